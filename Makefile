@@ -1,0 +1,33 @@
+# make train: the book's experiment.  make test: the tests.  Both install into .venv what they need, once.
+
+PYTHON ?= $(firstword $(foreach version,3.11 3.12 3.13,$(shell command -v python$(version))) python3)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+
+.PHONY: train test lint
+
+train: .venv/.ready
+	$(BIN)/python train.py
+
+test: .venv/.ready-dev
+	$(BIN)/python -m pytest -q
+
+lint: .venv/.ready-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+	  { echo "Python 3.11, 3.12 or 3.13 is needed; type make PYTHON=<path of one>"; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/.ready: pyproject.toml | .venv/bin/python
+	@echo "Installing into .venv; this takes minutes, the first time only."
+	$(PIP) --editable .
+	@touch $@
+
+.venv/.ready-dev: pyproject.toml | .venv/bin/python
+	@echo "Installing into .venv; this takes minutes, the first time only."
+	$(PIP) --editable '.[dev]'
+	@touch .venv/.ready $@

@@ -1,0 +1,21 @@
+"""The scratch RNN of Dive into Deep Learning, trained on The Time Machine.
+
+The files stand in the order in which data flows; each imports only from those above it:
+
+    config          the schema of all settings
+    command_line    from what a user typed to checked settings, from a mistake to one line
+    record          summary.json: a run's status, settings and numbers, from its first moment on
+    sweep           the table that a multirun leaves: summary.csv
+    corpus          a book's name or a path -> normalised characters
+    vocab           character <-> index
+    datamodule      characters -> windows -> batches
+    rnn             the recurrence
+    clipping        the norm of all gradients as one vector, and the projection onto a ball
+    perplexity      exp(mean negative log-likelihood)
+    language_model  the RNN with its output layer: training, validation, prediction
+    decoding        continuing a text, greedily or from P^alpha
+    tracking        metrics.csv, steps.csv, Weights & Biases
+    training        settings -> Lightning Trainer
+    evaluation      perplexity of a trained model on any text
+    report          what a run left in its folder -> table and figure
+"""

@@ -1,0 +1,31 @@
+"""Gradient clipping by the norm of all gradients as one vector, from scratch."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+
+def gradient_norm(parameters: Iterable[Tensor]) -> Tensor:
+    """Euclidean norm of all gradients as one vector: 0-dimensional, float64, so that no square overflows."""
+    norms = [torch.linalg.vector_norm(p.grad, dtype=torch.float64) for p in parameters if p.grad is not None]
+    return torch.linalg.vector_norm(torch.stack(norms)) if norms else torch.zeros((), dtype=torch.float64)
+
+
+@torch.no_grad()
+def clip_gradients(parameters: Iterable[Tensor], theta: float | None) -> Tensor:
+    """Project the gradients g onto the ball of radius θ, in place: g ← min(1, θ/‖g‖) g (equation 9.5.9 of the book).
+
+    `theta`: 0 or None clips nothing. Returns ‖g‖ before clipping. Inside the ball g stays as it is, bit for bit. Raises
+    ValueError for a negative radius.
+    """
+    if theta is not None and theta < 0:
+        raise ValueError(f"theta={theta}: the radius of a ball is not negative")
+    parameters = list(parameters)
+    norm = gradient_norm(parameters)
+    if theta:
+        factor = (theta / norm).clamp(max=1.0)
+        for parameter in parameters:
+            if parameter.grad is not None:
+                parameter.grad.mul_(factor)
+    return norm

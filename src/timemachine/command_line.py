@@ -1,0 +1,158 @@
+"""From what a user typed to Hydra, and from any mistake to one line.
+
+Hydra would accept `+model.hidens=64`, and its advice on a misspelt name is to add that `+`. So names and choices are
+looked up in the schema first, with the nearest valid one in the answer; only values are left to Hydra and OmegaConf.
+"""
+
+import dataclasses
+import functools
+import os
+import sys
+import types
+from collections.abc import Callable, Iterator
+from difflib import get_close_matches
+from enum import Enum
+from pathlib import Path
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from timemachine.config import REPOSITORY, SettingError, UserError
+from timemachine.corpus import normalise
+
+INTERRUPTED = 130  # the shell's exit status after Ctrl-C
+
+
+def program(schema: type) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
+    """Make a function of a configuration the Hydra program of that schema's name: conf/<name>.yaml.
+
+    It ends with one line on stderr and exit status 1 where the user has to change something.
+    """
+
+    def decorate(task: Callable[[DictConfig], Any]) -> Callable[[], None]:
+        @hydra.main(version_base="1.3", config_path=str(REPOSITORY / "conf"), config_name=schema.__name__.lower())
+        @functools.wraps(task)
+        def hydra_program(cfg: DictConfig) -> Any:
+            try:
+                return task(cfg)
+            except UserError as error:  # here, because Hydra would add a line of its own
+                sys.exit(f"error: {error}")
+
+        def main() -> None:
+            os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, instead of printing a traceback of its own
+            try:
+                sys.argv[1:] = [checked_argument(argument, schema) for argument in sys.argv[1:]]
+                hydra_program()
+            except UserError as error:
+                sys.exit(f"error: {error}")
+            except (HydraException, OmegaConfBaseException) as error:
+                sys.exit(f"error: {_in_one_line(error, schema)}")
+            except KeyboardInterrupt:
+                print("interrupted", file=sys.stderr)
+                sys.exit(INTERRUPTED)
+
+        return main
+
+    return decorate
+
+
+def checked_argument(argument: str, schema: type) -> str:
+    """The argument as Hydra shall read it. Raises SettingError for a name or a choice that does not exist.
+
+    Hydra's grammar refuses most punctuation. So a prefix is normalised like the corpus and quoted, and the path of
+    something that exists is quoted too.
+    """
+    if argument.startswith("-"):
+        return argument
+    name, equals, value = argument.lstrip("+~").partition("=")
+    if name.split("@")[0].split(".")[0].split("/")[0] == "hydra":
+        return argument
+    if not equals and not argument.startswith("~"):
+        raise SettingError(f"{argument}: a setting is typed as name=value; {_instead(argument, schema, '…')}")
+    if (choices := _choices(name)) and schema.__name__ == "Train":
+        for choice in value.split(","):
+            if choice not in choices:
+                nearest = (get_close_matches(choice, choices, 1, 0) or choices)[0]
+                raise SettingError(
+                    f"{argument}: no such choice; type for example {name}={nearest} ({', '.join(choices)})"
+                )
+        return argument
+    if name not in dict(_leaves(schema)):
+        raise SettingError(f"{argument}: there is no setting of that name; {_instead(name, schema, value)}")
+    if argument.startswith(("+", "~")):
+        raise SettingError(f"{argument}: the setting exists; type it as {name}={value or '…'}")
+    if name == "prefix":
+        letters = normalise(os.fsencode(value)).decode()
+        if value and not letters.strip():
+            raise SettingError(f"prefix={value}: has no letter from A to Z; type for example prefix='it has'")
+        return f"prefix='{letters}'"
+    if name in ("run", "data.corpus") and not value.startswith("[") and Path(value).exists():
+        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+        return f"{name}='{escaped}'"
+    return argument
+
+
+def _leaves(schema: type, path: str = "") -> Iterator[tuple[str, tuple[Any, Any]]]:
+    """Dotted name -> (type, default) of every setting of the schema."""
+    hints = get_type_hints(schema)
+    for field in dataclasses.fields(schema):
+        name, kind = path + field.name, _without_none(hints[field.name])
+        if dataclasses.is_dataclass(kind):
+            assert isinstance(kind, type)
+            yield from _leaves(kind, f"{name}.")
+        else:
+            yield name, (kind, field.default)
+
+
+def _without_none(kind: Any) -> Any:
+    if get_origin(kind) in (Union, types.UnionType):
+        return next(part for part in get_args(kind) if part is not types.NoneType)
+    return kind
+
+
+def _choices(group: str) -> list[str]:
+    return sorted(file.stem for file in (REPOSITORY / "conf" / group).glob("*.yaml")) if group.isidentifier() else []
+
+
+def _instead(name: str, schema: type, value: str) -> str:
+    """What to type instead of a name that does not exist: one that is near, or how to see them all."""
+    leaves = [leaf for leaf, _ in _leaves(schema)]
+    by_last_part = {leaf.rpartition(".")[2]: leaf for leaf in leaves}
+    near = [leaf for leaf in leaves if leaf.startswith(f"{name}.")]
+    near += [by_last_part[last] for last in get_close_matches(name.rpartition(".")[2], by_last_part, 1, 0.75)]
+    near += get_close_matches(name, leaves, 1, 0.6)
+    return f"type for example {near[0]}={value}" if near else "type --help to see them all"
+
+
+def _in_one_line(error: Exception, schema: type) -> str:
+    """Hydra's or OmegaConf's message about a value, with what to type instead."""
+    cause = error.__cause__ or error
+    name = str(getattr(cause, "full_key", None) or "")
+    leaf = dict(_leaves(schema)).get(name)
+    text = str(error).strip()
+    if "Ambiguous value" in text:
+        typed = text.partition("'")[2].partition("'")[0]
+        return f"{typed}: several values are a sweep; type it with -m"
+    if leaf and isinstance(cause, OmegaConfBaseException):
+        kind, default = leaf
+        value = next((a.partition("=")[2] for a in sys.argv[1:] if a.startswith(f"{name}=")), "?")
+        return f"{name}={value}: must be {_described(kind)}; type for example {name}={_example(kind, default)}"
+    return " ".join(str(cause if isinstance(cause, OmegaConfBaseException) else error).split("\n")[0].split())
+
+
+def _described(kind: Any) -> str:
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return "one of " + ", ".join(kind.__members__)
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+    return names.get(kind, "a list, such as [a,b]")
+
+
+def _example(kind: Any, default: Any) -> str:
+    if isinstance(default, Enum):
+        return default.name
+    if default is None or default is dataclasses.MISSING:
+        return {int: "10", float: "0.5", bool: "true"}.get(kind, "…")
+    return str(default).lower() if isinstance(default, bool) else str(default)

@@ -1,0 +1,228 @@
+"""What a user can say: the only schema of the settings.
+
+`conf/` holds values, this file names, types and rules. Hydra composes the two; `checked` turns the result into plain
+dataclasses, so that a rule that spans fields is enforced before anything heavy is imported.
+"""
+
+import math
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+class UserError(Exception):
+    """Ends the program with its message as one line: a user's mistake, or a result such as divergence."""
+
+
+class SettingError(UserError):
+    """A setting's value that cannot be: names the setting, the value, and what to type instead."""
+
+
+Activation = Enum("Activation", ["tanh", "relu"])
+Input = Enum("Input", ["one_hot", "embedding"])
+WandbMode = Enum("WandbMode", ["auto", "online", "offline", "disabled"])
+
+
+def _require(holds: bool, setting: str, value: object, rule: str, example: object) -> None:
+    if not holds:
+        raise SettingError(f"{setting}={value}: {rule}; type for example {setting}={example}")
+
+
+def _at_least(setting: str, value: int | None, least: int, example: int) -> None:
+    _require(value is None or value >= least, setting, value, f"must be at least {least}", example)
+
+
+def _finite_and(holds: bool, setting: str, value: float, rule: str, example: float) -> None:
+    _require(math.isfinite(value) and holds, setting, value, rule, example)
+
+
+@dataclass(slots=True, kw_only=True)
+class Model:
+    """The network and its step size. `hiddens` is the book's num_hiddens, `lr` its learning rate η."""
+
+    hiddens: int = 32
+    sigma: float = 0.01  # standard deviation of the initial weights
+    lr: float = 1.0
+    activation: Activation = Activation.tanh
+    input: Input = Input.one_hot
+    embedding_dim: int = 32  # width of the embedding; unused by one_hot
+
+    def __post_init__(self) -> None:
+        _at_least("model.hiddens", self.hiddens, 1, 32)
+        _at_least("model.embedding_dim", self.embedding_dim, 1, 32)
+        _finite_and(self.sigma >= 0, "model.sigma", self.sigma, "must be 0 or a positive number", 0.01)
+        _finite_and(self.lr > 0, "model.lr", self.lr, "must be a positive number", 1)
+
+
+@dataclass(slots=True, kw_only=True)
+class Data:
+    """The text and how it is cut. `num_train` and `num_val` count windows; both null: 90/5/5 % of the characters."""
+
+    corpus: str = "time_machine"  # a book of the catalogue, `sample`, or the path of a text
+    search_dirs: list[str] = field(default_factory=lambda: ["../shared/corpora"])  # seen from the repository's root
+    batch_size: int = 1024  # windows a step, over all devices
+    num_steps: int = 32  # characters a window
+    num_train: int | None = 10_000
+    num_val: int | None = 5_000
+
+    def __post_init__(self) -> None:
+        _at_least("data.batch_size", self.batch_size, 1, 1024)
+        _at_least("data.num_steps", self.num_steps, 1, 32)
+        _at_least("data.num_train", self.num_train, 1, 10000)
+        _at_least("data.num_val", self.num_val, 1, 5000)
+        if (self.num_train is None) != (self.num_val is None):
+            raise SettingError(
+                f"data.num_train={_typed(self.num_train)}: it and data.num_val={_typed(self.num_val)} must both be "
+                "numbers (the book's windows) or both null (the whole text); type for example "
+                "data.num_train=10000 data.num_val=5000"
+            )
+
+
+def _typed(value: object) -> object:
+    return "null" if value is None else value
+
+
+@dataclass(slots=True, kw_only=True)
+class Trainer:
+    """Every argument of Lightning's Trainer under its own name and default, except logger, callbacks and
+    default_root_dir, which are this project's. A test compares the list with Lightning's signature.
+    """
+
+    accelerator: str = "auto"
+    strategy: str = "auto"
+    devices: Any = "auto"
+    num_nodes: int = 1
+    precision: Any = None
+    fast_dev_run: Any = False
+    max_epochs: int | None = None
+    min_epochs: int | None = None
+    max_steps: int = -1
+    min_steps: int | None = None
+    max_time: Any = None
+    limit_train_batches: Any = None
+    limit_val_batches: Any = None
+    limit_test_batches: Any = None
+    limit_predict_batches: Any = None
+    overfit_batches: Any = 0.0
+    val_check_interval: Any = None
+    check_val_every_n_epoch: int | None = 1
+    num_sanity_val_steps: int | None = None
+    log_every_n_steps: int | None = None
+    enable_checkpointing: bool | None = None
+    enable_progress_bar: bool | None = None
+    enable_model_summary: bool | None = None
+    accumulate_grad_batches: int = 1
+    gradient_clip_val: float | None = None
+    gradient_clip_algorithm: str | None = None
+    deterministic: Any = None
+    benchmark: bool | None = None
+    inference_mode: bool = True
+    use_distributed_sampler: bool = True
+    profiler: str | None = None
+    detect_anomaly: bool = False
+    barebones: bool = False
+    plugins: Any = None
+    sync_batchnorm: bool = False
+    reload_dataloaders_every_n_epochs: int = 0
+    enable_autolog_hparams: bool = True
+    model_registry: str | None = None
+
+    def __post_init__(self) -> None:
+        theta = self.gradient_clip_val
+        if theta is not None:
+            _finite_and(theta >= 0, "trainer.gradient_clip_val", theta, "must be 0, a positive number or null", 1)
+
+
+@dataclass(slots=True, kw_only=True)
+class Wandb:
+    """Weights & Biases. `auto`: online where an API key is configured, offline otherwise."""
+
+    project: str = "timemachine"
+    entity: str | None = None
+    mode: WandbMode = WandbMode.auto
+
+
+@dataclass(slots=True, kw_only=True)
+class Logger:
+    """Where metrics go beside metrics.csv and steps.csv, which are always written."""
+
+    wandb: Wandb | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Train:
+    """The settings of train.py."""
+
+    seed: int = 0
+    model: Model = field(default_factory=Model)
+    data: Data = field(default_factory=Data)
+    trainer: Trainer = field(default_factory=Trainer)
+    logger: Logger = field(default_factory=Logger)
+
+    def __post_init__(self) -> None:
+        _seed(self.seed)
+
+
+def _seed(seed: int) -> None:
+    _require(0 <= seed < 2**32, "seed", seed, "must lie between 0 and 4294967295", 0)
+
+
+@dataclass(slots=True, kw_only=True)
+class EvaluateData:
+    """Which texts to read. `corpus`: null (the run's own), one, or a list."""
+
+    corpus: Any = None
+    search_dirs: list[str] = field(default_factory=lambda: ["../shared/corpora"])
+
+
+@dataclass(slots=True, kw_only=True)
+class Evaluate:
+    """The settings of evaluate.py."""
+
+    run: str = MISSING
+    data: EvaluateData = field(default_factory=EvaluateData)
+
+
+@dataclass(slots=True, kw_only=True)
+class Generate:
+    """The settings of generate.py. `alpha`: null is greedy, a number samples from P^alpha."""
+
+    run: str = MISSING
+    prefix: str = "it has"
+    num_preds: int = 20
+    alpha: float | None = None
+    num_samples: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _at_least("num_preds", self.num_preds, 0, 20)
+        _at_least("num_samples", self.num_samples, 1, 1)
+        _seed(self.seed)
+        if self.alpha is not None:
+            _finite_and(self.alpha > 0, "alpha", self.alpha, "must be a positive number, or null for greedy", 1)
+
+
+for _name, _schema in {"train": Train, "evaluate": Evaluate, "generate": Generate}.items():
+    ConfigStore.instance().store(name=f"{_name}_schema", node=_schema)
+
+Settings = TypeVar("Settings", Train, Evaluate, Generate)
+
+
+def checked(cfg: DictConfig, schema: type[Settings]) -> Settings:
+    """The composed configuration as an instance of `schema`. Raises SettingError where a rule is broken."""
+    for key in OmegaConf.missing_keys(cfg):
+        raise SettingError(f"{key}: is missing; type {key}=<folder of a run>, as train.py printed it at its end")
+    settings = OmegaConf.to_object(cfg)
+    assert isinstance(settings, schema)
+    return settings
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """The configuration as nested dicts of plain values, enums by name: what summary.json and W&B show."""
+    return OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)  # type: ignore[return-value]

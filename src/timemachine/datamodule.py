@@ -1,0 +1,161 @@
+"""TimeMachine(LightningDataModule): characters -> windows -> batches.
+
+N characters, T time steps, B windows in a batch. A window is T inputs and the T characters that follow each of them.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+
+from timemachine.config import Data, SettingError
+from timemachine.corpus import DEFAULT, Corpus, find_corpus
+from timemachine.vocab import Vocab
+
+Batch = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A part of the text: `starts`, the first input of each window; `targets`, what a stream predicts, each once."""
+
+    starts: range
+    targets: range
+
+
+class TimeMachine(LightningDataModule):
+    """The corpus as windows that start at every character, like the book's `d2l.TimeMachine(batch_size, num_steps)`.
+
+    The first `num_train` windows train, the next `num_val` validate, what neither has touched tests: windows from
+    character num_train + num_val + T on. With both None, 90 % of the characters train, 5 % validate, 5 % test, and no
+    window crosses a border. Raises SettingError where the text is too short.
+    """
+
+    def __init__(
+        self,
+        batch_size: int = 1024,
+        num_steps: int = 32,
+        num_train: int | None = 10_000,
+        num_val: int | None = 5_000,
+        *,
+        corpus: Corpus | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.batch_size = batch_size
+        self.num_steps = num_steps
+        self.corpus = find_corpus(DEFAULT, Data().search_dirs) if corpus is None else corpus
+        self.generator = torch.Generator().manual_seed(seed)  # of the order of the training windows
+        self.vocab = Vocab.of(self.corpus.characters)
+        self.chars_N = self.vocab.encode(self.corpus.characters)
+        if len(self.chars_N) <= num_steps:
+            raise SettingError(
+                f"data.corpus={self.corpus.source}: has {len(self.chars_N)} characters, a window of "
+                f"data.num_steps={num_steps} needs {num_steps + 1}; type the path of a longer text"
+            )
+        self.splits = _split(len(self.chars_N), num_steps, num_train, num_val)
+
+    def train_dataloader(self) -> "WindowLoader":
+        """Batches of the training windows, in a new order each epoch."""
+        return self._loader("train", self.generator)
+
+    def val_dataloader(self) -> "WindowLoader":
+        """Batches of the validation windows, in the order of the text."""
+        return self._loader("val")
+
+    def test_dataloader(self) -> "WindowLoader":
+        """Batches of the test windows, in the order of the text; none where the text ends before."""
+        return self._loader("test")
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint must say of the text: to continue a prefix needs no corpus."""
+        return {"tokens": self.vocab.idx_to_token, "sha256": self.corpus.sha256}
+
+    def describe(self) -> dict[str, Any]:
+        """What summary.json says of the text."""
+        return {
+            "name": self.corpus.name,
+            "title": self.corpus.title,
+            "source": self.corpus.source,
+            "sha256": self.corpus.sha256,
+            "stands_in": self.corpus.stands_in,
+            "characters": len(self.chars_N),
+            "vocabulary": len(self.vocab),
+        }
+
+    def _loader(self, split: str, generator: torch.Generator | None = None) -> "WindowLoader":
+        starts = self.splits[split].starts
+        windows_NT = self.chars_N.unfold(0, self.num_steps + 1, 1)[starts.start : starts.stop]
+        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        return WindowLoader(windows_NT, self.batch_size, generator, rank, world_size)
+
+
+class WindowLoader:
+    """Batches `(X_BT, Y_BT)`, int64, taken whole from a view of windows (N, T + 1).
+
+    `batch_size` is that of all processes together: each takes every `world_size`-th window of a batch, so one share may
+    be smaller than another, or empty. `generator` draws a new order each time, the same in each process if seeded alike;
+    without it the order is that of the text.
+    """
+
+    def __init__(
+        self,
+        windows_NT: Tensor,
+        batch_size: int,
+        generator: torch.Generator | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.windows_NT = windows_NT
+        self.batch_size = batch_size
+        self.rank, self.world_size = rank, world_size
+        self.generator = generator
+
+    def __len__(self) -> int:
+        return -(-len(self.windows_NT) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        num_windows = len(self.windows_NT)
+        if self.generator is None:
+            order_N = torch.arange(num_windows)
+        else:
+            order_N = torch.randperm(num_windows, generator=self.generator)
+        for batch_N in order_N.split(self.batch_size):
+            batch_BT = self.windows_NT[batch_N[self.rank :: self.world_size]].long()
+            yield batch_BT[:, :-1], batch_BT[:, 1:]
+
+    def global_size(self, batch_idx: int) -> int:
+        """Windows in a batch, over all processes."""
+        return min(self.batch_size, len(self.windows_NT) - batch_idx * self.batch_size)
+
+
+def _split(num_chars: int, num_steps: int, num_train: int | None, num_val: int | None) -> dict[str, Split]:
+    if num_train is not None and num_val is not None:
+        if (needed := num_train + num_val + num_steps) > num_chars:
+            largest = num_chars - num_steps - num_val
+            instead = (
+                f"data.num_train={largest}" if largest > 0 else "a smaller data.num_val, data.num_steps or another text"
+            )
+            raise SettingError(
+                f"data.num_train={num_train}: {needed} characters are needed (num_train + data.num_val={num_val} + "
+                f"data.num_steps={num_steps}) and the text has {num_chars}; type for example {instead}"
+            )
+        return {
+            "train": Split(range(num_train), range(1, num_train + num_steps)),
+            "val": Split(range(num_train, num_train + num_val), range(num_train + num_steps, needed)),
+            "test": Split(range(needed, max(needed, num_chars - num_steps)), range(needed, num_chars)),
+        }
+    borders = [0, num_chars * 90 // 100, num_chars * 95 // 100, num_chars]
+    splits = {
+        name: Split(range(first, max(first, last - num_steps)), range(max(first, 1), last))
+        for name, first, last in zip(("train", "val", "test"), borders, borders[1:], strict=False)
+    }
+    if not all(split.starts for split in splits.values()):
+        raise SettingError(
+            f"data.num_steps={num_steps}: a window does not fit into 5 % of a text of {num_chars} characters; type for "
+            f"example data.num_steps={max(1, num_chars // 100)}, or take a longer text"
+        )
+    return splits

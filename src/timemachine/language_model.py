@@ -1,0 +1,234 @@
+"""RNNLMScratch(LightningModule): the RNN with its output layer, and how it is trained.
+
+B batch, T time steps, V vocabulary, D inputs of the RNN, H hidden units.
+"""
+
+import math
+import pickle
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim import SGD, Optimizer
+
+from timemachine.clipping import clip_gradients, gradient_norm
+from timemachine.config import SettingError, UserError
+from timemachine.datamodule import Batch
+from timemachine.perplexity import Perplexity
+from timemachine.rnn import RNNScratch
+from timemachine.vocab import Vocab
+
+FORMAT = 1  # of the checkpoints
+
+
+class Diverged(UserError):
+    """A loss, gradient or weight is not finite; the update that it would have spoilt is not done."""
+
+
+class RNNLMScratch(LightningModule):
+    """Character-level language model: O_t = H_t W_hq + b_q on top of `RNNScratch` (section 9.5 of the book).
+
+    Parameters beside the RNN's: `W_hq` (H, V) drawn from N(0, sigma²), `b_q` (V) zero, and with `input="embedding"` a
+    table `embedding` (V, D) drawn from N(0, 1) like torch's. `lr` is the rate of SGD, the book's η.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        hiddens: int = 32,
+        sigma: float = 0.01,
+        lr: float = 1.0,
+        activation: str = "tanh",
+        input: str = "one_hot",
+        embedding_dim: int = 32,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(logger=False)
+        self.vocab_size, self.lr = vocab_size, lr
+        self.embedding = nn.Parameter(torch.randn(vocab_size, embedding_dim)) if input == "embedding" else None
+        num_inputs = vocab_size if self.embedding is None else embedding_dim
+        self.rnn = RNNScratch(num_inputs, hiddens, sigma, activation)
+        self.W_hq = nn.Parameter(torch.randn(hiddens, vocab_size) * sigma)
+        self.b_q = nn.Parameter(torch.zeros(vocab_size))
+        self.perplexity = nn.ModuleDict({split: Perplexity() for split in ("trained", "val", "test")})
+        self._loss = torch.tensor(math.nan)  # of the step under way
+        self._steps: list[
+            tuple[int, Tensor]
+        ] = []  # number; (loss, norm, norm after clipping); since the last epoch's end
+        self._last_finite_norm = math.nan
+        self._num_chars, self._epoch_began, self._batch_ended = 0, 0.0, 0.0
+
+    @classmethod
+    def from_run(cls, folder: str) -> tuple["RNNLMScratch", Vocab]:
+        """The model of a run as its last epoch left it, ready to predict, and its vocabulary.
+
+        Raises SettingError where the folder has no checkpoint that can be read. Nothing in a checkpoint is executed.
+        """
+        path = Path(folder) / "checkpoints" / "last.ckpt"
+        if not path.is_file():
+            raise SettingError(
+                f"run={folder}: has no checkpoints/last.ckpt; type run=<the folder that train.py printed at its end>"
+            )
+        try:
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+            model = cls(**checkpoint["hyper_parameters"])
+            model.load_state_dict(checkpoint["state_dict"])
+            vocab = Vocab(checkpoint["TimeMachine"]["tokens"])
+        except (OSError, EOFError, KeyError, TypeError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
+            reason = " ".join(str(error).split())[:100]
+            raise SettingError(
+                f"run={folder}: {path} is no checkpoint of this program ({reason}); type another run"
+            ) from error
+        return model.eval(), vocab
+
+    def one_hot(self, X_BT: Tensor) -> Tensor:
+        """Indices (B, T) to vectors (T, B, V), in the order in which the recurrence reads them."""
+        return F.one_hot(X_BT.T, self.vocab_size).to(self.W_hq.dtype)
+
+    def output_layer(self, H_TBH: Tensor) -> Tensor:
+        """Hidden states (T, B, H) to logits (B, T, V)."""
+        return (H_TBH @ self.W_hq + self.b_q).transpose(0, 1)
+
+    def forward(self, X_BT: Tensor, H_BH: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Indices (B, T) and a state (B, H), zero if None, to logits (B, T, V) and the state after the last step."""
+        inputs_TBD = self.one_hot(X_BT) if self.embedding is None else self.embedding[X_BT.T]
+        H_TBH, H_BH = self.rnn(inputs_TBD, H_BH)
+        return self.output_layer(H_TBH), H_BH
+
+    def nll(self, batch: Batch) -> Tensor:
+        """Negative log-likelihood of each target (B, T), in nats; the state is zero at the start of each window."""
+        X_BT, Y_BT = batch
+        logits_BTV, _ = self(X_BT)
+        return F.cross_entropy(logits_BTV.flatten(0, 1), Y_BT.flatten(), reduction="none").view_as(Y_BT)
+
+    @torch.no_grad()
+    def predict(self, prefix: str, num_preds: int, vocab: Vocab) -> str:
+        """The prefix and the `num_preds` characters that follow it, each the likeliest one that is not `<unk>`.
+
+        Every character of the prefix but the last warms up the state (the book's `predict`, section 9.5.4).
+        """
+        H_BH, outputs = None, [vocab[prefix[0]]]
+        for step in range(len(prefix) + num_preds - 1):
+            X_BT = torch.tensor([[outputs[-1]]], device=self.device)
+            logits_BTV, H_BH = self(X_BT, H_BH)
+            if step < len(prefix) - 1:
+                outputs.append(vocab[prefix[step + 1]])
+            else:
+                logits_BTV[..., vocab.unk] = -math.inf
+                outputs.append(int(logits_BTV.argmax()))
+        return "".join(vocab.to_tokens(outputs))
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Minibatch stochastic gradient descent, nothing else."""
+        return SGD(self.parameters(), lr=self.lr)
+
+    def on_train_epoch_start(self) -> None:
+        """Start the clock of `chars_per_second`."""
+        self._num_chars, self._epoch_began = 0, perf_counter()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Mean cross-entropy of the batch; in several processes a number whose mean over them is that."""
+        nll_BT = self.nll(batch)
+        world_size = self.trainer.world_size
+        if world_size == 1:
+            loss = nll_BT.mean()
+        else:  # shares of a batch may differ in size
+            loader = self.trainer.train_dataloader
+            assert loader is not None
+            loss = nll_BT.sum() * world_size / (loader.global_size(batch_idx) * nll_BT.shape[1])
+        self.perplexity["trained"].update(nll_BT.detach())
+        self._num_chars += nll_BT.numel() * world_size
+        self._loss = loss.detach()
+        return loss
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip by `clip_gradients` (or Lightning's "value"), note the norms, stop where an update would not be finite.
+
+        Lightning calls this between the gradients and the update, after unscaling and after DDP's all-reduce.
+        """
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        if gradient_clip_algorithm == "value":
+            norm = gradient_norm(parameters)
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+            clipped = gradient_norm(parameters)
+        else:
+            norm = clip_gradients(parameters, gradient_clip_val)
+            clipped = norm.clamp(max=gradient_clip_val) if gradient_clip_val else norm
+        self._steps.append((self.global_step + 1, torch.stack([self._loss.double(), norm, clipped])))
+        self._stop_unless_finite(self._loss, norm)
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Stop the clock of `chars_per_second`: validation does not count."""
+        self._batch_ended = perf_counter()
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's running training perplexity, the share of clipped steps, the speed, and each step's norms."""
+        steps_N3 = self._log_steps()
+        self.log("train/perplexity", self.perplexity["trained"], prog_bar=True)
+        speed = self._num_chars / max(self._batch_ended - self._epoch_began, 1e-9)
+        numbers = {"clip_fraction": (steps_N3[:, 1] > steps_N3[:, 2]).double().mean(), "chars_per_second": speed}
+        self.log_dict(numbers, rank_zero_only=True)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Add a batch to the validation perplexity."""
+        self.perplexity["val"].update(self.nll(batch))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the validation perplexity; stop before a checkpoint of weights that are not finite or predict nothing."""
+        if not all(p.isfinite().all() for p in self.parameters()):
+            self._diverged("a weight")
+        if not self.trainer.strategy.reduce(self.perplexity["val"].nll.clone(), reduce_op="sum").isfinite():
+            self._diverged("the validation loss")
+        self.log("val/perplexity", self.perplexity["val"], prog_bar=True)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Add a batch to the test perplexity."""
+        self.perplexity["test"].update(self.nll(batch))
+
+    def on_test_epoch_end(self) -> None:
+        """Log the test perplexity."""
+        self.log("test/perplexity", self.perplexity["test"])
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Name the format, so that a later version can tell what it reads."""
+        checkpoint["format"] = FORMAT
+
+    def _stop_unless_finite(self, loss: Tensor, norm: Tensor) -> None:
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        if loss.isfinite() and (norm.isfinite() or scaler is not None):  # a gradient scaler skips such a step by itself
+            self._last_finite_norm = norm.item()
+        else:
+            self._diverged("the gradient" if loss.isfinite() else "the loss")
+
+    def _diverged(self, what: str) -> None:
+        self._log_steps()
+        theta = self.trainer.gradient_clip_val
+        raise Diverged(
+            f"diverged in epoch {self.current_epoch + 1}, step {self.global_step + 1}: {what} is not finite (last "
+            f"finite gradient norm {self._last_finite_norm:.4g}); the checkpoint before it remains. Type a smaller "
+            f"trainer.gradient_clip_val (now {'null' if theta is None else theta}) or model.lr (now {self.lr})"
+        )
+
+    def _log_steps(self) -> Tensor:
+        """Give each logger the steps since the last call; returns them: (N, 3)."""
+        if not self._steps:
+            return torch.zeros(0, 3)
+        numbers, rows = zip(*self._steps, strict=True)
+        steps_N3 = torch.stack(rows)
+        losses_N = self.trainer.strategy.reduce(steps_N3[:, 0].clone(), reduce_op="mean")
+        for number, loss, (_, norm, clipped) in zip(numbers, losses_N.tolist(), steps_N3.tolist(), strict=True):
+            row = {"loss": loss, "grad_norm": norm, "grad_norm_clipped": clipped, "epoch": self.current_epoch}
+            for logger in self.trainer.loggers:
+                logger.log_metrics(row, step=number)
+        self._steps.clear()
+        return steps_N3.cpu()

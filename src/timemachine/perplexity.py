@@ -1,0 +1,32 @@
+"""Perplexity as a torchmetrics Metric: exp(sum of negative log-likelihoods / number of tokens)."""
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+
+class Perplexity(Metric):
+    """exp(Σ NLL / Σ tokens) over all updates and all processes (equation 9.3.7 of the book).
+
+    torchmetrics.text.Perplexity takes the logarithm of a softmax: infinite where cross-entropy is finite, and its
+    float32 sums drift. Here the sum is float64 and the count int64, and what comes in is the NLL itself.
+    """
+
+    full_state_update = False
+    higher_is_better = False
+    nll: Tensor
+    num_tokens: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("nll", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("num_tokens", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, nll: Tensor) -> None:
+        """Add the negative log-likelihoods of some tokens, in nats: any shape, empty too."""
+        self.nll += nll.sum(dtype=torch.float64)
+        self.num_tokens += nll.numel()
+
+    def compute(self) -> Tensor:
+        """The perplexity: 0-dimensional, float64; NaN before the first token."""
+        return torch.exp(self.nll / self.num_tokens)

@@ -1,0 +1,114 @@
+"""summary.json: what a run is and how it ended, from its first moment on.
+
+It is written before anything can fail, so that a job that dies leaves its settings and its message behind.
+"""
+
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+import traceback
+from importlib.metadata import version
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from timemachine.config import REPOSITORY, SettingError, UserError
+
+PACKAGES = ("lightning", "torch", "torchmetrics", "hydra-core", "wandb", "timemachine")
+
+# Where torchrun, Lightning and srun say which process of a run this is; Lightning's own test takes seconds to import.
+RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
+
+
+class Record:
+    """A context: the status is `running` until its user says how it ended, or an exception does: `diverged`, `failed`,
+    `interrupted`.
+
+    In a sweep (`goes_on`) a failure is written down and printed, and ends there: the next job runs. Only the first
+    process of a distributed run writes.
+    """
+
+    def __init__(self, folder: Path, settings: dict[str, Any], goes_on: bool) -> None:
+        self.folder = folder
+        self.goes_on = goes_on
+        self.began = time.time()
+        self.writes = not any(int(os.environ.get(rank, 0)) for rank in RANKS)
+        self.summary: dict[str, Any] = {"status": "running", "message": None, "settings": settings, "metrics": {}}
+
+    def __enter__(self) -> Self:
+        self.update(
+            seed=self.summary["settings"]["seed"],
+            started=time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(self.began)),
+            versions={"python": sys.version.split()[0]} | {package: version(package) for package in PACKAGES},
+            git=_git_revision(),
+        )
+        return self
+
+    def update(self, **entries: Any) -> None:
+        """Add entries and write the file: beside, then in place, so that a reader never sees half of it."""
+        self.summary.update(entries)
+        if self.writes:
+            beside = self.folder / "summary.json.part"
+            beside.write_text(json.dumps(_finite(self.summary), indent=2, allow_nan=False) + "\n")
+            beside.replace(self.folder / "summary.json")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        seconds = round(time.time() - self.began, 1)
+        if error is None:
+            self.update(seconds=seconds)
+            return False
+        diverged = kind is not None and kind.__name__ == "Diverged"
+        interrupted = isinstance(error, KeyboardInterrupt | SystemExit)  # Lightning turns Ctrl-C into an exit
+        status = "diverged" if diverged else "interrupted" if interrupted else "failed"
+        message = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        self.update(status=status, message=message, seconds=seconds)
+        if not self.goes_on or interrupted:
+            return False
+        print(f"{status}: {message}", file=sys.stderr)
+        if not isinstance(error, UserError):
+            traceback.print_exception(error)
+        return True
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """summary.json of a run. Raises OSError or ValueError where there is none that can be read."""
+    summary = json.loads((folder / "summary.json").read_text())
+    if not isinstance(summary, dict):
+        raise ValueError(f"{folder}/summary.json is not a run's summary")
+    return summary
+
+
+def run_summary(run: str) -> dict[str, Any]:
+    """summary.json of the run that `run=` names. Raises SettingError where that is no run's folder."""
+    try:
+        return read_summary(Path(run))
+    except (OSError, ValueError) as error:
+        raise SettingError(
+            f"run={run}: is no folder of a run; type the one that train.py printed at its end"
+        ) from error
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN and no infinity: they become the texts "nan", "inf", "-inf"."""
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _git_revision() -> dict[str, Any]:
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", REPOSITORY, *arguments], capture_output=True, text=True, timeout=5, check=True
+        ).stdout.strip()
+
+    try:
+        return {"revision": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "-uno"))}
+    except (OSError, subprocess.SubprocessError):
+        return {"revision": None, "dirty": None}

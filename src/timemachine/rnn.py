@@ -1,0 +1,34 @@
+"""RNNScratch: the book's recurrence as a readable loop.
+
+T time steps, B batch, D inputs (V with one-hot inputs), H hidden units.
+"""
+
+import torch
+from torch import Tensor, nn
+
+ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu}
+
+
+class RNNScratch(nn.Module):
+    """H_t = φ(X_t W_xh + H_{t-1} W_hh + b_h), equation (9.4.5) of the book.
+
+    Parameters: `W_xh` (D, H), `W_hh` (H, H) drawn from N(0, sigma²), `b_h` (H) zero. `activation`: tanh or relu.
+    """
+
+    def __init__(self, num_inputs: int, num_hiddens: int, sigma: float = 0.01, activation: str = "tanh") -> None:
+        super().__init__()
+        self.num_hiddens = num_hiddens
+        self.activation = ACTIVATIONS[activation]
+        self.W_xh = nn.Parameter(torch.randn(num_inputs, num_hiddens) * sigma)
+        self.W_hh = nn.Parameter(torch.randn(num_hiddens, num_hiddens) * sigma)
+        self.b_h = nn.Parameter(torch.zeros(num_hiddens))
+
+    def forward(self, inputs_TBD: Tensor, H_BH: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Inputs and the state before them, zero if None, to all hidden states (T, B, H) and the last one (B, H)."""
+        if H_BH is None:
+            H_BH = inputs_TBD.new_zeros(inputs_TBD.shape[1], self.num_hiddens)
+        outputs = []
+        for X_BD in inputs_TBD:
+            H_BH = self.activation(X_BD @ self.W_xh + H_BH @ self.W_hh + self.b_h)
+            outputs.append(H_BH)
+        return torch.stack(outputs), H_BH

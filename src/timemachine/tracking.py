@@ -1,0 +1,151 @@
+"""Where metrics go: metrics.csv and steps.csv always, Weights & Biases beside them."""
+
+import csv
+import math
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
+
+from timemachine.config import Train, WandbMode
+
+EPOCH_COLUMNS = (
+    "epoch",
+    "step",
+    "train/perplexity",
+    "val/perplexity",
+    "test/perplexity",
+    "grad_norm",
+    "grad_norm_clipped",
+    "clip_fraction",
+    "chars_per_second",
+)
+STEP_COLUMNS = ("epoch", "step", "loss", "grad_norm", "grad_norm_clipped")
+
+
+class RunLog(Logger):
+    """metrics.csv, a row an epoch with train and validation side by side, and steps.csv, a row a step.
+
+    Epochs and steps count from 1: those that are done. `grad_norm` and `grad_norm_clipped` of an epoch are means over
+    its steps. Both files are written once an epoch. (Lightning's CSVLogger puts train and val into separate rows.)
+    """
+
+    def __init__(self, folder: Path, prints_lines: bool = False) -> None:
+        super().__init__()
+        self.folder = folder
+        self.prints_lines = prints_lines  # an epoch's numbers, for where there is no progress bar
+        self._row: dict[str, float] = {}  # of the epoch under way, or of the last one
+        self._row_begins = 0  # its offset in metrics.csv
+        self._steps: list[dict[str, float]] = []  # not yet written
+
+    @property
+    def name(self) -> str:
+        """The run's folder."""
+        return self.folder.name
+
+    @property
+    def version(self) -> str:
+        """None: a folder holds one run."""
+        return ""
+
+    @rank_zero_only
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: summary.json has the settings."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """A row of steps.csv where there is a gradient's norm, else numbers of the epoch's row in metrics.csv."""
+        if "grad_norm" in metrics:
+            self._steps.append({**metrics, "epoch": metrics["epoch"] + 1, "step": step or 0})
+        elif "test/perplexity" in metrics:  # comes after training and belongs to the last epoch
+            self._row["test/perplexity"] = metrics["test/perplexity"]
+            self._write_row()
+        elif "train/perplexity" in metrics:  # comes last in an epoch
+            means = {name: _mean([row[name] for row in self._steps]) for name in ("grad_norm", "grad_norm_clipped")}
+            validation = {} if "train/perplexity" in self._row else self._row
+            self._row = {**validation, **metrics, **means, "epoch": metrics["epoch"] + 1, "step": step or 0}
+            self._row_begins = _size(self.folder / "metrics.csv")
+            self._write_row()
+            self._write_steps()
+            if self.prints_lines:
+                val = self._row.get("val/perplexity", math.nan)
+                print(
+                    f"epoch {self._row['epoch']:>4}  train {self._row['train/perplexity']:8.3f}  val {val:8.3f}",
+                    flush=True,
+                )
+        else:
+            self._row = dict(metrics)
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Write the steps of an epoch that broke off."""
+        self._write_steps()
+
+    def _write_row(self) -> None:
+        path = self.folder / "metrics.csv"
+        if _size(path):
+            os.truncate(path, self._row_begins)
+        _append(path, EPOCH_COLUMNS, [self._row])
+
+    def _write_steps(self) -> None:
+        if self._steps:
+            _append(self.folder / "steps.csv", STEP_COLUMNS, self._steps)
+            self._steps.clear()
+
+
+def shows_bar(settings: Train) -> bool:
+    """Whether a progress bar is drawn: on a terminal, unless `trainer.enable_progress_bar` says otherwise."""
+    return sys.stdout.isatty() if settings.trainer.enable_progress_bar is None else settings.trainer.enable_progress_bar
+
+
+def _append(path: Path, columns: tuple[str, ...], rows: list[dict[str, float]]) -> None:
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
+        if file.tell() == 0:
+            writer.writeheader()
+        writer.writerows(rows)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _mean(values: list[float]) -> float:
+    return math.fsum(values) / len(values) if values else math.nan
+
+
+def build_loggers(settings: Train, folder: Path, name: str, group: str | None) -> list[Logger]:
+    """The loggers of a run. `name` and `group` are what W&B shows; nothing ever prompts for an account."""
+    loggers: list[Logger] = [RunLog(folder, prints_lines=not shows_bar(settings))]
+    if settings.logger.wandb is not None and settings.logger.wandb.mode is not WandbMode.disabled:
+        loggers.append(_wandb_logger(settings, folder, name, group))
+    return loggers
+
+
+def _wandb_logger(settings: Train, folder: Path, name: str, group: str | None) -> WandbLogger:
+    import wandb
+
+    choice = settings.logger.wandb
+    assert choice is not None
+    mode = choice.mode.name
+    if mode == "auto":
+        mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False, verify=False) else "offline")
+    quiet = wandb.Settings(silent=True, console="off", init_timeout=20, x_disable_stats=True)
+    return WandbLogger(
+        project=choice.project, entity=choice.entity, name=name, group=group, save_dir=folder, mode=mode, settings=quiet
+    )
+
+
+def finish_wandb(folder: Path) -> None:
+    """End this process's W&B run: without it the next job of a multirun would be written into it."""
+    import wandb
+
+    if wandb.run is not None:
+        offline = wandb.run.offline
+        wandb.finish()
+        if offline:
+            print(f"W&B is offline; upload with: wandb sync {folder}/wandb/offline-run-*")

@@ -1,0 +1,78 @@
+"""Settings -> Lightning's Trainer with its callbacks. Nothing else builds one."""
+
+import dataclasses
+import logging
+import warnings
+from pathlib import Path
+
+import lightning.pytorch as pl
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.accelerators import AcceleratorRegistry
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks.progress.rich_progress import RichProgressBarTheme
+from lightning.pytorch.loggers import Logger
+
+from timemachine.config import SettingError, Train, Trainer
+from timemachine.tracking import shows_bar
+
+
+def build_trainer(settings: Train, folder: Path, loggers: list[Logger]) -> pl.Trainer:
+    """The Trainer of a run that lives in `folder`. Raises SettingError for what Lightning refuses."""
+    _silence_what_does_not_concern_the_user()
+    chosen = dataclasses.asdict(settings.trainer)
+    chosen["accelerator"] = _accelerator(settings.trainer)
+    chosen["enable_progress_bar"] = shows_bar(settings) and not settings.trainer.barebones
+    callbacks: list[Callback] = []
+    if settings.trainer.enable_checkpointing is not False:
+        callbacks += [_best_checkpoint(folder), _last_checkpoint(folder)]
+    if chosen["enable_progress_bar"]:
+        callbacks.append(RichProgressBar(theme=RichProgressBarTheme(metrics_format=".3f")))
+    if settings.trainer.barebones:  # Lightning's own way to measure what all of this costs
+        callbacks, loggers = [], []
+    try:
+        return pl.Trainer(**chosen, logger=loggers or None, callbacks=callbacks, default_root_dir=folder)
+    except (MisconfigurationException, ValueError, TypeError, RuntimeError, KeyError) as error:
+        message = " ".join(str(error).split())
+        given = [name for name, value in chosen.items() if value != getattr(Trainer(), name)]
+        named = [name for name in given if name in message.lower()] or given
+        typed = " ".join(f"trainer.{name}={chosen[name]}" for name in named)
+        raise SettingError(f"{typed}: Lightning refuses it: {message}") from error
+
+
+def _silence_what_does_not_concern_the_user() -> None:
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # "GPU available: False", tips, and the like
+    # steps.csv has every step, whatever log_every_n_steps says; the others are Lightning's own affairs.
+    warnings.filterwarnings("ignore", ".*smaller than the logging interval.*")
+    # clip_fraction is the same in each process, chars_per_second that of the first.
+    warnings.filterwarnings("ignore", "It is recommended to use .*sync_dist=True.*")
+    warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated.*")
+    warnings.filterwarnings("ignore", ".*could not find the monitored key.*")  # a run that ends before it validates
+    warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty.*")
+
+
+def _best_checkpoint(folder: Path) -> ModelCheckpoint:
+    return ModelCheckpoint(
+        folder / "checkpoints", "best", monitor="val/perplexity", mode="min", enable_version_counter=False
+    )
+
+
+def _last_checkpoint(folder: Path) -> ModelCheckpoint:
+    return ModelCheckpoint(folder / "checkpoints", "last", save_on_train_epoch_end=True, enable_version_counter=False)
+
+
+def _accelerator(trainer: Trainer) -> str:
+    """Lightning's name of the accelerator; `auto` passes over Apple's GPU, which has no float64 for the sums."""
+    name = trainer.accelerator
+    if name == "mps" or (name == "gpu" and not torch.cuda.is_available() and torch.backends.mps.is_available()):
+        raise SettingError(f"trainer.accelerator={name}: Apple's GPU has no float64; type trainer.accelerator=cpu")
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    known = sorted({"auto", "gpu"} | (AcceleratorRegistry.keys() - {"mps"}))
+    if name not in known:
+        raise SettingError(f"trainer.accelerator={name}: unknown; type trainer.accelerator=auto ({', '.join(known)})")
+    probe = "cuda" if name == "gpu" else name
+    if not AcceleratorRegistry[probe]["accelerator"].is_available():
+        raise SettingError(f"trainer.accelerator={name}: this machine has none; type trainer.accelerator=auto (or cpu)")
+    return name
