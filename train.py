@@ -46,7 +46,7 @@ def main(cfg: DictConfig) -> float:
             if data.splits["test"].starts:
                 trainer.test(model, data, verbose=False)
         finally:
-            tracking.finish_wandb(folder)
+            tracking.finish_wandb()
             record.update(metrics=report.final_numbers(folder))
 
         val = record.summary["metrics"].get("val/perplexity", math.nan)
@@ -57,7 +57,7 @@ def main(cfg: DictConfig) -> float:
             record.update(status="completed")
         if trainer.is_global_zero:
             report.finish_run(folder, record.summary, model.predict(PREFIX, NUM_PREDS, data.vocab))
-    return record.summary["metrics"].get("val/perplexity", math.nan)  # NaN: a sweep's job that failed
+    return float(record.summary["metrics"].get("val/perplexity", math.nan))  # NaN: a sweep's job that failed
 
 
 if __name__ == "__main__":

@@ -97,8 +97,8 @@ class WindowLoader:
     """Batches `(X_BT, Y_BT)`, int64, taken whole from a view of windows (N, T + 1).
 
     `batch_size` is that of all processes together: each takes every `world_size`-th window of a batch, so one share may
-    be smaller than another, or empty. `generator` draws a new order each time, the same in each process if seeded alike;
-    without it the order is that of the text.
+    be smaller than another, or empty. `generator` draws a new order each time, the same in each process if seeded
+    alike; without it the order is that of the text.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class WindowLoader:
             order_N = torch.arange(num_windows)
         else:
             order_N = torch.randperm(num_windows, generator=self.generator)
-        for batch_N in order_N.split(self.batch_size):
+        for batch_N in torch.split(order_N, self.batch_size):
             batch_BT = self.windows_NT[batch_N[self.rank :: self.world_size]].long()
             yield batch_BT[:, :-1], batch_BT[:, 1:]
 

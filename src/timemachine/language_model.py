@@ -55,7 +55,7 @@ class RNNLMScratch(LightningModule):
         self.rnn = RNNScratch(num_inputs, hiddens, sigma, activation)
         self.W_hq = nn.Parameter(torch.randn(hiddens, vocab_size) * sigma)
         self.b_q = nn.Parameter(torch.zeros(vocab_size))
-        self.perplexity = nn.ModuleDict({split: Perplexity() for split in ("trained", "val", "test")})
+        self.train_perplexity, self.val_perplexity, self.test_perplexity = Perplexity(), Perplexity(), Perplexity()
         self._loss = torch.tensor(math.nan)  # of the step under way
         self._steps: list[
             tuple[int, Tensor]
@@ -141,7 +141,7 @@ class RNNLMScratch(LightningModule):
             loader = self.trainer.train_dataloader
             assert loader is not None
             loss = nll_BT.sum() * world_size / (loader.global_size(batch_idx) * nll_BT.shape[1])
-        self.perplexity["trained"].update(nll_BT.detach())
+        self.train_perplexity.update(nll_BT.detach())
         self._num_chars += nll_BT.numel() * world_size
         self._loss = loss.detach()
         return loss
@@ -174,30 +174,30 @@ class RNNLMScratch(LightningModule):
     def on_train_epoch_end(self) -> None:
         """Log the epoch's running training perplexity, the share of clipped steps, the speed, and each step's norms."""
         steps_N3 = self._log_steps()
-        self.log("train/perplexity", self.perplexity["trained"], prog_bar=True)
+        self.log("train/perplexity", self.train_perplexity, prog_bar=True)
         speed = self._num_chars / max(self._batch_ended - self._epoch_began, 1e-9)
-        numbers = {"clip_fraction": (steps_N3[:, 1] > steps_N3[:, 2]).double().mean(), "chars_per_second": speed}
-        self.log_dict(numbers, rank_zero_only=True)
+        clip_fraction = (steps_N3[:, 1] > steps_N3[:, 2]).double().mean()
+        self.log_dict({"clip_fraction": clip_fraction, "chars_per_second": speed}, rank_zero_only=True)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch to the validation perplexity."""
-        self.perplexity["val"].update(self.nll(batch))
+        self.val_perplexity.update(self.nll(batch))
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation perplexity; stop before a checkpoint of weights that are not finite or predict nothing."""
         if not all(p.isfinite().all() for p in self.parameters()):
             self._diverged("a weight")
-        if not self.trainer.strategy.reduce(self.perplexity["val"].nll.clone(), reduce_op="sum").isfinite():
+        if not self.trainer.strategy.reduce(self.val_perplexity.nll.clone(), reduce_op="sum").isfinite():
             self._diverged("the validation loss")
-        self.log("val/perplexity", self.perplexity["val"], prog_bar=True)
+        self.log("val/perplexity", self.val_perplexity, prog_bar=True)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch to the test perplexity."""
-        self.perplexity["test"].update(self.nll(batch))
+        self.test_perplexity.update(self.nll(batch))
 
     def on_test_epoch_end(self) -> None:
         """Log the test perplexity."""
-        self.log("test/perplexity", self.perplexity["test"])
+        self.log("test/perplexity", self.test_perplexity)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Name the format, so that a later version can tell what it reads."""
@@ -212,11 +212,12 @@ class RNNLMScratch(LightningModule):
 
     def _diverged(self, what: str) -> None:
         self._log_steps()
-        theta = self.trainer.gradient_clip_val
+        epoch, theta = self.current_epoch, self.trainer.gradient_clip_val
+        remains = f"the checkpoint of epoch {epoch} remains" if epoch else "there is no checkpoint yet"
         raise Diverged(
-            f"diverged in epoch {self.current_epoch + 1}, step {self.global_step + 1}: {what} is not finite (last "
-            f"finite gradient norm {self._last_finite_norm:.4g}); the checkpoint before it remains. Type a smaller "
-            f"trainer.gradient_clip_val (now {'null' if theta is None else theta}) or model.lr (now {self.lr})"
+            f"diverged in epoch {epoch + 1}, step {self.global_step + 1}: {what} is not finite (last finite gradient "
+            f"norm {self._last_finite_norm:.4g}); {remains}. Type trainer.gradient_clip_val="
+            f"{theta / 10 if theta else 1:g} (now {theta or 'none'}), or a smaller model.lr (now {self.lr:g})"
         )
 
     def _log_steps(self) -> Tensor:

@@ -67,6 +67,8 @@ class Record:
         status = "diverged" if diverged else "interrupted" if interrupted else "failed"
         message = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         self.update(status=status, message=message, seconds=seconds)
+        if isinstance(error, SystemExit):
+            raise KeyboardInterrupt from error
         if not self.goes_on or interrupted:
             return False
         print(f"{status}: {message}", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 import csv
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ def final_numbers(folder: Path) -> dict[str, float]:
     if not epochs:
         return {}
     numbers = {name: value for name, value in epochs[-1].items() if not math.isnan(value)}
+    numbers |= {"epoch": int(numbers["epoch"]), "step": int(numbers["step"])}
     validated = [row for row in epochs if not math.isnan(row["val/perplexity"])]
     if validated:
         best = min(validated, key=lambda row: row["val/perplexity"])
-        numbers |= {"best_val/perplexity": best["val/perplexity"], "best_epoch": best["epoch"]}
+        numbers |= {"best_val/perplexity": best["val/perplexity"], "best_epoch": int(best["epoch"])}
     acted = sum(row["grad_norm"] > row["grad_norm_clipped"] for row in steps)
     largest = max((row["grad_norm"] for row in steps), default=math.nan)
     return numbers | {"clipped_steps": acted, "num_steps_done": len(steps), "largest_grad_norm": largest}
@@ -37,8 +39,8 @@ def finish_run(folder: Path, summary: dict[str, Any], sample: str) -> None:
     _draw_curves(folder, title)
     _print_run(summary)
     print(f"continuation  {sample}")
-    print(f"figure        {_shown(folder / 'perplexity.png')}")
-    print(f"folder        {_shown(folder)}")
+    print(f"figure        {os.path.relpath(folder / 'perplexity.png')}")
+    print(f"folder        {os.path.relpath(folder)}")
 
 
 def _draw_curves(folder: Path, title: str) -> None:
@@ -62,11 +64,9 @@ def _print_run(summary: dict[str, Any]) -> None:
     table = Table(box=box.SIMPLE_HEAD, show_header=False, title=f"{summary['status']}: {corpus['title']}")
     for name in ("train/perplexity", "val/perplexity", "test/perplexity"):
         if name in metrics:
-            table.add_row(name, f"{metrics[name]:.3f}", f"epoch {metrics['epoch']:.0f}")
+            table.add_row(name, f"{metrics[name]:.3f}", f"epoch {metrics['epoch']}")
     if "best_val/perplexity" in metrics:
-        table.add_row(
-            "best val/perplexity", f"{metrics['best_val/perplexity']:.3f}", f"epoch {metrics['best_epoch']:.0f}"
-        )
+        table.add_row("best val/perplexity", f"{metrics['best_val/perplexity']:.3f}", f"epoch {metrics['best_epoch']}")
     if "clipped_steps" in metrics:
         theta = summary["settings"]["trainer"]["gradient_clip_val"]
         radius = f"radius {theta:g}" if theta else "no radius set"
@@ -81,17 +81,11 @@ def _print_run(summary: dict[str, Any]) -> None:
         print(f"{summary['status']}: {summary['message']}")
 
 
-def _shown(path: Path) -> Path:
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-
-
 def print_evaluation(rows: list[Row], run: str) -> None:
     """One table for all texts."""
-    table = Table(box=box.SIMPLE_HEAD, title=f"perplexity (standard error) of {run}")
+    table = Table(box=box.SIMPLE_HEAD, title=f"perplexity of {run}")
     for name in ("text", "part", "characters", "window", "stream", "bits/char"):
         table.add_column(name, justify="left" if name in ("text", "part") else "right", no_wrap=True)
-    for name in ("digits", "accents", "other"):
-        table.add_column(name, justify="right")
     previous = None
     for row in rows:
         first = row.text != previous
@@ -100,14 +94,16 @@ def print_evaluation(rows: list[Row], run: str) -> None:
             row.text if first else "",
             row.part,
             f"{row.stream.num_targets:,}",
-            f"{row.window.perplexity:.2f} ({row.window.standard_error:.2f})",
-            f"{row.stream.perplexity:.2f} ({row.stream.standard_error:.2f})",
+            f"{row.window.perplexity:.2f} ±{row.window.standard_error:.2f}",
+            f"{row.stream.perplexity:.2f} ±{row.stream.standard_error:.2f}",
             f"{row.stream.bits:.3f}",
-            *(f"{count:,}" if first else "" for count in row.replaced.values()),
         )
-    Console(width=max(100, Console().width)).print(table)
-    print("window: every window from a zero state; stream: one pass, state carried; compare models on the stream.")
-    print("digits, accents, other: characters of the whole text that normalisation replaced by spaces.")
+    Console().print(table)
+    print("± standard error; window: every window from a zero state, as in the book; stream: one pass, state carried,")
+    print("which is what to compare models on; bits a character are the stream's.")
+    for text, replaced in {row.text: row.replaced for row in rows}.items():
+        counts = f"{replaced['digits']:,} digits, {replaced['accents']:,} accented letters, {replaced['other']:,} other"
+        print(f"{text}: normalisation made spaces of {counts} characters")
 
 
 def _rows(path: Path) -> list[dict[str, float]]:

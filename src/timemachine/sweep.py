@@ -68,16 +68,17 @@ def _print(rows: list[dict[str, Any]], folder: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    shown = [name for name in rows[0] if name not in ("folder", "message")]
-    shown = [
-        name for name in shown if "/" not in name or name in ("train/perplexity", "val/perplexity", "test/perplexity")
-    ]
-    shown = [name for name in shown if name not in ("seconds", "chars_per_second", "grad_norm", "grad_norm_clipped")]
-    table = Table(*shown, box=box.SIMPLE_HEAD, title=f"{folder}/summary.csv")
+    metrics = ("train/perplexity", "val/perplexity", "test/perplexity")
+    settings = [name for name in rows[0] if name in ("job", "status", "seed") or "." in name]
+    shown = settings + [name for name in metrics if name in rows[0]]
+    table = Table(
+        *(name.removesuffix("/perplexity") for name in shown), box=box.SIMPLE_HEAD, title="perplexity of each job"
+    )
     for row in rows:
         table.add_row(*(f"{row[name]:.4g}" if isinstance(row[name], float) else str(row[name]) for name in shown))
     console = Console()
     console.print(table)
+    print(f"table  {folder}/summary.csv")
     for row in rows:
         if row["message"]:
             console.print(f"job {row['job']}: {row['message']}", soft_wrap=True, markup=False, highlight=False)

@@ -67,7 +67,7 @@ class RunLog(Logger):
         elif "train/perplexity" in metrics:  # comes last in an epoch
             means = {name: _mean([row[name] for row in self._steps]) for name in ("grad_norm", "grad_norm_clipped")}
             validation = {} if "train/perplexity" in self._row else self._row
-            self._row = {**validation, **metrics, **means, "epoch": metrics["epoch"] + 1, "step": step or 0}
+            self._row = {**validation, **metrics, **means, "epoch": metrics["epoch"] + 1, "step": (step or 0) + 1}
             self._row_begins = _size(self.folder / "metrics.csv")
             self._write_row()
             self._write_steps()
@@ -140,12 +140,12 @@ def _wandb_logger(settings: Train, folder: Path, name: str, group: str | None) -
     )
 
 
-def finish_wandb(folder: Path) -> None:
+def finish_wandb() -> None:
     """End this process's W&B run: without it the next job of a multirun would be written into it."""
     import wandb
 
     if wandb.run is not None:
-        offline = wandb.run.offline
+        offline, folder = wandb.run.offline, Path(wandb.run.dir).parent
         wandb.finish()
         if offline:
-            print(f"W&B is offline; upload with: wandb sync {folder}/wandb/offline-run-*")
+            print(f"W&B           offline; upload with: wandb sync {os.path.relpath(folder)}")

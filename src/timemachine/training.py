@@ -17,6 +17,17 @@ from timemachine.config import SettingError, Train, Trainer
 from timemachine.tracking import shows_bar
 
 
+class PerplexityBar(RichProgressBar):
+    """Lightning's progress bar with the two numbers that matter under short names: train and val."""
+
+    def get_metrics(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule
+    ) -> dict[str, int | str | float | dict[str, float]]:
+        """Training and validation perplexity of the last epoch."""
+        metrics = super().get_metrics(trainer, pl_module)
+        return {name: metrics[f"{name}/perplexity"] for name in ("train", "val") if f"{name}/perplexity" in metrics}
+
+
 def build_trainer(settings: Train, folder: Path, loggers: list[Logger]) -> pl.Trainer:
     """The Trainer of a run that lives in `folder`. Raises SettingError for what Lightning refuses."""
     _silence_what_does_not_concern_the_user()
@@ -27,7 +38,7 @@ def build_trainer(settings: Train, folder: Path, loggers: list[Logger]) -> pl.Tr
     if settings.trainer.enable_checkpointing is not False:
         callbacks += [_best_checkpoint(folder), _last_checkpoint(folder)]
     if chosen["enable_progress_bar"]:
-        callbacks.append(RichProgressBar(theme=RichProgressBarTheme(metrics_format=".3f")))
+        callbacks.append(PerplexityBar(theme=RichProgressBarTheme(metrics_format=".3f")))
     if settings.trainer.barebones:  # Lightning's own way to measure what all of this costs
         callbacks, loggers = [], []
     try:

@@ -30,11 +30,11 @@ class Vocab:
     @overload
     def __getitem__(self, tokens: str) -> int: ...
     @overload
-    def __getitem__(self, tokens: Sequence[str]) -> list[int]: ...
-    def __getitem__(self, tokens: str | Sequence[str]) -> int | list[int]:
+    def __getitem__(self, tokens: list[str]) -> list[int]: ...
+    def __getitem__(self, tokens: str | list[str]) -> int | list[int]:
         if isinstance(tokens, str):
             return self.token_to_idx.get(tokens, self.unk)
-        return [self[token] for token in tokens]
+        return [self.token_to_idx.get(token, self.unk) for token in tokens]
 
     def to_tokens(self, indices: int | Sequence[int]) -> str | list[str]:
         """The token of an index, or the tokens of several."""
