@@ -1,0 +1,75 @@
+"""What all tests share: no network, no account, one thread, and the programs as a user runs them."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import settings
+
+from timemachine.config import REPOSITORY
+from timemachine.corpus import CATALOGUE, Corpus, find_corpus
+
+NOVELS = REPOSITORY / "../shared/corpora"
+
+settings.register_profile("project", deadline=None, max_examples=50)  # timings are noisy on two busy cores
+settings.load_profile("project")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user without an account, a cache or a network: nothing of the developer's own leaks in."""
+    home = tmp_path / "home"
+    home.mkdir()
+    for name in [name for name in os.environ if name.startswith(("WANDB_", "SLURM_", "PL_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home / "cache"))
+    monkeypatch.setenv("MPLCONFIGDIR", str(home / "matplotlib"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    for proxy in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(proxy, "http://127.0.0.1:9")  # refuses at once
+        monkeypatch.setenv(proxy.upper(), "http://127.0.0.1:9")
+
+
+@pytest.fixture
+def sample() -> Corpus:
+    """The text that ships with the project."""
+    return find_corpus("sample", [])
+
+
+@pytest.fixture
+def novels() -> Path:
+    """The folder of the real novels, all of the catalogue."""
+    if not all((NOVELS / f"{name}.txt").is_file() for name in CATALOGUE):
+        pytest.skip("the real novels are absent")
+    return NOVELS
+
+
+Program = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Program:
+    """Run `train.py`, `evaluate.py` or `generate.py` in an empty folder, as a user does; returns what it printed."""
+
+    def run(name: str, *arguments: str, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, REPOSITORY / name, *arguments],
+            cwd=tmp_path,
+            env=os.environ | environment,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=timeout,
+        )
+
+    return run

@@ -1,0 +1,83 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from timemachine.clipping import clip_gradients
+
+ORDINARY = st.floats(-1e3, 1e3, width=32)
+GRADIENTS = st.lists(st.lists(ORDINARY, min_size=1, max_size=6), min_size=1, max_size=4)
+RADII = st.floats(1e-2, 1e4)
+
+
+def parameters(gradients: list[list[float]]) -> list[nn.Parameter]:
+    made = [nn.Parameter(torch.zeros(len(gradient))) for gradient in gradients]
+    for parameter, gradient in zip(made, gradients, strict=True):
+        parameter.grad = torch.tensor(gradient)
+    return made
+
+
+def flat_gradient(parameters: list[nn.Parameter]) -> Tensor:
+    return torch.cat([p.grad for p in parameters if p.grad is not None])
+
+
+@given(GRADIENTS, RADII)
+def test_projects_like_torch(gradients: list[list[float]], theta: float) -> None:
+    ours, theirs = parameters(gradients), parameters(gradients)
+    norm = clip_gradients(ours, theta)
+    expected = torch.nn.utils.clip_grad_norm_(theirs, theta)
+    assert norm.item() == pytest.approx(expected.item(), rel=1e-5)
+    # torch divides by ‖g‖ + 1e-6, which matters for a small radius
+    torch.testing.assert_close(flat_gradient(ours), flat_gradient(theirs), rtol=1e-6 / theta + 1e-5, atol=1e-30)
+
+
+@given(GRADIENTS, RADII)
+def test_inside_the_ball_no_bit_changes_and_outside_the_norm_becomes_the_radius(
+    gradients: list[list[float]], theta: float
+) -> None:
+    clipped = parameters(gradients)
+    before = flat_gradient(clipped)
+    exact = math.hypot(*before.tolist())
+    assert clip_gradients(clipped, theta).item() == pytest.approx(exact, rel=1e-12)
+    if exact <= theta:
+        assert torch.equal(flat_gradient(clipped).view(torch.int32), before.view(torch.int32))
+    else:
+        assert math.hypot(*flat_gradient(clipped).tolist()) == pytest.approx(theta, rel=1e-6)
+
+
+@pytest.mark.parametrize("theta", [None, 0.0])
+def test_no_radius_clips_nothing_and_still_returns_the_norm(theta: float | None) -> None:
+    unclipped = parameters([[3e5], [-4e5]])
+    assert clip_gradients(unclipped, theta).item() == 5e5
+    assert flat_gradient(unclipped).tolist() == [3e5, -4e5]
+
+
+@pytest.mark.parametrize("scale", [1e30, 1e-30], ids=["squares overflow", "squares underflow"])
+def test_norms_whose_float32_squares_do_not_exist(scale: float) -> None:
+    clipped = parameters([[3 * scale], [-4 * scale]])
+    assert clip_gradients(clipped, scale).item() == pytest.approx(5 * scale, rel=1e-6)
+    assert flat_gradient(clipped).tolist() == pytest.approx([0.6 * scale, -0.8 * scale], rel=1e-6, abs=0)
+
+
+def test_a_zero_gradient_stays_zero() -> None:
+    zero = parameters([[0.0, 0.0], [0.0]])
+    assert clip_gradients(zero, 1.0).item() == 0
+    assert flat_gradient(zero).tolist() == [0, 0, 0]
+
+
+def test_parameters_without_a_gradient_are_passed_over() -> None:
+    bare, clipped = nn.Parameter(torch.ones(2)), parameters([[3.0, 4.0]])
+    assert clip_gradients((p for p in [bare, *clipped]), 1.0).item() == 5
+    assert bare.grad is None
+    assert flat_gradient(clipped).tolist() == pytest.approx([0.6, 0.8])
+    assert clip_gradients([bare], 1.0).item() == 0
+
+
+def test_a_negative_radius_is_refused() -> None:
+    untouched = parameters([[3.0, 4.0]])
+    with pytest.raises(ValueError, match="theta=-1"):
+        clip_gradients(untouched, -1.0)
+    assert flat_gradient(untouched).tolist() == [3, 4]

@@ -1,0 +1,77 @@
+import pytest
+import torch
+
+from timemachine.decoding import continue_text
+from timemachine.language_model import RNNLMScratch
+from timemachine.vocab import Vocab
+
+VOCAB = Vocab("abc ")
+
+
+@pytest.fixture
+def model() -> RNNLMScratch:
+    """Random weights, large enough that each character depends on those before."""
+    torch.manual_seed(0)
+    return RNNLMScratch(len(VOCAB), hiddens=8, sigma=1.0)
+
+
+def next_probabilities(model: RNNLMScratch, text: str, alpha: float) -> dict[str, float]:
+    """softmax(α·logits) over all but <unk>, from one pass over the whole text."""
+    logits_V = model(torch.tensor([VOCAB[list(text)]]))[0][0, -1].double()
+    weights = {token: (alpha * logits_V[VOCAB[token]]).exp().item() for token in "abc "}
+    return {token: weight / sum(weights.values()) for token, weight in weights.items()}
+
+
+@pytest.mark.parametrize("prefix", ["a", "ab", "c ab a"])
+def test_greedy_is_predict(model: RNNLMScratch, prefix: str) -> None:
+    assert continue_text(model, VOCAB, prefix, 30, num_samples=2) == [model.predict(prefix, 30, VOCAB)] * 2
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0])
+def test_frequencies_are_those_of_the_sharpened_distribution(model: RNNLMScratch, alpha: float) -> None:
+    num_samples = 20_000
+    texts = continue_text(model, VOCAB, "ab", 2, alpha, num_samples, seed=1)
+    for first, p_first in next_probabilities(model, "ab", alpha).items():
+        for second, p_second in next_probabilities(model, "ab" + first, alpha).items():
+            p = p_first * p_second
+            frequency = texts.count("ab" + first + second) / num_samples
+            assert abs(frequency - p) <= 5 * (p * (1 - p) / num_samples) ** 0.5, first + second
+
+
+@pytest.mark.parametrize("alpha", [1e6, 1e30])
+def test_a_large_alpha_is_greedy(model: RNNLMScratch, alpha: float) -> None:
+    assert continue_text(model, VOCAB, "ab", 30, alpha, 3) == continue_text(model, VOCAB, "ab", 30, None, 3)
+
+
+def test_the_same_seed_gives_the_same_texts(model: RNNLMScratch) -> None:
+    torch.manual_seed(1)
+    texts = continue_text(model, VOCAB, "ab", 30, 1.0, 3, seed=7)
+    torch.manual_seed(2)  # the global generator has no say
+    assert continue_text(model, VOCAB, "ab", 30, 1.0, 3, seed=7) == texts
+    assert len(set(texts)) == 3
+    assert not set(continue_text(model, VOCAB, "ab", 30, 1.0, 3, seed=8)) & set(texts)
+
+
+@pytest.mark.parametrize("alpha", [None, 1.0])
+def test_an_empty_prefix_starts_from_a_space(model: RNNLMScratch, alpha: float | None) -> None:
+    after_space = continue_text(model, VOCAB, " ", 30, alpha)
+    assert [" " + text for text in continue_text(model, VOCAB, "", 30, alpha)] == after_space
+
+
+@pytest.mark.parametrize("prefix", ["ab", ""])
+@pytest.mark.parametrize("alpha", [None, 1.0])
+def test_nothing_to_predict_is_the_prefix(model: RNNLMScratch, prefix: str, alpha: float | None) -> None:
+    assert continue_text(model, VOCAB, prefix, 0, alpha, 2) == [prefix] * 2
+
+
+@pytest.mark.parametrize("alpha", [None, 0.01, 1.0, 100.0])
+@pytest.mark.parametrize("mass", [50.0, 1e30])
+def test_unknown_is_never_emitted_even_with_all_the_mass_on_it(
+    model: RNNLMScratch, alpha: float | None, mass: float
+) -> None:
+    with torch.no_grad():
+        model.b_q[VOCAB.unk] = mass
+    for text in continue_text(model, VOCAB, "ab", 30, alpha, 5):
+        assert text.startswith("ab")
+        assert len(text) == 32
+        assert set(text) <= set("abc ")

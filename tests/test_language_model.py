@@ -1,0 +1,356 @@
+"""The model against plain numpy in float64, written here from the book's equations and nothing of the project's."""
+
+import copy
+import csv
+import math
+import os
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch import Trainer as LightningTrainer
+from numpy.typing import NDArray
+from torch import Tensor
+
+from timemachine.config import SettingError, Train, Trainer
+from timemachine.corpus import Corpus
+from timemachine.datamodule import Batch, TimeMachine
+from timemachine.language_model import Diverged, RNNLMScratch
+from timemachine.tracking import RunLog
+from timemachine.training import build_trainer
+from timemachine.vocab import Vocab
+
+Array = NDArray[Any]
+Weights = dict[str, Array]
+
+DERIVATIVES: dict[str, Callable[[Array], Array]] = {  # φ'(A) as a function of H = φ(A)
+    "tanh": lambda H_BH: 1 - H_BH**2,
+    "relu": lambda H_BH: (H_BH > 0).astype(np.float64),
+}
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"tanh": np.tanh, "relu": lambda A_BH: np.maximum(A_BH, 0)}
+
+
+def loss_and_gradients(W: Weights, X_BT: Array, Y_BT: Array, activation: str = "tanh") -> tuple[float, Weights]:
+    """Forward, and backward through time by hand: equations 9.4.5, 9.4.6 and 9.7.9 to 9.7.16 of the book."""
+    num_hiddens, vocab_size = W["W_hq"].shape
+    (B, T), one_hot = X_BT.shape, np.eye(vocab_size)
+    H_BH = np.zeros((B, num_hiddens))
+    states, errors, loss = [H_BH], [], 0.0
+    for t in range(T):
+        A_BH = one_hot[X_BT[:, t]] @ W["rnn.W_xh"] + H_BH @ W["rnn.W_hh"] + W["rnn.b_h"]
+        H_BH = ACTIVATIONS[activation](A_BH)
+        O_BV = H_BH @ W["W_hq"] + W["b_q"]
+        O_BV = O_BV - O_BV.max(1, keepdims=True)
+        log_P_BV = O_BV - np.log(np.exp(O_BV).sum(1, keepdims=True))
+        loss -= log_P_BV[np.arange(B), Y_BT[:, t]].sum() / (B * T)
+        errors.append((np.exp(log_P_BV) - one_hot[Y_BT[:, t]]) / (B * T))
+        states.append(H_BH)
+    gradients = {name: np.zeros_like(weight) for name, weight in W.items()}
+    dA_BH = np.zeros((B, num_hiddens))
+    for t in reversed(range(T)):
+        before_BH, H_BH, dO_BV = states[t], states[t + 1], errors[t]
+        gradients["W_hq"] += H_BH.T @ dO_BV
+        gradients["b_q"] += dO_BV.sum(0)
+        dA_BH = (dO_BV @ W["W_hq"].T + dA_BH @ W["rnn.W_hh"].T) * DERIVATIVES[activation](H_BH)
+        gradients["rnn.W_xh"] += one_hot[X_BT[:, t]].T @ dA_BH
+        gradients["rnn.W_hh"] += before_BH.T @ dA_BH
+        gradients["rnn.b_h"] += dA_BH.sum(0)
+    return loss, gradients
+
+
+def weights_of(model: torch.nn.Module) -> Weights:
+    return {name: p.detach().double().numpy().copy() for name, p in model.named_parameters()}
+
+
+class Steps(Callback):
+    """The batch of each step, and the weights after it."""
+
+    def __init__(self) -> None:
+        self.batches: list[Batch] = []
+        self.weights: list[Weights] = []
+
+    def on_train_batch_end(
+        self, trainer: LightningTrainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.batches.append(batch)
+        self.weights.append(weights_of(pl_module))
+
+
+def fit(model: RNNLMScratch, data: TimeMachine, folder: Path, steps: Steps | None = None, **arguments: Any) -> Steps:
+    settings = Trainer(accelerator="cpu", devices=1, num_sanity_val_steps=0, enable_model_summary=False, **arguments)
+    trainer = build_trainer(Train(trainer=settings), folder, [RunLog(folder)])
+    steps = steps or Steps()
+    trainer.callbacks.append(steps)  # type: ignore[attr-defined]
+    trainer.fit(model, data)
+    return steps
+
+
+def logged(folder: Path) -> list[dict[str, float]]:
+    with (folder / "steps.csv").open() as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+@dataclass(frozen=True)
+class Case:
+    sigma: float = 0.01
+    theta: float | None = 1.0
+    num_steps: int = 32
+    precision: str = "32-true"
+    restarts: bool = False  # numpy starts each step from the model's weights, not from its own
+    clipped_steps: range = range(21)  # in how many of the 20 steps clipping may act
+
+
+CASES = {
+    "defaults": Case(clipped_steps=range(1)),
+    "theta=0.05": Case(theta=0.05, clipped_steps=range(20, 21)),
+    # 32 steps of sigma 0.6 are chaotic: the norm is 1000, and the last bit of a float64 decides the third step. So
+    # either each step is compared by itself, or the windows are short.
+    "sigma=0.6, step by step": Case(sigma=0.6, precision="64-true", restarts=True, clipped_steps=range(20, 21)),
+    "sigma=0.6, 8 time steps": Case(sigma=0.6, precision="64-true", num_steps=8, clipped_steps=range(10, 21)),
+    "no clipping": Case(sigma=0.6, theta=0, precision="64-true", num_steps=4, clipped_steps=range(1)),
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_the_first_20_steps_are_those_of_numpy(case: Case, sample: Corpus, tmp_path: Path) -> None:
+    data = TimeMachine(num_steps=case.num_steps, corpus=sample)
+    torch.manual_seed(0)
+    model = RNNLMScratch(len(data.vocab), sigma=case.sigma)
+    weights = weights_of(model)
+    steps = fit(
+        model,
+        data,
+        tmp_path,
+        max_steps=20,
+        limit_val_batches=0,
+        gradient_clip_val=case.theta,
+        precision=case.precision,
+        enable_checkpointing=False,
+    )
+    rows = logged(tmp_path)
+    assert len(rows) == 20
+    for (X_BT, Y_BT), after, row in zip(steps.batches, steps.weights, rows, strict=True):
+        loss, gradients = loss_and_gradients(weights, X_BT.numpy(), Y_BT.numpy())
+        norm = math.sqrt(sum((gradient**2).sum() for gradient in gradients.values()))
+        factor = min(1, case.theta / norm) if case.theta else 1
+        weights = {name: weight - factor * gradients[name] for name, weight in weights.items()}
+        for name, weight in weights.items():
+            np.testing.assert_allclose(after[name], weight, rtol=0, atol=1e-5, err_msg=f"{name}, step {row['step']}")
+        expected = [loss, norm, factor * norm]
+        assert [row["loss"], row["grad_norm"], row["grad_norm_clipped"]] == pytest.approx(expected, rel=1e-5)
+        if case.restarts:
+            weights = after
+    assert sum(row["grad_norm"] > row["grad_norm_clipped"] for row in rows) in case.clipped_steps
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+@pytest.mark.parametrize(("B", "T"), [(3, 9), (1, 1)])
+def test_the_gradients_of_numpy_are_those_of_autograd(activation: str, B: int, T: int) -> None:
+    torch.manual_seed(0)
+    model = RNNLMScratch(6, hiddens=5, sigma=0.6, activation=activation).double()
+    for bias in (model.rnn.b_h, model.b_q):
+        torch.nn.init.normal_(bias)
+    X_BT, Y_BT = torch.randint(6, (2, B, T))
+    loss = model.nll((X_BT, Y_BT)).mean()
+    loss.backward()
+    expected, gradients = loss_and_gradients(weights_of(model), X_BT.numpy(), Y_BT.numpy(), activation)
+    assert loss.item() == pytest.approx(expected, rel=1e-12)
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None
+        np.testing.assert_allclose(parameter.grad.numpy(), gradients[name], rtol=1e-9, atol=1e-14, err_msg=name)
+
+
+def test_shapes_and_initial_weights_are_the_books() -> None:
+    torch.manual_seed(0)
+    model = RNNLMScratch(28, hiddens=500, sigma=0.02)
+    X_BT, H_TBH = torch.randint(28, (2, 5)), torch.randn(5, 2, 500)
+    one_hot_TBV = model.one_hot(X_BT)
+    assert one_hot_TBV.shape == (5, 2, 28)
+    assert torch.equal(one_hot_TBV.argmax(2), X_BT.T)
+    assert one_hot_TBV.sum() == 10
+    expected = torch.einsum("tbh,hv->btv", H_TBH, model.W_hq) + model.b_q
+    torch.testing.assert_close(model.output_layer(H_TBH), expected)
+    logits_BTV, H_BH = model(X_BT)
+    assert (logits_BTV.shape, H_BH.shape) == ((2, 5, 28), (2, 500))
+    assert model.W_hq.shape == (500, 28)
+    assert model.W_hq.std().item() == pytest.approx(0.02, rel=0.05)
+    assert torch.equal(model.b_q, torch.zeros(28))
+
+
+def test_an_embedding_is_one_hot_with_the_product_of_both_tables() -> None:
+    torch.manual_seed(0)
+    embedded = RNNLMScratch(6, hiddens=5, sigma=0.6, input="embedding", embedding_dim=3).double()
+    one_hot = RNNLMScratch(6, hiddens=5).double()
+    assert embedded.embedding is not None
+    weights = embedded.state_dict()
+    weights["rnn.W_xh"] = weights.pop("embedding") @ weights["rnn.W_xh"]
+    one_hot.load_state_dict(weights)
+    X_BT = torch.randint(6, (3, 7))
+    torch.testing.assert_close(embedded(X_BT), one_hot(X_BT))
+
+
+@pytest.mark.parametrize("input", ["one_hot", "embedding"])
+def test_a_state_goes_in_and_comes_out(input: str) -> None:
+    torch.manual_seed(0)
+    model = RNNLMScratch(6, hiddens=5, sigma=0.6, input=input).double()
+    X_BT = torch.randint(6, (3, 7))
+    first_BTV, H_BH = model(X_BT[:, :4])
+    second_BTV, last_BH = model(X_BT[:, 4:], H_BH)
+    torch.testing.assert_close((torch.cat([first_BTV, second_BTV], 1), last_BH), model(X_BT))
+
+
+@given(st.text("abc ", min_size=1, max_size=8), st.integers(0, 12), st.integers(0, 3))
+def test_predict_is_the_arg_max_after_the_whole_text_so_far(prefix: str, num_preds: int, seed: int) -> None:
+    vocab = Vocab("abc ")
+    torch.manual_seed(seed)
+    model = RNNLMScratch(len(vocab), hiddens=8, sigma=1.0).double()
+    with torch.no_grad():
+        model.b_q[vocab.unk] = 100.0  # the likeliest of all, and yet never taken
+    text = prefix
+    for _ in range(num_preds):
+        logits_V = model(torch.tensor([vocab[list(text)]]))[0][0, -1]
+        text += max("abc ", key=lambda character: logits_V[vocab[character]].item())
+    assert model.predict(prefix, num_preds, vocab) == text
+
+
+def few_windows(sample: Corpus) -> TimeMachine:
+    """Two steps an epoch."""
+    return TimeMachine(batch_size=32, num_steps=5, num_train=64, num_val=32, corpus=sample)
+
+
+class Spoilt(RNNLMScratch):
+    """The loss of its fourth step is not finite, or only the gradient of that loss."""
+
+    what = ""
+
+    def nll(self, batch: Batch) -> Tensor:
+        nll_BT = super().nll(batch)
+        if not self.training or self.global_step != 3:
+            return nll_BT
+        # A root at zero is finite, its derivative is not.
+        return nll_BT + (0 * self.b_q.sum()).sqrt() if self.what == "gradient" else nll_BT * float(self.what)
+
+
+@pytest.mark.parametrize("algorithm", ["norm", "value"])
+@pytest.mark.parametrize(("what", "named"), [("nan", "the loss"), ("inf", "the loss"), ("gradient", "the gradient")])
+def test_what_is_not_finite_stops_the_run_before_the_update(
+    what: str, named: str, algorithm: str, sample: Corpus, tmp_path: Path
+) -> None:
+    data, steps = few_windows(sample), Steps()
+    model = Spoilt(len(data.vocab))
+    model.what = what
+    with pytest.raises(Diverged) as error:
+        fit(model, data, tmp_path, steps, max_epochs=9, gradient_clip_val=0.5, gradient_clip_algorithm=algorithm)
+    assert len(steps.weights) == 3
+    np.testing.assert_equal(weights_of(model), steps.weights[-1])
+    last_finite_norm = logged(tmp_path)[2]["grad_norm"]
+    assert f"epoch 2, step 4: {named} is not finite" in str(error.value)
+    assert f"last finite gradient norm {last_finite_norm:.4g})" in str(error.value)
+    assert "trainer.gradient_clip_val=0.05 (now 0.5)" in str(error.value)
+    # The checkpoint of the epoch before remains.
+    np.testing.assert_equal(weights_of(RNNLMScratch.from_run(str(tmp_path))[0]), steps.weights[1])
+
+
+def test_weights_that_are_not_finite_end_the_run_and_are_not_kept(sample: Corpus, tmp_path: Path) -> None:
+    data = few_windows(sample)
+    model = RNNLMScratch(len(data.vocab), sigma=9, lr=1e38, activation="relu")
+    with pytest.raises(Diverged, match="epoch 1, step 2: a weight is not finite"):
+        fit(model, data, tmp_path, max_epochs=1, limit_train_batches=1)
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
+def test_clipping_by_value_is_that_of_torch(sample: Corpus, tmp_path: Path) -> None:
+    data = few_windows(sample)
+    model = RNNLMScratch(len(data.vocab), sigma=0.6)
+    expected = copy.deepcopy(model)
+    arguments = {"gradient_clip_val": 0.01, "gradient_clip_algorithm": "value", "enable_checkpointing": False}
+    steps = fit(model, data, tmp_path, max_steps=1, limit_val_batches=0, **arguments)
+
+    expected.nll(steps.batches[0]).mean().backward()
+    norms = [torch.nn.utils.get_total_norm([p.grad for p in expected.parameters() if p.grad is not None])]
+    torch.nn.utils.clip_grad_value_(expected.parameters(), 0.01)
+    norms += [torch.nn.utils.get_total_norm([p.grad for p in expected.parameters() if p.grad is not None])]
+    torch.optim.SGD(expected.parameters(), lr=1.0).step()
+    for name, weight in weights_of(expected).items():
+        np.testing.assert_allclose(steps.weights[0][name], weight, rtol=1e-6, err_msg=name)
+    [row] = logged(tmp_path)
+    assert [row["grad_norm"], row["grad_norm_clipped"]] == pytest.approx([norm.item() for norm in norms], rel=1e-6)
+
+
+@pytest.fixture
+def run(sample: Corpus, tmp_path: Path) -> Path:
+    """The folder of a trained model."""
+    data = few_windows(sample)
+    fit(RNNLMScratch(len(data.vocab), hiddens=3), data, tmp_path, max_epochs=2)
+    return tmp_path
+
+
+@pytest.mark.parametrize("input", ["one_hot", "embedding"])
+def test_a_run_gives_back_its_model_as_the_last_epoch_left_it(input: str, sample: Corpus, tmp_path: Path) -> None:
+    data = few_windows(sample)
+    model = RNNLMScratch(len(data.vocab), hiddens=7, activation="relu", input=input, embedding_dim=3)
+    fit(model, data, tmp_path, max_epochs=2)
+    found, vocab = RNNLMScratch.from_run(str(tmp_path))
+    np.testing.assert_equal(weights_of(found), weights_of(model))
+    assert vocab.idx_to_token == data.vocab.idx_to_token
+    assert found.predict("it has", 20, vocab) == model.predict("it has", 20, data.vocab)
+    assert not found.training
+
+
+class Code:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return os.mkdir, (str(self.folder),)
+
+
+@pytest.mark.parametrize("format", ["torch", "pickle"])
+def test_code_in_a_checkpoint_is_refused_and_not_executed(format: str, run: Path) -> None:
+    path, executed = run / "checkpoints/last.ckpt", run / "executed"
+    checkpoint = torch.load(path, weights_only=True) | {"callbacks": Code(executed)}
+    if format == "torch":
+        torch.save(checkpoint, path)
+    else:
+        path.write_bytes(pickle.dumps(checkpoint, protocol=2))
+    with pytest.raises(SettingError, match=r"last\.ckpt is no checkpoint of this program"):
+        RNNLMScratch.from_run(str(run))
+    assert not executed.exists()
+    if format == "torch":
+        torch.load(path, weights_only=False)
+        assert executed.exists()
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.1, 0.5, 0.9, 0.999])
+def test_a_truncated_checkpoint_is_refused(kept: float, run: Path) -> None:
+    path = run / "checkpoints/last.ckpt"
+    content = path.read_bytes()
+    path.write_bytes(content[: int(kept * len(content))])
+    with pytest.raises(SettingError, match=f"run={run}: .*; type another run"):
+        RNNLMScratch.from_run(str(run))
+
+
+@pytest.mark.parametrize("content", ["hello", {}, {"hyper_parameters": {}}, {"hyper_parameters": {"vocab_size": 5}}, 3])
+def test_another_file_is_refused(content: object, run: Path) -> None:
+    path = run / "checkpoints/last.ckpt"
+    if isinstance(content, str):
+        path.write_text(content)
+    else:
+        torch.save(content, path)
+    with pytest.raises(SettingError, match=f"run={run}: .*; type another run"):
+        RNNLMScratch.from_run(str(run))
+
+
+def test_a_folder_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match=rf"run={tmp_path}: has no checkpoints/last\.ckpt; type run="):
+        RNNLMScratch.from_run(str(tmp_path))

@@ -1,0 +1,82 @@
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+from torchmetrics.text import Perplexity as TorchmetricsPerplexity
+
+from timemachine.perplexity import Perplexity
+
+PARTS = st.lists(st.lists(st.floats(0, 100, width=32), max_size=5), min_size=1, max_size=6)
+
+
+def of(*parts: Tensor) -> Perplexity:
+    perplexity = Perplexity()
+    for nll in parts:
+        perplexity.update(nll)
+    return perplexity
+
+
+def nll(logits_BTV: Tensor, Y_BT: Tensor) -> Tensor:
+    return F.cross_entropy(logits_BTV.transpose(1, 2), Y_BT, reduction="none")
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 5.0])
+def test_is_that_of_torchmetrics_on_ordinary_logits(scale: float) -> None:
+    torch.manual_seed(0)
+    theirs, ours = TorchmetricsPerplexity(), Perplexity()
+    for B in (4, 1):  # the last batch is smaller
+        logits_BTV, Y_BT = torch.randn(B, 8, 28) * scale, torch.randint(28, (B, 8))
+        theirs.update(logits_BTV, Y_BT)
+        ours.update(nll(logits_BTV, Y_BT))
+    assert ours.compute().item() == pytest.approx(theirs.compute().item(), rel=1e-5)
+
+
+def test_is_finite_where_torchmetrics_is_not() -> None:
+    logits_BTV, Y_BT = torch.tensor([[[200.0, 0.0]]]), torch.tensor([[1]])
+    theirs = TorchmetricsPerplexity()
+    theirs.update(logits_BTV, Y_BT)
+    assert theirs.compute().isinf()
+    assert of(nll(logits_BTV, Y_BT)).compute().item() == pytest.approx(math.exp(200))
+
+
+@given(PARTS)
+def test_updates_and_merges_in_any_split_are_the_same(parts: list[list[float]]) -> None:
+    tensors = [torch.tensor(part) for part in parts]
+    merged = Perplexity()
+    merged.update(torch.zeros(0))
+    for tensor in tensors:
+        merged.merge_state(of(tensor))
+    tokens = [value for part in parts for value in part]
+    exact = math.exp(math.fsum(tokens) / len(tokens)) if tokens else math.nan
+    for perplexity in (of(*tensors), of(torch.cat(tensors)), merged):
+        assert perplexity.compute().item() == pytest.approx(exact, rel=1e-9, nan_ok=True)
+
+
+def test_a_partial_batch_weighs_by_its_tokens() -> None:
+    assert of(torch.full((3, 1), 1.0), torch.full((1, 1), 5.0)).compute().item() == pytest.approx(math.exp(2))
+
+
+def test_an_empty_update_changes_nothing() -> None:
+    assert of(torch.zeros(0, 32)).compute().isnan()
+    assert of(torch.tensor([2.0]), torch.zeros(0, 32)).compute().item() == pytest.approx(math.exp(2))
+
+
+def test_a_thousand_million_tokens_do_not_drift() -> None:
+    value = torch.tensor(math.log(7.3))
+    million, total = of(value.expand(10**6)), of(torch.zeros(0))
+    for _ in range(1000):
+        total.merge_state(million)
+    assert total.compute().item() == pytest.approx(math.exp(value.item()), rel=1e-12)
+
+
+def test_keeps_its_float64_in_a_model_of_half_precision() -> None:
+    model = torch.nn.ModuleList([Perplexity()]).half()
+    perplexity = model[0]
+    assert isinstance(perplexity, Perplexity)
+    perplexity.update(torch.full((10**5,), 0.25, dtype=torch.float16))
+    perplexity.update(torch.tensor([1.0]))
+    assert perplexity.compute().item() == pytest.approx(math.exp(25001 / 100001), rel=1e-12)

@@ -1,0 +1,487 @@
+"""The three programs as a user runs them: what they print, what they leave behind, and how they end."""
+
+import csv
+import hashlib
+import json
+import math
+import os
+import platform
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.conftest import Program
+from timemachine.config import REPOSITORY
+from timemachine.language_model import RNNLMScratch
+
+SHORT = ("data=sample", "trainer.max_epochs=2", "logger=csv")
+
+# No batch of 2,047 windows splits into equal halves, and clipping acts in some of the 20 steps but not in all.
+SETTINGS = ("model.hiddens=8", "seed=1", "data.num_train=9999", "trainer.gradient_clip_val=0.1")
+
+# Non-linear growth from the first step on: the loss of the second is not finite.
+EXPLODES = ("model.sigma=0.6", "model.activation=relu", "trainer.gradient_clip_val=0")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of train.py that has ended: what it printed, and its folder."""
+
+    done: subprocess.CompletedProcess[str]
+    folder: Path
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        return read_summary(self.folder)
+
+    def text(self, name: str) -> str:
+        return (self.folder / name).read_text()
+
+    def numbers(self, name: str) -> list[dict[str, float]]:
+        return [{k: float(v) if v else math.nan for k, v in row.items()} for row in rows(self.folder / name)]
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+    return summary
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def only(paths: Any) -> Path:
+    (path,) = paths
+    assert isinstance(path, Path)
+    return path
+
+
+Start = Callable[..., tuple[subprocess.CompletedProcess[str], Path]]
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Start:
+    """train.py as the fixture `program` runs it, once for several tests, in a folder of its own, which it returns."""
+
+    def run(*arguments: str) -> tuple[subprocess.CompletedProcess[str], Path]:
+        cwd = tmp_path_factory.mktemp("cwd")
+        strange = {
+            name: value for name, value in os.environ.items() if not name.startswith(("WANDB_", "SLURM_", "PL_"))
+        }
+        done = subprocess.run(
+            [sys.executable, REPOSITORY / "train.py", *arguments],
+            cwd=cwd,
+            env=strange | {"HOME": str(tmp_path_factory.mktemp("home")), "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=120,
+        )
+        return done, cwd
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def short_run(start: Start) -> Run:
+    done, cwd = start(*SHORT, *SETTINGS)
+    return Run(done, only(cwd.glob("outputs/*/*")))
+
+
+@pytest.fixture(scope="module")
+def wandb_run(start: Start) -> Run:
+    """The same again, but for the logger: that of a user who has no account."""
+    done, cwd = start(*SHORT, *SETTINGS, "logger=wandb")
+    return Run(done, only(cwd.glob("outputs/*/*")))
+
+
+@pytest.fixture(scope="module")
+def sweep(start: Start) -> Run:
+    done, cwd = start("-m", *SHORT, *SETTINGS, "trainer.max_epochs=1", "model.hiddens=4,8", "seed=0,1")
+    return Run(done, only(cwd.glob("sweeps/none/*")))
+
+
+@pytest.fixture(scope="module")
+def sweep_with_mistake(start: Start) -> Run:
+    """Three jobs with W&B, of which the second cannot run."""
+    done, cwd = start("-m", *SHORT, "trainer.max_epochs=1", "model.hiddens=4,0,8", "logger=wandb")
+    return Run(done, only(cwd.glob("sweeps/none/*")))
+
+
+# A run
+
+
+def test_run_prints_a_line_an_epoch_then_table_continuation_and_folder(short_run: Run) -> None:
+    done, epochs, steps = short_run.done, short_run.numbers("metrics.csv"), short_run.numbers("steps.csv")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = re.findall(r"^epoch +(\d+)  train +([\d.]+)  val +([\d.]+)$", done.stdout, re.MULTILINE)
+    assert lines == [
+        (f"{row['epoch']:.0f}", f"{row['train/perplexity']:.3f}", f"{row['val/perplexity']:.3f}") for row in epochs
+    ]
+    table = done.stdout[done.stdout.index("completed: the sample text") :]
+    for name in ("train/perplexity", "val/perplexity", "test/perplexity"):
+        assert re.search(rf"^  {name} +{epochs[-1][name]:.3f} +epoch 2 *$", table, re.MULTILINE)
+    acted = sum(row["grad_norm"] > 0.1 for row in steps)
+    assert 0 < acted < 20
+    assert re.search(rf"^  clipping acted in +{acted} of 20 steps +radius 0.1", table, re.MULTILINE)
+    assert f"\ncontinuation  {short_run.text('sample.txt')}" in table
+    folder = Path(*short_run.folder.parts[-3:])  # outputs/<date>/<time>, seen from where the program was started
+    assert f"\nfigure        {folder}/perplexity.png\n" in table
+    assert table.endswith(f"\nfolder        {folder}\n")
+
+
+def test_run_leaves_everything_in_its_folder(short_run: Run) -> None:
+    assert {path.name for path in short_run.folder.iterdir()} == {
+        ".hydra",
+        "checkpoints",
+        "metrics.csv",
+        "perplexity.png",
+        "sample.txt",
+        "steps.csv",
+        "summary.json",
+    }
+    assert {path.name for path in (short_run.folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert set(SHORT + SETTINGS) == set(re.findall(r"^- (.*)$", short_run.text(".hydra/overrides.yaml"), re.MULTILINE))
+    assert (short_run.folder / "perplexity.png").read_bytes().startswith(b"\x89PNG\r\n")
+    assert re.fullmatch(r"it has[a-z ]{20}\n", short_run.text("sample.txt"))
+
+
+def test_steps_csv_has_a_row_a_step_and_metrics_csv_their_means(short_run: Run) -> None:
+    steps, epochs = short_run.numbers("steps.csv"), short_run.numbers("metrics.csv")
+    assert [(row["epoch"], row["step"]) for row in steps] == [(1 + step // 10, 1 + step) for step in range(20)]
+    assert [(row["epoch"], row["step"]) for row in epochs] == [(1, 10), (2, 20)]
+    for row in steps:
+        assert row["grad_norm_clipped"] == pytest.approx(min(row["grad_norm"], 0.1))
+    windows = [1024] * 9 + [9999 - 9 * 1024]
+    for row, of_epoch in zip(epochs, (steps[:10], steps[10:]), strict=True):
+        nll = sum(number * step["loss"] for number, step in zip(windows, of_epoch, strict=True)) / 9999
+        assert row["train/perplexity"] == pytest.approx(math.exp(nll), rel=1e-6)
+        assert row["val/perplexity"] < row["train/perplexity"]  # that of the epoch's end, which is better in this one
+        for name in ("grad_norm", "grad_norm_clipped"):
+            assert row[name] == pytest.approx(sum(step[name] for step in of_epoch) / 10)
+        assert row["clip_fraction"] == pytest.approx(sum(step["grad_norm"] > 0.1 for step in of_epoch) / 10)
+
+
+def test_summary_says_what_ran_and_how_it_ended(short_run: Run) -> None:
+    summary, epochs = short_run.summary, short_run.numbers("metrics.csv")
+    assert (summary["status"], summary["message"], summary["seed"]) == ("completed", None, 1)
+    settings = summary["settings"]
+    assert settings["model"] == {
+        "hiddens": 8,
+        "sigma": 0.01,
+        "lr": 1.0,
+        "activation": "tanh",
+        "input": "one_hot",
+        "embedding_dim": 32,
+    }
+    assert (settings["data"]["num_train"], settings["trainer"]["gradient_clip_val"]) == (9999, 0.1)
+    assert summary["parameters"] == 28 * 8 + 8 * 8 + 8 + 8 * 28 + 28
+    assert {name: summary["metrics"][name] for name in epochs[-1]} == epochs[-1]
+    assert summary["metrics"]["best_val/perplexity"] == min(row["val/perplexity"] for row in epochs)
+    text = (REPOSITORY / "src/timemachine/assets/sample.txt").read_bytes()
+    assert summary["corpus"]["sha256"] == hashlib.sha256(text).hexdigest()
+    assert (summary["corpus"]["name"], summary["corpus"]["stands_in"]) == ("sample", False)
+    assert summary["versions"]["python"] == platform.python_version()
+    assert all(summary["versions"][name] == version(name) for name in ("torch", "lightning", "wandb"))
+
+
+# The other programs, on that run
+
+
+def test_generate_continues_any_prefix(short_run: Run, program: Program) -> None:
+    done = program("generate.py", f"run={short_run.folder}", "prefix=Time, traveller (it's me)!")
+    model, vocab = RNNLMScratch.from_run(str(short_run.folder))
+    prefix = "time traveller it s me "
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == model.predict(prefix, 20, vocab) + "\n"
+
+
+def test_generate_samples(short_run: Run, program: Program) -> None:
+    run = f"run={short_run.folder}"
+    done = program("generate.py", run, "prefix=It", "alpha=1", "num_preds=50", "num_samples=3")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert all(re.fullmatch(r"it[a-z ]{50}", line) for line in lines)
+    assert len(set(lines)) == 3
+
+
+def test_evaluate_prints_one_table_for_a_list(short_run: Run, program: Program, tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").write_text("In 1895 a café — and no other! — was open. " * 20)
+    done = program("evaluate.py", f"run={short_run.folder}", "data.corpus=[sample,letter.txt]")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("bits/char") == 1
+    parts = re.findall(
+        r"^  (\w*) +(train|val|test|all) +([\d,]+) +([\d.]+) ±[\d.]+ +([\d.]+) ±[\d.]+ +([\d.]+) *$",
+        done.stdout,
+        re.MULTILINE,
+    )
+    assert [row[:2] for row in parts] == [("sample", "train"), ("", "val"), ("", "test"), ("letter", "all")]
+    metrics = short_run.summary["metrics"]
+    for row in parts[1:3]:  # window by window from a zero state, as in training
+        assert float(row[3]) == pytest.approx(metrics[f"{row[1]}/perplexity"], abs=0.005)
+    for row in parts:
+        assert float(row[5]) == pytest.approx(math.log2(float(row[4])), abs=0.002)
+    assert "letter: normalisation made spaces of 80 digits, 20 accented letters, 80 other characters" in done.stdout
+
+
+# A user's mistakes
+
+
+MISTAKES = [
+    ("model.hidens=64", "type for example model.hiddens=64"),
+    ("+model.hidens=64", "type for example model.hiddens=64"),
+    ("+model.hiddens=64", "type it as model.hiddens=64"),
+    ("hiddens=64", "type for example model.hiddens=64"),
+    ("model.hiddens", "type for example model.hiddens="),
+    ("model.hiddens=abc", "type for example model.hiddens=32"),
+    ("model.hiddens=0", "type for example model.hiddens=32"),
+    ("model.hiddens=8,16", "type it with -m"),
+    ("model.lr=-1", "type for example model.lr=1"),
+    ("model.activation=sigmoid", "one of tanh, relu"),
+    ("seed=-1", "type for example seed=0"),
+    ("data.num_steps=0", "type for example data.num_steps=32"),
+    ("data.num_train=10**9", "type for example data.num_train=10000"),
+    ("data.num_val=null", "type for example data.num_train=10000 data.num_val=5000"),
+    ("data.corpus=/nowhere", "type a book (time_machine, "),
+    ("data.corpus=time_machin", "type data.corpus=time_machine,"),
+    ("data.corpus=empty.txt", "type the path of an English text"),
+    ("data.corpus=binary.txt", "type the path of a text"),
+    ("trainer.max_epoch=5", "type for example trainer.max_epochs=5"),
+    ("trainer.gradient_clip_val=-1", "type for example trainer.gradient_clip_val=1"),
+    ("trainer=gpux", "type for example trainer=gpu "),
+    ("data=sampel", "type for example data=sample "),
+    ("logger=wand", "type for example logger=wandb "),
+    ("exercise=non", "type for example exercise=none "),
+]
+
+# Those take seconds, because Lightning is asked or the text is read.
+SLOW_MISTAKES = [
+    ("data.corpus=short.txt", "needs 33; type the path of a longer text"),
+    ("data.num_train=1000000000", "type for example data.num_train="),
+    ("trainer.precision=17", "'32-true'"),
+    pytest.param(
+        "trainer.accelerator=gpu",
+        "type trainer.accelerator=",
+        marks=pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU"),
+    ),
+]
+
+GENERATE_MISTAKES = [
+    ("prefix=1895!", "type for example prefix='it has'"),
+    ("num_preds=-1", "type for example num_preds=20"),
+    ("alpha=0", "type for example alpha=1"),
+    ("alpa=1", "type for example alpha=1"),
+    ("run=hollow", "type run=<the folder that train.py printed at its end>"),
+]
+
+EVALUATE_MISTAKES = [
+    ("run=hollow", "type the one that train.py printed at its end"),
+    ("data.corpus=[sample,/nowhere]", "type a book (time_machine, "),
+]
+
+
+def assert_one_line_error(done: subprocess.CompletedProcess[str], mistake: str, hint: str) -> None:
+    assert done.returncode == 1
+    assert re.fullmatch(r"error: [^\n]+\n", done.stderr)
+    assert hint in done.stderr
+    assert done.stdout == ""
+    name, _, value = mistake.partition("=")
+    assert name in done.stderr
+    assert value.strip("[]").rpartition(",")[2] in done.stderr  # the wrong one of a list
+
+
+@pytest.mark.parametrize(("mistake", "hint"), MISTAKES + SLOW_MISTAKES)
+def test_mistake_is_answered_in_one_line(mistake: str, hint: str, program: Program, tmp_path: Path) -> None:
+    (tmp_path / "empty.txt").touch()
+    (tmp_path / "binary.txt").write_bytes(b"a text\0of sorts")
+    (tmp_path / "short.txt").write_text("shorter than a window")
+    assert_one_line_error(program("train.py", "data=sample", mistake), mistake, hint)
+
+
+@pytest.mark.parametrize(
+    ("name", "mistake", "hint"),
+    [("generate.py", *row) for row in GENERATE_MISTAKES] + [("evaluate.py", *row) for row in EVALUATE_MISTAKES],
+)
+def test_mistake_with_a_run_is_answered_in_one_line(
+    name: str, mistake: str, hint: str, short_run: Run, program: Program, tmp_path: Path
+) -> None:
+    (tmp_path / "hollow").mkdir()
+    run = [] if mistake.startswith("run=") else [f"run={short_run.folder}"]
+    assert_one_line_error(program(name, *run, mistake), mistake, hint)
+
+
+@pytest.mark.parametrize("name", ["generate.py", "evaluate.py"])
+def test_missing_run_is_answered_in_one_line(name: str, program: Program) -> None:
+    assert_one_line_error(program(name), "run", "type run=")
+
+
+@pytest.mark.parametrize("argument", ["--help", "model.hidens=64", "model.hiddens=0", "data.corpus=/nowhere"])
+def test_quick_answers_import_nothing_heavy(argument: str, program: Program) -> None:
+    imported = program("train.py", argument, PYTHONPROFILEIMPORTTIME="1").stderr
+    assert re.search(r"\| +timemachine\.config$", imported, re.MULTILINE)  # so the list is there
+    assert not re.search(r"\| +(torch|lightning|torchmetrics|wandb|matplotlib)\b", imported)
+
+
+# Multiruns
+
+
+def test_multirun_leaves_a_folder_a_job_and_one_table(sweep: Run) -> None:
+    assert (sweep.done.returncode, sweep.done.stderr) == (0, "")
+    table = rows(sweep.folder / "summary.csv")
+    jobs = [("0", "4", "0"), ("1", "4", "1"), ("2", "8", "0"), ("3", "8", "1")]
+    assert [(row["job"], row["model.hiddens"], row["seed"]) for row in table] == jobs
+    assert {name for name in table[0] if "." in name or name == "seed"} == {"model.hiddens", "seed"}  # those that vary
+    for row in table:
+        summary = read_summary(sweep.folder / row["job"])
+        assert (row["status"], row["message"]) == ("completed", "")
+        assert {name: float(row[name]) for name in summary["metrics"]} == summary["metrics"]
+        assert sweep.folder / row["job"] == sweep.folder.parents[2] / row["folder"]
+        assert re.search(rf"^  {row['job']} +completed ", sweep.done.stdout, re.MULTILINE)
+    assert len({row["val/perplexity"] for row in table}) == 4
+
+
+def test_job_of_a_multirun_is_the_run_that_it_would_be_alone(sweep: Run, short_run: Run) -> None:
+    assert sweep.text("3/steps.csv").splitlines() == short_run.text("steps.csv").splitlines()[:11]
+
+
+def test_multirun_goes_on_after_a_job_that_fails(sweep_with_mistake: Run) -> None:
+    done, table = sweep_with_mistake.done, rows(sweep_with_mistake.folder / "summary.csv")
+    assert [(row["model.hiddens"], row["status"]) for row in table] == [
+        ("4", "completed"),
+        ("0", "failed"),
+        ("8", "completed"),
+    ]
+    message = "model.hiddens=0: must be at least 1; type for example model.hiddens=32"
+    assert [row["message"] for row in table] == ["", message, ""]
+    assert read_summary(sweep_with_mistake.folder / "1")["status"] == "failed"
+    assert done.returncode == 1
+    assert done.stderr.endswith("error: 1 of 3 jobs failed (job 1)\n")
+    assert "Traceback" not in done.stderr
+
+
+# Weights & Biases without an account
+
+
+def test_wandb_run_without_a_key_is_offline_in_the_runs_folder(wandb_run: Run) -> None:
+    assert wandb_run.done.returncode == 0
+    offline = only((wandb_run.folder / "wandb").glob("offline-run-*"))
+    assert any(offline.glob("run-*.wandb"))
+    assert f"wandb sync {Path(*offline.parts[-5:])}\n" in wandb_run.done.stdout
+
+
+def test_each_job_of_a_multirun_has_a_wandb_run_of_its_own(sweep_with_mistake: Run) -> None:
+    runs = [only((sweep_with_mistake.folder / job / "wandb").glob("offline-run-*")).name for job in "02"]
+    assert len(set(runs)) == 2
+    assert not (sweep_with_mistake.folder / "1" / "wandb").exists()
+
+
+# Numbers that repeat
+
+
+def test_same_seed_gives_the_same_steps_and_weights_whatever_the_logger(short_run: Run, wandb_run: Run) -> None:
+    assert short_run.text("steps.csv") == wandb_run.text("steps.csv")
+    weights, again = (
+        torch.load(run.folder / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+        for run in (short_run, wandb_run)
+    )
+    assert weights["rnn.W_xh"].shape == (28, 8)
+    assert all(torch.equal(weights[name], again[name]) for name in weights | again)
+
+
+def test_two_processes_train_as_one(short_run: Run, program: Program, tmp_path: Path) -> None:
+    done = program("train.py", *SHORT, *SETTINGS, "trainer=ddp_cpu")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("\ncontinuation  ") == 1
+    run = Run(done, only(tmp_path.glob("outputs/*/*")))
+    for name in ("steps.csv", "metrics.csv"):
+        for row, alone in zip(run.numbers(name), short_run.numbers(name), strict=True):
+            speeds = row.pop("chars_per_second", 1), alone.pop("chars_per_second", 1)
+            assert row == pytest.approx(alone, rel=1e-5, nan_ok=True)
+            assert min(speeds) > 0
+    assert run.summary["metrics"]["clipped_steps"] == short_run.summary["metrics"]["clipped_steps"]
+
+
+# Runs that end otherwise
+
+
+def test_loss_that_is_not_finite_ends_the_run_in_one_line(program: Program, tmp_path: Path) -> None:
+    done = program("train.py", *SHORT, *EXPLODES, "hydra.run.dir=run")
+    summary = read_summary(tmp_path / "run")
+    assert done.returncode == 1
+    assert re.fullmatch(r"error: diverged in epoch 1, step 2: [^\n]*trainer\.gradient_clip_val=1 [^\n]*\n", done.stderr)
+    assert (summary["status"], done.stderr) == ("diverged", f"error: {summary['message']}\n")
+    first, second = rows(tmp_path / "run/steps.csv")
+    assert f"norm {float(first['grad_norm']):.4g})" in done.stderr  # the last finite one
+    assert not math.isfinite(float(second["loss"]))
+
+
+def test_run_that_ends_worse_than_guessing_is_marked(program: Program, tmp_path: Path) -> None:
+    done = program("train.py", *SHORT, "trainer.max_epochs=3", "model.lr=8", "hydra.run.dir=run")
+    summary = read_summary(tmp_path / "run")
+    assert done.returncode == 0
+    assert summary["metrics"]["val/perplexity"] > 28
+    assert summary["status"] == "diverged"
+    assert "diverged: the sample text" in done.stdout
+
+
+def test_ctrl_c_ends_with_130_and_leaves_what_was_done(tmp_path: Path) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in a shell's background ignores it, by inheritance
+    endless = ("data=sample", "logger=csv", "trainer.max_epochs=100000", "hydra.run.dir=run")
+    process = subprocess.Popen(
+        [sys.executable, REPOSITORY / "train.py", *endless],
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout
+        assert process.stdout.readline().startswith("epoch    1 ")
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert (process.returncode, stderr) == (130, "interrupted\n")
+    assert read_summary(tmp_path / "run")["status"] == "interrupted"
+    epochs, steps = rows(tmp_path / "run/metrics.csv"), rows(tmp_path / "run/steps.csv")
+    assert len(steps) >= 10 * len(epochs) >= 10
+    assert (tmp_path / "run/checkpoints/last.ckpt").is_file()
+
+
+# The Time Machine
+
+
+def test_sample_stands_in_for_the_default_book_after_a_loud_warning(program: Program, tmp_path: Path) -> None:
+    done = program("train.py", "logger=csv", "trainer.max_epochs=1", "data.search_dirs=[books]", "hydra.run.dir=run")
+    assert done.returncode == 0
+    assert "!" * 70 in done.stderr
+    assert "SAMPLE" in done.stderr
+    assert "books/time_machine.txt\n" in done.stderr  # where to put it
+    corpus = read_summary(tmp_path / "run")["corpus"]
+    assert (corpus["name"], corpus["stands_in"]) == ("sample", True)
+    assert "completed: the sample text" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_default_run_reaches_the_books_perplexity(seed: int, novels: Path, program: Program, tmp_path: Path) -> None:
+    assert novels
+    done = program("train.py", f"seed={seed}", "logger=csv", "hydra.run.dir=run", timeout=600)
+    assert done.returncode == 0
+    summary = read_summary(tmp_path / "run")
+    corpus, metrics = summary["corpus"], summary["metrics"]
+    assert (corpus["name"], corpus["characters"], corpus["vocabulary"]) == ("time_machine", 173_428, 28)
+    assert (metrics["epoch"], metrics["step"], metrics["clipped_steps"]) == (100, 1000, 0)
+    assert 5.9 <= metrics["train/perplexity"] <= 6.4
+    assert 7.0 <= metrics["val/perplexity"] <= 7.7

@@ -1,0 +1,67 @@
+import pytest
+import torch
+from torch import Tensor
+
+from timemachine.rnn import RNNScratch
+
+
+def pair(num_inputs: int, num_hiddens: int, activation: str) -> tuple[RNNScratch, torch.nn.RNN]:
+    """Ours and torch's with the same weights, in float64. Torch keeps them transposed and has a second bias."""
+    torch.manual_seed(0)
+    ours = RNNScratch(num_inputs, num_hiddens, sigma=0.5, activation=activation).double()
+    torch.nn.init.normal_(ours.b_h)
+    theirs = torch.nn.RNN(num_inputs, num_hiddens, nonlinearity=activation).double()
+    weights = {"weight_ih_l0": ours.W_xh.T, "weight_hh_l0": ours.W_hh.T, "bias_ih_l0": ours.b_h}
+    theirs.load_state_dict(weights | {"bias_hh_l0": torch.zeros(num_hiddens)})
+    return ours, theirs
+
+
+def gradients(outputs: Tensor, H_BH: Tensor, wanted: list[Tensor]) -> tuple[Tensor, ...]:
+    torch.manual_seed(1)
+    scalar = (outputs * torch.randn_like(outputs)).sum() + (H_BH * torch.randn_like(H_BH)).sum()
+    return torch.autograd.grad(scalar, wanted)
+
+
+@pytest.mark.parametrize(("T", "B", "D", "H"), [(7, 3, 5, 4), (1, 3, 5, 4), (7, 1, 5, 4), (1, 1, 1, 1)])
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+@pytest.mark.parametrize("with_state", [True, False])
+def test_outputs_state_and_gradients_are_those_of_torch(
+    T: int, B: int, D: int, H: int, activation: str, with_state: bool
+) -> None:
+    ours, theirs = pair(D, H, activation)
+    X_TBD = torch.randn(T, B, D, dtype=torch.float64, requires_grad=True)
+    H_BH = torch.randn(B, H, dtype=torch.float64, requires_grad=True) if with_state else None
+
+    outputs, last_BH = ours(X_TBD, H_BH)
+    expected, expected_1BH = theirs(X_TBD, None if H_BH is None else H_BH[None])
+    torch.testing.assert_close((outputs, last_BH), (expected, expected_1BH[0]))
+
+    given = [X_TBD] if H_BH is None else [X_TBD, H_BH]
+    mine = gradients(outputs, last_BH, [*given, ours.W_xh, ours.W_hh, ours.b_h])
+    W_ih, W_hh, b, _ = theirs.parameters()
+    *of_given, W_ih, W_hh, b = gradients(expected, expected_1BH[0], [*given, W_ih, W_hh, b])
+    torch.testing.assert_close(mine, (*of_given, W_ih.T, W_hh.T, b))
+
+
+@pytest.mark.parametrize("cut", [1, 4, 6])
+def test_a_sequence_in_two_parts_with_the_state_carried_is_one_pass(cut: int) -> None:
+    rnn, _ = pair(5, 4, "tanh")
+    X_TBD = torch.randn(7, 3, 5, dtype=torch.float64)
+    outputs, last_BH = rnn(X_TBD)
+    first, H_BH = rnn(X_TBD[:cut])
+    second, carried_BH = rnn(X_TBD[cut:], H_BH)
+    torch.testing.assert_close((torch.cat([first, second]), carried_BH), (outputs, last_BH))
+
+
+def test_shapes_and_initial_weights_are_the_books() -> None:
+    batch_size, num_inputs, num_hiddens, num_steps = 2, 16, 320, 100
+    torch.manual_seed(0)
+    rnn = RNNScratch(num_inputs, num_hiddens)
+    outputs, H_BH = rnn(torch.ones(num_steps, batch_size, num_inputs))
+    assert (outputs.shape, H_BH.shape) == ((num_steps, batch_size, num_hiddens), (batch_size, num_hiddens))
+    assert torch.equal(outputs[-1], H_BH)
+    assert (rnn.W_xh.shape, rnn.W_hh.shape) == ((num_inputs, num_hiddens), (num_hiddens, num_hiddens))
+    assert torch.equal(rnn.b_h, torch.zeros(num_hiddens))
+    for weight in (rnn.W_xh, rnn.W_hh):
+        assert weight.std().item() == pytest.approx(0.01, rel=0.05)
+        assert abs(weight.mean().item()) < 5 * 0.01 / weight.numel() ** 0.5
