@@ -112,7 +112,7 @@ def test_trainer_takes_what_lightnings_trainer_takes() -> None:
 
 def test_no_setting_takes_a_name_that_the_schema_lacks() -> None:
     with pytest.raises(AttributeError):  # slots: `+model.hidens=64` cannot slip through
-        Model().hidens = 64
+        Model().hidens = 64  # type: ignore[attr-defined]
     cfg = OmegaConf.structured(Train)
     OmegaConf.update(cfg, "model.hidens", 64, force_add=True)
     with pytest.raises(Exception, match="hidens"):

@@ -31,39 +31,36 @@ from timemachine.vocab import Vocab
 Array = NDArray[Any]
 Weights = dict[str, Array]
 
-DERIVATIVES: dict[str, Callable[[Array], Array]] = {  # φ'(A) as a function of H = φ(A)
-    "tanh": lambda H_BH: 1 - H_BH**2,
-    "relu": lambda H_BH: (H_BH > 0).astype(np.float64),
-}
-ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"tanh": np.tanh, "relu": lambda A_BH: np.maximum(A_BH, 0)}
+PHI: dict[str, Callable[[Array], Array]] = {"tanh": np.tanh, "relu": lambda A: np.maximum(A, 0)}
+DERIVATIVE_AT_PHI: dict[str, Callable[[Array], Array]] = {"tanh": lambda H: 1 - H**2, "relu": lambda H: np.sign(H)}
 
 
 def loss_and_gradients(W: Weights, X_BT: Array, Y_BT: Array, activation: str = "tanh") -> tuple[float, Weights]:
-    """Forward, and backward through time by hand: equations 9.4.5, 9.4.6 and 9.7.9 to 9.7.16 of the book."""
-    num_hiddens, vocab_size = W["W_hq"].shape
-    (B, T), one_hot = X_BT.shape, np.eye(vocab_size)
-    H_BH = np.zeros((B, num_hiddens))
-    states, errors, loss = [H_BH], [], 0.0
+    """Forward, and backward through time by hand: sections 9.4 and 9.7 of the book."""
+    (B, T), (num_hiddens, vocab_size) = X_BT.shape, W["W_hq"].shape
+    X_TBV, Y_TBV = np.eye(vocab_size)[X_BT.T], np.eye(vocab_size)[Y_BT.T]
+
+    H_TBH = np.zeros((T + 1, B, num_hiddens))  # H_TBH[t] is the state before step t
     for t in range(T):
-        A_BH = one_hot[X_BT[:, t]] @ W["rnn.W_xh"] + H_BH @ W["rnn.W_hh"] + W["rnn.b_h"]
-        H_BH = ACTIVATIONS[activation](A_BH)
-        O_BV = H_BH @ W["W_hq"] + W["b_q"]
-        O_BV = O_BV - O_BV.max(1, keepdims=True)
-        log_P_BV = O_BV - np.log(np.exp(O_BV).sum(1, keepdims=True))
-        loss -= log_P_BV[np.arange(B), Y_BT[:, t]].sum() / (B * T)
-        errors.append((np.exp(log_P_BV) - one_hot[Y_BT[:, t]]) / (B * T))
-        states.append(H_BH)
-    gradients = {name: np.zeros_like(weight) for name, weight in W.items()}
-    dA_BH = np.zeros((B, num_hiddens))
+        H_TBH[t + 1] = PHI[activation](X_TBV[t] @ W["rnn.W_xh"] + H_TBH[t] @ W["rnn.W_hh"] + W["rnn.b_h"])
+    before_TBH, H_TBH = H_TBH[:-1], H_TBH[1:]
+    O_TBV = H_TBH @ W["W_hq"] + W["b_q"]
+    O_TBV -= O_TBV.max(2, keepdims=True)
+    log_P_TBV = O_TBV - np.log(np.exp(O_TBV).sum(2, keepdims=True))
+
+    dO_TBV = (np.exp(log_P_TBV) - Y_TBV) / (B * T)
+    dA_TBH = np.zeros((T + 1, B, num_hiddens))  # of what φ is applied to; zero after the last step
     for t in reversed(range(T)):
-        before_BH, H_BH, dO_BV = states[t], states[t + 1], errors[t]
-        gradients["W_hq"] += H_BH.T @ dO_BV
-        gradients["b_q"] += dO_BV.sum(0)
-        dA_BH = (dO_BV @ W["W_hq"].T + dA_BH @ W["rnn.W_hh"].T) * DERIVATIVES[activation](H_BH)
-        gradients["rnn.W_xh"] += one_hot[X_BT[:, t]].T @ dA_BH
-        gradients["rnn.W_hh"] += before_BH.T @ dA_BH
-        gradients["rnn.b_h"] += dA_BH.sum(0)
-    return loss, gradients
+        dH_BH = dO_TBV[t] @ W["W_hq"].T + dA_TBH[t + 1] @ W["rnn.W_hh"].T
+        dA_TBH[t] = dH_BH * DERIVATIVE_AT_PHI[activation](H_TBH[t])
+    dA_TBH = dA_TBH[:-1]
+    return -(Y_TBV * log_P_TBV).sum() / (B * T), {
+        "rnn.W_xh": np.tensordot(X_TBV, dA_TBH, ((0, 1), (0, 1))),
+        "rnn.W_hh": np.tensordot(before_TBH, dA_TBH, ((0, 1), (0, 1))),
+        "rnn.b_h": dA_TBH.sum((0, 1)),
+        "W_hq": np.tensordot(H_TBH, dO_TBV, ((0, 1), (0, 1))),
+        "b_q": dO_TBV.sum((0, 1)),
+    }
 
 
 def weights_of(model: torch.nn.Module) -> Weights:
@@ -160,7 +157,7 @@ def test_the_gradients_of_numpy_are_those_of_autograd(activation: str, B: int, T
         torch.nn.init.normal_(bias)
     X_BT, Y_BT = torch.randint(6, (2, B, T))
     loss = model.nll((X_BT, Y_BT)).mean()
-    loss.backward()
+    torch.autograd.backward(loss)
     expected, gradients = loss_and_gradients(weights_of(model), X_BT.numpy(), Y_BT.numpy(), activation)
     assert loss.item() == pytest.approx(expected, rel=1e-12)
     for name, parameter in model.named_parameters():
@@ -271,10 +268,14 @@ def test_clipping_by_value_is_that_of_torch(sample: Corpus, tmp_path: Path) -> N
     data = few_windows(sample)
     model = RNNLMScratch(len(data.vocab), sigma=0.6)
     expected = copy.deepcopy(model)
-    arguments = {"gradient_clip_val": 0.01, "gradient_clip_algorithm": "value", "enable_checkpointing": False}
+    arguments: dict[str, Any] = {
+        "gradient_clip_val": 0.01,
+        "gradient_clip_algorithm": "value",
+        "enable_checkpointing": False,
+    }
     steps = fit(model, data, tmp_path, max_steps=1, limit_val_batches=0, **arguments)
 
-    expected.nll(steps.batches[0]).mean().backward()
+    torch.autograd.backward(expected.nll(steps.batches[0]).mean())
     norms = [torch.nn.utils.get_total_norm([p.grad for p in expected.parameters() if p.grad is not None])]
     torch.nn.utils.clip_grad_value_(expected.parameters(), 0.01)
     norms += [torch.nn.utils.get_total_norm([p.grad for p in expected.parameters() if p.grad is not None])]

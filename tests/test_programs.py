@@ -10,7 +10,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -25,10 +25,10 @@ from timemachine.language_model import RNNLMScratch
 
 SHORT = ("data=sample", "trainer.max_epochs=2", "logger=csv")
 
-# No batch of 2,047 windows splits into equal halves, and clipping acts in some of the 20 steps but not in all.
-SETTINGS = ("model.hiddens=8", "seed=1", "data.num_train=9999", "trainer.gradient_clip_val=0.1")
+# The last batch of an epoch has 3 windows: two processes share it unequally. Clipping acts in some of the 20 steps only.
+SETTINGS = ("model.hiddens=8", "seed=1", "data.num_train=9219", "trainer.gradient_clip_val=0.15")
 
-# Non-linear growth from the first step on: the loss of the second is not finite.
+# The first step is so large that the second's loss is not finite.
 EXPLODES = ("model.sigma=0.6", "model.activation=relu", "trainer.gradient_clip_val=0")
 
 
@@ -60,9 +60,8 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def only(paths: Any) -> Path:
+def only(paths: Iterable[Path]) -> Path:
     (path,) = paths
-    assert isinstance(path, Path)
     return path
 
 
@@ -131,9 +130,9 @@ def test_run_prints_a_line_an_epoch_then_table_continuation_and_folder(short_run
     table = done.stdout[done.stdout.index("completed: the sample text") :]
     for name in ("train/perplexity", "val/perplexity", "test/perplexity"):
         assert re.search(rf"^  {name} +{epochs[-1][name]:.3f} +epoch 2 *$", table, re.MULTILINE)
-    acted = sum(row["grad_norm"] > 0.1 for row in steps)
+    acted = sum(row["grad_norm"] > 0.15 for row in steps)
     assert 0 < acted < 20
-    assert re.search(rf"^  clipping acted in +{acted} of 20 steps +radius 0.1", table, re.MULTILINE)
+    assert re.search(rf"^  clipping acted in +{acted} of 20 steps +radius 0.15,", table, re.MULTILINE)
     assert f"\ncontinuation  {short_run.text('sample.txt')}" in table
     folder = Path(*short_run.folder.parts[-3:])  # outputs/<date>/<time>, seen from where the program was started
     assert f"\nfigure        {folder}/perplexity.png\n" in table
@@ -161,15 +160,15 @@ def test_steps_csv_has_a_row_a_step_and_metrics_csv_their_means(short_run: Run) 
     assert [(row["epoch"], row["step"]) for row in steps] == [(1 + step // 10, 1 + step) for step in range(20)]
     assert [(row["epoch"], row["step"]) for row in epochs] == [(1, 10), (2, 20)]
     for row in steps:
-        assert row["grad_norm_clipped"] == pytest.approx(min(row["grad_norm"], 0.1))
-    windows = [1024] * 9 + [9999 - 9 * 1024]
+        assert row["grad_norm_clipped"] == pytest.approx(min(row["grad_norm"], 0.15))
+    windows = [1024] * 9 + [3]
     for row, of_epoch in zip(epochs, (steps[:10], steps[10:]), strict=True):
-        nll = sum(number * step["loss"] for number, step in zip(windows, of_epoch, strict=True)) / 9999
+        nll = sum(number * step["loss"] for number, step in zip(windows, of_epoch, strict=True)) / 9219
         assert row["train/perplexity"] == pytest.approx(math.exp(nll), rel=1e-6)
         assert row["val/perplexity"] < row["train/perplexity"]  # that of the epoch's end, which is better in this one
         for name in ("grad_norm", "grad_norm_clipped"):
             assert row[name] == pytest.approx(sum(step[name] for step in of_epoch) / 10)
-        assert row["clip_fraction"] == pytest.approx(sum(step["grad_norm"] > 0.1 for step in of_epoch) / 10)
+        assert row["clip_fraction"] == pytest.approx(sum(step["grad_norm"] > 0.15 for step in of_epoch) / 10)
 
 
 def test_summary_says_what_ran_and_how_it_ended(short_run: Run) -> None:
@@ -184,7 +183,7 @@ def test_summary_says_what_ran_and_how_it_ended(short_run: Run) -> None:
         "input": "one_hot",
         "embedding_dim": 32,
     }
-    assert (settings["data"]["num_train"], settings["trainer"]["gradient_clip_val"]) == (9999, 0.1)
+    assert (settings["data"]["num_train"], settings["trainer"]["gradient_clip_val"]) == (9219, 0.15)
     assert summary["parameters"] == 28 * 8 + 8 * 8 + 8 + 8 * 28 + 28
     assert {name: summary["metrics"][name] for name in epochs[-1]} == epochs[-1]
     assert summary["metrics"]["best_val/perplexity"] == min(row["val/perplexity"] for row in epochs)
@@ -268,7 +267,6 @@ MISTAKES = [
 SLOW_MISTAKES = [
     ("data.corpus=short.txt", "needs 33; type the path of a longer text"),
     ("data.num_train=1000000000", "type for example data.num_train="),
-    ("trainer.precision=17", "'32-true'"),
     pytest.param(
         "trainer.accelerator=gpu",
         "type trainer.accelerator=",
@@ -300,7 +298,7 @@ def assert_one_line_error(done: subprocess.CompletedProcess[str], mistake: str, 
     assert value.strip("[]").rpartition(",")[2] in done.stderr  # the wrong one of a list
 
 
-@pytest.mark.parametrize(("mistake", "hint"), MISTAKES + SLOW_MISTAKES)
+@pytest.mark.parametrize(("mistake", "hint"), [*MISTAKES, *SLOW_MISTAKES])
 def test_mistake_is_answered_in_one_line(mistake: str, hint: str, program: Program, tmp_path: Path) -> None:
     (tmp_path / "empty.txt").touch()
     (tmp_path / "binary.txt").write_bytes(b"a text\0of sorts")

@@ -38,9 +38,8 @@ def test_outputs_state_and_gradients_are_those_of_torch(
 
     given = [X_TBD] if H_BH is None else [X_TBD, H_BH]
     mine = gradients(outputs, last_BH, [*given, ours.W_xh, ours.W_hh, ours.b_h])
-    W_ih, W_hh, b, _ = theirs.parameters()
-    *of_given, W_ih, W_hh, b = gradients(expected, expected_1BH[0], [*given, W_ih, W_hh, b])
-    torch.testing.assert_close(mine, (*of_given, W_ih.T, W_hh.T, b))
+    *of_given, dW_ih, dW_hh, db, _ = gradients(expected, expected_1BH[0], [*given, *theirs.parameters()])
+    torch.testing.assert_close(mine, (*of_given, dW_ih.T, dW_hh.T, db))
 
 
 @pytest.mark.parametrize("cut", [1, 4, 6])

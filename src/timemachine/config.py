@@ -25,6 +25,7 @@ class SettingError(UserError):
 
 
 Activation = Enum("Activation", ["tanh", "relu"])
+Backward = Enum("Backward", ["bptt", "autograd"])
 Input = Enum("Input", ["one_hot", "embedding"])
 WandbMode = Enum("WandbMode", ["auto", "online", "offline", "disabled"])
 
@@ -52,6 +53,7 @@ class Model:
     activation: Activation = Activation.tanh
     input: Input = Input.one_hot
     embedding_dim: int = 32  # width of the embedding; unused by one_hot
+    backward: Backward = Backward.bptt  # gradients by hand, or PyTorch's of the readable loop
 
     def __post_init__(self) -> None:
         _at_least("model.hiddens", self.hiddens, 1, 32)

@@ -18,6 +18,7 @@ from torch.optim import SGD, Optimizer
 
 from timemachine.clipping import clip_gradients, gradient_norm
 from timemachine.config import SettingError, UserError
+from timemachine.cross_entropy import output_nll
 from timemachine.datamodule import Batch
 from timemachine.perplexity import Perplexity
 from timemachine.rnn import RNNScratch
@@ -34,7 +35,8 @@ class RNNLMScratch(LightningModule):
     """Character-level language model: O_t = H_t W_hq + b_q on top of `RNNScratch` (section 9.5 of the book).
 
     Parameters beside the RNN's: `W_hq` (H, V) drawn from N(0, sigma²), `b_q` (V) zero, and with `input="embedding"` a
-    table `embedding` (V, D) drawn from N(0, 1) like torch's. `lr` is the rate of SGD, the book's η.
+    table `embedding` (V, D) drawn from N(0, 1) like torch's. `lr` is the rate of SGD, the book's η. `backward`: bptt,
+    gradients by hand (`bptt`, `cross_entropy`), or autograd, PyTorch's of the readable loop.
     """
 
     def __init__(
@@ -46,13 +48,14 @@ class RNNLMScratch(LightningModule):
         activation: str = "tanh",
         input: str = "one_hot",
         embedding_dim: int = 32,
+        backward: str = "bptt",
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)
         self.vocab_size, self.lr = vocab_size, lr
         self.embedding = nn.Parameter(torch.randn(vocab_size, embedding_dim)) if input == "embedding" else None
         num_inputs = vocab_size if self.embedding is None else embedding_dim
-        self.rnn = RNNScratch(num_inputs, hiddens, sigma, activation)
+        self.rnn = RNNScratch(num_inputs, hiddens, sigma, activation, backward)
         self.W_hq = nn.Parameter(torch.randn(hiddens, vocab_size) * sigma)
         self.b_q = nn.Parameter(torch.zeros(vocab_size))
         self.train_perplexity, self.val_perplexity, self.test_perplexity = Perplexity(), Perplexity(), Perplexity()
@@ -96,15 +99,22 @@ class RNNLMScratch(LightningModule):
 
     def forward(self, X_BT: Tensor, H_BH: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Indices (B, T) and a state (B, H), zero if None, to logits (B, T, V) and the state after the last step."""
-        inputs_TBD = self.one_hot(X_BT) if self.embedding is None else self.embedding[X_BT.T]
-        H_TBH, H_BH = self.rnn(inputs_TBD, H_BH)
+        H_TBH, H_BH = self._hidden(X_BT, H_BH)
         return self.output_layer(H_TBH), H_BH
+
+    def _hidden(self, X_BT: Tensor, H_BH: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        X_TB = X_BT.T
+        states: tuple[Tensor, Tensor] = self.rnn(X_TB if self.embedding is None else self.embedding[X_TB], H_BH)
+        return states
 
     def nll(self, batch: Batch) -> Tensor:
         """Negative log-likelihood of each target (B, T), in nats; the state is zero at the start of each window."""
         X_BT, Y_BT = batch
-        logits_BTV, _ = self(X_BT)
-        return F.cross_entropy(logits_BTV.flatten(0, 1), Y_BT.flatten(), reduction="none").view_as(Y_BT)
+        H_TBH, _ = self._hidden(X_BT)
+        if torch.is_grad_enabled() and self.rnn.backward_by == "bptt":
+            return output_nll(H_TBH, self.W_hq, self.b_q, Y_BT.T).T
+        logits_NV = (H_TBH @ self.W_hq + self.b_q).flatten(0, 1)
+        return F.cross_entropy(logits_NV, Y_BT.T.flatten(), reduction="none").view(Y_BT.T.shape).T
 
     @torch.no_grad()
     def predict(self, prefix: str, num_preds: int, vocab: Vocab) -> str:

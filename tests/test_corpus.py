@@ -1,0 +1,258 @@
+import hashlib
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from timemachine import corpus
+from timemachine.config import REPOSITORY, SettingError
+from timemachine.corpus import CATALOGUE, Book, Corpus, find_corpus, normalise, without_gutenberg
+
+LOUD = "!" * 60
+
+
+def book_normalise(text: str) -> str:
+    return re.sub("[^A-Za-z]+", " ", text).lower()  # section 9.2.1 of the book
+
+
+def read(folder: Path, text: bytes) -> Corpus:
+    path = folder / "text.txt"
+    path.write_bytes(text)
+    return find_corpus(str(path), [])
+
+
+# --- Normalisation ---
+
+
+@given(st.text())
+@example("ÀÉ ß ſ K İ ﬁ Ⅷ a\u0301 Ａ")  # letters outside A-Z, some of which lower case would turn into a-z
+@example("@[`{")  # the neighbours of A, Z, a and z
+@example("")
+def test_normalise_is_the_books(text: str) -> None:
+    assert normalise(text.encode("utf-8", "surrogatepass")).decode() == book_normalise(text)
+
+
+@given(st.text(st.characters(codec="latin-1")))
+def test_normalise_is_the_books_in_latin_1_too(text: str) -> None:
+    assert normalise(text.encode("latin-1")).decode() == book_normalise(text)
+
+
+@given(st.text("aZ .\n", min_size=1, max_size=12), st.integers(-12, 12), st.sampled_from([1, 2]))
+@example(" " * 12, -6, 1)
+@example(" a", -1, 1)
+@example("a ", -1, 1)
+def test_normalise_is_the_books_across_the_borders_of_its_pieces(middle: str, shift: int, pieces: int) -> None:
+    text = "b" * ((pieces << 20) + shift) + middle + "b  b"
+    assert normalise(text.encode()).decode() == book_normalise(text)
+
+
+def test_normalise_joins_a_run_of_spaces_longer_than_a_piece() -> None:
+    assert normalise(b"a" + b" " * (3 << 20) + b"b") == b"a b"
+
+
+# --- Reading ---
+
+HEADER = b"Title: It\nProduced by somebody\n\n*** START OF THIS PROJECT GUTENBERG EBOOK IT ***\n"
+FOOTER = b"*** END OF THIS PROJECT GUTENBERG EBOOK IT ***\n\nThe licence.\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"It has.\n",
+        HEADER + b"It has.\n" + FOOTER,
+        HEADER + b"It has.\n",
+        b"It has.\n" + FOOTER,
+        HEADER + b"It has.\nEnd of the Project Gutenberg EBook of It, by H. G.\n\n" + FOOTER,
+        HEADER + b"It has.\n\n\nEnd of Project Gutenberg's It, by H. G. Wells\n" + FOOTER,
+        (HEADER + b"It has.\n" + FOOTER).replace(b"*** ", b"***"),
+    ],
+)
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
+def test_gutenbergs_header_and_footer_are_cut(tmp_path: Path, text: bytes, line_end: bytes) -> None:
+    text = text.replace(b"\n", line_end)
+    assert without_gutenberg(text).strip() == b"It has."
+    assert read(tmp_path, text).characters.strip() == b"it has"
+
+
+def test_what_only_resembles_gutenbergs_lines_stays() -> None:
+    text = b"He said *** START OF it.\nThe end of the Project Gutenberg was near.\n** END OF it **\nIt has."
+    assert without_gutenberg(text) == text
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        b"It has\na caf\xc3\xa9.",
+        b"It has\r\na caf\xc3\xa9.",
+        b"\xef\xbb\xbfIt has\na caf\xc3\xa9.",
+        b"\xef\xbb\xbf" + HEADER + b"It has\na caf\xc3\xa9." + b"\n" + FOOTER,
+        b"It has\na caf\xe9.",  # Latin-1
+    ],
+)
+def test_line_ends_byte_order_marks_and_encodings_do_not_show(tmp_path: Path, encoded: bytes) -> None:
+    text = read(tmp_path, encoded)
+    assert text.characters.strip() == b"it has a caf"
+    assert text.replaced() == {"digits": 0, "accents": 1, "other": 1}
+
+
+def test_what_normalisation_replaced_is_counted(tmp_path: Path) -> None:
+    assert read(tmp_path, "It, 12 été; Ωmega! x\n".encode()).replaced() == {"digits": 2, "accents": 3, "other": 3}
+
+
+def test_a_path_gives_its_name_its_hash_and_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("my text.txt").write_bytes(b"It has")
+    text = find_corpus("my text.txt", [])
+    assert (text.name, text.source) == ("my text", str(tmp_path / "my text.txt"))
+    assert text.sha256 == hashlib.sha256(b"It has").hexdigest()
+    monkeypatch.chdir("/")
+    assert find_corpus(text.source, []).sha256 == text.sha256
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [(b"It\0has", "NUL"), (b"", "no letter"), (b"12 34\n", "no letter"), (b"\xef\xbb\xbf", "no letter")],
+)
+def test_what_is_no_text_is_refused(tmp_path: Path, content: bytes, why: str) -> None:
+    with pytest.raises(SettingError, match=rf"^data\.corpus={re.escape(str(tmp_path))}/text\.txt: .*{why}.*; type "):
+        read(tmp_path, content)
+
+
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [
+        ("/nowhere", "a book (time_machine, "),
+        ("time_machin", "data.corpus=time_machine"),
+        ("the_time_machine", "data.corpus=time_machine"),
+        ("war_of_the_world", "data.corpus=war_of_the_worlds"),
+        ("smaple", "data.corpus=sample"),
+        ("/", "a book (time_machine, "),
+    ],
+)
+def test_a_name_that_does_not_exist_is_answered_with_one_that_does(name: str, instead: str) -> None:
+    with pytest.raises(SettingError, match=rf"^data\.corpus={name}: .*; type {re.escape(instead)}"):
+        find_corpus(name, [])
+
+
+# --- The sample and the catalogue ---
+
+
+def test_the_sample_is_long_enough_for_the_books_run(sample: Corpus) -> None:
+    assert len(sample.characters) >= 24_000
+    assert set(sample.characters) == set(b" abcdefghijklmnopqrstuvwxyz")
+    assert b"  " not in sample.characters
+    assert (sample.name, sample.stands_in) == ("sample", False)
+    shipped = REPOSITORY / "src/timemachine/assets/sample.txt"
+    assert sample.sha256 == hashlib.sha256(shipped.read_bytes()).hexdigest()
+
+
+def test_the_catalogue_has_the_eight_books() -> None:
+    assert set(CATALOGUE) == {
+        "time_machine",
+        "war_of_the_worlds",
+        "pride_and_prejudice",
+        "hound_of_the_baskervilles",
+        "the_lost_world",
+        "alices_adventures_in_wonderland",
+        "a_tale_of_two_cities",
+        "adventures_of_huckleberry_finn",
+    }
+    book = CATALOGUE["time_machine"]
+    assert book.hash == "sha1:090b5e7e70c295757f55df93cb0a180b9691891a"
+    assert book.urls == (
+        "http://d2l-data.s3-accelerate.amazonaws.com/timemachine.txt",
+        "https://raw.githubusercontent.com/Mech-Who/LearnD2L/0ada6bb530104b288476981cbe2b8812ad50ac19/Chapter8/data/timemachine.txt",
+    )
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_the_catalogue_describes_the_novels(novels: Path, name: str) -> None:
+    book, text = CATALOGUE[name], (novels / f"{name}.txt").read_bytes()
+    algorithm, digest = book.hash.split(":")
+    assert (len(text), hashlib.new(algorithm, text).hexdigest()) == (book.num_bytes, digest)
+    found = find_corpus(name, [str(novels)])
+    assert (found.name, found.title, found.source) == (name, book.title, name)
+
+
+def test_every_source_is_the_one_that_the_novels_name(novels: Path) -> None:
+    sources = (novels / "SOURCES.md").read_text()
+    for name, book in CATALOGUE.items():
+        row = next(line for line in sources.splitlines() if line.startswith(f"| {name}.txt |"))
+        found = re.search(r"\| ([\w.-]+/[\w.-]+):(\S+) @([0-9a-f]{40}) \|", row)
+        assert found
+        repository, path, commit = found.groups()
+        assert f"https://raw.githubusercontent.com/{repository}/{commit}/{path}" in book.urls
+
+
+def test_the_time_machine_has_the_books_number_of_characters(novels: Path) -> None:
+    text = find_corpus("time_machine", [str(novels)])
+    assert len(text.characters) == 173_428
+    assert text.characters.startswith(b"the time machine by h g wells i the time traveller")
+    digits, other = (len(re.findall(pattern, text.body)) for pattern in (rb"[0-9]", rb"[^A-Za-z0-9\s]"))
+    assert text.replaced() == {"digits": digits, "accents": 0, "other": other}
+
+
+# --- Searching and downloading ---
+
+TEXT = b"The Time Traveller was expounding a recondite matter to us.\n" * 500
+CHARACTERS = book_normalise(TEXT.decode()).encode()
+
+
+def edition(*urls: str) -> Book:
+    return Book("A Book", "An Author", len(TEXT), f"sha256:{hashlib.sha256(TEXT).hexdigest()}", urls)
+
+
+def test_the_first_folder_that_has_the_book_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CATALOGUE, "a_book", edition())
+    for folder in ("second", "third"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "second/a_book.txt").write_bytes(TEXT)
+    (tmp_path / "third/a_book.txt").write_bytes(b"never read")
+    found = find_corpus("a_book", [str(tmp_path / folder) for folder in ("first", "second", "third")])
+    assert (found.name, found.title, found.source, found.characters) == ("a_book", "A Book", "a_book", CHARACTERS)
+
+
+def test_a_relative_folder_is_seen_from_the_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(corpus, "REPOSITORY", tmp_path / "clone")
+    monkeypatch.setitem(CATALOGUE, "a_book", edition())
+    (tmp_path / "clone").mkdir()
+    (tmp_path / "books").mkdir()
+    (tmp_path / "books/a_book.txt").write_bytes(TEXT)
+    monkeypatch.chdir("/")
+    assert find_corpus("a_book", ["../books"]).characters == CHARACTERS
+
+
+@pytest.mark.parametrize("name", ["a_book", "time_machine"])
+def test_another_edition_in_a_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setitem(CATALOGUE, name, edition())
+    path = tmp_path / f"{name}.txt"
+    path.write_bytes(TEXT.replace(b"us", b"US"))
+    with pytest.raises(SettingError, match=rf"^data\.corpus={name}: .* another edition .*; type (\S+)") as error:
+        find_corpus(name, [str(tmp_path)])
+    advice = re.search(r"type data\.corpus=(\S+)", str(error.value))
+    assert advice
+    assert find_corpus(advice[1], []).characters == CHARACTERS
+
+
+def test_the_default_book_falls_back_to_the_sample_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], sample: Corpus
+) -> None:
+    monkeypatch.setitem(CATALOGUE, "time_machine", edition())
+    found = find_corpus("time_machine", [str(tmp_path / "books")])
+    assert found == replace(sample, stands_in=True)
+    out, err = capsys.readouterr()
+    assert not out
+    assert err.startswith(LOUD) and err.rstrip().endswith(LOUD)
+    assert "SAMPLE" in err
+    assert f"{tmp_path}/books/time_machine.txt" in err  # where to put the book
+
+
+def test_another_book_that_cannot_be_had_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CATALOGUE, "a_book", edition())
+    where = re.escape(f"{tmp_path}/a_book.txt")
+    with pytest.raises(SettingError, match=rf"^data\.corpus=a_book: not found and not downloaded .* {where}"):
+        find_corpus("a_book", [str(tmp_path)])
