@@ -25,7 +25,7 @@ from timemachine.language_model import RNNLMScratch
 
 SHORT = ("data=sample", "trainer.max_epochs=2", "logger=csv")
 
-# The last batch of an epoch has 3 windows: two processes share it unequally. Clipping acts in some of the 20 steps only.
+# The last batch of an epoch has 3 windows: two processes share it unequally. Clipping acts in some of the 20 steps.
 SETTINGS = ("model.hiddens=8", "seed=1", "data.num_train=9219", "trainer.gradient_clip_val=0.15")
 
 # The first step is so large that the second's loss is not finite.
@@ -175,14 +175,7 @@ def test_summary_says_what_ran_and_how_it_ended(short_run: Run) -> None:
     summary, epochs = short_run.summary, short_run.numbers("metrics.csv")
     assert (summary["status"], summary["message"], summary["seed"]) == ("completed", None, 1)
     settings = summary["settings"]
-    assert settings["model"] == {
-        "hiddens": 8,
-        "sigma": 0.01,
-        "lr": 1.0,
-        "activation": "tanh",
-        "input": "one_hot",
-        "embedding_dim": 32,
-    }
+    assert (settings["model"]["hiddens"], settings["model"]["activation"]) == (8, "tanh")
     assert (settings["data"]["num_train"], settings["trainer"]["gradient_clip_val"]) == (9219, 0.15)
     assert summary["parameters"] == 28 * 8 + 8 * 8 + 8 + 8 * 28 + 28
     assert {name: summary["metrics"][name] for name in epochs[-1]} == epochs[-1]
@@ -458,17 +451,6 @@ def test_ctrl_c_ends_with_130_and_leaves_what_was_done(tmp_path: Path) -> None:
 
 
 # The Time Machine
-
-
-def test_sample_stands_in_for_the_default_book_after_a_loud_warning(program: Program, tmp_path: Path) -> None:
-    done = program("train.py", "logger=csv", "trainer.max_epochs=1", "data.search_dirs=[books]", "hydra.run.dir=run")
-    assert done.returncode == 0
-    assert "!" * 70 in done.stderr
-    assert "SAMPLE" in done.stderr
-    assert "books/time_machine.txt\n" in done.stderr  # where to put it
-    corpus = read_summary(tmp_path / "run")["corpus"]
-    assert (corpus["name"], corpus["stands_in"]) == ("sample", True)
-    assert "completed: the sample text" in done.stdout
 
 
 @pytest.mark.slow

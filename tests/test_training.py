@@ -57,6 +57,7 @@ def test_each_choice_builds_its_trainer(choice: str, tmp_path: Path, monkeypatch
     assert (trainer.max_epochs, trainer.gradient_clip_val) == (100, 1)
 
 
+@pytest.mark.filterwarnings("ignore:GPU available but not used")
 @pytest.mark.parametrize("apple", [True, False])
 def test_auto_is_the_cpu_where_there_is_no_cuda(apple: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, apple=apple)

@@ -114,16 +114,16 @@ CATALOGUE = {
 class Corpus:
     """A text, ready for a model.
 
-    `characters`: the normalised text, letters a-z and single spaces, one byte each. `body`: what was normalised, that
-    is, without Gutenberg's header and footer. `sha256`: of the file's bytes. `source`: what `data.corpus` finds it by,
-    from any folder. `stands_in`: it is the sample, taken for the default book.
+    `characters`: the normalised text, letters a-z and single spaces, one byte each. `sha256`: of the bytes of the file
+    at `path`. `source`: what `data.corpus` finds it by, from any folder. `stands_in`: it is the sample, taken for the
+    default book.
     """
 
     name: str
     title: str
     source: str
+    path: Path
     characters: bytes
-    body: bytes
     sha256: str
     stands_in: bool = False
 
@@ -132,10 +132,11 @@ class Corpus:
 
         White space is not counted. Text is UTF-8 where that decodes, else Latin-1.
         """
+        body = _body(self.path.read_bytes())
         try:
-            text = self.body.decode("utf-8")
+            text = body.decode("utf-8")
         except UnicodeDecodeError:
-            text = self.body.decode("latin-1")
+            text = body.decode("latin-1")
         counts = {"digits": 0, "accents": 0, "other": 0}
         for character, count in Counter(text).items():
             if character.isdigit():
@@ -214,6 +215,10 @@ def without_gutenberg(text: bytes) -> bytes:
     return re.sub(rb"^End of (the )?Project Gutenberg.*\s*\Z", b"", text, flags=re.MULTILINE | re.IGNORECASE)
 
 
+def _body(text: bytes) -> bytes:
+    return without_gutenberg(text.removeprefix(b"\xef\xbb\xbf"))
+
+
 def _read(path: Path, name: str, title: str, source: str | None = None, stands_in: bool = False) -> Corpus:
     try:
         text = path.read_bytes()
@@ -221,11 +226,10 @@ def _read(path: Path, name: str, title: str, source: str | None = None, stands_i
         raise SettingError(f"data.corpus={path}: cannot be read ({error.strerror}); type the path of a text") from error
     if b"\0" in text:
         raise SettingError(f"data.corpus={path}: is binary, it holds a NUL byte; type the path of a text")
-    body = without_gutenberg(text.removeprefix(b"\xef\xbb\xbf"))
-    characters = normalise(body)
+    characters = normalise(_body(text))
     if not characters.strip():
         raise SettingError(f"data.corpus={path}: holds no letter from A to Z; type the path of an English text")
-    return Corpus(name, title, source or name, characters, body, hashlib.sha256(text).hexdigest(), stands_in)
+    return Corpus(name, title, source or name, path, characters, hashlib.sha256(text).hexdigest(), stands_in)
 
 
 def _sample(stands_in: bool = False) -> Corpus:

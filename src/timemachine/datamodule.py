@@ -88,8 +88,11 @@ class TimeMachine(LightningDataModule):
 
     def _loader(self, split: str, generator: torch.Generator | None = None) -> "WindowLoader":
         starts = self.splits[split].starts
+        rank, world_size = 0, 1
+        if self.trainer is not None:  # the text moves to the device once, and batches are taken there
+            rank, world_size = self.trainer.global_rank, self.trainer.world_size
+            self.chars_N = self.chars_N.to(self.trainer.strategy.root_device)
         windows_NT = self.chars_N.unfold(0, self.num_steps + 1, 1)[starts.start : starts.stop]
-        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         return WindowLoader(windows_NT, self.batch_size, generator, rank, world_size)
 
 
@@ -119,17 +122,66 @@ class WindowLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         num_windows = len(self.windows_NT)
-        if self.generator is None:
-            order_N = torch.arange(num_windows)
-        else:
-            order_N = torch.randperm(num_windows, generator=self.generator)
-        for batch_N in torch.split(order_N, self.batch_size):
-            batch_BT = self.windows_NT[batch_N[self.rank :: self.world_size]].long()
+        order = in_order(num_windows) if self.generator is None else shuffled(num_windows, self.generator)
+        for batch_N in _regrouped(order, self.batch_size):
+            mine_N = batch_N[self.rank :: self.world_size].to(self.windows_NT.device)
+            batch_BT = self.windows_NT[mine_N].long()
             yield batch_BT[:, :-1], batch_BT[:, 1:]
 
     def global_size(self, batch_idx: int) -> int:
         """Windows in a batch, over all processes."""
         return min(self.batch_size, len(self.windows_NT) - batch_idx * self.batch_size)
+
+
+CHUNK = 1 << 16  # of an order: what is in memory of it at a time
+
+
+def in_order(length: int) -> Iterator[Tensor]:
+    """0 … length - 1, in pieces (int64)."""
+    for start in range(0, length, CHUNK):
+        yield torch.arange(start, min(start + CHUNK, length))
+
+
+def shuffled(length: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """A random order of 0 … length - 1, in pieces (int64).
+
+    Up to a million: a permutation drawn uniformly. Beyond: no list of `length` in memory, but four rounds of
+    x ← odd·x + c (mod 2^k), x ← x xor x >> k/2, each a bijection of the k-bit numbers, drawn anew each time; a number
+    that comes out too large goes in again, until it is not. Raises ValueError from 2^31 on.
+    """
+    if length <= 1 << 20:
+        yield torch.randperm(length, generator=generator)
+        return
+    bits = (length - 1).bit_length()
+    if bits > 31:
+        raise ValueError(f"{length} windows are more than products of 64 bits can shuffle")
+    mask, shift = (1 << bits) - 1, bits // 2 + 1
+    odd_and_offset = torch.randint(1 << bits, (4, 2), generator=generator).tolist()
+
+    def mix(x_N: Tensor) -> Tensor:
+        for odd, offset in odd_and_offset:
+            x_N = (x_N * (odd | 1) + offset) & mask
+            x_N = x_N ^ (x_N >> shift)
+        return x_N
+
+    for x_N in in_order(length):
+        x_N = mix(x_N)
+        while (outside := (x_N >= length).nonzero()[:, 0]).numel():
+            x_N[outside] = mix(x_N[outside])
+        yield x_N
+
+
+def _regrouped(pieces: Iterator[Tensor], size: int) -> Iterator[Tensor]:
+    """The same numbers in pieces of `size`, the last one smaller."""
+    rest = torch.empty(0, dtype=torch.int64)
+    for piece in pieces:
+        *whole, rest = torch.split(torch.cat([rest, piece]), size)
+        yield from whole
+        if len(rest) == size:
+            yield rest
+            rest = rest[:0]
+    if len(rest):
+        yield rest
 
 
 def _split(num_chars: int, num_steps: int, num_train: int | None, num_val: int | None) -> dict[str, Split]:
