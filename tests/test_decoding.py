@@ -42,7 +42,8 @@ def test_frequencies_are_those_of_the_sharpened_distribution(model: RNNLMScratch
         }
     assert len(probabilities) == 4**3
     for text, p in probabilities.items():
-        assert abs(texts[text] / num_samples - p) <= 5 * (p * (1 - p) / num_samples) ** 0.5, text
+        expected = p * num_samples
+        assert abs(texts[text] - expected) <= 5 * expected**0.5 + 5, text  # + 5: a rare text may come a few times
 
 
 @pytest.mark.parametrize("alpha", [1e6, 1e38])

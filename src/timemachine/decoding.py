@@ -1,18 +1,21 @@
 """Continuing a text: warm-up, then the likeliest character each time, or one drawn from P^alpha.
 
-S samples at once, L characters, V vocabulary, H hidden units.
+S samples at once, V vocabulary, H hidden units. A character costs a look-up and one product of the state with
+[W_hh W_hq], which gives the next state's part and the logits: what the input adds is a row of a table made beforehand.
+In numpy: where the model is this small, calls are what a character costs, and numpy's take a third of torch's.
 """
 
-import math
-
+import numpy as np
+import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from timemachine.language_model import RNNLMScratch
 from timemachine.vocab import Vocab
 
+Floats = npt.NDArray[np.float32]
+Indices = npt.NDArray[np.int64]
 
-@torch.inference_mode()
+
 def continue_text(
     model: RNNLMScratch,
     vocab: Vocab,
@@ -28,25 +31,54 @@ def continue_text(
     character from P(x_t | x_<t)^alpha, normalised: 1 is the model itself, more is sharper. `<unk>` is never emitted. An
     empty prefix starts from a space.
     """
-    generator = torch.Generator(device=model.device).manual_seed(seed)
-    prefix_1L = torch.tensor([vocab[list(prefix or " ")]], device=model.device)
-    logits_1LV, H_1H = model(prefix_1L)
-    logits_SV = logits_1LV[:, -1].expand(num_samples, -1)
-    H_SH = H_1H.expand(num_samples, -1)
-    chosen = []
-    for _ in range(num_preds):
-        next_S1 = _choose(logits_SV, vocab.unk, alpha, generator)
-        chosen.append(next_S1)
-        logits_S1V, H_SH = model(next_S1, H_SH)
-        logits_SV = logits_S1V[:, -1]
-    continuations = torch.cat(chosen, 1).tolist() if chosen else [[]] * num_samples
-    return [prefix + "".join(vocab.to_tokens(indices)) for indices in continuations]
-
-
-def _choose(logits_SV: Tensor, unk: int, alpha: float | None, generator: torch.Generator) -> Tensor:
-    logits_SV = logits_SV.index_fill(1, torch.tensor([unk], device=logits_SV.device), -math.inf)
+    step = _Step(model, vocab)
+    state = np.zeros(model.rnn.num_hiddens, np.float32)
+    for character in vocab[list(prefix or " ")]:
+        state, logits = step(state, character)
     if alpha is None:
-        return logits_SV.argmax(1, keepdim=True)
+        greedy = []
+        for _ in range(num_preds):
+            greedy.append(int(logits.argmax()))
+            state, logits = step(state, greedy[-1])
+        return [prefix + "".join(vocab.to_tokens(greedy))] * num_samples
+    random = np.random.default_rng(seed)
+    state, logits = np.tile(state, (num_samples, 1)), np.tile(logits, (num_samples, 1))
+    drawn_TS = np.empty((num_preds, num_samples), np.int64)
+    for t in range(num_preds):
+        drawn_TS[t] = _draw(logits, alpha, random)
+        state, logits = step(state, drawn_TS[t])
+    tokens = np.array(vocab.idx_to_token)
+    return [prefix + "".join(tokens[drawn_T]) for drawn_T in drawn_TS.T]
+
+
+class _Step:
+    """From what the last state adds to the next, H W_hh, and a character, to the same one step on, and the logits.
+
+    Shapes (H) and (V) for one character, (S, H) and (S, V) for an array of S.
+    """
+
+    def __init__(self, model: RNNLMScratch, vocab: Vocab) -> None:
+        with torch.no_grad():
+            rnn = model.rnn
+            inputs_VH = (rnn.W_xh if model.embedding is None else model.embedding @ rnn.W_xh) + rnn.b_h
+            both = torch.cat([rnn.W_hh, model.W_hq], 1)
+            self.inputs_VH, self.both, b_q = (x.float().cpu().numpy() for x in (inputs_VH, both, model.b_q))
+        self.b_q = b_q.copy()
+        self.b_q[vocab.unk] = -np.inf
+        self.num_hiddens = rnn.num_hiddens
+        self.relu = rnn.activation == "relu"
+
+    def __call__(self, from_state: Floats, characters: int | Indices) -> tuple[Floats, Floats]:
+        Z = self.inputs_VH[characters] + from_state
+        product = (np.maximum(Z, 0) if self.relu else np.tanh(Z)) @ self.both
+        return product[..., : self.num_hiddens], product[..., self.num_hiddens :] + self.b_q
+
+
+def _draw(logits_SV: Floats, alpha: float, random: np.random.Generator) -> Indices:
+    """One index a row, from softmax(alpha · logits): the first whose cumulative sum reaches a uniform number."""
+    logits_VS = logits_SV.T.astype(np.float64)  # a sum over V rows, as many columns at once as there are samples
     # The largest logit is subtracted before the multiplication, so that a large alpha does not overflow.
-    sharpened_SV = alpha * (logits_SV - logits_SV.max(1, keepdim=True).values)
-    return torch.multinomial(sharpened_SV.softmax(1), 1, generator=generator)
+    cumulated_VS = np.exp(alpha * (logits_VS - logits_VS.max(0))).cumsum(0)
+    uniform_S = 1 - random.random(len(logits_SV))  # above 0: an impossible index is never the first
+    drawn_S: Indices = (cumulated_VS < uniform_S * cumulated_VS[-1]).sum(0)
+    return drawn_S
