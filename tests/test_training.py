@@ -3,8 +3,9 @@ from pathlib import Path
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from lightning.fabric.accelerators.mps import MPSAccelerator
 from lightning.pytorch import Trainer as LightningTrainer
-from lightning.pytorch.accelerators import CPUAccelerator, CUDAAccelerator, MPSAccelerator
+from lightning.pytorch.accelerators import CPUAccelerator, CUDAAccelerator
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
@@ -22,7 +23,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, gpus: int = 0, apple: bool = False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: apple)
-    monkeypatch.setattr(MPSAccelerator, "is_available", lambda: apple)  # Lightning asks for the processor too
+    monkeypatch.setattr(MPSAccelerator, "is_available", lambda: apple)  # it keeps its first answer
 
 
 def build(folder: Path, settings: Trainer) -> LightningTrainer:

@@ -1,0 +1,234 @@
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from timemachine.config import SettingError
+from timemachine.corpus import Corpus, find_corpus
+from timemachine.datamodule import TimeMachine, WindowLoader
+
+Texts = st.text("abcdefghij ", min_size=1, max_size=400)
+
+
+def text_of(folder: Path, text: str) -> Corpus:
+    path = folder / "text.txt"
+    path.write_text(text)
+    return find_corpus(str(path), [])
+
+
+def letters(folder: Path, length: int) -> Corpus:
+    """A text of `length` characters."""
+    return text_of(folder, "abcdefghij" * (length // 10) + "abcdefghij"[: length % 10])
+
+
+def numbers(length: int, num_steps: int) -> Tensor:
+    """Windows over 0, 1, 2, …: each shows where it starts."""
+    return torch.arange(length).unfold(0, num_steps + 1, 1)
+
+
+def inputs(loader: WindowLoader) -> list[list[int]]:
+    """First characters of the windows of each batch."""
+    return [X_BT[:, 0].tolist() for X_BT, _ in loader]
+
+
+# --- The book ---
+
+
+def test_the_books_numbers(novels: Path) -> None:
+    data = TimeMachine(corpus=find_corpus("time_machine", [str(novels)]))
+    assert (data.batch_size, data.num_steps) == (1024, 32)
+    assert data.chars_N.shape == (173_428,)
+    assert len(data.vocab) == 28
+    assert data.vocab[[" ", "<unk>", "a"]] == [0, 1, 2]
+    splits = data.splits
+    assert (splits["train"].starts, splits["val"].starts) == (range(10_000), range(10_000, 15_000))
+    assert splits["test"].starts == range(15_032, 173_428 - 32)
+    # Of a stream: each target once, none that a window of another split holds.
+    assert splits["val"].targets == range(10_032, 15_032)
+    assert splits["test"].targets == range(15_032, 173_428)
+    batches = [X_BT.shape for X_BT, _ in data.train_dataloader()]
+    assert batches == [(1024, 32)] * 9 + [(784, 32)]
+    assert len(data.train_dataloader()) == 10
+    assert [len(X_BT) for X_BT, _ in data.val_dataloader()] == [1024] * 4 + [904]
+
+
+def test_a_window_and_the_characters_that_follow(novels: Path) -> None:
+    corpus = find_corpus("time_machine", [str(novels)])
+    data = TimeMachine(corpus=corpus)
+    expected_N = [data.vocab[chr(code)] for code in corpus.characters]
+    for loader, first in ((data.val_dataloader(), 10_000), (data.test_dataloader(), 15_032)):
+        X_BT, Y_BT = next(iter(loader))
+        assert (X_BT.dtype, Y_BT.dtype) == (torch.int64, torch.int64)
+        for row in (0, 1, 1023):
+            start = first + row
+            assert X_BT[row].tolist() == expected_N[start : start + 32]
+            assert Y_BT[row].tolist() == expected_N[start + 1 : start + 33]
+
+
+# --- Windows ---
+
+
+def test_windows_are_views_of_one_byte_a_character(sample: Corpus) -> None:
+    data = TimeMachine(corpus=sample)
+    assert data.chars_N.dtype == torch.uint8
+    assert data.chars_N.untyped_storage().nbytes() == len(sample.characters)
+    for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader()):
+        assert loader.windows_NT.untyped_storage().data_ptr() == data.chars_N.untyped_storage().data_ptr()
+
+
+@pytest.mark.parametrize(("length", "num_steps", "batch_size"), [(50, 7, 8), (47, 7, 8), (9, 8, 1024), (30, 1, 1)])
+def test_every_window_is_trained_exactly_once_an_epoch(length: int, num_steps: int, batch_size: int) -> None:
+    num_windows = length - num_steps
+    loader = WindowLoader(numbers(length, num_steps), batch_size, torch.Generator().manual_seed(0))
+    for _ in range(3):
+        batches = list(loader)
+        assert len(batches) == len(loader) == -(-num_windows // batch_size)
+        sizes = [len(X_BT) for X_BT, _ in batches]
+        assert sizes == [min(batch_size, num_windows - first) for first in range(0, num_windows, batch_size)]
+        assert sizes == [loader.global_size(index) for index in range(len(loader))]
+        X_NT, Y_NT = (torch.cat(parts) for parts in zip(*batches, strict=True))
+        assert sorted(X_NT[:, 0].tolist()) == list(range(num_windows))
+        assert torch.equal(X_NT, X_NT[:, :1] + torch.arange(num_steps))
+        assert torch.equal(Y_NT, X_NT + 1)
+
+
+def test_a_million_windows_are_trained_exactly_once_an_epoch_too() -> None:
+    num_windows = (1 << 20) + 12_345
+    loader = WindowLoader(numbers(num_windows + 1, 1), 100_000, torch.Generator().manual_seed(0))
+    first_N, second_N = (torch.cat([X_BT[:, 0] for X_BT, _ in loader]) for _ in range(2))
+    everything_N = torch.arange(num_windows)
+    for order_N in (first_N, second_N):
+        assert torch.equal(order_N.sort().values, everything_N)
+        assert (order_N - everything_N).abs().double().mean() > num_windows / 4  # a third, if it is random
+    assert not torch.equal(first_N, second_N)
+
+
+def test_each_epoch_has_a_new_order_and_a_seed_the_same_ones(sample: Corpus) -> None:
+    def epochs(seed: int) -> list[Tensor]:
+        data = TimeMachine(batch_size=3000, num_train=3000, corpus=sample, seed=seed)
+        return [next(iter(data.train_dataloader()))[0] for _ in range(2)]
+
+    torch.manual_seed(1)
+    first, second = epochs(seed=0)
+    torch.manual_seed(2)  # the order hangs on its own seed alone
+    again = epochs(seed=0)
+    assert torch.equal(first, again[0])
+    assert torch.equal(second, again[1])
+    assert not torch.equal(first, second)
+    assert not torch.equal(first, epochs(seed=1)[0])
+
+
+def test_validation_and_test_are_in_the_order_of_the_text(sample: Corpus) -> None:
+    data = TimeMachine(100, 16, 1000, 500, corpus=sample)
+    for loader, starts in (
+        (data.val_dataloader(), range(1000, 1500)),
+        (data.test_dataloader(), range(1516, len(sample.characters) - 16)),
+    ):
+        first, again = (torch.cat([X_BT for X_BT, _ in loader]) for _ in range(2))
+        assert first[:, 0].tolist() == data.chars_N[starts.start : starts.stop].tolist()
+        assert torch.equal(first, again)
+
+
+# --- Several processes ---
+
+
+@given(st.integers(1, 60), st.integers(1, 20), st.integers(1, 5), st.booleans())
+def test_the_shares_of_a_batch_are_the_batch(
+    num_windows: int, batch_size: int, world_size: int, shuffles: bool
+) -> None:
+    def loader(rank: int, world_size: int) -> WindowLoader:
+        generator = torch.Generator().manual_seed(7) if shuffles else None
+        return WindowLoader(numbers(num_windows + 3, 3), batch_size, generator, rank, world_size)
+
+    alone = inputs(loader(0, 1))
+    ranks = [loader(rank, world_size) for rank in range(world_size)]
+    assert {len(rank) for rank in ranks} == {len(alone)}  # or a process would wait for ever
+    for index, (batch, *shares) in enumerate(zip(alone, *map(inputs, ranks), strict=True)):
+        assert Counter(sum(shares, [])) == Counter(batch)
+        assert max(map(len, shares)) - min(map(len, shares)) <= 1
+        assert {rank.global_size(index) for rank in ranks} == {len(batch)}
+
+
+def test_a_share_may_be_empty() -> None:
+    batches = list(WindowLoader(numbers(8, 3), 4, rank=1, world_size=2))  # 5 windows: 4 and 1
+    assert [(X_BT.shape, Y_BT.shape) for X_BT, Y_BT in batches] == [((2, 3), (2, 3)), ((0, 3), (0, 3))]
+
+
+# --- Splits ---
+
+
+@pytest.mark.parametrize(("length", "num_steps"), [(1000, 32), (1001, 49), (777, 1), (40, 1)])
+def test_a_full_split_is_90_5_5_and_shares_no_target(tmp_path: Path, length: int, num_steps: int) -> None:
+    data = TimeMachine(8, num_steps, None, None, corpus=letters(tmp_path, length))
+    borders = [0, length * 90 // 100, length * 95 // 100, length]
+    held: list[set[int]] = []
+    for name, first, last in zip(("train", "val", "test"), borders, borders[1:], strict=False):
+        split = data.splits[name]
+        assert split.starts == range(first, last - num_steps)  # the last window ends at the border
+        assert split.targets == range(max(first, 1), last)
+        held.append({start + step for start in split.starts for step in range(1, num_steps + 1)})
+        assert held[-1] <= set(split.targets)
+    assert not held[0] & held[1] and not held[1] & held[2] and not held[0] & held[2]
+
+
+def test_the_books_split_shares_no_target_with_the_stream_of_another() -> None:
+    splits = TimeMachine(corpus=find_corpus("sample", [])).splits
+    train = set(range(1, 10_000 + 32))  # what the windows hold
+    assert not train & set(splits["val"].targets)
+    assert not (train | set(splits["val"].targets)) & set(splits["test"].targets)
+
+
+def test_a_text_may_end_where_validation_ends(tmp_path: Path) -> None:
+    data = TimeMachine(8, 5, 60, 35, corpus=letters(tmp_path, 100))
+    assert len(data.splits["val"].starts) == 35
+    assert len(data.splits["test"].starts) == 0
+    assert list(data.test_dataloader()) == []
+    *_, (_, Y_BT) = data.val_dataloader()
+    assert Y_BT[-1, -1] == data.chars_N[99]
+
+
+@pytest.mark.parametrize(
+    ("length", "cut", "setting"),
+    [
+        (32, {}, "data.corpus=.*: has 32 characters, a window of data.num_steps=32 needs 33"),
+        (99, {"num_steps": 5, "num_train": 60, "num_val": 35}, "data.num_train=60: 100 characters are needed"),
+        (5000, {}, "data.num_train=10000: .*data.num_val=5000.*data.num_steps=32"),
+        (500, {"num_train": 10**9, "num_val": 10}, "data.num_train=1000000000: "),
+        (200, {"num_steps": 10, "num_train": None, "num_val": None}, "data.num_steps=10: .* 200 characters"),
+    ],
+)
+def test_a_text_too_short_names_the_setting(tmp_path: Path, length: int, cut: dict[str, Any], setting: str) -> None:
+    corpus = letters(tmp_path, length)
+    with pytest.raises(SettingError, match=f"^{setting}.*; type ") as error:
+        TimeMachine(corpus=corpus, **cut)
+    if advice := re.search(r"type for example data\.(\w+)=(\d+)", str(error.value)):
+        TimeMachine(corpus=corpus, **{**cut, advice[1]: int(advice[2])})  # works
+
+
+# --- What it leaves ---
+
+
+def test_a_checkpoint_and_a_summary_know_the_text(sample: Corpus) -> None:
+    data = TimeMachine(corpus=sample)
+    assert data.state_dict() == {"tokens": data.vocab.idx_to_token, "sha256": sample.sha256}
+    assert data.describe() == {
+        "name": "sample",
+        "title": sample.title,
+        "source": "sample",
+        "sha256": sample.sha256,
+        "stands_in": False,
+        "characters": len(sample.characters),
+        "vocabulary": 28,
+    }
+
+
+def test_the_default_is_the_books_text(novels: Path) -> None:
+    data = TimeMachine()  # d2l.TimeMachine(batch_size=1024, num_steps=32)
+    assert data.corpus.name == "time_machine"
+    assert len(data.chars_N) == 173_428
