@@ -8,6 +8,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import example, given
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
 from timemachine.command_line import checked_argument
 from timemachine.config import REPOSITORY, Evaluate, Generate, SettingError, Train
@@ -17,8 +18,9 @@ ARGUMENTS = st.binary(max_size=60).map(lambda argument: os.fsdecode(argument.rep
 
 
 def parsed(argument: str) -> tuple[str, Any]:
+    """Name and value as Hydra reads them and OmegaConf gives them out."""
     override = OverridesParser.create().parse_override(argument)
-    return override.key_or_group, override.value()
+    return override.key_or_group, OmegaConf.create({"value": override.value()}).value
 
 
 @pytest.mark.parametrize(
@@ -120,7 +122,22 @@ def test_a_prefix_of_blanks_is_refused_and_an_empty_one_is_not() -> None:
     assert parsed(checked_argument("prefix=", Generate)) == ("prefix", "")
 
 
-AWKWARD = [" a b", "it's", 'say "a"', "a,b", "a=b", "a (1)", "[a]", "{a: b}", "a'", "a\\'b", "ends\\", "é", "a\nb"]
+AWKWARD = [
+    " a b",
+    "it's",
+    'say "a"',
+    "a,b",
+    "a=b",
+    "a (1)",
+    "[a]",
+    "{a: b}",
+    "a'",
+    "a\\'b",
+    "ends\\",
+    "é",
+    "a\nb",
+    "${a}",
+]
 
 
 @pytest.mark.parametrize("name", AWKWARD)

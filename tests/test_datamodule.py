@@ -1,5 +1,6 @@
 import re
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,6 @@ from torch import Tensor
 from timemachine.config import SettingError
 from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import TimeMachine, WindowLoader
-
-Texts = st.text("abcdefghij ", min_size=1, max_size=400)
 
 
 def text_of(folder: Path, text: str) -> Corpus:
@@ -150,7 +149,7 @@ def test_the_shares_of_a_batch_are_the_batch(
     ranks = [loader(rank, world_size) for rank in range(world_size)]
     assert {len(rank) for rank in ranks} == {len(alone)}  # or a process would wait for ever
     for index, (batch, *shares) in enumerate(zip(alone, *map(inputs, ranks), strict=True)):
-        assert Counter(sum(shares, [])) == Counter(batch)
+        assert Counter(chain(*shares)) == Counter(batch)
         assert max(map(len, shares)) - min(map(len, shares)) <= 1
         assert {rank.global_size(index) for rank in ranks} == {len(batch)}
 

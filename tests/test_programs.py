@@ -352,7 +352,7 @@ def test_multirun_goes_on_after_a_job_that_fails(sweep_with_mistake: Run) -> Non
         ("0", "failed"),
         ("8", "completed"),
     ]
-    message = "model.hiddens=0: must be at least 1; type for example model.hiddens=32"
+    message = "model.hiddens=0: must lie between 1 and 32768; type for example model.hiddens=32"
     assert [row["message"] for row in table] == ["", message, ""]
     assert read_summary(sweep_with_mistake.folder / "1")["status"] == "failed"
     assert done.returncode == 1
@@ -465,3 +465,14 @@ def test_default_run_reaches_the_books_perplexity(seed: int, novels: Path, progr
     assert (metrics["epoch"], metrics["step"], metrics["clipped_steps"]) == (100, 1000, 0)
     assert 5.9 <= metrics["train/perplexity"] <= 6.4
     assert 7.0 <= metrics["val/perplexity"] <= 7.7
+
+
+def test_sample_stands_in_for_the_default_book_after_a_loud_warning(program: Program, tmp_path: Path) -> None:
+    done = program("train.py", "logger=csv", "trainer.max_epochs=1", "data.search_dirs=[books]", "hydra.run.dir=run")
+    assert done.returncode == 0
+    assert "!" * 70 in done.stderr
+    assert "SAMPLE" in done.stderr
+    assert "books/time_machine.txt\n" in done.stderr  # where to put it
+    corpus = read_summary(tmp_path / "run")["corpus"]
+    assert (corpus["name"], corpus["stands_in"]) == ("sample", True)
+    assert "completed: the sample text" in done.stdout

@@ -47,7 +47,7 @@ def test_command(command: str, trained: Path, tmp_path: Path, novels: Path) -> N
 
 
 def example(number: int) -> str:
-    return re.findall(r"```python\n(.*?)```", README, re.DOTALL)[number]
+    return str(re.findall(r"```python\n(.*?)```", README, re.DOTALL)[number])
 
 
 def test_the_books_cells(tmp_path: Path) -> None:

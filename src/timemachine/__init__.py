@@ -3,13 +3,16 @@
 The files stand in the order in which data flows; each imports only from those above it:
 
     config          the schema of all settings
-    command_line    from what a user typed to checked settings, from a mistake to one line
-    record          summary.json: a run's status, settings and numbers, from its first moment on
-    sweep           the table that a multirun leaves: summary.csv
     corpus          a book's name or a path -> normalised characters
+    record          summary.json: a run's status, settings and numbers, from its first moment on
+    command_line    from what a user typed to checked settings, from a mistake to one line
+    sweep           the table that a multirun leaves: summary.csv
     vocab           character <-> index
     datamodule      characters -> windows -> batches
-    rnn             the recurrence
+    buffers         large temporary tensors without page faults
+    bptt            the recurrence with its gradient by hand
+    cross_entropy   the output layer and its loss, likewise
+    rnn             the book's RNNScratch: a readable loop, or bptt
     clipping        the norm of all gradients as one vector, and the projection onto a ball
     perplexity      exp(mean negative log-likelihood)
     language_model  the RNN with its output layer: training, validation, prediction

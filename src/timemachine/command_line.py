@@ -13,15 +13,16 @@ from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from enum import Enum
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, NoReturn, Union, get_args, get_origin, get_type_hints
 
 import hydra
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from timemachine.config import REPOSITORY, SettingError, UserError
 from timemachine.corpus import normalise
+from timemachine.record import is_first_process
 
 INTERRUPTED = 130  # the shell's exit status after Ctrl-C
 
@@ -38,18 +39,16 @@ def program(schema: type) -> Callable[[Callable[[DictConfig], Any]], Callable[[]
         def hydra_program(cfg: DictConfig) -> Any:
             try:
                 return task(cfg)
-            except UserError as error:  # here, because Hydra would add a line of its own
-                sys.exit(f"error: {error}")
+            except (UserError, OmegaConfBaseException) as error:  # here, because Hydra would add a line of its own
+                _exit(error, schema)
 
         def main() -> None:
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, instead of printing a traceback of its own
             try:
                 sys.argv[1:] = [checked_argument(argument, schema) for argument in sys.argv[1:]]
                 hydra_program()
-            except UserError as error:
-                sys.exit(f"error: {error}")
-            except (HydraException, OmegaConfBaseException) as error:
-                sys.exit(f"error: {_in_one_line(error, schema)}")
+            except (UserError, HydraException, OmegaConfBaseException) as error:
+                _exit(error, schema)
             except KeyboardInterrupt:
                 print("interrupted", file=sys.stderr)
                 sys.exit(INTERRUPTED)
@@ -57,6 +56,11 @@ def program(schema: type) -> Callable[[Callable[[DictConfig], Any]], Callable[[]
         return main
 
     return decorate
+
+
+def _exit(error: Exception, schema: type) -> NoReturn:
+    message = str(error) if isinstance(error, UserError) else _in_one_line(error, schema)
+    sys.exit(f"error: {message}" if is_first_process() else 1)
 
 
 def checked_argument(argument: str, schema: type) -> str:
@@ -90,7 +94,7 @@ def checked_argument(argument: str, schema: type) -> str:
             raise SettingError(f"prefix={value}: has no letter from A to Z; type for example prefix='it has'")
         return f"prefix='{letters}'"
     if name in ("run", "data.corpus") and not value.startswith("[") and Path(value).exists():
-        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+        escaped = value.replace("\\", "\\\\").replace("'", "\\'").replace("${", "\\${")
         return f"{name}='{escaped}'"
     return argument
 
@@ -133,6 +137,9 @@ def _in_one_line(error: Exception, schema: type) -> str:
     name = str(getattr(cause, "full_key", None) or "")
     leaf = dict(_leaves(schema)).get(name)
     text = str(error).strip()
+    if isinstance(error, OverrideParseException):
+        typed = error.override.partition("=")[0]
+        return f"{error.override}: Hydra cannot read this value; type a plain one, or quote it: '{typed}=\"…\"'"
     if "Ambiguous value" in text:
         typed = text.partition("'")[2].partition("'")[0]
         return f"{typed}: several values are a sweep; type it with -m"

@@ -30,9 +30,17 @@ Input = Enum("Input", ["one_hot", "embedding"])
 WandbMode = Enum("WandbMode", ["auto", "online", "offline", "disabled"])
 
 
+LARGEST = 3e38  # of float32
+WIDEST = 32_768  # W_hh alone would take 4 GB
+
+
 def _require(holds: bool, setting: str, value: object, rule: str, example: object) -> None:
     if not holds:
         raise SettingError(f"{setting}={value}: {rule}; type for example {setting}={example}")
+
+
+def _between(setting: str, value: int, least: int, most: int, example: int) -> None:
+    _require(least <= value <= most, setting, value, f"must lie between {least} and {most}", example)
 
 
 def _at_least(setting: str, value: int | None, least: int, example: int) -> None:
@@ -56,10 +64,10 @@ class Model:
     backward: Backward = Backward.bptt  # gradients by hand, or PyTorch's of the readable loop
 
     def __post_init__(self) -> None:
-        _at_least("model.hiddens", self.hiddens, 1, 32)
-        _at_least("model.embedding_dim", self.embedding_dim, 1, 32)
-        _finite_and(self.sigma >= 0, "model.sigma", self.sigma, "must be 0 or a positive number", 0.01)
-        _finite_and(self.lr > 0, "model.lr", self.lr, "must be a positive number", 1)
+        _between("model.hiddens", self.hiddens, 1, WIDEST, 32)
+        _between("model.embedding_dim", self.embedding_dim, 1, WIDEST, 32)
+        _finite_and(0 <= self.sigma < LARGEST, "model.sigma", self.sigma, "must be 0 or a positive number", 0.01)
+        _finite_and(0 < self.lr < LARGEST, "model.lr", self.lr, "must be a positive number", 1)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -136,6 +144,7 @@ class Trainer:
     model_registry: str | None = None
 
     def __post_init__(self) -> None:
+        _at_least("trainer.accumulate_grad_batches", self.accumulate_grad_batches, 1, 1)
         theta = self.gradient_clip_val
         if theta is not None:
             _finite_and(theta >= 0, "trainer.gradient_clip_val", theta, "must be 0, a positive number or null", 1)
@@ -172,7 +181,7 @@ class Train:
 
 
 def _seed(seed: int) -> None:
-    _require(0 <= seed < 2**32, "seed", seed, "must lie between 0 and 4294967295", 0)
+    _between("seed", seed, 0, 2**32 - 1, 0)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -12,7 +12,6 @@ from collections import Counter
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import BinaryIO
 
 from timemachine.config import REPOSITORY, SettingError
 
@@ -251,7 +250,7 @@ def _warn_of_sample(folders: list[Path], error: OSError) -> None:
         f"{line}\n"
         f"  The Time Machine could not be had ({error}).\n"
         "  This run trains on the short SAMPLE text that ships with the project, so its\n"
-        "  numbers are not the book's. To supply the book, put it at\n"
+        "  numbers are not the book's. To supply the book, type data.corpus=<its path>, or put it at\n"
         + "".join(f"    {folder.resolve()}/{DEFAULT}.txt\n" for folder in folders)
         + f"{line}",
         file=sys.stderr,
@@ -267,8 +266,8 @@ def _downloaded(name: str, book: Book) -> Path:
     """The book's file in the user's cache, fetched from the first mirror that has it. Raises OSError."""
     import pooch
 
-    def fetch(url: str, file: BinaryIO, _: object) -> None:
-        file.write(_fetched(url, book.num_bytes))
+    def fetch(url: str, file: str, _: object) -> None:
+        Path(file).write_bytes(_fetched(url, book.num_bytes))
 
     pooch.get_logger().setLevel("WARNING")
     failures = []

@@ -4,7 +4,7 @@ B batch, T time steps, V vocabulary, D inputs of the RNN, H hidden units.
 """
 
 import math
-import pickle
+import warnings
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -78,11 +78,12 @@ class RNNLMScratch(LightningModule):
                 f"run={folder}: has no checkpoints/last.ckpt; type run=<the folder that train.py printed at its end>"
             )
         try:
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings(action="ignore"):  # of pickles, which are refused in any case
+                checkpoint = torch.load(path, map_location="cpu", weights_only=True)
             model = cls(**checkpoint["hyper_parameters"])
             model.load_state_dict(checkpoint["state_dict"])
             vocab = Vocab(checkpoint["TimeMachine"]["tokens"])
-        except (OSError, EOFError, KeyError, TypeError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
+        except Exception as error:  # damaged bytes raise anything
             reason = " ".join(str(error).split())[:100]
             raise SettingError(
                 f"run={folder}: {path} is no checkpoint of this program ({reason}); type another run"
@@ -122,16 +123,15 @@ class RNNLMScratch(LightningModule):
 
         Every character of the prefix but the last warms up the state (the book's `predict`, section 9.5.4).
         """
-        H_BH, outputs = None, [vocab[prefix[0]]]
+        H_BH, inputs, outputs = None, vocab[list(prefix)], list[int]()
         for step in range(len(prefix) + num_preds - 1):
-            X_BT = torch.tensor([[outputs[-1]]], device=self.device)
+            X_BT = torch.tensor([[inputs[step]]], device=self.device)
             logits_BTV, H_BH = self(X_BT, H_BH)
-            if step < len(prefix) - 1:
-                outputs.append(vocab[prefix[step + 1]])
-            else:
+            if step >= len(prefix) - 1:
                 logits_BTV[..., vocab.unk] = -math.inf
                 outputs.append(int(logits_BTV.argmax()))
-        return "".join(vocab.to_tokens(outputs))
+                inputs.append(outputs[-1])
+        return prefix + "".join(vocab.to_tokens(outputs))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Minibatch stochastic gradient descent, nothing else."""
@@ -215,9 +215,9 @@ class RNNLMScratch(LightningModule):
 
     def _stop_unless_finite(self, loss: Tensor, norm: Tensor) -> None:
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
-        if loss.isfinite() and (norm.isfinite() or scaler is not None):  # a gradient scaler skips such a step by itself
+        if norm.isfinite():
             self._last_finite_norm = norm.item()
-        else:
+        if not (loss.isfinite() and (norm.isfinite() or scaler is not None)):  # a scaler skips such a step by itself
             self._diverged("the gradient" if loss.isfinite() else "the loss")
 
     def _diverged(self, what: str) -> None:

@@ -19,8 +19,13 @@ from timemachine.config import REPOSITORY, SettingError, UserError
 
 PACKAGES = ("lightning", "torch", "torchmetrics", "hydra-core", "wandb", "timemachine")
 
-# Where torchrun, Lightning and srun say which process of a run this is; Lightning's own test takes seconds to import.
-RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
+
+def is_first_process() -> bool:
+    """Whether this is the process that writes and speaks for a run: torchrun's, Lightning's and srun's variables say.
+
+    Lightning has the same test, and takes seconds to import.
+    """
+    return not any(int(os.environ.get(rank, 0)) for rank in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
 
 
 class Record:
@@ -35,7 +40,7 @@ class Record:
         self.folder = folder
         self.goes_on = goes_on
         self.began = time.time()
-        self.writes = not any(int(os.environ.get(rank, 0)) for rank in RANKS)
+        self.writes = is_first_process()
         self.summary: dict[str, Any] = {"status": "running", "message": None, "settings": settings, "metrics": {}}
 
     def __enter__(self) -> Self:
@@ -88,11 +93,14 @@ def read_summary(folder: Path) -> dict[str, Any]:
 def run_summary(run: str) -> dict[str, Any]:
     """summary.json of the run that `run=` names. Raises SettingError where that is no run's folder."""
     try:
-        return read_summary(Path(run))
+        summary = read_summary(Path(run))
     except (OSError, ValueError) as error:
         raise SettingError(
             f"run={run}: is no folder of a run; type the one that train.py printed at its end"
         ) from error
+    if "corpus" not in summary:
+        raise SettingError(f"run={run}: ended before it had a text ({summary.get('message')}); type another run")
+    return summary
 
 
 def _finite(value: Any) -> Any:

@@ -16,7 +16,7 @@ from timemachine.evaluation import Row
 def final_numbers(folder: Path) -> dict[str, float]:
     """The last epoch's row of metrics.csv, the best validation perplexity beside it, and how often clipping acted."""
     epochs, steps = _rows(folder / "metrics.csv"), _rows(folder / "steps.csv")
-    if not epochs:
+    if not epochs or math.isnan(epochs[-1]["epoch"]):  # a run of no epoch has a test at most
         return {}
     numbers = {name: value for name, value in epochs[-1].items() if not math.isnan(value)}
     numbers |= {"epoch": int(numbers["epoch"]), "step": int(numbers["step"])}

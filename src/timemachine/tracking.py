@@ -131,6 +131,7 @@ def _wandb_logger(settings: Train, folder: Path, name: str, group: str | None) -
 
     choice = settings.logger.wandb
     assert choice is not None
+    wandb.setup(wandb.Settings(silent=True))  # Lightning's logger makes wandb warn of a setting that we do not use
     mode = choice.mode.name
     if mode == "auto":
         mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False, verify=False) else "offline")

@@ -45,9 +45,11 @@ def build_trainer(settings: Train, folder: Path, loggers: list[Logger]) -> pl.Tr
         return pl.Trainer(**chosen, logger=loggers or None, callbacks=callbacks, default_root_dir=folder)
     except (MisconfigurationException, ValueError, TypeError, RuntimeError, KeyError) as error:
         message = " ".join(str(error).split())
-        given = [name for name, value in chosen.items() if value != getattr(Trainer(), name)]
+        default = Trainer()
+        given = [field.name for field in dataclasses.fields(Trainer)]
+        given = [name for name in given if getattr(settings.trainer, name) != getattr(default, name)]
         named = [name for name in given if name in message.lower()] or given
-        typed = " ".join(f"trainer.{name}={chosen[name]}" for name in named)
+        typed = " ".join(f"trainer.{name}={getattr(settings.trainer, name)}" for name in named)
         raise SettingError(f"{typed}: Lightning refuses it: {message}") from error
 
 
@@ -58,6 +60,7 @@ def _silence_what_does_not_concern_the_user() -> None:
     warnings.filterwarnings("ignore", ".*smaller than the logging interval.*")
     # clip_fraction is the same in each process, chars_per_second that of the first.
     warnings.filterwarnings("ignore", "It is recommended to use .*sync_dist=True.*")
+    warnings.filterwarnings("ignore", "GPU available but not used.*")  # Apple's, or one that the user did not choose
     warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated.*")
     warnings.filterwarnings("ignore", ".*could not find the monitored key.*")  # a run that ends before it validates
     warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty.*")

@@ -1,0 +1,119 @@
+import json
+import math
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from timemachine.config import SettingError, UserError
+from timemachine.record import Record, read_summary, run_summary
+
+SETTINGS: dict[str, Any] = {"seed": 3, "model": {"hiddens": 32, "sigma": 0.01}, "data": {"num_train": None}}
+
+
+class Diverged(UserError):
+    """Known by its name, so that the record need not import the model."""
+
+
+def record(folder: Path, goes_on: bool = False) -> Record:
+    return Record(folder, SETTINGS, goes_on)
+
+
+def test_a_run_is_on_record_before_anything_can_fail(tmp_path: Path) -> None:
+    with record(tmp_path):
+        summary = read_summary(tmp_path)
+        assert (summary["status"], summary["message"], summary["seed"]) == ("running", None, 3)
+        assert summary["settings"] == SETTINGS
+        assert summary["versions"]["python"] == sys.version.split()[0]
+        assert set(summary["versions"]) >= {"lightning", "torch", "hydra-core", "wandb", "timemachine"}
+        assert set(summary["git"]) == {"revision", "dirty"}
+        assert summary["started"]
+
+
+def test_what_its_user_says_last_stands(tmp_path: Path) -> None:
+    with record(tmp_path) as run:
+        run.update(metrics={"val/perplexity": 7.25, "epoch": 100})
+        run.update(status="completed", parameters=2908)
+    summary = read_summary(tmp_path)
+    assert (summary["status"], summary["parameters"], summary["settings"]) == ("completed", 2908, SETTINGS)
+    assert summary["metrics"] == {"val/perplexity": 7.25, "epoch": 100}
+    assert summary["seconds"] >= 0
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["summary.json"]  # nothing half-written
+
+
+ENDS = [
+    (SettingError("model.lr=-1: must be positive"), "failed", "model.lr=-1: must be positive"),
+    (ValueError("broken"), "failed", "ValueError: broken"),
+    (Diverged("diverged in epoch 3"), "diverged", "diverged in epoch 3"),
+]
+
+
+@pytest.mark.parametrize(("error", "status", "message"), ENDS)
+def test_an_exception_is_written_down_and_raised(tmp_path: Path, error: Exception, status: str, message: str) -> None:
+    with pytest.raises(type(error)) as raised, record(tmp_path) as run:
+        run.update(metrics={"epoch": 2})
+        raise error
+    assert raised.value is error
+    summary = read_summary(tmp_path)
+    assert (summary["status"], summary["message"], summary["metrics"]) == (status, message, {"epoch": 2})
+
+
+@pytest.mark.parametrize(("error", "status", "message"), ENDS)
+def test_in_a_sweep_an_exception_is_written_down_and_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], error: Exception, status: str, message: str
+) -> None:
+    with record(tmp_path, goes_on=True):
+        raise error
+    assert (read_summary(tmp_path)["status"], read_summary(tmp_path)["message"]) == (status, message)
+    err = capsys.readouterr().err
+    assert err.startswith(f"{status}: {message}\n")
+    assert ("Traceback" in err) == (not isinstance(error, UserError))  # a user's mistake needs no traceback
+
+
+@pytest.mark.parametrize("goes_on", [False, True])
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt(), SystemExit(1)])  # Lightning turns Ctrl-C into an exit
+def test_ctrl_c_ends_a_run_and_a_sweep(tmp_path: Path, goes_on: bool, interrupt: BaseException) -> None:
+    with pytest.raises(KeyboardInterrupt), record(tmp_path, goes_on):
+        raise interrupt
+    assert read_summary(tmp_path)["status"] == "interrupted"
+
+
+def test_numbers_that_are_not_finite_are_texts(tmp_path: Path) -> None:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    with record(tmp_path) as run:
+        run.update(metrics={"a": math.nan, "b": [math.inf, 1.5], "c": {"d": (-math.inf, 2)}})
+    summary = json.loads((tmp_path / "summary.json").read_text(), parse_constant=refuse)
+    assert summary["metrics"] == {"a": "nan", "b": ["inf", 1.5], "c": {"d": ["-inf", 2]}}
+
+
+@pytest.fixture(params=["RANK", "LOCAL_RANK", "SLURM_PROCID"])
+def rank(request: pytest.FixtureRequest) -> Iterator[str]:
+    yield request.param
+
+
+@pytest.mark.parametrize(("number", "writes"), [("0", True), ("1", False)])
+def test_only_the_first_process_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: str, number: str, writes: bool
+) -> None:
+    monkeypatch.setenv(rank, number)
+    with record(tmp_path) as run:
+        run.update(status="completed")
+    assert (tmp_path / "summary.json").exists() == writes
+
+
+def test_a_record_is_found_by_its_folder(tmp_path: Path) -> None:
+    with record(tmp_path) as running:
+        running.update(corpus={})
+    assert run_summary(str(tmp_path)) == read_summary(tmp_path)
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "[1]", "null"])
+def test_what_is_no_runs_folder_is_refused_in_one_line(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "summary.json").write_text(content)
+    with pytest.raises(SettingError, match=rf"^run={tmp_path}: is no folder of a run; type .*$"):
+        run_summary(str(tmp_path))
