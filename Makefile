@@ -4,13 +4,16 @@ PYTHON ?= $(firstword $(foreach version,3.11 3.12 3.13,$(shell command -v python
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: train test lint
+.PHONY: train test lint bench
 
 train: .venv/.ready
 	$(BIN)/python train.py
 
 test: .venv/.ready-dev
 	$(BIN)/python -m pytest -q
+
+bench: .venv/.ready-dev
+	$(BIN)/python -m tests.benchmarks.bench --plot outputs/bench.png
 
 lint: .venv/.ready-dev
 	$(BIN)/ruff check .

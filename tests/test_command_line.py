@@ -152,6 +152,18 @@ def test_the_path_of_something_that_exists_reaches_hydra_whole(
     assert parsed(checked_argument(f"{setting}={path}", schema)) == (setting, str(path))
 
 
+@given(st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=40))
+@example("back\\slash")
+@example("back\\\\slashes")
+@example("a\\${seed}")
+@example("a\\\\${seed}'\\")
+def test_any_file_name_reaches_hydra_whole(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
+    path = f"{tmp_path_factory.mktemp('file')}/{name}"
+    if name not in (".", ".."):
+        Path(path).touch()
+    assert parsed(checked_argument(f"data.corpus={path}", Train)) == ("data.corpus", path)
+
+
 def test_a_relative_path_with_punctuation_is_composed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("my text (1), it's=mine.txt").touch()
@@ -163,3 +175,9 @@ def test_a_relative_path_with_punctuation_is_composed(tmp_path: Path, monkeypatc
 @pytest.mark.parametrize("value", ["time_machine", "sample,time_machine", "/nowhere/text", "[sample,time_machine]"])
 def test_a_corpus_that_is_no_path_is_left_to_hydra(value: str) -> None:
     assert checked_argument(f"data.corpus={value}", Evaluate) == f"data.corpus={value}"
+
+
+@pytest.mark.parametrize(("schema", "setting"), [(Train, "data.corpus"), (Generate, "run")])
+def test_a_path_too_long_to_exist_is_left_to_hydra(schema: type, setting: str) -> None:
+    argument = f"{setting}={'a' * 300}"
+    assert checked_argument(argument, schema) == argument

@@ -88,6 +88,7 @@ FOOTER = b"*** END OF THIS PROJECT GUTENBERG EBOOK IT ***\n\nThe licence.\n"
         b"It has.\n" + FOOTER,
         HEADER + b"It has.\nEnd of the Project Gutenberg EBook of It, by H. G.\n\n" + FOOTER,
         HEADER + b"It has.\n\n\nEnd of Project Gutenberg's It, by H. G. Wells\n" + FOOTER,
+        HEADER + b"It has.\n\nEnd of the Project Gutenberg EBook of It,\nComplete, by H. G. Wells\n\n" + FOOTER,
         (HEADER + b"It has.\n" + FOOTER).replace(b"*** ", b"***"),
     ],
 )
@@ -196,6 +197,11 @@ def test_the_catalogue_describes_the_novels(novels: Path, name: str) -> None:
     assert (len(text), hashlib.new(algorithm, text).hexdigest()) == (book.num_bytes, digest)
     found = find_corpus(name, [str(novels)])
     assert (found.name, found.title, found.source) == (name, book.title, name)
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_nothing_of_gutenberg_is_left_in_the_novels(novels: Path, name: str) -> None:
+    assert b"gutenberg" not in find_corpus(name, [str(novels)]).characters
 
 
 def test_every_source_is_the_one_that_the_novels_name(novels: Path) -> None:
@@ -316,6 +322,15 @@ def _send(mirror: Mirror, *parts: bytes, length: int | None = None, pause: float
         mirror.server.closing.wait(pause)
 
 
+def _send_half_in_chunks(mirror: Mirror) -> None:
+    mirror.protocol_version = "HTTP/1.1"
+    mirror.send_response(200)
+    mirror.send_header("Transfer-Encoding", "chunked")
+    mirror.end_headers()
+    mirror.wfile.write(b"%x\r\n" % len(TEXT) + TEXT[: len(TEXT) // 2])
+    mirror.close_connection = True
+
+
 def _redirect(mirror: Mirror) -> None:
     mirror.send_response(302)
     mirror.send_header("Location", "/good")
@@ -343,14 +358,16 @@ BAD: dict[str, Callable[[Mirror], object]] = {
     "trickles": lambda mirror: _send(
         mirror, *(TEXT[start : start + 1] for start in range(100)), length=len(TEXT), pause=0.02
     ),
+    "half_in_chunks": _send_half_in_chunks,
+    "no_http": lambda mirror: mirror.wfile.write(b"220 mail.example.org ESMTP\r\n"),
 }
 
 
 @pytest.fixture
 def mirrors(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirrors]:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(corpus, "ANSWERS_WITHIN", 0.3)
-    monkeypatch.setattr(corpus, "DONE_WITHIN", 0.6)
+    monkeypatch.setattr(corpus, "ANSWERS_WITHIN", 0.5)
+    monkeypatch.setattr(corpus, "DONE_WITHIN", 1.0)
     threads = threading.active_count()
     with Mirrors() as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
@@ -397,18 +414,16 @@ def test_nothing_of_a_failed_download_is_kept(
     began = time.monotonic()
     with pytest.raises(SettingError, match=r"^data\.corpus=a_book: not found and not downloaded \(.+\); "):
         find_corpus("a_book", ["/nowhere"])
-    assert time.monotonic() - began < 0.95  # whatever the mirror does
+    assert time.monotonic() - began < 3  # whatever the mirror does
     assert files(cache) == {}
 
 
-def test_a_mirror_that_sends_without_end_is_left_at_once(
-    mirrors: Mirrors, monkeypatch: pytest.MonkeyPatch, cache: Path
-) -> None:
+def test_a_mirror_that_sends_without_end_is_left_at_once(mirrors: Mirrors, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(corpus, "DONE_WITHIN", 20.0)
     monkeypatch.setitem(CATALOGUE, "a_book", edition(*mirrors.urls("endless", "good")))
     began = time.monotonic()
     assert find_corpus("a_book", []).characters == CHARACTERS
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 3
 
 
 def test_a_name_that_is_never_looked_up_is_given_up(monkeypatch: pytest.MonkeyPatch, mirrors: Mirrors) -> None:
@@ -417,7 +432,7 @@ def test_a_name_that_is_never_looked_up_is_given_up(monkeypatch: pytest.MonkeyPa
     began = time.monotonic()
     with pytest.raises(SettingError, match=r"mirror\.example does not answer"):
         find_corpus("a_book", ["/nowhere"])
-    assert time.monotonic() - began < 0.95
+    assert time.monotonic() - began < 3
 
 
 def test_all_mirrors_of_a_book_have_given_up_within_ten_seconds() -> None:

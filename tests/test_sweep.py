@@ -134,3 +134,11 @@ def test_the_terminal_shows_each_job_and_why_one_failed(tmp_path: Path, capsys: 
     assert "7.5" in out
     assert f"{tmp_path}/summary.csv" in out
     assert "job 1: model.lr=-1: [must] be positive" in out
+
+
+def test_a_value_that_looks_like_markup_is_shown_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    job(tmp_path, 0, data={"corpus": "[b]old.txt"})
+    job(tmp_path, 1, "failed", data={"corpus": "a[/b]"})
+    assert end_of(tmp_path) == 1
+    out = capsys.readouterr().out
+    assert "[b]old.txt" in out and "a[/b]" in out

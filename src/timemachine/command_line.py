@@ -7,12 +7,12 @@ looked up in the schema first, with the nearest valid one in the answer; only va
 import dataclasses
 import functools
 import os
+import re
 import sys
 import types
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from enum import Enum
-from pathlib import Path
 from typing import Any, NoReturn, Union, get_args, get_origin, get_type_hints
 
 import hydra
@@ -45,7 +45,7 @@ def program(schema: type) -> Callable[[Callable[[DictConfig], Any]], Callable[[]
         def main() -> None:
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, instead of printing a traceback of its own
             try:
-                sys.argv[1:] = [checked_argument(argument, schema) for argument in sys.argv[1:]]
+                sys.argv[1:] = checked_arguments(sys.argv[1:], schema)
                 hydra_program()
             except (UserError, HydraException, OmegaConfBaseException) as error:
                 _exit(error, schema)
@@ -60,7 +60,16 @@ def program(schema: type) -> Callable[[Callable[[DictConfig], Any]], Callable[[]
 
 def _exit(error: Exception, schema: type) -> NoReturn:
     message = str(error) if isinstance(error, UserError) else _in_one_line(error, schema)
-    sys.exit(f"error: {message}" if is_first_process() else 1)
+    sys.exit(f"error: {' '.join(message.split())}" if is_first_process() else 1)
+
+
+def checked_arguments(arguments: list[str], schema: type) -> list[str]:
+    """All arguments as Hydra shall read them. Flags such as `--cfg job` and `-m` are Hydra's own."""
+    after_flag = [before.startswith("-") for before in ["", *arguments]]
+    return [
+        argument if follows and "=" not in argument else checked_argument(argument, schema)
+        for argument, follows in zip(arguments, after_flag, strict=False)
+    ]
 
 
 def checked_argument(argument: str, schema: type) -> str:
@@ -83,6 +92,8 @@ def checked_argument(argument: str, schema: type) -> str:
                 raise SettingError(
                     f"{argument}: no such choice; type for example {name}={nearest} ({', '.join(choices)})"
                 )
+        if not argument.startswith(name):
+            raise SettingError(f"{argument}: type it as {name}={value}")
         return argument
     if name not in dict(_leaves(schema)):
         raise SettingError(f"{argument}: there is no setting of that name; {_instead(name, schema, value)}")
@@ -93,8 +104,10 @@ def checked_argument(argument: str, schema: type) -> str:
         if value and not letters.strip():
             raise SettingError(f"prefix={value}: has no letter from A to Z; type for example prefix='it has'")
         return f"prefix='{letters}'"
-    if name in ("run", "data.corpus") and not value.startswith("[") and Path(value).exists():
-        escaped = value.replace("\\", "\\\\").replace("'", "\\'").replace("${", "\\${")
+    if name in ("run", "data.corpus") and not value.startswith("[") and os.path.exists(value):
+        # Hydra and OmegaConf read a backslash as one of two only before a quote, the end, or ${.
+        escaped = re.sub(r"(\\*)\$\{", lambda found: 2 * found[1] + "\\${", value)
+        escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), escaped)
         return f"{name}='{escaped}'"
     return argument
 
@@ -127,7 +140,7 @@ def _instead(name: str, schema: type, value: str) -> str:
     by_last_part = {leaf.rpartition(".")[2]: leaf for leaf in leaves}
     near = [leaf for leaf in leaves if leaf.startswith(f"{name}.")]
     near += [by_last_part[last] for last in get_close_matches(name.rpartition(".")[2], by_last_part, 1, 0.75)]
-    near += get_close_matches(name, leaves, 1, 0.6)
+    near += get_close_matches(name, leaves, 1, 0.85)
     return f"type for example {near[0]}={value}" if near else "type --help to see them all"
 
 

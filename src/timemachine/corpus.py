@@ -4,6 +4,7 @@ Normalisation is the book's: every run of characters other than A-Z and a-z beco
 """
 
 import hashlib
+import os
 import re
 import sys
 import threading
@@ -11,6 +12,7 @@ import urllib.request
 from collections import Counter
 from dataclasses import dataclass
 from difflib import get_close_matches
+from http.client import HTTPException
 from pathlib import Path
 
 from timemachine.config import REPOSITORY, SettingError
@@ -158,7 +160,7 @@ def find_corpus(corpus: str, search_dirs: list[str]) -> Corpus:
         return _sample()
     if corpus not in CATALOGUE:
         path = Path(corpus)
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise SettingError(
                 f"data.corpus={corpus}: {_why_not(path)}; type {_nearest(corpus)}, or the path of a text"
             )
@@ -180,10 +182,9 @@ def find_corpus(corpus: str, search_dirs: list[str]) -> Corpus:
         if corpus == DEFAULT:
             _warn_of_sample(folders, error)
             return _sample(stands_in=True)
-        where = " or ".join(f"{folder}/{corpus}.txt" for folder in folders)
+        where = "".join(f"put the book at {folder.resolve()}/{corpus}.txt, or " for folder in folders)
         raise SettingError(
-            f"data.corpus={corpus}: not found and not downloaded ({error}); put the book at {where}, or type "
-            "data.corpus=<path of a text>"
+            f"data.corpus={corpus}: not found and not downloaded ({error}); {where}type data.corpus=<path of a text>"
         ) from error
 
 
@@ -211,7 +212,7 @@ def without_gutenberg(text: bytes) -> bytes:
         text = text[start.end() :]
     if end := re.search(rb"^\*\*\* ?END OF.*$", text, re.MULTILINE):
         text = text[: end.start()]
-    return re.sub(rb"^End of (the )?Project Gutenberg.*\s*\Z", b"", text, flags=re.MULTILINE | re.IGNORECASE)
+    return re.sub(rb"^End of (the )?Project Gutenberg.*(\r?\n.+)*\s*\Z", b"", text, flags=re.MULTILINE | re.IGNORECASE)
 
 
 def _body(text: bytes) -> bytes:
@@ -241,7 +242,7 @@ def _nearest(corpus: str) -> str:
 
 
 def _why_not(path: Path) -> str:
-    return "is not a file" if path.exists() else "there is no such book or file"
+    return "is not a file" if os.path.exists(path) else "there is no such book or file"
 
 
 def _warn_of_sample(folders: list[Path], error: OSError) -> None:
@@ -286,7 +287,7 @@ def _fetched(url: str, num_bytes: int) -> bytes:
     In a thread, because neither the look-up of a name nor a server that sends a byte a second obeys a socket's timeout.
     """
     received = bytearray()
-    failure: list[OSError | ValueError] = []
+    failure: list[Exception] = []
     answered = threading.Event()
     done = threading.Event()
 
@@ -296,7 +297,7 @@ def _fetched(url: str, num_bytes: int) -> bytes:
                 while len(received) <= num_bytes and not done.is_set() and (piece := response.read1(1 << 16)):
                     answered.set()
                     received.extend(piece)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, HTTPException) as error:
             failure.append(error)
         answered.set()
         done.set()

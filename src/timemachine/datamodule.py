@@ -207,7 +207,11 @@ def _split(num_chars: int, num_steps: int, num_train: int | None, num_val: int |
     }
     if not all(split.starts for split in splits.values()):
         raise SettingError(
-            f"data.num_steps={num_steps}: a window does not fit into 5 % of a text of {num_chars} characters; type for "
-            f"example data.num_steps={max(1, num_chars // 100)}, or take a longer text"
+            f"data.num_steps={num_steps}: a window does not fit into 5 % of a text of {num_chars} characters; "
+            + (
+                f"type for example data.num_steps={num_chars // 20 - 1}"
+                if num_chars >= 40
+                else "type data.corpus=<path of a longer text>"
+            )
         )
     return splits

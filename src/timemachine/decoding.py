@@ -42,7 +42,7 @@ def continue_text(
             state, logits = step(state, greedy[-1])
         return [prefix + "".join(vocab.to_tokens(greedy))] * num_samples
     random = np.random.default_rng(seed)
-    state, logits = np.tile(state, (num_samples, 1)), np.tile(logits, (num_samples, 1))
+    state, logits = (np.repeat(part[:, None], num_samples, 1) for part in (state, logits))
     drawn_TS = np.empty((num_preds, num_samples), np.int64)
     for t in range(num_preds):
         drawn_TS[t] = _draw(logits, alpha, random)
@@ -52,9 +52,9 @@ def continue_text(
 
 
 class _Step:
-    """From what the last state adds to the next, H W_hh, and a character, to the same one step on, and the logits.
+    """From what the last state adds to the next, W_hhᵀ h, and a character, to the same one step on, and the logits.
 
-    Shapes (H) and (V) for one character, (S, H) and (S, V) for an array of S.
+    Shapes (H) and (V) for one character, (H, S) and (V, S) for an array of S: sums over V run along the memory.
     """
 
     def __init__(self, model: RNNLMScratch, vocab: Vocab) -> None:
@@ -62,23 +62,23 @@ class _Step:
             rnn = model.rnn
             inputs_VH = (rnn.W_xh if model.embedding is None else model.embedding @ rnn.W_xh) + rnn.b_h
             both = torch.cat([rnn.W_hh, model.W_hq], 1)
-            self.inputs_VH, self.both, b_q = (x.float().cpu().numpy() for x in (inputs_VH, both, model.b_q))
+            self.inputs_HV, self.bothT, b_q = (x.float().cpu().numpy() for x in (inputs_VH.T, both.T, model.b_q))
         self.b_q = b_q.copy()
         self.b_q[vocab.unk] = -np.inf
         self.num_hiddens = rnn.num_hiddens
         self.relu = rnn.activation == "relu"
 
     def __call__(self, from_state: Floats, characters: int | Indices) -> tuple[Floats, Floats]:
-        Z = self.inputs_VH[characters] + from_state
-        product = (np.maximum(Z, 0) if self.relu else np.tanh(Z)) @ self.both
-        return product[..., : self.num_hiddens], product[..., self.num_hiddens :] + self.b_q
+        Z = self.inputs_HV[:, characters] + from_state
+        product = self.bothT @ (np.maximum(Z, 0) if self.relu else np.tanh(Z))
+        return product[: self.num_hiddens], (product[self.num_hiddens :].T + self.b_q).T
 
 
-def _draw(logits_SV: Floats, alpha: float, random: np.random.Generator) -> Indices:
-    """One index a row, from softmax(alpha · logits): the first whose cumulative sum reaches a uniform number."""
-    logits_VS = logits_SV.T.astype(np.float64)  # a sum over V rows, as many columns at once as there are samples
+def _draw(logits_VS: Floats, alpha: float, random: np.random.Generator) -> Indices:
+    """One index a column, from softmax(alpha · logits): the first whose cumulative sum reaches a uniform number."""
     # The largest logit is subtracted before the multiplication, so that a large alpha does not overflow.
-    cumulated_VS = np.exp(alpha * (logits_VS - logits_VS.max(0))).cumsum(0)
-    uniform_S = 1 - random.random(len(logits_SV))  # above 0: an impossible index is never the first
+    exponents_VS = np.maximum(np.float64(alpha) * (logits_VS - logits_VS.max(0)), -100).astype(np.float32)
+    cumulated_VS = np.exp(exponents_VS).cumsum(0)
+    uniform_S = 1 - random.random(logits_VS.shape[1], np.float32)  # above 0: an impossible index is never the first
     drawn_S: Indices = (cumulated_VS < uniform_S * cumulated_VS[-1]).sum(0)
     return drawn_S

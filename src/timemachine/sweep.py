@@ -66,6 +66,7 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def _print(rows: list[dict[str, Any]], folder: Path) -> None:
     from rich import box
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     metrics = ("train/perplexity", "val/perplexity", "test/perplexity")
@@ -75,7 +76,9 @@ def _print(rows: list[dict[str, Any]], folder: Path) -> None:
         *(name.removesuffix("/perplexity") for name in shown), box=box.SIMPLE_HEAD, title="perplexity of each job"
     )
     for row in rows:
-        table.add_row(*(f"{row[name]:.4g}" if isinstance(row[name], float) else str(row[name]) for name in shown))
+        table.add_row(
+            *(f"{row[name]:.4g}" if isinstance(row[name], float) else escape(str(row[name])) for name in shown)
+        )
     console = Console()
     console.print(table)
     print(f"table  {folder}/summary.csv")

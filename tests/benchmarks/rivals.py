@@ -1,0 +1,95 @@
+"""What the project's own code is timed against: PyTorch's RNN, the book's loop, a plain Lightning program.
+
+T time steps, B batch, H hidden units, V vocabulary.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from timemachine.clipping import clip_gradients
+from timemachine.datamodule import Batch, TimeMachine
+from timemachine.language_model import RNNLMScratch
+from timemachine.vocab import Vocab
+
+Step = Callable[[], Any]
+
+
+def own_step(H: int, batch: Batch, backward: str = "bptt") -> Step:
+    """Forward, backward, clipping and update of `RNNLMScratch`; backward="autograd" is the book's loop."""
+    model = RNNLMScratch(28, hiddens=H, backward=backward)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        torch.autograd.backward(model.nll(batch).mean())
+        clip_gradients(model.parameters(), 1)
+        optimizer.step()
+
+    return step
+
+
+def torch_step(H: int, batch: Batch) -> Step:
+    """The same with torch.nn.RNN on one-hot vectors, nn.Linear, cross_entropy and clip_grad_norm_."""
+    rnn, linear = nn.RNN(28, H), nn.Linear(H, 28)
+    parameters = [*rnn.parameters(), *linear.parameters()]
+    for parameter in parameters:
+        nn.init.normal_(parameter, std=0.01)
+    optimizer = torch.optim.SGD(parameters, lr=1)
+    X_TB, Y_TB = (part_BT.T for part_BT in batch)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        H_TBH, _ = rnn(F.one_hot(X_TB, 28).float())
+        torch.autograd.backward(F.cross_entropy(linear(H_TBH).flatten(0, 1), Y_TB.flatten()))
+        nn.utils.clip_grad_norm_(parameters, 1)
+        optimizer.step()
+
+    return step
+
+
+class PlainLightning(pl.LightningModule):
+    """The book's model as a first Lightning program has it: a loop, and a log call a step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = RNNLMScratch(28, backward="autograd")
+
+    def loss(self, batch: Batch) -> Tensor:
+        logits_BTV, _ = self.model(batch[0])
+        return F.cross_entropy(logits_BTV.flatten(0, 1), batch[1].flatten())
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss = self.loss(batch)
+        self.log("train/perplexity", loss.exp(), on_step=True, on_epoch=True)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self.log("val/perplexity", self.loss(batch).exp())
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=1)
+
+
+def item_by_item(data: TimeMachine, split: str) -> DataLoader[Any]:
+    """A DataLoader that collates windows one by one."""
+    starts = data.splits[split].starts
+    windows_NT = data.chars_N.unfold(0, data.num_steps + 1, 1)[starts.start : starts.stop].long()
+    return DataLoader(TensorDataset(windows_NT[:, :-1], windows_NT[:, 1:]), data.batch_size, shuffle=split == "train")
+
+
+@torch.no_grad()
+def multinomial_samples(model: RNNLMScratch, vocab: Vocab, prefix: str, num_preds: int, num_samples: int) -> list[str]:
+    """All samples at once, each character by torch.multinomial from the model's own forward pass."""
+    logits_BTV, H_BH = model(torch.tensor([vocab[list(prefix)]]).expand(num_samples, -1))
+    chosen = []
+    for _ in range(num_preds):
+        next_B1 = torch.multinomial(logits_BTV[:, -1].softmax(1), 1)
+        chosen.append(next_B1)
+        logits_BTV, H_BH = model(next_B1, H_BH)
+    return [prefix + "".join(vocab.to_tokens(row)) for row in torch.cat(chosen, 1).tolist()]
