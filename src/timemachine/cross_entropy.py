@@ -81,6 +81,7 @@ def _chunks(exp_VN: Tensor) -> Iterator[slice]:
 def _exp(x: Tensor, out: Tensor) -> None:
     """exp; numpy's on the CPU, which takes half the time of torch's."""
     if x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64):
-        np.exp(x.numpy(), out=out.numpy())
+        with np.errstate(all="ignore"):  # a logit that is not finite is found in the loss
+            np.exp(x.numpy(), out=out.numpy())
     else:
         torch.exp(x, out=out)

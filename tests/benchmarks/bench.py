@@ -99,7 +99,7 @@ def own_trainer(folder: Path, clock: Clock, epochs: int, checkpoints: bool, wand
     chosen.enable_checkpointing = None if checkpoints else False
     settings.logger.wandb = Wandb(mode=WandbMode.offline) if wandb else None
     trainer = training.build_trainer(settings, folder, tracking.build_loggers(settings, folder, "bench", None))
-    trainer.callbacks.append(clock)
+    vars(trainer)["callbacks"].append(clock)
     return trainer
 
 
