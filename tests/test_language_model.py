@@ -226,11 +226,11 @@ def few_windows(sample: Corpus) -> TimeMachine:
 class Spoilt(RNNLMScratch):
     """The loss of its fourth step is not finite, or only the gradient of that loss."""
 
-    what = ""
+    what, after = "", 3
 
     def nll(self, batch: Batch) -> Tensor:
         nll_BT = super().nll(batch)
-        if not self.training or self.global_step != 3:
+        if not self.training or self.global_step != self.after:
             return nll_BT
         # A root at zero is finite, its derivative is not.
         return nll_BT + (0 * self.b_q.sum()).sqrt() if self.what == "gradient" else nll_BT * float(self.what)
@@ -256,10 +256,30 @@ def test_what_is_not_finite_stops_the_run_before_the_update(
     np.testing.assert_equal(weights_of(RNNLMScratch.from_run(str(tmp_path))[0]), steps.weights[1])
 
 
+class SpoiltOnGPU(Spoilt):
+    """As on a GPU, where the flag is read at the epoch's end. Its third step is the first of an epoch of two."""
+
+    waits_for_the_device, after = True, 2
+
+
+@pytest.mark.parametrize(("what", "named"), [("nan", "the loss"), ("gradient", "the gradient")])
+def test_on_a_gpu_no_update_follows_one_that_is_not_finite(
+    what: str, named: str, sample: Corpus, tmp_path: Path
+) -> None:
+    data, steps = few_windows(sample), Steps()
+    model = SpoiltOnGPU(len(data.vocab))
+    model.what = what
+    with pytest.raises(Diverged, match=f"epoch 2, step 3: {named} is not finite"):
+        fit(model, data, tmp_path, steps, max_epochs=9, gradient_clip_val=0.5)
+    assert len(steps.weights) == 4
+    for weights in (*steps.weights[2:], weights_of(model)):
+        np.testing.assert_equal(weights, steps.weights[1])
+
+
 def test_weights_that_are_not_finite_end_the_run_and_are_not_kept(sample: Corpus, tmp_path: Path) -> None:
     data = few_windows(sample)
     model = RNNLMScratch(len(data.vocab), sigma=9, lr=1e38, activation="relu")
-    with pytest.raises(Diverged, match="epoch 1, step 2: a weight is not finite"):
+    with pytest.raises(Diverged, match="epoch 1, step 1: a weight is not finite"):
         fit(model, data, tmp_path, max_epochs=1, limit_train_batches=1)
     assert not list(tmp_path.rglob("*.ckpt"))
 

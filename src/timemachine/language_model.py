@@ -7,7 +7,7 @@ import math
 import warnings
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 import torch.nn.functional as F
@@ -64,6 +64,7 @@ class RNNLMScratch(LightningModule):
             tuple[int, Tensor]
         ] = []  # number; (loss, norm, norm after clipping); since the last epoch's end
         self._last_finite_norm = math.nan
+        self._sound = torch.tensor(True)  # no step so far was not finite
         self._num_chars, self._epoch_began, self._batch_ended = 0, 0.0, 0.0
 
     @classmethod
@@ -175,7 +176,7 @@ class RNNLMScratch(LightningModule):
             norm = clip_gradients(parameters, gradient_clip_val)
             clipped = norm.clamp(max=gradient_clip_val) if gradient_clip_val else norm
         self._steps.append((self.global_step + 1, torch.stack([self._loss.double(), norm, clipped])))
-        self._stop_unless_finite(self._loss, norm)
+        self._refuse_unless_finite(parameters, norm)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Stop the clock of `chars_per_second`: validation does not count."""
@@ -183,10 +184,11 @@ class RNNLMScratch(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's running training perplexity, the share of clipped steps, the speed, and each step's norms."""
-        steps_N3 = self._log_steps()
+        steps = self._log_steps()
+        self._stop_if_diverged(steps)
         self.log("train/perplexity", self.train_perplexity, prog_bar=True)
         speed = self._num_chars / max(self._batch_ended - self._epoch_began, 1e-9)
-        clip_fraction = (steps_N3[:, 1] > steps_N3[:, 2]).double().mean()
+        clip_fraction = sum(norm > clipped for _, _, norm, clipped in steps) / max(len(steps), 1)
         self.log_dict({"clip_fraction": clip_fraction, "chars_per_second": speed}, rank_zero_only=True)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -196,9 +198,9 @@ class RNNLMScratch(LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log the validation perplexity; stop before a checkpoint of weights that are not finite or predict nothing."""
         if not all(p.isfinite().all() for p in self.parameters()):
-            self._diverged("a weight")
+            self._stop_after_its_last_step("a weight")
         if not self.trainer.strategy.reduce(self.val_perplexity.nll.clone(), reduce_op="sum").isfinite():
-            self._diverged("the validation loss")
+            self._stop_after_its_last_step("the validation loss")
         self.log("val/perplexity", self.val_perplexity, prog_bar=True)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
@@ -213,33 +215,62 @@ class RNNLMScratch(LightningModule):
         """Name the format, so that a later version can tell what it reads."""
         checkpoint["format"] = FORMAT
 
-    def _stop_unless_finite(self, loss: Tensor, norm: Tensor) -> None:
-        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
-        if norm.isfinite():
-            self._last_finite_norm = norm.item()
-        if not (loss.isfinite() and (norm.isfinite() or scaler is not None)):  # a scaler skips such a step by itself
-            self._diverged("the gradient" if loss.isfinite() else "the loss")
+    def _refuse_unless_finite(self, parameters: list[nn.Parameter], norm: Tensor) -> None:
+        """Stop before an update that is not finite.
 
-    def _diverged(self, what: str) -> None:
-        self._log_steps()
+        On a GPU, where to look is to wait, it and all that follow in the epoch do nothing, and the epoch's end stops.
+        """
+        scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None  # it skips such a step by itself
+        sound = self._loss.isfinite() if scaled else self._loss.isfinite() & norm.isfinite()
+        if not self.waits_for_the_device:
+            if not sound:
+                self._stop_if_diverged(self._log_steps())
+            return
+        self._sound = sound & self._sound.to(sound.device)
+        for parameter in parameters:
+            if parameter.grad is not None:
+                parameter.grad = torch.where(self._sound, parameter.grad, 0.0)
+
+    @property
+    def waits_for_the_device(self) -> bool:
+        """Whether reading a number makes the program wait for the steps that are queued."""
+        return self.device.type != "cpu"
+
+    def _stop_if_diverged(self, steps: list[tuple[int, float, float, float]]) -> None:
+        """Raise Diverged for the first of the steps, as `_log_steps` gives them, that is not finite."""
+        scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
+        for number, loss, norm, _ in steps:
+            if not math.isfinite(loss):
+                self._diverged(number, "the loss")
+            if math.isfinite(norm):
+                self._last_finite_norm = norm
+            elif not scaled:
+                self._diverged(number, "the gradient")
+
+    def _stop_after_its_last_step(self, what: str) -> NoReturn:
+        self._stop_if_diverged(self._log_steps())
+        self._diverged(self.global_step, what)
+
+    def _diverged(self, step: int, what: str) -> NoReturn:
         epoch, theta = self.current_epoch, self.trainer.gradient_clip_val
         remains = f"the checkpoint of epoch {epoch} remains" if epoch else "there is no checkpoint yet"
         raise Diverged(
-            f"diverged in epoch {epoch + 1}, step {self.global_step + 1}: {what} is not finite (last finite gradient "
-            f"norm {self._last_finite_norm:.4g}); {remains}. Type trainer.gradient_clip_val="
-            f"{theta / 10 if theta else 1:g} (now {theta or 'none'}), or a smaller model.lr (now {self.lr:g})"
+            f"diverged in epoch {epoch + 1}, step {step}: {what} is not finite (last finite gradient norm "
+            f"{self._last_finite_norm:.4g}); {remains}. Type trainer.gradient_clip_val={theta / 10 if theta else 1:g} "
+            f"(now {theta or 'none'}), or a smaller model.lr (now {self.lr:g})"
         )
 
-    def _log_steps(self) -> Tensor:
-        """Give each logger the steps since the last call; returns them: (N, 3)."""
+    def _log_steps(self) -> list[tuple[int, float, float, float]]:
+        """Give each logger the steps since the last call; returns them: (number, loss, norm, norm after clipping)."""
         if not self._steps:
-            return torch.zeros(0, 3)
+            return []
         numbers, rows = zip(*self._steps, strict=True)
-        steps_N3 = torch.stack(rows)
-        losses_N = self.trainer.strategy.reduce(steps_N3[:, 0].clone(), reduce_op="mean")
-        for number, loss, (_, norm, clipped) in zip(numbers, losses_N.tolist(), steps_N3.tolist(), strict=True):
+        self._steps.clear()
+        losses_N, norms_N, clipped_N = torch.stack(rows, 1)
+        losses_N = self.trainer.strategy.reduce(losses_N, reduce_op="mean")
+        steps = list(zip(numbers, losses_N.tolist(), norms_N.tolist(), clipped_N.tolist(), strict=True))
+        for number, loss, norm, clipped in steps:
             row = {"loss": loss, "grad_norm": norm, "grad_norm_clipped": clipped, "epoch": self.current_epoch}
             for logger in self.trainer.loggers:
                 logger.log_metrics(row, step=number)
-        self._steps.clear()
-        return steps_N3.cpu()
+        return steps

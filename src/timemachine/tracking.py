@@ -143,9 +143,8 @@ def _wandb_logger(settings: Train, folder: Path, name: str, group: str | None) -
 
 def finish_wandb() -> None:
     """End this process's W&B run: without it the next job of a multirun would be written into it."""
-    import wandb
-
-    if wandb.run is not None:
+    wandb = sys.modules.get("wandb")  # not imported: not used
+    if wandb is not None and wandb.run is not None:
         offline, folder = wandb.run.offline, Path(wandb.run.dir).parent
         wandb.finish()
         if offline:
