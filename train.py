@@ -8,7 +8,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from timemachine import command_line
-from timemachine.config import Train, checked, plain
+from timemachine.config import SettingError, Train, checked, plain
 from timemachine.corpus import find_corpus
 from timemachine.record import Record
 
@@ -41,6 +41,10 @@ def main(cfg: DictConfig) -> float:
         name = " ".join([corpus.name, *job.overrides.task])
         loggers = tracking.build_loggers(settings, folder, name, group=sweep)
         trainer = training.build_trainer(settings, folder, loggers)
+        if sweep is not None and trainer.world_size > 1:  # each process would start the whole sweep again
+            raise SettingError(
+                f"trainer.devices={settings.trainer.devices}: a sweep's job is one process; type trainer=auto"
+            )
         try:
             trainer.fit(model, data)
             if data.splits["test"].starts:

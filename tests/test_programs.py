@@ -20,7 +20,7 @@ import pytest
 import torch
 
 from tests.conftest import Program
-from timemachine.config import REPOSITORY
+from timemachine.config import REPOSITORY, WIDEST
 from timemachine.language_model import RNNLMScratch
 
 SHORT = ("data=sample", "trainer.max_epochs=2", "logger=csv")
@@ -352,7 +352,7 @@ def test_multirun_goes_on_after_a_job_that_fails(sweep_with_mistake: Run) -> Non
         ("0", "failed"),
         ("8", "completed"),
     ]
-    message = "model.hiddens=0: must lie between 1 and 32768; type for example model.hiddens=32"
+    message = f"model.hiddens=0: must lie between 1 and {WIDEST}; type for example model.hiddens=32"
     assert [row["message"] for row in table] == ["", message, ""]
     assert read_summary(sweep_with_mistake.folder / "1")["status"] == "failed"
     assert done.returncode == 1

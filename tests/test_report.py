@@ -125,8 +125,8 @@ def test_a_run_without_an_epoch_can_still_be_reported(tmp_path: Path, capsys: py
 def test_evaluation_prints_a_row_a_part_and_what_was_replaced(capsys: pytest.CaptureFixture[str]) -> None:
     window, stream = Score(8.125, 0.25, 3.0223, 1234), Score(7.5, 0.125, 2.9069, 1203)
     replaced = {"digits": 1, "accents": 2, "other": 3000}
-    rows = [Row("a", part, window, stream, replaced) for part in ("train", "val")] + [
-        Row("b", "all", window, stream, {"digits": 0, "accents": 0, "other": 0})
+    rows = [Row("a", "a", part, window, stream, replaced) for part in ("train", "val")] + [
+        Row("b", "b", "all", window, stream, {"digits": 0, "accents": 0, "other": 0})
     ]
     print_evaluation(rows, "outputs/x")
     printed = words(capsys.readouterr().out)

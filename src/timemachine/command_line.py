@@ -39,7 +39,11 @@ def program(schema: type) -> Callable[[Callable[[DictConfig], Any]], Callable[[]
         def hydra_program(cfg: DictConfig) -> Any:
             try:
                 return task(cfg)
-            except (UserError, OmegaConfBaseException) as error:  # here, because Hydra would add a line of its own
+            except (
+                UserError,
+                OmegaConfBaseException,
+                OSError,
+            ) as error:  # here, because Hydra would add a line of its own
                 _exit(error, schema)
 
         def main() -> None:
@@ -47,7 +51,7 @@ def program(schema: type) -> Callable[[Callable[[DictConfig], Any]], Callable[[]
             try:
                 sys.argv[1:] = checked_arguments(sys.argv[1:], schema)
                 hydra_program()
-            except (UserError, HydraException, OmegaConfBaseException) as error:
+            except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
                 _exit(error, schema)
             except KeyboardInterrupt:
                 print("interrupted", file=sys.stderr)
@@ -59,12 +63,20 @@ def program(schema: type) -> Callable[[Callable[[DictConfig], Any]], Callable[[]
 
 
 def _exit(error: Exception, schema: type) -> NoReturn:
-    message = str(error) if isinstance(error, UserError) else _in_one_line(error, schema)
+    if isinstance(error, OSError):  # a folder that cannot be written, a full disk
+        message = f"{error.filename or 'a file'}: {error.strerror or error}; type hydra.run.dir=<a folder to write to>"
+    else:
+        message = str(error) if isinstance(error, UserError) else _in_one_line(error, schema)
     sys.exit(f"error: {' '.join(message.split())}" if is_first_process() else 1)
 
 
 def checked_arguments(arguments: list[str], schema: type) -> list[str]:
     """All arguments as Hydra shall read them. Flags such as `--cfg job` and `-m` are Hydra's own."""
+    if schema.__name__ != "Train" and {"-m", "--multirun"} & set(arguments):
+        raise SettingError("-m: only train.py runs sweeps; type it without")
+    for_wandb = [argument for argument in arguments if argument.startswith("logger.wandb.")]
+    if for_wandb and "logger=csv" in arguments:
+        raise SettingError(f"{for_wandb[0]}: goes with logger=wandb; type it without logger=csv")
     after_flag = [before.startswith("-") for before in ["", *arguments]]
     return [
         argument if follows and "=" not in argument else checked_argument(argument, schema)
@@ -104,12 +116,16 @@ def checked_argument(argument: str, schema: type) -> str:
         if value and not letters.strip():
             raise SettingError(f"prefix={value}: has no letter from A to Z; type for example prefix='it has'")
         return f"prefix='{letters}'"
-    if name in ("run", "data.corpus") and not value.startswith("[") and os.path.exists(value):
+    if name not in ("run", "data.corpus"):
+        return argument
+    value = os.path.expanduser(value)
+    is_several = value.startswith("[") or "," in value
+    if re.search(r"[^\w./-]", value, re.ASCII) and (os.path.exists(value) or not is_several):
         # Hydra and OmegaConf read a backslash as one of two only before a quote, the end, or ${.
         escaped = re.sub(r"(\\*)\$\{", lambda found: 2 * found[1] + "\\${", value)
         escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), escaped)
         return f"{name}='{escaped}'"
-    return argument
+    return f"{name}={value}"
 
 
 def _leaves(schema: type, path: str = "") -> Iterator[tuple[str, tuple[Any, Any]]]:
@@ -155,7 +171,8 @@ def _in_one_line(error: Exception, schema: type) -> str:
         return f"{error.override}: Hydra cannot read this value; type a plain one, or quote it: '{typed}=\"…\"'"
     if "Ambiguous value" in text:
         typed = text.partition("'")[2].partition("'")[0]
-        return f"{typed}: several values are a sweep; type it with -m"
+        several = "a sweep; type it with -m" if schema.__name__ == "Train" else "a list; type [a,b]"
+        return f"{typed}: several values are {several}"
     if leaf and isinstance(cause, OmegaConfBaseException):
         kind, default = leaf
         value = next((a.partition("=")[2] for a in sys.argv[1:] if a.startswith(f"{name}=")), "?")

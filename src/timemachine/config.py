@@ -31,7 +31,7 @@ WandbMode = Enum("WandbMode", ["auto", "online", "offline", "disabled"])
 
 
 LARGEST = 3e38  # of float32
-WIDEST = 32_768  # W_hh alone would take 4 GB
+WIDEST = 8_192  # where the states of one batch take a gigabyte
 
 
 def _require(holds: bool, setting: str, value: object, rule: str, example: object) -> None:
@@ -144,6 +144,8 @@ class Trainer:
     model_registry: str | None = None
 
     def __post_init__(self) -> None:
+        _at_least("trainer.check_val_every_n_epoch", self.check_val_every_n_epoch, 1, 1)
+        _require(self.val_check_interval != 0, "trainer.val_check_interval", 0, "must be positive", 1.0)
         _at_least("trainer.accumulate_grad_batches", self.accumulate_grad_batches, 1, 1)
         theta = self.gradient_clip_val
         if theta is not None:

@@ -82,6 +82,7 @@ class Row:
     """What evaluate.py says of one text, or of one part of it."""
 
     text: str
+    source: str
     part: str
     window: Score
     stream: Score
@@ -113,6 +114,7 @@ def evaluate(model: RNNLMScratch, vocab: Vocab, summary: dict[str, Any], corpus:
     return [
         Row(
             corpus.name,
+            corpus.source,
             name,
             window_score(model, chars_N, split.starts, num_steps),
             stream_score(model, chars_N, split.targets),

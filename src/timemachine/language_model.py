@@ -122,13 +122,15 @@ class RNNLMScratch(LightningModule):
     def predict(self, prefix: str, num_preds: int, vocab: Vocab) -> str:
         """The prefix and the `num_preds` characters that follow it, each the likeliest one that is not `<unk>`.
 
-        Every character of the prefix but the last warms up the state (the book's `predict`, section 9.5.4).
+        Every character of the prefix, or of a space if it is empty, but the last warms up the state (the book's
+        `predict`, section 9.5.5).
         """
-        H_BH, inputs, outputs = None, vocab[list(prefix)], list[int]()
-        for step in range(len(prefix) + num_preds - 1):
+        H_BH, inputs, outputs = None, vocab[list(prefix or " ")], list[int]()
+        warm_up = len(inputs) - 1
+        for step in range(warm_up + num_preds):
             X_BT = torch.tensor([[inputs[step]]], device=self.device)
             logits_BTV, H_BH = self(X_BT, H_BH)
-            if step >= len(prefix) - 1:
+            if step >= warm_up:
                 logits_BTV[..., vocab.unk] = -math.inf
                 outputs.append(int(logits_BTV.argmax()))
                 inputs.append(outputs[-1])

@@ -71,6 +71,9 @@ class Record:
         interrupted = isinstance(error, KeyboardInterrupt | SystemExit)  # Lightning turns Ctrl-C into an exit
         status = "diverged" if diverged else "interrupted" if interrupted else "failed"
         message = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        if interrupted:
+            message = "interrupted"
+            print(f"folder        {os.path.relpath(self.folder)}" if self.writes else "", end="\n" * self.writes)
         self.update(status=status, message=message, seconds=seconds)
         if isinstance(error, SystemExit):
             raise KeyboardInterrupt from error
@@ -96,7 +99,7 @@ def run_summary(run: str) -> dict[str, Any]:
         summary = read_summary(Path(run))
     except (OSError, ValueError) as error:
         raise SettingError(
-            f"run={run}: is no folder of a run; type the one that train.py printed at its end"
+            f"run={run}: is no folder of a run; type run=<the folder that train.py printed at its end>"
         ) from error
     if "corpus" not in summary:
         raise SettingError(f"run={run}: ended before it had a text ({summary.get('message')}); type another run")

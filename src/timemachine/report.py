@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from timemachine.evaluation import Row
+from timemachine.sweep import print_table
+from timemachine.tracking import short
 
 
 def final_numbers(folder: Path) -> dict[str, float]:
@@ -64,19 +65,20 @@ def _print_run(summary: dict[str, Any]) -> None:
     table = Table(box=box.SIMPLE_HEAD, show_header=False, title=f"{summary['status']}: {corpus['title']}")
     for name in ("train/perplexity", "val/perplexity", "test/perplexity"):
         if name in metrics:
-            table.add_row(name, f"{metrics[name]:.3f}", f"epoch {metrics['epoch']}")
+            table.add_row(name, short(metrics[name]), f"epoch {metrics['epoch']}")
     if "best_val/perplexity" in metrics:
         table.add_row("best val/perplexity", f"{metrics['best_val/perplexity']:.3f}", f"epoch {metrics['best_epoch']}")
     if "clipped_steps" in metrics:
         theta = summary["settings"]["trainer"]["gradient_clip_val"]
-        radius = f"radius {theta:g}" if theta else "no radius set"
+        by_value = summary["settings"]["trainer"].get("gradient_clip_algorithm") == "value"
+        radius = f"{'values within ±' if by_value else 'radius '}{theta:g}" if theta else "no radius set"
         acted = f"{metrics['clipped_steps']} of {metrics['num_steps_done']} steps"
         table.add_row("clipping acted in", acted, f"{radius}, largest norm {metrics['largest_grad_norm']:.3g}")
     if "chars_per_second" in metrics:
         table.add_row("characters a second", f"{metrics['chars_per_second']:,.0f}", "training, last epoch")
     table.add_row("parameters", f"{summary['parameters']:,}", f"vocabulary of {corpus['vocabulary']}")
     table.add_row("text", f"{corpus['characters']:,} characters", corpus["name"])
-    Console().print(table)
+    print_table(table)
     if summary["message"]:
         print(f"{summary['status']}: {summary['message']}")
 
@@ -88,8 +90,8 @@ def print_evaluation(rows: list[Row], run: str) -> None:
         table.add_column(name, justify="left" if name in ("text", "part") else "right", no_wrap=True)
     previous = None
     for row in rows:
-        first = row.text != previous
-        previous = row.text
+        first = row.source != previous
+        previous = row.source
         table.add_row(
             row.text if first else "",
             row.part,
@@ -98,10 +100,10 @@ def print_evaluation(rows: list[Row], run: str) -> None:
             f"{row.stream.perplexity:.2f} ±{row.stream.standard_error:.2f}",
             f"{row.stream.bits:.3f}",
         )
-    Console().print(table)
+    print_table(table)
     print("± standard error; window: every window from a zero state, as in the book; stream: one pass, state carried,")
     print("which is what to compare models on; bits a character are the stream's.")
-    for text, replaced in {row.text: row.replaced for row in rows}.items():
+    for text, replaced in {row.source: (row.text, row.replaced) for row in rows}.values():
         counts = f"{replaced['digits']:,} digits, {replaced['accents']:,} accented letters, {replaced['other']:,} other"
         print(f"{text}: normalisation made spaces of {counts} characters")
 

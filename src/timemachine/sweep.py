@@ -3,12 +3,15 @@
 import csv
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from timemachine.record import read_summary
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 class SweepSummary(Callback):
@@ -63,9 +66,16 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def print_table(table: "Table") -> None:
+    """Print a table whole: on a narrow terminal its lines are longer than the screen, but no number is cut."""
+    from rich.console import Console
+
+    needed = Console(width=1000).measure(table).maximum
+    Console(width=max(Console().width, needed)).print(table)
+
+
 def _print(rows: list[dict[str, Any]], folder: Path) -> None:
     from rich import box
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
@@ -79,9 +89,8 @@ def _print(rows: list[dict[str, Any]], folder: Path) -> None:
         table.add_row(
             *(f"{row[name]:.4g}" if isinstance(row[name], float) else escape(str(row[name])) for name in shown)
         )
-    console = Console()
-    console.print(table)
+    print_table(table)
     print(f"table  {folder}/summary.csv")
     for row in rows:
         if row["message"]:
-            console.print(f"job {row['job']}: {row['message']}", soft_wrap=True, markup=False, highlight=False)
+            print(f"job {row['job']}: {row['message']}")

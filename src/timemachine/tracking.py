@@ -11,7 +11,9 @@ from typing import Any
 from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from timemachine.config import Train, WandbMode
+from timemachine.config import Train, Wandb, WandbMode
+
+INIT_TIMEOUT = 10  # seconds that W&B's server has to answer
 
 EPOCH_COLUMNS = (
     "epoch",
@@ -97,6 +99,11 @@ class RunLog(Logger):
             self._steps.clear()
 
 
+def short(perplexity: float) -> str:
+    """Three decimals, unless that is a line of digits."""
+    return f"{perplexity:.3f}" if perplexity < 1e6 else f"{perplexity:.3g}"
+
+
 def shows_bar(settings: Train) -> bool:
     """Whether a progress bar is drawn: on a terminal, unless `trainer.enable_progress_bar` says otherwise."""
     return sys.stdout.isatty() if settings.trainer.enable_progress_bar is None else settings.trainer.enable_progress_bar
@@ -121,24 +128,37 @@ def _mean(values: list[float]) -> float:
 def build_loggers(settings: Train, folder: Path, name: str, group: str | None) -> list[Logger]:
     """The loggers of a run. `name` and `group` are what W&B shows; nothing ever prompts for an account."""
     loggers: list[Logger] = [RunLog(folder, prints_lines=not shows_bar(settings))]
-    if settings.logger.wandb is not None and settings.logger.wandb.mode is not WandbMode.disabled:
-        loggers.append(_wandb_logger(settings, folder, name, group))
-    return loggers
+    wandb_logger = _wandb_logger(settings.logger.wandb, folder, name, group)
+    return loggers if wandb_logger is None else [*loggers, wandb_logger]
 
 
-def _wandb_logger(settings: Train, folder: Path, name: str, group: str | None) -> WandbLogger:
+def _wandb_logger(choice: Wandb | None, folder: Path, name: str, group: str | None) -> WandbLogger | None:
+    """W&B's run, begun at once, so that what goes wrong there costs seconds and never the training."""
+    if choice is None or choice.mode is WandbMode.disabled:
+        return None
     import wandb
 
-    choice = settings.logger.wandb
-    assert choice is not None
-    wandb.setup(wandb.Settings(silent=True))  # Lightning's logger makes wandb warn of a setting that we do not use
     mode = choice.mode.name
-    if mode == "auto":
-        mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False, verify=False) else "offline")
-    quiet = wandb.Settings(silent=True, console="off", init_timeout=20, x_disable_stats=True)
-    return WandbLogger(
-        project=choice.project, entity=choice.entity, name=name, group=group, save_dir=folder, mode=mode, settings=quiet
-    )
+    for attempt in (mode, "offline"):
+        try:
+            wandb.setup(wandb.Settings(silent=True))  # Lightning's logger makes wandb warn of a setting we do not use
+            if attempt == "auto":
+                attempt = os.environ.get("WANDB_MODE") or (
+                    "online" if wandb.login(prompt=False, verify=False) else "offline"
+                )
+            quiet = wandb.Settings(silent=True, console="off", init_timeout=INIT_TIMEOUT, x_disable_stats=True)
+            logger = WandbLogger(
+                project=choice.project, entity=choice.entity, name=name, group=group, save_dir=folder, mode=attempt,
+                settings=quiet,
+            )  # fmt: skip
+            _ = logger.experiment
+        except Exception as error:  # the network's, the server's, the key's: wandb raises what it likes
+            reason = " ".join(str(error).split())[:150]
+            print(f"W&B           {attempt} failed ({reason})", file=sys.stderr)
+        else:
+            return logger
+    print("W&B           is left out; metrics.csv has all numbers", file=sys.stderr)
+    return None
 
 
 def finish_wandb() -> None:

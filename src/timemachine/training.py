@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import sys
 import warnings
 from pathlib import Path
 
@@ -27,6 +28,17 @@ class PerplexityBar(RichProgressBar):
         metrics = super().get_metrics(trainer, pl_module)
         return {name: metrics[f"{name}/perplexity"] for name in ("train", "val") if f"{name}/perplexity" in metrics}
 
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Show the last epoch's training perplexity, which is computed after the bar's own hook."""
+        self._update_metrics(trainer, pl_module)
+        self.refresh()
+        super().on_train_end(trainer, pl_module)
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        total = self.trainer.max_epochs or -1
+        counted = f"Epoch {current_epoch + 1}" + (f"/{total}" if total > 0 else "")  # Lightning counts from 0
+        return counted.ljust(len(self.validation_description))
+
 
 def build_trainer(settings: Train, folder: Path, loggers: list[Logger]) -> pl.Trainer:
     """The Trainer of a run that lives in `folder`. Raises SettingError for what Lightning refuses."""
@@ -48,9 +60,11 @@ def build_trainer(settings: Train, folder: Path, loggers: list[Logger]) -> pl.Tr
         default = Trainer()
         given = [field.name for field in dataclasses.fields(Trainer)]
         given = [name for name in given if getattr(settings.trainer, name) != getattr(default, name)]
-        named = [name for name in given if name in message.lower()] or given
-        typed = " ".join(f"trainer.{name}={getattr(settings.trainer, name)}" for name in named)
-        raise SettingError(f"{typed}: Lightning refuses it: {message}") from error
+        all_given = [f"trainer.{name}={getattr(settings.trainer, name)}" for name in given]
+        named = [text for name, text in zip(given, all_given, strict=True) if name in message.lower()]
+        typed = [argument for argument in sys.argv[1:] if argument.startswith("trainer")]
+        culprits = " ".join(named or typed or all_given)
+        raise SettingError(f"{culprits}: Lightning refuses it: {message} Type another value, or none.") from error
 
 
 def _silence_what_does_not_concern_the_user() -> None:
