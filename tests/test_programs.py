@@ -276,7 +276,7 @@ GENERATE_MISTAKES = [
 ]
 
 EVALUATE_MISTAKES = [
-    ("run=hollow", "type the one that train.py printed at its end"),
+    ("run=hollow", "type run=<the folder that train.py printed at its end>"),
     ("data.corpus=[sample,/nowhere]", "type a book (time_machine, "),
 ]
 
