@@ -39,13 +39,12 @@ def main(cfg: DictConfig) -> float:
         record.update(corpus=data.describe(), parameters=sum(p.numel() for p in model.parameters()))
 
         name = " ".join([corpus.name, *job.overrides.task])
-        loggers = tracking.build_loggers(settings, folder, name, group=sweep)
-        trainer = training.build_trainer(settings, folder, loggers)
-        if sweep is not None and trainer.world_size > 1:  # each process would start the whole sweep again
-            raise SettingError(
-                f"trainer.devices={settings.trainer.devices}: a sweep's job is one process; type trainer=auto"
-            )
         try:
+            loggers = tracking.build_loggers(settings, folder, name, group=sweep)
+            trainer = training.build_trainer(settings, folder, loggers)
+            if sweep is not None and trainer.world_size > 1:  # each process would start the whole sweep again
+                devices = f"trainer.devices={settings.trainer.devices}"
+                raise SettingError(f"{devices}: a job of a sweep is one process; type trainer=auto")
             trainer.fit(model, data)
             if data.splits["test"].starts:
                 trainer.test(model, data, verbose=False)

@@ -39,11 +39,8 @@ def program(schema: type) -> Callable[[Callable[[DictConfig], Any]], Callable[[]
         def hydra_program(cfg: DictConfig) -> Any:
             try:
                 return task(cfg)
-            except (
-                UserError,
-                OmegaConfBaseException,
-                OSError,
-            ) as error:  # here, because Hydra would add a line of its own
+            # Here and not in main, because Hydra would add a line of its own.
+            except (UserError, OmegaConfBaseException, OSError) as error:
                 _exit(error, schema)
 
         def main() -> None:
