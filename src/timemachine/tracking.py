@@ -167,5 +167,5 @@ def finish_wandb() -> None:
     if wandb is not None and wandb.run is not None:
         offline, folder = wandb.run.offline, Path(wandb.run.dir).parent
         wandb.finish()
-        if offline:
+        if offline and sys.exc_info()[0] is None:  # a run that fails has nothing to upload
             print(f"W&B           offline; upload with: wandb sync {os.path.relpath(folder)}")
