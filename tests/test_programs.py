@@ -391,7 +391,8 @@ def test_same_seed_gives_the_same_steps_and_weights_whatever_the_logger(short_ru
 
 def test_two_processes_train_as_one(short_run: Run, program: Program, tmp_path: Path) -> None:
     done = program("train.py", *SHORT, *SETTINGS, "trainer=ddp_cpu")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0, done.stderr  # gloo may complain there of a peer that ended first
+    assert "Traceback" not in done.stderr
     assert done.stdout.count("\ncontinuation  ") == 1
     run = Run(done, only(tmp_path.glob("outputs/*/*")))
     for name in ("steps.csv", "metrics.csv"):
