@@ -75,10 +75,8 @@ class RunLog(Logger):
             self._write_steps()
             if self.prints_lines:
                 val = self._row.get("val/perplexity", math.nan)
-                print(
-                    f"epoch {self._row['epoch']:>4}  train {self._row['train/perplexity']:8.3f}  val {val:8.3f}",
-                    flush=True,
-                )
+                train = self._row["train/perplexity"]
+                print(f"epoch {self._row['epoch']:>4}  train {short(train):>8}  val {short(val):>8}", flush=True)
         else:
             self._row = dict(metrics)
 
