@@ -10,8 +10,8 @@ The files stand in the order in which data flows; each imports only from those a
     vocab           character <-> index
     datamodule      characters -> windows -> batches
     buffers         large temporary tensors without page faults
-    bptt            the recurrence with its gradient by hand
-    cross_entropy   the output layer and its loss, likewise
+    cross_entropy   the output layer and its loss with their gradient by hand
+    bptt            the recurrence, likewise, and both as one function
     rnn             the book's RNNScratch: a readable loop, or bptt
     clipping        the norm of all gradients as one vector, and the projection onto a ball
     perplexity      exp(mean negative log-likelihood)

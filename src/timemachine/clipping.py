@@ -8,8 +8,10 @@ from torch import Tensor
 
 def gradient_norm(parameters: Iterable[Tensor]) -> Tensor:
     """Euclidean norm of all gradients as one vector: 0-dimensional, float64, so that no square overflows."""
-    norms = [torch.linalg.vector_norm(p.grad, dtype=torch.float64) for p in parameters if p.grad is not None]
-    return torch.linalg.vector_norm(torch.stack(norms)) if norms else torch.zeros((), dtype=torch.float64)
+    gradients = [p.grad.reshape(-1) for p in parameters if p.grad is not None]
+    if not gradients:
+        return torch.zeros((), dtype=torch.float64)
+    return torch.linalg.vector_norm(torch.cat(gradients), dtype=torch.float64)
 
 
 @torch.no_grad()

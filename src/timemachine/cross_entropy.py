@@ -1,87 +1,53 @@
-"""The output layer and its cross-entropy as one function with its gradient.
+"""The output layer and its cross-entropy, with their gradient by hand.
 
-N = T·B predictions, H hidden units, V vocabulary. With the logits O = H W_hq + b_q, transposed to (V, N) so that sums
-over the vocabulary run along the memory, and target y_n of prediction n:
+C time steps, B batch, N = C·B predictions, H hidden units, V vocabulary. With the logits O = H W_hq + b_q, transposed
+to (V, N) so that sums over the vocabulary run along the memory, and target y_n of prediction n:
 
     nll_n = log Σ_v exp(O_vn) − O_{y_n,n}
 
 Backward, from the gradient g_n of each nll_n: dO_vn = g_n (exp(O_vn) / Σ_v' exp(O_v'n) − [v = y_n]), and then
 
-    dW_hq = Hᵀ dOᵀ      db_q = Σ_n dO      dH = dOᵀ W_hqᵀ
+    dW_hqᵀ = dO H      db_q = Σ_n dO      dH = dOᵀ W_hqᵀ
 
-`torch.nn.functional.cross_entropy` on the output layer's logits is the reference.
+`torch.nn.functional.cross_entropy` on the output layer's logits is the reference. Logits (N, V) were tried: their products
+are faster on two threads, all else is slower, and the sum is no better.
 """
 
-from collections.abc import Iterator
-from typing import Any
-
-import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from timemachine import buffers
 
-CHUNK = 1 << 17  # logits at a time: half a megabyte
 
+def output_layer(
+    H_CBH: Tensor,
+    W_hqT: Tensor,
+    b_q: Tensor,
+    Y_CB: Tensor,
+    subtract: bool,
+    out: tuple[Tensor, Tensor, Tensor],
+) -> None:
+    """To `out`: exp(O), a (V, N) in the memory of a (C, B, V), its sums over V (C, B), and the targets' O (C, B).
 
-def output_nll(H_TBH: Tensor, W_hq: Tensor, b_q: Tensor, Y_TB: Tensor) -> Tensor:
-    """Negative log-likelihoods (T, B), in nats, of the targets `Y_TB` under softmax(H W_hq + b_q).
-
-    `H_TBH` (T, B, H), `W_hq` (H, V), `b_q` (V). Under autocast it stays in the weights' precision. Raises RuntimeError
-    when differentiated twice.
+    `subtract` the largest logit of each prediction from all of them: it cancels, and exp overflows beyond 88, but it
+    costs a fifth of this function, and logits rarely come near.
     """
-    with torch.autocast(W_hq.device.type, enabled=False):
-        nll_TB: Tensor = _OutputNLL.apply(H_TBH.to(W_hq.dtype), W_hq, b_q, Y_TB)  # type: ignore[no-untyped-call]
-    return nll_TB
+    exp_VN, total_N, target_N = out[0].view(len(b_q), -1), out[1].view(-1), out[2].view(-1)
+    torch.mm(W_hqT, H_CBH.flatten(0, 1).T, out=exp_VN)
+    exp_VN += b_q[:, None]
+    if subtract:
+        exp_VN -= exp_VN.amax(0)
+    torch.gather(exp_VN, 0, Y_CB.view(1, -1), out=target_N[None])
+    torch.sum(exp_VN.exp_(), 0, out=total_N)
 
 
-class _OutputNLL(torch.autograd.Function):
-    """In chunks of predictions, so that the five passes over the logits of each find them in the cache."""
-
-    @staticmethod
-    def forward(ctx: Any, H_TBH: Tensor, W_hq: Tensor, b_q: Tensor, Y_TB: Tensor) -> Tensor:
-        H_NH, y_N = H_TBH.reshape(-1, len(W_hq)), Y_TB.reshape(-1)
-        exp_VN = buffers.empty((len(b_q), len(H_NH)), W_hq)
-        total_N, nll_N = torch.empty_like(H_NH[:, 0]), torch.empty_like(H_NH[:, 0])
-        for n in _chunks(exp_VN):
-            O_VN = torch.addmm(b_q[:, None], W_hq.T, H_NH[n].T)
-            O_VN -= O_VN.amax(0)  # for the sum's sake; it cancels
-            nll_N[n] = O_VN.gather(0, y_N[None, n])[0]
-            _exp(O_VN, out=exp_VN[:, n])
-            torch.sum(exp_VN[:, n], 0, out=total_N[n])
-        ctx.save_for_backward(H_NH, W_hq, y_N, exp_VN, total_N)
-        return (total_N.log() - nll_N).view(Y_TB.shape)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, g_TB: Tensor) -> tuple[Tensor | None, ...]:
-        H_NH, W_hq, y_N, exp_VN, total_N = ctx.saved_tensors
-        with torch.autocast(W_hq.device.type, enabled=False):
-            g_N = g_TB.reshape(-1)
-            scale_N = g_N / total_N
-            dH_NH = buffers.empty(H_NH.shape, H_NH)
-            dW_hqT, db_q = torch.zeros_like(W_hq.T), torch.zeros_like(W_hq[0])
-            for n in _chunks(exp_VN):
-                dO_VN = exp_VN[:, n] * scale_N[n]
-                dO_VN.scatter_add_(0, y_N[None, n], -g_N[None, n])
-                torch.mm(dO_VN.T, W_hq.T, out=dH_NH[n])
-                dW_hqT.addmm_(dO_VN, H_NH[n])
-                db_q += dO_VN.sum(1)
-            return dH_NH.view(*g_TB.shape, -1), dW_hqT.T, db_q, None
-
-
-def _chunks(exp_VN: Tensor) -> Iterator[slice]:
-    num_tokens = exp_VN.shape[1]
-    size = CHUNK // len(exp_VN) if exp_VN.device.type == "cpu" else num_tokens
-    for start in range(0, num_tokens, size):
-        yield slice(start, start + size)
-
-
-def _exp(x: Tensor, out: Tensor) -> None:
-    """exp; numpy's on the CPU, which takes half the time of torch's."""
-    if x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64):
-        with np.errstate(all="ignore"):  # a logit that is not finite is found in the loss
-            np.exp(x.numpy(), out=out.numpy())
-    else:
-        torch.exp(x, out=out)
+def output_gradients(
+    H_CBH: Tensor, W_hqT: Tensor, Y_CB: Tensor, exp_CBV: Tensor, scale_CB: Tensor, minus_g_CB: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """dH (C, B, H), dW_hqᵀ (V, H) and db_q (V); `scale_CB` is g over the sum of exp(O), `minus_g_CB` is −g."""
+    exp_VN, H_NH = exp_CBV.view(len(W_hqT), -1), H_CBH.flatten(0, 1)
+    dO_VN = torch.mul(exp_VN, scale_CB.view(-1), out=buffers.empty(exp_VN.shape, exp_VN))
+    dO_VN.scatter_add_(0, Y_CB.view(1, -1), minus_g_CB.view(1, -1))
+    dH_CBH = buffers.empty(H_CBH.shape, H_CBH)
+    torch.mm(dO_VN.T, W_hqT, out=dH_CBH.view(H_NH.shape))
+    return dH_CBH, dO_VN @ H_NH, dO_VN.sum(1)

@@ -16,9 +16,9 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
+from timemachine.bptt import recurrence_nll
 from timemachine.clipping import clip_gradients, gradient_norm
 from timemachine.config import SettingError, UserError
-from timemachine.cross_entropy import output_nll
 from timemachine.datamodule import Batch
 from timemachine.perplexity import Perplexity
 from timemachine.rnn import RNNScratch
@@ -101,20 +101,21 @@ class RNNLMScratch(LightningModule):
 
     def forward(self, X_BT: Tensor, H_BH: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Indices (B, T) and a state (B, H), zero if None, to logits (B, T, V) and the state after the last step."""
-        H_TBH, H_BH = self._hidden(X_BT, H_BH)
+        H_TBH, H_BH = self.rnn(self._inputs(X_BT), H_BH)
         return self.output_layer(H_TBH), H_BH
 
-    def _hidden(self, X_BT: Tensor, H_BH: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        X_TB = X_BT.T
-        states: tuple[Tensor, Tensor] = self.rnn(X_TB if self.embedding is None else self.embedding[X_TB], H_BH)
-        return states
+    def _inputs(self, X_BT: Tensor) -> Tensor:
+        """Of the RNN: indices (T, B), or their embeddings (T, B, D)."""
+        return X_BT.T if self.embedding is None else self.embedding[X_BT.T]
 
     def nll(self, batch: Batch) -> Tensor:
         """Negative log-likelihood of each target (B, T), in nats; the state is zero at the start of each window."""
         X_BT, Y_BT = batch
-        H_TBH, _ = self._hidden(X_BT)
         if torch.is_grad_enabled() and self.rnn.backward_by == "bptt":
-            return output_nll(H_TBH, self.W_hq, self.b_q, Y_BT.T).T
+            rnn, inputs = self.rnn, self._inputs(X_BT)
+            weights = rnn.W_xh, rnn.W_hh, rnn.b_h, self.W_hq, self.b_q
+            return recurrence_nll(inputs, *weights, Y_BT.T, activation=rnn.activation).T
+        H_TBH, _ = self.rnn(self._inputs(X_BT))
         logits_NV = (H_TBH @ self.W_hq + self.b_q).flatten(0, 1)
         return F.cross_entropy(logits_NV, Y_BT.T.flatten(), reduction="none").view(Y_BT.T.shape).T
 
