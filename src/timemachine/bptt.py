@@ -120,29 +120,29 @@ class _RecurrenceNLL(torch.autograd.Function):
     ) -> Tensor:
         inputs, Y_TB, W_hqT = inputs.contiguous(), Y_TB.contiguous(), W_hq.T.contiguous()
         states = _states(inputs, W_xh, W_hh, b_h, H_BH, activation)
-        H_TBH, exp_TBV = states[1:], buffers.empty((*Y_TB.shape, len(b_q)), W_hq)
+        H_TBH, exp_TVB = states[1:], buffers.empty((len(Y_TB), len(b_q), Y_TB.shape[1]), W_hq)
         total_TB, target_TB = buffers.empty(Y_TB.shape, W_hq), buffers.empty(Y_TB.shape, W_hq)
         # To look whether the sums are sound makes a GPU wait.
         for subtract in (False, True) if W_hq.device.type == "cpu" else (True,):
             for c in _chunks(states, len(b_q)):
-                output_layer(H_TBH[c], W_hqT, b_q, Y_TB[c], subtract, out=(exp_TBV[c], total_TB[c], target_TB[c]))
+                output_layer(H_TBH[c], W_hqT, b_q, Y_TB[c], subtract, out=(exp_TVB[c], total_TB[c], target_TB[c]))
             if subtract or (total_TB.min() > SAFE[0] and total_TB.max() < SAFE[1]):
                 break
-        ctx.save_for_backward(inputs, W_xh, W_hh, states, W_hqT, Y_TB, exp_TBV, total_TB)
+        ctx.save_for_backward(inputs, W_xh, W_hh, states, W_hqT, Y_TB, exp_TVB, total_TB)
         ctx.activation = activation
         return total_TB.log().sub_(target_TB)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, g_TB: Tensor) -> tuple[Tensor | None, ...]:
-        inputs, W_xh, W_hh, states, W_hqT, Y_TB, exp_TBV, total_TB = ctx.saved_tensors
+        inputs, W_xh, W_hh, states, W_hqT, Y_TB, exp_TVB, total_TB = ctx.saved_tensors
         dW_hqT, db_q = torch.zeros_like(W_hqT), torch.zeros_like(W_hqT[:, 0])
         g_TB = g_TB.contiguous()
         H_TBH, scale_TB, minus_g_TB = states[1:], g_TB / total_TB, -g_TB
         with torch.autocast(W_hh.device.type, enabled=False):
             through_time = _ThroughTime(inputs, W_xh, W_hh, states, ctx.activation, ctx.needs_input_grad)
             for c in _chunks(states, len(db_q), backwards=True):
-                G_CBH, dW, db = output_gradients(H_TBH[c], W_hqT, Y_TB[c], exp_TBV[c], scale_TB[c], minus_g_TB[c])
+                G_CBH, dW, db = output_gradients(H_TBH[c], W_hqT, Y_TB[c], exp_TVB[c], scale_TB[c], minus_g_TB[c])
                 through_time.step_back(c, G_CBH)
                 dW_hqT += dW
                 db_q += db

@@ -11,7 +11,8 @@ def gradient_norm(parameters: Iterable[Tensor]) -> Tensor:
     gradients = [p.grad.reshape(-1) for p in parameters if p.grad is not None]
     if not gradients:
         return torch.zeros((), dtype=torch.float64)
-    return torch.linalg.vector_norm(torch.cat(gradients), dtype=torch.float64)
+    norm: Tensor = torch.linalg.vector_norm(torch.cat(gradients), dtype=torch.float64)
+    return norm
 
 
 @torch.no_grad()

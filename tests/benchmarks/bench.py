@@ -200,7 +200,9 @@ def plot(path: Path) -> None:
             medians.append(in_turn(rivals.own_step(size["H"], batch), rivals.torch_step(size["H"], batch), 10))
         for label, style, side in (("ours", "o-", 0), ("nn.RNN", "s--", 1)):
             axes.loglog(values, [pair[side] for pair in medians], style, base=2, label=label)
-        axes.set(xlabel=name, ylabel="ms a step")
+        axes.set(xlabel=name, ylabel="ms a step", xticks=values)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter("{x:g}")
         axes.legend()
     figure.savefig(path)
 
