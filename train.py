@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from timemachine import command_line
 from timemachine.config import SettingError, Train, checked, plain
 from timemachine.corpus import find_corpus
-from timemachine.record import Record
+from timemachine.record import Record, is_done
 
 PREFIX, NUM_PREDS = "it has", 20  # the book's
 
@@ -21,6 +21,9 @@ def main(cfg: DictConfig) -> float:
     job = HydraConfig.get()
     folder = Path(job.runtime.output_dir)
     sweep = folder.parent.name if job.mode == RunMode.MULTIRUN else None
+    quiet = job.runtime.choices["exercise"] != "none"  # its jobs run side by side: a line each, and the report
+    if sweep is not None and is_done(folder, plain(cfg)):
+        return math.nan
     with Record(folder, plain(cfg), goes_on=sweep is not None) as record:
         settings = checked(cfg, Train)
         corpus = find_corpus(settings.data.corpus, settings.data.search_dirs)
@@ -40,8 +43,8 @@ def main(cfg: DictConfig) -> float:
 
         name = " ".join([corpus.name, *job.overrides.task])
         try:
-            loggers = tracking.build_loggers(settings, folder, name, group=sweep)
-            trainer = training.build_trainer(settings, folder, loggers)
+            loggers = tracking.build_loggers(settings, folder, name, group=sweep, quiet=quiet)
+            trainer = training.build_trainer(settings, folder, loggers, quiet)
             if sweep is not None and trainer.world_size > 1:  # each process would start the whole sweep again
                 devices = f"trainer.devices={settings.trainer.devices}"
                 raise SettingError(f"{devices}: a job of a sweep is one process; type trainer=auto")
@@ -59,7 +62,7 @@ def main(cfg: DictConfig) -> float:
         else:
             record.update(status="completed")
         if trainer.is_global_zero:
-            report.finish_run(folder, record.summary, model.predict(PREFIX, NUM_PREDS, data.vocab))
+            report.finish_run(folder, record.summary, model.predict(PREFIX, NUM_PREDS, data.vocab), quiet)
     return float(record.summary["metrics"].get("val/perplexity", math.nan))  # NaN: a sweep's job that failed
 
 

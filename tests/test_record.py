@@ -68,7 +68,7 @@ def test_in_a_sweep_an_exception_is_written_down_and_printed(
         raise error
     assert (read_summary(tmp_path)["status"], read_summary(tmp_path)["message"]) == (status, message)
     err = capsys.readouterr().err
-    assert err.startswith(f"{status}: {message}\n")
+    assert err.startswith(f"job {tmp_path.name}: {status}: {message}\n")
     assert ("Traceback" in err) == (not isinstance(error, UserError))  # a user's mistake needs no traceback
 
 

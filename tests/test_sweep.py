@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from timemachine.sweep import SweepSummary, sweep_rows
+from timemachine.report import SweepReport
+from timemachine.sweep import sweep_rows
 
 
 def job(folder: Path, number: int, status: str = "completed", message: str | None = None, **settings: Any) -> None:
@@ -26,7 +27,7 @@ def job(folder: Path, number: int, status: str = "completed", message: str | Non
 def end_of(folder: Path) -> int:
     """Exit status of the sweep whose jobs are in the folder."""
     try:
-        SweepSummary().on_multirun_end(OmegaConf.create({"hydra": {"sweep": {"dir": str(folder)}}}))
+        SweepReport().on_multirun_end(OmegaConf.create({"hydra": {"sweep": {"dir": str(folder)}}}))
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1  # Python prints a text and exits with 1
     return 0
@@ -114,7 +115,7 @@ def test_a_sweep_exits_with_1_exactly_when_a_job_failed(
     assert end_of(tmp_path) == exit_status
     if failed:
         with pytest.raises(SystemExit, match=f"^error: {re.escape(failed)}$"):
-            SweepSummary().on_multirun_end(OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}}))
+            SweepReport().on_multirun_end(OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}}))
 
 
 def test_summary_csv_holds_the_rows_whatever_is_in_them(tmp_path: Path) -> None:

@@ -74,11 +74,20 @@ def checked_arguments(arguments: list[str], schema: type) -> list[str]:
     for_wandb = [argument for argument in arguments if argument.startswith("logger.wandb.")]
     if for_wandb and "logger=csv" in arguments:
         raise SettingError(f"{for_wandb[0]}: goes with logger=wandb; type it without logger=csv")
+    arguments = arguments + [_sweep_folder(argument) for argument in arguments if argument.startswith("resume=")]
     after_flag = [before.startswith("-") for before in ["", *arguments]]
     return [
         argument if follows and "=" not in argument else checked_argument(argument, schema)
         for argument, follows in zip(arguments, after_flag, strict=False)
     ]
+
+
+def _sweep_folder(argument: str) -> str:
+    """What makes Hydra go on in the folder that `resume=` names. Raises SettingError where that is no sweep's."""
+    folder = argument.partition("=")[2]
+    if not os.path.isfile(f"{folder}/multirun.yaml"):
+        raise SettingError(f"{argument}: is no folder of a sweep; type resume=sweeps/<exercise>/<date_time>")
+    return f"hydra.sweep.dir='{folder}'"
 
 
 def checked_argument(argument: str, schema: type) -> str:
@@ -113,7 +122,7 @@ def checked_argument(argument: str, schema: type) -> str:
         if value and not letters.strip():
             raise SettingError(f"prefix={value}: has no letter from A to Z; type for example prefix='it has'")
         return f"prefix='{letters}'"
-    if name not in ("run", "data.corpus"):
+    if name not in ("run", "resume", "data.corpus"):
         return argument
     value = os.path.expanduser(value)
     is_several = value.startswith("[") or "," in value

@@ -170,9 +170,10 @@ class Logger:
 
 @dataclass(slots=True, kw_only=True)
 class Train:
-    """The settings of train.py."""
+    """The settings of train.py. `resume`: a sweep's folder, whose finished jobs are not run again."""
 
     seed: int = 0
+    resume: str | None = None
     model: Model = field(default_factory=Model)
     data: Data = field(default_factory=Data)
     trainer: Trainer = field(default_factory=Trainer)

@@ -6,6 +6,7 @@ It is written before anything can fail, so that a job that dies leaves its setti
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -79,7 +80,7 @@ class Record:
             raise KeyboardInterrupt from error
         if not self.goes_on or interrupted:
             return False
-        print(f"{status}: {message}", file=sys.stderr)
+        print(f"job {self.folder.name}: {status}: {message}", file=sys.stderr)
         if not isinstance(error, UserError):
             traceback.print_exception(error)
         return True
@@ -91,6 +92,32 @@ def read_summary(folder: Path) -> dict[str, Any]:
     if not isinstance(summary, dict):
         raise ValueError(f"{folder}/summary.json is not a run's summary")
     return summary
+
+
+def is_done(folder: Path, settings: dict[str, Any]) -> bool:
+    """Whether a job with these settings has ended in the folder. If not, removes what one that was cut short left.
+
+    Raises SettingError where a job had other settings.
+    """
+    if settings["resume"] is None:
+        return False
+    try:
+        summary = read_summary(folder)
+    except (OSError, ValueError):
+        summary = {"settings": settings, "status": "failed"}
+    before = summary["settings"] | {"resume": settings["resume"]}
+    if before != settings:
+        raise SettingError(
+            f"resume={settings['resume']}: its job {folder.name} has other settings; type the command that began it"
+        )
+    if summary["status"] in ("completed", "diverged"):
+        return True
+    for path in folder.iterdir():
+        if path.name in ("checkpoints", "wandb"):
+            shutil.rmtree(path)
+        elif path.is_file():
+            path.unlink()
+    return False
 
 
 def run_summary(run: str) -> dict[str, Any]:

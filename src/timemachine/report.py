@@ -1,22 +1,35 @@
-"""What a run left in its folder -> final numbers, figure, tables."""
+"""What runs and sweeps left in their folders -> final numbers, figures, tables, the report of an exercise.
 
+`python -m timemachine.report sweeps/<exercise>/<date_time>` writes an exercise's report anew from what lies in the
+folder, half-finished sweeps included.
+"""
+
+import argparse
 import csv
+import importlib
 import math
 import os
+import platform
+import sys
+import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
 from rich import box
 from rich.table import Table
 
-from timemachine.evaluation import Row
-from timemachine.sweep import print_table
-from timemachine.tracking import short
+from timemachine.exercises import Findings
+from timemachine.sweep import Job, load_jobs, print_jobs, print_table, read_rows, short, sweep_rows
+
+if TYPE_CHECKING:  # it imports torch, which takes seconds
+    from timemachine.evaluation import Row
 
 
 def final_numbers(folder: Path) -> dict[str, float]:
     """The last epoch's row of metrics.csv, the best validation perplexity beside it, and how often clipping acted."""
-    epochs, steps = _rows(folder / "metrics.csv"), _rows(folder / "steps.csv")
+    epochs, steps = read_rows(folder / "metrics.csv"), read_rows(folder / "steps.csv")
     if not epochs or math.isnan(epochs[-1]["epoch"]):  # a run of no epoch has a test at most
         return {}
     numbers = {name: value for name, value in epochs[-1].items() if not math.isnan(value)}
@@ -30,14 +43,21 @@ def final_numbers(folder: Path) -> dict[str, float]:
     return numbers | {"clipped_steps": acted, "num_steps_done": len(steps), "largest_grad_norm": largest}
 
 
-def finish_run(folder: Path, summary: dict[str, Any], sample: str) -> None:
-    """Leave the figure and the continuation in the run's folder, and print what a reader wants to know."""
+def finish_run(folder: Path, summary: dict[str, Any], sample: str, quiet: bool = False) -> None:
+    """Leave the figure and the continuation in the run's folder, and print what a reader wants to know.
+
+    `quiet`: in one line, for a job beside others.
+    """
     (folder / "sample.txt").write_text(sample + "\n")
     hiddens, num_steps = (
         summary["settings"][room][name] for room, name in (("model", "hiddens"), ("data", "num_steps"))
     )
     title = f"{summary['corpus']['title']}, {hiddens} hidden units, {num_steps} time steps"
     _draw_curves(folder, title)
+    if quiet:
+        val = summary["metrics"].get("val/perplexity", math.nan)
+        print(f"job {folder.name:>3}  {summary['status']:9}  val {short(val):>8}", flush=True)
+        return
     _print_run(summary)
     print(f"continuation  {sample}")
     print(f"figure        {os.path.relpath(folder / 'perplexity.png')}")
@@ -48,7 +68,7 @@ def _draw_curves(folder: Path, title: str) -> None:
     """perplexity.png: train and validation perplexity over epochs, as in the book."""
     from matplotlib.figure import Figure
 
-    epochs = _rows(folder / "metrics.csv")
+    epochs = read_rows(folder / "metrics.csv")
     figure = Figure(figsize=(6, 4), dpi=150, layout="constrained")
     axes = figure.subplots()
     for name, style, colour in (("train", "-", "#0072B2"), ("val", "--", "#D55E00")):
@@ -83,7 +103,7 @@ def _print_run(summary: dict[str, Any]) -> None:
         print(f"{summary['status']}: {summary['message']}")
 
 
-def print_evaluation(rows: list[Row], run: str) -> None:
+def print_evaluation(rows: "list[Row]", run: str) -> None:
     """One table for all texts."""
     table = Table(box=box.SIMPLE_HEAD, title=f"perplexity of {run}")
     for name in ("text", "part", "characters", "window", "stream", "bits/char"):
@@ -108,10 +128,96 @@ def print_evaluation(rows: list[Row], run: str) -> None:
         print(f"{text}: normalisation made spaces of {counts} characters")
 
 
-def _rows(path: Path) -> list[dict[str, float]]:
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return [
-            {name: float(value) if value else math.nan for name, value in row.items()} for row in csv.DictReader(file)
-        ]
+class SweepReport(Callback):
+    """Hydra calls it around the jobs of a multirun: table, report; the exit status is 1 if a job failed."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Say where the sweep lives, for the time until its first job ends."""
+        print(f"sweep  {config.hydra.sweep.dir}", flush=True)
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Write summary.csv, and report.md for an exercise, into the sweep's folder; exit with 1 if a job failed."""
+        folder = Path(config.hydra.sweep.dir)
+        rows = sweep_rows(folder)
+        if not rows:
+            sys.exit(1)
+        exercise = OmegaConf.select(config, "hydra.runtime.choices.exercise", default="none")
+        _write_table(rows, folder)
+        if exercise == "none":
+            print_jobs(rows)
+            print(f"table  {folder}/summary.csv")
+        else:
+            write_report(folder, exercise)
+        if failed := [row["job"] for row in rows if row["status"] not in ("completed", "diverged")]:
+            sys.exit(f"error: {len(failed)} of {len(rows)} jobs failed (job {', '.join(failed)})")
+
+
+def _write_table(rows: list[dict[str, Any]], folder: Path) -> None:
+    with (folder / "summary.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def write_report(folder: Path, exercise: str) -> None:
+    """report.md and the figures of an exercise's sweep, and its table and answer on the terminal."""
+    jobs = load_jobs(folder)
+    findings: Findings = importlib.import_module(f"timemachine.exercises.{exercise}").findings(jobs)
+    for name, figure in findings.figures.items():
+        figure.savefig(folder / f"{name}.png")
+    title = f"Exercise {findings.number}: {exercise}"
+    parts = [f"# {title}", f"> {findings.question}", "## What was run", f"{findings.setting} {_effort(jobs)}"]
+    parts += ["## Results", _markdown(findings.columns, findings.rows), *findings.notes]
+    parts += [f"![{caption}]({name}.png)\n\n*{caption}*" for name, caption in findings.captions.items()]
+    parts += ["## Answer", findings.answer]
+    (folder / "report.md").write_text("\n\n".join(parts) + "\n")
+    table = Table(*findings.columns, box=box.SIMPLE_HEAD, title=title)
+    for row in findings.rows:
+        table.add_row(*row)
+    print_table(table)
+    print(findings.answer)
+    print(f"report  {os.path.relpath(folder / 'report.md')}")
+
+
+def _effort(jobs: list[Job]) -> str:
+    """How many jobs, how they ended, how long it took, and on what."""
+    statuses = [job.status for job in jobs]
+    ended = ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses))
+    spans = [(_seconds(job.started), job.seconds) for job in jobs if job.started and not math.isnan(job.seconds)]
+    minutes = (max(a + b for a, b in spans) - min(a for a, _ in spans)) / 60 if spans else math.nan
+    cores = f"{os.cpu_count()} cores, {platform.machine()}"
+    return (
+        f"{len(jobs)} runs ({ended}) in {minutes:.1f} minutes; {sum(b for _, b in spans) / 60:.1f} one by one. {cores}."
+    )
+
+
+def _seconds(stamp: str) -> float:
+    return time.mktime(time.strptime(stamp[:19], "%Y-%m-%dT%H:%M:%S"))
+
+
+def _markdown(columns: list[str], rows: list[list[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def main() -> None:
+    """`python -m timemachine.report <folder of a sweep>`."""
+    parser = argparse.ArgumentParser(prog="python -m timemachine.report", description="Write a sweep's report anew.")
+    parser.add_argument(
+        "folder", type=Path, help="the folder of an exercise's sweep, such as sweeps/clipping/<date_time>"
+    )
+    folder = parser.parse_args().folder
+    try:
+        config = OmegaConf.load(folder / "multirun.yaml")
+        exercise = config.hydra.runtime.choices.exercise
+    except (OSError, AttributeError):
+        sys.exit(f"error: {folder}: is no folder of a sweep; type one that train.py exercise=… printed")
+    rows = sweep_rows(folder)
+    if exercise == "none" or not rows:
+        sys.exit(f"error: {folder}: has no jobs of an exercise; type a folder under sweeps/<exercise>/")
+    _write_table(rows, folder)
+    write_report(folder, exercise)
+
+
+if __name__ == "__main__":
+    main()

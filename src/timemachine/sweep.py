@@ -1,12 +1,12 @@
-"""What a multirun leaves: summary.csv, a row a job, and the same as a table on the terminal."""
+"""What a multirun leaves in its folder, read back: jobs with settings, numbers and curves; and how to show them."""
 
 import csv
-import sys
+import math
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
 
 from timemachine.record import read_summary
 
@@ -14,27 +14,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-class SweepSummary(Callback):
-    """Hydra calls it when all jobs of a multirun have ended; the exit status is 1 if one of them failed."""
-
-    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Write summary.csv into the sweep's folder, print it, and exit with 1 if a job failed."""
-        folder = Path(config.hydra.sweep.dir)
-        rows = sweep_rows(folder)
-        if not rows:
-            sys.exit(1)
-        with (folder / "summary.csv").open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
-        _print(rows, folder)
-        if failed := [row["job"] for row in rows if row["status"] not in ("completed", "diverged")]:
-            sys.exit(f"error: {len(failed)} of {len(rows)} jobs failed (job {', '.join(failed)})")
-
-
 def sweep_rows(folder: Path) -> list[dict[str, Any]]:
     """A row a job: its number, status, the settings that vary, final numbers, message, folder."""
-    jobs = sorted((path for path in folder.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
+    jobs = _job_folders(folder)
     summaries = [_summary_or_failure(job) for job in jobs]
     settings = [_flat(summary["settings"]) for summary in summaries]
     names = list(dict.fromkeys(name for flat in settings for name in flat))
@@ -47,6 +29,10 @@ def sweep_rows(folder: Path) -> list[dict[str, Any]]:
         | {"message": summary["message"] or "", "folder": str(job)}
         for job, summary, flat in zip(jobs, summaries, settings, strict=True)
     ]
+
+
+def _job_folders(folder: Path) -> list[Path]:
+    return sorted((path for path in folder.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
 
 
 def _summary_or_failure(job: Path) -> dict[str, Any]:
@@ -66,6 +52,80 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A run of a sweep: what summary.json says, and its curves."""
+
+    folder: Path
+    status: str
+    message: str
+    settings: dict[str, Any]  # dotted name -> value
+    metrics: dict[str, float]
+    seconds: float
+    started: str
+
+    def epochs(self) -> list[dict[str, float]]:
+        """metrics.csv, a row an epoch; not a number where a cell is empty."""
+        return read_rows(self.folder / "metrics.csv")
+
+    def steps(self) -> list[dict[str, float]]:
+        """steps.csv, a row a step."""
+        return read_rows(self.folder / "steps.csv")
+
+
+def load_jobs(folder: Path) -> list[Job]:
+    """The jobs of a sweep that began, in the order of their numbers."""
+    jobs = []
+    for path in _job_folders(folder):
+        summary = _summary_or_failure(path)
+        jobs.append(
+            Job(
+                path,
+                summary["status"],
+                summary["message"] or "",
+                _flat(summary["settings"]),
+                {name: float(value) for name, value in summary["metrics"].items()},
+                summary.get("seconds", math.nan),
+                summary.get("started", ""),
+            )
+        )
+    return jobs
+
+
+def grouped(jobs: Iterable[Job], *names: str) -> dict[tuple[Any, ...], list[Job]]:
+    """The jobs by their values of these settings, in the order in which the values first come."""
+    groups: dict[tuple[Any, ...], list[Job]] = {}
+    for job in jobs:
+        groups.setdefault(tuple(job.settings.get(name) for name in names), []).append(job)
+    return groups
+
+
+def read_rows(path: Path) -> list[dict[str, float]]:
+    """A table of numbers; an empty cell is not a number, a file that is not there has no row."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return [
+            {name: float(value) if value else math.nan for name, value in row.items()} for row in csv.DictReader(file)
+        ]
+
+
+def mean_sd(values: Iterable[float]) -> str:
+    """Mean ± standard deviation, or the one value, or a dash for none."""
+    numbers = [value for value in values if not math.isnan(value)]
+    if not numbers:
+        return "–"
+    if len(numbers) == 1 or not all(map(math.isfinite, numbers)):
+        return short(statistics.fmean(numbers))
+    mean, deviation = statistics.fmean(numbers), statistics.stdev(numbers)
+    return f"{mean:.2f} ± {deviation:.2f}" if mean < 1e4 else f"{mean:.1e} ± {deviation:.1e}"
+
+
+def short(perplexity: float) -> str:
+    """Three decimals, unless that is a line of digits."""
+    return f"{perplexity:.3f}" if perplexity < 1e6 else f"{perplexity:.3g}"
+
+
 def print_table(table: "Table") -> None:
     """Print a table whole: on a narrow terminal its lines are longer than the screen, but no number is cut."""
     from rich.console import Console
@@ -74,7 +134,8 @@ def print_table(table: "Table") -> None:
     Console(width=max(Console().width, needed)).print(table)
 
 
-def _print(rows: list[dict[str, Any]], folder: Path) -> None:
+def print_jobs(rows: list[dict[str, Any]]) -> None:
+    """A line a job."""
     from rich import box
     from rich.markup import escape
     from rich.table import Table
@@ -90,7 +151,6 @@ def _print(rows: list[dict[str, Any]], folder: Path) -> None:
             *(f"{row[name]:.4g}" if isinstance(row[name], float) else escape(str(row[name])) for name in shown)
         )
     print_table(table)
-    print(f"table  {folder}/summary.csv")
     for row in rows:
         if row["message"]:
             print(f"job {row['job']}: {row['message']}")

@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from timemachine.config import Train, Wandb, WandbMode
+from timemachine.sweep import short
 
 INIT_TIMEOUT = 10  # seconds that W&B's server has to answer
 
@@ -97,11 +98,6 @@ class RunLog(Logger):
             self._steps.clear()
 
 
-def short(perplexity: float) -> str:
-    """Three decimals, unless that is a line of digits."""
-    return f"{perplexity:.3f}" if perplexity < 1e6 else f"{perplexity:.3g}"
-
-
 def shows_bar(settings: Train) -> bool:
     """Whether a progress bar is drawn: on a terminal, unless `trainer.enable_progress_bar` says otherwise."""
     return sys.stdout.isatty() if settings.trainer.enable_progress_bar is None else settings.trainer.enable_progress_bar
@@ -123,9 +119,9 @@ def _mean(values: list[float]) -> float:
     return math.fsum(values) / len(values) if values else math.nan
 
 
-def build_loggers(settings: Train, folder: Path, name: str, group: str | None) -> list[Logger]:
+def build_loggers(settings: Train, folder: Path, name: str, group: str | None, quiet: bool = False) -> list[Logger]:
     """The loggers of a run. `name` and `group` are what W&B shows; nothing ever prompts for an account."""
-    loggers: list[Logger] = [RunLog(folder, prints_lines=not shows_bar(settings))]
+    loggers: list[Logger] = [RunLog(folder, prints_lines=not (quiet or shows_bar(settings)))]
     wandb_logger = _wandb_logger(settings.logger.wandb, folder, name, group)
     return loggers if wandb_logger is None else [*loggers, wandb_logger]
 

@@ -40,12 +40,15 @@ class PerplexityBar(RichProgressBar):
         return counted.ljust(len(self.validation_description))
 
 
-def build_trainer(settings: Train, folder: Path, loggers: list[Logger]) -> pl.Trainer:
-    """The Trainer of a run that lives in `folder`. Raises SettingError for what Lightning refuses."""
+def build_trainer(settings: Train, folder: Path, loggers: list[Logger], quiet: bool = False) -> pl.Trainer:
+    """The Trainer of a run that lives in `folder`, without a progress bar if `quiet`.
+
+    Raises SettingError for what Lightning refuses.
+    """
     _silence_what_does_not_concern_the_user()
     chosen = dataclasses.asdict(settings.trainer)
     chosen["accelerator"] = _accelerator(settings.trainer)
-    chosen["enable_progress_bar"] = shows_bar(settings) and not settings.trainer.barebones
+    chosen["enable_progress_bar"] = shows_bar(settings) and not (quiet or settings.trainer.barebones)
     callbacks: list[Callback] = []
     if settings.trainer.enable_checkpointing is not False:
         callbacks += [_best_checkpoint(folder), _last_checkpoint(folder)]
