@@ -31,7 +31,7 @@ def main(cfg: DictConfig) -> float:
         # What follows takes seconds to import: mistakes in settings have been found by now.
         from lightning.pytorch import seed_everything
 
-        from timemachine import report, tracking, training
+        from timemachine import probes, report, tracking, training
         from timemachine.datamodule import TimeMachine
         from timemachine.language_model import RNNLMScratch
 
@@ -62,6 +62,7 @@ def main(cfg: DictConfig) -> float:
         else:
             record.update(status="completed")
         if trainer.is_global_zero:
+            record.update(probes=probes.run(settings.probes, model, data))
             report.finish_run(folder, record.summary, model.predict(PREFIX, NUM_PREDS, data.vocab), quiet)
     return float(record.summary["metrics"].get("val/perplexity", math.nan))  # NaN: a sweep's job that failed
 

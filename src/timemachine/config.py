@@ -27,6 +27,7 @@ class SettingError(UserError):
 Activation = Enum("Activation", ["tanh", "relu"])
 Backward = Enum("Backward", ["bptt", "autograd"])
 Input = Enum("Input", ["one_hot", "embedding"])
+Probe = Enum("Probe", ["stream", "history", "samples", "books", "dynamics"])
 WandbMode = Enum("WandbMode", ["auto", "online", "offline", "disabled"])
 
 
@@ -170,10 +171,14 @@ class Logger:
 
 @dataclass(slots=True, kw_only=True)
 class Train:
-    """The settings of train.py. `resume`: a sweep's folder, whose finished jobs are not run again."""
+    """The settings of train.py. `resume`: a sweep's folder, whose finished jobs are not run again.
+
+    `probes`: what to measure of the model beside its perplexity, in `src/timemachine/probes`.
+    """
 
     seed: int = 0
     resume: str | None = None
+    probes: list[Probe] = field(default_factory=list)
     model: Model = field(default_factory=Model)
     data: Data = field(default_factory=Data)
     trainer: Trainer = field(default_factory=Trainer)

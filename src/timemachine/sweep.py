@@ -63,6 +63,7 @@ class Job:
     metrics: dict[str, float]
     seconds: float
     started: str
+    probes: dict[str, Any]  # name -> what it measured
 
     def epochs(self) -> list[dict[str, float]]:
         """metrics.csv, a row an epoch; not a number where a cell is empty."""
@@ -87,6 +88,7 @@ def load_jobs(folder: Path) -> list[Job]:
                 {name: float(value) for name, value in summary["metrics"].items()},
                 summary.get("seconds", math.nan),
                 summary.get("started", ""),
+                summary.get("probes", {}),
             )
         )
     return jobs
