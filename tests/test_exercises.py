@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from timemachine.config import REPOSITORY
-from timemachine.exercises import clipping
+from timemachine.exercises import clipping, embedding, hyperparameters, one_hot_is_embedding
 from timemachine.report import write_report
 from timemachine.sweep import grouped, load_jobs, mean_sd
 
@@ -193,3 +193,72 @@ def test_resume_names_a_folder_of_a_sweep(program: Any) -> None:
     assert done.stderr == (
         "error: resume=nowhere: is no folder of a sweep; type resume=sweeps/<exercise>/<date_time>\n"
     )
+
+
+def trained(sweep: Path, **entries: Any) -> None:
+    """A folder of a job that completed, with settings under dotted names and what its probes measured."""
+    sweep.mkdir(exist_ok=True)
+    folder = sweep / str(len(list(sweep.iterdir())))
+    folder.mkdir()
+    summary = {"status": "completed", "message": None, "metrics": {"val/perplexity": 7.0}, "seconds": 1.0}
+    (folder / "summary.json").write_text(json.dumps(summary | {"started": "2026-01-01T00:00:00+0000"} | entries))
+    _write(folder / "metrics.csv", [{"epoch": 1, "train/perplexity": 9.0, "val/perplexity": 8.0}])
+    _write(folder / "steps.csv", [{"step": n + 1, "loss": 3.0 - n + entries.get("gap", 0) * n} for n in range(3)])
+
+
+def streams(train: float, val: float, test: float) -> dict[str, Any]:
+    return {
+        "stream": {
+            part: {"perplexity": value}
+            for part, value in zip(("train", "val", "test"), (train, val, test), strict=True)
+        }
+    }
+
+
+def test_hyperparameters_are_chosen_on_validation(tmp_path: Path) -> None:
+    for hiddens, (train, val, test) in {16: (7, 8, 9), 32: (6, 7, 9.5), 64: (2, 7.5, 11)}.items():
+        for seed in (0, 1):
+            settings = {"seed": seed, "model": {"hiddens": hiddens, "lr": 1.0}, "data": {"num_steps": 32}}
+            trained(tmp_path / "s", settings=settings, probes=streams(train + seed, val + seed / 10, test))
+    trained(tmp_path / "s", settings=settings, probes={}, status="diverged")
+    found = hyperparameters.findings(load_jobs(tmp_path / "s"))
+    assert [row[0] for row in found.rows] == ["32", "64", "16"]
+    assert found.rows[0][3:] == ["2", "6.50 ± 0.71", "7.05 ± 0.07", "9.50 ± 0.00"]
+    assert "7.05 as a stream, is that of 32 hidden units" in found.answer
+    assert "Lowest on its own training text is 64 units" in found.answer
+    assert "1 of 7 runs diverged" in found.notes[0]
+
+
+def test_each_input_is_compared_at_its_own_learning_rate(tmp_path: Path) -> None:
+    plain: dict[str, Any] = {"embedding_dim": 32, "embedding_sigma": 1.0, "input_lr_factor": 1.0}
+    for lr, one_hot, fast, wide in ((1.0, 7.3, 6.4, 6.3), (2.0, 7.0, math.nan, 6.5)):
+        ways = {"one_hot": one_hot, "fast": fast, "embedding": wide}
+        for way, value in ways.items():
+            model = plain | {"input": way.replace("fast", "one_hot"), "lr": lr}
+            model |= {"input_lr_factor": 32.0} if way == "fast" else {}
+            trained(tmp_path / "s", settings={"seed": 0, "model": model}, probes=streams(value - 1, value, value + 1))
+    found = embedding.findings(load_jobs(tmp_path / "s"))
+    assert [row[:2] + row[4:5] for row in found.rows] == [
+        ["one-hot", "2", "7.000"],
+        ["one-hot, input rate × 32", "1", "6.400"],
+        ["embedding of 32, N(0, 1)", "1", "6.300"],
+    ]
+    assert "6.30 (embedding of 32, N(0, 1)) against 7.00" in found.answer
+    assert "most of the gain is that" in found.answer
+
+
+def test_one_hot_and_look_up_are_compared_number_by_number(tmp_path: Path) -> None:
+    for backward, gap in (("autograd", 0.0), ("bptt", 0.25)):
+        settings = {"seed": 0, "model": {"backward": backward}, "trainer": {"precision": "64-true"}}
+        weights = {"weights": {"W_xh": [1.0, 2.0 + gap / 2], "b_h": [0.0]}, "logits": [5.0, 6.0 - gap * 2]}
+        trained(tmp_path / "s", settings=settings, probes={"weights": weights}, gap=gap)
+    (row,) = one_hot_is_embedding.findings(load_jobs(tmp_path / "s")).rows
+    assert row == ["64-true", "0", "3", "5.0e-01", "1.2e-01", "5.0e-01"]
+
+
+@pytest.mark.parametrize("exercise", EXERCISES)
+def test_no_exercise_fails_on_a_sweep_without_a_finished_job(exercise: str, tmp_path: Path) -> None:
+    settings = {"seed": 0, "model": {"lr": 1.0, "hiddens": 32, "input": "one_hot"}, "data": {"num_steps": 32}}
+    trained(tmp_path / "s", settings=settings, status="running", metrics={})
+    write_report(tmp_path / "s", exercise)
+    assert "## Answer" in (tmp_path / "s/report.md").read_text()

@@ -375,3 +375,23 @@ def test_another_file_is_refused(content: object, run: Path) -> None:
 def test_a_folder_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match=rf"run={tmp_path}: has no checkpoints/last\.ckpt; type run="):
         RNNLMScratch.from_run(str(tmp_path))
+
+
+@pytest.mark.parametrize("input", ["one_hot", "embedding"])
+def test_the_inputs_weights_have_a_rate_of_their_own(input: str) -> None:
+    model = RNNLMScratch(5, hiddens=4, sigma=0.5, lr=0.5, input=input, input_lr_factor=8)
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    optimizer = model.configure_optimizers()
+    assert isinstance(optimizer, torch.optim.SGD)
+    model.nll((torch.randint(5, (2, 3)), torch.randint(5, (2, 3)))).mean().backward()
+    optimizer.step()
+    for name, parameter in model.named_parameters():
+        rate = 4.0 if name in ("rnn.W_xh", "embedding") else 0.5
+        assert parameter.grad is not None
+        torch.testing.assert_close(parameter.detach(), before[name] - rate * parameter.grad)
+
+
+def test_an_embedding_is_drawn_at_its_own_scale() -> None:
+    table = RNNLMScratch(500, input="embedding", embedding_sigma=0.01).embedding
+    assert table is not None
+    assert table.std().item() == pytest.approx(0.01, rel=0.05)

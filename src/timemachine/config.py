@@ -27,7 +27,7 @@ class SettingError(UserError):
 Activation = Enum("Activation", ["tanh", "relu"])
 Backward = Enum("Backward", ["bptt", "autograd"])
 Input = Enum("Input", ["one_hot", "embedding"])
-Probe = Enum("Probe", ["stream", "history", "samples", "books", "dynamics"])
+Probe = Enum("Probe", ["stream", "history", "samples", "books", "dynamics", "weights"])
 WandbMode = Enum("WandbMode", ["auto", "online", "offline", "disabled"])
 
 
@@ -62,6 +62,8 @@ class Model:
     activation: Activation = Activation.tanh
     input: Input = Input.one_hot
     embedding_dim: int = 32  # width of the embedding; unused by one_hot
+    embedding_sigma: float = 1.0  # standard deviation of its initial entries
+    input_lr_factor: float = 1.0  # the rate of the weights that read the input, in multiples of lr
     backward: Backward = Backward.bptt  # gradients by hand, or PyTorch's of the readable loop
 
     def __post_init__(self) -> None:
@@ -69,6 +71,9 @@ class Model:
         _between("model.embedding_dim", self.embedding_dim, 1, WIDEST, 32)
         _finite_and(0 <= self.sigma < LARGEST, "model.sigma", self.sigma, "must be 0 or a positive number", 0.01)
         _finite_and(0 < self.lr < LARGEST, "model.lr", self.lr, "must be a positive number", 1)
+        sigma, factor = self.embedding_sigma, self.input_lr_factor
+        _finite_and(0 <= sigma < LARGEST, "model.embedding_sigma", sigma, "must be 0 or a positive number", 1)
+        _finite_and(0 <= factor < LARGEST, "model.input_lr_factor", factor, "must be 0 or a positive number", 1)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -35,8 +35,9 @@ class RNNLMScratch(LightningModule):
     """Character-level language model: O_t = H_t W_hq + b_q on top of `RNNScratch` (section 9.5 of the book).
 
     Parameters beside the RNN's: `W_hq` (H, V) drawn from N(0, sigma²), `b_q` (V) zero, and with `input="embedding"` a
-    table `embedding` (V, D) drawn from N(0, 1) like torch's. `lr` is the rate of SGD, the book's η. `backward`: bptt,
-    gradients by hand (`bptt`, `cross_entropy`), or autograd, PyTorch's of the readable loop.
+    table `embedding` (V, D) drawn from N(0, embedding_sigma²), 1 like torch's. `lr` is the rate of SGD, the book's η,
+    `input_lr_factor` times that the rate of `W_xh` and the table. `backward`: bptt, gradients by hand (`bptt`,
+    `cross_entropy`), or autograd, PyTorch's of the readable loop.
     """
 
     def __init__(
@@ -48,12 +49,15 @@ class RNNLMScratch(LightningModule):
         activation: str = "tanh",
         input: str = "one_hot",
         embedding_dim: int = 32,
+        embedding_sigma: float = 1.0,
+        input_lr_factor: float = 1.0,
         backward: str = "bptt",
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)
-        self.vocab_size, self.lr = vocab_size, lr
-        self.embedding = nn.Parameter(torch.randn(vocab_size, embedding_dim)) if input == "embedding" else None
+        self.vocab_size, self.lr, self.input_lr_factor = vocab_size, lr, input_lr_factor
+        table_VD = torch.randn(vocab_size, embedding_dim) * embedding_sigma if input == "embedding" else None
+        self.embedding = None if table_VD is None else nn.Parameter(table_VD)
         num_inputs = vocab_size if self.embedding is None else embedding_dim
         self.rnn = RNNScratch(num_inputs, hiddens, sigma, activation, backward)
         self.W_hq = nn.Parameter(torch.randn(hiddens, vocab_size) * sigma)
@@ -139,7 +143,12 @@ class RNNLMScratch(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Minibatch stochastic gradient descent, nothing else."""
-        return SGD(self.parameters(), lr=self.lr)
+        if self.input_lr_factor == 1:
+            return SGD(self.parameters(), lr=self.lr)
+        of_input = [self.rnn.W_xh] if self.embedding is None else [self.rnn.W_xh, self.embedding]
+        others = [p for p in self.parameters() if not any(p is q for q in of_input)]
+        groups: list[dict[str, Any]] = [{"params": of_input, "lr": self.lr * self.input_lr_factor}, {"params": others}]
+        return SGD(groups, lr=self.lr)
 
     def on_train_epoch_start(self) -> None:
         """Start the clock of `chars_per_second`."""

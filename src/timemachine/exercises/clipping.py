@@ -103,14 +103,16 @@ def _outcome(groups: dict[tuple[float, float | None], list[Job]]) -> Figure:
     axes.axhline(UNIGRAM, linestyle="--", color="grey", linewidth=1)
     axes.set(xlabel="learning rate η", ylabel="validation perplexity (log scale)", yscale="log")
     axes.set_xticks(range(len(lrs)), [f"{lr:g}" for lr in lrs])
-    axes.legend()
+    if groups:
+        axes.legend()
     return figure
 
 
 def _norms(groups: dict[tuple[float, float | None], list[Job]]) -> Figure:
     lrs = sorted({lr for lr, _ in groups})
-    figure = Figure(figsize=(9, 2.6 * -(-len(lrs) // 3)), dpi=150, layout="constrained")
-    grid = figure.subplots(-(-len(lrs) // 3), 3, squeeze=False, sharex=True, sharey=True)
+    height = max(-(-len(lrs) // 3), 1)
+    figure = Figure(figsize=(9, 2.6 * height), dpi=150, layout="constrained")
+    grid = figure.subplots(height, 3, squeeze=False, sharex=True, sharey=True)
     for axes, lr in zip(grid.flat, lrs, strict=False):
         for number, theta in enumerate(_thetas(groups)):
             if (lr, theta) in groups:
@@ -119,7 +121,8 @@ def _norms(groups: dict[tuple[float, float | None], list[Job]]) -> Figure:
                 axes.plot(x, y, color=COLOURS[number % 7], linewidth=0.6, label=_label(theta))
         axes.set(title=f"η = {lr:g}", yscale="log", xlabel="step", ylabel="‖g‖ (log scale)")
         axes.label_outer()
-    grid[0, 0].legend(fontsize="small")
+    if groups:
+        grid[0, 0].legend(fontsize="small")
     return figure
 
 
@@ -127,7 +130,9 @@ def _bound(groups: dict[tuple[float, float | None], list[Job]]) -> Figure:
     figure = Figure(figsize=(7, 4), dpi=150, layout="constrained")
     axes = figure.subplots()
     lrs = sorted({lr for lr, _ in groups})
-    for number, key in enumerate((lr, theta) for lr in (lrs[0], lrs[-1]) for theta in _thetas(groups)):
+    for number, key in enumerate(
+        (lr, theta) for lr in dict.fromkeys((*lrs[:1], *lrs[-1:])) for theta in _thetas(groups)
+    ):
         if key not in groups:
             continue
         steps = groups[key][0].steps()
@@ -140,7 +145,8 @@ def _bound(groups: dict[tuple[float, float | None], list[Job]]) -> Figure:
         xlabel="length of the update, η‖g‖ after clipping",
         ylabel="change of the loss, nats",
     )
-    axes.legend(fontsize="small", markerscale=4)
+    if groups:
+        axes.legend(fontsize="small", markerscale=4)
     return figure
 
 
