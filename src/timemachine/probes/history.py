@@ -100,8 +100,10 @@ def influence(model: RNNLMScratch, chars_N: Tensor, targets: range, before_NH: T
         X_MT[:, 0] = chars_N[draw_M]
         logits_MTV, _ = model(X_MT, before_NH[places_M - steps_back])
         log_Q_MV = F.log_softmax(logits_MTV[:, -1], 1)
-        kl_M = (log_P_MV.exp() * (log_P_MV - log_Q_MV)).sum(1)
-        divergences.append(max(kl_M.mean().item(), 0.0))  # rounding can make nothing negative
+        log_ratio_MV = log_P_MV - log_Q_MV
+        # Σ p (q/p - 1 + log p/q) is Σ p log p/q, of terms that are not negative: nothing cancels where P is close to Q.
+        kl_M = (log_P_MV.exp() * ((-log_ratio_MV).expm1() + log_ratio_MV)).sum(1)
+        divergences.append(kl_M.mean().item())
     return {"steps_back": list(REPLACED), "kl": divergences}
 
 
