@@ -4,13 +4,18 @@ PYTHON ?= $(firstword $(foreach version,3.11 3.12 3.13,$(shell command -v python
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: train test lint bench
+.PHONY: train test lint bench exercises
 
 train: .venv/.ready
 	$(BIN)/python train.py
 
 test: .venv/.ready-dev
 	$(BIN)/python -m pytest -q
+
+EXERCISES := history one_hot_is_embedding hyperparameters embedding war_of_the_worlds other_authors sampling clipping relu
+
+exercises: .venv/.ready
+	for exercise in $(EXERCISES); do $(BIN)/python train.py exercise=$$exercise || exit 1; done
 
 bench: .venv/.ready-dev
 	$(BIN)/python -m tests.benchmarks.bench --plot outputs/bench.png
