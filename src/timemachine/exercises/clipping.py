@@ -142,8 +142,12 @@ def draw_bound(axes: Axes, runs: dict[str, Job]) -> None:
     """The change of the loss from a step to the next against the length of the update between them, a colour a run."""
     for number, (name, job) in enumerate(runs.items()):
         steps = job.steps()
-        x = [max(job.settings[LR] * row["grad_norm_clipped"], TINY) for row in steps[:-1]]
-        y = [max(abs(after["loss"] - row["loss"]), TINY) for row, after in pairwise(steps)]
+        lengths = [max(job.settings[LR] * row["grad_norm_clipped"], TINY) for row in steps[:-1]]
+        changes = [max(abs(after["loss"] - row["loss"]), TINY) for row, after in pairwise(steps)]
+        points = [point for point in zip(lengths, changes, strict=True) if all(map(math.isfinite, point))]
+        if not points:  # matplotlib refuses a log axis for a line without a point
+            continue
+        x, y = zip(*points, strict=True)
         axes.plot(x, y, ".", markersize=2, color=COLOURS[number % 7], label=name)
     axes.set(
         xscale="log",

@@ -4,6 +4,7 @@ import math
 import re
 import statistics
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import NamedTuple
 
 from matplotlib.figure import Figure
@@ -33,7 +34,7 @@ class Run:
         settings = job.settings
         self.job = job
         self.key = Key(settings[ACTIVATION], settings[SIGMA], settings[LR], radius(job) or None)
-        self.norms = [row["grad_norm"] for row in job.steps()]  # before clipping
+        self.steps = job.steps()
         self.dynamics = read_rows(job.folder / "dynamics.csv")
         self.dead = self.at(-1, "dead_share")
         self.diverged, self.all_dead = diverged(job), False
@@ -51,7 +52,15 @@ class Run:
     @property
     def first_norm(self) -> float:
         """Of the gradient at the initial weights, before clipping."""
-        return self.norms[0] if self.norms else math.nan
+        return self.steps[0]["grad_norm"] if self.steps else math.nan
+
+    @property
+    def steepest(self) -> float:
+        """Largest change of the loss from a step to the next, in nats per unit length of the update between them."""
+        return _largest(
+            abs(after["loss"] - row["loss"]) / max(self.key.lr * row["grad_norm_clipped"], TINY)
+            for row, after in pairwise(self.steps)
+        )
 
     def at(self, row: int, name: str) -> float:
         """A number of the first (0) or last (-1) row of dynamics.csv."""
@@ -77,8 +86,8 @@ def findings(jobs: list[Job]) -> Findings:
         figures={"dynamics": _dynamics(groups), "bound": _bound(groups)},
         captions={
             "dynamics": "The recurrence over training, first seed: spectral radius of W_hh (dotted: 1, above which a "
-            "linear recurrence grows), the largest activation, and the share of dead units. Dashed: without clipping. "
-            "A cross ends a run that was stopped.",
+            "linear recurrence grows), the largest activation, and the share of idle units: dead with ReLU, saturated "
+            "with tanh. Dashed: without clipping. A cross ends a run that was stopped; 0 is drawn at 1e-9.",
             "bound": "How far a step's loss lies from that of the step before, against the length of the update "
             "between them, η‖g‖ after clipping, first seed. The chapter's bound, |Δf| ≤ Lη‖g‖, is a line of slope 1 "
             "here, and L its height. Neighbouring batches differ, which is the floor under all points.",
@@ -111,7 +120,7 @@ def _row(key: Key, runs: list[Run]) -> list[str]:
         mean_sd(run.job.metrics.get("train/perplexity", math.nan) for run in sound),
         mean_sd(run.job.metrics.get("val/perplexity", math.nan) for run in sound),
         _span(run.first_norm for run in runs),
-        f"{_largest(norm for run in runs for norm in run.norms):.3g}",
+        f"{_largest(row['grad_norm'] for run in runs for row in run.steps):.3g}",
         mean_sd(run.at(0, "spectral_radius") for run in runs),
         mean_sd(run.at(-1, "spectral_radius") for run in runs),
         f"{_largest(row['largest_activation'] for run in runs for row in run.dynamics):.3g}",
@@ -169,20 +178,23 @@ def _dynamics(groups: dict[Key, list[Run]]) -> Figure:
         idle = "saturated_share" if activation == "tanh" else "dead_share"
         for axes, name in zip(grid[:, column], ("spectral_radius", "largest_activation", idle), strict=True):
             for key, run in _shown(groups, activation).items():
-                x = [row["epoch"] for row in run.dynamics]
-                y = [row[name] if math.isfinite(row[name]) else math.nan for row in run.dynamics]
-                if name == "largest_activation":  # on a log axis
-                    y = [max(value, TINY) for value in y]
+                least = -math.inf if name == idle else TINY  # on a log axis
+                points = [(row["epoch"], max(row[name], least)) for row in run.dynamics if math.isfinite(row[name])]
+                if not points:  # matplotlib refuses a log axis for a line without a point
+                    continue
+                x, y = zip(*points, strict=True)
                 colour = COLOURS[pairs.index((key.sigma, key.lr))]
                 (handles[_name(key)],) = axes.plot(x, y, "-" if key.theta else "--", color=colour, linewidth=1.2)
                 if STOP.match(run.job.message):
                     axes.plot(x[-1:], y[-1:], "x", color=colour)
+        grid[0, column].set(yscale="log")
+        grid[1, column].set(yscale="log")
         grid[0, column].axhline(1, color="grey", linewidth=1, linestyle=":")
         grid[0, column].set(title=NAMES.get(activation, activation))
         grid[2, column].set(xlabel="epoch", ylim=(-0.05, 1.05))
-    grid[0, 0].set(ylabel="spectral radius of W_hh")
-    grid[1, 0].set(ylabel="largest |h| (log scale)", yscale="log")
-    grid[2, 0].set(ylabel="share of units dead (tanh: saturated)")
+    grid[0, 0].set(ylabel="spectral radius (log scale)")
+    grid[1, 0].set(ylabel="largest |h| (log scale)")
+    grid[2, 0].set(ylabel="share of units idle")
     if handles:
         figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=3, fontsize="small")
     return figure
@@ -197,7 +209,7 @@ def _bound(groups: dict[Key, list[Run]]) -> Figure:
         axes.set(title=NAMES.get(activation, activation))
         axes.label_outer()
         if axes.lines:
-            axes.legend(fontsize="x-small", markerscale=4, loc="upper left")
+            axes.legend(fontsize="small", markerscale=4, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.12))
     return figure
 
 
@@ -209,10 +221,7 @@ def _answer(groups: dict[Key, list[Run]]) -> Iterable[str]:
     yield from _verdict(runs)
     yield from _why(groups)
     yield from _counts(runs)
-    yield (
-        "Clipping bounds the length of a step, and so what a gradient that explodes can do. It does not make the state "
-        "smaller, and it does not bring back a unit that is dead: the gradient of that is zero."
-    )
+    yield from _limits(runs)
 
 
 def _verdict(runs: list[Run]) -> Iterable[str]:
@@ -282,3 +291,18 @@ def _counts(runs: list[Run]) -> Iterable[str]:
                 if bad := " and ".join(f"{count} {what}" for count, what in counts if count):
                     parts.append(f"of {len(chosen)} at rate {lr:g}, {bad}")
             yield f"{name}, {label(theta)}: {'; '.join(parts) or 'every run learns'}."
+
+
+def _limits(runs: list[Run]) -> Iterable[str]:
+    """What clipping leaves as it is."""
+    steepest = [
+        f"{_largest(run.steepest for run in mine):.3g} with {name}"
+        for activation, name in NAMES.items()
+        if (mine := [run for run in runs if run.key.activation == activation and run.key.theta])
+    ]
+    if steepest:
+        yield (
+            f"Clipping bounds the length of an update and not the slope L: in clipped runs the loss still changes by "
+            f"up to {' and '.join(steepest)}, in nats per unit length of the update."
+        )
+    yield "Nor does it bring back a unit that is dead: the gradient of that is zero."
