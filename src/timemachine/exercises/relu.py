@@ -148,9 +148,9 @@ def _largest(values: Iterable[float]) -> float:
 
 
 def _telling(groups: dict[Key, list[Run]]) -> list[tuple[float, float]]:
-    """Pairs of sigma and learning rate that a figure shows: the book's own end of each, and the other end."""
+    """Pairs of sigma and learning rate that a figure shows: the book's own end of both, and the other end of one."""
     sigmas, lrs = sorted({key.sigma for key in groups}), sorted({key.lr for key in groups})
-    pairs = [(sigma, lr) for sigma in (sigmas[0], sigmas[-1]) for lr in (lrs[0], lrs[-1])] if groups else []
+    pairs = [(sigmas[0], lrs[0]), (sigmas[0], lrs[-1]), (sigmas[-1], lrs[0])] if groups else []
     return list(dict.fromkeys(pairs))
 
 
@@ -227,7 +227,7 @@ def _answer(groups: dict[Key, list[Run]]) -> Iterable[str]:
 def _verdict(runs: list[Run]) -> Iterable[str]:
     """Pairs of runs that differ in clipping alone."""
     sentences, gains = [], {}
-    for activation, name in NAMES.items():
+    for activation, name in reversed(NAMES.items()):
         twins: dict[tuple[float, float, int], dict[bool, bool]] = {}
         for run in runs:
             if run.key.activation == activation:
