@@ -211,6 +211,7 @@ def test_the_answer_has_the_numbers_of_the_jobs(sweep: Path) -> None:
     assert "has a norm of 0.5 to 6e+14 against 0.5" in answer
     assert "the first update without clipping is 3e+14 to 6e+14 long; with radius 1 it is at most 1" in answer
     assert "ReLU, no clipping: of 2 at rate 1, 2 diverge." in answer
+    assert "dead at the end are 0% at rate 1, 100% at rate 8." in answer
     assert "ReLU, radius 1: of 2 at rate 8, 2 end with all units dead." in answer
 
 

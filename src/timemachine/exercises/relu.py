@@ -305,4 +305,11 @@ def _limits(runs: list[Run]) -> Iterable[str]:
             f"Clipping bounds the length of an update and not the slope L: in clipped runs the loss still changes by "
             f"up to {' and '.join(steepest)}, in nats per unit length of the update."
         )
-    yield "Nor does it bring back a unit that is dead: the gradient of that is zero."
+    dead: dict[float, list[float]] = {}
+    for run in sorted(runs, key=lambda run: run.key.lr):
+        if run.key.activation == "relu" and run.key.theta and not math.isnan(run.dead):
+            dead.setdefault(run.key.lr, []).append(run.dead)
+    shares = ", ".join(f"{statistics.fmean(values):.0%} at rate {lr:g}" for lr, values in dead.items())
+    yield "Nor does it bring back a unit that is dead, since the gradient of that is zero" + (
+        f": of the units of clipped ReLU runs, dead at the end are {shares}." if shares else "."
+    )
