@@ -14,7 +14,8 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressB
 from lightning.pytorch.callbacks.progress.rich_progress import RichProgressBarTheme
 from lightning.pytorch.loggers import Logger
 
-from timemachine.config import SettingError, Train, Trainer
+from timemachine.config import Probe, SettingError, Train, Trainer
+from timemachine.probes.dynamics import Dynamics
 from timemachine.tracking import shows_bar
 
 
@@ -52,6 +53,8 @@ def build_trainer(settings: Train, folder: Path, loggers: list[Logger], quiet: b
     callbacks: list[Callback] = []
     if settings.trainer.enable_checkpointing is not False:
         callbacks += [_best_checkpoint(folder), _last_checkpoint(folder)]
+    if Probe.dynamics in settings.probes:
+        callbacks.append(Dynamics(folder))
     if chosen["enable_progress_bar"]:
         callbacks.append(PerplexityBar(theme=RichProgressBarTheme(metrics_format=".3f")))
     if settings.trainer.barebones:  # Lightning's own way to measure what all of this costs

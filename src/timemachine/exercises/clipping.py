@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable
 from itertools import pairwise
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from timemachine.exercises import COLOURS, Findings
@@ -17,7 +18,7 @@ SPIKE = 0.5  # nats that a step's loss lies above the mean of the ten before it
 
 def findings(jobs: list[Job]) -> Findings:
     """A row for each learning rate and radius, over seeds."""
-    jobs = sorted((job for job in jobs if job.metrics), key=lambda job: (job.settings[LR], -(_radius(job) or math.inf)))
+    jobs = sorted((job for job in jobs if job.metrics), key=lambda job: (job.settings[LR], -(radius(job) or math.inf)))
     groups = grouped(jobs, LR, THETA)
     rows = [_row(lr, theta, group) for (lr, theta), group in groups.items()]
     return Findings(
@@ -43,7 +44,8 @@ def findings(jobs: list[Job]) -> Findings:
     )  # fmt: skip
 
 
-def _radius(job: Job) -> float:
+def radius(job: Job) -> float:
+    """θ, 0 without clipping."""
     return job.settings[THETA] or 0.0
 
 
@@ -55,7 +57,7 @@ def diverged(job: Job) -> bool:
 def _row(lr: float, theta: float | None, jobs: list[Job]) -> list[str]:
     sound = [job for job in jobs if not diverged(job)]
     clipped = [job.metrics["clipped_steps"] / job.metrics["num_steps_done"] for job in jobs]
-    epochs = [_epoch_of_divergence(job) for job in jobs if diverged(job)]
+    epochs = [epoch_of_divergence(job) for job in jobs if diverged(job)]
     return [
         f"{lr:g}",
         f"{theta:g}" if theta else "none",
@@ -70,7 +72,7 @@ def _row(lr: float, theta: float | None, jobs: list[Job]) -> list[str]:
     ]
 
 
-def _epoch_of_divergence(job: Job) -> float:
+def epoch_of_divergence(job: Job) -> float:
     """The epoch from which on training perplexity stays above that of single characters."""
     epochs = job.epochs()
     sound = [row["epoch"] for row in epochs if row["train/perplexity"] <= UNIGRAM]
@@ -82,7 +84,8 @@ def _spikes(job: Job) -> int:
     return sum(not losses[i] <= sum(losses[i - 10 : i]) / 10 + SPIKE for i in range(10, len(losses)))
 
 
-def _label(theta: float | None) -> str:
+def label(theta: float | None) -> str:
+    """What a figure calls a radius."""
     return f"radius {theta:g}" if theta else "no clipping"
 
 
@@ -99,7 +102,7 @@ def _outcome(groups: dict[tuple[float, float | None], list[Job]]) -> Figure:
         points = [(lrs.index(lr), job) for (lr, radius), jobs in groups.items() if radius == theta for job in jobs]
         x = [place + 0.15 * (number - (len(thetas) - 1) / 2) for place, _ in points]
         y = [min(job.metrics.get("val/perplexity", math.inf), 1e12) for _, job in points]
-        axes.plot(x, y, "osD^v<>"[number % 7], color=COLOURS[number % 7], alpha=0.7, label=_label(theta))
+        axes.plot(x, y, "osD^v<>"[number % 7], color=COLOURS[number % 7], alpha=0.7, label=label(theta))
     axes.axhline(UNIGRAM, linestyle="--", color="grey", linewidth=1)
     axes.set(xlabel="learning rate η", ylabel="validation perplexity (log scale)", yscale="log")
     axes.set_xticks(range(len(lrs)), [f"{lr:g}" for lr in lrs])
@@ -118,7 +121,7 @@ def _norms(groups: dict[tuple[float, float | None], list[Job]]) -> Figure:
             if (lr, theta) in groups:
                 steps = groups[lr, theta][0].steps()
                 x, y = [row["step"] for row in steps], [max(row["grad_norm"], TINY) for row in steps]
-                axes.plot(x, y, color=COLOURS[number % 7], linewidth=0.6, label=_label(theta))
+                axes.plot(x, y, color=COLOURS[number % 7], linewidth=0.6, label=label(theta))
         axes.set(title=f"η = {lr:g}", yscale="log", xlabel="step", ylabel="‖g‖ (log scale)")
         axes.label_outer()
     if groups:
@@ -130,24 +133,32 @@ def _bound(groups: dict[tuple[float, float | None], list[Job]]) -> Figure:
     figure = Figure(figsize=(7, 4), dpi=150, layout="constrained")
     axes = figure.subplots()
     lrs = sorted({lr for lr, _ in groups})
-    for number, key in enumerate(
-        (lr, theta) for lr in dict.fromkeys((*lrs[:1], *lrs[-1:])) for theta in _thetas(groups)
-    ):
-        if key not in groups:
+    keys = [(lr, theta) for lr in dict.fromkeys((*lrs[:1], *lrs[-1:])) for theta in _thetas(groups)]
+    draw_bound(
+        axes, {f"η = {lr:g}, {label(theta)}": groups[lr, theta][0] for lr, theta in keys if (lr, theta) in groups}
+    )
+    if groups:
+        axes.legend(fontsize="small", markerscale=4)
+    return figure
+
+
+def draw_bound(axes: Axes, runs: dict[str, Job]) -> None:
+    """The change of the loss from a step to the next against the length of the update between them, a colour a run."""
+    for number, (name, job) in enumerate(runs.items()):
+        steps = job.steps()
+        lengths = [max(job.settings[LR] * row["grad_norm_clipped"], TINY) for row in steps[:-1]]
+        changes = [max(abs(after["loss"] - row["loss"]), TINY) for row, after in pairwise(steps)]
+        points = [point for point in zip(lengths, changes, strict=True) if all(map(math.isfinite, point))]
+        if not points:  # matplotlib refuses a log axis for a line without a point
             continue
-        steps = groups[key][0].steps()
-        x = [max(key[0] * row["grad_norm_clipped"], TINY) for row in steps[:-1]]
-        y = [max(abs(after["loss"] - row["loss"]), TINY) for row, after in pairwise(steps)]
-        axes.plot(x, y, ".", markersize=2, color=COLOURS[number % 7], label=f"η = {key[0]:g}, {_label(key[1])}")
+        x, y = zip(*points, strict=True)
+        axes.plot(x, y, ".", markersize=2, color=COLOURS[number % 7], label=name)
     axes.set(
         xscale="log",
         yscale="log",
         xlabel="length of the update, η‖g‖ after clipping",
         ylabel="change of the loss, nats",
     )
-    if groups:
-        axes.legend(fontsize="small", markerscale=4)
-    return figure
 
 
 def _answer(groups: dict[tuple[float, float | None], list[Job]]) -> Iterable[str]:
