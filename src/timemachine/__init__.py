@@ -20,6 +20,7 @@ The files stand in the order in which data flows; each imports only from those a
     tracking        metrics.csv, steps.csv, Weights & Biases
     training        settings -> Lightning Trainer
     evaluation      perplexity of a trained model on any text
+    baselines       character n-grams to compare with
     probes/         what a trained model uses and does
     exercises/      what each exercise of the book found, from what the jobs of its sweep left
     report          what a run or a sweep left in its folder -> table, figure, report

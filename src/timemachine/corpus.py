@@ -188,6 +188,23 @@ def find_corpus(corpus: str, search_dirs: list[str]) -> Corpus:
         ) from error
 
 
+def at_hand(search_dirs: list[str]) -> list[Corpus]:
+    """The books of the catalogue that lie in `search_dirs` or in the user's cache; nothing is downloaded.
+
+    Another edition than the catalogue's is passed over.
+    """
+    import pooch
+
+    folders = [*(REPOSITORY / folder for folder in search_dirs), Path(pooch.os_cache("timemachine"))]
+    books = []
+    for name, book in CATALOGUE.items():
+        paths = (folder / f"{name}.txt" for folder in folders)
+        found = next((path for path in paths if path.is_file() and _is_edition(path.read_bytes(), book)), None)
+        if found is not None:
+            books.append(_read(found, name, book.title))
+    return books
+
+
 def normalise(text: bytes) -> bytes:
     """Every run of bytes other than A-Z and a-z becomes one space, lower case.
 

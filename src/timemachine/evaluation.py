@@ -49,15 +49,14 @@ def score(nll_N: Tensor, count_N: Tensor) -> Score:
 
 @torch.inference_mode()
 def window_score(model: RNNLMScratch, chars_N: Tensor, starts: range, num_steps: int, batch_size: int = 1024) -> Score:
-    """The book's perplexity: every window from a zero state, all positions."""
-    windows_NT = chars_N.unfold(0, num_steps + 1, 1)[starts.start : starts.stop]
-    first, length = starts.start + 1, len(starts) + num_steps - 1
+    """The book's perplexity: each window from a zero state, all positions. `starts` may leave windows out."""
+    windows_NT = chars_N.unfold(0, num_steps + 1, 1)[starts.start : starts.stop : starts.step]
+    length = starts[-1] - starts[0] + num_steps
     nll_N, count_N = torch.zeros(2, length, dtype=torch.float64)
     offset = torch.arange(num_steps)
     for number, batch in enumerate(WindowLoader(windows_NT, batch_size)):
         nll_BT = model.nll(batch).double()
-        begin = starts.start + 1 + number * batch_size - first
-        target_BT = begin + torch.arange(len(nll_BT))[:, None] + offset
+        target_BT = (number * batch_size + torch.arange(len(nll_BT))[:, None]) * starts.step + offset
         nll_N.index_add_(0, target_BT.flatten(), nll_BT.flatten())
         count_N.index_add_(0, target_BT.flatten(), torch.ones(nll_BT.numel(), dtype=torch.float64))
     return score(nll_N, count_N)
