@@ -20,7 +20,8 @@ def findings(jobs: list[Job]) -> Findings:
     """Training book × book read: a row a training book, for the model and for n-grams."""
     groups = _by_book(jobs)
     left_out = len(jobs) - sum(map(len, groups.values()))
-    names = book_names(job for group in groups.values() for job in group)
+    read = book_names(job for group in groups.values() for job in group)
+    names = [name for name in groups if name in read] + [name for name in read if name not in groups]
     titles = _titles(groups, names)
     errors = [mean(group, name, "stream", "standard_error") for group in groups.values() for name in names]
     errors = sorted(error for error in errors if math.isfinite(error))

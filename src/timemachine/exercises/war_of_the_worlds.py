@@ -41,6 +41,7 @@ def findings(jobs: list[Job]) -> Findings:
             "Window perplexity is that of every eighth window.",
             "Bits a character are the stream's. Witten-Bell: the order that is best by validation. "
             "Headers and footers of Project Gutenberg are cut.",
+            *_updates(groups),
             *([f"Left out: {left_out} of {len(jobs)} runs, which did not end with a measurement."] if left_out else []),
         ],
     )  # fmt: skip
@@ -93,6 +94,12 @@ def _with_error(jobs: list[Job], name: str, model: str) -> str:
 
 def _trained_on(key: Key, jobs: list[Job]) -> str:
     return f"{jobs[0].probes['books']['title']}, {key[1]:,} characters"
+
+
+def _updates(groups: dict[Key, list[Job]]) -> Iterable[str]:
+    for key, jobs in groups.items():
+        if "num_steps_done" in jobs[0].metrics:
+            yield f"{_trained_on(key, jobs)}: {jobs[0].metrics['num_steps_done']:,.0f} updates a run."
 
 
 def _figure(groups: dict[Key, list[Job]]) -> Figure:
