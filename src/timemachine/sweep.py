@@ -19,7 +19,7 @@ def sweep_rows(folder: Path) -> list[dict[str, Any]]:
     jobs = _job_folders(folder)
     summaries = [_summary_or_failure(job) for job in jobs]
     settings = [_flat(summary["settings"]) for summary in summaries]
-    names = list(dict.fromkeys(name for flat in settings for name in flat))
+    names = list(dict.fromkeys(name for flat in settings for name in flat if name != "resume"))
     varying = [name for name in names if len({repr(flat.get(name)) for flat in settings if flat}) > 1]
     metrics = list(dict.fromkeys(name for summary in summaries for name in summary["metrics"]))
     return [

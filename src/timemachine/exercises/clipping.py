@@ -30,7 +30,8 @@ def findings(jobs: list[Job]) -> Findings:
         rows=rows,
         figures={"outcome": _outcome(groups), "norms": _norms(groups), "bound": _bound(groups)},
         captions={
-            "outcome": "Validation perplexity at the end, a point a run; above the dashed line a run has diverged.",
+            "outcome": "Validation perplexity at the end, a point a run; above the dashed line a run has diverged. "
+            "1e12 stands for more, too.",
             "norms": "Norm of the gradient before clipping, over the steps of the first seed.",
             "bound": "How far a step's loss lies from that of the step before, against the length of the update "
             "between them, η‖g‖ after clipping. The chapter's bound, L times that length, is a line of slope 1 here.",
@@ -152,7 +153,7 @@ def draw_bound(axes: Axes, runs: dict[str, Job]) -> None:
         if not points:  # matplotlib refuses a log axis for a line without a point
             continue
         x, y = zip(*points, strict=True)
-        axes.plot(x, y, ".", markersize=2, color=COLOURS[number % 7], label=name)
+        axes.plot(x, y, "." if number < 7 else "x", markersize=2, color=COLOURS[number % 7], label=name)
     axes.set(
         xscale="log",
         yscale="log",
