@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from timemachine.config import REPOSITORY
+from timemachine import report as report_module
+from timemachine.command_line import checked_arguments
+from timemachine.config import REPOSITORY, SettingError, Train
 from timemachine.exercises import clipping, embedding, hyperparameters, one_hot_is_embedding
 from timemachine.report import write_report
 from timemachine.sweep import grouped, load_jobs, mean_sd
@@ -85,14 +87,21 @@ def test_clipping_answers_with_the_numbers_of_its_jobs(clipping_sweep: Path) -> 
     answer = clipping.findings(load_jobs(clipping_sweep)).answer
     assert "(largest 0.50)" in answer
     assert "2 of 2 runs are the same bit for bit" in answer
-    assert "Without clipping diverge 2 of 2 at rate 8" in answer
-    assert "With radius 1 diverge 1 of 2 at rate 8" in answer
+    assert "Without clipping, diverged: 2 of 2 at rate 8" in answer
+    assert "With radius 1, diverged: 1 of 2 at rate 8" in answer
 
 
 def test_runs_that_differ_in_a_digit_are_not_called_the_same(clipping_sweep: Path) -> None:
     metrics = clipping_sweep / "0/metrics.csv"
     metrics.write_text(metrics.read_text().replace("7.0", "7.0000001"))
-    assert "1 of 2 runs are the same bit for bit" in clipping.findings(load_jobs(clipping_sweep)).answer
+    answer = clipping.findings(load_jobs(clipping_sweep)).answer
+    assert "1 of 2 runs are the same bit for bit" in answer
+    assert "nothing happens" not in answer
+
+
+def test_a_short_run_that_still_falls_has_not_diverged(tmp_path: Path) -> None:
+    job(tmp_path, 1.0, None, 0, [24.0, 20.0], [0.2])
+    assert clipping.findings(load_jobs(tmp_path)).rows[0][3] == "0 of 1"
 
 
 def test_a_half_finished_sweep_has_a_report(clipping_sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -262,3 +271,28 @@ def test_no_exercise_fails_on_a_sweep_without_a_finished_job(exercise: str, tmp_
     trained(tmp_path / "s", settings=settings, status="running", metrics={})
     write_report(tmp_path / "s", exercise)
     assert "## Answer" in (tmp_path / "s/report.md").read_text()
+
+
+def test_what_varies_is_named_and_pipes_do_not_break_a_table(clipping_sweep: Path) -> None:
+    write_report(clipping_sweep, "clipping")
+    report = (clipping_sweep / "report.md").read_text()
+    assert "`model.lr`: 1.0, 8.0; `trainer.gradient_clip_val`: None, 1.0" in report
+    assert report_module._markdown(["|h|"], [["a|b"]]).splitlines() == ["| \\|h\\| |", "| --- |", "| a\\|b |"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["resume=sweep"], "goes on with a sweep; type the command that began it"),
+        (["resume=sweep", "exercise=relu"], "is a sweep of exercise=clipping; type the command that began it"),
+        (["resume=nowhere", "exercise=relu"], "is no folder of a sweep"),
+    ],
+)
+def test_resume_is_refused_before_anything_is_written(
+    arguments: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep/multirun.yaml").write_text("hydra: {runtime: {choices: {exercise: clipping}}}")
+    with pytest.raises(SettingError, match=says):
+        checked_arguments(arguments, Train)

@@ -146,7 +146,10 @@ def job(
     }
     (folder / "summary.json").write_text(json.dumps(summary))
     if not message:
-        _write(folder / "metrics.csv", [{"epoch": 1, "train/perplexity": train, "val/perplexity": train + 1}])
+        _write(folder / "metrics.csv", [
+            {"epoch": epoch + 1, "train/perplexity": value, "val/perplexity": value + 1}
+            for epoch, value in enumerate((min(train, 15.0), train))
+        ])  # fmt: skip
     _write(folder / "steps.csv", [
         {"epoch": 1, "step": number + 1, "loss": math.nan if math.isnan(norm) else 3.0 - number / 10,
          "grad_norm": norm, "grad_norm_clipped": min(norm, theta or math.inf)}
@@ -192,7 +195,7 @@ def test_a_row_for_each_activation_sigma_rate_and_radius(sweep: Path) -> None:
         ("tanh", "1", "none"), ("tanh", "1", "1"), ("ReLU", "1", "none"), ("ReLU", "1", "1"), ("ReLU", "8", "1"),
     ]  # fmt: skip
     assert [row["diverged"] for row in table] == ["0 of 2", "1 of 2", "2 of 2", "0 of 2", "0 of 2"]
-    assert [row["at"] for row in table] == ["", "epoch 1", "epoch 1, step 2", "", ""]
+    assert [row["at"] for row in table] == ["", "epoch 2", "epoch 1, step 2", "", ""]
     assert [row["all units dead"] for row in table] == ["0 of 2"] * 4 + ["2 of 2"]  # on either side of the unigram's
     assert [row["train"] for row in table] == ["8.00 ± 0.00", "8.000", "–", "12.50 ± 0.71", "–"]
     assert [row["first norm"] for row in table] == ["0.5", "0.5", "3e+14 to 6e+14", "3e+14", "0.5"]

@@ -39,7 +39,7 @@ from timemachine import buffers
 from timemachine.cross_entropy import output_gradients, output_layer
 
 CHUNK = 1 << 20  # hidden states and logits at a time: four megabytes
-SAFE = 1e-30, 1e30  # a sum of exponentials between these has lost nothing to float32's range
+SAFE = 1e-8, 1e8  # between these a sum of exponentials, and then its logarithm, has lost no digit that matters
 
 
 def recurrence(

@@ -17,8 +17,9 @@ from typing import Any, NoReturn, Union, get_args, get_origin, get_type_hints
 
 import hydra
 from hydra.errors import HydraException, OverrideParseException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from timemachine.config import REPOSITORY, SettingError, UserError
 from timemachine.corpus import normalise
@@ -74,7 +75,11 @@ def checked_arguments(arguments: list[str], schema: type) -> list[str]:
     for_wandb = [argument for argument in arguments if argument.startswith("logger.wandb.")]
     if for_wandb and "logger=csv" in arguments:
         raise SettingError(f"{for_wandb[0]}: goes with logger=wandb; type it without logger=csv")
-    arguments = arguments + [_sweep_folder(argument) for argument in arguments if argument.startswith("resume=")]
+    exercise = next((a.partition("=")[2] for a in arguments if a.startswith("exercise=")), "none")
+    for argument in [argument for argument in arguments if argument.startswith("resume=")]:
+        if exercise == "none" and not {"-m", "--multirun"} & set(arguments):
+            raise SettingError(f"{argument}: goes on with a sweep; type the command that began it, such as exercise=…")
+        arguments = [*arguments, _sweep_folder(argument, exercise)]
     after_flag = [before.startswith("-") for before in ["", *arguments]]
     return [
         argument if follows and "=" not in argument else checked_argument(argument, schema)
@@ -82,11 +87,18 @@ def checked_arguments(arguments: list[str], schema: type) -> list[str]:
     ]
 
 
-def _sweep_folder(argument: str) -> str:
-    """What makes Hydra go on in the folder that `resume=` names. Raises SettingError where that is no sweep's."""
+def _sweep_folder(argument: str, exercise: str) -> str:
+    """What makes Hydra go on in the folder that `resume=` names.
+
+    Raises SettingError where that is no folder of a sweep of the exercise: before Hydra writes into it.
+    """
     folder = argument.partition("=")[2]
-    if not os.path.isfile(f"{folder}/multirun.yaml"):
-        raise SettingError(f"{argument}: is no folder of a sweep; type resume=sweeps/<exercise>/<date_time>")
+    try:
+        before = OmegaConf.load(f"{folder}/multirun.yaml").hydra.runtime.choices.exercise
+    except (OSError, AttributeError, YAMLError) as error:
+        raise SettingError(f"{argument}: is no folder of a sweep; type resume=sweeps/<exercise>/<date_time>") from error
+    if before != exercise:
+        raise SettingError(f"{argument}: is a sweep of exercise={before}; type the command that began it")
     return f"hydra.sweep.dir='{folder}'"
 
 

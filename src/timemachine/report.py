@@ -19,6 +19,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from rich import box
 from rich.table import Table
+from yaml import YAMLError
 
 from timemachine.exercises import Findings
 from timemachine.sweep import Job, load_jobs, print_jobs, print_table, read_rows, short, sweep_rows
@@ -166,17 +167,26 @@ def write_report(folder: Path, exercise: str) -> None:
     for name, figure in findings.figures.items():
         figure.savefig(folder / f"{name}.png")
     title = f"Exercise {findings.number}: {exercise}"
-    parts = [f"# {title}", f"> {findings.question}", "## What was run", f"{findings.setting} {_effort(jobs)}"]
+    answer = findings.answer if findings.rows else "No run has ended yet that could answer."
+    parts = [f"# {title}", f"> {findings.question}", "## What was run", findings.setting, _grid(jobs), _effort(jobs)]
     parts += ["## Results", _markdown(findings.columns, findings.rows), *findings.notes]
     parts += [f"![{caption}]({name}.png)\n\n*{caption}*" for name, caption in findings.captions.items()]
-    parts += ["## Answer", findings.answer]
+    parts += ["## Answer", answer]
     (folder / "report.md").write_text("\n\n".join(parts) + "\n")
     table = Table(*findings.columns, box=box.SIMPLE_HEAD, title=title)
     for row in findings.rows:
         table.add_row(*row)
     print_table(table)
-    print(findings.answer)
+    print(answer)
     print(f"report  {os.path.relpath(folder / 'report.md')}")
+
+
+def _grid(jobs: list[Job]) -> str:
+    """Every setting that differs between jobs, with its values."""
+    names = dict.fromkeys(name for job in jobs for name in job.settings if name != "resume")
+    values = {name: dict.fromkeys(str(job.settings[name]) for job in jobs if name in job.settings) for name in names}
+    varied = [f"`{name}`: {', '.join(found)}" for name, found in values.items() if len(found) > 1]
+    return f"Varied: {'; '.join(varied)}." if varied else "Nothing was varied."
 
 
 def _effort(jobs: list[Job]) -> str:
@@ -196,7 +206,7 @@ def _seconds(stamp: str) -> float:
 
 
 def _markdown(columns: list[str], rows: list[list[str]]) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
+    lines = [[cell.replace("|", "\\|") for cell in line] for line in (columns, ["---"] * len(columns), *rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
@@ -210,7 +220,7 @@ def main() -> None:
     try:
         config = OmegaConf.load(folder / "multirun.yaml")
         exercise = config.hydra.runtime.choices.exercise
-    except (OSError, AttributeError):
+    except (OSError, AttributeError, YAMLError):
         sys.exit(f"error: {folder}: is no folder of a sweep; type one that train.py exercise=… printed")
     rows = sweep_rows(folder)
     if exercise == "none" or not rows:

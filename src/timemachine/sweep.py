@@ -38,6 +38,8 @@ def _job_folders(folder: Path) -> list[Path]:
 def _summary_or_failure(job: Path) -> dict[str, Any]:
     try:
         summary = read_summary(job)
+        if not {"status", "message", "settings", "metrics"} <= summary.keys():
+            raise ValueError
     except (OSError, ValueError):
         return {"status": "failed", "message": "ended before it wrote summary.json", "settings": {}, "metrics": {}}
     if summary["status"] == "running":  # killed from outside

@@ -38,9 +38,9 @@ def findings(jobs: list[Job]) -> Findings:
         },
         answer=" ".join(_answer(groups)),
         notes=[
-            f"Diverged: the loss is not finite, or training perplexity ends above {UNIGRAM}, that of the frequencies "
-            "of single characters. Perplexities are those of the runs that did not. A spike is a step whose loss lies "
-            f"{SPIKE} nats above the mean of the ten before it. Mean ± standard deviation over seeds."
+            f"Diverged: the loss is not finite, or training perplexity has risen and ends above {UNIGRAM}, that of the "
+            "frequencies of single characters. Perplexities are those of the runs that did not. A spike is a step "
+            f"whose loss lies {SPIKE} nats above the mean of the ten before it. Mean ± standard deviation over seeds."
         ],
     )  # fmt: skip
 
@@ -51,8 +51,10 @@ def radius(job: Job) -> float:
 
 
 def diverged(job: Job) -> bool:
-    """Not finite, or worse than the frequencies of single characters at the end."""
-    return job.status == "diverged" or not job.metrics.get("train/perplexity", math.inf) <= UNIGRAM
+    """Not finite, or at the end worse than the frequencies of single characters and than it was before."""
+    train = job.metrics.get("train/perplexity", math.inf)
+    best = min((row["train/perplexity"] for row in job.epochs()), default=0.0)
+    return job.status == "diverged" or (not train <= UNIGRAM and not train <= 1.05 * best)
 
 
 def _row(lr: float, theta: float | None, jobs: list[Job]) -> list[str]:
@@ -138,7 +140,7 @@ def _bound(groups: dict[tuple[float, float | None], list[Job]]) -> Figure:
     draw_bound(
         axes, {f"η = {lr:g}, {label(theta)}": groups[lr, theta][0] for lr, theta in keys if (lr, theta) in groups}
     )
-    if groups:
+    if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize="small", markerscale=4)
     return figure
 
@@ -169,18 +171,21 @@ def _answer(groups: dict[tuple[float, float | None], list[Job]]) -> Iterable[str
         pairs = [(a, b) for a in free for b in clipped if a.settings["seed"] == b.settings["seed"]]
         same = sum(_numbers(a) == _numbers(b) for a, b in pairs)
         largest = max(job.metrics["largest_grad_norm"] for job in clipped)
-        yield (
-            f"At the book's settings nothing happens: the norm of the gradient stays below the radius of 1 (largest "
-            f"{largest:.2f}), so clipping never acts, and without it {same} of {len(pairs)} runs are the same bit for "
-            "bit."
-        )
+        if same == len(pairs) and largest < 1:
+            yield (
+                "At the book's own rate nothing happens: the norm of the gradient stays below the radius of 1 "
+                f"(largest {largest:.2f}), so clipping never acts, and without it {same} of {len(pairs)} runs are the "
+                "same bit for bit."
+            )
+        else:
+            yield f"At a rate of 1, {same} of {len(pairs)} runs are the same bit for bit with radius 1 and without."
     for theta in thetas:
         shares = []
         for lr in lrs:
             if (jobs := groups.get((lr, theta))) and any(map(diverged, jobs)):
                 shares.append(f"{sum(map(diverged, jobs))} of {len(jobs)} at rate {lr:g}")
         what = f"With radius {theta:g}" if theta else "Without clipping"
-        yield f"{what} {'diverge ' + ', '.join(shares) if shares else 'no run diverges at any rate'}."
+        yield f"{what}, {'diverged: ' + ', '.join(shares) if shares else 'no run diverges at any rate'}."
     radii = sorted(filter(None, thetas))
     if len(radii) > 1:
         yield (

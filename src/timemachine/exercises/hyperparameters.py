@@ -98,7 +98,7 @@ def _map(groups: dict[Point, list[Job]]) -> Figure:
         middle = (min(map(min, cells)) + max(map(max, cells))) / 2
         for i, row in enumerate(cells):
             for j, value in enumerate(row):
-                axes.text(j, i, f"{value:.2f}", ha="center", va="center", color="white" if value < middle else "black")
+                axes.text(j, i, f"{value:.2f}", ha="center", va="center", color="black" if value < middle else "white")
     axes.set_xticks(range(len(num_steps)), map(str, num_steps))
     axes.set_yticks(range(len(hiddens)), map(str, hiddens))
     axes.set(xlabel="time steps", ylabel="hidden units")
