@@ -12,7 +12,7 @@ train: .venv/.ready
 test: .venv/.ready-dev
 	$(BIN)/python -m pytest -q
 
-EXERCISES := history one_hot_is_embedding hyperparameters embedding war_of_the_worlds other_authors sampling clipping relu
+EXERCISES := $(filter-out none,$(basename $(notdir $(wildcard conf/exercise/*.yaml))))
 
 exercises: .venv/.ready
 	for exercise in $(EXERCISES); do $(BIN)/python train.py exercise=$$exercise || exit 1; done

@@ -1,6 +1,5 @@
 """The reports of the exercises, from folders as jobs leave them, and from real smoke sweeps."""
 
-import csv
 import json
 import math
 import subprocess
@@ -10,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.tables import write_rows
 from timemachine import report as report_module
 from timemachine.command_line import checked_arguments
 from timemachine.config import REPOSITORY, SettingError, Train
@@ -41,21 +41,14 @@ def job(sweep: Path, lr: float, theta: float | None, seed: int, train: list[floa
         },
     }
     (folder / "summary.json").write_text(json.dumps(summary))
-    _write(folder / "metrics.csv", [
+    write_rows(folder / "metrics.csv", [
         {"epoch": number + 1, "train/perplexity": value, "val/perplexity": value + 1, "chars_per_second": seed + lr}
         for number, value in enumerate(train)
     ])  # fmt: skip
-    _write(folder / "steps.csv", [
+    write_rows(folder / "steps.csv", [
         {"epoch": 1, "step": number + 1, "loss": 3.0, "grad_norm": norm, "grad_norm_clipped": after}
         for number, (norm, after) in enumerate(zip(norms, clipped, strict=True))
     ])  # fmt: skip
-
-
-def _write(path: Path, rows: list[dict[str, Any]]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 @pytest.fixture
@@ -211,8 +204,8 @@ def trained(sweep: Path, **entries: Any) -> None:
     folder.mkdir()
     summary = {"status": "completed", "message": None, "metrics": {"val/perplexity": 7.0}, "seconds": 1.0}
     (folder / "summary.json").write_text(json.dumps(summary | {"started": "2026-01-01T00:00:00+0000"} | entries))
-    _write(folder / "metrics.csv", [{"epoch": 1, "train/perplexity": 9.0, "val/perplexity": 8.0}])
-    _write(folder / "steps.csv", [{"step": n + 1, "loss": 3.0 - n + entries.get("gap", 0) * n} for n in range(3)])
+    write_rows(folder / "metrics.csv", [{"epoch": 1, "train/perplexity": 9.0, "val/perplexity": 8.0}])
+    write_rows(folder / "steps.csv", [{"step": n + 1, "loss": 3.0 - n + entries.get("gap", 0) * n} for n in range(3)])
 
 
 def streams(train: float, val: float, test: float) -> dict[str, Any]:

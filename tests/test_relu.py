@@ -1,6 +1,5 @@
 """Exercise 10: the recurrence over training, and what its report makes of the jobs' folders."""
 
-import csv
 import json
 import math
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 
+from tests.tables import write_rows
 from timemachine.config import Probe, Train
 from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
@@ -146,29 +146,22 @@ def job(
     }
     (folder / "summary.json").write_text(json.dumps(summary))
     if not message:
-        _write(folder / "metrics.csv", [
+        write_rows(folder / "metrics.csv", [
             {"epoch": epoch + 1, "train/perplexity": value, "val/perplexity": value + 1}
             for epoch, value in enumerate((min(train, 15.0), train))
         ])  # fmt: skip
-    _write(folder / "steps.csv", [
+    write_rows(folder / "steps.csv", [
         {"epoch": 1, "step": number + 1, "loss": math.nan if math.isnan(norm) else 3.0 - number / 10,
          "grad_norm": norm, "grad_norm_clipped": min(norm, theta or math.inf)}
         for number, norm in enumerate(norms)
     ])  # fmt: skip
     last = math.nan if message else dead
-    _write(folder / "dynamics.csv", [
+    write_rows(folder / "dynamics.csv", [
         {"epoch": 0, "spectral_radius": 4.0, "largest_activation": 1e14, "dead_share": 0, "saturated_share": math.nan},
         {"epoch": 1, "spectral_radius": 2.0 if not message else math.nan, "largest_activation": 0 if dead == 1 else 9,
          "dead_share": last, "saturated_share": last if activation == "tanh" else math.nan},
     ])  # fmt: skip
     return folder
-
-
-def _write(path: Path, rows: list[dict[str, Any]]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 @pytest.fixture

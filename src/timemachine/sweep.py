@@ -71,6 +71,10 @@ class Job:
         """metrics.csv, a row an epoch; not a number where a cell is empty."""
         return read_rows(self.folder / "metrics.csv")
 
+    def stream(self, split: str) -> float:
+        """Stream perplexity of train, val or test, as `probes=[stream]` measured it; not a number where it did not."""
+        return float(self.probes.get("stream", {}).get(split, {}).get("perplexity", math.nan))
+
     def steps(self) -> list[dict[str, float]]:
         """steps.csv, a row a step."""
         return read_rows(self.folder / "steps.csv")

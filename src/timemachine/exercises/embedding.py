@@ -26,7 +26,7 @@ def findings(jobs: list[Job]) -> Findings:
         f"was chosen on validation, among {', '.join(f'{lr:g}' for lr in sorted({job.settings[LR] for job in jobs}))}.",
         columns=["input", "learning rate", "runs", "training text", "validation", "rest of the novel"],
         rows=[
-            [way, f"{lr:g}", str(len(group)), *(mean_sd(_stream(job, part) for job in group) for part in PARTS)]
+            [way, f"{lr:g}", str(len(group)), *(mean_sd(job.stream(part) for job in group) for part in PARTS)]
             for way, (lr, group) in tuned.items()
         ],
         figures={"inputs": _figure(tuned)},
@@ -39,10 +39,6 @@ def findings(jobs: list[Job]) -> Findings:
             "of the one-hot table would, and E Eᵀ is about D σ² on its diagonal, for D columns of variance σ²."
         ],
     )  # fmt: skip
-
-
-def _stream(job: Job, part: str) -> float:
-    return float(job.probes.get("stream", {}).get(part, {}).get("perplexity", math.nan))
 
 
 def _way(job: Job) -> str:
@@ -64,7 +60,7 @@ def _tuned(jobs: list[Job]) -> Tuned:
             ways.setdefault(_way(job), {}).setdefault(lr, []).append(job)
     tuned: Tuned = {}
     for way, rates in ways.items():
-        means = {lr: sum(_stream(job, "val") for job in group) / len(group) for lr, group in rates.items()}
+        means = {lr: sum(job.stream("val") for job in group) / len(group) for lr, group in rates.items()}
         finite = [lr for lr, value in means.items() if math.isfinite(value)]
         if finite:
             best = min(finite, key=means.__getitem__)
@@ -77,7 +73,7 @@ def _figure(tuned: Tuned) -> Figure:
     axes = figure.subplots()
     for place, (way, (_, group)) in enumerate(tuned.items()):
         number = 0 if way == ONE_HOT else 1 if way.startswith(ONE_HOT) else 2 if way.endswith("N(0, 1)") else 3
-        axes.plot([_stream(job, "val") for job in group], [place] * len(group), "osD^"[number], color=COLOURS[number])
+        axes.plot([job.stream("val") for job in group], [place] * len(group), "osD^"[number], color=COLOURS[number])
     axes.set_yticks(range(len(tuned)), [f"{way}, η = {lr:g}" for way, (lr, _) in tuned.items()])
     axes.invert_yaxis()
     axes.set(xlabel="stream perplexity, validation")
@@ -86,7 +82,7 @@ def _figure(tuned: Tuned) -> Figure:
 
 
 def _answer(tuned: Tuned) -> Iterable[str]:
-    means = {way: sum(_stream(job, "val") for job in group) / len(group) for way, (_, group) in tuned.items()}
+    means = {way: sum(job.stream("val") for job in group) / len(group) for way, (_, group) in tuned.items()}
     controls = {way: value for way, value in means.items() if way.startswith(ONE_HOT) and way != ONE_HOT}
     wide = {way: value for way, value in means.items() if way.endswith("N(0, 1)")}
     small = {way: value for way, value in means.items() if way.startswith("embedding") and way not in wide}

@@ -60,8 +60,8 @@ def _row(num_steps: int, jobs: list[Job]) -> list[str]:
     return [
         str(num_steps),
         str(len(jobs)),
-        mean_sd(_stream(job, "val") for job in jobs),
-        mean_sd(_stream(job, "test") for job in jobs),
+        mean_sd(job.stream("val") for job in jobs),
+        mean_sd(job.stream("test") for job in jobs),
         _cell(map(_needed, jobs), ".1f"),
         *(_cell((_at(job, "influence", "steps_back", "kl", k) for job in jobs), ".2g") for k in (1, 4, 8, 16, 32)),
         *(_cell((_gradient_ratio(job, k) for job in jobs), ".2g") for k in (8, 16, 32)),
@@ -75,10 +75,6 @@ def _cell(values: Iterable[float], form: str) -> str:
         return "–"
     mean = f"{statistics.fmean(finite):{form}}"
     return mean if len(finite) == 1 else f"{mean} ± {statistics.stdev(finite):{form}}"
-
-
-def _stream(job: Job, split: str) -> float:
-    return float(job.probes.get("stream", {}).get(split, {}).get("perplexity", math.nan))
 
 
 def _curve(job: Job, part: str, x: str, y: str) -> dict[int, float]:
@@ -231,7 +227,7 @@ def _longer_windows(groups: Groups, needed: dict[int, float]) -> Iterable[str]:
                 f"More can even harm: with {num_steps} time steps perplexity is {context[best]:.2f} after {best} "
                 f"characters and {context[max(context)]:.2f} after {max(context)}."
             )
-    stream = {num_steps: _mean(_stream(job, "val") for job in groups[num_steps]) for num_steps in needed}
+    stream = {num_steps: _mean(job.stream("val") for job in groups[num_steps]) for num_steps in needed}
     stream = {num_steps: value for num_steps, value in stream.items() if math.isfinite(value)}
     if stream:
         values = ", ".join(f"{value:.2f} with {num_steps}" for num_steps, value in stream.items())

@@ -18,7 +18,7 @@ Point = tuple[int, int, float]
 
 def findings(jobs: list[Job]) -> Findings:
     """A row for each point of the grid, the best on validation first."""
-    groups: dict[Point, list[Job]] = grouped((job for job in jobs if _stream(job, "val") < math.inf), *NAMES)
+    groups: dict[Point, list[Job]] = grouped((job for job in jobs if job.stream("val") < math.inf), *NAMES)
     groups = dict(sorted(groups.items(), key=lambda item: mean(item[1], "val")))
     lost = len(jobs) - sum(map(len, groups.values()))
     return Findings(
@@ -29,7 +29,7 @@ def findings(jobs: list[Job]) -> Findings:
         columns=["hidden units", "time steps", "learning rate", "runs", *PARTS.values()],
         rows=[
             [str(hiddens), str(num_steps), f"{lr:g}", str(len(group))]
-            + [mean_sd(_stream(job, part) for job in group) for part in PARTS]
+            + [mean_sd(job.stream(part) for job in group) for part in PARTS]
             for (hiddens, num_steps, lr), group in groups.items()
         ],
         figures={"slices": _slices(groups), "map": _map(groups), "curves": _curves(groups)},
@@ -47,13 +47,9 @@ def findings(jobs: list[Job]) -> Findings:
     )
 
 
-def _stream(job: Job, part: str) -> float:
-    return float(job.probes.get("stream", {}).get(part, {}).get("perplexity", math.inf if part == "val" else math.nan))
-
-
 def mean(jobs: list[Job], part: str) -> float:
     """Mean stream perplexity of the jobs on train, val or test."""
-    return sum(_stream(job, part) for job in jobs) / len(jobs)
+    return sum(job.stream(part) for job in jobs) / len(jobs)
 
 
 def _slices(groups: dict[Point, list[Job]]) -> Figure:
