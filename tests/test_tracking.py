@@ -1,22 +1,17 @@
-import builtins
 import csv
-import getpass
 import math
-from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
+import lightning.fabric.loggers.tensorboard
 import pytest
-import wandb
-from lightning.pytorch.loggers import Logger, WandbLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from timemachine.config import Logger as LoggerSettings
-from timemachine.config import Train, Trainer, Wandb, WandbMode
-from timemachine.corpus import Corpus
+from timemachine.config import Logger, SettingError, Train, Trainer
+from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.language_model import RNNLMScratch
-from timemachine.tracking import RunLog, build_loggers, finish_wandb
+from timemachine.record import Record
+from timemachine.tracking import RunLog, open_loggers
 from timemachine.training import build_trainer
 
 
@@ -139,97 +134,6 @@ def test_lightning_fills_both_files(tmp_path: Path, sample: Corpus) -> None:
 # --- Weights & Biases ---
 
 
-@pytest.fixture
-def asked_of_wandb(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
-    """What `wandb.init` is called with, at a terminal where a prompt would be possible; nothing is started."""
-    asked: dict[str, Any] = {}
-
-    def fail(*arguments: object, **named: object) -> None:
-        raise AssertionError("asks the user")
-
-    for module, name in ((builtins, "input"), (getpass, "getpass")):
-        monkeypatch.setattr(module, name, fail)
-    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
-    monkeypatch.setattr(wandb, "init", lambda **named: asked.update(named))
-    yield asked
-    wandb.teardown()  # it remembers the environment of its first call
-
-
-def loggers(folder: Path, choice: Wandb | None) -> list[Logger]:
-    return build_loggers(
-        Train(logger=LoggerSettings(wandb=choice)), folder, name="time_machine seed=1", group="a sweep"
-    )
-
-
-def start(built: list[Logger]) -> None:
-    """Lightning does so at the first metric."""
-    assert isinstance(built[-1], WandbLogger)
-    _ = built[-1].experiment
-
-
-def test_without_a_key_wandb_is_offline_and_asks_nothing(tmp_path: Path, asked_of_wandb: dict[str, Any]) -> None:
-    start(loggers(tmp_path, Wandb()))
-    assert asked_of_wandb["mode"] == "offline"
-    assert asked_of_wandb["name"] == "time_machine seed=1"
-    assert asked_of_wandb["group"] == "a sweep"
-    assert asked_of_wandb["project"] == "timemachine"
-    assert Path(asked_of_wandb["dir"]) == tmp_path
-
-
-def test_with_a_key_wandb_is_online(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked_of_wandb: dict[str, Any]
-) -> None:
-    monkeypatch.setattr(wandb, "login", lambda **named: not named["prompt"])  # finds one, and may not ask for it
-    start(loggers(tmp_path, Wandb()))
-    assert asked_of_wandb["mode"] == "online"
-
-
-@pytest.mark.parametrize("mode", ["online", "offline"])
-def test_a_mode_can_be_chosen(tmp_path: Path, asked_of_wandb: dict[str, Any], mode: str) -> None:
-    start(loggers(tmp_path, Wandb(project="mine", entity="us", mode=WandbMode[mode])))
-    assert [asked_of_wandb[name] for name in ("mode", "project", "entity")] == [mode, "mine", "us"]
-
-
-@pytest.mark.parametrize("mode", ["online", "offline", "disabled"])
-def test_wandbs_own_variable_is_heeded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked_of_wandb: dict[str, Any], mode: str
-) -> None:
-    monkeypatch.setenv("WANDB_MODE", mode)
-    start(loggers(tmp_path, Wandb()))
-    assert asked_of_wandb["mode"] == mode
-
-
-@pytest.mark.parametrize("choice", [None, Wandb(mode=WandbMode.disabled)])
-def test_without_wandb_the_files_are_written_all_the_same(
-    tmp_path: Path, asked_of_wandb: dict[str, Any], choice: Wandb | None
-) -> None:
-    (log,) = loggers(tmp_path, choice)
-    assert isinstance(log, RunLog)
-    assert not asked_of_wandb
-
-
-@pytest.mark.parametrize("offline", [True, False])
-def test_a_run_of_wandb_is_ended_and_an_offline_one_says_how_to_upload_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], offline: bool
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    finish_wandb()  # nothing to end
-    ended: list[bool] = []
-    run = SimpleNamespace(offline=offline, dir=str(tmp_path / "wandb/offline-run-1/files"))
-    monkeypatch.setattr(wandb, "run", run)
-    monkeypatch.setattr(wandb, "finish", lambda: ended.append(True))
-    finish_wandb()
-    assert ended == [True]
-    assert ("wandb sync wandb/offline-run-1\n" in capsys.readouterr().out) == offline
-
-
-@pytest.mark.parametrize("choice", [None, Wandb()])
-def test_the_files_come_first(tmp_path: Path, asked_of_wandb: dict[str, Any], choice: Wandb | None) -> None:
-    log = loggers(tmp_path, choice)[0]
-    assert isinstance(log, RunLog)
-    assert log.folder == tmp_path
-
-
 @pytest.mark.parametrize(
     ("terminal", "asked", "prints"), [(True, None, False), (False, None, True), (True, False, True)]
 )
@@ -238,6 +142,32 @@ def test_lines_are_printed_exactly_where_no_bar_is_drawn(
 ) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: terminal)
     settings = Train(trainer=Trainer(enable_progress_bar=asked))
-    (log,) = build_loggers(settings, tmp_path, "name", None)
-    assert isinstance(log, RunLog)
-    assert log.prints_lines == prints
+    with open_loggers(settings, Record(tmp_path, {}, False), "name", None, "train", quiet=False) as (log,):
+        assert isinstance(log, RunLog)
+        assert log.prints_lines == prints
+
+
+def test_without_tensorboard_one_line_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_TENSORBOARD_AVAILABLE", "_TENSORBOARDX_AVAILABLE"):
+        monkeypatch.setattr(lightning.fabric.loggers.tensorboard, name, False)
+    settings = Train(logger=Logger(tensorboard=True))
+    opened = open_loggers(settings, Record(tmp_path, {}, False), "name", None, "train", quiet=True)
+    with pytest.raises(SettingError, match=r"^logger=tensorboard: .*type pip install -e '.\[tensorboard\]'$"), opened:
+        pass
+
+
+def test_tensorboard_gets_the_numbers_of_metrics_and_steps(tmp_path: Path) -> None:
+    settings = Train(logger=Logger(tensorboard=True), trainer=Trainer(max_epochs=2, enable_progress_bar=False))
+    data = TimeMachine(batch_size=32, num_steps=4, num_train=64, num_val=32, corpus=find_corpus("sample", []))
+    with open_loggers(settings, Record(tmp_path, {}, False), "name", None, "train", quiet=True) as loggers:
+        build_trainer(settings, tmp_path, loggers, quiet=True).fit(RNNLMScratch(28), data)
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    for file, names in (
+        ("metrics.csv", ("train/perplexity", "val/perplexity", "clip_fraction")),
+        ("steps.csv", ("loss", "grad_norm", "grad_norm_clipped")),
+    ):
+        for name in names:
+            assert [event.value for event in events.Scalars(name)] == pytest.approx(
+                [row[name] for row in rows(tmp_path / file)]
+            )

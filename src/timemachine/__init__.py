@@ -17,11 +17,13 @@ The files stand in the order in which data flows; each imports only from those a
     perplexity      exp(mean negative log-likelihood)
     language_model  the RNN with its output layer: training, validation, prediction
     decoding        continuing a text, greedily or from P^alpha
-    tracking        metrics.csv, steps.csv, Weights & Biases
+    wandb_run       a run in Weights & Biases: how it begins, what it carries, how it ends
+    tracking        metrics.csv and steps.csv, W&B or TensorBoard beside them
     training        settings -> Lightning Trainer
     evaluation      perplexity of a trained model on any text
     baselines       character n-grams to compare with
     probes/         what a trained model uses and does
     exercises/      what each exercise of the book found, from what the jobs of its sweep left
     report          what a run or a sweep left in its folder -> table, figure, report
+    dashboard       the same in Weights & Biases: the panels of a saved workspace
 """

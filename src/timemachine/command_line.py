@@ -73,8 +73,9 @@ def checked_arguments(arguments: list[str], schema: type) -> list[str]:
     if schema.__name__ != "Train" and {"-m", "--multirun"} & set(arguments):
         raise SettingError("-m: only train.py runs sweeps; type it without")
     for_wandb = [argument for argument in arguments if argument.startswith("logger.wandb.")]
-    if for_wandb and "logger=csv" in arguments:
-        raise SettingError(f"{for_wandb[0]}: goes with logger=wandb; type it without logger=csv")
+    others = [argument for argument in arguments if argument in ("logger=csv", "logger=tensorboard")]
+    if for_wandb and others:
+        raise SettingError(f"{for_wandb[0]}: goes with logger=wandb; type it without {others[0]}")
     exercise = next((a.partition("=")[2] for a in arguments if a.startswith("exercise=")), "none")
     for argument in [argument for argument in arguments if argument.startswith("resume=")]:
         if exercise == "none" and not {"-m", "--multirun"} & set(arguments):

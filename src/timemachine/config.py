@@ -5,6 +5,7 @@ dataclasses, so that a rule that spans fields is enforced before anything heavy 
 """
 
 import math
+import re
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -160,11 +161,30 @@ class Trainer:
 
 @dataclass(slots=True, kw_only=True)
 class Wandb:
-    """Weights & Biases. `auto`: online where an API key is configured, offline otherwise."""
+    """Weights & Biases. `auto`: online where an API key is configured, offline otherwise. Timeouts in seconds.
+
+    `log_model`: upload the best checkpoint. `sample_every_n_epochs`: how often the table of samples grows.
+    """
 
     project: str = "timemachine"
     entity: str | None = None
     mode: WandbMode = WandbMode.auto
+    tags: list[str] = field(default_factory=list)
+    log_model: bool = False
+    sample_every_n_epochs: int = 10
+    init_timeout: float = 15
+    finish_timeout: float = 15
+
+    def __post_init__(self) -> None:
+        named = re.fullmatch(r"[^/\\#?%:]{1,128}", self.project)
+        rule = "must have 1 to 128 characters, none of them of / \\ # ? % :"
+        _require(named is not None, "logger.wandb.project", self.project, rule, "timemachine")
+        for tag in self.tags:
+            _require(1 <= len(tag) <= 64, "logger.wandb.tags", self.tags, "a tag has 1 to 64 characters", "[pilot]")
+        _at_least("logger.wandb.sample_every_n_epochs", self.sample_every_n_epochs, 1, 10)
+        for name in ("init_timeout", "finish_timeout"):
+            seconds = getattr(self, name)
+            _finite_and(seconds > 0, f"logger.wandb.{name}", seconds, "must be a positive number of seconds", 15)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -172,6 +192,7 @@ class Logger:
     """Where metrics go beside metrics.csv and steps.csv, which are always written."""
 
     wandb: Wandb | None = None
+    tensorboard: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -191,6 +212,15 @@ class Train:
 
     def __post_init__(self) -> None:
         _seed(self.seed)
+        uploads = self.logger.wandb is not None and self.logger.wandb.log_model
+        rule = "there is no checkpoint without trainer.enable_checkpointing"
+        _require(
+            not uploads or self.trainer.enable_checkpointing is not False,
+            "logger.wandb.log_model",
+            "true",
+            rule,
+            "false",
+        )
 
 
 def _seed(seed: int) -> None:

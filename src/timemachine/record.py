@@ -68,12 +68,9 @@ class Record:
         if error is None:
             self.update(seconds=seconds)
             return False
-        diverged = kind is not None and kind.__name__ == "Diverged"
-        interrupted = isinstance(error, KeyboardInterrupt | SystemExit)  # Lightning turns Ctrl-C into an exit
-        status = "diverged" if diverged else "interrupted" if interrupted else "failed"
-        message = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        status, message = outcome(error)
+        interrupted = status == "interrupted"
         if interrupted:
-            message = "interrupted"
             print(f"folder        {os.path.relpath(self.folder)}" if self.writes else "", end="\n" * self.writes)
         self.update(status=status, message=message, seconds=seconds)
         if isinstance(error, SystemExit):
@@ -84,6 +81,14 @@ class Record:
         if not isinstance(error, UserError):
             traceback.print_exception(error)
         return True
+
+
+def outcome(error: BaseException) -> tuple[str, str]:
+    """Status and message of a run that the error ended."""
+    if isinstance(error, KeyboardInterrupt | SystemExit):  # Lightning turns Ctrl-C into an exit
+        return "interrupted", "interrupted"
+    status = "diverged" if type(error).__name__ == "Diverged" else "failed"
+    return status, str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
@@ -113,7 +118,7 @@ def is_done(folder: Path, settings: dict[str, Any]) -> bool:
     if summary["status"] in ("completed", "diverged"):
         return True
     for path in folder.iterdir():
-        if path.name in ("checkpoints", "wandb"):
+        if path.name in ("checkpoints", "wandb", "tensorboard"):
             shutil.rmtree(path)
         elif path.is_file():
             path.unlink()

@@ -18,16 +18,16 @@ def sweep_rows(folder: Path) -> list[dict[str, Any]]:
     """A row a job: its number, status, the settings that vary, final numbers, message, folder."""
     jobs = _job_folders(folder)
     summaries = [_summary_or_failure(job) for job in jobs]
-    settings = [_flat(summary["settings"]) for summary in summaries]
-    names = list(dict.fromkeys(name for flat in settings for name in flat if name != "resume"))
-    varying = [name for name in names if len({repr(flat.get(name)) for flat in settings if flat}) > 1]
+    settings = [flat(summary["settings"]) for summary in summaries]
+    names = list(dict.fromkeys(name for job in settings for name in job if name != "resume"))
+    varying = [name for name in names if len({repr(job.get(name)) for job in settings if job}) > 1]
     metrics = list(dict.fromkeys(name for summary in summaries for name in summary["metrics"]))
     return [
         {"job": job.name, "status": summary["status"]}
-        | {name: flat.get(name, "") for name in varying}
+        | {name: of_job.get(name, "") for name in varying}
         | {name: summary["metrics"].get(name, "") for name in metrics}
         | {"message": summary["message"] or "", "folder": str(job)}
-        for job, summary, flat in zip(jobs, summaries, settings, strict=True)
+        for job, summary, of_job in zip(jobs, summaries, settings, strict=True)
     ]
 
 
@@ -47,11 +47,12 @@ def _summary_or_failure(job: Path) -> dict[str, Any]:
     return summary
 
 
-def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return flat
+def flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted name -> value."""
+    dotted: dict[str, Any] = {}
+    for name, value in nested.items():
+        dotted |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return dotted
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ def load_jobs(folder: Path) -> list[Job]:
                 path,
                 summary["status"],
                 summary["message"] or "",
-                _flat(summary["settings"]),
+                flat(summary["settings"]),
                 {name: float(value) for name, value in summary["metrics"].items()},
                 summary.get("seconds", math.nan),
                 summary.get("started", ""),

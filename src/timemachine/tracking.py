@@ -1,20 +1,20 @@
-"""Where metrics go: metrics.csv and steps.csv always, Weights & Biases beside them."""
+"""Where metrics go: metrics.csv and steps.csv always, Weights & Biases or TensorBoard beside them."""
 
 import csv
 import math
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from timemachine.config import Train, Wandb, WandbMode
+from timemachine.config import SettingError, Train, WandbMode
+from timemachine.record import Record, is_first_process, outcome
 from timemachine.sweep import short
-
-INIT_TIMEOUT = 10  # seconds that W&B's server has to answer
 
 EPOCH_COLUMNS = (
     "epoch",
@@ -119,47 +119,36 @@ def _mean(values: list[float]) -> float:
     return math.fsum(values) / len(values) if values else math.nan
 
 
-def build_loggers(settings: Train, folder: Path, name: str, group: str | None, quiet: bool = False) -> list[Logger]:
-    """The loggers of a run. `name` and `group` are what W&B shows; nothing ever prompts for an account."""
+@contextmanager
+def open_loggers(
+    settings: Train, record: Record, name: str, group: str | None, job_type: str, quiet: bool
+) -> Iterator[list[Logger]]:
+    """The loggers of a run. `name`, `group` and `job_type` are what W&B shows.
+
+    At the end W&B gets what `record` says of it then, or the exception. Raises SettingError without TensorBoard.
+    """
+    folder, choice = record.folder, settings.logger.wandb
     loggers: list[Logger] = [RunLog(folder, prints_lines=not (quiet or shows_bar(settings)))]
-    wandb_logger = _wandb_logger(settings.logger.wandb, folder, name, group)
-    return loggers if wandb_logger is None else [*loggers, wandb_logger]
+    if settings.logger.tensorboard:
+        loggers.append(_tensorboard(folder))
+    wandb_run = None
+    if choice is not None and choice.mode is not WandbMode.disabled and is_first_process():
+        from timemachine.wandb_run import WandbRun  # it imports wandb, which takes time
+
+        wandb_run = WandbRun.begin(choice, record, name, group, job_type)
+    if wandb_run is None:
+        yield loggers
+        return
+    try:
+        yield [*loggers, wandb_run]
+    except BaseException as error:
+        wandb_run.end(record, *outcome(error))
+        raise
+    wandb_run.end(record, record.summary["status"], record.summary["message"])
 
 
-def _wandb_logger(choice: Wandb | None, folder: Path, name: str, group: str | None) -> WandbLogger | None:
-    """W&B's run, begun at once, so that what goes wrong there costs seconds and never the training."""
-    if choice is None or choice.mode is WandbMode.disabled:
-        return None
-    import wandb
-
-    mode = choice.mode.name
-    for attempt in (mode, "offline"):
-        try:
-            wandb.setup(wandb.Settings(silent=True))  # Lightning's logger makes wandb warn of a setting we do not use
-            if attempt == "auto":
-                attempt = os.environ.get("WANDB_MODE") or (
-                    "online" if wandb.login(prompt=False, verify=False) else "offline"
-                )
-            quiet = wandb.Settings(silent=True, console="off", init_timeout=INIT_TIMEOUT, x_disable_stats=True)
-            logger = WandbLogger(
-                project=choice.project, entity=choice.entity, name=name, group=group, save_dir=folder, mode=attempt,
-                settings=quiet,
-            )  # fmt: skip
-            _ = logger.experiment
-        except Exception as error:  # the network's, the server's, the key's: wandb raises what it likes
-            reason = " ".join(str(error).split())[:150]
-            print(f"W&B           {attempt} failed ({reason})", file=sys.stderr)
-        else:
-            return logger
-    print("W&B           is left out; metrics.csv has all numbers", file=sys.stderr)
-    return None
-
-
-def finish_wandb() -> None:
-    """End this process's W&B run: without it the next job of a multirun would be written into it."""
-    wandb = sys.modules.get("wandb")  # not imported: not used
-    if wandb is not None and wandb.run is not None:
-        offline, folder = wandb.run.offline, Path(wandb.run.dir).parent
-        wandb.finish()
-        if offline and sys.exc_info()[0] is None:  # a run that fails has nothing to upload
-            print(f"W&B           offline; upload with: wandb sync {os.path.relpath(folder)}")
+def _tensorboard(folder: Path) -> Logger:
+    try:
+        return TensorBoardLogger(folder, name="", version="tensorboard")
+    except ModuleNotFoundError as error:
+        raise SettingError("logger=tensorboard: is not installed; type pip install -e '.[tensorboard]'") from error

@@ -14,6 +14,7 @@ import statistics
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
@@ -34,6 +35,7 @@ from timemachine.corpus import find_corpus
 from timemachine.datamodule import Batch, TimeMachine
 from timemachine.decoding import continue_text
 from timemachine.language_model import RNNLMScratch
+from timemachine.record import Record
 
 Row = dict[str, Any]
 THREADS = (1, 2)
@@ -91,16 +93,22 @@ class Clock(pl.Callback):
         return [1e3 * (b - a) for a, b in zip(self.began[1:], self.began[2:], strict=False)]
 
 
-def own_trainer(folder: Path, clock: Clock, epochs: int, checkpoints: bool, wandb: bool) -> pl.Trainer:
+@contextmanager
+def own_trainer(data: TimeMachine, clock: Clock, epochs: int, checkpoints: bool, wandb: bool) -> Iterator[pl.Trainer]:
+    """The Trainer of a run in a folder of its own, with its loggers."""
     settings = Train()
     chosen = settings.trainer
     chosen.max_epochs, chosen.gradient_clip_val, chosen.devices, chosen.num_sanity_val_steps = epochs, 1.0, 1, 0
     chosen.enable_model_summary = chosen.enable_progress_bar = False
     chosen.enable_checkpointing = None if checkpoints else False
     settings.logger.wandb = Wandb(mode=WandbMode.offline) if wandb else None
-    trainer = training.build_trainer(settings, folder, tracking.build_loggers(settings, folder, "bench", None))
-    vars(trainer)["callbacks"].append(clock)
-    return trainer
+    with tempfile.TemporaryDirectory() as folder:
+        record = Record(Path(folder), {}, goes_on=False)
+        record.update(corpus=data.describe(), git={})
+        with tracking.open_loggers(settings, record, "bench", None, "bench", quiet=True) as loggers:
+            trainer = training.build_trainer(settings, Path(folder), loggers, quiet=True)
+            vars(trainer)["callbacks"].append(clock)
+            yield trainer
 
 
 def epoch(_: int) -> Iterator[Row]:
@@ -108,11 +116,12 @@ def epoch(_: int) -> Iterator[Row]:
     data = TimeMachine(corpus=find_corpus("sample", []))
     ours, plain = list[float](), list[float]()
     for _ in range(4):
+        clock = Clock()
+        with own_trainer(data, clock, 8, checkpoints=True, wandb=False) as trainer:
+            trainer.fit(RNNLMScratch(28), data)
+        ours += clock.milliseconds()
+        clock = Clock()
         with tempfile.TemporaryDirectory() as folder:
-            clock = Clock()
-            own_trainer(Path(folder), clock, 8, checkpoints=True, wandb=False).fit(RNNLMScratch(28), data)
-            ours += clock.milliseconds()
-            clock = Clock()
             trainer = pl.Trainer(
                 max_epochs=5, gradient_clip_val=1, enable_progress_bar=False, enable_model_summary=False,
                 num_sanity_val_steps=0, callbacks=[clock], default_root_dir=folder,
@@ -145,12 +154,10 @@ def lightning(_: int) -> Iterator[Row]:
             optimizer.step()
 
     for name, wandb in (("CSV", False), ("CSV and W&B offline", True)):
-        with tempfile.TemporaryDirectory() as folder:
-            clock = Clock()
-            trainer = own_trainer(Path(folder), clock, 60, checkpoints=False, wandb=wandb)
+        clock = Clock()
+        with own_trainer(data, clock, 60, checkpoints=False, wandb=wandb) as trainer:
             trainer.limit_val_batches = 0
             trainer.fit(Idle(28), data)
-            tracking.finish_wandb()
         alone = in_turn(bare, bare, 30)[0]
         cost = (statistics.median(clock.milliseconds()) - alone) / 10
         yield {
