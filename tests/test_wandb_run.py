@@ -18,7 +18,7 @@ from timemachine.tracking import RunLog, open_loggers
 class FakeRun:
     """What a run is told."""
 
-    project, id, offline = "timemachine", "abc", False
+    project, id, offline, url = "timemachine", "abc", False, "http://…"
     tags: tuple[str, ...] | None = None
 
     def __init__(self, folder: Path, asked: dict[str, Any]) -> None:

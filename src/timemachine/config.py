@@ -173,7 +173,7 @@ class Wandb:
     log_model: bool = False
     sample_every_n_epochs: int = 10
     init_timeout: float = 15
-    finish_timeout: float = 15
+    finish_timeout: float = 10
 
     def __post_init__(self) -> None:
         named = re.fullmatch(r"[^/\\#?%:]{1,128}", self.project)
@@ -184,7 +184,7 @@ class Wandb:
         _at_least("logger.wandb.sample_every_n_epochs", self.sample_every_n_epochs, 1, 10)
         for name in ("init_timeout", "finish_timeout"):
             seconds = getattr(self, name)
-            _finite_and(seconds > 0, f"logger.wandb.{name}", seconds, "must be a positive number of seconds", 15)
+            _finite_and(seconds > 0, f"logger.wandb.{name}", seconds, "must be a positive number of seconds", 10)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -135,7 +135,7 @@ def open_loggers(
     if choice is not None and choice.mode is not WandbMode.disabled and is_first_process():
         from timemachine.wandb_run import WandbRun  # it imports wandb, which takes time
 
-        wandb_run = WandbRun.begin(choice, record, name, group, job_type)
+        wandb_run = WandbRun.begin(choice, record, name, group, job_type, quiet)
     if wandb_run is None:
         yield loggers
         return

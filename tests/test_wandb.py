@@ -1,0 +1,244 @@
+"""train.py with Weights & Biases, against a server on the loopback: what arrives there is what the run's files say."""
+
+import csv
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Program
+from tests.wandb_server import ArrivedRun, SilentServer, WandbServer
+from timemachine import dashboard
+from timemachine.config import REPOSITORY
+from timemachine.record import read_summary
+from timemachine.sweep import flat
+from timemachine.wandb_run import PREFIXES
+
+SHORT = ("data=sample", "data.num_train=2051", "trainer.max_epochs=2", "model.hiddens=8", "hydra.run.dir=run")
+OF_AN_EPOCH = ("train/perplexity", "val/perplexity", "test/perplexity", "clip_fraction", "chars_per_second")
+OF_A_STEP = ("loss", "grad_norm", "grad_norm_clipped")
+
+
+def table(path: Path, key: str, columns: Iterable[str]) -> dict[int, dict[str, float]]:
+    """Of a CSV file: key -> the numbers of these columns that are there."""
+    with path.open(newline="") as file:
+        return {
+            int(row[key]): {name: float(row[name]) for name in columns if row.get(name)} for row in csv.DictReader(file)
+        }
+
+
+def arrived(run: ArrivedRun, key: str, columns: Iterable[str]) -> dict[int, dict[str, float]]:
+    """The same of what came to the server, where a row may come in parts."""
+    found: dict[int, dict[str, float]] = {}
+    for row in run.history:
+        if numbers := {name: row[name] for name in columns if name in row}:
+            found.setdefault(row[key], {}).update(numbers)
+    return found
+
+
+def assert_arrived(run: ArrivedRun, folder: Path) -> None:
+    """All numbers of the folder came, and no others."""
+    for file, key, column, columns in (
+        ("metrics.csv", "epoch", "epoch", OF_AN_EPOCH),
+        ("steps.csv", "trainer/global_step", "step", OF_A_STEP),
+    ):
+        written = table(folder / file, column, columns)
+        assert written
+        assert arrived(run, key, columns) == written
+
+
+def unfinished(stdout: str) -> tuple[str, str]:
+    """What a run that did not reach the server says at its end: its state, and the command that uploads it."""
+    (found,) = re.findall(r"^W&B +(offline|incomplete); upload with: (.+)$", stdout, re.MULTILINE)
+    return found[0], found[1]
+
+
+def wandb_command(command: str, cwd: Path, **environment: str) -> str:
+    """What `wandb …` prints, asked to in this folder."""
+    program = str(Path(sys.executable).with_name("wandb"))
+    done = subprocess.run(
+        [program, *command.split()[1:]],
+        cwd=cwd,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def assert_uploads(command: str, cwd: Path) -> ArrivedRun:
+    """The command brings the run in cwd/run, whole, to a server that works again."""
+    with WandbServer() as server:
+        wandb_command(command, cwd, **server.environment())
+    assert not server.unknown
+    (run,) = server.runs.values()
+    assert_arrived(run, cwd / "run")
+    return run
+
+
+def test_a_run_arrives_with_all_that_it_carries(program: Program, tmp_path: Path) -> None:
+    with WandbServer() as server:
+        wants = ("logger.wandb.log_model=true", "logger.wandb.tags=[pilot]", "logger.wandb.sample_every_n_epochs=1")
+        done = program("train.py", *SHORT, *wants, "trainer.gradient_clip_val=0.15", **server.environment())
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not server.unknown
+    (run,) = server.runs.values()
+    folder = tmp_path / "run"
+    assert f"W&B           {server.url}/tester/timemachine/runs/{run.name}\n" in done.stdout
+    assert_arrived(run, folder)
+    summary = read_summary(folder)
+    assert run.config == flat(summary["settings"])
+    changes = "data=sample data.num_train=2051 trainer.max_epochs=2 model.hiddens=8 trainer.gradient_clip_val=0.15"
+    assert run.display_name == f"sample {changes}"
+    assert (run.project, run.group, run.job_type, run.tags, run.exit_code) == ("timemachine", "", "train", ["pilot"], 0)
+    assert run.summary.items() >= (summary["metrics"] | {"status": "completed"}).items()
+    assert run.summary["corpus.name"] == "sample"
+    assert run.summary["corpus.sha256"] == summary["corpus"]["sha256"]
+    assert run.summary["git.revision"] == summary["git"]["revision"]
+    assert {name: run.metrics[name].step for name in ("val/*", "clip_fraction", "grad_norm")} == {
+        "val/*": "epoch",
+        "clip_fraction": "epoch",
+        "grad_norm": "trainer/global_step",
+    }
+    (samples,) = run.artifacts[f"run-{run.name}-{dashboard.SAMPLES}"].values()
+    content = json.loads(samples)
+    assert content["columns"] == ["epoch", "prefix", "continuation"]
+    assert [row[:2] for row in content["data"]] == [[epoch, prefix] for epoch in (1, 2) for prefix in PREFIXES]
+    assert run.artifacts[f"model-{run.name}"] == {"best.ckpt": (folder / "checkpoints" / "best.ckpt").read_bytes()}
+    figures = [content for name, content in run.files.items() if name.startswith("media/images/perplexity")]
+    assert figures == [(folder / "perplexity.png").read_bytes()]
+    assert (
+        hashlib.sha256((REPOSITORY / "src/timemachine/assets/sample.txt").read_bytes()).hexdigest()
+        == (run.summary["corpus.sha256"])
+    )
+
+
+@pytest.mark.slow
+def test_the_jobs_of_a_multirun_are_a_group_and_each_says_how_it_ended(program: Program, tmp_path: Path) -> None:
+    with WandbServer() as server:
+        jobs = ("model.lr=1,1e30", "trainer.precision=32,nonsense")
+        done = program("train.py", "-m", *SHORT, *jobs, "hydra.sweep.dir=sweep", **server.environment())
+    assert done.returncode == 1
+    assert not server.unknown
+    runs = {run.display_name.split(maxsplit=4)[4]: run for run in server.runs.values()}
+    assert {name: (run.group, run.exit_code, run.tags) for name, run in runs.items()} == {
+        "model.hiddens=8 model.lr=1 trainer.precision=32": ("sweep", 0, []),
+        "model.hiddens=8 model.lr=1 trainer.precision=nonsense": ("sweep", 1, ["failed"]),
+        "model.hiddens=8 model.lr=1e+30 trainer.precision=32": ("sweep", 1, ["diverged"]),
+        "model.hiddens=8 model.lr=1e+30 trainer.precision=nonsense": ("sweep", 1, ["failed"]),
+    }
+    assert_arrived(runs["model.hiddens=8 model.lr=1 trainer.precision=32"], tmp_path / "sweep" / "0")
+    messages = {run.summary["status"]: run.summary["message"] for run in runs.values()}
+    assert messages["diverged"] == read_summary(tmp_path / "sweep" / "2")["message"]
+    assert messages["failed"].startswith("trainer.precision=nonsense: Lightning refuses it")
+
+
+@pytest.mark.slow
+def test_the_jobs_of_an_exercise_are_of_its_type(program: Program, tmp_path: Path) -> None:
+    with WandbServer() as server:
+        asked = ("exercise=one_hot_is_embedding", "scale=smoke", "logger=wandb", "hydra.sweep.dir=sweep")
+        done = program("train.py", *asked, **server.environment())
+    assert done.returncode == 0, done.stderr
+    assert not server.unknown
+    assert len(server.runs) == len(list((tmp_path / "sweep").glob("*/summary.json")))
+    assert {(run.group, run.job_type) for run in server.runs.values()} == {("sweep", "one_hot_is_embedding")}
+    assert len({run.display_name for run in server.runs.values()}) == len(server.runs)
+
+
+@pytest.mark.slow
+def test_two_processes_are_one_run(program: Program, tmp_path: Path) -> None:
+    with WandbServer() as server:
+        done = program("train.py", *SHORT, "trainer=ddp_cpu", **server.environment())
+    assert done.returncode == 0, done.stderr
+    assert not server.unknown
+    (run,) = server.runs.values()
+    assert_arrived(run, tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_a_server_that_dies_costs_seconds_at_the_end_and_the_numbers_can_be_synced(
+    program: Program, tmp_path: Path
+) -> None:
+    with WandbServer(dies_after=1) as server:
+        done = program("train.py", *SHORT, "logger.wandb.log_model=true", **server.environment())
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+    state, command = unfinished(done.stdout)
+    assert state == "incomplete"
+    assert read_summary(tmp_path / "run")["status"] == "completed"
+    assert read_summary(tmp_path / "run")["seconds"] < 10 + 20
+    assert_uploads(command, tmp_path)
+
+
+@pytest.mark.slow
+def test_a_server_that_never_answers_costs_seconds_at_the_start(program: Program, tmp_path: Path) -> None:
+    with SilentServer() as server:
+        done = program("train.py", *SHORT, "logger.wandb.init_timeout=5", **server.environment())
+    assert done.returncode == 0
+    assert re.fullmatch(r"W&B +auto failed \(Timed out .*\)\n", done.stderr)
+    assert read_summary(tmp_path / "run")["seconds"] < 10 + 6
+    state, command = unfinished(done.stdout)
+    assert state == "offline"
+    run = assert_uploads(command, tmp_path)
+    assert run.config == flat(read_summary(tmp_path / "run")["settings"])
+    assert run.exit_code == 0
+
+
+@pytest.mark.slow
+def test_wandbs_own_process_may_die_without_the_run(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("w") as log:
+        arguments = (*SHORT, "trainer.max_epochs=100", "logger.wandb.mode=offline")
+        training = subprocess.Popen([sys.executable, REPOSITORY / "train.py", *arguments], cwd=tmp_path, stderr=log)
+        _wait_for(tmp_path / "run" / "metrics.csv")
+        children = Path(f"/proc/{training.pid}/task").glob("*/children")
+        pids = {int(pid) for path in children for pid in path.read_text().split()}
+        (core,) = (pid for pid in pids if "wandb-core" in Path(f"/proc/{pid}/comm").read_text())
+        os.kill(core, signal.SIGKILL)
+        assert training.wait(100) == 0
+    assert re.fullmatch(r"W&B +failed \(.*\); the run goes on without\n", (tmp_path / "log").read_text())
+    assert read_summary(tmp_path / "run")["metrics"]["epoch"] == 100
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_is_marked(tmp_path: Path) -> None:
+    with WandbServer() as server:
+        arguments = (*SHORT, "trainer.max_epochs=100000")
+        environment = os.environ | server.environment()
+        training = subprocess.Popen(
+            [sys.executable, REPOSITORY / "train.py", *arguments], cwd=tmp_path, env=environment
+        )
+        _wait_for(tmp_path / "run" / "metrics.csv")
+        training.send_signal(signal.SIGINT)
+        assert training.wait(60) == 130
+    (run,) = server.runs.values()
+    assert (run.tags, run.exit_code, run.summary["status"]) == (["interrupted"], 1, "interrupted")
+
+
+def test_an_offline_run_can_be_read_without_an_account(program: Program, tmp_path: Path) -> None:
+    """By the client's own reader, which draws the same numbers as curves in a terminal: `wandb leet`."""
+    done = program("train.py", *SHORT)
+    state, command = unfinished(done.stdout)
+    assert (done.stderr, state) == ("", "offline")
+    run = ArrivedRun("", "", "")
+    for line in wandb_command(command.replace("sync", "leet inspect --json"), tmp_path).splitlines():
+        record = json.loads(line)
+        if record["type"] == "history":
+            run.history.append(record["history"]["item"])
+    assert_arrived(run, tmp_path / "run")
+
+
+def _wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
