@@ -35,7 +35,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_readme_shows_each_program() -> None:
-    assert {shlex.split(command)[1] for command in COMMANDS} == {"train.py", "evaluate.py", "generate.py"}
+    assert {shlex.split(command)[1] for command in COMMANDS} == {"train.py", "evaluate.py", "generate.py", "-m"}
 
 
 @pytest.mark.slow
@@ -43,7 +43,11 @@ def test_readme_shows_each_program() -> None:
 def test_command(command: str, trained: Path, tmp_path: Path, novels: Path) -> None:
     words = shlex.split(command)[1:]
     arguments = [f"run={trained}" if word == "run=outputs/…" else word for word in words]
-    run(tmp_path, str(REPOSITORY / arguments[0]), *arguments[1:], *(SMALL if words[0] == "train.py" else []))
+    if words[0] == "-m":
+        assert run(tmp_path, *arguments)
+        return
+    smoke = ["scale=smoke"] if any(word.startswith("exercise=") for word in words) else []
+    run(tmp_path, str(REPOSITORY / arguments[0]), *arguments[1:], *(SMALL if words[0] == "train.py" else []), *smoke)
 
 
 def example(number: int) -> str:

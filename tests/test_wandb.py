@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Program
-from tests.wandb_server import ArrivedRun, SilentServer, WandbServer
+from tests.wandb_server import ENTITY, ArrivedRun, SilentServer, WandbServer
 from timemachine import dashboard
 from timemachine.config import REPOSITORY
 from timemachine.record import read_summary
@@ -235,6 +235,32 @@ def test_an_offline_run_can_be_read_without_an_account(program: Program, tmp_pat
         if record["type"] == "history":
             run.history.append(record["history"]["item"])
     assert_arrived(run, tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_wandb_can_steer_a_sweep(tmp_path: Path) -> None:
+    """README's two commands; the server chooses one run."""
+    values = {"model.hiddens": 16, "model.lr": 0.5, "data": "sample", "trainer.max_epochs": 1}
+    with WandbServer() as server:
+        variables = {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "WANDB_DIR": str(tmp_path),
+        }
+        variables |= server.environment()
+        wandb_command("wandb sweep --project timemachine conf/wandb_sweep.yaml", REPOSITORY, **variables)
+        ((name, sweep),) = server.sweeps.items()
+        chosen = {name: {"value": value} for name, value in (values | {"hydra.run.dir": str(tmp_path / "run")}).items()}
+        server.commands = [
+            {"type": "run", "run_id": "one", "program": sweep["program"], "args": chosen},
+            {"type": "exit"},
+        ]
+        wandb_command(f"wandb agent {ENTITY}/timemachine/{name}", REPOSITORY, **variables)
+    assert not server.unknown
+    assert sweep["metric"] == {"name": "val/perplexity", "goal": "minimize"}
+    settings = flat(read_summary(tmp_path / "run")["settings"])
+    assert sweep["parameters"].keys() <= settings.keys()
+    assert (settings["model.hiddens"], settings["model.lr"]) == (16, 0.5)
+    assert_arrived(server.runs["one"], tmp_path / "run")
 
 
 def _wait_for(path: Path) -> None:

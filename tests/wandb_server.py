@@ -24,6 +24,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import quote, unquote
 
+import yaml
+
 Json = dict[str, Any]
 
 ENTITY = "tester"  # whose key it is
@@ -123,6 +125,8 @@ class WandbServer:
         self.dies_after = dies_after
         self.runs: dict[str, ArrivedRun] = {}
         self.views: dict[str, SavedView] = {}
+        self.sweeps: dict[str, Json] = {}
+        self.commands: list[Json] = []  # for an agent of a sweep: {"type": "run", "run_id": …, "args": …}, then exit
         self.unknown: list[str] = []
         self.asked: list[str] = []  # operations in the order of their arrival
         self._artifacts: list[_Artifact] = []
@@ -149,6 +153,10 @@ class WandbServer:
             "ArtifactByID": self._artifact_by_id,
             "ArtifactMembershipByName": self._artifact_membership,
             "UseArtifact": self._use_artifact,
+            "UpsertSweep": self._upsert_sweep,
+            "SweepWithRuns": self._sweep_with_runs,
+            "CreateAgent": lambda _: {"createAgent": {"agent": {"id": "agent"}}},
+            "Heartbeat": self._heartbeat,
             "UpsertView2": self._upsert_view,
             "View": self._view,
         }
@@ -362,6 +370,31 @@ class WandbServer:
     def _use_artifact(self, sent: Json) -> Json:
         asked = sent.get("input") or sent
         return {"useArtifact": {"artifact": _described(self._artifacts[int(asked["artifactID"])])}}
+
+    def _upsert_sweep(self, sent: Json) -> Json:
+        name = sent["id"] or f"sweep{len(self.sweeps)}"
+        self.sweeps[name] = yaml.safe_load(sent["config"])
+        entity = sent["entityName"] or ENTITY
+        project = {"id": sent["projectName"], "name": sent["projectName"], "entity": {"id": entity, "name": entity}}
+        return {"upsertSweep": {"sweep": {"name": name, "project": project}, "configValidationWarnings": []}}
+
+    def _sweep_with_runs(self, sent: Json) -> Json:
+        sweep = self.sweeps[sent["sweep"]]
+        described = {
+            "id": sent["sweep"],
+            "name": sent["sweep"],
+            "method": sweep["method"],
+            "state": "RUNNING",
+            "config": yaml.safe_dump(sweep),
+            "controller": None,
+            "scheduler": None,
+            "runs": {"edges": []},
+        }
+        return {"project": {"sweep": described}}
+
+    def _heartbeat(self, sent: Json) -> Json:
+        commands = [self.commands.pop(0)] if self.commands and not json.loads(sent["runState"] or "{}") else []
+        return {"agentHeartbeat": {"agent": {"id": "agent"}, "commands": json.dumps(commands)}}
 
     def _upsert_view(self, sent: Json) -> Json:
         name, inserted = sent["name"], sent["name"] not in self.views
