@@ -145,8 +145,10 @@ def test_the_reports_program_refuses_other_folders(arguments: list[str], tmp_pat
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("exercise", EXERCISES)
+QUICK = ("one_hot_is_embedding", "sampling")
+
+
+@pytest.mark.parametrize("exercise", [pytest.param(e, marks=[] if e in QUICK else pytest.mark.slow) for e in EXERCISES])
 def test_every_exercise_ends_in_a_report(exercise: str, program: Any, tmp_path: Path) -> None:
     done = program("train.py", f"exercise={exercise}", "scale=smoke", "data=sample")
     assert done.returncode == 0, done.stderr
