@@ -389,20 +389,6 @@ def test_same_seed_gives_the_same_steps_and_weights_whatever_the_logger(short_ru
     assert all(torch.equal(weights[name], again[name]) for name in weights | again)
 
 
-def test_two_processes_train_as_one(short_run: Run, program: Program, tmp_path: Path) -> None:
-    done = program("train.py", *SHORT, *SETTINGS, "trainer=ddp_cpu")
-    assert done.returncode == 0, done.stderr  # gloo may complain there of a peer that ended first
-    assert "Traceback" not in done.stderr
-    assert done.stdout.count("\ncontinuation  ") == 1
-    run = Run(done, only(tmp_path.glob("outputs/*/*")))
-    for name in ("steps.csv", "metrics.csv"):
-        for row, alone in zip(run.numbers(name), short_run.numbers(name), strict=True):
-            speeds = row.pop("chars_per_second", 1), alone.pop("chars_per_second", 1)
-            assert row == pytest.approx(alone, rel=1e-5, nan_ok=True)
-            assert min(speeds) > 0
-    assert run.summary["metrics"]["clipped_steps"] == short_run.summary["metrics"]["clipped_steps"]
-
-
 # Runs that end otherwise
 
 

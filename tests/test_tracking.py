@@ -11,7 +11,7 @@ from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.language_model import RNNLMScratch
 from timemachine.record import Record
-from timemachine.tracking import RunLog, open_loggers
+from timemachine.tracking import Label, RunLog, open_loggers
 from timemachine.training import build_trainer
 
 
@@ -142,7 +142,7 @@ def test_lines_are_printed_exactly_where_no_bar_is_drawn(
 ) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: terminal)
     settings = Train(trainer=Trainer(enable_progress_bar=asked))
-    with open_loggers(settings, Record(tmp_path, {}, False), "name", None, "train", quiet=False) as (log,):
+    with open_loggers(settings, Record(tmp_path, {}, False), Label("name", None, "train", quiet=False)) as (log,):
         assert isinstance(log, RunLog)
         assert log.prints_lines == prints
 
@@ -151,7 +151,7 @@ def test_without_tensorboard_one_line_says_how_to_install_it(tmp_path: Path, mon
     for name in ("_TENSORBOARD_AVAILABLE", "_TENSORBOARDX_AVAILABLE"):
         monkeypatch.setattr(lightning.fabric.loggers.tensorboard, name, False)
     settings = Train(logger=Logger(tensorboard=True))
-    opened = open_loggers(settings, Record(tmp_path, {}, False), "name", None, "train", quiet=True)
+    opened = open_loggers(settings, Record(tmp_path, {}, False), Label("name", None, "train", quiet=True))
     with pytest.raises(SettingError, match=r"^logger=tensorboard: .*type pip install -e '.\[tensorboard\]'$"), opened:
         pass
 
@@ -159,7 +159,7 @@ def test_without_tensorboard_one_line_says_how_to_install_it(tmp_path: Path, mon
 def test_tensorboard_gets_the_numbers_of_metrics_and_steps(tmp_path: Path) -> None:
     settings = Train(logger=Logger(tensorboard=True), trainer=Trainer(max_epochs=2, enable_progress_bar=False))
     data = TimeMachine(batch_size=32, num_steps=4, num_train=64, num_val=32, corpus=find_corpus("sample", []))
-    with open_loggers(settings, Record(tmp_path, {}, False), "name", None, "train", quiet=True) as loggers:
+    with open_loggers(settings, Record(tmp_path, {}, False), Label("name", None, "train", quiet=True)) as loggers:
         build_trainer(settings, tmp_path, loggers, quiet=True).fit(RNNLMScratch(28), data)
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()

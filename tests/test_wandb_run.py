@@ -12,7 +12,7 @@ import wandb
 from timemachine.config import Logger as LoggerSettings
 from timemachine.config import Train, Wandb, WandbMode
 from timemachine.record import Record
-from timemachine.tracking import RunLog, open_loggers
+from timemachine.tracking import Label, RunLog, open_loggers
 
 
 class FakeRun:
@@ -57,7 +57,7 @@ def run(folder: Path, choice: Wandb | None, status: str = "completed", error: Ba
     record = Record(folder, {"seed": 1, "model": {"hiddens": 64}}, goes_on=False)
     record.update(corpus={"name": "time_machine", "sha256": "8424"}, git={"revision": "abcd"})
     settings = Train(logger=LoggerSettings(wandb=choice))
-    with open_loggers(settings, record, "time_machine seed=1", "a sweep", "clipping", quiet=True) as loggers:
+    with open_loggers(settings, record, Label("time_machine seed=1", "a sweep", "clipping", quiet=True)) as loggers:
         assert isinstance(loggers[0], RunLog)  # the files come first
         assert loggers[0].folder == folder
         record.update(status=status, metrics={"val/perplexity": 7.3})

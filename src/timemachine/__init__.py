@@ -7,6 +7,7 @@ The files stand in the order in which data flows; each imports only from those a
     record          summary.json: a run's status, settings and numbers, from its first moment on
     command_line    from what a user typed to checked settings, from a mistake to one line
     sweep           the table that a multirun leaves: summary.csv
+    ddp_job         a job of a sweep that takes several processes
     vocab           character <-> index
     datamodule      characters -> windows -> batches
     buffers         large temporary tensors without page faults

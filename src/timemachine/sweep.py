@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def sweep_rows(folder: Path) -> list[dict[str, Any]]:
     """A row a job: its number, status, the settings that vary, final numbers, message, folder."""
     jobs = _job_folders(folder)
-    summaries = [_summary_or_failure(job) for job in jobs]
+    summaries = [summary_or_failure(job) for job in jobs]
     settings = [flat(summary["settings"]) for summary in summaries]
     names = list(dict.fromkeys(name for job in settings for name in job if name != "resume"))
     varying = [name for name in names if len({repr(job.get(name)) for job in settings if job}) > 1]
@@ -35,7 +35,8 @@ def _job_folders(folder: Path) -> list[Path]:
     return sorted((path for path in folder.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
 
 
-def _summary_or_failure(job: Path) -> dict[str, Any]:
+def summary_or_failure(job: Path) -> dict[str, Any]:
+    """summary.json of a job; one that says that the job failed, where it is not there or does not know how it ended."""
     try:
         summary = read_summary(job)
         if not {"status", "message", "settings", "metrics"} <= summary.keys():
@@ -85,7 +86,7 @@ def load_jobs(folder: Path) -> list[Job]:
     """The jobs of a sweep that began, in the order of their numbers."""
     jobs = []
     for path in _job_folders(folder):
-        summary = _summary_or_failure(path)
+        summary = summary_or_failure(path)
         jobs.append(
             Job(
                 path,

@@ -6,11 +6,14 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+from hydra.conf import HydraConf
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
+from omegaconf import OmegaConf
 
 from timemachine.config import SettingError, Train, WandbMode
 from timemachine.record import Record, is_first_process, outcome
@@ -119,23 +122,41 @@ def _mean(values: list[float]) -> float:
     return math.fsum(values) / len(values) if values else math.nan
 
 
-@contextmanager
-def open_loggers(
-    settings: Train, record: Record, name: str, group: str | None, job_type: str, quiet: bool
-) -> Iterator[list[Logger]]:
-    """The loggers of a run. `name`, `group` and `job_type` are what W&B shows.
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What tells a run from others: in W&B its name, group (the sweep's folder) and job type."""
 
-    At the end W&B gets what `record` says of it then, or the exception. Raises SettingError without TensorBoard.
+    name: str
+    group: str | None
+    job_type: str
+    quiet: bool  # in an exercise, whose jobs run side by side: a line each
+
+    @classmethod
+    def of(cls, job: HydraConf, text: str) -> Self:
+        """From Hydra's account of the job."""
+        exercise = job.runtime.choices["exercise"]
+        changes = [change for change in job.overrides.task if not change.startswith(("exercise=", "logger", "resume="))]
+        in_sweep = not OmegaConf.is_missing(job.job, "num")
+        group = os.path.relpath(Path(job.runtime.output_dir).parent) if in_sweep else None
+        alone = exercise == "none"
+        return cls(" ".join([text, *changes]), group, "train" if alone else exercise, not alone)
+
+
+@contextmanager
+def open_loggers(settings: Train, record: Record, label: Label) -> Iterator[list[Logger]]:
+    """The loggers of a run. At the end W&B gets what `record` says of it then, or the exception.
+
+    Raises SettingError without TensorBoard.
     """
     folder, choice = record.folder, settings.logger.wandb
-    loggers: list[Logger] = [RunLog(folder, prints_lines=not (quiet or shows_bar(settings)))]
+    loggers: list[Logger] = [RunLog(folder, prints_lines=not (label.quiet or shows_bar(settings)))]
     if settings.logger.tensorboard:
         loggers.append(_tensorboard(folder))
     wandb_run = None
     if choice is not None and choice.mode is not WandbMode.disabled and is_first_process():
         from timemachine.wandb_run import WandbRun  # it imports wandb, which takes time
 
-        wandb_run = WandbRun.begin(choice, record, name, group, job_type, quiet)
+        wandb_run = WandbRun.begin(choice, record, label.name, label.group, label.job_type, label.quiet)
     if wandb_run is None:
         yield loggers
         return

@@ -77,6 +77,7 @@ def build_trainer(settings: Train, folder: Path, loggers: list[Logger], quiet: b
 def _silence_what_does_not_concern_the_user() -> None:
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # "GPU available: False", tips, and the like
+    warnings.filterwarnings("ignore", "The `srun` command is available .*")  # on a cluster's login node
     # steps.csv has every step, whatever log_every_n_steps says; the others are Lightning's own affairs.
     warnings.filterwarnings("ignore", ".*smaller than the logging interval.*")
     # clip_fraction is the same in each process, chars_per_second that of the first.

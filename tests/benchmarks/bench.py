@@ -105,7 +105,7 @@ def own_trainer(data: TimeMachine, clock: Clock, epochs: int, checkpoints: bool,
     with tempfile.TemporaryDirectory() as folder:
         record = Record(Path(folder), {}, goes_on=False)
         record.update(corpus=data.describe(), git={})
-        with tracking.open_loggers(settings, record, "bench", None, "bench", quiet=True) as loggers:
+        with tracking.open_loggers(settings, record, tracking.Label("bench", None, "bench", quiet=True)) as loggers:
             trainer = training.build_trainer(settings, Path(folder), loggers, quiet=True)
             vars(trainer)["callbacks"].append(clock)
             yield trainer

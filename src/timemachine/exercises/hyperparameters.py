@@ -18,7 +18,8 @@ Point = tuple[int, int, float]
 
 def findings(jobs: list[Job]) -> Findings:
     """A row for each point of the grid, the best on validation first."""
-    groups: dict[Point, list[Job]] = grouped((job for job in jobs if job.stream("val") < math.inf), *NAMES)
+    sound = (job for job in jobs if job.status == "completed" and job.stream("val") < math.inf)
+    groups: dict[Point, list[Job]] = grouped(sound, *NAMES)
     groups = dict(sorted(groups.items(), key=lambda item: mean(item[1], "val")))
     lost = len(jobs) - sum(map(len, groups.values()))
     return Findings(
@@ -133,6 +134,13 @@ def _answer(groups: dict[Point, list[Job]]) -> Iterable[str]:
         f"hidden units, {num_steps} time steps and a learning rate of {lr:g}; on the rest of the novel it has "
         f"{mean(best, 'test'):.2f}."
     )
+    values = [sorted({key[place] for key in groups}) for place in range(3)]
+    if at_edge := [
+        f"{name} ({value:g})"
+        for name, value, tried in zip(NAMES.values(), (hiddens, num_steps, lr), values, strict=True)
+        if len(tried) > 1 and value in (tried[0], tried[-1])
+    ]:
+        yield f"It lies at the edge of the grid in {' and '.join(at_edge)}: beyond may be better."
     if book := groups.get(BOOK):
         yield f"The book's own settings give {mean(book, 'val'):.2f} and {mean(book, 'test'):.2f}."
     lowest, key = min((mean(group, "train"), key) for key, group in groups.items())

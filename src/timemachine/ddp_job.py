@@ -1,0 +1,40 @@
+"""A job of a sweep that takes several processes: train.py anew, as a program of its own, in the job's folder.
+
+Lightning starts each process with the command line of the first, so that each would run the whole sweep; and when one
+dies it kills the first, which would be the sweep.
+"""
+
+import math
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from timemachine.config import REPOSITORY, Trainer
+from timemachine.sweep import summary_or_failure
+
+
+def takes_processes(trainer: Trainer) -> bool:
+    """Whether a run with these settings may be more than one process."""
+    return trainer.strategy != "auto" or trainer.num_nodes != 1 or trainer.devices not in (1, "1")
+
+
+def run(folder: Path, number: int, overrides: Sequence[str]) -> float:
+    """Run the job and wait for it. Returns its validation perplexity, NaN where it failed: then its line is printed.
+
+    It starts with this process's environment and nothing else that an earlier job left.
+    """
+    own = [override for override in overrides if not override.startswith("resume=")]
+    command = [sys.executable, str(REPOSITORY / "train.py"), *own]
+    command += ["hydra.mode=RUN", f"hydra.run.dir='{folder}'", f"hydra.job.num={number}"]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as job:
+        try:
+            _, errors = job.communicate()
+        except KeyboardInterrupt:  # it has come to the job as well
+            job.communicate()
+            raise
+    summary = summary_or_failure(folder)
+    sys.stderr.writelines(line for line in errors.splitlines(True) if not line.startswith("error: "))
+    if job.returncode:
+        print(f"job {folder.name}: {summary['status']}: {summary['message']}", file=sys.stderr)
+    return float(summary["metrics"].get("val/perplexity", math.nan))

@@ -1,0 +1,133 @@
+"""Several processes are the same experiment as one, whoever starts them, in a sweep too."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import Program
+from timemachine.config import REPOSITORY
+from timemachine.record import read_summary
+
+# 50 steps. The last batch of an epoch has 3 windows: processes share it unequally. Clipping acts in some steps.
+TRAINING = ["data=sample", "logger=csv", "trainer.max_epochs=5", "data.num_train=9219", "seed=1"]
+TRAINING += ["model.hiddens=8", "model.lr=2", "trainer.gradient_clip_val=0.15"]
+TRAIN = str(REPOSITORY / "train.py")
+
+
+def numbers(path: Path) -> list[dict[str, float]]:
+    """All of a CSV file but the speed."""
+    with path.open(newline="") as file:
+        return [{k: float(v) for k, v in row.items() if v and k != "chars_per_second"} for row in csv.DictReader(file)]
+
+
+def assert_the_same(folder: Path, alone: Path) -> None:
+    """Losses, norms, clipping, perplexities and weights, to 1e-6."""
+    for name in ("steps.csv", "metrics.csv"):
+        ours, theirs = numbers(folder / name), numbers(alone / name)
+        assert len(ours) == len(theirs)
+        for row, expected in zip(ours, theirs, strict=True):
+            assert row == pytest.approx(expected, rel=1e-6, abs=1e-6)
+    assert 0 < read_summary(folder)["metrics"]["clipped_steps"] == read_summary(alone)["metrics"]["clipped_steps"] < 50
+    weights, expected_weights = (
+        torch.load(run / "checkpoints/last.ckpt", weights_only=True)["state_dict"] for run in (folder, alone)
+    )
+    for name, weight in expected_weights.items():
+        torch.testing.assert_close(weights[name], weight, rtol=0, atol=1e-6)
+
+
+def environment(home: Path) -> dict[str, str]:
+    strangers = ("WANDB_", "SLURM_", "PL_")
+    mine = {name: value for name, value in os.environ.items() if not name.startswith(strangers)}
+    return mine | {"HOME": str(home), "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of one process."""
+    folder = tmp_path_factory.mktemp("alone")
+    command = [sys.executable, TRAIN, *TRAINING, "hydra.run.dir=run"]
+    subprocess.run(command, cwd=folder, env=environment(folder), check=True, capture_output=True, timeout=120)
+    return folder / "run"
+
+
+def test_two_processes_that_lightning_starts(program: Program, alone: Path, tmp_path: Path) -> None:
+    done = program("train.py", *TRAINING, "trainer=ddp_cpu")
+    assert done.returncode == 0, done.stderr  # gloo may complain there of a peer that ended first
+    assert "Traceback" not in done.stderr
+    assert done.stdout.count("\ncontinuation  ") == 1
+    (folder,) = tmp_path.glob("outputs/*/*")  # one, and one of each file in it
+    assert_the_same(folder, alone)
+
+
+@pytest.mark.slow
+def test_three_processes_of_which_some_have_nothing_to_do(program: Program, alone: Path, tmp_path: Path) -> None:
+    """The validation's last batch is of 784 windows: not a multiple of three."""
+    done = program("train.py", *TRAINING, "trainer=ddp_cpu", "trainer.devices=3", "hydra.run.dir=run")
+    assert done.returncode == 0, done.stderr
+    assert_the_same(tmp_path / "run", alone)
+
+
+@pytest.mark.slow
+def test_two_processes_that_torchrun_starts(alone: Path, tmp_path: Path) -> None:
+    torchrun = str(Path(sys.executable).with_name("torchrun"))
+    command = [torchrun, "--standalone", "--nproc_per_node=2", TRAIN, *TRAINING, "trainer=ddp_cpu"]
+    done = subprocess.run([*command, "hydra.run.dir=run"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\ncontinuation  ") == 1
+    assert_the_same(tmp_path / "run", alone)
+
+
+@pytest.mark.slow
+def test_each_job_of_a_sweep_trains_all_its_processes_with_its_own_settings(program: Program, tmp_path: Path) -> None:
+    """Not so where each process runs the sweep again: a shuffled one would mix the settings of jobs."""
+    (tmp_path / "a text.txt").write_text("it has the time of a machine and more " * 600)
+    sweep = ("-m", *TRAINING, "data=book", "data.corpus=a text.txt", "trainer.max_epochs=1", "hydra.sweep.dir=sweep")
+    done = program("train.py", *sweep, "trainer=ddp_cpu,cpu", "model.lr=shuffle(1,2)")
+    assert done.returncode == 0, done.stderr
+    jobs = [tmp_path / "sweep" / str(number) for number in range(4)]
+    assert sorted(path.name for path in jobs[0].parent.iterdir() if path.is_dir()) == [job.name for job in jobs]
+    found: dict[float, list[Path]] = {}
+    for job in jobs:
+        found.setdefault(read_summary(job)["settings"]["model"]["lr"], []).append(job)
+    assert found.keys() == {1.0, 2.0}
+    for pair in found.values():  # two processes, and one
+        ours, theirs = (numbers(job / "steps.csv") for job in pair)
+        for row, expected in zip(ours, theirs, strict=True):
+            assert row == pytest.approx(expected, rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_takes_its_job_with_it_and_no_other(tmp_path: Path) -> None:
+    jobs = ("trainer=ddp_cpu", "trainer.max_epochs=2000,1", "hydra.sweep.dir=sweep")
+    command = [sys.executable, TRAIN, "-m", *TRAINING, *jobs]
+    sweep = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "sweep/0/metrics.csv").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    os.kill(_second_process(tmp_path), signal.SIGKILL)
+    out, errors = sweep.communicate(timeout=100)
+    assert sweep.returncode == 1
+    assert "job 0: failed: " in errors
+    assert errors.endswith("error: 1 of 2 jobs failed (job 0)\n")
+    with (tmp_path / "sweep/summary.csv").open(newline="") as file:
+        assert [row["status"] for row in csv.DictReader(file)] == ["failed", "completed"]
+    assert "completed" in out
+
+
+def _second_process(cwd: Path) -> int:
+    """The process of rank 1 that works in this folder."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "cwd").resolve() == cwd and b"\0LOCAL_RANK=1\0" in (process / "environ").read_bytes():
+                return int(process.name)
+        except OSError:  # it has ended
+            continue
+    raise AssertionError("no second process")
