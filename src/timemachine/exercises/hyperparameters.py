@@ -105,7 +105,8 @@ def _map(groups: dict[Point, list[Job]]) -> Figure:
 def _curves(groups: dict[Point, list[Job]]) -> Figure:
     figure = Figure(figsize=(7, 4), dpi=150, layout="constrained")
     axes = figure.subplots()
-    shown = dict.fromkeys(key for key in (BOOK, *list(groups)[:1], *list(groups)[-1:]) if key in groups)
+    by_heart = sorted(groups, key=lambda key: mean(groups[key], "train"))[:1]
+    shown = dict.fromkeys(key for key in (BOOK, *list(groups)[:1], *by_heart) if key in groups)
     for number, key in enumerate(shown):
         epochs = groups[key][0].epochs()
         label = "{} units, {} steps, rate {:g}".format(*key)
