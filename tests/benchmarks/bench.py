@@ -9,8 +9,11 @@ import contextlib
 import io
 import json
 import logging
+import os
 import platform
 import statistics
+import subprocess
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -192,6 +195,20 @@ def decoding(_: int) -> Iterator[Row]:
     yield compared("1,024 samples of 50 characters against torch.multinomial", *in_turn(sampled, multinomial, 10), 3)
 
 
+def sweep(threads: int) -> Iterator[Row]:
+    """Four of the book's runs, one after another and one a core: the whole program, with its seconds of imports."""
+    command = [sys.executable, str(REPOSITORY / "train.py"), "-m", "seed=0,1,2,3", "data=sample", "logger=csv"]
+
+    def milliseconds(*more: str, **environment: str) -> float:
+        with tempfile.TemporaryDirectory() as folder:
+            began = perf_counter()
+            subprocess.run([*command, *more], cwd=folder, env=os.environ | environment, check=True, capture_output=True)
+            return 1e3 * (perf_counter() - began)
+
+    alone, together = milliseconds(OMP_NUM_THREADS=str(threads)), milliseconds("hydra/launcher=joblib")
+    yield compared(f"sweep of four, a job a core ({os.cpu_count()}), against one after another", together, alone, 1.7)
+
+
 def plot(path: Path) -> None:
     """Milliseconds a step against T, B and H, the other two as in the book; one thread."""
     from matplotlib.figure import Figure
@@ -222,13 +239,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--plot", type=Path, help="where to draw the cost of a step against T, B and H")
-    parser.add_argument("--only", default="", help="names of groups: steps, epoch, lightning, decoding")
+    parser.add_argument("--only", default="", help="names of groups: steps, epoch, lightning, decoding, sweep")
     arguments = parser.parse_args()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
-    groups = [
-        group for group in (steps, epoch, lightning, decoding) if group.__name__ in (arguments.only or group.__name__)
-    ]
+    all_groups = (steps, epoch, lightning, decoding, sweep)
+    groups = [group for group in all_groups if group.__name__ in (arguments.only or group.__name__)]
     rows: list[Row] = []
     for threads in THREADS:
         torch.set_num_threads(threads)
