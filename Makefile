@@ -10,7 +10,7 @@ train: .venv/.ready
 	$(BIN)/python train.py
 
 test: .venv/.ready-dev
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto --dist loadfile
 
 EXERCISES := $(filter-out none,$(basename $(notdir $(wildcard conf/exercise/*.yaml))))
 

@@ -1,3 +1,4 @@
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -5,7 +6,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from timemachine.config import REPOSITORY, Activation, Evaluate, Generate, Input, Train, WandbMode, checked
+from timemachine.config import REPOSITORY, Activation, Evaluate, Generate, Input, Train, Wandb, WandbMode, checked
 
 CONF = REPOSITORY / "conf"
 CHOICES = sorted((file.parent.relative_to(CONF).as_posix(), file.stem) for file in CONF.glob("**/*/*.yaml"))
@@ -57,12 +58,18 @@ def test_generate_continues_the_books_prefix_greedily() -> None:
     assert (settings.prefix, settings.num_preds, settings.alpha) == ("it has", 20, None)
 
 
+WITHOUT_WANDB: dict[str, Any] = {
+    f"logger.wandb.{field.name}": None for field in dataclasses.fields(Wandb) if field.default is not None
+}
+
+
 @pytest.mark.parametrize(
     ("override", "changes"),
     [
         ("data=full", {"data.num_train": None, "data.num_val": None}),
         ("data=sample", {"data.corpus": "sample"}),
-        ("logger=csv", {"logger.wandb.project": None, "logger.wandb.mode": None}),
+        ("logger=csv", WITHOUT_WANDB),
+        ("logger=tensorboard", WITHOUT_WANDB | {"logger.tensorboard": True}),
         ("trainer=cpu", {"trainer.accelerator": "cpu"}),
         ("trainer=gpu", {"trainer.accelerator": "gpu"}),
         ("trainer=ddp", {"trainer.devices": "auto", "trainer.strategy": "ddp"}),

@@ -156,7 +156,7 @@ class WandbRun(Logger, Callback):
         self._told.put(finish)
         self._told.put(None)
         self._thread.join(self.choice.finish_timeout + 2 * PATIENCE)  # a table may be under way, the model comes
-        if self.run.offline or not self._complete:
+        if status != "failed" and (self.run.offline or not self._complete):
             state = "offline" if self.run.offline else "incomplete"
             flags = "" if self.run.offline else "--include-online "
             print(f"W&B           {state}; upload with: wandb sync {flags}{os.path.relpath(Path(self.run.dir).parent)}")
