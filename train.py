@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from timemachine import command_line, ddp_job
 from timemachine.config import Train, checked, plain
 from timemachine.corpus import find_corpus
-from timemachine.record import Record, is_done
+from timemachine.record import Record, checkpoint_to_resume, is_done
 
 PREFIX, NUM_PREDS = "it has", 20  # the book's
 
@@ -25,7 +25,7 @@ def main(cfg: DictConfig) -> float:
         return math.nan
     if in_sweep and ddp_job.takes_processes(cfg.trainer):
         return ddp_job.run(folder, job.job.num, job.overrides.task)
-    with Record(folder, plain(cfg), goes_on=in_sweep) as record:
+    with Record(folder, plain(cfg), in_sweep=in_sweep) as record:
         train(cfg, record)
     return float(record.summary["metrics"].get("val/perplexity", math.nan))
 
@@ -52,7 +52,7 @@ def train(cfg: DictConfig, record: Record) -> None:
     with tracking.open_loggers(settings, record, label) as loggers:
         trainer = training.build_trainer(settings, record.folder, loggers, label.quiet)
         try:
-            trainer.fit(model, data)
+            trainer.fit(model, data, ckpt_path=checkpoint_to_resume(record.folder, plain(cfg)))
             if data.splits["test"].starts:
                 trainer.test(model, data, verbose=False)
         finally:

@@ -195,7 +195,8 @@ def test_resume_names_a_folder_of_a_sweep(program: Any) -> None:
     done = program("train.py", "exercise=clipping", "resume=nowhere")
     assert done.returncode == 1
     assert done.stderr == (
-        "error: resume=nowhere: is no folder of a sweep; type resume=sweeps/<exercise>/<date_time>\n"
+        "error: resume=nowhere: is no folder of a run or a sweep; "
+        "type resume=outputs/<date>/<time> or resume=sweeps/<exercise>/<date_time>\n"
     )
 
 
@@ -280,7 +281,7 @@ def test_what_varies_is_named_and_pipes_do_not_break_a_table(clipping_sweep: Pat
     [
         (["resume=sweep"], "goes on with a sweep; type the command that began it"),
         (["resume=sweep", "exercise=relu"], "is a sweep of exercise=clipping; type the command that began it"),
-        (["resume=nowhere", "exercise=relu"], "is no folder of a sweep"),
+        (["resume=nowhere", "exercise=relu"], "is no folder of a run or a sweep"),
     ],
 )
 def test_resume_is_refused_before_anything_is_written(

@@ -17,8 +17,8 @@ class Diverged(UserError):
     """Known by its name, so that the record need not import the model."""
 
 
-def record(folder: Path, goes_on: bool = False) -> Record:
-    return Record(folder, SETTINGS, goes_on)
+def record(folder: Path, in_sweep: bool = False) -> Record:
+    return Record(folder, SETTINGS, in_sweep)
 
 
 def test_a_run_is_on_record_before_anything_can_fail(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_an_exception_is_written_down_and_raised(tmp_path: Path, error: Exceptio
 def test_in_a_sweep_an_exception_is_written_down_and_printed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], error: Exception, status: str, message: str
 ) -> None:
-    with record(tmp_path, goes_on=True):
+    with record(tmp_path, in_sweep=True):
         raise error
     assert (read_summary(tmp_path)["status"], read_summary(tmp_path)["message"]) == (status, message)
     err = capsys.readouterr().err
@@ -72,10 +72,10 @@ def test_in_a_sweep_an_exception_is_written_down_and_printed(
     assert ("Traceback" in err) == (not isinstance(error, UserError))  # a user's mistake needs no traceback
 
 
-@pytest.mark.parametrize("goes_on", [False, True])
+@pytest.mark.parametrize("in_sweep", [False, True])
 @pytest.mark.parametrize("interrupt", [KeyboardInterrupt(), SystemExit(1)])  # Lightning turns Ctrl-C into an exit
-def test_ctrl_c_ends_a_run_and_a_sweep(tmp_path: Path, goes_on: bool, interrupt: BaseException) -> None:
-    with pytest.raises(KeyboardInterrupt), record(tmp_path, goes_on):
+def test_ctrl_c_ends_a_run_and_a_sweep(tmp_path: Path, in_sweep: bool, interrupt: BaseException) -> None:
+    with pytest.raises(KeyboardInterrupt), record(tmp_path, in_sweep):
         raise interrupt
     assert read_summary(tmp_path)["status"] == "interrupted"
 

@@ -54,7 +54,7 @@ def asked_of_wandb(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
 
 def run(folder: Path, choice: Wandb | None, status: str = "completed", error: BaseException | None = None) -> int:
     """Open and close the loggers of a run that ends so; returns how many there were."""
-    record = Record(folder, {"seed": 1, "model": {"hiddens": 64}}, goes_on=False)
+    record = Record(folder, {"seed": 1, "model": {"hiddens": 64}}, in_sweep=False)
     record.update(corpus={"name": "time_machine", "sha256": "8424"}, git={"revision": "abcd"})
     settings = Train(logger=LoggerSettings(wandb=choice))
     with open_loggers(settings, record, Label("time_machine seed=1", "a sweep", "clipping", quiet=True)) as loggers:

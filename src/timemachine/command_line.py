@@ -13,6 +13,7 @@ import types
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from enum import Enum
+from pathlib import Path
 from typing import Any, NoReturn, Union, get_args, get_origin, get_type_hints
 
 import hydra
@@ -78,9 +79,11 @@ def checked_arguments(arguments: list[str], schema: type) -> list[str]:
         raise SettingError(f"{for_wandb[0]}: goes with logger=wandb; type it without {others[0]}")
     exercise = next((a.partition("=")[2] for a in arguments if a.startswith("exercise=")), "none")
     for argument in [argument for argument in arguments if argument.startswith("resume=")]:
-        if exercise == "none" and not {"-m", "--multirun"} & set(arguments):
-            raise SettingError(f"{argument}: goes on with a sweep; type the command that began it, such as exercise=…")
-        arguments = [*arguments, _sweep_folder(argument, exercise)]
+        folder = Path(argument.partition("=")[2])
+        if (folder / ".hydra" / "overrides.yaml").exists():
+            arguments = _with_those_of_the_run(folder, arguments)
+        else:
+            arguments = [*arguments, _sweep_folder(argument, exercise, arguments)]
     after_flag = [before.startswith("-") for before in ["", *arguments]]
     return [
         argument if follows and "=" not in argument else checked_argument(argument, schema)
@@ -88,7 +91,23 @@ def checked_arguments(arguments: list[str], schema: type) -> list[str]:
     ]
 
 
-def _sweep_folder(argument: str, exercise: str) -> str:
+def _with_those_of_the_run(folder: Path, arguments: list[str]) -> list[str]:
+    """What the run in the folder was started with, what was typed now in place of it, and the folder.
+
+    Raises SettingError where the list of the run cannot be read.
+    """
+    try:
+        before = [str(typed) for typed in OmegaConf.load(folder / ".hydra" / "overrides.yaml")]
+    except (OSError, TypeError, YAMLError) as error:
+        raise SettingError(
+            f"resume={folder}: has no .hydra/overrides.yaml that can be read; type another run"
+        ) from error
+    arguments = ["hydra.mode=RUN", f"hydra.run.dir='{folder}'", *arguments]
+    now = {typed.partition("=")[0] for typed in arguments}
+    return [*(typed for typed in before if typed.partition("=")[0] not in now), *arguments]
+
+
+def _sweep_folder(argument: str, exercise: str, arguments: list[str]) -> str:
     """What makes Hydra go on in the folder that `resume=` names.
 
     Raises SettingError where that is no folder of a sweep of the exercise: before Hydra writes into it.
@@ -97,7 +116,10 @@ def _sweep_folder(argument: str, exercise: str) -> str:
     try:
         before = OmegaConf.load(f"{folder}/multirun.yaml").hydra.runtime.choices.exercise
     except (OSError, AttributeError, YAMLError) as error:
-        raise SettingError(f"{argument}: is no folder of a sweep; type resume=sweeps/<exercise>/<date_time>") from error
+        known = "type resume=outputs/<date>/<time> or resume=sweeps/<exercise>/<date_time>"
+        raise SettingError(f"{argument}: is no folder of a run or a sweep; {known}") from error
+    if exercise == "none" and not {"-m", "--multirun"} & set(arguments):
+        raise SettingError(f"{argument}: goes on with a sweep; type the command that began it, such as exercise=…")
     if before != exercise:
         raise SettingError(f"{argument}: is a sweep of exercise={before}; type the command that began it")
     return f"hydra.sweep.dir='{folder}'"

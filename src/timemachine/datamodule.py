@@ -71,8 +71,17 @@ class TimeMachine(LightningDataModule):
         return self._loader("test")
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint must say of the text: to continue a prefix needs no corpus."""
-        return {"tokens": self.vocab.idx_to_token, "sha256": self.corpus.sha256}
+        """What a checkpoint must say of the text, so that a prefix needs no corpus, and of the next epoch's order."""
+        order = self.generator.get_state()
+        return {"tokens": self.vocab.idx_to_token, "sha256": self.corpus.sha256, "generator": order}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on in the order of the run that was interrupted. Raises SettingError where its text was another."""
+        if state_dict["sha256"] != self.corpus.sha256:
+            raise SettingError(
+                f"data.corpus={self.corpus.source}: is not the text that the run began with; type the path of that one"
+            )
+        self.generator.set_state(state_dict["generator"])
 
     def describe(self) -> dict[str, Any]:
         """What summary.json says of the text."""

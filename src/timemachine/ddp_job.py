@@ -27,6 +27,8 @@ def run(folder: Path, number: int, overrides: Sequence[str]) -> float:
     own = [override for override in overrides if not override.startswith("resume=")]
     command = [sys.executable, str(REPOSITORY / "train.py"), *own]
     command += ["hydra.mode=RUN", f"hydra.run.dir='{folder}'", f"hydra.job.num={number}"]
+    if (folder / "checkpoints" / "last.ckpt").exists():
+        command.append(f"resume={folder}")
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as job:
         try:
             _, errors = job.communicate()

@@ -198,10 +198,15 @@ class RNNLMScratch(LightningModule):
         """Log the epoch's running training perplexity, the share of clipped steps, the speed, and each step's norms."""
         steps = self._log_steps()
         self._stop_if_diverged(steps)
-        self.log("train/perplexity", self.train_perplexity, prog_bar=True)
-        speed = self._num_chars / max(self._batch_ended - self._epoch_began, 1e-9)
-        clip_fraction = sum(norm > clipped for _, _, norm, clipped in steps) / max(len(steps), 1)
-        self.log_dict({"clip_fraction": clip_fraction, "chars_per_second": speed}, rank_zero_only=True)
+        row = {
+            "train/perplexity": float(self.train_perplexity.compute()),
+            "clip_fraction": sum(norm > clipped for _, _, norm, clipped in steps) / max(len(steps), 1),
+            "chars_per_second": self._num_chars / max(self._batch_ended - self._epoch_began, 1e-9),
+            "epoch": self.current_epoch,
+        }
+        for logger in self.trainer.loggers:  # not by self.log, which writes after the checkpoint
+            logger.log_metrics(row, step=self.global_step - 1)
+        self.log("train/perplexity", self.train_perplexity, prog_bar=True, logger=False)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch to the validation perplexity."""

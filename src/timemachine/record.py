@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import traceback
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
@@ -33,16 +34,18 @@ class Record:
     """A context: the status is `running` until its user says how it ended, or an exception does: `diverged`, `failed`,
     `interrupted`.
 
-    In a sweep (`goes_on`) a failure is written down and printed, and ends there: the next job runs. Only the first
+    In a sweep (`in_sweep`) a failure is written down and printed, and ends there: the next job runs. Only the first
     process of a distributed run writes.
     """
 
-    def __init__(self, folder: Path, settings: dict[str, Any], goes_on: bool) -> None:
+    def __init__(self, folder: Path, settings: dict[str, Any], in_sweep: bool) -> None:
         self.folder = folder
-        self.goes_on = goes_on
+        self.in_sweep = in_sweep
         self.began = time.time()
         self.writes = is_first_process()
         self.summary: dict[str, Any] = {"status": "running", "message": None, "settings": settings, "metrics": {}}
+        with suppress(OSError, ValueError, KeyError):  # W&B's run goes on too
+            self.summary["wandb"] = read_summary(folder)["wandb"] if goes_on(settings) else None
 
     def __enter__(self) -> Self:
         self.update(
@@ -75,7 +78,7 @@ class Record:
         self.update(status=status, message=message, seconds=seconds)
         if isinstance(error, SystemExit):
             raise KeyboardInterrupt from error
-        if not self.goes_on or interrupted:
+        if not self.in_sweep or interrupted:
             return False
         print(f"job {self.folder.name}: {status}: {message}", file=sys.stderr)
         if not isinstance(error, UserError):
@@ -99,30 +102,42 @@ def read_summary(folder: Path) -> dict[str, Any]:
     return summary
 
 
+def goes_on(settings: dict[str, Any]) -> bool:
+    """Whether the run may have begun before in its folder: `resume=`, or Slurm has put its job back into the queue."""
+    return settings["resume"] is not None or int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0
+
+
 def is_done(folder: Path, settings: dict[str, Any]) -> bool:
-    """Whether a job with these settings has ended in the folder. If not, removes what one that was cut short left.
+    """Whether a job of a sweep with these settings has ended in the folder before.
 
     Raises SettingError where a job had other settings.
     """
-    if settings["resume"] is None:
+    if not goes_on(settings):
         return False
     try:
         summary = read_summary(folder)
     except (OSError, ValueError):
-        summary = {"settings": settings, "status": "failed"}
+        return False
     before = summary["settings"] | {"resume": settings["resume"]}
     if before != settings:
         raise SettingError(
             f"resume={settings['resume']}: its job {folder.name} has other settings; type the command that began it"
         )
-    if summary["status"] in ("completed", "diverged"):
-        return True
-    for path in folder.iterdir():
-        if path.name in ("checkpoints", "wandb", "tensorboard"):
-            shutil.rmtree(path)
-        elif path.is_file():
-            path.unlink()
-    return False
+    return summary["status"] in ("completed", "diverged")
+
+
+def checkpoint_to_resume(folder: Path, settings: dict[str, Any]) -> Path | None:
+    """The last checkpoint of a run that goes on. Where it has none, what it left is removed, and it begins anew."""
+    if not goes_on(settings):
+        return None
+    if (last := folder / "checkpoints" / "last.ckpt").exists():
+        return last
+    if is_first_process():
+        for name in ("checkpoints", "wandb", "tensorboard"):
+            shutil.rmtree(folder / name, ignore_errors=True)
+        for name in ("metrics.csv", "steps.csv"):
+            (folder / name).unlink(missing_ok=True)
+    return None
 
 
 def run_summary(run: str) -> dict[str, Any]:

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import lightning.pytorch as pl
 from hydra.conf import HydraConf
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import OmegaConf
@@ -33,7 +35,7 @@ EPOCH_COLUMNS = (
 STEP_COLUMNS = ("epoch", "step", "loss", "grad_norm", "grad_norm_clipped")
 
 
-class RunLog(Logger):
+class RunLog(Logger, Callback):
     """metrics.csv, a row an epoch with train and validation side by side, and steps.csv, a row a step.
 
     Epochs and steps count from 1: those that are done. `grad_norm` and `grad_norm_clipped` of an epoch are means over
@@ -44,7 +46,7 @@ class RunLog(Logger):
         super().__init__()
         self.folder = folder
         self.prints_lines = prints_lines  # an epoch's numbers, for where there is no progress bar
-        self._row: dict[str, float] = {}  # of the epoch under way, or of the last one
+        self._row: dict[str, Any] = {}  # of the epoch under way, or of the last one
         self._row_begins = 0  # its offset in metrics.csv
         self._steps: list[dict[str, float]] = []  # not yet written
 
@@ -85,6 +87,24 @@ class RunLog(Logger):
             self._row = dict(metrics)
 
     @rank_zero_only
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Go on where the checkpoint was saved: drop what came after it, and the test that ended the run."""
+        done = checkpoint["global_step"]
+        epochs, steps = (
+            [row for row in _rows(self.folder / name) if int(row["step"]) <= done]
+            for name in ("metrics.csv", "steps.csv")
+        )
+        for name in ("metrics.csv", "steps.csv"):
+            (self.folder / name).unlink(missing_ok=True)
+        _append(self.folder / "steps.csv", STEP_COLUMNS, steps)
+        for row in epochs:
+            self._row = row | {"test/perplexity": ""}
+            self._row_begins = _size(self.folder / "metrics.csv")
+            self._write_row()
+
+    @rank_zero_only
     def finalize(self, status: str) -> None:
         """Write the steps of an epoch that broke off."""
         self._write_steps()
@@ -106,7 +126,15 @@ def shows_bar(settings: Train) -> bool:
     return sys.stdout.isatty() if settings.trainer.enable_progress_bar is None else settings.trainer.enable_progress_bar
 
 
-def _append(path: Path, columns: tuple[str, ...], rows: list[dict[str, float]]) -> None:
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """Rows as they were written."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _append(path: Path, columns: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
     with path.open("a", newline="") as file:
         writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
         if file.tell() == 0:

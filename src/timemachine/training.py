@@ -53,7 +53,7 @@ def build_trainer(settings: Train, folder: Path, loggers: list[Logger], quiet: b
     callbacks: list[Callback] = []
     if settings.trainer.enable_checkpointing is not False:
         callbacks += [_best_checkpoint(folder), _last_checkpoint(folder)]
-    callbacks += [logger for logger in loggers if isinstance(logger, Callback)]  # W&B's table of samples
+    callbacks += [logger for logger in loggers if isinstance(logger, Callback)]
     if Probe.dynamics in settings.probes:
         callbacks.append(Dynamics(folder))
     if chosen["enable_progress_bar"]:

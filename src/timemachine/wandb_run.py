@@ -71,6 +71,8 @@ class WandbRun(Logger, Callback):
                     project=choice.project,
                     entity=choice.entity,
                     dir=record.folder,
+                    id=record.summary.get("wandb"),
+                    resume="allow",
                     name=name,
                     group=group,
                     job_type=job_type,
@@ -91,6 +93,7 @@ class WandbRun(Logger, Callback):
                 print(f"W&B           {attempt} failed ({_in_one_line(error)})", file=sys.stderr)
             else:
                 run.summary.update(flat({name: record.summary[name] for name in ("corpus", "git")}))
+                record.update(wandb=run.id)
                 if not (quiet or run.offline):
                     print(f"W&B           {run.url}", flush=True)
                 return cls(run, choice)

@@ -106,7 +106,7 @@ def own_trainer(data: TimeMachine, clock: Clock, epochs: int, checkpoints: bool,
     chosen.enable_checkpointing = None if checkpoints else False
     settings.logger.wandb = Wandb(mode=WandbMode.offline) if wandb else None
     with tempfile.TemporaryDirectory() as folder:
-        record = Record(Path(folder), {}, goes_on=False)
+        record = Record(Path(folder), {}, in_sweep=False)
         record.update(corpus=data.describe(), git={})
         with tracking.open_loggers(settings, record, tracking.Label("bench", None, "bench", quiet=True)) as loggers:
             trainer = training.build_trainer(settings, Path(folder), loggers, quiet=True)
