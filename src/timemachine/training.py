@@ -77,7 +77,6 @@ def build_trainer(settings: Train, folder: Path, loggers: list[Logger], quiet: b
 def _silence_what_does_not_concern_the_user() -> None:
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # "GPU available: False", tips, and the like
-    warnings.filterwarnings("ignore", "The `srun` command is available .*")  # on a cluster's login node
     # steps.csv has every step, whatever log_every_n_steps says; the others are Lightning's own affairs.
     warnings.filterwarnings("ignore", ".*smaller than the logging interval.*")
     # clip_fraction is the same in each process, chars_per_second that of the first.
@@ -86,6 +85,7 @@ def _silence_what_does_not_concern_the_user() -> None:
     warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated.*")
     warnings.filterwarnings("ignore", ".*could not find the monitored key.*")  # a run that ends before it validates
     warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty.*")
+    warnings.filterwarnings("ignore", "The `srun` command is available.*")  # a run on a cluster's login node
 
 
 def _best_checkpoint(folder: Path) -> ModelCheckpoint:
