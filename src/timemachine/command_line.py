@@ -49,6 +49,8 @@ def program(schema: type) -> Callable[[Callable[[DictConfig], Any]], Callable[[]
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, instead of printing a traceback of its own
             try:
                 sys.argv[1:] = checked_arguments(sys.argv[1:], schema)
+                if not (is_first_process() or any(a.startswith("hydra.run.dir=") for a in sys.argv)):
+                    sys.argv += ["hydra.run.dir=.", "hydra.output_subdir=null"]  # srun, torchrun: one folder a run
                 hydra_program()
             except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
                 _exit(error, schema)
