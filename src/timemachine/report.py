@@ -135,6 +135,10 @@ class SweepReport(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Say where the sweep lives, for the time until its first job ends."""
         print(f"sweep  {config.hydra.sweep.dir}", flush=True)
+        if "submitit" in config.hydra.launcher._target_:
+            from timemachine import slurm  # an extra
+
+            slurm.mend_launcher()
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Write summary.csv, and report.md for an exercise, into the sweep's folder; exit with 1 if a job failed."""
