@@ -463,3 +463,9 @@ def test_sample_stands_in_for_the_default_book_after_a_loud_warning(program: Pro
     corpus = read_summary(tmp_path / "run")["corpus"]
     assert (corpus["name"], corpus["stands_in"]) == ("sample", True)
     assert "completed: the sample text" in done.stdout
+
+
+def test_a_sweep_on_a_cluster_needs_one(program: Program) -> None:
+    done = program("train.py", "-m", "hydra/launcher=slurm", "seed=0,1", "logger=csv", PATH="")
+    assert done.returncode == 1
+    assert done.stderr == "error: hydra/launcher: there is no Slurm here; type it where sbatch is, or leave it out\n"

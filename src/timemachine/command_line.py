@@ -64,7 +64,8 @@ def program(schema: type) -> Callable[[Callable[[DictConfig], Any]], Callable[[]
 
 
 def _exit(error: Exception, schema: type) -> NoReturn:
-    if isinstance(error, OSError):  # a folder that cannot be written, a full disk
+    # A folder that cannot be written, a full disk. A choice that Hydra does not find is an OSError, too.
+    if isinstance(error, OSError) and not isinstance(error, HydraException):
         message = f"{error.filename or 'a file'}: {error.strerror or error}; type hydra.run.dir=<a folder to write to>"
     else:
         message = str(error) if isinstance(error, UserError) else _in_one_line(error, schema)
@@ -220,6 +221,8 @@ def _in_one_line(error: Exception, schema: type) -> str:
         typed = text.partition("'")[2].partition("'")[0]
         several = "a sweep; type it with -m" if schema.__name__ == "Train" else "a list; type [a,b]"
         return f"{typed}: several values are {several}"
+    if "submitit_slurm" in text:
+        return "hydra/launcher=slurm: is not installed; type pip install -e '.[slurm]'"
     if leaf and isinstance(cause, OmegaConfBaseException):
         kind, default = leaf
         value = next((a.partition("=")[2] for a in sys.argv[1:] if a.startswith(f"{name}=")), "?")

@@ -11,6 +11,7 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus
 from submitit import AutoExecutor, SlurmJob
 from submitit.core.utils import UncompletedJobError
+from submitit.slurm.slurm import SlurmInfoWatcher
 
 from timemachine.config import SettingError
 from timemachine.record import Record, read_summary
@@ -24,6 +25,7 @@ def mend_launcher() -> None:
     if shutil.which("sbatch") is None:
         sys.exit("error: hydra/launcher: there is no Slurm here; type it where sbatch is, or leave it out")
     AutoExecutor.map_array = _submit  # type: ignore[method-assign, assignment]
+    SlurmJob.watcher = SlurmInfoWatcher(delay_s=30)  # between calls of sacct; submitit waits up to ten minutes
     SlurmJob.results = _wait  # type: ignore[method-assign, assignment]
 
 
