@@ -189,7 +189,6 @@ def test_two_nodes_compute_what_one_process_does(
             assert row == pytest.approx({name: expected[name] for name in row}, rel=1e-5, nan_ok=True)
 
 
-@pytest.mark.xfail(strict=False, reason="a run does not yet go on from its last checkpoint")
 def test_a_job_that_was_preempted_goes_on_where_it_was(
     program: Program, tmp_path: Path, background: ThreadPoolExecutor
 ) -> None:

@@ -163,9 +163,7 @@ def checked_argument(argument: str, schema: type) -> str:
     if name not in ("run", "resume", "data.corpus"):
         return argument
     if len(value) > 1 and value[0] == value[-1] == "'" and not os.path.exists(value):
-        return (
-            argument  # quoted already, by this program: Lightning's processes start with what it made of the arguments
-        )
+        return argument  # quoted by this program: Lightning's processes start with what it made of the arguments
     value = os.path.expanduser(value)
     is_several = value.startswith("[") or "," in value
     if re.search(r"[^\w./-]", value, re.ASCII) and (os.path.exists(value) or not is_several):

@@ -60,6 +60,6 @@ def _write_down(job: SlurmJob[JobReturn]) -> None:
     else:
         if summary["status"] not in ("running", "interrupted"):
             return
-        record = Record(folder, summary["settings"], goes_on=True)
+        record = Record(folder, summary["settings"], in_sweep=True)
         record.update(**summary | {"status": "failed", "message": message})
     print(f"job {folder.name}: failed: {message}", file=sys.stderr)
