@@ -51,8 +51,10 @@ def train(cfg: DictConfig, record: Record) -> None:
     label = tracking.Label.of(HydraConfig.get(), corpus.name)
     with tracking.open_loggers(settings, record, label) as loggers:
         trainer = training.build_trainer(settings, record.folder, loggers, label.quiet)
+        if (checkpoint := checkpoint_to_resume(record.folder, plain(cfg))) is not None:
+            RNNLMScratch.from_run(str(record.folder))  # which says what is wrong with it in one line
         try:
-            trainer.fit(model, data, ckpt_path=checkpoint_to_resume(record.folder, plain(cfg)))
+            trainer.fit(model, data, ckpt_path=checkpoint)
             if data.splits["test"].starts:
                 trainer.test(model, data, verbose=False)
         finally:

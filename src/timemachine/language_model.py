@@ -228,6 +228,13 @@ class RNNLMScratch(LightningModule):
         """Log the test perplexity."""
         self.log("test/perplexity", self.test_perplexity)
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Before a run goes on: raise SettingError where its network was another."""
+        for name in ("hiddens", "activation", "input", "embedding_dim"):
+            if (began := checkpoint["hyper_parameters"][name]) != (now := self.hparams[name]):
+                setting = f"model.{name}={began}"
+                raise SettingError(f"model.{name}={now}: the run began with {setting}; type {setting}")
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Name the format, so that a later version can tell what it reads."""
         checkpoint["format"] = FORMAT

@@ -43,9 +43,11 @@ class Record:
         self.in_sweep = in_sweep
         self.began = time.time()
         self.writes = is_first_process()
-        self.summary: dict[str, Any] = {"status": "running", "message": None, "settings": settings, "metrics": {}}
-        with suppress(OSError, ValueError, KeyError):  # W&B's run goes on too
-            self.summary["wandb"] = read_summary(folder)["wandb"] if goes_on(settings) else None
+        now = {"status": "running", "message": None, "settings": settings}
+        self.summary: dict[str, Any] = now | {"metrics": {}}
+        if goes_on(settings):
+            with suppress(OSError, ValueError):
+                self.summary |= read_summary(folder) | now
 
     def __enter__(self) -> Self:
         self.update(
@@ -104,7 +106,7 @@ def read_summary(folder: Path) -> dict[str, Any]:
 
 def goes_on(settings: dict[str, Any]) -> bool:
     """Whether the run may have begun before in its folder: `resume=`, or Slurm has put its job back into the queue."""
-    return settings["resume"] is not None or int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0
+    return settings.get("resume") is not None or int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0
 
 
 def is_done(folder: Path, settings: dict[str, Any]) -> bool:

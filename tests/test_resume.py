@@ -1,0 +1,189 @@
+"""A run that was interrupted goes on, and ends as the one that never was: bit for bit, wherever it broke off."""
+
+import csv
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lightning.pytorch.callbacks import Callback
+
+from tests.conftest import Program
+from timemachine.config import REPOSITORY, SettingError, Train, Trainer
+from timemachine.corpus import Corpus, find_corpus
+from timemachine.datamodule import TimeMachine
+from timemachine.language_model import RNNLMScratch
+from timemachine.record import read_summary
+from timemachine.tracking import RunLog
+from timemachine.training import build_trainer
+
+STEPS_AN_EPOCH, EPOCHS = 3, 4
+KILLS = int(os.environ.get("KILLS", 5))  # `make torture`: 30
+
+
+class Interruption(Exception):
+    """What ends a run in the middle."""
+
+
+class InterruptAt(Callback):
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *arguments: Any) -> None:
+        if trainer.global_step == self.step:
+            raise Interruption
+
+
+def train(folder: Path, interrupt_at: int | None = None, corpus: Corpus | None = None) -> None:
+    """A run of 12 steps; from the last checkpoint in its folder, if there is one."""
+    torch.manual_seed(0)
+    data = TimeMachine(32, 4, 3 * 32 - 5, 40, corpus=corpus or find_corpus("sample", []), seed=1)
+    model = RNNLMScratch(len(data.vocab), hiddens=4, lr=2)
+    chosen = Trainer(max_epochs=EPOCHS, gradient_clip_val=0.2, devices=1, accelerator="cpu", num_sanity_val_steps=0)
+    chosen.enable_model_summary = False
+    trainer = build_trainer(Train(trainer=chosen), folder, [RunLog(folder)], quiet=True)
+    if interrupt_at is not None:
+        vars(trainer)["callbacks"].append(InterruptAt(interrupt_at))
+    last = folder / "checkpoints" / "last.ckpt"
+    trainer.fit(model, data, ckpt_path=last if last.exists() else None)
+    trainer.test(model, data, verbose=False)
+
+
+def what_is_left(folder: Path) -> dict[str, Any]:
+    """The files of a run but for its speed, and its weights."""
+    with (folder / "metrics.csv").open(newline="") as file:
+        epochs = [{k: v for k, v in row.items() if k != "chars_per_second"} for row in csv.DictReader(file)]
+    checkpoints = {}
+    for name in ("best", "last"):
+        state = torch.load(folder / "checkpoints" / f"{name}.ckpt", weights_only=True)
+        checkpoints[name] = {k: v.tolist() for k, v in state["state_dict"].items()}
+    return {"steps": (folder / "steps.csv").read_text(), "epochs": epochs, "checkpoints": checkpoints}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    train(folder)
+    return folder
+
+
+@settings(max_examples=8)
+@given(steps=st.lists(st.integers(STEPS_AN_EPOCH, STEPS_AN_EPOCH * EPOCHS - 1), min_size=1, max_size=3))
+def test_interrupted_at_any_step(
+    steps: list[int], uninterrupted: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Once, or again and again."""
+    folder = tmp_path_factory.mktemp("interrupted")
+    for step in sorted(steps):
+        with pytest.raises(Interruption):
+            train(folder, step)
+    train(folder)
+    assert what_is_left(folder) == what_is_left(uninterrupted)
+
+
+def test_a_run_that_has_ended_is_only_tested_again(uninterrupted: Path) -> None:
+    before = what_is_left(uninterrupted)
+    train(uninterrupted)
+    assert what_is_left(uninterrupted) == before
+
+
+def test_another_text_is_refused(uninterrupted: Path, tmp_path: Path) -> None:
+    sample = find_corpus("sample", []).characters.decode()
+    (tmp_path / "other.txt").write_text(sample.swapcase() + " and more")
+    with pytest.raises(SettingError, match="is not the text that the run began with; type the path of that one"):
+        train(uninterrupted, corpus=find_corpus(str(tmp_path / "other.txt"), []))
+
+
+# The program
+
+RUN = ["data=sample", "data.num_train=2051", "model.hiddens=8", "trainer.max_epochs=30", "logger=csv"]
+RUN += ["model.lr=2", "hydra.run.dir=run", f"data.search_dirs=[{REPOSITORY}]"]
+
+
+def kill_after(folder: Path, seconds: float, *arguments: str) -> None:
+    """SIGKILL to train.py and its processes, so long after the first row of metrics.csv, unless it has ended."""
+    command = [sys.executable, str(REPOSITORY / "train.py"), *arguments]
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen(command, cwd=folder, stdout=quiet, stderr=quiet, start_new_session=True) as run:
+        deadline = time.monotonic() + 60
+        while run.poll() is None and not (folder / "run" / "metrics.csv").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        time.sleep(seconds)
+        if run.poll() is None:
+            os.killpg(run.pid, signal.SIGKILL)
+
+
+def assert_goes_on_to_the_same_end(program: Program, tmp_path: Path, *more: str, kills: int, longest: float) -> None:
+    moments = random.Random(0)
+    for number in range(kills):
+        kill_after(tmp_path, moments.uniform(0, longest), *(["resume=run"] if number else [*RUN, *more]))
+    done = program("train.py", "resume=run")
+    assert done.returncode == 0, done.stderr
+    assert read_summary(tmp_path / "run")["status"] == "completed"
+    (tmp_path / "run").rename(tmp_path / "killed")
+    assert program("train.py", *RUN, *more).returncode == 0
+    assert what_is_left(tmp_path / "killed") == what_is_left(tmp_path / "run")
+
+
+def test_killed_once(program: Program, tmp_path: Path) -> None:
+    assert_goes_on_to_the_same_end(program, tmp_path, kills=1, longest=0.3)
+
+
+@pytest.mark.slow
+def test_killed_again_and_again(program: Program, tmp_path: Path) -> None:
+    """Within milliseconds of a checkpoint, too: there are a hundred a second."""
+    assert_goes_on_to_the_same_end(program, tmp_path, "trainer.max_epochs=300", kills=KILLS, longest=0.8)
+
+
+@pytest.mark.slow
+def test_two_processes_killed(program: Program, tmp_path: Path) -> None:
+    assert_goes_on_to_the_same_end(program, tmp_path, "trainer=ddp_cpu", kills=2, longest=0.3)
+
+
+def test_what_cannot_go_on_is_one_line(program: Program, uninterrupted: Path, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    checkpoint.parent.mkdir(parents=True)
+    (tmp_path / "run" / ".hydra").mkdir()
+    (tmp_path / "run" / ".hydra" / "overrides.yaml").write_text("[data=sample, model.hiddens=4, logger=csv]")
+    checkpoint.write_bytes((uninterrupted / "checkpoints" / "last.ckpt").read_bytes())
+    wider = program("train.py", "resume=run", "model.hiddens=5")
+    assert wider.stderr == "error: model.hiddens=5: the run began with model.hiddens=4; type model.hiddens=4\n"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-3000])
+    damaged = program("train.py", "resume=run")
+    assert "/checkpoints/last.ckpt is no checkpoint of this program (" in damaged.stderr
+    assert damaged.stderr.count("\n") == 1
+    (tmp_path / "run" / ".hydra" / "overrides.yaml").write_text("7")
+    unreadable = program("train.py", "resume=run")
+    assert "resume=run: has no .hydra/overrides.yaml that can be read; type another run" in unreadable.stderr
+    assert [done.returncode for done in (wider, damaged, unreadable)] == [1, 1, 1]
+
+
+@pytest.mark.slow
+def test_later_values_win_and_the_run_grows(program: Program, tmp_path: Path) -> None:
+    assert program("train.py", *RUN, "trainer.max_epochs=2").returncode == 0
+    assert program("train.py", "resume=run", "trainer.max_epochs=4").returncode == 0
+    (tmp_path / "run").rename(tmp_path / "grown")
+    assert program("train.py", *RUN, "trainer.max_epochs=4").returncode == 0
+    assert what_is_left(tmp_path / "grown") == what_is_left(tmp_path / "run")
+    assert read_summary(tmp_path / "grown")["settings"]["model"]["hiddens"] == 8
+
+
+@pytest.mark.slow
+def test_a_job_of_a_sweep_goes_on_alone(program: Program, tmp_path: Path) -> None:
+    sweep = ["-m", *RUN, "hydra.sweep.dir=sweep", "trainer.max_epochs=2", "model.lr=1,2"]
+    assert program("train.py", *sweep).returncode == 0
+    done = program("train.py", "resume=sweep/1", "trainer.max_epochs=3")
+    assert done.returncode == 0, done.stderr
+    summary = read_summary(tmp_path / "sweep" / "1")
+    assert (summary["settings"]["model"]["lr"], summary["metrics"]["epoch"]) == (2, 3)
