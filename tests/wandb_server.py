@@ -15,6 +15,7 @@ import re
 import socket
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
@@ -116,13 +117,16 @@ class SilentServer:
 
 class WandbServer:
     """Serves while the context lasts, or until `die`; having answered `dies_after` file-stream posts it dies by itself.
+    It `refuses_history`, or takes `delay` seconds for whatever concerns artifacts and files.
 
     A client posts as a run starts, every `x_file_stream_transmit_interval` (15 s; below 1 is 15) and as the run ends.
     `runs` has what arrived, by wandb's run id; `views` the saved views, by their name; `unknown` what was refused.
     """
 
-    def __init__(self, dies_after: int | None = None) -> None:
+    def __init__(self, dies_after: int | None = None, refuses_history: bool = False, delay: float = 0) -> None:
         self.dies_after = dies_after
+        self.refuses_history = refuses_history
+        self.delay = delay
         self.runs: dict[str, ArrivedRun] = {}
         self.views: dict[str, SavedView] = {}
         self.sweeps: dict[str, Json] = {}
@@ -182,6 +186,10 @@ class WandbServer:
 
     def answer(self, method: str, path: str, body: bytes) -> Json | None:
         """The answer to a request; None: refused."""
+        if self.delay and (method == "PUT" or b"rtifact" in body):
+            time.sleep(self.delay)
+        if self.refuses_history and path.endswith("/file_stream"):
+            return None
         with self._lock:
             try:
                 return self._answer_known(method, path, body)

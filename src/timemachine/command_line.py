@@ -8,6 +8,8 @@ import dataclasses
 import functools
 import os
 import re
+import signal
+import subprocess
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -24,7 +26,7 @@ from yaml import YAMLError
 
 from timemachine.config import REPOSITORY, SettingError, UserError
 from timemachine.corpus import normalise
-from timemachine.record import is_first_process
+from timemachine.record import Signalled, is_first_process
 
 INTERRUPTED = 130  # the shell's exit status after Ctrl-C
 
@@ -47,6 +49,8 @@ def program(schema: type) -> Callable[[Callable[[DictConfig], Any]], Callable[[]
 
         def main() -> None:
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, instead of printing a traceback of its own
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+                signal.signal(number, _stop)
             try:
                 sys.argv[1:] = checked_arguments(sys.argv[1:], schema)
                 if not (is_first_process() or any(a.startswith("hydra.run.dir=") for a in sys.argv)):
@@ -57,10 +61,27 @@ def program(schema: type) -> Callable[[Callable[[DictConfig], Any]], Callable[[]
             except KeyboardInterrupt:
                 print("interrupted", file=sys.stderr)
                 sys.exit(INTERRUPTED)
+            except Signalled as end:
+                print(f"ended by {signal.Signals(end.number).name}", file=sys.stderr)
+                if end.number == signal.SIGUSR1 and "SLURM_JOB_ID" in os.environ and is_first_process():
+                    subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=False)
+                raise
 
         return main
 
     return decorate
+
+
+def _stop(number: int, frame: types.FrameType | None) -> NoReturn:
+    """What a signal does: end in order, and at once if it comes again."""
+    signal.signal(number, _end_at_once)
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise Signalled(number)
+
+
+def _end_at_once(number: int, frame: types.FrameType | None) -> NoReturn:
+    os._exit(128 + number)
 
 
 def _exit(error: Exception, schema: type) -> NoReturn:

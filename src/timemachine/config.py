@@ -212,15 +212,11 @@ class Train:
 
     def __post_init__(self) -> None:
         _seed(self.seed)
-        uploads = self.logger.wandb is not None and self.logger.wandb.log_model
-        rule = "there is no checkpoint without trainer.enable_checkpointing"
-        _require(
-            not uploads or self.trainer.enable_checkpointing is not False,
-            "logger.wandb.log_model",
-            "true",
-            rule,
-            "false",
-        )
+        if self.logger.wandb is not None and self.logger.wandb.log_model:
+            without = {"enable_checkpointing": False, "barebones": True, "fast_dev_run": True}
+            for name, value in without.items():
+                rule = f"there is no checkpoint with trainer.{name}={str(value).lower()}"
+                _require(getattr(self.trainer, name) is not value, "logger.wandb.log_model", "true", rule, "false")
 
 
 def _seed(seed: int) -> None:

@@ -30,6 +30,14 @@ def is_first_process() -> bool:
     return not any(int(os.environ.get(rank, 0)) for rank in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
 
 
+class Signalled(SystemExit):
+    """SIGTERM, or SIGUSR1, by which Slurm announces the end of a job's time: the exit status is the shell's for it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+        self.number = number
+
+
 class Record:
     """A context: the status is `running` until its user says how it ended, or an exception does: `diverged`, `failed`,
     `interrupted`.
@@ -75,10 +83,13 @@ class Record:
             return False
         status, message = outcome(error)
         interrupted = status == "interrupted"
-        if interrupted:
-            print(f"folder        {os.path.relpath(self.folder)}" if self.writes else "", end="\n" * self.writes)
+        if interrupted and self.summary["status"] != "running":  # only W&B was not yet through
+            status, message = self.summary["status"], self.summary["message"]
+        if interrupted and self.writes:
+            folder = os.path.relpath(self.folder.parent if self.in_sweep else self.folder)
+            print(f"go on with    {'the same command and ' if self.in_sweep else 'python train.py '}resume={folder}")
         self.update(status=status, message=message, seconds=seconds)
-        if isinstance(error, SystemExit):
+        if isinstance(error, SystemExit) and not isinstance(error, Signalled):
             raise KeyboardInterrupt from error
         if not self.in_sweep or interrupted:
             return False

@@ -7,8 +7,10 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
+from secrets import token_hex
 from threading import Thread
 from typing import Any, Self
 
@@ -33,18 +35,20 @@ PATIENCE = 4  # seconds for what wandb asks the server about a table or an artif
 class WandbRun(Logger, Callback):
     """W&B's copy of metrics.csv, against `epoch`, and steps.csv, against `trainer/global_step`; both count from 1.
 
-    As a callback it adds to a table what greedy decoding makes of `PREFIXES`. A thread speaks with wandb, which takes
-    0.7 ms a row, and seconds a table where the server has gone.
+    As a callback it adds to a table what greedy decoding makes of `PREFIXES`. Threads speak with wandb: one logs rows,
+    0.7 ms each, another tables, which ask the server: seconds each where that is slow or has gone.
     """
 
     def __init__(self, run: wandb.Run, choice: Wandb) -> None:
         super().__init__()
         self.run, self.choice = run, choice
         self._samples: list[list[Any]] = []
-        self._failed = self._complete = False
+        self._samples_logged = 0
+        self._failed = self._complete = self._ended = False
         self._told: SimpleQueue[Callable[[], Any] | None] = SimpleQueue()
-        self._thread = Thread(target=self._tell, daemon=True)
-        self._thread.start()
+        self._teller = Thread(target=self._tell, daemon=True)
+        self._teller.start()
+        self._uploader = Thread()
         for name in ("epoch", "trainer/global_step"):
             run.define_metric(name, hidden=True)
         for name in ("train/*", "val/*", "test/*", "clip_fraction", "chars_per_second", "samples"):
@@ -61,9 +65,12 @@ class WandbRun(Logger, Callback):
         Nothing ever prompts for an account.
         """
         os.environ.setdefault("WANDB_HTTP_TIMEOUT", str(PATIENCE))
-        wandb.setup(wandb.Settings(silent=True))
+        if not os.environ.get("WANDB_MODE"):
+            os.environ.pop("WANDB_MODE", None)  # wandb refuses an empty one
+        run_id = record.summary.get("wandb") or os.environ.get("WANDB_RUN_ID") or token_hex(4)
         for attempt in (choice.mode.name, "offline"):
             try:
+                wandb.setup(wandb.Settings(silent=True))
                 mode = _chosen_elsewhere() if attempt == "auto" else attempt
                 if mode == "disabled":
                     return None
@@ -71,8 +78,9 @@ class WandbRun(Logger, Callback):
                     project=choice.project,
                     entity=choice.entity,
                     dir=record.folder,
-                    id=record.summary.get("wandb"),
+                    id=run_id,
                     resume="allow",
+                    reinit="create_new",  # never the run of another job, which may still be ending
                     name=name,
                     group=group,
                     job_type=job_type,
@@ -91,6 +99,8 @@ class WandbRun(Logger, Callback):
                 )
             except Exception as error:  # the network's, the server's, the key's: wandb raises what it likes
                 print(f"W&B           {attempt} failed ({_in_one_line(error)})", file=sys.stderr)
+                with suppress(Exception):  # it keeps what it has read, and a process that may have died
+                    wandb.teardown()
             else:
                 run.summary.update(flat({name: record.summary[name] for name in ("corpus", "git")}))
                 record.update(wandb=run.id)
@@ -133,53 +143,64 @@ class WandbRun(Logger, Callback):
         for prefix in PREFIXES:
             (text,) = continue_text(pl_module, data.vocab, prefix, NUM_PREDS)
             self._samples.append([epoch, prefix, text.removeprefix(prefix)])
+        if not self._uploader.is_alive():  # else a later one has these rows too
+            self._uploader = Thread(target=self._carefully, args=(partial(self._log_samples, epoch),), daemon=True)
+            self._uploader.start()
+
+    def _log_samples(self, epoch: int) -> None:
         rows = list(self._samples)
-
-        def log() -> None:
-            if not self._failed:  # a table asks the server
-                self.run.log({"samples": wandb.Table(["epoch", "prefix", "continuation"], rows), "epoch": epoch})
-
-        self._told.put(log)
+        if len(rows) > self._samples_logged:
+            self._samples_logged = len(rows)
+            self.run.log({"samples": wandb.Table(["epoch", "prefix", "continuation"], rows), "epoch": epoch})
 
     def end(self, record: Record, status: str, message: str | None) -> None:
         """Add the final numbers, the figure and the best checkpoint, if wanted; mark how the run ended."""
-        folder = record.folder
-
-        def finish() -> None:
-            self.run.summary.update({**record.summary["metrics"], "status": status, "message": message})
-            if status != "completed":
-                self.run.tags = (*(self.run.tags or ()), status)
-            if (figure := folder / "perplexity.png").exists():
-                self.run.log({"perplexity": wandb.Image(str(figure))})
-            if self.choice.log_model and not self._failed and (best := folder / "checkpoints" / "best.ckpt").exists():
-                self.run.log_artifact(best, f"model-{self.run.id}", "model", aliases=["best"])
-            self.run.finish(exit_code=0 if status == "completed" else 1)
-            self._complete = not self._failed
-
-        self._told.put(finish)
+        self._told.put(partial(self._finish, record, status, message))
         self._told.put(None)
-        self._thread.join(self.choice.finish_timeout + 2 * PATIENCE)  # a table may be under way, the model comes
-        if status != "failed" and (self.run.offline or not self._complete):
-            state = "offline" if self.run.offline else "incomplete"
-            flags = "" if self.run.offline else "--include-online "
-            print(f"W&B           {state}; upload with: wandb sync {flags}{os.path.relpath(Path(self.run.dir).parent)}")
+        try:
+            self._teller.join(self.choice.finish_timeout + 2 * PATIENCE)  # a table and the model ask the server
+        finally:  # Ctrl-C, too
+            folder, self._ended = Path(self.run.dir).parent, True
+            if status != "failed" and (self.run.offline or not self._complete):
+                state, flags = ("offline", "") if self.run.offline else ("incomplete", "--include-online ")
+                print(f"W&B           {state}; upload with: wandb sync {flags}{os.path.relpath(folder)}", flush=True)
+
+    def _finish(self, record: Record, status: str, message: str | None) -> None:
+        self.run.summary.update({**record.summary["metrics"], "status": status, "message": message})
+        if status != "completed":
+            self.run.tags = tuple(dict.fromkeys([*(self.run.tags or ()), status]))
+        if (figure := record.folder / "perplexity.png").exists():
+            self.run.log({"perplexity": wandb.Image(str(figure))})
+        if self._uploader.is_alive():
+            self._uploader.join(PATIENCE)
+        if not self._failed:
+            self._log_samples(record.summary["metrics"].get("epoch", 0))
+            if self.choice.log_model and (best := record.folder / "checkpoints" / "best.ckpt").exists():
+                self.run.log_artifact(best, f"model-{self.run.id}", "model", aliases=["best"])
+        log = Path(self.run.dir).parent / "logs" / "debug-internal.log"
+        self.run.finish(exit_code=0 if status == "completed" else 1)
+        # wandb does not say otherwise that the server refused the numbers.
+        self._complete = not self._failed and not (log.exists() and "fatal error" in log.read_text())
 
     def _tell(self) -> None:
-        """What the thread does. A failure is printed once; later rows may still reach the run's file."""
         for tell in iter(self._told.get, None):
-            try:
-                tell()
-            except Exception as error:  # wandb raises what it likes
-                if not self._failed:
-                    print(f"W&B           failed ({_in_one_line(error)}); the run goes on without", file=sys.stderr)
-                self._failed = True
-        if self._failed:
-            with suppress(Exception):  # the next job of a sweep begins anew; here, and not when the program ends
+            self._carefully(tell)
+        if self._failed and not self._complete:  # its process may have died, and wandb would say so as the program ends
+            with suppress(Exception):
                 wandb.teardown()
+
+    def _carefully(self, tell: Callable[[], Any]) -> None:
+        """Do it. A failure is printed once; later rows may still reach the run's file."""
+        try:
+            tell()
+        except Exception as error:  # wandb raises what it likes
+            if not (self._failed or self._ended):
+                print(f"W&B           failed ({_in_one_line(error)}); the run goes on without", file=sys.stderr)
+            self._failed = True
 
 
 def _in_one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:150]
+    return " ".join(str(error).split())[:150] or type(error).__name__
 
 
 def _chosen_elsewhere() -> str:
