@@ -1,16 +1,20 @@
 # make train: the book's experiment.  make test: the tests.  Both install into .venv what they need, once.
+# make torture: 30 kills at random instead of five.  make exercises: all full sweeps.  make bench: speed, as ratios.
 
 PYTHON ?= $(firstword $(foreach version,3.11 3.12 3.13,$(shell command -v python$(version))) python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: train test lint bench exercises
+.PHONY: train test torture lint bench exercises
 
 train: .venv/.ready
 	$(BIN)/python train.py
 
 test: .venv/.ready-dev
 	$(BIN)/python -m pytest -q -n auto --dist loadfile
+
+torture: .venv/.ready-dev
+	KILLS=30 $(BIN)/python -m pytest -q -m slow tests/test_resume.py -k killed
 
 EXERCISES := $(filter-out none,$(basename $(notdir $(wildcard conf/exercise/*.yaml))))
 
