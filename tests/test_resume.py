@@ -91,6 +91,16 @@ def test_interrupted_at_any_step(
     assert what_is_left(folder) == what_is_left(uninterrupted)
 
 
+def test_a_row_that_was_cut_short_is_written_anew(uninterrupted: Path, tmp_path: Path) -> None:
+    with pytest.raises(Interruption):
+        train(tmp_path, 2 * STEPS_AN_EPOCH)
+    for name in ("metrics.csv", "steps.csv"):
+        with (tmp_path / name).open("a") as file:
+            file.write("3,1")  # of 3,10,…
+    train(tmp_path)
+    assert what_is_left(tmp_path) == what_is_left(uninterrupted)
+
+
 def test_a_run_that_has_ended_is_only_tested_again(uninterrupted: Path) -> None:
     before = what_is_left(uninterrupted)
     train(uninterrupted)

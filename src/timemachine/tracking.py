@@ -91,18 +91,19 @@ class RunLog(Logger, Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Go on where the checkpoint was saved: drop what came after it, and the test that ended the run."""
-        done = checkpoint["global_step"]
-        epochs, steps = (
-            [row for row in _rows(self.folder / name) if int(row["step"]) <= done]
-            for name in ("metrics.csv", "steps.csv")
-        )
-        for name in ("metrics.csv", "steps.csv"):
-            (self.folder / name).unlink(missing_ok=True)
-        _append(self.folder / "steps.csv", STEP_COLUMNS, steps)
-        for row in epochs:
-            self._row = row | {"test/perplexity": ""}
-            self._row_begins = _size(self.folder / "metrics.csv")
-            self._write_row()
+        metrics, steps = self.folder / "metrics.csv", self.folder / "steps.csv"
+        epochs = [row | {"test/perplexity": ""} for row in _rows(metrics, checkpoint["global_step"])]
+        self._row = epochs[-1] if epochs else {}
+        beside = self.folder / "going_on.part"  # a run may be killed here, too
+        for path, columns, rows in (
+            (steps, STEP_COLUMNS, _rows(steps, checkpoint["global_step"])),
+            (metrics, EPOCH_COLUMNS, epochs),
+        ):
+            beside.unlink(missing_ok=True)
+            _append(beside, columns, rows[:-1])
+            self._row_begins = _size(beside)
+            _append(beside, columns, rows[-1:])
+            beside.replace(path)
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
@@ -126,12 +127,12 @@ def shows_bar(settings: Train) -> bool:
     return sys.stdout.isatty() if settings.trainer.enable_progress_bar is None else settings.trainer.enable_progress_bar
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
-    """Rows as they were written."""
+def _rows(path: Path, last_step: int) -> list[dict[str, Any]]:
+    """Rows as they were written, up to a step, without one that was cut short."""
     if not path.exists():
         return []
     with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+        return [row for row in csv.DictReader(file) if None not in row.values() and int(row["step"]) <= last_step]
 
 
 def _append(path: Path, columns: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
