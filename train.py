@@ -60,6 +60,8 @@ def train(cfg: DictConfig, record: Record) -> None:
         finally:
             record.update(metrics=report.final_numbers(record.folder))
 
+        if trainer.is_global_zero:
+            record.update(probes=probes.run(settings.probes, model, data))
         val = record.summary["metrics"].get("val/perplexity", math.nan)
         if val > len(data.vocab):
             message = f"ends with a validation perplexity of {val:.4g}, worse than guessing among {len(data.vocab)}"
@@ -67,7 +69,6 @@ def train(cfg: DictConfig, record: Record) -> None:
         else:
             record.update(status="completed")
         if trainer.is_global_zero:
-            record.update(probes=probes.run(settings.probes, model, data))
             sample = model.predict(PREFIX, NUM_PREDS, data.vocab)
             report.finish_run(record.folder, record.summary, sample, label.quiet)
 

@@ -85,7 +85,7 @@ class Record:
         interrupted = status == "interrupted"
         if interrupted and self.summary["status"] != "running":  # only W&B was not yet through
             status, message = self.summary["status"], self.summary["message"]
-        if interrupted and self.writes:
+        if status == "interrupted" and self.writes:
             folder = os.path.relpath(self.folder.parent if self.in_sweep else self.folder)
             print(f"go on with    {'the same command and ' if self.in_sweep else 'python train.py '}resume={folder}")
         self.update(status=status, message=message, seconds=seconds)
