@@ -181,3 +181,7 @@ def test_a_corpus_that_is_no_path_is_left_to_hydra(value: str) -> None:
 def test_a_path_too_long_to_exist_is_left_to_hydra(schema: type, setting: str) -> None:
     argument = f"{setting}={'a' * 300}"
     assert checked_argument(argument, schema) == argument
+
+
+def test_the_flag_of_a_sweep_may_stand_anywhere() -> None:
+    assert checked_arguments(["data=sample", "-m", "seed=0,1"], Train) == ["-m", "data=sample", "seed=0,1"]

@@ -24,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from timemachine.config import REPOSITORY, SettingError, UserError
+from timemachine.config import REPOSITORY, Probe, SettingError, UserError
 from timemachine.corpus import normalise
 from timemachine.record import Signalled, is_first_process
 
@@ -97,6 +97,7 @@ def checked_arguments(arguments: list[str], schema: type) -> list[str]:
     """All arguments as Hydra shall read them. Flags such as `--cfg job` and `-m` are Hydra's own."""
     if schema.__name__ != "Train" and {"-m", "--multirun"} & set(arguments):
         raise SettingError("-m: only train.py runs sweeps; type it without")
+    arguments = sorted(arguments, key=lambda argument: argument not in ("-m", "--multirun"))  # argparse wants it first
     for_wandb = [argument for argument in arguments if argument.startswith("logger.wandb.")]
     others = [argument for argument in arguments if argument in ("logger=csv", "logger=tensorboard")]
     if for_wandb and others:
@@ -260,5 +261,6 @@ def _example(kind: Any, default: Any) -> str:
     if isinstance(default, Enum):
         return default.name
     if default is None or default is dataclasses.MISSING:
-        return {int: "10", float: "0.5", bool: "true"}.get(kind, "…")
+        examples = {int: "10", float: "0.5", bool: "true", list[str]: "[pilot]", list[Probe]: "[stream]"}
+        return examples.get(kind, "…")
     return str(default).lower() if isinstance(default, bool) else str(default)

@@ -198,7 +198,10 @@ def _effort(jobs: list[Job]) -> str:
     statuses = [job.status for job in jobs]
     ended = ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses))
     spans = [(_seconds(job.started), job.seconds) for job in jobs if job.started and not math.isnan(job.seconds)]
-    minutes = (max(a + b for a, b in spans) - min(a for a, _ in spans)) / 60 if spans else math.nan
+    minutes, until = 0.0, 0.0  # at least one job ran: a sweep that was resumed has gaps
+    for began, seconds in sorted(spans):
+        minutes += max(0.0, began + seconds - max(began, until)) / 60
+        until = max(until, began + seconds)
     cores = f"{os.cpu_count()} cores, {platform.machine()}"
     return (
         f"{len(jobs)} runs ({ended}) in {minutes:.1f} minutes; {sum(b for _, b in spans) / 60:.1f} one by one. {cores}."
