@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from timemachine.command_line import checked_argument
+from timemachine.command_line import checked_argument, checked_arguments
 from timemachine.config import REPOSITORY, Evaluate, Generate, SettingError, Train
 
 # What a shell can pass: any bytes without NUL, which Python shows as text.
