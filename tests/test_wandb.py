@@ -253,6 +253,21 @@ def test_wandbs_own_process_may_die_without_the_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_run_that_goes_on_is_one_run(program: Program, tmp_path: Path) -> None:
+    with WandbServer() as server:
+        assert program("train.py", *SHORT, **server.environment()).returncode == 0
+        done = program("train.py", "resume=run", "trainer.max_epochs=4", **server.environment())
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not server.unknown
+    (run,) = server.runs.values()
+    assert arrived(run, "epoch", ["train/perplexity"]) == table(
+        tmp_path / "run" / "metrics.csv", "epoch", ["train/perplexity"]
+    )
+    assert arrived(run, "trainer/global_step", OF_A_STEP) == table(tmp_path / "run" / "steps.csv", "step", OF_A_STEP)
+    assert (run.config["trainer.max_epochs"], run.summary["epoch"], run.summary["status"]) == (4, 4, "completed")
+
+
+@pytest.mark.slow
 def test_an_interrupted_run_is_marked(tmp_path: Path) -> None:
     with WandbServer() as server:
         arguments = (*SHORT, "trainer.max_epochs=100000")

@@ -185,7 +185,9 @@ class WandbRun(Logger, Callback):
     def _tell(self) -> None:
         for tell in iter(self._told.get, None):
             self._carefully(tell)
-        if self._failed and not self._complete:  # its process may have died, and wandb would say so as the program ends
+        if self._failed and not (
+            self._complete or self._ended
+        ):  # its process may have died; wandb would say so at exit
             with suppress(Exception):
                 wandb.teardown()
 
