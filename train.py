@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from timemachine import command_line, ddp_job
 from timemachine.config import Train, checked, plain
 from timemachine.corpus import find_corpus
-from timemachine.record import Record, checkpoint_to_resume, is_done
+from timemachine.record import Record, goes_on, is_done
 
 PREFIX, NUM_PREDS = "it has", 20  # the book's
 
@@ -24,7 +24,7 @@ def main(cfg: DictConfig) -> float:
     if in_sweep and is_done(folder, plain(cfg)):
         return math.nan
     if in_sweep and ddp_job.takes_processes(cfg.trainer):
-        return ddp_job.run(folder, job.job.num, job.overrides.task)
+        return ddp_job.run(folder, job.job.num, job.overrides.task, goes_on(plain(cfg)))
     with Record(folder, plain(cfg), in_sweep=in_sweep) as record:
         train(cfg, record)
     return float(record.summary["metrics"].get("val/perplexity", math.nan))
@@ -51,8 +51,10 @@ def train(cfg: DictConfig, record: Record) -> None:
     label = tracking.Label.of(HydraConfig.get(), corpus.name)
     with tracking.open_loggers(settings, record, label) as loggers:
         trainer = training.build_trainer(settings, record.folder, loggers, label.quiet)
-        if (checkpoint := checkpoint_to_resume(record.folder, plain(cfg))) is not None:
-            RNNLMScratch.from_run(str(record.folder))  # which says what is wrong with it in one line
+        if (checkpoint := record.checkpoint_to_resume()) is not None:
+            data.refuse_another(record.before.get("corpus", {}).get("sha256"))
+            model.refuse_another(RNNLMScratch.from_run(str(record.folder))[0])
+            command_line.keep_overrides(record.folder, HydraConfig.get().overrides.task)
         try:
             trainer.fit(model, data, ckpt_path=checkpoint)
             if data.splits["test"].starts:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from lightning.pytorch.callbacks import Callback
 
 from tests.conftest import Program
-from timemachine.config import REPOSITORY, SettingError, Train, Trainer
+from timemachine.config import REPOSITORY, Train, Trainer
 from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.language_model import RNNLMScratch
@@ -107,13 +107,6 @@ def test_a_run_that_has_ended_is_only_tested_again(uninterrupted: Path) -> None:
     assert what_is_left(uninterrupted) == before
 
 
-def test_another_text_is_refused(uninterrupted: Path, tmp_path: Path) -> None:
-    sample = find_corpus("sample", []).characters.decode()
-    (tmp_path / "other.txt").write_text(sample.swapcase() + " and more")
-    with pytest.raises(SettingError, match="is not the text that the run began with; type the path of that one"):
-        train(uninterrupted, corpus=find_corpus(str(tmp_path / "other.txt"), []))
-
-
 # The program
 
 RUN = ["data=sample", "data.num_train=2051", "model.hiddens=8", "trainer.max_epochs=30", "logger=csv"]
@@ -161,22 +154,46 @@ def test_two_processes_killed(program: Program, tmp_path: Path) -> None:
     assert_goes_on_to_the_same_end(program, tmp_path, "trainer=ddp_cpu", kills=2, longest=0.3)
 
 
-def test_what_cannot_go_on_is_one_line(program: Program, uninterrupted: Path, tmp_path: Path) -> None:
-    checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
-    checkpoint.parent.mkdir(parents=True)
-    (tmp_path / "run" / ".hydra").mkdir()
-    (tmp_path / "run" / ".hydra" / "overrides.yaml").write_text("[data=sample, model.hiddens=4, logger=csv]")
-    checkpoint.write_bytes((uninterrupted / "checkpoints" / "last.ckpt").read_bytes())
-    wider = program("train.py", "resume=run", "model.hiddens=5")
-    assert wider.stderr == "error: model.hiddens=5: the run began with model.hiddens=4; type model.hiddens=4\n"
+@pytest.mark.slow
+def test_what_cannot_go_on_is_one_line_and_changes_nothing(program: Program, tmp_path: Path) -> None:
+    assert program("train.py", *RUN, "trainer.max_epochs=2").returncode == 0
+    files = [tmp_path / "run" / name for name in ("summary.json", ".hydra/overrides.yaml", "metrics.csv", "steps.csv")]
+    before = [path.read_bytes() for path in files]
+    (tmp_path / "other.txt").write_text(find_corpus("sample", []).characters.decode() + " and more")
+    for typed, says in (
+        (["model.hiddens=9"], "model.hiddens=9: the run began with model.hiddens=8; type model.hiddens=8"),
+        (["data.corpus=other.txt"], "is not the text that the run began with; type the path of that one"),
+        (["-m"], "-m: resume=run is a single run; type it without -m"),
+        (["exercise=clipping"], "exercise=clipping: resume=run is a single run; type it without exercise=clipping"),
+    ):
+        done = program("train.py", "resume=run", *typed)
+        assert done.returncode == 1
+        assert done.stderr.startswith("error: ") and says in done.stderr and done.stderr.count("\n") == 1
+        assert [path.read_bytes() for path in files] == before
+    checkpoint = tmp_path / "run/checkpoints/last.ckpt"
     checkpoint.write_bytes(checkpoint.read_bytes()[:-3000])
-    damaged = program("train.py", "resume=run")
-    assert "/checkpoints/last.ckpt is no checkpoint of this program (" in damaged.stderr
-    assert damaged.stderr.count("\n") == 1
-    (tmp_path / "run" / ".hydra" / "overrides.yaml").write_text("7")
-    unreadable = program("train.py", "resume=run")
-    assert "resume=run: has no .hydra/overrides.yaml that can be read; type another run" in unreadable.stderr
-    assert [done.returncode for done in (wider, damaged, unreadable)] == [1, 1, 1]
+    assert "last.ckpt is no checkpoint of this program (" in program("train.py", "resume=run").stderr
+    checkpoint.unlink()
+    assert "has ended and has no checkpoint; type another run" in program("train.py", "resume=run").stderr
+    assert [path.read_bytes() for path in files] == before
+
+
+@pytest.mark.slow
+def test_a_new_rate_is_heeded_and_kept(program: Program, tmp_path: Path) -> None:
+    """In a folder with a space, by two processes: they start with what the first made of the arguments."""
+    where = "hydra.run.dir='the run'"
+    assert program("train.py", *RUN, where, "trainer=ddp_cpu", "trainer.max_epochs=2").returncode == 0
+    done = program("train.py", "resume=the run", "trainer.max_epochs=3", "model.lr=0.5", "logger=wandb")
+    assert done.returncode == 0, done.stderr
+    done = program("train.py", "resume=the run", "trainer.max_epochs=4", "logger=csv")
+    assert done.returncode == 0, done.stderr
+    summary = read_summary(tmp_path / "the run")
+    assert (summary["settings"]["model"]["lr"], summary["metrics"]["epoch"]) == (0.5, 4)
+    with (tmp_path / "the run" / "steps.csv").open(newline="") as file:
+        steps = list(csv.DictReader(file))
+    state = torch.load(tmp_path / "the run/checkpoints/last.ckpt", weights_only=True)
+    assert len(steps) == 4 * STEPS_AN_EPOCH
+    assert {group["lr"] for group in state["optimizer_states"][0]["param_groups"]} == {0.5}
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from difflib import get_close_matches
 from enum import Enum
 from pathlib import Path
@@ -104,11 +104,11 @@ def checked_arguments(arguments: list[str], schema: type) -> list[str]:
         raise SettingError(f"{for_wandb[0]}: goes with logger=wandb; type it without {others[0]}")
     exercise = next((a.partition("=")[2] for a in arguments if a.startswith("exercise=")), "none")
     for argument in [argument for argument in arguments if argument.startswith("resume=")]:
-        folder = Path(argument.partition("=")[2])
-        if (folder / ".hydra" / "overrides.yaml").exists():
+        folder = os.path.expanduser(_unquoted(argument.partition("=")[2]))
+        if os.path.exists(f"{folder}/.hydra/overrides.yaml"):
             arguments = _with_those_of_the_run(folder, arguments)
         else:
-            arguments = [*arguments, _sweep_folder(argument, exercise, arguments)]
+            arguments = [*arguments, _sweep_folder(folder, exercise, arguments)]
     after_flag = [before.startswith("-") for before in ["", *arguments]]
     return [
         argument if follows and "=" not in argument else checked_argument(argument, schema)
@@ -116,28 +116,50 @@ def checked_arguments(arguments: list[str], schema: type) -> list[str]:
     ]
 
 
-def _with_those_of_the_run(folder: Path, arguments: list[str]) -> list[str]:
-    """What the run in the folder was started with, what was typed now in place of it, and the folder.
+def _with_those_of_the_run(folder: str, arguments: list[str]) -> list[str]:
+    """What was typed now, and what the run in the folder was started with where it was not typed anew; in its folder.
 
-    Raises SettingError where the list of the run cannot be read.
+    Raises SettingError where the list of the run cannot be read, or cannot go with what was typed.
     """
     try:
-        before = [str(typed) for typed in OmegaConf.load(folder / ".hydra" / "overrides.yaml")]
+        before = [str(typed) for typed in OmegaConf.load(f"{folder}/.hydra/overrides.yaml")]
     except (OSError, TypeError, YAMLError) as error:
         raise SettingError(
             f"resume={folder}: has no .hydra/overrides.yaml that can be read; type another run"
         ) from error
-    arguments = ["hydra.mode=RUN", f"hydra.run.dir='{folder}'", *arguments]
+    for typed in arguments:
+        if typed in ("-m", "--multirun") or (typed.startswith("exercise=") and typed not in before):
+            raise SettingError(f"{typed}: resume={folder} is a single run; type it without {typed}")
+    # The list is kept once the run has been accepted: `keep_overrides`.
+    arguments = [*arguments, "hydra.mode=RUN", "hydra.output_subdir=null", f"hydra.run.dir={_quoted(folder)}"]
     now = {typed.partition("=")[0] for typed in arguments}
-    return [*(typed for typed in before if typed.partition("=")[0] not in now), *arguments]
+    other_logger = any(typed.startswith("logger=") for typed in arguments)
+    return [
+        *dict.fromkeys(arguments),
+        *(
+            typed
+            for typed in before
+            if typed.partition("=")[0] not in now and not (other_logger and typed.startswith("logger."))
+        ),
+    ]
 
 
-def _sweep_folder(argument: str, exercise: str, arguments: list[str]) -> str:
+def keep_overrides(folder: Path, overrides: Sequence[str]) -> None:
+    """Leave what a run goes on with in its folder, for the next time; in one move."""
+    if is_first_process():
+        path = folder / ".hydra" / "overrides.yaml"
+        path.parent.mkdir(exist_ok=True)
+        beside = path.with_suffix(".part")
+        OmegaConf.save(OmegaConf.create(list(overrides)), beside)
+        beside.replace(path)
+
+
+def _sweep_folder(folder: str, exercise: str, arguments: list[str]) -> str:
     """What makes Hydra go on in the folder that `resume=` names.
 
     Raises SettingError where that is no folder of a sweep of the exercise: before Hydra writes into it.
     """
-    folder = argument.partition("=")[2]
+    argument = f"resume={folder}"
     try:
         before = OmegaConf.load(f"{folder}/multirun.yaml").hydra.runtime.choices.exercise
     except (OSError, AttributeError, YAMLError) as error:
@@ -147,7 +169,20 @@ def _sweep_folder(argument: str, exercise: str, arguments: list[str]) -> str:
         raise SettingError(f"{argument}: goes on with a sweep; type the command that began it, such as exercise=…")
     if before != exercise:
         raise SettingError(f"{argument}: is a sweep of exercise={before}; type the command that began it")
-    return f"hydra.sweep.dir='{folder}'"
+    return f"hydra.sweep.dir={_quoted(folder)}"
+
+
+def _quoted(value: str) -> str:
+    """The text as Hydra's grammar and OmegaConf read it: a backslash is one of two before a quote, the end, or ${."""
+    escaped = re.sub(r"(\\*)\$\{", lambda found: 2 * found[1] + "\\${", value)
+    escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), escaped)
+    return f"'{escaped}'"
+
+
+def _unquoted(value: str) -> str:
+    """A path that this program has quoted: Lightning's processes start with what it made of the arguments."""
+    is_quoted = len(value) > 1 and value[0] == value[-1] == "'" and not os.path.exists(value)
+    return value[1:-1].replace("\\'", "'") if is_quoted else value
 
 
 def checked_argument(argument: str, schema: type) -> str:
@@ -184,15 +219,10 @@ def checked_argument(argument: str, schema: type) -> str:
         return f"prefix='{letters}'"
     if name not in ("run", "resume", "data.corpus"):
         return argument
-    if len(value) > 1 and value[0] == value[-1] == "'" and not os.path.exists(value):
-        return argument  # quoted by this program: Lightning's processes start with what it made of the arguments
-    value = os.path.expanduser(value)
+    value = os.path.expanduser(_unquoted(value))
     is_several = value.startswith("[") or "," in value
     if re.search(r"[^\w./-]", value, re.ASCII) and (os.path.exists(value) or not is_several):
-        # Hydra and OmegaConf read a backslash as one of two only before a quote, the end, or ${.
-        escaped = re.sub(r"(\\*)\$\{", lambda found: 2 * found[1] + "\\${", value)
-        escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), escaped)
-        return f"{name}='{escaped}'"
+        return f"{name}={_quoted(value)}"
     return f"{name}={value}"
 
 

@@ -197,7 +197,7 @@ class Logger:
 
 @dataclass(slots=True, kw_only=True)
 class Train:
-    """The settings of train.py. `resume`: a sweep's folder, whose finished jobs are not run again.
+    """The settings of train.py. `resume`: the folder of a run, or of a sweep, that was interrupted and shall go on.
 
     `probes`: what to measure of the model beside its perplexity, in `src/timemachine/probes`.
     """

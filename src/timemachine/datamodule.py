@@ -76,12 +76,15 @@ class TimeMachine(LightningDataModule):
         return {"tokens": self.vocab.idx_to_token, "sha256": self.corpus.sha256, "generator": order}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on in the order of the run that was interrupted. Raises SettingError where its text was another."""
-        if state_dict["sha256"] != self.corpus.sha256:
+        """Go on in the order of the run that was interrupted."""
+        self.generator.set_state(state_dict["generator"])
+
+    def refuse_another(self, sha256: str | None) -> None:
+        """Raise SettingError where a run that goes on began with another text."""
+        if sha256 != self.corpus.sha256:
             raise SettingError(
                 f"data.corpus={self.corpus.source}: is not the text that the run began with; type the path of that one"
             )
-        self.generator.set_state(state_dict["generator"])
 
     def describe(self) -> dict[str, Any]:
         """What summary.json says of the text."""

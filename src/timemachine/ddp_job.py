@@ -5,13 +5,17 @@ dies it kills the first, which would be the sweep.
 """
 
 import math
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from timemachine.config import REPOSITORY, Trainer
+from timemachine.record import Signalled
 from timemachine.sweep import summary_or_failure
+
+PATIENCE = 30  # seconds that a job has to end in order
 
 
 def takes_processes(trainer: Trainer) -> bool:
@@ -19,21 +23,27 @@ def takes_processes(trainer: Trainer) -> bool:
     return trainer.strategy != "auto" or trainer.num_nodes != 1 or trainer.devices not in (1, "1")
 
 
-def run(folder: Path, number: int, overrides: Sequence[str]) -> float:
+def run(folder: Path, number: int, overrides: Sequence[str], goes_on: bool) -> float:
     """Run the job and wait for it. Returns its validation perplexity, NaN where it failed: then its line is printed.
 
-    It starts with this process's environment and nothing else that an earlier job left.
+    It starts with this process's environment, but for Slurm's account of that, and nothing else of an earlier job.
     """
     own = [override for override in overrides if not override.startswith("resume=")]
     command = [sys.executable, str(REPOSITORY / "train.py"), *own]
     command += ["hydra.mode=RUN", f"hydra.run.dir='{folder}'", f"hydra.job.num={number}"]
-    if (folder / "checkpoints" / "last.ckpt").exists():
+    if goes_on and (folder / "checkpoints" / "last.ckpt").exists():
         command.append(f"resume={folder}")
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as job:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment) as job:
         try:
             _, errors = job.communicate()
-        except KeyboardInterrupt:  # it has come to the job as well
-            job.communicate()
+        except (KeyboardInterrupt, Signalled) as end:
+            if isinstance(end, Signalled):  # Ctrl-C comes to the job by itself
+                job.send_signal(end.number)
+            try:
+                job.communicate(timeout=PATIENCE)
+            except subprocess.TimeoutExpired:
+                job.kill()
             raise
     summary = summary_or_failure(folder)
     sys.stderr.writelines(line for line in errors.splitlines(True) if not line.startswith("error: "))

@@ -12,7 +12,6 @@ from typing import Any, NoReturn
 import torch
 import torch.nn.functional as F
 from lightning.pytorch import LightningModule
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
@@ -141,7 +140,7 @@ class RNNLMScratch(LightningModule):
                 inputs.append(outputs[-1])
         return prefix + "".join(vocab.to_tokens(outputs))
 
-    def configure_optimizers(self) -> OptimizerLRScheduler:
+    def configure_optimizers(self) -> SGD:
         """Minibatch stochastic gradient descent, nothing else."""
         if self.input_lr_factor == 1:
             return SGD(self.parameters(), lr=self.lr)
@@ -229,10 +228,14 @@ class RNNLMScratch(LightningModule):
         self.log("test/perplexity", self.test_perplexity)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Before a run goes on: raise SettingError where its network was another."""
+        """The step sizes are those of the settings: SGD has nothing else to remember."""
+        checkpoint["optimizer_states"] = [self.configure_optimizers().state_dict()]
+
+    def refuse_another(self, began: "RNNLMScratch") -> None:
+        """Raise SettingError where a run that goes on began with another network."""
         for name in ("hiddens", "activation", "input", "embedding_dim"):
-            if (began := checkpoint["hyper_parameters"][name]) != (now := self.hparams[name]):
-                setting = f"model.{name}={began}"
+            if (then := began.hparams[name]) != (now := self.hparams[name]):
+                setting = f"model.{name}={then}"
                 raise SettingError(f"model.{name}={now}: the run began with {setting}; type {setting}")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -51,11 +51,12 @@ class Record:
         self.in_sweep = in_sweep
         self.began = time.time()
         self.writes = is_first_process()
-        now = {"status": "running", "message": None, "settings": settings}
-        self.summary: dict[str, Any] = now | {"metrics": {}}
+        self.before: dict[str, Any] = {}  # of a run that goes on
         if goes_on(settings):
             with suppress(OSError, ValueError):
-                self.summary |= read_summary(folder) | now
+                self.before = read_summary(folder)
+        now = {"status": "running", "message": None, "settings": settings}
+        self.summary: dict[str, Any] = now | {"metrics": {}} | self.before | now
 
     def __enter__(self) -> Self:
         self.update(
@@ -74,6 +75,24 @@ class Record:
             beside.write_text(json.dumps(_finite(self.summary), indent=2, allow_nan=False) + "\n")
             beside.replace(self.folder / "summary.json")
 
+    def checkpoint_to_resume(self) -> Path | None:
+        """The last checkpoint of a run that goes on. Where it has none, what it left is removed, and it begins anew.
+
+        Raises SettingError where it has none and had ended.
+        """
+        if not goes_on(self.summary["settings"]):
+            return None
+        if (last := self.folder / "checkpoints" / "last.ckpt").exists():
+            return last
+        if self.before.get("status") == "completed":
+            raise SettingError(f"resume={self.folder}: has ended and has no checkpoint; type another run")
+        if self.writes:
+            for name in ("checkpoints", "wandb", "tensorboard"):
+                shutil.rmtree(self.folder / name, ignore_errors=True)
+            for name in ("metrics.csv", "steps.csv"):
+                (self.folder / name).unlink(missing_ok=True)
+        return None
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
@@ -88,7 +107,11 @@ class Record:
         if status == "interrupted" and self.writes:
             folder = os.path.relpath(self.folder.parent if self.in_sweep else self.folder)
             print(f"go on with    {'the same command and ' if self.in_sweep else 'python train.py '}resume={folder}")
-        self.update(status=status, message=message, seconds=seconds)
+        if self.before and isinstance(error, SettingError):  # refused: it stays what it was
+            self.summary = self.before
+            self.update()
+        else:
+            self.update(status=status, message=message, seconds=seconds)
         if isinstance(error, SystemExit) and not isinstance(error, Signalled):
             raise KeyboardInterrupt from error
         if not self.in_sweep or interrupted:
@@ -137,20 +160,6 @@ def is_done(folder: Path, settings: dict[str, Any]) -> bool:
             f"resume={settings['resume']}: its job {folder.name} has other settings; type the command that began it"
         )
     return summary["status"] in ("completed", "diverged")
-
-
-def checkpoint_to_resume(folder: Path, settings: dict[str, Any]) -> Path | None:
-    """The last checkpoint of a run that goes on. Where it has none, what it left is removed, and it begins anew."""
-    if not goes_on(settings):
-        return None
-    if (last := folder / "checkpoints" / "last.ckpt").exists():
-        return last
-    if is_first_process():
-        for name in ("checkpoints", "wandb", "tensorboard"):
-            shutil.rmtree(folder / name, ignore_errors=True)
-        for name in ("metrics.csv", "steps.csv"):
-            (folder / name).unlink(missing_ok=True)
-    return None
 
 
 def run_summary(run: str) -> dict[str, Any]:
