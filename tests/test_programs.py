@@ -425,7 +425,8 @@ def test_ctrl_c_ends_with_130_and_leaves_what_was_done(tmp_path: Path) -> None:
     )
     try:
         assert process.stdout
-        assert [process.stdout.readline()[:10] for _ in range(2)] == ["epoch    1", "epoch    2"]  # 1 has its checkpoint
+        lines = [process.stdout.readline()[:10] for _ in range(2)]
+        assert lines == ["epoch    1", "epoch    2"]  # the first has its checkpoint
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=60)
     finally:
