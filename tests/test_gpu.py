@@ -1,0 +1,23 @@
+"""The book's experiment on a GPU, where there is one: `python -m pytest -m gpu tests`."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import Program
+from timemachine.record import read_summary
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")]
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("32", 1e-2), ("bf16-mixed", 0.1)])
+def test_a_gpu_learns_what_the_cpu_does(precision: str, tolerance: float, program: Program, tmp_path: Path) -> None:
+    """Sums in another order move a perplexity, more so after a thousand steps: the tolerance is relative."""
+    found = {}
+    for trainer, chosen in (("cpu", "32"), ("gpu", precision)):
+        typed = ("data=sample", "logger=csv", f"trainer.precision={chosen}", f"hydra.run.dir={trainer}")
+        done = program("train.py", *typed, f"trainer={trainer}", timeout=300)
+        assert done.returncode == 0, done.stderr
+        found[trainer] = read_summary(tmp_path / trainer)["metrics"]["val/perplexity"]
+    assert found["gpu"] == pytest.approx(found["cpu"], rel=tolerance)
