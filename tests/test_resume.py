@@ -46,6 +46,7 @@ class InterruptAt(Callback):
 def train(folder: Path, interrupt_at: int | None = None, corpus: Corpus | None = None) -> None:
     """A run of 12 steps; from the last checkpoint in its folder, if there is one."""
     torch.manual_seed(0)
+    folder.mkdir(exist_ok=True)
     data = TimeMachine(32, 4, 3 * 32 - 5, 40, corpus=corpus or find_corpus("sample", []), seed=1)
     model = RNNLMScratch(len(data.vocab), hiddens=4, lr=2)
     chosen = Trainer(max_epochs=EPOCHS, gradient_clip_val=0.2, devices=1, accelerator="cpu", num_sanity_val_steps=0)
@@ -99,6 +100,14 @@ def test_a_row_that_was_cut_short_is_written_anew(uninterrupted: Path, tmp_path:
             file.write("3,1")  # of 3,10,…
     train(tmp_path)
     assert what_is_left(tmp_path) == what_is_left(uninterrupted)
+
+
+def test_a_folder_may_be_moved(uninterrupted: Path, tmp_path: Path) -> None:
+    with pytest.raises(Interruption):
+        train(tmp_path / "here", 3 * STEPS_AN_EPOCH)
+    (tmp_path / "here").rename(tmp_path / "there")
+    train(tmp_path / "there")
+    assert what_is_left(tmp_path / "there") == what_is_left(uninterrupted)
 
 
 def test_a_run_that_has_ended_is_only_tested_again(uninterrupted: Path) -> None:

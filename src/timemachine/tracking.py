@@ -91,6 +91,11 @@ class RunLog(Logger, Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Go on where the checkpoint was saved: drop what came after it, and the test that ended the run."""
+        checkpoints = (self.folder / "checkpoints").resolve()
+        for state in checkpoint["callbacks"].values():
+            if "dirpath" in state:  # the folder may have been moved since
+                best = checkpoints / Path(state["best_model_path"]).name
+                state |= {"dirpath": str(checkpoints), "best_model_path": str(best)}
         metrics, steps = self.folder / "metrics.csv", self.folder / "steps.csv"
         epochs = [row | {"test/perplexity": ""} for row in _rows(metrics, checkpoint["global_step"])]
         self._row = epochs[-1] if epochs else {}
