@@ -123,17 +123,19 @@ RUN += ["model.lr=2", "hydra.run.dir=run", f"data.search_dirs=[{REPOSITORY}]"]
 
 
 def kill_after(folder: Path, seconds: float, *arguments: str) -> None:
-    """SIGKILL to train.py and its processes, so long after the first row of metrics.csv, unless it has ended."""
+    """SIGKILL to train.py and its processes, so long after it has written to metrics.csv."""
+    metrics = folder / "run" / "metrics.csv"
+    before = metrics.stat().st_mtime_ns if metrics.exists() else 0
     command = [sys.executable, str(REPOSITORY / "train.py"), *arguments]
     quiet = subprocess.DEVNULL
     with subprocess.Popen(command, cwd=folder, stdout=quiet, stderr=quiet, start_new_session=True) as run:
         deadline = time.monotonic() + 60
-        while run.poll() is None and not (folder / "run" / "metrics.csv").exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        while not metrics.exists() or metrics.stat().st_mtime_ns == before:
+            assert run.poll() is None and time.monotonic() < deadline
+            time.sleep(0.01)
         time.sleep(seconds)
-        if run.poll() is None:
-            os.killpg(run.pid, signal.SIGKILL)
+        assert run.poll() is None  # or nothing was killed
+        os.killpg(run.pid, signal.SIGKILL)
 
 
 def assert_goes_on_to_the_same_end(program: Program, tmp_path: Path, *more: str, kills: int, longest: float) -> None:
@@ -149,18 +151,18 @@ def assert_goes_on_to_the_same_end(program: Program, tmp_path: Path, *more: str,
 
 
 def test_killed_once(program: Program, tmp_path: Path) -> None:
-    assert_goes_on_to_the_same_end(program, tmp_path, kills=1, longest=0.3)
+    assert_goes_on_to_the_same_end(program, tmp_path, "trainer.max_epochs=100", kills=1, longest=0.3)
 
 
 @pytest.mark.slow
 def test_killed_again_and_again(program: Program, tmp_path: Path) -> None:
     """Within milliseconds of a checkpoint, too: there are a hundred a second."""
-    assert_goes_on_to_the_same_end(program, tmp_path, "trainer.max_epochs=300", kills=KILLS, longest=0.8)
+    assert_goes_on_to_the_same_end(program, tmp_path, f"trainer.max_epochs={100 * KILLS}", kills=KILLS, longest=0.4)
 
 
 @pytest.mark.slow
 def test_two_processes_killed(program: Program, tmp_path: Path) -> None:
-    assert_goes_on_to_the_same_end(program, tmp_path, "trainer=ddp_cpu", kills=2, longest=0.3)
+    assert_goes_on_to_the_same_end(program, tmp_path, "trainer=ddp_cpu", "trainer.max_epochs=200", kills=2, longest=0.3)
 
 
 @pytest.mark.slow
