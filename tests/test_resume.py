@@ -157,7 +157,7 @@ def test_killed_once(program: Program, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_killed_again_and_again(program: Program, tmp_path: Path) -> None:
     """Within milliseconds of a checkpoint, too: there are a hundred a second."""
-    assert_goes_on_to_the_same_end(program, tmp_path, f"trainer.max_epochs={100 * KILLS}", kills=KILLS, longest=0.4)
+    assert_goes_on_to_the_same_end(program, tmp_path, f"trainer.max_epochs={40 * KILLS}", kills=KILLS, longest=0.4)
 
 
 @pytest.mark.slow
