@@ -79,8 +79,6 @@ def _silence_what_does_not_concern_the_user() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)  # "GPU available: False", tips, and the like
     # steps.csv has every step, whatever log_every_n_steps says; the others are Lightning's own affairs.
     warnings.filterwarnings("ignore", ".*smaller than the logging interval.*")
-    # clip_fraction is the same in each process, chars_per_second that of the first.
-    warnings.filterwarnings("ignore", "It is recommended to use .*sync_dist=True.*")
     warnings.filterwarnings("ignore", "GPU available but not used.*")  # Apple's, or one that the user did not choose
     warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated.*")
     warnings.filterwarnings("ignore", ".*could not find the monitored key.*")  # a run that ends before it validates

@@ -1,6 +1,7 @@
 """A run in Weights & Biases beside its files: what it carries, how it begins and ends.
 
-A server that does not answer costs `init_timeout` seconds at the start and `finish_timeout` at the end, never the run.
+A server that does not answer costs `init_timeout` seconds at the start, `finish_timeout` and twice `PATIENCE` at the
+end, never the run.
 """
 
 import os
@@ -185,10 +186,8 @@ class WandbRun(Logger, Callback):
     def _tell(self) -> None:
         for tell in iter(self._told.get, None):
             self._carefully(tell)
-        if self._failed and not (
-            self._complete or self._ended
-        ):  # its process may have died; wandb would say so at exit
-            with suppress(Exception):
+        if self._failed and not (self._complete or self._ended):
+            with suppress(Exception):  # its process may have died, which wandb would say as the program ends
                 wandb.teardown()
 
     def _carefully(self, tell: Callable[[], Any]) -> None:
