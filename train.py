@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from timemachine import command_line, ddp_job
 from timemachine.config import Train, checked, plain
 from timemachine.corpus import find_corpus
-from timemachine.record import Record, goes_on, is_done
+from timemachine.record import Record, goes_on, is_done, read_summary
 
 PREFIX, NUM_PREDS = "it has", 20  # the book's
 
@@ -71,6 +71,7 @@ def train(cfg: DictConfig, record: Record) -> None:
         else:
             record.update(status="completed")
         if trainer.is_global_zero:
+            model.export(record.folder / "model.safetensors", data.vocab, read_summary(record.folder))
             sample = model.predict(PREFIX, NUM_PREDS, data.vocab)
             report.finish_run(record.folder, record.summary, sample, label.quiet)
 

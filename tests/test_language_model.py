@@ -3,8 +3,6 @@
 import copy
 import csv
 import math
-import os
-import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +18,7 @@ from lightning.pytorch import Trainer as LightningTrainer
 from numpy.typing import NDArray
 from torch import Tensor
 
-from timemachine.config import SettingError, Train, Trainer
+from timemachine.config import Train, Trainer
 from timemachine.corpus import Corpus
 from timemachine.datamodule import Batch, TimeMachine
 from timemachine.language_model import Diverged, RNNLMScratch
@@ -306,14 +304,6 @@ def test_clipping_by_value_is_that_of_torch(sample: Corpus, tmp_path: Path) -> N
     assert [row["grad_norm"], row["grad_norm_clipped"]] == pytest.approx([norm.item() for norm in norms], rel=1e-6)
 
 
-@pytest.fixture
-def run(sample: Corpus, tmp_path: Path) -> Path:
-    """The folder of a trained model."""
-    data = few_windows(sample)
-    fit(RNNLMScratch(len(data.vocab), hiddens=3), data, tmp_path, max_epochs=2)
-    return tmp_path
-
-
 @pytest.mark.parametrize("input", ["one_hot", "embedding"])
 def test_a_run_gives_back_its_model_as_the_last_epoch_left_it(input: str, sample: Corpus, tmp_path: Path) -> None:
     data = few_windows(sample)
@@ -324,57 +314,6 @@ def test_a_run_gives_back_its_model_as_the_last_epoch_left_it(input: str, sample
     assert vocab.idx_to_token == data.vocab.idx_to_token
     assert found.predict("it has", 20, vocab) == model.predict("it has", 20, data.vocab)
     assert not found.training
-
-
-class Code:
-    """Makes a folder when it is unpickled."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
-        return os.mkdir, (str(self.folder),)
-
-
-@pytest.mark.parametrize("format", ["torch", "pickle"])
-def test_code_in_a_checkpoint_is_refused_and_not_executed(format: str, run: Path) -> None:
-    path, executed = run / "checkpoints/last.ckpt", run / "executed"
-    checkpoint = torch.load(path, weights_only=True) | {"callbacks": Code(executed)}
-    if format == "torch":
-        torch.save(checkpoint, path)
-    else:
-        path.write_bytes(pickle.dumps(checkpoint, protocol=2))
-    with pytest.raises(SettingError, match=r"last\.ckpt is no checkpoint of this program"):
-        RNNLMScratch.from_run(str(run))
-    assert not executed.exists()
-    if format == "torch":
-        torch.load(path, weights_only=False)
-        assert executed.exists()
-
-
-@pytest.mark.parametrize("kept", [0.0, 0.1, 0.5, 0.9, 0.999])
-def test_a_truncated_checkpoint_is_refused(kept: float, run: Path) -> None:
-    path = run / "checkpoints/last.ckpt"
-    content = path.read_bytes()
-    path.write_bytes(content[: int(kept * len(content))])
-    with pytest.raises(SettingError, match=f"run={run}: .*; type another run"):
-        RNNLMScratch.from_run(str(run))
-
-
-@pytest.mark.parametrize("content", ["hello", {}, {"hyper_parameters": {}}, {"hyper_parameters": {"vocab_size": 5}}, 3])
-def test_another_file_is_refused(content: object, run: Path) -> None:
-    path = run / "checkpoints/last.ckpt"
-    if isinstance(content, str):
-        path.write_text(content)
-    else:
-        torch.save(content, path)
-    with pytest.raises(SettingError, match=f"run={run}: .*; type another run"):
-        RNNLMScratch.from_run(str(run))
-
-
-def test_a_folder_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SettingError, match=rf"run={tmp_path}: has no checkpoints/last\.ckpt; type run="):
-        RNNLMScratch.from_run(str(tmp_path))
 
 
 @pytest.mark.parametrize("input", ["one_hot", "embedding"])

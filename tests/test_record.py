@@ -10,7 +10,7 @@ import pytest
 from timemachine.config import SettingError, UserError
 from timemachine.record import Record, read_summary, run_summary
 
-SETTINGS: dict[str, Any] = {"seed": 3, "model": {"hiddens": 32, "sigma": 0.01}, "data": {"num_train": None}}
+SETTINGS: dict[str, Any] = {"seed": 3, "model": {"hiddens": 32, "sigma": 0.01}, "data": {"num_train": None, "num_val": None}}
 
 
 class Diverged(UserError):
@@ -107,7 +107,7 @@ def test_only_the_first_process_writes(
 
 def test_a_record_is_found_by_its_folder(tmp_path: Path) -> None:
     with record(tmp_path) as running:
-        running.update(corpus={})
+        running.update(corpus={"source": "sample", "sha256": "0"})
     assert run_summary(str(tmp_path)) == read_summary(tmp_path)
 
 

@@ -4,6 +4,7 @@ The files stand in the order in which data flows; each imports only from those a
 
     config          the schema of all settings
     corpus          a book's name or a path -> normalised characters
+    files           written whole or not at all
     record          summary.json: a run's status, settings and numbers, from its first moment on
     command_line    from what a user typed to checked settings, from a mistake to one line
     sweep           the table that a multirun leaves: summary.csv
@@ -17,6 +18,7 @@ The files stand in the order in which data flows; each imports only from those a
     rnn             the book's RNNScratch: a readable loop, or bptt
     clipping        the norm of all gradients as one vector, and the projection onto a ball
     perplexity      exp(mean negative log-likelihood)
+    checkpoint      a model's weights on disk, read as if a stranger had sent them
     language_model  the RNN with its output layer: training, validation, prediction
     decoding        continuing a text, greedily or from P^alpha
     wandb_run       a run in Weights & Biases: how it begins, what it carries, how it ends

@@ -26,6 +26,7 @@ from yaml import YAMLError
 
 from timemachine.config import REPOSITORY, Probe, SettingError, UserError
 from timemachine.corpus import normalise
+from timemachine.files import write_whole
 from timemachine.record import Signalled, is_first_process
 
 INTERRUPTED = 130  # the shell's exit status after Ctrl-C
@@ -127,6 +128,9 @@ def _with_those_of_the_run(folder: str, arguments: list[str]) -> list[str]:
         raise SettingError(
             f"resume={folder}: has no .hydra/overrides.yaml that can be read; type another run"
         ) from error
+    for typed in before:
+        if typed.lstrip("+~").startswith("hydra"):  # which Hydra does not write there, and would obey: code, too
+            raise SettingError(f"resume={folder}: its .hydra/overrides.yaml sets {typed}; type another run")
     for typed in arguments:
         if typed in ("-m", "--multirun") or (typed.startswith("exercise=") and typed not in before):
             raise SettingError(f"{typed}: resume={folder} is a single run; type it without {typed}")
@@ -149,9 +153,7 @@ def keep_overrides(folder: Path, overrides: Sequence[str]) -> None:
     if is_first_process():
         path = folder / ".hydra" / "overrides.yaml"
         path.parent.mkdir(exist_ok=True)
-        beside = path.with_suffix(".part")
-        OmegaConf.save(OmegaConf.create(list(overrides)), beside)
-        beside.replace(path)
+        write_whole(path, OmegaConf.to_yaml(OmegaConf.create(list(overrides))).encode())
 
 
 def _sweep_folder(folder: str, exercise: str, arguments: list[str]) -> str:

@@ -4,7 +4,6 @@ B batch, T time steps, V vocabulary, D inputs of the RNN, H hidden units.
 """
 
 import math
-import warnings
 from pathlib import Path
 from time import perf_counter
 from typing import Any, NoReturn
@@ -12,18 +11,18 @@ from typing import Any, NoReturn
 import torch
 import torch.nn.functional as F
 from lightning.pytorch import LightningModule
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
 from timemachine.bptt import recurrence_nll
+from timemachine.checkpoint import FORMAT, Refused, read_checkpoint, read_safetensors, write_safetensors
 from timemachine.clipping import clip_gradients, gradient_norm
-from timemachine.config import SettingError, UserError
+from timemachine.config import Model, SettingError, UserError
 from timemachine.datamodule import Batch
 from timemachine.perplexity import Perplexity
 from timemachine.rnn import RNNScratch
 from timemachine.vocab import Vocab
-
-FORMAT = 1  # of the checkpoints
 
 
 class Diverged(UserError):
@@ -71,28 +70,38 @@ class RNNLMScratch(LightningModule):
         self._num_chars, self._epoch_began, self._batch_ended = 0, 0.0, 0.0
 
     @classmethod
-    def from_run(cls, folder: str) -> tuple["RNNLMScratch", Vocab]:
+    def from_run(cls, run: str) -> tuple["RNNLMScratch", Vocab]:
         """The model of a run as its last epoch left it, ready to predict, and its vocabulary.
 
-        Raises SettingError where the folder has no checkpoint that can be read. Nothing in a checkpoint is executed.
+        `run`: its folder, or what it exported. Raises SettingError where there is none that can be read. Nothing in a
+        file is executed.
         """
-        path = Path(folder) / "checkpoints" / "last.ckpt"
-        if not path.is_file():
+        path = Path(run)
+        is_export = path.is_file() and path.suffix == ".safetensors"
+        if not is_export and not (path := path / "checkpoints" / "last.ckpt").is_file():
             raise SettingError(
-                f"run={folder}: has no checkpoints/last.ckpt; type run=<the folder that train.py printed at its end>"
+                f"run={run}: has no checkpoints/last.ckpt; type run=<the folder that train.py printed at its end>"
             )
         try:
-            with warnings.catch_warnings(action="ignore"):  # of pickles, which are refused in any case
-                checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-            model = cls(**checkpoint["hyper_parameters"])
-            model.load_state_dict(checkpoint["state_dict"])
-            vocab = Vocab(checkpoint["TimeMachine"]["tokens"])
-        except Exception as error:  # damaged bytes raise anything
-            reason = " ".join(str(error).split())[:100]
-            raise SettingError(
-                f"run={folder}: {path} is no checkpoint of this program ({reason}); type another run"
-            ) from error
+            if is_export:
+                weights, about = read_safetensors(path)
+            else:
+                checkpoint = read_checkpoint(path)
+                weights, about = checkpoint["state_dict"], checkpoint | checkpoint["TimeMachine"]
+            model, vocab = cls(**_checked(about["hyper_parameters"])), Vocab.checked(about["tokens"])
+            model.load_state_dict(weights)
+            if model.vocab_size != len(vocab):
+                raise Refused(f"has {len(vocab)} characters and weights for {model.vocab_size}")
+        except Exception as error:  # what a stranger wrote raises anything
+            reason = str(error) if isinstance(error, Refused) else f"is no checkpoint of this program: {error}"
+            raise SettingError(f"run={run}: {path} {' '.join(reason.split())[:150]}; type another run") from error
         return model.eval(), vocab
+
+    def export(self, path: Path, vocab: Vocab, summary: dict[str, Any]) -> None:
+        """Write what `from_run` reads, and any program that knows safetensors. `summary`: the run's. Raises OSError."""
+        known = {name: summary[name] for name in ("settings", "corpus", "metrics", "versions", "git")}
+        about = {"hyper_parameters": dict(self.hparams), "tokens": vocab.idx_to_token, "summary": known}
+        write_safetensors(path, self.state_dict(), about)
 
     def one_hot(self, X_BT: Tensor) -> Tensor:
         """Indices (B, T) to vectors (T, B, V), in the order in which the recurrence reads them."""
@@ -301,3 +310,12 @@ class RNNLMScratch(LightningModule):
             for logger in self.trainer.loggers:
                 logger.log_metrics(row, step=number)
         return steps
+
+
+def _checked(hyper_parameters: dict[str, Any]) -> dict[str, Any]:
+    """The constructor's arguments, if each is what `model.*` may be. Raises SettingError or OmegaConf's errors."""
+    rest = {name: value for name, value in hyper_parameters.items() if name != "vocab_size"}
+    OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Model), rest))
+    if not 1 < hyper_parameters["vocab_size"] <= 256:
+        raise Refused(f"has a vocabulary of {hyper_parameters['vocab_size']}")
+    return hyper_parameters

@@ -17,7 +17,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from timemachine.config import REPOSITORY, SettingError, UserError
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from safetensors import safe_open
+
+from timemachine.config import REPOSITORY, Data, SettingError, UserError
+from timemachine.files import write_whole
 
 PACKAGES = ("lightning", "torch", "torchmetrics", "hydra-core", "wandb", "timemachine")
 
@@ -68,12 +73,11 @@ class Record:
         return self
 
     def update(self, **entries: Any) -> None:
-        """Add entries and write the file: beside, then in place, so that a reader never sees half of it."""
+        """Add entries and write the file, of which a reader never sees half."""
         self.summary.update(entries)
         if self.writes:
-            beside = self.folder / "summary.json.part"
-            beside.write_text(json.dumps(_finite(self.summary), indent=2, allow_nan=False) + "\n")
-            beside.replace(self.folder / "summary.json")
+            text = json.dumps(_finite(self.summary), indent=2, allow_nan=False) + "\n"
+            write_whole(self.folder / "summary.json", text.encode())
 
     def checkpoint_to_resume(self) -> Path | None:
         """The last checkpoint of a run that goes on. Where it has none, what it left is removed, and it begins anew.
@@ -163,15 +167,30 @@ def is_done(folder: Path, settings: dict[str, Any]) -> bool:
 
 
 def run_summary(run: str) -> dict[str, Any]:
-    """summary.json of the run that `run=` names. Raises SettingError where that is no run's folder."""
+    """summary.json of the run that `run=` names, or what an exported model has of it.
+
+    Raises SettingError where there is none, or one that does not say on what the run was trained.
+    """
+    path = Path(run)
     try:
-        summary = read_summary(Path(run))
-    except (OSError, ValueError) as error:
+        if path.is_file() and path.suffix == ".safetensors":
+            with safe_open(path, framework="numpy") as file:
+                summary: dict[str, Any] = json.loads((file.metadata() or {})["summary"])
+        else:
+            summary = read_summary(path)
+    except Exception as error:  # what a stranger wrote raises anything
         raise SettingError(
             f"run={run}: is no folder of a run; type run=<the folder that train.py printed at its end>"
         ) from error
     if "corpus" not in summary:
         raise SettingError(f"run={run}: ended before it had a text ({summary.get('message')}); type another run")
+    try:
+        OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Data), summary["settings"]["data"]))
+        if not all(isinstance(summary["corpus"][name], str) for name in ("source", "sha256")):
+            raise TypeError("the text has no name")
+    except (UserError, OmegaConfBaseException, LookupError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split("\n")[0].split())
+        raise SettingError(f"run={run}: its summary.json is damaged ({reason}); type another run") from error
     return summary
 
 

@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressB
 from lightning.pytorch.callbacks.progress.rich_progress import RichProgressBarTheme
 from lightning.pytorch.loggers import Logger
 
+from timemachine.checkpoint import WholeCheckpoints
 from timemachine.config import Probe, SettingError, Train, Trainer
 from timemachine.probes.dynamics import Dynamics
 from timemachine.tracking import shows_bar
@@ -60,6 +61,7 @@ def build_trainer(settings: Train, folder: Path, loggers: list[Logger], quiet: b
         callbacks.append(PerplexityBar(theme=RichProgressBarTheme(metrics_format=".3f")))
     if settings.trainer.barebones:  # Lightning's own way to measure what all of this costs
         callbacks, loggers = [], []
+    chosen["plugins"] = chosen["plugins"] or [WholeCheckpoints()]
     try:
         return pl.Trainer(**chosen, logger=loggers or None, callbacks=callbacks, default_root_dir=folder)
     except (MisconfigurationException, ValueError, TypeError, RuntimeError, KeyError) as error:

@@ -24,6 +24,16 @@ class Vocab:
         """The vocabulary of a normalised text."""
         return cls(chr(code) for code in set(characters))
 
+    @classmethod
+    def checked(cls, tokens: object) -> "Vocab":
+        """The vocabulary that a file lists. Raises ValueError where that is not a list of printable characters."""
+        if not isinstance(tokens, list):
+            raise ValueError("its vocabulary is no list")
+        for token in tokens:
+            if token != UNKNOWN and not (isinstance(token, str) and len(token) == 1 and token.isprintable()):
+                raise ValueError("its vocabulary has an entry that is no character")
+        return cls(tokens)
+
     def __len__(self) -> int:
         return len(self.idx_to_token)
 

@@ -1,0 +1,299 @@
+"""Files that a stranger sent, or that a disk spoilt: each is refused in one line, and none executes anything."""
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.conftest import Program
+from timemachine.checkpoint import FORMAT, Refused, WholeCheckpoints, read_checkpoint, read_safetensors
+from timemachine.config import REPOSITORY, SettingError
+from timemachine.files import write_whole
+from timemachine.language_model import RNNLMScratch
+from timemachine.record import run_summary
+from timemachine.vocab import Vocab
+
+CASES = int(os.environ.get("CASES", 500))  # `make torture`: 10,000
+VOCAB = Vocab("abc ")
+SUMMARY: dict[str, Any] = {
+    "settings": {"data": {"num_steps": 32, "num_train": None, "num_val": None}},
+    "corpus": {"source": "sample", "sha256": "0"},
+    "metrics": {},
+    "versions": {},
+    "git": {},
+}
+
+
+def state(model: RNNLMScratch) -> dict[str, Any]:
+    """What Lightning puts into a checkpoint, as far as it matters here."""
+    return {
+        "format": FORMAT,
+        "state_dict": model.state_dict(),
+        "hyper_parameters": dict(model.hparams),
+        "TimeMachine": {"tokens": VOCAB.idx_to_token, "sha256": "0"},
+    }
+
+
+def saved(folder: Path, changes: dict[str, Any] | None = None) -> Path:
+    path = folder / "run" / "checkpoints" / "last.ckpt"
+    WholeCheckpoints().save_checkpoint(state(RNNLMScratch(len(VOCAB), hiddens=3)) | (changes or {}), path)
+    return path
+
+
+def exported(folder: Path) -> Path:
+    path = folder / "model.safetensors"
+    RNNLMScratch(len(VOCAB), hiddens=3).export(path, VOCAB, SUMMARY)
+    return path
+
+
+def weights(model: RNNLMScratch) -> dict[str, Any]:
+    return {name: weight.tolist() for name, weight in model.state_dict().items()}
+
+
+def assert_refused(run: Path, says: str) -> None:
+    with pytest.raises(SettingError, match=says) as refused:
+        RNNLMScratch.from_run(str(run))
+    message = str(refused.value)
+    assert message.startswith(f"run={run}: ") and message.endswith("; type another run") and "\n" not in message
+    assert len(message) < 250 + 2 * len(str(run))
+
+
+@pytest.mark.parametrize("input", ["one_hot", "embedding"])
+def test_a_model_that_was_exported_comes_back(input: str, tmp_path: Path) -> None:
+    model = RNNLMScratch(len(VOCAB), hiddens=7, activation="relu", input=input, embedding_dim=3)
+    model.export(tmp_path / "model.safetensors", VOCAB, SUMMARY)
+    found, vocab = RNNLMScratch.from_run(str(tmp_path / "model.safetensors"))
+    assert weights(found) == weights(model) and found.hparams == model.hparams
+    assert vocab.idx_to_token == VOCAB.idx_to_token
+    assert run_summary(str(tmp_path / "model.safetensors")) == SUMMARY
+    of_any_program = safetensors.numpy.load_file(tmp_path / "model.safetensors")
+    np.testing.assert_array_equal(of_any_program["W_hq"], model.W_hq.detach().numpy())
+
+
+class Code:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return os.mkdir, (str(self.folder),)
+
+
+@pytest.mark.parametrize("disguise", ["torch", "torch of old", "pickle", "safetensors"])
+def test_code_in_a_file_is_refused_and_not_executed(disguise: str, tmp_path: Path) -> None:
+    executed = tmp_path / "executed"
+    path = saved(tmp_path, {"callbacks": Code(executed)})
+    content = torch.load(saved(tmp_path / "sound"), weights_only=True) | {"callbacks": Code(executed)}
+    if disguise == "torch of old":
+        torch.save(content, path, _use_new_zipfile_serialization=False)
+    elif disguise != "torch":
+        path.write_bytes(pickle.dumps(content, protocol=2))
+    run = tmp_path / "run"
+    if disguise == "safetensors":
+        run = path.rename(tmp_path / "model.safetensors")
+    assert_refused(run, "is damaged, or no")
+    with pytest.raises(SettingError):
+        run_summary(str(run))
+    assert not executed.exists()
+    if disguise.startswith("torch"):
+        torch.load(path, weights_only=False)
+        assert executed.exists()  # it would have been
+
+
+def test_code_in_a_checkpoint_is_not_executed_by_a_run_that_goes_on(tmp_path: Path) -> None:
+    path = saved(tmp_path, {"callbacks": Code(tmp_path / "executed")})
+    with pytest.raises(Refused):
+        WholeCheckpoints().load_checkpoint(path, weights_only=False)
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"format": FORMAT + 1}, f"has format {FORMAT + 1}, and this version reads {FORMAT}"),
+        ({"format": 0}, "has format 0"),
+        ({"TimeMachine": {"tokens": ["a", "b"]}}, "has 3 characters and weights for 5"),
+        ({"TimeMachine": {"tokens": ["a", "b", "c", "\33"]}}, "an entry that is no character"),
+        ({"TimeMachine": {"tokens": "abcd"}}, "its vocabulary is no list"),
+        ({"TimeMachine": {}}, "is no checkpoint of this program"),
+        ({"state_dict": {}}, "Missing key"),
+        ({"state_dict": RNNLMScratch(5, hiddens=4).state_dict()}, "size mismatch"),
+        ({"state_dict": RNNLMScratch(6, hiddens=3).state_dict()}, "size mismatch"),
+        ({"hyper_parameters": {}}, "vocab_size"),
+        ({"hyper_parameters": {"vocab_size": 5, "hiddens": 10**9}}, "model.hiddens=1000000000"),
+        ({"hyper_parameters": {"vocab_size": 10**9, "hiddens": 3}}, "a vocabulary of 1000000000"),
+        ({"hyper_parameters": {"vocab_size": 5, "hiddens": "three"}}, "hiddens"),
+        ({"hyper_parameters": {"vocab_size": 5, "_target_": "os.mkdir"}}, "_target_"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_refused(changes: dict[str, Any], says: str, tmp_path: Path) -> None:
+    saved(tmp_path, changes)
+    assert_refused(tmp_path / "run", says)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", {}, {"state_dict": 3}, 3, torch.zeros(2)])
+def test_another_file_is_refused(content: object, tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    assert_refused(tmp_path / "run", r"last\.ckpt (is|has) ")
+
+
+def test_a_compressed_checkpoint_is_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    with zipfile.ZipFile(path) as sound:
+        entries = {name: sound.read(name) for name in sound.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    assert_refused(tmp_path / "run", "is compressed")
+
+
+def test_a_folder_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match=rf"run={tmp_path}: has no checkpoints/last\.ckpt; type run="):
+        RNNLMScratch.from_run(str(tmp_path))
+
+
+@pytest.mark.parametrize("kind", ["ckpt", "safetensors"])
+@pytest.mark.parametrize("kept", [0.0, 0.1, 0.5, 0.9, 0.999])
+def test_a_truncated_file_is_refused(kind: str, kept: float, tmp_path: Path) -> None:
+    path = saved(tmp_path) if kind == "ckpt" else exported(tmp_path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(kept * len(content))])
+    assert_refused(tmp_path / "run" if kind == "ckpt" else path, "is damaged, or no")
+
+
+def flip_bits(kind: str, cases: int, tmp_path: Path) -> None:
+    """Each is noticed, or lies where it changes nothing: in a date, in what fills up a block."""
+    path = saved(tmp_path) if kind == "ckpt" else exported(tmp_path)
+    run = tmp_path / "run" if kind == "ckpt" else path
+    sound, (model, vocab) = path.read_bytes(), RNNLMScratch.from_run(str(run))
+    expected = weights(model), dict(model.hparams), vocab.idx_to_token
+    noticed = 0
+
+    @settings(max_examples=cases, database=None)
+    @given(position=st.integers(0, len(sound) - 1), bit=st.integers(0, 7))
+    def flip(position: int, bit: int) -> None:
+        nonlocal noticed
+        damaged = bytearray(sound)
+        damaged[position] ^= 1 << bit
+        path.write_bytes(damaged)
+        try:
+            found, vocab = RNNLMScratch.from_run(str(run))
+        except SettingError as error:
+            noticed += 1
+            assert "\n" not in str(error)
+        else:
+            assert (weights(found), dict(found.hparams), vocab.idx_to_token) == expected
+
+    flip()
+    assert noticed > cases / 3
+
+
+@pytest.mark.parametrize("kind", ["ckpt", "safetensors"])
+def test_a_flipped_bit_is_noticed(kind: str, tmp_path: Path) -> None:
+    flip_bits(kind, 50, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["ckpt", "safetensors"])
+def test_any_flipped_bit_is_noticed(kind: str, tmp_path: Path) -> None:
+    flip_bits(kind, CASES, tmp_path)
+
+
+def test_a_file_with_another_header_is_refused(tmp_path: Path) -> None:
+    """Settings and vocabulary are under the checksum, too."""
+    path = exported(tmp_path)
+    content = path.read_bytes()
+    changed = content.replace(rb"\"num_steps\": 32", rb"\"num_steps\": 33")
+    assert changed != content
+    path.write_bytes(changed)
+    with pytest.raises(Refused, match="SHA-256"):
+        read_safetensors(path)
+
+
+@pytest.mark.parametrize(
+    "summary",
+    [
+        {"corpus": {}, "settings": {"data": {}}},
+        {"corpus": {"source": 3, "sha256": "0"}, "settings": {"data": {}}},
+        {"corpus": {"source": "sample", "sha256": "0"}, "settings": {}},
+        {"corpus": {"source": "sample", "sha256": "0"}, "settings": {"data": {"num_steps": -1}}},
+        {"corpus": {"source": "sample", "sha256": "0"}, "settings": {"data": {"num_steps": "many"}}},
+        {"corpus": {"source": "sample", "sha256": "0"}, "settings": {"data": {"_target_": "os.mkdir"}}},
+        {"corpus": None, "settings": None},
+    ],
+)
+def test_a_summary_that_was_changed_is_refused(summary: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    with pytest.raises(SettingError, match=r"its summary\.json is damaged \(.*\); type another run"):
+        run_summary(str(tmp_path))
+
+
+def test_overrides_of_a_strangers_run_do_not_configure_hydra(program: Program, tmp_path: Path) -> None:
+    """Hydra would build, that is call, what a `_target_` names."""
+    saved(tmp_path)
+    hydra = tmp_path / "run" / ".hydra"
+    hydra.mkdir()
+    target = f"+hydra.callbacks.x={{_target_:os.mkdir,path:{tmp_path}/executed}}"
+    (hydra / "overrides.yaml").write_text(f'- "{target}"\n')
+    done = program("train.py", "resume=run")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: resume=run: ") and done.stderr.count("\n") == 1
+    assert not (tmp_path / "executed").exists()
+
+
+# Writing
+
+
+def test_a_reader_never_sees_half_of_a_file(tmp_path: Path) -> None:
+    """Killed while it writes, again and again."""
+    path = tmp_path / "file"
+    write_whole(path, b"0" * 10**6)
+    write = f"""
+from pathlib import Path
+from timemachine.files import write_whole
+print(flush=True)
+for number in range(10**6):
+    write_whole(Path({str(path)!r}), str(number % 10).encode() * 10**6)
+"""
+    for _ in range(5):
+        with subprocess.Popen([sys.executable, "-c", write], stdout=subprocess.PIPE) as writer:
+            assert writer.stdout is not None
+            writer.stdout.readline()
+            for _ in range(20):
+                content = path.read_bytes()
+                assert len(content) == 10**6 and len(set(content)) == 1
+            writer.kill()
+        assert len(set(path.read_bytes())) == 1
+
+
+def test_a_file_that_cannot_be_written_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_whole(path, b"sound")
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))"
+    write = f"{limit}; import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); from pathlib import Path; "
+    write += f"from timemachine.files import write_whole; write_whole(Path({str(path)!r}), b'0' * 2000)"
+    done = subprocess.run([sys.executable, "-c", write], capture_output=True, text=True, cwd=REPOSITORY)
+    assert "File too large" in done.stderr
+    assert path.read_bytes() == b"sound"
+    assert [file.name for file in tmp_path.iterdir() if file.is_file()] == ["file"]
+
+
+def test_a_checkpoint_that_was_saved_is_read(tmp_path: Path) -> None:
+    assert read_checkpoint(saved(tmp_path))["format"] == FORMAT
