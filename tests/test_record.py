@@ -10,7 +10,11 @@ import pytest
 from timemachine.config import SettingError, UserError
 from timemachine.record import Record, read_summary, run_summary
 
-SETTINGS: dict[str, Any] = {"seed": 3, "model": {"hiddens": 32, "sigma": 0.01}, "data": {"num_train": None, "num_val": None}}
+SETTINGS: dict[str, Any] = {
+    "seed": 3,
+    "model": {"hiddens": 32, "sigma": 0.01},
+    "data": {"num_train": None, "num_val": None},
+}
 
 
 class Diverged(UserError):

@@ -10,6 +10,7 @@ import sys
 import threading
 import urllib.request
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from http.client import HTTPException
@@ -281,20 +282,31 @@ def _is_edition(text: bytes, book: Book) -> bool:
 
 
 def _downloaded(name: str, book: Book) -> Path:
-    """The book's file in the user's cache, fetched from the first mirror that has it. Raises OSError."""
+    """The book's file in the user's cache, fetched from the first mirror that has it. Raises OSError.
+
+    One process fetches, others that want the book meanwhile wait for it, as long as a download may take.
+    """
     import pooch
+    from filelock import FileLock, Timeout
 
     def fetch(url: str, file: str, _: object) -> None:
         Path(file).write_bytes(_fetched(url, book.num_bytes))
 
     pooch.get_logger().setLevel("WARNING")
+    cache = pooch.os_cache("timemachine")
+    cache.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(cache / f".{name}.lock", DONE_WITHIN)
+    with suppress(Timeout):
+        lock.acquire()
     failures = []
-    for url in book.urls:
-        try:
-            cache = pooch.os_cache("timemachine")
-            return Path(pooch.retrieve(url, book.hash, fname=f"{name}.txt", path=cache, downloader=fetch))
-        except (OSError, ValueError) as error:  # pooch raises ValueError for a wrong checksum, and keeps nothing
-            failures.append(str(error).split("\n")[0])
+    try:
+        for url in book.urls:
+            try:
+                return Path(pooch.retrieve(url, book.hash, fname=f"{name}.txt", path=cache, downloader=fetch))
+            except (OSError, ValueError) as error:  # pooch raises ValueError for a wrong checksum, and keeps nothing
+                failures.append(str(error).split("\n")[0])
+    finally:
+        lock.release()
     raise OSError("; ".join(dict.fromkeys(failures)))
 
 
