@@ -1,6 +1,7 @@
 """Train the scratch RNN of Dive into Deep Learning: python train.py model.hiddens=64."""
 
 import math
+import os
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -53,7 +54,7 @@ def train(cfg: DictConfig, record: Record) -> None:
         trainer = training.build_trainer(settings, record.folder, loggers, label.quiet)
         if (checkpoint := record.checkpoint_to_resume()) is not None:
             data.refuse_another(record.before.get("corpus", {}).get("sha256"))
-            model.refuse_another(RNNLMScratch.from_run(str(record.folder))[0])
+            model.refuse_another(RNNLMScratch.from_run(os.path.relpath(record.folder), "resume")[0])
             command_line.keep_overrides(record.folder, HydraConfig.get().overrides.task)
         try:
             trainer.fit(model, data, ckpt_path=checkpoint)

@@ -185,3 +185,8 @@ def test_a_path_too_long_to_exist_is_left_to_hydra(schema: type, setting: str) -
 
 def test_the_flag_of_a_sweep_may_stand_anywhere() -> None:
     assert checked_arguments(["data=sample", "-m", "seed=0,1"], Train) == ["-m", "data=sample", "seed=0,1"]
+
+
+def test_a_run_goes_on_in_one_folder() -> None:
+    with pytest.raises(SettingError, match="resume=b: goes with one folder; type it without resume=a"):
+        checked_arguments(["resume=a", "resume=b"], Train)

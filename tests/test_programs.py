@@ -142,8 +142,10 @@ def test_run_prints_a_line_an_epoch_then_table_continuation_and_folder(short_run
 def test_run_leaves_everything_in_its_folder(short_run: Run) -> None:
     assert {path.name for path in short_run.folder.iterdir()} == {
         ".hydra",
+        ".lock",
         "checkpoints",
         "metrics.csv",
+        "model.safetensors",
         "perplexity.png",
         "sample.txt",
         "steps.csv",

@@ -109,6 +109,22 @@ def test_measuring_leaves_training_as_it_is(data: TimeMachine, sample: Corpus, t
     assert all(torch.equal(a, b) for a, b in zip(measured.parameters(), plain.parameters(), strict=True))
 
 
+def test_a_run_that_goes_on_has_the_rows_of_one_that_never_broke_off(data: TimeMachine, tmp_path: Path) -> None:
+    for name, parts in (("whole", [3]), ("cut", [2, 3])):
+        data.generator.manual_seed(0)
+        model, folder = model_for(data), tmp_path / name
+        folder.mkdir()
+        for number, max_epochs in enumerate(parts):
+            if number:
+                with (folder / "dynamics.csv").open("a") as file:
+                    file.write("3,1,1,1,1\n4,")  # of an epoch without a checkpoint, and of one that was cut short
+            trainer = trainer_for(folder, max_epochs=max_epochs, enable_checkpointing=True, num_sanity_val_steps=0)
+            last = folder / "checkpoints" / "last.ckpt"
+            trainer.fit(model, data, ckpt_path=last if number else None)
+    whole, cut = (tmp_path / name / "dynamics.csv" for name in ("whole", "cut"))
+    assert whole.read_text() == cut.read_text() and whole.read_text().count("\n") == 5
+
+
 def test_a_run_that_diverges_has_a_last_row(data: TimeMachine, tmp_path: Path) -> None:
     model = model_for(data, activation="relu", sigma=3.0, lr=1e30, hiddens=32)
     with pytest.raises(Diverged):

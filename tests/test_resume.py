@@ -43,14 +43,14 @@ class InterruptAt(Callback):
             raise Interruption
 
 
-def train(folder: Path, interrupt_at: int | None = None, corpus: Corpus | None = None) -> None:
+def train(folder: Path, interrupt_at: int | None = None, corpus: Corpus | None = None, max_steps: int = -1) -> None:
     """A run of 12 steps; from the last checkpoint in its folder, if there is one."""
     torch.manual_seed(0)
     folder.mkdir(exist_ok=True)
     data = TimeMachine(32, 4, 3 * 32 - 5, 40, corpus=corpus or find_corpus("sample", []), seed=1)
     model = RNNLMScratch(len(data.vocab), hiddens=4, lr=2)
     chosen = Trainer(max_epochs=EPOCHS, gradient_clip_val=0.2, devices=1, accelerator="cpu", num_sanity_val_steps=0)
-    chosen.enable_model_summary = False
+    chosen.enable_model_summary, chosen.max_steps = False, max_steps
     trainer = build_trainer(Train(trainer=chosen), folder, [RunLog(folder)], quiet=True)
     if interrupt_at is not None:
         vars(trainer)["callbacks"].append(InterruptAt(interrupt_at))
@@ -114,6 +114,17 @@ def test_a_run_that_has_ended_is_only_tested_again(uninterrupted: Path) -> None:
     before = what_is_left(uninterrupted)
     train(uninterrupted)
     assert what_is_left(uninterrupted) == before
+
+
+def test_an_epoch_that_a_setting_cut_short_is_not_done_again_and_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(tmp_path, max_steps=STEPS_AN_EPOCH + 1)
+    train(tmp_path)
+    assert "epoch 2 was cut short by trainer.max_steps, max_time or the like" in capsys.readouterr().err
+    train(tmp_path)
+    assert capsys.readouterr().err == ""
+    assert (tmp_path / "steps.csv").read_text().count("\n") == 1 + 3 + 1 + 3 + 3
 
 
 # The program
@@ -183,7 +194,10 @@ def test_what_cannot_go_on_is_one_line_and_changes_nothing(program: Program, tmp
         assert [path.read_bytes() for path in files] == before
     checkpoint = tmp_path / "run/checkpoints/last.ckpt"
     checkpoint.write_bytes(checkpoint.read_bytes()[:-3000])
-    assert "last.ckpt is no checkpoint of this program (" in program("train.py", "resume=run").stderr
+    assert (
+        "resume=run: run/checkpoints/last.ckpt is damaged, or no checkpoint: "
+        in program("train.py", "resume=run").stderr
+    )
     checkpoint.unlink()
     assert "has ended and has no checkpoint; type another run" in program("train.py", "resume=run").stderr
     assert [path.read_bytes() for path in files] == before

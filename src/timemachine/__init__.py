@@ -9,6 +9,7 @@ The files stand in the order in which data flows; each imports only from those a
     command_line    from what a user typed to checked settings, from a mistake to one line
     sweep           the table that a multirun leaves: summary.csv
     ddp_job         a job of a sweep that takes several processes
+    workers         a multirun on several cores: Hydra's launcher, made to say how to go on when it is cut short
     slurm           a multirun on a cluster: Hydra's launcher, made to outlive a job that is killed
     vocab           character <-> index
     datamodule      characters -> windows -> batches

@@ -5,7 +5,9 @@ looked up in the schema first, with the nearest valid one in the answer; only va
 """
 
 import dataclasses
+import errno
 import functools
+import logging
 import os
 import re
 import signal
@@ -50,6 +52,7 @@ def program(schema: type) -> Callable[[Callable[[DictConfig], Any]], Callable[[]
 
         def main() -> None:
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, instead of printing a traceback of its own
+            logging.raiseExceptions = False  # a full disk is told once, not at each line that a library logs
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
                 signal.signal(number, _stop)
             try:
@@ -88,7 +91,10 @@ def _end_at_once(number: int, frame: types.FrameType | None) -> NoReturn:
 def _exit(error: Exception, schema: type) -> NoReturn:
     # A folder that cannot be written, a full disk. A choice that Hydra does not find is an OSError, too.
     if isinstance(error, OSError) and not isinstance(error, HydraException):
-        message = f"{error.filename or 'a file'}: {error.strerror or error}; type hydra.run.dir=<a folder to write to>"
+        instead = "make room, or type" if error.errno == errno.ENOSPC else "type"
+        message = (
+            f"{error.filename or 'a file'}: {error.strerror or error}; {instead} hydra.run.dir=<a folder to write to>"
+        )
     else:
         message = str(error) if isinstance(error, UserError) else _in_one_line(error, schema)
     sys.exit(f"error: {' '.join(message.split())}" if is_first_process() else 1)
@@ -104,7 +110,10 @@ def checked_arguments(arguments: list[str], schema: type) -> list[str]:
     if for_wandb and others:
         raise SettingError(f"{for_wandb[0]}: goes with logger=wandb; type it without {others[0]}")
     exercise = next((a.partition("=")[2] for a in arguments if a.startswith("exercise=")), "none")
-    for argument in [argument for argument in arguments if argument.startswith("resume=")]:
+    resumed = [argument for argument in arguments if argument.startswith("resume=")]
+    if len(resumed) > 1:
+        raise SettingError(f"{resumed[1]}: goes with one folder; type it without {resumed[0]}")
+    for argument in resumed:
         folder = os.path.expanduser(_unquoted(argument.partition("=")[2]))
         if os.path.exists(f"{folder}/.hydra/overrides.yaml"):
             arguments = _with_those_of_the_run(folder, arguments)

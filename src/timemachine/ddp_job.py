@@ -44,6 +44,9 @@ def run(folder: Path, number: int, overrides: Sequence[str], goes_on: bool) -> f
                 job.communicate(timeout=PATIENCE)
             except subprocess.TimeoutExpired:
                 job.kill()
+            print(
+                f"go on with    the same command and resume={os.path.relpath(folder.parent)}, or so with this job alone"
+            )
             raise
     summary = summary_or_failure(folder)
     sys.stderr.writelines(line for line in errors.splitlines(True) if not line.startswith("error: "))

@@ -70,18 +70,17 @@ class RNNLMScratch(LightningModule):
         self._num_chars, self._epoch_began, self._batch_ended = 0, 0.0, 0.0
 
     @classmethod
-    def from_run(cls, run: str) -> tuple["RNNLMScratch", Vocab]:
+    def from_run(cls, run: str, setting: str = "run") -> tuple["RNNLMScratch", Vocab]:
         """The model of a run as its last epoch left it, ready to predict, and its vocabulary.
 
-        `run`: its folder, or what it exported. Raises SettingError where there is none that can be read. Nothing in a
-        file is executed.
+        `run`: its folder, or what it exported; `setting`: what a user typed it for. Raises SettingError where there is
+        none that can be read. Nothing in a file is executed.
         """
         path = Path(run)
         is_export = path.is_file() and path.suffix == ".safetensors"
         if not is_export and not (path := path / "checkpoints" / "last.ckpt").is_file():
-            raise SettingError(
-                f"run={run}: has no checkpoints/last.ckpt; type run=<the folder that train.py printed at its end>"
-            )
+            instead = f"type {setting}=<the folder that train.py printed at its end>"
+            raise SettingError(f"{setting}={run}: has no checkpoints/last.ckpt; {instead}")
         try:
             if is_export:
                 weights, about = read_safetensors(path)
@@ -94,7 +93,7 @@ class RNNLMScratch(LightningModule):
                 raise Refused(f"has {len(vocab)} characters and weights for {model.vocab_size}")
         except Exception as error:  # what a stranger wrote raises anything
             reason = str(error) if isinstance(error, Refused) else f"is no checkpoint of this program: {error}"
-            raise SettingError(f"run={run}: {path} {' '.join(reason.split())[:150]}; type another run") from error
+            raise SettingError(f"{setting}={run}: {path} {' '.join(reason.split())[:150]}; type another run") from error
         return model.eval(), vocab
 
     def export(self, path: Path, vocab: Vocab, summary: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from safetensors import safe_open
@@ -56,6 +57,7 @@ class Record:
         self.in_sweep = in_sweep
         self.began = time.time()
         self.writes = is_first_process()
+        self._lock = FileLock(folder / ".lock", timeout=0)  # gone with the process, however that ends
         self.before: dict[str, Any] = {}  # of a run that goes on
         if goes_on(settings):
             with suppress(OSError, ValueError):
@@ -64,6 +66,14 @@ class Record:
         self.summary: dict[str, Any] = now | {"metrics": {}} | self.before | now
 
     def __enter__(self) -> Self:
+        if self.writes:
+            try:
+                self._lock.acquire()
+            except Timeout as error:
+                folder = os.path.relpath(self.folder)
+                raise SettingError(
+                    f"{folder}: another process trains in this folder; end it, or type hydra.run.dir=<another>"
+                ) from error
         self.update(
             seed=self.summary["settings"]["seed"],
             started=time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(self.began)),
@@ -100,6 +110,13 @@ class Record:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
+        try:
+            return self._end(error)
+        finally:
+            self._lock.release()
+
+    def _end(self, error: BaseException | None) -> bool:
+        """Whether the error ends here."""
         seconds = round(time.time() - self.began, 1)
         if error is None:
             self.update(seconds=seconds)
@@ -108,14 +125,17 @@ class Record:
         interrupted = status == "interrupted"
         if interrupted and self.summary["status"] != "running":  # only W&B was not yet through
             status, message = self.summary["status"], self.summary["message"]
-        if status == "interrupted" and self.writes:
+        if isinstance(error, OSError) and error.filename is None:  # such as on a full disk
+            error.filename = os.path.relpath(self.folder)
+        if (status == "interrupted" or isinstance(error, OSError)) and self.writes:
             folder = os.path.relpath(self.folder.parent if self.in_sweep else self.folder)
             print(f"go on with    {'the same command and ' if self.in_sweep else 'python train.py '}resume={folder}")
-        if self.before and isinstance(error, SettingError):  # refused: it stays what it was
-            self.summary = self.before
-            self.update()
-        else:
-            self.update(status=status, message=message, seconds=seconds)
+        with suppress(OSError):  # a full disk: the error that ends the run says so
+            if self.before and isinstance(error, SettingError):  # refused: it stays what it was
+                self.summary = self.before
+                self.update()
+            else:
+                self.update(status=status, message=message, seconds=seconds)
         if isinstance(error, SystemExit) and not isinstance(error, Signalled):
             raise KeyboardInterrupt from error
         if not self.in_sweep or interrupted:
@@ -131,6 +151,8 @@ def outcome(error: BaseException) -> tuple[str, str]:
     if isinstance(error, KeyboardInterrupt | SystemExit):  # Lightning turns Ctrl-C into an exit
         return "interrupted", "interrupted"
     status = "diverged" if type(error).__name__ == "Diverged" else "failed"
+    if isinstance(error, OSError) and error.strerror:
+        return status, error.strerror
     return status, str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
 
 
@@ -140,6 +162,15 @@ def read_summary(folder: Path) -> dict[str, Any]:
     if not isinstance(summary, dict):
         raise ValueError(f"{folder}/summary.json is not a run's summary")
     return summary
+
+
+def end_for(folder: Path, status: str, message: str) -> bool:
+    """Say how a run ended that could not do that itself; whether it had to be said. Raises OSError or ValueError."""
+    summary = read_summary(folder)
+    if summary["status"] not in ("running", "interrupted"):
+        return False
+    Record(folder, summary["settings"], in_sweep=True).update(**summary | {"status": status, "message": message})
+    return True
 
 
 def goes_on(settings: dict[str, Any]) -> bool:

@@ -139,6 +139,10 @@ class SweepReport(Callback):
             from timemachine import slurm  # an extra
 
             slurm.mend_launcher()
+        if "joblib" in config.hydra.launcher._target_:
+            from timemachine import workers  # joblib takes its time
+
+            workers.mend_launcher(Path(config.hydra.sweep.dir))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Write summary.csv, and report.md for an exercise, into the sweep's folder; exit with 1 if a job failed."""

@@ -14,7 +14,7 @@ from submitit.core.utils import UncompletedJobError
 from submitit.slurm.slurm import SlurmInfoWatcher
 
 from timemachine.config import SettingError
-from timemachine.record import Record, read_summary
+from timemachine.record import end_for
 
 _map_array = AutoExecutor.map_array
 _results = SlurmJob.results
@@ -54,12 +54,8 @@ def _write_down(job: SlurmJob[JobReturn]) -> None:
     folder = Path(submission.function.config.hydra.sweep.dir, str(submission.args[2]))
     message = f"ended by Slurm: {job.state}; what it printed is in {os.path.relpath(job.paths.stdout)}"
     try:
-        summary = read_summary(folder)
+        if not end_for(folder, "failed", message):
+            return
     except (OSError, ValueError):  # it never began
         folder.mkdir(exist_ok=True)
-    else:
-        if summary["status"] not in ("running", "interrupted"):
-            return
-        record = Record(folder, summary["settings"], in_sweep=True)
-        record.update(**summary | {"status": "failed", "message": message})
     print(f"job {folder.name}: failed: {message}", file=sys.stderr)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def sweep_rows(folder: Path) -> list[dict[str, Any]]:
     """A row a job: its number, status, the settings that vary, final numbers, message, folder."""
-    jobs = _job_folders(folder)
+    jobs = job_folders(folder)
     summaries = [summary_or_failure(job) for job in jobs]
     settings = [flat(summary["settings"]) for summary in summaries]
     names = list(dict.fromkeys(name for job in settings for name in job if name != "resume"))
@@ -31,7 +31,8 @@ def sweep_rows(folder: Path) -> list[dict[str, Any]]:
     ]
 
 
-def _job_folders(folder: Path) -> list[Path]:
+def job_folders(folder: Path) -> list[Path]:
+    """The jobs of a sweep that began, in the order of their numbers."""
     return sorted((path for path in folder.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
 
 
@@ -85,7 +86,7 @@ class Job:
 def load_jobs(folder: Path) -> list[Job]:
     """The jobs of a sweep that began, in the order of their numbers."""
     jobs = []
-    for path in _job_folders(folder):
+    for path in job_folders(folder):
         summary = summary_or_failure(path)
         jobs.append(
             Job(

@@ -96,6 +96,13 @@ class RunLog(Logger, Callback):
             if "dirpath" in state:  # the folder may have been moved since
                 best = checkpoints / Path(state["best_model_path"]).name
                 state |= {"dirpath": str(checkpoints), "best_model_path": str(best)}
+        if not checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]:
+            epoch = checkpoint["epoch"] + 1
+            print(
+                f"epoch {epoch} was cut short by trainer.max_steps, max_time or the like: the run goes on with epoch "
+                f"{epoch + 1}, and not as one that was never ended",
+                file=sys.stderr,
+            )
         metrics, steps = self.folder / "metrics.csv", self.folder / "steps.csv"
         epochs = [row | {"test/perplexity": ""} for row in _rows(metrics, checkpoint["global_step"])]
         self._row = epochs[-1] if epochs else {}

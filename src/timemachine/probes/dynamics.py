@@ -6,6 +6,7 @@ B windows, T time steps, H hidden units.
 import csv
 import math
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -13,6 +14,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from timemachine.datamodule import TimeMachine
+from timemachine.files import write_whole
 from timemachine.language_model import Diverged, RNNLMScratch
 
 WINDOWS = 160  # of the validation split at most, spread over it: at the book's sizes they hold each character once
@@ -67,9 +69,21 @@ class Dynamics(Callback):
         self.path = folder / "dynamics.csv"
         self._last_epoch = -1  # written
 
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Go on where the checkpoint was saved: drop what came after it, or was cut short."""
+        self._last_epoch = checkpoint["epoch"] + 1
+        if trainer.is_global_zero:
+            rows = self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
+            before = [row for row in rows[1:] if row.endswith("\n") and int(row.split(",")[0]) <= self._last_epoch]
+            write_whole(self.path, "".join(rows[:1] + before).encode())
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin the table with the initial weights."""
-        self._write(trainer, pl_module, 0)
+        if self._last_epoch < 0 and trainer.is_global_zero:
+            self.path.unlink(missing_ok=True)
+            self._write(trainer, pl_module, 0)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Add the epoch's row."""
@@ -86,8 +100,8 @@ class Dynamics(Callback):
         assert isinstance(model, RNNLMScratch)
         self._last_epoch = epoch
         row = {"epoch": epoch, **measure(model, trainer.datamodule)}  # type: ignore[attr-defined]
-        with self.path.open("a" if epoch else "w", newline="") as file:
+        with self.path.open("a", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            if not epoch:
+            if not file.tell():
                 writer.writeheader()
             writer.writerow(row)

@@ -1,0 +1,54 @@
+"""Sweeps on several cores: what joblib, Hydra's launcher for them, lacks, so that a sweep that is cut short goes on."""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from hydra_plugins.hydra_joblib_launcher import _core
+from joblib import Parallel
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+from timemachine.config import UserError
+from timemachine.record import Signalled, end_for
+from timemachine.sweep import job_folders
+
+
+def mend_launcher(folder: Path) -> None:
+    """No job of the sweep in the folder shall be left `running`, nor its user with a traceback.
+
+    joblib ends all its processes at once when one of them is killed or the sweep is interrupted, and none when the
+    sweep is killed.
+    """
+
+    class Jobs(Parallel):  # type: ignore[misc]
+        def __call__(self, iterable: Iterable[tuple[Any, ...]]) -> Any:
+            again = f"the same command and resume={os.path.relpath(folder)}"
+            sweep = os.getpid()
+            try:
+                return super().__call__((_while_it_lives, (sweep, *job), {}) for job in iterable)
+            except TerminatedWorkerError as error:
+                message = "a process of the sweep was killed from outside"
+                cut = [job.name for job in job_folders(folder) if end_for(job, "interrupted", message)]
+                raise UserError(f"{message}, which cut job {', '.join(cut)} short; type {again}") from error
+            except (KeyboardInterrupt, Signalled):
+                for job in job_folders(folder):
+                    end_for(job, "interrupted", "interrupted")
+                print(f"go on with    {again}", flush=True)
+                raise
+
+    _core.Parallel = Jobs
+
+
+def _while_it_lives(sweep: int, job: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    """Run a job as long as the process of its sweep is there."""
+
+    def watch() -> None:
+        while os.getppid() == sweep:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+    return job(*arguments, **named)

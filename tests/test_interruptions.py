@@ -1,0 +1,247 @@
+"""Signals, killed processes and a full disk: what a user sees, and that nothing written before is lost."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Program
+from tests.test_resume import what_is_left
+from timemachine.config import REPOSITORY
+from timemachine.record import read_summary
+
+SHORT = ["data=sample", "data.num_train=515", "data.num_val=100", "data.batch_size=256", "data.num_steps=8"]
+SHORT += ["model.hiddens=8", "model.lr=2", "logger=csv"]
+ALONE = [*SHORT, "hydra.run.dir=run"]
+ENDLESS = "trainer.max_epochs=100000"
+SWEEP = ["-m", *SHORT, "hydra.sweep.dir=sweep", "seed=0,1,2", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+
+
+class Running:
+    """train.py, with what it has said, and all processes that it has started."""
+
+    def __init__(self, process: "subprocess.Popen[str]", folder: Path) -> None:
+        self.process = process
+        self.folder = folder
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 60
+        while not condition():
+            assert self.process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.01)
+
+    def ended(self) -> tuple[int, str, str]:
+        """Exit status, stdout, stderr."""
+        output, errors = self.process.communicate(timeout=60)
+        return self.process.returncode, output, errors
+
+    def processes(self) -> dict[int, str]:
+        """Those of its session that are there: number -> command line."""
+        found = {}
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                state, _, _, session = (folder / "stat").read_text().rpartition(")")[2].split()[:4]
+                if int(session) == self.process.pid and state != "Z":
+                    found[int(folder.name)] = (folder / "cmdline").read_text().replace("\0", " ")
+            except OSError:  # it has gone
+                continue
+        return found
+
+    def wait_for_its_processes(self) -> None:
+        """They end by themselves."""
+        deadline = time.monotonic() + 10
+        while self.processes():
+            assert time.monotonic() < deadline, self.processes()
+            time.sleep(0.05)
+
+
+@contextmanager
+def running(folder: Path, *arguments: str) -> Iterator[Running]:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in a shell's background ignores it, by inheritance
+    command = [sys.executable, str(REPOSITORY / "train.py"), *arguments]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(
+        command, cwd=folder, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+    )
+    found = Running(process, folder)
+    try:
+        yield found
+    finally:
+        for number in found.processes():
+            os.kill(number, signal.SIGKILL)
+        process.communicate()
+
+
+def epochs(folder: Path) -> int:
+    path = folder / "metrics.csv"
+    return path.read_text().count("\n") - 1 if path.exists() else 0
+
+
+def interrupted(tmp_path: Path, number: signal.Signals, status: int, says: str) -> None:
+    with running(tmp_path, *ALONE, ENDLESS) as run:
+        run.wait_until(lambda: epochs(tmp_path / "run") >= 2)
+        run.process.send_signal(number)
+        code, output, errors = run.ended()
+        assert (code, errors) == (status, says)
+        assert output.splitlines()[-1] == "go on with    python train.py resume=run"
+        run.wait_for_its_processes()
+    summary = read_summary(tmp_path / "run")
+    assert (summary["status"], summary["message"]) == ("interrupted", "interrupted")
+
+
+def test_sigterm(tmp_path: Path) -> None:
+    interrupted(tmp_path, signal.SIGTERM, 143, "ended by SIGTERM\n")
+
+
+@pytest.mark.slow
+def test_sigusr1(tmp_path: Path) -> None:
+    interrupted(tmp_path, signal.SIGUSR1, 138, "ended by SIGUSR1\n")
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_several_processes(tmp_path: Path) -> None:
+    """A terminal sends it to all."""
+    with running(tmp_path, *ALONE, ENDLESS, "trainer=ddp_cpu") as run:
+        run.wait_until(lambda: epochs(tmp_path / "run") >= 2)
+        os.killpg(run.process.pid, signal.SIGINT)
+        code, output, errors = run.ended()
+        assert code == 130 and "interrupted\n" in errors and "Traceback" not in errors
+        assert output.count("go on with    python train.py resume=run\n") == 1
+        run.wait_for_its_processes()
+    assert read_summary(tmp_path / "run")["status"] == "interrupted"
+
+
+def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
+    """Of a program whose end takes its time."""
+    slow = """
+import signal, time
+from timemachine.command_line import _stop
+signal.signal(signal.SIGINT, _stop)
+try:
+    print("begun", flush=True)
+    time.sleep(60)
+finally:
+    print("ending", flush=True)
+    time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", slow], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in ("begun\n", "ending\n"):
+            assert process.stdout.readline() == line
+            process.send_signal(signal.SIGINT)
+        assert process.wait(5) == 130
+
+
+@pytest.mark.slow
+def test_two_processes_do_not_train_in_one_folder(program: Program, tmp_path: Path) -> None:
+    with running(tmp_path, *ALONE, ENDLESS) as run:
+        run.wait_until(lambda: epochs(tmp_path / "run") >= 2)
+        done = program("train.py", "resume=run")
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+        assert done.stderr.startswith("error: run: another process trains in this folder; end it, or type ")
+        before = epochs(tmp_path / "run")
+        run.wait_until(lambda: epochs(tmp_path / "run") > before)
+        assert read_summary(tmp_path / "run")["status"] == "running"
+
+
+# Sweeps on two cores
+
+
+def both_began(folder: Path) -> bool:
+    return all(epochs(folder / "sweep" / job) >= 2 for job in "01")
+
+
+def assert_goes_on(program: Program, tmp_path: Path, max_epochs: str) -> None:
+    """The interrupted jobs from their last checkpoints, the third from its start; as if nothing had happened."""
+    began = {job: epochs(tmp_path / "sweep" / job) for job in "01"}
+    done = program("train.py", *SWEEP, max_epochs, "resume=sweep")
+    assert done.returncode == 0, done.stderr
+    assert {read_summary(tmp_path / "sweep" / job)["status"] for job in "012"} == {"completed"}
+    (tmp_path / "sweep").rename(tmp_path / "cut_short")
+    assert program("train.py", *SWEEP, max_epochs).returncode == 0
+    for job in "012":
+        assert what_is_left(tmp_path / "cut_short" / job) == what_is_left(tmp_path / "sweep" / job)
+    assert all(0 < epochs_then < 150 for epochs_then in began.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_sweep_that_is_interrupted_leaves_no_process(number: signal.Signals, tmp_path: Path) -> None:
+    with running(tmp_path, *SWEEP, ENDLESS) as sweep:
+        sweep.wait_until(lambda: both_began(tmp_path))
+        assert len([line for line in sweep.processes().values() if "loky" in line]) >= 2
+        sweep.process.send_signal(number)
+        code, output, errors = sweep.ended()
+        assert code == 128 + number and errors in ("interrupted\n", "ended by SIGTERM\n")
+        assert output.splitlines()[-1] == "go on with    the same command and resume=sweep"
+        sweep.wait_for_its_processes()
+    assert [read_summary(tmp_path / "sweep" / job)["status"] for job in "01"] == ["interrupted"] * 2
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_from_outside_is_one_line(program: Program, tmp_path: Path) -> None:
+    with running(tmp_path, *SWEEP, "trainer.max_epochs=150") as sweep:
+        sweep.wait_until(lambda: both_began(tmp_path))
+        worker = next(number for number, line in sweep.processes().items() if "LokyProcess-1" in line)
+        os.kill(worker, signal.SIGKILL)
+        code, _, errors = sweep.ended()
+        sweep.wait_for_its_processes()
+        assert code == 1
+        assert errors == (
+            "error: a process of the sweep was killed from outside, which cut job 0, 1 short; "
+            "type the same command and resume=sweep\n"
+        )
+    assert_goes_on(program, tmp_path, "trainer.max_epochs=150")
+
+
+@pytest.mark.slow
+def test_a_sweep_that_is_killed_takes_its_workers_with_it(program: Program, tmp_path: Path) -> None:
+    with running(tmp_path, *SWEEP, "trainer.max_epochs=150") as sweep:
+        sweep.wait_until(lambda: both_began(tmp_path))
+        sweep.process.kill()
+        sweep.wait_for_its_processes()
+    assert_goes_on(program, tmp_path, "trainer.max_epochs=150")
+
+
+# A full disk
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 256 KiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
+    if os.name != "posix" or os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("only root can make a small disk")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+@pytest.mark.parametrize("logger", ["csv", pytest.param("wandb", marks=pytest.mark.slow)])
+def test_a_full_disk_ends_the_run_in_one_line(logger: str, small_disk: Path, program: Program, tmp_path: Path) -> None:
+    typed = [*SHORT, "trainer.max_epochs=5000", "hydra.run.dir=disk/run"]
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(b"0" * (150_000 if logger == "csv" else 0))
+    done = program("train.py", *typed, f"logger={logger}")
+    assert done.returncode == 1
+    errors = [line for line in done.stderr.splitlines() if not line.startswith("W&B ")]
+    assert errors == [
+        "error: disk/run: No space left on device; make room, or type hydra.run.dir=<a folder to write to>"
+    ]
+    assert done.stdout.splitlines()[-1] == "go on with    python train.py resume=disk/run"
+    then = epochs(small_disk / "run")
+    (small_disk / "run").rename(small_disk / "was")
+    subprocess.run(["cp", "-r", small_disk / "was", tmp_path / "run"], check=True)  # where there is room
+    done = program("train.py", "resume=run", f"trainer.max_epochs={then + 5}", "logger=csv")
+    assert done.returncode == 0, done.stderr
+    assert epochs(tmp_path / "run") == then + 5
+    (tmp_path / "run").rename(tmp_path / "full")
+    assert program("train.py", *ALONE, f"trainer.max_epochs={then + 5}").returncode == 0
+    assert what_is_left(tmp_path / "full") == what_is_left(tmp_path / "run")
