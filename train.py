@@ -57,9 +57,10 @@ def train(cfg: DictConfig, record: Record) -> None:
             model.refuse_another(RNNLMScratch.from_run(os.path.relpath(record.folder), "resume")[0])
             command_line.keep_overrides(record.folder, HydraConfig.get().overrides.task)
         try:
-            trainer.fit(model, data, ckpt_path=checkpoint)
-            if data.splits["test"].starts:
-                trainer.test(model, data, verbose=False)
+            with training.lightning_may_refuse(settings):
+                trainer.fit(model, data, ckpt_path=checkpoint)
+                if data.splits["test"].starts:
+                    trainer.test(model, data, verbose=False)
         finally:
             record.update(metrics=report.final_numbers(record.folder))
 

@@ -9,6 +9,7 @@ It speaks as much as runs, their files and artifacts, `wandb sync` and saved vie
 refuses and notes in `unknown`, so that a test sees when a newer client asks something new.
 """
 
+import base64
 import gzip
 import json
 import re
@@ -131,6 +132,7 @@ class WandbServer:
         self.views: dict[str, SavedView] = {}
         self.sweeps: dict[str, Json] = {}
         self.commands: list[Json] = []  # for an agent of a sweep: {"type": "run", "run_id": …, "args": …}, then exit
+        self.keys: set[str] = set()  # that clients showed
         self.unknown: list[str] = []
         self.asked: list[str] = []  # operations in the order of their arrival
         self._artifacts: list[_Artifact] = []
@@ -460,6 +462,8 @@ class _Handler(BaseHTTPRequestHandler):
             return  # cut
         if self.headers.get("Content-Encoding") == "gzip":
             body = gzip.decompress(body)
+        if given := self.headers.get("Authorization", "").removeprefix("Basic "):
+            self.server.wandb.keys.add(base64.b64decode(given).decode().partition(":")[2])
         answer = self.server.wandb.answer(self.command, self.path, body)
         refused: Json = {"errors": [{"message": "the stand-in for W&B's server does not know this"}]}
         sent = json.dumps(refused if answer is None else answer).encode()

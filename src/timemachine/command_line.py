@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NoReturn, Union, get_args, get_origin, get_type_hints
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -104,6 +105,7 @@ def checked_arguments(arguments: list[str], schema: type) -> list[str]:
     """All arguments as Hydra shall read them. Flags such as `--cfg job` and `-m` are Hydra's own."""
     if schema.__name__ != "Train" and {"-m", "--multirun"} & set(arguments):
         raise SettingError("-m: only train.py runs sweeps; type it without")
+    _refuse_unknown_flags(arguments, schema)
     arguments = sorted(arguments, key=lambda argument: argument not in ("-m", "--multirun"))  # argparse wants it first
     for_wandb = [argument for argument in arguments if argument.startswith("logger.wandb.")]
     others = [argument for argument in arguments if argument in ("logger=csv", "logger=tensorboard")]
@@ -124,6 +126,21 @@ def checked_arguments(arguments: list[str], schema: type) -> list[str]:
         argument if follows and "=" not in argument else checked_argument(argument, schema)
         for argument, follows in zip(arguments, after_flag, strict=False)
     ]
+
+
+def _refuse_unknown_flags(arguments: list[str], schema: type) -> None:
+    """Raise SettingError for what starts with a dash and is no flag of Hydra's, which would print its usage."""
+
+    def refuse(message: str) -> NoReturn:
+        raise SettingError(f"{' '.join(arguments)}: {message}; type --hydra-help to see all flags")
+
+    parser = get_args_parser()
+    parser.error = refuse  # type: ignore[method-assign]
+    _, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        name, equals, value = unknown[0].lstrip("-").partition("=")
+        instead = f"type {name}={value}" if equals else _instead(name, schema, value)
+        raise SettingError(f"{unknown[0]}: there is no such flag; {instead}")
 
 
 def _with_those_of_the_run(folder: str, arguments: list[str]) -> list[str]:
@@ -278,7 +295,7 @@ def _in_one_line(error: Exception, schema: type) -> str:
     if isinstance(error, OverrideParseException):
         typed = error.override.partition("=")[0]
         return f"{error.override}: Hydra cannot read this value; type a plain one, or quote it: '{typed}=\"…\"'"
-    if "Ambiguous value" in text:
+    if "Ambiguous value" in text or "requires --multirun" in text:
         typed = text.partition("'")[2].partition("'")[0]
         several = "a sweep; type it with -m" if schema.__name__ == "Train" else "a list; type [a,b]"
         return f"{typed}: several values are {several}"

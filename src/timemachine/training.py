@@ -3,7 +3,10 @@
 import dataclasses
 import logging
 import sys
+import traceback
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -62,9 +65,20 @@ def build_trainer(settings: Train, folder: Path, loggers: list[Logger], quiet: b
     if settings.trainer.barebones:  # Lightning's own way to measure what all of this costs
         callbacks, loggers = [], []
     chosen["plugins"] = chosen["plugins"] or [WholeCheckpoints()]
-    try:
+    with lightning_may_refuse(settings):
         return pl.Trainer(**chosen, logger=loggers or None, callbacks=callbacks, default_root_dir=folder)
-    except (MisconfigurationException, ValueError, TypeError, RuntimeError, KeyError) as error:
+
+
+@contextmanager
+def lightning_may_refuse(settings: Train) -> Iterator[None]:
+    """Make one line, a SettingError, of what Lightning itself refuses; any other error passes."""
+    try:
+        yield
+    except Exception as error:  # an OverflowError, an AttributeError, whatever comes of what was typed
+        raised_in = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+        by_lightning = raised_in[-1].startswith(("lightning", "torch.distributed"))
+        if isinstance(error, OSError) or not (by_lightning or isinstance(error, MisconfigurationException)):
+            raise
         message = " ".join(str(error).split())
         default = Trainer()
         given = [field.name for field in dataclasses.fields(Trainer)]
@@ -85,6 +99,7 @@ def _silence_what_does_not_concern_the_user() -> None:
     warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated.*")
     warnings.filterwarnings("ignore", ".*could not find the monitored key.*")  # a run that ends before it validates
     warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty.*")
+    warnings.filterwarnings("ignore", r"You are trying to `self.log\(\)` but `Trainer\(barebones=True\)`.*")
     warnings.filterwarnings("ignore", "The `srun` command is available.*")  # a run on a cluster's login node
 
 
