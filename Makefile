@@ -1,5 +1,6 @@
 # make train: the book's experiment.  make test: the tests.  Both install into .venv what they need, once.
-# make torture: 30 kills at random and 10,000 cases of each fuzz test, instead of 5 and 500.  make exercises: all full sweeps.  make bench: speed, as ratios.
+# make torture: 30 kills at random and 10,000 cases of each fuzz test, instead of 5 and 500.
+# make exercises: all full sweeps.  make bench: speed, as ratios.
 
 PYTHON ?= $(firstword $(foreach version,3.11 3.12 3.13,$(shell command -v python$(version))) python3)
 BIN := .venv/bin
@@ -14,8 +15,8 @@ test: .venv/.ready-dev
 	$(BIN)/python -m pytest -q -n auto --dist loadfile
 
 torture: .venv/.ready-dev
-	OMP_NUM_THREADS=1 KILLS=30 CASES=10000 $(BIN)/python -m pytest -q -n auto --durations=0 --durations-min=60 \
-	  -m "slow or not slow" -k "killed or many or flipped"
+	KILLS=30 CASES=10000 $(BIN)/python -m pytest -q -n auto --durations=5 -m slow -k "killed or many or any_flipped" \
+	  tests/test_fuzz.py tests/test_checkpoint.py tests/test_resume.py tests/test_interruptions.py
 
 EXERCISES := $(filter-out none,$(basename $(notdir $(wildcard conf/exercise/*.yaml))))
 

@@ -29,7 +29,7 @@ from timemachine.record import read_summary
 CASES = int(os.environ.get("CASES", 500))  # `make torture`: 10,000
 A_HANG = 60  # seconds; a case takes a fraction of one
 
-TINY = ["data=sample", "logger=csv", "trainer=cpu", "trainer.max_epochs=1", "model.hiddens=2", "data.num_steps=2"]
+TINY = ["data.corpus=tiny.txt", "logger=csv", "trainer=cpu", "trainer.max_epochs=1", "model.hiddens=2", "data.num_steps=2"]
 TINY += ["data.batch_size=4", "data.num_train=8", "data.num_val=4", "hydra.run.dir=run"]
 
 # What would start other processes, wait for other machines, or train for hours, as it should.
@@ -142,6 +142,7 @@ def assert_trains_or_says_one_line(*arguments: str) -> bool:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
+    Path("tiny.txt").write_text("the time traveller for so it will be convenient to speak of him")
     return tmp_path
 
 
