@@ -17,12 +17,17 @@ def main(cfg: DictConfig) -> None:
     names = chosen if isinstance(chosen, list) else [chosen]
     corpora = [find_corpus(str(name), settings.data.search_dirs) for name in names]
 
-    from timemachine.evaluation import evaluate
+    own = find_corpus(summary["corpus"]["source"], settings.data.search_dirs) if settings.baselines else None
+
+    from timemachine.evaluation import compare, evaluate
     from timemachine.language_model import RNNLMScratch
-    from timemachine.report import print_evaluation
+    from timemachine.report import print_comparison, print_evaluation
 
     model, vocab = RNNLMScratch.from_run(settings.run)
     print_evaluation([row for corpus in corpora for row in evaluate(model, vocab, summary, corpus)], settings.run)
+    if own is not None:
+        for comparison in (found for corpus in corpora for found in compare(model, vocab, summary, corpus, own)):
+            print_comparison(comparison)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timemachine.baselines import SYMBOLS, laplace, witten_bell
+from timemachine.baselines import SYMBOLS, kneser_ney, laplace, witten_bell
 from timemachine.corpus import find_corpus
 
 TEXTS = st.text("ab z", max_size=40).map(str.encode)
@@ -35,6 +35,47 @@ def test_witten_bell_interpolates() -> None:
     assert np.exp(np.negative(found)) == pytest.approx([unigram, bigram, trigram])
 
 
+def slow_kneser_ney(train: str, text: str, order: int) -> float:
+    """P of the last character of the text after those before it, from Chen and Goodman's equations, with no arrays."""
+
+    def grams(length: int) -> list[str]:
+        return [train[start : start + length] for start in range(len(train) - length + 1)]
+
+    def count(gram: str) -> int:
+        if len(gram) == order:
+            return grams(order).count(gram)
+        return len({longer[0] for longer in grams(len(gram) + 1) if longer[1:] == gram})
+
+    def probability(gram: str) -> float:
+        if not gram:
+            return 1 / 27
+        kinds = [count(other) for other in set(grams(len(gram)))]
+        n1, n2, n3, n4 = (kinds.count(number) for number in (1, 2, 3, 4))
+        discounts = [0, 0.5, 1, 1.5]
+        if n1 and n2 and n3 and n4:
+            y = n1 / (n1 + 2 * n2)
+            discounts = [0, 1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3]
+            discounts = [min(max(found, 0), most) for most, found in enumerate(discounts)]
+        after = [count(gram[:-1] + chr(symbol)) for symbol in SYMBOLS]
+        if not sum(after):
+            return probability(gram[1:])
+        own = count(gram)
+        reserved = sum(discounts[min(number, 3)] for number in after)
+        return (own - discounts[min(own, 3)] + reserved * probability(gram[1:])) / sum(after)
+
+    return probability(text[-order:])
+
+
+@given(
+    st.one_of(st.text("ab z", max_size=40), st.text("abcdefgh ", min_size=150, max_size=200)),
+    st.text("abz ", min_size=6, max_size=6),
+    st.integers(1, 5),
+)
+def test_kneser_ney_is_that_of_its_equations(train: str, text: str, order: int) -> None:
+    (nll,) = kneser_ney(train.encode(), text.encode(), range(5, 6), order)
+    assert math.exp(-nll) == pytest.approx(slow_kneser_ney(train, text, order))
+
+
 def test_after_a_context_never_seen_the_shorter_one_decides() -> None:
     long, short = (witten_bell(b"ababbaba", b"zba", range(2, 3), order) for order in (3, 2))
     assert long == short
@@ -42,7 +83,7 @@ def test_after_a_context_never_seen_the_shorter_one_decides() -> None:
 
 @given(TEXTS, st.text("abz ", min_size=6, max_size=6).map(str.encode), st.integers(1, 7))
 def test_each_distribution_sums_to_one(train: bytes, context: bytes, order: int) -> None:
-    for smoothed in (laplace, witten_bell):
+    for smoothed in (laplace, witten_bell, kneser_ney):
         nlls = [smoothed(train, context + bytes([symbol]), range(6, 7), order)[0] for symbol in SYMBOLS]
         assert np.exp(np.negative(nlls)).sum() == pytest.approx(1)
 
@@ -57,7 +98,7 @@ def test_a_context_runs_on_from_the_text() -> None:
 
 def test_the_novel_has_the_perplexities_that_are_known(novels: Path) -> None:
     text = find_corpus("time_machine", [str(novels)]).characters
-    train, parts = text[:10_032], (range(10_032, 15_032), range(15_032, len(text)))
+    train, parts = text[:10_032], [range(10_032, 15_032), range(15_032, len(text))]
 
     def perplexities(smoothed: Callable[..., Any], order: int) -> list[float]:
         return [math.exp(np.mean(smoothed(train, text, part, order))) for part in parts]
@@ -67,3 +108,6 @@ def test_the_novel_has_the_perplexities_that_are_known(novels: Path) -> None:
     by_order = {order: perplexities(witten_bell, order) for order in range(1, 8)}
     assert min(by_order, key=lambda order: by_order[order][0]) == 4
     assert by_order[4] == pytest.approx([5.32, 7.97], abs=0.006)
+    assert perplexities(kneser_ney, 6) == pytest.approx([4.62, 6.58], abs=0.006)
+    train, parts = text[: len(text) * 90 // 100], [range(len(text) * 90 // 100, len(text) * 95 // 100)]
+    assert [*perplexities(witten_bell, 5), *perplexities(kneser_ney, 7)] == pytest.approx([4.01, 3.65], abs=0.006)

@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from timemachine.baselines import kneser_ney
 from timemachine.config import SettingError
 from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import TimeMachine
-from timemachine.evaluation import Row, evaluate, score, stream_score, window_score
+from timemachine.evaluation import Row, compare, evaluate, paired, score, stream_score, window_score
 from timemachine.language_model import RNNLMScratch
 from timemachine.vocab import Vocab
 
@@ -170,3 +171,40 @@ def test_a_text_shorter_than_a_window_is_refused(
     path.write_text("abcd")
     with pytest.raises(SettingError, match=r"data\.corpus=.*short\.txt: has 4 characters.* 5"):
         evaluate(model, vocab, summary_of(text), find_corpus(str(path), []))
+
+
+# Beside n-grams
+
+
+def test_a_comparison_is_of_the_same_characters(
+    model: RNNLMScratch, vocab: Vocab, text: Corpus, encoded: Tensor, tmp_path: Path
+) -> None:
+    summary = {"settings": {"data": SETTINGS}, "corpus": {"sha256": text.sha256}}
+    val, test = compare(model, vocab, summary, text, text)
+    splits = TimeMachine(corpus=text, **SETTINGS).splits
+    train = text.characters[: splits["train"].targets.stop]
+    for found, part in ((val, "val"), (test, "test")):
+        targets = splits[part].targets
+        assert found.part == part
+        assert found.model.perplexity == stream_score(model, encoded, targets).perplexity
+        assert found.ngrams["Witten-Bell"][0] == found.ngrams["Kneser-Ney"][0] == pytest.approx(27)
+        nll_N = torch.from_numpy(kneser_ney(train, text.characters, targets, 5))
+        assert found.ngrams["Kneser-Ney"][5] == pytest.approx(math.exp(nll_N.mean()))
+        best = min(perplexity for each in found.ngrams.values() for perplexity in each)
+        assert found.difference[0] == pytest.approx(math.log(found.model.perplexity / best))
+    (tmp_path / "other.txt").write_bytes(text.characters[::-1])
+    other = find_corpus(str(tmp_path / "other.txt"), [])
+    (of_all,) = compare(model, vocab, summary, other, text)
+    assert (of_all.part, of_all.model.num_targets) == ("all", len(other.characters) - 6)
+    with pytest.raises(SettingError, match=r"baselines=true: .*other\.txt is not the text that the run was trained on"):
+        compare(model, vocab, summary, text, other)
+
+
+def test_a_paired_error_is_that_of_the_difference() -> None:
+    generator = torch.Generator().manual_seed(0)
+    common_N = 50 * torch.rand(40_000, generator=generator, dtype=torch.float64)
+    own_N = torch.randn(40_000, generator=generator, dtype=torch.float64)
+    mean, error = paired(common_N + own_N + 0.1, common_N)
+    assert error == pytest.approx(1 / 200, rel=0.15)  # what both share is gone
+    assert mean == pytest.approx(0.1, abs=4 * error)
+    assert math.isnan(paired(own_N[:50], common_N[:50])[1])

@@ -25,8 +25,8 @@ The files stand in the order in which data flows; each imports only from those a
     wandb_run       a run in Weights & Biases: how it begins, what it carries, how it ends
     tracking        metrics.csv and steps.csv, W&B or TensorBoard beside them
     training        settings -> Lightning Trainer
-    evaluation      perplexity of a trained model on any text
     baselines       character n-grams to compare with
+    evaluation      perplexity of a trained model on any text
     probes/         what a trained model uses and does
     exercises/      what each exercise of the book found, from what the jobs of its sweep left
     report          what a run or a sweep left in its folder -> table, figure, report

@@ -1,9 +1,11 @@
-"""Character n-grams to compare a model with: Laplace smoothing, as in the book, and interpolated Witten-Bell.
+"""Character n-grams to compare a model with: Laplace smoothing as in the book, Witten-Bell, modified Kneser-Ney.
 
 N targets, K distinct n-grams, V = 27 symbols: space and a to z, all that a normalised text has. Both are trained on one
 text and asked for characters of another; a context runs on from the characters before, however far back the first
-target lies.
+target lies. All raise ValueError where a target has fewer characters before it than its context needs.
 """
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,20 +44,73 @@ def witten_bell(train: bytes, text: bytes, targets: range, order: int) -> Floats
     return nll_N
 
 
+def kneser_ney(train: bytes, text: bytes, targets: range, order: int) -> Floats:
+    """Negative log-likelihoods (N,), in nats, of all orders up to `order` interpolated, with three discounts an order.
+
+    P_k(x | c) = (n(cx) - D(n(cx)) + Σ_y D(n(cy)) · P_{k-1}(x | c')) / n(c), with P_0 = 1 / V. Below the highest order
+    n(cx) counts the distinct characters seen before cx. After a context never seen the shorter one decides alone.
+    Chen and Goodman, "An empirical study of smoothing techniques for language modeling", 1999, section 3.
+    """
+    p_N: Floats = np.full(len(targets), 1 / len(SYMBOLS))
+    for k in range(1, order + 1):
+        ngram_K, count_K = _counted(train, k) if k == order else _continued(train, k)
+        discount_K = _discounts(count_K)[count_K.clip(max=3)]
+        asked_N = _asked(text, targets, k)
+        kept_N = _looked_up(asked_N, ngram_K, count_K - discount_K)
+        context_N = asked_N // len(SYMBOLS)
+        total_N = _looked_up(context_N, *_summed(ngram_K, count_K))
+        reserved_N = _looked_up(context_N, *_summed(ngram_K, discount_K))
+        p_N = np.where(total_N > 0, (kept_N + reserved_N * p_N) / np.maximum(total_N, 1), p_N)
+    nll_N: Floats = -np.log(p_N)
+    return nll_N
+
+
+def _discounts(count_K: Integers) -> Floats:
+    """What is taken from a count of 0, 1, 2, and 3 or more: from n_1 … n_4, how many n-grams have each count.
+
+    Where one of them is 0, which a short text has, all are half of the count (up to 3 / 2).
+    """
+    n1, n2, n3, n4 = (int((count_K == count).sum()) for count in (1, 2, 3, 4))
+    if 0 in (n1, n2, n3, n4):
+        return np.array([0, 0.5, 1, 1.5])
+    y = n1 / (n1 + 2 * n2)
+    found = [0, 1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3]
+    return np.clip(found, 0, [0, 1, 2, 3])
+
+
 def _counts(train: bytes, text: bytes, targets: range, order: int) -> tuple[Integers, Integers, Integers]:
     """What `train` has of each target's n-gram and of its context: n(cx), n(c), t(c), each (N,)."""
-    if targets.start < order - 1:
-        raise ValueError(f"the target {targets.start} has fewer than {order - 1} characters before it")
-    asked_N = _ngrams(text[targets.start - order + 1 : targets.stop], order)
-    ngram_K, count_K = np.unique(_ngrams(train, order), return_counts=True)
-    context_C, first_C, distinct_C = np.unique(ngram_K // len(SYMBOLS), return_index=True, return_counts=True)
-    total_C = np.add.reduceat(count_K, first_C) if len(first_C) else first_C
-    asked_context_N = asked_N // len(SYMBOLS)
+    asked_N = _asked(text, targets, order)
+    ngram_K, count_K = _counted(train, order)
+    context_N = asked_N // len(SYMBOLS)
     return (
         _looked_up(asked_N, ngram_K, count_K),
-        _looked_up(asked_context_N, context_C, total_C),
-        _looked_up(asked_context_N, context_C, distinct_C),
+        _looked_up(context_N, *_summed(ngram_K, count_K)),
+        _looked_up(context_N, *_summed(ngram_K, np.ones_like(count_K))),
     )
+
+
+def _asked(text: bytes, targets: range, order: int) -> Integers:
+    """The n-gram that ends with each target (N,)."""
+    if targets.start < order - 1:
+        raise ValueError(f"the target {targets.start} has fewer than {order - 1} characters before it")
+    return _ngrams(text[targets.start - order + 1 : targets.stop], order)
+
+
+def _counted(train: bytes, order: int) -> tuple[Integers, Integers]:
+    """The distinct n-grams, sorted, and how often each is there."""
+    return np.unique(_ngrams(train, order), return_counts=True)
+
+
+def _continued(train: bytes, order: int) -> tuple[Integers, Integers]:
+    """The distinct n-grams, sorted, that something precedes, and how many distinct characters do."""
+    return np.unique(np.unique(_ngrams(train, order + 1)) % len(SYMBOLS) ** order, return_counts=True)
+
+
+def _summed(ngram_K: Integers, value_K: NDArray[Any]) -> tuple[Integers, NDArray[Any]]:
+    """The distinct contexts of sorted n-grams, and the sum of their n-grams' values."""
+    context_C, first_C = np.unique(ngram_K // len(SYMBOLS), return_index=True)
+    return context_C, np.add.reduceat(value_K, first_C) if len(first_C) else value_K
 
 
 def _ngrams(characters: bytes, order: int) -> Integers:
@@ -68,9 +123,9 @@ def _ngrams(characters: bytes, order: int) -> Integers:
     return number_N
 
 
-def _looked_up(key_N: Integers, sorted_K: Integers, value_K: Integers) -> Integers:
+def _looked_up(key_N: Integers, sorted_K: Integers, value_K: NDArray[Any]) -> NDArray[Any]:
     """The value that belongs to each key; 0 where it is not among the sorted ones."""
     if not len(sorted_K):
-        return np.zeros_like(key_N)
+        return np.zeros(len(key_N), value_K.dtype)
     place_N = np.searchsorted(sorted_K, key_N).clip(max=len(sorted_K) - 1)
     return np.where(sorted_K[place_N] == key_N, value_K[place_N], 0)

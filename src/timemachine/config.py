@@ -233,9 +233,10 @@ class EvaluateData:
 
 @dataclass(slots=True, kw_only=True)
 class Evaluate:
-    """The settings of evaluate.py."""
+    """The settings of evaluate.py. `baselines`: compare with character n-grams of the run's training characters."""
 
     run: str = MISSING
+    baselines: bool = False
     data: EvaluateData = field(default_factory=EvaluateData)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from timemachine.baselines import kneser_ney, witten_bell
 from timemachine.config import SettingError
 from timemachine.corpus import Corpus
 from timemachine.datamodule import Split, TimeMachine, WindowLoader
@@ -62,9 +63,15 @@ def window_score(model: RNNLMScratch, chars_N: Tensor, starts: range, num_steps:
     return score(nll_N, count_N)
 
 
-@torch.inference_mode()
 def stream_score(model: RNNLMScratch, chars_N: Tensor, targets: range, chunk: int = 4096) -> Score:
     """Each target once, the state carried from one to the next, warmed on the 512 characters before the first."""
+    nll_N = stream_nll(model, chars_N, targets, chunk)
+    return score(nll_N, torch.ones_like(nll_N))
+
+
+@torch.inference_mode()
+def stream_nll(model: RNNLMScratch, chars_N: Tensor, targets: range, chunk: int = 4096) -> Tensor:
+    """Negative log-likelihoods of the targets (N,), float64, in nats, as `stream_score` reads them."""
     first_input = max(0, targets.start - 1 - WARM_UP)
     state, nlls = None, []
     for start in range(first_input, targets.stop - 1, chunk):
@@ -72,8 +79,7 @@ def stream_score(model: RNNLMScratch, chars_N: Tensor, targets: range, chunk: in
         inputs_1L, next_1L = chars_N[None, start:stop].long(), chars_N[None, start + 1 : stop + 1].long()
         logits_1LV, state = model(inputs_1L, state)
         nlls.append(torch.nn.functional.cross_entropy(logits_1LV[0], next_1L[0], reduction="none"))
-    nll_N = torch.cat(nlls)[-len(targets) :].double()
-    return score(nll_N, torch.ones_like(nll_N))
+    return torch.cat(nlls)[-len(targets) :].double()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +99,88 @@ def evaluate(model: RNNLMScratch, vocab: Vocab, summary: dict[str, Any], corpus:
 
     `summary`: the run's summary.json. Raises SettingError where the text is shorter than a window.
     """
+    num_steps = summary["settings"]["data"]["num_steps"]
+    splits = _splits(summary, corpus)
+    chars_N = vocab.encode(corpus.characters)
+    replaced = corpus.replaced()
+    return [
+        Row(
+            corpus.name,
+            corpus.source,
+            name,
+            window_score(model, chars_N, split.starts, num_steps),
+            stream_score(model, chars_N, split.targets),
+            replaced,
+        )
+        for name, split in splits.items()
+    ]
+
+
+ORDERS = range(8)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A model and n-grams on the same characters, as one stream.
+
+    `ngrams`: smoothing -> perplexity of the orders 0 to 7. `difference`: what the model's mean negative log-likelihood
+    is above that of the best of them, in nats, and its standard error, over blocks of 100 characters, paired.
+    """
+
+    text: str
+    part: str
+    model: Score
+    ngrams: dict[str, list[float]]
+    best: str
+    difference: tuple[float, float]
+
+
+def compare(
+    model: RNNLMScratch, vocab: Vocab, summary: dict[str, Any], corpus: Corpus, own: Corpus
+) -> list[Comparison]:
+    """One for each part of a text that is held out. `own`: the text that the model was trained on, as the n-grams are.
+
+    Raises SettingError where `own` is another text.
+    """
+    if own.sha256 != summary["corpus"]["sha256"]:
+        raise SettingError(
+            f"baselines=true: {own.source} is not the text that the run was trained on; type data.search_dirs=[<where "
+            "that one is>]"
+        )
+    train = own.characters[: _splits(summary, own)["train"].targets.stop]
+    chars_N = vocab.encode(corpus.characters)
+    comparisons = []
+    for part, split in _splits(summary, corpus).items():
+        targets = range(max(split.targets.start, ORDERS[-1] - 1), split.targets.stop)
+        if part == "train" or not targets:
+            continue
+        nll_N = stream_nll(model, chars_N, targets)
+        by_ngrams = {
+            name: [torch.from_numpy(smoothed(train, corpus.characters, targets, order)) for order in ORDERS]
+            for name, smoothed in (("Witten-Bell", witten_bell), ("Kneser-Ney", kneser_ney))
+        }
+        ngrams = {name: [nll.mean().exp().item() for nll in nlls] for name, nlls in by_ngrams.items()}
+        _, name, order = min((ngrams[name][order], name, order) for name in ngrams for order in ORDERS)
+        difference = paired(nll_N, by_ngrams[name][order])
+        model_score = score(nll_N, torch.ones_like(nll_N))
+        comparisons.append(Comparison(corpus.name, part, model_score, ngrams, f"{order}-gram, {name}", difference))
+    return comparisons
+
+
+def paired(nll_N: Tensor, other_N: Tensor) -> tuple[float, float]:
+    """Mean of nll_N - other_N, and its standard error from the sums of blocks of 100 characters."""
+    difference_N = nll_N - other_N
+    mean = difference_N.mean()
+    block_K = torch.stack([block.sum() for block in torch.split(difference_N - mean, BLOCK)])
+    error = (block_K.var() * len(block_K)).sqrt() / len(difference_N) if len(block_K) > 1 else torch.tensor(math.nan)
+    return mean.item(), error.item()
+
+
+def _splits(summary: dict[str, Any], corpus: Corpus) -> dict[str, Split]:
+    """The parts of the text that the run was trained on; of another one, `all`.
+
+    Raises SettingError where it is too short.
+    """
     settings = summary["settings"]["data"]
     num_steps = settings["num_steps"]
     if corpus.sha256 == summary["corpus"]["sha256"]:
@@ -108,16 +196,4 @@ def evaluate(model: RNNLMScratch, vocab: Vocab, summary: dict[str, Any], corpus:
             f"data.corpus={corpus.source}: has {len(corpus.characters)} characters, a window of this run needs "
             f"{num_steps + 1}; type the path of a longer text"
         )
-    chars_N = vocab.encode(corpus.characters)
-    replaced = corpus.replaced()
-    return [
-        Row(
-            corpus.name,
-            corpus.source,
-            name,
-            window_score(model, chars_N, split.starts, num_steps),
-            stream_score(model, chars_N, split.targets),
-            replaced,
-        )
-        for name, split in splits.items()
-    ]
+    return splits

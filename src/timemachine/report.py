@@ -25,7 +25,7 @@ from timemachine.exercises import Findings
 from timemachine.sweep import Job, load_jobs, print_jobs, print_table, read_rows, short, sweep_rows
 
 if TYPE_CHECKING:  # it imports torch, which takes seconds
-    from timemachine.evaluation import Row
+    from timemachine.evaluation import Comparison, Row
 
 
 def final_numbers(folder: Path) -> dict[str, float]:
@@ -127,6 +127,20 @@ def print_evaluation(rows: "list[Row]", run: str) -> None:
     for text, replaced in {row.source: (row.text, row.replaced) for row in rows}.values():
         counts = f"{replaced['digits']:,} digits, {replaced['accents']:,} accented letters, {replaced['other']:,} other"
         print(f"{text}: normalisation made spaces of {counts} characters")
+
+
+def print_comparison(comparison: "Comparison") -> None:
+    """The n-grams' table, and the model below it."""
+    columns = ("order", *comparison.ngrams)
+    table = Table(*columns, box=box.SIMPLE_HEAD, title=f"n-grams on {comparison.text}, {comparison.part}: stream")
+    for order, perplexities in enumerate(zip(*comparison.ngrams.values(), strict=True)):
+        table.add_row(str(order), *(f"{perplexity:.2f}" for perplexity in perplexities))
+    print_table(table)
+    model, (mean, error) = comparison.model, comparison.difference
+    print(
+        f"the model: {model.perplexity:.2f} ±{model.standard_error:.2f} on the same {model.num_targets:,} characters,"
+    )
+    print(f"{mean:+.3f} ±{error:.3f} nats a character against {comparison.best} (paired over blocks of 100)")
 
 
 class SweepReport(Callback):
