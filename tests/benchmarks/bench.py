@@ -83,6 +83,29 @@ def steps(threads: int) -> Iterator[Row]:
             yield compared("step against the book's loop", *in_turn(own, loop, rounds), 1.9)
 
 
+def gpu(threads: int) -> Iterator[Row]:
+    """A training step on a GPU, where there is one, against cuDNN: in float32 and under bf16's autocast."""
+    if not torch.cuda.is_available() or threads > 1:
+        return
+    for name, (T, B, H) in {"": (32, 1024, 32), ", H = 512": (32, 1024, 512)}.items():
+        for precision in ("float32", "bf16"):
+            with torch.device("cuda"):
+                batch = random_batch(T, B)
+                own, rival = until_done(rivals.own_step(H, batch)), until_done(rivals.torch_step(H, batch))
+            with torch.autocast("cuda", torch.bfloat16, enabled=precision == "bf16"):
+                yield compared(f"GPU, {precision}, against cuDNN{name}", *in_turn(own, rival, 100))
+
+
+def until_done(step: Callable[[], Any]) -> Callable[[], Any]:
+    """The step, and the wait for the GPU to have done it."""
+
+    def call() -> None:
+        step()
+        torch.cuda.synchronize()
+
+    return call
+
+
 class Clock(pl.Callback):
     """When each training epoch began."""
 
@@ -239,11 +262,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--plot", type=Path, help="where to draw the cost of a step against T, B and H")
-    parser.add_argument("--only", default="", help="names of groups: steps, epoch, lightning, decoding, sweep")
+    parser.add_argument("--only", default="", help="names of groups: steps, gpu, epoch, lightning, decoding, sweep")
     arguments = parser.parse_args()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
-    all_groups = (steps, epoch, lightning, decoding, sweep)
+    all_groups = (steps, gpu, epoch, lightning, decoding, sweep)
     groups = [group for group in all_groups if group.__name__ in (arguments.only or group.__name__)]
     rows: list[Row] = []
     for threads in THREADS:
