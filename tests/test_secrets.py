@@ -21,7 +21,12 @@ def assert_nowhere(folder: Path, *said: str) -> None:
     assert [path for path in files if KEY.encode() in path.read_bytes()] == []
 
 
-@pytest.mark.parametrize("ends", ["well", "refused", "with an error"])
+slow = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "ends", ["well", pytest.param("refused", marks=slow), pytest.param("with an error", marks=slow)]
+)
 def test_the_key_stays_where_it_was(ends: str, program: Program, tmp_path: Path) -> None:
     with WandbServer(refuses_history=ends == "refused") as server:
         environment = server.environment() | {"WANDB_API_KEY": KEY}
@@ -32,7 +37,7 @@ def test_the_key_stays_where_it_was(ends: str, program: Program, tmp_path: Path)
     assert_nowhere(tmp_path, done.stdout, done.stderr)
 
 
-@pytest.mark.slow
+@slow
 def test_a_key_of_netrc_stays_there(program: Program, tmp_path: Path) -> None:
     with WandbServer() as server:
         environment = server.environment()
