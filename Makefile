@@ -15,7 +15,7 @@ test: .venv/.ready-dev
 	$(BIN)/python -m pytest -q -n auto --dist loadfile
 
 torture: .venv/.ready-dev
-	KILLS=30 CASES=10000 $(BIN)/python -m pytest -q -n auto --durations=5 -m slow -k "killed or many or any_flipped" \
+	KILLS=30 CASES=10000 $(BIN)/python -m pytest -q -n auto --dist worksteal --durations=9 -m slow -k "killed or many or any_flipped" \
 	  tests/test_fuzz.py tests/test_checkpoint.py tests/test_resume.py tests/test_interruptions.py
 
 EXERCISES := $(filter-out none,$(basename $(notdir $(wildcard conf/exercise/*.yaml))))

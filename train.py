@@ -2,7 +2,9 @@
 
 import math
 import os
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -52,12 +54,13 @@ def train(cfg: DictConfig, record: Record) -> None:
     label = tracking.Label.of(HydraConfig.get(), corpus.name)
     with tracking.open_loggers(settings, record, label) as loggers:
         trainer = training.build_trainer(settings, record.folder, loggers, label.quiet)
+        keeps: AbstractContextManager[None] = nullcontext()
         if (checkpoint := record.checkpoint_to_resume()) is not None:
-            data.refuse_another(record.before.get("corpus", {}).get("sha256"))
+            data.refuse_another(record.before)
             model.refuse_another(RNNLMScratch.from_run(os.path.relpath(record.folder), "resume")[0])
-            command_line.keep_overrides(record.folder, HydraConfig.get().overrides.task)
+            keeps = command_line.keep_overrides(record.folder, HydraConfig.get().overrides.task)
         try:
-            with training.lightning_may_refuse(settings):
+            with keeps, training.lightning_may_refuse(settings):
                 trainer.fit(model, data, ckpt_path=checkpoint)
                 if data.splits["test"].starts:
                     trainer.test(model, data, verbose=False)
@@ -67,15 +70,15 @@ def train(cfg: DictConfig, record: Record) -> None:
         if trainer.is_global_zero:
             record.update(probes=probes.run(settings.probes, model, data))
         val = record.summary["metrics"].get("val/perplexity", math.nan)
+        ended: dict[str, Any] = {"status": "completed", "message": None}
         if val > len(data.vocab):
             message = f"ends with a validation perplexity of {val:.4g}, worse than guessing among {len(data.vocab)}"
-            record.update(status="diverged", message=message)
-        else:
-            record.update(status="completed")
+            ended = {"status": "diverged", "message": f"{message}; begin anew with a smaller model.lr"}
         if trainer.is_global_zero:
             model.export(record.folder / "model.safetensors", data.vocab, read_summary(record.folder))
             sample = model.predict(PREFIX, NUM_PREDS, data.vocab)
-            report.finish_run(record.folder, record.summary, sample, label.quiet)
+            report.finish_run(record.folder, record.summary | ended, sample, label.quiet)
+        record.update(**ended)
 
 
 if __name__ == "__main__":

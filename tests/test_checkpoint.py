@@ -17,9 +17,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import Program
 from timemachine.checkpoint import FORMAT, Refused, WholeCheckpoints, read_checkpoint, read_safetensors
-from timemachine.config import REPOSITORY, SettingError
+from timemachine.command_line import checked_arguments
+from timemachine.config import REPOSITORY, SettingError, Train
 from timemachine.files import write_whole
 from timemachine.language_model import RNNLMScratch
 from timemachine.record import run_summary
@@ -241,21 +241,55 @@ def test_a_file_with_another_header_is_refused(tmp_path: Path) -> None:
 )
 def test_a_summary_that_was_changed_is_refused(summary: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "summary.json").write_text(json.dumps(summary))
-    with pytest.raises(SettingError, match=r"its summary\.json is damaged \(.*\); type another run"):
+    with pytest.raises(SettingError, match=r"its summary is damaged \(.*\); type another run"):
         run_summary(str(tmp_path))
 
 
-def test_overrides_of_a_strangers_run_do_not_configure_hydra(program: Program, tmp_path: Path) -> None:
-    """Hydra would build, that is call, what a `_target_` names."""
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "+hydra.callbacks.x={_target_:os.mkdir,path:executed}",  # Hydra would call it
+        "--experimental-rerun=config.pickle",  # and unpickle that
+        "--config-dir=conf",
+        "-m",
+        "logger.wandb.tags=[${oc.env:WANDB_API_KEY}]",
+    ],
+)
+def test_overrides_of_a_strangers_run_do_not_command_hydra(
+    entry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     saved(tmp_path)
+    monkeypatch.chdir(tmp_path)
     hydra = tmp_path / "run" / ".hydra"
     hydra.mkdir()
-    target = f"+hydra.callbacks.x={{_target_:os.mkdir,path:{tmp_path}/executed}}"
-    (hydra / "overrides.yaml").write_text(f'- "{target}"\n')
-    done = program("train.py", "resume=run")
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: resume=run: ") and done.stderr.count("\n") == 1
-    assert not (tmp_path / "executed").exists()
+    (hydra / "overrides.yaml").write_text(json.dumps(["data=sample", entry]))
+    with pytest.raises(SettingError, match=r"^resume=run: (its|has no) \.hydra/overrides\.yaml .*; type "):
+        checked_arguments(["resume=run"], Train)
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    model = RNNLMScratch(len(VOCAB), hiddens=3)
+    with torch.no_grad():
+        model.W_hq[0, 0] = float("nan")
+    model.export(tmp_path / "model.safetensors", VOCAB, SUMMARY)
+    assert_refused(tmp_path / "model.safetensors", "has weights that are not finite")
+
+
+def test_every_bit_of_an_entry_of_the_zip_is_noticed_or_idle(tmp_path: Path) -> None:
+    """Two readers of one file, zipfile that checks and torch's that loads, must not differ in what they read."""
+    path = saved(tmp_path)
+    sound = path.read_bytes()
+    expected = weights(RNNLMScratch.from_run(str(tmp_path / "run"))[0])
+    begins = sound.index(b"PK\1\2")
+    ends = sound.index(b"PK\1\2", begins + 1)
+    for position in range(begins, ends):
+        for bit in range(8):
+            path.write_bytes(sound[:position] + bytes([sound[position] ^ 1 << bit]) + sound[position + 1 :])
+            try:
+                found, _ = RNNLMScratch.from_run(str(tmp_path / "run"))
+            except SettingError:
+                continue
+            assert weights(found) == expected
 
 
 # Writing

@@ -44,7 +44,7 @@ def test_what_its_user_says_last_stands(tmp_path: Path) -> None:
     assert (summary["status"], summary["parameters"], summary["settings"]) == ("completed", 2908, SETTINGS)
     assert summary["metrics"] == {"val/perplexity": 7.25, "epoch": 100}
     assert summary["seconds"] >= 0
-    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["summary.json"]  # nothing half-written
+    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {".lock", "summary.json"}  # no .part
 
 
 ENDS = [

@@ -180,10 +180,15 @@ def test_two_processes_killed(program: Program, tmp_path: Path) -> None:
 def test_what_cannot_go_on_is_one_line_and_changes_nothing(program: Program, tmp_path: Path) -> None:
     assert program("train.py", *RUN, "trainer.max_epochs=2").returncode == 0
     files = [tmp_path / "run" / name for name in ("summary.json", ".hydra/overrides.yaml", "metrics.csv", "steps.csv")]
+    summary = files[0]
     before = [path.read_bytes() for path in files]
     (tmp_path / "other.txt").write_text(find_corpus("sample", []).characters.decode() + " and more")
     for typed, says in (
         (["model.hiddens=9"], "model.hiddens=9: the run began with model.hiddens=8; type model.hiddens=8"),
+        (["data.num_steps=9"], "data.num_steps=9: the run began with data.num_steps=32; type data.num_steps=32"),
+        (["seed=1"], "seed=1: the run began with seed=0; type seed=0"),
+        (["trainer.max_epochs=1"], "trainer.max_epochs=1: the run has 2 epochs already; type trainer.max_epochs=2 or"),
+        (["trainer.val_check_interval=1000"], "trainer.val_check_interval=1000: Lightning refuses it: "),
         (["data.corpus=other.txt"], "is not the text that the run began with; type the path of that one"),
         (["-m"], "-m: resume=run is a single run; type it without -m"),
         (["exercise=clipping"], "exercise=clipping: resume=run is a single run; type it without exercise=clipping"),
@@ -199,8 +204,15 @@ def test_what_cannot_go_on_is_one_line_and_changes_nothing(program: Program, tmp
         in program("train.py", "resume=run").stderr
     )
     checkpoint.unlink()
-    assert "has ended and has no checkpoint; type another run" in program("train.py", "resume=run").stderr
+    done = program("train.py", "resume=run")
+    assert "resume=run: has trained, but has no checkpoints/last.ckpt; type another run" in done.stderr
+    done = program("train.py", *RUN)
+    assert "hydra.run.dir=run: there is a run already; type resume=run, or another folder" in done.stderr
     assert [path.read_bytes() for path in files] == before
+    checkpoint.write_bytes((tmp_path / "run/checkpoints/best.ckpt").read_bytes())
+    summary.write_text("{")
+    done = program("train.py", "resume=run")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1) and done.stderr.startswith("error: resume=run: ")
 
 
 @pytest.mark.slow

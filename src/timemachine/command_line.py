@@ -15,6 +15,7 @@ import subprocess
 import sys
 import types
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from enum import Enum
 from pathlib import Path
@@ -30,9 +31,10 @@ from yaml import YAMLError
 from timemachine.config import REPOSITORY, Probe, SettingError, UserError
 from timemachine.corpus import normalise
 from timemachine.files import write_whole
-from timemachine.record import Signalled, is_first_process
+from timemachine.record import Signalled, goes_on, is_first_process
 
 INTERRUPTED = 130  # the shell's exit status after Ctrl-C
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 def program(schema: type) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
@@ -45,6 +47,7 @@ def program(schema: type) -> Callable[[Callable[[DictConfig], Any]], Callable[[]
         @hydra.main(version_base="1.3", config_path=str(REPOSITORY / "conf"), config_name=schema.__name__.lower())
         @functools.wraps(task)
         def hydra_program(cfg: DictConfig) -> Any:
+            end_in_order()
             try:
                 return task(cfg)
             # Here and not in main, because Hydra would add a line of its own.
@@ -54,8 +57,8 @@ def program(schema: type) -> Callable[[Callable[[DictConfig], Any]], Callable[[]
         def main() -> None:
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, instead of printing a traceback of its own
             logging.raiseExceptions = False  # a full disk is told once, not at each line that a library logs
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-                signal.signal(number, _stop)
+            for number in SIGNALS:
+                signal.signal(number, _end_at_once)  # what is imported meanwhile would catch an exception
             try:
                 sys.argv[1:] = checked_arguments(sys.argv[1:], schema)
                 if not (is_first_process() or any(a.startswith("hydra.run.dir=") for a in sys.argv)):
@@ -77,6 +80,13 @@ def program(schema: type) -> Callable[[Callable[[DictConfig], Any]], Callable[[]
     return decorate
 
 
+def end_in_order() -> None:
+    """From now on there is something to save: the first signal is an exception."""
+    for number in SIGNALS:
+        if signal.getsignal(number) is _end_at_once:
+            signal.signal(number, _stop)
+
+
 def _stop(number: int, frame: types.FrameType | None) -> NoReturn:
     """What a signal does: end in order, and at once if it comes again."""
     signal.signal(number, _end_at_once)
@@ -86,6 +96,8 @@ def _stop(number: int, frame: types.FrameType | None) -> NoReturn:
 
 
 def _end_at_once(number: int, frame: types.FrameType | None) -> NoReturn:
+    said = "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
+    os.write(2, f"{said}\n".encode())
     os._exit(128 + number)
 
 
@@ -105,8 +117,8 @@ def checked_arguments(arguments: list[str], schema: type) -> list[str]:
     """All arguments as Hydra shall read them. Flags such as `--cfg job` and `-m` are Hydra's own."""
     if schema.__name__ != "Train" and {"-m", "--multirun"} & set(arguments):
         raise SettingError("-m: only train.py runs sweeps; type it without")
-    _refuse_unknown_flags(arguments, schema)
     arguments = sorted(arguments, key=lambda argument: argument not in ("-m", "--multirun"))  # argparse wants it first
+    _refuse_unknown_flags(arguments, schema)
     for_wandb = [argument for argument in arguments if argument.startswith("logger.wandb.")]
     others = [argument for argument in arguments if argument in ("logger=csv", "logger=tensorboard")]
     if for_wandb and others:
@@ -117,10 +129,12 @@ def checked_arguments(arguments: list[str], schema: type) -> list[str]:
         raise SettingError(f"{resumed[1]}: goes with one folder; type it without {resumed[0]}")
     for argument in resumed:
         folder = os.path.expanduser(_unquoted(argument.partition("=")[2]))
-        if os.path.exists(f"{folder}/.hydra/overrides.yaml"):
+        if os.path.isfile(f"{folder}/.hydra/overrides.yaml"):
             arguments = _with_those_of_the_run(folder, arguments)
         else:
             arguments = [*arguments, _sweep_folder(folder, exercise, arguments)]
+    if not resumed:
+        _refuse_a_folder_in_use(arguments)
     after_flag = [before.startswith("-") for before in ["", *arguments]]
     return [
         argument if follows and "=" not in argument else checked_argument(argument, schema)
@@ -143,43 +157,68 @@ def _refuse_unknown_flags(arguments: list[str], schema: type) -> None:
         raise SettingError(f"{unknown[0]}: there is no such flag; {instead}")
 
 
+def _refuse_a_folder_in_use(arguments: list[str]) -> None:
+    """Raise SettingError where a new run or sweep would mix with an old one: before Hydra writes into its folder."""
+    if not is_first_process() or goes_on({}) or any(a.startswith("hydra.job.num=") for a in arguments):
+        return
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        folder = _unquoted(value)
+        for setting, file, what in (("run", "summary.json", "run"), ("sweep", "multirun.yaml", "sweep")):
+            if name == f"hydra.{setting}.dir" and os.path.exists(f"{folder}/{file}"):
+                again = "" if what == "run" else " with the command that began it"
+                raise SettingError(
+                    f"{argument}: there is a {what} already; type resume={folder}{again}, or another folder"
+                )
+
+
 def _with_those_of_the_run(folder: str, arguments: list[str]) -> list[str]:
     """What was typed now, and what the run in the folder was started with where it was not typed anew; in its folder.
 
     Raises SettingError where the list of the run cannot be read, or cannot go with what was typed.
     """
     try:
-        before = [str(typed) for typed in OmegaConf.load(f"{folder}/.hydra/overrides.yaml")]
-    except (OSError, TypeError, YAMLError) as error:
+        before: Any = OmegaConf.to_container(OmegaConf.load(f"{folder}/.hydra/overrides.yaml"))
+        if not isinstance(before, list) or not all(isinstance(typed, str) and "=" in typed for typed in before):
+            raise TypeError
+    except (OSError, TypeError, ValueError, OmegaConfBaseException, YAMLError) as error:
         raise SettingError(
             f"resume={folder}: has no .hydra/overrides.yaml that can be read; type another run"
         ) from error
-    for typed in before:
-        if typed.lstrip("+~").startswith("hydra"):  # which Hydra does not write there, and would obey: code, too
-            raise SettingError(f"resume={folder}: its .hydra/overrides.yaml sets {typed}; type another run")
+    now = {typed.partition("=")[0] for typed in arguments}
+    before = [typed for typed in before if typed.partition("=")[0] not in now]
+    for typed in before:  # a stranger may have written it
+        if typed.lstrip("+~-").startswith("hydra") or typed.startswith("-"):  # Hydra would obey, and execute code
+            raise SettingError(f"resume={folder}: its .hydra/overrides.yaml has {typed!r}; type another run")
+        if "${" in typed:  # may read the environment
+            name = typed.partition("=")[0]
+            raise SettingError(f"resume={folder}: its .hydra/overrides.yaml has {typed!r}; type {name}=… anew")
     for typed in arguments:
         if typed in ("-m", "--multirun") or (typed.startswith("exercise=") and typed not in before):
             raise SettingError(f"{typed}: resume={folder} is a single run; type it without {typed}")
     # The list is kept once the run has been accepted: `keep_overrides`.
     arguments = [*arguments, "hydra.mode=RUN", "hydra.output_subdir=null", f"hydra.run.dir={_quoted(folder)}"]
-    now = {typed.partition("=")[0] for typed in arguments}
     other_logger = any(typed.startswith("logger=") for typed in arguments)
     return [
         *dict.fromkeys(arguments),
-        *(
-            typed
-            for typed in before
-            if typed.partition("=")[0] not in now and not (other_logger and typed.startswith("logger."))
-        ),
+        *(typed for typed in before if not (other_logger and typed.startswith("logger."))),
     ]
 
 
-def keep_overrides(folder: Path, overrides: Sequence[str]) -> None:
-    """Leave what a run goes on with in its folder, for the next time; in one move."""
+@contextmanager
+def keep_overrides(folder: Path, overrides: Sequence[str]) -> Iterator[None]:
+    """Leave what a run goes on with in its folder, for the next time; not if it is refused, by a SettingError."""
+    path = folder / ".hydra" / "overrides.yaml"
+    before = path.read_bytes() if path.exists() else b"[]"
     if is_first_process():
-        path = folder / ".hydra" / "overrides.yaml"
         path.parent.mkdir(exist_ok=True)
         write_whole(path, OmegaConf.to_yaml(OmegaConf.create(list(overrides))).encode())
+    try:
+        yield
+    except SettingError:
+        if is_first_process():
+            write_whole(path, before)
+        raise
 
 
 def _sweep_folder(folder: str, exercise: str, arguments: list[str]) -> str:
@@ -305,7 +344,8 @@ def _in_one_line(error: Exception, schema: type) -> str:
         kind, default = leaf
         value = next((a.partition("=")[2] for a in sys.argv[1:] if a.startswith(f"{name}=")), "?")
         return f"{name}={value}: must be {_described(kind)}; type for example {name}={_example(kind, default)}"
-    return " ".join(str(cause if isinstance(cause, OmegaConfBaseException) else error).split("\n")[0].split())
+    said = " ".join(str(cause if isinstance(cause, OmegaConfBaseException) else error).split("\n")[0].split())
+    return said if "type " in said else f"{said}; type another value"
 
 
 def _described(kind: Any) -> str:

@@ -45,8 +45,8 @@ class TimeMachine(LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.batch_size = batch_size
-        self.num_steps = num_steps
+        self.batch_size, self.num_steps, self.num_train, self.num_val = batch_size, num_steps, num_train, num_val
+        self.seed = seed
         self.corpus = find_corpus(DEFAULT, Data().search_dirs) if corpus is None else corpus
         self.generator = torch.Generator().manual_seed(seed)  # of the order of the training windows
         self.vocab = Vocab.of(self.corpus.characters)
@@ -79,12 +79,19 @@ class TimeMachine(LightningDataModule):
         """Go on in the order of the run that was interrupted."""
         self.generator.set_state(state_dict["generator"])
 
-    def refuse_another(self, sha256: str | None) -> None:
-        """Raise SettingError where a run that goes on began with another text."""
-        if sha256 != self.corpus.sha256:
+    def refuse_another(self, began: dict[str, Any]) -> None:
+        """Raise SettingError where a run that goes on, of which summary.json said so much, began with other data."""
+        if began["corpus"]["sha256"] != self.corpus.sha256:
             raise SettingError(
                 f"data.corpus={self.corpus.source}: is not the text that the run began with; type the path of that one"
             )
+        then, now = began["settings"], {name: getattr(self, name) for name in ("num_steps", "num_train", "num_val")}
+        for name, value in now.items():
+            if value != then["data"][name]:
+                setting = f"data.{name}={'null' if then['data'][name] is None else then['data'][name]}"
+                raise SettingError(f"data.{name}={value}: the run began with {setting}; type {setting}")
+        if self.seed != then["seed"]:
+            raise SettingError(f"seed={self.seed}: the run began with seed={then['seed']}; type seed={then['seed']}")
 
     def describe(self) -> dict[str, Any]:
         """What summary.json says of the text."""

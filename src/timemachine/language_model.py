@@ -89,6 +89,8 @@ class RNNLMScratch(LightningModule):
                 weights, about = checkpoint["state_dict"], checkpoint | checkpoint["TimeMachine"]
             model, vocab = cls(**_checked(about["hyper_parameters"])), Vocab.checked(about["tokens"])
             model.load_state_dict(weights)
+            if not all(weight.isfinite().all() for weight in model.parameters()):
+                raise Refused("has weights that are not finite")
             if model.vocab_size != len(vocab):
                 raise Refused(f"has {len(vocab)} characters and weights for {model.vocab_size}")
         except Exception as error:  # what a stranger wrote raises anything
@@ -236,12 +238,19 @@ class RNNLMScratch(LightningModule):
         self.log("test/perplexity", self.test_perplexity)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The step sizes are those of the settings: SGD has nothing else to remember."""
+        """The step sizes are those of the settings: SGD has nothing else to remember.
+
+        Raises SettingError where the settings end the run before it broke off.
+        """
+        done, asked = checkpoint["epoch"] + 1, self.trainer.max_epochs
+        if asked is not None and 0 <= asked < done:
+            instead = f"type trainer.max_epochs={done} or more"
+            raise SettingError(f"trainer.max_epochs={asked}: the run has {done} epochs already; {instead}")
         checkpoint["optimizer_states"] = [self.configure_optimizers().state_dict()]
 
     def refuse_another(self, began: "RNNLMScratch") -> None:
         """Raise SettingError where a run that goes on began with another network."""
-        for name in ("hiddens", "activation", "input", "embedding_dim"):
+        for name in ("hiddens", "activation", "input", "embedding_dim", "sigma", "embedding_sigma"):
             if (then := began.hparams[name]) != (now := self.hparams[name]):
                 setting = f"model.{name}={then}"
                 raise SettingError(f"model.{name}={now}: the run began with {setting}; type {setting}")

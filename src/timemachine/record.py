@@ -58,8 +58,11 @@ class Record:
         self.began = time.time()
         self.writes = is_first_process()
         self._lock = FileLock(folder / ".lock", timeout=0)  # gone with the process, however that ends
+        self._last_checkpoint = folder / "checkpoints" / "last.ckpt"
         self.before: dict[str, Any] = {}  # of a run that goes on
-        if goes_on(settings):
+        if goes_on(settings) and self._last_checkpoint.is_file():
+            self.before = run_summary(os.path.relpath(folder), "resume")
+        elif goes_on(settings):
             with suppress(OSError, ValueError):
                 self.before = read_summary(folder)
         now = {"status": "running", "message": None, "settings": settings}
@@ -92,14 +95,16 @@ class Record:
     def checkpoint_to_resume(self) -> Path | None:
         """The last checkpoint of a run that goes on. Where it has none, what it left is removed, and it begins anew.
 
-        Raises SettingError where it has none and had ended.
+        Raises SettingError where it has none and has trained for more than an epoch: that would be lost.
         """
         if not goes_on(self.summary["settings"]):
             return None
-        if (last := self.folder / "checkpoints" / "last.ckpt").exists():
+        folder = os.path.relpath(self.folder)
+        if (last := self._last_checkpoint).is_file():
             return last
-        if self.before.get("status") == "completed":
-            raise SettingError(f"resume={self.folder}: has ended and has no checkpoint; type another run")
+        metrics = self.folder / "metrics.csv"
+        if metrics.is_file() and metrics.read_bytes().count(b"\n") > 2:  # more than an epoch
+            raise SettingError(f"resume={folder}: has trained, but has no checkpoints/last.ckpt; type another run")
         if self.writes:
             for name in ("checkpoints", "wandb", "tensorboard"):
                 shutil.rmtree(self.folder / name, ignore_errors=True)
@@ -197,8 +202,8 @@ def is_done(folder: Path, settings: dict[str, Any]) -> bool:
     return summary["status"] in ("completed", "diverged")
 
 
-def run_summary(run: str) -> dict[str, Any]:
-    """summary.json of the run that `run=` names, or what an exported model has of it.
+def run_summary(run: str, setting: str = "run") -> dict[str, Any]:
+    """summary.json of the run that a setting names, or what an exported model has of it.
 
     Raises SettingError where there is none, or one that does not say on what the run was trained.
     """
@@ -211,17 +216,19 @@ def run_summary(run: str) -> dict[str, Any]:
             summary = read_summary(path)
     except Exception as error:  # what a stranger wrote raises anything
         raise SettingError(
-            f"run={run}: is no folder of a run; type run=<the folder that train.py printed at its end>"
+            f"{setting}={run}: is no folder of a run; type {setting}=<the folder that train.py printed at its end>"
         ) from error
     if "corpus" not in summary:
-        raise SettingError(f"run={run}: ended before it had a text ({summary.get('message')}); type another run")
+        raise SettingError(f"{setting}={run}: ended before it had a text ({summary.get('message')}); type another run")
     try:
         OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Data), summary["settings"]["data"]))
-        if not all(isinstance(summary["corpus"][name], str) for name in ("source", "sha256")):
+        if not all(str.isprintable(summary["corpus"][name]) for name in ("source", "sha256")):
             raise TypeError("the text has no name")
+        if not isinstance(summary.get("metrics", {}), dict):
+            raise TypeError("it has no numbers")
     except (UserError, OmegaConfBaseException, LookupError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split("\n")[0].split())
-        raise SettingError(f"run={run}: its summary.json is damaged ({reason}); type another run") from error
+        raise SettingError(f"{setting}={run}: its summary is damaged ({reason}); type another run") from error
     return summary
 
 

@@ -21,6 +21,7 @@ from rich import box
 from rich.table import Table
 from yaml import YAMLError
 
+from timemachine import command_line
 from timemachine.exercises import Findings
 from timemachine.sweep import Job, load_jobs, print_jobs, print_table, read_rows, short, sweep_rows
 
@@ -149,6 +150,7 @@ class SweepReport(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Say where the sweep lives, for the time until its first job ends."""
         print(f"sweep  {config.hydra.sweep.dir}", flush=True)
+        command_line.end_in_order()
         if "submitit" in config.hydra.launcher._target_:
             from timemachine import slurm  # an extra
 

@@ -49,6 +49,7 @@ class RunLog(Logger, Callback):
         self._row: dict[str, Any] = {}  # of the epoch under way, or of the last one
         self._row_begins = 0  # its offset in metrics.csv
         self._steps: list[dict[str, float]] = []  # not yet written
+        self._goes_on_after: int | None = None  # the steps of a checkpoint, while the files have rows of more
 
     @property
     def name(self) -> str:
@@ -67,6 +68,7 @@ class RunLog(Logger, Callback):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """A row of steps.csv where there is a gradient's norm, else numbers of the epoch's row in metrics.csv."""
+        self._go_back()
         if "grad_norm" in metrics:
             self._steps.append({**metrics, "epoch": metrics["epoch"] + 1, "step": step or 0})
         elif "test/perplexity" in metrics:  # comes after training and belongs to the last epoch
@@ -90,7 +92,7 @@ class RunLog(Logger, Callback):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Go on where the checkpoint was saved: drop what came after it, and the test that ended the run."""
+        """Go on where the checkpoint was saved."""
         checkpoints = (self.folder / "checkpoints").resolve()
         for state in checkpoint["callbacks"].values():
             if "dirpath" in state:  # the folder may have been moved since
@@ -103,12 +105,24 @@ class RunLog(Logger, Callback):
                 f"{epoch + 1}, and not as one that was never ended",
                 file=sys.stderr,
             )
+        self._goes_on_after = checkpoint["global_step"]
+
+    @rank_zero_only
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Drop what came after the checkpoint: not before, as Lightning may yet refuse to go on."""
+        self._go_back()
+
+    def _go_back(self) -> None:
+        """Drop the rows after the checkpoint, and the test that ended the run."""
+        if self._goes_on_after is None:
+            return
+        last_step, self._goes_on_after = self._goes_on_after, None
         metrics, steps = self.folder / "metrics.csv", self.folder / "steps.csv"
-        epochs = [row | {"test/perplexity": ""} for row in _rows(metrics, checkpoint["global_step"])]
+        epochs = [row | {"test/perplexity": ""} for row in _rows(metrics, last_step)]
         self._row = epochs[-1] if epochs else {}
         beside = self.folder / "going_on.part"  # a run may be killed here, too
         for path, columns, rows in (
-            (steps, STEP_COLUMNS, _rows(steps, checkpoint["global_step"])),
+            (steps, STEP_COLUMNS, _rows(steps, last_step)),
             (metrics, EPOCH_COLUMNS, epochs),
         ):
             beside.unlink(missing_ok=True)
@@ -143,8 +157,11 @@ def _rows(path: Path, last_step: int) -> list[dict[str, Any]]:
     """Rows as they were written, up to a step, without one that was cut short."""
     if not path.exists():
         return []
-    with path.open(newline="") as file:
-        return [row for row in csv.DictReader(file) if None not in row.values() and int(row["step"]) <= last_step]
+    try:
+        with path.open(newline="") as file:
+            return [row for row in csv.DictReader(file) if None not in row.values() and int(row["step"]) <= last_step]
+    except (ValueError, LookupError, TypeError, csv.Error) as error:
+        raise SettingError(f"resume={path.parent}: {path.name} is damaged ({error}); type another run") from error
 
 
 def _append(path: Path, columns: tuple[str, ...], rows: list[dict[str, Any]]) -> None:

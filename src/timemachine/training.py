@@ -18,7 +18,7 @@ from lightning.pytorch.callbacks.progress.rich_progress import RichProgressBarTh
 from lightning.pytorch.loggers import Logger
 
 from timemachine.checkpoint import WholeCheckpoints
-from timemachine.config import Probe, SettingError, Train, Trainer
+from timemachine.config import Probe, SettingError, Train, Trainer, UserError
 from timemachine.probes.dynamics import Dynamics
 from timemachine.tracking import shows_bar
 
@@ -76,7 +76,12 @@ def lightning_may_refuse(settings: Train) -> Iterator[None]:
         yield
     except Exception as error:  # an OverflowError, an AttributeError, whatever comes of what was typed
         raised_in = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
-        by_lightning = raised_in[-1].startswith(("lightning", "torch.distributed"))
+        if raised_in[-1].startswith("torch.distributed"):
+            reason = " ".join(str(error).split())[:100]
+            raise UserError(
+                f"another process of the run has gone ({reason}); type resume=<the run's folder>"
+            ) from error
+        by_lightning = raised_in[-1].startswith("lightning")
         if isinstance(error, OSError) or not (by_lightning or isinstance(error, MisconfigurationException)):
             raise
         message = " ".join(str(error).split())
