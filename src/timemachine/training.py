@@ -1,5 +1,6 @@
 """Settings -> Lightning's Trainer with its callbacks. Nothing else builds one."""
 
+import atexit
 import dataclasses
 import logging
 import sys
@@ -66,7 +67,16 @@ def build_trainer(settings: Train, folder: Path, loggers: list[Logger], quiet: b
         callbacks, loggers = [], []
     chosen["plugins"] = chosen["plugins"] or [WholeCheckpoints()]
     with lightning_may_refuse(settings):
-        return pl.Trainer(**chosen, logger=loggers or None, callbacks=callbacks, default_root_dir=folder)
+        trainer = pl.Trainer(**chosen, logger=loggers or None, callbacks=callbacks, default_root_dir=folder)
+    if trainer.world_size > 1:
+        atexit.register(_leave_process_group)
+    return trainer
+
+
+def _leave_process_group() -> None:
+    """Gloo's threads may still hold tensors when the interpreter ends, and that aborts the process."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 @contextmanager
