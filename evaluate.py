@@ -12,22 +12,25 @@ from timemachine.record import run_summary
 def main(cfg: DictConfig) -> None:
     """Print one table: window and stream perplexity of each text."""
     settings = checked(cfg, Evaluate)
-    summary = run_summary(settings.run)
+    summary = next(run_summary(run) for run in settings.runs)
     chosen = settings.data.corpus or summary["corpus"]["source"]
     names = chosen if isinstance(chosen, list) else [chosen]
     corpora = [find_corpus(str(name), settings.data.search_dirs) for name in names]
-
     own = find_corpus(summary["corpus"]["source"], settings.data.search_dirs) if settings.baselines else None
 
+    from timemachine.dynamic import evaluate_adapting
+    from timemachine.ensemble import from_runs
     from timemachine.evaluation import compare, evaluate
-    from timemachine.language_model import RNNLMScratch
-    from timemachine.report import print_comparison, print_evaluation
+    from timemachine.report import print_adapting, print_comparison, print_evaluation
 
-    model, vocab = RNNLMScratch.from_run(settings.run)
-    print_evaluation([row for corpus in corpora for row in evaluate(model, vocab, summary, corpus)], settings.run)
-    if own is not None:
-        for comparison in (found for corpus in corpora for found in compare(model, vocab, summary, corpus, own)):
-            print_comparison(comparison)
+    model, vocab = from_runs(settings.runs)
+    print_evaluation([row for corpus in corpora for row in evaluate(model, vocab, summary, corpus)], settings.runs)
+    for corpus in corpora:
+        if own is not None:
+            for comparison in compare(model, vocab, summary, corpus, own):
+                print_comparison(comparison)
+        if settings.adapt is not None:
+            print_adapting(corpus, evaluate_adapting(model, vocab, summary, corpus, settings.adapt), settings.adapt)
 
 
 if __name__ == "__main__":

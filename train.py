@@ -47,8 +47,11 @@ def train(cfg: DictConfig, record: Record) -> None:
 
     seed_everything(settings.seed, verbose=False)
     cut = settings.data
-    data = TimeMachine(cut.batch_size, cut.num_steps, cut.num_train, cut.num_val, corpus=corpus, seed=settings.seed)
-    model = RNNLMScratch(len(data.vocab), **plain(cfg.model))
+    how = settings.training
+    data = TimeMachine(
+        cut.batch_size, cut.num_steps, cut.num_train, cut.num_val, corpus=corpus, seed=settings.seed, training=how
+    )
+    model = RNNLMScratch(len(data.vocab), **plain(cfg.model), training=how)
     record.update(corpus=data.describe(), parameters=sum(p.numel() for p in model.parameters()))
 
     label = tracking.Label.of(HydraConfig.get(), corpus.name)

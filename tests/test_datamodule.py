@@ -78,6 +78,7 @@ def test_windows_are_views_of_one_byte_a_character(sample: Corpus) -> None:
     assert data.chars_N.dtype == torch.uint8
     assert data.chars_N.untyped_storage().nbytes() == len(sample.characters)
     for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader()):
+        assert isinstance(loader, WindowLoader)
         assert loader.windows_NT.untyped_storage().data_ptr() == data.chars_N.untyped_storage().data_ptr()
 
 

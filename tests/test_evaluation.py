@@ -17,7 +17,7 @@ from timemachine.language_model import RNNLMScratch
 from timemachine.vocab import Vocab
 
 NUM_STEPS = 4
-SETTINGS = {"num_steps": NUM_STEPS, "num_train": 60, "num_val": 30}
+SETTINGS: dict[str, Any] = {"num_steps": NUM_STEPS, "num_train": 60, "num_val": 30}
 
 
 @pytest.fixture

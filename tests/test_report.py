@@ -128,7 +128,7 @@ def test_evaluation_prints_a_row_a_part_and_what_was_replaced(capsys: pytest.Cap
     rows = [Row("a", "a", part, window, stream, replaced) for part in ("train", "val")] + [
         Row("b", "b", "all", window, stream, {"digits": 0, "accents": 0, "other": 0})
     ]
-    print_evaluation(rows, "outputs/x")
+    print_evaluation(rows, ["outputs/x"])
     printed = words(capsys.readouterr().out)
     assert "a train 1,203 8.12 ±0.25 7.50 ±0.12 2.907 val 1,203 8.12 ±0.25" in printed
     assert "b all 1,203" in printed

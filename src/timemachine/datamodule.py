@@ -11,8 +11,9 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
-from timemachine.config import Data, SettingError
+from timemachine.config import Data, SettingError, Training
 from timemachine.corpus import DEFAULT, Corpus, find_corpus
+from timemachine.teacher import expected
 from timemachine.vocab import Vocab
 
 Batch = tuple[Tensor, Tensor]
@@ -43,8 +44,10 @@ class TimeMachine(LightningDataModule):
         *,
         corpus: Corpus | None = None,
         seed: int = 0,
+        training: Training | None = None,
     ) -> None:
         super().__init__()
+        self.how = Training() if training is None else training
         self.batch_size, self.num_steps, self.num_train, self.num_val = batch_size, num_steps, num_train, num_val
         self.seed = seed
         self.corpus = find_corpus(DEFAULT, Data().search_dirs) if corpus is None else corpus
@@ -58,9 +61,17 @@ class TimeMachine(LightningDataModule):
             )
         self.splits = _split(len(self.chars_N), num_steps, num_train, num_val)
 
-    def train_dataloader(self) -> "WindowLoader":
+    def train_dataloader(self) -> "WindowLoader | StreamLoader":
         """Batches of the training windows, in a new order each epoch."""
-        return self._loader("train", self.generator)
+        noise = Noise(self.how.input_dropout, self.vocab.unk, self.generator)
+        if not self.how.carry_state:
+            return self._loader("train", self.generator, noise)
+        rank, world_size = self._share()
+        stop = self.splits["train"].targets.stop
+        teacher_NV = None
+        if self.how.teacher:
+            teacher_NV = expected(self.corpus.characters[:stop], self.vocab).to(self.chars_N.device)
+        return StreamLoader(self.chars_N[:stop], self.batch_size, self.num_steps, noise, rank, world_size, teacher_NV)
 
     def val_dataloader(self) -> "WindowLoader":
         """Batches of the validation windows, in the order of the text."""
@@ -105,14 +116,36 @@ class TimeMachine(LightningDataModule):
             "vocabulary": len(self.vocab),
         }
 
-    def _loader(self, split: str, generator: torch.Generator | None = None) -> "WindowLoader":
+    def _loader(
+        self, split: str, generator: torch.Generator | None = None, noise: "Noise | None" = None
+    ) -> "WindowLoader":
         starts = self.splits[split].starts
-        rank, world_size = 0, 1
-        if self.trainer is not None:  # the text moves to the device once, and batches are taken there
-            rank, world_size = self.trainer.global_rank, self.trainer.world_size
-            self.chars_N = self.chars_N.to(self.trainer.strategy.root_device)
+        rank, world_size = self._share()
         windows_NT = self.chars_N.unfold(0, self.num_steps + 1, 1)[starts.start : starts.stop]
-        return WindowLoader(windows_NT, self.batch_size, generator, rank, world_size)
+        return WindowLoader(windows_NT, self.batch_size, generator, rank, world_size, noise)
+
+    def _share(self) -> tuple[int, int]:
+        """This process' number and how many there are; the text moves to its device, where batches are taken."""
+        if self.trainer is None:
+            return 0, 1
+        self.chars_N = self.chars_N.to(self.trainer.strategy.root_device)
+        return self.trainer.global_rank, self.trainer.world_size
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """Inputs that are read as `<unk>`, each with a `chance`; the text has none, so it comes to mean: not seen."""
+
+    chance: float
+    unk: int
+    generator: torch.Generator
+
+    def __call__(self, X_BT: Tensor, mine: slice, size: int) -> Tensor:
+        """The inputs of this process, which are those rows of a batch of `size`: noise is drawn for all of them."""
+        if not self.chance:
+            return X_BT
+        drawn_BT = torch.rand(size, X_BT.shape[1], generator=self.generator)[mine]
+        return X_BT.masked_fill((drawn_BT < self.chance).to(X_BT.device), self.unk)
 
 
 class WindowLoader:
@@ -130,7 +163,9 @@ class WindowLoader:
         generator: torch.Generator | None = None,
         rank: int = 0,
         world_size: int = 1,
+        noise: Noise | None = None,
     ) -> None:
+        self.noise = noise
         self.windows_NT = windows_NT
         self.batch_size = batch_size
         self.rank, self.world_size = rank, world_size
@@ -143,13 +178,62 @@ class WindowLoader:
         num_windows = len(self.windows_NT)
         order = in_order(num_windows) if self.generator is None else shuffled(num_windows, self.generator)
         for batch_N in _regrouped(order, self.batch_size):
-            mine_N = batch_N[self.rank :: self.world_size].to(self.windows_NT.device)
-            batch_BT = self.windows_NT[mine_N].long()
-            yield batch_BT[:, :-1], batch_BT[:, 1:]
+            mine = slice(self.rank, None, self.world_size)
+            batch_BT = self.windows_NT[batch_N[mine].to(self.windows_NT.device)].long()
+            X_BT = batch_BT[:, :-1]
+            yield X_BT if self.noise is None else self.noise(X_BT, mine, len(batch_N)), batch_BT[:, 1:]
 
     def global_size(self, batch_idx: int) -> int:
         """Windows in a batch, over all processes."""
         return min(self.batch_size, len(self.windows_NT) - batch_idx * self.batch_size)
+
+
+class StreamLoader:
+    """Batches `(X_BT, Y_BT)`, int64, of windows end to end: a row of a batch goes on where that of the last one ended.
+
+    The text (N) is read as a ring from a new place each epoch, drawn by the noise's generator, as `batch_size` streams
+    side by side; of N / batch_size characters a stream the last ones that do not fill a window are left out. With
+    `teacher_NV` a batch has its rows for the targets (B, T, V) as well. Raises SettingError where no window fits.
+    """
+
+    def __init__(
+        self,
+        chars_N: Tensor,
+        batch_size: int,
+        num_steps: int,
+        noise: Noise,
+        rank: int = 0,
+        world_size: int = 1,
+        teacher_NV: Tensor | None = None,
+    ) -> None:
+        self.chars_N, self.teacher_NV = chars_N, teacher_NV
+        self.batch_size, self.num_steps = batch_size, num_steps
+        self.noise, self.rank, self.world_size = noise, rank, world_size
+        if not len(self):
+            raise SettingError(
+                f"data.batch_size={batch_size}: so many streams of {len(chars_N)} characters have no window of "
+                f"{num_steps}; type for example data.batch_size={max(len(chars_N) // (4 * num_steps), 1)}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.chars_N) // self.batch_size // self.num_steps
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        length = len(self.chars_N)
+        start = int(torch.randint(length, (), generator=self.noise.generator))
+        mine = slice(self.rank, None, self.world_size)
+        first_B1 = start + torch.arange(self.batch_size)[mine, None] * (length // self.batch_size)
+        for window in range(len(self)):
+            input_BT = (first_B1 + window * self.num_steps + torch.arange(self.num_steps)) % length
+            input_BT = input_BT.to(self.chars_N.device)
+            target_BT = (input_BT + 1) % length
+            X_BT = self.noise(self.chars_N[input_BT].long(), mine, self.batch_size)
+            batch = X_BT, self.chars_N[target_BT].long()
+            yield batch if self.teacher_NV is None else (*batch, self.teacher_NV[target_BT])
+
+    def global_size(self, batch_idx: int) -> int:
+        """Windows in a batch, over all processes."""
+        return self.batch_size
 
 
 CHUNK = 1 << 16  # of an order: what is in memory of it at a time

@@ -14,6 +14,7 @@ from timemachine.baselines import kneser_ney, witten_bell
 from timemachine.config import SettingError
 from timemachine.corpus import Corpus
 from timemachine.datamodule import Split, TimeMachine, WindowLoader
+from timemachine.ensemble import Ensemble
 from timemachine.language_model import RNNLMScratch
 from timemachine.vocab import Vocab
 
@@ -49,7 +50,9 @@ def score(nll_N: Tensor, count_N: Tensor) -> Score:
 
 
 @torch.inference_mode()
-def window_score(model: RNNLMScratch, chars_N: Tensor, starts: range, num_steps: int, batch_size: int = 1024) -> Score:
+def window_score(
+    model: RNNLMScratch | Ensemble, chars_N: Tensor, starts: range, num_steps: int, batch_size: int = 1024
+) -> Score:
     """The book's perplexity: each window from a zero state, all positions. `starts` may leave windows out."""
     windows_NT = chars_N.unfold(0, num_steps + 1, 1)[starts.start : starts.stop : starts.step]
     length = starts[-1] - starts[0] + num_steps
@@ -63,14 +66,14 @@ def window_score(model: RNNLMScratch, chars_N: Tensor, starts: range, num_steps:
     return score(nll_N, count_N)
 
 
-def stream_score(model: RNNLMScratch, chars_N: Tensor, targets: range, chunk: int = 4096) -> Score:
+def stream_score(model: RNNLMScratch | Ensemble, chars_N: Tensor, targets: range, chunk: int = 4096) -> Score:
     """Each target once, the state carried from one to the next, warmed on the 512 characters before the first."""
     nll_N = stream_nll(model, chars_N, targets, chunk)
     return score(nll_N, torch.ones_like(nll_N))
 
 
 @torch.inference_mode()
-def stream_nll(model: RNNLMScratch, chars_N: Tensor, targets: range, chunk: int = 4096) -> Tensor:
+def stream_nll(model: RNNLMScratch | Ensemble, chars_N: Tensor, targets: range, chunk: int = 4096) -> Tensor:
     """Negative log-likelihoods of the targets (N,), float64, in nats, as `stream_score` reads them."""
     first_input = max(0, targets.start - 1 - WARM_UP)
     state, nlls = None, []
@@ -94,13 +97,13 @@ class Row:
     replaced: dict[str, int]
 
 
-def evaluate(model: RNNLMScratch, vocab: Vocab, summary: dict[str, Any], corpus: Corpus) -> list[Row]:
+def evaluate(model: RNNLMScratch | Ensemble, vocab: Vocab, summary: dict[str, Any], corpus: Corpus) -> list[Row]:
     """A row for the whole text, or, for the text that the model was trained on, a row a split.
 
     `summary`: the run's summary.json. Raises SettingError where the text is shorter than a window.
     """
     num_steps = summary["settings"]["data"]["num_steps"]
-    splits = _splits(summary, corpus)
+    splits = splits_of(summary, corpus)
     chars_N = vocab.encode(corpus.characters)
     replaced = corpus.replaced()
     return [
@@ -136,7 +139,7 @@ class Comparison:
 
 
 def compare(
-    model: RNNLMScratch, vocab: Vocab, summary: dict[str, Any], corpus: Corpus, own: Corpus
+    model: RNNLMScratch | Ensemble, vocab: Vocab, summary: dict[str, Any], corpus: Corpus, own: Corpus
 ) -> list[Comparison]:
     """One for each part of a text that is held out. `own`: the text that the model was trained on, as the n-grams are.
 
@@ -147,10 +150,10 @@ def compare(
             f"baselines=true: {own.source} is not the text that the run was trained on; type data.search_dirs=[<where "
             "that one is>]"
         )
-    train = own.characters[: _splits(summary, own)["train"].targets.stop]
+    train = own.characters[: splits_of(summary, own)["train"].targets.stop]
     chars_N = vocab.encode(corpus.characters)
     comparisons = []
-    for part, split in _splits(summary, corpus).items():
+    for part, split in splits_of(summary, corpus).items():
         targets = range(max(split.targets.start, ORDERS[-1] - 1), split.targets.stop)
         if part == "train" or not targets:
             continue
@@ -176,7 +179,7 @@ def paired(nll_N: Tensor, other_N: Tensor) -> tuple[float, float]:
     return mean.item(), error.item()
 
 
-def _splits(summary: dict[str, Any], corpus: Corpus) -> dict[str, Split]:
+def splits_of(summary: dict[str, Any], corpus: Corpus) -> dict[str, Split]:
     """The parts of the text that the run was trained on; of another one, `all`.
 
     Raises SettingError where it is too short.

@@ -13,13 +13,14 @@ import torch.nn.functional as F
 from lightning.pytorch import LightningModule
 from omegaconf import OmegaConf
 from torch import Tensor, nn
-from torch.optim import SGD, Optimizer
+from torch.optim import Optimizer
 
 from timemachine.bptt import recurrence_nll
 from timemachine.checkpoint import FORMAT, Refused, read_checkpoint, read_safetensors, write_safetensors
 from timemachine.clipping import clip_gradients, gradient_norm
-from timemachine.config import Model, SettingError, UserError
+from timemachine.config import Model, SettingError, Training, UserError
 from timemachine.datamodule import Batch
+from timemachine.optimization import optimizer, set_rates
 from timemachine.perplexity import Perplexity
 from timemachine.rnn import RNNScratch
 from timemachine.vocab import Vocab
@@ -50,17 +51,34 @@ class RNNLMScratch(LightningModule):
         embedding_sigma: float = 1.0,
         input_lr_factor: float = 1.0,
         backward: str = "bptt",
+        init: str = "normal",
+        init_scale: float = 1.0,
+        input_sigma: float | None = None,
+        tied: bool = False,
+        training: Training | None = None,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters(logger=False)
+        self.save_hyperparameters(ignore="training", logger=False)
+        self.how = Training() if training is None else training
         self.vocab_size, self.lr, self.input_lr_factor = vocab_size, lr, input_lr_factor
         table_VD = torch.randn(vocab_size, embedding_dim) * embedding_sigma if input == "embedding" else None
         self.embedding = None if table_VD is None else nn.Parameter(table_VD)
         num_inputs = vocab_size if self.embedding is None else embedding_dim
         self.rnn = RNNScratch(num_inputs, hiddens, sigma, activation, backward)
         self.W_hq = nn.Parameter(torch.randn(hiddens, vocab_size) * sigma)
+        if tied:
+            self.register_parameter("W_hq", None)
+        with torch.no_grad():
+            if input_sigma is not None:
+                self.rnn.W_xh.copy_(torch.randn(num_inputs, hiddens) * input_sigma)
+            if init == "orthogonal":
+                nn.init.orthogonal_(self.rnn.W_hh, init_scale)
+            elif init == "identity":
+                self.rnn.W_hh.copy_(torch.eye(hiddens) * init_scale)
         self.b_q = nn.Parameter(torch.zeros(vocab_size))
         self.train_perplexity, self.val_perplexity, self.test_perplexity = Perplexity(), Perplexity(), Perplexity()
+        self._noise = torch.Generator()
+        self._state_BH: Tensor | None = None  # after the last batch, where windows are consecutive
         self._loss = torch.tensor(math.nan)  # of the step under way
         self._steps: list[
             tuple[int, Tensor]
@@ -106,11 +124,16 @@ class RNNLMScratch(LightningModule):
 
     def one_hot(self, X_BT: Tensor) -> Tensor:
         """Indices (B, T) to vectors (T, B, V), in the order in which the recurrence reads them."""
-        return F.one_hot(X_BT.T, self.vocab_size).to(self.W_hq.dtype)
+        return F.one_hot(X_BT.T, self.vocab_size).to(self.b_q.dtype)
 
     def output_layer(self, H_TBH: Tensor) -> Tensor:
         """Hidden states (T, B, H) to logits (B, T, V)."""
-        return (H_TBH @ self.W_hq + self.b_q).transpose(0, 1)
+        return (H_TBH @ self.output_weights + self.b_q).transpose(0, 1)
+
+    @property
+    def output_weights(self) -> Tensor:
+        """(H, V): W_hq, or the transpose of W_xh."""
+        return self.rnn.W_xh.T if self.hparams["tied"] else self.W_hq
 
     def forward(self, X_BT: Tensor, H_BH: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Indices (B, T) and a state (B, H), zero if None, to logits (B, T, V) and the state after the last step."""
@@ -126,10 +149,10 @@ class RNNLMScratch(LightningModule):
         X_BT, Y_BT = batch
         if torch.is_grad_enabled() and self.rnn.backward_by == "bptt":
             rnn, inputs = self.rnn, self._inputs(X_BT)
-            weights = rnn.W_xh, rnn.W_hh, rnn.b_h, self.W_hq, self.b_q
+            weights = rnn.W_xh, rnn.W_hh, rnn.b_h, self.output_weights, self.b_q
             return recurrence_nll(inputs, *weights, Y_BT.T, activation=rnn.activation).T
         H_TBH, _ = self.rnn(self._inputs(X_BT))
-        logits_NV = (H_TBH @ self.W_hq + self.b_q).flatten(0, 1)
+        logits_NV = (H_TBH @ self.output_weights + self.b_q).flatten(0, 1)
         return F.cross_entropy(logits_NV, Y_BT.T.flatten(), reduction="none").view(Y_BT.T.shape).T
 
     @torch.no_grad()
@@ -150,33 +173,64 @@ class RNNLMScratch(LightningModule):
                 inputs.append(outputs[-1])
         return prefix + "".join(vocab.to_tokens(outputs))
 
-    def configure_optimizers(self) -> SGD:
-        """Minibatch stochastic gradient descent, nothing else."""
-        if self.input_lr_factor == 1:
-            return SGD(self.parameters(), lr=self.lr)
+    def configure_optimizers(self) -> Optimizer:
+        """The book's minibatch stochastic gradient descent, or what the settings say."""
         of_input = [self.rnn.W_xh] if self.embedding is None else [self.rnn.W_xh, self.embedding]
+        if self.input_lr_factor == 1:
+            return optimizer([(list(self.parameters()), self.lr)], self.how)
         others = [p for p in self.parameters() if not any(p is q for q in of_input)]
-        groups: list[dict[str, Any]] = [{"params": of_input, "lr": self.lr * self.input_lr_factor}, {"params": others}]
-        return SGD(groups, lr=self.lr)
+        return optimizer([(of_input, self.lr * self.input_lr_factor), (others, self.lr)], self.how)
 
     def on_train_epoch_start(self) -> None:
-        """Start the clock of `chars_per_second`."""
+        """Start the clock of `chars_per_second`; noise is that of the epoch, whatever was before."""
+        self._noise.manual_seed((torch.initial_seed() * 1_000_003 + self.current_epoch) * 1009 + self.global_rank)
+        self._state_BH = None
         self._num_chars, self._epoch_began = 0, perf_counter()
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Set the step's rates."""
+        set_rates(self.trainer.optimizers[0], self.global_step, int(self.trainer.estimated_stepping_batches), self.how)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Mean cross-entropy of the batch; in several processes a number whose mean over them is that."""
-        nll_BT = self.nll(batch)
+        loss_BT, nll_BT = self._losses(batch)
         world_size = self.trainer.world_size
         if world_size == 1:
-            loss = nll_BT.mean()
+            loss = loss_BT.mean()
         else:  # shares of a batch may differ in size
             loader = self.trainer.train_dataloader
             assert loader is not None
-            loss = nll_BT.sum() * world_size / (loader.global_size(batch_idx) * nll_BT.shape[1])
+            loss = loss_BT.sum() * world_size / (loader.global_size(batch_idx) * nll_BT.shape[1])
         self.train_perplexity.update(nll_BT.detach())
         self._num_chars += nll_BT.numel() * world_size
         self._loss = loss.detach()
         return loss
+
+    def _losses(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """What is minimised, and the negative log-likelihood in nats, of each target (B, T)."""
+        how, (X_BT, Y_BT, *teacher_BTV) = self.how, batch
+        if not (how.carry_state or how.output_dropout or how.dropconnect or how.label_smoothing or how.teacher):
+            nll_BT = self.nll((X_BT, Y_BT))
+            return nll_BT, nll_BT
+        W_hh = self._dropout(self.rnn.W_hh, how.dropconnect)
+        H_TBH, H_BH = self.rnn(self._inputs(X_BT), self._state_BH, W_hh)
+        if how.carry_state:
+            self._state_BH = H_BH.detach()
+        H_TBH = H_TBH * self._dropout(torch.ones_like(H_TBH[0]), how.output_dropout)
+        log_p_BTV = F.log_softmax(self.output_layer(H_TBH).float(), -1)
+        nll_BT = -log_p_BTV.gather(-1, Y_BT[..., None])[..., 0]
+        loss_BT = nll_BT * (1 - how.teacher - how.label_smoothing)
+        if how.teacher:
+            loss_BT = loss_BT - how.teacher * (teacher_BTV[0] * log_p_BTV).sum(-1)
+        if how.label_smoothing:
+            loss_BT = loss_BT - how.label_smoothing * log_p_BTV.mean(-1)
+        return loss_BT, nll_BT
+
+    def _dropout(self, x: Tensor, chance: float) -> Tensor:
+        if not chance:
+            return x
+        kept = torch.rand(x.shape, generator=self._noise).to(x.device) >= chance
+        return x * kept / (1 - chance)
 
     def configure_gradient_clipping(
         self,
@@ -238,7 +292,7 @@ class RNNLMScratch(LightningModule):
         self.log("test/perplexity", self.test_perplexity)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The step sizes are those of the settings: SGD has nothing else to remember.
+        """The rates are those of the settings; what an optimiser remembers of the gradients is the checkpoint's.
 
         Raises SettingError where the settings end the run before it broke off.
         """
@@ -246,7 +300,8 @@ class RNNLMScratch(LightningModule):
         if asked is not None and 0 <= asked < done:
             instead = f"type trainer.max_epochs={done} or more"
             raise SettingError(f"trainer.max_epochs={asked}: the run has {done} epochs already; {instead}")
-        checkpoint["optimizer_states"] = [self.configure_optimizers().state_dict()]
+        (before,) = checkpoint["optimizer_states"]
+        checkpoint["optimizer_states"] = [self.configure_optimizers().state_dict() | {"state": before["state"]}]
 
     def refuse_another(self, began: "RNNLMScratch") -> None:
         """Raise SettingError where a run that goes on began with another network."""

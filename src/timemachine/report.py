@@ -26,7 +26,8 @@ from timemachine.exercises import Findings
 from timemachine.sweep import Job, load_jobs, print_jobs, print_table, read_rows, short, sweep_rows
 
 if TYPE_CHECKING:  # it imports torch, which takes seconds
-    from timemachine.evaluation import Comparison, Row
+    from timemachine.corpus import Corpus
+    from timemachine.evaluation import Comparison, Row, Score
 
 
 def final_numbers(folder: Path) -> dict[str, float]:
@@ -105,9 +106,10 @@ def _print_run(summary: dict[str, Any]) -> None:
         print(f"{summary['status']}: {summary['message']}")
 
 
-def print_evaluation(rows: "list[Row]", run: str) -> None:
+def print_evaluation(rows: "list[Row]", runs: list[str]) -> None:
     """One table for all texts."""
-    table = Table(box=box.SIMPLE_HEAD, title=f"perplexity of {run}")
+    of_what = runs[0] if len(runs) == 1 else f"{len(runs)} models as one: {', '.join(runs)}"
+    table = Table(box=box.SIMPLE_HEAD, title=f"perplexity of {of_what}")
     for name in ("text", "part", "characters", "window", "stream", "bits/char"):
         table.add_column(name, justify="left" if name in ("text", "part") else "right", no_wrap=True)
     previous = None
@@ -142,6 +144,15 @@ def print_comparison(comparison: "Comparison") -> None:
         f"the model: {model.perplexity:.2f} ±{model.standard_error:.2f} on the same {model.num_targets:,} characters,"
     )
     print(f"{mean:+.3f} ±{error:.3f} nats a character against {comparison.best} (paired over blocks of 100)")
+
+
+def print_adapting(corpus: "Corpus", scores: "dict[str, Score]", rate: float) -> None:
+    """The perplexities of a model that goes on learning, apart from those of the fixed one."""
+    for part, found in scores.items():
+        print(
+            f"{corpus.name}, {part}, learning at a rate of {rate:g} from what it has read: stream "
+            f"{found.perplexity:.2f} ±{found.standard_error:.2f}, {found.bits:.3f} bits a character"
+        )
 
 
 class SweepReport(Callback):

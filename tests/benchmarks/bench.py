@@ -175,7 +175,8 @@ def lightning(_: int) -> Iterator[Row]:
     def bare() -> None:
         for batch in data.train_dataloader():
             optimizer.zero_grad()
-            torch.autograd.backward(model.nll(batch).mean())
+            X_BT, Y_BT = batch
+            torch.autograd.backward(model.nll((X_BT, Y_BT)).mean())
             clip_gradients(model.parameters(), 1)
             optimizer.step()
 
