@@ -1,16 +1,16 @@
 """The optimiser and its step sizes over time."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from torch import nn
+from torch import Tensor
 from torch.optim import SGD, AdamW, Optimizer
 
 from timemachine.config import Optimizer as Name
 from timemachine.config import Schedule, Training
 
 
-def optimizer(groups: Iterable[tuple[list[nn.Parameter], float]], how: Training) -> Optimizer:
+def optimizer(groups: Iterable[tuple[Sequence[Tensor], float]], how: Training) -> Optimizer:
     """SGD or AdamW for groups of parameters, each with its rate η; AdamW's biases do not decay.
 
     Loshchilov and Hutter, "Decoupled weight decay regularization", 2019.
