@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 
 from tests.tables import write_rows
-from timemachine import report as report_module
 from timemachine.command_line import checked_arguments
 from timemachine.config import REPOSITORY, SettingError, Train
 from timemachine.exercises import clipping, embedding, hyperparameters, one_hot_is_embedding
 from timemachine.report import write_report
-from timemachine.sweep import grouped, load_jobs, mean_sd
+from timemachine.sweep import grouped, load_jobs, markdown, mean_sd
 
 EXERCISES = sorted(file.stem for file in (REPOSITORY / "conf/exercise").glob("*.yaml") if file.stem != "none")
 
@@ -273,7 +272,7 @@ def test_what_varies_is_named_and_pipes_do_not_break_a_table(clipping_sweep: Pat
     write_report(clipping_sweep, "clipping")
     report = (clipping_sweep / "report.md").read_text()
     assert "`model.lr`: 1.0, 8.0; `trainer.gradient_clip_val`: None, 1.0" in report
-    assert report_module._markdown(["|h|"], [["a|b"]]).splitlines() == ["| \\|h\\| |", "| --- |", "| a\\|b |"]
+    assert markdown(["|h|"], [["a|b"]]).splitlines() == ["| \\|h\\| |", "| --- |", "| a\\|b |"]
 
 
 @pytest.mark.parametrize(

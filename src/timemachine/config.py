@@ -31,7 +31,7 @@ Input = Enum("Input", ["one_hot", "embedding"])
 Init = Enum("Init", ["normal", "orthogonal", "identity"])
 Optimizer = Enum("Optimizer", ["sgd", "adamw"])
 Schedule = Enum("Schedule", ["constant", "cosine"])
-Probe = Enum("Probe", ["stream", "history", "samples", "books", "dynamics", "weights"])
+Probe = Enum("Probe", ["stream", "history", "samples", "books", "dynamics", "weights", "reading"])
 WandbMode = Enum("WandbMode", ["auto", "online", "offline", "disabled"])
 
 

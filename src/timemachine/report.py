@@ -23,7 +23,7 @@ from yaml import YAMLError
 
 from timemachine import command_line
 from timemachine.exercises import Findings
-from timemachine.sweep import Job, load_jobs, print_jobs, print_table, read_rows, short, sweep_rows
+from timemachine.sweep import Job, load_jobs, markdown, print_jobs, print_table, read_rows, short, sweep_rows
 
 if TYPE_CHECKING:  # it imports torch, which takes seconds
     from timemachine.corpus import Corpus
@@ -204,7 +204,7 @@ def write_report(folder: Path, exercise: str) -> None:
     title = f"Exercise {findings.number}: {exercise}"
     answer = findings.answer if findings.rows else "No run has ended yet that could answer."
     parts = [f"# {title}", f"> {findings.question}", "## What was run", findings.setting, _grid(jobs), _effort(jobs)]
-    parts += ["## Results", _markdown(findings.columns, findings.rows), *findings.notes]
+    parts += ["## Results", markdown(findings.columns, findings.rows), *findings.notes]
     parts += [f"![{caption}]({name}.png)\n\n*{caption}*" for name, caption in findings.captions.items()]
     parts += ["## Answer", answer]
     (folder / "report.md").write_text("\n\n".join(parts) + "\n")
@@ -241,11 +241,6 @@ def _effort(jobs: list[Job]) -> str:
 
 def _seconds(stamp: str) -> float:
     return time.mktime(time.strptime(stamp[:19], "%Y-%m-%dT%H:%M:%S"))
-
-
-def _markdown(columns: list[str], rows: list[list[str]]) -> str:
-    lines = [[cell.replace("|", "\\|") for cell in line] for line in (columns, ["---"] * len(columns), *rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def main() -> None:

@@ -137,6 +137,12 @@ def short(perplexity: float) -> str:
     return f"{perplexity:.3f}" if perplexity < 1e6 else f"{perplexity:.3g}"
 
 
+def markdown(columns: list[str], rows: list[list[str]]) -> str:
+    """A table as Markdown has it."""
+    lines = [[cell.replace("|", "\\|") for cell in line] for line in (columns, ["---"] * len(columns), *rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
 def print_table(table: "Table") -> None:
     """Print a table whole: on a narrow terminal its lines are longer than the screen, but no number is cut."""
     from rich.console import Console

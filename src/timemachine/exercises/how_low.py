@@ -1,0 +1,248 @@
+"""Exercise 4 once more: how low can you go with one recurrent layer, if its training may be anything?"""
+
+import csv
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from timemachine.config import REPOSITORY
+from timemachine.ensemble import mean_probability
+from timemachine.evaluation import Score, paired, score
+from timemachine.exercises import COLOURS, Findings
+from timemachine.sweep import Job, markdown, mean_sd
+
+DROPPED = REPOSITORY / "sweeps/reference/how_low/dropped.csv"
+DROPPED_FROM = (
+    "python train.py -m data=full logger=csv probes=[stream] seed=0,1,2 model.hiddens=256 model.sigma=0.03 "
+    "model.lr=0.004 model.activation=relu model.input_lr_factor=30 data.batch_size=16 training.optimizer=adamw "
+    "training.schedule=cosine training.warm_up=0.05 training.carry_state=true training.input_dropout=0.05 "
+    "training.teacher=0.5 trainer.max_epochs=30 trainer.check_val_every_n_epoch=30"
+)
+Recipe = list[Job]  # the same run with several seeds
+PARTS = {
+    ("novel", "val"): "novel, next 5 %",
+    ("novel", "test"): "novel, last 5 %",
+    ("book", "val"): "book split, 10,032 to 15,031",
+    ("book", "test"): "the rest, 15,032 to the end",
+}
+NGRAMS = {"witten_bell": "Witten-Bell", "kneser_ney": "Kneser-Ney"}
+PPMD = {("novel", "val"): 3.60, ("novel", "test"): 3.66, ("book", "val"): 4.18}  # measured elsewhere, once
+
+
+def findings(jobs: list[Job]) -> Findings:
+    """A row for each change on the way to the recipe for the novel; then what the recipes reach, on each text."""
+    sound = [job for job in jobs if job.status == "completed" and job.probes.get("reading")]
+    recipes = _recipes(sound)
+    tracks = {
+        "novel": [recipe for recipe in recipes if recipe[0].settings["data.num_train"] is None],
+        "book": [recipe for recipe in recipes if recipe[0].settings["data.num_train"] is not None],
+    }
+    ends = [end for track, part in PARTS if tracks[track] and (end := _end(track, part, tracks[track][-1]))]
+    path = tracks["novel"]
+    return Findings(
+        number="4, continued",
+        question="How low can you go while sticking with this simple architecture?",
+        setting="One recurrent layer with a linear output layer, trained on the first 90 % of the novel: the book's "
+        "run, and then one change a row, each on top of the row before. Every choice was made on the next 5 %.",
+        columns=["change", "runs", "training text", "next 5 %", "gained"],
+        rows=[_row(recipe, before) for recipe, before in zip(path, [None, *path[:-1]], strict=True)],
+        figures={"path": _path_figure(path), "ends": _ends_figure(ends)},
+        captions={
+            "path": "Stream perplexity on the next 5 % of the novel after each change, a point a seed; dashed the "
+            "n-grams of the same training text.",
+            "ends": "What the recipes reach on held-out text, beside the n-grams: one model, its seeds read as one, "
+            "and those when they go on learning from what they have read.",
+        },
+        answer=" ".join(_answer(path, ends)),
+        notes=[
+            "Stream perplexity of fixed models: mean ± standard deviation over seeds; `gained`, how much lower than in "
+            "the row before.",
+            "**What the recipes reach.** The last row for the novel; for the book's split its own recipe, chosen on "
+            "the last 1,000 of its 10,032 training characters. One model: mean ± standard deviation over seeds; all "
+            "other ± are standard errors over blocks of 100 characters, of differences paired. A fixed model and one "
+            "that adapts are two things: compare the first with n-grams, the second with PPM. Its numbers (PPMd, the "
+            "best order, none other measured) are the only ones that no command here gives.",
+            markdown(_END_COLUMNS, [end.row() for end in ends]),
+            *_dropped(),
+        ],
+    )  # fmt: skip
+
+
+def _recipes(jobs: list[Job]) -> list[Recipe]:
+    """The jobs that differ in nothing but their seed, in the order in which they come."""
+    recipes: dict[str, Recipe] = {}
+    for job in jobs:
+        same = {name: value for name, value in job.settings.items() if name not in ("seed", "resume")}
+        recipes.setdefault(json.dumps(same, sort_keys=True, default=str), []).append(job)
+    return list(recipes.values())
+
+
+def _of(recipe: Recipe, name: str) -> list[float]:
+    return [float(job.probes["reading"].get(name, {}).get("perplexity", math.nan)) for job in recipe]
+
+
+def _mean(recipe: Recipe, name: str) -> float:
+    return math.fsum(_of(recipe, name)) / len(recipe)
+
+
+def _change(recipe: Recipe, before: Recipe | None) -> str:
+    """The settings that differ from those of the row before."""
+    if before is None:
+        return "the book's run"
+    now, then = recipe[0].settings, before[0].settings
+    return ", ".join(f"`{name}={_plain(value)}`" for name, value in now.items() if value != then[name])
+
+
+def _plain(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _row(recipe: Recipe, before: Recipe | None) -> list[str]:
+    gained = "" if before is None else f"{_mean(before, 'val') - _mean(recipe, 'val'):.2f}"
+    train = mean_sd(float(job.probes["reading"]["train"]["perplexity"]) for job in recipe)
+    return [_change(recipe, before), str(len(recipe)), train, mean_sd(_of(recipe, "val")), gained]
+
+
+_END_COLUMNS = ["text", "one model", "seeds as one", "− Witten-Bell", "− Kneser-Ney", "Witten-Bell", "Kneser-Ney",
+                "seeds as one, adapting", "PPMd"]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """What a recipe reaches on a part of a text: one model, and the NLLs (N,) of seeds read as one and of n-grams."""
+
+    track: str
+    part: str
+    single: list[float]
+    fixed: Tensor
+    adapting: Tensor
+    ngrams: dict[str, Tensor]
+
+    @property
+    def text(self) -> str:
+        return PARTS[self.track, self.part]
+
+    def score(self, of: Tensor) -> Score:
+        return score(of, torch.ones_like(of))
+
+    def row(self) -> list[str]:
+        """Perplexities, and paired differences in nats a character."""
+        differences = [paired(self.fixed, nll_N) for nll_N in self.ngrams.values()]
+        return [
+            self.text,
+            mean_sd(self.single),
+            _pm(self.score(self.fixed)),
+            *(f"{mean:+.3f} ± {error:.3f} nats" for mean, error in differences),
+            *(_pm(self.score(nll_N)) for nll_N in self.ngrams.values()),
+            _pm(self.score(self.adapting)),
+            f"{PPMD[self.track, self.part]:.2f}" if (self.track, self.part) in PPMD else "–",
+        ]
+
+
+def _end(track: str, part: str, recipe: Recipe) -> _End | None:
+    """None where the runs have left nothing of that part."""
+    files = [job.folder / "reading.npz" for job in recipe]
+    readings = [reading for file in files if file.is_file() and part in (reading := np.load(file))]
+    if not readings:
+        return None
+
+    def as_one(name: str) -> Tensor:
+        return -mean_probability([-torch.from_numpy(reading[name]).double() for reading in readings])
+
+    ngrams = {name: torch.from_numpy(readings[0][f"{part}_{name}"]).double() for name in NGRAMS}
+    return _End(track, part, _of(recipe, part), as_one(part), as_one(f"{part}_adaptive"), ngrams)
+
+
+def _pm(found: Score) -> str:
+    return f"{found.perplexity:.2f} ± {found.standard_error:.2f}"
+
+
+def _dropped() -> list[str]:
+    """What was tried and did not pay, as it was measured when the program still had it."""
+    if not DROPPED.is_file():
+        return []
+    with DROPPED.open(newline="") as file:
+        rows = [list(row.values()) for row in csv.DictReader(file)]
+    return [
+        "**What did not pay,** and so is no setting any more. Commit 6b4c931 had all of it last; there, each is "
+        f"`{DROPPED_FROM}` and what the table says.",
+        markdown(["tried", "next 5 %", "gained", "typed"], rows),
+    ]
+
+
+def _path_figure(path: list[Recipe]) -> Figure:
+    figure = Figure(figsize=(8, 0.45 * len(path) + 1.5), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    for place, recipe in enumerate(path):
+        axes.plot(_of(recipe, "val"), [place] * len(recipe), "o", color=COLOURS[0])
+    if path:
+        for number, (name, label) in enumerate(NGRAMS.items(), 1):
+            axes.axvline(_of(path[-1], f"val_{name}")[0], ls="--", color=COLOURS[number], label=label)
+        axes.legend()
+    before = [None, *path[:-1]]
+    labels = [_change(recipe, last).replace("`", "") for recipe, last in zip(path, before, strict=True)]
+    axes.set_yticks(range(len(path)), [f"{label[:67]}…" if len(label) > 68 else label for label in labels])
+    axes.invert_yaxis()
+    axes.set(xlabel="stream perplexity, next 5 % of the novel (log scale)", xscale="log")
+    axes.set_xticks([4, 5, 6, 7, 8, 10], ["4", "5", "6", "7", "8", "10"], minor=False)
+    axes.minorticks_off()
+    axes.grid(alpha=0.3)
+    return figure
+
+
+def _ends_figure(ends: list[_End]) -> Figure:
+    figure = Figure(figsize=(8, 4), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    for place, end in enumerate(ends):
+        bars = {
+            "Witten-Bell": end.score(end.ngrams["witten_bell"]),
+            "Kneser-Ney": end.score(end.ngrams["kneser_ney"]),
+            "seeds as one": end.score(end.fixed),
+            "seeds as one, adapting": end.score(end.adapting),
+        }
+        for number, (label, found) in enumerate(bars.items()):
+            x = place + 0.2 * (number - 1.5)
+            axes.bar(x, found.perplexity, 0.18, yerr=found.standard_error, color=COLOURS[number], capsize=3,
+                     label=label if not place else None)  # fmt: skip
+            axes.text(x, 0.1, f"{found.perplexity:.2f}", rotation=90, ha="center", va="bottom", color="white")
+        axes.plot([place - 0.4, place + 0.4], [end.single[0]] * 2, color="black", lw=1,
+                  label=None if place else "one model")  # fmt: skip
+    axes.set_xticks(range(len(ends)), [end.text.replace(", ", ",\n") for end in ends])
+    axes.set(ylabel="stream perplexity")
+    if ends:
+        axes.legend(ncols=2)
+    return figure
+
+
+def _answer(path: list[Recipe], ends: list[_End]) -> Iterable[str]:
+    if not path or not ends:
+        return
+    yield (
+        f"On the novel's next 5 % the path leads from {_mean(path[0], 'val'):.2f} to {_mean(path[-1], 'val'):.2f}, "
+        "without a second layer, a gate or another text."
+    )
+    for end in ends:
+        found, adapting = end.score(end.fixed).perplexity, end.score(end.adapting).perplexity
+        several = len(end.single) > 1
+        who = f"{len(end.single)} seeds read as one have" if several else "one model has"
+        alone = f" (one alone {mean_sd(end.single)})" if several else ""
+        yield f"On {end.text}, {who} {found:.2f}{alone},"
+        verdicts = []
+        for name, nll_N in end.ngrams.items():
+            mean, error = paired(end.fixed, nll_N)
+            which = "below" if mean < 0 else "above"
+            sure = "" if abs(mean) > 2 * error else ", within two standard errors"
+            perplexity = end.score(nll_N).perplexity
+            verdicts.append(f"{which} {NGRAMS[name]}'s {perplexity:.2f} (by {abs(mean):.3f} ± {error:.3f} nats{sure})")
+        yield " and ".join(verdicts) + "."
+        if end.track == "novel":
+            yield (
+                f"If {'they' if several else 'it'} may go on learning from what {'they have' if several else 'it has'} "
+                f"read: {adapting:.2f}, where PPMd has {PPMD[end.track, end.part]:.2f}."
+            )
