@@ -1,12 +1,12 @@
 # make train: the book's experiment.  make test: the tests.  Both install into .venv what they need, once.
 # make torture: 30 kills at random and 10,000 cases of each fuzz test, instead of 5 and 500.
-# make exercises: all full sweeps.  make bench: speed, as ratios.
+# make exercises: all full sweeps.  make how-low: exercise 4 with any training.  make bench: speed, as ratios.
 
 PYTHON ?= $(firstword $(foreach version,3.11 3.12 3.13,$(shell command -v python$(version))) python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: train test torture lint bench exercises
+.PHONY: train test torture lint bench exercises how-low
 
 train: .venv/.ready
 	$(BIN)/python train.py
@@ -22,6 +22,9 @@ EXERCISES := $(filter-out none,$(basename $(notdir $(wildcard conf/exercise/*.ya
 
 exercises: .venv/.ready
 	for exercise in $(EXERCISES); do $(BIN)/python train.py exercise=$$exercise || exit 1; done
+
+how-low: .venv/.ready
+	$(BIN)/python train.py exercise=how_low
 
 bench: .venv/.ready-dev
 	$(BIN)/python -m tests.benchmarks.bench --plot outputs/bench.png
