@@ -19,7 +19,13 @@ from timemachine.tracking import RunLog
 from timemachine.training import build_trainer
 
 ALL_OF_IT = Training(
-    optimizer=Optimizer.adamw, schedule=Schedule.cosine, warm_up=0.2, carry_state=True, input_dropout=0.3, teacher=0.5
+    optimizer=Optimizer.adamw,
+    schedule=Schedule.cosine,
+    warm_up=0.2,
+    carry_state=True,
+    input_dropout=0.3,
+    output_dropout=0.3,
+    teacher=0.5,
 )
 UNK = 1
 
@@ -84,10 +90,10 @@ def trained_on(corpus: Corpus, how: Training) -> tuple[RNNLMScratch, TimeMachine
 def test_the_state_is_carried_from_one_window_to_the_next_and_not_differentiated(sample: Corpus) -> None:
     model, data = trained_on(sample, Training(carry_state=True))
     batches = list(data.train_dataloader())[:3]
-    found_BT = torch.cat([model._losses(batch)[1] for batch in batches], 1)
+    found_BT = torch.cat([model.losses(batch)[1] for batch in batches], 1)
     X_BL, Y_BL = (torch.cat(parts, 1) for parts in zip(*batches, strict=True))
     torch.testing.assert_close(found_BT, model.nll((X_BL, Y_BL)), rtol=1e-5, atol=1e-6)
-    last_BT, _ = model._losses(batches[0])
+    last_BT, _ = model.losses(batches[0])
     state_BH = model._state_BH
     assert state_BH is not None and not state_BH.requires_grad and last_BT.requires_grad
 
@@ -97,7 +103,7 @@ def test_the_teachers_share_of_the_loss_is_the_cross_entropy_with_its_distributi
         model, data = trained_on(sample, Training(carry_state=True, teacher=teacher))
         X_BT, Y_BT, *_ = next(iter(data.train_dataloader()))
         of_unknown_BTV = torch.full((*Y_BT.shape, len(data.vocab)), 1 / len(data.vocab))
-        return model._losses((X_BT, Y_BT, of_unknown_BTV))
+        return model.losses((X_BT, Y_BT, of_unknown_BTV))
 
     hard_BT, nll_BT = loss(0.0)
     assert torch.equal(hard_BT, nll_BT)
@@ -105,6 +111,30 @@ def test_the_teachers_share_of_the_loss_is_the_cross_entropy_with_its_distributi
     assert torch.equal(same_BT, nll_BT)  # the perplexity is that of the text, whatever is learnt from
     torch.testing.assert_close(half_BT, (all_BT + hard_BT) / 2)
     assert (all_BT > 3).all()  # against a uniform distribution nothing is below log 28
+
+
+def test_units_are_dropped_for_a_whole_window_and_alike_however_many_processes_share_it(sample: Corpus) -> None:
+    def shares(world_size: int) -> list[Tensor]:
+        losses = []
+        for rank in range(world_size):
+            model, data = trained_on(sample, Training(output_dropout=0.5))
+            model._noise.manual_seed(7)
+            X_BT, Y_BT = next(iter(data.train_dataloader()))
+            mine = slice(rank, len(X_BT), world_size)
+            losses.append(model.losses((X_BT[mine], Y_BT[mine]), mine)[0])
+        return losses
+
+    (whole_BT,) = shares(1)
+    for rank, share_BT in enumerate(shares(3)):
+        torch.testing.assert_close(share_BT, whole_BT[rank::3])
+    model, data = trained_on(sample, Training(output_dropout=0.5))
+    X_BT, Y_BT = next(iter(data.train_dataloader()))
+    H_TBH, _ = model.rnn(X_BT.T)
+    model._noise.manual_seed(7)
+    kept_BH = torch.rand(len(X_BT), 6, generator=torch.Generator().manual_seed(7)) >= 0.5
+    logits_BTV = (H_TBH * kept_BH * 2 @ model.W_hq + model.b_q).transpose(0, 1)
+    expected_BT = -logits_BTV.log_softmax(-1).gather(-1, Y_BT[..., None])[..., 0]
+    torch.testing.assert_close(model.losses((X_BT, Y_BT))[0], expected_BT)
 
 
 # A run that goes on

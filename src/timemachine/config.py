@@ -28,7 +28,6 @@ class SettingError(UserError):
 Activation = Enum("Activation", ["tanh", "relu"])
 Backward = Enum("Backward", ["bptt", "autograd"])
 Input = Enum("Input", ["one_hot", "embedding"])
-Init = Enum("Init", ["normal", "orthogonal", "identity"])
 Optimizer = Enum("Optimizer", ["sgd", "adamw"])
 Schedule = Enum("Schedule", ["constant", "cosine"])
 Probe = Enum("Probe", ["stream", "history", "samples", "books", "dynamics", "weights", "reading"])
@@ -69,15 +68,8 @@ class Model:
     embedding_sigma: float = 1.0  # standard deviation of its initial entries
     input_lr_factor: float = 1.0  # the rate of the weights that read the input, in multiples of lr
     backward: Backward = Backward.bptt  # gradients by hand, or PyTorch's of the readable loop
-    init: Init = Init.normal  # of W_hh: N(0, sigma²), or init_scale times an orthogonal matrix or the identity
-    init_scale: float = 1.0
-    input_sigma: float | None = None  # standard deviation of the initial W_xh; null: sigma
-    tied: bool = False  # the output layer reads with the transpose of W_xh
 
     def __post_init__(self) -> None:
-        for name, value in (("init_scale", self.init_scale), ("input_sigma", self.input_sigma)):
-            holds = value is None or 0 <= value < LARGEST
-            _finite_and(holds, f"model.{name}", value or 0.0, "must be 0 or a positive number", 1)
         _between("model.hiddens", self.hiddens, 1, WIDEST, 32)
         _between("model.embedding_dim", self.embedding_dim, 1, WIDEST, 32)
         _finite_and(0 <= self.sigma < LARGEST, "model.sigma", self.sigma, "must be 0 or a positive number", 0.01)
@@ -120,35 +112,26 @@ class Training:
     """How the weights are found, beyond the book's plain SGD: shares, chances and weights between 0 and 1.
 
     `warm_up`: of all steps, those in which the rate rises from 0. `schedule`: constant, or to 0 along half a cosine.
-    `average`: decay of an exponential moving average of the weights, which is then the model.
+    What else was tried and did not pay is in sweeps/reference/how_low/report.md.
     """
 
     optimizer: Optimizer = Optimizer.sgd
-    momentum: float = 0.0  # of SGD
-    weight_decay: float = 0.0
     schedule: Schedule = Schedule.constant
     warm_up: float = 0.0
-    average: float = 0.0
     carry_state: bool = False  # windows end to end, each from the state after the one before: truncated BPTT
     input_dropout: float = 0.0  # chance that an input is read as <unk>
     output_dropout: float = 0.0  # chance that the output layer does not see a unit, the same units along a window
-    dropconnect: float = 0.0  # chance that an entry of W_hh is 0 in a step
-    label_smoothing: float = 0.0  # share of the target that is spread over all characters
     teacher: float = 0.0  # share of the target that is a Kneser-Ney 7-gram's, of the training text outside its place
 
     def __post_init__(self) -> None:
-        for name in ("momentum", "warm_up", "average", "input_dropout", "output_dropout", "dropconnect"):
+        for name in ("warm_up", "input_dropout", "output_dropout"):
             share = getattr(self, name)
             _finite_and(0 <= share < 1, f"training.{name}", share, "must be at least 0 and below 1", 0.1)
-        for name in ("label_smoothing", "teacher"):
-            share = getattr(self, name)
-            _finite_and(0 <= share <= 1, f"training.{name}", share, "must lie between 0 and 1", 0.1)
-        if self.teacher and not self.carry_state:
-            raise SettingError(
-                f"training.teacher={self.teacher}: goes with training.carry_state=true; type that as well"
-            )
-        decay = self.weight_decay
-        _finite_and(0 <= decay < LARGEST, "training.weight_decay", decay, "must be 0 or a positive number", 0.1)
+        share = self.teacher
+        _finite_and(0 <= share <= 1, "training.teacher", share, "must lie between 0 and 1", 0.5)
+        if share and not self.carry_state:
+            rule = "goes with windows end to end; type training.carry_state=true as well"
+            raise SettingError(f"training.teacher={share}: {rule}")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -259,6 +242,11 @@ class Train:
 
     def __post_init__(self) -> None:
         _seed(self.seed)
+        endless = self.trainer.max_epochs == -1 and self.trainer.max_steps == -1
+        if endless and (self.training.warm_up or self.training.schedule is Schedule.cosine):
+            raise SettingError(
+                "trainer.max_epochs=-1: rates over time need an end; type for example trainer.max_epochs=30"
+            )
         if self.logger.wandb is not None and self.logger.wandb.log_model:
             without = {"enable_checkpointing": False, "barebones": True, "fast_dev_run": True}
             for name, value in without.items():

@@ -61,7 +61,7 @@ class _Step:
         with torch.no_grad():
             rnn = model.rnn
             inputs_VH = (rnn.W_xh if model.embedding is None else model.embedding @ rnn.W_xh) + rnn.b_h
-            both = torch.cat([rnn.W_hh, model.output_weights], 1)
+            both = torch.cat([rnn.W_hh, model.W_hq], 1)
             self.inputs_HV, self.bothT, b_q = (x.float().cpu().numpy() for x in (inputs_VH.T, both.T, model.b_q))
         self.b_q = b_q.copy()
         self.b_q[vocab.unk] = -np.inf

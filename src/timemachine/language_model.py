@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 from timemachine.bptt import recurrence_nll
 from timemachine.checkpoint import FORMAT, Refused, read_checkpoint, read_safetensors, write_safetensors
 from timemachine.clipping import clip_gradients, gradient_norm
-from timemachine.config import Model, SettingError, Training, UserError
+from timemachine.config import Model, Schedule, SettingError, Training, UserError
 from timemachine.datamodule import Batch
 from timemachine.optimization import optimizer, set_rates
 from timemachine.perplexity import Perplexity
@@ -51,10 +51,6 @@ class RNNLMScratch(LightningModule):
         embedding_sigma: float = 1.0,
         input_lr_factor: float = 1.0,
         backward: str = "bptt",
-        init: str = "normal",
-        init_scale: float = 1.0,
-        input_sigma: float | None = None,
-        tied: bool = False,
         training: Training | None = None,
     ) -> None:
         super().__init__()
@@ -66,15 +62,6 @@ class RNNLMScratch(LightningModule):
         num_inputs = vocab_size if self.embedding is None else embedding_dim
         self.rnn = RNNScratch(num_inputs, hiddens, sigma, activation, backward)
         self.W_hq = nn.Parameter(torch.randn(hiddens, vocab_size) * sigma)
-        if tied:
-            self.register_parameter("W_hq", None)
-        with torch.no_grad():
-            if input_sigma is not None:
-                self.rnn.W_xh.copy_(torch.randn(num_inputs, hiddens) * input_sigma)
-            if init == "orthogonal":
-                nn.init.orthogonal_(self.rnn.W_hh, init_scale)
-            elif init == "identity":
-                self.rnn.W_hh.copy_(torch.eye(hiddens) * init_scale)
         self.b_q = nn.Parameter(torch.zeros(vocab_size))
         self.train_perplexity, self.val_perplexity, self.test_perplexity = Perplexity(), Perplexity(), Perplexity()
         self._noise = torch.Generator()
@@ -124,16 +111,11 @@ class RNNLMScratch(LightningModule):
 
     def one_hot(self, X_BT: Tensor) -> Tensor:
         """Indices (B, T) to vectors (T, B, V), in the order in which the recurrence reads them."""
-        return F.one_hot(X_BT.T, self.vocab_size).to(self.b_q.dtype)
+        return F.one_hot(X_BT.T, self.vocab_size).to(self.W_hq.dtype)
 
     def output_layer(self, H_TBH: Tensor) -> Tensor:
         """Hidden states (T, B, H) to logits (B, T, V)."""
-        return (H_TBH @ self.output_weights + self.b_q).transpose(0, 1)
-
-    @property
-    def output_weights(self) -> Tensor:
-        """(H, V): W_hq, or the transpose of W_xh."""
-        return self.rnn.W_xh.T if self.hparams["tied"] else self.W_hq
+        return (H_TBH @ self.W_hq + self.b_q).transpose(0, 1)
 
     def forward(self, X_BT: Tensor, H_BH: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Indices (B, T) and a state (B, H), zero if None, to logits (B, T, V) and the state after the last step."""
@@ -149,10 +131,10 @@ class RNNLMScratch(LightningModule):
         X_BT, Y_BT = batch
         if torch.is_grad_enabled() and self.rnn.backward_by == "bptt":
             rnn, inputs = self.rnn, self._inputs(X_BT)
-            weights = rnn.W_xh, rnn.W_hh, rnn.b_h, self.output_weights, self.b_q
+            weights = rnn.W_xh, rnn.W_hh, rnn.b_h, self.W_hq, self.b_q
             return recurrence_nll(inputs, *weights, Y_BT.T, activation=rnn.activation).T
         H_TBH, _ = self.rnn(self._inputs(X_BT))
-        logits_NV = (H_TBH @ self.output_weights + self.b_q).flatten(0, 1)
+        logits_NV = (H_TBH @ self.W_hq + self.b_q).flatten(0, 1)
         return F.cross_entropy(logits_NV, Y_BT.T.flatten(), reduction="none").view(Y_BT.T.shape).T
 
     @torch.no_grad()
@@ -177,60 +159,60 @@ class RNNLMScratch(LightningModule):
         """The book's minibatch stochastic gradient descent, or what the settings say."""
         of_input = [self.rnn.W_xh] if self.embedding is None else [self.rnn.W_xh, self.embedding]
         if self.input_lr_factor == 1:
-            return optimizer([(list(self.parameters()), self.lr)], self.how)
+            return optimizer([(list(self.parameters()), self.lr)], self.how.optimizer)
         others = [p for p in self.parameters() if not any(p is q for q in of_input)]
-        return optimizer([(of_input, self.lr * self.input_lr_factor), (others, self.lr)], self.how)
+        return optimizer([(of_input, self.lr * self.input_lr_factor), (others, self.lr)], self.how.optimizer)
 
     def on_train_epoch_start(self) -> None:
         """Start the clock of `chars_per_second`; noise is that of the epoch, whatever was before."""
-        self._noise.manual_seed((torch.initial_seed() * 1_000_003 + self.current_epoch) * 1009 + self.global_rank)
+        self._noise.manual_seed((torch.initial_seed() * 1_000_003 + self.current_epoch) % 2**63)
         self._state_BH = None
         self._num_chars, self._epoch_began = 0, perf_counter()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Set the step's rates."""
-        set_rates(self.trainer.optimizers[0], self.global_step, int(self.trainer.estimated_stepping_batches), self.how)
+        if self.how.warm_up or self.how.schedule is Schedule.cosine:
+            steps = self.trainer.estimated_stepping_batches
+            set_rates(self.trainer.optimizers[0], self.global_step, steps, self.how)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Mean cross-entropy of the batch; in several processes a number whose mean over them is that."""
-        loss_BT, nll_BT = self._losses(batch)
-        world_size = self.trainer.world_size
+        world_size, loader = self.trainer.world_size, self.trainer.train_dataloader
         if world_size == 1:
+            loss_BT, nll_BT = self.losses(batch)
             loss = loss_BT.mean()
         else:  # shares of a batch may differ in size
-            loader = self.trainer.train_dataloader
             assert loader is not None
-            loss = loss_BT.sum() * world_size / (loader.global_size(batch_idx) * nll_BT.shape[1])
+            size = loader.global_size(batch_idx)
+            loss_BT, nll_BT = self.losses(batch, slice(self.global_rank, size, world_size))
+            loss = loss_BT.sum() * world_size / (size * nll_BT.shape[1])
         self.train_perplexity.update(nll_BT.detach())
         self._num_chars += nll_BT.numel() * world_size
         self._loss = loss.detach()
         return loss
 
-    def _losses(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        """What is minimised, and the negative log-likelihood in nats, of each target (B, T)."""
-        how, (X_BT, Y_BT, *teacher_BTV) = self.how, batch
-        if not (how.carry_state or how.output_dropout or how.dropconnect or how.label_smoothing or how.teacher):
+    def losses(self, batch: tuple[Tensor, ...], mine: slice | None = None) -> tuple[Tensor, Tensor]:
+        """What is minimised in training, and the negative log-likelihood, of each target (B, T), in nats.
+
+        `batch`: inputs and targets (B, T), and where n-grams teach what they expect (B, T, V). `mine`: which windows of
+        the batch of all processes these are, so that noise does not depend on their number; None: all.
+        """
+        how, (X_BT, Y_BT, *expected_BTV) = self.how, batch
+        if not (how.carry_state or how.output_dropout):
             nll_BT = self.nll((X_BT, Y_BT))
             return nll_BT, nll_BT
-        W_hh = self._dropout(self.rnn.W_hh, how.dropconnect)
-        H_TBH, H_BH = self.rnn(self._inputs(X_BT), self._state_BH, W_hh)
+        H_TBH, H_BH = self.rnn(self._inputs(X_BT), self._state_BH)
         if how.carry_state:
             self._state_BH = H_BH.detach()
-        H_TBH = H_TBH * self._dropout(torch.ones_like(H_TBH[0]), how.output_dropout)
-        log_p_BTV = F.log_softmax(self.output_layer(H_TBH).float(), -1)
+        if how.output_dropout:
+            mine = slice(0, len(X_BT), 1) if mine is None else mine
+            kept_BH = torch.rand(mine.stop, H_BH.shape[1], generator=self._noise)[mine] >= how.output_dropout
+            H_TBH = H_TBH * kept_BH.to(H_TBH.device) / (1 - how.output_dropout)
+        log_p_BTV = F.log_softmax(self.output_layer(H_TBH), -1)
         nll_BT = -log_p_BTV.gather(-1, Y_BT[..., None])[..., 0]
-        loss_BT = nll_BT * (1 - how.teacher - how.label_smoothing)
-        if how.teacher:
-            loss_BT = loss_BT - how.teacher * (teacher_BTV[0] * log_p_BTV).sum(-1)
-        if how.label_smoothing:
-            loss_BT = loss_BT - how.label_smoothing * log_p_BTV.mean(-1)
-        return loss_BT, nll_BT
-
-    def _dropout(self, x: Tensor, chance: float) -> Tensor:
-        if not chance:
-            return x
-        kept = torch.rand(x.shape, generator=self._noise).to(x.device) >= chance
-        return x * kept / (1 - chance)
+        if not how.teacher:
+            return nll_BT, nll_BT
+        return (1 - how.teacher) * nll_BT - how.teacher * (expected_BTV[0] * log_p_BTV).sum(-1), nll_BT
 
     def configure_gradient_clipping(
         self,

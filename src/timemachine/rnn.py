@@ -32,17 +32,15 @@ class RNNScratch(nn.Module):
     def forward(self, inputs: Tensor, H_BH: Tensor | None = None, W_hh: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Inputs and the state before them, zero if None, to all hidden states (T, B, H) and the last one (B, H).
 
-        `inputs`: vectors (T, B, D), or indices (T, B) that stand for one-hot vectors. `W_hh`: what
-        to take in place of the parameter, such as the parameter with some entries dropped.
+        `inputs`: vectors (T, B, D), or indices (T, B) that stand for one-hot vectors.
         """
-        W_hh = self.W_hh if W_hh is None else W_hh
         if self.backward_by == "bptt":
-            return recurrence(inputs, self.W_xh, W_hh, self.b_h, H_BH, self.activation)
+            return recurrence(inputs, self.W_xh, self.W_hh, self.b_h, H_BH, self.activation)
         inputs_TBD = inputs if inputs.is_floating_point() else F.one_hot(inputs, self.num_inputs).to(self.W_xh.dtype)
         if H_BH is None:
             H_BH = inputs_TBD.new_zeros(inputs_TBD.shape[1], self.num_hiddens)
         outputs = []
         for X_BD in inputs_TBD:
-            H_BH = ACTIVATIONS[self.activation](X_BD @ self.W_xh + H_BH @ W_hh + self.b_h)
+            H_BH = ACTIVATIONS[self.activation](X_BD @ self.W_xh + H_BH @ self.W_hh + self.b_h)
             outputs.append(H_BH)
         return torch.stack(outputs), H_BH

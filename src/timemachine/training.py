@@ -14,7 +14,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.accelerators import AcceleratorRegistry
-from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.callbacks.progress.rich_progress import RichProgressBarTheme
 from lightning.pytorch.loggers import Logger
 
@@ -58,8 +58,6 @@ def build_trainer(settings: Train, folder: Path, loggers: list[Logger], quiet: b
     callbacks: list[Callback] = []
     if settings.trainer.enable_checkpointing is not False:
         callbacks += [_best_checkpoint(folder), _last_checkpoint(folder)]
-    if decay := settings.training.average:
-        callbacks.append(EMAWeightAveraging(decay=decay))
     callbacks += [logger for logger in loggers if isinstance(logger, Callback)]
     if Probe.dynamics in settings.probes:
         callbacks.append(Dynamics(folder))
