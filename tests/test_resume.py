@@ -110,6 +110,25 @@ def test_a_folder_may_be_moved(uninterrupted: Path, tmp_path: Path) -> None:
     assert what_is_left(tmp_path / "there") == what_is_left(uninterrupted)
 
 
+@pytest.mark.parametrize("prefix", ["local://", ""])
+def test_no_path_in_a_checkpoint_is_heeded(prefix: str, uninterrupted: Path, tmp_path: Path) -> None:
+    """Lightning deletes the best checkpoint when a better one comes."""
+    run, victim = tmp_path / "run", tmp_path / "victim"
+    victim.mkdir()
+    with pytest.raises(Interruption):
+        train(run, 2 * STEPS_AN_EPOCH)
+    last = run / "checkpoints" / "last.ckpt"
+    state = torch.load(last, weights_only=True)
+    path = f"{prefix}{victim}" if prefix else f"{run}/checkpoints/../../victim"
+    for callback in state["callbacks"].values():
+        callback |= {name: path for name in callback if name.endswith("_path")}
+        callback["best_k_models"] = {path: callback["best_model_score"]}
+    torch.save(state, last)
+    train(run)
+    assert victim.exists()
+    assert what_is_left(run) == what_is_left(uninterrupted)
+
+
 def test_a_run_that_has_ended_is_only_tested_again(uninterrupted: Path) -> None:
     before = what_is_left(uninterrupted)
     train(uninterrupted)

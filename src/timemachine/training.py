@@ -9,12 +9,13 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.accelerators import AcceleratorRegistry
-from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, RichProgressBar
 from lightning.pytorch.callbacks.progress.rich_progress import RichProgressBarTheme
 from lightning.pytorch.loggers import Logger
 
@@ -44,6 +45,24 @@ class PerplexityBar(RichProgressBar):
         total = self.trainer.max_epochs or -1
         counted = f"Epoch {current_epoch + 1}" + (f"/{total}" if total > 0 else "")  # Lightning counts from 0
         return counted.ljust(len(self.validation_description))
+
+
+class ModelCheckpoint(pl.callbacks.ModelCheckpoint):
+    """Lightning's, and under its name, by which a checkpoint knows it; but it takes no path from a checkpoint.
+
+    The folder may have been moved, and Lightning deletes whatever a stranger's path names.
+    """
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The best score so far. The file that it belongs to is the one that is written here."""
+        path = self.format_checkpoint_name({})
+        if self.monitor is None:
+            self.best_model_path = path
+        elif state_dict["best_model_score"] is not None:
+            score = torch.as_tensor(state_dict["best_model_score"], dtype=torch.float64).reshape(())
+            self.best_model_path = self.kth_best_model_path = path
+            self.best_model_score = self.kth_value = score
+            self.best_k_models = {path: score}
 
 
 def build_trainer(settings: Train, folder: Path, loggers: list[Logger], quiet: bool = False) -> pl.Trainer:
