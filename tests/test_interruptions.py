@@ -209,6 +209,20 @@ def test_a_sweep_that_is_killed_takes_its_workers_with_it(program: Program, tmp_
     assert_goes_on(program, tmp_path, "trainer.max_epochs=150")
 
 
+@pytest.mark.slow
+def test_an_exercise_that_is_interrupted_goes_on(program: Program, tmp_path: Path) -> None:
+    """Its jobs keep no checkpoints: what was cut short begins anew."""
+    exercise = ["exercise=clipping", "scale=smoke", *SHORT, "trainer.max_epochs=300", "hydra.sweep.dir=sweep"]
+    with running(tmp_path, *exercise, "hydra.launcher.n_jobs=2") as sweep:
+        sweep.wait_until(lambda: both_began(tmp_path))
+        sweep.process.send_signal(signal.SIGINT)
+        assert sweep.ended()[0] == 130
+    done = program("train.py", *exercise, "resume=sweep")
+    assert done.returncode == 0, done.stderr
+    assert [read_summary(tmp_path / "sweep" / job)["status"] for job in "01"] == ["completed"] * 2
+    assert [epochs(tmp_path / "sweep" / job) for job in "01"] == [300] * 2
+
+
 # A full disk
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from timemachine.config import REPOSITORY, Trainer
-from timemachine.record import Signalled
+from timemachine.record import Signalled, begin_anew
 from timemachine.sweep import summary_or_failure
 
 PATIENCE = 30  # seconds that a job has to end in order
@@ -33,6 +33,8 @@ def run(folder: Path, number: int, overrides: Sequence[str], goes_on: bool) -> f
     command += ["hydra.mode=RUN", f"hydra.run.dir='{folder}'", f"hydra.job.num={number}"]
     if goes_on and (folder / "checkpoints" / "last.ckpt").exists():
         command.append(f"resume={folder}")
+    elif goes_on:
+        begin_anew(folder)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment) as job:
         try:
