@@ -43,7 +43,9 @@ def mend_launcher(folder: Path) -> None:
 
 
 def _while_it_lives(sweep: int, job: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
-    """Run a job as long as the process of its sweep is there."""
+    """Run a job as long as the process of its sweep is there; it is this one where joblib needs no other."""
+    if os.getpid() == sweep:
+        return job(*arguments, **named)
 
     def watch() -> None:
         while os.getppid() == sweep:
