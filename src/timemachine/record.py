@@ -36,8 +36,19 @@ def is_first_process() -> bool:
     return not any(int(os.environ.get(rank, 0)) for rank in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
 
 
+SWEEP = "TIMEMACHINE_SWEEP"  # in the environment of a job that is a program of its own: the process that started it
+
+
+def is_job() -> bool:
+    """Whether a sweep has started this program."""
+    return os.environ.get(SWEEP) == str(os.getppid())
+
+
 class Signalled(SystemExit):
-    """SIGTERM, or SIGUSR1, by which Slurm announces the end of a job's time: the exit status is the shell's for it."""
+    """Ctrl-C, SIGTERM, or SIGUSR1, by which Slurm announces the end of a job's time.
+
+    The exit status is the shell's for it.
+    """
 
     def __init__(self, number: int) -> None:
         super().__init__(128 + number)

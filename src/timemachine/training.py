@@ -3,6 +3,7 @@
 import atexit
 import dataclasses
 import logging
+import signal
 import sys
 import traceback
 import warnings
@@ -18,6 +19,7 @@ from lightning.pytorch.accelerators import AcceleratorRegistry
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, RichProgressBar
 from lightning.pytorch.callbacks.progress.rich_progress import RichProgressBarTheme
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
 from timemachine.checkpoint import WholeCheckpoints
 from timemachine.config import Probe, SettingError, Train, Trainer, UserError
@@ -45,6 +47,17 @@ class PerplexityBar(RichProgressBar):
         total = self.trainer.max_epochs or -1
         counted = f"Epoch {current_epoch + 1}" + (f"/{total}" if total > 0 else "")  # Lightning counts from 0
         return counted.ljust(len(self.validation_description))
+
+
+class OtherProcesses(Callback):
+    """Ends the processes that Lightning has started when a signal ends the run: they have nothing to save."""
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Before they fail for want of the first, which Lightning would then kill."""
+        launcher = trainer.strategy.launcher
+        if isinstance(exception, KeyboardInterrupt | SystemExit) and isinstance(launcher, _SubprocessScriptLauncher):
+            launcher.kill(signal.SIGKILL)
+            launcher.procs.clear()  # Lightning watches those in the list
 
 
 class ModelCheckpoint(pl.callbacks.ModelCheckpoint):
@@ -79,6 +92,7 @@ def build_trainer(settings: Train, folder: Path, loggers: list[Logger], quiet: b
         callbacks += [_best_checkpoint(folder), _last_checkpoint(folder)]
     if decay := settings.training.average:
         callbacks.append(EMAWeightAveraging(decay=decay))
+    callbacks.append(OtherProcesses())
     callbacks += [logger for logger in loggers if isinstance(logger, Callback)]
     if Probe.dynamics in settings.probes:
         callbacks.append(Dynamics(folder))
@@ -89,6 +103,8 @@ def build_trainer(settings: Train, folder: Path, loggers: list[Logger], quiet: b
     chosen["plugins"] = chosen["plugins"] or [WholeCheckpoints()]
     with lightning_may_refuse(settings):
         trainer = pl.Trainer(**chosen, logger=loggers or None, callbacks=callbacks, default_root_dir=folder)
+    # Lightning's handler of SIGTERM waits for the other processes, which may wait for this one; ours do not.
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
     if trainer.world_size > 1:
         atexit.register(_leave_process_group)
     return trainer
