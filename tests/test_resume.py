@@ -22,7 +22,7 @@ from timemachine.config import REPOSITORY, Train, Trainer
 from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.language_model import RNNLMScratch
-from timemachine.record import read_summary
+from timemachine.record import begin_anew, read_summary
 from timemachine.tracking import RunLog
 from timemachine.training import build_trainer
 
@@ -55,6 +55,8 @@ def train(folder: Path, interrupt_at: int | None = None, corpus: Corpus | None =
     if interrupt_at is not None:
         vars(trainer)["callbacks"].append(InterruptAt(interrupt_at))
     last = folder / "checkpoints" / "last.ckpt"
+    if not last.exists():
+        begin_anew(folder)
     trainer.fit(model, data, ckpt_path=last if last.exists() else None)
     trainer.test(model, data, verbose=False)
 
@@ -78,18 +80,35 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def interrupt_at(steps: list[int], whole: Path, folder: Path, max_steps: int = -1) -> None:
+    """Once, or again and again."""
+    for step in sorted(steps):
+        with pytest.raises(Interruption):
+            train(folder, step, max_steps=max_steps)
+    train(folder, max_steps=max_steps)
+    assert what_is_left(folder) == what_is_left(whole)
+
+
 @settings(max_examples=8)
-@given(steps=st.lists(st.integers(STEPS_AN_EPOCH, STEPS_AN_EPOCH * EPOCHS - 1), min_size=1, max_size=3))
+@given(steps=st.lists(st.integers(0, STEPS_AN_EPOCH * EPOCHS - 1), min_size=1, max_size=3))
 def test_interrupted_at_any_step(
     steps: list[int], uninterrupted: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Once, or again and again."""
-    folder = tmp_path_factory.mktemp("interrupted")
-    for step in sorted(steps):
-        with pytest.raises(Interruption):
-            train(folder, step)
-    train(folder)
-    assert what_is_left(folder) == what_is_left(uninterrupted)
+    interrupt_at(steps, uninterrupted, tmp_path_factory.mktemp("interrupted"))
+
+
+@pytest.mark.parametrize("max_steps", [3 * STEPS_AN_EPOCH, 3 * STEPS_AN_EPOCH - 2, STEPS_AN_EPOCH * EPOCHS + 1])
+def test_interrupted_at_any_step_of_a_number(max_steps: int, tmp_path: Path) -> None:
+    """They end with an epoch, in the middle of one, and after the last."""
+    train(tmp_path / "whole", max_steps=max_steps)
+    for step in (1, STEPS_AN_EPOCH, 2 * STEPS_AN_EPOCH):
+        interrupt_at([step], tmp_path / "whole", tmp_path / f"interrupted at {step}", max_steps)
+
+
+def test_a_number_of_steps_may_grow(uninterrupted: Path, tmp_path: Path) -> None:
+    for max_steps in (STEPS_AN_EPOCH, 2 * STEPS_AN_EPOCH, -1):
+        train(tmp_path, max_steps=max_steps)
+    assert what_is_left(tmp_path) == what_is_left(uninterrupted)
 
 
 def test_a_row_that_was_cut_short_is_written_anew(uninterrupted: Path, tmp_path: Path) -> None:

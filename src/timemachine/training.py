@@ -105,6 +105,8 @@ def build_trainer(settings: Train, folder: Path, loggers: list[Logger], quiet: b
         trainer = pl.Trainer(**chosen, logger=loggers or None, callbacks=callbacks, default_root_dir=folder)
     # Lightning's handler of SIGTERM waits for the other processes, which may wait for this one; ours do not.
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+    # With max_steps Lightning takes the last epoch of a run that goes on for one under way, and ends it again.
+    trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
     if trainer.world_size > 1:
         atexit.register(_leave_process_group)
     return trainer
