@@ -23,6 +23,7 @@ from yaml import YAMLError
 
 from timemachine import command_line
 from timemachine.exercises import Findings
+from timemachine.record import outcome
 from timemachine.sweep import Job, load_jobs, print_jobs, print_table, read_rows, short, sweep_rows
 
 if TYPE_CHECKING:  # it imports torch, which takes seconds
@@ -174,16 +175,20 @@ class SweepReport(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Write summary.csv, and report.md for an exercise, into the sweep's folder; exit with 1 if a job failed."""
         folder = Path(config.hydra.sweep.dir)
-        rows = sweep_rows(folder)
-        if not rows:
-            sys.exit(1)
         exercise = OmegaConf.select(config, "hydra.runtime.choices.exercise", default="none")
-        _write_table(rows, folder)
-        if exercise == "none":
-            print_jobs(rows)
-            print(f"table  {folder}/summary.csv")
-        else:
-            write_report(folder, exercise)
+        try:
+            if not (rows := sweep_rows(folder)):
+                sys.exit(1)
+            _write_table(rows, folder)
+            if exercise == "none":
+                print_jobs(rows)
+                print(f"table  {folder}/summary.csv")
+            else:
+                write_report(folder, exercise)
+        except Exception as error:  # of which Hydra would make a warning, and exit with 0
+            where = error.filename if isinstance(error, OSError) else None
+            reason = f"{where or folder}: {outcome(error)[1]}"
+            sys.exit(f"error: {reason}; when that has been mended type the same command and resume={folder}")
         if failed := [row["job"] for row in rows if row["status"] not in ("completed", "diverged")]:
             sys.exit(f"error: {len(failed)} of {len(rows)} jobs failed (job {', '.join(failed)})")
 
