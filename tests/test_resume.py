@@ -244,13 +244,35 @@ def test_what_cannot_go_on_is_one_line_and_changes_nothing(program: Program, tmp
     checkpoint.unlink()
     done = program("train.py", "resume=run")
     assert "resume=run: has trained, but has no checkpoints/last.ckpt; type another run" in done.stderr
-    done = program("train.py", *RUN)
-    assert "hydra.run.dir=run: there is a run already; type resume=run, or another folder" in done.stderr
     assert [path.read_bytes() for path in files] == before
     checkpoint.write_bytes((tmp_path / "run/checkpoints/best.ckpt").read_bytes())
     summary.write_text("{")
     done = program("train.py", "resume=run")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1) and done.stderr.startswith("error: resume=run: ")
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["hydra.run.dir=run"],
+        pytest.param(["hydra.run.dir='run'"], marks=pytest.mark.slow),
+        pytest.param(["++hydra.run.dir=./run"], marks=pytest.mark.slow),
+        pytest.param(["hydra.run.dir=run", "hydra.job.num=0"], marks=pytest.mark.slow),
+        ["-m", "hydra.sweep.dir=run"],
+        pytest.param(["-m", "hydra.sweep.subdir=run"], marks=pytest.mark.slow),
+        pytest.param(["-m", "hydra.sweep.dir=sweep", "seed=0,1"], marks=pytest.mark.slow),
+    ],
+)
+def test_a_new_run_does_not_mix_with_an_old_one(typed: list[str], program: Program, tmp_path: Path) -> None:
+    """However the folder is spelt."""
+    files = [tmp_path / folder / "summary.json" for folder in ("run", "sweep/0")]
+    for file in files:
+        file.parent.mkdir(parents=True)
+        file.write_text("{}")
+    done = program("train.py", "data=sample", *typed)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith("error: hydra.") and "; type " in done.stderr
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and path not in files] == []
 
 
 @pytest.mark.slow

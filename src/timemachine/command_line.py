@@ -34,7 +34,7 @@ from yaml import YAMLError
 from timemachine.config import REPOSITORY, Probe, SettingError, UserError
 from timemachine.corpus import normalise
 from timemachine.files import write_whole
-from timemachine.record import Signalled, goes_on, is_first_process, is_job
+from timemachine.record import Signalled, is_first_process, is_job
 
 INTERRUPTED = 130  # the shell's exit status after Ctrl-C
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
@@ -173,8 +173,6 @@ def checked_arguments(arguments: list[str], schema: type) -> list[str]:
             arguments = _with_those_of_the_run(folder, arguments)
         else:
             arguments = [*arguments, _sweep_folder(folder, exercise, arguments)]
-    if not resumed:
-        _refuse_a_folder_in_use(arguments)
     after_flag = [before.startswith("-") for before in ["", *arguments]]
     return [
         argument if follows and "=" not in argument else checked_argument(argument, schema)
@@ -195,21 +193,6 @@ def _refuse_unknown_flags(arguments: list[str], schema: type) -> None:
         name, equals, value = unknown[0].lstrip("-").partition("=")
         instead = f"type {name}={value}" if equals else _instead(name, schema, value)
         raise SettingError(f"{unknown[0]}: there is no such flag; {instead}")
-
-
-def _refuse_a_folder_in_use(arguments: list[str]) -> None:
-    """Raise SettingError where a new run or sweep would mix with an old one: before Hydra writes into its folder."""
-    if not is_first_process() or goes_on({}) or any(a.startswith("hydra.job.num=") for a in arguments):
-        return
-    for argument in arguments:
-        name, _, value = argument.partition("=")
-        folder = _unquoted(value)
-        for setting, file, what in (("run", "summary.json", "run"), ("sweep", "multirun.yaml", "sweep")):
-            if name == f"hydra.{setting}.dir" and os.path.exists(f"{folder}/{file}"):
-                again = "" if what == "run" else " with the command that began it"
-                raise SettingError(
-                    f"{argument}: there is a {what} already; type resume={folder}{again}, or another folder"
-                )
 
 
 def _with_those_of_the_run(folder: str, arguments: list[str]) -> list[str]:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -190,7 +191,7 @@ def end_for(folder: Path, status: str, message: str) -> bool:
     return True
 
 
-def goes_on(settings: dict[str, Any]) -> bool:
+def goes_on(settings: Mapping[Any, Any]) -> bool:
     """Whether the run may have begun before in its folder: `resume=`, or Slurm has put its job back into the queue."""
     return settings.get("resume") is not None or int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0
 
