@@ -83,8 +83,8 @@ def epochs(folder: Path) -> int:
     return path.read_text().count("\n") - 1 if path.exists() else 0
 
 
-def interrupted(tmp_path: Path, number: signal.Signals, status: int, says: str) -> None:
-    with running(tmp_path, *ALONE, ENDLESS) as run:
+def interrupted(tmp_path: Path, number: signal.Signals, status: int, says: str, *more: str) -> None:
+    with running(tmp_path, *ALONE, ENDLESS, *more) as run:
         run.wait_until(lambda: epochs(tmp_path / "run") >= 2)
         run.process.send_signal(number)
         code, output, errors = run.ended()
@@ -105,29 +105,72 @@ def test_sigusr1(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_ctrl_c_in_several_processes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_to_the_first_of_several_processes(number: signal.Signals, tmp_path: Path) -> None:
+    says = "interrupted\n" if number == signal.SIGINT else f"ended by {number.name}\n"
+    interrupted(tmp_path, number, 128 + number, says, "trainer=ddp_cpu")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["when they start", "when they train"])
+def test_ctrl_c_in_several_processes(moment: str, tmp_path: Path) -> None:
     """A terminal sends it to all."""
     with running(tmp_path, *ALONE, ENDLESS, "trainer=ddp_cpu") as run:
-        run.wait_until(lambda: epochs(tmp_path / "run") >= 2)
+        if moment == "when they start":
+            run.wait_until(lambda: any("train_ddp_process" in line for line in run.processes().values()))
+            time.sleep(1)  # imports take longer
+        else:
+            run.wait_until(lambda: epochs(tmp_path / "run") >= 2)
         os.killpg(run.process.pid, signal.SIGINT)
         code, output, errors = run.ended()
-        assert code == 130 and "interrupted\n" in errors and "Traceback" not in errors
+        assert (code, errors) == (130, "interrupted\n")
         assert output.count("go on with    python train.py resume=run\n") == 1
         run.wait_for_its_processes()
     assert read_summary(tmp_path / "run")["status"] == "interrupted"
 
 
+@pytest.mark.slow
+def test_a_second_ctrl_c_in_several_processes(tmp_path: Path) -> None:
+    with running(tmp_path, *ALONE, ENDLESS, "trainer=ddp_cpu") as run:
+        run.wait_until(lambda: any("train_ddp_process" in line for line in run.processes().values()))
+        time.sleep(1)  # the first waits for the second
+        os.killpg(run.process.pid, signal.SIGINT)
+        time.sleep(0.05)
+        os.killpg(run.process.pid, signal.SIGINT)
+        assert run.process.wait(2) in (130, -signal.SIGINT)  # to a shell that is 130, too
+        run.wait_for_its_processes()
+        assert run.ended()[2] == "interrupted\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_sweep_of_several_processes_ends_with_them(number: signal.Signals, tmp_path: Path) -> None:
+    sweep = ["-m", *SHORT, ENDLESS, "trainer=ddp_cpu", "seed=0,1", "hydra.sweep.dir=sweep"]
+    with running(tmp_path, *sweep) as run:
+        run.wait_until(lambda: epochs(tmp_path / "sweep" / "0") >= 2)
+        run.process.send_signal(number)
+        assert run.process.wait(10) % 256 == (256 - 9 if number == signal.SIGKILL else 128 + number)
+        run.wait_for_its_processes()
+        assert "Traceback" not in run.ended()[2]
+    killed = number == signal.SIGKILL
+    assert read_summary(tmp_path / "sweep" / "0")["status"] == ("running" if killed else "interrupted")
+    assert not (tmp_path / "sweep" / "1").exists()
+
+
 def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
-    """Of a program whose end takes its time."""
+    """Of a program whose end waits outside of the interpreter, where none of its handlers runs."""
     slow = """
-import signal, time
-from timemachine.command_line import _stop
-signal.signal(signal.SIGINT, _stop)
+import ctypes, time
+from timemachine.command_line import _obey_signals, end_in_order
+_obey_signals()
+end_in_order()
 try:
     print("begun", flush=True)
     time.sleep(60)
 finally:
     print("ending", flush=True)
+    mutex, library = ctypes.create_string_buffer(64), ctypes.CDLL(None)
+    library.pthread_mutex_lock(mutex), library.pthread_mutex_lock(mutex)
     time.sleep(60)
 """
     with subprocess.Popen([sys.executable, "-c", slow], stdout=subprocess.PIPE, text=True) as process:
@@ -207,6 +250,20 @@ def test_a_sweep_that_is_killed_takes_its_workers_with_it(program: Program, tmp_
         sweep.process.kill()
         sweep.wait_for_its_processes()
     assert_goes_on(program, tmp_path, "trainer.max_epochs=150")
+
+
+@pytest.mark.slow
+def test_an_exercise_that_is_interrupted_goes_on(program: Program, tmp_path: Path) -> None:
+    """Its jobs keep no checkpoints: what was cut short begins anew."""
+    exercise = ["exercise=clipping", "scale=smoke", *SHORT, "trainer.max_epochs=300", "hydra.sweep.dir=sweep"]
+    with running(tmp_path, *exercise, "hydra.launcher.n_jobs=2") as sweep:
+        sweep.wait_until(lambda: both_began(tmp_path))
+        sweep.process.send_signal(signal.SIGINT)
+        assert sweep.ended()[0] == 130
+    done = program("train.py", *exercise, "resume=sweep")
+    assert done.returncode == 0, done.stderr
+    assert [read_summary(tmp_path / "sweep" / job)["status"] for job in "01"] == ["completed"] * 2
+    assert [epochs(tmp_path / "sweep" / job) for job in "01"] == [300] * 2
 
 
 # A full disk

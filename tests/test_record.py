@@ -84,6 +84,20 @@ def test_ctrl_c_ends_a_run_and_a_sweep(tmp_path: Path, in_sweep: bool, interrupt
     assert read_summary(tmp_path)["status"] == "interrupted"
 
 
+@pytest.mark.parametrize("in_sweep", [True, False])
+def test_a_job_that_keeps_no_checkpoints_begins_anew(in_sweep: bool, tmp_path: Path) -> None:
+    """Not a run that goes on alone: what it has would be lost."""
+    (tmp_path / "metrics.csv").write_text("epoch\n1\n2\n3\n")
+    settings = SETTINGS | {"resume": "sweep", "trainer": {"enable_checkpointing": False}}
+    again = Record(tmp_path, settings, in_sweep)
+    if in_sweep:
+        assert again.checkpoint_to_resume() is None
+    else:
+        with pytest.raises(SettingError, match="has trained, but has no checkpoints"):
+            again.checkpoint_to_resume()
+    assert (tmp_path / "metrics.csv").exists() != in_sweep
+
+
 def test_numbers_that_are_not_finite_are_texts(tmp_path: Path) -> None:
     def refuse(constant: str) -> None:
         raise AssertionError(f"{constant} is not JSON")

@@ -1,10 +1,12 @@
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
 from timemachine.evaluation import Row, Score
-from timemachine.report import final_numbers, finish_run, print_evaluation
+from timemachine.report import SweepReport, final_numbers, finish_run, print_evaluation
 
 METRICS = """\
 epoch,step,train/perplexity,val/perplexity,test/perplexity,grad_norm,grad_norm_clipped,clip_fraction,chars_per_second
@@ -134,3 +136,13 @@ def test_evaluation_prints_a_row_a_part_and_what_was_replaced(capsys: pytest.Cap
     assert "b all 1,203" in printed
     assert "a: normalisation made spaces of 1 digits, 2 accented letters, 3,000 other characters" in printed
     assert printed.count("a: normalisation") == 1
+
+
+def test_a_table_that_cannot_be_written_is_no_success(folder: Path) -> None:
+    """Hydra makes a warning of an exception there."""
+    (folder / "0").mkdir()
+    (folder / "0" / "summary.json").write_text(json.dumps(summary({"val/perplexity": 7.0})))
+    (folder / "summary.csv").mkdir()
+    config = OmegaConf.create({"hydra": {"sweep": {"dir": str(folder)}}})
+    with pytest.raises(SystemExit, match=f"^error: {folder}/summary.csv: Is a directory; .* resume={folder}$"):
+        SweepReport().on_multirun_end(config)

@@ -22,7 +22,7 @@ from timemachine.config import REPOSITORY, Train, Trainer
 from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.language_model import RNNLMScratch
-from timemachine.record import read_summary
+from timemachine.record import begin_anew, read_summary
 from timemachine.tracking import RunLog
 from timemachine.training import build_trainer
 
@@ -55,6 +55,8 @@ def train(folder: Path, interrupt_at: int | None = None, corpus: Corpus | None =
     if interrupt_at is not None:
         vars(trainer)["callbacks"].append(InterruptAt(interrupt_at))
     last = folder / "checkpoints" / "last.ckpt"
+    if not last.exists():
+        begin_anew(folder)
     trainer.fit(model, data, ckpt_path=last if last.exists() else None)
     trainer.test(model, data, verbose=False)
 
@@ -78,18 +80,35 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def interrupt_at(steps: list[int], whole: Path, folder: Path, max_steps: int = -1) -> None:
+    """Once, or again and again."""
+    for step in sorted(steps):
+        with pytest.raises(Interruption):
+            train(folder, step, max_steps=max_steps)
+    train(folder, max_steps=max_steps)
+    assert what_is_left(folder) == what_is_left(whole)
+
+
 @settings(max_examples=8)
-@given(steps=st.lists(st.integers(STEPS_AN_EPOCH, STEPS_AN_EPOCH * EPOCHS - 1), min_size=1, max_size=3))
+@given(steps=st.lists(st.integers(0, STEPS_AN_EPOCH * EPOCHS - 1), min_size=1, max_size=3))
 def test_interrupted_at_any_step(
     steps: list[int], uninterrupted: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Once, or again and again."""
-    folder = tmp_path_factory.mktemp("interrupted")
-    for step in sorted(steps):
-        with pytest.raises(Interruption):
-            train(folder, step)
-    train(folder)
-    assert what_is_left(folder) == what_is_left(uninterrupted)
+    interrupt_at(steps, uninterrupted, tmp_path_factory.mktemp("interrupted"))
+
+
+@pytest.mark.parametrize("max_steps", [3 * STEPS_AN_EPOCH, 3 * STEPS_AN_EPOCH - 2, STEPS_AN_EPOCH * EPOCHS + 1])
+def test_interrupted_at_any_step_of_a_number(max_steps: int, tmp_path: Path) -> None:
+    """They end with an epoch, in the middle of one, and after the last."""
+    train(tmp_path / "whole", max_steps=max_steps)
+    for step in (1, STEPS_AN_EPOCH, 2 * STEPS_AN_EPOCH):
+        interrupt_at([step], tmp_path / "whole", tmp_path / f"interrupted at {step}", max_steps)
+
+
+def test_a_number_of_steps_may_grow(uninterrupted: Path, tmp_path: Path) -> None:
+    for max_steps in (STEPS_AN_EPOCH, 2 * STEPS_AN_EPOCH, -1):
+        train(tmp_path, max_steps=max_steps)
+    assert what_is_left(tmp_path) == what_is_left(uninterrupted)
 
 
 def test_a_row_that_was_cut_short_is_written_anew(uninterrupted: Path, tmp_path: Path) -> None:
@@ -108,6 +127,25 @@ def test_a_folder_may_be_moved(uninterrupted: Path, tmp_path: Path) -> None:
     (tmp_path / "here").rename(tmp_path / "there")
     train(tmp_path / "there")
     assert what_is_left(tmp_path / "there") == what_is_left(uninterrupted)
+
+
+@pytest.mark.parametrize("prefix", ["local://", ""])
+def test_no_path_in_a_checkpoint_is_heeded(prefix: str, uninterrupted: Path, tmp_path: Path) -> None:
+    """Lightning deletes the best checkpoint when a better one comes."""
+    run, victim = tmp_path / "run", tmp_path / "victim"
+    victim.mkdir()
+    with pytest.raises(Interruption):
+        train(run, 2 * STEPS_AN_EPOCH)
+    last = run / "checkpoints" / "last.ckpt"
+    state = torch.load(last, weights_only=True)
+    path = f"{prefix}{victim}" if prefix else f"{run}/checkpoints/../../victim"
+    for callback in state["callbacks"].values():
+        callback |= {name: path for name in callback if name.endswith("_path")}
+        callback["best_k_models"] = {path: callback["best_model_score"]}
+    torch.save(state, last)
+    train(run)
+    assert victim.exists()
+    assert what_is_left(run) == what_is_left(uninterrupted)
 
 
 def test_a_run_that_has_ended_is_only_tested_again(uninterrupted: Path) -> None:
@@ -206,13 +244,35 @@ def test_what_cannot_go_on_is_one_line_and_changes_nothing(program: Program, tmp
     checkpoint.unlink()
     done = program("train.py", "resume=run")
     assert "resume=run: has trained, but has no checkpoints/last.ckpt; type another run" in done.stderr
-    done = program("train.py", *RUN)
-    assert "hydra.run.dir=run: there is a run already; type resume=run, or another folder" in done.stderr
     assert [path.read_bytes() for path in files] == before
     checkpoint.write_bytes((tmp_path / "run/checkpoints/best.ckpt").read_bytes())
     summary.write_text("{")
     done = program("train.py", "resume=run")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1) and done.stderr.startswith("error: resume=run: ")
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["hydra.run.dir=run"],
+        pytest.param(["hydra.run.dir='run'"], marks=pytest.mark.slow),
+        pytest.param(["++hydra.run.dir=./run"], marks=pytest.mark.slow),
+        pytest.param(["hydra.run.dir=run", "hydra.job.num=0"], marks=pytest.mark.slow),
+        ["-m", "hydra.sweep.dir=run"],
+        pytest.param(["-m", "hydra.sweep.subdir=run"], marks=pytest.mark.slow),
+        pytest.param(["-m", "hydra.sweep.dir=sweep", "seed=0,1"], marks=pytest.mark.slow),
+    ],
+)
+def test_a_new_run_does_not_mix_with_an_old_one(typed: list[str], program: Program, tmp_path: Path) -> None:
+    """However the folder is spelt."""
+    files = [tmp_path / folder / "summary.json" for folder in ("run", "sweep/0")]
+    for file in files:
+        file.parent.mkdir(parents=True)
+        file.write_text("{}")
+    done = program("train.py", "data=sample", *typed)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith("error: hydra.") and "; type " in done.stderr
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and path not in files] == []
 
 
 @pytest.mark.slow

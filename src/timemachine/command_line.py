@@ -11,8 +11,11 @@ import logging
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
+import time
 import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -31,7 +34,7 @@ from yaml import YAMLError
 from timemachine.config import REPOSITORY, Probe, SettingError, UserError
 from timemachine.corpus import normalise
 from timemachine.files import write_whole
-from timemachine.record import Signalled, goes_on, is_first_process
+from timemachine.record import Signalled, is_first_process, is_job
 
 INTERRUPTED = 130  # the shell's exit status after Ctrl-C
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
@@ -57,8 +60,7 @@ def program(schema: type) -> Callable[[Callable[[DictConfig], Any]], Callable[[]
         def main() -> None:
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, instead of printing a traceback of its own
             logging.raiseExceptions = False  # a full disk is told once, not at each line that a library logs
-            for number in SIGNALS:
-                signal.signal(number, _end_at_once)  # what is imported meanwhile would catch an exception
+            _obey_signals()
             try:
                 sys.argv[1:] = checked_arguments(sys.argv[1:], schema)
                 if not (is_first_process() or any(a.startswith("hydra.run.dir=") for a in sys.argv)):
@@ -67,10 +69,10 @@ def program(schema: type) -> Callable[[Callable[[DictConfig], Any]], Callable[[]
             except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
                 _exit(error, schema)
             except KeyboardInterrupt:
-                print("interrupted", file=sys.stderr)
+                print(_how_it_ended(signal.SIGINT), file=sys.stderr)
                 sys.exit(INTERRUPTED)
             except Signalled as end:
-                print(f"ended by {signal.Signals(end.number).name}", file=sys.stderr)
+                print(_how_it_ended(end.number), file=sys.stderr)
                 if end.number == signal.SIGUSR1 and "SLURM_JOB_ID" in os.environ and is_first_process():
                     subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=False)
                 raise
@@ -78,6 +80,42 @@ def program(schema: type) -> Callable[[Callable[[DictConfig], Any]], Callable[[]
         return main
 
     return decorate
+
+
+def _obey_signals() -> None:
+    """A signal ends the program at once, until `end_in_order`. What Lightning has started leaves that to the first
+    process, and ends with it; so does a job of a sweep.
+    """
+    by_lightning = any(argument.startswith("hydra.job.name=train_ddp_process_") for argument in sys.argv)
+    for number in SIGNALS:  # no exception yet: what is imported meanwhile would catch it
+        signal.signal(number, signal.SIG_IGN if by_lightning else _end_at_once)
+    if is_job() or not is_first_process():
+        end_with(os.getppid())
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    signal.set_wakeup_fd(writer.detach())
+    threading.Thread(target=_end_at_the_second, args=(reader,), daemon=True).start()
+
+
+def _end_at_the_second(signals: socket.socket) -> None:
+    """In a thread of its own, as no handler runs while the main thread waits for another process, or a device."""
+    came = 0
+    while True:
+        number = signals.recv(1)[0]
+        came += number in SIGNALS
+        if came > 1:
+            _end_at_once(number, None)
+
+
+def end_with(parent: int) -> None:
+    """From now on this process ends when its parent has ended, however that did."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def end_in_order() -> None:
@@ -88,17 +126,19 @@ def end_in_order() -> None:
 
 
 def _stop(number: int, frame: types.FrameType | None) -> NoReturn:
-    """What a signal does: end in order, and at once if it comes again."""
-    signal.signal(number, _end_at_once)
-    if number == signal.SIGINT:
-        raise KeyboardInterrupt
+    """What the first signal does. No KeyboardInterrupt: after that Lightning and others would not hear the second."""
+    for later in SIGNALS:
+        signal.signal(later, lambda number, frame: None)  # left to `_end_at_the_second`
     raise Signalled(number)
 
 
 def _end_at_once(number: int, frame: types.FrameType | None) -> NoReturn:
-    said = "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
-    os.write(2, f"{said}\n".encode())
+    os.write(2, f"{_how_it_ended(number)}\n".encode())
     os._exit(128 + number)
+
+
+def _how_it_ended(number: int) -> str:
+    return "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
 
 
 def _exit(error: Exception, schema: type) -> NoReturn:
@@ -133,8 +173,6 @@ def checked_arguments(arguments: list[str], schema: type) -> list[str]:
             arguments = _with_those_of_the_run(folder, arguments)
         else:
             arguments = [*arguments, _sweep_folder(folder, exercise, arguments)]
-    if not resumed:
-        _refuse_a_folder_in_use(arguments)
     after_flag = [before.startswith("-") for before in ["", *arguments]]
     return [
         argument if follows and "=" not in argument else checked_argument(argument, schema)
@@ -155,21 +193,6 @@ def _refuse_unknown_flags(arguments: list[str], schema: type) -> None:
         name, equals, value = unknown[0].lstrip("-").partition("=")
         instead = f"type {name}={value}" if equals else _instead(name, schema, value)
         raise SettingError(f"{unknown[0]}: there is no such flag; {instead}")
-
-
-def _refuse_a_folder_in_use(arguments: list[str]) -> None:
-    """Raise SettingError where a new run or sweep would mix with an old one: before Hydra writes into its folder."""
-    if not is_first_process() or goes_on({}) or any(a.startswith("hydra.job.num=") for a in arguments):
-        return
-    for argument in arguments:
-        name, _, value = argument.partition("=")
-        folder = _unquoted(value)
-        for setting, file, what in (("run", "summary.json", "run"), ("sweep", "multirun.yaml", "sweep")):
-            if name == f"hydra.{setting}.dir" and os.path.exists(f"{folder}/{file}"):
-                again = "" if what == "run" else " with the command that began it"
-                raise SettingError(
-                    f"{argument}: there is a {what} already; type resume={folder}{again}, or another folder"
-                )
 
 
 def _with_those_of_the_run(folder: str, arguments: list[str]) -> list[str]:

@@ -6,13 +6,14 @@ dies it kills the first, which would be the sweep.
 
 import math
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from timemachine.config import REPOSITORY, Trainer
-from timemachine.record import Signalled
+from timemachine.record import SWEEP, Signalled, begin_anew
 from timemachine.sweep import summary_or_failure
 
 PATIENCE = 30  # seconds that a job has to end in order
@@ -33,13 +34,22 @@ def run(folder: Path, number: int, overrides: Sequence[str], goes_on: bool) -> f
     command += ["hydra.mode=RUN", f"hydra.run.dir='{folder}'", f"hydra.job.num={number}"]
     if goes_on and (folder / "checkpoints" / "last.ckpt").exists():
         command.append(f"resume={folder}")
+    elif goes_on:
+        begin_anew(folder)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment) as job:
+    environment[SWEEP] = str(os.getpid())
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        process_group=0,  # or Ctrl-C would come to the job twice: from the terminal and from here
+    ) as job:
         try:
             _, errors = job.communicate()
         except (KeyboardInterrupt, Signalled) as end:
-            if isinstance(end, Signalled):  # Ctrl-C comes to the job by itself
-                job.send_signal(end.number)
+            job.send_signal(end.number if isinstance(end, Signalled) else signal.SIGINT)
             try:
                 job.communicate(timeout=PATIENCE)
             except subprocess.TimeoutExpired:

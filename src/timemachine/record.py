@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -36,8 +37,19 @@ def is_first_process() -> bool:
     return not any(int(os.environ.get(rank, 0)) for rank in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
 
 
+SWEEP = "TIMEMACHINE_SWEEP"  # in the environment of a job that is a program of its own: the process that started it
+
+
+def is_job() -> bool:
+    """Whether a sweep has started this program."""
+    return os.environ.get(SWEEP) == str(os.getppid())
+
+
 class Signalled(SystemExit):
-    """SIGTERM, or SIGUSR1, by which Slurm announces the end of a job's time: the exit status is the shell's for it."""
+    """Ctrl-C, SIGTERM, or SIGUSR1, by which Slurm announces the end of a job's time.
+
+    The exit status is the shell's for it.
+    """
 
     def __init__(self, number: int) -> None:
         super().__init__(128 + number)
@@ -95,21 +107,22 @@ class Record:
     def checkpoint_to_resume(self) -> Path | None:
         """The last checkpoint of a run that goes on. Where it has none, what it left is removed, and it begins anew.
 
-        Raises SettingError where it has none and has trained for more than an epoch: that would be lost.
+        Raises SettingError where it has none and has trained for more than an epoch: that would be lost. Not so for
+        what Slurm or a sweep begins again if it keeps no checkpoints, such as a job of an exercise.
         """
-        if not goes_on(self.summary["settings"]):
+        settings = self.summary["settings"]
+        if not goes_on(settings):
             return None
         folder = os.path.relpath(self.folder)
         if (last := self._last_checkpoint).is_file():
             return last
         metrics = self.folder / "metrics.csv"
-        if metrics.is_file() and metrics.read_bytes().count(b"\n") > 2:  # more than an epoch
+        keeps_none = settings.get("trainer", {}).get("enable_checkpointing") is False
+        expendable = keeps_none and (self.in_sweep or settings.get("resume") is None)
+        if not expendable and metrics.is_file() and metrics.read_bytes().count(b"\n") > 2:  # more than an epoch
             raise SettingError(f"resume={folder}: has trained, but has no checkpoints/last.ckpt; type another run")
         if self.writes:
-            for name in ("checkpoints", "wandb", "tensorboard"):
-                shutil.rmtree(self.folder / name, ignore_errors=True)
-            for name in ("metrics.csv", "steps.csv"):
-                (self.folder / name).unlink(missing_ok=True)
+            begin_anew(self.folder)
         return None
 
     def __exit__(
@@ -178,9 +191,17 @@ def end_for(folder: Path, status: str, message: str) -> bool:
     return True
 
 
-def goes_on(settings: dict[str, Any]) -> bool:
+def goes_on(settings: Mapping[Any, Any]) -> bool:
     """Whether the run may have begun before in its folder: `resume=`, or Slurm has put its job back into the queue."""
     return settings.get("resume") is not None or int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0
+
+
+def begin_anew(folder: Path) -> None:
+    """Remove what a run that cannot go on has left."""
+    for name in ("checkpoints", "wandb", "tensorboard"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    for name in ("metrics.csv", "steps.csv"):
+        (folder / name).unlink(missing_ok=True)
 
 
 def is_done(folder: Path, settings: dict[str, Any]) -> bool:

@@ -23,7 +23,18 @@ from yaml import YAMLError
 
 from timemachine import command_line
 from timemachine.exercises import Findings
-from timemachine.sweep import Job, load_jobs, markdown, print_jobs, print_table, read_rows, short, sweep_rows
+from timemachine.record import goes_on, is_first_process, is_job, outcome
+from timemachine.sweep import (
+    Job,
+    job_folders,
+    load_jobs,
+    markdown,
+    print_jobs,
+    print_table,
+    read_rows,
+    short,
+    sweep_rows,
+)
 
 if TYPE_CHECKING:  # it imports torch, which takes seconds
     from timemachine.corpus import Corpus
@@ -156,10 +167,28 @@ def print_adapting(corpus: "Corpus", scores: "dict[str, Score]", rate: float) ->
 
 
 class SweepReport(Callback):
-    """Hydra calls it around the jobs of a multirun: table, report; the exit status is 1 if a job failed."""
+    """Hydra calls it before it writes anything, and after the jobs of a multirun: table, report; the exit status is 1
+    if a job failed. Whatever else is raised here becomes a warning.
+    """
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Refuse a folder in which there is a run, but for one that goes on, or that a sweep has begun."""
+        folder = config.hydra.run.dir
+        if is_first_process() and not (goes_on(config) or is_job()) and os.path.exists(f"{folder}/summary.json"):
+            sys.exit(f"error: hydra.run.dir={folder}: there is a run already; type resume={folder}, or another folder")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Say where the sweep lives, for the time until its first job ends."""
+        """Refuse a folder in use; say where the sweep lives, for the time until its first job ends."""
+        folder = Path(config.hydra.sweep.dir)
+        by_number = OmegaConf.to_container(config.hydra.sweep, resolve=False)["subdir"]  # type: ignore[index, call-overload]
+        if by_number != "${hydra.job.num}":
+            sys.exit(f"error: hydra.sweep.subdir={by_number}: each job has a folder of its number; type it without")
+        if not goes_on(config) and (
+            any((folder / name).exists() for name in ("multirun.yaml", "summary.json"))
+            or (folder.is_dir() and any((job / "summary.json").exists() for job in job_folders(folder)))
+        ):
+            again = f"resume={folder} with the command that began it, or another folder"
+            sys.exit(f"error: hydra.sweep.dir={folder}: there is a run or a sweep already; type {again}")
         print(f"sweep  {config.hydra.sweep.dir}", flush=True)
         command_line.end_in_order()
         if "submitit" in config.hydra.launcher._target_:
@@ -174,16 +203,20 @@ class SweepReport(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Write summary.csv, and report.md for an exercise, into the sweep's folder; exit with 1 if a job failed."""
         folder = Path(config.hydra.sweep.dir)
-        rows = sweep_rows(folder)
-        if not rows:
-            sys.exit(1)
         exercise = OmegaConf.select(config, "hydra.runtime.choices.exercise", default="none")
-        _write_table(rows, folder)
-        if exercise == "none":
-            print_jobs(rows)
-            print(f"table  {folder}/summary.csv")
-        else:
-            write_report(folder, exercise)
+        try:
+            if not (rows := sweep_rows(folder)):
+                sys.exit(1)
+            _write_table(rows, folder)
+            if exercise == "none":
+                print_jobs(rows)
+                print(f"table  {folder}/summary.csv")
+            else:
+                write_report(folder, exercise)
+        except Exception as error:  # of which Hydra would make a warning, and exit with 0
+            where = error.filename if isinstance(error, OSError) else None
+            reason = f"{where or folder}: {outcome(error)[1]}"
+            sys.exit(f"error: {reason}; when that has been mended type the same command and resume={folder}")
         if failed := [row["job"] for row in rows if row["status"] not in ("completed", "diverged")]:
             sys.exit(f"error: {len(failed)} of {len(rows)} jobs failed (job {', '.join(failed)})")
 

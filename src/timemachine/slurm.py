@@ -14,7 +14,7 @@ from submitit.core.utils import UncompletedJobError
 from submitit.slurm.slurm import SlurmInfoWatcher
 
 from timemachine.config import SettingError
-from timemachine.record import end_for
+from timemachine.record import Signalled, end_for
 
 _map_array = AutoExecutor.map_array
 _results = SlurmJob.results
@@ -43,7 +43,7 @@ def _wait(job: SlurmJob[JobReturn]) -> list[JobReturn]:
     except UncompletedJobError:
         _write_down(job)
         return [JobReturn(status=JobStatus.COMPLETED, _return_value=math.nan)]
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Signalled):
         subprocess.run(["scancel", job.job_id.partition("_")[0]], check=False)  # all jobs of the sweep
         raise
 

@@ -93,11 +93,6 @@ class RunLog(Logger, Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Go on where the checkpoint was saved."""
-        checkpoints = (self.folder / "checkpoints").resolve()
-        for state in checkpoint["callbacks"].values():
-            if "dirpath" in state:  # the folder may have been moved since
-                best = checkpoints / Path(state["best_model_path"]).name
-                state |= {"dirpath": str(checkpoints), "best_model_path": str(best)}
         if not checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]:
             epoch = checkpoint["epoch"] + 1
             print(

@@ -3,20 +3,23 @@
 import atexit
 import dataclasses
 import logging
+import signal
 import sys
 import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.accelerators import AcceleratorRegistry
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import Callback, RichProgressBar
 from lightning.pytorch.callbacks.progress.rich_progress import RichProgressBarTheme
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
 from timemachine.checkpoint import WholeCheckpoints
 from timemachine.config import Probe, SettingError, Train, Trainer, UserError
@@ -46,6 +49,35 @@ class PerplexityBar(RichProgressBar):
         return counted.ljust(len(self.validation_description))
 
 
+class OtherProcesses(Callback):
+    """Ends the processes that Lightning has started when a signal ends the run: they have nothing to save."""
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Before they fail for want of the first, which Lightning would then kill."""
+        launcher = trainer.strategy.launcher
+        if isinstance(exception, KeyboardInterrupt | SystemExit) and isinstance(launcher, _SubprocessScriptLauncher):
+            launcher.kill(signal.SIGKILL)
+            launcher.procs.clear()  # Lightning watches those in the list
+
+
+class ModelCheckpoint(pl.callbacks.ModelCheckpoint):
+    """Lightning's, and under its name, by which a checkpoint knows it; but it takes no path from a checkpoint.
+
+    The folder may have been moved, and Lightning deletes whatever a stranger's path names.
+    """
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The best score so far. The file that it belongs to is the one that is written here."""
+        path = self.format_checkpoint_name({})
+        if self.monitor is None:
+            self.best_model_path = path
+        elif state_dict["best_model_score"] is not None:
+            score = torch.as_tensor(state_dict["best_model_score"], dtype=torch.float64).reshape(())
+            self.best_model_path = self.kth_best_model_path = path
+            self.best_model_score = self.kth_value = score
+            self.best_k_models = {path: score}
+
+
 def build_trainer(settings: Train, folder: Path, loggers: list[Logger], quiet: bool = False) -> pl.Trainer:
     """The Trainer of a run that lives in `folder`, without a progress bar if `quiet`.
 
@@ -58,6 +90,7 @@ def build_trainer(settings: Train, folder: Path, loggers: list[Logger], quiet: b
     callbacks: list[Callback] = []
     if settings.trainer.enable_checkpointing is not False:
         callbacks += [_best_checkpoint(folder), _last_checkpoint(folder)]
+    callbacks.append(OtherProcesses())
     callbacks += [logger for logger in loggers if isinstance(logger, Callback)]
     if Probe.dynamics in settings.probes:
         callbacks.append(Dynamics(folder))
@@ -68,6 +101,10 @@ def build_trainer(settings: Train, folder: Path, loggers: list[Logger], quiet: b
     chosen["plugins"] = chosen["plugins"] or [WholeCheckpoints()]
     with lightning_may_refuse(settings):
         trainer = pl.Trainer(**chosen, logger=loggers or None, callbacks=callbacks, default_root_dir=folder)
+    # Lightning's handler of SIGTERM waits for the other processes, which may wait for this one; ours do not.
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+    # With max_steps Lightning takes the last epoch of a run that goes on for one under way, and ends it again.
+    trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
     if trainer.world_size > 1:
         atexit.register(_leave_process_group)
     return trainer

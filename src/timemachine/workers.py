@@ -1,8 +1,6 @@
 """Sweeps on several cores: what joblib, Hydra's launcher for them, lacks, so that a sweep that is cut short goes on."""
 
 import os
-import threading
-import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ from hydra_plugins.hydra_joblib_launcher import _core
 from joblib import Parallel
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
+from timemachine.command_line import end_with
 from timemachine.config import UserError
 from timemachine.record import Signalled, end_for
 from timemachine.sweep import job_folders
@@ -43,12 +42,7 @@ def mend_launcher(folder: Path) -> None:
 
 
 def _while_it_lives(sweep: int, job: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
-    """Run a job as long as the process of its sweep is there."""
-
-    def watch() -> None:
-        while os.getppid() == sweep:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    """Run a job as long as the process of its sweep is there; it is this one where joblib needs no other."""
+    if os.getpid() != sweep:
+        end_with(sweep)
     return job(*arguments, **named)
