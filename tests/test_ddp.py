@@ -87,6 +87,20 @@ def test_two_processes_that_torchrun_starts(alone: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.slow
+def test_noise_and_soft_targets_do_not_depend_on_the_number_of_processes(program: Program, tmp_path: Path) -> None:
+    small = ("data=sample", "logger=csv", "model.hiddens=8", "trainer.max_epochs=2", "trainer.limit_train_batches=20")
+    recipe = ("recipe=novel", *small, "trainer.check_val_every_n_epoch=1", "trainer.precision=64-true")
+    for name, trainer in (("alone", ("trainer=cpu",)), ("three", ("trainer=ddp_cpu", "trainer.devices=3"))):
+        done = program("train.py", *recipe, *trainer, f"hydra.run.dir={name}")
+        assert done.returncode == 0, done.stderr
+    for table in ("steps.csv", "metrics.csv"):
+        ours, theirs = (numbers(tmp_path / name / table) for name in ("three", "alone"))
+        assert len(ours) == len(theirs) > 0
+        for row, expected in zip(ours, theirs, strict=True):
+            assert row == pytest.approx(expected, rel=1e-12, abs=1e-12)
+
+
+@pytest.mark.slow
 def test_each_job_of_a_sweep_trains_all_its_processes_with_its_own_settings(program: Program, tmp_path: Path) -> None:
     """Not so where each process runs the sweep again: a shuffled one would mix the settings of jobs."""
     (tmp_path / "a text.txt").write_text("it has the time of a machine and more " * 600)
