@@ -20,17 +20,17 @@ PREFIX, NUM_PREDS = "it has", 20  # the book's
 
 @command_line.program(Train)
 def main(cfg: DictConfig) -> float:
-    """One run, or a job of a sweep. Returns the validation perplexity of the last epoch, NaN for a job that failed."""
+    """One run, or a job of a sweep. Returns the validation perplexity of the last epoch, infinity where there is none."""
     job = HydraConfig.get()
     folder = Path(job.runtime.output_dir)
     in_sweep = job.mode == RunMode.MULTIRUN
     if in_sweep and is_done(folder, plain(cfg)):
-        return math.nan
+        return math.inf
     if in_sweep and ddp_job.takes_processes(cfg.trainer):
         return ddp_job.run(folder, job.job.num, job.overrides.task, goes_on(plain(cfg)))
     with Record(folder, plain(cfg), in_sweep=in_sweep) as record:
         train(cfg, record)
-    return float(record.summary["metrics"].get("val/perplexity", math.nan))
+    return float(record.summary["metrics"].get("val/perplexity", math.inf))
 
 
 def train(cfg: DictConfig, record: Record) -> None:

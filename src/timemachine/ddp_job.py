@@ -25,7 +25,7 @@ def takes_processes(trainer: Trainer) -> bool:
 
 
 def run(folder: Path, number: int, overrides: Sequence[str], goes_on: bool) -> float:
-    """Run the job and wait for it. Returns its validation perplexity, NaN where it failed: then its line is printed.
+    """Run the job and wait for it. Returns its validation perplexity, infinity where it failed: then its line is printed.
 
     It starts with this process's environment, but for Slurm's account of that, and nothing else of an earlier job.
     """
@@ -62,4 +62,4 @@ def run(folder: Path, number: int, overrides: Sequence[str], goes_on: bool) -> f
     sys.stderr.writelines(line for line in errors.splitlines(True) if not line.startswith("error: "))
     if job.returncode:
         print(f"job {folder.name}: {summary['status']}: {summary['message']}", file=sys.stderr)
-    return float(summary["metrics"].get("val/perplexity", math.nan))
+    return float(summary["metrics"].get("val/perplexity", math.inf))
