@@ -20,7 +20,7 @@ PREFIX, NUM_PREDS = "it has", 20  # the book's
 
 @command_line.program(Train)
 def main(cfg: DictConfig) -> float:
-    """One run, or a job of a sweep. Returns the validation perplexity of the last epoch, infinity where there is none."""
+    """One run, or a job of a sweep. Returns the last epoch's validation perplexity, infinity where there is none."""
     job = HydraConfig.get()
     folder = Path(job.runtime.output_dir)
     in_sweep = job.mode == RunMode.MULTIRUN

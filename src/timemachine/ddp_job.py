@@ -25,7 +25,7 @@ def takes_processes(trainer: Trainer) -> bool:
 
 
 def run(folder: Path, number: int, overrides: Sequence[str], goes_on: bool) -> float:
-    """Run the job and wait for it. Returns its validation perplexity, infinity where it failed: then its line is printed.
+    """Run the job and wait for it. Returns its validation perplexity; infinity, and its line is printed, where it failed.
 
     It starts with this process's environment, but for Slurm's account of that, and nothing else of an earlier job.
     """
