@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -265,6 +266,18 @@ def test_overrides_of_a_strangers_run_do_not_command_hydra(
     (hydra / "overrides.yaml").write_text(json.dumps(["data=sample", entry]))
     with pytest.raises(SettingError, match=r"^resume=run: (its|has no) \.hydra/overrides\.yaml .*; type "):
         checked_arguments(["resume=run"], Train)
+
+
+BOMB = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in pairwise("abcdefghij"))
+
+
+@pytest.mark.parametrize("content", ["{}", "[]]", "[" * 50_000, "hydra: []", "hydra: {runtime: 3}", "3", BOMB])
+@pytest.mark.parametrize("name", [".hydra/overrides.yaml", "multirun.yaml"])
+def test_a_damaged_list_of_overrides_is_refused(name: str, content: str, tmp_path: Path) -> None:
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / name).write_text(content)
+    with pytest.raises(SettingError, match=f"^resume={tmp_path}: "):
+        checked_arguments([f"resume={tmp_path}"], Train)
 
 
 def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:

@@ -29,11 +29,10 @@ from hydra._internal.utils import get_args_parser
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from timemachine.config import REPOSITORY, Probe, SettingError, UserError
 from timemachine.corpus import normalise
-from timemachine.files import write_whole
+from timemachine.files import read_yaml, write_whole
 from timemachine.record import Signalled, is_first_process, is_job
 
 INTERRUPTED = 130  # the shell's exit status after Ctrl-C
@@ -201,10 +200,10 @@ def _with_those_of_the_run(folder: str, arguments: list[str]) -> list[str]:
     Raises SettingError where the list of the run cannot be read, or cannot go with what was typed.
     """
     try:
-        before: Any = OmegaConf.to_container(OmegaConf.load(f"{folder}/.hydra/overrides.yaml"))
+        before: Any = read_yaml(Path(folder) / ".hydra" / "overrides.yaml")
         if not isinstance(before, list) or not all(isinstance(typed, str) and "=" in typed for typed in before):
             raise TypeError
-    except (OSError, TypeError, ValueError, OmegaConfBaseException, YAMLError) as error:
+    except (OSError, TypeError, ValueError) as error:
         raise SettingError(
             f"resume={folder}: has no .hydra/overrides.yaml that can be read; type another run"
         ) from error
@@ -251,8 +250,8 @@ def _sweep_folder(folder: str, exercise: str, arguments: list[str]) -> str:
     """
     argument = f"resume={folder}"
     try:
-        before = OmegaConf.load(f"{folder}/multirun.yaml").hydra.runtime.choices.exercise
-    except (OSError, AttributeError, YAMLError) as error:
+        before = read_yaml(Path(folder) / "multirun.yaml")["hydra"]["runtime"]["choices"]["exercise"]
+    except (OSError, LookupError, TypeError, ValueError) as error:
         known = "type resume=outputs/<date>/<time> or resume=sweeps/<exercise>/<date_time>"
         raise SettingError(f"{argument}: is no folder of a run or a sweep; {known}") from error
     if exercise == "none" and not {"-m", "--multirun"} & set(arguments):

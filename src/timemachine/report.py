@@ -19,10 +19,10 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from rich import box
 from rich.table import Table
-from yaml import YAMLError
 
 from timemachine import command_line
 from timemachine.exercises import Findings
+from timemachine.files import read_yaml
 from timemachine.record import goes_on, is_first_process, is_job, outcome
 from timemachine.sweep import Job, job_folders, load_jobs, print_jobs, print_table, read_rows, short, sweep_rows
 
@@ -279,9 +279,8 @@ def main() -> None:
     )
     folder = parser.parse_args().folder
     try:
-        config = OmegaConf.load(folder / "multirun.yaml")
-        exercise = config.hydra.runtime.choices.exercise
-    except (OSError, AttributeError, YAMLError):
+        exercise = read_yaml(folder / "multirun.yaml")["hydra"]["runtime"]["choices"]["exercise"]
+    except (OSError, LookupError, TypeError, ValueError):
         sys.exit(f"error: {folder}: is no folder of a sweep; type one that train.py exercise=… printed")
     rows = sweep_rows(folder)
     if exercise == "none" or not rows:
