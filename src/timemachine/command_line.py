@@ -32,7 +32,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from timemachine.config import REPOSITORY, Probe, SettingError, UserError
 from timemachine.corpus import normalise
-from timemachine.files import read_yaml, write_whole
+from timemachine.files import link_or_pipe, read_yaml, write_whole
 from timemachine.record import Signalled, is_first_process, is_job
 
 INTERRUPTED = 130  # the shell's exit status after Ctrl-C
@@ -172,6 +172,8 @@ def checked_arguments(arguments: list[str], schema: type) -> list[str]:
             arguments = _with_those_of_the_run(folder, arguments)
         else:
             arguments = [*arguments, _sweep_folder(folder, exercise, arguments)]
+        if (odd := link_or_pipe(Path(folder))) is not None:
+            raise SettingError(f"resume={folder}: holds {str(odd)!r}, a link or a pipe; type another run")
     after_flag = [before.startswith("-") for before in ["", *arguments]]
     return [
         argument if follows and "=" not in argument else checked_argument(argument, schema)

@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, whenever the program or the machine stops; read as if a stranger had sent them."""
+"""Files: written whole or not at all, whenever the program or the machine stops; read as if strangers had sent them."""
 
 import json
 import os
@@ -16,7 +16,8 @@ def write_whole(path: Path, content: bytes) -> None:
     """
     beside = path.with_name(f"{path.name}.part")
     try:
-        with beside.open("wb") as file:
+        beside.unlink(missing_ok=True)  # of a run that was killed; or a link, which would be followed
+        with beside.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -30,6 +31,16 @@ def write_whole(path: Path, content: bytes) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def link_or_pipe(folder: Path) -> Path | None:
+    """The first thing in the folder that would lead what is written there elsewhere, but for W&B's own links."""
+    for place, folders, files in os.walk(folder):
+        for path in (Path(place, name) for name in sorted(folders + files)):
+            if path.is_symlink() or not (path.is_file() or path.is_dir()):
+                return path
+        folders[:] = [name for name in folders if name != "wandb"]
+    return None
 
 
 def read_json(path: Path) -> Any:

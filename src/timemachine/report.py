@@ -22,7 +22,7 @@ from rich.table import Table
 
 from timemachine import command_line
 from timemachine.exercises import Findings
-from timemachine.files import read_yaml
+from timemachine.files import link_or_pipe, read_yaml, write_whole
 from timemachine.record import goes_on, is_first_process, is_job, outcome
 from timemachine.sweep import Job, job_folders, load_jobs, print_jobs, print_table, read_rows, short, sweep_rows
 
@@ -52,7 +52,7 @@ def finish_run(folder: Path, summary: dict[str, Any], sample: str, quiet: bool =
 
     `quiet`: in one line, for a job beside others.
     """
-    (folder / "sample.txt").write_text(sample + "\n")
+    write_whole(folder / "sample.txt", f"{sample}\n".encode())
     hiddens, num_steps = (
         summary["settings"][room][name] for room, name in (("model", "hiddens"), ("data", "num_steps"))
     )
@@ -282,6 +282,8 @@ def main() -> None:
         exercise = read_yaml(folder / "multirun.yaml")["hydra"]["runtime"]["choices"]["exercise"]
     except (OSError, LookupError, TypeError, ValueError):
         sys.exit(f"error: {folder}: is no folder of a sweep; type one that train.py exercise=… printed")
+    if (odd := link_or_pipe(folder)) is not None:
+        sys.exit(f"error: {folder}: holds {str(odd)!r}, a link or a pipe; type another folder")
     rows = sweep_rows(folder)
     if exercise == "none" or not rows:
         sys.exit(f"error: {folder}: has no jobs of an exercise; type a folder under sweeps/<exercise>/")
