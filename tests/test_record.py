@@ -52,6 +52,7 @@ def test_what_its_user_says_last_stands(tmp_path: Path) -> None:
 ENDS = [
     (SettingError("model.lr=-1: must be positive"), "failed", "model.lr=-1: must be positive"),
     (ValueError("broken"), "failed", "ValueError: broken"),
+    (OSError(28, "No space left on device"), "failed", "No space left on device"),
     (Diverged("diverged in epoch 3"), "diverged", "diverged in epoch 3"),
 ]
 
@@ -75,7 +76,7 @@ def test_in_a_sweep_an_exception_is_written_down_and_printed(
     assert (read_summary(tmp_path)["status"], read_summary(tmp_path)["message"]) == (status, message)
     err = capsys.readouterr().err
     assert err.startswith(f"job {tmp_path.name}: {status}: {message}\n")
-    assert ("Traceback" in err) == (not isinstance(error, UserError))  # a user's mistake needs no traceback
+    assert ("Traceback" in err) == isinstance(error, ValueError)  # a user's mistake needs none, nor a full disk
 
 
 @pytest.mark.parametrize("in_sweep", [False, True])

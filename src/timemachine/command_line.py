@@ -38,6 +38,8 @@ from timemachine.record import Signalled, is_first_process, is_job
 INTERRUPTED = 130  # the shell's exit status after Ctrl-C
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
+_folder = "a file"  # of a run or a sweep
+
 
 def program(schema: type) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
     """Make a function of a configuration the Hydra program of that schema's name: conf/<name>.yaml.
@@ -143,13 +145,26 @@ def _how_it_ended(number: int) -> str:
 def _exit(error: Exception, schema: type) -> NoReturn:
     # A folder that cannot be written, a full disk. A choice that Hydra does not find is an OSError, too.
     if isinstance(error, OSError) and not isinstance(error, HydraException):
-        instead = "make room, or type" if error.errno == errno.ENOSPC else "type"
-        message = (
-            f"{error.filename or 'a file'}: {error.strerror or error}; {instead} hydra.run.dir=<a folder to write to>"
-        )
+        message = f"{error.filename or _folder}: {error.strerror or error}; {_elsewhere(error.errno)}"
     else:
         message = str(error) if isinstance(error, UserError) else _in_one_line(error, schema)
     sys.exit(f"error: {' '.join(message.split())}" if is_first_process() else 1)
+
+
+def writes_into(folder: Path) -> None:
+    """Note where, for the message of an error that does not know; Hydra has forgotten it by then."""
+    global _folder
+    _folder = os.path.relpath(folder)
+
+
+def _elsewhere(error: int | None) -> str:
+    """What to type where a folder cannot be written."""
+    where = "hydra.run.dir=<a folder to write to>"
+    if any(argument.startswith("resume=") for argument in sys.argv):
+        where = "resume=<a copy of the folder, where one can write>"
+    elif {"-m", "--multirun"} & set(sys.argv):
+        where = "hydra.sweep.dir=<a folder to write to>"
+    return f"make room, or type {where}" if error == errno.ENOSPC else f"type {where}"
 
 
 def checked_arguments(arguments: list[str], schema: type) -> list[str]:

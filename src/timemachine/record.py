@@ -166,7 +166,7 @@ class Record:
         if not self.in_sweep or interrupted:
             return False
         print(f"job {self.folder.name}: {status}: {message}", file=sys.stderr)
-        if not isinstance(error, UserError):
+        if not isinstance(error, UserError | OSError):
             traceback.print_exception(error)
         return True
 

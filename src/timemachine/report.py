@@ -164,12 +164,14 @@ class SweepReport(Callback):
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuse a folder in which there is a run, but for one that goes on, or that a sweep has begun."""
         folder = config.hydra.run.dir
+        command_line.writes_into(folder)
         if is_first_process() and not (goes_on(config) or is_job()) and os.path.exists(f"{folder}/summary.json"):
             sys.exit(f"error: hydra.run.dir={folder}: there is a run already; type resume={folder}, or another folder")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuse a folder in use; say where the sweep lives, for the time until its first job ends."""
         folder = Path(config.hydra.sweep.dir)
+        command_line.writes_into(folder)
         by_number = OmegaConf.to_container(config.hydra.sweep, resolve=False)["subdir"]  # type: ignore[index, call-overload]
         if by_number != "${hydra.job.num}":
             sys.exit(f"error: hydra.sweep.subdir={by_number}: each job has a folder of its number; type it without")
