@@ -63,7 +63,7 @@ def train(cfg: DictConfig, record: Record) -> None:
             model.refuse_another(RNNLMScratch.from_run(os.path.relpath(record.folder), "resume")[0])
             keeps = command_line.keep_overrides(record.folder, HydraConfig.get().overrides.task)
         try:
-            with keeps, training.lightning_may_refuse(settings):
+            with keeps, training.lightning_may_refuse(settings), training.damage_in_one_line(record.folder):
                 trainer.fit(model, data, ckpt_path=checkpoint)
                 if data.splits["test"].starts:
                     trainer.test(model, data, verbose=False)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -267,6 +268,34 @@ def test_overrides_of_a_strangers_run_do_not_command_hydra(
         checked_arguments(["resume=run"], Train)
 
 
+BOMB = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in pairwise("abcdefghij"))
+
+
+@pytest.mark.parametrize("content", ["{}", "[]]", "[" * 50_000, "hydra: []", "hydra: {runtime: 3}", "3", BOMB])
+@pytest.mark.parametrize("name", [".hydra/overrides.yaml", "multirun.yaml"])
+def test_a_damaged_list_of_overrides_is_refused(name: str, content: str, tmp_path: Path) -> None:
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / name).write_text(content)
+    with pytest.raises(SettingError, match=f"^resume={tmp_path}: "):
+        checked_arguments([f"resume={tmp_path}"], Train)
+
+
+@pytest.mark.parametrize("path", ["sample.txt", "checkpoints", "0/summary.json"])
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_a_folder_with_a_link_or_a_pipe_does_not_go_on(path: str, kind: str, tmp_path: Path) -> None:
+    """What is written there would come elsewhere, or nowhere."""
+    odd = tmp_path / "run" / path
+    odd.parent.mkdir(parents=True)
+    (tmp_path / "run" / ".hydra").mkdir()
+    (tmp_path / "run" / ".hydra" / "overrides.yaml").write_text("[]")
+    if kind == "link":
+        odd.symlink_to(tmp_path)
+    else:
+        os.mkfifo(odd)
+    with pytest.raises(SettingError, match=f"^resume={tmp_path}/run: holds .*{path}., a link or a pipe; type another"):
+        checked_arguments([f"resume={tmp_path}/run"], Train)
+
+
 def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
     model = RNNLMScratch(len(VOCAB), hiddens=3)
     with torch.no_grad():
@@ -315,6 +344,15 @@ for number in range(10**6):
                 assert len(content) == 10**6 and len(set(content)) == 1
             writer.kill()
         assert len(set(path.read_bytes())) == 1
+
+
+def test_no_link_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_bytes(b"mine")
+    for name in ("file", "file.part"):
+        (tmp_path / name).symlink_to(tmp_path / "mine")
+    write_whole(tmp_path / "file", b"other")
+    assert (tmp_path / "mine").read_bytes() == b"mine"
+    assert (tmp_path / "file").read_bytes() == b"other" and not (tmp_path / "file").is_symlink()
 
 
 def test_a_file_that_cannot_be_written_leaves_what_was_there(tmp_path: Path) -> None:

@@ -61,11 +61,16 @@ BROKEN: dict[tuple[type, str], list[Any]] = {
     (Train, "data.num_val"): [0],
     (Train, "trainer.gradient_clip_val"): [-1.0, *NEITHER_FINITE],
     (Train, "seed"): [-1, 2**32],
-    (Generate, "num_preds"): [-1],
-    (Generate, "num_samples"): [0],
+    (Generate, "num_preds"): [-1, 10**11],
+    (Generate, "num_samples"): [0, 10**11],
     (Generate, "alpha"): [0.0, -1.0, *NEITHER_FINITE],
     (Generate, "seed"): [-1, 2**32],
 }
+
+
+def test_continuations_are_bounded_together() -> None:
+    with pytest.raises(SettingError, match=r"^num_preds=1000000: makes more than .* with num_samples=11; type "):
+        settings_with(Generate, {"run": "outputs/a", "num_preds": 10**6, "num_samples": 11})
 
 
 @pytest.mark.parametrize(

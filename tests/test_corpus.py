@@ -518,3 +518,18 @@ def test_a_cache_that_cannot_be_written_is_like_no_network(
     (tmp_path / "home/cache").write_text("a file where the folder should be")
     monkeypatch.setitem(CATALOGUE, "time_machine", edition(*mirrors.urls("good")))
     assert find_corpus("time_machine", []) == replace(sample, stands_in=True)
+
+
+def test_a_file_of_a_terabyte_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "large.txt"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)  # takes no room
+    with pytest.raises(SettingError, match=r"has 1,099,511,627,776 bytes, .*; type the path of a shorter text"):
+        find_corpus(str(path), [])
+
+
+@pytest.mark.skipif(not Path("/proc/kmsg").exists(), reason="it is Linux's")
+def test_what_the_kernel_makes_up_is_no_text() -> None:
+    """/proc/kmsg waits for what will happen."""
+    with pytest.raises(SettingError, match="holds no letter from A to Z"):
+        find_corpus("/proc/kmsg", [])

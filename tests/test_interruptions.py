@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -302,3 +302,34 @@ def test_a_full_disk_ends_the_run_in_one_line(logger: str, small_disk: Path, pro
     (tmp_path / "run").rename(tmp_path / "full")
     assert program("train.py", *ALONE, f"trainer.max_epochs={then + 5}").returncode == 0
     assert what_is_left(tmp_path / "full") == what_is_left(tmp_path / "run")
+
+
+def test_a_disk_that_is_full_at_the_start_is_one_line(small_disk: Path, program: Program) -> None:
+    with (small_disk / "ballast").open("wb") as ballast, suppress(OSError):
+        while True:
+            os.write(ballast.fileno(), b"0" * 1024)
+    done = program("train.py", *SHORT, "hydra.run.dir=disk/run")
+    instead = "make room, or type hydra.run.dir=<a folder to write to>"
+    assert (done.returncode, done.stderr) == (1, f"error: disk/run: No space left on device; {instead}\n")
+
+
+@pytest.mark.slow
+def test_a_full_disk_ends_a_sweep_in_a_line_a_job(small_disk: Path, program: Program) -> None:
+    (small_disk / "ballast").write_bytes(b"0" * 120_000)
+    done = program("train.py", "-m", *SHORT, "trainer.max_epochs=5000", "seed=0,1", "hydra.sweep.dir=disk/sweep")
+    assert done.returncode == 1
+    first, *others = done.stderr.splitlines()
+    assert first == "job 0: failed: No space left on device"
+    assert len(others) == 1 and "disk/sweep" in others[0] and "No space left on device" in others[0]
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_when_a_run_goes_on_is_one_line(small_disk: Path, program: Program) -> None:
+    assert program("train.py", *SHORT, "hydra.run.dir=disk/run", "trainer.max_epochs=2").returncode == 0
+    with (small_disk / "ballast").open("wb") as ballast, suppress(OSError):
+        while True:
+            os.write(ballast.fileno(), b"0" * 1024)
+    done = program("train.py", "resume=disk/run", "trainer.max_epochs=4")
+    instead = "make room, or type resume=<a copy of the folder, where one can write>"
+    assert (done.returncode, done.stderr) == (1, f"error: disk/run: No space left on device; {instead}\n")
+    assert read_summary(small_disk / "run")["status"] == "completed"

@@ -1,5 +1,6 @@
 import json
 import math
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +9,8 @@ from typing import Any
 import pytest
 
 from timemachine.config import SettingError, UserError
-from timemachine.record import Record, read_summary, run_summary
+from timemachine.record import Record, end_for, is_done, read_summary, run_summary
+from timemachine.sweep import summary_or_failure
 
 SETTINGS: dict[str, Any] = {
     "seed": 3,
@@ -50,6 +52,7 @@ def test_what_its_user_says_last_stands(tmp_path: Path) -> None:
 ENDS = [
     (SettingError("model.lr=-1: must be positive"), "failed", "model.lr=-1: must be positive"),
     (ValueError("broken"), "failed", "ValueError: broken"),
+    (OSError(28, "No space left on device"), "failed", "No space left on device"),
     (Diverged("diverged in epoch 3"), "diverged", "diverged in epoch 3"),
 ]
 
@@ -73,7 +76,7 @@ def test_in_a_sweep_an_exception_is_written_down_and_printed(
     assert (read_summary(tmp_path)["status"], read_summary(tmp_path)["message"]) == (status, message)
     err = capsys.readouterr().err
     assert err.startswith(f"job {tmp_path.name}: {status}: {message}\n")
-    assert ("Traceback" in err) == (not isinstance(error, UserError))  # a user's mistake needs no traceback
+    assert ("Traceback" in err) == isinstance(error, ValueError)  # a user's mistake needs none, nor a full disk
 
 
 @pytest.mark.parametrize("in_sweep", [False, True])
@@ -129,7 +132,44 @@ def test_a_record_is_found_by_its_folder(tmp_path: Path) -> None:
     assert run_summary(str(tmp_path)) == read_summary(tmp_path)
 
 
-@pytest.mark.parametrize("content", [None, "", "{", "[1]", "null"])
+DAMAGED = [
+    "",
+    "{",
+    "[1]",
+    "null",
+    "{}",
+    "[" * 100_000,
+    '{"settings": []}',
+    '{"settings": {}, "status": 3, "metrics": {}}',
+]
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+def test_a_job_whose_summary_is_damaged_takes_no_other_with_it(content: str, tmp_path: Path) -> None:
+    settings = SETTINGS | {"resume": "sweep"}
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "last.ckpt").touch()
+    (tmp_path / "summary.json").write_text(content)
+    assert not is_done(tmp_path, settings)
+    with pytest.raises(ValueError, match=r"."):
+        end_for(tmp_path, "failed", "")
+    assert summary_or_failure(tmp_path)["status"] == "failed"
+    with Record(tmp_path, settings, in_sweep=True) as run:
+        run.checkpoint_to_resume()
+    assert read_summary(tmp_path)["status"] == "failed"
+    (tmp_path / "summary.json").write_text(content)
+    with pytest.raises(SettingError):
+        Record(tmp_path, settings, in_sweep=False)
+    assert (tmp_path / "summary.json").read_text() == content
+
+
+def test_a_pipe_is_no_summary(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "summary.json")
+    with pytest.raises(SettingError, match="is no folder of a run"):
+        run_summary(str(tmp_path))
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "[1]", "null", "[" * 100_000])
 def test_what_is_no_runs_folder_is_refused_in_one_line(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "summary.json").write_text(content)

@@ -1,12 +1,15 @@
 """A run that was interrupted goes on, and ends as the one that never was: bit for bit, wherever it broke off."""
 
 import csv
+import functools
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +21,13 @@ from hypothesis import strategies as st
 from lightning.pytorch.callbacks import Callback
 
 from tests.conftest import Program
-from timemachine.config import REPOSITORY, Train, Trainer
+from timemachine.config import REPOSITORY, SettingError, Train, Trainer
 from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.language_model import RNNLMScratch
 from timemachine.record import begin_anew, read_summary
 from timemachine.tracking import RunLog
-from timemachine.training import build_trainer
+from timemachine.training import build_trainer, damage_in_one_line
 
 STEPS_AN_EPOCH, EPOCHS = 3, 4
 KILLS = int(os.environ.get("KILLS", 5))  # `make torture`: 30
@@ -57,7 +60,8 @@ def train(folder: Path, interrupt_at: int | None = None, corpus: Corpus | None =
     last = folder / "checkpoints" / "last.ckpt"
     if not last.exists():
         begin_anew(folder)
-    trainer.fit(model, data, ckpt_path=last if last.exists() else None)
+    with damage_in_one_line(folder):
+        trainer.fit(model, data, ckpt_path=last if last.exists() else None)
     trainer.test(model, data, verbose=False)
 
 
@@ -146,6 +150,78 @@ def test_no_path_in_a_checkpoint_is_heeded(prefix: str, uninterrupted: Path, tmp
     train(run)
     assert victim.exists()
     assert what_is_left(run) == what_is_left(uninterrupted)
+
+
+def assert_refused(folder: Path, says: str) -> None:
+    """In one line that is not too long, and nothing is changed."""
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(SettingError, match=says) as refused:
+        train(folder)
+    message = str(refused.value)
+    assert message.startswith("resume=") and message.endswith("; type another run")
+    assert "\n" not in message and len(message) < 400
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        *((name, None) for name in ("loops", "callbacks", "epoch", "global_step", "optimizer_states", "TimeMachine")),
+        ("loops", {}),
+        ("loops fit_loop epoch_progress current ready", "x"),
+        ("loops fit_loop epoch_loop.batch_progress", 3),
+        ("loops fit_loop epoch_loop.automatic_optimization.optim_progress optimizer step total completed", -1),
+        ("callbacks", {"x": 3}),
+        ("callbacks", 3),
+        ("epoch", "x"),
+        ("global_step", "x"),
+        ("global_step", 10**30),
+        ("global_step", 5),
+        ("optimizer_states", []),
+        ("pytorch-lightning_version", 3),
+        ("TimeMachine generator", None),
+        ("TimeMachine generator", torch.zeros(3)),
+        ("state_dict", {}),
+    ],
+)
+def test_a_checkpoint_of_another_build_is_refused(
+    path: str, value: object, uninterrupted: Path, tmp_path: Path
+) -> None:
+    """None: without."""
+    shutil.copytree(uninterrupted, tmp_path / "run")
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    state = torch.load(last, weights_only=True)
+    *rooms, name = path.split()
+    room = functools.reduce(dict.__getitem__, rooms, state)
+    if value is None:
+        del room[name]
+    else:
+        room[name] = value
+    torch.save(state, last)
+    assert_refused(tmp_path / "run", "is damaged|has ")
+
+
+@pytest.mark.parametrize("name", ["metrics.csv", "steps.csv"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: "",
+        lambda text: text.replace("grad_norm,", "grad_nrom,", 1),
+        lambda text: text.replace("epoch,step", "epoch,epoch", 1),
+        lambda text: text.replace("\n2,", "\n2,x", 1),
+        lambda text: text.replace("1", "\0", 1),
+        lambda text: text.replace(".", "l", 1),
+        lambda text: text[: text[:-1].rindex("\n") + 1],
+    ],
+)
+def test_a_damaged_table_is_refused(
+    damage: Callable[[str], str], name: str, uninterrupted: Path, tmp_path: Path
+) -> None:
+    """Before the run goes on, and not at its end."""
+    shutil.copytree(uninterrupted, tmp_path / "run")
+    table = tmp_path / "run" / name
+    table.write_text(damage(table.read_text()))
+    assert_refused(tmp_path / "run", f"{name} is damaged")
 
 
 def test_a_run_that_has_ended_is_only_tested_again(uninterrupted: Path) -> None:

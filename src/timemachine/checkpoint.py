@@ -22,6 +22,7 @@ from torch import Tensor
 from timemachine.files import write_whole
 
 FORMAT = 1  # of the checkpoints
+TO_GO_ON = {"epoch", "global_step", "loops", "callbacks", "optimizer_states", "TimeMachine"}
 
 
 class Refused(ValueError):
@@ -41,8 +42,11 @@ class WholeCheckpoints(TorchCheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True
     ) -> dict[str, Any]:
-        """As `read_checkpoint`: never with code."""
-        return read_checkpoint(Path(path))
+        """As `read_checkpoint`: never with code. Raises Refused where it lacks what a run needs to go on."""
+        checkpoint = read_checkpoint(Path(path))
+        if lacking := sorted(TO_GO_ON - checkpoint.keys()):
+            raise Refused(f"has no {lacking[0]}")
+        return checkpoint
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -90,6 +94,18 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise Refused("is damaged, or not exported by this program: its SHA-256 is another")
     _refuse_another_format(about)
     return weights, about
+
+
+def refuse_unlike(found: object, expected: object, name: str) -> None:
+    """Raise Refused where what a checkpoint has under the name is not built like what this program would write there.
+
+    More names than expected, such as an older Lightning's, are none of a run's business.
+    """
+    if isinstance(expected, dict) and isinstance(found, dict) and expected.keys() <= found.keys():
+        for key, value in expected.items():
+            refuse_unlike(found[key], value, f"{name}.{key}")
+    elif isinstance(expected, dict) or type(found) is not type(expected) or (isinstance(found, int) and found < 0):
+        raise Refused(f"has {str(found)[:50]!r} for {name}")
 
 
 def _refuse_another_format(about: dict[str, Any]) -> None:

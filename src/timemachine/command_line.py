@@ -29,15 +29,16 @@ from hydra._internal.utils import get_args_parser
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from timemachine.config import REPOSITORY, Probe, SettingError, UserError
 from timemachine.corpus import normalise
-from timemachine.files import write_whole
+from timemachine.files import link_or_pipe, read_yaml, write_whole
 from timemachine.record import Signalled, is_first_process, is_job
 
 INTERRUPTED = 130  # the shell's exit status after Ctrl-C
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+_folder = "a file"  # of a run or a sweep
 
 
 def program(schema: type) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
@@ -144,13 +145,26 @@ def _how_it_ended(number: int) -> str:
 def _exit(error: Exception, schema: type) -> NoReturn:
     # A folder that cannot be written, a full disk. A choice that Hydra does not find is an OSError, too.
     if isinstance(error, OSError) and not isinstance(error, HydraException):
-        instead = "make room, or type" if error.errno == errno.ENOSPC else "type"
-        message = (
-            f"{error.filename or 'a file'}: {error.strerror or error}; {instead} hydra.run.dir=<a folder to write to>"
-        )
+        message = f"{error.filename or _folder}: {error.strerror or error}; {_elsewhere(error.errno)}"
     else:
         message = str(error) if isinstance(error, UserError) else _in_one_line(error, schema)
     sys.exit(f"error: {' '.join(message.split())}" if is_first_process() else 1)
+
+
+def writes_into(folder: Path) -> None:
+    """Note where, for the message of an error that does not know; Hydra has forgotten it by then."""
+    global _folder
+    _folder = os.path.relpath(folder)
+
+
+def _elsewhere(error: int | None) -> str:
+    """What to type where a folder cannot be written."""
+    where = "hydra.run.dir=<a folder to write to>"
+    if any(argument.startswith("resume=") for argument in sys.argv):
+        where = "resume=<a copy of the folder, where one can write>"
+    elif {"-m", "--multirun"} & set(sys.argv):
+        where = "hydra.sweep.dir=<a folder to write to>"
+    return f"make room, or type {where}" if error == errno.ENOSPC else f"type {where}"
 
 
 def checked_arguments(arguments: list[str], schema: type) -> list[str]:
@@ -173,6 +187,8 @@ def checked_arguments(arguments: list[str], schema: type) -> list[str]:
             arguments = _with_those_of_the_run(folder, arguments)
         else:
             arguments = [*arguments, _sweep_folder(folder, exercise, arguments)]
+        if (odd := link_or_pipe(Path(folder))) is not None:
+            raise SettingError(f"resume={folder}: holds {str(odd)!r}, a link or a pipe; type another run")
     after_flag = [before.startswith("-") for before in ["", *arguments]]
     return [
         argument if follows and "=" not in argument else checked_argument(argument, schema)
@@ -201,10 +217,10 @@ def _with_those_of_the_run(folder: str, arguments: list[str]) -> list[str]:
     Raises SettingError where the list of the run cannot be read, or cannot go with what was typed.
     """
     try:
-        before: Any = OmegaConf.to_container(OmegaConf.load(f"{folder}/.hydra/overrides.yaml"))
+        before: Any = read_yaml(Path(folder) / ".hydra" / "overrides.yaml")
         if not isinstance(before, list) or not all(isinstance(typed, str) and "=" in typed for typed in before):
             raise TypeError
-    except (OSError, TypeError, ValueError, OmegaConfBaseException, YAMLError) as error:
+    except (OSError, TypeError, ValueError) as error:
         raise SettingError(
             f"resume={folder}: has no .hydra/overrides.yaml that can be read; type another run"
         ) from error
@@ -251,8 +267,8 @@ def _sweep_folder(folder: str, exercise: str, arguments: list[str]) -> str:
     """
     argument = f"resume={folder}"
     try:
-        before = OmegaConf.load(f"{folder}/multirun.yaml").hydra.runtime.choices.exercise
-    except (OSError, AttributeError, YAMLError) as error:
+        before = read_yaml(Path(folder) / "multirun.yaml")["hydra"]["runtime"]["choices"]["exercise"]
+    except (OSError, LookupError, TypeError, ValueError) as error:
         known = "type resume=outputs/<date>/<time> or resume=sweeps/<exercise>/<date_time>"
         raise SettingError(f"{argument}: is no folder of a run or a sweep; {known}") from error
     if exercise == "none" and not {"-m", "--multirun"} & set(arguments):

@@ -35,6 +35,7 @@ WandbMode = Enum("WandbMode", ["auto", "online", "offline", "disabled"])
 
 
 LARGEST = 3e38  # of float32
+MOST_CHARACTERS = 10_000_000  # of all continuations
 WIDEST = 8_192  # where the states of one batch take a gigabyte
 
 
@@ -302,8 +303,10 @@ class Generate:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _at_least("num_preds", self.num_preds, 0, 20)
-        _at_least("num_samples", self.num_samples, 1, 1)
+        _between("num_preds", self.num_preds, 0, 1_000_000, 20)
+        _between("num_samples", self.num_samples, 1, 10_000, 1)
+        rule = f"makes more than {MOST_CHARACTERS:,} characters with num_samples={self.num_samples}"
+        _require(self.num_preds * self.num_samples <= MOST_CHARACTERS, "num_preds", self.num_preds, rule, 20)
         _seed(self.seed)
         if self.alpha is not None:
             _finite_and(self.alpha > 0, "alpha", self.alpha, "must be a positive number, or null for greedy", 1)

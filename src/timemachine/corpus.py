@@ -21,6 +21,8 @@ from timemachine.config import REPOSITORY, SettingError
 SAMPLE = "sample"
 DEFAULT = "time_machine"
 
+LARGEST = 1 << 30  # bytes of a text
+
 # Seconds. Two mirrors that do not answer must not take longer than ten in all; a slow line may take a minute.
 ANSWERS_WITHIN = 4.0
 DONE_WITHIN = 60.0
@@ -239,9 +241,13 @@ def _body(text: bytes) -> bytes:
 
 def _read(path: Path, name: str, title: str, source: str | None = None, stands_in: bool = False) -> Corpus:
     try:
-        text = path.read_bytes()
+        size = path.stat().st_size  # 0 of what the kernel makes up as it is read, perhaps without end
+        text = path.read_bytes() if 0 < size <= LARGEST else b""
     except OSError as error:
         raise SettingError(f"data.corpus={path}: cannot be read ({error.strerror}); type the path of a text") from error
+    if size > LARGEST:
+        rule = f"has {size:,} bytes, and {LARGEST:,} are the most"
+        raise SettingError(f"data.corpus={path}: {rule}; type the path of a shorter text")
     if b"\0" in text:
         raise SettingError(f"data.corpus={path}: is binary, it holds a NUL byte; type the path of a text")
     characters = normalise(_body(text))

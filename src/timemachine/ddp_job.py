@@ -25,7 +25,7 @@ def takes_processes(trainer: Trainer) -> bool:
 
 
 def run(folder: Path, number: int, overrides: Sequence[str], goes_on: bool) -> float:
-    """Run the job and wait for it. Returns its validation perplexity; infinity, and its line is printed, where it failed.
+    """Run the job and wait for it. Returns its validation perplexity; infinity where it failed, and says why.
 
     It starts with this process's environment, but for Slurm's account of that, and nothing else of an earlier job.
     """

@@ -1,7 +1,11 @@
-"""A file is written whole or not at all, whenever the program or the machine stops."""
+"""Files: written whole or not at all, whenever the program or the machine stops; read as if strangers had sent them."""
 
+import json
 import os
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -12,7 +16,8 @@ def write_whole(path: Path, content: bytes) -> None:
     """
     beside = path.with_name(f"{path.name}.part")
     try:
-        with beside.open("wb") as file:
+        beside.unlink(missing_ok=True)  # of a run that was killed; or a link, which would be followed
+        with beside.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -26,3 +31,38 @@ def write_whole(path: Path, content: bytes) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def link_or_pipe(folder: Path) -> Path | None:
+    """The first thing in the folder that would lead what is written there elsewhere, but for W&B's own links."""
+    for place, folders, files in os.walk(folder):
+        for path in (Path(place, name) for name in sorted(folders + files)):
+            if path.is_symlink() or not (path.is_file() or path.is_dir()):
+                return path
+        folders[:] = [name for name in folders if name != "wandb"]
+    return None
+
+
+def read_json(path: Path) -> Any:
+    """Raises OSError or ValueError."""
+    try:
+        return json.loads(_text(path, 1 << 26))
+    except RecursionError as error:
+        raise ValueError(f"{path} is nested too deeply") from error
+
+
+def read_yaml(path: Path) -> Any:
+    """Plain values; an alias is the same object as what it names, and not a copy. Raises OSError or ValueError."""
+    try:
+        return yaml.safe_load(_text(path, 1 << 18))
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(f"{path} cannot be read as YAML") from error
+
+
+def _text(path: Path, most: int) -> str:
+    """Of a file of at most so many bytes; to open a pipe would be to wait for its writer."""
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is no file")
+    if path.stat().st_size > most:
+        raise ValueError(f"{path} is too large")
+    return path.read_text()

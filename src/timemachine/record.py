@@ -20,11 +20,10 @@ from typing import Any, Self
 
 from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from safetensors import safe_open
 
 from timemachine.config import REPOSITORY, Data, SettingError, UserError
-from timemachine.files import write_whole
+from timemachine.files import read_json, write_whole
 
 PACKAGES = ("lightning", "torch", "torchmetrics", "hydra-core", "wandb", "timemachine")
 
@@ -72,8 +71,14 @@ class Record:
         self._lock = FileLock(folder / ".lock", timeout=0)  # gone with the process, however that ends
         self._last_checkpoint = folder / "checkpoints" / "last.ckpt"
         self.before: dict[str, Any] = {}  # of a run that goes on
+        self._refused: SettingError | None = None
         if goes_on(settings) and self._last_checkpoint.is_file():
-            self.before = run_summary(os.path.relpath(folder), "resume")
+            try:
+                self.before = run_summary(os.path.relpath(folder), "resume")
+            except SettingError as error:
+                if not in_sweep:  # where others go on
+                    raise
+                self._refused = error
         elif goes_on(settings):
             with suppress(OSError, ValueError):
                 self.before = read_summary(folder)
@@ -110,6 +115,8 @@ class Record:
         Raises SettingError where it has none and has trained for more than an epoch: that would be lost. Not so for
         what Slurm or a sweep begins again if it keeps no checkpoints, such as a job of an exercise.
         """
+        if self._refused is not None:
+            raise self._refused
         settings = self.summary["settings"]
         if not goes_on(settings):
             return None
@@ -159,7 +166,7 @@ class Record:
         if not self.in_sweep or interrupted:
             return False
         print(f"job {self.folder.name}: {status}: {message}", file=sys.stderr)
-        if not isinstance(error, UserError):
+        if not isinstance(error, UserError | OSError):
             traceback.print_exception(error)
         return True
 
@@ -176,7 +183,15 @@ def outcome(error: BaseException) -> tuple[str, str]:
 
 def read_summary(folder: Path) -> dict[str, Any]:
     """summary.json of a run. Raises OSError or ValueError where there is none that can be read."""
-    summary = json.loads((folder / "summary.json").read_text())
+    summary = _summary(folder)
+    for name, kind in {"status": str, "settings": dict, "metrics": dict}.items():
+        if not isinstance(summary.get(name), kind):
+            raise ValueError(f"{folder}/summary.json has no {name}")
+    return summary
+
+
+def _summary(folder: Path) -> dict[str, Any]:
+    summary = read_json(folder / "summary.json")
     if not isinstance(summary, dict):
         raise ValueError(f"{folder}/summary.json is not a run's summary")
     return summary
@@ -234,7 +249,7 @@ def run_summary(run: str, setting: str = "run") -> dict[str, Any]:
             with safe_open(path, framework="numpy") as file:
                 summary: dict[str, Any] = json.loads((file.metadata() or {})["summary"])
         else:
-            summary = read_summary(path)
+            summary = _summary(path)
     except Exception as error:  # what a stranger wrote raises anything
         raise SettingError(
             f"{setting}={run}: is no folder of a run; type {setting}=<the folder that train.py printed at its end>"
@@ -247,7 +262,7 @@ def run_summary(run: str, setting: str = "run") -> dict[str, Any]:
             raise TypeError("the text has no name")
         if not isinstance(summary.get("metrics", {}), dict):
             raise TypeError("it has no numbers")
-    except (UserError, OmegaConfBaseException, LookupError, TypeError, ValueError) as error:
+    except Exception as error:  # what a stranger wrote raises anything
         reason = " ".join(str(error).split("\n")[0].split())
         raise SettingError(f"{setting}={run}: its summary is damaged ({reason}); type another run") from error
     return summary

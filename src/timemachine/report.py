@@ -19,10 +19,10 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from rich import box
 from rich.table import Table
-from yaml import YAMLError
 
 from timemachine import command_line
 from timemachine.exercises import Findings
+from timemachine.files import link_or_pipe, read_yaml, write_whole
 from timemachine.record import goes_on, is_first_process, is_job, outcome
 from timemachine.sweep import (
     Job,
@@ -62,7 +62,7 @@ def finish_run(folder: Path, summary: dict[str, Any], sample: str, quiet: bool =
 
     `quiet`: in one line, for a job beside others.
     """
-    (folder / "sample.txt").write_text(sample + "\n")
+    write_whole(folder / "sample.txt", f"{sample}\n".encode())
     hiddens, num_steps = (
         summary["settings"][room][name] for room, name in (("model", "hiddens"), ("data", "num_steps"))
     )
@@ -174,12 +174,14 @@ class SweepReport(Callback):
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuse a folder in which there is a run, but for one that goes on, or that a sweep has begun."""
         folder = config.hydra.run.dir
+        command_line.writes_into(folder)
         if is_first_process() and not (goes_on(config) or is_job()) and os.path.exists(f"{folder}/summary.json"):
             sys.exit(f"error: hydra.run.dir={folder}: there is a run already; type resume={folder}, or another folder")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuse a folder in use; say where the sweep lives, for the time until its first job ends."""
         folder = Path(config.hydra.sweep.dir)
+        command_line.writes_into(folder)
         by_number = OmegaConf.to_container(config.hydra.sweep, resolve=False)["subdir"]  # type: ignore[index, call-overload]
         if by_number != "${hydra.job.num}":
             sys.exit(f"error: hydra.sweep.subdir={by_number}: each job has a folder of its number; type it without")
@@ -284,10 +286,11 @@ def main() -> None:
     )
     folder = parser.parse_args().folder
     try:
-        config = OmegaConf.load(folder / "multirun.yaml")
-        exercise = config.hydra.runtime.choices.exercise
-    except (OSError, AttributeError, YAMLError):
+        exercise = read_yaml(folder / "multirun.yaml")["hydra"]["runtime"]["choices"]["exercise"]
+    except (OSError, LookupError, TypeError, ValueError):
         sys.exit(f"error: {folder}: is no folder of a sweep; type one that train.py exercise=… printed")
+    if (odd := link_or_pipe(folder)) is not None:
+        sys.exit(f"error: {folder}: holds {str(odd)!r}, a link or a pipe; type another folder")
     rows = sweep_rows(folder)
     if exercise == "none" or not rows:
         sys.exit(f"error: {folder}: has no jobs of an exercise; type a folder under sweeps/<exercise>/")

@@ -40,8 +40,9 @@ def summary_or_failure(job: Path) -> dict[str, Any]:
     """summary.json of a job; one that says that the job failed, where it is not there or does not know how it ended."""
     try:
         summary = read_summary(job)
-        if not {"status", "message", "settings", "metrics"} <= summary.keys():
+        if not all(isinstance(number, float | int | str) for number in summary["metrics"].values()):
             raise ValueError
+        summary.setdefault("message", None)
     except (OSError, ValueError):
         return {"status": "failed", "message": "ended before it wrote summary.json", "settings": {}, "metrics": {}}
     if summary["status"] == "running":  # killed from outside

@@ -4,6 +4,7 @@ import csv
 import math
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import OmegaConf
 
+from timemachine.checkpoint import refuse_unlike
 from timemachine.config import SettingError, Train, WandbMode
 from timemachine.record import Record, is_first_process, outcome
 from timemachine.sweep import short
@@ -49,7 +51,8 @@ class RunLog(Logger, Callback):
         self._row: dict[str, Any] = {}  # of the epoch under way, or of the last one
         self._row_begins = 0  # its offset in metrics.csv
         self._steps: list[dict[str, float]] = []  # not yet written
-        self._goes_on_after: int | None = None  # the steps of a checkpoint, while the files have rows of more
+        # The rows of both files up to a checkpoint, while the files have more.
+        self._goes_on_with: tuple[list[dict[str, Any]], list[dict[str, Any]]] | None = None
 
     @property
     def name(self) -> str:
@@ -92,7 +95,9 @@ class RunLog(Logger, Callback):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Go on where the checkpoint was saved."""
+        """Go on where the checkpoint was saved. Raises Refused, or SettingError, for what has not been written here."""
+        refuse_unlike(checkpoint["loops"], {"fit_loop": trainer.fit_loop.state_dict()}, "loops")
+        refuse_unlike(checkpoint["global_step"], 0, "global_step")
         if not checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]:
             epoch = checkpoint["epoch"] + 1
             print(
@@ -100,7 +105,17 @@ class RunLog(Logger, Callback):
                 f"{epoch + 1}, and not as one that was never ended",
                 file=sys.stderr,
             )
-        self._goes_on_after = checkpoint["global_step"]
+        last_step = checkpoint["global_step"]
+        epochs, steps = _rows(self.folder / "metrics.csv", last_step), _rows(self.folder / "steps.csv", last_step)
+        numbers = [int(row["step"]) for row in steps]
+        whole = numbers == list(range(1, len(numbers) + 1)) and len(numbers) == last_step
+        for name, has_the_last in (
+            ("metrics.csv", not last_step or (epochs and int(epochs[-1]["step"]) == last_step)),
+            ("steps.csv", whole),
+        ):
+            if not has_the_last:
+                raise _damaged(self.folder / name, f"it lacks rows up to step {last_step}")
+        self._goes_on_with = epochs, steps
 
     @rank_zero_only
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -109,22 +124,18 @@ class RunLog(Logger, Callback):
 
     def _go_back(self) -> None:
         """Drop the rows after the checkpoint, and the test that ended the run."""
-        if self._goes_on_after is None:
+        if self._goes_on_with is None:
             return
-        last_step, self._goes_on_after = self._goes_on_after, None
-        metrics, steps = self.folder / "metrics.csv", self.folder / "steps.csv"
-        epochs = [row | {"test/perplexity": ""} for row in _rows(metrics, last_step)]
+        (epochs, steps), self._goes_on_with = self._goes_on_with, None
+        epochs = [row | {"test/perplexity": ""} for row in epochs]
         self._row = epochs[-1] if epochs else {}
         beside = self.folder / "going_on.part"  # a run may be killed here, too
-        for path, columns, rows in (
-            (steps, STEP_COLUMNS, _rows(steps, last_step)),
-            (metrics, EPOCH_COLUMNS, epochs),
-        ):
+        for name, columns, rows in (("steps.csv", STEP_COLUMNS, steps), ("metrics.csv", EPOCH_COLUMNS, epochs)):
             beside.unlink(missing_ok=True)
             _append(beside, columns, rows[:-1])
             self._row_begins = _size(beside)
             _append(beside, columns, rows[-1:])
-            beside.replace(path)
+            beside.replace(self.folder / name)
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
@@ -149,14 +160,29 @@ def shows_bar(settings: Train) -> bool:
 
 
 def _rows(path: Path, last_step: int) -> list[dict[str, Any]]:
-    """Rows as they were written, up to a step, without one that was cut short."""
+    """Rows as they were written, up to a step, without one that was cut short.
+
+    Raises SettingError for what this program would not write.
+    """
     if not path.exists():
         return []
+    known = EPOCH_COLUMNS if path.name == "metrics.csv" else STEP_COLUMNS
     try:
         with path.open(newline="") as file:
-            return [row for row in csv.DictReader(file) if None not in row.values() and int(row["step"]) <= last_step]
+            reader = csv.DictReader(file)
+            if unknown := Counter(reader.fieldnames or ()) - Counter(known):
+                raise ValueError(f"it has a column {next(iter(unknown))!r}")
+            rows = [row for row in reader if None not in row.values()]
+        for row in rows:
+            for cell in row.values():
+                float(cell or 0)
+        return [row for row in rows if int(row["step"]) <= last_step]
     except (ValueError, LookupError, TypeError, csv.Error) as error:
-        raise SettingError(f"resume={path.parent}: {path.name} is damaged ({error}); type another run") from error
+        raise _damaged(path, str(error)) from error
+
+
+def _damaged(path: Path, reason: str) -> SettingError:
+    return SettingError(f"resume={os.path.relpath(path.parent)}: {path.name} is damaged ({reason}); type another run")
 
 
 def _append(path: Path, columns: tuple[str, ...], rows: list[dict[str, Any]]) -> None:

@@ -3,6 +3,7 @@
 import atexit
 import dataclasses
 import logging
+import os
 import signal
 import sys
 import traceback
@@ -21,7 +22,7 @@ from lightning.pytorch.callbacks.progress.rich_progress import RichProgressBarTh
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
-from timemachine.checkpoint import WholeCheckpoints
+from timemachine.checkpoint import Refused, WholeCheckpoints
 from timemachine.config import Probe, SettingError, Train, Trainer, UserError
 from timemachine.probes.dynamics import Dynamics
 from timemachine.tracking import shows_bar
@@ -65,6 +66,13 @@ class ModelCheckpoint(pl.callbacks.ModelCheckpoint):
 
     The folder may have been moved, and Lightning deletes whatever a stranger's path names.
     """
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Raise Refused where the checkpoint does not know the best score."""
+        if self.state_key not in checkpoint["callbacks"]:
+            raise Refused("has no best score")
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """The best score so far. The file that it belongs to is the one that is written here."""
@@ -142,6 +150,23 @@ def lightning_may_refuse(settings: Train) -> Iterator[None]:
         raise SettingError(f"{culprits}: Lightning refuses it: {message} Type another value, or none.") from error
 
 
+@contextmanager
+def damage_in_one_line(folder: Path) -> Iterator[None]:
+    """Make one line, a SettingError, of whatever is raised while Lightning restores a run from its last checkpoint."""
+    try:
+        yield
+    except Exception as error:  # what a stranger wrote raises anything
+        called = {frame.f_code.co_name for frame, _ in traceback.walk_tb(error.__traceback__)}
+        restores = called & {"_restore_modules_and_callbacks", "restore_training_state"}
+        if not restores or isinstance(error, UserError | OSError):
+            raise
+        reason = f"is damaged: {type(error).__name__}: {error}" if not isinstance(error, Refused) else str(error)
+        reason = " ".join(reason.split())[:150]
+        folder = Path(os.path.relpath(folder))
+        last = folder / "checkpoints" / "last.ckpt"
+        raise SettingError(f"resume={folder}: {last} {reason}; type another run") from error
+
+
 def _silence_what_does_not_concern_the_user() -> None:
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # "GPU available: False", tips, and the like
@@ -150,6 +175,7 @@ def _silence_what_does_not_concern_the_user() -> None:
     warnings.filterwarnings("ignore", "GPU available but not used.*")  # Apple's, or one that the user did not choose
     warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated.*")
     warnings.filterwarnings("ignore", ".*could not find the monitored key.*")  # a run that ends before it validates
+    warnings.filterwarnings("ignore", ".*callbacks used to create the checkpoint.*")  # probes may come and go
     warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty.*")
     warnings.filterwarnings("ignore", r"You are trying to `self.log\(\)` but `Trainer\(barebones=True\)`.*")
     warnings.filterwarnings("ignore", "The `srun` command is available.*")  # a run on a cluster's login node

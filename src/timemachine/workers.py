@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +31,24 @@ def mend_launcher(folder: Path) -> None:
                 return super().__call__((_while_it_lives, (sweep, *job), {}) for job in iterable)
             except TerminatedWorkerError as error:
                 message = "a process of the sweep was killed from outside"
-                cut = [job.name for job in job_folders(folder) if end_for(job, "interrupted", message)]
-                raise UserError(f"{message}, which cut job {', '.join(cut)} short; type {again}") from error
+                cut = ", ".join(_cut_short(folder, message))
+                raise UserError(f"{message}, which cut job {cut} short; type {again}") from error
             except (KeyboardInterrupt, Signalled):
-                for job in job_folders(folder):
-                    end_for(job, "interrupted", "interrupted")
+                _cut_short(folder, "interrupted")
                 print(f"go on with    {again}", flush=True)
                 raise
 
     _core.Parallel = Jobs
+
+
+def _cut_short(folder: Path, message: str) -> list[str]:
+    """Write down that the jobs that were under way are interrupted; returns their numbers."""
+    cut = []
+    for job in job_folders(folder):
+        with suppress(OSError, ValueError):  # it has hardly begun
+            if end_for(job, "interrupted", message):
+                cut.append(job.name)
+    return cut
 
 
 def _while_it_lives(sweep: int, job: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:

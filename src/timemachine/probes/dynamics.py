@@ -68,21 +68,23 @@ class Dynamics(Callback):
     def __init__(self, folder: Path) -> None:
         self.path = folder / "dynamics.csv"
         self._last_epoch = -1  # written
+        self._before: list[str] = []  # lines of a run that goes on
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Go on where the checkpoint was saved: drop what came after it, or was cut short."""
         self._last_epoch = checkpoint["epoch"] + 1
-        if trainer.is_global_zero:
-            rows = self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
-            before = [row for row in rows[1:] if row.endswith("\n") and int(row.split(",")[0]) <= self._last_epoch]
-            write_whole(self.path, "".join(rows[:1] + before).encode())
+        rows = self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
+        before = [row for row in rows[1:] if row.endswith("\n") and int(row.split(",")[0]) <= self._last_epoch]
+        self._before = rows[:1] + before
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin the table with the initial weights."""
-        if self._last_epoch < 0 and trainer.is_global_zero:
-            self.path.unlink(missing_ok=True)
+        """Begin the table with the initial weights, or where it goes on."""
+        if not trainer.is_global_zero:
+            return
+        write_whole(self.path, "".join(self._before).encode())
+        if self._last_epoch < 0:
             self._write(trainer, pl_module, 0)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
