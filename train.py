@@ -11,9 +11,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from timemachine import command_line, ddp_job
-from timemachine.config import Train, checked, plain
+from timemachine.config import Train, UserError, checked, plain
 from timemachine.corpus import find_corpus
-from timemachine.record import Record, goes_on, is_done, read_summary
+from timemachine.record import Record, goes_on, is_done, is_first_process, read_summary
 
 PREFIX, NUM_PREDS = "it has", 20  # the book's
 
@@ -30,6 +30,8 @@ def main(cfg: DictConfig) -> float:
         return ddp_job.run(folder, job.job.num, job.overrides.task, goes_on(plain(cfg)))
     with Record(folder, plain(cfg), in_sweep=in_sweep) as record:
         train(cfg, record)
+    if record.summary["status"] == "diverged" and is_first_process() and not in_sweep:
+        raise UserError(f"diverged: {record.summary['message']}")
     return float(record.summary["metrics"].get("val/perplexity", math.inf))
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from timemachine.baselines import SYMBOLS, kneser_ney, laplace, witten_bell
-from timemachine.corpus import find_corpus
+from timemachine.corpus import Corpus, find_corpus
 
 TEXTS = st.text("ab z", max_size=40).map(str.encode)
 
@@ -54,8 +54,9 @@ def slow_kneser_ney(train: str, text: str, order: int) -> float:
         discounts = [0, 0.5, 1, 1.5]
         if n1 and n2 and n3 and n4:
             y = n1 / (n1 + 2 * n2)
-            discounts = [0, 1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3]
-            discounts = [min(max(found, 0), most) for most, found in enumerate(discounts)]
+            found = [1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3]
+            if min(found) > 0:
+                discounts = [0, *found]
         after = [count(gram[:-1] + chr(symbol)) for symbol in SYMBOLS]
         if not sum(after):
             return probability(gram[1:])
@@ -111,3 +112,11 @@ def test_the_novel_has_the_perplexities_that_are_known(novels: Path) -> None:
     assert perplexities(kneser_ney, 6) == pytest.approx([4.62, 6.58], abs=0.006)
     train, parts = text[: len(text) * 90 // 100], [range(len(text) * 90 // 100, len(text) * 95 // 100)]
     assert [*perplexities(witten_bell, 5), *perplexities(kneser_ney, 7)] == pytest.approx([4.01, 3.65], abs=0.006)
+
+
+def test_no_character_is_impossible_after_a_short_text(sample: Corpus) -> None:
+    """Of which a discount of Kneser and Ney may come out as 0."""
+    text = sample.characters
+    for length in range(400, 700, 6):
+        for order in range(1, 8):
+            assert np.isfinite(kneser_ney(text[:length], text, range(700, 3000), order)).all()

@@ -104,10 +104,11 @@ def test_noise_and_soft_targets_do_not_depend_on_the_number_of_processes(program
 def test_each_job_of_a_sweep_trains_all_its_processes_with_its_own_settings(program: Program, tmp_path: Path) -> None:
     """Not so where each process runs the sweep again: a shuffled one would mix the settings of jobs."""
     (tmp_path / "a text.txt").write_text("it has the time of a machine and more " * 600)
-    sweep = ("-m", *TRAINING, "data=book", "data.corpus=a text.txt", "trainer.max_epochs=1", "hydra.sweep.dir=sweep")
+    sweep = ("-m", *TRAINING, "data=book", "data.corpus=a text.txt", "trainer.max_epochs=1")
+    sweep += ('hydra.sweep.dir="it\'s a sweep"',)
     done = program("train.py", *sweep, "trainer=ddp_cpu,cpu", "model.lr=shuffle(1,2)")
     assert done.returncode == 0, done.stderr
-    jobs = [tmp_path / "sweep" / str(number) for number in range(4)]
+    jobs = [tmp_path / "it's a sweep" / str(number) for number in range(4)]
     assert sorted(path.name for path in jobs[0].parent.iterdir() if path.is_dir()) == [job.name for job in jobs]
     found: dict[float, list[Path]] = {}
     for job in jobs:

@@ -408,7 +408,7 @@ def test_loss_that_is_not_finite_ends_the_run_in_one_line(program: Program, tmp_
 def test_run_that_ends_worse_than_guessing_is_marked(program: Program, tmp_path: Path) -> None:
     done = program("train.py", *SHORT, "trainer.max_epochs=3", "model.lr=8", "hydra.run.dir=run")
     summary = read_summary(tmp_path / "run")
-    assert done.returncode == 0
+    assert (done.returncode, done.stderr) == (1, f"error: diverged: {summary['message']}\n")
     assert summary["metrics"]["val/perplexity"] > 28
     assert summary["status"] == "diverged"
     assert "diverged: the sample text" in done.stdout

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from lightning.pytorch.callbacks import Callback
 
 from tests.conftest import Program
+from timemachine.command_line import checked_arguments
 from timemachine.config import REPOSITORY, SettingError, Train, Trainer
 from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import TimeMachine
@@ -325,6 +326,13 @@ def test_what_cannot_go_on_is_one_line_and_changes_nothing(program: Program, tmp
     summary.write_text("{")
     done = program("train.py", "resume=run")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1) and done.stderr.startswith("error: resume=run: ")
+
+
+def test_a_folder_that_hydra_cannot_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a${x}b" / ".hydra").mkdir(parents=True)
+    (tmp_path / "a${x}b" / ".hydra" / "overrides.yaml").write_text("[]")
+    with pytest.raises(SettingError, match=r"^resume=.*/a\$\{x\}b: Hydra reads no path with \$\{; rename it and type "):
+        checked_arguments([f"resume={tmp_path}/a${{x}}b"], Train)
 
 
 @pytest.mark.parametrize(

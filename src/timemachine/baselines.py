@@ -80,14 +80,14 @@ def _kneser_ney(train: bytes, asked: list[Integers]) -> Floats:
 def _discounts(count_K: Integers) -> Floats:
     """What is taken from a count of 0, 1, 2, and 3 or more: from n_1 … n_4, how many n-grams have each count.
 
-    Where one of them is 0, which a short text has, all are half of the count (up to 3 / 2).
+    Where one of them is 0, or a discount not positive, as of a short text, all are half of the count (up to 3 / 2).
     """
     n1, n2, n3, n4 = (int((count_K == count).sum()) for count in (1, 2, 3, 4))
     if 0 in (n1, n2, n3, n4):
         return np.array([0, 0.5, 1, 1.5])
     y = n1 / (n1 + 2 * n2)
     found = [0, 1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3]
-    return np.clip(found, 0, [0, 1, 2, 3])
+    return np.array(found if min(found[1:]) > 0 else [0, 0.5, 1, 1.5])
 
 
 def _counts(train: bytes, text: bytes, targets: range, order: int) -> tuple[Integers, Integers, Integers]:

@@ -183,6 +183,8 @@ def checked_arguments(arguments: list[str], schema: type) -> list[str]:
         raise SettingError(f"{resumed[1]}: goes with one folder; type it without {resumed[0]}")
     for argument in resumed:
         folder = os.path.expanduser(_unquoted(argument.partition("=")[2]))
+        if "${" in folder:
+            raise SettingError(f"resume={folder}: Hydra reads no path with ${{; rename it and type its new name")
         if os.path.isfile(f"{folder}/.hydra/overrides.yaml"):
             arguments = _with_those_of_the_run(folder, arguments)
         else:
@@ -236,7 +238,7 @@ def _with_those_of_the_run(folder: str, arguments: list[str]) -> list[str]:
         if typed in ("-m", "--multirun") or (typed.startswith("exercise=") and typed not in before):
             raise SettingError(f"{typed}: resume={folder} is a single run; type it without {typed}")
     # The list is kept once the run has been accepted: `keep_overrides`.
-    arguments = [*arguments, "hydra.mode=RUN", "hydra.output_subdir=null", f"hydra.run.dir={_quoted(folder)}"]
+    arguments = [*arguments, "hydra.mode=RUN", "hydra.output_subdir=null", f"hydra.run.dir={quoted(folder)}"]
     other_logger = any(typed.startswith("logger=") for typed in arguments)
     return [
         *dict.fromkeys(arguments),
@@ -275,10 +277,10 @@ def _sweep_folder(folder: str, exercise: str, arguments: list[str]) -> str:
         raise SettingError(f"{argument}: goes on with a sweep; type the command that began it, such as exercise=…")
     if before != exercise:
         raise SettingError(f"{argument}: is a sweep of exercise={before}; type the command that began it")
-    return f"hydra.sweep.dir={_quoted(folder)}"
+    return f"hydra.sweep.dir={quoted(folder)}"
 
 
-def _quoted(value: str) -> str:
+def quoted(value: str) -> str:
     """The text as Hydra's grammar and OmegaConf read it: a backslash is one of two before a quote, the end, or ${."""
     escaped = re.sub(r"(\\*)\$\{", lambda found: 2 * found[1] + "\\${", value)
     escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), escaped)
@@ -328,7 +330,7 @@ def checked_argument(argument: str, schema: type) -> str:
     value = os.path.expanduser(_unquoted(value))
     is_several = value.startswith("[") or "," in value
     if re.search(r"[^\w./-]", value, re.ASCII) and (os.path.exists(value) or not is_several):
-        return f"{name}={_quoted(value)}"
+        return f"{name}={quoted(value)}"
     return f"{name}={value}"
 
 

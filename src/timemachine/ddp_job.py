@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from timemachine.command_line import quoted
 from timemachine.config import REPOSITORY, Trainer
 from timemachine.record import SWEEP, Signalled, begin_anew
 from timemachine.sweep import summary_or_failure
@@ -31,7 +32,7 @@ def run(folder: Path, number: int, overrides: Sequence[str], goes_on: bool) -> f
     """
     own = [override for override in overrides if not override.startswith("resume=")]
     command = [sys.executable, str(REPOSITORY / "train.py"), *own]
-    command += ["hydra.mode=RUN", f"hydra.run.dir='{folder}'", f"hydra.job.num={number}"]
+    command += ["hydra.mode=RUN", f"hydra.run.dir={quoted(str(folder))}", f"hydra.job.num={number}"]
     if goes_on and (folder / "checkpoints" / "last.ckpt").exists():
         command.append(f"resume={folder}")
     elif goes_on:
@@ -59,7 +60,8 @@ def run(folder: Path, number: int, overrides: Sequence[str], goes_on: bool) -> f
             )
             raise
     summary = summary_or_failure(folder)
-    sys.stderr.writelines(line for line in errors.splitlines(True) if not line.startswith("error: "))
+    told = f"error: {' '.join(str(summary['message']).split())}"  # below; others it could not write down
+    sys.stderr.writelines(line for line in errors.splitlines(True) if not line.startswith(told))
     if job.returncode:
         print(f"job {folder.name}: {summary['status']}: {summary['message']}", file=sys.stderr)
     return float(summary["metrics"].get("val/perplexity", math.inf))
