@@ -71,3 +71,17 @@ def test_table_of_seeds_is_that_of_the_reference() -> None:
             train, val, rest = (float(row[f"{split}/perplexity"]) for split in ("train", "val", "test"))
             line = next(line for line in README.splitlines() if line.startswith(f"| {row['seed']} |"))
             assert [f"/ {train:.2f} |" in line, f"/ {val:.2f} |" in line, f"| {rest:.2f} |" in line] == [True] * 3
+
+
+def test_how_low_it_went_is_what_the_report_says() -> None:
+    report = (REPOSITORY / "sweeps/reference/how_low/report.md").read_text()
+    for text in ("novel, next 5 %", "novel, last 5 %", "book split, 10,032 to 15,031", "the rest, 15,032 to the end"):
+        ours, theirs = (
+            next(line for line in page.splitlines() if line.startswith(f"| {text} |")).split(" | ")
+            for page in (README, report)
+        )
+        witten_bell, kneser_ney, one, as_one, adapting, ppmd = ours[1:]
+        assert [one, as_one, witten_bell, kneser_ney, adapting, ppmd.rstrip(" |")] == [
+            theirs[1].split(" ± ")[0], theirs[2], *theirs[5:8], theirs[8].rstrip(" |"),
+        ]  # fmt: skip
+    assert "0.043 ± 0.006 nats" in README and "-0.043 ± 0.006 nats" in report

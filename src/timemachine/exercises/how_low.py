@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -56,12 +57,13 @@ def findings(jobs: list[Job]) -> Findings:
         answer=" ".join(_answer(path, ends)),
         notes=[
             "Stream perplexity of fixed models: mean ± standard deviation over seeds; `gained`, how much lower than in "
-            "the row before.",
+            "the row before. A row's gain depends on the rows before it: what makes a network fit its text better pays "
+            "only once something keeps it from learning that by heart.",
             "**What the recipes reach.** The last row for the novel; for the book's split its own recipe, chosen on "
             "the last 1,000 of its 10,032 training characters. One model: mean ± standard deviation over seeds; all "
             "other ± are standard errors over blocks of 100 characters, of differences paired. A fixed model and one "
-            "that adapts are two things: compare the first with n-grams, the second with PPM. Its numbers (PPMd, the "
-            "best order, none other measured) are the only ones that no command here gives.",
+            "that adapts are two things: compare the first with n-grams, the second with PPM. The numbers of "
+            "PPMd, each at its best order, are the only ones that no command here gives.",
             markdown(_END_COLUMNS, [end.row() for end in ends]),
             *_tried(),
         ],
@@ -172,7 +174,7 @@ def _tried() -> list[str]:
 
 
 def _path_figure(path: list[Recipe]) -> Figure:
-    figure = Figure(figsize=(8, 0.45 * len(path) + 1.5), dpi=150, layout="constrained")
+    figure = Figure(figsize=(12, 0.45 * len(path) + 1.5), dpi=150, layout="constrained")
     axes = figure.subplots()
     for place, recipe in enumerate(path):
         axes.plot(_of(recipe, "val"), [place] * len(recipe), "o", color=COLOURS[0])
@@ -182,9 +184,9 @@ def _path_figure(path: list[Recipe]) -> Figure:
         axes.legend()
     before = [None, *path[:-1]]
     labels = [_change(recipe, last).replace("`", "") for recipe, last in zip(path, before, strict=True)]
-    axes.set_yticks(range(len(path)), [f"{label[:67]}…" if len(label) > 68 else label for label in labels])
+    axes.set_yticks(range(len(path)), [textwrap.fill(label, 70) for label in labels])
     axes.invert_yaxis()
-    axes.set(xlabel="stream perplexity, next 5 % of the novel (log scale)", xscale="log")
+    axes.set(xlabel="stream perplexity, next 5 % (log scale)", xscale="log")
     axes.set_xticks([4, 5, 6, 7, 8, 10], ["4", "5", "6", "7", "8", "10"], minor=False)
     axes.minorticks_off()
     axes.grid(alpha=0.3)
