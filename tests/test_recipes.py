@@ -3,14 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+from tests.test_resume import InterruptAt, Interruption
 from timemachine.config import Optimizer, Schedule, SettingError, Train, Trainer, Training
 from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import Noise, StreamLoader, TimeMachine
@@ -138,19 +137,6 @@ def test_units_are_dropped_for_a_whole_window_and_alike_however_many_processes_s
 
 
 # A run that goes on
-
-
-class Interruption(Exception):
-    """What ends a run in the middle."""
-
-
-class InterruptAt(Callback):
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_train_batch_start(self, trainer: pl.Trainer, *arguments: Any) -> None:
-        if trainer.global_step == self.step:
-            raise Interruption
 
 
 def train(folder: Path, interrupt_at: int | None = None) -> dict[str, Any]:
