@@ -84,7 +84,7 @@ def test_the_report_says_what_did_not_pay(sweep: Path) -> None:
     write_report(sweep, "how_low")
     report = (sweep / "report.md").read_text()
     assert "What did not pay" in report
-    assert "| label smoothing" in report
+    assert "| label smoothing |" in report
     assert (sweep / "path.png").stat().st_size > 10_000
 
 
