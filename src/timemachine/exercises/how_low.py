@@ -166,10 +166,10 @@ def _tried() -> list[str]:
     with TRIED.open(newline="") as file:
         columns, *rows = csv.reader(file)
     return [
-        "**What did not pay.** One change each to `recipe=low_9_teacher`; differences are between equal "
-        "seeds. What the program has no setting for any more it had last at commit 7596b7b: "
-        "there `python train.py -m recipe=low_9_teacher seed=0,1 'probes=[stream]'` and what the row says gives its "
-        "numbers. Early stopping has no place where the rate falls to nothing at the end: the number of epochs was chosen.",
+        "**What did not pay.** One change each to `recipe=low_9_teacher`; differences are between equal seeds. What "
+        "the program has no setting for any more it had last at commit 7596b7b: there `python train.py -m "
+        "recipe=low_9_teacher seed=0,1 'probes=[stream]'` and what the row says gives its numbers. Early stopping has "
+        "no place where the rate falls to nothing at the end: the number of epochs was chosen.",
         markdown(columns, rows),
     ]
 
