@@ -190,3 +190,12 @@ def test_the_flag_of_a_sweep_may_stand_anywhere() -> None:
 def test_a_run_goes_on_in_one_folder() -> None:
     with pytest.raises(SettingError, match="resume=b: goes with one folder; type it without resume=a"):
         checked_arguments(["resume=a", "resume=b"], Train)
+
+
+def test_a_recipe_has_its_own_windows() -> None:
+    with pytest.raises(
+        SettingError, match="data=full: a recipe has its own windows; type it without recipe=book_split"
+    ):
+        checked_arguments(["recipe=book_split", "data=full"], Train)
+    checked_arguments(["recipe=none", "data=full"], Train)
+    checked_arguments(["recipe=novel", "data=sample"], Train)

@@ -61,6 +61,11 @@ BROKEN: dict[tuple[type, str], list[Any]] = {
     (Train, "data.num_val"): [0],
     (Train, "trainer.gradient_clip_val"): [-1.0, *NEITHER_FINITE],
     (Train, "seed"): [-1, 2**32],
+    (Train, "training.teacher"): [-0.1, 1.1, *NEITHER_FINITE],
+    (Train, "training.input_dropout"): [-0.1, 1.0, *NEITHER_FINITE],
+    (Train, "training.output_dropout"): [-0.1, 1.0],
+    (Train, "training.warm_up"): [-0.1, 1.0],
+    (Evaluate, "adapt"): [0.0, -1.0, *NEITHER_FINITE],
     (Generate, "num_preds"): [-1, 10**11],
     (Generate, "num_samples"): [0, 10**11],
     (Generate, "alpha"): [0.0, -1.0, *NEITHER_FINITE],
@@ -78,7 +83,7 @@ def test_continuations_are_bounded_together() -> None:
     [(schema, setting, value) for (schema, setting), values in BROKEN.items() for value in values],
 )
 def test_a_broken_rule_names_setting_and_value_and_a_value_that_works(schema: type, setting: str, value: Any) -> None:
-    run = {"run": "outputs/a"} if schema is Generate else {}
+    run = {} if schema is Train else {"run": "outputs/a"}
     with pytest.raises(SettingError) as error:
         settings_with(schema, {**run, setting: value})
     message = str(error.value)

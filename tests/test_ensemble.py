@@ -1,5 +1,6 @@
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from tests.conftest import Program
 from timemachine.config import SettingError
 from timemachine.corpus import Corpus
-from timemachine.dynamic import SEGMENT, adaptive_nll
+from timemachine.dynamic import SEGMENT, adaptive_nll, evaluate_adapting
 from timemachine.ensemble import Ensemble, from_runs
 from timemachine.evaluation import stream_nll, window_score
 from timemachine.language_model import RNNLMScratch
@@ -111,3 +112,13 @@ def test_the_models_of_an_ensemble_learn_each_by_itself(chars_N: torch.Tensor) -
     found_N = adaptive_nll(Ensemble([one, other]), chars_N, TARGETS, 0.1)
     torch.testing.assert_close(found_N.neg().exp(), (p_N[0] + p_N[1]) / 2)
     assert math.isfinite(found_N.sum())
+
+
+@pytest.mark.parametrize("rate", [1e30, 1e3])
+def test_a_rate_at_which_it_diverges_is_refused(sample: Corpus, rate: float) -> None:
+    data = {"num_steps": 8, "num_train": 2000, "num_val": 300}
+    summary = {"settings": {"data": data}, "corpus": {"sha256": sample.sha256}}
+    with pytest.raises(
+        SettingError, match=rf"adapt={re.escape(f'{rate:g}')}: the model diverges; type for example adapt="
+    ):
+        evaluate_adapting(model(0), Vocab.of(sample.characters), summary, sample, rate)

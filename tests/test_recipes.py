@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import pytest
 import torch
 from hypothesis import given, settings
@@ -136,6 +137,15 @@ def test_units_are_dropped_for_a_whole_window_and_alike_however_many_processes_s
     torch.testing.assert_close(model.losses((X_BT, Y_BT))[0], expected_BT)
 
 
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_a_process_without_a_share_of_a_batch_trains_on_nothing(activation: str) -> None:
+    model = RNNLMScratch(5, hiddens=3, activation=activation)
+    nothing_0T = torch.empty(0, 4, dtype=torch.int64)
+    nll_0T = model.nll((nothing_0T, nothing_0T))
+    torch.autograd.backward(nll_0T.sum())
+    assert all(p.grad is not None and not p.grad.any() for p in model.parameters())
+
+
 # A run that goes on
 
 
@@ -173,3 +183,22 @@ def test_with_noise_momentum_and_schedule_a_run_goes_on_bit_for_bit(
     assert all(torch.equal(found["state_dict"][name], weight) for name, weight in expected["state_dict"].items())
     moments, expected_moments = (state["optimizer_states"][0]["state"] for state in (found, expected))
     assert torch.equal(moments[0]["exp_avg_sq"], expected_moments[0]["exp_avg_sq"])
+
+
+def test_one_group_of_parameters_more_or_less_mixes_no_moments(sample: Corpus) -> None:
+    """An optimiser's state knows a parameter by its number alone."""
+    shapes = []
+    for factor in (1.0, 30.0):
+        model = RNNLMScratch(28, hiddens=6, input_lr_factor=factor, training=ALL_OF_IT)
+        groups = model.configure_optimizers().param_groups
+        shapes.append([p.shape for group in groups for p in group["params"]])
+    assert shapes[0] == shapes[1]
+
+
+@pytest.mark.parametrize(("now", "then"), [("sgd", "adamw"), ("adamw", "sgd")])
+def test_a_run_goes_on_with_its_own_optimiser(now: str, then: str) -> None:
+    model = RNNLMScratch(5, training=Training(optimizer=Optimizer[now]))
+    model.trainer = pl.Trainer(max_epochs=9, logger=False, enable_checkpointing=False)
+    state = {0: {"exp_avg": torch.zeros(1)}} if then == "adamw" else {}
+    with pytest.raises(SettingError, match=f"training.optimizer={now}: .* type training.optimizer={then}"):
+        model.on_load_checkpoint({"epoch": 0, "optimizer_states": [{"state": state}]})

@@ -123,7 +123,7 @@ class _RecurrenceNLL(torch.autograd.Function):
         H_TBH, exp_TVB = states[1:], buffers.empty((len(Y_TB), len(b_q), Y_TB.shape[1]), W_hq)
         total_TB, target_TB = buffers.empty(Y_TB.shape, W_hq), buffers.empty(Y_TB.shape, W_hq)
         # To look whether the sums are sound makes a GPU wait.
-        for subtract in (False, True) if W_hq.device.type == "cpu" else (True,):
+        for subtract in (False, True) if W_hq.device.type == "cpu" and Y_TB.numel() else (True,):
             for c in _chunks(states, len(b_q)):
                 output_layer(H_TBH[c], W_hqT, b_q, Y_TB[c], subtract, out=(exp_TVB[c], total_TB[c], target_TB[c]))
             if subtract or (total_TB.min() > SAFE[0] and total_TB.max() < SAFE[1]):
@@ -153,7 +153,7 @@ class _RecurrenceNLL(torch.autograd.Function):
 def _chunks(states: Tensor, V: int, backwards: bool = False) -> Iterator[slice]:
     """The T time steps in parts that stay in the processor's cache; on a GPU all at once."""
     T, (B, H) = len(states) - 1, states.shape[1:]
-    size = max(CHUNK // (B * (H + V)), 1) if states.device.type == "cpu" else T
+    size = max(CHUNK // (max(B, 1) * (H + V)), 1) if states.device.type == "cpu" else T
     starts = range(0, T, size)
     for start in reversed(starts) if backwards else starts:
         yield slice(start, min(start + size, T))

@@ -177,6 +177,9 @@ def checked_arguments(arguments: list[str], schema: type) -> list[str]:
     others = [argument for argument in arguments if argument in ("logger=csv", "logger=tensorboard")]
     if for_wandb and others:
         raise SettingError(f"{for_wandb[0]}: goes with logger=wandb; type it without {others[0]}")
+    recipes = [a for a in arguments if a.startswith("recipe=") and a != "recipe=none"]
+    if recipes and (cuts := [a for a in arguments if a in ("data=book", "data=full")]):
+        raise SettingError(f"{cuts[0]}: a recipe has its own windows; type it without {recipes[0]}, or the reverse")
     exercise = next((a.partition("=")[2] for a in arguments if a.startswith("exercise=")), "none")
     resumed = [argument for argument in arguments if argument.startswith("resume=")]
     if len(resumed) > 1:

@@ -129,7 +129,7 @@ class Training:
             share = getattr(self, name)
             _finite_and(0 <= share < 1, f"training.{name}", share, "must be at least 0 and below 1", 0.1)
         share = self.teacher
-        _finite_and(0 <= share <= 1, "training.teacher", share, "must lie between 0 and 1", 0.5)
+        _finite_and(0 <= share <= 1, "training.teacher", share, "must lie between 0 and 1", 0)
         if share and not self.carry_state:
             rule = "goes with windows end to end; type training.carry_state=true as well"
             raise SettingError(f"training.teacher={share}: {rule}")
@@ -281,6 +281,8 @@ class Evaluate:
     data: EvaluateData = field(default_factory=EvaluateData)
 
     def __post_init__(self) -> None:
+        if not self.runs:
+            raise SettingError("run=[]: names no run; type run=<folder of a run>, as train.py printed it at its end")
         if self.adapt is not None:
             rule = "must be a positive number, or null for a model that stays as it is"
             _finite_and(self.adapt > 0, "adapt", self.adapt, rule, 0.005)

@@ -17,6 +17,7 @@ from timemachine.teacher import expected
 from timemachine.vocab import Vocab
 
 Batch = tuple[Tensor, Tensor]
+AT_ONCE = 1024  # windows that are read at once where nothing is learnt from them
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,8 @@ class TimeMachine(LightningDataModule):
         starts = self.splits[split].starts
         rank, world_size = self._share()
         windows_NT = self.chars_N.unfold(0, self.num_steps + 1, 1)[starts.start : starts.stop]
-        return WindowLoader(windows_NT, self.batch_size, generator, rank, world_size, noise)
+        size = self.batch_size if generator is not None else max(self.batch_size, AT_ONCE)
+        return WindowLoader(windows_NT, size, generator, rank, world_size, noise)
 
     def _share(self) -> tuple[int, int]:
         """This process' number and how many there are; the text moves to its device, where batches are taken."""

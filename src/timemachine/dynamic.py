@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from timemachine.config import SettingError
 from timemachine.corpus import Corpus
 from timemachine.ensemble import Ensemble, mean_probability
 from timemachine.evaluation import WARM_UP, Score, score, splits_of
@@ -50,11 +51,16 @@ def adaptive_nll(model: RNNLMScratch | Ensemble, chars_N: Tensor, targets: range
 def evaluate_adapting(
     model: RNNLMScratch | Ensemble, vocab: Vocab, summary: dict[str, Any], corpus: Corpus, rate: float
 ) -> dict[str, Score]:
-    """The score of each part of a text that is held out; a part is begun with the model as it was trained."""
+    """The score of each part of a text that is held out; a part is begun with the model as it was trained.
+
+    Raises SettingError where learning at this rate ends worse than guessing.
+    """
     chars_N = vocab.encode(corpus.characters)
     scores = {}
     for part, split in splits_of(summary, corpus).items():
         if part != "train":
             nll_N = adaptive_nll(model, chars_N, split.targets, rate)
+            if not nll_N.mean().exp() <= len(vocab):
+                raise SettingError(f"adapt={rate:g}: the model diverges; type for example adapt={rate / 10:g}")
             scores[part] = score(nll_N, torch.ones_like(nll_N))
     return scores

@@ -49,8 +49,8 @@ def from_runs(runs: Sequence[str]) -> tuple[RNNLMScratch | Ensemble, Vocab]:
     for run, other in zip(runs[1:], others, strict=True):
         if other != first:
             raise SettingError(
-                f"run={run}: was trained on another text, or on other windows of it, than {runs[0]}; type runs that "
-                "differ in nothing but their seeds"
+                f"run={run}: was trained on another text, or on other windows of it, than {runs[0]}; type runs on the "
+                "same windows"
             )
     return models[0] if len(models) == 1 else Ensemble(models), vocabs[0]
 

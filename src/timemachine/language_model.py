@@ -19,6 +19,7 @@ from timemachine.bptt import recurrence_nll
 from timemachine.checkpoint import FORMAT, Refused, read_checkpoint, read_safetensors, write_safetensors
 from timemachine.clipping import clip_gradients, gradient_norm
 from timemachine.config import Model, Schedule, SettingError, Training, UserError
+from timemachine.config import Optimizer as Name
 from timemachine.datamodule import Batch
 from timemachine.optimization import optimizer, set_rates
 from timemachine.perplexity import Perplexity
@@ -158,7 +159,7 @@ class RNNLMScratch(LightningModule):
     def configure_optimizers(self) -> Optimizer:
         """The book's minibatch stochastic gradient descent, or what the settings say."""
         of_input = [self.rnn.W_xh] if self.embedding is None else [self.rnn.W_xh, self.embedding]
-        if self.input_lr_factor == 1:
+        if self.input_lr_factor == 1 and self.how.optimizer is Name.sgd:
             return optimizer([(list(self.parameters()), self.lr)], self.how.optimizer)
         others = [p for p in self.parameters() if not any(p is q for q in of_input)]
         return optimizer([(of_input, self.lr * self.input_lr_factor), (others, self.lr)], self.how.optimizer)
@@ -276,13 +277,17 @@ class RNNLMScratch(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """The rates are those of the settings; what an optimiser remembers of the gradients is the checkpoint's.
 
-        Raises SettingError where the settings end the run before it broke off.
+        Raises SettingError where the settings end the run before it broke off, or name another optimiser.
         """
         done, asked = checkpoint["epoch"] + 1, self.trainer.max_epochs
         if asked is not None and 0 <= asked < done:
             instead = f"type trainer.max_epochs={done} or more"
             raise SettingError(f"trainer.max_epochs={asked}: the run has {done} epochs already; {instead}")
         (before,) = checkpoint["optimizer_states"]
+        then, now = Name.adamw if before["state"] else Name.sgd, self.how.optimizer
+        if then is not now:
+            setting = f"training.optimizer={then.name}"
+            raise SettingError(f"training.optimizer={now.name}: the run began with {setting}; type {setting}")
         checkpoint["optimizer_states"] = [self.configure_optimizers().state_dict() | {"state": before["state"]}]
 
     def refuse_another(self, began: "RNNLMScratch") -> None:

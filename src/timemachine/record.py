@@ -152,7 +152,8 @@ class Record:
             status, message = self.summary["status"], self.summary["message"]
         if isinstance(error, OSError) and error.filename is None:  # such as on a full disk
             error.filename = os.path.relpath(self.folder)
-        if (status == "interrupted" or isinstance(error, OSError)) and self.writes:
+        is_search = self.in_sweep and not (self.folder.parent / "multirun.yaml").exists()  # which begins anew
+        if (status == "interrupted" or isinstance(error, OSError)) and self.writes and not is_search:
             folder = os.path.relpath(self.folder.parent if self.in_sweep else self.folder)
             print(f"go on with    {'the same command and ' if self.in_sweep else 'python train.py '}resume={folder}")
         with suppress(OSError):  # a full disk: the error that ends the run says so
