@@ -121,8 +121,9 @@ def end_with(parent: int) -> None:
 
 def end_in_order() -> None:
     """From now on there is something to save: the first signal is an exception."""
+    by_submitit = "SUBMITIT_EXECUTOR" in os.environ  # which ignores what announces the end of a job
     for number in SIGNALS:
-        if signal.getsignal(number) is _end_at_once:
+        if signal.getsignal(number) is _end_at_once or (by_submitit and number == signal.SIGTERM):
             signal.signal(number, _stop)
 
 

@@ -42,7 +42,7 @@ def _wait(job: SlurmJob[JobReturn]) -> list[JobReturn]:
         return _results(job)
     except UncompletedJobError:
         _write_down(job)
-        return [JobReturn(status=JobStatus.COMPLETED, _return_value=math.nan)]
+        return [JobReturn(status=JobStatus.COMPLETED, _return_value=math.inf)]
     except (KeyboardInterrupt, Signalled):
         subprocess.run(["scancel", job.job_id.partition("_")[0]], check=False)  # all jobs of the sweep
         raise
