@@ -224,7 +224,7 @@ def fuzz_texts(cases: int) -> None:
         trained += assert_trains_or_says_one_line(*TINY, "data.batch_size=200000", f"data.corpus={TEXT}", *how)
 
     case()
-    assert trained > cases / 20
+    assert cases < 100 or trained > cases / 20
 
 
 @pytest.mark.parametrize("make", [make_folder, make_pipe, make_link_to_nowhere, make_link_to_itself])
