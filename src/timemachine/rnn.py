@@ -29,7 +29,7 @@ class RNNScratch(nn.Module):
         self.W_hh = nn.Parameter(torch.randn(num_hiddens, num_hiddens) * sigma)
         self.b_h = nn.Parameter(torch.zeros(num_hiddens))
 
-    def forward(self, inputs: Tensor, H_BH: Tensor | None = None, W_hh: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, inputs: Tensor, H_BH: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Inputs and the state before them, zero if None, to all hidden states (T, B, H) and the last one (B, H).
 
         `inputs`: vectors (T, B, D), or indices (T, B) that stand for one-hot vectors.
