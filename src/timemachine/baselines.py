@@ -51,8 +51,8 @@ def kneser_ney(train: bytes, text: bytes, targets: range, order: int) -> Floats:
     n(cx) counts the distinct characters seen before cx. After a context never seen the shorter one decides alone.
     Chen and Goodman, "An empirical study of smoothing techniques for language modeling", 1999, section 3.
     """
-    p_N = _kneser_ney(train, [_asked(text, targets, k) for k in range(order + 1)])
-    nll_N: Floats = -np.log(p_N)
+    p_N1 = _kneser_ney(train, [_asked(text, targets, k)[:, None] for k in range(order + 1)])
+    nll_N: Floats = -np.log(p_N1[:, 0])
     return nll_N
 
 
@@ -64,13 +64,13 @@ def kneser_ney_distribution(train: bytes, text: bytes, targets: range, order: in
 
 
 def _kneser_ney(train: bytes, asked: list[Integers]) -> Floats:
-    """Probabilities of n-grams' last characters, given for the orders 0, 1, … in arrays of one shape, which is kept."""
+    """Probabilities of n-grams' last characters. `asked`: for each order from 0 on (N, S), a row with one context."""
     p: Floats = np.full(asked[0].shape, 1 / len(SYMBOLS))
     for k, ngrams in enumerate(asked[1:], 1):
         ngram_K, count_K = _counted(train, k) if k == len(asked) - 1 else _continued(train, k)
         discount_K = _discounts(count_K)[count_K.clip(max=3)]
         kept = _looked_up(ngrams, ngram_K, count_K - discount_K)
-        contexts = ngrams[..., :1] // len(SYMBOLS) if ngrams.ndim > 1 else ngrams // len(SYMBOLS)
+        contexts = ngrams[:, :1] // len(SYMBOLS)
         total = _looked_up(contexts, *_summed(ngram_K, count_K))
         reserved = _looked_up(contexts, *_summed(ngram_K, discount_K))
         p = np.where(total > 0, (kept + reserved * p) / np.maximum(total, 1), p)

@@ -167,7 +167,7 @@ def _pm(found: Score) -> str:
 
 
 def _tried() -> list[str]:
-    """What was changed in the recipe for the novel and did not pay, as it was measured while the program had it."""
+    """What was changed in a recipe and did not pay, as it was measured while the program had it."""
     if not TRIED.is_file():
         return []
     with TRIED.open(newline="") as file:
