@@ -1,0 +1,33 @@
+"""Compile the fused kernel where there is a compiler. Everything else is in pyproject.toml."""
+
+import os
+import sys
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+sys.path.insert(0, str(Path(__file__).parent / "src"))
+
+from timemachine.kernels import build
+
+
+class BuildFused(build_ext):
+    """`build.build` instead of one call of one compiler; without a compiler the package is complete, but slower."""
+
+    def build_extension(self, ext: Extension) -> None:
+        """Compile the library to where the package is built, or say in one line why not."""
+        try:
+            build.build(Path(self.get_ext_fullpath(ext.name)))
+        except (build.CannotBuild, OSError) as error:
+            print(f"timemachine is installed without its fused kernel: {error}")
+
+    def get_ext_filename(self, fullname: str) -> str:
+        """A file name without Python's version: ctypes loads it, whatever the version."""
+        return fullname.replace(".", os.sep) + ".so"
+
+
+setup(
+    ext_modules=[Extension("timemachine.kernels._fused", ["src/timemachine/kernels/fused.cpp"], optional=True)],
+    cmdclass={"build_ext": BuildFused},
+)

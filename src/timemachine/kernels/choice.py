@@ -1,0 +1,56 @@
+"""Which kernel computes the loss and its gradients: what `model.backward` names, and what its default, auto, means.
+
+Nothing here is timed as a program runs, so the same command gives the same numbers. This module does not import torch,
+which takes seconds: `fused` may be missing, and that is said before.
+"""
+
+from functools import cache
+
+from timemachine.config import require
+from timemachine.kernels import build
+
+# The sizes up to which `make bench` found the compiled kernel faster than bptt, on AVX2 and AVX-512.
+WIDEST, LARGEST_VOCABULARY, ACTIVATIONS = 512, 256, ("tanh", "relu")
+GAIN = 3  # times as fast as bptt, at the book's sizes
+BUILD = "python -m timemachine.kernels.build"
+
+
+def is_fastest(num_hiddens: int, vocab_size: int, activation: str) -> bool:
+    """Whether the compiled kernel is faster than bptt for a network of these sizes, on the CPU."""
+    return num_hiddens <= WIDEST and vocab_size <= LARGEST_VOCABULARY and activation in ACTIVATIONS
+
+
+def kernel_of(
+    backward: str, cell: str, num_hiddens: int, vocab_size: int, activation: str, is_on_cpu: bool = True
+) -> str:
+    """Return fused, bptt or autograd: what `model.backward`, the first argument, comes to for such a network.
+
+    `is_on_cpu`: on the CPU and in 32 or 64 bits. Another cell than the book's is differentiated by autograd.
+    Where fused is named but cannot be had, such as for a model that was trained elsewhere, it is bptt.
+    """
+    if cell != "rnn":
+        return "autograd"
+    if backward == "auto":
+        backward = "fused" if is_fastest(num_hiddens, vocab_size, activation) else "bptt"
+    can_be_fused = is_on_cpu and activation in ACTIVATIONS and is_compiled()
+    return "bptt" if backward == "fused" and not can_be_fused else backward
+
+
+@cache
+def is_compiled() -> bool:
+    """Whether the library is there, and built from the source beside it."""
+    return build.is_current()
+
+
+def refuse_fused(cell: str, activation: str, is_on_cpu: bool = True) -> None:
+    """Raise SettingError unless `model.backward=fused` is there and computes such a network."""
+    knows = cell == "rnn" and activation in ACTIVATIONS and is_on_cpu
+    rule = "computes model.cell=rnn with tanh or relu in 32 or 64 bits on the CPU"
+    require(knows, "model.backward", "fused", rule, "bptt")
+    rule = f"is not compiled; type {BUILD} where there is a C++ compiler"
+    require(is_compiled(), "model.backward", "fused", rule, "bptt")
+
+
+def what_is_missed() -> str:
+    """Return a line that says what the library would gain and how to get it."""
+    return f"the fused kernel is not compiled: with a C++ compiler, {BUILD} makes training about {GAIN} times as fast"

@@ -1,0 +1,53 @@
+"""model.backward=fused as a run uses it: close to bptt, the same bits with any number of threads, or refused."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from timemachine.config import Train, Trainer
+from timemachine.corpus import Corpus
+from timemachine.datamodule import TimeMachine
+from timemachine.errors import SettingError
+from timemachine.kernels import choice, fused
+from timemachine.language_model import RNNLMScratch
+from timemachine.training.trainer import build_trainer
+
+needs_library = pytest.mark.skipif(fused.available() is None, reason="the fused kernel is not compiled")
+
+
+def fit(corpus: Corpus, folder: Path, threads: int = 1, **network: Any) -> RNNLMScratch:
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    data = TimeMachine(256, 16, 2000, 500, corpus=corpus)
+    model = RNNLMScratch(len(data.vocab), hiddens=24, sigma=0.1, **network)
+    chosen = Trainer(max_epochs=2, gradient_clip_val=0.1, accelerator="cpu", devices=1, num_sanity_val_steps=0)
+    chosen.enable_checkpointing = chosen.enable_model_summary = False
+    build_trainer(Train(trainer=chosen), folder, [], quiet=True).fit(model, data)
+    return model
+
+
+@needs_library
+@pytest.mark.parametrize("network", [{}, {"activation": "relu"}, {"input": "embedding", "embedding_dim": 5}])
+def test_it_trains_as_bptt_does_and_alike_on_any_number_of_threads(
+    network: dict[str, Any], sample: Corpus, tmp_path: Path
+) -> None:
+    by_hand = fit(sample, tmp_path, backward="bptt", **network)
+    compiled = fit(sample, tmp_path, backward="fused", **network)
+    again = fit(sample, tmp_path, threads=3, backward="fused", **network)
+    for name, weight in compiled.state_dict().items():
+        torch.testing.assert_close(weight, by_hand.state_dict()[name], rtol=1e-3, atol=1e-5)
+        assert torch.equal(weight, again.state_dict()[name])
+
+
+@pytest.mark.parametrize(
+    ("network", "compiled"), [({}, False), ({"activation": "softsign"}, True), ({"cell": "gru"}, True)]
+)
+def test_what_it_does_not_compute_is_refused_in_one_line(
+    network: dict[str, str], compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choice, "is_compiled", lambda: compiled)
+    settings = {"cell": "rnn", "activation": "tanh"} | network
+    with pytest.raises(SettingError, match=r"^model\.backward=fused: .*; type for example model\.backward=bptt$"):
+        choice.refuse_fused(settings["cell"], settings["activation"])

@@ -1,0 +1,169 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from timemachine.kernels import bptt
+from timemachine.kernels.bptt import Weights, recurrence, recurrence_nll
+from timemachine.language_model import RNNLMScratch
+from timemachine.rnn import RNNScratch
+
+PARAMETERS = ("W_xh", "W_hh", "b_h")
+
+
+def pair(num_inputs: int, num_hiddens: int, activation: str) -> tuple[RNNScratch, RNNScratch]:
+    """The recurrence by hand and by autograd, float64, with the same weights, biases not zero."""
+    by_hand, by_autograd = (
+        RNNScratch(num_inputs, num_hiddens, 0.5, activation, backward).double() for backward in ("bptt", "autograd")
+    )
+    torch.nn.init.normal_(by_hand.b_h)
+    by_autograd.load_state_dict(by_hand.state_dict())
+    return by_hand, by_autograd
+
+
+def relative(difference: Tensor, reference: Tensor) -> float:
+    return float(difference.double().norm() / reference.double().norm())
+
+
+@given(
+    st.integers(1, 6), st.integers(1, 5), st.sampled_from(["tanh", "relu"]), st.booleans(), st.booleans(), st.integers()
+)
+def test_values_and_gradients_are_autograds(T: int, B: int, phi: str, dense: bool, has_state: bool, seed: int) -> None:
+    torch.manual_seed(seed % 2**32)
+    by_hand, by_autograd = pair(7, 5, phi)
+    inputs = torch.randn(T, B, 7, dtype=torch.float64) if dense else torch.randint(7, (T, B))
+    state = torch.randn(B, 5, dtype=torch.float64) if has_state else None
+    weight_TBH, weight_BH = torch.randn(T, B, 5, dtype=torch.float64), torch.randn(B, 5, dtype=torch.float64)
+    results = []
+    for rnn in (by_hand, by_autograd):
+        x = inputs.clone().requires_grad_(dense)
+        h = None if state is None else state.clone().requires_grad_()
+        H_TBH, H_BH = rnn(x, h)
+        leaves = [*rnn.parameters(), *([x] if dense else []), *([] if h is None else [h])]
+        # Both outputs count, the last state twice.
+        loss = (H_TBH * weight_TBH).sum() + (H_BH * weight_BH).sum()
+        results.append([H_TBH, H_BH, *torch.autograd.grad(loss, leaves)])
+    for ours, reference in zip(*results, strict=True):
+        torch.testing.assert_close(ours, reference, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(("sigma", "bound"), [(0.001, None), (0.01, 1e-5), (0.1, None), (0.3, None)])
+def test_float32_is_as_close_to_float64_as_autograds(sigma: float, bound: float | None) -> None:
+    torch.manual_seed(0)
+    batch = torch.randint(28, (256, 32)), torch.randint(28, (256, 32))
+    exact = RNNLMScratch(28, sigma=sigma, backward="autograd")
+    gradients = {}
+    for name, backward, dtype in (
+        ("exact", "autograd", torch.float64),
+        ("autograd", "autograd", torch.float32),
+        ("ours", "bptt", torch.float32),
+    ):
+        model = RNNLMScratch(28, sigma=sigma, backward=backward)
+        model.load_state_dict(exact.state_dict())
+        model.to(dtype)
+        gradients[name] = torch.autograd.grad(model.nll(batch).mean(), list(model.parameters()))
+    for g_exact, g_autograd, g_ours in zip(*gradients.values(), strict=True):
+        error = relative(g_ours - g_exact, g_exact)
+        # + 1e-7: an error of float32's last digit is no error
+        assert error <= 3 * relative(g_autograd - g_exact, g_exact) + 1e-7
+        assert bound is None or error <= bound
+
+
+def test_inputs_and_states_need_not_be_contiguous() -> None:
+    by_hand, by_autograd = pair(6, 4, "tanh")
+    wide_BTD = torch.randn(3, 5, 12, dtype=torch.float64)
+    inputs, state = wide_BTD.transpose(0, 1)[..., ::2], torch.randn(4, 3, dtype=torch.float64).T
+    torch.testing.assert_close(by_hand(inputs, state), by_autograd(inputs, state))
+    indices = torch.randint(6, (3, 5)).T
+    torch.testing.assert_close(by_hand(indices), by_autograd(indices))
+
+
+def test_two_passes_before_the_backward_do_not_share_memory() -> None:
+    # Large enough for the kept blocks of `buffers`.
+    by_hand, by_autograd = pair(9, 32, "tanh")
+    first, second = torch.randint(9, (2, 16, 128))
+    gradients = []
+    for rnn in (by_hand, by_autograd):
+        a, b = rnn(first)[0], rnn(second)[0]
+        gradients.append(torch.autograd.grad(a.square().mean() - b.mean(), list(rnn.parameters())))
+    torch.testing.assert_close(*gradients, rtol=1e-6, atol=1e-9)
+
+
+def test_a_state_that_is_kept_is_not_overwritten() -> None:
+    rnn = RNNScratch(9, 32, 0.5)
+    kept, _ = rnn(torch.randint(9, (16, 128)))
+    copy = kept.detach().clone()
+    for _ in range(3):
+        rnn(torch.randint(9, (16, 128)))[0].sum().backward()
+    assert torch.equal(kept, copy)
+
+
+def test_a_second_derivative_is_refused() -> None:
+    rnn = RNNScratch(5, 4, 0.5)
+    H_TBH, _ = rnn(torch.randint(5, (3, 2)))
+    (gradient,) = torch.autograd.grad(H_TBH.square().sum(), [rnn.W_hh], create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
+
+
+@pytest.mark.parametrize("input", ["one_hot", "embedding"])
+def test_autocast_keeps_the_recurrence_in_the_weights_precision(input: str) -> None:
+    model = RNNLMScratch(9, hiddens=8, sigma=0.5, input=input)
+    batch = torch.randint(9, (4, 6)), torch.randint(9, (4, 6))
+    plain = torch.autograd.grad(model.nll(batch).mean(), list(model.parameters()))
+    with torch.autocast("cpu", torch.bfloat16):
+        nll_BT = model.nll(batch)
+        cast = torch.autograd.grad(nll_BT.mean(), list(model.parameters()))
+    assert nll_BT.dtype == torch.float32
+    torch.testing.assert_close(cast, plain)
+
+
+def test_only_what_is_asked_for_is_differentiated() -> None:
+    W_xh, W_hh, b_h = torch.randn(5, 4), torch.randn(4, 4, requires_grad=True), torch.randn(4)
+    H_TBH, _ = recurrence(torch.randint(5, (3, 2)), W_xh, W_hh, b_h)
+    H_TBH.sum().backward()
+    assert W_hh.grad is not None
+    assert W_xh.grad is None
+
+
+@pytest.mark.parametrize("chunk", [1, 3 * 4 * (5 + 7), 1 << 20])  # of one time step, of three, of all
+@given(st.integers(1, 6), st.sampled_from(["tanh", "relu"]), st.booleans(), st.booleans(), st.booleans(), st.integers())
+def test_losses_and_their_gradients_are_autograds(
+    chunk: int, T: int, phi: str, dense: bool, has_state: bool, large: bool, seed: int
+) -> None:
+    torch.manual_seed(seed % 2**32)
+    by_hand, by_autograd = pair(7, 5, phi)
+    inputs = torch.randn(T, 4, 7, dtype=torch.float64) if dense else torch.randint(7, (4, T)).T
+    state = torch.randn(4, 5, dtype=torch.float64, requires_grad=True) if has_state else None
+    # Logits in the hundreds: exp would overflow if the largest were not subtracted.
+    W_hq = (torch.randn(5, 7, dtype=torch.float64) * (1000 if large else 1)).requires_grad_()
+    b_q = torch.randn(7, dtype=torch.float64, requires_grad=True)
+    inputs.requires_grad_(dense)
+    Y_TB, g_TB = torch.randint(7, (4, T)).T, torch.randn(4, T, dtype=torch.float64).T
+    leaves = [W_hq, b_q, *([inputs] if dense else []), *([] if state is None else [state])]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bptt, "CHUNK", chunk)
+        weights = by_hand.W_xh, by_hand.W_hh, by_hand.b_h
+        ours = recurrence_nll(inputs, Weights(*weights, W_hq, b_q), Y_TB, state, phi)
+        our_gradients = torch.autograd.grad(ours, [*by_hand.parameters(), *leaves], g_TB)
+    H_TBH, _ = by_autograd(inputs, state)
+    logits_NV = (H_TBH @ W_hq + b_q).flatten(0, 1)
+    reference = torch.nn.functional.cross_entropy(logits_NV, Y_TB.flatten(), reduction="none").view(T, 4)
+    gradients = torch.autograd.grad(reference, [*by_autograd.parameters(), *leaves], g_TB)
+    torch.testing.assert_close(ours, reference, rtol=1e-10, atol=1e-10)
+    for our_gradient, gradient in zip(our_gradients, gradients, strict=True):
+        torch.testing.assert_close(our_gradient, gradient, rtol=1e-10, atol=1e-10 * (1000 if large else 1))
+
+
+@pytest.mark.parametrize("size", [1e3, -1e3, 1e5])
+def test_float32_losses_are_finite_for_large_logits(size: float) -> None:
+    rnn, b_q = RNNScratch(3, 2), torch.tensor([size, 0.0, -size])
+    W_hq = torch.zeros(2, 3, requires_grad=True)
+    Y_TB = torch.tensor([[0, 1, 2]])
+    nll_TB = recurrence_nll(Y_TB, Weights(rnn.W_xh, rnn.W_hh, rnn.b_h, W_hq, b_q), Y_TB)
+    reference = torch.nn.functional.cross_entropy(b_q.expand(3, 3), Y_TB[0], reduction="none")
+    torch.testing.assert_close(nll_TB[0], reference)
+    nll_TB.sum().backward()
+    assert W_hq.grad is not None
+    assert W_hq.grad.isfinite().all()

@@ -1,0 +1,426 @@
+"""The fused kernel against autograd of a readable loop, for each instruction set of this processor.
+
+T time steps, B batch, D inputs, H hidden units, V vocabulary.
+"""
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from torch import Tensor
+
+from timemachine.kernels import build, fused
+from timemachine.kernels.bptt import Weights
+
+pytestmark = pytest.mark.skipif(
+    not fused.available(), reason="no fused kernel: python -m timemachine.kernels.build needs a C++ compiler"
+)
+INSTRUCTION_SETS = fused.instruction_sets() or [""]
+library = fused._library
+
+
+@pytest.fixture(params=INSTRUCTION_SETS)
+def instruction_set(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run the test once for each instruction set that this processor has."""
+    name: str = request.param
+    monkeypatch.setattr(fused, "_library", lambda: library(name))
+    return name
+
+
+@dataclass
+class Problem:
+    """What `fused.loss` takes."""
+
+    inputs: Tensor
+    weights: Weights
+    Y_TB: Tensor
+    H_BH: Tensor | None
+    activation: str = "tanh"
+
+    def to(self, dtype: torch.dtype) -> "Problem":
+        def cast(x: Tensor) -> Tensor:
+            return x.detach().to(dtype).requires_grad_() if x.is_floating_point() else x
+
+        H_BH = None if self.H_BH is None else cast(self.H_BH)
+        return Problem(cast(self.inputs), five(map(cast, self.weights)), self.Y_TB, H_BH, self.activation)
+
+    def leaves(self) -> list[Tensor]:
+        everything = [*self.weights, self.inputs, *([] if self.H_BH is None else [self.H_BH])]
+        return [x for x in everything if x.requires_grad]
+
+    def fused(self) -> tuple[Tensor, Tensor, Tensor]:
+        return fused.loss(self.inputs, self.weights, self.Y_TB, self.H_BH, self.activation)
+
+    def readable(self) -> tuple[Tensor, Tensor, Tensor]:
+        W_xh, W_hh, b_h, W_hq, b_q = self.weights
+        dense = self.inputs.is_floating_point()
+        X_TBD = self.inputs if dense else F.one_hot(self.inputs, len(W_xh)).to(W_xh.dtype)
+        H_BH = X_TBD.new_zeros(X_TBD.shape[1], len(W_hh)) if self.H_BH is None else self.H_BH
+        nll = []
+        for X_BD, Y_B in zip(X_TBD, self.Y_TB, strict=True):
+            H_BH = {"tanh": torch.tanh, "relu": torch.relu}[self.activation](X_BD @ W_xh + H_BH @ W_hh + b_h)
+            nll.append(F.cross_entropy(H_BH @ W_hq + b_q, Y_B, reduction="none"))
+        return torch.stack(nll).mean(), torch.stack(nll), H_BH
+
+    def gradients(self, loss: Tensor) -> list[Tensor]:
+        return list(torch.autograd.grad(loss, self.leaves()))
+
+
+def five(tensors: Iterable[Tensor]) -> Weights:
+    return Weights(*tensors)
+
+
+def problem(
+    T: int,
+    B: int,
+    D: int,
+    H: int,
+    V: int,
+    sigma: float = 0.3,
+    dense: bool = False,
+    has_state: bool = False,
+    activation: str = "tanh",
+    seed: int = 0,
+) -> Problem:
+    """Weights N(0, sigma²), biases too; indices are views with odd strides, as a loader's batches are."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    def indices(below: int) -> Tensor:
+        return torch.randint(below, (B, T + 1), generator=generator)[:, 1:].T
+
+    weights = five(sigma * normal(*shape) for shape in ((D, H), (H, H), (H,), (H, V), (V,)))
+    inputs = normal(B, T, D).transpose(0, 1) if dense else indices(D)
+    return Problem(inputs, weights, indices(V), normal(B, H) if has_state else None, activation).to(torch.float64)
+
+
+sizes = st.tuples(st.integers(1, 9), st.integers(1, 70), st.integers(1, 40), st.integers(1, 70), st.integers(1, 40))
+
+
+@given(sizes, st.booleans(), st.booleans(), st.sampled_from(["tanh", "relu"]), st.integers(0, 2**32))
+def check_float64(
+    sizes: tuple[int, int, int, int, int], dense: bool, has_state: bool, activation: str, seed: int
+) -> None:
+    exact = problem(*sizes, dense=dense, has_state=has_state, activation=activation, seed=seed, sigma=0.2)
+    ours, reference = exact.fused(), exact.readable()
+    for a, b in zip(ours, reference, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+    for a, b in zip(exact.gradients(3 * ours[0]), exact.gradients(3 * reference[0]), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+
+
+def test_losses_states_and_gradients_are_autograds(instruction_set: str) -> None:
+    check_float64()
+
+
+@pytest.mark.parametrize(
+    "sizes", [(33, 300, 28, 32, 28), (2, 5, 3, 130, 256), (5, 40, 256, 8, 100), (150, 2, 5, 33, 17)]
+)
+def test_gradients_at_sizes_of_several_tiles_groups_and_chunks(
+    sizes: tuple[int, int, int, int, int], instruction_set: str
+) -> None:
+    exact = problem(*sizes, sigma=0.1)
+    ours, reference = exact.gradients(exact.fused()[0]), exact.gradients(exact.readable()[0])
+    for a, b in zip(ours, reference, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+
+
+def errors(gradients: list[Tensor], exact: list[Tensor]) -> NDArray[np.float64]:
+    """Of each tensor the largest error, relative to its largest entry."""
+    pairs = zip(gradients, exact, strict=True)
+    return np.array([float((a - b).abs().max() / b.abs().max().clamp(min=1e-300)) for a, b in pairs]).clip(1e-9)
+
+
+@pytest.mark.parametrize("sigma", [0.001, 0.01, 0.1, 0.3, 0.6])
+@pytest.mark.parametrize("sizes", [(1, 1, 28, 32, 28), (5, 3, 28, 17, 28), (32, 20, 28, 33, 28), (9, 150, 40, 24, 40)])
+def test_float32_is_as_close_to_float64_as_autograds(
+    sizes: tuple[int, int, int, int, int], sigma: float, instruction_set: str
+) -> None:
+    """By the geometric mean of 30 draws: errors grow from step to step where sigma is large, whoever makes them."""
+    ours, autograds = [], []
+    for seed in range(30):
+        single = problem(*sizes, sigma=sigma, seed=seed).to(torch.float32)
+        exact = single.to(torch.float64)
+        reference = exact.gradients(exact.readable()[0])
+        ours.append(np.log(errors(single.gradients(single.fused()[0]), reference)))
+        autograds.append(np.log(errors(single.gradients(single.readable()[0]), reference)))
+    assert (np.mean(ours, 0) <= np.maximum(np.mean(autograds, 0) + np.log(1.5), np.log(1e-6))).all()
+
+
+@given(sizes, st.sampled_from([0.001, 0.01, 0.1, 0.2]), st.booleans(), st.booleans(), st.integers(0, 2**32))
+def check_float32(sizes: tuple[int, int, int, int, int], sigma: float, dense: bool, has_state: bool, seed: int) -> None:
+    single = problem(*sizes, sigma, dense, has_state, seed=seed).to(torch.float32)
+    exact = single.to(torch.float64)
+    ours, autograds, reference = single.fused(), single.readable(), exact.readable()
+    for a, b in zip(ours, reference, strict=True):
+        torch.testing.assert_close(a.double(), b, rtol=1e-5, atol=1e-5)
+    gradients = exact.gradients(reference[0])
+    # Of one draw a ratio of errors says little: either may be small by chance. The test above bounds it over 30.
+    largest = errors(single.gradients(autograds[0]), gradients).max()
+    assert errors(single.gradients(ours[0]), gradients).max() <= 4 * largest + 1e-5
+
+
+def test_float32_is_close_at_any_size(instruction_set: str) -> None:
+    check_float32()
+
+
+def test_relu_in_float32(instruction_set: str) -> None:
+    single = problem(20, 100, 28, 33, 28, sigma=0.1, activation="relu").to(torch.float32)
+    exact = single.to(torch.float64)
+    ours, reference = single.gradients(single.fused()[0]), exact.gradients(exact.readable()[0])
+    assert errors(ours, reference).max() < 1e-5
+
+
+def test_forward_alone_gives_the_same_bits(instruction_set: str) -> None:
+    p = problem(7, 100, 20, 33, 28, has_state=True).to(torch.float32)
+    _, nll_TB, H_BH = p.fused()
+    alone_TB, last_BH = fused.nll(p.inputs, p.weights, p.Y_TB, p.H_BH)
+    H_TBH, state_BH = fused.recurrence(p.inputs, *p.weights[:3], p.H_BH)
+    assert torch.equal(nll_TB, alone_TB)
+    assert torch.equal(H_BH, last_BH)
+    assert torch.equal(H_BH, state_BH)
+    assert torch.equal(H_BH, H_TBH[-1])
+    assert torch.equal(p.fused()[0], fused.loss(p.inputs, p.weights, p.Y_TB, p.H_BH)[0])
+
+
+def all_bits(p: Problem) -> list[Tensor]:
+    results = p.fused()
+    return [*results, *p.gradients(results[0])]
+
+
+@pytest.mark.parametrize(
+    ("T", "B", "H", "dense"), [(32, 1024, 32, False), (32, 64, 32, False), (5, 37, 33, True), (3, 700, 130, True)]
+)
+def test_any_number_of_threads_gives_the_same_bits(T: int, B: int, H: int, dense: bool, instruction_set: str) -> None:
+    p = problem(T, B, 28, H, 28, 0.1, dense, has_state=True).to(torch.float32)
+    results = []
+    for threads in (1, 2, 3, 4):
+        torch.set_num_threads(threads)
+        results.append(all_bits(p))
+    for others in results[1:]:
+        for a, b in zip(results[0], others, strict=True):
+            assert torch.equal(a, b)
+
+
+def test_threads_without_openmp(instruction_set: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    p = problem(8, 200, 28, 32, 28).to(torch.float32)
+    one = all_bits(p)
+    chosen = fused._library()
+    assert chosen is not None
+    monkeypatch.setattr(fused, "_library", lambda: chosen._replace(parallel=None))
+    torch.set_num_threads(4)
+    for a, b in zip(one, all_bits(p), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_forked_child_has_its_own_threads() -> None:
+    torch.set_num_threads(2)
+    p = problem(8, 200, 28, 32, 28).to(torch.float32)
+    inputs, Y_TB = p.inputs, p.Y_TB
+    weights = five(w.detach() for w in p.weights)
+    expected = fused.nll(inputs, weights, Y_TB)[0].numpy()
+    child = os.fork()
+    if not child:
+        same = np.array_equal(fused.nll(inputs, weights, Y_TB)[0].numpy(), expected)
+        os._exit(0 if same else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.skipif("avx512" not in INSTRUCTION_SETS, reason="this processor has no AVX-512")
+@pytest.mark.parametrize("sizes", [(32, 256, 28, 32, 28), (5, 37, 21, 33, 20), (4, 10, 7, 9, 50)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_avx512_and_avx2_give_the_same_bits(
+    sizes: tuple[int, int, int, int, int], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    p, results = problem(*sizes, dense=True, has_state=True).to(dtype), []
+    for name in ("avx512", "avx2"):
+        monkeypatch.setattr(fused, "_library", lambda name=name: library(name))
+        results.append(all_bits(p))
+    for a, b in zip(*results, strict=True):
+        assert torch.equal(a, b)
+
+
+def mapped(function: str, x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """tanh, exp or log of the kernel."""
+    chosen = fused._library()
+    assert chosen is not None
+    padded = np.ones(-(-x.size // 16) * 16, np.float32)
+    padded[: x.size] = x
+    y, number = np.empty_like(padded), ["tanh", "exp", "log"].index(function)
+    chosen.kernels[torch.float32].map(number, y.size, padded.ctypes.data, y.ctypes.data)
+    return y[: x.size]
+
+
+def grid(low: float, high: float, n: int = 500_000) -> NDArray[np.float32]:
+    """Float32 numbers, as many in each power of two."""
+    first, last = np.array([low, high], np.float32).view(np.int32).tolist()
+    return np.unique(np.linspace(first, last, n).astype(np.int32)).view(np.float32)
+
+
+def ulps(y: NDArray[np.float32], exact: NDArray[np.float64]) -> float:
+    return float((np.abs(y - exact) / np.spacing(np.abs(exact).astype(np.float32))).max())
+
+
+def test_tanh_exp_and_log_are_within_3_ulp(instruction_set: str) -> None:
+    x = grid(1e-37, 50)
+    assert ulps(mapped("tanh", x), np.tanh(x.astype(np.float64))) < 3
+    assert np.array_equal(mapped("tanh", -x), -mapped("tanh", x))
+    assert mapped("tanh", x).max() == 1
+    x = grid(1e-37, 80)
+    assert ulps(mapped("exp", -x), np.exp(-x.astype(np.float64))) < 3
+    x = grid(1, 256)[1:]
+    assert ulps(mapped("log", x), np.log(x.astype(np.float64))) < 3
+
+
+def test_ends_of_tanh_exp_and_log(instruction_set: str) -> None:
+    def of(function: str, *x: float) -> list[float]:
+        return [float(y) for y in mapped(function, np.array(x, np.float32))]
+
+    assert of("tanh", 0, 1e-45, np.inf, -np.inf) == [0, np.float32(1e-45), 1, -1]
+    assert of("exp", 0, -0.0) == [1, 1]
+    assert 0 < of("exp", -np.inf)[0] < 2e-35
+    assert of("log", 1) == [0]
+    for function in ("tanh", "exp", "log"):
+        assert np.isnan(of(function, np.nan)).all()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_weights_that_are_not_finite_are_seen(value: float, activation: str, instruction_set: str) -> None:
+    for number in range(5):
+        p = problem(6, 20, 9, 17, 9, activation=activation).to(torch.float32)
+        with torch.no_grad():
+            p.weights[number].view(-1)[3] = value
+        results = all_bits(p)
+        if np.isnan(value) or number > 2:  # tanh of an infinite sum is 1
+            assert not results[0].isfinite()
+
+
+def test_saturated_states_and_large_logits(instruction_set: str) -> None:
+    p = problem(4, 30, 9, 17, 9, sigma=1000).to(torch.float32)
+    results = all_bits(p)
+    assert all(x.isfinite().all() for x in results)
+    torch.testing.assert_close(results[1].double(), p.to(torch.float64).readable()[1].detach(), rtol=1e-5, atol=1e-2)
+
+
+@pytest.mark.parametrize("wrong", [-1, 9, 2**40, -(2**63)])
+def test_an_index_out_of_range_is_refused(wrong: int, instruction_set: str) -> None:
+    p = problem(3, 4, 9, 5, 9)
+    for which in ("inputs", "Y_TB"):
+        changed = getattr(p, which).clone()
+        changed[1, 2] = wrong
+        setattr(p, which, changed)
+        with pytest.raises(IndexError):
+            p.fused()
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    def change(**changes: object) -> Callable[[], object]:
+        p = problem(3, 4, 9, 5, 9)
+        for name, value in changes.items():
+            setattr(p, name, value)
+        return p.fused
+
+    good = problem(3, 4, 9, 5, 9)
+    wrong = [
+        change(Y_TB=good.Y_TB[:2]),
+        change(Y_TB=good.Y_TB.int()),
+        change(inputs=good.inputs[:, :3]),
+        change(inputs=torch.zeros(3, 4, 8, dtype=torch.float64)),
+        change(H_BH=torch.zeros(4, 4, dtype=torch.float64)),
+        change(activation="sigmoid"),
+        change(weights=five(w.half() for w in good.weights)),
+        *(change(weights=five(w[: -(i == n) or None] for i, w in enumerate(good.weights))) for n in range(1, 5)),
+    ]
+    for call in wrong:
+        with pytest.raises(RuntimeError, match=r"instead of|fused kernel has no"):
+            call()
+
+
+@pytest.mark.parametrize(("T", "B"), [(0, 3), (3, 0)])
+def test_an_empty_batch_has_no_gradient(T: int, B: int, instruction_set: str) -> None:
+    p = problem(1, 1, 9, 5, 9)
+    p.inputs = p.Y_TB = torch.zeros(T, B, dtype=torch.int64)
+    loss, nll_TB, H_BH = p.fused()
+    assert loss == 0
+    assert nll_TB.shape == (T, B)
+    assert torch.equal(H_BH, torch.zeros(B, 5, dtype=torch.float64))
+    assert all(not g.any() for g in p.gradients(loss))
+
+
+def test_another_divisor_scales_loss_and_gradients() -> None:
+    p = problem(5, 40, 9, 8, 9, has_state=True)
+    loss, _, _ = p.fused()
+    half, _, _ = fused.loss(p.inputs, p.weights, p.Y_TB, p.H_BH, divisor=400)
+    torch.testing.assert_close(half, loss / 2)
+    for a, b in zip(p.gradients(half), p.gradients(loss), strict=True):
+        torch.testing.assert_close(a, b / 2)
+
+
+def test_only_the_loss_is_differentiated_and_only_once() -> None:
+    p = problem(3, 4, 9, 5, 9)
+    loss, nll_TB, H_BH = p.fused()
+    assert not nll_TB.requires_grad
+    assert not H_BH.requires_grad
+    (gradient,) = torch.autograd.grad(loss, [p.weights[1]], create_graph=True)
+    with pytest.raises(RuntimeError, match=r"once_differentiable|does not require grad"):
+        gradient.sum().backward()
+
+
+def test_inputs_need_not_be_contiguous() -> None:
+    wide = problem(5, 6, 14, 8, 9, dense=True, has_state=True)
+    W_xh, W_hh, b_h, W_hq, b_q = wide.weights
+    weights = Weights(W_xh[::2], W_hh.T.contiguous().T, b_h, W_hq.T.contiguous().T, b_q)
+    p = Problem(wide.inputs[..., ::2], weights, wide.Y_TB, wide.H_BH)
+    for a, b in zip(p.fused(), p.readable(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_memory_is_not_shared_between_calls() -> None:
+    p = problem(5, 6, 9, 8, 9)
+    first = p.fused()
+    copies = [x.detach().clone() for x in (*first, *p.gradients(first[0]))]
+    first = p.fused()
+    problem(5, 6, 9, 8, 9, seed=1).fused()
+    for a, b in zip((*first, *p.gradients(first[0])), copies, strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The source in a folder of its own, where its library is not built."""
+    source = tmp_path / "fused.cpp"
+    source.write_bytes(build.SOURCE.read_bytes())
+    monkeypatch.setattr(build, "SOURCE", source)
+    return tmp_path / "_fused.so"
+
+
+def test_a_library_of_another_source_is_not_used(elsewhere: Path) -> None:
+    assert not build.is_current(elsewhere)
+    elsewhere.write_bytes(build.LIBRARY.read_bytes())
+    assert build.is_current(elsewhere)
+    build.SOURCE.write_text(build.SOURCE.read_text() + "// one comment more\n")
+    assert not build.is_current(elsewhere)
+    elsewhere.unlink()
+    elsewhere.write_text("no library")
+    assert not build.is_current(elsewhere)
+
+
+def test_without_a_compiler_there_is_one_line(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "/nonexistent")
+    with pytest.raises(build.CannotBuild, match=r"^no C\+\+ compiler: .*/nonexistent'$"):
+        build.build(elsewhere)
+    monkeypatch.setenv("CXX", "false")
+    with pytest.raises(build.CannotBuild, match=r"^false failed: "):
+        build.build(elsewhere)
+    assert not elsewhere.exists()
