@@ -1,35 +1,67 @@
-# make train: the book's experiment.  make test: the tests.  Both install into .venv what they need, once.
-# make torture: 30 kills at random and 10,000 cases of each fuzz test, instead of 5 and 500.
-# make exercises: all full sweeps.  make how-low: exercise 4 with any training.  make bench: speed, as ratios.
+# make train          the book's experiment, about a minute
+# make test           the tests
+# make exercises      the book's exercises in full, about 50 minutes on two cores
+# make how-low        exercise 4 with any training, 21 minutes on two cores
+# make notebook       execute book.ipynb where it lies
+# make bench          speed, as ratios
+# make lint           ruff and mypy
+# make torture        10,000 cases of what is drawn at random, 30 kills, each write that can fail: an hour on two cores
+# make soak           hundreds of commands one after another, a run of 5,000 epochs, ten at once: that nothing grows or clashes
+# make coverage       which branches of src no test takes
+# make lock           write requirements.lock from what is installed in .venv
+#
+# What each needs is installed into .venv, once. Add LOCKED=1 for the versions that made README's numbers, and
+# PYTHON=<path> for another Python than the first of 3.11, 3.12 and 3.13 that is found.
 
 PYTHON ?= $(firstword $(foreach version,3.11 3.12 3.13,$(shell command -v python$(version))) python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: train test torture lint bench exercises how-low
+LOCKS := $(if $(LOCKED),-locked)
+CONSTRAINT := $(if $(LOCKED),--constraint requirements.lock)
 
-train: .venv/.ready
+.PHONY: help train test torture soak coverage lint bench exercises how-low notebook lock
+
+help:
+	@sed -n '/^#/!q; s/^# \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
+
+train: .venv/.ready$(LOCKS)
 	$(BIN)/python train.py
 
-test: .venv/.ready-dev
+test: .venv/.ready-dev$(LOCKS)
 	$(BIN)/python -m pytest -q -n auto --dist loadfile
 
-torture: .venv/.ready-dev
-	KILLS=30 CASES=10000 $(BIN)/python -m pytest -q -n auto --dist worksteal --durations=9 -m slow -k "killed or many or any_flipped" \
-	  tests/test_fuzz.py tests/test_checkpoint.py tests/test_resume.py tests/test_interruptions.py
+torture: .venv/.ready-dev$(LOCKS)
+	OMP_NUM_THREADS=1 KILLS=30 CASES=10000 FAULTS_EVERY=1 $(BIN)/python -m pytest -q -n auto --dist worksteal \
+	  -p tests.proof.tally -m torture tests
+
+soak: .venv/.ready-dev$(LOCKS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.proof.soak
+
+# TESTS=tests/runs measures some of them.
+coverage: .venv/.ready-dev$(LOCKS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile --cov --cov-report=term-missing:skip-covered \
+	  -m "not slurm and not gpu and not browser" $(TESTS)
 
 EXERCISES := $(filter-out none,$(basename $(notdir $(wildcard conf/exercise/*.yaml))))
 
-exercises: .venv/.ready
+exercises: .venv/.ready$(LOCKS)
 	for exercise in $(EXERCISES); do $(BIN)/python train.py exercise=$$exercise || exit 1; done
 
-how-low: .venv/.ready
+how-low: .venv/.ready$(LOCKS)
 	$(BIN)/python train.py exercise=how_low
 
-bench: .venv/.ready-dev
+lock: .venv/.ready-dev
+	$(BIN)/python -m tests.support.lock
+
+notebook: .venv/.ready-dev$(LOCKS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.support.notebook
+
+bench: .venv/.ready-dev$(LOCKS)
+	-$(PIP) --no-deps d2l==1.0.3
 	$(BIN)/python -m tests.benchmarks.bench --plot outputs/bench.png
 
-lint: .venv/.ready-dev
+lint: .venv/.ready-dev$(LOCKS)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -39,12 +71,18 @@ lint: .venv/.ready-dev
 	  { echo "Python 3.11, 3.12 or 3.13 is needed; type make PYTHON=<path of one>"; exit 1; }
 	$(PYTHON) -m venv .venv
 
-.venv/.ready: pyproject.toml | .venv/bin/python
-	@echo "Installing into .venv; this takes minutes, the first time only."
-	$(PIP) --editable .
-	@touch $@
+INSTALLED := pyproject.toml setup.py src/timemachine/kernels/fused.cpp
 
-.venv/.ready-dev: pyproject.toml | .venv/bin/python
+.venv/.ready .venv/.ready-locked: $(INSTALLED) | .venv/bin/python
 	@echo "Installing into .venv; this takes minutes, the first time only."
-	$(PIP) --editable '.[dev]'
+	@rm -f .venv/.ready*
+	$(PIP) $(CONSTRAINT) --editable .
 	@touch .venv/.ready $@
+
+.venv/.ready-dev .venv/.ready-dev-locked: $(INSTALLED) | .venv/bin/python
+	@echo "Installing into .venv; this takes minutes, the first time only."
+	@rm -f .venv/.ready*
+	$(PIP) $(CONSTRAINT) --editable '.[dev]'
+	@touch .venv/.ready .venv/.ready$(LOCKS) .venv/.ready-dev $@
+
+.venv/.ready-locked .venv/.ready-dev-locked: requirements.lock

@@ -1,26 +1,26 @@
 """Continue a text with a trained model: python generate.py run=outputs/… prefix="it has"."""
 
-from omegaconf import DictConfig
+import sys
 
-from timemachine import command_line
-from timemachine.config import Generate, checked
-from timemachine.record import run_summary
+from timemachine.cli.program import program
+from timemachine.config import Generate
+from timemachine.runs.summaries import run_summary
 
 
-@command_line.program(Generate)
-def main(cfg: DictConfig) -> None:
+@program(Generate)
+def main(settings: Generate) -> None:
     """Print the continuations, one a line."""
-    settings = checked(cfg, Generate)
     run_summary(settings.run)  # a folder that is none shall be told before the slow imports
 
     from timemachine.decoding import continue_text
-    from timemachine.language_model import RNNLMScratch
+    from timemachine.runs.models import load_model
 
-    model, vocab = RNNLMScratch.from_run(settings.run)
+    on_terminal = sys.stdout.isatty()  # there a text that ends in spaces would look cut short; a pipe gets it as it is
+    model, vocab = load_model(settings.run)
     for text in continue_text(
         model, vocab, settings.prefix, settings.num_preds, settings.alpha, settings.num_samples, settings.seed
     ):
-        print(text)
+        print(f'"{text}"' if on_terminal else text)
 
 
 if __name__ == "__main__":

@@ -1,17 +1,20 @@
 """What all tests share: no network, no account, one thread, and the programs as a user runs them."""
 
+import functools
 import os
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"  # read as torch starts: two threads on two busy cores wait for each other
 
 import pytest
 import torch
 from hypothesis import settings
 
+from tests.support.programs import Program as Program
+from tests.support.programs import run_program
 from timemachine.config import REPOSITORY
-from timemachine.corpus import CATALOGUE, Corpus, find_corpus
+from timemachine.corpus import Corpus, find_corpus
+from timemachine.texts.catalogue import CATALOGUE
 
 NOVELS = REPOSITORY / "../shared/corpora"
 
@@ -34,7 +37,6 @@ def _stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("XDG_CACHE_HOME", str(home / "cache"))
     monkeypatch.setenv("MPLCONFIGDIR", str(home / "matplotlib"))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     for proxy in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(proxy, "http://127.0.0.1:9")  # refuses at once
         monkeypatch.setenv(proxy.upper(), "http://127.0.0.1:9")
@@ -54,22 +56,7 @@ def novels() -> Path:
     return NOVELS
 
 
-Program = Callable[..., subprocess.CompletedProcess[str]]
-
-
 @pytest.fixture
 def program(tmp_path: Path) -> Program:
     """Run `train.py`, `evaluate.py` or `generate.py` in an empty folder, as a user does; returns what it printed."""
-
-    def run(name: str, *arguments: str, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, REPOSITORY / name, *arguments],
-            cwd=tmp_path,
-            env=os.environ | environment,
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            timeout=timeout,
-        )
-
-    return run
+    return functools.partial(run_program, cwd=tmp_path)

@@ -1,21 +1,97 @@
-import dataclasses
+import re
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import pytest
+import yaml
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
+from omegaconf import open_dict
 
-from timemachine.config import REPOSITORY, Activation, Evaluate, Generate, Input, Train, Wandb, WandbMode, checked
+from timemachine.cli.help import described
+from timemachine.cli.schema import CONF, VERSION, checked, leaves
+from timemachine.config import REPOSITORY, Evaluate, Generate, Logger, Train, Trainer, Wandb, plain
+from timemachine.evaluation.probes import PROBES
+from timemachine.runs.sweep import flat
 
-CONF = REPOSITORY / "conf"
 CHOICES = sorted((file.parent.relative_to(CONF).as_posix(), file.stem) for file in CONF.glob("**/*/*.yaml"))
+COMPOSED = yaml.safe_load((REPOSITORY / "tests/composed.yaml").read_text())
 
 
 @pytest.fixture(autouse=True)
 def _conf() -> Iterator[None]:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with initialize_config_dir(str(CONF), **VERSION):
         yield
+
+
+@cache
+def composed(*typed: str) -> dict[str, Any]:
+    """The settings of train.py by their dotted names, and what Hydra sweeps over as `params` and `mode`."""
+    cfg = compose("train", list(typed), return_hydra_config=True)
+    hydra = cfg.hydra
+    with open_dict(cfg):
+        del cfg["hydra"]
+    sweep = {"mode": hydra.mode, "params": dict(hydra.sweeper.params or {})}
+    return flat(plain(checked(cfg, Train))) | sweep
+
+
+# Defaults
+
+
+def test_the_default_is_the_books_run_and_the_schemas_but_for_the_trainer() -> None:
+    trainer = Trainer(
+        devices=1, max_epochs=100, gradient_clip_val=1.0, num_sanity_val_steps=0, enable_model_summary=False
+    )
+    train = checked(compose("train"), Train)
+    assert train == Train(trainer=trainer, logger=Logger(wandb=Wandb()))
+    assert checked(compose("evaluate", ["run=outputs/a"]), Evaluate) == Evaluate(run="outputs/a")
+    assert checked(compose("generate", ["run=outputs/a"]), Generate) == Generate(run="outputs/a")
+    book = composed()
+    assert [book[f"model.{name}"] for name in ("cell", "hiddens", "sigma", "lr")] == ["rnn", 32, 0.01, 1]
+    assert (book["model.activation"], book["model.input"], book["logger.wandb.mode"]) == ("tanh", "one_hot", "auto")
+    assert [book[f"data.{name}"] for name in ("corpus", "batch_size", "num_steps")] == ["time_machine", 1024, 32]
+    assert (book["data.num_train"], book["data.num_val"], book["data.search_dirs"]) == (
+        10_000, 5_000, ["../shared/corpora"],
+    )  # fmt: skip
+    assert (book["trainer.max_epochs"], book["trainer.gradient_clip_val"]) == (100, 1)
+    assert book["trainer.gradient_clip_algorithm"] is None
+
+
+def test_generate_continues_the_books_prefix_greedily() -> None:
+    settings = checked(compose("generate", ["run=outputs/a"]), Generate)
+    assert (settings.prefix, settings.num_preds, settings.alpha) == ("it has", 20, None)
+
+
+@pytest.mark.parametrize(
+    ("file", "schema", "prefix"),
+    [
+        ("train", Train, ""),
+        ("data/book", Train, "data."),
+        ("logger/wandb", Train, "logger."),
+        ("evaluate", Evaluate, ""),
+        ("generate", Generate, ""),
+    ],
+)
+def test_comments_are_the_meanings_of_the_schema(file: str, schema: type, prefix: str) -> None:
+    fields, section, found = dict(leaves(schema)), "", 0
+    for line in (CONF / f"{file}.yaml").read_text().splitlines():
+        match = re.fullmatch(r"( *)(\w+):([^#]*)(?:# (.*))?", line)
+        if match and not match[3].strip():
+            section = f"{match[2]}."
+        elif match:
+            name = prefix + (section if match[1] else "") + match[2]
+            if name in fields:
+                assert match[4] in (fields[name].metadata["meaning"], described(fields[name])), name
+                found += 1
+    assert found >= 5 or file == "evaluate"
+
+
+def test_all_measurements_are_named() -> None:
+    (meaning,) = (field.metadata["meaning"] for name, field in leaves(Train) if name == "probes")
+    assert meaning == f"measured at the end: {', '.join(PROBES)}"
+
+
+# Choices
 
 
 def test_the_groups_are_those_of_the_house_plan() -> None:
@@ -24,63 +100,37 @@ def test_the_groups_are_those_of_the_house_plan() -> None:
     assert choices["trainer"] >= {"auto", "cpu", "gpu", "ddp", "ddp_cpu", "ddp_nodes"}
     assert choices["data"] >= {"book", "full", "sample"}
     assert choices["logger"] >= {"wandb", "csv"}
+    assert choices["scale"] == {"full", "smoke"}
+    assert choices["recipe"] >= {"none", "novel", "book_split"}
     assert "none" in choices["exercise"]
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_every_choice_composes_and_passes_the_rules(group: str, choice: str) -> None:
-    cfg = compose("train", [f"{group}={choice}"])
-    assert isinstance(checked(cfg, Train), Train)
+    assert composed(*(["scale=smoke", f"exercise={choice}"] if group == "smoke" else [f"{group}={choice}"]))
 
 
-@pytest.mark.parametrize(
-    ("name", "schema", "overrides"),
-    [("train", Train, []), ("evaluate", Evaluate, ["run=outputs/a"]), ("generate", Generate, ["run=outputs/a"])],
-)
-def test_every_program_composes_and_passes_the_rules(name: str, schema: type[Any], overrides: list[str]) -> None:
-    assert type(checked(compose(name, overrides), schema)) is schema
+@pytest.mark.parametrize(("choice", "changes"), COMPOSED.items())
+def test_a_choice_changes_what_it_is_for_and_nothing_else(choice: str, changes: dict[str, Any]) -> None:
+    before, after = composed(), composed(choice)
+    assert {name: value for name, value in after.items() if before.get(name, "absent") != value} == changes
+    without_wandb = (
+        {name for name in before if name.startswith("logger.wandb.")} if "logger.wandb" in changes else set()
+    )
+    assert before.keys() - after.keys() == without_wandb
 
 
-def test_the_default_is_the_books_run() -> None:
-    book = checked(compose("train"), Train)
-    model, data, trainer = book.model, book.data, book.trainer
-    assert (model.hiddens, model.sigma, model.lr) == (32, 0.01, 1)
-    assert (model.activation, model.input) == (Activation.tanh, Input.one_hot)
-    assert (data.corpus, data.batch_size, data.num_steps) == ("time_machine", 1024, 32)
-    assert (data.num_train, data.num_val) == (10_000, 5_000)
-    assert (trainer.max_epochs, trainer.gradient_clip_val, trainer.gradient_clip_algorithm) == (100, 1, None)
-    assert data.search_dirs == ["../shared/corpora"]
-    assert book.logger.wandb and book.logger.wandb.mode is WandbMode.auto
+def test_each_choice_has_its_expectation() -> None:
+    expected = {choice for group, choice in CHOICES if group in ("trainer", "data", "logger", "recipe")}
+    assert {choice.partition("=")[2] for choice in COMPOSED} == {c for c in expected if not c.startswith("low_")}
 
 
-def test_generate_continues_the_books_prefix_greedily() -> None:
-    settings = checked(compose("generate", ["run=outputs/a"]), Generate)
-    assert (settings.prefix, settings.num_preds, settings.alpha) == ("it has", 20, None)
-
-
-WITHOUT_WANDB: dict[str, Any] = {
-    f"logger.wandb.{field.name}": None for field in dataclasses.fields(Wandb) if field.default is not None
-}
-
-
-@pytest.mark.parametrize(
-    ("override", "changes"),
-    [
-        ("data=full", {"data.num_train": None, "data.num_val": None}),
-        ("data=sample", {"data.corpus": "sample"}),
-        ("logger=csv", WITHOUT_WANDB),
-        ("logger=tensorboard", WITHOUT_WANDB | {"logger.tensorboard": True}),
-        ("trainer=cpu", {"trainer.accelerator": "cpu"}),
-        ("trainer=gpu", {"trainer.accelerator": "gpu"}),
-        ("trainer=ddp", {"trainer.devices": "auto", "trainer.strategy": "ddp"}),
-        ("trainer=ddp_cpu", {"trainer.accelerator": "cpu", "trainer.devices": 2, "trainer.strategy": "ddp"}),
-        ("trainer=ddp_nodes", {"trainer.num_nodes": 2, "trainer.devices": "auto", "trainer.strategy": "ddp"}),
-    ],
-)
-def test_a_choice_changes_what_it_is_for_and_nothing_else(override: str, changes: dict[str, Any]) -> None:
-    before, after = flat(compose("train")), flat(compose("train", [override]))
-    changed = {name: after.get(name) for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
-    assert changed == changes
+def test_the_recipes_are_where_the_steps_of_how_low_lead() -> None:
+    last = composed("recipe=low_10_wider")
+    assert composed("recipe=novel") == last | {"training.output_dropout": 0.15}
+    on_the_book = {"data.num_train": 10_000, "data.num_val": 5_000, "data.batch_size": 8, "trainer.max_epochs": 50}
+    learnt = {"model.lr": 0.001, "training.output_dropout": 0.3, "training.teacher": 0.8}
+    assert composed("recipe=book_split") == last | on_the_book | learnt
 
 
 @pytest.mark.parametrize("choice", [choice for group, choice in CHOICES if group == "trainer"])
@@ -89,9 +139,22 @@ def test_one_value_beats_a_choice(choice: str) -> None:
     assert (cfg.trainer.max_epochs, cfg.model.hiddens, cfg.trainer.gradient_clip_val) == (3, 64, 1)
 
 
-def flat(cfg: DictConfig, prefix: str = "") -> dict[str, Any]:
-    names: dict[str, Any] = {}
-    for name, value in cfg.items():
-        path = prefix + str(name)
-        names |= flat(value, f"{path}.") if isinstance(value, DictConfig) else {path: value}
-    return names
+# Exercises
+
+
+@pytest.mark.parametrize("exercise", [choice for group, choice in CHOICES if group == "exercise" and choice != "none"])
+def test_a_smoke_is_the_exercise_with_a_small_grid_and_few_epochs(exercise: str) -> None:
+    file = CONF / "smoke" / f"{exercise}.yaml"
+    small = yaml.safe_load(file.read_text()) if file.exists() else {}
+    sweeper = small.get("hydra", {}).get("sweeper", {})
+    few = {"max_epochs": 12} | small.get("trainer", {})
+    full, smoke = (f"exercise={exercise}",), ("scale=smoke", f"exercise={exercise}")
+    grid = {name: str(values) for name, values in sweeper.get("params", {}).items()}
+    expected = composed(*full) | {f"trainer.{name}": value for name, value in few.items()}
+    assert composed(*smoke) == expected | {"params": expected["params"] | grid}
+
+
+def test_a_smoke_of_no_exercise_is_a_short_run() -> None:
+    assert composed("scale=smoke") == composed() | {"trainer.max_epochs": 12}
+    typed = ["exercise=clipping", "scale=smoke", "trainer.max_epochs=3"]
+    assert composed(*typed)["trainer.max_epochs"] == 3

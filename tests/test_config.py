@@ -9,7 +9,22 @@ import lightning.pytorch as pl
 import pytest
 from omegaconf import OmegaConf
 
-from timemachine.config import Evaluate, Generate, Model, SettingError, Train, Trainer, checked, plain
+from timemachine.cli.schema import checked, leaves, plain
+from timemachine.config import (
+    MISSING,
+    Activation,
+    Data,
+    Evaluate,
+    Generate,
+    Model,
+    Train,
+    Trainer,
+    Training,
+    allowed,
+    example,
+)
+from timemachine.config import plain as plain_dataclass
+from timemachine.errors import SettingError
 
 Changes = dict[str, Any]
 
@@ -118,6 +133,51 @@ def test_trainer_takes_what_lightnings_trainer_takes() -> None:
     for ours in ("logger", "callbacks", "default_root_dir"):
         del lightnings[ours]
     assert {field.name: field.default for field in dataclasses.fields(Trainer)} == lightnings
+
+
+WHOLE = "a whole number from 1 to"
+
+
+@pytest.mark.parametrize(
+    ("schema", "name", "value", "shown", "rule", "instead"),
+    [
+        (Model, "activation", "gelu", "gelu", "one of tanh, relu", "tanh"),
+        (Model, "activation", ["tanh"], "[tanh]", "one of tanh, relu", "tanh"),
+        (Model, "input", None, "null", "one of one_hot, embedding", "one_hot"),
+        (Model, "hiddens", 1.5, "1.5", f"{WHOLE} 8,192", "32"),
+        (Model, "hiddens", True, "true", f"{WHOLE} 8,192", "32"),
+        (Model, "lr", "fast", "fast", "a positive number", "1.0"),
+        (Model, "lr", None, "null", "a positive number", "1.0"),
+        (Model, "sigma", -1, "-1", "a number, 0 or more", "0.01"),
+        (Data, "num_train", -5, "-5", f"{WHOLE} 2,147,483,647", "10000"),
+        (Training, "carry_state", "no", "no", "true or false", "false"),
+        (Training, "warm_up", 1, "1", "a number from 0 to 0.999", "0.0"),
+    ],
+)
+def test_a_dataclass_is_as_strict_as_the_command_line(
+    schema: type, name: str, value: Any, shown: str, rule: str, instead: str
+) -> None:
+    setting = f"{schema.__name__.lower()}.{name}"
+    with pytest.raises(SettingError) as error:
+        schema(**{name: value})
+    assert str(error.value) == f"{setting}={shown}: must be {rule}; type for example {setting}={instead}"
+
+
+def test_a_choice_may_be_its_name() -> None:
+    by_name = Model(activation="relu", lr=2)  # type: ignore[arg-type]
+    assert by_name == Model(activation=Activation.relu, lr=2.0)
+    assert plain_dataclass(by_name)["activation"] == "relu"
+
+
+def test_each_field_has_a_value_to_suggest_that_is_allowed() -> None:
+    for schema in (Train, Evaluate, Generate):
+        for name, setting in leaves(schema):
+            choices, suggested = allowed(setting), example(setting)
+            assert suggested and suggested != MISSING
+            if choices.startswith("one of "):
+                assert suggested in choices.removeprefix("one of ").split(", ")
+            elif "least" in setting.metadata:
+                assert setting.metadata["least"] <= float(suggested) <= setting.metadata["most"], name
 
 
 def test_no_setting_takes_a_name_that_the_schema_lacks() -> None:

@@ -1,25 +1,19 @@
-import contextlib
 import gc
 import hashlib
-import http.server
 import re
-import socket
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from timemachine import corpus
-from timemachine.config import REPOSITORY, SettingError
-from timemachine.corpus import CATALOGUE, Book, Corpus, find_corpus, normalise, without_gutenberg
+from timemachine.config import REPOSITORY
+from timemachine.corpus import Corpus, find_corpus, normalise, without_gutenberg
+from timemachine.errors import SettingError
+from timemachine.texts.catalogue import CATALOGUE, Book
 
 # urllib closes its connection late where a server does not answer.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
@@ -99,6 +93,44 @@ def test_gutenbergs_header_and_footer_are_cut(tmp_path: Path, text: bytes, line_
     assert read(tmp_path, text).characters.strip() == b"it has"
 
 
+BOOK = b"Title\n*** START OF THE PROJECT GUTENBERG EBOOK %s ***\n%s\n*** END OF IT ***\nLicence of a book\n"
+
+
+def test_every_book_of_a_file_is_kept_and_what_is_left_out_is_counted(tmp_path: Path) -> None:
+    both = BOOK % (b"ONE", b"The first.") + BOOK % (b"TWO", b"A second.")
+    found = read(tmp_path, both)
+    assert found.characters.split() == [b"the", b"first", b"a", b"second"]
+    assert found.left_out == len(both) - len(b"\nThe first.\n\n\nA second.\n")
+    assert read(tmp_path, b"No header.").left_out == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"Head\n*** START OF A ***\none", b" one"),
+        (b"one\n*** END OF A ***\nfoot", b"one "),
+        (b"Head\n*** START OF A ***\none\n*** START OF B ***\ntwo\n*** END OF B ***\nfoot", b" one two "),
+    ],
+)
+def test_a_book_may_lack_one_of_its_lines(text: bytes, words: bytes, tmp_path: Path) -> None:
+    assert read(tmp_path, text).characters == words
+
+
+def test_a_list_of_texts_is_joined_in_its_order(tmp_path: Path, sample: Corpus) -> None:
+    other = tmp_path / "other.txt"
+    other.write_bytes(b"Another text, of 1895.")
+    found = find_corpus([str(other), "sample"], [])
+    assert found.characters == normalise(b"Another text, of 1895. " + sample.characters)
+    assert (found.name, found.title, found.source) == (
+        "other+sample", "other.txt and the sample text", [str(other), "sample"],
+    )  # fmt: skip
+    assert found.sha256 == hashlib.sha256(other.read_bytes() + sample.paths[0].read_bytes()).hexdigest()
+    assert found.replaced()["digits"] == 4 + sample.replaced()["digits"]
+    assert find_corpus(["sample"], []) == sample
+    with pytest.raises(SettingError, match=r"^data\.corpus=\[\]: names no text; type "):
+        find_corpus([], [])
+
+
 def test_what_only_resembles_gutenbergs_lines_stays() -> None:
     text = b"He said *** START OF it.\nThe end of the Project Gutenberg was near.\n** END OF it **\nIt has."
     assert without_gutenberg(text) == text
@@ -167,7 +199,7 @@ def test_the_sample_is_long_enough_for_the_books_run(sample: Corpus) -> None:
     assert set(sample.characters) == set(b" abcdefghijklmnopqrstuvwxyz")
     assert b"  " not in sample.characters
     assert (sample.name, sample.stands_in) == ("sample", False)
-    shipped = REPOSITORY / "src/timemachine/assets/sample.txt"
+    shipped = REPOSITORY / "src/timemachine/texts/sample.txt"
     assert sample.sha256 == hashlib.sha256(shipped.read_bytes()).hexdigest()
 
 
@@ -283,241 +315,6 @@ def test_another_book_that_cannot_be_had_is_an_error(tmp_path: Path, monkeypatch
     where = re.escape(f"{tmp_path}/a_book.txt")
     with pytest.raises(SettingError, match=rf"^data\.corpus=a_book: not found and not downloaded .* {where}"):
         find_corpus("a_book", [str(tmp_path)])
-
-
-class Mirrors(http.server.ThreadingHTTPServer):
-    """A server whose `/good` sends the book, and whose other paths do what their names say."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Mirror)
-        self.asked: list[str] = []
-        self.closing = threading.Event()
-
-    def urls(self, *names: str) -> tuple[str, ...]:
-        return tuple(f"http://127.0.0.1:{self.server_port}/{name}" for name in names)
-
-
-class Mirror(http.server.BaseHTTPRequestHandler):
-    server: Mirrors
-
-    def do_GET(self) -> None:
-        name = self.path.removeprefix("/")
-        self.server.asked.append(name)
-        with contextlib.suppress(OSError):  # whoever asked has gone
-            (GOOD | BAD).get(name, GOOD["good"])(self)
-
-    def log_message(self, *arguments: object) -> None:
-        pass
-
-
-def _send(mirror: Mirror, *parts: bytes, length: int | None = None, pause: float = 0) -> None:
-    mirror.send_response(200)
-    mirror.send_header("Content-Length", str(sum(map(len, parts)) if length is None else length))
-    mirror.end_headers()
-    for part in parts:
-        mirror.wfile.write(part)
-        mirror.server.closing.wait(pause)
-
-
-def _send_half_in_chunks(mirror: Mirror) -> None:
-    mirror.protocol_version = "HTTP/1.1"
-    mirror.send_response(200)
-    mirror.send_header("Transfer-Encoding", "chunked")
-    mirror.end_headers()
-    mirror.wfile.write(b"%x\r\n" % len(TEXT) + TEXT[: len(TEXT) // 2])
-    mirror.close_connection = True
-
-
-def _redirect(mirror: Mirror, to: str) -> None:
-    mirror.send_response(302)
-    mirror.send_header("Location", to)
-    mirror.end_headers()
-
-
-GOOD: dict[str, Callable[[Mirror], object]] = {
-    "good": lambda mirror: _send(mirror, TEXT),
-    "slow": lambda mirror: _send(
-        mirror, *(TEXT[start : start + 10_000] for start in range(0, len(TEXT), 10_000)), pause=0.02
-    ),
-    "redirects": lambda mirror: _redirect(mirror, "/good"),
-}
-BAD: dict[str, Callable[[Mirror], object]] = {
-    "wrong": lambda mirror: _send(mirror, TEXT.swapcase()),
-    "half": lambda mirror: _send(mirror, TEXT[: len(TEXT) // 2], length=len(TEXT)),
-    "short": lambda mirror: _send(mirror, TEXT[: len(TEXT) // 2]),
-    "ten_times_the_size": lambda mirror: _send(mirror, TEXT * 10),
-    "login": lambda mirror: _send(mirror, b"<html>Who are you?</html>"),
-    "none": lambda mirror: _send(mirror),
-    "not_found": lambda mirror: mirror.send_error(404),
-    "hangs_up": lambda mirror: None,
-    "endless": lambda mirror: _send(mirror, *[TEXT] * 1000, pause=0.005),
-    "never_answers": lambda mirror: mirror.server.closing.wait(5),
-    "stalls": lambda mirror: _send(mirror, TEXT[:100], length=len(TEXT), pause=5),
-    "trickles": lambda mirror: _send(
-        mirror, *(TEXT[start : start + 1] for start in range(100)), length=len(TEXT), pause=0.02
-    ),
-    "half_in_chunks": _send_half_in_chunks,
-    "redirects_to_a_login": lambda mirror: _redirect(mirror, "/login"),
-    "redirects_for_ever": lambda mirror: _redirect(mirror, "/redirects_for_ever"),
-    "redirects_to_a_file": lambda mirror: _redirect(mirror, "file:///etc/hostname"),
-    "no_http": lambda mirror: mirror.wfile.write(b"220 mail.example.org ESMTP\r\n"),
-}
-
-
-@pytest.fixture
-def mirrors(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirrors]:
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(corpus, "ANSWERS_WITHIN", 0.5)
-    monkeypatch.setattr(corpus, "DONE_WITHIN", 1.0)
-    threads = threading.active_count()
-    with Mirrors() as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
-        yield server
-        server.closing.set()
-        server.shutdown()
-    while threading.active_count() > threads:
-        time.sleep(0.01)
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> Path:
-    return tmp_path / "home/cache/timemachine"
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    """By name, but for the locks."""
-    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock"}
-
-
-@pytest.mark.parametrize("mirror", GOOD)
-def test_a_book_is_downloaded_once(mirrors: Mirrors, monkeypatch: pytest.MonkeyPatch, cache: Path, mirror: str) -> None:
-    monkeypatch.setitem(CATALOGUE, "a_book", edition(*mirrors.urls(mirror, "good")))
-    found = find_corpus("a_book", ["/nowhere"])
-    assert (found.name, found.title, found.source, found.characters) == ("a_book", "A Book", "a_book", CHARACTERS)
-    asked = list(mirrors.asked)
-    assert asked in ([mirror], ["redirects", "good"])
-    assert find_corpus("a_book", ["/nowhere"]) == found
-    assert mirrors.asked == asked  # the second time it was in the cache
-    assert files(cache) == {"a_book.txt": TEXT}
-
-
-@pytest.mark.parametrize("mirror", BAD)
-def test_a_mirror_that_fails_is_passed_over(mirrors: Mirrors, monkeypatch: pytest.MonkeyPatch, mirror: str) -> None:
-    monkeypatch.setitem(CATALOGUE, "a_book", edition(*mirrors.urls(mirror, "good")))
-    assert find_corpus("a_book", []).characters == CHARACTERS
-    assert (mirrors.asked[0], mirrors.asked[-1]) == (mirror, "good")
-
-
-@pytest.mark.parametrize("mirror", BAD)
-def test_nothing_of_a_failed_download_is_kept(
-    mirrors: Mirrors, monkeypatch: pytest.MonkeyPatch, cache: Path, mirror: str
-) -> None:
-    monkeypatch.setitem(CATALOGUE, "a_book", edition(*mirrors.urls(mirror)))
-    began = time.monotonic()
-    with pytest.raises(SettingError, match=r"^data\.corpus=a_book: not found and not downloaded \(.+\); "):
-        find_corpus("a_book", ["/nowhere"])
-    assert time.monotonic() - began < 3  # whatever the mirror does
-    assert files(cache) == {}
-
-
-def test_a_mirror_that_sends_without_end_is_left_at_once(mirrors: Mirrors, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(corpus, "DONE_WITHIN", 20.0)
-    monkeypatch.setitem(CATALOGUE, "a_book", edition(*mirrors.urls("endless", "good")))
-    began = time.monotonic()
-    assert find_corpus("a_book", []).characters == CHARACTERS
-    assert time.monotonic() - began < 3
-
-
-def test_a_name_that_is_never_looked_up_is_given_up(monkeypatch: pytest.MonkeyPatch, mirrors: Mirrors) -> None:
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **named: mirrors.closing.wait(5) and [])
-    monkeypatch.setitem(CATALOGUE, "a_book", edition("http://mirror.example/a_book.txt"))
-    began = time.monotonic()
-    with pytest.raises(SettingError, match=r"mirror\.example does not answer"):
-        find_corpus("a_book", ["/nowhere"])
-    assert time.monotonic() - began < 3
-
-
-def test_all_mirrors_of_a_book_have_given_up_within_ten_seconds() -> None:
-    assert max(len(book.urls) for book in CATALOGUE.values()) * corpus.ANSWERS_WITHIN < 10
-
-
-def test_search_folders_come_before_the_cache_and_the_cache_before_a_download(
-    tmp_path: Path, mirrors: Mirrors, monkeypatch: pytest.MonkeyPatch, cache: Path
-) -> None:
-    monkeypatch.setitem(CATALOGUE, "a_book", edition(*mirrors.urls("good")))
-    (tmp_path / "a_book.txt").write_bytes(TEXT)
-    find_corpus("a_book", [str(tmp_path)])
-    assert files(cache) == {}
-    cache.mkdir(parents=True)
-    (tmp_path / "a_book.txt").rename(cache / "a_book.txt")
-    assert find_corpus("a_book", [str(tmp_path)]).characters == CHARACTERS
-    assert mirrors.asked == []
-
-
-def test_a_spoilt_file_in_the_cache_is_fetched_again_and_never_used(
-    mirrors: Mirrors, monkeypatch: pytest.MonkeyPatch, cache: Path
-) -> None:
-    cache.mkdir(parents=True)
-    (cache / "a_book.txt").write_bytes(TEXT[:-1])
-    monkeypatch.setitem(CATALOGUE, "a_book", edition(*mirrors.urls("not_found")))
-    with pytest.raises(SettingError, match="not downloaded"):
-        find_corpus("a_book", [])
-    monkeypatch.setitem(CATALOGUE, "a_book", edition(*mirrors.urls("good")))
-    assert find_corpus("a_book", []).characters == CHARACTERS
-    assert files(cache) == {"a_book.txt": TEXT}
-
-
-def test_eight_processes_that_want_a_book_at_once_download_it_once(mirrors: Mirrors, cache: Path) -> None:
-    """Each says that it is there, and asks when all are: no two of them are apart by the start of Python."""
-    fetch = f"""
-from timemachine import corpus
-from timemachine.corpus import Book
-corpus.CATALOGUE["a_book"] = {edition(*mirrors.urls("slow"))!r}
-print(flush=True)
-input()
-print(corpus.find_corpus("a_book", []).sha256)
-"""
-    command, pipe = [sys.executable, "-c", fetch], subprocess.PIPE
-    eight = [subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) for _ in range(8)]
-    for process in eight:
-        assert process.stdout is not None
-        process.stdout.readline()
-    for process in eight:
-        assert process.stdin is not None
-        process.stdin.write("\n")
-        process.stdin.flush()
-    assert [process.communicate()[0].strip() for process in eight] == [hashlib.sha256(TEXT).hexdigest()] * 8
-    assert mirrors.asked == ["slow"]
-    assert files(cache) == {"a_book.txt": TEXT}
-
-
-def test_who_waits_in_vain_for_another_fetches_the_book_itself(
-    mirrors: Mirrors, monkeypatch: pytest.MonkeyPatch, cache: Path
-) -> None:
-    cache.mkdir(parents=True)
-    monkeypatch.setitem(CATALOGUE, "a_book", edition(*mirrors.urls("good")))
-    began = time.monotonic()
-    with FileLock(cache / ".a_book.lock"):
-        assert find_corpus("a_book", []).characters == CHARACTERS
-    assert time.monotonic() - began < 3
-    assert files(cache) == {"a_book.txt": TEXT}
-
-
-def test_without_a_network_the_default_book_is_the_sample_and_another_is_an_error(
-    capsys: pytest.CaptureFixture[str], sample: Corpus
-) -> None:
-    assert find_corpus("time_machine", ["/nowhere"]) == replace(sample, stands_in=True)
-    assert LOUD in capsys.readouterr().err
-    with pytest.raises(SettingError, match=r"^data\.corpus=war_of_the_worlds: .* /nowhere/war_of_the_worlds\.txt"):
-        find_corpus("war_of_the_worlds", ["/nowhere"])
-
-
-def test_a_cache_that_cannot_be_written_is_like_no_network(
-    tmp_path: Path, mirrors: Mirrors, monkeypatch: pytest.MonkeyPatch, sample: Corpus
-) -> None:
-    (tmp_path / "home/cache").write_text("a file where the folder should be")
-    monkeypatch.setitem(CATALOGUE, "time_machine", edition(*mirrors.urls("good")))
-    assert find_corpus("time_machine", []) == replace(sample, stands_in=True)
 
 
 def test_a_file_of_a_terabyte_is_refused(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from timemachine.config import SettingError
 from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import TimeMachine, WindowLoader
+from timemachine.errors import SettingError
 
 
 def text_of(folder: Path, text: str) -> Corpus:
@@ -215,19 +215,29 @@ def test_a_text_too_short_names_the_setting(tmp_path: Path, length: int, cut: di
 # --- What it leaves ---
 
 
-def test_a_checkpoint_and_a_summary_know_the_text(sample: Corpus) -> None:
+def test_a_checkpoint_knows_the_text(sample: Corpus) -> None:
     data = TimeMachine(corpus=sample)
     state = data.state_dict()
     assert (state["tokens"], state["sha256"]) == (data.vocab.idx_to_token, sample.sha256)
-    assert data.describe() == {
-        "name": "sample",
-        "title": sample.title,
-        "source": "sample",
-        "sha256": sample.sha256,
-        "stands_in": False,
-        "characters": len(sample.characters),
-        "vocabulary": 28,
-    }
+
+
+def test_a_corpus_may_be_a_name(tmp_path: Path) -> None:
+    assert TimeMachine(corpus="sample").corpus.name == "sample"
+    with pytest.raises(SettingError, match=r"^data\.corpus=samples: .*; type data\.corpus=sam"):
+        TimeMachine(corpus="samples")
+
+
+def test_it_prints_what_it_holds(sample: Corpus) -> None:
+    assert str(TimeMachine(corpus=sample)) == (
+        "TimeMachine(the sample text, 26,860 characters of 28 kinds; windows of 32: 10,000 train, 5,000 val, "
+        "11,796 test; 1,024 a batch)"
+    )
+
+
+@pytest.mark.parametrize(("name", "value"), [("num_train", -5), ("batch_size", 0), ("num_val", 2.5)])
+def test_numbers_that_cannot_be_are_refused_at_once(sample: Corpus, name: str, value: Any) -> None:
+    with pytest.raises(SettingError, match=rf"^data\.{name}={value}: must be a whole number from .*; type for example"):
+        TimeMachine(corpus=sample, **{name: value})
 
 
 def test_the_default_is_the_books_text(novels: Path) -> None:

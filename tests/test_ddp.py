@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from tests.conftest import Program
+from tests.support.programs import run_program
 from timemachine.config import REPOSITORY
-from timemachine.record import read_summary
+from timemachine.runs.summaries import read_summary
 
 # 50 steps. The last batch of an epoch has 3 windows: processes share it unequally. Clipping acts in some steps.
 TRAINING = ["data=sample", "logger=csv", "trainer.max_epochs=5", "data.num_train=9219", "seed=1"]
@@ -54,8 +55,8 @@ def environment(home: Path) -> dict[str, str]:
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run of one process."""
     folder = tmp_path_factory.mktemp("alone")
-    command = [sys.executable, TRAIN, *TRAINING, "hydra.run.dir=run"]
-    subprocess.run(command, cwd=folder, env=environment(folder), check=True, capture_output=True, timeout=120)
+    done = run_program("train.py", *TRAINING, "hydra.run.dir=run", cwd=folder, HOME=str(folder))
+    assert done.returncode == 0, done.stderr
     return folder / "run"
 
 

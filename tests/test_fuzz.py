@@ -1,9 +1,12 @@
 """Whatever is typed and whatever the text is: the program trains, or says one line. Never a traceback, never a hang.
 
-In this process, because a start takes seconds: `train.main` as the shell calls it, with its output caught.
+In this process, because a start takes seconds: `main` as the shell calls it, with its output caught. What makes a case
+cheap changes nothing that is checked: Hydra composes the same arguments once, and the disk is not waited for.
 """
 
 import contextlib
+import copy
+import importlib
 import io
 import logging
 import os
@@ -14,20 +17,22 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-import train
-from timemachine.command_line import _choices, _leaves
-from timemachine.config import Train
-from timemachine.record import read_summary
+from tests.proof.tally import Note, Tally, command, shards
+from timemachine.cli.schema import choices, leaves
+from timemachine.config import Evaluate, Generate, Train
+from timemachine.runs.summaries import read_summary
 
-CASES = int(os.environ.get("CASES", 500))  # of settings and texts together; `make torture`: 10,000
+CASES = int(os.environ.get("CASES", 250))  # of each kind; `make torture`: 10,000
 A_HANG = 60  # seconds; a case takes a fraction of one
+TINY_TEXT = b"the time traveller for so it will be convenient to speak of him"
 
 TINY = [
     "data.corpus=tiny.txt",
@@ -68,11 +73,11 @@ def setting_of(name: str) -> SearchStrategy[str]:
 
 
 def choice_of(group: str) -> SearchStrategy[str]:
-    found = [choice for choice in _choices(group) if not choice.startswith(("ddp", "wandb", "auto"))]
+    found = [choice for choice in choices(group) if not choice.startswith(("ddp", "wandb", "auto"))]
     return st.sampled_from(found).map(lambda name: f"{group}={name}")
 
 
-names = sorted(name for name, _ in _leaves(Train) if name not in LEFT_OUT)
+names = sorted(name for name, _ in leaves(Train) if name not in LEFT_OUT)
 valid_name = st.sampled_from(names).flatmap(setting_of)
 misspelt = st.builds(
     lambda name, at, letter, value: f"{name[:at]}{letter}{name[at + 1 :]}={value}",
@@ -85,11 +90,32 @@ argument = st.one_of(valid_name, valid_name, valid_name, misspelt, marked, of_a_
 
 
 class Hang(BaseException):
-    """Not an error that anything would catch."""
+    """Not an error that the program would catch."""
 
 
 def _hangs(number: int, frame: FrameType | None) -> NoReturn:
     raise Hang
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder, but for a text, for cases by the thousand."""
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    Path("tiny.txt").write_bytes(TINY_TEXT)
+    monkeypatch.setattr(os, "fsync", lambda file: None)
+    compose, known = ConfigLoaderImpl.load_configuration, dict[str, Any]()
+
+    def composed_once(loader: ConfigLoaderImpl, **arguments: Any) -> Any:
+        if (key := repr(arguments)) not in known:
+            known[key] = compose(loader, **arguments)
+            for old in list(known)[:-8]:
+                del known[old]
+        return copy.deepcopy(known[key])
+
+    monkeypatch.setattr(ConfigLoaderImpl, "load_configuration", composed_once)
+    return here
 
 
 @contextlib.contextmanager
@@ -107,23 +133,26 @@ def as_it_was() -> Iterator[None]:
         os.environ.update(environment)
 
 
-def typed(*arguments: str) -> tuple[object, str, str]:
-    """Exit status (or text, which Python prints and makes 1), stdout and stderr of train.py."""
+def typed(*arguments: str, program: str = "train.py") -> tuple[object, str, str]:
+    """Exit status, stdout and stderr of a program."""
+    main = importlib.import_module(program.removesuffix(".py")).main
     output, errors, status = io.StringIO(), io.StringIO(), object()
     before = signal.signal(signal.SIGALRM, _hangs)
     signal.alarm(A_HANG)
     try:
         with as_it_was(), contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
-            sys.argv = ["train.py", *arguments]
+            sys.argv = [program, *arguments]
             try:
-                train.main()
+                main()
                 status = 0
             except SystemExit as end:
                 status = end.code
+    except Hang:
+        raise AssertionError(f"it hangs: {output.getvalue()}\n{errors.getvalue()}") from None
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
-    if isinstance(status, str):
+    if isinstance(status, str):  # which Python prints
         errors.write(status + "\n")
         status = 1
     return status, output.getvalue(), errors.getvalue()
@@ -146,24 +175,29 @@ def assert_trains_or_says_one_line(*arguments: str) -> bool:
     return "diverged" in last
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    Path("tiny.txt").write_text("the time traveller for so it will be convenient to speak of him")
-    return tmp_path
+def tries(strategy: SearchStrategy[Any], number: int, cases: int) -> Callable[[Callable[[Any], None]], None]:
+    """Call the function with so many values that the strategy draws, others for another number."""
+
+    def decorate(case: Callable[[Any], None]) -> None:
+        as_it_comes = settings(
+            max_examples=cases, phases=[Phase.generate], suppress_health_check=list(HealthCheck), database=None
+        )
+        seed(number)(as_it_comes(given(strategy)(case)))()
+
+    return decorate
 
 
-def fuzz_settings(cases: int) -> None:
-    trained = 0
+def fuzz_settings(number: int, cases: int) -> Tally:
+    tally, trained = Tally("settings"), 0
 
-    @settings(max_examples=cases, phases=[Phase.generate], suppress_health_check=list(HealthCheck), database=None)
-    @given(st.lists(argument, min_size=1, max_size=3))
+    @tries(st.lists(argument, min_size=1, max_size=3), number, cases)
     def case(arguments: list[str]) -> None:
         nonlocal trained
-        trained += assert_trains_or_says_one_line(*TINY, *arguments)
+        with tally.case(command("train.py", *TINY, *arguments, tiny=TINY_TEXT)):
+            trained += assert_trains_or_says_one_line(*TINY, *arguments)
 
-    case()
     assert cases < 100 or trained > cases / 50
+    return tally
 
 
 # Texts
@@ -212,19 +246,21 @@ def remove_text() -> None:
         Path(TEXT).unlink(missing_ok=True)
 
 
-def fuzz_texts(cases: int) -> None:
-    trained = 0
+def fuzz_texts(number: int, cases: int) -> Tally:
+    tally, trained = Tally("texts"), 0
 
-    @settings(max_examples=cases, phases=[Phase.generate], suppress_health_check=list(HealthCheck), database=None)
-    @given(of_bytes, cut)
-    def case(content: bytes, how: list[str]) -> None:
+    @tries(st.tuples(of_bytes, cut), number, cases)
+    def case(drawn: tuple[bytes, list[str]]) -> None:
         nonlocal trained
+        content, how = drawn
         remove_text()
         write_text(content)
-        trained += assert_trains_or_says_one_line(*TINY, "data.batch_size=200000", f"data.corpus={TEXT}", *how)
+        arguments = *TINY, "data.batch_size=200000", f"data.corpus={TEXT}", *how
+        with tally.case(command("train.py", *arguments, text=content)):
+            trained += assert_trains_or_says_one_line(*arguments)
 
-    case()
     assert cases < 100 or trained > cases / 20
+    return tally
 
 
 @pytest.mark.parametrize("make", [make_folder, make_pipe, make_link_to_nowhere, make_link_to_itself])
@@ -247,19 +283,101 @@ def test_a_file_that_vanishes_before_it_is_read(folder: Path, monkeypatch: pytes
     assert not assert_trains_or_says_one_line(*TINY, f"data.corpus={TEXT}")
 
 
-def test_some_texts(folder: Path) -> None:
-    fuzz_texts(20)
+# Command lines of all three programs, flags and folders among them
+
+flag = st.sampled_from([
+    "-h", "--help", "-m", "--multirun", "--cfg", "job", "hydra", "all", "-c", "--info", "defaults", "-p", "data",
+    "--resolve", "--version", "--config-name", "--config-name=train", "--config-dir=.", "--no-such-flag", "--", "-",
+    "-x=1", "--hydra-help",
+])  # fmt: skip
+places = st.sampled_from([
+    "trained", "trained/model.safetensors", "trained/checkpoints", "trained/checkpoints/last.ckpt", "sweep", "sweep/0",
+    "tiny.txt", "nowhere", "", ".", "..", "/", "~", "[trained,trained]", "[trained]", "trained,trained", "'trained'",
+    "${seed}",
+])  # fmt: skip
+of_training = st.one_of(
+    argument,
+    flag,
+    places.map("resume={}".format),
+    st.sampled_from(["seed=0,1", "model.hiddens=1,2", "model.lr=0.1,nan", "trainer.max_epochs=range(3)", "exercise=x"]),
+    st.sampled_from(["probes=[stream]", "data.num_val=null", "recipe=novel", "hydra.sweep.dir=swept", "logger=x"]),
+)
+
+
+def of_a_model(schema: type) -> SearchStrategy[str]:
+    """An argument of evaluate.py or generate.py."""
+    own = [name for name, _ in leaves(schema) if name not in LEFT_OUT and not name.startswith("logger.")]
+    setting = st.builds(lambda name, value: f"{name}={value}", st.sampled_from(own), values)
+    return st.one_of(setting, setting, flag, places.map("run={}".format), text)
+
+
+lines = st.one_of(
+    st.tuples(st.just("train.py"), st.lists(of_training, min_size=1, max_size=4)),
+    st.tuples(st.just("evaluate.py"), st.lists(of_a_model(Evaluate), max_size=4)),
+    st.tuples(st.just("generate.py"), st.lists(of_a_model(Generate), max_size=4)),
+)
+
+
+def assert_answers(program: str, *arguments: str) -> bool:
+    """Whether it did what was asked: the other answer is one line that says what to type."""
+    status, output, errors = typed(*arguments, program=program)
+    said = f"{status}\n{output}\n{errors}"
+    assert status in (0, 1, 2) and "Traceback" not in errors, said
+    if status == 0:
+        return True
+    last = errors.splitlines()[-1]
+    assert last.startswith("error: "), said
+    assert "type " in last.lower() or "diverged" in last or re.search(r" of \d+ jobs failed", last), said
+    return False
+
+
+def fuzz_command_lines(number: int, cases: int) -> Tally:
+    tally, done = Tally("command lines"), 0
+    for how in (["hydra.run.dir=trained"], ["-m", "hydra.sweep.dir=sweep", "seed=0,1"]):
+        status, _, errors = typed(*TINY, "model.lr=0.01", *how)
+        assert status == 0, errors
+    shutil.copytree(".", "../sound")
+
+    @tries(lines, number, cases)
+    def case(drawn: tuple[str, list[str]]) -> None:
+        nonlocal done
+        program, arguments = drawn
+        shutil.rmtree(".", ignore_errors=True)  # the folder itself stays: this process is in it
+        shutil.copytree("../sound", ".", dirs_exist_ok=True)
+        if program == "train.py":
+            arguments = [*TINY, "hydra.sweep.dir=another", *arguments]
+        elif number % 2:
+            arguments = ["run=trained", "data.corpus=tiny.txt", *arguments][program == "generate.py" :]
+        with tally.case(command(program, *arguments, tiny=TINY_TEXT)):
+            done += assert_answers(program, *arguments)
+
+    assert cases < 100 or done > cases / 50
+    return tally
+
+
+# The tests
+
+
+@pytest.mark.parametrize("fuzz", [fuzz_settings, pytest.param(fuzz_texts, marks=pytest.mark.slow), fuzz_command_lines])
+def test_some(fuzz: Callable[[int, int], Tally], folder: Path, record_property: Note) -> None:
+    fuzz(0, 20).end(record_property)
 
 
 @pytest.mark.slow
-def test_many_texts(folder: Path) -> None:
-    fuzz_texts(CASES * 2 // 5)
-
-
-def test_some_settings(folder: Path) -> None:
-    fuzz_settings(20)
+@pytest.mark.torture
+@pytest.mark.parametrize(("number", "cases"), shards(CASES))
+@pytest.mark.parametrize("fuzz", [fuzz_settings, fuzz_texts])
+def test_many(fuzz: Callable[[int, int], Tally], number: int, cases: int, folder: Path, record_property: Note) -> None:
+    fuzz(number, cases).end(record_property)
 
 
 @pytest.mark.slow
-def test_many_settings(folder: Path) -> None:
-    fuzz_settings(CASES * 3 // 5)
+@pytest.mark.torture
+@pytest.mark.parametrize(("number", "cases"), shards(CASES // 5))
+def test_many_command_lines(number: int, cases: int, folder: Path, record_property: Note) -> None:
+    fuzz_command_lines(number, cases).end(record_property)
+
+
+def test_a_number_beyond_all_integers_is_one_line(folder: Path) -> None:
+    for name in ("data.batch_size", "data.num_steps", "data.num_train", "model.hiddens", "seed"):
+        assert not assert_trains_or_says_one_line(*TINY, f"{name}=99999999999999999999999")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.conftest import Program
-from timemachine.record import read_summary
+from timemachine.runs.summaries import read_summary
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")]
 

@@ -5,82 +5,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Program
-from tests.test_resume import what_is_left
-from timemachine.config import REPOSITORY
-from timemachine.record import read_summary
+from tests.support.processes import running
+from tests.support.runs import epochs, what_is_left
+from timemachine.runs.summaries import read_summary
 
 SHORT = ["data=sample", "data.num_train=515", "data.num_val=100", "data.batch_size=256", "data.num_steps=8"]
 SHORT += ["model.hiddens=8", "model.lr=2", "logger=csv"]
 ALONE = [*SHORT, "hydra.run.dir=run"]
 ENDLESS = "trainer.max_epochs=100000"
-SWEEP = ["-m", *SHORT, "hydra.sweep.dir=sweep", "seed=0,1,2", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
-
-
-class Running:
-    """train.py, with what it has said, and all processes that it has started."""
-
-    def __init__(self, process: "subprocess.Popen[str]", folder: Path) -> None:
-        self.process = process
-        self.folder = folder
-
-    def wait_until(self, condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 60
-        while not condition():
-            assert self.process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.01)
-
-    def ended(self) -> tuple[int, str, str]:
-        """Exit status, stdout, stderr."""
-        output, errors = self.process.communicate(timeout=60)
-        return self.process.returncode, output, errors
-
-    def processes(self) -> dict[int, str]:
-        """Those of its session that are there: number -> command line."""
-        found = {}
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                state, _, _, session = (folder / "stat").read_text().rpartition(")")[2].split()[:4]
-                if int(session) == self.process.pid and state != "Z":
-                    found[int(folder.name)] = (folder / "cmdline").read_text().replace("\0", " ")
-            except OSError:  # it has gone
-                continue
-        return found
-
-    def wait_for_its_processes(self) -> None:
-        """They end by themselves."""
-        deadline = time.monotonic() + 10
-        while self.processes():
-            assert time.monotonic() < deadline, self.processes()
-            time.sleep(0.05)
-
-
-@contextmanager
-def running(folder: Path, *arguments: str) -> Iterator[Running]:
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in a shell's background ignores it, by inheritance
-    command = [sys.executable, str(REPOSITORY / "train.py"), *arguments]
-    pipe = subprocess.PIPE
-    process = subprocess.Popen(
-        command, cwd=folder, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True, start_new_session=True
-    )
-    found = Running(process, folder)
-    try:
-        yield found
-    finally:
-        for number in found.processes():
-            os.kill(number, signal.SIGKILL)
-        process.communicate()
-
-
-def epochs(folder: Path) -> int:
-    path = folder / "metrics.csv"
-    return path.read_text().count("\n") - 1 if path.exists() else 0
 
 
 def interrupted(tmp_path: Path, number: signal.Signals, status: int, says: str, *more: str) -> None:
@@ -97,6 +36,84 @@ def interrupted(tmp_path: Path, number: signal.Signals, status: int, says: str, 
 
 def test_sigterm(tmp_path: Path) -> None:
     interrupted(tmp_path, signal.SIGTERM, 143, "ended by SIGTERM\n")
+
+
+@pytest.mark.slow
+def test_sighup(tmp_path: Path) -> None:
+    """The terminal is closed."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever started the tests may have ignored it
+    try:
+        interrupted(tmp_path, signal.SIGHUP, 129, "ended by SIGHUP\n")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.slow
+def test_sighup_to_a_run_that_was_started_by_nohup(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a process inherits it
+    try:
+        with running(tmp_path, *ALONE, ENDLESS) as run:
+            run.wait_until(lambda: epochs(tmp_path / "run") >= 2)
+            run.process.send_signal(signal.SIGHUP)
+            then = epochs(tmp_path / "run")
+            run.wait_until(lambda: epochs(tmp_path / "run") > then + 2)
+            run.process.send_signal(signal.SIGTERM)
+            assert run.ended()[0] == 143
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+SIGHUPS = """
+import os, signal, time
+from timemachine.cli.signals import end_in_order, obey_signals
+obey_signals()
+end_in_order()
+try:
+    os.kill(os.getpid(), signal.SIGHUP)
+    time.sleep(0.2)
+    print("trains on")
+finally:
+    os.kill(os.getpid(), signal.SIGHUP)
+    time.sleep(0.2)
+    print("ends in order")
+"""
+
+
+@pytest.mark.parametrize(
+    ("ignored", "says", "status"), [(False, "ends in order\n", 129), (True, "trains on\nends in order\n", 0)]
+)
+def test_a_terminal_that_is_closed(ignored: bool, says: str, status: int) -> None:
+    """The shell and the system both send SIGHUP: the second one is no impatient user."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)  # a process inherits it
+    try:
+        done = subprocess.run([sys.executable, "-c", SIGHUPS], capture_output=True, text=True, timeout=60)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert (done.returncode, done.stdout, done.stderr) == (status, says, "")
+
+
+IMPORTS = """
+import os, signal, threading, time
+from timemachine.cli.signals import end_in_order, obey_signals
+obey_signals()
+end_in_order()
+threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+import slow
+print("imported")
+try:
+    time.sleep(5)
+finally:
+    print("ends in order")
+"""
+
+
+def test_a_signal_waits_for_an_import(tmp_path: Path) -> None:
+    """What is imported might catch the exception, or be left half done."""
+    (tmp_path / "slow.py").write_text(
+        "import time\ntry:\n    time.sleep(0.5)\nexcept BaseException:\n    print('caught')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", IMPORTS], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (143, "imported\nends in order\n", "")
 
 
 @pytest.mark.slow
@@ -143,6 +160,31 @@ def test_a_second_ctrl_c_in_several_processes(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "sweep",
+    [
+        pytest.param([], id="plain"),
+        pytest.param(["hydra/launcher=joblib", "hydra.launcher.n_jobs=1"], id="one process"),
+        pytest.param(["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"], id="two processes"),
+        pytest.param(["trainer=ddp_cpu"], id="jobs of several processes"),
+        pytest.param(["trainer=ddp_cpu", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"], id="both"),
+    ],
+)
+def test_ctrl_c_in_a_sweep_says_once_how_to_go_on(sweep: list[str], tmp_path: Path) -> None:
+    """A terminal sends it to all processes."""
+    with running(tmp_path, "-m", *SHORT, ENDLESS, "seed=0,1", "hydra.sweep.dir=sweep", *sweep) as run:
+        run.wait_until(lambda: epochs(tmp_path / "sweep" / "0") >= 2)
+        os.killpg(run.process.pid, signal.SIGINT)
+        code, output, errors = run.ended()
+        assert (code, errors) == (130, "interrupted\n")
+        assert [line for line in output.splitlines() if "go on" in line] == [
+            "go on with    the same command and resume=sweep"
+        ]
+        run.wait_for_its_processes()
+    assert read_summary(tmp_path / "sweep" / "0")["status"] == "interrupted"
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_sweep_of_several_processes_ends_with_them(number: signal.Signals, tmp_path: Path) -> None:
     sweep = ["-m", *SHORT, ENDLESS, "trainer=ddp_cpu", "seed=0,1", "hydra.sweep.dir=sweep"]
@@ -161,8 +203,8 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
     """Of a program whose end waits outside of the interpreter, where none of its handlers runs."""
     slow = """
 import ctypes, time
-from timemachine.command_line import _obey_signals, end_in_order
-_obey_signals()
+from timemachine.cli.signals import end_in_order, obey_signals
+obey_signals()
 end_in_order()
 try:
     print("begun", flush=True)
@@ -191,79 +233,6 @@ def test_two_processes_do_not_train_in_one_folder(program: Program, tmp_path: Pa
         before = epochs(tmp_path / "run")
         run.wait_until(lambda: epochs(tmp_path / "run") > before)
         assert read_summary(tmp_path / "run")["status"] == "running"
-
-
-# Sweeps on two cores
-
-
-def both_began(folder: Path) -> bool:
-    return all(epochs(folder / "sweep" / job) >= 2 for job in "01")
-
-
-def assert_goes_on(program: Program, tmp_path: Path, max_epochs: str) -> None:
-    """The interrupted jobs from their last checkpoints, the third from its start; as if nothing had happened."""
-    began = {job: epochs(tmp_path / "sweep" / job) for job in "01"}
-    done = program("train.py", *SWEEP, max_epochs, "resume=sweep")
-    assert done.returncode == 0, done.stderr
-    assert {read_summary(tmp_path / "sweep" / job)["status"] for job in "012"} == {"completed"}
-    (tmp_path / "sweep").rename(tmp_path / "cut_short")
-    assert program("train.py", *SWEEP, max_epochs).returncode == 0
-    for job in "012":
-        assert what_is_left(tmp_path / "cut_short" / job) == what_is_left(tmp_path / "sweep" / job)
-    assert all(0 < epochs_then < 150 for epochs_then in began.values())
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_sweep_that_is_interrupted_leaves_no_process(number: signal.Signals, tmp_path: Path) -> None:
-    with running(tmp_path, *SWEEP, ENDLESS) as sweep:
-        sweep.wait_until(lambda: both_began(tmp_path))
-        assert len([line for line in sweep.processes().values() if "loky" in line]) >= 2
-        sweep.process.send_signal(number)
-        code, output, errors = sweep.ended()
-        assert code == 128 + number and errors in ("interrupted\n", "ended by SIGTERM\n")
-        assert output.splitlines()[-1] == "go on with    the same command and resume=sweep"
-        sweep.wait_for_its_processes()
-    assert [read_summary(tmp_path / "sweep" / job)["status"] for job in "01"] == ["interrupted"] * 2
-
-
-@pytest.mark.slow
-def test_a_worker_that_is_killed_from_outside_is_one_line(program: Program, tmp_path: Path) -> None:
-    with running(tmp_path, *SWEEP, "trainer.max_epochs=150") as sweep:
-        sweep.wait_until(lambda: both_began(tmp_path))
-        worker = next(number for number, line in sweep.processes().items() if "LokyProcess-1" in line)
-        os.kill(worker, signal.SIGKILL)
-        code, _, errors = sweep.ended()
-        sweep.wait_for_its_processes()
-        assert code == 1
-        assert errors == (
-            "error: a process of the sweep was killed from outside, which cut job 0, 1 short; "
-            "type the same command and resume=sweep\n"
-        )
-    assert_goes_on(program, tmp_path, "trainer.max_epochs=150")
-
-
-@pytest.mark.slow
-def test_a_sweep_that_is_killed_takes_its_workers_with_it(program: Program, tmp_path: Path) -> None:
-    with running(tmp_path, *SWEEP, "trainer.max_epochs=150") as sweep:
-        sweep.wait_until(lambda: both_began(tmp_path))
-        sweep.process.kill()
-        sweep.wait_for_its_processes()
-    assert_goes_on(program, tmp_path, "trainer.max_epochs=150")
-
-
-@pytest.mark.slow
-def test_an_exercise_that_is_interrupted_goes_on(program: Program, tmp_path: Path) -> None:
-    """Its jobs keep no checkpoints: what was cut short begins anew."""
-    exercise = ["exercise=clipping", "scale=smoke", *SHORT, "trainer.max_epochs=300", "hydra.sweep.dir=sweep"]
-    with running(tmp_path, *exercise, "hydra.launcher.n_jobs=2") as sweep:
-        sweep.wait_until(lambda: both_began(tmp_path))
-        sweep.process.send_signal(signal.SIGINT)
-        assert sweep.ended()[0] == 130
-    done = program("train.py", *exercise, "resume=sweep")
-    assert done.returncode == 0, done.stderr
-    assert [read_summary(tmp_path / "sweep" / job)["status"] for job in "01"] == ["completed"] * 2
-    assert [epochs(tmp_path / "sweep" / job) for job in "01"] == [300] * 2
 
 
 # A full disk

@@ -21,9 +21,11 @@ from torch import Tensor
 from timemachine.config import Train, Trainer
 from timemachine.corpus import Corpus
 from timemachine.datamodule import Batch, TimeMachine
-from timemachine.language_model import Diverged, RNNLMScratch
-from timemachine.tracking import RunLog
-from timemachine.training import build_trainer
+from timemachine.errors import Diverged
+from timemachine.language_model import RNNLMScratch
+from timemachine.runs.metrics import RunLog
+from timemachine.runs.models import load_model
+from timemachine.training.trainer import build_trainer
 from timemachine.vocab import Vocab
 
 Array = NDArray[Any]
@@ -240,7 +242,7 @@ def test_what_is_not_finite_stops_the_run_before_the_update(
     what: str, named: str, algorithm: str, sample: Corpus, tmp_path: Path
 ) -> None:
     data, steps = few_windows(sample), Steps()
-    model = Spoilt(len(data.vocab))
+    model = Spoilt(len(data.vocab), backward="bptt")
     model.what = what
     with pytest.raises(Diverged) as error:
         fit(model, data, tmp_path, steps, max_epochs=9, gradient_clip_val=0.5, gradient_clip_algorithm=algorithm)
@@ -251,7 +253,7 @@ def test_what_is_not_finite_stops_the_run_before_the_update(
     assert f"last finite gradient norm {last_finite_norm:.4g})" in str(error.value)
     assert "trainer.gradient_clip_val=0.05 (now 0.5)" in str(error.value)
     # The checkpoint of the epoch before remains.
-    np.testing.assert_equal(weights_of(RNNLMScratch.from_run(str(tmp_path))[0]), steps.weights[1])
+    np.testing.assert_equal(weights_of(load_model(str(tmp_path))[0]), steps.weights[1])
 
 
 class SpoiltOnGPU(Spoilt):
@@ -265,7 +267,7 @@ def test_on_a_gpu_no_update_follows_one_that_is_not_finite(
     what: str, named: str, sample: Corpus, tmp_path: Path
 ) -> None:
     data, steps = few_windows(sample), Steps()
-    model = SpoiltOnGPU(len(data.vocab))
+    model = SpoiltOnGPU(len(data.vocab), backward="bptt")
     model.what = what
     with pytest.raises(Diverged, match=f"epoch 2, step 3: {named} is not finite"):
         fit(model, data, tmp_path, steps, max_epochs=9, gradient_clip_val=0.5)
@@ -284,7 +286,7 @@ def test_weights_that_are_not_finite_end_the_run_and_are_not_kept(sample: Corpus
 
 def test_clipping_by_value_is_that_of_torch(sample: Corpus, tmp_path: Path) -> None:
     data = few_windows(sample)
-    model = RNNLMScratch(len(data.vocab), sigma=0.6)
+    model = RNNLMScratch(len(data.vocab), sigma=0.6, backward="bptt")
     expected = copy.deepcopy(model)
     arguments: dict[str, Any] = {
         "gradient_clip_val": 0.01,
@@ -309,7 +311,7 @@ def test_a_run_gives_back_its_model_as_the_last_epoch_left_it(input: str, sample
     data = few_windows(sample)
     model = RNNLMScratch(len(data.vocab), hiddens=7, activation="relu", input=input, embedding_dim=3)
     fit(model, data, tmp_path, max_epochs=2)
-    found, vocab = RNNLMScratch.from_run(str(tmp_path))
+    found, vocab = load_model(str(tmp_path))
     np.testing.assert_equal(weights_of(found), weights_of(model))
     assert vocab.idx_to_token == data.vocab.idx_to_token
     assert found.predict("it has", 20, vocab) == model.predict("it has", 20, data.vocab)

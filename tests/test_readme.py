@@ -1,4 +1,4 @@
-"""Every command and every example of README.md, with small settings appended."""
+"""Every command and every example of README.md and of those in folders, with small settings appended; their links."""
 
 import csv
 import re
@@ -9,20 +9,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.programs import run_program
+from tests.support.readme import COMMANDS, PAGES, SMALL
 from timemachine.config import REPOSITORY
 
-README = (REPOSITORY / "README.md").read_text()
-COMMANDS = [
-    line.partition("  #")[0].strip()
-    for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
-    for line in block.splitlines()
-    if line.startswith("python ")
-]
-SMALL = ["trainer.max_epochs=1", "trainer.limit_train_batches=2", "trainer.limit_test_batches=1"]
+REFERENCE = REPOSITORY / "sweeps/reference"
 
 
 def run(folder: Path, *command: str) -> str:
-    done = subprocess.run([sys.executable, *command], cwd=folder, capture_output=True, text=True, timeout=200)
+    if command[0].endswith(".py") or command[0] == "-m":
+        done = run_program(*command, cwd=folder, timeout=200)
+    else:
+        done = subprocess.run([sys.executable, *command], cwd=folder, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -30,11 +28,36 @@ def run(folder: Path, *command: str) -> str:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("readme")
-    run(folder, str(REPOSITORY / "train.py"), "hydra.run.dir=trained", "data=sample", "logger=csv", *SMALL)
+    run(folder, "train.py", "hydra.run.dir=trained", "data=sample", *SMALL)  # W&B offline
     return folder / "trained"
 
 
-def test_readme_shows_each_program() -> None:
+def test_readme_is_read_in_two_minutes() -> None:
+    assert (REPOSITORY / "README.md").stat().st_size <= 12_000
+
+
+@pytest.mark.parametrize("page", [*PAGES, "CONTRIBUTING.md"])
+def test_links_and_pictures_lead_somewhere(page: str) -> None:
+    text = (REPOSITORY / page).read_text(encoding="utf-8")
+    targets = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'src="([^"]+)"', text)
+    assert targets
+    for target in targets:
+        path, _, anchor = target.partition("#")
+        if path.startswith("https:"):
+            continue
+        found = (REPOSITORY / page).parent / path if path else REPOSITORY / page
+        assert found.exists(), f"{page} links to {target}"
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", found.read_text(encoding="utf-8"), re.MULTILINE)
+            anchors = [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+            assert anchor in anchors, f"{page} links to {target}"
+
+
+def test_readme_links_to_each_page_of_details() -> None:
+    assert all(f"]({page})" in PAGES["README.md"] for page in [*PAGES, "CONTRIBUTING.md"] if page != "README.md")
+
+
+def test_pages_show_each_program() -> None:
     assert {shlex.split(command)[1] for command in COMMANDS} == {"train.py", "evaluate.py", "generate.py", "-m"}
 
 
@@ -42,34 +65,47 @@ def test_readme_shows_each_program() -> None:
 @pytest.mark.parametrize("command", [command for command in COMMANDS if "launcher=slurm" not in command])
 def test_command(command: str, trained: Path, tmp_path: Path, novels: Path) -> None:
     words = shlex.split(command)[1:]
-    arguments = [f"run={trained}" if word == "run=outputs/…" else word for word in words]
+    known = {"run=outputs/…": f"run={trained}", "report=sweeps/clipping/…": f"report={REFERENCE}/clipping"}
+    arguments = [known.get(word, word) for word in words]
     if words[0] == "-m":
         assert run(tmp_path, *arguments)
         return
-    smoke = ["scale=smoke"] if any(word.startswith("exercise=") for word in words) else []
-    run(tmp_path, str(REPOSITORY / arguments[0]), *arguments[1:], *(SMALL if words[0] == "train.py" else []), *smoke)
+    smoke = ["scale=smoke", "hydra.launcher.n_jobs=1"] if any(word.startswith("exercise=") for word in words) else []
+    run(tmp_path, *arguments, *(SMALL if words[0] == "train.py" else []), *smoke)
 
 
-def example(number: int) -> str:
-    return str(re.findall(r"```python\n(.*?)```", README, re.DOTALL)[number])
+def example(page: str) -> str:
+    (found,) = re.findall(r"```python\n(.*?)```", PAGES[page], re.DOTALL)
+    return str(found)
 
 
-def test_the_books_cells(tmp_path: Path) -> None:
-    small = example(0).replace("max_epochs=100", "max_epochs=1, limit_train_batches=2, enable_progress_bar=False")
-    assert run(tmp_path, "-c", small).splitlines()[-1].startswith("it has")
+def test_the_books_cells_give_exactly_the_numbers_of_train_py(tmp_path: Path) -> None:
+    """Two epochs of both, on the same text. A float's shortest text stands for its bits."""
+    small = example("README.md").replace("max_epochs=100", "max_epochs=2, enable_progress_bar=False")
+    assert small != example("README.md") and "seed_everything(0)" in small
+    names = ("train/perplexity", "val/perplexity")
+    shown = f"\nprint(*(float(trainer.callback_metrics[name]) for name in {names}))"
+    sample, ours = run(tmp_path, "-c", small + shown).splitlines()[-2:]
+    run(tmp_path, "train.py", "trainer.max_epochs=2", "trainer.limit_test_batches=0", "logger=csv", "hydra.run.dir=run")
+    with (tmp_path / "run/metrics.csv").open(newline="") as file:
+        last = list(csv.DictReader(file))[-1]
+    assert ours.split() == [last[name] for name in names]
+    assert sample == (tmp_path / "run/sample.txt").read_text().rstrip("\n") and sample.startswith("it has")
 
 
 def test_ngrams_find_the_rest_harder(novels: Path, tmp_path: Path) -> None:
     # It looks for the novel where the repository does, seen from any folder.
-    assert "3-gram: validation 7.85, rest 9.42" in run(tmp_path, "-c", example(1))
-    assert "(trigrams: 7.85 and 9.42)" in README
+    assert "3-gram: validation 7.85, rest 9.42" in run(tmp_path, "-c", example("sweeps/README.md"))
+    assert "(trigrams: 7.85 and 9.42)" in PAGES["sweeps/README.md"]
 
 
 def test_table_of_seeds_is_that_of_the_reference() -> None:
     with (REPOSITORY / "sweeps/reference/book/summary.csv").open(newline="") as file:
         for row in csv.DictReader(file):
             train, val, rest = (float(row[f"{split}/perplexity"]) for split in ("train", "val", "test"))
-            line = next(line for line in README.splitlines() if line.startswith(f"| {row['seed']} |"))
+            line = next(
+                line for line in PAGES["sweeps/README.md"].splitlines() if line.startswith(f"| {row['seed']} |")
+            )
             assert [f"/ {train:.2f} |" in line, f"/ {val:.2f} |" in line, f"| {rest:.2f} |" in line] == [True] * 3
 
 
@@ -78,10 +114,32 @@ def test_how_low_it_went_is_what_the_report_says() -> None:
     for text in ("novel, next 5 %", "novel, last 5 %", "book split, 10,032 to 15,031", "the rest, 15,032 to the end"):
         ours, theirs = (
             next(line for line in page.splitlines() if line.startswith(f"| {text} |")).split(" | ")
-            for page in (README, report)
+            for page in (PAGES["sweeps/README.md"], report)
         )
         witten_bell, kneser_ney, one, as_one, adapting, ppmd = ours[1:]
         assert [one, as_one, witten_bell, kneser_ney, adapting, ppmd.rstrip(" |")] == [
             theirs[1].split(" ± ")[0], theirs[2], *theirs[5:8], theirs[8].rstrip(" |"),
         ]  # fmt: skip
-    assert "0.043 ± 0.006 nats" in README and "-0.043 ± 0.006 nats" in report
+    assert "0.043 ± 0.006 nats" in PAGES["sweeps/README.md"] and "-0.043 ± 0.006 nats" in report
+
+
+def test_speed_stands_twice_and_is_the_same() -> None:
+    (row,) = re.findall(
+        r"^\| a training step, one thread \| 1 \| ([\d.]+) times .* \| ([\d.]+) times", PAGES["README.md"], re.MULTILINE
+    )
+    book = re.findall(r"^\| the book's own classes .*? \| ([\d.]+) \|", PAGES["README.md"], re.MULTILINE)
+    nn_rnn = re.findall(r"^\| `torch.nn.RNN`, the book's sizes .*? \| ([\d.]+) \|", PAGES["README.md"], re.MULTILINE)
+    assert [list(row)] == [book + nn_rnn]
+
+
+def test_answers_in_a_line_are_those_of_the_reports() -> None:
+    lines = re.findall(r"^\| \d+ \| .*$", PAGES["README.md"], re.MULTILINE)
+    assert [int(line.split(" | ")[0].strip("| ")) for line in lines] == list(range(1, 11))
+    numbers = [
+        (name, part) for line in lines for name, part in re.findall(r"\[(\w+)\]\([^)]*\)(.*?)(?=\[\w+\]\(|$)", line)
+    ]
+    assert len(numbers) == 10
+    for name, part in numbers:
+        report = (REPOSITORY / f"sweeps/reference/{name}/report.md").read_text(encoding="utf-8")
+        for number in re.findall(r"\d+\.\d+", part):
+            assert number in report, f"{name}: {number}"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Program
-from tests.wandb_server import WandbServer
+from tests.support.programs import Program, call_program
+from tests.support.wandb_server import WandbServer
 
 KEY = "5ec2e7" * 6 + "0bad"  # 40 characters, as wandb wants it
 SHORT = ["data=sample", "data.num_train=2051", "trainer.max_epochs=1", "model.hiddens=8", "hydra.run.dir=run"]
@@ -52,8 +52,10 @@ def test_a_key_of_netrc_stays_there(program: Program, tmp_path: Path) -> None:
     assert_nowhere(tmp_path, done.stdout, done.stderr)
 
 
-def test_the_key_is_not_in_what_hydra_shows(program: Program, tmp_path: Path) -> None:
+def test_the_key_is_not_in_what_hydra_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
     for typed in (["--cfg", "all"], ["--help"], ["--info", "all"], ["model.hidens=3"], ["model.hiddens=x"]):
-        done = program("train.py", *typed, WANDB_API_KEY=KEY)
+        done = call_program("train.py", *typed)
         assert done.stdout or done.stderr
         assert KEY not in done.stdout + done.stderr

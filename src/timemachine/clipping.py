@@ -26,7 +26,7 @@ def clip_gradients(parameters: Iterable[Tensor], theta: float | None) -> Tensor:
         raise ValueError(f"theta={theta}: the radius of a ball is not negative")
     parameters = list(parameters)
     norm = gradient_norm(parameters)
-    if theta:
+    if theta and (norm.device.type != "cpu" or norm > theta):  # elsewhere, to look would make the program wait
         factor = (theta / norm).clamp(max=1.0)
         for parameter in parameters:
             if parameter.grad is not None:

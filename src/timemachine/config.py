@@ -1,138 +1,182 @@
 """What a user can say: the only schema of the settings.
 
-`conf/` holds values, this file names, types and rules. Hydra composes the two; `checked` turns the result into plain
-dataclasses, so that a rule that spans fields is enforced before anything heavy is imported.
+`conf/` holds values; this file gives each setting its meaning, what it may be, and the rules that span several. It is
+plain Python: `cli.schema` registers it with Hydra, and the classes of the lesson check their arguments with it.
 """
 
-import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import Field, asdict, dataclass, field, fields
 from enum import Enum
 from pathlib import Path
-from typing import Any, TypeVar
+from types import NoneType, UnionType
+from typing import Any, get_args
 
-from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig, OmegaConf
+from timemachine.errors import SettingError
 
 REPOSITORY = Path(__file__).parents[2]
-
-
-class UserError(Exception):
-    """Ends the program with its message as one line: a user's mistake, or a result such as divergence."""
-
-
-class SettingError(UserError):
-    """A setting's value that cannot be: names the setting, the value, and what to type instead."""
-
+MISSING = "???"  # what Hydra takes for a setting that has to be typed
 
 Activation = Enum("Activation", ["tanh", "relu"])
-Backward = Enum("Backward", ["bptt", "autograd"])
+Backward = Enum("Backward", ["auto", "fused", "bptt", "autograd"])
 Input = Enum("Input", ["one_hot", "embedding"])
 Optimizer = Enum("Optimizer", ["sgd", "adamw"])
 Schedule = Enum("Schedule", ["constant", "cosine"])
-Probe = Enum("Probe", ["stream", "history", "samples", "books", "dynamics", "weights", "reading"])
 WandbMode = Enum("WandbMode", ["auto", "online", "offline", "disabled"])
 
-
 LARGEST = 3e38  # of float32
+MOST = 2**31 - 1  # of what is counted
 MOST_CHARACTERS = 10_000_000  # of all continuations
 WIDEST = 8_192  # where the states of one batch take a gigabyte
 
 
-def _require(holds: bool, setting: str, value: object, rule: str, example: object) -> None:
+def said(default: Any, meaning: str, *, example: Any = None) -> Any:
+    """Make a field of a default and, for --help, a meaning. `example`: what an error suggests, if not the default."""
+    example = default if example is None else example
+    made = {"default_factory": lambda: list(default)} if isinstance(default, list) else {"default": default}
+    return field(**made, metadata={"meaning": meaning, "example": example})
+
+
+def number(default: Any, meaning: str, least: float, most: float, *, example: float | None = None) -> Any:
+    """Make a field that `check` keeps from `least` to `most`; otherwise as `said`. No meaning: not in --help."""
+    example = default if example is None else example
+    explained = {"meaning": meaning} if meaning else {}
+    return field(default=default, metadata=explained | {"least": least, "most": most, "example": example})
+
+
+POSITIVE = 1e-38, LARGEST
+NOT_NEGATIVE = 0, LARGEST
+SEED = 0, 2**32 - 1
+
+
+def allowed(setting: Field[Any]) -> str:
+    """Return in words what a field of a dataclass may be; "" if any text, or any list of texts, will do."""
+    if isinstance(setting.default, Enum):
+        return "one of " + ", ".join(type(setting.default).__members__)
+    if "least" in setting.metadata:
+        least, most = setting.metadata["least"], setting.metadata["most"]
+        if (least, most) in (POSITIVE, NOT_NEGATIVE):
+            return "a positive number" if least else "a number, 0 or more"
+        return f"a {'whole ' if int in _types(setting) else ''}number from {least} to {most:,}"
+    return "true or false" if bool in _types(setting) else ""
+
+
+def example(setting: Field[Any]) -> str:
+    """Return, as a user types it, a value that a field of a dataclass may have."""
+    return typed(setting.metadata.get("example", setting.default))
+
+
+def check(settings: Any, prefix: str = "") -> None:
+    """Turn names into members of their Enum, in place. Raise SettingError for another name, or a number out of bounds.
+
+    `prefix`: what a user types before the names, such as "model.".
+    """
+    for setting in fields(settings):
+        value = getattr(settings, setting.name)
+        if isinstance(setting.default, Enum):
+            choices = type(setting.default).__members__
+            fits = typed(value) in choices
+            setattr(settings, setting.name, choices.get(typed(value), value))
+        elif value is None and NoneType in _types(setting):
+            continue
+        elif "least" in setting.metadata:
+            kind = int if int in _types(setting) else int | float
+            fits = isinstance(value, kind) and not isinstance(value, bool)
+            if not fits and setting.type is Any:  # it may be something other than a number, of which Lightning knows
+                continue
+            fits = fits and setting.metadata["least"] <= value <= setting.metadata["most"]
+        else:
+            fits = bool not in _types(setting) or isinstance(value, bool)
+        require(fits, prefix + setting.name, value, f"must be {allowed(setting)}", example(setting))
+
+
+def require(holds: bool, setting: str, value: object, rule: str, example: object) -> None:
+    """Raise SettingError unless the rule holds for the setting's value."""
     if not holds:
-        raise SettingError(f"{setting}={value}: {rule}; type for example {setting}={example}")
+        raise SettingError(f"{setting}={typed(value)}: {rule}; type for example {setting}={example}")
 
 
-def _between(setting: str, value: int, least: int, most: int, example: int) -> None:
-    _require(least <= value <= most, setting, value, f"must lie between {least} and {most}", example)
+def typed(value: object) -> str:
+    """Return a value as a user types it."""
+    if isinstance(value, Enum):
+        return value.name
+    if isinstance(value, list):
+        return f"[{','.join(map(typed, value))}]"
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _at_least(setting: str, value: int | None, least: int, example: int) -> None:
-    _require(value is None or value >= least, setting, value, f"must be at least {least}", example)
+def plain(settings: Any) -> dict[str, Any]:
+    """Return a dataclass of settings as nested dicts, Enums by name: what summary.json and W&B show."""
+    return asdict(settings, dict_factory=lambda items: {k: v.name if isinstance(v, Enum) else v for k, v in items})
 
 
-def _finite_and(holds: bool, setting: str, value: float, rule: str, example: float) -> None:
-    _require(math.isfinite(value) and holds, setting, value, rule, example)
+def _types(setting: Field[Any]) -> tuple[Any, ...]:
+    return get_args(setting.type) if isinstance(setting.type, UnionType) else (setting.type,)
 
 
 @dataclass(slots=True, kw_only=True)
 class Model:
-    """The network and its step size. `hiddens` is the book's num_hiddens, `lr` its learning rate η."""
+    """The network and its step size."""
 
-    hiddens: int = 32
-    sigma: float = 0.01  # standard deviation of the initial weights
-    lr: float = 1.0
-    activation: Activation = Activation.tanh
-    input: Input = Input.one_hot
-    embedding_dim: int = 32  # width of the embedding; unused by one_hot
-    embedding_sigma: float = 1.0  # standard deviation of its initial entries
-    input_lr_factor: float = 1.0  # the rate of the weights that read the input, in multiples of lr
-    backward: Backward = Backward.bptt  # gradients by hand, or PyTorch's of the readable loop
+    cell: str = said("rnn", "the recurrent cell, a name in CELLS of src/timemachine/rnn.py")
+    hiddens: int = number(32, "hidden units, the book's num_hiddens", 1, WIDEST)
+    sigma: float = number(0.01, "standard deviation of the initial weights", *NOT_NEGATIVE)
+    lr: float = number(1.0, "learning rate η", *POSITIVE)
+    activation: Activation = said(Activation.tanh, "φ of the recurrence")
+    input: Input = said(Input.one_hot, "how the network reads a character")
+    embedding_dim: int = number(32, "width of the embedding; one_hot has none", 1, WIDEST)
+    embedding_sigma: float = number(1.0, "standard deviation of its initial entries", *NOT_NEGATIVE)
+    input_lr_factor: float = number(1.0, "rate of the weights that read the input, in multiples of lr", *NOT_NEGATIVE)
+    backward: Backward = said(Backward.auto, "who computes the gradients")
 
     def __post_init__(self) -> None:
-        _between("model.hiddens", self.hiddens, 1, WIDEST, 32)
-        _between("model.embedding_dim", self.embedding_dim, 1, WIDEST, 32)
-        _finite_and(0 <= self.sigma < LARGEST, "model.sigma", self.sigma, "must be 0 or a positive number", 0.01)
-        _finite_and(0 < self.lr < LARGEST, "model.lr", self.lr, "must be a positive number", 1)
-        sigma, factor = self.embedding_sigma, self.input_lr_factor
-        _finite_and(0 <= sigma < LARGEST, "model.embedding_sigma", sigma, "must be 0 or a positive number", 1)
-        _finite_and(0 <= factor < LARGEST, "model.input_lr_factor", factor, "must be 0 or a positive number", 1)
+        check(self, "model.")
 
 
 @dataclass(slots=True, kw_only=True)
 class Data:
-    """The text and how it is cut. `num_train` and `num_val` count windows; both null: 90/5/5 % of the characters."""
+    """The text and its windows. `num_train` and `num_val` both null: 90/5/5 % of the characters."""
 
-    corpus: str = "time_machine"  # a book of the catalogue, `sample`, or the path of a text
-    search_dirs: list[str] = field(default_factory=lambda: ["../shared/corpora"])  # seen from the repository's root
-    batch_size: int = 1024  # windows a step, over all devices
-    num_steps: int = 32  # characters a window
-    num_train: int | None = 10_000
-    num_val: int | None = 5_000
+    corpus: Any = said("time_machine", "a book of the catalogue, sample, or the path of a text; a list is joined")
+    search_dirs: list[str] = said(["../shared/corpora"], "folders with books, seen from the repository")
+    batch_size: int = number(1024, "windows a step, over all devices", 1, MOST)
+    num_steps: int = number(32, "characters a window", 1, MOST)
+    num_train: int | None = number(10_000, "windows that train; null: 90 % of the characters", 1, MOST)
+    num_val: int | None = number(5_000, "windows that validate; null: 5 % of the characters", 1, MOST)
 
     def __post_init__(self) -> None:
-        _at_least("data.batch_size", self.batch_size, 1, 1024)
-        _at_least("data.num_steps", self.num_steps, 1, 32)
-        _at_least("data.num_train", self.num_train, 1, 10000)
-        _at_least("data.num_val", self.num_val, 1, 5000)
+        check(self, "data.")
+        names = self.corpus if isinstance(self.corpus, list) else [self.corpus]
+        are_names = names and all(isinstance(name, str | int | float) for name in names)
+        require(bool(are_names), "data.corpus", self.corpus, "must be a text or a list of them", "time_machine")
+        self.corpus = [str(name) for name in names] if isinstance(self.corpus, list) else str(self.corpus)
         if (self.num_train is None) != (self.num_val is None):
             raise SettingError(
-                f"data.num_train={_typed(self.num_train)}: it and data.num_val={_typed(self.num_val)} must both be "
+                f"data.num_train={typed(self.num_train)}: it and data.num_val={typed(self.num_val)} must both be "
                 "numbers (the book's windows) or both null (the whole text); type for example "
                 "data.num_train=10000 data.num_val=5000"
             )
 
 
-def _typed(value: object) -> object:
-    return "null" if value is None else value
-
-
 @dataclass(slots=True, kw_only=True)
 class Training:
-    """How the weights are found, beyond the book's plain SGD: shares, chances and weights between 0 and 1.
+    """How the weights are found, beyond the book's plain SGD.
 
-    `warm_up`: of all steps, those in which the rate rises from 0. `schedule`: constant, or to 0 along half a cosine.
     What else was tried and did not pay is in sweeps/reference/how_low/report.md.
     """
 
-    optimizer: Optimizer = Optimizer.sgd
-    schedule: Schedule = Schedule.constant
-    warm_up: float = 0.0
-    carry_state: bool = False  # windows end to end, each from the state after the one before: truncated BPTT
-    input_dropout: float = 0.0  # chance that an input is read as <unk>
-    output_dropout: float = 0.0  # chance that the output layer does not see a unit, the same units along a window
-    teacher: float = 0.0  # share of the target that is a Kneser-Ney 7-gram's, of the training text outside its place
+    optimizer: Optimizer = said(Optimizer.sgd, "how a gradient becomes an update")
+    schedule: Schedule = said(Schedule.constant, "the rate over time; cosine: to 0 along half a cosine")
+    warm_up: float = number(0.0, "share of all steps in which the rate rises from 0", 0, 0.999)
+    carry_state: bool = said(False, "windows end to end, each from the state after the one before")
+    input_dropout: float = number(0.0, "chance that an input is read as <unk>", 0, 0.999)
+    output_dropout: float = number(0.0, "chance that the output layer does not see a unit", 0, 0.999)
+    teacher: float = number(0.0, "share of the target that is a Kneser-Ney 7-gram's", 0, 1)
 
     def __post_init__(self) -> None:
-        for name in ("warm_up", "input_dropout", "output_dropout"):
-            share = getattr(self, name)
-            _finite_and(0 <= share < 1, f"training.{name}", share, "must be at least 0 and below 1", 0.1)
-        share = self.teacher
-        _finite_and(0 <= share <= 1, "training.teacher", share, "must lie between 0 and 1", 0)
-        if share and not self.carry_state:
+        check(self, "training.")
+        if self.teacher and not self.carry_state:
             rule = "goes with windows end to end; type training.carry_state=true as well"
-            raise SettingError(f"training.teacher={share}: {rule}")
+            raise SettingError(f"training.teacher={self.teacher}: {rule}")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -141,31 +185,33 @@ class Trainer:
     default_root_dir, which are this project's. A test compares the list with Lightning's signature.
     """
 
-    accelerator: str = "auto"
-    strategy: str = "auto"
-    devices: Any = "auto"
-    num_nodes: int = 1
-    precision: Any = None
-    fast_dev_run: Any = False
-    max_epochs: int | None = None
-    min_epochs: int | None = None
-    max_steps: int = -1
-    min_steps: int | None = None
-    max_time: Any = None
-    limit_train_batches: Any = None
-    limit_val_batches: Any = None
-    limit_test_batches: Any = None
-    limit_predict_batches: Any = None
-    overfit_batches: Any = 0.0
-    val_check_interval: Any = None
-    check_val_every_n_epoch: int | None = 1
-    num_sanity_val_steps: int | None = None
-    log_every_n_steps: int | None = None
-    enable_checkpointing: bool | None = None
-    enable_progress_bar: bool | None = None
-    enable_model_summary: bool | None = None
-    accumulate_grad_batches: int = 1
-    gradient_clip_val: float | None = None
+    accelerator: str = said("auto", "auto, cpu, gpu, or another of Lightning's")
+    strategy: str = said("auto", "auto, ddp, or another of Lightning's")
+    devices: Any = number("auto", "how many, or which: auto, 2, [0,1]", -1, 1_024, example=2)
+    num_nodes: int = number(1, "machines", 1, 65_536)
+    precision: Any = said(None, "32-true, 64-true, bf16-mixed, 16-mixed and the like; null: 32-true")
+    fast_dev_run: Any = number(False, "", 0, MOST, example=1)
+    max_epochs: int | None = number(None, "epochs; -1: without end", -1, MOST, example=100)
+    min_epochs: int | None = number(None, "epochs at least", 0, MOST, example=1)
+    max_steps: int = number(-1, "steps at most; -1: no bound", -1, MOST, example=1000)
+    min_steps: int | None = number(None, "steps at least", 0, MOST, example=1)
+    max_time: Any = said(None, "time at most, as 00:01:30:00: days, hours, minutes, seconds")
+    limit_train_batches: Any = number(None, "batches an epoch at most, or a share, such as 0.5", 0, MOST, example=0.5)
+    limit_val_batches: Any = number(None, "", 0, MOST, example=0.5)
+    limit_test_batches: Any = number(None, "", 0, MOST, example=0.5)
+    limit_predict_batches: Any = number(None, "", 0, MOST, example=0.5)
+    overfit_batches: Any = number(0.0, "", 0, MOST, example=1)
+    val_check_interval: Any = number(None, "", 0, MOST, example=1)
+    check_val_every_n_epoch: int | None = number(1, "epochs from one validation to the next", 1, MOST)
+    num_sanity_val_steps: int | None = number(None, "batches of validation before training", -1, MOST, example=0)
+    log_every_n_steps: int | None = number(None, "unused: steps.csv has every step", 0, MOST, example=50)
+    enable_checkpointing: bool | None = said(None, "keep checkpoints; null: true", example=False)
+    enable_progress_bar: bool | None = said(None, "draw a progress bar; null: on a terminal", example=False)
+    enable_model_summary: bool | None = said(None, "print Lightning's table of the model's parts", example=False)
+    accumulate_grad_batches: int = number(1, "batches a step", 1, MOST)
+    gradient_clip_val: float | None = number(
+        None, "largest norm θ of the gradient; 0 or null: no clipping", *NOT_NEGATIVE, example=1
+    )
     gradient_clip_algorithm: str | None = None
     deterministic: Any = None
     benchmark: bool | None = None
@@ -176,45 +222,39 @@ class Trainer:
     barebones: bool = False
     plugins: Any = None
     sync_batchnorm: bool = False
-    reload_dataloaders_every_n_epochs: int = 0
+    reload_dataloaders_every_n_epochs: int = number(0, "unused: a loader draws its own order", 0, MOST)
     enable_autolog_hparams: bool = True
     model_registry: str | None = None
 
     def __post_init__(self) -> None:
-        _at_least("trainer.check_val_every_n_epoch", self.check_val_every_n_epoch, 1, 1)
-        _require(self.val_check_interval != 0, "trainer.val_check_interval", 0, "must be positive", 1.0)
-        _at_least("trainer.accumulate_grad_batches", self.accumulate_grad_batches, 1, 1)
-        theta = self.gradient_clip_val
-        if theta is not None:
-            _finite_and(theta >= 0, "trainer.gradient_clip_val", theta, "must be 0, a positive number or null", 1)
+        check(self, "trainer.")
+        require(self.val_check_interval != 0, "trainer.val_check_interval", 0, "must be positive", 1.0)
+        for what in ("epochs", "steps"):
+            least, most = getattr(self, f"min_{what}"), getattr(self, f"max_{what}")
+            fits = least is None or most in (None, -1) or least <= most
+            require(fits, f"trainer.min_{what}", least, f"is more than trainer.max_{what}={most}", most)
 
 
 @dataclass(slots=True, kw_only=True)
 class Wandb:
-    """Weights & Biases. `auto`: online where an API key is configured, offline otherwise. Timeouts in seconds.
+    """Weights & Biases. Timeouts in seconds."""
 
-    `log_model`: upload the best checkpoint. `sample_every_n_epochs`: how often the table of samples grows.
-    """
-
-    project: str = "timemachine"
-    entity: str | None = None
-    mode: WandbMode = WandbMode.auto
-    tags: list[str] = field(default_factory=list)
-    log_model: bool = False
-    sample_every_n_epochs: int = 10
-    init_timeout: float = 15
-    finish_timeout: float = 10
+    project: str = said("timemachine", "W&B's project")
+    entity: str | None = said(None, "its owner, a user or a team; null: the API key's own")
+    mode: WandbMode = said(WandbMode.auto, "auto: online if an API key is configured")
+    tags: list[str] = said([], "tags of the run", example=["pilot"])
+    log_model: bool = said(False, "upload the best checkpoint, and page.html")
+    sample_every_n_epochs: int = number(10, "epochs from one sample in W&B to the next", 1, MOST)
+    init_timeout: float = number(15.0, "seconds that the server has at the start", 0.001, 1_000_000)
+    finish_timeout: float = number(10.0, "seconds that the server has at the end", 0.001, 1_000_000)
 
     def __post_init__(self) -> None:
+        check(self, "logger.wandb.")
         named = re.fullmatch(r"[^/\\#?%:]{1,128}", self.project)
         rule = "must have 1 to 128 characters, none of them of / \\ # ? % :"
-        _require(named is not None, "logger.wandb.project", self.project, rule, "timemachine")
+        require(named is not None, "logger.wandb.project", self.project, rule, "timemachine")
         for tag in self.tags:
-            _require(1 <= len(tag) <= 64, "logger.wandb.tags", self.tags, "a tag has 1 to 64 characters", "[pilot]")
-        _at_least("logger.wandb.sample_every_n_epochs", self.sample_every_n_epochs, 1, 10)
-        for name in ("init_timeout", "finish_timeout"):
-            seconds = getattr(self, name)
-            _finite_and(seconds > 0, f"logger.wandb.{name}", seconds, "must be a positive number of seconds", 10)
+            require(1 <= len(tag) <= 64, "logger.wandb.tags", self.tags, "a tag has 1 to 64 characters", "[pilot]")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -222,19 +262,18 @@ class Logger:
     """Where metrics go beside metrics.csv and steps.csv, which are always written."""
 
     wandb: Wandb | None = None
-    tensorboard: bool = False
+    tensorboard: bool = said(False, "TensorBoard's event files")
 
 
 @dataclass(slots=True, kw_only=True)
 class Train:
-    """The settings of train.py. `resume`: the folder of a run, or of a sweep, that was interrupted and shall go on.
+    """The settings of train.py."""
 
-    `probes`: what to measure of the model beside its perplexity, in `src/timemachine/probes`.
-    """
-
-    seed: int = 0
-    resume: str | None = None
-    probes: list[Probe] = field(default_factory=list)
+    seed: int = number(0, "seed of the weights and of the order of the windows", *SEED)
+    resume: str | None = said(None, "folder of a run, or of a sweep, that was interrupted and shall go on")
+    probes: list[str] = said(
+        [], "measured at the end: stream, history, samples, books, dynamics, weights, reading", example=["stream"]
+    )
     model: Model = field(default_factory=Model)
     data: Data = field(default_factory=Data)
     training: Training = field(default_factory=Training)
@@ -242,7 +281,7 @@ class Train:
     logger: Logger = field(default_factory=Logger)
 
     def __post_init__(self) -> None:
-        _seed(self.seed)
+        check(self)
         endless = self.trainer.max_epochs == -1 and self.trainer.max_steps == -1
         if endless and (self.training.warm_up or self.training.schedule is Schedule.cosine):
             raise SettingError(
@@ -252,40 +291,35 @@ class Train:
             without = {"enable_checkpointing": False, "barebones": True, "fast_dev_run": True}
             for name, value in without.items():
                 rule = f"there is no checkpoint with trainer.{name}={str(value).lower()}"
-                _require(getattr(self.trainer, name) is not value, "logger.wandb.log_model", "true", rule, "false")
-
-
-def _seed(seed: int) -> None:
-    _between("seed", seed, 0, 2**32 - 1, 0)
+                require(getattr(self.trainer, name) is not value, "logger.wandb.log_model", True, rule, "false")
 
 
 @dataclass(slots=True, kw_only=True)
 class EvaluateData:
-    """Which texts to read. `corpus`: null (the run's own), one, or a list."""
+    """Which texts to read."""
 
-    corpus: Any = None
-    search_dirs: list[str] = field(default_factory=lambda: ["../shared/corpora"])
+    corpus: Any = said(None, "a book, a path, or a list of them; null: the run's own text")
+    search_dirs: list[str] = said(["../shared/corpora"], "folders with books, seen from the repository")
 
 
 @dataclass(slots=True, kw_only=True)
 class Evaluate:
-    """The settings of evaluate.py. `run`: one, or a list of them to read as one model, the mean of their probabilities.
+    """The settings of evaluate.py."""
 
-    `baselines`: compare with character n-grams of the run's training characters. `adapt`: null, or the rate at which a
-    copy of the model goes on learning from what it has read.
-    """
-
-    run: Any = MISSING
-    baselines: bool = False
-    adapt: float | None = None
+    run: Any = said(MISSING, "folder of a run, or its model.safetensors; a list is one model", example="outputs/…")
+    baselines: bool = said(False, "compare with n-grams, their mixture, PPMd: 26 s for the novel")
+    adapt: float | None = number(
+        None, "rate at which a copy of the model learns from what it reads", *POSITIVE, example=0.005
+    )
     data: EvaluateData = field(default_factory=EvaluateData)
+    logger: Logger = field(default_factory=Logger)
 
     def __post_init__(self) -> None:
+        if self.logger.tensorboard:
+            raise SettingError("logger=tensorboard: evaluate.py logs to W&B or not at all; type logger=wandb")
         if not self.runs:
             raise SettingError("run=[]: names no run; type run=<folder of a run>, as train.py printed it at its end")
-        if self.adapt is not None:
-            rule = "must be a positive number, or null for a model that stays as it is"
-            _finite_and(self.adapt > 0, "adapt", self.adapt, rule, 0.005)
+        check(self)
 
     @property
     def runs(self) -> list[str]:
@@ -295,40 +329,16 @@ class Evaluate:
 
 @dataclass(slots=True, kw_only=True)
 class Generate:
-    """The settings of generate.py. `alpha`: null is greedy, a number samples from P^alpha."""
+    """The settings of generate.py."""
 
-    run: str = MISSING
-    prefix: str = "it has"
-    num_preds: int = 20
-    alpha: float | None = None
-    num_samples: int = 1
-    seed: int = 0
+    run: str = said(MISSING, "folder of a run, or its model.safetensors", example="outputs/…")
+    prefix: str = said("it has", "any text; normalised like the corpus")
+    num_preds: int = number(20, "characters to add", 0, 1_000_000)
+    alpha: float | None = number(None, "null: greedy; a number: sample from P^alpha", *POSITIVE, example=1)
+    num_samples: int = number(1, "continuations", 1, 10_000)
+    seed: int = number(0, "seed of the samples", *SEED)
 
     def __post_init__(self) -> None:
-        _between("num_preds", self.num_preds, 0, 1_000_000, 20)
-        _between("num_samples", self.num_samples, 1, 10_000, 1)
+        check(self)
         rule = f"makes more than {MOST_CHARACTERS:,} characters with num_samples={self.num_samples}"
-        _require(self.num_preds * self.num_samples <= MOST_CHARACTERS, "num_preds", self.num_preds, rule, 20)
-        _seed(self.seed)
-        if self.alpha is not None:
-            _finite_and(self.alpha > 0, "alpha", self.alpha, "must be a positive number, or null for greedy", 1)
-
-
-for _name, _schema in {"train": Train, "evaluate": Evaluate, "generate": Generate}.items():
-    ConfigStore.instance().store(name=f"{_name}_schema", node=_schema)
-
-Settings = TypeVar("Settings", Train, Evaluate, Generate)
-
-
-def checked(cfg: DictConfig, schema: type[Settings]) -> Settings:
-    """The composed configuration as an instance of `schema`. Raises SettingError where a rule is broken."""
-    for key in OmegaConf.missing_keys(cfg):
-        raise SettingError(f"{key}: is missing; type {key}=<folder of a run>, as train.py printed it at its end")
-    settings = OmegaConf.to_object(cfg)
-    assert isinstance(settings, schema)
-    return settings
-
-
-def plain(cfg: DictConfig) -> dict[str, Any]:
-    """The configuration as nested dicts of plain values, enums by name: what summary.json and W&B show."""
-    return OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)  # type: ignore[return-value]
+        require(self.num_preds * self.num_samples <= MOST_CHARACTERS, "num_preds", self.num_preds, rule, 20)

@@ -3,17 +3,17 @@
 N characters, T time steps, B windows in a batch. A window is T inputs and the T characters that follow each of them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
-from timemachine.config import Data, SettingError, Training
+from timemachine.config import Data, typed
 from timemachine.corpus import DEFAULT, Corpus, find_corpus
-from timemachine.teacher import expected
+from timemachine.errors import SettingError
 from timemachine.vocab import Vocab
 
 Batch = tuple[Tensor, Tensor]
@@ -33,7 +33,9 @@ class TimeMachine(LightningDataModule):
 
     The first `num_train` windows train, the next `num_val` validate, what neither has touched tests: windows from
     character num_train + num_val + T on. With both None, 90 % of the characters train, 5 % validate, 5 % test, and no
-    window crosses a border. Raises SettingError where the text is too short.
+    window crosses a border. `corpus`: a text, or what `data.corpus` may be. `train_loader`: makes another loader of the
+    training batches from this object; the windows in a new order each epoch if None. Raises SettingError for a number
+    that cannot be, a text that cannot be had, and one that is too short.
     """
 
     def __init__(
@@ -43,47 +45,59 @@ class TimeMachine(LightningDataModule):
         num_train: int | None = 10_000,
         num_val: int | None = 5_000,
         *,
-        corpus: Corpus | None = None,
+        corpus: Corpus | str | list[str] = DEFAULT,
         seed: int = 0,
-        training: Training | None = None,
+        train_loader: "Callable[[TimeMachine], Loader] | None" = None,
     ) -> None:
         super().__init__()
-        self.how = Training() if training is None else training
+        settings = Data(batch_size=batch_size, num_steps=num_steps, num_train=num_train, num_val=num_val)
         self.batch_size, self.num_steps, self.num_train, self.num_val = batch_size, num_steps, num_train, num_val
-        self.seed = seed
-        self.corpus = find_corpus(DEFAULT, Data().search_dirs) if corpus is None else corpus
+        self.seed, self._train_loader = seed, train_loader
+        self.corpus = corpus if isinstance(corpus, Corpus) else find_corpus(corpus, settings.search_dirs)
         self.generator = torch.Generator().manual_seed(seed)  # of the order of the training windows
         self.vocab = Vocab.of(self.corpus.characters)
         self.chars_N = self.vocab.encode(self.corpus.characters)
         if len(self.chars_N) <= num_steps:
             raise SettingError(
-                f"data.corpus={self.corpus.source}: has {len(self.chars_N)} characters, a window of "
+                f"data.corpus={typed(self.corpus.source)}: has {len(self.chars_N)} characters, a window of "
                 f"data.num_steps={num_steps} needs {num_steps + 1}; type the path of a longer text"
             )
         self.splits = _split(len(self.chars_N), num_steps, num_train, num_val)
 
-    def train_dataloader(self) -> "WindowLoader | StreamLoader":
-        """Batches of the training windows, in a new order each epoch."""
-        noise = Noise(self.how.input_dropout, self.vocab.unk, self.generator)
-        if not self.how.carry_state:
-            return self._loader("train", self.generator, noise)
-        rank, world_size = self._share()
-        stop = self.splits["train"].targets.stop
-        teacher_NV = None
-        if self.how.teacher:
-            teacher_NV = expected(self.corpus.characters[:stop], self.vocab).to(self.chars_N.device)
-        return StreamLoader(self.chars_N[:stop], self.batch_size, self.num_steps, noise, rank, world_size, teacher_NV)
+    def __str__(self) -> str:
+        windows = ", ".join(f"{len(split.starts):,} {name}" for name, split in self.splits.items())
+        text = f"{self.corpus.title}, {len(self.chars_N):,} characters of {len(self.vocab)} kinds"
+        return f"TimeMachine({text}; windows of {self.num_steps}: {windows}; {self.batch_size:,} a batch)"
+
+    def train_dataloader(self) -> "Loader":
+        """Return the batches of the training windows, in a new order each epoch."""
+        return self.windows("train", self.generator) if self._train_loader is None else self._train_loader(self)
 
     def val_dataloader(self) -> "WindowLoader":
-        """Batches of the validation windows, in the order of the text."""
-        return self._loader("val")
+        """Return the batches of the validation windows, in the order of the text."""
+        return self.windows("val")
 
     def test_dataloader(self) -> "WindowLoader":
-        """Batches of the test windows, in the order of the text; none where the text ends before."""
-        return self._loader("test")
+        """Return the batches of the test windows, in the order of the text; none where the text ends before."""
+        return self.windows("test")
+
+    def windows(self, split: str, generator: torch.Generator | None = None) -> "WindowLoader":
+        """Return this process' share of the windows of a split, in the generator's order or that of the text."""
+        starts = self.splits[split].starts
+        rank, world_size = self.share()
+        windows_NT = self.chars_N.unfold(0, self.num_steps + 1, 1)[starts.start : starts.stop]
+        size = self.batch_size if generator is not None else max(self.batch_size, AT_ONCE)
+        return WindowLoader(windows_NT, size, generator, rank, world_size)
+
+    def share(self) -> tuple[int, int]:
+        """Return this process' number and how many there are. Move the text to its device, where batches are taken."""
+        if self.trainer is None:
+            return 0, 1
+        self.chars_N = self.chars_N.to(self.trainer.strategy.root_device)
+        return self.trainer.global_rank, self.trainer.world_size
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint must say of the text, so that a prefix needs no corpus, and of the next epoch's order."""
+        """Return what a checkpoint has to say: the vocabulary, which text, and the next epoch's order."""
         order = self.generator.get_state()
         return {"tokens": self.vocab.idx_to_token, "sha256": self.corpus.sha256, "generator": order}
 
@@ -91,63 +105,17 @@ class TimeMachine(LightningDataModule):
         """Go on in the order of the run that was interrupted."""
         self.generator.set_state(state_dict["generator"])
 
-    def refuse_another(self, began: dict[str, Any]) -> None:
-        """Raise SettingError where a run that goes on, of which summary.json said so much, began with other data."""
-        if began["corpus"]["sha256"] != self.corpus.sha256:
-            raise SettingError(
-                f"data.corpus={self.corpus.source}: is not the text that the run began with; type the path of that one"
-            )
-        then, now = began["settings"], {name: getattr(self, name) for name in ("num_steps", "num_train", "num_val")}
-        for name, value in now.items():
-            if value != then["data"][name]:
-                setting = f"data.{name}={'null' if then['data'][name] is None else then['data'][name]}"
-                raise SettingError(f"data.{name}={value}: the run began with {setting}; type {setting}")
-        if self.seed != then["seed"]:
-            raise SettingError(f"seed={self.seed}: the run began with seed={then['seed']}; type seed={then['seed']}")
 
-    def describe(self) -> dict[str, Any]:
-        """What summary.json says of the text."""
-        return {
-            "name": self.corpus.name,
-            "title": self.corpus.title,
-            "source": self.corpus.source,
-            "sha256": self.corpus.sha256,
-            "stands_in": self.corpus.stands_in,
-            "characters": len(self.chars_N),
-            "vocabulary": len(self.vocab),
-        }
+class Loader(Protocol):
+    """Batches of training windows, in an order of its own each epoch."""
 
-    def _loader(
-        self, split: str, generator: torch.Generator | None = None, noise: "Noise | None" = None
-    ) -> "WindowLoader":
-        starts = self.splits[split].starts
-        rank, world_size = self._share()
-        windows_NT = self.chars_N.unfold(0, self.num_steps + 1, 1)[starts.start : starts.stop]
-        size = self.batch_size if generator is not None else max(self.batch_size, AT_ONCE)
-        return WindowLoader(windows_NT, size, generator, rank, world_size, noise)
+    def __len__(self) -> int: ...
 
-    def _share(self) -> tuple[int, int]:
-        """This process' number and how many there are; the text moves to its device, where batches are taken."""
-        if self.trainer is None:
-            return 0, 1
-        self.chars_N = self.chars_N.to(self.trainer.strategy.root_device)
-        return self.trainer.global_rank, self.trainer.world_size
+    def __iter__(self) -> Iterator[Any]: ...
 
-
-@dataclass(frozen=True, slots=True)
-class Noise:
-    """Inputs that are read as `<unk>`, each with a `chance`; the text has none, so it comes to mean: not seen."""
-
-    chance: float
-    unk: int
-    generator: torch.Generator
-
-    def __call__(self, X_BT: Tensor, mine: slice, size: int) -> Tensor:
-        """The inputs of this process, which are those rows of a batch of `size`: noise is drawn for all of them."""
-        if not self.chance:
-            return X_BT
-        drawn_BT = torch.rand(size, X_BT.shape[1], generator=self.generator)[mine]
-        return X_BT.masked_fill((drawn_BT < self.chance).to(X_BT.device), self.unk)
+    def global_size(self, batch_idx: int) -> int:
+        """Return the number of windows in a batch, over all processes."""
+        ...
 
 
 class WindowLoader:
@@ -165,9 +133,7 @@ class WindowLoader:
         generator: torch.Generator | None = None,
         rank: int = 0,
         world_size: int = 1,
-        noise: Noise | None = None,
     ) -> None:
-        self.noise = noise
         self.windows_NT = windows_NT
         self.batch_size = batch_size
         self.rank, self.world_size = rank, world_size
@@ -180,62 +146,13 @@ class WindowLoader:
         num_windows = len(self.windows_NT)
         order = in_order(num_windows) if self.generator is None else shuffled(num_windows, self.generator)
         for batch_N in _regrouped(order, self.batch_size):
-            mine = slice(self.rank, None, self.world_size)
-            batch_BT = self.windows_NT[batch_N[mine].to(self.windows_NT.device)].long()
-            X_BT = batch_BT[:, :-1]
-            yield X_BT if self.noise is None else self.noise(X_BT, mine, len(batch_N)), batch_BT[:, 1:]
+            share_N = batch_N[self.rank :: self.world_size]
+            batch_BT = self.windows_NT[share_N.to(self.windows_NT.device)].long()
+            yield batch_BT[:, :-1], batch_BT[:, 1:]
 
     def global_size(self, batch_idx: int) -> int:
-        """Windows in a batch, over all processes."""
+        """Return the number of windows in a batch, over all processes."""
         return min(self.batch_size, len(self.windows_NT) - batch_idx * self.batch_size)
-
-
-class StreamLoader:
-    """Batches `(X_BT, Y_BT)`, int64, of windows end to end: a row of a batch goes on where that of the last one ended.
-
-    The text (N) is read as a ring from a new place each epoch, drawn by the noise's generator, as `batch_size` streams
-    side by side; of N / batch_size characters a stream the last ones that do not fill a window are left out. With
-    `teacher_NV` a batch has its rows for the targets (B, T, V) as well. Raises SettingError where no window fits.
-    """
-
-    def __init__(
-        self,
-        chars_N: Tensor,
-        batch_size: int,
-        num_steps: int,
-        noise: Noise,
-        rank: int = 0,
-        world_size: int = 1,
-        teacher_NV: Tensor | None = None,
-    ) -> None:
-        self.chars_N, self.teacher_NV = chars_N, teacher_NV
-        self.batch_size, self.num_steps = batch_size, num_steps
-        self.noise, self.rank, self.world_size = noise, rank, world_size
-        if not len(self):
-            raise SettingError(
-                f"data.batch_size={batch_size}: so many streams of {len(chars_N)} characters have no window of "
-                f"{num_steps}; type for example data.batch_size={max(len(chars_N) // (4 * num_steps), 1)}"
-            )
-
-    def __len__(self) -> int:
-        return len(self.chars_N) // self.batch_size // self.num_steps
-
-    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        length = len(self.chars_N)
-        start = int(torch.randint(length, (), generator=self.noise.generator))
-        mine = slice(self.rank, None, self.world_size)
-        first_B1 = start + torch.arange(self.batch_size)[mine, None] * (length // self.batch_size)
-        for window in range(len(self)):
-            input_BT = (first_B1 + window * self.num_steps + torch.arange(self.num_steps)) % length
-            input_BT = input_BT.to(self.chars_N.device)
-            target_BT = (input_BT + 1) % length
-            X_BT = self.noise(self.chars_N[input_BT].long(), mine, self.batch_size)
-            batch = X_BT, self.chars_N[target_BT].long()
-            yield batch if self.teacher_NV is None else (*batch, self.teacher_NV[target_BT])
-
-    def global_size(self, batch_idx: int) -> int:
-        """Windows in a batch, over all processes."""
-        return self.batch_size
 
 
 CHUNK = 1 << 16  # of an order: what is in memory of it at a time

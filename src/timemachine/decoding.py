@@ -2,14 +2,19 @@
 
 S samples at once, V vocabulary, H hidden units. A character costs a look-up and one product of the state with
 [W_hh W_hq], which gives the next state's part and the logits: what the input adds is a row of a table made beforehand.
-In numpy: where the model is this small, calls are what a character costs, and numpy's take a third of torch's.
+In numpy: where the model is this small, calls are what a character costs, and numpy's take a third of torch's. Another
+cell than the RNN is decoded through the model.
 """
+
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from timemachine.kernels.activations import ACTIVATIONS
 from timemachine.language_model import RNNLMScratch
+from timemachine.rnn import RNNScratch
 from timemachine.vocab import Vocab
 
 Floats = npt.NDArray[np.float32]
@@ -31,8 +36,8 @@ def continue_text(
     character from P(x_t | x_<t)^alpha, normalised: 1 is the model itself, more is sharper. `<unk>` is never emitted. An
     empty prefix starts from a space.
     """
-    step = _Step(model, vocab)
-    state = np.zeros(model.rnn.num_hiddens, np.float32)
+    step = _Step(model, vocab) if isinstance(model.rnn, RNNScratch) else _StepOfAnyCell(model, vocab)
+    state = None
     for character in vocab[list(prefix or " ")]:
         state, logits = step(state, character)
     if alpha is None:
@@ -42,6 +47,7 @@ def continue_text(
             state, logits = step(state, greedy[-1])
         return [prefix + "".join(vocab.to_tokens(greedy))] * num_samples
     random = np.random.default_rng(seed)
+    assert state is not None
     state, logits = (np.repeat(part[:, None], num_samples, 1) for part in (state, logits))
     drawn_TS = np.empty((num_preds, num_samples), np.int64)
     for t in range(num_preds):
@@ -54,31 +60,58 @@ def continue_text(
 class _Step:
     """From what the last state adds to the next, W_hhᵀ h, and a character, to the same one step on, and the logits.
 
-    Shapes (H) and (V) for one character, (H, S) and (V, S) for an array of S: sums over V run along the memory.
+    Shapes (H) and (V) for one character, (H, S) and (V, S) for an array of S: sums over V run along the memory. None
+    stands for a zero state.
     """
 
     def __init__(self, model: RNNLMScratch, vocab: Vocab) -> None:
+        rnn = model.rnn
+        assert isinstance(rnn, RNNScratch)
         with torch.no_grad():
-            rnn = model.rnn
             inputs_VH = (rnn.W_xh if model.embedding is None else model.embedding @ rnn.W_xh) + rnn.b_h
             both = torch.cat([rnn.W_hh, model.W_hq], 1)
             self.inputs_HV, self.bothT, b_q = (x.float().cpu().numpy() for x in (inputs_VH.T, both.T, model.b_q))
+        self.both_tensor = torch.from_numpy(self.bothT)
         self.b_q = b_q.copy()
         self.b_q[vocab.unk] = -np.inf
         self.num_hiddens = rnn.num_hiddens
-        self.relu = rnn.activation == "relu"
+        self.apply_ = ACTIVATIONS[rnn.activation].apply_
 
-    def __call__(self, from_state: Floats, characters: int | Indices) -> tuple[Floats, Floats]:
-        Z = self.inputs_HV[:, characters] + from_state
-        product = self.bothT @ (np.maximum(Z, 0) if self.relu else np.tanh(Z))
+    def __call__(self, from_state: Floats | None, characters: int | Indices) -> tuple[Floats, Floats]:
+        Z = self.inputs_HV[:, characters] + (np.float32(0) if from_state is None else from_state)
+        self.apply_(Z)
+        # Of many samples the product is torch's: numpy's takes all cores, whatever torch is told.
+        product = self.bothT @ Z if Z.ndim == 1 else torch.mm(self.both_tensor, torch.from_numpy(Z)).numpy()
         return product[: self.num_hiddens], (product[self.num_hiddens :].T + self.b_q).T
+
+
+class _StepOfAnyCell:
+    """The same through the model, of any cell: from a state (S') or (S', S) and characters to the next, and logits."""
+
+    def __init__(self, model: RNNLMScratch, vocab: Vocab) -> None:
+        self.model, self.unk = model, vocab.unk
+
+    @torch.no_grad()
+    def __call__(self, state: Floats | None, characters: int | Indices) -> tuple[Floats, Floats]:
+        X_S1 = torch.as_tensor(characters, device=self.model.device).reshape(-1, 1)
+        state_SS = None if state is None else torch.from_numpy(state.T).reshape(len(X_S1), -1).to(self.model.W_hq)
+        logits_S1V, state_SS = self.model(X_S1, state_SS)
+        logits_S1V[..., self.unk] = -torch.inf
+        shape = (-1, *np.shape(characters))
+        state, logits = (x.T.reshape(shape).float().cpu().numpy() for x in (state_SS, logits_S1V[:, 0]))
+        return state, logits
 
 
 def _draw(logits_VS: Floats, alpha: float, random: np.random.Generator) -> Indices:
     """One index a column, from softmax(alpha · logits): the first whose cumulative sum reaches a uniform number."""
     # The largest logit is subtracted before the multiplication, so that a large alpha does not overflow.
-    exponents_VS = np.maximum(np.float64(alpha) * (logits_VS - logits_VS.max(0)), -100).astype(np.float32)
-    cumulated_VS = np.exp(exponents_VS).cumsum(0)
+    below_VS = logits_VS - logits_VS.max(0)
+    if alpha != 1:
+        below_VS = np.float64(alpha) * below_VS
+    cumulated_VS = np.exp(np.maximum(below_VS, -100).astype(np.float32, copy=False))
+    for before_S, row_S in pairwise(cumulated_VS):  # numpy's cumsum over rows takes ten times as long
+        row_S += before_S
     uniform_S = 1 - random.random(logits_VS.shape[1], np.float32)  # above 0: an impossible index is never the first
-    drawn_S: Indices = (cumulated_VS < uniform_S * cumulated_VS[-1]).sum(0)
+    reached_VS = cumulated_VS < uniform_S * cumulated_VS[-1]
+    drawn_S: Indices = reached_VS.view(np.uint8).sum(0, np.uint8).astype(np.int64)  # less than 256: never all
     return drawn_S

@@ -1,4 +1,4 @@
-"""RNNScratch: the book's recurrence, as a readable loop or through `bptt`.
+"""RNNScratch: the book's recurrence, as a readable loop or through `kernels.bptt`.
 
 T time steps, B batch, D inputs (V with one-hot inputs), H hidden units.
 """
@@ -7,22 +7,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from timemachine.bptt import recurrence
-
-ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu}
+from timemachine.config import Model, require
+from timemachine.kernels.activations import ACTIVATIONS
+from timemachine.kernels.bptt import recurrence
 
 
 class RNNScratch(nn.Module):
     """H_t = φ(X_t W_xh + H_{t-1} W_hh + b_h), equation (9.4.5) of the book.
 
-    Parameters: `W_xh` (D, H), `W_hh` (H, H) drawn from N(0, sigma²), `b_h` (H) zero. `activation`: tanh or relu.
-    `backward`: bptt, by hand and fast, or autograd, a loop that PyTorch differentiates. Both compute the same.
+    Parameters: `W_xh` (D, H), `W_hh` (H, H) drawn from N(0, sigma²), `b_h` (H) zero. `activation`: a name in
+    `ACTIVATIONS`. `backward`: autograd, a loop that PyTorch differentiates, or else by hand, and fast. Both compute the
+    same; with its loss, in `RNNLMScratch`, there is a third way. Raises SettingError for what an argument may not be.
     """
 
     def __init__(
-        self, num_inputs: int, num_hiddens: int, sigma: float = 0.01, activation: str = "tanh", backward: str = "bptt"
+        self, num_inputs: int, num_hiddens: int, sigma: float = 0.01, activation: str = "tanh", backward: str = "auto"
     ) -> None:
         super().__init__()
+        Model(hiddens=num_hiddens, sigma=sigma, activation=activation, backward=backward)  # type: ignore[arg-type]
         self.num_inputs, self.num_hiddens = num_inputs, num_hiddens
         self.activation, self.backward_by = activation, backward
         self.W_xh = nn.Parameter(torch.randn(num_inputs, num_hiddens) * sigma)
@@ -30,17 +32,35 @@ class RNNScratch(nn.Module):
         self.b_h = nn.Parameter(torch.zeros(num_hiddens))
 
     def forward(self, inputs: Tensor, H_BH: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Inputs and the state before them, zero if None, to all hidden states (T, B, H) and the last one (B, H).
+        """Return all hidden states (T, B, H) and the last one (B, H).
 
-        `inputs`: vectors (T, B, D), or indices (T, B) that stand for one-hot vectors.
+        `inputs`: vectors (T, B, D), or indices (T, B) that stand for one-hot vectors. `H_BH`: the state before them,
+        zero if None.
         """
-        if self.backward_by == "bptt":
+        if self.backward_by != "autograd":
             return recurrence(inputs, self.W_xh, self.W_hh, self.b_h, H_BH, self.activation)
-        inputs_TBD = inputs if inputs.is_floating_point() else F.one_hot(inputs, self.num_inputs).to(self.W_xh.dtype)
+        phi = ACTIVATIONS[self.activation].phi
+        inputs_TBD = as_vectors(inputs, self.W_xh)
         if H_BH is None:
             H_BH = inputs_TBD.new_zeros(inputs_TBD.shape[1], self.num_hiddens)
         outputs = []
         for X_BD in inputs_TBD:
-            H_BH = ACTIVATIONS[self.activation](X_BD @ self.W_xh + H_BH @ self.W_hh + self.b_h)
+            H_BH = phi(X_BD @ self.W_xh + H_BH @ self.W_hh + self.b_h)
             outputs.append(H_BH)
         return torch.stack(outputs), H_BH
+
+
+def as_vectors(inputs: Tensor, W_xh: Tensor) -> Tensor:
+    """Return vectors (T, B, D) in the dtype of `W_xh` (D, H): the inputs, or one-hot vectors if they are indices."""
+    return inputs if inputs.is_floating_point() else F.one_hot(inputs, len(W_xh)).to(W_xh.dtype)
+
+
+# model.cell -> its class. `Cell(num_inputs, num_hiddens, sigma, **others)` may ignore the others, which are settings
+# of `model.`; `forward(inputs, state)` gives outputs (T, B, H) and one state tensor (B, S), as above.
+CELLS: dict[str, type[nn.Module]] = {"rnn": RNNScratch}
+
+
+def cell_of(name: str) -> type[nn.Module]:
+    """Return the class of `model.cell`. Raise SettingError for a name that is not in the registry."""
+    require(name in CELLS, "model.cell", name, f"must be one of {', '.join(CELLS)}", "rnn")
+    return CELLS[name]

@@ -3,7 +3,9 @@
 T time steps, B batch, H hidden units, V vocabulary.
 """
 
+import math
 from collections.abc import Callable
+from time import perf_counter
 from typing import Any
 
 import lightning.pytorch as pl
@@ -12,26 +14,86 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from tests.benchmarks.book_program import import_d2l
 from timemachine.clipping import clip_gradients
 from timemachine.datamodule import Batch, TimeMachine
+from timemachine.kernels import fused
+from timemachine.kernels.bptt import Weights
 from timemachine.language_model import RNNLMScratch
 from timemachine.vocab import Vocab
 
 Step = Callable[[], Any]
 
 
-def own_step(H: int, batch: Batch, backward: str = "bptt") -> Step:
-    """Forward, backward, clipping and update of `RNNLMScratch`; backward="autograd" is the book's loop."""
-    model = RNNLMScratch(28, hiddens=H, backward=backward)
-    optimizer = torch.optim.SGD(model.parameters(), lr=1)
+def own_step(H: int, batch: Batch, backward: str = "auto", V: int = 28, activation: str = "tanh") -> Step:
+    """Gradients, clipping and update of `RNNLMScratch`; backward="autograd" is the book's loop."""
+    model = RNNLMScratch(V, hiddens=H, activation=activation, backward=backward)
+    parameters = list(model.parameters())  # as Lightning's hook finds them: in the optimiser
+    optimizer = torch.optim.SGD(parameters, lr=1)
+    X_BT, Y_BT = batch
+
+    def loss() -> Tensor:
+        if model.kernel == "fused":
+            rnn = model.rnn
+            weights = Weights(rnn.W_xh, rnn.W_hh, rnn.b_h, model.W_hq, model.b_q)
+            return fused.loss(X_BT.T, weights, Y_BT.T, activation=activation)[0]
+        return model.nll(batch).mean()
 
     def step() -> None:
         optimizer.zero_grad()
-        torch.autograd.backward(model.nll(batch).mean())
-        clip_gradients(model.parameters(), 1)
+        torch.autograd.backward(loss())
+        clip_gradients(parameters, 1)
         optimizer.step()
 
     return step
+
+
+def compiled_loop_step(H: int, batch: Batch) -> Step:
+    """The book's loop under torch.compile. Raises whatever torch does where it has no compiler."""
+    model = RNNLMScratch(28, hiddens=H, backward="autograd")
+    optimizer, loss = torch.optim.SGD(model.parameters(), lr=1), torch.compile(lambda: model.nll(batch).mean())
+
+    def step() -> None:
+        optimizer.zero_grad()
+        torch.autograd.backward(loss())
+        clip_gradients(model.parameters(), 1)
+        optimizer.step()
+
+    step()
+    return step
+
+
+def d2l_step(H: int, batch: Batch) -> Step:
+    """The book's own classes, of d2l 1.0.3. Raises ImportError where that is not installed."""
+    d2l = import_d2l()
+    model = d2l.RNNLMScratch(d2l.RNNScratch(num_inputs=28, num_hiddens=H), vocab_size=28, lr=1)
+    model.plot = lambda *_, **__: None
+    trainer = d2l.Trainer(max_epochs=1, gradient_clip_val=1)
+    optimizer = model.configure_optimizers()
+
+    def step() -> None:
+        optimizer.zero_grad()
+        loss = model.training_step(batch)
+        with torch.no_grad():
+            loss.backward()
+            trainer.clip_gradients(1, model)
+            optimizer.step()
+
+    step()
+    return step
+
+
+def floor_ms(T: int, B: int, H: int, V: int) -> float:
+    """Milliseconds of a step's products at the speed of this machine's best one in this process.
+
+    Forward H W_hh and H W_hq, backward as many again twice; look-ups, tanh and softmax cost nothing.
+    """
+    A, best = torch.randn(512, 512), math.inf
+    for _ in range(50):
+        began = perf_counter()
+        A @ A
+        best = min(best, perf_counter() - began)
+    return 1e3 * best * (3 * 2 * T * B * (H * H + H * V)) / (2 * 512**3)
 
 
 def torch_step(H: int, batch: Batch) -> Step:

@@ -1,23 +1,29 @@
 """Exercise 5: replace the one-hot encoding with learnable embeddings. Does it lead to better performance?"""
 
 import math
-from collections.abc import Iterable
+from statistics import fmean
 
 from matplotlib.figure import Figure
 
 from timemachine.exercises import COLOURS, Findings
-from timemachine.sweep import Job, grouped, mean_sd
+from timemachine.exercises.claims import by_seed, difference
+from timemachine.exercises.drawing import draw_seeds
+from timemachine.runs.sweep import Job, grouped
+from timemachine.runs.tables import mean_sd
 
 INPUT, DIM, SIGMA = "model.input", "model.embedding_dim", "model.embedding_sigma"
 FACTOR, LR = "model.input_lr_factor", "model.lr"
 ONE_HOT = "one-hot"
 PARTS = ("train", "val", "test")
+SPEED = ": so far as these seeds tell, what one-hot inputs lack is speed of the weights that read them"
+AFTER = {True: "", False: " from"}  # what follows a verdict
 Tuned = dict[str, tuple[float, list[Job]]]  # way to read the input -> its best learning rate, and the runs at that rate
 
 
 def findings(jobs: list[Job]) -> Findings:
-    """A row for each way to read the input, at the learning rate that is best for it on validation."""
+    """Report a row for each way to read the input, at the learning rate that is best for it on validation."""
     tuned = _tuned(jobs)
+    answer, longer = _answer(tuned)
     return Findings(
         number="5",
         question="Replace the one-hot encoding with learnable embeddings. Does it lead to better performance?",
@@ -31,7 +37,8 @@ def findings(jobs: list[Job]) -> Findings:
         ],
         figures={"inputs": _figure(tuned)},
         captions={"inputs": "Stream perplexity on validation, a point a run, each at its own best learning rate."},
-        answer=" ".join(_answer(tuned)),
+        answer=answer,
+        longer=longer,
         notes=[
             "Stream perplexity on the same characters for all. E W_xh, V rows of H numbers, is again a table of one "
             "row for each character: where the embedding is at least as wide as the vocabulary or the state, the same "
@@ -73,7 +80,7 @@ def _figure(tuned: Tuned) -> Figure:
     axes = figure.subplots()
     for place, (way, (_, group)) in enumerate(tuned.items()):
         number = 0 if way == ONE_HOT else 1 if way.startswith(ONE_HOT) else 2 if way.endswith("N(0, 1)") else 3
-        axes.plot([job.stream("val") for job in group], [place] * len(group), "osD^"[number], color=COLOURS[number])
+        draw_seeds(axes, [job.stream("val") for job in group], place, "osD^"[number], color=COLOURS[number])
     axes.set_yticks(range(len(tuned)), [f"{way}, η = {lr:g}" for way, (lr, _) in tuned.items()])
     axes.invert_yaxis()
     axes.set(xlabel="stream perplexity, validation")
@@ -81,27 +88,44 @@ def _figure(tuned: Tuned) -> Figure:
     return figure
 
 
-def _answer(tuned: Tuned) -> Iterable[str]:
-    means = {way: sum(job.stream("val") for job in group) / len(group) for way, (_, group) in tuned.items()}
-    controls = {way: value for way, value in means.items() if way.startswith(ONE_HOT) and way != ONE_HOT}
-    wide = {way: value for way, value in means.items() if way.endswith("N(0, 1)")}
-    small = {way: value for way, value in means.items() if way.startswith("embedding") and way not in wide}
+def _answer(tuned: Tuned) -> tuple[str, list[str]]:
+    """The answer, and what else was found."""
+    values = {way: by_seed(group, lambda job: job.stream("val")) for way, (_, group) in tuned.items()}
+    means = {way: fmean(found.values()) for way, found in values.items()}
+    controls = [way for way in means if way.startswith(ONE_HOT) and way != ONE_HOT]
+    wide = [way for way in means if way.endswith("N(0, 1)")]
+    small = [way for way in means if way.startswith("embedding") and way not in wide]
+    answer, longer = "", []
     if ONE_HOT in means and wide:
-        best = min(wide, key=wide.__getitem__)
-        change = "lower" if wide[best] < means[ONE_HOT] else "no lower"
-        yield (
-            f"An embedding drawn from N(0, 1) gives {change} validation perplexity: {wide[best]:.2f} ({best}) against "
-            f"{means[ONE_HOT]:.2f} for one-hot inputs, each at its own best rate."
+        best = min(wide, key=means.__getitem__)
+        gain = difference(values[best], values[ONE_HOT])
+        answer = (
+            f"The best embedding ({best}), with a validation perplexity of {means[best]:.2f}, "
+            f"{gain.verdict('is better than', 'is worse than')}{AFTER[gain.apart]} one-hot inputs with "
+            f"{means[ONE_HOT]:.2f}, each at its own best rate."
         )
+        longer.append(f"Embedding less one-hot inputs, paired by seed: {gain}.")
         if controls:
-            control = min(controls, key=controls.__getitem__)
-            gap = controls[control] - wide[best]
-            yield (
-                f"But {control} gives {controls[control]:.2f}, {abs(gap):.2f} {'more' if gap > 0 else 'less'}: what "
-                "one-hot inputs lacked is speed of the input weights, and most of the gain is that."
-                if abs(gap) < means[ONE_HOT] - wide[best]
-                else f"The control, {control}, gives {controls[control]:.2f}: a faster input rate does not explain it."
+            control = min(controls, key=means.__getitem__)
+            rest = difference(values[control], values[best])
+            sped = difference(values[control], values[ONE_HOT]).verdict("so", "not so") == "so"
+            why = (
+                ": a faster input does not explain all of it" if rest.apart and rest.mean > 0 else SPEED if sped else ""
             )
-    if small:
-        worst = max(small, key=small.__getitem__)
-        yield f"Drawn small, the embedding is slow to learn: {small[worst]:.2f} ({worst})."
+            answer += (
+                f" The control, {control}, with {means[control]:.2f}, "
+                f"{rest.verdict('is better than', 'is worse than')}{AFTER[rest.apart]} that embedding{why}."
+            )
+            longer.append(f"Control less embedding, paired by seed: {rest}.")
+    if small and ONE_HOT in means:
+        verdicts = [
+            f"{way} ({means[way]:.2f}) {found.verdict('is better', 'is worse')}"
+            for way in small
+            for found in [difference(values[way], values[ONE_HOT])]
+        ]
+        longer.append(f"Drawn small, against one-hot inputs: {'; '.join(verdicts)}.")
+    unseen = {way: fmean(job.stream("test") for job in group) for way, (_, group) in tuned.items()}
+    if shown := [way for way in (ONE_HOT, *controls, *wide) if way in unseen]:
+        numbers = ", ".join(f"{way} {unseen[way]:.2f}" for way in shown)
+        longer.append(f"On the rest of the novel, on which nothing was chosen: {numbers}.")
+    return answer, longer

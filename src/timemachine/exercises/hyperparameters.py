@@ -1,27 +1,32 @@
 """Exercise 4: adjust the hyperparameters. How low can you go?"""
 
 import math
-from collections.abc import Iterable
+from statistics import stdev
 
 from matplotlib.figure import Figure
 
 from timemachine.exercises import COLOURS, Findings
-from timemachine.sweep import Job, grouped, mean_sd
+from timemachine.exercises.claims import UNDECIDED, by_seed, difference, lowest
+from timemachine.exercises.drawing import plain_numbers
+from timemachine.runs.sweep import Job, grouped
+from timemachine.runs.tables import mean_sd
 
 HIDDENS, NUM_STEPS, LR = "model.hiddens", "data.num_steps", "model.lr"
 NAMES = {HIDDENS: "hidden units", NUM_STEPS: "time steps", LR: "learning rate"}
 BOOK = (32, 32, 1.0)
 PARTS = {"train": "training text", "val": "validation", "test": "rest of the novel"}
 STYLES = {"train": "o-", "val": "s--", "test": "^:"}
+LEADING = 4  # combinations that are worth several seeds
 Point = tuple[int, int, float]
 
 
 def findings(jobs: list[Job]) -> Findings:
-    """A row for each point of the grid, the best on validation first."""
+    """Report a row for each point of the grid, the best on validation first."""
     sound = (job for job in jobs if job.status == "completed" and job.stream("val") < math.inf)
     groups: dict[Point, list[Job]] = grouped(sound, *NAMES)
     groups = dict(sorted(groups.items(), key=lambda item: mean(item[1], "val")))
     lost = len(jobs) - sum(map(len, groups.values()))
+    answer, longer = _answer(groups)
     return Findings(
         number="4",
         question="Adjust the hyperparameters, such as the number of epochs, of hidden units, of time steps, and the "
@@ -35,11 +40,13 @@ def findings(jobs: list[Job]) -> Findings:
         ],
         figures={"slices": _slices(groups), "map": _map(groups), "curves": _curves(groups)},
         captions={
-            "slices": "Stream perplexity when one hyperparameter varies and the others are the best point's.",
+            "slices": "Stream perplexity when one hyperparameter varies and the others are the best point's; with its "
+            "standard deviation where there are several seeds.",
             "map": "Stream perplexity on validation for hidden units × time steps, at the best learning rate of each.",
-            "curves": "Window perplexity over epochs: solid on the training windows, dashed on validation.",
+            "curves": "Window perplexity over epochs, first seed: solid on the training windows, dashed on validation.",
         },
-        answer=" ".join(_answer(groups)),
+        answer=answer,
+        longer=longer,
         notes=[
             "Stream perplexity, on the same characters for all, of the model of the last epoch; chosen on validation. "
             "Rows are in the order of validation perplexity. "
@@ -49,7 +56,7 @@ def findings(jobs: list[Job]) -> Findings:
 
 
 def mean(jobs: list[Job], part: str) -> float:
-    """Mean stream perplexity of the jobs on train, val or test."""
+    """Return the mean stream perplexity of the jobs on train, val or test."""
     return sum(job.stream(part) for job in jobs) / len(jobs)
 
 
@@ -64,18 +71,20 @@ def _slices(groups: dict[Point, list[Job]]) -> Figure:
             if k[:place] + k[place + 1 :] == best[:place] + best[place + 1 :]
         }
         for number, (part, label) in enumerate(PARTS.items()):
-            axes.plot(
+            axes.errorbar(
                 range(len(here)),
                 [mean(jobs, part) for jobs in here.values()],
-                STYLES[part],
+                [stdev(job.stream(part) for job in jobs) if len(jobs) > 1 else 0 for jobs in here.values()],
+                fmt=STYLES[part],
                 color=COLOURS[number],
                 label=label,
+                capsize=3,
             )
         axes.set_xticks(range(len(here)), [f"{value:g}" for value in here])
         axes.set(xlabel=title, ylabel="stream perplexity")
         axes.grid(alpha=0.3)
         axes.label_outer()
-    panels[0].legend()
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(PARTS))
     return figure
 
 
@@ -122,41 +131,77 @@ def _curves(groups: dict[Point, list[Job]]) -> Figure:
     axes.set(xlabel="epoch", ylabel="perplexity (log scale)", yscale="log")
     axes.grid(alpha=0.3)
     if shown:
+        plain_numbers(axes.yaxis)
         axes.legend()
     return figure
 
 
-def _answer(groups: dict[Point, list[Job]]) -> Iterable[str]:
+def _answer(groups: dict[Point, list[Job]]) -> tuple[str, list[str]]:
+    """The answer, and what else was found."""
     if not groups:
-        return
-    (hiddens, num_steps, lr), best = next(iter(groups.items()))
-    yield (
-        f"The lowest validation perplexity of the grid, {mean(best, 'val'):.2f} as a stream, is that of {hiddens} "
-        f"hidden units, {num_steps} time steps and a learning rate of {lr:g}; on the rest of the novel it has "
-        f"{mean(best, 'test'):.2f}."
+        return "", []
+    values = {key: by_seed(jobs, lambda job: job.stream("val")) for key, jobs in groups.items()}
+    several = {key: found for key, found in values.items() if len(found) > 1}
+    best, *level = lowest(several) or [next(iter(groups))]
+    repeated = best in several
+    among = "Of the combinations with several seeds the" if 0 < len(several) < len(groups) else "The"
+    answer = (
+        f"{among} lowest validation perplexity, {mean(groups[best], 'val'):.2f} as a stream, is that of "
+        f"{_named(best)}; on the rest of the novel it has {mean(groups[best], 'test'):.2f}. "
     )
-    values = [sorted({key[place] for key in groups}) for place in range(3)]
-    if at_edge := [
-        f"{name} ({value:g})"
-        for name, value, tried in zip(NAMES.values(), (hiddens, num_steps, lr), values, strict=True)
-        if len(tried) > 1 and value in (tried[0], tried[-1])
-    ]:
-        yield f"It lies at the edge of the grid in {' and '.join(at_edge)}: beyond may be better."
+    if not repeated:
+        answer += (
+            "It has one seed, and two seeds of one combination can differ by more than the leading combinations do: "
+            "which of them is best cannot be said."
+        )
+    elif level:
+        answer += f"{'; '.join(map(_named, level))} {UNDECIDED} from it."
+    else:
+        answer += "Every other of these is higher on validation by more than two standard errors."
+    longer = []
     if book := groups.get(BOOK):
-        yield f"The book's own settings give {mean(book, 'val'):.2f} and {mean(book, 'test'):.2f}."
-    lowest, key = min((mean(group, "train"), key) for key, group in groups.items())
-    val, test = mean(groups[key], "val"), mean(groups[key], "test")
-    yield (
-        f"Lowest on its own training text is {key[0]} units, {key[1]} steps, rate {key[2]:g}: {lowest:.2f}, with "
-        f"{val:.2f} on validation and {test:.2f} on the rest."
-    )
-    if lowest < val / 1.2:
-        yield "Training perplexity can be pushed down, towards 1 in the end, by learning 10,000 characters by heart."
-        yield "That does not carry over."
-    for place, name in enumerate(NAMES.values()):
-        spans = []
-        for value in sorted({key[place] for key in groups}):
-            spans.append(
-                f"{min(mean(jobs, 'val') for k, jobs in groups.items() if k[place] == value):.2f} with {value:g}"
-            )
-        yield f"Best validation perplexity by {name}: {', '.join(spans)}."
+        longer.append(
+            f"The book's own settings give {mean(book, 'val'):.2f}, and {mean(book, 'test'):.2f} on the rest."
+        )
+    tried = [sorted({key[place] for key in groups}) for place in range(3)]
+    edges = [
+        f"{name} ({value:g})"
+        for name, value, there in zip(NAMES.values(), best, tried, strict=True)
+        if len(there) > 1 and value in (there[0], there[-1])
+    ]
+    if edges and not repeated:  # several seeds are for a part of a grid that was searched before
+        longer.append(f"It lies at the edge of the grid in {' and '.join(edges)}: beyond may be better.")
+    longer.append(_on_the_rest(groups, best))
+    if not repeated:
+        low, key = min((mean(group, "train"), key) for key, group in groups.items())
+        val, test = mean(groups[key], "val"), mean(groups[key], "test")
+        longer.append(
+            f"Lowest on its own training text, {low:.2f}, is {_named(key)}, with {val:.2f} on validation and "
+            f"{test:.2f} on the rest{': overfitted' if key != best and low < val / 1.2 else ''}."
+        )
+        leading = [sorted({key[place] for key in list(groups)[:LEADING]}) for place in range(3)]
+        typed = " ".join(
+            f"{name}={','.join(f'{v:g}' for v in found)}" for name, found in zip(NAMES, leading, strict=True)
+        )
+        longer.append(
+            f"Five seeds of the leading ones: `python train.py exercise=hyperparameters {typed} seed=0,1,2,3,4`."
+        )
+    return answer, longer
+
+
+def _on_the_rest(groups: dict[Point, list[Job]], best: Point) -> str:
+    """How the best on validation does on text on which nothing was chosen."""
+    values = {key: by_seed(jobs, lambda job: job.stream("test")) for key, jobs in groups.items()}
+    key = min(groups, key=lambda key: mean(groups[key], "test"))
+    text = f"On the rest of the novel, on which nothing was chosen, the lowest is {mean(groups[key], 'test'):.2f}, of "
+    if key == best:
+        return f"{text}the same."
+    if len(values[best]) < 2:
+        return f"{text}{_named(key)}."
+    apart = difference(values[best], values[key]).apart
+    verdict = "is higher there by more than two standard errors" if apart else f"{UNDECIDED} from it"
+    return f"{text}{_named(key)}; the best on validation {verdict}."
+
+
+def _named(point: Point) -> str:
+    return "{} hidden units with {} time steps and a rate of {:g}".format(*point)

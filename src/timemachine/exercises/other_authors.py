@@ -2,14 +2,16 @@
 
 import math
 from collections.abc import Iterable
-from itertools import combinations
-from statistics import fmean, pstdev
+from itertools import permutations
+from statistics import fmean
 
 from matplotlib.figure import Figure
 
 from timemachine.exercises import Findings
+from timemachine.exercises.claims import APART, UNDECIDED, by_seed, difference, lowest
 from timemachine.exercises.war_of_the_worlds import book_names, entries, mean, sound_groups
-from timemachine.sweep import Job, mean_sd
+from timemachine.runs.sweep import Job
+from timemachine.runs.tables import markdown, mean_sd
 
 MODELS = {"stream": "model", "witten_bell": "n-gram"}
 
@@ -17,7 +19,7 @@ Groups = dict[str, list[Job]]  # the jobs of each training book
 
 
 def findings(jobs: list[Job]) -> Findings:
-    """Training book × book read: a row a training book, for the model and for n-grams."""
+    """Report training book × book read: a row a training book, for the model and for n-grams."""
     groups = _by_book(jobs)
     left_out = len(jobs) - sum(map(len, groups.values()))
     read = book_names(job for group in groups.values() for job in group)
@@ -26,6 +28,7 @@ def findings(jobs: list[Job]) -> Findings:
     errors = [mean(group, name, "stream", "standard_error") for group in groups.values() for name in names]
     errors = sorted(error for error in errors if math.isfinite(error))
     spread = f" ({errors[0]:.2f} to {errors[-1]:.2f} here)" if errors else ""
+    answer, longer = _answer(groups, names) if groups else ("No run has ended with a measurement yet.", [])
     return Findings(
         number="7",
         question="How well does a model predict books by other authors?",
@@ -36,14 +39,16 @@ def findings(jobs: list[Job]) -> Findings:
         figures={"matrix": _matrix(groups, names)} if groups else {},
         captions={
             "matrix": "Stream perplexity of each book under each training book, of the model (mean over seeds) and of "
-            "the Witten-Bell n-gram from the same characters. Brighter is better predicted."
+            "the Witten-Bell n-gram from the same characters. Brighter is better predicted, on one scale for both."
         } if groups else {},
-        answer=" ".join(_answer(groups, names)) or "No run has ended with a measurement yet.",
+        answer=answer,
+        longer=longer,
         notes=[
             "Stream perplexity. Model: mean ± standard deviation over seeds. n-gram: interpolated Witten-Bell, of the "
             "order that is best by validation, trained on the same characters. A cell's standard error is what the "
             f"choice of the text leaves open, from blocks of 100 characters{spread}; within a column it is "
-            "the same text that is read. Headers and footers of Project Gutenberg are cut.",
+            "the same text that is read, and models are compared by differences paired over seeds. Headers and "
+            "footers of Project Gutenberg are cut.",
             *([f"Left out: {left_out} of {len(jobs)} runs, which did not end with a measurement."] if left_out else []),
         ],
     )  # fmt: skip
@@ -75,10 +80,11 @@ def _matrix(groups: Groups, names: list[str]) -> Figure:
     width, height = 3.2 + 1.3 * len(names), 2.6 + 0.45 * len(groups)
     figure = Figure(figsize=(min(width, 15), 2 * height), dpi=110, layout="constrained")
     grid = figure.subplots(len(MODELS), 1, squeeze=False, sharex=True)
+    every = [mean(jobs, name, model) for model in MODELS for jobs in groups.values() for name in names]
+    finite = [value for value in every if math.isfinite(value)] or [1.0]
+    low, high = min(finite), max(finite)  # one scale for both
     for axes, model in zip(grid.flat, MODELS, strict=True):
         values = [[mean(jobs, name, model) for name in names] for jobs in groups.values()]
-        finite = [value for row in values for value in row if math.isfinite(value)] or [1.0]
-        low, high = min(finite), max(finite)
         image = axes.imshow(values, cmap="cividis_r", aspect="auto", vmin=low, vmax=max(high, low + 1e-6))
         for y, row in enumerate(values):
             for x, value in enumerate(row):
@@ -87,67 +93,87 @@ def _matrix(groups: Groups, names: list[str]) -> Figure:
                 axes.text(x, y, text, ha="center", va="center", fontsize=9, color=colour)
         axes.set_yticks(range(len(groups)), [jobs[0].probes["books"]["title"] for jobs in groups.values()])
         axes.set(title="the model" if model == "stream" else "Witten-Bell n-gram", ylabel="trained on")
-        figure.colorbar(image, ax=axes, label="perplexity")
+    figure.colorbar(image, ax=grid, label="perplexity, the same scale in both")
     grid[-1, 0].set_xticks(range(len(names)), [titles[name] for name in names], rotation=30, ha="right")
     grid[-1, 0].set_xlabel("read")
     return figure
 
 
-def _answer(groups: Groups, names: list[str]) -> Iterable[str]:
+def _answer(groups: Groups, names: list[str]) -> tuple[str, list[str]]:
+    """The answer, and what else was found."""
     bits = {
-        (row, column): value
+        (row, column): found
         for row, jobs in groups.items()
         for column in names
-        if math.isfinite(value := mean(jobs, column, "stream", "bits"))
+        if (found := _bits(jobs, column)) and all(map(math.isfinite, found.values()))
     }
     columns = [name for name in names if sum((row, name) in bits for row in groups) > 1 and (name, name) in bits]
     if len(columns) < 2:
-        if groups:
-            yield "Fewer than two books were both trained on and read, so there is nothing to compare yet."
-        return
-    ranks = {name: _rank(bits, name, name, groups) for name in columns}
-    first = sum(rank == 1 for rank in ranks.values())
-    gaps = [
-        fmean(bits[row, name] for row in groups if row != name and (row, name) in bits) - bits[name, name]
-        for name in columns
-    ]
-    gap = fmean(gaps)
-    yield (
-        f"Of {len(columns)} books, {first} {'is' if first == 1 else 'are'} predicted best by the model trained on the "
-        f"beginning of the same book; on average that model needs {abs(gap):.2f} bits a character "
-        f"{'less' if gap > 0 else 'more'} than one trained on another book."
+        return "Fewer than two books were both trained on and read, so there is nothing to compare yet.", []
+    leading = {
+        column: lowest({row: bits[row, column] for row in groups if (row, column) in bits}) for column in columns
+    }
+    titles = {name: jobs[0].probes["books"]["title"] for name, jobs in groups.items()}
+    own = [column for column in columns if leading[column] == [column]]
+    gap = fmean(
+        fmean(bits[row, column].values()) - fmean(bits[column, column].values())
+        for column in columns
+        for row in groups
+        if row != column and (row, column) in bits
     )
-    rows = [name for name in columns if all((name, column) in bits for column in columns)]
-    if len(rows) > 1:
-        by_read = [fmean(bits[row, column] for row in rows if row != column) for column in columns]
-        by_training = [fmean(bits[row, column] for column in columns if row != column) for row in rows]
-        yield (
-            f"Between different books, which one is read moves the mean by a standard deviation of "
-            f"{pstdev(by_read):.2f} bits, which one was trained on by {pstdev(by_training):.2f}."
-        )
-    yield from _same_author(groups, bits)
-    better = [mean(groups[row], column, "stream") < mean(groups[row], column, "witten_bell") for row, column in bits]
-    yield f"The n-gram from the same characters is ahead of the model in {better.count(False)} of {len(better)} cells."
-    yield "One or two books of an author say nothing of the author: these are differences between books."
+    answer = (
+        f"{len(own)} of {len(columns)} books are predicted best, beyond {APART} standard errors, by the model of their "
+        f"own beginning. The model of another book needs {gap:.2f} bits a character more on average."
+    )
+    longer = [
+        f"Which model predicts a book best; those that are named together {UNDECIDED}:",
+        markdown(
+            ["read", "trained on", "ahead of the next one, bits"],
+            [[titles[c], " or ".join(titles[row] for row in leading[c]), _ahead(bits, c)] for c in columns],
+        ),
+    ]
+    if directions := list(_same_author(groups, bits)):
+        head = ["read", "trained on, by the same author", "better than from", "worse than from", UNDECIDED]
+        longer += [
+            "Two books of one author, against the books by others:",
+            markdown(head, directions),
+        ]
+    cells = [mean(groups[row], column, "stream") < mean(groups[row], column, "witten_bell") for row, column in bits]
+    longer.append(
+        f"The n-gram from the same characters has the lower mean in {cells.count(False)} of {len(cells)} cells."
+    )
+    longer.append("One or two books of an author say nothing of the author: these are differences between books.")
+    return answer, longer
 
 
-def _rank(bits: dict[tuple[str, str], float], row: str, column: str, rows: Iterable[str]) -> int:
-    """1: no other training book predicts this column better."""
-    return 1 + sum(bits.get((other, column), math.inf) < bits[row, column] for other in rows)
+def _ahead(bits: dict[tuple[str, str], dict[int, float]], column: str) -> str:
+    """How far the lowest mean on a book is below the next one, paired by seed."""
+    first, second = sorted(
+        (found for (_, read), found in bits.items() if read == column), key=lambda v: fmean(v.values())
+    )[:2]
+    found = difference(second, first)
+    return f"{found.mean:.3f} ± {found.error:.3f}" if math.isfinite(found.error) else "one seed"
 
 
-def _same_author(groups: Groups, bits: dict[tuple[str, str], float]) -> Iterable[str]:
-    """For two books of one author: how the one as training text does among all foreign ones on the other."""
+def _bits(jobs: list[Job], column: str) -> dict[int, float]:
+    """Bits a character of each seed's model on a book."""
+    return by_seed(
+        (job for job in jobs if column in job.probes["books"]["books"]),
+        lambda job: float(job.probes["books"]["books"][column]["stream"]["bits"]),
+    )
+
+
+def _same_author(groups: Groups, bits: dict[tuple[str, str], dict[int, float]]) -> Iterable[list[str]]:
+    """For two books of one author, in both directions: the one as training text against each foreign one."""
     about = {name: jobs[0].probes["books"] for name, jobs in groups.items()}
-    for one, two in combinations(groups, 2):
-        if not about[one]["author"] or about[one]["author"] != about[two]["author"]:
+    for row, column in permutations(groups, 2):
+        if not about[row]["author"] or about[row]["author"] != about[column]["author"] or (row, column) not in bits:
             continue
-        for row, column in ((one, two), (two, one)):
-            foreign = [name for name in groups if name != column and (name, column) in bits]
-            if (row, column) in bits and len(foreign) > 1:
-                values = [mean(groups[name], column, "stream") for name in foreign]
-                yield (
-                    f"{about[column]['title']} is predicted from {about[row]['title']}, by the same author, with "
-                    f"{mean(groups[row], column, 'stream'):.2f}: place {_rank(bits, row, column, foreign)} among the "
-                    f"{len(foreign)} other books, with which it is {min(values):.2f} to {max(values):.2f}."
-                )
+        foreign = [name for name in groups if about[name]["author"] != about[row]["author"] and (name, column) in bits]
+        verdicts = {
+            name: difference(bits[row, column], bits[name, column]).verdict("better", "worse") for name in foreign
+        }
+        if foreign:
+            kinds = ([about[name]["title"] for name in foreign if verdicts[name] == kind]
+                     for kind in ("better", "worse", UNDECIDED))  # fmt: skip
+            yield [about[column]["title"], about[row]["title"], *(", ".join(kind) or "none" for kind in kinds)]

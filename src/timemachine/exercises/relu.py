@@ -1,21 +1,147 @@
-"""Exercise 10: replace tanh by ReLU. Do we still need to clip the gradient, and why?"""
+"""Exercise 10: replace tanh by ReLU. Do we still need to clip the gradient, and why?
 
+Measured: the recurrence over training, in dynamics.csv of the run's folder, a row an epoch. B windows, T time steps, H
+hidden units.
+"""
+
+import csv
 import math
 import re
 import statistics
+from collections import Counter
 from collections.abc import Iterable
 from itertools import pairwise
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback
 from matplotlib.figure import Figure
+from torch import Tensor
 
+from timemachine.datamodule import TimeMachine
+from timemachine.errors import Diverged, SettingError
 from timemachine.exercises import COLOURS, Findings
-from timemachine.exercises.clipping import LR, TINY, UNIGRAM, diverged, draw_bound, epoch_of_divergence, label, radius
-from timemachine.sweep import Job, mean_sd, read_rows
+from timemachine.exercises.claims import LETTERS, outcome
+from timemachine.exercises.clipping import LR, TINY, draw_bound, epoch_of_divergence, label, radius
+from timemachine.exercises.drawing import draw_slope
+from timemachine.language_model import RNNLMScratch
+from timemachine.rnn import RNNScratch
+from timemachine.runs.files import write_whole
+from timemachine.runs.rows import read_numbers
+from timemachine.runs.sweep import Job
+from timemachine.runs.tables import mean_sd, span
+
+SATURATED = 0.99  # |h| from which on tanh passes on less than 2 % of a gradient
+COLUMNS = ("epoch", "spectral_radius", "largest_activation", "dead_share", "saturated_share")
 
 ACTIVATION, SIGMA = "model.activation", "model.sigma"
 NAMES = {"tanh": "tanh", "relu": "ReLU"}
+ONLY_WITH, ONLY_WITHOUT = "learn only with it", "only without it"
+# Whether the run with clipping learns, and the one without -> what the pair is called.
+KINDS = {
+    (True, False): ONLY_WITH,
+    (False, True): ONLY_WITHOUT,
+    (True, True): "both ways",
+    (False, False): "neither way",
+}
 STOP = re.compile(r"diverged in epoch (\d+), step (\d+)")  # how the message of a run that was stopped begins
+
+
+def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, float]:
+    """Measure the model as it is on all of the validation text, in windows from a zero state; NaN where undefined.
+
+    `spectral_radius`: largest |eigenvalue| of W_hh. `largest_activation`: largest |h|. `dead_share`: of the hidden
+    units, those that are exactly 0 at every position. `saturated_share`: those with |h| > 0.99 at every position, of
+    tanh only. Raises SettingError for another cell than the RNN.
+    """
+    rnn = _recurrence(model)
+    with torch.no_grad():
+        H_TBH, _ = rnn(model.inputs(_windows(data).to(rnn.W_hh.device)))
+        size_NH = H_TBH.flatten(0, 1).abs()
+        largest = float(size_NH.max())  # NaN where any is
+        dead = float((size_NH == 0).all(0).float().mean())
+        saturated = float((size_NH > SATURATED).all(0).float().mean())
+    known = not math.isnan(largest)
+    return {
+        "spectral_radius": spectral_radius(rnn.W_hh),
+        "largest_activation": largest,
+        "dead_share": dead if known else math.nan,
+        "saturated_share": saturated if known and rnn.activation == "tanh" else math.nan,
+    }
+
+
+def _recurrence(model: pl.LightningModule) -> RNNScratch:
+    if not isinstance(model.rnn, RNNScratch):
+        raise SettingError("probes=dynamics: measures the recurrence of model.cell=rnn alone; type another probe")
+    return model.rnn
+
+
+def spectral_radius(W_HH: Tensor) -> float:
+    """Return the largest |eigenvalue|; NaN if an entry is not finite, which `eigvals` refuses."""
+    W_HH = W_HH.detach().cpu().double()
+    return float(torch.linalg.eigvals(W_HH).abs().max()) if W_HH.isfinite().all() else math.nan
+
+
+def _windows(data: TimeMachine) -> Tensor:
+    """Inputs (B, T), int64, of validation windows end to end: each of its characters, but for a rest below T."""
+    starts_B = torch.tensor(data.splits["val"].starts[:: data.num_steps])
+    return data.chars_N.cpu()[starts_B[:, None] + torch.arange(data.num_steps)].long()
+
+
+class Watch(Callback):
+    """Writes what `measure` gives before training (epoch 0) and after each epoch.
+
+    A run that diverges has a last row under the epoch that broke off: the weights before the update that was refused.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "dynamics.csv"
+        self._last_epoch = -1  # written
+        self._before: list[str] = []  # lines of a run that goes on
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Refuse another cell than the RNN before anything is trained."""
+        _recurrence(pl_module)
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Go on where the checkpoint was saved: drop what came after it, or was cut short."""
+        self._last_epoch = checkpoint["epoch"] + 1
+        rows = self.path.read_text(encoding="utf-8").splitlines(keepends=True) if self.path.exists() else []
+        before = [row for row in rows[1:] if row.endswith("\n") and int(row.split(",")[0]) <= self._last_epoch]
+        self._before = rows[:1] + before
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin the table with the initial weights, or where it goes on."""
+        if not trainer.is_global_zero:
+            return
+        write_whole(self.path, "".join(self._before).encode())
+        if self._last_epoch < 0:
+            self._write(trainer, pl_module, 0)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Add the epoch's row."""
+        self._write(trainer, pl_module, trainer.current_epoch + 1)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Add the row of the epoch in which training diverged."""
+        if isinstance(exception, Diverged):
+            self._write(trainer, pl_module, trainer.current_epoch + 1)
+
+    def _write(self, trainer: pl.Trainer, model: pl.LightningModule, epoch: int) -> None:
+        if not trainer.is_global_zero or epoch == self._last_epoch:
+            return
+        assert isinstance(model, RNNLMScratch)
+        self._last_epoch = epoch
+        row = {"epoch": epoch, **measure(model, trainer.datamodule)}  # type: ignore[attr-defined]
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            if not file.tell():
+                writer.writeheader()
+            writer.writerow(row)
 
 
 class Key(NamedTuple):
@@ -35,23 +161,24 @@ class Run:
         self.job = job
         self.key = Key(settings[ACTIVATION], settings[SIGMA], settings[LR], radius(job) or None)
         self.steps = job.steps()
-        self.dynamics = read_rows(job.folder / "dynamics.csv")
+        self.dynamics = read_numbers(job.folder / "dynamics.csv")
         self.dead = self.at(-1, "dead_share")
-        self.diverged, self.all_dead = diverged(job), False
-        if job.status != "diverged" and self.dead == 1:  # ends at the unigram's perplexity, on either side of it
-            self.diverged, self.all_dead = False, True
+        self.all_dead = self.dead == 1
+        self.outcome = "learnt nothing" if self.all_dead and job.status != "diverged" else outcome(job)
         stopped = STOP.match(job.message)
-        self.epoch = float(stopped[1]) if stopped else epoch_of_divergence(job) if self.diverged else math.nan
+        self.epoch = (
+            float(stopped[1]) if stopped else epoch_of_divergence(job) if self.outcome != "learnt" else math.nan
+        )
         self.step = float(stopped[2]) if stopped else math.nan
 
     @property
     def sound(self) -> bool:
         """Whether it has learnt something."""
-        return not (self.diverged or self.all_dead)
+        return self.outcome == "learnt"
 
     @property
     def first_norm(self) -> float:
-        """Of the gradient at the initial weights, before clipping."""
+        """The gradient's norm at the initial weights, before clipping."""
         return self.steps[0]["grad_norm"] if self.steps else math.nan
 
     @property
@@ -63,49 +190,55 @@ class Run:
         )
 
     def at(self, row: int, name: str) -> float:
-        """A number of the first (0) or last (-1) row of dynamics.csv."""
+        """Return a number of the first (0) or last (-1) row of dynamics.csv."""
         return self.dynamics[row][name] if self.dynamics else math.nan
 
 
 def findings(jobs: list[Job]) -> Findings:
-    """A row for each activation, sigma, learning rate and radius, over seeds; of the jobs that have ended."""
+    """Report a row for each activation, sigma, learning rate and radius, over seeds; of the jobs that have ended."""
     runs = [Run(job) for job in jobs if job.status in ("completed", "diverged")]
     runs.sort(key=lambda run: (run.key.activation != "tanh", *run.key[1:3], -(run.key.theta or math.inf)))
     groups: dict[Key, list[Run]] = {}
     for run in runs:
         groups.setdefault(run.key, []).append(run)
+    answer, longer = _answer(runs)
     return Findings(
         number="10",
         question="Replace tanh with ReLU and repeat the experiments. Do we still need gradient clipping? Why?",
         setting="The book's run with tanh and with ReLU, with and without clipping, at its own learning rate and "
         "higher ones, from its own initial weights and wider ones.",
-        columns=["activation", "σ", "η", "radius θ", "runs", "diverged", "at", "all units dead", "train", "validation",
-                 "first norm", "largest norm", "ρ at the start", "ρ at the end", "largest |h|",
+        columns=["activation", "σ", "η", "radius θ", "runs", "learnt", "learnt nothing", "diverged", "at", "train",
+                 "validation", "first norm", "largest norm", "ρ at the start", "ρ at the end", "largest |h|",
                  "dead or saturated at the end"],
         rows=[_row(key, group) for key, group in groups.items()],
-        figures={"dynamics": _dynamics(groups), "bound": _bound(groups)},
+        figures={"dynamics": _dynamics_figure(groups), "bound": _bound_figure(groups)},
         captions={
             "dynamics": "The recurrence over training, first seed: spectral radius of W_hh (dotted: 1, above which a "
             "linear recurrence grows), the largest activation, and the share of idle units: dead with ReLU, saturated "
-            "with tanh. Dashed: without clipping. A cross ends a run that was stopped; 0 is drawn at 1e-9.",
+            "with tanh. Dashed: without clipping, hidden where it is the same as with. A cross ends a run that was "
+            "stopped.",
             "bound": "How far a step's loss lies from that of the step before, against the length of the update "
             "between them, η‖g‖ after clipping, first seed. The chapter's bound, |Δf| ≤ Lη‖g‖, is a line of slope 1 "
-            "here, and L its height. Neighbouring batches differ, which is the floor under all points.",
+            "here, and L its height; the dashed one is that of L = 1. Neighbouring "
+            "batches differ, which scatters the points.",
         },
-        answer=" ".join(_answer(groups)),
+        answer=answer,
+        longer=longer,
         notes=[
-            f"Diverged: the loss is not finite, or training perplexity ends above {UNIGRAM}, that of the frequencies "
-            "of single characters. All units dead: the state is 0 at every position, and what remains are those "
-            "frequencies. Perplexities are of the other runs, mean ± standard deviation over seeds; norms and places "
-            "are from smallest to largest. ρ: spectral radius of W_hh. |h| and units are those of a fixed batch of "
-            "validation windows; a ReLU unit is dead if it is 0 at every position there, a tanh unit saturated if |h| "
-            "> 0.99 at every position."
+            "Diverged: not finite, or a final validation perplexity above that of guessing. Learnt nothing: ends above "
+            f"{LETTERS['train/perplexity']} on the training or {LETTERS['val/perplexity']} on the validation windows, "
+            "what the frequencies of the letters give; a model whose units are all dead is left with these. "
+            "Perplexities are of the runs that learnt, mean ± standard deviation over seeds; norms and places "
+            "are from smallest to largest. ρ: spectral radius of W_hh. |h| and units are those of all of the "
+            "validation text, in windows; a ReLU unit is dead if it is 0 at every position there, a tanh unit "
+            "saturated if |h| > 0.99 at every position. The largest |h| is that of the ends of epochs. At epoch 1: "
+            "training perplexity was never below that of the frequencies of the letters."
         ],
     )  # fmt: skip
 
 
 def _row(key: Key, runs: list[Run]) -> list[str]:
-    sound = [run for run in runs if run.sound]
+    sound, kinds = [run for run in runs if run.sound], Counter(run.outcome for run in runs)
     idle = "saturated_share" if key.activation == "tanh" else "dead_share"
     shares = [share for run in runs if not math.isnan(share := run.at(-1, idle))]
     return [
@@ -114,12 +247,11 @@ def _row(key: Key, runs: list[Run]) -> list[str]:
         f"{key.lr:g}",
         f"{key.theta:g}" if key.theta else "none",
         str(len(runs)),
-        f"{sum(run.diverged for run in runs)} of {len(runs)}",
-        _places(run for run in runs if run.diverged),
-        f"{sum(run.all_dead for run in runs)} of {len(runs)}",
+        *(str(kinds[kind]) for kind in ("learnt", "learnt nothing", "diverged")),
+        _places(run for run in runs if run.outcome == "diverged"),
         mean_sd(run.job.metrics.get("train/perplexity", math.nan) for run in sound),
         mean_sd(run.job.metrics.get("val/perplexity", math.nan) for run in sound),
-        _span(run.first_norm for run in runs),
+        span(run.first_norm for run in runs),
         f"{_largest(row['grad_norm'] for run in runs for row in run.steps):.3g}",
         mean_sd(run.at(0, "spectral_radius") for run in runs),
         mean_sd(run.at(-1, "spectral_radius") for run in runs),
@@ -131,16 +263,8 @@ def _row(key: Key, runs: list[Run]) -> list[str]:
 def _places(runs: Iterable[Run]) -> str:
     """Where runs diverged: epochs, and the steps of those that were stopped at one."""
     places = [(run.epoch, run.step) for run in runs]
-    epochs, steps = _span(epoch for epoch, _ in places), _span(step for _, step in places)
-    return ", ".join(f"{name} {span}" for name, span in (("epoch", epochs), ("step", steps)) if span != "–")
-
-
-def _span(values: Iterable[float]) -> str:
-    """From the smallest to the largest, or the one value, or a dash for none."""
-    numbers = [value for value in values if not math.isnan(value)]
-    if not numbers:
-        return "–"
-    return " to ".join(dict.fromkeys(f"{number:.3g}" for number in (min(numbers), max(numbers))))
+    epochs, steps = span(epoch for epoch, _ in places), span(step for _, step in places)
+    return ", ".join(f"{name} {found}" for name, found in (("epoch", epochs), ("step", steps)) if found != "–")
 
 
 def _largest(values: Iterable[float]) -> float:
@@ -169,7 +293,7 @@ def _activations(groups: dict[Key, list[Run]]) -> list[str]:
     return list(dict.fromkeys(key.activation for key in groups)) or ["relu"]
 
 
-def _dynamics(groups: dict[Key, list[Run]]) -> Figure:
+def _dynamics_figure(groups: dict[Key, list[Run]]) -> Figure:
     activations, pairs = _activations(groups), _telling(groups)
     figure = Figure(figsize=(9, 8.5), dpi=150, layout="constrained")
     grid = figure.subplots(3, len(activations), squeeze=False, sharex=True, sharey="row")
@@ -200,7 +324,7 @@ def _dynamics(groups: dict[Key, list[Run]]) -> Figure:
     return figure
 
 
-def _bound(groups: dict[Key, list[Run]]) -> Figure:
+def _bound_figure(groups: dict[Key, list[Run]]) -> Figure:
     activations = _activations(groups)
     figure = Figure(figsize=(9, 5.5), dpi=150, layout="constrained")
     (panels,) = figure.subplots(1, len(activations), squeeze=False, sharex=True, sharey=True)
@@ -208,108 +332,112 @@ def _bound(groups: dict[Key, list[Run]]) -> Figure:
         draw_bound(axes, {_name(key): run.job for key, run in _shown(groups, activation).items()})
         axes.set(title=NAMES.get(activation, activation))
         axes.label_outer()
+    for axes in panels:
         if axes.lines:
-            axes.legend(fontsize="small", markerscale=4, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.12))
+            draw_slope(axes)
+            axes.legend(fontsize="small", markerscale=2, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.12))
     return figure
 
 
-def _answer(groups: dict[Key, list[Run]]) -> Iterable[str]:
-    runs = [run for group in groups.values() for run in group]
-    if not any(run.key.activation == "relu" for run in runs):
-        yield "No run with ReLU has ended yet."
-        return
-    yield from _verdict(runs)
-    yield from _why(groups)
-    yield from _counts(runs)
-    yield from _limits(runs)
-
-
-def _verdict(runs: list[Run]) -> Iterable[str]:
-    """Pairs of runs that differ in clipping alone."""
-    sentences, gains = [], {}
-    for activation, name in reversed(NAMES.items()):
-        twins: dict[tuple[float, float, int], dict[bool, bool]] = {}
-        for run in runs:
-            if run.key.activation == activation:
-                place = run.key.sigma, run.key.lr, run.job.settings["seed"]
-                twin = twins.setdefault(place, {})
-                clipped = run.key.theta is not None
-                twin[clipped] = run.sound or twin.get(clipped, False)
-        pairs = [(twin[True], twin[False]) for twin in twins.values() if len(twin) == 2]
-        if pairs:
-            only_with, only_without = pairs.count((True, False)), pairs.count((False, True))
-            gains[activation] = only_with - only_without
-            sentences.append(
-                f"of {len(pairs)} pairs of {name} runs that differ in clipping alone, {only_with} learn only with it, "
-                f"{only_without} only without it, {pairs.count((True, True))} both ways and "
-                f"{pairs.count((False, False))} neither way"
-            )
-    if "relu" in gains:
-        yield "Yes, we still need clipping:" if gains["relu"] > 0 else "Clipping does not help in these runs:"
-    if sentences:
-        yield "; ".join(sentences) + "."
-
-
-def _why(groups: dict[Key, list[Run]]) -> Iterable[str]:
-    """The untrained models with the widest weights, and what the first step does with their gradient."""
-    sigma = max(key.sigma for key in groups if key.activation == "relu")
-    widest = {
-        activation: [run for key, group in groups.items() if key[:2] == (activation, sigma) for run in group]
-        for activation in NAMES
-    }
-    relu, tanh = widest["relu"], widest["tanh"]
-    yield (
-        f"ReLU has no ceiling, and where the spectral radius of W_hh is above 1 a state can grow by a factor at every "
-        f"step, and with it the gradient on its way back. At σ = {sigma:g} that radius begins at "
-        f"{_span(run.at(0, 'spectral_radius') for run in relu)}; before any training the largest activation is "
-        f"{_span(run.at(0, 'largest_activation') for run in relu)} with ReLU"
-        + (f" and {_span(run.at(0, 'largest_activation') for run in tanh)} with tanh" if tanh else "")
-        + f", and the first gradient has a norm of {_span(run.first_norm for run in relu)}"
-        + (f" against {_span(run.first_norm for run in tanh)}" if tanh else "")
-        + "."
+def _answer(runs: list[Run]) -> tuple[str, list[str]]:
+    """The answer, and what else was found."""
+    relu = [run for run in runs if run.key.activation == "relu"]
+    if not relu:
+        return "No run with ReLU has ended yet.", []
+    pairs = {name: _pairs(runs, activation) for activation, name in NAMES.items()}
+    kinds = {name: Counter(found.values()) for name, found in pairs.items()}
+    wide = sorted({sigma for (sigma, *_), kind in pairs["ReLU"].items() if kind == ONLY_WITH})
+    book = min(run.key.sigma for run in relu)
+    needed = kinds["ReLU"][ONLY_WITH] > kinds["ReLU"][ONLY_WITHOUT]
+    yes = "Not in these runs" if not needed else "Yes" if book in wide else "Yes, where the initial weights are wide"
+    where = f", all of them at σ = {' and '.join(f'{sigma:g}' for sigma in wide)}" if wide else ""
+    where = where if len({run.key.sigma for run in relu}) > 1 else ""
+    free = [run for run in relu if run.key.sigma == book and not run.key.theta]
+    stopped = sum(run.job.status == "diverged" for run in free)
+    answer = f"{yes}: {_counted('ReLU', kinds['ReLU'], where)} " + (
+        f"At the smallest σ, {book:g}, {stopped or 'none'} of {len(free)} ReLU runs without clipping "
+        f"{'diverges' if stopped == 1 else 'diverge'}{_hardly(free)}."
+        if free
+        else ""
     )
-    lr = min(run.key.lr for run in relu)
-    free = [run.first_norm * lr for run in relu if run.key.lr == lr and not run.key.theta]
-    radii = [run.key.theta for run in relu if run.key.theta]
-    if free and radii:
-        yield (
-            f"At rate {lr:g} the first update without clipping is {_span(free)} long; with "
-            f"radius {max(radii):g} it is at most {lr * max(radii):g}."
-        )
+    longer = [_counted("tanh", kinds["tanh"], "").capitalize() if kinds["tanh"] else "", _why(runs), *_limits(runs)]
+    return answer.strip(), [text for text in longer if text]
 
 
-def _counts(runs: list[Run]) -> Iterable[str]:
-    """Of each activation, with and without clipping: how many runs end badly at each learning rate."""
-    for activation, name in NAMES.items():
-        mine = [run for run in runs if run.key.activation == activation]
-        for theta in sorted({run.key.theta for run in mine}, key=lambda theta: theta or 0):
-            parts = []
-            for lr in sorted({run.key.lr for run in mine}):
-                chosen = [run for run in mine if (run.key.theta, run.key.lr) == (theta, lr)]
-                counts = ((sum(run.diverged for run in chosen), "diverge"),
-                          (sum(run.all_dead for run in chosen), "end with all units dead"))  # fmt: skip
-                if bad := " and ".join(f"{count} {what}" for count, what in counts if count):
-                    parts.append(f"of {len(chosen)} at rate {lr:g}, {bad}")
-            yield f"{name}, {label(theta)}: {'; '.join(parts) or 'every run learns'}."
+def _hardly(runs: list[Run]) -> str:
+    """Runs that count as learnt and end near what the letters' frequencies give."""
+    letters = LETTERS["val/perplexity"]
+    ends = {run: run.job.metrics.get("val/perplexity", 0.0) for run in runs if run.sound}
+    near = {run: value for run, value in ends.items() if value > 0.8 * letters}
+    if not near:
+        return ""
+    rates = " and ".join(f"{lr:g}" for lr in sorted({run.key.lr for run in near}))
+    ends_at = f"end at {span(near.values())}, where letters alone give {letters:g}"
+    return f", but {len(near)} of them, at rate {rates}, {ends_at}"
+
+
+def _pairs(runs: list[Run], activation: str) -> dict[tuple[float, float, int], str]:
+    """σ, η and seed -> which of the two runs that differ in clipping alone learns."""
+    twins: dict[tuple[float, float, int], dict[bool, bool]] = {}
+    for run in runs:
+        if run.key.activation == activation:
+            twin = twins.setdefault((run.key.sigma, run.key.lr, run.job.settings["seed"]), {})
+            twin[run.key.theta is not None] = run.sound or twin.get(run.key.theta is not None, False)
+    return {place: KINDS[twin[True], twin[False]] for place, twin in twins.items() if len(twin) == 2}
+
+
+def _counted(name: str, kinds: Counter[str], where: str) -> str:
+    if not kinds:
+        return f"no two {name} runs differ in clipping alone."
+    counts = ", ".join(f"{kinds[kind]} {kind}{where if kind == ONLY_WITH else ''}" for kind in KINDS.values())
+    return f"of {kinds.total()} pairs of {name} runs that differ in clipping alone {counts}."
+
+
+def _dead(runs: Iterable[Run]) -> str:
+    shares = [run.dead for run in runs]
+    return f"{statistics.fmean(shares):.0%}" if shares else "–"
+
+
+def _why(runs: list[Run]) -> str:
+    """The untrained models with the widest weights, and what the first step does with their gradient."""
+    sigma = max(run.key.sigma for run in runs if run.key.activation == "relu")
+    relu, tanh = ([r for r in runs if r.key[:2] == (name, sigma)] for name in ("relu", "tanh"))
+    beside = f" (tanh: {span(run.first_norm for run in tanh)})" if tanh else ""
+    return (
+        "**Why.** ReLU has no ceiling: where the spectral radius ρ of W_hh is above 1 the state can grow at every "
+        f"step, and with it the gradient on its way back. At σ = {sigma:g} ρ begins at "
+        f"{span(run.at(0, 'spectral_radius') for run in relu)}, the largest activation before training is "
+        f"{span(run.at(0, 'largest_activation') for run in relu)}, and the first gradient has a norm of "
+        f"{span(run.first_norm for run in relu)}{beside}. A step without clipping is η times as long as that; with "
+        "radius θ it is at most ηθ."
+    )
 
 
 def _limits(runs: list[Run]) -> Iterable[str]:
-    """What clipping leaves as it is."""
-    steepest = [
-        f"{_largest(run.steepest for run in mine):.3g} with {name}"
+    """What clipping leaves as it is, and what was seen of units that are dead."""
+    clipped = [run for run in runs if run.key.theta]
+    if steepest := [
+        f"{_largest(run.steepest for run in found):.3g} with {name}"
         for activation, name in NAMES.items()
-        if (mine := [run for run in runs if run.key.activation == activation and run.key.theta])
-    ]
-    if steepest:
+        if (found := [run for run in clipped if run.key.activation == activation])
+    ]:
         yield (
-            f"Clipping bounds the length of an update and not the slope L: in clipped runs the loss still changes by "
-            f"up to {' and '.join(steepest)}, in nats per unit length of the update."
+            "**What clipping leaves.** It bounds the length of an update, and not the slope L: in clipped runs the "
+            f"loss still changes by up to {' and '.join(steepest)}, in nats per unit length of the update."
         )
-    dead: dict[float, list[float]] = {}
-    for run in sorted(runs, key=lambda run: run.key.lr):
-        if run.key.activation == "relu" and run.key.theta and not math.isnan(run.dead):
-            dead.setdefault(run.key.lr, []).append(run.dead)
-    shares = ", ".join(f"{statistics.fmean(values):.0%} at rate {lr:g}" for lr, values in dead.items())
-    yield "Nor does it bring back a unit that is dead, since the gradient of that is zero" + (
-        f": of the units of clipped ReLU runs, dead at the end are {shares}." if shares else "."
-    )
+    relu = [run for run in clipped if run.key.activation == "relu" and not math.isnan(run.dead)]
+    if relu:
+        rates, sigmas = (sorted({getattr(run.key, name) for run in relu}) for name in ("lr", "sigma"))
+        shares = "; ".join(
+            f"at rate {lr:g} "
+            + ", ".join(
+                f"{_dead(run for run in relu if run.key[1:3] == (sigma, lr))} with σ = {sigma:g}" for sigma in sigmas
+            )
+            for lr in rates
+        )
+        woken = sum(run.dead < _largest(row["dead_share"] for row in run.dynamics) for run in relu)
+        yield (
+            f"**Dead units.** Of the units of clipped ReLU runs, dead at the end are {shares}. In {woken} of these "
+            f"{len(relu)} runs the share has been larger before: such a unit gets no gradient where it is 0, but it "
+            "need not be 0 on the training text, and the weights of others go on changing what it reads."
+        )

@@ -2,30 +2,32 @@
 
 import math
 from collections.abc import Iterable
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from timemachine.exercises import COLOURS, Findings
-from timemachine.sweep import Job, mean_sd
+from timemachine.exercises.claims import APART, UNDECIDED, by_seed, difference
+from timemachine.runs.sweep import Job
+from timemachine.runs.tables import mean_sd
 
 ASKED = "war_of_the_worlds"
-APART = 2  # standard errors between two perplexities that are called different
 MODELS = {"stream": "the model", "witten_bell": "Witten-Bell n-gram", "laplace": "Laplace trigram"}
 
 Key = tuple[str, int]  # what a model was trained on, and how many characters of it
 
 
 def findings(jobs: list[Job]) -> Findings:
-    """A row for each training text and book, over seeds."""
+    """Report a row for each training text and book, over seeds."""
     groups = sound_groups(jobs)
     left_out = len(jobs) - sum(map(len, groups.values()))
+    answer, longer = _answer(groups)
     return Findings(
         number="6",
         question="How well does the model predict The War of the Worlds, by the same author, and other books?",
         setting="The book's run, and the same network on 90 % of the whole novel, each read on every book at hand: "
-        "characters 15,032 to 135,031 of each, of its own text no more than it was neither trained nor validated on.",
+        "characters 15,032 to 135,031 of each, and of its own book those that it was neither trained nor validated on.",
         columns=["trained on", "read", "author", "characters", "window", "stream", "standard error", "bits",
                  "Witten-Bell", "Laplace trigram"],
         rows=[row for key, group in groups.items() for row in _rows(key, group)],
@@ -34,7 +36,8 @@ def findings(jobs: list[Job]) -> Findings:
             "books": "Stream perplexity of the model (mean over seeds) and of n-grams from the same characters, with "
             "two standard errors to each side."
         } if groups else {},
-        answer=" ".join(_answer(groups)) or "No run has ended with a measurement yet.",
+        answer=answer,
+        longer=longer,
         notes=[
             "Window and stream perplexity: mean ± standard deviation over seeds. Standard error: what the choice of the"
             " text leaves open in the stream's mean, from blocks of 100 characters; the n-grams' own stands after ±. "
@@ -48,7 +51,7 @@ def findings(jobs: list[Job]) -> Findings:
 
 
 def sound_groups(jobs: list[Job]) -> dict[Key, list[Job]]:
-    """The completed jobs that read books, by what they were trained on, smaller texts first."""
+    """Return the completed jobs that read books, by what they were trained on, smaller texts first."""
     groups: dict[Key, list[Job]] = {}
     for job in jobs:
         if job.status == "completed" and (probe := job.probes.get("books", {})).get("books"):
@@ -57,17 +60,17 @@ def sound_groups(jobs: list[Job]) -> dict[Key, list[Job]]:
 
 
 def book_names(jobs: Iterable[Job]) -> list[str]:
-    """The books that the jobs read, in the order in which they first come."""
+    """Return the books that the jobs read, in the order in which they first come."""
     return list(dict.fromkeys(name for job in jobs for name in job.probes["books"]["books"]))
 
 
 def entries(jobs: Iterable[Job], name: str) -> list[dict[str, Any]]:
-    """What each of the jobs that read this book measured."""
+    """Return what each of the jobs that read this book measured."""
     return [job.probes["books"]["books"][name] for job in jobs if name in job.probes["books"]["books"]]
 
 
 def mean(jobs: Iterable[Job], name: str, model: str, number: str = "perplexity") -> float:
-    """A number of one book over seeds; not a number where no job has it."""
+    """Return the mean of one book's number over seeds, NaN if no job has it."""
     values = [float(entry[model][number]) for entry in entries(jobs, name)]
     return fmean(values) if values and all(map(math.isfinite, values)) else math.nan
 
@@ -126,58 +129,49 @@ def _figure(groups: dict[Key, list[Job]]) -> Figure:
     return figure
 
 
-def _answer(groups: dict[Key, list[Job]]) -> Iterable[str]:
-    read = False
+def _answer(groups: dict[Key, list[Job]]) -> tuple[str, list[str]]:
+    """The answer, and what else was found."""
+    sentences, longer = [], []
     for key, jobs in groups.items():
-        asked = mean(jobs, ASKED, "stream")
-        own = mean(jobs, key[0], "stream")
-        if math.isfinite(own):
-            error = mean(jobs, key[0], "stream", "standard_error")
-            yield (
-                f"Trained on {_trained_on(key, jobs)}, the model has a stream perplexity of {own:.2f} (standard error "
-                f"{error:.2f}) on the unread rest of it."
-            )
+        asked, own = mean(jobs, ASKED, "stream"), mean(jobs, key[0], "stream")
         if key[0] == ASKED or not math.isfinite(asked):
             continue
-        read = True
-        error = mean(jobs, ASKED, "stream", "standard_error")
-        yield f"It has {asked:.2f} ({error:.2f}) on The War of the Worlds."
-        yield from _against_others(jobs, [name for name in book_names(jobs) if name not in (key[0], ASKED)])
-        yield (
+        there = f", and {own:.2f} on the unread rest of its own book" if math.isfinite(own) else ""
+        sentences.append(
+            f"Trained on {_trained_on(key, jobs)}, the model has a stream perplexity of {asked:.2f} on The War of the "
+            f"Worlds{there}."
+        )
+        others = [name for name in book_names(jobs) if name not in (key[0], ASKED)]
+        longer.append(f"**{_trained_on(key, jobs)}.** {_against_others(jobs, others)}".strip())
+        longer.append(
             f"A Witten-Bell {jobs[0].probes['books']['witten_bell_order']}-gram from the same characters has "
             f"{mean(jobs, ASKED, 'witten_bell'):.2f} there, a Laplace trigram {mean(jobs, ASKED, 'laplace'):.2f}."
         )
-    if read:
-        yield "One book of an author says nothing of the author: these are differences between books."
+    if sentences:
+        longer.append("One book of an author says nothing of the author: these are differences between books.")
     elif groups:
-        yield "The War of the Worlds was not at hand, so nothing is said of it."
+        sentences.append("The War of the Worlds was not at hand, so nothing is said of it.")
+    return " ".join(sentences) or "No run has ended with a measurement yet.", longer
 
 
-def _against_others(jobs: list[Job], names: list[str]) -> Iterable[str]:
-    """Which books are harder, easier, or not told apart from the one that was asked for."""
-    asked = mean(jobs, ASKED, "stream")
-    lists: dict[str, list[str]] = {"harder": [], "easier": [], "cannot be told apart": []}
-    for name in names:
-        other = mean(jobs, name, "stream")
-        if math.isfinite(other):
-            apart = abs(other - asked) > APART * _error_of_difference(jobs, name)
-            kind = ("harder" if other > asked else "easier") if apart else "cannot be told apart"
-            lists[kind].append(f"{entries(jobs, name)[0]['title']} ({other:.2f})")
-    phrases = [f"{kind}: {', '.join(books)}" for kind, books in lists.items() if books]
-    if phrases:
-        yield f"Other books against that, where {APART} standard errors of a difference decide: {'; '.join(phrases)}."
-
-
-def _error_of_difference(jobs: list[Job], name: str) -> float:
-    """Of the mean difference to the book that was asked for: from both texts, and from the seeds where there are more.
+def _against_others(jobs: list[Job], names: list[str]) -> str:
+    """Which books are harder, easier, or not told apart from the one that was asked for.
 
     The texts differ, so their errors are independent; a seed's two perplexities are not, so its difference counts.
     """
-    texts = math.hypot(*(mean(jobs, book, "stream", "standard_error") for book in (name, ASKED)))
-    differences = [
-        books[name]["stream"]["perplexity"] - books[ASKED]["stream"]["perplexity"]
-        for books in (job.probes["books"]["books"] for job in jobs)
-        if name in books and ASKED in books
-    ]
-    seeds = stdev(differences) / math.sqrt(len(differences)) if len(differences) > 1 else 0.0
-    return math.hypot(texts, seeds)
+    lists: dict[str, list[str]] = {"easier": [], "harder": [], UNDECIDED: []}
+    values = {book: _streams(jobs, book) for book in (*names, ASKED)}
+    for name in names:
+        if math.isfinite(other := mean(jobs, name, "stream")):
+            of_texts = math.hypot(*(mean(jobs, book, "stream", "standard_error") for book in (name, ASKED)))
+            kind = difference(values[name], values[ASKED], of_texts).verdict("easier", "harder")
+            lists[kind].append(f"{entries(jobs, name)[0]['title']} ({other:.2f})")
+    phrases = [f"{kind}: {', '.join(books)}" for kind, books in lists.items() if books]
+    return f"Other books against The War of the Worlds: {'; '.join(phrases)}." if phrases else ""
+
+
+def _streams(jobs: list[Job], name: str) -> dict[int, float]:
+    return by_seed(
+        (job for job in jobs if name in job.probes["books"]["books"]),
+        lambda job: float(job.probes["books"]["books"][name]["stream"]["perplexity"]),
+    )

@@ -1,0 +1,89 @@
+"""RNNLMBeyond: the book's model, trained by other means.
+
+B batch, T time steps, V vocabulary, H hidden units.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.optim import AdamW, Optimizer
+
+from timemachine.beyond.schedule import set_rates
+from timemachine.config import Optimizer as OptimizerName
+from timemachine.config import Schedule, Training
+from timemachine.language_model import RNNLMScratch
+
+
+class RNNLMBeyond(RNNLMScratch):
+    """`RNNLMScratch` with what `config.Training` adds; `network`: the other arguments of that class.
+
+    AdamW: Loshchilov and Hutter, "Decoupled weight decay regularization", 2019. Weights do not decay: that did not pay.
+    """
+
+    def __init__(self, vocab_size: int, training: Training, **network: Any) -> None:
+        super().__init__(vocab_size, **network)
+        self.training_settings = training
+        self._noise = torch.Generator()
+        self._state_BS: Tensor | None = None  # after the last batch, where windows are end to end
+
+    def configure_optimizers(self) -> Optimizer:
+        """Return SGD or AdamW; `initial_lr` of a group is what the schedule multiplies."""
+        if self.training_settings.optimizer is OptimizerName.adamw:
+            optimizer: Optimizer = AdamW(self.parameter_groups(), weight_decay=0)
+        else:
+            optimizer = super().configure_optimizers()
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
+        return optimizer
+
+    @property
+    def kernel(self) -> str:
+        """As of the book's model; a state that is carried and dropout need more than the loss: bptt's states."""
+        needs_states = self.training_settings.carry_state or self.training_settings.output_dropout
+        return super().kernel.replace("fused", "bptt") if needs_states else super().kernel
+
+    def on_train_epoch_start(self) -> None:
+        """Begin with a zero state, and with noise that is the epoch's own, whatever was before."""
+        self._noise.manual_seed((torch.initial_seed() * 1_000_003 + self.current_epoch) % 2**63)
+        self._state_BS = None
+
+    def on_train_batch_start(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
+        """Set the step's rates."""
+        if self.training_settings.warm_up or self.training_settings.schedule is Schedule.cosine:
+            steps = self.trainer.estimated_stepping_batches
+            set_rates(self.trainer.optimizers[0], self.global_step, steps, self.training_settings)
+
+    def training_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> Tensor:
+        """Return the mean over the batch of what is minimised: cross-entropy with the targets, or with soft ones."""
+        if not (self.training_settings.carry_state or self.training_settings.output_dropout):
+            return super().training_step((batch[0], batch[1]), batch_idx)
+        loader: Any = self.trainer.train_dataloader
+        share = slice(self.global_rank, loader.global_size(batch_idx), self.trainer.world_size)
+        loss_BT, nll_BT = self.losses(batch, share)
+        self.train_perplexity.update(nll_BT.detach())
+        return self.mean(loss_BT, batch_idx)
+
+    def losses(self, batch: tuple[Tensor, ...], share: slice) -> tuple[Tensor, Tensor]:
+        """Return what is minimised, and the negative log-likelihood, of each target (B, T), in nats.
+
+        `batch`: inputs and targets (B, T), and with a teacher what n-grams expect (B, T, V). `share`: which windows of
+        the batch of all processes these are, so that noise does not depend on the number of processes.
+        """
+        training, (X_BT, Y_BT, *expected_BTV) = self.training_settings, batch
+        if not (training.carry_state or training.output_dropout):
+            nll_BT = self.nll((X_BT, Y_BT))
+            return nll_BT, nll_BT
+        H_TBH, state_BS = self.rnn(self.inputs(X_BT), self._state_BS)
+        if training.carry_state:
+            self._state_BS = state_BS.detach()
+        if training.output_dropout:
+            kept_BH = torch.rand(share.stop, H_TBH.shape[2], generator=self._noise)[share] >= training.output_dropout
+            H_TBH = H_TBH * kept_BH.to(H_TBH.device) / (1 - training.output_dropout)
+        log_p_BTV = F.log_softmax(self.output_layer(H_TBH), -1)
+        nll_BT = -log_p_BTV.gather(-1, Y_BT[..., None])[..., 0]
+        if not training.teacher:
+            return nll_BT, nll_BT
+        teacher_BT = -(expected_BTV[0] * log_p_BTV).sum(-1)
+        return (1 - training.teacher) * nll_BT + training.teacher * teacher_BT, nll_BT

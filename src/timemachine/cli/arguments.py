@@ -1,0 +1,141 @@
+"""All arguments as Hydra shall read them, or a SettingError.
+
+Hydra would accept `+model.hidens=64`, and its advice on a misspelt name is to add that `+`. So names and choices are
+looked up in the schema first, with the nearest valid one in the answer; only values are left to Hydra and OmegaConf.
+"""
+
+import os
+import re
+from argparse import Namespace
+from difflib import get_close_matches
+
+from timemachine.cli.flags import MULTIRUN, hydra_flags
+from timemachine.cli.quoting import quoted, unquoted_path
+from timemachine.cli.resuming import with_resumed
+from timemachine.cli.schema import choices, groups, leaves, no_such_choice
+from timemachine.config import Evaluate, Train, example, require
+from timemachine.corpus import normalise
+from timemachine.errors import SettingError
+
+PROGRAMS = ("train", "evaluate", "generate")
+
+
+def checked_arguments(arguments: list[str], schema: type) -> list[str]:
+    """Return all arguments as Hydra shall read them. Raise SettingError for one that cannot be."""
+    if schema is not Train and MULTIRUN & set(arguments):
+        raise SettingError("-m: only train.py runs sweeps; type it without")
+    arguments = sorted(arguments, key=lambda argument: argument not in MULTIRUN)  # argparse wants it first
+    flags, unknown = hydra_flags(arguments)
+    _refuse_other_conf(flags, schema)
+    if unknown:
+        name, equals, value = unknown[0].lstrip("-").partition("=")
+        instead = f"type {name}={value}" if equals else _instead(name, schema, value)
+        raise SettingError(f"{unknown[0]}: there is no such flag; {instead}")
+    _refuse_contradictions(arguments, schema)
+    arguments = with_resumed(arguments)
+    is_exercise = any(re.match(r"exercise=(?!none$)", argument) for argument in arguments)
+    if is_exercise and not any(argument.startswith("hydra.mode=") for argument in arguments):
+        arguments.append("hydra.mode=MULTIRUN")  # Hydra 1.4 takes no mode from a group's file
+    follows_flag = [before.startswith("-") for before in ["", *arguments]]
+    return [
+        argument if follows and "=" not in argument else checked_argument(argument, schema)
+        for argument, follows in zip(arguments, follows_flag, strict=False)
+    ]
+
+
+def _refuse_other_conf(flags: Namespace, schema: type) -> None:
+    """Raise SettingError for a file or a folder of settings that this program cannot read: they are not its own."""
+    own, given = schema.__name__.lower(), str(flags.config_name or "").removesuffix(".yaml")
+    if given not in ("", own):
+        instead = f"python {given}.py" if given in PROGRAMS else "it without"
+        raise SettingError(f"--config-name {flags.config_name}: {own}.py reads conf/{own}.yaml; type {instead}")
+    if flags.config_path is not None:
+        raise SettingError(f"--config-path {flags.config_path}: {own}.py reads conf/; type it without")
+
+
+def _refuse_contradictions(arguments: list[str], schema: type) -> None:
+    """Raise SettingError for two arguments of which one would be ignored, or one that goes with another."""
+    for_wandb = [argument for argument in arguments if argument.startswith("logger.wandb.")]
+    others = [argument for argument in arguments if argument in ("logger=csv", "logger=tensorboard")]
+    if for_wandb and schema is not Train and "logger=wandb" not in arguments:
+        raise SettingError(f"{for_wandb[0]}: goes with logger=wandb; type that as well")
+    if for_wandb and others:
+        raise SettingError(f"{for_wandb[0]}: goes with logger=wandb; type it without {others[0]}")
+    recipes = [argument for argument in arguments if argument.startswith("recipe=") and argument != "recipe=none"]
+    windows = [argument for argument in arguments if argument in ("data=book", "data=full")]
+    if recipes and windows:
+        raise SettingError(f"{windows[0]}: a recipe has its own windows; type it without {recipes[0]}, or the reverse")
+    exercises = [argument for argument in arguments if argument.startswith("exercise=")]
+    names = ",".join(exercises).replace("exercise=", "").split(",")
+    if len(names) > 1:
+        one_by_one = ", then ".join(f"exercise={name}" for name in names)
+        raise SettingError(f"{' '.join(exercises)}: an exercise is a sweep by itself; type {one_by_one}")
+    if "scale=smoke" in arguments and exercises in ([], ["exercise=none"]) and not _resumes(arguments):
+        raise SettingError("scale=smoke: makes an exercise small; type exercise=<its name> as well")
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        if re.match(r"(tag\(.*)?interval\(", value) and not any(a.startswith("hydra/sweeper=") for a in arguments):
+            by_search = f"type -m hydra/sweeper=optuna {argument}, or some values: -m {name}=…,…"
+            raise SettingError(f"{argument}: an interval has no end of values; {by_search}")
+
+
+def _resumes(arguments: list[str]) -> bool:
+    return any(argument.startswith("resume=") for argument in arguments)
+
+
+def checked_argument(argument: str, schema: type) -> str:
+    """Return the argument as Hydra shall read it. Raise SettingError for a name or a choice that does not exist.
+
+    Hydra's grammar refuses most punctuation. So a prefix is normalised like the corpus and quoted, and the path of
+    something that exists is quoted too. Flags, and settings of Hydra's own, are left as they are.
+    """
+    name, equals, value = argument.lstrip("+~").partition("=")
+    if argument.startswith("-") or re.split("[@./]", name)[0] == "hydra":
+        return argument
+    if not equals and not argument.startswith("~"):
+        raise SettingError(f"{argument}: a setting is typed as name=value; {_instead(argument, schema, '…')}")
+    if (schema is Train or (schema is Evaluate and name == "logger")) and (known := choices(name)):
+        for choice in value.split(","):
+            if choice not in known:
+                raise SettingError(no_such_choice(argument, name, choice, known))
+        if not argument.startswith(name):
+            raise SettingError(f"{argument}: type it as {name}={value}")
+        return argument
+    settings = dict(leaves(schema))
+    if name not in settings:
+        raise SettingError(f"{argument}: there is no setting of that name; {_instead(name, schema, value)}")
+    if argument.startswith(("+", "~")):
+        raise SettingError(f"{argument}: the setting exists; type it as {name}={value or '…'}")
+    if name == "prefix":
+        return f"prefix='{_letters(value)}'"
+    # From here on Python itself reads no number, or makes no float of it.
+    readable = re.search(r"\d[\d_]{300}", value) is None
+    require(readable, name, value, "has more than 300 digits", example(settings[name]))
+    return f"{name}={_path(value)}" if name in ("run", "resume", "data.corpus") else argument
+
+
+def _letters(prefix: str) -> str:
+    """Return the prefix as a model reads it. Raise SettingError if nothing is left of it."""
+    letters = normalise(os.fsencode(prefix)).decode()
+    if prefix and not letters.strip():
+        raise SettingError(f"prefix={prefix}: has no letter from A to Z; type for example prefix='it has'")
+    return letters
+
+
+def _path(value: str) -> str:
+    """Return a path, a name or a list of them, in quotes where Hydra could not read it otherwise."""
+    path = unquoted_path(value)
+    is_several = path.startswith("[") or "," in path
+    is_odd = re.search(r"[^\w./-]", path, re.ASCII)
+    return quoted(path) if is_odd and (os.path.exists(path) or not is_several) else path
+
+
+def _instead(name: str, schema: type, value: str) -> str:
+    """Return what to type instead of a name that does not exist: one that is near, or how to see them all."""
+    names = [leaf for leaf, _ in leaves(schema)]
+    by_last_part = {leaf.rpartition(".")[2]: leaf for leaf in names}
+    near = [leaf for leaf in names if leaf.startswith(f"{name}.")]
+    near += get_close_matches(name, groups(), 1, 0.75) if schema is Train else []
+    near += [by_last_part[last] for last in get_close_matches(name.rpartition(".")[2], by_last_part, 1, 0.75)]
+    near += get_close_matches(name, names, 1, 0.85)
+    return f"type for example {near[0]}={value}" if near else "type --help to see them all"

@@ -1,0 +1,27 @@
+"""Hydra's own flags, such as -m, --cfg job and --help.
+
+Private: `get_args_parser`, of Hydra's, tested with Hydra 1.3.8; pyproject.toml bounds it from above.
+"""
+
+from argparse import Namespace
+from typing import NoReturn
+
+from hydra._internal.utils import get_args_parser
+
+from timemachine.errors import SettingError
+
+MULTIRUN = {"-m", "--multirun"}
+
+
+def hydra_flags(arguments: list[str]) -> tuple[Namespace, list[str]]:
+    """Return Hydra's flags, with the other arguments as `overrides`; and what starts with a dash and is none of them.
+
+    Raise SettingError where Hydra would print its usage and exit.
+    """
+
+    def refuse(message: str) -> NoReturn:
+        raise SettingError(f"{' '.join(arguments)}: {message}; type --hydra-help to see all flags")
+
+    parser = get_args_parser()
+    parser.error = refuse  # type: ignore[method-assign]
+    return parser.parse_known_args(arguments)

@@ -1,0 +1,41 @@
+"""A run, or a job of a sweep, around what train.py does: its record, whether it is done, whether it takes processes."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from timemachine.cli import ddp_job
+from timemachine.cli.schema import checked, plain
+from timemachine.cli.streams import go_on_without_output
+from timemachine.config import Train
+from timemachine.errors import UserError
+from timemachine.runs.files import shown
+from timemachine.runs.record import Record, is_resumed
+from timemachine.runs.resuming import is_done
+
+
+def run_job(cfg: DictConfig, task: Callable[[Train, Record], None]) -> float:
+    """Run the task on record. Return the last epoch's validation perplexity, or inf if there was none.
+
+    Raises UserError where a single run ends worse than guessing.
+    """
+    go_on_without_output()
+    job = HydraConfig.get()
+    folder, typed = Path(job.runtime.output_dir), job.overrides.task
+    in_sweep, launcher = job.mode == RunMode.MULTIRUN, job.runtime.choices["hydra/launcher"]
+    if in_sweep and is_done(folder, plain(cfg)):
+        return math.inf
+    if in_sweep and ddp_job.takes_processes(cfg.trainer):
+        return ddp_job.run(folder, job.job.num, [*typed, f"hydra/launcher={launcher}"], is_resumed(plain(cfg)))
+    has_number = not OmegaConf.is_missing(job.job, "num")
+    group = shown(folder.parent) if has_number else None
+    exercise, beside_others = job.runtime.choices["exercise"], has_number and launcher == "joblib"
+    with Record(folder, plain(cfg), in_sweep, typed, exercise, group, beside_others) as run:
+        task(checked(cfg, Train), run)
+    if run.summary["status"] == "diverged" and run.writes and not in_sweep:
+        raise UserError(f"diverged: {run.summary['message']}")
+    return float(run.summary["metrics"].get("val/perplexity", math.inf))

@@ -1,0 +1,75 @@
+"""From an error to one line that says what to type."""
+
+import errno
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf.errors import OmegaConfBaseException
+
+from timemachine.cli.flags import MULTIRUN
+from timemachine.cli.schema import leaves, no_such_choice
+from timemachine.config import Train, allowed, example
+from timemachine.errors import UserError, one_line
+from timemachine.runs.files import shown
+from timemachine.runs.processes import is_first_process
+
+_folder = "a file"  # of a run or a sweep
+_is_sweep = False
+
+
+def exit_with(error: Exception, schema: type) -> NoReturn:
+    """End the program with one line, said by the first process of a run alone, and exit status 1."""
+    # An OSError: a folder that cannot be written, a full disk; but also a choice that Hydra does not find.
+    if isinstance(error, OSError) and not isinstance(error, HydraException):
+        message = f"{error.filename or _folder}: {error.strerror or error}; {_elsewhere(error.errno)}"
+    else:
+        message = str(error) if isinstance(error, UserError) else _about_a_value(error, schema)
+    sys.exit(f"error: {one_line(message)}" if is_first_process() else 1)
+
+
+def writes_into(folder: Path, is_sweep: bool = False) -> None:
+    """Remember the folder for a message at the end of the program; Hydra has forgotten it by then."""
+    global _folder, _is_sweep
+    _folder, _is_sweep = shown(folder), is_sweep
+
+
+def say_how_to_go_on() -> None:
+    """Print what to type if a sweep has been interrupted. A run says so itself."""
+    if _is_sweep and os.path.exists(f"{_folder}/multirun.yaml"):
+        print(f"go on with    the same command and resume={_folder}", flush=True)
+
+
+def _elsewhere(error: int | None) -> str:
+    """Return what to type if a folder cannot be written."""
+    where = "hydra.run.dir=<a folder to write to>"
+    if any(argument.startswith("resume=") for argument in sys.argv):
+        where = "resume=<a copy of the folder, where one can write>"
+    elif MULTIRUN & set(sys.argv):
+        where = "hydra.sweep.dir=<a folder to write to>"
+    return f"make room, or type {where}" if error == errno.ENOSPC else f"type {where}"
+
+
+def _about_a_value(error: Exception, schema: type) -> str:
+    """Return Hydra's or OmegaConf's message about a value, with what to type instead."""
+    cause = error.__cause__ or error
+    text = str(error).strip()
+    if isinstance(error, OverrideParseException):
+        name = error.override.partition("=")[0]
+        return f"{error.override}: Hydra cannot read this value; type a plain one, or quote it: '{name}=\"…\"'"
+    if isinstance(error, MissingConfigException) and error.options:  # of a group of Hydra's own
+        group, _, choice = str(error.missing_cfg_file).rpartition("/")
+        return no_such_choice(f"{group}={choice}", group, choice, list(error.options))
+    if "Ambiguous value" in text or "requires --multirun" in text:
+        name = text.partition("'")[2].partition("'")[0]
+        return f"{name}: several values are {'a sweep; type it with -m' if schema is Train else 'a list; type [a,b]'}"
+    name = str(getattr(cause, "full_key", None) or "")
+    setting = dict(leaves(schema)).get(name)
+    if setting and isinstance(cause, OmegaConfBaseException):
+        value = next((a.partition("=")[2] for a in reversed(sys.argv) if a.startswith(f"{name}=")), "?")
+        rule = allowed(setting) or ("a list" if example(setting).startswith("[") else "a text")
+        return f"{name}={value}: must be {rule}; type for example {name}={example(setting)}"
+    said = one_line(str(cause if isinstance(cause, OmegaConfBaseException) else error).strip().split("\n")[0])
+    return said if "type " in said else f"{said}; type another value"

@@ -1,0 +1,71 @@
+"""The schema of the settings as Hydra sees it: registered at import, and what Hydra composed checked against it."""
+
+import inspect
+import re
+from collections.abc import Iterator
+from dataclasses import Field, fields, is_dataclass
+from difflib import get_close_matches
+from typing import Any, TypeVar, get_args
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+
+from timemachine.config import REPOSITORY, Evaluate, Generate, Train
+from timemachine.errors import SettingError
+from timemachine.evaluation import probes
+
+CONF = REPOSITORY / "conf"
+
+# From Hydra 1.4 on there is no version to be compatible with, but a list of what may be a configuration's `_target_`.
+_is_asked = "execution_whitelist" in inspect.signature(hydra.main).parameters
+VERSION: dict[str, Any] = {} if _is_asked else {"version_base": "1.3"}
+TARGETS: dict[str, Any] = {"execution_whitelist": ["timemachine.cli.*", "hydra_plugins.*"]} if _is_asked else {}
+
+for _schema in (Train, Evaluate, Generate):
+    ConfigStore.instance().store(name=f"{_schema.__name__.lower()}_schema", node=_schema)
+
+Settings = TypeVar("Settings", Train, Evaluate, Generate)
+
+
+def checked(cfg: DictConfig, schema: type[Settings]) -> Settings:
+    """Return the composed configuration as an instance of `schema`. Raise SettingError where a rule is broken."""
+    for key in OmegaConf.missing_keys(cfg):
+        raise SettingError(f"{key}: is missing; type {key}=<folder of a run>, as train.py printed it at its end")
+    settings = OmegaConf.to_object(cfg)
+    assert isinstance(settings, schema)
+    if isinstance(settings, Train):
+        probes.check(settings.probes)
+    return settings
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """Return the configuration as nested dicts of plain values, Enums by name, whether or not it keeps the rules."""
+    return OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)  # type: ignore[return-value]
+
+
+def leaves(schema: type, prefix: str = "") -> Iterator[tuple[str, Field[Any]]]:
+    """Yield each setting of the schema: its dotted name and its field."""
+    for setting in fields(schema):
+        nested = [kind for kind in (setting.type, *get_args(setting.type)) if is_dataclass(kind)]
+        if nested:
+            yield from leaves(nested[0], f"{prefix}{setting.name}.")  # type: ignore[arg-type]
+        else:
+            yield prefix + setting.name, setting
+
+
+def groups() -> list[str]:
+    """Return the groups of conf/, of which a user types a choice."""
+    return sorted({file.parent.name for file in CONF.glob("*/*.yaml")} - {"smoke"})
+
+
+def choices(group: str) -> list[str]:
+    """Return the choices of a group of conf/, none if there is no such group. Those of smoke/ go with scale=smoke."""
+    names = [file.stem for file in (CONF / group).glob("*.yaml")] if group in groups() else []
+    return sorted(names, key=lambda name: re.sub(r"\d+", lambda digits: digits[0].zfill(3), name))
+
+
+def no_such_choice(argument: str, group: str, choice: str, known: list[str]) -> str:
+    """Return the message for a choice that a group does not have: the nearest one, and all of them."""
+    nearest = (get_close_matches(choice, known, 1, 0) or known)[0]
+    return f"{argument}: no such choice; type for example {group}={nearest} ({', '.join(known)})"

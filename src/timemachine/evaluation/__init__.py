@@ -1,0 +1,1 @@
+"""What a trained model predicts on any text, beside n-grams."""

@@ -1,0 +1,66 @@
+"""Dynamic evaluation: a model that goes on learning from the text that it reads.
+
+Each character is predicted before it is learnt from, so the perplexity is as honest as a fixed model's; but it is that
+of another thing, a model that adapts, and compares with others that do, such as PPM.
+
+Krause, Kahembwe, Murray and Renals, "Dynamic evaluation of neural sequence models", 2018. Of their refinements, steps
+scaled by each weight's root mean square gradient and a pull towards the first weights, neither paid here.
+"""
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from timemachine.corpus import Corpus
+from timemachine.errors import SettingError
+from timemachine.evaluation.ensemble import Ensemble, mean_probability
+from timemachine.evaluation.scores import WARM_UP, Score, score, splits_of
+from timemachine.language_model import RNNLMScratch
+from timemachine.vocab import Vocab
+
+SEGMENT = 32  # characters between two steps
+
+
+def adaptive_nll(model: RNNLMScratch | Ensemble, chars_N: Tensor, targets: range, rate: float) -> Tensor:
+    """Return the targets' negative log-likelihoods (N,), float64, nats, under the model as it is when it reaches each.
+
+    It is read as one stream, warmed on the 512 characters before. After every 32 characters the weights take a step of
+    plain gradient descent with the given rate on their mean negative log-likelihood. The models of an ensemble learn
+    each by itself. The model given is not changed.
+    """
+    if isinstance(model, Ensemble):
+        return -mean_probability([-adaptive_nll(member, chars_N, targets, rate) for member in model.models])
+    model = copy.deepcopy(model)
+    weights = list(model.parameters())
+    state, nlls = None, []
+    for start in range(max(0, targets.start - 1 - WARM_UP), targets.stop - 1, SEGMENT):
+        stop = min(start + SEGMENT, targets.stop - 1)
+        logits_1LV, state = model(chars_N[None, start:stop].long(), state)
+        nll_L = torch.nn.functional.cross_entropy(logits_1LV[0], chars_N[start + 1 : stop + 1].long(), reduction="none")
+        gradients = torch.autograd.grad(nll_L.mean(), weights)
+        with torch.no_grad():
+            for weight, gradient in zip(weights, gradients, strict=True):
+                weight.sub_(rate * gradient)
+        state = state.detach()
+        nlls.append(nll_L.detach())
+    return torch.cat(nlls)[-len(targets) :].double()
+
+
+def evaluate_adapting(
+    model: RNNLMScratch | Ensemble, vocab: Vocab, summary: dict[str, Any], corpus: Corpus, rate: float
+) -> dict[str, Score]:
+    """Return the score of each held-out part of a text; each part begins with the model as it was trained.
+
+    Raises SettingError if learning at this rate ends worse than guessing.
+    """
+    chars_N = vocab.encode(corpus.characters)
+    scores = {}
+    for part, split in splits_of(summary, corpus).items():
+        if part != "train":
+            nll_N = adaptive_nll(model, chars_N, split.targets, rate)
+            if not nll_N.mean().exp() <= len(vocab):
+                raise SettingError(f"adapt={rate:g}: the model diverges; type for example adapt={rate / 10:g}")
+            scores[part] = score(nll_N, torch.ones_like(nll_N))
+    return scores

@@ -1,0 +1,148 @@
+"""Character n-grams to compare a model with: Laplace smoothing as in the book, Witten-Bell, modified Kneser-Ney.
+
+N targets, K distinct n-grams, V = 27 symbols: space and a to z, all that a normalised text has. Both are trained on one
+text and asked for characters of another; a context runs on from the characters before, however far back the first
+target lies. All raise ValueError if a target has fewer characters before it than its context needs.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SYMBOLS = b" abcdefghijklmnopqrstuvwxyz"
+_INDEX = bytes(max(SYMBOLS.find(code), 0) for code in range(256))
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+
+def laplace(train: bytes, text: bytes, targets: range, order: int) -> Floats:
+    """Return negative log-likelihoods (N,), in nats, with one added to each count (the book's section 9.3, its ε = V).
+
+    P(x | c) = (n(cx) + 1) / (n(c) + V) for a character x after the `order` - 1 characters c.
+    """
+    ngram_N, context_N, _ = _counts(train, text, targets, order)
+    nll_N: Floats = np.log((context_N + len(SYMBOLS)) / (ngram_N + 1))
+    return nll_N
+
+
+def witten_bell(train: bytes, text: bytes, targets: range, order: int) -> Floats:
+    """Return negative log-likelihoods (N,), in nats, of all orders up to `order` interpolated.
+
+    P_k(x | c) = (n(cx) + t(c) P_{k-1}(x | c')) / (n(c) + t(c)), where t(c) counts the distinct characters seen after c,
+    c' is c without its first character, and P_0 = 1 / V. After a context never seen the shorter one decides alone.
+    Witten and Bell, "The zero-frequency problem", IEEE Transactions on Information Theory 37(4), 1991, method C; as
+    interpolation in Chen and Goodman, "An empirical study of smoothing techniques for language modeling", 1999.
+    """
+    p_N: Floats = np.full(len(targets), 1 / len(SYMBOLS))
+    for k in range(1, order + 1):
+        ngram_N, context_N, distinct_N = _counts(train, text, targets, k)
+        mixed_N = (ngram_N + distinct_N * p_N) / np.maximum(context_N + distinct_N, 1)
+        p_N = np.where(context_N > 0, mixed_N, p_N)
+    nll_N: Floats = -np.log(p_N)
+    return nll_N
+
+
+def kneser_ney(train: bytes, text: bytes, targets: range, order: int) -> Floats:
+    """Return negative log-likelihoods (N,), nats, of all orders up to `order` interpolated, three discounts an order.
+
+    P_k(x | c) = (n(cx) - D(n(cx)) + Σ_y D(n(cy)) · P_{k-1}(x | c')) / n(c), with P_0 = 1 / V. Below the highest order
+    n(cx) counts the distinct characters seen before cx. After a context never seen the shorter one decides alone.
+    Chen and Goodman, "An empirical study of smoothing techniques for language modeling", 1999, section 3.
+    """
+    p_N1 = _kneser_ney(train, [_asked(text, targets, k)[:, None] for k in range(order + 1)])
+    nll_N: Floats = -np.log(p_N1[:, 0])
+    return nll_N
+
+
+def kneser_ney_distribution(train: bytes, text: bytes, targets: range, order: int) -> Floats:
+    """Return the same model's probability of each of the `SYMBOLS` at each target: (N, V)."""
+    symbol_V = np.arange(len(SYMBOLS))
+    asked = [_asked(text, targets, k)[:, None] for k in range(order + 1)]
+    return _kneser_ney(train, [ngram_N1 // len(SYMBOLS) * len(SYMBOLS) + symbol_V for ngram_N1 in asked])
+
+
+def encoded(characters: bytes) -> Integers:
+    """Return the place of each character among the `SYMBOLS` (N,); that of the space for any other."""
+    return np.frombuffer(characters.translate(_INDEX), np.uint8).astype(np.int64)
+
+
+def _kneser_ney(train: bytes, asked: list[Integers]) -> Floats:
+    """Probabilities of n-grams' last characters. `asked`: for each order from 0 on (N, S), a row with one context."""
+    p: Floats = np.full(asked[0].shape, 1 / len(SYMBOLS))
+    for k, ngrams in enumerate(asked[1:], 1):
+        ngram_K, count_K = _counted(train, k) if k == len(asked) - 1 else _continued(train, k)
+        discount_K = _discounts(count_K)[count_K.clip(max=3)]
+        kept = _looked_up(ngrams, ngram_K, count_K - discount_K)
+        contexts = ngrams[:, :1] // len(SYMBOLS)
+        total = _looked_up(contexts, *_summed(ngram_K, count_K))
+        reserved = _looked_up(contexts, *_summed(ngram_K, discount_K))
+        p = np.where(total > 0, (kept + reserved * p) / np.maximum(total, 1), p)
+    return p
+
+
+def _discounts(count_K: Integers) -> Floats:
+    """What is taken from a count of 0, 1, 2, and 3 or more: from n_1 … n_4, how many n-grams have each count.
+
+    Where one of them is 0, or a discount not positive, as of a short text, all are half of the count (up to 3 / 2).
+    """
+    n1, n2, n3, n4 = (int((count_K == count).sum()) for count in (1, 2, 3, 4))
+    if 0 in (n1, n2, n3, n4):
+        return np.array([0, 0.5, 1, 1.5])
+    y = n1 / (n1 + 2 * n2)
+    found = [0, 1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3]
+    return np.array(found if min(found[1:]) > 0 else [0, 0.5, 1, 1.5])
+
+
+def _counts(train: bytes, text: bytes, targets: range, order: int) -> tuple[Integers, Integers, Integers]:
+    """What `train` has of each target's n-gram and of its context: n(cx), n(c), t(c), each (N,)."""
+    asked_N = _asked(text, targets, order)
+    ngram_K, count_K = _counted(train, order)
+    context_N = asked_N // len(SYMBOLS)
+    return (
+        _looked_up(asked_N, ngram_K, count_K),
+        _looked_up(context_N, *_summed(ngram_K, count_K)),
+        _looked_up(context_N, *_summed(ngram_K, np.ones_like(count_K))),
+    )
+
+
+def _asked(text: bytes, targets: range, order: int) -> Integers:
+    """The n-gram that ends with each target (N,)."""
+    if targets.start < order - 1:
+        raise ValueError(f"the target {targets.start} has fewer than {order - 1} characters before it")
+    return _ngrams(text[targets.start - order + 1 : targets.stop], order)
+
+
+def _counted(train: bytes, order: int) -> tuple[Integers, Integers]:
+    """The distinct n-grams, sorted, and how often each is there."""
+    return np.unique(_ngrams(train, order), return_counts=True)
+
+
+def _continued(train: bytes, order: int) -> tuple[Integers, Integers]:
+    """The distinct n-grams, sorted, that something precedes, and how many distinct characters do."""
+    return np.unique(np.unique(_ngrams(train, order + 1)) % len(SYMBOLS) ** order, return_counts=True)
+
+
+def _summed(ngram_K: Integers, value_K: NDArray[Any]) -> tuple[Integers, NDArray[Any]]:
+    """The distinct contexts of sorted n-grams, and the sum of their n-grams' values."""
+    context_C, first_C = np.unique(ngram_K // len(SYMBOLS), return_index=True)
+    return context_C, np.add.reduceat(value_K, first_C) if len(first_C) else value_K
+
+
+def _ngrams(characters: bytes, order: int) -> Integers:
+    """The n-gram that begins at each character, as a number of `order` digits in base V: (N - order + 1,)."""
+    index_N = encoded(characters)
+    length = max(len(index_N) - order + 1, 0)
+    number_N = np.zeros(length, np.int64)
+    for place in range(order):
+        number_N = number_N * len(SYMBOLS) + index_N[place : place + length]
+    return number_N
+
+
+def _looked_up(key_N: Integers, sorted_K: Integers, value_K: NDArray[Any]) -> NDArray[Any]:
+    """The value that belongs to each key; 0 where it is not among the sorted ones."""
+    if not len(sorted_K):
+        return np.zeros(key_N.shape, value_K.dtype)
+    place_N = np.searchsorted(sorted_K, key_N).clip(max=len(sorted_K) - 1)
+    return np.where(sorted_K[place_N] == key_N, value_K[place_N], 0)

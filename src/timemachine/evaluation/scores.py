@@ -1,0 +1,226 @@
+"""Perplexity of a trained model on any text: window by window as in the book, and as one stream.
+
+N characters, T time steps, B windows in a batch.
+"""
+
+import copy
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from timemachine.config import typed
+from timemachine.corpus import Corpus
+from timemachine.datamodule import Split, TimeMachine, WindowLoader
+from timemachine.errors import SettingError
+from timemachine.evaluation.ensemble import Ensemble
+from timemachine.evaluation.mixture import Mixture, log_loss
+from timemachine.evaluation.ngrams import kneser_ney, witten_bell
+from timemachine.evaluation.ppm import installed, ppmd_bits
+from timemachine.language_model import RNNLMScratch
+from timemachine.vocab import Vocab
+
+WARM_UP = 512  # characters that a stream has read before its first target
+BLOCK = 100  # characters; neighbouring ones are not independent, so errors are those of block sums
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Perplexity with its standard error, bits per character, and the number of distinct target characters."""
+
+    perplexity: float
+    standard_error: float
+    bits: float
+    num_targets: int
+
+
+def score(nll_N: Tensor, count_N: Tensor) -> Score:
+    """Return the score of summed NLLs (nats) and numbers of predictions per target character, both (N,), float64.
+
+    The mean NLL is a ratio of sums over blocks of 100 characters, its variance that of the block residuals; the error
+    of the perplexity follows by the delta method.
+    """
+    blocks = -(-len(nll_N) // BLOCK)
+    padded = torch.zeros(2, blocks * BLOCK, dtype=torch.float64)
+    padded[0, : len(nll_N)], padded[1, : len(count_N)] = nll_N, count_N
+    nll_K, count_K = padded.view(2, blocks, BLOCK).sum(2)
+    mean = nll_K.sum() / count_K.sum()
+    variance = ((nll_K - mean * count_K) ** 2).sum() * blocks / max(blocks - 1, 1)
+    error = variance.sqrt() / count_K.sum() if blocks > 1 else torch.tensor(math.nan)
+    perplexity = math.exp(min(mean.item(), 700))
+    return Score(perplexity, perplexity * error.item(), mean.item() / math.log(2), int((count_N > 0).sum()))
+
+
+@torch.inference_mode()
+def window_score(
+    model: RNNLMScratch | Ensemble, chars_N: Tensor, starts: range, num_steps: int, batch_size: int = 1024
+) -> Score:
+    """Return the book's perplexity: each window from a zero state, all positions. `starts` may leave windows out."""
+    windows_NT = chars_N.unfold(0, num_steps + 1, 1)[starts.start : starts.stop : starts.step]
+    length = starts[-1] - starts[0] + num_steps
+    nll_N, count_N = torch.zeros(2, length, dtype=torch.float64)
+    offset = torch.arange(num_steps)
+    for number, batch in enumerate(WindowLoader(windows_NT, batch_size)):
+        nll_BT = model.nll(batch).double()
+        target_BT = (number * batch_size + torch.arange(len(nll_BT))[:, None]) * starts.step + offset
+        nll_N.index_add_(0, target_BT.flatten(), nll_BT.flatten())
+        count_N.index_add_(0, target_BT.flatten(), torch.ones(nll_BT.numel(), dtype=torch.float64))
+    return score(nll_N, count_N)
+
+
+def stream_score(model: RNNLMScratch | Ensemble, chars_N: Tensor, targets: range, chunk: int = 4096) -> Score:
+    """Score each target once, the state carried from one to the next, warmed on the 512 characters before."""
+    nll_N = stream_nll(model, chars_N, targets, chunk)
+    return score(nll_N, torch.ones_like(nll_N))
+
+
+@torch.inference_mode()
+def stream_nll(model: RNNLMScratch | Ensemble, chars_N: Tensor, targets: range, chunk: int = 4096) -> Tensor:
+    """Return the targets' negative log-likelihoods (N,), float64, in nats, as `stream_score` reads them."""
+    first_input = max(0, targets.start - 1 - WARM_UP)
+    state, nlls = None, []
+    for start in range(first_input, targets.stop - 1, chunk):
+        stop = min(start + chunk, targets.stop - 1)
+        inputs_1L, next_1L = chars_N[None, start:stop].long(), chars_N[None, start + 1 : stop + 1].long()
+        logits_1LV, state = model(inputs_1L, state)
+        nlls.append(torch.nn.functional.cross_entropy(logits_1LV[0], next_1L[0], reduction="none"))
+    return torch.cat(nlls)[-len(targets) :].double()
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What evaluate.py says of one text, or of one part of it."""
+
+    text: str
+    source: str
+    part: str
+    window: Score
+    stream: Score
+    replaced: dict[str, int]
+
+
+def evaluate(model: RNNLMScratch | Ensemble, vocab: Vocab, summary: dict[str, Any], corpus: Corpus) -> list[Row]:
+    """Return a row for the whole text, or, of the text that the model was trained on, a row a split.
+
+    `summary`: the run's summary.json. Raises SettingError if the text is shorter than a window.
+    """
+    num_steps = summary["settings"]["data"]["num_steps"]
+    splits = splits_of(summary, corpus)
+    chars_N = vocab.encode(corpus.characters)
+    replaced = corpus.replaced() | {"left_out": corpus.left_out}
+    return [
+        Row(
+            corpus.name,
+            typed(corpus.source),
+            name,
+            window_score(model, chars_N, split.starts, num_steps),
+            stream_score(model, chars_N, split.targets),
+            replaced,
+        )
+        for name, split in splits.items()
+    ]
+
+
+ORDERS = range(8)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A model, and others that learnt from the same training characters, on the same characters, as one stream.
+
+    `ngrams`: smoothing -> perplexity of the orders 0 to 7; `best`: the best of them. `mixture`, `adapting`: the mixture
+    of n-grams as it is, and learning on. `ppmd`: PPMd's perplexity, which learns on; None if pyppmd is not installed.
+    `differences`: the best n-gram, or the mixture -> what the model's mean negative log-likelihood is above its, in
+    nats, and its standard error, over blocks of 100 characters, paired.
+    """
+
+    text: str
+    part: str
+    model: Score
+    ngrams: dict[str, list[float]]
+    best: str
+    mixture: Score
+    adapting: Score
+    ppmd: float | None
+    differences: dict[str, tuple[float, float]]
+
+
+def compare(
+    model: RNNLMScratch | Ensemble, vocab: Vocab, summary: dict[str, Any], corpora: list[Corpus], own: Corpus
+) -> Iterator[Comparison]:
+    """Compare on each held-out part of each text. `own`: the text that the model was trained on, as the others are.
+
+    The mixture of n-grams learns its training characters first, 90 % of the novel in 10 seconds, and each part anew
+    from there. Raises SettingError if `own` is another text.
+    """
+    if own.sha256 != summary["corpus"]["sha256"]:
+        raise SettingError(
+            f"baselines=true: {typed(own.source)} is not the text that the run was trained on; type "
+            "data.search_dirs=[<where that one is>]"
+        )
+    train = own.characters[: splits_of(summary, own)["train"].targets.stop]
+    mixture = Mixture()
+    mixture.read(train, range(len(train)), learn=True)
+    for corpus in corpora:
+        chars_N = vocab.encode(corpus.characters)
+        for part, split in splits_of(summary, corpus).items():
+            targets = range(max(split.targets.start, ORDERS[-1] - 1), split.targets.stop)
+            if part != "train" and targets:
+                yield _comparison(corpus, part, targets, train, mixture, stream_nll(model, chars_N, targets))
+
+
+def _comparison(
+    corpus: Corpus, part: str, targets: range, train: bytes, mixture: Mixture, model_N: Tensor
+) -> Comparison:
+    """Compare a model's negative log-likelihoods of the targets (N,) with those of others that know `train`."""
+    text = corpus.characters
+    by_ngrams = {
+        name: [torch.from_numpy(smoothed(train, text, targets, order)) for order in ORDERS]
+        for name, smoothed in (("Witten-Bell", witten_bell), ("Kneser-Ney", kneser_ney))
+    }
+    ngrams = {name: [nll_N.mean().exp().item() for nll_N in nlls] for name, nlls in by_ngrams.items()}
+    _, name, order = min((ngrams[name][order], name, order) for name in ngrams for order in ORDERS)
+    fixed_N = torch.from_numpy(log_loss(mixture.read(text, targets), text, targets))
+    adapting = copy.deepcopy(mixture).read(text, targets, learn=True)
+    adapting_N = torch.from_numpy(log_loss(adapting, text, targets))
+    model, fixed, learning = (score(nll_N, torch.ones_like(nll_N)) for nll_N in (model_N, fixed_N, adapting_N))
+    unread = text[targets.start : targets.stop]
+    ppmd = 2 ** (ppmd_bits(train, unread) / len(targets)) if installed() else None
+    best = f"{order}-gram, {name}"
+    differences = {best: paired(model_N, by_ngrams[name][order]), "the mixture": paired(model_N, fixed_N)}
+    return Comparison(corpus.name, part, model, ngrams, best, fixed, learning, ppmd, differences)
+
+
+def paired(nll_N: Tensor, other_N: Tensor) -> tuple[float, float]:
+    """Return the mean of nll_N - other_N, and its standard error from the sums of blocks of 100 characters."""
+    difference_N = nll_N - other_N
+    mean = difference_N.mean()
+    block_K = torch.stack([block.sum() for block in torch.split(difference_N - mean, BLOCK)])
+    error = (block_K.var() * len(block_K)).sqrt() / len(difference_N) if len(block_K) > 1 else torch.tensor(math.nan)
+    return mean.item(), error.item()
+
+
+def splits_of(summary: dict[str, Any], corpus: Corpus) -> dict[str, Split]:
+    """Return the parts of the text that the run was trained on; of another one, `all`.
+
+    Raises SettingError if it is too short.
+    """
+    settings = summary["settings"]["data"]
+    num_steps = settings["num_steps"]
+    if corpus.sha256 == summary["corpus"]["sha256"]:
+        data = TimeMachine(
+            num_steps=num_steps, num_train=settings["num_train"], num_val=settings["num_val"], corpus=corpus
+        )
+        splits = {name: split for name, split in data.splits.items() if split.starts}
+    else:
+        num_chars = len(corpus.characters)
+        splits = {"all": Split(range(max(0, num_chars - num_steps)), range(1, num_chars))}
+    if not splits.get("all", splits.get("train", Split(range(0), range(0)))).starts:
+        raise SettingError(
+            f"data.corpus={typed(corpus.source)}: has {len(corpus.characters)} characters, a window of this run needs "
+            f"{num_steps + 1}; type the path of a longer text"
+        )
+    return splits

@@ -1,0 +1,86 @@
+"""A sweep's report.md from what its jobs left in their folders, half-finished sweeps included."""
+
+import importlib
+import math
+import os
+import pkgutil
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+import timemachine.exercises
+from timemachine.exercises import Findings
+from timemachine.runs.files import shown, write_figure, write_whole
+from timemachine.runs.sweep import Job, load_jobs, varied
+from timemachine.runs.tables import markdown, print_table
+
+
+def write_report(folder: Path, exercise: str) -> None:
+    """Write report.md and the figures of a sweep; of an exercise's, print its table and answer as well.
+
+    `exercise`: its name, `none` for a sweep of no exercise.
+    """
+    jobs = load_jobs(folder)
+    findings = _findings(exercise)(jobs)
+    for name, figure in findings.figures.items():
+        write_figure(folder / f"{name}.png", figure)
+    title = "Sweep" if exercise == "none" else f"Exercise {exercise}"
+    if findings.number:
+        title = f"Exercise {findings.number}: {exercise}"
+    answer = findings.answer if findings.rows else "No run has ended yet that could answer."
+    parts = [f"# {title}", findings.question and f"> {findings.question}", *(["## Answer", answer] if answer else [])]
+    parts += ["## What was run", findings.setting, _grid(jobs), _effort(jobs)]
+    parts += ["## Results", markdown(findings.columns, findings.rows), *findings.notes]
+    parts += [f"![{caption}]({name}.png)\n\n*{caption}*" for name, caption in findings.captions.items()]
+    parts += ["## Findings", *findings.longer] if findings.longer else []
+    write_whole(folder / "report.md", ("\n\n".join(filter(None, parts)) + "\n").encode())
+    if exercise != "none":
+        table = Table(*findings.columns, box=box.SIMPLE_HEAD, title=title)
+        for row in findings.rows:
+            table.add_row(*map(escape, row))
+        print_table(table)
+        if answer:
+            print(answer)
+    print(f"report  {shown(folder / 'report.md')}")
+
+
+def _findings(exercise: str) -> Callable[[list[Job]], Findings]:
+    """Return the function of the exercise's module, or the generic one; matplotlib is not imported before."""
+    modules = [module.name for module in pkgutil.iter_modules(timemachine.exercises.__path__)]
+    for name in (exercise, "generic"):
+        if name in modules and hasattr(module := importlib.import_module(f"timemachine.exercises.{name}"), "findings"):
+            break
+    findings: Callable[[list[Job]], Findings] = module.findings
+    return findings
+
+
+def _grid(jobs: list[Job]) -> str:
+    """Every setting that differs between jobs, with its values."""
+    names = varied([job.settings for job in jobs])
+    values = {name: dict.fromkeys(str(job.settings[name]) for job in jobs if name in job.settings) for name in names}
+    each = "; ".join(f"`{name}`: {', '.join(found)}" for name, found in values.items())
+    return f"Varied: {each}." if each else "Nothing was varied."
+
+
+def _effort(jobs: list[Job]) -> str:
+    """How many jobs, how they ended, how long it took, and on what."""
+    statuses = [job.status for job in jobs]
+    ended = ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses))
+    spans = [(_seconds(job.started), job.seconds) for job in jobs if job.started and not math.isnan(job.seconds)]
+    minutes, until = 0.0, 0.0  # at least one job ran: a sweep that was resumed has gaps
+    for began, seconds in sorted(spans):
+        minutes += max(0.0, began + seconds - max(began, until)) / 60
+        until = max(until, began + seconds)
+    cores = f"{os.cpu_count()} cores, {platform.machine()}"
+    return (
+        f"{len(jobs)} runs ({ended}) in {minutes:.1f} minutes; {sum(b for _, b in spans) / 60:.1f} one by one. {cores}."
+    )
+
+
+def _seconds(stamp: str) -> float:
+    return time.mktime(time.strptime(stamp[:19], "%Y-%m-%dT%H:%M:%S"))

@@ -1,0 +1,53 @@
+"""Write the page of a run: python -m timemachine.page run=<its folder, or what it exported>."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from timemachine.cli.characters import write_any_character
+from timemachine.errors import SettingError, UserError, one_line
+from timemachine.page import make_page
+from timemachine.runs.files import shown, write_whole
+from timemachine.runs.summaries import run_summary
+
+
+def main() -> None:
+    """Write page.html into a run's folder, or a page beside a `.safetensors` file, and print its path."""
+    write_any_character()
+    parser = argparse.ArgumentParser(
+        prog="python -m timemachine.page", description="Write a run's page.html: the model in a browser."
+    )
+    help_of_run = "a run's folder, as train.py printed it, or its .safetensors"
+    parser.add_argument("run", nargs="?", default="run=", metavar="run=RUN", help=help_of_run)
+    try:
+        print(shown(write_page(_run(parser.parse_args().run))))
+    except UserError as error:
+        sys.exit(f"error: {one_line(error)}")
+    except OSError as error:
+        sys.exit(f"error: {error.filename}: {error.strerror}; type run=<a copy, in a folder where one can write>")
+
+
+def write_page(run: str) -> Path:
+    """Write the page of a run, a folder or a file, and return its path. Raises SettingError or OSError."""
+    summary = run_summary(run)  # a folder that is none shall be told before the slow imports
+
+    from timemachine.runs.models import load_model
+
+    path = Path(run)
+    page = make_page(*load_model(run), summary)
+    path = path / "page.html" if path.is_dir() else path.with_suffix(".html")
+    write_whole(path, page)
+    return path
+
+
+def _run(argument: str) -> str:
+    name, equals, value = argument.partition("=")
+    if name != "run" or not equals:
+        raise SettingError(f"{argument}: there is no setting of that name; type run={argument.rpartition('=')[2]}")
+    if not value:
+        raise SettingError("run=: has no value; type run=<the folder that train.py printed at its end>")
+    return value
+
+
+if __name__ == "__main__":
+    main()

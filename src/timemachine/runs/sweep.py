@@ -1,0 +1,169 @@
+"""What a multirun leaves in its folder, read back: jobs with settings, numbers and curves; and how to show them."""
+
+import csv
+import io
+import math
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from timemachine.runs.files import shown, write_whole
+from timemachine.runs.rows import read_numbers
+from timemachine.runs.summaries import read_summary
+from timemachine.runs.tables import print_table
+
+
+def write_table(rows: list[dict[str, Any]], folder: Path) -> None:
+    """Write summary.csv into a sweep's folder."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    write_whole(folder / "summary.csv", text.getvalue().encode())
+
+
+def sweep_rows(folder: Path) -> list[dict[str, Any]]:
+    """Return a row a job: its number, status, the settings that vary, final numbers, message, folder."""
+    jobs = job_folders(folder)
+    summaries = [summary_or_failure(job) for job in jobs]
+    settings = [flat(summary["settings"]) for summary in summaries]
+    names = varied(settings)
+    metrics = list(dict.fromkeys(name for summary in summaries for name in summary["metrics"]))
+    return [
+        {"job": job.name, "status": summary["status"]}
+        | {name: of_job.get(name, "") for name in names}
+        | {name: summary["metrics"].get(name, "") for name in metrics}
+        | {"message": summary["message"] or "", "folder": str(job)}
+        for job, summary, of_job in zip(jobs, summaries, settings, strict=True)
+    ]
+
+
+def varied(settings: list[dict[str, Any]]) -> list[str]:
+    """Return the dotted names whose values differ between jobs; a job without settings does not count."""
+    names = dict.fromkeys(name for job in settings for name in job if name != "resume")
+    return [name for name in names if len({repr(job.get(name)) for job in settings if job}) > 1]
+
+
+def job_folders(folder: Path) -> list[Path]:
+    """Return the folders of the jobs that began, in the order of their numbers."""
+    return sorted((path for path in folder.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
+
+
+def summary_or_failure(job: Path) -> dict[str, Any]:
+    """Return a job's summary.json, or one that says that the job failed, if it is not there or unfinished."""
+    try:
+        summary = read_summary(job)
+        if not all(isinstance(number, float | int | str) for number in summary["metrics"].values()):
+            raise ValueError
+        summary.setdefault("message", None)
+    except (OSError, ValueError):
+        return {"status": "failed", "message": "ended before it wrote summary.json", "settings": {}, "metrics": {}}
+    if summary["status"] == "running":  # killed from outside
+        return summary | {"status": "failed", "message": "ended without a word"}
+    return summary
+
+
+def upload_line(states: Iterable[str], folder: Path, jobs: str = "") -> str:
+    """Return the line that says how to upload what W&B lacks of a run, or of all jobs of a sweep; "" for nothing.
+
+    `states`: of each run, "offline", "incomplete" (online, but not all arrived) or "". `folder`: a run's `wandb/`, or a
+    sweep's folder with `jobs` the pattern of those in it, for the shell. A run that was resumed offline has several
+    parts in `wandb/`; `wandb sync` of that folder uploads them in the order of their start, and none twice.
+    """
+    left = [state for state in states if state]
+    if not left:
+        return ""
+    state, flags = ("incomplete", "--include-online ") if "incomplete" in left else ("offline", "")
+    return f"W&B           {state}; upload with: wandb sync {flags}{shlex.quote(shown(folder))}{jobs}"
+
+
+def sweep_upload_line(folder: Path) -> str:
+    """Return `upload_line` of a sweep: one command for all its jobs."""
+    states = (summary_or_failure(job).get("wandb_left", "") for job in job_folders(folder))
+    return upload_line(states, folder, "/*/wandb")
+
+
+def flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the values under dotted names."""
+    dotted: dict[str, Any] = {}
+    for name, value in nested.items():
+        dotted |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return dotted
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A run of a sweep: what summary.json says, and its curves."""
+
+    folder: Path
+    status: str
+    message: str
+    settings: dict[str, Any]  # dotted name -> value
+    metrics: dict[str, float]
+    seconds: float
+    started: str
+    probes: dict[str, Any]  # name -> what it measured
+
+    def epochs(self) -> list[dict[str, float]]:
+        """Return metrics.csv, a row an epoch; an empty cell is NaN."""
+        return read_numbers(self.folder / "metrics.csv")
+
+    def stream(self, split: str) -> float:
+        """Return the stream perplexity of train, val or test that `probes=[stream]` measured, NaN if it did not."""
+        return float(self.probes.get("stream", {}).get(split, {}).get("perplexity", math.nan))
+
+    def steps(self) -> list[dict[str, float]]:
+        """Return steps.csv, a row a step."""
+        return read_numbers(self.folder / "steps.csv")
+
+
+def load_jobs(folder: Path) -> list[Job]:
+    """Return the jobs of a sweep that began, in the order of their numbers."""
+    jobs = []
+    for path in job_folders(folder):
+        summary = summary_or_failure(path)
+        jobs.append(
+            Job(
+                path,
+                summary["status"],
+                summary["message"] or "",
+                flat(summary["settings"]),
+                {name: float(value) for name, value in summary["metrics"].items()},
+                summary.get("seconds", math.nan),
+                summary.get("started", ""),
+                summary.get("probes", {}),
+            )
+        )
+    return jobs
+
+
+def grouped(jobs: Iterable[Job], *names: str) -> dict[tuple[Any, ...], list[Job]]:
+    """Return the jobs by their values of these settings, in the order in which the values first come."""
+    groups: dict[tuple[Any, ...], list[Job]] = {}
+    for job in jobs:
+        groups.setdefault(tuple(job.settings.get(name) for name in names), []).append(job)
+    return groups
+
+
+def print_jobs(rows: list[dict[str, Any]]) -> None:
+    """Print a line a job, and the messages of those that have one."""
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    metrics = ("train/perplexity", "val/perplexity", "test/perplexity")
+    settings = [name for name in rows[0] if name in ("job", "status", "seed") or "." in name]
+    shown = settings + [name for name in metrics if name in rows[0]]
+    table = Table(
+        *(name.removesuffix("/perplexity") for name in shown), box=box.SIMPLE_HEAD, title="perplexity of each job"
+    )
+    for row in rows:
+        table.add_row(
+            *(f"{row[name]:.4g}" if isinstance(row[name], float) else escape(str(row[name])) for name in shown)
+        )
+    print_table(table)
+    for row in rows:
+        if row["message"]:
+            print(f"job {row['job']}: {row['message']}")

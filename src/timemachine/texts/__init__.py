@@ -1,0 +1,1 @@
+"""The books that the project knows, and how they are fetched."""

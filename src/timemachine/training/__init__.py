@@ -1,0 +1,1 @@
+"""From settings to Lightning's Trainer, and what watches a run."""

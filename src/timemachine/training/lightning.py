@@ -1,0 +1,148 @@
+"""Lightning's classes as this project needs them: the only file that uses Lightning's private names.
+
+Tested with Lightning 2.6.6; pyproject.toml bounds it from above. Private are: `_signal_connector`, `_logger_connector`,
+`_iteration_based_training`, `_SubprocessScriptLauncher`, and of the progress bar `_update_metrics`,
+`_get_train_description` and `_init_progress`. Tested with Rich 15.0.0: `_table_column` of its columns.
+"""
+
+import logging
+import signal
+import sys
+import warnings
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback, RichProgressBar
+from lightning.pytorch.callbacks.progress.rich_progress import CustomTimeColumn, RichProgressBarTheme
+from lightning.pytorch.profilers import PassThroughProfiler
+from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
+from rich import get_console
+from rich.progress import BarColumn
+from rich.table import Column
+
+from timemachine.config import Trainer
+
+WIDE = 100  # columns of a terminal on which the progress bar has room for everything
+
+
+class PerplexityBar(RichProgressBar):
+    """Lightning's progress bar with the two numbers that matter under short names: train and val."""
+
+    def __init__(self) -> None:
+        super().__init__(theme=RichProgressBarTheme(metrics_format=".3f"))
+
+    def get_metrics(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule
+    ) -> dict[str, int | str | float | dict[str, float]]:
+        """Return training and validation perplexity of the last epoch."""
+        metrics = super().get_metrics(trainer, pl_module)
+        return {name: metrics[f"{name}/perplexity"] for name in ("train", "val") if f"{name}/perplexity" in metrics}
+
+    def configure_columns(self, trainer: pl.Trainer) -> list[Any]:
+        """Return Lightning's columns, without the times of the epoch where there is no room for them."""
+        wide = get_console().width >= WIDE
+        return [
+            column for column in super().configure_columns(trainer) if wide or not isinstance(column, CustomTimeColumn)
+        ]
+
+    def _init_progress(self, trainer: pl.Trainer) -> None:
+        """Let the bar alone give way to a narrow terminal: Rich would wrap the other columns onto a second line."""
+        super()._init_progress(trainer)
+        for column in self.progress.columns if self.progress else ():
+            if not isinstance(column, BarColumn | str):
+                column._table_column = Column(no_wrap=True)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Show the last epoch's training perplexity, which is computed after the bar's own hook."""
+        self._update_metrics(trainer, pl_module)
+        self.refresh()
+        super().on_train_end(trainer, pl_module)
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        total = self.trainer.max_epochs or -1
+        counted = f"Epoch {current_epoch + 1}" + (f"/{total}" if total > 0 else "")  # Lightning counts from 0
+        return counted.ljust(len(self.validation_description))
+
+
+class Unprofiled(PassThroughProfiler):
+    """Lightning's profiler that does nothing, in a fifth of the time; Lightning asks it some 50 times a step."""
+
+    def profile(self, action_name: str) -> AbstractContextManager[None]:  # type: ignore[override]
+        """Return a context that does nothing."""
+        return _NOTHING
+
+
+_NOTHING = nullcontext()
+
+
+class OtherProcesses(Callback):
+    """Ends the processes that Lightning has started when a signal ends the run: they have nothing to save."""
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Act before they fail for want of the first process, which Lightning would then kill."""
+        launcher = trainer.strategy.launcher
+        if isinstance(exception, KeyboardInterrupt | SystemExit) and isinstance(launcher, _SubprocessScriptLauncher):
+            launcher.kill(signal.SIGKILL)
+            launcher.procs.clear()  # Lightning watches those in the list
+
+
+class ModelCheckpoint(pl.callbacks.ModelCheckpoint):
+    """Lightning's, and under its name, by which a checkpoint knows it; but it takes no path from a checkpoint.
+
+    The folder may have been moved, and Lightning deletes whatever a stranger's path names.
+    """
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the best score so far. The file that it belongs to is the one that is written here."""
+        path = self.format_checkpoint_name({})
+        if self.monitor is None:
+            self.best_model_path = path
+        elif state_dict["best_model_score"] is not None:
+            score = torch.as_tensor(state_dict["best_model_score"], dtype=torch.float64).reshape(())
+            self.best_model_path = self.kth_best_model_path = path
+            self.best_model_score = self.kth_value = score
+            self.best_k_models = {path: score}
+
+
+def shows_bar(trainer: Trainer) -> bool:
+    """Whether a progress bar is drawn: on a terminal, unless `trainer.enable_progress_bar` says otherwise."""
+    return sys.stdout.isatty() if trainer.enable_progress_bar is None else trainer.enable_progress_bar
+
+
+def metrics_of_epoch(trainer: pl.Trainer) -> dict[str, float]:
+    """Return what `self.log` has logged since the epoch began, as Lightning will hand it to the loggers."""
+    return {name: float(value) for name, value in trainer._logger_connector.metrics["log"].items()}
+
+
+def has_scaler(trainer: pl.Trainer) -> bool:
+    """Whether gradients are scaled, and steps whose gradients are not finite skipped: 16-mixed on a GPU."""
+    return getattr(trainer.precision_plugin, "scaler", None) is not None
+
+
+def leave_signals_to_us(trainer: pl.Trainer) -> None:
+    """Lightning's handler of SIGTERM waits for the other processes, which may wait for this one; ours does not."""
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+
+
+def end_each_epoch_once(trainer: pl.Trainer) -> None:
+    """With max_steps, Lightning takes the last epoch of a resumed run for one under way, and ends it again."""
+    trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
+
+
+def silence() -> None:
+    """Keep what does not concern a user from being printed."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # "GPU available: False", tips, and the like
+    for message in (
+        ".*smaller than the logging interval.*",  # steps.csv has every step, whatever log_every_n_steps says
+        "GPU available but not used.*",  # Apple's, or one that the user did not choose
+        ".*LeafSpec.* is deprecated.*",
+        ".*could not find the monitored key.*",  # a run that ends before it validates
+        ".*callbacks used to create the checkpoint.*",  # probes may come and go
+        "Checkpoint directory .* exists and is not empty.*",
+        r"You are trying to `self.log\(\)` but `Trainer\(barebones=True\)`.*",
+        "The `srun` command is available.*",  # a run on a cluster's login node
+    ):
+        warnings.filterwarnings("ignore", message)

@@ -1,0 +1,87 @@
+"""A figure in a notebook that grows while a model trains, as the book's board does."""
+
+from io import BytesIO
+from time import monotonic
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
+
+COLOURS = {"train": "#0072B2", "val": "#D55E00"}
+
+
+class LivePlot(TQDMProgressBar):
+    """Draws both perplexities over epochs, above a plain progress bar: `Trainer(callbacks=[LivePlot()])`.
+
+    `seconds`: the least time from one drawing to the next; the last epoch is always drawn. `curves` has the numbers:
+    for `train` and `val` a list of (epoch, perplexity). Outside of a notebook there is only the bar. Lightning's own
+    bar, by Rich, fails on some hosted notebooks; Lightning leaves it out where there is another.
+    """
+
+    def __init__(self, seconds: float = 0.5) -> None:
+        super().__init__()
+        self.seconds = seconds
+        self.curves: dict[str, list[tuple[int, float]]] = {name: [] for name in COLOURS}
+        self._drawn = -seconds
+        self._handle: Any = None
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Add the epoch before: now both of its numbers are logged."""
+        super().on_train_epoch_start(trainer)
+        self.train_progress_bar.set_description(f"Epoch {trainer.current_epoch + 1}")  # Lightning counts from 0
+        if trainer.current_epoch:
+            self._add(trainer)
+        if monotonic() - self._drawn >= self.seconds:
+            self._draw(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Add and draw the last epoch."""
+        super().on_train_end(trainer)
+        self._add(trainer)
+        self._draw(trainer)
+
+    def init_validation_tqdm(self) -> Tqdm:
+        """Return no bar: a notebook would keep a line of each epoch's validation."""
+        return Tqdm(disable=True)
+
+    def get_metrics(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule
+    ) -> dict[str, int | str | float | dict[str, float]]:
+        """Return nothing to stand behind the bar: the figure has the numbers."""
+        return {}
+
+    def _add(self, trainer: pl.Trainer) -> None:
+        for name, curve in self.curves.items():
+            value = trainer.callback_metrics.get(f"{name}/perplexity")
+            if value is not None:
+                curve.append((trainer.current_epoch, float(value)))
+
+    def _draw(self, trainer: pl.Trainer) -> None:
+        from IPython.core.getipython import get_ipython
+        from IPython.display import Image, display
+
+        if get_ipython() is None:
+            return
+        image = Image(_picture(self.curves, trainer.max_epochs or -1))  # type: ignore[no-untyped-call]
+        if self._handle is None:
+            self._handle = display(image, display_id=True)  # type: ignore[no-untyped-call]
+        else:
+            self._handle.update(image)
+        self._drawn = monotonic()
+
+
+def _picture(curves: dict[str, list[tuple[int, float]]], max_epochs: int) -> bytes:
+    """Return the figure as a PNG. `max_epochs`: where its axis ends; -1: at the last epoch."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, 3), dpi=100, layout="constrained")
+    axes: Any = figure.subplots()
+    for name, curve in curves.items():
+        label = f"{name} {curve[-1][1]:.2f}" if curve else name
+        axes.plot(*zip(*curve, strict=True) if curve else ([], []), color=COLOURS[name], label=label)
+    axes.set(xlabel="epoch", ylabel="perplexity", xlim=(0, max_epochs if max_epochs > 0 else None), ylim=(0, None))
+    axes.legend()
+    file = BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()

@@ -1,0 +1,1 @@
+"""Runs and workspaces in Weights & Biases."""

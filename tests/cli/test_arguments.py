@@ -1,0 +1,209 @@
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import example, given
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+
+from timemachine.cli.arguments import checked_argument, checked_arguments
+from timemachine.cli.schema import VERSION
+from timemachine.config import REPOSITORY, Evaluate, Generate, Train
+from timemachine.errors import SettingError
+
+# What a shell can pass: any bytes without NUL, which Python shows as text.
+ARGUMENTS = st.binary(max_size=60).map(lambda argument: os.fsdecode(argument.replace(b"\0", b"")))
+
+
+def parsed(argument: str) -> tuple[str, Any]:
+    """Name and value as Hydra reads them and OmegaConf gives them out."""
+    override = OverridesParser.create().parse_override(argument)
+    return override.key_or_group, OmegaConf.create({"value": override.value()}).value
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "model.hiddens=64",
+        "model.hiddens=16,32",
+        "model.activation=relu",
+        "data.num_train=null",
+        "data.search_dirs=[a,b]",
+        "trainer.devices=[0,1]",
+        "logger.wandb.mode=offline",
+        "seed=1",
+        "trainer=cpu",
+        "trainer=cpu,ddp_cpu",
+        "data=full",
+        "-m",
+        "--multirun",
+        "--help",
+        "hydra.run.dir=here",
+        "+hydra.job.env_set.A=1",
+        "hydra/launcher=basic",
+    ],
+)
+def test_a_valid_argument_is_left_as_it_is(argument: str) -> None:
+    assert checked_argument(argument, Train) == argument
+
+
+@pytest.mark.parametrize(
+    ("schema", "argument", "instead"),
+    [
+        (Train, "model.hidens=64", "model.hiddens=64"),
+        (Train, "+model.hidens=64", "model.hiddens=64"),
+        (Train, "++model.hidens=64", "model.hiddens=64"),
+        (Train, "+model.hiddens=64", "model.hiddens=64"),
+        (Train, "++model.hiddens=64", "model.hiddens=64"),
+        (Train, "hiddens=64", "model.hiddens=64"),  # forgot the part before the dot
+        (Train, "modle.hiddens=64", "model.hiddens=64"),
+        (Train, "Model.Hiddens=64", "model.hiddens=64"),
+        (Train, "trainer.max_epoch=5", "trainer.max_epochs=5"),
+        (Train, "data.batchsize=8", "data.batch_size=8"),
+        (Train, "data.num-steps=8", "data.num_steps=8"),
+        (Train, "seeds=1", "seed=1"),
+        (Train, "nothing.like.it=1", "--help"),
+        (Train, "=1", "--help"),
+        (Train, "", "--help"),
+        (Train, "model.hiddens", "model.hiddens=…"),  # forgot the value
+        (Train, "model", "model.cell=…"),
+        (Train, "~model.hiddens", "model.hiddens=…"),
+        (Train, "~model.hidens", "model.hiddens="),
+        (Train, "trainer=gpux", "trainer=gpu"),
+        (Train, "trainer=cpu,gpux", "trainer=gpu"),
+        (Train, "trainer=ddpcpu", "trainer=ddp_cpu"),
+        (Train, "trainer=", "trainer="),
+        (Train, "data=books", "data=book"),
+        (Train, "exercise=cliping", "exercise="),
+        (Train, "logger=tensorbord", "logger="),
+        (Evaluate, "data.corpsu=sample", "data.corpus=sample"),
+        (Evaluate, "corpus=sample", "data.corpus=sample"),
+        (Evaluate, "data=book", "data.corpus=book"),  # the groups are train.py's
+        (Evaluate, "model.hiddens=64", "--help"),
+        (Generate, "prefx=it has", "prefix=it has"),
+        (Generate, "num_pred=5", "num_preds=5"),
+        (Generate, "trainer=cpu", "--help"),
+    ],
+)
+def test_a_mistyped_argument_is_answered_with_what_to_type(schema: type, argument: str, instead: str) -> None:
+    with pytest.raises(SettingError) as error:
+        checked_argument(argument, schema)
+    message = str(error.value)
+    assert message.startswith(f"{argument}: ")
+    assert re.search(rf"type (it as |for example )?{re.escape(instead)}", message)
+    assert "\n" not in message
+
+
+def test_a_misspelt_choice_lists_all_choices() -> None:
+    with pytest.raises(SettingError, match=re.escape("(auto, cpu, ddp, ddp_cpu, ddp_nodes, gpu)")):
+        checked_argument("trainer=gpux", Train)
+
+
+@given(ARGUMENTS)
+@example("Time, traveller (it's me)!")
+@example("null")
+@example("${seed}")
+@example("it\\'s\\")
+@example("a=b")
+def test_any_prefix_reaches_hydra_as_its_letters(prefix: str) -> None:
+    letters = re.sub("[^A-Za-z]+", " ", prefix).lower()  # the book's
+    if prefix and not letters.strip():
+        with pytest.raises(SettingError, match=r"(?s)^prefix=.*: has no letter from A to Z; type for example prefix="):
+            checked_argument(f"prefix={prefix}", Generate)
+    else:
+        assert parsed(checked_argument(f"prefix={prefix}", Generate)) == ("prefix", letters)
+
+
+def test_a_prefix_of_blanks_is_refused_and_an_empty_one_is_not() -> None:
+    with pytest.raises(SettingError, match=r"^prefix=  : has no letter"):
+        checked_argument("prefix=  ", Generate)
+    assert parsed(checked_argument("prefix=", Generate)) == ("prefix", "")
+
+
+AWKWARD = [
+    " a b",
+    "it's",
+    'say "a"',
+    "a,b",
+    "a=b",
+    "a (1)",
+    "[a]",
+    "{a: b}",
+    "a'",
+    "a\\'b",
+    "ends\\",
+    "é",
+    "a\nb",
+    "${a}",
+]
+
+
+@pytest.mark.parametrize("name", AWKWARD)
+@pytest.mark.parametrize(
+    ("schema", "setting"), [(Train, "data.corpus"), (Evaluate, "data.corpus"), (Evaluate, "run"), (Generate, "run")]
+)
+def test_the_path_of_something_that_exists_reaches_hydra_whole(
+    tmp_path: Path, schema: type, setting: str, name: str
+) -> None:
+    path = tmp_path / name
+    path.mkdir()
+    assert parsed(checked_argument(f"{setting}={path}", schema)) == (setting, str(path))
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=40))
+@example("back\\slash")
+@example("back\\\\slashes")
+@example("a\\${seed}")
+@example("a\\\\${seed}'\\")
+def test_any_file_name_reaches_hydra_whole(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
+    path = f"{tmp_path_factory.mktemp('file')}/{name}"
+    if name not in (".", ".."):
+        Path(path).touch()
+    assert parsed(checked_argument(f"data.corpus={path}", Train)) == ("data.corpus", path)
+
+
+def test_a_relative_path_with_punctuation_is_composed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("my text (1), it's=mine.txt").touch()
+    argument = checked_argument("data.corpus=my text (1), it's=mine.txt", Train)
+    with initialize_config_dir(str(REPOSITORY / "conf"), **VERSION):
+        assert compose("train", [argument]).data.corpus == "my text (1), it's=mine.txt"
+
+
+@pytest.mark.parametrize("value", ["time_machine", "sample,time_machine", "/nowhere/text", "[sample,time_machine]"])
+def test_a_corpus_that_is_no_path_is_left_to_hydra(value: str) -> None:
+    assert checked_argument(f"data.corpus={value}", Evaluate) == f"data.corpus={value}"
+
+
+@pytest.mark.parametrize(("schema", "setting"), [(Train, "data.corpus"), (Generate, "run")])
+def test_a_path_too_long_to_exist_is_left_to_hydra(schema: type, setting: str) -> None:
+    argument = f"{setting}={'a' * 300}"
+    assert checked_argument(argument, schema) == argument
+
+
+def test_the_flag_of_a_sweep_may_stand_anywhere() -> None:
+    assert checked_arguments(["data=sample", "-m", "seed=0,1"], Train) == ["-m", "data=sample", "seed=0,1"]
+
+
+def test_a_run_goes_on_in_one_folder() -> None:
+    with pytest.raises(SettingError, match="resume=b: goes with one folder; type it without resume=a"):
+        checked_arguments(["resume=a", "resume=b"], Train)
+
+
+def test_a_recipe_has_its_own_windows() -> None:
+    with pytest.raises(
+        SettingError, match="data=full: a recipe has its own windows; type it without recipe=book_split"
+    ):
+        checked_arguments(["recipe=book_split", "data=full"], Train)
+    checked_arguments(["recipe=none", "data=full"], Train)
+    checked_arguments(["recipe=novel", "data=sample"], Train)
+
+
+def test_a_setting_of_wandb_goes_with_wandb() -> None:
+    for schema, typed in ((Evaluate, ["run=a"]), (Train, ["logger=csv"])):
+        with pytest.raises(SettingError, match=r"^logger\.wandb\.init_timeout=5: goes with logger=wandb; type "):
+            checked_arguments([*typed, "logger.wandb.init_timeout=5"], schema)

@@ -1,0 +1,121 @@
+"""How far a sweep says it is."""
+
+import json
+import re
+import time
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.utils import JobReturn
+
+from tests.support.programs import call_program
+from timemachine.cli.progress import SweepProgress, count_jobs, in_words, seconds_left
+from timemachine.cli.schema import VERSION
+from timemachine.config import REPOSITORY
+
+SWEEP = ("-m", "data=sample", "trainer.max_epochs=1", "model.hiddens=4", "logger=csv", "hydra.sweep.dir=sweep")
+LINE = re.compile(r"^job   (\d)  (\w+) +val +[\d.]+  (\d of \d)(.*)$", re.MULTILINE)
+
+
+def test_a_sweep_says_after_each_job_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    left = ", less than a minute left"
+    done = call_program("train.py", *SWEEP, "seed=0,1,2")
+    assert done.returncode == 0, done.stderr
+    assert LINE.findall(done.stdout) == [
+        ("0", "completed", "1 of 3", left),
+        ("1", "completed", "2 of 3", left),
+        ("2", "completed", "3 of 3", ""),
+    ]
+    assert "Callback" not in done.stderr
+    for number in "012":  # as if they had been run yesterday, and one not to its end
+        path = tmp_path / "sweep" / number / "summary.json"
+        summary = json.loads(path.read_text()) | {"started": "2026-01-01T00:00:00+0000"}
+        path.write_text(json.dumps(summary | ({"status": "interrupted"} if number == "1" else {})))
+    done = call_program("train.py", *SWEEP, "seed=0,1,2", "resume=sweep")
+    assert done.returncode == 0, done.stderr
+    assert "\ndone   2 of 3 jobs\n" in done.stdout
+    assert LINE.findall(done.stdout) == [("1", "completed", "3 of 3", "")]
+
+
+def test_a_job_that_fails_counts_too_and_a_single_run_has_no_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = call_program("train.py", *SWEEP, "model.hiddens=0,4")
+    assert done.returncode == 1
+    assert re.search("^job   0  failed     val      nan  1 of 2, ", done.stdout, re.MULTILINE)
+    assert re.search("^job   1  completed  val .*  2 of 2$", done.stdout, re.MULTILINE)
+    done = call_program("train.py", *SWEEP[1:5], "hydra.run.dir=run")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "job" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("typed", "jobs"),
+    [
+        (["seed=0,1", "model.lr=1,2,3"], 6),
+        (["seed=range(5)", "trainer=cpu"], 5),
+        (["data=glob(*)"], 3),
+        (["seed=0,1", "seed=0,1,2"], 3),
+        (["exercise=clipping"], 120),
+        (["exercise=clipping", "seed=0"], 24),
+    ],
+)
+def test_jobs_are_counted_as_the_sweeper_does(typed: list[str], jobs: int) -> None:
+    with initialize_config_dir(str(REPOSITORY / "conf"), **VERSION):
+        chosen = [name for name in typed if name.startswith("exercise=")]
+        config = compose("train", chosen, return_hydra_config=True)
+        config.hydra.overrides.task = typed
+        assert count_jobs(config) == jobs
+
+
+def test_a_search_has_as_many_jobs_as_optuna_tries() -> None:
+    with initialize_config_dir(str(REPOSITORY / "conf"), **VERSION):
+        assert count_jobs(compose("train", ["hydra/sweeper=search"], return_hydra_config=True)) == 30
+
+
+@pytest.mark.parametrize(
+    ("ended", "ages", "waiting", "elapsed", "left"),
+    [
+        ([60.0], [], 9, 60, 9 * 60),  # one at a time
+        ([60.0], [60.0], 6, 60, 3 * 60),  # two at a time, side by side: three more pairs
+        ([60.0], [30.0], 7, 60, 60 * 7.5 / 1.5),  # two, in turns
+        ([60.0, 60.0], [], 1, 60, 60),  # the last of three, whose neighbour has nothing to do
+        ([60.0] * 3, [15.0], 0, 120, 45),  # under way
+        ([60.0] * 3, [600.0], 0, 700, 0),  # longer than any before
+        ([0.0], [], 1, 0.0, 0.1),
+    ],
+)
+def test_the_time_left_follows_from_the_jobs_that_ended(
+    ended: list[float], ages: list[float], waiting: int, elapsed: float, left: float
+) -> None:
+    assert seconds_left(ended, ages, waiting, elapsed) == pytest.approx(left)
+
+
+def test_a_time_is_told_as_exactly_as_it_is_known() -> None:
+    assert [in_words(seconds) for seconds in (0, 29, 40, 38 * 60 + 20, 5400, 400_000)] == [
+        "less than a minute", "less than a minute", "about 1 minute", "about 38 minutes", "about 1.5 hours",
+        "about 111.1 hours",
+    ]  # fmt: skip
+
+
+def test_time_spent_before_a_sweep_was_resumed_does_not_count(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    progress, now = SweepProgress(), time.time()
+    progress.jobs, progress.began = 5, now - 120
+    for number, (ago, status) in enumerate(
+        [(9999, "completed"), (120, "completed"), (60, "completed"), (99999, "failed")]
+    ):
+        (tmp_path / str(number)).mkdir()
+        summary = {
+            "status": status, "seconds": 60.0, "settings": {}, "metrics": {"val/perplexity": 7.0},
+            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(now - ago)),
+        }  # fmt: skip
+        (tmp_path / str(number) / "summary.json").write_text(json.dumps(summary))
+    with initialize_config_dir(str(REPOSITORY / "conf"), **VERSION):
+        typed = [f"hydra.sweep.dir={tmp_path}", "hydra.job.num=2", "hydra.job.id=2"]
+        progress.on_job_end(compose("train", typed, return_hydra_config=True), JobReturn())
+    assert capsys.readouterr().out == "job   2  completed  val    7.000  3 of 5, about 2 minutes left\n"

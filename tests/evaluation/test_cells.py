@@ -1,0 +1,184 @@
+"""What is measured through the model works with any cell: a GRU and an LSTM beside the RNN, against slow loops."""
+
+import copy
+import math
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tests.support.cells import GRU, LSTM
+from timemachine.config import Train
+from timemachine.corpus import Corpus, find_corpus
+from timemachine.datamodule import TimeMachine
+from timemachine.decoding import continue_text
+from timemachine.errors import SettingError
+from timemachine.evaluation import books, probes, stream
+from timemachine.evaluation.adapting import adaptive_nll
+from timemachine.evaluation.ensemble import Ensemble
+from timemachine.evaluation.scores import stream_nll, stream_score, window_score
+from timemachine.exercises import history, how_low, one_hot_is_embedding, relu, sampling
+from timemachine.language_model import RNNLMScratch
+from timemachine.rnn import CELLS
+from timemachine.runs.metrics import RunLog
+from timemachine.training.trainer import build_trainer
+
+HIDDENS = 5
+
+
+@pytest.fixture(autouse=True)
+def _cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CELLS, "gru", GRU)
+    monkeypatch.setitem(CELLS, "lstm", LSTM)
+
+
+@pytest.fixture
+def data(sample: Corpus, tmp_path: Path) -> TimeMachine:
+    path = tmp_path / "text.txt"
+    path.write_bytes(sample.characters[:900])
+    return TimeMachine(batch_size=64, num_steps=8, num_train=300, num_val=90, corpus=find_corpus(str(path), []))
+
+
+@pytest.fixture(params=["rnn", "gru", "lstm"])
+def model(request: pytest.FixtureRequest, data: TimeMachine) -> RNNLMScratch:
+    """Weights so large that what is far back still counts."""
+    torch.manual_seed(0)
+    return RNNLMScratch(len(data.vocab), HIDDENS, sigma=0.8, cell=request.param)
+
+
+def nll_after(model: RNNLMScratch, chars: list[int], target: int) -> float:
+    """-log P of a target after these characters, read at once from a zero state."""
+    with torch.no_grad():
+        logits_V: Tensor = model(torch.tensor([chars]))[0][0, -1]
+    return float(logits_V.logsumexp(0) - logits_V[target])
+
+
+def mean_perplexity(nlls: list[float]) -> float:
+    return math.exp(math.fsum(nlls) / len(nlls))
+
+
+def test_the_fixture_has_states_that_are_not_what_the_output_layer_reads(model: RNNLMScratch) -> None:
+    _, state_BS = model(torch.zeros(3, 2, dtype=torch.long))
+    assert state_BS.shape == (3, 2 * HIDDENS if isinstance(model.rnn, LSTM) else HIDDENS)
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 4096])
+def test_scores_are_those_of_slow_loops(model: RNNLMScratch, data: TimeMachine, chunk: int) -> None:
+    model, chars = model.double(), data.chars_N.tolist()
+    found = stream_score(model, data.chars_N, range(40, 60), chunk).perplexity
+    slow = [nll_after(model, chars[:target], chars[target]) for target in range(40, 60)]
+    assert found == pytest.approx(mean_perplexity(slow), rel=1e-9)
+    found = window_score(model, data.chars_N, range(10), 8, batch_size=chunk).perplexity
+    slow = [nll_after(model, chars[s : s + t], chars[s + t]) for s in range(10) for t in range(1, 9)]
+    assert found == pytest.approx(mean_perplexity(slow), rel=1e-9)
+
+
+def test_history_is_that_of_slow_loops(model: RNNLMScratch, data: TimeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def every_seventh(high: int, size: tuple[int, ...], **_: Any) -> Tensor:
+        return (7 * torch.arange(math.prod(size)).view(size)) % high
+
+    monkeypatch.setattr(torch, "randint", every_seventh)
+    before = copy.deepcopy(model.state_dict())
+    found, chars, double = history.measure(model, data), data.chars_N.tolist(), copy.deepcopy(model).double()
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    start = data.splits["val"].starts.start + stream.MARGIN
+    targets = range(start, start + found["characters"])
+    for length, perplexity in list(zip(*list(found["context"].values())[:2], strict=True))[:8]:
+        slow = [nll_after(double, chars[t - length : t], chars[t]) for t in targets]
+        assert perplexity == pytest.approx(mean_perplexity(slow), rel=1e-12)
+
+    def log_p(read: list[int]) -> Tensor:
+        logits_V: Tensor = double(torch.tensor([read]))[0][0, -1]
+        return logits_V.log_softmax(0).detach()
+
+    for row, (steps_back, kl) in list(enumerate(zip(*found["influence"].values(), strict=True)))[:6]:
+        total = 0.0
+        for number, target in enumerate(targets):
+            other = chars[:target]
+            other[target - steps_back] = chars[7 * (row * len(targets) + number) % len(chars)]
+            log_P_V, log_Q_V = log_p(chars[:target]), log_p(other)
+            total += float((log_P_V.exp() * (log_P_V - log_Q_V)).sum())
+        assert kl == pytest.approx(total / len(targets), rel=1e-7)
+
+
+def test_gradient_is_that_of_finite_differences(model: RNNLMScratch, data: TimeMachine) -> None:
+    found, chars, double = history.measure(model, data)["gradient"], data.chars_N.tolist(), model.double()
+    start, eps = data.splits["val"].starts.start + stream.MARGIN, 1e-5
+    targets = range(start, data.splits["val"].starts.stop)
+
+    @torch.no_grad()
+    def loss(state_BS: Tensor, after: list[int], target: int) -> Tensor:
+        logits_BV: Tensor = double(torch.tensor([after] * len(state_BS)), state_BS)[0][:, -1]
+        return -logits_BV.log_softmax(1)[:, target]
+
+    for steps_back in (1, 20):
+        norms = []
+        for target in targets:
+            with torch.no_grad():
+                _, state_1S = double(torch.tensor([chars[: target - steps_back]]))
+            bumps_SS = eps * torch.eye(state_1S.shape[1], dtype=torch.float64)
+            after = chars[target - steps_back : target]
+            above_S, below_S = (loss(state_1S + bump_SS, after, chars[target]) for bump_SS in (bumps_SS, -bumps_SS))
+            norms.append(float((above_S - below_S).norm() / (2 * eps)))
+        assert found["norm"][steps_back] == pytest.approx(math.fsum(norms) / len(norms), rel=1e-5)
+    p_MV = torch.stack([double(torch.tensor([chars[:t]]))[0][0, -1].softmax(0) for t in targets])
+    p_MV[range(len(targets)), chars[targets.start : targets.stop]] -= 1  # the gradient of the loss in the logits
+    expected = (p_MV @ double.W_hq.T).norm(dim=1).mean().item()
+    assert found["norm"][0] == pytest.approx(expected, rel=1e-12)
+
+
+def test_an_ensemble_reads_and_learns(model: RNNLMScratch, data: TimeMachine) -> None:
+    targets = range(40, 90)
+    for several in (model, Ensemble([model, model])):
+        torch.testing.assert_close(stream_nll(several, data.chars_N, targets), stream_nll(model, data.chars_N, targets))
+        fixed_N = adaptive_nll(several, data.chars_N, targets, 0.0)
+        torch.testing.assert_close(fixed_N, stream_nll(model, data.chars_N, targets), rtol=1e-5, atol=1e-5)
+        assert not torch.equal(fixed_N, adaptive_nll(several, data.chars_N, targets, 0.1))
+
+
+def test_every_other_measurement_has_its_numbers(
+    model: RNNLMScratch, data: TimeMachine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(books, "at_hand", lambda folders: [])
+    monkeypatch.setattr(sampling, "NUM_PREDS", 40)
+    monkeypatch.setattr(sampling, "LENGTH", 2)
+    model.trainer = pl.Trainer(logger=False, enable_checkpointing=False, default_root_dir=tmp_path, barebones=True)
+    found = probes.measure(["stream", "samples", "books", "weights", "reading"], model, data)
+    assert set(found["stream"]) == {"train", "val", "test"}
+    assert found["samples"]["sharpening"]["distances"][0] == pytest.approx(0, abs=1e-6)
+    assert found["samples"]["sharpening"]["distances"][1] > 0
+    (read,) = found["books"]["books"].values()
+    assert read["stream"]["perplexity"] > 1
+    assert set(found["weights"]["weights"]) == {name for name, _ in model.named_parameters()}
+    assert set(np.load(tmp_path / "reading.npz")) >= {"val", "val_adaptive", "test", "test_adaptive"}
+
+
+def test_a_greedy_text_is_the_models_own(model: RNNLMScratch, data: TimeMachine) -> None:
+    (text,) = continue_text(model, data.vocab, "the ", 30)
+    assert text == model.predict("the ", 30, data.vocab)
+
+
+def test_dynamics_is_refused_before_training(model: RNNLMScratch, data: TimeMachine, tmp_path: Path) -> None:
+    settings = Train(probes=["dynamics"])
+    settings.trainer.accelerator, settings.trainer.max_epochs = "cpu", 1
+    trainer = build_trainer(settings, tmp_path, [RunLog(tmp_path)], quiet=True)
+    if model.hparams["cell"] == "rnn":
+        trainer.fit(model, data)
+        assert relu.measure(model, data)["spectral_radius"] > 0
+        return
+    says = "^probes=dynamics: measures the recurrence of model.cell=rnn alone; type another probe$"
+    with pytest.raises(SettingError, match=says):
+        trainer.fit(model, data)
+    assert trainer.global_step == 0
+    assert not (tmp_path / "dynamics.csv").exists()
+    with pytest.raises(SettingError, match=says):
+        relu.measure(model, data)
+
+
+def test_each_measurement_is_tried_here() -> None:
+    tried = {stream, history, sampling, books, relu, one_hot_is_embedding, how_low}
+    assert {module.__name__ for module in tried} == {f"timemachine.{name}" for name in probes.PROBES.values()}

@@ -1,0 +1,74 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import Program
+from timemachine.corpus import Corpus
+from timemachine.errors import SettingError
+from timemachine.evaluation.ensemble import Ensemble, from_runs
+from timemachine.evaluation.scores import stream_nll, window_score
+from timemachine.language_model import RNNLMScratch
+from timemachine.vocab import Vocab
+
+
+def model(seed: int) -> RNNLMScratch:
+    torch.manual_seed(seed)
+    return RNNLMScratch(28, hiddens=5, sigma=0.8)
+
+
+TARGETS = range(600, 900)
+
+
+@pytest.fixture
+def chars_N(sample: Corpus) -> torch.Tensor:
+    return Vocab.of(sample.characters).encode(sample.characters)
+
+
+def test_an_ensemble_predicts_the_mean_of_the_probabilities(chars_N: torch.Tensor) -> None:
+    one, other = model(0), model(1)
+    p_N = [stream_nll(member, chars_N, TARGETS).neg().exp() for member in (one, other)]
+    expected_N = -((p_N[0] + p_N[1]) / 2).log()
+    torch.testing.assert_close(stream_nll(Ensemble([one, other]), chars_N, TARGETS), expected_N, rtol=1e-5, atol=1e-5)
+
+
+def test_an_ensemble_of_a_model_with_itself_is_that_model(chars_N: torch.Tensor) -> None:
+    one = model(0)
+    several = Ensemble([one, one, one])
+    expected = window_score(one, chars_N, range(100), 8).perplexity
+    assert window_score(several, chars_N, range(100), 8).perplexity == pytest.approx(expected, rel=1e-6)
+
+
+def test_an_ensemble_is_never_worse_than_its_members_are_on_average(chars_N: torch.Tensor) -> None:
+    members = [model(seed) for seed in range(3)]
+    nll = torch.stack([stream_nll(member, chars_N, TARGETS) for member in members]).mean()
+    assert stream_nll(Ensemble(members), chars_N, TARGETS).mean() < nll
+
+
+@pytest.mark.slow
+def test_runs_are_evaluated_as_one_and_only_of_the_same_windows(program: Program, tmp_path: Path) -> None:
+    small = ("data=sample", "logger=csv", "trainer.max_epochs=1", "model.hiddens=4")
+    for name, setting in (("a", "seed=0"), ("b", "seed=1"), ("c", "data.num_val=100")):
+        assert program("train.py", *small, setting, f"hydra.run.dir={name}").returncode == 0
+    done = program("evaluate.py", "run=[a,b/model.safetensors]", "adapt=0.01")
+    assert done.returncode == 0, done.stderr
+    assert "2 models as one: a, b/model.safetensors" in done.stdout
+    assert "sample, test, learning at a rate of 0.01 from what it has read: stream" in done.stdout
+    done = program("evaluate.py", "run=[a,c]")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: run=c: was trained on another text, or on other windows of it, than a; ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_runs_on_another_text_are_no_ensemble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("timemachine.evaluation.ensemble.load_model", lambda run: (model(0), Vocab("ab")))
+    for name in ("a", "b"):
+        data = {"num_steps": 2, "num_train": 3, "num_val": 4}
+        summary = {"settings": {"data": data}, "corpus": {"source": "x", "sha256": f"1{name}"}}
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "summary.json").write_text(json.dumps(summary))
+    found, _ = from_runs([str(tmp_path / "a"), str(tmp_path / "a")])
+    assert isinstance(found, Ensemble)
+    with pytest.raises(SettingError, match="another text"):
+        from_runs([str(tmp_path / "a"), str(tmp_path / "b")])

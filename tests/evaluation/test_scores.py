@@ -1,0 +1,220 @@
+"""Scores against slow loops over one target at a time."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from timemachine.corpus import Corpus, find_corpus
+from timemachine.datamodule import TimeMachine
+from timemachine.errors import SettingError
+from timemachine.evaluation import scores
+from timemachine.evaluation.mixture import Mixture, log_loss
+from timemachine.evaluation.ngrams import kneser_ney
+from timemachine.evaluation.scores import Row, compare, evaluate, paired, score, stream_score, window_score
+from timemachine.language_model import RNNLMScratch
+from timemachine.vocab import Vocab
+
+NUM_STEPS = 4
+SETTINGS: dict[str, Any] = {"num_steps": NUM_STEPS, "num_train": 60, "num_val": 30}
+
+
+@pytest.fixture
+def text(tmp_path: Path, sample: Corpus) -> Corpus:
+    path = tmp_path / "text.txt"
+    path.write_bytes(sample.characters[:900])
+    return find_corpus(str(path), [])
+
+
+@pytest.fixture
+def vocab(text: Corpus) -> Vocab:
+    return Vocab.of(text.characters)
+
+
+@pytest.fixture
+def encoded(text: Corpus, vocab: Vocab) -> Tensor:
+    return vocab.encode(text.characters)
+
+
+@pytest.fixture
+def model(vocab: Vocab) -> RNNLMScratch:
+    """A model that forgets nothing of what it has read, so that it shows where its state begins."""
+    torch.manual_seed(0)
+    model = RNNLMScratch(len(vocab), hiddens=8, activation="relu").double()
+    with torch.no_grad():
+        model.get_parameter("rnn.W_xh").uniform_(0, 0.1)
+        model.get_parameter("rnn.W_hh").copy_(torch.eye(8))
+        model.W_hq.normal_(0, 0.1)
+    return model
+
+
+def nll_after(model: RNNLMScratch, chars: list[int], target: int) -> float:
+    """-log P of a target after these characters, read from a zero state."""
+    with torch.no_grad():
+        logits_V = model(torch.tensor([chars]))[0][0, -1]
+    return float(logits_V.logsumexp(0) - logits_V[target])
+
+
+def window_perplexity(model: RNNLMScratch, chars: list[int], starts: range, num_steps: int) -> float:
+    nlls = [nll_after(model, chars[s : s + t + 1], chars[s + t + 1]) for s in starts for t in range(num_steps)]
+    return math.exp(math.fsum(nlls) / len(nlls))
+
+
+def stream_perplexity(model: RNNLMScratch, chars: list[int], targets: range) -> float:
+    begin = max(0, targets.start - 1 - 512)
+    nlls = [nll_after(model, chars[begin:target], chars[target]) for target in targets]
+    return math.exp(math.fsum(nlls) / len(nlls))
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 1024])
+@pytest.mark.parametrize("starts", [range(0, 30), range(41, 42), range(50, 80)])
+def test_window_score_is_that_of_a_slow_loop(
+    model: RNNLMScratch, encoded: Tensor, starts: range, batch_size: int
+) -> None:
+    found = window_score(model, encoded, starts, NUM_STEPS, batch_size)
+    assert found.perplexity == pytest.approx(window_perplexity(model, encoded.tolist(), starts, NUM_STEPS), rel=1e-9)
+    assert found.num_targets == len(starts) + NUM_STEPS - 1
+
+
+@pytest.mark.parametrize("targets", [range(1, 40), range(300, 330), range(700, 730), range(899, 900)])
+@pytest.mark.parametrize("chunk", [1, 37, 4096])
+def test_stream_score_is_that_of_a_slow_loop_in_any_chunks(
+    model: RNNLMScratch, encoded: Tensor, targets: range, chunk: int
+) -> None:
+    found = stream_score(model, encoded, targets, chunk)
+    assert found.perplexity == pytest.approx(stream_perplexity(model, encoded.tolist(), targets), rel=1e-9)
+    assert found.num_targets == len(targets)
+
+
+def test_standard_error_of_three_blocks_by_hand() -> None:
+    # Blocks of 100, 100 and 50 characters with NLLs 1, 2, 3: mean 450/250, residuals -80, 20, 60.
+    nll_N = torch.tensor([1.0] * 100 + [2.0] * 100 + [3.0] * 50, dtype=torch.float64)
+    found = score(nll_N, torch.ones_like(nll_N))
+    assert found.perplexity == pytest.approx(math.exp(1.8))
+    assert found.standard_error == pytest.approx(math.exp(1.8) * math.sqrt((6400 + 400 + 3600) * 3 / 2) / 250)
+    assert found.num_targets == 250
+
+
+def test_a_character_predicted_twice_counts_twice() -> None:
+    nll_N, count_N = torch.tensor([[2.0] * 100 + [8.0] * 100, [1.0] * 100 + [2.0] * 100], dtype=torch.float64)
+    found = score(nll_N, count_N)
+    mean = (200 + 800) / 300  # residuals of the two blocks: 200 - 100 mean, 800 - 200 mean
+    variance = ((200 - 100 * mean) ** 2 + (800 - 200 * mean) ** 2) * 2
+    assert found.perplexity == pytest.approx(math.exp(mean))
+    assert found.standard_error == pytest.approx(math.exp(mean) * math.sqrt(variance) / 300)
+
+
+def test_standard_error_of_independent_characters_is_sd_over_root_n() -> None:
+    torch.manual_seed(0)
+    nll_N = -torch.rand(200_000, dtype=torch.float64).log()
+    found = score(nll_N, torch.ones_like(nll_N))
+    # 2000 blocks: an error of an error of 1/sqrt(2 · 2000) = 1.6 %
+    assert found.standard_error / found.perplexity == pytest.approx(nll_N.std().item() / 200_000**0.5, rel=0.06)
+
+
+def test_one_block_has_no_standard_error() -> None:
+    assert math.isnan(score(torch.ones(100), torch.ones(100)).standard_error)
+
+
+def test_bits_are_the_logarithm_of_perplexity(model: RNNLMScratch, encoded: Tensor) -> None:
+    found = stream_score(model, encoded, range(1, 300))
+    assert found.bits == pytest.approx(math.log2(found.perplexity))
+
+
+def test_a_hopeless_model_has_a_finite_score() -> None:
+    assert math.isfinite(score(torch.full((200,), 1e4), torch.ones(200)).perplexity)
+
+
+def summary_of(corpus: Corpus, **settings: Any) -> dict[str, Any]:
+    return {"settings": {"data": SETTINGS | settings}, "corpus": {"sha256": corpus.sha256}}
+
+
+def parts(rows: list[Row]) -> dict[str, Row]:
+    return {row.part: row for row in rows}
+
+
+@pytest.mark.parametrize("cut", [{}, {"num_train": None, "num_val": None}], ids=["book", "full"])
+def test_the_own_text_has_a_row_a_split(model: RNNLMScratch, vocab: Vocab, text: Corpus, cut: dict[str, Any]) -> None:
+    rows = parts(evaluate(model, vocab, summary_of(text, **cut), text))
+    splits = TimeMachine(**SETTINGS | cut, corpus=text).splits
+    chars = vocab.encode(text.characters).tolist()
+    assert list(rows) == ["train", "val", "test"]
+    for name, row in rows.items():
+        assert row.text == text.name
+        expected = window_perplexity(model, chars, splits[name].starts, NUM_STEPS)
+        assert row.window.perplexity == pytest.approx(expected, rel=1e-9)
+        assert row.stream.num_targets == len(splits[name].targets)
+    expected = stream_perplexity(model, chars, splits["val"].targets)
+    assert rows["val"].stream.perplexity == pytest.approx(expected, rel=1e-9)
+
+
+def test_another_text_has_one_row_of_all_its_characters(
+    model: RNNLMScratch, vocab: Vocab, text: Corpus, tmp_path: Path
+) -> None:
+    path = tmp_path / "other.txt"
+    path.write_text("Another text: 12 words, or so, é!")
+    rows = parts(evaluate(model, vocab, summary_of(text), find_corpus(str(path), [])))
+    chars = vocab[list("another text words or so ")]
+    assert list(rows) == ["all"]
+    expected = window_perplexity(model, chars, range(len(chars) - NUM_STEPS), NUM_STEPS)
+    assert rows["all"].window.perplexity == pytest.approx(expected, rel=1e-9)
+    expected = stream_perplexity(model, chars, range(1, len(chars)))
+    assert rows["all"].stream.perplexity == pytest.approx(expected, rel=1e-9)
+    assert rows["all"].replaced == {"digits": 2, "accents": 1, "other": 4, "left_out": 0}
+
+
+def test_a_text_shorter_than_a_window_is_refused(
+    model: RNNLMScratch, vocab: Vocab, text: Corpus, tmp_path: Path
+) -> None:
+    path = tmp_path / "short.txt"
+    path.write_text("abcd")
+    with pytest.raises(SettingError, match=r"data\.corpus=.*short\.txt: has 4 characters.* 5"):
+        evaluate(model, vocab, summary_of(text), find_corpus(str(path), []))
+
+
+# Beside n-grams
+
+
+def test_a_comparison_is_of_the_same_characters(
+    model: RNNLMScratch, vocab: Vocab, text: Corpus, encoded: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    summary = {"settings": {"data": SETTINGS}, "corpus": {"sha256": text.sha256}}
+    val, test = compare(model, vocab, summary, [text], text)
+    splits = TimeMachine(corpus=text, **SETTINGS).splits
+    train = text.characters[: splits["train"].targets.stop]
+    for found, part in ((val, "val"), (test, "test")):
+        targets = splits[part].targets
+        assert found.part == part
+        assert found.model.perplexity == stream_score(model, encoded, targets).perplexity
+        assert found.ngrams["Witten-Bell"][0] == found.ngrams["Kneser-Ney"][0] == pytest.approx(27)
+        nll_N = torch.from_numpy(kneser_ney(train, text.characters, targets, 5))
+        assert found.ngrams["Kneser-Ney"][5] == pytest.approx(math.exp(nll_N.mean()))
+        best = min(perplexity for each in found.ngrams.values() for perplexity in each)
+        known = {found.best: best, "the mixture": found.mixture.perplexity}
+        for name, (difference, _) in found.differences.items():
+            assert difference == pytest.approx(math.log(found.model.perplexity / known.pop(name)))
+        assert not known
+        mixture = Mixture()
+        mixture.read(train, range(len(train)), learn=True)
+        adapting = log_loss(mixture.read(text.characters, targets, learn=True), text.characters, targets)
+        assert found.adapting.perplexity == pytest.approx(math.exp(adapting.mean()))
+    (tmp_path / "other.txt").write_bytes(text.characters[::-1])
+    other = find_corpus(str(tmp_path / "other.txt"), [])
+    monkeypatch.setattr(scores, "installed", lambda: False)
+    (of_all,) = compare(model, vocab, summary, [other], text)
+    assert (of_all.part, of_all.model.num_targets, of_all.ppmd) == ("all", len(other.characters) - 6, None)
+    with pytest.raises(SettingError, match=r"baselines=true: .*other\.txt is not the text that the run was trained on"):
+        next(compare(model, vocab, summary, [text], other))
+
+
+def test_a_paired_error_is_that_of_the_difference() -> None:
+    generator = torch.Generator().manual_seed(0)
+    common_N = 50 * torch.rand(40_000, generator=generator, dtype=torch.float64)
+    own_N = torch.randn(40_000, generator=generator, dtype=torch.float64)
+    mean, error = paired(common_N + own_N + 0.1, common_N)
+    assert error == pytest.approx(1 / 200, rel=0.15)  # what both share is gone
+    assert mean == pytest.approx(0.1, abs=4 * error)
+    assert math.isnan(paired(own_N[:50], common_N[:50])[1])

@@ -1,0 +1,51 @@
+"""A sweep that the tests of several files read."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from tests.support.jobs import leave_job
+
+
+def clipping_job(
+    sweep: Path, lr: float, theta: float | None, seed: int, train: list[float], norms: list[float]
+) -> None:
+    """A folder as train.py leaves it: an epoch's perplexities and a step's norms."""
+    clipped = [min(norm, theta or math.inf) for norm in norms]
+    leave_job(
+        sweep,
+        {"seed": seed, "model": {"lr": lr}, "trainer": {"gradient_clip_val": theta}},
+        status="diverged" if train[-1] > 28 else "completed",
+        metrics={
+            "train/perplexity": train[-1],
+            "val/perplexity": train[-1] + 1,
+            "clipped_steps": sum(a > b for a, b in zip(norms, clipped, strict=True)),
+            "num_steps_done": len(norms),
+            "largest_grad_norm": max(norms),
+        },
+        tables={
+            "metrics": [
+                {"epoch": number + 1, "train/perplexity": value, "val/perplexity": value + 1,
+                 "chars_per_second": seed + lr}
+                for number, value in enumerate(train)
+            ],
+            "steps": [
+                {"epoch": 1, "step": number + 1, "loss": 3.0 - number / 10, "grad_norm": norm,
+                 "grad_norm_clipped": after}
+                for number, (norm, after) in enumerate(zip(norms, clipped, strict=True))
+            ],
+        },
+    )  # fmt: skip
+
+
+@pytest.fixture
+def clipping_sweep(tmp_path: Path) -> Path:
+    sweep = tmp_path / "clipping"
+    sweep.mkdir()
+    for seed in (0, 1):
+        for theta in (None, 1.0):
+            clipping_job(sweep, 1.0, theta, seed, [20.0, 7.0 + seed], [0.2, 0.5])
+        clipping_job(sweep, 8.0, None, seed, [15.0, 1e9], [0.2, 4.0])
+        clipping_job(sweep, 8.0, 1.0, seed, [15.0, 9.0 if seed else 30.0], [0.2, 4.0])
+    return sweep

@@ -1,0 +1,137 @@
+"""The two exercises that read other books, from jobs as they leave them."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from timemachine.exercises import other_authors, war_of_the_worlds
+from timemachine.exercises.report import write_report
+from timemachine.runs.sweep import Job
+from timemachine.texts.catalogue import CATALOGUE
+
+
+def job(trained_on: str, seed: int, perplexities: dict[str, float], characters: int = 10_032, **given: Any) -> Job:
+    """A job as the probe leaves it: `perplexities` of the stream; all else follows from them."""
+
+    def score(perplexity: float) -> dict[str, float]:
+        bits = math.log2(perplexity) if perplexity > 0 else math.nan
+        return {"perplexity": perplexity, "standard_error": 0.05, "bits": bits, "num_targets": 120_000}
+
+    probe = {
+        "trained_on": trained_on,
+        "title": CATALOGUE[trained_on].title,
+        "author": CATALOGUE[trained_on].author,
+        "train_characters": characters,
+        "witten_bell_order": 4,
+        "books": {
+            name: {
+                "title": CATALOGUE[name].title,
+                "author": CATALOGUE[name].author,
+                "window": score(value + 0.2),
+                "stream": score(value),
+                "laplace": score(9.5),
+                "witten_bell": score(8.0),
+            }
+            for name, value in perplexities.items()
+        },
+    }
+    return Job(
+        Path(),
+        given.get("status", "completed"),
+        "",
+        {"seed": seed, "data.corpus": trained_on},
+        {},
+        1.0,
+        "",
+        {"books": probe} if given.get("measured", True) else {},
+    )
+
+
+WELLS = ("time_machine", "war_of_the_worlds")
+READ = dict(zip(CATALOGUE, [8.7, 8.8, 9.1, 8.5, 8.85, 8.5, 8.8, 9.0], strict=True))
+
+
+def test_the_war_of_the_worlds_has_a_row_for_each_book_and_training_text() -> None:
+    jobs = [job("time_machine", seed, READ | {"time_machine": 8.6 + seed / 5}) for seed in (0, 1)]
+    jobs += [job("time_machine", seed, dict.fromkeys(READ, 6.5), 156_085) for seed in (0, 1)]
+    found = war_of_the_worlds.findings(jobs)
+    rows = [dict(zip(found.columns, row, strict=True)) for row in found.rows]
+    assert len(rows) == 2 * len(CATALOGUE)
+    assert rows[0]["trained on"] == "The Time Machine, 10,032 characters"
+    assert rows[0]["read"] == "The Time Machine, its test part"
+    assert rows[0]["stream"] == "8.70 ± 0.14"
+    assert rows[-1]["trained on"] == "The Time Machine, 156,085 characters"
+    assert rows[-1]["Witten-Bell"] == "8.00 ± 0.05"
+    assert "8.80 on The War of the Worlds, and 8.70 on the unread rest of its own book." in found.answer
+    longer = " ".join(found.longer)
+    assert "harder: Pride and Prejudice (9.10), Adventures of Huckleberry Finn (9.00); cannot" in longer
+    assert "easier: The Hound" in longer
+    assert "cannot be told apart: The Lost World (8.85), A Tale of Two Cities (8.80)." in longer
+
+
+def test_a_difference_within_the_spread_of_the_seeds_is_none() -> None:
+    lower = {"time_machine": 8.7, "war_of_the_worlds": 8.8, "the_lost_world": 9.0}
+    jobs = [job("time_machine", 0, lower), job("time_machine", 1, lower | {"the_lost_world": 9.8})]
+    assert "cannot be told apart: The Lost World (9.40)" in " ".join(war_of_the_worlds.findings(jobs).longer)
+    assert "harder: The Lost World (9.00)" in " ".join(war_of_the_worlds.findings(jobs[:1]).longer)
+
+
+def test_other_authors_is_training_book_by_book_read() -> None:
+    jobs = [
+        job(name, seed, READ | {name: 7.0}) for name in (*WELLS, "the_lost_world") for seed in (0, 1)
+    ]  # each book best known to its own model
+    found = other_authors.findings(jobs)
+    assert [row[:4] for row in found.rows[:2]] == [
+        ["The Time Machine", "H. G. Wells", "2", "model"],
+        ["The Time Machine", "H. G. Wells", "", "n-gram"],
+    ]
+    assert sorted(found.columns[4:]) == sorted(book.title for book in CATALOGUE.values())
+    assert found.columns[4:7] == [row[0] for row in found.rows[::2]]
+    assert found.rows[0][4:6] == ["7.00 ± 0.00", "8.80 ± 0.00"]
+    assert found.answer.startswith("3 of 3 books are predicted best, beyond 2 standard errors, by the model of their")
+    longer = "\n".join(found.longer)
+    assert "| The War of the Worlds | The War of the Worlds |" in longer  # read, and predicted best by
+    assert "| The War of the Worlds | The Time Machine | none | none | The Lost World |" in longer  # both directions
+    assert "| The Time Machine | The War of the Worlds | none | none | The Lost World |" in longer
+    assert "The n-gram from the same characters has the lower mean in 21 of 24 cells." in found.longer
+
+
+def test_a_book_is_its_own_models_only_beyond_two_standard_errors() -> None:
+    """8.04 ± 0.22 against 8.05 ± 0.02 is no win: the seeds of the one book's model say both."""
+    hound = "hound_of_the_baskervilles"
+    jobs = [job(hound, seed, READ | {hound: value}) for seed, value in enumerate((7.8, 8.04, 8.28))]
+    jobs += [job("the_lost_world", seed, READ | {hound: value, "the_lost_world": 7.5})
+             for seed, value in enumerate((8.06, 8.04, 8.05))]  # fmt: skip
+    found = other_authors.findings(jobs)
+    assert found.answer.startswith("1 of 2 books are predicted best")
+    assert "| The Hound of the Baskervilles | The Hound of the Baskervilles or The Lost World |" in found.longer[1]
+
+
+@pytest.mark.parametrize("exercise", ["war_of_the_worlds", "other_authors"])
+@pytest.mark.parametrize(
+    "jobs",
+    [
+        [],
+        [job("time_machine", 0, {}, measured=False, status="failed")],
+        [job("time_machine", 0, {})],
+        [job("time_machine", 0, {"time_machine": 8.7})],
+        [job("war_of_the_worlds", 0, READ), job("time_machine", 0, {}, measured=False, status="diverged")],
+        [job("time_machine", 0, READ | {"war_of_the_worlds": math.nan, "the_lost_world": math.inf})],
+        [job("time_machine", 0, dict.fromkeys(READ, math.nan)), job("the_lost_world", 0, READ)],
+        [job("time_machine", 0, READ), job("time_machine", 1, {"time_machine": math.e**700})],
+        [job("time_machine", 0, READ), job("the_lost_world", 1, {"time_machine": 9.0, "the_lost_world": 8.0})],
+    ],
+)
+def test_a_report_is_written_of_whatever_jobs_left(
+    exercise: str, jobs: list[Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("timemachine.exercises.report.load_jobs", lambda folder: jobs)
+    write_report(tmp_path, exercise)
+    report = (tmp_path / "report.md").read_text()
+    measured = [job for job in jobs if job.probes and job.probes["books"]["books"]]
+    assert report.count("![") == len(list(tmp_path.glob("*.png"))) == bool(measured)
+    assert ("Left out: 1 of" in report) == (len(measured) < len(jobs))
+    assert "nan" not in report.partition("## Answer")[2].partition("## What was run")[0]
+    assert "nan" not in report.partition("## Findings")[2]

@@ -1,0 +1,80 @@
+"""The one rule of all reports: what may be claimed of two numbers, and what became of a run."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from timemachine.config import REPOSITORY
+from timemachine.exercises.claims import LETTERS, UNDECIDED, difference, lowest, outcome
+from timemachine.runs.sweep import Job
+
+
+def test_a_difference_is_claimed_beyond_two_standard_errors_of_the_paired_one() -> None:
+    one = {0: 7.0, 1: 8.0, 2: 9.0}
+    shifted = {seed: value + 0.1 + 0.01 * seed for seed, value in one.items()}  # the seeds' own spread is far larger
+    found = difference(one, shifted)
+    assert found.mean == pytest.approx(-0.11)
+    assert found.error == pytest.approx(0.01 / math.sqrt(3))
+    assert found.apart and found.verdict("lower", "higher") == "lower"
+    assert difference(shifted, one).verdict("lower", "higher") == "higher"
+    noisy = difference(one, {0: 7.3, 1: 7.8, 2: 9.2})
+    assert not noisy.apart and noisy.verdict("lower", "higher") == UNDECIDED
+
+
+@pytest.mark.parametrize(("twice", "apart"), [(1.999, False), (2.001, True)])
+def test_two_standard_errors_are_the_border(twice: float, apart: bool) -> None:
+    found = difference({0: twice - 1, 1: twice + 1}, {0: 0.0, 1: 0.0})
+    assert found.mean == pytest.approx(twice)
+    assert found.error == pytest.approx(1)
+    assert found.apart == apart
+
+
+def test_nothing_is_claimed_of_one_seed_but_for_what_two_texts_say() -> None:
+    assert not difference({0: 1.0}, {0: 9.0}).apart
+    assert difference({0: 1.0}, {0: 9.0}, of_texts=0.1).apart
+    assert not difference({0: 1.0}, {1: 9.0}).apart  # no seed has both
+    assert difference({0: 1.0, 1: 1.0}, {0: 2.0, 1: 2.2}, of_texts=3.0).error == pytest.approx(math.hypot(0.1, 3.0))
+
+
+def test_all_that_cannot_be_told_apart_from_the_lowest_are_named() -> None:
+    groups = {"a": {0: 7.0, 1: 7.2}, "b": {0: 6.5, 1: 6.6}, "c": {0: 6.7, 1: 6.5}, "d": {}, "e": {0: math.inf}}
+    assert lowest(groups) == ["b", "c"]
+    assert lowest({"one seed": {0: 6.408}, "another": {0: 6.417}, "far": {0: 9.0}}) == ["one seed", "another", "far"]
+    assert lowest({}) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "train", "val", "expected"),
+    [
+        ("diverged", 6.0, 6.0, "diverged"),
+        ("completed", 24.1, 24.14, "learnt nothing"),  # once "0 of 1 diverged: every run learns"
+        ("completed", 15.41, 17.27, "learnt nothing"),
+        ("completed", 17.07, 16.0, "learnt nothing"),
+        ("completed", 14.9, 14.27, "learnt"),
+        ("completed", *(most for most in LETTERS.values()), "learnt"),
+    ],
+)
+def test_a_run_has_one_of_three_outcomes(status: str, train: float, val: float, expected: str) -> None:
+    metrics = {"train/perplexity": train, "val/perplexity": val}
+    assert outcome(Job(Path(), status, "", {}, metrics, 1.0, "", {})) == expected
+
+
+def test_the_frequencies_of_the_letters_are_those_of_the_book(novels: Path) -> None:
+    from timemachine.corpus import find_corpus
+    from timemachine.evaluation.ngrams import laplace
+
+    text = find_corpus("time_machine", [str(novels)]).characters
+    for targets, most in (
+        (range(10_032), LETTERS["train/perplexity"]),
+        (range(10_001, 15_032), LETTERS["val/perplexity"]),
+    ):
+        assert most < math.exp(laplace(text[:10_032], text, targets, 1).mean()) < most + 0.02
+
+
+def test_no_report_has_a_rule_of_its_own() -> None:
+    for path in (REPOSITORY / "src/timemachine/exercises").glob("*.py"):
+        text = path.read_text()
+        assert path.name == "claims.py" or not any(name in text for name in ("APART =", "> 2 *", "math.sqrt(len")), (
+            path.name
+        )

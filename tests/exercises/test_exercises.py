@@ -1,0 +1,87 @@
+"""The exercises as a user runs them, at their smallest."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from timemachine.cli.arguments import checked_arguments
+from timemachine.config import REPOSITORY, Train
+from timemachine.errors import SettingError
+from timemachine.runs.sweep import load_jobs
+
+EXERCISES = sorted(file.stem for file in (REPOSITORY / "conf/exercise").glob("*.yaml") if file.stem != "none")
+
+
+QUICK = ("one_hot_is_embedding", "sampling")
+SMOKE = ["scale=smoke", "data=sample", "hydra.launcher.n_jobs=1"]  # workers would import everything anew
+
+
+@pytest.mark.parametrize("exercise", [pytest.param(e, marks=[] if e in QUICK else pytest.mark.slow) for e in EXERCISES])
+def test_every_exercise_ends_in_a_report(exercise: str, program: Any, tmp_path: Path) -> None:
+    done = program("train.py", f"exercise={exercise}", *SMOKE)
+    assert done.returncode == 0, done.stderr
+    (sweep,) = (tmp_path / "sweeps" / exercise).iterdir()
+    report = (sweep / "report.md").read_text()
+    for heading in ("# Exercise", "## Answer", "## What was run", "## Results"):
+        assert heading in report
+    assert len((sweep / "summary.csv").read_text().splitlines()) == 1 + len(load_jobs(sweep))
+    before = (sweep / "report.md").read_bytes()
+    (sweep / "report.md").unlink()
+    assert program("-m", "timemachine.report", str(sweep)).returncode == 0
+    assert (sweep / "report.md").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_a_value_on_the_command_line_replaces_the_exercises(program: Any, tmp_path: Path) -> None:
+    done = program("train.py", "exercise=clipping", *SMOKE, "model.lr=1", "trainer.max_epochs=1")
+    assert done.returncode == 0, done.stderr
+    (sweep,) = (tmp_path / "sweeps/clipping").iterdir()
+    assert {job.settings["model.lr"] for job in load_jobs(sweep)} == {1.0}
+
+
+@pytest.mark.slow
+def test_resume_runs_only_the_jobs_that_did_not_end(program: Any, tmp_path: Path) -> None:
+    typed = ["train.py", "exercise=clipping", *SMOKE, "trainer.max_epochs=1"]
+    assert program(*typed).returncode == 0
+    (sweep,) = (tmp_path / "sweeps/clipping").iterdir()
+    cut_short, kept = sweep / "2/summary.json", sweep / "1/summary.json"
+    cut_short.write_text(cut_short.read_text().replace('"completed"', '"running"').replace('"diverged"', '"running"'))
+    before, table = kept.read_bytes(), (sweep / "summary.csv").read_text()
+    done = program(*typed, f"resume={sweep}")
+    assert done.returncode == 0, done.stderr
+    assert [line for line in done.stdout.splitlines() if line.startswith("job ")] != []
+    assert "job   1" not in done.stdout
+    assert kept.read_bytes() == before
+    assert len((sweep / "2/metrics.csv").read_text().splitlines()) == 2  # not appended to what was there
+    assert len((sweep / "summary.csv").read_text().splitlines()) == len(table.splitlines())
+    other = program(*typed, f"resume={sweep}", "model.sigma=0.02")
+    assert "its job" in other.stderr
+    assert "Traceback" not in other.stderr
+
+
+def test_resume_names_a_folder_of_a_sweep(program: Any) -> None:
+    done = program("train.py", "exercise=clipping", "resume=nowhere")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: resume=nowhere: is no folder of a run or a sweep; "
+        "type resume=outputs/<date>/<time> or resume=sweeps/<exercise>/<date_time>\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["resume=sweep"], "goes on with a sweep; type the command that began it"),
+        (["resume=sweep", "exercise=relu"], "is a sweep of exercise=clipping; type the command that began it"),
+        (["resume=nowhere", "exercise=relu"], "is no folder of a run or a sweep"),
+    ],
+)
+def test_resume_is_refused_before_anything_is_written(
+    arguments: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep/multirun.yaml").write_text("hydra: {runtime: {choices: {exercise: clipping}}}")
+    with pytest.raises(SettingError, match=says):
+        checked_arguments(arguments, Train)

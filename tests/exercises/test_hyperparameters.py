@@ -1,0 +1,100 @@
+"""The reports of exercises 4 and 5, which choose by stream perplexity."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from tests.support.jobs import leave_job
+from timemachine.exercises import embedding, hyperparameters
+from timemachine.runs.sweep import load_jobs
+
+CURVES = {"metrics": [{"epoch": 1, "train/perplexity": 9.0, "val/perplexity": 8.0}]}
+
+
+def streams(train: float, val: float, test: float) -> dict[str, Any]:
+    measured = {"train": train, "val": val, "test": test}
+    return {"stream": {part: {"perplexity": value} for part, value in measured.items()}}
+
+
+def test_hyperparameters_are_chosen_on_validation(tmp_path: Path) -> None:
+    for hiddens, (train, val, test) in {16: (7, 8, 9), 32: (6, 7, 9.5), 64: (2, 7.5, 11)}.items():
+        for seed in (0, 1):
+            settings = {"seed": seed, "model": {"hiddens": hiddens, "lr": 1.0}, "data": {"num_steps": 32}}
+            probes = streams(train + seed, val + seed / 10, test)
+            leave_job(tmp_path / "s", settings, probes=probes, tables=CURVES)
+    leave_job(tmp_path / "s", settings, status="diverged")
+    found = hyperparameters.findings(load_jobs(tmp_path / "s"))
+    assert [row[0] for row in found.rows] == ["32", "64", "16"]
+    assert found.rows[0][3:] == ["2", "6.50 ± 0.71", "7.05 ± 0.07", "9.50 ± 0.00"]
+    assert "7.05 as a stream, is that of 32 hidden units" in found.answer
+    assert found.answer.endswith("Every other of these is higher on validation by more than two standard errors.")
+    assert found.longer[-1] == (
+        "On the rest of the novel, on which nothing was chosen, the lowest is 9.00, of 16 hidden units with 32 time "
+        "steps and a rate of 1; the best on validation is higher there by more than two standard errors."
+    )
+    assert "1 of 7 runs diverged" in found.notes[0]
+
+
+def test_each_input_is_compared_at_its_own_learning_rate(tmp_path: Path) -> None:
+    plain: dict[str, Any] = {"embedding_dim": 32, "embedding_sigma": 1.0, "input_lr_factor": 1.0}
+    for lr, one_hot, fast, wide in ((1.0, 7.3, 6.4, 6.3), (2.0, 7.0, math.nan, 6.5)):
+        ways = {"one_hot": one_hot, "fast": fast, "embedding": wide}
+        for way, value in ways.items():
+            model = plain | {"input": way.replace("fast", "one_hot"), "lr": lr}
+            model |= {"input_lr_factor": 32.0} if way == "fast" else {}
+            leave_job(tmp_path / "s", {"seed": 0, "model": model}, probes=streams(value - 1, value, value + 1))
+    found = embedding.findings(load_jobs(tmp_path / "s"))
+    assert [row[:2] + row[4:5] for row in found.rows] == [
+        ["one-hot", "2", "7.000"],
+        ["one-hot, input rate × 32", "1", "6.400"],
+        ["embedding of 32, N(0, 1)", "1", "6.300"],
+    ]
+    assert "(embedding of 32, N(0, 1)), with a validation perplexity of 6.30, cannot be told apart" in found.answer
+    assert "speed" not in found.answer  # of one seed nothing is claimed
+
+
+def combination(sweep: Path, hiddens: int, by_seed: list[float]) -> None:
+    for seed, val in enumerate(by_seed):
+        settings = {"seed": seed, "model": {"hiddens": hiddens, "lr": 1.0}, "data": {"num_steps": 32}}
+        leave_job(sweep, settings, probes=streams(6.0, val, 9.0), tables=CURVES)
+
+
+def test_all_combinations_that_cannot_be_told_apart_are_named(tmp_path: Path) -> None:
+    combination(tmp_path / "s", 16, [6.41, 6.50])
+    combination(tmp_path / "s", 32, [6.42, 6.45])
+    combination(tmp_path / "s", 64, [6.61, 6.66])
+    answer = hyperparameters.findings(load_jobs(tmp_path / "s")).answer
+    assert "is that of 32 hidden units" in answer
+    assert answer.endswith("16 hidden units with 32 time steps and a rate of 1 cannot be told apart from it.")
+
+
+def test_a_combination_with_one_seed_is_not_compared_with_those_with_several(tmp_path: Path) -> None:
+    combination(tmp_path / "s", 16, [6.3])
+    combination(tmp_path / "s", 32, [6.42, 6.45])
+    answer = hyperparameters.findings(load_jobs(tmp_path / "s")).answer
+    assert answer.startswith("Of the combinations with several seeds the lowest validation perplexity")
+
+
+def test_with_one_seed_no_combination_is_called_the_best(tmp_path: Path) -> None:
+    for hiddens, val in ((32, 6.408), (64, 6.417)):
+        combination(tmp_path / "s", hiddens, [val])
+    found = hyperparameters.findings(load_jobs(tmp_path / "s"))
+    assert found.answer.endswith("which of them is best cannot be said.")
+    assert "seed=0,1,2,3,4" in found.longer[-1]
+
+
+def test_an_embedding_and_its_control_are_compared_over_seeds(tmp_path: Path) -> None:
+    plain: dict[str, Any] = {"embedding_dim": 32, "embedding_sigma": 1.0, "input_lr_factor": 1.0, "lr": 1.0}
+    for seed in (0, 1, 2):
+        for way, value in {
+            "one_hot": 7.0,
+            "fast": 6.1 - 0.02 * (seed - 1),
+            "embedding": 6.1 + 0.02 * (seed - 1),
+        }.items():
+            model = plain | {"input": way.replace("fast", "one_hot")}
+            model |= {"input_lr_factor": 32.0} if way == "fast" else {}
+            leave_job(tmp_path / "s", {"seed": seed, "model": model}, probes=streams(5.0, value + seed / 2, 9.0))
+    answer = embedding.findings(load_jobs(tmp_path / "s")).answer
+    assert "is better than one-hot inputs" in answer
+    assert answer.endswith("cannot be told apart from that embedding: so far as these seeds tell, what one-hot inputs "
+                           "lack is speed of the weights that read them.")  # fmt: skip

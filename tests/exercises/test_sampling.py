@@ -1,0 +1,245 @@
+"""What a model writes: the measures on texts made by hand, sharpening against brute force, and the report."""
+
+import math
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from timemachine.corpus import Corpus
+from timemachine.datamodule import TimeMachine
+from timemachine.exercises import Findings, sampling
+from timemachine.language_model import RNNLMScratch
+from timemachine.runs.sweep import Job
+from timemachine.vocab import Vocab
+
+VOCAB = Vocab("ab ")
+
+
+@pytest.fixture
+def model() -> RNNLMScratch:
+    """Random weights, large enough that each character depends on those before."""
+    torch.manual_seed(3)
+    return RNNLMScratch(len(VOCAB), hiddens=8, sigma=1.0).eval()
+
+
+def next_probabilities(model: RNNLMScratch, text: str) -> dict[str, float]:
+    """P of each character after a text, `<unk>` included, from one pass over all of it."""
+    with torch.no_grad():
+        P_V = model(torch.tensor([VOCAB[list(text)]]))[0][0, -1].double().softmax(0)
+    return dict(zip(VOCAB.idx_to_token, P_V.tolist(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("text", "share"),
+    [("abcdefgh", 0), ("abcdefghabcdefgh", 1 / 9), ("a" * 107, 0.99), ("ab" * 54, 1 - 2 / 101)],
+)
+def test_repeated_share_of_known_texts(text: str, share: float) -> None:
+    assert sampling.repeated_share(text) == pytest.approx(share)
+
+
+def test_a_text_shorter_than_an_8_gram_has_no_share() -> None:
+    assert math.isnan(sampling.repeated_share("abcdefg"))
+
+
+@given(st.text("ab", min_size=8, max_size=60))
+def test_repeated_share_counts_every_8_gram_that_came_before(text: str) -> None:
+    again = [text[i : i + 8] in text[: i + 7] for i in range(len(text) - 7)]
+    assert sampling.repeated_share(text) == pytest.approx(sum(again) / len(again))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("e time machi", ["time"]), ("the  old  man ", ["old", "man"]), ("time", []), ("", []), ("   ", [])],
+)
+def test_words_that_may_be_cut_are_left_out(text: str, words: list[str]) -> None:
+    assert sampling.whole_words(text) == words
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("it was" + "the " * 10, {"start": 6, "cycle": "the "}),
+        ("a" * 20, {"start": 0, "cycle": "a"}),
+        ("abcdefghijklmnopqrst", {"start": None, "cycle": None}),
+        ("abcdefghijklmnopqabab", {"start": None, "cycle": None}),
+        ("", {"start": None, "cycle": None}),
+    ],
+)
+def test_loops_of_known_texts(text: str, found: dict[str, Any]) -> None:
+    assert sampling.loop(text) == found
+
+
+@given(st.text("ab ", max_size=12), st.text("ab ", min_size=1, max_size=6))
+def test_a_loop_is_found_wherever_it_begins(head: str, cycle: str) -> None:
+    text = (head + cycle * 60)[:60]
+    found = sampling.loop(text)
+    start, unit = found["start"], found["cycle"]
+    assert start <= len(head)
+    assert len(unit) <= len(cycle)
+    assert (unit * 60)[: 60 - start] == text[start:]
+    assert start == 0 or text[start - 1] != text[start - 1 + len(unit)]
+
+
+def test_log_likelihood_is_that_of_a_slow_loop(model: RNNLMScratch) -> None:
+    texts = ["ab a ba", "ab bb  "]
+    slow = [sum(math.log(next_probabilities(model, text[:t])[text[t]]) for t in range(2, 7)) / 5 for text in texts]
+    assert sampling.log_likelihoods(model, VOCAB, texts, 2) == pytest.approx(slow, abs=1e-6)
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0, 4.0])
+def test_sharpening_is_that_of_all_texts_written_out(model: RNNLMScratch, alpha: float) -> None:
+    found = sampling.sharpening(model, VOCAB, "ab", alpha, 3)
+    for length in (1, 2, 3):
+        by_character, by_text = {}, {}
+        for text in map("".join, product(" ab", repeat=length)):
+            sharp = whole = 1.0
+            for t, character in enumerate(text):
+                P = next_probabilities(model, "ab" + text[:t])
+                del P["<unk>"]
+                sharp *= P[character] ** alpha / sum(p**alpha for p in P.values())
+                whole *= (P[character] / sum(P.values())) ** alpha
+            by_character[text], by_text[text] = sharp, whole
+        total = sum(by_text.values())
+        differences = {text: abs(by_character[text] - by_text[text] / total) for text in by_text}
+        assert found["distances"][length - 1] == pytest.approx(sum(differences.values()) / 2, abs=1e-6)
+    assert differences[found["text"]] == pytest.approx(max(differences.values()), abs=1e-6)
+    assert found["by_character"] == pytest.approx(by_character[found["text"]], abs=1e-6)
+    assert found["by_text"] == pytest.approx(by_text[found["text"]] / total, abs=1e-6)
+    assert found["distances"][0] == pytest.approx(0, abs=1e-9)
+    assert (found["distances"][1] > 1e-6) == (alpha != 1)
+
+
+def test_real_texts_are_the_validation_parts(sample: Corpus) -> None:
+    data = TimeMachine(num_train=1000, num_val=900, corpus=sample)
+    groups = sampling.real_texts(data)
+    assert [len(texts) for _, texts in groups] == [sampling.NUM_SAMPLES] * len(sampling.PREFIXES)
+    characters, targets = sample.characters.decode(), data.splits["val"].targets
+    first, last = groups[0][1][0], groups[-1][1][-1]
+    assert first == characters[targets.start - sampling.CONTEXT : targets.start + sampling.NUM_PREDS]
+    assert characters[: targets.stop].endswith(last)
+    assert {len(text) for _, texts in groups for text in texts} == {sampling.CONTEXT + sampling.NUM_PREDS}
+
+
+@pytest.fixture
+def measured(sample: Corpus, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the probe finds of a model that has not been trained, in short."""
+    monkeypatch.setattr(sampling, "NUM_PREDS", 60)
+    monkeypatch.setattr(sampling, "LENGTH", 2)
+    data = TimeMachine(num_train=1000, num_val=900, corpus=sample)
+    torch.manual_seed(0)
+    model = RNNLMScratch(len(data.vocab), sigma=0.5).eval()
+    before = [p.clone() for p in model.parameters()]
+    found = sampling.measure(model, data)
+    assert found == sampling.measure(model, data)
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+    return found
+
+
+def test_the_probe_has_a_row_for_each_way_of_decoding(measured: dict[str, Any]) -> None:
+    assert [row["alpha"] for row in measured["rows"]] == [None, 0.5, 1, 1.5, 2, 4, 8]
+    assert measured["real"]["known_words"] == 1
+    for row in [*measured["rows"], measured["real"]]:
+        assert 0 <= row["repeated"] <= 1
+        assert row["log_likelihood"] < 0
+    for row in measured["rows"]:
+        assert all(text.startswith(prefix) for text, prefix in zip(row["shown"], sampling.PREFIXES, strict=True))
+
+
+def fabricated(seed: int, **changes: float | str) -> dict[str, Any]:
+    """A measurement in which everything grows with alpha, greedy text is less likely than at 8, and text lies at 2."""
+
+    def row(alpha: float) -> dict[str, Any]:
+        shares = {"repeated": alpha / 100 + seed / 100, "known_words": alpha / 10}
+        return {**shares, "distinct_words": 80 - alpha, "log_likelihood": alpha / 10 - 3, "shown": ["a b", "c d"]}
+
+    return {
+        "length": 500,
+        "num_samples": 8,
+        "prefixes": ["a", "c"],
+        "rows": [
+            {"alpha": None, **row(7.0)},
+            *({"alpha": alpha, **row(alpha) | changes} for alpha in (0.5, 1.0, 2.0, 8.0)),
+        ],
+        "real": row(2.0) | changes,
+        "loops": [{"start": 4, "cycle": "he t"}, {"start": None, "cycle": None}],
+        "sharpening": {
+            "prefix": "a",
+            "alpha": 2.0,
+            "distances": [0.0, 0.25 + seed / 10],
+            "text": "is",
+            "by_character": 0.125,
+            "by_text": 0.5,
+        },
+    }
+
+
+def findings_of(*probes: dict[str, Any]) -> Findings:
+    jobs = [Job(Path(), "completed", "", {}, {}, 1.0, "", {"samples": probe} if probe else {}) for probe in probes]
+    found = sampling.findings(jobs)
+    for figure in found.figures.values():
+        figure.draw_without_rendering()
+    assert found.captions.keys() == found.figures.keys()
+    assert all(len(row) == len(found.columns) for row in found.rows)
+    return found
+
+
+def test_seeds_are_a_row() -> None:
+    found = findings_of(fabricated(0), fabricated(1))
+    assert [row[:3] for row in found.rows] == [
+        ["greedy", "2", "7.50 ± 0.71"],
+        ["P^0.5", "2", "1.00 ± 0.71"],
+        ["P", "2", "1.50 ± 0.71"],
+        ["P^2", "2", "2.50 ± 0.71"],
+        ["P^8", "2", "8.50 ± 0.71"],
+        ["real text", "2", "2.50 ± 0.71"],
+    ]
+
+
+def test_the_answer_has_the_numbers_of_its_jobs() -> None:
+    found = findings_of(fabricated(0), fabricated(1))
+    assert found.answer == (
+        "From P^0.5 to P^8 the share of words that are in the novel goes from 5.0 to 80.0 %, and that of repeated "
+        "8-grams from 1.0 to 8.5 %. Greedy text ends in a loop 2 of 4 times."
+    )
+    longer = " ".join(found.longer)
+    assert "**Nearest to real text** is P^2 by repeated 8-grams, P^2 by words of the novel" in longer
+    assert "No one α" not in longer
+    assert "Here loops of 4 characters begin after 4 of them." in longer
+    assert "is 0.000, 0.300 for 1 to 2 characters" in longer
+    assert "`is` has probability 0.125 by the character and 0.500 by the text" in longer
+    assert any("| `c` | no loop | no loop |" in note for note in found.notes)
+
+
+def likelihoods(greedy: list[float], sharpest: list[float]) -> str:
+    probes = [fabricated(seed) for seed in range(len(greedy))]
+    for probe, one, other in zip(probes, greedy, sharpest, strict=True):
+        probe["rows"][0]["log_likelihood"], probe["rows"][-1]["log_likelihood"] = one, other
+    (found,) = (text for text in findings_of(*probes).longer if text.startswith("**Likelihood.**"))
+    return found
+
+
+def test_greedy_text_is_called_less_likely_only_beyond_two_standard_errors() -> None:
+    spread = likelihoods([-1.12, -0.93, -0.74], [-0.77, -0.89, -1.01])
+    assert "greedy text and that of P^8 cannot be told apart: -0.93 against -0.89 nats" in spread
+    paired = likelihoods([-1.12, -0.93, -0.74], [-1.07, -0.89, -0.71])
+    assert "greedy text is less likely than that of P^8" in paired
+
+
+def test_a_sweep_without_a_job_that_ended_has_a_report() -> None:
+    assert findings_of().rows == []
+    assert findings_of({}).answer == "No run has ended yet."
+    assert len(findings_of({}, fabricated(0)).rows) == 6
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])  # as summary.json has them
+def test_numbers_that_are_not_finite_are_no_mistake(value: str) -> None:
+    spoilt = dict.fromkeys(("repeated", "known_words", "distinct_words", "log_likelihood"), value)
+    broken = fabricated(0, **spoilt)
+    broken["sharpening"] |= {"distances": [value, value], "by_text": value}
+    assert "nan" not in findings_of(fabricated(1, **spoilt), fabricated(0)).answer
+    assert not {"nan", "inf"} & set(findings_of(broken).answer.replace(",", " ").split())

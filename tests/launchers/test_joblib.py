@@ -1,0 +1,173 @@
+"""Sweeps on several cores, to their end and cut short."""
+
+import os
+import random
+import re
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hydra.core.utils import JobReturn
+
+from hydra_plugins.timemachine_joblib_launcher import _run_in_worker
+from tests.conftest import Program
+from tests.proof.tally import Note, count
+from tests.support.processes import running
+from tests.support.runs import epochs, what_is_left
+from timemachine.runs.files import read_yaml
+from timemachine.runs.summaries import read_summary
+
+SHORT = ["data=sample", "data.num_train=515", "data.num_val=100", "data.batch_size=256", "data.num_steps=8"]
+SHORT += ["model.hiddens=8", "model.lr=2", "logger=csv"]
+SWEEP = ["-m", *SHORT, "hydra.sweep.dir=sweep", "seed=0,1,2", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+ENDLESS = "trainer.max_epochs=100000"
+KILLS = int(os.environ.get("KILLS", 5))  # `make torture`: 30
+
+
+def assert_a_line_a_job(output: str) -> None:
+    """No bar, and no table but the sweep's: jobs side by side would write across each other."""
+    assert "Epoch" not in output and "\nepoch" not in output
+    assert "continuation" not in output
+    assert sorted(re.findall(r"^job   (\d)  completed  val +[\d.]+  \d of 2", output, re.MULTILINE)) == ["0", "1"]
+    assert len(re.findall(r"^job ", output, re.MULTILINE)) == 2
+
+
+@pytest.mark.slow
+def test_a_sweep_is_run_by_our_launcher_without_a_warning(program: Program, tmp_path: Path) -> None:
+    settings = ("hydra.launcher.batch_size=1", "hydra.launcher.pre_dispatch=2", "hydra.launcher.max_nbytes=1000000")
+    done = program(
+        "train.py", *SWEEP, *settings, "seed=0,1", "trainer.max_epochs=1", "trainer.enable_progress_bar=true"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert_a_line_a_job(done.stdout)
+    launcher = read_yaml(tmp_path / "sweep" / "multirun.yaml")["hydra"]["launcher"]
+    assert launcher["_target_"] == "hydra_plugins.timemachine_joblib_launcher.JoblibLauncher"
+    for number in (0, 1):
+        assert read_summary(tmp_path / "sweep" / str(number))["status"] == "completed"
+        job = read_yaml(tmp_path / "sweep" / str(number) / ".hydra" / "hydra.yaml")["hydra"]["job"]
+        assert (job["num"], job["id"]) == (number, f"train_{number}")
+
+
+@pytest.mark.slow
+def test_a_sweep_in_one_process(program: Program) -> None:
+    done = program("train.py", *SWEEP, "seed=0,1", "trainer.max_epochs=1", "hydra.launcher.n_jobs=1")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert_a_line_a_job(done.stdout)
+
+
+def test_a_job_in_the_process_of_its_sweep_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """joblib starts no other with n_jobs=1, or on a machine of one core."""
+    ended: list[int] = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    done = JobReturn()
+
+    def run(overrides: Sequence[str], number: int, job_id: str) -> JobReturn:
+        assert (overrides, number, job_id) == (["seed=1"], 1, "train_1")
+        return done
+
+    assert _run_in_worker(os.getpid(), run, ["seed=1"], 1, "train_1") is done
+    time.sleep(0.1)
+    assert not ended
+
+
+def both_began(folder: Path) -> bool:
+    return all(epochs(folder / "sweep" / job) >= 2 for job in "01")
+
+
+def assert_goes_on(program: Program, tmp_path: Path, max_epochs: str) -> None:
+    """The interrupted jobs from their last checkpoints, the third from its start; as if nothing had happened."""
+    began = {job: epochs(tmp_path / "sweep" / job) for job in "01"}
+    done = program("train.py", *SWEEP, max_epochs, "resume=sweep")
+    assert done.returncode == 0, done.stderr
+    assert {read_summary(tmp_path / "sweep" / job)["status"] for job in "012"} == {"completed"}
+    (tmp_path / "sweep").rename(tmp_path / "cut_short")
+    assert program("train.py", *SWEEP, max_epochs).returncode == 0
+    for job in "012":
+        assert what_is_left(tmp_path / "cut_short" / job) == what_is_left(tmp_path / "sweep" / job)
+    assert all(0 < epochs_then < 150 for epochs_then in began.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_sweep_that_is_interrupted_leaves_no_process(number: signal.Signals, tmp_path: Path) -> None:
+    with running(tmp_path, *SWEEP, ENDLESS) as sweep:
+        sweep.wait_until(lambda: both_began(tmp_path))
+        assert len([line for line in sweep.processes().values() if "loky" in line]) >= 2
+        sweep.process.send_signal(number)
+        code, output, errors = sweep.ended()
+        assert code == 128 + number and errors in ("interrupted\n", "ended by SIGTERM\n")
+        assert output.splitlines()[-1] == "go on with    the same command and resume=sweep"
+        sweep.wait_for_its_processes()
+    assert [read_summary(tmp_path / "sweep" / job)["status"] for job in "01"] == ["interrupted"] * 2
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_from_outside_is_one_line(program: Program, tmp_path: Path) -> None:
+    with running(tmp_path, *SWEEP, "trainer.max_epochs=150") as sweep:
+        sweep.wait_until(lambda: both_began(tmp_path))
+        worker = next(number for number, line in sweep.processes().items() if "LokyProcess-1" in line)
+        os.kill(worker, signal.SIGKILL)
+        code, _, errors = sweep.ended()
+        sweep.wait_for_its_processes()
+        assert code == 1
+        assert errors == (
+            "error: a process of the sweep was killed from outside, which cut job 0, 1 short; "
+            "type the same command and resume=sweep\n"
+        )
+    assert_goes_on(program, tmp_path, "trainer.max_epochs=150")
+
+
+@pytest.mark.slow
+def test_a_sweep_that_is_killed_takes_its_workers_with_it(program: Program, tmp_path: Path) -> None:
+    with running(tmp_path, *SWEEP, "trainer.max_epochs=150") as sweep:
+        sweep.wait_until(lambda: both_began(tmp_path))
+        sweep.process.send_signal(signal.SIGKILL)
+        sweep.wait_for_its_processes()
+    assert_goes_on(program, tmp_path, "trainer.max_epochs=150")
+
+
+def kill_after(folder: Path, seconds: float, *arguments: str) -> None:
+    """SIGKILL to a sweep and its processes, so long after one of its jobs has written to metrics.csv."""
+
+    def written() -> dict[Path, int]:
+        return {table: table.stat().st_mtime_ns for table in folder.glob("sweep/*/metrics.csv")}
+
+    before = written()
+    with running(folder, *arguments) as sweep:
+        sweep.wait_until(lambda: written() != before)
+        time.sleep(seconds)
+        assert sweep.process.poll() is None  # or nothing was killed
+        os.killpg(sweep.process.pid, signal.SIGKILL)
+        sweep.wait_for_its_processes()
+
+
+@pytest.mark.slow
+@pytest.mark.torture
+def test_a_sweep_that_is_killed_again_and_again(program: Program, tmp_path: Path, record_property: Note) -> None:
+    """Now and then a job has ended in between, or not yet begun."""
+    count(record_property, "kills of a sweep", KILLS)
+    moments, sweep = random.Random(0), [*SWEEP, f"trainer.max_epochs={30 * KILLS}"]
+    for number in range(KILLS):
+        kill_after(tmp_path, moments.uniform(0, 0.4), *sweep, *(["resume=sweep"] if number else []))
+    done = program("train.py", *sweep, "resume=sweep")
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "sweep").rename(tmp_path / "killed")
+    assert program("train.py", *sweep).returncode == 0
+    for job in "012":
+        assert what_is_left(tmp_path / "killed" / job) == what_is_left(tmp_path / "sweep" / job)
+
+
+@pytest.mark.slow
+def test_an_exercise_that_is_interrupted_goes_on(program: Program, tmp_path: Path) -> None:
+    """Its jobs keep no checkpoints: what was cut short begins anew."""
+    exercise = ["exercise=clipping", "scale=smoke", *SHORT, "trainer.max_epochs=300", "hydra.sweep.dir=sweep"]
+    with running(tmp_path, *exercise, "hydra.launcher.n_jobs=2") as sweep:
+        sweep.wait_until(lambda: both_began(tmp_path))
+        sweep.process.send_signal(signal.SIGINT)
+        assert sweep.ended()[0] == 130
+    done = program("train.py", *exercise, "resume=sweep")
+    assert done.returncode == 0, done.stderr
+    assert [read_summary(tmp_path / "sweep" / job)["status"] for job in "01"] == ["completed"] * 2
+    assert [epochs(tmp_path / "sweep" / job) for job in "01"] == [300] * 2

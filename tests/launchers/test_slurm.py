@@ -1,0 +1,206 @@
+"""Sweeps and several nodes on a real Slurm: tests/slurm/start makes a cluster of two nodes of this machine."""
+
+import csv
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Program
+from tests.support.readme import COMMANDS, SMALL
+from tests.support.runs import epochs
+from timemachine.config import REPOSITORY
+from timemachine.runs.rows import read_numbers
+from timemachine.runs.summaries import read_summary
+
+pytestmark = pytest.mark.slurm
+
+SHORT = ("data=sample", "logger=csv")
+SWEEP = ("-m", "hydra/launcher=slurm", "hydra.sweep.dir=sweep", *SHORT)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> str:
+    """Its slurm.conf. The cluster stays up; tests/slurm/stop ends it."""
+    if not (hasattr(os, "geteuid") and os.geteuid() == 0):
+        pytest.skip("a Slurm cluster for tests needs root")
+    if shutil.which("slurmctld") is None and shutil.which("apt-get") is None:
+        pytest.skip("there is no Slurm, nor apt-get to install it")
+    done = subprocess.run([REPOSITORY / "tests/slurm/start"], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture(autouse=True)
+def _on_the_cluster(cluster: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_CONF", cluster)
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")  # both nodes are this machine, under names that nobody resolves
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
+
+
+@pytest.fixture
+def background() -> Iterator[ThreadPoolExecutor]:
+    """Where a sweep runs while its jobs are ended."""
+    with ThreadPoolExecutor(1) as pool:
+        yield pool
+        slurm("scancel", "--user=root")
+
+
+def slurm(*command: str) -> str:
+    """What one of Slurm's commands prints."""
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+
+
+def wait_until(true: Callable[[], object], timeout: float = 60) -> None:
+    end = time.monotonic() + timeout
+    while not true():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.2)
+
+
+def array(sweep: Path) -> str:
+    """The number of the sweep's job array."""
+    (number,) = [path.name for path in (sweep / ".submitit").iterdir() if path.name.isdigit()]
+    return number
+
+
+def table(sweep: Path) -> list[dict[str, str]]:
+    with (sweep / "summary.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def kill(sweep: Path, job: int) -> None:
+    """SIGKILL to the process of a job."""
+    wanted = {f"SLURM_ARRAY_JOB_ID={array(sweep)}", f"SLURM_ARRAY_TASK_ID={job}"}
+    for number in [path.name for path in Path("/proc").iterdir() if path.name.isdigit()]:
+        try:
+            command = Path(f"/proc/{number}/cmdline").read_text().split("\0")
+            environment = Path(f"/proc/{number}/environ").read_text().split("\0")
+        except OSError:  # it has ended
+            continue
+        if command[0] == sys.executable and wanted <= set(environment):
+            os.kill(int(number), signal.SIGKILL)
+
+
+def cancel(sweep: Path, job: int) -> None:
+    """What a user types."""
+    slurm("scancel", f"{array(sweep)}_{job}")
+
+
+def test_a_sweep_leaves_what_it_leaves_without_slurm(program: Program, tmp_path: Path) -> None:
+    jobs = ("model.hiddens=4,8", "seed=0,1", "trainer.max_epochs=2")
+    done = program("train.py", *SWEEP, *jobs)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("table  sweep/summary.csv\nreport  sweep/report.md\n")
+    assert [read_summary(tmp_path / f"sweep/{job}")["status"] for job in range(4)] == ["completed"] * 4
+    here = program("train.py", "-m", "hydra.sweep.dir=here", *SHORT, *jobs)
+    assert (here.returncode, here.stderr) == (0, "")  # nor does it mind that srun is there
+    for on_cluster, local in zip(table(tmp_path / "sweep"), table(tmp_path / "here"), strict=True):
+        changes = {name for name, value in on_cluster.items() if local[name] != value}
+        assert changes <= {"folder", "chars_per_second"}
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if "launcher=slurm" in command])
+def test_command_of_the_readme(program: Program, command: str) -> None:
+    smoke = ["scale=smoke"] if "exercise=" in command else []
+    done = program(*command.split()[1:], *SHORT, *SMALL, *smoke)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(("end", "state"), [(kill, "FAILED"), (cancel, "CANCELLED by 0")])
+def test_a_job_that_is_ended_fails_and_the_others_finish(
+    program: Program, tmp_path: Path, background: ThreadPoolExecutor, end: Callable[[Path, int], None], state: str
+) -> None:
+    sweep = tmp_path / "sweep"
+    running = background.submit(program, "train.py", *SWEEP, "trainer.max_epochs=2,100000,3")
+    wait_until(lambda: epochs(sweep / "1") > 3)
+    end(sweep, 1)
+    ended = time.monotonic()
+    done = running.result()
+    assert time.monotonic() - ended < 60
+    assert done.returncode == 1
+    log = f"sweep/.submitit/{array(sweep)}_1/{array(sweep)}_1_0_log.out"
+    message = f"ended by Slurm: {state}; what it printed is in {log}"
+    assert done.stderr == f"job 1: failed: {message}\nerror: 1 of 3 jobs failed (job 1)\n"
+    rows = table(sweep)
+    assert [row["status"] for row in rows] == ["completed", "failed", "completed"]
+    assert rows[1]["message"] == message
+
+
+def test_a_job_that_never_began_is_in_the_table(
+    program: Program, tmp_path: Path, background: ThreadPoolExecutor
+) -> None:
+    sweep, jobs = tmp_path / "sweep", ("seed=0,1", "trainer.max_epochs=40")
+    running = background.submit(program, "train.py", *SWEEP, *jobs, "hydra.launcher.array_parallelism=1")
+    wait_until(lambda: epochs(sweep / "0"))
+    cancel(sweep, 1)
+    done = running.result()
+    assert done.returncode == 1
+    assert re.fullmatch("job 1: failed: ended by Slurm: CANCELLED by 0.*\nerror: 1 of 2 jobs .*\n", done.stderr)
+    assert [row["status"] for row in table(sweep)] == ["completed", "failed"]
+
+
+def test_ctrl_c_cancels_the_jobs(tmp_path: Path) -> None:
+    command = [sys.executable, str(REPOSITORY / "train.py"), *SWEEP, "seed=0,1", "trainer.max_epochs=100000"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as sweep:
+        wait_until(lambda: epochs(tmp_path / "sweep/1"))
+        sweep.send_signal(signal.SIGINT)
+        assert sweep.communicate(timeout=30)[1] == "interrupted\n"
+        assert sweep.returncode == 130
+    wait_until(lambda: slurm("squeue", "--noheader") == "")
+
+
+def test_what_slurm_refuses_is_said(program: Program) -> None:
+    done = program("train.py", *SWEEP, "hydra.launcher.partition=nosuch")
+    assert done.returncode == 1
+    said = "sbatch: error: Batch job submission failed: Invalid partition name specified"
+    assert done.stderr.endswith(f"\nerror: hydra.launcher: {said}; type what your cluster asks for\n")
+    assert "Traceback" not in done.stderr
+
+
+def test_two_nodes_compute_what_one_process_does(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = ("trainer.max_epochs=3", *SHORT)
+    nodes = ("trainer=ddp_nodes", "trainer.accelerator=cpu", "trainer.devices=1", "trainer.num_nodes=2")
+    command = f"srun {sys.executable} {REPOSITORY}/train.py {' '.join(nodes + settings)}"
+    monkeypatch.chdir(tmp_path)
+    slurm("sbatch", "--wait", "--nodes=2", "--ntasks-per-node=1", "--output=log", f"--wrap={command}")
+    (folder,) = tmp_path.glob("outputs/*/*")
+    assert f"folder        {folder.relative_to(tmp_path)}\n" in Path("log").read_text()
+    assert len(list(tmp_path.glob("**/metrics.csv"))) == 1
+    assert program("train.py", *settings, "hydra.run.dir=one").returncode == 0
+    for file in ("metrics.csv", "steps.csv"):
+        together, alone = read_numbers(folder / file), read_numbers(tmp_path / "one" / file)
+        assert len(together) == len(alone) > 0
+        for row, expected in zip(together, alone, strict=True):
+            row.pop("chars_per_second", None)
+            assert row == pytest.approx({name: expected[name] for name in row}, rel=1e-5, nan_ok=True)
+
+
+def test_a_job_that_was_preempted_goes_on_where_it_was(
+    program: Program, tmp_path: Path, background: ThreadPoolExecutor
+) -> None:
+    job = tmp_path / "sweep/0"
+    running = background.submit(program, "train.py", *SWEEP, "trainer.max_epochs=60")
+    wait_until(lambda: epochs(job) > 5)
+    slurm("srun", "--partition=urgent", "--nodes=2", "true")
+    assert read_summary(job)["status"] == "interrupted"
+    done_before = epochs(job)
+    slurm("scontrol", "update", f"jobid={array(tmp_path / 'sweep')}", "StartTime=now")  # or it waits two minutes
+    done = running.result()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert read_summary(job)["status"] == "completed"
+    assert [row["epoch"] for row in read_numbers(job / "metrics.csv")] == list(range(1, 61))
+    (log,) = tmp_path.glob("sweep/.submitit/*/*.out")
+    printed = [int(epoch) for epoch in re.findall(r"^epoch +(\d+) ", log.read_text(), re.MULTILINE)]
+    # An epoch's row is written just before its checkpoint: ended in between, the epoch comes again.
+    assert printed[done_before:][0] in (done_before, done_before + 1)

@@ -1,0 +1,74 @@
+"""Models with random weights that expect something, and what Python says of a text that they read."""
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from timemachine.corpus import normalise
+from timemachine.language_model import RNNLMScratch
+from timemachine.vocab import Vocab
+
+LETTERS = Vocab("abcdefghijklmnopqrstuvwxyz ")
+MODELS: dict[str, dict[str, Any]] = {
+    "tanh": {},
+    "relu": {"activation": "relu"},
+    "embedding": {"input": "embedding", "embedding_dim": 12},
+    "512 units": {"hiddens": 512},
+}
+
+
+def random_model(vocab: Vocab = LETTERS, seed: int = 0, **network: Any) -> RNNLMScratch:
+    """Return a model of settings of `model.` whose states stay of order 1 and whose probabilities are not all alike."""
+    torch.manual_seed(seed)
+    model = RNNLMScratch(len(vocab), **network)
+    scales = {"rnn.W_xh": 0.5, "rnn.W_hh": 0.9 / math.sqrt(model.rnn.num_hiddens), "rnn.b_h": 0.1, "b_q": 0.5}
+    scales["W_hq"] = 2 / math.sqrt(model.rnn.num_hiddens)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            weight.normal_(0, scales.get(name, 1))
+    return model.eval()
+
+
+def summary_of(model: RNNLMScratch, title: str = "The Time Machine", /, **settings: Any) -> dict[str, Any]:
+    """Return what summary.json says of a run with this model."""
+    network = {name: value for name, value in model.hparams.items() if name != "vocab_size"}
+    return {
+        "settings": {"seed": 0, "model": network, "data": {"num_steps": 32}} | settings,
+        "corpus": {"title": title},
+        "metrics": {"train/perplexity": 6.25, "val/perplexity": 7.5, "epoch": 100},
+    }
+
+
+def probabilities(model: RNNLMScratch, vocab: Vocab, text: str) -> list[float]:
+    """Return what follows a text: (V)."""
+    with torch.no_grad():
+        logits_BTV, _ = model(torch.tensor([vocab[list(as_read(text))]]))
+    return [float(p) for p in logits_BTV[0, -1].softmax(0)]
+
+
+def surprises(model: RNNLMScratch, vocab: Vocab, text: str) -> list[float]:
+    """Return the bits of each character of a text but the first."""
+    X_T = torch.tensor(vocab[list(as_read(text))])
+    with torch.no_grad():
+        nll_BT = model.nll((X_T[None, :-1], X_T[None, 1:])) if len(X_T) > 1 else torch.empty(1, 0)
+    return [float(nll) / math.log(2) for nll in nll_BT[0]]
+
+
+def gradient_norms(model: RNNLMScratch, vocab: Vocab, text: str) -> list[float]:
+    """Return, for each character before the last, the norm of the gradient of the last one's loss, by autograd."""
+    X_T = torch.tensor(vocab[list(as_read(text))])
+    if len(X_T) < 2:
+        return []
+    inputs_TV = F.one_hot(X_T[:-1], len(vocab)).float() if model.embedding is None else model.embedding[X_T[:-1]]
+    inputs_T1D = inputs_TV.detach()[:, None].requires_grad_()
+    H_TBH, _ = model.rnn(inputs_T1D)
+    F.cross_entropy(model.output_layer(H_TBH)[0, -1:], X_T[-1:]).backward()
+    assert inputs_T1D.grad is not None
+    return [float(norm) for norm in inputs_T1D.grad[:, 0].norm(dim=1)]
+
+
+def as_read(text: str) -> str:
+    """Return what a model reads of a text."""
+    return normalise(text.encode()).decode() or " "

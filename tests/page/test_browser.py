@@ -1,0 +1,541 @@
+"""page.html in a real browser: its numbers are Python's, the keyboard suffices, and nothing leaves it."""
+
+import json
+import math
+import random
+import socket
+import statistics
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+from tests.page.conftest import Open
+from tests.page.models import (
+    LETTERS,
+    MODELS,
+    as_read,
+    gradient_norms,
+    probabilities,
+    random_model,
+    summary_of,
+    surprises,
+)
+from timemachine.page import make_page
+from timemachine.vocab import UNKNOWN, Vocab
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+pytestmark = pytest.mark.browser
+
+TOLERANCE = 1e-5
+READ = """texts => texts.map(text => {
+    const reading = new Reading(model);
+    reading.take(model.indices(text));
+    reading.advance();
+    const last = reading.characters.length - 1;
+    return {
+        expected: [...reading.expected[last]],
+        surprises: reading.characters.map((_, t) => reading.surprise(t)).slice(1),
+        norms: [...reading.influence(last)],
+    };
+})"""
+GREEDY = """([text, length]) => {
+    const reading = new Reading(model);
+    reading.take(model.indices(text));
+    reading.advance();
+    return model.continuation(reading.states.at(-1), length, null);
+}"""
+
+
+def prefixes(count: int, seed: int = 0) -> list[str]:
+    """Return texts as someone may type them: letters, capitals, marks, line ends, accents."""
+    draw = random.Random(seed)
+    often = "abcdefghijklmnopqrstuvwxyz" * 2 + "      ABC"
+    return ["".join(draw.choices(often + "é.,\n'9\u2028😀", k=draw.randrange(61))) for _ in range(count)]
+
+
+def farthest(found: list[float], wanted: list[float]) -> float:
+    """Return the largest difference of two lists of one length."""
+    return max((abs(a - b) for a, b in zip(found, wanted, strict=True)), default=0.0)
+
+
+# --- the numbers ---
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_probabilities_surprise_and_gradients_are_pythons(name: str, open_page: Open) -> None:
+    model, page = random_model(**MODELS[name]), open_page(name)
+    texts = prefixes(200)
+    found = page.evaluate(READ, texts)
+    differences = {"P": 0.0, "bits": 0.0, "norm": 0.0}
+    for text, of_text in zip(texts, found, strict=True):
+        for what, theirs, ours in (
+            ("P", of_text["expected"], probabilities(model, LETTERS, text)),
+            ("bits", of_text["surprises"], surprises(model, LETTERS, text)),
+            ("norm", of_text["norms"], gradient_norms(model, LETTERS, text)),
+        ):
+            differences[what] = max(differences[what], farthest(theirs, ours))
+    print(f"| {name} | " + " | ".join(f"{difference:.1e}" for difference in differences.values()) + " |")
+    assert max(differences.values()) < TOLERANCE
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_greedy_text_is_pythons_where_the_likeliest_is_clear(name: str, open_page: Open) -> None:
+    model, page, compared = random_model(**MODELS[name]), open_page(name), 0
+    for text in prefixes(20, seed=1):
+        found, read = page.evaluate(GREEDY, [text, 60]), as_read(text)
+        wanted = model.predict(read, 60, LETTERS)[len(read) :]
+        for t in range(60):
+            P = probabilities(model, LETTERS, read + wanted[:t])
+            P[LETTERS.unk] = 0
+            second, first = sorted(P)[-2:]
+            if first - second <= TOLERANCE:
+                break
+            assert found[: t + 1] == wanted[: t + 1]
+            compared += 1
+    assert compared > 600
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.0, 4.0])
+def test_what_is_drawn_has_the_distribution_of_p_to_the_alpha(alpha: float, open_page: Open) -> None:
+    model, page, count = random_model(), open_page("tanh"), 40_000
+    drawn = page.evaluate(
+        """([alpha, count]) => {
+            const reading = new Reading(model), counts = new Array(model.size).fill(0), random = uniform(7);
+            reading.take(model.indices("it has"));
+            reading.advance();
+            const logits = model.logits(reading.states.at(-1));
+            for (let i = 0; i < count; i++) counts[model.choice(logits, alpha, random)]++;
+            return counts;
+        }""",
+        [alpha, count],
+    )
+    P = torch.tensor(probabilities(model, LETTERS, "it has"), dtype=torch.float64) ** alpha
+    P[LETTERS.unk] = 0
+    expected = [count * float(p) for p in P / P.sum()]
+    assert drawn[LETTERS.unk] == 0
+    often = [index for index, number in enumerate(expected) if number >= 5]
+    pairs = [(drawn[index], expected[index]) for index in often]
+    rare = count - sum(number for _, number in pairs)
+    if rare >= 5:
+        pairs.append((count - sum(number for number, _ in pairs), rare))
+    chi2, degrees = sum((n - e) ** 2 / e for n, e in pairs), len(pairs) - 1
+    # Wilson and Hilferty: the cube root is normal, here below 3.3 standard deviations.
+    assert ((chi2 / degrees) ** (1 / 3) - 1 + 2 / (9 * degrees)) / math.sqrt(2 / (9 * degrees)) < 3.3
+
+
+def test_a_seed_gives_numbers_that_are_uniform_and_its_own(open_page: Open) -> None:
+    page = open_page("tanh")
+    one, two = (
+        page.evaluate("seed => { const r = uniform(seed); return Array.from({ length: 9000 }, r); }", seed)
+        for seed in (0, 2**32 - 1)
+    )
+    assert one != two
+    for numbers in (one, two):
+        assert 0 <= min(numbers) < 0.01 and 0.99 < max(numbers) < 1
+        assert abs(statistics.fmean(numbers) - 0.5) < 0.015
+
+
+# --- what one does ---
+
+
+def box(page: "Page") -> Any:
+    return page.get_by_role("textbox", name="Your text")
+
+
+def typed(page: "Page", text: str) -> None:
+    """Empty the box and type, a key after the other."""
+    box(page).focus()
+    page.keyboard.press("Control+A")
+    page.keyboard.press("Delete")
+    page.keyboard.type(text)
+
+
+def grey(page: "Page") -> str:
+    return (page.text_content("#ghost") or "").removesuffix("\u200b")
+
+
+def settled(page: "Page") -> None:
+    """Wait until what follows a key has been drawn: a frame, and what comes after it."""
+    page.evaluate("() => new Promise(done => requestAnimationFrame(() => setTimeout(() => setTimeout(done))))")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_typing_shows_what_python_says(name: str, open_page: Open) -> None:
+    model, page = random_model(**MODELS[name]), open_page(name)
+    typed(page, "The Time,  T")
+    settled(page)
+    read = "the time t"
+    assert page.text_content("#strip") == read.replace(" ", "␣\u200b")
+    bits = statistics.fmean(surprises(model, LETTERS, read))
+    said = f"{bits:.3f} bits per character, perplexity {2**bits:.2f}, over 9 characters"
+    assert page.text_content("#total") == said
+    assert grey(page) == model.predict(read, 20, LETTERS)[len(read) :]
+    P = probabilities(model, LETTERS, read)
+    rows = page.locator("#bars button").all()
+    likeliest = sorted(range(len(P)), key=lambda index: -P[index])
+    for row, index in zip(rows[:6], likeliest, strict=False):
+        assert float((row.locator("small").text_content() or "").rstrip(" %")) == pytest.approx(
+            100 * P[index], abs=0.06
+        )
+    (norm, place) = max((norm, t) for t, norm in enumerate(gradient_norms(model, LETTERS, read)))
+    mattered = f"“{read[place].replace(' ', '␣')}” {len(read) - 1 - place} back ({norm:.2g}"
+    assert mattered[:-1] in (page.text_content("#inspected") or "")
+
+
+def test_tab_takes_the_grey_text_and_escape_lets_tab_go(open_page: Open) -> None:
+    page = open_page("tanh")
+    typed(page, "it has")
+    for _ in range(2):
+        before, follows = box(page).input_value(), grey(page)
+        assert len(follows) == 20
+        page.keyboard.press("Tab")
+        assert box(page).input_value() == before + follows
+    page.keyboard.press("Control+Z")
+    assert box(page).input_value() == before
+    page.keyboard.press("Escape")
+    assert not grey(page)
+    assert box(page).input_value() == before
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "more"
+    page.keyboard.press("Shift+Tab")
+    assert page.evaluate("document.activeElement.id") == "text"
+    page.keyboard.type("x")
+    assert grey(page)
+    page.keyboard.press("Shift+Tab")
+    assert page.evaluate("document.activeElement.id") != "text"
+
+
+def test_all_of_it_can_be_done_with_the_keyboard(open_page: Open) -> None:
+    page, reached = open_page("tanh"), []
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        page.keyboard.press("Escape")
+        reached.append(page.evaluate("document.activeElement.id || document.activeElement.className"))
+        if page.evaluate("document.activeElement.tagName") == "SUMMARY":
+            break
+    want = ["text", "more", "example", "example", "greedy", "alpha", "seed", "bar", "strip", ""]
+    assert reached == want  # Escape has dismissed the grey text, so that its button is off
+
+
+def test_a_click_on_a_bar_or_enter_goes_on_from_there(open_page: Open) -> None:
+    model, page = random_model(), open_page("tanh")
+    typed(page, "it has")
+    text = "it has"
+    page.keyboard.press("Escape")
+    for rank, act in ((0, "click"), (2, "keys"), (0, "keys")):
+        P = probabilities(model, LETTERS, text)
+        P[LETTERS.unk] = 0
+        text += LETTERS.idx_to_token[sorted(range(len(P)), key=lambda index: -P[index])[rank]]
+        if act == "click":
+            page.locator("#bars button:not(:disabled)").nth(rank).click()
+        else:
+            page.locator("#bars button[tabindex='0']").focus()
+            page.keyboard.press("Home")
+            for _ in range(rank):
+                page.keyboard.press("ArrowDown")
+            page.keyboard.press("Enter")
+        assert box(page).input_value() == text
+
+
+def test_alpha_and_seed_decide_what_is_written_and_reproduce_it(open_page: Open) -> None:
+    def written(alpha_keys: int, seed: int) -> str:
+        page = open_page("tanh")
+        typed(page, "it has")
+        if alpha_keys:
+            page.locator("#alpha").focus()
+            for _ in range(alpha_keys):
+                page.keyboard.press("ArrowRight")
+            assert page.get_by_label("drawn from").is_checked()
+            assert page.text_content("#alpha-value") == f"{1 + alpha_keys / 10:g}"
+        page.get_by_label("seed").fill(str(seed))
+        page.get_by_role("button", name="Write 200 more").press("Enter")
+        assert "200 characters written" in (page.get_by_role("status").text_content() or "")
+        return str(box(page).input_value())
+
+    model = random_model()
+    assert written(0, 0) == model.predict("it has", 200, LETTERS)
+    drawn = written(5, 3)
+    assert len(drawn) == 206
+    assert drawn == written(5, 3)
+    assert drawn != written(5, 4)
+    assert drawn != written(6, 3)
+
+
+def test_moving_over_the_text_tells_what_was_expected_there(open_page: Open) -> None:
+    model, page, read = random_model(), open_page("tanh"), "the time traveller"
+    typed(page, read)
+    bits = surprises(model, LETTERS, read)
+
+    def said() -> str:
+        settled(page)
+        return page.text_content("#inspected") or ""
+
+    page.locator("#strip").focus()
+    for t in (16, 15, 14):
+        page.keyboard.press("ArrowLeft")
+        assert said().startswith(f"“{read[t]}”: {bits[t - 1]:.2f} bits")
+    assert page.locator("#strip").get_attribute("aria-valuenow") == "15"
+    page.keyboard.press("Home")
+    assert "is the first character" in said()
+    page.keyboard.press("End")
+    assert said().startswith(f"“r”: {bits[-1]:.2f} bits")
+    page.locator("#strip span").nth(6).hover()
+    assert said().startswith(f"“m”: {bits[5]:.2f} bits")
+    norms = gradient_norms(model, LETTERS, read[:7])
+    heights = page.evaluate(
+        "[...strip.children].map(span => Number((/-(\\d+)px/.exec(span.style.boxShadow) ?? [0, 0])[1]))"
+    )
+    assert heights == [round(6 * norm / max(norms)) for norm in norms] + [0] * (len(read) - 6)
+    box(page).focus()
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    page.mouse.move(0, 0)
+    assert said().startswith(f"“h”: {bits[0]:.2f} bits")
+
+
+PIXELS = """read => {
+    const { width, height } = canvas, all = canvas.getContext("2d").getImageData(0, 0, width, height).data;
+    const step = width / Math.max(8, Math.floor(width / 11));
+    const pixel = (x, y) => [...all.slice(4 * (y * width + x), 4 * (y * width + x) + 3)];
+    return Array.from({ length: read }, (_, t) =>
+        Array.from({ length: 32 }, (_, unit) => pixel(Math.floor((t + 0.5) * step), 4 * unit + 2)));
+}"""
+
+
+def test_the_strip_shows_the_hidden_units(open_page: Open) -> None:
+    model, page, read = random_model(), open_page("tanh"), "it has been"
+    typed(page, read)
+    settled(page)
+    with torch.no_grad():
+        H_TBH, _ = model.rnn(model.inputs(torch.tensor([LETTERS[list(read)]])))
+    pixels = page.evaluate(PIXELS, len(read))
+    for t, column in enumerate(pixels):
+        for unit, (red, _, blue) in enumerate(column):
+            h = float(H_TBH[t, 0, unit])
+            if abs(h) > 0.1:  # orange for more than 0, blue for less
+                assert (red > blue) == (h > 0)
+
+
+def test_a_long_text_is_read_in_slices_and_a_change_in_its_middle_too(open_page: Open) -> None:
+    model, page = random_model(**MODELS["512 units"]), open_page("512 units")
+    text = "the time machine " * 110
+    box(page).fill(text)
+    page.wait_for_function("count => reading.known === count", arg=len(text))
+    settled(page)
+    for _ in range(5):
+        page.keyboard.press("ArrowLeft")
+    page.keyboard.type("q")
+    changed = text[:-5] + "q" + text[-5:]
+    page.wait_for_function("count => reading.known === count", arg=len(changed))
+    settled(page)
+    bits = statistics.fmean(surprises(model, LETTERS, changed))
+    assert f"{bits:.3f} bits per character" in (page.text_content("#total") or "")
+    box(page).press("Control+End")
+    page.get_by_role("button", name="Write 200 more").click()
+    assert len(box(page).input_value()) == 2000
+    assert not grey(page)
+
+
+PAINTED = """() => {
+    globalThis.painted = [];
+    new PerformanceObserver(list => painted.push(...list.getEntries()
+        .filter(entry => entry.name === "keypress").map(entry => entry.duration)))
+        .observe({ type: "event", durationThreshold: 16 });
+}"""
+
+
+@pytest.mark.parametrize("written", [80, 1900])
+def test_512_units_answer_a_key_within_30_ms(written: int, open_page: Open) -> None:
+    """From the key to the frame that shows the answer, as the browser itself measures it, in steps of 8 ms."""
+    page, keys = open_page("512 units"), "a recondite matter to us"
+    box(page).fill(("the time traveller for so it " * 80)[:written])
+    page.wait_for_function("count => reading.known === count", arg=written)
+    page.evaluate(PAINTED)
+    page.keyboard.type(keys, delay=100)
+    page.wait_for_timeout(200)
+    slow = page.evaluate("painted")
+    times = sorted(slow + [8] * (len(keys) - len(slow)))  # the browser tells of those from 16 ms on
+    print(f"ms from key to frame, {written} characters: median {statistics.median(times):.0f}, at most {times[-1]:.0f}")
+    assert len(times) == len(keys)
+    assert statistics.median(times) <= 30
+
+
+# --- how it looks, and to whom ---
+
+
+def test_names_headings_and_roles_are_there(open_page: Open) -> None:
+    page = open_page("tanh")
+    assert page.evaluate("document.documentElement.lang") == "en"
+    assert page.title() == "The Time Machine: a model to type into"
+    assert page.locator("h1").count() == page.get_by_role("main").count() == 1
+    for role, name in (
+        ("textbox", "Your text"),
+        ("slider", "α"),
+        ("spinbutton", "seed"),
+        ("radio", "greedy"),
+        ("radio", "drawn from"),
+        ("slider", "What the model reads"),
+        ("button", "Take the grey text"),
+        ("group", "What comes next"),
+        ("img", "Heat map: 32 units"),
+    ):
+        settled(page)
+        assert page.get_by_role(role, name=name).count() == 1, (role, name)  # type: ignore[arg-type]
+    ids = page.evaluate("[...document.querySelectorAll('[id]')].map(element => element.id)")
+    assert len(ids) == len(set(ids))
+    named = page.evaluate(
+        "['aria-labelledby', 'aria-describedby', 'for'].flatMap(name => [...document.querySelectorAll(`[${name}]`)]"
+        "  .flatMap(element => element.getAttribute(name).split(' ')))"
+    )
+    assert set(named) <= set(ids)
+    assert all(button.get_attribute("aria-label") for button in page.locator("#bars button").all())
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_can_be_read_on_every_colour(scheme: str, open_page: Open) -> None:
+    page = open_page("tanh", color_scheme=scheme)
+    paper, ink, quiet, panel, hot = colours(page, ["paper", "ink", "quiet", "panel", "hot"])
+    hottest = [0.75 * h + 0.25 * p for h, p in zip(hot, paper, strict=True)]
+    for text, ground in ((ink, paper), (ink, panel), (ink, hottest), (quiet, paper), (quiet, panel)):
+        assert contrast(text, ground) >= 4.5
+    # Surprise can be told without hue.
+    assert contrast(hottest, paper) > 2
+
+
+# How colours look without one kind of cone, in linear RGB: Machado, Oliveira and Fernandes, 2009, severity 1.
+BLINDNESS: dict[str, list[list[float]]] = {
+    "none": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039]],
+}
+
+
+@pytest.mark.parametrize("blindness", BLINDNESS)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_colour_blind_reader_tells_the_signs_of_the_units_apart(scheme: str, blindness: str, open_page: Open) -> None:
+    names = ["warm", "cold", "paper"]
+    warm, cold, paper = (
+        seen(colour, BLINDNESS[blindness]) for colour in colours(open_page("tanh", color_scheme=scheme), names)
+    )
+    for one, other in ((warm, cold), (warm, paper), (cold, paper)):
+        assert math.dist(one, other) > 75, (one, other)  # of 441, in sRGB
+
+
+def colours(page: "Page", names: list[str]) -> list[list[float]]:
+    """Return these colours of the style as sRGB, 0 to 255."""
+    read = """names => names.map(name =>
+        getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim().split(" ").map(Number))"""
+    return list(page.evaluate(read, names))
+
+
+def linear(colour: list[float]) -> list[float]:
+    return [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (value / 255 for value in colour)]
+
+
+def seen(colour: list[float], matrix: list[list[float]]) -> list[float]:
+    """Return the sRGB that looks like this to a reader of that blindness."""
+    mixed = (sum(a * b for a, b in zip(row, linear(colour), strict=True)) for row in matrix)
+    return [
+        255 * (12.92 * c if c <= 0.0031308 else 1.055 * c ** (1 / 2.4) - 0.055)
+        for c in (min(1, max(0, m)) for m in mixed)
+    ]
+
+
+def contrast(one: list[float], other: list[float]) -> float:
+    """Return the ratio of lightnesses that WCAG asks to be 4.5 for text."""
+    darker, lighter = sorted(
+        sum(share * c for share, c in zip((0.2126, 0.7152, 0.0722), linear(colour), strict=True))
+        for colour in (one, other)
+    )
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+@pytest.mark.parametrize("width", [320, 390, 1200])
+def test_it_fits_a_phone(width: int, open_page: Open) -> None:
+    page = open_page("tanh", width=width, has_touch=width < 1000)
+    page.get_by_role("button", name="Write 200 more").click()
+    settled(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    overlay = page.evaluate("[box.clientHeight, box.scrollHeight]")
+    assert overlay[0] >= overlay[1]  # all lines are seen, each over its copy
+    if width < 1000:
+        small = page.evaluate("[...document.querySelectorAll('button')].filter(b => b.offsetHeight < 44).length")
+        assert small == 0
+
+
+def test_taking_the_grey_text_needs_no_keyboard(open_page: Open) -> None:
+    page = open_page("tanh", width=390, has_touch=True)
+    before, follows = box(page).input_value(), grey(page)
+    page.get_by_role("button", name="Take the grey text").tap()
+    assert box(page).input_value() == before + follows
+    page.get_by_role("button", name="Example: a letter").tap()
+    assert box(page).input_value().startswith("My dear friend,\n")
+
+
+# --- what leaves it, and what comes in ---
+
+
+REACHES_OUT = """async url => {
+    const refused = [];
+    document.addEventListener("securitypolicyviolation", event => refused.push(event.effectiveDirective));
+    await fetch(url).catch(() => {});
+    document.body.append(Object.assign(new Image(), { src: url }));
+    document.body.append(Object.assign(document.createElement("script"), { textContent: "globalThis.ran = 1" }));
+    await new Promise(done => setTimeout(done, 200));
+    return [refused.sort(), globalThis.ran ?? 0];
+}"""
+
+
+def test_nothing_can_be_asked_of_the_network(browser: "Browser", pages: dict[str, Path]) -> None:
+    page = browser.new_page()
+    page.goto(pages["tanh"].as_uri())
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.2)
+        outcome = page.evaluate(REACHES_OUT, f"http://127.0.0.1:{server.getsockname()[1]}/")
+        with pytest.raises(TimeoutError):
+            server.accept()
+    page.close()
+    assert outcome == [["connect-src", "img-src", "script-src-elem"], 0]
+
+
+def test_it_works_in_the_sandbox_of_weights_and_biases(browser: "Browser", pages: dict[str, Path]) -> None:
+    page, troubles = browser.new_page(), list[str]()
+    page.on("console", lambda message: troubles.append(message.text))
+    page.on("pageerror", lambda error: troubles.append(str(error)))
+    page.set_content(
+        f'<iframe sandbox="allow-scripts" width=900 height=900 srcdoc="{escape(pages["tanh"].read_text())}">'
+    )
+    frame = page.frame_locator("iframe")
+    text = frame.get_by_role("textbox", name="Your text")
+    text.fill("it has")
+    text.press("Tab")
+    assert text.input_value() == random_model().predict("it has", 20, LETTERS)
+    page.close()
+    assert not troubles
+
+
+@pytest.mark.parametrize(
+    "odd", ["</script><script>hacked=1</script>", "</title><img src=x onerror='hacked=1'>", "\u2028\"'`${hacked=1}"]
+)
+def test_a_hostile_run_does_nothing(odd: str, tmp_path: Path, open_page: Open) -> None:
+    vocab = Vocab.checked(sorted({UNKNOWN, *"ab <>&'\"\\`"}))
+    model = random_model(vocab)
+    summary = summary_of(model, odd, training={odd: odd})
+    (tmp_path / "page.html").write_bytes(make_page(model, vocab, summary))
+    page = open_page(tmp_path / "page.html")
+    typed(page, "ab")
+    page.get_by_role("button", name="Write 200 more").click()
+    settled(page)
+    assert page.evaluate("typeof hacked") == "undefined"
+    assert " ".join(odd.split()) in page.title()
+    page.locator("details summary").click()
+    shown = page.locator("#run-table").inner_text()
+    assert " ".join(odd.split()) in " ".join(shown.split())
+    assert json.dumps(page.evaluate("model.tokens")) == json.dumps(vocab.idx_to_token)

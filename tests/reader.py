@@ -1,0 +1,91 @@
+"""What a reader opens from `train.py` to the first gradient: python -m tests.reader prints the files and their lines.
+
+The book's run begins with `model.backward=autograd`, and every function of the project that is called until PyTorch is
+asked for the gradient is noted. A file counts if data flows through it. What is called for its effect alone does not:
+the command line, the record, the loggers, the Trainer that is built, the metric that is kept. Of `config.py` the two
+dataclasses count that the lesson takes.
+"""
+
+import inspect
+import os
+import runpy
+import sys
+import tempfile
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+
+from timemachine.config import REPOSITORY, Data, Model
+
+FOR_THEIR_EFFECT = ("cli/", "runs/", "training/", "evaluation/", "beyond/", "weights_and_biases/", "errors.py",
+                    "perplexity.py")  # fmt: skip
+SOURCE = REPOSITORY / "src/timemachine"
+OURS = (str(SOURCE), str(REPOSITORY / "train.py"))
+
+
+class FirstGradient(BaseException):
+    """The reader has arrived."""
+
+
+def called() -> set[Path]:
+    """Return the project's files whose functions are called until the first gradient."""
+    found: set[Path] = set()
+
+    def note(frame: FrameType, event: str, _: Any) -> None:
+        code = frame.f_code
+        if event != "call" or not code.co_filename.startswith(OURS):
+            return
+        is_function = code.co_flags & inspect.CO_OPTIMIZED  # and not a module's or a class's body
+        if is_function and not being_imported(frame):
+            found.add(Path(code.co_filename))
+
+    def arrive(*_: Any, **__: Any) -> None:
+        raise FirstGradient
+
+    sys.argv = [str(REPOSITORY / "train.py"), "model.backward=autograd", "logger=csv"]
+    sys.argv += ["trainer.enable_progress_bar=false", "hydra.run.dir=."]
+    torch.Tensor.backward = arrive  # type: ignore[method-assign]
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        sys.setprofile(note)
+        try:
+            runpy.run_path(sys.argv[0], run_name="__main__")
+        except FirstGradient:
+            sys.setprofile(None)
+        os.chdir(REPOSITORY)
+    return found
+
+
+def being_imported(frame: FrameType | None) -> bool:
+    """Whether the call comes from the body of a module other than train.py."""
+    while frame is not None:
+        code = frame.f_code
+        if code.co_name == "<module>" and Path(code.co_filename).is_relative_to(SOURCE):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def lines(path: Path) -> int:
+    """Return how many a reader reads."""
+    if path == SOURCE / "config.py":
+        return sum(len(inspect.getsource(schema).splitlines()) for schema in (Model, Data))
+    return len(path.read_text().splitlines())
+
+
+def opened() -> tuple[dict[str, int], list[str]]:
+    """Return the files that count with their lines, and the names of those that are called for their effect."""
+    reads = {*called(), SOURCE / "kernels/activations.py"}  # of the last, the row of φ
+    names = {str(path.relative_to(SOURCE if path.is_relative_to(SOURCE) else REPOSITORY)): path for path in reads}
+    effects = sorted(name for name in names if name.startswith(FOR_THEIR_EFFECT))
+    return {name: lines(path) for name, path in sorted(names.items()) if name not in effects}, effects
+
+
+if __name__ == "__main__":
+    counted, effects = opened()
+    for name, number in counted.items():
+        print(f"{number:6}  {name}")
+    print(f"{sum(counted.values()):6}  lines in {len(counted)} files")
+    print(f"called for their effect: {', '.join(effects)}")

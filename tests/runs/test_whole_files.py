@@ -1,0 +1,154 @@
+"""Each file of a run is written whole or not at all: the run is killed, or the disk fails, at each call that writes.
+
+All of them in turn (`FAULTS_EVERY=1`, `make torture`), or every twelfth (.ci/run): writes, syncs, renames and so on in
+the run's folder, as `tests/proof/faults.c` counts them. Then the run goes on, and ends as the one that nothing stopped.
+"""
+
+import errno
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.proof.tally import Note, Tally
+from tests.support.programs import Done, run_program
+from tests.support.runs import what_is_left
+from timemachine.config import REPOSITORY
+from timemachine.runs.checkpoints import read_checkpoint, read_safetensors
+from timemachine.runs.files import read_json
+
+EVERY = int(os.environ.get("FAULTS_EVERY", 12))  # `make torture`: 1
+PARTS = 4  # of all calls, on several cores
+FAULTS = {
+    "killed": "kill",
+    "killed halfway through a write": "halfway",
+    "a full disk": str(errno.ENOSPC),
+    "a broken disk": str(errno.EIO),
+}
+RUN = ["data=sample", "data.num_train=300", "data.num_val=100", "data.batch_size=128", "data.num_steps=8"]
+RUN += ["model.hiddens=4", "model.lr=2", "logger=csv", "trainer.max_epochs=2", "hydra.run.dir=run"]
+RESUME = ["resume=run", "trainer.max_epochs=2"]
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    compiler = shutil.which(os.environ.get("CC", "cc"))
+    if compiler is None or sys.platform != "linux":
+        pytest.skip("needs Linux and a C compiler")
+    library = tmp_path_factory.mktemp("faults") / "faults.so"
+    source = REPOSITORY / "tests/proof/faults.c"
+    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
+    return library
+
+
+@dataclass
+class Disk:
+    """A folder in which train.py is called, of which calls that write can fail."""
+
+    library: Path
+    folder: Path
+    typed: list[str]  # what train.py is called with
+    calls: list[str] = field(default_factory=list)  # name and path of each, if none fails,
+    undisturbed: tuple[object, ...] = ()  # and what is left then
+
+    @property
+    def run(self) -> Path:
+        return self.folder / "run"
+
+    @property
+    def before(self) -> Path:
+        """Where the run is kept as it was before, if there was one."""
+        return self.folder / "before"
+
+    def train(self, *arguments: str, **fault: str) -> Done:
+        if fault:
+            fault |= {"LD_PRELOAD": str(self.library), "FAULT_IN": str(self.run)}
+        return run_program("train.py", *arguments, cwd=self.folder, timeout=120, **fault)
+
+    def as_before(self) -> None:
+        shutil.rmtree(self.run, ignore_errors=True)
+        shutil.copytree(self.before, self.folder, dirs_exist_ok=True)
+
+
+def assert_whole(run: Path) -> None:
+    """Each file but the tables, to which rows are added; Hydra writes its own before summary.json says that it runs."""
+    for path in run.rglob("*"):
+        if path.is_dir() or path.suffix == ".part" or path.name == ".lock":
+            continue
+        if path.suffix == ".json":
+            assert read_json(path)["status"]
+        elif path.suffix == ".ckpt":
+            assert read_checkpoint(path)
+        elif path.suffix == ".safetensors":
+            assert read_safetensors(path)
+        elif path.suffix == ".csv":
+            lines = path.read_text().splitlines(keepends=True)
+            assert all(line.endswith("\n") and line.count(",") == lines[0].count(",") for line in lines[:-1])
+        elif path.suffix == ".yaml":
+            assert not (run / "summary.json").exists() or yaml.safe_load(path.read_text())
+        else:
+            end = {".png": rb"IEND.{4}$", ".html": rb"</html>\n$", ".txt": rb"\n$"}[path.suffix]
+            assert re.search(end, path.read_bytes(), re.DOTALL), path
+
+
+def everything(run: Path) -> tuple[object, ...]:
+    """What there is of a run that has ended."""
+    names = sorted(str(path.relative_to(run)) for path in run.rglob("*") if path.is_file())
+    return names, what_is_left(run), (run / "sample.txt").read_text(), read_json(run / "summary.json")["status"]
+
+
+@pytest.fixture(scope="module", params=["a run", "a run that goes on"])
+def disk(request: pytest.FixtureRequest, library: Path, tmp_path_factory: pytest.TempPathFactory) -> Disk:
+    disk = Disk(library, tmp_path_factory.mktemp("disk"), RUN)
+    disk.before.mkdir()
+    if request.param == "a run that goes on":
+        assert disk.train(*RUN, "trainer.max_epochs=1").returncode == 0
+        disk.run.rename(disk.before / "run")
+        disk.typed = RESUME
+    disk.as_before()
+    done = disk.train(*disk.typed, FAULT_LIST=str(disk.folder / "calls"))
+    assert done.returncode == 0, done.stderr
+    disk.calls = (disk.folder / "calls").read_text().splitlines()
+    disk.undisturbed = everything(disk.run)
+    return disk
+
+
+def assert_goes_on(disk: Disk, fault: str, number: int) -> None:
+    disk.as_before()
+    stopped = disk.train(*disk.typed, FAULT=FAULTS[fault], FAULT_AT=str(number))
+    where = f"{disk.calls[number - 1]}: {stopped.returncode}, {stopped.stderr}"
+    if fault.startswith("killed"):
+        assert stopped.returncode == -signal.SIGKILL, where
+    else:
+        assert stopped.returncode in (0, 1) and "Traceback" not in stopped.stderr, where
+        assert stopped.stderr.count("\n") == stopped.returncode, where
+    assert_whole(disk.run)
+    again = disk.train(*RESUME)
+    if again.returncode != 0:  # there was nothing yet that could go on
+        assert again.stderr.count("\n") == 1 and not (disk.run / "summary.json").exists(), where + again.stderr
+        again = disk.train(*disk.typed)
+    assert again.returncode == 0, where + again.stderr
+    assert everything(disk.run) == disk.undisturbed, where
+
+
+@pytest.mark.slow
+@pytest.mark.torture
+@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("fault", FAULTS)
+def test_it_goes_on_after(fault: str, part: int, disk: Disk, record_property: Note) -> None:
+    tally = Tally(f"{'a run' if disk.typed is RUN else 'a run that goes on'}, {fault}")
+    name = "write " if "halfway" in fault else ""
+    numbers = [number for number, call in enumerate(disk.calls, 1) if call.startswith(name)]
+    for number in numbers[EVERY * part :: EVERY * PARTS]:
+        preloaded = f"FAULT={FAULTS[fault]} FAULT_AT={number} FAULT_IN=$PWD/run LD_PRELOAD=faults.so"
+        with tally.case(f"{preloaded} {shlex.join(['python', 'train.py', *disk.typed])}"):
+            assert_goes_on(disk, fault, number)
+    tally.end(record_property)

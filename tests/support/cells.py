@@ -1,0 +1,61 @@
+"""Two more cells, as someone would add them: a class each, to be put into `timemachine.rnn.CELLS`.
+
+T time steps, B batch, D inputs, H hidden units, S numbers of a state.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from timemachine.rnn import as_vectors
+
+
+class GRU(nn.Module):
+    """Gated recurrent unit, equations (10.2.1) to (10.2.3) of the book; its state is its output, S = H."""
+
+    def __init__(self, num_inputs: int, num_hiddens: int, sigma: float = 0.01, **_: Any) -> None:
+        super().__init__()
+        self.num_hiddens = num_hiddens
+        self.W_x = nn.Parameter(torch.randn(num_inputs, 3 * num_hiddens) * sigma)
+        self.W_h = nn.Parameter(torch.randn(num_hiddens, 3 * num_hiddens) * sigma)
+        self.b = nn.Parameter(torch.zeros(3 * num_hiddens))
+
+    def forward(self, inputs: Tensor, state_BS: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return outputs (T, B, H) and the last state (B, H), from vectors (T, B, D) or indices (T, B)."""
+        X_TBD = as_vectors(inputs, self.W_x)
+        H_BH = X_TBD.new_zeros(X_TBD.shape[1], self.num_hiddens) if state_BS is None else state_BS
+        W_zr, W_candidate = self.W_h.split([2 * self.num_hiddens, self.num_hiddens], 1)
+        outputs = []
+        for X_BG in X_TBD @ self.W_x + self.b:
+            X_zr, X_candidate = X_BG.split([2 * self.num_hiddens, self.num_hiddens], 1)
+            Z_BH, R_BH = (X_zr + H_BH @ W_zr).sigmoid().chunk(2, 1)
+            H_BH = Z_BH * H_BH + (1 - Z_BH) * (X_candidate + (R_BH * H_BH) @ W_candidate).tanh()
+            outputs.append(H_BH)
+        return torch.stack(outputs), H_BH
+
+
+class LSTM(nn.Module):
+    """Long short-term memory, equations (10.1.1) to (10.1.5); a state is output and memory side by side, S = 2H."""
+
+    def __init__(self, num_inputs: int, num_hiddens: int, sigma: float = 0.01, **_: Any) -> None:
+        super().__init__()
+        self.num_hiddens = num_hiddens
+        self.W_x = nn.Parameter(torch.randn(num_inputs, 4 * num_hiddens) * sigma)
+        self.W_h = nn.Parameter(torch.randn(num_hiddens, 4 * num_hiddens) * sigma)
+        self.b = nn.Parameter(torch.zeros(4 * num_hiddens))
+
+    def forward(self, inputs: Tensor, state_BS: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return outputs (T, B, H) and the last state (B, 2H), from vectors (T, B, D) or indices (T, B)."""
+        X_TBD = as_vectors(inputs, self.W_x)
+        if state_BS is None:
+            state_BS = X_TBD.new_zeros(X_TBD.shape[1], 2 * self.num_hiddens)
+        H_BH, C_BH = state_BS.chunk(2, 1)
+        outputs = []
+        for X_BG in X_TBD @ self.W_x + self.b:
+            gates_BG, candidate_BH = (X_BG + H_BH @ self.W_h).split([3 * self.num_hiddens, self.num_hiddens], 1)
+            I_BH, F_BH, O_BH = gates_BG.sigmoid().chunk(3, 1)
+            C_BH = F_BH * C_BH + I_BH * candidate_BH.tanh()
+            H_BH = O_BH * C_BH.tanh()
+            outputs.append(H_BH)
+        return torch.stack(outputs), torch.cat([H_BH, C_BH], 1)

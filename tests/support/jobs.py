@@ -1,0 +1,49 @@
+"""A sweep's folder as its jobs leave it, for tests of what reads it."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+Rows = list[dict[str, Any]]
+
+
+def leave_job(
+    sweep: Path,
+    settings: dict[str, Any],
+    *,
+    status: str = "completed",
+    number: int | None = None,
+    tables: dict[str, Rows] | None = None,
+    **entries: Any,
+) -> Path:
+    """Leave a job's folder in a sweep, of the given number or the next one; return it.
+
+    `settings`: nested as in conf. `tables`: rows of metrics.csv, steps.csv and so on, under the names without `.csv`.
+    `entries`: others of summary.json, such as metrics, message, probes.
+    """
+    sweep.mkdir(exist_ok=True)
+    if number is None:
+        number = sum(path.name.isdigit() for path in sweep.iterdir())
+    folder = sweep / str(number)
+    folder.mkdir()
+    summary: dict[str, Any] = {"status": status, "message": None, "settings": settings, "metrics": {}}
+    summary |= {"started": "2026-01-01T00:00:00+0000", "seconds": 12.0} | entries
+    (folder / "summary.json").write_text(json.dumps(summary))
+    for name, rows in (tables or {}).items():
+        write_rows(folder / f"{name}.csv", rows)
+    return folder
+
+
+def write_rows(path: Path, rows: Rows) -> None:
+    """Write a CSV file with the first row's names as its header."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def change_summary(folder: Path, **entries: Any) -> None:
+    """Replace entries of a job's summary.json."""
+    path = folder / "summary.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | entries))

@@ -1,0 +1,32 @@
+"""book.ipynb, executed. `python -m tests.support.notebook` executes it where it lies, for a commit."""
+
+import re
+from typing import Any
+
+import nbformat
+from nbclient import NotebookClient
+
+from timemachine.config import REPOSITORY
+
+BOOK = REPOSITORY / "book.ipynb"
+
+
+def executed(notebook: Any, timeout: int = 300) -> Any:
+    """Execute all cells in a new kernel, in the repository's folder. Raise CellExecutionError where one fails.
+
+    `timeout`: seconds that a cell may take.
+    """
+    folder = {"metadata": {"path": str(REPOSITORY)}}
+    NotebookClient(notebook, timeout=timeout, resources=folder, coalesce_streams=True, record_timing=False).execute()
+    notebook.metadata.language_info = {"name": "python"}  # without the version
+    return notebook
+
+
+def printed(notebook: Any) -> list[str]:
+    """Return what each cell of code has printed, without the lines of progress bars."""
+    texts = ["".join(o.text for o in c.outputs if o.output_type == "stream") for c in notebook.cells if "outputs" in c]
+    return [re.sub(r"^.*\d+%\|.*$", "", text, flags=re.MULTILINE) for text in texts]
+
+
+if __name__ == "__main__":
+    nbformat.write(executed(nbformat.read(BOOK, 4)), BOOK)

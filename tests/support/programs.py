@@ -1,0 +1,76 @@
+"""train.py, evaluate.py and generate.py as a user starts them: in a process of their own, or faster, in this one."""
+
+import importlib
+import io
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from unittest.mock import patch
+
+from tests.support.warm import Warm, knows
+from timemachine.config import REPOSITORY
+
+Done = subprocess.CompletedProcess[str]
+Program = Callable[..., Done]
+
+
+def run_program(name: str, *arguments: str, cwd: Path, timeout: float = 120, **environment: str) -> Done:
+    """Run a program, or `-m` and a module, in a process of its own, in the folder `cwd`, and wait for it."""
+    command = [name if name == "-m" else str(REPOSITORY / name), *arguments]
+    environment = os.environ | environment
+    if not knows(environment):
+        return subprocess.run(
+            [sys.executable, *command],
+            cwd=cwd,
+            env=environment,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=timeout,
+        )
+    process = Warm(command, cwd, environment)
+    try:
+        output, errors = process.communicate(timeout)
+    finally:
+        process.send_signal(signal.SIGKILL)
+    return subprocess.CompletedProcess(command, process.wait(), output, errors)
+
+
+def call_program(name: str, *arguments: str) -> Done:
+    """Call the `main` of a program in this process, but for its signal handlers, and undo what it changes there."""
+    main = importlib.import_module(name.removesuffix(".py")).main
+    output, errors, status = io.StringIO(), io.StringIO(), 0
+    with (
+        patch.object(sys, "argv", [name, *arguments]),
+        patch.dict(os.environ),
+        _logging_as_it_was(),
+        patch("timemachine.cli.program.obey_signals"),
+        redirect_stdout(output),
+        redirect_stderr(errors),
+    ):
+        try:
+            main()
+        except SystemExit as end:
+            if isinstance(end.code, str):  # which Python prints
+                print(end.code, file=errors)
+            status = end.code if isinstance(end.code, int) else int(end.code is not None)
+    return subprocess.CompletedProcess([name, *arguments], status, output.getvalue(), errors.getvalue())
+
+
+@contextmanager
+def _logging_as_it_was() -> Iterator[None]:
+    """Hydra disables all loggers but its own."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    with patch.object(logging, "raiseExceptions", True):
+        yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    for logger in root.manager.loggerDict.values():
+        if isinstance(logger, logging.Logger):
+            logger.disabled = False

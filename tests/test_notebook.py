@@ -1,0 +1,55 @@
+"""book.ipynb runs from top to bottom and prints the numbers that are committed."""
+
+import csv
+import re
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+from tests.support.notebook import BOOK, executed, printed
+from timemachine.config import REPOSITORY
+
+NUMBER = r"\d+\.\d+"
+
+
+def committed() -> Any:
+    return nbformat.read(BOOK, 4)
+
+
+def test_committed_notebook_is_small_and_whole() -> None:
+    cells = [cell for cell in committed().cells if cell.cell_type == "code"]
+    assert BOOK.stat().st_size < 300_000
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert not [output for cell in cells for output in cell.outputs if output.output_type == "error"]
+
+
+def test_each_exercise_of_the_book_has_a_cell() -> None:
+    text = "\n".join(cell.source for cell in committed().cells if cell.cell_type == "markdown")
+    numbers = " ".join(re.findall(r"^\*\*([\d and]+)\. ", text, re.MULTILINE))
+    assert re.findall(r"\d+", numbers) == [str(number) for number in range(1, 11)]
+    for name in re.findall(r"exercise=(\w+)", text):
+        assert name == "NAME" or (REPOSITORY / f"conf/exercise/{name}.yaml").is_file()
+
+
+def test_committed_numbers_are_those_of_train_py() -> None:
+    with (REPOSITORY / "sweeps/reference/book/summary.csv").open(newline="") as file:
+        reference = next(row for row in csv.DictReader(file) if row["seed"] == "0")
+    text = "\n".join(printed(committed()))
+    (found,) = re.findall(rf"epoch 100: train ({NUMBER}), validation ({NUMBER})", text)
+    (rest,) = re.findall(rf"window by window: ({NUMBER})", text)
+    theirs = [float(reference[f"{split}/perplexity"]) for split in ("train", "val", "test")]
+    assert [float(number) for number in (*found, rest)] == pytest.approx(theirs, rel=2e-3)
+
+
+@pytest.mark.slow
+def test_notebook_runs_and_gives_the_committed_numbers(novels: Path) -> None:
+    """Rounding is another one on another processor; numbers are printed with two digits after the point."""
+    theirs, ours = printed(committed()), printed(executed(committed()))
+    for cell, (expected, found) in enumerate(zip(theirs, ours, strict=True), 1):
+        numbers = [[float(number) for number in re.findall(NUMBER, text)] for text in (expected, found)]
+        assert numbers[1] == pytest.approx(numbers[0], rel=1e-3, abs=0.0101), f"cell {cell}:\n{found}"
+        words = [re.sub(NUMBER, "", text) for text in (expected, found)]
+        if "alpha" not in expected and "it has" not in expected:  # texts may differ where two characters are as likely
+            assert words[1] == words[0], f"cell {cell}"
