@@ -126,11 +126,13 @@ def test_each_choice_has_its_expectation() -> None:
 
 
 def test_the_recipes_are_where_the_steps_of_how_low_lead() -> None:
-    last = composed("recipe=low_10_wider")
-    assert composed("recipe=novel") == last | {"training.output_dropout": 0.15}
-    on_the_book = {"data.num_train": 10_000, "data.num_val": 5_000, "data.batch_size": 8, "trainer.max_epochs": 50}
-    learnt = {"model.lr": 0.001, "training.output_dropout": 0.3, "training.teacher": 0.8}
-    assert composed("recipe=book_split") == last | on_the_book | learnt
+    last = composed("recipe=low_11_wider")
+    wider = {"model.hiddens": 1024, "model.sigma": 0.014, "model.lr": 0.0018, "trainer.max_epochs": 4}
+    last |= {"trainer.limit_test_batches": None}
+    assert composed("recipe=novel") == last | wider
+    on_the_book = {"data.num_train": 10_000, "data.num_val": 5_000}
+    more = {"training.teacher": 100, "trainer.max_epochs": 2}
+    assert composed("recipe=book_split") == last | on_the_book | more
 
 
 @pytest.mark.parametrize("choice", [choice for group, choice in CHOICES if group == "trainer"])

@@ -170,7 +170,7 @@ class Training:
     carry_state: bool = said(False, "windows end to end, each from the state after the one before")
     input_dropout: float = number(0.0, "chance that an input is read as <unk>", 0, 0.999)
     output_dropout: float = number(0.0, "chance that the output layer does not see a unit", 0, 0.999)
-    teacher: float = number(0.0, "share of the target that is a Kneser-Ney 7-gram's", 0, 1)
+    teacher: float = number(0.0, "text that n-grams write to learn from, in multiples of the training text", 0, 100)
 
     def __post_init__(self) -> None:
         check(self, "training.")

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch import Tensor
 from tests.runs.test_resuming import InterruptAt, Interruption
 from timemachine.beyond.language_model import RNNLMBeyond
 from timemachine.beyond.loaders import Noise, StreamLoader, train_loader
+from timemachine.beyond.teacher import STREAMS
 from timemachine.config import Optimizer, Schedule, Train, Trainer, Training
 from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import TimeMachine
@@ -104,19 +106,20 @@ def test_the_state_is_carried_from_one_window_to_the_next_and_not_differentiated
     assert state_BH is not None and not state_BH.requires_grad and last_BT.requires_grad
 
 
-def test_the_teachers_share_of_the_loss_is_the_cross_entropy_with_its_distribution(sample: Corpus) -> None:
-    def loss(teacher: float) -> tuple[Tensor, Tensor]:
-        model, data = trained_on(sample, Training(carry_state=True, teacher=teacher))
-        X_BT, Y_BT, *_ = next(iter(data.train_dataloader()))
-        of_unknown_BTV = torch.full((*Y_BT.shape, len(data.vocab)), 1 / len(data.vocab))
-        return model.losses((X_BT, Y_BT, of_unknown_BTV), ALL)
-
-    hard_BT, nll_BT = loss(0.0)
-    assert torch.equal(hard_BT, nll_BT)
-    (all_BT, same_BT), (half_BT, _) = loss(1.0), loss(0.5)
-    assert torch.equal(same_BT, nll_BT)  # the perplexity is that of the text, whatever is learnt from
-    torch.testing.assert_close(half_BT, (all_BT + hard_BT) / 2)
-    assert (all_BT > 3).all()  # against a uniform distribution nothing is below log 28
+def test_a_teacher_is_learnt_from_in_its_text_and_the_characters_themselves_in_the_real_one(sample: Corpus) -> None:
+    model, data = trained_on(sample, Training(carry_state=True, teacher=3))
+    stop = data.splits["train"].targets.stop
+    loader: Any = data.train_dataloader()
+    assert len(loader.chars_N) == stop + -(-3 * stop // STREAMS) * STREAMS
+    assert torch.equal(loader.chars_N[:stop], data.chars_N[:stop])
+    assert torch.equal(loader.target_NV[:stop].argmax(1), data.chars_N[:stop].long())
+    assert loader.target_NV[stop:].max() < 1
+    X_BT, Y_BT, target_BTV = next(iter(loader))
+    loss_BT, nll_BT = model.losses((X_BT, Y_BT, target_BTV), ALL)
+    logits_BTV, _ = model(X_BT)
+    expected_BT = F.cross_entropy(logits_BTV.flatten(0, 1), target_BTV.flatten(0, 1), reduction="none").view(Y_BT.shape)
+    torch.testing.assert_close(loss_BT, expected_BT, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(nll_BT, model.nll((X_BT, Y_BT)), rtol=1e-5, atol=1e-6)
 
 
 def test_units_are_dropped_for_a_whole_window_and_alike_however_many_processes_share_it(sample: Corpus) -> None:

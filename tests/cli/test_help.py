@@ -67,7 +67,7 @@ def test_all_groups_are_listed_with_all_choices() -> None:
 
 def test_values_are_those_after_what_was_typed() -> None:
     lines = helped("train.py", "-m", "recipe=novel", "model.lr=0.5", "seed=1,2", "logger=csv")
-    for value in ("recipe=novel", "model.hiddens=512", "model.lr=0.5", "data.num_train=null", "seed=0", "logger=csv"):
+    for value in ("recipe=novel", "model.hiddens=1024", "model.lr=0.5", "data.num_train=null", "seed=0", "logger=csv"):
         assert any(line.startswith(f"  {value} ") for line in lines)
 
 

@@ -8,6 +8,7 @@ import torch
 
 from timemachine.corpus import Corpus
 from timemachine.errors import SettingError
+from timemachine.evaluation import adapting
 from timemachine.evaluation.adapting import SEGMENT, adaptive_nll, evaluate_adapting
 from timemachine.evaluation.ensemble import Ensemble
 from timemachine.evaluation.scores import stream_nll
@@ -27,7 +28,10 @@ def chars_N(sample: Corpus) -> torch.Tensor:
     return Vocab.of(sample.characters).encode(sample.characters)
 
 
-def test_at_a_rate_of_nothing_it_is_the_fixed_model(chars_N: torch.Tensor) -> None:
+def test_at_a_rate_of_nothing_and_without_looking_up_it_is_the_fixed_model(
+    chars_N: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adapting, "SHARE", 0)
     found_N = adaptive_nll(model(0), chars_N, TARGETS, 0.0)
     torch.testing.assert_close(found_N, stream_nll(model(0), chars_N, TARGETS), rtol=1e-5, atol=1e-5)
 
@@ -48,6 +52,23 @@ def test_it_learns_and_leaves_the_model_as_it_was(chars_N: torch.Tensor) -> None
     fixed = stream_nll(network, chars_N, range(600, 5000)).mean()
     assert adaptive_nll(network, chars_N, range(600, 5000), 0.3).mean() < fixed - 0.3
     assert all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
+
+
+def test_it_looks_up_what_followed_similar_states(chars_N: torch.Tensor) -> None:
+    """Against the same written for a whole text at once, of a model that does not learn."""
+    inputs_N = chars_N[TARGETS.start - 513 : TARGETS.stop - 1].long()
+    next_N = chars_N[TARGETS.start - 512 : TARGETS.stop].long()
+    H_N1H, _ = model(0).rnn(inputs_N[:, None])
+    p_NV = model(0).output_layer(H_N1H)[0].softmax(1)
+    h_NH = H_N1H[:, 0] / H_N1H[:, 0].norm(dim=1, keepdim=True)
+    weight_NN = (25 * h_NH @ h_NH.T).exp()
+    expected = []
+    for n in range(512, len(inputs_N)):
+        known = n // SEGMENT * SEGMENT
+        cached_V = torch.zeros(28).index_add_(0, next_N[:known], weight_NN[n, :known]) / weight_NN[n, :known].sum()
+        expected.append((0.94 * p_NV[n] + 0.06 * cached_V)[next_N[n]].log().neg())
+    found_N = adaptive_nll(model(0), chars_N, TARGETS, 0.0)
+    torch.testing.assert_close(found_N, torch.stack(expected).detach().double(), rtol=1e-4, atol=1e-5)
 
 
 def test_the_models_of_an_ensemble_learn_each_by_itself(chars_N: torch.Tensor) -> None:

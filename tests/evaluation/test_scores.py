@@ -218,3 +218,12 @@ def test_a_paired_error_is_that_of_the_difference() -> None:
     assert error == pytest.approx(1 / 200, rel=0.15)  # what both share is gone
     assert mean == pytest.approx(0.1, abs=4 * error)
     assert math.isnan(paired(own_N[:50], common_N[:50])[1])
+
+
+def test_a_paired_difference_of_some_characters_is_theirs_alone() -> None:
+    generator = torch.Generator().manual_seed(1)
+    own_N, zero_N = torch.randn(40_000, generator=generator, dtype=torch.float64), torch.zeros(40_000)
+    of_N = torch.rand(40_000, generator=generator) < 0.25
+    mean, error = paired(torch.where(of_N, own_N + 0.1, 7), zero_N, of_N)
+    assert mean == pytest.approx((own_N[of_N] + 0.1).mean().item())
+    assert error == pytest.approx(1 / 100, rel=0.15)

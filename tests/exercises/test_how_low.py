@@ -21,16 +21,19 @@ from timemachine.exercises.report import write_report
 from timemachine.language_model import RNNLMScratch
 from timemachine.runs.sweep import load_jobs
 
+MARKS = {"kneser_ney": 4.0, "mixture": 3.5, "mixture_adaptive": 3.2}
+
 
 def left_by(sweep: Path, settings: dict[str, Any], perplexities: dict[str, float], status: str = "completed") -> None:
     """A job's folder: each of 400 targets has the perplexity that is given for its part."""
-    ngrams = {f"{part}_{name}": 4.0 for part in ("val", "test") for name in ("witten_bell", "kneser_ney")}
+    marks = {f"{part}_{name}": value for part in ("val", "test") for name, value in MARKS.items()}
+    found = marks | perplexities
     arrays: dict[str, Any] = {
-        name: np.full(400, math.log(value), np.float32)
-        for name, value in (ngrams | perplexities).items()
-        if name != "train"
+        name: np.full(400, math.log(value), np.float32) for name, value in found.items() if name != "train"
     }
-    probes = {"reading": {name: {"perplexity": value} for name, value in (ngrams | perplexities).items()}}
+    for part in ("val", "test"):
+        arrays[f"{part}_place"], arrays[f"{part}_since"] = np.arange(400) % 5 - 1, np.arange(400) // 100 * 5000
+    probes = {"reading": {name: {"perplexity": value} for name, value in found.items()}}
     folder = leave_job(sweep, settings, status=status, metrics={"val/perplexity": 9.0}, probes=probes)
     np.savez(folder / "reading.npz", **arrays)
 
@@ -66,14 +69,52 @@ def test_a_row_is_a_change_and_what_it_gained(sweep: Path) -> None:
 
 def test_seeds_read_as_one_have_the_mean_of_their_probabilities(sweep: Path) -> None:
     found = how_low.findings(load_jobs(sweep))
-    as_one = 2 / (1 / 2 + 1 / 4)
-    assert f"On novel, next 5 %, 2 seeds read as one have {as_one:.2f} (one alone 3.00 ± 1.41)" in found.answer
-    assert f"below Witten-Bell's 4.00 (by {math.log(4 / as_one):.3f} ± 0.000 nats)" in found.answer
-    as_one = 2 / (1 / 1.9 + 1 / 3.9)
+    as_one, on_test = 2 / (1 / 2 + 1 / 4), 2 / (1 / 2.5 + 1 / 4.5)
     longer = " ".join(found.longer)
-    assert f"may go on learning from what they have read: {as_one:.2f}." in longer  # PPMd's are the novel's
+    assert f"On novel, last 5 %, 2 seeds read as one have {on_test:.2f} (one alone 3.50 ± 1.41)" in found.answer
+    assert f"On novel, next 5 %, 2 seeds read as one have {as_one:.2f} (one alone 3.00 ± 1.41)" in longer
+    assert f"below Kneser-Ney's 4.00 (by {math.log(4 / as_one):.3f} ± 0.000 nats)" in longer
+    assert f"and below the mixture's 3.50 (by {math.log(3.5 / as_one):.3f} ± 0.000 nats)" in longer
+    as_one = 2 / (1 / 1.9 + 1 / 3.9)
+    assert f"may go on learning from what they have read: {as_one:.2f}, below what it has, 3.20" in longer
     assert "On book split, 10,032 to 15,031, 1 seeds read as one have 7.00" not in longer
     assert "On book split, 10,032 to 15,031, one model has 7.00" in longer
+
+
+def test_one_model_differs_from_the_mixture_by_what_its_seeds_do_on_average(sweep: Path) -> None:
+    """Not by what their mean probability does."""
+    fixed = how_low.findings(load_jobs(sweep)).notes[3].splitlines()[2]
+    single, as_one = math.log(2 * 4) / 2 - math.log(3.5), math.log(8 / 3) - math.log(3.5)
+    assert f"| novel, next 5 % | 3.00 ± 1.41 | {single:+.3f} ± 0.000 |" in fixed
+    assert f"| {as_one:+.3f} ± 0.000 | 4.00 ± 0.00 | 3.50 ± 0.00 |" in fixed
+
+
+def test_what_the_networks_do_not_know_is_told_by_kind_of_character(sweep: Path) -> None:
+    report = "\n".join(how_low.findings(load_jobs(sweep)).notes)
+    difference = math.log(2 / (1 / 2.5 + 1 / 4.5) / 3.5)
+    numbers = {
+        "first letter of a word": 80,
+        "second and third letter": 160,
+        "later letters": 80,
+        "the space after a word": 80,
+        "of a word never seen": 100,
+        "of one 1,001 to 10,000 ago": 200,
+        "of one more than 10,000 characters ago": 100,
+    }
+    for kind, number in numbers.items():
+        (line,) = (line for line in report.splitlines() if line.startswith(f"| {kind} |"))
+        assert line.startswith(f"| {kind} | {number} |")
+        assert line.endswith(f"| {difference:+.3f} ± 0.000 | {difference * number / 400:+.4f} |")
+    assert "of one at most 1,000 ago" not in report  # there is none
+
+
+def test_a_target_is_told_by_its_place_in_the_word_and_by_when_that_word_came_last() -> None:
+    text = b"the time  the th"
+    place_N, since_N = how_low._where(text, range(len(text)))
+    assert place_N.tolist() == [0, 1, 2, -1, 0, 1, 2, 3, -1, -1, 0, 1, 2, -1, 0, 1]
+    assert since_N.tolist() == [0] * 9 + [-1] + [10] * 4 + [0, 0]
+    some = how_low._where(text, range(4, 12))
+    assert np.array_equal(some, (place_N[4:12], since_N[4:12]))
 
 
 def test_the_report_says_what_did_not_pay(sweep: Path) -> None:
@@ -94,21 +135,26 @@ def test_the_path_leads_from_the_book_to_the_recipe_one_change_at_a_time() -> No
     assert none == book
     assert (path[0].model, path[0].training) == (book.model, book.training)
     assert all(recipe.data.num_train is None for recipe in path)
+    assert [recipe.trainer.limit_test_batches for recipe in path] == [0] * (len(path) - 1) + [None]
     assert (book_split.data.num_train, book_split.data.num_val, book_split.data.num_steps) == (10_000, 5_000, 32)
     for recipe in recipes:  # or the last epoch would have no validation perplexity
         assert recipe.trainer.max_epochs and recipe.trainer.check_val_every_n_epoch
         assert recipe.trainer.max_epochs % recipe.trainer.check_val_every_n_epoch == 0
 
 
-def test_the_probe_reads_each_target_once_with_each_reader(sample: Corpus, tmp_path: Path) -> None:
+def probed(sample: Corpus, folder: Path, **trainer: Any) -> tuple[dict[str, Any], Any, TimeMachine, RNNLMScratch]:
     data = TimeMachine(num_steps=8, num_train=2000, num_val=300, corpus=sample)
     torch.manual_seed(0)
     model = RNNLMScratch(len(data.vocab), hiddens=4, sigma=0.5)
-    model.trainer = pl.Trainer(logger=False, enable_checkpointing=False, default_root_dir=tmp_path)
-    found = how_low.measure(model, data)
-    left = np.load(tmp_path / "reading.npz")
-    readers = ("", "_adaptive", "_witten_bell", "_kneser_ney")
-    assert set(left) == {part + reader for part in ("val", "test") for reader in readers}
+    model.trainer = pl.Trainer(logger=False, enable_checkpointing=False, default_root_dir=folder, **trainer)
+    return how_low.measure(model, data), np.load(folder / "reading.npz"), data, model
+
+
+def test_the_probe_reads_each_target_once_with_each_reader(sample: Corpus, tmp_path: Path) -> None:
+    found, left, data, model = probed(sample, tmp_path)
+    readers = ("", "_adaptive", "_kneser_ney", "_mixture", "_mixture_adaptive")
+    where = ("_place", "_since")
+    assert set(left) == {part + name for part in ("val", "test") for name in (*readers, *where)}
     for part in ("val", "test"):
         targets = data.splits[part].targets
         expected = stream_score(model, data.chars_N, targets).perplexity
@@ -117,4 +163,12 @@ def test_the_probe_reads_each_target_once_with_each_reader(sample: Corpus, tmp_p
             assert len(left[part + reader]) == len(targets)
             of_array = math.exp(left[part + reader].astype(float).mean())
             assert found[part + reader]["perplexity"] == pytest.approx(of_array, rel=1e-5)
+        assert len(left[f"{part}_place"]) == len(left[f"{part}_since"]) == len(targets)
+        assert found[f"{part}_mixture_adaptive"]["perplexity"] < found[f"{part}_mixture"]["perplexity"]
     assert found["train"]["perplexity"] > 1
+
+
+def test_a_step_of_the_path_does_not_look_at_the_test_text(sample: Corpus, tmp_path: Path) -> None:
+    found, left, *_ = probed(sample, tmp_path, limit_test_batches=0)
+    assert set(left) == {"val"}
+    assert set(found) == {"val", "train"}

@@ -68,10 +68,10 @@ class RNNLMBeyond(RNNLMScratch):
     def losses(self, batch: tuple[Tensor, ...], share: slice) -> tuple[Tensor, Tensor]:
         """Return what is minimised, and the negative log-likelihood, of each target (B, T), in nats.
 
-        `batch`: inputs and targets (B, T), and with a teacher what n-grams expect (B, T, V). `share`: which windows of
-        the batch of all processes these are, so that noise does not depend on the number of processes.
+        `batch`: inputs and targets (B, T), and with a teacher distributions to learn from instead of them (B, T, V).
+        `share`: which windows of the batch of all processes these are, so that noise does not depend on their number.
         """
-        training, (X_BT, Y_BT, *expected_BTV) = self.training_settings, batch
+        training, (X_BT, Y_BT, *target_BTV) = self.training_settings, batch
         if not (training.carry_state or training.output_dropout):
             nll_BT = self.nll((X_BT, Y_BT))
             return nll_BT, nll_BT
@@ -83,7 +83,4 @@ class RNNLMBeyond(RNNLMScratch):
             H_TBH = H_TBH * kept_BH.to(H_TBH.device) / (1 - training.output_dropout)
         log_p_BTV = F.log_softmax(self.output_layer(H_TBH), -1)
         nll_BT = -log_p_BTV.gather(-1, Y_BT[..., None])[..., 0]
-        if not training.teacher:
-            return nll_BT, nll_BT
-        teacher_BT = -(expected_BTV[0] * log_p_BTV).sum(-1)
-        return (1 - training.teacher) * nll_BT + training.teacher * teacher_BT, nll_BT
+        return -(target_BTV[0] * log_p_BTV).sum(-1) if training.teacher else nll_BT, nll_BT

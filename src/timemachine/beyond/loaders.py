@@ -1,4 +1,4 @@
-"""Training batches beyond the book's: inputs hidden at random, windows end to end, soft targets.
+"""Training batches beyond the book's: inputs hidden at random, windows end to end, a text with soft targets.
 
 N characters, T time steps, B windows in a batch, V vocabulary.
 """
@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from timemachine.beyond.teacher import expected
+from timemachine.beyond.teacher import written
 from timemachine.config import Training
 from timemachine.datamodule import Batch, Loader, TimeMachine, WindowLoader
 from timemachine.errors import SettingError
@@ -26,10 +27,13 @@ def train_loader(training: Training) -> Callable[[TimeMachine], Loader] | None:
             return NoisyWindows(data.windows("train", data.generator), noise)
         rank, world_size = data.share()
         stop = data.splits["train"].targets.stop
-        teacher_NV = None
+        chars_N, target_NV = data.chars_N[:stop], None
         if training.teacher:
-            teacher_NV = expected(data.corpus.characters[:stop], data.vocab).to(data.chars_N.device)
-        return StreamLoader(data.chars_N[:stop], data.batch_size, data.num_steps, noise, rank, world_size, teacher_NV)
+            num_chars = round(training.teacher * stop)
+            written_N, expected_NV = written(data.corpus.characters[:stop], num_chars, data.vocab, data.seed)
+            target_NV = torch.cat([F.one_hot(chars_N.cpu().long(), len(data.vocab)), expected_NV]).to(chars_N.device)
+            chars_N = torch.cat([chars_N, written_N.to(chars_N.device)])
+        return StreamLoader(chars_N, data.batch_size, data.num_steps, noise, rank, world_size, target_NV)
 
     return make
 
@@ -71,7 +75,8 @@ class StreamLoader:
 
     The text (N) is read as a ring from a new place each epoch, drawn by the noise's generator, as `batch_size` streams
     side by side; of N / batch_size characters a stream the last ones that do not fill a window are left out. With
-    `teacher_NV` a batch has its rows for the targets (B, T, V) as well. Raises SettingError where no window fits.
+    `target_NV`, a distribution for each character, a batch has those of its targets (B, T, V) as well. Raises
+    SettingError where no window fits.
     """
 
     def __init__(
@@ -82,9 +87,9 @@ class StreamLoader:
         noise: Noise,
         rank: int = 0,
         world_size: int = 1,
-        teacher_NV: Tensor | None = None,
+        target_NV: Tensor | None = None,
     ) -> None:
-        self.chars_N, self.teacher_NV = chars_N, teacher_NV
+        self.chars_N, self.target_NV = chars_N, target_NV
         self.batch_size, self.num_steps = batch_size, num_steps
         self.noise, self.rank, self.world_size = noise, rank, world_size
         if not len(self):
@@ -107,7 +112,7 @@ class StreamLoader:
             target_BT = (input_BT + 1) % length
             X_BT = self.noise(self.chars_N[input_BT].long(), share, self.batch_size)
             batch = X_BT, self.chars_N[target_BT].long()
-            yield batch if self.teacher_NV is None else (*batch, self.teacher_NV[target_BT])
+            yield batch if self.target_NV is None else (*batch, self.target_NV[target_BT])
 
     def global_size(self, batch_idx: int) -> int:
         """Windows in a batch, over all processes."""

@@ -1,38 +1,35 @@
-"""Soft targets: what a Kneser-Ney 7-gram expects at each place of the training text that it has not seen.
+"""A second text to learn from, which the mixture of n-grams writes.
 
-A network learns a small text by heart long before it has learnt all that the text says about the next one. The n-gram
-tells it which other characters could have stood in a place (knowledge distillation: Hinton, Vinyals and Dean, 2015). It
-sees the training characters alone.
+A network learns a small text by heart long before it has learnt all that the text says about the next one. The mixture,
+taught by the same characters, writes ten times as many in its manner, and says of each place which characters could
+have stood there: targets that are soft, in places that nobody has seen (knowledge distillation: Hinton, Vinyals and
+Dean, 2015; on what the teacher generates: Kim and Rush, "Sequence-level knowledge distillation", 2016).
 
 N characters, V vocabulary.
 """
-
-from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from timemachine.evaluation.ngrams import SYMBOLS, kneser_ney_distribution
+from timemachine.evaluation.mixture import LOOKED_AT, Mixture
+from timemachine.evaluation.ngrams import SYMBOLS
 from timemachine.vocab import Vocab
 
-ORDER = 7  # the best on the novel's validation text
-FOLDS = 20
+STREAMS = 400  # texts that are written side by side
 
 
-def expected(train: bytes, vocab: Vocab) -> Tensor:
-    """A distribution over the vocabulary for each character of the text: (N, V), float32.
+def written(train: bytes, num_chars: int, vocab: Vocab, seed: int) -> tuple[Tensor, Tensor]:
+    """Return a text (N,), uint8, that goes on from places of the training text, and of each character the distribution
+    that it was drawn from (N, V), float32.
 
-    For each twentieth of the text the n-grams are counted in the other nineteen, so that a place is as new to them as a
-    held-out text. The first six characters, which have too short a context, are expected uniformly.
+    `num_chars`: N; up to 399 more are written.
     """
-    p_NS = np.full((len(train), len(SYMBOLS)), 1 / len(SYMBOLS))
-    borders = [len(train) * fold // FOLDS for fold in range(FOLDS + 1)]
-    for first, last in pairwise(borders):
-        targets = range(max(first, ORDER - 1), last)
-        if targets:
-            p_NS[targets.start : last] = kneser_ney_distribution(train[:first] + train[last:], train, targets, ORDER)
-    p_NV = torch.zeros(len(train), len(vocab))
-    for symbol, p_N in zip(SYMBOLS, torch.from_numpy(p_NS).T, strict=True):
-        p_NV[:, vocab[chr(symbol)]] += p_N  # a symbol that the text has not is <unk>
-    return p_NV
+    mixture, generator = Mixture(), np.random.default_rng(seed)
+    mixture.read(train, range(len(train)), learn=True)
+    starts = generator.integers(len(train), size=STREAMS).tolist()
+    prefixes = [train[max(0, start - LOOKED_AT) : start] for start in starts]
+    code_BL, p_BLS = mixture.write(prefixes, -(-num_chars // STREAMS), generator)
+    place_S = torch.tensor([vocab[chr(symbol)] for symbol in SYMBOLS])
+    p_NV = torch.zeros(code_BL.size, len(vocab)).index_add_(1, place_S, torch.from_numpy(p_BLS).flatten(0, 1))
+    return place_S[torch.from_numpy(code_BL).flatten()].to(torch.uint8), p_NV

@@ -27,6 +27,7 @@ PRIOR = 2  # characters that P counts for beside those seen in a context
 FIRST = 0.1  # the first weight of an expert that is not an order
 RATE = 0.002  # of the descent; after n characters it is divided by √(1 + n / 2000)
 SEEN = np.array([0.5, 1.5, 2.5, 4.5, 9.5, 30.5, 100.5])  # where counts of a context have another weight
+LOOKED_AT = 64  # characters before a target, at most
 LETTERS = 10  # numbers of letters that have a weight; the last one stands for more
 
 Singles = NDArray[np.float32]
@@ -49,41 +50,70 @@ class Mixture:
         With `learn` the model learns each target after predicting it; without, it stays as it is. A context runs on
         from the characters before the first target. Raises ValueError if the text ends before the targets.
         """
-        row_NC = self._rows(text, targets, learn)
-        code_N = encoded(text[: targets.stop])
-        weight_N3 = _weights(code_N)[targets.start :]
+        if targets and targets.stop > len(text):
+            raise ValueError(f"{targets.stop} targets of a text that is shorter: {len(text)} characters")
+        contexts_N = [_contexts(text[max(0, target - LOOKED_AT) : target]) for target in targets]
+        row_NC, weight_N3 = self._rows(contexts_N, learn), _weights(contexts_N)
+        target_N = encoded(text[targets.start : targets.stop])
         log_p_NV: Floats = np.empty((len(targets), len(SYMBOLS)))
-        expert_M = np.arange(len(self.own_weight_MS))
-        for n, target in zip(range(len(targets)), code_N[targets.start :].tolist(), strict=True):
-            count_C2V = self.count_R2V[row_NC[n]]
-            seen_M = count_C2V.sum(2).T.ravel()
-            s_MV = _changes(count_C2V, seen_M)
-            j_3, seen_S = weight_N3[n], SEEN.searchsorted(seen_M)
-            j_3[0] = np.count_nonzero(seen_M[:ORDERS])
-            logit_V = (self.own_weight_MS[expert_M, seen_S] + self.weight_JM[j_3].sum(0)) @ s_MV
-            logit_V -= logit_V.max()
-            odds_V = np.exp(logit_V)
-            total = odds_V.sum()
-            log_p_NV[n] = logit_V - np.log(total)
+        at_once = 1 if learn else 256
+        for n in range(0, len(targets), at_once):
+            row_BC, weight_B3 = row_NC[n : n + at_once], weight_N3[n : n + at_once]
+            s_BMV, seen_BM, log_p_BV = self._predicted(row_BC, weight_B3)
+            log_p_NV[n : n + at_once] = log_p_BV
             if learn:
                 rate = RATE / (1 + self.num_read / 2000) ** 0.5
-                step_M = rate * (s_MV[:, target] - s_MV @ odds_V / total)
-                self.own_weight_MS[expert_M, seen_S] += step_M
-                self.weight_JM[j_3] += step_M
-                self.count_R2V[row_NC[n]] = _counted(count_C2V, target)
+                step_M = rate * (s_BMV[0, :, target_N[n]] - s_BMV[0] @ np.exp(log_p_BV[0]))
+                self.own_weight_MS[np.arange(len(step_M)), seen_BM[0]] += step_M
+                self.weight_JM[weight_B3[0]] += step_M
+                self.count_R2V[row_BC[0]] = _counted(self.count_R2V[row_BC[0]], target_N[n])
                 self.num_read += 1
         return log_p_NV
 
-    def _rows(self, text: bytes, targets: range, learn: bool) -> Integers:
+    def write(self, prefixes: list[bytes], length: int, generator: np.random.Generator) -> tuple[Integers, Singles]:
+        """Return B texts that go on from the prefixes, as places among the `SYMBOLS` (B, L), and the probability of
+        each of the symbols in each place (B, L, V). The model stays as it is.
+        """
+        texts, code_BL = list(prefixes), np.empty((len(prefixes), length), np.int64)
+        p_BLV = np.empty((*code_BL.shape, len(SYMBOLS)), np.float32)
+        for place in range(length):
+            contexts_B = [_contexts(text) for text in texts]
+            _, _, log_p_BV = self._predicted(self._rows(contexts_B), _weights(contexts_B))
+            p_BLV[:, place] = np.exp(log_p_BV)
+            below_BV = p_BLV[:, place].cumsum(1) < generator.random((len(texts), 1), np.float32)
+            code_BL[:, place] = below_BV.sum(1).clip(max=len(SYMBOLS) - 1)
+            texts = [
+                text[1 - LOOKED_AT :] + SYMBOLS[c : c + 1]
+                for text, c in zip(texts, code_BL[:, place].tolist(), strict=True)
+            ]
+        return code_BL, p_BLV
+
+    def _rows(self, contexts_N: list[list[bytes]], learn: bool = False) -> Integers:
         """Rows of the contexts' counts (N, C): 0 for one never seen, or a new one if it is to be learnt."""
-        keys = (key for target in targets for key in enumerate(_contexts(text, target)))
+        keys = (key for contexts in contexts_N for key in enumerate(contexts))
         if learn:
             rows = [self.row.setdefault(key, len(self.row) + 1) for key in keys]
             new_R2V = np.zeros((len(self.row) + 1 - len(self.count_R2V), *self.count_R2V.shape[1:]), np.float32)
             self.count_R2V = np.concatenate([self.count_R2V, new_R2V])
         else:
             rows = [self.row.get(key, 0) for key in keys]
-        return np.array(rows, np.int64).reshape(len(targets), CONTEXTS)
+        return np.array(rows, np.int64).reshape(len(contexts_N), CONTEXTS)
+
+    def _predicted(self, row_BC: Integers, weight_B3: Integers) -> tuple[Singles, Integers, Singles]:
+        """What the experts say, s_m(x) (B, M, V), where among `SEEN` their contexts are (B, M), log P(x) (B, V).
+
+        Fills in the first column of `weight_B3`.
+        """
+        count_BC2V = self.count_R2V[row_BC]
+        seen_BM = count_BC2V.sum(3).swapaxes(1, 2).reshape(len(row_BC), -1)
+        s_BMV = _changes(count_BC2V, seen_BM)
+        weight_B3[:, 0] = np.count_nonzero(seen_BM[:, :ORDERS], 1)
+        place_BM = SEEN.searchsorted(seen_BM)
+        weight_BM = self.own_weight_MS[np.arange(seen_BM.shape[1]), place_BM] + self.weight_JM[weight_B3].sum(1)
+        logit_BV = (weight_BM[:, None] @ s_BMV)[:, 0]
+        logit_BV -= logit_BV.max(1, keepdims=True)
+        log_p_BV: Singles = logit_BV - np.log(np.exp(logit_BV).sum(1, keepdims=True))
+        return s_BMV, place_BM, log_p_BV
 
 
 def log_loss(log_p_NV: Floats, text: bytes, targets: range) -> Floats:
@@ -92,9 +122,9 @@ def log_loss(log_p_NV: Floats, text: bytes, targets: range) -> Floats:
     return nll_N
 
 
-def _contexts(text: bytes, target: int) -> list[bytes]:
-    """What stands before a target, of the last 64 characters: the orders' contexts, then others."""
-    before = b" " * ORDERS + text[max(0, target - 64) : target]
+def _contexts(before: bytes) -> list[bytes]:
+    """Contexts of what comes after these characters: those of the orders, then others."""
+    before = b" " * ORDERS + before
     _, second, first, word = before.rsplit(b" ", 3)
     return [before[len(before) - order :] for order in range(ORDERS)] + [
         word,
@@ -106,37 +136,38 @@ def _contexts(text: bytes, target: int) -> list[bytes]:
     ]
 
 
-def _weights(code_N: Integers) -> Integers:
-    """Rows of `weight_JM` for each target of a text, (N, 3): of the longest order seen, character before, letters.
+def _weights(contexts_N: list[list[bytes]]) -> Integers:
+    """Rows of `weight_JM` (N, 3): of the longest order seen, the character before, the letters of the word so far.
 
-    The first one is for `read` to fill in.
+    The first one is for `_predicted` to fill in.
     """
-    before_N = np.concatenate([[0], code_N])[: len(code_N)]
-    place_N = np.arange(len(code_N))
-    letters_N = place_N - np.maximum.accumulate(np.where(before_N == 0, place_N, 0))
-    letters_N = letters_N.clip(max=LETTERS - 1) + ORDERS + 1 + len(SYMBOLS)
-    return np.stack([np.zeros_like(before_N), before_N + ORDERS + 1, letters_N], 1)
+    last_N = encoded(b"".join(contexts[1] for contexts in contexts_N))
+    letters = [min(len(contexts[ORDERS]), LETTERS - 1) for contexts in contexts_N]
+    row_N3 = np.zeros((len(contexts_N), 3), np.int64)
+    row_N3[:, 1] = last_N + ORDERS + 1
+    row_N3[:, 2] = np.array(letters, np.int64) + ORDERS + 1 + len(SYMBOLS)
+    return row_N3
 
 
-def _changes(count_C2V: Singles, seen_M: Singles) -> Singles:
-    """What each expert says of each symbol, s_m(x): (M, V)."""
-    count_KV, seen_K = count_C2V[:ORDERS, 0], seen_M[:ORDERS]
-    kept_KV = np.where(count_KV > 1, count_KV - 1.2, 0.1 * count_KV)  # less a discount: 0.9 of one, 1.2 of more
-    reserved_K = np.where(seen_K > 0, seen_K - kept_KV.sum(1), 1)
-    divisor_K = np.maximum(seen_K, 1)
-    kept_KV /= divisor_K[:, None]
-    p_KV = np.empty((ORDERS + 1, len(SYMBOLS)), np.float32)
-    p_KV[0] = 1 / len(SYMBOLS)
-    for k, share in enumerate((reserved_K / divisor_K).tolist()):
-        np.multiply(p_KV[k], share, out=p_KV[k + 1])
-        p_KV[k + 1] += kept_KV[k]
-    count_EV = np.concatenate([count_C2V[ORDERS:, 0], count_C2V[:, 1]])
-    ratio_EV = (count_EV / p_KV[-1] + PRIOR) / (seen_M[ORDERS:, None] + PRIOR)
-    s_MV: Singles = np.log(np.concatenate([p_KV[1:] / p_KV[:-1], ratio_EV]))
-    return s_MV
+def _changes(count_BC2V: Singles, seen_BM: Singles) -> Singles:
+    """What each expert says of each symbol, s_m(x): (B, M, V)."""
+    count_BKV, seen_BK = count_BC2V[:, :ORDERS, 0], seen_BM[:, :ORDERS]
+    kept_BKV = np.where(count_BKV > 1, count_BKV - 1.2, 0.1 * count_BKV)  # less a discount: 0.9 of one, 1.2 of more
+    divisor_BK = np.maximum(seen_BK, 1)
+    reserved_BK = np.where(seen_BK > 0, seen_BK - kept_BKV.sum(2), 1) / divisor_BK
+    kept_BKV /= divisor_BK[..., None]
+    p_KBV = np.empty((ORDERS + 1, len(seen_BM), len(SYMBOLS)), np.float32)
+    p_KBV[0] = 1 / len(SYMBOLS)
+    for k in range(ORDERS):
+        np.multiply(p_KBV[k], reserved_BK[:, k, None], out=p_KBV[k + 1])
+        p_KBV[k + 1] += kept_BKV[:, k]
+    count_BEV = np.concatenate([count_BC2V[:, ORDERS:, 0], count_BC2V[:, :, 1]], 1)
+    ratio_BEV = (count_BEV / p_KBV[-1][:, None] + PRIOR) / (seen_BM[:, ORDERS:, None] + PRIOR)
+    s_BMV: Singles = np.log(np.concatenate([(p_KBV[1:] / p_KBV[:-1]).swapaxes(0, 1), ratio_BEV], 1))
+    return s_BMV
 
 
-def _counted(count_C2V: Singles, target: int) -> Singles:
+def _counted(count_C2V: Singles, target: np.int64) -> Singles:
     """Count a target once more; in an order below the highest only if it is new to the next one, as Kneser and Ney."""
     count_C2V[: ORDERS - 1, 0, target] += count_C2V[1:ORDERS, 0, target] == 0
     count_C2V[ORDERS - 1 :, 0, target] += 1

@@ -194,12 +194,16 @@ def _comparison(
     return Comparison(corpus.name, part, model, ngrams, best, fixed, learning, ppmd, differences)
 
 
-def paired(nll_N: Tensor, other_N: Tensor) -> tuple[float, float]:
-    """Return the mean of nll_N - other_N, and its standard error from the sums of blocks of 100 characters."""
+def paired(nll_N: Tensor, other_N: Tensor, of_N: Tensor | None = None) -> tuple[float, float]:
+    """Return the mean of nll_N - other_N, and its standard error from the sums of blocks of 100 characters.
+
+    `of_N`: which of the characters it is about, bool; all if None.
+    """
+    of_N = torch.ones_like(nll_N, dtype=torch.bool) if of_N is None else of_N
     difference_N = nll_N - other_N
-    mean = difference_N.mean()
-    block_K = torch.stack([block.sum() for block in torch.split(difference_N - mean, BLOCK)])
-    error = (block_K.var() * len(block_K)).sqrt() / len(difference_N) if len(block_K) > 1 else torch.tensor(math.nan)
+    mean = difference_N[of_N].mean()
+    block_K = torch.stack([block.sum() for block in torch.split((difference_N - mean) * of_N, BLOCK)])
+    error = (block_K.var() * len(block_K)).sqrt() / of_N.sum() if len(block_K) > 1 else torch.tensor(math.nan)
     return mean.item(), error.item()
 
 
