@@ -12,11 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
 
 from tests.proof.tally import Note, Tally, shards
+from tests.support.jobs import leave_job
 from tests.test_fuzz import folder as folder
 from tests.test_fuzz import typed
 from timemachine.runs.checkpoints import read_safetensors, write_safetensors
@@ -143,3 +145,69 @@ def test_some_folders(folder: Path, record_property: Note) -> None:
 @pytest.mark.parametrize(("number", "cases"), shards(CASES))
 def test_many_folders(number: int, cases: int, folder: Path, record_property: Note) -> None:
     fuzz_folders(number, cases).end(record_property)
+
+
+class Executed:
+    """An object whose pickle makes a folder when it is read."""
+
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return os.mkdir, ("executed",)
+
+
+def job_of(exercise: str) -> Path:
+    """The job of a sweep of an exercise, as it is left where nothing is damaged."""
+    choices = {"hydra": {"runtime": {"choices": {"exercise": exercise}}}}
+    settings = {"seed": 0, "model": {"activation": "relu", "sigma": 0.01, "lr": 1.0}, "data": {"num_train": None}}
+    settings |= {"trainer": {"gradient_clip_val": None}}
+    numbers = {"train": {"perplexity": 3.0}, "val": {"perplexity": 4.0}}
+    job = leave_job(Path("of_exercise"), settings, metrics={"val/perplexity": 4.0}, probes={"reading": numbers})
+    Path("of_exercise/multirun.yaml").write_text(yaml.safe_dump(choices))
+    return job
+
+
+@pytest.mark.parametrize("damage", ["sound", "pickle", "shape", "kind", "bytes", "missing"])
+def test_what_an_exercise_measured_is_numbers_or_damaged(damage: str, folder: Path) -> None:
+    job = job_of("how_low")
+    arrays: dict[str, Any] = {f"val_{name}": np.ones(200) for name in ("adaptive", "kneser_ney", "mixture")}
+    arrays |= {"val": np.ones(200), "val_mixture_adaptive": np.ones(200)}
+    arrays |= {"val_place": np.zeros(200, int), "val_since": np.zeros(200, int)}
+    arrays["val"] = {"pickle": np.array([Executed()]), "shape": np.ones(7), "kind": np.full(200, "x")}.get(
+        damage, arrays["val"]
+    )
+    if damage == "missing":
+        del arrays["val_since"]
+    np.savez(job / "reading.npz", **arrays)
+    if damage == "bytes":
+        (job / "reading.npz").write_bytes(b"PK\3\4 and more")
+    status, output, errors = typed("of_exercise", program="timemachine.report")
+    assert status == (damage != "sound"), f"{output}\n{errors}"
+    if damage != "sound":
+        assert errors.startswith("error: of_exercise: a file of its jobs is damaged (") and errors.count("\n") == 1
+    assert not Path("executed").exists()
+
+
+@pytest.mark.parametrize("content", ["", "epoch\n", "epoch,dead\n1,x\n", "\0", "epoch,dead\n1,1e999\n", "a,a\n1,2\n"])
+def test_a_table_of_an_exercise_is_numbers_or_damaged(content: str, folder: Path) -> None:
+    (job_of("relu") / "dynamics.csv").write_text(content)
+    status, output, errors = typed("of_exercise", program="timemachine.report")
+    assert status in (0, 1) and "Traceback" not in errors, f"{output}\n{errors}"
+    assert status == 0 or (errors.startswith("error: of_exercise: ") and errors.count("\n") == 1)
+
+
+@pytest.mark.parametrize("name", [".hydra", "checkpoints", "wandb", "summary.json", "metrics.csv", "model.safetensors"])
+def test_a_file_in_a_folders_place_or_a_folder_in_a_files(name: str, folder: Path) -> None:
+    status, _, errors = typed(*RUN)
+    assert status == 0, errors
+    path = Path("run", name)
+    if path.is_dir():
+        shutil.rmtree(path)
+        path.write_text("a file")
+    elif path.suffix:
+        path.unlink()
+        path.mkdir()
+    else:
+        path.write_text("a file")
+    for program, arguments in (EVALUATES, GENERATES, PAGE, RESUMES):
+        status, output, errors = typed(*arguments, program=program)
+        assert status in (0, 1) and "Traceback" not in errors, f"{program}\n{output}\n{errors}"
+        assert status == 0 or errors.splitlines()[-1].startswith("error: "), errors

@@ -10,6 +10,7 @@ import wandb
 from tests.support.jobs import leave_job
 from tests.support.wandb_server import ENTITY, WandbServer
 from timemachine import dashboard
+from timemachine.errors import SettingError
 from timemachine.exercises.report import write_report
 from timemachine.weights_and_biases.report import blocks, publish
 
@@ -54,6 +55,20 @@ def test_code_is_one_block_with_its_blank_lines(tmp_path: Path) -> None:
     assert [(part.kind, part.content) for part in parts] == [
         ("quote", "> a question"), ("code", code), ("figure", "e.png"), ("text", "*c [d]*"),
     ]  # fmt: skip  # no panels: its runs are not in W&B
+
+
+@pytest.mark.parametrize("elsewhere", ["../mine.png", "/home/me/mine.png", "mine.txt", "a/b.png", "..", ""])
+def test_a_file_that_is_no_figure_of_the_folder_is_not_uploaded(elsewhere: str, sweep: Path) -> None:
+    (sweep / "report.md").write_text(f"# A title\n\n![a figure]({elsewhere})\n")
+    assert "figure" not in kinds(sweep)
+
+
+def test_a_link_in_the_folder_is_not_followed(sweep: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.png").write_bytes(b"mine")
+    (sweep / "curves.png").unlink()
+    (sweep / "curves.png").symlink_to(tmp_path / "mine.png")
+    with pytest.raises(SettingError, match=r"^report=.*/now: holds '.*curves.png', a link or a pipe; type another"):
+        blocks(sweep)
 
 
 def test_a_dry_run_prints_the_blocks_and_needs_nothing(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from timemachine.errors import SettingError
+from timemachine.runs.files import link_or_pipe
 from timemachine.runs.sweep import job_folders, summary_or_failure
 from timemachine.weights_and_biases.workspace import CHANGES, PROJECT, SECTIONS, asked, drawn
 
@@ -38,8 +39,10 @@ class Block:
 def blocks(folder: Path) -> tuple[str, list[Block]]:
     """Return title and blocks of the report in a sweep's folder; the last one is panels if its runs are in W&B.
 
-    Raises SettingError if there is no report.
+    Raises SettingError if there is no report, or something that may lead to other folders.
     """
+    if (odd := link_or_pipe(folder)) is not None:
+        raise SettingError(f"report={folder}: holds {str(odd)!r}, a link or a pipe; type another folder")
     try:
         text = (folder / "report.md").read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
@@ -56,7 +59,7 @@ def blocks(folder: Path) -> tuple[str, list[Block]]:
 
 
 def _block(paragraph: str) -> Block:
-    if figure := re.fullmatch(r"!\[.*\]\((.+)\)", paragraph, re.DOTALL):
+    if figure := re.fullmatch(r"!\[.*\]\(([\w-]+\.png)\)", paragraph, re.DOTALL):  # no file of another folder
         return Block("figure", figure[1])
     kinds = {"##": "heading", "> ": "quote", "| ": "table"}
     return Block(kinds.get(paragraph[:2], "text"), paragraph)
