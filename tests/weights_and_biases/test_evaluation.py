@@ -91,3 +91,13 @@ def test_without_it_evaluate_stays_local(program: Program, tmp_path: Path, monke
         assert (refused.returncode, refused.stdout, refused.stderr) == (1, "", said)
     refused = call_program("evaluate.py", "run=run", "logger=tensorboard")
     assert refused.stderr == ("error: logger=tensorboard: evaluate.py logs to W&B or not at all; type logger=wandb\n")
+
+
+@pytest.mark.slow
+def test_rows_that_a_stranger_left_are_taken_or_told_in_one_line(program: Program, tmp_path: Path) -> None:
+    program("train.py", *SHORT)
+    for content in ("[1", '{"a": 1}', '[[["a"]]]', "[[1, 2, 3, 4]]", "null"):
+        (tmp_path / "run/wandb/evaluation.json").write_text(content)
+        done = program("evaluate.py", "run=run", "logger=wandb")
+        assert done.returncode == 0 and done.stderr.count("\n") <= 1
+        assert done.stderr.startswith("W&B           failed (" if done.stderr else "")
