@@ -51,35 +51,23 @@ def kneser_ney(train: bytes, text: bytes, targets: range, order: int) -> Floats:
     n(cx) counts the distinct characters seen before cx. After a context never seen the shorter one decides alone.
     Chen and Goodman, "An empirical study of smoothing techniques for language modeling", 1999, section 3.
     """
-    p_N1 = _kneser_ney(train, [_asked(text, targets, k)[:, None] for k in range(order + 1)])
-    nll_N: Floats = -np.log(p_N1[:, 0])
+    p_N: Floats = np.full(len(targets), 1 / len(SYMBOLS))
+    for k in range(1, order + 1):
+        ngram_K, count_K = _counted(train, k) if k == order else _continued(train, k)
+        discount_K = _discounts(count_K)[count_K.clip(max=3)]
+        asked_N = _asked(text, targets, k)
+        context_N = asked_N // len(SYMBOLS)
+        kept_N = _looked_up(asked_N, ngram_K, count_K - discount_K)
+        total_N = _looked_up(context_N, *_summed(ngram_K, count_K))
+        reserved_N = _looked_up(context_N, *_summed(ngram_K, discount_K))
+        p_N = np.where(total_N > 0, (kept_N + reserved_N * p_N) / np.maximum(total_N, 1), p_N)
+    nll_N: Floats = -np.log(p_N)
     return nll_N
-
-
-def kneser_ney_distribution(train: bytes, text: bytes, targets: range, order: int) -> Floats:
-    """Return the same model's probability of each of the `SYMBOLS` at each target: (N, V)."""
-    symbol_V = np.arange(len(SYMBOLS))
-    asked = [_asked(text, targets, k)[:, None] for k in range(order + 1)]
-    return _kneser_ney(train, [ngram_N1 // len(SYMBOLS) * len(SYMBOLS) + symbol_V for ngram_N1 in asked])
 
 
 def encoded(characters: bytes) -> Integers:
     """Return the place of each character among the `SYMBOLS` (N,); that of the space for any other."""
     return np.frombuffer(characters.translate(_INDEX), np.uint8).astype(np.int64)
-
-
-def _kneser_ney(train: bytes, asked: list[Integers]) -> Floats:
-    """Probabilities of n-grams' last characters. `asked`: for each order from 0 on (N, S), a row with one context."""
-    p: Floats = np.full(asked[0].shape, 1 / len(SYMBOLS))
-    for k, ngrams in enumerate(asked[1:], 1):
-        ngram_K, count_K = _counted(train, k) if k == len(asked) - 1 else _continued(train, k)
-        discount_K = _discounts(count_K)[count_K.clip(max=3)]
-        kept = _looked_up(ngrams, ngram_K, count_K - discount_K)
-        contexts = ngrams[:, :1] // len(SYMBOLS)
-        total = _looked_up(contexts, *_summed(ngram_K, count_K))
-        reserved = _looked_up(contexts, *_summed(ngram_K, discount_K))
-        p = np.where(total > 0, (kept + reserved * p) / np.maximum(total, 1), p)
-    return p
 
 
 def _discounts(count_K: Integers) -> Floats:
@@ -143,6 +131,6 @@ def _ngrams(characters: bytes, order: int) -> Integers:
 def _looked_up(key_N: Integers, sorted_K: Integers, value_K: NDArray[Any]) -> NDArray[Any]:
     """The value that belongs to each key; 0 where it is not among the sorted ones."""
     if not len(sorted_K):
-        return np.zeros(key_N.shape, value_K.dtype)
+        return np.zeros(len(key_N), value_K.dtype)
     place_N = np.searchsorted(sorted_K, key_N).clip(max=len(sorted_K) - 1)
     return np.where(sorted_K[place_N] == key_N, value_K[place_N], 0)
