@@ -170,7 +170,7 @@ class Training:
     carry_state: bool = said(False, "windows end to end, each from the state after the one before")
     input_dropout: float = number(0.0, "chance that an input is read as <unk>", 0, 0.999)
     output_dropout: float = number(0.0, "chance that the output layer does not see a unit", 0, 0.999)
-    teacher: float = number(0.0, "text that n-grams write to learn from, in multiples of the training text", 0, 100)
+    teacher: float = number(0.0, "text that n-grams write to learn from, in multiples of the real one", 0, 100)
 
     def __post_init__(self) -> None:
         check(self, "training.")
@@ -309,7 +309,7 @@ class Evaluate:
     run: Any = said(MISSING, "folder of a run, or its model.safetensors; a list is one model", example="outputs/…")
     baselines: bool = said(False, "compare with n-grams, their mixture, PPMd: 26 s for the novel")
     adapt: float | None = number(
-        None, "rate at which a copy of the model learns from what it reads", *POSITIVE, example=0.005
+        None, "rate at which a copy learns what it reads, and looks it up", *POSITIVE, example=0.006
     )
     data: EvaluateData = field(default_factory=EvaluateData)
     logger: Logger = field(default_factory=Logger)

@@ -54,8 +54,12 @@ def test_it_learns_and_leaves_the_model_as_it_was(chars_N: torch.Tensor) -> None
     assert all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
 
 
-def test_it_looks_up_what_followed_similar_states(chars_N: torch.Tensor) -> None:
+@pytest.mark.parametrize("reach", [SEGMENT, 8 * SEGMENT, 8192])
+def test_it_looks_up_what_followed_similar_states(
+    reach: int, chars_N: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Against the same written for a whole text at once, of a model that does not learn."""
+    monkeypatch.setattr(adapting, "REACH", reach)
     inputs_N = chars_N[TARGETS.start - 513 : TARGETS.stop - 1].long()
     next_N = chars_N[TARGETS.start - 512 : TARGETS.stop].long()
     H_N1H, _ = model(0).rnn(inputs_N[:, None])
@@ -64,8 +68,8 @@ def test_it_looks_up_what_followed_similar_states(chars_N: torch.Tensor) -> None
     weight_NN = (25 * h_NH @ h_NH.T).exp()
     expected = []
     for n in range(512, len(inputs_N)):
-        known = n // SEGMENT * SEGMENT
-        cached_V = torch.zeros(28).index_add_(0, next_N[:known], weight_NN[n, :known]) / weight_NN[n, :known].sum()
+        known = slice(max(n // SEGMENT * SEGMENT - reach, 0), n // SEGMENT * SEGMENT)
+        cached_V = torch.zeros(28).index_add_(0, next_N[known], weight_NN[n, known]) / weight_NN[n, known].sum()
         expected.append((0.94 * p_NV[n] + 0.06 * cached_V)[next_N[n]].log().neg())
     found_N = adaptive_nll(model(0), chars_N, TARGETS, 0.0)
     torch.testing.assert_close(found_N, torch.stack(expected).detach().double(), rtol=1e-4, atol=1e-5)

@@ -17,7 +17,7 @@ from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.decoding import continue_text
 from timemachine.errors import SettingError
-from timemachine.evaluation import books, probes, stream
+from timemachine.evaluation import adapting, books, probes, stream
 from timemachine.evaluation.adapting import adaptive_nll
 from timemachine.evaluation.ensemble import Ensemble
 from timemachine.evaluation.scores import stream_nll, stream_score, window_score
@@ -131,7 +131,8 @@ def test_gradient_is_that_of_finite_differences(model: RNNLMScratch, data: TimeM
     assert found["norm"][0] == pytest.approx(expected, rel=1e-12)
 
 
-def test_an_ensemble_reads_and_learns(model: RNNLMScratch, data: TimeMachine) -> None:
+def test_an_ensemble_reads_and_learns(model: RNNLMScratch, data: TimeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adapting, "SHARE", 0)
     targets = range(40, 90)
     for several in (model, Ensemble([model, model])):
         torch.testing.assert_close(stream_nll(several, data.chars_N, targets), stream_nll(model, data.chars_N, targets))

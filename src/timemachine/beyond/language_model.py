@@ -68,6 +68,8 @@ class RNNLMBeyond(RNNLMScratch):
     def losses(self, batch: tuple[Tensor, ...], share: slice) -> tuple[Tensor, Tensor]:
         """Return what is minimised, and the negative log-likelihood, of each target (B, T), in nats.
 
+        A text that a teacher wrote counts among the targets, so `train/perplexity` is that of both texts.
+
         `batch`: inputs and targets (B, T), and with a teacher distributions to learn from instead of them (B, T, V).
         `share`: which windows of the batch of all processes these are, so that noise does not depend on their number.
         """

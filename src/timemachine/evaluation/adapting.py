@@ -25,7 +25,7 @@ from timemachine.language_model import RNNLMScratch
 from timemachine.vocab import Vocab
 
 SEGMENT = 32  # characters between two steps
-REACH = 8192  # characters that are remembered
+REACH = 8192  # characters that are remembered, a multiple of SEGMENT
 SHARE = 0.06  # of what followed similar states, in what the model says
 SHARPNESS = 25.0  # θ of Grave et al.
 
@@ -43,8 +43,8 @@ def adaptive_nll(model: RNNLMScratch | Ensemble, chars_N: Tensor, targets: range
     model = copy.deepcopy(model)
     weights = list(model.parameters())
     state, nlls = None, []
-    states_MH, next_MV = torch.zeros(0, model.W_hq.shape[0]), torch.zeros(0, model.vocab_size)  # what is remembered
-    for start in range(max(0, targets.start - 1 - WARM_UP), targets.stop - 1, SEGMENT):
+    states_MH, next_MV = (model.W_hq.new_zeros(REACH, size) for size in model.W_hq.shape)  # what is remembered, a ring
+    for number, start in enumerate(range(max(0, targets.start - 1 - WARM_UP), targets.stop - 1, SEGMENT)):
         stop = min(start + SEGMENT, targets.stop - 1)
         H_L1H, state = model.rnn(model.inputs(chars_N[None, start:stop].long()), state)
         log_p_LV = model.output_layer(H_L1H)[0].log_softmax(-1)
@@ -53,11 +53,12 @@ def adaptive_nll(model: RNNLMScratch | Ensemble, chars_N: Tensor, targets: range
         gradients = torch.autograd.grad(nll_L.mean(), weights)
         with torch.no_grad():
             states_LH = F.normalize(H_L1H[:, 0])
-            if len(states_MH):
-                looked_up_LV = (SHARPNESS * states_LH @ states_MH.T).softmax(1) @ next_MV
+            if known := min(number * SEGMENT, REACH):
+                looked_up_LV = (SHARPNESS * states_LH @ states_MH[:known].T).softmax(1) @ next_MV[:known]
                 nll_L = -torch.lerp(nll_L.neg().exp(), (looked_up_LV * next_LV).sum(1), SHARE).log()
             nlls.append(nll_L.detach())
-            states_MH, next_MV = (torch.cat(parts)[-REACH:] for parts in ((states_MH, states_LH), (next_MV, next_LV)))
+            place = number * SEGMENT % REACH
+            states_MH[place : place + len(states_LH)], next_MV[place : place + len(states_LH)] = states_LH, next_LV
             for weight, gradient in zip(weights, gradients, strict=True):
                 weight.sub_(rate * gradient)
         state = state.detach()

@@ -27,6 +27,8 @@ PRIOR = 2  # characters that P counts for beside those seen in a context
 FIRST = 0.1  # the first weight of an expert that is not an order
 RATE = 0.002  # of the descent; after n characters it is divided by √(1 + n / 2000)
 SEEN = np.array([0.5, 1.5, 2.5, 4.5, 9.5, 30.5, 100.5])  # where counts of a context have another weight
+BLOCK = 65_536  # targets whose contexts are held at once
+AT_ONCE = 256  # targets that are predicted at once, where nothing is learnt between them
 LOOKED_AT = 64  # characters before a target, at most
 LETTERS = 10  # numbers of letters that have a weight; the last one stands for more
 
@@ -52,22 +54,28 @@ class Mixture:
         """
         if targets and targets.stop > len(text):
             raise ValueError(f"{targets.stop} targets of a text that is shorter: {len(text)} characters")
+        log_p_NV: Floats = np.empty((len(targets), len(SYMBOLS)))
+        for first in range(0, len(targets), BLOCK):
+            log_p_NV[first : first + BLOCK] = self._read(text, targets[first : first + BLOCK], learn)
+        return log_p_NV
+
+    def _read(self, text: bytes, targets: range, learn: bool) -> Singles:
+        """As `read`, of few enough targets to hold all their contexts: (N, V)."""
         contexts_N = [_contexts(text[max(0, target - LOOKED_AT) : target]) for target in targets]
         row_NC, weight_N3 = self._rows(contexts_N, learn), _weights(contexts_N)
-        target_N = encoded(text[targets.start : targets.stop])
-        log_p_NV: Floats = np.empty((len(targets), len(SYMBOLS)))
-        at_once = 1 if learn else 256
-        for n in range(0, len(targets), at_once):
-            row_BC, weight_B3 = row_NC[n : n + at_once], weight_N3[n : n + at_once]
-            s_BMV, seen_BM, log_p_BV = self._predicted(row_BC, weight_B3)
-            log_p_NV[n : n + at_once] = log_p_BV
-            if learn:
-                rate = RATE / (1 + self.num_read / 2000) ** 0.5
-                step_M = rate * (s_BMV[0, :, target_N[n]] - s_BMV[0] @ np.exp(log_p_BV[0]))
-                self.own_weight_MS[np.arange(len(step_M)), seen_BM[0]] += step_M
-                self.weight_JM[weight_B3[0]] += step_M
-                self.count_R2V[row_BC[0]] = _counted(self.count_R2V[row_BC[0]], target_N[n])
-                self.num_read += 1
+        if not learn:
+            parts = range(0, len(targets), AT_ONCE)
+            return np.concatenate([self._predicted(row_NC[n:][:AT_ONCE], weight_N3[n:][:AT_ONCE])[2] for n in parts])
+        log_p_NV = np.empty((len(targets), len(SYMBOLS)), np.float32)
+        for n, target in enumerate(encoded(text[targets.start : targets.stop])):
+            (s_MV,), (place_M,), (log_p_V,) = self._predicted(row_NC[n : n + 1], weight_N3[n : n + 1])
+            log_p_NV[n] = log_p_V
+            rate = RATE / (1 + self.num_read / 2000) ** 0.5
+            step_M = rate * (s_MV[:, target] - s_MV @ np.exp(log_p_V))
+            self.own_weight_MS[np.arange(len(step_M)), place_M] += step_M
+            self.weight_JM[weight_N3[n]] += step_M
+            self.count_R2V[row_NC[n]] = _counted(self.count_R2V[row_NC[n]], target)
+            self.num_read += 1
         return log_p_NV
 
     def write(self, prefixes: list[bytes], length: int, generator: np.random.Generator) -> tuple[Integers, Singles]:

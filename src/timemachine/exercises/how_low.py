@@ -40,6 +40,10 @@ from timemachine.runs.tables import markdown, mean_sd
 
 RATE = 0.006  # of dynamic evaluation: the best of three on the novel's validation text
 TRIED = REPOSITORY / "sweeps/reference/how_low/tried.csv"
+KNOWS = (
+    "What the networks, their seeds read as one, know less than the mixture on the novel's last 5 %, by kind of "
+    "character, with twice the standard error: below 0 the networks are ahead."
+)
 Recipe = list[Job]  # the same run with several seeds
 PARTS = {
     ("novel", "val"): "novel, next 5 %",
@@ -74,7 +78,8 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
             orders = (torch.from_numpy(kneser_ney(train, text, targets, order)) for order in ORDERS)
             nlls[f"{name}_kneser_ney"] = min(orders, key=lambda nll_N: float(nll_N.mean()))
             for reader, learn in (("mixture", False), ("mixture_adaptive", True)):
-                log_p_NV = copy.deepcopy(mixture).read(text, targets, learn)
+                reads = copy.deepcopy(mixture) if learn else mixture
+                log_p_NV = reads.read(text, targets, learn)
                 nlls[f"{name}_{reader}"] = torch.from_numpy(log_loss(log_p_NV, text, targets))
             where[f"{name}_place"], where[f"{name}_since"] = _where(text, targets)
     folder = Path(model.trainer.default_root_dir)
@@ -118,28 +123,30 @@ def findings(jobs: list[Job]) -> Findings:
         "run, and then one change a row, each on top of the row before. These choices were made on the next 5 %.",
         columns=["change", "runs", "training text", "next 5 %", "gained"],
         rows=[_row(recipe, before) for recipe, before in zip(path, [None, *path], strict=False)],
-        figures={"path": _path_figure(path, ends), "ends": _ends_figure(ends), "knows": _knows_figure(unseen)},
+        figures={"path": _path_figure(path, ends), "ends": _ends_figure(ends)}
+        | ({"knows": _knows_figure(unseen[0])} if unseen else {}),
         captions={
             "path": "Stream perplexity on the next 5 % of the novel after each change, a point a seed; dashed the "
             "n-grams of the same training text, one order alone and all of them mixed.",
             "ends": "What the recipes reach on held-out text, their seeds read as one, beside the n-grams: as they "
             "are, and when both go on learning from what they have read.",
-            "knows": "What the networks, their seeds read as one, know less than the mixture on the novel's last 5 %, "
-            "by kind of character, with twice the standard error: below 0 the networks are ahead.",
-        },
+        }
+        | ({"knows": KNOWS} if unseen else {}),
         answer=answer,
         longer=longer,
         notes=[
             "Stream perplexity of fixed models: mean ± standard deviation over seeds; `gained`, how much lower than in "
             "the row before. A row's gain depends on the rows before it: what makes a network fit its text better pays "
             "only once something keeps it from learning that by heart.",
-            "**What the recipes reach.** The last row for the novel; for the book's split its own recipe, chosen on "
-            "the last 1,000 of its 10,032 training characters (`recipe=book_split data.num_train=9000 "
-            "data.num_val=1000`). One model: mean ± standard deviation over seeds; every other ± is a standard error "
+            "**What the recipes reach.** The last row for the novel; for the book's split one of its own: how much "
+            "is written and for how long it learns were chosen on the last 1,000 of its 10,032 training characters "
+            "(`recipe=book_split data.num_train=9000 data.num_val=1000`), the other settings are those of the row "
+            "before the last. One model: mean ± standard deviation over seeds; every other ± is a standard error "
             "over blocks of 100 characters. Differences are what it has more than the mixture, in nats a character, "
             "from paired blocks. Kneser-Ney has the order that is best on the very characters. The numbers of PPMd are "
-            "those of `python evaluate.py run=… baselines=true`. The novel's last 5 % is read by the last row's runs "
-            "alone; earlier rounds of this project have read it too.",
+            "those of `python evaluate.py run=… baselines=true`. Of the rows above only the last one's runs read "
+            "the novel's last 5 %; earlier rounds of this project have read it too, and it is a part of what the "
+            "book's runs read as the rest. So are the next 5 %, on which choices were made.",
             "As they are:",
             markdown(_FIXED_COLUMNS, [end.fixed_row() for end in ends]),
             "Learning on from what they have read:",
@@ -186,8 +193,8 @@ def _row(recipe: Recipe, before: Recipe | None) -> list[str]:
     return [_change(recipe, before), str(len(recipe)), train, mean_sd(_of(recipe, "val")), gained]
 
 
-_FIXED_COLUMNS = ["text", "one model", "− mixture", "seeds as one", "− mixture", "Kneser-Ney", "mixture"]
-_ADAPTING_COLUMNS = ["text", "one model", "− mixture", "seeds as one", "− mixture", "mixture", "PPMd"]
+_FIXED_COLUMNS = ["text", "one model", "one − mixture", "seeds as one", "seeds − mixture", "Kneser-Ney", "mixture"]
+_ADAPTING_COLUMNS = ["text", "one model", "one − mixture", "seeds as one", "seeds − mixture", "mixture", "PPMd"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,7 +310,7 @@ def _knows(end: _End) -> list[str]:
     return [
         f"**What the networks do not know.** {end.text}, in nats a character, the seeds read as one, beside the "
         "mixture, both as they are: by place in the word, and by how long ago its word began the last time. `of the "
-        "whole`: the part of the difference over all characters that is theirs.",
+        "whole`: the part of the difference over all characters that is theirs; each of the two lists adds up to it.",
         markdown(columns, rows),
     ]
 
@@ -319,11 +326,10 @@ def _tried() -> list[str]:
     with TRIED.open(newline="", encoding="utf-8") as file:
         columns, *rows = csv.reader(file)
     return [
-        "**What did not pay.** One change each to what was the recipe when it was tried, before n-grams wrote a text; "
-        "differences are between equal seeds. What the program has no setting for any more it had last at commit "
-        "7596b7b: there `python train.py -m recipe=low_9_teacher seed=0,1 'probes=[stream]'` and what the row says "
-        "gives its numbers. Early stopping has no place where the rate falls to nothing at the end: the number of "
-        "epochs was chosen.",
+        "**What did not pay.** One change each to what was the recipe before n-grams wrote a text; differences are "
+        "between equal seeds. At commit 7596b7b `python train.py -m recipe=low_9_teacher seed=0,1 'probes=[stream]'` "
+        "and what the row says gives its numbers, but where the row names another commit. Early stopping has no place "
+        "where the rate falls to nothing at the end: the number of epochs was chosen.",
         markdown(columns, rows),
     ]
 
@@ -371,15 +377,13 @@ def _ends_figure(ends: list[_End]) -> Figure:
     return figure
 
 
-def _knows_figure(ends: list[_End]) -> Figure:
+def _knows_figure(end: _End) -> Figure:
     figure = Figure(figsize=(8, 4), dpi=150, layout="constrained")
-    axes = figure.subplots()
-    for end in ends:
-        kinds = _by_kind(end)
-        means = [difference.mean for *_, difference in kinds.values()]
-        errors = [2 * difference.error for *_, difference in kinds.values()]
-        axes.barh(range(len(kinds)), means, xerr=errors, color=COLOURS[0], capsize=3)
-        axes.set_yticks(range(len(kinds)), [f"{kind} ({number:,})" for kind, (number, *_) in kinds.items()])
+    axes, kinds = figure.subplots(), _by_kind(end)
+    means = [difference.mean for *_, difference in kinds.values()]
+    errors = [2 * difference.error for *_, difference in kinds.values()]
+    axes.barh(range(len(kinds)), means, xerr=errors, color=COLOURS[0], capsize=3)
+    axes.set_yticks(range(len(kinds)), [f"{kind} ({number:,})" for kind, (number, *_) in kinds.items()])
     axes.axvline(0, color="black", lw=1)
     axes.invert_yaxis()
     axes.set(xlabel="networks − mixture, nats a character")
@@ -418,8 +422,6 @@ def _verdict(end: _End, name: str, other: str, label: str) -> str:
 def _adapting(end: _End) -> str:
     who, have = ("they", "they have") if len(end.single["fixed"]) > 1 else ("it", "it has")
     where = f"; PPMd has {end.ppmd:.2f}" if end.ppmd else ""
-    perplexity, verdict = (
-        end.score("adaptive").perplexity,
-        _verdict(end, "adaptive", "mixture_adaptive", "what it has,"),
-    )
-    return f"If {who}, and the mixture, may go on learning from what {have} read: {perplexity:.2f}, {verdict}{where}."
+    verdict = _verdict(end, "adaptive", "mixture_adaptive", "the mixture's")
+    perplexity = f"{end.score('adaptive').perplexity:.2f}"
+    return f"If {who} may go on learning from what {have} read: {perplexity}, {verdict}{where}."
