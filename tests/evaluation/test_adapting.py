@@ -15,7 +15,7 @@ from timemachine.evaluation.scores import stream_nll
 from timemachine.language_model import RNNLMScratch
 from timemachine.vocab import Vocab
 
-TARGETS = range(600, 900)
+KNOWN, TARGETS = range(1, 599), range(600, 900)
 
 
 def model(seed: int) -> RNNLMScratch:
@@ -28,11 +28,12 @@ def chars_N(sample: Corpus) -> torch.Tensor:
     return Vocab.of(sample.characters).encode(sample.characters)
 
 
-def test_at_a_rate_of_nothing_and_without_looking_up_it_is_the_fixed_model(
+def test_at_rates_of_nothing_and_without_looking_up_it_is_the_fixed_model(
     chars_N: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(adapting, "SHARE", 0)
-    found_N = adaptive_nll(model(0), chars_N, TARGETS, 0.0)
+    monkeypatch.setattr(adapting, "WEIGHTS", (1.0, 0.0, 0.0))
+    monkeypatch.setattr(adapting, "WEIGHTS_RATE", 0.0)
+    found_N = adaptive_nll(model(0), chars_N, KNOWN, TARGETS, 0.0)
     torch.testing.assert_close(found_N, stream_nll(model(0), chars_N, TARGETS), rtol=1e-5, atol=1e-5)
 
 
@@ -41,7 +42,7 @@ def test_a_character_is_predicted_before_it_is_learnt(chars_N: torch.Tensor) -> 
     other_N = chars_N.clone()
     cut = TARGETS.start - 513 + SEGMENT * 24 + 1  # where a segment ends
     other_N[cut:] = 5
-    ours, theirs = (adaptive_nll(model(0), text_N, TARGETS, 0.1) for text_N in (chars_N, other_N))
+    ours, theirs = (adaptive_nll(model(0), text_N, KNOWN, TARGETS, 0.1) for text_N in (chars_N, other_N))
     assert torch.equal(ours[: cut - TARGETS.start], theirs[: cut - TARGETS.start])
     assert not torch.equal(ours[cut - TARGETS.start :], theirs[cut - TARGETS.start :])
 
@@ -50,35 +51,60 @@ def test_it_learns_and_leaves_the_model_as_it_was(chars_N: torch.Tensor) -> None
     network = model(0)
     before = [weight.clone() for weight in network.parameters()]
     fixed = stream_nll(network, chars_N, range(600, 5000)).mean()
-    assert adaptive_nll(network, chars_N, range(600, 5000), 0.3).mean() < fixed - 0.3
+    assert adaptive_nll(network, chars_N, KNOWN, range(600, 5000), 0.3).mean() < fixed - 0.3
     assert all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
 
 
-@pytest.mark.parametrize("reach", [SEGMENT, 8 * SEGMENT, 8192])
+@pytest.mark.parametrize(("known", "everything", "recent"), [(range(1, 80), 2**18, 8192), (range(1, 400), 70, 50)])
 def test_it_looks_up_what_followed_similar_states(
-    reach: int, chars_N: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+    known: range, everything: int, recent: int, chars_N: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Against the same written for a whole text at once, of a model that does not learn."""
-    monkeypatch.setattr(adapting, "REACH", reach)
-    inputs_N = chars_N[TARGETS.start - 513 : TARGETS.stop - 1].long()
-    next_N = chars_N[TARGETS.start - 512 : TARGETS.stop].long()
-    H_N1H, _ = model(0).rnn(inputs_N[:, None])
-    p_NV = model(0).output_layer(H_N1H)[0].softmax(1)
-    h_NH = H_N1H[:, 0] / H_N1H[:, 0].norm(dim=1, keepdim=True)
-    weight_NN = (25 * h_NH @ h_NH.T).exp()
-    expected = []
-    for n in range(512, len(inputs_N)):
-        known = slice(max(n // SEGMENT * SEGMENT - reach, 0), n // SEGMENT * SEGMENT)
-        cached_V = torch.zeros(28).index_add_(0, next_N[known], weight_NN[n, known]) / weight_NN[n, known].sum()
-        expected.append((0.94 * p_NV[n] + 0.06 * cached_V)[next_N[n]].log().neg())
-    found_N = adaptive_nll(model(0), chars_N, TARGETS, 0.0)
-    torch.testing.assert_close(found_N, torch.stack(expected).detach().double(), rtol=1e-4, atol=1e-5)
+    """Against the same, character by character, of a model that does not learn; autograd moves the exponents."""
+    monkeypatch.setattr(adapting, "ALL", everything)
+    monkeypatch.setattr(adapting, "RECENT", recent)
+    monkeypatch.setattr(adapting, "BLOCK", 1)  # the reach is exact for the first of a block
+    text_N, first = chars_N.long(), TARGETS.start - 513
+    states = []
+    inputs_N, start = text_N[: min(known.stop - 1, first)], max(0, min(known.stop - 1, first) - everything)
+    for text_L in (inputs_N[start:], text_N[first : TARGETS.stop - 1]):
+        H_L1H, _ = model(0).rnn(text_L[:, None])
+        states.append(H_L1H[:, 0] / H_L1H[:, 0].norm(dim=1, keepdim=True))
+    states_MH, before = torch.cat(states).detach(), len(states[0])
+    next_M = torch.cat([text_N[start + 1 : start + before + 1], text_N[first + 1 : TARGETS.stop]])
+    p_NV = model(0).output_layer(H_L1H)[0].softmax(1).detach()
+    weights_K, total, found = torch.tensor([0.3, 0.4, 0.2], requires_grad=True), torch.zeros(()), []
+    for n, m in enumerate(range(before, len(states_MH))):
+        log_p_KV = [p_NV[n].log()]
+        for oldest in (max(0, m - everything), max(before, m - recent)):
+            similar_M = (25 * states_MH[oldest:m] @ states_MH[m]).exp()
+            followed_V = torch.zeros(28).index_add_(0, next_M[oldest:m], similar_M) / similar_M.sum()
+            log_p_KV.append((0.8 * (followed_V if m > oldest else torch.full((28,), 1 / 28)) + 0.2 * p_NV[n]).log())
+        nll = -(weights_K @ torch.stack(log_p_KV)).log_softmax(0)[next_M[m]]
+        found.append(nll.detach())
+        total = total + nll
+        if n % SEGMENT == SEGMENT - 1:
+            (gradient_K,) = torch.autograd.grad(total, weights_K)
+            weights_K, total = (weights_K - 0.001 * gradient_K).detach().requires_grad_(), torch.zeros(())
+    expected_N = torch.stack(found)[-len(TARGETS) :].double()
+    torch.testing.assert_close(adaptive_nll(model(0), chars_N, known, TARGETS, 0.0), expected_N, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("known", [range(0), range(1, 80), range(1, 599)])
+def test_it_is_a_distribution(known: range, chars_N: torch.Tensor) -> None:
+    """Over what the next character could be, the probabilities sum to 1."""
+    target = range(TARGETS.stop, TARGETS.stop + 1)
+    total = 0.0
+    for symbol in range(28):
+        other_N = chars_N.clone()
+        other_N[target.start] = symbol
+        total += adaptive_nll(model(0), other_N, known, target, 0.1).neg().exp().item()
+    assert total == pytest.approx(1, abs=1e-5)
 
 
 def test_the_models_of_an_ensemble_learn_each_by_itself(chars_N: torch.Tensor) -> None:
     one, other = model(0), model(1)
-    p_N = [adaptive_nll(member, chars_N, TARGETS, 0.1).neg().exp() for member in (one, other)]
-    found_N = adaptive_nll(Ensemble([one, other]), chars_N, TARGETS, 0.1)
+    p_N = [adaptive_nll(member, chars_N, KNOWN, TARGETS, 0.1).neg().exp() for member in (one, other)]
+    found_N = adaptive_nll(Ensemble([one, other]), chars_N, KNOWN, TARGETS, 0.1)
     torch.testing.assert_close(found_N.neg().exp(), (p_N[0] + p_N[1]) / 2)
     assert math.isfinite(found_N.sum())
 

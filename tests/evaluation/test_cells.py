@@ -132,13 +132,14 @@ def test_gradient_is_that_of_finite_differences(model: RNNLMScratch, data: TimeM
 
 
 def test_an_ensemble_reads_and_learns(model: RNNLMScratch, data: TimeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adapting, "SHARE", 0)
+    monkeypatch.setattr(adapting, "WEIGHTS", (1.0, 0.0, 0.0))
+    monkeypatch.setattr(adapting, "WEIGHTS_RATE", 0.0)
     targets = range(40, 90)
     for several in (model, Ensemble([model, model])):
         torch.testing.assert_close(stream_nll(several, data.chars_N, targets), stream_nll(model, data.chars_N, targets))
-        fixed_N = adaptive_nll(several, data.chars_N, targets, 0.0)
+        fixed_N = adaptive_nll(several, data.chars_N, range(0), targets, 0.0)
         torch.testing.assert_close(fixed_N, stream_nll(model, data.chars_N, targets), rtol=1e-5, atol=1e-5)
-        assert not torch.equal(fixed_N, adaptive_nll(several, data.chars_N, targets, 0.1))
+        assert not torch.equal(fixed_N, adaptive_nll(several, data.chars_N, range(0), targets, 0.1))
 
 
 def test_every_other_measurement_has_its_numbers(

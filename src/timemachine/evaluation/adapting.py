@@ -5,9 +5,11 @@ of another thing, a model that adapts, and compares with others that do, such as
 
 Learning: Krause, Kahembwe, Murray and Renals, "Dynamic evaluation of neural sequence models", 2018. Of their
 refinements, steps scaled by each weight's root mean square gradient and a pull towards the first weights, neither paid
-here, nor did other rates for the weights of the input or the output, or steps after 16 characters. Looking up: Grave,
-Joulin and Usunier, "Improving neural language models with a continuous cache", 2017, with states of length 1; a share
-that grows with the similarity did not pay. The constants were chosen on the novel's next 5 %.
+here, nor did other rates for the weights of the input or the output, steps after 16 characters, or more steps on what
+was read before. Looking up: Grave, Cissé and Joulin, "Unbounded cache model for online language modeling with open
+vocabulary", 2017, and Khandelwal et al., "Generalization through memorization: nearest neighbor language models", 2020,
+whose memory begins with the training text; keys of several states did not pay. The constants were chosen on the
+novel's next 5 % and on the second half of the book's training characters, by a model of the first.
 """
 
 import copy
@@ -25,44 +27,78 @@ from timemachine.language_model import RNNLMScratch
 from timemachine.vocab import Vocab
 
 SEGMENT = 32  # characters between two steps
-REACH = 8192  # characters that are remembered, a multiple of SEGMENT
-SHARE = 0.06  # of what followed similar states, in what the model says
+BLOCK = 256  # characters that are looked up at once
+ALL = 2**18  # characters that are remembered
+RECENT = 8192  # of the stream
 SHARPNESS = 25.0  # θ of Grave et al.
+SAID = 0.2  # how much of what the model says goes into what was looked up, which may hold a character for impossible
+WEIGHTS = 0.3, 0.4, 0.2  # to begin with, of the model, of what followed similar states, and of what did lately
+WEIGHTS_RATE = 0.001
 
 
-def adaptive_nll(model: RNNLMScratch | Ensemble, chars_N: Tensor, targets: range, rate: float) -> Tensor:
+def adaptive_nll(model: RNNLMScratch | Ensemble, chars_N: Tensor, known: range, targets: range, rate: float) -> Tensor:
     """Return the targets' negative log-likelihoods (N,), float64, nats, under the model as it is when it reaches each.
 
     It is read as one stream, warmed on the 512 characters before. After every 32 characters the weights take a step of
-    plain gradient descent with the given rate on their mean negative log-likelihood, and the states are remembered: of
-    what is said of a character, 0.06 is what followed remembered states h', weighted by exp(25 cos(h, h')). The models
-    of an ensemble learn each by itself. The model given is not changed.
+    plain gradient descent with the given rate on their mean negative log-likelihood. What is said of a character is a
+    geometric mean, normalised: of what the model says, and of what followed remembered states h', weighted by
+    exp(25 cos(h, h')), once of all and once of the last 8,192, where each h is of the model as it was trained. Its
+    three exponents take steps of gradient descent, too.
+
+    `known`: characters that are remembered from the beginning, those of the training text; empty for another text. The
+    models of an ensemble learn each by itself. The model given is not changed.
     """
     if isinstance(model, Ensemble):
-        return -mean_probability([-adaptive_nll(member, chars_N, targets, rate) for member in model.models])
+        return -mean_probability([-adaptive_nll(member, chars_N, known, targets, rate) for member in model.models])
+    stream = range(max(0, targets.start - 1 - WARM_UP), targets.stop - 1)  # the inputs
+    looked_up_NVK = _looked_up(model, chars_N, range(known.start - 1, min(known.stop - 1, stream.start)), stream)
     model = copy.deepcopy(model)
-    weights = list(model.parameters())
-    state, nlls = None, []
-    states_MH, next_MV = (model.W_hq.new_zeros(REACH, size) for size in model.W_hq.shape)  # what is remembered, a ring
-    for number, start in enumerate(range(max(0, targets.start - 1 - WARM_UP), targets.stop - 1, SEGMENT)):
-        stop = min(start + SEGMENT, targets.stop - 1)
-        H_L1H, state = model.rnn(model.inputs(chars_N[None, start:stop].long()), state)
+    parameters = list(model.parameters())
+    state, nlls, weights_K = None, [], model.W_hq.new_tensor(WEIGHTS)
+    for start in range(0, len(stream), SEGMENT):
+        inputs = stream[start : start + SEGMENT]
+        next_L = chars_N[inputs.start + 1 : inputs.stop + 1].long()
+        H_L1H, state = model.rnn(model.inputs(chars_N[None, inputs.start : inputs.stop].long()), state)
         log_p_LV = model.output_layer(H_L1H)[0].log_softmax(-1)
-        next_LV = F.one_hot(chars_N[start + 1 : stop + 1].long(), model.vocab_size).to(log_p_LV.dtype)
-        nll_L = -(log_p_LV * next_LV).sum(1)
-        gradients = torch.autograd.grad(nll_L.mean(), weights)
+        gradients = torch.autograd.grad(F.nll_loss(log_p_LV, next_L), parameters)
         with torch.no_grad():
-            states_LH = F.normalize(H_L1H[:, 0])
-            if known := min(number * SEGMENT, REACH):
-                looked_up_LV = (SHARPNESS * states_LH @ states_MH[:known].T).softmax(1) @ next_MV[:known]
-                nll_L = -torch.lerp(nll_L.neg().exp(), (looked_up_LV * next_LV).sum(1), SHARE).log()
-            nlls.append(nll_L.detach())
-            place = number * SEGMENT % REACH
-            states_MH[place : place + len(states_LH)], next_MV[place : place + len(states_LH)] = states_LH, next_LV
-            for weight, gradient in zip(weights, gradients, strict=True):
-                weight.sub_(rate * gradient)
+            looked_up_LVK = torch.lerp(looked_up_NVK[start : start + SEGMENT], log_p_LV.exp()[..., None], SAID)
+            log_p_LVK = torch.cat([log_p_LV[..., None], looked_up_LVK.log()], -1)
+            mixed_LV = (log_p_LVK @ weights_K).log_softmax(-1)
+            nlls.append(F.nll_loss(mixed_LV, next_L, reduction="none"))
+            errors_LV = mixed_LV.exp() - F.one_hot(next_L, model.vocab_size)
+            weights_K -= WEIGHTS_RATE * torch.einsum("lv,lvk->k", errors_LV, log_p_LVK)
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter.sub_(rate * gradient)
         state = state.detach()
     return torch.cat(nlls)[-len(targets) :].double()
+
+
+@torch.no_grad()
+def _looked_up(model: RNNLMScratch, chars_N: Tensor, known: range, stream: range) -> Tensor:
+    """Return what followed similar states, for each input of the stream (N, V, 2): ever, and lately in the stream.
+
+    `known`: inputs that are remembered beforehand. Uniform where nothing is remembered.
+    """
+    texts = [inputs for inputs in (known[-ALL:], stream) if inputs]
+    states_MH = torch.cat([_states(model, chars_N, inputs) for inputs in texts])
+    next_M = torch.cat([chars_N[inputs.start + 1 : inputs.stop + 1] for inputs in texts])
+    next_MV = F.one_hot(next_M.long(), model.vocab_size).to(states_MH.dtype)
+    first = len(next_M) - len(stream)
+    found_NVK = states_MH.new_empty(len(stream), model.vocab_size, 2)
+    for start in range(first, len(next_M), BLOCK):
+        stop = min(start + BLOCK, len(next_M))
+        for number, oldest in enumerate((max(0, start - ALL), max(first, start - RECENT))):
+            similar_LM = (states_MH[start:stop] @ states_MH[oldest:stop].T).sub_(1).mul_(SHARPNESS).exp_()
+            p_LV = similar_LM.tril_(start - oldest - 1) @ next_MV[oldest:stop] + 1e-30  # of what came before
+            found_NVK[start - first : stop - first, :, number] = p_LV / p_LV.sum(1, keepdim=True)
+    return found_NVK
+
+
+def _states(model: RNNLMScratch, chars_N: Tensor, inputs: range) -> Tensor:
+    """Return the state after each input (N, H), of length 1."""
+    H_N1H, _ = model.rnn(model.inputs(chars_N[None, inputs.start : inputs.stop].long()), None)
+    return F.normalize(H_N1H[:, 0])
 
 
 def evaluate_adapting(
@@ -73,10 +109,11 @@ def evaluate_adapting(
     Raises SettingError if learning at this rate ends worse than guessing.
     """
     chars_N = vocab.encode(corpus.characters)
-    scores = {}
-    for part, split in splits_of(summary, corpus).items():
+    splits, scores = splits_of(summary, corpus), {}
+    known = splits["train"].targets if "train" in splits else range(0)
+    for part, split in splits.items():
         if part != "train":
-            nll_N = adaptive_nll(model, chars_N, split.targets, rate)
+            nll_N = adaptive_nll(model, chars_N, known, split.targets, rate)
             if not nll_N.mean().exp() <= len(vocab):
                 raise SettingError(f"adapt={rate:g}: the model diverges; type for example adapt={rate / 10:g}")
             scores[part] = score(nll_N, torch.ones_like(nll_N))
