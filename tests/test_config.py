@@ -88,6 +88,13 @@ BROKEN: dict[tuple[type, str], list[Any]] = {
 }
 
 
+def test_a_product_of_rates_that_no_float32_holds_is_refused() -> None:
+    with pytest.raises(
+        SettingError, match=r"^model.input_lr_factor=1e\+23: times model.lr=1e\+23 is more than .*=1.0$"
+    ):
+        Model(lr=1e23, input_lr_factor=1e23)
+
+
 def test_continuations_are_bounded_together() -> None:
     with pytest.raises(SettingError, match=r"^num_preds=1000000: makes more than .* with num_samples=11; type "):
         settings_with(Generate, {"run": "outputs/a", "num_preds": 10**6, "num_samples": 11})

@@ -130,6 +130,8 @@ class Model:
 
     def __post_init__(self) -> None:
         check(self, "model.")
+        rule = f"times model.lr={typed(self.lr)} is more than a float32 holds"
+        require(self.lr * self.input_lr_factor <= LARGEST, "model.input_lr_factor", self.input_lr_factor, rule, 1.0)
 
 
 @dataclass(slots=True, kw_only=True)

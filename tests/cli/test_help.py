@@ -90,6 +90,13 @@ def test_hydras_other_flags_stay_its_own(name: str, _: type, tmp_path: Path, mon
     assert "Config path" in call_program(name, "--info", "defaults").stdout
 
 
+@pytest.mark.parametrize(("name", "_"), PROGRAMS)
+def test_a_flag_of_hydras_that_goes_with_others_is_refused_alone(name: str, _: type) -> None:
+    done = call_program(name, "--resolve")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "error: --resolve: --resolve goes with --cfg or --help; type --hydra-help to see all flags\n"
+
+
 @pytest.mark.parametrize("reader", ["head -1", "true"])
 def test_a_closed_pipe_is_no_error(reader: str) -> None:
     command = f"set -o pipefail; {sys.executable} {REPOSITORY / 'train.py'} --help | {reader}"

@@ -5,6 +5,7 @@ process. Bytes that are flipped in checkpoints and exports are `test_checkpoints
 """
 
 import json
+import math
 import os
 import random
 import shutil
@@ -145,6 +146,23 @@ def test_some_folders(folder: Path, record_property: Note) -> None:
 @pytest.mark.parametrize(("number", "cases"), shards(CASES))
 def test_many_folders(number: int, cases: int, folder: Path, record_property: Note) -> None:
     fuzz_folders(number, cases).end(record_property)
+
+
+@pytest.mark.parametrize("started", [None, 3, math.nan, "nan", "9999-12-31T23:59:59-2300"])
+def test_a_job_that_began_at_no_time(started: object, folder: Path) -> None:
+    assert typed(*SWEEP)[0] == 0
+    path = Path("sweep/0/summary.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"started": started}))
+    status, _, errors = typed(*SWEEP, "resume=sweep")
+    assert status in (0, 1) and errors.count("\n") == status
+
+
+def test_a_table_with_a_number_that_is_too_large(folder: Path) -> None:
+    assert typed(*RUN)[0] == 0
+    path = Path("run/metrics.csv")
+    path.write_text(f"{path.read_text().splitlines()[0]}\n1e999\n")
+    status, _, errors = typed("resume=run", "trainer.max_epochs=2")
+    assert status == 1 and errors.startswith("error: resume=run: metrics.csv is damaged (") and errors.count("\n") == 1
 
 
 class Executed:

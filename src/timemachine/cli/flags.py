@@ -16,7 +16,7 @@ MULTIRUN = {"-m", "--multirun"}
 def hydra_flags(arguments: list[str]) -> tuple[Namespace, list[str]]:
     """Return Hydra's flags, with the other arguments as `overrides`; and what starts with a dash and is none of them.
 
-    Raise SettingError where Hydra would print its usage and exit.
+    Raise SettingError where Hydra would print its usage and exit, or a traceback.
     """
 
     def refuse(message: str) -> NoReturn:
@@ -24,4 +24,7 @@ def hydra_flags(arguments: list[str]) -> tuple[Namespace, list[str]]:
 
     parser = get_args_parser()
     parser.error = refuse  # type: ignore[method-assign]
-    return parser.parse_known_args(arguments)
+    flags, others = parser.parse_known_args(arguments)
+    if flags.resolve and not (flags.cfg or flags.help):
+        refuse("--resolve goes with --cfg or --help")
+    return flags, others

@@ -87,11 +87,13 @@ def in_words(seconds: float) -> str:
 
 
 def _summaries(config: DictConfig) -> dict[int, dict[str, Any]]:
-    """Return the summaries of the jobs that have begun, by number."""
+    """Return the summaries of the jobs that have begun, by number; a damaged one is as none."""
     found = {}
     for folder in job_folders(Path(config.hydra.sweep.dir)):
-        with suppress(OSError, ValueError):
-            found[int(folder.name)] = read_summary(folder)
+        with suppress(OSError, ValueError, KeyError, TypeError, OverflowError):
+            summary = read_summary(folder)
+            _started(summary)
+            found[int(folder.name)] = summary
     return found
 
 

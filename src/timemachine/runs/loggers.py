@@ -32,7 +32,7 @@ def open_loggers(settings: Train, run: Record) -> Iterator[list[Logger]]:
     try:
         yield [*loggers, wandb_run] if wandb_run else loggers
     except BaseException as error:
-        with suppress(ValueError, LookupError, TypeError):  # a stranger's tables, which the run has been refused for
+        with suppress(ValueError, LookupError, TypeError, OverflowError):  # a stranger's tables, which are refused
             run.update(metrics=final_numbers(run.folder))
         if wandb_run:
             wandb_run.end(run, *outcome(error))
