@@ -55,14 +55,17 @@ def test_it_learns_and_leaves_the_model_as_it_was(chars_N: torch.Tensor) -> None
     assert all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
 
 
-@pytest.mark.parametrize(("known", "everything", "recent"), [(range(1, 80), 2**18, 8192), (range(1, 400), 70, 50)])
+@pytest.mark.parametrize(
+    ("known", "everything", "recent", "block"),
+    [(range(1, 80), 2**18, 8192, 256), (range(1, 400), 70, 50, 1)],  # a reach is that of the first of a block
+)
 def test_it_looks_up_what_followed_similar_states(
-    known: range, everything: int, recent: int, chars_N: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+    known: range, everything: int, recent: int, block: int, chars_N: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Against the same, character by character, of a model that does not learn; autograd moves the exponents."""
     monkeypatch.setattr(adapting, "ALL", everything)
     monkeypatch.setattr(adapting, "RECENT", recent)
-    monkeypatch.setattr(adapting, "BLOCK", 1)  # the reach is exact for the first of a block
+    monkeypatch.setattr(adapting, "BLOCK", block)
     text_N, first = chars_N.long(), TARGETS.start - 513
     states = []
     inputs_N, start = text_N[: min(known.stop - 1, first)], max(0, min(known.stop - 1, first) - everything)

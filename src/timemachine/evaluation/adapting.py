@@ -42,8 +42,8 @@ def adaptive_nll(model: RNNLMScratch | Ensemble, chars_N: Tensor, known: range, 
     It is read as one stream, warmed on the 512 characters before. After every 32 characters the weights take a step of
     plain gradient descent with the given rate on their mean negative log-likelihood. What is said of a character is a
     geometric mean, normalised: of what the model says, and of what followed remembered states h', weighted by
-    exp(25 cos(h, h')), once of all and once of the last 8,192, where each h is of the model as it was trained. Its
-    three exponents take steps of gradient descent, too.
+    exp(25 cos(h, h')), once of all and once of the stream's last 8,192, where each h is of the model as it was trained.
+    Its three exponents take steps of gradient descent, too.
 
     `known`: characters that are remembered from the beginning, those of the training text; empty for another text. The
     models of an ensemble learn each by itself. The model given is not changed.
