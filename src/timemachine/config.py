@@ -311,7 +311,7 @@ class Evaluate:
     run: Any = said(MISSING, "folder of a run, or its model.safetensors; a list is one model", example="outputs/…")
     baselines: bool = said(False, "compare with n-grams, their mixture, PPMd: 26 s for the novel")
     adapt: float | None = number(
-        None, "rate at which a copy learns what it reads, and looks it up", *POSITIVE, example=0.006
+        None, "rate at which a copy learns what it reads, and looks it up", *POSITIVE, example=0.012
     )
     data: EvaluateData = field(default_factory=EvaluateData)
     logger: Logger = field(default_factory=Logger)

@@ -95,6 +95,9 @@ def test_a_flag_of_hydras_that_goes_with_others_is_refused_alone(name: str, _: t
     done = call_program(name, "--resolve")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "error: --resolve: --resolve goes with --cfg or --help; type --hydra-help to see all flags\n"
+    done = call_program(name, "--info", "all", "--cfg", "job")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: --info all --cfg job: only one of --run, ") and done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("reader", ["head -1", "true"])

@@ -11,7 +11,7 @@ from timemachine.errors import SettingError
 from timemachine.evaluation import adapting
 from timemachine.evaluation.adapting import SEGMENT, adaptive_nll, evaluate_adapting
 from timemachine.evaluation.ensemble import Ensemble
-from timemachine.evaluation.scores import stream_nll
+from timemachine.evaluation.scores import splits_of, stream_nll
 from timemachine.language_model import RNNLMScratch
 from timemachine.vocab import Vocab
 
@@ -47,7 +47,9 @@ def test_a_character_is_predicted_before_it_is_learnt(chars_N: torch.Tensor) -> 
     assert not torch.equal(ours[cut - TARGETS.start :], theirs[cut - TARGETS.start :])
 
 
-def test_it_learns_and_leaves_the_model_as_it_was(chars_N: torch.Tensor) -> None:
+def test_it_learns_and_leaves_the_model_as_it_was(chars_N: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adapting, "WEIGHTS", (1.0, 0.0, 0.0))  # without looking up
+    monkeypatch.setattr(adapting, "WEIGHTS_RATE", 0.0)
     network = model(0)
     before = [weight.clone() for weight in network.parameters()]
     fixed = stream_nll(network, chars_N, range(600, 5000)).mean()
@@ -87,7 +89,7 @@ def test_it_looks_up_what_followed_similar_states(
         total = total + nll
         if n % SEGMENT == SEGMENT - 1:
             (gradient_K,) = torch.autograd.grad(total, weights_K)
-            weights_K, total = (weights_K - 0.001 * gradient_K).detach().requires_grad_(), torch.zeros(())
+            weights_K, total = (weights_K - 0.001 * gradient_K).clamp(0, 1).detach().requires_grad_(), torch.zeros(())
     expected_N = torch.stack(found)[-len(TARGETS) :].double()
     torch.testing.assert_close(adaptive_nll(model(0), chars_N, known, TARGETS, 0.0), expected_N, rtol=1e-4, atol=1e-5)
 
@@ -102,6 +104,19 @@ def test_it_is_a_distribution(known: range, chars_N: torch.Tensor) -> None:
         other_N[target.start] = symbol
         total += adaptive_nll(model(0), other_N, known, target, 0.1).neg().exp().item()
     assert total == pytest.approx(1, abs=1e-5)
+
+
+def test_it_remembers_the_training_text(sample: Corpus) -> None:
+    data = {"num_steps": 8, "num_train": 2000, "num_val": 300}
+    summary = {"settings": {"data": data}, "corpus": {"sha256": sample.sha256}}
+    vocab = Vocab.of(sample.characters)
+    found = evaluate_adapting(model(0), vocab, summary, sample, 0.01)["val"].perplexity
+    chars_N, targets = vocab.encode(sample.characters), splits_of(summary, sample)["val"].targets
+    remembers, does_not = (
+        adaptive_nll(model(0), chars_N, known, targets, 0.01).mean().exp().item()
+        for known in (range(1, 2008), range(0))
+    )
+    assert found == pytest.approx(remembers, rel=1e-6) and found < 0.9 * does_not
 
 
 def test_the_models_of_an_ensemble_learn_each_by_itself(chars_N: torch.Tensor) -> None:

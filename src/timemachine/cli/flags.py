@@ -27,4 +27,6 @@ def hydra_flags(arguments: list[str]) -> tuple[Namespace, list[str]]:
     flags, others = parser.parse_known_args(arguments)
     if flags.resolve and not (flags.cfg or flags.help):
         refuse("--resolve goes with --cfg or --help")
+    if flags.run + flags.multirun + flags.shell_completion + bool(flags.cfg) + (flags.info is not None) > 1:
+        refuse("only one of --run, --multirun, --cfg, --info and --shell-completion at a time")
     return flags, others

@@ -87,12 +87,12 @@ def in_words(seconds: float) -> str:
 
 
 def _summaries(config: DictConfig) -> dict[int, dict[str, Any]]:
-    """Return the summaries of the jobs that have begun, by number; a damaged one is as none."""
+    """Return the summaries of the jobs that have begun, by number; a damaged one counts as none."""
     found = {}
     for folder in job_folders(Path(config.hydra.sweep.dir)):
-        with suppress(OSError, ValueError, KeyError, TypeError, OverflowError):
+        with suppress(OSError, ValueError, KeyError, TypeError):
             summary = read_summary(folder)
-            _started(summary)
+            _started(summary) + float(summary.get("seconds", 0))
             found[int(folder.name)] = summary
     return found
 

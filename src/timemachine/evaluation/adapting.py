@@ -6,13 +6,17 @@ of another thing, a model that adapts, and compares with others that do, such as
 Learning: Krause, Kahembwe, Murray and Renals, "Dynamic evaluation of neural sequence models", 2018. Of their
 refinements, steps scaled by each weight's root mean square gradient and a pull towards the first weights, neither paid
 here, nor did other rates for the weights of the input or the output, steps after 16 characters, or more steps on what
-was read before. Looking up: Grave, Cissé and Joulin, "Unbounded cache model for online language modeling with open
-vocabulary", 2017, and Khandelwal et al., "Generalization through memorization: nearest neighbor language models", 2020,
-whose memory begins with the training text; keys of several states did not pay. The constants were chosen on the
-novel's next 5 % and on the second half of the book's training characters, by a model of the first.
+was read before. Looking up: Grave, Joulin and Usunier, "Improving neural language models with a continuous cache",
+2017, but with states of length 1, and a memory that begins with the training text, as in Khandelwal et al.,
+"Generalization through memorization: nearest neighbor language models", 2020; the states of several characters as one
+did not pay. The constants were chosen on the novel's next 5 % and, by a model of the first half of the book's training
+characters, on the second half.
+
+N characters, L of them in a block or segment, M remembered, V vocabulary, H hidden units, K distributions.
 """
 
 import copy
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -28,12 +32,16 @@ from timemachine.vocab import Vocab
 
 SEGMENT = 32  # characters between two steps
 BLOCK = 256  # characters that are looked up at once
-ALL = 2**18  # characters that are remembered
-RECENT = 8192  # of the stream
-SHARPNESS = 25.0  # θ of Grave et al.
+ALL = 2**18  # characters that are remembered, at most
+RECENT = 8192  # of them, the last of the stream, once more by themselves
+SHARPNESS = 25.0  # θ of Grave, Joulin and Usunier
 SAID = 0.2  # how much of what the model says goes into what was looked up, which may hold a character for impossible
-WEIGHTS = 0.3, 0.4, 0.2  # to begin with, of the model, of what followed similar states, and of what did lately
-WEIGHTS_RATE = 0.001
+WEIGHTS = (
+    0.3,
+    0.4,
+    0.2,
+)  # exponents to begin with: of the model, of what followed similar states, and of what did lately
+WEIGHTS_RATE = 0.001  # of steps on the sum of 32 characters
 
 
 def adaptive_nll(model: RNNLMScratch | Ensemble, chars_N: Tensor, known: range, targets: range, rate: float) -> Tensor:
@@ -41,17 +49,18 @@ def adaptive_nll(model: RNNLMScratch | Ensemble, chars_N: Tensor, known: range, 
 
     It is read as one stream, warmed on the 512 characters before. After every 32 characters the weights take a step of
     plain gradient descent with the given rate on their mean negative log-likelihood. What is said of a character is a
-    geometric mean, normalised: of what the model says, and of what followed remembered states h', weighted by
-    exp(25 cos(h, h')), once of all and once of the stream's last 8,192, where each h is of the model as it was trained.
-    Its three exponents take steps of gradient descent, too.
+    product of powers, normalised: of what the model says; of what followed remembered states h', weighted by
+    exp(25 cos(h, h')), where each h is of the model as it was trained; and of the same of the stream's last 8,192
+    characters alone. Both have 0.2 of what the model says mixed in. The exponents, from 0 to 1, learn as well.
 
-    `known`: characters that are remembered from the beginning, those of the training text; empty for another text. The
-    models of an ensemble learn each by itself. The model given is not changed.
+    `known`: characters that are remembered from the beginning, those of the training text; empty for another text. Of
+    them and the stream the last 262,144 are remembered. The models of an ensemble learn each by itself. The model given
+    is not changed.
     """
     if isinstance(model, Ensemble):
         return -mean_probability([-adaptive_nll(member, chars_N, known, targets, rate) for member in model.models])
     stream = range(max(0, targets.start - 1 - WARM_UP), targets.stop - 1)  # the inputs
-    looked_up_NVK = _looked_up(model, chars_N, range(known.start - 1, min(known.stop - 1, stream.start)), stream)
+    looked_up_NV2 = _looked_up(model, chars_N, range(known.start - 1, min(known.stop - 1, stream.start)), stream)
     model = copy.deepcopy(model)
     parameters = list(model.parameters())
     state, nlls, weights_K = None, [], model.W_hq.new_tensor(WEIGHTS)
@@ -62,12 +71,12 @@ def adaptive_nll(model: RNNLMScratch | Ensemble, chars_N: Tensor, known: range, 
         log_p_LV = model.output_layer(H_L1H)[0].log_softmax(-1)
         gradients = torch.autograd.grad(F.nll_loss(log_p_LV, next_L), parameters)
         with torch.no_grad():
-            looked_up_LVK = torch.lerp(looked_up_NVK[start : start + SEGMENT], log_p_LV.exp()[..., None], SAID)
-            log_p_LVK = torch.cat([log_p_LV[..., None], looked_up_LVK.log()], -1)
+            looked_up_LV2 = torch.lerp(looked_up_NV2[start : start + SEGMENT], log_p_LV.exp()[..., None], SAID)
+            log_p_LVK = torch.cat([log_p_LV[..., None], looked_up_LV2.log()], -1)
             mixed_LV = (log_p_LVK @ weights_K).log_softmax(-1)
             nlls.append(F.nll_loss(mixed_LV, next_L, reduction="none"))
             errors_LV = mixed_LV.exp() - F.one_hot(next_L, model.vocab_size)
-            weights_K -= WEIGHTS_RATE * torch.einsum("lv,lvk->k", errors_LV, log_p_LVK)
+            weights_K = (weights_K - WEIGHTS_RATE * torch.einsum("lv,lvk->k", errors_LV, log_p_LVK)).clamp(0, 1)
             for parameter, gradient in zip(parameters, gradients, strict=True):
                 parameter.sub_(rate * gradient)
         state = state.detach()
@@ -80,25 +89,29 @@ def _looked_up(model: RNNLMScratch, chars_N: Tensor, known: range, stream: range
 
     `known`: inputs that are remembered beforehand. Uniform where nothing is remembered.
     """
-    texts = [inputs for inputs in (known[-ALL:], stream) if inputs]
-    states_MH = torch.cat([_states(model, chars_N, inputs) for inputs in texts])
-    next_M = torch.cat([chars_N[inputs.start + 1 : inputs.stop + 1] for inputs in texts])
-    next_MV = F.one_hot(next_M.long(), model.vocab_size).to(states_MH.dtype)
-    first = len(next_M) - len(stream)
-    found_NVK = states_MH.new_empty(len(stream), model.vocab_size, 2)
-    for start in range(first, len(next_M), BLOCK):
-        stop = min(start + BLOCK, len(next_M))
-        for number, oldest in enumerate((max(0, start - ALL), max(first, start - RECENT))):
-            similar_LM = (states_MH[start:stop] @ states_MH[oldest:stop].T).sub_(1).mul_(SHARPNESS).exp_()
-            p_LV = similar_LM.tril_(start - oldest - 1) @ next_MV[oldest:stop] + 1e-30  # of what came before
-            found_NVK[start - first : stop - first, :, number] = p_LV / p_LV.sum(1, keepdim=True)
-    return found_NVK
+    nothing = [model.W_hq.new_empty(0, size) for size in model.W_hq.shape]
+    memory = [nothing, *_read(model, chars_N, known[-ALL:])]
+    states_MH, next_MV = (torch.cat(parts) for parts in zip(*memory, strict=True))
+    found: list[Tensor] = []
+    for states_LH, next_LV in _read(model, chars_N, stream):
+        length, before = len(states_LH), BLOCK * len(found)
+        states_MH, next_MV = torch.cat([states_MH, states_LH]), torch.cat([next_MV, next_LV])
+        states_MH, next_MV = states_MH[-ALL - length :], next_MV[-ALL - length :]
+        similar_LM = (states_LH @ states_MH.T).sub_(1).mul_(SHARPNESS).exp_().tril_(len(states_MH) - length - 1)
+        lately = min(before, RECENT) + length
+        followed = [similar_LM @ next_MV, similar_LM[:, -lately:] @ next_MV[-lately:]]
+        found.append(torch.stack([(p_LV + 1e-30) / (p_LV + 1e-30).sum(1, keepdim=True) for p_LV in followed], -1))
+    return torch.cat(found)
 
 
-def _states(model: RNNLMScratch, chars_N: Tensor, inputs: range) -> Tensor:
-    """Return the state after each input (N, H), of length 1."""
-    H_N1H, _ = model.rnn(model.inputs(chars_N[None, inputs.start : inputs.stop].long()), None)
-    return F.normalize(H_N1H[:, 0])
+def _read(model: RNNLMScratch, chars_N: Tensor, inputs: range) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield, a block at a time, the state after each input (L, H), of length 1, and what followed, one-hot (L, V)."""
+    state = None
+    for start in range(inputs.start, inputs.stop, BLOCK):
+        stop = min(start + BLOCK, inputs.stop)
+        H_L1H, state = model.rnn(model.inputs(chars_N[None, start:stop].long()), state)
+        next_LV = F.one_hot(chars_N[start + 1 : stop + 1].long(), model.vocab_size)
+        yield F.normalize(H_L1H[:, 0]), next_LV.to(H_L1H.dtype)
 
 
 def evaluate_adapting(
@@ -106,6 +119,7 @@ def evaluate_adapting(
 ) -> dict[str, Score]:
     """Return the score of each held-out part of a text; each part begins with the model as it was trained.
 
+    A model remembers its training text where that comes before; of another text it remembers that alone.
     Raises SettingError if learning at this rate ends worse than guessing.
     """
     chars_N = vocab.encode(corpus.characters)

@@ -65,7 +65,8 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
     model, chars_N, text = model.cpu(), data.chars_N.cpu(), data.corpus.characters
     train = text[: data.splits["train"].targets.stop]
     is_path = model.trainer.limit_test_batches == 0
-    known, nlls, where = data.splits["train"].targets, {}, {}
+    known = data.splits["train"].targets
+    nlls, where = {}, {}
     mixture = Mixture()
     if not is_path:
         mixture.read(train, range(len(train)), learn=True)
@@ -149,7 +150,8 @@ def findings(jobs: list[Job]) -> Findings:
             "book's runs read as the rest. So are the next 5 %, on which choices were made.",
             "As they are:",
             markdown(_FIXED_COLUMNS, [end.fixed_row() for end in ends]),
-            "Learning on from what they have read:",
+            "Learning on from what they have read, and looking up what followed similar states, there and in the "
+            "training text (`evaluation/adapting.py` says how, and on which texts its constants were chosen):",
             markdown(_ADAPTING_COLUMNS, [end.adapting_row() for end in ends]),
             *(note for end in unseen for note in _knows(end)),
             *_tried(),
@@ -328,8 +330,8 @@ def _tried() -> list[str]:
     return [
         "**What did not pay.** One change each to what was the recipe before n-grams wrote a text; differences are "
         "between equal seeds. At commit 7596b7b `python train.py -m recipe=low_9_teacher seed=0,1 'probes=[stream]'` "
-        "and what the row says gives its numbers, but where the row names another commit. Early stopping has no place "
-        "where the rate falls to nothing at the end: the number of epochs was chosen.",
+        "and what the row says gives its numbers; a row that names another commit changes the recipe of that one. "
+        "Early stopping has no place where the rate falls to nothing at the end: the number of epochs was chosen.",
         markdown(columns, rows),
     ]
 
