@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
@@ -159,6 +159,8 @@ def test_float32_is_as_close_to_float64_as_autograds(
 
 @given(sizes, st.sampled_from([0.001, 0.01, 0.1, 0.2]), st.booleans(), st.booleans(), st.integers(0, 2**32))
 def check_float32(sizes: tuple[int, int, int, int, int], sigma: float, dense: bool, has_state: bool, seed: int) -> None:
+    # Of one hidden unit W_hh's gradient is one number, which may have cancelled to almost 0: float64 tries that.
+    assume(sizes[3] > 1)
     single = problem(*sizes, sigma, dense, has_state, seed=seed).to(torch.float32)
     exact = single.to(torch.float64)
     ours, autograds, reference = single.fused(), single.readable(), exact.readable()
