@@ -43,7 +43,7 @@ class SweepProgress(Callback):
         before, after = _done_before(summaries, self.began), time.time()
         ours = [summary for summary in summaries.values() if _is_of(summary, self.began)]
         ages = [after - _started(summary) for summary in ours if summary["status"] == "running"]
-        ended = [summary["seconds"] for summary in ours if summary["status"] != "running"]
+        ended = [float(summary.get("seconds", 0)) for summary in ours if summary["status"] != "running"]
         count = len(before) + len(ended)
         left = seconds_left(ended, ages, self.jobs - count - len(ages), after - min(map(_started, ours)))
         val = float(job["metrics"].get("val/perplexity", math.nan))
