@@ -31,8 +31,8 @@ def chars_N(sample: Corpus) -> torch.Tensor:
 def test_at_rates_of_nothing_and_without_looking_up_it_is_the_fixed_model(
     chars_N: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(adapting, "WEIGHTS", (1.0, 0.0, 0.0))
-    monkeypatch.setattr(adapting, "WEIGHTS_RATE", 0.0)
+    monkeypatch.setattr(adapting, "EXPONENTS", (1.0, 0.0, 0.0))
+    monkeypatch.setattr(adapting, "EXPONENTS_RATE", 0.0)
     found_N = adaptive_nll(model(0), chars_N, KNOWN, TARGETS, 0.0)
     torch.testing.assert_close(found_N, stream_nll(model(0), chars_N, TARGETS), rtol=1e-5, atol=1e-5)
 
@@ -48,8 +48,8 @@ def test_a_character_is_predicted_before_it_is_learnt(chars_N: torch.Tensor) -> 
 
 
 def test_it_learns_and_leaves_the_model_as_it_was(chars_N: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adapting, "WEIGHTS", (1.0, 0.0, 0.0))  # without looking up
-    monkeypatch.setattr(adapting, "WEIGHTS_RATE", 0.0)
+    monkeypatch.setattr(adapting, "EXPONENTS", (1.0, 0.0, 0.0))  # without looking up
+    monkeypatch.setattr(adapting, "EXPONENTS_RATE", 0.0)
     network = model(0)
     before = [weight.clone() for weight in network.parameters()]
     fixed = stream_nll(network, chars_N, range(600, 5000)).mean()
@@ -77,19 +77,22 @@ def test_it_looks_up_what_followed_similar_states(
     states_MH, before = torch.cat(states).detach(), len(states[0])
     next_M = torch.cat([text_N[start + 1 : start + before + 1], text_N[first + 1 : TARGETS.stop]])
     p_NV = model(0).output_layer(H_L1H)[0].softmax(1).detach()
-    weights_K, total, found = torch.tensor([0.3, 0.4, 0.2], requires_grad=True), torch.zeros(()), []
+    exponents_K, total, found = torch.tensor([0.3, 0.4, 0.2], requires_grad=True), torch.zeros(()), []
     for n, m in enumerate(range(before, len(states_MH))):
         log_p_KV = [p_NV[n].log()]
         for oldest in (max(0, m - everything), max(before, m - recent)):
             similar_M = (25 * states_MH[oldest:m] @ states_MH[m]).exp()
             followed_V = torch.zeros(28).index_add_(0, next_M[oldest:m], similar_M) / similar_M.sum()
             log_p_KV.append((0.8 * (followed_V if m > oldest else torch.full((28,), 1 / 28)) + 0.2 * p_NV[n]).log())
-        nll = -(weights_K @ torch.stack(log_p_KV)).log_softmax(0)[next_M[m]]
+        nll = -(exponents_K @ torch.stack(log_p_KV)).log_softmax(0)[next_M[m]]
         found.append(nll.detach())
         total = total + nll
         if n % SEGMENT == SEGMENT - 1:
-            (gradient_K,) = torch.autograd.grad(total, weights_K)
-            weights_K, total = (weights_K - 0.001 * gradient_K).clamp(0, 1).detach().requires_grad_(), torch.zeros(())
+            (gradient_K,) = torch.autograd.grad(total, exponents_K)
+            exponents_K, total = (
+                (exponents_K - 0.001 * gradient_K).clamp(0, 1).detach().requires_grad_(),
+                torch.zeros(()),
+            )
     expected_N = torch.stack(found)[-len(TARGETS) :].double()
     torch.testing.assert_close(adaptive_nll(model(0), chars_N, known, TARGETS, 0.0), expected_N, rtol=1e-4, atol=1e-5)
 

@@ -132,8 +132,8 @@ def test_gradient_is_that_of_finite_differences(model: RNNLMScratch, data: TimeM
 
 
 def test_an_ensemble_reads_and_learns(model: RNNLMScratch, data: TimeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adapting, "WEIGHTS", (1.0, 0.0, 0.0))
-    monkeypatch.setattr(adapting, "WEIGHTS_RATE", 0.0)
+    monkeypatch.setattr(adapting, "EXPONENTS", (1.0, 0.0, 0.0))
+    monkeypatch.setattr(adapting, "EXPONENTS_RATE", 0.0)
     targets = range(40, 90)
     for several in (model, Ensemble([model, model])):
         torch.testing.assert_close(stream_nll(several, data.chars_N, targets), stream_nll(model, data.chars_N, targets))

@@ -54,7 +54,7 @@ def test_runs_are_evaluated_as_one_and_only_of_the_same_windows(program: Program
     done = program("evaluate.py", "run=[a,b/model.safetensors]", "adapt=0.01")
     assert done.returncode == 0, done.stderr
     assert "2 models as one: a, b/model.safetensors" in done.stdout
-    assert "sample, test, learning at a rate of 0.01 from what it has read: stream" in done.stdout
+    assert "sample, test, learning at a rate of 0.01 from what it has read, and looking it up: stream" in done.stdout
     done = program("evaluate.py", "run=[a,c]")
     assert done.returncode == 1
     assert done.stderr.startswith("error: run=c: was trained on another text, or on other windows of it, than a; ")

@@ -92,7 +92,7 @@ def _summaries(config: DictConfig) -> dict[int, dict[str, Any]]:
     for folder in job_folders(Path(config.hydra.sweep.dir)):
         with suppress(OSError, ValueError, KeyError, TypeError):
             summary = read_summary(folder)
-            _started(summary) + float(summary.get("seconds", 0))
+            _started(summary), float(summary.get("seconds", 0))  # raises where a stranger's are none
             found[int(folder.name)] = summary
     return found
 

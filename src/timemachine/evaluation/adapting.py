@@ -36,12 +36,8 @@ ALL = 2**18  # characters that are remembered, at most
 RECENT = 8192  # of them, the last of the stream, once more by themselves
 SHARPNESS = 25.0  # θ of Grave, Joulin and Usunier
 SAID = 0.2  # how much of what the model says goes into what was looked up, which may hold a character for impossible
-WEIGHTS = (
-    0.3,
-    0.4,
-    0.2,
-)  # exponents to begin with: of the model, of what followed similar states, and of what did lately
-WEIGHTS_RATE = 0.001  # of steps on the sum of 32 characters
+EXPONENTS = 0.3, 0.4, 0.2  # to begin with: of the model, of what followed similar states, of what did lately
+EXPONENTS_RATE = 0.001  # of steps on the sum of 32 characters
 
 
 def adaptive_nll(model: RNNLMScratch | Ensemble, chars_N: Tensor, known: range, targets: range, rate: float) -> Tensor:
@@ -63,7 +59,7 @@ def adaptive_nll(model: RNNLMScratch | Ensemble, chars_N: Tensor, known: range, 
     looked_up_NV2 = _looked_up(model, chars_N, range(known.start - 1, min(known.stop - 1, stream.start)), stream)
     model = copy.deepcopy(model)
     parameters = list(model.parameters())
-    state, nlls, weights_K = None, [], model.W_hq.new_tensor(WEIGHTS)
+    state, nlls, exponents_K = None, [], model.W_hq.new_tensor(EXPONENTS)
     for start in range(0, len(stream), SEGMENT):
         inputs = stream[start : start + SEGMENT]
         next_L = chars_N[inputs.start + 1 : inputs.stop + 1].long()
@@ -73,10 +69,10 @@ def adaptive_nll(model: RNNLMScratch | Ensemble, chars_N: Tensor, known: range, 
         with torch.no_grad():
             looked_up_LV2 = torch.lerp(looked_up_NV2[start : start + SEGMENT], log_p_LV.exp()[..., None], SAID)
             log_p_LVK = torch.cat([log_p_LV[..., None], looked_up_LV2.log()], -1)
-            mixed_LV = (log_p_LVK @ weights_K).log_softmax(-1)
+            mixed_LV = (log_p_LVK @ exponents_K).log_softmax(-1)
             nlls.append(F.nll_loss(mixed_LV, next_L, reduction="none"))
             errors_LV = mixed_LV.exp() - F.one_hot(next_L, model.vocab_size)
-            weights_K = (weights_K - WEIGHTS_RATE * torch.einsum("lv,lvk->k", errors_LV, log_p_LVK)).clamp(0, 1)
+            exponents_K = (exponents_K - EXPONENTS_RATE * torch.einsum("lv,lvk->k", errors_LV, log_p_LVK)).clamp(0, 1)
             for parameter, gradient in zip(parameters, gradients, strict=True):
                 parameter.sub_(rate * gradient)
         state = state.detach()
@@ -99,8 +95,8 @@ def _looked_up(model: RNNLMScratch, chars_N: Tensor, known: range, stream: range
         states_MH, next_MV = states_MH[-ALL - length :], next_MV[-ALL - length :]
         similar_LM = (states_LH @ states_MH.T).sub_(1).mul_(SHARPNESS).exp_().tril_(len(states_MH) - length - 1)
         lately = min(before, RECENT) + length
-        followed = [similar_LM @ next_MV, similar_LM[:, -lately:] @ next_MV[-lately:]]
-        found.append(torch.stack([(p_LV + 1e-30) / (p_LV + 1e-30).sum(1, keepdim=True) for p_LV in followed], -1))
+        followed_LV2 = torch.stack([similar_LM @ next_MV, similar_LM[:, -lately:] @ next_MV[-lately:]], -1) + 1e-30
+        found.append(followed_LV2 / followed_LV2.sum(1, keepdim=True))
     return torch.cat(found)
 
 

@@ -94,8 +94,8 @@ def print_adapting(corpus: Corpus, scores: dict[str, Score], rate: float) -> Non
     """Print the perplexities of a model that goes on learning, apart from those of the fixed one."""
     for part, found in scores.items():
         print(
-            f"{corpus.name}, {part}, learning at a rate of {rate:g} from what it has read: stream "
-            f"{_with_error(found)}, {found.bits:.3f} bits a character"
+            f"{corpus.name}, {part}, learning at a rate of {rate:g} from what it has read, and looking it up: "
+            f"stream {_with_error(found)}, {found.bits:.3f} bits a character"
         )
 
 
