@@ -34,6 +34,8 @@ from rich.table import Table
 from torch import Tensor
 
 from tests.benchmarks import rivals
+from tests.page.conftest import launched
+from tests.page.models import LETTERS, MODELS, random_model, summary_of
 from timemachine.clipping import clip_gradients
 from timemachine.config import REPOSITORY, Train, Wandb, WandbMode
 from timemachine.corpus import find_corpus
@@ -42,6 +44,7 @@ from timemachine.decoding import continue_text
 from timemachine.errors import one_line
 from timemachine.kernels import choice, fused
 from timemachine.language_model import RNNLMScratch
+from timemachine.page import make_page
 from timemachine.runs.loggers import open_loggers
 from timemachine.runs.record import Record
 from timemachine.training.trainer import build_trainer
@@ -343,6 +346,43 @@ def exercise(threads: int) -> Iterator[Row]:
     yield compared(what, times["auto"], times["bptt"], 1.7)
 
 
+PAINTED = """() => {
+    globalThis.painted = [];
+    new PerformanceObserver(list => painted.push(...list.getEntries()
+        .filter(entry => entry.name === "keypress").map(entry => entry.duration)))
+        .observe({ type: "event", durationThreshold: 16 });
+}"""
+
+
+def page(threads: int) -> Iterator[Row]:
+    """A key typed into page.html, to the frame that shows the answer, as the browser tells it: in steps of 8 ms."""
+    if threads > 1:
+        return
+    what, keys = "a key in the page of 512 units", "a recondite matter to us " * 4
+    model = random_model(**MODELS["512 units"])
+    try:
+        from playwright.sync_api import sync_playwright
+
+        with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+            path = Path(folder) / "page.html"
+            path.write_bytes(make_page(model, LETTERS, summary_of(model)))
+            browser = launched(playwright)
+            for written in (80, 1900):
+                tab = browser.new_page()
+                tab.goto(path.as_uri())
+                tab.get_by_role("textbox", name="Your text").fill(("the time traveller for so it " * 80)[:written])
+                tab.wait_for_function("count => reading.known === count", arg=written)
+                tab.evaluate(PAINTED)
+                tab.keyboard.type(keys, delay=100)
+                tab.wait_for_timeout(200)
+                slow: list[float] = tab.evaluate("painted")
+                times = slow + [8.0] * (len(keys) - len(slow))  # the browser tells of those from 16 ms on
+                yield cost(f"{what}, behind {written:,} characters", statistics.median(times), 30)
+            browser.close()
+    except Exception as error:  # no playwright, no Chromium
+        yield skipped(what, error)
+
+
 def plot(path: Path) -> None:
     """Milliseconds a step against T, B and H, the other two as in the book; one thread."""
     from matplotlib.figure import Figure
@@ -382,12 +422,12 @@ def main() -> None:
     parser.add_argument(
         "--only",
         default="",
-        help="names of groups: steps, book, sizes, gpu, epoch, lightning, decoding, program, sweep, exercise",
+        help="names of groups: steps, book, sizes, gpu, epoch, lightning, decoding, program, sweep, exercise, page",
     )
     arguments = parser.parse_args()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
-    all_groups = (steps, book, sizes, gpu, epoch, lightning, decoding, program, sweep, exercise)
+    all_groups = (steps, book, sizes, gpu, epoch, lightning, decoding, program, sweep, exercise, page)
     only = arguments.only.split(",") if arguments.only else [group.__name__ for group in all_groups]
     groups = [group for group in all_groups if group.__name__ in only]
     rows: list[Row] = []

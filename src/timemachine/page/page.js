@@ -37,10 +37,10 @@ function update() {
 function work() {
   cancelAnimationFrame(frame);
   const done = reading.advance(performance.now() + SLICE);
-  drawStrip();
   drawTotal();
   if (done) drawNext();
   else {
+    drawStrip();
     drawGhost("");
     frame = requestAnimationFrame(work);
   }
@@ -125,13 +125,14 @@ function drawTotal() {
     : `${bits.toFixed(3)} bits per character, perplexity ${(2 ** bits).toFixed(2)}, over ${count} characters`;
 }
 
-/** Show what the model expected of the chosen character, once the answer to the key has been painted. */
+/** Colour the text and show what was expected of the chosen character, once the answer to the key has been painted. */
 function inspect() {
   const turn = ++inspections;
   requestAnimationFrame(() => setTimeout(() => turn === inspections && drawInspection()));
 }
 
 function drawInspection() {
+  drawStrip();
   const t = at(), norms = reading.influence(t), most = Math.max(...norms, 1e-30);
   [...strip.children].forEach((span, s) => {
     const height = s < t ? Math.round((6 * norms[s]) / most) : 0;
