@@ -126,7 +126,7 @@ def test_each_choice_has_its_expectation() -> None:
 
 
 def test_the_recipes_are_where_the_steps_of_how_low_lead() -> None:
-    last = composed("recipe=low_11_wider")
+    last = composed("recipe=low_12_networks")
     wider = {"model.hiddens": 1024, "model.sigma": 0.014, "model.lr": 0.0018, "trainer.max_epochs": 4}
     last |= {"trainer.limit_test_batches": None}
     assert composed("recipe=novel") == last | wider

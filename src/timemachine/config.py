@@ -173,12 +173,16 @@ class Training:
     input_dropout: float = number(0.0, "chance that an input is read as <unk>", 0, 0.999)
     output_dropout: float = number(0.0, "chance that the output layer does not see a unit", 0, 0.999)
     teacher: float = number(0.0, "text that n-grams write to learn from, in multiples of the real one", 0, 100)
+    teacher_networks: int = number(0, "networks that are trained first, and then write it with the n-grams", 0, 100)
 
     def __post_init__(self) -> None:
         check(self, "training.")
         if self.teacher and not self.carry_state:
             rule = "goes with windows end to end; type training.carry_state=true as well"
             raise SettingError(f"training.teacher={self.teacher}: {rule}")
+        if self.teacher_networks and not self.teacher:
+            rule = "goes with a text that is written; type training.teacher=10 as well"
+            raise SettingError(f"training.teacher_networks={self.teacher_networks}: {rule}")
 
 
 @dataclass(slots=True, kw_only=True)

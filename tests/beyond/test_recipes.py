@@ -12,7 +12,8 @@ from torch import Tensor
 
 from tests.runs.test_resuming import InterruptAt, Interruption
 from timemachine.beyond.language_model import RNNLMBeyond
-from timemachine.beyond.loaders import Noise, StreamLoader, train_loader
+from timemachine.beyond.loaders import train_loader
+from timemachine.beyond.streams import Noise, StreamLoader
 from timemachine.config import Optimizer, Schedule, Train, Trainer, Training
 from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import TimeMachine

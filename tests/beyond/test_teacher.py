@@ -1,8 +1,15 @@
+import numpy as np
 import pytest
 import torch
 
-from timemachine.beyond.teacher import written
+from timemachine.beyond import networks as by_heart
+from timemachine.beyond.networks import networks
+from timemachine.beyond.teacher import LEAST, SHARE, written
 from timemachine.corpus import find_corpus
+from timemachine.evaluation.ensemble import Ensemble
+from timemachine.evaluation.mixture import LOOKED_AT, Mixture
+from timemachine.evaluation.ngrams import SYMBOLS
+from timemachine.language_model import RNNLMScratch
 from timemachine.vocab import Vocab
 
 TEXT = find_corpus("sample", []).characters[:4000]
@@ -36,3 +43,50 @@ def test_a_short_text_is_enough_to_write_from(text: bytes) -> None:
     assert len(chars_N) == 3
     assert p_NV.shape == (3, len(vocab))
     assert p_NV.sum(1).numpy() == pytest.approx(1, abs=1e-5)
+
+
+def random_networks() -> Ensemble:
+    torch.manual_seed(0)
+    return Ensemble([RNNLMScratch(len(VOCAB), hiddens=8, sigma=0.9) for _ in range(2)])
+
+
+@pytest.mark.parametrize("with_networks", [False, True])
+def test_it_is_written_from_what_the_teachers_say_of_each_place(with_networks: bool) -> None:
+    """Teachers that read the written text anew, a stream at a time, say the same of it."""
+    beside = random_networks() if with_networks else None
+    chars_N, p_NV = written(TEXT, 3 * LEAST, VOCAB, 4, beside)
+    mixture, place_S = Mixture(), [VOCAB[chr(symbol)] for symbol in SYMBOLS]
+    mixture.read(TEXT, range(len(TEXT)), learn=True)
+    starts = np.random.default_rng(4).integers(len(TEXT), size=3)
+    for start, chars_L, p_LV in zip(starts, chars_N.split(LEAST), p_NV.split(LEAST), strict=True):
+        before = TEXT[max(0, start - LOOKED_AT) : start]
+        text = before + "".join(VOCAB.to_tokens(chars_L.tolist())).encode()
+        said_LS = np.exp(mixture.read(text, range(len(before), len(text))))
+        if beside:
+            read = VOCAB.encode(text.rjust(LOOKED_AT + LEAST)).long()
+            with torch.no_grad():
+                p_TS = beside(read[None])[0][0, LOOKED_AT - 1 : -1].exp()[:, place_S].numpy()
+            said_LS = (1 - SHARE) * said_LS + SHARE * p_TS / p_TS.sum(1, keepdims=True)
+        assert p_LV[:, place_S].numpy() == pytest.approx(said_LS, abs=1e-5)
+
+
+def test_each_character_is_written_as_often_as_is_said() -> None:
+    text, count = b"a b " * 9 + b"ab", 4000
+    vocab = Vocab.of(text)
+    chars_N, p_NV = written(text, count * LEAST // 10, vocab, seed=0)
+    often_V = torch.bincount(chars_N.long(), minlength=len(vocab)) / len(chars_N)
+    assert often_V.numpy() == pytest.approx(p_NV.mean(0).numpy(), abs=0.005)
+
+
+def test_networks_know_the_text_by_heart_and_are_the_same_for_a_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(by_heart.NETWORK, "hiddens", 64)
+    chars_N, before = VOCAB.encode(TEXT), torch.random.get_rng_state()
+    one, same, other = (networks(chars_N, VOCAB, seed, 2) for seed in (1, 1, 2))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert one and same and other
+    X_1T, Y_1T = chars_N[None, :-1].long(), chars_N[None, 1:].long()
+    nll_1T, same_1T, other_1T = (ensemble.nll((X_1T, Y_1T)).detach() for ensemble in (one, same, other))
+    assert torch.equal(nll_1T, same_1T) and not torch.equal(nll_1T, other_1T)
+    assert not torch.equal(*(model.nll((X_1T, Y_1T)) for model in one.models))
+    assert nll_1T.mean() < 2  # of the letters' frequencies: 2.8
+    assert networks(chars_N, VOCAB, 1, 0) is None

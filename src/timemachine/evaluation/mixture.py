@@ -78,23 +78,10 @@ class Mixture:
             self.num_read += 1
         return log_p_NV
 
-    def write(self, prefixes: list[bytes], length: int, generator: np.random.Generator) -> tuple[Integers, Singles]:
-        """Return B texts that go on from the prefixes, as places among the `SYMBOLS` (B, L), and the probability of
-        each of the symbols in each place (B, L, V). The model stays as it is.
-        """
-        texts, code_BL = list(prefixes), np.empty((len(prefixes), length), np.int64)
-        p_BLV = np.empty((*code_BL.shape, len(SYMBOLS)), np.float32)
-        for place in range(length):
-            contexts_B = [_contexts(text) for text in texts]
-            _, _, log_p_BV = self._predicted(self._rows(contexts_B), _weights(contexts_B))
-            p_BLV[:, place] = np.exp(log_p_BV)
-            below_BV = p_BLV[:, place].cumsum(1) < generator.random((len(texts), 1), np.float32)
-            code_BL[:, place] = below_BV.sum(1).clip(max=len(SYMBOLS) - 1)
-            texts = [
-                text[1 - LOOKED_AT :] + SYMBOLS[c : c + 1]
-                for text, c in zip(texts, code_BL[:, place].tolist(), strict=True)
-            ]
-        return code_BL, p_BLV
+    def after(self, texts: list[bytes]) -> Singles:
+        """Return the probability of each of the `SYMBOLS` after each of B texts: (B, V). The model stays as it is."""
+        contexts_B = [_contexts(text) for text in texts]
+        return np.exp(self._predicted(self._rows(contexts_B), _weights(contexts_B))[2])
 
     def _rows(self, contexts_N: list[list[bytes]], learn: bool = False) -> Integers:
         """Rows of the contexts' counts (N, C): 0 for one never seen, or a new one if it is to be learnt."""
