@@ -90,11 +90,13 @@ def test_two_processes_that_torchrun_starts(alone: Path, tmp_path: Path) -> None
 @pytest.mark.slow
 def test_noise_and_soft_targets_do_not_depend_on_the_number_of_processes(program: Program, tmp_path: Path) -> None:
     small = ("data=sample", "logger=csv", "model.hiddens=8", "trainer.max_epochs=2", "trainer.limit_train_batches=20")
-    noise = ("training.input_dropout=0.1", "training.output_dropout=0.2", "training.teacher=1")
+    small += ("training.teacher=1", "training.teacher_networks=1")
+    noise = ("training.input_dropout=0.1", "training.output_dropout=0.2")
     recipe = ("recipe=novel", *small, *noise, "trainer.check_val_every_n_epoch=1", "trainer.precision=64-true")
     for name, trainer in (("alone", ("trainer=cpu",)), ("three", ("trainer=ddp_cpu", "trainer.devices=3"))):
         done = program("train.py", *recipe, *trainer, f"hydra.run.dir={name}")
         assert done.returncode == 0, done.stderr
+        assert done.stdout.count("teacher  learns the text") == 1
     for table in ("steps.csv", "metrics.csv"):
         ours, theirs = (numbers(tmp_path / name / table) for name in ("three", "alone"))
         assert len(ours) == len(theirs) > 0

@@ -71,7 +71,8 @@ def test_command(command: str, trained: Path, tmp_path: Path, novels: Path) -> N
         assert run(tmp_path, *arguments)
         return
     smoke = ["scale=smoke", "hydra.launcher.n_jobs=1"] if any(word.startswith("exercise=") for word in words) else []
-    smaller = ["training.teacher=0.1", "model.hiddens=8"] if "recipe=novel" in words else []
+    written = ["training.teacher=0.1", "training.teacher_networks=0"]
+    smaller = [*written, "model.hiddens=8"] if "recipe=novel" in words else []
     run(tmp_path, *arguments, *(SMALL if words[0] == "train.py" else []), *smoke, *smaller)
 
 
