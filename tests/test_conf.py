@@ -8,6 +8,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import open_dict
 
+from timemachine.beyond import networks
 from timemachine.cli.help import described
 from timemachine.cli.schema import CONF, VERSION, checked, leaves
 from timemachine.config import REPOSITORY, Evaluate, Generate, Logger, Train, Trainer, Wandb, plain
@@ -133,6 +134,17 @@ def test_the_recipes_are_where_the_steps_of_how_low_lead() -> None:
     on_the_book = {"data.num_train": 10_000, "data.num_val": 5_000}
     more = {"training.teacher": 100, "trainer.max_epochs": 2}
     assert composed("recipe=book_split") == last | on_the_book | more
+
+
+def test_the_networks_that_teach_are_trained_as_the_step_before_noise() -> None:
+    step, book = composed("recipe=low_7_relu"), composed()
+    network = {f"model.{name}": value for name, value in networks.NETWORK.items()}
+    training = {f"training.{name}": value for name, value in plain(networks.TRAINING).items()}
+    sizes = {"data.batch_size": networks.BATCH_SIZE, "data.num_steps": networks.NUM_STEPS}
+    lengths = {"trainer.max_epochs": networks.EPOCHS, "trainer.gradient_clip_val": networks.RADIUS}
+    assert step == book | network | training | sizes | lengths | {
+        name: step[name] for name in ("data.num_train", "data.num_val", "trainer.limit_test_batches")
+    }
 
 
 @pytest.mark.parametrize("choice", [choice for group, choice in CHOICES if group == "trainer"])

@@ -77,6 +77,7 @@ BROKEN: dict[tuple[type, str], list[Any]] = {
     (Train, "trainer.gradient_clip_val"): [-1.0, *NEITHER_FINITE],
     (Train, "seed"): [-1, 2**32],
     (Train, "training.teacher"): [-0.1, 100.1, *NEITHER_FINITE],
+    (Train, "training.teacher_networks"): [-1, 101],
     (Train, "training.input_dropout"): [-0.1, 1.0, *NEITHER_FINITE],
     (Train, "training.output_dropout"): [-0.1, 1.0],
     (Train, "training.warm_up"): [-0.1, 1.0],

@@ -181,7 +181,7 @@ class Training:
             rule = "goes with windows end to end; type training.carry_state=true as well"
             raise SettingError(f"training.teacher={self.teacher}: {rule}")
         if self.teacher_networks and not self.teacher:
-            rule = "goes with a text that is written; type training.teacher=10 as well"
+            rule = "nothing is written; type training.teacher_networks=0, or a training.teacher above 0 as well"
             raise SettingError(f"training.teacher_networks={self.teacher_networks}: {rule}")
 
 

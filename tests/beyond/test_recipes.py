@@ -31,6 +31,7 @@ ALL_OF_IT = Training(
     input_dropout=0.3,
     output_dropout=0.3,
     teacher=0.5,
+    teacher_networks=1,
 )
 UNK = 1
 

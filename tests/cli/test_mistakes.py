@@ -35,7 +35,7 @@ MISTAKES = [
     ("trainer.max_epoch=5", "type for example trainer.max_epochs=5"),
     ("training.carry_state=maybe", "must be true or false; type for example training.carry_state=false"),
     ("training.teacher=0.5", "type training.carry_state=true as well"),
-    ("training.teacher_networks=2", "type training.teacher=10 as well"),
+    ("training.teacher_networks=2", "nothing is written; type training.teacher_networks=0"),
     ("probes=stream", "must be a list; type for example probes=[stream]"),
     ("probes=[strem]", "type for example probes=[stream] (stream, history, "),
     ("probes=[report]", "type for example probes=["),  # a file of exercises/ that measures nothing

@@ -363,6 +363,20 @@ def test_a_key_reads_one_character_and_writes_the_grey_text(written: int, open_p
     assert page.evaluate("steps") == len(keys) * (1 + 20)
 
 
+def test_the_answer_to_a_key_does_not_wait_for_the_colours(open_page: Open) -> None:
+    page = open_page("tanh")
+    typed(page, "it has")
+    settled(page)
+    at_once = """() => {
+        box.value += "s";
+        box.dispatchEvent(new Event("input"));
+        return [ghost.length, strip.children.length];
+    }"""
+    assert page.evaluate(at_once) == [20, 6]
+    settled(page)
+    assert page.evaluate("strip.children.length") == 7
+
+
 # --- how it looks, and to whom ---
 
 

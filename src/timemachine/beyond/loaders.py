@@ -4,11 +4,12 @@ N characters, T time steps, B windows in a batch, V vocabulary.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
 
-from timemachine.beyond.networks import networks
+from timemachine.beyond.networks import trained_networks
 from timemachine.beyond.streams import Noise, StreamLoader
 from timemachine.beyond.teacher import written
 from timemachine.config import Training
@@ -29,13 +30,27 @@ def train_loader(training: Training) -> Callable[[TimeMachine], Loader] | None:
         chars_N, target_NV = data.chars_N[:stop], None
         if training.teacher:
             num_chars = round(training.teacher * stop)
-            beside = networks(chars_N.cpu(), data.vocab, data.seed, training.teacher_networks)
-            written_N, expected_NV = written(data.corpus.characters[:stop], num_chars, data.vocab, data.seed, beside)
+            with one_thread():
+                count = training.teacher_networks if num_chars else 0
+                networks = trained_networks(chars_N.cpu(), data.vocab, data.seed, count)
+                train = data.corpus.characters[:stop]
+                written_N, expected_NV = written(train, num_chars, data.vocab, data.seed, networks)
             target_NV = torch.cat([F.one_hot(chars_N.cpu().long(), len(data.vocab)), expected_NV]).to(chars_N.device)
             chars_N = torch.cat([chars_N, written_N.to(chars_N.device)])
         return StreamLoader(chars_N, data.batch_size, data.num_steps, noise, rank, world_size, target_NV)
 
     return make
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """So that a text which networks write does not depend on the number of threads: all that follows it would."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class NoisyWindows:

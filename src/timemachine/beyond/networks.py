@@ -22,20 +22,21 @@ TRAINING = Training(optimizer=Optimizer.adamw, schedule=Schedule.cosine, warm_up
 NETWORK = {"activation": "relu", "hiddens": 256, "sigma": 0.03, "lr": 0.004, "input_lr_factor": 30}
 EPOCHS = 20
 BATCH_SIZE, NUM_STEPS = 16, 32
+RADIUS = 1
 
 
-def networks(chars_N: Tensor, vocab: Vocab, seed: int, count: int) -> Ensemble | None:
+def trained_networks(chars_N: Tensor, vocab: Vocab, seed: int, count: int) -> Ensemble | None:
     """Return networks that have learnt a text; None for a count of 0. They are trained as by `recipe=low_7_relu`."""
-    return Ensemble([_network(chars_N, vocab, seed * 1_000 + number) for number in range(count)]) if count else None
+    return Ensemble([_trained(chars_N, vocab, seed * 1_000 + number) for number in range(count)]) if count else None
 
 
-def _network(chars_N: Tensor, vocab: Vocab, seed: int) -> RNNLMBeyond:
+def _trained(chars_N: Tensor, vocab: Vocab, seed: int) -> RNNLMBeyond:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = RNNLMBeyond(len(vocab), TRAINING, **NETWORK)
-        noise = Noise(0, vocab.unk, torch.Generator().manual_seed(seed))
         num_steps = min(NUM_STEPS, len(chars_N))
         batch_size = min(BATCH_SIZE, len(chars_N) // num_steps)
+        noise = Noise(0, vocab.unk, torch.Generator().manual_seed(seed))
         loader = StreamLoader(chars_N, batch_size, num_steps, noise)
         optimizer, steps = model.configure_optimizers(), EPOCHS * len(loader)
         for epoch in range(EPOCHS):
@@ -45,6 +46,6 @@ def _network(chars_N: Tensor, vocab: Vocab, seed: int) -> RNNLMBeyond:
                 optimizer.zero_grad()
                 loss_BT, _ = model.losses(batch, slice(0, batch_size))
                 torch.autograd.backward(loss_BT.mean())
-                clip_gradients(model.parameters(), 1)
+                clip_gradients(model.parameters(), RADIUS)
                 optimizer.step()
     return model.eval()

@@ -147,7 +147,7 @@ def findings(jobs: list[Job]) -> Findings:
             "from paired blocks. Kneser-Ney has the order that is best on the very characters. The numbers of PPMd are "
             "those of `python evaluate.py run=… baselines=true`. Of the rows above only the last one's runs read "
             "the novel's last 5 %; earlier rounds of this project have read it too, and it is a part of what the "
-            "book's runs read as the rest. So are the next 5 %, on which choices were made.",
+            "runs on the book's split read as the rest. So are the next 5 %, on which choices were made.",
             "As they are:",
             markdown(_FIXED_COLUMNS, [end.fixed_row() for end in ends]),
             "Learning on from what they have read, and looking up what followed similar states, there and in the "
