@@ -90,9 +90,16 @@ def test_two_processes_that_torchrun_starts(alone: Path, tmp_path: Path) -> None
 @pytest.mark.slow
 def test_noise_and_soft_targets_do_not_depend_on_the_number_of_processes(program: Program, tmp_path: Path) -> None:
     small = ("data=sample", "logger=csv", "model.hiddens=8", "trainer.max_epochs=2", "trainer.limit_train_batches=20")
-    small += ("training.teacher=1", "training.teacher_networks=1")
     noise = ("training.input_dropout=0.1", "training.output_dropout=0.2")
-    recipe = ("recipe=novel", *small, *noise, "trainer.check_val_every_n_epoch=1", "trainer.precision=64-true")
+    teacher = ("training.teacher=1", "training.teacher_networks=1")
+    recipe = (
+        "recipe=novel",
+        *small,
+        *noise,
+        *teacher,
+        "trainer.check_val_every_n_epoch=1",
+        "trainer.precision=64-true",
+    )
     for name, trainer in (("alone", ("trainer=cpu",)), ("three", ("trainer=ddp_cpu", "trainer.devices=3"))):
         done = program("train.py", *recipe, *trainer, f"hydra.run.dir={name}")
         assert done.returncode == 0, done.stderr
