@@ -1,7 +1,7 @@
 # make train          the book's experiment, about a minute
 # make test           the tests
 # make exercises      the book's exercises in full, about 50 minutes on two cores
-# make how-low        exercise 4 with any training, about an hour on two cores
+# make how-low        exercise 4 with any training, an hour and a quarter on two cores
 # make notebook       execute book.ipynb where it lies
 # make bench          speed, as ratios
 # make lint           ruff and mypy
