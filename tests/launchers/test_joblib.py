@@ -86,7 +86,7 @@ def assert_goes_on(program: Program, tmp_path: Path, max_epochs: str) -> None:
     assert program("train.py", *SWEEP, max_epochs).returncode == 0
     for job in "012":
         assert what_is_left(tmp_path / "cut_short" / job) == what_is_left(tmp_path / "sweep" / job)
-    assert all(0 < epochs_then < 150 for epochs_then in began.values())
+    assert all(0 < epochs_then < 400 for epochs_then in began.values())
 
 
 @pytest.mark.slow
@@ -105,7 +105,7 @@ def test_a_sweep_that_is_interrupted_leaves_no_process(number: signal.Signals, t
 
 @pytest.mark.slow
 def test_a_worker_that_is_killed_from_outside_is_one_line(program: Program, tmp_path: Path) -> None:
-    with running(tmp_path, *SWEEP, "trainer.max_epochs=150") as sweep:
+    with running(tmp_path, *SWEEP, "trainer.max_epochs=400") as sweep:
         sweep.wait_until(lambda: both_began(tmp_path))
         worker = next(number for number, line in sweep.processes().items() if "LokyProcess-1" in line)
         os.kill(worker, signal.SIGKILL)
@@ -116,16 +116,16 @@ def test_a_worker_that_is_killed_from_outside_is_one_line(program: Program, tmp_
             "error: a process of the sweep was killed from outside, which cut job 0, 1 short; "
             "type the same command and resume=sweep\n"
         )
-    assert_goes_on(program, tmp_path, "trainer.max_epochs=150")
+    assert_goes_on(program, tmp_path, "trainer.max_epochs=400")
 
 
 @pytest.mark.slow
 def test_a_sweep_that_is_killed_takes_its_workers_with_it(program: Program, tmp_path: Path) -> None:
-    with running(tmp_path, *SWEEP, "trainer.max_epochs=150") as sweep:
+    with running(tmp_path, *SWEEP, "trainer.max_epochs=400") as sweep:
         sweep.wait_until(lambda: both_began(tmp_path))
         sweep.process.send_signal(signal.SIGKILL)
         sweep.wait_for_its_processes()
-    assert_goes_on(program, tmp_path, "trainer.max_epochs=150")
+    assert_goes_on(program, tmp_path, "trainer.max_epochs=400")
 
 
 def kill_after(folder: Path, seconds: float, *arguments: str) -> None:
