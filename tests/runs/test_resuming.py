@@ -301,6 +301,10 @@ def test_what_cannot_go_on_is_one_line_and_changes_nothing(program: Program, tmp
     for typed, says in (
         (["model.hiddens=9"], "model.hiddens=9: the run began with model.hiddens=8; type model.hiddens=8"),
         (["data.num_steps=9"], "data.num_steps=9: the run began with data.num_steps=32; type data.num_steps=32"),
+        (
+            ["training.teacher=1", "training.carry_state=true"],
+            "training.teacher=1.0: the run began with training.teacher=0.0; type training.teacher=0.0",
+        ),
         (["seed=1"], "seed=1: the run began with seed=0; type seed=0"),
         (["trainer.max_epochs=1"], "trainer.max_epochs=1: the run has 2 epochs already; type trainer.max_epochs=2 or"),
         (["trainer.val_check_interval=1000"], "trainer.val_check_interval=1000: Lightning refuses it: "),

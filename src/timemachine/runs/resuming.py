@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # they import torch, which takes seconds
     from timemachine.language_model import RNNLMScratch
 
 OF_THE_DATA = ("num_steps", "num_train", "num_val")
+OF_THE_TEACHER = ("teacher", "teacher_networks")
 OF_THE_NETWORK = ("cell", "hiddens", "activation", "input", "embedding_dim", "sigma", "embedding_sigma")
 
 
@@ -42,6 +43,7 @@ def resumed(run: Record, trainer: "pl.Trainer", model: "RNNLMScratch", data: "Ti
     from timemachine.runs.validation import validate
 
     _refuse_other_data(run.before, data)
+    _refuse_other_teacher(run.before["settings"], run.summary["settings"])
     validate(run.folder, trainer, model, data)
     with _kept(run.folder / ".hydra" / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(run.overrides))):
         yield checkpoint
@@ -177,6 +179,14 @@ def _refuse_other_data(before: dict[str, Any], data: "TimeMachine") -> None:
     for name in OF_THE_DATA:
         refuse_other(f"data.{name}", before["settings"]["data"][name], getattr(data, name))
     refuse_other("seed", before["settings"]["seed"], data.seed)
+
+
+def _refuse_other_teacher(before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Raise SettingError if the resumed run learnt from another written text; before there were any, from none."""
+    training = before.get("training")
+    for name in OF_THE_TEACHER:
+        then = training.get(name, 0) if isinstance(training, dict) else 0
+        refuse_other(f"training.{name}", then, now["training"][name])
 
 
 def refuse_other(name: str, then: object, now: object) -> None:
