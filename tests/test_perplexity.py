@@ -1,4 +1,6 @@
 import math
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -65,8 +67,9 @@ def test_an_empty_update_changes_nothing() -> None:
     assert of(torch.tensor([2.0]), torch.zeros(0, 32)).compute().item() == pytest.approx(math.exp(2))
 
 
-def test_keeps_its_float64_in_a_model_of_half_precision() -> None:
-    model = torch.nn.ModuleList([Perplexity()]).half()
+@pytest.mark.parametrize("cast", [lambda m: m.half(), lambda m: m.to(torch.bfloat16), lambda m: m.float()])
+def test_keeps_its_float64_in_a_model_of_less_precision(cast: Callable[[torch.nn.Module], Any]) -> None:
+    model = cast(torch.nn.ModuleList([Perplexity()]))
     perplexity = model[0]
     assert isinstance(perplexity, Perplexity)
     perplexity.update(torch.full((10**5,), 0.25, dtype=torch.float16))

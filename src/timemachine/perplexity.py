@@ -1,7 +1,9 @@
 """Perplexity as a torchmetrics Metric: exp(sum of negative log-likelihoods / number of tokens)."""
 
+from collections.abc import Callable, Sequence
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import Metric
 
 
@@ -30,3 +32,7 @@ class Perplexity(Metric):
     def compute(self) -> Tensor:
         """The perplexity: 0-dimensional, float64; NaN before the first token."""
         return torch.exp(self.nll / self.num_tokens)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> nn.Module:
+        """Go to another device, but stay in float64: `module.to(torch.bfloat16)` casts the metrics of a module too."""
+        return super()._apply(lambda state: state.to(fn(state).device), exclude_state)
