@@ -49,8 +49,7 @@ class RNNLMScratch(LightningModule):
         self.b_q = nn.Parameter(torch.zeros(vocab_size))
         self.train_perplexity, self.val_perplexity, self.test_perplexity = Perplexity(), Perplexity(), Perplexity()
         # Of the last step; float64, 0-dimensional.
-        self.loss = self.grad_norm = self.grad_norm_clipped = torch.tensor(math.nan, dtype=torch.float64)
-        self._sound = torch.tensor(True)  # on a GPU: no step so far was not finite
+        self.grad_norm = self.grad_norm_clipped = torch.tensor(math.nan, dtype=torch.float64)
 
     def one_hot(self, X_BT: Tensor) -> Tensor:
         """Return vectors (T, B, V) for indices (B, T), in the order in which the recurrence reads them."""
@@ -85,20 +84,24 @@ class RNNLMScratch(LightningModule):
 
     @property
     def kernel(self) -> str:
-        """What computes the loss and its gradients where the weights are: fused, bptt or autograd."""
+        """What computes the loss and its gradients where the weights are: fused, bptt or autograd.
+
+        Under autocast it is autograd: the others compute in the precision of the weights.
+        """
         network = self.hparams
-        if network["backward"] == "autograd":
+        if network["backward"] == "autograd" or torch.is_autocast_enabled(self.device.type):
             return "autograd"
         sizes = network["hiddens"], self.vocab_size, network["activation"]
         return choice.kernel_of(network["backward"], network["cell"], *sizes, fused.knows(self.W_hq))
 
     @torch.no_grad()
-    def predict(self, prefix: str, num_preds: int, vocab: Vocab) -> str:
+    def predict(self, prefix: str, num_preds: int, vocab: Vocab, device: Any = None) -> str:
         """Return the prefix and the `num_preds` characters that follow it, each the likeliest that is not `<unk>`.
 
         Every character of the prefix, or of a space if it is empty, but the last warms up the state (the book's
-        `predict`, section 9.5.5).
+        `predict`, section 9.5.5). `device`: where to compute, as in the book; where the model is if None.
         """
+        self.to(device or self.device)
         state, inputs, outputs = None, vocab[list(prefix or " ")], list[int]()
         warm_up = len(inputs) - 1
         for step in range(warm_up + num_preds):
@@ -130,15 +133,12 @@ class RNNLMScratch(LightningModule):
         inputs, divisor = self.inputs(X_BT), self._divisor(Y_BT, batch_idx)
         loss, nll_TB, _ = fused.loss(inputs, self._weights(), Y_BT.T, activation=self.rnn.activation, divisor=divisor)
         self.train_perplexity.update(nll_TB)
-        self.loss = loss.detach().double()
         return loss
 
     def mean(self, loss_BT: Tensor, batch_idx: int) -> Tensor:
         """Return the mean of a batch's losses; in several processes a number whose mean over them is that."""
         is_alone = self.trainer.world_size == 1
-        loss = loss_BT.mean() if is_alone else loss_BT.sum() / self._divisor(loss_BT, batch_idx)
-        self.loss = loss.detach().double()
-        return loss
+        return loss_BT.mean() if is_alone else loss_BT.sum() / self._divisor(loss_BT, batch_idx)
 
     def _divisor(self, loss_BT: Tensor, batch_idx: int) -> float:
         """Return the number of targets; in several processes, whose shares may differ in size, their mean number."""
@@ -158,9 +158,10 @@ class RNNLMScratch(LightningModule):
         gradient_clip_val: int | float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip by `clip_gradients` (or Lightning's "value"), keep both norms, and refuse an update that is not finite.
+        """Clip by `clip_gradients` (or Lightning's "value") and keep both norms.
 
-        Lightning calls this between the gradients and the update, after unscaling and after DDP's all-reduce.
+        Lightning calls this between the gradients and the update, after unscaling and after DDP's all-reduce. Raises
+        Diverged on the CPU if the gradient is not finite; on a GPU the weights are looked at when the epoch ends.
         """
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         if gradient_clip_algorithm == "value":
@@ -170,47 +171,29 @@ class RNNLMScratch(LightningModule):
         else:
             self.grad_norm = clip_gradients(parameters, gradient_clip_val)
             self.grad_norm_clipped = self.grad_norm.clamp(max=gradient_clip_val or math.inf)
-        self._refuse_unless_finite(parameters)
+        if self.device.type == "cpu" and not self.grad_norm.isfinite():  # elsewhere to look would make the program wait
+            raise Diverged("the gradient", f"at step {self.global_step + 1}")
 
-    def _refuse_unless_finite(self, parameters: list[nn.Parameter]) -> None:
-        must_be = {"the loss": self.loss}
-        if getattr(self.trainer.precision_plugin, "scaler", None) is None:  # it skips such a step by itself
-            must_be["the gradient"] = self.grad_norm
-        if not self.waits_for_the_device:
-            for what, number in must_be.items():
-                if not math.isfinite(number):
-                    raise Diverged(what, f"at step {self.global_step + 1}")
-            return
-        sound = torch.stack([number.isfinite() for number in must_be.values()]).all()
-        self._sound = sound & self._sound.to(sound.device)  # this step and all that follow in the epoch do nothing
-        for parameter in parameters:
-            if parameter.grad is not None:
-                parameter.grad = torch.where(self._sound, parameter.grad, 0.0)
-
-    @property
-    def waits_for_the_device(self) -> bool:
-        """Whether reading a number makes the program wait for the steps that are queued."""
-        return self.device.type != "cpu"
+    def _refuse_unless_finite(self) -> None:
+        """Raise Diverged if a weight is not finite, before a checkpoint of it is written."""
+        if not all(p.isfinite().all() for p in self.parameters()):
+            raise Diverged("a weight", f"at step {self.global_step}")
 
     def on_train_epoch_end(self) -> None:
-        """Log the epoch's running training perplexity."""
-        if not self._sound:
-            raise Diverged("a loss or a gradient", f"in epoch {self.current_epoch + 1}")
-        self.log("train/perplexity", self.train_perplexity, prog_bar=True)
+        """Log the epoch's running training perplexity, if `training_step` has updated it."""
+        self._refuse_unless_finite()
+        if self.train_perplexity.update_called:
+            self.log("train/perplexity", self.train_perplexity, prog_bar=True)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch to the validation perplexity."""
         self.val_perplexity.update(self.nll(batch))
 
     def on_validation_epoch_end(self) -> None:
-        """Log the validation perplexity; stop before a checkpoint of weights that are not finite or predict nothing."""
-        nll = self.trainer.strategy.reduce(self.val_perplexity.nll.clone(), reduce_op="sum")
-        for what, sound in (
-            ("a weight", all(p.isfinite().all() for p in self.parameters())),
-            ("the validation loss", nll.isfinite()),
-        ):
-            if not sound:
-                raise Diverged(what, f"at step {self.global_step}")
+        """Log the validation perplexity. Raise Diverged if it or a weight is not finite."""
+        self._refuse_unless_finite()
+        if not self.trainer.strategy.reduce(self.val_perplexity.nll.clone(), reduce_op="sum").isfinite():
+            raise Diverged("the validation loss", f"at step {self.global_step}")
         self.log("val/perplexity", self.val_perplexity, prog_bar=True)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:

@@ -17,7 +17,8 @@ class RNNScratch(nn.Module):
 
     Parameters: `W_xh` (D, H), `W_hh` (H, H) drawn from N(0, sigma²), `b_h` (H) zero. `activation`: a name in
     `ACTIVATIONS`. `backward`: autograd, a loop that PyTorch differentiates, or else by hand, and fast. Both compute the
-    same; with its loss, in `RNNLMScratch`, there is a third way. Raises SettingError for what an argument may not be.
+    same, but under autocast it is always the loop; with its loss, in `RNNLMScratch`, there is a third way. Raises
+    SettingError for what an argument may not be.
     """
 
     def __init__(
@@ -37,7 +38,7 @@ class RNNScratch(nn.Module):
         `inputs`: vectors (T, B, D), or indices (T, B) that stand for one-hot vectors. `H_BH`: the state before them,
         zero if None.
         """
-        if self.backward_by != "autograd":
+        if self.backward_by != "autograd" and not torch.is_autocast_enabled(self.W_xh.device.type):
             return recurrence(inputs, self.W_xh, self.W_hh, self.b_h, H_BH, self.activation)
         phi = ACTIVATIONS[self.activation].phi
         inputs_TBD = as_vectors(inputs, self.W_xh)

@@ -20,7 +20,7 @@ from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
 from timemachine.runs.metrics import RunLog
-from timemachine.runs.validation import check_optimizer, validate
+from timemachine.runs.validation import validate
 from timemachine.training.trainer import build_trainer
 
 ALL_OF_IT = Training(
@@ -206,11 +206,3 @@ def test_one_group_of_parameters_more_or_less_mixes_no_moments(sample: Corpus) -
         groups = model.configure_optimizers().param_groups
         shapes.append([p.shape for group in groups for p in group["params"]])
     assert shapes[0] == shapes[1]
-
-
-@pytest.mark.parametrize(("now", "then"), [("sgd", "adamw"), ("adamw", "sgd")])
-def test_a_run_goes_on_with_its_own_optimiser(now: str, then: str) -> None:
-    model = RNNLMBeyond(5, Training(optimizer=Optimizer[now]))
-    state = {0: {"exp_avg": torch.zeros(1)}} if then == "adamw" else {}
-    with pytest.raises(SettingError, match=f"training.optimizer={now}: .* type training.optimizer={then}"):
-        check_optimizer([{"state": state}], model)

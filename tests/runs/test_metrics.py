@@ -1,19 +1,24 @@
 import csv
 import math
 from pathlib import Path
+from typing import Any
 
 import lightning.fabric.loggers.tensorboard
 import pytest
+import torch
+from lightning.pytorch.callbacks import Callback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor
 
 from timemachine.config import Logger, Train, Trainer
 from timemachine.corpus import Corpus, find_corpus
-from timemachine.datamodule import TimeMachine
+from timemachine.datamodule import Batch, TimeMachine
 from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
 from timemachine.runs.loggers import open_loggers
 from timemachine.runs.metrics import RunLog
 from timemachine.runs.record import Record
+from timemachine.runs.validation import validate
 from timemachine.training.trainer import build_trainer
 
 
@@ -23,99 +28,59 @@ def rows(path: Path) -> list[dict[str, float]]:
         return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
 
 
-def step(number: int, epoch: int, norm: float = 2.0) -> dict[str, float]:
-    return {"step": number, "loss": 3.0, "grad_norm": norm, "grad_norm_clipped": min(norm, 1.0), "epoch": epoch}
+def end_of_epoch(epoch: int, step: int, **metrics: float) -> dict[str, float]:
+    return {"epoch": epoch, "step": step, "clip_fraction": 0.5, "train/perplexity": 10.0 - epoch} | metrics
 
 
-def hook(log: RunLog, name: str) -> None:
-    """Call a callback's hook, of which RunLog reads no argument."""
-    getattr(log, name)(None, None)
+def step(number: int, epoch: int, **logged: float) -> dict[str, float]:
+    return {"epoch": epoch, "step": number, "loss": 3.0, "grad_norm": 2.0, "grad_norm_clipped": 1.0} | logged
 
 
-def log_epoch(log: RunLog, epoch: int, norms: tuple[float, ...] = (2.0, 0.5), val: float | None = 8.0) -> None:
-    """An epoch of two steps as Lightning logs it, which counts from 0: validation, the steps, training."""
-    last = 2 * epoch + 1
-    hook(log, "on_train_epoch_start")
-    if val is not None:
-        log.log_metrics({"val/perplexity": val, "epoch": epoch}, last)
-    log.log_steps([step(2 * epoch + index + 1, epoch, norm) for index, norm in enumerate(norms)], {})
-    hook(log, "on_train_epoch_end")
-    train = {"train/perplexity": 9.0 - epoch, "clip_fraction": 0.5, "chars_per_second": 1e6, "epoch": epoch}
-    log.log_metrics(train, last)  # before the checkpoint
-    log.log_metrics(train, last)  # by Lightning
-
-
-def test_an_epoch_is_a_row_with_train_and_validation_side_by_side(tmp_path: Path) -> None:
+def test_an_epoch_is_a_row_with_train_validation_and_test_side_by_side(tmp_path: Path) -> None:
     log = RunLog(tmp_path)
-    for epoch in range(2):
-        log_epoch(log, epoch)
-    first = {"epoch": 1, "step": 2, "train/perplexity": 9, "val/perplexity": 8, "grad_norm": 1.25}
-    first |= {"grad_norm_clipped": 0.75, "clip_fraction": 0.5, "chars_per_second": 1e6}
-    assert rows(tmp_path / "metrics.csv") == [first, first | {"epoch": 2, "step": 4, "train/perplexity": 8}]
-    steps = rows(tmp_path / "steps.csv")
-    assert [(row["epoch"], row["step"]) for row in steps] == [(1, 1), (1, 2), (2, 3), (2, 4)]
-    assert [(row["grad_norm"], row["grad_norm_clipped"]) for row in steps] == [(2, 1), (0.5, 0.5)] * 2
+    for epoch in (1, 2):
+        log.log_row({"epoch": epoch, "step": 2 * epoch, "val/perplexity": 8.0})
+        log.log_row(end_of_epoch(epoch, 2 * epoch))
+    log.log_row({"epoch": 2, "step": 4, "test/perplexity": 8.5})
+    log.on_test_end(None, None)  # type: ignore[arg-type]
+    found = rows(tmp_path / "metrics.csv")
+    first = end_of_epoch(1, 2) | {"val/perplexity": 8.0}
+    assert found == [first, end_of_epoch(2, 4) | {"val/perplexity": 8.0, "test/perplexity": 8.5}]
 
 
-def test_an_epoch_without_validation_repeats_none(tmp_path: Path) -> None:
+def test_each_validation_is_a_row_and_an_epoch_without_one_repeats_none(tmp_path: Path) -> None:
     log = RunLog(tmp_path)
-    for epoch, val in enumerate([None, 8.0, None, 7.0]):
-        log_epoch(log, epoch, val=val)
-    assert [row.get("val/perplexity") for row in rows(tmp_path / "metrics.csv")] == [None, 8, None, 7]
+    log.log_row({"epoch": 1, "step": 2, "val/perplexity": 9.0})
+    log.log_row({"epoch": 1, "step": 4, "val/perplexity": 8.0})
+    log.log_row(end_of_epoch(1, 5))
+    log.log_row(end_of_epoch(2, 10))
+    log.log_row({"epoch": 3, "step": 12, "val/perplexity": 7.0})
+    log.on_train_end(None, None)  # type: ignore[arg-type]
+    found = [(row["epoch"], row["step"], row.get("val/perplexity")) for row in rows(tmp_path / "metrics.csv")]
+    assert found == [(1, 2, 9), (1, 4, 8), (1, 5, None), (2, 10, None), (3, 12, 7)]
 
 
-def test_the_test_perplexity_stands_in_the_last_row(tmp_path: Path) -> None:
+def test_a_new_name_becomes_a_column_of_either_file(tmp_path: Path) -> None:
     log = RunLog(tmp_path)
-    for epoch in range(3):
-        log_epoch(log, epoch)
-    before = rows(tmp_path / "metrics.csv")
-    hook(log, "on_test_start")
-    log.log_metrics({"test/perplexity": 8.5, "epoch": 3}, 6)
-    assert rows(tmp_path / "metrics.csv") == [*before[:2], before[2] | {"test/perplexity": 8.5}]
-
-
-def test_both_files_are_written_once_an_epoch(tmp_path: Path) -> None:
-    log = RunLog(tmp_path)
-    log_epoch(log, 0)
-    metrics, steps = ((tmp_path / name).read_text() for name in ("metrics.csv", "steps.csv"))
-    log.log_steps([step(3, epoch=1)], {})
-    assert (tmp_path / "steps.csv").read_text() == steps
-    log_epoch(log, 1)
-    assert (tmp_path / "metrics.csv").read_text().startswith(metrics)
-    assert (tmp_path / "steps.csv").read_text().startswith(steps)
-
-
-def test_the_steps_of_an_epoch_that_broke_off_are_kept(tmp_path: Path) -> None:
-    log = RunLog(tmp_path)
-    log_epoch(log, 0)
-    log.log_steps([step(3, epoch=1, norm=math.inf)], {})
-    log.finalize("failed")
-    log.finalize("failed")  # Lightning may call it twice
-    assert [row["step"] for row in rows(tmp_path / "steps.csv")] == [1, 2, 3]
-    assert rows(tmp_path / "steps.csv")[-1]["grad_norm"] == math.inf
-    assert [row["epoch"] for row in rows(tmp_path / "metrics.csv")] == [1]
-
-
-def test_a_run_that_goes_on_in_its_folder_keeps_what_was_there(tmp_path: Path) -> None:
-    log_epoch(RunLog(tmp_path), 0)
-    again = RunLog(tmp_path)
-    log_epoch(again, 1)
-    hook(again, "on_test_start")
-    again.log_metrics({"test/perplexity": 8.5, "epoch": 2}, 4)
-    epochs = rows(tmp_path / "metrics.csv")
-    assert [(row["epoch"], row.get("test/perplexity")) for row in epochs] == [(1, None), (2, 8.5)]
-    assert [row["step"] for row in rows(tmp_path / "steps.csv")] == [1, 2, 3, 4]
+    log.log_steps([step(1, 1), step(2, 1, lr=0.5)])
+    log.log_steps([step(3, 1)])
+    log.log_row(end_of_epoch(1, 3))
+    log.log_row(end_of_epoch(2, 6, bits=2.5))
+    assert [row.get("lr") for row in rows(tmp_path / "steps.csv")] == [None, 0.5, None]
+    assert [row.get("bits") for row in rows(tmp_path / "metrics.csv")] == [None, 2.5]
 
 
 def test_an_epoch_is_a_line_where_there_is_no_bar(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    log = RunLog(tmp_path, prints_lines=True)
-    log_epoch(log, 0)
-    log_epoch(log, 1, val=None)
-    first, second = capsys.readouterr().out.splitlines()
-    assert first.split() == ["epoch", "1", "train", "9.000", "val", "8.000"]
-    assert second.split() == ["epoch", "2", "train", "8.000", "val", "nan"]
-    log_epoch(RunLog(tmp_path), 0)
-    assert not capsys.readouterr().out
+    for prints in (True, False):
+        log = RunLog(tmp_path, prints_lines=prints)
+        log.log_row({"epoch": 1, "step": 2, "val/perplexity": 8.0})
+        log.log_row(end_of_epoch(1, 2))
+        log.log_row(end_of_epoch(2, 4))
+        lines = capsys.readouterr().out.splitlines()
+        assert [line.split() for line in lines] == prints * [
+            ["epoch", "1", "train", "9.000", "val", "8.000"],
+            ["epoch", "2", "train", "8.000", "val", "nan"],
+        ]
 
 
 def test_lightning_fills_both_files(tmp_path: Path, sample: Corpus) -> None:
@@ -142,7 +107,79 @@ def test_lightning_fills_both_files(tmp_path: Path, sample: Corpus) -> None:
     assert all("test/perplexity" not in row for row in epochs[:-1])
 
 
-# --- Weights & Biases ---
+def fitted(folder: Path, sample: Corpus, model: RNNLMScratch | None = None, **chosen: Any) -> RNNLMScratch:
+    """A run of two epochs of five steps, or one that goes on."""
+    settings = Train(trainer=Trainer(accelerator="cpu", devices=1, gradient_clip_val=1.0, **{"max_epochs": 2} | chosen))
+    data = TimeMachine(64, 8, 310, 70, corpus=sample)
+    folder.mkdir(exist_ok=True)
+    model = model or RNNLMScratch(28, hiddens=4, sigma=0.1)
+    trainer, last = build_trainer(settings, folder, [RunLog(folder)], quiet=True), folder / "checkpoints" / "last.ckpt"
+    if last.exists():
+        validate(folder, trainer, model, data)
+    trainer.fit(model, data, ckpt_path=last if last.exists() else None)
+    return model
+
+
+class OwnStep(RNNLMScratch):
+    """A loss of one's own, an optimiser and a schedule of one's own, and what is logged of each step."""
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss = self.nll(batch).square().mean()
+        self.log("own", loss.detach(), on_step=True)
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.RMSprop(self.parameters(), 0.01, momentum=0.9)
+        schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}
+
+
+def test_a_training_step_and_an_optimiser_of_ones_own_train_are_logged_and_go_on(
+    sample: Corpus, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    whole = fitted(tmp_path / "whole", sample, OwnStep(28, hiddens=4, sigma=0.1), max_epochs=3)
+    steps, epochs = rows(tmp_path / "whole" / "steps.csv"), rows(tmp_path / "whole" / "metrics.csv")
+    assert [row["step"] for row in steps] == [*range(1, 16)]
+    assert all(row["loss"] == row["own"] and math.isfinite(row["loss"]) for row in steps)
+    assert [row["lr"] for row in epochs] == [0.005, 0.0025, 0.00125]
+    for max_epochs in (1, 3):
+        torch.manual_seed(0)
+        again = fitted(tmp_path / "again", sample, OwnStep(28, hiddens=4, sigma=0.1), max_epochs=max_epochs)
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters(), strict=True))
+    assert (tmp_path / "again" / "steps.csv").read_text() == (tmp_path / "whole" / "steps.csv").read_text()
+
+
+def test_a_step_of_several_batches_has_their_mean_loss_and_the_norm_of_its_gradient(
+    sample: Corpus, tmp_path: Path
+) -> None:
+    """Lightning divides each loss by the number of batches, in an epoch's last step too, which has fewer."""
+    torch.manual_seed(0)
+    model = RNNLMScratch(28, hiddens=4, sigma=0.1, backward="autograd")
+    losses, norms = [], []
+
+    class Reads(Callback):
+        def on_before_optimizer_step(self, trainer: Any, module: Any, optimizer: Any) -> None:
+            norms.append(torch.nn.utils.get_total_norm([p.grad for p in module.parameters()]).item())
+
+        def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
+            with torch.no_grad():
+                losses.append(module.nll(batch).mean().item())
+
+    data = TimeMachine(64, 8, 310, 70, corpus=sample)
+    settings = Train(trainer=Trainer(accelerator="cpu", devices=1, max_epochs=1, accumulate_grad_batches=3))
+    trainer = build_trainer(settings, tmp_path, [RunLog(tmp_path), Reads()], quiet=True)
+    trainer.fit(model, data)
+    steps = rows(tmp_path / "steps.csv")
+    expected = [sum(losses[:3]) / 3, sum(losses[3:]) / 2]
+    assert [row["loss"] for row in steps] == pytest.approx(expected, rel=1e-6)
+    assert [row["grad_norm"] for row in steps] == pytest.approx(norms, rel=1e-5)
+
+
+def test_a_run_that_goes_on_at_another_rate_has_it(sample: Corpus, tmp_path: Path) -> None:
+    fitted(tmp_path, sample, RNNLMScratch(28, hiddens=4, lr=0.5), max_epochs=1)
+    fitted(tmp_path, sample, RNNLMScratch(28, hiddens=4, lr=0.25), max_epochs=2)
+    assert [row["lr"] for row in rows(tmp_path / "metrics.csv")] == [0.5, 0.25]
 
 
 @pytest.mark.parametrize(

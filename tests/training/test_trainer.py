@@ -8,6 +8,7 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import Trainer as LightningTrainer
 from lightning.pytorch.accelerators import CPUAccelerator, CUDAAccelerator
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
 from timemachine.cli.schema import VERSION, checked
@@ -139,11 +140,11 @@ def test_checkpoints_survive_a_kill_whatever_plugins_are_typed(plugins: object, 
 
 
 def test_settings_loggers_and_folder_reach_the_trainer(tmp_path: Path) -> None:
-    log = RunLog(tmp_path)
+    log, loggers = RunLog(tmp_path), [TensorBoardLogger(tmp_path)]
     settings = Trainer(devices=1, max_epochs=3, gradient_clip_val=0.25, gradient_clip_algorithm="value")
-    trainer = build_trainer(Train(trainer=settings), tmp_path, [log])
+    trainer = build_trainer(Train(trainer=settings), tmp_path, [log, *loggers])
     assert (trainer.max_epochs, trainer.gradient_clip_val, trainer.gradient_clip_algorithm) == (3, 0.25, "value")
-    assert trainer.loggers == [log]
+    assert trainer.loggers[1:] == loggers and log in trainer.callbacks  # type: ignore[attr-defined]
     assert trainer.default_root_dir == str(tmp_path)
 
 

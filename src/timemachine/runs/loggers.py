@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from timemachine.config import Train, WandbMode
@@ -15,22 +16,22 @@ from timemachine.training.lightning import shows_bar
 
 
 @contextmanager
-def open_loggers(settings: Train, run: Record) -> Iterator[list[Logger]]:
+def open_loggers(settings: Train, run: Record) -> Iterator[list[Logger | Callback]]:
     """Give the loggers of a run. At the end W&B gets what the record says of it then, or the exception.
 
     Raises SettingError without TensorBoard.
     """
     choice = settings.logger.wandb
-    loggers: list[Logger] = [RunLog(run.folder, prints_lines=not (run.quiet or shows_bar(settings.trainer)))]
+    logs: list[Logger | Callback] = [RunLog(run.folder, prints_lines=not (run.quiet or shows_bar(settings.trainer)))]
     if settings.logger.tensorboard:
-        loggers.append(_tensorboard(run.folder))
+        logs.append(_tensorboard(run.folder))
     wandb_run = None
     if choice is not None and choice.mode is not WandbMode.disabled and run.writes:
         from timemachine.weights_and_biases.run import WandbRun  # it imports wandb, which takes time
 
         wandb_run = WandbRun.begin(choice, run)
     try:
-        yield [*loggers, wandb_run] if wandb_run else loggers
+        yield [*logs, wandb_run] if wandb_run else logs
     except BaseException as error:
         with suppress(ValueError, LookupError, TypeError, OverflowError):  # a stranger's tables, which are refused
             run.update(metrics=final_numbers(run.folder))

@@ -3,7 +3,7 @@
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,21 +60,43 @@ def read_numbers(path: Path) -> list[dict[str, float]]:
     return [{name: float(value) if value else math.nan for name, value in row.items()} for row in read(path)]
 
 
-def append(path: Path, columns: Sequence[str], rows: list[Row]) -> None:
-    """Add rows to a table, after a header if it is new."""
-    with path.open("a", newline="", encoding="utf-8") as file:
-        _writer(file, columns, header=file.tell() == 0).writerows(rows)
+class Table:
+    """A file of rows: a new one is appended, a new name becomes a column, the last row may still grow."""
 
+    def __init__(self, path: Path, columns: Sequence[str]) -> None:
+        self.path, self.columns = path, list(columns)
+        self.last: Row = {}  # the row at the end, if it is known
 
-def write_anew(path: Path, columns: Sequence[str], rows: list[Row]) -> None:
-    """Replace the file in one step, as a run may be killed here, too."""
-    text = io.StringIO()
-    _writer(text, columns, header=True).writerows(rows)
-    write_whole(path, text.getvalue().encode())
+    def add(self, rows: list[Row]) -> None:
+        """Append rows. Write the file anew if one has a new name, in one step, as a run may be killed here, too."""
+        if not rows:
+            return
+        if new := dict.fromkeys(name for row in rows for name in row if name not in self.columns):
+            self.replace([*read(self.path), *rows], new)
+        else:
+            with self.path.open("a", newline="", encoding="utf-8") as file:
+                self._write(file, rows, header=file.tell() == 0)
+            self.last = dict(rows[-1])
 
+    def put(self, row: Row) -> None:
+        """Append a row, or replace the last one if that is of the same epoch and step."""
+        if not row or row == self.last:
+            return
+        if any(row[name] != self.last.get(name) for name in ("epoch", "step")):
+            self.add([row])
+        else:
+            self.replace([*read(self.path)[:-1], row], row)
 
-def _writer(file: Any, columns: Sequence[str], header: bool) -> "csv.DictWriter[str]":
-    writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
-    if header:
-        writer.writeheader()
-    return writer
+    def replace(self, rows: list[Row], names: Iterable[str] = ()) -> None:
+        """Write the file anew, with these names among its columns."""
+        self.columns = list(dict.fromkeys([*self.columns, *names]))
+        text = io.StringIO()
+        self._write(text, rows, header=True)
+        write_whole(self.path, text.getvalue().encode())
+        self.last = dict(rows[-1]) if rows else {}
+
+    def _write(self, file: Any, rows: list[Row], header: bool) -> None:
+        writer = csv.DictWriter(file, self.columns, lineterminator="\n")
+        if header:
+            writer.writeheader()
+        writer.writerows(rows)

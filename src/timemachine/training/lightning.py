@@ -1,7 +1,7 @@
 """Lightning's classes as this project needs them: the only file that uses Lightning's private names.
 
 Tested with Lightning 2.6.6; pyproject.toml bounds it from above. Private are: `_signal_connector`, `_logger_connector`,
-`_iteration_based_training`, `_SubprocessScriptLauncher`, and of the progress bar `_update_metrics`,
+`_results`, `_iteration_based_training`, `_SubprocessScriptLauncher`, and of the progress bar `_update_metrics`,
 `_get_train_description` and `_init_progress`. Tested with Rich 15.0.0: `_table_column` of its columns.
 """
 
@@ -114,6 +114,12 @@ def shows_bar(trainer: Trainer) -> bool:
 def metrics_of_epoch(trainer: pl.Trainer) -> dict[str, float]:
     """Return what `self.log` has logged since the epoch began, as Lightning will hand it to the loggers."""
     return {name: float(value) for name, value in trainer._logger_connector.metrics["log"].items()}
+
+
+def metrics_of_step(trainer: pl.Trainer) -> dict[str, torch.Tensor]:
+    """Return what `self.log(…, on_step=True)` has logged of the batch that ends."""
+    results = trainer._results
+    return dict(results.metrics(on_step=True)["log"]) if results else {}
 
 
 def has_scaler(trainer: pl.Trainer) -> bool:

@@ -5,7 +5,7 @@ import dataclasses
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.accelerators import AcceleratorRegistry
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.profilers import AdvancedProfiler, Profiler, PyTorchProfiler, SimpleProfiler
 
 from timemachine.config import Train, Trainer
 from timemachine.errors import SettingError, UserError, one_line
@@ -32,51 +33,87 @@ from timemachine.training.lightning import (
     shows_bar,
     silence,
 )
-from timemachine.training.steps import Steps
+from timemachine.training.steps import Steps, TakesRows
 
 
-class RatesOfTheSettings(Callback):
-    """A resumed run has the rates of its settings; what its optimiser remembers is the checkpoint's."""
+class Resumption(Callback):
+    """What a resumed run lacks from Lightning: weights in the precision of the run, and the rates of its settings.
+
+    Whatever else the optimiser remembers is the checkpoint's.
+    """
+
+    def __init__(self) -> None:
+        self._are_new, self._rates = False, list[dict[str, float]]()
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Convert the weights before Lightning restores them, not after: in between float64 would be cut to float32."""
+        trainer.precision_plugin.convert_module(pl_module)
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Replace the optimiser's settings before Lightning restores it."""
-        (before,) = checkpoint["optimizer_states"]
-        optimizer: Any = pl_module.configure_optimizers()
-        checkpoint["optimizer_states"] = [optimizer.state_dict() | {"state": before["state"]}]
+        """Compare the rates of the settings with those of the checkpoint."""
+        names, before = ("lr", "input_lr_factor"), checkpoint["hyper_parameters"]
+        self._are_new = any(before[name] != pl_module.hparams[name] for name in names)
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keep the rates that the optimisers begin with, before Lightning restores them."""
+        groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+        self._rates = [{name: group[name] for name in ("lr", "initial_lr") if name in group} for group in groups]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Put them back, if they are new."""
+        groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+        for group, rates in zip(groups, self._rates, strict=True):
+            group |= rates if self._are_new else {}
 
 
-def build_trainer(settings: Train, folder: Path, loggers: list[Logger], quiet: bool = False) -> pl.Trainer:
+def build_trainer(settings: Train, folder: Path, logs: Sequence[Logger | Callback], quiet: bool = False) -> pl.Trainer:
     """Return the Trainer of a run that lives in `folder`, without a progress bar if `quiet`.
 
-    Raises SettingError for what Lightning refuses.
+    `logs`: Lightning's loggers, and callbacks that take rows (`TakesRows`). Raises SettingError for what Lightning
+    refuses.
     """
     silence()
     chosen = dataclasses.asdict(settings.trainer)
     chosen["accelerator"] = _accelerator(settings.trainer)
     chosen["enable_progress_bar"] = shows_bar(settings.trainer) and not (quiet or settings.trainer.barebones)
-    callbacks: list[Callback] = [Steps(), RatesOfTheSettings(), OtherProcesses()]
-    callbacks += [logger for logger in loggers if isinstance(logger, Callback)]
+    steps = Steps([log for log in logs if isinstance(log, TakesRows)])
+    loggers: list[Logger] = [steps, *(log for log in logs if isinstance(log, Logger))]
+    callbacks: list[Callback] = [steps, Resumption(), OtherProcesses()]
+    callbacks += [log for log in logs if isinstance(log, Callback)]
     callbacks += probes.watchers(settings.probes, folder)
     if chosen["enable_progress_bar"]:
         callbacks.append(PerplexityBar())
     if settings.trainer.enable_checkpointing is not False:
         callbacks += _checkpoints(folder / "checkpoints")
-    if settings.trainer.barebones:  # Lightning's own way to measure what all of this costs
+    if settings.trainer.barebones or settings.trainer.fast_dev_run:  # Lightning's own ways to keep nothing
         callbacks, loggers = [], []
-    else:
-        chosen["profiler"] = chosen["profiler"] or Unprofiled()
+    if not settings.trainer.barebones:
+        chosen["profiler"] = _profiler(settings.trainer.profiler, folder)
     plugins = chosen["plugins"] or []
     chosen["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), WholeCheckpoints()]
     with lightning_may_refuse(settings):
         trainer = pl.Trainer(**chosen, logger=loggers or None, callbacks=callbacks, default_root_dir=folder)
+    if trainer.precision == "bf16-mixed" and str(settings.trainer.precision).startswith("16"):
+        rule = "Lightning computes bf16-mixed instead on the CPU"
+        raise SettingError(f"trainer.precision={settings.trainer.precision}: {rule}; type trainer.precision=bf16-mixed")
     _refuse_machines_without_processes(trainer)
     leave_signals_to_us(trainer)
     end_each_epoch_once(trainer)
     if trainer.world_size > 1:
         atexit.register(_leave_process_group)
     return trainer
+
+
+def _profiler(name: str | None, folder: Path) -> Profiler | str:
+    """Return the profiler of that name, whose report goes into the folder; an unknown name is left to Lightning."""
+    kinds: dict[str, type[Profiler]] = {
+        "simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler,
+    }  # fmt: skip
+    if name is None:
+        return Unprofiled()
+    return kinds[name](dirpath=folder, filename="profile") if name in kinds else name
 
 
 def _checkpoints(folder: Path) -> list[Callback]:

@@ -19,7 +19,6 @@ from typing import Any, Self
 import lightning.pytorch as pl
 import wandb
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from timemachine.config import REPOSITORY, Wandb
@@ -32,10 +31,11 @@ from timemachine.weights_and_biases.workspace import CHANGES, FIGURE, PAGE, SAMP
 
 PREFIXES = ("it has", "time traveller", "the")  # of the table of samples
 NUM_PREDS = 60  # characters that follow each
+OF_STEPS = ("loss", "grad_norm", "grad_norm_clipped")
 PATIENCE = 4  # seconds for what wandb asks the server about a table or an artifact
 
 
-class WandbRun(Logger, Callback):
+class WandbRun(Callback):
     """W&B's copy of metrics.csv, against `epoch`, and steps.csv, against `trainer/global_step`; both count from 1.
 
     As a callback it adds to a table what greedy decoding makes of `PREFIXES`. Threads speak with wandb: one logs rows,
@@ -47,9 +47,6 @@ class WandbRun(Logger, Callback):
         self.run, self.choice = run, choice
         self._samples: list[list[Any]] = []
         self._samples_logged = 0
-        self._of_epoch: dict[str, float] = {}
-        self._last_row: dict[str, Any] = {}
-        self._tests = False
         self._failed = self._complete = self._ended = False
         self._told: SimpleQueue[Callable[[], Any] | None] = SimpleQueue()
         self._teller = Thread(target=self._tell, daemon=True)
@@ -59,7 +56,7 @@ class WandbRun(Logger, Callback):
             run.define_metric(name, hidden=True)
         for name in ("train/*", "val/*", "test/*", "clip_fraction", "chars_per_second", "lr", SAMPLES):
             run.define_metric(name, step_metric="epoch")
-        for name in ("loss", "grad_norm", "grad_norm_clipped"):
+        for name in OF_STEPS:
             run.define_metric(name, step_metric="trainer/global_step")
 
     @classmethod
@@ -86,47 +83,18 @@ class WandbRun(Logger, Callback):
             print(f"W&B           {run.url}", flush=True)
         return cls(run, choice)
 
-    @property
-    def name(self) -> str:
-        """W&B's project."""
-        return self.run.project
-
-    @property
-    def version(self) -> str:
-        """W&B's name of the run, unique in the project."""
-        return self.run.id
-
     @rank_zero_only
-    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing: the run began with its settings."""
-
-    @rank_zero_only
-    def log_steps(self, rows: list[dict[str, float]], of_epoch: dict[str, float]) -> None:
-        """Log an epoch's steps; keep what follows from them for its row."""
-        self._of_epoch = of_epoch
+    def log_steps(self, rows: list[dict[str, float]]) -> None:
+        """Log an epoch's steps."""
         for row in rows:
-            named: dict[str, Any] = {name: row[name] for name in ("loss", "grad_norm", "grad_norm_clipped")}
+            named: dict[str, Any] = {name: row[name] for name in row if name not in ("epoch", "step")}
             self._told.put(partial(self.run.log, named | {"trainer/global_step": row["step"]}))
 
     @rank_zero_only
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log an epoch's numbers, unless these are the ones that came last."""
-        row: dict[str, Any] = self._of_epoch | dict(metrics)
-        row["epoch"] += not self._tests  # after training Lightning has counted on
-        row |= in_bits(metrics)
-        if row != self._last_row:
-            self._last_row = row
-            self._told.put(partial(self.run.log, row))
-
-    @rank_zero_only
-    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """From now on numbers belong to the last epoch."""
-        self._tests, self._of_epoch = True, {}
-
-    @rank_zero_only
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin an epoch."""
-        self._of_epoch = {}
+    def log_row(self, row: dict[str, float]) -> None:
+        """Log the numbers of a validation, an epoch or a test; the norms are logged by the step."""
+        named: dict[str, Any] = {name: row[name] for name in row if name not in (*OF_STEPS, "step")}
+        self._told.put(partial(self.run.log, named | in_bits(row)))
 
     @rank_zero_only
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
