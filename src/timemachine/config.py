@@ -4,6 +4,7 @@
 plain Python: `cli.schema` registers it with Hydra, and the classes of the lesson check their arguments with it.
 """
 
+import math
 import re
 from dataclasses import Field, asdict, dataclass, field, fields
 from enum import Enum
@@ -210,7 +211,7 @@ class Trainer:
     val_check_interval: Any = number(None, "", 0, MOST, example=1)
     check_val_every_n_epoch: int | None = number(1, "epochs from one validation to the next", 1, MOST)
     num_sanity_val_steps: int | None = number(None, "batches of validation before training", -1, MOST, example=0)
-    log_every_n_steps: int | None = number(None, "unused: steps.csv has every step", 0, MOST, example=50)
+    log_every_n_steps: int | None = number(None, "no effect: steps.csv has every step", 0, MOST, example=50)
     enable_checkpointing: bool | None = said(None, "keep checkpoints; null: true", example=False)
     enable_progress_bar: bool | None = said(None, "draw a progress bar; null: on a terminal", example=False)
     enable_model_summary: bool | None = said(None, "print Lightning's table of the model's parts", example=False)
@@ -228,7 +229,7 @@ class Trainer:
     barebones: bool = False
     plugins: Any = None
     sync_batchnorm: bool = False
-    reload_dataloaders_every_n_epochs: int = number(0, "unused: a loader draws its own order", 0, MOST)
+    reload_dataloaders_every_n_epochs: int = number(0, "no effect: a loader draws its own order", 0, MOST)
     enable_autolog_hparams: bool = True
     model_registry: str | None = None
 
@@ -288,11 +289,21 @@ class Train:
 
     def __post_init__(self) -> None:
         check(self)
-        endless = self.trainer.max_epochs == -1 and self.trainer.max_steps == -1
-        if endless and (self.training.warm_up or self.training.schedule is Schedule.cosine):
-            raise SettingError(
-                "trainer.max_epochs=-1: rates over time need an end; type for example trainer.max_epochs=30"
-            )
+        training, trainer = self.training, self.trainer
+        without_end = trainer.max_epochs == -1 or (trainer.max_epochs is None and trainer.max_time is not None)
+        if training.warm_up or training.schedule is Schedule.cosine:
+            has_end = not without_end or trainer.max_steps != -1
+            require(has_end, "trainer.max_epochs", trainer.max_epochs, "rates over time need a number of steps", 30)
+        if training.teacher:
+            reloads, rule = trainer.reload_dataloaders_every_n_epochs, "would write the teacher's text anew each time"
+            require(reloads == 0, "trainer.reload_dataloaders_every_n_epochs", reloads, rule, 0)
+        if trainer.overfit_batches:
+            windows = math.ceil(trainer.overfit_batches * self.data.batch_size)
+            rule = f"an epoch has a new order of its windows; type data.num_train={windows}"
+            raise SettingError(f"trainer.overfit_batches={trainer.overfit_batches}: {rule}")
+        if re.fullmatch(r"(16|bf16)(-mixed)?", str(trainer.precision)):
+            fits, rule = self.model.backward in (Backward.auto, Backward.autograd), "knows no mixed precision"
+            require(fits, "model.backward", self.model.backward, rule, "autograd")
         if self.logger.wandb is not None and self.logger.wandb.log_model:
             without = {"enable_checkpointing": False, "barebones": True, "fast_dev_run": True}
             for name, value in without.items():
