@@ -47,8 +47,8 @@ def test_what_its_user_says_last_stands(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {".lock", "summary.json"}  # no .part
 
 
+REFUSED = (SettingError("model.lr=-1: must be positive"), "failed", "model.lr=-1: must be positive")
 ENDS = [
-    (SettingError("model.lr=-1: must be positive"), "failed", "model.lr=-1: must be positive"),
     (ValueError("broken"), "failed", "ValueError: broken"),
     (OSError(28, "No space left on device"), "failed", "No space left on device"),
     (Diverged("the loss", "in epoch 3"), "diverged", "diverged in epoch 3: the loss is not finite"),
@@ -65,7 +65,18 @@ def test_an_exception_is_written_down_and_raised(tmp_path: Path, error: Exceptio
     assert (summary["status"], summary["message"], summary["metrics"]) == (status, message, {"epoch": 2})
 
 
-@pytest.mark.parametrize(("error", "status", "message"), ENDS)
+def test_a_run_that_is_refused_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "notes.txt").write_text("a user's")
+    for folder in (tmp_path / "day" / "run", tmp_path / "own"):
+        with pytest.raises(SettingError), record(folder) as run:
+            (folder / ".hydra").mkdir()
+            run.update(corpus={})
+            raise REFUSED[0]
+    assert {path.name for path in tmp_path.rglob("*")} == {"home", "own", "notes.txt"}
+
+
+@pytest.mark.parametrize(("error", "status", "message"), [REFUSED, *ENDS])
 def test_in_a_sweep_an_exception_is_written_down_and_printed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], error: Exception, status: str, message: str
 ) -> None:

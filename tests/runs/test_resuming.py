@@ -1,7 +1,6 @@
 """A run that was interrupted goes on, and ends as the one that never was: bit for bit, wherever it broke off."""
 
 import csv
-import functools
 import os
 import random
 import shutil
@@ -158,42 +157,15 @@ def assert_refused(folder: Path, says: str) -> None:
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
-@pytest.mark.parametrize(
-    ("path", "value"),
-    [
-        *((name, None) for name in ("loops", "callbacks", "epoch", "global_step", "optimizer_states", "TimeMachine")),
-        ("loops", {}),
-        ("loops fit_loop epoch_progress current ready", "x"),
-        ("loops fit_loop epoch_loop.batch_progress", 3),
-        ("loops fit_loop epoch_loop.automatic_optimization.optim_progress optimizer step total completed", -1),
-        ("callbacks", {"x": 3}),
-        ("callbacks", 3),
-        ("epoch", "x"),
-        ("global_step", "x"),
-        ("global_step", 10**30),
-        ("global_step", 5),
-        ("optimizer_states", []),
-        ("pytorch-lightning_version", 3),
-        ("TimeMachine generator", None),
-        ("TimeMachine generator", torch.zeros(3)),
-        ("state_dict", {}),
-    ],
-)
-def test_a_checkpoint_of_another_build_is_refused(
-    path: str, value: object, uninterrupted: Path, tmp_path: Path
-) -> None:
-    """None: without."""
+@pytest.mark.parametrize("lacks", ["TimeMachine", "loops", "W_hq"])
+def test_a_checkpoint_of_another_program_is_refused(lacks: str, uninterrupted: Path, tmp_path: Path) -> None:
     shutil.copytree(uninterrupted, tmp_path / "run")
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     state = torch.load(last, weights_only=True)
-    *rooms, name = path.split()
-    room = functools.reduce(dict.__getitem__, rooms, state)
-    if value is None:
-        del room[name]
-    else:
-        room[name] = value
+    for part in (state, state["state_dict"]):
+        part.pop(lacks, None)
     torch.save(state, last)
-    assert_refused(tmp_path / "run", "is damaged|has ")
+    assert_refused(tmp_path / "run", "is damaged")
 
 
 @pytest.mark.parametrize("name", ["metrics.csv", "steps.csv"])
@@ -305,7 +277,12 @@ def test_what_cannot_go_on_is_one_line_and_changes_nothing(program: Program, tmp
             ["training.teacher=1", "training.carry_state=true"],
             "training.teacher=1.0: the run began with training.teacher=0.0; type training.teacher=0.0",
         ),
+        (
+            ["training.optimizer=adamw"],
+            "training.optimizer=adamw: the run began with training.optimizer=sgd; type training.optimizer=sgd",
+        ),
         (["seed=1"], "seed=1: the run began with seed=0; type seed=0"),
+        (["hydra.run.dir=other"], "hydra.run.dir=other: resume=run goes on in its own folder; type it without"),
         (["trainer.max_epochs=1"], "trainer.max_epochs=1: the run has 2 epochs already; type trainer.max_epochs=2 or"),
         (["trainer.val_check_interval=1000"], "trainer.val_check_interval=1000: Lightning refuses it: "),
         (["data.corpus=other.txt"], "is not the text that the run began with; type the path of that one"),

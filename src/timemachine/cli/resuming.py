@@ -65,6 +65,7 @@ def _resume_run(folder: str, arguments: list[str]) -> list[str]:
     if any(typed.startswith("logger=") for typed in arguments):
         before = [typed for typed in before if not typed.startswith("logger.")]
     in_place = ["hydra.mode=RUN", "hydra.output_subdir=null", f"hydra.run.dir={quoted(folder)}"]
+    _refuse_another_folder(folder, arguments)
     return [*dict.fromkeys([*arguments, *in_place]), *before]
 
 
@@ -81,7 +82,16 @@ def _resume_sweep(folder: str, arguments: list[str]) -> list[str]:
         raise SettingError(f"resume={folder}: goes on with a sweep; type {command}")
     if before != exercise:
         raise SettingError(f"resume={folder}: is a sweep of exercise={before}; type the command that began it")
+    _refuse_another_folder(folder, arguments)
     return [*arguments, f"hydra.sweep.dir={quoted(folder)}"]
+
+
+def _refuse_another_folder(folder: str, arguments: list[str]) -> None:
+    """Raise SettingError for a folder other than the one that goes on."""
+    for argument in arguments:
+        name, _, other = argument.partition("=")
+        if name in ("hydra.run.dir", "hydra.sweep.dir") and unquoted_path(other) != folder:
+            raise SettingError(f"{argument}: resume={folder} goes on in its own folder; type it without {argument}")
 
 
 def refuse_other_jobs(folder: Path, config: DictConfig) -> None:

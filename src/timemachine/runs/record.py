@@ -7,6 +7,7 @@ import functools
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -122,6 +123,9 @@ class Record:
         if error is None:
             self.update(seconds=seconds)
             return False
+        if isinstance(error, SettingError) and not (self.in_sweep or is_job() or is_resumed(self.summary["settings"])):
+            self._withdraw()
+            return False
         status, message = outcome(error)
         interrupted = status == "interrupted"
         if interrupted and self.summary["status"] != "running":  # only W&B was not yet through
@@ -144,6 +148,17 @@ class Record:
         if not isinstance(error, UserError | OSError):
             traceback.print_exception(error)
         return True
+
+    def _withdraw(self) -> None:
+        """Remove what a run has left that is refused: a command that is refused changes nothing."""
+        if self.writes:
+            for name in (".hydra", "wandb", "tensorboard"):
+                shutil.rmtree(self.folder / name, ignore_errors=True)
+            for name in ("summary.json", ".lock"):
+                (self.folder / name).unlink(missing_ok=True)
+            with suppress(OSError):  # it was there before, and has other files
+                self.folder.rmdir()
+                self.folder.parent.rmdir()
 
 
 def outcome(error: BaseException) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from timemachine.runs.files import shown, write_whole
 from timemachine.runs.processes import is_first_process
 from timemachine.runs.record import Record, is_resumed
 from timemachine.runs.summaries import read_summary
-from timemachine.runs.sweep import job_folders
+from timemachine.runs.sweep import flat, job_folders
 
 if TYPE_CHECKING:  # they import torch, which takes seconds
     import lightning.pytorch as pl
@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # they import torch, which takes seconds
     from timemachine.language_model import RNNLMScratch
 
 OF_THE_DATA = ("num_steps", "num_train", "num_val")
-OF_THE_TEACHER = ("teacher", "teacher_networks")
+OF_THE_TRAINING = ("optimizer", "teacher", "teacher_networks")
 OF_THE_NETWORK = ("cell", "hiddens", "activation", "input", "embedding_dim", "sigma", "embedding_sigma")
 
 
@@ -43,8 +43,10 @@ def resumed(run: Record, trainer: "pl.Trainer", model: "RNNLMScratch", data: "Ti
     from timemachine.runs.validation import validate
 
     _refuse_other_data(run.before, data)
-    _refuse_other_teacher(run.before["settings"], run.summary["settings"])
-    validate(run.folder, trainer, model, data)
+    before, now = run.before["settings"], run.summary["settings"]
+    for name in OF_THE_TRAINING:
+        refuse_other(f"training.{name}", before["training"][name], now["training"][name])
+    _note_changes(run, validate(run.folder, trainer, model, data))
     with _kept(run.folder / ".hydra" / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(run.overrides))):
         yield checkpoint
 
@@ -84,7 +86,8 @@ def _siblings_began_with(run: Record) -> str:
             had_a_choice = recorded == "auto" and network["cell"] == "rnn" and choice.is_fastest(*sizes)
             if job != run.folder and (is_old or (had_a_choice and "kernel" in summary)):
                 began = _began_with(summary)
-                return "auto" if began == "fused" and choice.is_compiled() else began
+                if began != "autograd":  # of a job in mixed precision
+                    return "auto" if began == "fused" and choice.is_compiled() else began
     return "auto"
 
 
@@ -92,7 +95,9 @@ def _note_kernel(run: Record, trainer: "pl.Trainer", model: "RNNLMScratch") -> N
     """Write down which kernel the run trains with. Say so if it has another instruction set now, or is not compiled."""
     from timemachine.kernels import fused  # it imports torch, which takes seconds
 
-    kernel, on_cpu = model.kernel, trainer.strategy.root_device.type == "cpu"
+    with trainer.precision_plugin.forward_context():
+        kernel = model.kernel
+    on_cpu = trainer.strategy.root_device.type == "cpu"
     if kernel == "fused":
         kernel = f"fused ({fused.available()})" if on_cpu and not trainer.precision.endswith("16-true") else "bptt"
     before = str(run.before.get("kernel"))
@@ -181,12 +186,20 @@ def _refuse_other_data(before: dict[str, Any], data: "TimeMachine") -> None:
     refuse_other("seed", before["settings"]["seed"], data.seed)
 
 
-def _refuse_other_teacher(before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Raise SettingError if the resumed run learnt from another written text; before there were any, from none."""
-    training = before.get("training")
-    for name in OF_THE_TEACHER:
-        then = training.get(name, 0) if isinstance(training, dict) else 0
-        refuse_other(f"training.{name}", then, now["training"][name])
+def _note_changes(run: Record, epochs_done: int) -> None:
+    """Write down which settings a resumed run has from here on, and what they were before."""
+    before, now = flat(run.before["settings"]), flat(run.summary["settings"])
+    changed = {
+        name: {"before": before.get(name), "now": value}
+        for name, value in now.items()
+        if name != "resume" and before.get(name) != value
+    }
+    if not changed:
+        return
+    run.update(changes=[*run.summary.get("changes", []), {"from_epoch": epochs_done + 1, "settings": changed}])
+    if run.writes and not run.quiet:
+        told = ", ".join(f"{name}={typed(it['now'])} (was {typed(it['before'])})" for name, it in changed.items())
+        print(f"from epoch {epochs_done + 1} on: {told}")
 
 
 def refuse_other(name: str, then: object, now: object) -> None:
