@@ -143,5 +143,13 @@ def test_a_run_without_an_epoch_can_still_be_finished(
     tmp_path: Path, sample: Corpus, capsys: pytest.CaptureFixture[str]
 ) -> None:
     finished(tmp_path, sample)
-    assert (tmp_path / "perplexity.png").stat().st_size > 1000
-    assert "parameters 2,876" in words(capsys)
+    printed = words(capsys)
+    assert "parameters 2,876" in printed and "the last epoch has no train/perplexity and no val/perplexity" in printed
+    assert not (tmp_path / "perplexity.png").exists() and "figure" not in printed
+
+
+def test_validations_in_mid_epoch_are_of_the_epoch_and_are_drawn_between(folder: Path, sample: Corpus) -> None:
+    before, last = METRICS.rsplit("3,5,", 1)
+    (folder / "metrics.csv").write_text(f"{before}3,4,,7.0,,,,,\n3,5,{last.replace('7.75', '')}")
+    assert final_numbers(folder)["val/perplexity"] == 7.0
+    assert final_numbers(folder)["train/perplexity"] == 6.5

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich import box
 from rich.table import Table
 
+from timemachine.config import Trainer, plain, typed
 from timemachine.errors import SettingError
 from timemachine.evaluation import probes
 from timemachine.page import make_page
@@ -29,7 +30,7 @@ PREFIX, NUM_PREDS = "it has", 20  # the book's
 def finish(run: Record, trainer: "pl.Trainer", model: "RNNLMScratch", data: "TimeMachine") -> None:
     """Measure what was asked for, leave weights, figure and continuation in the run's folder, and say how it ended."""
     run.update(metrics=final_numbers(run.folder))
-    status, message = "completed", None
+    status, message = "completed", _what_is_missing(run.summary)
     val = run.summary["metrics"].get("val/perplexity", math.nan)
     if val > len(data.vocab):
         status = "diverged"
@@ -40,19 +41,22 @@ def finish(run: Record, trainer: "pl.Trainer", model: "RNNLMScratch", data: "Tim
         export_model(run.folder / "model.safetensors", model, data.vocab, read_summary(run.folder))
         sample = model.predict(PREFIX, NUM_PREDS, data.vocab)
         write_whole(run.folder / "sample.txt", f"{sample}\n".encode())
-        _draw_curves(run.folder, run.summary)
+        figure = _draw_curves(run.folder, run.summary)
         page = _write_page(run, model, data)
         if not run.quiet:
-            _print(run.folder, run.summary | {"status": status, "message": message}, sample, page)
+            report = sorted(run.folder.glob("*-profile*")) if run.summary["settings"]["trainer"]["profiler"] else []
+            lines = [figure, page, *(f"profile       {shown(path)}" for path in report)]
+            _print(run.folder, run.summary | {"status": status, "message": message}, sample, lines)
     run.update(status=status, message=message)
 
 
 def final_numbers(folder: Path) -> dict[str, float]:
-    """The last epoch's row of metrics.csv, the best validation perplexity beside it, and how often clipping acted."""
+    """Return the last epoch's numbers in metrics.csv, the best validation perplexity, and how often clipping acted."""
     epochs, steps = read_numbers(folder / "metrics.csv"), read_numbers(folder / "steps.csv")
-    if not epochs or math.isnan(epochs[-1]["epoch"]):  # a run of no epoch has a test at most
+    last = [row for row in epochs if row["epoch"] == epochs[-1]["epoch"]]  # several, with validations in mid-epoch
+    numbers = {name: value for row in last for name, value in row.items() if not math.isnan(value)}
+    if not numbers:
         return {}
-    numbers = {name: value for name, value in epochs[-1].items() if not math.isnan(value)}
     numbers |= {"epoch": int(numbers["epoch"]), "step": int(numbers["step"])}
     validated = [row for row in epochs if not math.isnan(row["val/perplexity"])]
     if validated:
@@ -63,23 +67,61 @@ def final_numbers(folder: Path) -> dict[str, float]:
     return numbers | {"clipped_steps": acted, "num_steps_done": len(steps), "largest_grad_norm": largest}
 
 
-def _draw_curves(folder: Path, summary: dict[str, Any]) -> None:
-    """Leave perplexity.png: train and validation perplexity over epochs, as in the book."""
+KEEP_NOTHING = ("barebones", "fast_dev_run")
+SKIP_IF_ZERO = ("max_epochs", "limit_train_batches", "limit_val_batches")
+END_BEFORE = ("max_steps", "max_time", "check_val_every_n_epoch", "val_check_interval")
+
+
+def _what_is_missing(summary: dict[str, Any]) -> str | None:
+    """Say in a line which of the two perplexities the last epoch lacks, and by which settings; None if it has both."""
+    missing = [name for name in ("train/perplexity", "val/perplexity") if name not in summary["metrics"]]
+    if not missing:
+        return None
+    settings, default = summary["settings"]["trainer"], plain(Trainer())
+    names = [name for name in KEEP_NOTHING if settings[name]]
+    names = names or [name for name in SKIP_IF_ZERO if settings[name] == 0]
+    names = names or [name for name in END_BEFORE if settings[name] != default[name]]
+    by = ", ".join(f"trainer.{name}={typed(settings[name])}" for name in names)
+    return f"the last epoch has no {' and no '.join(missing)}{': the run had ' if by else ''}{by}"
+
+
+def _draw_curves(folder: Path, summary: dict[str, Any]) -> str:
+    """Leave perplexity.png: train and validation perplexity over epochs, as in the book.
+
+    Return the line that says so; "" where there is nothing to draw.
+    """
     from matplotlib.figure import Figure
 
     hiddens, num_steps = summary["settings"]["model"]["hiddens"], summary["settings"]["data"]["num_steps"]
     title = f"{summary['corpus']['title']}, {hiddens} hidden units, {num_steps} time steps"
 
-    epochs = read_numbers(folder / "metrics.csv")
+    rows = read_numbers(folder / "metrics.csv")
+    ends = {row["epoch"]: row["step"] for row in rows}
+    points = dict[str, list[tuple[float, float]]]()
+    for name in ("train", "val"):
+        found = [(row, row[f"{name}/perplexity"]) for row in rows if not math.isnan(row[f"{name}/perplexity"])]
+        points[name] = [(_place(row, ends), perplexity) for row, perplexity in found]
+    path = folder / "perplexity.png"
+    if not any(points.values()):
+        path.unlink(missing_ok=True)
+        return ""
     figure = Figure(figsize=(6, 4), dpi=150, layout="constrained")
     axes = figure.subplots()
     for name, style, colour in (("train", "-", "#0072B2"), ("val", "--", "#D55E00")):
-        x, y = ([row[column] for row in epochs] for column in ("epoch", f"{name}/perplexity"))
-        axes.plot(x, y, style, color=colour, label=name, marker="." if len(epochs) < 3 else None)
+        x, y = zip(*points[name], strict=True) if points[name] else ((), ())
+        axes.plot(x, y, style, color=colour, label=name, marker="." if len(x) < 3 else None)
     axes.set(xlabel="epoch", ylabel="perplexity", title=title, ylim=(0, None))
     axes.grid(alpha=0.3)
     axes.legend()
-    write_figure(folder / "perplexity.png", figure)
+    write_figure(path, figure)
+    return f"figure        {shown(path)}"
+
+
+def _place(row: dict[str, float], ends: dict[float, float]) -> float:
+    """Return where a row lies on the axis of epochs; one in mid-epoch by its step. `ends`: epoch -> its last step."""
+    epoch = row["epoch"]
+    first = ends.get(epoch - 1, 0)
+    return epoch - 1 + (row["step"] - first) / max(ends[epoch] - first, 1)
 
 
 def _write_page(run: Record, model: "RNNLMScratch", data: "TimeMachine") -> str:
@@ -96,8 +138,8 @@ def _write_page(run: Record, model: "RNNLMScratch", data: "TimeMachine") -> str:
     return f"page          {shown(path)}"
 
 
-def _print(folder: Path, summary: dict[str, Any], sample: str, page: str) -> None:
-    """Print what a reader wants to know. `page`: a line about the page, or ""."""
+def _print(folder: Path, summary: dict[str, Any], sample: str, lines: list[str]) -> None:
+    """Print what a reader wants to know. `lines`: what else there is to open; an empty one is left out."""
     metrics, corpus = summary["metrics"], summary["corpus"]
     table = Table(box=box.SIMPLE_HEAD, show_header=False, title=f"{summary['status']}: {corpus['title']}")
     for name in ("train/perplexity", "val/perplexity", "test/perplexity"):
@@ -105,7 +147,7 @@ def _print(folder: Path, summary: dict[str, Any], sample: str, page: str) -> Non
             table.add_row(name, short(metrics[name]), f"epoch {metrics['epoch']}")
     if "best_val/perplexity" in metrics:
         table.add_row("best val/perplexity", f"{metrics['best_val/perplexity']:.3f}", f"epoch {metrics['best_epoch']}")
-    if "clipped_steps" in metrics:
+    if metrics.get("num_steps_done"):
         theta = summary["settings"]["trainer"]["gradient_clip_val"]
         by_value = summary["settings"]["trainer"].get("gradient_clip_algorithm") == "value"
         radius = f"{'values within ±' if by_value else 'radius '}{theta:g}" if theta else "no radius set"
@@ -121,7 +163,5 @@ def _print(folder: Path, summary: dict[str, Any], sample: str, page: str) -> Non
     if summary["message"]:
         print(f"{summary['status']}: {summary['message']}")
     print(f'continuation  "{sample}"')  # which may end in spaces
-    print(f"figure        {shown(folder / 'perplexity.png')}")
-    if page:
-        print(page)
+    print(*filter(None, lines), sep="\n")
     print(f"folder        {shown(folder)}")
