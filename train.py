@@ -37,6 +37,8 @@ def main(settings: Train, run: Record) -> None:
         else RNNLMBeyond(len(data.vocab), settings.training, **network)
     )
     run.describe(data, model)
+    if (lost := corpus.lost_letters()) and run.writes and not (run.in_sweep or run.quiet):
+        print(lost, flush=True)
     if settings.training.teacher and run.writes and not run.quiet:
         print("teacher  learns the text and writes another; then the first epoch begins", flush=True)
     with open_loggers(settings, run) as loggers:

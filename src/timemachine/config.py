@@ -312,7 +312,7 @@ class EvaluateData:
 class Evaluate:
     """The settings of evaluate.py."""
 
-    run: Any = said(MISSING, "folder of a run, or its model.safetensors; a list is one model", example="outputs/…")
+    run: Any = said(MISSING, "folder of a run, a checkpoint in it, or its model.safetensors; a list is one model", example="outputs/…")
     baselines: bool = said(False, "compare with n-grams, their mixture, PPMd: 26 s for the novel")
     adapt: float | None = number(
         None, "rate at which a copy learns what it reads, and looks it up", *POSITIVE, example=0.012
@@ -337,7 +337,7 @@ class Evaluate:
 class Generate:
     """The settings of generate.py."""
 
-    run: str = said(MISSING, "folder of a run, or its model.safetensors", example="outputs/…")
+    run: str = said(MISSING, "folder of a run, a checkpoint in it, or its model.safetensors", example="outputs/…")
     prefix: str = said("it has", "any text; normalised like the corpus")
     num_preds: int = number(20, "characters to add", 0, 1_000_000)
     alpha: float | None = number(None, "null: greedy; a number: sample from P^alpha", *POSITIVE, example=1)

@@ -13,17 +13,21 @@ from timemachine.cli.flags import MULTIRUN
 from timemachine.cli.schema import leaves, no_such_choice
 from timemachine.config import Train, allowed, example
 from timemachine.errors import UserError, one_line
-from timemachine.runs.files import shown
+from timemachine.runs.files import cannot_write, shown
 from timemachine.runs.processes import is_first_process
 
-_folder = "a file"  # of a run or a sweep
+_folder = "."  # of a run or a sweep
 _is_sweep = False
 
 
 def exit_with(error: Exception, schema: type) -> NoReturn:
-    """End the program with one line, said by the first process of a run alone, and exit status 1."""
-    # An OSError: a folder that cannot be written, a full disk; but also a choice that Hydra does not find.
-    if isinstance(error, OSError) and not isinstance(error, HydraException):
+    """End the program with one line, said by the first process of a run alone, and exit status 1.
+
+    An OSError that is not about the folder of the run or the sweep is a developer's mistake, and raised again.
+    """
+    if isinstance(error, OSError) and not isinstance(error, HydraException):  # Hydra's is a choice that it did not find
+        if not cannot_write(_folder, error):
+            raise error
         message = f"{error.filename or _folder}: {error.strerror or error}; {_elsewhere(error.errno)}"
     else:
         message = str(error) if isinstance(error, UserError) else _about_a_value(error, schema)
