@@ -74,6 +74,6 @@ def _about_a_value(error: Exception, schema: type) -> str:
     if setting and isinstance(cause, OmegaConfBaseException):
         value = next((a.partition("=")[2] for a in reversed(sys.argv) if a.startswith(f"{name}=")), "?")
         rule = allowed(setting) or ("a list" if example(setting).startswith("[") else "a text")
-        return f"{name}={value}: must be {rule}; type for example {name}={example(setting)}"
+        return f"{name}={value}: must be {rule}; type for example {name}={example(setting, value)}"
     said = one_line(str(cause if isinstance(cause, OmegaConfBaseException) else error).strip().split("\n")[0])
     return said if "type " in said else f"{said}; type another value"

@@ -33,7 +33,8 @@ def finish(run: Record, trainer: "pl.Trainer", model: "RNNLMScratch", data: "Tim
     val = run.summary["metrics"].get("val/perplexity", math.nan)
     if val > len(data.vocab):
         status = "diverged"
-        guessing = f"worse than guessing among {len(data.vocab)}; begin anew with a smaller model.lr"
+        cause = "sigma" if run.summary["settings"]["model"]["sigma"] >= 1 else "lr"
+        guessing = f"worse than guessing among {len(data.vocab)}; begin anew with a smaller model.{cause}"
         message = f"ends with a validation perplexity of {val:.4g}, {guessing}"
     if trainer.is_global_zero:
         run.update(probes=probes.measure(run.summary["settings"]["probes"], model, data))
