@@ -43,7 +43,7 @@ class SearchSettings:
     n_trials: int = 30  # jobs in all
     n_jobs: int = 2  # jobs at a time, with a launcher that runs several
     seed: int = 0  # of what is tried
-    params: dict[str, str] | None = None  # setting -> interval(…), tag(log, interval(…)), or some values; null: as typed
+    params: dict[str, str] | None = None  # setting -> interval(…), tag(log, …) or some values
 
 
 class SearchName(SearchPathPlugin):

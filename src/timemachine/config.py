@@ -62,9 +62,9 @@ def allowed(setting: Field[Any]) -> str:
 
 
 def example(setting: Field[Any], given: object = None) -> str:
-    """Return, as a user types it, a value that a field of a dataclass may have: of some names the one near to `given`."""
-    if isinstance(setting.default, Enum) and (near := get_close_matches(typed(given), type(setting.default).__members__)):
-        return near[0]
+    """Return, as a user types it, a value that a field of a dataclass may have: of names the nearest to `given`."""
+    if isinstance(setting.default, Enum):
+        return [*get_close_matches(typed(given), type(setting.default).__members__), setting.default.name][0]
     return typed(setting.metadata.get("example", setting.default))
 
 
@@ -248,9 +248,7 @@ class Trainer:
 class Wandb:
     """Weights & Biases: what is null is W&B's own variable's, if that is set. Timeouts in seconds."""
 
-    project: str | None = said(
-        None, "W&B's project; null: WANDB_PROJECT, or timemachine", example="timemachine"
-    )
+    project: str | None = said(None, "W&B's project; null: WANDB_PROJECT, or timemachine", example="timemachine")
     entity: str | None = said(
         None, "its owner, a user or a team; null: WANDB_ENTITY, or the API key's own", example="my_team"
     )
@@ -320,7 +318,11 @@ class EvaluateData:
 class Evaluate:
     """The settings of evaluate.py."""
 
-    run: Any = said(MISSING, "folder of a run, a checkpoint in it, or its model.safetensors; a list is one model", example="outputs/…")
+    run: Any = said(
+        MISSING,
+        "a run's folder, checkpoint or model.safetensors; a list is one model",
+        example="outputs/…",
+    )
     baselines: bool = said(False, "compare with n-grams, their mixture, PPMd: 26 s for the novel")
     adapt: float | None = number(
         None, "rate at which a copy learns what it reads, and looks it up", *POSITIVE, example=0.012
@@ -345,7 +347,7 @@ class Evaluate:
 class Generate:
     """The settings of generate.py."""
 
-    run: str = said(MISSING, "folder of a run, a checkpoint in it, or its model.safetensors", example="outputs/…")
+    run: str = said(MISSING, "a run's folder, checkpoint or model.safetensors", example="outputs/…")
     prefix: str = said("it has", "any text; normalised like the corpus")
     num_preds: int = number(20, "characters to add", 0, 1_000_000)
     alpha: float | None = number(None, "null: greedy; a number: sample from P^alpha", *POSITIVE, example=1)

@@ -8,6 +8,7 @@ import os
 import re
 from argparse import Namespace
 from difflib import get_close_matches
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob
@@ -130,7 +131,7 @@ def _chosen(argument: str, value: str, known: list[str]) -> list[str]:
     if "(" not in value:
         return value.split(",")
     override = OverridesParser.create().parse_override(argument)
-    values = override.value()
+    values: Any = override.value()  # Hydra's annotation leaves out Glob
     if isinstance(values, Glob):
         return values.filter(known) or [value]
     return list(override.sweep_string_iterator()) if override.is_sweep_override() else [value]

@@ -37,7 +37,6 @@ def training_program(task: Callable[[Train, Record], None]) -> Callable[[], None
 def program(schema: type[Settings]) -> Callable[[Callable[[Settings], None]], Callable[[], None]]:
     """Make a function of settings the program of that schema's name."""
 
-
     def decorate(task: Callable[[Settings], None]) -> Callable[[], None]:
         def run(cfg: DictConfig) -> None:
             settings = checked(cfg, schema)

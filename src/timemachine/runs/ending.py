@@ -4,9 +4,6 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich import box
-from rich.table import Table
-
 from timemachine.errors import SettingError
 from timemachine.evaluation import probes
 from timemachine.page import make_page
@@ -15,7 +12,7 @@ from timemachine.runs.models import export_model
 from timemachine.runs.record import Record
 from timemachine.runs.rows import read_numbers
 from timemachine.runs.summaries import read_summary
-from timemachine.runs.tables import print_table, short
+from timemachine.runs.tables import print_table, print_text, short
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
@@ -100,27 +97,27 @@ def _write_page(run: Record, model: "RNNLMScratch", data: "TimeMachine") -> str:
 def _print(folder: Path, summary: dict[str, Any], sample: str, page: str) -> None:
     """Print what a reader wants to know. `page`: a line about the page, or ""."""
     metrics, corpus = summary["metrics"], summary["corpus"]
-    table = Table(box=box.SIMPLE_HEAD, show_header=False, title=f"{summary['status']}: {corpus['title']}")
+    rows: list[tuple[str, str, str]] = []
     for name in ("train/perplexity", "val/perplexity", "test/perplexity"):
         if name in metrics:
-            table.add_row(name, short(metrics[name]), f"epoch {metrics['epoch']}")
+            rows.append((name, short(metrics[name]), f"epoch {metrics['epoch']}"))
     if "best_val/perplexity" in metrics:
-        table.add_row("best val/perplexity", f"{metrics['best_val/perplexity']:.3f}", f"epoch {metrics['best_epoch']}")
+        rows.append(("best val/perplexity", short(metrics["best_val/perplexity"]), f"epoch {metrics['best_epoch']}"))
     if "clipped_steps" in metrics:
         theta = summary["settings"]["trainer"]["gradient_clip_val"]
         by_value = summary["settings"]["trainer"].get("gradient_clip_algorithm") == "value"
         radius = f"{'values within ±' if by_value else 'radius '}{theta:g}" if theta else "no radius set"
         acted = f"{metrics['clipped_steps']} of {metrics['num_steps_done']} steps"
-        table.add_row("clipping acted in", acted, f"{radius}, largest norm {metrics['largest_grad_norm']:.3g}")
+        rows.append(("clipping acted in", acted, f"{radius}, largest norm {metrics['largest_grad_norm']:.3g}"))
     if "chars_per_second" in metrics:
-        table.add_row("characters a second", f"{metrics['chars_per_second']:,.0f}", "training, last epoch")
-    table.add_row("parameters", f"{summary['parameters']:,}", f"vocabulary of {corpus['vocabulary']}")
-    table.add_row("text", f"{corpus['characters']:,} characters", corpus["name"])
+        rows.append(("characters a second", f"{metrics['chars_per_second']:,.0f}", "training, last epoch"))
+    rows.append(("parameters", f"{summary['parameters']:,}", f"vocabulary of {corpus['vocabulary']}"))
+    rows.append(("text", f"{corpus['characters']:,} characters", corpus["name"]))
     if corpus.get("left_out"):
-        table.add_row("left out", f"{corpus['left_out']:,} characters", "headers and footers of Project Gutenberg's")
-    print_table(table)
+        rows.append(("left out", f"{corpus['left_out']:,} characters", "headers and footers of Project Gutenberg's"))
+    print_table(f"{summary['status']}: {corpus['title']}", (), rows, left=3)
     if summary["message"]:
-        print(f"{summary['status']}: {summary['message']}")
+        print_text(f"{summary['status']}: {summary['message']}")
     print(f'continuation  "{sample}"')  # which may end in spaces
     print(f"figure        {shown(folder / 'perplexity.png')}")
     if page:

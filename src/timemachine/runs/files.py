@@ -49,7 +49,7 @@ def cannot_write(folder: Path | str, error: BaseException) -> bool:
         return False
     if not isinstance(error.filename, str | bytes):
         return error.errno in _OF_THE_DISK
-    path, place = Path(os.path.abspath(os.fsdecode(error.filename))), Path(os.path.abspath(folder))
+    path, place = Path(os.fsdecode(error.filename)).absolute(), Path(folder).absolute()
     return path.is_relative_to(place) or place.is_relative_to(path)  # what lies above it could not be made
 
 

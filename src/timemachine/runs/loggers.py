@@ -33,18 +33,22 @@ def open_loggers(settings: Train, run: Record) -> Iterator[list[Logger]]:
         yield [*loggers, wandb_run] if wandb_run else loggers
     except BaseException as last:
         error = _first(last)
-        with suppress(OSError, ValueError, LookupError, TypeError, OverflowError):  # a full disk; tables that are refused
+        with suppress(
+            OSError, ValueError, LookupError, TypeError, OverflowError
+        ):  # a full disk; tables that are refused
             run.update(metrics=final_numbers(run.folder))
         if wandb_run:
             with suppress(OSError):
                 wandb_run.end(run, *outcome(error))
-        raise error
+        if error is last:
+            raise
+        raise error from error.__cause__
     if wandb_run:
         wandb_run.end(run, run.summary["status"], run.summary["message"])
 
 
 def _first(error: BaseException) -> BaseException:
-    """Return the error during which those came that a disk has raised since, as Lightning told loggers and callbacks."""
+    """Return the error during which those came that a disk has raised since, in loggers and callbacks."""
     while isinstance(error, OSError) and error.__context__ is not None and not error.__suppress_context__:
         error = error.__context__
     return error

@@ -16,8 +16,8 @@ from timemachine.vocab import Vocab
 def load_model(run: str, setting: str = "run") -> tuple[RNNLMScratch, Vocab]:
     """Return the model of a run, of a folder as its last epoch left it, ready to predict, and its vocabulary.
 
-    `run`: its folder, one of its checkpoints, or what it exported; `setting`: what a user typed it for. Raises SettingError where there is none
-    that can be read. Nothing in a file is executed.
+    `run`: its folder, one of its checkpoints, or what it exported; `setting`: what a user typed it for. Raises
+    SettingError where there is none that can be read. Nothing in a file is executed.
     """
     path = Path(run)
     is_export = path.is_file() and path.suffix == ".safetensors"

@@ -133,7 +133,7 @@ def lightning_may_refuse(settings: Train) -> Iterator[None]:
 
 
 def _refused(settings: Train, error: Exception) -> SettingError:
-    """Return what to say of a setting that Lightning refuses: the one that its message names, or all that were typed."""
+    """Return what to say of a setting that Lightning refuses: one that its message names, or all that were typed."""
     message, default = one_line(error), Trainer()
     given = {field.name: getattr(settings.trainer, field.name) for field in dataclasses.fields(Trainer)}
     given = {name: value for name, value in given.items() if value != getattr(default, name)}
