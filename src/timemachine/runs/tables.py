@@ -61,11 +61,15 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     class AsWritten(Console):
         """Measures a cell as the stream will write it: on an ASCII terminal ± takes two characters."""
 
+        def __init__(self, width: int) -> None:
+            # Without a height a dumb terminal has 80 columns, whatever its width.
+            super().__init__(width=width, height=25, markup=False, emoji=False, highlight=False)
+
         def render_str(self, text: str, **settings: Any) -> Text:
             errors = getattr(self.file, "errors", None) or "strict"
             return super().render_str(text.encode(self.encoding, errors).decode(self.encoding), **settings)
 
-    unbound = AsWritten(width=10_000, markup=False, emoji=False, highlight=False)
+    unbound = AsWritten(10_000)
     cells = list(zip(*([columns] if columns else []), *rows, strict=True))
     sizes = [[unbound.measure(unbound.render_str(cell)) for cell in column] for column in cells]
     least, most = ([max(getattr(size, end) for size in column) for column in sizes] for end in ("minimum", "maximum"))
@@ -86,7 +90,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
         column.width = size
     if title:
         print_text(title)
-    AsWritten(width=max(width, whole - sum(most) + sum(least)), markup=False, emoji=False, highlight=False).print(table)
+    AsWritten(max(width, whole - sum(most) + sum(least))).print(table)
 
 
 def _shared(least: list[int], most: list[int], room: int) -> list[int]:
