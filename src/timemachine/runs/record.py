@@ -127,8 +127,6 @@ class Record:
         if interrupted and self.summary["status"] != "running":  # only W&B was not yet through
             status, message = self.summary["status"], self.summary["message"]
         is_told = cannot_write(self.folder, error)
-        if is_told and isinstance(error, OSError) and error.filename is None:  # such as on a full disk
-            error.filename = shown(self.folder)
         if (interrupted or is_told) and self.writes and not (self.in_sweep or is_job()):
             print(f"go on with    python train.py resume={shown(self.folder)}")
         with suppress(OSError):  # a full disk: the error that ends the run says so
