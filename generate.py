@@ -15,10 +15,14 @@ def main(settings: Generate) -> None:
     from timemachine.decoding import continue_text
     from timemachine.runs.models import load_model
 
+    num_samples = settings.num_samples
+    if settings.alpha is None and num_samples > 1:
+        print(f"num_samples={num_samples}: without alpha all are the same text; type alpha=1 as well", file=sys.stderr)
+        num_samples = 1
     on_terminal = sys.stdout.isatty()  # there a text that ends in spaces would look cut short; a pipe gets it as it is
     model, vocab = load_model(settings.run)
     for text in continue_text(
-        model, vocab, settings.prefix, settings.num_preds, settings.alpha, settings.num_samples, settings.seed
+        model, vocab, settings.prefix, settings.num_preds, settings.alpha, num_samples, settings.seed
     ):
         print(f'"{text}"' if on_terminal else text)
 

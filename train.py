@@ -21,6 +21,7 @@ def main(settings: Train, run: Record) -> None:
     from timemachine.runs.ending import finish
     from timemachine.runs.loggers import open_loggers
     from timemachine.runs.resuming import kept_backward, resumed
+    from timemachine.runs.tables import print_text
     from timemachine.training.trainer import build_trainer, lightning_may_refuse
 
     seed_everything(settings.seed, verbose=False)
@@ -37,6 +38,8 @@ def main(settings: Train, run: Record) -> None:
         else RNNLMBeyond(len(data.vocab), settings.training, **network)
     )
     run.describe(data, model)
+    if (lost := corpus.lost_letters()) and run.writes and not (run.in_sweep or run.quiet):
+        print_text(lost)
     if settings.training.teacher and run.writes and not run.quiet:
         print("teacher  learns the text and writes another; then the first epoch begins", flush=True)
     with open_loggers(settings, run) as loggers:

@@ -149,14 +149,14 @@ WHOLE = "a whole number from 1 to"
 @pytest.mark.parametrize(
     ("schema", "name", "value", "shown", "rule", "instead"),
     [
-        (Model, "activation", "gelu", "gelu", "one of tanh, relu", "tanh"),
+        (Model, "activation", "gelu", "gelu", "one of tanh, relu", "relu"),
         (Model, "activation", ["tanh"], "[tanh]", "one of tanh, relu", "tanh"),
         (Model, "input", None, "null", "one of one_hot, embedding", "one_hot"),
         (Model, "hiddens", 1.5, "1.5", f"{WHOLE} 8,192", "32"),
         (Model, "hiddens", True, "true", f"{WHOLE} 8,192", "32"),
         (Model, "lr", "fast", "fast", "a positive number", "1.0"),
         (Model, "lr", None, "null", "a positive number", "1.0"),
-        (Model, "sigma", -1, "-1", "a number, 0 or more", "0.01"),
+        (Model, "sigma", -1, "-1", "a number from 0 to 10", "0.01"),
         (Data, "num_train", -5, "-5", f"{WHOLE} 2,147,483,647", "10000"),
         (Training, "carry_state", "no", "no", "true or false", "false"),
         (Training, "warm_up", 1, "1", "a number from 0 to 0.999", "0.0"),

@@ -7,6 +7,7 @@ import math
 import os
 import platform
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -215,6 +216,37 @@ def test_generate_samples(short_run: Run) -> None:
     lines = done.stdout.splitlines()
     assert all(re.fullmatch(r"it[a-z ]{50}", line) for line in lines)
     assert len(set(lines)) == 3
+
+
+def test_generate_prints_the_likeliest_continuation_once(short_run: Run) -> None:
+    done = call_program("generate.py", f"run={short_run.folder}", "num_samples=5")
+    assert done.stdout == short_run.text("sample.txt")
+    assert done.stderr == "num_samples=5: without alpha all are the same text; type alpha=1 as well\n"
+
+
+def test_a_checkpoint_of_a_run_is_read_as_its_folder_is(short_run: Run, tmp_path: Path) -> None:
+    best, last = (short_run.folder / "checkpoints" / name for name in ("best.ckpt", "last.ckpt"))
+    assert call_program("generate.py", f"run={last}").stdout == short_run.text("sample.txt")
+    done = call_program("evaluate.py", f"run={best}", "data.corpus=sample")
+    assert done.returncode == 0 and "bits/char" in done.stdout, done.stderr
+    copy = tmp_path / "copy"
+    shutil.copytree(short_run.folder, copy)
+    checkpoint = torch.load(copy / "checkpoints/best.ckpt", weights_only=True)
+    checkpoint["state_dict"]["b_q"][0] += 1
+    torch.save(checkpoint, copy / "checkpoints/best.ckpt")
+    (of_best, _), (of_last, _) = load_model(str(copy / "checkpoints/best.ckpt")), load_model(str(copy))
+    assert float((of_best.b_q - of_last.b_q).detach()[0]) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_text_that_loses_letters_says_so_once(lost: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("german.txt").write_text(f"viele {'Mädchen' if lost else 'Leute'} sehen fern " * 200, encoding="utf-8")
+    typed = ["data.corpus=german.txt", "logger=csv", "model.hiddens=2", "data.num_train=64", "data.num_val=64"]
+    typed.append("trainer.max_epochs=1")
+    line = "200 of 4,200 letters are not A to Z: they become spaces (4.8%)"
+    assert call_program("train.py", *typed).stdout.count(line) == lost
+    assert line not in call_program("train.py", "-m", *typed, "seed=0,1").stdout
 
 
 def test_evaluate_prints_one_table_for_a_list(short_run: Run, program: Program, tmp_path: Path) -> None:

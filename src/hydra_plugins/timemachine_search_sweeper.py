@@ -22,6 +22,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from hydra_plugins._timemachine_names import take_name
+from timemachine.config import REPOSITORY
 from timemachine.errors import SettingError, one_line
 from timemachine.runs.summaries import read_summary
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STUDY, NAME = "study.log", "search"
+RANGES = REPOSITORY / "conf" / "hydra" / "sweeper" / "search.yaml"  # what a search varies that is told nothing
 
 
 @dataclass
@@ -41,7 +43,7 @@ class SearchSettings:
     n_trials: int = 30  # jobs in all
     n_jobs: int = 2  # jobs at a time, with a launcher that runs several
     seed: int = 0  # of what is tried
-    params: dict[str, str] | None = None  # setting -> interval(…), tag(log, interval(…)), or some values
+    params: dict[str, str] | None = None  # setting -> interval(…), tag(log, …) or some values
 
 
 class SearchName(SearchPathPlugin):
@@ -79,8 +81,11 @@ class SearchSweeper(Sweeper):
         import optuna
 
         assert self.hydra_context is not None and self.launcher is not None
-        typed = [*(f"{name}={values}" for name, values in self.params.items()), *arguments]
-        parsed = OverridesParser.create(self.hydra_context.config_loader).parse_overrides(typed)
+        parser = OverridesParser.create(self.hydra_context.config_loader)
+        parsed = parser.parse_overrides(arguments)
+        is_told = self.params or any(override.is_sweep_override() for override in parsed)
+        ranges = self.params if is_told else OmegaConf.load(RANGES).params
+        parsed = [*parser.parse_overrides([f"{name}={values}" for name, values in ranges.items()]), *parsed]
         overrides = {override.get_key_element(): override for override in parsed}  # what was typed last counts
         space = {name: _distribution(override) for name, override in overrides.items() if override.is_sweep_override()}
         fixed = {name: override.get_value_element_as_str() for name, override in overrides.items() if name not in space}
@@ -90,10 +95,9 @@ class SearchSweeper(Sweeper):
         while batch or len(study.trials) < self.n_trials:
             while len(batch) < self.n_jobs and len(study.trials) < self.n_trials:
                 # Each trial has a seed of its own, so that it is the same after the search was resumed.
-                seed = random.Random(f"{self.seed} {len(study.trials)}").getrandbits(32)
-                study.sampler = optuna.samplers.TPESampler(seed=seed)
-                trial = study.ask(space)
-                batch[trial.number] = trial.params
+                number = len(study.trials)
+                seed = random.Random(f"{self.seed} {number}").getrandbits(32)
+                batch[number] = _ask(study, space, seed)
             jobs = [[f"{name}={value}" for name, value in (params | fixed).items()] for params in batch.values()]
             self.launcher.launch(jobs, initial_job_idx=min(batch))
             for number in batch:
@@ -116,17 +120,17 @@ class SearchSweeper(Sweeper):
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         settings = {name: value for name, value in fixed.items() if name != "resume"}
         settings |= {name: str(values) for name, values in space.items()}
-        is_resumed = (self.folder / STUDY).exists()
         self.folder.mkdir(parents=True, exist_ok=True)
         backend = JournalFileBackend(str(self.folder / STUDY))
-        if not is_resumed:
+        if not (self.folder / "multirun.yaml").exists():
             OmegaConf.save(self.config, self.folder / "multirun.yaml")
-            study = optuna.create_study(study_name=NAME, storage=JournalStorage(backend))
-            study.set_user_attr("settings", settings)
-            return study
         try:
-            study = optuna.load_study(study_name=NAME, storage=JournalStorage(backend))
-            tried, before = [trial.distributions for trial in study.trials], study.user_attrs.get("settings")
+            storage = JournalStorage(backend)
+            begins = NAME not in optuna.get_all_study_names(storage)
+            study = (optuna.create_study if begins else optuna.load_study)(study_name=NAME, storage=storage)
+            if "settings" not in study.user_attrs:
+                study.set_user_attr("settings", settings)
+            tried, before = [trial.distributions for trial in study.trials], study.user_attrs["settings"]
         except Exception as error:  # what a stranger wrote raises anything
             reason = one_line(f"{type(error).__name__}: {error}", 100)
             raise SettingError(
@@ -135,6 +139,18 @@ class SearchSweeper(Sweeper):
         if before != settings or any(distributions != space for distributions in tried):  # they become arguments
             raise SettingError(f"resume={self.folder}: is a search of other settings; type what began it")
         return study
+
+
+def _ask(study: "optuna.Study", space: dict[str, Any], seed: int) -> dict[str, Any]:
+    """Add a trial to the study, under way, in one piece wherever the search is interrupted; return its settings."""
+    import optuna
+
+    asked = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))  # in memory: a question has many writes
+    asked.add_trials(study.trials)
+    params = asked.ask(space).params
+    running = optuna.trial.TrialState.RUNNING
+    study.add_trial(optuna.trial.create_trial(state=running, params=params, distributions=space))
+    return params
 
 
 def _distribution(override: Override) -> "optuna.distributions.BaseDistribution":

@@ -7,6 +7,7 @@ plain Python: `cli.schema` registers it with Hydra, and the classes of the lesso
 import math
 import re
 from dataclasses import Field, asdict, dataclass, field, fields
+from difflib import get_close_matches
 from enum import Enum
 from pathlib import Path
 from types import NoneType, UnionType
@@ -61,8 +62,10 @@ def allowed(setting: Field[Any]) -> str:
     return "true or false" if bool in _types(setting) else ""
 
 
-def example(setting: Field[Any]) -> str:
-    """Return, as a user types it, a value that a field of a dataclass may have."""
+def example(setting: Field[Any], given: object = None) -> str:
+    """Return, as a user types it, a value that a field of a dataclass may have: of names the nearest to `given`."""
+    if isinstance(setting.default, Enum):
+        return [*get_close_matches(typed(given), type(setting.default).__members__), setting.default.name][0]
     return typed(setting.metadata.get("example", setting.default))
 
 
@@ -87,7 +90,7 @@ def check(settings: Any, prefix: str = "") -> None:
             fits = fits and setting.metadata["least"] <= value <= setting.metadata["most"]
         else:
             fits = bool not in _types(setting) or isinstance(value, bool)
-        require(fits, prefix + setting.name, value, f"must be {allowed(setting)}", example(setting))
+        require(fits, prefix + setting.name, value, f"must be {allowed(setting)}", example(setting, value))
 
 
 def require(holds: bool, setting: str, value: object, rule: str, example: object) -> None:
@@ -120,7 +123,7 @@ class Model:
 
     cell: str = said("rnn", "the recurrent cell, a name in CELLS of src/timemachine/rnn.py")
     hiddens: int = number(32, "hidden units, the book's num_hiddens", 1, WIDEST)
-    sigma: float = number(0.01, "standard deviation of the initial weights", *NOT_NEGATIVE)
+    sigma: float = number(0.01, "standard deviation of the initial weights", 0, 10)  # above 1 worse than guessing
     lr: float = number(1.0, "learning rate η", *POSITIVE)
     activation: Activation = said(Activation.tanh, "φ of the recurrence")
     input: Input = said(Input.one_hot, "how the network reads a character")
@@ -244,12 +247,15 @@ class Trainer:
 
 @dataclass(slots=True, kw_only=True)
 class Wandb:
-    """Weights & Biases. Timeouts in seconds."""
+    """Weights & Biases: what is null is W&B's own variable's, if that is set. Timeouts in seconds."""
 
-    project: str = said("timemachine", "W&B's project")
-    entity: str | None = said(None, "its owner, a user or a team; null: the API key's own")
+    project: str | None = said(None, "W&B's project; null: WANDB_PROJECT, or timemachine", example="timemachine")
+    entity: str | None = said(
+        None, "its owner, a user or a team; null: WANDB_ENTITY, or the API key's own", example="my_team"
+    )
+    name: str | None = said(None, "the run's; null: WANDB_NAME, or the text and what was typed", example="wide")
     mode: WandbMode = said(WandbMode.auto, "auto: online if an API key is configured")
-    tags: list[str] = said([], "tags of the run", example=["pilot"])
+    tags: list[str] | None = said(None, "tags of the run; null: WANDB_TAGS, or none", example=["pilot"])
     log_model: bool = said(False, "upload the best checkpoint, and page.html")
     sample_every_n_epochs: int = number(10, "epochs from one sample in W&B to the next", 1, MOST)
     init_timeout: float = number(15.0, "seconds that the server has at the start", 0.001, 1_000_000)
@@ -257,10 +263,10 @@ class Wandb:
 
     def __post_init__(self) -> None:
         check(self, "logger.wandb.")
-        named = re.fullmatch(r"[^/\\#?%:]{1,128}", self.project)
+        named = self.project is None or re.fullmatch(r"[^/\\#?%:]{1,128}", self.project)
         rule = "must have 1 to 128 characters, none of them of / \\ # ? % :"
-        require(named is not None, "logger.wandb.project", self.project, rule, "timemachine")
-        for tag in self.tags:
+        require(bool(named), "logger.wandb.project", self.project, rule, "timemachine")
+        for tag in self.tags or ():
             require(1 <= len(tag) <= 64, "logger.wandb.tags", self.tags, "a tag has 1 to 64 characters", "[pilot]")
 
 
@@ -323,7 +329,11 @@ class EvaluateData:
 class Evaluate:
     """The settings of evaluate.py."""
 
-    run: Any = said(MISSING, "folder of a run, or its model.safetensors; a list is one model", example="outputs/…")
+    run: Any = said(
+        MISSING,
+        "a run's folder, checkpoint or model.safetensors; a list is one model",
+        example="outputs/…",
+    )
     baselines: bool = said(False, "compare with n-grams, their mixture, PPMd: 26 s for the novel")
     adapt: float | None = number(
         None, "rate at which a copy learns what it reads, and looks it up", *POSITIVE, example=0.012
@@ -348,7 +358,7 @@ class Evaluate:
 class Generate:
     """The settings of generate.py."""
 
-    run: str = said(MISSING, "folder of a run, or its model.safetensors", example="outputs/…")
+    run: str = said(MISSING, "a run's folder, checkpoint or model.safetensors", example="outputs/…")
     prefix: str = said("it has", "any text; normalised like the corpus")
     num_preds: int = number(20, "characters to add", 0, 1_000_000)
     alpha: float | None = number(None, "null: greedy; a number: sample from P^alpha", *POSITIVE, example=1)

@@ -63,6 +63,16 @@ class Corpus:
                 counts["other"] += count
         return counts
 
+    def lost_letters(self) -> str:
+        """Return a line that says how many letters became spaces, "" for less than 1 % of them."""
+        lost = self.replaced()["accents"]
+        letters = lost + len(self.characters) - self.characters.count(b" ")
+        if lost < letters / 100:
+            return ""
+        return (
+            f"text          {lost:,} of {letters:,} letters are not A to Z: they become spaces ({lost / letters:.1%})"
+        )
+
 
 def find_corpus(corpus: str | list[str], search_dirs: list[str]) -> Corpus:
     """Return the text that `data.corpus` names; of a list the texts joined in its order.

@@ -5,6 +5,7 @@ python -m timemachine.dashboard report=sweeps/clipping/<date_time>
 """
 
 import argparse
+import os
 import sys
 from difflib import get_close_matches
 from pathlib import Path
@@ -16,7 +17,7 @@ from timemachine.weights_and_biases.report import blocks, publish
 from timemachine.weights_and_biases.workspace import NAME, PROJECT, SECTIONS, save, summary_of
 
 SETTINGS = {
-    "project": f"W&B's project; {PROJECT} if left out",
+    "project": f"W&B's project; WANDB_PROJECT, or {PROJECT}, if left out",
     "entity": "its owner, a user or a team; the API key's own if left out",
     "baseline": "folder of a run to compare all others with; n-grams of its text become lines in the panels",
     "report": "folder of a sweep, whose report.md becomes a report of W&B, in place of the workspace",
@@ -55,6 +56,7 @@ def main() -> None:
     try:
         typed = checked_arguments(sys.argv[1:])
         dry_run, folder = parser.parse_intermixed_args().dry_run, typed.pop("report", None)
+        project = {"project": os.environ.get("WANDB_PROJECT") or PROJECT}
         if folder is not None:
             if "baseline" in typed:
                 raise SettingError("baseline=: is a setting of the workspace; type it without report=")
@@ -62,14 +64,14 @@ def main() -> None:
                 title, parts = blocks(Path(folder))
                 print(title, *parts, sep="\n  ")
             else:
-                print(publish(Path(folder), **typed))
+                print(publish(Path(folder), **project | typed))
         elif dry_run:
             if "baseline" in typed:
                 summary_of(typed["baseline"])
             for name, panels in SECTIONS.items():
                 print(name, *panels, sep="\n  ")
         else:
-            print(save(**typed))
+            print(save(**project | typed))
     except UserError as error:
         sys.exit(f"error: {one_line(error)}")
     except KeyboardInterrupt:

@@ -5,9 +5,8 @@ import sys
 from pathlib import Path
 
 from timemachine.cli.characters import write_any_character
-from timemachine.errors import one_line
 from timemachine.exercises.report import write_report
-from timemachine.runs.files import link_or_pipe, read_yaml
+from timemachine.runs.files import cannot_write, link_or_pipe, read_yaml
 from timemachine.runs.sweep import sweep_rows, write_table
 
 
@@ -32,10 +31,9 @@ def main() -> None:
         write_table(rows, folder)
         write_report(folder, exercise)
     except OSError as error:
+        if not cannot_write(folder, error):
+            raise
         sys.exit(f"error: {error.filename or folder}: {error.strerror}; type a copy, in a folder where one can write")
-    except Exception as error:  # what a stranger wrote raises anything
-        reason = one_line(f"{type(error).__name__}: {error}", 150)
-        sys.exit(f"error: {folder}: a file of its jobs is damaged ({reason}); type another folder")
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def test_lines_are_as_a_user_wants_them() -> None:
         "  trainer.…=…                 any argument of Lightning's Trainer but logger, callbacks and default_root_dir",
     ):
         assert line in lines
-    assert "  run=outputs/…               folder of a run, or its model.safetensors" in helped("generate.py")
+    assert "  run=outputs/…               a run's folder, checkpoint or model.safetensors" in helped("generate.py")
     for typed in ("-m", "exercise=clipping", "resume=outputs/…", "--hydra-help", "--cfg job", "--info"):
         assert typed in "\n".join(lines)
 

@@ -32,6 +32,17 @@ MISTAKES = [
     ("data.corpus=time_machin", "type data.corpus=time_machine,"),
     ("data.corpus=empty.txt", "type the path of an English text"),
     ("data.corpus=binary.txt", "type the path of a text"),
+    ("epochs=3", "type for example trainer.max_epochs=3"),
+    ("num_epochs=5", "type for example trainer.max_epochs=5"),
+    ("--epochs=3", "type for example trainer.max_epochs=3"),
+    ("trainer.lr=1", "type for example model.lr=1"),
+    ("training.optimizer=adam", "type for example training.optimizer=adamw"),
+    ("logger=none", "type for example logger=csv "),
+    ("logger.wandb=false", "type for example logger=csv"),
+    ("model.sigma=11", "must be a number from 0 to 10; type for example model.sigma=0.01"),
+    ("model.activation=glob(*)", "glob goes over the choices of a group, such as data=glob(*); type -m and"),
+    ("data=glob(z*)", "no such choice; type for example data="),
+    ("data=choice(book,sampel)", "no such choice; type for example data=sample "),
     ("trainer.max_epoch=5", "type for example trainer.max_epochs=5"),
     ("training.carry_state=maybe", "must be true or false; type for example training.carry_state=false"),
     ("training.teacher=0.5", "type training.carry_state=true as well"),
@@ -124,6 +135,9 @@ def test_a_mistake_is_answered_in_one_line(mistake: str, hint: str) -> None:
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
+        ("--epochs 3", "--epochs: there is no such flag; type for example trainer.max_epochs=3"),
+        ("-m model.activation=glob(*)", "model.activation=glob(*): glob goes over the choices of a group, such as "),
+        ("-m exercise=glob(*)", "exercise=glob(*): an exercise is a sweep by itself; type exercise=<its name>"),
         ("-m exercise=history,clipping", "exercise=history,clipping: an exercise is a sweep by itself; type exercise="),
         ("exercise=history exercise=relu", "exercise=history exercise=relu: an exercise is a sweep by itself; type "),
         ("-m model.lr=interval(0.1,1)", "model.lr=interval(0.1,1): an interval has no end of values; type -m hydra/sw"),
@@ -142,6 +156,15 @@ def test_what_does_not_go_together_is_answered_before_anything_is_written(typed:
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
     assert done.stderr.startswith(f"error: {message}")
     assert sorted(Path().iterdir()) == before
+
+
+@pytest.mark.parametrize("typed", ["data=glob([s*,f*])", "data=choice(sample,full)", "data=sample,full"])
+def test_a_sweep_goes_over_a_group_as_hydra_documents(typed: str) -> None:
+    small = ("model.hiddens=2", "data.num_train=64", "data.num_val=64", "data.corpus=sample", "trainer.max_epochs=1")
+    done = call_program("train.py", "-m", "logger=csv", *small, typed, "hydra.sweep.dir=sweep")
+    assert done.returncode == 0, done.stderr
+    chosen = [(Path("sweep") / job / ".hydra/overrides.yaml").read_text() for job in ("0", "1")]
+    assert sorted("data=sample" in overrides for overrides in chosen) == [False, True]
 
 
 @pytest.mark.parametrize(

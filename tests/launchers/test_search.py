@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Sequence
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from omegaconf import OmegaConf
+from optuna.storages.journal import JournalFileBackend
 
 from hydra_plugins import timemachine_search_sweeper
 from hydra_plugins.timemachine_search_sweeper import SearchSweeper
@@ -85,6 +88,27 @@ def test_a_search_that_is_cut_short_goes_on_as_if_it_had_not_been(dies_at: int, 
     assert min(number for number, _ in again) == dies_at // 2 * 2  # only the two that were under way run again
 
 
+@pytest.mark.parametrize("write", range(8))
+def test_a_search_that_is_interrupted_at_any_of_its_writes_goes_on(
+    write: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, cut, search_of = Launcher(tmp_path / "whole"), Launcher(tmp_path / "cut"), partial(search, n_trials=3)
+    search_of(tmp_path / "whole", whole)
+    writes, append = count(), JournalFileBackend.append_logs
+
+    def interrupted(self: Any, logs: Any) -> None:
+        if next(writes) == write:
+            raise KeyboardInterrupt
+        append(self, logs)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(JournalFileBackend, "append_logs", interrupted)
+        search_of(tmp_path / "cut", cut)
+    search_of(tmp_path / "cut", cut, "resume=cut")
+    jobs = {number: [o for o in overrides if o != "resume=cut"] for number, overrides in cut.launched}
+    assert sorted(jobs.items()) == whole.launched
+
+
 def test_another_seed_tries_other_settings(tmp_path: Path) -> None:
     launchers = [Launcher(tmp_path / str(seed)) for seed in (0, 1)]
     for seed, launcher in enumerate(launchers):
@@ -105,7 +129,7 @@ def test_a_search_that_ended_can_have_more_trials(tmp_path: Path) -> None:
 def test_a_job_that_failed_is_no_result(tmp_path: Path) -> None:
     search(tmp_path, Launcher(tmp_path, fails=1), n_trials=4)
     states = [json.loads(line).get("state") for line in (tmp_path / "study.log").read_text().splitlines()]
-    assert sorted(state for state in states if state is not None) == [1, 1, 1, 3]  # complete; failed
+    assert sorted(state for state in states if state) == [1, 1, 1, 3]  # complete; failed
     assert OmegaConf.load(tmp_path / "optimization_results.yaml").best_job != 1
 
 
@@ -124,8 +148,7 @@ def test_a_search_goes_on_with_its_own_settings_alone(other: list[str], tmp_path
     [
         ('"op_code"', '"no_code"', r"its study\.log is damaged \(KeyError: .*\); type another sweep"),
         ("{", "[", r"its study\.log is damaged \(.*\); type another sweep"),
-        ('"search"', '"another"', r"its study\.log is damaged \(.*\); type another sweep"),
-        ('"param_name":"model.lr"', '"param_name":"+hydra.callbacks.x"', "is a search of other settings"),
+        ('"model.lr"', '"+hydra.callbacks.x"', "is a search of other settings"),
         ('\\"low\\": 0.1', '\\"low\\": 0.01', "is a search of other settings"),
     ],
 )
@@ -165,7 +188,7 @@ def test_a_search_by_the_program(program: Program, tmp_path: Path) -> None:
         "trainer.max_epochs=1",
         "trainer.limit_test_batches=0",
     ]
-    command = ["-m", "hydra/sweeper=search", "logger=csv", *small, "model.hiddens=4", "training.teacher=0"]
+    command = ["-m", "hydra/sweeper=optuna", "logger=csv", *small, "model.hiddens=4"]
     command += ["hydra.sweep.dir=sweep", "hydra.sweeper.n_jobs=1"]
     done = program("train.py", *command, "hydra.sweeper.n_trials=2")
     assert done.returncode == 0, done.stderr
@@ -173,4 +196,4 @@ def test_a_search_by_the_program(program: Program, tmp_path: Path) -> None:
     done = program("train.py", *command, "hydra.sweeper.n_trials=3", "resume=sweep")
     assert done.returncode == 0, done.stderr
     rows = (tmp_path / "sweep/summary.csv").read_text().splitlines()
-    assert len(rows) == 4 and "training.input_dropout" in rows[0]
+    assert len(rows) == 4 and "model.lr,data.batch_size" in rows[0]

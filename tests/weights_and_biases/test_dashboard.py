@@ -353,7 +353,7 @@ def test_without_the_package(run: Callable[..., str], monkeypatch: pytest.Monkey
     [
         ("projekt=mine", "project=mine"),
         ("entiti=me", "entity=me"),
-        ("project", "project=<W&B's project; timemachine if left out>"),
+        ("project", "project=<W&B's project; WANDB_PROJECT, or timemachine, if left out>"),
         ("entity=", "entity=<its owner, a user or a team; the API key's own if left out>"),
         ("--project=mine", "project=mine"),
         ("--dryrun", "--dry-run"),

@@ -1,10 +1,12 @@
 """How a run in W&B begins, without one that does. What arrives there: tests/test_wandb.py."""
 
 import builtins
+import errno
 import getpass
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import wandb
@@ -14,6 +16,7 @@ from timemachine.config import Train, Wandb, WandbMode
 from timemachine.runs.loggers import open_loggers
 from timemachine.runs.metrics import RunLog
 from timemachine.runs.record import Record
+from timemachine.weights_and_biases.run import WandbRun
 
 
 class FakeRun:
@@ -25,6 +28,7 @@ class FakeRun:
     def __init__(self, folder: Path, asked: dict[str, Any]) -> None:
         self.dir, self.asked, self.summary = str(folder / "wandb" / "run-abc" / "files"), asked, dict[str, Any]()
         asked["summary"] = self.summary
+        self.group = asked["group"]
 
     def define_metric(self, name: str, **named: Any) -> None:
         pass
@@ -126,6 +130,63 @@ def test_with_a_key_wandb_is_online(
 def test_a_mode_can_be_chosen(tmp_path: Path, asked_of_wandb: dict[str, Any], mode: str) -> None:
     run(tmp_path, Wandb(project="mine", entity="us", mode=WandbMode[mode]))
     assert [asked_of_wandb[name] for name in ("mode", "project", "entity")] == [mode, "mine", "us"]
+
+
+VARIABLES = {"PROJECT": "p", "NAME": "n", "TAGS": "a,b", "ENTITY": "e", "RUN_GROUP": "g", "JOB_TYPE": "j", "NOTES": "x"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "typed", "expected"),
+    [
+        ({}, {}, ("timemachine", "time_machine", (), "", "sweep", "train", None)),
+        (VARIABLES, {}, ("p", "n", ("a", "b"), "e", "g", "j", "x")),
+        (
+            VARIABLES,
+            {"project": "typed", "name": "called", "tags": ["c"], "entity": "me"},
+            ("typed", "called", ("c",), "me", "g", "j", "x"),
+        ),
+    ],
+)
+def test_a_variable_of_wandbs_counts_unless_a_setting_was_typed(
+    variables: dict[str, str],
+    typed: dict[str, Any],
+    expected: tuple[Any, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    record = Record(tmp_path, {"seed": 1}, False, group="sweep")
+    record.update(corpus={"name": "time_machine"}, git={})
+    logger = WandbRun.begin(Wandb(mode=WandbMode.offline, **typed), record)
+    assert logger is not None
+    run = logger.run
+    try:
+        found = (run.project, run.name, run.tags, run.entity, run.group, run.job_type, run.notes)
+        assert found == expected
+        assert record.summary["wandb_group"] == run.group
+    finally:
+        run.finish()
+        wandb.teardown()
+
+
+def test_the_first_error_is_told_and_wandb_ended_where_a_full_disk_raises_others(
+    tmp_path: Path, asked_of_wandb: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = Record(tmp_path, {"seed": 1}, False)
+    record.update(corpus={"name": "time_machine"}, git={})
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with (
+        pytest.raises(ValueError, match="the first"),
+        open_loggers(Train(logger=LoggerSettings(wandb=Wandb())), record),
+    ):
+        monkeypatch.setattr(Record, "update", Mock(side_effect=full))
+        try:
+            raise ValueError("the first")
+        finally:
+            raise full  # as when Lightning tells the loggers
+    assert asked_of_wandb["exit_code"] == 1
+    assert asked_of_wandb["summary"]["message"] == "ValueError: the first"
 
 
 @pytest.mark.parametrize("mode", ["online", "offline"])

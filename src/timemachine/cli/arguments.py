@@ -8,16 +8,24 @@ import os
 import re
 from argparse import Namespace
 from difflib import get_close_matches
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob
 
 from timemachine.cli.flags import MULTIRUN, hydra_flags
 from timemachine.cli.quoting import quoted, unquoted_path
 from timemachine.cli.resuming import with_resumed
-from timemachine.cli.schema import choices, groups, leaves, no_such_choice
+from timemachine.cli.schema import NOTHING, choices, groups, leaves, nearest, no_such_choice
 from timemachine.config import Evaluate, Train, example, require
 from timemachine.corpus import normalise
 from timemachine.errors import SettingError
 
 PROGRAMS = ("train", "evaluate", "generate")
+KNOWN_AS = {  # what is typed elsewhere -> the last part of the name here
+    "epochs": "max_epochs", "num_epochs": "max_epochs", "steps": "max_steps", "num_hiddens": "hiddens",
+    "learning_rate": "lr", "clip": "gradient_clip_val",
+}  # fmt: skip
 
 
 def checked_arguments(arguments: list[str], schema: type) -> list[str]:
@@ -29,7 +37,8 @@ def checked_arguments(arguments: list[str], schema: type) -> list[str]:
     _refuse_other_conf(flags, schema)
     if unknown:
         name, equals, value = unknown[0].lstrip("-").partition("=")
-        instead = f"type {name}={value}" if equals else _instead(name, schema, value)
+        after = [*arguments[arguments.index(unknown[0]) + 1 :], "…"][0]
+        instead = _instead(name, schema, value if equals else "…" if re.search("^-|=", after) else after)
         raise SettingError(f"{unknown[0]}: there is no such flag; {instead}")
     _refuse_contradictions(arguments, schema)
     arguments = with_resumed(arguments)
@@ -67,8 +76,8 @@ def _refuse_contradictions(arguments: list[str], schema: type) -> None:
         raise SettingError(f"{windows[0]}: a recipe has its own windows; type it without {recipes[0]}, or the reverse")
     exercises = [argument for argument in arguments if argument.startswith("exercise=")]
     names = ",".join(exercises).replace("exercise=", "").split(",")
-    if len(names) > 1:
-        one_by_one = ", then ".join(f"exercise={name}" for name in names)
+    if len(names) > 1 or "(" in names[0]:
+        one_by_one = ", then ".join(f"exercise={name}" for name in names) if len(names) > 1 else "exercise=<its name>"
         raise SettingError(f"{' '.join(exercises)}: an exercise is a sweep by itself; type {one_by_one}")
     if "scale=smoke" in arguments and exercises in ([], ["exercise=none"]) and not _resumes(arguments):
         raise SettingError("scale=smoke: makes an exercise small; type exercise=<its name> as well")
@@ -95,7 +104,7 @@ def checked_argument(argument: str, schema: type) -> str:
     if not equals and not argument.startswith("~"):
         raise SettingError(f"{argument}: a setting is typed as name=value; {_instead(argument, schema, '…')}")
     if (schema is Train or (schema is Evaluate and name == "logger")) and (known := choices(name)):
-        for choice in value.split(","):
+        for choice in _chosen(argument, value, known):
             if choice not in known:
                 raise SettingError(no_such_choice(argument, name, choice, known))
         if not argument.startswith(name):
@@ -106,12 +115,26 @@ def checked_argument(argument: str, schema: type) -> str:
         raise SettingError(f"{argument}: there is no setting of that name; {_instead(name, schema, value)}")
     if argument.startswith(("+", "~")):
         raise SettingError(f"{argument}: the setting exists; type it as {name}={value or '…'}")
+    if value.startswith("glob("):
+        several = "type -m and some values, such as " + f"{name}={example(settings[name])},…"
+        raise SettingError(f"{argument}: glob goes over the choices of a group, such as data=glob(*); {several}")
     if name == "prefix":
         return f"prefix='{_letters(value)}'"
     # From here on Python itself reads no number, or makes no float of it.
     readable = re.search(r"\d[\d_]{300}", value) is None
     require(readable, name, value, "has more than 300 digits", example(settings[name]))
     return f"{name}={_path(value)}" if name in ("run", "resume", "data.corpus") else argument
+
+
+def _chosen(argument: str, value: str, known: list[str]) -> list[str]:
+    """Return the choices of a group that an argument names, of a sweep all of them: a,b or choice(a,b) or glob(*)."""
+    if "(" not in value:
+        return value.split(",")
+    override = OverridesParser.create().parse_override(argument)
+    values: Any = override.value()  # Hydra's annotation leaves out Glob
+    if isinstance(values, Glob):
+        return values.filter(known) or [value]
+    return list(override.sweep_string_iterator()) if override.is_sweep_override() else [value]
 
 
 def _letters(prefix: str) -> str:
@@ -132,10 +155,16 @@ def _path(value: str) -> str:
 
 def _instead(name: str, schema: type, value: str) -> str:
     """Return what to type instead of a name that does not exist: one that is near, or how to see them all."""
+    group, dot, choice = name.partition(".")
+    if dot and choice in choices(group):  # logger.wandb=false
+        return f"type for example {nearest(group, value if value in NOTHING else choice, choices(group))}"
     names = [leaf for leaf, _ in leaves(schema)]
     by_last_part = {leaf.rpartition(".")[2]: leaf for leaf in names}
-    near = [leaf for leaf in names if leaf.startswith(f"{name}.")]
-    near += get_close_matches(name, groups(), 1, 0.75) if schema is Train else []
-    near += [by_last_part[last] for last in get_close_matches(name.rpartition(".")[2], by_last_part, 1, 0.75)]
+    last = name.rpartition(".")[2]
+    last = KNOWN_AS.get(last, last)
+    near = [name] if name in names else [leaf for leaf in names if leaf.startswith(f"{name}.")]
+    near += [by_last_part[last]] if last in by_last_part else []
+    near += get_close_matches(name, groups(), 1, 0.75) if schema is Train and not dot else []
+    near += [by_last_part[last] for last in get_close_matches(last, by_last_part, 1, 0.75)]
     near += get_close_matches(name, names, 1, 0.85)
     return f"type for example {near[0]}={value}" if near else "type --help to see them all"

@@ -1,6 +1,9 @@
 """What --help prints: how to use a program, its groups, and each setting with its meaning and what it may be."""
 
+import dataclasses
 import re
+import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import Field
 from itertools import groupby
@@ -12,31 +15,36 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from timemachine.cli.schema import CONF, VERSION, choices, leaves
-from timemachine.config import Evaluate, Generate, Train, allowed, example, typed
+from timemachine.config import MISSING, Evaluate, Generate, Train, allowed, example, typed
 
-USAGE = {
-    Train: """\
-Train the scratch RNN of Dive into Deep Learning on The Time Machine.
-
-  python train.py                              the book's experiment
-  python train.py model.hiddens=64             one change
-  python train.py -m model.hiddens=16,32       a sweep: a run for each value, or combination of values
-  python train.py exercise=clipping            an exercise of the book: a sweep and its report
-  python train.py resume=outputs/…             a run that was interrupted goes on
-  python train.py -m seed=0,1 resume=sweeps/…  so does a sweep, with the command that began it
-""",
-    Evaluate: """\
-Print the perplexity of a trained model on any text, window by window as in the book and as one stream.
-
-  python evaluate.py run=outputs/… data.corpus=war_of_the_worlds
-  python evaluate.py run=outputs/… baselines=true
-  python evaluate.py run=outputs/… logger=wandb     the run in W&B has the table, too
-""",
-    Generate: """\
-Continue a text with a trained model.
-
-  python generate.py run=outputs/… prefix="the time traveller" num_preds=50 alpha=1 num_samples=3
-""",
+USAGE: dict[type, tuple[str, dict[str, str]]] = {
+    Train: (
+        "Train the scratch RNN of Dive into Deep Learning on The Time Machine.",
+        {
+            "python train.py": "the book's experiment",
+            "python train.py model.hiddens=64": "one change",
+            "python train.py -m model.hiddens=16,32": "a sweep: a run for each value, or combination of values",
+            "python train.py exercise=clipping": "an exercise of the book: a sweep and its report",
+            "python train.py resume=outputs/…": "a run that was interrupted goes on",
+            "python train.py -m seed=0,1 resume=sweeps/…": "so does a sweep, with the command that began it",
+        },
+    ),
+    Evaluate: (
+        "Print the perplexity of a trained model on any text, window by window as in the book and as one stream.",
+        {
+            "python evaluate.py run=outputs/…": "on its own text",
+            "python evaluate.py run=outputs/… data.corpus=war_of_the_worlds": "on another",
+            "python evaluate.py run=outputs/… baselines=true": "beside n-grams",
+            "python evaluate.py run=outputs/… logger=wandb": "the run in W&B has the table, too",
+        },
+    ),
+    Generate: (
+        "Continue a text with a trained model.",
+        {
+            "python generate.py run=outputs/…": "its likeliest continuation",
+            'python generate.py run=outputs/… prefix="the time traveller" alpha=1 num_samples=3': "samples",
+        },
+    ),
 }
 
 GROUPS = {
@@ -50,21 +58,21 @@ GROUPS = {
 
 OURS = "logger, callbacks and default_root_dir"
 
-SWEEPS = """\
-== Sweeps ==
-  -m                          a run for each value, or combination of values
-  hydra/launcher=joblib       the jobs side by side, one a core; slurm: on a cluster
-  hydra/sweeper=search        Optuna chooses the values
-  hydra.run.dir=FOLDER        where a run leaves its files; hydra.sweep.dir: a sweep
-"""
+SWEEPS = {
+    "-m": "a run for each value, or combination of values",
+    "hydra/launcher=joblib": "the jobs side by side, one a core; slurm: on a cluster",
+    "hydra/sweeper=search": "Optuna chooses the values",
+    "hydra.run.dir=FOLDER": "where a run leaves its files; hydra.sweep.dir: a sweep",
+}
 
-FLAGS = """\
-== Flags ==
-  --cfg job                   show the settings as YAML
-  --info                      show where they come from
-  --hydra-help                show the other flags of Hydra"""
+FLAGS = {
+    "--cfg job": "show the settings as YAML",
+    "--info": "show where they come from",
+    "--hydra-help": "show the other flags of Hydra",
+}
 
 COLUMN = 30  # where meanings begin
+WIDE = 110  # columns in which each setting has room for a line, as in a file or a pipe
 
 
 def print_help(schema: type, overrides: list[str]) -> None:
@@ -73,32 +81,48 @@ def print_help(schema: type, overrides: list[str]) -> None:
     single = [str(override.input_line) for override in parsed if not override.is_sweep_override()]
     with initialize_config_dir(str(CONF), **VERSION):
         cfg = compose(schema.__name__.lower(), single, return_hydra_config=True)
-    lines = [USAGE[schema], *_settings(schema, cfg), FLAGS]
+    purpose, usage = USAGE[schema]
+    print(_filled(purpose), "", *_lines(usage), sep="\n")
     if schema is Train:
-        lines[1:1], lines[-1:-1] = _groups(cfg), [SWEEPS]
-    print("\n".join(lines), flush=True)
-
-
-def _groups(cfg: DictConfig) -> Iterator[str]:
-    yield "== Groups (group=choice) =="
-    for group, meaning in GROUPS.items():
-        first = f"  {group}={cfg.hydra.runtime.choices[group]}".ljust(COLUMN)
-        text = f"{meaning}: {', '.join(choices(group))}"
-        yield fill(text, 80, initial_indent=first, subsequent_indent=" " * COLUMN)
-    yield ""
+        meanings = {f"{group}={cfg.hydra.runtime.choices[group]}": group for group in GROUPS}
+        meanings = {typed: f"{GROUPS[group]}: {', '.join(choices(group))}" for typed, group in meanings.items()}
+        print("", "== Groups (group=choice) ==", *_lines(meanings), sep="\n")
+    print("", "== Settings (name=value) ==", *_settings(schema, cfg), sep="\n")
+    if schema is Train:
+        print("== Sweeps ==", *_lines(SWEEPS), "", sep="\n")
+    print("== Flags ==", *_lines(FLAGS), sep="\n", flush=True)
 
 
 def _settings(schema: type, cfg: DictConfig) -> Iterator[str]:
-    yield "== Settings (name=value) =="
     explained = [(name, setting) for name, setting in leaves(schema) if "meaning" in setting.metadata]
     for section, settings in groupby(explained, lambda leaf: leaf[0].partition(".")[0] if "." in leaf[0] else ""):
+        meanings = {}
         for name, setting in settings:
-            value = OmegaConf.select(cfg, name, default=example(setting))
-            shown = typed(list(value) if OmegaConf.is_list(value) else value)
-            yield f"  {name}={shown}".ljust(COLUMN - 2) + f"  {described(setting)}"
+            default = example(setting) if setting.default in (MISSING, dataclasses.MISSING) else setting.default
+            value = OmegaConf.select(cfg, name, default=default)
+            meanings[f"{name}={typed(list(value) if OmegaConf.is_list(value) else value)}"] = described(setting)
         if section == "trainer":
-            yield "  trainer.…=…".ljust(COLUMN) + f"any argument of Lightning's Trainer but {OURS}"
+            meanings["trainer.…=…"] = f"any argument of Lightning's Trainer but {OURS}"
+        yield from _lines(meanings)
         yield ""
+
+
+def _lines(meanings: dict[str, str]) -> Iterator[str]:
+    """Give each text with its meaning beside it, or below where a terminal has no room for that."""
+    for text, meaning in meanings.items():
+        if _width() >= WIDE or (len(text) < COLUMN - 3 and _width() >= 2 * COLUMN):
+            yield _filled(meaning, f"  {text}".ljust(COLUMN - 2) + "  ", " " * COLUMN)
+        else:
+            yield f"{_filled(text, '  ', '    ')}\n{_filled(meaning, 6 * ' ', 6 * ' ')}"
+
+
+def _filled(text: str, first: str = "", others: str = "") -> str:
+    whole = {"break_long_words": False, "break_on_hyphens": False}
+    return fill(text, _width(), initial_indent=first, subsequent_indent=others, **whole)  # type: ignore[arg-type]
+
+
+def _width() -> int:
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDE
 
 
 def described(setting: Field[Any]) -> str:

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from timemachine.cli import ddp_job
 from timemachine.cli.schema import checked, plain
-from timemachine.cli.streams import go_on_without_output
+from timemachine.cli.streams import go_on_without_output, say_that_imports_take_seconds
 from timemachine.config import Train
 from timemachine.errors import UserError
 from timemachine.runs.files import shown
@@ -31,6 +31,8 @@ def run_job(cfg: DictConfig, task: Callable[[Train, Record], None]) -> float:
         return math.inf
     if in_sweep and ddp_job.takes_processes(cfg.trainer):
         return ddp_job.run(folder, job.job.num, [*typed, f"hydra/launcher={launcher}"], is_resumed(plain(cfg)))
+    if not in_sweep:
+        say_that_imports_take_seconds()
     has_number = not OmegaConf.is_missing(job.job, "num")
     group = shown(folder.parent) if has_number else None
     exercise, beside_others = job.runtime.choices["exercise"], has_number and launcher == "joblib"

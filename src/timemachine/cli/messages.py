@@ -13,17 +13,21 @@ from timemachine.cli.flags import MULTIRUN
 from timemachine.cli.schema import leaves, no_such_choice
 from timemachine.config import Train, allowed, example
 from timemachine.errors import UserError, one_line
-from timemachine.runs.files import shown
+from timemachine.runs.files import cannot_write, shown
 from timemachine.runs.processes import is_first_process
 
-_folder = "a file"  # of a run or a sweep
+_folder = "."  # of a run or a sweep
 _is_sweep = False
 
 
 def exit_with(error: Exception, schema: type) -> NoReturn:
-    """End the program with one line, said by the first process of a run alone, and exit status 1."""
-    # An OSError: a folder that cannot be written, a full disk; but also a choice that Hydra does not find.
-    if isinstance(error, OSError) and not isinstance(error, HydraException):
+    """End the program with one line, said by the first process of a run alone, and exit status 1.
+
+    An OSError that is not about the folder of the run or the sweep is a developer's mistake, and raised again.
+    """
+    if isinstance(error, OSError) and not isinstance(error, HydraException):  # Hydra's is a choice that it did not find
+        if not cannot_write(_folder, error):
+            raise error
         message = f"{error.filename or _folder}: {error.strerror or error}; {_elsewhere(error.errno)}"
     else:
         message = str(error) if isinstance(error, UserError) else _about_a_value(error, schema)
@@ -70,6 +74,6 @@ def _about_a_value(error: Exception, schema: type) -> str:
     if setting and isinstance(cause, OmegaConfBaseException):
         value = next((a.partition("=")[2] for a in reversed(sys.argv) if a.startswith(f"{name}=")), "?")
         rule = allowed(setting) or ("a list" if example(setting).startswith("[") else "a text")
-        return f"{name}={value}: must be {rule}; type for example {name}={example(setting)}"
+        return f"{name}={value}: must be {rule}; type for example {name}={example(setting, value)}"
     said = one_line(str(cause if isinstance(cause, OmegaConfBaseException) else error).strip().split("\n")[0])
     return said if "type " in said else f"{said}; type another value"

@@ -22,7 +22,7 @@ from timemachine.cli.jobs import run_job
 from timemachine.cli.messages import exit_with, say_how_to_go_on
 from timemachine.cli.schema import CONF, TARGETS, VERSION, Settings, checked
 from timemachine.cli.signals import INTERRUPTED, end_in_order, how_it_ended, obey_signals
-from timemachine.cli.streams import guard_streams
+from timemachine.cli.streams import guard_streams, say_that_imports_take_seconds
 from timemachine.config import Train
 from timemachine.errors import UserError
 from timemachine.runs.processes import Signalled, is_first_process
@@ -36,7 +36,16 @@ def training_program(task: Callable[[Train, Record], None]) -> Callable[[], None
 
 def program(schema: type[Settings]) -> Callable[[Callable[[Settings], None]], Callable[[], None]]:
     """Make a function of settings the program of that schema's name."""
-    return lambda task: _program(schema)(lambda cfg: task(checked(cfg, schema)))
+
+    def decorate(task: Callable[[Settings], None]) -> Callable[[], None]:
+        def run(cfg: DictConfig) -> None:
+            settings = checked(cfg, schema)
+            say_that_imports_take_seconds()
+            task(settings)
+
+        return _program(schema)(run)
+
+    return decorate
 
 
 def _program(schema: type) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:

@@ -45,6 +45,12 @@ def _lost(number: int, error: OSError) -> None:
         print(f"{reason}; the run goes on without it", file=sys.stderr)
 
 
+def say_that_imports_take_seconds() -> None:
+    """Print a line on a terminal, unless another process does that for this one."""
+    if sys.stderr.isatty() and is_first_process() and not is_job():
+        print("importing PyTorch and Lightning …", file=sys.stderr, flush=True)
+
+
 def guard_streams() -> None:
     """Put a `Stream` under standard output and standard error, unless something else stands in for them already."""
     if sys.stdout is sys.__stdout__:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from timemachine.config import Train, typed
 from timemachine.errors import UserError
 from timemachine.exercises.report import write_report
 from timemachine.kernels.choice import is_compiled, what_is_missed
+from timemachine.runs.files import cannot_write
 from timemachine.runs.processes import is_first_process, is_job
 from timemachine.runs.record import is_resumed, outcome
 from timemachine.runs.sweep import job_folders, print_jobs, sweep_rows, sweep_upload_line, write_table
@@ -85,6 +87,9 @@ class SweepReport(Callback):
             if line := sweep_upload_line(folder):
                 print(line)
         except Exception as error:  # of which Hydra would make a warning, and exit with 0
+            if not (isinstance(error, UserError) or cannot_write(folder, error)):
+                traceback.print_exc()  # a mistake in what an exercise makes of its jobs
+                sys.exit(1)
             where = error.filename if isinstance(error, OSError) else None
             reason = f"{where or folder}: {outcome(error)[1]}"
             sys.exit(f"error: {reason}; when that has been mended type the same command and resume={folder}")

@@ -3,13 +3,10 @@
 import math
 from typing import Any
 
-from rich import box
-from rich.table import Table
-
 from timemachine.corpus import Corpus
 from timemachine.evaluation.ppm import ORDER
 from timemachine.evaluation.scores import Comparison, Row, Score
-from timemachine.runs.tables import print_table
+from timemachine.runs.tables import print_table, print_text
 
 COLUMNS = ["text", "part", "model", "characters", "window", "window, error", "stream", "stream, error", "bits"]
 MIXTURE = "mixture of n-grams"
@@ -46,54 +43,51 @@ def as_lines(rows: list[Row], comparisons: list[Comparison], adapting: dict[str,
 def print_evaluation(rows: list[Row], runs: list[str]) -> None:
     """Print one table for all texts."""
     of_what = runs[0] if len(runs) == 1 else f"{len(runs)} models as one: {', '.join(runs)}"
-    table = Table(box=box.SIMPLE_HEAD, title=f"perplexity of {of_what}")
-    for name in ("text", "part", "characters", "window", "stream", "bits/char"):
-        table.add_column(name, justify="left" if name in ("text", "part") else "right", no_wrap=True)
-    previous = None
+    lines, previous = [], None
     for row in rows:
-        first = row.source != previous
+        name = row.text if row.source != previous else ""
         previous = row.source
-        table.add_row(
-            row.text if first else "",
-            row.part,
-            f"{row.stream.num_targets:,}",
-            _with_error(row.window),
-            _with_error(row.stream),
-            f"{row.stream.bits:.3f}",
-        )
-    print_table(table)
-    print("± standard error; window: every window from a zero state, as in the book; stream: one pass, state carried,")
-    print("which is what to compare models on; bits a character are the stream's.")
+        numbers = (_with_error(row.window), _with_error(row.stream), f"{row.stream.bits:.3f}")
+        lines.append([name, row.part, f"{row.stream.num_targets:,}", *numbers])
+    columns = ("text", "part", "characters", "window", "stream", "bits/char")
+    print_table(f"perplexity of {of_what}", columns, lines, left=2)
+    print_text(
+        "± standard error; window: every window from a zero state, as in the book; stream: one pass, state carried, "
+        "which is what to compare models on; bits a character are the stream's."
+    )
     for text, replaced in {row.source: (row.text, row.replaced) for row in rows}.values():
         counts = f"{replaced['digits']:,} digits, {replaced['accents']:,} accented letters, {replaced['other']:,} other"
         left_out = f"; {replaced['left_out']:,} around them are Project Gutenberg's" if replaced["left_out"] else ""
-        print(f"{text}: normalisation made spaces of {counts} characters{left_out}")
+        print_text(f"{text}: normalisation made spaces of {counts} characters{left_out}")
 
 
 def print_comparison(comparison: Comparison) -> None:
     """Print the n-grams' table, then the model and what is compared with it."""
-    columns = ("order", *comparison.ngrams)
-    table = Table(*columns, box=box.SIMPLE_HEAD, title=f"n-grams on {comparison.text}, {comparison.part}: stream")
-    for order, perplexities in enumerate(zip(*comparison.ngrams.values(), strict=True)):
-        table.add_row(str(order), *(f"{perplexity:.2f}" for perplexity in perplexities))
-    print_table(table)
-    same = Table(f"on the same {comparison.model.num_targets:,} characters", "fixed", "adapting", box=box.SIMPLE_HEAD)
-    same.add_row("the model", _with_error(comparison.model))
-    same.add_row(MIXTURE, _with_error(comparison.mixture), _with_error(comparison.adapting))
+    lines = [
+        [str(order), *(f"{perplexity:.2f}" for perplexity in perplexities)]
+        for order, perplexities in enumerate(zip(*comparison.ngrams.values(), strict=True))
+    ]
+    print_table(
+        f"n-grams on {comparison.text}, {comparison.part}: stream", ["order", *comparison.ngrams], lines, len(lines[0])
+    )
+    same = [
+        ["the model", _with_error(comparison.model), ""],
+        [MIXTURE, _with_error(comparison.mixture), _with_error(comparison.adapting)],
+    ]
     if comparison.ppmd:
-        same.add_row(PPMD, "", f"{comparison.ppmd:.2f}")
-    print_table(same)
+        same.append([PPMD, "", f"{comparison.ppmd:.2f}"])
+    print_table(f"on the same {comparison.model.num_targets:,} characters", ["model", "fixed", "adapting"], same, 3)
     if not comparison.ppmd:
-        print("PPMd is left out, as pyppmd is not installed: pip install -e '.[baselines]'")
-    print("the model less another, in nats a character (paired over blocks of 100):")
+        print_text("PPMd is left out, as pyppmd is not installed: pip install -e '.[baselines]'")
+    print_text("the model less another, in nats a character (paired over blocks of 100):")
     for name, (mean, error) in comparison.differences.items():
-        print(f"{mean:+.3f} ±{error:.3f} {name}")
+        print_text(f"{mean:+.3f} ±{error:.3f} {name}")
 
 
 def print_adapting(corpus: Corpus, scores: dict[str, Score], rate: float) -> None:
     """Print the perplexities of a model that goes on learning, apart from those of the fixed one."""
     for part, found in scores.items():
-        print(
+        print_text(
             f"{corpus.name}, {part}, learning at a rate of {rate:g} from what it has read, and looking it up: "
             f"stream {_with_error(found)}, {found.bits:.3f} bits a character"
         )

@@ -9,15 +9,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from rich import box
-from rich.markup import escape
-from rich.table import Table
-
 import timemachine.exercises
 from timemachine.exercises import Findings
 from timemachine.runs.files import shown, write_figure, write_whole
 from timemachine.runs.sweep import Job, load_jobs, varied
-from timemachine.runs.tables import markdown, print_table
+from timemachine.runs.tables import markdown, print_table, print_text
 
 
 def write_report(folder: Path, exercise: str) -> None:
@@ -40,12 +36,9 @@ def write_report(folder: Path, exercise: str) -> None:
     parts += ["## Findings", *findings.longer] if findings.longer else []
     write_whole(folder / "report.md", ("\n\n".join(filter(None, parts)) + "\n").encode())
     if exercise != "none":
-        table = Table(*findings.columns, box=box.SIMPLE_HEAD, title=title)
-        for row in findings.rows:
-            table.add_row(*map(escape, row))
-        print_table(table)
+        print_table(title, findings.columns, findings.rows, left=len(findings.columns))
         if answer:
-            print(answer)
+            print_text(answer)
     print(f"report  {shown(folder / 'report.md')}")
 
 

@@ -4,9 +4,6 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich import box
-from rich.table import Table
-
 from timemachine.config import Trainer, plain, typed
 from timemachine.errors import SettingError
 from timemachine.evaluation import probes
@@ -16,7 +13,7 @@ from timemachine.runs.models import export_model
 from timemachine.runs.record import Record
 from timemachine.runs.rows import read_numbers
 from timemachine.runs.summaries import read_summary
-from timemachine.runs.tables import print_table, short
+from timemachine.runs.tables import print_table, print_text, short
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
@@ -34,7 +31,8 @@ def finish(run: Record, trainer: "pl.Trainer", model: "RNNLMScratch", data: "Tim
     val = run.summary["metrics"].get("val/perplexity", math.nan)
     if val > len(data.vocab):
         status = "diverged"
-        guessing = f"worse than guessing among {len(data.vocab)}; begin anew with a smaller model.lr"
+        cause = "sigma" if run.summary["settings"]["model"]["sigma"] >= 1 else "lr"
+        guessing = f"worse than guessing among {len(data.vocab)}; begin anew with a smaller model.{cause}"
         message = f"ends with a validation perplexity of {val:.4g}, {guessing}"
     if trainer.is_global_zero:
         run.update(probes=probes.measure(run.summary["settings"]["probes"], model, data))
@@ -141,27 +139,27 @@ def _write_page(run: Record, model: "RNNLMScratch", data: "TimeMachine") -> str:
 def _print(folder: Path, summary: dict[str, Any], sample: str, lines: list[str]) -> None:
     """Print what a reader wants to know. `lines`: what else there is to open; an empty one is left out."""
     metrics, corpus = summary["metrics"], summary["corpus"]
-    table = Table(box=box.SIMPLE_HEAD, show_header=False, title=f"{summary['status']}: {corpus['title']}")
+    rows: list[tuple[str, str, str]] = []
     for name in ("train/perplexity", "val/perplexity", "test/perplexity"):
         if name in metrics:
-            table.add_row(name, short(metrics[name]), f"epoch {metrics['epoch']}")
+            rows.append((name, short(metrics[name]), f"epoch {metrics['epoch']}"))
     if "best_val/perplexity" in metrics:
-        table.add_row("best val/perplexity", f"{metrics['best_val/perplexity']:.3f}", f"epoch {metrics['best_epoch']}")
+        rows.append(("best val/perplexity", short(metrics["best_val/perplexity"]), f"epoch {metrics['best_epoch']}"))
     if metrics.get("num_steps_done"):
         theta = summary["settings"]["trainer"]["gradient_clip_val"]
         by_value = summary["settings"]["trainer"].get("gradient_clip_algorithm") == "value"
         radius = f"{'values within ±' if by_value else 'radius '}{theta:g}" if theta else "no radius set"
         acted = f"{metrics['clipped_steps']} of {metrics['num_steps_done']} steps"
-        table.add_row("clipping acted in", acted, f"{radius}, largest norm {metrics['largest_grad_norm']:.3g}")
+        rows.append(("clipping acted in", acted, f"{radius}, largest norm {metrics['largest_grad_norm']:.3g}"))
     if "chars_per_second" in metrics:
-        table.add_row("characters a second", f"{metrics['chars_per_second']:,.0f}", "training, last epoch")
-    table.add_row("parameters", f"{summary['parameters']:,}", f"vocabulary of {corpus['vocabulary']}")
-    table.add_row("text", f"{corpus['characters']:,} characters", corpus["name"])
+        rows.append(("characters a second", f"{metrics['chars_per_second']:,.0f}", "training, last epoch"))
+    rows.append(("parameters", f"{summary['parameters']:,}", f"vocabulary of {corpus['vocabulary']}"))
+    rows.append(("text", f"{corpus['characters']:,} characters", corpus["name"]))
     if corpus.get("left_out"):
-        table.add_row("left out", f"{corpus['left_out']:,} characters", "headers and footers of Project Gutenberg's")
-    print_table(table)
+        rows.append(("left out", f"{corpus['left_out']:,} characters", "headers and footers of Project Gutenberg's"))
+    print_table(f"{summary['status']}: {corpus['title']}", (), rows, left=3)
     if summary["message"]:
-        print(f"{summary['status']}: {summary['message']}")
+        print_text(f"{summary['status']}: {summary['message']}")
     print(f'continuation  "{sample}"')  # which may end in spaces
     print(*filter(None, lines), sep="\n")
     print(f"folder        {shown(folder)}")

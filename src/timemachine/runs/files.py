@@ -1,5 +1,6 @@
 """Files: written whole or not at all, whenever the program or the machine stops; read as if strangers had sent them."""
 
+import errno
 import io
 import json
 import os
@@ -37,6 +38,19 @@ def write_whole(path: Path, content: bytes) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # which `write` raises, and names no file
+
+
+def cannot_write(folder: Path | str, error: BaseException) -> bool:
+    """Return whether an error says that a folder, a file in it or its disk cannot be written."""
+    if not isinstance(error, OSError):
+        return False
+    if not isinstance(error.filename, str | bytes):
+        return error.errno in _OF_THE_DISK
+    path, place = Path(os.fsdecode(error.filename)).absolute(), Path(folder).absolute()
+    return path.is_relative_to(place) or place.is_relative_to(path)  # what lies above it could not be made
 
 
 def write_figure(path: Path, figure: "Figure") -> None:

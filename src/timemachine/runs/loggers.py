@@ -19,7 +19,7 @@ from timemachine.training.lightning import shows_bar
 def open_loggers(settings: Train, run: Record) -> Iterator[list[Logger | Callback]]:
     """Give the loggers of a run. At the end W&B gets what the record says of it then, or the exception.
 
-    Raises SettingError without TensorBoard.
+    Raises SettingError without TensorBoard; the first error if a full disk raises others while loggers close.
     """
     choice = settings.logger.wandb
     logs: list[Logger | Callback] = [RunLog(run.folder, prints_lines=not (run.quiet or shows_bar(settings.trainer)))]
@@ -32,14 +32,25 @@ def open_loggers(settings: Train, run: Record) -> Iterator[list[Logger | Callbac
         wandb_run = WandbRun.begin(choice, run)
     try:
         yield [*logs, wandb_run] if wandb_run else logs
-    except BaseException as error:
-        with suppress(ValueError, LookupError, TypeError, OverflowError):  # a stranger's tables, which are refused
+    except BaseException as last:
+        error = _first(last)
+        with suppress(OSError, ValueError, LookupError):  # a full disk; a table of a resumed run that is damaged
             run.update(metrics=final_numbers(run.folder))
         if wandb_run:
-            wandb_run.end(run, *outcome(error))
-        raise
+            with suppress(OSError):
+                wandb_run.end(run, *outcome(error))
+        if error is last:
+            raise
+        raise error from error.__cause__
     if wandb_run:
         wandb_run.end(run, run.summary["status"], run.summary["message"])
+
+
+def _first(error: BaseException) -> BaseException:
+    """Return the error during which those came that a disk has raised since, in loggers and callbacks."""
+    while isinstance(error, OSError) and error.__context__ is not None and not error.__suppress_context__:
+        error = error.__context__
+    return error
 
 
 def _tensorboard(folder: Path) -> Logger:

@@ -9,19 +9,20 @@ from torch import Tensor
 from timemachine.errors import SettingError, one_line
 from timemachine.language_model import RNNLMScratch
 from timemachine.runs.checkpoints import Refused, read_checkpoint, read_safetensors, write_safetensors
-from timemachine.runs.summaries import no_checkpoint_yet, read_summary
+from timemachine.runs.summaries import is_checkpoint, no_checkpoint_yet, read_summary
 from timemachine.vocab import Vocab
 
 
 def load_model(run: str, setting: str = "run") -> tuple[RNNLMScratch, Vocab]:
-    """Return the model of a run as its last epoch left it, ready to predict, and its vocabulary.
+    """Return the model of a run, of a folder as its last epoch left it, ready to predict, and its vocabulary.
 
-    `run`: its folder, or what it exported; `setting`: what a user typed it for. Raises SettingError where there is none
-    that can be read. Nothing in a file is executed.
+    `run`: its folder, one of its checkpoints, or what it exported; `setting`: what a user typed it for. Raises
+    SettingError where there is none that can be read. Nothing in a file is executed.
     """
     path = Path(run)
     is_export = path.is_file() and path.suffix == ".safetensors"
-    if not is_export and not (path := path / "checkpoints" / "last.ckpt").is_file():
+    is_file = is_export or is_checkpoint(path)
+    if not is_file and not (path := path / "checkpoints" / "last.ckpt").is_file():
         with suppress(OSError, ValueError):
             if read_summary(Path(run))["status"] == "running":
                 raise SettingError(no_checkpoint_yet(run, setting))

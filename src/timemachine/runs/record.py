@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 
 from timemachine.config import REPOSITORY
 from timemachine.errors import Diverged, SettingError, UserError
-from timemachine.runs.files import shown, write_whole
+from timemachine.runs.files import cannot_write, shown, write_whole
 from timemachine.runs.processes import Signalled, is_first_process, is_job
 from timemachine.runs.summaries import read_summary, run_summary
 
@@ -130,9 +130,8 @@ class Record:
         interrupted = status == "interrupted"
         if interrupted and self.summary["status"] != "running":  # only W&B was not yet through
             status, message = self.summary["status"], self.summary["message"]
-        if isinstance(error, OSError) and error.filename is None:  # such as on a full disk
-            error.filename = shown(self.folder)
-        if (interrupted or isinstance(error, OSError)) and self.writes and not (self.in_sweep or is_job()):
+        is_told = cannot_write(self.folder, error)
+        if (interrupted or is_told) and self.writes and not (self.in_sweep or is_job()):
             print(f"go on with    python train.py resume={shown(self.folder)}")
         with suppress(OSError):  # a full disk: the error that ends the run says so
             if self.before and isinstance(error, SettingError):  # refused: it stays what it was
@@ -145,7 +144,7 @@ class Record:
         if not self.in_sweep or interrupted:
             return False
         print(f"job {self.folder.name}: {status}: {message}", file=sys.stderr)
-        if not isinstance(error, UserError | OSError):
+        if not (is_told or isinstance(error, UserError)):
             traceback.print_exception(error)
         return True
 

@@ -31,7 +31,7 @@ def _as_summary(found: Any, path: Path) -> dict[str, Any]:
 
 
 def run_summary(run: str, setting: str = "run") -> dict[str, Any]:
-    """summary.json of the run that a setting names, or what an exported model has of it.
+    """summary.json of the run that a setting names by its folder or a checkpoint, or what an exported model has of it.
 
     Raises SettingError where there is none, or one that does not say on what the run was trained.
     """
@@ -41,7 +41,7 @@ def run_summary(run: str, setting: str = "run") -> dict[str, Any]:
             with safe_open(path, framework="numpy") as file:
                 summary = _as_summary(json.loads((file.metadata() or {})["summary"]), path)
         else:
-            summary = _summary(path)
+            summary = _summary(path.parents[1] if is_checkpoint(path) else path)
     except Exception as error:  # what a stranger wrote raises anything
         is_export = path.is_file() and path.suffix == ".safetensors"
         what = "is damaged, or was not exported by train.py" if is_export else "is no folder of a run"
@@ -63,6 +63,11 @@ def run_summary(run: str, setting: str = "run") -> dict[str, Any]:
         reason = one_line(error, 100)
         raise SettingError(f"{setting}={run}: its summary is damaged ({reason}); type another run") from error
     return summary
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Return whether the path is a checkpoint in a run's folder, `checkpoints/best.ckpt` or `last.ckpt`."""
+    return path.suffix == ".ckpt" and path.is_file()
 
 
 def no_checkpoint_yet(run: str, setting: str) -> str:

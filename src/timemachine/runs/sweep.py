@@ -12,7 +12,7 @@ from typing import Any
 from timemachine.runs.files import shown, write_whole
 from timemachine.runs.rows import read_numbers
 from timemachine.runs.summaries import read_summary
-from timemachine.runs.tables import print_table
+from timemachine.runs.tables import print_table, print_text
 
 
 def write_table(rows: list[dict[str, Any]], folder: Path) -> None:
@@ -149,21 +149,15 @@ def grouped(jobs: Iterable[Job], *names: str) -> dict[tuple[Any, ...], list[Job]
 
 def print_jobs(rows: list[dict[str, Any]]) -> None:
     """Print a line a job, and the messages of those that have one."""
-    from rich import box
-    from rich.markup import escape
-    from rich.table import Table
-
     metrics = ("train/perplexity", "val/perplexity", "test/perplexity")
     settings = [name for name in rows[0] if name in ("job", "status", "seed") or "." in name]
     shown = settings + [name for name in metrics if name in rows[0]]
-    table = Table(
-        *(name.removesuffix("/perplexity") for name in shown), box=box.SIMPLE_HEAD, title="perplexity of each job"
+    print_table(
+        "perplexity of each job",
+        [name.removesuffix("/perplexity") for name in shown],
+        [[f"{row[name]:.4g}" if isinstance(row[name], float) else str(row[name]) for name in shown] for row in rows],
+        left=len(shown),
     )
     for row in rows:
-        table.add_row(
-            *(f"{row[name]:.4g}" if isinstance(row[name], float) else escape(str(row[name])) for name in shown)
-        )
-    print_table(table)
-    for row in rows:
         if row["message"]:
-            print(f"job {row['job']}: {row['message']}")
+            print_text(f"job {row['job']}: {row['message']}")

@@ -3,6 +3,7 @@
 import atexit
 import dataclasses
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.profilers import AdvancedProfiler, Profiler, PyTorchProfiler, SimpleProfiler
 
-from timemachine.config import Train, Trainer
+from timemachine.config import Train, Trainer, typed
 from timemachine.errors import SettingError, UserError, one_line
 from timemachine.evaluation import probes
 from timemachine.runs.checkpoints import WholeCheckpoints
@@ -93,8 +94,10 @@ def build_trainer(settings: Train, folder: Path, logs: Sequence[Logger | Callbac
         chosen["profiler"] = _profiler(settings.trainer.profiler, folder)
     plugins = chosen["plugins"] or []
     chosen["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), WholeCheckpoints()]
-    with lightning_may_refuse(settings):
+    try:
         trainer = pl.Trainer(**chosen, logger=loggers or None, callbacks=callbacks, default_root_dir=folder)
+    except Exception as error:  # an OverflowError, an AttributeError, whatever comes of what was typed
+        raise _refused(settings, error) from error
     if trainer.precision == "bf16-mixed" and str(settings.trainer.precision).startswith("16"):
         rule = "Lightning computes bf16-mixed instead on the CPU"
         raise SettingError(f"trainer.precision={settings.trainer.precision}: {rule}; type trainer.precision=bf16-mixed")
@@ -145,28 +148,36 @@ def _leave_process_group() -> None:
 
 @contextmanager
 def lightning_may_refuse(settings: Train) -> Iterator[None]:
-    """Make one line, a SettingError, of what Lightning itself refuses; any other error passes."""
+    """Make one line of a setting that Lightning refuses as the fit begins, and of a process that has gone.
+
+    Any other error passes, such as a mistake in a callback. Raises SettingError or UserError.
+    """
     try:
         yield
-    except Exception as error:  # an OverflowError, an AttributeError, whatever comes of what was typed
-        raised_in = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
-        if raised_in[-1].startswith("torch.distributed"):
+    except Exception as error:
+        modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+        raised_in = modules[2:]  # after this function and the one that calls Lightning
+        if raised_in and raised_in[-1].startswith("torch.distributed"):
             reason = one_line(error, 100)
             raise UserError(
                 f"another process of the run has gone ({reason}); type resume=<the run's folder>"
             ) from error
-        by_lightning = raised_in[-1].startswith("lightning")
-        if isinstance(error, OSError) or not (by_lightning or isinstance(error, MisconfigurationException)):
-            raise
-        message = one_line(error)
-        default = Trainer()
-        given = [field.name for field in dataclasses.fields(Trainer)]
-        given = [name for name in given if getattr(settings.trainer, name) != getattr(default, name)]
-        all_given = [f"trainer.{name}={getattr(settings.trainer, name)}" for name in given]
-        named = [text for name, text in zip(given, all_given, strict=True) if name in message.lower()]
-        typed = [argument for argument in sys.argv[1:] if argument.startswith("trainer")]
-        culprits = " ".join(named or typed or all_given)
-        raise SettingError(f"{culprits}: Lightning refuses it: {message} Type another value, or none.") from error
+        is_lightnings = all(name.split(".")[0] == "lightning" for name in raised_in)
+        names_setting = any(re.search(rf"\b{field.name}\b", str(error)) for field in dataclasses.fields(Trainer))
+        if isinstance(error, MisconfigurationException | ValueError) and is_lightnings and names_setting:
+            raise _refused(settings, error) from error
+        raise
+
+
+def _refused(settings: Train, error: Exception) -> SettingError:
+    """Return what to say of a setting that Lightning refuses: one that its message names, or all that were typed."""
+    message, default = one_line(error), Trainer()
+    given = {field.name: getattr(settings.trainer, field.name) for field in dataclasses.fields(Trainer)}
+    given = {name: value for name, value in given.items() if value != getattr(default, name)}
+    named = [f"trainer.{name}={typed(value)}" for name, value in given.items() if name in message.lower()]
+    by_user = [argument for argument in sys.argv[1:] if argument.startswith("trainer")]
+    culprits = " ".join(named or by_user or [f"trainer.{name}={typed(value)}" for name, value in given.items()])
+    return SettingError(f"{culprits}: Lightning refuses it: {message} Type another value, or none.")
 
 
 def _accelerator(trainer: Trainer) -> str:

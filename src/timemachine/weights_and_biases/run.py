@@ -27,7 +27,7 @@ from timemachine.decoding import continue_text
 from timemachine.language_model import RNNLMScratch
 from timemachine.runs.record import Record
 from timemachine.runs.sweep import flat, upload_line
-from timemachine.weights_and_biases.workspace import CHANGES, FIGURE, PAGE, SAMPLES
+from timemachine.weights_and_biases.workspace import CHANGES, FIGURE, PAGE, PROJECT, SAMPLES
 
 PREFIXES = ("it has", "time traveller", "the")  # of the table of samples
 NUM_PREDS = 60  # characters that follow each
@@ -69,16 +69,16 @@ class WandbRun(Callback):
             choice,
             record.folder,
             record.summary.get("wandb") or os.environ.get("WANDB_RUN_ID") or token_hex(4),
-            name=" ".join(name),
-            group=record.group,
-            job_type=record.exercise if record.exercise != "none" else "train",
+            name=choice.name or _unless_set("WANDB_NAME", " ".join(name)),
+            group=_unless_set("WANDB_RUN_GROUP", record.group),
+            job_type=_unless_set("WANDB_JOB_TYPE", record.exercise if record.exercise != "none" else "train"),
             tags=choice.tags,
             config=flat(record.summary["settings"]) | {CHANGES: but_for_seed},
         )
         if run is None:
             return None
         run.summary.update(flat({name: record.summary[name] for name in ("corpus", "git")}))
-        record.update(wandb=run.id, wandb_group=record.group)
+        record.update(wandb=run.id, wandb_group=run.group or None)
         if not (record.quiet or run.offline):
             print(f"W&B           {run.url}", flush=True)
         return cls(run, choice)
@@ -184,7 +184,7 @@ def begin_run(choice: Wandb, folder: Path, run_id: str, **named: Any) -> wandb.R
             if mode == "disabled":
                 return None
             return wandb.init(
-                project=choice.project,
+                project=choice.project or _unless_set("WANDB_PROJECT", PROJECT),
                 entity=choice.entity,
                 dir=folder,
                 id=run_id,
@@ -208,6 +208,11 @@ def begin_run(choice: Wandb, folder: Path, run_id: str, **named: Any) -> wandb.R
                 wandb.teardown()
     print("W&B           is left out; metrics.csv has all numbers", file=sys.stderr)
     return None
+
+
+def _unless_set(variable: str, value: str | None) -> str | None:
+    """Return the value, or None if W&B's variable is set, which W&B reads itself."""
+    return None if os.environ.get(variable) else value
 
 
 def in_bits(metrics: Mapping[str, Any]) -> dict[str, float]:

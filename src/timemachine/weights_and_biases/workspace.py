@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from timemachine.config import Wandb
 from timemachine.errors import SettingError, UserError
 from timemachine.runs.summaries import run_summary
 
@@ -28,7 +27,7 @@ FIGURE = "perplexity"  # the wandb.Image of perplexity.png
 SAMPLES = "samples"  # the wandb.Table that a run logs: epoch, prefix, continuation
 PAGE = "page"  # the wandb.Html that a run logs at its end with log_model: its model in a browser
 MOST_RUNS = 100  # that a panel draws; W&B's own 10 would hide most of a sweep
-PROJECT = Wandb().project
+PROJECT = "timemachine"  # unless a setting or WANDB_PROJECT names another
 TIMEOUT = 10  # seconds that W&B's server has for an answer
 
 VIEWS = """
