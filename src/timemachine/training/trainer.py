@@ -22,6 +22,7 @@ from timemachine.config import Train, Trainer
 from timemachine.errors import SettingError, UserError, one_line
 from timemachine.evaluation import probes
 from timemachine.runs.checkpoints import WholeCheckpoints
+from timemachine.training.cell_check import CellCheck
 from timemachine.training.lightning import (
     ModelCheckpoint,
     OtherProcesses,
@@ -56,7 +57,7 @@ def build_trainer(settings: Train, folder: Path, loggers: list[Logger], quiet: b
     chosen = dataclasses.asdict(settings.trainer)
     chosen["accelerator"] = _accelerator(settings.trainer)
     chosen["enable_progress_bar"] = shows_bar(settings.trainer) and not (quiet or settings.trainer.barebones)
-    callbacks: list[Callback] = [Steps(), RatesOfTheSettings(), OtherProcesses()]
+    callbacks: list[Callback] = [CellCheck(), Steps(), RatesOfTheSettings(), OtherProcesses()]
     callbacks += [logger for logger in loggers if isinstance(logger, Callback)]
     callbacks += probes.watchers(settings.probes, folder)
     if chosen["enable_progress_bar"]:
