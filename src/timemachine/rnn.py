@@ -82,6 +82,7 @@ def build_cell(network: Model, num_inputs: int) -> nn.Module:
     require(network.cell in CELLS, "model.cell", network.cell, f"must be one of {', '.join(CELLS)}", "rnn")
     cell, settings, defaults = CELLS[network.cell], plain(network), plain(Model())
     named = {name: value for name, value in settings.items() if name in inspect.signature(cell).parameters}
+    named["sigma"] = network.sigma
     for name, value in settings.items():
         if name not in OF_ANY_CELL | named.keys() and value != defaults[name]:
             raise SettingError(f"model.{name}={value}: model.cell={network.cell} does not read it; type it without")
