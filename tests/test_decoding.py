@@ -1,10 +1,16 @@
 from collections import Counter
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
+from tests.support.activations import ADDED, without_slope
 from timemachine.decoding import continue_text
+from timemachine.kernels.activations import ACTIVATIONS
 from timemachine.language_model import RNNLMScratch
+from timemachine.rnn import CELLS, RNNScratch
 from timemachine.vocab import Vocab
 
 VOCAB = Vocab("abc ")
@@ -13,8 +19,12 @@ VOCAB = Vocab("abc ")
 @pytest.fixture
 def model() -> RNNLMScratch:
     """Random weights, large enough that each character depends on those before, and of a seed that does not loop."""
+    return random_model()
+
+
+def random_model(**network: Any) -> RNNLMScratch:
     torch.manual_seed(11)
-    return RNNLMScratch(len(VOCAB), hiddens=8, sigma=1.0)
+    return RNNLMScratch(len(VOCAB), hiddens=8, sigma=1.0, **network)
 
 
 def next_probabilities(model: RNNLMScratch, text: str, alpha: float) -> dict[str, float]:
@@ -27,6 +37,46 @@ def next_probabilities(model: RNNLMScratch, text: str, alpha: float) -> dict[str
 @pytest.mark.parametrize("prefix", ["a", "ab", "c ab a"])
 def test_greedy_is_predict(model: RNNLMScratch, prefix: str) -> None:
     assert continue_text(model, VOCAB, prefix, 30, num_samples=2) == [model.predict(prefix, 30, VOCAB)] * 2
+
+
+@pytest.mark.parametrize("activation", [*ACTIVATIONS, *ADDED])
+def test_greedy_is_predict_with_any_activation(activation: str) -> None:
+    with without_slope():
+        model = random_model(activation=activation)
+        assert continue_text(model, VOCAB, "ab", 30) == [model.predict("ab", 30, VOCAB)]
+
+
+def test_a_class_made_from_the_books_is_decoded_through_its_own_forward(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Backwards(RNNScratch):
+        def forward(self, inputs: Tensor, H_BH: Tensor | None = None) -> tuple[Tensor, Tensor]:
+            outputs_TBH, last_BH = super().forward(inputs, H_BH)
+            return -outputs_TBH, last_BH
+
+    monkeypatch.setitem(CELLS, "backwards", Backwards)
+    model = random_model(cell="backwards")
+    assert continue_text(model, VOCAB, "ab", 30) == [model.predict("ab", 30, VOCAB)]
+    assert model.kernel == "autograd"
+
+
+@pytest.mark.parametrize("size", [300, 1000])
+def test_a_vocabulary_of_more_than_a_byte(size: int) -> None:
+    """Each character is drawn from softmax by its cumulative sum, in float64, here one sample at a time."""
+    vocab = Vocab(map(chr, range(1000, 1000 + size)))
+    torch.manual_seed(0)
+    model = RNNLMScratch(len(vocab), hiddens=8, sigma=1.0)
+    prefix, num_samples, alpha = vocab.to_tokens([5, 200]), 200, 0.7
+    texts = continue_text(model, vocab, "".join(prefix), 3, alpha, num_samples, seed=3)
+    uniform_TS = 1 - np.stack([r.random(num_samples, np.float32) for r in [np.random.default_rng(3)] for _ in range(3)])
+    differ = 0
+    for text, uniform_T in zip(texts, uniform_TS.T, strict=True):
+        for place, uniform in enumerate(uniform_T, 2):
+            logits_V = model(torch.tensor([vocab[list(text[:place])]]))[0][0, -1].detach().double()
+            logits_V[vocab.unk] = -torch.inf
+            cumulated_V = (alpha * logits_V).softmax(0).cumsum(0)
+            differ += int((cumulated_V < uniform).sum()) != vocab[text[place]]
+    assert differ <= 1  # a uniform number may fall between two roundings of a sum
+    assert max(vocab[list("".join(texts))]) > 256
+    assert continue_text(model, vocab, "".join(prefix), 20) == [model.predict("".join(prefix), 20, vocab)]
 
 
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0])

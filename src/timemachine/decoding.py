@@ -36,7 +36,8 @@ def continue_text(
     character from P(x_t | x_<t)^alpha, normalised: 1 is the model itself, more is sharper. `<unk>` is never emitted. An
     empty prefix starts from a space.
     """
-    step = _Step(model, vocab) if isinstance(model.rnn, RNNScratch) else _StepOfAnyCell(model, vocab)
+    # A class made from the book's may read its weights in another way.
+    step = _Step(model, vocab) if type(model.rnn) is RNNScratch else _StepOfAnyCell(model, vocab)
     state = None
     for character in vocab[list(prefix or " ")]:
         state, logits = step(state, character)
@@ -75,7 +76,7 @@ class _Step:
         self.b_q = b_q.copy()
         self.b_q[vocab.unk] = -np.inf
         self.num_hiddens = rnn.num_hiddens
-        self.apply_ = ACTIVATIONS[rnn.activation].apply_
+        self.apply_ = ACTIVATIONS[rnn.activation].apply_to_array_
 
     def __call__(self, from_state: Floats | None, characters: int | Indices) -> tuple[Floats, Floats]:
         Z = self.inputs_HV[:, characters] + (np.float32(0) if from_state is None else from_state)
@@ -113,5 +114,6 @@ def _draw(logits_VS: Floats, alpha: float, random: np.random.Generator) -> Indic
         row_S += before_S
     uniform_S = 1 - random.random(logits_VS.shape[1], np.float32)  # above 0: an impossible index is never the first
     reached_VS = cumulated_VS < uniform_S * cumulated_VS[-1]
-    drawn_S: Indices = reached_VS.view(np.uint8).sum(0, np.uint8).astype(np.int64)  # less than 256: never all
+    smallest = np.min_scalar_type(len(logits_VS) - 1)  # of integers, so that the sum is fast; it is never all
+    drawn_S: Indices = reached_VS.view(np.uint8).sum(0, smallest).astype(np.int64)
     return drawn_S

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
 from timemachine.clipping import clip_gradients, gradient_norm
-from timemachine.config import Input, Model, plain
+from timemachine.config import Input, Model, plain, require
 from timemachine.datamodule import Batch
 from timemachine.errors import Diverged
 from timemachine.kernels import choice, fused
 from timemachine.kernels.bptt import Weights, recurrence_nll
 from timemachine.perplexity import Perplexity
-from timemachine.rnn import cell_of
+from timemachine.rnn import RNNScratch, build_cell
 from timemachine.vocab import Vocab
 
 
@@ -41,12 +41,12 @@ class RNNLMScratch(LightningModule):
         if network.input is Input.embedding:
             num_inputs = network.embedding_dim
             self.embedding = nn.Parameter(torch.randn(vocab_size, num_inputs) * network.embedding_sigma)
-        cell = cell_of(network.cell)
-        self.rnn: Any = cell(
-            num_inputs, hiddens, sigma, activation=settings["activation"], backward=settings["backward"]
-        )
+        self.rnn: Any = build_cell(network, num_inputs)
         self.W_hq = nn.Parameter(torch.randn(hiddens, vocab_size) * sigma)
         self.b_q = nn.Parameter(torch.zeros(vocab_size))
+        rule = f"model.cell={network.cell} has no weight whose name begins with W_x"
+        finds = network.input_lr_factor == 1 or bool(self._reading_weights())
+        require(finds, "model.input_lr_factor", network.input_lr_factor, rule, 1.0)
         self.train_perplexity, self.val_perplexity, self.test_perplexity = Perplexity(), Perplexity(), Perplexity()
         # Of the last step; float64, 0-dimensional.
         self.grad_norm = self.grad_norm_clipped = torch.tensor(math.nan, dtype=torch.float64)
@@ -88,11 +88,11 @@ class RNNLMScratch(LightningModule):
 
         Under autocast it is autograd: the others compute in the precision of the weights.
         """
-        network = self.hparams
-        if network["backward"] == "autograd" or torch.is_autocast_enabled(self.device.type):
+        is_cast = torch.is_autocast_enabled(self.device.type)
+        if type(self.rnn) is not RNNScratch or self.rnn.backward_by == "autograd" or is_cast:
             return "autograd"
-        sizes = network["hiddens"], self.vocab_size, network["activation"]
-        return choice.kernel_of(network["backward"], network["cell"], *sizes, fused.knows(self.W_hq))
+        sizes = self.hparams["hiddens"], self.vocab_size, self.rnn.activation
+        return choice.kernel_of(self.rnn.backward_by, *sizes, fused.knows(self.W_hq))
 
     @torch.no_grad()
     def predict(self, prefix: str, num_preds: int, vocab: Vocab, device: Any = None) -> str:
@@ -112,10 +112,13 @@ class RNNLMScratch(LightningModule):
                 inputs.append(outputs[-1])
         return prefix + "".join(vocab.to_tokens(outputs))
 
+    def _reading_weights(self) -> list[nn.Parameter]:
+        reads = [p for name, p in self.rnn.named_parameters() if name.startswith("W_x")]
+        return reads if self.embedding is None else [*reads, self.embedding]
+
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return the weights that read the input, whose rate is `input_lr_factor` times as large, and the others."""
-        reads = [p for name, p in self.rnn.named_parameters() if name.startswith("W_x")]
-        reads += [] if self.embedding is None else [self.embedding]
+        reads = self._reading_weights()
         others = [p for p in self.parameters() if not any(p is q for q in reads)]
         return [{"params": reads, "lr": self.lr * self.input_lr_factor}, {"params": others, "lr": self.lr}]
 
@@ -150,7 +153,8 @@ class RNNLMScratch(LightningModule):
     def on_fit_start(self) -> None:
         """Raise SettingError if the compiled kernel is asked for where it is not to be had."""
         if self.hparams["backward"] == "fused":
-            choice.refuse_fused(self.hparams["cell"], self.hparams["activation"], fused.knows(self.W_hq))
+            is_known = type(self.rnn) is RNNScratch and fused.knows(self.W_hq)
+            choice.refuse_fused(self.hparams["activation"], is_known)
 
     def configure_gradient_clipping(
         self,

@@ -3,11 +3,14 @@
 T time steps, B batch, D inputs (V with one-hot inputs), H hidden units.
 """
 
+import inspect
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from timemachine.config import Model, require
+from timemachine.config import Model, plain, require
+from timemachine.errors import SettingError
 from timemachine.kernels.activations import ACTIVATIONS
 from timemachine.kernels.bptt import recurrence
 
@@ -17,8 +20,8 @@ class RNNScratch(nn.Module):
 
     Parameters: `W_xh` (D, H), `W_hh` (H, H) drawn from N(0, sigma²), `b_h` (H) zero. `activation`: a name in
     `ACTIVATIONS`. `backward`: autograd, a loop that PyTorch differentiates, or else by hand, and fast. Both compute the
-    same, but under autocast it is always the loop; with its loss, in `RNNLMScratch`, there is a third way. Raises
-    SettingError for what an argument may not be.
+    same, but under autocast it is always the loop; with its loss, in `RNNLMScratch`, there is a third way. By default
+    by hand, or autograd for a φ that has no φ' there. Raises SettingError for what an argument may not be.
     """
 
     def __init__(
@@ -26,6 +29,10 @@ class RNNScratch(nn.Module):
     ) -> None:
         super().__init__()
         Model(hiddens=num_hiddens, sigma=sigma, activation=activation, backward=backward)  # type: ignore[arg-type]
+        if ACTIVATIONS[activation].times_derivative_ is None:
+            rule = f"is by hand, and model.activation={activation} has no φ' in kernels/activations.py"
+            require(backward in ("auto", "autograd"), "model.backward", backward, rule, "autograd")
+            backward = "autograd"
         self.num_inputs, self.num_hiddens = num_inputs, num_hiddens
         self.activation, self.backward_by = activation, backward
         self.W_xh = nn.Parameter(torch.randn(num_inputs, num_hiddens) * sigma)
@@ -56,12 +63,27 @@ def as_vectors(inputs: Tensor, W_xh: Tensor) -> Tensor:
     return inputs if inputs.is_floating_point() else F.one_hot(inputs, len(W_xh)).to(W_xh.dtype)
 
 
-# model.cell -> its class. `Cell(num_inputs, num_hiddens, sigma, **others)` may ignore the others, which are settings
-# of `model.`; `forward(inputs, state)` gives outputs (T, B, H) and one state tensor (B, S), as above.
+# model.cell -> its class. `Cell(num_inputs, num_hiddens, sigma, …)` is given each setting of `model.` that it names;
+# `forward(inputs, state)` gives outputs (T, B, H) and one state tensor (B, S), as above.
 CELLS: dict[str, type[nn.Module]] = {"rnn": RNNScratch}
 
+# What the language model reads itself, whatever the cell.
+OF_ANY_CELL = {
+    "cell", "hiddens", "sigma", "lr", "input", "embedding_dim", "embedding_sigma", "input_lr_factor",
+}  # fmt: skip
 
-def cell_of(name: str) -> type[nn.Module]:
-    """Return the class of `model.cell`. Raise SettingError for a name that is not in the registry."""
-    require(name in CELLS, "model.cell", name, f"must be one of {', '.join(CELLS)}", "rnn")
-    return CELLS[name]
+
+def build_cell(network: Model, num_inputs: int) -> nn.Module:
+    """Return a new cell of the class that `model.cell` names.
+
+    Raise SettingError for a name that is not in `CELLS`, and for a setting that would have no effect: one that the
+    class does not name and that is not at its default.
+    """
+    require(network.cell in CELLS, "model.cell", network.cell, f"must be one of {', '.join(CELLS)}", "rnn")
+    cell, settings, defaults = CELLS[network.cell], plain(network), plain(Model())
+    named = {name: value for name, value in settings.items() if name in inspect.signature(cell).parameters}
+    named["sigma"] = network.sigma
+    for name, value in settings.items():
+        if name not in OF_ANY_CELL | named.keys() and value != defaults[name]:
+            raise SettingError(f"model.{name}={value}: model.cell={network.cell} does not read it; type it without")
+    return cell(num_inputs, network.hiddens, **named)

@@ -33,6 +33,14 @@ def test_another_name_is_refused(name: str) -> None:
         probes.check(["stream", name])
 
 
+@pytest.mark.parametrize("name", ["dynamics", "relu", "weights", "one_hot_is_embedding"])
+def test_what_measures_the_rnn_is_refused_with_another_cell(name: str) -> None:
+    probes.check(["stream", name])
+    says = rf"^probes=\[stream,{name}\]: {name} measures model.cell=rnn alone; type another probe, or model.cell=rnn$"
+    with pytest.raises(SettingError, match=says):
+        probes.check(["stream", name], "gru")
+
+
 def test_what_an_exercise_measures_stands_under_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     module = ModuleType("timemachine.exercises.mine")
     module.measure = lambda model, data: {"answer": 42}  # type: ignore[attr-defined]

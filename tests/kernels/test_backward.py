@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.support.activations import without_slope
 from timemachine.config import Train, Trainer
 from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
@@ -29,7 +30,10 @@ def fit(corpus: Corpus, folder: Path, threads: int = 1, **network: Any) -> RNNLM
 
 
 @needs_library
-@pytest.mark.parametrize("network", [{}, {"activation": "relu"}, {"input": "embedding", "embedding_dim": 5}])
+@pytest.mark.parametrize(
+    "network",
+    [*({"activation": name} for name in choice.ACTIVATIONS), {"input": "embedding", "embedding_dim": 5}],
+)
 def test_it_trains_as_bptt_does_and_alike_on_any_number_of_threads(
     network: dict[str, Any], sample: Corpus, tmp_path: Path
 ) -> None:
@@ -42,12 +46,22 @@ def test_it_trains_as_bptt_does_and_alike_on_any_number_of_threads(
 
 
 @pytest.mark.parametrize(
-    ("network", "compiled"), [({}, False), ({"activation": "softsign"}, True), ({"cell": "gru"}, True)]
+    ("activation", "is_known", "compiled"),
+    [("tanh", True, False), ("softsign", True, True), ("tanh", False, True)],
 )
 def test_what_it_does_not_compute_is_refused_in_one_line(
-    network: dict[str, str], compiled: bool, monkeypatch: pytest.MonkeyPatch
+    activation: str, is_known: bool, compiled: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(choice, "is_compiled", lambda: compiled)
-    settings = {"cell": "rnn", "activation": "tanh"} | network
     with pytest.raises(SettingError, match=r"^model\.backward=fused: .*; type for example model\.backward=bptt$"):
-        choice.refuse_fused(settings["cell"], settings["activation"])
+        choice.refuse_fused(activation, is_known)
+
+
+@pytest.mark.parametrize("backward", ["bptt", "fused"])
+@pytest.mark.parametrize("activation", ["gelu", "silu"])
+def test_an_activation_without_a_derivative_is_left_to_autograd(activation: str, backward: str) -> None:
+    with without_slope():
+        assert RNNLMScratch(5, activation=activation).kernel == "autograd"
+        says = f"^model.backward={backward}: is by hand, .*{activation} has no .*; type .* model.backward=autograd$"
+        with pytest.raises(SettingError, match=says):
+            RNNLMScratch(5, activation=activation, backward=backward)

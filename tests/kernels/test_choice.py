@@ -22,21 +22,19 @@ needs_library = pytest.mark.skipif(not choice.is_compiled(), reason="the fused k
 @pytest.mark.parametrize(
     ("network", "compiled", "on_cpu", "expected"),
     [
-        (("auto", "rnn", 32, 28, "tanh"), True, True, "fused"),
-        (("auto", "rnn", 32, 28, "tanh"), False, True, "bptt"),
-        (("auto", "rnn", 32, 28, "tanh"), True, False, "bptt"),
-        (("auto", "rnn", 512, 256, "relu"), True, True, "fused"),
-        (("auto", "rnn", 513, 28, "tanh"), True, True, "bptt"),
-        (("auto", "rnn", 32, 28, "softsign"), True, True, "bptt"),
-        (("auto", "gru", 32, 28, "tanh"), True, True, "autograd"),
-        (("fused", "rnn", 8192, 28, "tanh"), True, True, "fused"),
-        (("fused", "rnn", 32, 28, "tanh"), False, True, "bptt"),
-        (("bptt", "rnn", 32, 28, "tanh"), True, True, "bptt"),
-        (("autograd", "rnn", 32, 28, "tanh"), True, True, "autograd"),
+        (("auto", 32, 28, "tanh"), True, True, "fused"),
+        (("auto", 32, 28, "tanh"), False, True, "bptt"),
+        (("auto", 32, 28, "tanh"), True, False, "bptt"),
+        (("auto", 512, 256, "relu"), True, True, "fused"),
+        (("auto", 513, 28, "tanh"), True, True, "bptt"),
+        (("auto", 32, 28, "softsign"), True, True, "bptt"),
+        (("fused", 8192, 28, "tanh"), True, True, "fused"),
+        (("fused", 32, 28, "tanh"), False, True, "bptt"),
+        (("bptt", 32, 28, "tanh"), True, True, "bptt"),
     ],
 )
 def test_what_a_setting_comes_to(
-    network: tuple[str, str, int, int, str],
+    network: tuple[str, int, int, str],
     compiled: bool,
     on_cpu: bool,
     expected: str,
@@ -92,6 +90,11 @@ def as_run(**attributes: Any) -> Record:
 def test_what_a_run_began_with_is_kept(before: dict[str, Any], kept: str) -> None:
     assert kept_backward(as_run(before=before), "auto") == kept
     assert kept_backward(as_run(before=before), "autograd") == "autograd"
+
+
+def test_another_cell_has_no_kernel_to_keep() -> None:
+    before = as_settings(cell="gru", backward="auto") | {"kernel": "autograd"}
+    assert kept_backward(as_run(before=before, summary=as_settings(cell="gru")), "auto") == "auto"
 
 
 @pytest.mark.parametrize(

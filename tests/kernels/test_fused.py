@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from timemachine.kernels import build, fused
+from timemachine.kernels import build, choice, fused
 from timemachine.kernels.bptt import Weights
 
 pytestmark = pytest.mark.skipif(
@@ -66,7 +66,7 @@ class Problem:
         H_BH = X_TBD.new_zeros(X_TBD.shape[1], len(W_hh)) if self.H_BH is None else self.H_BH
         nll = []
         for X_BD, Y_B in zip(X_TBD, self.Y_TB, strict=True):
-            H_BH = {"tanh": torch.tanh, "relu": torch.relu}[self.activation](X_BD @ W_xh + H_BH @ W_hh + b_h)
+            H_BH = getattr(torch, self.activation)(X_BD @ W_xh + H_BH @ W_hh + b_h)
             nll.append(F.cross_entropy(H_BH @ W_hq + b_q, Y_B, reduction="none"))
         return torch.stack(nll).mean(), torch.stack(nll), H_BH
 
@@ -107,7 +107,7 @@ def problem(
 sizes = st.tuples(st.integers(1, 9), st.integers(1, 70), st.integers(1, 40), st.integers(1, 70), st.integers(1, 40))
 
 
-@given(sizes, st.booleans(), st.booleans(), st.sampled_from(["tanh", "relu"]), st.integers(0, 2**32))
+@given(sizes, st.booleans(), st.booleans(), st.sampled_from(choice.ACTIVATIONS), st.integers(0, 2**32))
 def check_float64(
     sizes: tuple[int, int, int, int, int], dense: bool, has_state: bool, activation: str, seed: int
 ) -> None:
@@ -297,7 +297,7 @@ def test_ends_of_tanh_exp_and_log(instruction_set: str) -> None:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("activation", ["tanh", "relu"])
+@pytest.mark.parametrize("activation", choice.ACTIVATIONS)
 def test_weights_that_are_not_finite_are_seen(value: float, activation: str, instruction_set: str) -> None:
     for number in range(5):
         p = problem(6, 20, 9, 17, 9, activation=activation).to(torch.float32)

@@ -12,6 +12,7 @@ from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.language_model import RNNLMScratch
 from timemachine.runs.ending import final_numbers, finish
+from timemachine.runs.letters import letters_perplexity
 from timemachine.runs.models import load_model
 from timemachine.runs.record import Record
 from timemachine.runs.summaries import read_summary
@@ -96,6 +97,8 @@ def test_a_finished_run_leaves_its_files_and_prints_its_numbers(
     folder: Path, sample: Corpus, capsys: pytest.CaptureFixture[str]
 ) -> None:
     continuation = finished(folder, sample)
+    of_letters = read_summary(folder)["corpus"]["letters"]  # by which a report judges the run
+    assert of_letters["val/perplexity"] == letters_perplexity(TimeMachine(corpus=sample), "val")
     figure = (folder / "perplexity.png").read_bytes()
     assert figure.startswith(b"\x89PNG\r\n\x1a\n")
     assert len(figure) > 1000

@@ -3,8 +3,6 @@
 T time steps, B batch, D inputs, H hidden units, S numbers of a state.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -14,7 +12,7 @@ from timemachine.rnn import as_vectors
 class GRU(nn.Module):
     """Gated recurrent unit, equations (10.2.1) to (10.2.3) of the book; its state is its output, S = H."""
 
-    def __init__(self, num_inputs: int, num_hiddens: int, sigma: float = 0.01, **_: Any) -> None:
+    def __init__(self, num_inputs: int, num_hiddens: int, sigma: float = 0.01) -> None:
         super().__init__()
         self.num_hiddens = num_hiddens
         self.W_x = nn.Parameter(torch.randn(num_inputs, 3 * num_hiddens) * sigma)
@@ -38,7 +36,7 @@ class GRU(nn.Module):
 class LSTM(nn.Module):
     """Long short-term memory, equations (10.1.1) to (10.1.5); a state is output and memory side by side, S = 2H."""
 
-    def __init__(self, num_inputs: int, num_hiddens: int, sigma: float = 0.01, **_: Any) -> None:
+    def __init__(self, num_inputs: int, num_hiddens: int, sigma: float = 0.01) -> None:
         super().__init__()
         self.num_hiddens = num_hiddens
         self.W_x = nn.Parameter(torch.randn(num_inputs, 4 * num_hiddens) * sigma)

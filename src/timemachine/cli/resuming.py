@@ -94,24 +94,38 @@ def _refuse_another_folder(folder: str, arguments: list[str]) -> None:
             raise SettingError(f"{argument}: resume={folder} goes on in its own folder; type it without {argument}")
 
 
+def is_search(config: DictConfig) -> bool:
+    """Return whether a sweeper other than Hydra's own chooses what the jobs are."""
+    return bool(config.hydra.sweeper["_target_"].rpartition(".")[2] != BasicSweeper.__name__)
+
+
 def refuse_other_jobs(folder: Path, config: DictConfig) -> None:
     """Raise SettingError unless the sweep in the folder can go on with the jobs of this command.
 
     Each job would say so itself, but not before Hydra has written into the folder of the sweep, and into its own.
     """
-    if config.hydra.sweeper["_target_"].rpartition(".")[2] != BasicSweeper.__name__:
+    if is_search(config):
         if not (folder / "study.log").exists():
             raise SettingError(f"resume={config.resume}: is a sweep and no search; type the command that began it")
         return  # the search compares its settings
-    loader = GlobalHydra.instance().config_loader()
-    typed = [f"{name}={values}" for name, values in (config.hydra.sweeper.params or {}).items()]
-    parsed = OverridesParser.create(loader).parse_overrides([*typed, *config.hydra.overrides.task])
-    (jobs,) = BasicSweeper.split_arguments(parsed, None)
-    for number, overrides in enumerate(jobs):
+    for number, overrides in enumerate(jobs_of(config)):
         job = folder / str(number)
         if _without_resume(overrides) != _began_with(job):  # or they are the same: composing takes half a second
-            composed = loader.load_sweep_config(config, overrides)
-            is_done(job, plain(OmegaConf.masked_copy(composed, [str(name) for name in composed if name != "hydra"])))
+            is_done(job, plain(composed_job(config, overrides)))
+
+
+def jobs_of(config: DictConfig) -> list[list[str]]:
+    """Return what each job of a sweep by Hydra's own sweeper is started with."""
+    typed = [f"{name}={values}" for name, values in (config.hydra.sweeper.params or {}).items()]
+    parser = OverridesParser.create(GlobalHydra.instance().config_loader())
+    (jobs,) = BasicSweeper.split_arguments(parser.parse_overrides([*typed, *config.hydra.overrides.task]), None)
+    return jobs
+
+
+def composed_job(config: DictConfig, overrides: list[str]) -> DictConfig:
+    """Return the settings of a job of a sweep, without Hydra's own."""
+    composed = GlobalHydra.instance().config_loader().load_sweep_config(config, overrides)
+    return OmegaConf.masked_copy(composed, [str(name) for name in composed if name != "hydra"])
 
 
 def _began_with(job: Path) -> list[str] | None:

@@ -11,9 +11,11 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
-from timemachine.config import REPOSITORY, Evaluate, Generate, Train
+from timemachine.config import REPOSITORY, Evaluate, Generate, Model, Train
+from timemachine.config import plain as settings_of
 from timemachine.errors import SettingError
 from timemachine.evaluation import probes
+from timemachine.kernels import choice
 
 CONF = REPOSITORY / "conf"
 NOTHING = ("none", "null", "false", "off", "no")  # typed for a group, in the hope that it then does nothing
@@ -36,8 +38,18 @@ def checked(cfg: DictConfig, schema: type[Settings]) -> Settings:
     settings = OmegaConf.to_object(cfg)
     assert isinstance(settings, schema)
     if isinstance(settings, Train):
-        probes.check(settings.probes)
+        check_network(settings.model, settings.probes)
     return settings
+
+
+def check_network(network: Model, measured: list[str]) -> None:
+    """Raise SettingError for a network that cannot be built, or that has not what shall be measured."""
+    probes.check(measured, network.cell)
+    if network.cell != "rnn" or network.activation.name not in choice.ACTIVATIONS:
+        # The book's takes all settings, and to import this takes seconds.
+        from timemachine.language_model import RNNLMScratch
+
+        RNNLMScratch(2, **settings_of(network))
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from timemachine.cli.messages import exit_with, writes_into
+from timemachine.cli.networks import refuse_networks
 from timemachine.cli.resuming import refuse_other_jobs
 from timemachine.cli.schema import checked
 from timemachine.cli.signals import end_in_order
@@ -58,14 +59,17 @@ class SweepReport(Callback):
         ):
             again = f"resume={folder} with the command that began it, or another folder"
             sys.exit(f"error: hydra.sweep.dir={folder}: there is a run or a sweep already; type {again}")
-        if is_resumed(config):
-            try:
+        exercise = OmegaConf.select(config, "hydra.runtime.choices.exercise", default="none")
+        try:
+            if is_resumed(config):
                 refuse_other_jobs(folder, config)
-            except (UserError, HydraException, OmegaConfBaseException) as error:
-                exit_with(error, Train)
+            refuse_networks(config, exercise)
+        except (UserError, HydraException, OmegaConfBaseException) as error:
+            exit_with(error, Train)
         go_on_without_output()
         print(f"sweep  {config.hydra.sweep.dir}", flush=True)
         by_default = typed(config.model.backward) == "auto" and config.trainer.accelerator in ("auto", "cpu")
+        by_default = by_default and config.model.cell == "rnn"
         if by_default and not is_compiled():
             print(what_is_missed(), flush=True)
         end_in_order()

@@ -27,12 +27,16 @@ PROBES = {
     "weights": "exercises.one_hot_is_embedding",
     "reading": "exercises.how_low",
 }
+OF_THE_RNN = ("exercises.relu", "exercises.one_hot_is_embedding")  # they read its weights; the others any cell
 
 
-def check(names: list[str]) -> None:
-    """Raise SettingError for a name that nothing is measured under."""
+def check(names: list[str], cell: str = "rnn") -> None:
+    """Raise SettingError for a name that nothing is measured under, or nothing of `cell`, a name of `model.cell`."""
     known = list(dict.fromkeys([*PROBES, *_exercises()]))
     for name in names:
+        if cell != "rnn" and _path(name) in OF_THE_RNN:
+            rule = f"{name} measures model.cell=rnn alone; type another probe, or model.cell=rnn"
+            raise SettingError(f"probes=[{','.join(names)}]: {rule}")
         if name not in known:
             nearest = (get_close_matches(name, known, 1) or known)[0]
             missing = f"probes=[{','.join(names)}]: there is no measurement {name}"
@@ -61,4 +65,8 @@ def _exercises() -> list[str]:
 
 
 def _module(name: str) -> Any:
-    return importlib.import_module(f"timemachine.{PROBES.get(name, f'exercises.{name}')}")
+    return importlib.import_module(f"timemachine.{_path(name)}")
+
+
+def _path(name: str) -> str:
+    return PROBES.get(name, f"exercises.{name}")

@@ -10,9 +10,6 @@ from timemachine.runs.sweep import Job
 
 APART = 2  # standard errors of a paired difference beyond which a comparison is claimed
 UNDECIDED = "cannot be told apart"
-# Perplexities of the book's training and validation windows under the frequencies of the training letters: 17.07 and
-# 16.66, which a model that knows these alone does not get below.
-LETTERS = {"train/perplexity": 17.06, "val/perplexity": 16.65}
 
 BySeed = Mapping[int, float]
 Key = TypeVar("Key", bound=Hashable)
@@ -65,6 +62,18 @@ def lowest(groups: Mapping[Key, BySeed]) -> list[Key]:
     return [key for key in ordered if key == ordered[0] or not difference(groups[key], groups[ordered[0]]).apart]
 
 
+def letters(job: Job) -> dict[str, float]:
+    """Return the perplexities, `train/perplexity` and `val/perplexity`, above which a run of this text knows no more
+    than the frequencies of the training letters: 0.01 less than what these give, which a little noise may.
+    """
+    return {name: round(perplexity - 0.01, 2) for name, perplexity in job.letters.items()}
+
+
+def letters_in_words(jobs: Iterable[Job], name: str) -> str:
+    """Return `letters` of these runs' texts under the name, as a report has it."""
+    return " or ".join(dict.fromkeys(f"{letters(job)[name]:g}" for job in jobs if job.letters)) or "–"
+
+
 def outcome(job: Job) -> str:
     """Return `diverged` by the project's definition, `learnt nothing` or `learnt`.
 
@@ -73,5 +82,5 @@ def outcome(job: Job) -> str:
     """
     if job.status == "diverged":
         return "diverged"
-    ends = (job.metrics.get(name, 0.0) <= most for name, most in LETTERS.items())
+    ends = (job.metrics.get(name, 0.0) <= most for name, most in letters(job).items())
     return "learnt" if all(ends) else "learnt nothing"

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from timemachine.exercises import COLOURS, Findings
-from timemachine.exercises.claims import LETTERS
+from timemachine.exercises.claims import letters
 from timemachine.exercises.drawing import draw_slope
 from timemachine.runs.sweep import Job, grouped
 from timemachine.runs.tables import mean_sd, span
@@ -83,7 +83,7 @@ def _row(lr: float, theta: float | None, jobs: list[Job]) -> list[str]:
 def epoch_of_divergence(job: Job) -> float:
     """Return the epoch from which on training perplexity stays above that of single characters."""
     epochs = job.epochs()
-    sound = [row["epoch"] for row in epochs if row["train/perplexity"] <= LETTERS["train/perplexity"]]
+    sound = [row["epoch"] for row in epochs if row["train/perplexity"] <= letters(job)["train/perplexity"]]
     return 1 + max(sound, default=0)
 
 
@@ -113,7 +113,8 @@ def _outcome(groups: Groups) -> Figure:
         y = [min(job.metrics.get("val/perplexity", math.inf), 1e12) for _, job in points]
         axes.plot(x, y, "osD^v<>"[number % 7], color=COLOURS[number % 7], markersize=4, markerfacecolor="none",
                   label=label(theta))  # fmt: skip
-    axes.axhline(LETTERS["val/perplexity"], linestyle="--", color="grey", linewidth=1)
+    for perplexity in {letters(job)["val/perplexity"] for jobs in groups.values() for job in jobs if job.letters}:
+        axes.axhline(perplexity, linestyle="--", color="grey", linewidth=1)
     axes.set(xlabel="learning rate η", ylabel="validation perplexity (log scale)", yscale="log")
     axes.set_xticks(range(len(lrs)), [f"{lr:g}" for lr in lrs])
     if groups:

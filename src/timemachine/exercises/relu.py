@@ -21,13 +21,12 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from timemachine.datamodule import TimeMachine
-from timemachine.errors import Diverged, SettingError
+from timemachine.errors import Diverged
 from timemachine.exercises import COLOURS, Findings
-from timemachine.exercises.claims import LETTERS, outcome
+from timemachine.exercises.claims import letters, letters_in_words, outcome
 from timemachine.exercises.clipping import LR, TINY, draw_bound, epoch_of_divergence, label, radius
 from timemachine.exercises.drawing import draw_slope
 from timemachine.language_model import RNNLMScratch
-from timemachine.rnn import RNNScratch
 from timemachine.runs.files import write_whole
 from timemachine.runs.rows import read_numbers
 from timemachine.runs.sweep import Job
@@ -37,6 +36,7 @@ SATURATED = 0.99  # |h| from which on tanh passes on less than 2 % of a gradient
 COLUMNS = ("epoch", "spectral_radius", "largest_activation", "dead_share", "saturated_share")
 
 ACTIVATION, SIGMA = "model.activation", "model.sigma"
+VAL = "val/perplexity"
 NAMES = {"tanh": "tanh", "relu": "ReLU"}
 ONLY_WITH, ONLY_WITHOUT = "learn only with it", "only without it"
 # Whether the run with clipping learns, and the one without -> what the pair is called.
@@ -54,9 +54,9 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, float]:
 
     `spectral_radius`: largest |eigenvalue| of W_hh. `largest_activation`: largest |h|. `dead_share`: of the hidden
     units, those that are exactly 0 at every position. `saturated_share`: those with |h| > 0.99 at every position, of
-    tanh only. Raises SettingError for another cell than the RNN.
+    tanh only.
     """
-    rnn = _recurrence(model)
+    rnn = model.rnn
     with torch.no_grad():
         H_TBH, _ = rnn(model.inputs(_windows(data).to(rnn.W_hh.device)))
         size_NH = H_TBH.flatten(0, 1).abs()
@@ -70,12 +70,6 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, float]:
         "dead_share": dead if known else math.nan,
         "saturated_share": saturated if known and rnn.activation == "tanh" else math.nan,
     }
-
-
-def _recurrence(model: pl.LightningModule) -> RNNScratch:
-    if not isinstance(model.rnn, RNNScratch):
-        raise SettingError("probes=dynamics: measures the recurrence of model.cell=rnn alone; type another probe")
-    return model.rnn
 
 
 def spectral_radius(W_HH: Tensor) -> float:
@@ -100,10 +94,6 @@ class Watch(Callback):
         self.path = folder / "dynamics.csv"
         self._last_epoch = -1  # written
         self._before: list[str] = []  # lines of a run that goes on
-
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Refuse another cell than the RNN before anything is trained."""
-        _recurrence(pl_module)
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -226,7 +216,8 @@ def findings(jobs: list[Job]) -> Findings:
         longer=longer,
         notes=[
             "Diverged: not finite, or a final validation perplexity above that of guessing. Learnt nothing: ends above "
-            f"{LETTERS['train/perplexity']} on the training or {LETTERS['val/perplexity']} on the validation windows, "
+            f"{letters_in_words(jobs, 'train/perplexity')} on the training or "
+            f"{letters_in_words(jobs, 'val/perplexity')} on the validation windows, "
             "what the frequencies of the letters give; a model whose units are all dead is left with these. "
             "Perplexities are of the runs that learnt, mean ± standard deviation over seeds; norms and places "
             "are from smallest to largest. ρ: spectral radius of W_hh. |h| and units are those of all of the "
@@ -366,13 +357,13 @@ def _answer(runs: list[Run]) -> tuple[str, list[str]]:
 
 def _hardly(runs: list[Run]) -> str:
     """Runs that count as learnt and end near what the letters' frequencies give."""
-    letters = LETTERS["val/perplexity"]
-    ends = {run: run.job.metrics.get("val/perplexity", 0.0) for run in runs if run.sound}
-    near = {run: value for run, value in ends.items() if value > 0.8 * letters}
+    ends = {run: run.job.metrics.get(VAL, 0.0) for run in runs if run.sound}
+    near = {run: value for run, value in ends.items() if value > 0.8 * letters(run.job).get(VAL, math.inf)}
     if not near:
         return ""
     rates = " and ".join(f"{lr:g}" for lr in sorted({run.key.lr for run in near}))
-    ends_at = f"end at {span(near.values())}, where letters alone give {letters:g}"
+    alone = letters_in_words([run.job for run in near], VAL)
+    ends_at = f"end at {span(near.values())}, where letters alone give {alone}"
     return f", but {len(near)} of them, at rate {rates}, {ends_at}"
 
 

@@ -17,20 +17,31 @@ _threshold_backward = torch.ops.aten.threshold_backward.grad_input
 
 @dataclass(frozen=True, slots=True)
 class Activation:
-    """φ, φ in place, and its derivative.
+    """φ, and what makes it fast: φ in place, and its derivative.
 
-    `times_derivative_(G, H)`: G ← G ⊙ φ'(Z) in place, from the output H = φ(Z). `on_array`: φ in place on numpy's
-    arrays, where that is faster on the CPU than torch's.
+    `times_derivative_(G, H)`: G ← G ⊙ φ'(Z) in place, from the output H = φ(Z); without it autograd differentiates φ,
+    as of a φ that takes one value at two places, from which its slope cannot be told. `on_array`: φ in place on
+    numpy's arrays, where that is faster on the CPU than torch's.
     """
 
     phi: Callable[[Tensor], Tensor]
-    in_place: Callable[[Tensor], object]
-    times_derivative_: Callable[[Tensor, Tensor], object]
+    in_place: Callable[[Tensor], object] | None = None
+    times_derivative_: Callable[[Tensor, Tensor], object] | None = None
     on_array: Callable[[NDArray[np.floating]], object] | None = None
 
-    def apply_(self, Z: NDArray[np.floating]) -> None:
+    def apply_(self, Z: Tensor) -> None:
+        """Z ← φ(Z)."""
+        if self.in_place is None:
+            Z.copy_(self.phi(Z))
+        else:
+            self.in_place(Z)
+
+    def apply_to_array_(self, Z: NDArray[np.floating]) -> None:
         """Z ← φ(Z), on numpy's memory."""
-        (self.on_array or (lambda Z: self.in_place(torch.from_numpy(Z))))(Z)
+        if self.on_array is None:
+            self.apply_(torch.from_numpy(Z))
+        else:
+            self.on_array(Z)
 
 
 ACTIVATIONS = {

@@ -199,7 +199,9 @@ class _ThroughTime:
     ) -> None:
         self.inputs, self.W_xh, self.states = inputs, W_xh, states
         self.W_hhT = W_hh.T.contiguous()
-        self.times_derivative_ = ACTIVATIONS[activation].times_derivative_
+        times_derivative_ = ACTIVATIONS[activation].times_derivative_
+        assert times_derivative_ is not None, f"{activation} has no φ': RNNScratch has autograd differentiate it"
+        self.times_derivative_ = times_derivative_
         needs_inputs, _, _, _, self.needs_H, *_ = needs_input_grad
         self.d_inputs = buffers.empty(inputs.shape, inputs) if needs_inputs else None
         self.dW_xh, self.dW_hh, self.db_h = torch.zeros_like(W_xh), torch.zeros_like(W_hh), torch.zeros_like(W_hh[0])
@@ -241,4 +243,4 @@ def _activation(name: str, states: Tensor) -> tuple[Callable[[Any], object], Seq
     row = ACTIVATIONS[name]
     if row.on_array is not None and states.device.type == "cpu" and states.dtype in (torch.float32, torch.float64):
         return row.on_array, list(states.numpy())
-    return row.in_place, states.unbind()
+    return row.apply_, states.unbind()

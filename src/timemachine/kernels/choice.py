@@ -20,16 +20,12 @@ def is_fastest(num_hiddens: int, vocab_size: int, activation: str) -> bool:
     return num_hiddens <= WIDEST and vocab_size <= LARGEST_VOCABULARY and activation in ACTIVATIONS
 
 
-def kernel_of(
-    backward: str, cell: str, num_hiddens: int, vocab_size: int, activation: str, is_on_cpu: bool = True
-) -> str:
-    """Return fused, bptt or autograd: what `model.backward`, the first argument, comes to for such a network.
+def kernel_of(backward: str, num_hiddens: int, vocab_size: int, activation: str, is_on_cpu: bool = True) -> str:
+    """Return fused or bptt: what `model.backward`, auto or one of them, comes to for such a network of the book's cell.
 
-    `is_on_cpu`: on the CPU and in 32 or 64 bits. Another cell than the book's is differentiated by autograd.
-    Where fused is named but cannot be had, such as for a model that was trained elsewhere, it is bptt.
+    `is_on_cpu`: on the CPU and in 32 or 64 bits. Where fused is named but cannot be had, such as for a model that was
+    trained elsewhere, it is bptt.
     """
-    if cell != "rnn":
-        return "autograd"
     if backward == "auto":
         backward = "fused" if is_fastest(num_hiddens, vocab_size, activation) else "bptt"
     can_be_fused = is_on_cpu and activation in ACTIVATIONS and is_compiled()
@@ -42,9 +38,9 @@ def is_compiled() -> bool:
     return build.is_current()
 
 
-def refuse_fused(cell: str, activation: str, is_on_cpu: bool = True) -> None:
-    """Raise SettingError unless `model.backward=fused` is there and computes such a network."""
-    knows = cell == "rnn" and activation in ACTIVATIONS and is_on_cpu
+def refuse_fused(activation: str, is_on_cpu: bool = True) -> None:
+    """Raise SettingError unless `model.backward=fused` is there and computes such a network of the book's cell."""
+    knows = activation in ACTIVATIONS and is_on_cpu
     rule = "computes model.cell=rnn with tanh or relu in 32 or 64 bits on the CPU"
     require(knows, "model.backward", "fused", rule, "bptt")
     rule = f"is not compiled; type {BUILD} where there is a C++ compiler"

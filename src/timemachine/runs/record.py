@@ -96,10 +96,13 @@ class Record:
         return self
 
     def describe(self, data: "TimeMachine", model: "RNNLMScratch") -> None:
-        """Write down the text, and the size of the model."""
+        """Write down the text, what the frequencies of its letters give, and the size of the model."""
+        from timemachine.runs.letters import letters_perplexity  # it imports torch, which takes seconds
+
         known = ("name", "title", "source", "sha256", "left_out", "stands_in")
         corpus = {name: getattr(data.corpus, name) for name in known}
         corpus |= {"characters": len(data.chars_N), "vocabulary": len(data.vocab)}
+        corpus["letters"] = {f"{split}/perplexity": letters_perplexity(data, split) for split in ("train", "val")}
         self.update(corpus=corpus, parameters=sum(p.numel() for p in model.parameters()))
 
     def update(self, **entries: Any) -> None:

@@ -56,7 +56,7 @@ def kept_backward(run: Record, backward: str) -> str:
 
     Before there was auto, that was bptt. Raises SettingError if it is the compiled kernel and there is none.
     """
-    if backward != "auto":
+    if backward != "auto" or run.summary["settings"]["model"]["cell"] != "rnn":  # there is no choice
         return backward
     began = _began_with(run.before) if run.before else _siblings_began_with(run)
     if began == "fused" and not choice.is_compiled():
@@ -107,7 +107,8 @@ def _note_kernel(run: Record, trainer: "pl.Trainer", model: "RNNLMScratch") -> N
     if before.startswith("fused (") and kernel.startswith("fused (") and kernel != before:
         print(f"kernel  {before} when the run began, {kernel} now: the last digits may differ")
     sizes = model.hparams["hiddens"], model.vocab_size, model.hparams["activation"]
-    if model.hparams["backward"] == "auto" and on_cpu and choice.is_fastest(*sizes) and not choice.is_compiled():
+    by_hand = model.hparams["backward"] == "auto" and kernel != "autograd"
+    if by_hand and on_cpu and choice.is_fastest(*sizes) and not choice.is_compiled():
         print(choice.what_is_missed())
 
 

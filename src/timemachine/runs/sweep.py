@@ -5,7 +5,7 @@ import io
 import math
 import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +105,7 @@ class Job:
     seconds: float
     started: str
     probes: dict[str, Any]  # name -> what it measured
+    letters: dict[str, float] = field(default_factory=dict)  # train/ and val/perplexity of the letters' frequencies
 
     def epochs(self) -> list[dict[str, float]]:
         """Return metrics.csv, a row an epoch; an empty cell is NaN."""
@@ -134,6 +135,7 @@ def load_jobs(folder: Path) -> list[Job]:
                 summary.get("seconds", math.nan),
                 summary.get("started", ""),
                 summary.get("probes", {}),
+                summary.get("corpus", {}).get("letters", {}),
             )
         )
     return jobs

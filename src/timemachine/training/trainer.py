@@ -24,6 +24,7 @@ from timemachine.config import Train, Trainer, typed
 from timemachine.errors import SettingError, UserError, one_line
 from timemachine.evaluation import probes
 from timemachine.runs.checkpoints import WholeCheckpoints
+from timemachine.training.cell_check import CellCheck
 from timemachine.training.lightning import (
     ModelCheckpoint,
     OtherProcesses,
@@ -81,7 +82,7 @@ def build_trainer(settings: Train, folder: Path, logs: Sequence[Logger | Callbac
     chosen["enable_progress_bar"] = shows_bar(settings.trainer) and not (quiet or settings.trainer.barebones)
     steps = Steps([log for log in logs if isinstance(log, TakesRows)])
     loggers: list[Logger] = [steps, *(log for log in logs if isinstance(log, Logger))]
-    callbacks: list[Callback] = [steps, Resumption(), OtherProcesses()]
+    callbacks: list[Callback] = [CellCheck(), steps, Resumption(), OtherProcesses()]
     callbacks += [log for log in logs if isinstance(log, Callback)]
     callbacks += probes.watchers(settings.probes, folder)
     if chosen["enable_progress_bar"]:
