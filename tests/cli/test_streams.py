@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.programs import Done
+from tests.support.programs import Done, run_program
 from timemachine.config import REPOSITORY
 from timemachine.runs.summaries import read_summary
 
 LOST = {"| true": "Broken pipe", ">&-": "Bad file descriptor", ">/dev/full": "No space left on device"}
-RUN = REPOSITORY / "tests/runs/first_house/adamw"
 SHORT = ["data=sample", "data.num_train=515", "data.num_val=100", "model.hiddens=2", "logger=csv"]
 SHORT += ["trainer.max_epochs=1"]
 
@@ -21,6 +20,15 @@ def shell(redirected: str, *command: object, folder: Path) -> Done:
     typed = " ".join(f"'{part}'" for part in (sys.executable, *command))
     script = f"{typed} {redirected}; exit ${{PIPESTATUS[0]}}"
     return subprocess.run(["bash", "-c", script], cwd=folder, capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that has ended."""
+    folder = tmp_path_factory.mktemp("ended")
+    done = run_program("train.py", *SHORT, "hydra.run.dir=run", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder / "run"
 
 
 PRINTS = """
@@ -104,9 +112,9 @@ PRINTERS = [["generate.py"], ["evaluate.py", "data.corpus=sample"], ["train.py",
 @pytest.mark.parametrize("program", PRINTERS, ids=" ".join)
 @pytest.mark.parametrize(("redirected", "reason"), LOST.items())
 def test_a_program_that_does_nothing_but_print_ends(
-    program: list[str], redirected: str, reason: str, tmp_path: Path
+    program: list[str], redirected: str, reason: str, run: Path, tmp_path: Path
 ) -> None:
-    given = [] if program[0] == "train.py" else [f"run={RUN}"]
+    given = [] if program[0] == "train.py" else [f"run={run}"]
     done = shell(redirected, REPOSITORY / program[0], *given, *program[1:], folder=tmp_path)
     says = f"error: standard output: {reason}; type > and a file that can be written\n"
     assert (done.returncode, done.stderr) == ((0, "") if reason == "Broken pipe" else (1, says))
@@ -117,7 +125,7 @@ def test_a_reader_who_has_seen_enough_ends_a_program_without_a_word(tmp_path: Pa
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_program_without_room_for_what_it_prints_says_so(tmp_path: Path) -> None:
-    done = shell(">/dev/full", REPOSITORY / "generate.py", f"run={RUN}", folder=tmp_path)
+def test_a_program_without_room_for_what_it_prints_says_so(run: Path, tmp_path: Path) -> None:
+    done = shell(">/dev/full", REPOSITORY / "generate.py", f"run={run}", folder=tmp_path)
     reason = "standard output: No space left on device; type > and a file that can be written"
     assert (done.returncode, done.stderr) == (1, f"error: {reason}\n")

@@ -171,3 +171,9 @@ def test_a_step_of_the_path_does_not_look_at_the_test_text(sample: Corpus, tmp_p
     found, left, *_ = probed(sample, tmp_path, limit_test_batches=0)
     assert set(left) == {"val"}
     assert set(found) == {"val", "train"}
+
+
+def test_no_pickle_is_read(tmp_path: Path) -> None:
+    np.savez(tmp_path / "reading.npz", val=np.array([object()]))
+    with pytest.raises(ValueError, match="allow_pickle=False"):
+        how_low._arrays(tmp_path / "reading.npz")
