@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Program
-from tests.support.processes import running
+from tests.support.processes import Running, running
+from tests.support.programs import DEADLINE
 from tests.support.runs import epochs, what_is_left
 from timemachine.runs.summaries import read_summary
 
@@ -86,33 +87,42 @@ def test_a_terminal_that_is_closed(ignored: bool, says: str, status: int) -> Non
     """The shell and the system both send SIGHUP: the second one is no impatient user."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)  # a process inherits it
     try:
-        done = subprocess.run([sys.executable, "-c", SIGHUPS], capture_output=True, text=True, timeout=60)
+        done = subprocess.run([sys.executable, "-c", SIGHUPS], capture_output=True, text=True, timeout=DEADLINE)
     finally:
         signal.signal(signal.SIGHUP, before)
     assert (done.returncode, done.stdout, done.stderr) == (status, says, "")
 
 
 IMPORTS = """
-import os, signal, threading, time
+import time
 from timemachine.cli.signals import end_in_order, obey_signals
 obey_signals()
 end_in_order()
-threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
-import slow
+import interrupted
 print("imported")
 try:
-    time.sleep(5)
+    time.sleep(600)
 finally:
     print("ends in order")
 """
 
 
+INTERRUPTED = """
+import os, signal, time
+try:
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(0.2)
+except BaseException:
+    print("caught")
+"""
+
+
 def test_a_signal_waits_for_an_import(tmp_path: Path) -> None:
     """What is imported might catch the exception, or be left half done."""
-    (tmp_path / "slow.py").write_text(
-        "import time\ntry:\n    time.sleep(0.5)\nexcept BaseException:\n    print('caught')\n"
+    (tmp_path / "interrupted.py").write_text(INTERRUPTED)
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTS], cwd=tmp_path, capture_output=True, text=True, timeout=DEADLINE
     )
-    done = subprocess.run([sys.executable, "-c", IMPORTS], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (143, "imported\nends in order\n", "")
 
 
@@ -128,14 +138,19 @@ def test_a_signal_to_the_first_of_several_processes(number: signal.Signals, tmp_
     interrupted(tmp_path, number, 128 + number, says, "trainer=ddp_cpu")
 
 
+def others_import(run: Running) -> bool:
+    """Whether each process that Lightning starts has begun to import torch."""
+    others = [number for number, line in run.processes().items() if "train_ddp_process" in line]
+    return bool(others) and all("libtorch" in Path(f"/proc/{number}/maps").read_text() for number in others)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", ["when they start", "when they train"])
 def test_ctrl_c_in_several_processes(moment: str, tmp_path: Path) -> None:
     """A terminal sends it to all."""
     with running(tmp_path, *ALONE, ENDLESS, "trainer=ddp_cpu") as run:
         if moment == "when they start":
-            run.wait_until(lambda: any("train_ddp_process" in line for line in run.processes().values()))
-            time.sleep(1)  # imports take longer
+            run.wait_until(lambda: others_import(run))
         else:
             run.wait_until(lambda: epochs(tmp_path / "run") >= 2)
         os.killpg(run.process.pid, signal.SIGINT)
@@ -149,12 +164,11 @@ def test_ctrl_c_in_several_processes(moment: str, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_second_ctrl_c_in_several_processes(tmp_path: Path) -> None:
     with running(tmp_path, *ALONE, ENDLESS, "trainer=ddp_cpu") as run:
-        run.wait_until(lambda: any("train_ddp_process" in line for line in run.processes().values()))
-        time.sleep(1)  # the first waits for the second
+        run.wait_until(lambda: others_import(run))  # the first process waits for the second
         os.killpg(run.process.pid, signal.SIGINT)
         time.sleep(0.05)
         os.killpg(run.process.pid, signal.SIGINT)
-        assert run.process.wait(2) in (130, -signal.SIGINT)  # to a shell that is 130, too
+        assert run.process.wait(DEADLINE) in (130, -signal.SIGINT)  # to a shell that is 130, too
         run.wait_for_its_processes()
         assert run.ended()[2] == "interrupted\n"
 
@@ -191,7 +205,7 @@ def test_a_sweep_of_several_processes_ends_with_them(number: signal.Signals, tmp
     with running(tmp_path, *sweep) as run:
         run.wait_until(lambda: epochs(tmp_path / "sweep" / "0") >= 2)
         run.process.send_signal(number)
-        assert run.process.wait(10) % 256 == (256 - 9 if number == signal.SIGKILL else 128 + number)
+        assert run.process.wait(DEADLINE) % 256 == (256 - 9 if number == signal.SIGKILL else 128 + number)
         run.wait_for_its_processes()
         assert "Traceback" not in run.ended()[2]
     killed = number == signal.SIGKILL
@@ -208,19 +222,19 @@ obey_signals()
 end_in_order()
 try:
     print("begun", flush=True)
-    time.sleep(60)
+    time.sleep(600)
 finally:
     print("ending", flush=True)
     mutex, library = ctypes.create_string_buffer(64), ctypes.CDLL(None)
     library.pthread_mutex_lock(mutex), library.pthread_mutex_lock(mutex)
-    time.sleep(60)
+    time.sleep(600)
 """
     with subprocess.Popen([sys.executable, "-c", slow], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in ("begun\n", "ending\n"):
             assert process.stdout.readline() == line
             process.send_signal(signal.SIGINT)
-        assert process.wait(5) == 130
+        assert process.wait(DEADLINE) == 130
 
 
 @pytest.mark.slow

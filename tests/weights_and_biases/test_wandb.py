@@ -16,6 +16,7 @@ import pytest
 
 from tests.conftest import Program
 from tests.support.processes import running
+from tests.support.programs import DEADLINE, assert_succeeded
 from tests.support.wandb_server import ENTITY, ArrivedRun, SilentServer, WandbServer
 from timemachine.config import REPOSITORY
 from timemachine.runs.summaries import read_summary
@@ -73,7 +74,7 @@ def wandb_command(command: str, cwd: Path, **environment: str) -> str:
         env=os.environ | {"PATH": programs} | environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=DEADLINE,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -105,7 +106,7 @@ def test_a_run_arrives_with_all_that_it_carries(program: Program, tmp_path: Path
     with WandbServer() as server:
         wants = ("logger.wandb.log_model=true", "logger.wandb.tags=[pilot]", "logger.wandb.sample_every_n_epochs=1")
         done = program("train.py", *SHORT, *wants, "trainer.gradient_clip_val=0.15", **server.environment())
-    assert (done.returncode, done.stderr) == (0, "")
+    assert_succeeded(done)
     assert not server.unknown
     (run,) = server.runs.values()
     folder = tmp_path / "run"
@@ -265,7 +266,7 @@ def test_a_run_that_goes_on_is_one_run(program: Program, tmp_path: Path) -> None
     with WandbServer() as server:
         assert program("train.py", *SHORT, **server.environment()).returncode == 0
         done = program("train.py", "resume=run", "trainer.max_epochs=4", **server.environment())
-    assert (done.returncode, done.stderr) == (0, "")
+    assert_succeeded(done)
     assert not server.unknown
     (run,) = server.runs.values()
     assert arrived(run, "epoch", ["train/perplexity"]) == table(
