@@ -27,6 +27,11 @@ def assert_succeeded(done: Done) -> None:
     assert not re.search("^(error: |Traceback)", done.stderr, re.MULTILINE), done.stderr
 
 
+def assert_said(errors: str, line: str) -> None:
+    """A line of ours on stderr, once, and no traceback. A library may have said something, too."""
+    assert errors.splitlines().count(line) == 1 and "Traceback" not in errors, errors
+
+
 def run_program(name: str, *arguments: str, cwd: Path, **environment: str) -> Done:
     """Run a program, or `-m` and a module, in a process of its own, in the folder `cwd`, and wait for it."""
     command = [name if name == "-m" else str(REPOSITORY / name), *arguments]

@@ -206,7 +206,7 @@ def test_a_server_that_never_answers_costs_seconds_at_the_start(program: Program
     with SilentServer() as server:
         done = program("train.py", *SHORT, "logger.wandb.init_timeout=5", **server.environment())
     assert done.returncode == 0
-    assert re.fullmatch(r"W&B +auto failed \(.*\)\n", done.stderr)
+    assert re.search(r"^W&B +auto failed \(.*\)$", done.stderr, re.MULTILINE)
     assert read_summary(tmp_path / "run")["seconds"] < 10 + 20
     state, command = unfinished(done.stdout)
     assert state == "offline"
@@ -257,7 +257,7 @@ def test_wandbs_own_process_may_die_without_the_run(tmp_path: Path) -> None:
         (core,) = (pid for pid in pids if "wandb-core" in Path(f"/proc/{pid}/comm").read_text())
         os.kill(core, signal.SIGKILL)
         status, _, errors = run.ended()
-    assert status == 0 and re.fullmatch(r"W&B +failed \(.*\); the run goes on without\n", errors)
+    assert status == 0 and re.search(r"^W&B +failed \(.*\); the run goes on without$", errors, re.MULTILINE)
     assert read_summary(tmp_path / "run")["metrics"]["epoch"] == 100
 
 
