@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tests.support.rounding import rounding
 from timemachine.kernels import build, fused
 from timemachine.kernels.bptt import Weights
 
@@ -105,6 +106,7 @@ def problem(
 
 
 sizes = st.tuples(st.integers(1, 9), st.integers(1, 70), st.integers(1, 40), st.integers(1, 70), st.integers(1, 40))
+LARGEST = rounding(40 + 70 + 40)  # the terms of a step's sums
 
 
 @given(sizes, st.booleans(), st.booleans(), st.sampled_from(["tanh", "relu"]), st.integers(0, 2**32))
@@ -165,11 +167,11 @@ def check_float32(sizes: tuple[int, int, int, int, int], sigma: float, dense: bo
     exact = single.to(torch.float64)
     ours, autograds, reference = single.fused(), single.readable(), exact.readable()
     for a, b in zip(ours, reference, strict=True):
-        torch.testing.assert_close(a.double(), b, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(a.double(), b, rtol=LARGEST, atol=LARGEST)
     gradients = exact.gradients(reference[0])
     # Of one draw a ratio of errors says little: either may be small by chance. The test above bounds it over 30.
     largest = errors(single.gradients(autograds[0]), gradients).max()
-    assert errors(single.gradients(ours[0]), gradients).max() <= 4 * largest + 1e-5
+    assert errors(single.gradients(ours[0]), gradients).max() <= 4 * largest + LARGEST
 
 
 def test_float32_is_close_at_any_size(instruction_set: str) -> None:
@@ -180,7 +182,7 @@ def test_relu_in_float32(instruction_set: str) -> None:
     single = problem(20, 100, 28, 33, 28, sigma=0.1, activation="relu").to(torch.float32)
     exact = single.to(torch.float64)
     ours, reference = single.gradients(single.fused()[0]), exact.gradients(exact.readable()[0])
-    assert errors(ours, reference).max() < 1e-5
+    assert errors(ours, reference).max() < rounding(20 * (28 + 33))
 
 
 def test_forward_alone_gives_the_same_bits(instruction_set: str) -> None:
