@@ -134,10 +134,3 @@ def test_a_program_that_does_nothing_but_print_ends(
 def test_a_reader_who_has_seen_enough_ends_a_program_without_a_word(tmp_path: Path) -> None:
     done = shell(">&3", "-c", PRINTS, "program", folder=tmp_path)
     assert_succeeded(done)
-
-
-def test_a_program_without_room_for_what_it_prints_says_so(run: Path, tmp_path: Path) -> None:
-    done = shell(">/dev/full", REPOSITORY / "generate.py", f"run={run}", folder=tmp_path)
-    reason = "standard output: No space left on device; type > and a file that can be written"
-    assert done.returncode == 1
-    assert_said(done.stderr, f"error: {reason}")

@@ -143,7 +143,7 @@ def errors(gradients: list[Tensor], exact: list[Tensor]) -> NDArray[np.float64]:
     return np.array([float((a - b).abs().max() / b.abs().max().clamp(min=1e-300)) for a, b in pairs]).clip(1e-9)
 
 
-@pytest.mark.parametrize("sigma", [0.001, 0.01, 0.1, 0.3, 0.6])
+@pytest.mark.parametrize("sigma", [0.01, 0.1, 0.6])
 @pytest.mark.parametrize("sizes", [(1, 1, 28, 32, 28), (5, 3, 28, 17, 28), (32, 20, 28, 33, 28), (9, 150, 40, 24, 40)])
 def test_float32_is_as_close_to_float64_as_autograds(
     sizes: tuple[int, int, int, int, int], sigma: float, instruction_set: str
@@ -265,7 +265,7 @@ def mapped(function: str, x: NDArray[np.float32]) -> NDArray[np.float32]:
     return y[: x.size]
 
 
-def grid(low: float, high: float, n: int = 500_000) -> NDArray[np.float32]:
+def grid(low: float, high: float, n: int = 100_000) -> NDArray[np.float32]:
     """Float32 numbers, as many in each power of two."""
     first, last = np.array([low, high], np.float32).view(np.int32).tolist()
     return np.unique(np.linspace(first, last, n).astype(np.int32)).view(np.float32)
