@@ -197,17 +197,15 @@ def test_a_server_that_dies_costs_seconds_at_the_end_and_the_numbers_can_be_sync
     state, command = unfinished(done.stdout)
     assert state == "incomplete"
     assert read_summary(tmp_path / "run")["status"] == "completed"
-    assert read_summary(tmp_path / "run")["seconds"] < 10 + 20
     assert_uploads(command, tmp_path)
 
 
 @pytest.mark.slow
-def test_a_server_that_never_answers_costs_seconds_at_the_start(program: Program, tmp_path: Path) -> None:
+def test_a_server_that_never_answers_is_given_up(program: Program, tmp_path: Path) -> None:
     with SilentServer() as server:
         done = program("train.py", *SHORT, "logger.wandb.init_timeout=5", **server.environment())
     assert done.returncode == 0
     assert re.search(r"^W&B +auto failed \(.*\)$", done.stderr, re.MULTILINE)
-    assert read_summary(tmp_path / "run")["seconds"] < 10 + 20
     state, command = unfinished(done.stdout)
     assert state == "offline"
     run = assert_uploads(command, tmp_path)
