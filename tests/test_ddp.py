@@ -5,14 +5,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests.conftest import Program
-from tests.support.programs import run_program
+from tests.support.processes import wait_until
+from tests.support.programs import DEADLINE, run_program
 from timemachine.config import REPOSITORY
 from timemachine.runs.summaries import read_summary
 
@@ -81,7 +81,9 @@ def test_three_processes_of_which_some_have_nothing_to_do(program: Program, alon
 def test_two_processes_that_torchrun_starts(alone: Path, tmp_path: Path) -> None:
     torchrun = str(Path(sys.executable).with_name("torchrun"))
     command = [torchrun, "--standalone", "--nproc_per_node=2", TRAIN, *TRAINING, "trainer=ddp_cpu"]
-    done = subprocess.run([*command, "hydra.run.dir=run"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [*command, "hydra.run.dir=run"], cwd=tmp_path, capture_output=True, text=True, timeout=DEADLINE
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("\ncontinuation  ") == 1
     assert_the_same(tmp_path / "run", alone)
@@ -136,12 +138,9 @@ def test_a_process_that_dies_takes_its_job_with_it_and_no_other(tmp_path: Path) 
     jobs = ("trainer=ddp_cpu", "trainer.max_epochs=2000,1", "hydra.sweep.dir=sweep")
     command = [sys.executable, TRAIN, "-m", *TRAINING, *jobs]
     sweep = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "sweep/0/metrics.csv").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_until((tmp_path / "sweep/0/metrics.csv").exists)
     os.kill(_second_process(tmp_path), signal.SIGKILL)
-    out, errors = sweep.communicate(timeout=100)
+    out, errors = sweep.communicate(timeout=DEADLINE)
     assert sweep.returncode == 1
     assert "job 0: failed: " in errors
     assert errors.endswith("error: 1 of 2 jobs failed (job 0)\n")

@@ -26,12 +26,12 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from tests.proof.tally import Note, Tally, command, shards
+from tests.support.programs import DEADLINE
 from timemachine.cli.schema import choices, leaves
 from timemachine.config import Evaluate, Generate, Train
 from timemachine.runs.summaries import read_summary
 
 CASES = int(os.environ.get("CASES", 250))  # of each kind; `make torture`: 10,000
-A_HANG = 60  # seconds; a case takes a fraction of one
 TINY_TEXT = b"the time traveller for so it will be convenient to speak of him"
 
 TINY = [
@@ -138,7 +138,7 @@ def typed(*arguments: str, program: str = "train.py") -> tuple[object, str, str]
     main = importlib.import_module(program.removesuffix(".py")).main
     output, errors, status = io.StringIO(), io.StringIO(), object()
     before = signal.signal(signal.SIGALRM, _hangs)
-    signal.alarm(A_HANG)
+    signal.alarm(DEADLINE)
     try:
         with as_it_was(), contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
             sys.argv = [program, *arguments]

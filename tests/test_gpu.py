@@ -17,7 +17,7 @@ def test_a_gpu_learns_what_the_cpu_does(precision: str, tolerance: float, progra
     found = {}
     for trainer, chosen in (("cpu", "32"), ("gpu", precision)):
         typed = ("data=sample", "logger=csv", f"trainer.precision={chosen}", f"hydra.run.dir={trainer}")
-        done = program("train.py", *typed, f"trainer={trainer}", timeout=300)
+        done = program("train.py", *typed, f"trainer={trainer}")
         assert done.returncode == 0, done.stderr
         found[trainer] = read_summary(tmp_path / trainer)["metrics"]["val/perplexity"]
     assert found["gpu"] == pytest.approx(found["cpu"], rel=tolerance)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.programs import run_program
+from tests.support.programs import DEADLINE, run_program
 from tests.support.readme import COMMANDS, PAGES, SMALL
 from timemachine.config import REPOSITORY
 
@@ -18,9 +18,9 @@ REFERENCE = REPOSITORY / "sweeps/reference"
 
 def run(folder: Path, *command: str) -> str:
     if command[0].endswith(".py") or command[0] == "-m":
-        done = run_program(*command, cwd=folder, timeout=200)
+        done = run_program(*command, cwd=folder)
     else:
-        done = subprocess.run([sys.executable, *command], cwd=folder, capture_output=True, text=True, timeout=200)
+        done = subprocess.run([sys.executable, *command], cwd=folder, capture_output=True, text=True, timeout=DEADLINE)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.support.rounding import rounding
 from timemachine.beyond import networks as by_heart
 from timemachine.beyond import teacher
 from timemachine.beyond.networks import trained_networks
@@ -9,7 +10,7 @@ from timemachine.beyond.teacher import LEAST, SHARE, written
 from timemachine.corpus import find_corpus
 from timemachine.errors import SettingError
 from timemachine.evaluation.ensemble import Ensemble
-from timemachine.evaluation.mixture import LOOKED_AT, Mixture
+from timemachine.evaluation.mixture import CONTEXTS, LOOKED_AT, Mixture
 from timemachine.evaluation.ngrams import SYMBOLS
 from timemachine.language_model import RNNLMScratch
 from timemachine.vocab import Vocab
@@ -24,7 +25,7 @@ def test_it_is_as_long_as_asked_and_drawn_from_distributions_over_the_vocabulary
     assert p_NV.shape == (20_000, len(VOCAB))
     assert len(written(TEXT, 1999, VOCAB, seed=0)[0]) == 1999
     assert len(written(TEXT, 3001, VOCAB, seed=0)[0]) == 3000  # three streams
-    assert p_NV.sum(1).numpy() == pytest.approx(1, abs=1e-5)
+    assert p_NV.sum(1).numpy() == pytest.approx(1, abs=rounding(3 * len(VOCAB)))
     assert p_NV[:, VOCAB.unk].max() == 0
     nll = -p_NV[torch.arange(20_000), chars_N.long()].log().mean()
     entropy = -torch.special.xlogy(p_NV, p_NV).sum(1).mean()
@@ -44,12 +45,13 @@ def test_a_short_text_is_enough_to_write_from(text: bytes) -> None:
     chars_N, p_NV = written(text, 3, vocab, seed=0)
     assert len(chars_N) == 3
     assert p_NV.shape == (3, len(vocab))
-    assert p_NV.sum(1).numpy() == pytest.approx(1, abs=1e-5)
+    assert p_NV.sum(1).numpy() == pytest.approx(1, abs=rounding(3 * len(SYMBOLS)))
 
 
 def random_networks() -> Ensemble:
+    """In float64: over a thousand characters such a state multiplies its roundings."""
     torch.manual_seed(0)
-    return Ensemble([RNNLMScratch(len(VOCAB), hiddens=8, sigma=0.9) for _ in range(2)])
+    return Ensemble([RNNLMScratch(len(VOCAB), hiddens=8, sigma=0.9).double() for _ in range(2)])
 
 
 @pytest.mark.parametrize("with_networks", [False, True])
@@ -69,7 +71,8 @@ def test_it_is_written_from_what_the_teachers_say_of_each_place(with_networks: b
             with torch.no_grad():
                 p_TS = beside(read[None])[0][0, LOOKED_AT - 1 : -1].exp()[:, place_S].numpy()
             said_LS = (1 - SHARE) * said_LS + SHARE * p_TS / p_TS.sum(1, keepdims=True)
-        assert p_LV[:, place_S].numpy() == pytest.approx(said_LS, abs=1e-5)
+        # 2 C experts change a logit, all in all by some ten nats.
+        assert p_LV[:, place_S].numpy() == pytest.approx(said_LS, abs=rounding(2 * CONTEXTS * 10))
 
 
 def test_each_character_is_written_as_often_as_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,4 +110,4 @@ def test_a_network_that_diverged_is_told_of() -> None:
 def test_a_short_text_is_enough_for_networks(text: bytes) -> None:
     vocab = Vocab.of(text)
     chars_N, p_NV = written(text, 3, vocab, 0, trained_networks(vocab.encode(text), vocab, 0, 1))
-    assert len(chars_N) == 3 and p_NV.sum(1).numpy() == pytest.approx(1, abs=1e-5)
+    assert len(chars_N) == 3 and p_NV.sum(1).numpy() == pytest.approx(1, abs=rounding(3 * len(SYMBOLS)))

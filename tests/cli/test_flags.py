@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.programs import call_program
+from tests.support.programs import assert_succeeded, call_program
 
 PROGRAMS = ("train", "evaluate", "generate")
 PAIRS = list(itertools.permutations(PROGRAMS, 2))
@@ -39,5 +39,5 @@ def test_settings_that_are_nowhere_are_refused(name: str, flag: str) -> None:
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_program_reads_its_own_settings_by_name(name: str) -> None:
     done = call_program(f"{name}.py", "--config-name", name, "--cfg", "job")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert_succeeded(done)
     assert done.stdout == call_program(f"{name}.py", "--cfg", "job").stdout

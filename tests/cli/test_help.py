@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.programs import call_program
+from tests.support.programs import DEADLINE, assert_succeeded, call_program
 from timemachine.cli.help import GROUPS, described
 from timemachine.cli.schema import CONF, choices, leaves
 from timemachine.config import REPOSITORY, Evaluate, Generate, Train
@@ -18,7 +18,7 @@ PROGRAMS = [("train.py", Train), ("evaluate.py", Evaluate), ("generate.py", Gene
 
 def helped(name: str, *arguments: str) -> list[str]:
     done = call_program(name, *arguments, "--help")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert_succeeded(done)
     return done.stdout.splitlines()
 
 
@@ -103,6 +103,6 @@ def test_a_flag_of_hydras_that_goes_with_others_is_refused_alone(name: str, _: t
 @pytest.mark.parametrize("reader", ["head -1", "true"])
 def test_a_closed_pipe_is_no_error(reader: str) -> None:
     command = f"set -o pipefail; {sys.executable} {REPOSITORY / 'train.py'} --help | {reader}"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stderr) == (0, "")
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=DEADLINE)
+    assert_succeeded(done)
     assert done.stdout.count("\n") == (reader == "head -1")

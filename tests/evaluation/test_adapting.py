@@ -19,8 +19,9 @@ KNOWN, TARGETS = range(1, 599), range(600, 900)
 
 
 def model(seed: int) -> RNNLMScratch:
+    """In float64: over a thousand characters its state multiplies roundings."""
     torch.manual_seed(seed)
-    return RNNLMScratch(28, hiddens=5, sigma=0.8)
+    return RNNLMScratch(28, hiddens=5, sigma=0.8).double()
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def test_at_rates_of_nothing_and_without_looking_up_it_is_the_fixed_model(
     monkeypatch.setattr(adapting, "EXPONENTS", (1.0, 0.0, 0.0))
     monkeypatch.setattr(adapting, "EXPONENTS_RATE", 0.0)
     found_N = adaptive_nll(model(0), chars_N, KNOWN, TARGETS, 0.0)
-    torch.testing.assert_close(found_N, stream_nll(model(0), chars_N, TARGETS), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(found_N, stream_nll(model(0), chars_N, TARGETS))
 
 
 def test_a_character_is_predicted_before_it_is_learnt(chars_N: torch.Tensor) -> None:
@@ -77,13 +78,18 @@ def test_it_looks_up_what_followed_similar_states(
     states_MH, before = torch.cat(states).detach(), len(states[0])
     next_M = torch.cat([text_N[start + 1 : start + before + 1], text_N[first + 1 : TARGETS.stop]])
     p_NV = model(0).output_layer(H_L1H)[0].softmax(1).detach()
-    exponents_K, total, found = torch.tensor([0.3, 0.4, 0.2], requires_grad=True), torch.zeros(()), []
+    exponents_K = torch.tensor([0.3, 0.4, 0.2], dtype=torch.float64, requires_grad=True)
+    total, found = torch.zeros((), dtype=torch.float64), []
     for n, m in enumerate(range(before, len(states_MH))):
         log_p_KV = [p_NV[n].log()]
         for oldest in (max(0, m - everything), max(before, m - recent)):
             similar_M = (25 * states_MH[oldest:m] @ states_MH[m]).exp()
-            followed_V = torch.zeros(28).index_add_(0, next_M[oldest:m], similar_M) / similar_M.sum()
-            log_p_KV.append((0.8 * (followed_V if m > oldest else torch.full((28,), 1 / 28)) + 0.2 * p_NV[n]).log())
+            followed_V = (
+                torch.zeros(28, dtype=torch.float64).index_add_(0, next_M[oldest:m], similar_M) / similar_M.sum()
+            )
+            log_p_KV.append(
+                (0.8 * (followed_V if m > oldest else torch.full_like(followed_V, 1 / 28)) + 0.2 * p_NV[n]).log()
+            )
         nll = -(exponents_K @ torch.stack(log_p_KV)).log_softmax(0)[next_M[m]]
         found.append(nll.detach())
         total = total + nll
@@ -91,10 +97,10 @@ def test_it_looks_up_what_followed_similar_states(
             (gradient_K,) = torch.autograd.grad(total, exponents_K)
             exponents_K, total = (
                 (exponents_K - 0.001 * gradient_K).clamp(0, 1).detach().requires_grad_(),
-                torch.zeros(()),
+                torch.zeros((), dtype=torch.float64),
             )
     expected_N = torch.stack(found)[-len(TARGETS) :].double()
-    torch.testing.assert_close(adaptive_nll(model(0), chars_N, known, TARGETS, 0.0), expected_N, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(adaptive_nll(model(0), chars_N, known, TARGETS, 0.0), expected_N)
 
 
 @pytest.mark.parametrize("known", [range(0), range(1, 80), range(1, 599)])
@@ -106,7 +112,7 @@ def test_it_is_a_distribution(known: range, chars_N: torch.Tensor) -> None:
         other_N = chars_N.clone()
         other_N[target.start] = symbol
         total += adaptive_nll(model(0), other_N, known, target, 0.1).neg().exp().item()
-    assert total == pytest.approx(1, abs=1e-5)
+    assert total == pytest.approx(1)
 
 
 def test_it_remembers_the_training_text(sample: Corpus) -> None:
@@ -119,7 +125,7 @@ def test_it_remembers_the_training_text(sample: Corpus) -> None:
         adaptive_nll(model(0), chars_N, known, targets, 0.01).mean().exp().item()
         for known in (range(1, 2008), range(0))
     )
-    assert found == pytest.approx(remembers, rel=1e-6) and found < 0.9 * does_not
+    assert found == pytest.approx(remembers) and found < 0.9 * does_not
 
 
 def test_the_models_of_an_ensemble_learn_each_by_itself(chars_N: torch.Tensor) -> None:

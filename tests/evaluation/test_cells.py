@@ -36,7 +36,7 @@ def _cells(monkeypatch: pytest.MonkeyPatch) -> None:
 def data(sample: Corpus, tmp_path: Path) -> TimeMachine:
     path = tmp_path / "text.txt"
     path.write_bytes(sample.characters[:900])
-    return TimeMachine(batch_size=64, num_steps=8, num_train=300, num_val=90, corpus=find_corpus(str(path), []))
+    return TimeMachine(batch_size=64, num_steps=8, num_train=100, num_val=90, corpus=find_corpus(str(path), []))
 
 
 @pytest.fixture(params=["rnn", "gru", "lstm"])
@@ -130,11 +130,11 @@ def test_gradient_is_that_of_finite_differences(model: RNNLMScratch, data: TimeM
 def test_an_ensemble_reads_and_learns(model: RNNLMScratch, data: TimeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(adapting, "EXPONENTS", (1.0, 0.0, 0.0))
     monkeypatch.setattr(adapting, "EXPONENTS_RATE", 0.0)
-    targets = range(40, 90)
+    model, targets = model.double(), range(40, 90)  # its state multiplies roundings
     for several in (model, Ensemble([model, model])):
         torch.testing.assert_close(stream_nll(several, data.chars_N, targets), stream_nll(model, data.chars_N, targets))
         fixed_N = adaptive_nll(several, data.chars_N, range(0), targets, 0.0)
-        torch.testing.assert_close(fixed_N, stream_nll(model, data.chars_N, targets), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(fixed_N, stream_nll(model, data.chars_N, targets))
         assert not torch.equal(fixed_N, adaptive_nll(several, data.chars_N, range(0), targets, 0.1))
 
 

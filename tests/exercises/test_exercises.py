@@ -11,9 +11,7 @@ from timemachine.errors import SettingError
 from timemachine.runs.sweep import load_jobs
 
 EXERCISES = sorted(file.stem for file in (REPOSITORY / "conf/exercise").glob("*.yaml") if file.stem != "none")
-
-
-QUICK = ("one_hot_is_embedding", "sampling")
+QUICK = ("one_hot_is_embedding",)
 SMOKE = ["scale=smoke", "data=sample", "hydra.launcher.n_jobs=1"]  # workers would import everything anew
 
 

@@ -1,6 +1,7 @@
 """The report of exercise how_low, from folders as its jobs leave them, and what leaves them."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +143,8 @@ def test_the_path_leads_from_the_book_to_the_recipe_one_change_at_a_time() -> No
 
 
 def probed(sample: Corpus, folder: Path, **trainer: Any) -> tuple[dict[str, Any], Any, TimeMachine, RNNLMScratch]:
-    data = TimeMachine(num_steps=8, num_train=2000, num_val=300, corpus=sample)
+    short = replace(sample, characters=sample.characters[:5000])
+    data = TimeMachine(num_steps=8, num_train=2000, num_val=300, corpus=short)
     torch.manual_seed(0)
     model = RNNLMScratch(len(data.vocab), hiddens=4, sigma=0.5)
     model.trainer = pl.Trainer(logger=False, enable_checkpointing=False, default_root_dir=folder, **trainer)
@@ -171,3 +173,9 @@ def test_a_step_of_the_path_does_not_look_at_the_test_text(sample: Corpus, tmp_p
     found, left, *_ = probed(sample, tmp_path, limit_test_batches=0)
     assert set(left) == {"val"}
     assert set(found) == {"val", "train"}
+
+
+def test_no_pickle_is_read(tmp_path: Path) -> None:
+    np.savez(tmp_path / "reading.npz", val=np.array([object()]))
+    with pytest.raises(ValueError, match="allow_pickle=False"):
+        how_low._arrays(tmp_path / "reading.npz")

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tests.support.rounding import rounding
 from timemachine.kernels import build, choice, fused
 from timemachine.kernels.bptt import Weights
 
@@ -105,6 +106,7 @@ def problem(
 
 
 sizes = st.tuples(st.integers(1, 9), st.integers(1, 70), st.integers(1, 40), st.integers(1, 70), st.integers(1, 40))
+LARGEST = rounding(40 + 70 + 40)  # the terms of a step's sums
 
 
 @given(sizes, st.booleans(), st.booleans(), st.sampled_from(choice.ACTIVATIONS), st.integers(0, 2**32))
@@ -141,7 +143,7 @@ def errors(gradients: list[Tensor], exact: list[Tensor]) -> NDArray[np.float64]:
     return np.array([float((a - b).abs().max() / b.abs().max().clamp(min=1e-300)) for a, b in pairs]).clip(1e-9)
 
 
-@pytest.mark.parametrize("sigma", [0.001, 0.01, 0.1, 0.3, 0.6])
+@pytest.mark.parametrize("sigma", [0.01, 0.1, 0.6])
 @pytest.mark.parametrize("sizes", [(1, 1, 28, 32, 28), (5, 3, 28, 17, 28), (32, 20, 28, 33, 28), (9, 150, 40, 24, 40)])
 def test_float32_is_as_close_to_float64_as_autograds(
     sizes: tuple[int, int, int, int, int], sigma: float, instruction_set: str
@@ -165,11 +167,11 @@ def check_float32(sizes: tuple[int, int, int, int, int], sigma: float, dense: bo
     exact = single.to(torch.float64)
     ours, autograds, reference = single.fused(), single.readable(), exact.readable()
     for a, b in zip(ours, reference, strict=True):
-        torch.testing.assert_close(a.double(), b, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(a.double(), b, rtol=LARGEST, atol=LARGEST)
     gradients = exact.gradients(reference[0])
     # Of one draw a ratio of errors says little: either may be small by chance. The test above bounds it over 30.
     largest = errors(single.gradients(autograds[0]), gradients).max()
-    assert errors(single.gradients(ours[0]), gradients).max() <= 4 * largest + 1e-5
+    assert errors(single.gradients(ours[0]), gradients).max() <= 4 * largest + LARGEST
 
 
 def test_float32_is_close_at_any_size(instruction_set: str) -> None:
@@ -180,7 +182,7 @@ def test_relu_in_float32(instruction_set: str) -> None:
     single = problem(20, 100, 28, 33, 28, sigma=0.1, activation="relu").to(torch.float32)
     exact = single.to(torch.float64)
     ours, reference = single.gradients(single.fused()[0]), exact.gradients(exact.readable()[0])
-    assert errors(ours, reference).max() < 1e-5
+    assert errors(ours, reference).max() < rounding(20 * (28 + 33))
 
 
 def test_forward_alone_gives_the_same_bits(instruction_set: str) -> None:
@@ -263,7 +265,7 @@ def mapped(function: str, x: NDArray[np.float32]) -> NDArray[np.float32]:
     return y[: x.size]
 
 
-def grid(low: float, high: float, n: int = 500_000) -> NDArray[np.float32]:
+def grid(low: float, high: float, n: int = 100_000) -> NDArray[np.float32]:
     """Float32 numbers, as many in each power of two."""
     first, last = np.array([low, high], np.float32).view(np.int32).tolist()
     return np.unique(np.linspace(first, last, n).astype(np.int32)).view(np.float32)

@@ -15,6 +15,7 @@ from hydra_plugins.timemachine_joblib_launcher import _run_in_worker
 from tests.conftest import Program
 from tests.proof.tally import Note, count
 from tests.support.processes import running
+from tests.support.programs import assert_succeeded
 from tests.support.runs import epochs, what_is_left
 from timemachine.runs.files import read_yaml
 from timemachine.runs.summaries import read_summary
@@ -40,7 +41,7 @@ def test_a_sweep_is_run_by_our_launcher_without_a_warning(program: Program, tmp_
     done = program(
         "train.py", *SWEEP, *settings, "seed=0,1", "trainer.max_epochs=1", "trainer.enable_progress_bar=true"
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert_succeeded(done)
     assert_a_line_a_job(done.stdout)
     launcher = read_yaml(tmp_path / "sweep" / "multirun.yaml")["hydra"]["launcher"]
     assert launcher["_target_"] == "hydra_plugins.timemachine_joblib_launcher.JoblibLauncher"
@@ -53,7 +54,7 @@ def test_a_sweep_is_run_by_our_launcher_without_a_warning(program: Program, tmp_
 @pytest.mark.slow
 def test_a_sweep_in_one_process(program: Program) -> None:
     done = program("train.py", *SWEEP, "seed=0,1", "trainer.max_epochs=1", "hydra.launcher.n_jobs=1")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert_succeeded(done)
     assert_a_line_a_job(done.stdout)
 
 

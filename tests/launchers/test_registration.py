@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from hydra_plugins import timemachine_slurm_launcher
 from hydra_plugins.timemachine_slurm_launcher import SlurmLauncher
 from tests.conftest import Program
+from tests.support.programs import assert_succeeded
 from timemachine.config import REPOSITORY
 from timemachine.errors import SettingError
 
@@ -39,7 +40,7 @@ def test_joblib_is_ours_where_hydras_own_launcher_is_installed(
     order = [str(REPOSITORY / "src"), str(tmp_path / "installed")][:: 1 if ours_first else -1]
     show = ("--cfg", "hydra", "--package", "hydra.launcher")
     done = program("train.py", "hydra/launcher=joblib", *show, PYTHONPATH=os.pathsep.join(order))
-    assert (done.returncode, done.stderr) == (0, "")
+    assert_succeeded(done)
     assert done.stdout.startswith("registered\n")
     assert "\n_target_: hydra_plugins.timemachine_joblib_launcher.JoblibLauncher\nn_jobs: -1\n" in done.stdout
 

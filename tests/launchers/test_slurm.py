@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Program
+from tests.support.processes import wait_until
+from tests.support.programs import DEADLINE, assert_succeeded
 from tests.support.readme import COMMANDS, SMALL
 from tests.support.runs import epochs
 from timemachine.config import REPOSITORY
@@ -34,7 +35,7 @@ def cluster() -> str:
         pytest.skip("a Slurm cluster for tests needs root")
     if shutil.which("slurmctld") is None and shutil.which("apt-get") is None:
         pytest.skip("there is no Slurm, nor apt-get to install it")
-    done = subprocess.run([REPOSITORY / "tests/slurm/start"], capture_output=True, text=True, timeout=600)
+    done = subprocess.run([REPOSITORY / "tests/slurm/start"], capture_output=True, text=True, timeout=DEADLINE)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -56,14 +57,7 @@ def background() -> Iterator[ThreadPoolExecutor]:
 
 def slurm(*command: str) -> str:
     """What one of Slurm's commands prints."""
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
-
-
-def wait_until(true: Callable[[], object], timeout: float = 60) -> None:
-    end = time.monotonic() + timeout
-    while not true():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.2)
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=DEADLINE).stdout
 
 
 def array(sweep: Path) -> str:
@@ -98,11 +92,11 @@ def cancel(sweep: Path, job: int) -> None:
 def test_a_sweep_leaves_what_it_leaves_without_slurm(program: Program, tmp_path: Path) -> None:
     jobs = ("model.hiddens=4,8", "seed=0,1", "trainer.max_epochs=2")
     done = program("train.py", *SWEEP, *jobs)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert_succeeded(done)
     assert done.stdout.endswith("table  sweep/summary.csv\nreport  sweep/report.md\n")
     assert [read_summary(tmp_path / f"sweep/{job}")["status"] for job in range(4)] == ["completed"] * 4
     here = program("train.py", "-m", "hydra.sweep.dir=here", *SHORT, *jobs)
-    assert (here.returncode, here.stderr) == (0, "")  # nor does it mind that srun is there
+    assert_succeeded(here)  # nor does it mind that srun is there
     for on_cluster, local in zip(table(tmp_path / "sweep"), table(tmp_path / "here"), strict=True):
         changes = {name for name, value in on_cluster.items() if local[name] != value}
         assert changes <= {"folder", "chars_per_second"}
@@ -112,7 +106,7 @@ def test_a_sweep_leaves_what_it_leaves_without_slurm(program: Program, tmp_path:
 def test_command_of_the_readme(program: Program, command: str) -> None:
     smoke = ["scale=smoke"] if "exercise=" in command else []
     done = program(*command.split()[1:], *SHORT, *SMALL, *smoke)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert_succeeded(done)
 
 
 @pytest.mark.parametrize(("end", "state"), [(kill, "FAILED"), (cancel, "CANCELLED by 0")])
@@ -123,13 +117,11 @@ def test_a_job_that_is_ended_fails_and_the_others_finish(
     running = background.submit(program, "train.py", *SWEEP, "trainer.max_epochs=2,100000,3")
     wait_until(lambda: epochs(sweep / "1") > 3)
     end(sweep, 1)
-    ended = time.monotonic()
-    done = running.result()
-    assert time.monotonic() - ended < 60
+    done = running.result(DEADLINE)
     assert done.returncode == 1
     log = f"sweep/.submitit/{array(sweep)}_1/{array(sweep)}_1_0_log.out"
     message = f"ended by Slurm: {state}; what it printed is in {log}"
-    assert done.stderr == f"job 1: failed: {message}\nerror: 1 of 3 jobs failed (job 1)\n"
+    assert done.stderr.endswith(f"job 1: failed: {message}\nerror: 1 of 3 jobs failed (job 1)\n")
     rows = table(sweep)
     assert [row["status"] for row in rows] == ["completed", "failed", "completed"]
     assert rows[1]["message"] == message
@@ -144,7 +136,7 @@ def test_a_job_that_never_began_is_in_the_table(
     cancel(sweep, 1)
     done = running.result()
     assert done.returncode == 1
-    assert re.fullmatch("job 1: failed: ended by Slurm: CANCELLED by 0.*\nerror: 1 of 2 jobs .*\n", done.stderr)
+    assert re.search("job 1: failed: ended by Slurm: CANCELLED by 0.*\nerror: 1 of 2 jobs .*\n", done.stderr)
     assert [row["status"] for row in table(sweep)] == ["completed", "failed"]
 
 
@@ -153,7 +145,7 @@ def test_ctrl_c_cancels_the_jobs(tmp_path: Path) -> None:
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as sweep:
         wait_until(lambda: epochs(tmp_path / "sweep/1"))
         sweep.send_signal(signal.SIGINT)
-        assert sweep.communicate(timeout=30)[1] == "interrupted\n"
+        assert sweep.communicate(timeout=DEADLINE)[1] == "interrupted\n"
         assert sweep.returncode == 130
     wait_until(lambda: slurm("squeue", "--noheader") == "")
 
@@ -197,7 +189,7 @@ def test_a_job_that_was_preempted_goes_on_where_it_was(
     done_before = epochs(job)
     slurm("scontrol", "update", f"jobid={array(tmp_path / 'sweep')}", "StartTime=now")  # or it waits two minutes
     done = running.result()
-    assert (done.returncode, done.stderr) == (0, "")
+    assert_succeeded(done)
     assert read_summary(job)["status"] == "completed"
     assert [row["epoch"] for row in read_numbers(job / "metrics.csv")] == list(range(1, 61))
     (log,) = tmp_path.glob("sweep/.submitit/*/*.out")

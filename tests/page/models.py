@@ -31,6 +31,11 @@ def random_model(vocab: Vocab = LETTERS, seed: int = 0, **network: Any) -> RNNLM
     return model.eval()
 
 
+def exact_model(**network: Any) -> RNNLMScratch:
+    """Return `random_model` in float64, as the page computes: both print the same digits, and the same greedy text."""
+    return random_model(**network).double()
+
+
 def summary_of(model: RNNLMScratch, title: str = "The Time Machine", /, **settings: Any) -> dict[str, Any]:
     """Return what summary.json says of a run with this model."""
     network = {name: value for name, value in model.hparams.items() if name != "vocab_size"}
@@ -61,7 +66,9 @@ def gradient_norms(model: RNNLMScratch, vocab: Vocab, text: str) -> list[float]:
     X_T = torch.tensor(vocab[list(as_read(text))])
     if len(X_T) < 2:
         return []
-    inputs_TV = F.one_hot(X_T[:-1], len(vocab)).float() if model.embedding is None else model.embedding[X_T[:-1]]
+    inputs_TV = (
+        F.one_hot(X_T[:-1], len(vocab)).to(model.W_hq.dtype) if model.embedding is None else model.embedding[X_T[:-1]]
+    )
     inputs_T1D = inputs_TV.detach()[:, None].requires_grad_()
     H_TBH, _ = model.rnn(inputs_T1D)
     F.cross_entropy(model.output_layer(H_TBH)[0, -1:], X_T[-1:]).backward()

@@ -17,6 +17,7 @@ from tests.page.models import (
     LETTERS,
     MODELS,
     as_read,
+    exact_model,
     gradient_norms,
     probabilities,
     random_model,
@@ -68,7 +69,7 @@ def farthest(found: list[float], wanted: list[float]) -> float:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_probabilities_surprise_and_gradients_are_pythons(name: str, open_page: Open) -> None:
-    model, page = random_model(**MODELS[name]), open_page(name)
+    model, page = exact_model(**MODELS[name]), open_page(name)
     texts = prefixes(200)
     found = page.evaluate(READ, texts)
     differences = {"P": 0.0, "bits": 0.0, "norm": 0.0}
@@ -85,7 +86,7 @@ def test_probabilities_surprise_and_gradients_are_pythons(name: str, open_page: 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_greedy_text_is_pythons_where_the_likeliest_is_clear(name: str, open_page: Open) -> None:
-    model, page, compared = random_model(**MODELS[name]), open_page(name), 0
+    model, page, compared = exact_model(**MODELS[name]), open_page(name), 0
     for text in prefixes(20, seed=1):
         found, read = page.evaluate(GREEDY, [text, 60]), as_read(text)
         wanted = model.predict(read, 60, LETTERS)[len(read) :]
@@ -102,7 +103,7 @@ def test_greedy_text_is_pythons_where_the_likeliest_is_clear(name: str, open_pag
 
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 4.0])
 def test_what_is_drawn_has_the_distribution_of_p_to_the_alpha(alpha: float, open_page: Open) -> None:
-    model, page, count = random_model(), open_page("tanh"), 40_000
+    model, page, count = exact_model(), open_page("tanh"), 40_000
     drawn = page.evaluate(
         """([alpha, count]) => {
             const reading = new Reading(model), counts = new Array(model.size).fill(0), random = uniform(7);
@@ -166,7 +167,7 @@ def settled(page: "Page") -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_typing_shows_what_python_says(name: str, open_page: Open) -> None:
-    model, page = random_model(**MODELS[name]), open_page(name)
+    model, page = exact_model(**MODELS[name]), open_page(name)
     typed(page, "The Time,  T")
     settled(page)
     read = "the time t"
@@ -223,7 +224,7 @@ def test_all_of_it_can_be_done_with_the_keyboard(open_page: Open) -> None:
 
 
 def test_a_click_on_a_bar_or_enter_goes_on_from_there(open_page: Open) -> None:
-    model, page = random_model(), open_page("tanh")
+    model, page = exact_model(), open_page("tanh")
     typed(page, "it has")
     text = "it has"
     page.keyboard.press("Escape")
@@ -257,7 +258,7 @@ def test_alpha_and_seed_decide_what_is_written_and_reproduce_it(open_page: Open)
         assert "200 characters written" in (page.get_by_role("status").text_content() or "")
         return str(box(page).input_value())
 
-    model = random_model()
+    model = exact_model()
     assert written(0, 0) == model.predict("it has", 200, LETTERS)
     drawn = written(5, 3)
     assert len(drawn) == 206
@@ -267,7 +268,7 @@ def test_alpha_and_seed_decide_what_is_written_and_reproduce_it(open_page: Open)
 
 
 def test_moving_over_the_text_tells_what_was_expected_there(open_page: Open) -> None:
-    model, page, read = random_model(), open_page("tanh"), "the time traveller"
+    model, page, read = exact_model(), open_page("tanh"), "the time traveller"
     typed(page, read)
     bits = surprises(model, LETTERS, read)
 
@@ -309,7 +310,7 @@ PIXELS = """read => {
 
 
 def test_the_strip_shows_the_hidden_units(open_page: Open) -> None:
-    model, page, read = random_model(), open_page("tanh"), "it has been"
+    model, page, read = exact_model(), open_page("tanh"), "it has been"
     typed(page, read)
     settled(page)
     with torch.no_grad():
@@ -323,7 +324,7 @@ def test_the_strip_shows_the_hidden_units(open_page: Open) -> None:
 
 
 def test_a_long_text_is_read_in_slices_and_a_change_in_its_middle_too(open_page: Open) -> None:
-    model, page = random_model(**MODELS["512 units"]), open_page("512 units")
+    model, page = exact_model(**MODELS["512 units"]), open_page("512 units")
     text = "the time machine " * 110
     box(page).fill(text)
     page.wait_for_function("count => reading.known === count", arg=len(text))
@@ -527,7 +528,7 @@ def test_it_works_in_the_sandbox_of_weights_and_biases(browser: "Browser", pages
     text = frame.get_by_role("textbox", name="Your text")
     text.fill("it has")
     text.press("Tab")
-    assert text.input_value() == random_model().predict("it has", 20, LETTERS)
+    assert text.input_value() == exact_model().predict("it has", 20, LETTERS)
     page.close()
     assert not troubles
 

@@ -5,7 +5,6 @@ import hashlib
 import json
 import re
 import sys
-import time
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -217,15 +216,9 @@ def test_its_source_is_short_and_has_no_dependency() -> None:
 
 
 @pytest.mark.parametrize(("hiddens", "least", "most"), [(32, 45_000, 60_000), (512, 1_500_000, 1_700_000)])
-def test_size_and_time(hiddens: int, least: int, most: int, tmp_path: Path) -> None:
-    model, seconds = random_model(hiddens=hiddens), []
-    for _ in range(5):
-        began = time.perf_counter()
-        made = make_page(model, LETTERS, summary_of(model))
-        (tmp_path / "page.html").write_bytes(made)
-        seconds.append(time.perf_counter() - began)
-    assert least < len(made) < most
-    assert min(seconds) < 0.1
+def test_size(hiddens: int, least: int, most: int) -> None:
+    model = random_model(hiddens=hiddens)
+    assert least < len(make_page(model, LETTERS, summary_of(model))) < most
 
 
 # --- hostile runs ---

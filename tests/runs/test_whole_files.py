@@ -71,7 +71,7 @@ class Disk:
     def train(self, *arguments: str, **fault: str) -> Done:
         if fault:
             fault |= {"LD_PRELOAD": str(self.library), "FAULT_IN": str(self.run)}
-        return run_program("train.py", *arguments, cwd=self.folder, timeout=120, **fault)
+        return run_program("train.py", *arguments, cwd=self.folder, **fault)
 
     def as_before(self) -> None:
         shutil.rmtree(self.run, ignore_errors=True)

@@ -7,8 +7,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support.programs import DEADLINE
 from tests.support.warm import Warm
 from timemachine.config import REPOSITORY
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.02)
 
 
 class Running:
@@ -19,14 +27,13 @@ class Running:
         self.folder = folder
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 60
-        while not condition():
-            assert self.process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.01)
+        """It has not ended before."""
+        wait_until(lambda: condition() or self.process.poll() is not None)
+        assert condition(), self.process.communicate()
 
     def ended(self) -> tuple[int, str, str]:
         """Exit status, stdout, stderr."""
-        output, errors = self.process.communicate(timeout=60)
+        output, errors = self.process.communicate(DEADLINE)
         return self.process.wait(), output, errors
 
     def processes(self) -> dict[int, str]:
@@ -43,10 +50,7 @@ class Running:
 
     def wait_for_its_processes(self) -> None:
         """They end by themselves."""
-        deadline = time.monotonic() + 10
-        while self.processes():
-            assert time.monotonic() < deadline, self.processes()
-            time.sleep(0.05)
+        wait_until(lambda: not self.processes())
 
 
 @contextmanager

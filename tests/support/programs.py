@@ -4,6 +4,7 @@ import importlib
 import io
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,9 +18,21 @@ from timemachine.config import REPOSITORY
 
 Done = subprocess.CompletedProcess[str]
 Program = Callable[..., Done]
+DEADLINE = 600  # seconds: so that nothing waits for ever, however slow the machine is
 
 
-def run_program(name: str, *arguments: str, cwd: Path, timeout: float = 120, **environment: str) -> Done:
+def assert_succeeded(done: Done) -> None:
+    """Exit status 0, no error and no traceback. A library may have said something on stderr."""
+    assert done.returncode == 0, done.stderr
+    assert not re.search("^(error: |Traceback)", done.stderr, re.MULTILINE), done.stderr
+
+
+def assert_said(errors: str, line: str) -> None:
+    """A line of ours on stderr, once, and no traceback. A library may have said something, too."""
+    assert errors.splitlines().count(line) == 1 and "Traceback" not in errors, errors
+
+
+def run_program(name: str, *arguments: str, cwd: Path, **environment: str) -> Done:
     """Run a program, or `-m` and a module, in a process of its own, in the folder `cwd`, and wait for it."""
     command = [name if name == "-m" else str(REPOSITORY / name), *arguments]
     environment = os.environ | environment
@@ -31,11 +44,11 @@ def run_program(name: str, *arguments: str, cwd: Path, timeout: float = 120, **e
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
-            timeout=timeout,
+            timeout=DEADLINE,
         )
     process = Warm(command, cwd, environment)
     try:
-        output, errors = process.communicate(timeout)
+        output, errors = process.communicate(DEADLINE)
     finally:
         process.send_signal(signal.SIGKILL)
     return subprocess.CompletedProcess(command, process.wait(), output, errors)

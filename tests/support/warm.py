@@ -16,10 +16,12 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
+from typing import NoReturn
 
 from timemachine.config import REPOSITORY
 
@@ -109,7 +111,6 @@ def _wait() -> None:
     while request := sys.stdin.readline():
         if os.fork() == 0:
             _start(*json.loads(request))
-            return
         with suppress(ChildProcessError):  # none is left
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
@@ -117,7 +118,7 @@ def _wait() -> None:
 
 def _start(
     command: list[str], cwd: str, environment: dict[str, str], folder: str, new_session: bool, ignores_hangup: bool
-) -> None:
+) -> NoReturn:
     """In one fork wait for the other, and write its number and exit status to a file; in that, execute the program."""
     if number := os.fork():
         with Path(folder, "status").open("w") as status:
@@ -136,14 +137,42 @@ def _start(
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environment)
-    if command[0] == "-m":
-        sys.argv = command[1:]
-        runpy.run_module(command[1], run_name="__main__", alter_sys=True)
-        return
-    sys.argv, sys.path[0] = command, str(Path(command[0]).parent)
-    main = sys.modules["__main__"] = ModuleType("__main__")  # runpy would take it away before the end
-    main.__file__ = command[0]
-    exec(compile(Path(command[0]).read_text(), command[0], "exec"), vars(main))
+    _end(_execute(command))
+
+
+def _execute(command: list[str]) -> int:
+    """Execute the program; print what Python prints of an exception, and return the exit status, -2 for SIGINT."""
+    try:
+        if command[0] == "-m":
+            sys.argv = command[1:]
+            runpy.run_module(command[1], run_name="__main__", alter_sys=True)
+        else:
+            sys.argv, sys.path[0] = command, str(Path(command[0]).parent)
+            main = sys.modules["__main__"] = ModuleType("__main__")  # runpy would take it away before the end
+            main.__file__ = command[0]
+            exec(compile(Path(command[0]).read_text(), command[0], "exec"), vars(main))
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+        return end.code & 0xFF if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException as error:
+        sys.excepthook(type(error), error, error.__traceback__)
+        return -signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1
+    return 0
+
+
+def _end(status: int) -> NoReturn:
+    """End the process as Python does, but free nothing: libraries call the objects leaked that `_wait` has frozen."""
+    try:
+        threading._shutdown()  # type: ignore[attr-defined]  # waits for threads, as multiprocessing does in its forks
+        atexit._run_exitfuncs()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        if status < 0:
+            signal.signal(-status, signal.SIG_DFL)
+            os.kill(os.getpid(), -status)
+        os._exit(status)
 
 
 if __name__ == "__main__":

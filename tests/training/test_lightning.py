@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.programs import call_program
+from tests.support.programs import assert_succeeded, call_program
 
 
 @pytest.mark.parametrize("columns", [60, 80, 120])
@@ -14,7 +14,7 @@ def test_the_progress_bar_takes_one_line(columns: int, tmp_path: Path, monkeypat
     monkeypatch.setenv("COLUMNS", str(columns))
     shown = ("trainer.enable_progress_bar=true", "trainer.max_epochs=1", "trainer.limit_test_batches=0")
     done = call_program("train.py", "data=sample", "model.hiddens=4", "logger=csv", "hydra.run.dir=run", *shown)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert_succeeded(done)
     (bar,) = (line for line in done.stdout.splitlines() if line.startswith("Epoch"))
     assert len(bar) <= columns
     assert re.search(r"^Epoch 1/1 +[━╸╺]+ 10/10 .*[\d.]+it/s train: [\d.]+ val: [\d.]+ *$", bar)

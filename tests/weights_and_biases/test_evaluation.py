@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Program
-from tests.support.programs import call_program
+from tests.support.programs import assert_succeeded, call_program
 from tests.support.wandb_server import ArrivedRun, WandbServer
 from tests.weights_and_biases.test_wandb import SHORT, unfinished, wandb_command
 from timemachine.evaluation.tables import COLUMNS
@@ -49,7 +49,7 @@ def test_the_table_is_added_to_the_run_online(program: Program, tmp_path: Path) 
         name, config = run.display_name, dict(run.config)
         for more in ("baselines=true", ADAPTED):
             done = program("evaluate.py", "run=run", "logger=wandb", more, **server.environment())
-            assert (done.returncode, done.stderr) == (0, "")
+            assert_succeeded(done)
             assert f"W&B           {server.url}/tester/timemachine/runs/{run.name}\n" in done.stdout
     assert not server.unknown
     assert list(server.runs.values()) == [run]
@@ -62,7 +62,7 @@ def test_the_table_is_added_to_the_run_offline(program: Program, tmp_path: Path)
     program("train.py", *SHORT)
     for more in ("baselines=true", ADAPTED):
         done = program("evaluate.py", "run=run", "logger=wandb", more)
-        assert (done.returncode, done.stderr) == (0, "")
+        assert_succeeded(done)
     state, command = unfinished(done.stdout)
     assert state == "offline"
     with WandbServer() as server:
@@ -78,7 +78,7 @@ def test_without_it_evaluate_stays_local(program: Program, tmp_path: Path, monke
     before = sorted((tmp_path / "run").rglob("*"))
     with WandbServer() as server:
         done = program("evaluate.py", "run=run", **server.environment())
-    assert (done.returncode, done.stderr) == (0, "")
+    assert_succeeded(done)
     assert not server.asked
     assert sorted((tmp_path / "run").rglob("*")) == before
     for arguments, said in (

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.support.programs import DEADLINE
 from tests.support.wandb_server import Metric, SilentServer, WandbServer
 
 Client = Callable[..., subprocess.CompletedProcess[str]]
@@ -31,7 +32,12 @@ def client(tmp_path: Path) -> Client:
             arguments = ("-c", start + dedent(arguments[1]))
         environment = os.environ | server.environment()
         return subprocess.run(
-            [sys.executable, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+            [sys.executable, *arguments],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE,
         )
 
     return run

@@ -1,0 +1,18 @@
+# What tests/lower_bounds and tests/upper_bounds share; each says in PYTHON which interpreter.
+# ENVIRONMENT: a folder to keep the environment in; if unset, it is removed at the end.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export OMP_NUM_THREADS=1
+
+environment=${ENVIRONMENT:-$(mktemp -d)}
+[ -n "${ENVIRONMENT:-}" ] || trap 'rm -rf "$environment"' EXIT
+
+install() {
+    "$PYTHON" -m venv "$environment"
+    "$environment/bin/python" -m pip --disable-pip-version-check install --quiet "$@"
+}
+
+run_tests() { # side by side; those that fail once more, alone
+    local pytest=("$environment/bin/python" -m pytest -q -o cache_dir="$environment/cache" "$@")
+    "${pytest[@]}" -n auto --dist loadfile || "${pytest[@]}" --last-failed --last-failed-no-failures none
+}
