@@ -196,4 +196,4 @@ def test_a_search_by_the_program(program: Program, tmp_path: Path) -> None:
     done = program("train.py", *command, "hydra.sweeper.n_trials=3", "resume=sweep")
     assert done.returncode == 0, done.stderr
     rows = (tmp_path / "sweep/summary.csv").read_text().splitlines()
-    assert len(rows) == 4 and "model.lr,data.batch_size" in rows[0]
+    assert len(rows) == 4 and "model.lr,data.num_steps" in rows[0]

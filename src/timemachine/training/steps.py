@@ -146,12 +146,13 @@ class Steps(Logger, Callback):
         step, what = self._first_unsound or trainer.global_step, exception.what
         if self._first_unsound:
             what = "the gradient"
-        epoch, theta, lr = trainer.current_epoch, trainer.gradient_clip_val, pl_module.hparams["lr"]
+        epoch, theta, network = trainer.current_epoch, trainer.gradient_clip_val, pl_module.hparams
+        culprit = "sigma" if network["sigma"] >= 1 else "lr"
         remains = f"the checkpoint of epoch {epoch} remains" if epoch else "there is no checkpoint yet"
         message = (
             f"diverged in epoch {epoch + 1}, step {step}: {what} is not finite (last finite gradient norm "
             f"{self._last_finite_norm:.4g}); {remains}. Type trainer.gradient_clip_val={theta / 10 if theta else 1:g} "
-            f"(now {theta or 'none'}), or a smaller model.lr (now {lr:g})"
+            f"(now {theta or 'none'}), or a smaller model.{culprit} (now {network[culprit]:g})"
         )
         exception.args = (message,)
 

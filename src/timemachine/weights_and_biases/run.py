@@ -68,7 +68,7 @@ class WandbRun(Callback):
         run = begin_run(
             choice,
             record.folder,
-            record.summary.get("wandb") or os.environ.get("WANDB_RUN_ID") or token_hex(4),
+            record.summary.get("wandb") or (None if record.group else os.environ.get("WANDB_RUN_ID")) or token_hex(4),
             name=choice.name or _unless_set("WANDB_NAME", " ".join(name)),
             group=_unless_set("WANDB_RUN_GROUP", record.group),
             job_type=_unless_set("WANDB_JOB_TYPE", record.exercise if record.exercise != "none" else "train"),
