@@ -54,6 +54,20 @@ class OneAhead(Recurrent):
         return outputs_TBH.roll(-1, 0), last_BS
 
 
+class FarAhead(Recurrent):
+    """At the end of a window its outputs are those of the window's beginning, and those of it, of 5 steps on."""
+
+    def forward(self, inputs: Tensor, state_BS: Tensor | None = None) -> tuple[Tensor, Any]:
+        outputs_TBH, last_BS = super().forward(inputs, state_BS)
+        return outputs_TBH.roll(-5, 0), last_BS
+
+
+class OfTheBatch(Recurrent):
+    def forward(self, inputs: Tensor, state_BS: Tensor | None = None) -> tuple[Tensor, Any]:
+        outputs_TBH, last_BS = super().forward(inputs, state_BS)
+        return outputs_TBH + outputs_TBH.mean(1, keepdim=True), last_BS
+
+
 class Forgetful(Recurrent):
     def forward(self, inputs: Tensor, state_BS: Tensor | None = None) -> tuple[Tensor, Any]:
         return super().forward(inputs)
@@ -82,9 +96,11 @@ class Noisy(GRU):
 BROKEN: dict[type[nn.Module], str] = {
     BothDirections: "its outputs change with later inputs",
     OneAhead: "its outputs change with later inputs",
+    FarAhead: "its outputs change with later inputs",
+    OfTheBatch: "its outputs change with the other windows of a batch",
     Forgetful: "two passes with the state carried differ from one pass",
     TwoStates: "its state is not one tensor",
-    BatchFirst: r"its outputs are \(2, 7, 3\), not \(T, B, H\)",
+    BatchFirst: r"its outputs are \(2, 32, 3\), not \(T, B, H\)",
 }
 SOUND = {"gru": GRU, "lstm": LSTM, "named": Named, "recurrent": Recurrent, "noisy": Noisy}
 
@@ -203,7 +219,7 @@ def test_a_cell_that_breaks_its_promises_does_not_train(cell: type[nn.Module], s
     done = call_program("train.py", *SMALL, f"model.cell={cell.__name__}", f"hydra.run.dir={tmp_path}/run")
     assert done.returncode == 1
     with pytest.raises(SettingError, match=f"^model.cell={cell.__name__}: {BROKEN[cell]}.*; mend {cell.__name__}") as e:
-        check_model(RNNLMScratch(28, hiddens=3, cell=cell.__name__))
+        check_model(RNNLMScratch(28, hiddens=3, cell=cell.__name__), 32)
     assert done.stderr == f"error: {e.value}\n"
     assert not (tmp_path / "run/metrics.csv").exists()
 
@@ -215,7 +231,7 @@ def test_a_cell_that_keeps_them_is_left_as_it_is(cell: str, vocab_size: int, inp
     for sigma in (1e-3, 1.0):
         model = RNNLMScratch(vocab_size, hiddens=64, sigma=sigma, cell=cell, input=input)
         before, random = {name: w.clone() for name, w in model.state_dict().items()}, torch.get_rng_state()
-        check_model(model)
+        check_model(model, 7)
         assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
         assert torch.equal(torch.get_rng_state(), random)
         assert model.rnn.training
@@ -226,4 +242,4 @@ def test_a_cell_that_keeps_them_is_left_as_it_is(cell: str, vocab_size: int, inp
 @pytest.mark.parametrize("cell", [BothDirections, OneAhead], ids=lambda cell: cell.__name__)
 def test_reading_ahead_is_seen_at_any_size(cell: type[nn.Module], sigma: float, vocab_size: int) -> None:
     with pytest.raises(SettingError, match="change with later inputs"):
-        check_model(RNNLMScratch(vocab_size, hiddens=32, sigma=sigma, cell=cell.__name__))
+        check_model(RNNLMScratch(vocab_size, hiddens=32, sigma=sigma, cell=cell.__name__), 7)

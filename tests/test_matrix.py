@@ -11,6 +11,7 @@ import math
 import os
 import random
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -133,7 +134,8 @@ TRAINER = {
     "limit_predict_batches": [Row("trainer.limit_predict_batches=1")],
     "overfit_batches": [Row("trainer.overfit_batches=2", refused="trainer.overfit_batches=2: .*data.num_train=128")],
     "val_check_interval": [
-        Row("trainer.val_check_interval=2", rows((1, 2), (1, 4), (1, 5), (2, 7), (2, 9), (2, 10))),
+        Row("trainer.val_check_interval=2", prints("epoch 2, step 9 of 10")),
+        Row("trainer.val_check_interval=2 seed=3", rows((1, 2), (1, 4), (1, 5), (2, 7), (2, 9), (2, 10))),
         Row("trainer.val_check_interval=0.4", rows((1, 2), (1, 4), (1, 5), (2, 7), (2, 9), (2, 10))),
         Row("trainer.val_check_interval=0", refused="trainer.val_check_interval=0: must be positive"),
     ],
@@ -423,6 +425,41 @@ def test_what_a_resumed_run_changes_is_written_down_with_its_epoch(tmp_path: Pat
         {"before": 0.5, "now": 0.25},
     ]
     assert [row["lr"] for row in read_numbers(tmp_path / "run" / "metrics.csv")] == [1.0, 0.5, 0.25]
+
+
+@pytest.mark.parametrize("typed", ["trainer.max_steps=10 trainer.max_epochs=5", "trainer.max_steps=8", "seed=1"])
+def test_a_run_with_nothing_left_to_do_is_tested_to_the_same_numbers(typed: str, tmp_path: Path) -> None:
+    assert run(tmp_path / "run", *typed.split()).returncode == 0
+    files = [tmp_path / "run" / name for name in ("metrics.csv", "steps.csv")]
+    before, metrics = [file.read_text() for file in files], read_summary(tmp_path / "run")["metrics"]
+    done = run(tmp_path / "run", resume=True)
+    assert done.returncode == 0, done.stderr
+    assert [file.read_text() for file in files] == before
+    assert read_summary(tmp_path / "run")["metrics"] == metrics
+
+
+NOT_RESUMED = {
+    "training.schedule=cosine trainer.max_epochs=3": "training.schedule=cosine: the run began with",
+    "training.warm_up=0.1 trainer.max_epochs=3": "training.warm_up=0.1: the run began with",
+    "model.input_lr_factor=2 trainer.max_epochs=3": "model.input_lr_factor=2.0: the run began with",
+    "trainer.barebones=true trainer.max_epochs=3": "trainer.barebones=true: keeps no checkpoint",
+    "trainer.fast_dev_run=true": "trainer.fast_dev_run=true: keeps no checkpoint",
+    "trainer.max_steps=7": "trainer.max_steps=7: the run has 10 steps already; type trainer.max_steps=10 or more",
+    "trainer.max_epochs=1": "trainer.max_epochs=1: the run has 2 epochs already",
+}
+
+
+@pytest.mark.parametrize("typed", NOT_RESUMED)
+def test_what_a_run_cannot_be_resumed_with_is_one_line_and_changes_nothing(
+    typed: str, plain_run: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(plain_run, tmp_path / "run")
+    names = ("metrics.csv", "steps.csv", "summary.json", ".hydra/overrides.yaml", "checkpoints/last.ckpt")
+    before = [(folder / name).read_bytes() for name in names]
+    done = call_program("train.py", f"resume={folder}", *typed.split())
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 1 and line.startswith(f"error: {NOT_RESUMED[typed]}")
+    assert [(folder / name).read_bytes() for name in names] == before
 
 
 @pytest.fixture(scope="module")

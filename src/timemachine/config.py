@@ -303,6 +303,10 @@ class Train:
         if training.teacher:
             reloads, rule = trainer.reload_dataloaders_every_n_epochs, "would write the teacher's text anew each time"
             require(reloads == 0, "trainer.reload_dataloaders_every_n_epochs", reloads, rule, 0)
+        for name in ("barebones", "fast_dev_run"):
+            rule = "keeps no checkpoint, and would leave a resumed run in two parts"
+            keeps = self.resume is None or not getattr(trainer, name)
+            require(keeps, f"trainer.{name}", getattr(trainer, name), rule, "false")
         if trainer.overfit_batches:
             windows = math.ceil(trainer.overfit_batches * self.data.batch_size)
             rule = f"an epoch has a new order of its windows; type data.num_train={windows}"

@@ -29,6 +29,13 @@ def opens_a_file(*_: Any) -> None:
     Path("/nowhere/at/all").read_text()
 
 
+def opens_a_file_instead(*_: Any) -> None:
+    try:
+        {}["of a cache"]
+    except KeyError:
+        opens_a_file()
+
+
 def waits_for_a_server(*_: Any) -> None:
     raise TimeoutError("no answer")
 
@@ -45,6 +52,7 @@ def logs_too_early(_: Any, trainer: pl.Trainer, module: pl.LightningModule) -> N
     ("changed", "hook", "mistake", "says"),
     [
         (Steps, "on_train_batch_end", opens_a_file, "No such file or directory: '/nowhere/at/all'"),
+        (Steps, "on_train_batch_end", opens_a_file_instead, "No such file or directory: '/nowhere/at/all'"),
         (Steps, "on_train_batch_end", waits_for_a_server, "no answer"),
         (Steps, "on_fit_start", names_a_setting, "precision of my own"),
         (Steps, "on_fit_start", logs_too_early, "You can't `self.log\\(\\)` inside `on_fit_start`"),

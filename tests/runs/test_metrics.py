@@ -19,6 +19,7 @@ from timemachine.runs.loggers import open_loggers
 from timemachine.runs.metrics import RunLog
 from timemachine.runs.record import Record
 from timemachine.runs.validation import validate
+from timemachine.training import steps
 from timemachine.training.trainer import build_trainer
 
 
@@ -174,6 +175,27 @@ def test_a_step_of_several_batches_has_their_mean_loss_and_the_norm_of_its_gradi
     expected = [sum(losses[:3]) / 3, sum(losses[3:]) / 2]
     assert [row["loss"] for row in steps] == pytest.approx(expected, rel=1e-6)
     assert [row["grad_norm"] for row in steps] == pytest.approx(norms, rel=1e-5)
+
+
+def test_validation_in_mid_epoch_takes_no_time_from_the_speed(
+    sample: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that shows a second more after each batch, and a thousand after each validation."""
+    clock = [0.0]
+    monkeypatch.setattr(steps, "perf_counter", lambda: clock[0])
+
+    class Clock(Callback):
+        def on_train_batch_start(self, *_: Any) -> None:
+            clock[0] += 1
+
+        def on_validation_batch_start(self, *_: Any) -> None:
+            clock[0] += 1000
+
+    data = TimeMachine(64, 8, 320, 70, corpus=sample)
+    settings = Train(trainer=Trainer(accelerator="cpu", devices=1, max_epochs=2, val_check_interval=2))
+    build_trainer(settings, tmp_path, [RunLog(tmp_path), Clock()], quiet=True).fit(RNNLMScratch(28, hiddens=4), data)
+    ends = [row for row in rows(tmp_path / "metrics.csv") if "chars_per_second" in row]
+    assert [row["chars_per_second"] for row in ends] == [320 * 8 / 5] * 2
 
 
 def test_a_run_that_goes_on_at_another_rate_has_it(sample: Corpus, tmp_path: Path) -> None:

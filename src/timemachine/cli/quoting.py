@@ -12,9 +12,10 @@ def quoted(value: str) -> str:
 
 
 def unquoted_path(value: str) -> str:
-    """Return the path that this program has quoted; Lightning starts its processes with the arguments as they became.
+    """Return the path that a user or this program has quoted. The home directory may be typed as ~.
 
-    The home directory may be typed as ~.
+    Lightning starts its processes with the arguments as they became.
     """
-    is_quoted = len(value) > 1 and value[0] == value[-1] == "'" and not os.path.exists(value)
-    return os.path.expanduser(value[1:-1].replace("\\'", "'") if is_quoted else value)
+    quote = value[:1] if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" else ""
+    is_quoted = quote and not os.path.exists(value)
+    return os.path.expanduser(value[1:-1].replace(f"\\{quote}", quote) if is_quoted else value)

@@ -56,6 +56,8 @@ def final_numbers(folder: Path) -> dict[str, float]:
     if not numbers:
         return {}
     numbers |= {"epoch": int(numbers["epoch"]), "step": int(numbers["step"])}
+    if (vals := [row for row in last if not math.isnan(row["val/perplexity"])]) and vals[-1]["step"] != numbers["step"]:
+        numbers["val_step"] = int(vals[-1]["step"])  # the last validation was not at the epoch's end
     validated = [row for row in epochs if not math.isnan(row["val/perplexity"])]
     if validated:
         best = min(validated, key=lambda row: row["val/perplexity"])
@@ -142,7 +144,10 @@ def _print(folder: Path, summary: dict[str, Any], sample: str, lines: list[str])
     rows: list[tuple[str, str, str]] = []
     for name in ("train/perplexity", "val/perplexity", "test/perplexity"):
         if name in metrics:
-            rows.append((name, short(metrics[name]), f"epoch {metrics['epoch']}"))
+            early = (
+                f", step {metrics['val_step']} of {metrics['step']}" if name[0] == "v" and "val_step" in metrics else ""
+            )
+            rows.append((name, short(metrics[name]), f"epoch {metrics['epoch']}{early}"))
     if "best_val/perplexity" in metrics:
         rows.append(("best val/perplexity", short(metrics["best_val/perplexity"]), f"epoch {metrics['best_epoch']}"))
     if metrics.get("num_steps_done"):
@@ -150,6 +155,10 @@ def _print(folder: Path, summary: dict[str, Any], sample: str, lines: list[str])
         by_value = summary["settings"]["trainer"].get("gradient_clip_algorithm") == "value"
         radius = f"{'values within ±' if by_value else 'radius '}{theta:g}" if theta else "no radius set"
         acted = f"{metrics['clipped_steps']} of {metrics['num_steps_done']} steps"
+        changed = [
+            it["from_epoch"] for it in summary.get("changes", []) if "trainer.gradient_clip_val" in it["settings"]
+        ]
+        radius += f" from epoch {changed[-1]} on" if changed else ""
         rows.append(("clipping acted in", acted, f"{radius}, largest norm {metrics['largest_grad_norm']:.3g}"))
     if "chars_per_second" in metrics:
         rows.append(("characters a second", f"{metrics['chars_per_second']:,.0f}", "training, last epoch"))

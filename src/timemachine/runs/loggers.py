@@ -10,6 +10,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from timemachine.config import Train, WandbMode
 from timemachine.errors import SettingError
 from timemachine.runs.ending import final_numbers
+from timemachine.runs.files import cannot_write
 from timemachine.runs.metrics import RunLog
 from timemachine.runs.record import Record, outcome
 from timemachine.training.lightning import shows_bar
@@ -33,7 +34,7 @@ def open_loggers(settings: Train, run: Record) -> Iterator[list[Logger | Callbac
     try:
         yield [*logs, wandb_run] if wandb_run else logs
     except BaseException as last:
-        error = _first(last)
+        error = _first(last, run.folder)
         with suppress(OSError, ValueError, LookupError):  # a full disk; a table of a resumed run that is damaged
             run.update(metrics=final_numbers(run.folder))
         if wandb_run:
@@ -46,9 +47,9 @@ def open_loggers(settings: Train, run: Record) -> Iterator[list[Logger | Callbac
         wandb_run.end(run, run.summary["status"], run.summary["message"])
 
 
-def _first(error: BaseException) -> BaseException:
-    """Return the error during which those came that a disk has raised since, in loggers and callbacks."""
-    while isinstance(error, OSError) and error.__context__ is not None and not error.__suppress_context__:
+def _first(error: BaseException, folder: Path) -> BaseException:
+    """Return the error during which those came that the folder's disk has raised since, in loggers and callbacks."""
+    while cannot_write(folder, error) and error.__context__ is not None and not error.__suppress_context__:
         error = error.__context__
     return error
 

@@ -26,6 +26,7 @@ class RunLog(Callback):
         self._metrics = Table(folder / "metrics.csv", EPOCH_COLUMNS)
         self._steps = Table(folder / "steps.csv", STEP_COLUMNS)
         self._row: Row = {}  # the last one, which may still grow
+        self._last_val = math.nan, math.nan  # its epoch, and the perplexity
         self._resumes_after: int | None = None  # this step, while the files have more
 
     @rank_zero_only
@@ -46,11 +47,14 @@ class RunLog(Callback):
             self._metrics.put(before)
             before = {}
         self._row = before | row
+        if "val/perplexity" in row:
+            self._last_val = row["epoch"], row["val/perplexity"]
         if "clip_fraction" not in row:
             return
         self._metrics.put(self._row)
         if self.prints_lines:
-            train, val = (self._row.get(f"{name}/perplexity", math.nan) for name in ("train", "val"))
+            train = self._row.get("train/perplexity", math.nan)
+            val = self._last_val[1] if self._last_val[0] == row["epoch"] else math.nan
             print(f"epoch {self._row['epoch']:>4}  train {short(train):>8}  val {short(val):>8}", flush=True)
 
     @rank_zero_only

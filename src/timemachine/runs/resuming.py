@@ -24,8 +24,10 @@ if TYPE_CHECKING:  # they import torch, which takes seconds
     from timemachine.language_model import RNNLMScratch
 
 OF_THE_DATA = ("num_steps", "num_train", "num_val")
-OF_THE_TRAINING = ("optimizer", "teacher", "teacher_networks")
-OF_THE_NETWORK = ("cell", "hiddens", "activation", "input", "embedding_dim", "sigma", "embedding_sigma")
+OF_THE_TRAINING = ("optimizer", "schedule", "warm_up", "teacher", "teacher_networks")
+OF_THE_NETWORK = (
+    "cell", "hiddens", "activation", "input", "embedding_dim", "sigma", "embedding_sigma", "input_lr_factor",
+)  # fmt: skip
 
 
 @contextmanager

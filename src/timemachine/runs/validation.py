@@ -43,6 +43,10 @@ def validate(folder: Path, trainer: pl.Trainer, model: RNNLMScratch, data: TimeM
     if asked is not None and 0 <= asked < done:
         instead = f"type trainer.max_epochs={done} or more"
         raise SettingError(f"trainer.max_epochs={asked}: the run has {done} epochs already; {instead}")
+    if 0 <= trainer.max_steps < checkpoint["global_step"]:
+        steps = checkpoint["global_step"]
+        instead = f"type trainer.max_steps={steps} or more"
+        raise SettingError(f"trainer.max_steps={trainer.max_steps}: the run has {steps} steps already; {instead}")
     if not progress["is_last_batch"] and is_first_process():
         print(
             f"epoch {done} was cut short by trainer.max_steps, max_time or the like: the run goes on with epoch "

@@ -18,14 +18,14 @@ class CellCheck(Callback):
     """Refuses to train a cell that breaks a promise."""
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Call `check_model` before training."""
-        if stage == "fit":
-            check_model(pl_module)
+        """Call `check_model` before training; the book's own cell is tested elsewhere."""
+        if stage == "fit" and pl_module.hparams["cell"] != "rnn":
+            check_model(pl_module, trainer.datamodule.num_steps)  # type: ignore[attr-defined]
 
 
-def check_model(model: Any) -> None:
-    """Raise SettingError if the cell of a `RNNLMScratch` breaks a promise."""
-    X_BT = (torch.arange(2)[:, None] + torch.arange(7)).to(model.device) % model.vocab_size
+def check_model(model: Any, num_steps: int) -> None:
+    """Raise SettingError if the cell of a `RNNLMScratch` breaks a promise in a window of so many steps."""
+    X_BT = (torch.arange(2)[:, None] + torch.arange(max(num_steps, 2))).to(model.device) % model.vocab_size
     check_cell(model.hparams["cell"], model.rnn, model.inputs(X_BT), model.hparams["hiddens"])
 
 
@@ -33,9 +33,9 @@ def check_model(model: Any) -> None:
 def check_cell(name: str, cell: nn.Module, inputs: Tensor, num_hiddens: int) -> None:
     """Raise SettingError unless a cell keeps the promises that training and evaluation rely on.
 
-    The outputs are (T, B, H), the state is one tensor (B, S), no output changes with a later input, and two passes with
-    the state carried are one pass. `name`: that of `model.cell`; `inputs`: indices (T, B) or vectors (T, B, D), of
-    sequences that differ at each step. The cell and the random state are left as they are.
+    The outputs are (T, B, H), the state is one tensor (B, S), no output changes with a later input or another sequence,
+    and two passes with the state carried are one pass. `name`: that of `model.cell`; `inputs`: indices (T, B) or
+    vectors (T, B, D), of sequences that differ at each step. The cell and the random state are left as they are.
     """
     T, B = inputs.shape[:2]
     cut = T // 2
@@ -59,6 +59,8 @@ def check_cell(name: str, cell: nn.Module, inputs: Tensor, num_hiddens: int) -> 
         other_TBH, _ = cell_alone(torch.cat([inputs[:cut], inputs[cut:].roll(1, 1)]), None)
         is_causal = alike(other_TBH[:cut], outputs_TBH[:cut])
         keeps(is_causal, "its outputs change with later inputs, which they shall predict")
+        alone_T1H, _ = cell_alone(inputs[:, :1], None)
+        keeps(alike(alone_T1H, outputs_TBH[:, :1]), "its outputs change with the other windows of a batch")
         first_TBH, carried_BS = cell_alone(inputs[:cut], None)
         second_TBH, last_BS = cell_alone(inputs[cut:], carried_BS)
         is_one_pass = alike(torch.cat([first_TBH, second_TBH]), outputs_TBH) and alike(last_BS, state_BS)

@@ -15,7 +15,11 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback, RichProgressBar
-from lightning.pytorch.callbacks.progress.rich_progress import CustomTimeColumn, RichProgressBarTheme
+from lightning.pytorch.callbacks.progress.rich_progress import (
+    CustomTimeColumn,
+    ProcessingSpeedColumn,
+    RichProgressBarTheme,
+)
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from rich import get_console
@@ -24,7 +28,7 @@ from rich.table import Column
 
 from timemachine.config import Trainer
 
-WIDE = 100  # columns of a terminal on which the progress bar has room for everything
+WIDE, NARROW = 100, 72  # columns of a terminal on which the progress bar has room for everything; for the speed
 
 
 class PerplexityBar(RichProgressBar):
@@ -36,16 +40,15 @@ class PerplexityBar(RichProgressBar):
     def get_metrics(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule
     ) -> dict[str, int | str | float | dict[str, float]]:
-        """Return training and validation perplexity of the last epoch."""
+        """Return training and validation perplexity of the last epoch, and what else is logged for the bar."""
         metrics = super().get_metrics(trainer, pl_module)
-        return {name: metrics[f"{name}/perplexity"] for name in ("train", "val") if f"{name}/perplexity" in metrics}
+        return {name.removesuffix("/perplexity"): value for name, value in metrics.items() if name != "v_num"}
 
     def configure_columns(self, trainer: pl.Trainer) -> list[Any]:
-        """Return Lightning's columns, without the times of the epoch where there is no room for them."""
-        wide = get_console().width >= WIDE
-        return [
-            column for column in super().configure_columns(trainer) if wide or not isinstance(column, CustomTimeColumn)
-        ]
+        """Return Lightning's columns, but for the times of the epoch and the speed where there is no room for them."""
+        width = get_console().width
+        gone = (CustomTimeColumn,) * (width < WIDE) + (ProcessingSpeedColumn,) * (width < NARROW)
+        return [column for column in super().configure_columns(trainer) if not isinstance(column, gone)]
 
     def _init_progress(self, trainer: pl.Trainer) -> None:
         """Let the bar alone give way to a narrow terminal: Rich would wrap the other columns onto a second line."""

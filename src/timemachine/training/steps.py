@@ -45,12 +45,14 @@ class Steps(Logger, Callback):
         self._trainer: pl.Trainer
         self._rows: list[tuple[int, Tensor, dict[str, Tensor]]] = []  # step; (loss, both norms); what else was logged
         self._losses: list[Tensor] = []  # of the batches of the step under way
-        self._loss = torch.tensor(math.nan)  # of the batch under way
+        self._loss = self._no_loss = torch.tensor(math.nan)  # of the batch under way
         self._last_step = 0
+        self._at: Row = {"epoch": 0, "step": 0}  # of the last epoch's end
         self._end_of_epoch: Row | None = None  # what follows from an epoch's steps, until its other metrics are known
         self._last_finite_norm = math.nan
         self._first_unsound: int | None = None  # the step
         self._num_chars, self._epoch_began, self._batch_ended = 0, 0.0, 0.0
+        self._validation_began: float | None = None
 
     @property
     def name(self) -> str:
@@ -66,6 +68,12 @@ class Steps(Logger, Callback):
         """Keep the trainer."""
         self._trainer = trainer
 
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Know the end of a run that is resumed, and only tested if it has nothing left to do."""
+        self._at = {"epoch": checkpoint["epoch"] + 1, "step": checkpoint["global_step"]}
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin, or go on, after the step of the checkpoint."""
         self._last_step = trainer.global_step
@@ -73,7 +81,20 @@ class Steps(Logger, Callback):
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
         self._hand_over({})
-        self._num_chars, self._epoch_began = 0, perf_counter()
+        self._num_chars, self._epoch_began, self._validation_began = 0, perf_counter(), None
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Leave a validation in mid-epoch out of the epoch's time; forget the loss of the batch before."""
+        self._loss = self._no_loss
+        if self._validation_began is not None:
+            self._epoch_began += perf_counter() - self._validation_began
+            self._validation_began = None
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop the clock."""
+        self._validation_began = perf_counter()
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
         """Keep the loss, for a step that is refused."""
@@ -82,7 +103,7 @@ class Steps(Logger, Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Note the loss, and the step if the batch ended one; stop the clock: validation does not count."""
+        """Note the loss, and the step if the batch ended one; stop the clock."""
         loss = outputs["loss"] if outputs else self._loss
         self._losses.append(loss.detach() * trainer.accumulate_grad_batches)  # by which Lightning has divided it
         if trainer.global_step != self._last_step:
@@ -102,15 +123,17 @@ class Steps(Logger, Callback):
         Through `self.log` these numbers cost 0.7 ms an epoch, a thirtieth of it.
         """
         rows = self._take()
-        row: Row = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
+        self._at = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
+        row = dict(self._at)
         for name in ("grad_norm", "grad_norm_clipped"):
             row[name] = math.fsum(step[name] for step in rows) / len(rows) if rows else math.nan
         clipped = sum(step["grad_norm"] > step["grad_norm_clipped"] for step in rows) / max(len(rows), 1)
         speed = self._num_chars / max(self._batch_ended - self._epoch_began, 1e-9)
         here = torch.tensor(speed, dtype=torch.float64, device=trainer.strategy.root_device)
         speed = float(trainer.strategy.reduce(here, reduce_op="mean"))
-        rate = trainer.optimizers[0].param_groups[-1]["lr"]  # the last group is never the input's, which has a factor
-        of_epoch = {"clip_fraction": clipped, "chars_per_second": speed, "lr": rate}
+        of_epoch = {"clip_fraction": clipped, "chars_per_second": speed}
+        if trainer.optimizers:  # the last group is never the input's, which has a factor
+            of_epoch["lr"] = trainer.optimizers[0].param_groups[-1]["lr"]
         for logger in self._others():
             logger.log_metrics(of_epoch, step=trainer.global_step - 1)
         self._end_of_epoch = row | of_epoch
@@ -161,9 +184,9 @@ class Steps(Logger, Callback):
         if not self._rows:
             return []
         trainer = self._trainer
-        steps, numbers, logged = zip(*self._rows, strict=True)
+        steps, tensors, logged = zip(*self._rows, strict=True)
         self._rows.clear()
-        losses_N, norms_N, clipped_N = torch.stack(numbers, 1)
+        losses_N, norms_N, clipped_N = torch.stack(tensors, 1)
         losses_N = trainer.strategy.reduce(losses_N, reduce_op="mean")
         rows = [
             {"epoch": trainer.current_epoch + 1, "step": step, "loss": loss, "grad_norm": norm, "grad_norm_clipped": c}
@@ -176,7 +199,8 @@ class Steps(Logger, Callback):
             taker.log_steps(rows)
         for logger in self._others():
             for row in rows:
-                logger.log_metrics({name: row[name] for name in row if name != "step"}, step=int(row["step"]))
+                numbers = {name: row[name] for name in row if name not in ("epoch", "step")}
+                logger.log_metrics(numbers, step=int(row["step"]) - 1)  # Lightning counts from 0
         for row in rows:
             if math.isfinite(row["grad_norm"]):
                 self._last_finite_norm = row["grad_norm"]
@@ -190,8 +214,9 @@ class Steps(Logger, Callback):
         trainer, row = self._trainer, self._end_of_epoch
         self._end_of_epoch = None
         if row is None and metrics:
-            epoch = trainer.current_epoch + (not trainer.testing)  # a test comes after the last epoch, which is counted
-            row = {"epoch": epoch, "step": trainer.global_step}
+            row = dict(self._at)  # a test is one of the last epoch's weights
+            if not trainer.testing:
+                row = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
         if row is not None:
             for taker in self.takers:
                 taker.log_row(row | metrics)

@@ -54,9 +54,8 @@ class Resumption(Callback):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Compare the rates of the settings with those of the checkpoint."""
-        names, before = ("lr", "input_lr_factor"), checkpoint["hyper_parameters"]
-        self._are_new = any(before[name] != pl_module.hparams[name] for name in names)
+        """Compare the rate of the settings with that of the checkpoint."""
+        self._are_new = checkpoint["hyper_parameters"]["lr"] != pl_module.hparams["lr"]
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keep the rates that the optimisers begin with, before Lightning restores them."""
@@ -79,6 +78,9 @@ def build_trainer(settings: Train, folder: Path, logs: Sequence[Logger | Callbac
     silence()
     chosen = dataclasses.asdict(settings.trainer)
     chosen["accelerator"] = _accelerator(settings.trainer)
+    if chosen["accelerator"] == "cpu" and re.fullmatch("16(-mixed)?", str(chosen["precision"])):
+        rule = "Lightning computes bf16-mixed instead on the CPU"
+        raise SettingError(f"trainer.precision={chosen['precision']}: {rule}; type trainer.precision=bf16-mixed")
     chosen["enable_progress_bar"] = shows_bar(settings.trainer) and not (quiet or settings.trainer.barebones)
     steps = Steps([log for log in logs if isinstance(log, TakesRows)])
     loggers: list[Logger] = [steps, *(log for log in logs if isinstance(log, Logger))]
@@ -96,12 +98,9 @@ def build_trainer(settings: Train, folder: Path, logs: Sequence[Logger | Callbac
     plugins = chosen["plugins"] or []
     chosen["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), WholeCheckpoints()]
     try:
-        trainer = pl.Trainer(**chosen, logger=loggers or None, callbacks=callbacks, default_root_dir=folder)
+        trainer = pl.Trainer(**chosen, logger=loggers or False, callbacks=callbacks, default_root_dir=folder)
     except Exception as error:  # an OverflowError, an AttributeError, whatever comes of what was typed
         raise _refused(settings, error) from error
-    if trainer.precision == "bf16-mixed" and str(settings.trainer.precision).startswith("16"):
-        rule = "Lightning computes bf16-mixed instead on the CPU"
-        raise SettingError(f"trainer.precision={settings.trainer.precision}: {rule}; type trainer.precision=bf16-mixed")
     _refuse_machines_without_processes(trainer)
     leave_signals_to_us(trainer)
     end_each_epoch_once(trainer)
