@@ -31,7 +31,7 @@ def opens_a_file(*_: Any) -> None:
 
 def opens_a_file_instead(*_: Any) -> None:
     try:
-        {}["of a cache"]
+        dict[str, str]()["of a cache"]
     except KeyError:
         opens_a_file()
 
