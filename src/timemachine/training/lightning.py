@@ -42,7 +42,8 @@ class PerplexityBar(RichProgressBar):
     ) -> dict[str, int | str | float | dict[str, float]]:
         """Return training and validation perplexity of the last epoch, and what else is logged for the bar."""
         metrics = super().get_metrics(trainer, pl_module)
-        return {name.removesuffix("/perplexity"): value for name, value in metrics.items() if name != "v_num"}
+        names = [*(f"{split}/perplexity" for split in ("train", "val")), *(name for name in metrics if name != "v_num")]
+        return {name.removesuffix("/perplexity"): metrics[name] for name in names if name in metrics}
 
     def configure_columns(self, trainer: pl.Trainer) -> list[Any]:
         """Return Lightning's columns, but for the times of the epoch and the speed where there is no room for them."""
