@@ -31,7 +31,7 @@ from timemachine.cli.schema import choices, leaves
 from timemachine.config import Evaluate, Generate, Train
 from timemachine.runs.summaries import read_summary
 
-CASES = int(os.environ.get("CASES", 250))  # of each kind; `make torture`: 10,000
+CASES = int(os.environ.get("CASES", 100))  # of each kind; `make torture`: 10,000
 TINY_TEXT = b"the time traveller for so it will be convenient to speak of him"
 
 TINY = [

@@ -505,7 +505,7 @@ def test_a_run_with_a_setting_is_resumed_bit_for_bit(row: Row, tmp_path: Path) -
 ACCEPTED = [
     (name, row) for section in ALONE.values() for name, entries in section.items() for row in entries if not row.refused
 ]
-PAIRS = random.Random(0).sample([*itertools.combinations(ACCEPTED, 2)], int(os.environ.get("PAIRS", 36)))
+PAIRS = random.Random(0).sample([*itertools.combinations(ACCEPTED, 2)], int(os.environ.get("PAIRS", 24)))
 
 
 @pytest.mark.slow

@@ -25,7 +25,7 @@ from timemachine.config import REPOSITORY
 from timemachine.runs.checkpoints import read_checkpoint, read_safetensors
 from timemachine.runs.files import read_json
 
-EVERY = int(os.environ.get("FAULTS_EVERY", 12))  # `make torture`: 1
+EVERY = int(os.environ.get("FAULTS_EVERY", 24))  # `make torture`: 1
 PARTS = 4  # of all calls, on several cores
 FAULTS = {
     "killed": "kill",
