@@ -73,7 +73,8 @@ def test_command(command: str, trained: Path, tmp_path: Path, novels: Path) -> N
     smoke = ["scale=smoke", "hydra.launcher.n_jobs=1"] if any(word.startswith("exercise=") for word in words) else []
     written = ["training.teacher=0.1", "training.teacher_networks=0"]
     smaller = [*written, "model.hiddens=8"] if "recipe=novel" in words else []
-    run(tmp_path, *arguments, *(SMALL if words[0] == "train.py" else []), *smoke, *smaller)
+    few = ["hydra.sweeper.n_trials=2"] if any(word.startswith("hydra/sweeper=") for word in words) else []
+    run(tmp_path, *arguments, *(SMALL if words[0] == "train.py" else []), *smoke, *smaller, *few)
 
 
 def example(page: str) -> str:
