@@ -24,7 +24,7 @@ SHORT = ["data=sample", "data.num_train=515", "data.num_val=100", "data.batch_si
 SHORT += ["model.hiddens=8", "model.lr=2", "logger=csv"]
 SWEEP = ["-m", *SHORT, "hydra.sweep.dir=sweep", "seed=0,1,2", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
 ENDLESS = "trainer.max_epochs=100000"
-KILLS = int(os.environ.get("KILLS", 5))  # `make torture`: 30
+KILLS = int(os.environ.get("KILLS", 3))  # `make torture`: 30
 
 
 def assert_a_line_a_job(output: str) -> None:

@@ -34,7 +34,7 @@ from timemachine.runs.validation import validate
 from timemachine.training.trainer import build_trainer
 
 STEPS_AN_EPOCH, EPOCHS = 3, 4
-KILLS = int(os.environ.get("KILLS", 5))  # `make torture`: 30
+KILLS = int(os.environ.get("KILLS", 3))  # `make torture`: 30
 
 
 class Interruption(Exception):
