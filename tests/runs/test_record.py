@@ -65,15 +65,17 @@ def test_an_exception_is_written_down_and_raised(tmp_path: Path, error: Exceptio
     assert (summary["status"], summary["message"], summary["metrics"]) == (status, message, {"epoch": 2})
 
 
-def test_a_run_that_is_refused_leaves_nothing(tmp_path: Path) -> None:
-    (tmp_path / "own").mkdir()
+def test_a_run_that_is_refused_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("own", "here"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     (tmp_path / "own" / "notes.txt").write_text("a user's")
-    for folder in (tmp_path / "day" / "run", tmp_path / "own"):
+    for folder in (tmp_path / "run", tmp_path / "own", tmp_path / "here", tmp_path / "here" / "run"):
         with pytest.raises(SettingError), record(folder) as run:
             (folder / ".hydra").mkdir()
             run.update(corpus={})
             raise REFUSED[0]
-    assert {path.name for path in tmp_path.rglob("*")} == {"home", "own", "notes.txt"}
+    assert {path.name for path in tmp_path.rglob("*")} == {"home", "own", "notes.txt", "here"}
 
 
 @pytest.mark.parametrize(("error", "status", "message"), [REFUSED, *ENDS])

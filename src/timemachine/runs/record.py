@@ -158,9 +158,9 @@ class Record:
                 shutil.rmtree(self.folder / name, ignore_errors=True)
             for name in ("summary.json", ".lock"):
                 (self.folder / name).unlink(missing_ok=True)
-            with suppress(OSError):  # it was there before, and has other files
-                self.folder.rmdir()
-                self.folder.parent.rmdir()
+            if self.folder.absolute() != Path.cwd():
+                with suppress(OSError):  # it has other files
+                    self.folder.rmdir()
 
 
 def outcome(error: BaseException) -> tuple[str, str]:
