@@ -17,11 +17,12 @@ def main(settings: Train, run: Record) -> None:
     from timemachine.beyond.language_model import RNNLMBeyond
     from timemachine.beyond.loaders import train_loader
     from timemachine.datamodule import TimeMachine
+    from timemachine.evaluation import probes
     from timemachine.language_model import RNNLMScratch
-    from timemachine.runs.ending import finish
-    from timemachine.runs.loggers import open_loggers
-    from timemachine.runs.resuming import kept_backward, resumed
+    from timemachine.runs.resuming import kept_backward, resume
     from timemachine.runs.tables import print_text
+    from timemachine.training.ending import finish
+    from timemachine.training.loggers import open_loggers
     from timemachine.training.trainer import build_trainer, lightning_may_refuse
 
     seed_everything(settings.seed, verbose=False)
@@ -30,25 +31,27 @@ def main(settings: Train, run: Record) -> None:
         windows.batch_size, windows.num_steps, windows.num_train, windows.num_val,
         corpus=corpus, seed=settings.seed, train_loader=train_loader(settings.training),
     )  # fmt: skip
-    network, is_the_books = plain(settings.model), settings.training == Training()
+    network = plain(settings.model)
     network["backward"] = kept_backward(run, network["backward"])
-    model = (
-        RNNLMScratch(len(data.vocab), **network)
-        if is_the_books
-        else RNNLMBeyond(len(data.vocab), settings.training, **network)
-    )
+    if settings.training == Training():
+        model = RNNLMScratch(len(data.vocab), **network)
+    else:
+        model = RNNLMBeyond(len(data.vocab), settings.training, **network)
     run.describe(data, model)
     if (lost := corpus.lost_letters()) and run.writes and not (run.in_sweep or run.quiet):
         print_text(lost)
     if settings.training.teacher and run.writes and not run.quiet:
         print("teacher  learns the text and writes another; then the first epoch begins", flush=True)
     with open_loggers(settings, run) as loggers:
-        trainer = build_trainer(settings, run.folder, loggers, run.quiet)
-        with resumed(run, trainer, model, data) as checkpoint, lightning_may_refuse(settings):
+        trainer = build_trainer(settings, run, [*loggers, *probes.watchers(settings.probes, run.folder)])
+        checkpoint = resume(run, trainer, model, data)
+        with lightning_may_refuse(settings):
             trainer.fit(model, data, ckpt_path=checkpoint)
             if data.splits["test"].starts:
                 trainer.test(model, data, verbose=False)
-        finish(run, trainer, model, data)
+        if run.writes:
+            run.update(probes=probes.measure(settings.probes, model, data))
+        finish(run, model, data)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from timemachine.cli.characters import write_any_character
 from timemachine.exercises.report import write_report
-from timemachine.runs.files import cannot_write, link_or_pipe, read_yaml
+from timemachine.runs.files import cannot_write, read_yaml
 from timemachine.runs.sweep import sweep_rows, write_table
 
 
@@ -23,8 +23,6 @@ def main() -> None:
         exercise = read_yaml(folder / "multirun.yaml")["hydra"]["runtime"]["choices"]["exercise"]
     except (OSError, LookupError, TypeError, ValueError):
         sys.exit(f"error: {folder}: is no folder of a sweep; type one that train.py printed")
-    if (odd := link_or_pipe(folder)) is not None:
-        sys.exit(f"error: {folder}: holds {str(odd)!r}, a link or a pipe; type another folder")
     try:
         if not (rows := sweep_rows(folder)):
             sys.exit(f"error: {folder}: has no jobs; type a folder under sweeps/<exercise>/")

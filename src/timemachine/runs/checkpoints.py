@@ -1,8 +1,8 @@
-"""Models on disk: written whole or not at all, read as if a stranger had sent them.
+"""Models on disk: written whole or not at all, read without executing anything.
 
 A checkpoint (`.ckpt`) is torch's format and has all that a run needs to go on; a `.safetensors` file has the weights,
-the vocabulary and the settings. Reading executes nothing, and notices a damaged byte in either. (`torch.load` does not
-look at the checksums in its own files: with a bit flipped it gives other weights.)
+the vocabulary and the settings. A damaged byte in either is found: torch does not look at the checksums of its own
+files, and with a bit flipped gives other weights.
 """
 
 import hashlib
@@ -21,20 +21,18 @@ from torch import Tensor
 
 from timemachine.runs.files import write_whole
 
-FORMAT = 1  # of the checkpoints
-
 
 class Refused(ValueError):
-    """A file that is no checkpoint of this program, is damaged, or has another format; the message says which."""
+    """A file that is damaged, or not one of this program; the message says which."""
 
 
 class WholeCheckpoints(TorchCheckpointIO):
     """How Lightning writes and reads checkpoints here."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Whatever stops the program, a checkpoint that loads stays. Raises OSError."""
+        """Write the checkpoint whole: whatever stops the program, one that loads stays. Raises OSError."""
         buffer = io.BytesIO()
-        torch.save({"format": FORMAT} | checkpoint, buffer)
+        torch.save(checkpoint, buffer)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         write_whole(Path(path), buffer.getvalue())
 
@@ -46,39 +44,35 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint of this format whose checksums are right. Raises Refused or OSError."""
+    """Return a checkpoint of this program whose checksums are right. Raises Refused or OSError."""
     try:
-        verified = io.BytesIO()  # what torch reads: its own reader takes other bytes than zipfile has checked
-        with zipfile.ZipFile(path) as archive, zipfile.ZipFile(verified, "w") as copy:
-            for entry in archive.infolist():
-                if entry.compress_type != zipfile.ZIP_STORED:
-                    raise Refused("is compressed")  # torch's are not; it might unpack to any size
-                copy.writestr(entry.filename, archive.read(entry))
-        verified.seek(0)
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
         with warnings.catch_warnings(action="ignore"):  # of pickles, which are refused in any case
-            checkpoint = torch.load(verified, map_location="cpu", weights_only=True)
-    except (OSError, Refused):
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
         raise
     except Exception as error:  # damaged bytes raise anything
-        raise Refused(f"is damaged, or no checkpoint: {error}") from error
-    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
-        raise Refused("is no checkpoint of this program")
-    _refuse_another_format(checkpoint)
+        raise Refused(f"is damaged, or not a checkpoint: {error}") from error
+    if damaged is not None:
+        raise Refused(f"is damaged: the checksum of {damaged} is wrong")
+    if not isinstance(checkpoint, dict) or not {"state_dict", "hyper_parameters", "TimeMachine"} <= checkpoint.keys():
+        raise Refused("is not a checkpoint of this program")
     return checkpoint
 
 
 def write_safetensors(path: Path, weights: dict[str, Tensor], about: dict[str, Any]) -> None:
-    """The weights, and in the header what is known of them, as JSON, with the SHA-256 of both."""
+    """Write the weights, and in the header what is known of them, as JSON, with the SHA-256 of both. Raises OSError."""
     weights = {name: weight.detach().cpu().contiguous() for name, weight in weights.items()}
-    header = {name: json.dumps(value) for name, value in (about | {"format": FORMAT}).items()}
+    header = {name: json.dumps(value) for name, value in about.items()}
     write_whole(path, safetensors.torch.save(weights, header | {"sha256": _digest(header, weights)}))
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Weights and header as `write_safetensors` wrote them. Raises Refused or OSError."""
+    """Return weights and header as `write_safetensors` wrote them. Raises Refused or OSError."""
     try:
         with safe_open(path, framework="pt") as file:
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is not a dict)
             header = dict(file.metadata() or {})
         digest = header.pop("sha256", None)
         about = {name: json.loads(value) for name, value in header.items()}
@@ -88,13 +82,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise Refused(f"is damaged, or not exported by this program: {error}") from error
     if digest != _digest(header, weights):
         raise Refused("is damaged, or not exported by this program: its SHA-256 is another")
-    _refuse_another_format(about)
     return weights, about
-
-
-def _refuse_another_format(about: dict[str, Any]) -> None:
-    if (found := about.get("format", 0)) != FORMAT:
-        raise Refused(f"has format {found}, and this version reads {FORMAT}")
 
 
 def _digest(header: dict[str, str], weights: dict[str, Tensor]) -> str:

@@ -1,4 +1,4 @@
-"""summary.json: what a run is and how it ended, from its first moment on.
+"""summary.json, written: what a run is and how it ended, from its first moment on.
 
 It is written before anything can fail, so that a job that dies leaves its settings and its message behind.
 """
@@ -19,13 +19,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+import yaml
 from filelock import FileLock, Timeout
 
 from timemachine.config import REPOSITORY
 from timemachine.errors import Diverged, SettingError, UserError
 from timemachine.runs.files import cannot_write, shown, write_whole
 from timemachine.runs.processes import Signalled, is_first_process, is_job
-from timemachine.runs.summaries import read_summary, run_summary
+from timemachine.runs.summaries import LOCK, read_summary
 
 if TYPE_CHECKING:  # they import torch, which takes seconds
     from timemachine.datamodule import TimeMachine
@@ -39,7 +40,7 @@ class Record:
     `interrupted`.
 
     In a sweep (`in_sweep`) a failure is written down and printed, and ends there: the next job runs. Only the first
-    process of a distributed run writes.
+    process of a distributed run writes. Raises SettingError where another process trains in the folder.
     """
 
     def __init__(
@@ -61,19 +62,12 @@ class Record:
         self.quiet = beside_others or exercise != "none"
         self.began = time.time()
         self.writes = is_first_process()
-        self._lock = FileLock(folder / ".lock", timeout=0)  # gone with the process, however that ends
+        self._lock = FileLock(folder / LOCK, timeout=0)
         self.last_checkpoint = folder / "checkpoints" / "last.ckpt"
         self.before: dict[str, Any] = {}  # what summary.json said, if the run is resumed
-        self.refused: SettingError | None = None  # why it cannot be
-        if is_resumed(settings) and self.last_checkpoint.is_file():
-            try:
-                self.before = run_summary(shown(folder), "resume")
-            except SettingError as error:
-                if not in_sweep:  # where other jobs go on
-                    raise
-                self.refused = error
-        elif is_resumed(settings):
-            with suppress(OSError, ValueError):
+        self._overrides_before: bytes | None = None
+        if is_resumed(settings):
+            with suppress(OSError, ValueError):  # it was killed before it wrote anything
                 self.before = read_summary(folder)
         now = {"status": "running", "message": None, "settings": settings}
         self.summary: dict[str, Any] = now | {"metrics": {}} | self.before | now
@@ -83,10 +77,8 @@ class Record:
             try:
                 self._lock.acquire()
             except Timeout as error:
-                folder = shown(self.folder)
-                raise SettingError(
-                    f"{folder}: another process trains in this folder; end it, or type hydra.run.dir=<another>"
-                ) from error
+                instead = "end it, or type hydra.run.dir=<another>"
+                raise SettingError(f"{shown(self.folder)}: another process trains in this folder; {instead}") from error
         self.update(
             seed=self.summary["settings"]["seed"],
             started=time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(self.began)),
@@ -112,6 +104,14 @@ class Record:
             text = json.dumps(_finite(self.summary), indent=2, allow_nan=False) + "\n"
             write_whole(self.folder / "summary.json", text.encode())
 
+    def keep_overrides(self) -> None:
+        """Leave what was typed in the folder for the next time, unless the resumed run is refused."""
+        path = self.folder / ".hydra" / "overrides.yaml"
+        if self.writes:
+            path.parent.mkdir(exist_ok=True)
+            self._overrides_before = path.read_bytes() if path.exists() else b"[]\n"
+            write_whole(path, yaml.safe_dump(self.overrides, allow_unicode=True).encode())
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
@@ -121,33 +121,32 @@ class Record:
             self._lock.release()
 
     def _end(self, error: BaseException | None) -> bool:
-        """Whether the error ends here."""
+        """Return whether the error ends here."""
         seconds = round(time.time() - self.began, 1)
         if error is None:
             self.update(seconds=seconds)
             return False
-        if isinstance(error, SettingError) and not (self.in_sweep or is_job() or is_resumed(self.summary["settings"])):
+        is_refused = isinstance(error, SettingError)
+        if is_refused and not (self.in_sweep or is_job() or is_resumed(self.summary["settings"])):
             self._withdraw()
             return False
         status, message = outcome(error)
-        interrupted = status == "interrupted"
-        if interrupted and self.summary["status"] != "running":  # only W&B was not yet through
+        if status == "interrupted" and self.summary["status"] != "running":  # only W&B was not yet through
             status, message = self.summary["status"], self.summary["message"]
-        is_told = cannot_write(self.folder, error)
-        if (interrupted or is_told) and self.writes and not (self.in_sweep or is_job()):
+        is_full = cannot_write(self.folder, error)
+        if (status == "interrupted" or is_full) and self.writes and not (self.in_sweep or is_job()):
             print(f"go on with    python train.py resume={shown(self.folder)}")
-        with suppress(OSError):  # a full disk: the error that ends the run says so
-            if self.before and isinstance(error, SettingError):  # refused: it stays what it was
-                self.summary = self.before
-                self.update()
+        with suppress(OSError):  # a full disk: the error that ends the run names it
+            if self.before and is_refused:
+                self._restore()
             else:
                 self.update(status=status, message=message, seconds=seconds)
         if isinstance(error, SystemExit) and not isinstance(error, Signalled):
             raise KeyboardInterrupt from error
-        if not self.in_sweep or interrupted:
+        if not self.in_sweep or isinstance(error, KeyboardInterrupt | SystemExit):
             return False
         print(f"job {self.folder.name}: {status}: {message}", file=sys.stderr)
-        if not (is_told or isinstance(error, UserError)):
+        if not (is_full or isinstance(error, UserError)):
             traceback.print_exception(error)
         return True
 
@@ -156,15 +155,22 @@ class Record:
         if self.writes:
             for name in (".hydra", "wandb", "tensorboard"):
                 shutil.rmtree(self.folder / name, ignore_errors=True)
-            for name in ("summary.json", ".lock"):
+            for name in ("summary.json", LOCK):
                 (self.folder / name).unlink(missing_ok=True)
             if self.folder.absolute() != Path.cwd():
                 with suppress(OSError):  # it has other files
                     self.folder.rmdir()
 
+    def _restore(self) -> None:
+        """Leave a resumed run that is refused as it was."""
+        self.summary = self.before
+        self.update()
+        if self._overrides_before is not None:
+            write_whole(self.folder / ".hydra" / "overrides.yaml", self._overrides_before)
+
 
 def outcome(error: BaseException) -> tuple[str, str]:
-    """Status and message of a run that the error ended."""
+    """Return status and message of a run that the error ended."""
     if isinstance(error, KeyboardInterrupt | SystemExit):  # Lightning turns Ctrl-C into an exit
         return "interrupted", "interrupted"
     status = "diverged" if isinstance(error, Diverged) else "failed"
@@ -173,22 +179,13 @@ def outcome(error: BaseException) -> tuple[str, str]:
     return status, str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
 
 
-def end_for(folder: Path, status: str, message: str) -> bool:
-    """Say how a run ended that could not do that itself; whether it had to be said. Raises OSError or ValueError."""
-    summary = read_summary(folder)
-    if summary["status"] not in ("running", "interrupted"):
-        return False
-    Record(folder, summary["settings"], in_sweep=True).update(**summary | {"status": status, "message": message})
-    return True
-
-
 def is_resumed(settings: Mapping[Any, Any]) -> bool:
-    """Whether the run may have begun before in its folder: `resume=`, or Slurm has put its job back into the queue."""
+    """Return whether the run may have begun in its folder before: by `resume=`, or requeued by Slurm."""
     return settings.get("resume") is not None or int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no NaN and no infinity: they become the texts "nan", "inf", "-inf"."""
+    """Return the value as JSON can have it: NaN and the infinities become the texts "nan", "inf", "-inf"."""
     if isinstance(value, dict):
         return {key: _finite(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):

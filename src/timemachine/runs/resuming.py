@@ -1,21 +1,16 @@
-"""How a run or a sweep that was interrupted goes on: what is refused, what is kept, what begins anew."""
+"""How a run or a job of a sweep that was interrupted goes on: what is refused, what is kept, what begins anew."""
 
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import OmegaConf
-
-from timemachine.config import Backward, Train, plain, typed
-from timemachine.errors import SettingError
-from timemachine.kernels import choice
-from timemachine.runs.files import shown, write_whole
-from timemachine.runs.processes import is_first_process
+from timemachine.config import Backward, typed
+from timemachine.errors import SettingError, one_line
+from timemachine.runs.files import shown
 from timemachine.runs.record import Record, is_resumed
 from timemachine.runs.summaries import read_summary
-from timemachine.runs.sweep import flat, job_folders
+from timemachine.runs.sweep import flat
 
 if TYPE_CHECKING:  # they import torch, which takes seconds
     import lightning.pytorch as pl
@@ -23,95 +18,79 @@ if TYPE_CHECKING:  # they import torch, which takes seconds
     from timemachine.datamodule import TimeMachine
     from timemachine.language_model import RNNLMScratch
 
-OF_THE_DATA = ("num_steps", "num_train", "num_val")
-OF_THE_TRAINING = ("optimizer", "schedule", "warm_up", "teacher", "teacher_networks")
-OF_THE_NETWORK = (
-    "cell", "hiddens", "activation", "input", "embedding_dim", "sigma", "embedding_sigma", "input_lr_factor",
+# What makes it another experiment. All else may change: the rate, the clipping, how long, where.
+FIXED = (
+    "seed", "data.num_steps", "data.num_train", "data.num_val", "model.cell", "model.hiddens", "model.activation",
+    "model.input", "model.embedding_dim", "model.sigma", "model.embedding_sigma", "model.input_lr_factor",
+    "training.optimizer", "training.schedule", "training.warm_up", "training.teacher", "training.teacher_networks",
 )  # fmt: skip
 
 
-@contextmanager
-def resumed(run: Record, trainer: "pl.Trainer", model: "RNNLMScratch", data: "TimeMachine") -> Iterator[Path | None]:
-    """Give the checkpoint that a run is resumed from, None where it begins.
-
-    The checkpoint and both tables are validated as a whole before anything is changed. What was typed stays in the
-    folder for the next time, unless the run is refused by a SettingError. Raises SettingError where it cannot go on.
-    """
-    checkpoint = last_checkpoint(run)
-    _note_kernel(run, trainer, model)
-    if checkpoint is None:
-        yield None
-        return
-    from timemachine.runs.validation import validate
-
-    _refuse_other_data(run.before, data)
-    before, now = run.before["settings"], run.summary["settings"]
-    for name in OF_THE_TRAINING:
-        refuse_other(f"training.{name}", before["training"][name], now["training"][name])
-    _note_changes(run, validate(run.folder, trainer, model, data))
-    with _kept(run.folder / ".hydra" / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(run.overrides))):
-        yield checkpoint
-
-
 def kept_backward(run: Record, backward: str) -> str:
-    """Return `model.backward`; instead of auto, the kernel with which a run or a sweep began that is resumed.
+    """Return `model.backward`; instead of auto, the kernel with which a resumed run began, for the same last digits."""
+    began = str(run.before.get("kernel", "auto")).partition(" ")[0]
+    has_choice = backward == "auto" and run.summary["settings"]["model"]["cell"] == "rnn"
+    return began if has_choice and began in Backward.__members__ else backward
 
-    Before there was auto, that was bptt. Raises SettingError if it is the compiled kernel and there is none.
+
+def resume(run: Record, trainer: "pl.Trainer", model: "RNNLMScratch", data: "TimeMachine") -> Path | None:
+    """Return the checkpoint that a run goes on from, None where it begins.
+
+    The checkpoint is read and compared with the settings before anything is changed. Raises SettingError where the run
+    cannot go on.
     """
-    if backward != "auto" or run.summary["settings"]["model"]["cell"] != "rnn":  # there is no choice
-        return backward
-    began = _began_with(run.before) if run.before else _siblings_began_with(run)
-    if began == "fused" and not choice.is_compiled():
-        folder = shown(run.folder)
-        instead = f"type {choice.BUILD}, or model.backward=bptt for other last digits"
-        raise SettingError(f"resume={folder}: began with the fused kernel, which is not compiled here; {instead}")
-    return began if began in Backward.__members__ else "bptt"
+    path = last_checkpoint(run)
+    if path is None:
+        return None
+    if "corpus" not in run.before:
+        raise SettingError(f"resume={shown(run.folder)}: has no summary.json of a run that trained; type another run")
+    before, now = flat(run.before["settings"]), flat(run.summary["settings"])
+    for name in FIXED:
+        if before[name] != now[name]:
+            setting = f"{name}={typed(before[name])}"
+            raise SettingError(f"{name}={typed(now[name])}: the run began with {setting}; type {setting}")
+    if run.before["corpus"]["sha256"] != data.corpus.sha256:
+        text = typed(data.corpus.source)
+        raise SettingError(f"data.corpus={text}: is not the text that the run began with; type the path of that one")
+    checkpoint = _checked(path, model, data)
+    done, steps = checkpoint["epoch"] + 1, checkpoint["global_step"]
+    for name, asked, has in (("epochs", trainer.max_epochs, done), ("steps", trainer.max_steps, steps)):
+        if asked is not None and 0 <= asked < has:
+            instead = f"type trainer.max_{name}={has} or more"
+            raise SettingError(f"trainer.max_{name}={asked}: the run has {has} {name} already; {instead}")
+    if run.writes and not checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]:
+        cut = f"epoch {done} was cut short by trainer.max_steps, max_time or the like"
+        print(f"{cut}: the run goes on with epoch {done + 1}, not as one that was never ended", file=sys.stderr)
+    changed = {
+        name: {"before": before.get(name), "now": value}
+        for name, value in now.items()
+        if name != "resume" and before.get(name) != value
+    }
+    if changed:
+        run.update(changes=[*run.summary.get("changes", []), {"from_epoch": done + 1, "settings": changed}])
+        if run.writes and not run.quiet:
+            each = (f"{name}={typed(it['now'])} (was {typed(it['before'])})" for name, it in changed.items())
+            print(f"from epoch {done + 1} on: {', '.join(each)}")
+    run.keep_overrides()
+    return path
 
 
-def _began_with(summary: dict[str, Any]) -> str:
-    """The kernel with which a run began; auto, or what was typed, if it did not get that far."""
-    recorded = summary.get("settings", {}).get("model", {}).get("backward", "bptt")
-    return str(summary.get("kernel", recorded)).partition(" ")[0]
+def _checked(path: Path, model: "RNNLMScratch", data: "TimeMachine") -> dict[str, Any]:
+    """Return the checkpoint, if it is one of such a model. Raises SettingError or OSError."""
+    from timemachine.runs.checkpoints import Refused, read_checkpoint  # they import torch, which takes seconds
 
-
-def _siblings_began_with(run: Record) -> str:
-    """What auto meant when the sweep began that is resumed, as another job tells that could have had either kernel."""
-    if not (run.in_sweep and is_resumed(run.summary["settings"])):
-        return "auto"
-    for job in job_folders(run.folder.parent):
-        with suppress(OSError, ValueError, LookupError, TypeError, AttributeError):  # damaged, or not begun
-            summary = read_summary(job)
-            network = summary["settings"]["model"]
-            recorded = network.get("backward", "bptt")
-            sizes = network["hiddens"], summary["corpus"]["vocabulary"], network["activation"]
-            is_old = "kernel" not in summary and recorded != "auto"
-            had_a_choice = recorded == "auto" and network["cell"] == "rnn" and choice.is_fastest(*sizes)
-            if job != run.folder and (is_old or (had_a_choice and "kernel" in summary)):
-                began = _began_with(summary)
-                if began != "autograd":  # of a job in mixed precision
-                    return "auto" if began == "fused" and choice.is_compiled() else began
-    return "auto"
-
-
-def _note_kernel(run: Record, trainer: "pl.Trainer", model: "RNNLMScratch") -> None:
-    """Write down which kernel the run trains with. Say so if it has another instruction set now, or is not compiled."""
-    from timemachine.kernels import fused  # it imports torch, which takes seconds
-
-    with trainer.precision_plugin.forward_context():
-        kernel = model.kernel
-    on_cpu = trainer.strategy.root_device.type == "cpu"
-    if kernel == "fused":
-        kernel = f"fused ({fused.available()})" if on_cpu and not trainer.precision.endswith("16-true") else "bptt"
-    before = str(run.before.get("kernel"))
-    run.update(kernel=kernel)
-    if not run.writes or run.quiet or run.in_sweep:
-        return
-    if before.startswith("fused (") and kernel.startswith("fused (") and kernel != before:
-        print(f"kernel  {before} when the run began, {kernel} now: the last digits may differ")
-    sizes = model.hparams["hiddens"], model.vocab_size, model.hparams["activation"]
-    by_hand = model.hparams["backward"] == "auto" and kernel != "autograd"
-    if by_hand and on_cpu and choice.is_fastest(*sizes) and not choice.is_compiled():
-        print(choice.what_is_missed())
+    try:
+        checkpoint = read_checkpoint(path)
+        model.load_state_dict(checkpoint["state_dict"])
+        if checkpoint["TimeMachine"]["tokens"] != data.vocab.idx_to_token:
+            raise Refused("has another vocabulary than the text")
+    except OSError:
+        raise
+    except Exception as error:  # another program's checkpoint raises anything
+        reason = str(error) if isinstance(error, Refused) else f"is another model's: {error}"
+        run = shown(path.parents[1])
+        raise SettingError(f"resume={run}: {shown(path)} {one_line(reason, 150)}; type another run") from error
+    return checkpoint
 
 
 def last_checkpoint(run: Record) -> Path | None:
@@ -120,16 +99,14 @@ def last_checkpoint(run: Record) -> Path | None:
     Raises SettingError where it has none and has trained for more than an epoch: that would be lost. Not so for what
     Slurm or a sweep begins again if it keeps no checkpoints, such as a job of an exercise.
     """
-    if run.refused is not None:
-        raise run.refused
     settings = run.summary["settings"]
     if not is_resumed(settings):
         return None
     if run.last_checkpoint.is_file():
         return run.last_checkpoint
     metrics = run.folder / "metrics.csv"
-    keeps_none = settings.get("trainer", {}).get("enable_checkpointing") is False
-    expendable = keeps_none and (run.in_sweep or settings.get("resume") is None)
+    keeps_none = settings["trainer"]["enable_checkpointing"] is False
+    expendable = keeps_none and (run.in_sweep or settings["resume"] is None)
     if not expendable and metrics.is_file() and metrics.read_bytes().count(b"\n") > 2:  # more than an epoch
         folder = shown(run.folder)
         raise SettingError(f"resume={folder}: has trained, but has no checkpoints/last.ckpt; type another run")
@@ -147,9 +124,9 @@ def begin_anew(folder: Path) -> None:
 
 
 def is_done(folder: Path, settings: dict[str, Any]) -> bool:
-    """Whether a job of a sweep with these settings has ended in the folder before.
+    """Return whether a job of a resumed sweep has ended in the folder before.
 
-    A setting that did not exist then counts as its default. Raises SettingError where a job had other settings.
+    Raises SettingError where it had other settings.
     """
     if not is_resumed(settings):
         return False
@@ -157,72 +134,8 @@ def is_done(folder: Path, settings: dict[str, Any]) -> bool:
         summary = read_summary(folder)
     except (OSError, ValueError):
         return False
-    before = _with_defaults(summary["settings"], settings, plain(Train())) | {"resume": settings["resume"]}
-    if settings["model"]["backward"] == "auto" and before["model"]["backward"] == "bptt":  # the default, before auto
-        before["model"]["backward"] = "auto"
-    if before != settings:
+    if summary["settings"] | {"resume": settings["resume"]} != settings:
         raise SettingError(
             f"resume={settings['resume']}: its job {folder.name} has other settings; type the command that began it"
         )
     return summary["status"] in ("completed", "diverged")
-
-
-def _with_defaults(before: Any, now: Mapping[str, Any], defaults: Any) -> Any:
-    if not (isinstance(before, dict) and isinstance(defaults, dict)):
-        return before
-    added = {name: defaults[name] for name in now if name not in before and name in defaults}
-    nested = {
-        name: _with_defaults(before[name], value, defaults.get(name))
-        for name, value in now.items()
-        if name in before and isinstance(value, dict)
-    }
-    return before | nested | added
-
-
-def _refuse_other_data(before: dict[str, Any], data: "TimeMachine") -> None:
-    """Raise SettingError if the resumed run used other data."""
-    if before["corpus"]["sha256"] != data.corpus.sha256:
-        text = typed(data.corpus.source)
-        raise SettingError(f"data.corpus={text}: is not the text that the run began with; type the path of that one")
-    for name in OF_THE_DATA:
-        refuse_other(f"data.{name}", before["settings"]["data"][name], getattr(data, name))
-    refuse_other("seed", before["settings"]["seed"], data.seed)
-
-
-def _note_changes(run: Record, epochs_done: int) -> None:
-    """Write down which settings a resumed run has from here on, and what they were before."""
-    before, now = flat(run.before["settings"]), flat(run.summary["settings"])
-    changed = {
-        name: {"before": before.get(name), "now": value}
-        for name, value in now.items()
-        if name != "resume" and before.get(name) != value
-    }
-    if not changed:
-        return
-    run.update(changes=[*run.summary.get("changes", []), {"from_epoch": epochs_done + 1, "settings": changed}])
-    if run.writes and not run.quiet:
-        told = ", ".join(f"{name}={typed(it['now'])} (was {typed(it['before'])})" for name, it in changed.items())
-        print(f"from epoch {epochs_done + 1} on: {told}")
-
-
-def refuse_other(name: str, then: object, now: object) -> None:
-    """Raise SettingError if a setting is not what it was when the run began."""
-    if then != now:
-        setting = f"{name}={typed(then)}"
-        raise SettingError(f"{name}={typed(now)}: the run began with {setting}; type {setting}")
-
-
-@contextmanager
-def _kept(path: Path, content: str) -> Iterator[None]:
-    """Leave the content in the file, unless a SettingError is raised meanwhile."""
-    if not is_first_process():
-        yield
-        return
-    before = path.read_bytes() if path.exists() else b"[]"
-    path.parent.mkdir(exist_ok=True)
-    write_whole(path, content.encode())
-    try:
-        yield
-    except SettingError:
-        write_whole(path, before)
-        raise

@@ -1,4 +1,4 @@
-"""Tables of numbers in a run's folder: how rows get into them, and how they are read as if a stranger had sent them."""
+"""metrics.csv and steps.csv: how rows get into them, how they are read, and a run's final numbers."""
 
 import csv
 import io
@@ -7,8 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from timemachine.errors import SettingError
-from timemachine.runs.files import shown, write_whole
+from timemachine.runs.files import write_whole
 
 EPOCH_COLUMNS = (
     "epoch", "step", "train/perplexity", "val/perplexity", "test/perplexity", "grad_norm", "grad_norm_clipped",
@@ -16,35 +15,6 @@ EPOCH_COLUMNS = (
 )  # fmt: skip
 STEP_COLUMNS = ("epoch", "step", "loss", "grad_norm", "grad_norm_clipped")
 Row = dict[str, Any]
-
-
-def rows_before(path: Path, last_step: int) -> list[Row]:
-    """Return the rows up to a step as they were written, without one that was cut short.
-
-    Raises SettingError where a row is missing, or is not one of numbers.
-    """
-    try:
-        if path.exists():
-            with path.open(newline="", encoding="utf-8") as file:
-                header = next(csv.reader(file), [])
-            known = EPOCH_COLUMNS if path.name == "metrics.csv" else STEP_COLUMNS
-            if odd := [*(set(known) - set(header)), *(name for name in header if header.count(name) > 1)]:
-                raise ValueError(f"it lacks the column {odd[0]!r}, or has one twice")
-        rows = [row for row in read(path) if None not in row.values()]
-        for row in rows:
-            if None in row:
-                raise ValueError("a row is longer than the header")
-            for cell in row.values():
-                float(cell or 0)
-        rows = [row for row in rows if int(row["step"]) <= last_step]
-        numbers = [int(row["step"]) for row in rows]
-        whole = numbers == list(range(1, last_step + 1)) if path.name == "steps.csv" else numbers[-1:] == [last_step]
-        if last_step and not whole:
-            raise ValueError(f"it lacks rows up to step {last_step}")
-    except (ValueError, LookupError, TypeError, csv.Error) as error:
-        folder = shown(path.parent)
-        raise SettingError(f"resume={folder}: {path.name} is damaged ({error}); type another run") from error
-    return rows
 
 
 def read(path: Path) -> list[Row]:
@@ -58,6 +28,27 @@ def read(path: Path) -> list[Row]:
 def read_numbers(path: Path) -> list[dict[str, float]]:
     """Return a table of numbers; an empty cell is not a number, a file that is not there has no row."""
     return [{name: float(value) if value else math.nan for name, value in row.items()} for row in read(path)]
+
+
+def final_numbers(folder: Path) -> dict[str, float]:
+    """Return the last epoch's numbers in metrics.csv, the best validation perplexity, and how often clipping acted."""
+    epochs, steps = read_numbers(folder / "metrics.csv"), read_numbers(folder / "steps.csv")
+    last = [row for row in epochs if row["epoch"] == epochs[-1]["epoch"]]  # several, with validations in mid-epoch
+    numbers = {name: value for row in last for name, value in row.items() if not math.isnan(value)}
+    if not numbers:
+        return {}
+    numbers |= {"epoch": int(numbers["epoch"]), "step": int(numbers["step"])}
+    if (vals := [row for row in last if not math.isnan(row["val/perplexity"])]) and vals[-1]["step"] != numbers["step"]:
+        numbers["val_step"] = int(vals[-1]["step"])  # the last validation was not at the epoch's end
+    validated = [row for row in epochs if not math.isnan(row["val/perplexity"])]
+    if validated:
+        best = min(validated, key=lambda row: row["val/perplexity"])
+        numbers |= {"best_val/perplexity": best["val/perplexity"], "best_epoch": int(best["epoch"])}
+    if steps:
+        acted = sum(row["grad_norm"] > row["grad_norm_clipped"] for row in steps)
+        largest = max(row["grad_norm"] for row in steps)
+        numbers |= {"clipped_steps": acted, "num_steps_done": len(steps), "largest_grad_norm": largest}
+    return numbers
 
 
 class Table:
@@ -86,6 +77,14 @@ class Table:
             self.add([row])
         else:
             self.replace([*read(self.path)[:-1], row], row)
+
+    def go_back(self, last_step: int) -> None:
+        """Drop the rows after a step, one that was cut short, and the test that came after the last one."""
+        rows = [row for row in read(self.path) if None not in row.values() and int(row["step"]) <= last_step]
+        for row in rows:
+            row |= {"epoch": int(row["epoch"]), "step": int(row["step"])}
+            row |= {name: "" for name in row if name.startswith("test/")}
+        self.replace(rows, rows[-1] if rows else ())
 
     def replace(self, rows: list[Row], names: Iterable[str] = ()) -> None:
         """Write the file anew, with these names among its columns."""

@@ -1,67 +1,55 @@
-"""summary.json, and what an exported model has of it, read as if a stranger had sent it."""
+"""summary.json, read: what a run is and how it ended."""
 
 import json
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from safetensors import safe_open
 
-from timemachine.config import Data
-from timemachine.errors import SettingError, one_line
-from timemachine.runs.files import read_json
+from timemachine.errors import SettingError
+
+LOCK = ".lock"  # in a run's folder: held as long as the process that trains there lives, however that ends
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
-    """summary.json of a run. Raises OSError or ValueError where there is none that can be read."""
-    summary = _summary(folder)
-    for name, kind in {"status": str, "settings": dict, "metrics": dict}.items():
-        if not isinstance(summary.get(name), kind):
-            raise ValueError(f"{folder}/summary.json has no {name}")
+    """Return summary.json of a run's folder. Raises OSError or ValueError where there is none."""
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    if not isinstance(summary, dict) or not {"status", "message", "settings", "metrics"} <= summary.keys():
+        raise ValueError(f"{folder}/summary.json is not a run's")
     return summary
 
 
-def _summary(folder: Path) -> dict[str, Any]:
-    return _as_summary(read_json(folder / "summary.json"), folder / "summary.json")
-
-
-def _as_summary(found: Any, path: Path) -> dict[str, Any]:
-    if not isinstance(found, dict):
-        raise ValueError(f"{path} has no run's summary")
-    return found
+def is_running(folder: Path) -> bool:
+    """Return whether a process trains in the folder. Where the status is `running` and none does, it was killed."""
+    if not (folder / LOCK).exists():
+        return False
+    try:
+        with FileLock(folder / LOCK, timeout=0):
+            return False
+    except (Timeout, OSError):
+        return True
 
 
 def run_summary(run: str, setting: str = "run") -> dict[str, Any]:
-    """summary.json of the run that a setting names by its folder or a checkpoint, or what an exported model has of it.
+    """Return the summary of a run: a folder, one of its checkpoints, or an exported model.
 
-    Raises SettingError where there is none, or one that does not say on what the run was trained.
+    `setting`: what a user typed it for. Raises SettingError where there is none, or one of a run that had not begun.
     """
     path = Path(run)
     try:
-        if path.is_file() and path.suffix == ".safetensors":
+        if path.suffix == ".safetensors" and path.is_file():
             with safe_open(path, framework="numpy") as file:
-                summary = _as_summary(json.loads((file.metadata() or {})["summary"]), path)
+                summary: dict[str, Any] = json.loads(file.metadata()["summary"])
         else:
-            summary = _summary(path.parents[1] if is_checkpoint(path) else path)
-    except Exception as error:  # what a stranger wrote raises anything
-        is_export = path.is_file() and path.suffix == ".safetensors"
-        what = "is damaged, or was not exported by train.py" if is_export else "is no folder of a run"
+            summary = read_summary(path.parents[1] if is_checkpoint(path) else path)
+    except Exception as error:  # damaged bytes raise anything
         instead = f"type {setting}=<the folder that train.py printed at its end>"
-        raise SettingError(f"{setting}={run}: {what}; {instead}") from error
+        raise SettingError(f"{setting}={run}: is not a run's folder, checkpoint or export; {instead}") from error
     if "corpus" not in summary:
-        if summary.get("status") == "running":
+        if summary["status"] == "running":
             raise SettingError(no_checkpoint_yet(run, setting))
-        raise SettingError(f"{setting}={run}: ended before it had a text ({summary.get('message')}); type another run")
-    try:
-        Data(**summary["settings"]["data"])
-        source = summary["corpus"]["source"]
-        names = source if isinstance(source, list) and source else [source]
-        if not all(str.isprintable(name) for name in (*names, summary["corpus"]["sha256"])):
-            raise TypeError("the text has no name")
-        if not isinstance(summary.get("metrics", {}), dict):
-            raise TypeError("it has no numbers")
-    except Exception as error:  # what a stranger wrote raises anything
-        reason = one_line(error, 100)
-        raise SettingError(f"{setting}={run}: its summary is damaged ({reason}); type another run") from error
+        raise SettingError(f"{setting}={run}: ended before it had a text ({summary['message']}); type another run")
     return summary
 
 

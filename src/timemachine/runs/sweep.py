@@ -11,7 +11,7 @@ from typing import Any
 
 from timemachine.runs.files import shown, write_whole
 from timemachine.runs.rows import read_numbers
-from timemachine.runs.summaries import read_summary
+from timemachine.runs.summaries import is_running, read_summary
 from timemachine.runs.tables import print_table, print_text
 
 
@@ -52,16 +52,13 @@ def job_folders(folder: Path) -> list[Path]:
 
 
 def summary_or_failure(job: Path) -> dict[str, Any]:
-    """Return a job's summary.json, or one that says that the job failed, if it is not there or unfinished."""
+    """Return a job's summary.json, or one that says that the job failed, if there is none or its process was killed."""
     try:
         summary = read_summary(job)
-        if not all(isinstance(number, float | int | str) for number in summary["metrics"].values()):
-            raise ValueError
-        summary.setdefault("message", None)
     except (OSError, ValueError):
         return {"status": "failed", "message": "ended before it wrote summary.json", "settings": {}, "metrics": {}}
-    if summary["status"] == "running":  # killed from outside
-        return summary | {"status": "failed", "message": "ended without a word"}
+    if summary["status"] == "running" and not is_running(job):
+        return summary | {"status": "failed", "message": "its process was killed"}
     return summary
 
 
@@ -122,23 +119,21 @@ class Job:
 
 def load_jobs(folder: Path) -> list[Job]:
     """Return the jobs of a sweep that began, in the order of their numbers."""
-    jobs = []
-    for path in job_folders(folder):
-        summary = summary_or_failure(path)
-        jobs.append(
-            Job(
-                path,
-                summary["status"],
-                summary["message"] or "",
-                flat(summary["settings"]),
-                {name: float(value) for name, value in summary["metrics"].items()},
-                summary.get("seconds", math.nan),
-                summary.get("started", ""),
-                summary.get("probes", {}),
-                summary.get("corpus", {}).get("letters", {}),
-            )
+    summaries = {path: summary_or_failure(path) for path in job_folders(folder)}
+    return [
+        Job(
+            path,
+            summary["status"],
+            summary["message"] or "",
+            flat(summary["settings"]),
+            {name: float(value) for name, value in summary["metrics"].items()},
+            summary.get("seconds", math.nan),
+            summary.get("started", ""),
+            summary.get("probes", {}),
+            summary.get("corpus", {}).get("letters", {}),
         )
-    return jobs
+        for path, summary in summaries.items()
+    ]
 
 
 def grouped(jobs: Iterable[Job], *names: str) -> dict[tuple[Any, ...], list[Job]]:

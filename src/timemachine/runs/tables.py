@@ -6,7 +6,6 @@ import statistics
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 
 def mean_sd(values: Iterable[float]) -> str:
@@ -50,52 +49,20 @@ def print_text(text: str) -> None:
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> None:
     """Print a table of texts, the first `left` columns flush left; no columns: no header.
 
-    On a terminal that is too narrow cells are folded between words, or each row is a block of lines, a line a column.
-    Elsewhere lines are as long as the table is wide. Texts are shown as they are: no markup.
+    On a terminal that is too narrow cells are folded. Elsewhere lines are as long as the table is wide. Texts are shown
+    as they are: no markup.
     """
     from rich import box
     from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
-    class AsWritten(Console):
-        """Measures a cell as the stream will write it: on an ASCII terminal ± takes two characters."""
-
-        def __init__(self, width: int) -> None:
-            # Without a height a dumb terminal has 80 columns, whatever its width.
-            super().__init__(width=width, height=25, markup=False, emoji=False, highlight=False)
-
-        def render_str(self, text: str, **settings: Any) -> Text:
-            errors = getattr(self.file, "errors", None) or "strict"
-            return super().render_str(text.encode(self.encoding, errors).decode(self.encoding), **settings)
-
-    unbound = AsWritten(10_000)
-    cells = list(zip(*([columns] if columns else []), *rows, strict=True))
-    sizes = [[unbound.measure(unbound.render_str(cell)) for cell in column] for column in cells]
-    least, most = ([max(getattr(size, end) for size in column) for column in sizes] for end in ("minimum", "maximum"))
+    console = Console(markup=False, emoji=False, highlight=False)
+    if not console.is_terminal:
+        console.width = 10_000
     table = Table(box=box.SIMPLE_HEAD, show_header=bool(columns))
-    for place, name in enumerate(columns or [""] * len(cells)):
-        table.add_column(name, justify="left" if place < left else "right")
+    for place, name in enumerate(columns or [""] * len(rows[0])):
+        table.add_column(name, justify="left" if place < left else "right", overflow="fold")
     for row in rows:
         table.add_row(*row)
-    whole = unbound.measure(table).maximum
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else whole
-    room = width - (whole - sum(most))
-    if sum(least) > room and columns:
-        for row in rows:
-            print_table(title, (), [named for named in zip(columns, row, strict=True) if named[1]], 2)
-            title = ""
-        return
-    for column, size in zip(table.columns, _shared(least, most, room), strict=True):
-        column.width = size
-    if title:
-        print_text(title)
-    AsWritten(max(width, whole - sum(most) + sum(least))).print(table)
-
-
-def _shared(least: list[int], most: list[int], room: int) -> list[int]:
-    """Return the widths of columns, from the least to the most that each can use: the neediest gets what is left."""
-    widths = list(least)
-    while sum(widths) < room and widths != most:
-        widths[max(range(len(widths)), key=lambda place: most[place] - widths[place])] += 1
-    return widths
+    print_text(title)
+    console.print(table)

@@ -1,8 +1,8 @@
 """Lightning's classes as this project needs them: the only file that uses Lightning's private names.
 
-Tested with Lightning 2.6.6; pyproject.toml bounds it from above. Private are: `_signal_connector`, `_logger_connector`,
-`_results`, `_iteration_based_training`, `_SubprocessScriptLauncher`, and of the progress bar `_update_metrics`,
-`_get_train_description` and `_init_progress`. Tested with Rich 15.0.0: `_table_column` of its columns.
+Tested with Lightning 2.6.6; pyproject.toml bounds it from above. Private are: `_logger_connector`, `_results`,
+`_iteration_based_training`, `_SubprocessScriptLauncher`, and of the progress bar `_update_metrics` and
+`_get_train_description`.
 """
 
 import logging
@@ -14,7 +14,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback, RichProgressBar
+from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.callbacks.progress.rich_progress import (
     CustomTimeColumn,
     ProcessingSpeedColumn,
@@ -23,12 +23,10 @@ from lightning.pytorch.callbacks.progress.rich_progress import (
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from rich import get_console
-from rich.progress import BarColumn
-from rich.table import Column
 
 from timemachine.config import Trainer
 
-WIDE, NARROW = 100, 72  # columns of a terminal on which the progress bar has room for everything; for the speed
+WIDE = 100  # columns of a terminal on which the progress bar has room for everything
 
 
 class PerplexityBar(RichProgressBar):
@@ -46,17 +44,9 @@ class PerplexityBar(RichProgressBar):
         return {name.removesuffix("/perplexity"): metrics[name] for name in names if name in metrics}
 
     def configure_columns(self, trainer: pl.Trainer) -> list[Any]:
-        """Return Lightning's columns, but for the times of the epoch and the speed where there is no room for them."""
-        width = get_console().width
-        gone = (CustomTimeColumn,) * (width < WIDE) + (ProcessingSpeedColumn,) * (width < NARROW)
+        """Return Lightning's columns, but for the epoch's times and the speed where a terminal has no room for them."""
+        gone = (CustomTimeColumn, ProcessingSpeedColumn) if get_console().width < WIDE else ()
         return [column for column in super().configure_columns(trainer) if not isinstance(column, gone)]
-
-    def _init_progress(self, trainer: pl.Trainer) -> None:
-        """Let the bar alone give way to a narrow terminal: Rich would wrap the other columns onto a second line."""
-        super()._init_progress(trainer)
-        for column in self.progress.columns if self.progress else ():
-            if not isinstance(column, BarColumn | str):
-                column._table_column = Column(no_wrap=True)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Show the last epoch's training perplexity, which is computed after the bar's own hook."""
@@ -81,30 +71,18 @@ class Unprofiled(PassThroughProfiler):
 _NOTHING = nullcontext()
 
 
-class OtherProcesses(Callback):
-    """Ends the processes that Lightning has started when a signal ends the run: they have nothing to save."""
-
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Act before they fail for want of the first process, which Lightning would then kill."""
-        launcher = trainer.strategy.launcher
-        if isinstance(exception, KeyboardInterrupt | SystemExit) and isinstance(launcher, _SubprocessScriptLauncher):
-            launcher.kill(signal.SIGKILL)
-            launcher.procs.clear()  # Lightning watches those in the list
-
-
 class ModelCheckpoint(pl.callbacks.ModelCheckpoint):
     """Lightning's, and under its name, by which a checkpoint knows it; but it takes no path from a checkpoint.
 
-    The folder may have been moved, and Lightning deletes whatever a stranger's path names.
+    The folder may have been moved.
     """
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the best score so far. The file that it belongs to is the one that is written here."""
-        path = self.format_checkpoint_name({})
+        path, score = self.format_checkpoint_name({}), state_dict["best_model_score"]
         if self.monitor is None:
             self.best_model_path = path
-        elif state_dict["best_model_score"] is not None:
-            score = torch.as_tensor(state_dict["best_model_score"], dtype=torch.float64).reshape(())
+        elif score is not None:
             self.best_model_path = self.kth_best_model_path = path
             self.best_model_score = self.kth_value = score
             self.best_k_models = {path: score}
@@ -131,9 +109,12 @@ def has_scaler(trainer: pl.Trainer) -> bool:
     return getattr(trainer.precision_plugin, "scaler", None) is not None
 
 
-def leave_signals_to_us(trainer: pl.Trainer) -> None:
-    """Lightning's handler of SIGTERM waits for the other processes, which may wait for this one; ours does not."""
-    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+def kill_other_processes(trainer: pl.Trainer) -> None:
+    """Kill the processes that Lightning has started, which have nothing to save."""
+    launcher = trainer.strategy.launcher
+    if isinstance(launcher, _SubprocessScriptLauncher):
+        launcher.kill(signal.SIGKILL)
+        launcher.procs.clear()  # Lightning watches those in the list, and would kill this process, too
 
 
 def end_each_epoch_once(trainer: pl.Trainer) -> None:

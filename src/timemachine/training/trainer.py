@@ -1,4 +1,4 @@
-"""Settings -> Lightning's Trainer with its callbacks. Nothing else builds one."""
+"""Settings -> Lightning's Trainer with its callbacks and loggers. Nothing else builds one."""
 
 import atexit
 import dataclasses
@@ -8,8 +8,6 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -18,62 +16,32 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.accelerators import AcceleratorRegistry
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.profilers import AdvancedProfiler, Profiler, PyTorchProfiler, SimpleProfiler
+from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
 
 from timemachine.config import Train, Trainer, typed
 from timemachine.errors import SettingError, UserError, one_line
-from timemachine.evaluation import probes
 from timemachine.runs.checkpoints import WholeCheckpoints
+from timemachine.runs.record import Record
 from timemachine.training.cell_check import CellCheck
 from timemachine.training.lightning import (
     ModelCheckpoint,
-    OtherProcesses,
     PerplexityBar,
     Unprofiled,
     end_each_epoch_once,
-    leave_signals_to_us,
     shows_bar,
     silence,
 )
-from timemachine.training.steps import Steps, TakesRows
+from timemachine.training.orderly_end import OrderlyEnd
+from timemachine.training.resumption import KernelNote, Resumption
+from timemachine.training.run_log import RunLog, TakesRows
+
+PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
 
 
-class Resumption(Callback):
-    """What a resumed run lacks from Lightning: weights in the precision of the run, and the rates of its settings.
+def build_trainer(settings: Train, run: Record, others: Sequence[Logger | Callback] = ()) -> pl.Trainer:
+    """Return the Trainer of a run. `others`: loggers and callbacks beside those that each run has.
 
-    Whatever else the optimiser remembers is the checkpoint's.
-    """
-
-    def __init__(self) -> None:
-        self._are_new, self._rates = False, list[dict[str, float]]()
-
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Convert the weights before Lightning restores them, not after: in between float64 would be cut to float32."""
-        trainer.precision_plugin.convert_module(pl_module)
-
-    def on_load_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        """Compare the rate of the settings with that of the checkpoint."""
-        self._are_new = checkpoint["hyper_parameters"]["lr"] != pl_module.hparams["lr"]
-
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keep the rates that the optimisers begin with, before Lightning restores them."""
-        groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
-        self._rates = [{name: group[name] for name in ("lr", "initial_lr") if name in group} for group in groups]
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Put them back, if they are new."""
-        groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
-        for group, rates in zip(groups, self._rates, strict=True):
-            group |= rates if self._are_new else {}
-
-
-def build_trainer(settings: Train, folder: Path, logs: Sequence[Logger | Callback], quiet: bool = False) -> pl.Trainer:
-    """Return the Trainer of a run that lives in `folder`, without a progress bar if `quiet`.
-
-    `logs`: Lightning's loggers, and callbacks that take rows (`TakesRows`). Raises SettingError for what Lightning
-    refuses.
+    Raises SettingError for what Lightning refuses.
     """
     silence()
     chosen = dataclasses.asdict(settings.trainer)
@@ -81,48 +49,45 @@ def build_trainer(settings: Train, folder: Path, logs: Sequence[Logger | Callbac
     if chosen["accelerator"] == "cpu" and re.fullmatch("16(-mixed)?", str(chosen["precision"])):
         rule = "Lightning computes bf16-mixed instead on the CPU"
         raise SettingError(f"trainer.precision={chosen['precision']}: {rule}; type trainer.precision=bf16-mixed")
-    chosen["enable_progress_bar"] = shows_bar(settings.trainer) and not (quiet or settings.trainer.barebones)
-    steps = Steps([log for log in logs if isinstance(log, TakesRows)])
-    loggers: list[Logger] = [steps, *(log for log in logs if isinstance(log, Logger))]
-    callbacks: list[Callback] = [CellCheck(), steps, Resumption(), OtherProcesses()]
-    callbacks += [log for log in logs if isinstance(log, Callback)]
-    callbacks += probes.watchers(settings.probes, folder)
-    if chosen["enable_progress_bar"]:
-        callbacks.append(PerplexityBar())
-    if settings.trainer.enable_checkpointing is not False:
-        callbacks += _checkpoints(folder / "checkpoints")
-    if settings.trainer.barebones or settings.trainer.fast_dev_run:  # Lightning's own ways to keep nothing
-        callbacks, loggers = [], []
+    draws_bar = shows_bar(settings.trainer) and not (run.quiet or settings.trainer.barebones)
+    chosen["enable_progress_bar"] = draws_bar
     if not settings.trainer.barebones:
-        chosen["profiler"] = _profiler(settings.trainer.profiler, folder)
+        name = settings.trainer.profiler
+        kind = PROFILERS.get(name or "")  # an unknown name is left to Lightning
+        chosen["profiler"] = kind(dirpath=run.folder, filename="profile") if kind else name or Unprofiled()
     plugins = chosen["plugins"] or []
     chosen["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), WholeCheckpoints()]
+    loggers, callbacks = _lists(settings, run, others, draws_bar)
     try:
-        trainer = pl.Trainer(**chosen, logger=loggers or False, callbacks=callbacks, default_root_dir=folder)
+        trainer = pl.Trainer(**chosen, logger=loggers or False, callbacks=callbacks, default_root_dir=run.folder)
     except Exception as error:  # an OverflowError, an AttributeError, whatever comes of what was typed
         raise _refused(settings, error) from error
     _refuse_machines_without_processes(trainer)
-    leave_signals_to_us(trainer)
     end_each_epoch_once(trainer)
     if trainer.world_size > 1:
         atexit.register(_leave_process_group)
     return trainer
 
 
-def _profiler(name: str | None, folder: Path) -> Profiler | str:
-    """Return the profiler of that name, whose report goes into the folder; an unknown name is left to Lightning."""
-    kinds: dict[str, type[Profiler]] = {
-        "simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler,
-    }  # fmt: skip
-    if name is None:
-        return Unprofiled()
-    return kinds[name](dirpath=folder, filename="profile") if name in kinds else name
-
-
-def _checkpoints(folder: Path) -> list[Callback]:
-    best = ModelCheckpoint(folder, "best", monitor="val/perplexity", mode="min", enable_version_counter=False)
-    last = ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
-    return [best, last]
+def _lists(
+    settings: Train, run: Record, others: Sequence[Logger | Callback], draws_bar: bool
+) -> tuple[list[Logger], list[Callback]]:
+    """Return the run's loggers and its callbacks, in the order in which they are called."""
+    if settings.trainer.barebones or settings.trainer.fast_dev_run:  # Lightning's own ways to keep nothing
+        return [], []
+    takers = [other for other in others if isinstance(other, TakesRows)]
+    run_log = RunLog(run.folder, takers, prints_lines=not (draws_bar or run.quiet))
+    callbacks: list[Callback] = [CellCheck(), run_log, Resumption(), KernelNote(run)]
+    callbacks += [other for other in others if isinstance(other, Callback)]
+    callbacks += [PerplexityBar()] if draws_bar else []
+    callbacks.append(OrderlyEnd())
+    if settings.trainer.enable_checkpointing is not False:
+        folder = run.folder / "checkpoints"
+        callbacks += [
+            ModelCheckpoint(folder, "best", monitor="val/perplexity", mode="min", enable_version_counter=False),
+            ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False),
+        ]
+    return [run_log, *(other for other in others if isinstance(other, Logger))], callbacks
 
 
 def _refuse_machines_without_processes(trainer: pl.Trainer) -> None:
@@ -141,7 +106,7 @@ def _refuse_machines_without_processes(trainer: pl.Trainer) -> None:
 
 
 def _leave_process_group() -> None:
-    """Gloo's threads may still hold tensors when the interpreter ends, and that aborts the process."""
+    """Leave it before the interpreter ends: Gloo's threads may still hold tensors, and that aborts the process."""
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 
@@ -181,7 +146,7 @@ def _refused(settings: Train, error: Exception) -> SettingError:
 
 
 def _accelerator(trainer: Trainer) -> str:
-    """Lightning's name of the accelerator; `auto` passes over Apple's GPU, which has no float64 for the sums."""
+    """Return Lightning's name of the accelerator; `auto` passes over Apple's GPU, which has no float64 for the sums."""
     name = trainer.accelerator
     if name == "mps" or (name == "gpu" and not torch.cuda.is_available() and torch.backends.mps.is_available()):
         raise SettingError(f"trainer.accelerator={name}: Apple's GPU has no float64; type trainer.accelerator=cpu")
@@ -190,7 +155,7 @@ def _accelerator(trainer: Trainer) -> str:
     known = sorted({"auto", "gpu"} | (AcceleratorRegistry.keys() - {"mps"}))
     if name not in known:
         raise SettingError(f"trainer.accelerator={name}: unknown; type trainer.accelerator=auto ({', '.join(known)})")
-    probe = "cuda" if name == "gpu" else name
-    if not AcceleratorRegistry[probe]["accelerator"].is_available():
+    registered = AcceleratorRegistry["cuda" if name == "gpu" else name]
+    if not registered["accelerator"].is_available():
         raise SettingError(f"trainer.accelerator={name}: this machine has none; type trainer.accelerator=auto (or cpu)")
     return name

@@ -10,7 +10,7 @@ import wandb
 
 from timemachine.config import Wandb
 from timemachine.errors import SettingError
-from timemachine.runs.files import read_json, write_whole
+from timemachine.runs.files import write_whole
 from timemachine.runs.sweep import flat, upload_line
 from timemachine.weights_and_biases.run import begin_run, in_bits, in_one_line, was_refused
 from timemachine.weights_and_biases.workspace import FIGURE
@@ -62,7 +62,7 @@ def add_table(
 
 def _with_earlier(path: Path, rows: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
     """Return the rows of earlier calls and these, and leave them for the next."""
-    earlier = read_json(path) if path.is_file() else []
+    earlier = json.loads(path.read_text()) if path.is_file() else []
     found = {tuple(row[:KEYS]): row for row in [*earlier, *rows]}
     write_whole(path, json.dumps(list(found.values())).encode())
     return list(found.values())

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from timemachine.errors import SettingError
-from timemachine.runs.files import link_or_pipe
 from timemachine.runs.sweep import job_folders, summary_or_failure
 from timemachine.weights_and_biases.workspace import CHANGES, PROJECT, SECTIONS, asked, drawn
 
@@ -41,8 +40,6 @@ def blocks(folder: Path) -> tuple[str, list[Block]]:
 
     Raises SettingError if there is no report, or something that may lead to other folders.
     """
-    if (odd := link_or_pipe(folder)) is not None:
-        raise SettingError(f"report={folder}: holds {str(odd)!r}, a link or a pipe; type another folder")
     try:
         text = (folder / "report.md").read_text(encoding="utf-8")
     except (OSError, ValueError) as error:

@@ -1,7 +1,8 @@
-"""The rows of a run's tables: one for each optimiser step, one for each validation and each epoch's end."""
+"""What a run logs: metrics.csv, a row a validation or an epoch, and steps.csv, a row an optimiser step."""
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol, runtime_checkable
 
@@ -12,14 +13,14 @@ from lightning.pytorch.loggers import Logger
 from torch import Tensor
 
 from timemachine.errors import Diverged
+from timemachine.runs.rows import EPOCH_COLUMNS, STEP_COLUMNS, Row, Table
+from timemachine.runs.tables import short
 from timemachine.training.lightning import has_scaler, metrics_of_epoch, metrics_of_step
-
-Row = dict[str, float]
 
 
 @runtime_checkable
 class TakesRows(Protocol):
-    """What is given the rows, such as a file. Epochs and steps count from 1: those that are done."""
+    """What is given the rows beside the files. Epochs and steps count from 1: those that are done."""
 
     def log_steps(self, rows: list[Row]) -> None:
         """Take the steps since the last call: epoch, step, loss, both norms, what `self.log(on_step=True)` logged."""
@@ -30,38 +31,43 @@ class TakesRows(Protocol):
         ...
 
 
-class Steps(Logger, Callback):
-    """Reads loss and norms of each step, the metrics that Lightning logs, and the clock.
+class RunLog(Logger, Callback):
+    """Writes both tables from the loss and norms of each step, the metrics that Lightning logs, and the clock.
 
     A step may have several batches (`accumulate_grad_batches`): its loss is their mean. An epoch may have several
-    validations: each is a row, and the last one shares its row with the epoch's end if it comes there. An epoch's row
-    is handed over before its checkpoint is written, so that a run that is killed between the two lacks nothing when it
-    is resumed. Lightning's other loggers, such as TensorBoard's, get the steps too.
+    validations: each is a row, and the last one shares its row with the epoch's end if it comes there. An epoch's rows
+    are written before its checkpoint, so that a run that is killed between the two lacks nothing when it is resumed;
+    what came after the checkpoint is dropped then. Whatever `self.log` logs has a column.
+
+    `takers` get the same rows, Lightning's other loggers, such as TensorBoard's, the same numbers. `prints_lines`: a
+    line an epoch, for where there is no progress bar. (Lightning's CSVLogger puts train and val into separate rows.)
     """
 
-    def __init__(self, takers: Sequence[TakesRows]) -> None:
+    def __init__(self, folder: Path, takers: Sequence[TakesRows] = (), prints_lines: bool = False) -> None:
         super().__init__()
-        self.takers = takers
+        self.takers, self.prints_lines = takers, prints_lines
+        self._metrics = Table(folder / "metrics.csv", EPOCH_COLUMNS)
+        self._steps = Table(folder / "steps.csv", STEP_COLUMNS)
         self._trainer: pl.Trainer
-        self._rows: list[tuple[int, Tensor, dict[str, Tensor]]] = []  # step; (loss, both norms); what else was logged
+        self._noted: list[tuple[int, Tensor, dict[str, Tensor]]] = []  # step; loss and norms; what else was logged
         self._losses: list[Tensor] = []  # of the batches of the step under way
-        self._loss = self._no_loss = torch.tensor(math.nan)  # of the batch under way
+        self._loss = torch.tensor(math.nan)  # of the batch under way
         self._last_step = 0
-        self._at: Row = {"epoch": 0, "step": 0}  # of the last epoch's end
+        self._row: Row = {"epoch": 0, "step": 0}  # of metrics.csv, the last one, which may still grow
         self._end_of_epoch: Row | None = None  # what follows from an epoch's steps, until its other metrics are known
-        self._last_finite_norm = math.nan
-        self._first_unsound: int | None = None  # the step
+        self._last_val = math.nan, math.nan  # its epoch, and the perplexity
+        self._last_finite_norm, self._first_not_finite = math.nan, 0  # the norm; the step
         self._num_chars, self._epoch_began, self._batch_ended = 0, 0.0, 0.0
         self._validation_began: float | None = None
 
     @property
     def name(self) -> str:
-        """What Lightning asks each logger for."""
-        return "steps"
+        """Return what Lightning asks each logger for."""
+        return "run_log"
 
     @property
     def version(self) -> str:
-        """None."""
+        """Return nothing."""
         return ""
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -71,8 +77,12 @@ class Steps(Logger, Callback):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Know the end of a run that is resumed, and only tested if it has nothing left to do."""
-        self._at = {"epoch": checkpoint["epoch"] + 1, "step": checkpoint["global_step"]}
+        """Go back to the end of the epoch of the checkpoint."""
+        self._row = {"epoch": checkpoint["epoch"] + 1, "step": checkpoint["global_step"]}
+        if trainer.is_global_zero:
+            self._steps.go_back(checkpoint["global_step"])
+            self._metrics.go_back(checkpoint["global_step"])
+            self._row = self._metrics.last or self._row
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin, or go on, after the step of the checkpoint."""
@@ -80,14 +90,13 @@ class Steps(Logger, Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
-        self._hand_over({})
+        self._log({})
         self._num_chars, self._epoch_began, self._validation_began = 0, perf_counter(), None
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Leave a validation in mid-epoch out of the epoch's time; forget the loss of the batch before."""
-        self._loss = self._no_loss
+        """Leave a validation in mid-epoch out of the epoch's time."""
         if self._validation_began is not None:
             self._epoch_began += perf_counter() - self._validation_began
             self._validation_began = None
@@ -104,8 +113,8 @@ class Steps(Logger, Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Note the loss, and the step if the batch ended one; stop the clock."""
-        loss = outputs["loss"] if outputs else self._loss
-        self._losses.append(loss.detach() * trainer.accumulate_grad_batches)  # by which Lightning has divided it
+        loss = outputs["loss"].detach() if outputs else torch.full_like(self._loss, math.nan)
+        self._losses.append(loss * trainer.accumulate_grad_batches)  # by which Lightning has divided it
         if trainer.global_step != self._last_step:
             self._last_step = trainer.global_step
             self._note(pl_module, metrics_of_step(trainer))
@@ -114,17 +123,16 @@ class Steps(Logger, Callback):
 
     def _note(self, model: Any, logged: dict[str, Tensor]) -> None:
         loss = torch.stack(self._losses).double().mean()
-        self._rows.append((self._last_step, torch.stack([loss, model.grad_norm, model.grad_norm_clipped]), logged))
+        self._noted.append((self._last_step, torch.stack([loss, model.grad_norm, model.grad_norm_clipped]), logged))
         self._losses.clear()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Hand over the steps; note their mean norms, the share that was clipped, the speed, the last step's rate.
+        """Log the steps; note their mean norms, the share that was clipped, the speed, the last step's rate.
 
         Through `self.log` these numbers cost 0.7 ms an epoch, a thirtieth of it.
         """
-        rows = self._take()
-        self._at = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
-        row = dict(self._at)
+        rows = self._log_steps()
+        row: Row = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
         for name in ("grad_norm", "grad_norm_clipped"):
             row[name] = math.fsum(step[name] for step in rows) / len(rows) if rows else math.nan
         clipped = sum(step["grad_norm"] > step["grad_norm_clipped"] for step in rows) / max(len(rows), 1)
@@ -141,33 +149,40 @@ class Steps(Logger, Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Hand over the epoch's row before its checkpoint is written."""
+        """Log the epoch's row before its checkpoint is written."""
         if self._end_of_epoch is not None:
-            self._hand_over(metrics_of_epoch(trainer))
+            self._log(metrics_of_epoch(trainer))
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Hand over what Lightning logs of a validation, an epoch or a test; it logs some steps, too."""
+        """Log what Lightning logs of a validation, an epoch or a test; it logs some steps, too."""
         if self._end_of_epoch is not None or not self._trainer.training:
-            self._hand_over({name: float(value) for name, value in metrics.items() if name != "epoch"})
+            self._log({name: float(value) for name, value in metrics.items() if name != "epoch"})
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing: summary.json has the settings."""
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Hand over the last epoch's row, if nothing has been logged and no checkpoint written."""
-        self._hand_over({})
+        """Log the last epoch's row if nothing has been logged and no checkpoint written; write a late validation."""
+        self._log({})
+        if trainer.is_global_zero and len(self._row) > 2:
+            self._metrics.put(self._row)
+
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the test's numbers."""
+        if trainer.is_global_zero:
+            self._metrics.put(self._row)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Hand over the steps that led to divergence, and say where it began and what to type."""
+        """Log the steps that led to divergence; name the first, and what to type."""
         if not isinstance(exception, Diverged):
             return
         if exception.what == "the gradient":  # the step was refused, so its batch has not ended
             self._losses.append(self._loss * trainer.accumulate_grad_batches)
             self._last_step = trainer.global_step + 1
             self._note(pl_module, {})
-        self._take()
-        step, what = self._first_unsound or trainer.global_step, exception.what
-        if self._first_unsound:
+        self._log_steps()
+        step, what = self._first_not_finite or trainer.global_step, exception.what
+        if self._first_not_finite:
             what = "the gradient"
         epoch, theta, network = trainer.current_epoch, trainer.gradient_clip_val, pl_module.hparams
         culprit = "sigma" if network["sigma"] >= 1 else "lr"
@@ -179,22 +194,24 @@ class Steps(Logger, Callback):
         )
         exception.args = (message,)
 
-    def _take(self) -> list[Row]:
-        """Hand over the steps since the last call, and return them."""
-        if not self._rows:
+    def _log_steps(self) -> list[Row]:
+        """Log the steps since the last call, and return their rows."""
+        if not self._noted:
             return []
         trainer = self._trainer
-        steps, tensors, logged = zip(*self._rows, strict=True)
-        self._rows.clear()
+        steps, tensors, logged = zip(*self._noted, strict=True)
+        self._noted.clear()
         losses_N, norms_N, clipped_N = torch.stack(tensors, 1)
         losses_N = trainer.strategy.reduce(losses_N, reduce_op="mean")
-        rows = [
+        rows: list[Row] = [
             {"epoch": trainer.current_epoch + 1, "step": step, "loss": loss, "grad_norm": norm, "grad_norm_clipped": c}
             | {name: float(value) for name, value in others.items()}
             for step, loss, norm, c, others in zip(
                 steps, losses_N.tolist(), norms_N.tolist(), clipped_N.tolist(), logged, strict=True
             )
         ]
+        if trainer.is_global_zero:
+            self._steps.add(rows)
         for taker in self.takers:
             taker.log_steps(rows)
         for logger in self._others():
@@ -205,21 +222,40 @@ class Steps(Logger, Callback):
             if math.isfinite(row["grad_norm"]):
                 self._last_finite_norm = row["grad_norm"]
             elif not has_scaler(trainer):
-                self._first_unsound = self._first_unsound or int(row["step"])
+                self._first_not_finite = self._first_not_finite or row["step"]
                 break
         return rows
 
-    def _hand_over(self, metrics: Row) -> None:
-        """Hand over metrics: with an epoch's end if it is there, or else of the step under way."""
+    def _log(self, metrics: Row) -> None:
+        """Log metrics: with an epoch's end if it is there, or else of the step under way; a test's with the last row.
+
+        Of metrics.csv an epoch's end is written, and a validation in mid-epoch when another row comes.
+        """
         trainer, row = self._trainer, self._end_of_epoch
         self._end_of_epoch = None
-        if row is None and metrics:
-            row = dict(self._at)  # a test is one of the last epoch's weights
-            if not trainer.testing:
-                row = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
-        if row is not None:
-            for taker in self.takers:
-                taker.log_row(row | metrics)
+        if row is None and not metrics:
+            return
+        if row is None:
+            row = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
+            if trainer.testing:
+                row = {name: self._row[name] for name in row}
+        row |= metrics
+        for taker in self.takers:
+            taker.log_row(row)
+        before = self._row
+        if any(row[name] != before[name] for name in ("epoch", "step")):
+            if trainer.is_global_zero and len(before) > 2:
+                self._metrics.put(before)
+            before = {}
+        self._row = before | row
+        if "val/perplexity" in row:
+            self._last_val = row["epoch"], row["val/perplexity"]
+        if "clip_fraction" in row and trainer.is_global_zero:
+            self._metrics.put(self._row)
+            if self.prints_lines:
+                train = self._row.get("train/perplexity", math.nan)
+                val = self._last_val[1] if self._last_val[0] == row["epoch"] else math.nan
+                print(f"epoch {row['epoch']:>4}  train {short(train):>8}  val {short(val):>8}", flush=True)
 
     def _others(self) -> list[Logger]:
         """Return Lightning's other loggers."""

@@ -1,70 +1,43 @@
-"""The end of a run: its final numbers, its figure, its continuation, exported weights and page, and what is printed."""
+"""The end of a run: its final numbers, figure, continuation, exported weights and page, and what is printed."""
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from timemachine.config import Trainer, plain, typed
+from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
-from timemachine.evaluation import probes
+from timemachine.language_model import RNNLMScratch
 from timemachine.page import make_page
 from timemachine.runs.files import shown, write_figure, write_whole
 from timemachine.runs.models import export_model
 from timemachine.runs.record import Record
-from timemachine.runs.rows import read_numbers
-from timemachine.runs.summaries import read_summary
+from timemachine.runs.rows import final_numbers, read_numbers
 from timemachine.runs.tables import print_table, print_text, short
-
-if TYPE_CHECKING:
-    import lightning.pytorch as pl
-
-    from timemachine.datamodule import TimeMachine
-    from timemachine.language_model import RNNLMScratch
 
 PREFIX, NUM_PREDS = "it has", 20  # the book's
 
 
-def finish(run: Record, trainer: "pl.Trainer", model: "RNNLMScratch", data: "TimeMachine") -> None:
-    """Measure what was asked for, leave weights, figure and continuation in the run's folder, and say how it ended."""
+def finish(run: Record, model: RNNLMScratch, data: TimeMachine) -> None:
+    """Leave final numbers, weights, continuation, figure and page in the run's folder, and print how it ended."""
     run.update(metrics=final_numbers(run.folder))
     status, message = "completed", _what_is_missing(run.summary)
     val = run.summary["metrics"].get("val/perplexity", math.nan)
     if val > len(data.vocab):
         status = "diverged"
-        cause = "sigma" if run.summary["settings"]["model"]["sigma"] >= 1 else "lr"
+        cause = "sigma" if model.hparams["sigma"] >= 1 else "lr"
         guessing = f"worse than guessing among {len(data.vocab)}; begin anew with a smaller model.{cause}"
         message = f"ends with a validation perplexity of {val:.4g}, {guessing}"
-    if trainer.is_global_zero:
-        run.update(probes=probes.measure(run.summary["settings"]["probes"], model, data))
-        export_model(run.folder / "model.safetensors", model, data.vocab, read_summary(run.folder))
+    if run.writes:
+        export_model(run.folder / "model.safetensors", model, data.vocab, run.summary | {"status": status})
         sample = model.predict(PREFIX, NUM_PREDS, data.vocab)
         write_whole(run.folder / "sample.txt", f"{sample}\n".encode())
-        figure = _draw_curves(run.folder, run.summary)
-        page = _write_page(run, model, data)
+        lines = [_draw_curves(run.folder, run.summary), _write_page(run, model, data)]
+        if run.summary["settings"]["trainer"]["profiler"]:
+            lines += [f"profile       {shown(path)}" for path in sorted(run.folder.glob("*-profile*"))]
         if not run.quiet:
-            report = sorted(run.folder.glob("*-profile*")) if run.summary["settings"]["trainer"]["profiler"] else []
-            lines = [figure, page, *(f"profile       {shown(path)}" for path in report)]
             _print(run.folder, run.summary | {"status": status, "message": message}, sample, lines)
     run.update(status=status, message=message)
-
-
-def final_numbers(folder: Path) -> dict[str, float]:
-    """Return the last epoch's numbers in metrics.csv, the best validation perplexity, and how often clipping acted."""
-    epochs, steps = read_numbers(folder / "metrics.csv"), read_numbers(folder / "steps.csv")
-    last = [row for row in epochs if row["epoch"] == epochs[-1]["epoch"]]  # several, with validations in mid-epoch
-    numbers = {name: value for row in last for name, value in row.items() if not math.isnan(value)}
-    if not numbers:
-        return {}
-    numbers |= {"epoch": int(numbers["epoch"]), "step": int(numbers["step"])}
-    if (vals := [row for row in last if not math.isnan(row["val/perplexity"])]) and vals[-1]["step"] != numbers["step"]:
-        numbers["val_step"] = int(vals[-1]["step"])  # the last validation was not at the epoch's end
-    validated = [row for row in epochs if not math.isnan(row["val/perplexity"])]
-    if validated:
-        best = min(validated, key=lambda row: row["val/perplexity"])
-        numbers |= {"best_val/perplexity": best["val/perplexity"], "best_epoch": int(best["epoch"])}
-    acted = sum(row["grad_norm"] > row["grad_norm_clipped"] for row in steps)
-    largest = max((row["grad_norm"] for row in steps), default=math.nan)
-    return numbers | {"clipped_steps": acted, "num_steps_done": len(steps), "largest_grad_norm": largest}
 
 
 KEEP_NOTHING = ("barebones", "fast_dev_run")
@@ -124,7 +97,7 @@ def _place(row: dict[str, float], ends: dict[float, float]) -> float:
     return epoch - 1 + (row["step"] - first) / max(ends[epoch] - first, 1)
 
 
-def _write_page(run: Record, model: "RNNLMScratch", data: "TimeMachine") -> str:
+def _write_page(run: Record, model: RNNLMScratch, data: TimeMachine) -> str:
     """Leave page.html in the folder of a single run. Return the line that says so, or why there is none."""
     if run.in_sweep or run.group is not None or run.exercise != "none":
         return ""
