@@ -37,16 +37,18 @@ class OrderlyEnd(Callback):
         for other in self._before:
             signal.signal(other, signal.SIG_DFL)
 
-    def _end_if_told(self, *_: Any) -> None:
+    def on_train_batch_end(self, *_: Any) -> None:
         """Raise Signalled if a signal has come."""
         if self._received is not None:
             raise Signalled(self._received)
 
-    on_train_batch_end = on_validation_batch_end = _end_if_told
+    def on_validation_batch_end(self, *_: Any) -> None:
+        """Raise Signalled if a signal has come: a validation may take long."""
+        self.on_train_batch_end()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop listening."""
-        self._end_if_told()
+        self.on_train_batch_end()
         self._restore()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
