@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
-from timemachine.config import Data, typed
+from timemachine.config import Data, format_value
 from timemachine.corpus import DEFAULT, Corpus, find_corpus
 from timemachine.errors import SettingError
 from timemachine.vocab import Vocab
@@ -59,7 +59,7 @@ class TimeMachine(LightningDataModule):
         self.chars_N = self.vocab.encode(self.corpus.characters)
         if len(self.chars_N) <= num_steps:
             raise SettingError(
-                f"data.corpus={typed(self.corpus.source)}: has {len(self.chars_N)} characters, a window of "
+                f"data.corpus={format_value(self.corpus.source)}: has {len(self.chars_N)} characters, a window of "
                 f"data.num_steps={num_steps} needs {num_steps + 1}; type the path of a longer text"
             )
         self.splits = _split(len(self.chars_N), num_steps, num_train, num_val)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
 from timemachine.clipping import clip_gradients, gradient_norm
-from timemachine.config import Input, Model, plain, require
+from timemachine.config import Input, Model, require, to_dict
 from timemachine.datamodule import Batch
 from timemachine.errors import Diverged
 from timemachine.kernels import choice, fused
@@ -34,7 +34,7 @@ class RNNLMScratch(LightningModule):
     def __init__(self, vocab_size: int, hiddens: int = 32, sigma: float = 0.01, lr: float = 1.0, **others: Any) -> None:
         super().__init__()
         network = Model(hiddens=hiddens, sigma=sigma, lr=lr, **others)
-        settings = plain(network)
+        settings = to_dict(network)
         self.save_hyperparameters({"vocab_size": vocab_size} | settings, logger=False)
         self.vocab_size, self.lr, self.input_lr_factor = vocab_size, lr, network.input_lr_factor
         num_inputs, self.embedding = vocab_size, None

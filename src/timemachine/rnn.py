@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from timemachine.config import Model, plain, require
+from timemachine.config import Model, require, to_dict
 from timemachine.errors import SettingError
 from timemachine.kernels.activations import ACTIVATIONS
 from timemachine.kernels.bptt import recurrence
@@ -80,7 +80,7 @@ def build_cell(network: Model, num_inputs: int) -> nn.Module:
     class does not name and that is not at its default.
     """
     require(network.cell in CELLS, "model.cell", network.cell, f"must be one of {', '.join(CELLS)}", "rnn")
-    cell, settings, defaults = CELLS[network.cell], plain(network), plain(Model())
+    cell, settings, defaults = CELLS[network.cell], to_dict(network), to_dict(Model())
     named = {name: value for name, value in settings.items() if name in inspect.signature(cell).parameters}
     named["sigma"] = network.sigma
     for name, value in settings.items():

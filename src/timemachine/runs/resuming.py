@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from timemachine.config import Backward, Train, plain, typed
+from timemachine.config import Backward, Train, format_value, to_dict
 from timemachine.errors import SettingError
 from timemachine.kernels import choice
 from timemachine.runs.files import shown, write_whole
@@ -157,7 +157,7 @@ def is_done(folder: Path, settings: dict[str, Any]) -> bool:
         summary = read_summary(folder)
     except (OSError, ValueError):
         return False
-    before = _with_defaults(summary["settings"], settings, plain(Train())) | {"resume": settings["resume"]}
+    before = _with_defaults(summary["settings"], settings, to_dict(Train())) | {"resume": settings["resume"]}
     if settings["model"]["backward"] == "auto" and before["model"]["backward"] == "bptt":  # the default, before auto
         before["model"]["backward"] = "auto"
     if before != settings:
@@ -182,7 +182,7 @@ def _with_defaults(before: Any, now: Mapping[str, Any], defaults: Any) -> Any:
 def _refuse_other_data(before: dict[str, Any], data: "TimeMachine") -> None:
     """Raise SettingError if the resumed run used other data."""
     if before["corpus"]["sha256"] != data.corpus.sha256:
-        text = typed(data.corpus.source)
+        text = format_value(data.corpus.source)
         raise SettingError(f"data.corpus={text}: is not the text that the run began with; type the path of that one")
     for name in OF_THE_DATA:
         refuse_other(f"data.{name}", before["settings"]["data"][name], getattr(data, name))
@@ -201,15 +201,17 @@ def _note_changes(run: Record, epochs_done: int) -> None:
         return
     run.update(changes=[*run.summary.get("changes", []), {"from_epoch": epochs_done + 1, "settings": changed}])
     if run.writes and not run.quiet:
-        told = ", ".join(f"{name}={typed(it['now'])} (was {typed(it['before'])})" for name, it in changed.items())
+        told = ", ".join(
+            f"{name}={format_value(it['now'])} (was {format_value(it['before'])})" for name, it in changed.items()
+        )
         print(f"from epoch {epochs_done + 1} on: {told}")
 
 
 def refuse_other(name: str, then: object, now: object) -> None:
     """Raise SettingError if a setting is not what it was when the run began."""
     if then != now:
-        setting = f"{name}={typed(then)}"
-        raise SettingError(f"{name}={typed(now)}: the run began with {setting}; type {setting}")
+        setting = f"{name}={format_value(then)}"
+        raise SettingError(f"{name}={format_value(now)}: the run began with {setting}; type {setting}")
 
 
 @contextmanager
