@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from lightning.pytorch import LightningDataModule
+from lightning.pytorch import LightningDataModule, Trainer
 from torch import Tensor
 
 from timemachine.config import Data, format_value
@@ -106,6 +106,14 @@ class TimeMachine(LightningDataModule):
         self.generator.set_state(state_dict["generator"])
 
 
+def targets_per_process(trainer: Trainer, batch: Batch, batch_idx: int) -> float:
+    """Return the number of targets in a training batch; of several processes, whose shares may differ, the mean."""
+    if trainer.world_size == 1:
+        return batch[1].numel()
+    num_windows: int = trainer.train_dataloader.global_size(batch_idx)  # type: ignore[union-attr]
+    return num_windows * batch[1].shape[1] / trainer.world_size
+
+
 class Loader(Protocol):
     """Batches of training windows, in an order of its own each epoch."""
 
@@ -143,67 +151,19 @@ class WindowLoader:
         return -(-len(self.windows_NT) // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        num_windows = len(self.windows_NT)
-        order = in_order(num_windows) if self.generator is None else shuffled(num_windows, self.generator)
-        for batch_N in _regrouped(order, self.batch_size):
-            share_N = batch_N[self.rank :: self.world_size]
-            batch_BT = self.windows_NT[share_N.to(self.windows_NT.device)].long()
+        num_windows, order_N = len(self.windows_NT), None
+        if self.generator is not None:
+            order_N = torch.randperm(num_windows, generator=self.generator, dtype=torch.int32)
+        for start in range(0, num_windows, self.batch_size):
+            share: slice | Tensor = slice(start + self.rank, start + self.batch_size, self.world_size)
+            if order_N is not None:
+                share = order_N[share].to(self.windows_NT.device)
+            batch_BT = self.windows_NT[share].long()
             yield batch_BT[:, :-1], batch_BT[:, 1:]
 
     def global_size(self, batch_idx: int) -> int:
         """Return the number of windows in a batch, over all processes."""
         return min(self.batch_size, len(self.windows_NT) - batch_idx * self.batch_size)
-
-
-CHUNK = 1 << 16  # of an order: what is in memory of it at a time
-
-
-def in_order(length: int) -> Iterator[Tensor]:
-    """0 … length - 1, in pieces (int64)."""
-    for start in range(0, length, CHUNK):
-        yield torch.arange(start, min(start + CHUNK, length))
-
-
-def shuffled(length: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """A random order of 0 … length - 1, in pieces (int64).
-
-    Up to a million: a permutation drawn uniformly. Beyond: no list of `length` in memory, but four rounds of
-    x ← odd·x + c (mod 2^k), x ← x xor x >> k/2, each a bijection of the k-bit numbers, drawn anew each time; a number
-    that comes out too large goes in again, until it is not. Raises ValueError from 2^31 on.
-    """
-    if length <= 1 << 20:
-        yield torch.randperm(length, generator=generator)
-        return
-    bits = (length - 1).bit_length()
-    if bits > 31:
-        raise ValueError(f"{length} windows are more than products of 64 bits can shuffle")
-    mask, shift = (1 << bits) - 1, bits // 2 + 1
-    odd_and_offset = torch.randint(1 << bits, (4, 2), generator=generator).tolist()
-
-    def mix(x_N: Tensor) -> Tensor:
-        for odd, offset in odd_and_offset:
-            x_N = (x_N * (odd | 1) + offset) & mask
-            x_N = x_N ^ (x_N >> shift)
-        return x_N
-
-    for x_N in in_order(length):
-        x_N = mix(x_N)
-        while (outside := (x_N >= length).nonzero()[:, 0]).numel():
-            x_N[outside] = mix(x_N[outside])
-        yield x_N
-
-
-def _regrouped(pieces: Iterator[Tensor], size: int) -> Iterator[Tensor]:
-    """The same numbers in pieces of `size`, the last one smaller."""
-    rest = torch.empty(0, dtype=torch.int64)
-    for piece in pieces:
-        *whole, rest = torch.split(torch.cat([rest, piece]), size)
-        yield from whole
-        if len(rest) == size:
-            yield rest
-            rest = rest[:0]
-    if len(rest):
-        yield rest
 
 
 def _split(num_chars: int, num_steps: int, num_train: int | None, num_val: int | None) -> dict[str, Split]:

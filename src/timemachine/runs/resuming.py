@@ -96,9 +96,10 @@ def _siblings_began_with(run: Record) -> str:
 def _note_kernel(run: Record, trainer: "pl.Trainer", model: "RNNLMScratch") -> None:
     """Write down which kernel the run trains with. Say so if it has another instruction set now, or is not compiled."""
     from timemachine.kernels import fused  # it imports torch, which takes seconds
+    from timemachine.kernels.loss import kernel_of
 
     with trainer.precision_plugin.forward_context():
-        kernel = model.kernel
+        kernel = kernel_of(model)
     on_cpu = trainer.strategy.root_device.type == "cpu"
     if kernel == "fused":
         kernel = f"fused ({fused.available()})" if on_cpu and not trainer.precision.endswith("16-true") else "bptt"
