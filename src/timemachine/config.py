@@ -130,7 +130,7 @@ class Model:
     embedding_dim: int = number(32, "width of the embedding; one_hot has none", 1, WIDEST)
     embedding_sigma: float = number(1.0, "standard deviation of its initial entries", *NOT_NEGATIVE)
     input_lr_factor: float = number(1.0, "rate of the weights that read the input, in multiples of lr", *NOT_NEGATIVE)
-    backward: Backward = setting(Backward.auto, "who computes the gradients")
+    backward: Backward = setting(Backward.auto, "which code computes the gradients")
 
     def __post_init__(self) -> None:
         check(self, "model.")
@@ -174,10 +174,10 @@ class Training:
     schedule: Schedule = setting(Schedule.constant, "the rate over time; cosine: to 0 along half a cosine")
     warm_up: float = number(0.0, "share of all steps in which the rate rises from 0", 0, 0.999)
     carry_state: bool = setting(False, "windows end to end, each from the state after the one before")
-    input_dropout: float = number(0.0, "chance that an input is read as <unk>", 0, 0.999)
-    output_dropout: float = number(0.0, "chance that the output layer does not see a unit", 0, 0.999)
-    teacher: float = number(0.0, "text that n-grams write to learn from, in multiples of the real one", 0, 100)
-    teacher_networks: int = number(0, "networks that are trained first, and then write it with the n-grams", 0, 100)
+    input_dropout: float = number(0.0, "probability that an input is replaced by <unk>", 0, 0.999)
+    output_dropout: float = number(0.0, "dropout on the hidden units before the output layer", 0, 0.999)
+    teacher: float = number(0.0, "text from an n-gram teacher, in multiples of the real one", 0, 100)
+    teacher_networks: int = number(0, "networks that are trained first, as teachers beside the n-grams", 0, 100)
 
     def __post_init__(self) -> None:
         check(self, "training.")
@@ -339,9 +339,7 @@ class Evaluate:
         example="outputs/…",
     )
     baselines: bool = setting(False, "compare with n-grams, their mixture, PPMd: 26 s for the novel")
-    adapt: float | None = number(
-        None, "rate at which a copy learns what it reads, and looks it up", *POSITIVE, example=0.012
-    )
+    adapt: float | None = number(None, "learning rate of dynamic evaluation with a kNN cache", *POSITIVE, example=0.012)
     data: EvaluateData = field(default_factory=EvaluateData)
     logger: Logger = field(default_factory=Logger)
 

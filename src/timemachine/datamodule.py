@@ -34,8 +34,8 @@ class TimeMachine(LightningDataModule):
     The first `num_train` windows train, the next `num_val` validate, what neither has touched tests: windows from
     character num_train + num_val + T on. With both None, 90 % of the characters train, 5 % validate, 5 % test, and no
     window crosses a border. `corpus`: a text, or what `data.corpus` may be. `train_loader`: makes another loader of the
-    training batches from this object; the windows in a new order each epoch if None. Raises SettingError for a number
-    that cannot be, a text that cannot be had, and one that is too short.
+    training batches from this object; the windows in a new order each epoch if None. Raises SettingError for an invalid
+    number, a text that is not found, and one that is too short.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ def targets_per_process(trainer: Trainer, batch: Batch, batch_idx: int) -> float
 
 
 class Loader(Protocol):
-    """Batches of training windows, in an order of its own each epoch."""
+    """Batches of training windows, in a new order each epoch."""
 
     def __len__(self) -> int: ...
 
@@ -168,14 +168,14 @@ class WindowLoader:
 
 def _split(num_chars: int, num_steps: int, num_train: int | None, num_val: int | None) -> dict[str, Split]:
     if num_train is not None and num_val is not None:
-        if (needed := num_train + num_val + num_steps) > num_chars:
+        needed = num_train + num_val + num_steps
+        if needed > num_chars:
             largest = num_chars - num_steps - num_val
-            instead = (
-                f"data.num_train={largest}" if largest > 0 else "a smaller data.num_val, data.num_steps or another text"
-            )
+            smaller = "a smaller data.num_val, data.num_steps or another text"
             raise SettingError(
                 f"data.num_train={num_train}: {needed} characters are needed (num_train + data.num_val={num_val} + "
-                f"data.num_steps={num_steps}) and the text has {num_chars}; type for example {instead}"
+                f"data.num_steps={num_steps}) and the text has {num_chars}; type for example "
+                + (f"data.num_train={largest}" if largest > 0 else smaller)
             )
         return {
             "train": Split(range(num_train), range(1, num_train + num_steps)),
@@ -188,12 +188,9 @@ def _split(num_chars: int, num_steps: int, num_train: int | None, num_val: int |
         for name, first, last in zip(("train", "val", "test"), borders, borders[1:], strict=False)
     }
     if not all(split.starts for split in splits.values()):
-        raise SettingError(
-            f"data.num_steps={num_steps}: a window does not fit into 5 % of a text of {num_chars} characters; "
-            + (
-                f"type for example data.num_steps={num_chars // 20 - 1}"
-                if num_chars >= 40
-                else "type data.corpus=<path of a longer text>"
-            )
+        instead = (
+            f"for example data.num_steps={num_chars // 20 - 1}" if num_chars >= 40 else "data.corpus=<a longer text>"
         )
+        rule = f"a window does not fit into 5 % of a text of {num_chars} characters"
+        raise SettingError(f"data.num_steps={num_steps}: {rule}; type {instead}")
     return splits

@@ -82,15 +82,13 @@ class RNNLMScratch(LightningModule):
         `predict`, section 9.5.5). `device`: where to compute, as in the book; where the model is if None.
         """
         self.to(device or self.device)
-        state, inputs, outputs = None, vocab[list(prefix or " ")], list[int]()
-        warm_up = len(inputs) - 1
-        for step in range(warm_up + num_preds):
-            logits_BTV, state = self(torch.tensor([[inputs[step]]], device=self.device), state)
-            if step >= warm_up:
-                logits_BTV[..., vocab.unk] = -math.inf
-                outputs.append(int(logits_BTV.argmax()))
-                inputs.append(outputs[-1])
-        return prefix + "".join(vocab.to_tokens(outputs))
+        state, text = None, vocab[list(prefix or " ")]
+        for step in range(len(text) - 1 + num_preds):
+            logits_11V, state = self(torch.tensor([[text[step]]], device=self.device), state)
+            if step == len(text) - 1:  # the warm-up is over
+                logits_11V[..., vocab.unk] = -math.inf
+                text.append(int(logits_11V.argmax()))
+        return prefix + "".join(vocab.to_tokens(text[len(prefix or " ") :]))
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return the weights that read the input, whose rate is `input_lr_factor` times as large, and the others."""
@@ -109,10 +107,7 @@ class RNNLMScratch(LightningModule):
         return loss
 
     def configure_gradient_clipping(
-        self,
-        optimizer: Optimizer,
-        gradient_clip_val: int | float | None = None,
-        gradient_clip_algorithm: str | None = None,
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
         """Clip by `clip_gradients` (or Lightning's "value") and keep both norms.
 
@@ -127,7 +122,7 @@ class RNNLMScratch(LightningModule):
         else:
             self.grad_norm = clip_gradients(parameters, gradient_clip_val)
             self.grad_norm_clipped = self.grad_norm.clamp(max=gradient_clip_val or math.inf)
-        if self.device.type == "cpu" and not self.grad_norm.isfinite():  # elsewhere to look would make the program wait
+        if self.device.type == "cpu" and not self.grad_norm.isfinite():  # on a GPU it would wait for the step
             raise Diverged("the gradient", f"at step {self.global_step + 1}")
 
     def _refuse_unless_finite(self) -> None:

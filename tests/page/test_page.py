@@ -241,7 +241,7 @@ NAMES = st.sampled_from(
     st.sets(st.characters(exclude_categories=["C", "Z"]) | st.sampled_from("<>&'\"\\"), max_size=5),
 )
 def test_what_a_stranger_wrote_stays_in_its_place(summary: dict[str, Any], title: str, characters: set[str]) -> None:
-    vocab = Vocab.checked(sorted({UNKNOWN, "a", *characters}))
+    vocab = Vocab(sorted({UNKNOWN, "a", *characters}))
     model = random_model(vocab, hiddens=2)
     usual = Parts(make_page(model, vocab, {}))
     for hostile in (summary, summary | {"corpus": {"title": title}}):

@@ -45,7 +45,7 @@ def model_of(weights: dict[str, Tensor], about: dict[str, Any]) -> tuple[RNNLMSc
 
     Raises Refused where they do not fit each other, and anything else where they are not what they should be.
     """
-    size, vocab = about["hyper_parameters"]["vocab_size"], Vocab.checked(about["tokens"])
+    size, vocab = about["hyper_parameters"]["vocab_size"], Vocab(about["tokens"])
     if not 1 < size <= 256:
         raise Refused(f"has a vocabulary of {size}")
     model = RNNLMScratch(**about["hyper_parameters"])

@@ -23,6 +23,7 @@ from lightning.pytorch.profilers import AdvancedProfiler, Profiler, PyTorchProfi
 from timemachine.config import Train, Trainer, format_value
 from timemachine.errors import SettingError, UserError, one_line
 from timemachine.evaluation import probes
+from timemachine.kernels.memory import keep_freed_memory
 from timemachine.runs.checkpoints import WholeCheckpoints
 from timemachine.training.cell_check import CellCheck
 from timemachine.training.lightning import (
@@ -76,6 +77,7 @@ def build_trainer(settings: Train, folder: Path, logs: Sequence[Logger | Callbac
     refuses.
     """
     silence()
+    keep_freed_memory()
     chosen = dataclasses.asdict(settings.trainer)
     chosen["accelerator"] = _accelerator(settings.trainer)
     if chosen["accelerator"] == "cpu" and re.fullmatch("16(-mixed)?", str(chosen["precision"])):
