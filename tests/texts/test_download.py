@@ -133,10 +133,6 @@ def test_a_mirror_that_fails_is_passed_over_and_leaves_nothing(
     assert find_corpus("a_book", []).characters == CHARACTERS
 
 
-def test_all_mirrors_of_a_book_have_given_up_within_ten_seconds() -> None:
-    assert max(len(book.urls) for book in CATALOGUE.values()) * download.ANSWERS_WITHIN < 10
-
-
 def test_search_folders_come_before_the_cache_and_the_cache_before_a_download(
     tmp_path: Path, mirrors: Mirrors, monkeypatch: pytest.MonkeyPatch, cache: Path
 ) -> None:
