@@ -1,7 +1,7 @@
 """Train the scratch RNN of Dive into Deep Learning: python train.py model.hiddens=64."""
 
 from timemachine.cli.program import training_program
-from timemachine.config import Train, Training, plain
+from timemachine.config import Train, Training, to_dict
 from timemachine.corpus import find_corpus
 from timemachine.runs.record import Record
 
@@ -31,7 +31,7 @@ def main(settings: Train, run: Record) -> None:
         windows.batch_size, windows.num_steps, windows.num_train, windows.num_val,
         corpus=corpus, seed=settings.seed, train_loader=train_loader(settings.training),
     )  # fmt: skip
-    network = plain(settings.model)
+    network = to_dict(settings.model)
     network["backward"] = kept_backward(run, network["backward"])
     if settings.training == Training():
         model = RNNLMScratch(len(data.vocab), **network)

@@ -11,7 +11,7 @@ from omegaconf import open_dict
 from timemachine.beyond import networks
 from timemachine.cli.help import described
 from timemachine.cli.schema import CONF, VERSION, checked, leaves
-from timemachine.config import REPOSITORY, Evaluate, Generate, Logger, Train, Trainer, Wandb, plain
+from timemachine.config import REPOSITORY, Evaluate, Generate, Logger, Train, Trainer, Wandb, to_dict
 from timemachine.evaluation.probes import PROBES
 from timemachine.runs.sweep import flat
 
@@ -33,7 +33,7 @@ def composed(*typed: str) -> dict[str, Any]:
     with open_dict(cfg):
         del cfg["hydra"]
     sweep = {"mode": hydra.mode, "params": dict(hydra.sweeper.params or {})}
-    return flat(plain(checked(cfg, Train))) | sweep
+    return flat(to_dict(checked(cfg, Train))) | sweep
 
 
 # Defaults
@@ -139,7 +139,7 @@ def test_the_recipes_are_where_the_steps_of_how_low_lead() -> None:
 def test_the_networks_that_teach_are_trained_as_the_step_before_noise() -> None:
     step, book = composed("recipe=low_7_relu"), composed()
     network = {f"model.{name}": value for name, value in networks.NETWORK.items()}
-    training = {f"training.{name}": value for name, value in plain(networks.TRAINING).items()}
+    training = {f"training.{name}": value for name, value in to_dict(networks.TRAINING).items()}
     sizes = {"data.batch_size": networks.BATCH_SIZE, "data.num_steps": networks.NUM_STEPS}
     lengths = {"trainer.max_epochs": networks.EPOCHS, "trainer.gradient_clip_val": networks.RADIUS}
     assert step == book | network | training | sizes | lengths | {

@@ -22,8 +22,8 @@ from timemachine.config import (
     Training,
     allowed,
     example,
+    to_dict,
 )
-from timemachine.config import plain as plain_dataclass
 from timemachine.errors import SettingError
 
 Changes = dict[str, Any]
@@ -174,7 +174,7 @@ def test_a_dataclass_is_as_strict_as_the_command_line(
 def test_a_choice_may_be_its_name() -> None:
     by_name = Model(activation="relu", lr=2)  # type: ignore[arg-type]
     assert by_name == Model(activation=Activation.relu, lr=2.0)
-    assert plain_dataclass(by_name)["activation"] == "relu"
+    assert to_dict(by_name)["activation"] == "relu"
 
 
 def test_each_field_has_a_value_to_suggest_that_is_allowed() -> None:

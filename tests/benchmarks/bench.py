@@ -31,6 +31,7 @@ import wandb
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from timemachine.runs.loggers import open_loggers
 from torch import Tensor
 
 from tests.benchmarks import rivals
@@ -45,7 +46,6 @@ from timemachine.errors import one_line
 from timemachine.kernels import choice, fused
 from timemachine.language_model import RNNLMScratch
 from timemachine.page import make_page
-from timemachine.runs.loggers import open_loggers
 from timemachine.runs.record import Record
 from timemachine.training.trainer import build_trainer
 

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from timemachine.runs.metrics import RunLog
+from timemachine.runs.validation import validate
 from torch import Tensor
 
 from tests.runs.test_resuming import InterruptAt, Interruption
@@ -19,8 +21,6 @@ from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
-from timemachine.runs.metrics import RunLog
-from timemachine.runs.validation import validate
 from timemachine.training.trainer import build_trainer
 
 ALL_OF_IT = Training(

@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from timemachine.runs.metrics import RunLog
 from torch import nn
 from torch.optim import SGD, AdamW
 
@@ -13,7 +14,6 @@ from timemachine.beyond.schedule import set_rates
 from timemachine.config import Optimizer, Schedule, Train, Training
 from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
-from timemachine.runs.metrics import RunLog
 from timemachine.runs.rows import read_numbers
 from timemachine.training.trainer import build_trainer
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import lightning.pytorch as pl
 import pytest
+from timemachine.training.steps import Steps
 
 from tests.support.programs import call_program
 from timemachine.exercises import generic
 from timemachine.language_model import RNNLMScratch
 from timemachine.report import main as report_program
 from timemachine.runs.files import cannot_write
-from timemachine.training.steps import Steps
 
 SMALL = ("data=sample", "logger=csv", "model.hiddens=2", "data.num_train=64", "data.num_val=64", "trainer.max_epochs=1")
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Trainer
+from timemachine.runs.metrics import RunLog
 
 from tests.support.jobs import leave_job
 from timemachine.config import Train
@@ -16,7 +17,6 @@ from timemachine.errors import Diverged
 from timemachine.exercises import relu
 from timemachine.exercises.report import write_report
 from timemachine.language_model import RNNLMScratch
-from timemachine.runs.metrics import RunLog
 from timemachine.runs.rows import read_numbers
 from timemachine.runs.sweep import load_jobs
 from timemachine.training.trainer import build_trainer

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from hydra.core.utils import JobReturn
-
 from hydra_plugins.timemachine_joblib_launcher import _run_in_worker
+
 from tests.conftest import Program
 from tests.proof.tally import Note, count
 from tests.support.processes import running

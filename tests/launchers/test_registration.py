@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
-
 from hydra_plugins import timemachine_slurm_launcher
 from hydra_plugins.timemachine_slurm_launcher import SlurmLauncher
+from omegaconf import OmegaConf
+
 from tests.conftest import Program
 from tests.support.programs import assert_succeeded
 from timemachine.config import REPOSITORY

@@ -12,11 +12,11 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
+from hydra_plugins import timemachine_search_sweeper
+from hydra_plugins.timemachine_search_sweeper import SearchSweeper
 from omegaconf import OmegaConf
 from optuna.storages.journal import JournalFileBackend
 
-from hydra_plugins import timemachine_search_sweeper
-from hydra_plugins.timemachine_search_sweeper import SearchSweeper
 from tests.conftest import Program
 from tests.support.jobs import change_summary, leave_job
 from timemachine.cli.schema import CONF, VERSION

@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from timemachine.runs.ending import finish
 
 from tests.page.models import LETTERS, random_model, summary_of
 from tests.support.cells import GRU
 from tests.support.programs import run_program
 from timemachine import page
-from timemachine.config import REPOSITORY, Train, plain
+from timemachine.config import REPOSITORY, Train, to_dict
 from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
@@ -27,7 +28,6 @@ from timemachine.language_model import RNNLMScratch
 from timemachine.page import __main__ as command
 from timemachine.page import make_page
 from timemachine.rnn import CELLS
-from timemachine.runs.ending import finish
 from timemachine.runs.models import export_model
 from timemachine.runs.record import Record
 from timemachine.vocab import UNKNOWN, Vocab
@@ -67,7 +67,7 @@ def finished(folder: Path, corpus: Corpus, model: RNNLMScratch | None = None, **
     (folder / "metrics.csv").write_text("epoch,step,train/perplexity,val/perplexity\n1,2,9.5,8.25\n")
     (folder / "steps.csv").write_text("epoch,step,loss,grad_norm,grad_norm_clipped\n1,1,2.5,0.5,0.5\n")
     trainer: Any = SimpleNamespace(is_global_zero=True)
-    with Record(folder, plain(Train()), **{"in_sweep": False} | record) as run:
+    with Record(folder, to_dict(Train()), **{"in_sweep": False} | record) as run:
         model = model or RNNLMScratch(len(data.vocab))
         run.describe(data, model)
         finish(run, trainer, model, data)
@@ -154,7 +154,7 @@ def test_a_mistake_is_one_line(
 def test_what_other_programs_refuse_as_a_run_gets_no_page(change: str, tmp_path: Path) -> None:
     model, vocab = random_model(), Vocab(LETTERS.idx_to_token)
     summary = summary_of(model) | {"versions": {}, "git": {}}
-    summary["settings"]["data"] = plain(Train())["data"]
+    summary["settings"]["data"] = to_dict(Train())["data"]
     summary["corpus"] |= {"source": "time_machine", "sha256": "0"}
     if change == "a size that does not fit":
         model.hparams["hiddens"] = 33
@@ -180,7 +180,7 @@ def test_the_weights_are_the_models() -> None:
 
 
 def test_no_path_of_the_machine_is_in_it(tmp_path: Path) -> None:
-    settings = plain(Train())
+    settings = to_dict(Train())
     settings["data"] |= {"corpus": f"{tmp_path}/secret.txt", "search_dirs": [f"{tmp_path}/dirs"]}
     settings |= {"resume": f"{tmp_path}/run"}
     settings["logger"] = {"wandb": {"entity": "whoever"}}
@@ -241,7 +241,7 @@ NAMES = st.sampled_from(
     st.sets(st.characters(exclude_categories=["C", "Z"]) | st.sampled_from("<>&'\"\\"), max_size=5),
 )
 def test_what_a_stranger_wrote_stays_in_its_place(summary: dict[str, Any], title: str, characters: set[str]) -> None:
-    vocab = Vocab.checked(sorted({UNKNOWN, "a", *characters}))
+    vocab = Vocab(sorted({UNKNOWN, "a", *characters}))
     model = random_model(vocab, hiddens=2)
     usual = Parts(make_page(model, vocab, {}))
     for hostile in (summary, summary | {"corpus": {"title": title}}):

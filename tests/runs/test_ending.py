@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+from timemachine.runs.ending import final_numbers, finish
 
-from timemachine.config import Train, plain
+from timemachine.config import Train, to_dict
 from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.language_model import RNNLMScratch
-from timemachine.runs.ending import final_numbers, finish
 from timemachine.runs.letters import letters_perplexity
 from timemachine.runs.models import load_model
 from timemachine.runs.record import Record
@@ -83,7 +83,7 @@ def finished(folder: Path, corpus: Corpus, theta: float | None = 1.0) -> str:
     torch.manual_seed(0)
     model = RNNLMScratch(len(data.vocab))
     trainer: Any = SimpleNamespace(is_global_zero=True)
-    with Record(folder, plain(settings), in_sweep=False) as run:
+    with Record(folder, to_dict(settings), in_sweep=False) as run:
         run.describe(data, model)
         finish(run, trainer, model, data)
     return model.predict("it has", 20, data.vocab)

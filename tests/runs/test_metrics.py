@@ -8,6 +8,9 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from timemachine.runs.loggers import open_loggers
+from timemachine.runs.metrics import RunLog
+from timemachine.runs.validation import validate
 from torch import Tensor
 
 from timemachine.config import Logger, Train, Trainer
@@ -15,10 +18,7 @@ from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import Batch, TimeMachine
 from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
-from timemachine.runs.loggers import open_loggers
-from timemachine.runs.metrics import RunLog
 from timemachine.runs.record import Record
-from timemachine.runs.validation import validate
 from timemachine.training import steps
 from timemachine.training.trainer import build_trainer
 

@@ -16,6 +16,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lightning.pytorch.callbacks import Callback
+from timemachine.runs.metrics import RunLog
+from timemachine.runs.validation import validate
 
 from tests.conftest import Program
 from tests.proof.tally import Note, count
@@ -27,10 +29,8 @@ from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
-from timemachine.runs.metrics import RunLog
 from timemachine.runs.resuming import begin_anew
 from timemachine.runs.summaries import read_summary
-from timemachine.runs.validation import validate
 from timemachine.training.trainer import build_trainer
 
 STEPS_AN_EPOCH, EPOCHS = 3, 4

@@ -10,12 +10,12 @@ from lightning.pytorch.accelerators import CPUAccelerator, CUDAAccelerator
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from timemachine.runs.metrics import RunLog
 
 from timemachine.cli.schema import VERSION, checked
 from timemachine.config import REPOSITORY, Train, Trainer
 from timemachine.errors import SettingError
 from timemachine.runs.checkpoints import WholeCheckpoints
-from timemachine.runs.metrics import RunLog
 from timemachine.training.trainer import build_trainer
 
 

@@ -10,11 +10,11 @@ from unittest.mock import Mock
 
 import pytest
 import wandb
+from timemachine.runs.loggers import open_loggers
+from timemachine.runs.metrics import RunLog
 
 from timemachine.config import Logger as LoggerSettings
 from timemachine.config import Train, Wandb, WandbMode
-from timemachine.runs.loggers import open_loggers
-from timemachine.runs.metrics import RunLog
 from timemachine.runs.record import Record
 from timemachine.weights_and_biases.run import WandbRun
 

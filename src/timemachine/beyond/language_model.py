@@ -13,6 +13,7 @@ from torch.optim import AdamW, Optimizer
 from timemachine.beyond.schedule import set_rates
 from timemachine.config import Optimizer as OptimizerName
 from timemachine.config import Schedule, Training
+from timemachine.datamodule import targets_per_process
 from timemachine.language_model import RNNLMScratch
 
 
@@ -25,6 +26,8 @@ class RNNLMBeyond(RNNLMScratch):
     def __init__(self, vocab_size: int, training: Training, **network: Any) -> None:
         super().__init__(vocab_size, **network)
         self.training_settings = training
+        if (training.carry_state or training.output_dropout) and self.hparams["backward"] in ("auto", "fused"):
+            self.rnn.backward_by = "bptt"  # the fused kernel has the loss alone, and these need the states
         self._noise = torch.Generator()
         self._state_BS: Tensor | None = None  # after the last batch, where windows are end to end
 
@@ -37,12 +40,6 @@ class RNNLMBeyond(RNNLMScratch):
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]
         return optimizer
-
-    @property
-    def kernel(self) -> str:
-        """As of the book's model; a state that is carried and dropout need more than the loss: bptt's states."""
-        needs_states = self.training_settings.carry_state or self.training_settings.output_dropout
-        return super().kernel.replace("fused", "bptt") if needs_states else super().kernel
 
     def on_train_epoch_start(self) -> None:
         """Begin with a zero state, and with noise that is the epoch's own, whatever was before."""
@@ -63,7 +60,7 @@ class RNNLMBeyond(RNNLMScratch):
         share = slice(self.global_rank, loader.global_size(batch_idx), self.trainer.world_size)
         loss_BT, nll_BT = self.losses(batch, share)
         self.train_perplexity.update(nll_BT.detach())
-        return self.mean(loss_BT, batch_idx)
+        return loss_BT.sum() / targets_per_process(self.trainer, (batch[0], batch[1]), batch_idx)
 
     def losses(self, batch: tuple[Tensor, ...], share: slice) -> tuple[Tensor, Tensor]:
         """Return what is minimised, and the negative log-likelihood, of each target (B, T), in nats.

@@ -15,7 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from timemachine.cli.schema import CONF, VERSION, choices, leaves
-from timemachine.config import MISSING, Evaluate, Generate, Train, allowed, example, typed
+from timemachine.config import MISSING, Evaluate, Generate, Train, allowed, example, format_value
 
 USAGE: dict[type, tuple[str, dict[str, str]]] = {
     Train: (
@@ -100,7 +100,7 @@ def _settings(schema: type, cfg: DictConfig) -> Iterator[str]:
         for name, setting in settings:
             default = example(setting) if setting.default in (MISSING, dataclasses.MISSING) else setting.default
             value = OmegaConf.select(cfg, name, default=default)
-            meanings[f"{name}={typed(list(value) if OmegaConf.is_list(value) else value)}"] = described(setting)
+            meanings[f"{name}={format_value(list(value) if OmegaConf.is_list(value) else value)}"] = described(setting)
         if section == "trainer":
             meanings["trainer.…=…"] = f"any argument of Lightning's Trainer but {OURS}"
         yield from _lines(meanings)

@@ -12,7 +12,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from timemachine.config import REPOSITORY, Evaluate, Generate, Model, Train
-from timemachine.config import plain as settings_of
+from timemachine.config import to_dict as settings_of
 from timemachine.errors import SettingError
 from timemachine.evaluation import probes
 from timemachine.kernels import choice

@@ -17,7 +17,7 @@ from timemachine.cli.resuming import refuse_other_jobs
 from timemachine.cli.schema import checked
 from timemachine.cli.signals import end_in_order
 from timemachine.cli.streams import go_on_without_output
-from timemachine.config import Train, typed
+from timemachine.config import Train, format_value
 from timemachine.errors import UserError
 from timemachine.exercises.report import write_report
 from timemachine.kernels.choice import is_compiled, what_is_missed
@@ -68,7 +68,7 @@ class SweepReport(Callback):
             exit_with(error, Train)
         go_on_without_output()
         print(f"sweep  {config.hydra.sweep.dir}", flush=True)
-        by_default = typed(config.model.backward) == "auto" and config.trainer.accelerator in ("auto", "cpu")
+        by_default = format_value(config.model.backward) == "auto" and config.trainer.accelerator in ("auto", "cpu")
         by_default = by_default and config.model.cell == "rnn"
         if by_default and not is_compiled():
             print(what_is_missed(), flush=True)

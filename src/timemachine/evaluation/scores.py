@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from timemachine.config import typed
+from timemachine.config import format_value
 from timemachine.corpus import Corpus
 from timemachine.datamodule import Split, TimeMachine, WindowLoader
 from timemachine.errors import SettingError
@@ -114,7 +114,7 @@ def evaluate(model: RNNLMScratch | Ensemble, vocab: Vocab, summary: dict[str, An
     return [
         Row(
             corpus.name,
-            typed(corpus.source),
+            format_value(corpus.source),
             name,
             window_score(model, chars_N, split.starts, num_steps),
             stream_score(model, chars_N, split.targets),
@@ -158,7 +158,7 @@ def compare(
     """
     if own.sha256 != summary["corpus"]["sha256"]:
         raise SettingError(
-            f"baselines=true: {typed(own.source)} is not the text that the run was trained on; type "
+            f"baselines=true: {format_value(own.source)} is not the text that the run was trained on; type "
             "data.search_dirs=[<where that one is>]"
         )
     train = own.characters[: splits_of(summary, own)["train"].targets.stop]
@@ -224,7 +224,7 @@ def splits_of(summary: dict[str, Any], corpus: Corpus) -> dict[str, Split]:
         splits = {"all": Split(range(max(0, num_chars - num_steps)), range(1, num_chars))}
     if not splits.get("all", splits.get("train", Split(range(0), range(0)))).starts:
         raise SettingError(
-            f"data.corpus={typed(corpus.source)}: has {len(corpus.characters)} characters, a window of this run needs "
-            f"{num_steps + 1}; type the path of a longer text"
+            f"data.corpus={format_value(corpus.source)}: has {len(corpus.characters)} characters, a window of this "
+            f"run needs {num_steps + 1}; type the path of a longer text"
         )
     return splits

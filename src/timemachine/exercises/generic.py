@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from timemachine.config import typed
+from timemachine.config import format_value
 from timemachine.exercises import COLOURS, Findings
 from timemachine.exercises.drawing import plain_numbers
 from timemachine.runs.sweep import Job, varied
@@ -30,7 +30,7 @@ def findings(jobs: list[Job]) -> Findings:
     groups: Groups = {}
     for job in jobs:
         if job.settings:
-            groups.setdefault(tuple(typed(job.settings.get(name)) for name in names), []).append(job)
+            groups.setdefault(tuple(format_value(job.settings.get(name)) for name in names), []).append(job)
     numbers = dict.fromkeys(name for job in jobs for name in job.metrics if name not in LEFT_OUT)
     named = sorted(groups, key=lambda key: _final(groups[key]))[:NAMED]
     others = f" Named are the {NAMED} rows that end lowest." if len(groups) > NAMED else ""

@@ -15,7 +15,7 @@ class Book:
     urls: tuple[str, ...]
 
     def is_edition(self, text: bytes) -> bool:
-        """Whether these are the bytes of this edition."""
+        """Return whether these are the bytes of this edition."""
         algorithm, _, digest = self.hash.partition(":")
         return hashlib.new(algorithm, text).hexdigest() == digest
 
