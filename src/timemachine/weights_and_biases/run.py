@@ -1,8 +1,9 @@
 """A run in Weights & Biases beside its files: Lightning's `WandbLogger`, with what we add.
 
-A row costs the training 0.15 ms. A table and an artifact ask the server, and one that has gone costs `HTTP_TIMEOUT` for
-each: a table during training, a table and the model at the end. `wandb.init` waits `init_timeout` seconds at most,
-`finish` `finish_timeout`. Whatever fails is one line, and never the end of the run.
+A row costs the training 0.15 ms; with its rows and ten tables the book's run takes a tenth more processor time than
+with logger=csv. A table and an artifact ask the server, and one that has gone costs `HTTP_TIMEOUT` for each: a table
+during training, a table and the model at the end. `wandb.init` waits `init_timeout` seconds at most, `finish`
+`finish_timeout`. Whatever fails is one line, and never the end of the run.
 """
 
 import math
