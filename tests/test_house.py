@@ -21,7 +21,7 @@ PACKAGES = {
     "kernels", "texts", "beyond", "training", "runs", "cli", "evaluation", "weights_and_biases", "page", "exercises",
 }  # fmt: skip
 OF_THE_LESSON = {"torch", "numpy", "torchmetrics", "lightning", "timemachine"}
-PRIVATE = ["training/lightning.py", "cli/", "../hydra_plugins/", "weights_and_biases/"]
+PRIVATE = ["training/lightning.py", "cli/", "../hydra_plugins/"]
 PUBLIC_ALL_THE_SAME = {"os._exit"}
 
 FILES = sorted([*SOURCE.rglob("*.py"), *(REPOSITORY / "src/hydra_plugins").rglob("*.py")])

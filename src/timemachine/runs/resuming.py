@@ -72,8 +72,6 @@ def resume(run: Record, trainer: "pl.Trainer", model: "RNNLMScratch", data: "Tim
             each = (
                 f"{name}={format_value(it['now'])} (was {format_value(it['before'])})" for name, it in changed.items()
             )
-                f"{name}={format_value(it['now'])} (was {format_value(it['before'])})" for name, it in changed.items()
-            )
             print(f"from epoch {done + 1} on: {', '.join(each)}")
     run.keep_overrides()
     return path
