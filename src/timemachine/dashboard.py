@@ -10,8 +10,7 @@ import sys
 from difflib import get_close_matches
 from pathlib import Path
 
-from timemachine.cli.characters import write_any_character
-from timemachine.cli.signals import INTERRUPTED
+from timemachine.cli.streams import go_on_without_output
 from timemachine.errors import SettingError, UserError, one_line
 from timemachine.weights_and_biases.report import blocks, publish
 from timemachine.weights_and_biases.workspace import NAME, PROJECT, SECTIONS, save, summary_of
@@ -44,7 +43,7 @@ def checked_arguments(arguments: list[str]) -> dict[str, str]:
 
 def main() -> None:
     """`python -m timemachine.dashboard project=… entity=…`."""
-    write_any_character()
+    go_on_without_output()
     parser = argparse.ArgumentParser(
         prog="python -m timemachine.dashboard",
         description=f"Save the workspace {NAME!r} in a project of W&B, or publish the report of a sweep there.",
@@ -76,7 +75,7 @@ def main() -> None:
         sys.exit(f"error: {one_line(error)}")
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from timemachine.cli import ddp_job
-from timemachine.cli.schema import checked, plain
+from timemachine.cli.schema import checked, resolved
 from timemachine.cli.streams import go_on_without_output, say_that_imports_take_seconds
 from timemachine.config import Train
 from timemachine.errors import UserError
@@ -27,16 +27,16 @@ def run_job(cfg: DictConfig, task: Callable[[Train, Record], None]) -> float:
     job = HydraConfig.get()
     folder, typed = Path(job.runtime.output_dir), job.overrides.task
     in_sweep, launcher = job.mode == RunMode.MULTIRUN, job.runtime.choices["hydra/launcher"]
-    if in_sweep and is_done(folder, plain(cfg)):
+    if in_sweep and is_done(folder, resolved(cfg)):
         return math.inf
     if in_sweep and ddp_job.takes_processes(cfg.trainer):
-        return ddp_job.run(folder, job.job.num, [*typed, f"hydra/launcher={launcher}"], is_resumed(plain(cfg)))
+        return ddp_job.run(folder, job.job.num, [*typed, f"hydra/launcher={launcher}"], is_resumed(resolved(cfg)))
     if not in_sweep:
         say_that_imports_take_seconds()
     has_number = not OmegaConf.is_missing(job.job, "num")
     group = shown(folder.parent) if has_number else None
     exercise, beside_others = job.runtime.choices["exercise"], has_number and launcher == "joblib"
-    with Record(folder, plain(cfg), in_sweep, typed, exercise, group, beside_others) as run:
+    with Record(folder, resolved(cfg), in_sweep, typed, exercise, group, beside_others) as run:
         task(checked(cfg, Train), run)
     if run.summary["status"] == "diverged" and run.writes and not in_sweep:
         raise UserError(f"diverged: {run.summary['message']}")
