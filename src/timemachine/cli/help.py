@@ -60,7 +60,7 @@ OURS = "logger, callbacks and default_root_dir"
 
 SWEEPS = {
     "-m": "a run for each value, or combination of values",
-    "hydra/launcher=joblib": "the jobs side by side, one a core; slurm: on a cluster",
+    "hydra/launcher=joblib": "the jobs side by side, one a core; submitit_slurm: on a cluster",
     "hydra/sweeper=search": "Optuna chooses the values",
     "hydra.run.dir=FOLDER": "where a run leaves its files; hydra.sweep.dir: a sweep",
 }

@@ -19,6 +19,7 @@ from timemachine.cli.characters import write_any_character
 from timemachine.cli.flags import hydra_flags
 from timemachine.cli.help import print_help
 from timemachine.cli.jobs import run_job
+from timemachine.cli.launchers import describe_launcher_error
 from timemachine.cli.messages import exit_with, say_how_to_go_on
 from timemachine.cli.schema import CONF, TARGETS, VERSION, Settings, checked
 from timemachine.cli.signals import INTERRUPTED, end_in_order, how_it_ended, obey_signals
@@ -92,6 +93,11 @@ def _program(schema: type) -> Callable[[Callable[[DictConfig], Any]], Callable[[
                 if end.name == "SIGUSR1" and "SLURM_JOB_ID" in os.environ and is_first_process():
                     subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=False)
                 raise
+            except Exception as error:
+                if (reason := describe_launcher_error(error)) is None:
+                    raise
+                say_how_to_go_on()
+                sys.exit(f"error: {reason}")
 
         return main
 

@@ -173,13 +173,16 @@ def outcome(error: BaseException) -> tuple[str, str]:
     return status, str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
 
 
-def end_for(folder: Path, status: str, message: str) -> bool:
-    """Say how a run ended that could not do that itself; whether it had to be said. Raises OSError or ValueError."""
-    summary = read_summary(folder)
-    if summary["status"] not in ("running", "interrupted"):
+def is_locked(folder: Path) -> bool:
+    """Return whether a process trains in the folder."""
+    lock = folder / ".lock"
+    if not lock.exists():
         return False
-    Record(folder, summary["settings"], in_sweep=True).update(**summary | {"status": status, "message": message})
-    return True
+    try:
+        FileLock(lock, timeout=0).acquire().lock.release()
+    except Timeout:
+        return True
+    return False
 
 
 def is_resumed(settings: Mapping[Any, Any]) -> bool:

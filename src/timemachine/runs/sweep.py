@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from timemachine.runs.files import shown, write_whole
+from timemachine.runs.record import is_locked
 from timemachine.runs.rows import read_numbers
 from timemachine.runs.summaries import read_summary
 from timemachine.runs.tables import print_table, print_text
@@ -52,7 +53,7 @@ def job_folders(folder: Path) -> list[Path]:
 
 
 def summary_or_failure(job: Path) -> dict[str, Any]:
-    """Return a job's summary.json, or one that says that the job failed, if it is not there or unfinished."""
+    """Return a job's summary.json, or one that says that the job failed, if there is none or its process was killed."""
     try:
         summary = read_summary(job)
         if not all(isinstance(number, float | int | str) for number in summary["metrics"].values()):
@@ -60,8 +61,8 @@ def summary_or_failure(job: Path) -> dict[str, Any]:
         summary.setdefault("message", None)
     except (OSError, ValueError):
         return {"status": "failed", "message": "ended before it wrote summary.json", "settings": {}, "metrics": {}}
-    if summary["status"] == "running":  # killed from outside
-        return summary | {"status": "failed", "message": "ended without a word"}
+    if summary["status"] == "running" and not is_locked(job):
+        return summary | {"status": "failed", "message": "its process was killed"}
     return summary
 
 
