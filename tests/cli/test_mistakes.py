@@ -54,7 +54,7 @@ MISTAKES = [
     ("excercise=clipping", "type for example exercise=clipping"),
     ("scale=smoke", "makes an exercise small; type exercise=<its name> as well"),
     ("dta=sample", "type for example data=sample"),
-    ("hydra/launcher=jobib", "no such choice; type for example hydra/launcher=joblib (basic, joblib, slurm"),
+    ("hydra/launcher=jobib", "no such choice; type for example hydra/launcher=joblib (basic, joblib, submitit_local, "),
     ("hydra/sweeper=serch", "no such choice; type for example hydra/sweeper=search (basic, "),
     ("model.lr=interval(0.1,1)", "type -m hydra/sweeper=optuna model.lr=interval(0.1,1), "),
     ("exercise=history,clipping", "a sweep by itself; type exercise=history, then exercise=clipping"),

@@ -70,11 +70,6 @@ def test_jobs_are_counted_as_the_sweeper_does(typed: list[str], jobs: int) -> No
         assert count_jobs(config) == jobs
 
 
-def test_a_search_has_as_many_jobs_as_optuna_tries() -> None:
-    with initialize_config_dir(str(REPOSITORY / "conf"), **VERSION):
-        assert count_jobs(compose("train", ["hydra/sweeper=search"], return_hydra_config=True)) == 30
-
-
 @pytest.mark.parametrize(
     ("ended", "ages", "waiting", "elapsed", "left"),
     [

@@ -28,7 +28,8 @@ def test_a_sweep_goes_on_with_its_own_jobs_alone(tmp_path: Path, monkeypatch: py
         (["seed=0,1", "model.lr=abc"], "model.lr=abc: must be a positive number; type for example model.lr=1.0"),
         (
             ["seed=0,1", "hydra/sweeper=search"],
-            "resume=sweep: is a sweep and no search; type the command that began it",
+            "resume=sweep: a search goes on in another folder; type the same hydra.sweeper.storage and .study_name "
+            "as before, without resume=",
         ),
     ):
         done = call_program("train.py", *SWEEP, *more, "resume=sweep")
