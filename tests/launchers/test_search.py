@@ -60,5 +60,7 @@ def test_a_study_in_a_file_goes_on_in_another_folder_and_with_jobs_that_diverged
 def test_a_search_does_not_go_on_in_its_folder(program: Program, tmp_path: Path) -> None:
     done = program("train.py", "-m", "hydra/sweeper=search", "resume=sweep")
     instead = "the same hydra.sweeper.storage and .study_name as before"
-    assert_said(done.stderr, f"error: resume=sweep: a search goes on in another folder; type {instead}, without resume=")
+    assert_said(
+        done.stderr, f"error: resume=sweep: a search goes on in another folder; type {instead}, without resume="
+    )
     assert done.returncode == 1

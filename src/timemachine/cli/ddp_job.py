@@ -42,7 +42,7 @@ def run(folder: Path, overrides: Sequence[str], is_resumed: bool) -> float:
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment, process_group=0) as job:
         try:
             job.wait()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):
             job.send_signal(signal.SIGINT)
             job.wait()
             raise

@@ -16,7 +16,7 @@ from timemachine.cli.flags import MULTIRUN
 from timemachine.cli.quoting import quoted, unquoted_path
 from timemachine.cli.schema import plain
 from timemachine.errors import SettingError
-from timemachine.runs.files import link_or_pipe, read_yaml
+from timemachine.runs.files import read_yaml
 from timemachine.runs.resuming import is_done
 
 
@@ -32,8 +32,6 @@ def with_resumed(arguments: list[str]) -> list[str]:
         raise SettingError(f"resume={folder}: Hydra reads no path with ${{; rename it and type its new name")
     is_run = os.path.isfile(f"{folder}/.hydra/overrides.yaml")
     arguments = (_resume_run if is_run else _resume_sweep)(folder, arguments)
-    if (odd := link_or_pipe(Path(folder))) is not None:
-        raise SettingError(f"resume={folder}: holds {str(odd)!r}, a link or a pipe; type another run")
     if is_run and not os.path.exists(f"{folder}/summary.json"):  # Hydra may not have written what was typed to its end
         raise SettingError(f"resume={folder}: was cut short before it began; type the command that began it")
     return arguments
