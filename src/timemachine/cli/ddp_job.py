@@ -47,6 +47,6 @@ def run(folder: Path, overrides: Sequence[str], is_resumed: bool) -> float:
             job.wait()
             raise
     summary = summary_or_failure(folder)
-    if job.returncode:
-        print(f"job {folder.name}: {summary['status']}: {summary['message']}", file=sys.stderr)
+    if summary["status"] == "failed":
+        print(f"job {folder.name}: failed: {summary['message']}", file=sys.stderr)
     return float(summary["metrics"].get("val/perplexity", math.inf))
