@@ -9,6 +9,7 @@ from typing import NoReturn
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
+from timemachine.cli.launchers import how_to_install
 from timemachine.cli.schema import leaves, no_such_choice
 from timemachine.config import Train, allowed, example
 from timemachine.errors import UserError, one_line
@@ -62,9 +63,12 @@ def _about_a_value(error: Exception, schema: type) -> str:
     if isinstance(error, OverrideParseException):
         name = error.override.partition("=")[0]
         return f"{error.override}: Hydra cannot read this value; type a plain one, or quote it: '{name}=\"…\"'"
-    if isinstance(error, MissingConfigException) and error.options:  # of a group of Hydra's own
+    if isinstance(error, MissingConfigException):  # of a group of Hydra's own
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
-        return no_such_choice(f"{group}={choice}", group, choice, list(error.options))
+        if extra := how_to_install(choice):
+            return f"{group}={choice}: {extra}"
+        if error.options:
+            return no_such_choice(f"{group}={choice}", group, choice, list(error.options))
     if "Ambiguous value" in text or "requires --multirun" in text:
         name = text.partition("'")[2].partition("'")[0]
         return f"{name}: several values are {'a sweep; type it with -m' if schema is Train else 'a list; type [a,b]'}"

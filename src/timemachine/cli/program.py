@@ -16,6 +16,7 @@ from timemachine.cli.arguments import checked_arguments
 from timemachine.cli.flags import hydra_flags
 from timemachine.cli.help import print_help
 from timemachine.cli.jobs import run_job
+from timemachine.cli.launchers import describe_launcher_error
 from timemachine.cli.messages import exit_with, say_how_to_go_on
 from timemachine.cli.schema import CONF, TARGETS, VERSION, Settings, checked
 from timemachine.cli.streams import Output, go_on_without_output, say_that_imports_take_seconds
@@ -79,6 +80,11 @@ def _main(schema: type, task: Callable[[DictConfig], Any]) -> Callable[[], None]
             if end.name == "SIGUSR1" and "SLURM_JOB_ID" in os.environ and is_first_process():
                 subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=False)
             raise
+        except Exception as error:
+            if (reason := describe_launcher_error(error)) is None:
+                raise
+            say_how_to_go_on()
+            sys.exit(f"error: {reason}")
         sys.stdout.flush()
         if Output.lost and schema is not Train:  # which does nothing but print
             sys.exit(1)

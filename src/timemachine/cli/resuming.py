@@ -57,6 +57,9 @@ def _arguments_of_run(folder: str, arguments: list[str]) -> list[str]:
 def _arguments_of_sweep(folder: str, arguments: list[str]) -> list[str]:
     """Return the folder as the sweep's. Raise SettingError unless it is: Hydra writes into it first and asks later."""
     exercise = next((a.partition("=")[2] for a in arguments if a.startswith("exercise=")), "none")
+    if any(a.startswith("hydra/sweeper=") and a != "hydra/sweeper=basic" for a in arguments):
+        instead = "the same hydra.sweeper.storage and .study_name as before"
+        raise SettingError(f"resume={folder}: a search goes on in another folder; type {instead}, without resume=")
     try:
         before = read_yaml(Path(folder) / "multirun.yaml")["hydra"]["runtime"]["choices"]["exercise"]
     except (OSError, LookupError, TypeError, ValueError) as error:
@@ -80,10 +83,6 @@ def refuse_other_jobs(folder: Path, config: DictConfig) -> None:
 
     Each job would say so itself, but not before Hydra has written into the folder of the sweep, and into its own.
     """
-    if is_search(config):
-        if not (folder / "study.log").exists():
-            raise SettingError(f"resume={config.resume}: is a sweep and no search; type the command that began it")
-        return  # the search compares its settings
     for number, overrides in enumerate(jobs_of(config)):
         job = folder / str(number)
         if _without_resume(overrides) != _began_with(job):  # or they are the same: composing takes half a second
