@@ -15,7 +15,7 @@ from timemachine.config import REPOSITORY
 def test_ctrl_c_while_libraries_are_imported(module: str, tmp_path: Path) -> None:
     (tmp_path / f"{module}.py").write_text("raise KeyboardInterrupt")
     path = os.pathsep.join([str(tmp_path), str(REPOSITORY / "src")])
-    command, environment = [sys.executable, REPOSITORY / "evaluate.py"], os.environ | {"PYTHONPATH": path}
+    command, environment = [sys.executable, str(REPOSITORY / "evaluate.py")], os.environ | {"PYTHONPATH": path}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == -signal.SIGINT  # 130 to a shell
     assert (done.stdout, done.stderr) == ("", "interrupted\n")
@@ -25,7 +25,7 @@ def test_ctrl_c_while_libraries_are_imported(module: str, tmp_path: Path) -> Non
 @pytest.mark.parametrize(("typed", "hears"), [("data.num_train=1000000000", True), ("model.hiddens=0", False)])
 def test_a_terminal_hears_that_imports_take_seconds(typed: str, hears: bool, tmp_path: Path) -> None:
     ours, terminal = os.openpty()
-    command = [sys.executable, REPOSITORY / "train.py", "data=sample", "logger=csv", typed]
+    command = [sys.executable, str(REPOSITORY / "train.py"), "data=sample", "logger=csv", typed]
     done = subprocess.run(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=terminal)
     printed = os.read(ours, 10_000).decode()
     os.close(ours)
