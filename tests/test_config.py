@@ -9,7 +9,7 @@ import lightning.pytorch as pl
 import pytest
 from omegaconf import OmegaConf
 
-from timemachine.cli.schema import checked, leaves, plain
+from timemachine.cli.schema import checked, leaves, resolved
 from timemachine.config import (
     MISSING,
     Activation,
@@ -198,7 +198,7 @@ def test_no_setting_takes_a_name_that_the_schema_lacks() -> None:
 
 
 def test_plain_settings_are_json_with_choices_by_name() -> None:
-    nested = plain(OmegaConf.structured(Train))
+    nested = resolved(OmegaConf.structured(Train))
     assert json.loads(json.dumps(nested)) == nested
     assert (nested["model"]["activation"], nested["model"]["input"]) == ("tanh", "one_hot")
     assert nested["trainer"].keys() == {field.name for field in dataclasses.fields(Trainer)}

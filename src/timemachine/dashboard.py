@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from timemachine.cli.streams import go_on_without_output
 from timemachine.errors import SettingError, UserError, one_line
 from timemachine.runs.summaries import run_summary
 from timemachine.weights_and_biases import PROJECT
@@ -41,7 +42,8 @@ def checked_settings(arguments: list[str]) -> dict[str, str]:
 
 
 def main() -> None:
-    """`python -m timemachine.dashboard project=… entity=…`."""
+    """Do what was typed: `python -m timemachine.dashboard project=… entity=…`."""
+    go_on_without_output()
     parser = argparse.ArgumentParser(
         prog="python -m timemachine.dashboard",
         description="Save the workspace of a project in W&B, or publish the report of a sweep there.",

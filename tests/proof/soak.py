@@ -103,11 +103,11 @@ def soaked(kind: str, times: int, first: int, call: Callable[[list[str]], tuple[
 
 
 def in_this_process(times: int) -> Iterator[Line]:
-    from tests.test_fuzz import typed  # it imports torch, which takes seconds
+    from tests.support.programs import call_program  # its programs import torch, which takes seconds
 
     def call(command: list[str]) -> tuple[object, str]:
-        status, _, errors = typed(*command[1:], program=command[0])
-        return status, errors
+        done = call_program(*command)
+        return done.returncode, done.stderr
 
     return soaked("commands in one process", times, 0, call)
 

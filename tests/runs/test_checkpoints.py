@@ -286,22 +286,6 @@ def test_a_damaged_list_of_overrides_is_refused(name: str, content: str, tmp_pat
         checked_arguments([f"resume={tmp_path}"], Train)
 
 
-@pytest.mark.parametrize("path", ["sample.txt", "checkpoints", "0/summary.json"])
-@pytest.mark.parametrize("kind", ["link", "pipe"])
-def test_a_folder_with_a_link_or_a_pipe_does_not_go_on(path: str, kind: str, tmp_path: Path) -> None:
-    """What is written there would come elsewhere, or nowhere."""
-    odd = tmp_path / "run" / path
-    odd.parent.mkdir(parents=True)
-    (tmp_path / "run" / ".hydra").mkdir()
-    (tmp_path / "run" / ".hydra" / "overrides.yaml").write_text("[]")
-    if kind == "link":
-        odd.symlink_to(tmp_path)
-    else:
-        os.mkfifo(odd)
-    with pytest.raises(SettingError, match=f"^resume={tmp_path}/run: holds .*{path}., a link or a pipe; type another"):
-        checked_arguments([f"resume={tmp_path}/run"], Train)
-
-
 def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
     model = RNNLMScratch(len(VOCAB), hiddens=3)
     with torch.no_grad():

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from timemachine.cli.characters import write_any_character
+from timemachine.cli.streams import go_on_without_output
 from timemachine.errors import SettingError, UserError, one_line
 from timemachine.page import make_page
 from timemachine.runs.files import shown, write_whole
@@ -13,7 +13,7 @@ from timemachine.runs.summaries import run_summary
 
 def main() -> None:
     """Write page.html into a run's folder, or a page beside a `.safetensors` file, and print its path."""
-    write_any_character()
+    go_on_without_output()
     parser = argparse.ArgumentParser(
         prog="python -m timemachine.page", description="Write a run's page.html: the model in a browser."
     )
