@@ -106,17 +106,12 @@ def test_code_in_a_file_is_refused_and_not_executed(disguise: str, tmp_path: Pat
     assert_refused(run, "is damaged, or not")
     with pytest.raises(SettingError):
         run_summary(str(run))
+    with pytest.raises((Refused, OSError)):  # as Lightning reads it to go on
+        WholeCheckpoints().load_checkpoint(path, weights_only=False)
     assert not executed.exists()
     if disguise.startswith("torch"):
         torch.load(path, weights_only=False)
         assert executed.exists()  # it would have been
-
-
-def test_code_in_a_checkpoint_is_not_executed_by_a_run_that_goes_on(tmp_path: Path) -> None:
-    path = saved(tmp_path, {"callbacks": Code(tmp_path / "executed")})
-    with pytest.raises(Refused):
-        WholeCheckpoints().load_checkpoint(path, weights_only=False)
-    assert not (tmp_path / "executed").exists()
 
 
 @pytest.mark.parametrize(
@@ -236,28 +231,6 @@ def test_every_bit_of_an_entry_of_the_zip_is_noticed_or_idle(tmp_path: Path) -> 
             except SettingError:
                 continue
             assert weights(found) == expected
-
-
-def test_a_reader_never_sees_half_of_a_file(tmp_path: Path) -> None:
-    """Killed while it writes, again and again."""
-    path = tmp_path / "file"
-    write_whole(path, b"0" * 10**6)
-    write = f"""
-from pathlib import Path
-from timemachine.runs.files import write_whole
-print(flush=True)
-for number in range(10**6):
-    write_whole(Path({str(path)!r}), str(number % 10).encode() * 10**6)
-"""
-    for _ in range(5):
-        with subprocess.Popen([sys.executable, "-c", write], stdout=subprocess.PIPE) as writer:
-            assert writer.stdout is not None
-            writer.stdout.readline()
-            for _ in range(20):
-                content = path.read_bytes()
-                assert len(content) == 10**6 and len(set(content)) == 1
-            writer.kill()
-        assert len(set(path.read_bytes())) == 1
 
 
 def test_a_file_that_cannot_be_written_leaves_what_was_there(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from lightning.fabric.accelerators.mps import MPSAccelerator
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import Trainer as LightningTrainer
 from lightning.pytorch.accelerators import CPUAccelerator, CUDAAccelerator
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
@@ -161,15 +161,11 @@ def test_best_and_last_checkpoint_lie_in_the_runs_folder(enabled: bool, tmp_path
     assert found == ({(folder, "best", "val/perplexity"), (folder, "last", None)} if enabled else set())
 
 
-@pytest.mark.parametrize("asked", [True, False, None])
-def test_the_progress_bar_is_there_where_it_is_asked_for(asked: bool | None, tmp_path: Path) -> None:
-    trainer = build(tmp_path, Trainer(devices=1, enable_progress_bar=asked))
-    assert isinstance(trainer.progress_bar_callback, ProgressBar) is (asked is True)  # no terminal here
-
-
 @pytest.mark.parametrize("keeps_nothing", ["barebones", "fast_dev_run"])
 def test_lightnings_ways_to_keep_nothing_have_nothing_of_ours(keeps_nothing: str, tmp_path: Path) -> None:
-    trainer = build(tmp_path, Trainer(devices=1, **{keeps_nothing: True}), [Callback(), TensorBoardLogger(tmp_path)])
+    settings = Trainer(devices=1)
+    setattr(settings, keeps_nothing, True)
+    trainer = build(tmp_path, settings, [Callback(), TensorBoardLogger(tmp_path)])
     assert not any(isinstance(it, TensorBoardLogger) for it in trainer.loggers)
     ours = ("timemachine", "lightning.pytorch.callbacks.callback")  # the latter is the one above
     assert not any(type(it).__module__.startswith(ours) for it in trainer.callbacks)  # type: ignore[attr-defined]
