@@ -98,6 +98,22 @@ def test_the_row_of_an_epoch_is_there_when_its_checkpoint_is_written(sample: Cor
     assert all({"train/perplexity", "val/perplexity"} <= row.keys() for row, _ in seen)
 
 
+@pytest.mark.parametrize("enable_checkpointing", [True, False])
+def test_what_a_callback_gives_the_loggers_at_an_epochs_end_is_in_its_row(
+    enable_checkpointing: bool, sample: Corpus, tmp_path: Path
+) -> None:
+    class Gives(Callback):
+        def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+            for logger in trainer.loggers:
+                logger.log_metrics({"own": trainer.current_epoch}, step=trainer.global_step)
+
+    chosen = {"max_epochs": 2, "enable_checkpointing": enable_checkpointing}
+    fit(tmp_path, RNNLMScratch(28, hiddens=4), data_of(sample), [Gives()], **chosen)
+    found = rows(tmp_path / "metrics.csv")
+    assert [(row["epoch"], row["own"]) for row in found] == [(1, 0), (2, 1)]
+    assert all({"train/perplexity", "val/perplexity"} <= row.keys() for row in found)
+
+
 def test_a_step_of_several_batches_has_their_mean_loss_and_the_norm_of_its_gradient(
     sample: Corpus, tmp_path: Path
 ) -> None:

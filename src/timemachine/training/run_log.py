@@ -89,7 +89,7 @@ class RunLog(Logger, Callback):
         self._last_step = trainer.global_step
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock."""
+        """Log the row of the epoch before, unless its checkpoint has been written; start the clock."""
         self._log({})
         self._num_chars, self._epoch_began, self._validation_began = 0, perf_counter(), None
 
@@ -154,15 +154,18 @@ class RunLog(Logger, Callback):
             self._log(metrics_of_epoch(trainer))
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log what Lightning logs of a validation, an epoch or a test; it logs some steps, too."""
-        if self._end_of_epoch is not None or not self._trainer.training:
-            self._log({name: float(value) for name, value in metrics.items() if name != "epoch"})
+        """Log a validation or a test; keep what comes at an epoch's end for its row. Lightning logs some steps, too."""
+        numbers = {name: float(value) for name, value in metrics.items() if name != "epoch"}
+        if self._end_of_epoch is not None:
+            self._end_of_epoch |= numbers
+        elif not self._trainer.training:
+            self._log(numbers)
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing: summary.json has the settings."""
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log the last epoch's row if nothing has been logged and no checkpoint written; write a late validation."""
+        """Log the last epoch's row, unless its checkpoint has been written; write a validation that came after it."""
         self._log({})
         if trainer.is_global_zero and len(self._row) > 2:
             self._metrics.put(self._row)
