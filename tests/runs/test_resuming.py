@@ -112,6 +112,18 @@ def test_a_run_that_has_ended_is_only_tested_again(uninterrupted: Path) -> None:
     assert what_is_left(uninterrupted) == before
 
 
+def test_rows_after_the_checkpoint_are_dropped_where_no_epoch_is_left(tmp_path: Path) -> None:
+    with pytest.raises(Interruption):
+        train(tmp_path / "run", 2 * STEPS_AN_EPOCH, val_check_interval=2)
+    with (tmp_path / "run" / "steps.csv").open("a") as file:
+        file.write("3,7,1,1,1\n")
+    with (tmp_path / "run" / "metrics.csv").open("a") as file:
+        file.write("3,7,,9,,,,,,\n")
+    train(tmp_path / "run", max_epochs=2)
+    train(tmp_path / "whole", max_epochs=2, val_check_interval=2)
+    assert what_is_left(tmp_path / "run") == what_is_left(tmp_path / "whole")
+
+
 def test_an_epoch_that_a_setting_cut_short_is_reported_and_not_done_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
