@@ -107,7 +107,7 @@ def test_what_a_callback_gives_the_loggers_at_an_epochs_end_is_in_its_row(
             for logger in trainer.loggers:
                 logger.log_metrics({"own": trainer.current_epoch}, step=trainer.global_step)
 
-    chosen = {"max_epochs": 2, "enable_checkpointing": enable_checkpointing}
+    chosen: dict[str, Any] = {"max_epochs": 2, "enable_checkpointing": enable_checkpointing}
     fit(tmp_path, RNNLMScratch(28, hiddens=4), data_of(sample), [Gives()], **chosen)
     found = rows(tmp_path / "metrics.csv")
     assert [(row["epoch"], row["own"]) for row in found] == [(1, 0), (2, 1)]
