@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from timemachine.config import Backward, format_value
+from timemachine.config import format_value
 from timemachine.errors import SettingError, one_line
 from timemachine.runs.files import shown
 from timemachine.runs.record import Record, is_resumed
@@ -27,10 +27,10 @@ FIXED = (
 
 
 def kept_backward(run: Record, backward: str) -> str:
-    """Return `model.backward`; instead of auto, the kernel with which a resumed run began, for the same last digits."""
-    began = str(run.before.get("kernel", "auto")).partition(" ")[0]
+    """Return `model.backward`; instead of auto, what a run trained with that began without the compiled kernel."""
+    began = str(run.before.get("kernel"))
     has_choice = backward == "auto" and run.summary["settings"]["model"]["cell"] == "rnn"
-    return began if has_choice and began in Backward.__members__ else backward
+    return began if has_choice and began in ("bptt", "autograd") else backward
 
 
 def resume(run: Record, trainer: "pl.Trainer", model: "RNNLMScratch", data: "TimeMachine") -> Path | None:

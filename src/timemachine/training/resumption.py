@@ -58,7 +58,7 @@ class KernelNote(Callback):
         self.run.update(kernel=kernel)
         if not self.run.writes or self.run.quiet or self.run.in_sweep:
             return
-        if before.startswith("fused (") and kernel.startswith("fused (") and kernel != before:
+        if "kernel" in self.run.before and kernel != before:
             print(f"kernel  {before} when the run began, {kernel} now: the last digits may differ")
         network = pl_module.hparams
         sizes = network["hiddens"], network["vocab_size"], network["activation"]
