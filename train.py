@@ -1,5 +1,8 @@
 """Train the scratch RNN of Dive into Deep Learning: python train.py model.hiddens=64."""
 
+from collections.abc import Callable
+from functools import partial
+
 from timemachine.cli.program import training_program
 from timemachine.config import Train, Training, plain
 from timemachine.corpus import find_corpus
@@ -14,8 +17,6 @@ def main(settings: Train, run: Record) -> None:
     # What follows takes seconds to import: by now mistakes in the settings have been found.
     from lightning.pytorch import seed_everything
 
-    from timemachine.beyond.language_model import RNNLMBeyond
-    from timemachine.beyond.loaders import train_loader
     from timemachine.datamodule import TimeMachine
     from timemachine.language_model import RNNLMScratch
     from timemachine.runs.ending import finish
@@ -25,18 +26,21 @@ def main(settings: Train, run: Record) -> None:
     from timemachine.training.trainer import build_trainer, lightning_may_refuse
 
     seed_everything(settings.seed, verbose=False)
+    make_model: Callable[..., RNNLMScratch] = RNNLMScratch
+    make_loader = None
+    if settings.training != Training():
+        from timemachine.how_low import RNNLMBeyond, train_loader
+
+        make_model = partial(RNNLMBeyond, training=settings.training)
+        make_loader = partial(train_loader, training=settings.training)
     windows = settings.data
     data = TimeMachine(
         windows.batch_size, windows.num_steps, windows.num_train, windows.num_val,
-        corpus=corpus, seed=settings.seed, train_loader=train_loader(settings.training),
+        corpus=corpus, seed=settings.seed, train_loader=make_loader,
     )  # fmt: skip
-    network, is_the_books = plain(settings.model), settings.training == Training()
+    network = plain(settings.model)
     network["backward"] = kept_backward(run, network["backward"])
-    model = (
-        RNNLMScratch(len(data.vocab), **network)
-        if is_the_books
-        else RNNLMBeyond(len(data.vocab), settings.training, **network)
-    )
+    model = make_model(len(data.vocab), **network)
     run.describe(data, model)
     if (lost := corpus.lost_letters()) and run.writes and not (run.in_sweep or run.quiet):
         print_text(lost)

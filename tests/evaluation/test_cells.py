@@ -15,11 +15,11 @@ from tests.support.cells import GRU, LSTM
 from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.decoding import continue_text
-from timemachine.evaluation import adapting, books, probes, stream
-from timemachine.evaluation.adapting import adaptive_nll
-from timemachine.evaluation.ensemble import Ensemble
 from timemachine.evaluation.scores import stream_nll, stream_score, window_score
 from timemachine.exercises import history, how_low, one_hot_is_embedding, relu, sampling
+from timemachine.how_low import books, dynamic_evaluation, probes, stream
+from timemachine.how_low.dynamic_evaluation import adaptive_nll
+from timemachine.how_low.ensemble import Ensemble
 from timemachine.language_model import RNNLMScratch
 from timemachine.rnn import CELLS
 
@@ -128,8 +128,8 @@ def test_gradient_is_that_of_finite_differences(model: RNNLMScratch, data: TimeM
 
 
 def test_an_ensemble_reads_and_learns(model: RNNLMScratch, data: TimeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adapting, "EXPONENTS", (1.0, 0.0, 0.0))
-    monkeypatch.setattr(adapting, "EXPONENTS_RATE", 0.0)
+    monkeypatch.setattr(dynamic_evaluation, "EXPONENTS", (1.0, 0.0, 0.0))
+    monkeypatch.setattr(dynamic_evaluation, "EXPONENTS_RATE", 0.0)
     model, targets = model.double(), range(40, 90)  # its state multiplies roundings
     for several in (model, Ensemble([model, model])):
         torch.testing.assert_close(stream_nll(several, data.chars_N, targets), stream_nll(model, data.chars_N, targets))

@@ -12,9 +12,9 @@ from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
 from timemachine.evaluation import scores
-from timemachine.evaluation.mixture import Mixture, log_loss
-from timemachine.evaluation.ngrams import kneser_ney
 from timemachine.evaluation.scores import Row, compare, evaluate, paired, score, stream_score, window_score
+from timemachine.how_low.mixture import Mixture, log_loss
+from timemachine.how_low.ngrams import kneser_ney
 from timemachine.language_model import RNNLMScratch
 from timemachine.vocab import Vocab
 

@@ -7,7 +7,7 @@ import pytest
 
 from timemachine.corpus import find_corpus
 from timemachine.datamodule import TimeMachine
-from timemachine.evaluation.ngrams import laplace
+from timemachine.how_low.ngrams import laplace
 from timemachine.runs.letters import letters_perplexity
 
 

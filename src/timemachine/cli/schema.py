@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from timemachine.config import REPOSITORY, Evaluate, Generate, Model, Train
 from timemachine.config import plain as settings_of
 from timemachine.errors import SettingError
-from timemachine.evaluation import probes
+from timemachine.exercises import probes
 from timemachine.kernels import choice
 
 CONF = REPOSITORY / "conf"

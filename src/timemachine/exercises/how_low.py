@@ -22,18 +22,16 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from torch import Tensor
 
 from timemachine.config import REPOSITORY
 from timemachine.datamodule import TimeMachine
-from timemachine.evaluation.adapting import adaptive_nll
-from timemachine.evaluation.ensemble import mean_probability
-from timemachine.evaluation.mixture import Mixture, log_loss
-from timemachine.evaluation.ngrams import Integers, kneser_ney
-from timemachine.evaluation.scores import ORDERS, Score, paired, score, stream_nll
+from timemachine.evaluation.scores import Score, paired, score, stream_nll
 from timemachine.exercises import COLOURS, Findings
 from timemachine.exercises.claims import UNDECIDED, Difference
 from timemachine.exercises.drawing import draw_seeds
+from timemachine.how_low import ORDERS, Mixture, adaptive_nll, kneser_ney, log_loss, mean_probability
 from timemachine.language_model import RNNLMScratch
 from timemachine.runs.sweep import Job
 from timemachine.runs.tables import markdown, mean_sd
@@ -44,6 +42,7 @@ KNOWS = (
     "What the networks, their seeds read as one, know less than the mixture on the novel's last 5 %, by kind of "
     "character, with twice the standard error: below 0 the networks are ahead."
 )
+Integers = NDArray[np.int64]
 Recipe = list[Job]  # the same run with several seeds
 PARTS = {
     ("novel", "val"): "novel, next 5 %",
@@ -150,8 +149,8 @@ def findings(jobs: list[Job]) -> Findings:
             "runs on the book's split read as the rest. So are the next 5 %, on which choices were made.",
             "As they are:",
             markdown(_FIXED_COLUMNS, [end.fixed_row() for end in ends]),
-            "Learning on from what they have read, and looking up what followed similar states, there and in the "
-            "training text (`evaluation/adapting.py` says how, and on which texts its constants were chosen):",
+            "Dynamic evaluation with a kNN cache, which begins with the training text "
+            "(`how_low/dynamic_evaluation.py` says how, and on which texts its constants were chosen):",
             markdown(_ADAPTING_COLUMNS, [end.adapting_row() for end in ends]),
             *(note for end in unseen for note in _knows(end)),
             *_tried(),

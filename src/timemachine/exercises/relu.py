@@ -84,14 +84,19 @@ def _windows(data: TimeMachine) -> Tensor:
     return data.chars_N.cpu()[starts_B[:, None] + torch.arange(data.num_steps)].long()
 
 
-class Watch(Callback):
-    """Writes what `measure` gives before training (epoch 0) and after each epoch.
+def callback(folder: Path) -> Callback:
+    """Return the callback that writes dynamics.csv into the run's folder."""
+    return Dynamics(folder / "dynamics.csv")
+
+
+class Dynamics(Callback):
+    """A table of what `measure` returns before training (epoch 0) and after each epoch.
 
     A run that diverges has a last row under the epoch that broke off: the weights before the update that was refused.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "dynamics.csv"
+    def __init__(self, path: Path) -> None:
+        self.path = path
         self._last_epoch = -1  # written
         self._before: list[str] = []  # lines of a run that goes on
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from timemachine.config import Trainer, plain, typed
 from timemachine.errors import SettingError
-from timemachine.evaluation import probes
+from timemachine.exercises import probes
 from timemachine.page import make_page
 from timemachine.runs.files import shown, write_figure, write_whole
 from timemachine.runs.models import export_model

@@ -22,7 +22,7 @@ from lightning.pytorch.profilers import AdvancedProfiler, Profiler, PyTorchProfi
 
 from timemachine.config import Train, Trainer, typed
 from timemachine.errors import SettingError, UserError, one_line
-from timemachine.evaluation import probes
+from timemachine.exercises import probes
 from timemachine.runs.checkpoints import WholeCheckpoints
 from timemachine.training.cell_check import CellCheck
 from timemachine.training.lightning import (
@@ -86,7 +86,7 @@ def build_trainer(settings: Train, folder: Path, logs: Sequence[Logger | Callbac
     loggers: list[Logger] = [steps, *(log for log in logs if isinstance(log, Logger))]
     callbacks: list[Callback] = [CellCheck(), steps, Resumption(), OtherProcesses()]
     callbacks += [log for log in logs if isinstance(log, Callback)]
-    callbacks += probes.watchers(settings.probes, folder)
+    callbacks += probes.callbacks(settings.probes, folder)
     if chosen["enable_progress_bar"]:
         callbacks.append(PerplexityBar())
     if settings.trainer.enable_checkpointing is not False:

@@ -11,8 +11,8 @@ from typing import Any
 import wandb
 
 from timemachine.corpus import find_corpus
-from timemachine.evaluation.ngrams import kneser_ney, laplace, witten_bell
-from timemachine.evaluation.scores import ORDERS, splits_of
+from timemachine.evaluation.scores import splits_of
+from timemachine.how_low import ORDERS, kneser_ney, laplace, witten_bell
 from timemachine.weights_and_biases.workspace import CHANGES
 
 SMOOTHED = {"Witten-Bell": witten_bell, "Kneser-Ney": kneser_ney}

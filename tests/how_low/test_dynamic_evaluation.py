@@ -8,10 +8,10 @@ import torch
 
 from timemachine.corpus import Corpus
 from timemachine.errors import SettingError
-from timemachine.evaluation import adapting
-from timemachine.evaluation.adapting import SEGMENT, adaptive_nll, evaluate_adapting
-from timemachine.evaluation.ensemble import Ensemble
 from timemachine.evaluation.scores import splits_of, stream_nll
+from timemachine.how_low import dynamic_evaluation
+from timemachine.how_low.dynamic_evaluation import SEGMENT, adaptive_nll, evaluate_adapting
+from timemachine.how_low.ensemble import Ensemble
 from timemachine.language_model import RNNLMScratch
 from timemachine.vocab import Vocab
 
@@ -32,8 +32,8 @@ def chars_N(sample: Corpus) -> torch.Tensor:
 def test_at_rates_of_nothing_and_without_looking_up_it_is_the_fixed_model(
     chars_N: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(adapting, "EXPONENTS", (1.0, 0.0, 0.0))
-    monkeypatch.setattr(adapting, "EXPONENTS_RATE", 0.0)
+    monkeypatch.setattr(dynamic_evaluation, "EXPONENTS", (1.0, 0.0, 0.0))
+    monkeypatch.setattr(dynamic_evaluation, "EXPONENTS_RATE", 0.0)
     found_N = adaptive_nll(model(0), chars_N, KNOWN, TARGETS, 0.0)
     torch.testing.assert_close(found_N, stream_nll(model(0), chars_N, TARGETS))
 
@@ -49,8 +49,8 @@ def test_a_character_is_predicted_before_it_is_learnt(chars_N: torch.Tensor) -> 
 
 
 def test_it_learns_and_leaves_the_model_as_it_was(chars_N: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adapting, "EXPONENTS", (1.0, 0.0, 0.0))  # without looking up
-    monkeypatch.setattr(adapting, "EXPONENTS_RATE", 0.0)
+    monkeypatch.setattr(dynamic_evaluation, "EXPONENTS", (1.0, 0.0, 0.0))  # without looking up
+    monkeypatch.setattr(dynamic_evaluation, "EXPONENTS_RATE", 0.0)
     network = model(0)
     before = [weight.clone() for weight in network.parameters()]
     fixed = stream_nll(network, chars_N, range(600, 5000)).mean()
@@ -66,9 +66,9 @@ def test_it_looks_up_what_followed_similar_states(
     known: range, everything: int, recent: int, block: int, chars_N: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Against the same, character by character, of a model that does not learn; autograd moves the exponents."""
-    monkeypatch.setattr(adapting, "ALL", everything)
-    monkeypatch.setattr(adapting, "RECENT", recent)
-    monkeypatch.setattr(adapting, "BLOCK", block)
+    monkeypatch.setattr(dynamic_evaluation, "CACHE_SIZE", everything)
+    monkeypatch.setattr(dynamic_evaluation, "RECENT", recent)
+    monkeypatch.setattr(dynamic_evaluation, "BLOCK", block)
     text_N, first = chars_N.long(), TARGETS.start - 513
     states = []
     inputs_N, start = text_N[: min(known.stop - 1, first)], max(0, min(known.stop - 1, first) - everything)

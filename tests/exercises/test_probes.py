@@ -9,7 +9,7 @@ import pytest
 
 from timemachine.config import REPOSITORY
 from timemachine.errors import SettingError
-from timemachine.evaluation import probes
+from timemachine.exercises import probes
 
 NAMES = ["stream", "history", "samples", "books", "dynamics", "weights", "reading"]  # fixed: users type them
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from timemachine.corpus import Corpus, find_corpus
-from timemachine.evaluation.ppm import ppmd_bits
+from timemachine.how_low.comparison import ppmd_bits
 
 pytest.importorskip("pyppmd", reason="pyppmd is not installed")
 

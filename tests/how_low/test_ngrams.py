@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from timemachine.corpus import Corpus, find_corpus
-from timemachine.evaluation.ngrams import SYMBOLS, kneser_ney, laplace, witten_bell
+from timemachine.how_low.ngrams import SYMBOLS, kneser_ney, laplace, witten_bell
 
 TEXTS = st.text("ab z", max_size=40).map(str.encode)
 

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from tests.support.rounding import rounding
 from timemachine.corpus import Corpus, find_corpus
-from timemachine.evaluation import mixture
-from timemachine.evaluation.mixture import CONTEXTS, ORDERS, Mixture, log_loss
-from timemachine.evaluation.ngrams import SYMBOLS, kneser_ney
+from timemachine.how_low import mixture
+from timemachine.how_low.mixture import CONTEXTS, ORDERS, Mixture, log_loss
+from timemachine.how_low.ngrams import SYMBOLS, kneser_ney
 
 TEXTS = st.text("ab z", max_size=60).map(str.encode)
 
