@@ -1,3 +1,5 @@
+"""N-grams against their equations, written out by hand or without arrays."""
+
 import math
 from collections.abc import Callable
 from pathlib import Path

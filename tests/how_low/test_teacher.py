@@ -1,3 +1,5 @@
+"""The text that a teacher writes, from the distributions that it was drawn from."""
+
 import numpy as np
 import pytest
 import torch
@@ -37,15 +39,6 @@ def test_a_seed_writes_one_text_and_another_seed_another() -> None:
     assert not torch.equal(one_N, other_N)
 
 
-@pytest.mark.parametrize("text", [b"a", b"ab ab", b"a" * 50])
-def test_a_short_text_is_enough_to_write_from(text: bytes) -> None:
-    vocab = Vocab.of(text)
-    chars_N, p_NV = write(text, 3, vocab, seed=0)
-    assert len(chars_N) == 3
-    assert p_NV.shape == (3, len(vocab))
-    assert p_NV.sum(1).numpy() == pytest.approx(1, abs=rounding(3 * len(SYMBOLS)))
-
-
 def random_networks() -> Ensemble:
     """In float64: over a thousand characters such a state multiplies its roundings."""
     torch.manual_seed(0)
@@ -53,8 +46,8 @@ def random_networks() -> Ensemble:
 
 
 @pytest.mark.parametrize("with_networks", [False, True])
-def test_it_is_written_from_what_the_teachers_say_of_each_place(with_networks: bool) -> None:
-    """Teachers that read the written text anew, a stream at a time, say the same of it."""
+def test_the_distributions_are_those_of_teachers_that_read_the_text_anew(with_networks: bool) -> None:
+    """A stream at a time."""
     beside = random_networks() if with_networks else None
     chars_N, p_NV = write(TEXT, 3 * MIN_LENGTH, VOCAB, 4, beside)
     mixture, place_S = Mixture(), [VOCAB[chr(symbol)] for symbol in SYMBOLS]
@@ -73,7 +66,7 @@ def test_it_is_written_from_what_the_teachers_say_of_each_place(with_networks: b
         assert p_LV[:, place_S].numpy() == pytest.approx(expected_LS, abs=rounding(2 * CONTEXTS * 10))
 
 
-def test_each_character_is_written_as_often_as_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_character_is_written_as_often_as_its_probability(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(teacher, "MIN_LENGTH", 20)
     vocab = Vocab.of(TEXT)
     chars_N, p_NV = write(TEXT, 8_000, vocab, seed=0)  # 400 streams, which know nothing of each other
@@ -97,15 +90,16 @@ def test_networks_have_learnt_the_text_and_are_the_same_for_a_seed(monkeypatch: 
     assert train_networks(chars_N, VOCAB, 1, 0) is None
 
 
-def test_a_network_that_diverged_is_told_of() -> None:
+def test_a_diverged_network_is_refused() -> None:
     beside = random_networks()
     torch.nn.init.constant_(beside.models[1].W_hq, torch.nan)
     with pytest.raises(SettingError, match=r"^training\.teacher_networks=2: a network diverged"):
         write(TEXT, 10, VOCAB, 0, beside)
 
 
+@pytest.mark.parametrize("count", [0, 1])
 @pytest.mark.parametrize("text", [b"ab", b"ab ab", b"a" * 50])
-def test_a_short_text_is_enough_for_networks(text: bytes) -> None:
+def test_a_short_text_is_enough(text: bytes, count: int) -> None:
     vocab = Vocab.of(text)
-    chars_N, p_NV = write(text, 3, vocab, 0, train_networks(vocab.encode(text), vocab, 0, 1))
+    chars_N, p_NV = write(text, 3, vocab, 0, train_networks(vocab.encode(text), vocab, 0, count))
     assert len(chars_N) == 3 and p_NV.sum(1).numpy() == pytest.approx(1, abs=rounding(3 * len(SYMBOLS)))
