@@ -71,13 +71,6 @@ def test_the_war_of_the_worlds_has_a_row_for_each_book_and_training_text() -> No
     assert "cannot be told apart: The Lost World (8.85), A Tale of Two Cities (8.80)." in longer
 
 
-def test_a_difference_within_the_spread_of_the_seeds_is_none() -> None:
-    lower = {"time_machine": 8.7, "war_of_the_worlds": 8.8, "the_lost_world": 9.0}
-    jobs = [job("time_machine", 0, lower), job("time_machine", 1, lower | {"the_lost_world": 9.8})]
-    assert "cannot be told apart: The Lost World (9.40)" in " ".join(war_of_the_worlds.findings(jobs).longer)
-    assert "harder: The Lost World (9.00)" in " ".join(war_of_the_worlds.findings(jobs[:1]).longer)
-
-
 def test_other_authors_is_training_book_by_book_read() -> None:
     jobs = [
         job(name, seed, READ | {name: 7.0}) for name in (*WELLS, "the_lost_world") for seed in (0, 1)

@@ -68,13 +68,6 @@ def test_all_combinations_that_cannot_be_told_apart_are_named(tmp_path: Path) ->
     assert answer.endswith("16 hidden units with 32 time steps and a rate of 1 cannot be told apart from it.")
 
 
-def test_a_combination_with_one_seed_is_not_compared_with_those_with_several(tmp_path: Path) -> None:
-    combination(tmp_path / "s", 16, [6.3])
-    combination(tmp_path / "s", 32, [6.42, 6.45])
-    answer = hyperparameters.findings(load_jobs(tmp_path / "s")).answer
-    assert answer.startswith("Of the combinations with several seeds the lowest validation perplexity")
-
-
 def test_with_one_seed_no_combination_is_called_the_best(tmp_path: Path) -> None:
     for hiddens, val in ((32, 6.408), (64, 6.417)):
         combination(tmp_path / "s", hiddens, [val])

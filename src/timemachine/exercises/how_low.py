@@ -137,7 +137,7 @@ def findings(jobs: list[Job]) -> Findings:
         notes=[
             "Stream perplexity of fixed models: mean ± standard deviation over seeds; `gained`, how much lower than in "
             "the row before. A row's gain depends on the rows before it: what makes a network fit its text better pays "
-            "only once something keeps it from learning that by heart.",
+            "only once something keeps it from overfitting.",
             "**What the recipes reach.** The last row for the novel; for the book's split one of its own: how much "
             "is written and for how long it learns were chosen on the last 1,000 of its 10,032 training characters "
             "(`recipe=book_split data.num_train=9000 data.num_val=1000`), the other settings are those of the row "
