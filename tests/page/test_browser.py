@@ -4,6 +4,7 @@ import math
 import random
 import socket
 import statistics
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -394,6 +395,21 @@ def test_nothing_can_be_asked_of_the_network(browser: "Browser", pages: dict[str
             server.accept()
     page.close()
     assert outcome == [["connect-src", "img-src", "script-src-elem"], 0]
+
+
+def test_it_works_in_the_sandbox_of_weights_and_biases(browser: "Browser", pages: dict[str, Path]) -> None:
+    page, troubles = browser.new_page(), list[str]()
+    page.on("console", lambda message: troubles.append(message.text))
+    page.on("pageerror", lambda error: troubles.append(str(error)))
+    page.set_content(
+        f'<iframe sandbox="allow-scripts" width=900 height=900 srcdoc="{escape(pages["tanh"].read_text())}">'
+    )
+    text = page.frame_locator("iframe").get_by_role("textbox", name="Your text")
+    text.fill("it has")
+    text.press("Tab")
+    assert text.input_value() == exact_model().predict("it has", 20, LETTERS)
+    page.close()
+    assert not troubles
 
 
 @pytest.mark.parametrize(
