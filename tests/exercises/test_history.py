@@ -16,7 +16,6 @@ from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.evaluation.stream import MARGIN
 from timemachine.exercises import history
-from timemachine.exercises.report import write_report
 from timemachine.language_model import RNNLMScratch
 from timemachine.rnn import CELLS
 from timemachine.runs.sweep import load_jobs
@@ -194,20 +193,3 @@ def test_more_context_harms_only_where_seeds_agree(tmp_path: Path) -> None:
         answer = " ".join(history.findings(load_jobs(sweep)).longer)
         says = "with 16 time steps perplexity is 7.00 after 16 characters and 9.05 after 512"
         assert (says in answer) == agree
-
-
-def test_half_a_sweep_has_a_report(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (sweep / "0/summary.json").unlink()
-    (sweep / "1/summary.json").write_text('{"status": "runn')
-    history_job(sweep, 16, 0, 8, 0.5, status="diverged")
-    history_job(sweep, 8, 0, 8, 0.5, probes={"history": {}})  # a text too short to measure
-    history_job(sweep, 8, 1, 8, 0.5, probes={})
-    write_report(sweep, "history")
-    report = (sweep / "report.md").read_text()
-    assert "| 4 | 2 |" in report
-    assert "| 16 |" not in report
-    assert "| 8 |" not in report
-    for figure in ("context", "influence", "gradient"):
-        assert f"({figure}.png)" in report
-        assert (sweep / f"{figure}.png").stat().st_size > 1000
-    assert "report.md" in capsys.readouterr().out

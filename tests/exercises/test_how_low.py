@@ -18,7 +18,6 @@ from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.evaluation.scores import stream_score
 from timemachine.exercises import how_low
-from timemachine.exercises.report import write_report
 from timemachine.language_model import RNNLMScratch
 from timemachine.runs.sweep import load_jobs
 
@@ -111,14 +110,6 @@ def test_a_target_is_told_by_its_place_in_the_word_and_by_when_that_word_came_la
     assert since_N.tolist() == [0] * 9 + [-1] + [10] * 4 + [0, 0]
     some = how_low._where(text, range(4, 12))
     assert np.array_equal(some, (place_N[4:12], since_N[4:12]))
-
-
-def test_the_report_says_what_did_not_pay(sweep: Path) -> None:
-    write_report(sweep, "how_low")
-    report = (sweep / "report.md").read_text()
-    assert "What did not pay" in report
-    assert "| label smoothing |" in report
-    assert (sweep / "path.png").stat().st_size > 10_000
 
 
 def test_the_path_leads_from_the_book_to_the_recipe_one_change_at_a_time() -> None:

@@ -43,12 +43,11 @@ def test_no_exercise_fails_on_a_sweep_without_a_finished_job(exercise: str, tmp_
     assert "## Answer" in (tmp_path / "s/report.md").read_text()
 
 
-@pytest.mark.parametrize("arguments", [["nowhere"], ["{tmp}"], []])
+@pytest.mark.parametrize("arguments", [["nowhere"], []])
 def test_the_reports_program_refuses_other_folders(arguments: list[str], tmp_path: Path) -> None:
-    typed = [argument.format(tmp=tmp_path) for argument in arguments]
-    done = run_program("-m", "timemachine.report", *typed, cwd=tmp_path)
+    done = run_program("-m", "timemachine.report", *arguments, cwd=tmp_path)
     assert done.returncode == 1
-    assert done.stderr.startswith(f"error: {typed[0]}: is no folder of a sweep" if typed else "error: no folder: type ")
+    assert done.stderr.startswith("error: ") and "type" in done.stderr
     assert done.stderr.count("\n") == 1
 
 

@@ -176,21 +176,6 @@ def test_the_answer_has_the_numbers_of_its_jobs() -> None:
         assert number in text
 
 
-def likelihoods(greedy: list[float], sharpest: list[float]) -> str:
-    probes = [fabricated(seed) for seed in range(len(greedy))]
-    for probe, one, other in zip(probes, greedy, sharpest, strict=True):
-        probe["rows"][0]["log_likelihood"], probe["rows"][-1]["log_likelihood"] = one, other
-    (found,) = (text for text in findings_of(*probes).longer if text.startswith("**Likelihood.**"))
-    return found
-
-
-def test_greedy_text_is_called_less_likely_only_beyond_two_standard_errors() -> None:
-    spread = likelihoods([-1.12, -0.93, -0.74], [-0.77, -0.89, -1.01])
-    assert "greedy text and that of P^8 cannot be told apart: -0.93 against -0.89 nats" in spread
-    paired = likelihoods([-1.12, -0.93, -0.74], [-1.07, -0.89, -0.71])
-    assert "greedy text is less likely than that of P^8" in paired
-
-
 def test_a_sweep_without_a_job_that_ended_has_a_report() -> None:
     assert findings_of().rows == []
     assert findings_of({}).answer == "No run has ended yet."

@@ -12,10 +12,10 @@ from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
 from timemachine.evaluation.scores import Score, stream_score
 from timemachine.how_low import comparison
-from timemachine.how_low.comparison import Comparison, compare, ppmd_bits
+from timemachine.how_low.comparison import Comparison, compare, comparison_rows, ppmd_bits, print_comparison
+from timemachine.how_low.dynamic_evaluation import adapting_rows, print_adapting
 from timemachine.how_low.mixture import Mixture, log_loss
 from timemachine.how_low.ngrams import kneser_ney
-from timemachine.how_low.tables import adapting_rows, comparison_rows, print_adapting, print_comparison
 from timemachine.language_model import RNNLMScratch
 from timemachine.vocab import Vocab
 

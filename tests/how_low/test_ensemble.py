@@ -1,6 +1,5 @@
 """Several models as one."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -8,9 +7,8 @@ import torch
 
 from tests.conftest import Program
 from timemachine.corpus import Corpus
-from timemachine.errors import SettingError
 from timemachine.evaluation.scores import stream_nll, window_score
-from timemachine.how_low.ensemble import Ensemble, load_models
+from timemachine.how_low.ensemble import Ensemble
 from timemachine.language_model import RNNLMScratch
 from timemachine.vocab import Vocab
 
@@ -54,17 +52,3 @@ def test_runs_are_evaluated_as_one_and_only_of_the_same_windows(program: Program
     assert done.returncode == 1
     assert done.stderr.startswith("error: run=c: was trained on another text, or on other windows of it, than a; ")
     assert done.stderr.count("\n") == 1
-
-
-def test_runs_on_another_text_are_no_ensemble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("timemachine.how_low.ensemble.load_model", lambda run: (model(0), Vocab("ab")))
-    for name in ("a", "b"):
-        data = {"num_steps": 2, "num_train": 3, "num_val": 4}
-        summary = {"status": "completed", "metrics": {}, "settings": {"data": data}}
-        (tmp_path / name).mkdir()
-        summary |= {"corpus": {"source": "x", "sha256": f"1{name}"}}
-        (tmp_path / name / "summary.json").write_text(json.dumps(summary))
-    found, _ = load_models([str(tmp_path / "a"), str(tmp_path / "a")])
-    assert isinstance(found, Ensemble)
-    with pytest.raises(SettingError, match="another text"):
-        load_models([str(tmp_path / "a"), str(tmp_path / "b")])

@@ -117,7 +117,7 @@ def test_the_novel_has_the_perplexities_that_are_known(novels: Path) -> None:
 
 
 def test_no_character_is_impossible_after_a_short_text(sample: Corpus) -> None:
-    """Of which a discount of Kneser and Ney may come out as 0."""
+    """For which a discount of Kneser and Ney may come out as 0."""
     text = sample.characters
     for length in range(400, 700, 6):
         for order in range(1, 8):

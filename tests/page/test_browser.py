@@ -321,34 +321,6 @@ def test_a_long_text_is_read_in_slices_and_a_change_in_its_middle_too(open_page:
 # How it looks
 
 
-def test_names_headings_and_roles_are_there(open_page: Open) -> None:
-    page = open_page("tanh")
-    assert page.evaluate("document.documentElement.lang") == "en"
-    assert page.title() == "The Time Machine: a model to type into"
-    assert page.locator("h1").count() == page.get_by_role("main").count() == 1
-    for role, name in (
-        ("textbox", "Your text"),
-        ("slider", "α"),
-        ("spinbutton", "seed"),
-        ("radio", "greedy"),
-        ("radio", "drawn from"),
-        ("slider", "What the model reads"),
-        ("button", "Take the grey text"),
-        ("group", "What comes next"),
-        ("img", "Heat map: 32 units"),
-    ):
-        settled(page)
-        assert page.get_by_role(role, name=name).count() == 1, (role, name)  # type: ignore[arg-type]
-    ids = page.evaluate("[...document.querySelectorAll('[id]')].map(element => element.id)")
-    assert len(ids) == len(set(ids))
-    named = page.evaluate(
-        "['aria-labelledby', 'aria-describedby', 'for'].flatMap(name => [...document.querySelectorAll(`[${name}]`)]"
-        "  .flatMap(element => element.getAttribute(name).split(' ')))"
-    )
-    assert set(named) <= set(ids)
-    assert all(button.get_attribute("aria-label") for button in page.locator("#bars button").all())
-
-
 @pytest.mark.parametrize("width", [320, 1200])
 def test_it_fits_a_phone(width: int, open_page: Open) -> None:
     page = open_page("tanh", width=width, has_touch=width < 1000)

@@ -144,18 +144,13 @@ def splits_of(summary: dict[str, Any], corpus: Corpus) -> dict[str, Split]:
     Raises SettingError if it is too short.
     """
     settings = summary["settings"]["data"]
-    num_steps = settings["num_steps"]
-    if corpus.sha256 == summary["corpus"]["sha256"]:
-        data = TimeMachine(
-            num_steps=num_steps, num_train=settings["num_train"], num_val=settings["num_val"], corpus=corpus
-        )
-        splits = {name: split for name, split in data.splits.items() if split.starts}
-    else:
-        num_chars = len(corpus.characters)
-        splits = {"all": Split(range(max(0, num_chars - num_steps)), range(1, num_chars))}
-    if not splits.get("all", splits.get("train", Split(range(0), range(0)))).starts:
+    num_steps, num_chars = settings["num_steps"], len(corpus.characters)
+    if num_chars <= num_steps:
         raise SettingError(
-            f"data.corpus={typed(corpus.source)}: has {len(corpus.characters)} characters, a window of this run needs "
+            f"data.corpus={typed(corpus.source)}: has {num_chars} characters, a window of this run needs "
             f"{num_steps + 1}; type the path of a longer text"
         )
-    return splits
+    if corpus.sha256 != summary["corpus"]["sha256"]:
+        return {"all": Split(range(num_chars - num_steps), range(1, num_chars))}
+    data = TimeMachine(num_steps=num_steps, num_train=settings["num_train"], num_val=settings["num_val"], corpus=corpus)
+    return {name: split for name, split in data.splits.items() if split.starts}

@@ -6,8 +6,12 @@ own run imports nothing of it.
 """
 
 from timemachine.how_low.comparison import compare as compare
+from timemachine.how_low.comparison import comparison_rows as comparison_rows
+from timemachine.how_low.comparison import print_comparison as print_comparison
+from timemachine.how_low.dynamic_evaluation import adapting_rows as adapting_rows
 from timemachine.how_low.dynamic_evaluation import adaptive_nll as adaptive_nll
 from timemachine.how_low.dynamic_evaluation import evaluate_adapting as evaluate_adapting
+from timemachine.how_low.dynamic_evaluation import print_adapting as print_adapting
 from timemachine.how_low.ensemble import load_models as load_models
 from timemachine.how_low.ensemble import mean_probability as mean_probability
 from timemachine.how_low.language_model import RNNLMBeyond as RNNLMBeyond
@@ -18,7 +22,3 @@ from timemachine.how_low.ngrams import ORDERS as ORDERS
 from timemachine.how_low.ngrams import kneser_ney as kneser_ney
 from timemachine.how_low.ngrams import laplace as laplace
 from timemachine.how_low.ngrams import witten_bell as witten_bell
-from timemachine.how_low.tables import adapting_rows as adapting_rows
-from timemachine.how_low.tables import comparison_rows as comparison_rows
-from timemachine.how_low.tables import print_adapting as print_adapting
-from timemachine.how_low.tables import print_comparison as print_comparison

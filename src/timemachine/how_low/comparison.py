@@ -1,4 +1,4 @@
-"""A model beside others that learnt from the same characters: n-grams, the mixture of them, PPMd.
+"""A model beside others that learnt from the same characters, for evaluate.py: n-grams, the mixture of them, PPMd.
 
 PPMd is a compressor that predicts each character from those before and learns from it: a mark for models that adapt.
 Cleary and Witten, "Data compression using adaptive coding and partial string matching", IEEE Transactions on
@@ -7,6 +7,7 @@ Communications 32(4), 1984; Shkarin, "PPM: one step to practicality", 2002. The 
 """
 
 import copy
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -19,12 +20,16 @@ from timemachine.config import typed
 from timemachine.corpus import Corpus
 from timemachine.errors import SettingError
 from timemachine.evaluation.scores import LanguageModel, Score, paired, score, splits_of, stream_nll
+from timemachine.evaluation.tables import table_row, with_error
 from timemachine.how_low.mixture import Mixture, log_loss
 from timemachine.how_low.ngrams import ORDERS, kneser_ney, witten_bell
+from timemachine.runs.tables import print_table, print_text
 from timemachine.vocab import Vocab
 
 PPMD_ORDER = 6  # of 2 to 16 none is better on the novel's next 5 %, or on the last 1,000 of the book's training targets
 PPMD_MEMORY = 1 << 24  # bytes: 7-Zip's default, too
+PPMD = f"PPMd, order {PPMD_ORDER}"
+MIXTURE = "mixture of n-grams"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,3 +112,38 @@ def ppmd_bits(known: bytes, text: bytes, order: int = PPMD_ORDER) -> int:
         return 8 * (len(encoder.encode(characters)) + len(encoder.flush(endmark=False)))
 
     return coded(known + text) - coded(known)
+
+
+def print_comparison(comparison: Comparison) -> None:
+    """Print the n-grams' table, then the model and what is compared with it."""
+    rows = [
+        [str(order), *(f"{perplexity:.2f}" for perplexity in perplexities)]
+        for order, perplexities in enumerate(zip(*comparison.ngrams.values(), strict=True))
+    ]
+    print_table(
+        f"n-grams on {comparison.text}, {comparison.part}: stream", ["order", *comparison.ngrams], rows, len(rows[0])
+    )
+    same = [
+        ["the model", with_error(comparison.model), ""],
+        [MIXTURE, with_error(comparison.mixture), with_error(comparison.adapting)],
+    ]
+    if comparison.ppmd:
+        same.append([PPMD, "", f"{comparison.ppmd:.2f}"])
+    print_table(f"on the same {comparison.model.num_targets:,} characters", ["model", "fixed", "adapting"], same, 3)
+    if not comparison.ppmd:
+        print_text("PPMd is left out, as pyppmd is not installed: pip install -e '.[baselines]'")
+    print_text("the model less another, in nats a character (paired over blocks of 100):")
+    for name, (mean, error) in comparison.differences.items():
+        print_text(f"{mean:+.3f} ±{error:.3f} {name}")
+
+
+def comparison_rows(found: Comparison) -> list[list[Any]]:
+    """Return a row of `evaluation.tables.COLUMNS` for each model that the comparison has beside the run's."""
+    best = min(min(perplexities) for perplexities in found.ngrams.values())
+    without_error = {found.best: best} | ({f"{PPMD}, adapting": found.ppmd} if found.ppmd else {})
+    rows: list[list[Any]] = [
+        [found.text, found.part, name, found.model.num_targets, None, None, perplexity, None, math.log2(perplexity)]
+        for name, perplexity in without_error.items()
+    ]
+    rows.append(table_row(found.text, found.part, MIXTURE, found.mixture))
+    return [*rows, table_row(found.text, found.part, f"{MIXTURE}, adapting", found.adapting)]

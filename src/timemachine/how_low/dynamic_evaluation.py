@@ -26,8 +26,10 @@ from torch import Tensor
 from timemachine.corpus import Corpus
 from timemachine.errors import SettingError
 from timemachine.evaluation.scores import WARM_UP, Score, score, splits_of
+from timemachine.evaluation.tables import table_row, with_error
 from timemachine.how_low.ensemble import Ensemble, mean_probability
 from timemachine.language_model import RNNLMScratch
+from timemachine.runs.tables import print_text
 from timemachine.vocab import Vocab
 
 SEGMENT = 32  # characters between two steps
@@ -129,3 +131,17 @@ def evaluate_adapting(
                 raise SettingError(f"adapt={rate:g}: the model diverges; type for example adapt={rate / 10:g}")
             scores[part] = score(nll_N, torch.ones_like(nll_N))
     return scores
+
+
+def print_adapting(text: str, scores: dict[str, Score], rate: float) -> None:
+    """Print the perplexities under dynamic evaluation, apart from those of the fixed model."""
+    for part, found in scores.items():
+        print_text(
+            f"{text}, {part}, dynamic evaluation with a kNN cache, rate {rate:g}: "
+            f"stream {with_error(found)}, {found.bits:.3f} bits a character"
+        )
+
+
+def adapting_rows(text: str, scores: dict[str, Score]) -> list[list[Any]]:
+    """Return a row of `evaluation.tables.COLUMNS` for each part of a text under dynamic evaluation."""
+    return [table_row(text, part, "model, adapting", found) for part, found in scores.items()]

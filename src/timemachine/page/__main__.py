@@ -41,12 +41,10 @@ def write_page(run: str) -> Path:
 
 
 def _run(argument: str) -> str:
-    name, equals, value = argument.partition("=")
-    if name != "run" or not equals:
-        raise SettingError(f"{argument}: unknown setting; type run={argument.rpartition('=')[2]}")
-    if not value:
-        raise SettingError("run=: expected a value; type run=<the folder that train.py printed at its end>")
-    return value
+    name, _, run = argument.partition("=")
+    if name != "run" or not run:
+        raise SettingError(f"{argument}: invalid value; type run=<the folder that train.py printed at its end>")
+    return run
 
 
 if __name__ == "__main__":
