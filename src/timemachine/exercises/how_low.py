@@ -159,7 +159,7 @@ def findings(jobs: list[Job]) -> Findings:
 
 
 def _recipes(jobs: list[Job]) -> list[Recipe]:
-    """The jobs that differ in nothing but their seed, in the order in which they come."""
+    """Return the jobs that differ in nothing but their seed, in the order in which they come."""
     recipes: dict[str, Recipe] = {}
     for job in jobs:
         same = {name: value for name, value in job.settings.items() if name not in ("seed", "resume")}
@@ -176,7 +176,7 @@ def _mean(recipe: Recipe, name: str) -> float:
 
 
 def _change(recipe: Recipe, before: Recipe | None) -> str:
-    """The settings that differ from those of the row before."""
+    """Return the settings that differ from those of the row before."""
     if before is None:
         return "to begin with"
     now, then = recipe[0].settings, before[0].settings
@@ -227,7 +227,7 @@ class _End:
         return score(self.nlls[name], torch.ones_like(self.nlls[name]))
 
     def difference(self, name: str, other: str) -> Difference:
-        """What the seeds as one have more than another reader."""
+        """Return what the seeds as one have more than another reader."""
         return Difference(*paired(self.nlls[name], self.nlls[other]))
 
     def _against(self, name: str, other: str) -> list[str]:
@@ -246,7 +246,7 @@ class _End:
 
 
 def _end(track: str, part: str, recipe: Recipe) -> _End | None:
-    """None where the runs have left nothing of that part."""
+    """Return what a recipe reaches on a part of a text; None if the runs have left nothing of that part."""
     files = [job.folder / "reading.npz" for job in recipe]
     readings = [_arrays(file) for file in files if file.is_file()]
     if not readings or f"{part}_mixture" not in readings[0]:
@@ -270,13 +270,13 @@ def _end(track: str, part: str, recipe: Recipe) -> _End | None:
 
 
 def _arrays(path: Path) -> dict[str, Any]:
-    """Raises whatever NumPy does where a stranger has written it; nothing in it is executed."""
+    """Return the arrays of a file; nothing in it is executed."""
     with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         return dict(arrays)
 
 
 def _kinds(end: _End) -> dict[str, "np.ndarray[Any, np.dtype[np.bool_]]"]:
-    """Kinds of characters: which of the targets (N,) are of each."""
+    """Return kinds of characters: which of the targets (N,) are of each."""
     place_N, since_N = end.place, end.since
     return {
         "first letter of a word": place_N == 0,
@@ -321,7 +321,7 @@ def _pm(found: Score) -> str:
 
 
 def _tried() -> list[str]:
-    """What was changed in a recipe and did not pay, as it was measured while the program had it."""
+    """Return what was changed in a recipe and did not pay, as it was measured while the program had it."""
     if not TRIED.is_file():
         return []
     with TRIED.open(newline="", encoding="utf-8") as file:
@@ -393,7 +393,7 @@ def _knows_figure(end: _End) -> Figure:
 
 
 def _answer(path: list[Recipe], ends: list[_End]) -> tuple[str, list[str]]:
-    """The answer, and what else was found."""
+    """Return the answer, and what else was found."""
     if not path:
         return "", []
     lead = f"On the novel's next 5 % the path leads from {_mean(path[0], 'val'):.2f} to {_mean(path[-1], 'val'):.2f}"
