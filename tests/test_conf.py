@@ -7,10 +7,10 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import open_dict
 
-from timemachine.beyond import networks
 from timemachine.cli.schema import CONF, VERSION, checked, leaves
 from timemachine.config import Evaluate, Generate, Logger, Train, Trainer, Wandb, to_dict
-from timemachine.evaluation.probes import PROBES
+from timemachine.exercises.probes import PROBES
+from timemachine.how_low import teacher
 from timemachine.runs.sweep import flat
 
 CHOICES = sorted((file.parent.name, file.stem) for file in CONF.glob("*/*.yaml"))  # tests/launchers: those of hydra/
@@ -71,10 +71,10 @@ def test_the_recipes_are_where_the_steps_of_how_low_lead() -> None:
 
 def test_the_networks_that_teach_are_trained_as_the_step_before_noise() -> None:
     step, book = composed("recipe=low_7_relu"), composed()
-    network = {f"model.{name}": value for name, value in networks.NETWORK.items()}
-    training = {f"training.{name}": value for name, value in to_dict(networks.TRAINING).items()}
-    sizes = {"data.batch_size": networks.BATCH_SIZE, "data.num_steps": networks.NUM_STEPS}
-    lengths = {"trainer.max_epochs": networks.EPOCHS, "trainer.gradient_clip_val": networks.RADIUS}
+    network = {f"model.{name}": value for name, value in teacher.NETWORK.items()}
+    training = {f"training.{name}": value for name, value in to_dict(teacher.TRAINING).items()}
+    sizes = {"data.batch_size": teacher.BATCH_SIZE, "data.num_steps": teacher.NUM_STEPS}
+    lengths = {"trainer.max_epochs": teacher.EPOCHS, "trainer.gradient_clip_val": teacher.RADIUS}
     assert step == book | network | training | sizes | lengths | {
         name: step[name] for name in ("data.num_train", "data.num_val", "trainer.limit_test_batches")
     }

@@ -8,7 +8,7 @@ import pytest
 from tests.support.runs import rows
 from timemachine.corpus import find_corpus
 from timemachine.datamodule import TimeMachine
-from timemachine.evaluation.ngrams import laplace
+from timemachine.how_low import laplace
 from timemachine.runs.letters import letters_perplexity
 from timemachine.runs.rows import EPOCH_COLUMNS, STEP_COLUMNS, Row, Table, final_numbers
 
@@ -107,7 +107,7 @@ def test_going_back_drops_later_rows_a_cut_one_and_the_test(folder: Path) -> Non
 
 
 def test_what_the_frequencies_of_the_letters_give(novels: Path) -> None:
-    """Against the one-grams of `evaluation.ngrams`."""
+    """Against the one-grams of `how_low`."""
     corpus = find_corpus("time_machine", [str(novels)])
     data, text = TimeMachine(corpus=corpus), corpus.characters
     for split, targets, known in (("train", range(1, 10_032), 17.07), ("val", range(10_001, 15_032), 16.66)):

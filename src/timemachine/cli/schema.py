@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from timemachine.config import REPOSITORY, Evaluate, Generate, Model, Train
 from timemachine.config import to_dict as settings_of
 from timemachine.errors import SettingError
-from timemachine.evaluation import probes
+from timemachine.exercises import probes
 from timemachine.kernels import choice
 
 CONF = REPOSITORY / "conf"

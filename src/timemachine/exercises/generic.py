@@ -66,7 +66,7 @@ def _numbered(jobs: list[Job]) -> str:
 
 
 def _name(names: list[str], key: tuple[str, ...], jobs: list[Job]) -> str:
-    """The settings of a row under the last parts of their names; its jobs where that is too long or nothing."""
+    """Return the settings of a row under the last parts of their names; its jobs where that is too long or nothing."""
     settings = ", ".join(f"{name.rpartition('.')[2]}={value}" for name, value in zip(names, key, strict=True))
     return settings if 0 < len(settings) <= LONGEST else f"job {_numbered(jobs)}"
 
@@ -96,7 +96,7 @@ def _curves(groups: Groups, labels: dict[tuple[str, ...], str]) -> Figure:
 
 
 def _points(job: Job) -> list[tuple[float, float]]:
-    """Epochs and validation perplexities, where there is one; none of a run that may have been cut short."""
+    """Return epochs and validation perplexities, where there is one; none of a run that may have been cut short."""
     if job.status not in ("completed", "diverged"):
         return []
     points = [(row["epoch"], min(row.get(VAL, math.nan), HIGHEST)) for row in job.epochs()]

@@ -8,8 +8,8 @@ import math
 from typing import Any
 
 from timemachine.corpus import find_corpus
-from timemachine.evaluation.ngrams import kneser_ney, laplace
-from timemachine.evaluation.scores import ORDERS, splits_of
+from timemachine.evaluation.scores import splits_of
+from timemachine.how_low import ORDERS, kneser_ney, laplace
 from timemachine.weights_and_biases import CHANGES
 from timemachine.weights_and_biases.server import online_run
 

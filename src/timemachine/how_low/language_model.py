@@ -3,6 +3,7 @@
 B batch, T time steps, V vocabulary, H hidden units.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -10,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.optim import AdamW, Optimizer
 
-from timemachine.beyond.schedule import set_rates
 from timemachine.config import Optimizer as OptimizerName
 from timemachine.config import Schedule, Training
 from timemachine.datamodule import targets_per_process
@@ -42,7 +42,7 @@ class RNNLMBeyond(RNNLMScratch):
         return optimizer
 
     def on_train_epoch_start(self) -> None:
-        """Begin with a zero state, and with noise that is the epoch's own, whatever was before."""
+        """Begin with a zero state, and with noise that depends on seed and epoch alone."""
         self._noise.manual_seed((torch.initial_seed() * 1_000_003 + self.current_epoch) % 2**63)
         self._state_BS = None
 
@@ -53,7 +53,7 @@ class RNNLMBeyond(RNNLMScratch):
             set_rates(self.trainer.optimizers[0], self.global_step, steps, self.training_settings)
 
     def training_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> Tensor:
-        """Return the mean over the batch of what is minimised: cross-entropy with the targets, or with soft ones."""
+        """Return the batch's mean cross-entropy with the targets, or with a teacher's distributions."""
         if not (self.training_settings.carry_state or self.training_settings.output_dropout):
             return super().training_step((batch[0], batch[1]), batch_idx)
         loader: Any = self.trainer.train_dataloader
@@ -63,7 +63,7 @@ class RNNLMBeyond(RNNLMScratch):
         return loss_BT.sum() / targets_per_process(self.trainer, (batch[0], batch[1]), batch_idx)
 
     def losses(self, batch: tuple[Tensor, ...], share: slice) -> tuple[Tensor, Tensor]:
-        """Return what is minimised, and the negative log-likelihood, of each target (B, T), in nats.
+        """Return the loss that is minimised and the negative log-likelihood of each target (B, T), in nats.
 
         A text that a teacher wrote counts among the targets, so `train/perplexity` is that of both texts.
 
@@ -71,7 +71,7 @@ class RNNLMBeyond(RNNLMScratch):
         `share`: which windows of the batch of all processes these are, so that noise does not depend on their number.
         """
         training, (X_BT, Y_BT, *target_BTV) = self.training_settings, batch
-        if not (training.carry_state or training.output_dropout):
+        if not (self.training_settings.carry_state or self.training_settings.output_dropout):
             nll_BT = self.nll((X_BT, Y_BT))
             return nll_BT, nll_BT
         H_TBH, state_BS = self.rnn(self.inputs(X_BT), self._state_BS)
@@ -83,3 +83,12 @@ class RNNLMBeyond(RNNLMScratch):
         log_p_BTV = F.log_softmax(self.output_layer(H_TBH), -1)
         nll_BT = -log_p_BTV.gather(-1, Y_BT[..., None])[..., 0]
         return -(target_BTV[0] * log_p_BTV).sum(-1) if training.teacher else nll_BT, nll_BT
+
+
+def set_rates(optimizer: Optimizer, step: int, steps: float, training: Training) -> None:
+    """Set the rates of step number `step` (from 0) of `steps`: a function of the two, so a resumed run has them."""
+    factor = min(1.0, (step + 1) / max(training.warm_up * steps, 1))
+    if training.schedule is Schedule.cosine:
+        factor *= (1 + math.cos(math.pi * step / steps)) / 2
+    for group in optimizer.param_groups:
+        group["lr"] = group["initial_lr"] * factor

@@ -1,8 +1,8 @@
 """Character n-grams to compare a model with: Laplace smoothing as in the book, Witten-Bell, modified Kneser-Ney.
 
-N targets, K distinct n-grams, V = 27 symbols: space and a to z, all that a normalised text has. Both are trained on one
-text and asked for characters of another; a context runs on from the characters before, however far back the first
-target lies. All raise ValueError if a target has fewer characters before it than its context needs.
+N targets, K distinct n-grams, V = 27 symbols: space and a to z, all that a normalised text has. An n-gram model is
+counted on the text `train` and predicts the targets of `text`, each after the order - 1 characters before it. All raise
+ValueError if a target has fewer characters before it than that.
 """
 
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+ORDERS = range(8)  # those that models are compared with; order 0 is the uniform distribution
 SYMBOLS = b" abcdefghijklmnopqrstuvwxyz"
 _INDEX = bytes(max(SYMBOLS.find(code), 0) for code in range(256))
 
@@ -55,11 +56,11 @@ def kneser_ney(train: bytes, text: bytes, targets: range, order: int) -> Floats:
     for k in range(1, order + 1):
         ngram_K, count_K = _counted(train, k) if k == order else _continued(train, k)
         discount_K = _discounts(count_K)[count_K.clip(max=3)]
-        asked_N = _asked(text, targets, k)
-        context_N = asked_N // len(SYMBOLS)
-        kept_N = _looked_up(asked_N, ngram_K, count_K - discount_K)
-        total_N = _looked_up(context_N, *_summed(ngram_K, count_K))
-        reserved_N = _looked_up(context_N, *_summed(ngram_K, discount_K))
+        target_N = _ngrams_at(text, targets, k)
+        context_N = target_N // len(SYMBOLS)
+        kept_N = _look_up(target_N, ngram_K, count_K - discount_K)
+        total_N = _look_up(context_N, *_summed(ngram_K, count_K))
+        reserved_N = _look_up(context_N, *_summed(ngram_K, discount_K))
         p_N = np.where(total_N > 0, (kept_N + reserved_N * p_N) / np.maximum(total_N, 1), p_N)
     nll_N: Floats = -np.log(p_N)
     return nll_N
@@ -71,7 +72,7 @@ def encoded(characters: bytes) -> Integers:
 
 
 def _discounts(count_K: Integers) -> Floats:
-    """What is taken from a count of 0, 1, 2, and 3 or more: from n_1 … n_4, how many n-grams have each count.
+    """Return the discounts of a count of 0, 1, 2, and 3 or more: from n_1 … n_4, how many n-grams have each count.
 
     Where one of them is 0, or a discount not positive, as of a short text, all are half of the count (up to 3 / 2).
     """
@@ -84,42 +85,42 @@ def _discounts(count_K: Integers) -> Floats:
 
 
 def _counts(train: bytes, text: bytes, targets: range, order: int) -> tuple[Integers, Integers, Integers]:
-    """What `train` has of each target's n-gram and of its context: n(cx), n(c), t(c), each (N,)."""
-    asked_N = _asked(text, targets, order)
+    """Return the counts in `train` for each target: n(cx), n(c), t(c), each (N,)."""
+    target_N = _ngrams_at(text, targets, order)
     ngram_K, count_K = _counted(train, order)
-    context_N = asked_N // len(SYMBOLS)
+    context_N = target_N // len(SYMBOLS)
     return (
-        _looked_up(asked_N, ngram_K, count_K),
-        _looked_up(context_N, *_summed(ngram_K, count_K)),
-        _looked_up(context_N, *_summed(ngram_K, np.ones_like(count_K))),
+        _look_up(target_N, ngram_K, count_K),
+        _look_up(context_N, *_summed(ngram_K, count_K)),
+        _look_up(context_N, *_summed(ngram_K, np.ones_like(count_K))),
     )
 
 
-def _asked(text: bytes, targets: range, order: int) -> Integers:
-    """The n-gram that ends with each target (N,)."""
+def _ngrams_at(text: bytes, targets: range, order: int) -> Integers:
+    """Return the n-gram that ends with each target (N,)."""
     if targets.start < order - 1:
         raise ValueError(f"the target {targets.start} has fewer than {order - 1} characters before it")
     return _ngrams(text[targets.start - order + 1 : targets.stop], order)
 
 
 def _counted(train: bytes, order: int) -> tuple[Integers, Integers]:
-    """The distinct n-grams, sorted, and how often each is there."""
+    """Return the distinct n-grams, sorted, and how often each occurs."""
     return np.unique(_ngrams(train, order), return_counts=True)
 
 
 def _continued(train: bytes, order: int) -> tuple[Integers, Integers]:
-    """The distinct n-grams, sorted, that something precedes, and how many distinct characters do."""
+    """Return the distinct n-grams with a character before them, sorted, and how many distinct characters that are."""
     return np.unique(np.unique(_ngrams(train, order + 1)) % len(SYMBOLS) ** order, return_counts=True)
 
 
 def _summed(ngram_K: Integers, value_K: NDArray[Any]) -> tuple[Integers, NDArray[Any]]:
-    """The distinct contexts of sorted n-grams, and the sum of their n-grams' values."""
+    """Return the distinct contexts of sorted n-grams, and the sum of their n-grams' values."""
     context_C, first_C = np.unique(ngram_K // len(SYMBOLS), return_index=True)
     return context_C, np.add.reduceat(value_K, first_C) if len(first_C) else value_K
 
 
 def _ngrams(characters: bytes, order: int) -> Integers:
-    """The n-gram that begins at each character, as a number of `order` digits in base V: (N - order + 1,)."""
+    """Return the n-gram that begins at each character, as a number of `order` digits in base V: (N - order + 1,)."""
     index_N = encoded(characters)
     length = max(len(index_N) - order + 1, 0)
     number_N = np.zeros(length, np.int64)
@@ -128,8 +129,8 @@ def _ngrams(characters: bytes, order: int) -> Integers:
     return number_N
 
 
-def _looked_up(key_N: Integers, sorted_K: Integers, value_K: NDArray[Any]) -> NDArray[Any]:
-    """The value that belongs to each key; 0 where it is not among the sorted ones."""
+def _look_up(key_N: Integers, sorted_K: Integers, value_K: NDArray[Any]) -> NDArray[Any]:
+    """Return the value of each key; 0 for a key that is not found."""
     if not len(sorted_K):
         return np.zeros(len(key_N), value_K.dtype)
     place_N = np.searchsorted(sorted_K, key_N).clip(max=len(sorted_K) - 1)

@@ -1,4 +1,4 @@
-"""Windows end to end, and inputs hidden at random.
+"""Training batches beyond the book's: windows end to end, and input dropout.
 
 N characters, T time steps, B windows in a batch, V vocabulary.
 """
@@ -9,23 +9,42 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from timemachine.datamodule import Batch, WindowLoader
 from timemachine.errors import SettingError
 
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """Inputs that are read as `<unk>`, each with a `chance`; the text has none, so it comes to mean: not seen."""
+    """Input dropout: each input is replaced by `<unk>`, which no text has, with probability `chance`."""
 
     chance: float
     unk: int
     generator: torch.Generator
 
     def __call__(self, X_BT: Tensor, share: slice, size: int) -> Tensor:
-        """The inputs of this process, which are those rows of a batch of `size`: noise is drawn for all of them."""
+        """Return the inputs of this process with noise; it is drawn for the whole batch of `size`, of which they are
+        the rows `share`.
+        """
         if not self.chance:
             return X_BT
         drawn_BT = torch.rand(size, X_BT.shape[1], generator=self.generator)[share]
         return X_BT.masked_fill((drawn_BT < self.chance).to(X_BT.device), self.unk)
+
+
+class NoisyWindows:
+    """The batches of another loader, with noise on their inputs."""
+
+    def __init__(self, windows: WindowLoader, noise: Noise) -> None:
+        self.windows, self.noise = windows, noise
+        self.global_size = windows.global_size
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __iter__(self) -> Iterator[Batch]:
+        share = slice(self.windows.rank, None, self.windows.world_size)
+        for number, (X_BT, Y_BT) in enumerate(self.windows):
+            yield self.noise(X_BT, share, self.global_size(number)), Y_BT
 
 
 class StreamLoader:
@@ -52,8 +71,8 @@ class StreamLoader:
         self.noise, self.rank, self.world_size = noise, rank, world_size
         if not len(self):
             raise SettingError(
-                f"data.batch_size={batch_size}: so many streams of {len(chars_N)} characters have no window of "
-                f"{num_steps}; type for example data.batch_size={max(len(chars_N) // (4 * num_steps), 1)}"
+                f"data.batch_size={batch_size}: invalid value, {len(chars_N)} characters in so many streams have no "
+                f"window of {num_steps}; type for example data.batch_size={max(len(chars_N) // (4 * num_steps), 1)}"
             )
 
     def __len__(self) -> int:
@@ -73,5 +92,5 @@ class StreamLoader:
             yield batch if self.target_NV is None else (*batch, self.target_NV[target_BT])
 
     def global_size(self, batch_idx: int) -> int:
-        """Windows in a batch, over all processes."""
+        """Return the number of windows in a batch, over all processes."""
         return self.batch_size

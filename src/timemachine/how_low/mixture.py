@@ -7,7 +7,7 @@ gradient descent on -log P with its weights, then counts the target in each cont
 The first experts are the orders of an interpolated Kneser-Ney model, s_k(x) = log P_k(x) / P_{k-1}(x); the weights that
 they begin with, 1, make that model of them. The others ask how all counts, or recent ones, differ from its P:
 s(x) = log (n(x) + 2 P(x)) / ((n + 2) P(x)), which is 0 in a context never seen. A weight is a sum of four, which are
-looked up: by how often its own context was seen, by the longest order seen, by the last character, and by how many
+chosen: by how often its own context was seen, by the longest order seen, by the last character, and by how many
 letters the word has so far.
 
 The orders: Chen and Goodman, "An empirical study of smoothing techniques for language modeling", 1999. Mixing by a
@@ -18,7 +18,7 @@ The constants were chosen on the novel's next 5 % and on the last 1,000 of the b
 import numpy as np
 from numpy.typing import NDArray
 
-from timemachine.evaluation.ngrams import SYMBOLS, Floats, Integers, encoded
+from timemachine.how_low.ngrams import SYMBOLS, Floats, Integers, encoded
 
 ORDERS = 8  # contexts of 0 to 7 characters
 CONTEXTS = ORDERS + 6
@@ -29,14 +29,14 @@ RATE = 0.002  # of the descent; after n characters it is divided by √(1 + n / 
 SEEN = np.array([0.5, 1.5, 2.5, 4.5, 9.5, 30.5, 100.5])  # where counts of a context have another weight
 BLOCK = 65_536  # targets whose contexts are held at once
 AT_ONCE = 256  # targets that are predicted at once, where nothing is learnt between them
-LOOKED_AT = 64  # characters before a target, at most
+MAX_CONTEXT = 64  # characters before a target that its contexts may have
 LETTERS = 10  # numbers of letters that have a weight; the last one stands for more
 
 Singles = NDArray[np.float32]
 
 
 class Mixture:
-    """A model that knows nothing; `read` with `learn` teaches it."""
+    """The mixture, untrained: `read` with `learn=True` trains it."""
 
     def __init__(self) -> None:
         self.row: dict[tuple[int, bytes], int] = {}  # which context, its characters -> its row of counts
@@ -49,8 +49,8 @@ class Mixture:
     def read(self, text: bytes, targets: range, learn: bool = False) -> Floats:
         """Return the log-probability, in nats, of each of the `SYMBOLS` at each target: (N, V).
 
-        With `learn` the model learns each target after predicting it; without, it stays as it is. A context runs on
-        from the characters before the first target. Raises ValueError if the text ends before the targets.
+        With `learn` the model learns each target after predicting it; without, it stays as it is. Contexts reach back
+        to the characters before the first target. Raises ValueError if the text ends before the targets.
         """
         if targets and targets.stop > len(text):
             raise ValueError(f"{targets.stop} targets of a text that is shorter: {len(text)} characters")
@@ -60,8 +60,8 @@ class Mixture:
         return log_p_NV
 
     def _read(self, text: bytes, targets: range, learn: bool) -> Singles:
-        """As `read`, of few enough targets to hold all their contexts: (N, V)."""
-        contexts_N = [_contexts(text[max(0, target - LOOKED_AT) : target]) for target in targets]
+        """Return what `read` does, for few enough targets to hold all their contexts: (N, V)."""
+        contexts_N = [_contexts(text[max(0, target - MAX_CONTEXT) : target]) for target in targets]
         row_NC, weight_N3 = self._rows(contexts_N, learn), _weights(contexts_N)
         if not learn:
             parts = range(0, len(targets), AT_ONCE)
@@ -84,7 +84,7 @@ class Mixture:
         return np.exp(self._predicted(self._rows(contexts_B), _weights(contexts_B))[2])
 
     def _rows(self, contexts_N: list[list[bytes]], learn: bool = False) -> Integers:
-        """Rows of the contexts' counts (N, C): 0 for one never seen, or a new one if it is to be learnt."""
+        """Return rows of the contexts' counts (N, C): for a context never seen 0, or a new row with `learn`."""
         keys = (key for contexts in contexts_N for key in enumerate(contexts))
         if learn:
             rows = [self.row.setdefault(key, len(self.row) + 1) for key in keys]
@@ -95,13 +95,13 @@ class Mixture:
         return np.array(rows, np.int64).reshape(len(contexts_N), CONTEXTS)
 
     def _predicted(self, row_BC: Integers, weight_B3: Integers) -> tuple[Singles, Integers, Singles]:
-        """What the experts say, s_m(x) (B, M, V), where among `SEEN` their contexts are (B, M), log P(x) (B, V).
+        """Return the experts' s_m(x) (B, M, V), the places of their contexts in `SEEN` (B, M), and log P(x) (B, V).
 
         Fills in the first column of `weight_B3`.
         """
         count_BC2V = self.count_R2V[row_BC]
         seen_BM = count_BC2V.sum(3).swapaxes(1, 2).reshape(len(row_BC), -1)
-        s_BMV = _changes(count_BC2V, seen_BM)
+        s_BMV = _expert_scores(count_BC2V, seen_BM)
         weight_B3[:, 0] = np.count_nonzero(seen_BM[:, :ORDERS], 1)
         place_BM = SEEN.searchsorted(seen_BM)
         weight_BM = self.own_weight_MS[np.arange(seen_BM.shape[1]), place_BM] + self.weight_JM[weight_B3].sum(1)
@@ -112,13 +112,13 @@ class Mixture:
 
 
 def log_loss(log_p_NV: Floats, text: bytes, targets: range) -> Floats:
-    """Return negative log-likelihoods (N,), in nats, of what `read` found for these targets."""
+    """Return the targets' negative log-likelihoods (N,), in nats, from the log-probabilities that `read` returned."""
     nll_N: Floats = -log_p_NV[np.arange(len(targets)), encoded(text[targets.start : targets.stop])]
     return nll_N
 
 
 def _contexts(before: bytes) -> list[bytes]:
-    """Contexts of what comes after these characters: those of the orders, then others."""
+    """Return the contexts of the character after these: those of the orders, then others."""
     before = b" " * ORDERS + before
     _, second, first, word = before.rsplit(b" ", 3)
     return [before[len(before) - order :] for order in range(ORDERS)] + [
@@ -132,7 +132,7 @@ def _contexts(before: bytes) -> list[bytes]:
 
 
 def _weights(contexts_N: list[list[bytes]]) -> Integers:
-    """Rows of `weight_JM` (N, 3): of the longest order seen, the character before, the letters of the word so far.
+    """Return rows of `weight_JM` (N, 3): of the longest order seen, the character before, the letters of the word.
 
     The first one is for `_predicted` to fill in.
     """
@@ -144,8 +144,8 @@ def _weights(contexts_N: list[list[bytes]]) -> Integers:
     return row_N3
 
 
-def _changes(count_BC2V: Singles, seen_BM: Singles) -> Singles:
-    """What each expert says of each symbol, s_m(x): (B, M, V)."""
+def _expert_scores(count_BC2V: Singles, seen_BM: Singles) -> Singles:
+    """Return each expert's change of the odds of each symbol, s_m(x): (B, M, V)."""
     count_BKV, seen_BK = count_BC2V[:, :ORDERS, 0], seen_BM[:, :ORDERS]
     kept_BKV = np.where(count_BKV > 1, count_BKV - 1.2, 0.1 * count_BKV)  # less a discount: 0.9 of one, 1.2 of more
     divisor_BK = np.maximum(seen_BK, 1)
@@ -163,7 +163,7 @@ def _changes(count_BC2V: Singles, seen_BM: Singles) -> Singles:
 
 
 def _counted(count_C2V: Singles, target: np.int64) -> Singles:
-    """Count a target once more; in an order below the highest only if it is new to the next one, as Kneser and Ney."""
+    """Count a target; in an order below the highest only if it is new to the next one, as Kneser and Ney do."""
     count_C2V[: ORDERS - 1, 0, target] += count_C2V[1:ORDERS, 0, target] == 0
     count_C2V[ORDERS - 1 :, 0, target] += 1
     count_C2V[:, 1] *= DECAY

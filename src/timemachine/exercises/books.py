@@ -1,4 +1,4 @@
-"""Perplexity on every book at hand, beside n-grams that were trained on the same characters as the model.
+"""Exercises 6 and 7: perplexity on every book at hand, beside n-grams trained on the same characters as the model.
 
 Of each book the same piece is read, `TARGETS`: what the book's split leaves of it, as far as the shortest book of the
 catalogue reaches. So books are compared at equal lengths, and a book's column is the same characters whatever a model
@@ -14,15 +14,15 @@ import torch
 from timemachine.config import Data
 from timemachine.corpus import Corpus, at_hand
 from timemachine.datamodule import TimeMachine
-from timemachine.evaluation import ngrams as baselines
 from timemachine.evaluation.scores import score, stream_score, window_score
+from timemachine.how_low import laplace, witten_bell
 from timemachine.language_model import RNNLMScratch
 from timemachine.texts.catalogue import CATALOGUE
 
 TARGETS = range(15_032, 135_032)  # 10,000 + 5,000 windows of 32 characters, and 120,000 characters after them
 STRIDE = 8  # characters between windows: all of them would take eight times as long, for the same to 0.01
 LAPLACE = 3  # the order that the book's n-grams do best at
-ORDERS = range(1, 8)  # of Witten-Bell, the best one by validation
+WITTEN_BELL = range(1, 8)  # orders, of which the best on validation is taken
 
 
 def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
     own = data.corpus
     train = own.characters[: data.splits["train"].targets.stop]
     val = data.splits["val"].targets
-    order = min(ORDERS, key=lambda n: np.mean(baselines.witten_bell(train, own.characters, val, n))) if val else 4
+    order = min(WITTEN_BELL, key=lambda n: np.mean(witten_bell(train, own.characters, val, n))) if val else 4
     folders = [str(own.paths[0].parent.resolve()), *Data().search_dirs]
     others = [book for book in at_hand(folders) if book.sha256 != own.sha256]
     unseen = data.splits["test"].targets
@@ -66,8 +66,8 @@ def _scores(
     chars_N = data.vocab.encode(text)
     starts = range(targets.start, targets.stop - data.num_steps, STRIDE)
     nlls = {
-        "laplace": baselines.laplace(train, text, targets, LAPLACE),
-        "witten_bell": baselines.witten_bell(train, text, targets, order),
+        "laplace": laplace(train, text, targets, LAPLACE),
+        "witten_bell": witten_bell(train, text, targets, order),
     }
     return {
         "window": asdict(window_score(model, chars_N, starts, data.num_steps)),

@@ -1,3 +1,5 @@
+"""N-grams against their equations, written out by hand or without arrays."""
+
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from timemachine.corpus import Corpus, find_corpus
-from timemachine.evaluation.ngrams import SYMBOLS, kneser_ney, laplace, witten_bell
+from timemachine.how_low.ngrams import SYMBOLS, kneser_ney, laplace, witten_bell
 
 TEXTS = st.text("ab z", max_size=40).map(str.encode)
 
@@ -115,7 +117,7 @@ def test_the_novel_has_the_perplexities_that_are_known(novels: Path) -> None:
 
 
 def test_no_character_is_impossible_after_a_short_text(sample: Corpus) -> None:
-    """Of which a discount of Kneser and Ney may come out as 0."""
+    """For which a discount of Kneser and Ney may come out as 0."""
     text = sample.characters
     for length in range(400, 700, 6):
         for order in range(1, 8):

@@ -8,8 +8,8 @@ import torch
 
 from timemachine.corpus import Corpus, at_hand, find_corpus
 from timemachine.datamodule import TimeMachine
-from timemachine.evaluation import books
 from timemachine.evaluation.scores import window_score
+from timemachine.exercises import books
 from timemachine.language_model import RNNLMScratch
 from timemachine.texts.catalogue import CATALOGUE
 

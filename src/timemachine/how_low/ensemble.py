@@ -18,7 +18,7 @@ from timemachine.vocab import Vocab
 
 
 class Ensemble:
-    """Models with one vocabulary, such as the same run with several seeds. To a reader it is a model like each."""
+    """Models with one vocabulary, such as the same run with several seeds: a `LanguageModel` to what scores it."""
 
     def __init__(self, models: Sequence[RNNLMScratch]) -> None:
         self.models = models
@@ -40,7 +40,7 @@ def mean_probability(log_p: Sequence[Tensor]) -> Tensor:
     return torch.stack(tuple(log_p)).logsumexp(0) - math.log(len(log_p))
 
 
-def from_runs(runs: Sequence[str]) -> tuple[RNNLMScratch | Ensemble, Vocab]:
+def load_models(runs: Sequence[str]) -> tuple[RNNLMScratch | Ensemble, Vocab]:
     """Return the model of a run, or of several as one, and the vocabulary.
 
     Raises SettingError if one cannot be read, or if two were trained on other texts or parts of it.
@@ -49,10 +49,8 @@ def from_runs(runs: Sequence[str]) -> tuple[RNNLMScratch | Ensemble, Vocab]:
     first, *others = (_trained_on(run) for run in runs)
     for run, other in zip(runs[1:], others, strict=True):
         if other != first:
-            raise SettingError(
-                f"run={run}: was trained on another text, or on other windows of it, than {runs[0]}; type runs on the "
-                "same windows"
-            )
+            rule = f"was trained on another text, or on other windows of it, than {runs[0]}"
+            raise SettingError(f"run={run}: {rule}; type runs on the same windows")
     return models[0] if len(models) == 1 else Ensemble(models), vocabs[0]
 
 

@@ -1,4 +1,4 @@
-"""A model that goes on learning from what it reads."""
+"""Dynamic evaluation with a kNN cache."""
 
 import math
 import re
@@ -8,10 +8,10 @@ import torch
 
 from timemachine.corpus import Corpus
 from timemachine.errors import SettingError
-from timemachine.evaluation import adapting
-from timemachine.evaluation.adapting import SEGMENT, adaptive_nll, evaluate_adapting
-from timemachine.evaluation.ensemble import Ensemble
 from timemachine.evaluation.scores import splits_of, stream_nll
+from timemachine.how_low import dynamic_evaluation
+from timemachine.how_low.dynamic_evaluation import SEGMENT, adaptive_nll, evaluate_adapting
+from timemachine.how_low.ensemble import Ensemble
 from timemachine.language_model import RNNLMScratch
 from timemachine.vocab import Vocab
 
@@ -29,17 +29,17 @@ def chars_N(sample: Corpus) -> torch.Tensor:
     return Vocab.of(sample.characters).encode(sample.characters)
 
 
-def test_at_rates_of_nothing_and_without_looking_up_it_is_the_fixed_model(
+def test_at_a_rate_of_0_and_without_a_cache_it_is_the_fixed_model(
     chars_N: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(adapting, "EXPONENTS", (1.0, 0.0, 0.0))
-    monkeypatch.setattr(adapting, "EXPONENTS_RATE", 0.0)
+    monkeypatch.setattr(dynamic_evaluation, "EXPONENTS", (1.0, 0.0, 0.0))
+    monkeypatch.setattr(dynamic_evaluation, "EXPONENTS_RATE", 0.0)
     found_N = adaptive_nll(model(0), chars_N, KNOWN, TARGETS, 0.0)
     torch.testing.assert_close(found_N, stream_nll(model(0), chars_N, TARGETS))
 
 
 def test_a_character_is_predicted_before_it_is_learnt(chars_N: torch.Tensor) -> None:
-    """What comes later in the text changes nothing of what was said before."""
+    """What comes later in the text changes no earlier prediction."""
     other_N = chars_N.clone()
     cut = TARGETS.start - 513 + SEGMENT * 24 + 1  # where a segment ends
     other_N[cut:] = 5
@@ -49,8 +49,8 @@ def test_a_character_is_predicted_before_it_is_learnt(chars_N: torch.Tensor) -> 
 
 
 def test_it_learns_and_leaves_the_model_as_it_was(chars_N: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adapting, "EXPONENTS", (1.0, 0.0, 0.0))  # without looking up
-    monkeypatch.setattr(adapting, "EXPONENTS_RATE", 0.0)
+    monkeypatch.setattr(dynamic_evaluation, "EXPONENTS", (1.0, 0.0, 0.0))  # without looking up
+    monkeypatch.setattr(dynamic_evaluation, "EXPONENTS_RATE", 0.0)
     network = model(0)
     before = [weight.clone() for weight in network.parameters()]
     fixed = stream_nll(network, chars_N, range(600, 5000)).mean()
@@ -59,19 +59,19 @@ def test_it_learns_and_leaves_the_model_as_it_was(chars_N: torch.Tensor, monkeyp
 
 
 @pytest.mark.parametrize(
-    ("known", "everything", "recent", "block"),
-    [(range(1, 80), 2**18, 8192, 256), (range(1, 400), 70, 50, 1)],  # a reach is that of the first of a block
+    ("known", "size", "recent", "block"),
+    [(range(1, 80), 2**18, 8192, 256), (range(1, 400), 70, 50, 1)],  # a size is that at the first of a block
 )
-def test_it_looks_up_what_followed_similar_states(
-    known: range, everything: int, recent: int, block: int, chars_N: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+def test_the_cache_is_that_of_a_slow_loop(
+    known: range, size: int, recent: int, block: int, chars_N: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Against the same, character by character, of a model that does not learn; autograd moves the exponents."""
-    monkeypatch.setattr(adapting, "ALL", everything)
-    monkeypatch.setattr(adapting, "RECENT", recent)
-    monkeypatch.setattr(adapting, "BLOCK", block)
+    monkeypatch.setattr(dynamic_evaluation, "CACHE_SIZE", size)
+    monkeypatch.setattr(dynamic_evaluation, "RECENT", recent)
+    monkeypatch.setattr(dynamic_evaluation, "BLOCK", block)
     text_N, first = chars_N.long(), TARGETS.start - 513
     states = []
-    inputs_N, start = text_N[: min(known.stop - 1, first)], max(0, min(known.stop - 1, first) - everything)
+    inputs_N, start = text_N[: min(known.stop - 1, first)], max(0, min(known.stop - 1, first) - size)
     for text_L in (inputs_N[start:], text_N[first : TARGETS.stop - 1]):
         H_L1H, _ = model(0).rnn(text_L[:, None])
         states.append(H_L1H[:, 0] / H_L1H[:, 0].norm(dim=1, keepdim=True))
@@ -82,7 +82,7 @@ def test_it_looks_up_what_followed_similar_states(
     total, found = torch.zeros((), dtype=torch.float64), []
     for n, m in enumerate(range(before, len(states_MH))):
         log_p_KV = [p_NV[n].log()]
-        for oldest in (max(0, m - everything), max(before, m - recent)):
+        for oldest in (max(0, m - size), max(before, m - recent)):
             similar_M = (25 * states_MH[oldest:m] @ states_MH[m]).exp()
             followed_V = (
                 torch.zeros(28, dtype=torch.float64).index_add_(0, next_M[oldest:m], similar_M) / similar_M.sum()
@@ -115,17 +115,17 @@ def test_it_is_a_distribution(known: range, chars_N: torch.Tensor) -> None:
     assert total == pytest.approx(1)
 
 
-def test_it_remembers_the_training_text(sample: Corpus) -> None:
+def test_the_cache_begins_with_the_training_text(sample: Corpus) -> None:
     data = {"num_steps": 8, "num_train": 2000, "num_val": 300}
     summary = {"settings": {"data": data}, "corpus": {"sha256": sample.sha256}}
     vocab = Vocab.of(sample.characters)
     found = evaluate_adapting(model(0), vocab, summary, sample, 0.01)["val"].perplexity
     chars_N, targets = vocab.encode(sample.characters), splits_of(summary, sample)["val"].targets
-    remembers, does_not = (
+    with_it, without = (
         adaptive_nll(model(0), chars_N, known, targets, 0.01).mean().exp().item()
         for known in (range(1, 2008), range(0))
     )
-    assert found == pytest.approx(remembers) and found < 0.9 * does_not
+    assert found == pytest.approx(with_it) and found < 0.9 * without
 
 
 def test_the_models_of_an_ensemble_learn_each_by_itself(chars_N: torch.Tensor) -> None:
