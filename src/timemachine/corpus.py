@@ -14,7 +14,7 @@ from pathlib import Path
 
 from timemachine.config import REPOSITORY
 from timemachine.errors import SettingError
-from timemachine.texts.catalogue import CATALOGUE
+from timemachine.texts.catalogue import CATALOGUE, Book
 from timemachine.texts.download import cache, downloaded
 
 SAMPLE = "sample"
@@ -96,7 +96,7 @@ def find_corpus(corpus: str | list[str], search_dirs: list[str]) -> Corpus:
     folders = [REPOSITORY / folder for folder in search_dirs]
     places = [folder.resolve() / f"{corpus}.txt" for folder in folders]
     for path in filter(os.path.isfile, places):
-        if not book.is_edition(path.read_bytes()):
+        if not _is_edition(path, book):
             rule = f"{path} is another edition than the catalogue's ({book.hash})"
             raise SettingError(f"data.corpus={corpus}: {rule}; type data.corpus={path} to use it all the same")
         return _read(path, corpus, book.title)
@@ -138,10 +138,15 @@ def at_hand(search_dirs: list[str]) -> list[Corpus]:
     books = []
     for name, book in CATALOGUE.items():
         paths = (folder / f"{name}.txt" for folder in folders)
-        found = next((path for path in paths if path.is_file() and book.is_edition(path.read_bytes())), None)
+        found = next((path for path in paths if path.is_file() and _is_edition(path, book)), None)
         if found is not None:
             books.append(_read(found, name, book.title))
     return books
+
+
+def _is_edition(path: Path, book: Book) -> bool:
+    algorithm, _, digest = book.hash.partition(":")
+    return hashlib.new(algorithm, path.read_bytes()).hexdigest() == digest
 
 
 def normalise(text: bytes) -> bytes:

@@ -24,7 +24,7 @@ LOUD = "!" * 60
 
 
 def edition(*urls: str) -> Book:
-    return Book("A Book", "An Author", len(TEXT), f"sha256:{hashlib.sha256(TEXT).hexdigest()}", urls)
+    return Book("A Book", "An Author", f"sha256:{hashlib.sha256(TEXT).hexdigest()}", urls)
 
 
 class Mirrors(http.server.ThreadingHTTPServer):

@@ -14,6 +14,7 @@ from torch.optim import AdamW, Optimizer
 from timemachine.config import Optimizer as OptimizerName
 from timemachine.config import Schedule, Training
 from timemachine.datamodule import targets_per_process
+from timemachine.kernels.loss import sum_over
 from timemachine.language_model import RNNLMScratch
 
 
@@ -60,7 +61,7 @@ class RNNLMBeyond(RNNLMScratch):
         share = slice(self.global_rank, loader.global_size(batch_idx), self.trainer.world_size)
         loss_BT, nll_BT = self.losses(batch, share)
         self.train_perplexity.update(nll_BT.detach())
-        return loss_BT.sum() / targets_per_process(self.trainer, (batch[0], batch[1]), batch_idx)
+        return sum_over(loss_BT, targets_per_process(self.trainer, (batch[0], batch[1]), batch_idx))
 
     def losses(self, batch: tuple[Tensor, ...], share: slice) -> tuple[Tensor, Tensor]:
         """Return the loss that is minimised and the negative log-likelihood of each target (B, T), in nats.

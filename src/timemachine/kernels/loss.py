@@ -40,4 +40,9 @@ def mean_nll(model: Any, batch: tuple[Tensor, Tensor], divisor: float = 1) -> tu
     if model.hparams["backward"] == "fused" and torch.is_grad_enabled():
         choice.refuse_fused(model.hparams["activation"], fused.knows(model.W_hq))
     nll_BT = model.nll(batch)
-    return nll_BT.sum() / divisor, nll_BT.detach()
+    return sum_over(nll_BT, divisor), nll_BT.detach()
+
+
+def sum_over(loss_BT: Tensor, divisor: float) -> Tensor:
+    """Return the sum of the losses over `divisor`, in 32 bits at least: 16 bits overflow at 65,504."""
+    return loss_BT.sum(dtype=torch.promote_types(loss_BT.dtype, torch.float32)) / divisor
