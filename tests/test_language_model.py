@@ -17,17 +17,15 @@ from hypothesis import strategies as st
 from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch import Trainer as LightningTrainer
 from numpy.typing import NDArray
-from timemachine.runs.metrics import RunLog
 from torch import Tensor
 
+from tests.support import runs
 from tests.support.rounding import rounding
-from timemachine.config import Train, Trainer
 from timemachine.corpus import Corpus
 from timemachine.datamodule import Batch, TimeMachine
 from timemachine.errors import Diverged
 from timemachine.language_model import RNNLMScratch
 from timemachine.runs.models import load_model
-from timemachine.training.trainer import build_trainer
 from timemachine.vocab import Vocab
 
 Array = NDArray[Any]
@@ -84,11 +82,8 @@ class Steps(Callback):
 
 
 def fit(model: RNNLMScratch, data: TimeMachine, folder: Path, steps: Steps | None = None, **arguments: Any) -> Steps:
-    settings = Trainer(accelerator="cpu", devices=1, num_sanity_val_steps=0, enable_model_summary=False, **arguments)
-    trainer = build_trainer(Train(trainer=settings), folder, [RunLog(folder)])
     steps = steps or Steps()
-    trainer.callbacks.append(steps)  # type: ignore[attr-defined]
-    trainer.fit(model, data)
+    runs.fit(folder, model, data, [steps], num_sanity_val_steps=0, **arguments)
     return steps
 
 

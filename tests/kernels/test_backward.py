@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from tests.support.activations import without_slope
-from timemachine.config import Train, Trainer
+from timemachine.config import Train, Trainer, to_dict
 from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
 from timemachine.kernels import choice, fused
 from timemachine.kernels.loss import kernel_of, sum_over
 from timemachine.language_model import RNNLMScratch
+from timemachine.runs.record import Record
 from timemachine.training.trainer import build_trainer
 
 needs_library = pytest.mark.skipif(fused.available() is None, reason="the fused kernel is not compiled")
@@ -26,7 +27,9 @@ def fit(corpus: Corpus, folder: Path, threads: int = 1, **network: Any) -> RNNLM
     model = RNNLMScratch(len(data.vocab), hiddens=24, sigma=0.1, **network)
     chosen = Trainer(max_epochs=2, gradient_clip_val=0.1, accelerator="cpu", devices=1, num_sanity_val_steps=0)
     chosen.enable_checkpointing = chosen.enable_model_summary = False
-    build_trainer(Train(trainer=chosen), folder, [], quiet=True).fit(model, data)
+    settings = Train(trainer=chosen)
+    with Record(folder, to_dict(settings), in_sweep=False, beside_others=True) as run:
+        build_trainer(settings, run).fit(model, data)
     return model
 
 

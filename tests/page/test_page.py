@@ -144,7 +144,7 @@ ODD = ["</script>", "</title>", "<!--", "<script>", "\u2028", "'", '"', "&lt;", 
     st.sets(st.characters(exclude_categories=["C", "Z"]) | st.sampled_from("<>&'\"\\"), max_size=5),
 )
 def test_no_title_and_no_character_breaks_out_of_its_element(title: str, characters: set[str]) -> None:
-    vocab = Vocab.checked(sorted({UNKNOWN, "a", *characters}))
+    vocab = Vocab(sorted({UNKNOWN, "a", *characters}))
     model = random_model(vocab, hiddens=2)
     usual = Parts(make_page(model, vocab, summary_of(model)))
     made = make_page(model, vocab, summary_of(model, title))
