@@ -11,7 +11,7 @@ from timemachine.cli.schema import CONF, VERSION, checked, leaves
 from timemachine.config import Evaluate, Generate, Logger, Train, Trainer, Wandb, to_dict
 from timemachine.exercises.probes import PROBES
 from timemachine.how_low import teacher
-from timemachine.runs.sweep import flat
+from timemachine.runs.summaries import flat
 
 CHOICES = sorted((file.parent.name, file.stem) for file in CONF.glob("*/*.yaml"))  # tests/launchers: those of hydra/
 

@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import Program
 from tests.support.programs import assert_said, assert_succeeded
 from tests.support.runs import what_is_left
-from timemachine.cli.launchers import how_to_install
+from timemachine.cli.messages import how_to_install
 
 SMALL = ("data=sample", "data.num_train=64", "data.num_val=64", "model.hiddens=4", "trainer.max_epochs=1", "logger=csv")
 

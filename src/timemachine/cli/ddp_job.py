@@ -13,15 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from timemachine.cli.quoting import quoted
-from timemachine.config import REPOSITORY, Trainer
+from timemachine.config import REPOSITORY
 from timemachine.runs.processes import SWEEP
 from timemachine.runs.resuming import begin_anew
 from timemachine.runs.sweep import summary_or_failure
-
-
-def takes_processes(trainer: Trainer) -> bool:
-    """Return whether a run with these settings may be more than one process."""
-    return trainer.strategy != "auto" or trainer.num_nodes != 1 or trainer.devices not in (1, "1")
 
 
 def run(folder: Path, overrides: Sequence[str], is_resumed: bool) -> float:

@@ -8,10 +8,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from timemachine.cli import ddp_job
 from timemachine.cli.schema import checked, resolved
 from timemachine.cli.streams import go_on_without_output, say_that_imports_take_seconds
-from timemachine.config import Train
+from timemachine.config import Train, Trainer
 from timemachine.errors import UserError
 from timemachine.runs.files import shown
 from timemachine.runs.processes import end_with_parent, is_job
@@ -33,7 +32,9 @@ def run_job(cfg: DictConfig, task: Callable[[Train, Record], None]) -> float:
         end_with_parent()
     elif not in_sweep:
         say_that_imports_take_seconds()
-    if in_sweep and ddp_job.takes_processes(cfg.trainer):
+    if in_sweep and takes_processes(cfg.trainer):
+        from timemachine.cli import ddp_job
+
         return ddp_job.run(folder, typed, is_resumed(resolved(cfg)))
     group = shown(folder.parent) if in_sweep or is_job() else None
     with Record(folder, resolved(cfg), in_sweep, typed, job.runtime.choices["exercise"], group, is_job()) as run:
@@ -41,3 +42,8 @@ def run_job(cfg: DictConfig, task: Callable[[Train, Record], None]) -> float:
     if run.summary["status"] == "diverged" and run.writes and not in_sweep:
         raise UserError(f"diverged: {run.summary['message']}")
     return float(run.summary["metrics"].get("val/perplexity", math.inf))
+
+
+def takes_processes(trainer: Trainer) -> bool:
+    """Return whether a run with these settings may be more than one process."""
+    return trainer.strategy != "auto" or trainer.num_nodes != 1 or trainer.devices not in (1, "1")

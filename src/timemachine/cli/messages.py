@@ -3,18 +3,22 @@
 import errno
 import os
 import sys
+import traceback
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import NoReturn
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
-from timemachine.cli.launchers import how_to_install
 from timemachine.cli.schema import leaves, no_such_choice
 from timemachine.config import Train, allowed, example
 from timemachine.errors import UserError, one_line
 from timemachine.runs.files import cannot_write, shown
 from timemachine.runs.processes import is_first_process
+
+EXTRAS = {"submitit_slurm": "slurm", "submitit_local": "slurm", "optuna": "search"}  # of pyproject.toml
+LIBRARIES = ("submitit", "optuna", "sqlalchemy")  # what their errors say, a user can mend; sqlalchemy stores a study
 
 _folder = "."  # of a run or a sweep; Hydra has forgotten it when a message needs it
 _is_sweep = False
@@ -82,3 +86,19 @@ def _about_a_value(error: Exception, schema: type) -> str:
         return f"{name}={value}: must be {rule}; type for example {name}={example(setting, value)}"
     first = str(cause if isinstance(cause, OmegaConfBaseException) else error).strip().split("\n")[0]
     return first if "type " in first else f"{first}; type another value"
+
+
+def how_to_install(choice: str) -> str | None:
+    """Return what to type to have a launcher or a sweeper, None if no extra of ours has it."""
+    return f"is not installed; type pip install -e '.[{EXTRAS[choice]}]'" if choice in EXTRAS else None
+
+
+def describe_launcher_error(error: Exception) -> str | None:
+    """Return a line for an error that a launcher's or a sweeper's library raised, None for any other error."""
+    if isinstance(error, BrokenExecutor):  # joblib has lost a worker, and ended the others
+        return "a process of the sweep was killed from outside"
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    is_mistake_in_a_job = "with trace:" in str(error)
+    if frame.f_globals["__name__"].partition(".")[0] in LIBRARIES and not is_mistake_in_a_job:
+        return " ".join(str(error).strip().split("\n")[:2])
+    return None

@@ -14,10 +14,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from timemachine.cli.arguments import checked_arguments
 from timemachine.cli.flags import hydra_flags
-from timemachine.cli.help import print_help
 from timemachine.cli.jobs import run_job
-from timemachine.cli.launchers import describe_launcher_error
-from timemachine.cli.messages import exit_with, say_how_to_go_on
+from timemachine.cli.messages import describe_launcher_error, exit_with, say_how_to_go_on
 from timemachine.cli.schema import CONF, TARGETS, VERSION, Settings, checked
 from timemachine.cli.streams import Output, go_on_without_output, say_that_imports_take_seconds
 from timemachine.config import Train
@@ -65,6 +63,8 @@ def _main(schema: type, task: Callable[[DictConfig], Any]) -> Callable[[], None]
             if not (is_first_process() or any(a.startswith("hydra.run.dir=") for a in sys.argv)):
                 sys.argv += ["hydra.run.dir=.", "hydra.output_subdir=null"]  # srun, torchrun: one folder a run
             if flags.help:
+                from timemachine.cli.help import print_help
+
                 print_help(schema, flags.overrides)
             else:
                 hydra_program()

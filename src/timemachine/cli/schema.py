@@ -14,7 +14,6 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from timemachine.config import REPOSITORY, Evaluate, Generate, Model, Train
 from timemachine.config import to_dict as settings_of
 from timemachine.errors import SettingError
-from timemachine.exercises import probes
 from timemachine.kernels import choice
 
 CONF = REPOSITORY / "conf"
@@ -52,7 +51,10 @@ def without_hydra(cfg: DictConfig) -> DictConfig:
 
 def check_network(network: Model, measured: list[str]) -> None:
     """Raise SettingError for a network that cannot be built, or lacks what shall be measured."""
-    probes.check(measured, network.cell)
+    if measured:
+        from timemachine.exercises import probes
+
+        probes.check(measured, network.cell)
     if network.cell != "rnn" or network.activation.name not in choice.ACTIVATIONS:
         # The book's takes all settings, and to import this takes seconds.
         from timemachine.language_model import RNNLMScratch

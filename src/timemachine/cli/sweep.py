@@ -6,30 +6,31 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from timemachine.cli.messages import exit_with, remember_folder
-from timemachine.cli.networks import refuse_networks
 from timemachine.cli.resuming import is_search, jobs_of, refuse_other_jobs
 from timemachine.cli.schema import checked, without_hydra
 from timemachine.config import Backward, Train
 from timemachine.errors import UserError
-from timemachine.exercises.report import write_report
 from timemachine.kernels.choice import is_compiled, what_is_missed
 from timemachine.runs.files import cannot_write
 from timemachine.runs.processes import is_first_process, is_job
 from timemachine.runs.record import is_resumed, outcome
-from timemachine.runs.sweep import job_folders, print_jobs, sweep_rows, sweep_upload_line, write_table
 
 
 class SweepReport(Callback):
     """Refuse folders in use before Hydra writes anything; after the jobs of a multirun write its table and report.
 
-    The exit status is 1 if a job failed. Hydra makes a warning of whatever else is raised here.
+    The exit status is 1 if a job failed. Hydra makes a warning of whatever else is raised here. What only a sweep needs
+    is imported when one begins.
     """
+
+    _progress: Callback | None = None
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuse settings that break a rule, and a folder that holds a run, unless that run goes on or is a job."""
@@ -44,6 +45,9 @@ class SweepReport(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuse a folder in use, other jobs than those of a sweep that goes on, and networks that cannot be built."""
+        from timemachine.cli.networks import refuse_networks
+        from timemachine.cli.progress import SweepProgress
+
         folder = Path(config.hydra.sweep.dir)
         remember_folder(folder, is_sweep=True)
         subdir = OmegaConf.to_container(config.hydra.sweep, resolve=False)["subdir"]  # type: ignore[index, call-overload]
@@ -64,11 +68,21 @@ class SweepReport(Callback):
         on_cpu = config.trainer.accelerator in ("auto", "cpu")
         if on_cpu and config.model.cell == "rnn" and config.model.backward is Backward.auto and not is_compiled():
             print(what_is_missed(), flush=True)
+        self._progress = SweepProgress()
+        self._progress.on_multirun_start(config)
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        """Print how far the sweep is, in whichever process the job ran."""
+        if self._progress is not None:
+            self._progress.on_job_end(config, job_return)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Write summary.csv and report.md into the sweep's folder; exit with 1 if a job failed."""
         if sys.exc_info()[0] is not None:
             return  # Hydra 1.4 calls this also after a sweep that was refused or cut short
+        from timemachine.exercises.report import write_report
+        from timemachine.runs.sweep import print_jobs, sweep_rows, sweep_upload_line, write_table
+
         folder, exercise = Path(config.hydra.sweep.dir), _exercise(config)
         try:
             if not (rows := sweep_rows(folder)):
@@ -97,4 +111,4 @@ def _exercise(config: DictConfig) -> str:
 def _holds_jobs(folder: Path) -> bool:
     if any((folder / name).exists() for name in ("multirun.yaml", "summary.json")):
         return True
-    return folder.is_dir() and any((job / "summary.json").exists() for job in job_folders(folder))
+    return any(folder.glob("*/summary.json"))

@@ -9,8 +9,7 @@ from timemachine.config import format_value
 from timemachine.errors import SettingError, one_line
 from timemachine.runs.files import shown
 from timemachine.runs.record import Record, is_resumed
-from timemachine.runs.summaries import read_summary
-from timemachine.runs.sweep import flat
+from timemachine.runs.summaries import flat, read_summary
 
 if TYPE_CHECKING:  # they import torch, which takes seconds
     import lightning.pytorch as pl

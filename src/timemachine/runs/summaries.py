@@ -62,3 +62,11 @@ def no_checkpoint_yet(run: str, setting: str) -> str:
     """Return the message for a run of status `running` without a checkpoint."""
     state = "has no checkpoint yet: it is running, or was killed"
     return f"{setting}={run}: {state}; type it again when its first epoch has ended, or type another run"
+
+
+def flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the values under dotted names."""
+    dotted: dict[str, Any] = {}
+    for name, value in nested.items():
+        dotted |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return dotted

@@ -11,7 +11,7 @@ from typing import Any
 
 from timemachine.runs.files import shown, write_whole
 from timemachine.runs.rows import read_numbers
-from timemachine.runs.summaries import is_running, read_summary
+from timemachine.runs.summaries import flat, is_running, read_summary
 from timemachine.runs.tables import print_table, print_text
 
 
@@ -80,14 +80,6 @@ def sweep_upload_line(folder: Path) -> str:
     """Return `upload_line` of a sweep: one command for all its jobs."""
     states = (summary_or_failure(job).get("wandb_left", "") for job in job_folders(folder))
     return upload_line(states, folder, "/*/wandb")
-
-
-def flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return the values under dotted names."""
-    dotted: dict[str, Any] = {}
-    for name, value in nested.items():
-        dotted |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return dotted
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,8 @@ class CellCheck(Callback):
     """Refuses to train a cell that breaks a promise."""
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Call `check_model` before training; the book's own cell is tested elsewhere."""
-        if stage == "fit" and pl_module.hparams["cell"] != "rnn":
+        """Call `check_model` before training."""
+        if stage == "fit":
             check_model(pl_module, trainer.datamodule.num_steps)  # type: ignore[attr-defined]
 
 

@@ -22,7 +22,6 @@ from timemachine.config import Train, Trainer, format_value
 from timemachine.errors import SettingError, UserError, one_line
 from timemachine.runs.checkpoints import WholeCheckpoints
 from timemachine.runs.record import Record
-from timemachine.training.cell_check import CellCheck
 from timemachine.training.lightning import (
     ModelCheckpoint,
     PerplexityBar,
@@ -77,7 +76,11 @@ def _lists(
         return [], []
     takers = [other for other in others if isinstance(other, TakesRows)]
     run_log = RunLog(run.folder, takers, prints_lines=not (draws_bar or run.quiet))
-    callbacks: list[Callback] = [CellCheck(), run_log, Resumption(), KernelNote(run)]
+    callbacks: list[Callback] = [run_log, Resumption(), KernelNote(run)]
+    if settings.model.cell != "rnn":
+        from timemachine.training.cell_check import CellCheck
+
+        callbacks.append(CellCheck())
     callbacks += [other for other in others if isinstance(other, Callback)]
     callbacks += [PerplexityBar()] if draws_bar else []
     callbacks.append(OrderlyEnd())
