@@ -31,6 +31,8 @@ from timemachine.corpus import find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.language_model import RNNLMScratch
 
+pytestmark = pytest.mark.usefixtures("quick_calls")
+
 # Five steps an epoch, two batches of validation.
 SMALL = ["data=sample", "data.num_train=310", "data.batch_size=64", "data.num_val=1500", "data.num_steps=8"]
 SMALL += ["model.hiddens=6", "model.sigma=0.1", "logger=csv", "trainer=cpu", "trainer.max_epochs=2"]

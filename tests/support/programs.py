@@ -58,14 +58,13 @@ def run_program(name: str, *arguments: str, cwd: Path, **environment: str) -> Do
 
 
 def call_program(name: str, *arguments: str) -> Done:
-    """Call the `main` of a program in this process, but for its signal handlers, and undo what it changes there."""
+    """Call the `main` of a program in this process, and undo what it changes there."""
     main = importlib.import_module(name.removesuffix(".py")).main
     output, errors, status = io.StringIO(), io.StringIO(), 0
     with (
         patch.object(sys, "argv", [name, *arguments]),
         patch.dict(os.environ),
         _logging_as_it_was(),
-        patch("timemachine.cli.program.obey_signals"),
         redirect_stdout(output),
         redirect_stderr(errors),
     ):
