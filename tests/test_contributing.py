@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from tests.test_make import TARGETS
+from tests.support.readme import TARGETS
 from timemachine.config import REPOSITORY
 
 

@@ -1,13 +1,11 @@
-"""What `make` says of itself, and which versions it takes."""
+"""What `make` prints of itself, and which versions it takes."""
 
 import re
 import subprocess
 import sys
 
+from tests.support.readme import TARGETS
 from timemachine.config import REPOSITORY
-
-MAKEFILE = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
-TARGETS = re.findall(r"[\w-]+", MAKEFILE.partition(".PHONY:")[2].partition("\n")[0])
 
 
 def make(*arguments: str) -> str:
@@ -15,9 +13,9 @@ def make(*arguments: str) -> str:
     return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
 
 
-def test_make_alone_says_what_it_can_do() -> None:
-    said = re.findall(r"^make ([\w-]+) +\w", make(), re.MULTILINE)
-    assert sorted(said) == sorted(set(TARGETS) - {"help"})
+def test_make_alone_lists_what_it_can_do() -> None:
+    listed = re.findall(r"^make ([\w-]+) +\w", make(), re.MULTILINE)
+    assert sorted(listed) == sorted(set(TARGETS) - {"help"})
     assert "LOCKED=1" in make()
 
 
