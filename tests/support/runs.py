@@ -34,7 +34,7 @@ def what_is_left(folder: Path) -> dict[str, Any]:
     with (folder / "metrics.csv").open(newline="") as file:
         epochs = [{k: v for k, v in row.items() if k != "chars_per_second"} for row in csv.DictReader(file)]
     checkpoints = {}
-    for name in ("best", "last"):
-        state = torch.load(folder / "checkpoints" / f"{name}.ckpt", weights_only=True)
-        checkpoints[name] = {k: v.tolist() for k, v in state["state_dict"].items()}
+    for path in sorted((folder / "checkpoints").glob("*.ckpt")):  # without validation there is no best one
+        state = torch.load(path, weights_only=True)
+        checkpoints[path.name] = {k: v.tolist() for k, v in state["state_dict"].items()}
     return {"steps": (folder / "steps.csv").read_text(), "epochs": epochs, "checkpoints": checkpoints}
