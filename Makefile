@@ -19,6 +19,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 LOCKS := $(if $(LOCKED),-locked)
 CONSTRAINT := $(if $(LOCKED),--constraint requirements.lock)
+# The launchers' own bound allows release candidates of Hydra, and pip would take one.
+HYDRA := 'hydra-core<1.4'
 
 .PHONY: help train test torture soak coverage lint bench exercises how-low notebook lock
 
@@ -76,13 +78,13 @@ INSTALLED := pyproject.toml setup.py src/timemachine/kernels/fused.cpp
 .venv/.ready .venv/.ready-locked: $(INSTALLED) | .venv/bin/python
 	@echo "Installing into .venv; this takes minutes, the first time only."
 	@rm -f .venv/.ready*
-	$(PIP) $(CONSTRAINT) --editable .
+	$(PIP) $(HYDRA) $(CONSTRAINT) --editable .
 	@touch .venv/.ready $@
 
 .venv/.ready-dev .venv/.ready-dev-locked: $(INSTALLED) | .venv/bin/python
 	@echo "Installing into .venv; this takes minutes, the first time only."
 	@rm -f .venv/.ready*
-	$(PIP) $(CONSTRAINT) --editable '.[dev]'
+	$(PIP) $(HYDRA) $(CONSTRAINT) --editable '.[dev]'
 	@touch .venv/.ready .venv/.ready$(LOCKS) .venv/.ready-dev $@
 
 .venv/.ready-locked .venv/.ready-dev-locked: requirements.lock

@@ -22,25 +22,25 @@ def main(settings: Evaluate) -> None:
 
         run_in_wandb(settings.runs, summary)
 
-    from timemachine.evaluation.adapting import evaluate_adapting
-    from timemachine.evaluation.ensemble import from_runs
-    from timemachine.evaluation.scores import compare, evaluate
-    from timemachine.evaluation.tables import COLUMNS, as_lines, print_adapting, print_comparison, print_evaluation
+    from timemachine import how_low
+    from timemachine.evaluation.scores import evaluate
+    from timemachine.evaluation.tables import COLUMNS, print_evaluation, table_row
 
-    model, vocab = from_runs(settings.runs)
+    model, vocab = how_low.load_models(settings.runs)
     rows = [row for corpus in corpora for row in evaluate(model, vocab, summary, corpus)]
     print_evaluation(rows, settings.runs)
-    comparisons, adapting = [], {}
+    table = [table_row(row.text, row.part, "model", row.stream, row.window) for row in rows]
     if own is not None:
-        for comparison in compare(model, vocab, summary, corpora, own):
-            print_comparison(comparison)
-            comparisons.append(comparison)
-    for corpus in corpora:
-        if settings.adapt is not None:
-            adapting[corpus.name] = evaluate_adapting(model, vocab, summary, corpus, settings.adapt)
-            print_adapting(corpus, adapting[corpus.name], settings.adapt)
+        for comparison in how_low.compare(model, vocab, summary, corpora, own):
+            how_low.print_comparison(comparison)
+            table += how_low.comparison_rows(comparison)
+    if settings.adapt is not None:
+        for corpus in corpora:
+            scores = how_low.evaluate_adapting(model, vocab, summary, corpus, settings.adapt)
+            how_low.print_adapting(corpus.name, scores, settings.adapt)
+            table += how_low.adapting_rows(corpus.name, scores)
     if wandb is not None:
-        add_table(wandb, settings.runs[0], summary, COLUMNS, as_lines(rows, comparisons, adapting))
+        add_table(wandb, settings.runs[0], summary, COLUMNS, table)
 
 
 if __name__ == "__main__":

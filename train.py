@@ -1,7 +1,10 @@
 """Train the scratch RNN of Dive into Deep Learning: python train.py model.hiddens=64."""
 
+from collections.abc import Callable
+from functools import partial
+
 from timemachine.cli.program import training_program
-from timemachine.config import Train, Training, plain
+from timemachine.config import Train, Training, to_dict
 from timemachine.corpus import find_corpus
 from timemachine.runs.record import Record
 
@@ -14,10 +17,8 @@ def main(settings: Train, run: Record) -> None:
     # What follows takes seconds to import: by now mistakes in the settings have been found.
     from lightning.pytorch import seed_everything
 
-    from timemachine.beyond.language_model import RNNLMBeyond
-    from timemachine.beyond.loaders import train_loader
     from timemachine.datamodule import TimeMachine
-    from timemachine.evaluation import probes
+    from timemachine.exercises import probes
     from timemachine.language_model import RNNLMScratch
     from timemachine.runs.resuming import kept_backward, resume
     from timemachine.runs.tables import print_text
@@ -26,24 +27,28 @@ def main(settings: Train, run: Record) -> None:
     from timemachine.training.trainer import build_trainer, lightning_may_refuse
 
     seed_everything(settings.seed, verbose=False)
+    make_model: Callable[..., RNNLMScratch] = RNNLMScratch
+    make_loader = None
+    if settings.training != Training():
+        from timemachine.how_low import RNNLMBeyond, train_loader
+
+        make_model = partial(RNNLMBeyond, training=settings.training)
+        make_loader = partial(train_loader, training=settings.training)
     windows = settings.data
     data = TimeMachine(
         windows.batch_size, windows.num_steps, windows.num_train, windows.num_val,
-        corpus=corpus, seed=settings.seed, train_loader=train_loader(settings.training),
+        corpus=corpus, seed=settings.seed, train_loader=make_loader,
     )  # fmt: skip
-    network = plain(settings.model)
+    network = to_dict(settings.model)
     network["backward"] = kept_backward(run, network["backward"])
-    if settings.training == Training():
-        model = RNNLMScratch(len(data.vocab), **network)
-    else:
-        model = RNNLMBeyond(len(data.vocab), settings.training, **network)
+    model = make_model(len(data.vocab), **network)
     run.describe(data, model)
     if (lost := corpus.lost_letters()) and run.writes and not (run.in_sweep or run.quiet):
         print_text(lost)
     if settings.training.teacher and run.writes and not run.quiet:
         print("teacher  learns the text and writes another; then the first epoch begins", flush=True)
     with open_loggers(settings, run) as loggers:
-        trainer = build_trainer(settings, run, [*loggers, *probes.watchers(settings.probes, run.folder)])
+        trainer = build_trainer(settings, run, [*loggers, *probes.callbacks(settings.probes, run.folder)])
         checkpoint = resume(run, trainer, model, data)
         with lightning_may_refuse(settings):
             trainer.fit(model, data, ckpt_path=checkpoint)

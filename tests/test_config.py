@@ -9,7 +9,7 @@ import lightning.pytorch as pl
 import pytest
 from omegaconf import OmegaConf
 
-from timemachine.cli.schema import checked, leaves, plain
+from timemachine.cli.schema import checked, leaves, resolved
 from timemachine.config import (
     MISSING,
     Activation,
@@ -22,8 +22,8 @@ from timemachine.config import (
     Training,
     allowed,
     example,
+    to_dict,
 )
-from timemachine.config import plain as plain_dataclass
 from timemachine.errors import SettingError
 
 Changes = dict[str, Any]
@@ -174,7 +174,7 @@ def test_a_dataclass_is_as_strict_as_the_command_line(
 def test_a_choice_may_be_its_name() -> None:
     by_name = Model(activation="relu", lr=2)  # type: ignore[arg-type]
     assert by_name == Model(activation=Activation.relu, lr=2.0)
-    assert plain_dataclass(by_name)["activation"] == "relu"
+    assert to_dict(by_name)["activation"] == "relu"
 
 
 def test_each_field_has_a_value_to_suggest_that_is_allowed() -> None:
@@ -198,7 +198,7 @@ def test_no_setting_takes_a_name_that_the_schema_lacks() -> None:
 
 
 def test_plain_settings_are_json_with_choices_by_name() -> None:
-    nested = plain(OmegaConf.structured(Train))
+    nested = resolved(OmegaConf.structured(Train))
     assert json.loads(json.dumps(nested)) == nested
     assert (nested["model"]["activation"], nested["model"]["input"]) == ("tanh", "one_hot")
     assert nested["trainer"].keys() == {field.name for field in dataclasses.fields(Trainer)}

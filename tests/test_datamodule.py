@@ -98,17 +98,6 @@ def test_every_window_is_trained_exactly_once_an_epoch(length: int, num_steps: i
         assert torch.equal(Y_NT, X_NT + 1)
 
 
-def test_a_million_windows_are_trained_exactly_once_an_epoch_too() -> None:
-    num_windows = (1 << 20) + 12_345
-    loader = WindowLoader(numbers(num_windows + 1, 1), 100_000, torch.Generator().manual_seed(0))
-    first_N, second_N = (torch.cat([X_BT[:, 0] for X_BT, _ in loader]) for _ in range(2))
-    everything_N = torch.arange(num_windows)
-    for order_N in (first_N, second_N):
-        assert torch.equal(order_N.sort().values, everything_N)
-        assert (order_N - everything_N).abs().double().mean() > num_windows / 4  # a third, if it is random
-    assert not torch.equal(first_N, second_N)
-
-
 def test_each_epoch_has_a_new_order_and_a_seed_the_same_ones(sample: Corpus) -> None:
     def epochs(seed: int) -> list[Tensor]:
         data = TimeMachine(batch_size=3000, num_train=3000, corpus=sample, seed=seed)
@@ -177,13 +166,6 @@ def test_a_full_split_is_90_5_5_and_shares_no_target(tmp_path: Path, length: int
     assert not held[0] & held[1] and not held[1] & held[2] and not held[0] & held[2]
 
 
-def test_the_books_split_shares_no_target_with_the_stream_of_another() -> None:
-    splits = TimeMachine(corpus=find_corpus("sample", [])).splits
-    train = set(range(1, 10_000 + 32))  # what the windows hold
-    assert not train & set(splits["val"].targets)
-    assert not (train | set(splits["val"].targets)) & set(splits["test"].targets)
-
-
 def test_a_text_may_end_where_validation_ends(tmp_path: Path) -> None:
     data = TimeMachine(8, 5, 60, 35, corpus=letters(tmp_path, 100))
     assert len(data.splits["val"].starts) == 35
@@ -225,22 +207,3 @@ def test_a_corpus_may_be_a_name(tmp_path: Path) -> None:
     assert TimeMachine(corpus="sample").corpus.name == "sample"
     with pytest.raises(SettingError, match=r"^data\.corpus=samples: .*; type data\.corpus=sam"):
         TimeMachine(corpus="samples")
-
-
-def test_it_prints_what_it_holds(sample: Corpus) -> None:
-    assert str(TimeMachine(corpus=sample)) == (
-        "TimeMachine(the sample text, 26,860 characters of 28 kinds; windows of 32: 10,000 train, 5,000 val, "
-        "11,796 test; 1,024 a batch)"
-    )
-
-
-@pytest.mark.parametrize(("name", "value"), [("num_train", -5), ("batch_size", 0), ("num_val", 2.5)])
-def test_numbers_that_cannot_be_are_refused_at_once(sample: Corpus, name: str, value: Any) -> None:
-    with pytest.raises(SettingError, match=rf"^data\.{name}={value}: must be a whole number from .*; type for example"):
-        TimeMachine(corpus=sample, **{name: value})
-
-
-def test_the_default_is_the_books_text(novels: Path) -> None:
-    data = TimeMachine()  # d2l.TimeMachine(batch_size=1024, num_steps=32)
-    assert data.corpus.name == "time_machine"
-    assert len(data.chars_N) == 173_428

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.conftest import Program
-from tests.support.processes import wait_until
+from tests.support.processes import running
 from tests.support.programs import DEADLINE, run_program
 from timemachine.config import REPOSITORY
 from timemachine.runs.summaries import read_summary
@@ -30,25 +30,24 @@ def numbers(path: Path) -> list[dict[str, float]]:
         return [{k: float(v) for k, v in row.items() if v and k != "chars_per_second"} for row in csv.DictReader(file)]
 
 
-def assert_the_same(folder: Path, alone: Path) -> None:
-    """Losses, norms, clipping, perplexities and weights, to 1e-12."""
+def assert_the_same_tables(folder: Path, alone: Path) -> None:
+    """Losses, norms, clipping and perplexities, to 1e-12."""
     for name in ("steps.csv", "metrics.csv"):
         ours, theirs = numbers(folder / name), numbers(alone / name)
-        assert len(ours) == len(theirs)
+        assert len(ours) == len(theirs) > 0
         for row, expected in zip(ours, theirs, strict=True):
             assert row == pytest.approx(expected, rel=1e-12, abs=1e-12)
+
+
+def assert_the_same(folder: Path, alone: Path) -> None:
+    """The tables, how often clipping acted, and the weights, to 1e-12."""
+    assert_the_same_tables(folder, alone)
     assert 0 < read_summary(folder)["metrics"]["clipped_steps"] == read_summary(alone)["metrics"]["clipped_steps"] < 50
     weights, expected_weights = (
         torch.load(run / "checkpoints/last.ckpt", weights_only=True)["state_dict"] for run in (folder, alone)
     )
     for name, weight in expected_weights.items():
         torch.testing.assert_close(weights[name], weight, rtol=0, atol=1e-12)
-
-
-def environment(home: Path) -> dict[str, str]:
-    strangers = ("WANDB_", "SLURM_", "PL_")
-    mine = {name: value for name, value in os.environ.items() if not name.startswith(strangers)}
-    return mine | {"HOME": str(home), "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture(scope="module")
@@ -91,26 +90,15 @@ def test_two_processes_that_torchrun_starts(alone: Path, tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_noise_and_soft_targets_do_not_depend_on_the_number_of_processes(program: Program, tmp_path: Path) -> None:
-    small = ("data=sample", "logger=csv", "model.hiddens=8", "trainer.max_epochs=2", "trainer.limit_train_batches=20")
-    noise = ("training.input_dropout=0.1", "training.output_dropout=0.2")
-    teacher = ("training.teacher=1", "training.teacher_networks=1")
-    recipe = (
-        "recipe=novel",
-        *small,
-        *noise,
-        *teacher,
-        "trainer.check_val_every_n_epoch=1",
-        "trainer.precision=64-true",
-    )
+    recipe = ["recipe=novel", "data=sample", "logger=csv", "model.hiddens=8", "trainer.precision=64-true"]
+    recipe += ["trainer.max_epochs=2", "trainer.limit_train_batches=20", "trainer.check_val_every_n_epoch=1"]
+    recipe += ["training.input_dropout=0.1", "training.output_dropout=0.2"]
+    recipe += ["training.teacher=1", "training.teacher_networks=1"]
     for name, trainer in (("alone", ("trainer=cpu",)), ("three", ("trainer=ddp_cpu", "trainer.devices=3"))):
         done = program("train.py", *recipe, *trainer, f"hydra.run.dir={name}")
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("teacher  learns the text") == 1
-    for table in ("steps.csv", "metrics.csv"):
-        ours, theirs = (numbers(tmp_path / name / table) for name in ("three", "alone"))
-        assert len(ours) == len(theirs) > 0
-        for row, expected in zip(ours, theirs, strict=True):
-            assert row == pytest.approx(expected, rel=1e-12, abs=1e-12)
+    assert_the_same_tables(tmp_path / "three", tmp_path / "alone")
 
 
 @pytest.mark.slow
@@ -128,33 +116,19 @@ def test_each_job_of_a_sweep_trains_all_its_processes_with_its_own_settings(prog
         found.setdefault(read_summary(job)["settings"]["model"]["lr"], []).append(job)
     assert found.keys() == {1.0, 2.0}
     for pair in found.values():  # two processes, and one
-        ours, theirs = (numbers(job / "steps.csv") for job in pair)
-        for row, expected in zip(ours, theirs, strict=True):
-            assert row == pytest.approx(expected, rel=1e-12, abs=1e-12)
+        assert_the_same_tables(*pair)
 
 
 @pytest.mark.slow
 def test_a_process_that_dies_takes_its_job_with_it_and_no_other(tmp_path: Path) -> None:
     jobs = ("trainer=ddp_cpu", "trainer.max_epochs=2000,1", "hydra.sweep.dir=sweep")
-    command = [sys.executable, TRAIN, "-m", *TRAINING, *jobs]
-    sweep = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    wait_until((tmp_path / "sweep/0/metrics.csv").exists)
-    os.kill(_second_process(tmp_path), signal.SIGKILL)
-    out, errors = sweep.communicate(timeout=DEADLINE)
-    assert sweep.returncode == 1
-    assert "job 0: failed: " in errors
+    with running(tmp_path, "-m", *TRAINING, *jobs) as sweep:
+        sweep.wait_until((tmp_path / "sweep/0/metrics.csv").exists)
+        second = next(number for number, line in sweep.processes().items() if "train_ddp_process_1" in line)
+        os.kill(second, signal.SIGKILL)
+        code, _, errors = sweep.ended()
+    assert code == 1
+    assert "\njob 0: failed: " in f"\n{errors}"
     assert errors.endswith("error: 1 of 2 jobs failed (job 0)\n")
     with (tmp_path / "sweep/summary.csv").open(newline="") as file:
         assert [row["status"] for row in csv.DictReader(file)] == ["failed", "completed"]
-    assert "completed" in out
-
-
-def _second_process(cwd: Path) -> int:
-    """The process of rank 1 that works in this folder."""
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if (process / "cwd").resolve() == cwd and b"\0LOCAL_RANK=1\0" in (process / "environ").read_bytes():
-                return int(process.name)
-        except OSError:  # it has ended
-            continue
-    raise AssertionError("no second process")

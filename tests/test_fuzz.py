@@ -6,14 +6,10 @@ cheap changes nothing that is checked: Hydra composes the same arguments once, a
 
 import contextlib
 import copy
-import importlib
-import io
-import logging
 import os
 import re
 import shutil
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
@@ -26,7 +22,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from tests.proof.tally import Note, Tally, command, shards
-from tests.support.programs import DEADLINE
+from tests.support.programs import DEADLINE, Done, call_program
 from timemachine.cli.schema import choices, leaves
 from timemachine.config import Evaluate, Generate, Train
 from timemachine.runs.summaries import read_summary
@@ -119,60 +115,40 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @contextlib.contextmanager
-def as_it_was() -> Iterator[None]:
-    """What the program changes in its process: it has the process for itself, otherwise."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
-    arguments, environment, raises = sys.argv, dict(os.environ), logging.raiseExceptions
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        sys.argv, logging.raiseExceptions = arguments, raises
-        os.environ.clear()
-        os.environ.update(environment)
-
-
-def typed(*arguments: str, program: str = "train.py") -> tuple[object, str, str]:
-    """Exit status, stdout and stderr of a program."""
-    main = importlib.import_module(program.removesuffix(".py")).main
-    output, errors, status = io.StringIO(), io.StringIO(), object()
+def _deadline() -> Iterator[None]:
+    """End what is done within after a while with an error that the program does not catch."""
     before = signal.signal(signal.SIGALRM, _hangs)
     signal.alarm(DEADLINE)
     try:
-        with as_it_was(), contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
-            sys.argv = [program, *arguments]
-            try:
-                main()
-                status = 0
-            except SystemExit as end:
-                status = end.code
+        yield
     except Hang:
-        raise AssertionError(f"it hangs: {output.getvalue()}\n{errors.getvalue()}") from None
+        raise AssertionError("it hangs") from None
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
-    if isinstance(status, str):  # which Python prints
-        errors.write(status + "\n")
-        status = 1
-    return status, output.getvalue(), errors.getvalue()
 
 
-def assert_trains_or_says_one_line(*arguments: str) -> bool:
-    """Whether it trained."""
+def answered(program: str, *arguments: str) -> Done:
+    """Call the program. It does what was asked, or its last line on stderr says what to type."""
+    with _deadline():
+        done = call_program(program, *arguments)
+    report = f"{arguments}\n{done.returncode}\n{done.stdout}\n{done.stderr}"
+    assert done.returncode in (0, 1, 2) and "Traceback" not in done.stderr, report
+    if done.returncode:
+        last = done.stderr.splitlines()[-1]
+        instead = "type " in last.lower() or "diverged" in last or re.search(r" of \d+ jobs failed", last)
+        assert last.startswith("error: ") and instead, report
+    return done
+
+
+def trains(*arguments: str) -> bool:
+    """Whether it trained: the other answer is one line, or the help."""
     shutil.rmtree("run", ignore_errors=True)
-    status, output, errors = typed(*arguments)
-    said = f"{arguments}\n{status}\n{output}\n{errors}"
-    if status == 0 and "== Settings" in output:  # the help
-        return False
-    if status == 0:
-        assert read_summary(Path("run"))["status"] in ("completed", "diverged"), said
+    done = answered("train.py", *arguments)
+    if done.returncode == 0 and "== Settings" not in done.stdout:
+        assert read_summary(Path("run"))["status"] in ("completed", "diverged")
         return True
-    assert status in (1, 2), said
-    assert "Traceback" not in errors, said
-    last = errors.splitlines()[-1]
-    assert last.startswith("error: ") and ("type " in last.lower() or "diverged" in last), said
-    return "diverged" in last
+    return "error: diverged" in done.stderr
 
 
 def tries(strategy: SearchStrategy[Any], number: int, cases: int) -> Callable[[Callable[[Any], None]], None]:
@@ -194,7 +170,7 @@ def fuzz_settings(number: int, cases: int) -> Tally:
     def case(arguments: list[str]) -> None:
         nonlocal trained
         with tally.case(command("train.py", *TINY, *arguments, tiny=TINY_TEXT)):
-            trained += assert_trains_or_says_one_line(*TINY, *arguments)
+            trained += trains(*TINY, *arguments)
 
     assert cases < 100 or trained > cases / 50
     return tally
@@ -219,33 +195,6 @@ of_bytes = st.one_of(
 cut = st.sampled_from([["data.num_train=null", "data.num_val=null"], ["data.num_steps=50"], []])
 
 
-def write_text(content: bytes) -> None:
-    Path(TEXT).write_bytes(content)
-
-
-def make_folder() -> None:
-    Path(TEXT).mkdir()
-
-
-def make_pipe() -> None:
-    os.mkfifo(TEXT)
-
-
-def make_link_to_nowhere() -> None:
-    Path(TEXT).symlink_to("nowhere")
-
-
-def make_link_to_itself() -> None:
-    Path(TEXT).symlink_to(TEXT)
-
-
-def remove_text() -> None:
-    if Path(TEXT).is_dir() and not Path(TEXT).is_symlink():
-        Path(TEXT).rmdir()
-    else:
-        Path(TEXT).unlink(missing_ok=True)
-
-
 def fuzz_texts(number: int, cases: int) -> Tally:
     tally, trained = Tally("texts"), 0
 
@@ -253,34 +202,23 @@ def fuzz_texts(number: int, cases: int) -> Tally:
     def case(drawn: tuple[bytes, list[str]]) -> None:
         nonlocal trained
         content, how = drawn
-        remove_text()
-        write_text(content)
+        Path(TEXT).write_bytes(content)
         arguments = *TINY, "data.batch_size=200000", f"data.corpus={TEXT}", *how
         with tally.case(command("train.py", *arguments, text=content)):
-            trained += assert_trains_or_says_one_line(*arguments)
+            trained += trains(*arguments)
 
     assert cases < 100 or trained > cases / 20
     return tally
 
 
-@pytest.mark.parametrize("make", [make_folder, make_pipe, make_link_to_nowhere, make_link_to_itself])
-def test_what_is_no_file(make: Callable[[], None], folder: Path) -> None:
-    make()
-    assert not assert_trains_or_says_one_line(*TINY, f"data.corpus={TEXT}")
+def make_link_to_itself(path: Path) -> None:
+    path.symlink_to(path.name)
 
 
-def test_a_file_that_vanishes_before_it_is_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_text(b"the time traveller " * 100)
-    is_file = os.path.isfile
-
-    def vanishes(path: str) -> bool:
-        was_there = is_file(path)
-        if Path(path).name == TEXT:
-            remove_text()
-        return was_there
-
-    monkeypatch.setattr(os.path, "isfile", vanishes)
-    assert not assert_trains_or_says_one_line(*TINY, f"data.corpus={TEXT}")
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, make_link_to_itself])
+def test_what_is_no_file(make: Callable[[Path], None], folder: Path) -> None:
+    make(Path(TEXT))
+    assert not trains(*TINY, f"data.corpus={TEXT}")
 
 
 # Command lines of all three programs, flags and folders among them
@@ -318,24 +256,10 @@ lines = st.one_of(
 )
 
 
-def assert_answers(program: str, *arguments: str) -> bool:
-    """Whether it did what was asked: the other answer is one line that says what to type."""
-    status, output, errors = typed(*arguments, program=program)
-    said = f"{status}\n{output}\n{errors}"
-    assert status in (0, 1, 2) and "Traceback" not in errors, said
-    if status == 0:
-        return True
-    last = errors.splitlines()[-1]
-    assert last.startswith("error: "), said
-    assert "type " in last.lower() or "diverged" in last or re.search(r" of \d+ jobs failed", last), said
-    return False
-
-
 def fuzz_command_lines(number: int, cases: int) -> Tally:
     tally, done = Tally("command lines"), 0
     for how in (["hydra.run.dir=trained"], ["-m", "hydra.sweep.dir=sweep", "seed=0,1"]):
-        status, _, errors = typed(*TINY, "model.lr=0.01", *how)
-        assert status == 0, errors
+        assert call_program("train.py", *TINY, "model.lr=0.01", *how).returncode == 0
     shutil.copytree(".", "../sound")
 
     @tries(lines, number, cases)
@@ -349,7 +273,7 @@ def fuzz_command_lines(number: int, cases: int) -> Tally:
         elif number % 2:
             arguments = ["run=trained", "data.corpus=tiny.txt", *arguments][program == "generate.py" :]
         with tally.case(command(program, *arguments, tiny=TINY_TEXT)):
-            done += assert_answers(program, *arguments)
+            done += answered(program, *arguments).returncode == 0
 
     assert cases < 100 or done > cases / 50
     return tally
@@ -376,8 +300,3 @@ def test_many(fuzz: Callable[[int, int], Tally], number: int, cases: int, folder
 @pytest.mark.parametrize(("number", "cases"), shards(CASES // 5))
 def test_many_command_lines(number: int, cases: int, folder: Path, record_property: Note) -> None:
     fuzz_command_lines(number, cases).end(record_property)
-
-
-def test_a_number_beyond_all_integers_is_one_line(folder: Path) -> None:
-    for name in ("data.batch_size", "data.num_steps", "data.num_train", "model.hiddens", "seed"):
-        assert not assert_trains_or_says_one_line(*TINY, f"{name}=99999999999999999999999")

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch import Trainer as LightningTrainer
 from numpy.typing import NDArray
+from timemachine.runs.metrics import RunLog
 from torch import Tensor
 
 from tests.support.rounding import rounding
@@ -25,7 +26,6 @@ from timemachine.corpus import Corpus
 from timemachine.datamodule import Batch, TimeMachine
 from timemachine.errors import Diverged
 from timemachine.language_model import RNNLMScratch
-from timemachine.runs.metrics import RunLog
 from timemachine.runs.models import load_model
 from timemachine.training.trainer import build_trainer
 from timemachine.vocab import Vocab

@@ -4,8 +4,10 @@ import re
 import subprocess
 import sys
 
-from tests.support.readme import TARGETS
 from timemachine.config import REPOSITORY
+
+MAKEFILE = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+TARGETS = re.findall(r"[\w-]+", MAKEFILE.partition(".PHONY:")[2].partition("\n")[0])
 
 
 def make(*arguments: str) -> str:

@@ -8,9 +8,6 @@ import os
 import platform
 import re
 import shutil
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -20,9 +17,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.support.processes import running
-from tests.support.programs import DEADLINE, Done, Program, assert_said, assert_succeeded, call_program, run_program
-from tests.support.runs import epochs
+from tests.support.programs import Done, Program, assert_said, assert_succeeded, call_program, run_program
 from timemachine.config import REPOSITORY
 from timemachine.runs.models import load_model
 
@@ -93,13 +88,6 @@ def short_run(start: Start) -> Run:
 
 
 @pytest.fixture(scope="module")
-def wandb_run(start: Start) -> Run:
-    """The same again, but for the logger: that of a user who has no account."""
-    done, cwd = start(*SHORT, *SETTINGS, "logger=wandb")
-    return Run(done, only(cwd.glob("outputs/*/*")))
-
-
-@pytest.fixture(scope="module")
 def sweep(start: Start) -> Run:
     done, cwd = start("-m", *SHORT, *SETTINGS, "trainer.max_epochs=1", "model.hiddens=4,8", "seed=0,1")
     return Run(done, only(cwd.glob("sweeps/none/*")))
@@ -107,8 +95,8 @@ def sweep(start: Start) -> Run:
 
 @pytest.fixture(scope="module")
 def sweep_with_mistake(start: Start) -> Run:
-    """Three jobs with W&B, of which the second cannot run."""
-    done, cwd = start("-m", *SHORT, "trainer.max_epochs=1", "model.hiddens=4,0,8", "logger=wandb")
+    """Three jobs, of which the second cannot run."""
+    done, cwd = start("-m", *SHORT, "trainer.max_epochs=1", "model.hiddens=4,0,8")
     return Run(done, only(cwd.glob("sweeps/none/*")))
 
 
@@ -173,9 +161,6 @@ def test_steps_csv_has_a_row_a_step_and_metrics_csv_their_means(short_run: Run) 
 def test_summary_says_what_ran_and_how_it_ended(short_run: Run) -> None:
     summary, epochs = short_run.summary, short_run.numbers("metrics.csv")
     assert (summary["status"], summary["message"], summary["seed"]) == ("completed", None, 1)
-    settings = summary["settings"]
-    assert (settings["model"]["hiddens"], settings["model"]["activation"]) == (8, "tanh")
-    assert (settings["data"]["num_train"], settings["trainer"]["gradient_clip_val"]) == (9219, 0.15)
     assert summary["parameters"] == 28 * 8 + 8 * 8 + 8 + 8 * 28 + 28
     assert {name: summary["metrics"][name] for name in epochs[-1]} == epochs[-1]
     assert summary["metrics"]["best_val/perplexity"] == min(row["val/perplexity"] for row in epochs)
@@ -195,18 +180,6 @@ def test_generate_continues_any_prefix(short_run: Run, program: Program) -> None
     prefix = "time traveller it s me "
     assert_succeeded(done)
     assert done.stdout == model.predict(prefix, 20, vocab) + "\n"
-
-
-@pytest.mark.slow
-def test_generate_quotes_a_continuation_on_a_terminal_alone(short_run: Run) -> None:
-    terminal, end = os.openpty()
-    command = [sys.executable, str(REPOSITORY / "generate.py"), f"run={short_run.folder}", "prefix=it"]
-    subprocess.run(command, stdout=end, check=True, timeout=DEADLINE)
-    shown = os.read(terminal, 1000).decode()
-    os.close(terminal)
-    os.close(end)
-    piped = call_program("generate.py", f"run={short_run.folder}", "prefix=it").stdout
-    assert piped.startswith("it") and shown == f'"{piped.removesuffix(chr(10))}"\r\n'
 
 
 def test_generate_samples(short_run: Run) -> None:
@@ -238,15 +211,12 @@ def test_a_checkpoint_of_a_run_is_read_as_its_folder_is(short_run: Run, tmp_path
     assert float((of_best.b_q - of_last.b_q).detach()[0]) == pytest.approx(1)
 
 
-@pytest.mark.parametrize("lost", [True, False])
-def test_a_text_that_loses_letters_says_so_once(lost: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_text_that_loses_letters_says_so_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("german.txt").write_text(f"viele {'Mädchen' if lost else 'Leute'} sehen fern " * 200, encoding="utf-8")
+    Path("german.txt").write_text("viele Mädchen sehen fern " * 200, encoding="utf-8")
     typed = ["data.corpus=german.txt", "logger=csv", "model.hiddens=2", "data.num_train=64", "data.num_val=64"]
-    typed.append("trainer.max_epochs=1")
-    line = "200 of 4,200 letters are not A to Z: they become spaces (4.8%)"
-    assert call_program("train.py", *typed).stdout.count(line) == lost
-    assert line not in call_program("train.py", "-m", *typed, "seed=0,1").stdout
+    done = call_program("train.py", *typed, "trainer.max_epochs=1")
+    assert done.stdout.count("200 of 4,200 letters are not A to Z: they become spaces (4.8%)") == 1
 
 
 def test_evaluate_prints_one_table_for_a_list(short_run: Run, program: Program, tmp_path: Path) -> None:
@@ -266,15 +236,6 @@ def test_evaluate_prints_one_table_for_a_list(short_run: Run, program: Program, 
     for row in parts:
         assert float(row[5]) == pytest.approx(math.log2(float(row[4])), abs=0.002)
     assert "letter: normalisation made spaces of 80 digits, 20 accented letters, 80 other characters" in done.stdout
-
-
-@pytest.mark.slow
-def test_evaluate_on_a_terminal_that_knows_ascii_alone(short_run: Run, program: Program) -> None:
-    run = f"run={short_run.folder}"
-    done = program("evaluate.py", run, "data.corpus=sample", PYTHONIOENCODING="ascii")
-    assert_succeeded(done)
-    assert done.stdout.isascii()
-    assert re.search(r" val +\| +5,000 \| [\d.]+ \+-[\d.]+ \| ", done.stdout)
 
 
 # Multiruns
@@ -314,35 +275,6 @@ def test_multirun_goes_on_after_a_job_that_fails(sweep_with_mistake: Run) -> Non
     assert "Traceback" not in done.stderr
 
 
-# Weights & Biases without an account
-
-
-def test_wandb_run_without_a_key_is_offline_in_the_runs_folder(wandb_run: Run) -> None:
-    assert wandb_run.done.returncode == 0
-    offline = only((wandb_run.folder / "wandb").glob("offline-run-*"))
-    assert any(offline.glob("run-*.wandb"))
-    assert f"wandb sync {Path(*offline.parent.parts[-4:])}\n" in wandb_run.done.stdout
-
-
-def test_each_job_of_a_multirun_has_a_wandb_run_of_its_own(sweep_with_mistake: Run) -> None:
-    runs = [only((sweep_with_mistake.folder / job / "wandb").glob("offline-run-*")).name for job in "02"]
-    assert len(set(runs)) == 2
-    assert not (sweep_with_mistake.folder / "1" / "wandb").exists()
-
-
-# Numbers that repeat
-
-
-def test_same_seed_gives_the_same_steps_and_weights_whatever_the_logger(short_run: Run, wandb_run: Run) -> None:
-    assert short_run.text("steps.csv") == wandb_run.text("steps.csv")
-    weights, again = (
-        torch.load(run.folder / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
-        for run in (short_run, wandb_run)
-    )
-    assert weights["rnn.W_xh"].shape == (28, 8)
-    assert all(torch.equal(weights[name], again[name]) for name in weights | again)
-
-
 # Runs that end otherwise
 
 
@@ -367,21 +299,6 @@ def test_run_that_ends_worse_than_guessing_is_marked(tmp_path: Path, monkeypatch
     assert summary["metrics"]["val/perplexity"] > 28
     assert summary["status"] == "diverged"
     assert "diverged: the sample text" in done.stdout
-
-
-def test_ctrl_c_ends_with_130_and_leaves_what_was_done(tmp_path: Path) -> None:
-    endless = ("data=sample", "logger=csv", "trainer.max_epochs=100000", "hydra.run.dir=run")
-    with running(tmp_path, *endless) as run:
-        run.wait_until(lambda: epochs(tmp_path / "run") >= 2)  # the first has its checkpoint
-        run.process.send_signal(signal.SIGINT)
-        status, output, errors = run.ended()
-    assert status == 130
-    assert_said(errors, "interrupted")
-    assert [line[:10] for line in output.splitlines()[:2]] == ["epoch    1", "epoch    2"]
-    assert read_summary(tmp_path / "run")["status"] == "interrupted"
-    metrics, steps = rows(tmp_path / "run/metrics.csv"), rows(tmp_path / "run/steps.csv")
-    assert len(steps) >= 10 * len(metrics) >= 10
-    assert (tmp_path / "run/checkpoints/last.ckpt").is_file()
 
 
 # The Time Machine

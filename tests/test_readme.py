@@ -32,10 +32,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "trained"
 
 
-def test_readme_is_read_in_two_minutes() -> None:
-    assert (REPOSITORY / "README.md").stat().st_size <= 12_000
-
-
 @pytest.mark.parametrize("page", [*PAGES, "CONTRIBUTING.md"])
 def test_links_and_pictures_lead_somewhere(page: str) -> None:
     text = (REPOSITORY / page).read_text(encoding="utf-8")
@@ -53,20 +49,14 @@ def test_links_and_pictures_lead_somewhere(page: str) -> None:
             assert anchor in anchors, f"{page} links to {target}"
 
 
-def test_readme_links_to_each_page_of_details() -> None:
-    assert all(f"]({page})" in PAGES["README.md"] for page in [*PAGES, "CONTRIBUTING.md"] if page != "README.md")
-
-
-def test_pages_show_each_program() -> None:
-    assert {shlex.split(command)[1] for command in COMMANDS} == {"train.py", "evaluate.py", "generate.py", "-m"}
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("command", [command for command in COMMANDS if "launcher=slurm" not in command])
+@pytest.mark.parametrize("command", [command for command in COMMANDS if "launcher=submitit_slurm" not in command])
 def test_command(command: str, trained: Path, tmp_path: Path, novels: Path) -> None:
     words = shlex.split(command)[1:]
     known = {"run=outputs/…": f"run={trained}", "report=sweeps/clipping/…": f"report={REFERENCE}/clipping"}
     arguments = [known.get(word, word) for word in words]
+    if "hydra/sweeper=" in command:
+        pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="needs pip install -e '.[search]'")
     if words[0] == "-m":
         assert run(tmp_path, *arguments)
         return
@@ -97,9 +87,7 @@ def test_the_books_cells_give_exactly_the_numbers_of_train_py(tmp_path: Path) ->
 
 
 def test_ngrams_find_the_rest_harder(novels: Path, tmp_path: Path) -> None:
-    # It looks for the novel where the repository does, seen from any folder.
     assert "3-gram: validation 7.85, rest 9.42" in run(tmp_path, "-c", example("sweeps/README.md"))
-    assert "(trigrams: 7.85 and 9.42)" in PAGES["sweeps/README.md"]
 
 
 def test_table_of_seeds_is_that_of_the_reference() -> None:
@@ -123,15 +111,6 @@ def test_how_low_it_went_is_what_the_report_says() -> None:
         assert ours == theirs and len(ours) == 2  # fixed, and adapting
     for quoted in re.findall(r"\d\.\d{3} ± \d\.\d{3}", PAGES["sweeps/README.md"].split("## How low")[1]):
         assert quoted in report
-
-
-def test_speed_stands_twice_and_is_the_same() -> None:
-    (row,) = re.findall(
-        r"^\| a training step, one thread \| 1 \| ([\d.]+) times .* \| ([\d.]+) times", PAGES["README.md"], re.MULTILINE
-    )
-    book = re.findall(r"^\| the book's own classes .*? \| ([\d.]+) \|", PAGES["README.md"], re.MULTILINE)
-    nn_rnn = re.findall(r"^\| `torch.nn.RNN`, the book's sizes .*? \| ([\d.]+) \|", PAGES["README.md"], re.MULTILINE)
-    assert [list(row)] == [book + nn_rnn]
 
 
 def test_answers_in_a_line_are_those_of_the_reports() -> None:

@@ -42,16 +42,6 @@ def test_outputs_state_and_gradients_are_those_of_torch(
     torch.testing.assert_close(mine, (*of_given, dW_ih.T, dW_hh.T, db))
 
 
-@pytest.mark.parametrize("cut", [1, 4, 6])
-def test_a_sequence_in_two_parts_with_the_state_carried_is_one_pass(cut: int) -> None:
-    rnn, _ = pair(5, 4, "tanh")
-    X_TBD = torch.randn(7, 3, 5, dtype=torch.float64)
-    outputs, last_BH = rnn(X_TBD)
-    first, H_BH = rnn(X_TBD[:cut])
-    second, carried_BH = rnn(X_TBD[cut:], H_BH)
-    torch.testing.assert_close((torch.cat([first, second]), carried_BH), (outputs, last_BH))
-
-
 def test_shapes_and_initial_weights_are_the_books() -> None:
     batch_size, num_inputs, num_hiddens, num_steps = 2, 16, 320, 100
     torch.manual_seed(0)

@@ -44,11 +44,6 @@ def test_tokens_come_back_from_indices() -> None:
     assert vocab.to_tokens(vocab[list("it has")]) == ["i", "t", " ", "h", "a", UNKNOWN]
 
 
-def test_a_vocabulary_of_its_own_tokens_is_the_same() -> None:  # what a checkpoint holds
-    vocab = Vocab.of(b"time machine")
-    assert Vocab(vocab.idx_to_token).idx_to_token == vocab.idx_to_token
-
-
 @given(NORMALISED, NORMALISED)
 def test_encode_is_indexing_in_one_byte_a_character(text: bytes, other: bytes) -> None:
     vocab = Vocab.of(text)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def gradient_norm(parameters: Iterable[Tensor]) -> Tensor:
-    """Euclidean norm of all gradients as one vector: 0-dimensional, float64, so that no square overflows."""
+    """Return the norm of all gradients as one vector: 0-dimensional, float64, so that no square overflows."""
     gradients = [p.grad.reshape(-1) for p in parameters if p.grad is not None]
     if not gradients:
         return torch.zeros((), dtype=torch.float64)
@@ -26,7 +26,7 @@ def clip_gradients(parameters: Iterable[Tensor], theta: float | None) -> Tensor:
         raise ValueError(f"theta={theta}: the radius of a ball is not negative")
     parameters = list(parameters)
     norm = gradient_norm(parameters)
-    if theta and (norm.device.type != "cpu" or norm > theta):  # elsewhere, to look would make the program wait
+    if theta and (norm.device.type != "cpu" or norm > theta):  # on a GPU the comparison would wait for the step
         factor = (theta / norm).clamp(max=1.0)
         for parameter in parameters:
             if parameter.grad is not None:

@@ -31,7 +31,7 @@ MOST_CHARACTERS = 10_000_000  # of all continuations
 WIDEST = 8_192  # where the states of one batch take a gigabyte
 
 
-def said(default: Any, meaning: str, *, example: Any = None) -> Any:
+def setting(default: Any, meaning: str, *, example: Any = None) -> Any:
     """Make a field of a default and, for --help, a meaning. `example`: what an error suggests, if not the default."""
     example = default if example is None else example
     made = {"default_factory": lambda: list(default)} if isinstance(default, list) else {"default": default}
@@ -39,7 +39,7 @@ def said(default: Any, meaning: str, *, example: Any = None) -> Any:
 
 
 def number(default: Any, meaning: str, least: float, most: float, *, example: float | None = None) -> Any:
-    """Make a field that `check` keeps from `least` to `most`; otherwise as `said`. No meaning: not in --help."""
+    """Make a field that `check` keeps from `least` to `most`; otherwise as `setting`. No meaning: not in --help."""
     example = default if example is None else example
     explained = {"meaning": meaning} if meaning else {}
     return field(default=default, metadata=explained | {"least": least, "most": most, "example": example})
@@ -50,23 +50,23 @@ NOT_NEGATIVE = 0, LARGEST
 SEED = 0, 2**32 - 1
 
 
-def allowed(setting: Field[Any]) -> str:
+def allowed(entry: Field[Any]) -> str:
     """Return in words what a field of a dataclass may be; "" if any text, or any list of texts, will do."""
-    if isinstance(setting.default, Enum):
-        return "one of " + ", ".join(type(setting.default).__members__)
-    if "least" in setting.metadata:
-        least, most = setting.metadata["least"], setting.metadata["most"]
+    if isinstance(entry.default, Enum):
+        return "one of " + ", ".join(type(entry.default).__members__)
+    if "least" in entry.metadata:
+        least, most = entry.metadata["least"], entry.metadata["most"]
         if (least, most) in (POSITIVE, NOT_NEGATIVE):
             return "a positive number" if least else "a number, 0 or more"
-        return f"a {'whole ' if int in _types(setting) else ''}number from {least} to {most:,}"
-    return "true or false" if bool in _types(setting) else ""
+        return f"a {'whole ' if int in _types(entry) else ''}number from {least} to {most:,}"
+    return "true or false" if bool in _types(entry) else ""
 
 
-def example(setting: Field[Any], given: object = None) -> str:
+def example(entry: Field[Any], given: object = None) -> str:
     """Return, as a user types it, a value that a field of a dataclass may have: of names the nearest to `given`."""
-    if isinstance(setting.default, Enum):
-        return [*get_close_matches(typed(given), type(setting.default).__members__), setting.default.name][0]
-    return typed(setting.metadata.get("example", setting.default))
+    if isinstance(entry.default, Enum):
+        return [*get_close_matches(format_value(given), type(entry.default).__members__), entry.default.name][0]
+    return format_value(entry.metadata.get("example", entry.default))
 
 
 def check(settings: Any, prefix: str = "") -> None:
@@ -74,67 +74,67 @@ def check(settings: Any, prefix: str = "") -> None:
 
     `prefix`: what a user types before the names, such as "model.".
     """
-    for setting in fields(settings):
-        value = getattr(settings, setting.name)
-        if isinstance(setting.default, Enum):
-            choices = type(setting.default).__members__
-            fits = typed(value) in choices
-            setattr(settings, setting.name, choices.get(typed(value), value))
-        elif value is None and NoneType in _types(setting):
+    for entry in fields(settings):
+        value = getattr(settings, entry.name)
+        if isinstance(entry.default, Enum):
+            choices = type(entry.default).__members__
+            fits = format_value(value) in choices
+            setattr(settings, entry.name, choices.get(format_value(value), value))
+        elif value is None and NoneType in _types(entry):
             continue
-        elif "least" in setting.metadata:
-            kind = int if int in _types(setting) else int | float
+        elif "least" in entry.metadata:
+            kind = int if int in _types(entry) else int | float
             fits = isinstance(value, kind) and not isinstance(value, bool)
-            if not fits and setting.type is Any:  # it may be something other than a number, of which Lightning knows
+            if not fits and entry.type is Any:  # it may be something other than a number, of which Lightning knows
                 continue
-            fits = fits and setting.metadata["least"] <= value <= setting.metadata["most"]
+            fits = fits and entry.metadata["least"] <= value <= entry.metadata["most"]
         else:
-            fits = bool not in _types(setting) or isinstance(value, bool)
-        require(fits, prefix + setting.name, value, f"must be {allowed(setting)}", example(setting, value))
+            fits = bool not in _types(entry) or isinstance(value, bool)
+        require(fits, prefix + entry.name, value, f"must be {allowed(entry)}", example(entry, value))
 
 
 def require(holds: bool, setting: str, value: object, rule: str, example: object) -> None:
     """Raise SettingError unless the rule holds for the setting's value."""
     if not holds:
-        raise SettingError(f"{setting}={typed(value)}: {rule}; type for example {setting}={example}")
+        raise SettingError(f"{setting}={format_value(value)}: {rule}; type for example {setting}={example}")
 
 
-def typed(value: object) -> str:
+def format_value(value: object) -> str:
     """Return a value as a user types it."""
     if isinstance(value, Enum):
         return value.name
     if isinstance(value, list):
-        return f"[{','.join(map(typed, value))}]"
+        return f"[{','.join(map(format_value, value))}]"
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def plain(settings: Any) -> dict[str, Any]:
+def to_dict(settings: Any) -> dict[str, Any]:
     """Return a dataclass of settings as nested dicts, Enums by name: what summary.json and W&B show."""
     return asdict(settings, dict_factory=lambda items: {k: v.name if isinstance(v, Enum) else v for k, v in items})
 
 
-def _types(setting: Field[Any]) -> tuple[Any, ...]:
-    return get_args(setting.type) if isinstance(setting.type, UnionType) else (setting.type,)
+def _types(entry: Field[Any]) -> tuple[Any, ...]:
+    return get_args(entry.type) if isinstance(entry.type, UnionType) else (entry.type,)
 
 
 @dataclass(slots=True, kw_only=True)
 class Model:
     """The network and its step size."""
 
-    cell: str = said("rnn", "the recurrent cell, a name in CELLS of src/timemachine/rnn.py")
+    cell: str = setting("rnn", "the recurrent cell, a name in CELLS of src/timemachine/rnn.py")
     hiddens: int = number(32, "hidden units, the book's num_hiddens", 1, WIDEST)
     sigma: float = number(0.01, "standard deviation of the initial weights", 0, 10)  # above 1 worse than guessing
     lr: float = number(1.0, "learning rate η", *POSITIVE)
-    activation: Activation = said(Activation.tanh, "φ of the recurrence")
-    input: Input = said(Input.one_hot, "how the network reads a character")
+    activation: Activation = setting(Activation.tanh, "φ of the recurrence")
+    input: Input = setting(Input.one_hot, "how the network reads a character")
     embedding_dim: int = number(32, "width of the embedding; one_hot has none", 1, WIDEST)
     embedding_sigma: float = number(1.0, "standard deviation of its initial entries", *NOT_NEGATIVE)
     input_lr_factor: float = number(1.0, "rate of the weights that read the input, in multiples of lr", *NOT_NEGATIVE)
-    backward: Backward = said(Backward.auto, "who computes the gradients")
+    backward: Backward = setting(Backward.auto, "which code computes the gradients")
 
     def __post_init__(self) -> None:
         check(self, "model.")
-        rule = f"times model.lr={typed(self.lr)} is more than a float32 holds"
+        rule = f"times model.lr={format_value(self.lr)} is more than a float32 holds"
         require(self.lr * self.input_lr_factor <= LARGEST, "model.input_lr_factor", self.input_lr_factor, rule, 1.0)
 
 
@@ -142,8 +142,8 @@ class Model:
 class Data:
     """The text and its windows. `num_train` and `num_val` both null: 90/5/5 % of the characters."""
 
-    corpus: Any = said("time_machine", "a book of the catalogue, sample, or the path of a text; a list is joined")
-    search_dirs: list[str] = said(["../shared/corpora"], "folders with books, seen from the repository")
+    corpus: Any = setting("time_machine", "a book of the catalogue, sample, or the path of a text; a list is joined")
+    search_dirs: list[str] = setting(["../shared/corpora"], "folders with books, seen from the repository")
     batch_size: int = number(1024, "windows a step, over all devices", 1, MOST)
     num_steps: int = number(32, "characters a window", 1, MOST)
     num_train: int | None = number(10_000, "windows that train; null: 90 % of the characters", 1, MOST)
@@ -157,8 +157,8 @@ class Data:
         self.corpus = [str(name) for name in names] if isinstance(self.corpus, list) else str(self.corpus)
         if (self.num_train is None) != (self.num_val is None):
             raise SettingError(
-                f"data.num_train={typed(self.num_train)}: it and data.num_val={typed(self.num_val)} must both be "
-                "numbers (the book's windows) or both null (the whole text); type for example "
+                f"data.num_train={format_value(self.num_train)}: it and data.num_val={format_value(self.num_val)} must "
+                "both be numbers (the book's windows) or both null (the whole text); type for example "
                 "data.num_train=10000 data.num_val=5000"
             )
 
@@ -170,14 +170,14 @@ class Training:
     What else was tried and did not pay is in sweeps/reference/how_low/report.md.
     """
 
-    optimizer: Optimizer = said(Optimizer.sgd, "how a gradient becomes an update")
-    schedule: Schedule = said(Schedule.constant, "the rate over time; cosine: to 0 along half a cosine")
+    optimizer: Optimizer = setting(Optimizer.sgd, "how a gradient becomes an update")
+    schedule: Schedule = setting(Schedule.constant, "the rate over time; cosine: to 0 along half a cosine")
     warm_up: float = number(0.0, "share of all steps in which the rate rises from 0", 0, 0.999)
-    carry_state: bool = said(False, "windows end to end, each from the state after the one before")
-    input_dropout: float = number(0.0, "chance that an input is read as <unk>", 0, 0.999)
-    output_dropout: float = number(0.0, "chance that the output layer does not see a unit", 0, 0.999)
-    teacher: float = number(0.0, "text that n-grams write to learn from, in multiples of the real one", 0, 100)
-    teacher_networks: int = number(0, "networks that are trained first, and then write it with the n-grams", 0, 100)
+    carry_state: bool = setting(False, "windows end to end, each from the state after the one before")
+    input_dropout: float = number(0.0, "probability that an input is replaced by <unk>", 0, 0.999)
+    output_dropout: float = number(0.0, "dropout on the hidden units before the output layer", 0, 0.999)
+    teacher: float = number(0.0, "text from an n-gram teacher, in multiples of the real one", 0, 100)
+    teacher_networks: int = number(0, "networks that are trained first, as teachers beside the n-grams", 0, 100)
 
     def __post_init__(self) -> None:
         check(self, "training.")
@@ -195,17 +195,17 @@ class Trainer:
     default_root_dir, which are this project's. A test compares the list with Lightning's signature.
     """
 
-    accelerator: str = said("auto", "auto, cpu, gpu, or another of Lightning's")
-    strategy: str = said("auto", "auto, ddp, or another of Lightning's")
+    accelerator: str = setting("auto", "auto, cpu, gpu, or another of Lightning's")
+    strategy: str = setting("auto", "auto, ddp, or another of Lightning's")
     devices: Any = number("auto", "how many, or which: auto, 2, [0,1]", -1, 1_024, example=2)
     num_nodes: int = number(1, "machines", 1, 65_536)
-    precision: Any = said(None, "32-true, 64-true, bf16-mixed, 16-mixed and the like; null: 32-true")
+    precision: Any = setting(None, "32-true, 64-true, bf16-mixed, 16-mixed and the like; null: 32-true")
     fast_dev_run: Any = number(False, "", 0, MOST, example=1)
     max_epochs: int | None = number(None, "epochs; -1: without end", -1, MOST, example=100)
     min_epochs: int | None = number(None, "epochs at least", 0, MOST, example=1)
     max_steps: int = number(-1, "steps at most; -1: no bound", -1, MOST, example=1000)
     min_steps: int | None = number(None, "steps at least", 0, MOST, example=1)
-    max_time: Any = said(None, "time at most, as 00:01:30:00: days, hours, minutes, seconds")
+    max_time: Any = setting(None, "time at most, as 00:01:30:00: days, hours, minutes, seconds")
     limit_train_batches: Any = number(None, "batches an epoch at most, or a share, such as 0.5", 0, MOST, example=0.5)
     limit_val_batches: Any = number(None, "", 0, MOST, example=0.5)
     limit_test_batches: Any = number(None, "", 0, MOST, example=0.5)
@@ -215,9 +215,9 @@ class Trainer:
     check_val_every_n_epoch: int | None = number(1, "epochs from one validation to the next", 1, MOST)
     num_sanity_val_steps: int | None = number(None, "batches of validation before training", -1, MOST, example=0)
     log_every_n_steps: int | None = number(None, "no effect: steps.csv has every step", 0, MOST, example=50)
-    enable_checkpointing: bool | None = said(None, "keep checkpoints; null: true", example=False)
-    enable_progress_bar: bool | None = said(None, "draw a progress bar; null: on a terminal", example=False)
-    enable_model_summary: bool | None = said(None, "print Lightning's table of the model's parts", example=False)
+    enable_checkpointing: bool | None = setting(None, "keep checkpoints; null: true", example=False)
+    enable_progress_bar: bool | None = setting(None, "draw a progress bar; null: on a terminal", example=False)
+    enable_model_summary: bool | None = setting(None, "print Lightning's table of the model's parts", example=False)
     accumulate_grad_batches: int = number(1, "batches a step", 1, MOST)
     gradient_clip_val: float | None = number(
         None, "largest norm θ of the gradient; 0 or null: no clipping", *NOT_NEGATIVE, example=1
@@ -249,14 +249,14 @@ class Trainer:
 class Wandb:
     """Weights & Biases: what is null is W&B's own variable's, if that is set. Timeouts in seconds."""
 
-    project: str | None = said(None, "W&B's project; null: WANDB_PROJECT, or timemachine", example="timemachine")
-    entity: str | None = said(
+    project: str | None = setting(None, "W&B's project; null: WANDB_PROJECT, or timemachine", example="timemachine")
+    entity: str | None = setting(
         None, "its owner, a user or a team; null: WANDB_ENTITY, or the API key's own", example="my_team"
     )
-    name: str | None = said(None, "the run's; null: WANDB_NAME, or the text and what was typed", example="wide")
-    mode: WandbMode = said(WandbMode.auto, "auto: online if an API key is configured")
-    tags: list[str] | None = said(None, "tags of the run; null: WANDB_TAGS, or none", example=["pilot"])
-    log_model: bool = said(False, "upload the best checkpoint, and page.html")
+    name: str | None = setting(None, "the run's; null: WANDB_NAME, or the text and what was typed", example="wide")
+    mode: WandbMode = setting(WandbMode.auto, "auto: online if an API key is configured")
+    tags: list[str] | None = setting(None, "tags of the run; null: WANDB_TAGS, or none", example=["pilot"])
+    log_model: bool = setting(False, "upload the best checkpoint, and page.html")
     sample_every_n_epochs: int = number(10, "epochs from one sample in W&B to the next", 1, MOST)
     init_timeout: float = number(15.0, "seconds that the server has at the start", 0.001, 1_000_000)
     finish_timeout: float = number(10.0, "seconds that the server has at the end", 0.001, 1_000_000)
@@ -275,7 +275,7 @@ class Logger:
     """Where metrics go beside metrics.csv and steps.csv, which are always written."""
 
     wandb: Wandb | None = None
-    tensorboard: bool = said(False, "TensorBoard's event files")
+    tensorboard: bool = setting(False, "TensorBoard's event files")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -283,8 +283,8 @@ class Train:
     """The settings of train.py."""
 
     seed: int = number(0, "seed of the weights and of the order of the windows", *SEED)
-    resume: str | None = said(None, "folder of a run, or of a sweep, that was interrupted and shall go on")
-    probes: list[str] = said(
+    resume: str | None = setting(None, "folder of a run, or of a sweep, that was interrupted and shall go on")
+    probes: list[str] = setting(
         [], "measured at the end: stream, history, samples, books, dynamics, weights, reading", example=["stream"]
     )
     model: Model = field(default_factory=Model)
@@ -325,23 +325,21 @@ class Train:
 class EvaluateData:
     """Which texts to read."""
 
-    corpus: Any = said(None, "a book, a path, or a list of them; null: the run's own text")
-    search_dirs: list[str] = said(["../shared/corpora"], "folders with books, seen from the repository")
+    corpus: Any = setting(None, "a book, a path, or a list of them; null: the run's own text")
+    search_dirs: list[str] = setting(["../shared/corpora"], "folders with books, seen from the repository")
 
 
 @dataclass(slots=True, kw_only=True)
 class Evaluate:
     """The settings of evaluate.py."""
 
-    run: Any = said(
+    run: Any = setting(
         MISSING,
         "a run's folder, checkpoint or model.safetensors; a list is one model",
         example="outputs/…",
     )
-    baselines: bool = said(False, "compare with n-grams, their mixture, PPMd: 26 s for the novel")
-    adapt: float | None = number(
-        None, "rate at which a copy learns what it reads, and looks it up", *POSITIVE, example=0.012
-    )
+    baselines: bool = setting(False, "compare with n-grams, their mixture, PPMd: 26 s for the novel")
+    adapt: float | None = number(None, "learning rate of dynamic evaluation with a kNN cache", *POSITIVE, example=0.012)
     data: EvaluateData = field(default_factory=EvaluateData)
     logger: Logger = field(default_factory=Logger)
 
@@ -362,8 +360,8 @@ class Evaluate:
 class Generate:
     """The settings of generate.py."""
 
-    run: str = said(MISSING, "a run's folder, checkpoint or model.safetensors", example="outputs/…")
-    prefix: str = said("it has", "any text; normalised like the corpus")
+    run: str = setting(MISSING, "a run's folder, checkpoint or model.safetensors", example="outputs/…")
+    prefix: str = setting("it has", "any text; normalised like the corpus")
     num_preds: int = number(20, "characters to add", 0, 1_000_000)
     alpha: float | None = number(None, "null: greedy; a number: sample from P^alpha", *POSITIVE, example=1)
     num_samples: int = number(1, "continuations", 1, 10_000)

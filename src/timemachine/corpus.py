@@ -14,7 +14,7 @@ from pathlib import Path
 
 from timemachine.config import REPOSITORY
 from timemachine.errors import SettingError
-from timemachine.texts.catalogue import CATALOGUE
+from timemachine.texts.catalogue import CATALOGUE, Book
 from timemachine.texts.download import cache, downloaded
 
 SAMPLE = "sample"
@@ -67,49 +67,46 @@ class Corpus:
         """Return a line that says how many letters became spaces, "" for less than 1 % of them."""
         lost = self.replaced()["accents"]
         letters = lost + len(self.characters) - self.characters.count(b" ")
-        if lost < letters / 100:
-            return ""
-        return (
+        line = (
             f"text          {lost:,} of {letters:,} letters are not A to Z: they become spaces ({lost / letters:.1%})"
         )
+        return line if lost >= letters / 100 else ""
 
 
 def find_corpus(corpus: str | list[str], search_dirs: list[str]) -> Corpus:
     """Return the text that `data.corpus` names; of a list the texts joined in its order.
 
     A book of the catalogue is searched in `search_dirs` (relative ones from the repository's root), then in the user's
-    cache, then downloaded. Where the default book cannot be had, the sample stands in, after a warning. Raises
-    SettingError for a name or path that cannot be had, a wrong edition, and a file that is not a text.
+    cache, then downloaded. If the default book is not found, the sample stands in, after a warning. Raises SettingError
+    for another name or path that is not found, a wrong edition, and a file that is not a text.
     """
     if isinstance(corpus, list):
         return _joined([find_corpus(name, search_dirs) for name in corpus])
     if corpus == SAMPLE:
         return _sample()
     if corpus not in CATALOGUE:
-        path = Path(corpus)
+        path, names = Path(corpus), [*CATALOGUE, SAMPLE]
         if not os.path.isfile(path):
-            raise SettingError(
-                f"data.corpus={corpus}: {_why_not(path)}; type {_nearest(corpus)}, or the path of a text"
-            )
+            close = [f"data.corpus={name}" for name in get_close_matches(corpus, names, 1)]
+            instead = close[0] if close else f"a book ({', '.join(names)})"
+            why = "not a file" if os.path.exists(path) else "not found"
+            raise SettingError(f"data.corpus={corpus}: {why}; type {instead}, or the path of a text")
         return _read(path, path.stem, path.name, source=str(path.resolve()))
     book = CATALOGUE[corpus]
     folders = [REPOSITORY / folder for folder in search_dirs]
-    for path in (folder / f"{corpus}.txt" for folder in folders):
-        if path.is_file():
-            found = _read(path, corpus, book.title)
-            if not book.is_edition(path.read_bytes()):
-                raise SettingError(
-                    f"data.corpus={corpus}: {path} is another edition than the catalogue's ({book.hash}); type "
-                    f"data.corpus={path} to use it all the same"
-                )
-            return found
+    places = [folder.resolve() / f"{corpus}.txt" for folder in folders]
+    for path in filter(os.path.isfile, places):
+        if not _is_edition(path, book):
+            rule = f"{path} is another edition than the catalogue's ({book.hash})"
+            raise SettingError(f"data.corpus={corpus}: {rule}; type data.corpus={path} to use it all the same")
+        return _read(path, corpus, book.title)
     try:
         return _read(downloaded(corpus, book), corpus, book.title)
     except OSError as error:
         if corpus == DEFAULT:
-            _warn_of_sample(folders, error)
+            _warn_of_sample(places, error)
             return _sample(stands_in=True)
-        where = "".join(f"put the book at {folder.resolve()}/{corpus}.txt, or " for folder in folders)
+        where = "".join(f"put the book at {path}, or " for path in places)
         raise SettingError(
             f"data.corpus={corpus}: not found and not downloaded ({error}); {where}type data.corpus=<path of a text>"
         ) from error
@@ -133,7 +130,7 @@ def _joined(texts: list[Corpus]) -> Corpus:
 
 
 def at_hand(search_dirs: list[str]) -> list[Corpus]:
-    """The books of the catalogue that lie in `search_dirs` or in the user's cache; nothing is downloaded.
+    """Return the books of the catalogue that lie in `search_dirs` or in the user's cache; nothing is downloaded.
 
     Another edition than the catalogue's is passed over.
     """
@@ -141,14 +138,19 @@ def at_hand(search_dirs: list[str]) -> list[Corpus]:
     books = []
     for name, book in CATALOGUE.items():
         paths = (folder / f"{name}.txt" for folder in folders)
-        found = next((path for path in paths if path.is_file() and book.is_edition(path.read_bytes())), None)
+        found = next((path for path in paths if path.is_file() and _is_edition(path, book)), None)
         if found is not None:
             books.append(_read(found, name, book.title))
     return books
 
 
+def _is_edition(path: Path, book: Book) -> bool:
+    algorithm, _, digest = book.hash.partition(":")
+    return hashlib.new(algorithm, path.read_bytes()).hexdigest() == digest
+
+
 def normalise(text: bytes) -> bytes:
-    """Every run of bytes other than A-Z and a-z becomes one space, lower case.
+    """Return the text in lower case, with one space for every run of bytes other than A-Z and a-z.
 
     Bytes, because the parts of a multi-byte character are no letters either: the result is that of the decoded text.
     """
@@ -195,15 +197,15 @@ def _body(text: bytes) -> bytes:
 
 def _read(path: Path, name: str, title: str, source: str | None = None, stands_in: bool = False) -> Corpus:
     try:
-        size = path.stat().st_size  # 0 of what the kernel makes up as it is read, perhaps without end
-        text = path.read_bytes() if 0 < size <= LARGEST else b""
+        size = path.stat().st_size
+        text = path.read_bytes() if size <= LARGEST else b""
     except OSError as error:
         raise SettingError(f"data.corpus={path}: cannot be read ({error.strerror}); type the path of a text") from error
     if size > LARGEST:
         rule = f"has {size:,} bytes, and {LARGEST:,} are the most"
         raise SettingError(f"data.corpus={path}: {rule}; type the path of a shorter text")
     if b"\0" in text:
-        raise SettingError(f"data.corpus={path}: is binary, it holds a NUL byte; type the path of a text")
+        raise SettingError(f"data.corpus={path}: is not a text, it holds a NUL byte; type the path of a text")
     body = _body(text)
     characters = normalise(body)
     if not characters.strip():
@@ -216,23 +218,14 @@ def _sample(stands_in: bool = False) -> Corpus:
     return _read(Path(__file__).parent / "texts" / "sample.txt", SAMPLE, "the sample text", stands_in=stands_in)
 
 
-def _nearest(corpus: str) -> str:
-    close = get_close_matches(corpus, [*CATALOGUE, SAMPLE], 1)
-    return f"data.corpus={close[0]}" if close else "a book (" + ", ".join([*CATALOGUE, SAMPLE]) + ")"
-
-
-def _why_not(path: Path) -> str:
-    return "is not a file" if os.path.exists(path) else "there is no such book or file"
-
-
-def _warn_of_sample(folders: list[Path], error: OSError) -> None:
+def _warn_of_sample(places: list[Path], error: OSError) -> None:
     line = "!" * 78
     print(
         f"{line}\n"
-        f"  The Time Machine could not be had ({error}).\n"
+        f"  The Time Machine was not found and not downloaded ({error}).\n"
         "  This run trains on the short SAMPLE text that ships with the project, so its\n"
         "  numbers are not the book's. To supply the book, type data.corpus=<its path>, or put it at\n"
-        + "".join(f"    {folder.resolve()}/{DEFAULT}.txt\n" for folder in folders)
-        + f"{line}",
+        + "".join(f"    {path}\n" for path in places)
+        + line,
         file=sys.stderr,
     )

@@ -9,74 +9,93 @@ import os
 import sys
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
-from timemachine.cli.characters import write_any_character
-from timemachine.cli.signals import INTERRUPTED
+from timemachine.cli.streams import go_on_without_output
 from timemachine.errors import SettingError, UserError, one_line
-from timemachine.weights_and_biases.report import blocks, publish
-from timemachine.weights_and_biases.workspace import NAME, PROJECT, SECTIONS, save, summary_of
+from timemachine.runs.summaries import run_summary
+from timemachine.weights_and_biases import PROJECT
 
 SETTINGS = {
     "project": f"W&B's project; WANDB_PROJECT, or {PROJECT}, if left out",
     "entity": "its owner, a user or a team; the API key's own if left out",
+    "view": "address of a workspace that was saved before, which is replaced; a new one if left out",
     "baseline": "folder of a run to compare all others with; n-grams of its text become lines in the panels",
     "report": "folder of a sweep, whose report.md becomes a report of W&B, in place of the workspace",
 }
-FLAGS = ("-h", "--help", "--dry-run")
+EXCLUSIVE = (("report", "baseline"), ("report", "view"), ("view", "project"), ("view", "entity"))
 
 
-def checked_arguments(arguments: list[str]) -> dict[str, str]:
-    """The settings that were typed. Raises SettingError for a name that does not exist, or has no value."""
-    typed = dict[str, str]()
-    for argument in arguments:
-        name, _, value = argument.partition("=")
-        if argument in FLAGS:
-            continue
-        if name not in SETTINGS:
-            nearest = (get_close_matches(name, [*SETTINGS, *FLAGS], 1, 0.6) or ["--help"])[0]
-            instead = f"{nearest}={value or '…'}" if nearest in SETTINGS else nearest
-            raise SettingError(f"{argument}: there is no setting of that name; type {instead}")
-        if not value:
-            raise SettingError(f"{argument}: has no value; type {name}=<{SETTINGS[name]}>")
-        typed[name] = value
-    return typed
+def checked_settings(arguments: list[str]) -> dict[str, str]:
+    """Return the typed settings. Raise SettingError for an unknown name, no value, or two that exclude each other."""
+    settings = dict(argument.partition("=")[::2] for argument in arguments)
+    for name, value in settings.items():
+        if name not in SETTINGS or not value:
+            nearest = next(iter(get_close_matches(name, SETTINGS, 1)), "project")
+            raise SettingError(
+                f"{name}={value}: expected a setting and its value; type {nearest}=<{SETTINGS[nearest]}>"
+            )
+    for one, other in EXCLUSIVE:
+        if one in settings and other in settings:
+            raise SettingError(f"{other}={settings[other]}: does not go with {one}=; type one of them")
+    return settings
 
 
 def main() -> None:
-    """`python -m timemachine.dashboard project=… entity=…`."""
-    write_any_character()
+    """Do what was typed: `python -m timemachine.dashboard project=… entity=…`."""
+    go_on_without_output()
     parser = argparse.ArgumentParser(
         prog="python -m timemachine.dashboard",
-        description=f"Save the workspace {NAME!r} in a project of W&B, or publish the report of a sweep there.",
+        description="Save the workspace of a project in W&B, or publish the report of a sweep there.",
     )
     parser.add_argument(
         "settings", nargs="*", metavar="name=value", help="; ".join(f"{n}=<{w}>" for n, w in SETTINGS.items())
     )
     parser.add_argument("--dry-run", action="store_true", help="print the panels, or the report's blocks; save nothing")
+    typed = parser.parse_intermixed_args()
     try:
-        typed = checked_arguments(sys.argv[1:])
-        dry_run, folder = parser.parse_intermixed_args().dry_run, typed.pop("report", None)
-        project = {"project": os.environ.get("WANDB_PROJECT") or PROJECT}
-        if folder is not None:
-            if "baseline" in typed:
-                raise SettingError("baseline=: is a setting of the workspace; type it without report=")
-            if dry_run:
-                title, parts = blocks(Path(folder))
-                print(title, *parts, sep="\n  ")
-            else:
-                print(publish(Path(folder), **project | typed))
-        elif dry_run:
-            if "baseline" in typed:
-                summary_of(typed["baseline"])
-            for name, panels in SECTIONS.items():
-                print(name, *panels, sep="\n  ")
-        else:
-            print(save(**project | typed))
+        settings = checked_settings(typed.settings)
+        baseline = _logged_run(settings["baseline"]) if "baseline" in settings else None
+        print(*_lines(settings, baseline, typed.dry_run), sep="\n")
     except UserError as error:
         sys.exit(f"error: {one_line(error)}")
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        sys.exit(130)
+
+
+def _lines(settings: dict[str, str], baseline: dict[str, Any] | None, dry_run: bool) -> list[str]:
+    """Save or publish; return the address, or of a dry run the panels or blocks."""
+    try:
+        from timemachine.weights_and_biases.report import blocks, publish
+        from timemachine.weights_and_biases.workspace import save, sections
+    except ModuleNotFoundError as error:
+        raise UserError(f"{error.name} is not installed; type pip install -e '.[dashboard]'") from error
+    project, entity = settings.get("project") or os.environ.get("WANDB_PROJECT") or PROJECT, settings.get("entity")
+    if "report" in settings:
+        folder = Path(settings["report"])
+        if not dry_run:
+            return [publish(folder, project, entity)]
+        title, found = blocks(folder)
+        return [title, *map(_describe, found)]
+    if not dry_run:
+        return [save(project, entity, baseline, settings.get("view"))]
+    return [line for name, panels in sections().items() for line in (name, *map(_describe, panels))]
+
+
+def _logged_run(folder: str) -> dict[str, Any]:
+    """Return the summary of a run. Raise SettingError if W&B does not have it."""
+    summary = run_summary(folder, "baseline")
+    if not summary.get("wandb"):
+        raise SettingError(f"baseline={folder}: the run was not logged to W&B; type the folder of one that was")
+    return summary
+
+
+def _describe(block: Any) -> str:
+    """Return what a panel draws, or a block of a report holds, in one line."""
+    names = ("title", "table_name", "with_respect_to", "media_keys", "text")
+    what = next((value for name in names if (value := getattr(block, name, None))), "")
+    within = map(_describe, getattr(block, "panels", []))
+    return f"  {type(block).__name__} {one_line(what, 80)}{''.join(within)}"
 
 
 if __name__ == "__main__":

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from lightning.pytorch import LightningDataModule
+from lightning.pytorch import LightningDataModule, Trainer
 from torch import Tensor
 
-from timemachine.config import Data, typed
+from timemachine.config import Data, format_value
 from timemachine.corpus import DEFAULT, Corpus, find_corpus
 from timemachine.errors import SettingError
 from timemachine.vocab import Vocab
@@ -34,8 +34,8 @@ class TimeMachine(LightningDataModule):
     The first `num_train` windows train, the next `num_val` validate, what neither has touched tests: windows from
     character num_train + num_val + T on. With both None, 90 % of the characters train, 5 % validate, 5 % test, and no
     window crosses a border. `corpus`: a text, or what `data.corpus` may be. `train_loader`: makes another loader of the
-    training batches from this object; the windows in a new order each epoch if None. Raises SettingError for a number
-    that cannot be, a text that cannot be had, and one that is too short.
+    training batches from this object; the windows in a new order each epoch if None. Raises SettingError for an invalid
+    number, a text that is not found, and one that is too short.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class TimeMachine(LightningDataModule):
         self.chars_N = self.vocab.encode(self.corpus.characters)
         if len(self.chars_N) <= num_steps:
             raise SettingError(
-                f"data.corpus={typed(self.corpus.source)}: has {len(self.chars_N)} characters, a window of "
+                f"data.corpus={format_value(self.corpus.source)}: has {len(self.chars_N)} characters, a window of "
                 f"data.num_steps={num_steps} needs {num_steps + 1}; type the path of a longer text"
             )
         self.splits = _split(len(self.chars_N), num_steps, num_train, num_val)
@@ -106,8 +106,16 @@ class TimeMachine(LightningDataModule):
         self.generator.set_state(state_dict["generator"])
 
 
+def targets_per_process(trainer: Trainer, batch: Batch, batch_idx: int) -> float:
+    """Return the number of targets in a training batch; of several processes, whose shares may differ, the mean."""
+    if trainer.world_size == 1:
+        return batch[1].numel()
+    num_windows: int = trainer.train_dataloader.global_size(batch_idx)  # type: ignore[union-attr]
+    return num_windows * batch[1].shape[1] / trainer.world_size
+
+
 class Loader(Protocol):
-    """Batches of training windows, in an order of its own each epoch."""
+    """Batches of training windows, in a new order each epoch."""
 
     def __len__(self) -> int: ...
 
@@ -143,11 +151,14 @@ class WindowLoader:
         return -(-len(self.windows_NT) // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        num_windows = len(self.windows_NT)
-        order = in_order(num_windows) if self.generator is None else shuffled(num_windows, self.generator)
-        for batch_N in _regrouped(order, self.batch_size):
-            share_N = batch_N[self.rank :: self.world_size]
-            batch_BT = self.windows_NT[share_N.to(self.windows_NT.device)].long()
+        num_windows, order_N = len(self.windows_NT), None
+        if self.generator is not None:
+            order_N = torch.randperm(num_windows, generator=self.generator, dtype=torch.int32)
+        for start in range(0, num_windows, self.batch_size):
+            share: slice | Tensor = slice(start + self.rank, start + self.batch_size, self.world_size)
+            if order_N is not None:
+                share = order_N[share].to(self.windows_NT.device)
+            batch_BT = self.windows_NT[share].long()
             yield batch_BT[:, :-1], batch_BT[:, 1:]
 
     def global_size(self, batch_idx: int) -> int:
@@ -155,67 +166,16 @@ class WindowLoader:
         return min(self.batch_size, len(self.windows_NT) - batch_idx * self.batch_size)
 
 
-CHUNK = 1 << 16  # of an order: what is in memory of it at a time
-
-
-def in_order(length: int) -> Iterator[Tensor]:
-    """0 … length - 1, in pieces (int64)."""
-    for start in range(0, length, CHUNK):
-        yield torch.arange(start, min(start + CHUNK, length))
-
-
-def shuffled(length: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """A random order of 0 … length - 1, in pieces (int64).
-
-    Up to a million: a permutation drawn uniformly. Beyond: no list of `length` in memory, but four rounds of
-    x ← odd·x + c (mod 2^k), x ← x xor x >> k/2, each a bijection of the k-bit numbers, drawn anew each time; a number
-    that comes out too large goes in again, until it is not. Raises ValueError from 2^31 on.
-    """
-    if length <= 1 << 20:
-        yield torch.randperm(length, generator=generator)
-        return
-    bits = (length - 1).bit_length()
-    if bits > 31:
-        raise ValueError(f"{length} windows are more than products of 64 bits can shuffle")
-    mask, shift = (1 << bits) - 1, bits // 2 + 1
-    odd_and_offset = torch.randint(1 << bits, (4, 2), generator=generator).tolist()
-
-    def mix(x_N: Tensor) -> Tensor:
-        for odd, offset in odd_and_offset:
-            x_N = (x_N * (odd | 1) + offset) & mask
-            x_N = x_N ^ (x_N >> shift)
-        return x_N
-
-    for x_N in in_order(length):
-        x_N = mix(x_N)
-        while (outside := (x_N >= length).nonzero()[:, 0]).numel():
-            x_N[outside] = mix(x_N[outside])
-        yield x_N
-
-
-def _regrouped(pieces: Iterator[Tensor], size: int) -> Iterator[Tensor]:
-    """The same numbers in pieces of `size`, the last one smaller."""
-    rest = torch.empty(0, dtype=torch.int64)
-    for piece in pieces:
-        *whole, rest = torch.split(torch.cat([rest, piece]), size)
-        yield from whole
-        if len(rest) == size:
-            yield rest
-            rest = rest[:0]
-    if len(rest):
-        yield rest
-
-
 def _split(num_chars: int, num_steps: int, num_train: int | None, num_val: int | None) -> dict[str, Split]:
     if num_train is not None and num_val is not None:
-        if (needed := num_train + num_val + num_steps) > num_chars:
+        needed = num_train + num_val + num_steps
+        if needed > num_chars:
             largest = num_chars - num_steps - num_val
-            instead = (
-                f"data.num_train={largest}" if largest > 0 else "a smaller data.num_val, data.num_steps or another text"
-            )
+            smaller = "a smaller data.num_val, data.num_steps or another text"
             raise SettingError(
                 f"data.num_train={num_train}: {needed} characters are needed (num_train + data.num_val={num_val} + "
-                f"data.num_steps={num_steps}) and the text has {num_chars}; type for example {instead}"
+                f"data.num_steps={num_steps}) and the text has {num_chars}; type for example "
+                + (f"data.num_train={largest}" if largest > 0 else smaller)
             )
         return {
             "train": Split(range(num_train), range(1, num_train + num_steps)),
@@ -228,12 +188,9 @@ def _split(num_chars: int, num_steps: int, num_train: int | None, num_val: int |
         for name, first, last in zip(("train", "val", "test"), borders, borders[1:], strict=False)
     }
     if not all(split.starts for split in splits.values()):
-        raise SettingError(
-            f"data.num_steps={num_steps}: a window does not fit into 5 % of a text of {num_chars} characters; "
-            + (
-                f"type for example data.num_steps={num_chars // 20 - 1}"
-                if num_chars >= 40
-                else "type data.corpus=<path of a longer text>"
-            )
+        instead = (
+            f"for example data.num_steps={num_chars // 20 - 1}" if num_chars >= 40 else "data.corpus=<a longer text>"
         )
+        rule = f"a window does not fit into 5 % of a text of {num_chars} characters"
+        raise SettingError(f"data.num_steps={num_steps}: {rule}; type {instead}")
     return splits

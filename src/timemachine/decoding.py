@@ -30,7 +30,7 @@ def continue_text(
     num_samples: int = 1,
     seed: int = 0,
 ) -> list[str]:
-    """The prefix, continued by `num_preds` characters, `num_samples` times.
+    """Return the prefix continued by `num_preds` characters, `num_samples` times.
 
     `alpha` None takes the arg-max, so that all samples are the same text (`RNNLMScratch.predict`). A number draws each
     character from P(x_t | x_<t)^alpha, normalised: 1 is the model itself, more is sharper. `<unk>` is never emitted. An
@@ -59,7 +59,7 @@ def continue_text(
 
 
 class _Step:
-    """From what the last state adds to the next, W_hhᵀ h, and a character, to the same one step on, and the logits.
+    """One time step: from W_hhᵀ h of the last state h and a character to the same of the next state, and the logits.
 
     Shapes (H) and (V) for one character, (H, S) and (V, S) for an array of S: sums over V run along the memory. None
     stands for a zero state.
@@ -87,7 +87,7 @@ class _Step:
 
 
 class _StepOfAnyCell:
-    """The same through the model, of any cell: from a state (S') or (S', S) and characters to the next, and logits."""
+    """One time step through the model, with any cell: from a state (S') or (S', S) to the next, and the logits."""
 
     def __init__(self, model: RNNLMScratch, vocab: Vocab) -> None:
         self.model, self.unk = model, vocab.unk
@@ -104,7 +104,7 @@ class _StepOfAnyCell:
 
 
 def _draw(logits_VS: Floats, alpha: float, random: np.random.Generator) -> Indices:
-    """One index a column, from softmax(alpha · logits): the first whose cumulative sum reaches a uniform number."""
+    """Draw one index a column from softmax(alpha · logits): the first whose cumulative sum reaches a uniform number."""
     # The largest logit is subtracted before the multiplication, so that a large alpha does not overflow.
     below_VS = logits_VS - logits_VS.max(0)
     if alpha != 1:

@@ -6,11 +6,11 @@ class UserError(Exception):
 
 
 class SettingError(UserError):
-    """A setting's value that cannot be: name the setting, the value, and what to type instead."""
+    """An invalid value of a setting; the message names the setting, the value, and what to type instead."""
 
 
 class Diverged(UserError):
-    """`what`, a loss, gradient or weight, is not finite; the update that it would have spoilt is not done."""
+    """A loss, gradient or weight, `what`, that is not finite; the update that it would have spoilt is not done."""
 
     def __init__(self, what: str, where: str) -> None:
         super().__init__(f"diverged {where}: {what} is not finite")

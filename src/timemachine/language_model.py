@@ -13,13 +13,12 @@ from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
 from timemachine.clipping import clip_gradients, gradient_norm
-from timemachine.config import Input, Model, plain, require
-from timemachine.datamodule import Batch
+from timemachine.config import Input, Model, to_dict
+from timemachine.datamodule import Batch, targets_per_process
 from timemachine.errors import Diverged
-from timemachine.kernels import choice, fused
-from timemachine.kernels.bptt import Weights, recurrence_nll
+from timemachine.kernels.loss import mean_nll
 from timemachine.perplexity import Perplexity
-from timemachine.rnn import RNNScratch, build_cell
+from timemachine.rnn import build_cell, reading_weights
 from timemachine.vocab import Vocab
 
 
@@ -28,14 +27,17 @@ class RNNLMScratch(LightningModule):
 
     Parameters beside the cell's: `W_hq` (H, V) drawn from N(0, sigma²), `b_q` (V) zero, and with `input="embedding"` a
     table `embedding` (V, D) drawn from N(0, embedding_sigma²). `others`: what else `config.Model` has, where each
-    argument's meaning stands. Raises SettingError for what an argument may not be.
+    argument's meaning stands. Raises SettingError for an invalid value.
+
+    By default `training_step` does not call `forward`: `kernels.loss.mean_nll` computes the same loss and gradients in
+    one call of C++ (kernels/fused.cpp), or without a compiler with kernels/bptt.py. The loop in rnn.py and `forward`
+    train with `backward="autograd"`, which a subclass that changes `forward`, `output_layer` or `nll` has to set.
     """
 
     def __init__(self, vocab_size: int, hiddens: int = 32, sigma: float = 0.01, lr: float = 1.0, **others: Any) -> None:
         super().__init__()
         network = Model(hiddens=hiddens, sigma=sigma, lr=lr, **others)
-        settings = plain(network)
-        self.save_hyperparameters({"vocab_size": vocab_size} | settings, logger=False)
+        self.save_hyperparameters({"vocab_size": vocab_size} | to_dict(network), logger=False)
         self.vocab_size, self.lr, self.input_lr_factor = vocab_size, lr, network.input_lr_factor
         num_inputs, self.embedding = vocab_size, None
         if network.input is Input.embedding:
@@ -44,9 +46,6 @@ class RNNLMScratch(LightningModule):
         self.rnn: Any = build_cell(network, num_inputs)
         self.W_hq = nn.Parameter(torch.randn(hiddens, vocab_size) * sigma)
         self.b_q = nn.Parameter(torch.zeros(vocab_size))
-        rule = f"model.cell={network.cell} has no weight whose name begins with W_x"
-        finds = network.input_lr_factor == 1 or bool(self._reading_weights())
-        require(finds, "model.input_lr_factor", network.input_lr_factor, rule, 1.0)
         self.train_perplexity, self.val_perplexity, self.test_perplexity = Perplexity(), Perplexity(), Perplexity()
         # Of the last step; float64, 0-dimensional.
         self.grad_norm = self.grad_norm_clipped = torch.tensor(math.nan, dtype=torch.float64)
@@ -71,28 +70,9 @@ class RNNLMScratch(LightningModule):
     def nll(self, batch: Batch) -> Tensor:
         """Return the negative log-likelihood of each target (B, T), in nats; each window begins with a zero state."""
         X_BT, Y_BT = batch
-        if self.kernel == "fused" and not torch.is_grad_enabled():
-            return fused.nll(self.inputs(X_BT), self._weights(), Y_BT.T, activation=self.rnn.activation)[0].T
-        if self.kernel != "autograd" and torch.is_grad_enabled():
-            return recurrence_nll(self.inputs(X_BT), self._weights(), Y_BT.T, activation=self.rnn.activation).T
         logits_BTV, _ = self(X_BT)
         logits_NV = logits_BTV.transpose(0, 1).flatten(0, 1)
         return F.cross_entropy(logits_NV, Y_BT.T.flatten(), reduction="none").view(Y_BT.T.shape).T
-
-    def _weights(self) -> Weights:
-        return Weights(self.rnn.W_xh, self.rnn.W_hh, self.rnn.b_h, self.W_hq, self.b_q)
-
-    @property
-    def kernel(self) -> str:
-        """What computes the loss and its gradients where the weights are: fused, bptt or autograd.
-
-        Under autocast it is autograd: the others compute in the precision of the weights.
-        """
-        is_cast = torch.is_autocast_enabled(self.device.type)
-        if type(self.rnn) is not RNNScratch or self.rnn.backward_by == "autograd" or is_cast:
-            return "autograd"
-        sizes = self.hparams["hiddens"], self.vocab_size, self.rnn.activation
-        return choice.kernel_of(self.rnn.backward_by, *sizes, fused.knows(self.W_hq))
 
     @torch.no_grad()
     def predict(self, prefix: str, num_preds: int, vocab: Vocab, device: Any = None) -> str:
@@ -102,23 +82,17 @@ class RNNLMScratch(LightningModule):
         `predict`, section 9.5.5). `device`: where to compute, as in the book; where the model is if None.
         """
         self.to(device or self.device)
-        state, inputs, outputs = None, vocab[list(prefix or " ")], list[int]()
-        warm_up = len(inputs) - 1
-        for step in range(warm_up + num_preds):
-            logits_BTV, state = self(torch.tensor([[inputs[step]]], device=self.device), state)
-            if step >= warm_up:
-                logits_BTV[..., vocab.unk] = -math.inf
-                outputs.append(int(logits_BTV.argmax()))
-                inputs.append(outputs[-1])
-        return prefix + "".join(vocab.to_tokens(outputs))
-
-    def _reading_weights(self) -> list[nn.Parameter]:
-        reads = [p for name, p in self.rnn.named_parameters() if name.startswith("W_x")]
-        return reads if self.embedding is None else [*reads, self.embedding]
+        state, text = None, vocab[list(prefix or " ")]
+        for step in range(len(text) - 1 + num_preds):
+            logits_11V, state = self(torch.tensor([[text[step]]], device=self.device), state)
+            if step == len(text) - 1:  # the warm-up is over
+                logits_11V[..., vocab.unk] = -math.inf
+                text.append(int(logits_11V.argmax()))
+        return prefix + "".join(vocab.to_tokens(text[len(prefix or " ") :]))
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return the weights that read the input, whose rate is `input_lr_factor` times as large, and the others."""
-        reads = self._reading_weights()
+        reads = [*reading_weights(self.rnn), *([] if self.embedding is None else [self.embedding])]
         others = [p for p in self.parameters() if not any(p is q for q in reads)]
         return [{"params": reads, "lr": self.lr * self.input_lr_factor}, {"params": others, "lr": self.lr}]
 
@@ -127,40 +101,13 @@ class RNNLMScratch(LightningModule):
         return SGD(self.parameters(), self.lr) if self.input_lr_factor == 1 else SGD(self.parameter_groups())
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the mean cross-entropy of the batch."""
-        if self.kernel != "fused":
-            nll_BT = self.nll(batch)
-            self.train_perplexity.update(nll_BT.detach())
-            return self.mean(nll_BT, batch_idx)
-        X_BT, Y_BT = batch
-        inputs, divisor = self.inputs(X_BT), self._divisor(Y_BT, batch_idx)
-        loss, nll_TB, _ = fused.loss(inputs, self._weights(), Y_BT.T, activation=self.rnn.activation, divisor=divisor)
-        self.train_perplexity.update(nll_TB)
+        """Return the mean cross-entropy of the batch; in several processes a number whose mean over them is that."""
+        loss, nll_BT = mean_nll(self, batch, targets_per_process(self.trainer, batch, batch_idx))
+        self.train_perplexity.update(nll_BT)
         return loss
 
-    def mean(self, loss_BT: Tensor, batch_idx: int) -> Tensor:
-        """Return the mean of a batch's losses; in several processes a number whose mean over them is that."""
-        is_alone = self.trainer.world_size == 1
-        return loss_BT.mean() if is_alone else loss_BT.sum() / self._divisor(loss_BT, batch_idx)
-
-    def _divisor(self, loss_BT: Tensor, batch_idx: int) -> float:
-        """Return the number of targets; in several processes, whose shares may differ in size, their mean number."""
-        if self.trainer.world_size == 1:
-            return loss_BT.numel()
-        num_windows: int = self.trainer.train_dataloader.global_size(batch_idx)  # type: ignore[union-attr]
-        return num_windows * loss_BT.shape[1] / self.trainer.world_size
-
-    def on_fit_start(self) -> None:
-        """Raise SettingError if the compiled kernel is asked for where it is not to be had."""
-        if self.hparams["backward"] == "fused":
-            is_known = type(self.rnn) is RNNScratch and fused.knows(self.W_hq)
-            choice.refuse_fused(self.hparams["activation"], is_known)
-
     def configure_gradient_clipping(
-        self,
-        optimizer: Optimizer,
-        gradient_clip_val: int | float | None = None,
-        gradient_clip_algorithm: str | None = None,
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
         """Clip by `clip_gradients` (or Lightning's "value") and keep both norms.
 
@@ -175,7 +122,7 @@ class RNNLMScratch(LightningModule):
         else:
             self.grad_norm = clip_gradients(parameters, gradient_clip_val)
             self.grad_norm_clipped = self.grad_norm.clamp(max=gradient_clip_val or math.inf)
-        if self.device.type == "cpu" and not self.grad_norm.isfinite():  # elsewhere to look would make the program wait
+        if self.device.type == "cpu" and not self.grad_norm.isfinite():  # on a GPU it would wait for the step
             raise Diverged("the gradient", f"at step {self.global_step + 1}")
 
     def _refuse_unless_finite(self) -> None:
@@ -191,7 +138,7 @@ class RNNLMScratch(LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch to the validation perplexity."""
-        self.val_perplexity.update(self.nll(batch))
+        self.val_perplexity.update(mean_nll(self, batch)[1])
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation perplexity. Raise Diverged if it or a weight is not finite."""
@@ -202,7 +149,7 @@ class RNNLMScratch(LightningModule):
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch to the test perplexity."""
-        self.test_perplexity.update(self.nll(batch))
+        self.test_perplexity.update(mean_nll(self, batch)[1])
 
     def on_test_epoch_end(self) -> None:
         """Log the test perplexity."""

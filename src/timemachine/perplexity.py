@@ -30,7 +30,7 @@ class Perplexity(Metric):
         self.num_tokens += nll.numel()
 
     def compute(self) -> Tensor:
-        """The perplexity: 0-dimensional, float64; NaN before the first token."""
+        """Return the perplexity: 0-dimensional, float64; NaN before the first token."""
         return torch.exp(self.nll / self.num_tokens)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> nn.Module:

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from timemachine.cli.characters import write_any_character
+from timemachine.cli.streams import go_on_without_output
 from timemachine.exercises.report import write_report
 from timemachine.runs.files import cannot_write, read_yaml
 from timemachine.runs.sweep import sweep_rows, write_table
@@ -12,7 +12,7 @@ from timemachine.runs.sweep import sweep_rows, write_table
 
 def main() -> None:
     """Write summary.csv and report.md of the sweep whose folder is typed."""
-    write_any_character()
+    go_on_without_output()
     parser = argparse.ArgumentParser(prog="python -m timemachine.report", description="Write a sweep's report anew.")
     help_of_folder = "the folder of a sweep, such as sweeps/clipping/<date_time>"
     parser.add_argument("folder", nargs="?", type=Path, help=help_of_folder)

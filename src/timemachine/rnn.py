@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from timemachine.config import Model, plain, require
+from timemachine.config import Input, Model, require, to_dict
 from timemachine.errors import SettingError
 from timemachine.kernels.activations import ACTIVATIONS
 from timemachine.kernels.bptt import recurrence
@@ -33,6 +33,7 @@ class RNNScratch(nn.Module):
             rule = f"is by hand, and model.activation={activation} has no φ' in kernels/activations.py"
             require(backward in ("auto", "autograd"), "model.backward", backward, rule, "autograd")
             backward = "autograd"
+        self.is_the_books = type(self) is RNNScratch  # a subclass may compute something else than the kernels
         self.num_inputs, self.num_hiddens = num_inputs, num_hiddens
         self.activation, self.backward_by = activation, backward
         self.W_xh = nn.Parameter(torch.randn(num_inputs, num_hiddens) * sigma)
@@ -80,10 +81,20 @@ def build_cell(network: Model, num_inputs: int) -> nn.Module:
     class does not name and that is not at its default.
     """
     require(network.cell in CELLS, "model.cell", network.cell, f"must be one of {', '.join(CELLS)}", "rnn")
-    cell, settings, defaults = CELLS[network.cell], plain(network), plain(Model())
+    cell, settings, defaults = CELLS[network.cell], to_dict(network), to_dict(Model())
     named = {name: value for name, value in settings.items() if name in inspect.signature(cell).parameters}
     named["sigma"] = network.sigma
     for name, value in settings.items():
         if name not in OF_ANY_CELL | named.keys() and value != defaults[name]:
             raise SettingError(f"model.{name}={value}: model.cell={network.cell} does not read it; type it without")
-    return cell(num_inputs, network.hiddens, **named)
+    built = cell(num_inputs, network.hiddens, **named)
+    if network.input is not Input.embedding:
+        rule = f"model.cell={network.cell} has no weight whose name begins with W_x"
+        has_effect = network.input_lr_factor == 1 or bool(reading_weights(built))
+        require(has_effect, "model.input_lr_factor", network.input_lr_factor, rule, 1.0)
+    return built
+
+
+def reading_weights(cell: nn.Module) -> list[nn.Parameter]:
+    """Return the weights that read the input: those whose name begins with W_x."""
+    return [p for name, p in cell.named_parameters() if name.startswith("W_x")]

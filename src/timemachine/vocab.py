@@ -21,18 +21,8 @@ class Vocab:
 
     @classmethod
     def of(cls, characters: bytes) -> "Vocab":
-        """The vocabulary of a normalised text."""
+        """Return the vocabulary of a normalised text."""
         return cls(chr(code) for code in set(characters))
-
-    @classmethod
-    def checked(cls, tokens: object) -> "Vocab":
-        """The vocabulary that a file lists. Raises ValueError where that is not a list of printable characters."""
-        if not isinstance(tokens, list):
-            raise ValueError("its vocabulary is no list")
-        for token in tokens:
-            if token != UNKNOWN and not (isinstance(token, str) and len(token) == 1 and token.isprintable()):
-                raise ValueError("its vocabulary has an entry that is no character")
-        return cls(tokens)
 
     def __len__(self) -> int:
         return len(self.idx_to_token)
@@ -47,17 +37,17 @@ class Vocab:
         return [self.token_to_idx.get(token, self.unk) for token in tokens]
 
     def to_tokens(self, indices: int | Sequence[int]) -> str | list[str]:
-        """The token of an index, or the tokens of several."""
+        """Return the token of an index, or the tokens of several."""
         if isinstance(indices, int):
             return self.idx_to_token[indices]
         return [self.idx_to_token[index] for index in indices]
 
     @property
     def unk(self) -> int:
-        """Index of `<unk>`."""
+        """The index of `<unk>`."""
         return self.token_to_idx[UNKNOWN]
 
     def encode(self, characters: bytes) -> Tensor:
-        """Indices of a normalised text: (N,), uint8, one byte a character."""
+        """Return the indices of a normalised text: (N,), uint8, one byte a character."""
         table = bytes(self[chr(code)] for code in range(256))
         return torch.frombuffer(bytearray(characters.translate(table)), dtype=torch.uint8)

@@ -1,39 +1,85 @@
-"""A sweep that is resumed by another command than the one that began it: refused before anything is written."""
+"""What may be resumed, and by which command: everything else is refused before anything is written."""
 
 import os
 from pathlib import Path
 
 import pytest
 
-from tests.support.programs import call_program
+from tests.support.programs import assert_succeeded, call_program
+from timemachine.runs.summaries import read_summary
 
-SWEEP = ["-m", "data=sample", "data.num_train=64", "data.num_val=64", "model.hiddens=2", "trainer=cpu", "logger=csv"]
-SWEEP += ["trainer.max_epochs=1", "hydra.sweep.dir=sweep"]
+SHORT = ["data=sample", "data.num_train=64", "data.num_val=64", "model.hiddens=2", "trainer=cpu", "logger=csv"]
+SWEEP = ["-m", *SHORT, "trainer.max_epochs=1", "hydra.sweep.dir=sweep"]
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
 
 
 def what_is_there() -> dict[str, tuple[bytes, int]]:
-    """Each file with its content and the time of its last change."""
+    """Return each file with its content and the time of its last change."""
     paths = [Path(place, name) for place, _, names in os.walk(".") for name in names]
     return {str(path): (path.read_bytes(), path.stat().st_mtime_ns) for path in paths}
 
 
-def test_a_sweep_goes_on_with_its_own_jobs_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    done = call_program("train.py", *SWEEP, "seed=0,1")
-    assert done.returncode == 0, done.stderr
+def test_a_run_goes_on_with_what_it_was_started_with() -> None:
+    folder = "run of mine, it's (1)"
+    started = [*SHORT, "trainer.max_epochs=1", "model.sigma=0.02"]
+    assert_succeeded(call_program("train.py", *started, 'hydra.run.dir="' + folder + '"'))
     before = what_is_there()
-    for more, says in (
-        (["seed=0,1", "model.sigma=1"], "resume=sweep: its job 0 has other settings; type the command that began it"),
-        (["seed=0,2"], "resume=sweep: its job 1 has other settings; type the command that began it"),
-        (["seed=0,1", "model.lr=abc"], "model.lr=abc: must be a positive number; type for example model.lr=1.0"),
-        (
-            ["seed=0,1", "hydra/sweeper=search"],
-            "resume=sweep: is a sweep and no search; type the command that began it",
-        ),
+    for more, message in (
+        (["-m"], f"-m: resume={folder} is a single run; type it without -m"),
+        (["exercise=relu"], f"exercise=relu: resume={folder} is a single run; type it without exercise=relu"),
+        (["resume=other"], f"resume=other: goes with one folder; type it without resume={folder}"),
+        (["hydra.run.dir=other"], f"hydra.run.dir=other: resume={folder} goes on in its own folder; type it without"),
+        (["model.sigma=abc"], "model.sigma=abc: must be a number from 0 to 10; type for example model.sigma=0.01"),
     ):
-        done = call_program("train.py", *SWEEP, *more, "resume=sweep")
-        assert (done.returncode, done.stdout, done.stderr) == (1, "", f"error: {says}\n")
+        done = call_program("train.py", f"resume={folder}", *more)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+        assert done.stderr.startswith(f"error: {message}")
         assert what_is_there() == before
-    done = call_program("train.py", *SWEEP, "seed=0,1,2", "model.sigma=0.01", "resume=sweep")  # one more; a default
-    assert done.returncode == 0, done.stderr
+    assert_succeeded(call_program("train.py", f"resume={folder}", "trainer.max_epochs=2"))
+    summary = read_summary(Path(folder))
+    assert (summary["metrics"]["epoch"], summary["settings"]["model"]["sigma"]) == (2, 0.02)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({}, "is no folder of a run or a sweep; type resume=outputs/<date>/<time> or "),
+        ({".hydra/overrides.yaml": "{"}, "its .hydra/overrides.yaml is damaged; type another run"),
+        ({".hydra/overrides.yaml": "[]"}, "was cut short before it began; type the command that began it"),
+        ({"multirun.yaml": "[]"}, "is no folder of a run or a sweep; type "),
+    ],
+)
+def test_a_folder_of_nothing_that_can_go_on_is_one_line(files: dict[str, str], message: str) -> None:
+    for name, content in files.items():
+        path = Path("folder", name)
+        path.parent.mkdir(parents=True)
+        path.write_text(content)
+    done = call_program("train.py", "resume=folder")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert done.stderr.startswith(f"error: resume=folder: {message}")
+
+
+def test_a_sweep_goes_on_with_its_own_jobs_alone() -> None:
+    assert_succeeded(call_program("train.py", *SWEEP, "seed=0,1"))
+    before = what_is_there()
+    other = "has other settings; type the command that began it"
+    for command, message in (
+        ([*SWEEP, "seed=0,1", "model.sigma=1"], f"resume=sweep: its job 0 {other}"),
+        ([*SWEEP, "seed=0,2"], f"resume=sweep: its job 1 {other}"),
+        (
+            [*SWEEP, "seed=0,1", "model.lr=abc"],
+            "model.lr=abc: must be a positive number; type for example model.lr=1.0",
+        ),
+        (["exercise=relu"], "resume=sweep: is a sweep of exercise=none; type the command that began it"),
+        ([], "resume=sweep: goes on with a sweep; type the command that began it, such as exercise=…"),
+    ):
+        done = call_program("train.py", *command, "resume=sweep")
+        assert (done.returncode, done.stdout, done.stderr) == (1, "", f"error: {message}\n")
+        assert what_is_there() == before
+    more = ["seed=0,1,2", "model.sigma=0.01"]  # one more job, and a default
+    assert_succeeded(call_program("train.py", *SWEEP, *more, "resume=sweep"))
     assert Path("sweep/2/summary.json").exists()

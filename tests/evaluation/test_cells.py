@@ -1,9 +1,7 @@
 """What is measured through the model works with any cell: a GRU and an LSTM beside the RNN, against slow loops."""
 
-import copy
 import math
 from pathlib import Path
-from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
@@ -15,11 +13,12 @@ from tests.support.cells import GRU, LSTM
 from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.decoding import continue_text
-from timemachine.evaluation import adapting, books, probes, stream
-from timemachine.evaluation.adapting import adaptive_nll
-from timemachine.evaluation.ensemble import Ensemble
+from timemachine.evaluation import stream
 from timemachine.evaluation.scores import stream_nll, stream_score, window_score
-from timemachine.exercises import history, how_low, one_hot_is_embedding, relu, sampling
+from timemachine.exercises import books, history, how_low, one_hot_is_embedding, probes, relu, sampling
+from timemachine.how_low import dynamic_evaluation
+from timemachine.how_low.dynamic_evaluation import adaptive_nll
+from timemachine.how_low.ensemble import Ensemble
 from timemachine.language_model import RNNLMScratch
 from timemachine.rnn import CELLS
 
@@ -73,63 +72,9 @@ def test_scores_are_those_of_slow_loops(model: RNNLMScratch, data: TimeMachine, 
     assert found == pytest.approx(mean_perplexity(slow), rel=1e-9)
 
 
-def test_history_is_that_of_slow_loops(model: RNNLMScratch, data: TimeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
-    def every_seventh(high: int, size: tuple[int, ...], **_: Any) -> Tensor:
-        return (7 * torch.arange(math.prod(size)).view(size)) % high
-
-    monkeypatch.setattr(torch, "randint", every_seventh)
-    before = copy.deepcopy(model.state_dict())
-    found, chars, double = history.measure(model, data), data.chars_N.tolist(), copy.deepcopy(model).double()
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    start = data.splits["val"].starts.start + stream.MARGIN
-    targets = range(start, start + found["characters"])
-    for length, perplexity in list(zip(*list(found["context"].values())[:2], strict=True))[:8]:
-        slow = [nll_after(double, chars[t - length : t], chars[t]) for t in targets]
-        assert perplexity == pytest.approx(mean_perplexity(slow), rel=1e-12)
-
-    def log_p(read: list[int]) -> Tensor:
-        logits_V: Tensor = double(torch.tensor([read]))[0][0, -1]
-        return logits_V.log_softmax(0).detach()
-
-    for row, (steps_back, kl) in list(enumerate(zip(*found["influence"].values(), strict=True)))[:6]:
-        total = 0.0
-        for number, target in enumerate(targets):
-            other = chars[:target]
-            other[target - steps_back] = chars[7 * (row * len(targets) + number) % len(chars)]
-            log_P_V, log_Q_V = log_p(chars[:target]), log_p(other)
-            total += float((log_P_V.exp() * (log_P_V - log_Q_V)).sum())
-        assert kl == pytest.approx(total / len(targets), rel=1e-7)
-
-
-def test_gradient_is_that_of_finite_differences(model: RNNLMScratch, data: TimeMachine) -> None:
-    found, chars, double = history.measure(model, data)["gradient"], data.chars_N.tolist(), model.double()
-    start, eps = data.splits["val"].starts.start + stream.MARGIN, 1e-5
-    targets = range(start, data.splits["val"].starts.stop)
-
-    @torch.no_grad()
-    def loss(state_BS: Tensor, after: list[int], target: int) -> Tensor:
-        logits_BV: Tensor = double(torch.tensor([after] * len(state_BS)), state_BS)[0][:, -1]
-        return -logits_BV.log_softmax(1)[:, target]
-
-    for steps_back in (1, 20):
-        norms = []
-        for target in targets:
-            with torch.no_grad():
-                _, state_1S = double(torch.tensor([chars[: target - steps_back]]))
-            bumps_SS = eps * torch.eye(state_1S.shape[1], dtype=torch.float64)
-            after = chars[target - steps_back : target]
-            above_S, below_S = (loss(state_1S + bump_SS, after, chars[target]) for bump_SS in (bumps_SS, -bumps_SS))
-            norms.append(float((above_S - below_S).norm() / (2 * eps)))
-        assert found["norm"][steps_back] == pytest.approx(math.fsum(norms) / len(norms), rel=1e-5)
-    p_MV = torch.stack([double(torch.tensor([chars[:t]]))[0][0, -1].softmax(0) for t in targets])
-    p_MV[range(len(targets)), chars[targets.start : targets.stop]] -= 1  # the gradient of the loss in the logits
-    expected = (p_MV @ double.W_hq.T).norm(dim=1).mean().item()
-    assert found["norm"][0] == pytest.approx(expected, rel=1e-12)
-
-
 def test_an_ensemble_reads_and_learns(model: RNNLMScratch, data: TimeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adapting, "EXPONENTS", (1.0, 0.0, 0.0))
-    monkeypatch.setattr(adapting, "EXPONENTS_RATE", 0.0)
+    monkeypatch.setattr(dynamic_evaluation, "EXPONENTS", (1.0, 0.0, 0.0))
+    monkeypatch.setattr(dynamic_evaluation, "EXPONENTS_RATE", 0.0)
     model, targets = model.double(), range(40, 90)  # its state multiplies roundings
     for several in (model, Ensemble([model, model])):
         torch.testing.assert_close(stream_nll(several, data.chars_N, targets), stream_nll(model, data.chars_N, targets))
@@ -161,6 +106,6 @@ def test_a_greedy_text_is_the_models_own(model: RNNLMScratch, data: TimeMachine)
 
 
 def test_each_measurement_is_tried_here() -> None:
-    tried = {stream, history, sampling, books, one_hot_is_embedding, how_low}
+    tried = {stream, sampling, books, one_hot_is_embedding, how_low} | {history}  # in test_history.py
     of_any_cell = {f"timemachine.{name}" for name in probes.PROBES.values()} - {relu.__name__}
     assert {module.__name__ for module in tried} == of_any_cell

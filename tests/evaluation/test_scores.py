@@ -11,10 +11,7 @@ from torch import Tensor
 from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
-from timemachine.evaluation import scores
-from timemachine.evaluation.mixture import Mixture, log_loss
-from timemachine.evaluation.ngrams import kneser_ney
-from timemachine.evaluation.scores import Row, compare, evaluate, paired, score, stream_score, window_score
+from timemachine.evaluation.scores import Row, evaluate, paired, score, stream_score, window_score
 from timemachine.language_model import RNNLMScratch
 from timemachine.vocab import Vocab
 
@@ -95,7 +92,9 @@ def test_standard_error_of_three_blocks_by_hand() -> None:
     found = score(nll_N, torch.ones_like(nll_N))
     assert found.perplexity == pytest.approx(math.exp(1.8))
     assert found.standard_error == pytest.approx(math.exp(1.8) * math.sqrt((6400 + 400 + 3600) * 3 / 2) / 250)
+    assert found.bits == pytest.approx(math.log2(found.perplexity))
     assert found.num_targets == 250
+    assert math.isnan(score(torch.ones(100), torch.ones(100)).standard_error)  # of one block
 
 
 def test_a_character_predicted_twice_counts_twice() -> None:
@@ -105,23 +104,6 @@ def test_a_character_predicted_twice_counts_twice() -> None:
     variance = ((200 - 100 * mean) ** 2 + (800 - 200 * mean) ** 2) * 2
     assert found.perplexity == pytest.approx(math.exp(mean))
     assert found.standard_error == pytest.approx(math.exp(mean) * math.sqrt(variance) / 300)
-
-
-def test_standard_error_of_independent_characters_is_sd_over_root_n() -> None:
-    torch.manual_seed(0)
-    nll_N = -torch.rand(200_000, dtype=torch.float64).log()
-    found = score(nll_N, torch.ones_like(nll_N))
-    # 2000 blocks: an error of an error of 1/sqrt(2 · 2000) = 1.6 %
-    assert found.standard_error / found.perplexity == pytest.approx(nll_N.std().item() / 200_000**0.5, rel=0.06)
-
-
-def test_one_block_has_no_standard_error() -> None:
-    assert math.isnan(score(torch.ones(100), torch.ones(100)).standard_error)
-
-
-def test_bits_are_the_logarithm_of_perplexity(model: RNNLMScratch, encoded: Tensor) -> None:
-    found = stream_score(model, encoded, range(1, 300))
-    assert found.bits == pytest.approx(math.log2(found.perplexity))
 
 
 def test_a_hopeless_model_has_a_finite_score() -> None:
@@ -173,41 +155,6 @@ def test_a_text_shorter_than_a_window_is_refused(
     path.write_text("abcd")
     with pytest.raises(SettingError, match=r"data\.corpus=.*short\.txt: has 4 characters.* 5"):
         evaluate(model, vocab, summary_of(text), find_corpus(str(path), []))
-
-
-# Beside n-grams
-
-
-def test_a_comparison_is_of_the_same_characters(
-    model: RNNLMScratch, vocab: Vocab, text: Corpus, encoded: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    summary = {"settings": {"data": SETTINGS}, "corpus": {"sha256": text.sha256}}
-    val, test = compare(model, vocab, summary, [text], text)
-    splits = TimeMachine(corpus=text, **SETTINGS).splits
-    train = text.characters[: splits["train"].targets.stop]
-    for found, part in ((val, "val"), (test, "test")):
-        targets = splits[part].targets
-        assert found.part == part
-        assert found.model.perplexity == stream_score(model, encoded, targets).perplexity
-        assert found.ngrams["Witten-Bell"][0] == found.ngrams["Kneser-Ney"][0] == pytest.approx(27)
-        nll_N = torch.from_numpy(kneser_ney(train, text.characters, targets, 5))
-        assert found.ngrams["Kneser-Ney"][5] == pytest.approx(math.exp(nll_N.mean()))
-        best = min(perplexity for each in found.ngrams.values() for perplexity in each)
-        known = {found.best: best, "the mixture": found.mixture.perplexity}
-        for name, (difference, _) in found.differences.items():
-            assert difference == pytest.approx(math.log(found.model.perplexity / known.pop(name)))
-        assert not known
-        mixture = Mixture()
-        mixture.read(train, range(len(train)), learn=True)
-        adapting = log_loss(mixture.read(text.characters, targets, learn=True), text.characters, targets)
-        assert found.adapting.perplexity == pytest.approx(math.exp(adapting.mean()))
-    (tmp_path / "other.txt").write_bytes(text.characters[::-1])
-    other = find_corpus(str(tmp_path / "other.txt"), [])
-    monkeypatch.setattr(scores, "installed", lambda: False)
-    (of_all,) = compare(model, vocab, summary, [other], text)
-    assert (of_all.part, of_all.model.num_targets, of_all.ppmd) == ("all", len(other.characters) - 6, None)
-    with pytest.raises(SettingError, match=r"baselines=true: .*other\.txt is not the text that the run was trained on"):
-        next(compare(model, vocab, summary, [text], other))
 
 
 def test_a_paired_error_is_that_of_the_difference() -> None:

@@ -71,13 +71,6 @@ def test_the_war_of_the_worlds_has_a_row_for_each_book_and_training_text() -> No
     assert "cannot be told apart: The Lost World (8.85), A Tale of Two Cities (8.80)." in longer
 
 
-def test_a_difference_within_the_spread_of_the_seeds_is_none() -> None:
-    lower = {"time_machine": 8.7, "war_of_the_worlds": 8.8, "the_lost_world": 9.0}
-    jobs = [job("time_machine", 0, lower), job("time_machine", 1, lower | {"the_lost_world": 9.8})]
-    assert "cannot be told apart: The Lost World (9.40)" in " ".join(war_of_the_worlds.findings(jobs).longer)
-    assert "harder: The Lost World (9.00)" in " ".join(war_of_the_worlds.findings(jobs[:1]).longer)
-
-
 def test_other_authors_is_training_book_by_book_read() -> None:
     jobs = [
         job(name, seed, READ | {name: 7.0}) for name in (*WELLS, "the_lost_world") for seed in (0, 1)
@@ -98,30 +91,13 @@ def test_other_authors_is_training_book_by_book_read() -> None:
     assert "The n-gram from the same characters has the lower mean in 21 of 24 cells." in found.longer
 
 
-def test_a_book_is_its_own_models_only_beyond_two_standard_errors() -> None:
-    """8.04 ± 0.22 against 8.05 ± 0.02 is no win: the seeds of the one book's model say both."""
-    hound = "hound_of_the_baskervilles"
-    jobs = [job(hound, seed, READ | {hound: value}) for seed, value in enumerate((7.8, 8.04, 8.28))]
-    jobs += [job("the_lost_world", seed, READ | {hound: value, "the_lost_world": 7.5})
-             for seed, value in enumerate((8.06, 8.04, 8.05))]  # fmt: skip
-    found = other_authors.findings(jobs)
-    assert found.answer.startswith("1 of 2 books are predicted best")
-    assert "| The Hound of the Baskervilles | The Hound of the Baskervilles or The Lost World |" in found.longer[1]
-
-
 @pytest.mark.parametrize("exercise", ["war_of_the_worlds", "other_authors"])
 @pytest.mark.parametrize(
     "jobs",
     [
         [],
-        [job("time_machine", 0, {}, measured=False, status="failed")],
-        [job("time_machine", 0, {})],
-        [job("time_machine", 0, {"time_machine": 8.7})],
         [job("war_of_the_worlds", 0, READ), job("time_machine", 0, {}, measured=False, status="diverged")],
         [job("time_machine", 0, READ | {"war_of_the_worlds": math.nan, "the_lost_world": math.inf})],
-        [job("time_machine", 0, dict.fromkeys(READ, math.nan)), job("the_lost_world", 0, READ)],
-        [job("time_machine", 0, READ), job("time_machine", 1, {"time_machine": math.e**700})],
-        [job("time_machine", 0, READ), job("the_lost_world", 1, {"time_machine": 9.0, "the_lost_world": 8.0})],
     ],
 )
 def test_a_report_is_written_of_whatever_jobs_left(

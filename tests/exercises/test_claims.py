@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from tests.support.jobs import LETTERS
-from timemachine.config import REPOSITORY
 from timemachine.exercises.claims import UNDECIDED, difference, letters, letters_in_words, lowest, outcome
 from timemachine.runs.sweep import Job
 
@@ -21,14 +20,6 @@ def test_a_difference_is_claimed_beyond_two_standard_errors_of_the_paired_one() 
     assert difference(shifted, one).verdict("lower", "higher") == "higher"
     noisy = difference(one, {0: 7.3, 1: 7.8, 2: 9.2})
     assert not noisy.apart and noisy.verdict("lower", "higher") == UNDECIDED
-
-
-@pytest.mark.parametrize(("twice", "apart"), [(1.999, False), (2.001, True)])
-def test_two_standard_errors_are_the_border(twice: float, apart: bool) -> None:
-    found = difference({0: twice - 1, 1: twice + 1}, {0: 0.0, 1: 0.0})
-    assert found.mean == pytest.approx(twice)
-    assert found.error == pytest.approx(1)
-    assert found.apart == apart
 
 
 def test_nothing_is_claimed_of_one_seed_but_for_what_two_texts_say() -> None:
@@ -70,11 +61,3 @@ def test_a_run_is_judged_by_the_letters_of_its_own_text() -> None:
     assert (outcome(book), outcome(other)) == ("learnt", "learnt nothing")
     assert letters(book) == {"train/perplexity": 17.06, "val/perplexity": 16.65}  # as in sweeps/reference/relu
     assert letters_in_words([book, other, book], "val/perplexity") == "16.65 or 14.89"
-
-
-def test_no_report_has_a_rule_of_its_own() -> None:
-    for path in (REPOSITORY / "src/timemachine/exercises").glob("*.py"):
-        text = path.read_text()
-        assert path.name == "claims.py" or not any(name in text for name in ("APART =", "> 2 *", "math.sqrt(len")), (
-            path.name
-        )

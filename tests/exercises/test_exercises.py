@@ -5,9 +5,7 @@ from typing import Any
 
 import pytest
 
-from timemachine.cli.arguments import checked_arguments
-from timemachine.config import REPOSITORY, Train
-from timemachine.errors import SettingError
+from timemachine.config import REPOSITORY
 from timemachine.runs.sweep import load_jobs
 
 EXERCISES = sorted(file.stem for file in (REPOSITORY / "conf/exercise").glob("*.yaml") if file.stem != "none")
@@ -56,30 +54,3 @@ def test_resume_runs_only_the_jobs_that_did_not_end(program: Any, tmp_path: Path
     other = program(*typed, f"resume={sweep}", "model.sigma=0.02")
     assert "its job" in other.stderr
     assert "Traceback" not in other.stderr
-
-
-def test_resume_names_a_folder_of_a_sweep(program: Any) -> None:
-    done = program("train.py", "exercise=clipping", "resume=nowhere")
-    assert done.returncode == 1
-    assert done.stderr == (
-        "error: resume=nowhere: is no folder of a run or a sweep; "
-        "type resume=outputs/<date>/<time> or resume=sweeps/<exercise>/<date_time>\n"
-    )
-
-
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (["resume=sweep"], "goes on with a sweep; type the command that began it"),
-        (["resume=sweep", "exercise=relu"], "is a sweep of exercise=clipping; type the command that began it"),
-        (["resume=nowhere", "exercise=relu"], "is no folder of a run or a sweep"),
-    ],
-)
-def test_resume_is_refused_before_anything_is_written(
-    arguments: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "sweep").mkdir()
-    (tmp_path / "sweep/multirun.yaml").write_text("hydra: {runtime: {choices: {exercise: clipping}}}")
-    with pytest.raises(SettingError, match=says):
-        checked_arguments(arguments, Train)

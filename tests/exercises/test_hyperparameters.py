@@ -53,36 +53,6 @@ def test_each_input_is_compared_at_its_own_learning_rate(tmp_path: Path) -> None
     assert "speed" not in found.answer  # of one seed nothing is claimed
 
 
-def combination(sweep: Path, hiddens: int, by_seed: list[float]) -> None:
-    for seed, val in enumerate(by_seed):
-        settings = {"seed": seed, "model": {"hiddens": hiddens, "lr": 1.0}, "data": {"num_steps": 32}}
-        leave_job(sweep, settings, probes=streams(6.0, val, 9.0), tables=CURVES)
-
-
-def test_all_combinations_that_cannot_be_told_apart_are_named(tmp_path: Path) -> None:
-    combination(tmp_path / "s", 16, [6.41, 6.50])
-    combination(tmp_path / "s", 32, [6.42, 6.45])
-    combination(tmp_path / "s", 64, [6.61, 6.66])
-    answer = hyperparameters.findings(load_jobs(tmp_path / "s")).answer
-    assert "is that of 32 hidden units" in answer
-    assert answer.endswith("16 hidden units with 32 time steps and a rate of 1 cannot be told apart from it.")
-
-
-def test_a_combination_with_one_seed_is_not_compared_with_those_with_several(tmp_path: Path) -> None:
-    combination(tmp_path / "s", 16, [6.3])
-    combination(tmp_path / "s", 32, [6.42, 6.45])
-    answer = hyperparameters.findings(load_jobs(tmp_path / "s")).answer
-    assert answer.startswith("Of the combinations with several seeds the lowest validation perplexity")
-
-
-def test_with_one_seed_no_combination_is_called_the_best(tmp_path: Path) -> None:
-    for hiddens, val in ((32, 6.408), (64, 6.417)):
-        combination(tmp_path / "s", hiddens, [val])
-    found = hyperparameters.findings(load_jobs(tmp_path / "s"))
-    assert found.answer.endswith("which of them is best cannot be said.")
-    assert "seed=0,1,2,3,4" in found.longer[-1]
-
-
 def test_an_embedding_and_its_control_are_compared_over_seeds(tmp_path: Path) -> None:
     plain: dict[str, Any] = {"embedding_dim": 32, "embedding_sigma": 1.0, "input_lr_factor": 1.0, "lr": 1.0}
     for seed in (0, 1, 2):

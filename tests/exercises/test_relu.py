@@ -7,19 +7,17 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from tests.support.jobs import leave_job
-from timemachine.config import Train
 from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import Diverged
 from timemachine.exercises import relu
-from timemachine.exercises.report import write_report
 from timemachine.language_model import RNNLMScratch
-from timemachine.runs.metrics import RunLog
 from timemachine.runs.rows import read_numbers
 from timemachine.runs.sweep import load_jobs
-from timemachine.training.trainer import build_trainer
+from timemachine.training.lightning import silence
 
 
 @pytest.fixture
@@ -60,13 +58,6 @@ def test_units_below_zero_are_dead_and_the_largest_activation_is_known(data: Tim
     assert math.isnan(measured["saturated_share"])
 
 
-def test_a_unit_that_wakes_for_one_character_is_not_dead(data: TimeMachine) -> None:
-    model = model_for(data, activation="relu", sigma=0)
-    with torch.no_grad():
-        model.get_parameter("rnn.W_xh")[data.vocab[" "], 0] = 1.0
-    assert relu.measure(model, data)["dead_share"] == 0.75
-
-
 def test_tanh_units_that_are_saturated_at_every_position_are_counted(data: TimeMachine) -> None:
     model = model_for(data, sigma=0)
     with torch.no_grad():
@@ -77,15 +68,13 @@ def test_tanh_units_that_are_saturated_at_every_position_are_counted(data: TimeM
     assert measured["largest_activation"] == pytest.approx(1)
 
 
-def test_an_embedding_is_measured_too(data: TimeMachine) -> None:
-    assert relu.measure(model_for(data, input="embedding", embedding_dim=3), data)["largest_activation"] > 0
-
-
-def trainer_for(folder: Path, **settings: Any) -> Trainer:
-    chosen = Train(probes=["dynamics"])
-    for name, value in {"accelerator": "cpu", "max_epochs": 3, "enable_checkpointing": False, **settings}.items():
-        setattr(chosen.trainer, name, value)
-    return build_trainer(chosen, folder, [RunLog(folder)], quiet=True)
+def trainer_for(folder: Path, *others: Callback, max_epochs: int = 3) -> Trainer:
+    silence()
+    return Trainer(
+        accelerator="cpu", max_epochs=max_epochs, logger=False, enable_checkpointing=bool(others),
+        enable_progress_bar=False, enable_model_summary=False, default_root_dir=folder, num_sanity_val_steps=0,
+        callbacks=[relu.callback(folder), *others],
+    )  # fmt: skip
 
 
 def test_each_epoch_has_a_row_after_that_of_the_initial_weights(data: TimeMachine, tmp_path: Path) -> None:
@@ -98,17 +87,6 @@ def test_each_epoch_has_a_row_after_that_of_the_initial_weights(data: TimeMachin
     assert rows[-1] == pytest.approx({"epoch": 3} | relu.measure(model, data))
 
 
-def test_measuring_leaves_training_as_it_is(data: TimeMachine, sample: Corpus, tmp_path: Path) -> None:
-    measured, plain = model_for(data), model_for(data)
-    trainer_for(tmp_path).fit(measured, data)
-    again = TimeMachine(batch_size=64, num_steps=8, num_train=128, num_val=64, corpus=sample)
-    Trainer(
-        accelerator="cpu", max_epochs=3, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, default_root_dir=tmp_path, gradient_clip_val=None,
-    ).fit(plain, again)  # fmt: skip
-    assert all(torch.equal(a, b) for a, b in zip(measured.parameters(), plain.parameters(), strict=True))
-
-
 def test_a_run_that_goes_on_has_the_rows_of_one_that_never_broke_off(data: TimeMachine, tmp_path: Path) -> None:
     for name, parts in (("whole", [3]), ("cut", [2, 3])):
         data.generator.manual_seed(0)
@@ -118,9 +96,9 @@ def test_a_run_that_goes_on_has_the_rows_of_one_that_never_broke_off(data: TimeM
             if number:
                 with (folder / "dynamics.csv").open("a") as file:
                     file.write("3,1,1,1,1\n4,")  # of an epoch without a checkpoint, and of one that was cut short
-            trainer = trainer_for(folder, max_epochs=max_epochs, enable_checkpointing=True, num_sanity_val_steps=0)
-            last = folder / "checkpoints" / "last.ckpt"
-            trainer.fit(model, data, ckpt_path=last if number else None)
+            checkpoints = ModelCheckpoint(folder, "last", enable_version_counter=False)
+            trainer = trainer_for(folder, checkpoints, max_epochs=max_epochs)
+            trainer.fit(model, data, ckpt_path=folder / "last.ckpt" if number else None)
     whole, cut = (tmp_path / name / "dynamics.csv" for name in ("whole", "cut"))
     assert whole.read_text() == cut.read_text() and whole.read_text().count("\n") == 5
 
@@ -130,11 +108,6 @@ def test_a_run_that_diverges_has_a_last_row(data: TimeMachine, tmp_path: Path) -
     with pytest.raises(Diverged):
         trainer_for(tmp_path).fit(model, data)
     assert [row["epoch"] for row in read_numbers(tmp_path / "dynamics.csv")] == [0, 1]
-
-
-def test_only_who_asks_pays(tmp_path: Path) -> None:
-    trainer = build_trainer(Train(), tmp_path, [RunLog(tmp_path)], quiet=True)
-    assert not any(isinstance(callback, relu.Watch) for callback in trainer.callbacks)  # type: ignore[attr-defined]
 
 
 STOPPED = "diverged in epoch 1, step 2: the loss is not finite (last finite gradient norm 3e+14)"
@@ -212,27 +185,11 @@ def test_a_row_for_each_activation_sigma_rate_and_radius(sweep: Path) -> None:
     assert [row["dead or saturated at the end"] for row in table] == ["50%", "0%", "–", "0%", "100%"]
 
 
-def test_the_answer_has_the_numbers_of_the_jobs(sweep: Path) -> None:
+def test_the_answer_counts_pairs_that_differ_in_clipping_alone(sweep: Path) -> None:
     found = relu.findings(load_jobs(sweep))
-    assert found.answer == (
-        "Yes: of 2 pairs of ReLU runs that differ in clipping alone 2 learn only with it, "
-        "0 only without it, 0 both ways, 0 neither way. At the smallest σ, 0.6, 2 of 2 ReLU runs without clipping "
-        "diverge."
-    )
-    longer = " ".join(found.longer)
-    assert "Of 2 pairs of tanh runs that differ in clipping alone 0 learn only with it, 1 only without it" in longer
-    assert "has a norm of 0.5 to 6e+14 (tanh: 0.5)" in longer
-    assert "are at rate 1 0% with σ = 0.6; at rate 8 100% with σ = 0.6. In 0 of these 4 runs" in longer
-
-
-def test_where_clipping_is_needed_is_said_with_its_initial_scale(tmp_path: Path) -> None:
-    for sigma in (0.01, 0.3):
-        relu_job(tmp_path / "s", "relu", sigma, None, message=STOPPED if sigma == 0.3 else None)
-        relu_job(tmp_path / "s", "relu", sigma, 1.0)
-    answer = relu.findings(load_jobs(tmp_path / "s")).answer
-    assert answer.startswith("Yes, where the initial weights are wide: of 2 pairs")
-    assert "1 learn only with it, all of them at σ = 0.3," in answer
-    assert answer.endswith("At the smallest σ, 0.01, none of 1 ReLU runs without clipping diverge.")
+    text = " ".join([found.answer, *found.longer])
+    for number in ("of 2 pairs of ReLU", "2 learn only with it", "2 of 2 ReLU runs", "2 pairs of tanh", "0.5 to 6e+14"):
+        assert number in text
 
 
 def test_a_run_that_ends_above_the_frequencies_of_the_letters_has_learnt_nothing(tmp_path: Path) -> None:
@@ -241,52 +198,3 @@ def test_a_run_that_ends_above_the_frequencies_of_the_letters_has_learnt_nothing
     relu_job(tmp_path / "s", "relu", 0.6, 1.0, train=16.0)  # validation 17
     (tanh, of_relu) = cells(tmp_path / "s")
     assert [(row["learnt"], row["learnt nothing"], row["diverged"]) for row in (tanh, of_relu)] == [("0", "1", "0")] * 2
-
-
-def test_units_that_wake_again_are_counted(tmp_path: Path) -> None:
-    folder = relu_job(tmp_path / "s", "relu", 0.6, 1.0, dead=0.25)
-    rows = (folder / "dynamics.csv").read_text()
-    (folder / "dynamics.csv").write_text(
-        rows.replace("0,4.0,1e+14,0,", "0,4.0,1e+14,0.75,").replace(
-            "0,4.0,100000000000000.0,0,", "0,4.0,100000000000000.0,0.75,"
-        )
-    )
-    longer = " ".join(relu.findings(load_jobs(tmp_path / "s")).longer)
-    assert "In 1 of these 1 runs the share has been larger before" in longer
-
-
-def test_clipping_that_changes_nothing_is_not_called_needed(tmp_path: Path) -> None:
-    for theta in (None, 1.0):
-        relu_job(tmp_path, "relu", 0.01, theta)
-    found = relu.findings(load_jobs(tmp_path))
-    assert found.answer.startswith("Not in these runs: of 1 pairs of ReLU runs")
-
-
-@pytest.mark.parametrize("left", ["nothing", "one", "one_stopped", "tanh_only", "no_tables", "failed"])
-def test_whatever_is_there_has_a_report(left: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    if left == "one":
-        relu_job(tmp_path, "relu", 0.6, None, dead=1.0, train=16.8)
-    elif left == "one_stopped":
-        relu_job(tmp_path, "relu", 0.6, None, norms=(math.inf,), message=STOPPED)
-    elif left == "tanh_only":
-        relu_job(tmp_path, "tanh", 0.6, 1.0)
-    elif left == "no_tables":
-        for name in ("steps", "metrics", "dynamics"):
-            (relu_job(tmp_path, "relu", 0.6, 1.0, message=STOPPED) / f"{name}.csv").unlink(missing_ok=True)
-    elif left == "failed":
-        relu_job(tmp_path, "relu", 0.6, 1.0, status="running")
-        (relu_job(tmp_path, "relu", 0.6, None) / "summary.json").write_text('{"status": "runn')
-    write_report(tmp_path, "relu")
-    report = (tmp_path / "report.md").read_text()
-    for figure in ("dynamics", "bound"):
-        assert f"({figure}.png)" in report
-        assert (tmp_path / f"{figure}.png").stat().st_size > 1000
-    assert "## Answer" in report
-    assert "report.md" in capsys.readouterr().out
-
-
-def test_a_run_that_was_never_validated_counts_as_far_from_the_letters(tmp_path: Path) -> None:
-    settings = {"seed": 0, "model": {"activation": "relu", "sigma": 0.01, "lr": 1.0}}
-    settings |= {"trainer": {"gradient_clip_val": None}}
-    leave_job(tmp_path / "s", settings, metrics={"train/perplexity": 8.0})
-    assert relu.findings(load_jobs(tmp_path / "s")).answer.endswith("none of 1 ReLU runs without clipping diverge.")

@@ -1,6 +1,5 @@
 """Reports: an exercise's own, half-finished ones, and the generic one."""
 
-import math
 import os
 from pathlib import Path
 
@@ -44,12 +43,11 @@ def test_no_exercise_fails_on_a_sweep_without_a_finished_job(exercise: str, tmp_
     assert "## Answer" in (tmp_path / "s/report.md").read_text()
 
 
-@pytest.mark.parametrize("arguments", [["nowhere"], ["{tmp}"], []])
+@pytest.mark.parametrize("arguments", [["nowhere"], []])
 def test_the_reports_program_refuses_other_folders(arguments: list[str], tmp_path: Path) -> None:
-    typed = [argument.format(tmp=tmp_path) for argument in arguments]
-    done = run_program("-m", "timemachine.report", *typed, cwd=tmp_path)
+    done = run_program("-m", "timemachine.report", *arguments, cwd=tmp_path)
     assert done.returncode == 1
-    assert done.stderr.startswith(f"error: {typed[0]}: is no folder of a sweep" if typed else "error: no folder: type ")
+    assert done.stderr.startswith("error: ") and "type" in done.stderr
     assert done.stderr.count("\n") == 1
 
 
@@ -106,47 +104,3 @@ def test_a_sweep_without_a_module_has_a_report(
     printed = capsys.readouterr().out
     assert printed.endswith(f"report  {os.path.relpath(plain_sweep / 'report.md')}\n")
     assert ("2 of 2" in printed) == (exercise != "none")  # whose table the sweep has printed
-
-
-def test_the_reports_program_writes_any_sweeps_report_anew(plain_sweep: Path, tmp_path: Path) -> None:
-    write_report(plain_sweep, "none")
-    before = (plain_sweep / "report.md").read_bytes()
-    (plain_sweep / "report.md").unlink()
-    assert run_program("-m", "timemachine.report", str(plain_sweep), cwd=tmp_path).returncode == 0
-    assert (plain_sweep / "report.md").read_bytes() == before
-    assert (plain_sweep / "summary.csv").is_file()
-
-
-def test_a_legend_of_many_rows_has_the_lowest(tmp_path: Path) -> None:
-    for number in range(30):
-        settings = {"model": {"lr": 30.0 - number}, "data": {"corpus": "a/very/long/path" * 3 + str(number)}}
-        metrics = {"val/perplexity": 5.0 + number}
-        leave_job(tmp_path / "s", settings, metrics=metrics, tables={"metrics": EPOCHS})
-    found = generic.findings(load_jobs(tmp_path / "s"))
-    (legend,) = found.figures["curves"].legends
-    assert [text.get_text() for text in legend.get_texts()] == [f"job {number}" for number in range(20)]
-    assert len(found.figures["curves"].axes[0].lines) == 30
-    assert "Named are the 20 rows that end lowest." in found.captions["curves"]
-    styles = {(line.get_color(), line.get_linestyle()) for line in found.figures["curves"].axes[0].lines}
-    assert len(styles) == 21  # grey, too
-
-
-@pytest.mark.parametrize("left", ["nothing", "one", "no_tables", "failed", "lists", "no_numbers"])
-def test_whatever_is_there_has_a_generic_report(left: str, tmp_path: Path) -> None:
-    sweep = tmp_path / "s"
-    sweep.mkdir()
-    if left == "one":
-        leave_job(sweep, {"seed": 0}, metrics={"val/perplexity": 7.0}, tables={"metrics": EPOCHS[:1]})
-    elif left == "no_tables":
-        leave_job(sweep, {"seed": 0}, status="diverged", message="the loss is not finite")
-    elif left == "failed":
-        (sweep / "0").mkdir()
-    elif left == "lists":
-        for devices in ([0], [0, 1]):
-            leave_job(sweep, {"trainer": {"devices": devices}}, metrics={"val/perplexity": "inf"})
-    elif left == "no_numbers":
-        leave_job(sweep, {"seed": 0}, tables={"metrics": [{"epoch": 1, "val/perplexity": math.inf}, {"epoch": ""}]})
-    write_report(sweep, "none")
-    report = (sweep / "report.md").read_text()
-    assert ("No run has ended yet" in report) == (left in ("nothing", "failed"))
-    assert (sweep / "curves.png").stat().st_size > 1000

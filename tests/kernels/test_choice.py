@@ -44,11 +44,9 @@ def test_what_a_setting_comes_to(
     assert choice.kernel_of(*network, on_cpu) == expected
 
 
-def began_with(kernel: str | None, folder: Path) -> None:
+def began_with(kernel: str, folder: Path) -> None:
     summary = json.loads((folder / "summary.json").read_text())
     summary["kernel"] = kernel
-    if kernel is None:  # before there was auto
-        del summary["kernel"], summary["settings"]["model"]["backward"]
     (folder / "summary.json").write_text(json.dumps(summary))
 
 
@@ -59,7 +57,7 @@ def test_a_resumed_run_keeps_its_kernel(program: Program, tmp_path: Path) -> Non
     assert begun.returncode == 0, begun.stderr
     assert "kernel" not in begun.stdout
     assert read_summary(run)["kernel"] == ours
-    for epochs, (then, now) in enumerate([(ours, ours), ("fused (other)", ours), (None, "bptt"), ("bptt", "bptt")], 2):
+    for epochs, (then, now) in enumerate([(ours, ours), ("fused (other)", ours), ("bptt", "bptt")], 2):
         began_with(then, run)
         resumed = program("train.py", "resume=run", f"trainer.max_epochs={epochs}")
         assert resumed.returncode == 0, resumed.stderr
@@ -80,8 +78,7 @@ def as_run(**attributes: Any) -> Record:
     ("before", "kept"),
     [
         ({}, "auto"),
-        (as_settings(), "bptt"),  # before there was the setting
-        (as_settings(backward="bptt"), "bptt"),  # before there was auto
+        (as_settings(backward="bptt"), "bptt"),
         (as_settings(backward="auto"), "auto"),  # killed before its kernel was known
         (as_settings(backward="auto") | {"kernel": "bptt"}, "bptt"),
         (as_settings(backward="bptt") | {"kernel": "autograd"}, "autograd"),
@@ -106,7 +103,6 @@ def test_another_cell_has_no_kernel_to_keep() -> None:
         ([({"backward": "auto"}, None)], "auto"),
         ([({"hiddens": 600, "backward": "auto"}, "bptt"), ({"backward": "auto"}, "bptt")], "bptt"),  # had no library
         ([({"backward": "auto"}, "fused (avx2)")], "auto"),
-        ([({}, None)], "bptt"),
     ],
 )
 def test_what_other_jobs_began_with_is_kept_where_it_tells(
@@ -119,18 +115,6 @@ def test_what_other_jobs_began_with_is_kept_where_it_tells(
     run = as_run(in_sweep=True, folder=tmp_path / "sweep/9")
     (tmp_path / "sweep").mkdir(exist_ok=True)
     assert kept_backward(run, "auto") == kept
-
-
-@needs_library
-def test_a_resumed_sweep_keeps_its_kernel_in_jobs_that_had_not_begun(program: Program, tmp_path: Path) -> None:
-    whole = ["-m", *SMALL, "trainer.max_epochs=1", "hydra.sweep.dir=sweep"]
-    assert program("train.py", *whole, "seed=0", "model.backward=bptt").returncode == 0
-    summary = read_summary(tmp_path / "sweep/0")
-    del summary["settings"]["model"]["backward"], summary["kernel"]
-    (tmp_path / "sweep/0/summary.json").write_text(json.dumps(summary))
-    resumed = program("train.py", *whole[:-1], "seed=0,1", "resume=sweep")
-    assert resumed.returncode == 0, resumed.stderr
-    assert read_summary(tmp_path / "sweep/1")["kernel"] == "bptt"
 
 
 @pytest.mark.slow

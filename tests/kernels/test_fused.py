@@ -4,7 +4,7 @@ T time steps, B batch, D inputs, H hidden units, V vocabulary.
 """
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from tests.support.rounding import rounding
 from timemachine.kernels import build, choice, fused
-from timemachine.kernels.bptt import Weights
+from timemachine.kernels.fused import Weights
 
 pytestmark = pytest.mark.skipif(
     not fused.available(), reason="no fused kernel: python -m timemachine.kernels.build needs a C++ compiler"
@@ -43,40 +43,33 @@ class Problem:
     inputs: Tensor
     weights: Weights
     Y_TB: Tensor
-    H_BH: Tensor | None
     activation: str = "tanh"
 
     def to(self, dtype: torch.dtype) -> "Problem":
         def cast(x: Tensor) -> Tensor:
             return x.detach().to(dtype).requires_grad_() if x.is_floating_point() else x
 
-        H_BH = None if self.H_BH is None else cast(self.H_BH)
-        return Problem(cast(self.inputs), five(map(cast, self.weights)), self.Y_TB, H_BH, self.activation)
+        return Problem(cast(self.inputs), Weights(*map(cast, self.weights)), self.Y_TB, self.activation)
 
     def leaves(self) -> list[Tensor]:
-        everything = [*self.weights, self.inputs, *([] if self.H_BH is None else [self.H_BH])]
-        return [x for x in everything if x.requires_grad]
+        return [x for x in (*self.weights, self.inputs) if x.requires_grad]
 
-    def fused(self) -> tuple[Tensor, Tensor, Tensor]:
-        return fused.loss(self.inputs, self.weights, self.Y_TB, self.H_BH, self.activation)
+    def fused(self) -> tuple[Tensor, Tensor]:
+        return fused.loss(self.inputs, self.weights, self.Y_TB, self.activation)
 
-    def readable(self) -> tuple[Tensor, Tensor, Tensor]:
+    def readable(self) -> tuple[Tensor, Tensor]:
         W_xh, W_hh, b_h, W_hq, b_q = self.weights
         dense = self.inputs.is_floating_point()
         X_TBD = self.inputs if dense else F.one_hot(self.inputs, len(W_xh)).to(W_xh.dtype)
-        H_BH = X_TBD.new_zeros(X_TBD.shape[1], len(W_hh)) if self.H_BH is None else self.H_BH
+        H_BH = X_TBD.new_zeros(X_TBD.shape[1], len(W_hh))
         nll = []
         for X_BD, Y_B in zip(X_TBD, self.Y_TB, strict=True):
             H_BH = getattr(torch, self.activation)(X_BD @ W_xh + H_BH @ W_hh + b_h)
             nll.append(F.cross_entropy(H_BH @ W_hq + b_q, Y_B, reduction="none"))
-        return torch.stack(nll).mean(), torch.stack(nll), H_BH
+        return torch.stack(nll).mean(), torch.stack(nll)
 
     def gradients(self, loss: Tensor) -> list[Tensor]:
         return list(torch.autograd.grad(loss, self.leaves()))
-
-
-def five(tensors: Iterable[Tensor]) -> Weights:
-    return Weights(*tensors)
 
 
 def problem(
@@ -87,7 +80,6 @@ def problem(
     V: int,
     sigma: float = 0.3,
     dense: bool = False,
-    has_state: bool = False,
     activation: str = "tanh",
     seed: int = 0,
 ) -> Problem:
@@ -100,19 +92,17 @@ def problem(
     def indices(below: int) -> Tensor:
         return torch.randint(below, (B, T + 1), generator=generator)[:, 1:].T
 
-    weights = five(sigma * normal(*shape) for shape in ((D, H), (H, H), (H,), (H, V), (V,)))
+    weights = Weights(*(sigma * normal(*shape) for shape in ((D, H), (H, H), (H,), (H, V), (V,))))
     inputs = normal(B, T, D).transpose(0, 1) if dense else indices(D)
-    return Problem(inputs, weights, indices(V), normal(B, H) if has_state else None, activation).to(torch.float64)
+    return Problem(inputs, weights, indices(V), activation).to(torch.float64)
 
 
 sizes = st.tuples(st.integers(1, 9), st.integers(1, 70), st.integers(1, 40), st.integers(1, 70), st.integers(1, 40))
 
 
-@given(sizes, st.booleans(), st.booleans(), st.sampled_from(choice.ACTIVATIONS), st.integers(0, 2**32))
-def check_float64(
-    sizes: tuple[int, int, int, int, int], dense: bool, has_state: bool, activation: str, seed: int
-) -> None:
-    exact = problem(*sizes, dense=dense, has_state=has_state, activation=activation, seed=seed, sigma=0.2)
+@given(sizes, st.booleans(), st.sampled_from(choice.ACTIVATIONS), st.integers(0, 2**32))
+def check_float64(sizes: tuple[int, int, int, int, int], dense: bool, activation: str, seed: int) -> None:
+    exact = problem(*sizes, dense=dense, activation=activation, seed=seed, sigma=0.2)
     ours, reference = exact.fused(), exact.readable()
     for a, b in zip(ours, reference, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
@@ -158,9 +148,9 @@ def test_float32_is_as_close_to_float64_as_autograds(
     assert (np.mean(ours, 0) <= np.maximum(np.mean(autograds, 0) + np.log(1.5), np.log(1e-6))).all()
 
 
-@given(sizes, st.sampled_from([0.001, 0.01, 0.1, 0.2]), st.booleans(), st.booleans(), st.integers(0, 2**32))
-def check_float32(sizes: tuple[int, int, int, int, int], sigma: float, dense: bool, has_state: bool, seed: int) -> None:
-    single = problem(*sizes, sigma, dense, has_state, seed=seed).to(torch.float32)
+@given(sizes, st.sampled_from([0.001, 0.01, 0.1, 0.2]), st.booleans(), st.integers(0, 2**32))
+def check_float32(sizes: tuple[int, int, int, int, int], sigma: float, dense: bool, seed: int) -> None:
+    single = problem(*sizes, sigma, dense, seed=seed).to(torch.float32)
     exact = single.to(torch.float64)
     ours, reference = single.fused(), exact.readable()
     # Terms of a sum are at most about 1 in size; a gradient may have cancelled to almost 0. The test above is stricter.
@@ -181,15 +171,11 @@ def test_relu_in_float32(instruction_set: str) -> None:
 
 
 def test_forward_alone_gives_the_same_bits(instruction_set: str) -> None:
-    p = problem(7, 100, 20, 33, 28, has_state=True).to(torch.float32)
-    _, nll_TB, H_BH = p.fused()
-    alone_TB, last_BH = fused.nll(p.inputs, p.weights, p.Y_TB, p.H_BH)
-    H_TBH, state_BH = fused.recurrence(p.inputs, *p.weights[:3], p.H_BH)
-    assert torch.equal(nll_TB, alone_TB)
-    assert torch.equal(H_BH, last_BH)
-    assert torch.equal(H_BH, state_BH)
-    assert torch.equal(H_BH, H_TBH[-1])
-    assert torch.equal(p.fused()[0], fused.loss(p.inputs, p.weights, p.Y_TB, p.H_BH)[0])
+    p = problem(7, 100, 20, 33, 28).to(torch.float32)
+    with torch.no_grad():
+        alone = p.fused()
+    assert not alone[0].requires_grad
+    assert all(torch.equal(x, y) for x, y in zip(p.fused(), alone, strict=True))
 
 
 def all_bits(p: Problem) -> list[Tensor]:
@@ -201,7 +187,7 @@ def all_bits(p: Problem) -> list[Tensor]:
     ("T", "B", "H", "dense"), [(32, 1024, 32, False), (32, 64, 32, False), (5, 37, 33, True), (3, 700, 130, True)]
 )
 def test_any_number_of_threads_gives_the_same_bits(T: int, B: int, H: int, dense: bool, instruction_set: str) -> None:
-    p = problem(T, B, 28, H, 28, 0.1, dense, has_state=True).to(torch.float32)
+    p = problem(T, B, 28, H, 28, 0.1, dense).to(torch.float32)
     results = []
     for threads in (1, 2, 3, 4):
         torch.set_num_threads(threads)
@@ -226,11 +212,11 @@ def test_a_forked_child_has_its_own_threads() -> None:
     torch.set_num_threads(2)
     p = problem(8, 200, 28, 32, 28).to(torch.float32)
     inputs, Y_TB = p.inputs, p.Y_TB
-    weights = five(w.detach() for w in p.weights)
-    expected = fused.nll(inputs, weights, Y_TB)[0].numpy()
+    weights = Weights(*(w.detach() for w in p.weights))
+    expected = fused.loss(inputs, weights, Y_TB)[1].numpy()
     child = os.fork()
     if not child:
-        same = np.array_equal(fused.nll(inputs, weights, Y_TB)[0].numpy(), expected)
+        same = np.array_equal(fused.loss(inputs, weights, Y_TB)[1].numpy(), expected)
         os._exit(0 if same else 1)
     assert os.waitpid(child, 0)[1] == 0
 
@@ -241,7 +227,7 @@ def test_a_forked_child_has_its_own_threads() -> None:
 def test_avx512_and_avx2_give_the_same_bits(
     sizes: tuple[int, int, int, int, int], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    p, results = problem(*sizes, dense=True, has_state=True).to(dtype), []
+    p, results = problem(*sizes, dense=True).to(dtype), []
     for name in ("avx512", "avx2"):
         monkeypatch.setattr(fused, "_library", lambda name=name: library(name))
         results.append(all_bits(p))
@@ -336,10 +322,9 @@ def test_what_does_not_fit_is_refused() -> None:
         change(Y_TB=good.Y_TB.int()),
         change(inputs=good.inputs[:, :3]),
         change(inputs=torch.zeros(3, 4, 8, dtype=torch.float64)),
-        change(H_BH=torch.zeros(4, 4, dtype=torch.float64)),
         change(activation="sigmoid"),
-        change(weights=five(w.half() for w in good.weights)),
-        *(change(weights=five(w[: -(i == n) or None] for i, w in enumerate(good.weights))) for n in range(1, 5)),
+        change(weights=Weights(*(w.half() for w in good.weights))),
+        *(change(weights=Weights(*(w[: -(i == n) or None] for i, w in enumerate(good.weights)))) for n in range(1, 5)),
     ]
     for call in wrong:
         with pytest.raises(RuntimeError, match=r"instead of|fused kernel has no"):
@@ -350,17 +335,16 @@ def test_what_does_not_fit_is_refused() -> None:
 def test_an_empty_batch_has_no_gradient(T: int, B: int, instruction_set: str) -> None:
     p = problem(1, 1, 9, 5, 9)
     p.inputs = p.Y_TB = torch.zeros(T, B, dtype=torch.int64)
-    loss, nll_TB, H_BH = p.fused()
+    loss, nll_TB = p.fused()
     assert loss == 0
     assert nll_TB.shape == (T, B)
-    assert torch.equal(H_BH, torch.zeros(B, 5, dtype=torch.float64))
     assert all(not g.any() for g in p.gradients(loss))
 
 
 def test_another_divisor_scales_loss_and_gradients() -> None:
-    p = problem(5, 40, 9, 8, 9, has_state=True)
-    loss, _, _ = p.fused()
-    half, _, _ = fused.loss(p.inputs, p.weights, p.Y_TB, p.H_BH, divisor=400)
+    p = problem(5, 40, 9, 8, 9)
+    loss, _ = p.fused()
+    half, _ = fused.loss(p.inputs, p.weights, p.Y_TB, divisor=400)
     torch.testing.assert_close(half, loss / 2)
     for a, b in zip(p.gradients(half), p.gradients(loss), strict=True):
         torch.testing.assert_close(a, b / 2)
@@ -368,31 +352,20 @@ def test_another_divisor_scales_loss_and_gradients() -> None:
 
 def test_only_the_loss_is_differentiated_and_only_once() -> None:
     p = problem(3, 4, 9, 5, 9)
-    loss, nll_TB, H_BH = p.fused()
+    loss, nll_TB = p.fused()
     assert not nll_TB.requires_grad
-    assert not H_BH.requires_grad
     (gradient,) = torch.autograd.grad(loss, [p.weights[1]], create_graph=True)
     with pytest.raises(RuntimeError, match=r"once_differentiable|does not require grad"):
         gradient.sum().backward()
 
 
 def test_inputs_need_not_be_contiguous() -> None:
-    wide = problem(5, 6, 14, 8, 9, dense=True, has_state=True)
+    wide = problem(5, 6, 14, 8, 9, dense=True)
     W_xh, W_hh, b_h, W_hq, b_q = wide.weights
     weights = Weights(W_xh[::2], W_hh.T.contiguous().T, b_h, W_hq.T.contiguous().T, b_q)
-    p = Problem(wide.inputs[..., ::2], weights, wide.Y_TB, wide.H_BH)
+    p = Problem(wide.inputs[..., ::2], weights, wide.Y_TB)
     for a, b in zip(p.fused(), p.readable(), strict=True):
         torch.testing.assert_close(a, b)
-
-
-def test_memory_is_not_shared_between_calls() -> None:
-    p = problem(5, 6, 9, 8, 9)
-    first = p.fused()
-    copies = [x.detach().clone() for x in (*first, *p.gradients(first[0]))]
-    first = p.fused()
-    problem(5, 6, 9, 8, 9, seed=1).fused()
-    for a, b in zip((*first, *p.gradients(first[0])), copies, strict=True):
-        assert torch.equal(a, b)
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """page.html in a real browser: its numbers are Python's, the keyboard suffices, and nothing leaves it."""
 
-import json
 import math
 import random
 import socket
@@ -64,7 +63,7 @@ def farthest(found: list[float], wanted: list[float]) -> float:
     return max((abs(a - b) for a, b in zip(found, wanted, strict=True)), default=0.0)
 
 
-# --- the numbers ---
+# The numbers
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -84,7 +83,7 @@ def test_probabilities_surprise_and_gradients_are_pythons(name: str, open_page: 
     assert max(differences.values()) < TOLERANCE
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", ["tanh", "embedding"])
 def test_greedy_text_is_pythons_where_the_likeliest_is_clear(name: str, open_page: Open) -> None:
     model, page, compared = exact_model(**MODELS[name]), open_page(name), 0
     for text in prefixes(20, seed=1):
@@ -129,19 +128,7 @@ def test_what_is_drawn_has_the_distribution_of_p_to_the_alpha(alpha: float, open
     assert ((chi2 / degrees) ** (1 / 3) - 1 + 2 / (9 * degrees)) / math.sqrt(2 / (9 * degrees)) < 3.3
 
 
-def test_a_seed_gives_numbers_that_are_uniform_and_its_own(open_page: Open) -> None:
-    page = open_page("tanh")
-    one, two = (
-        page.evaluate("seed => { const r = uniform(seed); return Array.from({ length: 9000 }, r); }", seed)
-        for seed in (0, 2**32 - 1)
-    )
-    assert one != two
-    for numbers in (one, two):
-        assert 0 <= min(numbers) < 0.01 and 0.99 < max(numbers) < 1
-        assert abs(statistics.fmean(numbers) - 0.5) < 0.015
-
-
-# --- what one does ---
+# What one does
 
 
 def box(page: "Page") -> Any:
@@ -165,7 +152,7 @@ def settled(page: "Page") -> None:
     page.evaluate("() => new Promise(done => requestAnimationFrame(() => setTimeout(() => setTimeout(done))))")
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", ["tanh", "embedding"])
 def test_typing_shows_what_python_says(name: str, open_page: Open) -> None:
     model, page = exact_model(**MODELS[name]), open_page(name)
     typed(page, "The Time,  T")
@@ -209,18 +196,6 @@ def test_tab_takes_the_grey_text_and_escape_lets_tab_go(open_page: Open) -> None
     assert grey(page)
     page.keyboard.press("Shift+Tab")
     assert page.evaluate("document.activeElement.id") != "text"
-
-
-def test_all_of_it_can_be_done_with_the_keyboard(open_page: Open) -> None:
-    page, reached = open_page("tanh"), []
-    for _ in range(40):
-        page.keyboard.press("Tab")
-        page.keyboard.press("Escape")
-        reached.append(page.evaluate("document.activeElement.id || document.activeElement.className"))
-        if page.evaluate("document.activeElement.tagName") == "SUMMARY":
-            break
-    want = ["text", "more", "example", "example", "greedy", "alpha", "seed", "bar", "strip", ""]
-    assert reached == want  # Escape has dismissed the grey text, so that its button is off
 
 
 def test_a_click_on_a_bar_or_enter_goes_on_from_there(open_page: Open) -> None:
@@ -343,133 +318,10 @@ def test_a_long_text_is_read_in_slices_and_a_change_in_its_middle_too(open_page:
     assert not grey(page)
 
 
-COUNTED = """() => {
-    const step = model.step;
-    globalThis.steps = 0;
-    model.step = (...given) => { steps++; return step.apply(model, given); };
-}"""
+# How it looks
 
 
-@pytest.mark.parametrize("written", [80, 1900])
-def test_a_key_reads_one_character_and_writes_the_grey_text(written: int, open_page: Open) -> None:
-    """How long that takes, `make bench` measures."""
-    page, keys = open_page("512 units"), "a recondite matter to us"
-    box(page).fill(("the time traveller for so it " * 80)[:written])
-    page.wait_for_function("count => reading.known === count", arg=written)
-    page.evaluate(COUNTED)
-    for typed_already, key in enumerate(keys, start=1):
-        page.keyboard.press(key)
-        page.wait_for_function("count => reading.known === count", arg=written + typed_already)
-    settled(page)
-    assert page.evaluate("steps") == len(keys) * (1 + 20)
-
-
-def test_the_answer_to_a_key_does_not_wait_for_the_colours(open_page: Open) -> None:
-    page = open_page("tanh")
-    typed(page, "it has")
-    settled(page)
-    at_once = """() => {
-        box.value += "s";
-        box.dispatchEvent(new Event("input"));
-        return [ghost.length, strip.children.length];
-    }"""
-    assert page.evaluate(at_once) == [20, 6]
-    settled(page)
-    assert page.evaluate("strip.children.length") == 7
-
-
-# --- how it looks, and to whom ---
-
-
-def test_names_headings_and_roles_are_there(open_page: Open) -> None:
-    page = open_page("tanh")
-    assert page.evaluate("document.documentElement.lang") == "en"
-    assert page.title() == "The Time Machine: a model to type into"
-    assert page.locator("h1").count() == page.get_by_role("main").count() == 1
-    for role, name in (
-        ("textbox", "Your text"),
-        ("slider", "α"),
-        ("spinbutton", "seed"),
-        ("radio", "greedy"),
-        ("radio", "drawn from"),
-        ("slider", "What the model reads"),
-        ("button", "Take the grey text"),
-        ("group", "What comes next"),
-        ("img", "Heat map: 32 units"),
-    ):
-        settled(page)
-        assert page.get_by_role(role, name=name).count() == 1, (role, name)  # type: ignore[arg-type]
-    ids = page.evaluate("[...document.querySelectorAll('[id]')].map(element => element.id)")
-    assert len(ids) == len(set(ids))
-    named = page.evaluate(
-        "['aria-labelledby', 'aria-describedby', 'for'].flatMap(name => [...document.querySelectorAll(`[${name}]`)]"
-        "  .flatMap(element => element.getAttribute(name).split(' ')))"
-    )
-    assert set(named) <= set(ids)
-    assert all(button.get_attribute("aria-label") for button in page.locator("#bars button").all())
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_can_be_read_on_every_colour(scheme: str, open_page: Open) -> None:
-    page = open_page("tanh", color_scheme=scheme)
-    paper, ink, quiet, panel, hot = colours(page, ["paper", "ink", "quiet", "panel", "hot"])
-    hottest = [0.75 * h + 0.25 * p for h, p in zip(hot, paper, strict=True)]
-    for text, ground in ((ink, paper), (ink, panel), (ink, hottest), (quiet, paper), (quiet, panel)):
-        assert contrast(text, ground) >= 4.5
-    # Surprise can be told without hue.
-    assert contrast(hottest, paper) > 2
-
-
-# How colours look without one kind of cone, in linear RGB: Machado, Oliveira and Fernandes, 2009, severity 1.
-BLINDNESS: dict[str, list[list[float]]] = {
-    "none": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
-    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
-    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],
-    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039]],
-}
-
-
-@pytest.mark.parametrize("blindness", BLINDNESS)
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_colour_blind_reader_tells_the_signs_of_the_units_apart(scheme: str, blindness: str, open_page: Open) -> None:
-    names = ["warm", "cold", "paper"]
-    warm, cold, paper = (
-        seen(colour, BLINDNESS[blindness]) for colour in colours(open_page("tanh", color_scheme=scheme), names)
-    )
-    for one, other in ((warm, cold), (warm, paper), (cold, paper)):
-        assert math.dist(one, other) > 75, (one, other)  # of 441, in sRGB
-
-
-def colours(page: "Page", names: list[str]) -> list[list[float]]:
-    """Return these colours of the style as sRGB, 0 to 255."""
-    read = """names => names.map(name =>
-        getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim().split(" ").map(Number))"""
-    return list(page.evaluate(read, names))
-
-
-def linear(colour: list[float]) -> list[float]:
-    return [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (value / 255 for value in colour)]
-
-
-def seen(colour: list[float], matrix: list[list[float]]) -> list[float]:
-    """Return the sRGB that looks like this to a reader of that blindness."""
-    mixed = (sum(a * b for a, b in zip(row, linear(colour), strict=True)) for row in matrix)
-    return [
-        255 * (12.92 * c if c <= 0.0031308 else 1.055 * c ** (1 / 2.4) - 0.055)
-        for c in (min(1, max(0, m)) for m in mixed)
-    ]
-
-
-def contrast(one: list[float], other: list[float]) -> float:
-    """Return the ratio of lightnesses that WCAG asks to be 4.5 for text."""
-    darker, lighter = sorted(
-        sum(share * c for share, c in zip((0.2126, 0.7152, 0.0722), linear(colour), strict=True))
-        for colour in (one, other)
-    )
-    return (lighter + 0.05) / (darker + 0.05)
-
-
-@pytest.mark.parametrize("width", [320, 390, 1200])
+@pytest.mark.parametrize("width", [320, 1200])
 def test_it_fits_a_phone(width: int, open_page: Open) -> None:
     page = open_page("tanh", width=width, has_touch=width < 1000)
     page.get_by_role("button", name="Write 200 more").click()
@@ -491,7 +343,7 @@ def test_taking_the_grey_text_needs_no_keyboard(open_page: Open) -> None:
     assert box(page).input_value().startswith("My dear friend,\n")
 
 
-# --- what leaves it, and what comes in ---
+# What leaves it, and what comes in
 
 
 REACHES_OUT = """async url => {
@@ -524,8 +376,7 @@ def test_it_works_in_the_sandbox_of_weights_and_biases(browser: "Browser", pages
     page.set_content(
         f'<iframe sandbox="allow-scripts" width=900 height=900 srcdoc="{escape(pages["tanh"].read_text())}">'
     )
-    frame = page.frame_locator("iframe")
-    text = frame.get_by_role("textbox", name="Your text")
+    text = page.frame_locator("iframe").get_by_role("textbox", name="Your text")
     text.fill("it has")
     text.press("Tab")
     assert text.input_value() == exact_model().predict("it has", 20, LETTERS)
@@ -536,18 +387,15 @@ def test_it_works_in_the_sandbox_of_weights_and_biases(browser: "Browser", pages
 @pytest.mark.parametrize(
     "odd", ["</script><script>hacked=1</script>", "</title><img src=x onerror='hacked=1'>", "\u2028\"'`${hacked=1}"]
 )
-def test_a_hostile_run_does_nothing(odd: str, tmp_path: Path, open_page: Open) -> None:
+def test_a_title_with_code_does_nothing(odd: str, tmp_path: Path, open_page: Open) -> None:
     vocab = Vocab.checked(sorted({UNKNOWN, *"ab <>&'\"\\`"}))
     model = random_model(vocab)
-    summary = summary_of(model, odd, training={odd: odd})
-    (tmp_path / "page.html").write_bytes(make_page(model, vocab, summary))
+    (tmp_path / "page.html").write_bytes(make_page(model, vocab, summary_of(model, odd)))
     page = open_page(tmp_path / "page.html")
     typed(page, "ab")
-    page.get_by_role("button", name="Write 200 more").click()
     settled(page)
     assert page.evaluate("typeof hacked") == "undefined"
     assert " ".join(odd.split()) in page.title()
     page.locator("details summary").click()
-    shown = page.locator("#run-table").inner_text()
-    assert " ".join(odd.split()) in " ".join(shown.split())
-    assert json.dumps(page.evaluate("model.tokens")) == json.dumps(vocab.idx_to_token)
+    assert " ".join(odd.split()) in " ".join(page.locator("#run-table").inner_text().split())
+    assert page.evaluate("model.tokens") == vocab.idx_to_token

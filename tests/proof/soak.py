@@ -137,8 +137,8 @@ def seconds_of_a_core(process: int) -> float:
 
 def at_once(runs: int) -> str:
     """Runs and two sweeps at once in one folder tree, `wandb sync` beside them. Return what came of it, in words."""
+    from tests.support.wandb_runs import assert_arrived, wandb_command
     from tests.support.wandb_server import WandbServer
-    from tests.weights_and_biases.test_wandb import assert_arrived, wandb_command
 
     load = Path("load")
     load.mkdir()

@@ -1,14 +1,11 @@
-"""Files that a stranger sent, or that a disk spoilt: each is refused in one line, and none executes anything."""
+"""Models on disk: damaged or foreign ones are refused in one line, none executes anything, each is written whole."""
 
-import json
 import os
 import pickle
 import random
 import subprocess
 import sys
-import zipfile
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +15,10 @@ import safetensors.numpy
 import torch
 
 from tests.proof.tally import SHARD, Note, Tally, shards
-from timemachine.cli.arguments import checked_arguments
-from timemachine.config import REPOSITORY, Train
+from timemachine.config import REPOSITORY
 from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
-from timemachine.runs.checkpoints import FORMAT, Refused, WholeCheckpoints, read_checkpoint, read_safetensors
+from timemachine.runs.checkpoints import Refused, WholeCheckpoints, read_safetensors
 from timemachine.runs.files import write_whole
 from timemachine.runs.models import export_model, load_model
 from timemachine.runs.summaries import run_summary
@@ -31,6 +27,7 @@ from timemachine.vocab import Vocab
 CASES = int(os.environ.get("CASES", 250))  # of each kind; `make torture`: 10,000
 VOCAB = Vocab("abc ")
 SUMMARY: dict[str, Any] = {
+    "status": "completed",
     "settings": {"data": {"num_steps": 32, "num_train": None, "num_val": None}},
     "corpus": {"source": "sample", "sha256": "0"},
     "metrics": {},
@@ -42,7 +39,6 @@ SUMMARY: dict[str, Any] = {
 def state(model: RNNLMScratch) -> dict[str, Any]:
     """What Lightning puts into a checkpoint, as far as it matters here."""
     return {
-        "format": FORMAT,
         "state_dict": model.state_dict(),
         "hyper_parameters": dict(model.hparams),
         "TimeMachine": {"tokens": VOCAB.idx_to_token, "sha256": "0"},
@@ -107,37 +103,25 @@ def test_code_in_a_file_is_refused_and_not_executed(disguise: str, tmp_path: Pat
     run = tmp_path / "run"
     if disguise == "safetensors":
         run = path.rename(tmp_path / "model.safetensors")
-    assert_refused(run, "is damaged, or no")
+    assert_refused(run, "is damaged, or not")
     with pytest.raises(SettingError):
         run_summary(str(run))
+    with pytest.raises((Refused, OSError)):  # as Lightning reads it to go on
+        WholeCheckpoints().load_checkpoint(path, weights_only=False)
     assert not executed.exists()
     if disguise.startswith("torch"):
         torch.load(path, weights_only=False)
         assert executed.exists()  # it would have been
 
 
-def test_code_in_a_checkpoint_is_not_executed_by_a_run_that_goes_on(tmp_path: Path) -> None:
-    path = saved(tmp_path, {"callbacks": Code(tmp_path / "executed")})
-    with pytest.raises(Refused):
-        WholeCheckpoints().load_checkpoint(path, weights_only=False)
-    assert not (tmp_path / "executed").exists()
-
-
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"format": FORMAT + 1}, f"has format {FORMAT + 1}, and this version reads {FORMAT}"),
-        ({"format": 0}, "has format 0"),
-        ({"TimeMachine": {"tokens": ["a", "b"]}}, "has 3 characters and weights for 5"),
-        ({"TimeMachine": {"tokens": ["a", "b", "c", "\33"]}}, "an entry that is no character"),
-        ({"TimeMachine": {"tokens": "abcd"}}, "its vocabulary is no list"),
-        ({"TimeMachine": {}}, "is no checkpoint of this program"),
+        ({"TimeMachine": {"tokens": ["a", "b"]}}, "do not fit its vocabulary"),
+        ({"TimeMachine": {}}, "tokens"),
         ({"state_dict": {}}, "Missing key"),
         ({"state_dict": RNNLMScratch(5, hiddens=4).state_dict()}, "size mismatch"),
-        ({"state_dict": RNNLMScratch(6, hiddens=3).state_dict()}, "size mismatch"),
         ({"hyper_parameters": {}}, "vocab_size"),
-        ({"hyper_parameters": {"vocab_size": 5, "hiddens": 10**9}}, "model.hiddens=1000000000"),
-        ({"hyper_parameters": {"vocab_size": 10**9, "hiddens": 3}}, "a vocabulary of 1000000000"),
         ({"hyper_parameters": {"vocab_size": 5, "hiddens": "three"}}, "hiddens"),
         ({"hyper_parameters": {"vocab_size": 5, "_target_": "os.mkdir"}}, "_target_"),
     ],
@@ -147,24 +131,14 @@ def test_a_checkpoint_that_does_not_fit_is_refused(changes: dict[str, Any], says
     assert_refused(tmp_path / "run", says)
 
 
-@pytest.mark.parametrize("content", [b"", b"hello", {}, {"state_dict": 3}, 3, torch.zeros(2)])
+@pytest.mark.parametrize("content", [b"hello", {"state_dict": 3}, torch.zeros(2)])
 def test_another_file_is_refused(content: object, tmp_path: Path) -> None:
     path = saved(tmp_path)
     if isinstance(content, bytes):
         path.write_bytes(content)
     else:
         torch.save(content, path)
-    assert_refused(tmp_path / "run", r"last\.ckpt (is|has) ")
-
-
-def test_a_compressed_checkpoint_is_refused(tmp_path: Path) -> None:
-    path = saved(tmp_path)
-    with zipfile.ZipFile(path) as sound:
-        entries = {name: sound.read(name) for name in sound.namelist()}
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in entries.items():
-            archive.writestr(name, content)
-    assert_refused(tmp_path / "run", "is compressed")
+    assert_refused(tmp_path / "run", r"last\.ckpt is (damaged, or )?not a checkpoint")
 
 
 def test_a_folder_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
@@ -173,12 +147,12 @@ def test_a_folder_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["ckpt", "safetensors"])
-@pytest.mark.parametrize("kept", [0.0, 0.1, 0.5, 0.9, 0.999])
+@pytest.mark.parametrize("kept", [0.0, 0.5, 0.999])
 def test_a_truncated_file_is_refused(kind: str, kept: float, tmp_path: Path) -> None:
     path = saved(tmp_path) if kind == "ckpt" else exported(tmp_path)
     content = path.read_bytes()
     path.write_bytes(content[: int(kept * len(content))])
-    assert_refused(tmp_path / "run" if kind == "ckpt" else path, "is damaged, or no")
+    assert_refused(tmp_path / "run" if kind == "ckpt" else path, "is damaged, or not")
 
 
 def flip_bytes(kind: str, number: int, cases: int, tmp_path: Path) -> Tally:
@@ -234,74 +208,6 @@ def test_a_file_with_another_header_is_refused(tmp_path: Path) -> None:
         read_safetensors(path)
 
 
-@pytest.mark.parametrize(
-    "summary",
-    [
-        {"corpus": {}, "settings": {"data": {}}},
-        {"corpus": {"source": 3, "sha256": "0"}, "settings": {"data": {}}},
-        {"corpus": {"source": "sample", "sha256": "0"}, "settings": {}},
-        {"corpus": {"source": "sample", "sha256": "0"}, "settings": {"data": {"num_steps": -1}}},
-        {"corpus": {"source": "sample", "sha256": "0"}, "settings": {"data": {"num_steps": "many"}}},
-        {"corpus": {"source": "sample", "sha256": "0"}, "settings": {"data": {"_target_": "os.mkdir"}}},
-        {"corpus": None, "settings": None},
-    ],
-)
-def test_a_summary_that_was_changed_is_refused(summary: dict[str, Any], tmp_path: Path) -> None:
-    (tmp_path / "summary.json").write_text(json.dumps(summary))
-    with pytest.raises(SettingError, match=r"its summary is damaged \(.*\); type another run"):
-        run_summary(str(tmp_path))
-
-
-@pytest.mark.parametrize(
-    "entry",
-    [
-        "+hydra.callbacks.x={_target_:os.mkdir,path:executed}",  # Hydra would call it
-        "--experimental-rerun=config.pickle",  # and unpickle that
-        "--config-dir=conf",
-        "-m",
-        "logger.wandb.tags=[${oc.env:WANDB_API_KEY}]",
-    ],
-)
-def test_overrides_of_a_strangers_run_do_not_command_hydra(
-    entry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    saved(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    hydra = tmp_path / "run" / ".hydra"
-    hydra.mkdir()
-    (hydra / "overrides.yaml").write_text(json.dumps(["data=sample", entry]))
-    with pytest.raises(SettingError, match=r"^resume=run: (its|has no) \.hydra/overrides\.yaml .*; type "):
-        checked_arguments(["resume=run"], Train)
-
-
-BOMB = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in pairwise("abcdefghij"))
-
-
-@pytest.mark.parametrize("content", ["{}", "[]]", "[" * 50_000, "hydra: []", "hydra: {runtime: 3}", "3", BOMB])
-@pytest.mark.parametrize("name", [".hydra/overrides.yaml", "multirun.yaml"])
-def test_a_damaged_list_of_overrides_is_refused(name: str, content: str, tmp_path: Path) -> None:
-    (tmp_path / ".hydra").mkdir()
-    (tmp_path / name).write_text(content)
-    with pytest.raises(SettingError, match=f"^resume={tmp_path}: "):
-        checked_arguments([f"resume={tmp_path}"], Train)
-
-
-@pytest.mark.parametrize("path", ["sample.txt", "checkpoints", "0/summary.json"])
-@pytest.mark.parametrize("kind", ["link", "pipe"])
-def test_a_folder_with_a_link_or_a_pipe_does_not_go_on(path: str, kind: str, tmp_path: Path) -> None:
-    """What is written there would come elsewhere, or nowhere."""
-    odd = tmp_path / "run" / path
-    odd.parent.mkdir(parents=True)
-    (tmp_path / "run" / ".hydra").mkdir()
-    (tmp_path / "run" / ".hydra" / "overrides.yaml").write_text("[]")
-    if kind == "link":
-        odd.symlink_to(tmp_path)
-    else:
-        os.mkfifo(odd)
-    with pytest.raises(SettingError, match=f"^resume={tmp_path}/run: holds .*{path}., a link or a pipe; type another"):
-        checked_arguments([f"resume={tmp_path}/run"], Train)
-
-
 def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
     model = RNNLMScratch(len(VOCAB), hiddens=3)
     with torch.no_grad():
@@ -315,7 +221,7 @@ def test_every_bit_of_an_entry_of_the_zip_is_noticed_or_idle(tmp_path: Path) -> 
     path = saved(tmp_path)
     sound = path.read_bytes()
     expected = weights(load_model(str(tmp_path / "run"))[0])
-    begins = sound.index(b"PK\1\2")
+    begins = sound.rindex(b"PK\1\2", 0, sound.rindex(b"archive/data/0"))  # weights
     ends = sound.index(b"PK\1\2", begins + 1)
     for position in range(begins, ends):
         for bit in range(8):
@@ -325,40 +231,6 @@ def test_every_bit_of_an_entry_of_the_zip_is_noticed_or_idle(tmp_path: Path) -> 
             except SettingError:
                 continue
             assert weights(found) == expected
-
-
-# Writing
-
-
-def test_a_reader_never_sees_half_of_a_file(tmp_path: Path) -> None:
-    """Killed while it writes, again and again."""
-    path = tmp_path / "file"
-    write_whole(path, b"0" * 10**6)
-    write = f"""
-from pathlib import Path
-from timemachine.runs.files import write_whole
-print(flush=True)
-for number in range(10**6):
-    write_whole(Path({str(path)!r}), str(number % 10).encode() * 10**6)
-"""
-    for _ in range(5):
-        with subprocess.Popen([sys.executable, "-c", write], stdout=subprocess.PIPE) as writer:
-            assert writer.stdout is not None
-            writer.stdout.readline()
-            for _ in range(20):
-                content = path.read_bytes()
-                assert len(content) == 10**6 and len(set(content)) == 1
-            writer.kill()
-        assert len(set(path.read_bytes())) == 1
-
-
-def test_no_link_is_followed(tmp_path: Path) -> None:
-    (tmp_path / "mine").write_bytes(b"mine")
-    for name in ("file", "file.part"):
-        (tmp_path / name).symlink_to(tmp_path / "mine")
-    write_whole(tmp_path / "file", b"other")
-    assert (tmp_path / "mine").read_bytes() == b"mine"
-    assert (tmp_path / "file").read_bytes() == b"other" and not (tmp_path / "file").is_symlink()
 
 
 def test_a_file_that_cannot_be_written_leaves_what_was_there(tmp_path: Path) -> None:
@@ -371,7 +243,3 @@ def test_a_file_that_cannot_be_written_leaves_what_was_there(tmp_path: Path) -> 
     assert "File too large" in done.stderr
     assert path.read_bytes() == b"sound"
     assert [file.name for file in tmp_path.iterdir() if file.is_file()] == ["file"]
-
-
-def test_a_checkpoint_that_was_saved_is_read(tmp_path: Path) -> None:
-    assert read_checkpoint(saved(tmp_path))["format"] == FORMAT

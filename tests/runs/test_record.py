@@ -1,28 +1,25 @@
+"""summary.json: on record before anything can fail, and how a run ended. Which runs are under way."""
+
 import json
 import math
-import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from timemachine.errors import Diverged, SettingError
-from timemachine.runs.record import Record, end_for
-from timemachine.runs.resuming import is_done, last_checkpoint
-from timemachine.runs.summaries import read_summary, run_summary
+from timemachine.runs.processes import Signalled
+from timemachine.runs.record import Record
+from timemachine.runs.resuming import is_done
+from timemachine.runs.summaries import is_running, read_summary, run_summary
 from timemachine.runs.sweep import summary_or_failure
 
-SETTINGS: dict[str, Any] = {
-    "seed": 3,
-    "model": {"hiddens": 32, "sigma": 0.01},
-    "data": {"num_train": None, "num_val": None},
-}
+SETTINGS: dict[str, Any] = {"seed": 3, "model": {"hiddens": 32, "sigma": 0.01}}
 
 
-def record(folder: Path, in_sweep: bool = False) -> Record:
-    return Record(folder, SETTINGS, in_sweep)
+def record(folder: Path, in_sweep: bool = False, **more: Any) -> Record:
+    return Record(folder, SETTINGS | more, in_sweep, overrides=["model.hiddens=32"])
 
 
 def test_a_run_is_on_record_before_anything_can_fail(tmp_path: Path) -> None:
@@ -36,14 +33,16 @@ def test_a_run_is_on_record_before_anything_can_fail(tmp_path: Path) -> None:
         assert summary["started"]
 
 
-def test_what_its_user_says_last_stands(tmp_path: Path) -> None:
+def test_the_last_update_stands_and_numbers_that_are_not_finite_are_texts(tmp_path: Path) -> None:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
     with record(tmp_path) as run:
-        run.update(metrics={"val/perplexity": 7.25, "epoch": 100})
-        run.update(status="completed", parameters=2908)
-    summary = read_summary(tmp_path)
-    assert (summary["status"], summary["parameters"], summary["settings"]) == ("completed", 2908, SETTINGS)
-    assert summary["metrics"] == {"val/perplexity": 7.25, "epoch": 100}
-    assert summary["seconds"] >= 0
+        run.update(metrics={"epoch": 99})
+        run.update(metrics={"a": math.nan, "b": [math.inf, 1.5], "c": {"d": (-math.inf, 2)}}, status="completed")
+    summary = json.loads((tmp_path / "summary.json").read_text(), parse_constant=refuse)
+    assert summary["metrics"] == {"a": "nan", "b": ["inf", 1.5], "c": {"d": ["-inf", 2]}}
+    assert summary["status"] == "completed" and summary["seconds"] >= 0
     assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {".lock", "summary.json"}  # no .part
 
 
@@ -65,19 +64,6 @@ def test_an_exception_is_written_down_and_raised(tmp_path: Path, error: Exceptio
     assert (summary["status"], summary["message"], summary["metrics"]) == (status, message, {"epoch": 2})
 
 
-def test_a_run_that_is_refused_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("own", "here"):
-        (tmp_path / name).mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    (tmp_path / "own" / "notes.txt").write_text("a user's")
-    for folder in (tmp_path / "run", tmp_path / "own", tmp_path / "here", tmp_path / "here" / "run"):
-        with pytest.raises(SettingError), record(folder) as run:
-            (folder / ".hydra").mkdir()
-            run.update(corpus={})
-            raise REFUSED[0]
-    assert {path.name for path in tmp_path.rglob("*")} == {"home", "own", "notes.txt", "here"}
-
-
 @pytest.mark.parametrize(("error", "status", "message"), [REFUSED, *ENDS])
 def test_in_a_sweep_an_exception_is_written_down_and_printed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], error: Exception, status: str, message: str
@@ -91,98 +77,116 @@ def test_in_a_sweep_an_exception_is_written_down_and_printed(
 
 
 @pytest.mark.parametrize("in_sweep", [False, True])
-@pytest.mark.parametrize("interrupt", [KeyboardInterrupt(), SystemExit(1)])  # Lightning turns Ctrl-C into an exit
-def test_ctrl_c_ends_a_run_and_a_sweep(tmp_path: Path, in_sweep: bool, interrupt: BaseException) -> None:
-    with pytest.raises(KeyboardInterrupt), record(tmp_path, in_sweep):
-        raise interrupt
+@pytest.mark.parametrize(
+    ("end", "raised"),
+    [
+        (KeyboardInterrupt(), KeyboardInterrupt),
+        (SystemExit(1), KeyboardInterrupt),  # Lightning turns Ctrl-C into an exit
+        (Signalled(15), Signalled),
+    ],
+)
+def test_a_signal_ends_a_run_and_a_sweep(
+    tmp_path: Path, in_sweep: bool, end: BaseException, raised: type[BaseException]
+) -> None:
+    with pytest.raises(raised), record(tmp_path, in_sweep):
+        raise end
     assert read_summary(tmp_path)["status"] == "interrupted"
 
 
-@pytest.mark.parametrize("in_sweep", [True, False])
-def test_a_job_that_keeps_no_checkpoints_begins_anew(in_sweep: bool, tmp_path: Path) -> None:
-    """Not a run that goes on alone: what it has would be lost."""
-    (tmp_path / "metrics.csv").write_text("epoch\n1\n2\n3\n")
-    settings = SETTINGS | {"resume": "sweep", "trainer": {"enable_checkpointing": False}}
-    again = Record(tmp_path, settings, in_sweep)
-    if in_sweep:
-        assert last_checkpoint(again) is None
-    else:
-        with pytest.raises(SettingError, match="has trained, but has no checkpoints"):
-            last_checkpoint(again)
-    assert (tmp_path / "metrics.csv").exists() != in_sweep
+def test_a_run_that_is_refused_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("own", "here"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    (tmp_path / "own" / "notes.txt").write_text("a user's")
+    for folder in (tmp_path / "run", tmp_path / "own", tmp_path / "here", tmp_path / "here" / "run"):
+        with pytest.raises(SettingError), record(folder) as run:
+            (folder / ".hydra").mkdir()
+            run.update(corpus={})
+            raise REFUSED[0]
+    assert {path.name for path in tmp_path.rglob("*")} == {"home", "own", "notes.txt", "here"}
 
 
-def test_numbers_that_are_not_finite_are_texts(tmp_path: Path) -> None:
-    def refuse(constant: str) -> None:
-        raise AssertionError(f"{constant} is not JSON")
-
+@pytest.mark.parametrize("is_refused", [True, False])
+def test_a_resumed_run_keeps_what_was_typed_unless_it_is_refused(is_refused: bool, tmp_path: Path) -> None:
+    overrides = tmp_path / ".hydra" / "overrides.yaml"
+    overrides.parent.mkdir()
+    overrides.write_text("- model.hiddens=16\n")
     with record(tmp_path) as run:
-        run.update(metrics={"a": math.nan, "b": [math.inf, 1.5], "c": {"d": (-math.inf, 2)}})
-    summary = json.loads((tmp_path / "summary.json").read_text(), parse_constant=refuse)
-    assert summary["metrics"] == {"a": "nan", "b": ["inf", 1.5], "c": {"d": ["-inf", 2]}}
+        run.update(status="interrupted", metrics={"epoch": 2})
+    before = read_summary(tmp_path)
+    again = record(tmp_path, resume=str(tmp_path))
+    try:
+        with again:
+            again.keep_overrides()
+            again.update(metrics={"epoch": 3})
+            if is_refused:
+                raise REFUSED[0]
+    except SettingError:
+        assert read_summary(tmp_path) == before
+    assert overrides.read_text() == ("- model.hiddens=16\n" if is_refused else "- model.hiddens=32\n")
+    assert read_summary(tmp_path)["metrics"] == {"epoch": 2 if is_refused else 3}
 
 
-@pytest.fixture(params=["RANK", "LOCAL_RANK", "SLURM_PROCID"])
-def rank(request: pytest.FixtureRequest) -> Iterator[str]:
-    yield request.param
-
-
+@pytest.mark.parametrize("rank", ["RANK", "LOCAL_RANK", "SLURM_PROCID"])
 @pytest.mark.parametrize(("number", "writes"), [("0", True), ("1", False)])
 def test_only_the_first_process_writes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: str, number: str, writes: bool
 ) -> None:
     monkeypatch.setenv(rank, number)
     with record(tmp_path) as run:
-        run.update(status="completed")
-    assert (tmp_path / "summary.json").exists() == writes
+        run.keep_overrides()
+    assert sum(path.is_file() for path in tmp_path.rglob("*")) == 3 * writes
 
 
-def test_a_record_is_found_by_its_folder(tmp_path: Path) -> None:
-    with record(tmp_path) as running:
-        running.update(corpus={"source": "sample", "sha256": "0"})
-    assert run_summary(str(tmp_path)) == read_summary(tmp_path)
+def test_a_folder_in_which_a_run_trains_is_refused_and_a_killed_run_is_not_running(tmp_path: Path) -> None:
+    assert not is_running(tmp_path)
+    with record(tmp_path):
+        assert is_running(tmp_path) and summary_or_failure(tmp_path)["status"] == "running"
+        with pytest.raises(SettingError, match="another process trains in this folder; end it, or"):
+            record(tmp_path).__enter__()
+        as_killed = (tmp_path / "summary.json").read_bytes()
+    (tmp_path / "summary.json").write_bytes(as_killed)
+    assert not is_running(tmp_path)
+    killed = summary_or_failure(tmp_path)
+    assert (killed["status"], killed["message"]) == ("failed", "its process was killed")
 
 
-DAMAGED = [
-    "",
-    "{",
-    "[1]",
-    "null",
-    "{}",
-    "[" * 100_000,
-    '{"settings": []}',
-    '{"settings": {}, "status": 3, "metrics": {}}',
-]
-
-
-@pytest.mark.parametrize("content", DAMAGED)
-def test_a_job_whose_summary_is_damaged_takes_no_other_with_it(content: str, tmp_path: Path) -> None:
-    settings = SETTINGS | {"resume": "sweep"}
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints" / "last.ckpt").touch()
+@pytest.mark.parametrize("content", ["", "[1]", "{}"])
+def test_a_job_whose_summary_is_damaged_is_done_again(content: str, tmp_path: Path) -> None:
     (tmp_path / "summary.json").write_text(content)
-    assert not is_done(tmp_path, settings)
-    with pytest.raises(ValueError, match=r"."):
-        end_for(tmp_path, "failed", "")
+    assert not is_done(tmp_path, SETTINGS | {"resume": "sweep"})
     assert summary_or_failure(tmp_path)["status"] == "failed"
-    with Record(tmp_path, settings, in_sweep=True) as run:
-        last_checkpoint(run)
-    assert read_summary(tmp_path)["status"] == "failed"
-    (tmp_path / "summary.json").write_text(content)
-    with pytest.raises(SettingError):
-        Record(tmp_path, settings, in_sweep=False)
-    assert (tmp_path / "summary.json").read_text() == content
+    with record(tmp_path, in_sweep=True, resume="sweep") as run:
+        run.update(status="completed")
+    assert is_done(tmp_path, SETTINGS | {"resume": "another spelling"})
 
 
-def test_a_pipe_is_no_summary(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "summary.json")
-    with pytest.raises(SettingError, match="is no folder of a run"):
+def test_a_job_with_other_settings_is_refused(tmp_path: Path) -> None:
+    with record(tmp_path) as run:
+        run.update(status="completed")
+    assert not is_done(tmp_path, SETTINGS | {"resume": None})
+    with pytest.raises(SettingError, match=f"^resume=sweep: its job {tmp_path.name} has other settings; type "):
+        is_done(tmp_path, SETTINGS | {"resume": "sweep", "seed": 4})
+
+
+@pytest.mark.parametrize("content", [None, "{", "[1]"])
+def test_what_is_not_a_runs_folder_is_refused_in_one_line(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "summary.json").write_text(content)
+    with pytest.raises(SettingError, match=rf"^run={tmp_path}: is not a run's folder, checkpoint or export; type .*$"):
         run_summary(str(tmp_path))
 
 
-@pytest.mark.parametrize("content", [None, "", "{", "[1]", "null", "[" * 100_000])
-def test_what_is_no_runs_folder_is_refused_in_one_line(tmp_path: Path, content: str | None) -> None:
-    if content is not None:
-        (tmp_path / "summary.json").write_text(content)
-    with pytest.raises(SettingError, match=rf"^run={tmp_path}: is no folder of a run; type .*$"):
+@pytest.mark.parametrize(
+    ("end", "says"),
+    [(KeyboardInterrupt(), "ended before it had a text .interrupted.; type another run"), (None, "has no checkpoint")],
+)
+def test_a_run_without_a_text_yet_is_refused_in_one_line(tmp_path: Path, end: BaseException, says: str) -> None:
+    try:
+        with record(tmp_path):
+            if end:
+                raise end
+    except KeyboardInterrupt:
+        pass
+    with pytest.raises(SettingError, match=rf"^run={tmp_path}: {says}"):
         run_summary(str(tmp_path))

@@ -32,7 +32,7 @@ ROWS = [
 
 
 @pytest.mark.parametrize("width", [50, 80, 200])
-def test_a_table_fits_the_terminal_and_no_word_is_broken(
+def test_a_table_fits_the_terminal_and_no_number_is_broken(
     width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
@@ -43,6 +43,7 @@ def test_a_table_fits_the_terminal_and_no_word_is_broken(
     assert max(len(line.rstrip()) for line in printed.splitlines()) <= width
     words = set(" ".join([*COLUMNS, *ROWS[0], *ROWS[1], "[each] war-torn"]).split())
     assert words <= set(printed.split())
+    assert bool(re.search("0.2905 +1,234.5", printed)) == (width > 50)  # there a row is a block
 
 
 def test_a_table_in_a_pipe_is_whole(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

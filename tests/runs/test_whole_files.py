@@ -1,7 +1,8 @@
 """Each file of a run is written whole or not at all: the run is killed, or the disk fails, at each call that writes.
 
-All of them in turn (`FAULTS_EVERY=1`, `make torture`), or every twelfth (.ci/run): writes, syncs, renames and so on in
-the run's folder, as `tests/proof/faults.c` counts them. Then the run goes on, and ends as the one that nothing stopped.
+All of them in turn (`FAULTS_EVERY=1`, `make torture`), or every twenty-fourth (.ci/run): writes, syncs, renames and so
+on in the run's folder, as `tests/proof/faults.c` counts them. Then the run goes on, and ends as the one that nothing
+stopped.
 """
 
 import errno
@@ -23,7 +24,7 @@ from tests.support.programs import Done, run_program
 from tests.support.runs import what_is_left
 from timemachine.config import REPOSITORY
 from timemachine.runs.checkpoints import read_checkpoint, read_safetensors
-from timemachine.runs.files import read_json
+from timemachine.runs.summaries import read_summary
 
 EVERY = int(os.environ.get("FAULTS_EVERY", 24))  # `make torture`: 1
 PARTS = 4  # of all calls, on several cores
@@ -84,7 +85,7 @@ def assert_whole(run: Path) -> None:
         if path.is_dir() or path.suffix == ".part" or path.name == ".lock":
             continue
         if path.suffix == ".json":
-            assert read_json(path)["status"]
+            assert read_summary(run)["status"]
         elif path.suffix == ".ckpt":
             assert read_checkpoint(path)
         elif path.suffix == ".safetensors":
@@ -102,7 +103,7 @@ def assert_whole(run: Path) -> None:
 def everything(run: Path) -> tuple[object, ...]:
     """What there is of a run that has ended."""
     names = sorted(str(path.relative_to(run)) for path in run.rglob("*") if path.is_file())
-    return names, what_is_left(run), (run / "sample.txt").read_text(), read_json(run / "summary.json")["status"]
+    return names, what_is_left(run), (run / "sample.txt").read_text(), read_summary(run)["status"]
 
 
 @pytest.fixture(scope="module", params=["a run", "a run that goes on"])

@@ -1,4 +1,4 @@
-"""README.md and those in folders: their text, their commands, settings that make these short; the targets of make."""
+"""README.md and those in folders: their text, their commands, and settings that make these short."""
 
 import re
 
@@ -16,5 +16,3 @@ COMMANDS = [
     if line.startswith("python ")
 ]
 SMALL = ["trainer.max_epochs=1", "trainer.limit_train_batches=2", "trainer.limit_test_batches=1"]
-_MAKEFILE = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
-TARGETS = re.findall(r"[\w-]+", _MAKEFILE.partition(".PHONY:")[2].partition("\n")[0])

@@ -1,32 +1,42 @@
-"""What a run of train.py has left in its folder, read without the project's own readers."""
+"""What a run leaves in its folder, and how a test trains one in this process."""
 
 import csv
 import json
-import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger
 
-
-def table(path: Path) -> list[dict[str, float]]:
-    """Return the rows of a CSV file of numbers, NaN where there is none; no rows if the file is not there."""
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return [{name: float(cell or math.nan) for name, cell in row.items()} for row in csv.DictReader(file)]
-
-
-def summary(folder: Path) -> dict[str, Any]:
-    """Return summary.json."""
-    found: dict[str, Any] = json.loads((folder / "summary.json").read_text())
-    return found
+from timemachine.config import Train, to_dict
+from timemachine.datamodule import TimeMachine
+from timemachine.language_model import RNNLMScratch
+from timemachine.runs.record import Record
+from timemachine.runs.resuming import resume
+from timemachine.training.trainer import build_trainer
 
 
 def epochs(folder: Path) -> int:
     """Return the number of rows of metrics.csv, while it is written, too."""
     path = folder / "metrics.csv"
     return path.read_text().count("\n") - 1 if path.exists() else 0
+
+
+def rows(path: Path) -> list[dict[str, float]]:
+    """Return the numbers of a table, without empty cells; none if there is no table."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    """Return summary.json."""
+    found: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+    return found
 
 
 def what_is_left(folder: Path) -> dict[str, Any]:
@@ -38,3 +48,39 @@ def what_is_left(folder: Path) -> dict[str, Any]:
         state = torch.load(path, weights_only=True)
         checkpoints[path.name] = {k: v.tolist() for k, v in state["state_dict"].items()}
     return {"steps": (folder / "steps.csv").read_text(), "epochs": epochs, "checkpoints": checkpoints}
+
+
+def fit(
+    folder: Path,
+    model: RNNLMScratch,
+    data: TimeMachine,
+    others: Sequence[Logger | Callback] = (),
+    settings: Train | None = None,
+    **trainer: Any,
+) -> pl.Trainer:
+    """Train as train.py does, on the CPU, from the last checkpoint if there is one. `trainer`: its settings."""
+    settings = settings or Train()
+    for name, value in ({"accelerator": "cpu", "devices": 1} | trainer).items():
+        setattr(settings.trainer, name, value)
+    settings.resume = str(folder) if (folder / "summary.json").exists() else None
+    folder.mkdir(exist_ok=True)
+    with Record(folder, to_dict(settings), in_sweep=False, beside_others=True) as run:
+        run.describe(data, model)
+        built = build_trainer(settings, run, others)
+        built.fit(model, data, ckpt_path=resume(run, built, model, data))
+    return built
+
+
+class Interruption(Exception):
+    """What ends a run in the middle."""
+
+
+class InterruptAt(Callback):
+    """Ends a run as a step begins."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *arguments: Any) -> None:
+        if trainer.global_step == self.step:
+            raise Interruption

@@ -5,8 +5,8 @@
     assert not server.unknown
     (run,) = server.runs.values()
 
-It speaks as much as runs, their files and artifacts, `wandb sync` and saved views need. What it does not know it
-refuses and notes in `unknown`, so that a test sees when a newer client asks something new.
+It speaks as much as runs, their files and artifacts, `wandb sync`, sweeps, saved views and reports need. What it does
+not know it refuses and notes in `unknown`, so that a test sees when a newer client asks something new.
 """
 
 import base64
@@ -21,7 +21,6 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import quote, unquote
@@ -32,16 +31,6 @@ Json = dict[str, Any]
 
 ENTITY = "tester"  # whose key it is
 FEATURES = ("ARTIFACT_TAGS", "CLIENT_IDS", "FILESTREAM_GZIP", "LARGE_FILENAMES")  # that servers of 2026 have
-SUMMARIES = {1: "min", 2: "max", 3: "mean", 4: "best", 5: "last", 6: "none", 7: "copy", 8: "first"}  # wandb's numbers
-
-
-@dataclass
-class Metric:
-    """What `define_metric` declared."""
-
-    step: str | None = None
-    summaries: list[str] = field(default_factory=list)
-    hidden: bool = False
 
 
 @dataclass
@@ -56,10 +45,9 @@ class ArrivedRun:
     job_type: str = ""
     tags: list[str] = field(default_factory=list)
     config: Json = field(default_factory=dict)  # as the user gave it
-    metrics: dict[str, Metric] = field(default_factory=dict)  # by name, or by pattern
+    axes: dict[str, str | None] = field(default_factory=dict)  # of each metric, what it is shown against
     history: list[Json] = field(default_factory=list)
     summary: Json = field(default_factory=dict)
-    output: list[str] = field(default_factory=list)  # console lines, each after its time
     files: dict[str, bytes] = field(default_factory=dict)
     artifacts: dict[str, dict[str, bytes]] = field(default_factory=dict)  # committed ones: name, then path in it
     exit_code: int | None = None  # None: not ended
@@ -75,27 +63,6 @@ class SavedView:
     entity: str
     project: str
     spec: Json
-
-
-@dataclass
-class _Artifact:
-    """A version of an artifact; its run has it once it is committed."""
-
-    id: str
-    run: ArrivedRun
-    asked: Json  # what `CreateArtifact` said of it
-    version: int | None = None  # None: not committed
-    files: dict[str, bytes] = field(default_factory=dict)
-    manifest: dict[str, bytes] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        return str(self.asked["artifactCollectionName"])
-
-    def is_called(self, name: str) -> bool:
-        """Is it `name:v0`, `name:latest` or `name:alias`?"""
-        names = [f"v{self.version}", "latest", *(alias["alias"] for alias in self.asked["aliases"] or [])]
-        return self.version is not None and name.removeprefix(f"{self.name}:") in names
 
 
 class SilentServer:
@@ -118,32 +85,31 @@ class SilentServer:
 
 class WandbServer:
     """Serves while the context lasts, or until `die`; having answered `dies_after` file-stream posts it dies by itself.
-    It `refuses_history`, or takes `delay` seconds for whatever concerns artifacts and files.
 
-    A client posts as a run starts, every `x_file_stream_transmit_interval` (15 s; below 1 is 15) and as the run ends.
-    `runs` has what arrived, by wandb's run id; `views` the saved views, by their name, `reports` the reports;
-    `unknown` what was refused.
+    It `refuses_history`, or `refuses` all, or takes `delay` seconds for whatever concerns
+    artifacts and files. `runs` has what arrived, by wandb's run id; `views` the saved views, `reports` the reports;
+    `unknown` what was refused. A client posts as a run starts, every 15 s and as the run ends.
     """
 
-    def __init__(self, dies_after: int | None = None, refuses_history: bool = False, delay: float = 0) -> None:
-        self.dies_after = dies_after
-        self.refuses_history = refuses_history
-        self.delay = delay
+    def __init__(
+        self, dies_after: int = 0, refuses_history: bool = False, refuses: bool = False, delay: float = 0
+    ) -> None:
+        self.dies_after, self.refuses_history, self.refuses, self.delay = dies_after, refuses_history, refuses, delay
         self.runs: dict[str, ArrivedRun] = {}
-        self.views: dict[str, SavedView] = {}
+        self.views: list[SavedView] = []
         self.reports: list[SavedView] = []
         self.sweeps: dict[str, Json] = {}
         self.commands: list[Json] = []  # for an agent of a sweep: {"type": "run", "run_id": …, "args": …}, then exit
         self.keys: set[str] = set()  # that clients showed
         self.unknown: list[str] = []
         self.asked: list[str] = []  # operations in the order of their arrival
-        self._artifacts: list[_Artifact] = []
-        self._posts = 0
+        self._artifacts: list[tuple[Json, dict[str, bytes]]] = []  # what the client said of each, and its files
         self._lock = threading.Lock()
         self._http = _Listener(self)
         self.url = f"http://127.0.0.1:{self._http.server_port}"
         self._operations: dict[str, Callable[[Json], Json]] = {
             "Viewer": self._viewer,
+            "GetDefaultEntity": self._viewer,
             "ServerFeaturesQuery": lambda _: {
                 "serverInfo": {"features": [{"name": name, "isEnabled": True} for name in FEATURES]}
             },
@@ -151,26 +117,32 @@ class WandbServer:
             "XXHashDigestsEnabled": lambda _: {"entity": {"xxhashDigestsEnabled": False}},
             "UpsertBucket": self._upsert_bucket,
             "RunResumeStatus": self._run_resume_status,
-            "CreateRunFiles": self._create_run_files,
-            "ArtifactType": self._artifact_type,
+            "CreateRunFiles": lambda sent: {
+                "createRunFiles": {
+                    "runID": sent["run"],
+                    "uploadHeaders": [],
+                    "files": [
+                        {"name": name, "uploadUrl": self._url("run", sent["run"], name)} for name in sent["files"]
+                    ],
+                }
+            },
+            "ArtifactType": lambda _: {"project": {"artifact": None}},
             "CreateArtifact": self._create_artifact,
-            "CreateArtifactManifest": self._create_artifact_manifest,
-            "UpdateArtifactManifest": self._update_artifact_manifest,
+            "CreateArtifactManifest": lambda sent: {"createArtifactManifest": self._manifest(sent["artifactID"])},
+            "UpdateArtifactManifest": lambda sent: {
+                "updateArtifactManifest": self._manifest(sent["artifactManifestID"])
+            },
             "CreateArtifactFiles": self._create_artifact_files,
             "CommitArtifact": self._commit_artifact,
-            "ArtifactByID": self._artifact_by_id,
-            "ArtifactMembershipByName": self._artifact_membership,
-            "UseArtifact": self._use_artifact,
             "UpsertSweep": self._upsert_sweep,
             "SweepWithRuns": self._sweep_with_runs,
             "CreateAgent": lambda _: {"createAgent": {"agent": {"id": "agent"}}},
             "Heartbeat": self._heartbeat,
-            "UpsertView2": self._upsert_view,
-            "View": self._view,
-            "upsertView": self._upsert_report,
-            "ProjectViews": self._reports_of,
+            "UpsertView2": lambda sent: self._upsert_view(self.views, sent),
+            "View": lambda sent: self._views_of(self.views, sent["entityName"], sent["name"], sent["viewName"]),
+            "upsertView": lambda sent: self._upsert_view(self.reports, sent),
+            "ProjectViews": lambda sent: self._views_of(self.reports, sent["entity"], sent["project"]),
             "GetProjects": self._projects,
-            "GetDefaultEntity": self._viewer,
             "ProjectInternalId": lambda sent: {"project": {"id": sent["projectName"], "internalId": "1"}},
         }
 
@@ -197,7 +169,7 @@ class WandbServer:
         """The answer to a request; None: refused."""
         if self.delay and (method == "PUT" or b"rtifact" in body):
             time.sleep(self.delay)
-        if self.refuses_history and path.endswith("/file_stream"):
+        if self.refuses or (self.refuses_history and path.endswith("/file_stream")):
             return None
         with self._lock:
             try:
@@ -207,59 +179,44 @@ class WandbServer:
                 return None
 
     def _answer_known(self, method: str, path: str, body: bytes) -> Json | None:
-        if method == "POST" and path == "/graphql":
-            return self._graphql(json.loads(body))
-        if method == "POST" and (match := re.fullmatch(r"/files/[^/]+/[^/]+/([^/]+)/file_stream", path)):
+        if path == "/graphql":
+            asked = json.loads(body)
+            name = asked.get("operationName") or re.findall(r"\b(?:query|mutation)\s+(\w+)", asked["query"])[0]
+            self.asked.append(name)
+            return {"data": self._operations[name](asked.get("variables") or {})}
+        if match := re.fullmatch(r"/files/[^/]+/[^/]+/([^/]+)/file_stream", path):
             self._stream(self.runs[match[1]], json.loads(body))
             return {}
-        if method == "PUT" and (match := re.fullmatch(r"/upload/(run|artifact|manifest)/([^/]+)/(.+)", path)):
-            self._folder(match[1], match[2])[unquote(match[3])] = body
+        if match := re.fullmatch(r"/upload/(run|artifact|manifest)/([^/]+)/(.+)", path):
+            kind, owner, name = match.groups()
+            files = {"run": lambda: self.runs[owner].files, "artifact": lambda: self._artifacts[int(owner)][1]}
+            if kind in files:
+                files[kind]()[unquote(name)] = body
             return {}
-        if method == "POST" and path.startswith("/sdk/otel/"):
+        if path.startswith("/sdk/otel/"):
             return {}  # the client's telemetry
-        self.unknown.append(f"{method} {path}")
-        return None
+        raise LookupError(path)
 
     def answered(self, path: str) -> None:
         """What comes after an answer has gone out."""
-        if path.endswith("/file_stream"):
+        if path.endswith("/file_stream") and self.dies_after:
             with self._lock:
-                self._posts += 1
-                was_last = self._posts == self.dies_after
-            if was_last:
+                self.dies_after -= 1
+            if not self.dies_after:
                 self.die()
 
-    def _graphql(self, asked: Json) -> Json | None:
-        name = asked.get("operationName") or (re.findall(r"\b(?:query|mutation)\s+(\w+)", asked["query"]) or [""])[0]
-        self.asked.append(name)
-        if name not in self._operations:
-            self.unknown.append(asked["query"])
-            return None
-        return {"data": self._operations[name](asked.get("variables") or {})}
-
     def _stream(self, run: ArrivedRun, sent: Json) -> None:
-        for name, lines in sent.get("files", {}).items():
-            content = lines["content"]
-            if name == "wandb-history.jsonl":
-                _put(run.history, lines["offset"], [json.loads(line) for line in content])
-            elif name == "wandb-summary.json":
-                run.summary = json.loads(content[-1])
-            elif name == "output.log":
-                _put(run.output, lines["offset"], content)
+        files = sent.get("files", {})
+        if lines := files.get("wandb-history.jsonl"):  # a post that is sent again replaces its rows
+            rows = [json.loads(line) for line in lines["content"]]
+            run.history[lines["offset"] : lines["offset"] + len(rows)] = rows
+        if lines := files.get("wandb-summary.json"):
+            run.summary = json.loads(lines["content"][-1])
         if sent.get("complete"):
             run.exit_code = sent["exitcode"]
 
-    def _folder(self, kind: str, owner: str) -> dict[str, bytes]:
-        if kind == "run":
-            return self.runs[owner].files
-        artifact = self._artifacts[int(owner)]
-        return artifact.files if kind == "artifact" else artifact.manifest
-
-    def _upload_url(self, kind: str, owner: str, path: str) -> str:
+    def _url(self, kind: str, owner: str, path: str) -> str:
         return f"{self.url}/upload/{kind}/{owner}/{quote(path)}"
-
-    def _latest(self, name: str) -> _Artifact | None:
-        return next((artifact for artifact in reversed(self._artifacts) if artifact.is_called(name)), None)
 
     # The operations
 
@@ -279,7 +236,7 @@ class WandbServer:
         run.tags = sent["tags"] or run.tags
         if sent["config"]:
             config = {key: entry["value"] for key, entry in json.loads(sent["config"]).items()}
-            run.metrics = _metrics(config.pop("_wandb", {}).get("m", []))
+            run.axes = _axes(config.pop("_wandb", {}).get("m", []))
             run.config = config
         if sent["summaryMetrics"]:
             run.summary = json.loads(sent["summaryMetrics"])
@@ -311,7 +268,7 @@ class WandbServer:
                 "summaryMetrics": json.dumps(run.summary),
                 "historyLineCount": len(run.history),
                 "historyTail": json.dumps([json.dumps(row) for row in run.history[-1:]]),
-                "logLineCount": len(run.output),
+                "logLineCount": 0,
                 "eventsLineCount": 0,
                 "eventsTail": "[]",
             }
@@ -319,31 +276,17 @@ class WandbServer:
         entity = sent["entity"] or ENTITY
         return {"model": {"name": sent["project"], "entity": {"id": entity, "name": entity}, "bucket": bucket}}
 
-    def _create_run_files(self, sent: Json) -> Json:
-        files = [{"name": name, "uploadUrl": self._upload_url("run", sent["run"], name)} for name in sent["files"]]
-        return {"createRunFiles": {"runID": sent["run"], "uploadHeaders": [], "files": files}}
-
-    def _artifact_type(self, sent: Json) -> Json:
-        artifact = self._latest(sent["name"])
-        return {"project": {"artifact": artifact and {"artifactType": {"name": artifact.asked["artifactTypeName"]}}}}
-
     def _create_artifact(self, sent: Json) -> Json:
         asked = sent["input"]
-        artifact = _Artifact(str(len(self._artifacts)), self.runs[asked["runName"]], asked)
-        self._artifacts.append(artifact)
-        sequence = {"id": artifact.name, "latestArtifact": None}  # each version is uploaded in full
-        return {"createArtifact": {"artifact": {"id": artifact.id, "state": "PENDING", "artifactSequence": sequence}}}
+        artifact = {"id": str(len(self._artifacts)), "state": "PENDING"}
+        self._artifacts.append((asked, {}))
+        sequence = {"id": asked["artifactCollectionName"], "latestArtifact": None}  # each version is uploaded in full
+        return {"createArtifact": {"artifact": artifact | {"artifactSequence": sequence}}}
 
     def _manifest(self, artifact: str) -> Json:
-        url = self._upload_url("manifest", artifact, "wandb_manifest.json")
+        url = self._url("manifest", artifact, "wandb_manifest.json")
         file = {"id": artifact, "uploadUrl": url, "uploadHeaders": []}
         return {"artifactManifest": {"id": artifact, "file": file}}
-
-    def _create_artifact_manifest(self, sent: Json) -> Json:
-        return {"createArtifactManifest": self._manifest(sent["artifactID"])}
-
-    def _update_artifact_manifest(self, sent: Json) -> Json:
-        return {"updateArtifactManifest": self._manifest(sent["artifactManifestID"])}
 
     def _create_artifact_files(self, sent: Json) -> Json:
         nodes = [
@@ -352,7 +295,7 @@ class WandbServer:
                 "name": file["name"],
                 "displayName": file["name"],
                 "storagePath": file["name"],
-                "uploadUrl": self._upload_url("artifact", file["artifactID"], file["name"]),
+                "uploadUrl": self._url("artifact", file["artifactID"], file["name"]),
                 "uploadHeaders": [],
                 "uploadMultipartUrls": None,  # for files of gigabytes
                 "artifact": {"id": file["artifactID"]},
@@ -362,100 +305,58 @@ class WandbServer:
         return {"createArtifactFiles": {"files": {"edges": [{"node": node} for node in nodes]}}}
 
     def _commit_artifact(self, sent: Json) -> Json:
-        artifact = self._artifacts[int(sent["artifactID"])]
-        artifact.version = sum(other.name == artifact.name and other.version is not None for other in self._artifacts)
-        artifact.run.artifacts[artifact.name] = artifact.files
-        return {"commitArtifact": {"artifact": _described(artifact)}}
-
-    def _artifact_by_id(self, sent: Json) -> Json:
-        return {"artifact": _described(self._artifacts[int(sent["id"])])}
-
-    def _artifact_membership(self, sent: Json) -> Json:
-        artifact = self._latest(sent["name"])
-        described = artifact and _described(artifact)
-        membership = described and {
-            "__typename": "ArtifactCollectionMembership",
-            "id": described["id"],
-            "versionIndex": described["versionIndex"],
-            "createdAt": described["createdAt"],
-            "aliases": described["aliases"],
-            "artifactCollection": described["artifactSequence"],
-            "artifact": described,
-        }
-        return {"project": {"artifactCollectionMembership": membership}}
-
-    def _use_artifact(self, sent: Json) -> Json:
-        asked = sent.get("input") or sent
-        return {"useArtifact": {"artifact": _described(self._artifacts[int(asked["artifactID"])])}}
+        asked, files = self._artifacts[int(sent["artifactID"])]
+        self.runs[asked["runName"]].artifacts[asked["artifactCollectionName"]] = files
+        return {"commitArtifact": {"artifact": {"id": sent["artifactID"], "digest": asked["digest"]}}}
 
     def _upsert_sweep(self, sent: Json) -> Json:
-        name = sent["id"] or f"sweep{len(self.sweeps)}"
+        name = f"sweep{len(self.sweeps)}"
         self.sweeps[name] = yaml.safe_load(sent["config"])
-        entity = sent["entityName"] or ENTITY
-        project = {"id": sent["projectName"], "name": sent["projectName"], "entity": {"id": entity, "name": entity}}
+        project = {"id": sent["projectName"], "name": sent["projectName"], "entity": {"id": ENTITY, "name": ENTITY}}
         return {"upsertSweep": {"sweep": {"name": name, "project": project}, "configValidationWarnings": []}}
 
     def _sweep_with_runs(self, sent: Json) -> Json:
-        sweep = self.sweeps[sent["sweep"]]
-        described = {
-            "id": sent["sweep"],
-            "name": sent["sweep"],
-            "method": sweep["method"],
-            "state": "RUNNING",
-            "config": yaml.safe_dump(sweep),
-            "controller": None,
-            "scheduler": None,
-            "runs": {"edges": []},
-        }
+        name, sweep = sent["sweep"], self.sweeps[sent["sweep"]]
+        described = {"id": name, "name": name, "method": sweep["method"], "state": "RUNNING", "scheduler": None,
+                     "config": yaml.safe_dump(sweep), "controller": None, "runs": {"edges": []}}  # fmt: skip
         return {"project": {"sweep": described}}
 
     def _heartbeat(self, sent: Json) -> Json:
         commands = [self.commands.pop(0)] if self.commands and not json.loads(sent["runState"] or "{}") else []
         return {"agentHeartbeat": {"agent": {"id": "agent"}, "commands": json.dumps(commands)}}
 
-    def _upsert_view(self, sent: Json) -> Json:
-        name, inserted = sent["name"], sent["name"] not in self.views
-        self.views[name] = SavedView(
-            name, name, sent["displayName"], sent["entityName"], sent["projectName"], json.loads(sent["spec"])
-        )
-        return {"upsertView": {"view": {"id": name, "name": name}, "inserted": inserted}}
+    def _upsert_view(self, views: list[SavedView], sent: Json) -> Json:
+        entity, project = sent["entityName"], sent["projectName"]
+        view = next((view for view in views if view.id == sent.get("id")), None)
+        if inserted := view is None:
+            view = SavedView(f"id{len(views)}", sent["name"], sent["displayName"], entity, project, {})
+            views.append(view)
+        assert view is not None
+        view.spec = json.loads(sent["spec"])
+        described = {"id": view.id, "type": sent["type"], "name": view.name, "displayName": view.display_name,
+                     "description": "", "project": {"id": project, "name": project, "entityName": entity},
+                     "spec": sent["spec"], "updatedAt": None}  # fmt: skip
+        return {"upsertView": {"view": described, "inserted": inserted}}
 
-    def _view(self, sent: Json) -> Json:
-        views = [
-            {"id": view.id, "name": view.name, "displayName": view.display_name, "spec": json.dumps(view.spec)}
-            for view in self.views.values()
-            if (view.entity, view.project) == (sent["entityName"], sent["name"])
-            and sent.get("viewName") in (None, view.name)
-        ]
-        return {"project": {"allViews": {"edges": [{"node": view} for view in views]}}}
-
-    def _upsert_report(self, sent: Json) -> Json:
-        place = sent["entityName"], sent["projectName"]
-        report = next((report for report in self.reports if report.id == sent["id"]), None)
-        if inserted := report is None:
-            report = SavedView(f"report{len(self.reports)}", sent["name"], sent["displayName"], *place, {})
-            self.reports.append(report)
-        assert report is not None
-        report.spec = json.loads(sent["spec"])
-        project = {"id": place[1], "name": place[1], "entityName": place[0]}
-        view = {"id": report.id, "type": sent["type"], "name": report.name, "displayName": report.display_name,
-                "description": "", "project": project, "spec": sent["spec"], "updatedAt": None}  # fmt: skip
-        return {"upsertView": {"view": view, "inserted": inserted}}
-
-    def _reports_of(self, sent: Json) -> Json:
+    def _views_of(self, views: list[SavedView], entity: str, project: str, name: str | None = None) -> Json:
         edges = [
-            {"node": {"id": report.id, "name": report.name, "displayName": report.display_name, "spec": "{}"}}
-            for report in self.reports
-            if (report.entity, report.project) == (sent["entity"], sent["project"])
+            {
+                "node": {
+                    "id": view.id,
+                    "name": view.name,
+                    "displayName": view.display_name,
+                    "spec": json.dumps(view.spec),
+                }
+            }
+            for view in views
+            if (view.entity, view.project) == (entity, project) and name in (None, view.name)
         ]
         return {"project": {"allViews": {"edges": edges, "pageInfo": {"endCursor": None, "hasNextPage": False}}}}
 
     def _projects(self, sent: Json) -> Json:
-        names = dict.fromkeys(run.project for run in self.runs.values())
         described: Json = {"__typename": "Project", "entityName": ENTITY, "createdAt": "2026-01-01T00:00:00Z"}
-        edges: list[Json] = [
-            {"node": described | {"id": name, "name": name, "isBenchmark": False, "user": None}} for name in names
-        ]
+        names = dict.fromkeys(run.project for run in self.runs.values())
+        edges = [{"node": described | {"id": name, "name": name, "isBenchmark": False, "user": None}} for name in names]
         info = {"__typename": "PageInfo", "endCursor": None, "hasNextPage": False}
         return {"models": {"pageInfo": info, "edges": edges}}
 
@@ -502,9 +403,9 @@ class _Handler(BaseHTTPRequestHandler):
         if given := self.headers.get("Authorization", "").removeprefix("Basic "):
             self.server.wandb.keys.add(base64.b64decode(given).decode().partition(":")[2])
         answer = self.server.wandb.answer(self.command, self.path, body)
-        refused: Json = {"errors": [{"message": "the stand-in for W&B's server does not know this"}]}
+        refused: Json = {"errors": [{"message": "the stand-in for W&B's server refuses this"}]}
         sent = json.dumps(refused if answer is None else answer).encode()
-        self.send_response(HTTPStatus.BAD_REQUEST if answer is None else HTTPStatus.OK)
+        self.send_response(400 if answer is None else 200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(sent)))
         self.end_headers()
@@ -527,54 +428,8 @@ def _environment(url: str) -> dict[str, str]:
     }
 
 
-def _put(rows: list[Any], offset: int, new: list[Any]) -> None:
-    """A post that is sent again replaces its rows."""
-    rows[offset : offset + len(new)] = new
-
-
-def _metrics(sent: list[Json]) -> dict[str, Metric]:
-    """wandb names the fields by number, and a step by its place in the list, from 1."""
+def _axes(sent: list[Json]) -> dict[str, str | None]:
+    """wandb names the fields of a metric by number, and its axis by that one's place in the list, from 1."""
     names = [entry.get("1") or entry.get("2") or "" for entry in sent]
-    return {
-        name: Metric(
-            step=entry.get("4") or (names[entry["5"] - 1] if "5" in entry else None),
-            summaries=[SUMMARIES[number] for number in entry.get("7", [])],
-            hidden=2 in entry.get("6", []),
-        )
-        for name, entry in zip(names, sent, strict=True)
-    }
-
-
-def _described(artifact: _Artifact) -> Json:
-    """A version of an artifact as queries have it."""
-    project = {
-        "id": artifact.run.project,
-        "internalId": artifact.run.project,
-        "name": artifact.run.project,
-        "entity": {"name": artifact.run.entity},
-    }
-    collection = {"__typename": "ArtifactSequence", "name": artifact.name, "project": project}
-    return {
-        "__typename": "Artifact",
-        "id": artifact.id,
-        "artifactSequence": collection,
-        "versionIndex": artifact.version,
-        "artifactType": {"name": artifact.asked["artifactTypeName"]},
-        "description": artifact.asked["description"],
-        "metadata": artifact.asked["metadata"],
-        "ttlDurationSeconds": -1,
-        "ttlIsInherited": True,
-        "tags": [],
-        "historyStep": artifact.asked["historyStep"],
-        "state": "PENDING" if artifact.version is None else "COMMITTED",
-        "size": sum(map(len, artifact.files.values())),
-        "digest": artifact.asked["digest"],
-        "commitHash": "",
-        "fileCount": len(artifact.files),
-        "createdAt": "2026-01-01T00:00:00Z",
-        "updatedAt": None,
-        "aliases": [
-            {"__typename": "ArtifactAlias", "id": name, "alias": name, "artifactCollection": collection}
-            for name in [alias["alias"] for alias in artifact.asked["aliases"] or []]
-        ],
-    }
+    axes = [entry.get("4") or (names[entry["5"] - 1] if "5" in entry else None) for entry in sent]
+    return dict(zip(names, axes, strict=True))

@@ -69,15 +69,12 @@ def test_curves_have_both_numbers_of_each_epoch(sample: Corpus, notebook: Handle
     assert 20 < plot.curves["train"][-1][1] < plot.curves["train"][0][1]
 
 
-def test_one_figure_grows(sample: Corpus, notebook: Handle) -> None:
-    fit(sample, LivePlot(seconds=0))
-    assert len(notebook.drawn) == 4  # before each epoch, and at the end
-    assert all(image.startswith(PNG) for image in notebook.drawn) and len(set(notebook.drawn)) == 4
-
-
-def test_drawing_costs_no_more_than_was_said(sample: Corpus, notebook: Handle) -> None:
-    fit(sample, LivePlot(seconds=1000))
-    assert len(notebook.drawn) == 2  # the first, and the last epoch
+@pytest.mark.parametrize(("seconds", "drawn"), [(0, 4), (1000, 2)])
+def test_one_figure_grows_as_often_as_asked(seconds: float, drawn: int, sample: Corpus, notebook: Handle) -> None:
+    """Before each epoch and at the end, or only the first time and at the end."""
+    fit(sample, LivePlot(seconds))
+    assert len(notebook.drawn) == len(set(notebook.drawn)) == drawn
+    assert all(image.startswith(PNG) for image in notebook.drawn)
 
 
 def test_a_program_that_is_no_notebook_has_the_bar_alone(sample: Corpus, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,12 +1,10 @@
+"""`python -m timemachine.dashboard`: what W&B's server gets of a workspace and of a report."""
+
 import base64
-import json
 import math
 import sys
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from http.client import HTTPConnection
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +12,29 @@ import pytest
 import wandb
 
 from tests.support.jobs import leave_job
-from tests.support.wandb_server import ENTITY, WandbServer
+from tests.support.wandb_server import ENTITY, SavedView, WandbServer
 from timemachine import dashboard
 from timemachine.cli.schema import leaves
 from timemachine.config import Train
 from timemachine.corpus import Corpus
 from timemachine.evaluation.scores import splits_of
+from timemachine.exercises.report import write_report
 from timemachine.runs.rows import EPOCH_COLUMNS, STEP_COLUMNS
-from timemachine.weights_and_biases import baselines, workspace
+from timemachine.weights_and_biases import CHANGES, FIGURE, PAGE, SAMPLES, server
+from timemachine.weights_and_biases.baselines import log_ngrams, ngram_perplexities
 
 pytestmark = pytest.mark.filterwarnings("ignore:Pydantic V1 style")  # wandb_workspaces, when it is imported
 
-PANELS = [panel for panels in workspace.SECTIONS.values() for panel in panels]
-NAMES = {name for panel in PANELS for name in (*panel.y, panel.x) if name}
+Command = Callable[..., str]
+EPOCHS = [{"epoch": epoch, "val/perplexity": 20.0 - epoch} for epoch in (1, 2, 3)]
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
     """`python -m timemachine.dashboard` with these arguments: what it prints, or the line with which it exits."""
 
     def call(*arguments: str) -> str:
+        capsys.readouterr()
         monkeypatch.setattr(sys, "argv", ["dashboard", *arguments])
         try:
             dashboard.main()
@@ -45,88 +46,36 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     return call
 
 
-class Server(ThreadingHTTPServer):
-    """What the dashboard asks of W&B's GraphQL, for the projects of "me"."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Answer)
-        self.views: dict[str, list[dict[str, Any]]] = {"timemachine": [], "locked": []}
-        self.entity: str | None = "me"
-        self.status = 200
-
-    def answer(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
-        if "upsertView" in query:
-            if variables["projectName"] == "locked":
-                return {"data": None, "errors": [{"message": "permission denied"}]}
-            views = self.views[variables["projectName"]]
-            view = next((view for view in views if view["id"] == variables.get("id")), None)
-            if view is None:
-                views.append(view := {"id": f"id{len(views)}"})
-            view |= {key: variables[key] for key in ("name", "displayName", "type", "spec")}
-            return {"data": {"upsertView": {"view": {"id": view["id"], "name": view["name"]}, "inserted": True}}}
-        if "allViews" in query:
-            mine = self.views.get(variables["project"]) if variables["entity"] == "me" else None
-            edges = [{"node": {"id": view["id"]}} for view in mine or [] if view["name"] == variables["view"]]
-            return {"data": {"project": None if mine is None else {"allViews": {"edges": edges}}}}
-        viewer: dict[str, Any] = {
-            "id": "1",
-            "username": "me",
-            "entity": self.entity,
-            "flags": "{}",
-            "teams": {"edges": []},
-        }
-        return {"data": {"viewer": viewer}}
-
-
-class Answer(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_POST(self) -> None:
-        sent = self.rfile.read(int(self.headers["Content-Length"] or 0))
-        asked = json.loads(sent) if self.path == "/graphql" else {}  # not JSON: the client's telemetry
-        body = json.dumps(self.server.answer(asked.get("query", ""), asked.get("variables") or {})).encode()
-        self.send_response(self.server.status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *arguments: object) -> None:
-        pass
+@pytest.fixture
+def wandb_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
+    """W&B's server and a key for it."""
+    wandb.teardown()  # it remembers the environment of its first call
+    with WandbServer() as server:
+        for name, value in server.environment().items():
+            monkeypatch.setenv(name, value)
+        yield server
+        wandb.teardown()
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """W&B's server and a key for it."""
-    wandb.teardown()  # it remembers the environment of its first call
-    with Server() as server:
-        threading.Thread(target=server.serve_forever, args=(0.02,)).start()
-        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.server_port}")
-        monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
-        yield server
-        server.shutdown()
-    wandb.teardown()
+def summary(sample: Corpus) -> dict[str, Any]:
+    """summary.json of a run that W&B has, as far as the dashboard reads it."""
+    settings = {"data": {"num_steps": 8, "num_train": 2000, "num_val": 500, "search_dirs": []}}
+    corpus = {"source": "sample", "name": "sample", "sha256": sample.sha256}
+    return {"settings": settings, "corpus": corpus, "metrics": {"epoch": 7}, "wandb": "abcd"}
 
 
-def test_telemetry_of_the_client_is_no_traceback(server: Server, capfd: pytest.CaptureFixture[str]) -> None:
-    """It is no JSON, and comes when it likes, such as after the last test."""
-    connection = HTTPConnection("127.0.0.1", server.server_port)
-    connection.request("POST", "/sdk/otel/v1/metrics", b"\n\x1b\n\x19")
-    assert connection.getresponse().status == 200
-    connection.close()
-    assert capfd.readouterr().err == ""
-
-
-@pytest.fixture(scope="module")
-def spec() -> dict[str, Any]:
-    view = workspace.build("timemachine", "me")
-    stored: dict[str, Any] = json.loads(view.spec.model_dump_json(by_alias=True, exclude_none=True))
-    return stored
-
-
-def stored_panels(spec: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    return {section["name"]: section["panels"] for section in spec["section"]["panelBankConfig"]["sections"]}
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    """A sweep of no exercise, with its report, whose runs are in W&B."""
+    folder = tmp_path / "sweeps/none/now"
+    folder.parent.mkdir(parents=True)
+    for lr in (1.0, 2.0):
+        logged: dict[str, Any] = {"wandb": f"run{lr}", "wandb_group": "sweeps/none/now"}
+        metrics = {"epoch": 3, "val/perplexity": 17.0}
+        leave_job(folder, {"model": {"lr": lr}}, metrics=metrics, tables={"metrics": EPOCHS}, **logged)
+    write_report(folder, "none")
+    return folder
 
 
 def strings(value: Any) -> Iterator[str]:
@@ -138,201 +87,159 @@ def strings(value: Any) -> Iterator[str]:
             yield from strings(part)
 
 
-# --- the panels ---
+def panels(view: SavedView) -> dict[str, list[dict[str, Any]]]:
+    """Section -> its panels."""
+    return {section["name"]: section["panels"] for section in view.spec["section"]["panelBankConfig"]["sections"]}
 
 
-def test_a_dry_run_names_every_panel_and_needs_nothing(
-    run: Callable[..., str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for package in ("wandb", "wandb_workspaces"):
-        monkeypatch.setitem(sys.modules, package, None)  # importing it raises
-    lines = run("entity=me", "--dry-run", "project=mine").splitlines()
-    assert [line.strip() for line in lines if line.startswith("  ")] == [str(panel) for panel in PANELS]
-    assert [line for line in lines if not line.startswith(" ")] == list(workspace.SECTIONS)
-    norms = "line: grad_norm, grad_norm_clipped against trainer/global_step, log scale"
-    assert f"  Norm of the gradient: clipping acts where the two lines part ({norms})" in lines
+# --- the workspace ---
 
 
-def test_the_panels_draw_what_the_project_logs() -> None:
-    of_w_and_b = {"trainer/global_step", workspace.FIGURE, workspace.SAMPLES, workspace.PAGE}
-    derived = {"lr", "best_val/perplexity", "val/bits_per_character"}
+def test_a_workspace_draws_what_runs_log_and_settings_that_exist(run: Command, wandb_server: WandbServer) -> None:
+    line = run("project=mine")
+    assert not wandb_server.unknown
+    (view,) = wandb_server.views
+    assert (view.entity, view.project, view.display_name) == (ENTITY, "mine", "Perplexity")
+    assert line == f"{wandb_server.url}/{ENTITY}/mine?nw={view.name.removeprefix('nw-').removesuffix('-v')}\n"
+    found = set(strings(list(panels(view).values())))
     logged = {*EPOCH_COLUMNS, *STEP_COLUMNS} - {"step", "loss"}  # these are not drawn
-    assert {name for name in NAMES if "." not in name} == logged | of_w_and_b | derived
+    derived = {"lr", "best_val/perplexity", "val/bits_per_character", "trainer/global_step"}
+    assert {FIGURE, SAMPLES, PAGE, *logged, *derived} <= found | {name.removeprefix("summary:") for name in found}
+    of_config = {name.removeprefix("config:") for name in strings(view.spec) if name.startswith("config:")}
+    of_config |= {name for name in view.spec["section"]["runSets"][0]["runFeed"]["columnPinned"] if "config:" in name}
+    settings = {name.removeprefix("config:").replace(".value.", ".") for name in of_config}
+    assert settings and settings <= {name for name, _ in leaves(Train)}
 
 
-def test_the_panels_draw_settings_that_exist() -> None:
-    assert {name for name in NAMES if "." in name} <= {name for name, _ in leaves(Train)}
+def test_seeds_are_one_line_and_bad_ends_are_left_out(run: Command, wandb_server: WandbServer) -> None:
+    run()
+    (runs,) = wandb_server.views[0].spec["section"]["runSets"]
+    grouping = [(key["section"], key["name"]) for key in runs["grouping"]]
+    assert grouping == [("run", "group"), ("config", f"{CHANGES}.value")]
+    every = [panel for section in panels(wandb_server.views[0]).values() for panel in section]
+    lines = [panel["config"] for panel in every if "Line Plot" in panel["viewType"]]
+    assert lines and {(line["groupAgg"], line["groupArea"]) for line in lines} == {("mean", "minmax")}
+    (kept,) = runs["filters"]["filters"]
+    assert (kept["key"]["name"], kept["op"], kept["value"]) == ("tags", "NIN", ["failed", "diverged", "interrupted"])
+    assert runs["runFeed"]["columnOrder"][:2] == ["run:displayName", "summary:val/perplexity"]
 
 
-def test_every_panel_is_in_the_saved_workspace(spec: dict[str, Any]) -> None:
-    kinds = {
-        "line": "Run History Line Plot",
-        "bar": "Bar Chart",
-        "table": "Weave",
-        "media": "Media Browser",
-        "parallel coordinates": "Parallel Coordinates Plot",
-        "parameter importance": "Parameter Importance",
-        "scatter": "Scatter Plot",
-    }
-    stored = stored_panels(spec)
-    assert list(stored) == list(workspace.SECTIONS)
-    for name, panels in workspace.SECTIONS.items():
-        assert [panel["viewType"] for panel in stored[name]] == [kinds[panel.kind] for panel in panels]
-        for panel, saved in zip(panels, stored[name], strict=True):
-            assert saved["config"].get("chartTitle", panel.title) == panel.title
-            found = {text.removeprefix("summary:") for text in strings(saved)}
-            names = {f"config:{name}.value" if "." in name else name for name in (*panel.y, panel.x) if name}
-            assert names <= found
-            assert saved["config"].get("yLogScale", False) == panel.log
+def test_an_address_names_the_view_that_is_replaced(
+    run: Command, wandb_server: WandbServer, summary: dict[str, Any], tmp_path: Path
+) -> None:
+    first = run().strip()
+    other = run().strip()
+    assert first != other and len(wandb_server.views) == 2
+    folder = leave_job(tmp_path / "runs", **summary)
+    assert run(f"view={first}", f"baseline={folder}").strip() == first
+    assert not wandb_server.unknown
+    first_view, other_view = ({**view.spec["section"]["runSets"][0]} for view in wandb_server.views)
+    assert base64.b64decode(first_view["baselineRunId"]).decode() == f"Run:v1:abcd:timemachine:{ENTITY}"
+    pinned = [base64.b64decode(run).decode().split(":")[2] for run in first_view["pinnedRunIds"]]
+    assert pinned == [*wandb_server.runs, "abcd"]
+    assert "baselineRunId" not in other_view
 
 
-def test_a_setting_is_one_key_with_a_dot(spec: dict[str, Any]) -> None:
-    parallel, _, scatter = stored_panels(spec)["Sweeps"]
-    accessors = [column["accessor"] for column in parallel["config"]["columns"]]
-    assert accessors[0] == "config:model.hiddens.value"
-    assert accessors[-1] == "summary:val/perplexity"
-    assert scatter["config"]["xAxis"] == "config:model.hiddens.value"
-    assert not any(".value." in text for text in strings(spec))
+# --- n-grams ---
 
 
-def run_set(spec: dict[str, Any]) -> dict[str, Any]:
-    (found,) = spec["section"]["runSets"]
-    return dict(found)
-
-
-def test_seeds_are_one_line_in_a_band(spec: dict[str, Any]) -> None:
-    grouping = [(key["section"], key["name"]) for key in run_set(spec)["grouping"]]
-    assert grouping == [("run", "group"), ("config", f"{workspace.CHANGES}.value")]
-    lines = [p["config"] for panels in stored_panels(spec).values() for p in panels if "Line Plot" in p["viewType"]]
-    assert {(line["groupAgg"], line["groupArea"]) for line in lines} == {("mean", "minmax")}
-
-
-def test_runs_that_ended_badly_are_set_apart_by_the_tags_that_they_get(spec: dict[str, Any]) -> None:
-    (kept,) = run_set(spec)["filters"]["filters"]
-    assert (kept["key"]["name"], kept["op"]) == ("tags", "NIN")
-    assert kept["value"] == ["failed", "diverged", "interrupted"]
-
-
-def test_the_columns_of_the_final_numbers_are_pinned(spec: dict[str, Any]) -> None:
-    order = run_set(spec)["runFeed"]["columnOrder"]
-    assert order[:4] == ["run:displayName", "summary:val/perplexity", "summary:best_val/perplexity",
-                         "summary:test/perplexity"]  # fmt: skip
-    assert "config:model.lr.value" in order
-
-
-def test_a_baseline_run_and_the_marks_of_n_grams_are_pinned() -> None:
-    view = workspace.build("timemachine", "me", "abcd", ["letter-1", "witten-bell-1"])
-    runs = run_set(json.loads(view.spec.model_dump_json(by_alias=True, exclude_none=True)))
-    assert base64.b64decode(runs["baselineRunId"]).decode() == "Run:v1:abcd:timemachine:me"
-    pinned = [base64.b64decode(run).decode().split(":")[2] for run in runs["pinnedRunIds"]]
-    assert pinned == ["letter-1", "witten-bell-1", "abcd"]
-
-
-def test_the_marks_are_those_that_evaluate_prints(sample: Corpus) -> None:
-    settings = {"num_steps": 8, "num_train": 2000, "num_val": 500, "search_dirs": []}
-    summary = {"settings": {"data": settings}, "corpus": {"source": "sample", "sha256": sample.sha256}}
-    found = baselines.marks(summary)
+def test_the_letters_perplexity_is_that_of_their_counts(sample: Corpus, summary: dict[str, Any]) -> None:
+    found = ngram_perplexities(summary)
     train, text = sample.characters[:2008], sample.characters
     targets = splits_of(summary, sample)["val"].targets
     counts = Counter(train)
     nll = [-math.log((counts[text[i]] + 1) / (len(train) + 27)) for i in targets]
     assert found["letter frequencies"]["val/perplexity"] == pytest.approx(math.exp(math.fsum(nll) / len(nll)))
-    assert [name.rpartition(" ")[0] for name in found] == ["letter", "Witten-Bell", "Kneser-Ney"]
-    values = [mark["val/perplexity"] for mark in found.values()]
-    assert values == sorted(values, reverse=True)  # of better and better smoothing
+    letters, ngram = (perplexities["val/perplexity"] for perplexities in found.values())
+    assert ngram < letters
 
 
-def test_the_marks_are_runs_of_two_points_however_often_they_are_logged(
-    sample: Corpus, monkeypatch: pytest.MonkeyPatch
+def test_n_grams_are_runs_of_two_points_however_often_they_are_logged(
+    wandb_server: WandbServer, summary: dict[str, Any]
 ) -> None:
-    settings = {"num_steps": 8, "num_train": 2000, "num_val": 500, "search_dirs": []}
-    of_text = {"source": "sample", "name": "sample", "sha256": sample.sha256}
-    summary = {"settings": {"data": settings}, "corpus": of_text, "metrics": {"epoch": 7}}
-    wandb.teardown()  # it remembers the environment of its first call
-    with WandbServer() as server:
-        for name, value in server.environment().items():
-            monkeypatch.setenv(name, value)
-        ids = [baselines.log_marks(summary, "timemachine", ENTITY) for _ in range(2)]
-        wandb.teardown()
-    assert not server.unknown
-    assert ids[0] == ids[1] == list(server.runs)
-    assert {(run.job_type, run.group, run.exit_code) for run in server.runs.values()} == {("baseline", "n-grams", 0)}
-    for run, mark in zip(server.runs.values(), baselines.marks(summary).values(), strict=True):
+    ids = [log_ngrams(summary, "timemachine", ENTITY) for _ in range(2)]
+    assert not wandb_server.unknown
+    assert ids[0] == ids[1] == list(wandb_server.runs)
+    found = wandb_server.runs.values()
+    assert {(run.job_type, run.group, run.exit_code) for run in found} == {("baseline", "n-grams", 0)}
+    for run, perplexities in zip(found, ngram_perplexities(summary).values(), strict=True):
         points = {(row["epoch"], row["val/perplexity"]) for row in run.history}
-        assert points == {(epoch, mark["val/perplexity"]) for epoch in (1, 7)}
+        assert points == {(epoch, perplexities["val/perplexity"]) for epoch in (1, 7)}
+
+
+# --- the report ---
+
+
+def test_a_report_arrives_with_its_figures_and_a_second_call_replaces_it(
+    run: Command, sweep: Path, wandb_server: WandbServer
+) -> None:
+    addresses = {run(f"report={sweep}") for _ in range(2)}
+    assert not wandb_server.unknown
+    (report,) = wandb_server.reports
+    assert addresses == {f"{wandb_server.url}/{ENTITY}/timemachine/reports/Sweep-(now)--{report.id}\n"}
+    (figures,) = wandb_server.runs.values()
+    assert (figures.name, figures.job_type, figures.group) == ("report-none-now", "report", "sweeps/none/now")
+    images = [content for name, content in figures.files.items() if name.startswith("media/images/curves")]
+    assert (sweep / "curves.png").read_bytes() in images
+    blocks: list[dict[str, Any]] = report.spec["blocks"]
+    text = "\n\n".join(block["content"] for block in blocks if "content" in block)
+    title, *written = (sweep / "report.md").read_text().splitlines()
+    assert title == "# Sweep"
+    assert [line for line in written if line and not line.startswith("![")] == [
+        line for line in text.split("\n") if line
+    ]
+    of_figure, live = (block["metadata"] for block in blocks if block["type"] == "panel-grid")
+    assert of_figure["panelBankSectionConfig"]["panels"][0]["config"]["mediaKeys"] == ["curves"]
+    assert values(of_figure["runSets"][0]["filters"]) == [("name", "=", "report-none-now")]
+    assert values(live["runSets"][0]["filters"]) == [("group", "=", "sweeps/none/now"), ("jobType", "!=", "report")]
+    drawn = [metric for panel in live["panelBankSectionConfig"]["panels"] for metric in panel["config"]["metrics"]]
+    assert {"train/perplexity", "val/perplexity", "test/perplexity", "grad_norm"} <= set(drawn)
+
+
+def values(filters: dict[str, Any]) -> list[tuple[str, str, Any]]:
+    """The comparisons of a filter, in either of the package's two forms."""
+    if filters.get("filters"):
+        return [found for child in filters["filters"] for found in values(child)]
+    return [(filters["key"]["name"], filters["op"], filters["value"])] if "key" in filters else []
+
+
+# --- the command line ---
+
+
+def test_a_dry_run_names_panels_and_blocks_and_asks_nobody(
+    run: Command, sweep: Path, wandb_server: WandbServer
+) -> None:
+    lines = run("entity=me", "--dry-run").splitlines()
+    assert "  LinePlot Norm of the gradient: clipping acts where the two lines part" in lines
+    assert lines[0] == "Perplexity"
+    title, *blocks = run(f"report={sweep}", "--dry-run").splitlines()
+    assert title == "Sweep (now)"
+    assert "MediaBrowser ['curves']" in "".join(blocks) and "LinePlot Training and validation" in blocks[-1]
+    assert not wandb_server.asked
 
 
 @pytest.mark.parametrize(
-    ("left", "said"),
-    [(None, "is no folder of a run"), ({}, "the run was not logged to W&B; type the folder of one that was")],
-)
-def test_a_baseline_is_a_run_that_is_in_w_and_b(
-    run: Callable[..., str], server: "Server", tmp_path: Path, left: dict[str, Any] | None, said: str
-) -> None:
-    if left is not None:
-        settings = {"data": {"corpus": "sample"}}
-        leave_job(tmp_path, settings, number=0, corpus={"source": "sample", "sha256": "1"})
-    line = run(f"baseline={tmp_path / '0'}")
-    assert line.startswith(f"error: baseline={tmp_path / '0'}: ") and said in line
-    assert server.views["timemachine"] == []
-
-
-# --- W&B's server ---
-
-
-def test_a_second_call_updates_the_view_of_the_first(
-    run: Callable[..., str], server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    someones = {"id": "id0", "name": "nw-abc-v", "displayName": workspace.NAME, "spec": "their own"}
-    server.views["timemachine"] = [dict(someones)]
-    url = run()
-    assert url == f"http://127.0.0.1:{server.server_port}/me/timemachine?nw=timemachine\n"
-    monkeypatch.setattr(workspace, "SECTIONS", {"New": workspace.SECTIONS["Gradient"]})
-    assert run("project=timemachine", "entity=me") == url
-    theirs, ours = server.views["timemachine"]
-    assert theirs == someones
-    assert (ours["name"], ours["displayName"], ours["type"]) == ("nw-timemachine-v", "Perplexity", "project-view")
-    assert list(stored_panels(json.loads(ours["spec"]))) == ["New"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "line"),
     [
-        (["project=none"], "error: project=none: me has no such project"),
-        (["entity=you"], "error: project=timemachine: you has no such project"),
-        (["project=locked"], "error: project=locked: W&B says input: permission denied; type a project and entity"),
+        (["projekt=mine"], "projekt=mine: expected a setting and its value; type project=<"),
+        (["entity="], "entity=: expected a setting and its value; type entity=<"),
+        (["report={tmp}", "baseline=x"], "baseline=x: does not go with report=; type one of them"),
+        (["view=x", "project=y"], "project=y: does not go with view=; type one of them"),
+        (["report={tmp}"], "report={tmp}: has no report.md; type the folder of a sweep with a report"),
+        (["baseline={tmp}"], "baseline={tmp}: is no folder of a run"),
+        (["baseline={tmp}/runs/0"], "baseline={tmp}/runs/0: the run was not logged to W&B; type "),
     ],
 )
-def test_a_project_that_may_not_be_changed(
-    run: Callable[..., str], server: Server, arguments: list[str], said: str
+@pytest.mark.parametrize("dry", [["--dry-run"], []])
+def test_a_mistake_is_one_line(
+    run: Command, summary: dict[str, Any], tmp_path: Path, arguments: list[str], line: str, dry: list[str]
 ) -> None:
-    line = run(*arguments)
-    assert line.startswith(said)
-    assert "\n" not in line
-    assert server.views == {"timemachine": [], "locked": []}
+    leave_job(tmp_path / "runs", **summary | {"wandb": None})
+    said = run(*(argument.format(tmp=tmp_path) for argument in arguments), *dry)
+    assert said.startswith(f"error: {line.format(tmp=tmp_path)}") and "\n" not in said
 
 
-def test_a_key_without_a_default_entity(run: Callable[..., str], server: Server) -> None:
-    server.entity = None
-    assert run() == "error: entity=: the API key has no default entity; type entity=<your user name or team>"
-
-
-def test_a_key_that_the_server_refuses(run: Callable[..., str], server: Server) -> None:
-    server.status = 401
-    line = run()
-    assert line.startswith("error: W&B refuses the API key (returned error 401")
-    assert line.endswith("; type wandb login --relogin")
-
-
-def test_a_server_that_does_not_answer(
-    run: Callable[..., str], server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    monkeypatch.setattr(workspace, "TIMEOUT", 1)
-    assert run().startswith("error: W&B's server does not answer within 1 seconds; type the same again")
-
-
-def test_without_a_key_nobody_is_asked(run: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_key_nobody_is_asked(run: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asks the user"))
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     wandb.teardown()
@@ -340,39 +247,23 @@ def test_without_a_key_nobody_is_asked(run: Callable[..., str], monkeypatch: pyt
     wandb.teardown()
 
 
-def test_without_the_package(run: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "wandb_workspaces._graphql", None)
-    assert run() == "error: wandb-workspaces is not installed; type pip install -e '.[dashboard]'"
+def test_without_the_package(run: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("timemachine.weights_and_biases.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "wandb_workspaces.reports.v2", None)
+    assert run() == "error: wandb_workspaces.reports.v2 is not installed; type pip install -e '.[dashboard]'"
 
 
-# --- the command line ---
+def test_what_the_server_refuses_is_one_line(run: Command, wandb_server: WandbServer) -> None:
+    wandb_server.refuses = True
+    line = run()
+    assert line.startswith("error: project=timemachine: W&B failed (the stand-in for W&B's server refuses this); type ")
+    assert "\n" not in line
 
 
-@pytest.mark.parametrize(
-    ("argument", "instead"),
-    [
-        ("projekt=mine", "project=mine"),
-        ("entiti=me", "entity=me"),
-        ("project", "project=<W&B's project; WANDB_PROJECT, or timemachine, if left out>"),
-        ("entity=", "entity=<its owner, a user or a team; the API key's own if left out>"),
-        ("--project=mine", "project=mine"),
-        ("--dryrun", "--dry-run"),
-        ("mine", "--help"),
-    ],
-)
-def test_a_mistake_is_answered_by_what_to_type(run: Callable[..., str], argument: str, instead: str) -> None:
-    line = run(argument, "--dry-run")
-    assert line.startswith(f"error: {argument}: ")
-    assert line.endswith(f"; type {instead}")
-
-
-def test_help_names_the_settings(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(sys, "argv", ["dashboard", "--help"])
-    with pytest.raises(SystemExit, match="0"):
-        dashboard.main()
-    said = capsys.readouterr().out
-    assert all(text in said for text in ("project=", "entity=", "--dry-run"))
-
-
-def test_a_dry_run_finds_that_the_baseline_is_no_run(run: Callable[..., str]) -> None:
-    assert run("baseline=nowhere", "--dry-run").startswith("error: baseline=nowhere: is no folder of a run; type ")
+def test_a_server_that_does_not_answer_is_given_up(
+    run: Command, wandb_server: WandbServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr(server, "TIMEOUT", 1)
+    assert run().startswith("error: project=timemachine: W&B failed (")

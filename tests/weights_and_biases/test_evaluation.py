@@ -2,17 +2,20 @@
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import Program
-from tests.support.programs import assert_succeeded, call_program
+from tests.support.programs import assert_succeeded
+from tests.support.wandb_runs import SHORT, unfinished, wandb_command
 from tests.support.wandb_server import ArrivedRun, WandbServer
-from tests.weights_and_biases.test_wandb import SHORT, unfinished, wandb_command
+from timemachine.errors import SettingError
 from timemachine.evaluation.tables import COLUMNS
 from timemachine.runs.summaries import read_summary
+from timemachine.weights_and_biases.evaluation import run_in_wandb
 
 ADAPTED = "adapt=0.01"
 
@@ -70,34 +73,21 @@ def test_the_table_is_added_to_the_run_offline(program: Program, tmp_path: Path)
     assert not server.unknown
     (run,) = server.runs.values()
     assert_has_both(run, tmp_path / "run")
+    assert run.config.items() >= read_summary(tmp_path / "run")["settings"].items()
 
 
-def test_without_it_evaluate_stays_local(program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("runs", "logged", "expected"),
+    [
+        (["run"], False, "run=run: was not logged to W&B"),
+        (["run", "run"], True, "logger=wandb: a table belongs to one run"),
+        (["run/model.safetensors"], True, "run=run/model.safetensors: logger=wandb expects a folder"),
+    ],
+)
+def test_a_table_belongs_to_one_run_that_is_in_wandb(
+    runs: list[str], logged: bool, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    program("train.py", *SHORT, "logger=csv")
-    before = sorted((tmp_path / "run").rglob("*"))
-    with WandbServer() as server:
-        done = program("evaluate.py", "run=run", **server.environment())
-    assert_succeeded(done)
-    assert not server.asked
-    assert sorted((tmp_path / "run").rglob("*")) == before
-    for arguments, said in (
-        (["run=run"], "error: run=run: was not logged to W&B; type the folder of a run that was, or logger=csv\n"),
-        (["run=[run,run]"], "error: logger=wandb: a table belongs to one run; type run=<the folder of one>\n"),
-        (["run=run/model.safetensors"], "error: run=run/model.safetensors: is a file, which has no place for W&B's; "
-         "type the folder of its run\n"),
-    ):  # fmt: skip
-        refused = call_program("evaluate.py", *arguments, "logger=wandb")
-        assert (refused.returncode, refused.stdout, refused.stderr) == (1, "", said)
-    refused = call_program("evaluate.py", "run=run", "logger=tensorboard")
-    assert refused.stderr == ("error: logger=tensorboard: evaluate.py logs to W&B or not at all; type logger=wandb\n")
-
-
-@pytest.mark.slow
-def test_rows_that_a_stranger_left_are_taken_or_told_in_one_line(program: Program, tmp_path: Path) -> None:
-    program("train.py", *SHORT)
-    for content in ("[1", '{"a": 1}', '[[["a"]]]', "[[1, 2, 3, 4]]", "null"):
-        (tmp_path / "run/wandb/evaluation.json").write_text(content)
-        done = program("evaluate.py", "run=run", "logger=wandb")
-        assert done.returncode == 0 and done.stderr.count("\n") <= 1
-        assert done.stderr.startswith("W&B           failed (" if done.stderr else "")
+    Path("run").mkdir()
+    with pytest.raises(SettingError, match=f"^{re.escape(expected)}"):
+        run_in_wandb(runs, {"wandb": "abcd"} if logged else {})

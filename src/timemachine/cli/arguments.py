@@ -1,4 +1,4 @@
-"""All arguments as Hydra shall read them, or a SettingError.
+"""All arguments as Hydra reads them, or a SettingError.
 
 Hydra would accept `+model.hidens=64`, and its advice on a misspelt name is to add that `+`. So names and choices are
 looked up in the schema first, with the nearest valid one in the answer; only values are left to Hydra and OmegaConf.
@@ -6,7 +6,6 @@ looked up in the schema first, with the nearest valid one in the answer; only va
 
 import os
 import re
-from argparse import Namespace
 from difflib import get_close_matches
 from typing import Any
 
@@ -16,30 +15,23 @@ from hydra.core.override_parser.types import Glob
 from timemachine.cli.flags import MULTIRUN, hydra_flags
 from timemachine.cli.quoting import quoted, unquoted_path
 from timemachine.cli.resuming import with_resumed
-from timemachine.cli.schema import NOTHING, choices, groups, leaves, nearest, no_such_choice
-from timemachine.config import Evaluate, Train, example, require
+from timemachine.cli.schema import OFF, choices, groups, leaves, nearest, no_such_choice
+from timemachine.config import Evaluate, Train
 from timemachine.corpus import normalise
 from timemachine.errors import SettingError
 
-PROGRAMS = ("train", "evaluate", "generate")
-KNOWN_AS = {  # what is typed elsewhere -> the last part of the name here
+SYNONYMS = {  # a common name elsewhere -> the last part of the name here
     "epochs": "max_epochs", "num_epochs": "max_epochs", "steps": "max_steps", "num_hiddens": "hiddens",
     "learning_rate": "lr", "clip": "gradient_clip_val",
 }  # fmt: skip
 
 
 def checked_arguments(arguments: list[str], schema: type) -> list[str]:
-    """Return all arguments as Hydra shall read them. Raise SettingError for one that cannot be."""
+    """Return all arguments as Hydra reads them. Raise SettingError for an invalid one."""
     if schema is not Train and MULTIRUN & set(arguments):
         raise SettingError("-m: only train.py runs sweeps; type it without")
     arguments = sorted(arguments, key=lambda argument: argument not in MULTIRUN)  # argparse wants it first
-    flags, unknown = hydra_flags(arguments)
-    _refuse_other_conf(flags, schema)
-    if unknown:
-        name, equals, value = unknown[0].lstrip("-").partition("=")
-        after = [*arguments[arguments.index(unknown[0]) + 1 :], "…"][0]
-        instead = _instead(name, schema, value if equals else "…" if re.search("^-|=", after) else after)
-        raise SettingError(f"{unknown[0]}: there is no such flag; {instead}")
+    _check_flags(arguments, schema)
     _refuse_contradictions(arguments, schema)
     arguments = with_resumed(arguments)
     is_exercise = any(re.match(r"exercise=(?!none$)", argument) for argument in arguments)
@@ -52,48 +44,44 @@ def checked_arguments(arguments: list[str], schema: type) -> list[str]:
     ]
 
 
-def _refuse_other_conf(flags: Namespace, schema: type) -> None:
-    """Raise SettingError for a file or a folder of settings that this program cannot read: they are not its own."""
-    own, given = schema.__name__.lower(), str(flags.config_name or "").removesuffix(".yaml")
-    if given not in ("", own):
-        instead = f"python {given}.py" if given in PROGRAMS else "it without"
-        raise SettingError(f"--config-name {flags.config_name}: {own}.py reads conf/{own}.yaml; type {instead}")
-    if flags.config_path is not None:
-        raise SettingError(f"--config-path {flags.config_path}: {own}.py reads conf/; type it without")
+def _check_flags(arguments: list[str], schema: type) -> None:
+    """Raise SettingError for a flag that Hydra does not have, or one that names another program's configuration."""
+    flags, unknown = hydra_flags(arguments)
+    for flag, value in (("--config-name", flags.config_name), ("--config-path", flags.config_path)):
+        if value is not None:
+            raise SettingError(f"{flag} {value}: a program reads its own configuration in conf/; type it without")
+    if unknown:
+        name, equals, value = unknown[0].lstrip("-").partition("=")
+        after = [*arguments[arguments.index(unknown[0]) + 1 :], "…"][0]
+        instead = _instead(name, schema, value if equals else "…" if re.search("^-|=", after) else after)
+        raise SettingError(f"{unknown[0]}: there is no such flag; {instead}")
 
 
 def _refuse_contradictions(arguments: list[str], schema: type) -> None:
     """Raise SettingError for two arguments of which one would be ignored, or one that goes with another."""
-    for_wandb = [argument for argument in arguments if argument.startswith("logger.wandb.")]
-    others = [argument for argument in arguments if argument in ("logger=csv", "logger=tensorboard")]
+
+    def beginning(*prefixes: str) -> list[str]:
+        return [argument for argument in arguments if argument.startswith(prefixes)]
+
+    for_wandb, others = beginning("logger.wandb."), beginning("logger=csv", "logger=tensorboard")
     if for_wandb and schema is not Train and "logger=wandb" not in arguments:
         raise SettingError(f"{for_wandb[0]}: goes with logger=wandb; type that as well")
     if for_wandb and others:
         raise SettingError(f"{for_wandb[0]}: goes with logger=wandb; type it without {others[0]}")
-    recipes = [argument for argument in arguments if argument.startswith("recipe=") and argument != "recipe=none"]
-    windows = [argument for argument in arguments if argument in ("data=book", "data=full")]
-    if recipes and windows:
+    recipes, windows = beginning("recipe="), beginning("data=book", "data=full")
+    if recipes not in ([], ["recipe=none"]) and windows:
         raise SettingError(f"{windows[0]}: a recipe has its own windows; type it without {recipes[0]}, or the reverse")
-    exercises = [argument for argument in arguments if argument.startswith("exercise=")]
+    exercises = beginning("exercise=")
     names = ",".join(exercises).replace("exercise=", "").split(",")
     if len(names) > 1 or "(" in names[0]:
         one_by_one = ", then ".join(f"exercise={name}" for name in names) if len(names) > 1 else "exercise=<its name>"
         raise SettingError(f"{' '.join(exercises)}: an exercise is a sweep by itself; type {one_by_one}")
-    if "scale=smoke" in arguments and exercises in ([], ["exercise=none"]) and not _resumes(arguments):
+    if "scale=smoke" in arguments and exercises in ([], ["exercise=none"]) and not beginning("resume="):
         raise SettingError("scale=smoke: makes an exercise small; type exercise=<its name> as well")
-    for argument in arguments:
-        name, _, value = argument.partition("=")
-        if re.match(r"(tag\(.*)?interval\(", value) and not any(a.startswith("hydra/sweeper=") for a in arguments):
-            by_search = f"type -m hydra/sweeper=optuna {argument}, or some values: -m {name}=…,…"
-            raise SettingError(f"{argument}: an interval has no end of values; {by_search}")
-
-
-def _resumes(arguments: list[str]) -> bool:
-    return any(argument.startswith("resume=") for argument in arguments)
 
 
 def checked_argument(argument: str, schema: type) -> str:
-    """Return the argument as Hydra shall read it. Raise SettingError for a name or a choice that does not exist.
+    """Return the argument as Hydra reads it. Raise SettingError for a name or a choice that does not exist.
 
     Hydra's grammar refuses most punctuation. So a prefix is normalised like the corpus and quoted, and the path of
     something that exists is quoted too. Flags, and settings of Hydra's own, are left as they are.
@@ -107,22 +95,12 @@ def checked_argument(argument: str, schema: type) -> str:
         for choice in _chosen(argument, value, known):
             if choice not in known:
                 raise SettingError(no_such_choice(argument, name, choice, known))
-        if not argument.startswith(name):
-            raise SettingError(f"{argument}: type it as {name}={value}")
-        return argument
-    settings = dict(leaves(schema))
-    if name not in settings:
+    elif name not in dict(leaves(schema)):
         raise SettingError(f"{argument}: there is no setting of that name; {_instead(name, schema, value)}")
-    if argument.startswith(("+", "~")):
-        raise SettingError(f"{argument}: the setting exists; type it as {name}={value or '…'}")
-    if value.startswith("glob("):
-        several = "type -m and some values, such as " + f"{name}={example(settings[name])},…"
-        raise SettingError(f"{argument}: glob goes over the choices of a group, such as data=glob(*); {several}")
+    if not argument.startswith(name):
+        raise SettingError(f"{argument}: it exists; type it as {name}={value or '…'}")
     if name == "prefix":
         return f"prefix='{_letters(value)}'"
-    # From here on Python itself reads no number, or makes no float of it.
-    readable = re.search(r"\d[\d_]{300}", value) is None
-    require(readable, name, value, "has more than 300 digits", example(settings[name]))
     return f"{name}={_path(value)}" if name in ("run", "resume", "data.corpus") else argument
 
 
@@ -154,15 +132,15 @@ def _path(value: str) -> str:
 
 
 def _instead(name: str, schema: type, value: str) -> str:
-    """Return what to type instead of a name that does not exist: one that is near, or how to see them all."""
+    """Return what to type instead of a name that does not exist: a similar one, or how to see them all."""
     group, dot, choice = name.partition(".")
     if dot and choice in choices(group):  # logger.wandb=false
-        return f"type for example {nearest(group, value if value in NOTHING else choice, choices(group))}"
+        return f"type for example {nearest(group, value if value in OFF else choice, choices(group))}"
     names = [leaf for leaf, _ in leaves(schema)]
     by_last_part = {leaf.rpartition(".")[2]: leaf for leaf in names}
     last = name.rpartition(".")[2]
-    last = KNOWN_AS.get(last, last)
-    near = [name] if name in names else [leaf for leaf in names if leaf.startswith(f"{name}.")]
+    last = SYNONYMS.get(last, last)
+    near = [leaf for leaf in names if leaf == name or leaf.startswith(f"{name}.")]
     near += [by_last_part[last]] if last in by_last_part else []
     near += get_close_matches(name, groups(), 1, 0.75) if schema is Train and not dot else []
     near += [by_last_part[last] for last in get_close_matches(last, by_last_part, 1, 0.75)]

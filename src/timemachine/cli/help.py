@@ -1,13 +1,11 @@
-"""What --help prints: how to use a program, its groups, and each setting with its meaning and what it may be."""
+"""What --help prints: how to use a program, its groups, and each setting with its meaning and allowed values."""
 
 import dataclasses
 import re
 import shutil
 import sys
-from collections.abc import Iterator
 from dataclasses import Field
 from itertools import groupby
-from textwrap import fill
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -15,7 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from timemachine.cli.schema import CONF, VERSION, choices, leaves
-from timemachine.config import MISSING, Evaluate, Generate, Train, allowed, example, typed
+from timemachine.config import MISSING, Evaluate, Generate, Train, allowed, example, format_value
 
 USAGE: dict[type, tuple[str, dict[str, str]]] = {
     Train: (
@@ -42,11 +40,10 @@ USAGE: dict[type, tuple[str, dict[str, str]]] = {
         "Continue a text with a trained model.",
         {
             "python generate.py run=outputs/…": "its likeliest continuation",
-            'python generate.py run=outputs/… prefix="the time traveller" alpha=1 num_samples=3': "samples",
+            'python generate.py run=outputs/… prefix="the time" alpha=1 num_samples=3': "samples",
         },
     ),
 }
-
 GROUPS = {
     "trainer": "what it runs on",
     "data": "the text and its windows",
@@ -55,24 +52,18 @@ GROUPS = {
     "exercise": "an exercise of the book",
     "scale": "an exercise in full, or in seconds",
 }
-
-OURS = "logger, callbacks and default_root_dir"
-
 SWEEPS = {
     "-m": "a run for each value, or combination of values",
-    "hydra/launcher=joblib": "the jobs side by side, one a core; slurm: on a cluster",
-    "hydra/sweeper=search": "Optuna chooses the values",
+    "hydra/launcher=joblib": "the jobs side by side, one a core; submitit_slurm: on a cluster",
+    "hydra/sweeper=optuna": "Optuna chooses the values",
     "hydra.run.dir=FOLDER": "where a run leaves its files; hydra.sweep.dir: a sweep",
 }
-
 FLAGS = {
     "--cfg job": "show the settings as YAML",
     "--info": "show where they come from",
     "--hydra-help": "show the other flags of Hydra",
 }
-
-COLUMN = 30  # where meanings begin
-WIDE = 110  # columns in which each setting has room for a line, as in a file or a pipe
+WIDTH = 120  # columns, in a file or a pipe
 
 
 def print_help(schema: type, overrides: list[str]) -> None:
@@ -82,47 +73,47 @@ def print_help(schema: type, overrides: list[str]) -> None:
     with initialize_config_dir(str(CONF), **VERSION):
         cfg = compose(schema.__name__.lower(), single, return_hydra_config=True)
     purpose, usage = USAGE[schema]
-    print(_filled(purpose), "", *_lines(usage), sep="\n")
+    _print_section(purpose, usage)
     if schema is Train:
-        meanings = {f"{group}={cfg.hydra.runtime.choices[group]}": group for group in GROUPS}
-        meanings = {typed: f"{GROUPS[group]}: {', '.join(choices(group))}" for typed, group in meanings.items()}
-        print("", "== Groups (group=choice) ==", *_lines(meanings), sep="\n")
-    print("", "== Settings (name=value) ==", *_settings(schema, cfg), sep="\n")
-    if schema is Train:
-        print("== Sweeps ==", *_lines(SWEEPS), "", sep="\n")
-    print("== Flags ==", *_lines(FLAGS), sep="\n", flush=True)
-
-
-def _settings(schema: type, cfg: DictConfig) -> Iterator[str]:
+        chosen = cfg.hydra.runtime.choices
+        of_groups = {f"{name}={chosen[name]}": f"{what}: {', '.join(choices(name))}" for name, what in GROUPS.items()}
+        _print_section("== Groups (group=choice) ==", of_groups)
+    title = "== Settings (name=value) =="
     explained = [(name, setting) for name, setting in leaves(schema) if "meaning" in setting.metadata]
-    for section, settings in groupby(explained, lambda leaf: leaf[0].partition(".")[0] if "." in leaf[0] else ""):
-        meanings = {}
-        for name, setting in settings:
-            default = example(setting) if setting.default in (MISSING, dataclasses.MISSING) else setting.default
-            value = OmegaConf.select(cfg, name, default=default)
-            meanings[f"{name}={typed(list(value) if OmegaConf.is_list(value) else value)}"] = described(setting)
+    for section, settings in groupby(explained, lambda leaf: leaf[0].rpartition(".")[0].partition(".")[0]):
+        lines = {f"{name}={_value(cfg, name, setting)}": described(setting) for name, setting in settings}
         if section == "trainer":
-            meanings["trainer.…=…"] = f"any argument of Lightning's Trainer but {OURS}"
-        yield from _lines(meanings)
-        yield ""
+            lines["trainer.…=…"] = "other arguments of Lightning's Trainer"
+        _print_section(title, lines)
+        title = ""
+    if schema is Train:
+        _print_section("== Sweeps ==", SWEEPS)
+    _print_section("== Flags ==", FLAGS)
 
 
-def _lines(meanings: dict[str, str]) -> Iterator[str]:
-    """Give each text with its meaning beside it, or below where a terminal has no room for that."""
+def _print_section(title: str, meanings: dict[str, str]) -> None:
+    """Print a title and a line for each text with its meaning beside it; the lines fit a terminal."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(min_width=26, overflow="fold")
+    table.add_column()
     for text, meaning in meanings.items():
-        if _width() >= WIDE or (len(text) < COLUMN - 3 and _width() >= 2 * COLUMN):
-            yield _filled(meaning, f"  {text}".ljust(COLUMN - 2) + "  ", " " * COLUMN)
-        else:
-            yield f"{_filled(text, '  ', '    ')}\n{_filled(meaning, 6 * ' ', 6 * ' ')}"
+        table.add_row(Text(text), Text(meaning))
+    console = Console(width=shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH)
+    if title:
+        console.print(Text(title))
+    console.print(table)
+    console.print()
 
 
-def _filled(text: str, first: str = "", others: str = "") -> str:
-    whole = {"break_long_words": False, "break_on_hyphens": False}
-    return fill(text, _width(), initial_indent=first, subsequent_indent=others, **whole)  # type: ignore[arg-type]
-
-
-def _width() -> int:
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDE
+def _value(cfg: DictConfig, name: str, setting: Field[Any]) -> str:
+    """Return the value of a setting as a user types it, or an example of one that has no default."""
+    default = example(setting) if setting.default in (MISSING, dataclasses.MISSING) else setting.default
+    value = OmegaConf.select(cfg, name, default=default)
+    return format_value(list(value) if OmegaConf.is_list(value) else value)
 
 
 def described(setting: Field[Any]) -> str:

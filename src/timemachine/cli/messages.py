@@ -9,33 +9,19 @@ from typing import NoReturn
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
-from timemachine.cli.flags import MULTIRUN
+from timemachine.cli.launchers import how_to_install
 from timemachine.cli.schema import leaves, no_such_choice
 from timemachine.config import Train, allowed, example
 from timemachine.errors import UserError, one_line
 from timemachine.runs.files import cannot_write, shown
 from timemachine.runs.processes import is_first_process
 
-_folder = "."  # of a run or a sweep
+_folder = "."  # of a run or a sweep; Hydra has forgotten it when a message needs it
 _is_sweep = False
 
 
-def exit_with(error: Exception, schema: type) -> NoReturn:
-    """End the program with one line, said by the first process of a run alone, and exit status 1.
-
-    An OSError that is not about the folder of the run or the sweep is a developer's mistake, and raised again.
-    """
-    if isinstance(error, OSError) and not isinstance(error, HydraException):  # Hydra's is a choice that it did not find
-        if not cannot_write(_folder, error):
-            raise error
-        message = f"{error.filename or _folder}: {error.strerror or error}; {_elsewhere(error.errno)}"
-    else:
-        message = str(error) if isinstance(error, UserError) else _about_a_value(error, schema)
-    sys.exit(f"error: {one_line(message)}" if is_first_process() else 1)
-
-
-def writes_into(folder: Path, is_sweep: bool = False) -> None:
-    """Remember the folder for a message at the end of the program; Hydra has forgotten it by then."""
+def remember_folder(folder: Path | str, is_sweep: bool = False) -> None:
+    """Note the folder of the run or the sweep for messages."""
     global _folder, _is_sweep
     _folder, _is_sweep = shown(folder), is_sweep
 
@@ -46,14 +32,28 @@ def say_how_to_go_on() -> None:
         print(f"go on with    the same command and resume={_folder}", flush=True)
 
 
-def _elsewhere(error: int | None) -> str:
+def exit_with(error: Exception, schema: type) -> NoReturn:
+    """End the program with exit status 1 and one line, which the first process of a run alone prints.
+
+    Raise an OSError again that is not about the folder of the run or the sweep: a mistake in the code.
+    """
+    if isinstance(error, UserError):
+        message = str(error)
+    elif isinstance(error, HydraException | OmegaConfBaseException):
+        message = _about_a_value(error, schema)
+    elif isinstance(error, OSError) and cannot_write(_folder, error):
+        message = f"{error.filename or _folder}: {error.strerror}; {_where_to_write(error.errno)}"
+    else:
+        raise error
+    sys.exit(f"error: {one_line(message)}" if is_first_process() else 1)
+
+
+def _where_to_write(error: int | None) -> str:
     """Return what to type if a folder cannot be written."""
-    where = "hydra.run.dir=<a folder to write to>"
+    instead = f"hydra.{'sweep' if _is_sweep else 'run'}.dir=<a folder to write to>"
     if any(argument.startswith("resume=") for argument in sys.argv):
-        where = "resume=<a copy of the folder, where one can write>"
-    elif MULTIRUN & set(sys.argv):
-        where = "hydra.sweep.dir=<a folder to write to>"
-    return f"make room, or type {where}" if error == errno.ENOSPC else f"type {where}"
+        instead = "resume=<a copy of the folder, where one can write>"
+    return f"make room, or type {instead}" if error == errno.ENOSPC else f"type {instead}"
 
 
 def _about_a_value(error: Exception, schema: type) -> str:
@@ -63,17 +63,22 @@ def _about_a_value(error: Exception, schema: type) -> str:
     if isinstance(error, OverrideParseException):
         name = error.override.partition("=")[0]
         return f"{error.override}: Hydra cannot read this value; type a plain one, or quote it: '{name}=\"…\"'"
-    if isinstance(error, MissingConfigException) and error.options:  # of a group of Hydra's own
+    if isinstance(error, MissingConfigException):  # of a group of Hydra's own
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
-        return no_such_choice(f"{group}={choice}", group, choice, list(error.options))
+        if extra := how_to_install(choice):
+            return f"{group}={choice}: {extra}"
+        if error.options:
+            return no_such_choice(f"{group}={choice}", group, choice, list(error.options))
     if "Ambiguous value" in text or "requires --multirun" in text:
         name = text.partition("'")[2].partition("'")[0]
         return f"{name}: several values are {'a sweep; type it with -m' if schema is Train else 'a list; type [a,b]'}"
+    if "INTERVAL_SWEEP" in text:
+        return "interval: has no end of values; type hydra/sweeper=optuna as well, or values: -m model.lr=0.1,1"
     name = str(getattr(cause, "full_key", None) or "")
     setting = dict(leaves(schema)).get(name)
     if setting and isinstance(cause, OmegaConfBaseException):
         value = next((a.partition("=")[2] for a in reversed(sys.argv) if a.startswith(f"{name}=")), "?")
         rule = allowed(setting) or ("a list" if example(setting).startswith("[") else "a text")
         return f"{name}={value}: must be {rule}; type for example {name}={example(setting, value)}"
-    said = one_line(str(cause if isinstance(cause, OmegaConfBaseException) else error).strip().split("\n")[0])
-    return said if "type " in said else f"{said}; type another value"
+    first = str(cause if isinstance(cause, OmegaConfBaseException) else error).strip().split("\n")[0]
+    return first if "type " in first else f"{first}; type another value"

@@ -5,16 +5,15 @@ Private: `BasicSweeper`, of Hydra's, tested with Hydra 1.3.8; pyproject.toml bou
 
 import os
 from pathlib import Path
-from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from timemachine.cli.flags import MULTIRUN
 from timemachine.cli.quoting import quoted, unquoted_path
-from timemachine.cli.schema import plain
+from timemachine.cli.schema import resolved, without_hydra
 from timemachine.errors import SettingError
 from timemachine.runs.files import read_yaml
 from timemachine.runs.resuming import is_done
@@ -28,48 +27,39 @@ def with_resumed(arguments: list[str]) -> list[str]:
     if len(resumed) > 1:
         raise SettingError(f"{resumed[1]}: goes with one folder; type it without {resumed[0]}")
     folder = unquoted_path(resumed[0].partition("=")[2])
-    if "${" in folder:
-        raise SettingError(f"resume={folder}: Hydra reads no path with ${{; rename it and type its new name")
     is_run = os.path.isfile(f"{folder}/.hydra/overrides.yaml")
-    arguments = (_resume_run if is_run else _resume_sweep)(folder, arguments)
-    if is_run and not os.path.exists(f"{folder}/summary.json"):  # Hydra may not have written what was typed to its end
-        raise SettingError(f"resume={folder}: was cut short before it began; type the command that began it")
-    return arguments
+    added = (_arguments_of_run if is_run else _arguments_of_sweep)(folder, arguments)
+    for argument in arguments:
+        name, _, other = argument.partition("=")
+        if name in ("hydra.run.dir", "hydra.sweep.dir") and unquoted_path(other) != folder:
+            raise SettingError(f"{argument}: resume={folder} goes on in its own folder; type it without {argument}")
+    return list(dict.fromkeys([*arguments, *added]))  # DDP's processes are started with what has been added before
 
 
-def _resume_run(folder: str, arguments: list[str]) -> list[str]:
-    """Add what the run was started with and is not typed anew. Raise SettingError where that cannot be read, or would
-    make Hydra execute code. The run keeps the longer list once it has been accepted.
-    """
+def _arguments_of_run(folder: str, arguments: list[str]) -> list[str]:
+    """Return the folder as the run's, and what the run was started with and is not typed anew."""
+    for argument in arguments:
+        if argument in MULTIRUN or argument.startswith("exercise="):
+            raise SettingError(f"{argument}: resume={folder} is a single run; type it without {argument}")
     try:
-        before: Any = read_yaml(Path(folder) / ".hydra" / "overrides.yaml")
-        if not isinstance(before, list) or not all(isinstance(typed, str) and "=" in typed for typed in before):
-            raise TypeError
+        before = [str(override) for override in read_yaml(Path(folder) / ".hydra" / "overrides.yaml")]
     except (OSError, TypeError, ValueError) as error:
-        raise SettingError(
-            f"resume={folder}: has no .hydra/overrides.yaml that can be read; type another run"
-        ) from error
-    now = {typed.partition("=")[0] for typed in arguments}
-    before = [typed for typed in before if typed.partition("=")[0] not in now]
-    for typed in before:  # a stranger may have written it
-        if typed.lstrip("+~-").startswith("hydra") or typed.startswith("-"):  # Hydra would obey, and execute code
-            raise SettingError(f"resume={folder}: its .hydra/overrides.yaml has {typed!r}; type another run")
-        if "${" in typed:  # may read the environment
-            name = typed.partition("=")[0]
-            raise SettingError(f"resume={folder}: its .hydra/overrides.yaml has {typed!r}; type {name}=… anew")
-    for typed in arguments:
-        if typed in MULTIRUN or typed.startswith("exercise="):
-            raise SettingError(f"{typed}: resume={folder} is a single run; type it without {typed}")
-    if any(typed.startswith("logger=") for typed in arguments):
-        before = [typed for typed in before if not typed.startswith("logger.")]
-    in_place = ["hydra.mode=RUN", "hydra.output_subdir=null", f"hydra.run.dir={quoted(folder)}"]
-    _refuse_another_folder(folder, arguments)
-    return [*dict.fromkeys([*arguments, *in_place]), *before]
+        raise SettingError(f"resume={folder}: its .hydra/overrides.yaml is damaged; type another run") from error
+    if not os.path.exists(f"{folder}/summary.json"):  # Hydra may not have written what was typed to its end
+        raise SettingError(f"resume={folder}: was cut short before it began; type the command that began it")
+    now = {argument.partition("=")[0] for argument in arguments}
+    before = [override for override in before if override.partition("=")[0] not in now]
+    if "logger" in now:
+        before = [override for override in before if not override.startswith("logger.")]
+    return ["hydra.mode=RUN", "hydra.output_subdir=null", f"hydra.run.dir={quoted(folder)}", *before]
 
 
-def _resume_sweep(folder: str, arguments: list[str]) -> list[str]:
-    """Add the folder as the sweep's. Raise SettingError unless it is: Hydra writes into it first and asks later."""
+def _arguments_of_sweep(folder: str, arguments: list[str]) -> list[str]:
+    """Return the folder as the sweep's. Raise SettingError unless it is: Hydra writes into it first and asks later."""
     exercise = next((a.partition("=")[2] for a in arguments if a.startswith("exercise=")), "none")
+    if any(a.startswith("hydra/sweeper=") and a != "hydra/sweeper=basic" for a in arguments):
+        instead = "the same hydra.sweeper.storage and .study_name as before"
+        raise SettingError(f"resume={folder}: a search goes on in another folder; type {instead}, without resume=")
     try:
         before = read_yaml(Path(folder) / "multirun.yaml")["hydra"]["runtime"]["choices"]["exercise"]
     except (OSError, LookupError, TypeError, ValueError) as error:
@@ -80,16 +70,7 @@ def _resume_sweep(folder: str, arguments: list[str]) -> list[str]:
         raise SettingError(f"resume={folder}: goes on with a sweep; type {command}")
     if before != exercise:
         raise SettingError(f"resume={folder}: is a sweep of exercise={before}; type the command that began it")
-    _refuse_another_folder(folder, arguments)
-    return [*arguments, f"hydra.sweep.dir={quoted(folder)}"]
-
-
-def _refuse_another_folder(folder: str, arguments: list[str]) -> None:
-    """Raise SettingError for a folder other than the one that goes on."""
-    for argument in arguments:
-        name, _, other = argument.partition("=")
-        if name in ("hydra.run.dir", "hydra.sweep.dir") and unquoted_path(other) != folder:
-            raise SettingError(f"{argument}: resume={folder} goes on in its own folder; type it without {argument}")
+    return [f"hydra.sweep.dir={quoted(folder)}"]
 
 
 def is_search(config: DictConfig) -> bool:
@@ -102,28 +83,23 @@ def refuse_other_jobs(folder: Path, config: DictConfig) -> None:
 
     Each job would say so itself, but not before Hydra has written into the folder of the sweep, and into its own.
     """
-    if is_search(config):
-        if not (folder / "study.log").exists():
-            raise SettingError(f"resume={config.resume}: is a sweep and no search; type the command that began it")
-        return  # the search compares its settings
     for number, overrides in enumerate(jobs_of(config)):
         job = folder / str(number)
         if _without_resume(overrides) != _began_with(job):  # or they are the same: composing takes half a second
-            is_done(job, plain(composed_job(config, overrides)))
+            is_done(job, resolved(composed_job(config, overrides)))
 
 
 def jobs_of(config: DictConfig) -> list[list[str]]:
     """Return what each job of a sweep by Hydra's own sweeper is started with."""
-    typed = [f"{name}={values}" for name, values in (config.hydra.sweeper.params or {}).items()]
+    of_files = [f"{name}={values}" for name, values in (config.hydra.sweeper.params or {}).items()]
     parser = OverridesParser.create(GlobalHydra.instance().config_loader())
-    (jobs,) = BasicSweeper.split_arguments(parser.parse_overrides([*typed, *config.hydra.overrides.task]), None)
+    (jobs,) = BasicSweeper.split_arguments(parser.parse_overrides([*of_files, *config.hydra.overrides.task]), None)
     return jobs
 
 
 def composed_job(config: DictConfig, overrides: list[str]) -> DictConfig:
     """Return the settings of a job of a sweep, without Hydra's own."""
-    composed = GlobalHydra.instance().config_loader().load_sweep_config(config, overrides)
-    return OmegaConf.masked_copy(composed, [str(name) for name in composed if name != "hydra"])
+    return without_hydra(GlobalHydra.instance().config_loader().load_sweep_config(config, overrides))
 
 
 def _began_with(job: Path) -> list[str] | None:
@@ -133,5 +109,5 @@ def _began_with(job: Path) -> list[str] | None:
         return None
 
 
-def _without_resume(overrides: list[Any]) -> list[str]:
-    return [override for override in map(str, overrides) if not override.startswith("resume=")]
+def _without_resume(overrides: list[str]) -> list[str]:
+    return [override for override in overrides if not override.startswith("resume=")]

@@ -9,16 +9,16 @@ from typing import Any, TypeVar, get_args
 
 import hydra
 from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from timemachine.config import REPOSITORY, Evaluate, Generate, Model, Train
-from timemachine.config import plain as settings_of
+from timemachine.config import to_dict as settings_of
 from timemachine.errors import SettingError
-from timemachine.evaluation import probes
+from timemachine.exercises import probes
 from timemachine.kernels import choice
 
 CONF = REPOSITORY / "conf"
-NOTHING = ("none", "null", "false", "off", "no")  # typed for a group, in the hope that it then does nothing
+OFF = ("none", "null", "false", "off", "no")  # typed to switch a group off
 
 # From Hydra 1.4 on there is no version to be compatible with, but a list of what may be a configuration's `_target_`.
 _is_asked = "execution_whitelist" in inspect.signature(hydra.main).parameters
@@ -42,8 +42,16 @@ def checked(cfg: DictConfig, schema: type[Settings]) -> Settings:
     return settings
 
 
+def without_hydra(cfg: DictConfig) -> DictConfig:
+    """Return the settings without Hydra's own, as Hydra hands them to the program."""
+    settings = cfg.copy()
+    with read_write(settings), open_dict(settings):
+        del settings["hydra"]
+    return settings
+
+
 def check_network(network: Model, measured: list[str]) -> None:
-    """Raise SettingError for a network that cannot be built, or that has not what shall be measured."""
+    """Raise SettingError for a network that cannot be built, or lacks what shall be measured."""
     probes.check(measured, network.cell)
     if network.cell != "rnn" or network.activation.name not in choice.ACTIVATIONS:
         # The book's takes all settings, and to import this takes seconds.
@@ -52,8 +60,8 @@ def check_network(network: Model, measured: list[str]) -> None:
         RNNLMScratch(2, **settings_of(network))
 
 
-def plain(cfg: DictConfig) -> dict[str, Any]:
-    """Return the configuration as nested dicts of plain values, Enums by name, whether or not it keeps the rules."""
+def resolved(cfg: DictConfig) -> dict[str, Any]:
+    """Return the configuration as nested dicts, Enums by name, whether or not it keeps the rules."""
     return OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)  # type: ignore[return-value]
 
 
@@ -85,6 +93,6 @@ def no_such_choice(argument: str, group: str, choice: str, known: list[str]) -> 
 
 def nearest(group: str, choice: str, known: list[str]) -> str:
     """Return the argument that a wrong choice of a group may have meant: of the loggers, csv for none."""
-    if group == "logger" and choice in NOTHING:
+    if group == "logger" and choice in OFF:
         return "logger=csv"
     return f"{group}={(get_close_matches(choice, known, 1, 0) or known)[0]}"

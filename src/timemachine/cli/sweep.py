@@ -8,16 +8,14 @@ from typing import Any
 
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from timemachine.cli.messages import exit_with, writes_into
+from timemachine.cli.messages import exit_with, remember_folder
 from timemachine.cli.networks import refuse_networks
-from timemachine.cli.resuming import refuse_other_jobs
-from timemachine.cli.schema import checked
-from timemachine.cli.signals import end_in_order
-from timemachine.cli.streams import go_on_without_output
-from timemachine.config import Train, typed
+from timemachine.cli.resuming import is_search, jobs_of, refuse_other_jobs
+from timemachine.cli.schema import checked, without_hydra
+from timemachine.config import Backward, Train
 from timemachine.errors import UserError
 from timemachine.exercises.report import write_report
 from timemachine.kernels.choice import is_compiled, what_is_missed
@@ -34,52 +32,44 @@ class SweepReport(Callback):
     """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Refuse settings that break a rule, and a folder in which there is a run, but for one that goes on, or that a
-        sweep has begun.
-        """
+        """Refuse settings that break a rule, and a folder that holds a run, unless that run goes on or is a job."""
         folder = config.hydra.run.dir
         try:
-            checked(_of_the_run(config), Train)
+            checked(without_hydra(config), Train)
         except (UserError, OmegaConfBaseException) as error:
             exit_with(error, Train)
-        writes_into(folder)
+        remember_folder(folder)
         if is_first_process() and not (is_resumed(config) or is_job()) and os.path.exists(f"{folder}/summary.json"):
             sys.exit(f"error: hydra.run.dir={folder}: there is a run already; type resume={folder}, or another folder")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Refuse a folder in use; say where the sweep lives, for the time until its first job ends."""
+        """Refuse a folder in use, other jobs than those of a sweep that goes on, and networks that cannot be built."""
         folder = Path(config.hydra.sweep.dir)
-        writes_into(folder, is_sweep=True)
-        by_number = OmegaConf.to_container(config.hydra.sweep, resolve=False)["subdir"]  # type: ignore[index, call-overload]
-        if by_number != "${hydra.job.num}":
-            sys.exit(f"error: hydra.sweep.subdir={by_number}: each job has a folder of its number; type it without")
-        if not is_resumed(config) and (
-            any((folder / name).exists() for name in ("multirun.yaml", "summary.json"))
-            or (folder.is_dir() and any((job / "summary.json").exists() for job in job_folders(folder)))
-        ):
+        remember_folder(folder, is_sweep=True)
+        subdir = OmegaConf.to_container(config.hydra.sweep, resolve=False)["subdir"]  # type: ignore[index, call-overload]
+        if subdir != "${hydra.job.num}":
+            sys.exit(f"error: hydra.sweep.subdir={subdir}: each job has a folder of its number; type it without")
+        if not is_resumed(config) and _holds_jobs(folder):
             again = f"resume={folder} with the command that began it, or another folder"
             sys.exit(f"error: hydra.sweep.dir={folder}: there is a run or a sweep already; type {again}")
-        exercise = OmegaConf.select(config, "hydra.runtime.choices.exercise", default="none")
         try:
+            if not (is_search(config) or jobs_of(config)):
+                sys.exit("error: glob: matches nothing; type some values, such as -m model.hiddens=16,32")
             if is_resumed(config):
                 refuse_other_jobs(folder, config)
-            refuse_networks(config, exercise)
+            refuse_networks(config, _exercise(config))
         except (UserError, HydraException, OmegaConfBaseException) as error:
             exit_with(error, Train)
-        go_on_without_output()
-        print(f"sweep  {config.hydra.sweep.dir}", flush=True)
-        by_default = typed(config.model.backward) == "auto" and config.trainer.accelerator in ("auto", "cpu")
-        by_default = by_default and config.model.cell == "rnn"
-        if by_default and not is_compiled():
+        print(f"sweep  {folder}", flush=True)
+        on_cpu = config.trainer.accelerator in ("auto", "cpu")
+        if on_cpu and config.model.cell == "rnn" and config.model.backward is Backward.auto and not is_compiled():
             print(what_is_missed(), flush=True)
-        end_in_order()
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Write summary.csv and report.md into the sweep's folder; exit with 1 if a job failed."""
         if sys.exc_info()[0] is not None:
             return  # Hydra 1.4 calls this also after a sweep that was refused or cut short
-        folder = Path(config.hydra.sweep.dir)
-        exercise = OmegaConf.select(config, "hydra.runtime.choices.exercise", default="none")
+        folder, exercise = Path(config.hydra.sweep.dir), _exercise(config)
         try:
             if not (rows := sweep_rows(folder)):
                 sys.exit(1)
@@ -94,16 +84,17 @@ class SweepReport(Callback):
             if not (isinstance(error, UserError) or cannot_write(folder, error)):
                 traceback.print_exc()  # a mistake in what an exercise makes of its jobs
                 sys.exit(1)
-            where = error.filename if isinstance(error, OSError) else None
-            reason = f"{where or folder}: {outcome(error)[1]}"
+            reason = f"{getattr(error, 'filename', None) or folder}: {outcome(error)[1]}"
             sys.exit(f"error: {reason}; when that has been mended type the same command and resume={folder}")
         if failed := [row["job"] for row in rows if row["status"] not in ("completed", "diverged")]:
             sys.exit(f"error: {len(failed)} of {len(rows)} jobs failed (job {', '.join(failed)})")
 
 
-def _of_the_run(config: DictConfig) -> DictConfig:
-    """The settings without Hydra's own, as Hydra hands them to the program."""
-    settings = config.copy()
-    with read_write(settings), open_dict(settings):
-        del settings["hydra"]
-    return settings
+def _exercise(config: DictConfig) -> str:
+    return str(OmegaConf.select(config, "hydra.runtime.choices.exercise", default="none"))
+
+
+def _holds_jobs(folder: Path) -> bool:
+    if any((folder / name).exists() for name in ("multirun.yaml", "summary.json")):
+        return True
+    return folder.is_dir() and any((job / "summary.json").exists() for job in job_folders(folder))

@@ -1,1 +1,1 @@
-"""What a trained model predicts on any text, beside n-grams."""
+"""Scores of a model on any text."""

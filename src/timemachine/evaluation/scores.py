@@ -3,28 +3,31 @@
 N characters, T time steps, B windows in a batch.
 """
 
-import copy
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from timemachine.config import typed
+from timemachine.config import format_value
 from timemachine.corpus import Corpus
-from timemachine.datamodule import Split, TimeMachine, WindowLoader
+from timemachine.datamodule import Batch, Split, TimeMachine, WindowLoader
 from timemachine.errors import SettingError
-from timemachine.evaluation.ensemble import Ensemble
-from timemachine.evaluation.mixture import Mixture, log_loss
-from timemachine.evaluation.ngrams import kneser_ney, witten_bell
-from timemachine.evaluation.ppm import installed, ppmd_bits
-from timemachine.language_model import RNNLMScratch
 from timemachine.vocab import Vocab
 
 WARM_UP = 512  # characters that a stream has read before its first target
 BLOCK = 100  # characters; neighbouring ones are not independent, so errors are those of block sums
+
+
+class LanguageModel(Protocol):
+    """What is scored: an `RNNLMScratch`, or several models as one."""
+
+    def __call__(self, X_BT: Tensor, state: Any = None, /) -> tuple[Tensor, Any]:
+        """Return logits (B, T, V) and the state after the last step, from indices (B, T) and the state before."""
+
+    def nll(self, batch: Batch) -> Tensor:
+        """Return the negative log-likelihood of each target (B, T), in nats; each window begins with a zero state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +58,7 @@ def score(nll_N: Tensor, count_N: Tensor) -> Score:
 
 
 @torch.inference_mode()
-def window_score(
-    model: RNNLMScratch | Ensemble, chars_N: Tensor, starts: range, num_steps: int, batch_size: int = 1024
-) -> Score:
+def window_score(model: LanguageModel, chars_N: Tensor, starts: range, num_steps: int, batch_size: int = 1024) -> Score:
     """Return the book's perplexity: each window from a zero state, all positions. `starts` may leave windows out."""
     windows_NT = chars_N.unfold(0, num_steps + 1, 1)[starts.start : starts.stop : starts.step]
     length = starts[-1] - starts[0] + num_steps
@@ -71,14 +72,14 @@ def window_score(
     return score(nll_N, count_N)
 
 
-def stream_score(model: RNNLMScratch | Ensemble, chars_N: Tensor, targets: range, chunk: int = 4096) -> Score:
+def stream_score(model: LanguageModel, chars_N: Tensor, targets: range, chunk: int = 4096) -> Score:
     """Score each target once, the state carried from one to the next, warmed on the 512 characters before."""
     nll_N = stream_nll(model, chars_N, targets, chunk)
     return score(nll_N, torch.ones_like(nll_N))
 
 
 @torch.inference_mode()
-def stream_nll(model: RNNLMScratch | Ensemble, chars_N: Tensor, targets: range, chunk: int = 4096) -> Tensor:
+def stream_nll(model: LanguageModel, chars_N: Tensor, targets: range, chunk: int = 4096) -> Tensor:
     """Return the targets' negative log-likelihoods (N,), float64, in nats, as `stream_score` reads them."""
     first_input = max(0, targets.start - 1 - WARM_UP)
     state, nlls = None, []
@@ -92,7 +93,7 @@ def stream_nll(model: RNNLMScratch | Ensemble, chars_N: Tensor, targets: range, 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What evaluate.py says of one text, or of one part of it."""
+    """A row of evaluate.py's table: the scores of a text, or of one part of it."""
 
     text: str
     source: str
@@ -102,7 +103,7 @@ class Row:
     replaced: dict[str, int]
 
 
-def evaluate(model: RNNLMScratch | Ensemble, vocab: Vocab, summary: dict[str, Any], corpus: Corpus) -> list[Row]:
+def evaluate(model: LanguageModel, vocab: Vocab, summary: dict[str, Any], corpus: Corpus) -> list[Row]:
     """Return a row for the whole text, or, of the text that the model was trained on, a row a split.
 
     `summary`: the run's summary.json. Raises SettingError if the text is shorter than a window.
@@ -114,7 +115,7 @@ def evaluate(model: RNNLMScratch | Ensemble, vocab: Vocab, summary: dict[str, An
     return [
         Row(
             corpus.name,
-            typed(corpus.source),
+            format_value(corpus.source),
             name,
             window_score(model, chars_N, split.starts, num_steps),
             stream_score(model, chars_N, split.targets),
@@ -124,80 +125,10 @@ def evaluate(model: RNNLMScratch | Ensemble, vocab: Vocab, summary: dict[str, An
     ]
 
 
-ORDERS = range(8)
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """A model, and others that learnt from the same training characters, on the same characters, as one stream.
-
-    `ngrams`: smoothing -> perplexity of the orders 0 to 7; `best`: the best of them. `mixture`, `adapting`: the mixture
-    of n-grams as it is, and learning on. `ppmd`: PPMd's perplexity, which learns on; None if pyppmd is not installed.
-    `differences`: the best n-gram, or the mixture -> what the model's mean negative log-likelihood is above its, in
-    nats, and its standard error, over blocks of 100 characters, paired.
-    """
-
-    text: str
-    part: str
-    model: Score
-    ngrams: dict[str, list[float]]
-    best: str
-    mixture: Score
-    adapting: Score
-    ppmd: float | None
-    differences: dict[str, tuple[float, float]]
-
-
-def compare(
-    model: RNNLMScratch | Ensemble, vocab: Vocab, summary: dict[str, Any], corpora: list[Corpus], own: Corpus
-) -> Iterator[Comparison]:
-    """Compare on each held-out part of each text. `own`: the text that the model was trained on, as the others are.
-
-    The mixture of n-grams learns its training characters first, 90 % of the novel in 10 seconds, and each part anew
-    from there. Raises SettingError if `own` is another text.
-    """
-    if own.sha256 != summary["corpus"]["sha256"]:
-        raise SettingError(
-            f"baselines=true: {typed(own.source)} is not the text that the run was trained on; type "
-            "data.search_dirs=[<where that one is>]"
-        )
-    train = own.characters[: splits_of(summary, own)["train"].targets.stop]
-    mixture = Mixture()
-    mixture.read(train, range(len(train)), learn=True)
-    for corpus in corpora:
-        chars_N = vocab.encode(corpus.characters)
-        for part, split in splits_of(summary, corpus).items():
-            targets = range(max(split.targets.start, ORDERS[-1] - 1), split.targets.stop)
-            if part != "train" and targets:
-                yield _comparison(corpus, part, targets, train, mixture, stream_nll(model, chars_N, targets))
-
-
-def _comparison(
-    corpus: Corpus, part: str, targets: range, train: bytes, mixture: Mixture, model_N: Tensor
-) -> Comparison:
-    """Compare a model's negative log-likelihoods of the targets (N,) with those of others that know `train`."""
-    text = corpus.characters
-    by_ngrams = {
-        name: [torch.from_numpy(smoothed(train, text, targets, order)) for order in ORDERS]
-        for name, smoothed in (("Witten-Bell", witten_bell), ("Kneser-Ney", kneser_ney))
-    }
-    ngrams = {name: [nll_N.mean().exp().item() for nll_N in nlls] for name, nlls in by_ngrams.items()}
-    _, name, order = min((ngrams[name][order], name, order) for name in ngrams for order in ORDERS)
-    fixed_N = torch.from_numpy(log_loss(mixture.read(text, targets), text, targets))
-    adapting = copy.deepcopy(mixture).read(text, targets, learn=True)
-    adapting_N = torch.from_numpy(log_loss(adapting, text, targets))
-    model, fixed, learning = (score(nll_N, torch.ones_like(nll_N)) for nll_N in (model_N, fixed_N, adapting_N))
-    unread = text[targets.start : targets.stop]
-    ppmd = 2 ** (ppmd_bits(train, unread) / len(targets)) if installed() else None
-    best = f"{order}-gram, {name}"
-    differences = {best: paired(model_N, by_ngrams[name][order]), "the mixture": paired(model_N, fixed_N)}
-    return Comparison(corpus.name, part, model, ngrams, best, fixed, learning, ppmd, differences)
-
-
 def paired(nll_N: Tensor, other_N: Tensor, of_N: Tensor | None = None) -> tuple[float, float]:
     """Return the mean of nll_N - other_N, and its standard error from the sums of blocks of 100 characters.
 
-    `of_N`: which of the characters it is about, bool; all if None.
+    `of_N`: the characters to take the mean over, bool (N,); all if None.
     """
     of_N = torch.ones_like(nll_N, dtype=torch.bool) if of_N is None else of_N
     difference_N = nll_N - other_N
@@ -208,23 +139,18 @@ def paired(nll_N: Tensor, other_N: Tensor, of_N: Tensor | None = None) -> tuple[
 
 
 def splits_of(summary: dict[str, Any], corpus: Corpus) -> dict[str, Split]:
-    """Return the parts of the text that the run was trained on; of another one, `all`.
+    """Return the splits of the text that the run was trained on; for another text one, `all`.
 
     Raises SettingError if it is too short.
     """
     settings = summary["settings"]["data"]
-    num_steps = settings["num_steps"]
-    if corpus.sha256 == summary["corpus"]["sha256"]:
-        data = TimeMachine(
-            num_steps=num_steps, num_train=settings["num_train"], num_val=settings["num_val"], corpus=corpus
-        )
-        splits = {name: split for name, split in data.splits.items() if split.starts}
-    else:
-        num_chars = len(corpus.characters)
-        splits = {"all": Split(range(max(0, num_chars - num_steps)), range(1, num_chars))}
-    if not splits.get("all", splits.get("train", Split(range(0), range(0)))).starts:
+    num_steps, num_chars = settings["num_steps"], len(corpus.characters)
+    if num_chars <= num_steps:
         raise SettingError(
-            f"data.corpus={typed(corpus.source)}: has {len(corpus.characters)} characters, a window of this run needs "
+            f"data.corpus={format_value(corpus.source)}: has {num_chars} characters, a window of this run needs "
             f"{num_steps + 1}; type the path of a longer text"
         )
-    return splits
+    if corpus.sha256 != summary["corpus"]["sha256"]:
+        return {"all": Split(range(num_chars - num_steps), range(1, num_chars))}
+    data = TimeMachine(num_steps=num_steps, num_train=settings["num_train"], num_val=settings["num_val"], corpus=corpus)
+    return {name: split for name, split in data.splits.items() if split.starts}

@@ -18,15 +18,14 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, dict[str, Any]]
     train, val = data.splits["train"].starts, data.splits["val"].starts
     ends = {"train": (0, train.stop), "val": (val.start, val.stop), "test": (val.stop, len(data.chars_N))}
     chars_N = data.chars_N.cpu()
-    scores = {}
-    for name, (start, stop) in ends.items():
-        targets = range(start + MARGIN, stop)
-        if targets:
-            score = stream_score(model.cpu(), chars_N, targets)
-            scores[name] = {
-                "perplexity": score.perplexity,
-                "standard_error": score.standard_error,
-                "bits": score.bits,
-                "characters": score.num_targets,
-            }
-    return scores
+    targets = {name: range(start + MARGIN, stop) for name, (start, stop) in ends.items()}
+    scores = {name: stream_score(model.cpu(), chars_N, part) for name, part in targets.items() if part}
+    return {
+        name: {
+            "perplexity": score.perplexity,
+            "standard_error": score.standard_error,
+            "bits": score.bits,
+            "characters": score.num_targets,
+        }
+        for name, score in scores.items()
+    }

@@ -2,7 +2,7 @@
 
 `conf/exercise/<name>.yaml` says what is run. The module of that name here has `findings(jobs) -> Findings`, from what
 the jobs of the sweep left in their folders; without one the report is `generic`'s. What it measures of each model at
-its end is `measure(model, data)`, for `probes=[<name>]` (`evaluation.probes`).
+its end is `measure(model, data)`, for `probes=[<name>]` (`exercises.probes`).
 """
 
 from dataclasses import dataclass, field

@@ -24,7 +24,7 @@ class Difference:
 
     @property
     def apart(self) -> bool:
-        """Whether the difference may be claimed."""
+        """Return whether the difference may be claimed."""
         return abs(self.mean) > APART * self.error  # never if the error is not a number
 
     def __str__(self) -> str:

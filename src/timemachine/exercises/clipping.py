@@ -58,7 +58,7 @@ def radius(job: Job) -> float:
 
 
 def diverged(job: Job) -> bool:
-    """Whether it is not finite, or ends with a validation perplexity above that of guessing."""
+    """Return whether it is not finite, or ends with a validation perplexity above that of guessing."""
     return job.status == "diverged"
 
 
@@ -184,7 +184,7 @@ def draw_bound(axes: Axes, runs: dict[str, Job]) -> None:
 
 
 def _answer(groups: Groups) -> tuple[str, list[str]]:
-    """The answer, and what else was found."""
+    """Return the answer, and what else was found."""
     lrs, thetas = sorted({lr for lr, _ in groups}), _thetas(groups)
     longer = []
     for theta in thetas:

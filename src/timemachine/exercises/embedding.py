@@ -60,7 +60,7 @@ def _squared(sigma: float) -> str:
 
 
 def _tuned(jobs: list[Job]) -> Tuned:
-    """The best learning rate of each way, among those at which every seed ended with a number."""
+    """Return the best learning rate of each way, among those at which every seed ended with a number."""
     ways: dict[str, dict[float, list[Job]]] = {}
     for (lr,), group in grouped(jobs, LR).items():
         for job in group:
@@ -89,7 +89,7 @@ def _figure(tuned: Tuned) -> Figure:
 
 
 def _answer(tuned: Tuned) -> tuple[str, list[str]]:
-    """The answer, and what else was found."""
+    """Return the answer, and what else was found."""
     values = {way: by_seed(group, lambda job: job.stream("val")) for way, (_, group) in tuned.items()}
     means = {way: fmean(found.values()) for way, found in values.items()}
     controls = [way for way in means if way.startswith(ONE_HOT) and way != ONE_HOT]

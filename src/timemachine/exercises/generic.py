@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from timemachine.config import typed
+from timemachine.config import format_value
 from timemachine.exercises import COLOURS, Findings
 from timemachine.exercises.drawing import plain_numbers
 from timemachine.runs.sweep import Job, varied
@@ -30,7 +30,7 @@ def findings(jobs: list[Job]) -> Findings:
     groups: Groups = {}
     for job in jobs:
         if job.settings:
-            groups.setdefault(tuple(typed(job.settings.get(name)) for name in names), []).append(job)
+            groups.setdefault(tuple(format_value(job.settings.get(name)) for name in names), []).append(job)
     numbers = dict.fromkeys(name for job in jobs for name in job.metrics if name not in LEFT_OUT)
     named = sorted(groups, key=lambda key: _final(groups[key]))[:NAMED]
     others = f" Named are the {NAMED} rows that end lowest." if len(groups) > NAMED else ""
@@ -66,7 +66,7 @@ def _numbered(jobs: list[Job]) -> str:
 
 
 def _name(names: list[str], key: tuple[str, ...], jobs: list[Job]) -> str:
-    """The settings of a row under the last parts of their names; its jobs where that is too long or nothing."""
+    """Return the settings of a row under the last parts of their names; its jobs where that is too long or nothing."""
     settings = ", ".join(f"{name.rpartition('.')[2]}={value}" for name, value in zip(names, key, strict=True))
     return settings if 0 < len(settings) <= LONGEST else f"job {_numbered(jobs)}"
 
@@ -96,7 +96,7 @@ def _curves(groups: Groups, labels: dict[tuple[str, ...], str]) -> Figure:
 
 
 def _points(job: Job) -> list[tuple[float, float]]:
-    """Epochs and validation perplexities, where there is one; none of a run that may have been cut short."""
+    """Return epochs and validation perplexities, where there is one; none of a run that may have been cut short."""
     if job.status not in ("completed", "diverged"):
         return []
     points = [(row["epoch"], min(row.get(VAL, math.nan), HIGHEST)) for row in job.epochs()]

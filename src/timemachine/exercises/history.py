@@ -208,7 +208,7 @@ def _cell(values: Iterable[float], form: str) -> str:
 
 
 def _curve(job: Job, part: str, x: str, y: str) -> dict[int, float]:
-    """What the probe measured against x; summary.json has words for numbers that are not finite."""
+    """Return what the probe measured against x; summary.json has words for numbers that are not finite."""
     measured = job.probes["history"][part]
     return dict(zip(measured[x], map(float, measured[y]), strict=True))
 
@@ -218,7 +218,7 @@ def _at(job: Job, part: str, x: str, y: str, place: int) -> float:
 
 
 def _needed(job: Job) -> float:
-    """The shortest context whose perplexity is as good as the best, in characters."""
+    """Return the shortest context whose perplexity is as good as the best, in characters."""
     curve = _curve(job, "context", "length", "perplexity")
     best = min(filter(math.isfinite, curve.values()), default=math.nan)
     return min((length for length, value in curve.items() if value <= NEAR * best), default=math.nan)
@@ -235,7 +235,7 @@ def _mean(values: Iterable[float]) -> float:
 
 
 def _mean_curve(jobs: list[Job], part: str, x: str, y: str) -> dict[int, float]:
-    """The mean over jobs at each place, where there is one."""
+    """Return the mean over jobs at each place, where there is one."""
     curves = [_curve(job, part, x, y) for job in jobs]
     places = sorted({place for curve in curves for place in curve})
     means = {place: _mean(curve.get(place, math.nan) for curve in curves) for place in places}
@@ -287,7 +287,7 @@ def _gradient_figure(groups: Groups) -> Figure:
 
 
 def _answer(groups: Groups) -> tuple[str, list[str]]:
-    """The answer, and what else was found."""
+    """Return the answer, and what else was found."""
     needed = {num_steps: by_seed(jobs, _needed) for num_steps, jobs in groups.items()}
     needed = {num_steps: found for num_steps, found in needed.items() if all(map(math.isfinite, found.values()))}
     hard = (

@@ -22,18 +22,16 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from torch import Tensor
 
 from timemachine.config import REPOSITORY
 from timemachine.datamodule import TimeMachine
-from timemachine.evaluation.adapting import adaptive_nll
-from timemachine.evaluation.ensemble import mean_probability
-from timemachine.evaluation.mixture import Mixture, log_loss
-from timemachine.evaluation.ngrams import Integers, kneser_ney
-from timemachine.evaluation.scores import ORDERS, Score, paired, score, stream_nll
+from timemachine.evaluation.scores import Score, paired, score, stream_nll
 from timemachine.exercises import COLOURS, Findings
 from timemachine.exercises.claims import UNDECIDED, Difference
 from timemachine.exercises.drawing import draw_seeds
+from timemachine.how_low import ORDERS, Mixture, adaptive_nll, kneser_ney, log_loss, mean_probability
 from timemachine.language_model import RNNLMScratch
 from timemachine.runs.sweep import Job
 from timemachine.runs.tables import markdown, mean_sd
@@ -44,6 +42,7 @@ KNOWS = (
     "What the networks, their seeds read as one, know less than the mixture on the novel's last 5 %, by kind of "
     "character, with twice the standard error: below 0 the networks are ahead."
 )
+Integers = NDArray[np.int64]
 Recipe = list[Job]  # the same run with several seeds
 PARTS = {
     ("novel", "val"): "novel, next 5 %",
@@ -138,7 +137,7 @@ def findings(jobs: list[Job]) -> Findings:
         notes=[
             "Stream perplexity of fixed models: mean ± standard deviation over seeds; `gained`, how much lower than in "
             "the row before. A row's gain depends on the rows before it: what makes a network fit its text better pays "
-            "only once something keeps it from learning that by heart.",
+            "only once something keeps it from overfitting.",
             "**What the recipes reach.** The last row for the novel; for the book's split one of its own: how much "
             "is written and for how long it learns were chosen on the last 1,000 of its 10,032 training characters "
             "(`recipe=book_split data.num_train=9000 data.num_val=1000`), the other settings are those of the row "
@@ -150,8 +149,8 @@ def findings(jobs: list[Job]) -> Findings:
             "runs on the book's split read as the rest. So are the next 5 %, on which choices were made.",
             "As they are:",
             markdown(_FIXED_COLUMNS, [end.fixed_row() for end in ends]),
-            "Learning on from what they have read, and looking up what followed similar states, there and in the "
-            "training text (`evaluation/adapting.py` says how, and on which texts its constants were chosen):",
+            "Dynamic evaluation with a kNN cache, which begins with the training text "
+            "(`how_low/dynamic_evaluation.py` says how, and on which texts its constants were chosen):",
             markdown(_ADAPTING_COLUMNS, [end.adapting_row() for end in ends]),
             *(note for end in unseen for note in _knows(end)),
             *_tried(),
@@ -160,7 +159,7 @@ def findings(jobs: list[Job]) -> Findings:
 
 
 def _recipes(jobs: list[Job]) -> list[Recipe]:
-    """The jobs that differ in nothing but their seed, in the order in which they come."""
+    """Return the jobs that differ in nothing but their seed, in the order in which they come."""
     recipes: dict[str, Recipe] = {}
     for job in jobs:
         same = {name: value for name, value in job.settings.items() if name not in ("seed", "resume")}
@@ -177,7 +176,7 @@ def _mean(recipe: Recipe, name: str) -> float:
 
 
 def _change(recipe: Recipe, before: Recipe | None) -> str:
-    """The settings that differ from those of the row before."""
+    """Return the settings that differ from those of the row before."""
     if before is None:
         return "to begin with"
     now, then = recipe[0].settings, before[0].settings
@@ -228,7 +227,7 @@ class _End:
         return score(self.nlls[name], torch.ones_like(self.nlls[name]))
 
     def difference(self, name: str, other: str) -> Difference:
-        """What the seeds as one have more than another reader."""
+        """Return what the seeds as one have more than another reader."""
         return Difference(*paired(self.nlls[name], self.nlls[other]))
 
     def _against(self, name: str, other: str) -> list[str]:
@@ -247,7 +246,7 @@ class _End:
 
 
 def _end(track: str, part: str, recipe: Recipe) -> _End | None:
-    """None where the runs have left nothing of that part."""
+    """Return what a recipe reaches on a part of a text; None if the runs have left nothing of that part."""
     files = [job.folder / "reading.npz" for job in recipe]
     readings = [_arrays(file) for file in files if file.is_file()]
     if not readings or f"{part}_mixture" not in readings[0]:
@@ -271,13 +270,13 @@ def _end(track: str, part: str, recipe: Recipe) -> _End | None:
 
 
 def _arrays(path: Path) -> dict[str, Any]:
-    """Raises whatever NumPy does where a stranger has written it; nothing in it is executed."""
+    """Return the arrays of a file; nothing in it is executed."""
     with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         return dict(arrays)
 
 
 def _kinds(end: _End) -> dict[str, "np.ndarray[Any, np.dtype[np.bool_]]"]:
-    """Kinds of characters: which of the targets (N,) are of each."""
+    """Return kinds of characters: which of the targets (N,) are of each."""
     place_N, since_N = end.place, end.since
     return {
         "first letter of a word": place_N == 0,
@@ -322,7 +321,7 @@ def _pm(found: Score) -> str:
 
 
 def _tried() -> list[str]:
-    """What was changed in a recipe and did not pay, as it was measured while the program had it."""
+    """Return what was changed in a recipe and did not pay, as it was measured while the program had it."""
     if not TRIED.is_file():
         return []
     with TRIED.open(newline="", encoding="utf-8") as file:
@@ -394,7 +393,7 @@ def _knows_figure(end: _End) -> Figure:
 
 
 def _answer(path: list[Recipe], ends: list[_End]) -> tuple[str, list[str]]:
-    """The answer, and what else was found."""
+    """Return the answer, and what else was found."""
     if not path:
         return "", []
     lead = f"On the novel's next 5 % the path leads from {_mean(path[0], 'val'):.2f} to {_mean(path[-1], 'val'):.2f}"

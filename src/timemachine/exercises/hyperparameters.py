@@ -137,7 +137,7 @@ def _curves(groups: dict[Point, list[Job]]) -> Figure:
 
 
 def _answer(groups: dict[Point, list[Job]]) -> tuple[str, list[str]]:
-    """The answer, and what else was found."""
+    """Return the answer, and what else was found."""
     if not groups:
         return "", []
     values = {key: by_seed(jobs, lambda job: job.stream("val")) for key, jobs in groups.items()}
@@ -190,7 +190,7 @@ def _answer(groups: dict[Point, list[Job]]) -> tuple[str, list[str]]:
 
 
 def _on_the_rest(groups: dict[Point, list[Job]], best: Point) -> str:
-    """How the best on validation does on text on which nothing was chosen."""
+    """Return how the best on validation does on text on which nothing was chosen."""
     values = {key: by_seed(jobs, lambda job: job.stream("test")) for key, jobs in groups.items()}
     key = min(groups, key=lambda key: mean(groups[key], "test"))
     text = f"On the rest of the novel, on which nothing was chosen, the lowest is {mean(groups[key], 'test'):.2f}, of "

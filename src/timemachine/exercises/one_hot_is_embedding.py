@@ -69,7 +69,7 @@ def _pairs(jobs: list[Job]) -> dict[tuple[str, int], tuple[Job, Job]]:
 
 
 def _differences(a: Job, b: Job) -> tuple[float, float, float]:
-    """Largest absolute differences of the losses, of the final weights, and of the logits that they give."""
+    """Return the largest absolute differences of the losses, of the final weights, and of the logits that they give."""
     losses = ([row["loss"] for row in job.steps()] for job in (a, b))
     (weights_a, logits_a), (weights_b, logits_b) = (
         (job.probes["weights"]["weights"], job.probes["weights"]["logits"]) for job in (a, b)

@@ -100,7 +100,7 @@ def _matrix(groups: Groups, names: list[str]) -> Figure:
 
 
 def _answer(groups: Groups, names: list[str]) -> tuple[str, list[str]]:
-    """The answer, and what else was found."""
+    """Return the answer, and what else was found."""
     bits = {
         (row, column): found
         for row, jobs in groups.items()
@@ -147,7 +147,7 @@ def _answer(groups: Groups, names: list[str]) -> tuple[str, list[str]]:
 
 
 def _ahead(bits: dict[tuple[str, str], dict[int, float]], column: str) -> str:
-    """How far the lowest mean on a book is below the next one, paired by seed."""
+    """Return how far the lowest mean on a book is below the next one, paired by seed."""
     first, second = sorted(
         (found for (_, read), found in bits.items() if read == column), key=lambda v: fmean(v.values())
     )[:2]
@@ -156,7 +156,7 @@ def _ahead(bits: dict[tuple[str, str], dict[int, float]], column: str) -> str:
 
 
 def _bits(jobs: list[Job], column: str) -> dict[int, float]:
-    """Bits a character of each seed's model on a book."""
+    """Return the bits a character of each seed's model on a book."""
     return by_seed(
         (job for job in jobs if column in job.probes["books"]["books"]),
         lambda job: float(job.probes["books"]["books"][column]["stream"]["bits"]),

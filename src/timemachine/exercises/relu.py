@@ -79,19 +79,24 @@ def spectral_radius(W_HH: Tensor) -> float:
 
 
 def _windows(data: TimeMachine) -> Tensor:
-    """Inputs (B, T), int64, of validation windows end to end: each of its characters, but for a rest below T."""
+    """Return the inputs (B, T), int64, of validation windows end to end, without a rest of fewer than T."""
     starts_B = torch.tensor(data.splits["val"].starts[:: data.num_steps])
     return data.chars_N.cpu()[starts_B[:, None] + torch.arange(data.num_steps)].long()
 
 
-class Watch(Callback):
-    """Writes what `measure` gives before training (epoch 0) and after each epoch.
+def callback(folder: Path) -> Callback:
+    """Return the callback that writes dynamics.csv into the run's folder."""
+    return Dynamics(folder / "dynamics.csv")
+
+
+class Dynamics(Callback):
+    """A table of what `measure` returns before training (epoch 0) and after each epoch.
 
     A run that diverges has a last row under the epoch that broke off: the weights before the update that was refused.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "dynamics.csv"
+    def __init__(self, path: Path) -> None:
+        self.path = path
         self._last_epoch = -1  # written
         self._before: list[str] = []  # lines of a run that goes on
 
@@ -163,17 +168,17 @@ class Run:
 
     @property
     def sound(self) -> bool:
-        """Whether it has learnt something."""
+        """Return whether it has learnt something."""
         return self.outcome == "learnt"
 
     @property
     def first_norm(self) -> float:
-        """The gradient's norm at the initial weights, before clipping."""
+        """Return the gradient's norm at the initial weights, before clipping."""
         return self.steps[0]["grad_norm"] if self.steps else math.nan
 
     @property
     def steepest(self) -> float:
-        """Largest change of the loss from a step to the next, in nats per unit length of the update between them."""
+        """Return the largest change of the loss in a step, in nats per unit length of the update."""
         return _largest(
             abs(after["loss"] - row["loss"]) / max(self.key.lr * row["grad_norm_clipped"], TINY)
             for row, after in pairwise(self.steps)
@@ -252,7 +257,7 @@ def _row(key: Key, runs: list[Run]) -> list[str]:
 
 
 def _places(runs: Iterable[Run]) -> str:
-    """Where runs diverged: epochs, and the steps of those that were stopped at one."""
+    """Return where runs diverged: epochs, and the steps of those that were stopped at one."""
     places = [(run.epoch, run.step) for run in runs]
     epochs, steps = span(epoch for epoch, _ in places), span(step for _, step in places)
     return ", ".join(f"{name} {found}" for name, found in (("epoch", epochs), ("step", steps)) if found != "–")
@@ -263,14 +268,14 @@ def _largest(values: Iterable[float]) -> float:
 
 
 def _telling(groups: dict[Key, list[Run]]) -> list[tuple[float, float]]:
-    """Pairs of sigma and learning rate that a figure shows: the book's own end of both, and the other end of one."""
+    """Return pairs of sigma and learning rate for a figure: the book's own end of both, and the other end of one."""
     sigmas, lrs = sorted({key.sigma for key in groups}), sorted({key.lr for key in groups})
     pairs = [(sigmas[0], lrs[0]), (sigmas[0], lrs[-1]), (sigmas[-1], lrs[0])] if groups else []
     return list(dict.fromkeys(pairs))
 
 
 def _shown(groups: dict[Key, list[Run]], activation: str) -> dict[Key, Run]:
-    """The first seed of each telling pair, without clipping and with the largest radius."""
+    """Return the first seed of each telling pair, without clipping and with the largest radius."""
     largest = max((key.theta for key in groups if key.theta), default=None)
     keys = [Key(activation, *pair, theta) for pair in _telling(groups) for theta in dict.fromkeys((None, largest))]
     return {key: groups[key][0] for key in keys if key in groups}
@@ -331,7 +336,7 @@ def _bound_figure(groups: dict[Key, list[Run]]) -> Figure:
 
 
 def _answer(runs: list[Run]) -> tuple[str, list[str]]:
-    """The answer, and what else was found."""
+    """Return the answer, and what else was found."""
     relu = [run for run in runs if run.key.activation == "relu"]
     if not relu:
         return "No run with ReLU has ended yet.", []
@@ -356,7 +361,7 @@ def _answer(runs: list[Run]) -> tuple[str, list[str]]:
 
 
 def _hardly(runs: list[Run]) -> str:
-    """Runs that count as learnt and end near what the letters' frequencies give."""
+    """Return runs that count as learnt and end near what the letters' frequencies give."""
     ends = {run: run.job.metrics.get(VAL, 0.0) for run in runs if run.sound}
     near = {run: value for run, value in ends.items() if value > 0.8 * letters(run.job).get(VAL, math.inf)}
     if not near:
@@ -390,7 +395,7 @@ def _dead(runs: Iterable[Run]) -> str:
 
 
 def _why(runs: list[Run]) -> str:
-    """The untrained models with the widest weights, and what the first step does with their gradient."""
+    """Return the untrained models with the widest weights, and what the first step does with their gradient."""
     sigma = max(run.key.sigma for run in runs if run.key.activation == "relu")
     relu, tanh = ([r for r in runs if r.key[:2] == (name, sigma)] for name in ("relu", "tanh"))
     beside = f" (tanh: {span(run.first_norm for run in tanh)})" if tanh else ""
@@ -405,7 +410,7 @@ def _why(runs: list[Run]) -> str:
 
 
 def _limits(runs: list[Run]) -> Iterable[str]:
-    """What clipping leaves as it is, and what was seen of units that are dead."""
+    """Return what clipping leaves as it is, and what was seen of units that are dead."""
     clipped = [run for run in runs if run.key.theta]
     if steepest := [
         f"{_largest(run.steepest for run in found):.3g} with {name}"

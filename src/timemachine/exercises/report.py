@@ -53,7 +53,7 @@ def _findings(exercise: str) -> Callable[[list[Job]], Findings]:
 
 
 def _grid(jobs: list[Job]) -> str:
-    """Every setting that differs between jobs, with its values."""
+    """Return every setting that differs between jobs, with its values."""
     names = varied([job.settings for job in jobs])
     values = {name: dict.fromkeys(str(job.settings[name]) for job in jobs if name in job.settings) for name in names}
     each = "; ".join(f"`{name}`: {', '.join(found)}" for name, found in values.items())
@@ -61,7 +61,7 @@ def _grid(jobs: list[Job]) -> str:
 
 
 def _effort(jobs: list[Job]) -> str:
-    """How many jobs, how they ended, how long it took, and on what."""
+    """Return how many jobs, how they ended, how long it took, and on what."""
     statuses = [job.status for job in jobs]
     ended = ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses))
     spans = [(_seconds(job.started), job.seconds) for job in jobs if job.started and not math.isnan(job.seconds)]

@@ -82,7 +82,7 @@ def real_texts(data: TimeMachine) -> list[Texts]:
 
 
 def _measured(model: RNNLMScratch, vocab: Vocab, groups: list[Texts], known: set[str]) -> dict[str, Any]:
-    """Means over texts; the share of known words is one of all words together. A text of each group for show."""
+    """Return means over texts; the share of known words is one of all words together. A text of each group for show."""
     continuations = [text[length:] for length, texts in groups for text in texts]
     words = [whole_words(text) for text in continuations]
     return {
@@ -259,7 +259,7 @@ def _likelihood(rows: Rows) -> Figure:
 
 
 def _against_alpha(axes: Axes, rows: Rows, measure: str, factor: float, colour: str, label: str) -> None:
-    """Means with standard deviations at each alpha, joined; greedy decoding apart; real text as a line."""
+    """Draw means with standard deviations at each alpha, joined; greedy decoding apart; real text as a line."""
     drawn = sorted((alpha, ours) for alpha, ours in rows.items() if isinstance(alpha, float | int))
     for places, style in (([*drawn], "o-"), ([(GREEDY_AT, rows[None])] if None in rows else [], "D")):
         points = [(place, list(filter(math.isfinite, _values(ours, measure, factor)))) for place, ours in places]
@@ -282,7 +282,7 @@ def _against_alpha(axes: Axes, rows: Rows, measure: str, factor: float, colour: 
 
 
 def _side_by_side(samples: dict[str, Any]) -> Iterable[str]:
-    """The first job's texts, a block a prefix; real text has a beginning of its own."""
+    """Return the first job's texts, a block a prefix; real text has a beginning of its own."""
     if not samples:
         return
     rows = [*samples["rows"], samples["real"] | {"alpha": REAL}]
@@ -295,7 +295,7 @@ def _side_by_side(samples: dict[str, Any]) -> Iterable[str]:
 
 
 def _loops(measured: list[dict[str, Any]]) -> Iterable[str]:
-    """The cycles of greedy decoding, a row a prefix and a column a run."""
+    """Return the cycles of greedy decoding, a row a prefix and a column a run."""
     if measured:
         head = ["prefix", *(f"run {number + 1}" for number in range(len(measured)))]
         lines = [head, ["---"] * len(head)]
@@ -310,13 +310,13 @@ def _loop_cell(loop: dict[str, Any]) -> str:
 
 
 def _turned(cycle: str) -> str:
-    """The cycle from the start of a word on: of all its rotations after a space the first in the alphabet."""
+    """Return the cycle from the start of a word on: of all its rotations after a space the first in the alphabet."""
     starts = [i for i in range(len(cycle)) if cycle[i - 1] == " "] or range(len(cycle))
     return min(cycle[i:] + cycle[:i] for i in starts)
 
 
 def _answer(rows: Rows, measured: list[dict[str, Any]]) -> tuple[str, list[str]]:
-    """The answer, and what else was found."""
+    """Return the answer, and what else was found."""
     if not measured:
         return "No run has ended yet.", []
     alphas = sorted(alpha for alpha in rows if isinstance(alpha, float | int))

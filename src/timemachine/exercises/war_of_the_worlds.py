@@ -130,7 +130,7 @@ def _figure(groups: dict[Key, list[Job]]) -> Figure:
 
 
 def _answer(groups: dict[Key, list[Job]]) -> tuple[str, list[str]]:
-    """The answer, and what else was found."""
+    """Return the answer, and what else was found."""
     sentences, longer = [], []
     for key, jobs in groups.items():
         asked, own = mean(jobs, ASKED, "stream"), mean(jobs, key[0], "stream")
@@ -155,7 +155,7 @@ def _answer(groups: dict[Key, list[Job]]) -> tuple[str, list[str]]:
 
 
 def _against_others(jobs: list[Job], names: list[str]) -> str:
-    """Which books are harder, easier, or not told apart from the one that was asked for.
+    """Return which books are harder, easier, or not told apart from the one that was asked for.
 
     The texts differ, so their errors are independent; a seed's two perplexities are not, so its difference counts.
     """

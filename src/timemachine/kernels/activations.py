@@ -30,14 +30,14 @@ class Activation:
     on_array: Callable[[NDArray[np.floating]], object] | None = None
 
     def apply_(self, Z: Tensor) -> None:
-        """Z ← φ(Z)."""
+        """Set Z to φ(Z)."""
         if self.in_place is None:
             Z.copy_(self.phi(Z))
         else:
             self.in_place(Z)
 
     def apply_to_array_(self, Z: NDArray[np.floating]) -> None:
-        """Z ← φ(Z), on numpy's memory."""
+        """Set Z to φ(Z), on numpy's memory."""
         if self.on_array is None:
             self.apply_(torch.from_numpy(Z))
         else:

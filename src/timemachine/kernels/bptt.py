@@ -1,6 +1,6 @@
-"""Backpropagation through time by hand: the recurrence, and the recurrence with its loss, as functions with gradients.
+"""Backpropagation through time by hand: the recurrence as a function with gradients.
 
-T time steps, B batch, N = T·B, D inputs, H hidden units, V vocabulary.
+T time steps, B batch, N = T·B, D inputs, H hidden units, V symbols.
 
 Forward, for t = 1 … T (equation 9.4.5 of the book):
 
@@ -18,44 +18,24 @@ and φ' comes from the outputs: 1 − H_t² for tanh, 1 where H_t > 0, else 0, f
     dX_t  = dZ_t W_xhᵀ           dH_0  = dZ_1 W_hhᵀ
 
 With one-hot inputs X_t W_xh is a table look-up, row i of W_xh for index i, and dW_xh adds row n of dZ to the row of n's
-index. Each Σ is taken over some time steps at once, so few that what they need stays in the processor's cache. In
-training the output layer is part of the function: G_t comes from it just before its use, and dZ_t takes its place. Two
-functions that hand each other all of H and G are a fifth slower.
-
-Two halves of a batch in two Python threads are no faster than the whole in one: they wait for each other's interpreter
-lock.
+index.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from timemachine.kernels import buffers
 from timemachine.kernels.activations import ACTIVATIONS
-from timemachine.kernels.cross_entropy import output_gradients, output_layer
-
-CHUNK = 1 << 20  # hidden states and logits at a time: four megabytes
-SAFE = 1e-8, 1e8  # between these a sum of exponentials, and then its logarithm, has lost no digit that matters
-
-
-class Weights(NamedTuple):
-    """Those of a recurrence and its output layer."""
-
-    W_xh: Tensor  # (D, H)
-    W_hh: Tensor  # (H, H)
-    b_h: Tensor  # (H)
-    W_hq: Tensor  # (H, V)
-    b_q: Tensor  # (V)
 
 
 def recurrence(
     inputs: Tensor, W_xh: Tensor, W_hh: Tensor, b_h: Tensor, H_BH: Tensor | None = None, activation: str = "tanh"
 ) -> tuple[Tensor, Tensor]:
-    """All hidden states (T, B, H) and the last one (B, H).
+    """Return all hidden states (T, B, H) and the last one (B, H).
 
     `inputs`: indices (T, B), which stand for one-hot vectors, or vectors (T, B, D). `W_xh` (D, H), `W_hh` (H, H), `b_h`
     (H), the state before the first step `H_BH` (B, H), zero if None. `activation`: a name in `ACTIVATIONS`. Under
@@ -65,20 +45,6 @@ def recurrence(
         arguments = _cast(inputs, W_xh), W_xh, W_hh, b_h, _cast(H_BH, W_xh), activation
         states: tuple[Tensor, Tensor] = _Recurrence.apply(*arguments)  # type: ignore[no-untyped-call]
     return states
-
-
-def recurrence_nll(
-    inputs: Tensor, weights: Weights, Y_TB: Tensor, H_BH: Tensor | None = None, activation: str = "tanh"
-) -> Tensor:
-    """Negative log-likelihoods (T, B), in nats, of the targets `Y_TB` under softmax(H W_hq + b_q).
-
-    The states H are `recurrence`'s, and so are the other arguments.
-    """
-    W_xh = weights.W_xh
-    with torch.autocast(W_xh.device.type, enabled=False):
-        arguments = _cast(inputs, W_xh), *weights[:3], _cast(H_BH, W_xh), *weights[3:], Y_TB, activation
-        nll_TB: Tensor = _RecurrenceNLL.apply(*arguments)  # type: ignore[no-untyped-call]
-    return nll_TB
 
 
 def _cast(x: Tensor | None, weight: Tensor) -> Tensor | None:
@@ -100,72 +66,37 @@ class _Recurrence(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, G_TBH: Tensor, G_last_BH: Tensor) -> tuple[Tensor | None, ...]:
         inputs, W_xh, W_hh, states = ctx.saved_tensors
+        times_derivative_ = ACTIVATIONS[ctx.activation].times_derivative_
+        assert times_derivative_ is not None, f"{ctx.activation} has no φ': RNNScratch has autograd differentiate it"
+        (T, B, H), W_hhT = G_TBH.shape, W_hh.T.contiguous()
+        dZ_TBH, H_TBH = G_TBH.clone(memory_format=torch.contiguous_format), states[1:].unbind()
+        dZ, dZ_NH = dZ_TBH.unbind(), dZ_TBH.view(T * B, H)
         with torch.autocast(W_hh.device.type, enabled=False):
-            through_time = _ThroughTime(inputs, W_xh, W_hh, states, ctx.activation, ctx.needs_input_grad, G_last_BH)
-            for steps in _chunks(states, 0, backwards=True):
-                through_time.step_back(steps, buffers.empty(G_TBH[steps].shape, G_TBH).copy_(G_TBH[steps]))
-        return (*through_time.gradients(), None)
-
-
-class _RecurrenceNLL(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        inputs: Tensor,
-        W_xh: Tensor,
-        W_hh: Tensor,
-        b_h: Tensor,
-        H_BH: Tensor | None,
-        W_hq: Tensor,
-        b_q: Tensor,
-        Y_TB: Tensor,
-        activation: str,
-    ) -> Tensor:
-        inputs, Y_TB, W_hqT = inputs.contiguous(), Y_TB.contiguous(), W_hq.T.contiguous()
-        states = _states(inputs, W_xh, W_hh, b_h, H_BH, activation)
-        H_TBH, exp_TVB = states[1:], buffers.empty((len(Y_TB), len(b_q), Y_TB.shape[1]), W_hq)
-        total_TB, target_TB = buffers.empty(Y_TB.shape, W_hq), buffers.empty(Y_TB.shape, W_hq)
-        # To look whether the sums are sound makes a GPU wait.
-        for subtract in (False, True) if W_hq.device.type == "cpu" and Y_TB.numel() else (True,):
-            for c in _chunks(states, len(b_q)):
-                output_layer(H_TBH[c], W_hqT, b_q, Y_TB[c], subtract, out=(exp_TVB[c], total_TB[c], target_TB[c]))
-            if subtract or (total_TB.min() > SAFE[0] and total_TB.max() < SAFE[1]):
-                break
-        ctx.save_for_backward(inputs, W_xh, W_hh, states, W_hqT, Y_TB, exp_TVB, total_TB)
-        ctx.activation = activation
-        return total_TB.log().sub_(target_TB)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, g_TB: Tensor) -> tuple[Tensor | None, ...]:
-        inputs, W_xh, W_hh, states, W_hqT, Y_TB, exp_TVB, total_TB = ctx.saved_tensors
-        dW_hqT, db_q = torch.zeros_like(W_hqT), torch.zeros_like(W_hqT[:, 0])
-        g_TB = g_TB.contiguous()
-        H_TBH, scale_TB, minus_g_TB = states[1:], g_TB / total_TB, -g_TB
-        with torch.autocast(W_hh.device.type, enabled=False):
-            through_time = _ThroughTime(inputs, W_xh, W_hh, states, ctx.activation, ctx.needs_input_grad)
-            for c in _chunks(states, len(db_q), backwards=True):
-                G_CBH, dW, db = output_gradients(H_TBH[c], W_hqT, Y_TB[c], exp_TVB[c], scale_TB[c], minus_g_TB[c])
-                through_time.step_back(c, G_CBH)
-                dW_hqT += dW
-                db_q += db
-                del G_CBH  # its memory is the next one's
-        return (*through_time.gradients(), dW_hqT.T, db_q, None, None)
-
-
-def _chunks(states: Tensor, V: int, backwards: bool = False) -> Iterator[slice]:
-    """The T time steps in parts that stay in the processor's cache; on a GPU all at once."""
-    T, (B, H) = len(states) - 1, states.shape[1:]
-    size = max(CHUNK // (max(B, 1) * (H + V)), 1) if states.device.type == "cpu" else T
-    starts = range(0, T, size)
-    for start in reversed(starts) if backwards else starts:
-        yield slice(start, min(start + size, T))
+            dZ[-1].add_(G_last_BH)
+            times_derivative_(dZ[-1], H_TBH[-1])
+            for t in reversed(range(T - 1)):
+                dZ[t].addmm_(dZ[t + 1], W_hhT)
+                times_derivative_(dZ[t], H_TBH[t])
+            dW_hh = states[:-1].view(T * B, H).T @ dZ_NH
+            d_inputs = None
+            if inputs.is_floating_point():
+                dW_xh, db_h = inputs.view(T * B, -1).T @ dZ_NH, dZ_NH.sum(0)
+                if ctx.needs_input_grad[0]:
+                    d_inputs = (dZ_NH @ W_xh.T).view(inputs.shape)
+            else:
+                # A table for each step, then their sum: float32 loses less in many short sums than in one long one.
+                V = len(W_xh)
+                row_N = (inputs + V * torch.arange(T, device=inputs.device)[:, None]).view(-1)
+                dW_xh = W_xh.new_zeros(T * V, H).index_add_(0, row_N, dZ_NH).view(T, V, H).sum(0)
+                db_h = dW_xh.sum(0)
+            dH_BH = dZ[0] @ W_hhT if ctx.needs_input_grad[4] else None
+        return d_inputs, dW_xh, dW_hh, db_h, dH_BH, None
 
 
 def _states(inputs: Tensor, W_xh: Tensor, W_hh: Tensor, b_h: Tensor, H_BH: Tensor | None, activation: str) -> Tensor:
-    """The state before the first step, zero if None, and then T of them: (T + 1, B, H)."""
+    """Return the state before the first step, zero if None, and then T of them: (T + 1, B, H)."""
     (T, B), H = inputs.shape[:2], len(W_hh)
-    states = buffers.empty((T + 1, B, H), W_hh)
+    states = W_hh.new_empty(T + 1, B, H)
     Z_NH = states[1:].view(T * B, H)
     if inputs.is_floating_point():
         torch.addmm(b_h, inputs.view(T * B, -1), W_xh, out=Z_NH)
@@ -203,13 +134,13 @@ class _ThroughTime:
         assert times_derivative_ is not None, f"{activation} has no φ': RNNScratch has autograd differentiate it"
         self.times_derivative_ = times_derivative_
         needs_inputs, _, _, _, self.needs_H, *_ = needs_input_grad
-        self.d_inputs = buffers.empty(inputs.shape, inputs) if needs_inputs else None
+        self.d_inputs = torch.empty_like(inputs) if needs_inputs else None
         self.dW_xh, self.dW_hh, self.db_h = torch.zeros_like(W_xh), torch.zeros_like(W_hh), torch.zeros_like(W_hh[0])
         # With respect to the state before the steps taken so far, by all that came after it.
         self.dH_BH = torch.zeros_like(states[0]) if G_last_BH is None else G_last_BH.clone()
 
     def step_back(self, steps: slice, G_CBH: Tensor) -> None:
-        """C steps, from the gradient with respect to their states as outputs, which dZ overwrites."""
+        """Take C steps, from the gradient with respect to their states as outputs, which dZ overwrites."""
         C, B, H = G_CBH.shape
         dZ_NH, dZ_CBH, outputs = G_CBH.view(C * B, H), G_CBH.unbind(), self.states[1:][steps].unbind()
         dZ_CBH[-1].add_(self.dH_BH)
@@ -234,7 +165,7 @@ class _ThroughTime:
             self.db_h += dW_xh.sum(0)
 
     def gradients(self) -> tuple[Tensor | None, Tensor, Tensor, Tensor, Tensor | None]:
-        """With respect to the inputs, W_xh, W_hh, b_h and the state before the first step."""
+        """Return those with respect to the inputs, W_xh, W_hh, b_h and the state before the first step."""
         return self.d_inputs, self.dW_xh, self.dW_hh, self.db_h, self.dH_BH if self.needs_H else None
 
 

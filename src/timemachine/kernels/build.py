@@ -26,11 +26,11 @@ BASELINE = {"baseline": ["-DVECTOR_BYTES=16"]}
 
 
 class CannotBuild(Exception):
-    """There is no compiler, or it refuses the source; one line."""
+    """No compiler, or one that refuses the source; the message is one line."""
 
 
 def source_hash() -> str:
-    """The SHA-256 of the source and of how it is compiled, which the library carries. Raises OSError."""
+    """Return the SHA-256 of the source and of how it is compiled, which the library carries. Raises OSError."""
     return hashlib.sha256(SOURCE.read_bytes() + repr((FLAGS, X86_64, BASELINE)).encode()).hexdigest()
 
 
@@ -65,7 +65,7 @@ def _compile(command: list[str], jobs: list[list[str]]) -> None:
 
 
 def is_current(library: Path | None = None) -> bool:
-    """Whether the library was built from the source beside it, as it is now. It is read, but not loaded."""
+    """Return whether the library was built from the source beside it, as it is now. It is read, but not loaded."""
     try:
         return f"source {source_hash()}".encode() in (library or LIBRARY).read_bytes()
     except OSError:

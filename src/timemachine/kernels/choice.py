@@ -1,7 +1,7 @@
 """Which kernel computes the loss and its gradients: what `model.backward` names, and what its default, auto, means.
 
 Nothing here is timed as a program runs, so the same command gives the same numbers. This module does not import torch,
-which takes seconds: `fused` may be missing, and that is said before.
+which takes seconds: a missing `fused` is reported before.
 """
 
 from functools import cache
@@ -16,15 +16,15 @@ BUILD = "python -m timemachine.kernels.build"
 
 
 def is_fastest(num_hiddens: int, vocab_size: int, activation: str) -> bool:
-    """Whether the compiled kernel is faster than bptt for a network of these sizes, on the CPU."""
+    """Return whether the compiled kernel is faster than bptt for a network of these sizes, on the CPU."""
     return num_hiddens <= WIDEST and vocab_size <= LARGEST_VOCABULARY and activation in ACTIVATIONS
 
 
 def kernel_of(backward: str, num_hiddens: int, vocab_size: int, activation: str, is_on_cpu: bool = True) -> str:
     """Return fused or bptt: what `model.backward`, auto or one of them, comes to for such a network of the book's cell.
 
-    `is_on_cpu`: on the CPU and in 32 or 64 bits. Where fused is named but cannot be had, such as for a model that was
-    trained elsewhere, it is bptt.
+    `is_on_cpu`: on the CPU and in 32 or 64 bits. It is bptt instead of fused if that is not compiled, such as for a
+    model that was trained elsewhere.
     """
     if backward == "auto":
         backward = "fused" if is_fastest(num_hiddens, vocab_size, activation) else "bptt"
@@ -34,12 +34,12 @@ def kernel_of(backward: str, num_hiddens: int, vocab_size: int, activation: str,
 
 @cache
 def is_compiled() -> bool:
-    """Whether the library is there, and built from the source beside it."""
+    """Return whether the library is there, and built from the source beside it."""
     return build.is_current()
 
 
 def refuse_fused(activation: str, is_on_cpu: bool = True) -> None:
-    """Raise SettingError unless `model.backward=fused` is there and computes such a network of the book's cell."""
+    """Raise SettingError unless the fused kernel is compiled and computes such a network of the book's cell."""
     knows = activation in ACTIVATIONS and is_on_cpu
     rule = "computes model.cell=rnn with tanh or relu in 32 or 64 bits on the CPU"
     require(knows, "model.backward", "fused", rule, "bptt")

@@ -18,10 +18,19 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from timemachine.kernels import buffers, build
-from timemachine.kernels.bptt import Weights
+from timemachine.kernels import build
 
 DTYPES = (torch.float32, torch.float64)
+
+
+class Weights(NamedTuple):
+    """Those of a recurrence and its output layer."""
+
+    W_xh: Tensor  # (D, H)
+    W_hh: Tensor  # (H, H)
+    b_h: Tensor  # (H)
+    W_hq: Tensor  # (H, V)
+    b_q: Tensor  # (V)
 
 
 class _Arguments(ctypes.Structure):
@@ -55,7 +64,7 @@ class _Kernel(ctypes.Structure):
 
 
 def available() -> str | None:
-    """The instruction set that is used: avx512, avx2, or baseline for any other processor; None without a library.
+    """Return the instruction set in use: avx512, avx2, or baseline for any other processor; None without a library.
 
     A library that was not built from the source beside it is not used: `python -m timemachine.kernels.build` builds it.
     """
@@ -64,126 +73,75 @@ def available() -> str | None:
 
 
 def knows(weight: Tensor) -> bool:
-    """Whether the kernel computes with such weights: float32 or float64, on the CPU."""
+    """Return whether the kernel computes with such weights: float32 or float64, on the CPU."""
     return weight.device.type == "cpu" and weight.dtype in DTYPES
 
 
 def loss(
-    inputs: Tensor,
-    weights: Weights,
-    Y_TB: Tensor,
-    H_BH: Tensor | None = None,
-    activation: str = "tanh",
-    divisor: float | None = None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The sum of the targets' negative log-likelihoods over `divisor`, T·B if None; each of them, and the last state.
+    inputs: Tensor, weights: Weights, Y_TB: Tensor, activation: str = "tanh", divisor: float | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return the sum of the targets' negative log-likelihoods over `divisor`, T·B if None, and each of them (T, B).
 
-    Only the first, 0-dimensional, has gradients. The others are the `nll_TB` (T, B), in nats, and the states (B, H)
-    after the last step. The arguments are those of `bptt.recurrence_nll`: `inputs`, indices (T, B) that stand for
-    one-hot vectors, or vectors (T, B, D), targets `Y_TB`, the state before the first step `H_BH` (B, H), zero if None;
-    `activation` is tanh or relu. All on the CPU, the weights float32 or float64; indices are int64 and may be views
-    with any strides. Raises IndexError for an index out of range, RuntimeError without a library, for other dtypes, and
-    when differentiated twice.
+    Only the sum, 0-dimensional, has gradients; under `torch.no_grad` none are computed, in half of the time. `inputs`:
+    indices (T, B) that stand for one-hot vectors, or vectors (T, B, D). `activation`: tanh or relu. All on the CPU, the
+    weights float32 or float64; indices are int64 and may be views with any strides. Raises IndexError for an index out
+    of range, RuntimeError without a library, for other dtypes, and when differentiated twice.
     """
-    arguments = _cast(inputs, weights[0]), *weights, Y_TB, _cast(H_BH, weights[0]), activation, divisor
-    results: tuple[Tensor, Tensor, Tensor] = _Loss.apply(*arguments)  # type: ignore[no-untyped-call]
+    if inputs.is_floating_point():
+        inputs = inputs.to(weights.W_xh.dtype)
+    arguments = inputs, *weights, Y_TB, activation, divisor or max(Y_TB.numel(), 1), torch.is_grad_enabled()
+    results: tuple[Tensor, Tensor] = _Loss.apply(*arguments)  # type: ignore[no-untyped-call]
     return results
-
-
-@torch.no_grad()
-def nll(
-    inputs: Tensor, weights: Weights, Y_TB: Tensor, H_BH: Tensor | None = None, activation: str = "tanh"
-) -> tuple[Tensor, Tensor]:
-    """`loss`'s negative log-likelihoods (T, B) and last state (B, H), without gradients and in half of the time."""
-    W_xh = weights[0]
-    inputs, H_BH = _cast(inputs, W_xh), _cast(H_BH, W_xh)
-    nll_TB, H_T = _empty(W_xh, Y_TB.shape, (Y_TB.shape[1], W_xh.shape[1]))
-    _run(inputs, weights, Y_TB, H_BH, activation, (None, nll_TB, None, H_T))
-    return nll_TB, H_T
-
-
-@torch.no_grad()
-def recurrence(
-    inputs: Tensor, W_xh: Tensor, W_hh: Tensor, b_h: Tensor, H_BH: Tensor | None = None, activation: str = "tanh"
-) -> tuple[Tensor, Tensor]:
-    """`bptt.recurrence` without gradients: all hidden states (T, B, H) and the last one (B, H)."""
-    inputs, H_BH = _cast(inputs, W_xh), _cast(H_BH, W_xh)
-    (T, B), H = inputs.shape[:2], W_hh.shape[0]
-    H_TBH, H_T = _empty(W_xh, (T, B, H), (B, H))
-    _run(inputs, (W_xh, W_hh, b_h), None, H_BH, activation, (None, None, H_TBH, H_T))
-    return H_TBH, H_T
-
-
-def _cast(x: Any, weight: Tensor) -> Any:
-    return x.to(weight.dtype) if x is not None and x.is_floating_point() else x
 
 
 class _Loss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, *others: Any) -> tuple[Tensor, Tensor, Tensor]:
-        *weights, Y_TB, H_BH, activation, divisor = others
-        W_xh, needs = weights[0], ctx.needs_input_grad
-        loss, nll_TB, H_T = _empty(W_xh, (), Y_TB.shape, (Y_TB.shape[1], W_xh.shape[1]))
-        gradients: list[Tensor | None] = [None] * 7
-        if any(needs):
-            gradients[1:6] = map(_like, weights)
-            if needs[0]:
-                gradients[0] = _like(inputs)
-            if H_BH is not None and needs[7]:
-                gradients[6] = _like(H_BH)
-        scale = 1 / (divisor or max(Y_TB.numel(), 1))
-        _run(inputs, weights, Y_TB, H_BH, activation, (loss, nll_TB, None, H_T), gradients, scale)
+    def forward(ctx: Any, inputs: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
+        *weights, Y_TB, activation, divisor, is_grad_enabled = others
+        _check(inputs, weights, Y_TB, activation)
+        is_dense = inputs.is_floating_point()
+        if is_dense and inputs.stride(2) != 1:
+            inputs = inputs.contiguous()
+        gradients: list[Tensor | None] = [None] * 6
+        if is_grad_enabled and any(ctx.needs_input_grad):
+            gradients = [_like(inputs) if ctx.needs_input_grad[0] else None, *map(_like, weights)]
+        loss, nll_TB = weights[0].new_empty(()), weights[0].new_empty(Y_TB.shape)
+        outputs = (loss, nll_TB, None, None)  # neither all states nor the last one
+        read = [*(weight.contiguous() for weight in weights), None]  # no state before the first step
+        arguments = _Arguments(
+            *(*inputs.shape[:2], *weights[0].shape, len(weights[4])),
+            *(is_dense, activation == "relu", gradients[1] is not None, torch.get_num_threads(), 1 / divisor),
+            *(inputs.data_ptr(), inputs.stride(0), inputs.stride(1)),
+            *(Y_TB.data_ptr(), Y_TB.stride(0), Y_TB.stride(1)),
+            *(None if x is None else x.data_ptr() for x in (*read, *outputs, *gradients, None)),
+        )
+        _run(arguments, weights[0])
         ctx.save_for_backward(*gradients)
-        ctx.mark_non_differentiable(nll_TB, H_T)
+        ctx.mark_non_differentiable(nll_TB)
         ctx.set_materialize_grads(False)
-        return loss, nll_TB, H_T
+        return loss, nll_TB
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, g: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, g: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
         if g is None:
             return (None,) * 10
         factor = g.item()
-        *gradients, dH_BH = (x if x is None or factor == 1 else x * factor for x in ctx.saved_tensors)
-        return *gradients, None, dH_BH, None, None
-
-
-def _empty(like: Tensor, *shapes: Sequence[int]) -> list[Tensor]:
-    return [like.new_empty(shape) for shape in shapes]
+        gradients = (x if x is None or factor == 1 else x * factor for x in ctx.saved_tensors)
+        return *gradients, None, None, None, None
 
 
 def _like(x: Tensor) -> Tensor:
     return torch.empty_like(x, memory_format=torch.contiguous_format)
 
 
-def _run(
-    inputs: Tensor,
-    weights: Sequence[Tensor],
-    Y_TB: Tensor | None,
-    H_BH: Tensor | None,
-    activation: str,
-    outputs: tuple[Tensor | None, Tensor | None, Tensor | None, Tensor],
-    gradients: Sequence[Tensor | None] = (None,) * 7,
-    scale: float = 1.0,
-) -> None:
-    """Fill `outputs`, which are loss, nll_TB, states_TBH and H_T, and the `gradients` of X, the weights and H_0."""
+def _run(arguments: _Arguments, weight: Tensor) -> None:
+    """Fill what the arguments point to, with numbers of the weight's type."""
     library = _library()
     if library is None:
         raise RuntimeError("there is no library of the fused kernel: type python -m timemachine.kernels.build")
-    _check(inputs, weights, Y_TB, H_BH, activation)
-    W_xh, is_dense = weights[0], inputs.is_floating_point()
-    if is_dense and inputs.stride(2) != 1:
-        inputs = inputs.contiguous()
-    read = [None if x is None else x.contiguous() for x in (*weights, *(None,) * (5 - len(weights)), H_BH)]
-    arguments = _Arguments(
-        *(*inputs.shape[:2], *W_xh.shape, 0 if Y_TB is None else weights[4].shape[0]),
-        *(is_dense, activation == "relu", gradients[1] is not None, torch.get_num_threads(), scale),
-        *(inputs.data_ptr(), inputs.stride(0), inputs.stride(1)),
-        *((None, 0, 0) if Y_TB is None else (Y_TB.data_ptr(), Y_TB.stride(0), Y_TB.stride(1))),
-        *(None if x is None else x.data_ptr() for x in (*read, *outputs, *gradients)),
-    )
-    kernel = library.kernels[W_xh.dtype]
-    memory = buffers.empty((kernel.bytes(arguments) // W_xh.element_size(),), W_xh)
+    kernel = library.kernels[weight.dtype]
+    memory = weight.new_empty(kernel.bytes(arguments) // weight.element_size())
     arguments.memory = memory.data_ptr()
     kernel.pack(arguments)
     _in_threads(library, kernel.work, arguments)
@@ -193,7 +151,7 @@ def _run(
 
 
 def _in_threads(library: "_Library", work: Any, arguments: _Arguments) -> None:
-    """Call `work` in as many threads as torch has, in torch's own if they are to be had.
+    """Call `work` in as many threads as torch has, in torch's own if it has GNU's OpenMP.
 
     After its own work they wait for more by spinning, and other threads would have to share their cores.
     """
@@ -209,21 +167,16 @@ def _in_threads(library: "_Library", work: Any, arguments: _Arguments) -> None:
         thread.join()
 
 
-def _check(
-    inputs: Tensor, weights: Sequence[Tensor], Y_TB: Tensor | None, H_BH: Tensor | None, activation: str
-) -> None:
-    """The library reads memory, so whatever does not fit ends here. Raises RuntimeError."""
-    W_xh = weights[0]
-    (D, H), (T, B) = W_xh.shape, inputs.shape[:2]
-    is_dense = inputs.is_floating_point()
-    expected = [(inputs, (T, B, D) if is_dense else (T, B)), (weights[1], (H, H)), (weights[2], (H,))]
-    if Y_TB is not None:
-        V = weights[4].shape[0]
-        expected += [(weights[3], (H, V)), (weights[4], (V,)), (Y_TB, (T, B))]
-    if H_BH is not None:
-        expected.append((H_BH, (B, H)))
-    for x, shape in expected:
-        dtype = torch.int64 if x is Y_TB or (x is inputs and not is_dense) else W_xh.dtype
+def _check(inputs: Tensor, weights: Sequence[Tensor], Y_TB: Tensor, activation: str) -> None:
+    """Raise RuntimeError for what does not fit, because the library reads memory unchecked."""
+    W_xh, V, is_dense = weights[0], len(weights[4]), inputs.is_floating_point()
+    (D, H), (T, B), dtype = W_xh.shape, inputs.shape[:2], W_xh.dtype
+    expected = [
+        (inputs, (T, B, D) if is_dense else (T, B), dtype if is_dense else torch.int64),
+        *zip(weights[1:], ((H, H), (H,), (H, V), (V,)), (dtype,) * 4, strict=True),
+        (Y_TB, (T, B), torch.int64),
+    ]
+    for x, shape, dtype in expected:
         if x.shape != shape or x.dtype != dtype or x.device.type != "cpu":
             raise RuntimeError(f"{tuple(x.shape)} {x.dtype} on {x.device} instead of {shape} {dtype} on the CPU")
     if W_xh.dtype not in DTYPES or activation not in ("tanh", "relu"):
@@ -245,7 +198,7 @@ def instruction_sets() -> list[str]:
 
 @functools.cache
 def _library(instruction_set: str | None = None) -> _Library | None:
-    """The library, if it was built from the source beside it; by default for the fastest instruction set."""
+    """Return the library if it was built from the source beside it; by default for the fastest instruction set."""
     if not build.is_current():
         return None
     instruction_set = instruction_set or instruction_sets()[0]

@@ -1,17 +1,19 @@
 """A run's page.html: the model in a browser, in one file that asks for no other.
 
-page.html is the template, page.css and page.js what one sees and does; model.js has the forward pass. What of the run
-goes into the page is chosen here: no path of the machine, and nothing of where it was logged.
+page.html is the template, page.css the style, page.js what one does with it, model.js the forward pass. What goes into
+the page is chosen here: no path of the machine, and nothing of where the run was logged.
 """
 
 import base64
 import hashlib
 import html
 import json
+import math
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from timemachine.config import format_value
 from timemachine.errors import SettingError
 from timemachine.runs.tables import short
 
@@ -20,8 +22,8 @@ if TYPE_CHECKING:  # they import torch, which takes seconds
     from timemachine.vocab import Vocab
 
 LARGEST = 4_000_000  # bytes of a page
-ACTIVATIONS = ("tanh", "relu")  # those of model.js
-SHOWN = {  # settings; null: all of a section
+KNOWN = {"cell": ("rnn",), "activation": ("tanh", "relu")}  # settings of `model.` that model.js can run
+SHOWN = {  # settings; None: all of a section
     "model": None,
     "data": ("batch_size", "num_steps", "num_train", "num_val"),
     "training": None,
@@ -34,40 +36,40 @@ METRICS = (
 
 
 def make_page(model: "RNNLMScratch", vocab: "Vocab", summary: dict[str, Any]) -> bytes:
-    """Return page.html of a model. `summary`: that of its run, which may be a stranger's.
+    """Return page.html of a model; `summary`: its run's.
 
-    Raises SettingError where a browser cannot run the model: another cell or activation, or more than `LARGEST` bytes.
+    Raises SettingError if a browser cannot run the model: another cell or activation, or more than `LARGEST` bytes.
     """
-    settings: dict[str, Any] = dict(model.hparams)
-    if settings["cell"] != "rnn":
-        raise SettingError(f"model.cell={settings['cell']}: has no page in a browser; type model.cell=rnn")
-    activation = settings["activation"]
-    if activation not in ACTIVATIONS:
-        instead = " or ".join(f"model.activation={name}" for name in ACTIVATIONS)
-        raise SettingError(f"model.activation={activation}: has no page in a browser; type {instead}")
+    network: dict[str, Any] = dict(model.hparams)
+    for name, known in KNOWN.items():
+        if network[name] not in known:
+            instead = " or ".join(f"model.{name}={value}" for value in known)
+            raise SettingError(f"model.{name}={network[name]}: has no page in a browser; type {instead}")
     weights = {name.removeprefix("rnn."): weight for name, weight in model.named_parameters()}
-    numbers = sum(weight.numel() for weight in weights.values())
-    _refuse_larger(4 * numbers * 4 // 3, settings["hiddens"])  # before it is made
-    title = _text(_part(summary, "corpus").get("title", "a text"))
+    num_weights = sum(weight.numel() for weight in weights.values())
+    _refuse_larger(4 * num_weights * 4 // 3, network["hiddens"])  # before it is made
+    title = summary["corpus"]["title"]
+    metrics = {name: float(summary["metrics"][name]) for name in METRICS if name in summary["metrics"]}
+    metrics = {name: value for name, value in metrics.items() if math.isfinite(value)}  # "nan" in summary.json
     run = {
-        "about": _about(title, settings, numbers, _part(summary, "metrics")),
-        "table": _table(title, summary),
+        "about": _about(title, network, num_weights, metrics),
+        "table": _table(title, summary["settings"], metrics),
         "tokens": vocab.idx_to_token,
         "unk": vocab.unk,
-        "activation": activation,
-        "hiddens": settings["hiddens"],
+        "activation": network["activation"],
+        "hiddens": network["hiddens"],
         "weights": {
             name: base64.b64encode(weight.detach().float().cpu().numpy().astype("<f4").tobytes()).decode()
             for name, weight in weights.items()
         },
     }
     page = _filled(title, run)
-    _refuse_larger(len(page), settings["hiddens"])
+    _refuse_larger(len(page), network["hiddens"])
     return page
 
 
 def _filled(title: str, run: dict[str, Any]) -> bytes:
-    """Return the template with the title and what the scripts know of the run, neither of which can end an element."""
+    """Return the template with the title and the run as JSON, both escaped so that neither can end an element."""
     folder = Path(__file__).parent
     style, model, page = ((folder / name).read_text(encoding="utf-8") for name in ("page.css", "model.js", "page.js"))
     script = model + page
@@ -91,51 +93,31 @@ def _hash(content: str) -> str:
 
 def _refuse_larger(size: int, hiddens: int) -> None:
     if size > LARGEST:
-        rule = f"a page of {size / 1e6:.1f} MB, and {LARGEST / 1e6:.0f} are the most"
-        raise SettingError(f"model.hiddens={hiddens}: makes {rule}; type model.hiddens=512 or fewer")
+        rule = f"a page of {size / 1e6:.1f} MB is too large, {LARGEST / 1e6:.0f} MB at most"
+        raise SettingError(f"model.hiddens={hiddens}: {rule}; type model.hiddens=512 or fewer")
 
 
-def _about(title: str, settings: dict[str, Any], numbers: int, metrics: dict[str, Any]) -> str:
-    embeds = settings["input"] == "embedding"
-    reads = f"embeddings of width {settings['embedding_dim']}" if embeds else "one-hot inputs"
+def _about(title: str, network: dict[str, Any], num_weights: int, metrics: dict[str, float]) -> str:
+    embeds = network["input"] == "embedding"
+    reads = f"embeddings of width {network['embedding_dim']}" if embeds else "one-hot inputs"
     named = {"train": "in training", "val": "in validation", "test": "on the test text"}
     found = [
         f"{short(metrics[f'{split}/perplexity'])} {where}"
         for split, where in named.items()
-        if _is_number(metrics.get(f"{split}/perplexity"))
+        if f"{split}/perplexity" in metrics
     ]
     return (
-        f"A recurrent network of {numbers:,} numbers that has read {title}: {settings['hiddens']} hidden units, "
-        f"{settings['activation']}, {reads}"
+        f"A recurrent network of {num_weights:,} numbers that has read {title}: {network['hiddens']} hidden units, "
+        f"{network['activation']}, {reads}"
         + (f"; perplexity {', '.join(found)}" if found else "")
         + ". It runs here, in your browser: nothing that you type leaves this page."
     )
 
 
-def _table(title: str, summary: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return names and values of what the page tells of the run."""
-    rows, settings, metrics = [("text", title)], _part(summary, "settings"), _part(summary, "metrics")
-    rows += [("seed", _text(settings["seed"]))] if "seed" in settings else []
+def _table(title: str, settings: dict[str, Any], metrics: dict[str, float]) -> list[tuple[str, str]]:
+    """Return the names and values of the settings and metrics that the page shows."""
+    rows = [("text", title), ("seed", str(settings["seed"]))]
     for section, names in SHOWN.items():
-        values = _part(settings, section)
-        rows += [(_text(f"{section}.{name}"), _text(values[name])) for name in names or values if name in values]
-    for name in METRICS:
-        if _is_number(metrics.get(name)):
-            rows.append((name, f"{metrics[name]:,.6g}"))
-    return rows
-
-
-def _part(of: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return an entry that should be a dict, or an empty one."""
-    part = of.get(name)
-    return part if isinstance(part, dict) else {}
-
-
-def _text(value: object) -> str:
-    """Return a value as it is shown: on one line, cut where it is long."""
-    shown = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-    return " ".join(shown.encode(errors="replace").decode().split())[:200]
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300  # no NaN either
+        values = settings[section]
+        rows += [(f"{section}.{name}", format_value(values[name])) for name in names or values]
+    return rows + [(name, f"{value:,.6g}") for name, value in metrics.items()]

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from timemachine.cli.characters import write_any_character
+from timemachine.cli.streams import go_on_without_output
 from timemachine.errors import SettingError, UserError, one_line
 from timemachine.page import make_page
 from timemachine.runs.files import shown, write_whole
@@ -13,7 +13,7 @@ from timemachine.runs.summaries import run_summary
 
 def main() -> None:
     """Write page.html into a run's folder, or a page beside a `.safetensors` file, and print its path."""
-    write_any_character()
+    go_on_without_output()
     parser = argparse.ArgumentParser(
         prog="python -m timemachine.page", description="Write a run's page.html: the model in a browser."
     )
@@ -29,7 +29,7 @@ def main() -> None:
 
 def write_page(run: str) -> Path:
     """Write the page of a run, a folder or a file, and return its path. Raises SettingError or OSError."""
-    summary = run_summary(run)  # a folder that is none shall be told before the slow imports
+    summary = run_summary(run)  # refuses another folder before the slow imports
 
     from timemachine.runs.models import load_model
 
@@ -41,12 +41,10 @@ def write_page(run: str) -> Path:
 
 
 def _run(argument: str) -> str:
-    name, equals, value = argument.partition("=")
-    if name != "run" or not equals:
-        raise SettingError(f"{argument}: there is no setting of that name; type run={argument.rpartition('=')[2]}")
-    if not value:
-        raise SettingError("run=: has no value; type run=<the folder that train.py printed at its end>")
-    return value
+    name, _, run = argument.partition("=")
+    if name != "run" or not run:
+        raise SettingError(f"{argument}: invalid value; type run=<the folder that train.py printed at its end>")
+    return run
 
 
 if __name__ == "__main__":

@@ -48,14 +48,15 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
+            marked = [entry.filename for entry in archive.infolist() if entry.external_attr]  # torch reads no folder
         with warnings.catch_warnings(action="ignore"):  # of pickles, which are refused in any case
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise
     except Exception as error:  # damaged bytes raise anything
         raise Refused(f"is damaged, or not a checkpoint: {error}") from error
-    if damaged is not None:
-        raise Refused(f"is damaged: the checksum of {damaged} is wrong")
+    if damaged is not None or marked:
+        raise Refused(f"is damaged: the checksum or the attributes of {damaged or marked[0]} are wrong")
     if not isinstance(checkpoint, dict) or not {"state_dict", "hyper_parameters", "TimeMachine"} <= checkpoint.keys():
         raise Refused("is not a checkpoint of this program")
     return checkpoint

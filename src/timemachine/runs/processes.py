@@ -1,23 +1,40 @@
 """Which process this is: the first of a run, one that a sweep has started, one that a signal ends."""
 
+import functools
+import multiprocessing
 import os
 import signal
+import threading
+import time
 
 
 def is_first_process() -> bool:
-    """Whether this is the process that writes and speaks for a run: torchrun's, Lightning's and srun's variables say.
+    """Return whether this process writes and prints for a run: torchrun's, Lightning's and srun's variables tell.
 
     Lightning has the same test, and takes seconds to import.
     """
     return not any(int(os.environ.get(rank, 0)) for rank in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
 
 
-SWEEP = "TIMEMACHINE_SWEEP"  # in the environment of a job that is a process of its own: the process that started it
+SWEEP = "TIMEMACHINE_SWEEP"  # in the environment of a job that is a program of its own: the process that started it
 
 
 def is_job() -> bool:
-    """Whether a sweep has started this process."""
-    return os.environ.get(SWEEP) == str(os.getppid())
+    """Return whether a sweep has started this process beside its own: as a worker of joblib's, or by `ddp_job`."""
+    return multiprocessing.parent_process() is not None or os.environ.get(SWEEP) == str(os.getppid())
+
+
+@functools.cache  # a worker of joblib's runs several jobs
+def end_with_parent() -> None:
+    """End this process with SIGTERM once its parent has ended: a sweep that is killed cannot end its jobs."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 class Signalled(SystemExit):

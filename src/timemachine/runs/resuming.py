@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from timemachine.config import Backward, typed
+from timemachine.config import format_value
 from timemachine.errors import SettingError, one_line
 from timemachine.runs.files import shown
 from timemachine.runs.record import Record, is_resumed
@@ -27,10 +27,10 @@ FIXED = (
 
 
 def kept_backward(run: Record, backward: str) -> str:
-    """Return `model.backward`; instead of auto, the kernel with which a resumed run began, for the same last digits."""
-    began = str(run.before.get("kernel", "auto")).partition(" ")[0]
+    """Return `model.backward`; instead of auto, what a run trained with that began without the compiled kernel."""
+    began = str(run.before.get("kernel"))
     has_choice = backward == "auto" and run.summary["settings"]["model"]["cell"] == "rnn"
-    return began if has_choice and began in Backward.__members__ else backward
+    return began if has_choice and began in ("bptt", "autograd") else backward
 
 
 def resume(run: Record, trainer: "pl.Trainer", model: "RNNLMScratch", data: "TimeMachine") -> Path | None:
@@ -47,10 +47,10 @@ def resume(run: Record, trainer: "pl.Trainer", model: "RNNLMScratch", data: "Tim
     before, now = flat(run.before["settings"]), flat(run.summary["settings"])
     for name in FIXED:
         if before[name] != now[name]:
-            setting = f"{name}={typed(before[name])}"
-            raise SettingError(f"{name}={typed(now[name])}: the run began with {setting}; type {setting}")
+            setting = f"{name}={format_value(before[name])}"
+            raise SettingError(f"{name}={format_value(now[name])}: the run began with {setting}; type {setting}")
     if run.before["corpus"]["sha256"] != data.corpus.sha256:
-        text = typed(data.corpus.source)
+        text = format_value(data.corpus.source)
         raise SettingError(f"data.corpus={text}: is not the text that the run began with; type the path of that one")
     checkpoint = _checked(path, model, data)
     done, steps = checkpoint["epoch"] + 1, checkpoint["global_step"]
@@ -69,7 +69,9 @@ def resume(run: Record, trainer: "pl.Trainer", model: "RNNLMScratch", data: "Tim
     if changed:
         run.update(changes=[*run.summary.get("changes", []), {"from_epoch": done + 1, "settings": changed}])
         if run.writes and not run.quiet:
-            each = (f"{name}={typed(it['now'])} (was {typed(it['before'])})" for name, it in changed.items())
+            each = (
+                f"{name}={format_value(it['now'])} (was {format_value(it['before'])})" for name, it in changed.items()
+            )
             print(f"from epoch {done + 1} on: {', '.join(each)}")
     run.keep_overrides()
     return path

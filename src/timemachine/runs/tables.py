@@ -49,8 +49,8 @@ def print_text(text: str) -> None:
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> None:
     """Print a table of texts, the first `left` columns flush left; no columns: no header.
 
-    On a terminal that is too narrow cells are folded. Elsewhere lines are as long as the table is wide. Texts are shown
-    as they are: no markup.
+    On a terminal that is too narrow cells are folded between words, or each row is a block, a line a column. Elsewhere
+    lines are as long as the table is wide. Texts are shown as they are: no markup.
     """
     from rich import box
     from rich.console import Console
@@ -59,10 +59,28 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     console = Console(markup=False, emoji=False, highlight=False)
     if not console.is_terminal:
         console.width = 10_000
+    cells = list(zip(*([columns] if columns else []), *rows, strict=True))
+    least = [max(len(word) for cell in column for word in [*cell.split(), ""]) for column in cells]
+    most = [max(map(len, column)) for column in cells]
+    room = console.width - 3 * len(cells) - 1  # what stands between columns and beside them
+    if title:
+        print_text(title)
+    if columns and sum(least) > room:
+        for row in rows:
+            print_table("", (), list(zip(columns, row, strict=True)), left=2)
+        return
     table = Table(box=box.SIMPLE_HEAD, show_header=bool(columns))
-    for place, name in enumerate(columns or [""] * len(rows[0])):
-        table.add_column(name, justify="left" if place < left else "right", overflow="fold")
+    widths = _widths(least, most, room)
+    for place, name in enumerate(columns or [""] * len(cells)):
+        table.add_column(name, justify="left" if place < left else "right", overflow="fold", width=widths[place])
     for row in rows:
         table.add_row(*row)
-    print_text(title)
     console.print(table)
+
+
+def _widths(least: list[int], most: list[int], room: int) -> list[int]:
+    """Return the widths of columns, from the least to the most that each can use: the neediest gets what is left."""
+    widths = list(least)
+    while sum(widths) < room and widths != most:
+        widths[max(range(len(widths)), key=lambda place: most[place] - widths[place])] += 1
+    return widths

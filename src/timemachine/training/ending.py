@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from timemachine.config import Trainer, plain, typed
+from timemachine.config import Trainer, format_value, to_dict
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
@@ -50,11 +50,11 @@ def _what_is_missing(summary: dict[str, Any]) -> str | None:
     missing = [name for name in ("train/perplexity", "val/perplexity") if name not in summary["metrics"]]
     if not missing:
         return None
-    settings, default = summary["settings"]["trainer"], plain(Trainer())
+    settings, default = summary["settings"]["trainer"], to_dict(Trainer())
     names = [name for name in KEEP_NOTHING if settings[name]]
     names = names or [name for name in SKIP_IF_ZERO if settings[name] == 0]
     names = names or [name for name in END_BEFORE if settings[name] != default[name]]
-    by = ", ".join(f"trainer.{name}={typed(settings[name])}" for name in names)
+    by = ", ".join(f"trainer.{name}={format_value(settings[name])}" for name in names)
     return f"the last epoch has no {' and no '.join(missing)}{': the run had ' if by else ''}{by}"
 
 

@@ -37,18 +37,21 @@ class OrderlyEnd(Callback):
         for other in self._before:
             signal.signal(other, signal.SIG_DFL)
 
-    def on_train_batch_end(self, *_: Any) -> None:
-        """Raise Signalled if a signal has come."""
+    def _raise_if_received(self) -> None:
         if self._received is not None:
             raise Signalled(self._received)
 
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Raise Signalled if a signal has come."""
+        self._raise_if_received()
+
     def on_validation_batch_end(self, *_: Any) -> None:
-        """Raise Signalled if a signal has come: a validation may take long."""
-        self.on_train_batch_end()
+        """Raise Signalled if a signal has come."""
+        self._raise_if_received()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Stop listening."""
-        self.on_train_batch_end()
+        """Stop listening; raise Signalled if a signal has come since the last batch."""
+        self._raise_if_received()
         self._restore()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:

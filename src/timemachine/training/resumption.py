@@ -6,6 +6,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 
 from timemachine.kernels import choice, fused
+from timemachine.kernels.loss import kernel_of
 from timemachine.runs.record import Record
 
 
@@ -49,7 +50,7 @@ class KernelNote(Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Ask the model, which is now where it trains, in the precision in which it trains."""
         with trainer.precision_plugin.forward_context():
-            kernel = str(pl_module.kernel)
+            kernel = kernel_of(pl_module)
         on_cpu = pl_module.device.type == "cpu"
         if kernel == "fused":
             kernel = f"fused ({fused.available()})"
@@ -57,7 +58,7 @@ class KernelNote(Callback):
         self.run.update(kernel=kernel)
         if not self.run.writes or self.run.quiet or self.run.in_sweep:
             return
-        if before.startswith("fused (") and kernel.startswith("fused (") and kernel != before:
+        if "kernel" in self.run.before and kernel != before:
             print(f"kernel  {before} when the run began, {kernel} now: the last digits may differ")
         network = pl_module.hparams
         sizes = network["hiddens"], network["vocab_size"], network["activation"]

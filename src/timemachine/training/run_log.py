@@ -54,6 +54,7 @@ class RunLog(Logger, Callback):
         self._loss = torch.tensor(math.nan)  # of the batch under way
         self._last_step = 0
         self._row: Row = {"epoch": 0, "step": 0}  # of metrics.csv, the last one, which may still grow
+        self._resumed_from: Row | None = None  # epoch and step of the checkpoint, until rows after it are dropped
         self._end_of_epoch: Row | None = None  # what follows from an epoch's steps, until its other metrics are known
         self._last_val = math.nan, math.nan  # its epoch, and the perplexity
         self._last_finite_norm, self._first_not_finite = math.nan, 0  # the norm; the step
@@ -77,19 +78,30 @@ class RunLog(Logger, Callback):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Go back to the end of the epoch of the checkpoint."""
-        self._row = {"epoch": checkpoint["epoch"] + 1, "step": checkpoint["global_step"]}
-        if trainer.is_global_zero:
-            self._steps.go_back(checkpoint["global_step"])
-            self._metrics.go_back(checkpoint["global_step"])
-            self._row = self._metrics.last or self._row
+        """Note where the run goes on; Lightning may still refuse a setting, which must not change the tables."""
+        self._resumed_from = {"epoch": checkpoint["epoch"] + 1, "step": checkpoint["global_step"]}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin, or go on, after the step of the checkpoint."""
+        self._go_back(trainer)
         self._last_step = trainer.global_step
 
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Go back to the checkpoint if no epoch was left to train."""
+        self._go_back(trainer)
+
+    def _go_back(self, trainer: pl.Trainer) -> None:
+        if self._resumed_from is None:
+            return
+        self._row = self._resumed_from
+        if trainer.is_global_zero:
+            self._steps.go_back(self._row["step"])
+            self._metrics.go_back(self._row["step"])
+            self._row = self._metrics.last or self._row
+        self._resumed_from = None
+
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock."""
+        """Log the row of the epoch before, unless its checkpoint has been written; start the clock."""
         self._log({})
         self._num_chars, self._epoch_began, self._validation_began = 0, perf_counter(), None
 
@@ -154,15 +166,18 @@ class RunLog(Logger, Callback):
             self._log(metrics_of_epoch(trainer))
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log what Lightning logs of a validation, an epoch or a test; it logs some steps, too."""
-        if self._end_of_epoch is not None or not self._trainer.training:
-            self._log({name: float(value) for name, value in metrics.items() if name != "epoch"})
+        """Log a validation or a test; keep what comes at an epoch's end for its row. Lightning logs some steps, too."""
+        numbers = {name: float(value) for name, value in metrics.items() if name != "epoch"}
+        if self._end_of_epoch is not None:
+            self._end_of_epoch |= numbers
+        elif not self._trainer.training:
+            self._log(numbers)
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing: summary.json has the settings."""
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log the last epoch's row if nothing has been logged and no checkpoint written; write a late validation."""
+        """Log the last epoch's row, unless its checkpoint has been written; write a validation that came after it."""
         self._log({})
         if trainer.is_global_zero and len(self._row) > 2:
             self._metrics.put(self._row)

@@ -18,7 +18,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
 
-from timemachine.config import Train, Trainer, typed
+from timemachine.config import Train, Trainer, format_value
 from timemachine.errors import SettingError, UserError, one_line
 from timemachine.runs.checkpoints import WholeCheckpoints
 from timemachine.runs.record import Record
@@ -139,9 +139,9 @@ def _refused(settings: Train, error: Exception) -> SettingError:
     message, default = one_line(error), Trainer()
     given = {field.name: getattr(settings.trainer, field.name) for field in dataclasses.fields(Trainer)}
     given = {name: value for name, value in given.items() if value != getattr(default, name)}
-    named = [f"trainer.{name}={typed(value)}" for name, value in given.items() if name in message.lower()]
+    named = [f"trainer.{name}={format_value(value)}" for name, value in given.items() if name in message.lower()]
     by_user = [argument for argument in sys.argv[1:] if argument.startswith("trainer")]
-    culprits = " ".join(named or by_user or [f"trainer.{name}={typed(value)}" for name, value in given.items()])
+    culprits = " ".join(named or by_user or [f"trainer.{name}={format_value(value)}" for name, value in given.items()])
     return SettingError(f"{culprits}: Lightning refuses it: {message} Type another value, or none.")
 
 

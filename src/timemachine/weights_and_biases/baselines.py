@@ -1,68 +1,58 @@
-"""What n-grams make of a run's text, as runs of job type `baseline` in W&B: lines to compare curves with.
+"""The n-grams of a run's text, as runs of job type `baseline` in W&B: lines to compare curves with.
 
-The n-grams are trained on the run's own training characters and read its validation and test characters as one stream.
-A network's window perplexity lies a little above its stream perplexity, since each window begins with a zero state.
+They are trained on the run's own training characters and read its validation and test characters as one stream. A
+network's window perplexity lies a little above its stream perplexity, since each window begins with a zero state.
 """
 
 import math
-import tempfile
 from typing import Any
 
-import wandb
-
 from timemachine.corpus import find_corpus
-from timemachine.evaluation.ngrams import kneser_ney, laplace, witten_bell
-from timemachine.evaluation.scores import ORDERS, splits_of
-from timemachine.weights_and_biases.workspace import CHANGES
-
-SMOOTHED = {"Witten-Bell": witten_bell, "Kneser-Ney": kneser_ney}
-Marks = dict[str, dict[str, float]]  # name of a model -> metric -> perplexity
+from timemachine.evaluation.scores import splits_of
+from timemachine.how_low import ORDERS, kneser_ney, laplace
+from timemachine.weights_and_biases import CHANGES
+from timemachine.weights_and_biases.server import online_run
 
 
-def marks(summary: dict[str, Any]) -> Marks:
-    """Return the perplexities of the letters' frequencies, and of n-grams of the order that is best on validation.
+def ngram_perplexities(summary: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Return name -> `val/perplexity` and `test/perplexity` of letter frequencies and of the best Kneser-Ney n-gram.
 
-    `summary`: a run's summary.json. Raises SettingError if its text is not to be found.
+    `summary`: a run's summary.json. The n-gram's order is the best one on validation; without validation windows there
+    are the letters alone. Raise SettingError if the text is not found.
     """
-    settings = summary["settings"]["data"]
-    corpus = find_corpus(summary["corpus"]["source"], settings["search_dirs"])
+    corpus = find_corpus(summary["corpus"]["source"], summary["settings"]["data"]["search_dirs"])
     splits = {name: split.targets for name, split in splits_of(summary, corpus).items()}
-    text = corpus.characters
-    train = text[: splits["train"].stop]
-    readers = {"letter frequencies": (laplace, 1)}
+    text, train = corpus.characters, corpus.characters[: splits["train"].stop]
+    models = {"letter frequencies": (laplace, 1)}
     if val := splits.get("val"):
-        for name, smoothed in SMOOTHED.items():
-            _, order = min((smoothed(train, text, val, order).mean(), order) for order in ORDERS)
-            readers[f"{name} {order}-gram"] = smoothed, order
+        order = min(ORDERS, key=lambda order: kneser_ney(train, text, val, order).mean())
+        models[f"Kneser-Ney {order}-gram"] = kneser_ney, order
     return {
         name: {
-            f"{part}/perplexity": math.exp(smoothed(train, text, splits[part], order).mean())
-            for part in ("val", "test")
-            if splits.get(part)
+            f"{part}/perplexity": math.exp(smoothed(train, text, targets, order).mean())
+            for part, targets in splits.items()
+            if part in ("val", "test")
         }
-        for name, (smoothed, order) in readers.items()
+        for name, (smoothed, order) in models.items()
     }
 
 
-def log_marks(summary: dict[str, Any], project: str, entity: str) -> list[str]:
-    """Log a run of two points, the first and the last epoch, for each mark; return the runs' ids.
+def log_ngrams(summary: dict[str, Any], project: str, entity: str) -> list[str]:
+    """Log a run of two points, the first and the last epoch, for each n-gram; return the runs' ids.
 
     The ids are made of text and windows, so that a second call makes no second run.
     """
-    last = max(int(summary["metrics"].get("epoch", 1)), 2)
+    epochs = 1, max(int(summary["metrics"].get("epoch", 1)), 2)
+    windows = summary["settings"]["data"]["num_train"] or "all"
     ids = []
-    for name, perplexities in marks(summary).items():
-        windows = summary["settings"]["data"]["num_train"] or "all"
+    for name, perplexities in ngram_perplexities(summary).items():
         ids.append(f"{name.split()[0].lower()}-{summary['corpus']['sha256'][:8]}-{windows}")
         title = f"{summary['corpus']['name']} {name}"
-        with tempfile.TemporaryDirectory() as folder, wandb.init(
-            dir=folder, project=project, entity=entity, id=ids[-1], name=title, job_type="baseline", group="n-grams",
-            config={CHANGES: title}, notes=__doc__, reinit="create_new", mode="online",
-            settings=wandb.Settings(silent=True, console="off", x_disable_stats=True, save_code=False),
-        ) as run:  # fmt: skip
+        named = {"name": title, "job_type": "baseline", "group": "n-grams", "config": {CHANGES: title}}
+        with online_run(project, entity, ids[-1], **named) as run:
             run.define_metric("epoch", hidden=True)
             run.define_metric("val/*", step_metric="epoch")
-            for epoch in (1, last):
+            for epoch in epochs:
                 run.log(perplexities | {"epoch": epoch})
             run.summary.update(perplexities | {"status": "completed"})
     return ids

@@ -1,0 +1,71 @@
+"""The probes: what `probes=[…]` measures of a trained model at its end, for summary.json.
+
+A probe is a module with `measure(model, data)`, which returns numbers in lists and dicts, as JSON has them. If it also
+follows the training, it has `callback(folder)`, which returns a Lightning callback that leaves files in the run's
+folder. An exercise whose module has `measure` is a probe under its own name without a row here.
+"""
+
+import importlib
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from timemachine.errors import SettingError
+
+if TYPE_CHECKING:  # they import torch, which takes seconds
+    from lightning.pytorch.callbacks import Callback
+
+    from timemachine.datamodule import TimeMachine
+    from timemachine.language_model import RNNLMScratch
+
+PROBES = {
+    "stream": "evaluation.stream",
+    "history": "exercises.history",
+    "samples": "exercises.sampling",
+    "books": "exercises.books",
+    "dynamics": "exercises.relu",
+    "weights": "exercises.one_hot_is_embedding",
+    "reading": "exercises.how_low",
+}
+ONLY_RNN = ("exercises.relu", "exercises.one_hot_is_embedding")  # they read its weights; the others take any cell
+
+
+def check(names: list[str], cell: str = "rnn") -> None:
+    """Raise SettingError for a name that is no probe, or no probe of `cell`, a name of `model.cell`."""
+    known = list(dict.fromkeys([*PROBES, *_measuring_exercises()]))
+    for name in names:
+        given = f"probes=[{','.join(names)}]"
+        if name not in known:
+            nearest = (get_close_matches(name, known, 1) or known)[0]
+            raise SettingError(f"{given}: {name} not found; type for example probes=[{nearest}] ({', '.join(known)})")
+        if cell != "rnn" and _path(name) in ONLY_RNN:
+            raise SettingError(f"{given}: {name} measures model.cell=rnn alone; type another probe, or model.cell=rnn")
+
+
+def measure(names: list[str], model: "RNNLMScratch", data: "TimeMachine") -> dict[str, Any]:
+    """Return what each probe measures, under its name."""
+    model.eval()
+    return {name: _module(name).measure(model, data) for name in names}
+
+
+def callbacks(names: list[str], folder: Path) -> "list[Callback]":
+    """Return the callbacks of the probes that follow the training."""
+    return [module.callback(folder) for name in names if hasattr(module := _module(name), "callback")]
+
+
+def _measuring_exercises() -> list[str]:
+    """Return the exercises with a `measure`. Their modules import torch, so their text is searched instead."""
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return [
+        file.stem
+        for file in files
+        if file.name != Path(__file__).name and "\ndef measure(" in file.read_text(encoding="utf-8")
+    ]
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(f"timemachine.{_path(name)}")
+
+
+def _path(name: str) -> str:
+    return PROBES.get(name, f"exercises.{name}")

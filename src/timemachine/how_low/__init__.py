@@ -1,0 +1,24 @@
+"""Exercise 4's second half: how low does the perplexity go with one recurrent layer?
+
+The training beyond the book's (carried state, dropout, AdamW, schedules, a teacher), and what it is compared with
+(n-grams, their mixture, PPMd, dynamic evaluation, ensembles). Other packages import these names from here. The book's
+own run imports nothing of it.
+"""
+
+from timemachine.how_low.comparison import compare as compare
+from timemachine.how_low.comparison import comparison_rows as comparison_rows
+from timemachine.how_low.comparison import print_comparison as print_comparison
+from timemachine.how_low.dynamic_evaluation import adapting_rows as adapting_rows
+from timemachine.how_low.dynamic_evaluation import adaptive_nll as adaptive_nll
+from timemachine.how_low.dynamic_evaluation import evaluate_adapting as evaluate_adapting
+from timemachine.how_low.dynamic_evaluation import print_adapting as print_adapting
+from timemachine.how_low.ensemble import load_models as load_models
+from timemachine.how_low.ensemble import mean_probability as mean_probability
+from timemachine.how_low.language_model import RNNLMBeyond as RNNLMBeyond
+from timemachine.how_low.loaders import train_loader as train_loader
+from timemachine.how_low.mixture import Mixture as Mixture
+from timemachine.how_low.mixture import log_loss as log_loss
+from timemachine.how_low.ngrams import ORDERS as ORDERS
+from timemachine.how_low.ngrams import kneser_ney as kneser_ney
+from timemachine.how_low.ngrams import laplace as laplace
+from timemachine.how_low.ngrams import witten_bell as witten_bell

@@ -1,0 +1,60 @@
+"""Several models as one: the mean of their probabilities.
+
+B batch, T time steps, V vocabulary, S numbers of a state.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from timemachine.datamodule import Batch
+from timemachine.errors import SettingError
+from timemachine.language_model import RNNLMScratch
+from timemachine.runs.models import load_model
+from timemachine.runs.summaries import run_summary
+from timemachine.vocab import Vocab
+
+
+class Ensemble:
+    """Models with one vocabulary, such as the same run with several seeds: a `LanguageModel` to what scores it."""
+
+    def __init__(self, models: Sequence[RNNLMScratch]) -> None:
+        self.models = models
+
+    def __call__(self, X_BT: Tensor, states: Sequence[Tensor] | None = None) -> tuple[Tensor, list[Tensor]]:
+        """Return log-probabilities (B, T, V) and the models' states (B, S), from indices (B, T) and states before."""
+        before = [None] * len(self.models) if states is None else states
+        each = [model(X_BT, state) for model, state in zip(self.models, before, strict=True)]
+        log_p_BTV = mean_probability([logits_BTV.log_softmax(-1) for logits_BTV, _ in each])
+        return log_p_BTV, [state for _, state in each]
+
+    def nll(self, batch: Batch) -> Tensor:
+        """Return the negative log-likelihood of each target (B, T), in nats; each window begins with zero states."""
+        return -mean_probability([-model.nll(batch) for model in self.models])
+
+
+def mean_probability(log_p: Sequence[Tensor]) -> Tensor:
+    """Return the logarithm of the mean of probabilities, from their logarithms."""
+    return torch.stack(tuple(log_p)).logsumexp(0) - math.log(len(log_p))
+
+
+def load_models(runs: Sequence[str]) -> tuple[RNNLMScratch | Ensemble, Vocab]:
+    """Return the model of a run, or of several as one, and the vocabulary.
+
+    Raises SettingError if one cannot be read, or if two were trained on other texts or parts of it.
+    """
+    models, vocabs = zip(*(load_model(run) for run in runs), strict=True)
+    first, *others = (_trained_on(run) for run in runs)
+    for run, other in zip(runs[1:], others, strict=True):
+        if other != first:
+            rule = f"was trained on another text, or on other windows of it, than {runs[0]}"
+            raise SettingError(f"run={run}: {rule}; type runs on the same windows")
+    return models[0] if len(models) == 1 else Ensemble(models), vocabs[0]
+
+
+def _trained_on(run: str) -> tuple[object, ...]:
+    summary = run_summary(run)
+    data = summary["settings"]["data"]
+    return summary["corpus"]["sha256"], data["num_steps"], data["num_train"], data["num_val"]

@@ -1,0 +1,95 @@
+"""RNNLMBeyond: the book's model, trained by other means.
+
+B batch, T time steps, V vocabulary, H hidden units.
+"""
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.optim import AdamW, Optimizer
+
+from timemachine.config import Optimizer as OptimizerName
+from timemachine.config import Schedule, Training
+from timemachine.datamodule import targets_per_process
+from timemachine.kernels.loss import sum_over
+from timemachine.language_model import RNNLMScratch
+
+
+class RNNLMBeyond(RNNLMScratch):
+    """`RNNLMScratch` with what `config.Training` adds; `network`: the other arguments of that class.
+
+    AdamW: Loshchilov and Hutter, "Decoupled weight decay regularization", 2019. Weights do not decay: that did not pay.
+    """
+
+    def __init__(self, vocab_size: int, training: Training, **network: Any) -> None:
+        super().__init__(vocab_size, **network)
+        self.training_settings = training
+        if (training.carry_state or training.output_dropout) and self.hparams["backward"] in ("auto", "fused"):
+            self.rnn.backward_by = "bptt"  # the fused kernel has the loss alone, and these need the states
+        self._noise = torch.Generator()
+        self._state_BS: Tensor | None = None  # after the last batch, where windows are end to end
+
+    def configure_optimizers(self) -> Optimizer:
+        """Return SGD or AdamW; `initial_lr` of a group is what the schedule multiplies."""
+        if self.training_settings.optimizer is OptimizerName.adamw:
+            optimizer: Optimizer = AdamW(self.parameter_groups(), weight_decay=0)
+        else:
+            optimizer = super().configure_optimizers()
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
+        return optimizer
+
+    def on_train_epoch_start(self) -> None:
+        """Begin with a zero state, and with noise that depends on seed and epoch alone."""
+        self._noise.manual_seed((torch.initial_seed() * 1_000_003 + self.current_epoch) % 2**63)
+        self._state_BS = None
+
+    def on_train_batch_start(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
+        """Set the step's rates."""
+        if self.training_settings.warm_up or self.training_settings.schedule is Schedule.cosine:
+            steps = self.trainer.estimated_stepping_batches
+            set_rates(self.trainer.optimizers[0], self.global_step, steps, self.training_settings)
+
+    def training_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> Tensor:
+        """Return the batch's mean cross-entropy with the targets, or with a teacher's distributions."""
+        if not (self.training_settings.carry_state or self.training_settings.output_dropout):
+            return super().training_step((batch[0], batch[1]), batch_idx)
+        loader: Any = self.trainer.train_dataloader
+        share = slice(self.global_rank, loader.global_size(batch_idx), self.trainer.world_size)
+        loss_BT, nll_BT = self.losses(batch, share)
+        self.train_perplexity.update(nll_BT.detach())
+        return sum_over(loss_BT, targets_per_process(self.trainer, (batch[0], batch[1]), batch_idx))
+
+    def losses(self, batch: tuple[Tensor, ...], share: slice) -> tuple[Tensor, Tensor]:
+        """Return the loss that is minimised and the negative log-likelihood of each target (B, T), in nats.
+
+        A text that a teacher wrote counts among the targets, so `train/perplexity` is that of both texts.
+
+        `batch`: inputs and targets (B, T), and with a teacher distributions to learn from instead of them (B, T, V).
+        `share`: which windows of the batch of all processes these are, so that noise does not depend on their number.
+        """
+        training, (X_BT, Y_BT, *target_BTV) = self.training_settings, batch
+        if not (self.training_settings.carry_state or self.training_settings.output_dropout):
+            nll_BT = self.nll((X_BT, Y_BT))
+            return nll_BT, nll_BT
+        H_TBH, state_BS = self.rnn(self.inputs(X_BT), self._state_BS)
+        if training.carry_state:
+            self._state_BS = state_BS.detach()
+        if training.output_dropout:
+            kept_BH = torch.rand(share.stop, H_TBH.shape[2], generator=self._noise)[share] >= training.output_dropout
+            H_TBH = H_TBH * kept_BH.to(H_TBH.device) / (1 - training.output_dropout)
+        log_p_BTV = F.log_softmax(self.output_layer(H_TBH), -1)
+        nll_BT = -log_p_BTV.gather(-1, Y_BT[..., None])[..., 0]
+        return -(target_BTV[0] * log_p_BTV).sum(-1) if training.teacher else nll_BT, nll_BT
+
+
+def set_rates(optimizer: Optimizer, step: int, steps: float, training: Training) -> None:
+    """Set the rates of step number `step` (from 0) of `steps`: a function of the two, so a resumed run has them."""
+    factor = min(1.0, (step + 1) / max(training.warm_up * steps, 1))
+    if training.schedule is Schedule.cosine:
+        factor *= (1 + math.cos(math.pi * step / steps)) / 2
+    for group in optimizer.param_groups:
+        group["lr"] = group["initial_lr"] * factor

@@ -1,0 +1,48 @@
+"""The loss of a language model by the fastest code that knows it: fused, bptt or autograd, the same numbers.
+
+T time steps, B batch.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from timemachine.kernels import choice, fused
+
+
+def kernel_of(model: Any) -> str:
+    """Return what computes the loss of an `RNNLMScratch` and its gradients where its weights are.
+
+    fused: loss and gradients in one call of C++. bptt: the recurrence differentiated by hand, the rest by PyTorch.
+    autograd: the readable loop, and any cell but the book's. Under autocast it is autograd: the others compute in the
+    precision of the weights.
+    """
+    rnn = model.rnn
+    is_known = getattr(rnn, "is_the_books", False) and rnn.backward_by != "autograd"
+    if not is_known or torch.is_autocast_enabled(model.W_hq.device.type):
+        return "autograd"
+    return choice.kernel_of(rnn.backward_by, rnn.num_hiddens, model.vocab_size, rnn.activation, fused.knows(model.W_hq))
+
+
+def mean_nll(model: Any, batch: tuple[Tensor, Tensor], divisor: float = 1) -> tuple[Tensor, Tensor]:
+    """Return the sum of the targets' negative log-likelihoods over `divisor`, and each of them (B, T), in nats.
+
+    `model`: an `RNNLMScratch`. Only the sum has gradients. Raises SettingError if the model trains with
+    `backward="fused"` where that kernel is not compiled or does not compute such a network.
+    """
+    X_BT, Y_BT = batch
+    if kernel_of(model) == "fused":
+        rnn = model.rnn
+        weights = fused.Weights(rnn.W_xh, rnn.W_hh, rnn.b_h, model.W_hq, model.b_q)
+        loss, nll_TB = fused.loss(model.inputs(X_BT), weights, Y_BT.T, rnn.activation, divisor)
+        return loss, nll_TB.T
+    if model.hparams["backward"] == "fused" and torch.is_grad_enabled():
+        choice.refuse_fused(model.hparams["activation"], fused.knows(model.W_hq))
+    nll_BT = model.nll(batch)
+    return sum_over(nll_BT, divisor), nll_BT.detach()
+
+
+def sum_over(loss_BT: Tensor, divisor: float) -> Tensor:
+    """Return the sum of the losses over `divisor`, in 32 bits at least: 16 bits overflow at 65,504."""
+    return loss_BT.sum(dtype=torch.promote_types(loss_BT.dtype, torch.float32)) / divisor

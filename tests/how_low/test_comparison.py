@@ -1,0 +1,99 @@
+"""A model beside n-grams, their mixture and PPMd, on the same characters, and what evaluate.py prints of that."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from timemachine.corpus import Corpus, find_corpus
+from timemachine.datamodule import TimeMachine
+from timemachine.errors import SettingError
+from timemachine.evaluation.scores import Score, stream_score
+from timemachine.how_low import comparison
+from timemachine.how_low.comparison import Comparison, compare, comparison_rows, ppmd_bits, print_comparison
+from timemachine.how_low.dynamic_evaluation import adapting_rows, print_adapting
+from timemachine.how_low.mixture import Mixture, log_loss
+from timemachine.how_low.ngrams import kneser_ney
+from timemachine.language_model import RNNLMScratch
+from timemachine.vocab import Vocab
+
+SETTINGS: dict[str, Any] = {"num_steps": 4, "num_train": 60, "num_val": 30}
+
+
+@pytest.fixture
+def text(tmp_path: Path, sample: Corpus) -> Corpus:
+    path = tmp_path / "text.txt"
+    path.write_bytes(sample.characters[:900])
+    return find_corpus(str(path), [])
+
+
+def test_a_comparison_is_of_the_same_characters(text: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    vocab = Vocab.of(text.characters)
+    model, chars_N = RNNLMScratch(len(vocab), hiddens=8, sigma=0.5).double(), vocab.encode(text.characters)
+    summary = {"settings": {"data": SETTINGS}, "corpus": {"sha256": text.sha256}}
+    val, test = compare(model, vocab, summary, [text], text)
+    splits = TimeMachine(corpus=text, **SETTINGS).splits
+    train = text.characters[: splits["train"].targets.stop]
+    for found, part in ((val, "val"), (test, "test")):
+        targets = splits[part].targets
+        assert found.part == part
+        assert found.model.perplexity == stream_score(model, chars_N, targets).perplexity
+        assert found.ngrams["Witten-Bell"][0] == found.ngrams["Kneser-Ney"][0] == pytest.approx(27)
+        nll_N = torch.from_numpy(kneser_ney(train, text.characters, targets, 5))
+        assert found.ngrams["Kneser-Ney"][5] == pytest.approx(math.exp(nll_N.mean()))
+        best = min(perplexity for each in found.ngrams.values() for perplexity in each)
+        expected = {found.best: best, "the mixture": found.mixture.perplexity}
+        differences = {name: math.log(found.model.perplexity / perplexity) for name, perplexity in expected.items()}
+        assert {name: mean for name, (mean, _) in found.differences.items()} == pytest.approx(differences)
+        mixture = Mixture()
+        mixture.read(train, range(len(train)), learn=True)
+        adapting = log_loss(mixture.read(text.characters, targets, learn=True), text.characters, targets)
+        assert found.adapting.perplexity == pytest.approx(math.exp(adapting.mean()))
+    (tmp_path / "other.txt").write_bytes(text.characters[::-1])
+    other = find_corpus(str(tmp_path / "other.txt"), [])
+    monkeypatch.setattr(comparison, "find_spec", lambda name: None)
+    (of_all,) = compare(model, vocab, summary, [other], text)
+    assert (of_all.part, of_all.model.num_targets, of_all.ppmd) == ("all", len(other.characters) - 6, None)
+    with pytest.raises(SettingError, match=r"baselines=true: .*other\.txt is not the text that the run was trained on"):
+        next(compare(model, vocab, summary, [text], other))
+
+
+@pytest.mark.parametrize("ppmd", [7.25, None])
+def test_fixed_and_adapting_models_are_printed_side_by_side(
+    capsys: pytest.CaptureFixture[str], ppmd: float | None
+) -> None:
+    model, mixture, adapting = (Score(perplexity, 0.125, 3.0, 1203) for perplexity in (7.5, 7.0, 6.5))
+    ngrams = {"Witten-Bell": [27.0, 17.0], "Kneser-Ney": [27.0, 16.0]}
+    differences = {"1-gram, Kneser-Ney": (-0.75, 0.01), "the mixture": (0.069, 0.02)}
+    found = Comparison("a", "val", model, ngrams, "1-gram, Kneser-Ney", mixture, adapting, ppmd, differences)
+    print_comparison(found)
+    print_adapting("a", {"val": adapting}, 0.01)
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "the model 7.50 ±0.12 mixture of n-grams 7.00 ±0.12 6.50 ±0.12 " in printed
+    assert ("PPMd, order 6 7.25 " in printed) == (ppmd is not None)
+    assert ("PPMd is left out" in printed) == (ppmd is None)
+    assert "-0.750 ±0.010 1-gram, Kneser-Ney +0.069 ±0.020 the mixture" in printed
+    assert "rate 0.01: stream 6.50 ±0.12" in printed
+    rows = {row[2]: row[6] for row in comparison_rows(found) + adapting_rows("a", {"val": adapting})}
+    assert rows.pop("PPMd, order 6, adapting", None) == ppmd
+    expected = {"1-gram, Kneser-Ney": 16, "mixture of n-grams": 7, "mixture of n-grams, adapting": 6.5}
+    assert rows == expected | {"model, adapting": 6.5}
+
+
+def test_ppmd_codes_a_known_text_in_few_bits(sample: Corpus) -> None:
+    pytest.importorskip("pyppmd", reason="pyppmd is not installed")
+    known, text = sample.characters[:5000], sample.characters[5000:7000]
+    assert 1.5 < ppmd_bits(known, text) / len(text) < ppmd_bits(b"", text) / len(text) < 4
+    assert ppmd_bits(known, known[1000:3000]) < 2000
+    assert ppmd_bits(known, b"") == 0
+
+
+def test_ppmds_perplexities_of_the_novel(novels: Path) -> None:
+    pytest.importorskip("pyppmd", reason="pyppmd is not installed")
+    text = find_corpus("time_machine", [str(novels)]).characters
+    val = range(len(text) * 90 // 100, len(text) * 95 // 100)
+    bits = {order: ppmd_bits(text[: val.start], text[val.start : val.stop], order) / len(val) for order in (5, 6, 8)}
+    assert {order: 2**bit for order, bit in bits.items()} == pytest.approx({5: 3.63, 6: 3.60, 8: 3.62}, abs=0.006)

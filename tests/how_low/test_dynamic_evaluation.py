@@ -1,0 +1,146 @@
+"""Dynamic evaluation with a kNN cache."""
+
+import math
+import re
+
+import pytest
+import torch
+
+from timemachine.corpus import Corpus
+from timemachine.errors import SettingError
+from timemachine.evaluation.scores import splits_of, stream_nll
+from timemachine.how_low import dynamic_evaluation
+from timemachine.how_low.dynamic_evaluation import SEGMENT, adaptive_nll, evaluate_adapting
+from timemachine.how_low.ensemble import Ensemble
+from timemachine.language_model import RNNLMScratch
+from timemachine.vocab import Vocab
+
+KNOWN, TARGETS = range(1, 599), range(600, 900)
+
+
+def model(seed: int) -> RNNLMScratch:
+    """In float64: over a thousand characters its state multiplies roundings."""
+    torch.manual_seed(seed)
+    return RNNLMScratch(28, hiddens=5, sigma=0.8).double()
+
+
+@pytest.fixture
+def chars_N(sample: Corpus) -> torch.Tensor:
+    return Vocab.of(sample.characters).encode(sample.characters)
+
+
+def test_at_a_rate_of_0_and_without_a_cache_it_is_the_fixed_model(
+    chars_N: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dynamic_evaluation, "EXPONENTS", (1.0, 0.0, 0.0))
+    monkeypatch.setattr(dynamic_evaluation, "EXPONENTS_RATE", 0.0)
+    found_N = adaptive_nll(model(0), chars_N, KNOWN, TARGETS, 0.0)
+    torch.testing.assert_close(found_N, stream_nll(model(0), chars_N, TARGETS))
+
+
+def test_a_character_is_predicted_before_it_is_learnt(chars_N: torch.Tensor) -> None:
+    """What comes later in the text changes no earlier prediction."""
+    other_N = chars_N.clone()
+    cut = TARGETS.start - 513 + SEGMENT * 24 + 1  # where a segment ends
+    other_N[cut:] = 5
+    ours, theirs = (adaptive_nll(model(0), text_N, KNOWN, TARGETS, 0.1) for text_N in (chars_N, other_N))
+    assert torch.equal(ours[: cut - TARGETS.start], theirs[: cut - TARGETS.start])
+    assert not torch.equal(ours[cut - TARGETS.start :], theirs[cut - TARGETS.start :])
+
+
+def test_it_learns_and_leaves_the_model_as_it_was(chars_N: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dynamic_evaluation, "EXPONENTS", (1.0, 0.0, 0.0))  # without looking up
+    monkeypatch.setattr(dynamic_evaluation, "EXPONENTS_RATE", 0.0)
+    network = model(0)
+    before = [weight.clone() for weight in network.parameters()]
+    fixed = stream_nll(network, chars_N, range(600, 5000)).mean()
+    assert adaptive_nll(network, chars_N, KNOWN, range(600, 5000), 0.3).mean() < fixed - 0.3
+    assert all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("known", "size", "recent", "block"),
+    [(range(1, 80), 2**18, 8192, 256), (range(1, 400), 70, 50, 1)],  # a size is that at the first of a block
+)
+def test_the_cache_is_that_of_a_slow_loop(
+    known: range, size: int, recent: int, block: int, chars_N: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against the same, character by character, of a model that does not learn; autograd moves the exponents."""
+    monkeypatch.setattr(dynamic_evaluation, "CACHE_SIZE", size)
+    monkeypatch.setattr(dynamic_evaluation, "RECENT", recent)
+    monkeypatch.setattr(dynamic_evaluation, "BLOCK", block)
+    text_N, first = chars_N.long(), TARGETS.start - 513
+    states = []
+    inputs_N, start = text_N[: min(known.stop - 1, first)], max(0, min(known.stop - 1, first) - size)
+    for text_L in (inputs_N[start:], text_N[first : TARGETS.stop - 1]):
+        H_L1H, _ = model(0).rnn(text_L[:, None])
+        states.append(H_L1H[:, 0] / H_L1H[:, 0].norm(dim=1, keepdim=True))
+    states_MH, before = torch.cat(states).detach(), len(states[0])
+    next_M = torch.cat([text_N[start + 1 : start + before + 1], text_N[first + 1 : TARGETS.stop]])
+    p_NV = model(0).output_layer(H_L1H)[0].softmax(1).detach()
+    exponents_K = torch.tensor([0.3, 0.4, 0.2], dtype=torch.float64, requires_grad=True)
+    total, found = torch.zeros((), dtype=torch.float64), []
+    for n, m in enumerate(range(before, len(states_MH))):
+        log_p_KV = [p_NV[n].log()]
+        for oldest in (max(0, m - size), max(before, m - recent)):
+            similar_M = (25 * states_MH[oldest:m] @ states_MH[m]).exp()
+            followed_V = (
+                torch.zeros(28, dtype=torch.float64).index_add_(0, next_M[oldest:m], similar_M) / similar_M.sum()
+            )
+            log_p_KV.append(
+                (0.8 * (followed_V if m > oldest else torch.full_like(followed_V, 1 / 28)) + 0.2 * p_NV[n]).log()
+            )
+        nll = -(exponents_K @ torch.stack(log_p_KV)).log_softmax(0)[next_M[m]]
+        found.append(nll.detach())
+        total = total + nll
+        if n % SEGMENT == SEGMENT - 1:
+            (gradient_K,) = torch.autograd.grad(total, exponents_K)
+            exponents_K, total = (
+                (exponents_K - 0.001 * gradient_K).clamp(0, 1).detach().requires_grad_(),
+                torch.zeros((), dtype=torch.float64),
+            )
+    expected_N = torch.stack(found)[-len(TARGETS) :].double()
+    torch.testing.assert_close(adaptive_nll(model(0), chars_N, known, TARGETS, 0.0), expected_N)
+
+
+@pytest.mark.parametrize("known", [range(0), range(1, 80), range(1, 599)])
+def test_it_is_a_distribution(known: range, chars_N: torch.Tensor) -> None:
+    """Over what the next character could be, the probabilities sum to 1."""
+    target = range(TARGETS.stop, TARGETS.stop + 1)
+    total = 0.0
+    for symbol in range(28):
+        other_N = chars_N.clone()
+        other_N[target.start] = symbol
+        total += adaptive_nll(model(0), other_N, known, target, 0.1).neg().exp().item()
+    assert total == pytest.approx(1)
+
+
+def test_the_cache_begins_with_the_training_text(sample: Corpus) -> None:
+    data = {"num_steps": 8, "num_train": 2000, "num_val": 300}
+    summary = {"settings": {"data": data}, "corpus": {"sha256": sample.sha256}}
+    vocab = Vocab.of(sample.characters)
+    found = evaluate_adapting(model(0), vocab, summary, sample, 0.01)["val"].perplexity
+    chars_N, targets = vocab.encode(sample.characters), splits_of(summary, sample)["val"].targets
+    with_it, without = (
+        adaptive_nll(model(0), chars_N, known, targets, 0.01).mean().exp().item()
+        for known in (range(1, 2008), range(0))
+    )
+    assert found == pytest.approx(with_it) and found < 0.9 * without
+
+
+def test_the_models_of_an_ensemble_learn_each_by_itself(chars_N: torch.Tensor) -> None:
+    one, other = model(0), model(1)
+    p_N = [adaptive_nll(member, chars_N, KNOWN, TARGETS, 0.1).neg().exp() for member in (one, other)]
+    found_N = adaptive_nll(Ensemble([one, other]), chars_N, KNOWN, TARGETS, 0.1)
+    torch.testing.assert_close(found_N.neg().exp(), (p_N[0] + p_N[1]) / 2)
+    assert math.isfinite(found_N.sum())
+
+
+@pytest.mark.parametrize("rate", [1e30, 1e3])
+def test_a_rate_at_which_it_diverges_is_refused(sample: Corpus, rate: float) -> None:
+    data = {"num_steps": 8, "num_train": 2000, "num_val": 300}
+    summary = {"settings": {"data": data}, "corpus": {"sha256": sample.sha256}}
+    with pytest.raises(
+        SettingError, match=rf"adapt={re.escape(f'{rate:g}')}: the model diverges; type for example adapt="
+    ):
+        evaluate_adapting(model(0), Vocab.of(sample.characters), summary, sample, rate)

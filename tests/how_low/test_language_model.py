@@ -1,0 +1,201 @@
+"""RNNLMBeyond: its losses, optimiser and schedule, and that a killed run goes on bit for bit."""
+
+import math
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from torch import Tensor, nn
+from torch.optim import SGD, AdamW
+
+from timemachine.config import Optimizer, Schedule, Training
+from timemachine.corpus import Corpus, find_corpus
+from timemachine.datamodule import TimeMachine
+from timemachine.how_low.language_model import RNNLMBeyond, set_rates
+from timemachine.how_low.loaders import train_loader
+from timemachine.training.lightning import silence
+
+EVERYTHING = Training(
+    optimizer=Optimizer.adamw,
+    schedule=Schedule.cosine,
+    warm_up=0.2,
+    carry_state=True,
+    input_dropout=0.3,
+    output_dropout=0.3,
+    teacher=0.5,
+    teacher_networks=1,
+)
+ALL = slice(0, 8, 1)  # windows of a batch
+
+
+def trained_on(corpus: Corpus, training: Training) -> tuple[RNNLMBeyond, TimeMachine]:
+    torch.manual_seed(0)
+    make_loader = partial(train_loader, training=training)
+    data = TimeMachine(8, 4, 3 * 8 * 4, 40, corpus=corpus, seed=1, train_loader=make_loader)
+    return RNNLMBeyond(len(data.vocab), training, hiddens=6, sigma=0.5, lr=0.01), data
+
+
+# Losses
+
+
+def test_the_state_is_carried_to_the_next_window_and_not_differentiated(sample: Corpus) -> None:
+    model, data = trained_on(sample, Training(carry_state=True))
+    batches = list(data.train_dataloader())[:3]
+    found_BT = torch.cat([model.losses(batch, ALL)[1] for batch in batches], 1)
+    X_BL, Y_BL = (torch.cat(parts, 1) for parts in zip(*batches, strict=True))
+    torch.testing.assert_close(found_BT, model.nll((X_BL, Y_BL)), rtol=1e-5, atol=1e-6)
+    last_BT, _ = model.losses(batches[0], ALL)
+    assert model._state_BS is not None and not model._state_BS.requires_grad and last_BT.requires_grad
+
+
+def test_the_targets_are_a_teachers_distributions_in_its_text_and_the_characters_in_the_real_one(
+    sample: Corpus,
+) -> None:
+    model, data = trained_on(sample, Training(carry_state=True, teacher=3))
+    stop = data.splits["train"].targets.stop
+    loader: Any = data.train_dataloader()
+    assert len(loader.chars_N) == 4 * stop
+    assert torch.equal(loader.chars_N[:stop], data.chars_N[:stop])
+    assert torch.equal(loader.target_NV[:stop].argmax(1), data.chars_N[:stop].long())
+    assert loader.target_NV[stop:].max() < 1
+    X_BT, Y_BT, target_BTV = next(iter(loader))
+    loss_BT, nll_BT = model.losses((X_BT, Y_BT, target_BTV), ALL)
+    logits_BTV, _ = model(X_BT)
+    expected_BT = F.cross_entropy(logits_BTV.flatten(0, 1), target_BTV.flatten(0, 1), reduction="none").view(Y_BT.shape)
+    torch.testing.assert_close(loss_BT, expected_BT, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(nll_BT, model.nll((X_BT, Y_BT)), rtol=1e-5, atol=1e-6)
+
+
+def test_output_dropout_is_the_same_in_any_number_of_processes(sample: Corpus) -> None:
+    """And drops a unit for a whole window."""
+
+    def shares(world_size: int) -> list[Tensor]:
+        losses = []
+        for rank in range(world_size):
+            model, data = trained_on(sample, Training(output_dropout=0.5))
+            model._noise.manual_seed(7)
+            X_BT, Y_BT = next(iter(data.train_dataloader()))
+            share = slice(rank, len(X_BT), world_size)
+            losses.append(model.losses((X_BT[share], Y_BT[share]), share)[0])
+        return losses
+
+    (whole_BT,) = shares(1)
+    for rank, share_BT in enumerate(shares(3)):
+        torch.testing.assert_close(share_BT, whole_BT[rank::3])
+    model, data = trained_on(sample, Training(output_dropout=0.5))
+    X_BT, Y_BT = next(iter(data.train_dataloader()))
+    H_TBH, _ = model.rnn(X_BT.T)
+    kept_BH = torch.rand(len(X_BT), 6, generator=torch.Generator().manual_seed(7)) >= 0.5
+    logits_BTV = (H_TBH * kept_BH * 2 @ model.W_hq + model.b_q).transpose(0, 1)
+    torch.testing.assert_close(whole_BT, -logits_BTV.log_softmax(-1).gather(-1, Y_BT[..., None])[..., 0])
+
+
+# Optimiser and schedule
+
+
+def test_without_adamw_it_is_the_books_sgd() -> None:
+    ours = RNNLMBeyond(5, Training(schedule=Schedule.cosine), hiddens=4, lr=0.5)
+    found = ours.configure_optimizers()
+    assert type(found) is SGD
+    (group,) = found.param_groups
+    plain = SGD(ours.parameters(), lr=0.5).param_groups[0]
+    assert {name: group[name] for name in plain if name != "params"} == {n: plain[n] for n in plain if n != "params"}
+
+
+def test_adamw_is_torchs_without_decay_and_with_a_rate_a_group() -> None:
+    model = RNNLMBeyond(5, Training(optimizer=Optimizer.adamw), hiddens=4, lr=0.01, input_lr_factor=3)
+    found = model.configure_optimizers()
+    assert type(found) is AdamW
+    rates = [(group["lr"], group["weight_decay"]) for group in found.param_groups]
+    assert rates == [(pytest.approx(0.03), 0), (0.01, 0)]
+    assert found.param_groups[0]["params"] == [model.rnn.W_xh]
+
+
+def test_the_order_of_the_parameters_does_not_depend_on_the_input_rate() -> None:
+    """An optimiser's state knows a parameter by its number alone."""
+    shapes = []
+    for factor in (1.0, 30.0):
+        groups = RNNLMBeyond(28, EVERYTHING, hiddens=6, input_lr_factor=factor).configure_optimizers().param_groups
+        shapes.append([p.shape for group in groups for p in group["params"]])
+    assert shapes[0] == shapes[1]
+
+
+@given(steps=st.integers(1, 10_000), warm_up=st.floats(0, 0.99))
+def test_rates_rise_in_the_warm_up_and_fall_to_0_along_half_a_cosine(steps: int, warm_up: float) -> None:
+    module, training = nn.Linear(3, 2), Training(schedule=Schedule.cosine, warm_up=warm_up)
+    optimizer = SGD([{"params": [module.weight], "initial_lr": 2.0}, {"params": [module.bias], "initial_lr": 1.0}])
+
+    def rate(step: int) -> float:
+        set_rates(optimizer, step, steps, training)
+        twice, once = (group["lr"] for group in optimizer.param_groups)
+        assert twice == 2 * once
+        return float(once)
+
+    assert rate(0) == pytest.approx(1 / max(warm_up * steps, 1))
+    middle = steps // 2
+    expected = min(1, (middle + 1) / max(warm_up * steps, 1)) * math.cos(math.pi * middle / steps / 2) ** 2
+    assert rate(middle) == pytest.approx(expected, abs=1e-12)
+    assert rate(steps - 1) <= math.sin(math.pi / steps / 2) ** 2 + 1e-12
+    set_rates(optimizer, middle, steps, Training())
+    assert [group["lr"] for group in optimizer.param_groups] == [2.0, 1.0]
+
+
+# A run that goes on
+
+
+class Interruption(Exception):
+    """What ends a run at a step."""
+
+
+class InterruptAt(Callback):
+    """Raises Interruption after a step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.global_step == self.step:
+            raise Interruption
+
+
+def train(folder: Path, interrupt_at: int | None = None) -> dict[str, Any]:
+    """Return the last checkpoint of a run of 4 epochs of 4 steps, which goes on from one in the folder."""
+    silence()
+    model, data = trained_on(find_corpus("sample", []), EVERYTHING)
+    last = folder / "last.ckpt"
+    callbacks: list[Callback] = [ModelCheckpoint(folder, "last", enable_version_counter=False)]
+    callbacks += [] if interrupt_at is None else [InterruptAt(interrupt_at)]
+    trainer = pl.Trainer(
+        accelerator="cpu", devices=1, max_epochs=4, gradient_clip_val=1, num_sanity_val_steps=0, logger=False,
+        enable_model_summary=False, enable_progress_bar=False, callbacks=callbacks, default_root_dir=folder,
+    )  # fmt: skip
+    trainer.fit(model, data, ckpt_path=last if last.exists() else None)
+    return dict(torch.load(last, weights_only=True))
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    torch.set_num_threads(1)
+    return train(tmp_path_factory.mktemp("uninterrupted"))
+
+
+@settings(max_examples=4)
+@given(step=st.integers(5, 15))
+def test_with_noise_moments_and_schedule_a_run_goes_on_bit_for_bit(
+    uninterrupted: dict[str, Any], tmp_path_factory: pytest.TempPathFactory, step: int
+) -> None:
+    folder = tmp_path_factory.mktemp("interrupted")
+    with pytest.raises(Interruption):
+        train(folder, step)
+    found = train(folder)
+    assert all(torch.equal(found["state_dict"][name], W) for name, W in uninterrupted["state_dict"].items())
+    optimizer, expected = (state["optimizer_states"][0] for state in (found, uninterrupted))
+    assert torch.equal(optimizer["state"][0]["exp_avg_sq"], expected["state"][0]["exp_avg_sq"])
+    assert optimizer["param_groups"] == expected["param_groups"]  # with their rates

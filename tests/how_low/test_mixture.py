@@ -1,0 +1,121 @@
+"""The mixture of n-grams: honest distributions, and Kneser-Ney to begin with."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.support.rounding import rounding
+from timemachine.corpus import Corpus, find_corpus
+from timemachine.how_low import mixture
+from timemachine.how_low.mixture import CONTEXTS, ORDERS, Mixture, log_loss
+from timemachine.how_low.ngrams import SYMBOLS, kneser_ney
+
+TEXTS = st.text("ab z", max_size=60).map(str.encode)
+
+
+def taught(text: bytes) -> Mixture:
+    model = Mixture()
+    model.read(text, range(len(text)), learn=True)
+    return model
+
+
+def perplexity(model: Mixture, text: bytes, targets: range, learn: bool = False) -> float:
+    return math.exp(log_loss(model.read(text, targets, learn), text, targets).mean())
+
+
+@given(TEXTS, TEXTS, st.booleans())
+def test_each_distribution_sums_to_one(train: bytes, text: bytes, learn: bool) -> None:
+    log_p_NV = taught(train).read(text, range(len(text)), learn)
+    assert log_p_NV.shape == (len(text), len(SYMBOLS))
+    assert np.exp(log_p_NV).sum(1) == pytest.approx(1, abs=rounding(3 * len(SYMBOLS)))
+
+
+@given(TEXTS, TEXTS, TEXTS, st.booleans())
+def test_no_character_is_known_before_it_is_predicted(train: bytes, text: bytes, later: bytes, learn: bool) -> None:
+    """Neither a target itself nor what comes after it changes its distribution, bit for bit."""
+    one, other = (taught(train).read(text + end, range(len(text + end)), learn) for end in (b"q" + later, b"z"))
+    assert np.array_equal(one[: len(text) + 1], other[: len(text) + 1])
+
+
+@given(TEXTS, TEXTS)
+def test_without_learn_it_stays_as_it_is(train: bytes, text: bytes) -> None:
+    model, untouched = taught(train), taught(train)
+    model.read(text + b"never seen", range(len(text)))
+    assert (model.row, model.num_read) == (untouched.row, untouched.num_read)
+    for name in ("count_R2V", "own_weight_MS", "weight_JM"):
+        assert np.array_equal(getattr(model, name), getattr(untouched, name))
+
+
+@given(TEXTS, TEXTS)
+def test_reading_in_two_parts_is_reading_at_once(train: bytes, text: bytes) -> None:
+    once, parts, middle = taught(train), taught(train), len(text) // 2
+    read = [parts.read(text, part, learn=True) for part in (range(middle), range(middle, len(text)))]
+    assert np.array_equal(np.concatenate(read), once.read(text, range(len(text)), learn=True))
+
+
+def test_targets_lie_in_the_text() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        Mixture().read(b"the time", range(9))
+
+
+@given(TEXTS, st.lists(TEXTS, min_size=1, max_size=3))
+def test_what_comes_after_texts_is_what_it_reads_there(train: bytes, texts: list[bytes]) -> None:
+    model, untouched = taught(train), taught(train)
+    p_BV = model.after(texts)
+    assert np.array_equal(model.count_R2V, untouched.count_R2V) and model.row == untouched.row
+    for text, p_V in zip(texts, p_BV, strict=True):
+        expected_1V = np.exp(untouched.read(text + b"a", range(len(text), len(text) + 1)))
+        assert p_V == pytest.approx(expected_1V[0], abs=rounding(2 * CONTEXTS * 10))  # some ten nats
+
+
+def slow_kneser_ney(train: str, context: str) -> list[float]:
+    """P of each symbol, with no arrays: a discount of 0.9 from a count of one and of 1.2 from more."""
+    padded = " " * ORDERS + train
+    ends = range(ORDERS + 1, len(padded) + 1)
+
+    def count(gram: str) -> int:
+        if len(gram) == ORDERS:
+            return sum(padded[:end].endswith(gram) for end in ends)
+        longer = {padded[end - len(gram) - 1 : end] for end in ends}
+        return sum(other[1:] == gram for other in longer)
+
+    p = [1 / len(SYMBOLS)] * len(SYMBOLS)
+    for order in range(ORDERS):
+        counts = [count(context[len(context) - order :] + chr(symbol)) for symbol in SYMBOLS]
+        discounts = [0.9 * (n == 1) + 1.2 * (n > 1) for n in counts]
+        if sum(counts):
+            p = [(n - d + sum(discounts) * q) / sum(counts) for n, d, q in zip(counts, discounts, p, strict=True)]
+    return p
+
+
+@settings(max_examples=20)
+@given(st.text("ab z", max_size=40), st.text("ab z", min_size=ORDERS, max_size=ORDERS))
+def test_it_begins_as_kneser_ney(train: str, context: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mixture, "RATE", 0)
+        patch.setattr(mixture, "FIRST", 0)
+        log_p_1V = taught(train.encode()).read(context.encode() + b"?", range(ORDERS, ORDERS + 1))
+    assert np.exp(log_p_1V[0]) == pytest.approx(slow_kneser_ney(train, context), rel=rounding(ORDERS * 100))
+
+
+def test_what_it_learns_pays(sample: Corpus) -> None:
+    """It is below the best Kneser-Ney n-gram of the same characters, and lower when it goes on learning."""
+    text = sample.characters[:12_000]
+    targets = range(10_000, 12_000)
+    model = taught(text[:10_000])
+    fixed, adapting = perplexity(model, text, targets), perplexity(model, text, targets, learn=True)
+    best = min(math.exp(kneser_ney(text[:10_000], text, targets, order).mean()) for order in range(1, 8))
+    assert adapting < fixed < best
+
+
+@pytest.mark.slow
+def test_the_novel_has_the_perplexities_that_are_known(novels: Path) -> None:
+    text = find_corpus("time_machine", [str(novels)]).characters
+    val = range(len(text) * 90 // 100, len(text) * 95 // 100)
+    model = taught(text[: val.start])
+    found = [perplexity(model, text, val), perplexity(model, text, val, learn=True)]
+    assert found == pytest.approx([3.39, 3.32], abs=0.006)

@@ -1,0 +1,89 @@
+"""What a run's files say, and what arrived of it in W&B, for tests that compare the two."""
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from tests.support.programs import DEADLINE
+from tests.support.wandb_server import ArrivedRun, WandbServer
+
+SHORT = ("data=sample", "data.num_train=2051", "trainer.max_epochs=2", "model.hiddens=8", "hydra.run.dir=run")
+OF_AN_EPOCH = ("train/perplexity", "val/perplexity", "test/perplexity", "clip_fraction", "chars_per_second", "lr")
+OF_A_STEP = ("loss", "grad_norm", "grad_norm_clipped")
+STEP = "trainer/global_step"
+
+
+def table(path: Path, key: str, columns: Iterable[str]) -> dict[int, dict[str, float]]:
+    """Of a CSV file: key -> the numbers of these columns that are there."""
+    with path.open(newline="") as file:
+        return {
+            int(row[key]): {name: float(row[name]) for name in columns if row.get(name)} for row in csv.DictReader(file)
+        }
+
+
+def arrived(run: ArrivedRun, key: str, columns: Iterable[str]) -> dict[int, dict[str, float]]:
+    """The same of what came to the server, where an epoch's test is a row of its own."""
+    found: dict[int, dict[str, float]] = {}
+    for row in run.history:
+        if numbers := {name: row[name] for name in columns if name in row}:
+            found.setdefault(row[key], {}).update(numbers)
+    return found
+
+
+def assert_arrived(run: ArrivedRun, folder: Path, resumed: bool = False) -> None:
+    """All numbers of the folder came, once, and no others; of a resumed run earlier tests came, too."""
+    of_an_epoch = [name for name in OF_AN_EPOCH if not (resumed and name.startswith("test/"))]
+    written = table(folder / "metrics.csv", "epoch", of_an_epoch)
+    assert written and arrived(run, "epoch", of_an_epoch) == written
+    written = table(folder / "steps.csv", "step", OF_A_STEP)
+    assert written and arrived(run, STEP, OF_A_STEP) == written
+    steps = [row[STEP] for row in run.history if STEP in row]
+    assert len(steps) == len(set(steps))
+
+
+def unfinished(stdout: str) -> tuple[str, str]:
+    """What a run that did not reach the server prints at its end: its state, and the command that uploads it."""
+    (found,) = re.findall(r"^W&B +(offline|incomplete); upload with: (.+)$", stdout, re.MULTILINE)
+    return found[0], found[1]
+
+
+def wandb_command(command: str, cwd: Path, **environment: str) -> str:
+    """What `wandb …` prints, typed into a shell in this folder."""
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        command,
+        shell=True,
+        cwd=cwd,
+        env=os.environ | {"PATH": programs} | environment,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def read_back(folder: Path) -> ArrivedRun:
+    """The rows of a run's own file, by the client's reader, which draws them in a terminal: `wandb leet`."""
+    run = ArrivedRun("", "", "")
+    for line in wandb_command(f"wandb leet inspect --json {folder}", folder).splitlines():
+        record = json.loads(line)
+        if record["type"] == "history":
+            run.history.append(record["history"]["item"])
+    return run
+
+
+def assert_uploads(command: str, cwd: Path, resumed: bool = False) -> ArrivedRun:
+    """The command brings the run in cwd/run, whole, to a server that works again, and nothing twice."""
+    with WandbServer() as server:
+        for _ in range(2):
+            wandb_command(command, cwd, **server.environment())
+    assert not server.unknown
+    (run,) = server.runs.values()
+    assert_arrived(run, cwd / "run", resumed)
+    return run

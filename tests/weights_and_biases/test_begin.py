@@ -1,0 +1,185 @@
+"""How a run in W&B begins and ends, without one. What arrives in W&B: test_runs.py."""
+
+import builtins
+import getpass
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import wandb
+
+from timemachine.config import Wandb, WandbMode
+from timemachine.weights_and_biases.run import WandbRun
+
+VARIABLES = {"PROJECT": "p", "NAME": "n", "TAGS": "a,b", "ENTITY": "e", "RUN_GROUP": "g", "JOB_TYPE": "j", "NOTES": "x"}
+
+
+class FakeRun:
+    """What a run is told."""
+
+    project, id, offline, url = "timemachine", "abc", False, "http://…"
+    tags: tuple[str, ...] | None = None
+
+    def __init__(self, asked: dict[str, Any]) -> None:
+        self.dir, self.asked, self.group = f"{asked['dir']}/wandb/run-abc/files", asked, asked["group"]
+        self.summary = asked["summary"] = dict[str, Any]()
+        self.rows = asked["rows"] = list[dict[str, Any]]()
+
+    def define_metric(self, name: str, **named: Any) -> None:
+        pass
+
+    def log(self, row: dict[str, Any]) -> None:
+        self.rows.append(row)
+
+    def finish(self, exit_code: int) -> None:
+        self.asked |= {"exit_code": exit_code, "tags_at_the_end": self.tags}
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """What `wandb.init` is called with, at a terminal where a prompt would be possible; nothing is started."""
+    asked: dict[str, Any] = {}
+
+    def init(**named: Any) -> FakeRun:
+        asked.update(named)
+        return FakeRun(asked)
+
+    for module, name in ((builtins, "input"), (getpass, "getpass")):
+        monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("asks the user"))
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr(wandb, "init", init)
+    yield asked
+    wandb.teardown()  # it remembers the environment of its first call
+
+
+def record(folder: Path) -> Any:
+    """What WandbRun needs of a `runs.record.Record`."""
+    summary: dict[str, Any] = {"settings": {"seed": 1, "model": {"hiddens": 64}}, "git": {"revision": "abcd"}}
+    summary |= {"corpus": {"name": "time_machine"}, "metrics": {"val/perplexity": 8.0}, "status": "", "message": None}
+    typed = ["seed=1", "exercise=clipping", "logger=wandb", "resume=x"]
+    return SimpleNamespace(
+        folder=folder, summary=summary, group="a sweep", exercise="clipping", quiet=False, overrides=typed,
+        update=lambda **entries: summary.update(entries),
+    )  # fmt: skip
+
+
+def begin(folder: Path, **settings: Any) -> WandbRun | None:
+    return WandbRun.begin(Wandb(**settings), record(folder))
+
+
+def test_a_run_begins_with_its_settings_and_its_text(tmp_path: Path, asked: dict[str, Any]) -> None:
+    assert begin(tmp_path, tags=["pilot"], init_timeout=3, finish_timeout=4)
+    assert asked["config"] == {
+        "seed": 1, "model": {"hiddens": 64}, "changes": "time_machine", "corpus": {"name": "time_machine"},
+        "git": {"revision": "abcd"},
+    }  # fmt: skip
+    expected = {"tags": ["pilot"], "name": "time_machine seed=1", "group": "a sweep", "job_type": "clipping"}
+    assert asked.items() >= (expected | {"project": "timemachine", "dir": tmp_path}).items()
+    assert (asked["settings"].init_timeout, asked["settings"].finish_timeout) == (3, 4)
+
+
+@pytest.mark.parametrize("status", ["completed", "diverged", "failed", "interrupted"])
+def test_how_a_run_ended_is_marked(tmp_path: Path, asked: dict[str, Any], status: str) -> None:
+    run, of_run = begin(tmp_path), record(tmp_path)
+    assert run is not None
+    run.end(of_run, status, "why")
+    assert asked["exit_code"] == (0 if status == "completed" else 1)
+    assert asked["tags_at_the_end"] == (None if status == "completed" else (status,))
+    expected = {"status": status, "message": "why", "val/perplexity": 8.0, "val/bits_per_character": 3.0}
+    assert asked["summary"] == expected
+    assert of_run.summary["wandb_left"] == ""
+
+
+def test_callbacks_may_log_and_rows_come_once(tmp_path: Path, asked: dict[str, Any]) -> None:
+    run = begin(tmp_path)
+    assert run is not None
+    run.log_steps([{"epoch": 1, "step": 1, "loss": 3.0, "grad_norm": 1.0, "accuracy": 0.5}])
+    run.log_metrics({"loss": 3.0, "grad_norm": 1.0}, step=0)  # as Steps gives it to all loggers
+    run.log_metrics({"clip_fraction": 0.0, "lr": 1.0}, step=0)
+    run.log_metrics({"train/perplexity": 4.0, "epoch": 0}, step=0)  # as Lightning does
+    run.log_row({"epoch": 1, "step": 1, "grad_norm": 1.0, "train/perplexity": 4.0, "clip_fraction": 0.0, "lr": 1.0})
+    run.log_metrics({"lr-SGD": 0.1}, step=1)  # LearningRateMonitor, before the second step
+    image = object()
+    run.log_metrics({"image": image})
+    assert asked["rows"] == [
+        {"loss": 3.0, "grad_norm": 1.0, "accuracy": 0.5, "trainer/global_step": 1},
+        {"epoch": 1, "train/perplexity": 4.0, "train/bits_per_character": 2.0, "clip_fraction": 0.0, "lr": 1.0},
+        {"lr-SGD": 0.1, "trainer/global_step": 2},
+        {"image": image},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("has_key", "variable", "mode", "expected"),
+    [
+        (False, None, "auto", "offline"),
+        (True, None, "auto", "online"),
+        (True, "offline", "auto", "offline"),
+        (False, "online", "auto", "online"),
+        (True, "offline", "online", "online"),
+        (True, None, "offline", "offline"),
+        (True, "disabled", "auto", None),
+    ],
+)
+def test_where_a_run_goes(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: dict[str, Any],
+    has_key: bool,
+    variable: str | None,
+    mode: str,
+    expected: str | None,
+) -> None:
+    monkeypatch.setattr(wandb, "login", lambda **named: has_key and not named["prompt"])
+    if variable:
+        monkeypatch.setenv("WANDB_MODE", variable)
+    assert (begin(tmp_path, mode=WandbMode[mode]) is None) == (expected is None)
+    assert asked.get("mode") == expected
+
+
+@pytest.mark.parametrize(
+    ("variables", "typed", "expected"),
+    [
+        ({}, {}, ("timemachine", "time_machine seed=1", (), "", "a sweep", "clipping", None)),
+        (VARIABLES, {}, ("p", "n", ("a", "b"), "e", "g", "j", "x")),
+        (
+            VARIABLES,
+            {"project": "typed", "name": "called", "tags": ["c"], "entity": "me"},
+            ("typed", "called", ("c",), "me", "g", "j", "x"),
+        ),
+    ],
+)
+def test_a_variable_of_wandbs_counts_unless_a_setting_was_typed(
+    variables: dict[str, str],
+    typed: dict[str, Any],
+    expected: tuple[Any, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    logger = begin(tmp_path, mode=WandbMode.offline, **typed)
+    assert logger is not None
+    run = logger.run
+    try:
+        assert (run.project, run.name, run.tags, run.entity, run.group, run.job_type, run.notes) == expected
+    finally:
+        run.finish()
+        wandb.teardown()
+
+
+def test_a_wandb_that_fails_costs_a_line_an_attempt_and_never_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(**named: Any) -> None:
+        raise RuntimeError("no such\nserver")
+
+    monkeypatch.setattr(wandb, "init", fails)
+    assert begin(tmp_path, mode=WandbMode.online) is None
+    assert [line.split(maxsplit=1)[1] for line in capsys.readouterr().err.splitlines()] == [
+        "online failed (no such server)",
+        "offline failed (no such server)",
+        "is left out; metrics.csv has all numbers",
+    ]
