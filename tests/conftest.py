@@ -8,7 +8,9 @@ os.environ["OMP_NUM_THREADS"] = "1"  # read as torch starts: two threads on two 
 
 import pytest
 import torch
+from hydra._internal.hydra import Hydra
 from hypothesis import settings
+from matplotlib.figure import Figure
 
 from tests.support.programs import Program as Program
 from tests.support.programs import run_program
@@ -54,6 +56,14 @@ def novels() -> Path:
     if not all((NOVELS / f"{name}.txt").is_file() for name in CATALOGUE):
         pytest.skip("the real novels are absent")
     return NOVELS
+
+
+@pytest.fixture
+def quick_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `call_program` leave out what takes 40 % of a small run and changes no number: Hydra composes the settings a
+    second time to see whether they are a sweep's, which they must not be then, and matplotlib draws the curves."""
+    monkeypatch.setattr(Hydra, "get_mode", lambda *_, **__: None)
+    monkeypatch.setattr(Figure, "savefig", lambda figure, file, **_: file.write(b"a figure"))
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.conftest import Program
-from timemachine.runs.summaries import read_summary
+from tests.support.programs import Program
+from tests.support.runs import summary
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")]
 
@@ -19,5 +19,5 @@ def test_a_gpu_learns_what_the_cpu_does(precision: str, tolerance: float, progra
         typed = ("data=sample", "logger=csv", f"trainer.precision={chosen}", f"hydra.run.dir={trainer}")
         done = program("train.py", *typed, f"trainer={trainer}")
         assert done.returncode == 0, done.stderr
-        found[trainer] = read_summary(tmp_path / trainer)["metrics"]["val/perplexity"]
+        found[trainer] = summary(tmp_path / trainer)["metrics"]["val/perplexity"]
     assert found["gpu"] == pytest.approx(found["cpu"], rel=tolerance)

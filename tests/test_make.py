@@ -1,4 +1,4 @@
-"""What `make` says of itself, and which versions it takes."""
+"""What `make` prints of itself, and which versions it takes."""
 
 import re
 import subprocess
@@ -15,9 +15,9 @@ def make(*arguments: str) -> str:
     return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
 
 
-def test_make_alone_says_what_it_can_do() -> None:
-    said = re.findall(r"^make ([\w-]+) +\w", make(), re.MULTILINE)
-    assert sorted(said) == sorted(set(TARGETS) - {"help"})
+def test_make_alone_lists_what_it_can_do() -> None:
+    listed = re.findall(r"^make ([\w-]+) +\w", make(), re.MULTILINE)
+    assert sorted(listed) == sorted(set(TARGETS) - {"help"})
     assert "LOCKED=1" in make()
 
 

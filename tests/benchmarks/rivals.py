@@ -3,9 +3,7 @@
 T time steps, B batch, H hidden units, V vocabulary.
 """
 
-import math
 from collections.abc import Callable
-from time import perf_counter
 from typing import Any
 
 import lightning.pytorch as pl
@@ -17,9 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from tests.benchmarks.book_program import import_d2l
 from timemachine.clipping import clip_gradients
 from timemachine.datamodule import Batch, TimeMachine
-from timemachine.kernels.loss import mean_nll
 from timemachine.language_model import RNNLMScratch
-from timemachine.vocab import Vocab
 
 Step = Callable[[], Any]
 
@@ -27,12 +23,13 @@ Step = Callable[[], Any]
 def own_step(H: int, batch: Batch, backward: str = "auto", V: int = 28, activation: str = "tanh") -> Step:
     """Gradients, clipping and update of `RNNLMScratch`; backward="autograd" is the book's loop."""
     model = RNNLMScratch(V, hiddens=H, activation=activation, backward=backward)
+    model.trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
     parameters = list(model.parameters())  # as Lightning's hook finds them: in the optimiser
     optimizer = torch.optim.SGD(parameters, lr=1)
 
     def step() -> None:
         optimizer.zero_grad()
-        torch.autograd.backward(mean_nll(model, batch, batch[1].numel())[0])
+        torch.autograd.backward(model.training_step(batch, 0))
         clip_gradients(parameters, 1)
         optimizer.step()
 
@@ -72,19 +69,6 @@ def d2l_step(H: int, batch: Batch) -> Step:
 
     step()
     return step
-
-
-def floor_ms(T: int, B: int, H: int, V: int) -> float:
-    """Milliseconds of a step's products at the speed of this machine's best one in this process.
-
-    Forward H W_hh and H W_hq, backward as many again twice; look-ups, tanh and softmax cost nothing.
-    """
-    A, best = torch.randn(512, 512), math.inf
-    for _ in range(50):
-        began = perf_counter()
-        A @ A
-        best = min(best, perf_counter() - began)
-    return 1e3 * best * (3 * 2 * T * B * (H * H + H * V)) / (2 * 512**3)
 
 
 def torch_step(H: int, batch: Batch) -> Step:
@@ -134,15 +118,3 @@ def item_by_item(data: TimeMachine, split: str) -> DataLoader[Any]:
     starts = data.splits[split].starts
     windows_NT = data.chars_N.unfold(0, data.num_steps + 1, 1)[starts.start : starts.stop].long()
     return DataLoader(TensorDataset(windows_NT[:, :-1], windows_NT[:, 1:]), data.batch_size, shuffle=split == "train")
-
-
-@torch.no_grad()
-def multinomial_samples(model: RNNLMScratch, vocab: Vocab, prefix: str, num_preds: int, num_samples: int) -> list[str]:
-    """All samples at once, each character by torch.multinomial from the model's own forward pass."""
-    logits_BTV, H_BH = model(torch.tensor([vocab[list(prefix)]]).expand(num_samples, -1))
-    chosen = []
-    for _ in range(num_preds):
-        next_B1 = torch.multinomial(logits_BTV[:, -1].softmax(1), 1)
-        chosen.append(next_B1)
-        logits_BTV, H_BH = model(next_B1, H_BH)
-    return [prefix + "".join(vocab.to_tokens(row)) for row in torch.cat(chosen, 1).tolist()]

@@ -19,10 +19,9 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from tests.support.runs import epochs, what_is_left
+from tests.support.programs import Done, call_program
+from tests.support.runs import epochs, summary, what_is_left
 from timemachine.config import REPOSITORY
-from timemachine.runs.summaries import read_summary
-from timemachine.runs.tables import markdown
 
 TOLERANCE = {  # of the last line beyond the second: a factor, and so much more
     "MB of memory": (1.05, 10),
@@ -86,15 +85,15 @@ def round_of(number: int) -> Iterator[list[str]]:
     yield [*sweeping, f"resume={sweep}"]
 
 
-def soaked(kind: str, times: int, first: int, call: Callable[[list[str]], tuple[object, str]]) -> Iterator[Line]:
+def soaked(kind: str, times: int, first: int, call: Callable[..., Done]) -> Iterator[Line]:
     """Call the programs, six commands a round, and count after each sixth of the rounds."""
     rounds = times // 6
     spent: list[float] = []
     for number in range(rounds):
         before = sum(os.times()[:4])
         for command in round_of(first + number):
-            status, errors = call(command)
-            assert status == 0, f"{' '.join(command)}: {status}\n{errors}"
+            done = call(*command)
+            assert done.returncode == 0, f"{' '.join(command)}\n{done.stderr}"
         spent.append(sum(os.times()[:4]) - before)
         if (number + 1) * LINES // rounds > number * LINES // rounds:
             each = 1000 * statistics.median(spent) / 6
@@ -102,22 +101,9 @@ def soaked(kind: str, times: int, first: int, call: Callable[[list[str]], tuple[
             spent.clear()
 
 
-def in_this_process(times: int) -> Iterator[Line]:
-    from tests.support.programs import call_program  # its programs import torch, which takes seconds
-
-    def call(command: list[str]) -> tuple[object, str]:
-        done = call_program(*command)
-        return done.returncode, done.stderr
-
-    return soaked("commands in one process", times, 0, call)
-
-
-def as_programs(times: int) -> Iterator[Line]:
-    def call(command: list[str]) -> tuple[object, str]:
-        done = subprocess.run(program(command), capture_output=True, text=True, check=False)
-        return done.returncode, done.stderr
-
-    return soaked("commands as programs", times, 10**6, call)
+def start(*command: str) -> Done:
+    """Run a program in a process of its own, without the fork of `tests.support.warm`."""
+    return subprocess.run(program([*command]), capture_output=True, text=True, check=False)
 
 
 def program(command: list[str]) -> list[str]:
@@ -127,7 +113,6 @@ def program(command: list[str]) -> list[str]:
 def one_long_run(total: int) -> Iterator[Line]:
     """A run of so many epochs of three steps; at a higher rate it learns its 300 characters by heart and diverges."""
     command = ["train.py", *SMALL, "model.lr=0.01", f"trainer.max_epochs={total}", "hydra.run.dir=long"]
-    clock = os.sysconf("SC_CLK_TCK")
     with subprocess.Popen(program(command), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as run:
         done, spent = 0, 0.0
         for line in range(LINES):
@@ -135,21 +120,24 @@ def one_long_run(total: int) -> Iterator[Line]:
             while epochs(Path("long")) < until and run.poll() is None:
                 time.sleep(0.02)
             assert run.poll() is None, run.communicate()[1]
-            of_a_core = (
-                sum(map(int, Path(f"/proc/{run.pid}/stat").read_text().rpartition(")")[2].split()[11:13])) / clock
-            )
-            now = epochs(Path("long"))
-            each = 1000 * (of_a_core - spent) / 3 / (now - done)
+            now, used = epochs(Path("long")), seconds_of_a_core(run.pid)
+            each = 1000 * (used - spent) / 3 / (now - done)
             yield counted("steps of one run", 3 * now, run.pid, each)
-            done, spent = now, of_a_core
+            done, spent = now, used
         errors = run.communicate()[1]
     ended = run.returncode, errors, epochs(Path("long"))
     assert ended == (0, "", total), ended
 
 
+def seconds_of_a_core(process: int) -> float:
+    """Return what a process that runs has used."""
+    user, system = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
 def at_once(runs: int) -> str:
     """Runs and two sweeps at once in one folder tree, `wandb sync` beside them. Return what came of it, in words."""
-    from tests.support.wandb_runs import assert_arrived, wandb_command
+    from tests.support.wandb_runs import OF_A_STEP, STEP, arrived, table, wandb_command
     from tests.support.wandb_server import WandbServer
 
     load = Path("load")
@@ -177,11 +165,13 @@ def at_once(runs: int) -> str:
     assert len(folders) == runs + 6, folders
     alike: dict[int, object] = {}
     for folder in folders:
-        summary = read_summary(folder)
-        assert summary["status"] == "completed" and epochs(folder) == 40, folder
+        about = summary(folder)
+        assert about["status"] == "completed" and epochs(folder) == 40, folder
         left = what_is_left(folder)
-        assert left == alike.setdefault(summary["seed"], left), f"{folder} differs from another run with its seed"
-        assert_arrived(server.runs[summary["wandb"]], folder)
+        assert left == alike.setdefault(about["seed"], left), f"{folder} differs from another run with its seed"
+        # A sync of a run that still writes sends some rows, and the last sync may send them again: none is lost.
+        steps = table(folder / "steps.csv", "step", OF_A_STEP)
+        assert arrived(server.runs[about["wandb"]], STEP, OF_A_STEP) == steps, folder
     assert not server.unknown
     minutes = (time.monotonic() - began) / 60
     work = f"{runs} runs and 2 sweeps at once, {syncs} syncs of W&B beside them"
@@ -196,18 +186,20 @@ def main() -> None:
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as place:
         as_a_stranger(Path(place))
-        lines, columns = [], ["kind", "done", *TOLERANCE]
-        print(markdown(columns, []), flush=True)
-        for line in chain(in_this_process(asked.short), as_programs(asked.programs), one_long_run(asked.epochs)):
-            lines.append(line)
+        columns = ["kind", "done", *TOLERANCE]
+        print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}", flush=True)
+        kinds: dict[str, list[Line]] = {}
+        in_this_process = soaked("commands in one process", asked.short, 0, call_program)
+        as_programs = soaked("commands as programs", asked.programs, 10**6, start)
+        for line in chain(in_this_process, as_programs, one_long_run(asked.epochs)):
+            kinds.setdefault(line.kind, []).append(line)
             cells = [line.kind, f"{line.done:,}", *(f"{count:.4g}" for count in line.counts.values())]
             print(f"| {' | '.join(cells)} |", flush=True)
         print(f"\n{at_once(asked.at_once)}")
         os.chdir("/")
     print(f"\n{(time.monotonic() - began) / 60:.0f} minutes")
-    kinds = dict.fromkeys(line.kind for line in lines)
-    grown = [text for kind in kinds for text in growth([line for line in lines if line.kind == kind])]
-    sys.exit("\n".join(grown) or 0)
+    # From the second line, when all that is loaded once has been, to the last.
+    sys.exit("\n".join(text for lines in kinds.values() for text in lines[-1].grew(lines[:2][-1])) or 0)
 
 
 def as_a_stranger(place: Path) -> None:
@@ -216,18 +208,9 @@ def as_a_stranger(place: Path) -> None:
         del os.environ[name]
     for name in ("home", "temporary", "here"):
         (place / name).mkdir()
-    os.environ |= {
-        "HOME": str(place / "home"),
-        "XDG_CACHE_HOME": str(place / "home"),
-        "MPLCONFIGDIR": str(place / "home"),
-    }
+    os.environ |= dict.fromkeys(("HOME", "XDG_CACHE_HOME", "MPLCONFIGDIR"), str(place / "home"))
     os.environ["TMPDIR"] = tempfile.tempdir = str(place / "temporary")
     os.chdir(place / "here")
-
-
-def growth(lines: list[Line]) -> list[str]:
-    """What has grown from the second line, when all that is loaded once has been, to the last."""
-    return lines[-1].grew(lines[:2][-1])
 
 
 if __name__ == "__main__":

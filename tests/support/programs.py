@@ -11,7 +11,10 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
+
+import lightning.pytorch as pl
 
 from tests.support.warm import Warm, knows
 from timemachine.config import REPOSITORY
@@ -72,6 +75,19 @@ def call_program(name: str, *arguments: str) -> Done:
                 print(end.code, file=errors)
             status = end.code if isinstance(end.code, int) else int(end.code is not None)
     return subprocess.CompletedProcess([name, *arguments], status, output.getvalue(), errors.getvalue())
+
+
+@contextmanager
+def with_callback(callback: pl.Callback) -> Iterator[None]:
+    """Give the Trainer of a program that is called in this process one more callback, its last."""
+    fit = pl.Trainer.fit
+
+    def fit_with_callback(trainer: pl.Trainer, *arguments: Any, **named: Any) -> None:
+        trainer.callbacks.append(callback)  # type: ignore[attr-defined]
+        fit(trainer, *arguments, **named)
+
+    with patch.object(pl.Trainer, "fit", fit_with_callback):
+        yield
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """What a run leaves in its folder, and how a test trains one in this process."""
 
 import csv
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,24 +20,33 @@ from timemachine.training.trainer import build_trainer
 
 
 def epochs(folder: Path) -> int:
+    """Return the number of rows of metrics.csv, while it is written, too."""
     path = folder / "metrics.csv"
     return path.read_text().count("\n") - 1 if path.exists() else 0
 
 
 def rows(path: Path) -> list[dict[str, float]]:
-    """The numbers of a table; empty cells are left out."""
+    """Return the numbers of a table, without empty cells; none if there is no table."""
+    if not path.exists():
+        return []
     with path.open(newline="") as file:
         return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
 
 
+def summary(folder: Path) -> dict[str, Any]:
+    """Return summary.json."""
+    found: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+    return found
+
+
 def what_is_left(folder: Path) -> dict[str, Any]:
-    """The files of a run but for its speed, and its weights."""
+    """Return the tables of a run, but for its speed, and its weights: what is compared bit for bit."""
     with (folder / "metrics.csv").open(newline="") as file:
         epochs = [{k: v for k, v in row.items() if k != "chars_per_second"} for row in csv.DictReader(file)]
     checkpoints = {}
-    for name in ("best", "last"):
-        state = torch.load(folder / "checkpoints" / f"{name}.ckpt", weights_only=True)
-        checkpoints[name] = {k: v.tolist() for k, v in state["state_dict"].items()}
+    for path in sorted((folder / "checkpoints").glob("*.ckpt")):  # without validation there is no best one
+        state = torch.load(path, weights_only=True)
+        checkpoints[path.name] = {k: v.tolist() for k, v in state["state_dict"].items()}
     return {"steps": (folder / "steps.csv").read_text(), "epochs": epochs, "checkpoints": checkpoints}
 
 
