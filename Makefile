@@ -61,7 +61,7 @@ notebook: .venv/.ready-dev$(LOCKS)
 
 bench: .venv/.ready-dev$(LOCKS)
 	-$(PIP) --no-deps d2l==1.0.3
-	$(BIN)/python -m tests.benchmarks.bench --plot outputs/bench.png
+	$(BIN)/python -m tests.benchmarks.bench
 
 lint: .venv/.ready-dev$(LOCKS)
 	$(BIN)/ruff check .
