@@ -21,16 +21,15 @@ COMMANDS = ["report", "dashboard"]
 # Around the lesson, from the bottom to the top: each imports only the lesson, itself, and those before it.
 PACKAGES = ["runs", "page", "evaluation", "how_low", "weights_and_biases", "training", "exercises", "cli"]
 LIBRARIES_OF_THE_LESSON = {"torch", "numpy", "torchmetrics", "lightning"}
-IMPORT_HYDRA = ("cli/", "runs/", "../hydra_plugins/", *(f"{name}.py" for name in COMMANDS))
-PRIVATE = ("training/lightning.py", "cli/", "../hydra_plugins/")
+PRIVATE = ("training/lightning.py", "cli/")
 PUBLIC_ALL_THE_SAME = {"os._exit"}
 
-FILES = sorted([*SOURCE.rglob("*.py"), *(REPOSITORY / "src/hydra_plugins").rglob("*.py")])
+FILES = sorted(SOURCE.rglob("*.py"))
 
 
 def room(path: Path) -> str:
     """Return the path as seen from the package."""
-    return path.relative_to(SOURCE).as_posix() if path.is_relative_to(SOURCE) else f"../hydra_plugins/{path.name}"
+    return path.relative_to(SOURCE).as_posix()
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -105,11 +104,16 @@ def test_the_books_run_imports_nothing_of_how_low(program: Program, tmp_path: Pa
     assert "timemachine.how_low.language_model" in beyond.stdout.splitlines()[-1]
 
 
-def test_only_what_deals_with_settings_and_folders_imports_hydra() -> None:
+def test_only_what_deals_with_typed_settings_imports_hydra() -> None:
     for path in FILES:
-        if not room(path).startswith(IMPORT_HYDRA):
+        if not room(path).startswith("cli/"):
             found = [name for name in imports(path) if name.split(".")[0] in ("hydra", "omegaconf")]
             assert not found, f"{room(path)} imports {found}"
+
+
+def test_no_test_imports_another() -> None:
+    for path in (REPOSITORY / "tests").rglob("*.py"):
+        assert not [name for name in imports(path) if re.match(r"tests\.(.+\.)?test_", name)], path
 
 
 def private_names(path: Path) -> set[str]:
