@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
@@ -97,21 +97,36 @@ def problem(
     return Problem(inputs, weights, indices(V), activation).to(torch.float64)
 
 
+def losses_and_gradients(
+    p: Problem, loss_of: Callable[[Problem], tuple[Tensor, Tensor]] = Problem.fused
+) -> list[Tensor]:
+    loss, nll_TB = loss_of(p)
+    return [loss, nll_TB, *p.gradients(3 * loss)]
+
+
 sizes = st.tuples(st.integers(1, 9), st.integers(1, 70), st.integers(1, 40), st.integers(1, 70), st.integers(1, 40))
+sigmas = st.sampled_from([0.001, 0.01, 0.1, 0.2])
 
 
-@given(sizes, st.booleans(), st.sampled_from(choice.ACTIVATIONS), st.integers(0, 2**32))
-def check_float64(sizes: tuple[int, int, int, int, int], dense: bool, activation: str, seed: int) -> None:
-    exact = problem(*sizes, dense=dense, activation=activation, seed=seed, sigma=0.2)
-    ours, reference = exact.fused(), exact.readable()
-    for a, b in zip(ours, reference, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
-    for a, b in zip(exact.gradients(3 * ours[0]), exact.gradients(3 * reference[0]), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+@settings(max_examples=30)
+@given(sizes, sigmas, st.booleans(), st.sampled_from(choice.ACTIVATIONS), st.integers(0, 2**32))
+def check_any_size(
+    sizes: tuple[int, int, int, int, int], sigma: float, dense: bool, activation: str, seed: int
+) -> None:
+    single = problem(*sizes, sigma, dense, activation, seed).to(torch.float32)
+    exact = single.to(torch.float64)
+    reference = losses_and_gradients(exact, Problem.readable)
+    for ours, theirs in zip(losses_and_gradients(exact), reference, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+    if activation == "tanh":  # a rounding may put an input of relu on the other side of 0
+        # Terms of a sum are at most about 1 in size; a gradient may have cancelled to almost 0.
+        bound = 3 * rounding(sizes[0] * sum(sizes[2:]))
+        for ours, theirs in zip(losses_and_gradients(single), reference, strict=True):
+            torch.testing.assert_close(ours.double(), theirs, rtol=bound, atol=bound)
 
 
-def test_losses_states_and_gradients_are_autograds(instruction_set: str) -> None:
-    check_float64()
+def test_losses_and_gradients_of_any_size_are_autograds(instruction_set: str) -> None:
+    check_any_size()
 
 
 @pytest.mark.parametrize(
@@ -132,8 +147,8 @@ def errors(gradients: list[Tensor], exact: list[Tensor]) -> NDArray[np.float64]:
     return np.array([float((a - b).abs().max() / b.abs().max().clamp(min=1e-300)) for a, b in pairs]).clip(1e-9)
 
 
-@pytest.mark.parametrize("sigma", [0.01, 0.1, 0.6])
-@pytest.mark.parametrize("sizes", [(1, 1, 28, 32, 28), (5, 3, 28, 17, 28), (32, 20, 28, 33, 28), (9, 150, 40, 24, 40)])
+@pytest.mark.parametrize("sigma", [0.01, 0.6])
+@pytest.mark.parametrize("sizes", [(1, 1, 28, 32, 28), (32, 20, 28, 33, 28), (9, 150, 40, 24, 40)])
 def test_float32_is_as_close_to_float64_as_autograds(
     sizes: tuple[int, int, int, int, int], sigma: float, instruction_set: str
 ) -> None:
@@ -148,21 +163,6 @@ def test_float32_is_as_close_to_float64_as_autograds(
     assert (np.mean(ours, 0) <= np.maximum(np.mean(autograds, 0) + np.log(1.5), np.log(1e-6))).all()
 
 
-@given(sizes, st.sampled_from([0.001, 0.01, 0.1, 0.2]), st.booleans(), st.integers(0, 2**32))
-def check_float32(sizes: tuple[int, int, int, int, int], sigma: float, dense: bool, seed: int) -> None:
-    single = problem(*sizes, sigma, dense, seed=seed).to(torch.float32)
-    exact = single.to(torch.float64)
-    ours, reference = single.fused(), exact.readable()
-    # Terms of a sum are at most about 1 in size; a gradient may have cancelled to almost 0. The test above is stricter.
-    bound = rounding(sizes[0] * sum(sizes[2:]))
-    for a, b in zip((*ours, *single.gradients(ours[0])), (*reference, *exact.gradients(reference[0])), strict=True):
-        torch.testing.assert_close(a.double(), b, rtol=bound, atol=bound)
-
-
-def test_float32_is_close_at_any_size(instruction_set: str) -> None:
-    check_float32()
-
-
 def test_relu_in_float32(instruction_set: str) -> None:
     single = problem(20, 100, 28, 33, 28, sigma=0.1, activation="relu").to(torch.float32)
     exact = single.to(torch.float64)
@@ -175,54 +175,38 @@ def test_forward_alone_gives_the_same_bits(instruction_set: str) -> None:
     with torch.no_grad():
         alone = p.fused()
     assert not alone[0].requires_grad
-    assert all(torch.equal(x, y) for x, y in zip(p.fused(), alone, strict=True))
+    assert all(map(torch.equal, p.fused(), alone))
 
 
-def all_bits(p: Problem) -> list[Tensor]:
-    results = p.fused()
-    return [*results, *p.gradients(results[0])]
-
-
-@pytest.mark.parametrize(
-    ("T", "B", "H", "dense"), [(32, 1024, 32, False), (32, 64, 32, False), (5, 37, 33, True), (3, 700, 130, True)]
-)
-def test_any_number_of_threads_gives_the_same_bits(T: int, B: int, H: int, dense: bool, instruction_set: str) -> None:
+@pytest.mark.parametrize("has_openmp", [True, False])
+@pytest.mark.parametrize(("T", "B", "H", "dense"), [(32, 1024, 32, False), (5, 37, 33, True), (3, 700, 130, True)])
+def test_any_number_of_threads_gives_the_same_bits(
+    T: int, B: int, H: int, dense: bool, has_openmp: bool, instruction_set: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     p = problem(T, B, 28, H, 28, 0.1, dense).to(torch.float32)
-    results = []
-    for threads in (1, 2, 3, 4):
+    alone = losses_and_gradients(p)
+    if not has_openmp:
+        chosen = fused._library()
+        assert chosen is not None
+        monkeypatch.setattr(fused, "_library", lambda: chosen._replace(parallel=None))
+    for threads in (2, 3, 4):
         torch.set_num_threads(threads)
-        results.append(all_bits(p))
-    for others in results[1:]:
-        for a, b in zip(results[0], others, strict=True):
-            assert torch.equal(a, b)
-
-
-def test_threads_without_openmp(instruction_set: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    p = problem(8, 200, 28, 32, 28).to(torch.float32)
-    one = all_bits(p)
-    chosen = fused._library()
-    assert chosen is not None
-    monkeypatch.setattr(fused, "_library", lambda: chosen._replace(parallel=None))
-    torch.set_num_threads(4)
-    for a, b in zip(one, all_bits(p), strict=True):
-        assert torch.equal(a, b)
+        assert all(map(torch.equal, losses_and_gradients(p), alone))
 
 
 def test_a_forked_child_has_its_own_threads() -> None:
     torch.set_num_threads(2)
     p = problem(8, 200, 28, 32, 28).to(torch.float32)
-    inputs, Y_TB = p.inputs, p.Y_TB
-    weights = Weights(*(w.detach() for w in p.weights))
-    expected = fused.loss(inputs, weights, Y_TB)[1].numpy()
-    child = os.fork()
-    if not child:
-        same = np.array_equal(fused.loss(inputs, weights, Y_TB)[1].numpy(), expected)
-        os._exit(0 if same else 1)
+    with torch.no_grad():
+        expected = p.fused()[1].numpy()
+        child = os.fork()
+        if not child:
+            os._exit(0 if np.array_equal(p.fused()[1].numpy(), expected) else 1)
     assert os.waitpid(child, 0)[1] == 0
 
 
 @pytest.mark.skipif("avx512" not in INSTRUCTION_SETS, reason="this processor has no AVX-512")
-@pytest.mark.parametrize("sizes", [(32, 256, 28, 32, 28), (5, 37, 21, 33, 20), (4, 10, 7, 9, 50)])
+@pytest.mark.parametrize("sizes", [(32, 256, 28, 32, 28), (5, 37, 21, 33, 20)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_avx512_and_avx2_give_the_same_bits(
     sizes: tuple[int, int, int, int, int], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
@@ -230,9 +214,8 @@ def test_avx512_and_avx2_give_the_same_bits(
     p, results = problem(*sizes, dense=True).to(dtype), []
     for name in ("avx512", "avx2"):
         monkeypatch.setattr(fused, "_library", lambda name=name: library(name))
-        results.append(all_bits(p))
-    for a, b in zip(*results, strict=True):
-        assert torch.equal(a, b)
+        results.append(losses_and_gradients(p))
+    assert all(map(torch.equal, *results))
 
 
 def mapped(function: str, x: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -279,26 +262,26 @@ def test_ends_of_tanh_exp_and_log(instruction_set: str) -> None:
         assert np.isnan(of(function, np.nan)).all()
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("activation", choice.ACTIVATIONS)
 def test_weights_that_are_not_finite_are_seen(value: float, activation: str, instruction_set: str) -> None:
     for number in range(5):
         p = problem(6, 20, 9, 17, 9, activation=activation).to(torch.float32)
         with torch.no_grad():
             p.weights[number].view(-1)[3] = value
-        results = all_bits(p)
+        results = losses_and_gradients(p)
         if np.isnan(value) or number > 2:  # tanh of an infinite sum is 1
             assert not results[0].isfinite()
 
 
 def test_saturated_states_and_large_logits(instruction_set: str) -> None:
     p = problem(4, 30, 9, 17, 9, sigma=1000).to(torch.float32)
-    results = all_bits(p)
+    results = losses_and_gradients(p)
     assert all(x.isfinite().all() for x in results)
     torch.testing.assert_close(results[1].double(), p.to(torch.float64).readable()[1].detach(), rtol=1e-5, atol=1e-2)
 
 
-@pytest.mark.parametrize("wrong", [-1, 9, 2**40, -(2**63)])
+@pytest.mark.parametrize("wrong", [-1, 9, 2**40])
 def test_an_index_out_of_range_is_refused(wrong: int, instruction_set: str) -> None:
     p = problem(3, 4, 9, 5, 9)
     for which in ("inputs", "Y_TB"):
@@ -332,7 +315,7 @@ def test_what_does_not_fit_is_refused() -> None:
 
 
 @pytest.mark.parametrize(("T", "B"), [(0, 3), (3, 0)])
-def test_an_empty_batch_has_no_gradient(T: int, B: int, instruction_set: str) -> None:
+def test_an_empty_batch_has_no_gradient(T: int, B: int) -> None:
     p = problem(1, 1, 9, 5, 9)
     p.inputs = p.Y_TB = torch.zeros(T, B, dtype=torch.int64)
     loss, nll_TB = p.fused()
@@ -382,9 +365,6 @@ def test_a_library_of_another_source_is_not_used(elsewhere: Path) -> None:
     elsewhere.write_bytes(build.LIBRARY.read_bytes())
     assert build.is_current(elsewhere)
     build.SOURCE.write_text(build.SOURCE.read_text() + "// one comment more\n")
-    assert not build.is_current(elsewhere)
-    elsewhere.unlink()
-    elsewhere.write_text("no library")
     assert not build.is_current(elsewhere)
 
 
