@@ -57,15 +57,6 @@ def test_float32_is_as_close_to_float64_as_autograds(sigma: float) -> None:
         assert (ours - exact).norm() <= bound
 
 
-def test_inputs_and_states_need_not_be_contiguous() -> None:
-    by_hand, by_autograd = pair(6, 4, "tanh")
-    wide_BTD = torch.randn(3, 5, 12, dtype=torch.float64)
-    inputs, state = wide_BTD.transpose(0, 1)[..., ::2], torch.randn(4, 3, dtype=torch.float64).T
-    torch.testing.assert_close(by_hand(inputs, state), by_autograd(inputs, state))
-    indices = torch.randint(6, (3, 5)).T
-    torch.testing.assert_close(by_hand(indices), by_autograd(indices))
-
-
 def test_a_second_derivative_is_refused() -> None:
     rnn = RNNScratch(5, 4, 0.5)
     H_TBH, _ = rnn(torch.randint(5, (3, 2)))
