@@ -149,7 +149,6 @@ def test_a_text_may_end_where_validation_ends(tmp_path: Path) -> None:
         (99, {"num_steps": 5, "num_train": 60, "num_val": 35}, "data.num_train=60: 100 characters are needed"),
         (500, {"num_train": 10**9, "num_val": 10}, "data.num_train=1000000000: .*data.num_val=10.*data.num_steps=32"),
         (200, {"num_steps": 10, "num_train": None, "num_val": None}, "data.num_steps=10: .* 200 characters"),
-        (20, {"num_steps": 1, "num_train": None, "num_val": None}, "data.num_steps=1: .* 20 characters"),
     ],
 )
 def test_a_text_too_short_names_the_setting(tmp_path: Path, length: int, cut: dict[str, Any], setting: str) -> None:

@@ -164,15 +164,6 @@ def test_an_embedding_is_one_hot_with_the_product_of_both_tables() -> None:
     torch.testing.assert_close(embedded(X_BT), one_hot(X_BT))
 
 
-def test_a_state_goes_in_and_comes_out() -> None:
-    torch.manual_seed(0)
-    model = RNNLMScratch(6, hiddens=5, sigma=0.6).double()
-    X_BT = torch.randint(6, (3, 7))
-    first_BTV, H_BH = model(X_BT[:, :4])
-    second_BTV, last_BH = model(X_BT[:, 4:], H_BH)
-    torch.testing.assert_close((torch.cat([first_BTV, second_BTV], 1), last_BH), model(X_BT))
-
-
 @settings(max_examples=20)
 @given(st.text("abc ", min_size=1, max_size=8), st.integers(0, 12), st.integers(0, 3))
 def test_predict_is_the_arg_max_after_the_whole_text_so_far(prefix: str, num_preds: int, seed: int) -> None:

@@ -135,25 +135,20 @@ def errors(gradients: list[Tensor], exact: list[Tensor]) -> NDArray[np.float64]:
     return np.array([float((a - b).abs().max() / b.abs().max().clamp(min=1e-300)) for a, b in pairs]).clip(1e-9)
 
 
-@pytest.mark.parametrize("sigma", [0.01, 0.6])
+@pytest.mark.parametrize(("sigma", "activation"), [(0.01, "tanh"), (0.6, "tanh"), (0.1, "relu")])
 @pytest.mark.parametrize("sizes", [(1, 1, 28, 32, 28), (32, 20, 28, 33, 28), (9, 150, 40, 24, 40)])
-def test_float32_is_as_close_to_float64_as_autograds(sizes: Sizes, sigma: float, instruction_set: str) -> None:
+def test_float32_is_as_close_to_float64_as_autograds(
+    sizes: Sizes, sigma: float, activation: str, instruction_set: str
+) -> None:
     """By the geometric mean of 30 draws: errors grow from step to step where sigma is large, whoever makes them."""
     ours, autograds = [], []
     for seed in range(30):
-        single = problem(sizes, sigma=sigma, seed=seed).to(torch.float32)
+        single = problem(sizes, sigma, activation=activation, seed=seed).to(torch.float32)
         exact = single.to(torch.float64)
         reference = exact.gradients(exact.readable()[0])
         ours.append(np.log(errors(single.gradients(single.fused()[0]), reference)))
         autograds.append(np.log(errors(single.gradients(single.readable()[0]), reference)))
     assert (np.mean(ours, 0) <= np.maximum(np.mean(autograds, 0) + np.log(1.5), np.log(1e-6))).all()
-
-
-def test_relu_in_float32(instruction_set: str) -> None:
-    single = problem((20, 100, 28, 33, 28), sigma=0.1, activation="relu").to(torch.float32)
-    exact = single.to(torch.float64)
-    ours, reference = single.gradients(single.fused()[0]), exact.gradients(exact.readable()[0])
-    assert errors(ours, reference).max() < rounding(20 * (28 + 33))
 
 
 def test_forward_alone_gives_the_same_bits(instruction_set: str) -> None:
@@ -189,17 +184,6 @@ def test_a_forked_child_has_its_own_threads() -> None:
         if not child:
             os._exit(0 if np.array_equal(p.fused()[1].numpy(), expected) else 1)
     assert os.waitpid(child, 0)[1] == 0
-
-
-@pytest.mark.skipif("avx512" not in INSTRUCTION_SETS, reason="this processor has no AVX-512")
-@pytest.mark.parametrize("sizes", [(32, 256, 28, 32, 28), (5, 37, 21, 33, 20)])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_avx512_and_avx2_give_the_same_bits(sizes: Sizes, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    p, results = problem(sizes, dense=True).to(dtype), []
-    for name in ("avx512", "avx2"):
-        monkeypatch.setattr(fused, "_library", lambda name=name: library(name))
-        results.append(losses_and_gradients(p))
-    assert all(map(torch.equal, *results))
 
 
 def mapped(function: str, x: NDArray[np.float32]) -> NDArray[np.float32]:

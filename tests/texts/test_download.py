@@ -132,19 +132,6 @@ def test_a_mirror_that_fails_is_passed_over_and_leaves_nothing(offered: Offered,
     assert find_corpus("a_book", []).characters == CHARACTERS
 
 
-def test_search_folders_come_before_the_cache_and_the_cache_before_a_download(
-    tmp_path: Path, mirrors: Mirrors, offered: Offered, cache: Path
-) -> None:
-    offered("good")
-    (tmp_path / "a_book.txt").write_bytes(TEXT)
-    find_corpus("a_book", [str(tmp_path)])
-    assert files(cache) == {}
-    cache.mkdir(parents=True)
-    (tmp_path / "a_book.txt").rename(cache / "a_book.txt")
-    assert find_corpus("a_book", [str(tmp_path)]).characters == CHARACTERS
-    assert mirrors.asked == []
-
-
 def test_a_spoilt_file_in_the_cache_is_fetched_again_and_never_used(offered: Offered, cache: Path) -> None:
     cache.mkdir(parents=True)
     (cache / "a_book.txt").write_bytes(TEXT[:-1])
