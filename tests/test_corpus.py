@@ -100,11 +100,7 @@ def test_what_only_resembles_gutenbergs_lines_stays() -> None:
 
 @pytest.mark.parametrize(
     "encoded",
-    [
-        b"It has\r\na caf\xc3\xa9 12.",
-        b"\xef\xbb\xbf" + HEADER + b"It has\na caf\xc3\xa9 12.",
-        b"It has\na caf\xe9 12.",
-    ],
+    [b"It has\r\na caf\xc3\xa9 12.", b"\xef\xbb\xbf" + HEADER + b"It has\na caf\xc3\xa9 12.", b"It has\na caf\xe9 12."],
     ids=["UTF-8", "UTF-8 with a byte order mark", "Latin-1"],
 )
 def test_encodings_do_not_show_and_what_became_spaces_is_counted(tmp_path: Path, encoded: bytes) -> None:

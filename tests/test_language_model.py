@@ -103,8 +103,8 @@ def test_the_first_20_steps_are_those_of_numpy(
     torch.manual_seed(0)
     model = RNNLMScratch(len(data.vocab), sigma=sigma)
     before = weights_of(model)
-    trainer = {"max_steps": 20, "limit_val_batches": 0, "enable_checkpointing": False, "precision": precision}
-    steps = fit(model, data, tmp_path, gradient_clip_val=theta, gradient_clip_algorithm=clips_by, **trainer)
+    clipping: dict[str, Any] = {"gradient_clip_val": theta, "gradient_clip_algorithm": clips_by}
+    steps = fit(model, data, tmp_path, max_steps=20, limit_val_batches=0, precision=precision, **clipping)
     rows = runs.rows(tmp_path / "steps.csv")
     assert len(rows) == 20
     for (X_BT, Y_BT), after, row in zip(steps.batches, steps.weights, rows, strict=True):

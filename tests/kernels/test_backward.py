@@ -41,8 +41,7 @@ def test_it_trains_as_bptt_does_and_alike_on_any_number_of_threads(
 
 
 @pytest.mark.parametrize(
-    ("activation", "is_known", "compiled"),
-    [("tanh", True, False), ("softsign", True, True), ("tanh", False, True)],
+    ("activation", "is_known", "compiled"), [("tanh", True, False), ("softsign", True, True), ("tanh", False, True)]
 )
 def test_what_it_does_not_compute_is_refused_in_one_line(
     activation: str, is_known: bool, compiled: bool, monkeypatch: pytest.MonkeyPatch
