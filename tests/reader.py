@@ -19,8 +19,8 @@ import torch
 
 from timemachine.config import REPOSITORY, Data, Model
 
-FOR_THEIR_EFFECT = ("cli/", "runs/", "training/", "evaluation/", "how_low/", "weights_and_biases/", "errors.py",
-                    "perplexity.py", "kernels/memory.py")  # fmt: skip
+FOR_THEIR_EFFECT = ("cli/", "runs/", "training/", "evaluation/", "exercises/", "how_low/", "weights_and_biases/",
+                    "errors.py", "perplexity.py", "kernels/memory.py")  # fmt: skip
 SOURCE = REPOSITORY / "src/timemachine"
 OURS = (str(SOURCE), str(REPOSITORY / "train.py"))
 
@@ -38,7 +38,7 @@ def called() -> set[Path]:
         if event != "call" or not code.co_filename.startswith(OURS):
             return
         is_function = code.co_flags & inspect.CO_OPTIMIZED  # and not a module's or a class's body
-        if is_function and not being_imported(frame):
+        if is_function and not is_being_imported(frame):
             found.add(Path(code.co_filename))
 
     def arrive(*_: Any, **__: Any) -> None:
@@ -58,8 +58,8 @@ def called() -> set[Path]:
     return found
 
 
-def being_imported(frame: FrameType | None) -> bool:
-    """Whether the call comes from the body of a module other than train.py."""
+def is_being_imported(frame: FrameType | None) -> bool:
+    """Return whether the call comes from the body of a module other than train.py."""
     while frame is not None:
         code = frame.f_code
         if code.co_name == "<module>" and Path(code.co_filename).is_relative_to(SOURCE):
@@ -68,24 +68,19 @@ def being_imported(frame: FrameType | None) -> bool:
     return False
 
 
-def lines(path: Path) -> int:
-    """Return how many a reader reads."""
-    if path == SOURCE / "config.py":
-        return sum(len(inspect.getsource(schema).splitlines()) for schema in (Model, Data))
-    return len(path.read_text().splitlines())
-
-
-def opened() -> tuple[dict[str, int], list[str]]:
-    """Return the files that count with their lines, and the names of those that are called for their effect."""
-    reads = {*called(), SOURCE / "kernels/activations.py"}  # of the last, the row of φ
-    names = {str(path.relative_to(SOURCE if path.is_relative_to(SOURCE) else REPOSITORY)): path for path in reads}
-    effects = sorted(name for name in names if name.startswith(FOR_THEIR_EFFECT))
-    return {name: lines(path) for name, path in sorted(names.items()) if name not in effects}, effects
+def opened() -> dict[str, int]:
+    """Return the files that count, with the lines that a reader reads."""
+    counted = {}
+    for path in sorted({*called(), SOURCE / "kernels/activations.py"}):  # of the last, the row of φ
+        name = str(path.relative_to(SOURCE if path.is_relative_to(SOURCE) else REPOSITORY))
+        if not name.startswith(FOR_THEIR_EFFECT):
+            counted[name] = len(path.read_text().splitlines())
+    counted["config.py"] = sum(len(inspect.getsource(schema).splitlines()) for schema in (Model, Data))
+    return counted
 
 
 if __name__ == "__main__":
-    counted, effects = opened()
+    counted = opened()
     for name, number in counted.items():
         print(f"{number:6}  {name}")
     print(f"{sum(counted.values()):6}  lines in {len(counted)} files")
-    print(f"called for their effect: {', '.join(effects)}")

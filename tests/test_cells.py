@@ -1,5 +1,7 @@
 """Any cell of CELLS, a GRU and an LSTM beside the RNN: its gradients, the settings that it is given, its promises."""
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,6 @@ from torch import Tensor, nn
 from tests.support.activations import ADDED, without_slope
 from tests.support.cells import GRU, LSTM
 from tests.support.programs import call_program
-from timemachine.corpus import Corpus
 from timemachine.errors import SettingError
 from timemachine.kernels.activations import ACTIVATIONS
 from timemachine.kernels.loss import mean_nll
@@ -30,41 +31,41 @@ class Named(GRU):
         self.activation = activation
 
 
+class Noisy(GRU):
+    """Dropout in training, which draws random numbers."""
+
+    def forward(self, inputs: Tensor, state_BS: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        outputs_TBH, last_BS = super().forward(inputs, state_BS)
+        return nn.functional.dropout(outputs_TBH, 0.5, self.training), last_BS
+
+
 class Recurrent(nn.Module):
-    """An RNN in a part of the cell, so that no weight's name begins with W_x."""
+    """An RNN in a part of the cell, so that no weight's name begins with W_x. A subclass changes what it returns."""
 
     def __init__(self, num_inputs: int, num_hiddens: int, sigma: float = 0.01) -> None:
         super().__init__()
-        self.forwards = RNNScratch(num_inputs, num_hiddens, sigma)
+        self.part = RNNScratch(num_inputs, num_hiddens, sigma)
 
     def forward(self, inputs: Tensor, state_BS: Tensor | None = None) -> tuple[Tensor, Any]:
-        outputs_TBH, last_BS = self.forwards(inputs, state_BS)
+        return self.changed(*self.part(inputs, state_BS))
+
+    def changed(self, outputs_TBH: Tensor, last_BS: Tensor) -> tuple[Tensor, Any]:
         return outputs_TBH, last_BS
 
 
 class BothDirections(Recurrent):
     def forward(self, inputs: Tensor, state_BS: Tensor | None = None) -> tuple[Tensor, Any]:
-        outputs_TBH, last_BS = super().forward(inputs, state_BS)
-        return outputs_TBH + super().forward(inputs.flip(0))[0].flip(0), last_BS
+        outputs_TBH, last_BS = self.part(inputs, state_BS)
+        return outputs_TBH + self.part(inputs.flip(0))[0].flip(0), last_BS
 
 
 class OneAhead(Recurrent):
-    def forward(self, inputs: Tensor, state_BS: Tensor | None = None) -> tuple[Tensor, Any]:
-        outputs_TBH, last_BS = super().forward(inputs, state_BS)
+    def changed(self, outputs_TBH: Tensor, last_BS: Tensor) -> tuple[Tensor, Any]:
         return outputs_TBH.roll(-1, 0), last_BS
 
 
-class FarAhead(Recurrent):
-    """At the end of a window its outputs are those of the window's beginning, and those of it, of 5 steps on."""
-
-    def forward(self, inputs: Tensor, state_BS: Tensor | None = None) -> tuple[Tensor, Any]:
-        outputs_TBH, last_BS = super().forward(inputs, state_BS)
-        return outputs_TBH.roll(-5, 0), last_BS
-
-
 class OfTheBatch(Recurrent):
-    def forward(self, inputs: Tensor, state_BS: Tensor | None = None) -> tuple[Tensor, Any]:
-        outputs_TBH, last_BS = super().forward(inputs, state_BS)
+    def changed(self, outputs_TBH: Tensor, last_BS: Tensor) -> tuple[Tensor, Any]:
         return outputs_TBH + outputs_TBH.mean(1, keepdim=True), last_BS
 
 
@@ -74,29 +75,18 @@ class Forgetful(Recurrent):
 
 
 class TwoStates(Recurrent):
-    def forward(self, inputs: Tensor, state_BS: Tensor | None = None) -> tuple[Tensor, Any]:
-        outputs_TBH, last_BS = super().forward(inputs)
+    def changed(self, outputs_TBH: Tensor, last_BS: Tensor) -> tuple[Tensor, Any]:
         return outputs_TBH, (last_BS, last_BS)
 
 
 class BatchFirst(Recurrent):
-    def forward(self, inputs: Tensor, state_BS: Tensor | None = None) -> tuple[Tensor, Any]:
-        outputs_TBH, last_BS = super().forward(inputs, state_BS)
+    def changed(self, outputs_TBH: Tensor, last_BS: Tensor) -> tuple[Tensor, Any]:
         return outputs_TBH.transpose(0, 1), last_BS
-
-
-class Noisy(GRU):
-    """Dropout in training, which draws random numbers."""
-
-    def forward(self, inputs: Tensor, state_BS: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        outputs_TBH, last_BS = super().forward(inputs, state_BS)
-        return nn.functional.dropout(outputs_TBH, 0.5, self.training), last_BS
 
 
 BROKEN: dict[type[nn.Module], str] = {
     BothDirections: "its outputs change with later inputs",
     OneAhead: "its outputs change with later inputs",
-    FarAhead: "its outputs change with later inputs",
     OfTheBatch: "its outputs change with the other windows of a batch",
     Forgetful: "two passes with the state carried differ from one pass",
     TwoStates: "its state is not one tensor",
@@ -111,26 +101,27 @@ def _cells(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(CELLS, name, cell)
 
 
+@pytest.fixture
+def _activations() -> Iterator[None]:
+    with without_slope():
+        yield
+
+
 # --- Gradients ---
 
 
-@pytest.mark.parametrize("activation", [*ACTIVATIONS, *ADDED])
-@pytest.mark.parametrize("backward", ["auto", "fused", "bptt", "autograd"])
-def test_the_gradients_of_the_loss_are_those_of_finite_differences(activation: str, backward: str) -> None:
-    with without_slope():
-        if backward in ("fused", "bptt") and activation in ADDED:
-            return  # refused, which tests/kernels/test_backward.py tries
-        assert_gradients_are_slopes(activation=activation, backward=backward)
-
-
-@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
-@pytest.mark.parametrize("input", ["one_hot", "embedding"])
-def test_the_gradients_of_a_cell_are_those_of_finite_differences(cell: str, input: str) -> None:
-    assert set(CELLS) - set(SOUND) - {broken.__name__ for broken in BROKEN} <= {"rnn"}  # all that ship are tried
-    assert_gradients_are_slopes(cell=cell, input=input)
-
-
-def assert_gradients_are_slopes(**network: Any) -> None:
+@pytest.mark.parametrize(
+    "network",
+    [
+        *({"activation": name, "backward": by} for name in ACTIVATIONS for by in ("auto", "fused", "bptt", "autograd")),
+        *({"activation": name} for name in ADDED),
+        *({"cell": cell, "input": input} for cell in ("gru", "lstm") for input in ("one_hot", "embedding")),
+        {"input": "embedding"},
+    ],
+    ids=lambda network: "-".join(network.values()),
+)
+@pytest.mark.usefixtures("_activations")
+def test_the_gradients_of_the_loss_are_those_of_finite_differences(network: dict[str, Any]) -> None:
     torch.manual_seed(0)
     model = RNNLMScratch(5, hiddens=3, sigma=0.7, **network).double()
     batch = torch.randint(5, (4, 6)), torch.randint(5, (4, 6))
@@ -151,25 +142,6 @@ def assert_gradients_are_slopes(**network: Any) -> None:
 # --- Settings ---
 
 
-@pytest.mark.parametrize(
-    ("network", "message"),
-    [
-        ({"cell": "gru", "activation": "relu"}, "model.activation=relu: model.cell=gru does not read it; type it with"),
-        ({"cell": "gru", "backward": "bptt"}, "model.backward=bptt: model.cell=gru does not read it; type it without"),
-        ({"cell": "named", "backward": "bptt"}, "model.backward=bptt: model.cell=named does not read it; type it wit"),
-        (
-            {"cell": "recurrent", "input_lr_factor": 4},
-            "model.input_lr_factor=4: model.cell=recurrent has no weight whose name begins with W_x; type for example",
-        ),
-        ({"cell": "none"}, "model.cell=none: must be one of rnn, "),
-    ],
-)
-def test_a_setting_that_a_cell_does_not_read_is_refused(network: dict[str, Any], message: str) -> None:
-    with pytest.raises(SettingError) as refused:
-        RNNLMScratch(5, **network)
-    assert str(refused.value).startswith(message)
-
-
 def test_a_cell_is_given_what_it_names() -> None:
     assert RNNLMScratch(5, cell="named", activation="relu").rnn.activation == "relu"
     assert RNNLMScratch(5, cell="gru", activation="tanh", backward="auto", input_lr_factor=4).input_lr_factor == 4
@@ -182,10 +154,8 @@ def test_a_cell_is_given_what_it_names() -> None:
         ("model.cell=gru model.activation=relu", "model.activation=relu: model.cell=gru does not read it; type it "),
         ("model.cell=recurrent model.input_lr_factor=4", "model.input_lr_factor=4.0: model.cell=recurrent has no "),
         ("model.cell=gru probes=[dynamics]", "probes=[dynamics]: dynamics measures model.cell=rnn alone; type "),
-        ("model.cell=gru probes=[stream,weights]", "probes=[stream,weights]: weights measures model.cell=rnn alone; "),
+        ("model.cell=gru model.backward=bptt", "model.backward=bptt: model.cell=gru does not read it; type it without"),
         ("model.cell=gru exercise=one_hot_is_embedding", "exercise=one_hot_is_embedding: probes=[weights]: weights "),
-        ("model.cell=gru exercise=relu probes=[]", "exercise=relu: model.activation=relu: model.cell=gru does not "),
-        ("model.cell=gru exercise=how_low", "exercise=how_low: model.activation=relu: model.cell=gru does not read "),
         ("-m model.cell=rnn,gru model.activation=tanh,relu", "model.activation=relu: model.cell=gru does not read "),
     ],
 )
@@ -200,33 +170,22 @@ def test_it_is_refused_in_one_line_before_anything_is_written(
     assert sorted(Path().iterdir()) == before
 
 
-def test_a_run_of_another_cell_goes_on(tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    assert call_program("train.py", *SMALL, "model.cell=gru", f"hydra.run.dir={folder}").returncode == 0
-    done = call_program("train.py", f"resume={folder}", "trainer.max_epochs=2")
-    assert done.returncode == 0, done.stderr
-    assert "kernel" not in done.stdout
-
-
 # --- Promises ---
 
 
 @pytest.mark.parametrize("cell", BROKEN, ids=lambda cell: cell.__name__)
-def test_a_cell_that_breaks_its_promises_does_not_train(cell: type[nn.Module], sample: Corpus, tmp_path: Path) -> None:
+def test_a_cell_that_breaks_its_promises_does_not_train(cell: type[nn.Module], tmp_path: Path) -> None:
     done = call_program("train.py", *SMALL, f"model.cell={cell.__name__}", f"hydra.run.dir={tmp_path}/run")
-    assert done.returncode == 1
-    with pytest.raises(SettingError, match=f"^model.cell={cell.__name__}: {BROKEN[cell]}.*; mend {cell.__name__}") as e:
-        check_model(RNNLMScratch(28, hiddens=3, cell=cell.__name__), 32)
-    assert done.stderr == f"error: {e.value}\n"
+    line = f"error: model.cell={cell.__name__}: {BROKEN[cell]}.*; mend {cell.__name__}.*\n"
+    assert done.returncode == 1 and re.fullmatch(line, done.stderr)
     assert not (tmp_path / "run/metrics.csv").exists()
 
 
-@pytest.mark.parametrize("input", ["one_hot", "embedding"])
-@pytest.mark.parametrize("vocab_size", [2, 3, 28])
+@pytest.mark.parametrize("vocab_size", [2, 28])
 @pytest.mark.parametrize("cell", ["rnn", *SOUND])
-def test_a_cell_that_keeps_them_is_left_as_it_is(cell: str, vocab_size: int, input: str) -> None:
+def test_a_cell_that_keeps_them_is_left_as_it_is(cell: str, vocab_size: int) -> None:
     for sigma in (1e-3, 1.0):
-        model = RNNLMScratch(vocab_size, hiddens=64, sigma=sigma, cell=cell, input=input)
+        model = RNNLMScratch(vocab_size, hiddens=64, sigma=sigma, cell=cell)
         before, random = {name: w.clone() for name, w in model.state_dict().items()}, torch.get_rng_state()
         check_model(model, 7)
         assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
@@ -234,8 +193,8 @@ def test_a_cell_that_keeps_them_is_left_as_it_is(cell: str, vocab_size: int, inp
         assert model.rnn.training
 
 
-@pytest.mark.parametrize("vocab_size", [2, 3, 28])
-@pytest.mark.parametrize("sigma", [1e-4, 0.01, 1.0])
+@pytest.mark.parametrize("vocab_size", [2, 28])
+@pytest.mark.parametrize("sigma", [1e-4, 1.0])
 @pytest.mark.parametrize("cell", [BothDirections, OneAhead], ids=lambda cell: cell.__name__)
 def test_reading_ahead_is_seen_at_any_size(cell: type[nn.Module], sigma: float, vocab_size: int) -> None:
     with pytest.raises(SettingError, match="change with later inputs"):

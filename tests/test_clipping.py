@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 from timemachine.clipping import clip_gradients
 
-ORDINARY = st.floats(-1e3, 1e3, width=32)
-GRADIENTS = st.lists(st.lists(ORDINARY, min_size=1, max_size=6), min_size=1, max_size=4)
+GRADIENTS = st.lists(st.lists(st.floats(-1e3, 1e3, width=32), min_size=1, max_size=6), min_size=1, max_size=4)
 RADII = st.floats(1e-2, 1e4)
 
 
@@ -25,20 +24,10 @@ def flat_gradient(parameters: list[nn.Parameter]) -> Tensor:
 
 
 @given(GRADIENTS, RADII)
-def test_projects_like_torch(gradients: list[list[float]], theta: float) -> None:
-    ours, theirs = parameters(gradients), parameters(gradients)
-    norm = clip_gradients(ours, theta)
-    expected = torch.nn.utils.clip_grad_norm_(theirs, theta)
-    assert norm.item() == pytest.approx(expected.item(), rel=1e-5)
-    # torch divides by ‖g‖ + 1e-6, which matters for a small radius
-    torch.testing.assert_close(flat_gradient(ours), flat_gradient(theirs), rtol=1e-6 / theta + 1e-5, atol=1e-30)
-
-
-@given(GRADIENTS, RADII)
 def test_inside_the_ball_no_bit_changes_and_outside_the_norm_becomes_the_radius(
     gradients: list[list[float]], theta: float
 ) -> None:
-    clipped = parameters(gradients)
+    clipped, by_torch = parameters(gradients), parameters(gradients)
     before = flat_gradient(clipped)
     exact = math.hypot(*before.tolist())
     assert clip_gradients(clipped, theta).item() == pytest.approx(exact, rel=1e-12)
@@ -46,6 +35,9 @@ def test_inside_the_ball_no_bit_changes_and_outside_the_norm_becomes_the_radius(
         assert torch.equal(flat_gradient(clipped).view(torch.int32), before.view(torch.int32))
     else:
         assert math.hypot(*flat_gradient(clipped).tolist()) == pytest.approx(theta, rel=1e-6)
+    torch.nn.utils.clip_grad_norm_(by_torch, theta)
+    # torch divides by ‖g‖ + 1e-6, which matters for a small radius
+    torch.testing.assert_close(flat_gradient(clipped), flat_gradient(by_torch), rtol=1e-6 / theta + 1e-5, atol=1e-30)
 
 
 @pytest.mark.parametrize("theta", [None, 0.0])
@@ -68,10 +60,3 @@ def test_parameters_without_a_gradient_are_passed_over() -> None:
     assert bare.grad is None
     assert flat_gradient(clipped).tolist() == pytest.approx([0.6, 0.8])
     assert clip_gradients([bare], 1.0).item() == 0
-
-
-def test_a_negative_radius_is_refused() -> None:
-    untouched = parameters([[3.0, 4.0]])
-    with pytest.raises(ValueError, match="theta=-1"):
-        clip_gradients(untouched, -1.0)
-    assert flat_gradient(untouched).tolist() == [3, 4]

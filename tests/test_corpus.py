@@ -4,16 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from timemachine import corpus
-from timemachine.config import REPOSITORY
 from timemachine.corpus import Corpus, find_corpus, normalise, without_gutenberg
 from timemachine.errors import SettingError
 from timemachine.texts.catalogue import CATALOGUE, Book
-
-LOUD = "!" * 60
 
 
 def book_normalise(text: str) -> str:
@@ -29,6 +26,7 @@ def read(folder: Path, text: bytes) -> Corpus:
 # --- Normalisation ---
 
 
+@settings(max_examples=30)
 @given(st.text())
 @example("ÀÉ ß ſ K İ ﬁ Ⅷ a\u0301 Ａ")  # letters outside A-Z, some of which lower case would turn into a-z
 @example("@[`{")  # the neighbours of A, Z, a and z
@@ -37,22 +35,14 @@ def test_normalise_is_the_books(text: str) -> None:
     assert normalise(text.encode("utf-8", "surrogatepass")).decode() == book_normalise(text)
 
 
-@given(st.text(st.characters(codec="latin-1")))
-def test_normalise_is_the_books_in_latin_1_too(text: str) -> None:
-    assert normalise(text.encode("latin-1")).decode() == book_normalise(text)
-
-
+@settings(max_examples=20)
 @given(st.text("aZ .\n", min_size=1, max_size=12), st.integers(-12, 12), st.sampled_from([1, 2]))
-@example(" " * 12, -6, 1)
+@example(" " * (3 << 20), -6, 1)
 @example(" a", -1, 1)
 @example("a ", -1, 1)
 def test_normalise_is_the_books_across_the_borders_of_its_pieces(middle: str, shift: int, pieces: int) -> None:
     text = "b" * ((pieces << 20) + shift) + middle + "b  b"
     assert normalise(text.encode()).decode() == book_normalise(text)
-
-
-def test_normalise_joins_a_run_of_spaces_longer_than_a_piece() -> None:
-    assert normalise(b"a" + b" " * (3 << 20) + b"b") == b"a b"
 
 
 # --- Reading ---
@@ -68,10 +58,8 @@ FOOTER = b"*** END OF THIS PROJECT GUTENBERG EBOOK IT ***\n\nThe licence.\n"
         HEADER + b"It has.\n" + FOOTER,
         HEADER + b"It has.\n",
         b"It has.\n" + FOOTER,
-        HEADER + b"It has.\nEnd of the Project Gutenberg EBook of It, by H. G.\n\n" + FOOTER,
         HEADER + b"It has.\n\n\nEnd of Project Gutenberg's It, by H. G. Wells\n" + FOOTER,
         HEADER + b"It has.\n\nEnd of the Project Gutenberg EBook of It,\nComplete, by H. G. Wells\n\n" + FOOTER,
-        (HEADER + b"It has.\n" + FOOTER).replace(b"*** ", b"***"),
     ],
 )
 @pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
@@ -92,26 +80,12 @@ def test_every_book_of_a_file_is_kept_and_what_is_left_out_is_counted(tmp_path: 
     assert read(tmp_path, b"No header.").left_out == 0
 
 
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        (b"Head\n*** START OF A ***\none", b" one"),
-        (b"one\n*** END OF A ***\nfoot", b"one "),
-        (b"Head\n*** START OF A ***\none\n*** START OF B ***\ntwo\n*** END OF B ***\nfoot", b" one two "),
-    ],
-)
-def test_a_book_may_lack_one_of_its_lines(text: bytes, words: bytes, tmp_path: Path) -> None:
-    assert read(tmp_path, text).characters == words
-
-
 def test_a_list_of_texts_is_joined_in_its_order(tmp_path: Path, sample: Corpus) -> None:
     other = tmp_path / "other.txt"
     other.write_bytes(b"Another text, of 1895.")
     found = find_corpus([str(other), "sample"], [])
     assert found.characters == normalise(b"Another text, of 1895. " + sample.characters)
-    assert (found.name, found.title, found.source) == (
-        "other+sample", "other.txt and the sample text", [str(other), "sample"],
-    )  # fmt: skip
+    assert (found.name, found.source) == ("other+sample", [str(other), "sample"])
     assert found.sha256 == hashlib.sha256(other.read_bytes() + sample.paths[0].read_bytes()).hexdigest()
     assert found.replaced()["digits"] == 4 + sample.replaced()["digits"]
     assert find_corpus(["sample"], []) == sample
@@ -126,22 +100,13 @@ def test_what_only_resembles_gutenbergs_lines_stays() -> None:
 
 @pytest.mark.parametrize(
     "encoded",
-    [
-        b"It has\na caf\xc3\xa9.",
-        b"It has\r\na caf\xc3\xa9.",
-        b"\xef\xbb\xbfIt has\na caf\xc3\xa9.",
-        b"\xef\xbb\xbf" + HEADER + b"It has\na caf\xc3\xa9." + b"\n" + FOOTER,
-        b"It has\na caf\xe9.",  # Latin-1
-    ],
+    [b"It has\r\na caf\xc3\xa9 12.", b"\xef\xbb\xbf" + HEADER + b"It has\na caf\xc3\xa9 12.", b"It has\na caf\xe9 12."],
+    ids=["UTF-8", "UTF-8 with a byte order mark", "Latin-1"],
 )
-def test_line_ends_byte_order_marks_and_encodings_do_not_show(tmp_path: Path, encoded: bytes) -> None:
+def test_encodings_do_not_show_and_what_became_spaces_is_counted(tmp_path: Path, encoded: bytes) -> None:
     text = read(tmp_path, encoded)
     assert text.characters.strip() == b"it has a caf"
-    assert text.replaced() == {"digits": 0, "accents": 1, "other": 1}
-
-
-def test_what_normalisation_replaced_is_counted(tmp_path: Path) -> None:
-    assert read(tmp_path, "It, 12 été; Ωmega! x\n".encode()).replaced() == {"digits": 2, "accents": 3, "other": 3}
+    assert text.replaced() == {"digits": 2, "accents": 1, "other": 1}
 
 
 def test_a_path_gives_its_name_its_hash_and_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,116 +119,53 @@ def test_a_path_gives_its_name_its_hash_and_where_it_is(tmp_path: Path, monkeypa
     assert find_corpus(text.source, []).sha256 == text.sha256
 
 
-@pytest.mark.parametrize(
-    ("content", "why"),
-    [(b"It\0has", "NUL"), (b"", "no letter"), (b"12 34\n", "no letter"), (b"\xef\xbb\xbf", "no letter")],
-)
-def test_what_is_no_text_is_refused(tmp_path: Path, content: bytes, why: str) -> None:
-    with pytest.raises(SettingError, match=rf"^data\.corpus={re.escape(str(tmp_path))}/text\.txt: .*{why}.*; type "):
-        read(tmp_path, content)
+# --- Books; tests/texts/test_download.py has the downloads ---
 
-
-@pytest.mark.parametrize(
-    ("name", "instead"),
-    [
-        ("/nowhere", "a book (time_machine, "),
-        ("time_machin", "data.corpus=time_machine"),
-        ("the_time_machine", "data.corpus=time_machine"),
-        ("war_of_the_world", "data.corpus=war_of_the_worlds"),
-        ("smaple", "data.corpus=sample"),
-        ("/", "a book (time_machine, "),
-    ],
-)
-def test_a_name_that_does_not_exist_is_answered_with_one_that_does(name: str, instead: str) -> None:
-    with pytest.raises(SettingError, match=rf"^data\.corpus={name}: .*; type {re.escape(instead)}"):
-        find_corpus(name, [])
-
-
-# --- The sample and the catalogue ---
-
-
-def test_the_sample_is_long_enough_for_the_books_run(sample: Corpus) -> None:
-    assert len(sample.characters) >= 24_000
-    assert set(sample.characters) == set(b" abcdefghijklmnopqrstuvwxyz")
-    assert b"  " not in sample.characters
-    assert (sample.name, sample.stands_in) == ("sample", False)
-    shipped = REPOSITORY / "src/timemachine/texts/sample.txt"
-    assert sample.sha256 == hashlib.sha256(shipped.read_bytes()).hexdigest()
+TEXT = b"The Time Traveller was expounding a recondite matter to us.\n"
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_the_catalogue_describes_the_novels(novels: Path, name: str) -> None:
-    book, text = CATALOGUE[name], (novels / f"{name}.txt").read_bytes()
-    algorithm, digest = book.hash.split(":")
-    assert hashlib.new(algorithm, text).hexdigest() == digest
-    found = find_corpus(name, [str(novels)])
-    assert (found.name, found.title, found.source) == (name, book.title, name)
+    found = find_corpus(name, [str(novels)])  # which compares the hash
+    assert (found.name, found.title, found.source) == (name, CATALOGUE[name].title, name)
+    assert b"gutenberg" not in found.characters
 
 
-@pytest.mark.parametrize("name", CATALOGUE)
-def test_nothing_of_gutenberg_is_left_in_the_novels(novels: Path, name: str) -> None:
-    assert b"gutenberg" not in find_corpus(name, [str(novels)]).characters
+@pytest.fixture
+def _a_book(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A book of the catalogue that nobody sends."""
+    book = Book("A Book", "An Author", f"sha256:{hashlib.sha256(TEXT).hexdigest()}", ())
+    monkeypatch.setitem(CATALOGUE, "a_book", book)
 
 
-def test_the_time_machine_has_the_books_number_of_characters(novels: Path) -> None:
-    text = find_corpus("time_machine", [str(novels)])
-    assert len(text.characters) == 173_428
-    assert text.characters.startswith(b"the time machine by h g wells i the time traveller")
-    original = (novels / "time_machine.txt").read_bytes()
-    digits, other = (len(re.findall(pattern, original)) for pattern in (rb"[0-9]", rb"[^A-Za-z0-9\s]"))
-    assert text.replaced() == {"digits": digits, "accents": 0, "other": other}
-
-
-# --- Searching and downloading ---
-
-TEXT = b"The Time Traveller was expounding a recondite matter to us.\n" * 500
-CHARACTERS = book_normalise(TEXT.decode()).encode()
-
-
-def edition(*urls: str) -> Book:
-    return Book("A Book", "An Author", f"sha256:{hashlib.sha256(TEXT).hexdigest()}", urls)
-
-
-def test_the_first_folder_that_has_the_book_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(CATALOGUE, "a_book", edition())
-    for folder in ("second", "third"):
+@pytest.mark.usefixtures("_a_book")
+def test_the_first_folder_that_has_the_book_is_taken_seen_from_the_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(corpus, "REPOSITORY", tmp_path / "clone")
+    for folder in ("clone", "second", "third"):
         (tmp_path / folder).mkdir()
     (tmp_path / "second/a_book.txt").write_bytes(TEXT)
     (tmp_path / "third/a_book.txt").write_bytes(b"never read")
-    found = find_corpus("a_book", [str(tmp_path / folder) for folder in ("first", "second", "third")])
-    assert (found.name, found.title, found.source, found.characters) == ("a_book", "A Book", "a_book", CHARACTERS)
+    found = find_corpus("a_book", ["../first", "../second", str(tmp_path / "third")])
+    assert (found.name, found.title, found.source) == ("a_book", "A Book", "a_book")
+    assert found.characters == book_normalise(TEXT.decode()).encode()
 
 
-def test_a_relative_folder_is_seen_from_the_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(corpus, "REPOSITORY", tmp_path / "clone")
-    monkeypatch.setitem(CATALOGUE, "a_book", edition())
-    (tmp_path / "clone").mkdir()
-    (tmp_path / "books").mkdir()
-    (tmp_path / "books/a_book.txt").write_bytes(TEXT)
-    monkeypatch.chdir("/")
-    assert find_corpus("a_book", ["../books"]).characters == CHARACTERS
-
-
-@pytest.mark.parametrize("name", ["a_book", "time_machine"])
-def test_another_edition_in_a_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setitem(CATALOGUE, name, edition())
-    path = tmp_path / f"{name}.txt"
-    path.write_bytes(TEXT.replace(b"us", b"US"))
-    with pytest.raises(SettingError, match=rf"^data\.corpus={name}: .* another edition .*; type (\S+)") as error:
-        find_corpus(name, [str(tmp_path)])
+@pytest.mark.usefixtures("_a_book")
+def test_another_edition_in_a_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a_book.txt").write_bytes(TEXT.replace(b"us", b"US"))
+    with pytest.raises(SettingError, match=r"^data\.corpus=a_book: .* another edition .*; type data\.corpus=") as error:
+        find_corpus("a_book", [str(tmp_path)])
     advice = re.search(r"type data\.corpus=(\S+)", str(error.value))
-    assert advice
-    assert find_corpus(advice[1], []).characters == CHARACTERS
+    assert advice and find_corpus(advice[1], []).paths == (tmp_path / "a_book.txt",)
 
 
-def test_the_default_book_falls_back_to_the_sample_with_a_warning(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], sample: Corpus
+def test_without_a_network_the_default_book_is_the_sample_and_another_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], sample: Corpus
 ) -> None:
-    monkeypatch.setitem(CATALOGUE, "time_machine", edition())
-    found = find_corpus("time_machine", [str(tmp_path / "books")])
-    assert found == replace(sample, stands_in=True)
-    out, err = capsys.readouterr()
-    assert not out
-    assert err.startswith(LOUD) and err.rstrip().endswith(LOUD)
-    assert "SAMPLE" in err
-    assert f"{tmp_path}/books/time_machine.txt" in err  # where to put the book
+    assert find_corpus("time_machine", [str(tmp_path)]) == replace(sample, stands_in=True)
+    warning = capsys.readouterr().err
+    assert "SAMPLE" in warning and f"{tmp_path}/time_machine.txt" in warning  # where to put the book
+    with pytest.raises(SettingError, match=r"^data\.corpus=war_of_the_worlds: .* /nowhere/war_of_the_worlds\.txt"):
+        find_corpus("war_of_the_worlds", ["/nowhere"])

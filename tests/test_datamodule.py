@@ -15,15 +15,11 @@ from timemachine.datamodule import TimeMachine, WindowLoader
 from timemachine.errors import SettingError
 
 
-def text_of(folder: Path, text: str) -> Corpus:
-    path = folder / "text.txt"
-    path.write_text(text)
-    return find_corpus(str(path), [])
-
-
 def letters(folder: Path, length: int) -> Corpus:
     """A text of `length` characters."""
-    return text_of(folder, "abcdefghij" * (length // 10) + "abcdefghij"[: length % 10])
+    path = folder / "text.txt"
+    path.write_text(("abcdefghij" * (length // 10 + 1))[:length])
+    return find_corpus(str(path), [])
 
 
 def numbers(length: int, num_steps: int) -> Tensor:
@@ -31,43 +27,20 @@ def numbers(length: int, num_steps: int) -> Tensor:
     return torch.arange(length).unfold(0, num_steps + 1, 1)
 
 
-def inputs(loader: WindowLoader) -> list[list[int]]:
-    """First characters of the windows of each batch."""
-    return [X_BT[:, 0].tolist() for X_BT, _ in loader]
-
-
 # --- The book ---
 
 
 def test_the_books_numbers(novels: Path) -> None:
     data = TimeMachine(corpus=find_corpus("time_machine", [str(novels)]))
-    assert (data.batch_size, data.num_steps) == (1024, 32)
-    assert data.chars_N.shape == (173_428,)
-    assert len(data.vocab) == 28
-    assert data.vocab[[" ", "<unk>", "a"]] == [0, 1, 2]
+    assert (data.batch_size, data.num_steps, len(data.vocab)) == (1024, 32, 28)
     splits = data.splits
     assert (splits["train"].starts, splits["val"].starts) == (range(10_000), range(10_000, 15_000))
     assert splits["test"].starts == range(15_032, 173_428 - 32)
     # Of a stream: each target once, none that a window of another split holds.
     assert splits["val"].targets == range(10_032, 15_032)
     assert splits["test"].targets == range(15_032, 173_428)
-    batches = [X_BT.shape for X_BT, _ in data.train_dataloader()]
-    assert batches == [(1024, 32)] * 9 + [(784, 32)]
-    assert len(data.train_dataloader()) == 10
+    assert [X_BT.shape for X_BT, _ in data.train_dataloader()] == [(1024, 32)] * 9 + [(784, 32)]
     assert [len(X_BT) for X_BT, _ in data.val_dataloader()] == [1024] * 4 + [904]
-
-
-def test_a_window_and_the_characters_that_follow(novels: Path) -> None:
-    corpus = find_corpus("time_machine", [str(novels)])
-    data = TimeMachine(corpus=corpus)
-    expected_N = [data.vocab[chr(code)] for code in corpus.characters]
-    for loader, first in ((data.val_dataloader(), 10_000), (data.test_dataloader(), 15_032)):
-        X_BT, Y_BT = next(iter(loader))
-        assert (X_BT.dtype, Y_BT.dtype) == (torch.int64, torch.int64)
-        for row in (0, 1, 1023):
-            start = first + row
-            assert X_BT[row].tolist() == expected_N[start : start + 32]
-            assert Y_BT[row].tolist() == expected_N[start + 1 : start + 33]
 
 
 # --- Windows ---
@@ -82,7 +55,7 @@ def test_windows_are_views_of_one_byte_a_character(sample: Corpus) -> None:
         assert loader.windows_NT.untyped_storage().data_ptr() == data.chars_N.untyped_storage().data_ptr()
 
 
-@pytest.mark.parametrize(("length", "num_steps", "batch_size"), [(50, 7, 8), (47, 7, 8), (9, 8, 1024), (30, 1, 1)])
+@pytest.mark.parametrize(("length", "num_steps", "batch_size"), [(50, 7, 8), (9, 8, 1024), (30, 1, 1)])
 def test_every_window_is_trained_exactly_once_an_epoch(length: int, num_steps: int, batch_size: int) -> None:
     num_windows = length - num_steps
     loader = WindowLoader(numbers(length, num_steps), batch_size, torch.Generator().manual_seed(0))
@@ -106,9 +79,7 @@ def test_each_epoch_has_a_new_order_and_a_seed_the_same_ones(sample: Corpus) -> 
     torch.manual_seed(1)
     first, second = epochs(seed=0)
     torch.manual_seed(2)  # the order hangs on its own seed alone
-    again = epochs(seed=0)
-    assert torch.equal(first, again[0])
-    assert torch.equal(second, again[1])
+    assert all(map(torch.equal, epochs(seed=0), (first, second)))
     assert not torch.equal(first, second)
     assert not torch.equal(first, epochs(seed=1)[0])
 
@@ -135,24 +106,22 @@ def test_the_shares_of_a_batch_are_the_batch(
         generator = torch.Generator().manual_seed(7) if shuffles else None
         return WindowLoader(numbers(num_windows + 3, 3), batch_size, generator, rank, world_size)
 
-    alone = inputs(loader(0, 1))
+    def starts(loader: WindowLoader) -> list[list[int]]:
+        return [X_BT[:, 0].tolist() for X_BT, _ in loader]
+
+    alone = starts(loader(0, 1))
     ranks = [loader(rank, world_size) for rank in range(world_size)]
     assert {len(rank) for rank in ranks} == {len(alone)}  # or a process would wait for ever
-    for index, (batch, *shares) in enumerate(zip(alone, *map(inputs, ranks), strict=True)):
+    for index, (batch, *shares) in enumerate(zip(alone, *map(starts, ranks), strict=True)):
         assert Counter(chain(*shares)) == Counter(batch)
         assert max(map(len, shares)) - min(map(len, shares)) <= 1
         assert {rank.global_size(index) for rank in ranks} == {len(batch)}
 
 
-def test_a_share_may_be_empty() -> None:
-    batches = list(WindowLoader(numbers(8, 3), 4, rank=1, world_size=2))  # 5 windows: 4 and 1
-    assert [(X_BT.shape, Y_BT.shape) for X_BT, Y_BT in batches] == [((2, 3), (2, 3)), ((0, 3), (0, 3))]
-
-
 # --- Splits ---
 
 
-@pytest.mark.parametrize(("length", "num_steps"), [(1000, 32), (1001, 49), (777, 1), (40, 1)])
+@pytest.mark.parametrize(("length", "num_steps"), [(1001, 49), (40, 1)])
 def test_a_full_split_is_90_5_5_and_shares_no_target(tmp_path: Path, length: int, num_steps: int) -> None:
     data = TimeMachine(8, num_steps, None, None, corpus=letters(tmp_path, length))
     borders = [0, length * 90 // 100, length * 95 // 100, length]
@@ -168,8 +137,6 @@ def test_a_full_split_is_90_5_5_and_shares_no_target(tmp_path: Path, length: int
 
 def test_a_text_may_end_where_validation_ends(tmp_path: Path) -> None:
     data = TimeMachine(8, 5, 60, 35, corpus=letters(tmp_path, 100))
-    assert len(data.splits["val"].starts) == 35
-    assert len(data.splits["test"].starts) == 0
     assert list(data.test_dataloader()) == []
     *_, (_, Y_BT) = data.val_dataloader()
     assert Y_BT[-1, -1] == data.chars_N[99]
@@ -180,10 +147,8 @@ def test_a_text_may_end_where_validation_ends(tmp_path: Path) -> None:
     [
         (32, {}, "data.corpus=.*: has 32 characters, a window of data.num_steps=32 needs 33"),
         (99, {"num_steps": 5, "num_train": 60, "num_val": 35}, "data.num_train=60: 100 characters are needed"),
-        (5000, {}, "data.num_train=10000: .*data.num_val=5000.*data.num_steps=32"),
-        (500, {"num_train": 10**9, "num_val": 10}, "data.num_train=1000000000: "),
+        (500, {"num_train": 10**9, "num_val": 10}, "data.num_train=1000000000: .*data.num_val=10.*data.num_steps=32"),
         (200, {"num_steps": 10, "num_train": None, "num_val": None}, "data.num_steps=10: .* 200 characters"),
-        (20, {"num_steps": 1, "num_train": None, "num_val": None}, "data.num_steps=1: .* 20 characters"),
     ],
 )
 def test_a_text_too_short_names_the_setting(tmp_path: Path, length: int, cut: dict[str, Any], setting: str) -> None:
@@ -192,18 +157,3 @@ def test_a_text_too_short_names_the_setting(tmp_path: Path, length: int, cut: di
         TimeMachine(corpus=corpus, **cut)
     if advice := re.search(r"type for example data\.(\w+)=(\d+)", str(error.value)):
         TimeMachine(corpus=corpus, **{**cut, advice[1]: int(advice[2])})  # works
-
-
-# --- What it leaves ---
-
-
-def test_a_checkpoint_knows_the_text(sample: Corpus) -> None:
-    data = TimeMachine(corpus=sample)
-    state = data.state_dict()
-    assert (state["tokens"], state["sha256"]) == (data.vocab.idx_to_token, sample.sha256)
-
-
-def test_a_corpus_may_be_a_name(tmp_path: Path) -> None:
-    assert TimeMachine(corpus="sample").corpus.name == "sample"
-    with pytest.raises(SettingError, match=r"^data\.corpus=samples: .*; type data\.corpus=sam"):
-        TimeMachine(corpus="samples")

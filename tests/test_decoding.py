@@ -1,4 +1,3 @@
-from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -6,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.support.activations import ADDED, without_slope
+from tests.support.activations import without_slope
 from timemachine.decoding import continue_text
 from timemachine.kernels.activations import ACTIVATIONS
 from timemachine.kernels.loss import kernel_of
@@ -28,23 +27,15 @@ def random_model(**network: Any) -> RNNLMScratch:
     return RNNLMScratch(len(VOCAB), hiddens=8, sigma=1.0, **network)
 
 
-def next_probabilities(model: RNNLMScratch, text: str, alpha: float) -> dict[str, float]:
-    """softmax(α·logits) over all but <unk>, from one pass over the whole text."""
-    logits_V = model(torch.tensor([VOCAB[list(text)]]))[0][0, -1].double()
-    weights = {token: (alpha * logits_V[VOCAB[token]]).exp().item() for token in "abc "}
-    return {token: weight / sum(weights.values()) for token, weight in weights.items()}
-
-
-@pytest.mark.parametrize("prefix", ["a", "ab", "c ab a"])
-def test_greedy_is_predict(model: RNNLMScratch, prefix: str) -> None:
-    assert continue_text(model, VOCAB, prefix, 30, num_samples=2) == [model.predict(prefix, 30, VOCAB)] * 2
-
-
-@pytest.mark.parametrize("activation", [*ACTIVATIONS, *ADDED])
-def test_greedy_is_predict_with_any_activation(activation: str) -> None:
+@pytest.mark.parametrize("prefix", ["a", "c ab a"])
+@pytest.mark.parametrize("activation", [*ACTIVATIONS, "gelu"])
+def test_greedy_is_predict(activation: str, prefix: str) -> None:
     with without_slope():
         model = random_model(activation=activation)
-        assert continue_text(model, VOCAB, "ab", 30) == [model.predict("ab", 30, VOCAB)]
+        greedy = model.predict(prefix, 30, VOCAB)
+        assert continue_text(model, VOCAB, prefix, 30, num_samples=2) == [greedy] * 2
+        assert continue_text(model, VOCAB, prefix, 30, alpha=1e300) == [greedy]
+        assert continue_text(model, VOCAB, prefix, 0) == [prefix]
 
 
 def test_a_class_made_from_the_books_is_decoded_through_its_own_forward(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,14 +50,14 @@ def test_a_class_made_from_the_books_is_decoded_through_its_own_forward(monkeypa
     assert kernel_of(model) == "autograd"
 
 
-@pytest.mark.parametrize("size", [300, 1000])
-def test_a_vocabulary_of_more_than_a_byte(size: int) -> None:
-    """Each character is drawn from softmax by its cumulative sum, in float64, here one sample at a time."""
+@pytest.mark.parametrize(("size", "alpha"), [(20, 2.0), (300, 0.7)])
+def test_characters_are_drawn_from_the_sharpened_distribution(size: int, alpha: float) -> None:
+    """From softmax(α·logits) by its cumulative sum, in float64, here one sample at a time."""
     vocab = Vocab(map(chr, range(1000, 1000 + size)))
     torch.manual_seed(0)
     model = RNNLMScratch(len(vocab), hiddens=8, sigma=1.0)
-    prefix, num_samples, alpha = vocab.to_tokens([5, 200]), 200, 0.7
-    texts = continue_text(model, vocab, "".join(prefix), 3, alpha, num_samples, seed=3)
+    prefix, num_samples = "".join(vocab.to_tokens([5, size - 1])), 200
+    texts = continue_text(model, vocab, prefix, 3, alpha, num_samples, seed=3)
     uniform_TS = 1 - np.stack([r.random(num_samples, np.float32) for r in [np.random.default_rng(3)] for _ in range(3)])
     differ = 0
     for text, uniform_T in zip(texts, uniform_TS.T, strict=True):
@@ -76,30 +67,6 @@ def test_a_vocabulary_of_more_than_a_byte(size: int) -> None:
             cumulated_V = (alpha * logits_V).softmax(0).cumsum(0)
             differ += int((cumulated_V < uniform).sum()) != vocab[text[place]]
     assert differ <= 1  # a uniform number may fall between two roundings of a sum
-    assert max(vocab[list("".join(texts))]) > 256
-    assert continue_text(model, vocab, "".join(prefix), 20) == [model.predict("".join(prefix), 20, vocab)]
-
-
-@pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0])
-def test_frequencies_are_those_of_the_sharpened_distribution(model: RNNLMScratch, alpha: float) -> None:
-    num_samples = 20_000
-    texts = Counter(continue_text(model, VOCAB, "ab", 3, alpha, num_samples, seed=1))
-    probabilities = {"ab": 1.0}
-    for _ in range(3):
-        probabilities = {
-            text + character: p * p_next
-            for text, p in probabilities.items()
-            for character, p_next in next_probabilities(model, text, alpha).items()
-        }
-    assert len(probabilities) == 4**3
-    for text, p in probabilities.items():
-        expected = p * num_samples
-        assert abs(texts[text] - expected) <= 5 * expected**0.5 + 5, text  # + 5: a rare text may come a few times
-
-
-@pytest.mark.parametrize("alpha", [1e6, 1e38, 1e300])
-def test_a_large_alpha_is_greedy(model: RNNLMScratch, alpha: float) -> None:
-    assert continue_text(model, VOCAB, "ab", 30, alpha, 3) == continue_text(model, VOCAB, "ab", 30, None, 3)
 
 
 def test_the_same_seed_gives_the_same_texts(model: RNNLMScratch) -> None:
@@ -117,20 +84,9 @@ def test_an_empty_prefix_starts_from_a_space(model: RNNLMScratch, alpha: float |
     assert [" " + text for text in continue_text(model, VOCAB, "", 30, alpha)] == after_space
 
 
-@pytest.mark.parametrize("prefix", ["ab", ""])
-@pytest.mark.parametrize("alpha", [None, 1.0])
-def test_nothing_to_predict_is_the_prefix(model: RNNLMScratch, prefix: str, alpha: float | None) -> None:
-    assert continue_text(model, VOCAB, prefix, 0, alpha, 2) == [prefix] * 2
-
-
-@pytest.mark.parametrize("alpha", [None, 1e-300, 0.01, 1.0, 100.0])
-@pytest.mark.parametrize("mass", [50.0, 1e30])
-def test_unknown_is_never_emitted_even_with_all_the_mass_on_it(
-    model: RNNLMScratch, alpha: float | None, mass: float
-) -> None:
+@pytest.mark.parametrize("alpha", [None, 1e-300, 1.0, 100.0])
+def test_unknown_is_never_emitted_even_with_all_the_mass_on_it(model: RNNLMScratch, alpha: float | None) -> None:
     with torch.no_grad():
-        model.b_q[VOCAB.unk] = mass
+        model.b_q[VOCAB.unk] = 1e30
     for text in continue_text(model, VOCAB, "ab", 30, alpha, 5):
-        assert text.startswith("ab")
-        assert len(text) == 32
-        assert set(text) <= set("abc ")
+        assert len(text) == 32 and set(text) <= set("abc ")

@@ -22,7 +22,7 @@ def gradients(outputs: Tensor, H_BH: Tensor, wanted: list[Tensor]) -> tuple[Tens
     return torch.autograd.grad(scalar, wanted)
 
 
-@pytest.mark.parametrize(("T", "B", "D", "H"), [(7, 3, 5, 4), (1, 3, 5, 4), (7, 1, 5, 4), (1, 1, 1, 1)])
+@pytest.mark.parametrize(("T", "B", "D", "H"), [(7, 3, 5, 4), (1, 1, 1, 1)])
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 @pytest.mark.parametrize("with_state", [True, False])
 def test_outputs_state_and_gradients_are_those_of_torch(

@@ -20,10 +20,8 @@ def book_vocab(tokens: str) -> list[str]:
 
 def test_the_sample_has_the_books_28_symbols(sample: Corpus) -> None:
     vocab = Vocab.of(sample.characters)
-    assert len(vocab) == 28
     assert vocab.idx_to_token == [" ", "<unk>", *string.ascii_lowercase]
-    assert (vocab[" "], vocab[UNKNOWN], vocab["a"], vocab["z"]) == (0, 1, 2, 27)
-    assert vocab.unk == 1
+    assert (vocab[" "], vocab[UNKNOWN], vocab.unk, vocab["z"]) == (0, 1, 1, 27)
 
 
 @given(NORMALISED)
@@ -31,7 +29,7 @@ def test_the_order_is_the_books(text: bytes) -> None:
     assert Vocab.of(text).idx_to_token == book_vocab(text.decode())
 
 
-@pytest.mark.parametrize("unknown", ["é", "A", "\n", "ab", ""])
+@pytest.mark.parametrize("unknown", ["é", "A", "ab"])
 def test_what_the_text_lacks_is_unknown(unknown: str) -> None:
     vocab = Vocab("cab")
     assert vocab[unknown] == vocab.unk == 0  # "<" comes before the letters, and there is no space

@@ -210,7 +210,7 @@ class Trainer:
     limit_val_batches: Any = number(None, "", 0, MOST, example=0.5)
     limit_test_batches: Any = number(None, "", 0, MOST, example=0.5)
     limit_predict_batches: Any = number(None, "", 0, MOST, example=0.5)
-    overfit_batches: Any = number(0.0, "", 0, MOST, example=1)
+    overfit_batches: Any = number(0.0, "", 0, MOST)
     val_check_interval: Any = number(None, "", 0, MOST, example=1)
     check_val_every_n_epoch: int | None = number(1, "epochs from one validation to the next", 1, MOST)
     num_sanity_val_steps: int | None = number(None, "batches of validation before training", -1, MOST, example=0)

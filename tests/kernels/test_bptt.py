@@ -4,11 +4,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
 
 from tests.support.rounding import rounding
 from timemachine.kernels.activations import ACTIVATIONS
-from timemachine.kernels.bptt import recurrence
 from timemachine.language_model import RNNLMScratch
 from timemachine.rnn import RNNScratch
 
@@ -23,10 +21,6 @@ def pair(num_inputs: int, num_hiddens: int, activation: str) -> tuple[RNNScratch
     torch.nn.init.normal_(by_hand.b_h)
     by_autograd.load_state_dict(by_hand.state_dict())
     return by_hand, by_autograd
-
-
-def relative(difference: Tensor, reference: Tensor) -> float:
-    return float(difference.double().norm() / reference.double().norm())
 
 
 @given(st.integers(1, 6), st.integers(1, 5), st.sampled_from(BY_HAND), st.booleans(), st.booleans(), st.integers())
@@ -45,38 +39,22 @@ def test_values_and_gradients_are_autograds(T: int, B: int, phi: str, dense: boo
         # Both outputs count, the last state twice.
         loss = (H_TBH * weight_TBH).sum() + (H_BH * weight_BH).sum()
         results.append([H_TBH, H_BH, *torch.autograd.grad(loss, leaves)])
-    for ours, reference in zip(*results, strict=True):
-        torch.testing.assert_close(ours, reference, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(*results, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize(("sigma", "bound"), [(0.001, None), (0.01, 1e-5), (0.1, None), (0.3, None)])
-def test_float32_is_as_close_to_float64_as_autograds(sigma: float, bound: float | None) -> None:
+@pytest.mark.parametrize("sigma", [0.01, 0.3])
+def test_float32_is_as_close_to_float64_as_autograds(sigma: float) -> None:
     torch.manual_seed(0)
     batch = torch.randint(28, (256, 32)), torch.randint(28, (256, 32))
-    exact = RNNLMScratch(28, sigma=sigma, backward="autograd")
-    gradients = {}
-    for name, backward, dtype in (
-        ("exact", "autograd", torch.float64),
-        ("autograd", "autograd", torch.float32),
-        ("ours", "bptt", torch.float32),
-    ):
-        model = RNNLMScratch(28, sigma=sigma, backward=backward)
-        model.load_state_dict(exact.state_dict())
-        model.to(dtype)
-        gradients[name] = torch.autograd.grad(model.nll(batch).mean(), list(model.parameters()))
-    for g_exact, g_autograd, g_ours in zip(*gradients.values(), strict=True):
-        error = relative(g_ours - g_exact, g_exact)
-        assert error <= 3 * relative(g_autograd - g_exact, g_exact) + rounding(32)  # a chain of 32 steps
-        assert bound is None or error <= bound
-
-
-def test_inputs_and_states_need_not_be_contiguous() -> None:
-    by_hand, by_autograd = pair(6, 4, "tanh")
-    wide_BTD = torch.randn(3, 5, 12, dtype=torch.float64)
-    inputs, state = wide_BTD.transpose(0, 1)[..., ::2], torch.randn(4, 3, dtype=torch.float64).T
-    torch.testing.assert_close(by_hand(inputs, state), by_autograd(inputs, state))
-    indices = torch.randint(6, (3, 5)).T
-    torch.testing.assert_close(by_hand(indices), by_autograd(indices))
+    weights = RNNLMScratch(28, sigma=sigma).state_dict()
+    gradients = []
+    for backward, dtype in (("autograd", torch.float64), ("autograd", torch.float32), ("bptt", torch.float32)):
+        model = RNNLMScratch(28, backward=backward).to(dtype)
+        model.load_state_dict(weights)
+        gradients.append(torch.autograd.grad(model.nll(batch).mean(), list(model.parameters())))
+    for exact, autograds, ours in zip(*gradients, strict=True):
+        bound = 3 * (autograds - exact).norm() + rounding(32) * exact.norm()  # a chain of 32 steps
+        assert (ours - exact).norm() <= bound
 
 
 def test_a_second_derivative_is_refused() -> None:
@@ -100,11 +78,3 @@ def test_autocast_takes_the_loop_whose_products_it_casts(input: str) -> None:
         assert not torch.equal(cast_BT, nll_BT)
         torch.testing.assert_close(cast_BT.float(), nll_BT, rtol=8 * 2**-8, atol=8 * 2**-8)  # 8 terms a sum
         assert H_TBH.shape == (6, 4, 8)
-
-
-def test_only_what_is_asked_for_is_differentiated() -> None:
-    W_xh, W_hh, b_h = torch.randn(5, 4), torch.randn(4, 4, requires_grad=True), torch.randn(4)
-    H_TBH, _ = recurrence(torch.randint(5, (3, 2)), W_xh, W_hh, b_h)
-    H_TBH.sum().backward()
-    assert W_hh.grad is not None
-    assert W_xh.grad is None

@@ -5,14 +5,14 @@ T time steps, B batch, D inputs, H hidden units, V vocabulary.
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
@@ -72,18 +72,12 @@ class Problem:
         return list(torch.autograd.grad(loss, self.leaves()))
 
 
-def problem(
-    T: int,
-    B: int,
-    D: int,
-    H: int,
-    V: int,
-    sigma: float = 0.3,
-    dense: bool = False,
-    activation: str = "tanh",
-    seed: int = 0,
-) -> Problem:
+Sizes = tuple[int, int, int, int, int]
+
+
+def problem(sizes: Sizes, sigma: float = 0.3, dense: bool = False, activation: str = "tanh", seed: int = 0) -> Problem:
     """Weights N(0, sigma²), biases too; indices are views with odd strides, as a loader's batches are."""
+    T, B, D, H, V = sizes
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> Tensor:
@@ -97,33 +91,42 @@ def problem(
     return Problem(inputs, weights, indices(V), activation).to(torch.float64)
 
 
+def losses_and_gradients(
+    p: Problem, loss_of: Callable[[Problem], tuple[Tensor, Tensor]] = Problem.fused
+) -> list[Tensor]:
+    loss, nll_TB = loss_of(p)
+    return [loss, nll_TB, *p.gradients(3 * loss)]
+
+
 sizes = st.tuples(st.integers(1, 9), st.integers(1, 70), st.integers(1, 40), st.integers(1, 70), st.integers(1, 40))
+sigmas = st.sampled_from([0.001, 0.01, 0.1, 0.2])
 
 
-@given(sizes, st.booleans(), st.sampled_from(choice.ACTIVATIONS), st.integers(0, 2**32))
-def check_float64(sizes: tuple[int, int, int, int, int], dense: bool, activation: str, seed: int) -> None:
-    exact = problem(*sizes, dense=dense, activation=activation, seed=seed, sigma=0.2)
-    ours, reference = exact.fused(), exact.readable()
-    for a, b in zip(ours, reference, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
-    for a, b in zip(exact.gradients(3 * ours[0]), exact.gradients(3 * reference[0]), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+@settings(max_examples=30)
+@given(sizes, sigmas, st.booleans(), st.sampled_from(choice.ACTIVATIONS), st.integers(0, 2**32))
+def check_any_size(sizes: Sizes, sigma: float, dense: bool, activation: str, seed: int) -> None:
+    single = problem(sizes, sigma, dense, activation, seed).to(torch.float32)
+    exact = single.to(torch.float64)
+    reference = losses_and_gradients(exact, Problem.readable)
+    torch.testing.assert_close(losses_and_gradients(exact), reference, rtol=1e-10, atol=1e-10)
+    if activation == "tanh":  # a rounding may put an input of relu on the other side of 0
+        # Terms of a sum are at most about 1 in size; a gradient may have cancelled to almost 0.
+        bound = 3 * rounding(sizes[0] * sum(sizes[2:]))
+        found = [number.double() for number in losses_and_gradients(single)]
+        torch.testing.assert_close(found, reference, rtol=bound, atol=bound)
 
 
-def test_losses_states_and_gradients_are_autograds(instruction_set: str) -> None:
-    check_float64()
+def test_losses_and_gradients_of_any_size_are_autograds(instruction_set: str) -> None:
+    check_any_size()
 
 
 @pytest.mark.parametrize(
     "sizes", [(33, 300, 28, 32, 28), (2, 5, 3, 130, 256), (5, 40, 256, 8, 100), (150, 2, 5, 33, 17)]
 )
-def test_gradients_at_sizes_of_several_tiles_groups_and_chunks(
-    sizes: tuple[int, int, int, int, int], instruction_set: str
-) -> None:
-    exact = problem(*sizes, sigma=0.1)
+def test_gradients_at_sizes_of_several_tiles_groups_and_chunks(sizes: Sizes, instruction_set: str) -> None:
+    exact = problem(sizes, sigma=0.1)
     ours, reference = exact.gradients(exact.fused()[0]), exact.gradients(exact.readable()[0])
-    for a, b in zip(ours, reference, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(ours, reference, rtol=1e-10, atol=1e-12)
 
 
 def errors(gradients: list[Tensor], exact: list[Tensor]) -> NDArray[np.float64]:
@@ -132,15 +135,15 @@ def errors(gradients: list[Tensor], exact: list[Tensor]) -> NDArray[np.float64]:
     return np.array([float((a - b).abs().max() / b.abs().max().clamp(min=1e-300)) for a, b in pairs]).clip(1e-9)
 
 
-@pytest.mark.parametrize("sigma", [0.01, 0.1, 0.6])
-@pytest.mark.parametrize("sizes", [(1, 1, 28, 32, 28), (5, 3, 28, 17, 28), (32, 20, 28, 33, 28), (9, 150, 40, 24, 40)])
+@pytest.mark.parametrize(("sigma", "activation"), [(0.01, "tanh"), (0.6, "tanh"), (0.1, "relu")])
+@pytest.mark.parametrize("sizes", [(1, 1, 28, 32, 28), (32, 20, 28, 33, 28), (9, 150, 40, 24, 40)])
 def test_float32_is_as_close_to_float64_as_autograds(
-    sizes: tuple[int, int, int, int, int], sigma: float, instruction_set: str
+    sizes: Sizes, sigma: float, activation: str, instruction_set: str
 ) -> None:
     """By the geometric mean of 30 draws: errors grow from step to step where sigma is large, whoever makes them."""
     ours, autograds = [], []
     for seed in range(30):
-        single = problem(*sizes, sigma=sigma, seed=seed).to(torch.float32)
+        single = problem(sizes, sigma, activation=activation, seed=seed).to(torch.float32)
         exact = single.to(torch.float64)
         reference = exact.gradients(exact.readable()[0])
         ours.append(np.log(errors(single.gradients(single.fused()[0]), reference)))
@@ -148,91 +151,39 @@ def test_float32_is_as_close_to_float64_as_autograds(
     assert (np.mean(ours, 0) <= np.maximum(np.mean(autograds, 0) + np.log(1.5), np.log(1e-6))).all()
 
 
-@given(sizes, st.sampled_from([0.001, 0.01, 0.1, 0.2]), st.booleans(), st.integers(0, 2**32))
-def check_float32(sizes: tuple[int, int, int, int, int], sigma: float, dense: bool, seed: int) -> None:
-    single = problem(*sizes, sigma, dense, seed=seed).to(torch.float32)
-    exact = single.to(torch.float64)
-    ours, reference = single.fused(), exact.readable()
-    # Terms of a sum are at most about 1 in size; a gradient may have cancelled to almost 0. The test above is stricter.
-    bound = rounding(sizes[0] * sum(sizes[2:]))
-    for a, b in zip((*ours, *single.gradients(ours[0])), (*reference, *exact.gradients(reference[0])), strict=True):
-        torch.testing.assert_close(a.double(), b, rtol=bound, atol=bound)
-
-
-def test_float32_is_close_at_any_size(instruction_set: str) -> None:
-    check_float32()
-
-
-def test_relu_in_float32(instruction_set: str) -> None:
-    single = problem(20, 100, 28, 33, 28, sigma=0.1, activation="relu").to(torch.float32)
-    exact = single.to(torch.float64)
-    ours, reference = single.gradients(single.fused()[0]), exact.gradients(exact.readable()[0])
-    assert errors(ours, reference).max() < rounding(20 * (28 + 33))
-
-
 def test_forward_alone_gives_the_same_bits(instruction_set: str) -> None:
-    p = problem(7, 100, 20, 33, 28).to(torch.float32)
+    p = problem((7, 100, 20, 33, 28)).to(torch.float32)
     with torch.no_grad():
         alone = p.fused()
     assert not alone[0].requires_grad
-    assert all(torch.equal(x, y) for x, y in zip(p.fused(), alone, strict=True))
+    assert all(map(torch.equal, p.fused(), alone))
 
 
-def all_bits(p: Problem) -> list[Tensor]:
-    results = p.fused()
-    return [*results, *p.gradients(results[0])]
-
-
-@pytest.mark.parametrize(
-    ("T", "B", "H", "dense"), [(32, 1024, 32, False), (32, 64, 32, False), (5, 37, 33, True), (3, 700, 130, True)]
-)
-def test_any_number_of_threads_gives_the_same_bits(T: int, B: int, H: int, dense: bool, instruction_set: str) -> None:
-    p = problem(T, B, 28, H, 28, 0.1, dense).to(torch.float32)
-    results = []
-    for threads in (1, 2, 3, 4):
+@pytest.mark.parametrize("has_openmp", [True, False])
+@pytest.mark.parametrize(("T", "B", "H", "dense"), [(32, 1024, 32, False), (5, 37, 33, True), (3, 700, 130, True)])
+def test_any_number_of_threads_gives_the_same_bits(
+    T: int, B: int, H: int, dense: bool, has_openmp: bool, instruction_set: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    p = problem((T, B, 28, H, 28), 0.1, dense).to(torch.float32)
+    alone = losses_and_gradients(p)
+    if not has_openmp:
+        chosen = fused._library()
+        assert chosen is not None
+        monkeypatch.setattr(fused, "_library", lambda: chosen._replace(parallel=None))
+    for threads in (2, 3, 4):
         torch.set_num_threads(threads)
-        results.append(all_bits(p))
-    for others in results[1:]:
-        for a, b in zip(results[0], others, strict=True):
-            assert torch.equal(a, b)
-
-
-def test_threads_without_openmp(instruction_set: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    p = problem(8, 200, 28, 32, 28).to(torch.float32)
-    one = all_bits(p)
-    chosen = fused._library()
-    assert chosen is not None
-    monkeypatch.setattr(fused, "_library", lambda: chosen._replace(parallel=None))
-    torch.set_num_threads(4)
-    for a, b in zip(one, all_bits(p), strict=True):
-        assert torch.equal(a, b)
+        assert all(map(torch.equal, losses_and_gradients(p), alone))
 
 
 def test_a_forked_child_has_its_own_threads() -> None:
     torch.set_num_threads(2)
-    p = problem(8, 200, 28, 32, 28).to(torch.float32)
-    inputs, Y_TB = p.inputs, p.Y_TB
-    weights = Weights(*(w.detach() for w in p.weights))
-    expected = fused.loss(inputs, weights, Y_TB)[1].numpy()
-    child = os.fork()
-    if not child:
-        same = np.array_equal(fused.loss(inputs, weights, Y_TB)[1].numpy(), expected)
-        os._exit(0 if same else 1)
+    p = problem((8, 200, 28, 32, 28)).to(torch.float32)
+    with torch.no_grad():
+        expected = p.fused()[1].numpy()
+        child = os.fork()
+        if not child:
+            os._exit(0 if np.array_equal(p.fused()[1].numpy(), expected) else 1)
     assert os.waitpid(child, 0)[1] == 0
-
-
-@pytest.mark.skipif("avx512" not in INSTRUCTION_SETS, reason="this processor has no AVX-512")
-@pytest.mark.parametrize("sizes", [(32, 256, 28, 32, 28), (5, 37, 21, 33, 20), (4, 10, 7, 9, 50)])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_avx512_and_avx2_give_the_same_bits(
-    sizes: tuple[int, int, int, int, int], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    p, results = problem(*sizes, dense=True).to(dtype), []
-    for name in ("avx512", "avx2"):
-        monkeypatch.setattr(fused, "_library", lambda name=name: library(name))
-        results.append(all_bits(p))
-    for a, b in zip(*results, strict=True):
-        assert torch.equal(a, b)
 
 
 def mapped(function: str, x: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -267,105 +218,68 @@ def test_tanh_exp_and_log_are_within_3_ulp(instruction_set: str) -> None:
     assert ulps(mapped("log", x), np.log(x.astype(np.float64))) < 3
 
 
-def test_ends_of_tanh_exp_and_log(instruction_set: str) -> None:
-    def of(function: str, *x: float) -> list[float]:
-        return [float(y) for y in mapped(function, np.array(x, np.float32))]
-
-    assert of("tanh", 0, 1e-45, np.inf, -np.inf) == [0, np.float32(1e-45), 1, -1]
-    assert of("exp", 0, -0.0) == [1, 1]
-    assert 0 < of("exp", -np.inf)[0] < 2e-35
-    assert of("log", 1) == [0]
-    for function in ("tanh", "exp", "log"):
-        assert np.isnan(of(function, np.nan)).all()
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("activation", choice.ACTIVATIONS)
 def test_weights_that_are_not_finite_are_seen(value: float, activation: str, instruction_set: str) -> None:
     for number in range(5):
-        p = problem(6, 20, 9, 17, 9, activation=activation).to(torch.float32)
+        p = problem((6, 20, 9, 17, 9), activation=activation).to(torch.float32)
         with torch.no_grad():
             p.weights[number].view(-1)[3] = value
-        results = all_bits(p)
+        results = losses_and_gradients(p)
         if np.isnan(value) or number > 2:  # tanh of an infinite sum is 1
             assert not results[0].isfinite()
 
 
 def test_saturated_states_and_large_logits(instruction_set: str) -> None:
-    p = problem(4, 30, 9, 17, 9, sigma=1000).to(torch.float32)
-    results = all_bits(p)
+    p = problem((4, 30, 9, 17, 9), sigma=1000).to(torch.float32)
+    results = losses_and_gradients(p)
     assert all(x.isfinite().all() for x in results)
     torch.testing.assert_close(results[1].double(), p.to(torch.float64).readable()[1].detach(), rtol=1e-5, atol=1e-2)
 
 
-@pytest.mark.parametrize("wrong", [-1, 9, 2**40, -(2**63)])
+@pytest.mark.parametrize("wrong", [-1, 9, 2**40])
 def test_an_index_out_of_range_is_refused(wrong: int, instruction_set: str) -> None:
-    p = problem(3, 4, 9, 5, 9)
+    p = problem((3, 4, 9, 5, 9))
     for which in ("inputs", "Y_TB"):
         changed = getattr(p, which).clone()
         changed[1, 2] = wrong
-        setattr(p, which, changed)
         with pytest.raises(IndexError):
-            p.fused()
+            replace(p, **{which: changed}).fused()
 
 
 def test_what_does_not_fit_is_refused() -> None:
-    def change(**changes: object) -> Callable[[], object]:
-        p = problem(3, 4, 9, 5, 9)
-        for name, value in changes.items():
-            setattr(p, name, value)
-        return p.fused
-
-    good = problem(3, 4, 9, 5, 9)
+    good = problem((3, 4, 9, 5, 9))
     wrong = [
-        change(Y_TB=good.Y_TB[:2]),
-        change(Y_TB=good.Y_TB.int()),
-        change(inputs=good.inputs[:, :3]),
-        change(inputs=torch.zeros(3, 4, 8, dtype=torch.float64)),
-        change(activation="sigmoid"),
-        change(weights=Weights(*(w.half() for w in good.weights))),
-        *(change(weights=Weights(*(w[: -(i == n) or None] for i, w in enumerate(good.weights)))) for n in range(1, 5)),
+        replace(good, Y_TB=good.Y_TB[:2]),
+        replace(good, Y_TB=good.Y_TB.int()),
+        replace(good, inputs=good.inputs[:, :3]),
+        replace(good, inputs=torch.zeros(3, 4, 8, dtype=torch.float64)),
+        replace(good, activation="sigmoid"),
+        replace(good, weights=Weights(*(w.half() for w in good.weights))),
     ]
-    for call in wrong:
+    for name in Weights._fields[1:]:  # the first gives the number of inputs
+        wrong.append(replace(good, weights=good.weights._replace(**{name: getattr(good.weights, name)[:-1]})))
+    for p in wrong:
         with pytest.raises(RuntimeError, match=r"instead of|fused kernel has no"):
-            call()
+            p.fused()
 
 
 @pytest.mark.parametrize(("T", "B"), [(0, 3), (3, 0)])
-def test_an_empty_batch_has_no_gradient(T: int, B: int, instruction_set: str) -> None:
-    p = problem(1, 1, 9, 5, 9)
+def test_an_empty_batch_has_no_gradient(T: int, B: int) -> None:
+    p = problem((1, 1, 9, 5, 9))
     p.inputs = p.Y_TB = torch.zeros(T, B, dtype=torch.int64)
     loss, nll_TB = p.fused()
-    assert loss == 0
-    assert nll_TB.shape == (T, B)
+    assert loss == 0 and nll_TB.shape == (T, B)
     assert all(not g.any() for g in p.gradients(loss))
 
 
-def test_another_divisor_scales_loss_and_gradients() -> None:
-    p = problem(5, 40, 9, 8, 9)
-    loss, _ = p.fused()
-    half, _ = fused.loss(p.inputs, p.weights, p.Y_TB, divisor=400)
-    torch.testing.assert_close(half, loss / 2)
-    for a, b in zip(p.gradients(half), p.gradients(loss), strict=True):
-        torch.testing.assert_close(a, b / 2)
-
-
 def test_only_the_loss_is_differentiated_and_only_once() -> None:
-    p = problem(3, 4, 9, 5, 9)
+    p = problem((3, 4, 9, 5, 9))
     loss, nll_TB = p.fused()
     assert not nll_TB.requires_grad
     (gradient,) = torch.autograd.grad(loss, [p.weights[1]], create_graph=True)
     with pytest.raises(RuntimeError, match=r"once_differentiable|does not require grad"):
         gradient.sum().backward()
-
-
-def test_inputs_need_not_be_contiguous() -> None:
-    wide = problem(5, 6, 14, 8, 9, dense=True)
-    W_xh, W_hh, b_h, W_hq, b_q = wide.weights
-    weights = Weights(W_xh[::2], W_hh.T.contiguous().T, b_h, W_hq.T.contiguous().T, b_q)
-    p = Problem(wide.inputs[..., ::2], weights, wide.Y_TB)
-    for a, b in zip(p.fused(), p.readable(), strict=True):
-        torch.testing.assert_close(a, b)
 
 
 @pytest.fixture
@@ -382,9 +296,6 @@ def test_a_library_of_another_source_is_not_used(elsewhere: Path) -> None:
     elsewhere.write_bytes(build.LIBRARY.read_bytes())
     assert build.is_current(elsewhere)
     build.SOURCE.write_text(build.SOURCE.read_text() + "// one comment more\n")
-    assert not build.is_current(elsewhere)
-    elsewhere.unlink()
-    elsewhere.write_text("no library")
     assert not build.is_current(elsewhere)
 
 
