@@ -51,13 +51,6 @@ def test_what_was_not_measured_is_not_among_the_numbers(folder: Path) -> None:
     assert not {"val/perplexity", "test/perplexity", "best_val/perplexity", "best_epoch"} & numbers.keys()
 
 
-def test_a_validation_in_mid_epoch_is_of_the_epoch(folder: Path) -> None:
-    before, last = METRICS.rsplit("3,5,", 1)
-    (folder / "metrics.csv").write_text(f"{before}3,4,,7.0,,,,,\n3,5,{last.replace('7.75', '')}")
-    found = final_numbers(folder)
-    assert (found["train/perplexity"], found["val/perplexity"], found["val_step"], found["step"]) == (6.5, 7.0, 4, 5)
-
-
 def test_a_new_name_becomes_a_column(tmp_path: Path) -> None:
     first: Row = {"epoch": 1, "step": 1, "loss": 3.0, "grad_norm": 2.0, "grad_norm_clipped": 1.0}
     second, third = first | {"step": 2, "lr": 0.5}, first | {"step": 3}
@@ -65,14 +58,6 @@ def test_a_new_name_becomes_a_column(tmp_path: Path) -> None:
     for added in ([first, second], [], [third]):
         table.add(added)
     assert rows(tmp_path / "steps.csv") == [first, second, third]
-
-
-def test_a_row_of_the_same_step_grows_and_another_is_appended(tmp_path: Path) -> None:
-    table = Table(tmp_path / "metrics.csv", EPOCH_COLUMNS)
-    first, second = {"epoch": 1, "step": 2, "val/perplexity": 8.0}, {"epoch": 2, "step": 4, "train/perplexity": 7.0}
-    for row in (first, first | {"train/perplexity": 9.0}, second, second | {"test/perplexity": 8.5}, {}):
-        table.put(row)
-    assert rows(tmp_path / "metrics.csv") == [first | {"train/perplexity": 9.0}, second | {"test/perplexity": 8.5}]
 
 
 def test_going_back_drops_later_rows_a_cut_one_and_the_test(folder: Path) -> None:
