@@ -26,14 +26,8 @@ from timemachine.vocab import Vocab
 
 CASES = int(os.environ.get("CASES", 250))  # of each kind; `make torture`: 10,000
 VOCAB = Vocab("abc ")
-SUMMARY: dict[str, Any] = {
-    "status": "completed",
-    "settings": {},
-    "corpus": {},
-    "metrics": {},
-    "versions": {},
-    "git": {},
-}
+SUMMARY: dict[str, Any] = {name: {} for name in ("settings", "corpus", "metrics", "versions", "git")}
+SUMMARY["status"] = "completed"
 
 
 def saved(folder: Path, changes: dict[str, Any] | None = None) -> Path:
@@ -60,7 +54,6 @@ def assert_refused(run: Path, says: str) -> None:
         load_model(str(run))
     message = str(refused.value)
     assert message.startswith(f"run={run}: ") and message.endswith("; type another run") and "\n" not in message
-    assert len(message) < 250 + 2 * len(str(run))
 
 
 @pytest.mark.parametrize("input", ["one_hot", "embedding"])
@@ -133,11 +126,9 @@ def test_another_file_and_a_folder_without_one_are_refused(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("kind", ["ckpt", "safetensors"])
-@pytest.mark.parametrize("kept", [0.0, 0.999])
-def test_a_truncated_file_is_refused(kind: str, kept: float, tmp_path: Path) -> None:
+def test_a_truncated_file_is_refused(kind: str, tmp_path: Path) -> None:
     path = saved(tmp_path) if kind == "ckpt" else exported(tmp_path)
-    content = path.read_bytes()
-    path.write_bytes(content[: int(kept * len(content))])
+    path.write_bytes(path.read_bytes()[:-1])
     assert_refused(tmp_path / "run" if kind == "ckpt" else path, "is damaged, or not")
 
 

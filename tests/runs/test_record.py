@@ -89,27 +89,6 @@ def test_a_run_that_is_refused_leaves_nothing_of_its_own(tmp_path: Path) -> None
     assert {path.name for path in tmp_path.rglob("*")} == {"home", "own", "notes.txt"}
 
 
-@pytest.mark.parametrize("is_refused", [True, False])
-def test_a_resumed_run_keeps_what_was_typed_unless_it_is_refused(is_refused: bool, tmp_path: Path) -> None:
-    overrides = tmp_path / ".hydra" / "overrides.yaml"
-    overrides.parent.mkdir()
-    overrides.write_text("- model.hiddens=16\n")
-    with record(tmp_path) as run:
-        run.update(status="interrupted", metrics={"epoch": 2})
-    before = read_summary(tmp_path)
-    again = record(tmp_path, resume=str(tmp_path))
-    try:
-        with again:
-            again.keep_overrides()
-            again.update(metrics={"epoch": 3})
-            if is_refused:
-                raise SettingError("model.lr=-1: must be positive")
-    except SettingError:
-        assert read_summary(tmp_path) == before
-    assert overrides.read_text() == ("- model.hiddens=16\n" if is_refused else "- model.hiddens=32\n")
-    assert read_summary(tmp_path)["metrics"] == {"epoch": 2 if is_refused else 3}
-
-
 @pytest.mark.parametrize("rank", ["RANK", "LOCAL_RANK", "SLURM_PROCID"])
 def test_only_the_first_process_writes(rank: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(rank, "1")
