@@ -3,8 +3,7 @@
 import os
 import pickle
 import random
-import subprocess
-import sys
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ import safetensors.numpy
 import torch
 
 from tests.proof.tally import SHARD, Note, Tally, shards
-from timemachine.config import REPOSITORY
 from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
 from timemachine.runs.checkpoints import Refused, WholeCheckpoints
@@ -125,20 +123,13 @@ def test_another_file_and_a_folder_without_one_are_refused(tmp_path: Path) -> No
         load_model(str(tmp_path / "run"))
 
 
-@pytest.mark.parametrize("kind", ["ckpt", "safetensors"])
-def test_a_truncated_file_is_refused(kind: str, tmp_path: Path) -> None:
-    path = saved(tmp_path) if kind == "ckpt" else exported(tmp_path)
-    path.write_bytes(path.read_bytes()[:-1])
-    assert_refused(tmp_path / "run" if kind == "ckpt" else path, "is damaged, or not")
-
-
 TORTURE = [pytest.mark.slow, pytest.mark.torture]
 
 
 @pytest.mark.parametrize(("number", "cases"), [(0, 50), *(pytest.param(*it, marks=TORTURE) for it in shards(CASES))])
 @pytest.mark.parametrize("kind", ["ckpt", "safetensors"])
 def test_any_flipped_byte_is_noticed(kind: str, number: int, cases: int, tmp_path: Path, record_property: Note) -> None:
-    """Or it lies where it changes nothing: in a date, in what fills up a block."""
+    """Or it lies where it changes nothing: in a date, in what fills up a block. Every tenth file is cut short, too."""
     torch.manual_seed(0)
     path = saved(tmp_path) if kind == "ckpt" else exported(tmp_path)
     run = tmp_path / "run" if kind == "ckpt" else path
@@ -152,9 +143,11 @@ def test_any_flipped_byte_is_noticed(kind: str, number: int, cases: int, tmp_pat
             flipped[draw.randrange(len(sound))] = draw.randrange(1, 256)
         for position, mask in flipped.items():
             damaged[position] ^= mask
+        if draw.random() < 0.1:
+            del damaged[draw.randrange(len(sound)) :]
         path.write_bytes(damaged)
         again = f"python -m pytest -m slow tests/runs/test_checkpoints.py -k 'any_flipped and {kind} and {number}-'"
-        with tally.case(f"CASES={(number + 1) * SHARD} {again}  # {flipped}"):
+        with tally.case(f"CASES={(number + 1) * SHARD} {again}  # {flipped}, {len(damaged)} bytes"):
             try:
                 found, vocab = load_model(str(run))
             except SettingError as error:
@@ -175,12 +168,12 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_written_leaves_what_was_there(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    write_whole(path, b"sound")
-    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))"
-    write = f"{limit}; import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); from pathlib import Path; "
-    write += f"from timemachine.runs.files import write_whole; write_whole(Path({str(path)!r}), b'0' * 2000)"
-    done = subprocess.run([sys.executable, "-c", write], capture_output=True, text=True, cwd=REPOSITORY)
-    assert "File too large" in done.stderr
-    assert path.read_bytes() == b"sound"
-    assert [file.name for file in tmp_path.iterdir() if file.is_file()] == ["file"]
+    write_whole(tmp_path / "file", b"sound")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write_whole(tmp_path / "file", b"0" * 2000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == {"file": b"sound"}

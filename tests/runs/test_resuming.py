@@ -79,9 +79,7 @@ def test_a_number_of_steps_may_grow(uninterrupted: Path, tmp_path: Path) -> None
     assert what_is_left(tmp_path / "run") == what_is_left(uninterrupted)
 
 
-def test_a_row_that_was_cut_short_is_written_anew_in_a_folder_that_may_be_moved(
-    uninterrupted: Path, tmp_path: Path
-) -> None:
+def test_a_row_cut_short_is_written_anew_in_a_folder_that_moved(uninterrupted: Path, tmp_path: Path) -> None:
     with pytest.raises(Interruption):
         train(tmp_path / "here", 2 * STEPS_AN_EPOCH)
     for name in ("metrics.csv", "steps.csv"):
@@ -92,9 +90,7 @@ def test_a_row_that_was_cut_short_is_written_anew_in_a_folder_that_may_be_moved(
     assert what_is_left(tmp_path / "there") == what_is_left(uninterrupted)
 
 
-def test_an_epoch_that_a_setting_cut_short_is_reported_and_not_done_again(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_epoch_cut_short_is_reported_and_not_done_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train(tmp_path / "run", max_steps=STEPS_AN_EPOCH + 1)
     train(tmp_path / "run")
     assert "epoch 2 was cut short by trainer.max_steps, max_time or the like" in capsys.readouterr().err
@@ -221,9 +217,7 @@ def test_two_processes_killed(program: Program, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("typed", [["hydra.run.dir=./run"], ["-m", "hydra.sweep.dir=sweep", "seed=0,1"]])
-def test_a_new_run_does_not_mix_with_an_old_one(
-    typed: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_new_runs_and_old_do_not_mix(typed: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However the folder is spelt."""
     monkeypatch.chdir(tmp_path)
     files = [tmp_path / folder / "summary.json" for folder in ("run", "sweep/0")]

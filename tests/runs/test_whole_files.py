@@ -1,8 +1,7 @@
 """Each file of a run is written whole or not at all: the run is killed, or the disk fails, at each call that writes.
 
-All of them in turn (`FAULTS_EVERY=1`, `make torture`), or every twenty-fourth (.ci/run): writes, syncs, renames and so
-on in the run's folder, as `tests/proof/faults.c` counts them. Then the run goes on, and ends as the one that nothing
-stopped.
+All of them in turn (`make torture`), or every twenty-fourth (.ci/run): writes, syncs, renames and so on in the run's
+folder, as `tests/proof/faults.c` counts them. Then the run goes on, and ends as the one that nothing stopped.
 """
 
 import errno

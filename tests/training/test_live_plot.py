@@ -1,5 +1,6 @@
 """LivePlot: every epoch is in its curves, and one figure in a notebook is drawn again and again."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import IPython.display
@@ -14,28 +15,20 @@ from timemachine.training.lightning import silence
 from timemachine.training.live_plot import LivePlot
 
 
-class Handle:
-    """What IPython gives for a figure that shall be drawn again."""
-
-    def __init__(self) -> None:
-        self.drawn: list[bytes] = []
-
-    def update(self, image: Any) -> None:
-        self.drawn.append(image.data)
-
-
 @pytest.fixture
-def notebook(monkeypatch: pytest.MonkeyPatch) -> Handle:
-    handle = Handle()
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What a notebook shows, one after the other in one place."""
+    images: list[bytes] = []
+    handle = SimpleNamespace(update=lambda image: images.append(image.data))
 
-    def display(image: Any, *, display_id: bool) -> Handle:
-        assert display_id and not handle.drawn
+    def display(image: Any, *, display_id: bool) -> SimpleNamespace:
+        assert display_id and not images
         handle.update(image)
         return handle
 
     monkeypatch.setattr(getipython, "get_ipython", object)
     monkeypatch.setattr(IPython.display, "display", display)
-    return handle
+    return images
 
 
 def fit(sample: Corpus, plot: LivePlot) -> float:
@@ -48,15 +41,15 @@ def fit(sample: Corpus, plot: LivePlot) -> float:
     return float(trainer.callback_metrics["val/perplexity"])
 
 
-@pytest.mark.parametrize(("seconds", "drawn"), [(0, 4), (1000, 2)])
-def test_one_figure_grows_as_often_as_asked(seconds: float, drawn: int, sample: Corpus, notebook: Handle) -> None:
+@pytest.mark.parametrize(("seconds", "times"), [(0, 4), (1000, 2)])
+def test_one_figure_grows_as_often_as_asked(seconds: float, times: int, sample: Corpus, drawn: list[bytes]) -> None:
     """Before each epoch and at the end, or only the first time and at the end."""
     plot = LivePlot(seconds)
     val = fit(sample, plot)
     assert [[epoch for epoch, _ in curve] for curve in plot.curves.values()] == [[1, 2, 3], [1, 2, 3]]
     assert plot.curves["val"][-1][1] == val
-    assert len(notebook.drawn) == len(set(notebook.drawn)) == drawn
-    assert all(image.startswith(b"\x89PNG") for image in notebook.drawn)
+    assert len(drawn) == len(set(drawn)) == times
+    assert all(image.startswith(b"\x89PNG") for image in drawn)
 
 
 def test_a_program_that_is_no_notebook_has_the_bar_alone(sample: Corpus, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
-"""What a run logs: into both tables, to those that take rows, and to Lightning's other loggers."""
+"""What a run logs: into both tables, to those that take rows, to Lightning's other loggers, and into the bar."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from tests.support.programs import assert_succeeded, call_program
 from tests.support.runs import fit, rows
 from timemachine.config import Logger, Train, to_dict
 from timemachine.corpus import Corpus
@@ -36,6 +38,14 @@ class Taker(Callback):
         self.rows.setdefault((row["epoch"], row["step"]), {}).update(row)
 
 
+class Gives(Callback):
+    """Gives the loggers a number at an epoch's end, as LearningRateMonitor does."""
+
+    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+        for logger in trainer.loggers:
+            logger.log_metrics({"own": trainer.current_epoch}, step=trainer.global_step)
+
+
 def data_of(sample: Corpus, num_train: int = 310) -> TimeMachine:
     """Five batches."""
     return TimeMachine(64, 8, num_train, 70, corpus=sample)
@@ -44,7 +54,7 @@ def data_of(sample: Corpus, num_train: int = 310) -> TimeMachine:
 def test_an_epoch_is_a_row_with_train_validation_and_test_side_by_side(sample: Corpus, tmp_path: Path) -> None:
     model, data, taker = RNNLMScratch(28, hiddens=4), data_of(sample, 100), Taker()
     assert isinstance(taker, TakesRows)
-    trainer = fit(tmp_path, model, data, [taker], max_epochs=3, gradient_clip_val=0.05)
+    trainer = fit(tmp_path, model, data, [taker, Gives()], max_epochs=3)
     expected = {name: float(value) for name, value in trainer.callback_metrics.items()}
     trainer.test(model, data, verbose=False)
     expected |= {name: float(value) for name, value in trainer.callback_metrics.items()}
@@ -52,14 +62,10 @@ def test_an_epoch_is_a_row_with_train_validation_and_test_side_by_side(sample: C
     epochs, steps = rows(tmp_path / "metrics.csv"), rows(tmp_path / "steps.csv")
     assert [(row["epoch"], row["step"]) for row in epochs] == [(1, 2), (2, 4), (3, 6)]
     assert [(row["epoch"], row["step"]) for row in steps] == [(1, 1), (1, 2), (2, 3), (2, 4), (3, 5), (3, 6)]
-    for epoch in epochs:
-        own = [row for row in steps if row["epoch"] == epoch["epoch"]]
-        for name in ("grad_norm", "grad_norm_clipped"):
-            assert epoch[name] == pytest.approx(sum(row[name] for row in own) / len(own))
-        assert epoch["clip_fraction"] == sum(row["grad_norm"] > 0.05 for row in own) / 2
     for name in ("train/perplexity", "val/perplexity", "test/perplexity"):
         assert epochs[-1][name] == pytest.approx(expected[name])
     assert all("test/perplexity" not in row for row in epochs[:-1])
+    assert [row["own"] for row in epochs] == [0, 1, 2]
     assert steps == taker.steps and epochs == list(taker.rows.values())
 
 
@@ -81,18 +87,6 @@ def test_each_validation_is_a_row_and_an_epoch_without_one_repeats_none(
     ends = {row["epoch"]: row["step"] for row in found}
     assert all(("train/perplexity" in row) == (row["step"] == ends[row["epoch"]]) for row in found)
     assert found == list(taker.rows.values())
-
-
-def test_what_a_callback_gives_the_loggers_at_an_epochs_end_is_in_its_row(sample: Corpus, tmp_path: Path) -> None:
-    class Gives(Callback):
-        def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
-            for logger in trainer.loggers:
-                logger.log_metrics({"own": trainer.current_epoch}, step=trainer.global_step)
-
-    fit(tmp_path, RNNLMScratch(28, hiddens=4), data_of(sample), [Gives()], max_epochs=2)
-    found = rows(tmp_path / "metrics.csv")
-    assert [(row["epoch"], row["own"]) for row in found] == [(1, 0), (2, 1)]
-    assert all({"train/perplexity", "val/perplexity"} <= row.keys() for row in found)
 
 
 def test_a_step_of_several_batches_has_their_mean_loss_and_the_norm_of_its_gradient(
@@ -154,3 +148,13 @@ def test_tensorboard_gets_the_numbers_of_metrics_and_steps(sample: Corpus, tmp_p
     for file, name in (("metrics.csv", "train/perplexity"), ("metrics.csv", "val/perplexity"), ("steps.csv", "loss")):
         found = [(event.step, event.value) for event in events.Scalars(name)]
         assert found == [(row["step"] - 1, pytest.approx(row[name])) for row in rows(tmp_path / file)]
+
+
+def test_the_progress_bar_takes_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = ("trainer.enable_progress_bar=true", "trainer.max_epochs=1", "trainer.limit_test_batches=0")
+    done = call_program("train.py", "data=sample", "model.hiddens=4", "logger=csv", f"hydra.run.dir={tmp_path}", *shown)
+    assert_succeeded(done)
+    (bar,) = (line for line in done.stdout.splitlines() if line.startswith("Epoch"))
+    assert len(bar) <= 80
+    assert re.search(r"^Epoch 1/1 +[━╸╺]+ 10/10 (.*[\d.]+it/s )?train: [\d.]+ val: [\d.]+ *$", bar)
