@@ -82,19 +82,6 @@ def test_a_run_that_is_refused_leaves_nothing_of_its_own(tmp_path: Path) -> None
     assert {path.name for path in tmp_path.rglob("*")} == {"home", "own", "notes.txt"}
 
 
-def test_a_resumed_run_that_is_refused_is_left_as_it_was(tmp_path: Path) -> None:
-    with record(tmp_path) as run:
-        run.keep_overrides()
-        run.update(status="interrupted", metrics={"epoch": 2})
-    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    again = Record(tmp_path, SETTINGS | {"resume": str(tmp_path)}, in_sweep=False, overrides=["model.lr=2"])
-    with pytest.raises(SettingError), again:
-        again.keep_overrides()
-        again.update(metrics={"epoch": 3})
-        raise SettingError("trainer.val_check_interval=1000: Lightning refuses it")
-    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
-
-
 @pytest.mark.parametrize("rank", ["RANK", "LOCAL_RANK", "SLURM_PROCID"])
 def test_only_the_first_process_writes(rank: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(rank, "1")

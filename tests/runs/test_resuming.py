@@ -163,8 +163,7 @@ def test_a_run_that_lost_its_checkpoint_is_refused_and_keeps_its_tables(tmp_path
 def test_a_job_that_keeps_no_checkpoints_begins_anew(tmp_path: Path) -> None:
     (tmp_path / "metrics.csv").write_text("epoch\n1\n2\n3\n")
     again = Record(tmp_path, {"resume": "sweep", "trainer": {"enable_checkpointing": False}}, in_sweep=True)
-    assert last_checkpoint(again) is None
-    assert not (tmp_path / "metrics.csv").exists()
+    assert last_checkpoint(again) is None and not (tmp_path / "metrics.csv").exists()
 
 
 # The program
@@ -228,6 +227,21 @@ def test_new_runs_and_old_do_not_mix(typed: list[str], tmp_path: Path, monkeypat
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert done.stderr.startswith("error: hydra.") and "; type " in done.stderr
     assert [path for path in tmp_path.rglob("*") if path.is_file() and path not in files] == []
+
+
+def test_a_resumed_run_that_is_refused_is_left_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Late, too: Lightning refuses as the fit begins, when the new settings have been written down."""
+    monkeypatch.chdir(tmp_path)
+    assert_succeeded(call_program("train.py", *RUN, "trainer.max_epochs=1"))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for typed, says in (
+        ("trainer.val_check_interval=1000", "trainer.val_check_interval=1000: Lightning refuses it: "),
+        ("hydra.run.dir=other", "hydra.run.dir=other: resume=the run goes on in its own folder; type it without"),
+    ):
+        done = call_program("train.py", "resume=the run", "trainer.max_epochs=2", typed)
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+        assert done.stderr.startswith(f"error: {says}")
+        assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def test_a_job_of_a_sweep_goes_on_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
