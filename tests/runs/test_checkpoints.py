@@ -3,8 +3,7 @@
 import os
 import pickle
 import random
-import subprocess
-import sys
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,9 @@ import safetensors.numpy
 import torch
 
 from tests.proof.tally import SHARD, Note, Tally, shards
-from timemachine.config import REPOSITORY
 from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
-from timemachine.runs.checkpoints import Refused, WholeCheckpoints, read_safetensors
+from timemachine.runs.checkpoints import Refused, WholeCheckpoints
 from timemachine.runs.files import write_whole
 from timemachine.runs.models import export_model, load_model
 from timemachine.runs.summaries import run_summary
@@ -26,28 +24,16 @@ from timemachine.vocab import Vocab
 
 CASES = int(os.environ.get("CASES", 250))  # of each kind; `make torture`: 10,000
 VOCAB = Vocab("abc ")
-SUMMARY: dict[str, Any] = {
-    "status": "completed",
-    "settings": {"data": {"num_steps": 32, "num_train": None, "num_val": None}},
-    "corpus": {"source": "sample", "sha256": "0"},
-    "metrics": {},
-    "versions": {},
-    "git": {},
-}
-
-
-def state(model: RNNLMScratch) -> dict[str, Any]:
-    """What Lightning puts into a checkpoint, as far as it matters here."""
-    return {
-        "state_dict": model.state_dict(),
-        "hyper_parameters": dict(model.hparams),
-        "TimeMachine": {"tokens": VOCAB.idx_to_token, "sha256": "0"},
-    }
+SUMMARY: dict[str, Any] = {name: {} for name in ("settings", "corpus", "metrics", "versions", "git")}
+SUMMARY["status"] = "completed"
 
 
 def saved(folder: Path, changes: dict[str, Any] | None = None) -> Path:
-    path = folder / "run" / "checkpoints" / "last.ckpt"
-    WholeCheckpoints().save_checkpoint(state(RNNLMScratch(len(VOCAB), hiddens=3)) | (changes or {}), path)
+    """A checkpoint as Lightning leaves it in a run's folder, as far as it matters here."""
+    model, path = RNNLMScratch(len(VOCAB), hiddens=3), folder / "run" / "checkpoints" / "last.ckpt"
+    text = {"tokens": VOCAB.idx_to_token, "sha256": "0"}
+    state = {"state_dict": model.state_dict(), "hyper_parameters": dict(model.hparams), "TimeMachine": text}
+    WholeCheckpoints().save_checkpoint(state | (changes or {}), path)
     return path
 
 
@@ -66,7 +52,6 @@ def assert_refused(run: Path, says: str) -> None:
         load_model(str(run))
     message = str(refused.value)
     assert message.startswith(f"run={run}: ") and message.endswith("; type another run") and "\n" not in message
-    assert len(message) < 250 + 2 * len(str(run))
 
 
 @pytest.mark.parametrize("input", ["one_hot", "embedding"])
@@ -118,10 +103,8 @@ def test_code_in_a_file_is_refused_and_not_executed(disguise: str, tmp_path: Pat
     ("changes", "says"),
     [
         ({"TimeMachine": {"tokens": ["a", "b"]}}, "do not fit its vocabulary"),
-        ({"TimeMachine": {}}, "tokens"),
         ({"state_dict": {}}, "Missing key"),
         ({"state_dict": RNNLMScratch(5, hiddens=4).state_dict()}, "size mismatch"),
-        ({"hyper_parameters": {}}, "vocab_size"),
         ({"hyper_parameters": {"vocab_size": 5, "hiddens": "three"}}, "hiddens"),
         ({"hyper_parameters": {"vocab_size": 5, "_target_": "os.mkdir"}}, "_target_"),
     ],
@@ -131,32 +114,22 @@ def test_a_checkpoint_that_does_not_fit_is_refused(changes: dict[str, Any], says
     assert_refused(tmp_path / "run", says)
 
 
-@pytest.mark.parametrize("content", [b"hello", {"state_dict": 3}, torch.zeros(2)])
-def test_another_file_is_refused(content: object, tmp_path: Path) -> None:
+def test_another_file_and_a_folder_without_one_are_refused(tmp_path: Path) -> None:
     path = saved(tmp_path)
-    if isinstance(content, bytes):
-        path.write_bytes(content)
-    else:
-        torch.save(content, path)
+    torch.save({"state_dict": 3}, path)
     assert_refused(tmp_path / "run", r"last\.ckpt is (damaged, or )?not a checkpoint")
+    path.unlink()
+    with pytest.raises(SettingError, match=r"run: has no checkpoints/last\.ckpt; type run="):
+        load_model(str(tmp_path / "run"))
 
 
-def test_a_folder_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SettingError, match=rf"run={tmp_path}: has no checkpoints/last\.ckpt; type run="):
-        load_model(str(tmp_path))
+TORTURE = [pytest.mark.slow, pytest.mark.torture]
 
 
+@pytest.mark.parametrize(("number", "cases"), [(0, 50), *(pytest.param(*it, marks=TORTURE) for it in shards(CASES))])
 @pytest.mark.parametrize("kind", ["ckpt", "safetensors"])
-@pytest.mark.parametrize("kept", [0.0, 0.5, 0.999])
-def test_a_truncated_file_is_refused(kind: str, kept: float, tmp_path: Path) -> None:
-    path = saved(tmp_path) if kind == "ckpt" else exported(tmp_path)
-    content = path.read_bytes()
-    path.write_bytes(content[: int(kept * len(content))])
-    assert_refused(tmp_path / "run" if kind == "ckpt" else path, "is damaged, or not")
-
-
-def flip_bytes(kind: str, number: int, cases: int, tmp_path: Path) -> Tally:
-    """Each is noticed, or lies where it changes nothing: in a date, in what fills up a block."""
+def test_any_flipped_byte_is_noticed(kind: str, number: int, cases: int, tmp_path: Path, record_property: Note) -> None:
+    """Or it lies where it changes nothing: in a date, in what fills up a block. Every tenth file is cut short, too."""
     torch.manual_seed(0)
     path = saved(tmp_path) if kind == "ckpt" else exported(tmp_path)
     run = tmp_path / "run" if kind == "ckpt" else path
@@ -170,9 +143,11 @@ def flip_bytes(kind: str, number: int, cases: int, tmp_path: Path) -> Tally:
             flipped[draw.randrange(len(sound))] = draw.randrange(1, 256)
         for position, mask in flipped.items():
             damaged[position] ^= mask
+        if draw.random() < 0.1:
+            del damaged[draw.randrange(len(sound)) :]
         path.write_bytes(damaged)
         again = f"python -m pytest -m slow tests/runs/test_checkpoints.py -k 'any_flipped and {kind} and {number}-'"
-        with tally.case(f"CASES={(number + 1) * SHARD} {again}  # {flipped}"):
+        with tally.case(f"CASES={(number + 1) * SHARD} {again}  # {flipped}, {len(damaged)} bytes"):
             try:
                 found, vocab = load_model(str(run))
             except SettingError as error:
@@ -181,31 +156,7 @@ def flip_bytes(kind: str, number: int, cases: int, tmp_path: Path) -> Tally:
             else:
                 assert (weights(found), dict(found.hparams), vocab.idx_to_token) == expected
     assert noticed > cases / 3
-    return tally
-
-
-@pytest.mark.parametrize("kind", ["ckpt", "safetensors"])
-def test_a_flipped_byte_is_noticed(kind: str, tmp_path: Path, record_property: Note) -> None:
-    flip_bytes(kind, 0, 50, tmp_path).end(record_property)
-
-
-@pytest.mark.slow
-@pytest.mark.torture
-@pytest.mark.parametrize(("number", "cases"), shards(CASES))
-@pytest.mark.parametrize("kind", ["ckpt", "safetensors"])
-def test_any_flipped_byte_is_noticed(kind: str, number: int, cases: int, tmp_path: Path, record_property: Note) -> None:
-    flip_bytes(kind, number, cases, tmp_path).end(record_property)
-
-
-def test_a_file_with_another_header_is_refused(tmp_path: Path) -> None:
-    """Settings and vocabulary are under the checksum, too."""
-    path = exported(tmp_path)
-    content = path.read_bytes()
-    changed = content.replace(rb"\"num_steps\": 32", rb"\"num_steps\": 33")
-    assert changed != content
-    path.write_bytes(changed)
-    with pytest.raises(Refused, match="SHA-256"):
-        read_safetensors(path)
+    tally.end(record_property)
 
 
 def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
@@ -216,30 +167,13 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
     assert_refused(tmp_path / "model.safetensors", "has weights that are not finite")
 
 
-def test_every_bit_of_an_entry_of_the_zip_is_noticed_or_idle(tmp_path: Path) -> None:
-    """Two readers of one file, zipfile that checks and torch's that loads, must not differ in what they read."""
-    path = saved(tmp_path)
-    sound = path.read_bytes()
-    expected = weights(load_model(str(tmp_path / "run"))[0])
-    begins = sound.rindex(b"PK\1\2", 0, sound.rindex(b"archive/data/0"))  # weights
-    ends = sound.index(b"PK\1\2", begins + 1)
-    for position in range(begins, ends):
-        for bit in range(8):
-            path.write_bytes(sound[:position] + bytes([sound[position] ^ 1 << bit]) + sound[position + 1 :])
-            try:
-                found, _ = load_model(str(tmp_path / "run"))
-            except SettingError:
-                continue
-            assert weights(found) == expected
-
-
 def test_a_file_that_cannot_be_written_leaves_what_was_there(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    write_whole(path, b"sound")
-    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))"
-    write = f"{limit}; import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); from pathlib import Path; "
-    write += f"from timemachine.runs.files import write_whole; write_whole(Path({str(path)!r}), b'0' * 2000)"
-    done = subprocess.run([sys.executable, "-c", write], capture_output=True, text=True, cwd=REPOSITORY)
-    assert "File too large" in done.stderr
-    assert path.read_bytes() == b"sound"
-    assert [file.name for file in tmp_path.iterdir() if file.is_file()] == ["file"]
+    write_whole(tmp_path / "file", b"sound")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write_whole(tmp_path / "file", b"0" * 2000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == {"file": b"sound"}

@@ -26,6 +26,11 @@ epoch,step,loss,grad_norm,grad_norm_clipped
 2,4,1.75,3.0,1.0
 3,5,1.5,0.25,0.25
 """
+FINAL = {
+    "epoch": 3, "step": 5, "train/perplexity": 6.5, "val/perplexity": 7.75, "test/perplexity": 8.5, "grad_norm": 0.25,
+    "grad_norm_clipped": 0.25, "clip_fraction": 0.0, "chars_per_second": 3000.0, "best_val/perplexity": 7.25,
+    "best_epoch": 2, "clipped_steps": 2, "num_steps_done": 5, "largest_grad_norm": 3.0,
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -36,62 +41,23 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_final_numbers_are_of_the_last_epoch_with_the_best_beside_them(folder: Path) -> None:
-    assert final_numbers(folder) == {
-        "epoch": 3,
-        "step": 5,
-        "train/perplexity": 6.5,
-        "val/perplexity": 7.75,
-        "test/perplexity": 8.5,
-        "grad_norm": 0.25,
-        "grad_norm_clipped": 0.25,
-        "clip_fraction": 0.0,
-        "chars_per_second": 3000.0,
-        "best_val/perplexity": 7.25,
-        "best_epoch": 2,
-        "clipped_steps": 2,
-        "num_steps_done": 5,
-        "largest_grad_norm": 3.0,
-    }
+    assert final_numbers(folder) == FINAL
 
 
 def test_what_was_not_measured_is_not_among_the_numbers(folder: Path) -> None:
-    (folder / "metrics.csv").write_text("\n".join(METRICS.splitlines()[:2]).replace("8.25", "") + "\n")
+    (folder / "metrics.csv").write_text("\n".join(METRICS.splitlines()[:2]).replace("8.25", "nan") + "\n")
     numbers = final_numbers(folder)
     assert numbers["train/perplexity"] == 9.5
     assert not {"val/perplexity", "test/perplexity", "best_val/perplexity", "best_epoch"} & numbers.keys()
-    (folder / "metrics.csv").unlink()
-    assert final_numbers(folder) == {}
-
-
-def test_the_best_epoch_is_not_one_without_a_validation(folder: Path) -> None:
-    (folder / "metrics.csv").write_text(METRICS.replace("9.5,8.25", "9.5,nan"))
-    assert final_numbers(folder)["best_epoch"] == 2
-
-
-def test_a_validation_in_mid_epoch_is_of_the_epoch(folder: Path) -> None:
-    before, last = METRICS.rsplit("3,5,", 1)
-    (folder / "metrics.csv").write_text(f"{before}3,4,,7.0,,,,,\n3,5,{last.replace('7.75', '')}")
-    found = final_numbers(folder)
-    assert (found["train/perplexity"], found["val/perplexity"], found["val_step"], found["step"]) == (6.5, 7.0, 4, 5)
-
-
-def step(number: int, epoch: int, **logged: float) -> Row:
-    return {"epoch": epoch, "step": number, "loss": 3.0, "grad_norm": 2.0, "grad_norm_clipped": 1.0} | logged
 
 
 def test_a_new_name_becomes_a_column(tmp_path: Path) -> None:
+    first: Row = {"epoch": 1, "step": 1, "loss": 3.0, "grad_norm": 2.0, "grad_norm_clipped": 1.0}
+    second, third = first | {"step": 2, "lr": 0.5}, first | {"step": 3}
     table = Table(tmp_path / "steps.csv", STEP_COLUMNS)
-    for added in ([step(1, 1), step(2, 1, lr=0.5)], [], [step(3, 1)]):
+    for added in ([first, second], [], [third]):
         table.add(added)
-    assert rows(tmp_path / "steps.csv") == [step(1, 1), step(2, 1, lr=0.5), step(3, 1)]
-
-
-def test_a_row_of_the_same_step_grows_and_another_is_appended(tmp_path: Path) -> None:
-    table = Table(tmp_path / "metrics.csv", EPOCH_COLUMNS)
-    first, second = {"epoch": 1, "step": 2, "val/perplexity": 8.0}, {"epoch": 2, "step": 4, "train/perplexity": 7.0}
-    for row in (first, first | {"train/perplexity": 9.0}, second, second | {"test/perplexity": 8.5}, {}):
-        table.put(row)
-    assert rows(tmp_path / "metrics.csv") == [first | {"train/perplexity": 9.0}, second | {"test/perplexity": 8.5}]
+    assert rows(tmp_path / "steps.csv") == [first, second, third]
 
 
 def test_going_back_drops_later_rows_a_cut_one_and_the_test(folder: Path) -> None:
@@ -99,9 +65,8 @@ def test_going_back_drops_later_rows_a_cut_one_and_the_test(folder: Path) -> Non
         file.write("4,")
     table = Table(folder / "metrics.csv", EPOCH_COLUMNS)
     table.go_back(5)
-    table.put({"epoch": 4, "step": 7, "val/perplexity": 7.5})
     kept = METRICS.replace("8.5,0.25", ",0.25")
-    assert (folder / "metrics.csv").read_text() == f"{kept}4,7,,7.5,,,,,\n"
+    assert (folder / "metrics.csv").read_text() == kept
     table.go_back(3)
     assert (folder / "metrics.csv").read_text() == "".join(kept.splitlines(keepends=True)[:2])
 

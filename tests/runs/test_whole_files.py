@@ -1,8 +1,7 @@
 """Each file of a run is written whole or not at all: the run is killed, or the disk fails, at each call that writes.
 
-All of them in turn (`FAULTS_EVERY=1`, `make torture`), or every twenty-fourth (.ci/run): writes, syncs, renames and so
-on in the run's folder, as `tests/proof/faults.c` counts them. Then the run goes on, and ends as the one that nothing
-stopped.
+All of them in turn (`make torture`), or every twenty-fourth (.ci/run): writes, syncs, renames and so on in the run's
+folder, as `tests/proof/faults.c` counts them. Then the run goes on, and ends as the one that nothing stopped.
 """
 
 import errno
@@ -28,12 +27,8 @@ from timemachine.runs.summaries import read_summary
 
 EVERY = int(os.environ.get("FAULTS_EVERY", 24))  # `make torture`: 1
 PARTS = 4  # of all calls, on several cores
-FAULTS = {
-    "killed": "kill",
-    "killed halfway through a write": "halfway",
-    "a full disk": str(errno.ENOSPC),
-    "a broken disk": str(errno.EIO),
-}
+FAULTS = {"killed": "kill", "killed halfway through a write": "halfway"}
+FAULTS |= {"a full disk": str(errno.ENOSPC), "a broken disk": str(errno.EIO)}
 RUN = ["data=sample", "data.num_train=300", "data.num_val=100", "data.batch_size=128", "data.num_steps=8"]
 RUN += ["model.hiddens=4", "model.lr=2", "logger=csv", "trainer.max_epochs=2", "hydra.run.dir=run"]
 RESUME = ["resume=run", "trainer.max_epochs=2"]
@@ -64,19 +59,16 @@ class Disk:
     def run(self) -> Path:
         return self.folder / "run"
 
-    @property
-    def before(self) -> Path:
-        """Where the run is kept as it was before, if there was one."""
-        return self.folder / "before"
-
     def train(self, *arguments: str, **fault: str) -> Done:
         if fault:
             fault |= {"LD_PRELOAD": str(self.library), "FAULT_IN": str(self.run)}
         return run_program("train.py", *arguments, cwd=self.folder, **fault)
 
     def as_before(self) -> None:
+        """There may have been a run."""
         shutil.rmtree(self.run, ignore_errors=True)
-        shutil.copytree(self.before, self.folder, dirs_exist_ok=True)
+        if (self.folder / "before").exists():
+            shutil.copytree(self.folder / "before", self.run)
 
 
 def assert_whole(run: Path) -> None:
@@ -109,10 +101,9 @@ def everything(run: Path) -> tuple[object, ...]:
 @pytest.fixture(scope="module", params=["a run", "a run that goes on"])
 def disk(request: pytest.FixtureRequest, library: Path, tmp_path_factory: pytest.TempPathFactory) -> Disk:
     disk = Disk(library, tmp_path_factory.mktemp("disk"), RUN)
-    disk.before.mkdir()
     if request.param == "a run that goes on":
         assert disk.train(*RUN, "trainer.max_epochs=1").returncode == 0
-        disk.run.rename(disk.before / "run")
+        disk.run.rename(disk.folder / "before")
         disk.typed = RESUME
     disk.as_before()
     done = disk.train(*disk.typed, FAULT_LIST=str(disk.folder / "calls"))

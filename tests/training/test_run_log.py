@@ -1,5 +1,6 @@
-"""What a run logs: into both tables, to those that take rows, to Lightning's other loggers, and on the terminal."""
+"""What a run logs: into both tables, to those that take rows, to Lightning's other loggers, and into the bar."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +10,18 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from tests.support.programs import assert_succeeded, call_program
 from tests.support.runs import fit, rows
 from timemachine.config import Logger, Train, to_dict
 from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
-from timemachine.errors import Diverged, SettingError
+from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
 from timemachine.runs.record import Record
 from timemachine.runs.rows import Row
 from timemachine.training import run_log
 from timemachine.training.loggers import open_loggers
 from timemachine.training.run_log import TakesRows
-from timemachine.training.trainer import build_trainer
 
 
 class Taker(Callback):
@@ -37,6 +38,14 @@ class Taker(Callback):
         self.rows.setdefault((row["epoch"], row["step"]), {}).update(row)
 
 
+class Gives(Callback):
+    """Gives the loggers a number at an epoch's end, as LearningRateMonitor does."""
+
+    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+        for logger in trainer.loggers:
+            logger.log_metrics({"own": trainer.current_epoch}, step=trainer.global_step)
+
+
 def data_of(sample: Corpus, num_train: int = 310) -> TimeMachine:
     """Five batches."""
     return TimeMachine(64, 8, num_train, 70, corpus=sample)
@@ -45,7 +54,7 @@ def data_of(sample: Corpus, num_train: int = 310) -> TimeMachine:
 def test_an_epoch_is_a_row_with_train_validation_and_test_side_by_side(sample: Corpus, tmp_path: Path) -> None:
     model, data, taker = RNNLMScratch(28, hiddens=4), data_of(sample, 100), Taker()
     assert isinstance(taker, TakesRows)
-    trainer = fit(tmp_path, model, data, [taker], max_epochs=3, gradient_clip_val=0.05)
+    trainer = fit(tmp_path, model, data, [taker, Gives()], max_epochs=3)
     expected = {name: float(value) for name, value in trainer.callback_metrics.items()}
     trainer.test(model, data, verbose=False)
     expected |= {name: float(value) for name, value in trainer.callback_metrics.items()}
@@ -53,24 +62,18 @@ def test_an_epoch_is_a_row_with_train_validation_and_test_side_by_side(sample: C
     epochs, steps = rows(tmp_path / "metrics.csv"), rows(tmp_path / "steps.csv")
     assert [(row["epoch"], row["step"]) for row in epochs] == [(1, 2), (2, 4), (3, 6)]
     assert [(row["epoch"], row["step"]) for row in steps] == [(1, 1), (1, 2), (2, 3), (2, 4), (3, 5), (3, 6)]
-    for epoch in epochs:
-        own = [row for row in steps if row["epoch"] == epoch["epoch"]]
-        for name in ("grad_norm", "grad_norm_clipped"):
-            assert epoch[name] == pytest.approx(sum(row[name] for row in own) / len(own))
-        assert epoch["clip_fraction"] == sum(row["grad_norm"] > 0.05 for row in own) / 2
     for name in ("train/perplexity", "val/perplexity", "test/perplexity"):
         assert epochs[-1][name] == pytest.approx(expected[name])
     assert all("test/perplexity" not in row for row in epochs[:-1])
+    assert [row["own"] for row in epochs] == [0, 1, 2]
     assert steps == taker.steps and epochs == list(taker.rows.values())
 
 
 @pytest.mark.parametrize(
     ("chosen", "expected"),
     [
-        ({"val_check_interval": 2}, [(1, 2, 1), (1, 4, 1), (1, 5, 0), (2, 7, 1), (2, 9, 1), (2, 10, 0)]),
-        ({"check_val_every_n_epoch": 2}, [(1, 5, 0), (2, 10, 1)]),
-        ({"check_val_every_n_epoch": None, "val_check_interval": 4}, [(1, 4, 1), (1, 5, 0), (2, 8, 1), (2, 10, 0)]),
         ({"val_check_interval": 2, "max_steps": 7}, [(1, 2, 1), (1, 4, 1), (1, 5, 0), (2, 7, 1)]),
+        ({"check_val_every_n_epoch": 2}, [(1, 5, 0), (2, 10, 1)]),
         ({"limit_val_batches": 0}, [(1, 5, 0), (2, 10, 0)]),
     ],
 )
@@ -84,34 +87,6 @@ def test_each_validation_is_a_row_and_an_epoch_without_one_repeats_none(
     ends = {row["epoch"]: row["step"] for row in found}
     assert all(("train/perplexity" in row) == (row["step"] == ends[row["epoch"]]) for row in found)
     assert found == list(taker.rows.values())
-
-
-def test_the_row_of_an_epoch_is_there_when_its_checkpoint_is_written(sample: Corpus, tmp_path: Path) -> None:
-    seen = []
-
-    class Reads(Callback):
-        def on_save_checkpoint(self, *_: Any) -> None:
-            seen.append((rows(tmp_path / "metrics.csv")[-1], len(rows(tmp_path / "steps.csv"))))
-
-    fit(tmp_path, RNNLMScratch(28, hiddens=4), data_of(sample), [Reads()], max_epochs=2)
-    assert {(row["epoch"], row["step"], steps) for row, steps in seen} == {(1, 5, 5), (2, 10, 10)}
-    assert all({"train/perplexity", "val/perplexity"} <= row.keys() for row, _ in seen)
-
-
-@pytest.mark.parametrize("enable_checkpointing", [True, False])
-def test_what_a_callback_gives_the_loggers_at_an_epochs_end_is_in_its_row(
-    enable_checkpointing: bool, sample: Corpus, tmp_path: Path
-) -> None:
-    class Gives(Callback):
-        def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
-            for logger in trainer.loggers:
-                logger.log_metrics({"own": trainer.current_epoch}, step=trainer.global_step)
-
-    chosen: dict[str, Any] = {"max_epochs": 2, "enable_checkpointing": enable_checkpointing}
-    fit(tmp_path, RNNLMScratch(28, hiddens=4), data_of(sample), [Gives()], **chosen)
-    found = rows(tmp_path / "metrics.csv")
-    assert [(row["epoch"], row["own"]) for row in found] == [(1, 0), (2, 1)]
-    assert all({"train/perplexity", "val/perplexity"} <= row.keys() for row in found)
 
 
 def test_a_step_of_several_batches_has_their_mean_loss_and_the_norm_of_its_gradient(
@@ -156,41 +131,6 @@ def test_validation_in_mid_epoch_takes_no_time_from_the_speed(
     assert [row["chars_per_second"] for row in ends] == [320 * 8 / 5] * 2
 
 
-class Diverging(RNNLMScratch):
-    """Its loss grows without bound."""
-
-    def configure_optimizers(self) -> Any:
-        return torch.optim.SGD(self.parameters(), 1e30)
-
-
-def test_the_steps_that_led_to_divergence_are_logged(sample: Corpus, tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    model, data = Diverging(28, hiddens=4, activation="relu", sigma=0.1), data_of(sample)
-    with pytest.raises(Diverged, match=r"^diverged in epoch 1, step (\d): .*Type trainer.gradient_clip_val=1 ") as end:
-        fit(tmp_path, model, data, max_epochs=2, gradient_clip_val=None)
-    steps = rows(tmp_path / "steps.csv")
-    assert f"step {steps[-1]['step']:.0f}: " in str(end.value) and "there is no checkpoint yet" in str(end.value)
-
-
-def test_an_epoch_is_a_line_where_there_is_no_bar(
-    sample: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for terminal, asked, prints in ((True, None, False), (False, None, True), (True, False, True)):
-        folder = tmp_path / f"{terminal} {asked}"
-        folder.mkdir()
-        settings = Train()
-        settings.trainer.max_epochs, settings.trainer.enable_progress_bar = 2, asked
-        settings.trainer.accelerator, settings.trainer.check_val_every_n_epoch = "cpu", 2
-        with monkeypatch.context() as patched, Record(folder, to_dict(settings), in_sweep=False) as run:
-            patched.setattr("sys.stdout.isatty", lambda terminal=terminal: terminal)
-            build_trainer(settings, run).fit(RNNLMScratch(28, hiddens=4), data_of(sample))
-        lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("epoch")]
-        found = rows(folder / "metrics.csv")
-        train, val = [f"{row['train/perplexity']:.3f}" for row in found], f"{found[1]['val/perplexity']:.3f}"
-        expected = [["1", "train", train[0], "val", "nan"], ["2", "train", train[1], "val", val]]
-        assert lines == prints * [["epoch", *line] for line in expected]
-
-
 def test_without_tensorboard_one_line_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("_TENSORBOARD_AVAILABLE", "_TENSORBOARDX_AVAILABLE"):
         monkeypatch.setattr(lightning.fabric.loggers.tensorboard, name, False)
@@ -205,11 +145,16 @@ def test_tensorboard_gets_the_numbers_of_metrics_and_steps(sample: Corpus, tmp_p
         fit(tmp_path, RNNLMScratch(28, hiddens=4), data_of(sample), loggers, settings, max_epochs=2)
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
-    for file, names in (
-        ("metrics.csv", ("train/perplexity", "val/perplexity", "clip_fraction")),
-        ("steps.csv", ("loss", "grad_norm", "grad_norm_clipped")),
-    ):
-        expected = rows(tmp_path / file)
-        for name in names:
-            found = [(event.step, event.value) for event in events.Scalars(name)]
-            assert found == [(row["step"] - 1, pytest.approx(row[name])) for row in expected]
+    for file, name in (("metrics.csv", "train/perplexity"), ("metrics.csv", "val/perplexity"), ("steps.csv", "loss")):
+        found = [(event.step, event.value) for event in events.Scalars(name)]
+        assert found == [(row["step"] - 1, pytest.approx(row[name])) for row in rows(tmp_path / file)]
+
+
+def test_the_progress_bar_takes_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = ("trainer.enable_progress_bar=true", "trainer.max_epochs=1", "trainer.limit_test_batches=0")
+    done = call_program("train.py", "data=sample", "model.hiddens=4", "logger=csv", f"hydra.run.dir={tmp_path}", *shown)
+    assert_succeeded(done)
+    (bar,) = (line for line in done.stdout.splitlines() if line.startswith("Epoch"))
+    assert len(bar) <= 80
+    assert re.search(r"^Epoch 1/1 +[━╸╺]+ 10/10 (.*[\d.]+it/s )?train: [\d.]+ val: [\d.]+ *$", bar)
