@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tests.support.cells import LSTM
-from tests.support.jobs import change_summary, leave_job
+from tests.support.jobs import leave_job
 from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.evaluation.stream import MARGIN
@@ -167,17 +167,3 @@ def test_the_report_has_a_row_for_each_number_of_time_steps_and_their_numbers_in
     for number in ("7.00", "given 8 characters", "at 15.00", "by 0.5 nats", "3.1e-05", "0.50 a step"):
         assert number in text
     assert "6.0 with 4, 8.0 with 32, 12.0 with 64 time steps" in text and "16 times as long lengthens" in text
-
-
-def test_more_context_harms_only_where_seeds_agree(tmp_path: Path) -> None:
-    sweep = tmp_path / "history"
-    for seed in (0, 1):
-        history_job(sweep, 16, seed, 16, 1.0)
-    for agree, ends in ((True, (9.0, 9.1)), (False, (9.0, 5.0))):
-        for number, end in enumerate(ends):
-            probes = load_jobs(sweep)[number].probes
-            probes["history"]["context"]["perplexity"][-1] = end
-            change_summary(sweep / str(number), probes=probes)
-        answer = " ".join(history.findings(load_jobs(sweep)).longer)
-        says = "with 16 time steps perplexity is 7.00 after 16 characters and 9.05 after 512"
-        assert (says in answer) == agree
