@@ -10,7 +10,6 @@ import torch
 from tests.support.cells import GRU, LSTM
 from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import TimeMachine
-from timemachine.decoding import continue_text
 from timemachine.evaluation.scores import stream_nll
 from timemachine.exercises import books, probes, sampling
 from timemachine.how_low import dynamic_evaluation
@@ -69,8 +68,3 @@ def test_every_other_measurement_has_its_numbers(
     assert read["stream"]["perplexity"] > 1
     assert set(found["weights"]["weights"]) == {name for name, _ in model.named_parameters()}
     assert set(np.load(tmp_path / "reading.npz")) >= {"val", "val_adaptive", "test", "test_adaptive"}
-
-
-def test_a_greedy_text_is_the_models_own(model: RNNLMScratch, data: TimeMachine) -> None:
-    (text,) = continue_text(model, data.vocab, "the ", 30)
-    assert text == model.predict("the ", 30, data.vocab)

@@ -128,35 +128,26 @@ def test_nothing_is_measured_where_validation_is_no_longer_than_the_margin(text:
 # The report
 
 
-def history_job(sweep: Path, num_steps: int, seed: int, needs: int, decay: float) -> None:
-    """A folder as train.py leaves it: the context the model needs, and how much a step back takes of an effect."""
-    measured = {
-        "characters": 2000,
-        "context": {
-            "length": list(history.LENGTHS),
-            "perplexity": [7.0 if length >= needs else 7.0 + needs / length for length in history.LENGTHS],
-            "standard_error": [0.3] * len(history.LENGTHS),
-        },
-        "influence": {"steps_back": list(history.REPLACED), "kl": [2 * decay ** (2 * k) for k in history.REPLACED]},
-        "gradient": {"steps_back": list(range(65)), "norm": [2 * decay**k for k in range(65)]},
+def measured(needs: int) -> dict[str, Any]:
+    """What the probe finds of a model that needs so many characters, in which an effect halves with each step back."""
+    context = {
+        "length": list(history.LENGTHS),
+        "perplexity": [7.0 if length >= needs else 7.0 + needs / length for length in history.LENGTHS],
+        "standard_error": [0.3] * len(history.LENGTHS),
     }
-    stream = {name: {"perplexity": value + seed} for name, value in (("val", 7.1), ("test", 8.6))}
-    probes = {"stream": stream, "history": measured}
-    settings = {"seed": seed, "data": {"num_steps": num_steps}}
-    leave_job(sweep, settings, metrics={"val/perplexity": 7.3}, probes=probes)
+    influence = {"steps_back": list(history.REPLACED), "kl": [2 * 0.25**k for k in history.REPLACED]}
+    gradient = {"steps_back": list(range(65)), "norm": [2 * 0.5**k for k in range(65)]}
+    return {"characters": 2000, "context": context, "influence": influence, "gradient": gradient}
 
 
-@pytest.fixture
-def sweep(tmp_path: Path) -> Path:
-    folder = tmp_path / "history"
+def test_the_report_has_a_row_for_each_number_of_time_steps_and_their_numbers_in_its_answer(tmp_path: Path) -> None:
     for num_steps, needs in ((64, 12), (4, 6), (32, 8)):  # not in order, as a sweep that was resumed
         for seed in (0, 1):
-            history_job(folder, num_steps, seed, needs, 0.5)
-    return folder
-
-
-def test_the_report_has_a_row_for_each_number_of_time_steps_and_their_numbers_in_its_answer(sweep: Path) -> None:
-    found = history.findings(load_jobs(sweep))
+            settings = {"seed": seed, "data": {"num_steps": num_steps}}
+            probes = {"stream": {"val": {"perplexity": 7.1 + seed}, "test": {"perplexity": 8.6 + seed}}}
+            probes["history"] = measured(needs)
+            leave_job(tmp_path / "history", settings, metrics={"val/perplexity": 7.3}, probes=probes)
+    found = history.findings(load_jobs(tmp_path / "history"))
     cells = [dict(zip(found.columns, row, strict=True)) for row in found.rows]
     assert [cell["time steps"] for cell in cells] == ["4", "32", "64"]
     assert {cell["stream, validation"] for cell in cells} == {"7.60 ± 0.71"}

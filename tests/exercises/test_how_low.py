@@ -76,17 +76,6 @@ def test_a_row_is_a_change_and_what_it_gained(sweep: Path) -> None:
     assert f"| {as_one:+.3f} ± 0.000 | 4.00 ± 0.00 | 3.50 ± 0.00 |" in fixed
 
 
-def test_what_the_networks_do_not_know_is_told_by_kind_of_character(sweep: Path) -> None:
-    report = "\n".join(how_low.findings(load_jobs(sweep)).notes)
-    difference = math.log(2 / (1 / 2.5 + 1 / 4.5) / 3.5)
-    numbers = {"first letter of a word": 80, "second and third letter": 160, "the space after a word": 80}
-    numbers |= {"of a word never seen": 100, "of one 1,001 to 10,000 ago": 200}
-    for kind, number in numbers.items():
-        (line,) = (line for line in report.splitlines() if line.startswith(f"| {kind} |"))
-        assert line.startswith(f"| {kind} | {number} |")
-        assert line.endswith(f"| {difference:+.3f} ± 0.000 | {difference * number / 400:+.4f} |")
-
-
 def test_a_target_is_told_by_its_place_in_the_word_and_by_when_that_word_came_last() -> None:
     text = b"the time  the th"
     place_N, since_N = how_low._where(text, range(len(text)))

@@ -39,8 +39,8 @@ def leave_inputs(sweep: Path, seed: int, lr: float, perplexities: dict[str, floa
     """Leave a run of one-hot inputs, one with a faster rate of their weights, and one of an embedding."""
     ways = {"one_hot": ("one_hot", 1.0), "fast": ("one_hot", 32.0), "embedding": ("embedding", 1.0)}
     for way, value in perplexities.items():
-        model = {"embedding_dim": 32, "embedding_sigma": 1.0, "lr": lr}
-        model |= dict(zip(("input", "input_lr_factor"), ways[way], strict=True))
+        inputs, factor = ways[way]
+        model = {"input": inputs, "input_lr_factor": factor, "embedding_dim": 32, "embedding_sigma": 1.0, "lr": lr}
         leave_job(sweep, {"seed": seed, "model": model}, probes=streams(value - 1, value, value + 1))
 
 

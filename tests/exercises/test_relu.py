@@ -123,8 +123,7 @@ def relu_job(
     leave_job(sweep, settings, status=status, message=message, metrics=metrics, tables=tables)
 
 
-@pytest.fixture
-def sweep(tmp_path: Path) -> Path:
+def test_the_report_has_a_row_for_each_setting_and_counts_pairs_that_differ_in_clipping_alone(tmp_path: Path) -> None:
     folder = tmp_path / "relu"
     for seed in (0, 1):
         relu_job(folder, "relu", None, seed=seed, norms=(3e14 * (seed + 1), math.nan), message=STOPPED)
@@ -132,11 +131,7 @@ def sweep(tmp_path: Path) -> Path:
         relu_job(folder, "relu", 1.0, seed=seed, lr=8.0, train=16.6 + 0.2 * seed, dead=1.0)
         relu_job(folder, "tanh", None, seed=seed, dead=0.5)
         relu_job(folder, "tanh", 1.0, seed=seed, train=8.0 + 20 * seed)
-    return folder
-
-
-def test_the_report_has_a_row_for_each_setting_and_counts_pairs_that_differ_in_clipping_alone(sweep: Path) -> None:
-    found = relu.findings(load_jobs(sweep))
+    found = relu.findings(load_jobs(folder))
     table = [dict(zip(found.columns, row, strict=True)) for row in found.rows]
     assert [row["activation"] for row in table] == ["tanh", "tanh", "ReLU", "ReLU", "ReLU"]
     assert [row["η"] for row in table] == ["1", "1", "1", "1", "8"]

@@ -42,40 +42,29 @@ def test_the_reports_program_refuses_other_folders(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
-# Of a sweep without a module
-
-
-EPOCHS = [{"epoch": epoch, "val/perplexity": 20.0 - epoch} for epoch in (1, 2, 3)]
-
-
-@pytest.fixture
-def plain_sweep(tmp_path: Path) -> Path:
+def test_a_sweep_without_a_module_has_a_report_with_a_row_for_what_varied(tmp_path: Path) -> None:
     """Two settings vary, and the seed; one run diverged, one was killed, one left nothing."""
     sweep = tmp_path / "plain"
+    epochs = [{"epoch": epoch, "val/perplexity": 20.0 - epoch} for epoch in (1, 2, 3)]
     for hiddens, lr in ((16, 1.0), (32, 1.0), (32, 8.0)):
         for seed in (0, 1):
             settings = {"seed": seed, "model": {"hiddens": hiddens, "lr": lr}, "data": {"corpus": "[b]a|b"}}
             metrics = {"epoch": 3, "val/perplexity": hiddens / 4 + seed, "best_epoch": 2, "val/bits": 3.0}
-            lost = lr == 8 and seed == 1
-            status = "diverged" if lost else "completed"
-            leave_job(sweep, settings, status=status, metrics=metrics, tables={"metrics": EPOCHS})
+            status = "diverged" if lr == 8 and seed == 1 else "completed"
+            leave_job(sweep, settings, status=status, metrics=metrics, tables={"metrics": epochs})
     leave_job(sweep, settings | {"seed": 2}, status="running")
     (sweep / "7").mkdir()
     (sweep / "multirun.yaml").write_text("hydra: {runtime: {choices: {exercise: none}}}")
-    return sweep
-
-
-def test_a_sweep_without_a_module_has_a_report_with_a_row_for_what_varied(plain_sweep: Path) -> None:
-    found = generic.findings(load_jobs(plain_sweep))
+    found = generic.findings(load_jobs(sweep))
     assert found.columns == ["model.hiddens", "model.lr", "jobs", "completed", "val/perplexity", "val/bits"]
     assert found.rows == [
         ["16", "1.0", "0, 1", "2 of 2", "4.50 ± 0.71", "3.00 ± 0.00"],
         ["32", "1.0", "2, 3", "2 of 2", "8.50 ± 0.71", "3.00 ± 0.00"],
         ["32", "8.0", "4, 5, 6", "1 of 3", "8.000", "3.000"],
     ]
-    write_report(plain_sweep, "mine")
-    report = (plain_sweep / "report.md").read_text()
+    write_report(sweep, "mine")
+    report = (sweep / "report.md").read_text()
     assert report.startswith("# Exercise mine\n")
     assert "Varied: `seed`: 0, 1, 2; `model.hiddens`: 16, 32; `model.lr`: 1.0, 8.0." in report
     assert "8 runs (5 completed, 1 diverged, 2 failed) in 0.2 minutes; 1.4 one by one." in report
-    assert "(curves.png)" in report and (plain_sweep / "curves.png").stat().st_size > 1000
+    assert "(curves.png)" in report and (sweep / "curves.png").stat().st_size > 1000

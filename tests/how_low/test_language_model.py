@@ -99,22 +99,15 @@ def test_output_dropout_is_the_same_in_any_number_of_processes(sample: Corpus) -
 # Optimiser and schedule
 
 
-def test_adamw_is_torchs_without_decay_and_with_a_rate_a_group() -> None:
-    model = RNNLMBeyond(5, Training(optimizer=Optimizer.adamw), hiddens=4, lr=0.01, input_lr_factor=3)
+@pytest.mark.parametrize("factor", [1, 3])
+def test_adamw_is_torchs_without_decay_and_with_a_rate_a_group(factor: int) -> None:
+    """In one order whatever the factor: an optimiser's state knows a parameter by its number alone."""
+    model = RNNLMBeyond(5, Training(optimizer=Optimizer.adamw), hiddens=4, lr=0.01, input_lr_factor=factor)
     found = model.configure_optimizers()
     assert type(found) is AdamW
     rates = [(group["lr"], group["weight_decay"]) for group in found.param_groups]
-    assert rates == [(pytest.approx(0.03), 0), (0.01, 0)]
+    assert rates == [(pytest.approx(0.01 * factor), 0), (0.01, 0)]
     assert found.param_groups[0]["params"] == [model.rnn.W_xh]
-
-
-def test_the_order_of_the_parameters_does_not_depend_on_the_input_rate() -> None:
-    """An optimiser's state knows a parameter by its number alone."""
-    shapes = []
-    for factor in (1.0, 30.0):
-        groups = RNNLMBeyond(28, EVERYTHING, hiddens=6, input_lr_factor=factor).configure_optimizers().param_groups
-        shapes.append([p.shape for group in groups for p in group["params"]])
-    assert shapes[0] == shapes[1]
 
 
 @given(steps=st.integers(1, 10_000), warm_up=st.floats(0, 0.99))

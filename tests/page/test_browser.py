@@ -279,5 +279,5 @@ def test_a_title_with_code_does_nothing(tmp_path: Path, open_page: Open) -> None
     typed(page, "ab")
     settled(page)
     assert page.evaluate("typeof hacked") == "undefined"
-    assert " ".join(odd.split()) in page.title()
+    assert page.title().startswith(odd)
     assert page.evaluate("model.tokens") == vocab.idx_to_token
