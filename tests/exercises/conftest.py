@@ -13,36 +13,24 @@ def clipping_job(
 ) -> None:
     """A folder as train.py leaves it: an epoch's perplexities and a step's norms."""
     clipped = [min(norm, theta or math.inf) for norm in norms]
-    leave_job(
-        sweep,
-        {"seed": seed, "model": {"lr": lr}, "trainer": {"gradient_clip_val": theta}},
-        status="diverged" if train[-1] > 28 else "completed",
-        metrics={
-            "train/perplexity": train[-1],
-            "val/perplexity": train[-1] + 1,
-            "clipped_steps": sum(a > b for a, b in zip(norms, clipped, strict=True)),
-            "num_steps_done": len(norms),
-            "largest_grad_norm": max(norms),
-        },
-        tables={
-            "metrics": [
-                {"epoch": number + 1, "train/perplexity": value, "val/perplexity": value + 1,
-                 "chars_per_second": seed + lr}
-                for number, value in enumerate(train)
-            ],
-            "steps": [
-                {"epoch": 1, "step": number + 1, "loss": 3.0 - number / 10, "grad_norm": norm,
-                 "grad_norm_clipped": after}
-                for number, (norm, after) in enumerate(zip(norms, clipped, strict=True))
-            ],
-        },
-    )  # fmt: skip
+    metrics = {"train/perplexity": train[-1], "val/perplexity": train[-1] + 1, "largest_grad_norm": max(norms)}
+    metrics |= {"clipped_steps": sum(norm > (theta or math.inf) for norm in norms), "num_steps_done": len(norms)}
+    epochs = [
+        {"epoch": number, "train/perplexity": value, "val/perplexity": value + 1, "chars_per_second": seed + lr}
+        for number, value in enumerate(train, 1)
+    ]
+    steps = [
+        {"epoch": 1, "step": number + 1, "loss": 3.0 - number / 10, "grad_norm": norm, "grad_norm_clipped": after}
+        for number, (norm, after) in enumerate(zip(norms, clipped, strict=True))
+    ]
+    settings = {"seed": seed, "model": {"lr": lr}, "trainer": {"gradient_clip_val": theta}}
+    status = "diverged" if train[-1] > 28 else "completed"
+    leave_job(sweep, settings, status=status, metrics=metrics, tables={"metrics": epochs, "steps": steps})
 
 
 @pytest.fixture
 def clipping_sweep(tmp_path: Path) -> Path:
     sweep = tmp_path / "clipping"
-    sweep.mkdir()
     for seed in (0, 1):
         for theta in (None, 1.0):
             clipping_job(sweep, 1.0, theta, seed, [20.0, 7.0 + seed], [0.2, 0.5])

@@ -12,41 +12,24 @@ from timemachine.runs.sweep import Job
 from timemachine.texts.catalogue import CATALOGUE
 
 
-def job(trained_on: str, seed: int, perplexities: dict[str, float], characters: int = 10_032, **given: Any) -> Job:
+def job(trained_on: str, seed: int, perplexities: dict[str, float], characters: int = 10_032) -> Job:
     """A job as the probe leaves it: `perplexities` of the stream; all else follows from them."""
 
     def score(perplexity: float) -> dict[str, float]:
         bits = math.log2(perplexity) if perplexity > 0 else math.nan
         return {"perplexity": perplexity, "standard_error": 0.05, "bits": bits, "num_targets": 120_000}
 
-    probe = {
-        "trained_on": trained_on,
-        "title": CATALOGUE[trained_on].title,
-        "author": CATALOGUE[trained_on].author,
-        "train_characters": characters,
-        "witten_bell_order": 4,
-        "books": {
-            name: {
-                "title": CATALOGUE[name].title,
-                "author": CATALOGUE[name].author,
-                "window": score(value + 0.2),
-                "stream": score(value),
-                "laplace": score(9.5),
-                "witten_bell": score(8.0),
-            }
-            for name, value in perplexities.items()
-        },
+    def book(name: str) -> dict[str, Any]:
+        return {"title": CATALOGUE[name].title, "author": CATALOGUE[name].author}
+
+    ngrams = {"laplace": score(9.5), "witten_bell": score(8.0)}
+    books = {
+        name: book(name) | ngrams | {"window": score(value + 0.2), "stream": score(value)}
+        for name, value in perplexities.items()
     }
-    return Job(
-        Path(),
-        given.get("status", "completed"),
-        "",
-        {"seed": seed, "data.corpus": trained_on},
-        {},
-        1.0,
-        "",
-        {"books": probe} if given.get("measured", True) else {},
-    )
+    probe = book(trained_on) | {"trained_on": trained_on, "train_characters": characters, "witten_bell_order": 4}
+    settings, probes = {"seed": seed, "data.corpus": trained_on}, {"books": probe | {"books": books}}
+    return Job(Path(), "completed" if books else "diverged", "", settings, {}, 1.0, "", probes if books else {})
 
 
 WELLS = ("time_machine", "war_of_the_worlds")
@@ -80,34 +63,25 @@ def test_other_authors_is_training_book_by_book_read() -> None:
         ["The Time Machine", "H. G. Wells", "2", "model"],
         ["The Time Machine", "H. G. Wells", "", "n-gram"],
     ]
-    assert sorted(found.columns[4:]) == sorted(book.title for book in CATALOGUE.values())
     assert found.columns[4:7] == [row[0] for row in found.rows[::2]]
     assert found.rows[0][4:6] == ["7.00 ± 0.00", "8.80 ± 0.00"]
     assert found.answer.startswith("3 of 3 books are predicted best, beyond 2 standard errors, by the model of their")
     longer = "\n".join(found.longer)
     assert "| The War of the Worlds | The War of the Worlds |" in longer  # read, and predicted best by
     assert "| The War of the Worlds | The Time Machine | none | none | The Lost World |" in longer  # both directions
-    assert "| The Time Machine | The War of the Worlds | none | none | The Lost World |" in longer
     assert "The n-gram from the same characters has the lower mean in 21 of 24 cells." in found.longer
 
 
 @pytest.mark.parametrize("exercise", ["war_of_the_worlds", "other_authors"])
-@pytest.mark.parametrize(
-    "jobs",
-    [
-        [],
-        [job("war_of_the_worlds", 0, READ), job("time_machine", 0, {}, measured=False, status="diverged")],
-        [job("time_machine", 0, READ | {"war_of_the_worlds": math.nan, "the_lost_world": math.inf})],
-    ],
-)
 def test_a_report_is_written_of_whatever_jobs_left(
-    exercise: str, jobs: list[Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    exercise: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    odd = READ | {"war_of_the_worlds": math.nan, "the_lost_world": math.inf}
+    jobs = [job("time_machine", 0, odd), job("time_machine", 1, {})]
     monkeypatch.setattr("timemachine.exercises.report.load_jobs", lambda folder: jobs)
     write_report(tmp_path, exercise)
     report = (tmp_path / "report.md").read_text()
-    measured = [job for job in jobs if job.probes and job.probes["books"]["books"]]
-    assert report.count("![") == len(list(tmp_path.glob("*.png"))) == bool(measured)
-    assert ("Left out: 1 of" in report) == (len(measured) < len(jobs))
+    assert report.count("![") == len(list(tmp_path.glob("*.png"))) == 1
+    assert "Left out: 1 of" in report
     assert "nan" not in report.partition("## Answer")[2].partition("## What was run")[0]
     assert "nan" not in report.partition("## Findings")[2]

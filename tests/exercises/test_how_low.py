@@ -64,43 +64,16 @@ def test_a_row_is_a_change_and_what_it_gained(sweep: Path) -> None:
     assert [row[1] for row in found.rows] == ["2", "2", "2"]
     assert [row[4] for row in found.rows] == ["", "4.50", "4.50"]
     assert found.rows[2][3] == "3.00 ± 1.41"
-    assert found.captions.keys() == found.figures.keys()
-
-
-def test_seeds_read_as_one_have_the_mean_of_their_probabilities(sweep: Path) -> None:
-    found = how_low.findings(load_jobs(sweep))
-    text = " ".join([found.answer, *found.longer])
+    text = " ".join([found.answer, *found.longer])  # seeds read as one have the mean of their probabilities
     on_val, on_test, adapting = 2 / (1 / 2 + 1 / 4), 2 / (1 / 2.5 + 1 / 4.5), 2 / (1 / 1.9 + 1 / 3.9)
     for number in (f"{on_test:.2f} (one alone 3.50", f"{on_val:.2f} (one alone 3.00", f"read: {adapting:.2f}"):
         assert number in text
     assert f"below the mixture's 3.50 (by {math.log(3.5 / on_val):.3f} ± 0.000 nats)" in text
-
-
-def test_one_model_differs_from_the_mixture_by_what_its_seeds_do_on_average(sweep: Path) -> None:
-    """Not by what their mean probability does."""
-    fixed = how_low.findings(load_jobs(sweep)).notes[3].splitlines()[2]
-    single, as_one = math.log(2 * 4) / 2 - math.log(3.5), math.log(8 / 3) - math.log(3.5)
+    # One model differs from the mixture by what its seeds do on average, not by what their mean probability does.
+    single, as_one = math.log(2 * 4) / 2 - math.log(3.5), math.log(on_val / 3.5)
+    fixed = found.notes[3].splitlines()[2]
     assert f"| novel, next 5 % | 3.00 ± 1.41 | {single:+.3f} ± 0.000 |" in fixed
     assert f"| {as_one:+.3f} ± 0.000 | 4.00 ± 0.00 | 3.50 ± 0.00 |" in fixed
-
-
-def test_what_the_networks_do_not_know_is_told_by_kind_of_character(sweep: Path) -> None:
-    report = "\n".join(how_low.findings(load_jobs(sweep)).notes)
-    difference = math.log(2 / (1 / 2.5 + 1 / 4.5) / 3.5)
-    numbers = {
-        "first letter of a word": 80,
-        "second and third letter": 160,
-        "later letters": 80,
-        "the space after a word": 80,
-        "of a word never seen": 100,
-        "of one 1,001 to 10,000 ago": 200,
-        "of one more than 10,000 characters ago": 100,
-    }
-    for kind, number in numbers.items():
-        (line,) = (line for line in report.splitlines() if line.startswith(f"| {kind} |"))
-        assert line.startswith(f"| {kind} | {number} |")
-        assert line.endswith(f"| {difference:+.3f} ± 0.000 | {difference * number / 400:+.4f} |")
-    assert "of one at most 1,000 ago" not in report  # there is none
 
 
 def test_a_target_is_told_by_its_place_in_the_word_and_by_when_that_word_came_last() -> None:
@@ -112,6 +85,7 @@ def test_a_target_is_told_by_its_place_in_the_word_and_by_when_that_word_came_la
     assert np.array_equal(some, (place_N[4:12], since_N[4:12]))
 
 
+@pytest.mark.slow
 def test_the_path_leads_from_the_book_to_the_recipe_one_change_at_a_time() -> None:
     """Each row of the exercise builds on the one before, and starts with the book's settings."""
     with initialize_config_dir(str(REPOSITORY / "conf"), **VERSION):
@@ -150,12 +124,5 @@ def test_the_probe_reads_each_target_once_with_each_reader(sample: Corpus, tmp_p
             assert len(left[part + reader]) == len(targets)
             of_array = math.exp(left[part + reader].astype(float).mean())
             assert found[part + reader]["perplexity"] == pytest.approx(of_array, rel=1e-5)
-        assert len(left[f"{part}_place"]) == len(left[f"{part}_since"]) == len(targets)
-        assert found[f"{part}_mixture_adaptive"]["perplexity"] < found[f"{part}_mixture"]["perplexity"]
-    assert found["train"]["perplexity"] > 1
-
-
-def test_a_step_of_the_path_does_not_look_at_the_test_text(sample: Corpus, tmp_path: Path) -> None:
-    found, left, *_ = probed(sample, tmp_path, limit_test_batches=0)
-    assert set(left) == {"val"}
-    assert set(found) == {"val", "train"}
+    found, left, *_ = probed(sample, tmp_path, limit_test_batches=0)  # a step of the path looks at no test text
+    assert set(left) == {"val"} and set(found) == {"val", "train"}

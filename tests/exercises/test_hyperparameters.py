@@ -35,36 +35,31 @@ def test_hyperparameters_are_chosen_on_validation(tmp_path: Path) -> None:
     assert "1 of 7 runs diverged" in found.notes[0]
 
 
+def leave_inputs(sweep: Path, seed: int, lr: float, perplexities: dict[str, float]) -> None:
+    """Leave a run of one-hot inputs, one with a faster rate of their weights, and one of an embedding."""
+    ways = {"one_hot": ("one_hot", 1.0), "fast": ("one_hot", 32.0), "embedding": ("embedding", 1.0)}
+    for way, value in perplexities.items():
+        inputs, factor = ways[way]
+        model = {"input": inputs, "input_lr_factor": factor, "embedding_dim": 32, "embedding_sigma": 1.0, "lr": lr}
+        leave_job(sweep, {"seed": seed, "model": model}, probes=streams(value - 1, value, value + 1))
+
+
 def test_each_input_is_compared_at_its_own_learning_rate(tmp_path: Path) -> None:
-    plain: dict[str, Any] = {"embedding_dim": 32, "embedding_sigma": 1.0, "input_lr_factor": 1.0}
-    for lr, one_hot, fast, wide in ((1.0, 7.3, 6.4, 6.3), (2.0, 7.0, math.nan, 6.5)):
-        ways = {"one_hot": one_hot, "fast": fast, "embedding": wide}
-        for way, value in ways.items():
-            model = plain | {"input": way.replace("fast", "one_hot"), "lr": lr}
-            model |= {"input_lr_factor": 32.0} if way == "fast" else {}
-            leave_job(tmp_path / "s", {"seed": 0, "model": model}, probes=streams(value - 1, value, value + 1))
+    leave_inputs(tmp_path / "s", 0, 1.0, {"one_hot": 7.3, "fast": 6.4, "embedding": 6.3})
+    leave_inputs(tmp_path / "s", 0, 2.0, {"one_hot": 7.0, "fast": math.nan, "embedding": 6.5})
     found = embedding.findings(load_jobs(tmp_path / "s"))
     assert [row[:2] + row[4:5] for row in found.rows] == [
         ["one-hot", "2", "7.000"],
         ["one-hot, input rate × 32", "1", "6.400"],
         ["embedding of 32, N(0, 1)", "1", "6.300"],
     ]
-    assert "(embedding of 32, N(0, 1)), with a validation perplexity of 6.30, cannot be told apart" in found.answer
     assert "speed" not in found.answer  # of one seed nothing is claimed
 
 
 def test_an_embedding_and_its_control_are_compared_over_seeds(tmp_path: Path) -> None:
-    plain: dict[str, Any] = {"embedding_dim": 32, "embedding_sigma": 1.0, "input_lr_factor": 1.0, "lr": 1.0}
-    for seed in (0, 1, 2):
-        for way, value in {
-            "one_hot": 7.0,
-            "fast": 6.1 - 0.02 * (seed - 1),
-            "embedding": 6.1 + 0.02 * (seed - 1),
-        }.items():
-            model = plain | {"input": way.replace("fast", "one_hot")}
-            model |= {"input_lr_factor": 32.0} if way == "fast" else {}
-            leave_job(tmp_path / "s", {"seed": seed, "model": model}, probes=streams(5.0, value + seed / 2, 9.0))
+    for seed, other in enumerate((-0.02, 0, 0.02)):
+        perplexities = {"one_hot": 7.0, "fast": 6.1 - other, "embedding": 6.1 + other}
+        leave_inputs(tmp_path / "s", seed, 1.0, {way: value + seed / 2 for way, value in perplexities.items()})
     answer = embedding.findings(load_jobs(tmp_path / "s")).answer
     assert "is better than one-hot inputs" in answer
-    assert answer.endswith("cannot be told apart from that embedding: so far as these seeds tell, what one-hot inputs "
-                           "lack is speed of the weights that read them.")  # fmt: skip
+    assert "cannot be told apart from that embedding: so far as these seeds tell" in answer

@@ -36,16 +36,6 @@ def test_the_spectral_radius_is_the_largest_modulus_of_an_eigenvalue() -> None:
     assert relu.spectral_radius(torch.tensor([[0.0, 5.0], [0.0, 0.0]])) == 0
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_weights_that_are_not_finite_have_no_spectral_radius(value: float, data: TimeMachine) -> None:
-    model = model_for(data)
-    with torch.no_grad():
-        model.get_parameter("rnn.W_hh")[0, 1] = value
-    measured = relu.measure(model, data)
-    assert math.isnan(measured["spectral_radius"])
-    assert math.isnan(measured["dead_share"])
-
-
 def test_units_below_zero_are_dead_and_the_largest_activation_is_known(data: TimeMachine) -> None:
     model = model_for(data, activation="relu", sigma=0)
     with torch.no_grad():
@@ -66,6 +56,10 @@ def test_tanh_units_that_are_saturated_at_every_position_are_counted(data: TimeM
     assert measured["saturated_share"] == 0.5
     assert measured["dead_share"] == 0.25
     assert measured["largest_activation"] == pytest.approx(1)
+    with torch.no_grad():
+        model.get_parameter("rnn.W_hh")[0, 1] = math.inf
+    measured = relu.measure(model, data)
+    assert math.isnan(measured["spectral_radius"]) and math.isnan(measured["dead_share"])
 
 
 def trainer_for(folder: Path, *others: Callback, max_epochs: int = 3) -> Trainer:
@@ -75,16 +69,6 @@ def trainer_for(folder: Path, *others: Callback, max_epochs: int = 3) -> Trainer
         enable_progress_bar=False, enable_model_summary=False, default_root_dir=folder, num_sanity_val_steps=0,
         callbacks=[relu.callback(folder), *others],
     )  # fmt: skip
-
-
-def test_each_epoch_has_a_row_after_that_of_the_initial_weights(data: TimeMachine, tmp_path: Path) -> None:
-    model = model_for(data)
-    initial = relu.measure(model, data)
-    trainer_for(tmp_path).fit(model, data)
-    rows = read_numbers(tmp_path / "dynamics.csv")
-    assert [row["epoch"] for row in rows] == [0, 1, 2, 3]
-    assert rows[0] == pytest.approx({"epoch": 0} | initial)
-    assert rows[-1] == pytest.approx({"epoch": 3} | relu.measure(model, data))
 
 
 def test_a_run_that_goes_on_has_the_rows_of_one_that_never_broke_off(data: TimeMachine, tmp_path: Path) -> None:
@@ -99,8 +83,11 @@ def test_a_run_that_goes_on_has_the_rows_of_one_that_never_broke_off(data: TimeM
             checkpoints = ModelCheckpoint(folder, "last", enable_version_counter=False)
             trainer = trainer_for(folder, checkpoints, max_epochs=max_epochs)
             trainer.fit(model, data, ckpt_path=folder / "last.ckpt" if number else None)
+            rows = read_numbers(folder / "dynamics.csv")
+            assert rows[-1] == pytest.approx({"epoch": max_epochs} | relu.measure(model, data))
+            assert [row["epoch"] for row in rows] == list(range(max_epochs + 1))  # from the initial weights on
     whole, cut = (tmp_path / name / "dynamics.csv" for name in ("whole", "cut"))
-    assert whole.read_text() == cut.read_text() and whole.read_text().count("\n") == 5
+    assert whole.read_text() == cut.read_text()
 
 
 def test_a_run_that_diverges_has_a_last_row(data: TimeMachine, tmp_path: Path) -> None:
@@ -114,87 +101,49 @@ STOPPED = "diverged in epoch 1, step 2: the loss is not finite (last finite grad
 
 
 def relu_job(
-    sweep: Path, activation: str, sigma: float, theta: float | None, *, seed: int = 0, lr: float = 1.0,
-    train: float = 8.0, norms: tuple[float, ...] = (0.5, 0.4, 0.3), dead: float = 0.0, message: str | None = None,
-    status: str = "completed",
-) -> Path:  # fmt: skip
+    sweep: Path, activation: str, theta: float | None, *, seed: int, lr: float = 1.0, train: float = 8.0,
+    norms: tuple[float, ...] = (0.5, 0.4, 0.3), dead: float = 0.0, message: str | None = None,
+) -> None:  # fmt: skip
     """A folder as train.py leaves it. With a message the run was stopped in its first epoch."""
+    start = {"epoch": 0, "spectral_radius": 4.0, "largest_activation": 1e14, "dead_share": 0, "saturated_share": 0}
     last = math.nan if message else dead
-    tables = {
-        "steps": [
-            {"epoch": 1, "step": number + 1, "loss": math.nan if math.isnan(norm) else 3.0 - number / 10,
-             "grad_norm": norm, "grad_norm_clipped": min(norm, theta or math.inf)}
-            for number, norm in enumerate(norms)
-        ],
-        "dynamics": [
-            {"epoch": 0, "spectral_radius": 4.0, "largest_activation": 1e14, "dead_share": 0,
-             "saturated_share": math.nan},
-            {"epoch": 1, "spectral_radius": math.nan if message else 2.0, "largest_activation": 0 if dead == 1 else 9,
-             "dead_share": last, "saturated_share": last if activation == "tanh" else math.nan},
-        ],
-    }  # fmt: skip
+    end = {"epoch": 1, "spectral_radius": math.nan if message else 2.0, "largest_activation": 9}
+    end |= {"dead_share": last, "saturated_share": last if activation == "tanh" else math.nan}
+    steps = [
+        {"epoch": 1, "step": number, "loss": norm, "grad_norm": norm, "grad_norm_clipped": min(norm, theta or math.inf)}
+        for number, norm in enumerate(norms, 1)
+    ]
+    tables = {"steps": steps, "dynamics": [start, end]}
+    perplexities = [{"train/perplexity": value, "val/perplexity": value + 1} for value in (min(train, 15.0), train)]
     if not message:
-        tables["metrics"] = [
-            {"epoch": epoch + 1, "train/perplexity": value, "val/perplexity": value + 1}
-            for epoch, value in enumerate((min(train, 15.0), train))
-        ]
-    model = {"lr": lr, "activation": activation, "sigma": sigma}
-    return leave_job(
-        sweep,
-        {"seed": seed, "model": model, "trainer": {"gradient_clip_val": theta}},
-        status="diverged" if message or train > 27 else status,
-        message=message,
-        metrics={} if message else {"train/perplexity": train, "val/perplexity": train + 1},
-        tables=tables,
-    )
+        tables["metrics"] = [{"epoch": epoch, **found} for epoch, found in enumerate(perplexities, 1)]
+    model = {"lr": lr, "activation": activation, "sigma": 0.6}
+    settings = {"seed": seed, "model": model, "trainer": {"gradient_clip_val": theta}}
+    status, metrics = "diverged" if message or train > 27 else "completed", {} if message else perplexities[-1]
+    leave_job(sweep, settings, status=status, message=message, metrics=metrics, tables=tables)
 
 
-@pytest.fixture
-def sweep(tmp_path: Path) -> Path:
+def test_the_report_has_a_row_for_each_setting_and_counts_pairs_that_differ_in_clipping_alone(tmp_path: Path) -> None:
     folder = tmp_path / "relu"
-    folder.mkdir()
     for seed in (0, 1):
-        relu_job(folder, "relu", 0.6, None, seed=seed, norms=(3e14 * (seed + 1), math.nan), message=STOPPED)
-        relu_job(folder, "relu", 0.6, 1.0, seed=seed, norms=(3e14, 2.0, 0.3), train=12.0 + seed)
-        relu_job(folder, "relu", 0.6, 1.0, seed=seed, lr=8.0, train=16.6 + 0.2 * seed, dead=1.0)
-        relu_job(folder, "tanh", 0.6, None, seed=seed, dead=0.5)
-        relu_job(folder, "tanh", 0.6, 1.0, seed=seed, train=8.0 + 20 * seed)
-    return folder
-
-
-def cells(folder: Path) -> list[dict[str, str]]:
+        relu_job(folder, "relu", None, seed=seed, norms=(3e14 * (seed + 1), math.nan), message=STOPPED)
+        relu_job(folder, "relu", 1.0, seed=seed, norms=(3e14, 2.0, 0.3), train=12.0 + seed)
+        relu_job(folder, "relu", 1.0, seed=seed, lr=8.0, train=16.6 + 0.2 * seed, dead=1.0)
+        relu_job(folder, "tanh", None, seed=seed, dead=0.5)
+        relu_job(folder, "tanh", 1.0, seed=seed, train=8.0 + 20 * seed)
     found = relu.findings(load_jobs(folder))
-    return [dict(zip(found.columns, row, strict=True)) for row in found.rows]
-
-
-def test_a_row_for_each_activation_sigma_rate_and_radius(sweep: Path) -> None:
-    table = cells(sweep)
-    assert [(row["activation"], row["η"], row["radius θ"]) for row in table] == [
-        ("tanh", "1", "none"), ("tanh", "1", "1"), ("ReLU", "1", "none"), ("ReLU", "1", "1"), ("ReLU", "8", "1"),
-    ]  # fmt: skip
+    table = [dict(zip(found.columns, row, strict=True)) for row in found.rows]
+    assert [row["activation"] for row in table] == ["tanh", "tanh", "ReLU", "ReLU", "ReLU"]
+    assert [row["η"] for row in table] == ["1", "1", "1", "1", "8"]
+    assert [row["radius θ"] for row in table] == ["none", "1", "none", "1", "1"]
     assert [row["learnt"] for row in table] == ["2", "1", "0", "2", "0"]
     assert [row["learnt nothing"] for row in table] == ["0", "0", "0", "0", "2"]  # all units dead
     assert [row["diverged"] for row in table] == ["0", "1", "2", "0", "0"]
     assert [row["at"] for row in table] == ["", "epoch 2", "epoch 1, step 2", "", ""]
     assert [row["train"] for row in table] == ["8.00 ± 0.00", "8.000", "–", "12.50 ± 0.71", "–"]
     assert [row["first norm"] for row in table] == ["0.5", "0.5", "3e+14 to 6e+14", "3e+14", "0.5"]
-    assert [row["largest norm"] for row in table] == ["0.5", "0.5", "6e+14", "3e+14", "0.5"]
-    assert [row["ρ at the start"] for row in table] == ["4.00 ± 0.00"] * 5
     assert [row["ρ at the end"] for row in table] == ["2.00 ± 0.00"] * 2 + ["–"] + ["2.00 ± 0.00"] * 2
-    assert [row["largest |h|"] for row in table] == ["1e+14"] * 5
     assert [row["dead or saturated at the end"] for row in table] == ["50%", "0%", "–", "0%", "100%"]
-
-
-def test_the_answer_counts_pairs_that_differ_in_clipping_alone(sweep: Path) -> None:
-    found = relu.findings(load_jobs(sweep))
     text = " ".join([found.answer, *found.longer])
     for number in ("of 2 pairs of ReLU", "2 learn only with it", "2 of 2 ReLU runs", "2 pairs of tanh", "0.5 to 6e+14"):
         assert number in text
-
-
-def test_a_run_that_ends_above_the_frequencies_of_the_letters_has_learnt_nothing(tmp_path: Path) -> None:
-    """Once such a tanh run, at 24.14 of 28, was "0 of 1 diverged" and "every run learns"."""
-    relu_job(tmp_path / "s", "tanh", 0.6, None, train=24.1)
-    relu_job(tmp_path / "s", "relu", 0.6, 1.0, train=16.0)  # validation 17
-    (tanh, of_relu) = cells(tmp_path / "s")
-    assert [(row["learnt"], row["learnt nothing"], row["diverged"]) for row in (tanh, of_relu)] == [("0", "1", "0")] * 2

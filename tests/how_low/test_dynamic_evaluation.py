@@ -1,7 +1,7 @@
 """Dynamic evaluation with a kNN cache."""
 
-import math
-import re
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -27,15 +27,6 @@ def model(seed: int) -> RNNLMScratch:
 @pytest.fixture
 def chars_N(sample: Corpus) -> torch.Tensor:
     return Vocab.of(sample.characters).encode(sample.characters)
-
-
-def test_at_a_rate_of_0_and_without_a_cache_it_is_the_fixed_model(
-    chars_N: torch.Tensor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(dynamic_evaluation, "EXPONENTS", (1.0, 0.0, 0.0))
-    monkeypatch.setattr(dynamic_evaluation, "EXPONENTS_RATE", 0.0)
-    found_N = adaptive_nll(model(0), chars_N, KNOWN, TARGETS, 0.0)
-    torch.testing.assert_close(found_N, stream_nll(model(0), chars_N, TARGETS))
 
 
 def test_a_character_is_predicted_before_it_is_learnt(chars_N: torch.Tensor) -> None:
@@ -84,26 +75,22 @@ def test_the_cache_is_that_of_a_slow_loop(
         log_p_KV = [p_NV[n].log()]
         for oldest in (max(0, m - size), max(before, m - recent)):
             similar_M = (25 * states_MH[oldest:m] @ states_MH[m]).exp()
-            followed_V = (
-                torch.zeros(28, dtype=torch.float64).index_add_(0, next_M[oldest:m], similar_M) / similar_M.sum()
-            )
-            log_p_KV.append(
-                (0.8 * (followed_V if m > oldest else torch.full_like(followed_V, 1 / 28)) + 0.2 * p_NV[n]).log()
-            )
+            followed_V = torch.full_like(p_NV[n], 1 / 28)
+            if m > oldest:
+                followed_V = torch.zeros_like(followed_V).index_add_(0, next_M[oldest:m], similar_M) / similar_M.sum()
+            log_p_KV.append((0.8 * followed_V + 0.2 * p_NV[n]).log())
         nll = -(exponents_K @ torch.stack(log_p_KV)).log_softmax(0)[next_M[m]]
         found.append(nll.detach())
         total = total + nll
         if n % SEGMENT == SEGMENT - 1:
             (gradient_K,) = torch.autograd.grad(total, exponents_K)
-            exponents_K, total = (
-                (exponents_K - 0.001 * gradient_K).clamp(0, 1).detach().requires_grad_(),
-                torch.zeros((), dtype=torch.float64),
-            )
+            exponents_K = (exponents_K - 0.001 * gradient_K).clamp(0, 1).detach().requires_grad_()
+            total = torch.zeros((), dtype=torch.float64)
     expected_N = torch.stack(found)[-len(TARGETS) :].double()
     torch.testing.assert_close(adaptive_nll(model(0), chars_N, known, TARGETS, 0.0), expected_N)
 
 
-@pytest.mark.parametrize("known", [range(0), range(1, 80), range(1, 599)])
+@pytest.mark.parametrize("known", [range(0), range(1, 599)])
 def test_it_is_a_distribution(known: range, chars_N: torch.Tensor) -> None:
     """Over what the next character could be, the probabilities sum to 1."""
     target = range(TARGETS.stop, TARGETS.stop + 1)
@@ -115,12 +102,20 @@ def test_it_is_a_distribution(known: range, chars_N: torch.Tensor) -> None:
     assert total == pytest.approx(1)
 
 
-def test_the_cache_begins_with_the_training_text(sample: Corpus) -> None:
+@pytest.fixture
+def short(sample: Corpus) -> Corpus:
+    return replace(sample, characters=sample.characters[:3000])
+
+
+def summary_of(corpus: Corpus) -> dict[str, Any]:
     data = {"num_steps": 8, "num_train": 2000, "num_val": 300}
-    summary = {"settings": {"data": data}, "corpus": {"sha256": sample.sha256}}
-    vocab = Vocab.of(sample.characters)
-    found = evaluate_adapting(model(0), vocab, summary, sample, 0.01)["val"].perplexity
-    chars_N, targets = vocab.encode(sample.characters), splits_of(summary, sample)["val"].targets
+    return {"settings": {"data": data}, "corpus": {"sha256": corpus.sha256}}
+
+
+def test_the_cache_begins_with_the_training_text(short: Corpus) -> None:
+    vocab, summary = Vocab.of(short.characters), summary_of(short)
+    found = evaluate_adapting(model(0), vocab, summary, short, 0.01)["val"].perplexity
+    chars_N, targets = vocab.encode(short.characters), splits_of(summary, short)["val"].targets
     with_it, without = (
         adaptive_nll(model(0), chars_N, known, targets, 0.01).mean().exp().item()
         for known in (range(1, 2008), range(0))
@@ -133,14 +128,8 @@ def test_the_models_of_an_ensemble_learn_each_by_itself(chars_N: torch.Tensor) -
     p_N = [adaptive_nll(member, chars_N, KNOWN, TARGETS, 0.1).neg().exp() for member in (one, other)]
     found_N = adaptive_nll(Ensemble([one, other]), chars_N, KNOWN, TARGETS, 0.1)
     torch.testing.assert_close(found_N.neg().exp(), (p_N[0] + p_N[1]) / 2)
-    assert math.isfinite(found_N.sum())
 
 
-@pytest.mark.parametrize("rate", [1e30, 1e3])
-def test_a_rate_at_which_it_diverges_is_refused(sample: Corpus, rate: float) -> None:
-    data = {"num_steps": 8, "num_train": 2000, "num_val": 300}
-    summary = {"settings": {"data": data}, "corpus": {"sha256": sample.sha256}}
-    with pytest.raises(
-        SettingError, match=rf"adapt={re.escape(f'{rate:g}')}: the model diverges; type for example adapt="
-    ):
-        evaluate_adapting(model(0), Vocab.of(sample.characters), summary, sample, rate)
+def test_a_rate_at_which_it_diverges_is_refused(short: Corpus) -> None:
+    with pytest.raises(SettingError, match=r"adapt=1000: the model diverges; type for example adapt="):
+        evaluate_adapting(model(0), Vocab.of(short.characters), summary_of(short), short, 1e3)

@@ -7,7 +7,7 @@ import torch
 
 from tests.conftest import Program
 from timemachine.corpus import Corpus
-from timemachine.evaluation.scores import stream_nll, window_score
+from timemachine.evaluation.scores import stream_nll
 from timemachine.how_low.ensemble import Ensemble
 from timemachine.language_model import RNNLMScratch
 from timemachine.vocab import Vocab
@@ -31,12 +31,6 @@ def test_an_ensemble_predicts_the_mean_of_the_probabilities(chars_N: torch.Tenso
     p_N = [stream_nll(member, chars_N, TARGETS).neg().exp() for member in (one, other)]
     expected_N = -((p_N[0] + p_N[1]) / 2).log()
     torch.testing.assert_close(stream_nll(Ensemble([one, other]), chars_N, TARGETS), expected_N)
-
-
-def test_an_ensemble_of_a_model_with_itself_is_that_model(chars_N: torch.Tensor) -> None:
-    one = model(0)
-    expected = window_score(one, chars_N, range(100), 8).perplexity
-    assert window_score(Ensemble([one, one, one]), chars_N, range(100), 8).perplexity == pytest.approx(expected)
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from timemachine.how_low import teacher
 from timemachine.how_low.ensemble import Ensemble
 from timemachine.how_low.mixture import CONTEXTS, MAX_CONTEXT, Mixture
 from timemachine.how_low.ngrams import SYMBOLS
-from timemachine.how_low.teacher import MIN_LENGTH, NETWORKS_SHARE, train_networks, write
+from timemachine.how_low.teacher import NETWORKS_SHARE, train_networks, write
 from timemachine.language_model import RNNLMScratch
 from timemachine.vocab import Vocab
 
@@ -19,24 +19,18 @@ TEXT = find_corpus("sample", []).characters[:4000]
 VOCAB = Vocab.of(TEXT)
 
 
-def test_it_is_as_long_as_asked_and_drawn_from_distributions_over_the_vocabulary() -> None:
-    chars_N, p_NV = write(TEXT, 20_000, VOCAB, seed=0)
-    assert len(chars_N) == 20_000 and chars_N.dtype == torch.uint8
-    assert p_NV.shape == (20_000, len(VOCAB))
-    assert len(write(TEXT, 1999, VOCAB, seed=0)[0]) == 1999
-    assert len(write(TEXT, 3001, VOCAB, seed=0)[0]) == 3000  # three streams
+def test_it_is_as_long_as_asked_and_drawn_from_its_distributions_by_the_seed() -> None:
+    chars_N, p_NV = write(TEXT, 10_001, VOCAB, seed=0)
+    assert len(chars_N) == 10_000  # ten streams
+    assert p_NV.shape == (10_000, len(VOCAB))
     assert p_NV.sum(1).numpy() == pytest.approx(1, abs=rounding(3 * len(VOCAB)))
     assert p_NV[:, VOCAB.unk].max() == 0
-    nll = -p_NV[torch.arange(20_000), chars_N.long()].log().mean()
+    (same_N, same_NV), (other_N, _) = (write(TEXT, 10_001, VOCAB, seed) for seed in (0, 1))
+    assert torch.equal(chars_N, same_N) and torch.equal(p_NV, same_NV) and not torch.equal(chars_N, other_N)
+    nll = -p_NV[torch.arange(10_000), chars_N.long()].log().mean()
     entropy = -torch.special.xlogy(p_NV, p_NV).sum(1).mean()
-    assert nll.item() == pytest.approx(entropy.item(), rel=0.03)
+    assert nll.item() == pytest.approx(entropy.item(), rel=0.05)
     assert entropy < 2.2  # of the letters' frequencies: 2.8
-
-
-def test_a_seed_writes_one_text_and_another_seed_another() -> None:
-    (one_N, p_NV), (same_N, same_NV), (other_N, _) = (write(TEXT, 800, VOCAB, seed) for seed in (1, 1, 2))
-    assert torch.equal(one_N, same_N) and torch.equal(p_NV, same_NV)
-    assert not torch.equal(one_N, other_N)
 
 
 def random_networks() -> Ensemble:
@@ -45,38 +39,28 @@ def random_networks() -> Ensemble:
     return Ensemble([RNNLMScratch(len(VOCAB), hiddens=8, sigma=0.9).double() for _ in range(2)])
 
 
-@pytest.mark.parametrize("with_networks", [False, True])
-def test_the_distributions_are_those_of_teachers_that_read_the_text_anew(with_networks: bool) -> None:
-    """A stream at a time."""
-    beside = random_networks() if with_networks else None
-    chars_N, p_NV = write(TEXT, 3 * MIN_LENGTH, VOCAB, 4, beside)
+def test_the_distributions_are_those_of_teachers_that_read_the_text_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mixture and networks, a stream at a time."""
+    monkeypatch.setattr(teacher, "MIN_LENGTH", 400)
+    beside = random_networks()
+    chars_N, p_NV = write(TEXT, 3 * 400, VOCAB, 4, beside)
     mixture, place_S = Mixture(), [VOCAB[chr(symbol)] for symbol in SYMBOLS]
     mixture.read(TEXT, range(len(TEXT)), learn=True)
     starts = np.random.default_rng(4).integers(len(TEXT), size=3)
-    for start, chars_L, p_LV in zip(starts, chars_N.split(MIN_LENGTH), p_NV.split(MIN_LENGTH), strict=True):
+    for start, chars_L, p_LV in zip(starts, chars_N.split(400), p_NV.split(400), strict=True):
         before = TEXT[max(0, start - MAX_CONTEXT) : start]
         text = before + "".join(VOCAB.to_tokens(chars_L.tolist())).encode()
         expected_LS = np.exp(mixture.read(text, range(len(before), len(text))))
-        if beside:
-            read = VOCAB.encode(text.rjust(MAX_CONTEXT + MIN_LENGTH)).long()
-            with torch.no_grad():
-                p_TS = beside(read[None])[0][0, MAX_CONTEXT - 1 : -1].exp()[:, place_S].numpy()
-            expected_LS = (1 - NETWORKS_SHARE) * expected_LS + NETWORKS_SHARE * p_TS / p_TS.sum(1, keepdims=True)
+        read = VOCAB.encode(text.rjust(MAX_CONTEXT + 400)).long()
+        with torch.no_grad():
+            p_TS = beside(read[None])[0][0, MAX_CONTEXT - 1 : -1].exp()[:, place_S].numpy()
+        expected_LS = (1 - NETWORKS_SHARE) * expected_LS + NETWORKS_SHARE * p_TS / p_TS.sum(1, keepdims=True)
         # 2 C experts change a logit, all in all by some ten nats.
         assert p_LV[:, place_S].numpy() == pytest.approx(expected_LS, abs=rounding(2 * CONTEXTS * 10))
 
 
-def test_each_character_is_written_as_often_as_its_probability(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(teacher, "MIN_LENGTH", 20)
-    vocab = Vocab.of(TEXT)
-    chars_N, p_NV = write(TEXT, 8_000, vocab, seed=0)  # 400 streams, which know nothing of each other
-    is_space_N = (chars_N == vocab[" "]).double()
-    error = is_space_N.view(400, 20).mean(1).std() / 400**0.5
-    assert abs(is_space_N.mean() - p_NV[:, vocab[" "]].double().mean()) < 4 * error < 0.02
-
-
 def test_networks_have_learnt_the_text_and_are_the_same_for_a_seed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(teacher.NETWORK, "hiddens", 64)
+    monkeypatch.setitem(teacher.NETWORK, "hiddens", 32)
     chars_N, before = VOCAB.encode(TEXT), torch.random.get_rng_state()
     one, same, other = (train_networks(chars_N, VOCAB, seed, 2) for seed in (1, 1, 2))
     assert torch.equal(torch.random.get_rng_state(), before)
@@ -97,9 +81,7 @@ def test_a_diverged_network_is_refused() -> None:
         write(TEXT, 10, VOCAB, 0, beside)
 
 
-@pytest.mark.parametrize("count", [0, 1])
-@pytest.mark.parametrize("text", [b"ab", b"ab ab", b"a" * 50])
-def test_a_short_text_is_enough(text: bytes, count: int) -> None:
-    vocab = Vocab.of(text)
-    chars_N, p_NV = write(text, 3, vocab, 0, train_networks(vocab.encode(text), vocab, 0, count))
+def test_a_short_text_is_enough() -> None:
+    vocab = Vocab("ab")
+    chars_N, p_NV = write(b"ab", 3, vocab, 0, train_networks(vocab.encode(b"ab"), vocab, 0, 1))
     assert len(chars_N) == 3 and p_NV.sum(1).numpy() == pytest.approx(1, abs=rounding(3 * len(SYMBOLS)))

@@ -1,6 +1,5 @@
 """page.html in a real browser: its numbers are Python's, the keyboard suffices, and nothing leaves it."""
 
-import math
 import random
 import socket
 import statistics
@@ -15,7 +14,6 @@ from tests.page.conftest import Open
 from tests.page.models import (
     LETTERS,
     MODELS,
-    as_read,
     exact_model,
     gradient_norms,
     probabilities,
@@ -43,24 +41,22 @@ READ = """texts => texts.map(text => {
         norms: [...reading.influence(last)],
     };
 })"""
-GREEDY = """([text, length]) => {
-    const reading = new Reading(model);
-    reading.take(model.indices(text));
+
+DRAWN = """([alpha, count]) => {
+    const reading = new Reading(model), counts = new Array(model.size).fill(0), random = uniform(7);
+    reading.take(model.indices("it has"));
     reading.advance();
-    return model.continuation(reading.states.at(-1), length, null);
+    const logits = model.logits(reading.states.at(-1));
+    for (let i = 0; i < count; i++) counts[model.choice(logits, alpha, random)]++;
+    return counts;
 }"""
 
 
-def prefixes(count: int, seed: int = 0) -> list[str]:
+def prefixes(count: int) -> list[str]:
     """Return texts as someone may type them: letters, capitals, marks, line ends, accents."""
-    draw = random.Random(seed)
+    draw = random.Random(0)
     often = "abcdefghijklmnopqrstuvwxyz" * 2 + "      ABC"
     return ["".join(draw.choices(often + "é.,\n'9\u2028😀", k=draw.randrange(61))) for _ in range(count)]
-
-
-def farthest(found: list[float], wanted: list[float]) -> float:
-    """Return the largest difference of two lists of one length."""
-    return max((abs(a - b) for a, b in zip(found, wanted, strict=True)), default=0.0)
 
 
 # The numbers
@@ -69,63 +65,23 @@ def farthest(found: list[float], wanted: list[float]) -> float:
 @pytest.mark.parametrize("name", MODELS)
 def test_probabilities_surprise_and_gradients_are_pythons(name: str, open_page: Open) -> None:
     model, page = exact_model(**MODELS[name]), open_page(name)
-    texts = prefixes(200)
-    found = page.evaluate(READ, texts)
-    differences = {"P": 0.0, "bits": 0.0, "norm": 0.0}
-    for text, of_text in zip(texts, found, strict=True):
-        for what, theirs, ours in (
-            ("P", of_text["expected"], probabilities(model, LETTERS, text)),
-            ("bits", of_text["surprises"], surprises(model, LETTERS, text)),
-            ("norm", of_text["norms"], gradient_norms(model, LETTERS, text)),
-        ):
-            differences[what] = max(differences[what], farthest(theirs, ours))
-    print(f"| {name} | " + " | ".join(f"{difference:.1e}" for difference in differences.values()) + " |")
-    assert max(differences.values()) < TOLERANCE
+    texts = prefixes(50)
+    for text, found in zip(texts, page.evaluate(READ, texts), strict=True):
+        assert found["expected"] == pytest.approx(probabilities(model, LETTERS, text), abs=TOLERANCE)
+        assert found["surprises"] == pytest.approx(surprises(model, LETTERS, text), abs=TOLERANCE)
+        assert found["norms"] == pytest.approx(gradient_norms(model, LETTERS, text), abs=TOLERANCE)
 
 
-@pytest.mark.parametrize("name", ["tanh", "embedding"])
-def test_greedy_text_is_pythons_where_the_likeliest_is_clear(name: str, open_page: Open) -> None:
-    model, page, compared = exact_model(**MODELS[name]), open_page(name), 0
-    for text in prefixes(20, seed=1):
-        found, read = page.evaluate(GREEDY, [text, 60]), as_read(text)
-        wanted = model.predict(read, 60, LETTERS)[len(read) :]
-        for t in range(60):
-            P = probabilities(model, LETTERS, read + wanted[:t])
-            P[LETTERS.unk] = 0
-            second, first = sorted(P)[-2:]
-            if first - second <= TOLERANCE:
-                break
-            assert found[: t + 1] == wanted[: t + 1]
-            compared += 1
-    assert compared > 600
-
-
-@pytest.mark.parametrize("alpha", [0.5, 1.0, 4.0])
+@pytest.mark.parametrize("alpha", [0.5, 4.0])
 def test_what_is_drawn_has_the_distribution_of_p_to_the_alpha(alpha: float, open_page: Open) -> None:
-    model, page, count = exact_model(), open_page("tanh"), 40_000
-    drawn = page.evaluate(
-        """([alpha, count]) => {
-            const reading = new Reading(model), counts = new Array(model.size).fill(0), random = uniform(7);
-            reading.take(model.indices("it has"));
-            reading.advance();
-            const logits = model.logits(reading.states.at(-1));
-            for (let i = 0; i < count; i++) counts[model.choice(logits, alpha, random)]++;
-            return counts;
-        }""",
-        [alpha, count],
-    )
-    P = torch.tensor(probabilities(model, LETTERS, "it has"), dtype=torch.float64) ** alpha
+    page, count = open_page("tanh"), 40_000
+    drawn = page.evaluate(DRAWN, [alpha, count])
+    P = torch.tensor(probabilities(exact_model(), LETTERS, "it has"), dtype=torch.float64) ** alpha
     P[LETTERS.unk] = 0
-    expected = [count * float(p) for p in P / P.sum()]
+    P = P / P.sum()
+    errors = (count * P * (1 - P)).sqrt()
     assert drawn[LETTERS.unk] == 0
-    often = [index for index, number in enumerate(expected) if number >= 5]
-    pairs = [(drawn[index], expected[index]) for index in often]
-    rare = count - sum(number for _, number in pairs)
-    if rare >= 5:
-        pairs.append((count - sum(number for number, _ in pairs), rare))
-    chi2, degrees = sum((n - e) ** 2 / e for n, e in pairs), len(pairs) - 1
-    # Wilson and Hilferty: the cube root is normal, here below 3.3 standard deviations.
-    assert ((chi2 / degrees) ** (1 / 3) - 1 + 2 / (9 * degrees)) / math.sqrt(2 / (9 * degrees)) < 3.3
+    assert ((torch.tensor(drawn) - count * P).abs() < 5 * errors + 1).all()
 
 
 # What one does
@@ -163,13 +119,9 @@ def test_typing_shows_what_python_says(name: str, open_page: Open) -> None:
     said = f"{bits:.3f} bits per character, perplexity {2**bits:.2f}, over 9 characters"
     assert page.text_content("#total") == said
     assert grey(page) == model.predict(read, 20, LETTERS)[len(read) :]
-    P = probabilities(model, LETTERS, read)
-    rows = page.locator("#bars button").all()
-    likeliest = sorted(range(len(P)), key=lambda index: -P[index])
-    for row, index in zip(rows[:6], likeliest, strict=False):
-        assert float((row.locator("small").text_content() or "").rstrip(" %")) == pytest.approx(
-            100 * P[index], abs=0.06
-        )
+    likeliest = sorted(probabilities(model, LETTERS, read), reverse=True)
+    bars = page.locator("#bars button small").all_text_contents()
+    assert [float(bar.rstrip(" %")) for bar in bars[:6]] == pytest.approx([100 * p for p in likeliest[:6]], abs=0.06)
     (norm, place) = max((norm, t) for t, norm in enumerate(gradient_norms(model, LETTERS, read)))
     mattered = f"“{read[place].replace(' ', '␣')}” {len(read) - 1 - place} back ({norm:.2g}"
     assert mattered[:-1] in (page.text_content("#inspected") or "")
@@ -190,12 +142,6 @@ def test_tab_takes_the_grey_text_and_escape_lets_tab_go(open_page: Open) -> None
     assert box(page).input_value() == before
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "more"
-    page.keyboard.press("Shift+Tab")
-    assert page.evaluate("document.activeElement.id") == "text"
-    page.keyboard.type("x")
-    assert grey(page)
-    page.keyboard.press("Shift+Tab")
-    assert page.evaluate("document.activeElement.id") != "text"
 
 
 def test_a_click_on_a_bar_or_enter_goes_on_from_there(open_page: Open) -> None:
@@ -203,7 +149,7 @@ def test_a_click_on_a_bar_or_enter_goes_on_from_there(open_page: Open) -> None:
     typed(page, "it has")
     text = "it has"
     page.keyboard.press("Escape")
-    for rank, act in ((0, "click"), (2, "keys"), (0, "keys")):
+    for rank, act in ((0, "click"), (2, "keys")):
         P = probabilities(model, LETTERS, text)
         P[LETTERS.unk] = 0
         text += LETTERS.idx_to_token[sorted(range(len(P)), key=lambda index: -P[index])[rank]]
@@ -226,20 +172,15 @@ def test_alpha_and_seed_decide_what_is_written_and_reproduce_it(open_page: Open)
             page.locator("#alpha").focus()
             for _ in range(alpha_keys):
                 page.keyboard.press("ArrowRight")
-            assert page.get_by_label("drawn from").is_checked()
-            assert page.text_content("#alpha-value") == f"{1 + alpha_keys / 10:g}"
         page.get_by_label("seed").fill(str(seed))
         page.get_by_role("button", name="Write 200 more").press("Enter")
-        assert "200 characters written" in (page.get_by_role("status").text_content() or "")
         return str(box(page).input_value())
 
-    model = exact_model()
-    assert written(0, 0) == model.predict("it has", 200, LETTERS)
+    assert written(0, 0) == exact_model().predict("it has", 200, LETTERS)
     drawn = written(5, 3)
     assert len(drawn) == 206
     assert drawn == written(5, 3)
-    assert drawn != written(5, 4)
-    assert drawn != written(6, 3)
+    assert written(5, 4) != drawn != written(6, 3)
 
 
 def test_moving_over_the_text_tells_what_was_expected_there(open_page: Open) -> None:
@@ -255,47 +196,8 @@ def test_moving_over_the_text_tells_what_was_expected_there(open_page: Open) -> 
     for t in (16, 15, 14):
         page.keyboard.press("ArrowLeft")
         assert said().startswith(f"“{read[t]}”: {bits[t - 1]:.2f} bits")
-    assert page.locator("#strip").get_attribute("aria-valuenow") == "15"
-    page.keyboard.press("Home")
-    assert "is the first character" in said()
-    page.keyboard.press("End")
-    assert said().startswith(f"“r”: {bits[-1]:.2f} bits")
     page.locator("#strip span").nth(6).hover()
     assert said().startswith(f"“m”: {bits[5]:.2f} bits")
-    norms = gradient_norms(model, LETTERS, read[:7])
-    heights = page.evaluate(
-        "[...strip.children].map(span => Number((/-(\\d+)px/.exec(span.style.boxShadow) ?? [0, 0])[1]))"
-    )
-    assert heights == [round(6 * norm / max(norms)) for norm in norms] + [0] * (len(read) - 6)
-    box(page).focus()
-    page.keyboard.press("Home")
-    page.keyboard.press("ArrowRight")
-    page.keyboard.press("ArrowRight")
-    page.mouse.move(0, 0)
-    assert said().startswith(f"“h”: {bits[0]:.2f} bits")
-
-
-PIXELS = """read => {
-    const { width, height } = canvas, all = canvas.getContext("2d").getImageData(0, 0, width, height).data;
-    const step = width / Math.max(8, Math.floor(width / 11));
-    const pixel = (x, y) => [...all.slice(4 * (y * width + x), 4 * (y * width + x) + 3)];
-    return Array.from({ length: read }, (_, t) =>
-        Array.from({ length: 32 }, (_, unit) => pixel(Math.floor((t + 0.5) * step), 4 * unit + 2)));
-}"""
-
-
-def test_the_strip_shows_the_hidden_units(open_page: Open) -> None:
-    model, page, read = exact_model(), open_page("tanh"), "it has been"
-    typed(page, read)
-    settled(page)
-    with torch.no_grad():
-        H_TBH, _ = model.rnn(model.inputs(torch.tensor([LETTERS[list(read)]])))
-    pixels = page.evaluate(PIXELS, len(read))
-    for t, column in enumerate(pixels):
-        for unit, (red, _, blue) in enumerate(column):
-            h = float(H_TBH[t, 0, unit])
-            if abs(h) > 0.1:  # orange for more than 0, blue for less
-                assert (red > blue) == (h > 0)
 
 
 def test_a_long_text_is_read_in_slices_and_a_change_in_its_middle_too(open_page: Open) -> None:
@@ -316,22 +218,6 @@ def test_a_long_text_is_read_in_slices_and_a_change_in_its_middle_too(open_page:
     page.get_by_role("button", name="Write 200 more").click()
     assert len(box(page).input_value()) == 2000
     assert not grey(page)
-
-
-# How it looks
-
-
-@pytest.mark.parametrize("width", [320, 1200])
-def test_it_fits_a_phone(width: int, open_page: Open) -> None:
-    page = open_page("tanh", width=width, has_touch=width < 1000)
-    page.get_by_role("button", name="Write 200 more").click()
-    settled(page)
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    overlay = page.evaluate("[box.clientHeight, box.scrollHeight]")
-    assert overlay[0] >= overlay[1]  # all lines are seen, each over its copy
-    if width < 1000:
-        small = page.evaluate("[...document.querySelectorAll('button')].filter(b => b.offsetHeight < 44).length")
-        assert small == 0
 
 
 def test_taking_the_grey_text_needs_no_keyboard(open_page: Open) -> None:
@@ -384,10 +270,8 @@ def test_it_works_in_the_sandbox_of_weights_and_biases(browser: "Browser", pages
     assert not troubles
 
 
-@pytest.mark.parametrize(
-    "odd", ["</script><script>hacked=1</script>", "</title><img src=x onerror='hacked=1'>", "\u2028\"'`${hacked=1}"]
-)
-def test_a_title_with_code_does_nothing(odd: str, tmp_path: Path, open_page: Open) -> None:
+def test_a_title_with_code_does_nothing(tmp_path: Path, open_page: Open) -> None:
+    odd = "</script><script>hacked=1</script></title><img src=x onerror='hacked=1'>\u2028\"'`${hacked=1}"
     vocab = Vocab(sorted({UNKNOWN, *"ab <>&'\"\\`"}))
     model = random_model(vocab)
     (tmp_path / "page.html").write_bytes(make_page(model, vocab, summary_of(model, odd)))
@@ -395,7 +279,5 @@ def test_a_title_with_code_does_nothing(odd: str, tmp_path: Path, open_page: Ope
     typed(page, "ab")
     settled(page)
     assert page.evaluate("typeof hacked") == "undefined"
-    assert " ".join(odd.split()) in page.title()
-    page.locator("details summary").click()
-    assert " ".join(odd.split()) in " ".join(page.locator("#run-table").inner_text().split())
+    assert page.title().startswith(odd)
     assert page.evaluate("model.tokens") == vocab.idx_to_token
