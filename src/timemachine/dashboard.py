@@ -26,76 +26,63 @@ SETTINGS = {
 EXCLUSIVE = (("report", "baseline"), ("report", "view"), ("view", "project"), ("view", "entity"))
 
 
+def main() -> None:
+    """Do what was typed: `python -m timemachine.dashboard project=… entity=…`."""
+    go_on_without_output()
+    as_written = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("python -m timemachine.dashboard", description=__doc__, formatter_class=as_written)
+    help_of_settings = "; ".join(f"{name}=<{what}>" for name, what in SETTINGS.items())
+    parser.add_argument("settings", nargs="*", metavar="name=value", help=help_of_settings)
+    parser.add_argument("--dry-run", action="store_true", help="print the panels, or the report's blocks; save nothing")
+    typed = parser.parse_intermixed_args()
+    try:
+        print(*save_or_publish(checked_settings(typed.settings), typed.dry_run), sep="\n")
+    except UserError as error:
+        sys.exit(f"error: {one_line(error)}")
+
+
 def checked_settings(arguments: list[str]) -> dict[str, str]:
     """Return the typed settings. Raise SettingError for an unknown name, no value, or two that exclude each other."""
     settings = dict(argument.partition("=")[::2] for argument in arguments)
     for name, value in settings.items():
         if name not in SETTINGS or not value:
-            nearest = next(iter(get_close_matches(name, SETTINGS, 1)), "project")
-            raise SettingError(
-                f"{name}={value}: expected a setting and its value; type {nearest}=<{SETTINGS[nearest]}>"
-            )
+            (nearest,) = get_close_matches(name, SETTINGS, 1) or ["project"]
+            instead = f"{nearest}=<{SETTINGS[nearest]}>"
+            raise SettingError(f"{name}={value}: expected a setting and its value; type {instead}")
     for one, other in EXCLUSIVE:
         if one in settings and other in settings:
             raise SettingError(f"{other}={settings[other]}: does not go with {one}=; type one of them")
     return settings
 
 
-def main() -> None:
-    """Do what was typed: `python -m timemachine.dashboard project=… entity=…`."""
-    go_on_without_output()
-    parser = argparse.ArgumentParser(
-        prog="python -m timemachine.dashboard",
-        description="Save the workspace of a project in W&B, or publish the report of a sweep there.",
-    )
-    parser.add_argument(
-        "settings", nargs="*", metavar="name=value", help="; ".join(f"{n}=<{w}>" for n, w in SETTINGS.items())
-    )
-    parser.add_argument("--dry-run", action="store_true", help="print the panels, or the report's blocks; save nothing")
-    typed = parser.parse_intermixed_args()
-    try:
-        settings = checked_settings(typed.settings)
-        baseline = _logged_run(settings["baseline"]) if "baseline" in settings else None
-        print(*_lines(settings, baseline, typed.dry_run), sep="\n")
-    except UserError as error:
-        sys.exit(f"error: {one_line(error)}")
-    except KeyboardInterrupt:
-        sys.exit(130)
-
-
-def _lines(settings: dict[str, str], baseline: dict[str, Any] | None, dry_run: bool) -> list[str]:
-    """Save or publish; return the address, or of a dry run the panels or blocks."""
+def save_or_publish(settings: dict[str, str], dry_run: bool) -> list[str]:
+    """Save or publish; return the address, or of a dry run the panels or blocks. Raise UserError for what fails."""
+    baseline = None
+    if folder := settings.get("baseline"):
+        baseline = run_summary(folder, "baseline")
+        if not baseline.get("wandb"):
+            raise SettingError(f"baseline={folder}: the run was not logged to W&B; type the folder of one that was")
     try:
         from timemachine.weights_and_biases.report import blocks, publish
         from timemachine.weights_and_biases.workspace import save, sections
     except ModuleNotFoundError as error:
         raise UserError(f"{error.name} is not installed; type pip install -e '.[dashboard]'") from error
     project, entity = settings.get("project") or os.environ.get("WANDB_PROJECT") or PROJECT, settings.get("entity")
-    if "report" in settings:
-        folder = Path(settings["report"])
+    if report := settings.get("report"):
         if not dry_run:
-            return [publish(folder, project, entity)]
-        title, found = blocks(folder)
+            return [publish(Path(report), project, entity)]
+        title, found = blocks(Path(report))
         return [title, *map(_describe, found)]
     if not dry_run:
         return [save(project, entity, baseline, settings.get("view"))]
     return [line for name, panels in sections().items() for line in (name, *map(_describe, panels))]
 
 
-def _logged_run(folder: str) -> dict[str, Any]:
-    """Return the summary of a run. Raise SettingError if W&B does not have it."""
-    summary = run_summary(folder, "baseline")
-    if not summary.get("wandb"):
-        raise SettingError(f"baseline={folder}: the run was not logged to W&B; type the folder of one that was")
-    return summary
-
-
 def _describe(block: Any) -> str:
     """Return what a panel draws, or a block of a report holds, in one line."""
     names = ("title", "table_name", "with_respect_to", "media_keys", "text")
     what = next((value for name in names if (value := getattr(block, name, None))), "")
-    within = map(_describe, getattr(block, "panels", []))
-    return f"  {type(block).__name__} {one_line(what, 80)}{''.join(within)}"
+    return f"  {type(block).__name__} {one_line(what, 80)}{''.join(map(_describe, getattr(block, 'panels', [])))}"
 
 
 if __name__ == "__main__":

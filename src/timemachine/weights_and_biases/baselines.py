@@ -21,19 +21,15 @@ def ngram_perplexities(summary: dict[str, Any]) -> dict[str, dict[str, float]]:
     are the letters alone. Raise SettingError if the text is not found.
     """
     corpus = find_corpus(summary["corpus"]["source"], summary["settings"]["data"]["search_dirs"])
-    splits = {name: split.targets for name, split in splits_of(summary, corpus).items()}
-    text, train = corpus.characters, corpus.characters[: splits["train"].stop]
+    targets = {name: split.targets for name, split in splits_of(summary, corpus).items()}
+    text, train = corpus.characters, corpus.characters[: targets.pop("train").stop]
     models = {"letter frequencies": (laplace, 1)}
-    if val := splits.get("val"):
+    if val := targets.get("val"):
         order = min(ORDERS, key=lambda order: kneser_ney(train, text, val, order).mean())
         models[f"Kneser-Ney {order}-gram"] = kneser_ney, order
     return {
-        name: {
-            f"{part}/perplexity": math.exp(smoothed(train, text, targets, order).mean())
-            for part, targets in splits.items()
-            if part in ("val", "test")
-        }
-        for name, (smoothed, order) in models.items()
+        name: {f"{part}/perplexity": math.exp(model(train, text, read, order).mean()) for part, read in targets.items()}
+        for name, (model, order) in models.items()
     }
 
 
@@ -42,17 +38,15 @@ def log_ngrams(summary: dict[str, Any], project: str, entity: str) -> list[str]:
 
     The ids are made of text and windows, so that a second call makes no second run.
     """
-    epochs = 1, max(int(summary["metrics"].get("epoch", 1)), 2)
-    windows = summary["settings"]["data"]["num_train"] or "all"
-    ids = []
+    corpus, windows, ids = summary["corpus"], summary["settings"]["data"]["num_train"] or "all", []
+    place = {"project": project, "entity": entity, "job_type": "baseline", "group": "n-grams"}
     for name, perplexities in ngram_perplexities(summary).items():
-        ids.append(f"{name.split()[0].lower()}-{summary['corpus']['sha256'][:8]}-{windows}")
-        title = f"{summary['corpus']['name']} {name}"
-        named = {"name": title, "job_type": "baseline", "group": "n-grams", "config": {CHANGES: title}}
-        with online_run(project, entity, ids[-1], **named) as run:
+        ids.append(f"{name.split()[0].lower()}-{corpus['sha256'][:8]}-{windows}")
+        title = f"{corpus['name']} {name}"
+        with online_run(ids[-1], name=title, config={CHANGES: title}, **place) as run:
             run.define_metric("epoch", hidden=True)
             run.define_metric("val/*", step_metric="epoch")
-            for epoch in epochs:
+            for epoch in (1, max(int(summary["metrics"].get("epoch", 1)), 2)):
                 run.log(perplexities | {"epoch": epoch})
             run.summary.update(perplexities | {"status": "completed"})
     return ids

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,8 @@ from timemachine.errors import SettingError
 from timemachine.runs.files import write_whole
 from timemachine.runs.sweep import upload_line
 from timemachine.weights_and_biases import FIGURE
-from timemachine.weights_and_biases.run import begin_run, final_numbers, in_one_line, was_refused
+from timemachine.weights_and_biases.run import begin_run, final_numbers, finish, in_one_line
 
-TABLE = "evaluation"  # the wandb.Table, and the beginning of the summary's names
-KEPT = "evaluation.json"  # in the run's wandb/: the rows of all calls, as a table in W&B is logged whole
 KEYS = 3  # a row begins with text, part and model
 
 
@@ -31,35 +28,33 @@ def run_in_wandb(runs: list[str], summary: dict[str, Any]) -> str:
     return str(summary["wandb"])
 
 
-def add_table(
-    choice: Wandb, run: str, summary: dict[str, Any], columns: list[str], rows: Sequence[Sequence[Any]]
-) -> None:
-    """Add rows to the run's table in W&B, and their numbers to the summary there; print where they are.
+def add_table(choice: Wandb, run: str, summary: dict[str, Any], columns: list[str], rows: list[list[Any]]) -> None:
+    """Add rows to the run's table `evaluation` in W&B, and their numbers to the summary there; print where they are.
 
     `run`: the run's folder. `rows`: text, part and model first, then numbers under the names of `columns`; a row takes
-    the place of an earlier one of the same text, part and model.
+    the place of an earlier one of the same text, part and model. A table in W&B is logged whole, so that the rows of
+    all calls are kept in `wandb/evaluation.json`.
     """
     begun = begin_run(choice, Path(run), run_in_wandb([run], summary))
     if begun is None:
         return
-    folder, failed = Path(begun.dir).parents[1], False
+    folder, state = Path(begun.dir).parents[1], "offline" if begun.offline else "incomplete"
     try:
-        kept = folder / KEPT
+        kept = folder / "evaluation.json"
         earlier = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else []
-        table = list({tuple(row[:KEYS]): list(row) for row in [*earlier, *rows]}.values())
+        table = list({tuple(row[:KEYS]): row for row in [*earlier, *rows]}.values())
         write_whole(kept, json.dumps(table).encode())
         if begun.offline:  # the summary and the figure of an offline part replace those that W&B has
             begun.summary.update(final_numbers(summary))
             if (figure := Path(run) / "perplexity.png").exists():
                 begun.log({FIGURE: wandb.Image(str(figure))})
-        begun.log({TABLE: wandb.Table([*columns], table)})
+        begun.log({"evaluation": wandb.Table([*columns], table)})
         for row in rows:
-            numbers = dict(zip(columns[KEYS:], row[KEYS:], strict=True))
-            place = "/".join((TABLE, *row[:KEYS]))
-            begun.summary.update({f"{place}/{name}": value for name, value in numbers.items() if value is not None})
-        begun.finish(exit_code=0 if summary["status"] == "completed" else 1)
+            place = "/".join(("evaluation", *row[:KEYS]))
+            numbers = zip(columns[KEYS:], row[KEYS:], strict=True)
+            begun.summary.update({f"{place}/{name}": value for name, value in numbers if value is not None})
+        if finish(begun, summary["status"]) and not begun.offline:
+            state = ""
     except Exception as error:  # wandb raises what it likes
         print(f"W&B           failed ({in_one_line(error)})", file=sys.stderr)
-        failed = True
-    state = "offline" if begun.offline else "incomplete" if failed or was_refused(begun) else ""
     print(upload_line([state], folder) or f"W&B           {begun.url}")

@@ -30,10 +30,7 @@ def read_report(folder: Path) -> str:
 
 
 def blocks(folder: Path, project: str = "", entity: str = "") -> tuple[str, list[Any]]:
-    """Return title and blocks of a sweep's report: Markdown, a grid for each figure, and live panels at the end.
-
-    The live panels are there if the sweep's runs are in W&B.
-    """
+    """Return title and blocks of a sweep's report: Markdown, a grid for each figure, live panels of runs in W&B."""
     title, _, rest = read_report(folder).partition("\n")
     place = {"project": project, "entity": entity}
     found: list[Any] = []
@@ -47,12 +44,11 @@ def blocks(folder: Path, project: str = "", entity: str = "") -> tuple[str, list
     if group := _group(folder):
         filters = f"Metric('Group') == {json.dumps(group)} and Metric('JobType') != 'report'"
         runs = wr.Runset(**place, name="the sweep's runs", filters=filters, groupby=[f"config.{CHANGES}"])
-        panels = [panel for name in LIVE for panel in sections()[name]]
-        found.append(wr.PanelGrid(runsets=[runs], panels=panels))
+        found.append(wr.PanelGrid(runsets=[runs], panels=[panel for name in LIVE for panel in sections()[name]]))
     return f"{title.removeprefix('# ')} ({folder.resolve().name})"[:128], found
 
 
-def publish(folder: Path, project: str, entity: str | None = None) -> str:
+def publish(folder: Path, project: str, entity: str | None) -> str:
     """Publish the report in W&B, or replace the one of the same title; return its address.
 
     The figures are logged as a run of job type `report` in the group of the sweep's runs. Raise SettingError if there
@@ -63,7 +59,7 @@ def publish(folder: Path, project: str, entity: str | None = None) -> str:
         title, parts = blocks(folder, project, owner)
         group = _group(folder) or "/".join(folder.resolve().parts[-2:])
         named = {"name": f"report of {group}", "group": group, "job_type": "report", "config": {CHANGES: "report"}}
-        with online_run(project, owner, _run_id(folder), **named) as run:
+        with online_run(_run_id(folder), project=project, entity=owner, **named) as run:
             run.log({figure.stem: wandb.Image(str(figure)) for figure in figures if figure.is_file()})
         report = wr.Report(project=project, entity=owner, title=title, width="fluid", blocks=parts)
         report.id = next((old.id for old in api.reports(f"{owner}/{project}") if old.display_name == title), "")

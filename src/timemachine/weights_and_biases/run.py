@@ -1,9 +1,8 @@
 """A run in Weights & Biases beside its files: Lightning's `WandbLogger`, with what we add.
 
 A row costs the training 0.15 ms; with its rows and ten tables the book's run takes a tenth more processor time than
-with logger=csv. A table and an artifact ask the server, and one that has gone costs `HTTP_TIMEOUT` for each: a table
-during training, a table and the model at the end. `wandb.init` waits `init_timeout` seconds at most, `finish`
-`finish_timeout`. Whatever fails is one line, and never the end of the run.
+with logger=csv. A table and an artifact ask the server, and one that has gone costs 4 seconds for each: a table during
+training, a table and the model at the end. Whatever fails is one line, and never the end of the run.
 """
 
 import math
@@ -22,10 +21,8 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import WandbLogger
 
 from timemachine.config import REPOSITORY, Wandb
-from timemachine.datamodule import TimeMachine
 from timemachine.decoding import continue_text
 from timemachine.errors import one_line
-from timemachine.language_model import RNNLMScratch
 from timemachine.runs.record import Record
 from timemachine.runs.sweep import upload_line
 from timemachine.weights_and_biases import CHANGES, FIGURE, PAGE, PROJECT, SAMPLES
@@ -33,13 +30,12 @@ from timemachine.weights_and_biases import CHANGES, FIGURE, PAGE, PROJECT, SAMPL
 PREFIXES = ("it has", "time traveller", "the")  # of the table of samples
 NUM_PREDS = 60  # characters that follow each
 STEP = "trainer/global_step"  # Lightning's name
-HTTP_TIMEOUT = 4  # seconds; unless WANDB_HTTP_TIMEOUT is set
 
 
 class WandbRun(WandbLogger, Callback):
     """W&B's copy of metrics.csv, against `epoch`, and steps.csv, against `trainer/global_step`; both count from 1.
 
-    It takes whole rows (`training.steps.TakesRows`). As a callback it adds a table of what greedy decoding makes of
+    It takes whole rows (`training.run_log.TakesRows`). As a callback it adds a table of what greedy decoding makes of
     `PREFIXES`. Other callbacks may log images and numbers of their own, as with Lightning's class.
     """
 
@@ -95,15 +91,13 @@ class WandbRun(WandbLogger, Callback):
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing: the run's config has had all settings from the beginning."""
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """After every n-th epoch and the last, log the table anew: W&B shows the last one."""
         epoch = trainer.current_epoch + 1
         if epoch % self.choice.sample_every_n_epochs and epoch != trainer.max_epochs:
             return
-        data = trainer.datamodule  # type: ignore[attr-defined]
-        assert isinstance(pl_module, RNNLMScratch) and isinstance(data, TimeMachine)
         for prefix in PREFIXES:
-            (text,) = continue_text(pl_module, data.vocab, prefix, NUM_PREDS)
+            (text,) = continue_text(pl_module, trainer.datamodule.vocab, prefix, NUM_PREDS)  # type: ignore[attr-defined]
             self._samples.append([epoch, prefix, text.removeprefix(prefix)])
         if not self._is_slow:  # else once, at the end
             self._log_samples(epoch)
@@ -134,24 +128,22 @@ class WandbRun(WandbLogger, Callback):
 
     def end(self, record: Record, status: str, message: str | None) -> None:
         """Add the final numbers, the figure and, if wanted, page and best checkpoint; say how the run ended."""
-        part, has_arrived = Path(self.run.dir).parent, False
+        folder, has_arrived = Path(self.run.dir).parents[1], False
         try:
             with self._failure_in_one_line():
                 self._log_end(record, status, message)
             with suppress(Exception):  # out of time, for example: the line below says that it is incomplete
-                self.run.finish(exit_code=0 if status == "completed" else 1)
-                has_arrived = not (self._failed or was_refused(self.run))
+                has_arrived = finish(self.run, status) and not self._failed
         finally:  # Ctrl-C, too
             if not has_arrived:
                 with suppress(Exception):  # its process may have died, which wandb would say as the program ends
                     wandb.teardown()
-            is_whole = self.run.offline or has_arrived
-            if is_whole and record.summary.get("wandb_left") != "incomplete":  # an earlier part of a resumed run
-                state = "offline" if _offline_parts(part.parent) else ""
-            else:
+            parts = folder.glob("offline-run-*/*.wandb")  # of a resumed run; `wandb sync` marks those it has uploaded
+            state = "offline" if any(not part.with_suffix(".wandb.synced").exists() for part in parts) else ""
+            if not (self.run.offline or has_arrived) or record.summary.get("wandb_left") == "incomplete":
                 state = "incomplete"
             record.update(wandb_left=state)
-            line = upload_line([state], part.parent)
+            line = upload_line([state], folder)
             if line and status != "failed" and record.group is None:  # a sweep says it once for all its jobs
                 print(line, flush=True)
 
@@ -175,37 +167,27 @@ def begin_run(choice: Wandb, folder: Path, run_id: str, **named: Any) -> wandb.R
     `folder`: where its `wandb/` is. `named`: other arguments of `wandb.init`. What fails is printed, a line an attempt;
     None, too, where both online and offline fail. Nothing prompts for an account.
     """
-    os.environ.setdefault("WANDB_HTTP_TIMEOUT", str(HTTP_TIMEOUT))
-    for attempt in (choice.mode.name, "offline"):
+    os.environ.setdefault("WANDB_HTTP_TIMEOUT", "4")  # seconds
+    settings = wandb.Settings(
+        silent=True, console="off", git_root=str(REPOSITORY), init_timeout=choice.init_timeout,
+        finish_timeout=choice.finish_timeout, finish_timeout_raises=True, x_disable_stats=True,
+    )  # fmt: skip
+    named |= {"project": choice.project or _unless_set("WANDB_PROJECT", PROJECT), "entity": choice.entity}
+    for mode in (choice.mode.name, "offline"):
         try:
             wandb.setup(wandb.Settings(silent=True))
-            mode = attempt
-            if attempt == "auto":
+            chosen: Any = mode
+            if mode == "auto":
                 key = wandb.login(prompt=False, verify=False)
-                mode = os.environ.get("WANDB_MODE") or ("online" if key else "offline")
-            if mode == "disabled":
+                chosen = os.environ.get("WANDB_MODE") or ("online" if key else "offline")
+            if chosen == "disabled":
                 return None
+            # A new one, never the run of another job, which may still be ending.
             return wandb.init(
-                project=choice.project or _unless_set("WANDB_PROJECT", PROJECT),
-                entity=choice.entity,
-                dir=folder,
-                id=run_id,
-                resume="allow",
-                reinit="create_new",  # never the run of another job, which may still be ending
-                mode=mode,  # type: ignore[arg-type]
-                settings=wandb.Settings(
-                    silent=True,
-                    console="off",
-                    git_root=str(REPOSITORY),
-                    init_timeout=choice.init_timeout,
-                    finish_timeout=choice.finish_timeout,
-                    finish_timeout_raises=True,
-                    x_disable_stats=True,
-                ),
-                **named,
+                dir=folder, id=run_id, resume="allow", reinit="create_new", mode=chosen, settings=settings, **named
             )
         except Exception as error:  # the network's, the server's, the key's: wandb raises what it likes
-            print(f"W&B           {attempt} failed ({in_one_line(error)})", file=sys.stderr)
+            print(f"W&B           {mode} failed ({in_one_line(error)})", file=sys.stderr)
             with suppress(Exception):  # it keeps what it has read, and a process that may have died
                 wandb.teardown()
     print("W&B           is left out; metrics.csv has all numbers", file=sys.stderr)
@@ -226,19 +208,14 @@ def final_numbers(summary: Mapping[str, Any]) -> dict[str, Any]:
 def bits_per_character(metrics: Mapping[str, Any]) -> dict[str, float]:
     """Return log2 of each window perplexity: `val/bits_per_character` of `val/perplexity`."""
     found = {name.removesuffix("perplexity"): float(metrics[name]) for name in metrics if name.endswith("/perplexity")}
-    return {f"{name}bits_per_character": math.log2(value) for name, value in found.items() if value > 0}
+    return {f"{name}bits_per_character": math.log2(value) for name, value in found.items() if value > 0}  # not NaN
 
 
-def _offline_parts(folder: Path) -> list[Path]:
-    """Return the offline parts of a resumed run, in its `wandb/`, that have not been uploaded by `wandb sync`."""
-    parts = folder.glob("offline-run-*/*.wandb")
-    return [part for part in parts if not part.with_suffix(".wandb.synced").exists()]
-
-
-def was_refused(run: wandb.Run) -> bool:
-    """Return whether the server refused numbers of a run that has ended, which wandb says in its log alone."""
+def finish(run: wandb.Run, status: str) -> bool:
+    """End the run; return False if the server refused a part of it, which wandb says in its log alone."""
+    run.finish(exit_code=0 if status == "completed" else 1)
     log = Path(run.dir).parent / "logs" / "debug-internal.log"
-    return log.exists() and "fatal error" in log.read_text(encoding="utf-8", errors="replace")
+    return not log.exists() or "fatal error" not in log.read_text(encoding="utf-8", errors="replace")
 
 
 def in_one_line(error: Exception) -> str:

@@ -3,31 +3,27 @@
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import wandb
 
 from timemachine.errors import SettingError, UserError, one_line
-
-if TYPE_CHECKING:
-    import wandb
 
 TIMEOUT = 10  # seconds that W&B's server has for an answer
 
 
 @contextmanager
-def signed_in(project: str, entity: str | None) -> Iterator[tuple["wandb.Api", str]]:
+def signed_in(project: str, entity: str | None) -> Iterator[tuple[wandb.Api, str]]:
     """Give W&B's public API and the entity, the API key's own if None.
 
     Raise UserError if the key is missing, and if W&B's server does not answer, or refuses.
     """
-    import wandb
-
     try:
         wandb.setup(wandb.Settings(silent=True, mode="online"))  # whatever WANDB_MODE says of runs
         if not wandb.login(prompt=False, verify=False):  # wandb.Api would ask for a key on a terminal
             raise UserError("W&B has no API key configured; type wandb login")
         api = wandb.Api(timeout=TIMEOUT)
-        owner = entity or api.default_entity
-        if not owner:
+        if not (owner := entity or api.default_entity):
             raise SettingError("entity=: the API key has no default entity; type entity=<your user name or team>")
         yield api, owner
     except UserError:
@@ -39,13 +35,11 @@ def signed_in(project: str, entity: str | None) -> Iterator[tuple["wandb.Api", s
 
 
 @contextmanager
-def online_run(project: str, entity: str, run_id: str, **named: Any) -> Iterator["wandb.Run"]:
+def online_run(run_id: str, **named: Any) -> Iterator[wandb.Run]:
     """Give a run of that id that leaves nothing here. `named`: other arguments of `wandb.init`."""
-    import wandb
-
     quiet = wandb.Settings(silent=True, console="off", x_disable_stats=True, save_code=False)
-    with tempfile.TemporaryDirectory() as folder, wandb.init(
-        dir=folder, project=project, entity=entity, id=run_id, reinit="create_new", mode="online", settings=quiet,
-        **named,
-    ) as run:  # fmt: skip
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        wandb.init(id=run_id, dir=folder, reinit="create_new", mode="online", settings=quiet, **named) as run,
+    ):
         yield run

@@ -1,12 +1,8 @@
 """The panels that a reader of the runs wants, as a saved workspace of Weights & Biases.
 
 By the public interface of wandb-workspaces, tested with 0.4.13. It names a setting as a run's config has it, nested:
-`model.lr`. It cannot choose a view's address, nor list the views of a project: `save` replaces the one whose address it
+`model.lr`. It can neither choose a view's address nor list a project's views: `save` replaces the one whose address it
 is given, and makes a new one otherwise.
-
-Runs of a sweep that differ in nothing but their seed are one line, their mean, in a band from the least to the largest.
-Runs that failed, diverged or were interrupted are left out by the filter above the list of runs; remove it there to see
-them.
 """
 
 from typing import Any
@@ -17,9 +13,8 @@ import wandb_workspaces.workspaces as ws
 from timemachine.weights_and_biases import CHANGES, FIGURE, PAGE, SAMPLES
 from timemachine.weights_and_biases.server import signed_in
 
-NAME = "Perplexity"  # of the workspace, in W&B's list of views
 MOST_RUNS = 100  # that a panel draws; W&B's own 10 would hide most of a sweep
-BAD_ENDS = ["failed", "diverged", "interrupted"]  # tags of runs that the filter leaves out
+BAD_ENDS = ["failed", "diverged", "interrupted"]  # tags of runs that the filter above the list of runs leaves out
 OF_SWEEPS = ("model.hiddens", "data.num_steps", "model.lr", "trainer.gradient_clip_val")  # settings that many vary
 PINNED = [
     "summary:val/perplexity", "summary:best_val/perplexity", "summary:test/perplexity", "summary:status",
@@ -29,6 +24,10 @@ PINNED = [
 
 def sections() -> dict[str, list[Any]]:
     """Return the workspace's panels, by section."""
+    hiddens, at_the_end = wr.Config("model.hiddens"), wr.SummaryMetric("val/perplexity")
+    columns = [wr.ParallelCoordinatesPlotColumn(wr.Config(name), display_name=name) for name in OF_SWEEPS]
+    columns.append(wr.ParallelCoordinatesPlotColumn(at_the_end))
+    clipping = "Norm of the gradient: clipping acts where the two lines part"
     return {
         "Perplexity": [
             _lines("Training and validation perplexity", "epoch", "train/perplexity", "val/perplexity", log=True),
@@ -40,10 +39,7 @@ def sections() -> dict[str, list[Any]]:
             _bars("Test: the text behind the validation windows", "test/perplexity"),
         ],
         "Gradient": [
-            _lines(
-                "Norm of the gradient: clipping acts where the two lines part",
-                "trainer/global_step", "grad_norm", "grad_norm_clipped", log=True,
-            ),
+            _lines(clipping, "trainer/global_step", "grad_norm", "grad_norm_clipped", log=True),
             _lines("Share of an epoch's steps in which clipping acts", "epoch", "clip_fraction"),
         ],
         "Rate and speed": [
@@ -56,18 +52,11 @@ def sections() -> dict[str, list[Any]]:
             wr.MediaBrowser(title="The model in a browser (log_model=true)", media_keys=[PAGE], num_columns=1),
         ],
         "Sweeps": [
-            wr.ParallelCoordinatesPlot(
-                title="Settings and the validation perplexity they end with",
-                columns=[wr.ParallelCoordinatesPlotColumn(wr.Config(name), display_name=name) for name in OF_SWEEPS]
-                + [wr.ParallelCoordinatesPlotColumn(wr.SummaryMetric("val/perplexity"))],
-            ),
+            wr.ParallelCoordinatesPlot(title="Settings and the validation perplexity they end with", columns=columns),
             wr.ParameterImportancePlot(with_respect_to="val/perplexity"),
-            wr.ScatterPlot(
-                title="Validation perplexity and the size of the state",
-                x=wr.Config("model.hiddens"), y=wr.SummaryMetric("val/perplexity"),
-            ),
+            wr.ScatterPlot(title="Validation perplexity and the size of the state", x=hiddens, y=at_the_end),
         ],
-    }  # fmt: skip
+    }
 
 
 def _lines(title: str, x: str, *y: str, log: bool = False) -> Any:
@@ -79,10 +68,8 @@ def _bars(title: str, metric: str) -> Any:
     return wr.BarPlot(title=title, metrics=[metric], max_runs_to_show=MOST_RUNS, max_bars_to_show=MOST_RUNS)
 
 
-def save(
-    project: str, entity: str | None = None, baseline: dict[str, Any] | None = None, view: str | None = None
-) -> str:
-    """Save the workspace in W&B's project; return its address.
+def save(project: str, entity: str | None, baseline: dict[str, Any] | None, view: str | None) -> str:
+    """Save the workspace in W&B's project; return its address. Runs that differ in nothing but their seed are a group.
 
     `baseline`: summary.json of a run that W&B has, which the columns compare all others with; the n-grams of its text
     are logged as runs, and are pinned as lines to compare curves with. `view`: the address of an earlier one, which is
@@ -90,26 +77,16 @@ def save(
     """
     with signed_in(project, entity) as (_, owner):
         saved = ws.Workspace.from_url(view) if view else ws.Workspace(entity=owner, project=project)
-        pinned = []
+        runs = ws.RunsetSettings(filters=ws.And(ws.Tags().notin(BAD_ENDS)), pinned_columns=[*PINNED])
+        runs.groupby = [ws.Metric("Group"), ws.Config(CHANGES)]
         if baseline:
             from timemachine.weights_and_biases.baselines import log_ngrams  # it imports torch, which takes seconds
 
-            pinned = log_ngrams(baseline, saved.project, saved.entity)
-        saved.name, saved.settings = NAME, ws.WorkspaceSettings(max_runs=MOST_RUNS)
-        saved.sections = [
-            ws.Section(
-                name=name,
-                panels=panels,
-                is_open=True,
-                layout_settings=ws.SectionLayoutSettings(columns=len(panels), rows=1),
-            )
-            for name, panels in sections().items()
-        ]
-        saved.runset_settings = ws.RunsetSettings(
-            filters=ws.And(ws.Tags().notin(BAD_ENDS)),
-            groupby=[ws.Metric("Group"), ws.Config(CHANGES)],
-            pinned_columns=[*PINNED],
-            baseline_run=baseline["wandb"] if baseline else None,
-            pinned_runs=pinned,
-        )
+            runs.baseline_run = baseline["wandb"]
+            runs.pinned_runs = log_ngrams(baseline, saved.project, saved.entity)
+        saved.name, saved.settings, saved.runset_settings = "Perplexity", ws.WorkspaceSettings(max_runs=MOST_RUNS), runs
+        saved.sections = []
+        for name, panels in sections().items():
+            layout = ws.SectionLayoutSettings(columns=len(panels), rows=1)
+            saved.sections.append(ws.Section(name=name, panels=panels, is_open=True, layout_settings=layout))
         return str(saved.save().url)
