@@ -1,7 +1,6 @@
-"""What a user can say: the only schema of the settings.
+"""What a user can say: of each setting the meaning, what it may be, and the rules that span several.
 
-`conf/` holds values; this file gives each setting its meaning, what it may be, and the rules that span several. It is
-plain Python: `cli.schema` registers it with Hydra, and the classes of the lesson check their arguments with it.
+The values are in `conf/`. `cli.schema` registers these dataclasses with Hydra; the lesson checks its arguments by them.
 """
 
 import math
@@ -10,13 +9,14 @@ from dataclasses import Field, asdict, dataclass, field, fields
 from difflib import get_close_matches
 from enum import Enum
 from pathlib import Path
-from types import NoneType, UnionType
+from types import NoneType
 from typing import Any, get_args
 
 from timemachine.errors import SettingError
 
 REPOSITORY = Path(__file__).parents[2]
 MISSING = "???"  # what Hydra takes for a setting that has to be typed
+RUN = "outputs/…"  # an example
 
 Activation = Enum("Activation", ["tanh", "relu"])
 Backward = Enum("Backward", ["auto", "fused", "bptt", "autograd"])
@@ -29,25 +29,21 @@ LARGEST = 3e38  # of float32
 MOST = 2**31 - 1  # of what is counted
 MOST_CHARACTERS = 10_000_000  # of all continuations
 WIDEST = 8_192  # where the states of one batch take a gigabyte
-
-
-def setting(default: Any, meaning: str, *, example: Any = None) -> Any:
-    """Make a field of a default and, for --help, a meaning. `example`: what an error suggests, if not the default."""
-    example = default if example is None else example
-    made = {"default_factory": lambda: list(default)} if isinstance(default, list) else {"default": default}
-    return field(**made, metadata={"meaning": meaning, "example": example})
-
-
-def number(default: Any, meaning: str, least: float, most: float, *, example: float | None = None) -> Any:
-    """Make a field that `check` keeps from `least` to `most`; otherwise as `setting`. No meaning: not in --help."""
-    example = default if example is None else example
-    explained = {"meaning": meaning} if meaning else {}
-    return field(default=default, metadata=explained | {"least": least, "most": most, "example": example})
-
-
 POSITIVE = 1e-38, LARGEST
 NOT_NEGATIVE = 0, LARGEST
 SEED = 0, 2**32 - 1
+
+
+def setting(default: Any, meaning: str, *, example: Any = None, **bounds: float) -> Any:
+    """Make a field with a meaning for --help, where it is left out if "". `example`: for errors, if not the default."""
+    made = {"default_factory": default.copy} if isinstance(default, list) else {"default": default}
+    explained = {"meaning": meaning} if meaning else {}
+    return field(**made, metadata=explained | bounds | {"example": default if example is None else example})
+
+
+def number(default: Any, meaning: str, least: float, most: float, *, example: float | None = None) -> Any:
+    """Make a field that `check` keeps from `least` to `most`; otherwise as `setting`."""
+    return setting(default, meaning, example=example, least=least, most=most)
 
 
 def allowed(entry: Field[Any]) -> str:
@@ -56,7 +52,7 @@ def allowed(entry: Field[Any]) -> str:
         return "one of " + ", ".join(type(entry.default).__members__)
     if "least" in entry.metadata:
         least, most = entry.metadata["least"], entry.metadata["most"]
-        if (least, most) in (POSITIVE, NOT_NEGATIVE):
+        if most == LARGEST:
             return "a positive number" if least else "a number, 0 or more"
         return f"a {'whole ' if int in _types(entry) else ''}number from {least} to {most:,}"
     return "true or false" if bool in _types(entry) else ""
@@ -84,10 +80,9 @@ def check(settings: Any, prefix: str = "") -> None:
             continue
         elif "least" in entry.metadata:
             kind = int if int in _types(entry) else int | float
-            fits = isinstance(value, kind) and not isinstance(value, bool)
-            if not fits and entry.type is Any:  # it may be something other than a number, of which Lightning knows
-                continue
-            fits = fits and entry.metadata["least"] <= value <= entry.metadata["most"]
+            is_number = isinstance(value, kind) and not isinstance(value, bool)
+            in_bounds = is_number and entry.metadata["least"] <= value <= entry.metadata["most"]
+            fits = in_bounds or (entry.type is Any and not is_number)  # what else it may be Lightning knows
         else:
             fits = bool not in _types(entry) or isinstance(value, bool)
         require(fits, prefix + entry.name, value, f"must be {allowed(entry)}", example(entry, value))
@@ -114,7 +109,7 @@ def to_dict(settings: Any) -> dict[str, Any]:
 
 
 def _types(entry: Field[Any]) -> tuple[Any, ...]:
-    return get_args(entry.type) if isinstance(entry.type, UnionType) else (entry.type,)
+    return get_args(entry.type) or (entry.type,)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -155,12 +150,9 @@ class Data:
         are_names = names and all(isinstance(name, str | int | float) for name in names)
         require(bool(are_names), "data.corpus", self.corpus, "must be a text or a list of them", "time_machine")
         self.corpus = [str(name) for name in names] if isinstance(self.corpus, list) else str(self.corpus)
-        if (self.num_train is None) != (self.num_val is None):
-            raise SettingError(
-                f"data.num_train={format_value(self.num_train)}: it and data.num_val={format_value(self.num_val)} must "
-                "both be numbers (the book's windows) or both null (the whole text); type for example "
-                "data.num_train=10000 data.num_val=5000"
-            )
+        rule = f"it and data.num_val={format_value(self.num_val)} must both be numbers, or both null for the whole text"
+        fits = (self.num_train is None) == (self.num_val is None)
+        require(fits, "data.num_train", self.num_train, rule, "10000 data.num_val=5000")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -184,9 +176,8 @@ class Training:
         if self.teacher and not self.carry_state:
             rule = "goes with windows end to end; type training.carry_state=true as well"
             raise SettingError(f"training.teacher={self.teacher}: {rule}")
-        if self.teacher_networks and not self.teacher:
-            rule = "nothing is written; type training.teacher_networks=0, or a training.teacher above 0 as well"
-            raise SettingError(f"training.teacher_networks={self.teacher_networks}: {rule}")
+        fits, rule = not self.teacher_networks or self.teacher > 0, "nothing is written without a training.teacher"
+        require(fits, "training.teacher_networks", self.teacher_networks, rule, 0)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -219,9 +210,7 @@ class Trainer:
     enable_progress_bar: bool | None = setting(None, "draw a progress bar; null: on a terminal", example=False)
     enable_model_summary: bool | None = setting(None, "print Lightning's table of the model's parts", example=False)
     accumulate_grad_batches: int = number(1, "batches a step", 1, MOST)
-    gradient_clip_val: float | None = number(
-        None, "largest norm θ of the gradient; 0 or null: no clipping", *NOT_NEGATIVE, example=1
-    )
+    gradient_clip_val: float | None = number(None, "largest norm θ of the gradient; 0: any", *NOT_NEGATIVE, example=1)
     gradient_clip_algorithm: str | None = None
     deterministic: Any = None
     benchmark: bool | None = None
@@ -250,9 +239,7 @@ class Wandb:
     """Weights & Biases: what is null is W&B's own variable's, if that is set. Timeouts in seconds."""
 
     project: str | None = setting(None, "W&B's project; null: WANDB_PROJECT, or timemachine", example="timemachine")
-    entity: str | None = setting(
-        None, "its owner, a user or a team; null: WANDB_ENTITY, or the API key's own", example="my_team"
-    )
+    entity: str | None = setting(None, "its owner; null: WANDB_ENTITY, or the API key's own", example="my_team")
     name: str | None = setting(None, "the run's; null: WANDB_NAME, or the text and what was typed", example="wide")
     mode: WandbMode = setting(WandbMode.auto, "auto: online if an API key is configured")
     tags: list[str] | None = setting(None, "tags of the run; null: WANDB_TAGS, or none", example=["pilot"])
@@ -296,17 +283,17 @@ class Train:
     def __post_init__(self) -> None:
         check(self)
         training, trainer = self.training, self.trainer
-        without_end = trainer.max_epochs == -1 or (trainer.max_epochs is None and trainer.max_time is not None)
         if training.warm_up or training.schedule is Schedule.cosine:
-            has_end = not without_end or trainer.max_steps != -1
-            require(has_end, "trainer.max_epochs", trainer.max_epochs, "rates over time need a number of steps", 30)
+            has_epochs = trainer.max_epochs != -1 and (trainer.max_epochs is not None or trainer.max_time is None)
+            rule = "rates over time need a number of steps"
+            require(has_epochs or trainer.max_steps != -1, "trainer.max_epochs", trainer.max_epochs, rule, 30)
         if training.teacher:
             reloads, rule = trainer.reload_dataloaders_every_n_epochs, "would write the teacher's text anew each time"
             require(reloads == 0, "trainer.reload_dataloaders_every_n_epochs", reloads, rule, 0)
         for name in ("barebones", "fast_dev_run"):
             rule = "keeps no checkpoint, and would leave a resumed run in two parts"
-            keeps = self.resume is None or not getattr(trainer, name)
-            require(keeps, f"trainer.{name}", getattr(trainer, name), rule, "false")
+            value = getattr(trainer, name)
+            require(self.resume is None or not value, f"trainer.{name}", value, rule, "false")
         if trainer.overfit_batches:
             windows = math.ceil(trainer.overfit_batches * self.data.batch_size)
             rule = f"an epoch has a new order of its windows; type data.num_train={windows}"
@@ -315,10 +302,9 @@ class Train:
             fits, rule = self.model.backward in (Backward.auto, Backward.autograd), "knows no mixed precision"
             require(fits, "model.backward", self.model.backward, rule, "autograd")
         if self.logger.wandb is not None and self.logger.wandb.log_model:
-            without = {"enable_checkpointing": False, "barebones": True, "fast_dev_run": True}
-            for name, value in without.items():
-                rule = f"there is no checkpoint with trainer.{name}={str(value).lower()}"
-                require(getattr(self.trainer, name) is not value, "logger.wandb.log_model", True, rule, "false")
+            for name, value in {"enable_checkpointing": False, "barebones": True, "fast_dev_run": True}.items():
+                rule = f"there is no checkpoint with trainer.{name}={format_value(value)}"
+                require(getattr(trainer, name) is not value, "logger.wandb.log_model", True, rule, "false")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -333,22 +319,17 @@ class EvaluateData:
 class Evaluate:
     """The settings of evaluate.py."""
 
-    run: Any = setting(
-        MISSING,
-        "a run's folder, checkpoint or model.safetensors; a list is one model",
-        example="outputs/…",
-    )
+    run: Any = setting(MISSING, "a run's folder, checkpoint or model.safetensors; a list is one model", example=RUN)
     baselines: bool = setting(False, "compare with n-grams, their mixture, PPMd: 26 s for the novel")
     adapt: float | None = number(None, "learning rate of dynamic evaluation with a kNN cache", *POSITIVE, example=0.012)
     data: EvaluateData = field(default_factory=EvaluateData)
     logger: Logger = field(default_factory=Logger)
 
     def __post_init__(self) -> None:
-        if self.logger.tensorboard:
-            raise SettingError("logger=tensorboard: evaluate.py logs to W&B or not at all; type logger=wandb")
-        if not self.runs:
-            raise SettingError("run=[]: names no run; type run=<folder of a run>, as train.py printed it at its end")
         check(self)
+        rule = "evaluate.py logs to W&B or not at all"
+        require(not self.logger.tensorboard, "logger", "tensorboard", rule, "wandb")
+        require(bool(self.runs), "run", self.run, "names no run", RUN)
 
     @property
     def runs(self) -> list[str]:
@@ -360,7 +341,7 @@ class Evaluate:
 class Generate:
     """The settings of generate.py."""
 
-    run: str = setting(MISSING, "a run's folder, checkpoint or model.safetensors", example="outputs/…")
+    run: str = setting(MISSING, "a run's folder, checkpoint or model.safetensors", example=RUN)
     prefix: str = setting("it has", "any text; normalised like the corpus")
     num_preds: int = number(20, "characters to add", 0, 1_000_000)
     alpha: float | None = number(None, "null: greedy; a number: sample from P^alpha", *POSITIVE, example=1)

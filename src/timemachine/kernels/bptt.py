@@ -115,60 +115,6 @@ def _states(inputs: Tensor, W_xh: Tensor, W_hh: Tensor, b_h: Tensor, H_BH: Tenso
     return states
 
 
-class _ThroughTime:
-    """The backward pass of the recurrence, from the last time steps to the first ones, some at a time."""
-
-    def __init__(
-        self,
-        inputs: Tensor,
-        W_xh: Tensor,
-        W_hh: Tensor,
-        states: Tensor,
-        activation: str,
-        needs_input_grad: Sequence[bool],
-        G_last_BH: Tensor | None = None,
-    ) -> None:
-        self.inputs, self.W_xh, self.states = inputs, W_xh, states
-        self.W_hhT = W_hh.T.contiguous()
-        times_derivative_ = ACTIVATIONS[activation].times_derivative_
-        assert times_derivative_ is not None, f"{activation} has no φ': RNNScratch has autograd differentiate it"
-        self.times_derivative_ = times_derivative_
-        needs_inputs, _, _, _, self.needs_H, *_ = needs_input_grad
-        self.d_inputs = torch.empty_like(inputs) if needs_inputs else None
-        self.dW_xh, self.dW_hh, self.db_h = torch.zeros_like(W_xh), torch.zeros_like(W_hh), torch.zeros_like(W_hh[0])
-        # With respect to the state before the steps taken so far, by all that came after it.
-        self.dH_BH = torch.zeros_like(states[0]) if G_last_BH is None else G_last_BH.clone()
-
-    def step_back(self, steps: slice, G_CBH: Tensor) -> None:
-        """Take C steps, from the gradient with respect to their states as outputs, which dZ overwrites."""
-        C, B, H = G_CBH.shape
-        dZ_NH, dZ_CBH, outputs = G_CBH.view(C * B, H), G_CBH.unbind(), self.states[1:][steps].unbind()
-        dZ_CBH[-1].add_(self.dH_BH)
-        self.times_derivative_(dZ_CBH[-1], outputs[-1])
-        for t in reversed(range(C - 1)):
-            dZ_CBH[t].addmm_(dZ_CBH[t + 1], self.W_hhT)
-            self.times_derivative_(dZ_CBH[t], outputs[t])
-        torch.mm(dZ_CBH[0], self.W_hhT, out=self.dH_BH)
-        self.dW_hh.addmm_(self.states[steps].view(C * B, H).T, dZ_NH)
-        inputs = self.inputs[steps]
-        if inputs.is_floating_point():
-            self.dW_xh.addmm_(inputs.view(C * B, -1).T, dZ_NH)
-            self.db_h += dZ_NH.sum(0)
-            if self.d_inputs is not None:
-                torch.mm(dZ_NH, self.W_xh.T, out=self.d_inputs[steps].view(C * B, -1))
-        else:
-            # A table for each step, then their sum: float32 loses less in many short sums than in one long one.
-            V = len(self.W_xh)
-            row_N = (inputs + V * torch.arange(C, device=inputs.device)[:, None]).view(-1)
-            dW_xh = self.W_xh.new_zeros(C * V, H).index_add_(0, row_N, dZ_NH).view(C, V, H).sum(0)
-            self.dW_xh += dW_xh
-            self.db_h += dW_xh.sum(0)
-
-    def gradients(self) -> tuple[Tensor | None, Tensor, Tensor, Tensor, Tensor | None]:
-        """Return those with respect to the inputs, W_xh, W_hh, b_h and the state before the first step."""
-        return self.d_inputs, self.dW_xh, self.dW_hh, self.db_h, self.dH_BH if self.needs_H else None
-
-
 def _activation(name: str, states: Tensor) -> tuple[Callable[[Any], object], Sequence[Any]]:
     """Return φ in place, and what it takes for each state: an array on the same memory, or a tensor."""
     row = ACTIVATIONS[name]
