@@ -19,8 +19,8 @@ import torch
 
 from timemachine.config import REPOSITORY, Data, Model
 
-FOR_THEIR_EFFECT = ("cli/", "runs/", "training/", "evaluation/", "how_low/", "weights_and_biases/", "errors.py",
-                    "perplexity.py", "kernels/memory.py")  # fmt: skip
+FOR_THEIR_EFFECT = ("cli/", "runs/", "training/", "evaluation/", "how_low/", "weights_and_biases/", "exercises/",
+                    "errors.py", "perplexity.py", "kernels/memory.py")  # fmt: skip
 SOURCE = REPOSITORY / "src/timemachine"
 OURS = (str(SOURCE), str(REPOSITORY / "train.py"))
 

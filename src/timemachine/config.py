@@ -50,12 +50,12 @@ def allowed(entry: Field[Any]) -> str:
     """Return in words what a field of a dataclass may be; "" if any text, or any list of texts, will do."""
     if isinstance(entry.default, Enum):
         return "one of " + ", ".join(type(entry.default).__members__)
-    if "least" in entry.metadata:
-        least, most = entry.metadata["least"], entry.metadata["most"]
-        if most == LARGEST:
-            return "a positive number" if least else "a number, 0 or more"
-        return f"a {'whole ' if int in _types(entry) else ''}number from {least} to {most:,}"
-    return "true or false" if bool in _types(entry) else ""
+    if "least" not in entry.metadata:
+        return "true or false" if bool in _types(entry) else ""
+    least, most = entry.metadata["least"], entry.metadata["most"]
+    if most == LARGEST:
+        return "a positive number" if least else "a number, 0 or more"
+    return f"a {'whole ' if int in _types(entry) else ''}number from {least} to {most:,}"
 
 
 def example(entry: Field[Any], given: object = None) -> str:
@@ -66,10 +66,7 @@ def example(entry: Field[Any], given: object = None) -> str:
 
 
 def check(settings: Any, prefix: str = "") -> None:
-    """Turn names into members of their Enum, in place. Raise SettingError for another name, or a number out of bounds.
-
-    `prefix`: what a user types before the names, such as "model.".
-    """
+    """Turn names, typed after `prefix`, into members of their Enum. Raise SettingError for a value out of bounds."""
     for entry in fields(settings):
         value = getattr(settings, entry.name)
         if isinstance(entry.default, Enum):
@@ -157,10 +154,7 @@ class Data:
 
 @dataclass(slots=True, kw_only=True)
 class Training:
-    """How the weights are found, beyond the book's plain SGD.
-
-    What else was tried and did not pay is in sweeps/reference/how_low/report.md.
-    """
+    """How the weights are found, beyond the book's plain SGD (sweeps/reference/how_low/report.md)."""
 
     optimizer: Optimizer = setting(Optimizer.sgd, "how a gradient becomes an update")
     schedule: Schedule = setting(Schedule.constant, "the rate over time; cosine: to 0 along half a cosine")
@@ -182,9 +176,7 @@ class Training:
 
 @dataclass(slots=True, kw_only=True)
 class Trainer:
-    """Every argument of Lightning's Trainer under its own name and default, except logger, callbacks and
-    default_root_dir, which are this project's. A test compares the list with Lightning's signature.
-    """
+    """Every argument of Lightning's Trainer but logger, callbacks and default_root_dir; a test compares the two."""
 
     accelerator: str = setting("auto", "auto, cpu, gpu, or another of Lightning's")
     strategy: str = setting("auto", "auto, ddp, or another of Lightning's")
@@ -253,8 +245,8 @@ class Wandb:
         named = self.project is None or re.fullmatch(r"[^/\\#?%:]{1,128}", self.project)
         rule = "must have 1 to 128 characters, none of them of / \\ # ? % :"
         require(bool(named), "logger.wandb.project", self.project, rule, "timemachine")
-        for tag in self.tags or ():
-            require(1 <= len(tag) <= 64, "logger.wandb.tags", self.tags, "a tag has 1 to 64 characters", "[pilot]")
+        fit = all(1 <= len(tag) <= 64 for tag in self.tags or ())
+        require(fit, "logger.wandb.tags", self.tags, "a tag has 1 to 64 characters", "[pilot]")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -282,17 +274,16 @@ class Train:
 
     def __post_init__(self) -> None:
         check(self)
-        training, trainer = self.training, self.trainer
+        training, trainer, wandb = self.training, self.trainer, self.logger.wandb
         if training.warm_up or training.schedule is Schedule.cosine:
-            has_epochs = trainer.max_epochs != -1 and (trainer.max_epochs is not None or trainer.max_time is None)
-            rule = "rates over time need a number of steps"
-            require(has_epochs or trainer.max_steps != -1, "trainer.max_epochs", trainer.max_epochs, rule, 30)
+            epochs, rule = trainer.max_epochs, "rates over time need a number of steps"
+            is_endless = epochs == -1 or (epochs is None and trainer.max_time is not None)
+            require(not is_endless or trainer.max_steps != -1, "trainer.max_epochs", epochs, rule, 30)
         if training.teacher:
             reloads, rule = trainer.reload_dataloaders_every_n_epochs, "would write the teacher's text anew each time"
             require(reloads == 0, "trainer.reload_dataloaders_every_n_epochs", reloads, rule, 0)
         for name in ("barebones", "fast_dev_run"):
-            rule = "keeps no checkpoint, and would leave a resumed run in two parts"
-            value = getattr(trainer, name)
+            value, rule = getattr(trainer, name), "keeps no checkpoint, and would leave a resumed run in two parts"
             require(self.resume is None or not value, f"trainer.{name}", value, rule, "false")
         if trainer.overfit_batches:
             windows = math.ceil(trainer.overfit_batches * self.data.batch_size)
@@ -301,7 +292,7 @@ class Train:
         if re.fullmatch(r"(16|bf16)(-mixed)?", str(trainer.precision)):
             fits, rule = self.model.backward in (Backward.auto, Backward.autograd), "knows no mixed precision"
             require(fits, "model.backward", self.model.backward, rule, "autograd")
-        if self.logger.wandb is not None and self.logger.wandb.log_model:
+        if wandb is not None and wandb.log_model:
             for name, value in {"enable_checkpointing": False, "barebones": True, "fast_dev_run": True}.items():
                 rule = f"there is no checkpoint with trainer.{name}={format_value(value)}"
                 require(getattr(trainer, name) is not value, "logger.wandb.log_model", True, rule, "false")

@@ -47,7 +47,7 @@ class Corpus:
         """
         counts = {"digits": 0, "accents": 0, "other": 0}
         for path in self.paths:
-            body = _body(path.read_bytes())
+            body = without_gutenberg(path.read_bytes())
             try:
                 text = body.decode("utf-8")
             except UnicodeDecodeError:
@@ -70,9 +70,9 @@ class Corpus:
 def find_corpus(corpus: str | list[str], search_dirs: list[str]) -> Corpus:
     """Return the text that `data.corpus` names; of a list the texts joined in its order.
 
-    A book of the catalogue is searched in `search_dirs` (relative ones from the repository's root), then in the user's
-    cache, then downloaded. If the default book is not found, the sample stands in, after a warning. Raises SettingError
-    for another name or path that is not found, a wrong edition, and a file that is not a text.
+    A book of the catalogue is looked up in `search_dirs`, seen from the repository, then in the user's cache, or else
+    downloaded. For the default book the sample stands in, after a warning. Raises SettingError for another name or path
+    that is not found, a wrong edition, and a file that is not a text.
     """
     if isinstance(corpus, list):
         return _joined([find_corpus(name, search_dirs) for name in corpus])
@@ -128,10 +128,7 @@ def _joined(texts: list[Corpus]) -> Corpus:
 
 
 def at_hand(search_dirs: list[str]) -> list[Corpus]:
-    """Return the books of the catalogue that lie in `search_dirs` or in the user's cache; nothing is downloaded.
-
-    Another edition than the catalogue's is passed over.
-    """
+    """Return the catalogue's books, in its editions, in `search_dirs` or the user's cache; nothing is downloaded."""
     folders = [*(REPOSITORY / folder for folder in search_dirs), cache()]
     books = []
     for name, book in CATALOGUE.items():
@@ -164,11 +161,12 @@ def normalise(text: bytes) -> bytes:
 
 
 def without_gutenberg(text: bytes) -> bytes:
-    """Return the text without what is Project Gutenberg's around each book in it.
+    """Return the text without what is Project Gutenberg's around each book in it, nor byte order marks.
 
     A book lies between a START line and the next line of either kind, less a trailing "End of … Project Gutenberg"
     line. What comes before the first START, or between an END and the next START, is header or footer.
     """
+    text = text.replace(b"\xef\xbb\xbf", b"")  # of several files, too
     first, *others = re.split(rb"^\*\*\* ?(START|END) OF.*$", text, flags=re.MULTILINE)
     kinds, parts = others[::2], others[1::2]
     books = [part for kind, part in zip(kinds, parts, strict=True) if kind == b"START"]
@@ -176,10 +174,6 @@ def without_gutenberg(text: bytes) -> bytes:
         books.insert(0, first)
     end = re.compile(rb"^End of (the )?Project Gutenberg.*(\r?\n.+)*\s*\Z", re.MULTILINE | re.IGNORECASE)
     return b"\n".join(end.sub(b"", book) for book in books)
-
-
-def _body(text: bytes) -> bytes:
-    return without_gutenberg(text.replace(b"\xef\xbb\xbf", b""))  # of several files, too
 
 
 def _read(path: Path, name: str, title: str, source: str | None = None) -> Corpus:
@@ -193,7 +187,7 @@ def _read(path: Path, name: str, title: str, source: str | None = None) -> Corpu
         raise SettingError(f"data.corpus={path}: {rule}; type the path of a shorter text")
     if b"\0" in text:
         raise SettingError(f"data.corpus={path}: is not a text, it holds a NUL byte; type the path of a text")
-    body = _body(text)
+    body = without_gutenberg(text)
     characters = normalise(body)
     if not characters.strip():
         raise SettingError(f"data.corpus={path}: holds no letter from A to Z; type the path of an English text")

@@ -21,7 +21,6 @@ With one-hot inputs X_t W_xh is a table look-up, row i of W_xh for index i, and 
 index.
 """
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,13 +41,12 @@ def recurrence(
     autocast the recurrence stays in the weights' precision. Raises RuntimeError when differentiated twice.
     """
     with torch.autocast(W_xh.device.type, enabled=False):
-        arguments = _cast(inputs, W_xh), W_xh, W_hh, b_h, _cast(H_BH, W_xh), activation
+        if inputs.is_floating_point():
+            inputs = inputs.to(W_xh.dtype)
+        H_BH = None if H_BH is None else H_BH.to(W_xh.dtype)
+        arguments = inputs, W_xh, W_hh, b_h, H_BH, activation
         states: tuple[Tensor, Tensor] = _Recurrence.apply(*arguments)  # type: ignore[no-untyped-call]
     return states
-
-
-def _cast(x: Tensor | None, weight: Tensor) -> Tensor | None:
-    return x.to(weight.dtype) if x is not None and x.is_floating_point() else x
 
 
 class _Recurrence(torch.autograd.Function):
@@ -56,8 +54,23 @@ class _Recurrence(torch.autograd.Function):
     def forward(
         ctx: Any, inputs: Tensor, W_xh: Tensor, W_hh: Tensor, b_h: Tensor, H_BH: Tensor | None, activation: str
     ) -> tuple[Tensor, Tensor]:
+        (T, B), H = inputs.shape[:2], len(W_hh)
         inputs = inputs.contiguous()
-        states = _states(inputs, W_xh, W_hh, b_h, H_BH, activation)
+        states = W_hh.new_empty(T + 1, B, H)  # the one before the first step, and those after each
+        states[0] = 0 if H_BH is None else H_BH
+        Z_NH = states[1:].view(T * B, H)
+        if inputs.is_floating_point():
+            torch.addmm(b_h, inputs.view(T * B, -1), W_xh, out=Z_NH)
+        else:
+            torch.index_select(W_xh + b_h, 0, inputs.view(-1), out=Z_NH)
+        row, steps = ACTIVATIONS[activation], states.unbind()
+        has_array = states.device.type == "cpu" and states.dtype in (torch.float32, torch.float64)
+        on_array: Any = row.on_array if has_array else None
+        activate_, operands = on_array or row.apply_, states.numpy() if on_array else steps  # on the same memory
+        with np.errstate(all="ignore"):  # a state that overflows is found in the loss
+            for previous, state, operand in zip(steps, steps[1:], operands[1:], strict=False):
+                state.addmm_(previous, W_hh)
+                activate_(operand)
         ctx.save_for_backward(inputs, W_xh, W_hh, states)
         ctx.activation = activation
         return states[1:], states[-1].clone()
@@ -91,33 +104,3 @@ class _Recurrence(torch.autograd.Function):
                 db_h = dW_xh.sum(0)
             dH_BH = dZ[0] @ W_hhT if ctx.needs_input_grad[4] else None
         return d_inputs, dW_xh, dW_hh, db_h, dH_BH, None
-
-
-def _states(inputs: Tensor, W_xh: Tensor, W_hh: Tensor, b_h: Tensor, H_BH: Tensor | None, activation: str) -> Tensor:
-    """Return the state before the first step, zero if None, and then T of them: (T + 1, B, H)."""
-    (T, B), H = inputs.shape[:2], len(W_hh)
-    states = W_hh.new_empty(T + 1, B, H)
-    Z_NH = states[1:].view(T * B, H)
-    if inputs.is_floating_point():
-        torch.addmm(b_h, inputs.view(T * B, -1), W_xh, out=Z_NH)
-    else:
-        torch.index_select(W_xh + b_h, 0, inputs.view(-1), out=Z_NH)
-    if H_BH is None:
-        states[0].zero_()
-    else:
-        states[0].copy_(H_BH)
-    activate_, operands = _activation(activation, states)
-    steps = states.unbind()
-    with np.errstate(all="ignore"):  # a state that overflows is found in the loss
-        for previous, state, operand in zip(steps, steps[1:], operands[1:], strict=False):
-            state.addmm_(previous, W_hh)
-            activate_(operand)
-    return states
-
-
-def _activation(name: str, states: Tensor) -> tuple[Callable[[Any], object], Sequence[Any]]:
-    """Return φ in place, and what it takes for each state: an array on the same memory, or a tensor."""
-    row = ACTIVATIONS[name]
-    if row.on_array is not None and states.device.type == "cpu" and states.dtype in (torch.float32, torch.float64):
-        return row.on_array, list(states.numpy())
-    return row.apply_, states.unbind()

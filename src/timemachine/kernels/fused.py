@@ -2,9 +2,8 @@
 
 T time steps, B batch, D inputs (V with one-hot inputs), H hidden units, V vocabulary.
 
-The loss is a mean, so the gradient that reaches it is known, up to a factor, before it is computed: the forward pass
-computes the gradients as well, tile by tile of windows, while their states are in the cache. The result has the same
-bits with any number of threads. `available` says whether the library is there: `pip install` and `build` compile it.
+The loss is a mean, so the gradient that reaches it is known, up to a factor: the forward pass computes the gradients as
+well, tile by tile of windows, while their states are in the cache; the same bits with any number of threads.
 """
 
 import ctypes
@@ -129,9 +128,7 @@ class _Loss(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, g: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
-        if g is None:
-            return (None,) * 10
+    def backward(ctx: Any, g: Tensor, _: None) -> tuple[Tensor | None, ...]:
         factor = g.item()
         gradients = (x if x is None or factor == 1 else x * factor for x in ctx.saved_tensors)
         return *gradients, None, None, None, None
