@@ -17,6 +17,7 @@ from timemachine.errors import SettingError
 REPOSITORY = Path(__file__).parents[2]
 MISSING = "???"  # what Hydra takes for a setting that has to be typed
 RUN = "outputs/…"  # an example
+PROBES = "measured at the end: stream, history, samples, books, dynamics, weights, reading"
 
 Activation = Enum("Activation", ["tanh", "relu"])
 Backward = Enum("Backward", ["auto", "fused", "bptt", "autograd"])
@@ -263,9 +264,7 @@ class Train:
 
     seed: int = number(0, "seed of the weights and of the order of the windows", *SEED)
     resume: str | None = setting(None, "folder of a run, or of a sweep, that was interrupted and shall go on")
-    probes: list[str] = setting(
-        [], "measured at the end: stream, history, samples, books, dynamics, weights, reading", example=["stream"]
-    )
+    probes: list[str] = setting([], PROBES, example=["stream"])
     model: Model = field(default_factory=Model)
     data: Data = field(default_factory=Data)
     training: Training = field(default_factory=Training)
@@ -318,8 +317,7 @@ class Evaluate:
 
     def __post_init__(self) -> None:
         check(self)
-        rule = "evaluate.py logs to W&B or not at all"
-        require(not self.logger.tensorboard, "logger", "tensorboard", rule, "wandb")
+        require(not self.logger.tensorboard, "logger", "tensorboard", "evaluate.py logs to W&B or not at all", "wandb")
         require(bool(self.runs), "run", self.run, "names no run", RUN)
 
     @property

@@ -19,7 +19,6 @@ from timemachine.texts.catalogue import CATALOGUE, Book
 from timemachine.texts.download import cache, downloaded
 
 SAMPLE, DEFAULT = "sample", "time_machine"
-LARGEST = 1 << 30  # bytes of a text
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,13 +177,9 @@ def without_gutenberg(text: bytes) -> bytes:
 
 def _read(path: Path, name: str, title: str, source: str | None = None) -> Corpus:
     try:
-        size = path.stat().st_size
-        text = path.read_bytes() if size <= LARGEST else b""
+        text = path.read_bytes()
     except OSError as error:
         raise SettingError(f"data.corpus={path}: cannot be read ({error.strerror}); type the path of a text") from error
-    if size > LARGEST:
-        rule = f"has {size:,} bytes, and {LARGEST:,} are the most"
-        raise SettingError(f"data.corpus={path}: {rule}; type the path of a shorter text")
     if b"\0" in text:
         raise SettingError(f"data.corpus={path}: is not a text, it holds a NUL byte; type the path of a text")
     body = without_gutenberg(text)

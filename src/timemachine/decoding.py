@@ -1,9 +1,8 @@
 """Continuing a text: warm-up, then the likeliest character each time, or one drawn from P^alpha.
 
 S samples at once, V vocabulary, H hidden units. A character costs a look-up and one product of the state with
-[W_hh W_hq], which gives the next state's part and the logits: what the input adds is a row of a table made beforehand.
-In numpy: where the model is this small, calls are what a character costs, and numpy's take a third of torch's. Another
-cell than the RNN is decoded through the model.
+[W_hh W_hq], which gives the next state's part and the logits. In numpy, whose calls take a third of torch's, which is
+what counts where the model is this small. Another cell than the RNN is decoded through the model.
 """
 
 from itertools import pairwise

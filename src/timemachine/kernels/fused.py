@@ -102,8 +102,8 @@ class _Loss(torch.autograd.Function):
             inputs = inputs.contiguous()
         gradients: list[Tensor | None] = [None] * 6
         if is_grad_enabled and any(ctx.needs_input_grad):
-            gradients = [x.new_empty(x.shape) for x in (inputs, *weights)]
-            gradients[0] = gradients[0] if ctx.needs_input_grad[0] else None
+            d_inputs = inputs.new_empty(inputs.shape) if ctx.needs_input_grad[0] else None
+            gradients = [d_inputs, *(weight.new_empty(weight.shape) for weight in weights)]
         loss, nll_TB = W_xh.new_empty(()), W_xh.new_empty(Y_TB.shape)
         read = [weight.contiguous() for weight in weights]
         arguments = _Arguments(
