@@ -1,7 +1,6 @@
-"""What a user can say: the only schema of the settings.
+"""What a user can say: of each setting the meaning, what it may be, and the rules that span several.
 
-`conf/` holds values; this file gives each setting its meaning, what it may be, and the rules that span several. It is
-plain Python: `cli.schema` registers it with Hydra, and the classes of the lesson check their arguments with it.
+The values are in `conf/`. `cli.schema` registers these dataclasses with Hydra; the lesson checks its arguments by them.
 """
 
 import math
@@ -10,13 +9,15 @@ from dataclasses import Field, asdict, dataclass, field, fields
 from difflib import get_close_matches
 from enum import Enum
 from pathlib import Path
-from types import NoneType, UnionType
+from types import NoneType
 from typing import Any, get_args
 
 from timemachine.errors import SettingError
 
 REPOSITORY = Path(__file__).parents[2]
 MISSING = "???"  # what Hydra takes for a setting that has to be typed
+RUN = "outputs/…"  # an example
+PROBES = "measured at the end: stream, history, samples, books, dynamics, weights, reading"
 
 Activation = Enum("Activation", ["tanh", "relu"])
 Backward = Enum("Backward", ["auto", "fused", "bptt", "autograd"])
@@ -29,37 +30,33 @@ LARGEST = 3e38  # of float32
 MOST = 2**31 - 1  # of what is counted
 MOST_CHARACTERS = 10_000_000  # of all continuations
 WIDEST = 8_192  # where the states of one batch take a gigabyte
-
-
-def setting(default: Any, meaning: str, *, example: Any = None) -> Any:
-    """Make a field of a default and, for --help, a meaning. `example`: what an error suggests, if not the default."""
-    example = default if example is None else example
-    made = {"default_factory": lambda: list(default)} if isinstance(default, list) else {"default": default}
-    return field(**made, metadata={"meaning": meaning, "example": example})
-
-
-def number(default: Any, meaning: str, least: float, most: float, *, example: float | None = None) -> Any:
-    """Make a field that `check` keeps from `least` to `most`; otherwise as `setting`. No meaning: not in --help."""
-    example = default if example is None else example
-    explained = {"meaning": meaning} if meaning else {}
-    return field(default=default, metadata=explained | {"least": least, "most": most, "example": example})
-
-
 POSITIVE = 1e-38, LARGEST
 NOT_NEGATIVE = 0, LARGEST
 SEED = 0, 2**32 - 1
+
+
+def setting(default: Any, meaning: str, *, example: Any = None, **bounds: float) -> Any:
+    """Make a field with a meaning for --help, where it is left out if "". `example`: for errors, if not the default."""
+    made = {"default_factory": default.copy} if isinstance(default, list) else {"default": default}
+    explained = {"meaning": meaning} if meaning else {}
+    return field(**made, metadata=explained | bounds | {"example": default if example is None else example})
+
+
+def number(default: Any, meaning: str, least: float, most: float, *, example: float | None = None) -> Any:
+    """Make a field that `check` keeps from `least` to `most`; otherwise as `setting`."""
+    return setting(default, meaning, example=example, least=least, most=most)
 
 
 def allowed(entry: Field[Any]) -> str:
     """Return in words what a field of a dataclass may be; "" if any text, or any list of texts, will do."""
     if isinstance(entry.default, Enum):
         return "one of " + ", ".join(type(entry.default).__members__)
-    if "least" in entry.metadata:
-        least, most = entry.metadata["least"], entry.metadata["most"]
-        if (least, most) in (POSITIVE, NOT_NEGATIVE):
-            return "a positive number" if least else "a number, 0 or more"
-        return f"a {'whole ' if int in _types(entry) else ''}number from {least} to {most:,}"
-    return "true or false" if bool in _types(entry) else ""
+    if "least" not in entry.metadata:
+        return "true or false" if bool in _types(entry) else ""
+    least, most = entry.metadata["least"], entry.metadata["most"]
+    if most == LARGEST:
+        return "a positive number" if least else "a number, 0 or more"
+    return f"a {'whole ' if int in _types(entry) else ''}number from {least} to {most:,}"
 
 
 def example(entry: Field[Any], given: object = None) -> str:
@@ -70,10 +67,7 @@ def example(entry: Field[Any], given: object = None) -> str:
 
 
 def check(settings: Any, prefix: str = "") -> None:
-    """Turn names into members of their Enum, in place. Raise SettingError for another name, or a number out of bounds.
-
-    `prefix`: what a user types before the names, such as "model.".
-    """
+    """Turn names, typed after `prefix`, into members of their Enum. Raise SettingError for a value out of bounds."""
     for entry in fields(settings):
         value = getattr(settings, entry.name)
         if isinstance(entry.default, Enum):
@@ -84,10 +78,9 @@ def check(settings: Any, prefix: str = "") -> None:
             continue
         elif "least" in entry.metadata:
             kind = int if int in _types(entry) else int | float
-            fits = isinstance(value, kind) and not isinstance(value, bool)
-            if not fits and entry.type is Any:  # it may be something other than a number, of which Lightning knows
-                continue
-            fits = fits and entry.metadata["least"] <= value <= entry.metadata["most"]
+            is_number = isinstance(value, kind) and not isinstance(value, bool)
+            in_bounds = is_number and entry.metadata["least"] <= value <= entry.metadata["most"]
+            fits = in_bounds or (entry.type is Any and not is_number)  # what else it may be Lightning knows
         else:
             fits = bool not in _types(entry) or isinstance(value, bool)
         require(fits, prefix + entry.name, value, f"must be {allowed(entry)}", example(entry, value))
@@ -114,7 +107,7 @@ def to_dict(settings: Any) -> dict[str, Any]:
 
 
 def _types(entry: Field[Any]) -> tuple[Any, ...]:
-    return get_args(entry.type) if isinstance(entry.type, UnionType) else (entry.type,)
+    return get_args(entry.type) or (entry.type,)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -155,20 +148,14 @@ class Data:
         are_names = names and all(isinstance(name, str | int | float) for name in names)
         require(bool(are_names), "data.corpus", self.corpus, "must be a text or a list of them", "time_machine")
         self.corpus = [str(name) for name in names] if isinstance(self.corpus, list) else str(self.corpus)
-        if (self.num_train is None) != (self.num_val is None):
-            raise SettingError(
-                f"data.num_train={format_value(self.num_train)}: it and data.num_val={format_value(self.num_val)} must "
-                "both be numbers (the book's windows) or both null (the whole text); type for example "
-                "data.num_train=10000 data.num_val=5000"
-            )
+        rule = f"it and data.num_val={format_value(self.num_val)} must both be numbers, or both null for the whole text"
+        fits = (self.num_train is None) == (self.num_val is None)
+        require(fits, "data.num_train", self.num_train, rule, "10000 data.num_val=5000")
 
 
 @dataclass(slots=True, kw_only=True)
 class Training:
-    """How the weights are found, beyond the book's plain SGD.
-
-    What else was tried and did not pay is in sweeps/reference/how_low/report.md.
-    """
+    """How the weights are found, beyond the book's plain SGD (sweeps/reference/how_low/report.md)."""
 
     optimizer: Optimizer = setting(Optimizer.sgd, "how a gradient becomes an update")
     schedule: Schedule = setting(Schedule.constant, "the rate over time; cosine: to 0 along half a cosine")
@@ -184,16 +171,13 @@ class Training:
         if self.teacher and not self.carry_state:
             rule = "goes with windows end to end; type training.carry_state=true as well"
             raise SettingError(f"training.teacher={self.teacher}: {rule}")
-        if self.teacher_networks and not self.teacher:
-            rule = "nothing is written; type training.teacher_networks=0, or a training.teacher above 0 as well"
-            raise SettingError(f"training.teacher_networks={self.teacher_networks}: {rule}")
+        fits, rule = not self.teacher_networks or self.teacher > 0, "nothing is written without a training.teacher"
+        require(fits, "training.teacher_networks", self.teacher_networks, rule, 0)
 
 
 @dataclass(slots=True, kw_only=True)
 class Trainer:
-    """Every argument of Lightning's Trainer under its own name and default, except logger, callbacks and
-    default_root_dir, which are this project's. A test compares the list with Lightning's signature.
-    """
+    """Every argument of Lightning's Trainer but logger, callbacks and default_root_dir; a test compares the two."""
 
     accelerator: str = setting("auto", "auto, cpu, gpu, or another of Lightning's")
     strategy: str = setting("auto", "auto, ddp, or another of Lightning's")
@@ -219,9 +203,7 @@ class Trainer:
     enable_progress_bar: bool | None = setting(None, "draw a progress bar; null: on a terminal", example=False)
     enable_model_summary: bool | None = setting(None, "print Lightning's table of the model's parts", example=False)
     accumulate_grad_batches: int = number(1, "batches a step", 1, MOST)
-    gradient_clip_val: float | None = number(
-        None, "largest norm θ of the gradient; 0 or null: no clipping", *NOT_NEGATIVE, example=1
-    )
+    gradient_clip_val: float | None = number(None, "largest norm θ of the gradient; 0: any", *NOT_NEGATIVE, example=1)
     gradient_clip_algorithm: str | None = None
     deterministic: Any = None
     benchmark: bool | None = None
@@ -250,9 +232,7 @@ class Wandb:
     """Weights & Biases: what is null is W&B's own variable's, if that is set. Timeouts in seconds."""
 
     project: str | None = setting(None, "W&B's project; null: WANDB_PROJECT, or timemachine", example="timemachine")
-    entity: str | None = setting(
-        None, "its owner, a user or a team; null: WANDB_ENTITY, or the API key's own", example="my_team"
-    )
+    entity: str | None = setting(None, "its owner; null: WANDB_ENTITY, or the API key's own", example="my_team")
     name: str | None = setting(None, "the run's; null: WANDB_NAME, or the text and what was typed", example="wide")
     mode: WandbMode = setting(WandbMode.auto, "auto: online if an API key is configured")
     tags: list[str] | None = setting(None, "tags of the run; null: WANDB_TAGS, or none", example=["pilot"])
@@ -266,8 +246,8 @@ class Wandb:
         named = self.project is None or re.fullmatch(r"[^/\\#?%:]{1,128}", self.project)
         rule = "must have 1 to 128 characters, none of them of / \\ # ? % :"
         require(bool(named), "logger.wandb.project", self.project, rule, "timemachine")
-        for tag in self.tags or ():
-            require(1 <= len(tag) <= 64, "logger.wandb.tags", self.tags, "a tag has 1 to 64 characters", "[pilot]")
+        fit = all(1 <= len(tag) <= 64 for tag in self.tags or ())
+        require(fit, "logger.wandb.tags", self.tags, "a tag has 1 to 64 characters", "[pilot]")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -284,9 +264,7 @@ class Train:
 
     seed: int = number(0, "seed of the weights and of the order of the windows", *SEED)
     resume: str | None = setting(None, "folder of a run, or of a sweep, that was interrupted and shall go on")
-    probes: list[str] = setting(
-        [], "measured at the end: stream, history, samples, books, dynamics, weights, reading", example=["stream"]
-    )
+    probes: list[str] = setting([], PROBES, example=["stream"])
     model: Model = field(default_factory=Model)
     data: Data = field(default_factory=Data)
     training: Training = field(default_factory=Training)
@@ -295,18 +273,17 @@ class Train:
 
     def __post_init__(self) -> None:
         check(self)
-        training, trainer = self.training, self.trainer
-        without_end = trainer.max_epochs == -1 or (trainer.max_epochs is None and trainer.max_time is not None)
+        training, trainer, wandb = self.training, self.trainer, self.logger.wandb
         if training.warm_up or training.schedule is Schedule.cosine:
-            has_end = not without_end or trainer.max_steps != -1
-            require(has_end, "trainer.max_epochs", trainer.max_epochs, "rates over time need a number of steps", 30)
+            epochs, rule = trainer.max_epochs, "rates over time need a number of steps"
+            is_endless = epochs == -1 or (epochs is None and trainer.max_time is not None)
+            require(not is_endless or trainer.max_steps != -1, "trainer.max_epochs", epochs, rule, 30)
         if training.teacher:
             reloads, rule = trainer.reload_dataloaders_every_n_epochs, "would write the teacher's text anew each time"
             require(reloads == 0, "trainer.reload_dataloaders_every_n_epochs", reloads, rule, 0)
         for name in ("barebones", "fast_dev_run"):
-            rule = "keeps no checkpoint, and would leave a resumed run in two parts"
-            keeps = self.resume is None or not getattr(trainer, name)
-            require(keeps, f"trainer.{name}", getattr(trainer, name), rule, "false")
+            value, rule = getattr(trainer, name), "keeps no checkpoint, and would leave a resumed run in two parts"
+            require(self.resume is None or not value, f"trainer.{name}", value, rule, "false")
         if trainer.overfit_batches:
             windows = math.ceil(trainer.overfit_batches * self.data.batch_size)
             rule = f"an epoch has a new order of its windows; type data.num_train={windows}"
@@ -314,11 +291,10 @@ class Train:
         if re.fullmatch(r"(16|bf16)(-mixed)?", str(trainer.precision)):
             fits, rule = self.model.backward in (Backward.auto, Backward.autograd), "knows no mixed precision"
             require(fits, "model.backward", self.model.backward, rule, "autograd")
-        if self.logger.wandb is not None and self.logger.wandb.log_model:
-            without = {"enable_checkpointing": False, "barebones": True, "fast_dev_run": True}
-            for name, value in without.items():
-                rule = f"there is no checkpoint with trainer.{name}={str(value).lower()}"
-                require(getattr(self.trainer, name) is not value, "logger.wandb.log_model", True, rule, "false")
+        if wandb is not None and wandb.log_model:
+            for name, value in {"enable_checkpointing": False, "barebones": True, "fast_dev_run": True}.items():
+                rule = f"there is no checkpoint with trainer.{name}={format_value(value)}"
+                require(getattr(trainer, name) is not value, "logger.wandb.log_model", True, rule, "false")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -333,22 +309,16 @@ class EvaluateData:
 class Evaluate:
     """The settings of evaluate.py."""
 
-    run: Any = setting(
-        MISSING,
-        "a run's folder, checkpoint or model.safetensors; a list is one model",
-        example="outputs/…",
-    )
+    run: Any = setting(MISSING, "a run's folder, checkpoint or model.safetensors; a list is one model", example=RUN)
     baselines: bool = setting(False, "compare with n-grams, their mixture, PPMd: 26 s for the novel")
     adapt: float | None = number(None, "learning rate of dynamic evaluation with a kNN cache", *POSITIVE, example=0.012)
     data: EvaluateData = field(default_factory=EvaluateData)
     logger: Logger = field(default_factory=Logger)
 
     def __post_init__(self) -> None:
-        if self.logger.tensorboard:
-            raise SettingError("logger=tensorboard: evaluate.py logs to W&B or not at all; type logger=wandb")
-        if not self.runs:
-            raise SettingError("run=[]: names no run; type run=<folder of a run>, as train.py printed it at its end")
         check(self)
+        require(not self.logger.tensorboard, "logger", "tensorboard", "evaluate.py logs to W&B or not at all", "wandb")
+        require(bool(self.runs), "run", self.run, "names no run", RUN)
 
     @property
     def runs(self) -> list[str]:
@@ -360,7 +330,7 @@ class Evaluate:
 class Generate:
     """The settings of generate.py."""
 
-    run: str = setting(MISSING, "a run's folder, checkpoint or model.safetensors", example="outputs/…")
+    run: str = setting(MISSING, "a run's folder, checkpoint or model.safetensors", example=RUN)
     prefix: str = setting("it has", "any text; normalised like the corpus")
     num_preds: int = number(20, "characters to add", 0, 1_000_000)
     alpha: float | None = number(None, "null: greedy; a number: sample from P^alpha", *POSITIVE, example=1)

@@ -8,19 +8,17 @@ import os
 import re
 import sys
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
+from string import ascii_lowercase
 
 from timemachine.config import REPOSITORY
 from timemachine.errors import SettingError
 from timemachine.texts.catalogue import CATALOGUE, Book
 from timemachine.texts.download import cache, downloaded
 
-SAMPLE = "sample"
-DEFAULT = "time_machine"
-
-LARGEST = 1 << 30  # bytes of a text
+SAMPLE, DEFAULT = "sample", "time_machine"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,59 +40,53 @@ class Corpus:
     stands_in: bool = False
 
     def replaced(self) -> dict[str, int]:
-        """Count the digits, letters outside A-Z (accents) and other characters that normalisation made spaces of.
+        """Count the digits, letters outside A-Z (accents) and other characters, white space aside, that became spaces.
 
-        White space is not counted. Text is UTF-8 where that decodes, else Latin-1.
+        Text is UTF-8 where that decodes, else Latin-1.
         """
-        found = Counter[str]()
-        for path in self.paths:
-            body = _body(path.read_bytes())
-            try:
-                found.update(body.decode("utf-8"))
-            except UnicodeDecodeError:
-                found.update(body.decode("latin-1"))
         counts = {"digits": 0, "accents": 0, "other": 0}
-        for character, count in found.items():
-            if character.isdigit():
-                counts["digits"] += count
-            elif character.isalpha():
-                counts["accents"] += 0 if character.isascii() else count
-            elif not character.isspace():
-                counts["other"] += count
+        for path in self.paths:
+            body = without_gutenberg(path.read_bytes())
+            try:
+                text = body.decode("utf-8")
+            except UnicodeDecodeError:
+                text = body.decode("latin-1")
+            for character, count in Counter(text).items():
+                kind = "digits" if character.isdigit() else "accents" if character.isalpha() else "other"
+                is_kept = character.isspace() or (character.isascii() and character.isalpha())
+                counts[kind] += 0 if is_kept else count
         return counts
 
     def lost_letters(self) -> str:
         """Return a line that says how many letters became spaces, "" for less than 1 % of them."""
         lost = self.replaced()["accents"]
         letters = lost + len(self.characters) - self.characters.count(b" ")
-        line = (
-            f"text          {lost:,} of {letters:,} letters are not A to Z: they become spaces ({lost / letters:.1%})"
-        )
+        share = f"{lost / letters:.1%}"
+        line = f"text          {lost:,} of {letters:,} letters are not A to Z: they become spaces ({share})"
         return line if lost >= letters / 100 else ""
 
 
 def find_corpus(corpus: str | list[str], search_dirs: list[str]) -> Corpus:
     """Return the text that `data.corpus` names; of a list the texts joined in its order.
 
-    A book of the catalogue is searched in `search_dirs` (relative ones from the repository's root), then in the user's
-    cache, then downloaded. If the default book is not found, the sample stands in, after a warning. Raises SettingError
-    for another name or path that is not found, a wrong edition, and a file that is not a text.
+    A book of the catalogue is looked up in `search_dirs`, seen from the repository, then in the user's cache, or else
+    downloaded. For the default book the sample stands in, after a warning. Raises SettingError for another name or path
+    that is not found, a wrong edition, and a file that is not a text.
     """
     if isinstance(corpus, list):
         return _joined([find_corpus(name, search_dirs) for name in corpus])
     if corpus == SAMPLE:
-        return _sample()
+        return _read(Path(__file__).parent / "texts" / "sample.txt", SAMPLE, "the sample text")
     if corpus not in CATALOGUE:
         path, names = Path(corpus), [*CATALOGUE, SAMPLE]
-        if not os.path.isfile(path):
-            close = [f"data.corpus={name}" for name in get_close_matches(corpus, names, 1)]
-            instead = close[0] if close else f"a book ({', '.join(names)})"
-            why = "not a file" if os.path.exists(path) else "not found"
-            raise SettingError(f"data.corpus={corpus}: {why}; type {instead}, or the path of a text")
-        return _read(path, path.stem, path.name, source=str(path.resolve()))
+        if os.path.isfile(path):
+            return _read(path, path.stem, path.name, source=str(path.resolve()))
+        close = get_close_matches(corpus, names, 1)
+        instead = f"data.corpus={close[0]}" if close else f"a book ({', '.join(names)})"
+        why = "not a file" if os.path.exists(path) else "not found"
+        raise SettingError(f"data.corpus={corpus}: {why}; type {instead}, or the path of a text")
     book = CATALOGUE[corpus]
-    folders = [REPOSITORY / folder for folder in search_dirs]
-    places = [folder.resolve() / f"{corpus}.txt" for folder in folders]
+    places = [(REPOSITORY / folder).resolve() / f"{corpus}.txt" for folder in search_dirs]
     for path in filter(os.path.isfile, places):
         if not _is_edition(path, book):
             rule = f"{path} is another edition than the catalogue's ({book.hash})"
@@ -103,13 +95,18 @@ def find_corpus(corpus: str | list[str], search_dirs: list[str]) -> Corpus:
     try:
         return _read(downloaded(corpus, book), corpus, book.title)
     except OSError as error:
-        if corpus == DEFAULT:
-            _warn_of_sample(places, error)
-            return _sample(stands_in=True)
-        where = "".join(f"put the book at {path}, or " for path in places)
-        raise SettingError(
-            f"data.corpus={corpus}: not found and not downloaded ({error}); {where}type data.corpus=<path of a text>"
-        ) from error
+        why = f"not found and not downloaded ({error})"
+        if corpus != DEFAULT:
+            where = "".join(f"put the book at {path}, or " for path in places)
+            raise SettingError(f"data.corpus={corpus}: {why}; {where}type data.corpus=<path of a text>") from error
+        warning = [
+            f"The Time Machine was {why}.",
+            "This run trains on the short SAMPLE text that ships with the project.",
+            "Its numbers are not the book's. To supply it type data.corpus=<its path>, or",
+            *(f"put it at {path}" for path in places),
+        ]
+        print("!" * 78, *(f"  {line}" for line in warning), "!" * 78, sep="\n", file=sys.stderr)
+        return replace(find_corpus(SAMPLE, []), stands_in=True)
 
 
 def _joined(texts: list[Corpus]) -> Corpus:
@@ -130,23 +127,22 @@ def _joined(texts: list[Corpus]) -> Corpus:
 
 
 def at_hand(search_dirs: list[str]) -> list[Corpus]:
-    """Return the books of the catalogue that lie in `search_dirs` or in the user's cache; nothing is downloaded.
-
-    Another edition than the catalogue's is passed over.
-    """
+    """Return the catalogue's books, in its editions, in `search_dirs` or the user's cache; nothing is downloaded."""
     folders = [*(REPOSITORY / folder for folder in search_dirs), cache()]
     books = []
     for name, book in CATALOGUE.items():
-        paths = (folder / f"{name}.txt" for folder in folders)
-        found = next((path for path in paths if path.is_file() and _is_edition(path, book)), None)
-        if found is not None:
-            books.append(_read(found, name, book.title))
+        paths = [folder / f"{name}.txt" for folder in folders]
+        editions = [path for path in paths if path.is_file() and _is_edition(path, book)]
+        books += [_read(path, name, book.title) for path in editions[:1]]
     return books
 
 
 def _is_edition(path: Path, book: Book) -> bool:
     algorithm, _, digest = book.hash.partition(":")
     return hashlib.new(algorithm, path.read_bytes()).hexdigest() == digest
+
+
+_LETTERS_ELSE_SPACE = bytes(code if code in ascii_lowercase.encode() else ord(" ") for code in range(256))
 
 
 def normalise(text: bytes) -> bytes:
@@ -156,76 +152,39 @@ def normalise(text: bytes) -> bytes:
     """
     characters = bytearray()
     for start in range(0, len(text), 1 << 20):  # in pieces: a regular expression needs 60 bytes a match
-        piece = re.sub(rb"  +", b" ", text[start : start + (1 << 20)].translate(_LETTERS_ELSE_SPACE))
+        letters = text[start : start + (1 << 20)].lower().translate(_LETTERS_ELSE_SPACE)
+        piece = re.sub(rb"  +", b" ", letters)
         joins_spaces = characters.endswith(b" ") and piece.startswith(b" ")
         characters += piece[joins_spaces:]
     return bytes(characters)
 
 
-_LETTERS_ELSE_SPACE = bytes(
-    ord(chr(code).lower()) if code < 128 and chr(code).isalpha() else 0x20 for code in range(256)
-)
-
-
 def without_gutenberg(text: bytes) -> bytes:
-    """Return the text without what is Project Gutenberg's around each book in it.
+    """Return the text without what is Project Gutenberg's around each book in it, nor byte order marks.
 
-    A book lies between a START line and the next END line, less a trailing "End of … Project Gutenberg" line. What
-    comes before the first START, or between an END and the next START, is header or footer.
+    A book lies between a START line and the next line of either kind, less a trailing "End of … Project Gutenberg"
+    line. What comes before the first START, or between an END and the next START, is header or footer.
     """
-    books: list[bytes] = []
-    begins, ended = 0, False
-    for line in re.finditer(rb"^\*\*\* ?(START|END) OF.*$", text, re.MULTILINE):
-        if line[1] == b"START":
-            if books or ended or begins:  # a book without an END line
-                books += [] if ended else [text[begins : line.start()]]
-            begins, ended = line.end(), False
-        elif not ended:
-            books.append(text[begins : line.start()])
-            ended = True
-    if not ended:
-        books.append(text[begins:])
-    return b"\n".join(
-        re.sub(rb"^End of (the )?Project Gutenberg.*(\r?\n.+)*\s*\Z", b"", book, flags=re.MULTILINE | re.IGNORECASE)
-        for book in books
-    )
+    text = text.replace(b"\xef\xbb\xbf", b"")  # of several files, too
+    first, *others = re.split(rb"^\*\*\* ?(START|END) OF.*$", text, flags=re.MULTILINE)
+    kinds, parts = others[::2], others[1::2]
+    books = [part for kind, part in zip(kinds, parts, strict=True) if kind == b"START"]
+    if kinds[:1] != [b"START"]:
+        books.insert(0, first)
+    end = re.compile(rb"^End of (the )?Project Gutenberg.*(\r?\n.+)*\s*\Z", re.MULTILINE | re.IGNORECASE)
+    return b"\n".join(end.sub(b"", book) for book in books)
 
 
-def _body(text: bytes) -> bytes:
-    return without_gutenberg(text.replace(b"\xef\xbb\xbf", b""))  # of several files, too
-
-
-def _read(path: Path, name: str, title: str, source: str | None = None, stands_in: bool = False) -> Corpus:
+def _read(path: Path, name: str, title: str, source: str | None = None) -> Corpus:
     try:
-        size = path.stat().st_size
-        text = path.read_bytes() if size <= LARGEST else b""
+        text = path.read_bytes()
     except OSError as error:
         raise SettingError(f"data.corpus={path}: cannot be read ({error.strerror}); type the path of a text") from error
-    if size > LARGEST:
-        rule = f"has {size:,} bytes, and {LARGEST:,} are the most"
-        raise SettingError(f"data.corpus={path}: {rule}; type the path of a shorter text")
     if b"\0" in text:
         raise SettingError(f"data.corpus={path}: is not a text, it holds a NUL byte; type the path of a text")
-    body = _body(text)
+    body = without_gutenberg(text)
     characters = normalise(body)
     if not characters.strip():
         raise SettingError(f"data.corpus={path}: holds no letter from A to Z; type the path of an English text")
     sha256, left_out = hashlib.sha256(text).hexdigest(), len(text) - len(body)
-    return Corpus(name, title, source or name, (path,), characters, sha256, left_out, stands_in)
-
-
-def _sample(stands_in: bool = False) -> Corpus:
-    return _read(Path(__file__).parent / "texts" / "sample.txt", SAMPLE, "the sample text", stands_in=stands_in)
-
-
-def _warn_of_sample(places: list[Path], error: OSError) -> None:
-    line = "!" * 78
-    print(
-        f"{line}\n"
-        f"  The Time Machine was not found and not downloaded ({error}).\n"
-        "  This run trains on the short SAMPLE text that ships with the project, so its\n"
-        "  numbers are not the book's. To supply the book, type data.corpus=<its path>, or put it at\n"
-        + "".join(f"    {path}\n" for path in places)
-        + line,
-        file=sys.stderr,
-    )
+    return Corpus(name, title, source or name, (path,), characters, sha256, left_out)

@@ -4,14 +4,13 @@ N characters, T time steps, B windows in a batch. A window is T inputs and the T
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
-from torch import Tensor
+from torch import Generator, Tensor
 
-from timemachine.config import Data, format_value
+from timemachine.config import Data, format_value, require
 from timemachine.corpus import DEFAULT, Corpus, find_corpus
 from timemachine.errors import SettingError
 from timemachine.vocab import Vocab
@@ -20,8 +19,7 @@ Batch = tuple[Tensor, Tensor]
 AT_ONCE = 1024  # windows that are read at once where nothing is learnt from them
 
 
-@dataclass(frozen=True, slots=True)
-class Split:
+class Split(NamedTuple):
     """A part of the text: `starts`, the first input of each window; `targets`, what a stream predicts, each once."""
 
     starts: range
@@ -54,14 +52,13 @@ class TimeMachine(LightningDataModule):
         self.batch_size, self.num_steps, self.num_train, self.num_val = batch_size, num_steps, num_train, num_val
         self.seed, self._train_loader = seed, train_loader
         self.corpus = corpus if isinstance(corpus, Corpus) else find_corpus(corpus, settings.search_dirs)
-        self.generator = torch.Generator().manual_seed(seed)  # of the order of the training windows
+        self.generator = Generator().manual_seed(seed)  # of the order of the training windows
         self.vocab = Vocab.of(self.corpus.characters)
         self.chars_N = self.vocab.encode(self.corpus.characters)
         if len(self.chars_N) <= num_steps:
-            raise SettingError(
-                f"data.corpus={format_value(self.corpus.source)}: has {len(self.chars_N)} characters, a window of "
-                f"data.num_steps={num_steps} needs {num_steps + 1}; type the path of a longer text"
-            )
+            setting = f"data.corpus={format_value(self.corpus.source)}"
+            rule = f"has {len(self.chars_N)} characters, a window of data.num_steps={num_steps} needs {num_steps + 1}"
+            raise SettingError(f"{setting}: {rule}; type the path of a longer text")
         self.splits = _split(len(self.chars_N), num_steps, num_train, num_val)
 
     def __str__(self) -> str:
@@ -81,7 +78,7 @@ class TimeMachine(LightningDataModule):
         """Return the batches of the test windows, in the order of the text; none where the text ends before."""
         return self.windows("test")
 
-    def windows(self, split: str, generator: torch.Generator | None = None) -> "WindowLoader":
+    def windows(self, split: str, generator: Generator | None = None) -> "WindowLoader":
         """Return this process' share of the windows of a split, in the generator's order or that of the text."""
         starts = self.splits[split].starts
         rank, world_size = self.share()
@@ -123,7 +120,6 @@ class Loader(Protocol):
 
     def global_size(self, batch_idx: int) -> int:
         """Return the number of windows in a batch, over all processes."""
-        ...
 
 
 class WindowLoader:
@@ -138,14 +134,12 @@ class WindowLoader:
         self,
         windows_NT: Tensor,
         batch_size: int,
-        generator: torch.Generator | None = None,
+        generator: Generator | None = None,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        self.windows_NT = windows_NT
-        self.batch_size = batch_size
+        self.windows_NT, self.batch_size, self.generator = windows_NT, batch_size, generator
         self.rank, self.world_size = rank, world_size
-        self.generator = generator
 
     def __len__(self) -> int:
         return -(-len(self.windows_NT) // self.batch_size)
@@ -167,30 +161,23 @@ class WindowLoader:
 
 
 def _split(num_chars: int, num_steps: int, num_train: int | None, num_val: int | None) -> dict[str, Split]:
-    if num_train is not None and num_val is not None:
-        needed = num_train + num_val + num_steps
-        if needed > num_chars:
-            largest = num_chars - num_steps - num_val
-            smaller = "a smaller data.num_val, data.num_steps or another text"
-            raise SettingError(
-                f"data.num_train={num_train}: {needed} characters are needed (num_train + data.num_val={num_val} + "
-                f"data.num_steps={num_steps}) and the text has {num_chars}; type for example "
-                + (f"data.num_train={largest}" if largest > 0 else smaller)
-            )
-        return {
-            "train": Split(range(num_train), range(1, num_train + num_steps)),
-            "val": Split(range(num_train, num_train + num_val), range(num_train + num_steps, needed)),
-            "test": Split(range(needed, max(needed, num_chars - num_steps)), range(needed, num_chars)),
+    if num_train is None or num_val is None:
+        borders = [0, num_chars * 90 // 100, num_chars * 95 // 100, num_chars]
+        splits = {
+            name: Split(range(first, max(first, last - num_steps)), range(max(first, 1), last))
+            for name, first, last in zip(("train", "val", "test"), borders, borders[1:], strict=False)
         }
-    borders = [0, num_chars * 90 // 100, num_chars * 95 // 100, num_chars]
-    splits = {
-        name: Split(range(first, max(first, last - num_steps)), range(max(first, 1), last))
-        for name, first, last in zip(("train", "val", "test"), borders, borders[1:], strict=False)
-    }
-    if not all(split.starts for split in splits.values()):
-        instead = (
-            f"for example data.num_steps={num_chars // 20 - 1}" if num_chars >= 40 else "data.corpus=<a longer text>"
-        )
+        fits, largest = all(split.starts for split in splits.values()), num_chars // 20 - 1
         rule = f"a window does not fit into 5 % of a text of {num_chars} characters"
-        raise SettingError(f"data.num_steps={num_steps}: {rule}; type {instead}")
-    return splits
+        require(fits, "data.num_steps", num_steps, rule, largest if largest > 0 else "… and a longer text")
+        return splits
+    needed, largest = num_train + num_val + num_steps, num_chars - num_steps - num_val
+    sum_of = f"num_train + data.num_val={num_val} + data.num_steps={num_steps}"
+    rule = f"{needed} characters are needed ({sum_of}) and the text has {num_chars}"
+    instead = largest if largest > 0 else "null data.num_val=null"
+    require(needed <= num_chars, "data.num_train", num_train, rule, instead)
+    return {
+        "train": Split(range(num_train), range(1, num_train + num_steps)),
+        "val": Split(range(num_train, num_train + num_val), range(num_train + num_steps, needed)),
+        "test": Split(range(needed, max(needed, num_chars - num_steps)), range(needed, num_chars)),
+    }

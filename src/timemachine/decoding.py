@@ -1,12 +1,12 @@
 """Continuing a text: warm-up, then the likeliest character each time, or one drawn from P^alpha.
 
 S samples at once, V vocabulary, H hidden units. A character costs a look-up and one product of the state with
-[W_hh W_hq], which gives the next state's part and the logits: what the input adds is a row of a table made beforehand.
-In numpy: where the model is this small, calls are what a character costs, and numpy's take a third of torch's. Another
-cell than the RNN is decoded through the model.
+[W_hh W_hq], which gives the next state's part and the logits. In numpy, whose calls take a third of torch's, which is
+what counts where the model is this small. Another cell than the RNN is decoded through the model.
 """
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +38,7 @@ def continue_text(
     """
     # A class made from the book's may read its weights in another way.
     step = _Step(model, vocab) if type(model.rnn) is RNNScratch else _StepOfAnyCell(model, vocab)
-    state = None
+    state: Any = None
     for character in vocab[list(prefix or " ")]:
         state, logits = step(state, character)
     if alpha is None:
@@ -48,7 +48,6 @@ def continue_text(
             state, logits = step(state, greedy[-1])
         return [prefix + "".join(vocab.to_tokens(greedy))] * num_samples
     random = np.random.default_rng(seed)
-    assert state is not None
     state, logits = (np.repeat(part[:, None], num_samples, 1) for part in (state, logits))
     drawn_TS = np.empty((num_preds, num_samples), np.int64)
     for t in range(num_preds):
@@ -67,7 +66,6 @@ class _Step:
 
     def __init__(self, model: RNNLMScratch, vocab: Vocab) -> None:
         rnn = model.rnn
-        assert isinstance(rnn, RNNScratch)
         with torch.no_grad():
             inputs_VH = (rnn.W_xh if model.embedding is None else model.embedding @ rnn.W_xh) + rnn.b_h
             both = torch.cat([rnn.W_hh, model.W_hq], 1)

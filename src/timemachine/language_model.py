@@ -25,9 +25,8 @@ from timemachine.vocab import Vocab
 class RNNLMScratch(LightningModule):
     """Character-level language model: O_t = H_t W_hq + b_q on top of `RNNScratch` (section 9.5 of the book).
 
-    Parameters beside the cell's: `W_hq` (H, V) drawn from N(0, sigma²), `b_q` (V) zero, and with `input="embedding"` a
-    table `embedding` (V, D) drawn from N(0, embedding_sigma²). `others`: what else `config.Model` has, where each
-    argument's meaning stands. Raises SettingError for an invalid value.
+    Parameters beside the cell's: `W_hq` (H, V) drawn from N(0, sigma²), `b_q` (V) zero, `embedding` (V, D) drawn from
+    N(0, embedding_sigma²) or None. `others`: what else `config.Model` has. Raises SettingError for an invalid value.
 
     By default `training_step` does not call `forward`: `kernels.loss.mean_nll` computes the same loss and gradients in
     one call of C++ (kernels/fused.cpp), or without a compiler with kernels/bptt.py. The loop in rnn.py and `forward`
@@ -47,8 +46,7 @@ class RNNLMScratch(LightningModule):
         self.W_hq = nn.Parameter(torch.randn(hiddens, vocab_size) * sigma)
         self.b_q = nn.Parameter(torch.zeros(vocab_size))
         self.train_perplexity, self.val_perplexity, self.test_perplexity = Perplexity(), Perplexity(), Perplexity()
-        # Of the last step; float64, 0-dimensional.
-        self.grad_norm = self.grad_norm_clipped = torch.tensor(math.nan, dtype=torch.float64)
+        self.grad_norm = self.grad_norm_clipped = torch.tensor(math.nan, dtype=torch.float64)  # of the last step
 
     def one_hot(self, X_BT: Tensor) -> Tensor:
         """Return vectors (T, B, V) for indices (B, T), in the order in which the recurrence reads them."""
@@ -70,16 +68,14 @@ class RNNLMScratch(LightningModule):
     def nll(self, batch: Batch) -> Tensor:
         """Return the negative log-likelihood of each target (B, T), in nats; each window begins with a zero state."""
         X_BT, Y_BT = batch
-        logits_BTV, _ = self(X_BT)
-        logits_NV = logits_BTV.transpose(0, 1).flatten(0, 1)
+        logits_NV = self(X_BT)[0].transpose(0, 1).flatten(0, 1)
         return F.cross_entropy(logits_NV, Y_BT.T.flatten(), reduction="none").view(Y_BT.T.shape).T
 
     @torch.no_grad()
     def predict(self, prefix: str, num_preds: int, vocab: Vocab, device: Any = None) -> str:
-        """Return the prefix and the `num_preds` characters that follow it, each the likeliest that is not `<unk>`.
+        """Return the prefix and the `num_preds` characters that follow it, each the likeliest but `<unk>`.
 
-        Every character of the prefix, or of a space if it is empty, but the last warms up the state (the book's
-        `predict`, section 9.5.5). `device`: where to compute, as in the book; where the model is if None.
+        The book's `predict`, section 9.5.5. `device`: where to compute, as there; where the model is if None.
         """
         self.to(device or self.device)
         state, text = None, vocab[list(prefix or " ")]
@@ -92,7 +88,7 @@ class RNNLMScratch(LightningModule):
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return the weights that read the input, whose rate is `input_lr_factor` times as large, and the others."""
-        reads = [*reading_weights(self.rnn), *([] if self.embedding is None else [self.embedding])]
+        reads = reading_weights(self.rnn) + ([] if self.embedding is None else [self.embedding])
         others = [p for p in self.parameters() if not any(p is q for q in reads)]
         return [{"params": reads, "lr": self.lr * self.input_lr_factor}, {"params": others, "lr": self.lr}]
 
@@ -109,11 +105,7 @@ class RNNLMScratch(LightningModule):
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clip by `clip_gradients` (or Lightning's "value") and keep both norms.
-
-        Lightning calls this between the gradients and the update, after unscaling and after DDP's all-reduce. Raises
-        Diverged on the CPU if the gradient is not finite; on a GPU the weights are looked at when the epoch ends.
-        """
+        """Clip by `clip_gradients` (or Lightning's "value") and keep both norms. Raise Diverged for one not finite."""
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         if gradient_clip_algorithm == "value":
             self.grad_norm = gradient_norm(parameters)
@@ -122,7 +114,7 @@ class RNNLMScratch(LightningModule):
         else:
             self.grad_norm = clip_gradients(parameters, gradient_clip_val)
             self.grad_norm_clipped = self.grad_norm.clamp(max=gradient_clip_val or math.inf)
-        if self.device.type == "cpu" and not self.grad_norm.isfinite():  # on a GPU it would wait for the step
+        if self.device.type == "cpu" and not self.grad_norm.isfinite():  # on a GPU that would wait for the step
             raise Diverged("the gradient", f"at step {self.global_step + 1}")
 
     def _refuse_unless_finite(self) -> None:
@@ -148,9 +140,6 @@ class RNNLMScratch(LightningModule):
         self.log("val/perplexity", self.val_perplexity, prog_bar=True)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Add a batch to the test perplexity."""
+        """Add a batch to the test perplexity, which Lightning logs at the end."""
         self.test_perplexity.update(mean_nll(self, batch)[1])
-
-    def on_test_epoch_end(self) -> None:
-        """Log the test perplexity."""
         self.log("test/perplexity", self.test_perplexity)

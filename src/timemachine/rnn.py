@@ -34,8 +34,7 @@ class RNNScratch(nn.Module):
             require(backward in ("auto", "autograd"), "model.backward", backward, rule, "autograd")
             backward = "autograd"
         self.is_the_books = type(self) is RNNScratch  # a subclass may compute something else than the kernels
-        self.num_inputs, self.num_hiddens = num_inputs, num_hiddens
-        self.activation, self.backward_by = activation, backward
+        self.num_hiddens, self.activation, self.backward_by = num_hiddens, activation, backward
         self.W_xh = nn.Parameter(torch.randn(num_inputs, num_hiddens) * sigma)
         self.W_hh = nn.Parameter(torch.randn(num_hiddens, num_hiddens) * sigma)
         self.b_h = nn.Parameter(torch.zeros(num_hiddens))
@@ -69,16 +68,13 @@ def as_vectors(inputs: Tensor, W_xh: Tensor) -> Tensor:
 CELLS: dict[str, type[nn.Module]] = {"rnn": RNNScratch}
 
 # What the language model reads itself, whatever the cell.
-OF_ANY_CELL = {
-    "cell", "hiddens", "sigma", "lr", "input", "embedding_dim", "embedding_sigma", "input_lr_factor",
-}  # fmt: skip
+OF_ANY_CELL = {"cell", "hiddens", "sigma", "lr", "input", "embedding_dim", "embedding_sigma", "input_lr_factor"}
 
 
 def build_cell(network: Model, num_inputs: int) -> nn.Module:
     """Return a new cell of the class that `model.cell` names.
 
-    Raise SettingError for a name that is not in `CELLS`, and for a setting that would have no effect: one that the
-    class does not name and that is not at its default.
+    Raise SettingError for a name that is not in `CELLS`, and for a setting not at its default that has no effect.
     """
     require(network.cell in CELLS, "model.cell", network.cell, f"must be one of {', '.join(CELLS)}", "rnn")
     cell, settings, defaults = CELLS[network.cell], to_dict(network), to_dict(Model())
@@ -88,10 +84,9 @@ def build_cell(network: Model, num_inputs: int) -> nn.Module:
         if name not in OF_ANY_CELL | named.keys() and value != defaults[name]:
             raise SettingError(f"model.{name}={value}: model.cell={network.cell} does not read it; type it without")
     built = cell(num_inputs, network.hiddens, **named)
-    if network.input is not Input.embedding:
-        rule = f"model.cell={network.cell} has no weight whose name begins with W_x"
-        has_effect = network.input_lr_factor == 1 or bool(reading_weights(built))
-        require(has_effect, "model.input_lr_factor", network.input_lr_factor, rule, 1.0)
+    has_effect = network.input is Input.embedding or network.input_lr_factor == 1 or bool(reading_weights(built))
+    rule = f"model.cell={network.cell} has no weight whose name begins with W_x"
+    require(has_effect, "model.input_lr_factor", network.input_lr_factor, rule, 1.0)
     return built
 
 

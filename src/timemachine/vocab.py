@@ -1,7 +1,7 @@
 """Vocab: character <-> index, sorted as in the book: space 0, <unk> 1, a 2, …"""
 
 from collections.abc import Iterable, Sequence
-from typing import overload
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,14 +27,10 @@ class Vocab:
     def __len__(self) -> int:
         return len(self.idx_to_token)
 
-    @overload
-    def __getitem__(self, tokens: str) -> int: ...
-    @overload
-    def __getitem__(self, tokens: list[str]) -> list[int]: ...
-    def __getitem__(self, tokens: str | list[str]) -> int | list[int]:
+    def __getitem__(self, tokens: str | list[str]) -> Any:
         if isinstance(tokens, str):
             return self.token_to_idx.get(tokens, self.unk)
-        return [self.token_to_idx.get(token, self.unk) for token in tokens]
+        return [self[token] for token in tokens]
 
     def to_tokens(self, indices: int | Sequence[int]) -> str | list[str]:
         """Return the token of an index, or the tokens of several."""

@@ -31,17 +31,11 @@ class Activation:
 
     def apply_(self, Z: Tensor) -> None:
         """Set Z to φ(Z)."""
-        if self.in_place is None:
-            Z.copy_(self.phi(Z))
-        else:
-            self.in_place(Z)
+        self.in_place(Z) if self.in_place else Z.copy_(self.phi(Z))
 
     def apply_to_array_(self, Z: NDArray[np.floating]) -> None:
         """Set Z to φ(Z), on numpy's memory."""
-        if self.on_array is None:
-            self.apply_(torch.from_numpy(Z))
-        else:
-            self.on_array(Z)
+        self.on_array(Z) if self.on_array else self.apply_(torch.from_numpy(Z))
 
 
 ACTIVATIONS = {

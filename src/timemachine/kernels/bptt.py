@@ -21,7 +21,6 @@ With one-hot inputs X_t W_xh is a table look-up, row i of W_xh for index i, and 
 index.
 """
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,13 +41,12 @@ def recurrence(
     autocast the recurrence stays in the weights' precision. Raises RuntimeError when differentiated twice.
     """
     with torch.autocast(W_xh.device.type, enabled=False):
-        arguments = _cast(inputs, W_xh), W_xh, W_hh, b_h, _cast(H_BH, W_xh), activation
+        if inputs.is_floating_point():
+            inputs = inputs.to(W_xh.dtype)
+        H_BH = None if H_BH is None else H_BH.to(W_xh.dtype)
+        arguments = inputs, W_xh, W_hh, b_h, H_BH, activation
         states: tuple[Tensor, Tensor] = _Recurrence.apply(*arguments)  # type: ignore[no-untyped-call]
     return states
-
-
-def _cast(x: Tensor | None, weight: Tensor) -> Tensor | None:
-    return x.to(weight.dtype) if x is not None and x.is_floating_point() else x
 
 
 class _Recurrence(torch.autograd.Function):
@@ -56,8 +54,23 @@ class _Recurrence(torch.autograd.Function):
     def forward(
         ctx: Any, inputs: Tensor, W_xh: Tensor, W_hh: Tensor, b_h: Tensor, H_BH: Tensor | None, activation: str
     ) -> tuple[Tensor, Tensor]:
+        (T, B), H = inputs.shape[:2], len(W_hh)
         inputs = inputs.contiguous()
-        states = _states(inputs, W_xh, W_hh, b_h, H_BH, activation)
+        states = W_hh.new_empty(T + 1, B, H)  # the one before the first step, and those after each
+        states[0] = 0 if H_BH is None else H_BH
+        Z_NH = states[1:].view(T * B, H)
+        if inputs.is_floating_point():
+            torch.addmm(b_h, inputs.view(T * B, -1), W_xh, out=Z_NH)
+        else:
+            torch.index_select(W_xh + b_h, 0, inputs.view(-1), out=Z_NH)
+        row, steps = ACTIVATIONS[activation], states.unbind()
+        has_array = states.device.type == "cpu" and states.dtype in (torch.float32, torch.float64)
+        on_array: Any = row.on_array if has_array else None
+        activate_, operands = on_array or row.apply_, states.numpy() if on_array else steps  # on the same memory
+        with np.errstate(all="ignore"):  # a state that overflows is found in the loss
+            for previous, state, operand in zip(steps, steps[1:], operands[1:], strict=False):
+                state.addmm_(previous, W_hh)
+                activate_(operand)
         ctx.save_for_backward(inputs, W_xh, W_hh, states)
         ctx.activation = activation
         return states[1:], states[-1].clone()
@@ -91,87 +104,3 @@ class _Recurrence(torch.autograd.Function):
                 db_h = dW_xh.sum(0)
             dH_BH = dZ[0] @ W_hhT if ctx.needs_input_grad[4] else None
         return d_inputs, dW_xh, dW_hh, db_h, dH_BH, None
-
-
-def _states(inputs: Tensor, W_xh: Tensor, W_hh: Tensor, b_h: Tensor, H_BH: Tensor | None, activation: str) -> Tensor:
-    """Return the state before the first step, zero if None, and then T of them: (T + 1, B, H)."""
-    (T, B), H = inputs.shape[:2], len(W_hh)
-    states = W_hh.new_empty(T + 1, B, H)
-    Z_NH = states[1:].view(T * B, H)
-    if inputs.is_floating_point():
-        torch.addmm(b_h, inputs.view(T * B, -1), W_xh, out=Z_NH)
-    else:
-        torch.index_select(W_xh + b_h, 0, inputs.view(-1), out=Z_NH)
-    if H_BH is None:
-        states[0].zero_()
-    else:
-        states[0].copy_(H_BH)
-    activate_, operands = _activation(activation, states)
-    steps = states.unbind()
-    with np.errstate(all="ignore"):  # a state that overflows is found in the loss
-        for previous, state, operand in zip(steps, steps[1:], operands[1:], strict=False):
-            state.addmm_(previous, W_hh)
-            activate_(operand)
-    return states
-
-
-class _ThroughTime:
-    """The backward pass of the recurrence, from the last time steps to the first ones, some at a time."""
-
-    def __init__(
-        self,
-        inputs: Tensor,
-        W_xh: Tensor,
-        W_hh: Tensor,
-        states: Tensor,
-        activation: str,
-        needs_input_grad: Sequence[bool],
-        G_last_BH: Tensor | None = None,
-    ) -> None:
-        self.inputs, self.W_xh, self.states = inputs, W_xh, states
-        self.W_hhT = W_hh.T.contiguous()
-        times_derivative_ = ACTIVATIONS[activation].times_derivative_
-        assert times_derivative_ is not None, f"{activation} has no φ': RNNScratch has autograd differentiate it"
-        self.times_derivative_ = times_derivative_
-        needs_inputs, _, _, _, self.needs_H, *_ = needs_input_grad
-        self.d_inputs = torch.empty_like(inputs) if needs_inputs else None
-        self.dW_xh, self.dW_hh, self.db_h = torch.zeros_like(W_xh), torch.zeros_like(W_hh), torch.zeros_like(W_hh[0])
-        # With respect to the state before the steps taken so far, by all that came after it.
-        self.dH_BH = torch.zeros_like(states[0]) if G_last_BH is None else G_last_BH.clone()
-
-    def step_back(self, steps: slice, G_CBH: Tensor) -> None:
-        """Take C steps, from the gradient with respect to their states as outputs, which dZ overwrites."""
-        C, B, H = G_CBH.shape
-        dZ_NH, dZ_CBH, outputs = G_CBH.view(C * B, H), G_CBH.unbind(), self.states[1:][steps].unbind()
-        dZ_CBH[-1].add_(self.dH_BH)
-        self.times_derivative_(dZ_CBH[-1], outputs[-1])
-        for t in reversed(range(C - 1)):
-            dZ_CBH[t].addmm_(dZ_CBH[t + 1], self.W_hhT)
-            self.times_derivative_(dZ_CBH[t], outputs[t])
-        torch.mm(dZ_CBH[0], self.W_hhT, out=self.dH_BH)
-        self.dW_hh.addmm_(self.states[steps].view(C * B, H).T, dZ_NH)
-        inputs = self.inputs[steps]
-        if inputs.is_floating_point():
-            self.dW_xh.addmm_(inputs.view(C * B, -1).T, dZ_NH)
-            self.db_h += dZ_NH.sum(0)
-            if self.d_inputs is not None:
-                torch.mm(dZ_NH, self.W_xh.T, out=self.d_inputs[steps].view(C * B, -1))
-        else:
-            # A table for each step, then their sum: float32 loses less in many short sums than in one long one.
-            V = len(self.W_xh)
-            row_N = (inputs + V * torch.arange(C, device=inputs.device)[:, None]).view(-1)
-            dW_xh = self.W_xh.new_zeros(C * V, H).index_add_(0, row_N, dZ_NH).view(C, V, H).sum(0)
-            self.dW_xh += dW_xh
-            self.db_h += dW_xh.sum(0)
-
-    def gradients(self) -> tuple[Tensor | None, Tensor, Tensor, Tensor, Tensor | None]:
-        """Return those with respect to the inputs, W_xh, W_hh, b_h and the state before the first step."""
-        return self.d_inputs, self.dW_xh, self.dW_hh, self.db_h, self.dH_BH if self.needs_H else None
-
-
-def _activation(name: str, states: Tensor) -> tuple[Callable[[Any], object], Sequence[Any]]:
-    """Return φ in place, and what it takes for each state: an array on the same memory, or a tensor."""
-    row = ACTIVATIONS[name]
-    if row.on_array is not None and states.device.type == "cpu" and states.dtype in (torch.float32, torch.float64):
-        return row.on_array, list(states.numpy())
-    return row.apply_, states.unbind()

@@ -36,9 +36,8 @@ def source_hash() -> str:
 
 def build(library: Path = LIBRARY, extra_flags: list[str] | None = None) -> None:
     """Compile the library, in seconds; it appears whole or not at all. Raises CannotBuild."""
-    compiler = shlex.split(os.environ.get("CXX", "")) or [
-        next((name for name in ("c++", "g++", "clang++") if shutil.which(name)), "c++")
-    ]
+    installed = [name for name in ("c++", "g++", "clang++") if shutil.which(name)]
+    compiler = shlex.split(os.environ.get("CXX", "")) or installed[:1] or ["c++"]
     flags = [*FLAGS, f'-DSOURCE_HASH="{source_hash()}"', *(extra_flags or [])]
     sets = (X86_64 if platform.machine().lower() in ("x86_64", "amd64") else {}) | BASELINE
     parts = {name: [f"-DKERNELS=fused_{name}", *more] for name, more in sets.items()}
@@ -74,13 +73,12 @@ def is_current(library: Path | None = None) -> bool:
 
 def main() -> None:
     """Build the library unless it is up to date, and say so in one line."""
-    if is_current():
-        return
-    try:
-        build()
-    except (CannotBuild, OSError) as error:
-        sys.exit(f"timemachine runs without its fused kernel: {error}")
-    print(f"{LIBRARY.name} is built")
+    if not is_current():
+        try:
+            build()
+        except (CannotBuild, OSError) as error:
+            sys.exit(f"timemachine runs without its fused kernel: {error}")
+        print(f"{LIBRARY.name} is built")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Which kernel computes the loss and its gradients: what `model.backward` names, and what its default, auto, means.
 
-Nothing here is timed as a program runs, so the same command gives the same numbers. This module does not import torch,
-which takes seconds: a missing `fused` is reported before.
+By sizes alone, so that the same command gives the same numbers; and without torch, whose import takes seconds.
 """
 
 from functools import cache
@@ -11,7 +10,6 @@ from timemachine.kernels import build
 
 # The sizes up to which `make bench` found the compiled kernel faster than bptt, on AVX2 and AVX-512.
 WIDEST, LARGEST_VOCABULARY, ACTIVATIONS = 512, 256, ("tanh", "relu")
-GAIN = 3  # times as fast as bptt, at the book's sizes
 BUILD = "python -m timemachine.kernels.build"
 
 
@@ -23,8 +21,7 @@ def is_fastest(num_hiddens: int, vocab_size: int, activation: str) -> bool:
 def kernel_of(backward: str, num_hiddens: int, vocab_size: int, activation: str, is_on_cpu: bool = True) -> str:
     """Return fused or bptt: what `model.backward`, auto or one of them, comes to for such a network of the book's cell.
 
-    `is_on_cpu`: on the CPU and in 32 or 64 bits. It is bptt instead of fused if that is not compiled, such as for a
-    model that was trained elsewhere.
+    `is_on_cpu`: and in 32 or 64 bits. It is bptt instead of fused if that is not compiled, as of an older model.
     """
     if backward == "auto":
         backward = "fused" if is_fastest(num_hiddens, vocab_size, activation) else "bptt"
@@ -40,8 +37,7 @@ def is_compiled() -> bool:
 
 def refuse_fused(activation: str, is_on_cpu: bool = True) -> None:
     """Raise SettingError unless the fused kernel is compiled and computes such a network of the book's cell."""
-    knows = activation in ACTIVATIONS and is_on_cpu
-    rule = "computes model.cell=rnn with tanh or relu in 32 or 64 bits on the CPU"
+    knows, rule = activation in ACTIVATIONS and is_on_cpu, "computes tanh or relu in 32 or 64 bits on the CPU"
     require(knows, "model.backward", "fused", rule, "bptt")
     rule = f"is not compiled; type {BUILD} where there is a C++ compiler"
     require(is_compiled(), "model.backward", "fused", rule, "bptt")
@@ -49,4 +45,4 @@ def refuse_fused(activation: str, is_on_cpu: bool = True) -> None:
 
 def what_is_missed() -> str:
     """Return a line that says what the library would gain and how to get it."""
-    return f"the fused kernel is not compiled: with a C++ compiler, {BUILD} makes training about {GAIN} times as fast"
+    return f"the fused kernel is not compiled: with a C++ compiler, {BUILD} makes training about 3 times as fast"

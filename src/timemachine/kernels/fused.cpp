@@ -1,7 +1,7 @@
 // The book's recurrence, its output layer and loss, and all their gradients, for one tile of windows after another.
 //
-// T time steps, B windows, D inputs (the alphabet with one-hot inputs), H hidden units, V vocabulary. As in bptt.py and
-// cross_entropy.py, but with row vectors O_t (B, V):
+// T time steps, B windows, D inputs (the alphabet with one-hot inputs), H hidden units, V vocabulary. As in bptt.py,
+// and with row vectors O_t (B, V):
 //
 //     Z_t = X_t W_xh + H_{t-1} W_hh + b_h          H_t = phi(Z_t)              forward, for t = 1 ... T
 //     O_t = H_t W_hq + b_q                         nll = log sum_v exp(O_v) - O_y
@@ -10,7 +10,7 @@
 //     dZ_t = (dZ_{t+1} W_hh' + dO_t W_hq') * phi'(Z_t)                         phi' is 1 - H_t^2, or [H_t > 0]
 //
 //     dW_hh = sum H_{t-1}' dZ_t     dW_xh = sum X_t' dZ_t     db_h = sum dZ_t      dX_t = dZ_t W_xh'
-//     dW_hq = sum H_t' dO_t         db_q  = sum dO_t                               dH_0 = dZ_1 W_hh'
+//     dW_hq = sum H_t' dO_t         db_q  = sum dO_t
 //
 // all gradients times `scale` at the end: 1 / (T B) for those of the mean loss. `run_tile` is these lines, in order.
 //
@@ -31,16 +31,16 @@
 #include <cstring>
 
 struct Arguments {  // the same fields in the same order as in fused.py
-    int64_t T, B, D, H, V;  // V = 0: states alone
+    int64_t T, B, D, H, V;
     int64_t is_dense, is_relu, wants_gradients, threads;
     double scale;
     const void* X;  // int64 indices below D, or scalars (T, B, D) whose last dimension is contiguous
     int64_t X_t, X_b;  // strides in elements
     const int64_t* Y;
     int64_t Y_t, Y_b;
-    const void *W_xh, *W_hh, *b_h, *W_hq, *b_q, *H_0;  // contiguous; H_0 may be null
-    void *loss, *nll_TB, *states_TBH, *H_T;  // contiguous; the loss is the sum of nll times scale; any may be null
-    void *dX, *dW_xh, *dW_hh, *db_h, *dW_hq, *db_q, *dH_0;  // contiguous; dX and dH_0 may be null
+    const void *W_xh, *W_hh, *b_h, *W_hq, *b_q;  // contiguous
+    void *loss, *nll_TB;  // contiguous; the loss is the sum of nll times scale
+    void *dX, *dW_xh, *dW_hh, *db_h, *dW_hq, *db_q;  // contiguous; dX may be null, or with !wants_gradients all
     int64_t chunks, next_chunk, next_thread;  // set by `bytes` to their number, 0 and 0
     int64_t out_of_range;  // set by `finish`: whether an index was, and 0 taken instead
     char* memory;  // on the boundary of a cache line
@@ -237,7 +237,7 @@ template <class S> struct Memory {
         });
         one_of(a.threads, thread, [&] {
             take(states, (a.T + 1) * tile * row), take(dZ, group * tile * row), take(dO, group * tile * V);
-            take(dX, tile * (D > H ? D : H)), take(largest, tile), take(sums, tile + WIDE);
+            take(dX, tile * D), take(largest, tile), take(sums, tile + WIDE);
             take(X, a.T * tile), take(Y, a.T * tile);
         });
     }
@@ -319,9 +319,9 @@ bool read_indices(const int64_t* from, int64_t from_t, int64_t from_b, int64_t T
     return wrong;
 }
 
-// Rows of n numbers, from rows that are padded, times `scale`, as rows `first` and so on of `to`, unless that is null.
+// Rows of n numbers, from rows that are padded, times `scale`, as rows `first` and so on of `to`.
 template <class S> void give(int64_t rows, int64_t n, const S* from, int64_t row, S scale, void* to, int64_t first) {
-    for (int64_t b = 0; b < rows && to; b++)
+    for (int64_t b = 0; b < rows; b++)
         for (int64_t j = 0; j < n; j++) ((S*)to)[(first + b) * n + j] = from[b * row + j] * scale;
 }
 
@@ -331,15 +331,13 @@ template <class S> void run_tile(const Arguments& a, const Memory<S>& m, int64_t
     const auto X = [&](int64_t t) { return (const S*)a.X + t * a.X_t + first * a.X_b; };  // if dense
     if (!a.is_dense)
         *m.out_of_range += read_indices((const int64_t*)a.X + first * a.X_b, a.X_t, a.X_b, T, B, a.D, m.X);
-    if (V) *m.out_of_range += read_indices(a.Y + first * a.Y_b, a.Y_t, a.Y_b, T, B, a.V, m.Y);
+    *m.out_of_range += read_indices(a.Y + first * a.Y_b, a.Y_t, a.Y_b, T, B, a.V, m.Y);
     memset(m.states, 0, step * sizeof(S));
-    for (int64_t b = 0; b < B && a.H_0; b++)
-        memcpy(m.states + b * row, (const S*)a.H_0 + (first + b) * a.H, a.H * sizeof(S));
 
     for (int64_t t = 0; t < T; t++) {
         S* H_t = m.states + (t + 1) * step;
         const Pair<S> inputs = {X(t), a.X_b, m.W_xh, a.is_dense ? a.D : 0, 0};
-        multiply(B, H, inputs, {H_t - step, row, m.W_hh, t || a.H_0 ? a.H : 0, 0}, H_t, row);
+        multiply(B, H, inputs, {H_t - step, row, m.W_hh, t ? a.H : 0, 0}, H_t, row);
         for (int64_t b = 0; b < B; b++) {
             const S* bias = a.is_dense ? m.b_h : m.W_xh + m.X[t * B + b] * H;
             for (int64_t j = 0; j < H; j += L<S>) {
@@ -347,11 +345,9 @@ template <class S> void run_tile(const Arguments& a, const Memory<S>& m, int64_t
                 store(H_t + b * row + j, !a.is_relu ? tanh_of(z) : z < 0 ? Vec<S>{} : z);  // NaN stays NaN
             }
         }
-        give<S>(B, a.H, H_t, row, 1, a.states_TBH, t * a.B + first);
     }
-    give<S>(B, a.H, m.states + T * step, row, 1, a.H_T, first);
 
-    for (int64_t t = T - 1; t >= 0 && V; t--) {
+    for (int64_t t = T - 1; t >= 0; t--) {
         const int64_t slot = t % m.group;
         S *H_t = m.states + (t + 1) * step, *dO = m.dO + slot * B * V;
         S *dZ = m.dZ + slot * step, *later = m.dZ + (slot + 1) % m.group * step;
@@ -367,10 +363,6 @@ template <class S> void run_tile(const Arguments& a, const Memory<S>& m, int64_t
         if (a.dX) {
             multiply(B, m.D, {dZ, row, m.W_xhT, a.H, 0}, {}, m.dX, m.D);
             give<S>(B, a.D, m.dX, m.D, a.scale, a.dX, t * a.B + first);
-        }
-        if (t == 0 && a.dH_0) {
-            multiply(B, H, {dZ, row, m.W_hhT, a.H, 0}, {}, m.dX, H);
-            give<S>(B, a.H, m.dX, H, a.scale, a.dH_0, first);
         }
         if (slot) continue;  // until the group is complete
 
@@ -407,7 +399,7 @@ template <class S> void finish(Arguments& a) {
             store(to, load(to) + load(x));
     }
     a.out_of_range = *sum.out_of_range > 0;
-    if (a.loss) *(S*)a.loss = (S)(*sum.loss * a.scale);
+    *(S*)a.loss = (S)(*sum.loss * a.scale);
     if (!a.wants_gradients) return;
     give<S>(a.D, a.H, sum.dW_xh, sum.row, a.scale, a.dW_xh, 0);
     give<S>(a.H, a.H, sum.dW_hh, sum.row, a.scale, a.dW_hh, 0);

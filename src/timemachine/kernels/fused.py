@@ -2,9 +2,8 @@
 
 T time steps, B batch, D inputs (V with one-hot inputs), H hidden units, V vocabulary.
 
-The loss is a mean, so the gradient that reaches it is known, up to a factor, before it is computed: the forward pass
-computes the gradients as well, tile by tile of windows, while their states are in the cache. The result has the same
-bits with any number of threads. `available` says whether the library is there: `pip install` and `build` compile it.
+The loss is a mean, so the gradient that reaches it is known, up to a factor: the forward pass computes the gradients as
+well, tile by tile of windows, while their states are in the cache; the same bits with any number of threads.
 """
 
 import ctypes
@@ -42,9 +41,8 @@ class _Arguments(ctypes.Structure):
         ("scale", ctypes.c_double),
         *(("X", ctypes.c_void_p), ("X_t", ctypes.c_int64), ("X_b", ctypes.c_int64)),
         *(("Y", ctypes.c_void_p), ("Y_t", ctypes.c_int64), ("Y_b", ctypes.c_int64)),
-        *((name, ctypes.c_void_p) for name in ("W_xh", "W_hh", "b_h", "W_hq", "b_q", "H_0")),
-        *((name, ctypes.c_void_p) for name in ("loss", "nll_TB", "states_TBH", "H_T")),
-        *((name, ctypes.c_void_p) for name in ("dX", "dW_xh", "dW_hh", "db_h", "dW_hq", "db_q", "dH_0")),
+        *((name, ctypes.c_void_p) for name in ("W_xh", "W_hh", "b_h", "W_hq", "b_q", "loss", "nll_TB")),
+        *((name, ctypes.c_void_p) for name in ("dX", "dW_xh", "dW_hh", "db_h", "dW_hq", "db_q")),
         *((name, ctypes.c_int64) for name in ("chunks", "next_chunk", "next_thread", "out_of_range")),
         ("memory", ctypes.c_void_p),
     )
@@ -64,10 +62,7 @@ class _Kernel(ctypes.Structure):
 
 
 def available() -> str | None:
-    """Return the instruction set in use: avx512, avx2, or baseline for any other processor; None without a library.
-
-    A library that was not built from the source beside it is not used: `python -m timemachine.kernels.build` builds it.
-    """
+    """Return the instruction set in use: avx512, avx2, or baseline for any other processor; None without a library."""
     library = _library()
     return library.instruction_set if library else None
 
@@ -98,24 +93,34 @@ class _Loss(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
         *weights, Y_TB, activation, divisor, is_grad_enabled = others
+        library, (W_xh, *_, b_q) = _library(), weights
+        if library is None:
+            raise RuntimeError("there is no library of the fused kernel: type python -m timemachine.kernels.build")
         _check(inputs, weights, Y_TB, activation)
         is_dense = inputs.is_floating_point()
         if is_dense and inputs.stride(2) != 1:
             inputs = inputs.contiguous()
         gradients: list[Tensor | None] = [None] * 6
         if is_grad_enabled and any(ctx.needs_input_grad):
-            gradients = [_like(inputs) if ctx.needs_input_grad[0] else None, *map(_like, weights)]
-        loss, nll_TB = weights[0].new_empty(()), weights[0].new_empty(Y_TB.shape)
-        outputs = (loss, nll_TB, None, None)  # neither all states nor the last one
-        read = [*(weight.contiguous() for weight in weights), None]  # no state before the first step
+            d_inputs = inputs.new_empty(inputs.shape) if ctx.needs_input_grad[0] else None
+            gradients = [d_inputs, *(weight.new_empty(weight.shape) for weight in weights)]
+        loss, nll_TB = W_xh.new_empty(()), W_xh.new_empty(Y_TB.shape)
+        read = [weight.contiguous() for weight in weights]
         arguments = _Arguments(
-            *(*inputs.shape[:2], *weights[0].shape, len(weights[4])),
+            *(*inputs.shape[:2], *W_xh.shape, len(b_q)),
             *(is_dense, activation == "relu", gradients[1] is not None, torch.get_num_threads(), 1 / divisor),
             *(inputs.data_ptr(), inputs.stride(0), inputs.stride(1)),
             *(Y_TB.data_ptr(), Y_TB.stride(0), Y_TB.stride(1)),
-            *(None if x is None else x.data_ptr() for x in (*read, *outputs, *gradients, None)),
+            *(None if x is None else x.data_ptr() for x in (*read, loss, nll_TB, *gradients)),
         )
-        _run(arguments, weights[0])
+        kernel = library.kernels[W_xh.dtype]
+        memory = W_xh.new_empty(kernel.bytes(arguments) // W_xh.element_size())
+        arguments.memory = memory.data_ptr()
+        kernel.pack(arguments)
+        _in_threads(library, kernel.work, arguments)
+        kernel.finish(arguments)
+        if arguments.out_of_range:
+            raise IndexError("an index of the fused kernel is out of range")
         ctx.save_for_backward(*gradients)
         ctx.mark_non_differentiable(nll_TB)
         ctx.set_materialize_grads(False)
@@ -123,31 +128,10 @@ class _Loss(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, g: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
-        if g is None:
-            return (None,) * 10
+    def backward(ctx: Any, g: Tensor, _: None) -> tuple[Tensor | None, ...]:
         factor = g.item()
         gradients = (x if x is None or factor == 1 else x * factor for x in ctx.saved_tensors)
         return *gradients, None, None, None, None
-
-
-def _like(x: Tensor) -> Tensor:
-    return torch.empty_like(x, memory_format=torch.contiguous_format)
-
-
-def _run(arguments: _Arguments, weight: Tensor) -> None:
-    """Fill what the arguments point to, with numbers of the weight's type."""
-    library = _library()
-    if library is None:
-        raise RuntimeError("there is no library of the fused kernel: type python -m timemachine.kernels.build")
-    kernel = library.kernels[weight.dtype]
-    memory = weight.new_empty(kernel.bytes(arguments) // weight.element_size())
-    arguments.memory = memory.data_ptr()
-    kernel.pack(arguments)
-    _in_threads(library, kernel.work, arguments)
-    kernel.finish(arguments)
-    if arguments.out_of_range:
-        raise IndexError("an index of the fused kernel is out of range")
 
 
 def _in_threads(library: "_Library", work: Any, arguments: _Arguments) -> None:

@@ -15,8 +15,7 @@ def kernel_of(model: Any) -> str:
     """Return what computes the loss of an `RNNLMScratch` and its gradients where its weights are.
 
     fused: loss and gradients in one call of C++. bptt: the recurrence differentiated by hand, the rest by PyTorch.
-    autograd: the readable loop, and any cell but the book's. Under autocast it is autograd: the others compute in the
-    precision of the weights.
+    autograd: the readable loop, any cell but the book's, and under autocast, whose precision the others do not take.
     """
     rnn = model.rnn
     is_known = getattr(rnn, "is_the_books", False) and rnn.backward_by != "autograd"
