@@ -39,25 +39,24 @@ def say_how_to_go_on() -> None:
 def exit_with(error: Exception, schema: type) -> NoReturn:
     """End the program with exit status 1 and one line, which the first process of a run alone prints.
 
-    Raise an OSError again that is not about the folder of the run or the sweep: a mistake in the code.
+    Raise again an error that is not a user's: a mistake in the code.
     """
     if isinstance(error, UserError):
         message = str(error)
     elif isinstance(error, HydraException | OmegaConfBaseException):
         message = _about_a_value(error, schema)
     elif isinstance(error, OSError) and cannot_write(_folder, error):
-        message = f"{error.filename or _folder}: {error.strerror}; {_where_to_write(error.errno)}"
+        instead = f"hydra.{'sweep' if _is_sweep else 'run'}.dir=<a folder to write to>"
+        if any(argument.startswith("resume=") for argument in sys.argv):
+            instead = "resume=<a copy of the folder, where one can write>"
+        room = "make room, or " if error.errno == errno.ENOSPC else ""
+        message = f"{error.filename or _folder}: {error.strerror}; {room}type {instead}"
+    elif reason := _of_a_launcher(error):
+        say_how_to_go_on()
+        message = reason
     else:
         raise error
     sys.exit(f"error: {one_line(message)}" if is_first_process() else 1)
-
-
-def _where_to_write(error: int | None) -> str:
-    """Return what to type if a folder cannot be written."""
-    instead = f"hydra.{'sweep' if _is_sweep else 'run'}.dir=<a folder to write to>"
-    if any(argument.startswith("resume=") for argument in sys.argv):
-        instead = "resume=<a copy of the folder, where one can write>"
-    return f"make room, or type {instead}" if error == errno.ENOSPC else f"type {instead}"
 
 
 def _about_a_value(error: Exception, schema: type) -> str:
@@ -67,12 +66,11 @@ def _about_a_value(error: Exception, schema: type) -> str:
     if isinstance(error, OverrideParseException):
         name = error.override.partition("=")[0]
         return f"{error.override}: Hydra cannot read this value; type a plain one, or quote it: '{name}=\"…\"'"
-    if isinstance(error, MissingConfigException):  # of a group of Hydra's own
+    if isinstance(error, MissingConfigException) and error.options:  # of a group of Hydra's own
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
-        if extra := how_to_install(choice):
-            return f"{group}={choice}: {extra}"
-        if error.options:
-            return no_such_choice(f"{group}={choice}", group, choice, list(error.options))
+        extra = how_to_install(choice)
+        known = list(error.options)
+        return f"{group}={choice}: {extra}" if extra else no_such_choice(f"{group}={choice}", group, choice, known)
     if "Ambiguous value" in text or "requires --multirun" in text:
         name = text.partition("'")[2].partition("'")[0]
         return f"{name}: several values are {'a sweep; type it with -m' if schema is Train else 'a list; type [a,b]'}"
@@ -93,7 +91,7 @@ def how_to_install(choice: str) -> str | None:
     return f"is not installed; type pip install -e '.[{EXTRAS[choice]}]'" if choice in EXTRAS else None
 
 
-def describe_launcher_error(error: Exception) -> str | None:
+def _of_a_launcher(error: Exception) -> str | None:
     """Return a line for an error that a launcher's or a sweeper's library raised, None for any other error."""
     if isinstance(error, BrokenExecutor):  # joblib has lost a worker, and ended the others
         return "a process of the sweep was killed from outside"
