@@ -32,7 +32,7 @@ def checked_arguments(arguments: list[str], schema: type) -> list[str]:
     if schema is not Train and MULTIRUN & set(arguments):
         raise SettingError("-m: only train.py runs sweeps; type it without")
     arguments = sorted(arguments, key=lambda argument: argument not in MULTIRUN)  # argparse wants it first
-    _check_flags(arguments, schema)
+    hydra_flags(arguments, schema)
     _refuse_contradictions(arguments, schema)
     arguments = with_resumed(arguments)
     is_exercise = any(argument.startswith("exercise=") and argument != "exercise=none" for argument in arguments)
@@ -44,10 +44,11 @@ def checked_arguments(arguments: list[str], schema: type) -> list[str]:
     ]
 
 
-def hydra_flags(arguments: list[str]) -> tuple[Namespace, list[str]]:
-    """Return Hydra's flags, with the other arguments as `overrides`; and what starts with a dash and is none of them.
+def hydra_flags(arguments: list[str], schema: type) -> Namespace:
+    """Return Hydra's flags, with the other arguments as `overrides`.
 
-    Raise SettingError where Hydra would print its usage and exit, or a traceback.
+    Raise SettingError for a flag that Hydra does not have, or where it would print its usage, a traceback, or read
+    another program's configuration.
     """
 
     def refuse(message: str) -> NoReturn:
@@ -55,17 +56,11 @@ def hydra_flags(arguments: list[str]) -> tuple[Namespace, list[str]]:
 
     parser = get_args_parser()
     parser.error = refuse  # type: ignore[method-assign]
-    flags, others = parser.parse_known_args(arguments)
+    flags, unknown = parser.parse_known_args(arguments)
     if flags.resolve and not (flags.cfg or flags.help):
         refuse("--resolve goes with --cfg or --help")
     if flags.run + flags.multirun + flags.shell_completion + bool(flags.cfg) + (flags.info is not None) > 1:
         refuse("only one of --run, --multirun, --cfg, --info and --shell-completion at a time")
-    return flags, others
-
-
-def _check_flags(arguments: list[str], schema: type) -> None:
-    """Raise SettingError for a flag that Hydra does not have, or one that names another program's configuration."""
-    flags, unknown = hydra_flags(arguments)
     for flag, value in (("--config-name", flags.config_name), ("--config-path", flags.config_path)):
         if value is not None:
             raise SettingError(f"{flag} {value}: a program reads its own configuration in conf/; type it without")
@@ -74,6 +69,7 @@ def _check_flags(arguments: list[str], schema: type) -> None:
         after = [*arguments[arguments.index(unknown[0]) + 1 :], "…"][0]
         instead = _instead(name, schema, value if equals else "…" if re.search("^-|=", after) else after)
         raise SettingError(f"{unknown[0]}: there is no such flag; {instead}")
+    return flags
 
 
 def _refuse_contradictions(arguments: list[str], schema: type) -> None:
@@ -83,10 +79,9 @@ def _refuse_contradictions(arguments: list[str], schema: type) -> None:
         return next((argument for argument in arguments if argument.startswith(beginnings)), None)
 
     for_wandb, other = first("logger.wandb."), first("logger=csv", "logger=tensorboard")
-    if for_wandb and schema is not Train and "logger=wandb" not in arguments:
-        raise SettingError(f"{for_wandb}: goes with logger=wandb; type that as well")
-    if for_wandb and other:
-        raise SettingError(f"{for_wandb}: goes with logger=wandb; type it without {other}")
+    if for_wandb and (other or (schema is not Train and "logger=wandb" not in arguments)):
+        instead = f"type it without {other}" if other else "type that as well"
+        raise SettingError(f"{for_wandb}: goes with logger=wandb; {instead}")
     recipe, windows = first("recipe="), first("data=book", "data=full")
     if recipe not in (None, "recipe=none") and windows:
         raise SettingError(f"{windows}: a recipe has its own windows; type it without {recipe}, or the reverse")

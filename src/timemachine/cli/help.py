@@ -5,7 +5,6 @@ import re
 import shutil
 import sys
 from dataclasses import Field
-from itertools import groupby
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -49,11 +48,7 @@ SWEEPS = {
     "hydra/sweeper=optuna": "Optuna chooses the values",
     "hydra.run.dir=FOLDER": "where a run leaves its files; hydra.sweep.dir: a sweep",
 }
-FLAGS = {
-    "--cfg job": "show the settings as YAML",
-    "--info": "where they come from",
-    "--hydra-help": "other flags",
-}
+FLAGS = {"--cfg job": "the settings as YAML", "--info": "where they come from", "--hydra-help": "Hydra's other flags"}
 
 
 def print_help(schema: type, overrides: list[str]) -> None:
@@ -67,14 +62,11 @@ def print_help(schema: type, overrides: list[str]) -> None:
         chosen = cfg.hydra.runtime.choices
         of_groups = {f"{name}={chosen[name]}": f"{what}: {', '.join(choices(name))}" for name, what in GROUPS.items()}
         _print_section("== Groups (group=choice) ==", of_groups)
-    title = "== Settings (name=value) =="
     explained = [(name, setting) for name, setting in leaves(schema) if "meaning" in setting.metadata]
-    for section, settings in groupby(explained, lambda leaf: leaf[0].rpartition(".")[0].partition(".")[0]):
-        lines = {f"{name}={_value(cfg, name, setting)}": described(setting) for name, setting in settings}
-        if section == "trainer":
-            lines["trainer.…=…"] = "other arguments of Lightning's Trainer"
-        _print_section(title, lines)
-        title = ""
+    settings = {f"{name}={_value(cfg, name, setting)}": described(setting) for name, setting in explained}
+    if schema is Train:
+        settings["trainer.…=…"] = "other arguments of Lightning's Trainer"
+    _print_section("== Settings (name=value) ==", settings)
     if schema is Train:
         _print_section("== Sweeps ==", SWEEPS)
     _print_section("== Flags ==", FLAGS)
@@ -88,7 +80,7 @@ def _print_section(title: str, meanings: dict[str, str]) -> None:
     for text, meaning in meanings.items():
         table.add_row(Text(text), Text(meaning))
     console = Console(width=shutil.get_terminal_size().columns if sys.stdout.isatty() else 120)
-    console.print(*([Text(title)] if title else []), table, "", sep="\n")
+    console.print(Text(title), table, "", sep="\n")
 
 
 def _value(cfg: DictConfig, name: str, setting: Field[Any]) -> str:

@@ -36,7 +36,7 @@ OF_NO_NETWORK = ("seed=", "data.", "trainer.", "training.", "logger.")  # how se
 
 
 def jobs_of(config: DictConfig) -> list[list[str]]:
-    """Return what each job of a sweep by Hydra's own sweeper is started with."""
+    """Return the arguments of each job of a sweep by Hydra's own sweeper."""
     of_files = [f"{name}={values}" for name, values in (config.hydra.sweeper.params or {}).items()]
     parser = OverridesParser.create(GlobalHydra.instance().config_loader())
     (jobs,) = BasicSweeper.split_arguments(parser.parse_overrides([*of_files, *config.hydra.overrides.task]), None)
@@ -53,19 +53,17 @@ def check_jobs(config: DictConfig, exercise: str) -> None:
     jobs = [[]] if is_search else jobs_of(config)
     if not jobs:
         raise SettingError("glob: matches nothing; type some values, such as -m model.hiddens=16,32")
-    if is_resumed(config) and not is_search:
-        for number, overrides in enumerate(jobs):
-            folder, before = Path(config.hydra.sweep.dir, str(number)), None
-            with suppress(OSError, TypeError, ValueError):  # the job did not begin
-                before = _without_resume(read_yaml(folder / ".hydra" / "overrides.yaml"))
-            if before != _without_resume(overrides):
-                is_done(folder, resolved(_composed(config, overrides)))  # or raises SettingError
-    seen = set()
-    for overrides in jobs:
+    loader, seen = GlobalHydra.instance().config_loader(), set()
+    for number, overrides in enumerate(jobs):
+        folder, before = Path(config.hydra.sweep.dir, str(number)), None
+        with suppress(OSError, TypeError, ValueError):  # the job did not begin
+            before = _without_resume(read_yaml(folder / ".hydra" / "overrides.yaml"))
+        if is_resumed(config) and not is_search and before != _without_resume(overrides):
+            is_done(folder, resolved(without_hydra(loader.load_sweep_config(config, overrides))))  # or SettingError
         telling = tuple(override for override in overrides if not override.startswith(OF_NO_NETWORK))
         if telling not in seen and (config.model.cell != "rnn" or any("cell" in override for override in telling)):
             seen.add(telling)
-            job = _composed(config, overrides)
+            job = loader.load_sweep_config(config, overrides)
             try:
                 check_network(Model(**job.model), list(job.probes))
             except SettingError as error:
@@ -73,10 +71,6 @@ def check_jobs(config: DictConfig, exercise: str) -> None:
                     raise
                 reason = str(error).partition(";")[0]
                 raise SettingError(f"exercise={exercise}: {reason}; type it with model.cell=rnn") from error
-
-
-def _composed(config: DictConfig, overrides: list[str]) -> DictConfig:
-    return without_hydra(GlobalHydra.instance().config_loader().load_sweep_config(config, overrides))
 
 
 def _without_resume(overrides: list[str]) -> list[str]:
@@ -116,13 +110,12 @@ def print_progress(config: DictConfig, jobs: int, began: int) -> None:
 
     jobs: of the sweep. began: in seconds, whole as in summary.json. All else is in the folders, whichever process asks.
     """
-    ours, before = {}, {}
-    for number, summary in summaries_of(config).items():
-        is_ours = datetime.fromisoformat(summary["started"]).timestamp() >= began
-        (ours if is_ours else before)[number] = summary
+    summaries = summaries_of(config)
+    ours = {n: job for n, job in summaries.items() if datetime.fromisoformat(job["started"]).timestamp() >= began}
     if (job := ours.get(config.hydra.job.num)) is None:
         return
-    skipped, running = count_ended(before), sum(summary["status"] == "running" for summary in ours.values())
+    skipped = count_ended({n: job for n, job in summaries.items() if n not in ours})
+    running = sum(summary["status"] == "running" for summary in ours.values())
     ended = len(ours) - running
     val = short(float(job["metrics"].get("val/perplexity", math.nan)))
     line = f"job {config.hydra.job.num:>3}  {job['status']:9}  val {val:>8}  {skipped + ended} of {jobs}"

@@ -41,9 +41,8 @@ def exit_with(error: Exception, schema: type) -> NoReturn:
 
     Raise again an error that is not a user's: a mistake in the code.
     """
-    if isinstance(error, UserError):
-        message = str(error)
-    elif isinstance(error, HydraException | OmegaConfBaseException):
+    message: object = error
+    if isinstance(error, HydraException | OmegaConfBaseException):
         message = _about_a_value(error, schema)
     elif isinstance(error, OSError) and cannot_write(_folder, error):
         instead = f"hydra.{'sweep' if _is_sweep else 'run'}.dir=<a folder to write to>"
@@ -54,7 +53,7 @@ def exit_with(error: Exception, schema: type) -> NoReturn:
     elif reason := _of_a_launcher(error):
         say_how_to_go_on()
         message = reason
-    else:
+    elif not isinstance(error, UserError):
         raise error
     sys.exit(f"error: {one_line(message)}" if is_first_process() else 1)
 
@@ -68,9 +67,9 @@ def _about_a_value(error: Exception, schema: type) -> str:
         return f"{error.override}: Hydra cannot read this value; type a plain one, or quote it: '{name}=\"…\"'"
     if isinstance(error, MissingConfigException) and error.options:  # of a group of Hydra's own
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
-        extra = how_to_install(choice)
-        known = list(error.options)
-        return f"{group}={choice}: {extra}" if extra else no_such_choice(f"{group}={choice}", group, choice, known)
+        if extra := how_to_install(choice):
+            return f"{group}={choice}: {extra}"
+        return no_such_choice(f"{group}={choice}", group, choice, list(error.options))
     if "Ambiguous value" in text or "requires --multirun" in text:
         name = text.partition("'")[2].partition("'")[0]
         return f"{name}: several values are {'a sweep; type it with -m' if schema is Train else 'a list; type [a,b]'}"
@@ -96,7 +95,6 @@ def _of_a_launcher(error: Exception) -> str | None:
     if isinstance(error, BrokenExecutor):  # joblib has lost a worker, and ended the others
         return "a process of the sweep was killed from outside"
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    is_theirs = frame.f_globals["__name__"].partition(".")[0] in LIBRARIES
     is_mistake_in_a_job = "with trace:" in str(error)
-    if frame.f_globals["__name__"].partition(".")[0] in LIBRARIES and not is_mistake_in_a_job:
-        return " ".join(str(error).strip().split("\n")[:2])
-    return None
+    return " ".join(str(error).strip().split("\n")[:2]) if is_theirs and not is_mistake_in_a_job else None

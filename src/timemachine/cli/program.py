@@ -29,16 +29,13 @@ from timemachine.runs.resuming import is_done
 
 def program(schema: type[Settings]) -> Callable[[Callable[[Settings], None]], Callable[[], None]]:
     """Return a decorator that makes a function of settings the main of the program of that schema."""
+    return lambda task: _main(schema, functools.partial(_run, schema=schema, task=task))
 
-    def decorate(task: Callable[[Settings], None]) -> Callable[[], None]:
-        def run(cfg: DictConfig) -> None:
-            settings = checked(cfg, schema)
-            say_that_imports_take_seconds()
-            task(settings)
 
-        return _main(schema, run)
-
-    return decorate
+def _run(cfg: DictConfig, schema: type[Settings], task: Callable[[Settings], None]) -> None:
+    settings = checked(cfg, schema)
+    say_that_imports_take_seconds()
+    task(settings)
 
 
 def training_program(task: Callable[[Train, Record], None]) -> Callable[[], None]:
@@ -47,10 +44,7 @@ def training_program(task: Callable[[Train, Record], None]) -> Callable[[], None
 
 
 def _run_job(cfg: DictConfig, task: Callable[[Train, Record], None]) -> float:
-    """Run the task on record. Return the last epoch's validation perplexity, or inf if there was none.
-
-    Raise UserError where a single run ends worse than guessing.
-    """
+    """Run the task on record. Return the validation perplexity, or inf. Raise UserError where a single run diverged."""
     go_on_without_output()  # a launcher's process has begun without
     job, settings = HydraConfig.get(), resolved(cfg)
     folder, typed, in_sweep = Path(job.runtime.output_dir), job.overrides.task, job.mode == RunMode.MULTIRUN
@@ -60,8 +54,8 @@ def _run_job(cfg: DictConfig, task: Callable[[Train, Record], None]) -> float:
         end_with_parent()
     elif not in_sweep:
         say_that_imports_take_seconds()
-    takes_processes = cfg.trainer.strategy != "auto" or cfg.trainer.num_nodes != 1
-    if in_sweep and (takes_processes or cfg.trainer.devices not in (1, "1")):
+    trainer = cfg.trainer
+    if in_sweep and (trainer.strategy != "auto" or trainer.num_nodes != 1 or trainer.devices not in (1, "1")):
         from timemachine.cli.jobs import run_as_program
 
         return run_as_program(folder, typed, is_resumed(settings))
@@ -80,8 +74,7 @@ def _main(schema: type, task: Callable[[DictConfig], Any]) -> Callable[[], None]
     def hydra_program(cfg: DictConfig) -> Any:
         try:
             return task(cfg)
-        # Here and not in main, because Hydra would add a line of its own.
-        except (UserError, OmegaConfBaseException, OSError) as error:
+        except (UserError, OmegaConfBaseException, OSError) as error:  # of which Hydra would make two lines
             exit_with(error, schema)
 
     def main() -> None:
@@ -89,7 +82,7 @@ def _main(schema: type, task: Callable[[DictConfig], Any]) -> Callable[[], None]
         go_on_without_output()
         try:
             sys.argv[1:] = checked_arguments(sys.argv[1:], schema)
-            flags, _ = hydra_flags(sys.argv[1:])
+            flags = hydra_flags(sys.argv[1:], schema)
             if not (is_first_process() or any(a.startswith("hydra.run.dir=") for a in sys.argv)):
                 sys.argv += ["hydra.run.dir=.", "hydra.output_subdir=null"]  # srun, torchrun: one folder a run
             if flags.help:

@@ -39,8 +39,7 @@ class SweepReport(Callback):
         except (UserError, OmegaConfBaseException) as error:
             exit_with(error, Train)
         remember_folder(folder)
-        is_new = is_first_process() and not (is_resumed(config) or is_job())
-        if is_new and os.path.exists(f"{folder}/summary.json"):
+        if is_first_process() and not (is_resumed(config) or is_job()) and os.path.exists(f"{folder}/summary.json"):
             sys.exit(f"error: hydra.run.dir={folder}: there is a run already; type resume={folder}, or another folder")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:

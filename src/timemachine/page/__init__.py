@@ -29,10 +29,6 @@ SHOWN = {  # settings; none named: all of a section
     "training": (),
     "trainer": ("max_epochs", "max_steps", "precision", "accumulate_grad_batches", "gradient_clip_val"),
 }
-METRICS = (
-    "train/perplexity", "val/perplexity", "best_val/perplexity", "test/perplexity", "epoch", "step", "grad_norm",
-    "clip_fraction", "largest_grad_norm", "chars_per_second",
-)  # fmt: skip
 
 
 def make_page(model: "RNNLMScratch", vocab: "Vocab", summary: dict[str, Any]) -> bytes:
@@ -52,8 +48,8 @@ def make_page(model: "RNNLMScratch", vocab: "Vocab", summary: dict[str, Any]) ->
         rule = f"a page of {size / 1e6:.1f} MB is too large, {LARGEST / 1e6:.0f} MB at most"
         raise SettingError(f"model.hiddens={network['hiddens']}: {rule}; type model.hiddens=512 or fewer")
     title, settings = summary["corpus"]["title"], summary["settings"]
-    metrics = {name: float(summary["metrics"][name]) for name in METRICS if name in summary["metrics"]}
-    metrics = {name: value for name, value in metrics.items() if math.isfinite(value)}  # "nan" in summary.json
+    metrics = {name: float(value) for name, value in summary["metrics"].items()}  # "nan" in summary.json
+    metrics = {name: value for name, value in metrics.items() if math.isfinite(value)}
     table = [("text", title), ("seed", str(settings["seed"]))]
     for section, names in SHOWN.items():
         values = settings[section]
