@@ -45,13 +45,9 @@ def checked_arguments(arguments: list[str], schema: type) -> list[str]:
 
 
 def hydra_flags(arguments: list[str], schema: type) -> Namespace:
-    """Return Hydra's flags, with the other arguments as `overrides`.
+    """Return Hydra's flags, with the other arguments as `overrides`. Raise SettingError for one that does not fit."""
 
-    Raise SettingError for a flag that Hydra does not have, or where it would print its usage, a traceback, or read
-    another program's configuration.
-    """
-
-    def refuse(message: str) -> NoReturn:
+    def refuse(message: str) -> NoReturn:  # where Hydra would print its usage, or a traceback
         raise SettingError(f"{' '.join(arguments)}: {message}; type --hydra-help to see all flags")
 
     parser = get_args_parser()
@@ -96,11 +92,10 @@ def _refuse_contradictions(arguments: list[str], schema: type) -> None:
 def checked_argument(argument: str, schema: type) -> str:
     """Return the argument as Hydra reads it. Raise SettingError for a name or a choice that does not exist.
 
-    Hydra's grammar refuses most punctuation. So a prefix is normalised like the corpus and quoted, and the path of
-    something that exists is quoted too. Flags, and settings of Hydra's own, are left as they are.
+    Hydra's grammar refuses most punctuation: a prefix is normalised like the corpus and quoted, and a path is quoted.
     """
     name, equals, value = argument.lstrip("+~").partition("=")
-    if argument.startswith("-") or re.split("[@./]", name)[0] == "hydra":
+    if argument.startswith("-") or re.split("[@./]", name)[0] == "hydra":  # a flag, or a setting of Hydra's own
         return argument
     if not equals and not argument.startswith("~"):
         raise SettingError(f"{argument}: a setting is typed as name=value; {_instead(argument, schema, '…')}")

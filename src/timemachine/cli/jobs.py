@@ -46,11 +46,10 @@ def jobs_of(config: DictConfig) -> list[list[str]]:
 def check_jobs(config: DictConfig, exercise: str) -> None:
     """Raise SettingError if a sweep has no jobs, other ones than it began with, or a network that cannot be built.
 
-    To compose a job takes half a second. So that is done only for jobs that did not begin with the same arguments, or
-    that name another cell than the RNN. What a search will choose is not known.
+    To compose a job takes half a second: only one that began with other arguments, or names another cell, is composed.
     """
     is_search = config.hydra.sweeper["_target_"].rpartition(".")[2] != BasicSweeper.__name__
-    jobs = [[]] if is_search else jobs_of(config)
+    jobs = [[]] if is_search else jobs_of(config)  # what a search will choose is not known
     if not jobs:
         raise SettingError("glob: matches nothing; type some values, such as -m model.hiddens=16,32")
     loader, seen = GlobalHydra.instance().config_loader(), set()
@@ -106,9 +105,9 @@ def run_as_program(folder: Path, overrides: Sequence[str], is_resumed: bool) -> 
 
 
 def print_progress(config: DictConfig, jobs: int, began: int) -> None:
-    """Print how a job ended and how far the sweep is; nothing of a job that a resumed sweep skips.
+    """Print how a job ended, and of how many `jobs` how many have; nothing of one before the sweep `began`, in seconds.
 
-    jobs: of the sweep. began: in seconds, whole as in summary.json. All else is in the folders, whichever process asks.
+    The folders tell, whichever process asks.
     """
     summaries = summaries_of(config)
     ours = {n: job for n, job in summaries.items() if datetime.fromisoformat(job["started"]).timestamp() >= began}

@@ -65,11 +65,12 @@ def _about_a_value(error: Exception, schema: type) -> str:
     if isinstance(error, OverrideParseException):
         name = error.override.partition("=")[0]
         return f"{error.override}: Hydra cannot read this value; type a plain one, or quote it: '{name}=\"…\"'"
-    if isinstance(error, MissingConfigException) and error.options:  # of a group of Hydra's own
+    if isinstance(error, MissingConfigException):  # of a group of Hydra's own
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
         if extra := how_to_install(choice):
             return f"{group}={choice}: {extra}"
-        return no_such_choice(f"{group}={choice}", group, choice, list(error.options))
+        if error.options:
+            return no_such_choice(f"{group}={choice}", group, choice, list(error.options))
     if "Ambiguous value" in text or "requires --multirun" in text:
         name = text.partition("'")[2].partition("'")[0]
         return f"{name}: several values are {'a sweep; type it with -m' if schema is Train else 'a list; type [a,b]'}"

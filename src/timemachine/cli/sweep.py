@@ -26,7 +26,7 @@ from timemachine.runs.record import is_resumed, outcome
 class SweepReport(Callback):
     """Refuse folders in use before Hydra writes anything; after the jobs of a multirun write its table and report.
 
-    The exit status is 1 if a job failed. Hydra makes a warning of whatever else is raised here.
+    It exits with an error: Hydra makes a warning of whatever else is raised here.
     """
 
     jobs, began = 0, 0  # of a sweep: how many, and when in seconds, whole as in summary.json
