@@ -4,9 +4,10 @@ import argparse
 import sys
 from pathlib import Path
 
+from timemachine.cli.resuming import exercise_of
 from timemachine.cli.streams import go_on_without_output
 from timemachine.exercises.report import write_report
-from timemachine.runs.files import cannot_write, read_yaml
+from timemachine.runs.files import cannot_write
 from timemachine.runs.sweep import sweep_rows, write_table
 
 
@@ -14,15 +15,12 @@ def main() -> None:
     """Write summary.csv and report.md of the sweep whose folder is typed."""
     go_on_without_output()
     parser = argparse.ArgumentParser(prog="python -m timemachine.report", description="Write a sweep's report anew.")
-    help_of_folder = "the folder of a sweep, such as sweeps/clipping/<date_time>"
-    parser.add_argument("folder", nargs="?", type=Path, help=help_of_folder)
-    folder = parser.parse_args().folder
-    if folder is None:
-        sys.exit(f"error: no folder: type {help_of_folder}")
+    parser.add_argument("folder", nargs="?", default="", help="of a sweep, such as sweeps/clipping/<date_time>")
+    folder = Path(parser.parse_args().folder)
     try:
-        exercise = read_yaml(folder / "multirun.yaml")["hydra"]["runtime"]["choices"]["exercise"]
-    except (OSError, LookupError, TypeError, ValueError):
-        sys.exit(f"error: {folder}: is no folder of a sweep; type one that train.py printed")
+        exercise = exercise_of(folder)
+    except ValueError as error:
+        sys.exit(f"error: {error}; type one that train.py printed")
     try:
         if not (rows := sweep_rows(folder)):
             sys.exit(f"error: {folder}: has no jobs; type a folder under sweeps/<exercise>/")

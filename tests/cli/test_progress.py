@@ -10,8 +10,9 @@ from hydra import compose, initialize_config_dir
 from hydra.core.utils import JobReturn
 
 from tests.support.programs import assert_succeeded, call_program
-from timemachine.cli.progress import SweepProgress, count_jobs, in_words, seconds_left
+from timemachine.cli.jobs import count_jobs, in_words, seconds_left
 from timemachine.cli.schema import VERSION
+from timemachine.cli.sweep import SweepReport as SweepProgress
 from timemachine.config import REPOSITORY
 
 SWEEP = ("-m", "data=sample", "trainer.max_epochs=1", "model.hiddens=4", "logger=csv", "hydra.sweep.dir=sweep")

@@ -5,44 +5,34 @@ import re
 import shutil
 import sys
 from dataclasses import Field
-from itertools import groupby
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from timemachine.cli.schema import CONF, VERSION, choices, leaves
 from timemachine.config import MISSING, Evaluate, Generate, Train, allowed, example, format_value
 
-USAGE: dict[type, tuple[str, dict[str, str]]] = {
-    Train: (
-        "Train the scratch RNN of Dive into Deep Learning on The Time Machine.",
-        {
-            "python train.py": "the book's experiment",
-            "python train.py model.hiddens=64": "one change",
-            "python train.py -m model.hiddens=16,32": "a sweep: a run for each value, or combination of values",
-            "python train.py exercise=clipping": "an exercise of the book: a sweep and its report",
-            "python train.py resume=outputs/…": "a run that was interrupted goes on",
-            "python train.py -m seed=0,1 resume=sweeps/…": "so does a sweep, with the command that began it",
-        },
-    ),
-    Evaluate: (
-        "Print the perplexity of a trained model on any text, window by window as in the book and as one stream.",
-        {
-            "python evaluate.py run=outputs/…": "on its own text",
-            "python evaluate.py run=outputs/… data.corpus=war_of_the_worlds": "on another",
-            "python evaluate.py run=outputs/… baselines=true": "beside n-grams",
-            "python evaluate.py run=outputs/… logger=wandb": "the run in W&B has the table, too",
-        },
-    ),
-    Generate: (
-        "Continue a text with a trained model.",
-        {
-            "python generate.py run=outputs/…": "its likeliest continuation",
-            'python generate.py run=outputs/… prefix="the time" alpha=1 num_samples=3': "samples",
-        },
-    ),
+PURPOSE: dict[type, str] = {
+    Train: "Train the scratch RNN of Dive into Deep Learning on The Time Machine.",
+    Evaluate: "Print the perplexity of a trained model on any text, window by window as in the book and as one stream.",
+    Generate: "Continue a text with a trained model: greedily, or sampling from P^alpha.",
+}
+USAGE: dict[type, dict[str, str]] = {
+    Train: {
+        "python train.py": "the book's experiment",
+        "python train.py model.hiddens=64": "one change",
+        "python train.py -m model.hiddens=16,32": "a sweep: a run for each value, or combination of values",
+        "python train.py exercise=clipping": "an exercise of the book: a sweep and its report",
+        "python train.py resume=outputs/…": "a run that was interrupted goes on",
+        "python train.py -m seed=0,1 resume=sweeps/…": "so does a sweep, with the command that began it",
+    },
+    Evaluate: {"python evaluate.py run=outputs/… data.corpus=war_of_the_worlds baselines=true": "beside n-grams"},
+    Generate: {'python generate.py run=outputs/… prefix="the time" alpha=1 num_samples=3': "samples"},
 }
 GROUPS = {
     "trainer": "what it runs on",
@@ -58,12 +48,7 @@ SWEEPS = {
     "hydra/sweeper=optuna": "Optuna chooses the values",
     "hydra.run.dir=FOLDER": "where a run leaves its files; hydra.sweep.dir: a sweep",
 }
-FLAGS = {
-    "--cfg job": "show the settings as YAML",
-    "--info": "show where they come from",
-    "--hydra-help": "show the other flags of Hydra",
-}
-WIDTH = 120  # columns, in a file or a pipe
+FLAGS = {"--cfg job": "the settings as YAML", "--info": "where they come from", "--hydra-help": "Hydra's other flags"}
 
 
 def print_help(schema: type, overrides: list[str]) -> None:
@@ -72,20 +57,16 @@ def print_help(schema: type, overrides: list[str]) -> None:
     single = [str(override.input_line) for override in parsed if not override.is_sweep_override()]
     with initialize_config_dir(str(CONF), **VERSION):
         cfg = compose(schema.__name__.lower(), single, return_hydra_config=True)
-    purpose, usage = USAGE[schema]
-    _print_section(purpose, usage)
+    _print_section(PURPOSE[schema], USAGE[schema])
     if schema is Train:
         chosen = cfg.hydra.runtime.choices
         of_groups = {f"{name}={chosen[name]}": f"{what}: {', '.join(choices(name))}" for name, what in GROUPS.items()}
         _print_section("== Groups (group=choice) ==", of_groups)
-    title = "== Settings (name=value) =="
     explained = [(name, setting) for name, setting in leaves(schema) if "meaning" in setting.metadata]
-    for section, settings in groupby(explained, lambda leaf: leaf[0].rpartition(".")[0].partition(".")[0]):
-        lines = {f"{name}={_value(cfg, name, setting)}": described(setting) for name, setting in settings}
-        if section == "trainer":
-            lines["trainer.…=…"] = "other arguments of Lightning's Trainer"
-        _print_section(title, lines)
-        title = ""
+    settings = {f"{name}={_value(cfg, name, setting)}": described(setting) for name, setting in explained}
+    if schema is Train:
+        settings["trainer.…=…"] = "other arguments of Lightning's Trainer"
+    _print_section("== Settings (name=value) ==", settings)
     if schema is Train:
         _print_section("== Sweeps ==", SWEEPS)
     _print_section("== Flags ==", FLAGS)
@@ -93,20 +74,13 @@ def print_help(schema: type, overrides: list[str]) -> None:
 
 def _print_section(title: str, meanings: dict[str, str]) -> None:
     """Print a title and a line for each text with its meaning beside it; the lines fit a terminal."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(min_width=26, overflow="fold")
     table.add_column()
     for text, meaning in meanings.items():
         table.add_row(Text(text), Text(meaning))
-    console = Console(width=shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH)
-    if title:
-        console.print(Text(title))
-    console.print(table)
-    console.print()
+    console = Console(width=shutil.get_terminal_size().columns if sys.stdout.isatty() else 120)
+    console.print(Text(title), table, "", sep="\n")
 
 
 def _value(cfg: DictConfig, name: str, setting: Field[Any]) -> str:

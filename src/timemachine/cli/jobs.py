@@ -1,49 +1,159 @@
-"""A run, or a job of a sweep: what is done around the task of train.py."""
+"""The jobs of a sweep: which there are, whether each can run, how one takes several processes, how far they are.
+
+Private: `BasicSweeper`, of Hydra's, tested with Hydra 1.3.8; pyproject.toml bounds it from above.
+"""
 
 import math
-from collections.abc import Callable
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
-from timemachine.cli.schema import checked, resolved
-from timemachine.cli.streams import go_on_without_output, say_that_imports_take_seconds
-from timemachine.config import Train, Trainer
-from timemachine.errors import UserError
-from timemachine.runs.files import shown
-from timemachine.runs.processes import end_with_parent, is_job
-from timemachine.runs.record import Record, is_resumed
-from timemachine.runs.resuming import is_done
+from timemachine.cli.resuming import quoted
+from timemachine.cli.schema import check_network, resolved, without_hydra
+from timemachine.config import REPOSITORY, Model
+from timemachine.errors import SettingError
+from timemachine.runs.files import read_yaml
+from timemachine.runs.processes import SWEEP
+from timemachine.runs.record import is_resumed
+from timemachine.runs.resuming import begin_anew, is_done
+from timemachine.runs.summaries import read_summary
+from timemachine.runs.sweep import job_folders, summary_or_failure
+from timemachine.runs.tables import short
+
+OF_NO_NETWORK = ("seed=", "data.", "trainer.", "training.", "logger.")  # how settings begin that do not tell
 
 
-def run_job(cfg: DictConfig, task: Callable[[Train, Record], None]) -> float:
-    """Run the task on record. Return the last epoch's validation perplexity, or inf if there was none.
+def jobs_of(config: DictConfig) -> list[list[str]]:
+    """Return the arguments of each job of a sweep by Hydra's own sweeper."""
+    of_files = [f"{name}={values}" for name, values in (config.hydra.sweeper.params or {}).items()]
+    parser = OverridesParser.create(GlobalHydra.instance().config_loader())
+    (jobs,) = BasicSweeper.split_arguments(parser.parse_overrides([*of_files, *config.hydra.overrides.task]), None)
+    return jobs
 
-    Raises UserError where a single run ends worse than guessing.
+
+def check_jobs(config: DictConfig, exercise: str) -> None:
+    """Raise SettingError if a sweep has no jobs, other ones than it began with, or a network that cannot be built.
+
+    To compose a job takes half a second: only one that began with other arguments, or names another cell, is composed.
     """
-    go_on_without_output()
-    job = HydraConfig.get()
-    folder, typed, in_sweep = Path(job.runtime.output_dir), job.overrides.task, job.mode == RunMode.MULTIRUN
-    if in_sweep and is_done(folder, resolved(cfg)):
-        return math.inf
-    if is_job():
-        end_with_parent()
-    elif not in_sweep:
-        say_that_imports_take_seconds()
-    if in_sweep and takes_processes(cfg.trainer):
-        from timemachine.cli import ddp_job
+    is_search = config.hydra.sweeper["_target_"].rpartition(".")[2] != BasicSweeper.__name__
+    jobs = [[]] if is_search else jobs_of(config)  # what a search will choose is not known
+    if not jobs:
+        raise SettingError("glob: matches nothing; type some values, such as -m model.hiddens=16,32")
+    loader, seen = GlobalHydra.instance().config_loader(), set()
+    for number, overrides in enumerate(jobs):
+        folder, before = Path(config.hydra.sweep.dir, str(number)), None
+        with suppress(OSError, TypeError, ValueError):  # the job did not begin
+            before = _without_resume(read_yaml(folder / ".hydra" / "overrides.yaml"))
+        if is_resumed(config) and not is_search and before != _without_resume(overrides):
+            is_done(folder, resolved(without_hydra(loader.load_sweep_config(config, overrides))))  # or SettingError
+        telling = tuple(override for override in overrides if not override.startswith(OF_NO_NETWORK))
+        if telling not in seen and (config.model.cell != "rnn" or any("cell" in override for override in telling)):
+            seen.add(telling)
+            job = loader.load_sweep_config(config, overrides)
+            try:
+                check_network(Model(**job.model), list(job.probes))
+            except SettingError as error:
+                if exercise == "none":
+                    raise
+                reason = str(error).partition(";")[0]
+                raise SettingError(f"exercise={exercise}: {reason}; type it with model.cell=rnn") from error
 
-        return ddp_job.run(folder, typed, is_resumed(resolved(cfg)))
-    group = shown(folder.parent) if in_sweep or is_job() else None
-    with Record(folder, resolved(cfg), in_sweep, typed, job.runtime.choices["exercise"], group, is_job()) as run:
-        task(checked(cfg, Train), run)
-    if run.summary["status"] == "diverged" and run.writes and not in_sweep:
-        raise UserError(f"diverged: {run.summary['message']}")
-    return float(run.summary["metrics"].get("val/perplexity", math.inf))
+
+def _without_resume(overrides: list[str]) -> list[str]:
+    return [override for override in overrides if not override.startswith("resume=")]
 
 
-def takes_processes(trainer: Trainer) -> bool:
-    """Return whether a run with these settings may be more than one process."""
-    return trainer.strategy != "auto" or trainer.num_nodes != 1 or trainer.devices not in (1, "1")
+def run_as_program(folder: Path, overrides: Sequence[str], is_resumed: bool) -> float:
+    """Run a job that takes several processes: train.py anew, in the job's folder. Return its validation perplexity.
+
+    Lightning starts each process with the command line of the first, so that each would run the whole sweep; and when
+    one dies it kills the first, which would be the sweep. Slurm's variables describe this process, not the job.
+    """
+    command = [sys.executable, str(REPOSITORY / "train.py"), *_without_resume(list(overrides))]
+    command += ["hydra.mode=RUN", f"hydra.run.dir={quoted(str(folder))}"]
+    if is_resumed and (folder / "checkpoints" / "last.ckpt").exists():
+        command.append(f"resume={folder}")
+    elif is_resumed:
+        begin_anew(folder)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
+    environment[SWEEP] = str(os.getpid())
+    # In a process group of its own: otherwise Ctrl-C would reach the job twice, from the terminal and from here.
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment, process_group=0) as job:
+        try:
+            job.wait()
+        except (KeyboardInterrupt, SystemExit):
+            job.send_signal(signal.SIGINT)
+            job.wait()
+            raise
+    summary = summary_or_failure(folder)
+    if summary["status"] == "failed":
+        print(f"job {folder.name}: failed: {summary['message']}", file=sys.stderr)
+    return float(summary["metrics"].get("val/perplexity", math.inf))
+
+
+def print_progress(config: DictConfig, jobs: int, began: int) -> None:
+    """Print how a job ended, and of how many `jobs` how many have; nothing of one before the sweep `began`, in seconds.
+
+    The folders tell, whichever process asks.
+    """
+    summaries = summaries_of(config)
+    ours = {n: job for n, job in summaries.items() if datetime.fromisoformat(job["started"]).timestamp() >= began}
+    if (job := ours.get(config.hydra.job.num)) is None:
+        return
+    skipped = count_ended({n: job for n, job in summaries.items() if n not in ours})
+    running = sum(summary["status"] == "running" for summary in ours.values())
+    ended = len(ours) - running
+    val = short(float(job["metrics"].get("val/perplexity", math.nan)))
+    line = f"job {config.hydra.job.num:>3}  {job['status']:9}  val {val:>8}  {skipped + ended} of {jobs}"
+    if skipped + ended < jobs:
+        line += f", {in_words(seconds_left(ended, running, jobs - skipped, time.time() - began))} left"
+    print(line, flush=True)
+
+
+def count_jobs(config: DictConfig) -> int:
+    """Return how many jobs a sweep will have."""
+    sweeper = config.hydra.sweeper
+    return int(sweeper.n_trials) if "n_trials" in sweeper else len(jobs_of(config))
+
+
+def seconds_left(ended: int, running: int, jobs: int, elapsed: float) -> float:
+    """Estimate how long a sweep still takes at its pace so far; a job under way counts as half done."""
+    done = ended + running / 2
+    return elapsed * (jobs - done) / done
+
+
+def in_words(seconds: float) -> str:
+    """Return a length of time in words, as exactly as an estimate is."""
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return "less than a minute"
+    if minutes < 90:
+        return f"about {minutes} minute{'s' if minutes > 1 else ''}"
+    return f"about {seconds / 3600:.1f} hours"
+
+
+def summaries_of(config: DictConfig) -> dict[int, dict[str, Any]]:
+    """Return the summaries of the jobs that have begun, by number."""
+    found = {}
+    for folder in job_folders(Path(config.hydra.sweep.dir)):
+        with suppress(OSError, ValueError):  # it is about to write its first
+            found[int(folder.name)] = read_summary(folder)
+    return found
+
+
+def count_ended(summaries: dict[int, dict[str, Any]]) -> int:
+    """Return how many of the jobs a sweep that is resumed skips."""
+    return sum(summary["status"] in ("completed", "diverged") for summary in summaries.values())

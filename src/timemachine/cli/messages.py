@@ -39,25 +39,23 @@ def say_how_to_go_on() -> None:
 def exit_with(error: Exception, schema: type) -> NoReturn:
     """End the program with exit status 1 and one line, which the first process of a run alone prints.
 
-    Raise an OSError again that is not about the folder of the run or the sweep: a mistake in the code.
+    Raise again an error that is not a user's: a mistake in the code.
     """
-    if isinstance(error, UserError):
-        message = str(error)
-    elif isinstance(error, HydraException | OmegaConfBaseException):
+    message: object = error
+    if isinstance(error, HydraException | OmegaConfBaseException):
         message = _about_a_value(error, schema)
     elif isinstance(error, OSError) and cannot_write(_folder, error):
-        message = f"{error.filename or _folder}: {error.strerror}; {_where_to_write(error.errno)}"
-    else:
+        instead = f"hydra.{'sweep' if _is_sweep else 'run'}.dir=<a folder to write to>"
+        if any(argument.startswith("resume=") for argument in sys.argv):
+            instead = "resume=<a copy of the folder, where one can write>"
+        room = "make room, or " if error.errno == errno.ENOSPC else ""
+        message = f"{error.filename or _folder}: {error.strerror}; {room}type {instead}"
+    elif reason := _of_a_launcher(error):
+        say_how_to_go_on()
+        message = reason
+    elif not isinstance(error, UserError):
         raise error
     sys.exit(f"error: {one_line(message)}" if is_first_process() else 1)
-
-
-def _where_to_write(error: int | None) -> str:
-    """Return what to type if a folder cannot be written."""
-    instead = f"hydra.{'sweep' if _is_sweep else 'run'}.dir=<a folder to write to>"
-    if any(argument.startswith("resume=") for argument in sys.argv):
-        instead = "resume=<a copy of the folder, where one can write>"
-    return f"make room, or type {instead}" if error == errno.ENOSPC else f"type {instead}"
 
 
 def _about_a_value(error: Exception, schema: type) -> str:
@@ -93,12 +91,11 @@ def how_to_install(choice: str) -> str | None:
     return f"is not installed; type pip install -e '.[{EXTRAS[choice]}]'" if choice in EXTRAS else None
 
 
-def describe_launcher_error(error: Exception) -> str | None:
+def _of_a_launcher(error: Exception) -> str | None:
     """Return a line for an error that a launcher's or a sweeper's library raised, None for any other error."""
     if isinstance(error, BrokenExecutor):  # joblib has lost a worker, and ended the others
         return "a process of the sweep was killed from outside"
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    is_theirs = frame.f_globals["__name__"].partition(".")[0] in LIBRARIES
     is_mistake_in_a_job = "with trace:" in str(error)
-    if frame.f_globals["__name__"].partition(".")[0] in LIBRARIES and not is_mistake_in_a_job:
-        return " ".join(str(error).strip().split("\n")[:2])
-    return None
+    return " ".join(str(error).strip().split("\n")[:2]) if is_theirs and not is_mistake_in_a_job else None

@@ -11,10 +11,9 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from timemachine.config import REPOSITORY, Evaluate, Generate, Model, Train
-from timemachine.config import to_dict as settings_of
+from timemachine.config import REPOSITORY, Evaluate, Generate, Model, Train, to_dict
 from timemachine.errors import SettingError
-from timemachine.kernels import choice
+from timemachine.kernels.choice import ACTIVATIONS
 
 CONF = REPOSITORY / "conf"
 OFF = ("none", "null", "false", "off", "no")  # typed to switch a group off
@@ -24,10 +23,9 @@ _is_asked = "execution_whitelist" in inspect.signature(hydra.main).parameters
 VERSION: dict[str, Any] = {} if _is_asked else {"version_base": "1.3"}
 TARGETS: dict[str, Any] = {"execution_whitelist": ["timemachine.cli.*", "hydra_plugins.*"]} if _is_asked else {}
 
+Settings = TypeVar("Settings", Train, Evaluate, Generate)
 for _schema in (Train, Evaluate, Generate):
     ConfigStore.instance().store(name=f"{_schema.__name__.lower()}_schema", node=_schema)
-
-Settings = TypeVar("Settings", Train, Evaluate, Generate)
 
 
 def checked(cfg: DictConfig, schema: type[Settings]) -> Settings:
@@ -41,25 +39,24 @@ def checked(cfg: DictConfig, schema: type[Settings]) -> Settings:
     return settings
 
 
-def without_hydra(cfg: DictConfig) -> DictConfig:
-    """Return the settings without Hydra's own, as Hydra hands them to the program."""
-    settings = cfg.copy()
-    with read_write(settings), open_dict(settings):
-        del settings["hydra"]
-    return settings
-
-
 def check_network(network: Model, measured: list[str]) -> None:
     """Raise SettingError for a network that cannot be built, or lacks what shall be measured."""
     if measured:
         from timemachine.exercises import probes
 
         probes.check(measured, network.cell)
-    if network.cell != "rnn" or network.activation.name not in choice.ACTIVATIONS:
-        # The book's takes all settings, and to import this takes seconds.
-        from timemachine.language_model import RNNLMScratch
+    if network.cell != "rnn" or network.activation.name not in ACTIVATIONS:  # the book's takes all settings
+        from timemachine.language_model import RNNLMScratch  # takes seconds
 
-        RNNLMScratch(2, **settings_of(network))
+        RNNLMScratch(2, **to_dict(network))
+
+
+def without_hydra(cfg: DictConfig) -> DictConfig:
+    """Return the settings without Hydra's own, as Hydra hands them to the program."""
+    settings = cfg.copy()
+    with read_write(settings), open_dict(settings):
+        del settings["hydra"]
+    return settings
 
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:
@@ -83,7 +80,7 @@ def groups() -> list[str]:
 
 
 def choices(group: str) -> list[str]:
-    """Return the choices of a group of conf/, none if there is no such group. Those of smoke/ go with scale=smoke."""
+    """Return the choices of a group of conf/, none if there is no such group."""
     names = [file.stem for file in (CONF / group).glob("*.yaml")] if group in groups() else []
     return sorted(names, key=lambda name: re.sub(r"\d+", lambda digits: digits[0].zfill(3), name))
 

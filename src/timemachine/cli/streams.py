@@ -1,7 +1,4 @@
-"""Standard output and standard error that cannot be written: a pipe without a reader, a full disk.
-
-What a program does is worth more than what it prints, so it goes on without.
-"""
+"""Standard output and error that cannot be written, on a full disk or without a reader: a program goes on without."""
 
 import errno
 import io

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 import traceback
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from timemachine.cli.messages import exit_with, remember_folder
-from timemachine.cli.resuming import is_search, jobs_of, refuse_other_jobs
 from timemachine.cli.schema import checked, without_hydra
 from timemachine.config import Backward, Train
 from timemachine.errors import UserError
@@ -26,11 +26,10 @@ from timemachine.runs.record import is_resumed, outcome
 class SweepReport(Callback):
     """Refuse folders in use before Hydra writes anything; after the jobs of a multirun write its table and report.
 
-    The exit status is 1 if a job failed. Hydra makes a warning of whatever else is raised here. What only a sweep needs
-    is imported when one begins.
+    It exits with an error: Hydra makes a warning of whatever else is raised here.
     """
 
-    _progress: Callback | None = None
+    jobs, began = 0, 0  # of a sweep: how many, and when in seconds, whole as in summary.json
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuse settings that break a rule, and a folder that holds a run, unless that run goes on or is a job."""
@@ -45,36 +44,35 @@ class SweepReport(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuse a folder in use, other jobs than those of a sweep that goes on, and networks that cannot be built."""
-        from timemachine.cli.networks import refuse_networks
-        from timemachine.cli.progress import SweepProgress
+        from timemachine.cli.jobs import check_jobs, count_ended, count_jobs, summaries_of  # what only a sweep needs
 
         folder = Path(config.hydra.sweep.dir)
         remember_folder(folder, is_sweep=True)
         subdir = OmegaConf.to_container(config.hydra.sweep, resolve=False)["subdir"]  # type: ignore[index, call-overload]
         if subdir != "${hydra.job.num}":
             sys.exit(f"error: hydra.sweep.subdir={subdir}: each job has a folder of its number; type it without")
-        if not is_resumed(config) and _holds_jobs(folder):
+        is_used = any(any(folder.glob(name)) for name in ("multirun.yaml", "summary.json", "*/summary.json"))
+        if is_used and not is_resumed(config):
             again = f"resume={folder} with the command that began it, or another folder"
             sys.exit(f"error: hydra.sweep.dir={folder}: there is a run or a sweep already; type {again}")
         try:
-            if not (is_search(config) or jobs_of(config)):
-                sys.exit("error: glob: matches nothing; type some values, such as -m model.hiddens=16,32")
-            if is_resumed(config):
-                refuse_other_jobs(folder, config)
-            refuse_networks(config, _exercise(config))
+            check_jobs(config, _exercise(config))
         except (UserError, HydraException, OmegaConfBaseException) as error:
             exit_with(error, Train)
         print(f"sweep  {folder}", flush=True)
         on_cpu = config.trainer.accelerator in ("auto", "cpu")
         if on_cpu and config.model.cell == "rnn" and config.model.backward is Backward.auto and not is_compiled():
             print(what_is_missed(), flush=True)
-        self._progress = SweepProgress()
-        self._progress.on_multirun_start(config)
+        self.jobs, self.began = count_jobs(config), int(time.time())
+        if is_resumed(config):
+            print(f"done   {count_ended(summaries_of(config))} of {self.jobs} jobs", flush=True)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Print how far the sweep is, in whichever process the job ran."""
-        if self._progress is not None:
-            self._progress.on_job_end(config, job_return)
+        if self.jobs:
+            from timemachine.cli.jobs import print_progress
+
+            print_progress(config, self.jobs, self.began)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Write summary.csv and report.md into the sweep's folder; exit with 1 if a job failed."""
@@ -106,9 +104,3 @@ class SweepReport(Callback):
 
 def _exercise(config: DictConfig) -> str:
     return str(OmegaConf.select(config, "hydra.runtime.choices.exercise", default="none"))
-
-
-def _holds_jobs(folder: Path) -> bool:
-    if any((folder / name).exists() for name in ("multirun.yaml", "summary.json")):
-        return True
-    return any(folder.glob("*/summary.json"))

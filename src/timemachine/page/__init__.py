@@ -21,18 +21,14 @@ if TYPE_CHECKING:  # they import torch, which takes seconds
     from timemachine.language_model import RNNLMScratch
     from timemachine.vocab import Vocab
 
-LARGEST = 4_000_000  # bytes of a page
+LARGEST = 4_000_000  # bytes of the weights in a page
 KNOWN = {"cell": ("rnn",), "activation": ("tanh", "relu")}  # settings of `model.` that model.js can run
-SHOWN = {  # settings; None: all of a section
-    "model": None,
+SHOWN = {  # settings; none named: all of a section
+    "model": (),
     "data": ("batch_size", "num_steps", "num_train", "num_val"),
-    "training": None,
+    "training": (),
     "trainer": ("max_epochs", "max_steps", "precision", "accumulate_grad_batches", "gradient_clip_val"),
 }
-METRICS = (
-    "train/perplexity", "val/perplexity", "best_val/perplexity", "test/perplexity", "epoch", "step", "grad_norm",
-    "clip_fraction", "largest_grad_norm", "chars_per_second",
-)  # fmt: skip
 
 
 def make_page(model: "RNNLMScratch", vocab: "Vocab", summary: dict[str, Any]) -> bytes:
@@ -47,31 +43,47 @@ def make_page(model: "RNNLMScratch", vocab: "Vocab", summary: dict[str, Any]) ->
             raise SettingError(f"model.{name}={network[name]}: has no page in a browser; type {instead}")
     weights = {name.removeprefix("rnn."): weight for name, weight in model.named_parameters()}
     num_weights = sum(weight.numel() for weight in weights.values())
-    _refuse_larger(4 * num_weights * 4 // 3, network["hiddens"])  # before it is made
-    title = summary["corpus"]["title"]
-    metrics = {name: float(summary["metrics"][name]) for name in METRICS if name in summary["metrics"]}
-    metrics = {name: value for name, value in metrics.items() if math.isfinite(value)}  # "nan" in summary.json
+    size = 4 * num_weights * 4 // 3  # float32 in base64
+    if size > LARGEST:
+        rule = f"a page of {size / 1e6:.1f} MB is too large, {LARGEST / 1e6:.0f} MB at most"
+        raise SettingError(f"model.hiddens={network['hiddens']}: {rule}; type model.hiddens=512 or fewer")
+    title, settings = summary["corpus"]["title"], summary["settings"]
+    metrics = {name: float(value) for name, value in summary["metrics"].items()}  # "nan" in summary.json
+    metrics = {name: value for name, value in metrics.items() if math.isfinite(value)}
+    table = [("text", title), ("seed", str(settings["seed"]))]
+    for section, names in SHOWN.items():
+        values = settings[section]
+        table += [(f"{section}.{name}", format_value(values[name])) for name in names or values]
     run = {
         "about": _about(title, network, num_weights, metrics),
-        "table": _table(title, summary["settings"], metrics),
+        "table": table + [(name, f"{value:,.6g}") for name, value in metrics.items()],
         "tokens": vocab.idx_to_token,
         "unk": vocab.unk,
         "activation": network["activation"],
         "hiddens": network["hiddens"],
-        "weights": {
-            name: base64.b64encode(weight.detach().float().cpu().numpy().astype("<f4").tobytes()).decode()
-            for name, weight in weights.items()
-        },
-    }
-    page = _filled(title, run)
-    _refuse_larger(len(page), network["hiddens"])
-    return page
+        "weights": {name: _base64(weight.detach().float().cpu().numpy().astype("<f4").tobytes())
+                    for name, weight in weights.items()},
+    }  # fmt: skip
+    return _filled(title, run)
+
+
+def _about(title: str, network: dict[str, Any], num_weights: int, metrics: dict[str, float]) -> str:
+    embeds = network["input"] == "embedding"
+    reads = f"embeddings of width {network['embedding_dim']}" if embeds else "one-hot inputs"
+    where = {"train": "in training", "val": "in validation", "test": "on the test text"}
+    splits = [split for split in where if f"{split}/perplexity" in metrics]
+    found = ", ".join(f"{short(metrics[f'{split}/perplexity'])} {where[split]}" for split in splits)
+    return (
+        f"A recurrent network of {num_weights:,} numbers that has read {title}: {network['hiddens']} hidden units, "
+        f"{network['activation']}, {reads}{f'; perplexity {found}' if found else ''}. "
+        "It runs here, in your browser: nothing that you type leaves this page."
+    )
 
 
 def _filled(title: str, run: dict[str, Any]) -> bytes:
     """Return the template with the title and the run as JSON, both escaped so that neither can end an element."""
-    folder = Path(__file__).parent
-    style, model, page = ((folder / name).read_text(encoding="utf-8") for name in ("page.css", "model.js", "page.js"))
+    files = ("page.html", "page.css", "model.js", "page.js")
+    template, style, model, page = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in files)
     script = model + page
     parts = {
         "policy": f"default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
@@ -83,41 +95,12 @@ def _filled(title: str, run: dict[str, Any]) -> bytes:
         "script": script,
     }
     # In one pass: what is put in is not searched.
-    template = (folder / "page.html").read_text(encoding="utf-8")
     return re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], template).encode()
 
 
 def _hash(content: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
+    return f"'sha256-{_base64(hashlib.sha256(content.encode()).digest())}'"
 
 
-def _refuse_larger(size: int, hiddens: int) -> None:
-    if size > LARGEST:
-        rule = f"a page of {size / 1e6:.1f} MB is too large, {LARGEST / 1e6:.0f} MB at most"
-        raise SettingError(f"model.hiddens={hiddens}: {rule}; type model.hiddens=512 or fewer")
-
-
-def _about(title: str, network: dict[str, Any], num_weights: int, metrics: dict[str, float]) -> str:
-    embeds = network["input"] == "embedding"
-    reads = f"embeddings of width {network['embedding_dim']}" if embeds else "one-hot inputs"
-    named = {"train": "in training", "val": "in validation", "test": "on the test text"}
-    found = [
-        f"{short(metrics[f'{split}/perplexity'])} {where}"
-        for split, where in named.items()
-        if f"{split}/perplexity" in metrics
-    ]
-    return (
-        f"A recurrent network of {num_weights:,} numbers that has read {title}: {network['hiddens']} hidden units, "
-        f"{network['activation']}, {reads}"
-        + (f"; perplexity {', '.join(found)}" if found else "")
-        + ". It runs here, in your browser: nothing that you type leaves this page."
-    )
-
-
-def _table(title: str, settings: dict[str, Any], metrics: dict[str, float]) -> list[tuple[str, str]]:
-    """Return the names and values of the settings and metrics that the page shows."""
-    rows = [("text", title), ("seed", str(settings["seed"]))]
-    for section, names in SHOWN.items():
-        values = settings[section]
-        rows += [(f"{section}.{name}", format_value(values[name])) for name in names or values]
-    return rows + [(name, f"{value:,.6g}") for name, value in metrics.items()]
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()

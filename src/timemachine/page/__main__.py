@@ -14,37 +14,28 @@ from timemachine.runs.summaries import run_summary
 def main() -> None:
     """Write page.html into a run's folder, or a page beside a `.safetensors` file, and print its path."""
     go_on_without_output()
-    parser = argparse.ArgumentParser(
-        prog="python -m timemachine.page", description="Write a run's page.html: the model in a browser."
-    )
-    help_of_run = "a run's folder, as train.py printed it, or its .safetensors"
-    parser.add_argument("run", nargs="?", default="run=", metavar="run=RUN", help=help_of_run)
+    parser = argparse.ArgumentParser(prog="python -m timemachine.page", description="Write a run's page.html.")
+    parser.add_argument("run", nargs="?", default="run=", metavar="run=RUN", help="a run's folder, or its .safetensors")
     try:
-        print(shown(write_page(_run(parser.parse_args().run))))
+        print(shown(write_page(parser.parse_args().run)))
     except UserError as error:
         sys.exit(f"error: {one_line(error)}")
     except OSError as error:
         sys.exit(f"error: {error.filename}: {error.strerror}; type run=<a copy, in a folder where one can write>")
 
 
-def write_page(run: str) -> Path:
-    """Write the page of a run, a folder or a file, and return its path. Raises SettingError or OSError."""
+def write_page(typed: str) -> Path:
+    """Write the page of the run of `run=<folder or file>`, and return its path. Raises SettingError or OSError."""
+    name, _, run = typed.partition("=")
+    if name != "run" or not run:
+        raise SettingError(f"{typed}: invalid value; type run=<the folder that train.py printed at its end>")
     summary = run_summary(run)  # refuses another folder before the slow imports
 
     from timemachine.runs.models import load_model
 
-    path = Path(run)
-    page = make_page(*load_model(run), summary)
-    path = path / "page.html" if path.is_dir() else path.with_suffix(".html")
-    write_whole(path, page)
+    path = Path(run, "page.html") if Path(run).is_dir() else Path(run).with_suffix(".html")
+    write_whole(path, make_page(*load_model(run), summary))
     return path
-
-
-def _run(argument: str) -> str:
-    name, _, run = argument.partition("=")
-    if name != "run" or not run:
-        raise SettingError(f"{argument}: invalid value; type run=<the folder that train.py printed at its end>")
-    return run
 
 
 if __name__ == "__main__":

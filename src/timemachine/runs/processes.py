@@ -20,7 +20,7 @@ SWEEP = "TIMEMACHINE_SWEEP"  # in the environment of a job that is a program of 
 
 
 def is_job() -> bool:
-    """Return whether a sweep has started this process beside its own: as a worker of joblib's, or by `ddp_job`."""
+    """Return whether a sweep has started this process beside its own: joblib's worker or a program of its own."""
     return multiprocessing.parent_process() is not None or os.environ.get(SWEEP) == str(os.getppid())
 
 
