@@ -69,17 +69,6 @@ def begin(folder: Path, **settings: Any) -> WandbRun | None:
     return WandbRun.begin(Wandb(**settings), record(folder))
 
 
-def test_a_run_begins_with_its_settings_and_its_text(tmp_path: Path, asked: dict[str, Any]) -> None:
-    assert begin(tmp_path, tags=["pilot"], init_timeout=3, finish_timeout=4)
-    assert asked["config"] == {
-        "seed": 1, "model": {"hiddens": 64}, "changes": "time_machine", "corpus": {"name": "time_machine"},
-        "git": {"revision": "abcd"},
-    }  # fmt: skip
-    expected = {"tags": ["pilot"], "name": "time_machine seed=1", "group": "a sweep", "job_type": "clipping"}
-    assert asked.items() >= (expected | {"project": "timemachine", "dir": tmp_path}).items()
-    assert (asked["settings"].init_timeout, asked["settings"].finish_timeout) == (3, 4)
-
-
 @pytest.mark.parametrize("status", ["completed", "diverged"])
 def test_how_a_run_ended_is_marked(tmp_path: Path, asked: dict[str, Any], status: str) -> None:
     run, of_run = begin(tmp_path), record(tmp_path)

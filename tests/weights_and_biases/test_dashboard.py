@@ -104,17 +104,9 @@ def test_a_workspace_draws_what_runs_log_and_settings_that_exist(run: Command, w
     of_config = {name.removeprefix("config:") for name in strings(view.spec) if name.startswith("config:")}
     settings = {name.replace(".value.", ".") for name in of_config}
     assert settings and settings <= {name for name, _ in leaves(Train)}
-
-
-def test_seeds_are_one_line_and_bad_ends_are_left_out(run: Command, wandb_server: WandbServer) -> None:
-    run()
-    section = wandb_server.views[0].spec["section"]
-    (runs,) = section["runSets"]
-    grouping = [(key["section"], key["name"]) for key in runs["grouping"]]
+    (runs,) = view.spec["section"]["runSets"]
+    grouping = [(key["section"], key["name"]) for key in runs["grouping"]]  # seeds are one line
     assert grouping == [("run", "group"), ("config", f"{CHANGES}.value")]
-    every = [panel for part in section["panelBankConfig"]["sections"] for panel in part["panels"]]
-    lines = [panel["config"] for panel in every if "Line Plot" in panel["viewType"]]
-    assert lines and {(line["groupAgg"], line["groupArea"]) for line in lines} == {("mean", "minmax")}
     (kept,) = runs["filters"]["filters"]
     assert (kept["key"]["name"], kept["op"], kept["value"]) == ("tags", "NIN", ["failed", "diverged", "interrupted"])
 
@@ -226,8 +218,7 @@ def test_without_a_key_nobody_is_asked(run: Command, monkeypatch: pytest.MonkeyP
 
 
 def test_without_the_package(run: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in sys.modules if name.startswith("timemachine.weights_and_biases.")]:
-        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(sys.modules, "timemachine.weights_and_biases.report", raising=False)
     monkeypatch.setitem(sys.modules, "wandb_workspaces.reports.v2", None)
     assert run() == "error: wandb_workspaces.reports.v2 is not installed; type pip install -e '.[dashboard]'"
 
