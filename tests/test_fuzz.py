@@ -122,44 +122,44 @@ def answered(program: str, *arguments: str) -> Done:
     return done
 
 
-def trains(*arguments: str) -> bool:
+def trains(program: str, *arguments: str) -> bool:
     """Whether it trained: the other answer is one line, or the help."""
     shutil.rmtree("run", ignore_errors=True)
-    done = answered("train.py", *arguments)
+    done = answered(program, *arguments)
     if done.returncode == 0 and "== Settings" not in done.stdout:
         assert read_summary(Path("run"))["status"] in ("completed", "diverged")
         return True
     return "error: diverged" in done.stderr
 
 
-def tries(strategy: SearchStrategy[Any], number: int, cases: int) -> Callable[[Callable[[Any], None]], None]:
-    """Call the function with so many values that the strategy draws, others for another number."""
+def fuzz(
+    kind: str, strategy: SearchStrategy[Any], number: int, cases: int,
+    typed: Callable[[Any], list[str]], succeeds: Callable[..., bool],
+) -> Tally:  # fmt: skip
+    """Try so many command lines, `typed` for what the strategy draws, others for another number. Some succeed."""
+    tally, succeeded = Tally(kind), 0
 
-    def decorate(case: Callable[[Any], None]) -> None:
-        as_it_comes = settings(
-            max_examples=cases, phases=[Phase.generate], suppress_health_check=list(HealthCheck), database=None
-        )
-        seed(number)(as_it_comes(given(strategy)(case)))()
+    @seed(number)
+    @settings(max_examples=cases, phases=[Phase.generate], suppress_health_check=list(HealthCheck), database=None)
+    @given(strategy)
+    def case(drawn: Any) -> None:
+        nonlocal succeeded
+        line = typed(drawn)
+        with tally.case(command(*line, **{path.stem: path.read_bytes() for path in Path.cwd().glob("*.txt")})):
+            succeeded += succeeds(*line)
 
-    return decorate
+    case()
+    assert cases < 100 or succeeded > cases / 50
+    return tally
 
 
 def fuzz_settings(number: int, cases: int) -> Tally:
-    tally, trained = Tally("settings"), 0
-
-    @tries(st.lists(argument, min_size=1, max_size=3), number, cases)
-    def case(arguments: list[str]) -> None:
-        nonlocal trained
-        with tally.case(command("train.py", *TINY, *arguments, tiny=TINY_TEXT)):
-            trained += trains(*TINY, *arguments)
-
-    assert cases < 100 or trained > cases / 50
-    return tally
+    some = st.lists(argument, min_size=1, max_size=3)
+    return fuzz("settings", some, number, cases, lambda drawn: ["train.py", *TINY, *drawn], trains)
 
 
 # Texts
 
-TEXT = "text.txt"
 of_bytes = st.one_of(
     st.binary(max_size=300),
     st.binary(max_size=300).map(lambda some: TINY_TEXT + some),
@@ -172,19 +172,12 @@ cut = st.sampled_from([["data.num_train=null", "data.num_val=null"], ["data.num_
 
 
 def fuzz_texts(number: int, cases: int) -> Tally:
-    tally, trained = Tally("texts"), 0
-
-    @tries(st.tuples(of_bytes, cut), number, cases)
-    def case(drawn: tuple[bytes, list[str]]) -> None:
-        nonlocal trained
+    def typed(drawn: tuple[bytes, list[str]]) -> list[str]:
         content, how = drawn
-        Path(TEXT).write_bytes(content)
-        arguments = *TINY, "data.batch_size=200000", f"data.corpus={TEXT}", *how
-        with tally.case(command("train.py", *arguments, text=content)):
-            trained += trains(*arguments)
+        Path("text.txt").write_bytes(content)
+        return ["train.py", *TINY, "data.batch_size=200000", "data.corpus=text.txt", *how]
 
-    assert cases < 100 or trained > cases / 20
-    return tally
+    return fuzz("texts", st.tuples(of_bytes, cut), number, cases, typed, trains)
 
 
 # Command lines of all three programs, flags and folders among them
@@ -223,26 +216,20 @@ lines = st.one_of(
 
 
 def fuzz_command_lines(number: int, cases: int) -> Tally:
-    tally, done = Tally("command lines"), 0
     for how in (["hydra.run.dir=trained"], ["-m", "hydra.sweep.dir=sweep", "seed=0,1"]):
         assert call_program("train.py", *TINY, "model.lr=0.01", *how).returncode == 0
     shutil.copytree(".", "../sound")
 
-    @tries(lines, number, cases)
-    def case(drawn: tuple[str, list[str]]) -> None:
-        nonlocal done
+    def typed(drawn: tuple[str, list[str]]) -> list[str]:
         program, arguments = drawn
         shutil.rmtree(".", ignore_errors=True)  # the folder itself stays: this process is in it
         shutil.copytree("../sound", ".", dirs_exist_ok=True)
         if program == "train.py":
-            arguments = [*TINY, "hydra.sweep.dir=another", *arguments]
-        elif number % 2:
-            arguments = ["run=trained", "data.corpus=tiny.txt", *arguments][program == "generate.py" :]
-        with tally.case(command(program, *arguments, tiny=TINY_TEXT)):
-            done += answered(program, *arguments).returncode == 0
+            return [program, *TINY, "hydra.sweep.dir=another", *arguments]
+        sound = ["run=trained", "data.corpus=tiny.txt"][: 1 + (program == "evaluate.py")] if number % 2 else []
+        return [program, *sound, *arguments]
 
-    assert cases < 100 or done > cases / 50
-    return tally
+    return fuzz("command lines", lines, number, cases, typed, lambda *line: answered(*line).returncode == 0)
 
 
 # The tests

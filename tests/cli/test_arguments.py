@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
@@ -63,6 +63,7 @@ def test_a_mistyped_argument_is_answered_with_what_to_type(schema: type, argumen
     assert re.search(rf"type (it as |for example )?{re.escape(instead)}", message)
 
 
+@settings(max_examples=20)
 @given(ARGUMENTS)
 @example("Time, traveller (it's me)!")
 @example("null")
@@ -78,6 +79,7 @@ def test_any_prefix_reaches_hydra_as_its_letters(prefix: str) -> None:
         assert parsed(checked_argument(f"prefix={prefix}", Generate)) == ("prefix", letters)
 
 
+@settings(max_examples=20)
 @given(st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=40))
 @example(" a b, it's [say] {a: b} (1)=c")
 @example("back\\slash")

@@ -42,11 +42,8 @@ def test_values_are_those_after_what_was_typed() -> None:
         assert f" {value} " in text
 
 
-@pytest.mark.parametrize(("name", "schema"), PROGRAMS)
-def test_hydras_other_flags_stay_its_own(
-    name: str, schema: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_hydras_other_flags_stay_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert call_program(name, "--hydra-help").stdout.startswith("Hydra (")
-    assert f"{next(leaves(schema))[0]}: " in call_program(name, "--cfg", "job").stdout
-    assert "Config path" in call_program(name, "--info", "defaults").stdout
+    assert call_program("train.py", "--hydra-help").stdout.startswith("Hydra (")
+    assert "model:\n  cell: " in call_program("train.py", "--cfg", "job").stdout
+    assert "Config path" in call_program("train.py", "--info", "defaults").stdout

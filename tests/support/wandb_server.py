@@ -13,13 +13,11 @@ import base64
 import gzip
 import json
 import re
-import socket
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
@@ -83,6 +81,7 @@ class WandbServer:
         self.commands: list[Json] = []  # for an agent of a sweep: {"type": "run", "run_id": …, "args": …}, then exit
         self.keys: set[str] = set()  # that clients showed
         self.unknown: list[str] = []
+        self.is_dead = False
         self._artifacts: list[tuple[Json, dict[str, bytes]]] = []  # what the client said of each, and its files
         self._lock = threading.Lock()
         self._http = _Listener(self)
@@ -124,10 +123,10 @@ class WandbServer:
         self.die()
 
     def die(self) -> None:
-        """Refuse connections from now on and cut those that are open."""
+        """Refuse connections from now on, and answer nothing more on those that are open."""
+        self.is_dead = True
         self._http.shutdown()
         self._http.server_close()
-        self._http.cut()
 
     def environment(self) -> dict[str, str]:
         """What a client needs to come here."""
@@ -312,26 +311,11 @@ class WandbServer:
 
 
 class _Listener(ThreadingHTTPServer):
-    """Listens for a `WandbServer` and knows the open connections."""
+    """Listens for a `WandbServer`."""
 
     def __init__(self, wandb: WandbServer) -> None:
         self.wandb = wandb
-        self._open: set[socket.socket] = set()
         super().__init__(("127.0.0.1", 0), _Handler)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        self._open.add(request)
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        self._open.discard(request)
-        super().shutdown_request(request)
-
-    def cut(self) -> None:
-        """End all connections; the threads that wait for requests there end too."""
-        for connection in list(self._open):
-            with suppress(OSError):  # the client was quicker
-                connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A connection that was cut is no news; an error of ours is noted."""
@@ -341,13 +325,14 @@ class _Listener(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     server: _Listener
-    protocol_version = "HTTP/1.1"  # connections stay open, so that there are some to cut
+    protocol_version = "HTTP/1.1"  # connections stay open, as those of W&B's server do
 
     def do_POST(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(length)
-        if len(body) < length:
-            return  # cut
+        if self.server.wandb.is_dead or len(body) < length:
+            self.close_connection = True
+            return
         if self.headers.get("Content-Encoding") == "gzip":
             body = gzip.decompress(body)
         if given := self.headers.get("Authorization", "").removeprefix("Basic "):
