@@ -131,6 +131,7 @@ def test_a_run_that_goes_on_is_one_run_wherever_its_parts_went(program: Program,
     assert (run.config["trainer"]["max_epochs"], run.summary["epoch"], run.summary["status"]) == (3, 3, "completed")
 
 
+@pytest.mark.slow
 def test_an_offline_run_can_be_read_without_an_account(program: Program, tmp_path: Path) -> None:
     done = program("train.py", *SHORT)
     state, command = unfinished(done.stdout)
