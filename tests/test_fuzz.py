@@ -144,9 +144,10 @@ def fuzz(
     @given(strategy)
     def case(drawn: Any) -> None:
         nonlocal succeeded
-        line = typed(drawn)
-        with tally.case(command(*line, **{path.stem: path.read_bytes() for path in Path.cwd().glob("*.txt")})):
-            succeeded += succeeds(*line)
+        program, *arguments = typed(drawn)
+        texts = {path.stem: path.read_bytes() for path in Path.cwd().glob("*.txt")}
+        with tally.case(command(program, *arguments, **texts)):
+            succeeded += succeeds(program, *arguments)
 
     case()
     assert cases < 100 or succeeded > cases / 50
