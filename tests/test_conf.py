@@ -3,13 +3,11 @@ from functools import cache
 from typing import Any
 
 import pytest
-import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import open_dict
 
-from timemachine.cli.schema import CONF, VERSION, checked, leaves
+from timemachine.cli.schema import CONF, VERSION, checked
 from timemachine.config import Evaluate, Generate, Logger, Train, Trainer, Wandb, to_dict
-from timemachine.exercises.probes import PROBES
 from timemachine.how_low import teacher
 from timemachine.runs.summaries import flat
 
@@ -46,11 +44,6 @@ def test_the_default_is_the_books_run_and_the_schemas_but_for_the_trainer() -> N
     assert checked(compose("generate", ["run=outputs/a"]), Generate) == Generate(run="outputs/a")
 
 
-def test_all_measurements_are_named() -> None:
-    (meaning,) = (field.metadata["meaning"] for name, field in leaves(Train) if name == "probes")
-    assert meaning == f"measured at the end: {', '.join(PROBES)}"
-
-
 # Choices
 
 
@@ -78,18 +71,3 @@ def test_the_networks_that_teach_are_trained_as_the_step_before_noise() -> None:
     assert step == book | network | training | sizes | lengths | {
         name: step[name] for name in ("data.num_train", "data.num_val", "trainer.limit_test_batches")
     }
-
-
-# Exercises
-
-
-@pytest.mark.parametrize("exercise", [choice for group, choice in CHOICES if group == "exercise" and choice != "none"])
-def test_a_smoke_is_the_exercise_with_a_small_grid_and_few_epochs(exercise: str) -> None:
-    file = CONF / "smoke" / f"{exercise}.yaml"
-    small = yaml.safe_load(file.read_text()) if file.exists() else {}
-    sweeper = small.get("hydra", {}).get("sweeper", {})
-    few = {"max_epochs": 12} | small.get("trainer", {})
-    full, smoke = (f"exercise={exercise}",), ("scale=smoke", f"exercise={exercise}")
-    grid = {name: str(values) for name, values in sweeper.get("params", {}).items()}
-    expected = composed(*full) | {f"trainer.{name}": value for name, value in few.items()}
-    assert composed(*smoke) == expected | {"params": expected["params"] | grid}

@@ -4,13 +4,12 @@ In this process, because a start takes seconds: `main` as the shell calls it, wi
 cheap changes nothing that is checked: Hydra composes the same arguments once, and the disk is not waited for.
 """
 
-import contextlib
 import copy
 import os
 import re
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -30,27 +29,17 @@ from timemachine.runs.summaries import read_summary
 CASES = int(os.environ.get("CASES", 100))  # of each kind; `make torture`: 10,000
 TINY_TEXT = b"the time traveller for so it will be convenient to speak of him"
 
-TINY = [
-    "data.corpus=tiny.txt",
-    "logger=csv",
-    "trainer=cpu",
-    "trainer.max_epochs=1",
-    "model.hiddens=2",
-    "data.num_steps=2",
-]
-TINY += ["data.batch_size=4", "data.num_train=8", "data.num_val=4", "hydra.run.dir=run"]
+TINY = ["data.corpus=tiny.txt", "logger=csv", "trainer=cpu", "trainer.max_epochs=1", "model.hiddens=2"]
+TINY += ["data.num_steps=2", "data.batch_size=4", "data.num_train=8", "data.num_val=4", "hydra.run.dir=run"]
 
 # What would start other processes, wait for other machines, or train for hours, as it should.
 LEFT_OUT = {"trainer.strategy", "trainer.devices", "trainer.num_nodes", "data.search_dirs", "resume"}
 BOUNDED = {"trainer.max_epochs", "trainer.min_epochs", "trainer.max_steps", "trainer.min_steps"}
 
 numbers = st.sampled_from([
-    "0", "1", "2", "3", "-2", "0.5", "1e-9", "1e9", "1e400", "-1e400", "nan", "inf", "-inf", "1_0", "0x1", "1e",
-    "٣",
+    "0", "1", "2", "3", "-2", "0.5", "1e-9", "1e9", "1e400", "-1e400", "nan", "inf", "-inf", "1_0", "0x1", "1e", "٣",
 ])  # fmt: skip
-large = st.sampled_from([
-    "-1", "100", "8192", "8193", "99999999999999999999999", "2147483648",
-])  # fmt: skip
+large = st.sampled_from(["-1", "100", "8192", "8193", "99999999999999999999999", "2147483648"])
 words = st.sampled_from([
     "null", "true", "false", "tanh", "relu", "cpu", "gpu", "mps", "32", "16-mixed", "bf16-true", "64-true",
 ])  # fmt: skip
@@ -101,37 +90,29 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(here)
     Path("tiny.txt").write_bytes(TINY_TEXT)
     monkeypatch.setattr(os, "fsync", lambda file: None)
+    signal.signal(signal.SIGALRM, _hangs)
     compose, known = ConfigLoaderImpl.load_configuration, dict[str, Any]()
 
     def composed_once(loader: ConfigLoaderImpl, **arguments: Any) -> Any:
         if (key := repr(arguments)) not in known:
+            if len(known) > 8:
+                known.clear()
             known[key] = compose(loader, **arguments)
-            for old in list(known)[:-8]:
-                del known[old]
         return copy.deepcopy(known[key])
 
     monkeypatch.setattr(ConfigLoaderImpl, "load_configuration", composed_once)
     return here
 
 
-@contextlib.contextmanager
-def _deadline() -> Iterator[None]:
-    """End what is done within after a while with an error that the program does not catch."""
-    before = signal.signal(signal.SIGALRM, _hangs)
+def answered(program: str, *arguments: str) -> Done:
+    """Call the program. It does what was asked, or its last line on stderr says what to type."""
     signal.alarm(DEADLINE)
     try:
-        yield
+        done = call_program(program, *arguments)
     except Hang:
         raise AssertionError("it hangs") from None
     finally:
         signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
-
-
-def answered(program: str, *arguments: str) -> Done:
-    """Call the program. It does what was asked, or its last line on stderr says what to type."""
-    with _deadline():
-        done = call_program(program, *arguments)
     report = f"{arguments}\n{done.returncode}\n{done.stdout}\n{done.stderr}"
     assert done.returncode in (0, 1, 2) and "Traceback" not in done.stderr, report
     if done.returncode:
@@ -141,84 +122,63 @@ def answered(program: str, *arguments: str) -> Done:
     return done
 
 
-def trains(*arguments: str) -> bool:
+def trains(program: str, *arguments: str) -> bool:
     """Whether it trained: the other answer is one line, or the help."""
     shutil.rmtree("run", ignore_errors=True)
-    done = answered("train.py", *arguments)
+    done = answered(program, *arguments)
     if done.returncode == 0 and "== Settings" not in done.stdout:
         assert read_summary(Path("run"))["status"] in ("completed", "diverged")
         return True
     return "error: diverged" in done.stderr
 
 
-def tries(strategy: SearchStrategy[Any], number: int, cases: int) -> Callable[[Callable[[Any], None]], None]:
-    """Call the function with so many values that the strategy draws, others for another number."""
+def fuzz(
+    kind: str, strategy: SearchStrategy[Any], number: int, cases: int,
+    typed: Callable[[Any], list[str]], succeeds: Callable[..., bool],
+) -> Tally:  # fmt: skip
+    """Try so many command lines, `typed` for what the strategy draws, others for another number. Some succeed."""
+    tally, succeeded = Tally(kind), 0
 
-    def decorate(case: Callable[[Any], None]) -> None:
-        as_it_comes = settings(
-            max_examples=cases, phases=[Phase.generate], suppress_health_check=list(HealthCheck), database=None
-        )
-        seed(number)(as_it_comes(given(strategy)(case)))()
+    @seed(number)
+    @settings(max_examples=cases, phases=[Phase.generate], suppress_health_check=list(HealthCheck), database=None)
+    @given(strategy)
+    def case(drawn: Any) -> None:
+        nonlocal succeeded
+        program, *arguments = typed(drawn)
+        texts = {path.stem: path.read_bytes() for path in Path.cwd().glob("*.txt")}
+        with tally.case(command(program, *arguments, **texts)):
+            succeeded += succeeds(program, *arguments)
 
-    return decorate
+    case()
+    assert cases < 100 or succeeded > cases / 50
+    return tally
 
 
 def fuzz_settings(number: int, cases: int) -> Tally:
-    tally, trained = Tally("settings"), 0
-
-    @tries(st.lists(argument, min_size=1, max_size=3), number, cases)
-    def case(arguments: list[str]) -> None:
-        nonlocal trained
-        with tally.case(command("train.py", *TINY, *arguments, tiny=TINY_TEXT)):
-            trained += trains(*TINY, *arguments)
-
-    assert cases < 100 or trained > cases / 50
-    return tally
+    some = st.lists(argument, min_size=1, max_size=3)
+    return fuzz("settings", some, number, cases, lambda drawn: ["train.py", *TINY, *drawn], trains)
 
 
 # Texts
 
-TEXT = "text.txt"
 of_bytes = st.one_of(
     st.binary(max_size=300),
-    st.binary(max_size=300).map(
-        lambda some: b"the time traveller for so it will be convenient to speak of him " + some
-    ),
+    st.binary(max_size=300).map(lambda some: TINY_TEXT + some),
     st.sampled_from([b"a", b"ab", b"\xff", b"\xef\xbb\xbf", b"\n", b"a" * 10**6, b" " * 10**6, b"1234567890" * 100]),
     st.text(st.sampled_from("🙂😀éßñ中"), max_size=300).map(str.encode),
     st.text(max_size=100).map(lambda some: some.encode("utf-16", "surrogatepass")),
-    st.builds(
-        lambda letter, count: letter * count, st.sampled_from([b"a", b"a ", b"ab\n", b"z\0"]), st.integers(0, 99)
-    ),
     st.sampled_from([b"*** START OF THIS PROJECT GUTENBERG EBOOK X ***\n", b"*** END OF\n*** START OF\na"]),
 )
 cut = st.sampled_from([["data.num_train=null", "data.num_val=null"], ["data.num_steps=50"], []])
 
 
 def fuzz_texts(number: int, cases: int) -> Tally:
-    tally, trained = Tally("texts"), 0
-
-    @tries(st.tuples(of_bytes, cut), number, cases)
-    def case(drawn: tuple[bytes, list[str]]) -> None:
-        nonlocal trained
+    def typed(drawn: tuple[bytes, list[str]]) -> list[str]:
         content, how = drawn
-        Path(TEXT).write_bytes(content)
-        arguments = *TINY, "data.batch_size=200000", f"data.corpus={TEXT}", *how
-        with tally.case(command("train.py", *arguments, text=content)):
-            trained += trains(*arguments)
+        Path("text.txt").write_bytes(content)
+        return ["train.py", *TINY, "data.batch_size=200000", "data.corpus=text.txt", *how]
 
-    assert cases < 100 or trained > cases / 20
-    return tally
-
-
-def make_link_to_itself(path: Path) -> None:
-    path.symlink_to(path.name)
-
-
-@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, make_link_to_itself])
-def test_what_is_no_file(make: Callable[[Path], None], folder: Path) -> None:
-    make(Path(TEXT))
-    assert not trains(*TINY, f"data.corpus={TEXT}")
+    return fuzz("texts", st.tuples(of_bytes, cut), number, cases, typed, trains)
 
 
 # Command lines of all three programs, flags and folders among them
@@ -257,26 +217,20 @@ lines = st.one_of(
 
 
 def fuzz_command_lines(number: int, cases: int) -> Tally:
-    tally, done = Tally("command lines"), 0
     for how in (["hydra.run.dir=trained"], ["-m", "hydra.sweep.dir=sweep", "seed=0,1"]):
         assert call_program("train.py", *TINY, "model.lr=0.01", *how).returncode == 0
     shutil.copytree(".", "../sound")
 
-    @tries(lines, number, cases)
-    def case(drawn: tuple[str, list[str]]) -> None:
-        nonlocal done
+    def typed(drawn: tuple[str, list[str]]) -> list[str]:
         program, arguments = drawn
         shutil.rmtree(".", ignore_errors=True)  # the folder itself stays: this process is in it
         shutil.copytree("../sound", ".", dirs_exist_ok=True)
         if program == "train.py":
-            arguments = [*TINY, "hydra.sweep.dir=another", *arguments]
-        elif number % 2:
-            arguments = ["run=trained", "data.corpus=tiny.txt", *arguments][program == "generate.py" :]
-        with tally.case(command(program, *arguments, tiny=TINY_TEXT)):
-            done += answered(program, *arguments).returncode == 0
+            return [program, *TINY, "hydra.sweep.dir=another", *arguments]
+        sound = ["run=trained", "data.corpus=tiny.txt"][: 1 + (program == "evaluate.py")] if number % 2 else []
+        return [program, *sound, *arguments]
 
-    assert cases < 100 or done > cases / 50
-    return tally
+    return fuzz("command lines", lines, number, cases, typed, lambda *line: answered(*line).returncode == 0)
 
 
 # The tests
@@ -287,16 +241,12 @@ def test_some(fuzz: Callable[[int, int], Tally], folder: Path, record_property: 
     fuzz(0, 20).end(record_property)
 
 
+MANY = [(fuzz, *shard) for fuzz in (fuzz_settings, fuzz_texts) for shard in shards(CASES)]
+MANY += [(fuzz_command_lines, *shard) for shard in shards(CASES // 5)]
+
+
 @pytest.mark.slow
 @pytest.mark.torture
-@pytest.mark.parametrize(("number", "cases"), shards(CASES))
-@pytest.mark.parametrize("fuzz", [fuzz_settings, fuzz_texts])
+@pytest.mark.parametrize(("fuzz", "number", "cases"), MANY)
 def test_many(fuzz: Callable[[int, int], Tally], number: int, cases: int, folder: Path, record_property: Note) -> None:
     fuzz(number, cases).end(record_property)
-
-
-@pytest.mark.slow
-@pytest.mark.torture
-@pytest.mark.parametrize(("number", "cases"), shards(CASES // 5))
-def test_many_command_lines(number: int, cases: int, folder: Path, record_property: Note) -> None:
-    fuzz_command_lines(number, cases).end(record_property)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
@@ -28,25 +28,11 @@ def parsed(argument: str) -> tuple[str, Any]:
 @pytest.mark.parametrize(
     "argument",
     [
-        "model.hiddens=64",
-        "model.hiddens=16,32",
-        "model.activation=relu",
-        "data.num_train=null",
-        "data.search_dirs=[a,b]",
-        "trainer.devices=[0,1]",
-        "logger.wandb.mode=offline",
-        "seed=1",
-        "trainer=cpu",
-        "trainer=cpu,ddp_cpu",
-        "data=full",
-        "-m",
-        "--multirun",
-        "--help",
-        "hydra.run.dir=here",
-        "+hydra.job.env_set.A=1",
-        "hydra/launcher=basic",
+        "model.hiddens=16,32", "data.num_train=null", "data.search_dirs=[a,b]", "logger.wandb.mode=offline",
+        "trainer=cpu,ddp_cpu", "data.corpus=sample,time_machine", "data.corpus=/nowhere/text", "-m", "--help",
+        "hydra.run.dir=here", "+hydra.job.env_set.A=1", "hydra/launcher=basic",
     ],
-)
+)  # fmt: skip
 def test_a_valid_argument_is_left_as_it_is(argument: str) -> None:
     assert checked_argument(argument, Train) == argument
 
@@ -54,43 +40,30 @@ def test_a_valid_argument_is_left_as_it_is(argument: str) -> None:
 @pytest.mark.parametrize(
     ("schema", "argument", "instead"),
     [
-        (Train, "model.hidens=64", "model.hiddens=64"),
-        (Train, "+model.hidens=64", "model.hiddens=64"),
         (Train, "++model.hiddens=64", "model.hiddens=64"),
         (Train, "hiddens=64", "model.hiddens=64"),  # forgot the part before the dot
         (Train, "modle.hiddens=64", "model.hiddens=64"),
-        (Train, "trainer.max_epoch=5", "trainer.max_epochs=5"),
         (Train, "data.num-steps=8", "data.num_steps=8"),
         (Train, "nothing.like.it=1", "--help"),
         (Train, "", "--help"),
-        (Train, "model.hiddens", "model.hiddens=…"),  # forgot the value
         (Train, "model", "model.cell=…"),
         (Train, "~model.hiddens", "model.hiddens=…"),
-        (Train, "trainer=gpux", "trainer=gpu"),
         (Train, "trainer=cpu,gpux", "trainer=gpu"),
-        (Train, "data=books", "data=book"),
-        (Train, "logger=tensorbord", "logger="),
         (Evaluate, "corpus=sample", "data.corpus=sample"),
         (Evaluate, "data=book", "data.corpus=book"),  # the groups are train.py's
         (Evaluate, "model.hiddens=64", "--help"),
         (Generate, "prefx=it has", "prefix=it has"),
-        (Generate, "trainer=cpu", "--help"),
     ],
 )
 def test_a_mistyped_argument_is_answered_with_what_to_type(schema: type, argument: str, instead: str) -> None:
     with pytest.raises(SettingError) as error:
         checked_argument(argument, schema)
     message = str(error.value)
-    assert message.startswith(f"{argument}: ")
+    assert message.startswith(f"{argument}: ") and "\n" not in message
     assert re.search(rf"type (it as |for example )?{re.escape(instead)}", message)
-    assert "\n" not in message
 
 
-def test_a_misspelt_choice_lists_all_choices() -> None:
-    with pytest.raises(SettingError, match=re.escape("(auto, cpu, ddp, ddp_cpu, ddp_nodes, gpu)")):
-        checked_argument("trainer=gpux", Train)
-
-
+@settings(max_examples=20)
 @given(ARGUMENTS)
 @example("Time, traveller (it's me)!")
 @example("null")
@@ -106,6 +79,7 @@ def test_any_prefix_reaches_hydra_as_its_letters(prefix: str) -> None:
         assert parsed(checked_argument(f"prefix={prefix}", Generate)) == ("prefix", letters)
 
 
+@settings(max_examples=20)
 @given(st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=40))
 @example(" a b, it's [say] {a: b} (1)=c")
 @example("back\\slash")
@@ -127,47 +101,29 @@ def test_a_relative_path_with_punctuation_is_composed(tmp_path: Path, monkeypatc
         assert compose("train", [argument]).data.corpus == "my text (1), it's=mine.txt"
 
 
-@pytest.mark.parametrize("value", ["time_machine", "sample,time_machine", "/nowhere/text", "[sample,time_machine]"])
-def test_a_corpus_that_is_no_path_is_left_to_hydra(value: str) -> None:
-    assert checked_argument(f"data.corpus={value}", Evaluate) == f"data.corpus={value}"
-
-
 def test_the_flag_of_a_sweep_may_stand_anywhere() -> None:
     assert checked_arguments(["data=sample", "-m", "seed=0,1"], Train) == ["-m", "data=sample", "seed=0,1"]
 
 
-def test_a_run_goes_on_in_one_folder() -> None:
-    with pytest.raises(SettingError, match="resume=b: goes with one folder; type it without resume=a"):
-        checked_arguments(["resume=a", "resume=b"], Train)
+@pytest.mark.parametrize(
+    ("schema", "typed", "message"),
+    [
+        (Train, ["resume=a", "resume=b"], "resume=b: goes with one folder"),
+        (Train, ["recipe=book_split", "data=full"], "data=full: a recipe has its own windows"),
+        (Train, ["logger=csv", "logger.wandb.init_timeout=5"], "logger.wandb.init_timeout=5: goes with logger=wandb"),
+        (Evaluate, ["run=a", "logger.wandb.init_timeout=5"], "logger.wandb.init_timeout=5: goes with logger=wandb"),
+        (Generate, ["-m"], "-m: only train.py runs sweeps"),
+        (Generate, ["--config-name=train"], "--config-name train: a program reads its own configuration"),
+        (Generate, ["--resolve"], "--resolve: --resolve goes with --cfg or --help"),
+        (Generate, ["--num_predictions", "3"], "--num_predictions: there is no such flag; type for example num_preds"),
+        (Train, ["--info", "all", "--cfg", "job"], "--info all --cfg job: only one of --run, "),
+    ],
+)
+def test_arguments_that_do_not_go_together_are_refused(schema: type, typed: list[str], message: str) -> None:
+    with pytest.raises(SettingError, match=f"^{re.escape(message)}"):
+        checked_arguments(typed, schema)
 
 
-def test_a_recipe_has_its_own_windows() -> None:
-    with pytest.raises(
-        SettingError, match="data=full: a recipe has its own windows; type it without recipe=book_split"
-    ):
-        checked_arguments(["recipe=book_split", "data=full"], Train)
+def test_a_recipe_may_read_another_text() -> None:
     checked_arguments(["recipe=none", "data=full"], Train)
     checked_arguments(["recipe=novel", "data=sample"], Train)
-
-
-def test_a_setting_of_wandb_goes_with_wandb() -> None:
-    for schema, typed in ((Evaluate, ["run=a"]), (Train, ["logger=csv"])):
-        with pytest.raises(SettingError, match=r"^logger\.wandb\.init_timeout=5: goes with logger=wandb; type "):
-            checked_arguments([*typed, "logger.wandb.init_timeout=5"], schema)
-
-
-def test_flags_that_do_not_fit_are_refused() -> None:
-    for flags, message in (
-        (["-m"], "-m: only train.py runs sweeps; type it without"),
-        (
-            ["--config-name=train"],
-            "--config-name train: a program reads its own configuration in conf/; type it without",
-        ),
-        (["-cp", "mine"], "--config-path mine: a program reads its own configuration in conf/; type it without"),
-        (["--resolve"], "--resolve: --resolve goes with --cfg or --help; type --hydra-help to see all flags"),
-        (["--num_predictions", "3"], "--num_predictions: there is no such flag; type for example num_preds=3"),
-    ):
-        with pytest.raises(SettingError, match=f"^{re.escape(message)}$"):
-            checked_arguments(flags, Generate)
-    with pytest.raises(SettingError, match=r"^--info all --cfg job: only one of --run, "):
-        checked_arguments(["--info", "all", "--cfg", "job"], Train)

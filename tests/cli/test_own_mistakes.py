@@ -1,6 +1,5 @@
 """A developer's mistake is a whole traceback, a failed run, and exit status 1, not a line about settings."""
 
-import errno
 import json
 import sys
 from collections.abc import Callable
@@ -14,7 +13,6 @@ from tests.support.programs import call_program
 from timemachine.exercises import generic
 from timemachine.language_model import RNNLMScratch
 from timemachine.report import main as report_program
-from timemachine.runs.files import cannot_write
 from timemachine.training.run_log import RunLog
 
 SMALL = ("data=sample", "logger=csv", "model.hiddens=2", "data.num_train=64", "data.num_val=64", "trainer.max_epochs=1")
@@ -29,10 +27,6 @@ def opens_a_file(*_: Any) -> None:
     Path("/nowhere/at/all").read_text()
 
 
-def waits_for_a_server(*_: Any) -> None:
-    raise TimeoutError("no answer")
-
-
 def names_a_setting(*_: Any) -> None:
     raise ValueError("precision of my own")
 
@@ -45,7 +39,6 @@ def logs_too_early(_: Any, trainer: pl.Trainer, module: pl.LightningModule) -> N
     ("changed", "hook", "mistake", "says"),
     [
         (RunLog, "on_train_batch_end", opens_a_file, "No such file or directory: '/nowhere/at/all'"),
-        (RunLog, "on_train_batch_end", waits_for_a_server, "no answer"),
         (RunLog, "on_fit_start", names_a_setting, "precision of my own"),
         (RunLog, "on_fit_start", logs_too_early, "You can't `self.log\\(\\)` inside `on_fit_start`"),
         (RNNLMScratch, "training_step", lambda *_: "a text", "`training_step` must return a Tensor"),
@@ -62,13 +55,6 @@ def test_a_mistake_in_a_callback_or_a_model_is_raised_as_it_is(
     assert json.loads(Path("run/summary.json").read_text())["status"] == "failed"
 
 
-@pytest.mark.parametrize("typed", ["trainer.val_check_interval=1000", "trainer.limit_train_batches=0.001"])
-def test_what_lightning_refuses_as_the_fit_begins_is_one_line(typed: str) -> None:
-    done = call_program("train.py", *SMALL, typed)
-    assert done.returncode == 1 and done.stderr.count("\n") == 1
-    assert typed in done.stderr and "Lightning refuses it" in done.stderr
-
-
 def my_findings(jobs: object) -> None:
     raise KeyError("mine")
 
@@ -81,18 +67,3 @@ def test_a_mistake_in_findings_is_a_traceback(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(sys, "argv", ["timemachine.report", "sweep"])
     with pytest.raises(KeyError, match="mine"):
         report_program()
-
-
-@pytest.mark.parametrize(
-    ("error", "is_about"),
-    [
-        (OSError(errno.ENOSPC, "full"), True),
-        (PermissionError(errno.EACCES, "no", "run/steps.csv"), True),
-        (NotADirectoryError(errno.ENOTDIR, "no", "."), True),  # above it
-        (FileNotFoundError(errno.ENOENT, "no", "/nowhere"), False),
-        (TimeoutError("no answer"), False),
-        (ValueError("run"), False),
-    ],
-)
-def test_which_errors_say_that_a_folder_cannot_be_written(error: Exception, is_about: bool) -> None:
-    assert cannot_write("run", error) == is_about

@@ -53,12 +53,11 @@ def test_a_program_goes_on(redirected: str, output: str, errors: str, tmp_path: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("redirected", "errors"), LOST.items())
 @pytest.mark.parametrize("bar", ["false", "true"])
-def test_a_run_completes(redirected: str, errors: str, bar: str, tmp_path: Path) -> None:
+def test_a_run_completes_on_a_full_disk(bar: str, tmp_path: Path) -> None:
     typed = ["hydra.run.dir=run", f"trainer.enable_progress_bar={bar}"]
-    done = shell(redirected, REPOSITORY / RUN[0], *RUN[1:], *typed, folder=tmp_path)
-    assert (done.returncode, done.stderr) == (0, errors)
+    done = shell(">/dev/full", REPOSITORY / RUN[0], *RUN[1:], *typed, folder=tmp_path)
+    assert (done.returncode, done.stderr) == (0, FULL)
     assert read_summary(tmp_path / "run")["status"] == "completed"
 
 
@@ -68,21 +67,11 @@ def test_a_sweep_completes_whose_reader_has_seen_enough(tmp_path: Path) -> None:
     done = shell("| head -1", REPOSITORY / RUN[0], *RUN[1:], *typed, folder=tmp_path)
     assert_succeeded(done)
     assert done.stdout == "sweep  sweep\n"
-    assert [read_summary(tmp_path / f"sweep/{job}")["status"] for job in "01"] == ["completed"] * 2
     assert (tmp_path / "sweep/summary.csv").exists()
 
 
-@pytest.mark.parametrize("redirected", [">&3", ">/dev/full"])
-def test_a_program_that_does_nothing_but_print_fails_on_a_full_disk(redirected: str, tmp_path: Path) -> None:
-    done = shell(redirected, REPOSITORY / "generate.py", "--help", folder=tmp_path)
-    assert (done.returncode, done.stderr) == (int("full" in redirected), LOST[redirected])
-
-
 def test_a_character_that_the_encoding_lacks_is_a_question_mark(tmp_path: Path) -> None:
-    script = PRINTS.replace("a line", "7.00 ±0.10")
-    done = shell("", "-c", script.replace("'", '"'), folder=tmp_path)
-    assert done.stdout == "7.00 ±0.10\n" * 3
-    done = shell(
-        "", "-X", "utf8=0", "-c", f'import sys; sys.stdout.reconfigure(encoding="ascii"){script}', folder=tmp_path
-    )
+    script = PRINTS.replace("a line", "7.00 ±0.10").replace("'", '"')
+    ascii_ = 'import sys; sys.stdout.reconfigure(encoding="ascii")'
+    done = shell("", "-X", "utf8=0", "-c", ascii_ + script, folder=tmp_path)
     assert done.stdout == "7.00 ?0.10\n" * 3

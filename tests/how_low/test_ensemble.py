@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.conftest import Program
+from tests.support.programs import Program
 from timemachine.corpus import Corpus
 from timemachine.evaluation.scores import stream_nll
 from timemachine.how_low.ensemble import Ensemble

@@ -6,12 +6,9 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from tests.conftest import Program
-from tests.support.programs import assert_said
+from tests.support.programs import Program
 
-pytest.importorskip(
-    "hydra_plugins.hydra_optuna_sweeper", reason="the search needs Hydra 1.4: pip install -e '.[search]'"
-)
+pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="needs Hydra 1.4: pip install -e '.[search]'")
 
 SMALL = ["data=sample", "data.num_train=64", "data.num_val=64", "trainer.max_epochs=1", "trainer.limit_test_batches=0"]
 SMALL += ["logger=csv", "hydra.sweeper.n_jobs=1"]
@@ -40,9 +37,7 @@ def test_the_same_seed_tries_the_same_settings_within_their_bounds(program: Prog
     assert [row["model.lr"] for row in again] == [row["model.lr"] for row in rows]
 
 
-def test_a_study_in_a_file_goes_on_in_another_folder_and_with_jobs_that_diverged(
-    program: Program, tmp_path: Path
-) -> None:
+def test_a_study_in_a_file_goes_on_in_another_folder(program: Program, tmp_path: Path) -> None:
     """A job that diverges counts as inf, which Optuna takes."""
     storage = (f"hydra.sweeper.storage=sqlite:///{tmp_path}/study.db", "hydra.sweeper.study_name=rate")
     search = ("hydra/sweeper=optuna", *storage, "model.hiddens=4", "hydra.sweeper.n_trials=2")
@@ -59,8 +54,5 @@ def test_a_study_in_a_file_goes_on_in_another_folder_and_with_jobs_that_diverged
 
 def test_a_search_does_not_go_on_in_its_folder(program: Program, tmp_path: Path) -> None:
     done = program("train.py", "-m", "hydra/sweeper=search", "resume=sweep")
-    instead = "the same hydra.sweeper.storage and .study_name as before"
-    assert_said(
-        done.stderr, f"error: resume=sweep: a search goes on in another folder; type {instead}, without resume="
-    )
     assert done.returncode == 1
+    assert done.stderr.startswith("error: resume=sweep: a search goes on in another folder; type ")

@@ -12,13 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Program
 from tests.support.processes import wait_until
-from tests.support.programs import DEADLINE, assert_succeeded
-from tests.support.readme import COMMANDS, SMALL
-from tests.support.runs import epochs
+from tests.support.programs import DEADLINE, Program, assert_succeeded
+from tests.support.runs import epochs, rows
 from timemachine.config import REPOSITORY
-from timemachine.runs.rows import read_numbers
 from timemachine.runs.summaries import read_summary
 
 pytestmark = pytest.mark.slurm
@@ -83,13 +80,6 @@ def test_a_sweep_leaves_what_it_leaves_without_slurm(program: Program, tmp_path:
         assert changes <= {"folder", "chars_per_second"}
 
 
-@pytest.mark.parametrize("command", [command for command in COMMANDS if "launcher=submitit_slurm" in command])
-def test_command_of_the_readme(program: Program, command: str) -> None:
-    smoke = ["scale=smoke"] if "exercise=" in command else []
-    done = program(*command.split()[1:], *SHORT, *SMALL, *smoke)
-    assert_succeeded(done)
-
-
 def test_a_job_that_is_cancelled_ends_the_command_and_no_other_job(
     program: Program, tmp_path: Path, background: ThreadPoolExecutor
 ) -> None:
@@ -114,10 +104,9 @@ def test_a_job_that_is_cancelled_ends_the_command_and_no_other_job(
 
 def test_what_slurm_refuses_is_one_line(program: Program) -> None:
     done = program("train.py", *SWEEP, "hydra.launcher.partition=nosuch")
-    assert done.returncode == 1
+    assert done.returncode == 1 and "Traceback" not in done.stderr
     (error,) = re.findall("^error: .*", done.stderr, re.MULTILINE)
     assert "sbatch: error: " in error and "partition" in error
-    assert "Traceback" not in done.stderr
 
 
 def test_two_nodes_compute_what_one_process_does(
@@ -133,11 +122,11 @@ def test_two_nodes_compute_what_one_process_does(
     assert len(list(tmp_path.glob("**/metrics.csv"))) == 1
     assert program("train.py", *settings, "hydra.run.dir=one").returncode == 0
     for file in ("metrics.csv", "steps.csv"):
-        together, alone = read_numbers(folder / file), read_numbers(tmp_path / "one" / file)
+        together, alone = rows(folder / file), rows(tmp_path / "one" / file)
         assert len(together) == len(alone) > 0
         for row, expected in zip(together, alone, strict=True):
             row.pop("chars_per_second", None)
-            assert row == pytest.approx({name: expected[name] for name in row}, rel=1e-5, nan_ok=True)
+            assert row == pytest.approx({name: expected[name] for name in row}, rel=1e-5)
 
 
 def test_a_job_that_was_preempted_goes_on_where_it_was(
@@ -148,13 +137,8 @@ def test_a_job_that_was_preempted_goes_on_where_it_was(
     wait_until(lambda: epochs(job) > 5)
     slurm("srun", "--partition=urgent", "--nodes=2", "true")
     assert read_summary(job)["status"] == "interrupted"
-    done_before = epochs(job)
+    assert 5 < epochs(job) < 60
     slurm("scontrol", "update", f"jobid={array(tmp_path / 'sweep')}", "StartTime=now")  # or it waits two minutes
-    done = running.result()
-    assert_succeeded(done)
+    assert_succeeded(running.result())
     assert read_summary(job)["status"] == "completed"
-    assert [row["epoch"] for row in read_numbers(job / "metrics.csv")] == list(range(1, 61))
-    (log,) = tmp_path.glob("sweep/.submitit/*/*.out")
-    printed = [int(epoch) for epoch in re.findall(r"^epoch +(\d+) ", log.read_text(), re.MULTILINE)]
-    # An epoch's row is written just before its checkpoint: ended in between, the epoch comes again.
-    assert printed[done_before:][0] in (done_before, done_before + 1)
+    assert [row["epoch"] for row in rows(job / "metrics.csv")] == list(range(1, 61))

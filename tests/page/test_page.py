@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import Program
 from tests.page.models import LETTERS, random_model, summary_of
+from tests.support.programs import Program
 from timemachine.config import REPOSITORY
 from timemachine.errors import SettingError
 from timemachine.page import __main__ as command

@@ -20,7 +20,7 @@ from itertools import chain
 from pathlib import Path
 
 from tests.support.programs import Done, call_program
-from tests.support.runs import epochs, summary, what_is_left
+from tests.support.runs import epochs, rows, summary, what_is_left
 from timemachine.config import REPOSITORY
 
 TOLERANCE = {  # of the last line beyond the second: a factor, and so much more
@@ -137,7 +137,7 @@ def seconds_of_a_core(process: int) -> float:
 
 def at_once(runs: int) -> str:
     """Runs and two sweeps at once in one folder tree, `wandb sync` beside them. Return what came of it, in words."""
-    from tests.support.wandb_runs import OF_A_STEP, STEP, arrived, table, wandb_command
+    from tests.support.wandb_runs import OF_A_STEP, STEP, by, wandb_command
     from tests.support.wandb_server import WandbServer
 
     load = Path("load")
@@ -170,8 +170,8 @@ def at_once(runs: int) -> str:
         left = what_is_left(folder)
         assert left == alike.setdefault(about["seed"], left), f"{folder} differs from another run with its seed"
         # A sync of a run that still writes sends some rows, and the last sync may send them again: none is lost.
-        steps = table(folder / "steps.csv", "step", OF_A_STEP)
-        assert arrived(server.runs[about["wandb"]], STEP, OF_A_STEP) == steps, folder
+        steps = by("step", OF_A_STEP, rows(folder / "steps.csv"))
+        assert by(STEP, OF_A_STEP, server.runs[about["wandb"]].history) == steps, folder
     assert not server.unknown
     minutes = (time.monotonic() - began) / 60
     work = f"{runs} runs and 2 sweeps at once, {syncs} syncs of W&B beside them"

@@ -42,3 +42,9 @@ def write_rows(path: Path, rows: Rows) -> None:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
+
+
+def change_summary(folder: Path, **entries: Any) -> None:
+    """Replace entries of a job's summary.json."""
+    path = folder / "summary.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | entries))

@@ -13,13 +13,11 @@ import base64
 import gzip
 import json
 import re
-import socket
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
@@ -30,7 +28,8 @@ import yaml
 Json = dict[str, Any]
 
 ENTITY = "tester"  # whose key it is
-FEATURES = ("ARTIFACT_TAGS", "CLIENT_IDS", "FILESTREAM_GZIP", "LARGE_FILENAMES")  # that servers of 2026 have
+NAMES = ("ARTIFACT_TAGS", "CLIENT_IDS", "FILESTREAM_GZIP", "LARGE_FILENAMES")  # what servers of 2026 can do
+FEATURES = [{"name": name, "isEnabled": True} for name in NAMES]
 
 
 @dataclass
@@ -65,36 +64,16 @@ class SavedView:
     spec: Json
 
 
-class SilentServer:
-    """Accepts connections and never answers."""
-
-    def __init__(self) -> None:
-        self._socket = socket.create_server(("127.0.0.1", 0), backlog=128)  # the kernel accepts; nobody reads
-        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._socket.close()
-
-    def environment(self) -> dict[str, str]:
-        """What a client needs to come here."""
-        return _environment(self.url)
-
-
 class WandbServer:
     """Serves while the context lasts, or until `die`; having answered `dies_after` file-stream posts it dies by itself.
 
-    It `refuses_history`, or `refuses` all, or takes `delay` seconds for whatever concerns
-    artifacts and files. `runs` has what arrived, by wandb's run id; `views` the saved views, `reports` the reports;
-    `unknown` what was refused. A client posts as a run starts, every 15 s and as the run ends.
+    It `refuses` all, or takes `delay` seconds for whatever concerns artifacts and files. `runs` has what arrived, by
+    wandb's run id; `views` the saved views, `reports` the reports; `unknown` what was refused. A client posts as a run
+    starts, every 15 s and as the run ends.
     """
 
-    def __init__(
-        self, dies_after: int = 0, refuses_history: bool = False, refuses: bool = False, delay: float = 0
-    ) -> None:
-        self.dies_after, self.refuses_history, self.refuses, self.delay = dies_after, refuses_history, refuses, delay
+    def __init__(self, dies_after: int = 0, refuses: bool = False, delay: float = 0) -> None:
+        self.dies_after, self.refuses, self.delay = dies_after, refuses, delay
         self.runs: dict[str, ArrivedRun] = {}
         self.views: list[SavedView] = []
         self.reports: list[SavedView] = []
@@ -102,7 +81,7 @@ class WandbServer:
         self.commands: list[Json] = []  # for an agent of a sweep: {"type": "run", "run_id": …, "args": …}, then exit
         self.keys: set[str] = set()  # that clients showed
         self.unknown: list[str] = []
-        self.asked: list[str] = []  # operations in the order of their arrival
+        self.is_dead = False
         self._artifacts: list[tuple[Json, dict[str, bytes]]] = []  # what the client said of each, and its files
         self._lock = threading.Lock()
         self._http = _Listener(self)
@@ -110,22 +89,12 @@ class WandbServer:
         self._operations: dict[str, Callable[[Json], Json]] = {
             "Viewer": self._viewer,
             "GetDefaultEntity": self._viewer,
-            "ServerFeaturesQuery": lambda _: {
-                "serverInfo": {"features": [{"name": name, "isEnabled": True} for name in FEATURES]}
-            },
+            "ServerFeaturesQuery": lambda _: {"serverInfo": {"features": FEATURES}},
             "OrganizationCoreWeaveOrganizationID": lambda _: {"entity": {"organization": None}},
             "XXHashDigestsEnabled": lambda _: {"entity": {"xxhashDigestsEnabled": False}},
             "UpsertBucket": self._upsert_bucket,
             "RunResumeStatus": self._run_resume_status,
-            "CreateRunFiles": lambda sent: {
-                "createRunFiles": {
-                    "runID": sent["run"],
-                    "uploadHeaders": [],
-                    "files": [
-                        {"name": name, "uploadUrl": self._url("run", sent["run"], name)} for name in sent["files"]
-                    ],
-                }
-            },
+            "CreateRunFiles": self._create_run_files,
             "ArtifactType": lambda _: {"project": {"artifact": None}},
             "CreateArtifact": self._create_artifact,
             "CreateArtifactManifest": lambda sent: {"createArtifactManifest": self._manifest(sent["artifactID"])},
@@ -154,14 +123,14 @@ class WandbServer:
         self.die()
 
     def die(self) -> None:
-        """Refuse connections from now on and cut those that are open."""
+        """Refuse connections from now on, and answer nothing more on those that are open."""
+        self.is_dead = True
         self._http.shutdown()
         self._http.server_close()
-        self._http.cut()
 
     def environment(self) -> dict[str, str]:
         """What a client needs to come here."""
-        return _environment(self.url)
+        return environment_of(self.url)
 
     # What a handler calls
 
@@ -169,7 +138,7 @@ class WandbServer:
         """The answer to a request; None: refused."""
         if self.delay and (method == "PUT" or b"rtifact" in body):
             time.sleep(self.delay)
-        if self.refuses or (self.refuses_history and path.endswith("/file_stream")):
+        if self.refuses:
             return None
         with self._lock:
             try:
@@ -182,7 +151,6 @@ class WandbServer:
         if path == "/graphql":
             asked = json.loads(body)
             name = asked.get("operationName") or re.findall(r"\b(?:query|mutation)\s+(\w+)", asked["query"])[0]
-            self.asked.append(name)
             return {"data": self._operations[name](asked.get("variables") or {})}
         if match := re.fullmatch(r"/files/[^/]+/[^/]+/([^/]+)/file_stream", path):
             self._stream(self.runs[match[1]], json.loads(body))
@@ -241,40 +209,30 @@ class WandbServer:
         if sent["summaryMetrics"]:
             run.summary = json.loads(sent["summaryMetrics"])
         project = {"id": run.project, "name": run.project, "entity": {"id": run.entity, "name": run.entity}}
-        bucket = {
-            "id": name,
-            "name": name,
-            "displayName": run.display_name,
-            "description": None,
-            "config": sent["config"],
-            "sweepName": None,
-            "project": project,
-            "historyLineCount": len(run.history),
-        }
+        bucket = {"id": name, "name": name, "displayName": run.display_name, "description": None, "project": project,
+                  "config": sent["config"], "sweepName": None, "historyLineCount": len(run.history)}  # fmt: skip
         return {"upsertBucket": {"bucket": bucket, "inserted": inserted}}
 
     def _run_resume_status(self, sent: Json) -> Json:
         run = self.runs.get(sent["name"])
-        bucket = (
-            run
-            and {
-                "id": run.name,
-                "name": run.name,
-                "displayName": run.display_name,
-                "tags": run.tags,
-                "notes": None,
-                "config": json.dumps({key: {"value": value} for key, value in run.config.items()}),
-                "wandbConfig": '{"t": 1}',  # without it the client takes the run for an empty one
-                "summaryMetrics": json.dumps(run.summary),
-                "historyLineCount": len(run.history),
-                "historyTail": json.dumps([json.dumps(row) for row in run.history[-1:]]),
-                "logLineCount": 0,
-                "eventsLineCount": 0,
-                "eventsTail": "[]",
-            }
-        )
+        bucket = run and self._resumable(run)
         entity = sent["entity"] or ENTITY
         return {"model": {"name": sent["project"], "entity": {"id": entity, "name": entity}, "bucket": bucket}}
+
+    def _resumable(self, run: ArrivedRun) -> Json:
+        return {
+            "id": run.name, "name": run.name, "displayName": run.display_name, "tags": run.tags, "notes": None,
+            "config": json.dumps({key: {"value": value} for key, value in run.config.items()}),
+            "wandbConfig": '{"t": 1}',  # without it the client takes the run for an empty one
+            "summaryMetrics": json.dumps(run.summary), "historyLineCount": len(run.history),
+            "historyTail": json.dumps([json.dumps(row) for row in run.history[-1:]]),
+            "logLineCount": 0, "eventsLineCount": 0, "eventsTail": "[]",
+        }  # fmt: skip
+
+    def _create_run_files(self, sent: Json) -> Json:
+        run = sent["run"]
+        files = [{"name": name, "uploadUrl": self._url("run", run, name)} for name in sent["files"]]
+        return {"createRunFiles": {"runID": run, "uploadHeaders": [], "files": files}}
 
     def _create_artifact(self, sent: Json) -> Json:
         asked = sent["input"]
@@ -289,19 +247,15 @@ class WandbServer:
         return {"artifactManifest": {"id": artifact, "file": file}}
 
     def _create_artifact_files(self, sent: Json) -> Json:
-        nodes = [
-            {
-                "id": f"{file['artifactID']}/{file['name']}",
-                "name": file["name"],
-                "displayName": file["name"],
-                "storagePath": file["name"],
-                "uploadUrl": self._url("artifact", file["artifactID"], file["name"]),
-                "uploadHeaders": [],
+        nodes = []
+        for file in sent["input"]["artifactFiles"]:
+            artifact, name = file["artifactID"], file["name"]
+            nodes.append({
+                "id": f"{artifact}/{name}", "name": name, "displayName": name, "storagePath": name,
+                "uploadUrl": self._url("artifact", artifact, name), "uploadHeaders": [],
                 "uploadMultipartUrls": None,  # for files of gigabytes
-                "artifact": {"id": file["artifactID"]},
-            }
-            for file in sent["input"]["artifactFiles"]
-        ]
+                "artifact": {"id": artifact},
+            })  # fmt: skip
         return {"createArtifactFiles": {"files": {"edges": [{"node": node} for node in nodes]}}}
 
     def _commit_artifact(self, sent: Json) -> Json:
@@ -339,18 +293,13 @@ class WandbServer:
         return {"upsertView": {"view": described, "inserted": inserted}}
 
     def _views_of(self, views: list[SavedView], entity: str, project: str, name: str | None = None) -> Json:
-        edges = [
-            {
-                "node": {
-                    "id": view.id,
-                    "name": view.name,
-                    "displayName": view.display_name,
-                    "spec": json.dumps(view.spec),
-                }
-            }
-            for view in views
-            if (view.entity, view.project) == (entity, project) and name in (None, view.name)
+        found = [view for view in views if (view.entity, view.project) == (entity, project)]
+        nodes = [
+            {"id": view.id, "name": view.name, "displayName": view.display_name, "spec": json.dumps(view.spec)}
+            for view in found
+            if name in (None, view.name)
         ]
+        edges = [{"node": node} for node in nodes]
         return {"project": {"allViews": {"edges": edges, "pageInfo": {"endCursor": None, "hasNextPage": False}}}}
 
     def _projects(self, sent: Json) -> Json:
@@ -362,26 +311,11 @@ class WandbServer:
 
 
 class _Listener(ThreadingHTTPServer):
-    """Listens for a `WandbServer` and knows the open connections."""
+    """Listens for a `WandbServer`."""
 
     def __init__(self, wandb: WandbServer) -> None:
         self.wandb = wandb
-        self._open: set[socket.socket] = set()
         super().__init__(("127.0.0.1", 0), _Handler)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        self._open.add(request)
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        self._open.discard(request)
-        super().shutdown_request(request)
-
-    def cut(self) -> None:
-        """End all connections; the threads that wait for requests there end too."""
-        for connection in list(self._open):
-            with suppress(OSError):  # the client was quicker
-                connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A connection that was cut is no news; an error of ours is noted."""
@@ -391,13 +325,14 @@ class _Listener(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     server: _Listener
-    protocol_version = "HTTP/1.1"  # connections stay open, so that there are some to cut
+    protocol_version = "HTTP/1.1"  # connections stay open, as those of W&B's server do
 
     def do_POST(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(length)
-        if len(body) < length:
-            return  # cut
+        if self.server.wandb.is_dead or len(body) < length:
+            self.close_connection = True
+            return
         if self.headers.get("Content-Encoding") == "gzip":
             body = gzip.decompress(body)
         if given := self.headers.get("Authorization", "").removeprefix("Basic "):
@@ -418,7 +353,8 @@ class _Handler(BaseHTTPRequestHandler):
         """Nothing."""
 
 
-def _environment(url: str) -> dict[str, str]:
+def environment_of(url: str) -> dict[str, str]:
+    """What a client needs to come to a server."""
     return {
         "WANDB_BASE_URL": url,
         "WANDB_API_KEY": "0" * 40,

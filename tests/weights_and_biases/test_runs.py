@@ -3,27 +3,15 @@
 import json
 import math
 import os
-import re
-import signal
+import socket
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import Program
-from tests.support.processes import running
-from tests.support.programs import assert_succeeded
-from tests.support.wandb_runs import (
-    SHORT,
-    STEP,
-    arrived,
-    assert_arrived,
-    assert_uploads,
-    read_back,
-    unfinished,
-    wandb_command,
-)
-from tests.support.wandb_server import ENTITY, SilentServer, WandbServer
+from tests.support.programs import Program, assert_succeeded
+from tests.support.wandb_runs import SHORT, STEP, assert_arrived, assert_uploads, read_back, unfinished, wandb_command
+from tests.support.wandb_server import ENTITY, WandbServer, environment_of
 from timemachine.config import REPOSITORY
 from timemachine.runs.summaries import read_summary
 from timemachine.weights_and_biases import CHANGES, FIGURE, PAGE, SAMPLES
@@ -50,10 +38,8 @@ def test_a_run_arrives_with_all_that_it_carries(program: Program, tmp_path: Path
     bits = {row["epoch"]: row["val/bits_per_character"] for row in run.history if "val/bits_per_character" in row}
     assert bits == {row["epoch"]: math.log2(row["val/perplexity"]) for row in run.history if "val/perplexity" in row}
     of_epoch = ("val/perplexity", "val/bits_per_character", "clip_fraction", SAMPLES)
-    assert {name: run.axes[name] for name in (*of_epoch, "grad_norm")} == {
-        **dict.fromkeys(of_epoch, "epoch"),
-        "grad_norm": STEP,
-    }
+    axes = dict.fromkeys(of_epoch, "epoch") | {"grad_norm": STEP}
+    assert {name: run.axes[name] for name in axes} == axes
     (samples,) = run.artifacts[f"run-{run.name}-{SAMPLES}"].values()
     content = json.loads(samples)
     assert content["columns"] == ["epoch", "prefix", "continuation"]
@@ -69,21 +55,14 @@ def test_a_run_arrives_with_all_that_it_carries(program: Program, tmp_path: Path
 @pytest.mark.slow
 def test_the_jobs_of_a_multirun_are_a_group_and_each_says_how_it_ended(program: Program, tmp_path: Path) -> None:
     with WandbServer() as server:
-        jobs = ("model.lr=1,1e30", "trainer.precision=32,nonsense")
-        done = program("train.py", "-m", *SHORT, *jobs, "hydra.sweep.dir=sweep", **server.environment())
-    assert done.returncode == 1
+        jobs = ("model.lr=1,1e30", "hydra.sweep.dir=sweep")
+        assert_succeeded(program("train.py", "-m", *SHORT, *jobs, **server.environment()))
     assert not server.unknown
-    runs = {run.display_name.split(maxsplit=4)[4]: run for run in server.runs.values()}
-    assert {name: (run.group, run.exit_code, run.tags) for name, run in runs.items()} == {
-        "model.hiddens=8 model.lr=1 trainer.precision=32": ("sweep", 0, []),
-        "model.hiddens=8 model.lr=1 trainer.precision=nonsense": ("sweep", 1, ["failed"]),
-        "model.hiddens=8 model.lr=1e+30 trainer.precision=32": ("sweep", 1, ["diverged"]),
-        "model.hiddens=8 model.lr=1e+30 trainer.precision=nonsense": ("sweep", 1, ["failed"]),
-    }
-    assert_arrived(runs["model.hiddens=8 model.lr=1 trainer.precision=32"], tmp_path / "sweep" / "0")
-    messages = {run.summary["status"]: str(run.summary.get("message")) for run in runs.values()}
-    assert messages["diverged"] == read_summary(tmp_path / "sweep" / "2")["message"]
-    assert messages["failed"].startswith("trainer.precision=nonsense: Lightning refuses it")
+    good, bad = sorted(server.runs.values(), key=lambda run: run.display_name)
+    assert (good.group, good.exit_code, good.tags) == ("sweep", 0, [])
+    assert (bad.group, bad.exit_code, bad.tags) == ("sweep", 1, ["diverged"])
+    assert_arrived(good, tmp_path / "sweep" / "0")
+    assert bad.summary["message"] == read_summary(tmp_path / "sweep" / "1")["message"]
 
 
 @pytest.mark.slow
@@ -97,28 +76,27 @@ def test_two_processes_are_one_run(program: Program, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fails", ["dies", "refuses"])
-def test_what_did_not_arrive_can_be_synced(fails: str, program: Program, tmp_path: Path) -> None:
-    with WandbServer(dies_after=int(fails == "dies"), refuses_history=fails == "refuses") as server:
+@pytest.mark.parametrize(("fails", "expected"), [("dies", "incomplete"), ("refuses", "offline")])
+def test_what_did_not_arrive_can_be_synced(fails: str, expected: str, program: Program, tmp_path: Path) -> None:
+    with WandbServer(dies_after=int(fails == "dies"), refuses=fails == "refuses") as server:
         done = program("train.py", *SHORT, "logger.wandb.log_model=true", **server.environment())
     assert done.returncode == 0 and "Traceback" not in done.stderr
     state, command = unfinished(done.stdout)
-    assert state == "incomplete"
+    assert state == expected
     assert read_summary(tmp_path / "run")["status"] == "completed"
     assert_uploads(command, tmp_path)
 
 
 @pytest.mark.slow
 def test_a_server_that_never_answers_is_given_up(program: Program, tmp_path: Path) -> None:
-    with SilentServer() as server:
-        done = program("train.py", *SHORT, "logger.wandb.init_timeout=5", **server.environment())
+    with socket.create_server(("127.0.0.1", 0), backlog=128) as silent:  # the kernel accepts; nobody reads
+        environment = environment_of(f"http://127.0.0.1:{silent.getsockname()[1]}")
+        done = program("train.py", *SHORT, "logger.wandb.init_timeout=5", **environment)
     assert done.returncode == 0
-    assert re.search(r"^W&B +auto failed \(.*\)$", done.stderr, re.MULTILINE)
     state, command = unfinished(done.stdout)
     assert state == "offline"
     run = assert_uploads(command, tmp_path)
     assert run.config.items() >= read_summary(tmp_path / "run")["settings"].items()
-    assert run.exit_code == 0
 
 
 @pytest.mark.slow
@@ -136,74 +114,29 @@ def test_a_slow_server_mixes_no_jobs_and_loses_no_numbers(program: Program, tmp_
 
 
 @pytest.mark.slow
-def test_wandbs_own_process_may_die_without_the_run(tmp_path: Path) -> None:
-    with running(tmp_path, *SHORT, "trainer.max_epochs=100", "logger.wandb.mode=offline") as run:
-        run.wait_until((tmp_path / "run/metrics.csv").exists)
-        children = Path(f"/proc/{run.process.pid}/task").glob("*/children")
-        pids = {int(pid) for path in children for pid in path.read_text().split()}
-        (core,) = (pid for pid in pids if "wandb-core" in Path(f"/proc/{pid}/comm").read_text())
-        os.kill(core, signal.SIGKILL)
-        status, _, errors = run.ended()
-    assert status == 0 and re.search(r"^W&B +failed \(.*\); metrics.csv has all numbers$", errors, re.MULTILINE)
-    assert read_summary(tmp_path / "run")["metrics"]["epoch"] == 100
-
-
-@pytest.mark.slow
-def test_a_run_that_goes_on_is_one_run(program: Program, tmp_path: Path) -> None:
+def test_a_run_that_goes_on_is_one_run_wherever_its_parts_went(program: Program, tmp_path: Path) -> None:
     with WandbServer() as server:
-        assert program("train.py", *SHORT, **server.environment()).returncode == 0
-        done = program("train.py", "resume=run", "trainer.max_epochs=4", **server.environment())
+        program("train.py", *SHORT, "trainer.max_epochs=1")  # offline
+        done = program("train.py", "resume=run", "trainer.max_epochs=2", **server.environment())
+        state, command = unfinished(done.stdout)
+        assert state == "offline"
+        wandb_command(command, tmp_path, **server.environment())
+        done = program("train.py", "resume=run", "trainer.max_epochs=3", **server.environment())
     assert_succeeded(done)
+    assert "upload with" not in done.stdout
     assert not server.unknown
     (run,) = server.runs.values()
     assert_arrived(run, tmp_path / "run", resumed=True)
-    assert (run.config["trainer"]["max_epochs"], run.summary["epoch"], run.summary["status"]) == (4, 4, "completed")
+    assert (run.config["trainer"]["max_epochs"], run.summary["epoch"], run.summary["status"]) == (3, 3, "completed")
 
 
 @pytest.mark.slow
-def test_an_interrupted_run_is_marked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with WandbServer() as server:
-        for name, value in server.environment().items():
-            monkeypatch.setenv(name, value)
-        with running(tmp_path, *SHORT, "trainer.max_epochs=100000") as training:
-            training.wait_until((tmp_path / "run/metrics.csv").exists)
-            training.process.send_signal(signal.SIGINT)
-            assert training.ended()[0] == 130
-    (run,) = server.runs.values()
-    assert (run.tags, run.exit_code, run.summary["status"]) == (["interrupted"], 1, "interrupted")
-
-
 def test_an_offline_run_can_be_read_without_an_account(program: Program, tmp_path: Path) -> None:
     done = program("train.py", *SHORT)
     state, command = unfinished(done.stdout)
     assert (done.stderr, state) == ("", "offline")
     (part,) = (tmp_path / command.split()[-1]).glob("offline-run-*")
     assert_arrived(read_back(part), tmp_path / "run")
-
-
-@pytest.mark.slow
-def test_a_run_that_was_resumed_offline_arrives_whole(program: Program, tmp_path: Path) -> None:
-    done = program("train.py", *SHORT, "trainer.max_epochs=1")
-    for epochs in (2, 3):
-        done = program("train.py", "resume=run", f"trainer.max_epochs={epochs}")
-    _, command = unfinished(done.stdout)
-    run = assert_uploads(command, tmp_path, resumed=True)
-    assert (run.summary["epoch"], run.exit_code) == (3, 0)
-
-
-@pytest.mark.slow
-def test_parts_that_were_offline_are_not_forgotten_when_a_later_one_is_online(program: Program, tmp_path: Path) -> None:
-    with WandbServer() as server:
-        program("train.py", *SHORT, "trainer.max_epochs=1")
-        done = program("train.py", "resume=run", "trainer.max_epochs=2", **server.environment())
-        state, command = unfinished(done.stdout)
-        assert state == "offline"
-        wandb_command(command, tmp_path, **server.environment())
-        (run,) = server.runs.values()
-        assert sorted(arrived(run, "epoch", ["train/perplexity"])) == [1, 2]
-        done = program("train.py", "resume=run", "trainer.max_epochs=3", **server.environment())
-    assert "upload with" not in done.stdout
-    assert sorted(arrived(run, "epoch", ["train/perplexity"])) == [1, 2, 3]
 
 
 @pytest.mark.slow
@@ -225,19 +158,15 @@ def test_a_sweep_that_was_offline_is_uploaded_by_one_command(program: Program, t
 def test_wandb_can_steer_a_sweep(tmp_path: Path) -> None:
     """README's two commands; the server chooses one run."""
     values = {"model.hiddens": 16, "model.lr": 0.5, "data": "sample", "trainer.max_epochs": 1}
+    values |= {"hydra.run.dir": str(tmp_path / "run")}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     with WandbServer() as server:
-        variables = {
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "WANDB_DIR": str(tmp_path),
-        }
-        variables |= server.environment()
+        variables = server.environment() | {"PATH": path, "WANDB_DIR": str(tmp_path)}
         wandb_command("wandb sweep --project timemachine conf/wandb_sweep.yaml", REPOSITORY, **variables)
         ((name, sweep),) = server.sweeps.items()
-        chosen = {name: {"value": value} for name, value in (values | {"hydra.run.dir": str(tmp_path / "run")}).items()}
-        server.commands = [
-            {"type": "run", "run_id": "one", "program": sweep["program"], "args": chosen},
-            {"type": "exit"},
-        ]
+        chosen = {name: {"value": value} for name, value in values.items()}
+        run = {"type": "run", "run_id": "one", "program": sweep["program"], "args": chosen}
+        server.commands = [run, {"type": "exit"}]
         wandb_command(f"wandb agent {ENTITY}/timemachine/{name}", REPOSITORY, **variables)
     assert not server.unknown
     assert sweep["metric"] == {"name": "val/perplexity", "goal": "minimize"}

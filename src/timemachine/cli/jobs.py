@@ -104,22 +104,25 @@ def run_as_program(folder: Path, overrides: Sequence[str], is_resumed: bool) -> 
     return float(summary["metrics"].get("val/perplexity", math.inf))
 
 
-def print_progress(config: DictConfig, jobs: int, began: int) -> None:
-    """Print how a job ended, and of how many `jobs` how many have; nothing of one before the sweep `began`, in seconds.
+def print_progress(config: DictConfig, jobs: int, began: int, skipped: frozenset[int]) -> None:
+    """Print how a job ended, and of how many `jobs` how many have; nothing of one of those `skipped`.
 
-    The folders tell, whichever process asks.
+    `began`: the sweep, in seconds. The folders tell, whichever process asks.
     """
-    summaries = summaries_of(config)
-    ours = {n: job for n, job in summaries.items() if datetime.fromisoformat(job["started"]).timestamp() >= began}
+    ours = {
+        number: summary
+        for number, summary in _summaries(config).items()
+        if number not in skipped and datetime.fromisoformat(summary["started"]).timestamp() >= began
+    }
     if (job := ours.get(config.hydra.job.num)) is None:
         return
-    skipped = count_ended({n: job for n, job in summaries.items() if n not in ours})
     running = sum(summary["status"] == "running" for summary in ours.values())
     ended = len(ours) - running
+    count = len(skipped) + ended
     val = short(float(job["metrics"].get("val/perplexity", math.nan)))
-    line = f"job {config.hydra.job.num:>3}  {job['status']:9}  val {val:>8}  {skipped + ended} of {jobs}"
-    if skipped + ended < jobs:
-        line += f", {in_words(seconds_left(ended, running, jobs - skipped, time.time() - began))} left"
+    line = f"job {config.hydra.job.num:>3}  {job['status']:9}  val {val:>8}  {count} of {jobs}"
+    if count < jobs:
+        line += f", {in_words(seconds_left(ended, running, jobs - len(skipped), time.time() - began))} left"
     print(line, flush=True)
 
 
@@ -145,15 +148,15 @@ def in_words(seconds: float) -> str:
     return f"about {seconds / 3600:.1f} hours"
 
 
-def summaries_of(config: DictConfig) -> dict[int, dict[str, Any]]:
+def ended_jobs(config: DictConfig) -> frozenset[int]:
+    """Return the numbers of the jobs that a sweep that is resumed skips."""
+    return frozenset(n for n, job in _summaries(config).items() if job["status"] in ("completed", "diverged"))
+
+
+def _summaries(config: DictConfig) -> dict[int, dict[str, Any]]:
     """Return the summaries of the jobs that have begun, by number."""
     found = {}
     for folder in job_folders(Path(config.hydra.sweep.dir)):
         with suppress(OSError, ValueError):  # it is about to write its first
             found[int(folder.name)] = read_summary(folder)
     return found
-
-
-def count_ended(summaries: dict[int, dict[str, Any]]) -> int:
-    """Return how many of the jobs a sweep that is resumed skips."""
-    return sum(summary["status"] in ("completed", "diverged") for summary in summaries.values())

@@ -30,6 +30,7 @@ class SweepReport(Callback):
     """
 
     jobs, began = 0, 0  # of a sweep: how many, and when in seconds, whole as in summary.json
+    skipped: frozenset[int] = frozenset()  # jobs that had ended before it was resumed
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuse settings that break a rule, and a folder that holds a run, unless that run goes on or is a job."""
@@ -44,7 +45,7 @@ class SweepReport(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuse a folder in use, other jobs than those of a sweep that goes on, and networks that cannot be built."""
-        from timemachine.cli.jobs import check_jobs, count_ended, count_jobs, summaries_of  # what only a sweep needs
+        from timemachine.cli.jobs import check_jobs, count_jobs, ended_jobs  # what only a sweep needs
 
         folder = Path(config.hydra.sweep.dir)
         remember_folder(folder, is_sweep=True)
@@ -65,14 +66,15 @@ class SweepReport(Callback):
             print(what_is_missed(), flush=True)
         self.jobs, self.began = count_jobs(config), int(time.time())
         if is_resumed(config):
-            print(f"done   {count_ended(summaries_of(config))} of {self.jobs} jobs", flush=True)
+            self.skipped = ended_jobs(config)
+            print(f"done   {len(self.skipped)} of {self.jobs} jobs", flush=True)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Print how far the sweep is, in whichever process the job ran."""
         if self.jobs:
             from timemachine.cli.jobs import print_progress
 
-            print_progress(config, self.jobs, self.began)
+            print_progress(config, self.jobs, self.began, self.skipped)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Write summary.csv and report.md into the sweep's folder; exit with 1 if a job failed."""
