@@ -6,7 +6,7 @@ from typing import Any
 from timemachine.errors import SettingError, one_line
 from timemachine.language_model import RNNLMScratch
 from timemachine.runs.checkpoints import Refused, read_checkpoint, read_safetensors, write_safetensors
-from timemachine.runs.summaries import is_checkpoint, no_checkpoint_yet, read_summary
+from timemachine.runs.summaries import A_RUN, is_checkpoint, no_checkpoint_yet, run_summary
 from timemachine.vocab import Vocab
 
 
@@ -21,7 +21,9 @@ def load_model(run: str, setting: str = "run") -> tuple[RNNLMScratch, Vocab]:
     if not (is_export or is_checkpoint(path)):
         path = path / "checkpoints" / "last.ckpt"
         if not path.is_file():
-            raise SettingError(_no_checkpoint(run, setting))
+            if (Path(run) / "summary.json").is_file() and run_summary(run, setting)["status"] == "running":
+                raise SettingError(no_checkpoint_yet(run, setting))
+            raise SettingError(f"{setting}={run}: has no checkpoints/last.ckpt; type {setting}={A_RUN}")
     try:
         if is_export:
             weights, about = read_safetensors(path)
@@ -36,16 +38,6 @@ def load_model(run: str, setting: str = "run") -> tuple[RNNLMScratch, Vocab]:
         reason = str(error) if isinstance(error, Refused) else f"is not a checkpoint of this program: {error}"
         raise SettingError(f"{setting}={run}: {path} {one_line(reason, 150)}; type another run") from error
     return model.eval(), vocab
-
-
-def _no_checkpoint(run: str, setting: str) -> str:
-    try:
-        if read_summary(Path(run))["status"] == "running":
-            return no_checkpoint_yet(run, setting)
-    except (OSError, ValueError):
-        pass
-    instead = f"type {setting}=<the folder that train.py printed at its end>"
-    return f"{setting}={run}: has no checkpoints/last.ckpt; {instead}"
 
 
 def export_model(path: Path, model: RNNLMScratch, vocab: Vocab, summary: dict[str, Any]) -> None:

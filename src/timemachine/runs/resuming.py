@@ -60,24 +60,19 @@ def resume(run: Record, trainer: "pl.Trainer", model: "RNNLMScratch", data: "Tim
     if run.writes and not checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]:
         cut = f"epoch {done} was cut short by trainer.max_steps, max_time or the like"
         print(f"{cut}: the run goes on with epoch {done + 1}, not as one that was never ended", file=sys.stderr)
-    changed = {
-        name: {"before": before.get(name), "now": value}
-        for name, value in now.items()
-        if name != "resume" and before.get(name) != value
-    }
+    changed = [name for name in now if name != "resume" and before.get(name) != now[name]]
     if changed:
-        run.update(changes=[*run.summary.get("changes", []), {"from_epoch": done + 1, "settings": changed}])
+        settings = {name: {"before": before.get(name), "now": now[name]} for name in changed}
+        run.update(changes=[*run.summary.get("changes", []), {"from_epoch": done + 1, "settings": settings}])
         if run.writes and not run.quiet:
-            each = (
-                f"{name}={format_value(it['now'])} (was {format_value(it['before'])})" for name, it in changed.items()
-            )
+            each = (f"{name}={format_value(now[name])} (was {format_value(before.get(name))})" for name in changed)
             print(f"from epoch {done + 1} on: {', '.join(each)}")
     run.keep_overrides()
     return path
 
 
 def _checked(path: Path, model: "RNNLMScratch", data: "TimeMachine") -> dict[str, Any]:
-    """Return the checkpoint, if it is one of such a model. Raises SettingError or OSError."""
+    """Return the checkpoint. Raises SettingError unless it is one of such a model."""
     from timemachine.runs.checkpoints import Refused, read_checkpoint  # they import torch, which takes seconds
 
     try:
@@ -85,8 +80,6 @@ def _checked(path: Path, model: "RNNLMScratch", data: "TimeMachine") -> dict[str
         model.load_state_dict(checkpoint["state_dict"])
         if checkpoint["TimeMachine"]["tokens"] != data.vocab.idx_to_token:
             raise Refused("has another vocabulary than the text")
-    except OSError:
-        raise
     except Exception as error:  # another program's checkpoint raises anything
         reason = str(error) if isinstance(error, Refused) else f"is another model's: {error}"
         run = shown(path.parents[1])
@@ -136,7 +129,6 @@ def is_done(folder: Path, settings: dict[str, Any]) -> bool:
     except (OSError, ValueError):
         return False
     if summary["settings"] | {"resume": settings["resume"]} != settings:
-        raise SettingError(
-            f"resume={settings['resume']}: its job {folder.name} has other settings; type the command that began it"
-        )
+        what = f"its job {folder.name} has other settings"
+        raise SettingError(f"resume={settings['resume']}: {what}; type the command that began it")
     return summary["status"] in ("completed", "diverged")

@@ -33,15 +33,15 @@ def read_numbers(path: Path) -> list[dict[str, float]]:
 def final_numbers(folder: Path) -> dict[str, float]:
     """Return the last epoch's numbers in metrics.csv, the best validation perplexity, and how often clipping acted."""
     epochs, steps = read_numbers(folder / "metrics.csv"), read_numbers(folder / "steps.csv")
-    last = [row for row in epochs if row["epoch"] == epochs[-1]["epoch"]]  # several, with validations in mid-epoch
-    numbers = {name: value for row in last for name, value in row.items() if not math.isnan(value)}
-    if not numbers:
+    if not epochs:
         return {}
-    numbers |= {"epoch": int(numbers["epoch"]), "step": int(numbers["step"])}
-    if (vals := [row for row in last if not math.isnan(row["val/perplexity"])]) and vals[-1]["step"] != numbers["step"]:
-        numbers["val_step"] = int(vals[-1]["step"])  # the last validation was not at the epoch's end
-    validated = [row for row in epochs if not math.isnan(row["val/perplexity"])]
-    if validated:
+    epoch, step = int(epochs[-1]["epoch"]), int(epochs[-1]["step"])
+    last = [row for row in epochs if row["epoch"] == epoch]  # several, with validations in mid-epoch
+    numbers = {name: value for row in last for name, value in row.items() if not math.isnan(value)}
+    numbers |= {"epoch": epoch, "step": step}
+    if validated := [row for row in epochs if not math.isnan(row["val/perplexity"])]:
+        if validated[-1]["epoch"] == epoch and validated[-1]["step"] != step:
+            numbers["val_step"] = int(validated[-1]["step"])  # the last validation was not at the epoch's end
         best = min(validated, key=lambda row: row["val/perplexity"])
         numbers |= {"best_val/perplexity": best["val/perplexity"], "best_epoch": int(best["epoch"])}
     if steps:

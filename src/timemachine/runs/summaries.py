@@ -9,6 +9,7 @@ from safetensors import safe_open
 
 from timemachine.errors import SettingError
 
+A_RUN = "<the folder that train.py printed at its end>"
 LOCK = ".lock"  # in a run's folder: held as long as the process that trains there lives, however that ends
 
 
@@ -44,8 +45,8 @@ def run_summary(run: str, setting: str = "run") -> dict[str, Any]:
         else:
             summary = read_summary(path.parents[1] if is_checkpoint(path) else path)
     except Exception as error:  # damaged bytes raise anything
-        instead = f"type {setting}=<the folder that train.py printed at its end>"
-        raise SettingError(f"{setting}={run}: is not a run's folder, checkpoint or export; {instead}") from error
+        what = "is not a run's folder, checkpoint or export"
+        raise SettingError(f"{setting}={run}: {what}; type {setting}={A_RUN}") from error
     if "corpus" not in summary:
         if summary["status"] == "running":
             raise SettingError(no_checkpoint_yet(run, setting))
