@@ -9,6 +9,7 @@ from timemachine.config import format_value
 from timemachine.errors import SettingError, one_line
 from timemachine.runs.files import shown
 from timemachine.runs.record import Record, is_resumed
+from timemachine.runs.rows import read
 from timemachine.runs.summaries import flat, read_summary
 
 if TYPE_CHECKING:  # they import torch, which takes seconds
@@ -35,11 +36,9 @@ def kept_backward(run: Record, backward: str) -> str:
 def resume(run: Record, trainer: "pl.Trainer", model: "RNNLMScratch", data: "TimeMachine") -> Path | None:
     """Return the checkpoint that a run goes on from, None where it begins.
 
-    The checkpoint is read and compared with the settings before anything is changed. Raises SettingError where the run
-    cannot go on.
+    It is read and compared with the settings before anything is changed. Raises SettingError where it cannot go on.
     """
-    path = last_checkpoint(run)
-    if path is None:
+    if (path := last_checkpoint(run)) is None:
         return None
     if "corpus" not in run.before:
         raise SettingError(f"resume={shown(run.folder)}: has no summary.json of a run that trained; type another run")
@@ -98,10 +97,9 @@ def last_checkpoint(run: Record) -> Path | None:
         return None
     if run.last_checkpoint.is_file():
         return run.last_checkpoint
-    metrics = run.folder / "metrics.csv"
     keeps_none = settings["trainer"]["enable_checkpointing"] is False
     expendable = keeps_none and (run.in_sweep or settings["resume"] is None)
-    if not expendable and metrics.is_file() and metrics.read_bytes().count(b"\n") > 2:  # more than an epoch
+    if not expendable and len(read(run.folder / "metrics.csv")) > 1:
         folder = shown(run.folder)
         raise SettingError(f"resume={folder}: has trained, but has no checkpoints/last.ckpt; type another run")
     if run.writes:

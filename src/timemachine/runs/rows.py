@@ -3,7 +3,7 @@
 import csv
 import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +62,8 @@ class Table:
         """Append rows. Write the file anew if one has a new name, in one step, as a run may be killed here, too."""
         if not rows:
             return
-        if new := dict.fromkeys(name for row in rows for name in row if name not in self.columns):
-            self.replace([*read(self.path), *rows], new)
+        if any(name not in self.columns for row in rows for name in row):
+            self.replace([*read(self.path), *rows])
         else:
             with self.path.open("a", newline="", encoding="utf-8") as file:
                 self._write(file, rows, header=file.tell() == 0)
@@ -76,7 +76,7 @@ class Table:
         if any(row[name] != self.last.get(name) for name in ("epoch", "step")):
             self.add([row])
         else:
-            self.replace([*read(self.path)[:-1], row], row)
+            self.replace([*read(self.path)[:-1], row])
 
     def go_back(self, last_step: int) -> None:
         """Drop the rows after a step, one that was cut short, and the test that came after the last one."""
@@ -84,11 +84,11 @@ class Table:
         for row in rows:
             row |= {"epoch": int(row["epoch"]), "step": int(row["step"])}
             row |= {name: "" for name in row if name.startswith("test/")}
-        self.replace(rows, rows[-1] if rows else ())
+        self.replace(rows)
 
-    def replace(self, rows: list[Row], names: Iterable[str] = ()) -> None:
-        """Write the file anew, with these names among its columns."""
-        self.columns = list(dict.fromkeys([*self.columns, *names]))
+    def replace(self, rows: list[Row]) -> None:
+        """Write the file anew, with the names of the rows among its columns."""
+        self.columns = list(dict.fromkeys([*self.columns, *(name for row in rows for name in row)]))
         text = io.StringIO()
         self._write(text, rows, header=True)
         write_whole(self.path, text.getvalue().encode())

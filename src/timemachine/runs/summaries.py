@@ -43,7 +43,8 @@ def run_summary(run: str, setting: str = "run") -> dict[str, Any]:
             with safe_open(path, framework="numpy") as file:
                 summary: dict[str, Any] = json.loads(file.metadata()["summary"])
         else:
-            summary = read_summary(path.parents[1] if is_checkpoint(path) else path)
+            is_checkpoint = path.suffix == ".ckpt" and path.is_file()  # best.ckpt or last.ckpt
+            summary = read_summary(path.parents[1] if is_checkpoint else path)
     except Exception as error:  # damaged bytes raise anything
         what = "is not a run's folder, checkpoint or export"
         raise SettingError(f"{setting}={run}: {what}; type {setting}={A_RUN}") from error
@@ -52,11 +53,6 @@ def run_summary(run: str, setting: str = "run") -> dict[str, Any]:
             raise SettingError(no_checkpoint_yet(run, setting))
         raise SettingError(f"{setting}={run}: ended before it had a text ({summary['message']}); type another run")
     return summary
-
-
-def is_checkpoint(path: Path) -> bool:
-    """Return whether the path is a checkpoint in a run's folder, `checkpoints/best.ckpt` or `last.ckpt`."""
-    return path.suffix == ".ckpt" and path.is_file()
 
 
 def no_checkpoint_yet(run: str, setting: str) -> str:

@@ -65,9 +65,8 @@ def summary_or_failure(job: Path) -> dict[str, Any]:
 def upload_line(states: Iterable[str], folder: Path, jobs: str = "") -> str:
     """Return the line that says how to upload what W&B lacks of a run, or of all jobs of a sweep; "" for nothing.
 
-    `states`: of each run, "offline", "incomplete" (online, but not all arrived) or "". `folder`: a run's `wandb/`, or a
-    sweep's folder with `jobs` the pattern of those in it, for the shell. A run that was resumed offline has several
-    parts in `wandb/`; `wandb sync` of that folder uploads them in the order of their start, and none twice.
+    `states`: of each run, "offline", "incomplete" (online, but not all arrived) or "". `folder`: a run's `wandb/`, of
+    which `wandb sync` uploads each part once, or a sweep's folder, with `jobs` the shell's pattern of those in it.
     """
     if not (left := set(states) - {""}):
         return ""

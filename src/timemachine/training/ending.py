@@ -4,7 +4,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-from timemachine.config import Trainer, format_value, to_dict
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
@@ -21,13 +20,13 @@ PREFIX, NUM_PREDS = "it has", 20  # the book's
 def finish(run: Record, model: RNNLMScratch, data: TimeMachine) -> None:
     """Leave final numbers, weights, continuation, figure and page in the run's folder, and print how it ended."""
     run.update(metrics=final_numbers(run.folder))
-    status, message = "completed", _what_is_missing(run.summary)
-    val = run.summary["metrics"].get("val/perplexity", math.nan)
-    if val > len(data.vocab):
-        status = "diverged"
-        cause = "sigma" if model.hparams["sigma"] >= 1 else "lr"
+    metrics = run.summary["metrics"]
+    missing = [name for name in ("train/perplexity", "val/perplexity") if name not in metrics]
+    status, message = "completed", f"the last epoch has no {' and no '.join(missing)}" if missing else None
+    if metrics.get("val/perplexity", 0) > len(data.vocab):
+        status, cause = "diverged", "sigma" if model.hparams["sigma"] >= 1 else "lr"
         guessing = f"worse than guessing among {len(data.vocab)}; begin anew with a smaller model.{cause}"
-        message = f"ends with a validation perplexity of {val:.4g}, {guessing}"
+        message = f"ends with a validation perplexity of {metrics['val/perplexity']:.4g}, {guessing}"
     if run.writes:
         summary = run.summary | {"status": status, "message": message}
         export_model(run.folder / "model.safetensors", model, data.vocab, summary)
@@ -41,23 +40,6 @@ def finish(run: Record, model: RNNLMScratch, data: TimeMachine) -> None:
             print(f'continuation  "{sample}"')  # which may end in spaces
             print(*lines, f"folder        {shown(run.folder)}", sep="\n")
     run.update(status=status, message=message)
-
-
-# What may leave an epoch without a perplexity.
-LEAVE_OUT = (
-    "barebones", "fast_dev_run", "limit_train_batches", "limit_val_batches", "max_steps", "max_time",
-    "check_val_every_n_epoch", "val_check_interval",
-)  # fmt: skip
-
-
-def _what_is_missing(summary: dict[str, Any]) -> str | None:
-    """Say in a line which of the two perplexities the last epoch lacks, and by which settings; None if it has both."""
-    missing = [name for name in ("train/perplexity", "val/perplexity") if name not in summary["metrics"]]
-    if not missing:
-        return None
-    settings, default = summary["settings"]["trainer"], to_dict(Trainer())
-    by = [f"trainer.{name}={format_value(settings[name])}" for name in LEAVE_OUT if settings[name] != default[name]]
-    return f"the last epoch has no {' and no '.join(missing)}{': the run had ' if by else ''}{', '.join(by)}"
 
 
 def _draw_curves(folder: Path, summary: dict[str, Any]) -> list[str]:

@@ -24,11 +24,9 @@ class TakesRows(Protocol):
 
     def log_steps(self, rows: list[Row]) -> None:
         """Take the steps since the last call: epoch, step, loss, both norms, what `self.log(on_step=True)` logged."""
-        ...
 
     def log_row(self, row: Row) -> None:
         """Take the metrics of an epoch and step, or add them to those of the same ones before."""
-        ...
 
 
 class RunLog(Logger, Callback):
@@ -66,9 +64,7 @@ class RunLog(Logger, Callback):
         """Keep the trainer and its other loggers."""
         self._trainer, self._others = trainer, [logger for logger in trainer.loggers if logger is not self]
 
-    def on_load_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Note where the run goes on; Lightning may still refuse a setting, which must not change the tables."""
         self._resumed_from = {"epoch": checkpoint["epoch"] + 1, "step": checkpoint["global_step"]}
 
@@ -104,9 +100,7 @@ class RunLog(Logger, Callback):
         """Keep the loss, for a step that is refused."""
         self._loss = loss.detach()
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Note the loss, and the step if the batch ended one; read the clock."""
         loss = outputs["loss"].detach() if outputs else torch.full_like(self._loss, math.nan)
         self._losses.append(loss * trainer.accumulate_grad_batches)  # by which Lightning has divided it
@@ -142,9 +136,7 @@ class RunLog(Logger, Callback):
             logger.log_metrics(of_epoch, step=trainer.global_step - 1)
         self._end_of_epoch = row | of_epoch
 
-    def on_save_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_save_checkpoint(self, trainer: pl.Trainer, *_: Any) -> None:
         """Log the epoch's row before its checkpoint is written."""
         if self._end_of_epoch is not None:
             self._log(metrics_of_epoch(trainer))
