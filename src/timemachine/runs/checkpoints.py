@@ -31,28 +31,24 @@ class WholeCheckpoints(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write the checkpoint whole: whatever stops the program, one that loads stays. Raises OSError."""
-        buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        write_whole(Path(path), buffer.getvalue())
+        write_whole(Path(path), content.getvalue())
 
-    def load_checkpoint(
-        self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True
-    ) -> dict[str, Any]:
+    def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:
         """Read it as `read_checkpoint` does: never with code."""
         return read_checkpoint(Path(path))
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Return a checkpoint of this program whose checksums are right. Raises Refused or OSError."""
+    """Return a checkpoint of this program whose checksums are right. Raises Refused."""
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
             marked = [entry.filename for entry in archive.infolist() if entry.external_attr]  # torch reads no folder
         with warnings.catch_warnings(action="ignore"):  # of pickles, which are refused in any case
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
     except Exception as error:  # damaged bytes raise anything
         raise Refused(f"is damaged, or not a checkpoint: {error}") from error
     if damaged is not None or marked:
@@ -70,15 +66,13 @@ def write_safetensors(path: Path, weights: dict[str, Tensor], about: dict[str, A
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return weights and header as `write_safetensors` wrote them. Raises Refused or OSError."""
+    """Return weights and header as `write_safetensors` wrote them. Raises Refused."""
     try:
         with safe_open(path, framework="pt") as file:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is not a dict)
             header = dict(file.metadata() or {})
         digest = header.pop("sha256", None)
         about = {name: json.loads(value) for name, value in header.items()}
-    except OSError:
-        raise
     except Exception as error:  # damaged bytes raise anything
         raise Refused(f"is damaged, or not exported by this program: {error}") from error
     if digest != _digest(header, weights):

@@ -56,14 +56,11 @@ def shown(path: Path | str) -> str:
     return os.path.relpath(path)
 
 
-_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # which `write` raises, and names no file
-
-
 def cannot_write(folder: Path | str, error: BaseException) -> bool:
     """Return whether an error says that a folder, a file in it or its disk cannot be written."""
     if not isinstance(error, OSError):
         return False
-    if not isinstance(error.filename, str | bytes):
-        return error.errno in _OF_THE_DISK
+    if not isinstance(error.filename, str | bytes):  # `write` names no file
+        return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
     path, place = Path(os.fsdecode(error.filename)).absolute(), Path(folder).absolute()
     return path.is_relative_to(place) or place.is_relative_to(path)  # what lies above it could not be made

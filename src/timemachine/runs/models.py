@@ -6,24 +6,25 @@ from typing import Any
 from timemachine.errors import SettingError, one_line
 from timemachine.language_model import RNNLMScratch
 from timemachine.runs.checkpoints import Refused, read_checkpoint, read_safetensors, write_safetensors
-from timemachine.runs.summaries import is_checkpoint, no_checkpoint_yet, read_summary
+from timemachine.runs.summaries import A_RUN, no_checkpoint_yet, run_summary
 from timemachine.vocab import Vocab
 
 
-def load_model(run: str, setting: str = "run") -> tuple[RNNLMScratch, Vocab]:
+def load_model(run: str) -> tuple[RNNLMScratch, Vocab]:
     """Return the model of a run, of a folder as its last epoch left it, ready to predict, and its vocabulary.
 
-    `run`: its folder, one of its checkpoints, or what it exported; `setting`: what a user typed it for. Raises
-    SettingError where there is none that can be read. Nothing in a file is executed.
+    `run`: its folder, one of its checkpoints, or what it exported. Raises SettingError where there is none that can be
+    read. Nothing in a file is executed.
     """
     path = Path(run)
-    is_export = path.suffix == ".safetensors" and path.is_file()
-    if not (is_export or is_checkpoint(path)):
+    if not (path.suffix in (".ckpt", ".safetensors") and path.is_file()):
         path = path / "checkpoints" / "last.ckpt"
         if not path.is_file():
-            raise SettingError(_no_checkpoint(run, setting))
+            if (Path(run) / "summary.json").is_file() and run_summary(run)["status"] == "running":
+                raise SettingError(no_checkpoint_yet(run, "run"))
+            raise SettingError(f"run={run}: has no checkpoints/last.ckpt; type run={A_RUN}")
     try:
-        if is_export:
+        if path.suffix == ".safetensors":
             weights, about = read_safetensors(path)
         else:
             checkpoint = read_checkpoint(path)
@@ -34,18 +35,8 @@ def load_model(run: str, setting: str = "run") -> tuple[RNNLMScratch, Vocab]:
             raise Refused("has weights that are not finite, or do not fit its vocabulary")
     except Exception as error:  # another program's file raises anything
         reason = str(error) if isinstance(error, Refused) else f"is not a checkpoint of this program: {error}"
-        raise SettingError(f"{setting}={run}: {path} {one_line(reason, 150)}; type another run") from error
+        raise SettingError(f"run={run}: {path} {one_line(reason, 150)}; type another run") from error
     return model.eval(), vocab
-
-
-def _no_checkpoint(run: str, setting: str) -> str:
-    try:
-        if read_summary(Path(run))["status"] == "running":
-            return no_checkpoint_yet(run, setting)
-    except (OSError, ValueError):
-        pass
-    instead = f"type {setting}=<the folder that train.py printed at its end>"
-    return f"{setting}={run}: has no checkpoints/last.ckpt; {instead}"
 
 
 def export_model(path: Path, model: RNNLMScratch, vocab: Vocab, summary: dict[str, Any]) -> None:

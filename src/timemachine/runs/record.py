@@ -16,7 +16,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import yaml
@@ -53,19 +52,15 @@ class Record:
         group: str | None = None,
         beside_others: bool = False,
     ) -> None:
-        self.folder = folder
-        self.in_sweep = in_sweep
+        self.folder, self.in_sweep, self.exercise = folder, in_sweep, exercise
         self.overrides = list(overrides)  # what was typed
-        self.exercise = exercise
         self.group = group  # the sweep's folder
-        # Whether it prints nothing but its mistakes: a sweep has a line for each job.
-        self.quiet = beside_others or exercise != "none"
-        self.began = time.time()
-        self.writes = is_first_process()
-        self._lock = FileLock(folder / LOCK, timeout=0)
+        self.quiet = beside_others or exercise != "none"  # a sweep has a line for each job
+        self.began, self.writes = time.time(), is_first_process()
         self.last_checkpoint = folder / "checkpoints" / "last.ckpt"
         self.before: dict[str, Any] = {}  # what summary.json said, if the run is resumed
-        self._overrides_before: bytes | None = None
+        self._lock = FileLock(folder / LOCK, timeout=0)
+        self._typed_before: bytes | None = None  # .hydra/overrides.yaml, if it has been replaced
         if is_resumed(settings):
             with suppress(OSError, ValueError):  # it was killed before it wrote anything
                 self.before = read_summary(folder)
@@ -109,32 +104,29 @@ class Record:
         path = self.folder / ".hydra" / "overrides.yaml"
         if self.writes:
             path.parent.mkdir(exist_ok=True)
-            self._overrides_before = path.read_bytes() if path.exists() else b"[]\n"
+            self._typed_before = path.read_bytes() if path.exists() else b"[]\n"
             write_whole(path, yaml.safe_dump(self.overrides, allow_unicode=True).encode())
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
         try:
-            return self._end(error)
+            return self._end(error, round(time.time() - self.began, 1))
         finally:
             self._lock.release()
 
-    def _end(self, error: BaseException | None) -> bool:
+    def _end(self, error: BaseException | None, seconds: float) -> bool:
         """Return whether the error ends here."""
-        seconds = round(time.time() - self.began, 1)
         if error is None:
             self.update(seconds=seconds)
             return False
-        is_refused = isinstance(error, SettingError)
-        if is_refused and not (self.in_sweep or is_job() or is_resumed(self.summary["settings"])):
+        is_alone, is_refused = not (self.in_sweep or is_job()), isinstance(error, SettingError)
+        if is_refused and is_alone and not is_resumed(self.summary["settings"]):
             self._withdraw()
             return False
         status, message = outcome(error)
         if status == "interrupted" and self.summary["status"] != "running":  # only W&B was not yet through
             status, message = self.summary["status"], self.summary["message"]
         is_full = cannot_write(self.folder, error)
-        if (status == "interrupted" or is_full) and self.writes and not (self.in_sweep or is_job()):
+        if (status == "interrupted" or is_full) and self.writes and is_alone:
             print(f"go on with    python train.py resume={shown(self.folder)}")
         with suppress(OSError):  # a full disk: the error that ends the run names it
             if self.before and is_refused:
@@ -165,8 +157,8 @@ class Record:
         """Leave a resumed run that is refused as it was."""
         self.summary = self.before
         self.update()
-        if self._overrides_before is not None:
-            write_whole(self.folder / ".hydra" / "overrides.yaml", self._overrides_before)
+        if self._typed_before is not None:
+            write_whole(self.folder / ".hydra" / "overrides.yaml", self._typed_before)
 
 
 def outcome(error: BaseException) -> tuple[str, str]:
@@ -195,12 +187,9 @@ def _finite(value: Any) -> Any:
 
 @functools.cache  # the code that has been imported stays what it is, for all jobs of a sweep
 def _git_revision() -> dict[str, Any]:
-    def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", "-C", REPOSITORY, *arguments], capture_output=True, text=True, timeout=5, check=True
-        ).stdout.strip()
-
+    command = ["git", "-C", str(REPOSITORY), "describe", "--always", "--exclude=*", "--abbrev=40", "--dirty"]
     try:
-        return {"revision": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "-uno"))}
+        told = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return {"revision": None, "dirty": None}
+    return {"revision": told.removesuffix("-dirty"), "dirty": told.endswith("-dirty")}

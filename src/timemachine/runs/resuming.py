@@ -9,6 +9,7 @@ from timemachine.config import format_value
 from timemachine.errors import SettingError, one_line
 from timemachine.runs.files import shown
 from timemachine.runs.record import Record, is_resumed
+from timemachine.runs.rows import read
 from timemachine.runs.summaries import flat, read_summary
 
 if TYPE_CHECKING:  # they import torch, which takes seconds
@@ -35,11 +36,9 @@ def kept_backward(run: Record, backward: str) -> str:
 def resume(run: Record, trainer: "pl.Trainer", model: "RNNLMScratch", data: "TimeMachine") -> Path | None:
     """Return the checkpoint that a run goes on from, None where it begins.
 
-    The checkpoint is read and compared with the settings before anything is changed. Raises SettingError where the run
-    cannot go on.
+    It is read and compared with the settings before anything is changed. Raises SettingError where it cannot go on.
     """
-    path = last_checkpoint(run)
-    if path is None:
+    if (path := last_checkpoint(run)) is None:
         return None
     if "corpus" not in run.before:
         raise SettingError(f"resume={shown(run.folder)}: has no summary.json of a run that trained; type another run")
@@ -60,24 +59,19 @@ def resume(run: Record, trainer: "pl.Trainer", model: "RNNLMScratch", data: "Tim
     if run.writes and not checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]:
         cut = f"epoch {done} was cut short by trainer.max_steps, max_time or the like"
         print(f"{cut}: the run goes on with epoch {done + 1}, not as one that was never ended", file=sys.stderr)
-    changed = {
-        name: {"before": before.get(name), "now": value}
-        for name, value in now.items()
-        if name != "resume" and before.get(name) != value
-    }
+    changed = [name for name in now if name != "resume" and before.get(name) != now[name]]
     if changed:
-        run.update(changes=[*run.summary.get("changes", []), {"from_epoch": done + 1, "settings": changed}])
+        settings = {name: {"before": before.get(name), "now": now[name]} for name in changed}
+        run.update(changes=[*run.summary.get("changes", []), {"from_epoch": done + 1, "settings": settings}])
         if run.writes and not run.quiet:
-            each = (
-                f"{name}={format_value(it['now'])} (was {format_value(it['before'])})" for name, it in changed.items()
-            )
+            each = (f"{name}={format_value(now[name])} (was {format_value(before.get(name))})" for name in changed)
             print(f"from epoch {done + 1} on: {', '.join(each)}")
     run.keep_overrides()
     return path
 
 
 def _checked(path: Path, model: "RNNLMScratch", data: "TimeMachine") -> dict[str, Any]:
-    """Return the checkpoint, if it is one of such a model. Raises SettingError or OSError."""
+    """Return the checkpoint. Raises SettingError unless it is one of such a model."""
     from timemachine.runs.checkpoints import Refused, read_checkpoint  # they import torch, which takes seconds
 
     try:
@@ -85,8 +79,6 @@ def _checked(path: Path, model: "RNNLMScratch", data: "TimeMachine") -> dict[str
         model.load_state_dict(checkpoint["state_dict"])
         if checkpoint["TimeMachine"]["tokens"] != data.vocab.idx_to_token:
             raise Refused("has another vocabulary than the text")
-    except OSError:
-        raise
     except Exception as error:  # another program's checkpoint raises anything
         reason = str(error) if isinstance(error, Refused) else f"is another model's: {error}"
         run = shown(path.parents[1])
@@ -105,10 +97,9 @@ def last_checkpoint(run: Record) -> Path | None:
         return None
     if run.last_checkpoint.is_file():
         return run.last_checkpoint
-    metrics = run.folder / "metrics.csv"
     keeps_none = settings["trainer"]["enable_checkpointing"] is False
     expendable = keeps_none and (run.in_sweep or settings["resume"] is None)
-    if not expendable and metrics.is_file() and metrics.read_bytes().count(b"\n") > 2:  # more than an epoch
+    if not expendable and len(read(run.folder / "metrics.csv")) > 1:
         folder = shown(run.folder)
         raise SettingError(f"resume={folder}: has trained, but has no checkpoints/last.ckpt; type another run")
     if run.writes:
@@ -136,7 +127,6 @@ def is_done(folder: Path, settings: dict[str, Any]) -> bool:
     except (OSError, ValueError):
         return False
     if summary["settings"] | {"resume": settings["resume"]} != settings:
-        raise SettingError(
-            f"resume={settings['resume']}: its job {folder.name} has other settings; type the command that began it"
-        )
+        what = f"its job {folder.name} has other settings"
+        raise SettingError(f"resume={settings['resume']}: {what}; type the command that began it")
     return summary["status"] in ("completed", "diverged")

@@ -3,7 +3,7 @@
 import csv
 import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +33,15 @@ def read_numbers(path: Path) -> list[dict[str, float]]:
 def final_numbers(folder: Path) -> dict[str, float]:
     """Return the last epoch's numbers in metrics.csv, the best validation perplexity, and how often clipping acted."""
     epochs, steps = read_numbers(folder / "metrics.csv"), read_numbers(folder / "steps.csv")
-    last = [row for row in epochs if row["epoch"] == epochs[-1]["epoch"]]  # several, with validations in mid-epoch
-    numbers = {name: value for row in last for name, value in row.items() if not math.isnan(value)}
-    if not numbers:
+    if not epochs:
         return {}
-    numbers |= {"epoch": int(numbers["epoch"]), "step": int(numbers["step"])}
-    if (vals := [row for row in last if not math.isnan(row["val/perplexity"])]) and vals[-1]["step"] != numbers["step"]:
-        numbers["val_step"] = int(vals[-1]["step"])  # the last validation was not at the epoch's end
-    validated = [row for row in epochs if not math.isnan(row["val/perplexity"])]
-    if validated:
+    epoch, step = int(epochs[-1]["epoch"]), int(epochs[-1]["step"])
+    last = [row for row in epochs if row["epoch"] == epoch]  # several, with validations in mid-epoch
+    numbers = {name: value for row in last for name, value in row.items() if not math.isnan(value)}
+    numbers |= {"epoch": epoch, "step": step}
+    if validated := [row for row in epochs if not math.isnan(row["val/perplexity"])]:
+        if validated[-1]["epoch"] == epoch and validated[-1]["step"] != step:
+            numbers["val_step"] = int(validated[-1]["step"])  # the last validation was not at the epoch's end
         best = min(validated, key=lambda row: row["val/perplexity"])
         numbers |= {"best_val/perplexity": best["val/perplexity"], "best_epoch": int(best["epoch"])}
     if steps:
@@ -62,8 +62,8 @@ class Table:
         """Append rows. Write the file anew if one has a new name, in one step, as a run may be killed here, too."""
         if not rows:
             return
-        if new := dict.fromkeys(name for row in rows for name in row if name not in self.columns):
-            self.replace([*read(self.path), *rows], new)
+        if any(name not in self.columns for row in rows for name in row):
+            self.replace([*read(self.path), *rows])
         else:
             with self.path.open("a", newline="", encoding="utf-8") as file:
                 self._write(file, rows, header=file.tell() == 0)
@@ -76,7 +76,7 @@ class Table:
         if any(row[name] != self.last.get(name) for name in ("epoch", "step")):
             self.add([row])
         else:
-            self.replace([*read(self.path)[:-1], row], row)
+            self.replace([*read(self.path)[:-1], row])
 
     def go_back(self, last_step: int) -> None:
         """Drop the rows after a step, one that was cut short, and the test that came after the last one."""
@@ -84,11 +84,11 @@ class Table:
         for row in rows:
             row |= {"epoch": int(row["epoch"]), "step": int(row["step"])}
             row |= {name: "" for name in row if name.startswith("test/")}
-        self.replace(rows, rows[-1] if rows else ())
+        self.replace(rows)
 
-    def replace(self, rows: list[Row], names: Iterable[str] = ()) -> None:
-        """Write the file anew, with these names among its columns."""
-        self.columns = list(dict.fromkeys([*self.columns, *names]))
+    def replace(self, rows: list[Row]) -> None:
+        """Write the file anew, with the names of the rows among its columns."""
+        self.columns = list(dict.fromkeys([*self.columns, *(name for row in rows for name in row)]))
         text = io.StringIO()
         self._write(text, rows, header=True)
         write_whole(self.path, text.getvalue().encode())

@@ -9,6 +9,7 @@ from safetensors import safe_open
 
 from timemachine.errors import SettingError
 
+A_RUN = "<the folder that train.py printed at its end>"
 LOCK = ".lock"  # in a run's folder: held as long as the process that trains there lives, however that ends
 
 
@@ -42,20 +43,16 @@ def run_summary(run: str, setting: str = "run") -> dict[str, Any]:
             with safe_open(path, framework="numpy") as file:
                 summary: dict[str, Any] = json.loads(file.metadata()["summary"])
         else:
-            summary = read_summary(path.parents[1] if is_checkpoint(path) else path)
+            is_checkpoint = path.suffix == ".ckpt" and path.is_file()  # best.ckpt or last.ckpt
+            summary = read_summary(path.parents[1] if is_checkpoint else path)
     except Exception as error:  # damaged bytes raise anything
-        instead = f"type {setting}=<the folder that train.py printed at its end>"
-        raise SettingError(f"{setting}={run}: is not a run's folder, checkpoint or export; {instead}") from error
+        what = "is not a run's folder, checkpoint or export"
+        raise SettingError(f"{setting}={run}: {what}; type {setting}={A_RUN}") from error
     if "corpus" not in summary:
         if summary["status"] == "running":
             raise SettingError(no_checkpoint_yet(run, setting))
         raise SettingError(f"{setting}={run}: ended before it had a text ({summary['message']}); type another run")
     return summary
-
-
-def is_checkpoint(path: Path) -> bool:
-    """Return whether the path is a checkpoint in a run's folder, `checkpoints/best.ckpt` or `last.ckpt`."""
-    return path.suffix == ".ckpt" and path.is_file()
 
 
 def no_checkpoint_yet(run: str, setting: str) -> str:

@@ -65,12 +65,10 @@ def summary_or_failure(job: Path) -> dict[str, Any]:
 def upload_line(states: Iterable[str], folder: Path, jobs: str = "") -> str:
     """Return the line that says how to upload what W&B lacks of a run, or of all jobs of a sweep; "" for nothing.
 
-    `states`: of each run, "offline", "incomplete" (online, but not all arrived) or "". `folder`: a run's `wandb/`, or a
-    sweep's folder with `jobs` the pattern of those in it, for the shell. A run that was resumed offline has several
-    parts in `wandb/`; `wandb sync` of that folder uploads them in the order of their start, and none twice.
+    `states`: of each run, "offline", "incomplete" (online, but not all arrived) or "". `folder`: a run's `wandb/`, of
+    which `wandb sync` uploads each part once, or a sweep's folder, with `jobs` the shell's pattern of those in it.
     """
-    left = [state for state in states if state]
-    if not left:
+    if not (left := set(states) - {""}):
         return ""
     state, flags = ("incomplete", "--include-online ") if "incomplete" in left else ("offline", "")
     return f"W&B           {state}; upload with: wandb sync {flags}{shlex.quote(shown(folder))}{jobs}"
@@ -111,21 +109,15 @@ class Job:
 
 def load_jobs(folder: Path) -> list[Job]:
     """Return the jobs of a sweep that began, in the order of their numbers."""
-    summaries = {path: summary_or_failure(path) for path in job_folders(folder)}
-    return [
-        Job(
-            path,
-            summary["status"],
-            summary["message"] or "",
-            flat(summary["settings"]),
-            {name: float(value) for name, value in summary["metrics"].items()},
-            summary.get("seconds", math.nan),
-            summary.get("started", ""),
-            summary.get("probes", {}),
-            summary.get("corpus", {}).get("letters", {}),
-        )
-        for path, summary in summaries.items()
-    ]
+    return [_job(path, summary_or_failure(path)) for path in job_folders(folder)]
+
+
+def _job(folder: Path, summary: dict[str, Any]) -> Job:
+    metrics = {name: float(value) for name, value in summary["metrics"].items()}
+    seconds, started, probes = summary.get("seconds", math.nan), summary.get("started", ""), summary.get("probes", {})
+    status, message, settings = summary["status"], summary["message"] or "", flat(summary["settings"])
+    letters = summary.get("corpus", {}).get("letters", {})
+    return Job(folder, status, message, settings, metrics, seconds, started, probes, letters)
 
 
 def grouped(jobs: Iterable[Job], *names: str) -> dict[tuple[Any, ...], list[Job]]:
@@ -139,14 +131,10 @@ def grouped(jobs: Iterable[Job], *names: str) -> dict[tuple[Any, ...], list[Job]
 def print_jobs(rows: list[dict[str, Any]]) -> None:
     """Print a line a job, and the messages of those that have one."""
     metrics = ("train/perplexity", "val/perplexity", "test/perplexity")
-    settings = [name for name in rows[0] if name in ("job", "status", "seed") or "." in name]
-    shown = settings + [name for name in metrics if name in rows[0]]
-    print_table(
-        "perplexity of each job",
-        [name.removesuffix("/perplexity") for name in shown],
-        [[f"{row[name]:.4g}" if isinstance(row[name], float) else str(row[name]) for name in shown] for row in rows],
-        left=len(shown),
-    )
+    names = [name for name in rows[0] if name in ("job", "status", "seed", *metrics) or "." in name]
+    columns = [name.removesuffix("/perplexity") for name in names]
+    cells = [[f"{row[name]:.4g}" if isinstance(row[name], float) else str(row[name]) for name in names] for row in rows]
+    print_table("perplexity of each job", columns, cells, left=len(names))
     for row in rows:
         if row["message"]:
             print_text(f"job {row['job']}: {row['message']}")

@@ -60,27 +60,20 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     if not console.is_terminal:
         console.width = 10_000
     cells = list(zip(*([columns] if columns else []), *rows, strict=True))
-    least = [max(len(word) for cell in column for word in [*cell.split(), ""]) for column in cells]
-    most = [max(map(len, column)) for column in cells]
-    room = console.width - 3 * len(cells) - 1  # what stands between columns and beside them
+    longest = [max(len(word) for cell in column for word in [*cell.split(), ""]) for column in cells]
     if title:
         print_text(title)
-    if columns and sum(least) > room:
+    if columns and sum(longest) + 3 * len(cells) + 1 > console.width:  # 3: what stands between columns
         for row in rows:
             print_table("", (), list(zip(columns, row, strict=True)), left=2)
         return
     table = Table(box=box.SIMPLE_HEAD, show_header=bool(columns))
-    widths = _widths(least, most, room)
-    for place, name in enumerate(columns or [""] * len(cells)):
-        table.add_column(name, justify="left" if place < left else "right", overflow="fold", width=widths[place])
+    for place, (column, word) in enumerate(zip(cells, longest, strict=True)):
+        is_one_word = word == max(map(len, column))  # such as a number: Rich takes the room from the others
+        table.add_column(
+            columns[place] if columns else "", justify="left" if place < left else "right", overflow="fold",
+            no_wrap=is_one_word, min_width=word,
+        )  # fmt: skip
     for row in rows:
         table.add_row(*row)
     console.print(table)
-
-
-def _widths(least: list[int], most: list[int], room: int) -> list[int]:
-    """Return the widths of columns, from the least to the most that each can use: the neediest gets what is left."""
-    widths = list(least)
-    while sum(widths) < room and widths != most:
-        widths[max(range(len(widths)), key=lambda place: most[place] - widths[place])] += 1
-    return widths

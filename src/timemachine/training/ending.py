@@ -4,7 +4,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-from timemachine.config import Trainer, format_value, to_dict
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
@@ -21,117 +20,87 @@ PREFIX, NUM_PREDS = "it has", 20  # the book's
 def finish(run: Record, model: RNNLMScratch, data: TimeMachine) -> None:
     """Leave final numbers, weights, continuation, figure and page in the run's folder, and print how it ended."""
     run.update(metrics=final_numbers(run.folder))
-    status, message = "completed", _what_is_missing(run.summary)
-    val = run.summary["metrics"].get("val/perplexity", math.nan)
-    if val > len(data.vocab):
-        status = "diverged"
-        cause = "sigma" if model.hparams["sigma"] >= 1 else "lr"
+    metrics = run.summary["metrics"]
+    missing = [name for name in ("train/perplexity", "val/perplexity") if name not in metrics]
+    status, message = "completed", f"the last epoch has no {' and no '.join(missing)}" if missing else None
+    if metrics.get("val/perplexity", 0) > len(data.vocab):
+        status, cause = "diverged", "sigma" if model.hparams["sigma"] >= 1 else "lr"
         guessing = f"worse than guessing among {len(data.vocab)}; begin anew with a smaller model.{cause}"
-        message = f"ends with a validation perplexity of {val:.4g}, {guessing}"
+        message = f"ends with a validation perplexity of {metrics['val/perplexity']:.4g}, {guessing}"
     if run.writes:
-        export_model(run.folder / "model.safetensors", model, data.vocab, run.summary | {"status": status})
+        summary = run.summary | {"status": status, "message": message}
+        export_model(run.folder / "model.safetensors", model, data.vocab, summary)
         sample = model.predict(PREFIX, NUM_PREDS, data.vocab)
         write_whole(run.folder / "sample.txt", f"{sample}\n".encode())
-        lines = [_draw_curves(run.folder, run.summary), _write_page(run, model, data)]
-        if run.summary["settings"]["trainer"]["profiler"]:
+        lines = [*_draw_curves(run.folder, summary), *_write_page(run, model, data)]
+        if summary["settings"]["trainer"]["profiler"]:
             lines += [f"profile       {shown(path)}" for path in sorted(run.folder.glob("*-profile*"))]
         if not run.quiet:
-            _print(run.folder, run.summary | {"status": status, "message": message}, sample, lines)
+            _print(summary)
+            print(f'continuation  "{sample}"')  # which may end in spaces
+            print(*lines, f"folder        {shown(run.folder)}", sep="\n")
     run.update(status=status, message=message)
 
 
-KEEP_NOTHING = ("barebones", "fast_dev_run")
-SKIP_IF_ZERO = ("max_epochs", "limit_train_batches", "limit_val_batches")
-END_BEFORE = ("max_steps", "max_time", "check_val_every_n_epoch", "val_check_interval")
-
-
-def _what_is_missing(summary: dict[str, Any]) -> str | None:
-    """Say in a line which of the two perplexities the last epoch lacks, and by which settings; None if it has both."""
-    missing = [name for name in ("train/perplexity", "val/perplexity") if name not in summary["metrics"]]
-    if not missing:
-        return None
-    settings, default = summary["settings"]["trainer"], to_dict(Trainer())
-    names = [name for name in KEEP_NOTHING if settings[name]]
-    names = names or [name for name in SKIP_IF_ZERO if settings[name] == 0]
-    names = names or [name for name in END_BEFORE if settings[name] != default[name]]
-    by = ", ".join(f"trainer.{name}={format_value(settings[name])}" for name in names)
-    return f"the last epoch has no {' and no '.join(missing)}{': the run had ' if by else ''}{by}"
-
-
-def _draw_curves(folder: Path, summary: dict[str, Any]) -> str:
-    """Leave perplexity.png: train and validation perplexity over epochs, as in the book.
-
-    Return the line that says so; "" where there is nothing to draw.
-    """
+def _draw_curves(folder: Path, summary: dict[str, Any]) -> list[str]:
+    """Leave perplexity.png: both perplexities over epochs, as in the book. Return the line that says so, if any."""
     from matplotlib.figure import Figure
 
-    hiddens, num_steps = summary["settings"]["model"]["hiddens"], summary["settings"]["data"]["num_steps"]
-    title = f"{summary['corpus']['title']}, {hiddens} hidden units, {num_steps} time steps"
-
     rows = read_numbers(folder / "metrics.csv")
+    if not rows:
+        return []
     ends = {row["epoch"]: row["step"] for row in rows}
-    points = dict[str, list[tuple[float, float]]]()
-    for name in ("train", "val"):
-        found = [(row, row[f"{name}/perplexity"]) for row in rows if not math.isnan(row[f"{name}/perplexity"])]
-        points[name] = [(_place(row, ends), perplexity) for row, perplexity in found]
-    path = folder / "perplexity.png"
-    if not any(points.values()):
-        path.unlink(missing_ok=True)
-        return ""
+
+    def place(row: dict[str, float]) -> float:
+        """Return where a row lies on the axis of epochs; one in mid-epoch by its step."""
+        first, last = ends.get(row["epoch"] - 1, 0), ends[row["epoch"]]
+        return row["epoch"] - 1 + (row["step"] - first) / max(last - first, 1)
+
     figure = Figure(figsize=(6, 4), dpi=150, layout="constrained")
     axes = figure.subplots()
     for name, style, colour in (("train", "-", "#0072B2"), ("val", "--", "#D55E00")):
-        x, y = zip(*points[name], strict=True) if points[name] else ((), ())
-        axes.plot(x, y, style, color=colour, label=name, marker="." if len(x) < 3 else None)
+        points = [(place(row), row[f"{name}/perplexity"]) for row in rows]
+        points = [(x, y) for x, y in points if not math.isnan(y)]
+        marker = "." if len(points) < 3 else None
+        axes.plot([x for x, _ in points], [y for _, y in points], style, color=colour, label=name, marker=marker)
+    hiddens, num_steps = summary["settings"]["model"]["hiddens"], summary["settings"]["data"]["num_steps"]
+    title = f"{summary['corpus']['title']}, {hiddens} hidden units, {num_steps} time steps"
     axes.set(xlabel="epoch", ylabel="perplexity", title=title, ylim=(0, None))
     axes.grid(alpha=0.3)
     axes.legend()
-    write_figure(path, figure)
-    return f"figure        {shown(path)}"
+    write_figure(folder / "perplexity.png", figure)
+    return [f"figure        {shown(folder / 'perplexity.png')}"]
 
 
-def _place(row: dict[str, float], ends: dict[float, float]) -> float:
-    """Return where a row lies on the axis of epochs; one in mid-epoch by its step. `ends`: epoch -> its last step."""
-    epoch = row["epoch"]
-    first = ends.get(epoch - 1, 0)
-    return epoch - 1 + (row["step"] - first) / max(ends[epoch] - first, 1)
-
-
-def _write_page(run: Record, model: RNNLMScratch, data: TimeMachine) -> str:
+def _write_page(run: Record, model: RNNLMScratch, data: TimeMachine) -> list[str]:
     """Leave page.html in the folder of a single run. Return the line that says so, or why there is none."""
     if run.in_sweep or run.group is not None or run.exercise != "none":
-        return ""
+        return []
     path = run.folder / "page.html"
     try:
-        page = make_page(model, data.vocab, run.summary)
+        write_whole(path, make_page(model, data.vocab, run.summary))
     except SettingError as error:
-        path.unlink(missing_ok=True)  # of a model that the folder no longer has
-        return f"page          none: {error}"
-    write_whole(path, page)
-    return f"page          {shown(path)}"
+        return [f"page          none: {error}"]
+    return [f"page          {shown(path)}"]
 
 
-def _print(folder: Path, summary: dict[str, Any], sample: str, lines: list[str]) -> None:
-    """Print what a reader wants to know. `lines`: what else there is to open; an empty one is left out."""
-    metrics, corpus = summary["metrics"], summary["corpus"]
+def _print(summary: dict[str, Any]) -> None:
+    """Print how a run ended: its numbers as a table, and what is to be said of them."""
+    metrics, corpus, trainer = summary["metrics"], summary["corpus"], summary["settings"]["trainer"]
     rows: list[tuple[str, str, str]] = []
     for name in ("train/perplexity", "val/perplexity", "test/perplexity"):
         if name in metrics:
-            early = (
-                f", step {metrics['val_step']} of {metrics['step']}" if name[0] == "v" and "val_step" in metrics else ""
-            )
-            rows.append((name, short(metrics[name]), f"epoch {metrics['epoch']}{early}"))
+            is_early = name == "val/perplexity" and "val_step" in metrics
+            step = f", step {metrics['val_step']} of {metrics['step']}" if is_early else ""
+            rows.append((name, short(metrics[name]), f"epoch {metrics['epoch']}{step}"))
     if "best_val/perplexity" in metrics:
         rows.append(("best val/perplexity", short(metrics["best_val/perplexity"]), f"epoch {metrics['best_epoch']}"))
     if metrics.get("num_steps_done"):
-        theta = summary["settings"]["trainer"]["gradient_clip_val"]
-        by_value = summary["settings"]["trainer"].get("gradient_clip_algorithm") == "value"
-        radius = f"{'values within ±' if by_value else 'radius '}{theta:g}" if theta else "no radius set"
         acted = f"{metrics['clipped_steps']} of {metrics['num_steps_done']} steps"
-        changed = [
-            it["from_epoch"] for it in summary.get("changes", []) if "trainer.gradient_clip_val" in it["settings"]
-        ]
-        radius += f" from epoch {changed[-1]} on" if changed else ""
+        theta, by_value = trainer["gradient_clip_val"], trainer["gradient_clip_algorithm"] == "value"
+        radius = f"{'values within ±' if by_value else 'radius '}{theta:g}" if theta else "no radius set"
+        changes = [it for it in summary.get("changes", []) if "trainer.gradient_clip_val" in it["settings"]]
+        radius += f" from epoch {changes[-1]['from_epoch']} on" if changes else ""
         rows.append(("clipping acted in", acted, f"{radius}, largest norm {metrics['largest_grad_norm']:.3g}"))
     if "chars_per_second" in metrics:
         rows.append(("characters a second", f"{metrics['chars_per_second']:,.0f}", "training, last epoch"))
@@ -142,6 +111,3 @@ def _print(folder: Path, summary: dict[str, Any], sample: str, lines: list[str])
     print_table(f"{summary['status']}: {corpus['title']}", (), rows, left=3)
     if summary["message"]:
         print_text(f"{summary['status']}: {summary['message']}")
-    print(f'continuation  "{sample}"')  # which may end in spaces
-    print(*filter(None, lines), sep="\n")
-    print(f"folder        {shown(folder)}")

@@ -7,7 +7,6 @@ Tested with Lightning 2.6.6; pyproject.toml bounds it from above. Private are: `
 
 import logging
 import signal
-import sys
 import warnings
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -15,16 +14,10 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import RichProgressBar
-from lightning.pytorch.callbacks.progress.rich_progress import (
-    CustomTimeColumn,
-    ProcessingSpeedColumn,
-    RichProgressBarTheme,
-)
+from lightning.pytorch.callbacks.progress import rich_progress
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from rich import get_console
-
-from timemachine.config import Trainer
 
 WIDE = 100  # columns of a terminal on which the progress bar has room for everything
 
@@ -33,20 +26,19 @@ class PerplexityBar(RichProgressBar):
     """Lightning's progress bar with the two numbers that matter under short names: train and val."""
 
     def __init__(self) -> None:
-        super().__init__(theme=RichProgressBarTheme(metrics_format=".3f"))
+        super().__init__(theme=rich_progress.RichProgressBarTheme(metrics_format=".3f"))
 
-    def get_metrics(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule
-    ) -> dict[str, int | str | float | dict[str, float]]:
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         """Return training and validation perplexity of the last epoch, and what else is logged for the bar."""
         metrics = super().get_metrics(trainer, pl_module)
-        names = [*(f"{split}/perplexity" for split in ("train", "val")), *(name for name in metrics if name != "v_num")]
+        names = ["train/perplexity", "val/perplexity", *(name for name in metrics if name != "v_num")]
         return {name.removesuffix("/perplexity"): metrics[name] for name in names if name in metrics}
 
     def configure_columns(self, trainer: pl.Trainer) -> list[Any]:
         """Return Lightning's columns, but for the epoch's times and the speed where a terminal has no room for them."""
-        gone = (CustomTimeColumn, ProcessingSpeedColumn) if get_console().width < WIDE else ()
-        return [column for column in super().configure_columns(trainer) if not isinstance(column, gone)]
+        columns = super().configure_columns(trainer)
+        wide = (rich_progress.CustomTimeColumn, rich_progress.ProcessingSpeedColumn)
+        return [column for column in columns if get_console().width >= WIDE or not isinstance(column, wide)]
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Show the last epoch's training perplexity, which is computed after the bar's own hook."""
@@ -86,11 +78,6 @@ class ModelCheckpoint(pl.callbacks.ModelCheckpoint):
             self.best_model_path = self.kth_best_model_path = path
             self.best_model_score = self.kth_value = score
             self.best_k_models = {path: score}
-
-
-def shows_bar(trainer: Trainer) -> bool:
-    """Whether a progress bar is drawn: on a terminal, unless `trainer.enable_progress_bar` says otherwise."""
-    return sys.stdout.isatty() if trainer.enable_progress_bar is None else trainer.enable_progress_bar
 
 
 def metrics_of_epoch(trainer: pl.Trainer) -> dict[str, float]:

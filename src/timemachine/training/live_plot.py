@@ -45,43 +45,35 @@ class LivePlot(TQDMProgressBar):
         """Return no bar: a notebook would keep a line of each epoch's validation."""
         return Tqdm(disable=True)
 
-    def get_metrics(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule
-    ) -> dict[str, int | str | float | dict[str, float]]:
+    def get_metrics(self, *_: Any) -> dict[str, Any]:
         """Return nothing to stand behind the bar: the figure has the numbers."""
         return {}
 
     def _add(self, trainer: pl.Trainer) -> None:
         for name, curve in self.curves.items():
-            value = trainer.callback_metrics.get(f"{name}/perplexity")
-            if value is not None:
+            if (value := trainer.callback_metrics.get(f"{name}/perplexity")) is not None:
                 curve.append((trainer.current_epoch, float(value)))
 
     def _draw(self, trainer: pl.Trainer) -> None:
         from IPython.core.getipython import get_ipython
         from IPython.display import Image, display
+        from matplotlib.figure import Figure
 
         if get_ipython() is None:
             return
-        image = Image(_picture(self.curves, trainer.max_epochs or -1))  # type: ignore[no-untyped-call]
+        figure = Figure(figsize=(5, 3), dpi=100, layout="constrained")
+        axes: Any = figure.subplots()
+        for name, curve in self.curves.items():
+            label = f"{name} {curve[-1][1]:.2f}" if curve else name
+            axes.plot(*zip(*curve, strict=True) if curve else ([], []), color=COLOURS[name], label=label)
+        last = trainer.max_epochs if (trainer.max_epochs or -1) > 0 else None  # else the axis ends at the last epoch
+        axes.set(xlabel="epoch", ylabel="perplexity", xlim=(0, last), ylim=(0, None))
+        axes.legend()
+        png = BytesIO()
+        figure.savefig(png, format="png")
+        image = Image(png.getvalue())  # type: ignore[no-untyped-call]
         if self._handle is None:
             self._handle = display(image, display_id=True)  # type: ignore[no-untyped-call]
         else:
             self._handle.update(image)
         self._drawn = monotonic()
-
-
-def _picture(curves: dict[str, list[tuple[int, float]]], max_epochs: int) -> bytes:
-    """Return the figure as a PNG. `max_epochs`: where its axis ends; -1: at the last epoch."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5, 3), dpi=100, layout="constrained")
-    axes: Any = figure.subplots()
-    for name, curve in curves.items():
-        label = f"{name} {curve[-1][1]:.2f}" if curve else name
-        axes.plot(*zip(*curve, strict=True) if curve else ([], []), color=COLOURS[name], label=label)
-    axes.set(xlabel="epoch", ylabel="perplexity", xlim=(0, max_epochs if max_epochs > 0 else None), ylim=(0, None))
-    axes.legend()
-    file = BytesIO()
-    figure.savefig(file, format="png")
-    return file.getvalue()

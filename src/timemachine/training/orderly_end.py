@@ -37,21 +37,18 @@ class OrderlyEnd(Callback):
         for other in self._before:
             signal.signal(other, signal.SIG_DFL)
 
-    def _raise_if_received(self) -> None:
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Raise Signalled if a signal has come."""
         if self._received is not None:
             raise Signalled(self._received)
 
-    def on_train_batch_end(self, *_: Any) -> None:
-        """Raise Signalled if a signal has come."""
-        self._raise_if_received()
-
     def on_validation_batch_end(self, *_: Any) -> None:
         """Raise Signalled if a signal has come."""
-        self._raise_if_received()
+        self.on_train_batch_end()
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_end(self, *_: Any) -> None:
         """Stop listening; raise Signalled if a signal has come since the last batch."""
-        self._raise_if_received()
+        self.on_train_batch_end()
         self._restore()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:

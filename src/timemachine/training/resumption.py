@@ -23,9 +23,7 @@ class Resumption(Callback):
         """Convert the weights before Lightning restores them, not after: in between float64 would be cut to float32."""
         trainer.precision_plugin.convert_module(pl_module)
 
-    def on_load_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Compare the rate of the settings with that of the checkpoint."""
         self._are_new = checkpoint["hyper_parameters"]["lr"] != pl_module.hparams["lr"]
 
@@ -51,17 +49,15 @@ class KernelNote(Callback):
         """Ask the model, which is now where it trains, in the precision in which it trains."""
         with trainer.precision_plugin.forward_context():
             kernel = kernel_of(pl_module)
-        on_cpu = pl_module.device.type == "cpu"
         if kernel == "fused":
             kernel = f"fused ({fused.available()})"
-        before = str(self.run.before.get("kernel"))
+        before, network = self.run.before.get("kernel", kernel), pl_module.hparams
         self.run.update(kernel=kernel)
         if not self.run.writes or self.run.quiet or self.run.in_sweep:
             return
-        if "kernel" in self.run.before and kernel != before:
+        if kernel != before:
             print(f"kernel  {before} when the run began, {kernel} now: the last digits may differ")
-        network = pl_module.hparams
-        sizes = network["hiddens"], network["vocab_size"], network["activation"]
-        could_be_fused = network["backward"] == "auto" and kernel == "bptt" and on_cpu and choice.is_fastest(*sizes)
-        if could_be_fused and not choice.is_compiled():
-            print(choice.what_is_missed())
+        if network["backward"] == "auto" and kernel == "bptt" and pl_module.device.type == "cpu":
+            sizes = network["hiddens"], network["vocab_size"], network["activation"]
+            if choice.is_fastest(*sizes) and not choice.is_compiled():
+                print(choice.what_is_missed())

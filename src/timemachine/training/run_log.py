@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import Logger
 from torch import Tensor
 
 from timemachine.errors import Diverged
-from timemachine.runs.rows import EPOCH_COLUMNS, STEP_COLUMNS, Row, Table
+from timemachine.runs.rows import EPOCH_COLUMNS, STEP_COLUMNS, Row, Table, read_numbers
 from timemachine.runs.tables import short
 from timemachine.training.lightning import has_scaler, metrics_of_epoch, metrics_of_step
 
@@ -24,11 +24,9 @@ class TakesRows(Protocol):
 
     def log_steps(self, rows: list[Row]) -> None:
         """Take the steps since the last call: epoch, step, loss, both norms, what `self.log(on_step=True)` logged."""
-        ...
 
     def log_row(self, row: Row) -> None:
         """Take the metrics of an epoch and step, or add them to those of the same ones before."""
-        ...
 
 
 class RunLog(Logger, Callback):
@@ -43,12 +41,15 @@ class RunLog(Logger, Callback):
     line an epoch, for where there is no progress bar. (Lightning's CSVLogger puts train and val into separate rows.)
     """
 
+    name, version = "run_log", ""  # what Lightning asks each logger for
+
     def __init__(self, folder: Path, takers: Sequence[TakesRows] = (), prints_lines: bool = False) -> None:
         super().__init__()
         self.takers, self.prints_lines = takers, prints_lines
         self._metrics = Table(folder / "metrics.csv", EPOCH_COLUMNS)
         self._steps = Table(folder / "steps.csv", STEP_COLUMNS)
         self._trainer: pl.Trainer
+        self._others: list[Logger] = []  # Lightning's other loggers
         self._noted: list[tuple[int, Tensor, dict[str, Tensor]]] = []  # step; loss and norms; what else was logged
         self._losses: list[Tensor] = []  # of the batches of the step under way
         self._loss = torch.tensor(math.nan)  # of the batch under way
@@ -56,87 +57,64 @@ class RunLog(Logger, Callback):
         self._row: Row = {"epoch": 0, "step": 0}  # of metrics.csv, the last one, which may still grow
         self._resumed_from: Row | None = None  # epoch and step of the checkpoint, until rows after it are dropped
         self._end_of_epoch: Row | None = None  # what follows from an epoch's steps, until its other metrics are known
-        self._last_val = math.nan, math.nan  # its epoch, and the perplexity
-        self._last_finite_norm, self._first_not_finite = math.nan, 0  # the norm; the step
-        self._num_chars, self._epoch_began, self._batch_ended = 0, 0.0, 0.0
-        self._validation_began: float | None = None
-
-    @property
-    def name(self) -> str:
-        """Return what Lightning asks each logger for."""
-        return "run_log"
-
-    @property
-    def version(self) -> str:
-        """Return nothing."""
-        return ""
+        self._last_val = math.nan  # of the epoch
+        self._num_chars, self._seconds, self._since = 0, 0.0, 0.0  # of the epoch; when the clock was read last
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Keep the trainer."""
-        self._trainer = trainer
+        """Keep the trainer and its other loggers."""
+        self._trainer, self._others = trainer, [logger for logger in trainer.loggers if logger is not self]
 
-    def on_load_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Note where the run goes on; Lightning may still refuse a setting, which must not change the tables."""
         self._resumed_from = {"epoch": checkpoint["epoch"] + 1, "step": checkpoint["global_step"]}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin, or go on, after the step of the checkpoint."""
-        self._go_back(trainer)
+        self._go_back()
         self._last_step = trainer.global_step
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Go back to the checkpoint if no epoch was left to train."""
-        self._go_back(trainer)
+        self._go_back()
 
-    def _go_back(self, trainer: pl.Trainer) -> None:
+    def _go_back(self) -> None:
         if self._resumed_from is None:
             return
-        self._row = self._resumed_from
-        if trainer.is_global_zero:
+        self._row, self._resumed_from = self._resumed_from, None
+        if self._trainer.is_global_zero:
             self._steps.go_back(self._row["step"])
             self._metrics.go_back(self._row["step"])
             self._row = self._metrics.last or self._row
-        self._resumed_from = None
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log the row of the epoch before, unless its checkpoint has been written; start the clock."""
         self._log({})
-        self._num_chars, self._epoch_began, self._validation_began = 0, perf_counter(), None
+        self._last_val = math.nan
+        self._num_chars, self._seconds, self._since = 0, 0.0, perf_counter()
 
-    def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Leave a validation in mid-epoch out of the epoch's time."""
-        if self._validation_began is not None:
-            self._epoch_began += perf_counter() - self._validation_began
-            self._validation_began = None
-
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Stop the clock."""
-        self._validation_began = perf_counter()
+        self._since = perf_counter()
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
         """Keep the loss, for a step that is refused."""
         self._loss = loss.detach()
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Note the loss, and the step if the batch ended one; stop the clock."""
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Note the loss, and the step if the batch ended one; read the clock."""
         loss = outputs["loss"].detach() if outputs else torch.full_like(self._loss, math.nan)
         self._losses.append(loss * trainer.accumulate_grad_batches)  # by which Lightning has divided it
         if trainer.global_step != self._last_step:
-            self._last_step = trainer.global_step
-            self._note(pl_module, metrics_of_step(trainer))
+            self._note(trainer.global_step, pl_module, metrics_of_step(trainer))
         self._num_chars += batch[1].numel() * trainer.world_size
-        self._batch_ended = perf_counter()
+        now = perf_counter()
+        self._seconds, self._since = self._seconds + now - self._since, now
 
-    def _note(self, model: Any, logged: dict[str, Tensor]) -> None:
+    def _note(self, step: int, model: Any, logged: dict[str, Tensor]) -> None:
         loss = torch.stack(self._losses).double().mean()
-        self._noted.append((self._last_step, torch.stack([loss, model.grad_norm, model.grad_norm_clipped]), logged))
+        self._noted.append((step, torch.stack([loss, model.grad_norm, model.grad_norm_clipped]), logged))
         self._losses.clear()
+        self._last_step = step
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log the steps; note their mean norms, the share that was clipped, the speed, the last step's rate.
@@ -148,19 +126,17 @@ class RunLog(Logger, Callback):
         for name in ("grad_norm", "grad_norm_clipped"):
             row[name] = math.fsum(step[name] for step in rows) / len(rows) if rows else math.nan
         clipped = sum(step["grad_norm"] > step["grad_norm_clipped"] for step in rows) / max(len(rows), 1)
-        speed = self._num_chars / max(self._batch_ended - self._epoch_began, 1e-9)
+        speed = self._num_chars / max(self._seconds, 1e-9)
         here = torch.tensor(speed, dtype=torch.float64, device=trainer.strategy.root_device)
         speed = float(trainer.strategy.reduce(here, reduce_op="mean"))
         of_epoch = {"clip_fraction": clipped, "chars_per_second": speed}
         if trainer.optimizers:  # the last group is never the input's, which has a factor
             of_epoch["lr"] = trainer.optimizers[0].param_groups[-1]["lr"]
-        for logger in self._others():
+        for logger in self._others:
             logger.log_metrics(of_epoch, step=trainer.global_step - 1)
         self._end_of_epoch = row | of_epoch
 
-    def on_save_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_save_checkpoint(self, trainer: pl.Trainer, *_: Any) -> None:
         """Log the epoch's row before its checkpoint is written."""
         if self._end_of_epoch is not None:
             self._log(metrics_of_epoch(trainer))
@@ -179,13 +155,11 @@ class RunLog(Logger, Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log the last epoch's row, unless its checkpoint has been written; write a validation that came after it."""
         self._log({})
-        if trainer.is_global_zero and len(self._row) > 2:
-            self._metrics.put(self._row)
+        self._write()
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the test's numbers."""
-        if trainer.is_global_zero:
-            self._metrics.put(self._row)
+        self._write()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Log the steps that led to divergence; name the first, and what to type."""
@@ -193,18 +167,21 @@ class RunLog(Logger, Callback):
             return
         if exception.what == "the gradient":  # the step was refused, so its batch has not ended
             self._losses.append(self._loss * trainer.accumulate_grad_batches)
-            self._last_step = trainer.global_step + 1
-            self._note(pl_module, {})
+            self._note(trainer.global_step + 1, pl_module, {})
         self._log_steps()
-        step, what = self._first_not_finite or trainer.global_step, exception.what
-        if self._first_not_finite:
-            what = "the gradient"
+        step, what, last_norm = trainer.global_step, exception.what, math.nan
+        for row in read_numbers(self._steps.path):
+            if math.isfinite(row["grad_norm"]):
+                last_norm = row["grad_norm"]
+            elif not has_scaler(trainer):
+                step, what = int(row["step"]), "the gradient"
+                break
         epoch, theta, network = trainer.current_epoch, trainer.gradient_clip_val, pl_module.hparams
         culprit = "sigma" if network["sigma"] >= 1 else "lr"
         remains = f"the checkpoint of epoch {epoch} remains" if epoch else "there is no checkpoint yet"
         message = (
             f"diverged in epoch {epoch + 1}, step {step}: {what} is not finite (last finite gradient norm "
-            f"{self._last_finite_norm:.4g}); {remains}. Type trainer.gradient_clip_val={theta / 10 if theta else 1:g} "
+            f"{last_norm:.4g}); {remains}. Type trainer.gradient_clip_val={theta / 10 if theta else 1:g} "
             f"(now {theta or 'none'}), or a smaller model.{culprit} (now {network[culprit]:g})"
         )
         exception.args = (message,)
@@ -218,27 +195,19 @@ class RunLog(Logger, Callback):
         self._noted.clear()
         losses_N, norms_N, clipped_N = torch.stack(tensors, 1)
         losses_N = trainer.strategy.reduce(losses_N, reduce_op="mean")
-        rows: list[Row] = [
-            {"epoch": trainer.current_epoch + 1, "step": step, "loss": loss, "grad_norm": norm, "grad_norm_clipped": c}
-            | {name: float(value) for name, value in others.items()}
-            for step, loss, norm, c, others in zip(
-                steps, losses_N.tolist(), norms_N.tolist(), clipped_N.tolist(), logged, strict=True
-            )
-        ]
+        numbers, epoch = (losses_N.tolist(), norms_N.tolist(), clipped_N.tolist()), trainer.current_epoch + 1
+        rows: list[Row] = []
+        for *of_step, others in zip(steps, *numbers, logged, strict=True):
+            row = dict(zip(STEP_COLUMNS, (epoch, *of_step), strict=True))
+            rows.append(row | {name: float(value) for name, value in others.items()})
         if trainer.is_global_zero:
             self._steps.add(rows)
         for taker in self.takers:
             taker.log_steps(rows)
-        for logger in self._others():
+        for logger in self._others:
             for row in rows:
-                numbers = {name: row[name] for name in row if name not in ("epoch", "step")}
-                logger.log_metrics(numbers, step=int(row["step"]) - 1)  # Lightning counts from 0
-        for row in rows:
-            if math.isfinite(row["grad_norm"]):
-                self._last_finite_norm = row["grad_norm"]
-            elif not has_scaler(trainer):
-                self._first_not_finite = self._first_not_finite or row["step"]
-                break
+                logged_here = {name: row[name] for name in row if name not in ("epoch", "step")}
+                logger.log_metrics(logged_here, step=row["step"] - 1)  # Lightning counts from 0
         return rows
 
     def _log(self, metrics: Row) -> None:
@@ -257,21 +226,18 @@ class RunLog(Logger, Callback):
         row |= metrics
         for taker in self.takers:
             taker.log_row(row)
-        before = self._row
-        if any(row[name] != before[name] for name in ("epoch", "step")):
-            if trainer.is_global_zero and len(before) > 2:
-                self._metrics.put(before)
-            before = {}
-        self._row = before | row
-        if "val/perplexity" in row:
-            self._last_val = row["epoch"], row["val/perplexity"]
-        if "clip_fraction" in row and trainer.is_global_zero:
-            self._metrics.put(self._row)
+        if any(row[name] != self._row[name] for name in ("epoch", "step")):
+            self._write()
+            self._row = {}
+        self._row = self._row | row
+        self._last_val = row.get("val/perplexity", self._last_val)
+        if "clip_fraction" in row:
+            self._write()
             if self.prints_lines:
-                train = self._row.get("train/perplexity", math.nan)
-                val = self._last_val[1] if self._last_val[0] == row["epoch"] else math.nan
-                print(f"epoch {row['epoch']:>4}  train {short(train):>8}  val {short(val):>8}", flush=True)
+                train, val = short(self._row.get("train/perplexity", math.nan)), short(self._last_val)
+                print(f"epoch {row['epoch']:>4}  train {train:>8}  val {val:>8}", flush=True)
 
-    def _others(self) -> list[Logger]:
-        """Return Lightning's other loggers."""
-        return [logger for logger in self._trainer.loggers if logger is not self]
+    def _write(self) -> None:
+        """Write the last row of metrics.csv, if it has a number yet."""
+        if self._trainer.is_global_zero and len(self._row) > 2:
+            self._metrics.put(self._row)

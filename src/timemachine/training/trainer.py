@@ -22,14 +22,7 @@ from timemachine.config import Train, Trainer, format_value
 from timemachine.errors import SettingError, UserError, one_line
 from timemachine.runs.checkpoints import WholeCheckpoints
 from timemachine.runs.record import Record
-from timemachine.training.lightning import (
-    ModelCheckpoint,
-    PerplexityBar,
-    Unprofiled,
-    end_each_epoch_once,
-    shows_bar,
-    silence,
-)
+from timemachine.training.lightning import ModelCheckpoint, PerplexityBar, Unprofiled, end_each_epoch_once, silence
 from timemachine.training.orderly_end import OrderlyEnd
 from timemachine.training.resumption import KernelNote, Resumption
 from timemachine.training.run_log import RunLog, TakesRows
@@ -45,11 +38,11 @@ def build_trainer(settings: Train, run: Record, others: Sequence[Logger | Callba
     silence()
     chosen = dataclasses.asdict(settings.trainer)
     chosen["accelerator"] = _accelerator(settings.trainer)
-    if chosen["accelerator"] == "cpu" and re.fullmatch("16(-mixed)?", str(chosen["precision"])):
+    if chosen["accelerator"] == "cpu" and str(chosen["precision"]) in ("16", "16-mixed"):
         rule = "Lightning computes bf16-mixed instead on the CPU"
         raise SettingError(f"trainer.precision={chosen['precision']}: {rule}; type trainer.precision=bf16-mixed")
-    draws_bar = shows_bar(settings.trainer) and not (run.quiet or settings.trainer.barebones)
-    chosen["enable_progress_bar"] = draws_bar
+    draws_bar = sys.stdout.isatty() if chosen["enable_progress_bar"] is None else chosen["enable_progress_bar"]
+    draws_bar = chosen["enable_progress_bar"] = draws_bar and not (run.quiet or settings.trainer.barebones)
     if not settings.trainer.barebones:
         name = settings.trainer.profiler
         kind = PROFILERS.get(name or "")  # an unknown name is left to Lightning
@@ -61,7 +54,13 @@ def build_trainer(settings: Train, run: Record, others: Sequence[Logger | Callba
         trainer = pl.Trainer(**chosen, logger=loggers or False, callbacks=callbacks, default_root_dir=run.folder)
     except Exception as error:  # an OverflowError, an AttributeError, whatever comes of what was typed
         raise _refused(settings, error) from error
-    _refuse_machines_without_processes(trainer)
+    # Slurm, torchrun and the like have an environment of their own; who starts each process by hand says which it is.
+    environment = getattr(trainer.strategy, "cluster_environment", None)
+    by_hand = os.environ.keys() & {"NODE_RANK", "GROUP_RANK", "LOCAL_RANK"}
+    if trainer.num_nodes > 1 and isinstance(environment, LightningEnvironment) and not by_hand:
+        rule = "it waits for a process on each machine, and nothing here starts them"
+        instead = "srun python train.py trainer=ddp_nodes … in a job of Slurm, or torchrun instead of python"
+        raise SettingError(f"trainer.num_nodes={trainer.num_nodes}: {rule}; type {instead}, or trainer.num_nodes=1")
     end_each_epoch_once(trainer)
     if trainer.world_size > 1:
         atexit.register(_leave_process_group)
@@ -75,15 +74,14 @@ def _lists(
     if settings.trainer.barebones or settings.trainer.fast_dev_run:  # Lightning's own ways to keep nothing
         return [], []
     takers = [other for other in others if isinstance(other, TakesRows)]
-    run_log = RunLog(run.folder, takers, prints_lines=not (draws_bar or run.quiet))
+    run_log = RunLog(run.folder, takers, prints_lines=run.writes and not (draws_bar or run.quiet))
     callbacks: list[Callback] = [run_log, Resumption(), KernelNote(run)]
     if settings.model.cell != "rnn":
         from timemachine.training.cell_check import CellCheck
 
         callbacks.append(CellCheck())
     callbacks += [other for other in others if isinstance(other, Callback)]
-    callbacks += [PerplexityBar()] if draws_bar else []
-    callbacks.append(OrderlyEnd())
+    callbacks += [PerplexityBar(), OrderlyEnd()] if draws_bar else [OrderlyEnd()]
     if settings.trainer.enable_checkpointing is not False:
         folder = run.folder / "checkpoints"
         callbacks += [
@@ -91,21 +89,6 @@ def _lists(
             ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False),
         ]
     return [run_log, *(other for other in others if isinstance(other, Logger))], callbacks
-
-
-def _refuse_machines_without_processes(trainer: pl.Trainer) -> None:
-    """Raise SettingError for several machines where nothing has started this process on each: it would wait for them.
-
-    Slurm, torchrun and the like have an environment of their own; whoever starts each process by hand says which it is.
-    """
-    environment = getattr(trainer.strategy, "cluster_environment", None)
-    by_hand = os.environ.keys() & {"NODE_RANK", "GROUP_RANK", "LOCAL_RANK"}
-    if trainer.num_nodes > 1 and isinstance(environment, LightningEnvironment) and not by_hand:
-        raise SettingError(
-            f"trainer.num_nodes={trainer.num_nodes}: it waits for a process on each machine, and nothing here starts "
-            "them; type srun python train.py trainer=ddp_nodes … in a job of Slurm, or torchrun instead of python, or "
-            "trainer.num_nodes=1"
-        )
 
 
 def _leave_process_group() -> None:
@@ -126,10 +109,8 @@ def lightning_may_refuse(settings: Train) -> Iterator[None]:
         modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
         raised_in = modules[2:]  # after this function and the one that calls Lightning
         if raised_in and raised_in[-1].startswith("torch.distributed"):
-            reason = one_line(error, 100)
-            raise UserError(
-                f"another process of the run has gone ({reason}); type resume=<the run's folder>"
-            ) from error
+            what = f"another process of the run has gone ({one_line(error, 100)})"
+            raise UserError(f"{what}; type resume=<the run's folder>") from error
         is_lightnings = all(name.split(".")[0] == "lightning" for name in raised_in)
         names_setting = any(re.search(rf"\b{field.name}\b", str(error)) for field in dataclasses.fields(Trainer))
         if isinstance(error, MisconfigurationException | ValueError) and is_lightnings and names_setting:
@@ -139,12 +120,12 @@ def lightning_may_refuse(settings: Train) -> Iterator[None]:
 
 def _refused(settings: Train, error: Exception) -> SettingError:
     """Return what to say of a setting that Lightning refuses: one that its message names, or all that were typed."""
-    message, default = one_line(error), Trainer()
-    given = {field.name: getattr(settings.trainer, field.name) for field in dataclasses.fields(Trainer)}
-    given = {name: value for name, value in given.items() if value != getattr(default, name)}
-    named = [f"trainer.{name}={format_value(value)}" for name, value in given.items() if name in message.lower()]
+    message, default = one_line(error), dataclasses.asdict(Trainer())
+    given = {name: value for name, value in dataclasses.asdict(settings.trainer).items() if value != default[name]}
+    typed = {name: f"trainer.{name}={format_value(value)}" for name, value in given.items()}
+    named = [text for name, text in typed.items() if name in message.lower()]
     by_user = [argument for argument in sys.argv[1:] if argument.startswith("trainer")]
-    culprits = " ".join(named or by_user or [f"trainer.{name}={format_value(value)}" for name, value in given.items()])
+    culprits = " ".join(named or by_user or typed.values())
     return SettingError(f"{culprits}: Lightning refuses it: {message} Type another value, or none.")
 
 
