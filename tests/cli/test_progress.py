@@ -55,7 +55,7 @@ def test_jobs_before_a_sweep_was_resumed_count_but_not_their_time(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     progress, now = SweepReport(), time.time()
-    progress.jobs, progress.began = 5, int(now - 120)
+    progress.jobs, progress.began, progress.skipped = 5, int(now - 120), frozenset({0})
     jobs = [(9999, "completed"), (110, "completed"), (60, "completed"), (99999, "failed")]
     for number, (ago, status) in enumerate(jobs):
         started = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(now - ago))
