@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from timemachine.config import Trainer, format_value, to_dict
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
@@ -21,8 +22,7 @@ def finish(run: Record, model: RNNLMScratch, data: TimeMachine) -> None:
     """Leave final numbers, weights, continuation, figure and page in the run's folder, and print how it ended."""
     run.update(metrics=final_numbers(run.folder))
     metrics = run.summary["metrics"]
-    missing = [name for name in ("train/perplexity", "val/perplexity") if name not in metrics]
-    status, message = "completed", f"the last epoch has no {' and no '.join(missing)}" if missing else None
+    status, message = "completed", _what_is_missing(run.summary)
     if metrics.get("val/perplexity", 0) > len(data.vocab):
         status, cause = "diverged", "sigma" if model.hparams["sigma"] >= 1 else "lr"
         guessing = f"worse than guessing among {len(data.vocab)}; begin anew with a smaller model.{cause}"
@@ -40,6 +40,24 @@ def finish(run: Record, model: RNNLMScratch, data: TimeMachine) -> None:
             print(f'continuation  "{sample}"')  # which may end in spaces
             print(*lines, f"folder        {shown(run.folder)}", sep="\n")
     run.update(status=status, message=message)
+
+
+KEEP_NOTHING = ("barebones", "fast_dev_run")
+SKIP_IF_ZERO = ("max_epochs", "limit_train_batches", "limit_val_batches")
+END_BEFORE = ("max_steps", "max_time", "check_val_every_n_epoch", "val_check_interval")
+
+
+def _what_is_missing(summary: dict[str, Any]) -> str | None:
+    """Say in a line which of the two perplexities the last epoch lacks, and by which settings; None if it has both."""
+    missing = [name for name in ("train/perplexity", "val/perplexity") if name not in summary["metrics"]]
+    if not missing:
+        return None
+    settings, default = summary["settings"]["trainer"], to_dict(Trainer())
+    names = [name for name in KEEP_NOTHING if settings[name]]
+    names = names or [name for name in SKIP_IF_ZERO if settings[name] == 0]
+    names = names or [name for name in END_BEFORE if settings[name] != default[name]]
+    by = ", ".join(f"trainer.{name}={format_value(settings[name])}" for name in names)
+    return f"the last epoch has no {' and no '.join(missing)}{': the run had ' if by else ''}{by}"
 
 
 def _draw_curves(folder: Path, summary: dict[str, Any]) -> list[str]:
