@@ -65,7 +65,7 @@ def _draw_curves(folder: Path, summary: dict[str, Any]) -> list[str]:
     from matplotlib.figure import Figure
 
     rows = read_numbers(folder / "metrics.csv")
-    if not rows:
+    if all(math.isnan(row["train/perplexity"]) and math.isnan(row["val/perplexity"]) for row in rows):
         return []
     ends = {row["epoch"]: row["step"] for row in rows}
 
