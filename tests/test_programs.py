@@ -30,7 +30,7 @@ class Run:
 
     def __init__(self, cwd: Path, *arguments: str) -> None:
         self.done = run_program("train.py", *arguments, cwd=cwd, HOME=str(cwd))
-        (self.folder,) = (*cwd.glob("outputs/*/*"), *cwd.glob("sweeps/none/*"))
+        (self.folder,) = (*cwd.glob("outputs/*/*"), *cwd.glob("sweeps/*"))
 
     def text(self, name: str) -> str:
         return (self.folder / name).read_text()
@@ -174,7 +174,7 @@ def test_multirun_leaves_a_folder_a_job_and_one_table(sweep: Run) -> None:
         summary = read_summary(sweep.folder / row["job"])
         assert (row["status"], row["message"]) == ("completed", "")
         assert {name: float(row[name]) for name in summary["metrics"]} == summary["metrics"]
-        assert sweep.folder / row["job"] == sweep.folder.parents[2] / row["folder"]
+        assert sweep.folder / row["job"] == sweep.folder.parents[1] / row["folder"]
     assert len({row["val/perplexity"] for row in table}) == 4
 
 

@@ -23,7 +23,7 @@ def main() -> None:
         sys.exit(f"error: {error}; type one that train.py printed")
     try:
         if not (rows := sweep_rows(folder)):
-            sys.exit(f"error: {folder}: has no jobs; type a folder under sweeps/<exercise>/")
+            sys.exit(f"error: {folder}: has no jobs; type the folder that train.py printed")
         write_table(rows, folder)
         write_report(folder, exercise)
     except OSError as error:

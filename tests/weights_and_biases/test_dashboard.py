@@ -68,10 +68,10 @@ def summary(sample: Corpus) -> dict[str, Any]:
 @pytest.fixture
 def sweep(tmp_path: Path) -> Path:
     """A sweep of no exercise, with its report, whose runs are in W&B."""
-    folder = tmp_path / "sweeps/none/now"
+    folder = tmp_path / "sweeps/now"
     folder.parent.mkdir(parents=True)
     for lr in (1.0, 2.0):
-        logged: dict[str, Any] = {"wandb": f"run{lr}", "wandb_group": "sweeps/none/now"}
+        logged: dict[str, Any] = {"wandb": f"run{lr}", "wandb_group": "sweeps/now"}
         metrics = {"epoch": 3, "val/perplexity": 17.0}
         leave_job(folder, {"model": {"lr": lr}}, metrics=metrics, tables={"metrics": EPOCHS}, **logged)
     write_report(folder, "none")
@@ -164,7 +164,7 @@ def test_a_report_arrives_with_its_figures_and_a_second_call_replaces_it(
     (report,) = wandb_server.reports
     assert addresses == {f"{wandb_server.url}/{ENTITY}/timemachine/reports/Sweep-(now)--{report.id}\n"}
     (figures,) = wandb_server.runs.values()
-    assert (figures.name, figures.job_type, figures.group) == ("report-none-now", "report", "sweeps/none/now")
+    assert (figures.name, figures.job_type, figures.group) == ("report-sweeps-now", "report", "sweeps/now")
     images = [content for name, content in figures.files.items() if name.startswith("media/images/curves")]
     assert (sweep / "curves.png").read_bytes() in images
     blocks: list[dict[str, Any]] = report.spec["blocks"]
@@ -174,8 +174,8 @@ def test_a_report_arrives_with_its_figures_and_a_second_call_replaces_it(
     assert [line for line in lines if not line.startswith("![")] == [line for line in text.split("\n") if line]
     of_figure, live = (block["metadata"] for block in blocks if block["type"] == "panel-grid")
     assert of_figure["panelBankSectionConfig"]["panels"][0]["config"]["mediaKeys"] == ["curves"]
-    assert "report-none-now" in strings(of_figure["runSets"][0]["filters"])
-    assert "sweeps/none/now" in strings(live["runSets"][0]["filters"])
+    assert "report-sweeps-now" in strings(of_figure["runSets"][0]["filters"])
+    assert "sweeps/now" in strings(live["runSets"][0]["filters"])
     drawn = [metric for panel in live["panelBankSectionConfig"]["panels"] for metric in panel["config"]["metrics"]]
     assert {"train/perplexity", "val/perplexity", "test/perplexity", "grad_norm"} <= set(drawn)
 

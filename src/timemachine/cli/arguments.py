@@ -113,6 +113,8 @@ def checked_argument(argument: str, schema: type) -> str:
             raise SettingError(f"{argument}: has no letter from A to Z; type for example prefix='it has'")
         return f"prefix='{letters}'"
     if name not in ("run", "resume", "data.corpus"):
+        if re.search(r"\d{300}", value):  # of which Python makes no float
+            raise SettingError(f"{name}: has more than 300 digits; type fewer")
         return argument
     path = unquoted_path(value)  # or a name, or a list of them
     is_several = path.startswith("[") or "," in path

@@ -69,7 +69,7 @@ def _arguments_of_sweep(folder: str, arguments: list[str]) -> list[str]:
     try:
         before = exercise_of(Path(folder))
     except ValueError as error:
-        known = "type resume=outputs/<date>/<time> or resume=sweeps/<exercise>/<date_time>"
+        known = "type resume=outputs/<date>/<time> or resume=sweeps/<date_time>"
         raise SettingError(f"resume={folder}: is no folder of a run or a sweep; {known}") from error
     if exercise == "none" and not MULTIRUN & set(arguments):
         raise SettingError(f"resume={folder}: goes on with a sweep; type the command that began it, such as exercise=…")

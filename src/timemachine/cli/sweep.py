@@ -40,8 +40,10 @@ class SweepReport(Callback):
         except (UserError, OmegaConfBaseException) as error:
             exit_with(error, Train)
         remember_folder(folder)
-        if is_first_process() and not (is_resumed(config) or is_job()) and os.path.exists(f"{folder}/summary.json"):
-            sys.exit(f"error: hydra.run.dir={folder}: there is a run already; type resume={folder}, or another folder")
+        is_used = any(os.path.exists(f"{folder}/{name}") for name in ("summary.json", "multirun.yaml"))
+        if is_used and is_first_process() and not (is_resumed(config) or is_job()):
+            again = f"resume={folder}, or another folder"
+            sys.exit(f"error: hydra.run.dir={folder}: there is a run or a sweep already; type {again}")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuse a folder in use, other jobs than those of a sweep that goes on, and networks that cannot be built."""

@@ -16,6 +16,7 @@ def is_first_process() -> bool:
     return not any(int(os.environ.get(rank, 0)) for rank in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
 
 
+GRACE = 10  # seconds that a job has to end in order
 SWEEP = "TIMEMACHINE_SWEEP"  # in the environment of a job that is a program of its own: the process that started it
 
 
@@ -26,13 +27,15 @@ def is_job() -> bool:
 
 @functools.cache  # a worker of joblib's runs several jobs
 def end_with_parent() -> None:
-    """End this process with SIGTERM once its parent has ended: a sweep that is killed cannot end its jobs."""
+    """End this process, in order if it can, once its parent has ended: a sweep that is killed cannot end its jobs."""
     parent = os.getppid()
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(1)
         os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(GRACE)  # joblib's worker outlives its job's orderly end
+        os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
 

@@ -62,8 +62,13 @@ class Record:
         self._lock = FileLock(folder / LOCK, timeout=0)
         self._typed_before: bytes | None = None  # .hydra/overrides.yaml, if it has been replaced
         if is_resumed(settings):
-            with suppress(OSError, ValueError):  # it was killed before it wrote anything
+            try:
                 self.before = read_summary(folder)
+            except FileNotFoundError:  # it was killed before it wrote anything
+                pass
+            except ValueError as error:
+                if not in_sweep:  # there this job alone fails
+                    raise SettingError(f"resume={shown(folder)}: summary.json is damaged; type another run") from error
         now = {"status": "running", "message": None, "settings": settings}
         self.summary: dict[str, Any] = now | {"metrics": {}} | self.before | now
 
