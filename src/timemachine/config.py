@@ -322,7 +322,7 @@ class Evaluate:
 
     @property
     def runs(self) -> list[str]:
-        """The runs as a list."""
+        """Return the runs as a list."""
         return [str(run) for run in (self.run if isinstance(self.run, list) else [self.run])]
 
 

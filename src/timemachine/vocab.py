@@ -40,7 +40,7 @@ class Vocab:
 
     @property
     def unk(self) -> int:
-        """The index of `<unk>`."""
+        """Return the index of `<unk>`."""
         return self.token_to_idx[UNKNOWN]
 
     def encode(self, characters: bytes) -> Tensor:

@@ -219,7 +219,7 @@ def _at_the_books_rate(groups: Groups) -> str:
 
 
 def _numbers(job: Job) -> list[dict[str, float]]:
-    """metrics.csv but for the clock's column."""
+    """Return metrics.csv but for the clock's column."""
     return [
         {name: value for name, value in row.items() if name != "chars_per_second" and not math.isnan(value)}
         for row in job.epochs()

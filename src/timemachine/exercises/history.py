@@ -199,7 +199,7 @@ def _row(num_steps: int, jobs: list[Job]) -> list[str]:
 
 
 def _cell(values: Iterable[float], form: str) -> str:
-    """Like `mean_sd`, for numbers that are not perplexities: a divergence or a ratio may be 1e-9."""
+    """Return a cell as `mean_sd` does, for numbers that are not perplexities: a divergence or a ratio may be 1e-9."""
     finite = [value for value in values if math.isfinite(value)]
     if not finite:
         return "–"
@@ -243,7 +243,7 @@ def _mean_curve(jobs: list[Job], part: str, x: str, y: str) -> dict[int, float]:
 
 
 def _draw(axes: Axes, groups: Groups, part: str, x: str, y: str) -> dict[int, dict[int, float]]:
-    """A line for each group, and a legend; returns the lines."""
+    """Draw a line for each group, and a legend; return the lines."""
     lines = {}
     for number, (num_steps, jobs) in enumerate(groups.items()):
         line = {a: b for a, b in _mean_curve(jobs, part, x, y).items() if TINY < b < HUGE}

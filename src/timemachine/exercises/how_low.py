@@ -231,7 +231,7 @@ class _End:
         return Difference(*paired(self.nlls[name], self.nlls[other]))
 
     def _against(self, name: str, other: str) -> list[str]:
-        """One model, and the seeds as one, each with its difference from the mixture."""
+        """Return one model, and the seeds as one, each with its difference from the mixture."""
         single = Difference(*paired(self.mean_nlls[name], self.nlls[other]))
         differences = [f"{d.mean:+.3f} ± {d.error:.3f}" for d in (single, self.difference(name, other))]
         return [mean_sd(self.single[name]), differences[0], _pm(self.score(name)), differences[1]]
@@ -291,7 +291,7 @@ def _kinds(end: _End) -> dict[str, "np.ndarray[Any, np.dtype[np.bool_]]"]:
 
 
 def _by_kind(end: _End) -> dict[str, tuple[int, float, float, Difference]]:
-    """For each kind the number of characters, the networks' and the mixture's nats a character, their difference."""
+    """Return for each kind its number of characters, the networks' and the mixture's nats a character, the difference."""
     found = {}
     for kind, is_kind_N in _kinds(end).items():
         if is_kind_N.any():

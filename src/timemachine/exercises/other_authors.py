@@ -55,7 +55,7 @@ def findings(jobs: list[Job]) -> Findings:
 
 
 def _by_book(jobs: list[Job]) -> Groups:
-    """In the order of the sweep."""
+    """Return the jobs by book, in the order of the sweep."""
     groups: Groups = {}
     sound = sorted((job for group in sound_groups(jobs).values() for job in group), key=jobs.index)
     for job in sound:
@@ -164,7 +164,7 @@ def _bits(jobs: list[Job], column: str) -> dict[int, float]:
 
 
 def _same_author(groups: Groups, bits: dict[tuple[str, str], dict[int, float]]) -> Iterable[list[str]]:
-    """For two books of one author, in both directions: the one as training text against each foreign one."""
+    """Return for two books of one author, in both directions: the one as training text against each foreign one."""
     about = {name: jobs[0].probes["books"] for name, jobs in groups.items()}
     for row, column in permutations(groups, 2):
         if not about[row]["author"] or about[row]["author"] != about[column]["author"] or (row, column) not in bits:

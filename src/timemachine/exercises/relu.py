@@ -373,7 +373,7 @@ def _hardly(runs: list[Run]) -> str:
 
 
 def _pairs(runs: list[Run], activation: str) -> dict[tuple[float, float, int], str]:
-    """σ, η and seed -> which of the two runs that differ in clipping alone learns."""
+    """Return σ, η and seed -> which of the two runs that differ in clipping alone learns."""
     twins: dict[tuple[float, float, int], dict[bool, bool]] = {}
     for run in runs:
         if run.key.activation == activation:

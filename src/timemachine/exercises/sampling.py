@@ -222,7 +222,7 @@ def _name(alpha: Decoding) -> str:
 
 
 def _values(rows: list[dict[str, Any]], measure: str, factor: float = 1) -> list[float]:
-    """Of each job; summary.json writes a number that is not finite as a text."""
+    """Return the value of each job; summary.json writes a number that is not finite as a text."""
     return [factor * float(row[measure]) for row in rows]
 
 
@@ -238,7 +238,7 @@ def _row(alpha: Decoding, rows: list[dict[str, Any]]) -> list[str]:
 
 
 def _mean(rows: list[dict[str, Any]], measure: str, factor: float = 1) -> float:
-    """Over the jobs where it is finite."""
+    """Return the mean over the jobs where it is finite."""
     finite = list(filter(math.isfinite, _values(rows, measure, factor)))
     return statistics.fmean(finite) if finite else math.nan
 
@@ -344,7 +344,7 @@ def _by_run(rows: list[dict[str, Any]], measure: str) -> dict[int, float]:
 
 
 def _nearest(rows: Rows, alphas: list[float]) -> str:
-    """For each measure the α whose texts are nearest to real ones, and all that cannot be told apart from it."""
+    """Return for each measure the α whose texts are nearest to real ones, and all that cannot be told apart from it."""
     found = {}
     for measure, what in MEASURES.items():
         real = _by_run(rows[REAL], measure)

@@ -92,7 +92,7 @@ def metrics_of_step(trainer: pl.Trainer) -> dict[str, torch.Tensor]:
 
 
 def has_scaler(trainer: pl.Trainer) -> bool:
-    """Whether gradients are scaled, and steps whose gradients are not finite skipped: 16-mixed on a GPU."""
+    """Return whether gradients are scaled, and steps whose gradients are not finite skipped: 16-mixed on a GPU."""
     return getattr(trainer.precision_plugin, "scaler", None) is not None
 
 
@@ -105,7 +105,7 @@ def kill_other_processes(trainer: pl.Trainer) -> None:
 
 
 def end_each_epoch_once(trainer: pl.Trainer) -> None:
-    """With max_steps, Lightning takes the last epoch of a resumed run for one under way, and ends it again."""
+    """Keep Lightning, with max_steps, from taking the last epoch of a resumed run for one under way."""
     trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
 
 

@@ -92,7 +92,7 @@ class WandbRun(WandbLogger, Callback):
         """Do nothing: the run's config has had all settings from the beginning."""
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """After every n-th epoch and the last, log the table anew: W&B shows the last one."""
+        """Log the table anew after every n-th epoch and the last: W&B shows the last one."""
         epoch = trainer.current_epoch + 1
         if epoch % self.choice.sample_every_n_epochs and epoch != trainer.max_epochs:
             return
