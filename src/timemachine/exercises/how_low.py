@@ -291,7 +291,7 @@ def _kinds(end: _End) -> dict[str, "np.ndarray[Any, np.dtype[np.bool_]]"]:
 
 
 def _by_kind(end: _End) -> dict[str, tuple[int, float, float, Difference]]:
-    """Return for each kind its number of characters, the networks' and the mixture's nats a character, the difference."""
+    """Return for each kind its number of characters, the nats a character of both, and their difference."""
     found = {}
     for kind, is_kind_N in _kinds(end).items():
         if is_kind_N.any():
