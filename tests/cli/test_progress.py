@@ -28,7 +28,8 @@ def test_a_sweep_says_after_each_job_how_far_it_is(tmp_path: Path, monkeypatch: 
         ("1", "completed", "2 of 3", ", "),
         ("2", "completed", "3 of 3", ""),
     ]
-    change_summary(tmp_path / "sweep/1", status="interrupted")
+    for number, status in enumerate(("failed", "interrupted", "completed")):
+        change_summary(tmp_path / "sweep" / str(number), status=status, started="2026-01-01T00:00:00+0000")
     done = call_program("train.py", *SWEEP, "model.hiddens=0,4,5", "resume=sweep")
     assert "\ndone   1 of 3 jobs\n" in done.stdout
     assert [found[:3] for found in LINE.findall(done.stdout)] == [("1", "completed", "2 of 3")]
