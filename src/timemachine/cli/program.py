@@ -3,6 +3,7 @@
 import functools
 import math
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -92,12 +93,10 @@ def _main(schema: type, task: Callable[[DictConfig], Any]) -> Callable[[], None]
             else:
                 hydra_program()
         except KeyboardInterrupt:
-            say_how_to_go_on()
-            print("interrupted", file=sys.stderr)
+            _say_the_end(signal.SIGINT)
             sys.exit(130)  # the shell's exit status after Ctrl-C
         except Signalled as end:
-            say_how_to_go_on()
-            print("interrupted" if end.name == "SIGINT" else f"ended by {end.name}", file=sys.stderr)
+            _say_the_end(end.number)
             if end.name == "SIGUSR1" and "SLURM_JOB_ID" in os.environ and is_first_process():
                 subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=False)
             raise
@@ -108,3 +107,10 @@ def _main(schema: type, task: Callable[[DictConfig], Any]) -> Callable[[], None]
             sys.exit(1)
 
     return main
+
+
+def _say_the_end(number: int) -> None:
+    """Print which signal ended the program, and how to go on. A job of a sweep leaves that to the sweep."""
+    say_how_to_go_on()
+    if not is_job():
+        print("interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}", file=sys.stderr)
