@@ -16,7 +16,7 @@ from tests.support.processes import wait_until
 from tests.support.programs import DEADLINE, Program, assert_succeeded
 from tests.support.runs import epochs, rows
 from timemachine.config import REPOSITORY
-from timemachine.runs.summaries import read_summary
+from timemachine.runs.summaries import is_running, read_summary
 
 pytestmark = pytest.mark.slurm
 
@@ -133,12 +133,12 @@ def test_a_job_that_was_preempted_goes_on_where_it_was(
     program: Program, tmp_path: Path, background: ThreadPoolExecutor
 ) -> None:
     job = tmp_path / "sweep/0"
-    running = background.submit(program, "train.py", *SWEEP, "trainer.max_epochs=60")
+    running = background.submit(program, "train.py", *SWEEP, "trainer.max_epochs=600")
     wait_until(lambda: epochs(job) > 5)
     slurm("srun", "--partition=urgent", "--nodes=2", "true")
-    assert read_summary(job)["status"] == "interrupted"
-    assert 5 < epochs(job) < 60
+    assert not is_running(job)  # Slurm may send a second signal before the job has written how it ended
+    assert 5 < epochs(job) < 600
     slurm("scontrol", "update", f"jobid={array(tmp_path / 'sweep')}", "StartTime=now")  # or it waits two minutes
     assert_succeeded(running.result())
     assert read_summary(job)["status"] == "completed"
-    assert [row["epoch"] for row in rows(job / "metrics.csv")] == list(range(1, 61))
+    assert [row["epoch"] for row in rows(job / "metrics.csv")] == list(range(1, 601))

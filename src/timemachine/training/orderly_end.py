@@ -10,15 +10,15 @@ from lightning.pytorch.callbacks import Callback
 from timemachine.runs.processes import Signalled
 from timemachine.training.lightning import kill_other_processes
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class OrderlyEnd(Callback):
-    """Ends the run after the batch in which the first SIGINT (Ctrl-C), SIGTERM, SIGHUP or SIGUSR1 comes.
+    """Ends the run after the batch in which the first SIGINT (Ctrl-C), SIGTERM, SIGHUP, SIGUSR1 or SIGUSR2 comes.
 
     A second one ends the process at once, as the system has it; so does a first one before or after training, but for
-    Ctrl-C, Python's KeyboardInterrupt. Slurm announces the end of a job's time by SIGUSR1.
-    Of several processes the first one listens and ends the others.
+    Ctrl-C, Python's KeyboardInterrupt. The end of a job's time is announced by SIGUSR1, by submitit by SIGUSR2. Of
+    several processes the first one listens and ends the others.
     """
 
     def __init__(self) -> None:
