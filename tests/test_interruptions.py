@@ -129,7 +129,10 @@ def test_a_sweep_says_once_how_to_go_on_and_does(sweep: list[str], tmp_path: Pat
     assert_said(errors, "interrupted")
     go_on = [line for line in output.splitlines() if "go on" in line]
     assert go_on == ["go on with    the same command and resume=sweep"]
-    assert not is_running(tmp_path / "sweep" / "0")  # joblib may have killed it before it wrote how it ended
+    if "hydra/launcher=joblib" in sweep:  # which may have killed it before it wrote how it ended
+        assert not is_running(tmp_path / "sweep" / "0")
+    else:
+        assert read_summary(tmp_path / "sweep" / "0")["status"] == "interrupted"
     assert_succeeded(program("train.py", *command, "resume=sweep"))
     assert [epochs(tmp_path / "sweep" / job) for job in "01"] == [150, 150]
 
