@@ -138,7 +138,8 @@ def test_a_job_that_was_preempted_goes_on_where_it_was(
     slurm("srun", "--partition=urgent", "--nodes=2", "true")
     assert not is_running(job)  # Slurm may send a second signal before the job has written how it ended
     assert 5 < epochs(job) < 600
-    slurm("scontrol", "update", f"jobid={array(tmp_path / 'sweep')}", "StartTime=now")  # or it waits two minutes
+    # Or it waits two minutes. Its credential of before stays revoked for the rest of that second.
+    slurm("scontrol", "update", f"jobid={array(tmp_path / 'sweep')}", "StartTime=now+3")
     assert_succeeded(running.result())
     assert read_summary(job)["status"] == "completed"
     assert [row["epoch"] for row in rows(job / "metrics.csv")] == list(range(1, 601))
