@@ -35,16 +35,17 @@ NOT_NEGATIVE = 0, LARGEST
 SEED = 0, 2**32 - 1
 
 
-def setting(default: Any, meaning: str, *, example: Any = None, **bounds: float) -> Any:
-    """Make a field with a meaning for --help, where it is left out if "". `example`: for errors, if not the default."""
+def setting(
+    default: Any, meaning: str, least: float | None = None, most: float | None = None, *, example: Any = None
+) -> Any:
+    """Make a field with its meaning, without which --help leaves it out; `check` keeps a number in its bounds.
+
+    `example`: what an error suggests, if not the default.
+    """
     made = {"default_factory": default.copy} if isinstance(default, list) else {"default": default}
-    explained = {"meaning": meaning} if meaning else {}
-    return field(**made, metadata=explained | bounds | {"example": default if example is None else example})
-
-
-def number(default: Any, meaning: str, least: float, most: float, *, example: float | None = None) -> Any:
-    """Make a field that `check` keeps from `least` to `most`; otherwise as `setting`."""
-    return setting(default, meaning, example=example, least=least, most=most)
+    example = default if example is None else example
+    known = {"meaning": meaning or None, "least": least, "most": most, "example": example}
+    return field(**made, metadata={name: value for name, value in known.items() if value is not None})
 
 
 def allowed(entry: Field[Any]) -> str:
@@ -69,20 +70,19 @@ def example(entry: Field[Any], given: object = None) -> str:
 def check(settings: Any, prefix: str = "") -> None:
     """Turn names, typed after `prefix`, into members of their Enum. Raise SettingError for a value out of bounds."""
     for entry in fields(settings):
-        value = getattr(settings, entry.name)
+        value, kinds = getattr(settings, entry.name), _types(entry)
         if isinstance(entry.default, Enum):
             choices = type(entry.default).__members__
             fits = format_value(value) in choices
             setattr(settings, entry.name, choices.get(format_value(value), value))
-        elif value is None and NoneType in _types(entry):
+        elif value is None and NoneType in kinds:
             continue
         elif "least" in entry.metadata:
-            kind = int if int in _types(entry) else int | float
-            is_number = isinstance(value, kind) and not isinstance(value, bool)
-            in_bounds = is_number and entry.metadata["least"] <= value <= entry.metadata["most"]
-            fits = in_bounds or (entry.type is Any and not is_number)  # what else it may be Lightning knows
+            is_number = isinstance(value, int if int in kinds else int | float) and not isinstance(value, bool)
+            # What else than a number a setting of the type Any may be Lightning knows.
+            fits = entry.metadata["least"] <= value <= entry.metadata["most"] if is_number else entry.type is Any
         else:
-            fits = bool not in _types(entry) or isinstance(value, bool)
+            fits = bool not in kinds or isinstance(value, bool)
         require(fits, prefix + entry.name, value, f"must be {allowed(entry)}", example(entry, value))
 
 
@@ -115,14 +115,14 @@ class Model:
     """The network and its step size."""
 
     cell: str = setting("rnn", "the recurrent cell, a name in CELLS of src/timemachine/rnn.py")
-    hiddens: int = number(32, "hidden units, the book's num_hiddens", 1, WIDEST)
-    sigma: float = number(0.01, "standard deviation of the initial weights", 0, 10)  # above 1 worse than guessing
-    lr: float = number(1.0, "learning rate η", *POSITIVE)
+    hiddens: int = setting(32, "hidden units, the book's num_hiddens", 1, WIDEST)
+    sigma: float = setting(0.01, "standard deviation of the initial weights", 0, 10)  # above 1 worse than guessing
+    lr: float = setting(1.0, "learning rate η", *POSITIVE)
     activation: Activation = setting(Activation.tanh, "φ of the recurrence")
     input: Input = setting(Input.one_hot, "how the network reads a character")
-    embedding_dim: int = number(32, "width of the embedding; one_hot has none", 1, WIDEST)
-    embedding_sigma: float = number(1.0, "standard deviation of its initial entries", *NOT_NEGATIVE)
-    input_lr_factor: float = number(1.0, "rate of the weights that read the input, in multiples of lr", *NOT_NEGATIVE)
+    embedding_dim: int = setting(32, "width of the embedding; one_hot has none", 1, WIDEST)
+    embedding_sigma: float = setting(1.0, "standard deviation of its initial entries", *NOT_NEGATIVE)
+    input_lr_factor: float = setting(1.0, "rate of the weights that read the input, in multiples of lr", *NOT_NEGATIVE)
     backward: Backward = setting(Backward.auto, "which code computes the gradients")
 
     def __post_init__(self) -> None:
@@ -137,10 +137,10 @@ class Data:
 
     corpus: Any = setting("time_machine", "a book of the catalogue, sample, or the path of a text; a list is joined")
     search_dirs: list[str] = setting(["../shared/corpora"], "folders with books, seen from the repository")
-    batch_size: int = number(1024, "windows a step, over all devices", 1, MOST)
-    num_steps: int = number(32, "characters a window", 1, MOST)
-    num_train: int | None = number(10_000, "windows that train; null: 90 % of the characters", 1, MOST)
-    num_val: int | None = number(5_000, "windows that validate; null: 5 % of the characters", 1, MOST)
+    batch_size: int = setting(1024, "windows a step, over all devices", 1, MOST)
+    num_steps: int = setting(32, "characters a window", 1, MOST)
+    num_train: int | None = setting(10_000, "windows that train; null: 90 % of the characters", 1, MOST)
+    num_val: int | None = setting(5_000, "windows that validate; null: 5 % of the characters", 1, MOST)
 
     def __post_init__(self) -> None:
         check(self, "data.")
@@ -159,12 +159,12 @@ class Training:
 
     optimizer: Optimizer = setting(Optimizer.sgd, "how a gradient becomes an update")
     schedule: Schedule = setting(Schedule.constant, "the rate over time; cosine: to 0 along half a cosine")
-    warm_up: float = number(0.0, "share of all steps in which the rate rises from 0", 0, 0.999)
+    warm_up: float = setting(0.0, "share of all steps in which the rate rises from 0", 0, 0.999)
     carry_state: bool = setting(False, "windows end to end, each from the state after the one before")
-    input_dropout: float = number(0.0, "probability that an input is replaced by <unk>", 0, 0.999)
-    output_dropout: float = number(0.0, "dropout on the hidden units before the output layer", 0, 0.999)
-    teacher: float = number(0.0, "text from an n-gram teacher, in multiples of the real one", 0, 100)
-    teacher_networks: int = number(0, "networks that are trained first, as teachers beside the n-grams", 0, 100)
+    input_dropout: float = setting(0.0, "probability that an input is replaced by <unk>", 0, 0.999)
+    output_dropout: float = setting(0.0, "dropout on the hidden units before the output layer", 0, 0.999)
+    teacher: float = setting(0.0, "text from an n-gram teacher, in multiples of the real one", 0, 100)
+    teacher_networks: int = setting(0, "networks that are trained first, as teachers beside the n-grams", 0, 100)
 
     def __post_init__(self) -> None:
         check(self, "training.")
@@ -181,29 +181,29 @@ class Trainer:
 
     accelerator: str = setting("auto", "auto, cpu, gpu, or another of Lightning's")
     strategy: str = setting("auto", "auto, ddp, or another of Lightning's")
-    devices: Any = number("auto", "how many, or which: auto, 2, [0,1]", -1, 1_024, example=2)
-    num_nodes: int = number(1, "machines", 1, 65_536)
+    devices: Any = setting("auto", "how many, or which: auto, 2, [0,1]", -1, 1_024, example=2)
+    num_nodes: int = setting(1, "machines", 1, 65_536)
     precision: Any = setting(None, "32-true, 64-true, bf16-mixed, 16-mixed and the like; null: 32-true")
-    fast_dev_run: Any = number(False, "", 0, MOST, example=1)
-    max_epochs: int | None = number(None, "epochs; -1: without end", -1, MOST, example=100)
-    min_epochs: int | None = number(None, "epochs at least", 0, MOST, example=1)
-    max_steps: int = number(-1, "steps at most; -1: no bound", -1, MOST, example=1000)
-    min_steps: int | None = number(None, "steps at least", 0, MOST, example=1)
+    fast_dev_run: Any = setting(False, "", 0, MOST, example=1)
+    max_epochs: int | None = setting(None, "epochs; -1: without end", -1, MOST, example=100)
+    min_epochs: int | None = setting(None, "epochs at least", 0, MOST, example=1)
+    max_steps: int = setting(-1, "steps at most; -1: no bound", -1, MOST, example=1000)
+    min_steps: int | None = setting(None, "steps at least", 0, MOST, example=1)
     max_time: Any = setting(None, "time at most, as 00:01:30:00: days, hours, minutes, seconds")
-    limit_train_batches: Any = number(None, "batches an epoch at most, or a share, such as 0.5", 0, MOST, example=0.5)
-    limit_val_batches: Any = number(None, "", 0, MOST, example=0.5)
-    limit_test_batches: Any = number(None, "", 0, MOST, example=0.5)
-    limit_predict_batches: Any = number(None, "", 0, MOST, example=0.5)
-    overfit_batches: Any = number(0.0, "", 0, MOST)
-    val_check_interval: Any = number(None, "", 0, MOST, example=1)
-    check_val_every_n_epoch: int | None = number(1, "epochs from one validation to the next", 1, MOST)
-    num_sanity_val_steps: int | None = number(None, "batches of validation before training", -1, MOST, example=0)
-    log_every_n_steps: int | None = number(None, "no effect: steps.csv has every step", 0, MOST, example=50)
+    limit_train_batches: Any = setting(None, "batches an epoch at most, or a share, such as 0.5", 0, MOST, example=0.5)
+    limit_val_batches: Any = setting(None, "", 0, MOST, example=0.5)
+    limit_test_batches: Any = setting(None, "", 0, MOST, example=0.5)
+    limit_predict_batches: Any = setting(None, "", 0, MOST, example=0.5)
+    overfit_batches: Any = setting(0.0, "", 0, MOST)
+    val_check_interval: Any = setting(None, "", 0, MOST, example=1)
+    check_val_every_n_epoch: int | None = setting(1, "epochs from one validation to the next", 1, MOST)
+    num_sanity_val_steps: int | None = setting(None, "batches of validation before training", -1, MOST, example=0)
+    log_every_n_steps: int | None = setting(None, "no effect: steps.csv has every step", 0, MOST, example=50)
     enable_checkpointing: bool | None = setting(None, "keep checkpoints; null: true", example=False)
     enable_progress_bar: bool | None = setting(None, "draw a progress bar; null: on a terminal", example=False)
     enable_model_summary: bool | None = setting(None, "print Lightning's table of the model's parts", example=False)
-    accumulate_grad_batches: int = number(1, "batches a step", 1, MOST)
-    gradient_clip_val: float | None = number(None, "largest norm θ of the gradient; 0: any", *NOT_NEGATIVE, example=1)
+    accumulate_grad_batches: int = setting(1, "batches a step", 1, MOST)
+    gradient_clip_val: float | None = setting(None, "largest norm θ of the gradient; 0: any", *NOT_NEGATIVE, example=1)
     gradient_clip_algorithm: str | None = None
     deterministic: Any = None
     benchmark: bool | None = None
@@ -214,7 +214,7 @@ class Trainer:
     barebones: bool = False
     plugins: Any = None
     sync_batchnorm: bool = False
-    reload_dataloaders_every_n_epochs: int = number(0, "no effect: a loader draws its own order", 0, MOST)
+    reload_dataloaders_every_n_epochs: int = setting(0, "no effect: a loader draws its own order", 0, MOST)
     enable_autolog_hparams: bool = True
     model_registry: str | None = None
 
@@ -237,9 +237,9 @@ class Wandb:
     mode: WandbMode = setting(WandbMode.auto, "auto: online if an API key is configured")
     tags: list[str] | None = setting(None, "tags of the run; null: WANDB_TAGS, or none", example=["pilot"])
     log_model: bool = setting(False, "upload the best checkpoint, and page.html")
-    sample_every_n_epochs: int = number(10, "epochs from one sample in W&B to the next", 1, MOST)
-    init_timeout: float = number(15.0, "seconds that the server has at the start", 0.001, 1_000_000)
-    finish_timeout: float = number(10.0, "seconds that the server has at the end", 0.001, 1_000_000)
+    sample_every_n_epochs: int = setting(10, "epochs from one sample in W&B to the next", 1, MOST)
+    init_timeout: float = setting(15.0, "seconds that the server has at the start", 0.001, 1_000_000)
+    finish_timeout: float = setting(10.0, "seconds that the server has at the end", 0.001, 1_000_000)
 
     def __post_init__(self) -> None:
         check(self, "logger.wandb.")
@@ -262,7 +262,7 @@ class Logger:
 class Train:
     """The settings of train.py."""
 
-    seed: int = number(0, "seed of the weights and of the order of the windows", *SEED)
+    seed: int = setting(0, "seed of the weights and of the order of the windows", *SEED)
     resume: str | None = setting(None, "folder of a run, or of a sweep, that was interrupted and shall go on")
     probes: list[str] = setting([], PROBES, example=["stream"])
     model: Model = field(default_factory=Model)
@@ -311,7 +311,7 @@ class Evaluate:
 
     run: Any = setting(MISSING, "a run's folder, checkpoint or model.safetensors; a list is one model", example=RUN)
     baselines: bool = setting(False, "compare with n-grams, their mixture, PPMd: 26 s for the novel")
-    adapt: float | None = number(None, "learning rate of dynamic evaluation with a kNN cache", *POSITIVE, example=0.012)
+    adapt: float | None = setting(None, "rate of dynamic evaluation with a kNN cache", *POSITIVE, example=0.012)
     data: EvaluateData = field(default_factory=EvaluateData)
     logger: Logger = field(default_factory=Logger)
 
@@ -332,10 +332,10 @@ class Generate:
 
     run: str = setting(MISSING, "a run's folder, checkpoint or model.safetensors", example=RUN)
     prefix: str = setting("it has", "any text; normalised like the corpus")
-    num_preds: int = number(20, "characters to add", 0, 1_000_000)
-    alpha: float | None = number(None, "null: greedy; a number: sample from P^alpha", *POSITIVE, example=1)
-    num_samples: int = number(1, "continuations", 1, 10_000)
-    seed: int = number(0, "seed of the samples", *SEED)
+    num_preds: int = setting(20, "characters to add", 0, 1_000_000)
+    alpha: float | None = setting(None, "null: greedy; a number: sample from P^alpha", *POSITIVE, example=1)
+    num_samples: int = setting(1, "continuations", 1, 10_000)
+    seed: int = setting(0, "seed of the samples", *SEED)
 
     def __post_init__(self) -> None:
         check(self)

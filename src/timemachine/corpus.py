@@ -110,8 +110,6 @@ def find_corpus(corpus: str | list[str], search_dirs: list[str]) -> Corpus:
 
 
 def _joined(texts: list[Corpus]) -> Corpus:
-    if not texts:
-        raise SettingError("data.corpus=[]: names no text; type data.corpus=time_machine")
     if len(texts) == 1:
         return texts[0]
     paths = tuple(path for text in texts for path in text.paths)
@@ -150,13 +148,10 @@ def normalise(text: bytes) -> bytes:
 
     Bytes, because the parts of a multi-byte character are no letters either: the result is that of the decoded text.
     """
-    characters = bytearray()
-    for start in range(0, len(text), 1 << 20):  # in pieces: a regular expression needs 60 bytes a match
-        letters = text[start : start + (1 << 20)].lower().translate(_LETTERS_ELSE_SPACE)
-        piece = re.sub(rb"  +", b" ", letters)
-        joins_spaces = characters.endswith(b" ") and piece.startswith(b" ")
-        characters += piece[joins_spaces:]
-    return bytes(characters)
+    characters = text.lower().translate(_LETTERS_ELSE_SPACE)
+    while b"  " in characters:  # a regular expression needs 60 bytes a match
+        characters = characters.replace(b"  ", b" ")
+    return characters
 
 
 def without_gutenberg(text: bytes) -> bytes:

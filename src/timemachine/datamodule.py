@@ -4,15 +4,15 @@ N characters, T time steps, B windows in a batch. A window is T inputs and the T
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from torch import Generator, Tensor
 
-from timemachine.config import Data, format_value, require
+from timemachine.config import Data, require
 from timemachine.corpus import DEFAULT, Corpus, find_corpus
-from timemachine.errors import SettingError
 from timemachine.vocab import Vocab
 
 Batch = tuple[Tensor, Tensor]
@@ -32,8 +32,8 @@ class TimeMachine(LightningDataModule):
     The first `num_train` windows train, the next `num_val` validate, what neither has touched tests: windows from
     character num_train + num_val + T on. With both None, 90 % of the characters train, 5 % validate, 5 % test, and no
     window crosses a border. `corpus`: a text, or what `data.corpus` may be. `train_loader`: makes another loader of the
-    training batches from this object; the windows in a new order each epoch if None. Raises SettingError for an invalid
-    number, a text that is not found, and one that is too short.
+    training batches from this object, with `global_size` as WindowLoader has it; the windows in a new order each epoch
+    if None. Raises SettingError for an invalid number, a text that is not found, and one that is too short.
     """
 
     def __init__(
@@ -45,20 +45,17 @@ class TimeMachine(LightningDataModule):
         *,
         corpus: Corpus | str | list[str] = DEFAULT,
         seed: int = 0,
-        train_loader: "Callable[[TimeMachine], Loader] | None" = None,
+        train_loader: "Callable[[TimeMachine], Any] | None" = None,
     ) -> None:
         super().__init__()
         settings = Data(batch_size=batch_size, num_steps=num_steps, num_train=num_train, num_val=num_val)
-        self.batch_size, self.num_steps, self.num_train, self.num_val = batch_size, num_steps, num_train, num_val
-        self.seed, self._train_loader = seed, train_loader
+        self.batch_size, self.num_steps, self.seed, self._train_loader = batch_size, num_steps, seed, train_loader
         self.corpus = corpus if isinstance(corpus, Corpus) else find_corpus(corpus, settings.search_dirs)
         self.generator = Generator().manual_seed(seed)  # of the order of the training windows
         self.vocab = Vocab.of(self.corpus.characters)
         self.chars_N = self.vocab.encode(self.corpus.characters)
-        if len(self.chars_N) <= num_steps:
-            setting = f"data.corpus={format_value(self.corpus.source)}"
-            rule = f"has {len(self.chars_N)} characters, a window of data.num_steps={num_steps} needs {num_steps + 1}"
-            raise SettingError(f"{setting}: {rule}; type the path of a longer text")
+        rule = f"has {len(self.chars_N)} characters, a window of data.num_steps={num_steps} needs {num_steps + 1}"
+        require(len(self.chars_N) > num_steps, "data.corpus", self.corpus.source, rule, "<path of a longer text>")
         self.splits = _split(len(self.chars_N), num_steps, num_train, num_val)
 
     def __str__(self) -> str:
@@ -66,7 +63,7 @@ class TimeMachine(LightningDataModule):
         text = f"{self.corpus.title}, {len(self.chars_N):,} characters of {len(self.vocab)} kinds"
         return f"TimeMachine({text}; windows of {self.num_steps}: {windows}; {self.batch_size:,} a batch)"
 
-    def train_dataloader(self) -> "Loader":
+    def train_dataloader(self) -> Any:
         """Return the batches of the training windows, in a new order each epoch."""
         return self.windows("train", self.generator) if self._train_loader is None else self._train_loader(self)
 
@@ -111,17 +108,7 @@ def targets_per_process(trainer: Trainer, batch: Batch, batch_idx: int) -> float
     return num_windows * batch[1].shape[1] / trainer.world_size
 
 
-class Loader(Protocol):
-    """Batches of training windows, in a new order each epoch."""
-
-    def __len__(self) -> int: ...
-
-    def __iter__(self) -> Iterator[Any]: ...
-
-    def global_size(self, batch_idx: int) -> int:
-        """Return the number of windows in a batch, over all processes."""
-
-
+@dataclass(eq=False, slots=True)
 class WindowLoader:
     """Batches `(X_BT, Y_BT)`, int64, taken whole from a view of windows (N, T + 1).
 
@@ -130,16 +117,11 @@ class WindowLoader:
     alike; without it the order is that of the text.
     """
 
-    def __init__(
-        self,
-        windows_NT: Tensor,
-        batch_size: int,
-        generator: Generator | None = None,
-        rank: int = 0,
-        world_size: int = 1,
-    ) -> None:
-        self.windows_NT, self.batch_size, self.generator = windows_NT, batch_size, generator
-        self.rank, self.world_size = rank, world_size
+    windows_NT: Tensor  # noqa: N815
+    batch_size: int
+    generator: Generator | None = None
+    rank: int = 0
+    world_size: int = 1
 
     def __len__(self) -> int:
         return -(-len(self.windows_NT) // self.batch_size)

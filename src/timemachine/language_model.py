@@ -3,7 +3,6 @@
 B batch, T time steps, V vocabulary, D inputs of the RNN, H hidden units, S numbers of a state (H for an RNN).
 """
 
-import math
 from typing import Any
 
 import torch
@@ -46,7 +45,7 @@ class RNNLMScratch(LightningModule):
         self.W_hq = nn.Parameter(torch.randn(hiddens, vocab_size) * sigma)
         self.b_q = nn.Parameter(torch.zeros(vocab_size))
         self.train_perplexity, self.val_perplexity, self.test_perplexity = Perplexity(), Perplexity(), Perplexity()
-        self.grad_norm = self.grad_norm_clipped = torch.tensor(math.nan, dtype=torch.float64)  # of the last step
+        self.grad_norm = self.grad_norm_clipped = torch.tensor(torch.nan, dtype=torch.float64)  # of the last step
 
     def one_hot(self, X_BT: Tensor) -> Tensor:
         """Return vectors (T, B, V) for indices (B, T), in the order in which the recurrence reads them."""
@@ -82,7 +81,7 @@ class RNNLMScratch(LightningModule):
         for step in range(len(text) - 1 + num_preds):
             logits_11V, state = self(torch.tensor([[text[step]]], device=self.device), state)
             if step == len(text) - 1:  # the warm-up is over
-                logits_11V[..., vocab.unk] = -math.inf
+                logits_11V[..., vocab.unk] = -torch.inf
                 text.append(int(logits_11V.argmax()))
         return prefix + "".join(vocab.to_tokens(text[len(prefix or " ") :]))
 
@@ -107,13 +106,12 @@ class RNNLMScratch(LightningModule):
     ) -> None:
         """Clip by `clip_gradients` (or Lightning's "value") and keep both norms. Raise Diverged for one not finite."""
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        if gradient_clip_algorithm == "value":
-            self.grad_norm = gradient_norm(parameters)
+        by_value = gradient_clip_algorithm == "value"
+        self.grad_norm = clip_gradients(parameters, None if by_value else gradient_clip_val)
+        self.grad_norm_clipped = self.grad_norm.clamp(max=gradient_clip_val or torch.inf)
+        if by_value:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
             self.grad_norm_clipped = gradient_norm(parameters)
-        else:
-            self.grad_norm = clip_gradients(parameters, gradient_clip_val)
-            self.grad_norm_clipped = self.grad_norm.clamp(max=gradient_clip_val or math.inf)
         if self.device.type == "cpu" and not self.grad_norm.isfinite():  # on a GPU that would wait for the step
             raise Diverged("the gradient", f"at step {self.global_step + 1}")
 

@@ -12,12 +12,13 @@ UNKNOWN = "<unk>"
 class Vocab:
     """The distinct characters of a text and `<unk>`, sorted (d2l's `Vocab`, section 9.2).
 
-    `vocab["a"]` and `vocab[["a", "b"]]` give indices, unknown characters that of `<unk>`; `to_tokens` goes back.
+    `vocab["a"]` and `vocab[["a", "b"]]` give indices, unknown characters `unk`, that of `<unk>`; `to_tokens` goes back.
     """
 
     def __init__(self, tokens: Iterable[str] = ()) -> None:
         self.idx_to_token: list[str] = sorted({UNKNOWN, *tokens})
         self.token_to_idx: dict[str, int] = {token: index for index, token in enumerate(self.idx_to_token)}
+        self.unk = self.token_to_idx[UNKNOWN]
 
     @classmethod
     def of(cls, characters: bytes) -> "Vocab":
@@ -37,11 +38,6 @@ class Vocab:
         if isinstance(indices, int):
             return self.idx_to_token[indices]
         return [self.idx_to_token[index] for index in indices]
-
-    @property
-    def unk(self) -> int:
-        """Return the index of `<unk>`."""
-        return self.token_to_idx[UNKNOWN]
 
     def encode(self, characters: bytes) -> Tensor:
         """Return the indices of a normalised text: (N,), uint8, one byte a character."""

@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 
 from timemachine.config import Training
-from timemachine.datamodule import Loader, TimeMachine
+from timemachine.datamodule import TimeMachine, WindowLoader
 from timemachine.how_low.streams import Noise, NoisyWindows, StreamLoader
 from timemachine.how_low.teacher import train_networks, write
 
 
-def train_loader(data: TimeMachine, training: Training) -> Loader:
+def train_loader(data: TimeMachine, training: Training) -> WindowLoader | NoisyWindows | StreamLoader:
     """Return the batches of the training windows; with a teacher, of its text as well, which is written first.
 
     Raises SettingError if no window fits into the streams, or if a network that teaches diverges.
