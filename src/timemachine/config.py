@@ -35,17 +35,15 @@ NOT_NEGATIVE = 0, LARGEST
 SEED = 0, 2**32 - 1
 
 
-def setting(
-    default: Any, meaning: str, least: float | None = None, most: float | None = None, *, example: Any = None
-) -> Any:
-    """Make a field with its meaning, without which --help leaves it out; `check` keeps a number in its bounds.
+def setting(default: Any, meaning: str, *bounds: float, example: Any = None) -> Any:
+    """Make a field with its meaning, left out of --help if "", and the bounds of a number, which `check` keeps.
 
     `example`: what an error suggests, if not the default.
     """
     made = {"default_factory": default.copy} if isinstance(default, list) else {"default": default}
-    example = default if example is None else example
-    known = {"meaning": meaning or None, "least": least, "most": most, "example": example}
-    return field(**made, metadata={name: value for name, value in known.items() if value is not None})
+    explained = {"meaning": meaning} if meaning else {}
+    known = explained | dict(zip(("least", "most"), bounds, strict=False))
+    return field(**made, metadata=known | {"example": default if example is None else example})
 
 
 def allowed(entry: Field[Any]) -> str:
