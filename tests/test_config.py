@@ -10,7 +10,8 @@ import lightning.pytorch as pl
 import pytest
 from omegaconf import OmegaConf
 
-from timemachine.cli.schema import checked, leaves, resolved
+from timemachine import config
+from timemachine.cli.schema import checked, resolved
 from timemachine.config import Activation, Data, Evaluate, Generate, Model, Train, Trainer, Training, to_dict
 from timemachine.errors import SettingError
 
@@ -24,27 +25,32 @@ def settings_with(schema: type, changes: Changes) -> Any:
     return checked(cfg, schema)
 
 
+# Of the type Any, and no number.
+NO_NUMBERS = {"run", "corpus", "precision", "max_time", "deterministic", "plugins"}
 NUMBERS = [
-    (schema, name, setting)
-    for schema in (Train, Evaluate, Generate)
-    for name, setting in leaves(schema)
-    if "least" in setting.metadata and not name.startswith("logger.")
+    (schema, setting)
+    for schema in vars(config).values()
+    if dataclasses.is_dataclass(schema)
+    for setting in dataclasses.fields(schema)
+    if re.search(r"\b(int|float)\b", str(setting.type)) or (setting.type is Any and setting.name not in NO_NUMBERS)
 ]
 
 
-@pytest.mark.parametrize(("schema", "name", "setting"), NUMBERS)
-def test_a_number_out_of_range_is_answered_with_its_name_and_one_that_works(
-    schema: type, name: str, setting: dataclasses.Field[Any]
+@pytest.mark.parametrize(("schema", "setting"), NUMBERS)
+def test_a_number_out_of_bounds_is_answered_with_its_name_and_one_that_works(
+    schema: Any, setting: dataclasses.Field[Any]
 ) -> None:
-    """Numbers that are too large: tests/test_numbers.py."""
-    run, least = {} if schema is Train else {"run": "outputs/a"}, setting.metadata["least"]
-    is_whole = setting.type in (int, int | None)
-    for value in [least - 1] if is_whole else [float(least - 1), math.nan, -math.inf]:
-        with pytest.raises(SettingError, match=f"^{re.escape(name)}={value}: must be ") as error:
-            settings_with(schema, run | {name: value})
-        advice = re.search(rf"type for example {re.escape(name)}=(\S+)$", str(error.value))
+    least, most = setting.metadata["least"], setting.metadata["most"]
+    below = [least - 1] if setting.type in (int, int | None) else [float(least - 1), math.nan, -math.inf]
+    above = [most + 1, 10**23, 10**100] if isinstance(most, int) else [most * 1.01, 10**100, math.inf]
+    needed = {"run": "a"} if schema in (Evaluate, Generate) else {}
+    for value in [*below, *above]:
+        wrong = rf"^([a-z.]+\.)?{setting.name}={re.escape(str(value))}: must be "
+        with pytest.raises(SettingError, match=wrong) as error:
+            schema(**needed, **{setting.name: value})
+        advice = re.search(rf"type for example \S*{setting.name}=(\S+)$", str(error.value))
         assert advice
-        settings_with(schema, run | {name: float(advice[1]) if "." in advice[1] else int(advice[1])})
+        schema(**needed, **{setting.name: float(advice[1]) if "." in advice[1] else int(advice[1])})
 
 
 @pytest.mark.parametrize(
