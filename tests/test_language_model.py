@@ -128,8 +128,11 @@ def test_shapes_and_initial_weights_are_the_books() -> None:
     torch.testing.assert_close(model.output_layer(H_TBH), expected)
     logits_BTV, H_BH = model(X_BT)
     assert (logits_BTV.shape, H_BH.shape) == ((2, 5, 28), (2, 500))
-    assert model.W_hq.std().item() == pytest.approx(0.02, rel=0.05)
-    assert torch.equal(model.b_q, torch.zeros(28))
+    assert (model.rnn.W_xh.shape, model.rnn.W_hh.shape) == ((28, 500), (500, 500))
+    for weight in (model.rnn.W_xh, model.rnn.W_hh, model.W_hq):
+        assert weight.std().item() == pytest.approx(0.02, rel=0.05)
+        assert abs(weight.mean().item()) < 5 * 0.02 / weight.numel() ** 0.5
+    assert torch.equal(model.rnn.b_h, torch.zeros(500)) and torch.equal(model.b_q, torch.zeros(28))
 
 
 def test_an_embedding_is_one_hot_with_the_product_of_both_tables() -> None:

@@ -40,17 +40,3 @@ def test_outputs_state_and_gradients_are_those_of_torch(
     mine = gradients(outputs, last_BH, [*given, ours.W_xh, ours.W_hh, ours.b_h])
     *of_given, dW_ih, dW_hh, db, _ = gradients(expected, expected_1BH[0], [*given, *theirs.parameters()])
     torch.testing.assert_close(mine, (*of_given, dW_ih.T, dW_hh.T, db))
-
-
-def test_shapes_and_initial_weights_are_the_books() -> None:
-    batch_size, num_inputs, num_hiddens, num_steps = 2, 16, 320, 100
-    torch.manual_seed(0)
-    rnn = RNNScratch(num_inputs, num_hiddens)
-    outputs, H_BH = rnn(torch.ones(num_steps, batch_size, num_inputs))
-    assert (outputs.shape, H_BH.shape) == ((num_steps, batch_size, num_hiddens), (batch_size, num_hiddens))
-    assert torch.equal(outputs[-1], H_BH)
-    assert (rnn.W_xh.shape, rnn.W_hh.shape) == ((num_inputs, num_hiddens), (num_hiddens, num_hiddens))
-    assert torch.equal(rnn.b_h, torch.zeros(num_hiddens))
-    for weight in (rnn.W_xh, rnn.W_hh):
-        assert weight.std().item() == pytest.approx(0.01, rel=0.05)
-        assert abs(weight.mean().item()) < 5 * 0.01 / weight.numel() ** 0.5

@@ -24,9 +24,13 @@ def test_the_sample_has_the_books_28_symbols(sample: Corpus) -> None:
     assert (vocab[" "], vocab[UNKNOWN], vocab.unk, vocab["z"]) == (0, 1, 1, 27)
 
 
-@given(NORMALISED)
-def test_the_order_is_the_books(text: bytes) -> None:
-    assert Vocab.of(text).idx_to_token == book_vocab(text.decode())
+@given(NORMALISED, NORMALISED)
+def test_the_order_is_the_books_and_encode_is_indexing_in_one_byte_a_character(text: bytes, other: bytes) -> None:
+    vocab = Vocab.of(text)
+    assert vocab.idx_to_token == book_vocab(text.decode())
+    indices_N = vocab.encode(other)
+    assert indices_N.dtype == torch.uint8
+    assert indices_N.tolist() == vocab[list(other.decode())]
 
 
 @pytest.mark.parametrize("unknown", ["é", "A", "ab"])
@@ -40,11 +44,3 @@ def test_tokens_come_back_from_indices() -> None:
     vocab = Vocab("time machine")
     assert vocab.to_tokens(vocab["m"]) == "m"
     assert vocab.to_tokens(vocab[list("it has")]) == ["i", "t", " ", "h", "a", UNKNOWN]
-
-
-@given(NORMALISED, NORMALISED)
-def test_encode_is_indexing_in_one_byte_a_character(text: bytes, other: bytes) -> None:
-    vocab = Vocab.of(text)
-    indices_N = vocab.encode(other)
-    assert indices_N.dtype == torch.uint8
-    assert indices_N.tolist() == vocab[list(other.decode())]

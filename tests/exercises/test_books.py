@@ -1,4 +1,4 @@
-"""The two exercises that read other books, from jobs as they leave them."""
+"""The two exercises that read other books: what their probe measures, and their reports of jobs as they leave them."""
 
 import math
 from pathlib import Path
@@ -6,10 +6,46 @@ from typing import Any
 
 import pytest
 
-from timemachine.exercises import other_authors, war_of_the_worlds
+from timemachine.corpus import Corpus, at_hand, find_corpus
+from timemachine.datamodule import TimeMachine
+from timemachine.exercises import books, other_authors, war_of_the_worlds
 from timemachine.exercises.report import write_report
+from timemachine.language_model import RNNLMScratch
 from timemachine.runs.sweep import Job
 from timemachine.texts.catalogue import CATALOGUE
+
+WELLS = ("time_machine", "war_of_the_worlds")
+
+
+def test_the_probe_reads_the_sample(sample: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(books, "at_hand", lambda folders: [])
+    data = TimeMachine(corpus=sample)
+    measured = books.measure(RNNLMScratch(len(data.vocab)).eval(), data)
+    assert (measured["trained_on"], measured["train_characters"]) == ("sample", 10_032)
+    (scores,) = measured["books"].values()
+    assert scores["stream"]["num_targets"] == len(data.splits["test"].targets)
+    assert scores["stream"]["perplexity"] == pytest.approx(len(data.vocab), rel=0.02)  # of a model not yet trained
+    assert scores["witten_bell"]["perplexity"] < scores["laplace"]["perplexity"] < 15
+    without_rest = TimeMachine(num_val=len(sample.characters) - 10_000 - 32, corpus=sample)
+    assert books.measure(RNNLMScratch(len(data.vocab)).eval(), without_rest)["books"] == {}
+
+
+def test_every_book_is_read_at_equal_length(novels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpora = {name: find_corpus(name, [str(novels)]) for name in CATALOGUE}
+    assert all(len(corpus.characters) >= books.TARGETS.stop for corpus in corpora.values())
+    wells = [corpora[name] for name in WELLS]
+    monkeypatch.setattr(books, "at_hand", lambda folders: wells)
+    data = TimeMachine(corpus=wells[0])
+    measured = books.measure(RNNLMScratch(len(data.vocab)).eval(), data)["books"]
+    assert list(measured) == list(WELLS)
+    assert {book["stream"]["num_targets"] for book in measured.values()} == {120_000}
+    assert data.splits["test"].targets.start == books.TARGETS.start
+
+
+def test_only_the_catalogues_edition_is_at_hand(tmp_path: Path, novels: Path) -> None:
+    (tmp_path / "time_machine.txt").write_text("another edition")
+    assert at_hand([str(tmp_path)]) == []
+    assert [book.name for book in at_hand([str(tmp_path), str(novels)])] == list(CATALOGUE)
 
 
 def job(trained_on: str, seed: int, perplexities: dict[str, float], characters: int = 10_032) -> Job:
@@ -23,16 +59,15 @@ def job(trained_on: str, seed: int, perplexities: dict[str, float], characters: 
         return {"title": CATALOGUE[name].title, "author": CATALOGUE[name].author}
 
     ngrams = {"laplace": score(9.5), "witten_bell": score(8.0)}
-    books = {
+    of_books = {
         name: book(name) | ngrams | {"window": score(value + 0.2), "stream": score(value)}
         for name, value in perplexities.items()
     }
     probe = book(trained_on) | {"trained_on": trained_on, "train_characters": characters, "witten_bell_order": 4}
-    settings, probes = {"seed": seed, "data.corpus": trained_on}, {"books": probe | {"books": books}}
-    return Job(Path(), "completed" if books else "diverged", "", settings, {}, 1.0, "", probes if books else {})
+    settings, probes = {"seed": seed, "data.corpus": trained_on}, {"books": probe | {"books": of_books}}
+    return Job(Path(), "completed" if of_books else "diverged", "", settings, {}, 1.0, "", probes if of_books else {})
 
 
-WELLS = ("time_machine", "war_of_the_worlds")
 READ = dict(zip(CATALOGUE, [8.7, 8.8, 9.1, 8.5, 8.85, 8.5, 8.8, 9.0], strict=True))
 
 

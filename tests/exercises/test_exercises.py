@@ -1,11 +1,15 @@
-"""The exercises as a user runs them, at their smallest."""
+"""The exercises as a user runs them, at their smallest, and the registry of what `probes=` measures."""
 
+import importlib
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from timemachine.config import REPOSITORY
+from timemachine.errors import SettingError
+from timemachine.exercises import probes
 from timemachine.runs.sweep import load_jobs
 
 EXERCISES = sorted(file.stem for file in (REPOSITORY / "conf/exercise").glob("*.yaml") if file.stem != "none")
@@ -45,3 +49,22 @@ def test_resume_runs_only_the_jobs_that_did_not_end(program: Any, tmp_path: Path
     assert len((sweep / "summary.csv").read_text().splitlines()) == len(table.splitlines())
     other = program(*typed, f"resume={sweep}", "model.sigma=0.02")
     assert "its job" in other.stderr and "Traceback" not in other.stderr
+
+
+def test_the_names_that_users_know_measure() -> None:
+    for module in probes.PROBES.values():
+        assert callable(importlib.import_module(f"timemachine.{module}").measure)
+    probes.check([*probes.PROBES, "relu", "how_low"])  # an exercise that measures is a name, too
+
+
+@pytest.mark.parametrize("name", ["dynamic", "clipping", "../exercises/relu"])
+def test_another_name_is_refused(name: str) -> None:
+    with pytest.raises(SettingError, match=rf"^probes=\[stream,{re.escape(name)}\]: .*; type for example probes=\["):
+        probes.check(["stream", name])
+
+
+@pytest.mark.parametrize("name", ["dynamics", "relu", "weights"])
+def test_what_measures_the_rnn_is_refused_with_another_cell(name: str) -> None:
+    probes.check(["stream", name])
+    with pytest.raises(SettingError, match=rf"^probes=\[stream,{name}\]: .*; type another probe, or model.cell=rnn$"):
+        probes.check(["stream", name], "gru")

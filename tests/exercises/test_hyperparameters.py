@@ -1,11 +1,11 @@
-"""The reports of exercises 4 and 5, which choose by stream perplexity."""
+"""The reports of exercises 3 to 5."""
 
 import math
 from pathlib import Path
 from typing import Any
 
 from tests.support.jobs import leave_job
-from timemachine.exercises import embedding, hyperparameters
+from timemachine.exercises import embedding, hyperparameters, one_hot_is_embedding
 from timemachine.runs.sweep import load_jobs
 
 CURVES = {"metrics": [{"epoch": 1, "train/perplexity": 9.0, "val/perplexity": 8.0}]}
@@ -63,3 +63,13 @@ def test_an_embedding_and_its_control_are_compared_over_seeds(tmp_path: Path) ->
     answer = embedding.findings(load_jobs(tmp_path / "s")).answer
     assert "is better than one-hot inputs" in answer
     assert "cannot be told apart from that embedding: so far as these seeds tell" in answer
+
+
+def test_one_hot_and_look_up_are_compared_number_by_number(tmp_path: Path) -> None:
+    for backward, gap in (("autograd", 0.0), ("bptt", 0.25)):
+        settings = {"seed": 0, "model": {"backward": backward}, "trainer": {"precision": "64-true"}}
+        weights = {"weights": {"W_xh": [1.0, 2.0 + gap / 2], "b_h": [0.0]}, "logits": [5.0, 6.0 - gap * 2]}
+        steps = [{"step": n + 1, "loss": 3.0 - n + gap * n} for n in range(3)]
+        leave_job(tmp_path / "s", settings, probes={"weights": weights}, tables={"steps": steps})
+    (row,) = one_hot_is_embedding.findings(load_jobs(tmp_path / "s")).rows
+    assert row == ["64-true", "0", "3", "5.0e-01", "1.2e-01", "5.0e-01"]
