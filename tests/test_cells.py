@@ -1,7 +1,7 @@
 """Any cell of CELLS, a GRU and an LSTM beside the RNN: its gradients, the settings that it is given, its promises."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,51 +46,36 @@ class Recurrent(nn.Module):
         super().__init__()
         self.part = RNNScratch(num_inputs, num_hiddens, sigma)
 
-    def forward(self, inputs: Tensor, state_BS: Tensor | None = None) -> tuple[Tensor, Any]:
+    def forward(self, inputs: Tensor, state_BS: Tensor | None = None) -> Any:
         return self.changed(*self.part(inputs, state_BS))
 
-    def changed(self, outputs_TBH: Tensor, last_BS: Tensor) -> tuple[Tensor, Any]:
+    def changed(self, outputs_TBH: Tensor, last_BS: Tensor) -> Any:
         return outputs_TBH, last_BS
 
 
-class BothDirections(Recurrent):
-    def forward(self, inputs: Tensor, state_BS: Tensor | None = None) -> tuple[Tensor, Any]:
-        outputs_TBH, last_BS = self.part(inputs, state_BS)
-        return outputs_TBH + self.part(inputs.flip(0))[0].flip(0), last_BS
-
-
-class OneAhead(Recurrent):
-    def changed(self, outputs_TBH: Tensor, last_BS: Tensor) -> tuple[Tensor, Any]:
-        return outputs_TBH.roll(-1, 0), last_BS
-
-
-class OfTheBatch(Recurrent):
-    def changed(self, outputs_TBH: Tensor, last_BS: Tensor) -> tuple[Tensor, Any]:
-        return outputs_TBH + outputs_TBH.mean(1, keepdim=True), last_BS
-
-
 class Forgetful(Recurrent):
-    def forward(self, inputs: Tensor, state_BS: Tensor | None = None) -> tuple[Tensor, Any]:
+    def forward(self, inputs: Tensor, state_BS: Tensor | None = None) -> Any:
         return super().forward(inputs)
 
 
-class TwoStates(Recurrent):
-    def changed(self, outputs_TBH: Tensor, last_BS: Tensor) -> tuple[Tensor, Any]:
-        return outputs_TBH, (last_BS, last_BS)
+def changing(name: str, change: Callable[[Tensor, Tensor], Any]) -> type[nn.Module]:
+    """A Recurrent that changes its outputs (T, B, H) and its last state (B, H)."""
+    return type(name, (Recurrent,), {"changed": lambda self, outputs_TBH, last_BS: change(outputs_TBH, last_BS)})
 
 
-class BatchFirst(Recurrent):
-    def changed(self, outputs_TBH: Tensor, last_BS: Tensor) -> tuple[Tensor, Any]:
-        return outputs_TBH.transpose(0, 1), last_BS
-
-
+BothDirections = changing("BothDirections", lambda outputs, last: (outputs + outputs.flip(0), last))
+OneAhead = changing("OneAhead", lambda outputs, last: (outputs.roll(-1, 0), last))
 BROKEN: dict[type[nn.Module], str] = {
     BothDirections: "its outputs change with later inputs",
     OneAhead: "its outputs change with later inputs",
-    OfTheBatch: "its outputs change with the other windows of a batch",
+    changing("OfTheBatch", lambda outputs, last: (outputs + outputs.mean(1, keepdim=True), last)): (
+        "its outputs change with the other windows of a batch"
+    ),
     Forgetful: "two passes with the state carried differ from one pass",
-    TwoStates: "its state is not one tensor",
-    BatchFirst: r"its outputs are \(2, 32, 3\), not \(T, B, H\)",
+    changing("TwoStates", lambda outputs, last: (outputs, (last, last))): "its state is not one tensor",
+    changing("BatchFirst", lambda outputs, last: (outputs.transpose(0, 1), last)): (
+        r"its outputs are \(2, 32, 3\), not \(T, B, H\)"
+    ),
 }
 SOUND = {"gru": GRU, "lstm": LSTM, "named": Named, "recurrent": Recurrent, "noisy": Noisy}
 

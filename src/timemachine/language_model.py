@@ -37,11 +37,10 @@ class RNNLMScratch(LightningModule):
         network = Model(hiddens=hiddens, sigma=sigma, lr=lr, **others)
         self.save_hyperparameters({"vocab_size": vocab_size} | to_dict(network), logger=False)
         self.vocab_size, self.lr, self.input_lr_factor = vocab_size, lr, network.input_lr_factor
-        num_inputs, self.embedding = vocab_size, None
+        self.embedding = None
         if network.input is Input.embedding:
-            num_inputs = network.embedding_dim
-            self.embedding = nn.Parameter(torch.randn(vocab_size, num_inputs) * network.embedding_sigma)
-        self.rnn: Any = build_cell(network, num_inputs)
+            self.embedding = nn.Parameter(torch.randn(vocab_size, network.embedding_dim) * network.embedding_sigma)
+        self.rnn: Any = build_cell(network, vocab_size if self.embedding is None else network.embedding_dim)
         self.W_hq = nn.Parameter(torch.randn(hiddens, vocab_size) * sigma)
         self.b_q = nn.Parameter(torch.zeros(vocab_size))
         self.train_perplexity, self.val_perplexity, self.test_perplexity = Perplexity(), Perplexity(), Perplexity()
