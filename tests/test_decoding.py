@@ -16,13 +16,8 @@ from timemachine.vocab import Vocab
 VOCAB = Vocab("abc ")
 
 
-@pytest.fixture
-def model() -> RNNLMScratch:
-    """Random weights, large enough that each character depends on those before, and of a seed that does not loop."""
-    return random_model()
-
-
 def random_model(**network: Any) -> RNNLMScratch:
+    """Random weights, large enough that each character depends on those before, and of a seed that does not loop."""
     torch.manual_seed(11)
     return RNNLMScratch(len(VOCAB), hiddens=8, sigma=1.0, **network)
 
@@ -69,7 +64,8 @@ def test_characters_are_drawn_from_the_sharpened_distribution(size: int, alpha: 
     assert differ <= 1  # a uniform number may fall between two roundings of a sum
 
 
-def test_the_same_seed_gives_the_same_texts(model: RNNLMScratch) -> None:
+def test_the_same_seed_gives_the_same_texts() -> None:
+    model = random_model()
     torch.manual_seed(1)
     texts = continue_text(model, VOCAB, "ab", 30, 1.0, 3, seed=7)
     torch.manual_seed(2)  # the global generator has no say
@@ -79,13 +75,15 @@ def test_the_same_seed_gives_the_same_texts(model: RNNLMScratch) -> None:
 
 
 @pytest.mark.parametrize("alpha", [None, 1.0])
-def test_an_empty_prefix_starts_from_a_space(model: RNNLMScratch, alpha: float | None) -> None:
+def test_an_empty_prefix_starts_from_a_space(alpha: float | None) -> None:
+    model = random_model()
     after_space = continue_text(model, VOCAB, " ", 30, alpha)
     assert [" " + text for text in continue_text(model, VOCAB, "", 30, alpha)] == after_space
 
 
 @pytest.mark.parametrize("alpha", [None, 1e-300, 1.0, 100.0])
-def test_unknown_is_never_emitted_even_with_all_the_mass_on_it(model: RNNLMScratch, alpha: float | None) -> None:
+def test_unknown_is_never_emitted_even_with_all_the_mass_on_it(alpha: float | None) -> None:
+    model = random_model()
     with torch.no_grad():
         model.b_q[VOCAB.unk] = 1e30
     for text in continue_text(model, VOCAB, "ab", 30, alpha, 5):

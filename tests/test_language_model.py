@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tests.support import runs
+from tests.support.programs import Program
 from timemachine.corpus import Corpus
 from timemachine.datamodule import Batch, TimeMachine
 from timemachine.errors import Diverged
@@ -245,3 +246,59 @@ def test_the_inputs_weights_have_a_rate_of_their_own(input: str) -> None:
         rate = 4.0 if name in ("rnn.W_xh", "embedding") else 0.5
         assert parameter.grad is not None
         torch.testing.assert_close(parameter.detach(), before[name] - rate * parameter.grad)
+
+
+# --- Extreme sizes, and the same again ---
+
+
+def text_of(num_distinct: int, length: int, folder: Path) -> Corpus:
+    """As no book has: each byte but one may be a character."""
+    path = folder / "text"
+    path.write_bytes(b"")
+    drawn = np.random.default_rng(0).integers(num_distinct, size=length)
+    characters = bytes(range(num_distinct)) + drawn.astype(np.uint8).tobytes()
+    return Corpus("text", "A Text", str(path), (path,), characters, "0")
+
+
+def nll_of_the_split(model: RNNLMScratch, data: TimeMachine, split: str) -> float:
+    """Mean over all positions of all windows, in numpy and float64."""
+    windows_NT = np.array([data.chars_N[n : n + data.num_steps + 1].tolist() for n in data.splits[split].starts])
+    return loss_and_gradients(weights_of(model), windows_NT[:, :-1], windows_NT[:, 1:])[0]
+
+
+@pytest.mark.filterwarnings("ignore")  # what a plain Trainer warns of, and train.py does not
+@pytest.mark.parametrize("num_distinct", [1, 2, 27, 255])  # and <unk>: V is 2, 3, 28, 256
+@pytest.mark.parametrize(("num_steps", "batch_size", "num_val"), [(1, 1, 20), (1, 64, 1), (5, 1, 1), (5, 64, 20)])
+def test_any_size_is_that_of_numpy(
+    num_distinct: int, num_steps: int, batch_size: int, num_val: int, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    corpus = text_of(num_distinct, 120, tmp_path)
+    data = TimeMachine(batch_size, num_steps, num_train=65, num_val=num_val, corpus=corpus)
+    model = RNNLMScratch(len(data.vocab), hiddens=3, sigma=0.5)
+    before = nll_of_the_split(model, data, "train")
+    trainer = LightningTrainer(
+        accelerator="cpu", max_epochs=1, gradient_clip_val=1, num_sanity_val_steps=0, logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(model, data)
+    assert len(data.vocab) == num_distinct + 1
+    assert trainer.global_step == math.ceil(65 / batch_size)
+    found = {name: float(number) for name, number in trainer.callback_metrics.items()}
+    assert found["val/perplexity"] == pytest.approx(math.exp(nll_of_the_split(model, data, "val")), rel=1e-5)
+    if batch_size == 64:  # 64 windows before the first update, one after it
+        assert found["train/perplexity"] == pytest.approx(math.exp(before), rel=0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_the_same_command_gives_the_same_bytes(threads: str, program: Program, tmp_path: Path) -> None:
+    """But for the speed, on one thread or two. Between one and two, sums have another order."""
+    typed = ("data=sample", "logger=csv", "trainer.max_epochs=3", "probes=[dynamics]")
+    for name in ("once", "again"):
+        done = program("train.py", *typed, f"hydra.run.dir={name}", OMP_NUM_THREADS=threads)
+        assert done.returncode == 0, done.stderr
+    once, again = tmp_path / "once", tmp_path / "again"
+    for file in ("dynamics.csv", "sample.txt"):
+        assert (once / file).read_bytes() == (again / file).read_bytes()
+    assert runs.what_is_left(once) == runs.what_is_left(again)
