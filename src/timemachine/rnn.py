@@ -78,8 +78,7 @@ def build_cell(network: Model, num_inputs: int) -> nn.Module:
     """
     require(network.cell in CELLS, "model.cell", network.cell, f"must be one of {', '.join(CELLS)}", "rnn")
     cell, settings, defaults = CELLS[network.cell], to_dict(network), to_dict(Model())
-    named = {name: value for name, value in settings.items() if name in inspect.signature(cell).parameters}
-    named["sigma"] = network.sigma
+    named = {name: value for name, value in settings.items() if name in {"sigma", *inspect.signature(cell).parameters}}
     for name, value in settings.items():
         if name not in OF_ANY_CELL | named.keys() and value != defaults[name]:
             raise SettingError(f"model.{name}={value}: model.cell={network.cell} does not read it; type it without")
