@@ -11,8 +11,9 @@ import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from torch import Generator, Tensor
 
-from timemachine.config import Data, require
+from timemachine.config import Data, format_value, require
 from timemachine.corpus import DEFAULT, Corpus, find_corpus
+from timemachine.errors import SettingError
 from timemachine.vocab import Vocab
 
 Batch = tuple[Tensor, Tensor]
@@ -54,8 +55,10 @@ class TimeMachine(LightningDataModule):
         self.generator = Generator().manual_seed(seed)  # of the order of the training windows
         self.vocab = Vocab.of(self.corpus.characters)
         self.chars_N = self.vocab.encode(self.corpus.characters)
-        rule = f"has {len(self.chars_N)} characters, a window of data.num_steps={num_steps} needs {num_steps + 1}"
-        require(len(self.chars_N) > num_steps, "data.corpus", self.corpus.source, rule, "<path of a longer text>")
+        if len(self.chars_N) <= num_steps:
+            setting = f"data.corpus={format_value(self.corpus.source)}"
+            rule = f"has {len(self.chars_N)} characters, a window of data.num_steps={num_steps} needs {num_steps + 1}"
+            raise SettingError(f"{setting}: {rule}; type the path of a longer text")
         self.splits = _split(len(self.chars_N), num_steps, num_train, num_val)
 
     def __str__(self) -> str:
