@@ -2,16 +2,15 @@
 
 import json
 import math
-import os
 import socket
-import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.support.programs import Program, assert_succeeded
 from tests.support.wandb_runs import SHORT, STEP, assert_arrived, assert_uploads, read_back, unfinished, wandb_command
-from tests.support.wandb_server import ENTITY, WandbServer, environment_of
+from tests.support.wandb_server import WandbServer, environment_of
 from timemachine.config import REPOSITORY
 from timemachine.runs.summaries import read_summary
 from timemachine.weights_and_biases import CHANGES, FIGURE, PAGE, SAMPLES
@@ -131,15 +130,6 @@ def test_a_run_that_goes_on_is_one_run_wherever_its_parts_went(program: Program,
 
 
 @pytest.mark.slow
-def test_an_offline_run_can_be_read_without_an_account(program: Program, tmp_path: Path) -> None:
-    done = program("train.py", *SHORT)
-    state, command = unfinished(done.stdout)
-    assert (done.stderr, state) == ("", "offline")
-    (part,) = (tmp_path / command.split()[-1]).glob("offline-run-*")
-    assert_arrived(read_back(part), tmp_path / "run")
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("trainer", ["auto", "ddp_cpu"])
 def test_a_sweep_that_was_offline_is_uploaded_by_one_command(program: Program, tmp_path: Path, trainer: str) -> None:
     done = program("train.py", "-m", *SHORT, f"trainer={trainer}", "seed=0,1", "hydra.sweep.dir=a sweep")
@@ -154,22 +144,14 @@ def test_a_sweep_that_was_offline_is_uploaded_by_one_command(program: Program, t
         assert_arrived(server.runs[read_summary(folder)["wandb"]], folder)
 
 
-@pytest.mark.slow
-def test_wandb_can_steer_a_sweep(tmp_path: Path) -> None:
-    """README's two commands; the server chooses one run."""
-    values = {"model.hiddens": 16, "model.lr": 0.5, "data": "sample", "trainer.max_epochs": 1}
-    values |= {"hydra.run.dir": str(tmp_path / "run")}
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+def test_wandb_can_steer_a_sweep(program: Program, tmp_path: Path) -> None:
+    """`wandb agent` starts the sweep's command with values it has chosen, and names the run."""
+    sweep = yaml.safe_load((REPOSITORY / "conf/wandb_sweep.yaml").read_text())
+    assert sweep["command"] == ["${env}", "${interpreter}", "${program}", "${args_no_hyphens}"]
+    chosen = {name: values.get("min") or values["values"][0] for name, values in sweep["parameters"].items()}
     with WandbServer() as server:
-        variables = server.environment() | {"PATH": path, "WANDB_DIR": str(tmp_path)}
-        wandb_command("wandb sweep --project timemachine conf/wandb_sweep.yaml", REPOSITORY, **variables)
-        ((name, sweep),) = server.sweeps.items()
-        chosen = {name: {"value": value} for name, value in values.items()}
-        run = {"type": "run", "run_id": "one", "program": sweep["program"], "args": chosen}
-        server.commands = [run, {"type": "exit"}]
-        wandb_command(f"wandb agent {ENTITY}/timemachine/{name}", REPOSITORY, **variables)
-    assert not server.unknown
-    assert sweep["metric"] == {"name": "val/perplexity", "goal": "minimize"}
-    model = read_summary(tmp_path / "run")["settings"]["model"]
-    assert (model["hiddens"], model["lr"]) == (16, 0.5)
+        environment = server.environment() | {"WANDB_RUN_ID": "one"}
+        typed = [f"{name}={value}" for name, value in chosen.items()]
+        assert_succeeded(program(sweep["program"], *SHORT, *typed, **environment))
     assert_arrived(server.runs["one"], tmp_path / "run")
+    assert sweep["metric"]["name"] in server.runs["one"].summary
