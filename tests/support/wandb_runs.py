@@ -64,12 +64,12 @@ def read_back(folder: Path) -> ArrivedRun:
     return run
 
 
-def assert_uploads(command: str, cwd: Path, resumed: bool = False) -> ArrivedRun:
+def assert_uploads(command: str, cwd: Path) -> ArrivedRun:
     """The command brings the run in cwd/run, whole, to a server that works again, and nothing twice."""
     with WandbServer() as server:
         for _ in range(2):
             wandb_command(command, cwd, **server.environment())
     assert not server.unknown
     (run,) = server.runs.values()
-    assert_arrived(run, cwd / "run", resumed)
+    assert_arrived(run, cwd / "run")
     return run

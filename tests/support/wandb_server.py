@@ -66,15 +66,14 @@ class WandbServer:
     """Serves while the context lasts, or until `die`; having answered `dies_after` file-stream posts it dies by itself.
 
     It `refuses` all, or takes `delay` seconds for whatever concerns artifacts and files. `runs` has what arrived, by
-    wandb's run id; `views` the saved views, `reports` the reports; `unknown` what was refused. A client posts as a run
+    wandb's run id; `views` the saved views and reports; `unknown` what was refused. A client posts as a run
     starts, every 15 s and as the run ends.
     """
 
     def __init__(self, dies_after: int = 0, refuses: bool = False, delay: float = 0) -> None:
         self.dies_after, self.refuses, self.delay = dies_after, refuses, delay
         self.runs: dict[str, ArrivedRun] = {}
-        self.views: list[SavedView] = []
-        self.reports: list[SavedView] = []
+        self.views: dict[str, SavedView] = {}
         self.keys: set[str] = set()  # that clients showed
         self.unknown: list[str] = []
         self.is_dead = False
@@ -99,9 +98,9 @@ class WandbServer:
             },
             "CreateArtifactFiles": self._create_artifact_files,
             "CommitArtifact": self._commit_artifact,
-            "UpsertView2": lambda sent: self._upsert_view(self.views, sent),
-            "upsertView": lambda sent: self._upsert_view(self.reports, sent),
-            "ProjectViews": lambda sent: self._reports_of(sent["entity"], sent["project"]),
+            "UpsertView2": self._upsert_view,
+            "upsertView": self._upsert_view,
+            "ProjectViews": self._project_views,
             "GetProjects": self._projects,
             "ProjectInternalId": lambda sent: {"project": {"id": sent["projectName"], "internalId": "1"}},
         }
@@ -254,24 +253,20 @@ class WandbServer:
         self.runs[asked["runName"]].artifacts[asked["artifactCollectionName"]] = files
         return {"commitArtifact": {"artifact": {"id": sent["artifactID"], "digest": asked["digest"]}}}
 
-    def _upsert_view(self, views: list[SavedView], sent: Json) -> Json:
-        entity, project = sent["entityName"], sent["projectName"]
-        view = next((view for view in views if view.id == sent.get("id")), None)
-        if inserted := view is None:
-            view = SavedView(f"id{len(views)}", sent["name"], sent["displayName"], entity, project, {})
-            views.append(view)
-        assert view is not None
-        view.spec = json.loads(sent["spec"])
+    def _upsert_view(self, sent: Json) -> Json:
+        entity, project, view_id = sent["entityName"], sent["projectName"], sent.get("id") or f"id{len(self.views)}"
+        inserted = view_id not in self.views
+        view = SavedView(view_id, sent["name"], sent["displayName"], entity, project, json.loads(sent["spec"]))
+        self.views[view_id] = view
         described = {"id": view.id, "type": sent["type"], "name": view.name, "displayName": view.display_name,
                      "description": "", "project": {"id": project, "name": project, "entityName": entity},
                      "spec": sent["spec"], "updatedAt": None}  # fmt: skip
         return {"upsertView": {"view": described, "inserted": inserted}}
 
-    def _reports_of(self, entity: str, project: str) -> Json:
+    def _project_views(self, _: Json) -> Json:
         edges = [
             {"node": {"id": view.id, "name": view.name, "displayName": view.display_name, "spec": "{}"}}
-            for view in self.reports
-            if (view.entity, view.project) == (entity, project)
+            for view in self.views.values()
         ]
         return {"project": {"allViews": {"edges": edges, "pageInfo": {"endCursor": None, "hasNextPage": False}}}}
 

@@ -79,7 +79,7 @@ def strings(value: Any) -> Iterator[str]:
 def test_a_workspace_draws_what_runs_log_and_settings_that_exist(run: Command, wandb_server: WandbServer) -> None:
     line = run("project=mine")
     assert not wandb_server.unknown
-    (view,) = wandb_server.views
+    (view,) = wandb_server.views.values()
     assert (view.entity, view.project, view.display_name) == (ENTITY, "mine", "Perplexity")
     assert line == f"{wandb_server.url}/{ENTITY}/mine?nw={view.name.removeprefix('nw-').removesuffix('-v')}\n"
     sections = view.spec["section"]["panelBankConfig"]["sections"]
@@ -105,7 +105,7 @@ def test_a_report_arrives_with_its_figures_and_a_second_call_replaces_it(
 ) -> None:
     addresses = {run(f"report={sweep}") for _ in range(2)}
     assert not wandb_server.unknown
-    (report,) = wandb_server.reports
+    (report,) = wandb_server.views.values()
     assert addresses == {f"{wandb_server.url}/{ENTITY}/timemachine/reports/Sweep-(now)--{report.id}\n"}
     (figures,) = wandb_server.runs.values()
     assert (figures.name, figures.job_type, figures.group) == ("report-sweeps-now", "report", "sweeps/now")
