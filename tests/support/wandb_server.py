@@ -50,30 +50,18 @@ class ArrivedRun:
     exit_code: int | None = None  # None: not ended
 
 
-@dataclass
-class SavedView:
-    """A saved view of a project's workspace, or a report, as the package wandb-workspaces sends it."""
-
-    id: str
-    name: str  # wandb's own, nw-…-v
-    display_name: str
-    entity: str
-    project: str
-    spec: Json
-
-
 class WandbServer:
     """Serves while the context lasts, or until `die`; having answered `dies_after` file-stream posts it dies by itself.
 
     It `refuses` all, or takes `delay` seconds for whatever concerns artifacts and files. `runs` has what arrived, by
-    wandb's run id; `views` the saved views and reports; `unknown` what was refused. A client posts as a run
-    starts, every 15 s and as the run ends.
+    wandb's run id; `views` the saved views and reports, as they were sent; `unknown` what was refused. A client posts
+    as a run starts, every 15 s and as the run ends.
     """
 
     def __init__(self, dies_after: int = 0, refuses: bool = False, delay: float = 0) -> None:
         self.dies_after, self.refuses, self.delay = dies_after, refuses, delay
         self.runs: dict[str, ArrivedRun] = {}
-        self.views: dict[str, SavedView] = {}
+        self.views: dict[str, Json] = {}
         self.keys: set[str] = set()  # that clients showed
         self.unknown: list[str] = []
         self.is_dead = False
@@ -254,20 +242,15 @@ class WandbServer:
         return {"commitArtifact": {"artifact": {"id": sent["artifactID"], "digest": asked["digest"]}}}
 
     def _upsert_view(self, sent: Json) -> Json:
-        entity, project, view_id = sent["entityName"], sent["projectName"], sent.get("id") or f"id{len(self.views)}"
+        view_id = sent.get("id") or f"id{len(self.views)}"
         inserted = view_id not in self.views
-        view = SavedView(view_id, sent["name"], sent["displayName"], entity, project, json.loads(sent["spec"]))
-        self.views[view_id] = view
-        described = {"id": view.id, "type": sent["type"], "name": view.name, "displayName": view.display_name,
-                     "description": "", "project": {"id": project, "name": project, "entityName": entity},
-                     "spec": sent["spec"], "updatedAt": None}  # fmt: skip
+        self.views[view_id] = sent | {"id": view_id, "spec": json.loads(sent["spec"])}
+        project = {"id": sent["projectName"], "name": sent["projectName"], "entityName": sent["entityName"]}
+        described = sent | {"id": view_id, "description": "", "project": project, "updatedAt": None}
         return {"upsertView": {"view": described, "inserted": inserted}}
 
     def _project_views(self, _: Json) -> Json:
-        edges = [
-            {"node": {"id": view.id, "name": view.name, "displayName": view.display_name, "spec": "{}"}}
-            for view in self.views.values()
-        ]
+        edges = [{"node": view | {"spec": "{}"}} for view in self.views.values()]
         return {"project": {"allViews": {"edges": edges, "pageInfo": {"endCursor": None, "hasNextPage": False}}}}
 
     def _projects(self, sent: Json) -> Json:

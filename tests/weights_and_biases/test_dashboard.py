@@ -80,17 +80,17 @@ def test_a_workspace_draws_what_runs_log_and_settings_that_exist(run: Command, w
     line = run("project=mine")
     assert not wandb_server.unknown
     (view,) = wandb_server.views.values()
-    assert (view.entity, view.project, view.display_name) == (ENTITY, "mine", "Perplexity")
-    assert line == f"{wandb_server.url}/{ENTITY}/mine?nw={view.name.removeprefix('nw-').removesuffix('-v')}\n"
-    sections = view.spec["section"]["panelBankConfig"]["sections"]
+    assert (view["entityName"], view["projectName"], view["displayName"]) == (ENTITY, "mine", "Perplexity")
+    assert line == f"{wandb_server.url}/{ENTITY}/mine?nw={view['name'].removeprefix('nw-').removesuffix('-v')}\n"
+    sections = view["spec"]["section"]["panelBankConfig"]["sections"]
     drawn = {name.removeprefix("summary:") for name in strings([section["panels"] for section in sections])}
     logged = {*EPOCH_COLUMNS, *STEP_COLUMNS} - {"step", "loss"}  # these are not drawn
     derived = {"lr", "best_val/perplexity", "val/bits_per_character", "trainer/global_step"}
     assert {FIGURE, SAMPLES, PAGE, *logged, *derived} <= drawn
-    of_config = {name.removeprefix("config:") for name in strings(view.spec) if name.startswith("config:")}
+    of_config = {name.removeprefix("config:") for name in strings(view["spec"]) if name.startswith("config:")}
     settings = {name.replace(".value.", ".") for name in of_config}
     assert settings and settings <= {name for name, _ in leaves(Train)}
-    (runs,) = view.spec["section"]["runSets"]
+    (runs,) = view["spec"]["section"]["runSets"]
     grouping = [(key["section"], key["name"]) for key in runs["grouping"]]  # seeds are one line
     assert grouping == [("run", "group"), ("config", f"{CHANGES}.value")]
     (kept,) = runs["filters"]["filters"]
@@ -106,12 +106,12 @@ def test_a_report_arrives_with_its_figures_and_a_second_call_replaces_it(
     addresses = {run(f"report={sweep}") for _ in range(2)}
     assert not wandb_server.unknown
     (report,) = wandb_server.views.values()
-    assert addresses == {f"{wandb_server.url}/{ENTITY}/timemachine/reports/Sweep-(now)--{report.id}\n"}
+    assert addresses == {f"{wandb_server.url}/{ENTITY}/timemachine/reports/Sweep-(now)--{report['id']}\n"}
     (figures,) = wandb_server.runs.values()
     assert (figures.name, figures.job_type, figures.group) == ("report-sweeps-now", "report", "sweeps/now")
     images = [content for name, content in figures.files.items() if name.startswith("media/images/curves")]
     assert (sweep / "curves.png").read_bytes() in images
-    blocks: list[dict[str, Any]] = report.spec["blocks"]
+    blocks: list[dict[str, Any]] = report["spec"]["blocks"]
     text = "\n\n".join(block["content"] for block in blocks if "content" in block)
     title, *lines = [line for line in (sweep / "report.md").read_text().splitlines() if line]
     assert title == "# Sweep"

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tests.support.programs import Program, assert_succeeded
-from tests.support.wandb_runs import SHORT, STEP, assert_arrived, assert_uploads, read_back, unfinished, wandb_command
+from tests.support.wandb_runs import SHORT, STEP, assert_arrived, assert_uploads, unfinished, wandb_command
 from tests.support.wandb_server import WandbServer, environment_of
 from timemachine.config import REPOSITORY
 from timemachine.runs.summaries import read_summary
@@ -84,8 +84,7 @@ def test_a_server_that_never_answers_is_given_up(program: Program, tmp_path: Pat
     assert done.returncode == 0
     state, command = unfinished(done.stdout)
     assert state == "offline"
-    run = assert_uploads(command, tmp_path)
-    assert run.config.items() >= read_summary(tmp_path / "run")["settings"].items()
+    assert_uploads(command, tmp_path)
 
 
 @pytest.mark.slow
@@ -95,11 +94,10 @@ def test_a_slow_server_mixes_no_jobs_and_loses_no_numbers(program: Program, tmp_
     with WandbServer(delay=3.5) as server:
         done = program("train.py", "-m", *SHORT, *impatient, "seed=0,1", "hydra.sweep.dir=run", **server.environment())
     assert done.returncode == 0, done.stderr
-    runs = [read_summary(tmp_path / "run" / job)["wandb"] for job in "01"]
-    assert len(set(runs)) == 2 and set(runs) == server.runs.keys()
-    for job, run in zip("01", runs, strict=True):
-        (folder,) = (tmp_path / "run" / job / "wandb").glob(f"run-*-{run}")
-        assert_arrived(read_back(folder), tmp_path / "run" / job)
+    assert len(server.runs) == 2
+    state, command = unfinished(done.stdout)
+    assert state == "incomplete"
+    assert_uploads(command, tmp_path, ["run/0", "run/1"])
 
 
 @pytest.mark.slow
@@ -126,13 +124,7 @@ def test_a_sweep_that_was_offline_is_uploaded_by_one_command(program: Program, t
     assert done.returncode == 0, done.stderr
     state, command = unfinished(done.stdout)  # one line for both
     assert (state, command) == ("offline", "wandb sync 'a sweep'/*/wandb")
-    with WandbServer() as server:
-        wandb_command(command, tmp_path, **server.environment())
-    assert not server.unknown
-    assert len(server.runs) == 2  # two processes of a job are one run, too
-    for job in "01":
-        folder = tmp_path / "a sweep" / job
-        assert_arrived(server.runs[read_summary(folder)["wandb"]], folder)
+    assert_uploads(command, tmp_path, ["a sweep/0", "a sweep/1"])  # two processes of a job are one run, too
 
 
 def test_wandb_can_steer_a_sweep(program: Program, tmp_path: Path) -> None:
