@@ -29,7 +29,7 @@ def main(settings: Evaluate) -> None:
     model, vocab = how_low.load_models(settings.runs)
     rows = [row for corpus in corpora for row in evaluate(model, vocab, summary, corpus)]
     print_evaluation(rows, settings.runs)
-    table = [table_row(row.text, row.part, "model", row.stream, row.window) for row in rows]
+    table = [table_row(row.corpus.name, row.part, "model", row.stream, row.window) for row in rows]
     if own is not None:
         for comparison in how_low.compare(model, vocab, summary, corpora, own):
             how_low.print_comparison(comparison)

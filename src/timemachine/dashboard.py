@@ -13,17 +13,13 @@ from typing import Any
 
 from timemachine.cli.streams import go_on_without_output
 from timemachine.errors import SettingError, UserError, one_line
-from timemachine.runs.summaries import run_summary
 from timemachine.weights_and_biases import PROJECT
 
 SETTINGS = {
     "project": f"W&B's project; WANDB_PROJECT, or {PROJECT}, if left out",
     "entity": "its owner, a user or a team; the API key's own if left out",
-    "view": "address of a workspace that was saved before, which is replaced; a new one if left out",
-    "baseline": "folder of a run to compare all others with; n-grams of its text become lines in the panels",
     "report": "folder of a sweep, whose report.md becomes a report of W&B, in place of the workspace",
 }
-EXCLUSIVE = (("report", "baseline"), ("report", "view"), ("view", "project"), ("view", "entity"))
 
 
 def main() -> None:
@@ -42,26 +38,18 @@ def main() -> None:
 
 
 def checked_settings(arguments: list[str]) -> dict[str, str]:
-    """Return the typed settings. Raise SettingError for an unknown name, no value, or two that exclude each other."""
+    """Return the typed settings. Raise SettingError for an unknown name and for no value."""
     settings = dict(argument.partition("=")[::2] for argument in arguments)
     for name, value in settings.items():
         if name not in SETTINGS or not value:
             (nearest,) = get_close_matches(name, SETTINGS, 1) or ["project"]
             instead = f"{nearest}=<{SETTINGS[nearest]}>"
             raise SettingError(f"{name}={value}: expected a setting and its value; type {instead}")
-    for one, other in EXCLUSIVE:
-        if one in settings and other in settings:
-            raise SettingError(f"{other}={settings[other]}: does not go with {one}=; type one of them")
     return settings
 
 
 def save_or_publish(settings: dict[str, str], dry_run: bool) -> list[str]:
     """Save or publish; return the address, or of a dry run the panels or blocks. Raise UserError for what fails."""
-    baseline = None
-    if folder := settings.get("baseline"):
-        baseline = run_summary(folder, "baseline")
-        if not baseline.get("wandb"):
-            raise SettingError(f"baseline={folder}: the run was not logged to W&B; type the folder of one that was")
     try:
         from timemachine.weights_and_biases.report import blocks, publish
         from timemachine.weights_and_biases.workspace import save, sections
@@ -74,7 +62,7 @@ def save_or_publish(settings: dict[str, str], dry_run: bool) -> list[str]:
         title, found = blocks(Path(report))
         return [title, *map(_describe, found)]
     if not dry_run:
-        return [save(project, entity, baseline, settings.get("view"))]
+        return [save(project, entity)]
     return [line for name, panels in sections().items() for line in (name, *map(_describe, panels))]
 
 

@@ -17,12 +17,8 @@ from tests.page.models import (
     exact_model,
     gradient_norms,
     probabilities,
-    random_model,
-    summary_of,
     surprises,
 )
-from timemachine.page import make_page
-from timemachine.vocab import UNKNOWN, Vocab
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -268,16 +264,3 @@ def test_it_works_in_the_sandbox_of_weights_and_biases(browser: "Browser", pages
     assert text.input_value() == exact_model().predict("it has", 20, LETTERS)
     page.close()
     assert not troubles
-
-
-def test_a_title_with_code_does_nothing(tmp_path: Path, open_page: Open) -> None:
-    odd = "</script><script>hacked=1</script></title><img src=x onerror='hacked=1'>\u2028\"'`${hacked=1}"
-    vocab = Vocab(sorted({UNKNOWN, *"ab <>&'\"\\`"}))
-    model = random_model(vocab)
-    (tmp_path / "page.html").write_bytes(make_page(model, vocab, summary_of(model, odd)))
-    page = open_page(tmp_path / "page.html")
-    typed(page, "ab")
-    settled(page)
-    assert page.evaluate("typeof hacked") == "undefined"
-    assert page.title().startswith(odd)
-    assert page.evaluate("model.tokens") == vocab.idx_to_token

@@ -11,13 +11,10 @@ from timemachine.config import REPOSITORY
 BOOK = REPOSITORY / "book.ipynb"
 
 
-def executed(notebook: Any, timeout: int = 300) -> Any:
-    """Execute all cells in a new kernel, in the repository's folder. Raise CellExecutionError where one fails.
-
-    `timeout`: seconds that a cell may take.
-    """
+def executed(notebook: Any) -> Any:
+    """Execute all cells in a new kernel, in the repository's folder. Raise CellExecutionError where one fails."""
     folder = {"metadata": {"path": str(REPOSITORY)}}
-    NotebookClient(notebook, timeout=timeout, resources=folder, coalesce_streams=True, record_timing=False).execute()
+    NotebookClient(notebook, timeout=300, resources=folder, coalesce_streams=True, record_timing=False).execute()
     notebook.metadata.language_info = {"name": "python"}  # without the version
     return notebook
 

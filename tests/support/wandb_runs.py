@@ -1,17 +1,17 @@
 """What a run's files say, and what arrived of it in W&B, for tests that compare the two."""
 
-import json
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from tests.support.programs import DEADLINE
 from tests.support.runs import rows
 from tests.support.wandb_server import ArrivedRun, WandbServer
+from timemachine.runs.summaries import read_summary
 
 SHORT = ("data=sample", "data.num_train=2051", "trainer.max_epochs=2", "model.hiddens=8", "hydra.run.dir=run")
 OF_AN_EPOCH = ("train/perplexity", "val/perplexity", "test/perplexity", "clip_fraction", "chars_per_second", "lr")
@@ -54,22 +54,15 @@ def wandb_command(command: str, cwd: Path, **environment: str) -> str:
     return done.stdout
 
 
-def read_back(folder: Path) -> ArrivedRun:
-    """The rows of a run's own file, by the client's reader, which draws them in a terminal: `wandb leet`."""
-    run = ArrivedRun("", "", "")
-    for line in wandb_command(f"wandb leet inspect --json {folder}", folder).splitlines():
-        record = json.loads(line)
-        if record["type"] == "history":
-            run.history.append(record["history"]["item"])
-    return run
-
-
-def assert_uploads(command: str, cwd: Path, resumed: bool = False) -> ArrivedRun:
-    """The command brings the run in cwd/run, whole, to a server that works again, and nothing twice."""
+def assert_uploads(command: str, cwd: Path, folders: Sequence[str] = ("run",)) -> None:
+    """The command brings these runs, whole, to a server that works again, and nothing twice."""
     with WandbServer() as server:
         for _ in range(2):
             wandb_command(command, cwd, **server.environment())
     assert not server.unknown
-    (run,) = server.runs.values()
-    assert_arrived(run, cwd / "run", resumed)
-    return run
+    assert len(server.runs) == len(folders)
+    for folder in folders:
+        summary = read_summary(cwd / folder)
+        run = server.runs[summary["wandb"]]
+        assert_arrived(run, cwd / folder)
+        assert run.config.items() >= summary["settings"].items()

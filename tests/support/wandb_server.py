@@ -5,7 +5,7 @@
     assert not server.unknown
     (run,) = server.runs.values()
 
-It speaks as much as runs, their files and artifacts, `wandb sync`, sweeps, saved views and reports need. What it does
+It speaks as much as runs, their files and artifacts, `wandb sync`, saved views and reports need. What it does
 not know it refuses and notes in `unknown`, so that a test sees when a newer client asks something new.
 """
 
@@ -22,8 +22,6 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import quote, unquote
-
-import yaml
 
 Json = dict[str, Any]
 
@@ -52,33 +50,18 @@ class ArrivedRun:
     exit_code: int | None = None  # None: not ended
 
 
-@dataclass
-class SavedView:
-    """A saved view of a project's workspace, or a report, as the package wandb-workspaces sends it."""
-
-    id: str
-    name: str  # wandb's own, nw-…-v
-    display_name: str
-    entity: str
-    project: str
-    spec: Json
-
-
 class WandbServer:
     """Serves while the context lasts, or until `die`; having answered `dies_after` file-stream posts it dies by itself.
 
     It `refuses` all, or takes `delay` seconds for whatever concerns artifacts and files. `runs` has what arrived, by
-    wandb's run id; `views` the saved views, `reports` the reports; `unknown` what was refused. A client posts as a run
-    starts, every 15 s and as the run ends.
+    wandb's run id; `views` the saved views and reports, as they were sent; `unknown` what was refused. A client posts
+    as a run starts, every 15 s and as the run ends.
     """
 
     def __init__(self, dies_after: int = 0, refuses: bool = False, delay: float = 0) -> None:
         self.dies_after, self.refuses, self.delay = dies_after, refuses, delay
         self.runs: dict[str, ArrivedRun] = {}
-        self.views: list[SavedView] = []
-        self.reports: list[SavedView] = []
-        self.sweeps: dict[str, Json] = {}
-        self.commands: list[Json] = []  # for an agent of a sweep: {"type": "run", "run_id": …, "args": …}, then exit
+        self.views: dict[str, Json] = {}
         self.keys: set[str] = set()  # that clients showed
         self.unknown: list[str] = []
         self.is_dead = False
@@ -103,14 +86,9 @@ class WandbServer:
             },
             "CreateArtifactFiles": self._create_artifact_files,
             "CommitArtifact": self._commit_artifact,
-            "UpsertSweep": self._upsert_sweep,
-            "SweepWithRuns": self._sweep_with_runs,
-            "CreateAgent": lambda _: {"createAgent": {"agent": {"id": "agent"}}},
-            "Heartbeat": self._heartbeat,
-            "UpsertView2": lambda sent: self._upsert_view(self.views, sent),
-            "View": lambda sent: self._views_of(self.views, sent["entityName"], sent["name"], sent["viewName"]),
-            "upsertView": lambda sent: self._upsert_view(self.reports, sent),
-            "ProjectViews": lambda sent: self._views_of(self.reports, sent["entity"], sent["project"]),
+            "UpsertView2": self._upsert_view,
+            "upsertView": self._upsert_view,
+            "ProjectViews": self._project_views,
             "GetProjects": self._projects,
             "ProjectInternalId": lambda sent: {"project": {"id": sent["projectName"], "internalId": "1"}},
         }
@@ -263,43 +241,16 @@ class WandbServer:
         self.runs[asked["runName"]].artifacts[asked["artifactCollectionName"]] = files
         return {"commitArtifact": {"artifact": {"id": sent["artifactID"], "digest": asked["digest"]}}}
 
-    def _upsert_sweep(self, sent: Json) -> Json:
-        name = f"sweep{len(self.sweeps)}"
-        self.sweeps[name] = yaml.safe_load(sent["config"])
-        project = {"id": sent["projectName"], "name": sent["projectName"], "entity": {"id": ENTITY, "name": ENTITY}}
-        return {"upsertSweep": {"sweep": {"name": name, "project": project}, "configValidationWarnings": []}}
-
-    def _sweep_with_runs(self, sent: Json) -> Json:
-        name, sweep = sent["sweep"], self.sweeps[sent["sweep"]]
-        described = {"id": name, "name": name, "method": sweep["method"], "state": "RUNNING", "scheduler": None,
-                     "config": yaml.safe_dump(sweep), "controller": None, "runs": {"edges": []}}  # fmt: skip
-        return {"project": {"sweep": described}}
-
-    def _heartbeat(self, sent: Json) -> Json:
-        commands = [self.commands.pop(0)] if self.commands and not json.loads(sent["runState"] or "{}") else []
-        return {"agentHeartbeat": {"agent": {"id": "agent"}, "commands": json.dumps(commands)}}
-
-    def _upsert_view(self, views: list[SavedView], sent: Json) -> Json:
-        entity, project = sent["entityName"], sent["projectName"]
-        view = next((view for view in views if view.id == sent.get("id")), None)
-        if inserted := view is None:
-            view = SavedView(f"id{len(views)}", sent["name"], sent["displayName"], entity, project, {})
-            views.append(view)
-        assert view is not None
-        view.spec = json.loads(sent["spec"])
-        described = {"id": view.id, "type": sent["type"], "name": view.name, "displayName": view.display_name,
-                     "description": "", "project": {"id": project, "name": project, "entityName": entity},
-                     "spec": sent["spec"], "updatedAt": None}  # fmt: skip
+    def _upsert_view(self, sent: Json) -> Json:
+        view_id = sent.get("id") or f"id{len(self.views)}"
+        inserted = view_id not in self.views
+        self.views[view_id] = sent | {"id": view_id, "spec": json.loads(sent["spec"])}
+        project = {"id": sent["projectName"], "name": sent["projectName"], "entityName": sent["entityName"]}
+        described = sent | {"id": view_id, "description": "", "project": project, "updatedAt": None}
         return {"upsertView": {"view": described, "inserted": inserted}}
 
-    def _views_of(self, views: list[SavedView], entity: str, project: str, name: str | None = None) -> Json:
-        found = [view for view in views if (view.entity, view.project) == (entity, project)]
-        nodes = [
-            {"id": view.id, "name": view.name, "displayName": view.display_name, "spec": json.dumps(view.spec)}
-            for view in found
-            if name in (None, view.name)
-        ]
-        edges = [{"node": node} for node in nodes]
+    def _project_views(self, _: Json) -> Json:
+        edges = [{"node": view | {"spec": "{}"}} for view in self.views.values()]
         return {"project": {"allViews": {"edges": edges, "pageInfo": {"endCursor": None, "hasNextPage": False}}}}
 
     def _projects(self, sent: Json) -> Json:

@@ -19,12 +19,10 @@ VARIABLES = {"PROJECT": "p", "NAME": "n", "TAGS": "a,b", "ENTITY": "e", "RUN_GRO
 class FakeRun:
     """What a run is told."""
 
-    project, id, offline, url = "timemachine", "abc", False, "http://…"
-    tags: tuple[str, ...] | None = None
+    project, id, group, offline, url = "timemachine", "abc", None, False, "http://…"
 
     def __init__(self, asked: dict[str, Any]) -> None:
-        self.dir, self.asked, self.group = f"{asked['dir']}/wandb/run-abc/files", asked, asked["group"]
-        self.summary = asked["summary"] = dict[str, Any]()
+        self.dir = f"{asked['dir']}/wandb/run-abc/files"
         self.rows = asked["rows"] = list[dict[str, Any]]()
 
     def define_metric(self, name: str, **named: Any) -> None:
@@ -32,9 +30,6 @@ class FakeRun:
 
     def log(self, row: dict[str, Any]) -> None:
         self.rows.append(row)
-
-    def finish(self, exit_code: int) -> None:
-        self.asked |= {"exit_code": exit_code, "tags_at_the_end": self.tags}
 
 
 @pytest.fixture
@@ -56,8 +51,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
 
 def record(folder: Path) -> Any:
     """What WandbRun needs of a `runs.record.Record`."""
-    summary: dict[str, Any] = {"settings": {"seed": 1, "model": {"hiddens": 64}}, "git": {"revision": "abcd"}}
-    summary |= {"corpus": {"name": "time_machine"}, "metrics": {"val/perplexity": 8.0}, "status": "", "message": None}
+    summary = {"settings": {"seed": 1}, "git": {"revision": "abcd"}, "corpus": {"name": "time_machine"}}
     typed = ["seed=1", "exercise=clipping", "logger=wandb", "resume=x"]
     return SimpleNamespace(
         folder=folder, summary=summary, group="a sweep", exercise="clipping", quiet=False, overrides=typed,
@@ -67,17 +61,6 @@ def record(folder: Path) -> Any:
 
 def begin(folder: Path, **settings: Any) -> WandbRun | None:
     return WandbRun.begin(Wandb(**settings), record(folder))
-
-
-@pytest.mark.parametrize("status", ["completed", "diverged"])
-def test_how_a_run_ended_is_marked(tmp_path: Path, asked: dict[str, Any], status: str) -> None:
-    run, of_run = begin(tmp_path), record(tmp_path)
-    assert run is not None
-    run.end(of_run, status, "why")
-    expected = (0, None) if status == "completed" else (1, (status,))
-    assert (asked["exit_code"], asked["tags_at_the_end"]) == expected
-    numbers = {"val/perplexity": 8.0, "val/bits_per_character": 3.0}
-    assert asked["summary"] == {"status": status, "message": "why"} | numbers
 
 
 def test_callbacks_may_log_and_rows_come_once(tmp_path: Path, asked: dict[str, Any]) -> None:

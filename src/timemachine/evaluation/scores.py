@@ -95,12 +95,10 @@ def stream_nll(model: LanguageModel, chars_N: Tensor, targets: range, chunk: int
 class Row:
     """A row of evaluate.py's table: the scores of a text, or of one part of it."""
 
-    text: str
-    source: str
+    corpus: Corpus
     part: str
     window: Score
     stream: Score
-    replaced: dict[str, int]
 
 
 def evaluate(model: LanguageModel, vocab: Vocab, summary: dict[str, Any], corpus: Corpus) -> list[Row]:
@@ -111,18 +109,11 @@ def evaluate(model: LanguageModel, vocab: Vocab, summary: dict[str, Any], corpus
     num_steps = summary["settings"]["data"]["num_steps"]
     splits = splits_of(summary, corpus)
     chars_N = vocab.encode(corpus.characters)
-    replaced = corpus.replaced() | {"left_out": corpus.left_out}
     return [
-        Row(
-            corpus.name,
-            format_value(corpus.source),
-            name,
-            window_score(model, chars_N, split.starts, num_steps),
-            stream_score(model, chars_N, split.targets),
-            replaced,
-        )
+        Row(corpus, name, window_score(model, chars_N, split.starts, num_steps),
+            stream_score(model, chars_N, split.targets))
         for name, split in splits.items()
-    ]
+    ]  # fmt: skip
 
 
 def paired(nll_N: Tensor, other_N: Tensor, of_N: Tensor | None = None) -> tuple[float, float]:

@@ -21,8 +21,7 @@ def print_evaluation(rows: list[Row], runs: list[str]) -> None:
     models = runs[0] if len(runs) == 1 else f"{len(runs)} models as one: {', '.join(runs)}"
     lines, previous = [], None
     for row in rows:
-        name = row.text if row.source != previous else ""
-        previous = row.source
+        name, previous = "" if row.corpus is previous else row.corpus.name, row.corpus
         numbers = (with_error(row.window), with_error(row.stream), f"{row.stream.bits:.3f}")
         lines.append([name, row.part, f"{row.stream.num_targets:,}", *numbers])
     columns = ("text", "part", "characters", "window", "stream", "bits/char")
@@ -31,10 +30,11 @@ def print_evaluation(rows: list[Row], runs: list[str]) -> None:
         "± standard error; window: every window from a zero state, as in the book; stream: one pass, state carried, "
         "which is what to compare models on; bits a character are the stream's."
     )
-    for text, replaced in {row.source: (row.text, row.replaced) for row in rows}.values():
+    for corpus in {row.corpus.sha256: row.corpus for row in rows}.values():
+        replaced = corpus.replaced()
         counts = f"{replaced['digits']:,} digits, {replaced['accents']:,} accented letters, {replaced['other']:,} other"
-        left_out = f"; {replaced['left_out']:,} around them are Project Gutenberg's" if replaced["left_out"] else ""
-        print_text(f"{text}: normalisation made spaces of {counts} characters{left_out}")
+        left_out = f"; {corpus.left_out:,} around them are Project Gutenberg's" if corpus.left_out else ""
+        print_text(f"{corpus.name}: normalisation made spaces of {counts} characters{left_out}")
 
 
 def with_error(found: Score) -> str:

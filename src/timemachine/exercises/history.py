@@ -22,9 +22,9 @@ from torch import Tensor
 
 from timemachine.datamodule import TimeMachine
 from timemachine.evaluation.scores import WARM_UP, score
-from timemachine.evaluation.stream import MARGIN
 from timemachine.exercises import COLOURS, Findings
 from timemachine.exercises.claims import UNDECIDED, by_seed, difference, lowest
+from timemachine.exercises.stream import MARGIN
 from timemachine.language_model import RNNLMScratch
 from timemachine.runs.sweep import Job, grouped
 from timemachine.runs.tables import mean_sd, span

@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # they import torch, which takes seconds
     from timemachine.language_model import RNNLMScratch
 
 PROBES = {
-    "stream": "evaluation.stream",
+    "stream": "exercises.stream",
     "history": "exercises.history",
     "samples": "exercises.sampling",
     "books": "exercises.books",

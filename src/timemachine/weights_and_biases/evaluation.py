@@ -1,6 +1,5 @@
 """What evaluate.py found, in the W&B run of the run that it read."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,12 +8,9 @@ import wandb
 
 from timemachine.config import Wandb
 from timemachine.errors import SettingError
-from timemachine.runs.files import write_whole
 from timemachine.runs.sweep import upload_line
 from timemachine.weights_and_biases import FIGURE
 from timemachine.weights_and_biases.run import begin_run, final_numbers, finish, in_one_line
-
-KEYS = 3  # a row begins with text, part and model
 
 
 def run_in_wandb(runs: list[str], summary: dict[str, Any]) -> str:
@@ -29,30 +25,25 @@ def run_in_wandb(runs: list[str], summary: dict[str, Any]) -> str:
 
 
 def add_table(choice: Wandb, run: str, summary: dict[str, Any], columns: list[str], rows: list[list[Any]]) -> None:
-    """Add rows to the run's table `evaluation` in W&B, and their numbers to the summary there; print where they are.
+    """Log the table `evaluation` to the run in W&B, and its numbers to the summary there; print where they are.
 
-    `run`: the run's folder. `rows`: text, part and model first, then numbers under the names of `columns`; a row takes
-    the place of an earlier one of the same text, part and model. A table in W&B is logged whole, so that the rows of
-    all calls are kept in `wandb/evaluation.json`.
+    `run`: the run's folder. `rows`: text, part and model first, then numbers under the names of `columns`. W&B
+    shows the table that was logged last.
     """
     begun = begin_run(choice, Path(run), run_in_wandb([run], summary))
     if begun is None:
         return
     folder, state = Path(begun.dir).parents[1], "offline" if begun.offline else "incomplete"
     try:
-        kept = folder / "evaluation.json"
-        earlier = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else []
-        table = list({tuple(row[:KEYS]): row for row in [*earlier, *rows]}.values())
-        write_whole(kept, json.dumps(table).encode())
         if begun.offline:  # the summary and the figure of an offline part replace those that W&B has
             begun.summary.update(final_numbers(summary))
             if (figure := Path(run) / "perplexity.png").exists():
                 begun.log({FIGURE: wandb.Image(str(figure))})
-        begun.log({"evaluation": wandb.Table([*columns], table)})
-        for row in rows:
-            place = "/".join(("evaluation", *row[:KEYS]))
-            numbers = zip(columns[KEYS:], row[KEYS:], strict=True)
-            begun.summary.update({f"{place}/{name}": value for name, value in numbers if value is not None})
+        begun.log({"evaluation": wandb.Table([*columns], rows)})
+        for text, part, model, *numbers in rows:
+            for name, number in zip(columns[3:], numbers, strict=True):
+                if number is not None:
+                    begun.summary[f"evaluation/{text}/{part}/{model}/{name}"] = number
         if finish(begun, summary["status"]) and not begun.offline:
             state = ""
     except Exception as error:  # wandb raises what it likes

@@ -5,6 +5,7 @@ By the public interface of wandb-workspaces, tested with 0.4.13.
 
 import json
 import re
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,7 @@ import wandb_workspaces.reports.v2 as wr
 from timemachine.errors import SettingError
 from timemachine.runs.sweep import job_folders, summary_or_failure
 from timemachine.weights_and_biases import CHANGES
-from timemachine.weights_and_biases.server import online_run, signed_in
-from timemachine.weights_and_biases.workspace import sections
+from timemachine.weights_and_biases.workspace import sections, signed_in
 
 LIVE = ("Perplexity", "Perplexity at the end", "Gradient")  # sections of the workspace that a report shows, too
 FIGURE = re.compile(r"^!\[.*\]\(([\w-]+\.png)\)$", re.MULTILINE)  # in the sweep's own folder
@@ -55,11 +55,14 @@ def publish(folder: Path, project: str, entity: str | None) -> str:
     is no report, otherwise as `signed_in` does.
     """
     figures = [folder / name for name in FIGURE.findall(read_report(folder))]
-    with signed_in(project, entity) as (api, owner):
+    group = _group(folder) or "/".join(folder.resolve().parts[-2:])
+    quiet = wandb.Settings(silent=True, console="off", x_disable_stats=True, save_code=False)
+    with signed_in(project, entity) as (api, owner), tempfile.TemporaryDirectory() as of_run:
         title, parts = blocks(folder, project, owner)
-        group = _group(folder) or "/".join(folder.resolve().parts[-2:])
-        named = {"name": f"report of {group}", "group": group, "job_type": "report", "config": {CHANGES: "report"}}
-        with online_run(_run_id(folder), project=project, entity=owner, **named) as run:
+        with wandb.init(
+            entity=owner, project=project, dir=of_run, id=_run_id(folder), name=f"report of {group}", group=group,
+            job_type="report", config={CHANGES: "report"}, mode="online", reinit="create_new", settings=quiet,
+        ) as run:  # fmt: skip
             run.log({figure.stem: wandb.Image(str(figure)) for figure in figures if figure.is_file()})
         report = wr.Report(project=project, entity=owner, title=title, width="fluid", blocks=parts)
         report.id = next((old.id for old in api.reports(f"{owner}/{project}") if old.display_name == title), "")

@@ -1,18 +1,21 @@
 """The panels that a reader of the runs wants, as a saved workspace of Weights & Biases.
 
 By the public interface of wandb-workspaces, tested with 0.4.13. It names a setting as a run's config has it, nested:
-`model.lr`. It can neither choose a view's address nor list a project's views: `save` replaces the one whose address it
-is given, and makes a new one otherwise.
+`model.lr`. It cannot list a project's views, so that each call saves a new one.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import wandb
 import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
 
+from timemachine.errors import SettingError, UserError, one_line
 from timemachine.weights_and_biases import CHANGES, FIGURE, PAGE, SAMPLES
-from timemachine.weights_and_biases.server import signed_in
 
+TIMEOUT = 10  # seconds that W&B's server has for an answer
 MOST_RUNS = 100  # that a panel draws; W&B's own 10 would hide most of a sweep
 BAD_ENDS = ["failed", "diverged", "interrupted"]  # tags of runs that the filter above the list of runs leaves out
 OF_SWEEPS = ("model.hiddens", "data.num_steps", "model.lr", "trainer.gradient_clip_val")  # settings that many vary
@@ -68,25 +71,43 @@ def _bars(title: str, metric: str) -> Any:
     return wr.BarPlot(title=title, metrics=[metric], max_runs_to_show=MOST_RUNS, max_bars_to_show=MOST_RUNS)
 
 
-def save(project: str, entity: str | None, baseline: dict[str, Any] | None, view: str | None) -> str:
+def save(project: str, entity: str | None) -> str:
     """Save the workspace in W&B's project; return its address. Runs that differ in nothing but their seed are a group.
 
-    `baseline`: summary.json of a run that W&B has, which the columns compare all others with; the n-grams of its text
-    are logged as runs, and are pinned as lines to compare curves with. `view`: the address of an earlier one, which is
-    replaced. Raise UserError as `signed_in` does.
+    Raise UserError as `signed_in` does.
     """
+    runs = ws.RunsetSettings(
+        filters=ws.And(ws.Tags().notin(BAD_ENDS)),
+        groupby=[ws.Metric("Group"), ws.Config(CHANGES)],
+        pinned_columns=PINNED,
+    )
+    parts = []
+    for name, panels in sections().items():
+        layout = ws.SectionLayoutSettings(columns=len(panels), rows=1)
+        parts.append(ws.Section(name=name, panels=panels, is_open=True, layout_settings=layout))
+    settings = ws.WorkspaceSettings(max_runs=MOST_RUNS)
     with signed_in(project, entity) as (_, owner):
-        saved = ws.Workspace.from_url(view) if view else ws.Workspace(entity=owner, project=project)
-        runs = ws.RunsetSettings(filters=ws.And(ws.Tags().notin(BAD_ENDS)), pinned_columns=[*PINNED])
-        runs.groupby = [ws.Metric("Group"), ws.Config(CHANGES)]
-        if baseline:
-            from timemachine.weights_and_biases.baselines import log_ngrams  # it imports torch, which takes seconds
+        view = ws.Workspace(owner, project, "Perplexity", parts, settings, runs)
+        return str(view.save().url)
 
-            runs.baseline_run = baseline["wandb"]
-            runs.pinned_runs = log_ngrams(baseline, saved.project, saved.entity)
-        saved.name, saved.settings, saved.runset_settings = "Perplexity", ws.WorkspaceSettings(max_runs=MOST_RUNS), runs
-        saved.sections = []
-        for name, panels in sections().items():
-            layout = ws.SectionLayoutSettings(columns=len(panels), rows=1)
-            saved.sections.append(ws.Section(name=name, panels=panels, is_open=True, layout_settings=layout))
-        return str(saved.save().url)
+
+@contextmanager
+def signed_in(project: str, entity: str | None) -> Iterator[tuple[wandb.Api, str]]:
+    """Give W&B's public API and the entity, the API key's own if None.
+
+    Raise UserError if the key is missing, and if W&B's server does not answer, or refuses.
+    """
+    try:
+        wandb.setup(wandb.Settings(silent=True, mode="online"))  # whatever WANDB_MODE says of runs
+        if not wandb.login(prompt=False, verify=False):  # wandb.Api would ask for a key on a terminal
+            raise UserError("W&B has no API key configured; type wandb login")
+        api = wandb.Api(timeout=TIMEOUT)
+        if not (owner := entity or api.default_entity):
+            raise SettingError("entity=: the API key has no default entity; type entity=<your user name or team>")
+        yield api, owner
+    except UserError:
+        raise
+    except Exception as error:  # the network's, the server's, the key's: wandb raises what it likes
+        reason = one_line(error.__cause__ or error, 150)
+        advice = "type a project and entity that the API key may write to, or wandb login --relogin for another key"
+        raise UserError(f"project={project}: W&B failed ({reason}); {advice}") from error
