@@ -108,13 +108,12 @@ def test_the_flag_of_a_sweep_may_stand_anywhere() -> None:
 @pytest.mark.parametrize(
     ("schema", "typed", "message"),
     [
-        (Train, ["resume=a", "resume=b"], "resume=b: goes with one folder"),
         (Train, ["recipe=book_split", "data=full"], "data=full: a recipe has its own windows"),
         (Train, ["logger=csv", "logger.wandb.init_timeout=5"], "logger.wandb.init_timeout=5: goes with logger=wandb"),
         (Evaluate, ["run=a", "logger.wandb.init_timeout=5"], "logger.wandb.init_timeout=5: goes with logger=wandb"),
         (Generate, ["-m"], "-m: only train.py runs sweeps"),
         (Generate, ["--config-name=train"], "--config-name train: a program reads its own configuration"),
-        (Generate, ["--resolve"], "--resolve: --resolve goes with --cfg or --help"),
+        (Generate, ["--resolve"], "--resolve: goes with --cfg or --help"),
         (Generate, ["--num_predictions", "3"], "--num_predictions: there is no such flag; type for example num_preds"),
         (Train, ["--info", "all", "--cfg", "job"], "--info all --cfg job: only one of --run, "),
     ],

@@ -31,11 +31,10 @@ MISTAKES = [
     ("trainer.min_epochs=101", "is more than trainer.max_epochs=100; type for example trainer.min_epochs=100"),
     ("logger=wand", "type for example logger=wandb "),
     ("logger.wandb=false", "type for example logger=csv"),
-    ("data=choice(book,sampel)", "no such choice; type for example data=sample "),
     ("probes=[strem]", "type for example probes=[stream] (stream, history, "),
     ("excercise=clipping", "type for example exercise=clipping"),
     ("scale=smoke", "makes an exercise small; type exercise=<its name> as well"),
-    ("hydra/launcher=jobib", "no such choice; type for example hydra/launcher=joblib (basic, "),
+    ("hydra/launcher=joblib", "runs the jobs of a sweep; type -m as well"),
     # For these Lightning is asked, or the text is read.
     ("data.corpus=short.txt", "needs 33; type the path of a longer text"),
     ("data.num_train=1000000000", "type for example data.num_train="),
@@ -90,6 +89,11 @@ def test_a_mistake_is_answered_in_one_line(mistake: str, hint: str) -> None:
     [
         ("--epochs 3", "--epochs: there is no such flag; type for example trainer.max_epochs=3"),
         ("-m model.activation=glob(*)", "glob: matches nothing; type some values"),
+        ("-m model.lr=1,x", "model.lr=1,x: must be a positive number; type for example model.lr=1.0"),
+        (
+            "-m hydra/launcher=jobib",
+            "hydra/launcher=jobib: no such choice; type for example hydra/launcher=joblib (basic, ",
+        ),
         ("-m model.lr=tag(log,interval(0.1,1))", "interval: has no end of values; type hydra/sweeper=optuna as well"),
         ("-m exercise=history,clipping", "exercise=history,clipping: an exercise is a sweep by itself; type exercise="),
         ("trainer.min_steps=5 trainer.max_steps=3", "trainer.min_steps=5: is more than trainer.max_steps=3; type for "),
