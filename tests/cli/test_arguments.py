@@ -4,15 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from timemachine.cli.arguments import checked_argument, checked_arguments
-from timemachine.cli.schema import VERSION
-from timemachine.config import REPOSITORY, Evaluate, Generate, Train
+from timemachine.config import Evaluate, Generate, Train
 from timemachine.errors import SettingError
 
 # What a shell can pass: any bytes without NUL, which Python shows as text.
@@ -91,14 +89,6 @@ def test_any_file_name_reaches_hydra_whole(tmp_path_factory: pytest.TempPathFact
     if name not in (".", ".."):
         Path(path).touch()
     assert parsed(checked_argument(f"data.corpus={path}", Train)) == ("data.corpus", path)
-
-
-def test_a_relative_path_with_punctuation_is_composed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("my text (1), it's=mine.txt").touch()
-    argument = checked_argument("data.corpus=my text (1), it's=mine.txt", Train)
-    with initialize_config_dir(str(REPOSITORY / "conf"), **VERSION):
-        assert compose("train", [argument]).data.corpus == "my text (1), it's=mine.txt"
 
 
 def test_the_flag_of_a_sweep_may_stand_anywhere() -> None:

@@ -30,8 +30,8 @@ def checked_arguments(typed: list[str], schema: type) -> list[str]:
     typed = sorted(typed, key=lambda argument: argument not in MULTIRUN)  # argparse wants it first
     flags = _checked_flags(typed, schema)
     overrides = [checked_argument(argument, schema) for argument in flags.overrides]
-    _refuse_contradictions(overrides, flags, schema)
     chosen = dict(override.partition("=")[::2] for override in overrides)
+    _refuse_contradictions(chosen, flags, schema)
     if chosen.get("exercise", "none") != "none" and "hydra.mode" not in chosen:
         overrides.append("hydra.mode=MULTIRUN")  # Hydra 1.4 takes no mode from a group's file
     return [*(argument for argument in typed if argument not in flags.overrides), *overrides]
@@ -63,25 +63,22 @@ def _checked_flags(typed: list[str], schema: type) -> Namespace:
     return flags
 
 
-def _refuse_contradictions(overrides: list[str], flags: Namespace, schema: type) -> None:
+def _refuse_contradictions(chosen: dict[str, str], flags: Namespace, schema: type) -> None:
     """Raise SettingError for two arguments of which one would be ignored, or one that goes with another."""
-    chosen = dict(override.partition("=")[::2] for override in overrides)
-
-    def first(*beginnings: str) -> str | None:
-        return next((override for override in overrides if override.startswith(beginnings)), None)
-
     logger = chosen.get("logger", "wandb" if schema is Train else "csv")
-    if logger in ("csv", "tensorboard") and (for_wandb := first("logger.wandb.")):
-        raise SettingError(f"{for_wandb}: goes with logger=wandb; type that, not logger={logger}")
-    if chosen.get("recipe", "none") != "none" and (windows := first("data=book", "data=full")):
-        instead = f"type it without recipe={chosen['recipe']}, or the reverse"
-        raise SettingError(f"{windows}: a recipe has its own windows; {instead}")
-    exercise = chosen.get("exercise", "none")
+    for name, value in chosen.items():
+        if name.startswith("logger.wandb.") and logger in ("csv", "tensorboard"):
+            raise SettingError(f"{name}={value}: goes with logger=wandb; type that, not logger={logger}")
+    recipe, data, exercise = chosen.get("recipe", "none"), chosen.get("data"), chosen.get("exercise", "none")
+    if recipe != "none" and data in ("book", "full"):
+        instead = f"type it without recipe={recipe}, or the reverse"
+        raise SettingError(f"data={data}: a recipe has its own windows; {instead}")
     if "," in exercise or "(" in exercise:
         raise SettingError(f"exercise={exercise}: an exercise is a sweep by itself; type exercise=<one name>")
     is_sweep = flags.multirun or exercise != "none" or chosen.get("hydra.mode") == "MULTIRUN"
-    if not (is_sweep or flags.cfg or flags.info) and (of_sweep := first("hydra/launcher=", "hydra/sweeper=")):
-        raise SettingError(f"{of_sweep}: runs the jobs of a sweep; type -m as well")
+    for name in ("hydra/launcher", "hydra/sweeper"):
+        if name in chosen and not (is_sweep or flags.cfg or flags.info):
+            raise SettingError(f"{name}={chosen[name]}: runs the jobs of a sweep; type -m as well")
     if chosen.get("scale") == "smoke" and exercise == "none" and "resume" not in chosen:
         raise SettingError("scale=smoke: makes an exercise small; type exercise=<its name> as well")
 
