@@ -85,11 +85,11 @@ def checked_jobs(config: DictConfig) -> int:
     cell than the book's.
     """
     sweeper, loader = config.hydra.sweeper, GlobalHydra.instance().config_loader()
-    if "n_trials" in sweeper:  # a search, which chooses its jobs as it goes
-        return int(sweeper.n_trials)
-    of_files = [f"{name}={values}" for name, values in (sweeper.params or {}).items()]
-    overrides = OverridesParser.create(loader).parse_overrides([*of_files, *config.hydra.overrides.task])
-    (jobs,) = BasicSweeper.split_arguments(overrides, None)
+    jobs: list[list[str]] = [[]]
+    if not (is_search := "n_trials" in sweeper):  # which chooses its jobs as it goes
+        of_files = [f"{name}={values}" for name, values in (sweeper.params or {}).items()]
+        overrides = OverridesParser.create(loader).parse_overrides([*of_files, *config.hydra.overrides.task])
+        (jobs,) = BasicSweeper.split_arguments(overrides, None)
     if not jobs:
         raise SettingError("glob: matches nothing; type some values, such as -m model.hiddens=16,32")
     seen: set[str] = set()
@@ -102,7 +102,7 @@ def checked_jobs(config: DictConfig) -> int:
             is_done(folder, resolved(settings))  # or SettingError
             if has_own_cell:
                 check_network(Model(**settings.model), list(settings.probes))
-    return len(jobs)
+    return int(sweeper.n_trials) if is_search else len(jobs)
 
 
 def _end_in_order(number: int, frame: FrameType | None) -> None:
