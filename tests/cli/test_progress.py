@@ -6,13 +6,11 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
-from hydra.core.utils import JobReturn
 
 from tests.support.jobs import change_summary, leave_job
 from tests.support.programs import call_program
-from timemachine.cli.jobs import count_jobs
 from timemachine.cli.schema import VERSION
-from timemachine.cli.sweep import SweepReport
+from timemachine.cli.sweep import checked_jobs, print_progress
 from timemachine.config import REPOSITORY
 
 SWEEP = ("-m", "data=sample", "trainer.max_epochs=1", "model.hiddens=4", "logger=csv", "hydra.sweep.dir=sweep")
@@ -49,19 +47,18 @@ def test_jobs_are_counted_as_the_sweeper_does(typed: list[str], jobs: int) -> No
         chosen = [name for name in typed if name.startswith("exercise=")]
         config = compose("train", chosen, return_hydra_config=True)
         config.hydra.overrides.task = typed
-        assert count_jobs(config) == jobs
+        assert checked_jobs(config) == jobs
 
 
 def test_jobs_before_a_sweep_was_resumed_count_but_not_their_time(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    progress, now = SweepReport(), time.time()
-    progress.jobs, progress.began, progress.skipped = 5, int(now - 120), frozenset({0})
+    now = time.time()
     jobs = [(9999, "completed"), (110, "completed"), (60, "completed"), (99999, "failed")]
     for number, (ago, status) in enumerate(jobs):
         started = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(now - ago))
         leave_job(tmp_path, {}, status=status, number=number, started=started, metrics={"val/perplexity": 7.0})
     with initialize_config_dir(str(REPOSITORY / "conf"), **VERSION):
         typed = [f"hydra.sweep.dir={tmp_path}", "hydra.job.num=2", "hydra.job.id=2"]
-        progress.on_job_end(compose("train", typed, return_hydra_config=True), JobReturn())
-    assert capsys.readouterr().out == "job   2  completed  val    7.000  3 of 5, about 2 minutes left\n"
+        print_progress(compose("train", typed, return_hydra_config=True), 5, int(now - 120))
+    assert capsys.readouterr().out == "job   2  completed  val    7.000  3 of 5, about 2 min left\n"

@@ -40,6 +40,7 @@ def test_a_run_goes_on_with_what_it_was_started_with() -> None:
         ("-m", f"-m: resume={folder} is a single run"),
         ("exercise=relu", f"exercise=relu: resume={folder} is a single run"),
         ("hydra.run.dir=other", f"hydra.run.dir=other: resume={folder} goes on in its own folder"),
+        ("resume=other", "resume=other: goes with one folder"),
         ("model.sigma=abc", "model.sigma=abc: must be a number from 0 to 10"),
     ):
         assert refused(f"resume={folder}", more).startswith(f"error: {message}; type ")

@@ -9,7 +9,6 @@ import pytest
 
 from tests.support.programs import DEADLINE, Done, assert_succeeded
 from timemachine.config import REPOSITORY
-from timemachine.runs.summaries import read_summary
 
 FULL = "standard output: No space left on device; the program goes on without it\n"
 LOST = {">&3": "", ">&-": "", ">/dev/full": FULL}  # redirection -> stderr
@@ -50,15 +49,6 @@ sys.exit("the end")
 def test_a_program_goes_on(redirected: str, output: str, errors: str, tmp_path: Path) -> None:
     done = shell(redirected, "-c", PRINTS.replace("'", '"'), folder=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (1, output, errors)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("bar", ["false", "true"])
-def test_a_run_completes_on_a_full_disk(bar: str, tmp_path: Path) -> None:
-    typed = ["hydra.run.dir=run", f"trainer.enable_progress_bar={bar}"]
-    done = shell(">/dev/full", REPOSITORY / RUN[0], *RUN[1:], *typed, folder=tmp_path)
-    assert (done.returncode, done.stderr) == (0, FULL)
-    assert read_summary(tmp_path / "run")["status"] == "completed"
 
 
 @pytest.mark.slow

@@ -92,10 +92,10 @@ def test_an_exercise_that_is_interrupted_goes_on(program: Program, tmp_path: Pat
     exercise = ["exercise=clipping", "scale=smoke", *SHORT, "trainer.max_epochs=300", "hydra.sweep.dir=sweep"]
     with running(tmp_path, *exercise, "hydra.launcher.n_jobs=2") as sweep:
         sweep.wait_until(lambda: both_began(tmp_path))
-        os.killpg(sweep.process.pid, signal.SIGINT)  # as a terminal does
+        sweep.process.send_signal(signal.SIGTERM)  # Ctrl-C: tests/test_interruptions.py
         code, output, _ = sweep.ended()
         sweep.wait_for_its_processes()
-    assert (code, output.splitlines()[-1]) == (130, "go on with    the same command and resume=sweep")
+    assert (code, output.splitlines()[-1]) == (143, "go on with    the same command and resume=sweep")
     done = program("train.py", *exercise, "resume=sweep")
     assert done.returncode == 0, done.stderr
     for job in "01":

@@ -7,22 +7,23 @@ import pytest
 
 from tests.support.programs import Program, assert_said, assert_succeeded
 from tests.support.runs import what_is_left
-from timemachine.cli.messages import how_to_install
 
 SMALL = ("data=sample", "data.num_train=64", "data.num_val=64", "model.hiddens=4", "trainer.max_epochs=1", "logger=csv")
 
 
-@pytest.mark.parametrize(("name", "extra"), [("submitit_slurm", "slurm"), ("optuna", "search")])
-def test_what_is_not_installed_is_named_with_its_extra(name: str, extra: str) -> None:
-    assert how_to_install(name) == f"is not installed; type pip install -e '.[{extra}]'"
-
-
-def test_a_search_without_its_library_is_one_line(program: Program) -> None:
-    if find_spec("hydra_plugins.hydra_optuna_sweeper"):
-        pytest.skip("Hydra's Optuna sweeper is installed")
-    done = program("train.py", "-m", "hydra/sweeper=search")
-    assert_said(done.stderr, f"error: hydra/sweeper=optuna: {how_to_install('optuna')}")
+@pytest.mark.parametrize(
+    ("library", "typed", "line"),
+    [
+        ("hydra_submitit_launcher", "hydra/launcher=submitit_slurm", "hydra/launcher=submitit_slurm: {} '.[slurm]'"),
+        ("hydra_optuna_sweeper", "hydra/sweeper=search", "hydra/sweeper=optuna: {} '.[search]'"),
+    ],
+)
+def test_what_is_not_installed_is_named_with_its_extra(library: str, typed: str, line: str, program: Program) -> None:
+    if find_spec(f"hydra_plugins.{library}"):
+        pytest.skip("it is installed")
+    done = program("train.py", "-m", typed)
     assert done.returncode == 1
+    assert_said(done.stderr, "error: " + line.format("is not installed; type pip install -e"))
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from tests.support.jobs import leave_job
-from timemachine.cli.sweep import SweepReport
+from timemachine.cli import sweep
 from timemachine.runs.sweep import sweep_rows
 
 
@@ -21,7 +21,7 @@ def job(folder: Path, number: int, status: str = "completed", message: str | Non
 
 def end_sweep(folder: Path) -> None:
     """End the sweep whose jobs are in the folder, as Hydra does."""
-    SweepReport().on_multirun_end(OmegaConf.create({"hydra": {"sweep": {"dir": str(folder)}}}))
+    sweep.end(OmegaConf.create({"hydra": {"sweep": {"dir": str(folder)}}}))
 
 
 def test_a_row_has_the_settings_that_vary_and_the_final_numbers(tmp_path: Path) -> None:

@@ -9,83 +9,77 @@ import os
 import re
 from argparse import Namespace
 from difflib import get_close_matches
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob
 
-from timemachine.cli.resuming import MULTIRUN, quoted, unquoted_path, with_resumed
 from timemachine.cli.schema import OFF, choices, groups, leaves, nearest, no_such_choice
 from timemachine.config import Evaluate, Train
 from timemachine.corpus import normalise
 from timemachine.errors import SettingError
 
+MULTIRUN = {"-m", "--multirun"}
 SYNONYMS = {  # a common name elsewhere -> the last part of the name here
     "epochs": "max_epochs", "num_epochs": "max_epochs", "steps": "max_steps", "num_hiddens": "hiddens",
     "learning_rate": "lr", "clip": "gradient_clip_val",
 }  # fmt: skip
 
 
-def checked_arguments(arguments: list[str], schema: type) -> list[str]:
-    """Return all arguments as Hydra reads them. Raise SettingError for an invalid one."""
-    if schema is not Train and MULTIRUN & set(arguments):
-        raise SettingError("-m: only train.py runs sweeps; type it without")
-    arguments = sorted(arguments, key=lambda argument: argument not in MULTIRUN)  # argparse wants it first
-    hydra_flags(arguments, schema)
-    _refuse_contradictions(arguments, schema)
-    arguments = with_resumed(arguments)
-    is_exercise = any(argument.startswith("exercise=") and argument != "exercise=none" for argument in arguments)
-    if is_exercise and not any(argument.startswith("hydra.mode=") for argument in arguments):
-        arguments.append("hydra.mode=MULTIRUN")  # Hydra 1.4 takes no mode from a group's file
-    return [
-        argument if before.startswith("-") and "=" not in argument else checked_argument(argument, schema)
-        for before, argument in zip(["", *arguments], arguments, strict=False)
-    ]
+def checked_arguments(typed: list[str], schema: type) -> list[str]:
+    """Return all arguments as Hydra reads them, its flags first. Raise SettingError for an invalid one."""
+    typed = sorted(typed, key=lambda argument: argument not in MULTIRUN)  # argparse wants it first
+    flags = _checked_flags(typed, schema)
+    overrides = [checked_argument(argument, schema) for argument in flags.overrides]
+    chosen = dict(override.partition("=")[::2] for override in overrides)
+    _refuse_contradictions(chosen, flags, schema)
+    if chosen.get("exercise", "none") != "none" and "hydra.mode" not in chosen:
+        overrides.append("hydra.mode=MULTIRUN")  # Hydra 1.4 takes no mode from a group's file
+    return [*(argument for argument in typed if argument not in flags.overrides), *overrides]
 
 
-def hydra_flags(arguments: list[str], schema: type) -> Namespace:
+def _checked_flags(typed: list[str], schema: type) -> Namespace:
     """Return Hydra's flags, with the other arguments as `overrides`. Raise SettingError for one that does not fit."""
 
     def refuse(message: str) -> NoReturn:  # where Hydra would print its usage, or a traceback
-        raise SettingError(f"{' '.join(arguments)}: {message}; type --hydra-help to see all flags")
+        raise SettingError(f"{message}; type --hydra-help to see all flags")
 
     parser = get_args_parser()
     parser.error = refuse  # type: ignore[method-assign]
-    flags, unknown = parser.parse_known_args(arguments)
+    flags, unknown = parser.parse_known_args(typed)
+    if flags.multirun and schema is not Train:
+        raise SettingError("-m: only train.py runs sweeps; type it without")
     if flags.resolve and not (flags.cfg or flags.help):
-        refuse("--resolve goes with --cfg or --help")
+        refuse("--resolve: goes with --cfg or --help")
     if flags.run + flags.multirun + flags.shell_completion + bool(flags.cfg) + (flags.info is not None) > 1:
-        refuse("only one of --run, --multirun, --cfg, --info and --shell-completion at a time")
+        refuse(f"{' '.join(typed)}: only one of --run, --multirun, --cfg, --info and --shell-completion at a time")
     for flag, value in (("--config-name", flags.config_name), ("--config-path", flags.config_path)):
         if value is not None:
             raise SettingError(f"{flag} {value}: a program reads its own configuration in conf/; type it without")
     if unknown:
         name, equals, value = unknown[0].lstrip("-").partition("=")
-        after = [*arguments[arguments.index(unknown[0]) + 1 :], "…"][0]
+        after = [*typed[typed.index(unknown[0]) + 1 :], "…"][0]
         instead = _instead(name, schema, value if equals else "…" if re.search("^-|=", after) else after)
         raise SettingError(f"{unknown[0]}: there is no such flag; {instead}")
     return flags
 
 
-def _refuse_contradictions(arguments: list[str], schema: type) -> None:
+def _refuse_contradictions(chosen: dict[str, str], flags: Namespace, schema: type) -> None:
     """Raise SettingError for two arguments of which one would be ignored, or one that goes with another."""
-
-    def first(*beginnings: str) -> str | None:
-        return next((argument for argument in arguments if argument.startswith(beginnings)), None)
-
-    for_wandb, other = first("logger.wandb."), first("logger=csv", "logger=tensorboard")
-    if for_wandb and (other or (schema is not Train and "logger=wandb" not in arguments)):
-        instead = f"type it without {other}" if other else "type that as well"
-        raise SettingError(f"{for_wandb}: goes with logger=wandb; {instead}")
-    recipe, windows = first("recipe="), first("data=book", "data=full")
-    if recipe not in (None, "recipe=none") and windows:
-        raise SettingError(f"{windows}: a recipe has its own windows; type it without {recipe}, or the reverse")
-    exercises = ",".join(argument.partition("=")[2] for argument in arguments if argument.startswith("exercise="))
-    if "," in exercises or "(" in exercises:
-        instead = exercises.replace(",", ", then exercise=") if "(" not in exercises else "<its name>"
-        raise SettingError(f"exercise={exercises}: an exercise is a sweep by itself; type exercise={instead}")
-    if "scale=smoke" in arguments and exercises in ("", "none") and not first("resume="):
+    logger = chosen.get("logger", "wandb" if schema is Train else "csv")
+    for name, value in chosen.items():
+        if name.startswith("logger.wandb.") and logger in ("csv", "tensorboard"):
+            raise SettingError(f"{name}={value}: goes with logger=wandb; type that, not logger={logger}")
+    recipe, data, exercise = chosen.get("recipe", "none"), chosen.get("data"), chosen.get("exercise", "none")
+    if recipe != "none" and data in ("book", "full"):
+        instead = f"type it without recipe={recipe}, or the reverse"
+        raise SettingError(f"data={data}: a recipe has its own windows; {instead}")
+    if "," in exercise or "(" in exercise:
+        raise SettingError(f"exercise={exercise}: an exercise is a sweep by itself; type exercise=<one name>")
+    is_sweep = flags.multirun or exercise != "none" or chosen.get("hydra.mode") == "MULTIRUN"
+    for name in ("hydra/launcher", "hydra/sweeper"):
+        if name in chosen and not (is_sweep or flags.cfg or flags.info):
+            raise SettingError(f"{name}={chosen[name]}: runs the jobs of a sweep; type -m as well")
+    if chosen.get("scale") == "smoke" and exercise == "none" and "resume" not in chosen:
         raise SettingError("scale=smoke: makes an exercise small; type exercise=<its name> as well")
 
 
@@ -95,13 +89,13 @@ def checked_argument(argument: str, schema: type) -> str:
     Hydra's grammar refuses most punctuation: a prefix is normalised like the corpus and quoted, and a path is quoted.
     """
     name, equals, value = argument.lstrip("+~").partition("=")
-    if argument.startswith("-") or re.split("[@./]", name)[0] == "hydra":  # a flag, or a setting of Hydra's own
+    if argument.startswith("-") or re.split("[@./]", name)[0] == "hydra":  # a setting of Hydra's own
         return argument
     if not equals and not argument.startswith("~"):
         raise SettingError(f"{argument}: a setting is typed as name=value; {_instead(argument, schema, '…')}")
     if (schema is Train or (schema is Evaluate and name == "logger")) and (known := choices(name)):
-        for choice in _chosen(argument, value, known):
-            if choice not in known:
+        for choice in value.split(","):
+            if choice not in known and "(" not in value:  # glob(*) and the like are left to Hydra
                 raise SettingError(no_such_choice(argument, name, choice, known))
     elif name not in dict(leaves(schema)):
         raise SettingError(f"{argument}: there is no setting of that name; {_instead(name, schema, value)}")
@@ -113,8 +107,6 @@ def checked_argument(argument: str, schema: type) -> str:
             raise SettingError(f"{argument}: has no letter from A to Z; type for example prefix='it has'")
         return f"prefix='{letters}'"
     if name not in ("run", "resume", "data.corpus"):
-        if re.search(r"\d{300}", value):  # of which Python makes no float
-            raise SettingError(f"{name}: has more than 300 digits; type fewer")
         return argument
     path = unquoted_path(value)  # or a name, or a list of them
     is_several = path.startswith("[") or "," in path
@@ -122,15 +114,18 @@ def checked_argument(argument: str, schema: type) -> str:
     return f"{name}={quoted(path) if is_odd and (os.path.exists(path) or not is_several) else path}"
 
 
-def _chosen(argument: str, value: str, known: list[str]) -> list[str]:
-    """Return the choices of a group that an argument names, of a sweep all of them: a,b or choice(a,b) or glob(*)."""
-    if "(" not in value:
-        return value.split(",")
-    override = OverridesParser.create().parse_override(argument)
-    values: Any = override.value()  # Hydra's annotation leaves out Glob
-    if isinstance(values, Glob):
-        return values.filter(known) or [value]
-    return list(override.sweep_string_iterator()) if override.is_sweep_override() else [value]
+def quoted(value: str) -> str:
+    """Return the text in quotes for Hydra and OmegaConf, with a backslash more before a quote, the end, or ${."""
+    escaped = re.sub(r"(\\*)\$\{", lambda found: 2 * found[1] + "\\${", value)
+    escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), escaped)
+    return f"'{escaped}'"
+
+
+def unquoted_path(value: str) -> str:
+    """Return the path that a user has quoted, or this program for Lightning's processes; ~ is the home directory."""
+    quote = value[:1] if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" else ""
+    is_quoted = quote and not os.path.exists(value)
+    return os.path.expanduser(value[1:-1].replace(f"\\{quote}", quote) if is_quoted else value)
 
 
 def _instead(name: str, schema: type, value: str) -> str:

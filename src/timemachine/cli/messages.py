@@ -67,8 +67,8 @@ def _about_a_value(error: Exception, schema: type) -> str:
         return f"{error.override}: Hydra cannot read this value; type a plain one, or quote it: '{name}=\"…\"'"
     if isinstance(error, MissingConfigException):  # of a group of Hydra's own
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
-        if extra := how_to_install(choice):
-            return f"{group}={choice}: {extra}"
+        if choice in EXTRAS:
+            return f"{group}={choice}: is not installed; type pip install -e '.[{EXTRAS[choice]}]'"
         if error.options:
             return no_such_choice(f"{group}={choice}", group, choice, list(error.options))
     if "Ambiguous value" in text or "requires --multirun" in text:
@@ -83,12 +83,7 @@ def _about_a_value(error: Exception, schema: type) -> str:
         rule = allowed(setting) or ("a list" if example(setting).startswith("[") else "a text")
         return f"{name}={value}: must be {rule}; type for example {name}={example(setting, value)}"
     first = str(cause if isinstance(cause, OmegaConfBaseException) else error).strip().split("\n")[0]
-    return first if "type " in first else f"{first}; type another value"
-
-
-def how_to_install(choice: str) -> str | None:
-    """Return what to type to have a launcher or a sweeper, None if no extra of ours has it."""
-    return f"is not installed; type pip install -e '.[{EXTRAS[choice]}]'" if choice in EXTRAS else None
+    return f"{name}: {first}; type another value" if name else f"{first}; type another value"
 
 
 def _of_a_launcher(error: Exception) -> str | None:

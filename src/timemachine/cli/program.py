@@ -1,4 +1,4 @@
-"""The three programs: Hydra's, with checked arguments and one line for a mistake or a signal."""
+"""The three programs: arguments -> Hydra's configuration -> checked settings -> a task. A mistake is one line."""
 
 import functools
 import math
@@ -12,13 +12,15 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn
+from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from timemachine.cli.arguments import checked_arguments, hydra_flags
-from timemachine.cli.messages import exit_with, say_how_to_go_on
-from timemachine.cli.schema import CONF, TARGETS, VERSION, Settings, checked, resolved
+from timemachine.cli.arguments import checked_arguments
+from timemachine.cli.messages import exit_with, remember_folder, say_how_to_go_on
+from timemachine.cli.schema import CONF, TARGETS, VERSION, Settings, checked, resolved, without_hydra
 from timemachine.cli.streams import Output, go_on_without_output, say_that_imports_take_seconds
 from timemachine.config import Train
 from timemachine.errors import UserError
@@ -33,39 +35,9 @@ def program(schema: type[Settings]) -> Callable[[Callable[[Settings], None]], Ca
     return lambda task: _main(schema, functools.partial(_run, schema=schema, task=task))
 
 
-def _run(cfg: DictConfig, schema: type[Settings], task: Callable[[Settings], None]) -> None:
-    settings = checked(cfg, schema)
-    say_that_imports_take_seconds()
-    task(settings)
-
-
 def training_program(task: Callable[[Train, Record], None]) -> Callable[[], None]:
     """Return train.py's main: one run, or a sweep of them, of a function of settings and a run's record."""
     return _main(Train, functools.partial(_run_job, task=task))
-
-
-def _run_job(cfg: DictConfig, task: Callable[[Train, Record], None]) -> float:
-    """Run the task on record. Return the validation perplexity, or inf. Raise UserError where a single run diverged."""
-    go_on_without_output()  # a launcher's process has begun without
-    job, settings = HydraConfig.get(), resolved(cfg)
-    folder, typed, in_sweep = Path(job.runtime.output_dir), job.overrides.task, job.mode == RunMode.MULTIRUN
-    if in_sweep and is_done(folder, settings):
-        return math.inf
-    if is_job():
-        end_with_parent()
-    elif not in_sweep:
-        say_that_imports_take_seconds()
-    trainer = cfg.trainer
-    if in_sweep and (trainer.strategy != "auto" or trainer.num_nodes != 1 or trainer.devices not in (1, "1")):
-        from timemachine.cli.jobs import run_as_program
-
-        return run_as_program(folder, typed, is_resumed(settings))
-    group = shown(folder.parent) if in_sweep or is_job() else None
-    with Record(folder, settings, in_sweep, typed, job.runtime.choices["exercise"], group, is_job()) as run:
-        task(checked(cfg, Train), run)
-    if run.summary["status"] == "diverged" and run.writes and not in_sweep:
-        raise UserError(f"diverged: {run.summary['message']}")
-    return float(run.summary["metrics"].get("val/perplexity", math.inf))
 
 
 def _main(schema: type, task: Callable[[DictConfig], Any]) -> Callable[[], None]:
@@ -82,15 +54,19 @@ def _main(schema: type, task: Callable[[DictConfig], Any]) -> Callable[[], None]
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, instead of printing a traceback of its own
         go_on_without_output()
         try:
-            sys.argv[1:] = checked_arguments(sys.argv[1:], schema)
-            flags = hydra_flags(sys.argv[1:], schema)
-            if not (is_first_process() or any(a.startswith("hydra.run.dir=") for a in sys.argv)):
-                sys.argv += ["hydra.run.dir=.", "hydra.output_subdir=null"]  # srun, torchrun: one folder a run
-            if flags.help:
+            arguments = checked_arguments(sys.argv[1:], schema)
+            if any(argument.startswith("resume=") for argument in arguments):
+                from timemachine.cli.resuming import with_resumed
+
+                arguments = with_resumed(arguments)
+            if not (is_first_process() or any(argument.startswith("hydra.run.dir=") for argument in arguments)):
+                arguments += ["hydra.run.dir=.", "hydra.output_subdir=null"]  # srun, torchrun: one folder a run
+            if {"-h", "--help"} & set(arguments):
                 from timemachine.cli.help import print_help
 
-                print_help(schema, flags.overrides)
+                print_help(schema, [argument for argument in arguments if not argument.startswith("-")])
             else:
+                sys.argv[1:] = arguments
                 hydra_program()
         except KeyboardInterrupt:
             _say_the_end(signal.SIGINT)
@@ -114,3 +90,75 @@ def _say_the_end(number: int) -> None:
     say_how_to_go_on()
     if not is_job():
         print("interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}", file=sys.stderr)
+
+
+class Hooks(Callback):
+    """What Hydra calls before and after a run or a sweep: folders in use are refused before Hydra writes anything.
+
+    It exits with an error: Hydra makes a warning of whatever else is raised here.
+    """
+
+    jobs, began = 0, 0  # of a sweep: how many, and when in seconds, whole as in summary.json
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Refuse settings that break a rule, and a folder that holds a run, unless that run goes on or is a job."""
+        folder = config.hydra.run.dir
+        try:
+            checked(without_hydra(config), Train)
+        except (UserError, OmegaConfBaseException) as error:
+            exit_with(error, Train)
+        remember_folder(folder)
+        is_used = any(os.path.exists(f"{folder}/{name}") for name in ("summary.json", "multirun.yaml"))
+        if is_used and is_first_process() and not (is_resumed(config) or is_job()):
+            again = f"resume={folder}, or another folder"
+            sys.exit(f"error: hydra.run.dir={folder}: there is a run or a sweep already; type {again}")
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Refuse a sweep that cannot run, and print where it will be."""
+        from timemachine.cli import sweep
+
+        self.jobs, self.began = sweep.begin(config)
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        """Print how far the sweep is, in whichever process the job ran."""
+        if self.jobs:
+            from timemachine.cli import sweep
+
+            sweep.print_progress(config, self.jobs, self.began)
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Leave the sweep's table and report; exit with 1 if a job failed."""
+        if sys.exc_info()[0] is None:  # Hydra 1.4 calls this also after a sweep that was refused or cut short
+            from timemachine.cli import sweep
+
+            sweep.end(config)
+
+
+def _run(cfg: DictConfig, schema: type[Settings], task: Callable[[Settings], None]) -> None:
+    settings = checked(cfg, schema)
+    say_that_imports_take_seconds()
+    task(settings)
+
+
+def _run_job(cfg: DictConfig, task: Callable[[Train, Record], None]) -> float:
+    """Run the task on record. Return the validation perplexity, or inf. Raise UserError where a single run diverged."""
+    go_on_without_output()  # a launcher's process has begun without
+    job, settings = HydraConfig.get(), resolved(cfg)
+    folder, typed, in_sweep = Path(job.runtime.output_dir), job.overrides.task, job.mode == RunMode.MULTIRUN
+    if in_sweep and is_done(folder, settings):
+        return math.inf
+    if is_job():
+        end_with_parent()
+    elif not in_sweep:
+        say_that_imports_take_seconds()
+    trainer = cfg.trainer
+    if in_sweep and (trainer.strategy != "auto" or trainer.num_nodes != 1 or trainer.devices not in (1, "1")):
+        from timemachine.cli.sweep import run_as_program
+
+        return run_as_program(folder, typed, is_resumed(settings))
+    group = shown(folder.parent) if in_sweep or is_job() else None
+    with Record(folder, settings, in_sweep, typed, job.runtime.choices["exercise"], group, is_job()) as run:
+        task(checked(cfg, Train), run)
+    if run.summary["status"] == "diverged" and run.writes and not in_sweep:
+        raise UserError(f"diverged: {run.summary['message']}")
+    return float(run.summary["metrics"].get("val/perplexity", math.inf))

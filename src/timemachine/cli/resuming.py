@@ -1,34 +1,16 @@
 """`resume=<folder>`: the arguments that make Hydra go on in the folder of a run or a sweep, or a SettingError."""
 
 import os
-import re
 from pathlib import Path
 
+from timemachine.cli.arguments import MULTIRUN, quoted, unquoted_path
 from timemachine.errors import SettingError
 from timemachine.runs.files import read_yaml
 
-MULTIRUN = {"-m", "--multirun"}
-
-
-def quoted(value: str) -> str:
-    """Return the text in quotes for Hydra and OmegaConf, with a backslash more before a quote, the end, or ${."""
-    escaped = re.sub(r"(\\*)\$\{", lambda found: 2 * found[1] + "\\${", value)
-    escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), escaped)
-    return f"'{escaped}'"
-
-
-def unquoted_path(value: str) -> str:
-    """Return the path that a user has quoted, or this program for Lightning's processes; ~ is the home directory."""
-    quote = value[:1] if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" else ""
-    is_quoted = quote and not os.path.exists(value)
-    return os.path.expanduser(value[1:-1].replace(f"\\{quote}", quote) if is_quoted else value)
-
 
 def with_resumed(arguments: list[str]) -> list[str]:
-    """Return the arguments, and those that `resume=` stands for if it is one of them."""
+    """Return the arguments and those that `resume=`, one of them, stands for."""
     resumed = [argument for argument in arguments if argument.startswith("resume=")]
-    if not resumed:
-        return arguments
     if len(resumed) > 1:
         raise SettingError(f"{resumed[1]}: goes with one folder; type it without {resumed[0]}")
     folder = unquoted_path(resumed[0].partition("=")[2])

@@ -1,110 +1,190 @@
-"""What Hydra calls before and after a run or a sweep."""
+"""A sweep: whether its jobs can run, how far they are, how one takes several processes, and what is left at the end.
 
+Private: `BasicSweeper`, of Hydra's, tested with Hydra 1.3.8; pyproject.toml bounds it from above.
+"""
+
+import math
 import os
+import signal
+import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from types import FrameType
 
-from hydra.core.utils import JobReturn
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from timemachine.cli.arguments import quoted
 from timemachine.cli.messages import exit_with, remember_folder
-from timemachine.cli.schema import checked, without_hydra
-from timemachine.config import Backward, Train
-from timemachine.errors import UserError
+from timemachine.cli.schema import check_network, resolved, without_hydra
+from timemachine.config import REPOSITORY, Backward, Model, Train
+from timemachine.errors import SettingError, UserError
+from timemachine.exercises.report import write_report
 from timemachine.kernels.choice import is_compiled, what_is_missed
 from timemachine.runs.files import cannot_write
-from timemachine.runs.processes import is_first_process, is_job
+from timemachine.runs.processes import SWEEP, Signalled
 from timemachine.runs.record import is_resumed, outcome
+from timemachine.runs.resuming import begin_anew, is_done
+from timemachine.runs.summaries import read_summary
+from timemachine.runs.sweep import (
+    job_folders,
+    print_jobs,
+    summary_or_failure,
+    sweep_rows,
+    sweep_upload_line,
+    write_table,
+)
+from timemachine.runs.tables import short
 
 
-class SweepReport(Callback):
-    """Refuse folders in use before Hydra writes anything; after the jobs of a multirun write its table and report.
+def begin(config: DictConfig) -> tuple[int, int]:
+    """Refuse a folder in use, other jobs than those of a sweep that goes on, and a network that cannot be built.
 
-    It exits with an error: Hydra makes a warning of whatever else is raised here.
+    Return the number of jobs, and when the sweep began in seconds. From here on SIGTERM and SIGHUP end it in order.
     """
+    folder = Path(config.hydra.sweep.dir)
+    remember_folder(folder, is_sweep=True)
+    subdir = OmegaConf.to_container(config.hydra.sweep, resolve=False)["subdir"]  # type: ignore[index, call-overload]
+    if subdir != "${hydra.job.num}":
+        sys.exit(f"error: hydra.sweep.subdir={subdir}: each job has a folder of its number; type it without")
+    is_used = any(any(folder.glob(name)) for name in ("multirun.yaml", "summary.json", "*/summary.json"))
+    if is_used and not is_resumed(config):
+        again = f"resume={folder} with the command that began it, or another folder"
+        sys.exit(f"error: hydra.sweep.dir={folder}: there is a run or a sweep already; type {again}")
+    try:
+        jobs = checked_jobs(config)
+    except (UserError, HydraException, OmegaConfBaseException) as error:
+        exit_with(error, Train)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _end_in_order)
+    print(f"sweep  {folder}", flush=True)
+    on_cpu = config.trainer.accelerator in ("auto", "cpu")
+    if on_cpu and config.model.cell == "rnn" and config.model.backward is Backward.auto and not is_compiled():
+        print(what_is_missed(), flush=True)
+    if is_resumed(config):
+        done = [job for job in job_folders(folder) if summary_or_failure(job)["status"] in ("completed", "diverged")]
+        print(f"done   {len(done)} of {jobs} jobs", flush=True)
+    return jobs, int(time.time())
 
-    jobs, began = 0, 0  # of a sweep: how many, and when in seconds, whole as in summary.json
-    skipped: frozenset[int] = frozenset()  # jobs that had ended before it was resumed
 
-    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Refuse settings that break a rule, and a folder that holds a run, unless that run goes on or is a job."""
-        folder = config.hydra.run.dir
+def checked_jobs(config: DictConfig) -> int:
+    """Return how many jobs a sweep will have.
+
+    Raise SettingError if it has none, other ones than it began with, or a network that cannot be built. To compose a
+    job takes a tenth of a second: only those are that have a value which none before had, have begun, or have another
+    cell than the book's.
+    """
+    sweeper, loader = config.hydra.sweeper, GlobalHydra.instance().config_loader()
+    jobs: list[list[str]] = [[]]
+    if not (is_search := "n_trials" in sweeper):  # which chooses its jobs as it goes
+        of_files = [f"{name}={values}" for name, values in (sweeper.params or {}).items()]
+        overrides = OverridesParser.create(loader).parse_overrides([*of_files, *config.hydra.overrides.task])
+        (jobs,) = BasicSweeper.split_arguments(overrides, None)
+    if not jobs:
+        raise SettingError("glob: matches nothing; type some values, such as -m model.hiddens=16,32")
+    seen: set[str] = set()
+    for number, job in enumerate(jobs):
+        folder = Path(config.hydra.sweep.dir, str(number))
+        has_own_cell = config.model.cell != "rnn" or any(override.startswith("model.cell=") for override in job)
+        if folder.exists() or has_own_cell or not seen.issuperset(job):
+            seen.update(job)
+            settings = without_hydra(loader.load_sweep_config(config, job))
+            is_done(folder, resolved(settings))  # or SettingError
+            if has_own_cell:
+                check_network(Model(**settings.model), list(settings.probes))
+    return int(sweeper.n_trials) if is_search else len(jobs)
+
+
+def _end_in_order(number: int, frame: FrameType | None) -> None:
+    """Raise Signalled; the next such signal ends the process at once."""
+    signal.signal(number, signal.SIG_DFL)
+    raise Signalled(number)
+
+
+def run_as_program(folder: Path, overrides: Sequence[str], is_resumed: bool) -> float:
+    """Run a job that takes several processes: train.py anew, in the job's folder. Return its validation perplexity.
+
+    Lightning starts each process with the command line of the first, so that each would run the whole sweep; and when
+    one dies it kills the first, which would be the sweep. Slurm's variables describe this process, not the job.
+    """
+    of_job = [override for override in overrides if not override.startswith("resume=")]
+    command = [sys.executable, str(REPOSITORY / "train.py"), *of_job]
+    command += ["hydra.mode=RUN", f"hydra.run.dir={quoted(str(folder))}"]
+    if is_resumed and (folder / "checkpoints" / "last.ckpt").exists():
+        command.append(f"resume={folder}")
+    elif is_resumed:
+        begin_anew(folder)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
+    environment[SWEEP] = str(os.getpid())
+    # In a process group of its own: otherwise Ctrl-C would reach the job twice, from the terminal and from here.
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment, process_group=0) as job:
         try:
-            checked(without_hydra(config), Train)
-        except (UserError, OmegaConfBaseException) as error:
-            exit_with(error, Train)
-        remember_folder(folder)
-        is_used = any(os.path.exists(f"{folder}/{name}") for name in ("summary.json", "multirun.yaml"))
-        if is_used and is_first_process() and not (is_resumed(config) or is_job()):
-            again = f"resume={folder}, or another folder"
-            sys.exit(f"error: hydra.run.dir={folder}: there is a run or a sweep already; type {again}")
-
-    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Refuse a folder in use, other jobs than those of a sweep that goes on, and networks that cannot be built."""
-        from timemachine.cli.jobs import check_jobs, count_jobs, ended_jobs  # what only a sweep needs
-
-        folder = Path(config.hydra.sweep.dir)
-        remember_folder(folder, is_sweep=True)
-        subdir = OmegaConf.to_container(config.hydra.sweep, resolve=False)["subdir"]  # type: ignore[index, call-overload]
-        if subdir != "${hydra.job.num}":
-            sys.exit(f"error: hydra.sweep.subdir={subdir}: each job has a folder of its number; type it without")
-        is_used = any(any(folder.glob(name)) for name in ("multirun.yaml", "summary.json", "*/summary.json"))
-        if is_used and not is_resumed(config):
-            again = f"resume={folder} with the command that began it, or another folder"
-            sys.exit(f"error: hydra.sweep.dir={folder}: there is a run or a sweep already; type {again}")
-        try:
-            check_jobs(config, _exercise(config))
-        except (UserError, HydraException, OmegaConfBaseException) as error:
-            exit_with(error, Train)
-        print(f"sweep  {folder}", flush=True)
-        on_cpu = config.trainer.accelerator in ("auto", "cpu")
-        if on_cpu and config.model.cell == "rnn" and config.model.backward is Backward.auto and not is_compiled():
-            print(what_is_missed(), flush=True)
-        self.jobs, self.began = count_jobs(config), int(time.time())
-        if is_resumed(config):
-            self.skipped = ended_jobs(config)
-            print(f"done   {len(self.skipped)} of {self.jobs} jobs", flush=True)
-
-    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        """Print how far the sweep is, in whichever process the job ran."""
-        if self.jobs:
-            from timemachine.cli.jobs import print_progress
-
-            print_progress(config, self.jobs, self.began, self.skipped)
-
-    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Write summary.csv and report.md into the sweep's folder; exit with 1 if a job failed."""
-        if sys.exc_info()[0] is not None:
-            return  # Hydra 1.4 calls this also after a sweep that was refused or cut short
-        from timemachine.exercises.report import write_report
-        from timemachine.runs.sweep import print_jobs, sweep_rows, sweep_upload_line, write_table
-
-        folder, exercise = Path(config.hydra.sweep.dir), _exercise(config)
-        try:
-            if not (rows := sweep_rows(folder)):
-                sys.exit(1)
-            write_table(rows, folder)
-            if exercise == "none":
-                print_jobs(rows)
-                print(f"table  {folder}/summary.csv")
-            write_report(folder, exercise)
-            if line := sweep_upload_line(folder):
-                print(line)
-        except Exception as error:  # of which Hydra would make a warning, and exit with 0
-            if not (isinstance(error, UserError) or cannot_write(folder, error)):
-                traceback.print_exc()  # a mistake in what an exercise makes of its jobs
-                sys.exit(1)
-            reason = f"{getattr(error, 'filename', None) or folder}: {outcome(error)[1]}"
-            sys.exit(f"error: {reason}; when that has been mended type the same command and resume={folder}")
-        if failed := [row["job"] for row in rows if row["status"] not in ("completed", "diverged")]:
-            sys.exit(f"error: {len(failed)} of {len(rows)} jobs failed (job {', '.join(failed)})")
+            job.wait()
+        except (KeyboardInterrupt, SystemExit):
+            job.send_signal(signal.SIGINT)
+            job.wait()
+            raise
+    summary = summary_or_failure(folder)
+    if summary["status"] == "failed":
+        print(f"job {folder.name}: failed: {summary['message']}", file=sys.stderr)
+    return float(summary["metrics"].get("val/perplexity", math.inf))
 
 
-def _exercise(config: DictConfig) -> str:
-    return str(OmegaConf.select(config, "hydra.runtime.choices.exercise", default="none"))
+def print_progress(config: DictConfig, jobs: int, began: int) -> None:
+    """Print how a job ended, of how many `jobs` how many have, and an estimate of the time that is left.
+
+    `began`: the sweep, in seconds. The folders tell, whichever process asks. A job that had ended before the sweep was
+    resumed counts, but its time does not, and it has no line.
+    """
+    before, ours = 0, {}
+    for folder in job_folders(Path(config.hydra.sweep.dir)):
+        with suppress(OSError, ValueError):  # it is about to write its first
+            summary = read_summary(folder)
+            if datetime.fromisoformat(summary["started"]).timestamp() >= began:
+                ours[int(folder.name)] = summary
+            else:
+                before += summary["status"] in ("completed", "diverged")
+    if (job := ours.get(config.hydra.job.num)) is None:
+        return
+    running = sum(summary["status"] == "running" for summary in ours.values())
+    ended = len(ours) - running
+    val = short(float(job["metrics"].get("val/perplexity", math.nan)))
+    line = f"job {config.hydra.job.num:>3}  {job['status']:9}  val {val:>8}  {before + ended} of {jobs}"
+    if before + ended < jobs:
+        done = ended + running / 2  # a job under way counts as half done
+        minutes = (time.time() - began) / 60 * (jobs - before - done) / done
+        line += f", about {max(round(minutes), 1)} min left"
+    print(line, flush=True)
+
+
+def end(config: DictConfig) -> None:
+    """Write summary.csv and report.md into the sweep's folder; exit with 1 if a job failed."""
+    folder = Path(config.hydra.sweep.dir)
+    exercise = str(OmegaConf.select(config, "hydra.runtime.choices.exercise", default="none"))
+    try:
+        rows = sweep_rows(folder)
+        write_table(rows, folder)
+        if exercise == "none":
+            print_jobs(rows)
+            print(f"table  {folder}/summary.csv")
+        write_report(folder, exercise)
+        if line := sweep_upload_line(folder):
+            print(line)
+    except Exception as error:  # of which Hydra would make a warning, and exit with 0
+        if not (isinstance(error, UserError) or cannot_write(folder, error)):
+            traceback.print_exc()  # a mistake in what an exercise makes of its jobs
+            sys.exit(1)
+        reason = f"{getattr(error, 'filename', None) or folder}: {outcome(error)[1]}"
+        sys.exit(f"error: {reason}; when that has been mended type the same command and resume={folder}")
+    if failed := [row["job"] for row in rows if row["status"] not in ("completed", "diverged")]:
+        sys.exit(f"error: {len(failed)} of {len(rows)} jobs failed (job {', '.join(failed)})")
