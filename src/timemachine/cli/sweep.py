@@ -17,7 +17,7 @@ from timemachine.cli.messages import exit_with, remember_folder
 from timemachine.cli.schema import checked, without_hydra
 from timemachine.config import Backward, Train
 from timemachine.errors import UserError
-from timemachine.kernels.choice import is_compiled, what_is_missed
+from timemachine.kernels import NOT_COMPILED, is_compiled
 from timemachine.runs.files import cannot_write
 from timemachine.runs.processes import is_first_process, is_job
 from timemachine.runs.record import is_resumed, outcome
@@ -65,7 +65,7 @@ class SweepReport(Callback):
         print(f"sweep  {folder}", flush=True)
         on_cpu = config.trainer.accelerator in ("auto", "cpu")
         if on_cpu and config.model.cell == "rnn" and config.model.backward is Backward.auto and not is_compiled():
-            print(what_is_missed(), flush=True)
+            print(NOT_COMPILED, flush=True)
         self.jobs, self.began = count_jobs(config), int(time.time())
         if is_resumed(config):
             self.skipped = ended_jobs(config)
