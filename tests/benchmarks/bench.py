@@ -1,7 +1,7 @@
 """make bench: the project's code against its rivals, as ratios of medians, the two in turn in one process.
 
-Freed memory is kept as in train.py, for the rivals too. Run it on an idle machine: two threads on two busy cores wait for each other by spinning.
-The exit status is 1 if a number falls short of what was asked, which stands beside it.
+Freed memory is kept as in train.py, for the rivals too. Run it on an idle machine: two threads on two busy cores wait
+for each other by spinning. The exit status is 1 if a number falls short of what was asked, which stands beside it.
 """
 
 import argparse

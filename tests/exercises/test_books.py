@@ -9,7 +9,7 @@ import pytest
 from timemachine.exercises import other_authors, war_of_the_worlds
 from timemachine.exercises.report import write_report
 from timemachine.runs.sweep import Job
-from timemachine.texts.catalogue import CATALOGUE
+from timemachine.texts import CATALOGUE
 
 
 def job(trained_on: str, seed: int, perplexities: dict[str, float], characters: int = 10_032) -> Job:

@@ -8,7 +8,7 @@ from timemachine.corpus import Corpus, at_hand, find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.exercises import books
 from timemachine.language_model import RNNLMScratch
-from timemachine.texts.catalogue import CATALOGUE
+from timemachine.texts import CATALOGUE
 
 WELLS = ("time_machine", "war_of_the_worlds")
 
