@@ -19,7 +19,7 @@ from timemachine.config import Optimizer, Schedule, Training
 from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.how_low.language_model import RNNLMBeyond, set_rates
-from timemachine.how_low.loaders import train_loader
+from timemachine.how_low.teacher import train_loader
 
 EVERYTHING = Training(
     optimizer=Optimizer.adamw,
