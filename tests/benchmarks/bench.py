@@ -266,16 +266,7 @@ def sweep(threads: int) -> Iterator[Row]:
     yield Row(f"sweep of four, a job a core ({os.cpu_count()}), against one after another", together, alone, 1.7)
 
 
-def exercise(threads: int) -> Iterator[Row]:
-    """`exercise=hyperparameters` on all cores, with the kernel that `auto` takes and with the one before it."""
-    if threads > 1:
-        return
-    command = [TRAIN, "exercise=hyperparameters", "trainer.max_epochs=20"]
-    ours, bptt = (milliseconds_of(*command, f"model.backward={kernel}") for kernel in ("auto", "bptt"))
-    yield Row(f"exercise=hyperparameters on {os.cpu_count()} cores, 20 epochs, against bptt", ours, bptt, 1.7)
-
-
-GROUPS = {group.__name__: group for group in (steps, book, sizes, epoch, lightning, decoding, program, sweep, exercise)}
+GROUPS = {group.__name__: group for group in (steps, book, sizes, epoch, lightning, decoding, program, sweep)}
 
 
 def main() -> None:

@@ -12,15 +12,7 @@ from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
 from timemachine.evaluation.scores import Score, stream_score
 from timemachine.how_low import comparison
-from timemachine.how_low.comparison import (
-    MIXTURE,
-    PPMD,
-    Comparison,
-    compare,
-    comparison_rows,
-    ppmd_bits,
-    print_comparison,
-)
+from timemachine.how_low.comparison import MIXTURE, PPMD, Comparison, compare, comparison_rows
 from timemachine.how_low.dynamic_evaluation import adapting_rows, print_adapting
 from timemachine.how_low.mixture import Mixture, log_loss
 from timemachine.how_low.ngrams import kneser_ney
@@ -77,7 +69,7 @@ def test_fixed_and_adapting_models_are_printed_side_by_side(capsys: pytest.Captu
     ngrams = {"Witten-Bell": [27.0, 17.0], "Kneser-Ney": [27.0, 16.0]}
     differences = {"1-gram, Kneser-Ney": (-0.75, 0.01), MIXTURE: (0.069, 0.02)}
     found = Comparison("a", "val", fixed, adapting, ngrams, differences)
-    print_comparison(found)
+    comparison.print_comparison(found)
     print_adapting("a", {"val": learning}, 0.01)
     printed = " ".join(capsys.readouterr().out.split())
     assert "the model 7.50 ±0.12 1-gram, Kneser-Ney 16.00 ±0.12 mixture of n-grams 7.00 ±0.12 6.50 ±0.12 " in printed
@@ -92,6 +84,6 @@ def test_fixed_and_adapting_models_are_printed_side_by_side(capsys: pytest.Captu
 def test_ppmd_codes_a_known_text_in_few_bits(sample: Corpus) -> None:
     pytest.importorskip("pyppmd", reason="pyppmd is not installed")
     known, text = sample.characters[:5000], sample.characters[5000:7000]
-    assert 1.5 < ppmd_bits(known, text) / len(text) < ppmd_bits(b"", text) / len(text) < 4
-    assert ppmd_bits(known, known[1000:3000]) < 2000
-    assert ppmd_bits(known, b"") == 0
+    assert 1.5 < comparison.ppmd_bits(known, text) / len(text) < comparison.ppmd_bits(b"", text) / len(text) < 4
+    assert comparison.ppmd_bits(known, known[1000:3000]) < 2000
+    assert comparison.ppmd_bits(known, b"") == 0
