@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.support import runs
-from tests.support.activations import without_slope
+from tests.support.cells import without_slope
 from tests.support.programs import call_program
 from timemachine import kernels
 from timemachine.corpus import Corpus

@@ -24,8 +24,10 @@ def kernel_of(model: Any) -> str:
     is_known = getattr(rnn, "is_the_books", False) and rnn.backward_by != "autograd"
     if not is_known or torch.is_autocast_enabled(model.W_hq.device.type):
         return "autograd"
-    fastest = rnn.backward_by == "auto" and kernels.is_fastest(rnn.num_hiddens, model.vocab_size, rnn.activation)
-    wants_fused = fastest or rnn.backward_by == "fused"
+    if rnn.backward_by == "auto":
+        wants_fused = kernels.is_fastest(rnn.num_hiddens, model.vocab_size, rnn.activation)
+    else:
+        wants_fused = rnn.backward_by == "fused"
     return "fused" if wants_fused and fused.knows(model.W_hq, rnn.activation) and kernels.is_compiled() else "bptt"
 
 
@@ -42,8 +44,8 @@ def mean_nll(model: Any, batch: tuple[Tensor, Tensor], divisor: float = 1) -> tu
         loss, nll_TB = fused.loss(model.inputs(X_BT), weights, Y_BT.T, rnn.activation, divisor)
         return loss, nll_TB.T
     if model.hparams["backward"] == "fused" and torch.is_grad_enabled():
-        is_known, rule = fused.knows(model.W_hq, model.hparams["activation"]), "computes tanh or relu in 32 or 64 bits"
-        require(is_known, "model.backward", "fused", f"{rule} on the CPU", "bptt")
+        rule = "computes tanh or relu in 32 or 64 bits on the CPU"
+        require(fused.knows(model.W_hq, model.hparams["activation"]), "model.backward", "fused", rule, "bptt")
         rule = f"is not compiled; type {kernels.BUILD} where there is a C++ compiler"
         require(kernels.is_compiled(), "model.backward", "fused", rule, "bptt")
     nll_BT = model.nll(batch)
