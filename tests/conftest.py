@@ -16,7 +16,7 @@ from tests.support.programs import Program as Program
 from tests.support.programs import run_program
 from timemachine.config import REPOSITORY
 from timemachine.corpus import Corpus, find_corpus
-from timemachine.texts.catalogue import CATALOGUE
+from timemachine.texts import CATALOGUE
 
 NOVELS = REPOSITORY / "../shared/corpora"
 

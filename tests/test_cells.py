@@ -9,8 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.support.activations import ADDED, without_slope
-from tests.support.cells import GRU, LSTM
+from tests.support.cells import ADDED, GRU, LSTM, without_slope
 from tests.support.programs import call_program
 from timemachine.errors import SettingError
 from timemachine.kernels.activations import ACTIVATIONS

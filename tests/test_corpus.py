@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from timemachine import corpus
 from timemachine.corpus import Corpus, find_corpus, normalise, without_gutenberg
 from timemachine.errors import SettingError
-from timemachine.texts.catalogue import CATALOGUE, Book
+from timemachine.texts import CATALOGUE, Book
 
 
 def book_normalise(text: str) -> str:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.support.activations import without_slope
+from tests.support.cells import without_slope
 from timemachine.decoding import continue_text
 from timemachine.kernels.activations import ACTIVATIONS
 from timemachine.kernels.loss import kernel_of

@@ -15,8 +15,7 @@ from string import ascii_lowercase
 
 from timemachine.config import REPOSITORY
 from timemachine.errors import SettingError
-from timemachine.texts.catalogue import CATALOGUE, Book
-from timemachine.texts.download import cache, downloaded
+from timemachine.texts import CATALOGUE, Book
 
 SAMPLE, DEFAULT = "sample", "time_machine"
 
@@ -92,6 +91,8 @@ def find_corpus(corpus: str | list[str], search_dirs: list[str]) -> Corpus:
             rule = f"{path} is another edition than the catalogue's ({book.hash})"
             raise SettingError(f"data.corpus={corpus}: {rule}; type data.corpus={path} to use it all the same")
         return _read(path, corpus, book.title)
+    from timemachine.texts.download import downloaded  # loaded only where there is something to download
+
     try:
         return _read(downloaded(corpus, book), corpus, book.title)
     except OSError as error:
@@ -126,6 +127,8 @@ def _joined(texts: list[Corpus]) -> Corpus:
 
 def at_hand(search_dirs: list[str]) -> list[Corpus]:
     """Return the catalogue's books, in its editions, in `search_dirs` or the user's cache; nothing is downloaded."""
+    from timemachine.texts.download import cache
+
     folders = [*(REPOSITORY / folder for folder in search_dirs), cache()]
     books = []
     for name, book in CATALOGUE.items():

@@ -1,7 +1,7 @@
 """make bench: the project's code against its rivals, as ratios of medians, the two in turn in one process.
 
-No malloc setting is used. Run it on an idle machine: two threads on two busy cores wait for each other by spinning.
-The exit status is 1 if a number falls short of what was asked, which stands beside it.
+Freed memory is kept as in train.py, for the rivals too. Run it on an idle machine: two threads on two busy cores wait
+for each other by spinning. The exit status is 1 if a number falls short of what was asked, which stands beside it.
 """
 
 import argparse
@@ -36,6 +36,7 @@ from timemachine.corpus import find_corpus
 from timemachine.datamodule import Batch, TimeMachine
 from timemachine.decoding import continue_text
 from timemachine.errors import one_line
+from timemachine.kernels import keep_freed_memory
 from timemachine.language_model import RNNLMScratch
 
 THREADS = (1, 2)
@@ -122,7 +123,7 @@ def book(threads: int) -> Iterator[Row]:
 
 
 def sizes(threads: int) -> Iterator[Row]:
-    """Up to which sizes the fused kernel is faster than bptt (`kernels/choice.py`): where that is likeliest wrong."""
+    """Up to which sizes the fused kernel is faster than bptt (`kernels.is_fastest`): where that is likeliest wrong."""
     if threads > 1:
         return
     batches = [(32, 1024, 28), (32, 8, 28), (32, 64, 100), (8, 256, 256)]
@@ -265,16 +266,7 @@ def sweep(threads: int) -> Iterator[Row]:
     yield Row(f"sweep of four, a job a core ({os.cpu_count()}), against one after another", together, alone, 1.7)
 
 
-def exercise(threads: int) -> Iterator[Row]:
-    """`exercise=hyperparameters` on all cores, with the kernel that `auto` takes and with the one before it."""
-    if threads > 1:
-        return
-    command = [TRAIN, "exercise=hyperparameters", "trainer.max_epochs=20"]
-    ours, bptt = (milliseconds_of(*command, f"model.backward={kernel}") for kernel in ("auto", "bptt"))
-    yield Row(f"exercise=hyperparameters on {os.cpu_count()} cores, 20 epochs, against bptt", ours, bptt, 1.7)
-
-
-GROUPS = {group.__name__: group for group in (steps, book, sizes, epoch, lightning, decoding, program, sweep, exercise)}
+GROUPS = {group.__name__: group for group in (steps, book, sizes, epoch, lightning, decoding, program, sweep)}
 
 
 def main() -> None:
@@ -283,6 +275,7 @@ def main() -> None:
     groups = parser.parse_args().groups or GROUPS
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
+    keep_freed_memory()
     title = f"{platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}, "
     table = Table("threads", *Row._fields[:3], "ratio", "asked", box=box.SIMPLE_HEAD)
     table.title = title + f"lightning {version('lightning')}"

@@ -12,7 +12,7 @@ from timemachine.exercises import books, other_authors, war_of_the_worlds
 from timemachine.exercises.report import write_report
 from timemachine.language_model import RNNLMScratch
 from timemachine.runs.sweep import Job
-from timemachine.texts.catalogue import CATALOGUE
+from timemachine.texts import CATALOGUE
 
 WELLS = ("time_machine", "war_of_the_worlds")
 

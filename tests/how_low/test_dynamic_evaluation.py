@@ -1,11 +1,14 @@
-"""Dynamic evaluation with a kNN cache."""
+"""Dynamic evaluation with a kNN cache, and several models as one."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 
+from tests.support.programs import Program
 from timemachine.corpus import Corpus
 from timemachine.errors import SettingError
 from timemachine.evaluation.scores import splits_of, stream_nll
@@ -123,11 +126,31 @@ def test_the_cache_begins_with_the_training_text(short: Corpus) -> None:
     assert found == pytest.approx(with_it) and found < 0.9 * without
 
 
-def test_the_models_of_an_ensemble_learn_each_by_itself(chars_N: torch.Tensor) -> None:
-    one, other = model(0), model(1)
-    p_N = [adaptive_nll(member, chars_N, KNOWN, TARGETS, 0.1).neg().exp() for member in (one, other)]
-    found_N = adaptive_nll(Ensemble([one, other]), chars_N, KNOWN, TARGETS, 0.1)
-    torch.testing.assert_close(found_N.neg().exp(), (p_N[0] + p_N[1]) / 2)
+@pytest.mark.parametrize(
+    "nll_of", [partial(stream_nll, targets=TARGETS), partial(adaptive_nll, known=KNOWN, targets=TARGETS, rate=0.1)]
+)
+def test_an_ensemble_predicts_the_mean_probability_of_models_that_learn_each_by_itself(
+    nll_of: Callable[..., torch.Tensor], chars_N: torch.Tensor
+) -> None:
+    one_N, other_N, both_N = (
+        nll_of(each, chars_N).neg().exp() for each in (model(0), model(1), Ensemble([model(0), model(1)]))
+    )
+    torch.testing.assert_close(both_N, (one_N + other_N) / 2)
+
+
+@pytest.mark.slow
+def test_runs_are_evaluated_as_one_and_only_of_the_same_windows(program: Program) -> None:
+    small = ("data=sample", "logger=csv", "trainer.max_epochs=1", "model.hiddens=4")
+    for name, setting in (("a", "seed=0"), ("b", "seed=1"), ("c", "data.num_val=100")):
+        assert program("train.py", *small, setting, f"hydra.run.dir={name}").returncode == 0
+    done = program("evaluate.py", "run=[a,b/model.safetensors]", "adapt=0.01")
+    assert done.returncode == 0, done.stderr
+    assert "2 models as one: a, b/model.safetensors" in done.stdout
+    assert "sample, test, dynamic evaluation with a kNN cache, rate 0.01: stream" in done.stdout
+    done = program("evaluate.py", "run=[a,c]")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: run=c: was trained on another text, or on other windows of it, than a; ")
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_rate_at_which_it_diverges_is_refused(short: Corpus) -> None:

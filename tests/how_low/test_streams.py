@@ -6,17 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from timemachine.errors import SettingError
-from timemachine.how_low.streams import Noise, StreamLoader
+from timemachine.how_low.streams import InputDropout, StreamLoader
 
 UNK = 1
 
 
 def loader(
     length: int, batch_size: int, num_steps: int, chance: float = 0.0, rank: int = 0, world_size: int = 1
-) -> StreamLoader:
-    chars_N = torch.arange(length) % 251 + 2
-    noise = Noise(chance, UNK, torch.Generator().manual_seed(3))
-    return StreamLoader(chars_N.to(torch.uint8), batch_size, num_steps, noise, rank, world_size)
+) -> StreamLoader | InputDropout:
+    chars_N, generator = torch.arange(length) % 251 + 2, torch.Generator().manual_seed(3)
+    streams = StreamLoader(chars_N.to(torch.uint8), batch_size, num_steps, generator, rank, world_size)
+    return InputDropout(streams, chance, UNK, generator) if chance else streams
 
 
 @given(length=st.integers(2, 250), batch_size=st.integers(1, 5), num_steps=st.integers(1, 9))

@@ -1,11 +1,19 @@
-"""Two more cells, as someone would add them: a class each, to be put into `timemachine.rnn.CELLS`.
+"""What someone would add: two cells, a class each, to be put into `timemachine.rnn.CELLS`, and two activations.
 
 T time steps, B batch, D inputs, H hidden units, S numbers of a state.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+
+import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from timemachine.config import Activation as Name
+from timemachine.kernels.activations import ACTIVATIONS, Activation
 from timemachine.rnn import as_vectors
 
 
@@ -57,3 +65,17 @@ class LSTM(nn.Module):
             H_BH = O_BH * C_BH.tanh()
             outputs.append(H_BH)
         return torch.stack(outputs), torch.cat([H_BH, C_BH], 1)
+
+
+_Added = Enum("_Added", ["gelu", "silu"])
+ADDED = {"gelu": Activation(F.gelu), "silu": Activation(F.silu)}
+
+
+@contextmanager
+def without_slope() -> Iterator[None]:
+    """Make them known: `model.activation=gelu` and `silu`, rows with φ alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, row in ADDED.items():
+            patch.setitem(ACTIVATIONS, name, row)
+            patch.setitem(Name._member_map_, name, _Added[name])
+        yield

@@ -90,11 +90,8 @@ class Warm:
 @functools.cache
 def _waiting(preloaded: str | None) -> "subprocess.Popen[str]":
     """The process that waits, one for each library that is loaded as a program starts."""
-    command, fonts = [sys.executable, "-m", "tests.support.warm"], tempfile.mkdtemp()
-    atexit.register(shutil.rmtree, fonts, ignore_errors=True)
-    environment = dict(os.environ) | AS_IT_WAS | {"MPLCONFIGDIR": fonts}  # not the folder of the test that comes first
-    if preloaded is not None:
-        environment["LD_PRELOAD"] = preloaded
+    command = [sys.executable, "-m", "tests.support.warm"]
+    environment = os.environ | AS_IT_WAS | ({} if preloaded is None else {"LD_PRELOAD": preloaded})
     process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True, env=environment, cwd=REPOSITORY)
     atexit.register(process.kill)
     return process

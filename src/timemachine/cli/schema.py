@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from timemachine.config import REPOSITORY, Evaluate, Generate, Model, Train, to_dict
 from timemachine.errors import SettingError
-from timemachine.kernels.choice import ACTIVATIONS
+from timemachine.kernels import FUSED_ACTIVATIONS
 
 CONF = REPOSITORY / "conf"
 OFF = ("none", "null", "false", "off", "no")  # typed to switch a group off
@@ -45,7 +45,7 @@ def check_network(network: Model, measured: list[str]) -> None:
         from timemachine.exercises import probes
 
         probes.check(measured, network.cell)
-    if network.cell != "rnn" or network.activation.name not in ACTIVATIONS:  # the book's takes all settings
+    if network.cell != "rnn" or network.activation.name not in FUSED_ACTIVATIONS:  # the book's takes all settings
         from timemachine.language_model import RNNLMScratch  # takes seconds
 
         RNNLMScratch(2, **to_dict(network))

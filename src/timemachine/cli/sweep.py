@@ -29,7 +29,7 @@ from timemachine.cli.schema import check_network, resolved, without_hydra
 from timemachine.config import REPOSITORY, Backward, Model, Train
 from timemachine.errors import SettingError, UserError
 from timemachine.exercises.report import write_report
-from timemachine.kernels.choice import is_compiled, what_is_missed
+from timemachine.kernels import NOT_COMPILED, is_compiled
 from timemachine.runs.files import cannot_write
 from timemachine.runs.processes import SWEEP, Signalled
 from timemachine.runs.record import is_resumed, outcome
@@ -70,7 +70,7 @@ def begin(config: DictConfig) -> tuple[int, int]:
     print(f"sweep  {folder}", flush=True)
     on_cpu = config.trainer.accelerator in ("auto", "cpu")
     if on_cpu and config.model.cell == "rnn" and config.model.backward is Backward.auto and not is_compiled():
-        print(what_is_missed(), flush=True)
+        print(NOT_COMPILED, flush=True)
     if is_resumed(config):
         done = [job for job in job_folders(folder) if summary_or_failure(job)["status"] in ("completed", "diverged")]
         print(f"done   {len(done)} of {jobs} jobs", flush=True)

@@ -17,7 +17,7 @@ from timemachine.datamodule import TimeMachine
 from timemachine.evaluation.scores import score, stream_score, window_score
 from timemachine.how_low import laplace, witten_bell
 from timemachine.language_model import RNNLMScratch
-from timemachine.texts.catalogue import CATALOGUE
+from timemachine.texts import CATALOGUE
 
 TARGETS = range(15_032, 135_032)  # 10,000 + 5,000 windows of 32 characters, and 120,000 characters after them
 STRIDE = 8  # characters between windows: all of them would take eight times as long, for the same to 0.01

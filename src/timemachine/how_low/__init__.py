@@ -15,10 +15,10 @@ from timemachine.how_low.dynamic_evaluation import print_adapting as print_adapt
 from timemachine.how_low.ensemble import load_models as load_models
 from timemachine.how_low.ensemble import mean_probability as mean_probability
 from timemachine.how_low.language_model import RNNLMBeyond as RNNLMBeyond
-from timemachine.how_low.loaders import train_loader as train_loader
 from timemachine.how_low.mixture import Mixture as Mixture
 from timemachine.how_low.mixture import log_loss as log_loss
 from timemachine.how_low.ngrams import ORDERS as ORDERS
 from timemachine.how_low.ngrams import kneser_ney as kneser_ney
 from timemachine.how_low.ngrams import laplace as laplace
 from timemachine.how_low.ngrams import witten_bell as witten_bell
+from timemachine.how_low.teacher import train_loader as train_loader

@@ -29,27 +29,24 @@ from timemachine.vocab import Vocab
 PPMD_ORDER = 6  # of 2 to 16 none is better on the novel's next 5 %, or on the last 1,000 of the book's training targets
 PPMD_MEMORY = 1 << 24  # bytes: 7-Zip's default, too
 PPMD = f"PPMd, order {PPMD_ORDER}"
-MIXTURE = "mixture of n-grams"
+MODEL, MIXTURE = "the model", "mixture of n-grams"
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """A model, and others that learnt from the same training characters, on the same characters, as one stream.
 
-    `ngrams`: smoothing -> perplexity of the orders 0 to 7; `best`: the best of them. `mixture`, `adapting`: the mixture
-    of n-grams as it is, and learning on. `ppmd`: PPMd's perplexity, which learns on; None if pyppmd is not installed.
-    `differences`: the best n-gram, or the mixture -> the model's mean negative log-likelihood less its, in nats, and
-    the standard error, over blocks of 100 characters, paired.
+    `fixed`, `adapting`: name -> score of models as they are, the run's first, and of those that learn on; PPMd's is
+    without an error, and only there if pyppmd is installed. `ngrams`: smoothing -> perplexity of the orders 0 to 7; the
+    best of them is among the fixed. `differences`: another fixed model -> the run's mean negative log-likelihood less
+    its, in nats, and the standard error, over blocks of 100 characters, paired.
     """
 
     text: str
     part: str
-    model: Score
+    fixed: dict[str, Score]
+    adapting: dict[str, Score]
     ngrams: dict[str, list[float]]
-    best: str
-    mixture: Score
-    adapting: Score
-    ppmd: float | None
     differences: dict[str, tuple[float, float]]
 
 
@@ -88,16 +85,21 @@ def _comparison(
     }
     ngrams = {name: [nll_N.mean().exp().item() for nll_N in nlls] for name, nlls in by_ngrams.items()}
     _, name, order = min((ngrams[name][order], name, order) for name in ngrams for order in ORDERS)
-    fixed_N = torch.from_numpy(log_loss(mixture.read(text, targets), text, targets))
-    adapting = copy.deepcopy(mixture).read(text, targets, learn=True)
-    adapting_N = torch.from_numpy(log_loss(adapting, text, targets))
-    model, fixed, learning = (score(nll_N, torch.ones_like(nll_N)) for nll_N in (model_N, fixed_N, adapting_N))
-    ppmd = None
+    fixed = {MODEL: model_N, f"{order}-gram, {name}": by_ngrams[name][order]}
+    fixed[MIXTURE] = torch.from_numpy(log_loss(mixture.read(text, targets), text, targets))
+    learning_N = torch.from_numpy(log_loss(copy.deepcopy(mixture).read(text, targets, learn=True), text, targets))
+    adapting = {MIXTURE: score(learning_N, torch.ones_like(learning_N))}
     if find_spec("pyppmd") is not None:
-        ppmd = 2 ** (ppmd_bits(train, text[targets.start : targets.stop]) / len(targets))
-    best = f"{order}-gram, {name}"
-    differences = {best: paired(model_N, by_ngrams[name][order]), "the mixture": paired(model_N, fixed_N)}
-    return Comparison(corpus.name, part, model, ngrams, best, fixed, learning, ppmd, differences)
+        bits = ppmd_bits(train, text[targets.start : targets.stop]) / len(targets)
+        adapting[PPMD] = Score(2**bits, math.nan, bits, len(targets))
+    return Comparison(
+        corpus.name,
+        part,
+        {name: score(nll_N, torch.ones_like(nll_N)) for name, nll_N in fixed.items()},
+        adapting,
+        ngrams,
+        {name: paired(model_N, nll_N) for name, nll_N in fixed.items() if name != MODEL},
+    )
 
 
 def ppmd_bits(known: bytes, text: bytes, order: int = PPMD_ORDER) -> int:
@@ -114,36 +116,27 @@ def ppmd_bits(known: bytes, text: bytes, order: int = PPMD_ORDER) -> int:
     return coded(known + text) - coded(known)
 
 
-def print_comparison(comparison: Comparison) -> None:
+def print_comparison(found: Comparison) -> None:
     """Print the n-grams' table, then the model and what is compared with it."""
+    orders = zip(*found.ngrams.values(), strict=True)
+    rows = [[str(order), *(f"{perplexity:.2f}" for perplexity in row)] for order, row in enumerate(orders)]
+    print_table(f"n-grams on {found.text}, {found.part}: stream", ["order", *found.ngrams], rows, len(rows[0]))
     rows = [
-        [str(order), *(f"{perplexity:.2f}" for perplexity in perplexities)]
-        for order, perplexities in enumerate(zip(*comparison.ngrams.values(), strict=True))
+        [name, *(with_error(scores[name]) if name in scores else "" for scores in (found.fixed, found.adapting))]
+        for name in found.fixed | found.adapting
     ]
     print_table(
-        f"n-grams on {comparison.text}, {comparison.part}: stream", ["order", *comparison.ngrams], rows, len(rows[0])
+        f"on the same {found.fixed[MODEL].num_targets:,} characters", ["model", "fixed", "adapting"], rows, left=3
     )
-    same = [
-        ["the model", with_error(comparison.model), ""],
-        [MIXTURE, with_error(comparison.mixture), with_error(comparison.adapting)],
-    ]
-    if comparison.ppmd:
-        same.append([PPMD, "", f"{comparison.ppmd:.2f}"])
-    print_table(f"on the same {comparison.model.num_targets:,} characters", ["model", "fixed", "adapting"], same, 3)
-    if not comparison.ppmd:
+    if PPMD not in found.adapting:
         print_text("PPMd is left out, as pyppmd is not installed: pip install -e '.[baselines]'")
     print_text("the model less another, in nats a character (paired over blocks of 100):")
-    for name, (mean, error) in comparison.differences.items():
+    for name, (mean, error) in found.differences.items():
         print_text(f"{mean:+.3f} ±{error:.3f} {name}")
 
 
 def comparison_rows(found: Comparison) -> list[list[Any]]:
     """Return a row of `evaluation.tables.COLUMNS` for each model that the comparison has beside the run's."""
-    best = min(min(perplexities) for perplexities in found.ngrams.values())
-    without_error = {found.best: best} | ({f"{PPMD}, adapting": found.ppmd} if found.ppmd else {})
-    rows: list[list[Any]] = [
-        [found.text, found.part, name, found.model.num_targets, None, None, perplexity, None, math.log2(perplexity)]
-        for name, perplexity in without_error.items()
-    ]
-    rows.append(table_row(found.text, found.part, MIXTURE, found.mixture))
-    return [*rows, table_row(found.text, found.part, f"{MIXTURE}, adapting", found.adapting)]
+    adapting = {f"{name}, adapting": learning for name, learning in found.adapting.items()}
+    others = {name: fixed for name, fixed in found.fixed.items() if name != MODEL} | adapting
+    return [table_row(found.text, found.part, name, other) for name, other in others.items()]

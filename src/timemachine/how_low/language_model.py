@@ -27,8 +27,9 @@ class RNNLMBeyond(RNNLMScratch):
     def __init__(self, vocab_size: int, training: Training, **network: Any) -> None:
         super().__init__(vocab_size, **network)
         self.training_settings = training
-        if (training.carry_state or training.output_dropout) and self.hparams["backward"] in ("auto", "fused"):
-            self.rnn.backward_by = "bptt"  # the fused kernel has the loss alone, and these need the states
+        self._needs_states = bool(training.carry_state or training.output_dropout)
+        if self._needs_states and self.hparams["backward"] in ("auto", "fused"):
+            self.rnn.backward_by = "bptt"  # the fused kernel has the loss alone
         self._noise = torch.Generator()
         self._state_BS: Tensor | None = None  # after the last batch, where windows are end to end
 
@@ -55,7 +56,7 @@ class RNNLMBeyond(RNNLMScratch):
 
     def training_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> Tensor:
         """Return the batch's mean cross-entropy with the targets, or with a teacher's distributions."""
-        if not (self.training_settings.carry_state or self.training_settings.output_dropout):
+        if not self._needs_states:
             return super().training_step((batch[0], batch[1]), batch_idx)
         loader: Any = self.trainer.train_dataloader
         share = slice(self.global_rank, loader.global_size(batch_idx), self.trainer.world_size)
@@ -72,9 +73,6 @@ class RNNLMBeyond(RNNLMScratch):
         `share`: which windows of the batch of all processes these are, so that noise does not depend on their number.
         """
         training, (X_BT, Y_BT, *target_BTV) = self.training_settings, batch
-        if not (self.training_settings.carry_state or self.training_settings.output_dropout):
-            nll_BT = self.nll((X_BT, Y_BT))
-            return nll_BT, nll_BT
         H_TBH, state_BS = self.rnn(self.inputs(X_BT), self._state_BS)
         if training.carry_state:
             self._state_BS = state_BS.detach()

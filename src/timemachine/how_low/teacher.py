@@ -1,4 +1,6 @@
-"""A second text to learn from, written by the mixture of n-grams, alone or with networks.
+"""The training batches that `settings.training` asks for, and a second text to learn from.
+
+It is written by the mixture of n-grams, alone or with networks.
 
 A network overfits a small text long before it has learnt all that the text says about the next one. The mixture,
 trained on the same characters, generates many more in its manner, and gives for each place the distribution of the
@@ -14,16 +16,18 @@ N characters, L of each of B streams, T that networks read at once, S symbols of
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from timemachine.clipping import clip_gradients
 from timemachine.config import Optimizer, Schedule, Training
+from timemachine.datamodule import TimeMachine, WindowLoader
 from timemachine.errors import SettingError
 from timemachine.how_low.ensemble import Ensemble
 from timemachine.how_low.language_model import RNNLMBeyond, set_rates
 from timemachine.how_low.mixture import MAX_CONTEXT, Mixture, Singles
 from timemachine.how_low.ngrams import SYMBOLS
-from timemachine.how_low.streams import Noise, StreamLoader
+from timemachine.how_low.streams import InputDropout, StreamLoader
 from timemachine.vocab import Vocab
 
 MAX_STREAMS = 400  # texts that are written side by side
@@ -36,6 +40,41 @@ NETWORK = {"activation": "relu", "hiddens": 256, "sigma": 0.03, "lr": 0.004, "in
 EPOCHS = 20
 BATCH_SIZE, NUM_STEPS = 16, 32
 RADIUS = 1
+
+
+def train_loader(data: TimeMachine, training: Training) -> WindowLoader | InputDropout | StreamLoader:
+    """Return the batches of the training windows; with a teacher, of its text as well, which is written first.
+
+    Raises SettingError if no window fits into the streams, or if a network that teaches diverges.
+    """
+    rank, world_size = data.share()
+    if training.carry_state:
+        chars_N, target_NV = data.chars_N[: data.splits["train"].targets.stop], None
+        if training.teacher:
+            chars_N, target_NV = _with_another_text(chars_N, data, training)
+        size, steps = data.batch_size, data.num_steps
+        loader: WindowLoader | StreamLoader = StreamLoader(
+            chars_N, size, steps, data.generator, rank, world_size, target_NV
+        )
+    else:
+        loader = data.windows("train", data.generator)
+    if training.input_dropout:
+        return InputDropout(loader, training.input_dropout, data.vocab.unk, data.generator)
+    return loader
+
+
+def _with_another_text(chars_N: Tensor, data: TimeMachine, training: Training) -> tuple[Tensor, Tensor]:
+    """Return the training characters and those that a teacher writes, and a distribution for each character."""
+    known_N, num_chars, threads = chars_N.cpu(), round(training.teacher * len(chars_N)), torch.get_num_threads()
+    torch.set_num_threads(1)  # so that what networks write does not depend on their number
+    try:
+        networks = train_networks(known_N, data.vocab, data.seed, training.teacher_networks if num_chars else 0)
+        text = data.corpus.characters[: len(chars_N)]
+        written_N, expected_NV = write(text, num_chars, data.vocab, data.seed, networks)
+    finally:
+        torch.set_num_threads(threads)
+    target_NV = torch.cat([F.one_hot(known_N.long(), len(data.vocab)), expected_NV])
+    return torch.cat([known_N, written_N]).to(chars_N.device), target_NV.to(chars_N.device)
 
 
 def write(
@@ -86,8 +125,7 @@ def _trained(chars_N: Tensor, vocab: Vocab, seed: int) -> RNNLMBeyond:
         model = RNNLMBeyond(len(vocab), TRAINING, **NETWORK)
         num_steps = min(NUM_STEPS, len(chars_N))
         batch_size = min(BATCH_SIZE, len(chars_N) // num_steps)
-        noise = Noise(0, vocab.unk, torch.Generator().manual_seed(seed))
-        loader = StreamLoader(chars_N, batch_size, num_steps, noise)
+        loader = StreamLoader(chars_N, batch_size, num_steps, torch.Generator().manual_seed(seed))
         optimizer, steps = model.configure_optimizers(), EPOCHS * len(loader)
         for epoch in range(EPOCHS):
             model.on_train_epoch_start()

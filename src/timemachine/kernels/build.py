@@ -5,7 +5,6 @@ program runs; so the library runs on any processor of the family. It needs a C++
 later: what the environment variable CXX says, or else `c++`, `g++` or `clang++`.
 """
 
-import hashlib
 import os
 import platform
 import shlex
@@ -15,70 +14,49 @@ import sys
 import tempfile
 from pathlib import Path
 
-SOURCE = Path(__file__).with_name("fused.cpp")
-LIBRARY = Path(__file__).with_name("_fused.so")
-FLAGS = ["-std=c++17", "-O3", "-ffp-contract=fast", "-fPIC", "-fvisibility=hidden"]
-X86_64 = {  # what the code calls them, the bytes of a vector, and what the compiler needs to know
-    "avx512": ["-DVECTOR_BYTES=64", "-mavx512f", "-mavx512dq", "-mavx512vl", "-mfma"],
-    "avx2": ["-DVECTOR_BYTES=32", "-mavx2", "-mfma"],
-}
-BASELINE = {"baseline": ["-DVECTOR_BYTES=16"]}
+from timemachine import kernels
 
 
-class CannotBuild(Exception):
-    """No compiler, or one that refuses the source; the message is one line."""
+def build(library: Path, extra_flags: list[str] | None = None) -> None:
+    """Compile the library, in seconds; it appears whole or not at all.
 
-
-def source_hash() -> str:
-    """Return the SHA-256 of the source and of how it is compiled, which the library carries. Raises OSError."""
-    return hashlib.sha256(SOURCE.read_bytes() + repr((FLAGS, X86_64, BASELINE)).encode()).hexdigest()
-
-
-def build(library: Path = LIBRARY, extra_flags: list[str] | None = None) -> None:
-    """Compile the library, in seconds; it appears whole or not at all. Raises CannotBuild."""
+    Raises OSError, with a message of one line, if there is no compiler or it refuses the source.
+    """
     installed = [name for name in ("c++", "g++", "clang++") if shutil.which(name)]
     compiler = shlex.split(os.environ.get("CXX", "")) or installed[:1] or ["c++"]
-    flags = [*FLAGS, f'-DSOURCE_HASH="{source_hash()}"', *(extra_flags or [])]
-    sets = (X86_64 if platform.machine().lower() in ("x86_64", "amd64") else {}) | BASELINE
-    parts = {name: [f"-DKERNELS=fused_{name}", *more] for name, more in sets.items()}
+    flags = [*kernels.FLAGS, f'-DSOURCE_HASH="{kernels.source_hash()}"', *(extra_flags or [])]
+    sets = (kernels.X86_64 if platform.machine().lower() in ("x86_64", "amd64") else {}) | kernels.BASELINE
     library.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=library.parent) as folder:
-        objects = [f"{folder}/{name}.o" for name in parts]
-        jobs = [[*more, "-c", str(SOURCE), "-o", to] for to, more in zip(objects, parts.values(), strict=True)]
+        objects = {name: f"{folder}/{name}.o" for name in sets}
+        source = ["-c", str(kernels.SOURCE)]
+        jobs = [[f"-DKERNELS=fused_{name}", *more, *source, "-o", objects[name]] for name, more in sets.items()]
         _compile([*compiler, *flags], jobs)
-        _compile([*compiler, *flags], [["-shared", *objects, "-o", f"{folder}/library"]])
+        _compile([*compiler, *flags], [["-shared", *objects.values(), "-o", f"{folder}/library"]])
         Path(folder, "library").replace(library)
 
 
 def _compile(command: list[str], jobs: list[list[str]]) -> None:
-    """Run the command with the arguments of each job, all at once. Raises CannotBuild when all have ended."""
+    """Run the command with the arguments of each job, all at once. Raises OSError when all have ended."""
     try:
         processes = [subprocess.Popen([*command, *job], stderr=subprocess.PIPE, text=True) for job in jobs]
     except OSError as error:
-        raise CannotBuild(f"no C++ compiler: {error}") from error
+        raise OSError(f"no C++ compiler: {error}") from error
     messages = [process.communicate()[1] for process in processes]
     for process, message in zip(processes, messages, strict=True):
         if process.returncode:
             lines = message.splitlines() or ["no message"]
-            raise CannotBuild(f"{command[0]} failed: {next((line for line in lines if 'error' in line), lines[0])}")
-
-
-def is_current(library: Path | None = None) -> bool:
-    """Return whether the library was built from the source beside it, as it is now. It is read, but not loaded."""
-    try:
-        return f"source {source_hash()}".encode() in (library or LIBRARY).read_bytes()
-    except OSError:
-        return False
+            raise OSError(f"{command[0]} failed: {next((line for line in lines if 'error' in line), lines[0])}")
 
 
 def main() -> None:
     """Build the library unless it is up to date, and say so in one line."""
-    if not is_current():
+    if not kernels.is_compiled():
         try:
-            build()
-        except (CannotBuild, OSError) as error:
+            build(kernels.LIBRARY)
+        except OSError as error:
             sys.exit(f"timemachine runs without its fused kernel: {error}")
-        print(f"{LIBRARY.name} is built")
+        print(f"{kernels.LIBRARY.name} is built")
 
 
 if __name__ == "__main__":

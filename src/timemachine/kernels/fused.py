@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from timemachine.kernels import build
+from timemachine import kernels
 
 DTYPES = (torch.float32, torch.float64)
 
@@ -61,15 +61,9 @@ class _Kernel(ctypes.Structure):
     )
 
 
-def available() -> str | None:
-    """Return the instruction set in use: avx512, avx2, or baseline for any other processor; None without a library."""
-    library = _library()
-    return library.instruction_set if library else None
-
-
-def knows(weight: Tensor) -> bool:
-    """Return whether the kernel computes with such weights: float32 or float64, on the CPU."""
-    return weight.device.type == "cpu" and weight.dtype in DTYPES
+def knows(weight: Tensor, activation: str) -> bool:
+    """Return whether the kernel computes with such weights, float32 or float64 on the CPU, and with the activation."""
+    return weight.device.type == "cpu" and weight.dtype in DTYPES and activation in kernels.FUSED_ACTIVATIONS
 
 
 def loss(
@@ -80,7 +74,7 @@ def loss(
     Only the sum, 0-dimensional, has gradients; under `torch.no_grad` none are computed, in half of the time. `inputs`:
     indices (T, B) that stand for one-hot vectors, or vectors (T, B, D). `activation`: tanh or relu. All on the CPU, the
     weights float32 or float64; indices are int64 and may be views with any strides. Raises IndexError for an index out
-    of range, RuntimeError without a library, for other dtypes, and when differentiated twice.
+    of range, RuntimeError without a library, for other dtypes or shapes, and when differentiated twice.
     """
     if inputs.is_floating_point():
         inputs = inputs.to(weights.W_xh.dtype)
@@ -94,8 +88,6 @@ class _Loss(torch.autograd.Function):
     def forward(ctx: Any, inputs: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
         *weights, Y_TB, activation, divisor, is_grad_enabled = others
         library, (W_xh, *_, b_q) = _library(), weights
-        if library is None:
-            raise RuntimeError("there is no library of the fused kernel: type python -m timemachine.kernels.build")
         _check(inputs, weights, Y_TB, activation)
         is_dense = inputs.is_floating_point()
         if is_dense and inputs.stride(2) != 1:
@@ -113,7 +105,7 @@ class _Loss(torch.autograd.Function):
             *(Y_TB.data_ptr(), Y_TB.stride(0), Y_TB.stride(1)),
             *(None if x is None else x.data_ptr() for x in (*read, loss, nll_TB, *gradients)),
         )
-        kernel = library.kernels[W_xh.dtype]
+        kernel = library.of_dtype[W_xh.dtype]
         memory = W_xh.new_empty(kernel.bytes(arguments) // W_xh.element_size())
         arguments.memory = memory.data_ptr()
         kernel.pack(arguments)
@@ -163,32 +155,33 @@ def _check(inputs: Tensor, weights: Sequence[Tensor], Y_TB: Tensor, activation: 
     for x, shape, dtype in expected:
         if x.shape != shape or x.dtype != dtype or x.device.type != "cpu":
             raise RuntimeError(f"{tuple(x.shape)} {x.dtype} on {x.device} instead of {shape} {dtype} on the CPU")
-    if W_xh.dtype not in DTYPES or activation not in ("tanh", "relu"):
+    if not knows(W_xh, activation):
         raise RuntimeError(f"the fused kernel has no {activation} of {W_xh.dtype}")
 
 
 class _Library(NamedTuple):
-    instruction_set: str
-    kernels: dict[torch.dtype, Any]
+    of_dtype: dict[torch.dtype, Any]  # the kernels
     parallel: Any  # what torch calls to work in several threads, if that is GNU's OpenMP
     process: int  # whose threads these are; a child has none of them
 
 
 def instruction_sets() -> list[str]:
-    """Return the names of those for which the library has code and that this processor has, the fastest first."""
+    """Return those that this processor has and the library too, the fastest first, which is the one in use.
+
+    avx512 and avx2, and baseline for any processor; none without a library that was built from the source beside it.
+    """
     known = {"AVX512": ["avx512", "avx2"], "AVX2": ["avx2"]}.get(torch.backends.cpu.get_cpu_capability(), [])
-    return [*known, "baseline"] if build.is_current() else []
+    return [*known, "baseline"] if kernels.is_compiled() else []
 
 
 @functools.cache
-def _library(instruction_set: str | None = None) -> _Library | None:
-    """Return the library if it was built from the source beside it; by default for the fastest instruction set."""
-    if not build.is_current():
-        return None
-    instruction_set = instruction_set or instruction_sets()[0]
-    library = ctypes.CDLL(str(build.LIBRARY))
-    kernels = (_Kernel * 2).in_dll(library, f"fused_{instruction_set}")
+def _library(instruction_set: str | None = None) -> _Library:
+    """Return the library's code for an instruction set, the fastest one by default. Raises RuntimeError without it."""
+    if not kernels.is_compiled():
+        raise RuntimeError(f"there is no library of the fused kernel: type {kernels.BUILD}")
+    library = ctypes.CDLL(str(kernels.LIBRARY))
+    both = (_Kernel * 2).in_dll(library, f"fused_{instruction_set or instruction_sets()[0]}")
     parallel = getattr(ctypes.CDLL(None), "GOMP_parallel", None)
     if parallel:
         parallel.argtypes, parallel.restype = [_Call, ctypes.POINTER(_Arguments), ctypes.c_uint, ctypes.c_uint], None
-    return _Library(instruction_set, dict(zip(DTYPES, kernels, strict=True)), parallel, os.getpid())
+    return _Library(dict(zip(DTYPES, both, strict=True)), parallel, os.getpid())

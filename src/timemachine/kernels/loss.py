@@ -8,20 +8,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from timemachine.kernels import choice, fused
+from timemachine import kernels
+from timemachine.config import require
+from timemachine.kernels import fused
 
 
 def kernel_of(model: Any) -> str:
     """Return what computes the loss of an `RNNLMScratch` and its gradients where its weights are.
 
-    fused: loss and gradients in one call of C++. bptt: the recurrence differentiated by hand, the rest by PyTorch.
-    autograd: the readable loop, any cell but the book's, and under autocast, whose precision the others do not take.
+    fused: loss and gradients in one call of C++, if that is compiled. bptt: the recurrence differentiated by hand, the
+    rest by PyTorch. autograd: the readable loop, any cell but the book's, and under autocast, whose precision the
+    others do not take.
     """
     rnn = model.rnn
     is_known = getattr(rnn, "is_the_books", False) and rnn.backward_by != "autograd"
     if not is_known or torch.is_autocast_enabled(model.W_hq.device.type):
         return "autograd"
-    return choice.kernel_of(rnn.backward_by, rnn.num_hiddens, model.vocab_size, rnn.activation, fused.knows(model.W_hq))
+    if rnn.backward_by == "auto":
+        wants_fused = kernels.is_fastest(rnn.num_hiddens, model.vocab_size, rnn.activation)
+    else:
+        wants_fused = rnn.backward_by == "fused"
+    return "fused" if wants_fused and fused.knows(model.W_hq, rnn.activation) and kernels.is_compiled() else "bptt"
 
 
 def mean_nll(model: Any, batch: tuple[Tensor, Tensor], divisor: float = 1) -> tuple[Tensor, Tensor]:
@@ -37,7 +44,10 @@ def mean_nll(model: Any, batch: tuple[Tensor, Tensor], divisor: float = 1) -> tu
         loss, nll_TB = fused.loss(model.inputs(X_BT), weights, Y_BT.T, rnn.activation, divisor)
         return loss, nll_TB.T
     if model.hparams["backward"] == "fused" and torch.is_grad_enabled():
-        choice.refuse_fused(model.hparams["activation"], fused.knows(model.W_hq))
+        rule = "computes tanh or relu in 32 or 64 bits on the CPU"
+        require(fused.knows(model.W_hq, model.hparams["activation"]), "model.backward", "fused", rule, "bptt")
+        rule = f"is not compiled; type {kernels.BUILD} where there is a C++ compiler"
+        require(kernels.is_compiled(), "model.backward", "fused", rule, "bptt")
     nll_BT = model.nll(batch)
     return sum_over(nll_BT, divisor), nll_BT.detach()
 

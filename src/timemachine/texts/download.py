@@ -4,7 +4,10 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from timemachine.texts.catalogue import Book
+import pooch
+from filelock import FileLock, Timeout
+
+from timemachine.texts import Book
 
 ANSWERS_WITHIN = 4.0  # seconds; two mirrors that do not answer take less than ten
 WAITS = 60.0  # seconds for another process that downloads the same book
@@ -12,8 +15,6 @@ WAITS = 60.0  # seconds for another process that downloads the same book
 
 def cache() -> Path:
     """Return the folder of the user's cache for books; it need not exist."""
-    import pooch
-
     return Path(pooch.os_cache("timemachine"))
 
 
@@ -22,9 +23,6 @@ def downloaded(name: str, book: Book) -> Path:
 
     One process fetches; others that want the book meanwhile wait for it. Raises OSError if no mirror has it.
     """
-    import pooch
-    from filelock import FileLock, Timeout
-
     pooch.get_logger().setLevel("WARNING")
     folder, failures = cache(), list[str]()
     folder.mkdir(parents=True, exist_ok=True)

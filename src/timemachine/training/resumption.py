@@ -5,7 +5,8 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 
-from timemachine.kernels import choice, fused
+from timemachine import kernels
+from timemachine.kernels import fused
 from timemachine.kernels.loss import kernel_of
 from timemachine.runs.record import Record
 
@@ -50,7 +51,7 @@ class KernelNote(Callback):
         with trainer.precision_plugin.forward_context():
             kernel = kernel_of(pl_module)
         if kernel == "fused":
-            kernel = f"fused ({fused.available()})"
+            kernel = f"fused ({fused.instruction_sets()[0]})"
         before, network = self.run.before.get("kernel", kernel), pl_module.hparams
         self.run.update(kernel=kernel)
         if not self.run.writes or self.run.quiet or self.run.in_sweep:
@@ -59,5 +60,5 @@ class KernelNote(Callback):
             print(f"kernel  {before} when the run began, {kernel} now: the last digits may differ")
         if network["backward"] == "auto" and kernel == "bptt" and pl_module.device.type == "cpu":
             sizes = network["hiddens"], network["vocab_size"], network["activation"]
-            if choice.is_fastest(*sizes) and not choice.is_compiled():
-                print(choice.what_is_missed())
+            if kernels.is_fastest(*sizes) and not kernels.is_compiled():
+                print(kernels.NOT_COMPILED)

@@ -20,6 +20,7 @@ from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, Simpl
 
 from timemachine.config import Train, Trainer, format_value
 from timemachine.errors import SettingError, UserError, one_line
+from timemachine.kernels import keep_freed_memory
 from timemachine.runs.checkpoints import WholeCheckpoints
 from timemachine.runs.record import Record
 from timemachine.training.lightning import ModelCheckpoint, PerplexityBar, Unprofiled, end_each_epoch_once, silence
@@ -36,6 +37,7 @@ def build_trainer(settings: Train, run: Record, others: Sequence[Logger | Callba
     Raises SettingError for what Lightning refuses.
     """
     silence()
+    keep_freed_memory()
     chosen = dataclasses.asdict(settings.trainer)
     chosen["accelerator"] = _accelerator(settings.trainer)
     if chosen["accelerator"] == "cpu" and str(chosen["precision"]) in ("16", "16-mixed"):

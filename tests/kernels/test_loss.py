@@ -1,0 +1,103 @@
+"""What computes a model's loss: fused, close to bptt and the same bits with any number of threads, bptt or autograd."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.support import runs
+from tests.support.cells import without_slope
+from tests.support.programs import call_program
+from timemachine import kernels
+from timemachine.corpus import Corpus
+from timemachine.datamodule import TimeMachine
+from timemachine.errors import SettingError
+from timemachine.kernels.loss import kernel_of, mean_nll, sum_over
+from timemachine.language_model import RNNLMScratch
+
+SMALL = ["data=sample", "data.num_train=200", "data.num_val=100", "data.batch_size=64", "data.num_steps=8"]
+SMALL += ["model.hiddens=4", "logger=csv", "trainer=cpu", "trainer.enable_progress_bar=false", "trainer.max_epochs=1"]
+
+
+@pytest.mark.parametrize(
+    ("network", "compiled", "expected"),
+    [
+        ({}, True, "fused"),
+        ({}, False, "bptt"),
+        ({"dtype": torch.bfloat16}, True, "bptt"),
+        ({"hiddens": 513}, True, "bptt"),  # too wide to be faster
+        ({"hiddens": 513, "backward": "fused"}, True, "fused"),
+        ({"backward": "bptt"}, True, "bptt"),
+        ({"backward": "autograd"}, True, "autograd"),
+        ({"activation": "gelu"}, True, "autograd"),  # whose derivative is not known
+    ],
+)
+def test_which_kernel_a_model_comes_to(
+    network: dict[str, Any], compiled: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernels, "is_compiled", lambda: compiled)
+    dtype = network.pop("dtype", torch.float32)
+    with without_slope():
+        assert kernel_of(RNNLMScratch(28, **network).to(dtype)) == expected
+
+
+@pytest.mark.parametrize(("dtype", "compiled"), [(torch.float32, False), (torch.bfloat16, True)])
+def test_what_fused_cannot_train_is_refused(
+    dtype: torch.dtype, compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernels, "is_compiled", lambda: compiled)
+    model, X_BT = RNNLMScratch(5, backward="fused").to(dtype), torch.zeros(2, 3, dtype=torch.int64)
+    with pytest.raises(SettingError, match=r"^model\.backward=fused: .*; type for example model\.backward=bptt$"):
+        mean_nll(model, (X_BT, X_BT))
+    with torch.no_grad():  # such as an evaluation of the model elsewhere
+        assert mean_nll(model, (X_BT, X_BT))[1].shape == (2, 3)
+
+
+@pytest.mark.parametrize("backward", ["bptt", "fused"])
+def test_a_backward_pass_by_hand_is_refused_without_a_derivative(backward: str) -> None:
+    message = f"^model.backward={backward}: .*gelu.*; type .* model.backward=autograd$"
+    with without_slope(), pytest.raises(SettingError, match=message):
+        RNNLMScratch(5, activation="gelu", backward=backward)
+
+
+def test_without_a_library_a_run_says_so_once_and_one_that_needs_it_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernels, "is_compiled", lambda: False)
+    monkeypatch.chdir(tmp_path)
+    done = call_program("train.py", *SMALL, "hydra.run.dir=run")
+    assert done.stdout.count(kernels.NOT_COMPILED) == 1, done.stderr
+    assert runs.summary(tmp_path / "run")["kernel"] == "bptt"
+    refused = call_program("train.py", *SMALL, "model.backward=fused", "hydra.run.dir=refused")
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert refused.stderr.startswith("error: model.backward=fused: is not compiled; type ")
+
+
+@pytest.mark.skipif(not kernels.is_compiled(), reason="the fused kernel is not compiled")
+@pytest.mark.parametrize("network", [{}, {"activation": "relu", "input": "embedding", "embedding_dim": 5}])
+def test_fused_trains_as_bptt_does_and_alike_on_any_number_of_threads(
+    network: dict[str, Any], sample: Corpus, tmp_path: Path
+) -> None:
+    def weights(threads: int, backward: str) -> dict[str, torch.Tensor]:
+        torch.set_num_threads(threads)
+        torch.manual_seed(0)
+        data = TimeMachine(256, 16, 2000, 500, corpus=sample)
+        model = RNNLMScratch(len(data.vocab), hiddens=24, sigma=0.1, backward=backward, **network)
+        runs.fit(tmp_path / f"{backward}{threads}", model, data, max_epochs=2, gradient_clip_val=0.1)
+        return model.state_dict()
+
+    by_hand, compiled, again = weights(1, "bptt"), weights(1, "fused"), weights(3, "fused")
+    for name, weight in compiled.items():
+        torch.testing.assert_close(weight, by_hand[name], rtol=1e-3, atol=1e-5)
+        assert torch.equal(weight, again[name])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_a_sum_of_many_losses_does_not_overflow_in_16_bits(dtype: torch.dtype) -> None:
+    loss_BT = torch.full((1024, 32), 3.5, dtype=dtype, requires_grad=True)
+    mean = sum_over(loss_BT, loss_BT.numel())
+    mean.backward()
+    assert mean.item() == 3.5
+    assert loss_BT.grad is not None
+    assert loss_BT.grad.unique().item() == 2**-15
