@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from timemachine.exercises import other_authors, war_of_the_worlds
+from timemachine.exercises.jobs import Job
 from timemachine.exercises.report import write_report
-from timemachine.runs.sweep import Job
 from timemachine.texts.catalogue import CATALOGUE
 
 

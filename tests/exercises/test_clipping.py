@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from timemachine.exercises import clipping
-from timemachine.runs.sweep import load_jobs
+from timemachine.exercises.jobs import load_jobs
 
 
 def test_the_report_has_a_row_for_each_rate_and_radius_and_their_numbers_in_its_answer(clipping_sweep: Path) -> None:

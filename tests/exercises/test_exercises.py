@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from timemachine.config import REPOSITORY
-from timemachine.runs.sweep import load_jobs
+from timemachine.exercises.jobs import load_jobs
 
 EXERCISES = sorted(file.stem for file in (REPOSITORY / "conf/exercise").glob("*.yaml") if file.stem != "none")
 QUICK = ("one_hot_is_embedding",)

@@ -15,9 +15,9 @@ from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.evaluation.stream import MARGIN
 from timemachine.exercises import history
+from timemachine.exercises.jobs import load_jobs
 from timemachine.language_model import RNNLMScratch
 from timemachine.rnn import CELLS
-from timemachine.runs.sweep import load_jobs
 
 
 @pytest.fixture

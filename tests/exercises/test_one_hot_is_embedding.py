@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tests.support.jobs import leave_job
 from timemachine.exercises import one_hot_is_embedding
-from timemachine.runs.sweep import load_jobs
+from timemachine.exercises.jobs import load_jobs
 
 
 def test_one_hot_and_look_up_are_compared_number_by_number(tmp_path: Path) -> None:
