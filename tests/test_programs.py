@@ -13,7 +13,7 @@ import pytest
 from tests.support.programs import Program, assert_said, assert_succeeded, call_program, run_program
 from tests.support.runs import rows as numbers
 from timemachine.config import REPOSITORY
-from timemachine.runs.models import load_model
+from timemachine.runs.checkpoints import load_model
 from timemachine.runs.summaries import read_summary
 
 SHORT = ("data=sample", "trainer.max_epochs=2", "logger=csv")

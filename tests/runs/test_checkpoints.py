@@ -16,9 +16,8 @@ import torch
 from tests.proof.tally import SHARD, Note, Tally, shards
 from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
-from timemachine.runs.checkpoints import Refused, WholeCheckpoints
+from timemachine.runs.checkpoints import Refused, WholeCheckpoints, export_model, load_model
 from timemachine.runs.files import write_whole
-from timemachine.runs.models import export_model, load_model
 from timemachine.runs.summaries import run_summary
 from timemachine.vocab import Vocab
 
@@ -119,7 +118,7 @@ def test_another_file_and_a_folder_without_one_are_refused(tmp_path: Path) -> No
     torch.save({"state_dict": 3}, path)
     assert_refused(tmp_path / "run", r"last\.ckpt is (damaged, or )?not a checkpoint")
     path.unlink()
-    with pytest.raises(SettingError, match=r"run: has no checkpoints/last\.ckpt; type run="):
+    with pytest.raises(SettingError, match="run: is not a run's folder, checkpoint or export; type run="):
         load_model(str(tmp_path / "run"))
 
 

@@ -9,7 +9,7 @@ from tests.support.runs import rows
 from timemachine.corpus import find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.how_low import laplace
-from timemachine.runs.letters import letters_perplexity
+from timemachine.runs.record import letters_perplexity
 from timemachine.runs.rows import EPOCH_COLUMNS, STEP_COLUMNS, Row, Table, final_numbers
 
 METRICS = """\

@@ -9,9 +9,8 @@ from timemachine.config import Train, to_dict
 from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.language_model import RNNLMScratch
-from timemachine.runs.letters import letters_perplexity
-from timemachine.runs.models import load_model
-from timemachine.runs.record import Record
+from timemachine.runs.checkpoints import load_model
+from timemachine.runs.record import Record, letters_perplexity
 from timemachine.runs.rows import final_numbers
 from timemachine.runs.summaries import read_summary
 from timemachine.training.ending import finish

@@ -89,8 +89,6 @@ class Record:
 
     def describe(self, data: "TimeMachine", model: "RNNLMScratch") -> None:
         """Write down the text, what the frequencies of its letters give, and the size of the model."""
-        from timemachine.runs.letters import letters_perplexity  # it imports torch, which takes seconds
-
         known = ("name", "title", "source", "sha256", "left_out", "stands_in")
         corpus = {name: getattr(data.corpus, name) for name in known}
         corpus |= {"characters": len(data.chars_N), "vocabulary": len(data.vocab)}
@@ -164,6 +162,21 @@ class Record:
         self.update()
         if self._typed_before is not None:
             write_whole(self.folder / ".hydra" / "overrides.yaml", self._typed_before)
+
+
+def letters_perplexity(data: "TimeMachine", split: str) -> float:
+    """Return the perplexity of the characters that a split's windows predict, each once, under the frequencies of the
+    training characters, with one added to each count.
+
+    N characters, V vocabulary.
+    """
+    starts, stop = data.splits[split].starts, data.splits["train"].targets.stop
+    predicted_N = data.chars_N[starts.start + 1 : starts.stop + data.num_steps]
+    known_V = data.chars_N[:stop].bincount(minlength=len(data.vocab)).double() + 1
+    known_V[data.vocab.unk] = 0  # no text has it
+    predicted_V = predicted_N.bincount(minlength=len(data.vocab)).double()
+    log_p = predicted_V.xlogy(known_V).sum() / predicted_V.sum() - known_V.sum().log()
+    return math.exp(-log_p)
 
 
 def outcome(error: BaseException) -> tuple[str, str]:

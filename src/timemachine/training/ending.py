@@ -9,8 +9,8 @@ from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
 from timemachine.page import make_page
+from timemachine.runs.checkpoints import export_model
 from timemachine.runs.files import shown, write_figure, write_whole
-from timemachine.runs.models import export_model
 from timemachine.runs.record import Record
 from timemachine.runs.rows import final_numbers, read_numbers
 from timemachine.runs.tables import print_table, print_text, short
