@@ -23,8 +23,7 @@ def main(settings: Train, run: Record) -> None:
     from timemachine.runs.resuming import kept_backward, resume
     from timemachine.runs.tables import print_text
     from timemachine.training.ending import finish
-    from timemachine.training.loggers import open_loggers
-    from timemachine.training.trainer import build_trainer, lightning_may_refuse
+    from timemachine.training.trainer import build_trainer, lightning_may_refuse, open_loggers
 
     seed_everything(settings.seed, verbose=False)
     make_model: Callable[..., RNNLMScratch] = RNNLMScratch

@@ -94,7 +94,7 @@ def test_a_run_that_was_started_by_nohup_goes_on_without_its_terminal(tmp_path: 
 
 TWO_SIGNALS = """
 import os, signal, time, types
-from timemachine.training.orderly_end import OrderlyEnd
+from timemachine.training.callbacks import OrderlyEnd
 OrderlyEnd().on_train_start(types.SimpleNamespace(is_global_zero=True), None)
 for number in (signal.SIGINT, signal.SIGTERM):
     print(number.name, flush=True)

@@ -15,7 +15,7 @@ from timemachine.datamodule import TimeMachine
 from timemachine.language_model import RNNLMScratch
 from timemachine.runs.processes import Signalled
 from timemachine.runs.summaries import read_summary
-from timemachine.training.orderly_end import SIGNALS
+from timemachine.training.callbacks import SIGNALS
 
 
 class Signal(Callback):

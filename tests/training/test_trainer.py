@@ -15,8 +15,9 @@ from timemachine.cli.schema import CONF, VERSION, checked
 from timemachine.config import Train, Trainer, to_dict
 from timemachine.errors import SettingError
 from timemachine.runs.checkpoints import WholeCheckpoints
+from timemachine.runs.processes import Signalled
 from timemachine.runs.record import Record
-from timemachine.training.trainer import build_trainer
+from timemachine.training.trainer import build_trainer, lightning_may_refuse
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, gpus: int, apple: bool = False) -> None:
@@ -82,3 +83,10 @@ def test_an_accelerator_that_cannot_be_is_one_line(
 def test_checkpoints_survive_a_kill_whatever_plugins_are_typed(plugins: object, tmp_path: Path) -> None:
     trainer = build(tmp_path, Trainer(devices=1, strategy="ddp", plugins=plugins))
     assert isinstance(trainer.strategy.checkpoint_io, WholeCheckpoints)
+
+
+def test_the_exit_that_lightning_makes_of_ctrl_c_is_ctrl_c_again() -> None:
+    with pytest.raises(KeyboardInterrupt), lightning_may_refuse(Train()):
+        raise SystemExit(1)
+    with pytest.raises(Signalled), lightning_may_refuse(Train()):
+        raise Signalled(15)
