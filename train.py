@@ -18,7 +18,6 @@ def main(settings: Train, run: Record) -> None:
     from lightning.pytorch import seed_everything
 
     from timemachine.datamodule import TimeMachine
-    from timemachine.exercises import probes
     from timemachine.language_model import RNNLMScratch
     from timemachine.runs.resuming import kept_backward, resume
     from timemachine.runs.tables import print_text
@@ -41,20 +40,29 @@ def main(settings: Train, run: Record) -> None:
     network = to_dict(settings.model)
     network["backward"] = kept_backward(run, network["backward"])
     model = make_model(len(data.vocab), **network)
+    if settings.model.cell != "rnn":
+        from timemachine.training.cell_check import check_model
+
+        check_model(model, data.num_steps)
     run.describe(data, model)
+    followers = []
+    if settings.probes:
+        from timemachine.exercises import probes
+
+        followers = probes.callbacks(settings.probes, run.folder)
     if (lost := corpus.lost_letters()) and run.writes and not (run.in_sweep or run.quiet):
         print_text(lost)
     if settings.training.teacher and run.writes and not run.quiet:
         print("teacher  learns the text and writes another; then the first epoch begins", flush=True)
     with open_loggers(settings, run) as loggers:
-        trainer = build_trainer(settings, run, [*loggers, *probes.callbacks(settings.probes, run.folder)])
+        trainer = build_trainer(settings, run, [*loggers, *followers])
         checkpoint = resume(run, trainer, model, data)
         with lightning_may_refuse(settings):
             trainer.fit(model, data, ckpt_path=checkpoint)
             if data.splits["test"].starts:
                 trainer.test(model, data, verbose=False)
         if run.writes:
-            run.update(probes=probes.measure(settings.probes, model, data))
+            run.update(probes=probes.measure(settings.probes, model, data) if settings.probes else {})
         finish(run, model, data)
 
 

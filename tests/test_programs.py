@@ -3,9 +3,7 @@
 import csv
 import hashlib
 import math
-import platform
 import re
-from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -112,8 +110,6 @@ def test_summary_says_what_ran_and_how_it_ended(short_run: Run) -> None:
     text = (REPOSITORY / "src/timemachine/texts/sample.txt").read_bytes()
     assert summary["corpus"]["sha256"] == hashlib.sha256(text).hexdigest()
     assert (summary["corpus"]["name"], summary["corpus"]["stands_in"]) == ("sample", False)
-    assert summary["versions"]["python"] == platform.python_version()
-    assert all(summary["versions"][name] == version(name) for name in ("torch", "lightning", "wandb"))
 
 
 # The other programs, on that run

@@ -66,7 +66,7 @@ def test_auto_passes_over_apples_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyP
     ("accelerator", "apple", "answer"),
     [
         ("gpu", False, "this machine has none; type trainer.accelerator=auto (or cpu)"),
-        ("gpux", False, "unknown; type trainer.accelerator=auto (auto, cpu, cuda, gpu, tpu)"),
+        ("gpux", False, "Lightning refuses it: You selected an invalid accelerator name: "),
         ("gpu", True, "Apple's GPU has no float64; type trainer.accelerator=cpu"),
     ],
 )
@@ -76,7 +76,7 @@ def test_an_accelerator_that_cannot_be_is_one_line(
     pretend(monkeypatch, gpus=0, apple=apple)
     with pytest.raises(SettingError) as error:
         build(tmp_path, Trainer(accelerator=accelerator))
-    assert str(error.value) == f"trainer.accelerator={accelerator}: {answer}"
+    assert str(error.value).startswith(f"trainer.accelerator={accelerator}: {answer}")
 
 
 @pytest.mark.parametrize("plugins", [None, LightningEnvironment(), [LightningEnvironment()]])

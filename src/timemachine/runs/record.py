@@ -57,9 +57,9 @@ class Record:
         self.group = group  # the sweep's folder
         self.quiet = beside_others or exercise != "none"  # a sweep has a line for each job
         self.began, self.writes = time.time(), is_first_process()
+        self._is_alone = not (in_sweep or is_job())
         self.before: dict[str, Any] = {}  # what summary.json said, if the run is resumed
         self._lock = FileLock(folder / LOCK, timeout=0)
-        self._typed_before: bytes | None = None  # .hydra/overrides.yaml, if it has been replaced
         if is_resumed(settings):
             try:
                 self.before = read_summary(folder)
@@ -102,11 +102,10 @@ class Record:
             write_whole(self.folder / "summary.json", text.encode())
 
     def keep_overrides(self) -> None:
-        """Leave what was typed in the folder for the next time, unless the resumed run is refused."""
-        path = self.folder / ".hydra" / "overrides.yaml"
+        """Leave what was typed in the folder for the next time that the run is resumed."""
         if self.writes:
+            path = self.folder / ".hydra" / "overrides.yaml"
             path.parent.mkdir(exist_ok=True)
-            self._typed_before = path.read_bytes() if path.exists() else b"[]\n"
             write_whole(path, yaml.safe_dump(self.overrides, allow_unicode=True).encode())
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
@@ -131,15 +130,11 @@ class Record:
             print(f"go on with    python train.py resume={shown(self.folder)}")
         return False
 
-    @property
-    def _is_alone(self) -> bool:
-        """Whether the run is no job of a sweep."""
-        return not (self.in_sweep or is_job())
-
     def _write_end(self, error: BaseException, seconds: float) -> None:
         is_refused = isinstance(error, SettingError)
         if is_refused and self.before:
-            self._restore()
+            self.summary = self.before  # which stays as it was
+            self.update()
         elif is_refused and self._is_alone and not is_resumed(self.summary["settings"]):
             self._withdraw()
         elif isinstance(error, KeyboardInterrupt | SystemExit) and self.summary["status"] != "running":
@@ -158,13 +153,6 @@ class Record:
             if self.folder.absolute() != Path.cwd():
                 with suppress(OSError):  # it has other files
                     self.folder.rmdir()
-
-    def _restore(self) -> None:
-        """Leave a resumed run that is refused as it was."""
-        self.summary = self.before
-        self.update()
-        if self._typed_before is not None:
-            write_whole(self.folder / ".hydra" / "overrides.yaml", self._typed_before)
 
 
 def letters_perplexity(data: "TimeMachine", split: str) -> float:

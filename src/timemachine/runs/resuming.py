@@ -66,7 +66,6 @@ def resume(run: Record, trainer: "pl.Trainer", model: "RNNLMScratch", data: "Tim
         if run.writes and not run.quiet:
             each = (f"{name}={format_value(now[name])} (was {format_value(before.get(name))})" for name in changed)
             print(f"from epoch {done + 1} on: {', '.join(each)}")
-    run.keep_overrides()
     return path
 
 

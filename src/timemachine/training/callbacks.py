@@ -96,8 +96,11 @@ class Resumption(Callback):
             group |= rates if self._are_new else {}
 
 
-class KernelNote(Callback):
-    """Writes `kernel` into summary.json; says what the compiled one would gain, or that it is another than before."""
+class TrainingStart(Callback):
+    """Writes down what trains the model, as `kernel`, and what was typed to resume the run, now that it is not refused.
+
+    It says what the compiled kernel would gain, or that the kernel is another than before.
+    """
 
     def __init__(self, run: Record) -> None:
         self.run = run
@@ -108,6 +111,8 @@ class KernelNote(Callback):
             kernel = kernel_of(pl_module)
         if kernel == "fused":
             kernel = f"fused ({fused.available()})"
+        if self.run.before:
+            self.run.keep_overrides()
         before, network = self.run.before.get("kernel", kernel), pl_module.hparams
         self.run.update(kernel=kernel)
         if not self.run.writes or self.run.quiet or self.run.in_sweep:

@@ -53,7 +53,9 @@ def _what_is_missing(summary: dict[str, Any]) -> str | None:
     if not missing:
         return None
     settings, default = summary["settings"]["trainer"], to_dict(Trainer())
-    names = [name for name in CUTTING if settings[name] != default[name]] if settings["max_epochs"] else ["max_epochs"]
+    names = [name for name in CUTTING if settings[name] != default[name]]
+    if settings["max_epochs"] == 0:
+        names = ["max_epochs"]
     by = ", ".join(f"trainer.{name}={format_value(settings[name])}" for name in names)
     return f"the last epoch has no {' and no '.join(missing)}{': the run had ' if by else ''}{by}"
 

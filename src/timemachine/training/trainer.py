@@ -14,7 +14,6 @@ import lightning.pytorch as pl
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.accelerators import AcceleratorRegistry
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
@@ -25,7 +24,7 @@ from timemachine.runs.checkpoints import WholeCheckpoints
 from timemachine.runs.processes import Signalled
 from timemachine.runs.record import Record, outcome
 from timemachine.runs.rows import final_numbers
-from timemachine.training.callbacks import KernelNote, OrderlyEnd, Resumption
+from timemachine.training.callbacks import OrderlyEnd, Resumption, TrainingStart
 from timemachine.training.lightning import ModelCheckpoint, PerplexityBar, Unprofiled, end_each_epoch_once, silence
 from timemachine.training.run_log import RunLog, TakesRows
 
@@ -77,11 +76,7 @@ def _lists(
         return [], []
     takers = [other for other in others if isinstance(other, TakesRows)]
     run_log = RunLog(run.folder, takers, prints_lines=run.writes and not (draws_bar or run.quiet))
-    callbacks: list[Callback] = [run_log, Resumption(), KernelNote(run)]
-    if settings.model.cell != "rnn":
-        from timemachine.training.cell_check import CellCheck
-
-        callbacks.append(CellCheck())
+    callbacks: list[Callback] = [run_log, Resumption(), TrainingStart(run)]
     callbacks += [other for other in others if isinstance(other, Callback)]
     callbacks += [PerplexityBar(), OrderlyEnd()] if draws_bar else [OrderlyEnd()]
     if settings.trainer.enable_checkpointing is not False:
@@ -172,10 +167,6 @@ def _accelerator(trainer: Trainer) -> str:
         raise SettingError(f"trainer.accelerator={name}: Apple's GPU has no float64; type trainer.accelerator=cpu")
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    known = sorted({"auto", "gpu"} | (AcceleratorRegistry.keys() - {"mps"}))
-    if name not in known:
-        raise SettingError(f"trainer.accelerator={name}: unknown; type trainer.accelerator=auto ({', '.join(known)})")
-    registered = AcceleratorRegistry["cuda" if name == "gpu" else name]
-    if not registered["accelerator"].is_available():
+    if name in ("gpu", "cuda") and not torch.cuda.is_available():
         raise SettingError(f"trainer.accelerator={name}: this machine has none; type trainer.accelerator=auto (or cpu)")
     return name
