@@ -69,12 +69,15 @@ class RunLog(Logger, Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin, or go on, after the step of the checkpoint."""
-        self.on_fit_end(trainer, pl_module)
+        self._go_back()
         self._last_step = trainer.global_step
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Go back to the checkpoint, if that was not done because no epoch was left to train."""
-        if self._resumed_at is not None and trainer.is_global_zero:
+        """Go back to the checkpoint if no epoch was left to train."""
+        self._go_back()
+
+    def _go_back(self) -> None:
+        if self._resumed_at is not None and self._trainer.is_global_zero:
             self._steps.go_back(self._resumed_at)
             self._metrics.go_back(self._resumed_at)
         self._resumed_at = None
