@@ -22,8 +22,7 @@ def main(settings: Train, run: Record) -> None:
     from timemachine.runs.resuming import kept_backward, resume
     from timemachine.runs.tables import print_text
     from timemachine.training.ending import finish
-    from timemachine.training.loggers import open_loggers
-    from timemachine.training.trainer import build_trainer, lightning_may_refuse
+    from timemachine.training.trainer import build_trainer, lightning_may_refuse, open_loggers
 
     seed_everything(settings.seed, verbose=False)
     make_model: Callable[..., RNNLMScratch] = RNNLMScratch
@@ -41,18 +40,22 @@ def main(settings: Train, run: Record) -> None:
     network = to_dict(settings.model)
     network["backward"] = kept_backward(run, network["backward"])
     model = make_model(len(data.vocab), **network)
+    if settings.model.cell != "rnn":
+        from timemachine.training.cell_check import check_model
+
+        check_model(model, data.num_steps)
     run.describe(data, model)
+    followers = []
+    if settings.probes:
+        from timemachine.exercises import probes
+
+        followers = probes.callbacks(settings.probes, run.folder)
     if (lost := corpus.lost_letters()) and run.writes and not (run.in_sweep or run.quiet):
         print_text(lost)
     if settings.training.teacher and run.writes and not run.quiet:
         print("teacher  learns the text and writes another; then the first epoch begins", flush=True)
     with open_loggers(settings, run) as loggers:
-        others = [*loggers]
-        if settings.probes:
-            from timemachine.exercises import probes
-
-            others += probes.callbacks(settings.probes, run.folder)
-        trainer = build_trainer(settings, run, others)
+        trainer = build_trainer(settings, run, [*loggers, *followers])
         checkpoint = resume(run, trainer, model, data)
         with lightning_may_refuse(settings):
             trainer.fit(model, data, ckpt_path=checkpoint)

@@ -4,9 +4,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -27,19 +25,17 @@ def two_more_epochs(run: Running, folder: Path) -> None:
     run.wait_until(lambda: epochs(folder) >= before + 2)
 
 
-@contextmanager
-def handled(number: signal.Signals, handler: Any) -> Iterator[None]:
-    """Programs that are started meanwhile inherit whether a signal is ignored."""
-    before = signal.signal(number, handler)
-    try:
-        yield
-    finally:
-        signal.signal(number, before)
+@pytest.fixture(autouse=True)
+def _no_nohup() -> Iterator[None]:
+    """Programs that are started inherit whether SIGHUP is ignored."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 def interrupt(number: signal.Signals, folder: Path, *arguments: str, is_group: bool = False) -> None:
     """Start a run or go on with it, end it by a signal after two epochs, and check how it ends."""
-    with handled(signal.SIGHUP, signal.SIG_DFL), running(folder, *arguments, ENDLESS) as run:
+    with running(folder, *arguments, ENDLESS) as run:
         two_more_epochs(run, folder / "run")
         if is_group:  # a terminal sends Ctrl-C to all processes
             os.killpg(run.process.pid, number)
@@ -82,19 +78,9 @@ def test_a_run_of_several_processes(number: signal.Signals, is_group: bool, tmp_
     interrupt(number, tmp_path, *ALONE, "trainer=ddp_cpu", is_group=is_group)
 
 
-@pytest.mark.slow
-def test_a_run_that_was_started_by_nohup_goes_on_without_its_terminal(tmp_path: Path) -> None:
-    with handled(signal.SIGHUP, signal.SIG_IGN), running(tmp_path, *ALONE, ENDLESS) as run:
-        two_more_epochs(run, tmp_path / "run")
-        run.process.send_signal(signal.SIGHUP)
-        two_more_epochs(run, tmp_path / "run")
-        run.process.send_signal(signal.SIGTERM)
-        assert run.ended()[0] == 143
-
-
 TWO_SIGNALS = """
 import os, signal, time, types
-from timemachine.training.orderly_end import OrderlyEnd
+from timemachine.training.callbacks import OrderlyEnd
 OrderlyEnd().on_train_start(types.SimpleNamespace(is_global_zero=True), None)
 for number in (signal.SIGINT, signal.SIGTERM):
     print(number.name, flush=True)
@@ -144,16 +130,6 @@ def test_a_sweep_of_several_processes_that_is_killed_leaves_none(processes: str,
         two_more_epochs(run, tmp_path / "sweep" / "0")
         run.process.send_signal(signal.SIGKILL)
         run.wait_for_its_processes()
-
-
-def test_two_processes_do_not_train_in_one_folder(program: Program, tmp_path: Path) -> None:
-    with running(tmp_path, *ALONE, ENDLESS) as run:
-        two_more_epochs(run, tmp_path / "run")
-        done = program("train.py", "resume=run")
-        assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-        assert done.stderr.startswith("error: run: another process trains in this folder; end it, or type ")
-        two_more_epochs(run, tmp_path / "run")
-        assert read_summary(tmp_path / "run")["status"] == "running"
 
 
 # A full disk

@@ -9,9 +9,9 @@ import pytest
 from timemachine.corpus import Corpus, at_hand, find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.exercises import books, other_authors, war_of_the_worlds
+from timemachine.exercises.jobs import Job
 from timemachine.exercises.report import write_report
 from timemachine.language_model import RNNLMScratch
-from timemachine.runs.sweep import Job
 from timemachine.texts import CATALOGUE
 
 WELLS = ("time_machine", "war_of_the_worlds")

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.jobs import LETTERS
 from timemachine.exercises.claims import UNDECIDED, difference, letters, letters_in_words, lowest, outcome
-from timemachine.runs.sweep import Job
+from timemachine.exercises.jobs import Job
 
 
 def test_a_difference_is_claimed_beyond_two_standard_errors_of_the_paired_one() -> None:

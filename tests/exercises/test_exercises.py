@@ -10,7 +10,7 @@ import pytest
 from timemachine.config import REPOSITORY
 from timemachine.errors import SettingError
 from timemachine.exercises import probes
-from timemachine.runs.sweep import load_jobs
+from timemachine.exercises.jobs import load_jobs
 
 EXERCISES = sorted(file.stem for file in (REPOSITORY / "conf/exercise").glob("*.yaml") if file.stem != "none")
 QUICK = ("one_hot_is_embedding",)

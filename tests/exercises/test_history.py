@@ -14,10 +14,10 @@ from tests.support.jobs import leave_job
 from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.exercises import history
+from timemachine.exercises.jobs import load_jobs
 from timemachine.exercises.stream import MARGIN
 from timemachine.language_model import RNNLMScratch
 from timemachine.rnn import CELLS
-from timemachine.runs.sweep import load_jobs
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.evaluation.scores import stream_score
 from timemachine.exercises import how_low
+from timemachine.exercises.jobs import load_jobs
 from timemachine.language_model import RNNLMScratch
-from timemachine.runs.sweep import load_jobs
 
 MARKS = {"kneser_ney": 4.0, "mixture": 3.5, "mixture_adaptive": 3.2}
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.support.jobs import leave_job
 from timemachine.exercises import embedding, hyperparameters, one_hot_is_embedding
-from timemachine.runs.sweep import load_jobs
+from timemachine.exercises.jobs import load_jobs
 
 CURVES = {"metrics": [{"epoch": 1, "train/perplexity": 9.0, "val/perplexity": 8.0}]}
 

@@ -14,9 +14,9 @@ from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import Diverged
 from timemachine.exercises import relu
+from timemachine.exercises.jobs import load_jobs
 from timemachine.language_model import RNNLMScratch
 from timemachine.runs.rows import read_numbers
-from timemachine.runs.sweep import load_jobs
 from timemachine.training.lightning import silence
 
 

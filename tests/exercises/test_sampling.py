@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.exercises import sampling
+from timemachine.exercises.jobs import Job
 from timemachine.language_model import RNNLMScratch
-from timemachine.runs.sweep import Job
 from timemachine.vocab import Vocab
 
 VOCAB = Vocab("ab ")

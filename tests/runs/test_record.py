@@ -11,7 +11,7 @@ from timemachine.errors import Diverged, SettingError
 from timemachine.runs.processes import Signalled
 from timemachine.runs.record import Record
 from timemachine.runs.resuming import is_done
-from timemachine.runs.summaries import is_running, read_summary, run_summary
+from timemachine.runs.summaries import is_running, read_summary
 from timemachine.runs.sweep import summary_or_failure
 
 SETTINGS: dict[str, Any] = {"seed": 3, "model": {"hiddens": 32, "sigma": 0.01}}
@@ -63,9 +63,7 @@ def test_an_exception_is_written_down_and_raised_or_in_a_sweep_printed(
     assert (summary["status"], summary["message"], summary["metrics"]) == (status, message, {"epoch": 2})
 
 
-@pytest.mark.parametrize(
-    "end", [KeyboardInterrupt(), SystemExit(1), Signalled(15)]
-)  # Lightning makes an exit of Ctrl-C
+@pytest.mark.parametrize("end", [KeyboardInterrupt(), Signalled(15)])
 def test_a_signal_ends_a_run_and_its_sweep(tmp_path: Path, end: BaseException) -> None:
     with pytest.raises((KeyboardInterrupt, Signalled)), record(tmp_path, in_sweep=True):
         raise end
@@ -93,9 +91,10 @@ def test_only_the_first_process_writes(rank: str, tmp_path: Path, monkeypatch: p
 def test_a_folder_in_which_a_run_trains_is_refused_and_a_killed_run_is_not_running(tmp_path: Path) -> None:
     with record(tmp_path):
         assert is_running(tmp_path) and summary_or_failure(tmp_path)["status"] == "running"
-        with pytest.raises(SettingError, match="another process trains in this folder; end it, or"):
-            record(tmp_path).__enter__()
         as_killed = (tmp_path / "summary.json").read_bytes()
+        with pytest.raises(SettingError, match="another process trains in this folder; end it, or"), record(tmp_path):
+            pass
+        assert (tmp_path / "summary.json").read_bytes() == as_killed
     (tmp_path / "summary.json").write_bytes(as_killed)
     assert not is_running(tmp_path)
     killed = summary_or_failure(tmp_path)
@@ -110,11 +109,3 @@ def test_a_resumed_sweep_does_again_what_is_damaged_and_refuses_a_job_with_other
     assert is_done(tmp_path, SETTINGS | {"resume": "another spelling"})
     with pytest.raises(SettingError, match=f"^resume=sweep: its job {tmp_path.name} has other settings; type "):
         is_done(tmp_path, SETTINGS | {"resume": "sweep", "seed": 4})
-
-
-@pytest.mark.parametrize("content", [None, "{", "[1]"])
-def test_what_is_not_a_runs_folder_is_refused_in_one_line(tmp_path: Path, content: str | None) -> None:
-    if content is not None:
-        (tmp_path / "summary.json").write_text(content)
-    with pytest.raises(SettingError, match=rf"^run={tmp_path}: is not a run's folder, checkpoint or export; type .*$"):
-        run_summary(str(tmp_path))

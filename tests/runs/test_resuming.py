@@ -229,21 +229,6 @@ def test_new_runs_and_old_do_not_mix(typed: list[str], tmp_path: Path, monkeypat
     assert [path for path in tmp_path.rglob("*") if path.is_file() and path not in files] == []
 
 
-def test_a_resumed_run_that_is_refused_is_left_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Late, too: Lightning refuses as the fit begins, when the new settings have been written down."""
-    monkeypatch.chdir(tmp_path)
-    assert_succeeded(call_program("train.py", *RUN, "trainer.max_epochs=1"))
-    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    for typed, says in (
-        ("trainer.val_check_interval=1000", "trainer.val_check_interval=1000: Lightning refuses it: "),
-        ("hydra.run.dir=other", "hydra.run.dir=other: resume=the run goes on in its own folder; type it without"),
-    ):
-        done = call_program("train.py", "resume=the run", "trainer.max_epochs=2", typed)
-        assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-        assert done.stderr.startswith(f"error: {says}")
-        assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
-
-
 def test_a_job_of_a_sweep_goes_on_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert_succeeded(call_program("train.py", "-m", *RUN, "hydra.sweep.dir=sweep", "trainer.max_epochs=1", "seed=0,1"))

@@ -1,16 +1,15 @@
-"""metrics.csv and steps.csv: how rows get into them, and a run's final numbers; what the letters' frequencies give."""
+"""A run's final numbers, and what the letters' frequencies give. How rows get into tables: test_resuming.py."""
 
 import math
 from pathlib import Path
 
 import pytest
 
-from tests.support.runs import rows
 from timemachine.corpus import find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.how_low import laplace
-from timemachine.runs.letters import letters_perplexity
-from timemachine.runs.rows import EPOCH_COLUMNS, STEP_COLUMNS, Row, Table, final_numbers
+from timemachine.runs.record import letters_perplexity
+from timemachine.runs.rows import final_numbers
 
 METRICS = """\
 epoch,step,train/perplexity,val/perplexity,test/perplexity,grad_norm,grad_norm_clipped,clip_fraction,chars_per_second
@@ -49,26 +48,6 @@ def test_what_was_not_measured_is_not_among_the_numbers(folder: Path) -> None:
     numbers = final_numbers(folder)
     assert numbers["train/perplexity"] == 9.5
     assert not {"val/perplexity", "test/perplexity", "best_val/perplexity", "best_epoch"} & numbers.keys()
-
-
-def test_a_new_name_becomes_a_column(tmp_path: Path) -> None:
-    first: Row = {"epoch": 1, "step": 1, "loss": 3.0, "grad_norm": 2.0, "grad_norm_clipped": 1.0}
-    second, third = first | {"step": 2, "lr": 0.5}, first | {"step": 3}
-    table = Table(tmp_path / "steps.csv", STEP_COLUMNS)
-    for added in ([first, second], [], [third]):
-        table.add(added)
-    assert rows(tmp_path / "steps.csv") == [first, second, third]
-
-
-def test_going_back_drops_later_rows_a_cut_one_and_the_test(folder: Path) -> None:
-    with (folder / "metrics.csv").open("a") as file:
-        file.write("4,")
-    table = Table(folder / "metrics.csv", EPOCH_COLUMNS)
-    table.go_back(5)
-    kept = METRICS.replace("8.5,0.25", ",0.25")
-    assert (folder / "metrics.csv").read_text() == kept
-    table.go_back(3)
-    assert (folder / "metrics.csv").read_text() == "".join(kept.splitlines(keepends=True)[:2])
 
 
 def test_what_the_frequencies_of_the_letters_give(novels: Path) -> None:

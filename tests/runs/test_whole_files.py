@@ -22,7 +22,7 @@ from tests.proof.tally import Note, Tally
 from tests.support.programs import Done, run_program
 from tests.support.runs import what_is_left
 from timemachine.config import REPOSITORY
-from timemachine.runs.checkpoints import read_checkpoint, read_safetensors
+from timemachine.runs.checkpoints import load_model
 from timemachine.runs.summaries import read_summary
 
 EVERY = int(os.environ.get("FAULTS_EVERY", 24))  # `make torture`: 1
@@ -78,10 +78,8 @@ def assert_whole(run: Path) -> None:
             continue
         if path.suffix == ".json":
             assert read_summary(run)["status"]
-        elif path.suffix == ".ckpt":
-            assert read_checkpoint(path)
-        elif path.suffix == ".safetensors":
-            assert read_safetensors(path)
+        elif path.suffix in (".ckpt", ".safetensors"):
+            assert load_model(str(path))
         elif path.suffix == ".csv":
             lines = path.read_text().splitlines(keepends=True)
             assert all(line.endswith("\n") and line.count(",") == lines[0].count(",") for line in lines[:-1])

@@ -20,8 +20,8 @@ from timemachine.language_model import RNNLMScratch
 from timemachine.runs.record import Record
 from timemachine.runs.rows import Row
 from timemachine.training import run_log
-from timemachine.training.loggers import open_loggers
 from timemachine.training.run_log import TakesRows
+from timemachine.training.trainer import open_loggers
 
 
 class Taker(Callback):

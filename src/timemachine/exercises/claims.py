@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from timemachine.runs.sweep import Job
+from timemachine.exercises.jobs import Job
 
 APART = 2  # standard errors of a paired difference beyond which a comparison is claimed
 UNDECIDED = "cannot be told apart"

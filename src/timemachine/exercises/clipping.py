@@ -10,8 +10,7 @@ from matplotlib.figure import Figure
 from timemachine.exercises import COLOURS, Findings
 from timemachine.exercises.claims import letters
 from timemachine.exercises.drawing import draw_slope
-from timemachine.runs.sweep import Job, grouped
-from timemachine.runs.tables import mean_sd, span
+from timemachine.exercises.jobs import Job, grouped, mean_sd, span
 
 LR, THETA = "model.lr", "trainer.gradient_clip_val"
 TINY = 1e-9  # what a logarithmic axis shows for 0

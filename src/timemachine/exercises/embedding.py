@@ -8,8 +8,7 @@ from matplotlib.figure import Figure
 from timemachine.exercises import COLOURS, Findings
 from timemachine.exercises.claims import by_seed, difference
 from timemachine.exercises.drawing import draw_seeds
-from timemachine.runs.sweep import Job, grouped
-from timemachine.runs.tables import mean_sd
+from timemachine.exercises.jobs import Job, grouped, mean_sd
 
 INPUT, DIM, SIGMA = "model.input", "model.embedding_dim", "model.embedding_sigma"
 FACTOR, LR = "model.input_lr_factor", "model.lr"

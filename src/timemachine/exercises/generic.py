@@ -9,8 +9,8 @@ from matplotlib.ticker import MaxNLocator
 from timemachine.config import format_value
 from timemachine.exercises import COLOURS, Findings
 from timemachine.exercises.drawing import plain_numbers
-from timemachine.runs.sweep import Job, varied
-from timemachine.runs.tables import mean_sd
+from timemachine.exercises.jobs import Job, mean_sd
+from timemachine.runs.sweep import varied
 
 LEFT_OUT = (
     "epoch", "step", "grad_norm", "grad_norm_clipped", "clip_fraction", "chars_per_second", "best_epoch",

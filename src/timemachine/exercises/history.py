@@ -24,10 +24,9 @@ from timemachine.datamodule import TimeMachine
 from timemachine.evaluation.scores import WARM_UP, score
 from timemachine.exercises import COLOURS, Findings
 from timemachine.exercises.claims import UNDECIDED, by_seed, difference, lowest
+from timemachine.exercises.jobs import Job, grouped, mean_sd, span
 from timemachine.exercises.stream import MARGIN
 from timemachine.language_model import RNNLMScratch
-from timemachine.runs.sweep import Job, grouped
-from timemachine.runs.tables import mean_sd, span
 
 NUM_TARGETS = 2000  # characters
 LENGTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)  # characters of context

@@ -31,10 +31,9 @@ from timemachine.evaluation.scores import Score, paired, score, stream_nll
 from timemachine.exercises import COLOURS, Findings
 from timemachine.exercises.claims import UNDECIDED, Difference
 from timemachine.exercises.drawing import draw_seeds
+from timemachine.exercises.jobs import Job, markdown, mean_sd
 from timemachine.how_low import ORDERS, Mixture, adaptive_nll, kneser_ney, log_loss, mean_probability
 from timemachine.language_model import RNNLMScratch
-from timemachine.runs.sweep import Job
-from timemachine.runs.tables import markdown, mean_sd
 
 RATE = 0.012  # of dynamic evaluation: the best of four on the texts that its constants were chosen on
 TRIED = REPOSITORY / "sweeps/reference/how_low/tried.csv"

@@ -8,8 +8,7 @@ from matplotlib.figure import Figure
 from timemachine.exercises import COLOURS, Findings
 from timemachine.exercises.claims import UNDECIDED, by_seed, difference, lowest
 from timemachine.exercises.drawing import plain_numbers
-from timemachine.runs.sweep import Job, grouped
-from timemachine.runs.tables import mean_sd
+from timemachine.exercises.jobs import Job, grouped, mean_sd
 
 HIDDENS, NUM_STEPS, LR = "model.hiddens", "data.num_steps", "model.lr"
 NAMES = {HIDDENS: "hidden units", NUM_STEPS: "time steps", LR: "learning rate"}

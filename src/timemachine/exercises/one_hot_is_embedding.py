@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 from timemachine.datamodule import TimeMachine
 from timemachine.exercises import COLOURS, Findings
+from timemachine.exercises.jobs import Job, grouped
 from timemachine.language_model import RNNLMScratch
-from timemachine.runs.sweep import Job, grouped
 
 WINDOWS = 4
 ROUNDING = 1e-3  # in a weight, after 100 steps in float32

@@ -9,9 +9,8 @@ from matplotlib.figure import Figure
 
 from timemachine.exercises import Findings
 from timemachine.exercises.claims import APART, UNDECIDED, by_seed, difference, lowest
+from timemachine.exercises.jobs import Job, markdown, mean_sd
 from timemachine.exercises.war_of_the_worlds import book_names, entries, mean, sound_groups
-from timemachine.runs.sweep import Job
-from timemachine.runs.tables import markdown, mean_sd
 
 MODELS = {"stream": "model", "witten_bell": "n-gram"}
 

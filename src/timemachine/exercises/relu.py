@@ -26,11 +26,10 @@ from timemachine.exercises import COLOURS, Findings
 from timemachine.exercises.claims import letters, letters_in_words, outcome
 from timemachine.exercises.clipping import LR, TINY, draw_bound, epoch_of_divergence, label, radius
 from timemachine.exercises.drawing import draw_slope
+from timemachine.exercises.jobs import Job, mean_sd, span
 from timemachine.language_model import RNNLMScratch
 from timemachine.runs.files import write_whole
 from timemachine.runs.rows import read_numbers
-from timemachine.runs.sweep import Job
-from timemachine.runs.tables import mean_sd, span
 
 SATURATED = 0.99  # |h| from which on tanh passes on less than 2 % of a gradient
 COLUMNS = ("epoch", "spectral_radius", "largest_activation", "dead_share", "saturated_share")

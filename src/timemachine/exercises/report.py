@@ -11,9 +11,10 @@ from pathlib import Path
 
 import timemachine.exercises
 from timemachine.exercises import Findings
+from timemachine.exercises.jobs import Job, load_jobs, markdown
 from timemachine.runs.files import shown, write_figure, write_whole
-from timemachine.runs.sweep import Job, load_jobs, varied
-from timemachine.runs.tables import markdown, print_table, print_text
+from timemachine.runs.sweep import varied
+from timemachine.runs.tables import print_table, print_text
 
 
 def write_report(folder: Path, exercise: str) -> None:

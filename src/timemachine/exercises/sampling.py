@@ -17,9 +17,8 @@ from timemachine.datamodule import TimeMachine
 from timemachine.decoding import continue_text
 from timemachine.exercises import COLOURS, Findings
 from timemachine.exercises.claims import UNDECIDED, difference, lowest
+from timemachine.exercises.jobs import Job, mean_sd, span
 from timemachine.language_model import RNNLMScratch
-from timemachine.runs.sweep import Job
-from timemachine.runs.tables import mean_sd, span
 from timemachine.vocab import Vocab
 
 ALPHAS = (None, 0.5, 1.0, 1.5, 2.0, 4.0, 8.0)  # None: greedy

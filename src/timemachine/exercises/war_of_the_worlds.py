@@ -9,8 +9,7 @@ from matplotlib.figure import Figure
 
 from timemachine.exercises import COLOURS, Findings
 from timemachine.exercises.claims import APART, UNDECIDED, by_seed, difference
-from timemachine.runs.sweep import Job
-from timemachine.runs.tables import mean_sd
+from timemachine.exercises.jobs import Job, mean_sd
 
 ASKED = "war_of_the_worlds"
 MODELS = {"stream": "the model", "witten_bell": "Witten-Bell n-gram", "laplace": "Laplace trigram"}

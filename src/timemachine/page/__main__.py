@@ -31,7 +31,7 @@ def write_page(typed: str) -> Path:
         raise SettingError(f"{typed}: invalid value; type run=<the folder that train.py printed at its end>")
     summary = run_summary(run)  # refuses another folder before the slow imports
 
-    from timemachine.runs.models import load_model
+    from timemachine.runs.checkpoints import load_model
 
     path = Path(run, "page.html") if Path(run).is_dir() else Path(run).with_suffix(".html")
     write_whole(path, make_page(*load_model(run), summary))

@@ -19,7 +19,11 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from safetensors import safe_open
 from torch import Tensor
 
+from timemachine.errors import SettingError, one_line
+from timemachine.language_model import RNNLMScratch
 from timemachine.runs.files import write_whole
+from timemachine.runs.summaries import no_checkpoint_yet, run_summary
+from timemachine.vocab import Vocab
 
 
 class Refused(ValueError):
@@ -58,15 +62,48 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def write_safetensors(path: Path, weights: dict[str, Tensor], about: dict[str, Any]) -> None:
-    """Write the weights, and in the header what is known of them, as JSON, with the SHA-256 of both. Raises OSError."""
-    weights = {name: weight.detach().cpu().contiguous() for name, weight in weights.items()}
+def load_model(run: str) -> tuple[RNNLMScratch, Vocab]:
+    """Return the model of a run, of a folder as its last epoch left it, ready to predict, and its vocabulary.
+
+    `run`: its folder, one of its checkpoints, or what it exported. Raises SettingError where there is none that can be
+    read. Nothing in a file is executed.
+    """
+    path = Path(run)
+    if not (path.suffix in (".ckpt", ".safetensors") and path.is_file()):
+        path = path / "checkpoints" / "last.ckpt"
+        if not path.is_file():
+            run_summary(run)  # raises SettingError for a folder that is not a run's
+            raise SettingError(no_checkpoint_yet(run))
+    try:
+        if path.suffix == ".safetensors":
+            weights, about = _read_safetensors(path)
+        else:
+            checkpoint = read_checkpoint(path)
+            weights, about = checkpoint["state_dict"], checkpoint | checkpoint["TimeMachine"]
+        model, vocab = RNNLMScratch(**about["hyper_parameters"]), Vocab(about["tokens"])
+        model.load_state_dict(weights)
+        if len(vocab) != model.vocab_size or not all(weight.isfinite().all() for weight in model.parameters()):
+            raise Refused("has weights that are not finite, or do not fit its vocabulary")
+    except Exception as error:  # another program's file raises anything
+        reason = str(error) if isinstance(error, Refused) else f"is not a checkpoint of this program: {error}"
+        raise SettingError(f"run={run}: {path} {one_line(reason, 150)}; type another run") from error
+    return model.eval(), vocab
+
+
+def export_model(path: Path, model: RNNLMScratch, vocab: Vocab, summary: dict[str, Any]) -> None:
+    """Write what `load_model` reads, and any program that knows safetensors. `summary`: the run's. Raises OSError.
+
+    The header has what is known of the weights as JSON, and the SHA-256 of both.
+    """
+    known = {name: summary[name] for name in ("status", "settings", "corpus", "metrics", "versions", "git")}
+    about = {"hyper_parameters": dict(model.hparams), "tokens": vocab.idx_to_token, "summary": known}
     header = {name: json.dumps(value) for name, value in about.items()}
+    weights = {name: weight.detach().cpu().contiguous() for name, weight in model.state_dict().items()}
     write_whole(path, safetensors.torch.save(weights, header | {"sha256": _digest(header, weights)}))
 
 
-def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return weights and header as `write_safetensors` wrote them. Raises Refused."""
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return weights and header as `export_model` wrote them. Raises Refused."""
     try:
         with safe_open(path, framework="pt") as file:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is not a dict)

@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 from timemachine.config import REPOSITORY
 from timemachine.errors import Diverged, SettingError, UserError
 from timemachine.runs.files import cannot_write, shown, write_whole
-from timemachine.runs.processes import Signalled, is_first_process, is_job
+from timemachine.runs.processes import is_first_process, is_job
 from timemachine.runs.summaries import LOCK, read_summary
 
 if TYPE_CHECKING:  # they import torch, which takes seconds
@@ -57,10 +57,9 @@ class Record:
         self.group = group  # the sweep's folder
         self.quiet = beside_others or exercise != "none"  # a sweep has a line for each job
         self.began, self.writes = time.time(), is_first_process()
-        self.last_checkpoint = folder / "checkpoints" / "last.ckpt"
+        self._is_alone = not (in_sweep or is_job())
         self.before: dict[str, Any] = {}  # what summary.json said, if the run is resumed
         self._lock = FileLock(folder / LOCK, timeout=0)
-        self._typed_before: bytes | None = None  # .hydra/overrides.yaml, if it has been replaced
         if is_resumed(settings):
             try:
                 self.before = read_summary(folder)
@@ -89,8 +88,6 @@ class Record:
 
     def describe(self, data: "TimeMachine", model: "RNNLMScratch") -> None:
         """Write down the text, what the frequencies of its letters give, and the size of the model."""
-        from timemachine.runs.letters import letters_perplexity  # it imports torch, which takes seconds
-
         known = ("name", "title", "source", "sha256", "left_out", "stands_in")
         corpus = {name: getattr(data.corpus, name) for name in known}
         corpus |= {"characters": len(data.chars_N), "vocabulary": len(data.vocab)}
@@ -105,47 +102,46 @@ class Record:
             write_whole(self.folder / "summary.json", text.encode())
 
     def keep_overrides(self) -> None:
-        """Leave what was typed in the folder for the next time, unless the resumed run is refused."""
-        path = self.folder / ".hydra" / "overrides.yaml"
+        """Leave what was typed in the folder for the next time that the run is resumed."""
         if self.writes:
+            path = self.folder / ".hydra" / "overrides.yaml"
             path.parent.mkdir(exist_ok=True)
-            self._typed_before = path.read_bytes() if path.exists() else b"[]\n"
             write_whole(path, yaml.safe_dump(self.overrides, allow_unicode=True).encode())
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        """Write down how the run ended. Return True if the error ends here: the next job of the sweep runs."""
+        seconds = round(time.time() - self.began, 1)
         try:
-            return self._end(error, round(time.time() - self.began, 1))
+            if error is None:
+                self.update(seconds=seconds)
+                return False
+            with suppress(OSError):  # a full disk: the error that ends the run names it
+                self._write_end(error, seconds)
         finally:
             self._lock.release()
-
-    def _end(self, error: BaseException | None, seconds: float) -> bool:
-        """Return whether the error ends here."""
-        if error is None:
-            self.update(seconds=seconds)
-            return False
-        is_alone, is_refused = not (self.in_sweep or is_job()), isinstance(error, SettingError)
-        if is_refused and is_alone and not is_resumed(self.summary["settings"]):
-            self._withdraw()
-            return False
-        status, message = outcome(error)
-        if status == "interrupted" and self.summary["status"] != "running":  # only W&B was not yet through
-            status, message = self.summary["status"], self.summary["message"]
-        is_full = cannot_write(self.folder, error)
-        if (status == "interrupted" or is_full) and self.writes and is_alone:
+        is_interrupted, is_full = isinstance(error, KeyboardInterrupt | SystemExit), cannot_write(self.folder, error)
+        if self.in_sweep and not is_interrupted:
+            status, message = outcome(error)
+            print(f"job {self.folder.name}: {status}: {message}", file=sys.stderr)
+            if not (is_full or isinstance(error, UserError)):
+                traceback.print_exception(error)
+            return True
+        if (is_interrupted or is_full) and self.writes and self._is_alone:
             print(f"go on with    python train.py resume={shown(self.folder)}")
-        with suppress(OSError):  # a full disk: the error that ends the run names it
-            if self.before and is_refused:
-                self._restore()
-            else:
-                self.update(status=status, message=message, seconds=seconds)
-        if isinstance(error, SystemExit) and not isinstance(error, Signalled):
-            raise KeyboardInterrupt from error
-        if not self.in_sweep or isinstance(error, KeyboardInterrupt | SystemExit):
-            return False
-        print(f"job {self.folder.name}: {status}: {message}", file=sys.stderr)
-        if not (is_full or isinstance(error, UserError)):
-            traceback.print_exception(error)
-        return True
+        return False
+
+    def _write_end(self, error: BaseException, seconds: float) -> None:
+        is_refused = isinstance(error, SettingError)
+        if is_refused and self.before:
+            self.summary = self.before  # which stays as it was
+            self.update()
+        elif is_refused and self._is_alone and not is_resumed(self.summary["settings"]):
+            self._withdraw()
+        elif isinstance(error, KeyboardInterrupt | SystemExit) and self.summary["status"] != "running":
+            self.update(seconds=seconds)  # it had ended, and only W&B was not yet through
+        else:
+            status, message = outcome(error)
+            self.update(status=status, message=message, seconds=seconds)
 
     def _withdraw(self) -> None:
         """Remove what a run has left that is refused: a command that is refused changes nothing."""
@@ -158,17 +154,25 @@ class Record:
                 with suppress(OSError):  # it has other files
                     self.folder.rmdir()
 
-    def _restore(self) -> None:
-        """Leave a resumed run that is refused as it was."""
-        self.summary = self.before
-        self.update()
-        if self._typed_before is not None:
-            write_whole(self.folder / ".hydra" / "overrides.yaml", self._typed_before)
+
+def letters_perplexity(data: "TimeMachine", split: str) -> float:
+    """Return the perplexity of the characters that a split's windows predict, each once, under the frequencies of the
+    training characters, with one added to each count.
+
+    N characters, V vocabulary.
+    """
+    starts, stop = data.splits[split].starts, data.splits["train"].targets.stop
+    predicted_N = data.chars_N[starts.start + 1 : starts.stop + data.num_steps]
+    known_V = data.chars_N[:stop].bincount(minlength=len(data.vocab)).double() + 1
+    known_V[data.vocab.unk] = 0  # no text has it
+    predicted_V = predicted_N.bincount(minlength=len(data.vocab)).double()
+    log_p = predicted_V.xlogy(known_V).sum() / predicted_V.sum() - known_V.sum().log()
+    return math.exp(-log_p)
 
 
 def outcome(error: BaseException) -> tuple[str, str]:
     """Return status and message of a run that the error ended."""
-    if isinstance(error, KeyboardInterrupt | SystemExit):  # Lightning turns Ctrl-C into an exit
+    if isinstance(error, KeyboardInterrupt | SystemExit):
         return "interrupted", "interrupted"
     status = "diverged" if isinstance(error, Diverged) else "failed"
     if isinstance(error, OSError) and error.strerror:

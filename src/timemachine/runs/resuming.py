@@ -66,7 +66,6 @@ def resume(run: Record, trainer: "pl.Trainer", model: "RNNLMScratch", data: "Tim
         if run.writes and not run.quiet:
             each = (f"{name}={format_value(now[name])} (was {format_value(before.get(name))})" for name in changed)
             print(f"from epoch {done + 1} on: {', '.join(each)}")
-    run.keep_overrides()
     return path
 
 
@@ -95,8 +94,9 @@ def last_checkpoint(run: Record) -> Path | None:
     settings = run.summary["settings"]
     if not is_resumed(settings):
         return None
-    if run.last_checkpoint.is_file():
-        return run.last_checkpoint
+    path = run.folder / "checkpoints" / "last.ckpt"
+    if path.is_file():
+        return path
     keeps_none = settings["trainer"]["enable_checkpointing"] is False
     expendable = keeps_none and (run.in_sweep or settings["resume"] is None)
     if not expendable and len(read(run.folder / "metrics.csv")) > 1:

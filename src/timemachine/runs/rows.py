@@ -56,27 +56,33 @@ class Table:
 
     def __init__(self, path: Path, columns: Sequence[str]) -> None:
         self.path, self.columns = path, list(columns)
-        self.last: Row = {}  # the row at the end, if it is known
+        self.last: Row = {}  # what `put` has gathered
+        self._written: Row = {}  # what of it the file has
 
     def add(self, rows: list[Row]) -> None:
         """Append rows. Write the file anew if one has a new name, in one step, as a run may be killed here, too."""
-        if not rows:
-            return
         if any(name not in self.columns for row in rows for name in row):
             self.replace([*read(self.path), *rows])
-        else:
+        elif rows:
             with self.path.open("a", newline="", encoding="utf-8") as file:
                 self._write(file, rows, header=file.tell() == 0)
-            self.last = dict(rows[-1])
 
     def put(self, row: Row) -> None:
-        """Append a row, or replace the last one if that is of the same epoch and step."""
-        if not row or row == self.last:
+        """Add the numbers to the last row if that is of the same epoch and step, or else begin another after it."""
+        if not _is_same(row, self.last):
+            self.flush()
+            self.last = {}
+        self.last = self.last | row
+
+    def flush(self) -> None:
+        """Write the last row if it has new numbers."""
+        if self.last == self._written or len(self.last) <= 2:
             return
-        if any(row[name] != self.last.get(name) for name in ("epoch", "step")):
-            self.add([row])
+        if _is_same(self.last, self._written):
+            self.replace([*read(self.path)[:-1], self.last])
         else:
-            self.replace([*read(self.path)[:-1], row])
+            self.add([self.last])
+        self._written = self.last
 
     def go_back(self, last_step: int) -> None:
         """Drop the rows after a step, one that was cut short, and the test that came after the last one."""
@@ -85,6 +91,7 @@ class Table:
             row |= {"epoch": int(row["epoch"]), "step": int(row["step"])}
             row |= {name: "" for name in row if name.startswith("test/")}
         self.replace(rows)
+        self.last = self._written = rows[-1] if rows else {}
 
     def replace(self, rows: list[Row]) -> None:
         """Write the file anew, with the names of the rows among its columns."""
@@ -92,10 +99,14 @@ class Table:
         text = io.StringIO()
         self._write(text, rows, header=True)
         write_whole(self.path, text.getvalue().encode())
-        self.last = dict(rows[-1]) if rows else {}
 
     def _write(self, file: Any, rows: list[Row], header: bool) -> None:
         writer = csv.DictWriter(file, self.columns, lineterminator="\n")
         if header:
             writer.writeheader()
         writer.writerows(rows)
+
+
+def _is_same(row: Row, other: Row) -> bool:
+    """Return whether both rows are of the same epoch and step."""
+    return all(row.get(name) == other.get(name) for name in ("epoch", "step"))

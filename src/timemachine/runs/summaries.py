@@ -55,9 +55,9 @@ def run_summary(run: str, setting: str = "run") -> dict[str, Any]:
     return summary
 
 
-def no_checkpoint_yet(run: str, setting: str) -> str:
-    """Return the message for a run of status `running` without a checkpoint."""
-    state = "has no checkpoint yet: it is running, or was killed"
+def no_checkpoint_yet(run: str, setting: str = "run") -> str:
+    """Return the message for a run without a checkpoint."""
+    state = "has no checkpoint yet: it is running, or was killed, or keeps none"
     return f"{setting}={run}: {state}; type it again when its first epoch has ended, or type another run"
 
 

@@ -1,16 +1,13 @@
-"""What a multirun leaves in its folder, read back: jobs with settings, numbers and curves; and how to show them."""
+"""A sweep's folder: a row a job, summary.csv, and how to show them."""
 
 import csv
 import io
-import math
 import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from timemachine.runs.files import shown, write_whole
-from timemachine.runs.rows import read_numbers
 from timemachine.runs.summaries import flat, is_running, read_summary
 from timemachine.runs.tables import print_table, print_text
 
@@ -78,54 +75,6 @@ def sweep_upload_line(folder: Path) -> str:
     """Return `upload_line` of a sweep: one command for all its jobs."""
     states = (summary_or_failure(job).get("wandb_left", "") for job in job_folders(folder))
     return upload_line(states, folder, "/*/wandb")
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A run of a sweep: what summary.json says, and its curves."""
-
-    folder: Path
-    status: str
-    message: str
-    settings: dict[str, Any]  # dotted name -> value
-    metrics: dict[str, float]
-    seconds: float
-    started: str
-    probes: dict[str, Any]  # name -> what it measured
-    letters: dict[str, float] = field(default_factory=dict)  # train/ and val/perplexity of the letters' frequencies
-
-    def epochs(self) -> list[dict[str, float]]:
-        """Return metrics.csv, a row an epoch; an empty cell is NaN."""
-        return read_numbers(self.folder / "metrics.csv")
-
-    def stream(self, split: str) -> float:
-        """Return the stream perplexity of train, val or test that `probes=[stream]` measured, NaN if it did not."""
-        return float(self.probes.get("stream", {}).get(split, {}).get("perplexity", math.nan))
-
-    def steps(self) -> list[dict[str, float]]:
-        """Return steps.csv, a row a step."""
-        return read_numbers(self.folder / "steps.csv")
-
-
-def load_jobs(folder: Path) -> list[Job]:
-    """Return the jobs of a sweep that began, in the order of their numbers."""
-    return [_job(path, summary_or_failure(path)) for path in job_folders(folder)]
-
-
-def _job(folder: Path, summary: dict[str, Any]) -> Job:
-    metrics = {name: float(value) for name, value in summary["metrics"].items()}
-    seconds, started, probes = summary.get("seconds", math.nan), summary.get("started", ""), summary.get("probes", {})
-    status, message, settings = summary["status"], summary["message"] or "", flat(summary["settings"])
-    letters = summary.get("corpus", {}).get("letters", {})
-    return Job(folder, status, message, settings, metrics, seconds, started, probes, letters)
-
-
-def grouped(jobs: Iterable[Job], *names: str) -> dict[tuple[Any, ...], list[Job]]:
-    """Return the jobs by their values of these settings, in the order in which the values first come."""
-    groups: dict[tuple[Any, ...], list[Job]] = {}
-    for job in jobs:
-        groups.setdefault(tuple(job.settings.get(name) for name in names), []).append(job)
-    return groups
 
 
 def print_jobs(rows: list[dict[str, Any]]) -> None:

@@ -1,41 +1,14 @@
-"""Numbers and tables as text: on the terminal, in Markdown."""
+"""Numbers, texts and tables on the terminal."""
 
-import math
 import shutil
-import statistics
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
-
-
-def mean_sd(values: Iterable[float]) -> str:
-    """Return mean ± standard deviation, or the one value, or a dash for none."""
-    numbers = [value for value in values if not math.isnan(value)]
-    if not numbers:
-        return "–"
-    if len(numbers) == 1 or not all(map(math.isfinite, numbers)):
-        return short(statistics.fmean(numbers))
-    mean, deviation = statistics.fmean(numbers), statistics.stdev(numbers)
-    return f"{mean:.2f} ± {deviation:.2f}" if mean < 1e4 else f"{mean:.1e} ± {deviation:.1e}"
-
-
-def span(values: Iterable[float], form: str = ".3g") -> str:
-    """Return the smallest and the largest, or the one value, or a dash for none."""
-    numbers = [value for value in values if not math.isnan(value)]
-    if not numbers:
-        return "–"
-    return " to ".join(dict.fromkeys(f"{number:{form}}" for number in (min(numbers), max(numbers))))
+from collections.abc import Sequence
 
 
 def short(perplexity: float) -> str:
     """Return the number with three decimals, or in scientific notation if that is a line of digits."""
     return f"{perplexity:.3f}" if perplexity < 1e6 else f"{perplexity:.3g}"
-
-
-def markdown(columns: list[str], rows: list[list[str]]) -> str:
-    """Return a table in Markdown."""
-    lines = [[cell.replace("|", "\\|") for cell in line] for line in (columns, ["---"] * len(columns), *rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def print_text(text: str) -> None:

@@ -6,21 +6,10 @@ T time steps, B batch, H hidden units, S numbers of a state.
 import copy
 from typing import Any
 
-import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from timemachine.errors import SettingError
-
-
-class CellCheck(Callback):
-    """Refuses to train a cell that breaks a promise."""
-
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Call `check_model` before training."""
-        if stage == "fit":
-            check_model(pl_module, trainer.datamodule.num_steps)  # type: ignore[attr-defined]
 
 
 @torch.no_grad()

@@ -9,8 +9,8 @@ from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
 from timemachine.page import make_page
+from timemachine.runs.checkpoints import export_model
 from timemachine.runs.files import shown, write_figure, write_whole
-from timemachine.runs.models import export_model
 from timemachine.runs.record import Record
 from timemachine.runs.rows import final_numbers, read_numbers
 from timemachine.runs.tables import print_table, print_text, short
@@ -42,9 +42,9 @@ def finish(run: Record, model: RNNLMScratch, data: TimeMachine) -> None:
     run.update(status=status, message=message)
 
 
-KEEP_NOTHING = ("barebones", "fast_dev_run")
-SKIP_IF_ZERO = ("max_epochs", "limit_train_batches", "limit_val_batches")
-END_BEFORE = ("max_steps", "max_time", "check_val_every_n_epoch", "val_check_interval")
+# Settings by which an epoch can lack a perplexity.
+CUTTING = ("barebones", "fast_dev_run", "limit_train_batches", "limit_val_batches", "max_steps", "max_time",
+           "check_val_every_n_epoch", "val_check_interval")  # fmt: skip
 
 
 def _what_is_missing(summary: dict[str, Any]) -> str | None:
@@ -53,9 +53,9 @@ def _what_is_missing(summary: dict[str, Any]) -> str | None:
     if not missing:
         return None
     settings, default = summary["settings"]["trainer"], to_dict(Trainer())
-    names = [name for name in KEEP_NOTHING if settings[name]]
-    names = names or [name for name in SKIP_IF_ZERO if settings[name] == 0]
-    names = names or [name for name in END_BEFORE if settings[name] != default[name]]
+    names = [name for name in CUTTING if settings[name] != default[name]]
+    if settings["max_epochs"] == 0:
+        names = ["max_epochs"]
     by = ", ".join(f"trainer.{name}={format_value(settings[name])}" for name in names)
     return f"the last epoch has no {' and no '.join(missing)}{': the run had ' if by else ''}{by}"
 

@@ -50,15 +50,14 @@ class RunLog(Logger, Callback):
         self._steps = Table(folder / "steps.csv", STEP_COLUMNS)
         self._trainer: pl.Trainer
         self._others: list[Logger] = []  # Lightning's other loggers
+        self._resumed_at: int | None = None  # step of the checkpoint, until rows after it are dropped
         self._noted: list[tuple[int, Tensor, dict[str, Tensor]]] = []  # step; loss and norms; what else was logged
         self._losses: list[Tensor] = []  # of the batches of the step under way
         self._loss = torch.tensor(math.nan)  # of the batch under way
         self._last_step = 0
-        self._row: Row = {"epoch": 0, "step": 0}  # of metrics.csv, the last one, which may still grow
-        self._resumed_from: Row | None = None  # epoch and step of the checkpoint, until rows after it are dropped
         self._end_of_epoch: Row | None = None  # what follows from an epoch's steps, until its other metrics are known
         self._last_val = math.nan  # of the epoch
-        self._num_chars, self._seconds, self._since = 0, 0.0, 0.0  # of the epoch; when the clock was read last
+        self._began, self._seconds, self._num_chars = 0.0, 0.0, 0  # a stopwatch, and what the epoch has read
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Keep the trainer and its other loggers."""
@@ -66,7 +65,7 @@ class RunLog(Logger, Callback):
 
     def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Note where the run goes on; Lightning may still refuse a setting, which must not change the tables."""
-        self._resumed_from = {"epoch": checkpoint["epoch"] + 1, "step": checkpoint["global_step"]}
+        self._resumed_at = checkpoint["global_step"]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin, or go on, after the step of the checkpoint."""
@@ -78,43 +77,33 @@ class RunLog(Logger, Callback):
         self._go_back()
 
     def _go_back(self) -> None:
-        if self._resumed_from is None:
-            return
-        self._row, self._resumed_from = self._resumed_from, None
-        if self._trainer.is_global_zero:
-            self._steps.go_back(self._row["step"])
-            self._metrics.go_back(self._row["step"])
-            self._row = self._metrics.last or self._row
+        if self._resumed_at is not None and self._trainer.is_global_zero:
+            self._steps.go_back(self._resumed_at)
+            self._metrics.go_back(self._resumed_at)
+        self._resumed_at = None
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log the row of the epoch before, unless its checkpoint has been written; start the clock."""
+        """Log the row of the epoch before, unless its checkpoint has been written; start the stopwatch."""
         self._log({})
         self._last_val = math.nan
-        self._num_chars, self._seconds, self._since = 0, 0.0, perf_counter()
-
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Leave a validation in mid-epoch out of the epoch's time."""
-        self._since = perf_counter()
+        self._began, self._seconds, self._num_chars = perf_counter(), 0.0, 0
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
         """Keep the loss, for a step that is refused."""
         self._loss = loss.detach()
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Note the loss, and the step if the batch ended one; read the clock."""
+        """Note the loss, and the step if the batch ended one; read the stopwatch."""
         loss = outputs["loss"].detach() if outputs else torch.full_like(self._loss, math.nan)
         self._losses.append(loss * trainer.accumulate_grad_batches)  # by which Lightning has divided it
         if trainer.global_step != self._last_step:
             self._note(trainer.global_step, pl_module, metrics_of_step(trainer))
         self._num_chars += batch[1].numel() * trainer.world_size
-        now = perf_counter()
-        self._seconds, self._since = self._seconds + now - self._since, now
+        self._seconds = perf_counter() - self._began
 
-    def _note(self, step: int, model: Any, logged: dict[str, Tensor]) -> None:
-        loss = torch.stack(self._losses).double().mean()
-        self._noted.append((step, torch.stack([loss, model.grad_norm, model.grad_norm_clipped]), logged))
-        self._losses.clear()
-        self._last_step = step
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Let the stopwatch go on from the last batch: a validation in mid-epoch takes no time from the speed."""
+        self._began = perf_counter() - self._seconds
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log the steps; note their mean norms, the share that was clipped, the speed, the last step's rate.
@@ -125,11 +114,10 @@ class RunLog(Logger, Callback):
         row: Row = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
         for name in ("grad_norm", "grad_norm_clipped"):
             row[name] = math.fsum(step[name] for step in rows) / len(rows) if rows else math.nan
-        clipped = sum(step["grad_norm"] > step["grad_norm_clipped"] for step in rows) / max(len(rows), 1)
-        speed = self._num_chars / max(self._seconds, 1e-9)
-        here = torch.tensor(speed, dtype=torch.float64, device=trainer.strategy.root_device)
-        speed = float(trainer.strategy.reduce(here, reduce_op="mean"))
-        of_epoch = {"clip_fraction": clipped, "chars_per_second": speed}
+        clipped = sum(step["grad_norm"] > step["grad_norm_clipped"] for step in rows)
+        speed = torch.tensor(self._num_chars / max(self._seconds, 1e-9), dtype=torch.float64)
+        speed = trainer.strategy.reduce(speed.to(trainer.strategy.root_device), reduce_op="mean")
+        of_epoch = {"clip_fraction": clipped / max(len(rows), 1), "chars_per_second": float(speed)}
         if trainer.optimizers:  # the last group is never the input's, which has a factor
             of_epoch["lr"] = trainer.optimizers[0].param_groups[-1]["lr"]
         for logger in self._others:
@@ -155,50 +143,41 @@ class RunLog(Logger, Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log the last epoch's row, unless its checkpoint has been written; write a validation that came after it."""
         self._log({})
-        self._write()
+        self._metrics.flush()
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the test's numbers."""
-        self._write()
+        self._metrics.flush()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Log the steps that led to divergence; name the first, and what to type."""
+        """Log the steps that led to divergence; say which was the first, and what to type."""
         if not isinstance(exception, Diverged):
             return
         if exception.what == "the gradient":  # the step was refused, so its batch has not ended
             self._losses.append(self._loss * trainer.accumulate_grad_batches)
             self._note(trainer.global_step + 1, pl_module, {})
         self._log_steps()
-        step, what, last_norm = trainer.global_step, exception.what, math.nan
-        for row in read_numbers(self._steps.path):
-            if math.isfinite(row["grad_norm"]):
-                last_norm = row["grad_norm"]
-            elif not has_scaler(trainer):
-                step, what = int(row["step"]), "the gradient"
-                break
-        epoch, theta, network = trainer.current_epoch, trainer.gradient_clip_val, pl_module.hparams
-        culprit = "sigma" if network["sigma"] >= 1 else "lr"
-        remains = f"the checkpoint of epoch {epoch} remains" if epoch else "there is no checkpoint yet"
-        message = (
-            f"diverged in epoch {epoch + 1}, step {step}: {what} is not finite (last finite gradient norm "
-            f"{last_norm:.4g}); {remains}. Type trainer.gradient_clip_val={theta / 10 if theta else 1:g} "
-            f"(now {theta or 'none'}), or a smaller model.{culprit} (now {network[culprit]:g})"
-        )
-        exception.args = (message,)
+        exception.args = (_divergence(trainer, pl_module.hparams, exception.what, read_numbers(self._steps.path)),)
+
+    def _note(self, step: int, model: Any, logged: dict[str, Tensor]) -> None:
+        loss = torch.stack(self._losses).double().mean()
+        self._noted.append((step, torch.stack([loss, model.grad_norm, model.grad_norm_clipped]), logged))
+        self._losses.clear()
+        self._last_step = step
 
     def _log_steps(self) -> list[Row]:
         """Log the steps since the last call, and return their rows."""
         if not self._noted:
             return []
-        trainer = self._trainer
-        steps, tensors, logged = zip(*self._noted, strict=True)
+        trainer, epoch = self._trainer, self._trainer.current_epoch + 1
+        steps, numbers, logged = zip(*self._noted, strict=True)
         self._noted.clear()
-        losses_N, norms_N, clipped_N = torch.stack(tensors, 1)
+        losses_N, norms_N, clipped_N = torch.stack(numbers, 1)
         losses_N = trainer.strategy.reduce(losses_N, reduce_op="mean")
-        numbers, epoch = (losses_N.tolist(), norms_N.tolist(), clipped_N.tolist()), trainer.current_epoch + 1
+        columns = losses_N.tolist(), norms_N.tolist(), clipped_N.tolist()
         rows: list[Row] = []
-        for *of_step, others in zip(steps, *numbers, logged, strict=True):
-            row = dict(zip(STEP_COLUMNS, (epoch, *of_step), strict=True))
+        for step, loss, norm, clipped, others in zip(steps, *columns, logged, strict=True):
+            row = {"epoch": epoch, "step": step, "loss": loss, "grad_norm": norm, "grad_norm_clipped": clipped}
             rows.append(row | {name: float(value) for name, value in others.items()})
         if trainer.is_global_zero:
             self._steps.add(rows)
@@ -217,27 +196,38 @@ class RunLog(Logger, Callback):
         """
         trainer, row = self._trainer, self._end_of_epoch
         self._end_of_epoch = None
-        if row is None and not metrics:
+        if not trainer.is_global_zero or (row is None and not metrics):
             return
-        if row is None:
+        if row is None and trainer.testing:
+            row = {name: self._metrics.last.get(name, 0) for name in ("epoch", "step")}
+        elif row is None:
             row = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
-            if trainer.testing:
-                row = {name: self._row[name] for name in row}
         row |= metrics
         for taker in self.takers:
             taker.log_row(row)
-        if any(row[name] != self._row[name] for name in ("epoch", "step")):
-            self._write()
-            self._row = {}
-        self._row = self._row | row
+        self._metrics.put(row)
         self._last_val = row.get("val/perplexity", self._last_val)
         if "clip_fraction" in row:
-            self._write()
+            self._metrics.flush()
             if self.prints_lines:
-                train, val = short(self._row.get("train/perplexity", math.nan)), short(self._last_val)
+                train, val = short(row.get("train/perplexity", math.nan)), short(self._last_val)
                 print(f"epoch {row['epoch']:>4}  train {train:>8}  val {val:>8}", flush=True)
 
-    def _write(self) -> None:
-        """Write the last row of metrics.csv, if it has a number yet."""
-        if self._trainer.is_global_zero and len(self._row) > 2:
-            self._metrics.put(self._row)
+
+def _divergence(trainer: pl.Trainer, network: Any, what: str, steps: list[dict[str, float]]) -> str:
+    """Return what is said of a run that diverged. `network`: its hyperparameters; `steps`: the rows of steps.csv."""
+    step, last_norm = trainer.global_step, math.nan
+    for row in steps:
+        if math.isfinite(row["grad_norm"]):
+            last_norm = row["grad_norm"]
+        elif not has_scaler(trainer):
+            step, what = int(row["step"]), "the gradient"
+            break
+    epoch, theta = trainer.current_epoch, trainer.gradient_clip_val
+    culprit = "sigma" if network["sigma"] >= 1 else "lr"
+    remains = f"the checkpoint of epoch {epoch} remains" if epoch else "there is no checkpoint yet"
+    return (
+        f"diverged in epoch {epoch + 1}, step {step}: {what} is not finite (last finite gradient norm "
+        f"{last_norm:.4g}); {remains}. Type trainer.gradient_clip_val={theta / 10 if theta else 1:g} "
+        f"(now {theta or 'none'}), or a smaller model.{culprit} (now {network[culprit]:g})"
+    )

@@ -1,4 +1,4 @@
-"""Settings -> Lightning's Trainer with its callbacks and loggers. Nothing else builds one."""
+"""Settings -> Lightning's Trainer with its callbacks and loggers: metrics.csv and steps.csv, W&B, TensorBoard."""
 
 import atexit
 import dataclasses
@@ -7,25 +7,26 @@ import re
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.accelerators import AcceleratorRegistry
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
 
-from timemachine.config import Train, Trainer, format_value
+from timemachine.config import Train, Trainer, WandbMode, format_value
 from timemachine.errors import SettingError, UserError, one_line
 from timemachine.kernels import keep_freed_memory
 from timemachine.runs.checkpoints import WholeCheckpoints
-from timemachine.runs.record import Record
+from timemachine.runs.processes import Signalled
+from timemachine.runs.record import Record, outcome
+from timemachine.runs.rows import final_numbers
+from timemachine.training.callbacks import OrderlyEnd, Resumption, TrainingStart
 from timemachine.training.lightning import ModelCheckpoint, PerplexityBar, Unprofiled, end_each_epoch_once, silence
-from timemachine.training.orderly_end import OrderlyEnd
-from timemachine.training.resumption import KernelNote, Resumption
 from timemachine.training.run_log import RunLog, TakesRows
 
 PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
@@ -77,11 +78,7 @@ def _lists(
         return [], []
     takers = [other for other in others if isinstance(other, TakesRows)]
     run_log = RunLog(run.folder, takers, prints_lines=run.writes and not (draws_bar or run.quiet))
-    callbacks: list[Callback] = [run_log, Resumption(), KernelNote(run)]
-    if settings.model.cell != "rnn":
-        from timemachine.training.cell_check import CellCheck
-
-        callbacks.append(CellCheck())
+    callbacks: list[Callback] = [run_log, Resumption(), TrainingStart(run)]
     callbacks += [other for other in others if isinstance(other, Callback)]
     callbacks += [PerplexityBar(), OrderlyEnd()] if draws_bar else [OrderlyEnd()]
     if settings.trainer.enable_checkpointing is not False:
@@ -91,6 +88,35 @@ def _lists(
             ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False),
         ]
     return [run_log, *(other for other in others if isinstance(other, Logger))], callbacks
+
+
+@contextmanager
+def open_loggers(settings: Train, run: Record) -> Iterator[list[Any]]:
+    """Give the loggers of a run. At the end W&B gets what the record says of it then, or the exception.
+
+    Raises SettingError without TensorBoard.
+    """
+    choice, loggers = settings.logger.wandb, list[Any]()
+    if settings.logger.tensorboard:
+        try:
+            loggers.append(TensorBoardLogger(run.folder, name="", version="tensorboard"))
+        except ModuleNotFoundError as error:
+            raise SettingError("logger=tensorboard: is not installed; type pip install -e '.[tensorboard]'") from error
+    wandb_run = None
+    if choice is not None and choice.mode is not WandbMode.disabled and run.writes:
+        from timemachine.weights_and_biases.run import WandbRun  # it imports wandb, which takes time
+
+        wandb_run = WandbRun.begin(choice, run)
+    try:
+        yield [*loggers, wandb_run] if wandb_run else loggers
+    except BaseException as error:
+        with suppress(OSError):  # a full disk: the error that ends the run names it
+            run.update(metrics=final_numbers(run.folder))
+            if wandb_run:
+                wandb_run.end(run, *outcome(error))
+        raise
+    if wandb_run:
+        wandb_run.end(run, run.summary["status"], run.summary["message"])
 
 
 def _leave_process_group() -> None:
@@ -103,10 +129,15 @@ def _leave_process_group() -> None:
 def lightning_may_refuse(settings: Train) -> Iterator[None]:
     """Make one line of a setting that Lightning refuses as the fit begins, and of a process that has gone.
 
-    Any other error passes, such as a mistake in a callback. Raises SettingError or UserError.
+    Any other error passes, such as a mistake in a callback. Raises SettingError or UserError; KeyboardInterrupt, of
+    which Lightning makes an exit.
     """
     try:
         yield
+    except Signalled:
+        raise
+    except SystemExit as error:
+        raise KeyboardInterrupt from error
     except Exception as error:
         modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
         raised_in = modules[2:]  # after this function and the one that calls Lightning
@@ -138,10 +169,6 @@ def _accelerator(trainer: Trainer) -> str:
         raise SettingError(f"trainer.accelerator={name}: Apple's GPU has no float64; type trainer.accelerator=cpu")
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    known = sorted({"auto", "gpu"} | (AcceleratorRegistry.keys() - {"mps"}))
-    if name not in known:
-        raise SettingError(f"trainer.accelerator={name}: unknown; type trainer.accelerator=auto ({', '.join(known)})")
-    registered = AcceleratorRegistry["cuda" if name == "gpu" else name]
-    if not registered["accelerator"].is_available():
+    if name in ("gpu", "cuda") and not torch.cuda.is_available():
         raise SettingError(f"trainer.accelerator={name}: this machine has none; type trainer.accelerator=auto (or cpu)")
     return name

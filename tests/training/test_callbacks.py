@@ -1,4 +1,4 @@
-"""A signal ends a run after the batch in which it comes, and what it leaves can go on."""
+"""A signal ends a run after its batch, and it can go on; it keeps its kernel then, or says that it has another."""
 
 import os
 import signal
@@ -10,12 +10,18 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from tests.support.runs import fit, rows, what_is_left
+from timemachine import kernels
+from timemachine.config import Train, to_dict
 from timemachine.corpus import find_corpus
 from timemachine.datamodule import TimeMachine
+from timemachine.kernels import fused
 from timemachine.language_model import RNNLMScratch
 from timemachine.runs.processes import Signalled
+from timemachine.runs.record import Record
+from timemachine.runs.resuming import kept_backward
 from timemachine.runs.summaries import read_summary
-from timemachine.training.orderly_end import SIGNALS
+from timemachine.training.callbacks import SIGNALS
+from timemachine.training.trainer import build_trainer
 
 
 class Signal(Callback):
@@ -33,11 +39,15 @@ class Signal(Callback):
             os.kill(os.getpid(), self.number)
 
 
-def train(folder: Path, *callbacks: Callback) -> None:
+def sample_data() -> TimeMachine:
+    """Three batches."""
+    return TimeMachine(32, 4, 96, 40, corpus=find_corpus("sample", []), seed=1)
+
+
+def train(folder: Path, *callbacks: Callback, **network: Any) -> None:
     """A run of 4 epochs of 3 steps; from the last checkpoint, if there is one."""
     torch.manual_seed(0)
-    data = TimeMachine(32, 4, 96, 40, corpus=find_corpus("sample", []), seed=1)
-    fit(folder, RNNLMScratch(28, hiddens=4, lr=2), data, callbacks, max_epochs=4)
+    fit(folder, RNNLMScratch(28, hiddens=4, lr=2, **network), sample_data(), callbacks, max_epochs=4)
 
 
 @pytest.mark.parametrize(("number", "in_validation"), [(signal.SIGTERM, False), (signal.SIGUSR1, True)])
@@ -63,3 +73,23 @@ def test_an_ignored_signal_stays_ignored(tmp_path: Path) -> None:
     finally:
         signal.signal(signal.SIGHUP, before)
     assert len(rows(tmp_path / "metrics.csv")) == 4
+
+
+@pytest.mark.parametrize("backward", ["bptt", "autograd"])
+def test_a_resumed_run_keeps_the_kernel_with_which_it_began(backward: str, tmp_path: Path) -> None:
+    train(tmp_path, backward=backward)
+    assert read_summary(tmp_path)["kernel"] == backward
+    again = Record(tmp_path, to_dict(Train(resume=str(tmp_path))), in_sweep=False)
+    assert (kept_backward(again, "auto"), kept_backward(again, "fused")) == (backward, "fused")  # as typed
+
+
+@pytest.mark.skipif(not kernels.is_compiled(), reason="the fused kernel is not compiled")
+def test_another_kernel_than_before_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = Train(resume=str(tmp_path))
+    settings.trainer.max_epochs, settings.trainer.accelerator = 1, "cpu"
+    with Record(tmp_path, to_dict(settings), in_sweep=False) as run:
+        run.update(kernel="fused (another)")
+    with Record(tmp_path, to_dict(settings), in_sweep=False) as run:
+        build_trainer(settings, run).fit(RNNLMScratch(28, hiddens=4), sample_data())
+    assert "kernel  fused (another) when the run began" in capsys.readouterr().out
+    assert read_summary(tmp_path)["kernel"] == f"fused ({fused.instruction_sets()[0]})"

@@ -1,0 +1,86 @@
+"""The jobs of an exercise's sweep, read back, and how a report writes their numbers."""
+
+import math
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from timemachine.runs.rows import read_numbers
+from timemachine.runs.summaries import flat
+from timemachine.runs.sweep import job_folders, summary_or_failure
+from timemachine.runs.tables import short
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A run of a sweep: what summary.json says, and its curves."""
+
+    folder: Path
+    status: str
+    message: str
+    settings: dict[str, Any]  # dotted name -> value
+    metrics: dict[str, float]
+    seconds: float
+    started: str
+    probes: dict[str, Any]  # name -> what it measured
+    letters: dict[str, float] = field(default_factory=dict)  # train/ and val/perplexity of the letters' frequencies
+
+    def epochs(self) -> list[dict[str, float]]:
+        """Return metrics.csv, a row an epoch; an empty cell is NaN."""
+        return read_numbers(self.folder / "metrics.csv")
+
+    def stream(self, split: str) -> float:
+        """Return the stream perplexity of train, val or test that `probes=[stream]` measured, NaN if it did not."""
+        return float(self.probes.get("stream", {}).get(split, {}).get("perplexity", math.nan))
+
+    def steps(self) -> list[dict[str, float]]:
+        """Return steps.csv, a row a step."""
+        return read_numbers(self.folder / "steps.csv")
+
+
+def load_jobs(folder: Path) -> list[Job]:
+    """Return the jobs of a sweep that began, in the order of their numbers."""
+    return [_job(path, summary_or_failure(path)) for path in job_folders(folder)]
+
+
+def _job(folder: Path, summary: dict[str, Any]) -> Job:
+    metrics = {name: float(value) for name, value in summary["metrics"].items()}
+    seconds, started, probes = summary.get("seconds", math.nan), summary.get("started", ""), summary.get("probes", {})
+    status, message, settings = summary["status"], summary["message"] or "", flat(summary["settings"])
+    letters = summary.get("corpus", {}).get("letters", {})
+    return Job(folder, status, message, settings, metrics, seconds, started, probes, letters)
+
+
+def grouped(jobs: Iterable[Job], *names: str) -> dict[tuple[Any, ...], list[Job]]:
+    """Return the jobs by their values of these settings, in the order in which the values first come."""
+    groups: dict[tuple[Any, ...], list[Job]] = {}
+    for job in jobs:
+        groups.setdefault(tuple(job.settings.get(name) for name in names), []).append(job)
+    return groups
+
+
+def mean_sd(values: Iterable[float]) -> str:
+    """Return mean ± standard deviation, or the one value, or a dash for none."""
+    numbers = [value for value in values if not math.isnan(value)]
+    if not numbers:
+        return "–"
+    if len(numbers) == 1 or not all(map(math.isfinite, numbers)):
+        return short(statistics.fmean(numbers))
+    mean, deviation = statistics.fmean(numbers), statistics.stdev(numbers)
+    return f"{mean:.2f} ± {deviation:.2f}" if mean < 1e4 else f"{mean:.1e} ± {deviation:.1e}"
+
+
+def span(values: Iterable[float], form: str = ".3g") -> str:
+    """Return the smallest and the largest, or the one value, or a dash for none."""
+    numbers = [value for value in values if not math.isnan(value)]
+    if not numbers:
+        return "–"
+    return " to ".join(dict.fromkeys(f"{number:{form}}" for number in (min(numbers), max(numbers))))
+
+
+def markdown(columns: list[str], rows: list[list[str]]) -> str:
+    """Return a table in Markdown."""
+    lines = [[cell.replace("|", "\\|") for cell in line] for line in (columns, ["---"] * len(columns), *rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

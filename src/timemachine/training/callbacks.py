@@ -1,0 +1,126 @@
+"""Callbacks of each run: one orderly end, and what it takes beside a checkpoint to go on with the same digits."""
+
+import signal
+from types import FrameType
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback
+
+from timemachine import kernels
+from timemachine.kernels import fused
+from timemachine.kernels.loss import kernel_of
+from timemachine.runs.processes import Signalled
+from timemachine.runs.record import Record
+from timemachine.training.lightning import kill_other_processes
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+
+
+class OrderlyEnd(Callback):
+    """Ends the run after the batch in which the first SIGINT (Ctrl-C), SIGTERM, SIGHUP, SIGUSR1 or SIGUSR2 comes.
+
+    A second one ends the process at once, as the system has it; so does a first one before or after training, but for
+    Ctrl-C, Python's KeyboardInterrupt. The end of a job's time is announced by SIGUSR1, by submitit by SIGUSR2. Of
+    several processes the first one listens and ends the others.
+    """
+
+    def __init__(self) -> None:
+        self._before: dict[int, Any] = {}  # handlers
+        self._received: int | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Listen, in the place of Lightning, which waits for the other processes, which may wait for this one."""
+        handler = self._note if trainer.is_global_zero else signal.SIG_IGN
+        for number in SIGNALS:
+            if signal.getsignal(number) != signal.SIG_IGN:  # nohup
+                self._before[number] = signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._received = number
+        for other in self._before:
+            signal.signal(other, signal.SIG_DFL)
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Raise Signalled if a signal has come."""
+        if self._received is not None:
+            raise Signalled(self._received)
+
+    def on_validation_batch_end(self, *_: Any) -> None:
+        """Raise Signalled if a signal has come."""
+        self.on_train_batch_end()
+
+    def on_train_end(self, *_: Any) -> None:
+        """Stop listening; raise Signalled if a signal has come since the last batch."""
+        self.on_train_batch_end()
+        self._restore()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """End the other processes before they fail for want of this one; stop listening."""
+        if isinstance(exception, KeyboardInterrupt | SystemExit):
+            kill_other_processes(trainer)
+        self._restore()
+
+    def _restore(self) -> None:
+        if self._received is None:
+            for number, handler in self._before.items():
+                signal.signal(number, handler)
+        self._before.clear()
+
+
+class Resumption(Callback):
+    """Restores weights in the run's precision, and lets a new `model.lr` act.
+
+    What else an optimiser remembers is the checkpoint's.
+    """
+
+    def __init__(self) -> None:
+        self._are_new, self._rates = False, list[dict[str, float]]()
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Convert the weights before Lightning restores them, not after: in between float64 would be cut to float32."""
+        trainer.precision_plugin.convert_module(pl_module)
+
+    def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """Compare the rate of the settings with that of the checkpoint."""
+        self._are_new = checkpoint["hyper_parameters"]["lr"] != pl_module.hparams["lr"]
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keep the rates that the optimisers begin with, before Lightning restores them."""
+        groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+        self._rates = [{name: group[name] for name in ("lr", "initial_lr") if name in group} for group in groups]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Put them back, if they are new."""
+        groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+        for group, rates in zip(groups, self._rates, strict=True):
+            group |= rates if self._are_new else {}
+
+
+class TrainingStart(Callback):
+    """Writes down what trains the model, as `kernel`, and what was typed to resume the run, now that it is not refused.
+
+    It says what the compiled kernel would gain, or that the kernel is another than before.
+    """
+
+    def __init__(self, run: Record) -> None:
+        self.run = run
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Ask the model, which is now where it trains, in the precision in which it trains."""
+        with trainer.precision_plugin.forward_context():
+            kernel = kernel_of(pl_module)
+        if kernel == "fused":
+            kernel = f"fused ({fused.instruction_sets()[0]})"
+        if self.run.before:
+            self.run.keep_overrides()
+        before, network = self.run.before.get("kernel", kernel), pl_module.hparams
+        self.run.update(kernel=kernel)
+        if not self.run.writes or self.run.quiet or self.run.in_sweep:
+            return
+        if kernel != before:
+            print(f"kernel  {before} when the run began, {kernel} now: the last digits may differ")
+        if network["backward"] == "auto" and kernel == "bptt" and pl_module.device.type == "cpu":
+            sizes = network["hiddens"], network["vocab_size"], network["activation"]
+            if kernels.is_fastest(*sizes) and not kernels.is_compiled():
+                print(kernels.NOT_COMPILED)
