@@ -13,9 +13,9 @@ from timemachine.config import Evaluate, Generate, Train
 PROGRAMS = [("train.py", Train), ("evaluate.py", Evaluate), ("generate.py", Generate)]
 
 
-def helped(name: str, *arguments: str) -> str:
+def helped(name: str) -> str:
     """Return what is printed, each run of white space as one space."""
-    done = call_program(name, *arguments, "--help")
+    done = call_program(name, "--help")
     assert_succeeded(done)
     assert max(map(len, done.stdout.splitlines())) <= 120
     return " ".join(done.stdout.split())
@@ -34,12 +34,6 @@ def test_all_groups_are_listed_with_all_choices() -> None:
     assert " model.hiddens=32 hidden units, the book's num_hiddens (1 to 8,192) " in text
     for group in GROUPS:
         assert re.search(rf" {group}=\w+ [^:]+: {', '.join(choices(group))} ", text)
-
-
-def test_values_are_those_after_what_was_typed() -> None:
-    text = helped("train.py", "-m", "recipe=novel", "model.lr=0.5", "seed=1,2", "logger=csv")
-    for value in ("recipe=novel", "model.hiddens=1024", "model.lr=0.5", "data.num_train=null", "seed=0", "logger=csv"):
-        assert f" {value} " in text
 
 
 def test_hydras_other_flags_stay_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

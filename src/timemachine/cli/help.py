@@ -2,13 +2,11 @@
 
 import dataclasses
 import re
-import shutil
 import sys
 from dataclasses import Field
 from typing import Any
 
 from hydra import compose, initialize_config_dir
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
@@ -48,15 +46,17 @@ SWEEPS = {
     "hydra/sweeper=optuna": "Optuna chooses the values",
     "hydra.run.dir=FOLDER": "where a run leaves its files; hydra.sweep.dir: a sweep",
 }
-FLAGS = {"--cfg job": "the settings as YAML", "--info": "where they come from", "--hydra-help": "Hydra's other flags"}
+FLAGS = {
+    "--cfg job": "the settings as YAML, with what else is typed",
+    "--info": "where they come from",
+    "--hydra-help": "Hydra's other flags",
+}
 
 
-def print_help(schema: type, overrides: list[str]) -> None:
-    """Print how to use the program of a schema, with the values that its settings have after `overrides`."""
-    parsed = OverridesParser.create().parse_overrides(overrides)
-    single = [str(override.input_line) for override in parsed if not override.is_sweep_override()]
+def print_help(schema: type) -> None:
+    """Print how to use the program of a schema, with the values that its settings have where nothing is typed."""
     with initialize_config_dir(str(CONF), **VERSION):
-        cfg = compose(schema.__name__.lower(), single, return_hydra_config=True)
+        cfg = compose(schema.__name__.lower(), return_hydra_config=True)
     _print_section(PURPOSE[schema], USAGE[schema])
     if schema is Train:
         chosen = cfg.hydra.runtime.choices
@@ -79,7 +79,7 @@ def _print_section(title: str, meanings: dict[str, str]) -> None:
     table.add_column()
     for text, meaning in meanings.items():
         table.add_row(Text(text), Text(meaning))
-    console = Console(width=shutil.get_terminal_size().columns if sys.stdout.isatty() else 120)
+    console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(Text(title), table, "", sep="\n")
 
 

@@ -64,7 +64,7 @@ def _main(schema: type, task: Callable[[DictConfig], Any]) -> Callable[[], None]
             if {"-h", "--help"} & set(arguments):
                 from timemachine.cli.help import print_help
 
-                print_help(schema, [argument for argument in arguments if not argument.startswith("-")])
+                print_help(schema)
             else:
                 sys.argv[1:] = arguments
                 hydra_program()
@@ -98,7 +98,7 @@ class Hooks(Callback):
     It exits with an error: Hydra makes a warning of whatever else is raised here.
     """
 
-    jobs, began = 0, 0  # of a sweep: how many, and when in seconds, whole as in summary.json
+    jobs = 0  # of a sweep
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuse settings that break a rule, and a folder that holds a run, unless that run goes on or is a job."""
@@ -117,14 +117,14 @@ class Hooks(Callback):
         """Refuse a sweep that cannot run, and print where it will be."""
         from timemachine.cli import sweep
 
-        self.jobs, self.began = sweep.begin(config)
+        self.jobs = sweep.begin(config)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Print how far the sweep is, in whichever process the job ran."""
         if self.jobs:
             from timemachine.cli import sweep
 
-            sweep.print_progress(config, self.jobs, self.began)
+            sweep.print_progress(config, self.jobs)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Leave the sweep's table and report; exit with 1 if a job failed."""

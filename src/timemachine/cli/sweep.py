@@ -8,11 +8,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import traceback
 from collections.abc import Sequence
-from contextlib import suppress
-from datetime import datetime
 from pathlib import Path
 from types import FrameType
 
@@ -26,15 +23,13 @@ from omegaconf.errors import OmegaConfBaseException
 from timemachine.cli.arguments import quoted
 from timemachine.cli.messages import exit_with, remember_folder
 from timemachine.cli.schema import check_network, resolved, without_hydra
-from timemachine.config import REPOSITORY, Backward, Model, Train
+from timemachine.config import REPOSITORY, Model, Train
 from timemachine.errors import SettingError, UserError
 from timemachine.exercises.report import write_report
-from timemachine.kernels import NOT_COMPILED, is_compiled
 from timemachine.runs.files import cannot_write
 from timemachine.runs.processes import SWEEP, Signalled
 from timemachine.runs.record import is_resumed, outcome
 from timemachine.runs.resuming import begin_anew, is_done
-from timemachine.runs.summaries import read_summary
 from timemachine.runs.sweep import (
     job_folders,
     print_jobs,
@@ -46,10 +41,10 @@ from timemachine.runs.sweep import (
 from timemachine.runs.tables import short
 
 
-def begin(config: DictConfig) -> tuple[int, int]:
+def begin(config: DictConfig) -> int:
     """Refuse a folder in use, other jobs than those of a sweep that goes on, and a network that cannot be built.
 
-    Return the number of jobs, and when the sweep began in seconds. From here on SIGTERM and SIGHUP end it in order.
+    Return the number of jobs. From here on SIGTERM and SIGHUP end it in order.
     """
     folder = Path(config.hydra.sweep.dir)
     remember_folder(folder, is_sweep=True)
@@ -68,13 +63,9 @@ def begin(config: DictConfig) -> tuple[int, int]:
         if signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, _end_in_order)
     print(f"sweep  {folder}", flush=True)
-    on_cpu = config.trainer.accelerator in ("auto", "cpu")
-    if on_cpu and config.model.cell == "rnn" and config.model.backward is Backward.auto and not is_compiled():
-        print(NOT_COMPILED, flush=True)
     if is_resumed(config):
-        done = [job for job in job_folders(folder) if summary_or_failure(job)["status"] in ("completed", "diverged")]
-        print(f"done   {len(done)} of {jobs} jobs", flush=True)
-    return jobs, int(time.time())
+        print(f"done   {_num_done(folder)} of {jobs} jobs", flush=True)
+    return jobs
 
 
 def checked_jobs(config: DictConfig) -> int:
@@ -140,31 +131,16 @@ def run_as_program(folder: Path, overrides: Sequence[str], is_resumed: bool) -> 
     return float(summary["metrics"].get("val/perplexity", math.inf))
 
 
-def print_progress(config: DictConfig, jobs: int, began: int) -> None:
-    """Print how a job ended, of how many `jobs` how many have, and an estimate of the time that is left.
-
-    `began`: the sweep, in seconds. The folders tell, whichever process asks. A job that had ended before the sweep was
-    resumed counts, but its time does not, and it has no line.
-    """
-    before, ours = 0, {}
-    for folder in job_folders(Path(config.hydra.sweep.dir)):
-        with suppress(OSError, ValueError):  # it is about to write its first
-            summary = read_summary(folder)
-            if datetime.fromisoformat(summary["started"]).timestamp() >= began:
-                ours[int(folder.name)] = summary
-            else:
-                before += summary["status"] in ("completed", "diverged")
-    if (job := ours.get(config.hydra.job.num)) is None:
-        return
-    running = sum(summary["status"] == "running" for summary in ours.values())
-    ended = len(ours) - running
+def print_progress(config: DictConfig, jobs: int) -> None:
+    """Print how a job ended, and of how many `jobs` how many are done: the folders tell, whichever process asks."""
+    folder, number = Path(config.hydra.sweep.dir), config.hydra.job.num
+    job = summary_or_failure(folder / str(number))
     val = short(float(job["metrics"].get("val/perplexity", math.nan)))
-    line = f"job {config.hydra.job.num:>3}  {job['status']:9}  val {val:>8}  {before + ended} of {jobs}"
-    if before + ended < jobs:
-        done = ended + running / 2  # a job under way counts as half done
-        minutes = (time.time() - began) / 60 * (jobs - before - done) / done
-        line += f", about {max(round(minutes), 1)} min left"
-    print(line, flush=True)
+    print(f"job {number:>3}  {job['status']:9}  val {val:>8}  {_num_done(folder)} of {jobs} done", flush=True)
+
+
+def _num_done(folder: Path) -> int:
+    return sum(summary_or_failure(job)["status"] in ("completed", "diverged") for job in job_folders(folder))
 
 
 def end(config: DictConfig) -> None:

@@ -116,7 +116,7 @@ class TrainingStart(Callback):
             self.run.keep_overrides()
         before, network = self.run.before.get("kernel", kernel), pl_module.hparams
         self.run.update(kernel=kernel)
-        if not self.run.writes or self.run.quiet or self.run.in_sweep:
+        if not self.run.writes or self.run.quiet or (self.run.in_sweep and self.run.folder.name != "0"):
             return
         if kernel != before:
             print(f"kernel  {before} when the run began, {kernel} now: the last digits may differ")
