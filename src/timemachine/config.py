@@ -218,6 +218,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         check(self, "trainer.")
+        require(self.accelerator != "mps", "trainer.accelerator", "mps", "Apple's GPU has no float64, for sums", "cpu")
         require(self.val_check_interval != 0, "trainer.val_check_interval", 0, "must be positive", 1.0)
         for what in ("epochs", "steps"):
             least, most = getattr(self, f"min_{what}"), getattr(self, f"max_{what}")

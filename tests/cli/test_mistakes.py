@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -86,7 +88,7 @@ def test_a_mistake_is_answered_in_one_line(mistake: str, hint: str) -> None:
             "-m hydra/launcher=jobib",
             "hydra/launcher=jobib: no such choice; type for example hydra/launcher=joblib (basic, ",
         ),
-        ("-m model.lr=tag(log,interval(0.1,1))", "interval: has no end of values; type hydra/sweeper=optuna as well"),
+        ("-m model.lr=interval(0.1,1)", "BasicSweeper does not support sweep type : INTERVAL_SWEEP"),
         ("-m exercise=history,clipping", "exercise=history,clipping: an exercise is a sweep by itself; type exercise="),
         ("trainer.min_steps=5 trainer.max_steps=3", "trainer.min_steps=5: is more than trainer.max_steps=3; type for "),
     ],
@@ -122,3 +124,10 @@ def test_quick_answers_import_nothing_heavy(argument: str, program: Program) -> 
     imported = program("train.py", argument, PYTHONPROFILEIMPORTTIME="1").stderr  # in a process of its own
     assert re.search(r"\| +timemachine\.config$", imported, re.MULTILINE)  # so the list is there
     assert not re.search(r"\| +(torch|lightning|torchmetrics|wandb|matplotlib)\b", imported)
+
+
+def test_windows_by_itself_is_refused_in_one_line() -> None:
+    pretended = "import sys; sys.platform = 'win32'; import timemachine.cli"
+    done = subprocess.run([sys.executable, "-c", pretended], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert done.stderr.startswith("error: Windows by itself is not supported yet; type the same in WSL")

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
 
-from timemachine.cli.schema import OFF, choices, groups, leaves, nearest, no_such_choice
+from timemachine.cli.schema import choices, groups, leaves, no_such_choice
 from timemachine.config import Evaluate, Train
 from timemachine.corpus import normalise
 from timemachine.errors import SettingError
@@ -132,7 +132,7 @@ def _instead(name: str, schema: type, value: str) -> str:
     """Return what to type instead of a name that does not exist: a similar one, or how to see them all."""
     group, dot, choice = name.partition(".")
     if dot and choice in choices(group):  # logger.wandb=false
-        return f"type for example {nearest(group, value if value in OFF else choice, choices(group))}"
+        return f"type for example {group}={choices(group)[0]} ({', '.join(choices(group))})"
     names = [leaf for leaf, _ in leaves(schema)]
     by_last_part = {leaf.rpartition(".")[2]: leaf for leaf in names}
     last = name.rpartition(".")[2]

@@ -74,8 +74,6 @@ def _about_a_value(error: Exception, schema: type) -> str:
     if "Ambiguous value" in text or "requires --multirun" in text:
         name = text.partition("'")[2].partition("'")[0]
         return f"{name}: several values are {'a sweep; type it with -m' if schema is Train else 'a list; type [a,b]'}"
-    if "INTERVAL_SWEEP" in text:
-        return "interval: has no end of values; type hydra/sweeper=optuna as well, or values: -m model.lr=0.1,1"
     name = str(getattr(cause, "full_key", None) or "")
     setting = dict(leaves(schema)).get(name)
     if setting and isinstance(cause, OmegaConfBaseException):

@@ -16,7 +16,6 @@ from timemachine.errors import SettingError
 from timemachine.kernels import FUSED_ACTIVATIONS
 
 CONF = REPOSITORY / "conf"
-OFF = ("none", "null", "false", "off", "no")  # typed to switch a group off
 
 # From Hydra 1.4 on there is no version to be compatible with, but a list of what may be a configuration's `_target_`.
 _is_asked = "execution_whitelist" in inspect.signature(hydra.main).parameters
@@ -86,12 +85,6 @@ def choices(group: str) -> list[str]:
 
 
 def no_such_choice(argument: str, group: str, choice: str, known: list[str]) -> str:
-    """Return the message for a choice that a group does not have: the nearest one, and all of them."""
-    return f"{argument}: no such choice; type for example {nearest(group, choice, known)} ({', '.join(known)})"
-
-
-def nearest(group: str, choice: str, known: list[str]) -> str:
-    """Return the argument that a wrong choice of a group may have meant: of the loggers, csv for none."""
-    if group == "logger" and choice in OFF:
-        return "logger=csv"
-    return f"{group}={(get_close_matches(choice, known, 1, 0) or known)[0]}"
+    """Return the message for a choice that a group does not have: the nearest one, or the first, and all of them."""
+    near = (get_close_matches(choice, known, 1) or known)[0]
+    return f"{argument}: no such choice; type for example {group}={near} ({', '.join(known)})"

@@ -4,7 +4,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-from timemachine.config import Trainer, format_value, to_dict
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
@@ -22,10 +21,11 @@ def finish(run: Record, model: RNNLMScratch, data: TimeMachine) -> None:
     """Leave final numbers, weights, continuation, figure and page in the run's folder, and print how it ended."""
     run.update(metrics=final_numbers(run.folder))
     metrics = run.summary["metrics"]
-    status, message = "completed", _what_is_missing(run.summary)
+    missing = [name for name in ("train/perplexity", "val/perplexity") if name not in metrics]
+    status, message = "completed", f"the last epoch has no {' and no '.join(missing)}" if missing else None
     if metrics.get("val/perplexity", 0) > len(data.vocab):
-        status, cause = "diverged", "sigma" if model.hparams["sigma"] >= 1 else "lr"
-        guessing = f"worse than guessing among {len(data.vocab)}; begin anew with a smaller model.{cause}"
+        status = "diverged"
+        guessing = f"worse than guessing among {len(data.vocab)}; begin anew with a smaller model.lr or model.sigma"
         message = f"ends with a validation perplexity of {metrics['val/perplexity']:.4g}, {guessing}"
     if run.writes:
         summary = run.summary | {"status": status, "message": message}
@@ -40,24 +40,6 @@ def finish(run: Record, model: RNNLMScratch, data: TimeMachine) -> None:
             print(f'continuation  "{sample}"')  # which may end in spaces
             print(*lines, f"folder        {shown(run.folder)}", sep="\n")
     run.update(status=status, message=message)
-
-
-# Settings by which an epoch can lack a perplexity.
-CUTTING = ("barebones", "fast_dev_run", "limit_train_batches", "limit_val_batches", "max_steps", "max_time",
-           "check_val_every_n_epoch", "val_check_interval")  # fmt: skip
-
-
-def _what_is_missing(summary: dict[str, Any]) -> str | None:
-    """Say in a line which of the two perplexities the last epoch lacks, and by which settings; None if it has both."""
-    missing = [name for name in ("train/perplexity", "val/perplexity") if name not in summary["metrics"]]
-    if not missing:
-        return None
-    settings, default = summary["settings"]["trainer"], to_dict(Trainer())
-    names = [name for name in CUTTING if settings[name] != default[name]]
-    if settings["max_epochs"] == 0:
-        names = ["max_epochs"]
-    by = ", ".join(f"trainer.{name}={format_value(settings[name])}" for name in names)
-    return f"the last epoch has no {' and no '.join(missing)}{': the run had ' if by else ''}{by}"
 
 
 def _draw_curves(folder: Path, summary: dict[str, Any]) -> list[str]:

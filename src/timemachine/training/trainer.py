@@ -40,7 +40,8 @@ def build_trainer(settings: Train, run: Record, others: Sequence[Logger | Callba
     silence()
     keep_freed_memory()
     chosen = dataclasses.asdict(settings.trainer)
-    chosen["accelerator"] = _accelerator(settings.trainer)
+    ours = {"auto": "cuda" if torch.cuda.is_available() else "cpu", "gpu": "cuda"}  # to Lightning they may be Apple's
+    chosen["accelerator"] = ours.get(chosen["accelerator"], chosen["accelerator"])
     if chosen["accelerator"] == "cpu" and str(chosen["precision"]) in ("16", "16-mixed"):
         rule = "Lightning computes bf16-mixed instead on the CPU"
         raise SettingError(f"trainer.precision={chosen['precision']}: {rule}; type trainer.precision=bf16-mixed")
@@ -155,20 +156,6 @@ def _refused(settings: Train, error: Exception) -> SettingError:
     """Return what to say of a setting that Lightning refuses: one that its message names, or all that were typed."""
     message, default = one_line(error), dataclasses.asdict(Trainer())
     given = {name: value for name, value in dataclasses.asdict(settings.trainer).items() if value != default[name]}
-    typed = {name: f"trainer.{name}={format_value(value)}" for name, value in given.items()}
-    named = [text for name, text in typed.items() if name in message.lower()]
-    by_user = [argument for argument in sys.argv[1:] if argument.startswith("trainer")]
-    culprits = " ".join(named or by_user or typed.values())
+    named = [name for name in given if name in message.lower()]
+    culprits = " ".join(f"trainer.{name}={format_value(given[name])}" for name in named or given)
     return SettingError(f"{culprits}: Lightning refuses it: {message} Type another value, or none.")
-
-
-def _accelerator(trainer: Trainer) -> str:
-    """Return Lightning's name of the accelerator; `auto` passes over Apple's GPU, which has no float64 for the sums."""
-    name = trainer.accelerator
-    if name == "mps" or (name == "gpu" and not torch.cuda.is_available() and torch.backends.mps.is_available()):
-        raise SettingError(f"trainer.accelerator={name}: Apple's GPU has no float64; type trainer.accelerator=cpu")
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if name in ("gpu", "cuda") and not torch.cuda.is_available():
-        raise SettingError(f"trainer.accelerator={name}: this machine has none; type trainer.accelerator=auto (or cpu)")
-    return name
