@@ -1,6 +1,5 @@
 """book.ipynb, executed. `python -m tests.support.notebook` executes it where it lies, for a commit."""
 
-import re
 from typing import Any
 
 import nbformat
@@ -20,9 +19,8 @@ def executed(notebook: Any) -> Any:
 
 
 def printed(notebook: Any) -> list[str]:
-    """Return what each cell of code has printed, without the lines of progress bars."""
-    texts = ["".join(o.text for o in c.outputs if o.output_type == "stream") for c in notebook.cells if "outputs" in c]
-    return [re.sub(r"^.*\d+%\|.*$", "", text, flags=re.MULTILINE) for text in texts]
+    """Return what each cell of code has printed."""
+    return ["".join(o.text for o in c.outputs if o.output_type == "stream") for c in notebook.cells if "outputs" in c]
 
 
 if __name__ == "__main__":

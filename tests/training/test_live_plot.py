@@ -50,9 +50,3 @@ def test_one_figure_grows_as_often_as_asked(seconds: float, times: int, sample: 
     assert plot.curves["val"][-1][1] == val
     assert len(drawn) == len(set(drawn)) == times
     assert all(image.startswith(b"\x89PNG") for image in drawn)
-
-
-def test_a_program_that_is_no_notebook_has_the_bar_alone(sample: Corpus, capsys: pytest.CaptureFixture[str]) -> None:
-    fit(sample, LivePlot(seconds=0))
-    output = capsys.readouterr().out
-    assert "Epoch 3: 100%" in output and "IPython" not in output

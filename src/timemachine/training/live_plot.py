@@ -5,18 +5,17 @@ from time import monotonic
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import TQDMProgressBar
-from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
+from lightning.pytorch.callbacks import ProgressBar
 
 COLOURS = {"train": "#0072B2", "val": "#D55E00"}
 
 
-class LivePlot(TQDMProgressBar):
-    """Draws both perplexities over epochs, above a plain progress bar: `Trainer(callbacks=[LivePlot()])`.
+class LivePlot(ProgressBar):
+    """Draws both perplexities over epochs: `Trainer(callbacks=[LivePlot()])`. Outside of a notebook it draws nothing.
 
     `seconds`: the least time from one drawing to the next; the last epoch is always drawn. `curves` has the numbers:
-    for `train` and `val` a list of (epoch, perplexity). Outside of a notebook there is only the bar. Lightning's own
-    bar, by Rich, fails on some hosted notebooks; Lightning leaves it out where there is another.
+    for `train` and `val` a list of (epoch, perplexity). It stands in the place of Lightning's bar, by Rich, which fails
+    on some hosted notebooks.
     """
 
     def __init__(self, seconds: float = 0.5) -> None:
@@ -28,8 +27,6 @@ class LivePlot(TQDMProgressBar):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, *_: Any) -> None:
         """Add the epoch before: now both of its numbers are logged."""
-        super().on_train_epoch_start(trainer)
-        self.train_progress_bar.set_description(f"Epoch {trainer.current_epoch + 1}")  # Lightning counts from 0
         if trainer.current_epoch:
             self._add(trainer)
         if monotonic() - self._drawn >= self.seconds:
@@ -37,17 +34,8 @@ class LivePlot(TQDMProgressBar):
 
     def on_train_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Add and draw the last epoch."""
-        super().on_train_end(trainer)
         self._add(trainer)
         self._draw(trainer)
-
-    def init_validation_tqdm(self) -> Tqdm:
-        """Return no bar: a notebook would keep a line of each epoch's validation."""
-        return Tqdm(disable=True)
-
-    def get_metrics(self, *_: Any) -> dict[str, Any]:
-        """Return nothing to stand behind the bar: the figure has the numbers."""
-        return {}
 
     def _add(self, trainer: pl.Trainer) -> None:
         for name, curve in self.curves.items():
