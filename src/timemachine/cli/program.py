@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from timemachine.cli.arguments import checked_arguments
 from timemachine.cli.messages import exit_with, remember_folder, say_how_to_go_on
 from timemachine.cli.schema import CONF, TARGETS, VERSION, Settings, checked, resolved, without_hydra
-from timemachine.cli.streams import Output, go_on_without_output, say_that_imports_take_seconds
+from timemachine.cli.streams import Output, go_on_without_output
 from timemachine.config import Train
 from timemachine.errors import UserError
 from timemachine.runs.files import shown
@@ -32,7 +32,7 @@ from timemachine.runs.resuming import is_done
 
 def program(schema: type[Settings]) -> Callable[[Callable[[Settings], None]], Callable[[], None]]:
     """Return a decorator that makes a function of settings the main of the program of that schema."""
-    return lambda task: _main(schema, functools.partial(_run, schema=schema, task=task))
+    return lambda task: _main(schema, lambda cfg: task(checked(cfg, schema)))
 
 
 def training_program(task: Callable[[Train, Record], None]) -> Callable[[], None]:
@@ -134,12 +134,6 @@ class Hooks(Callback):
             sweep.end(config)
 
 
-def _run(cfg: DictConfig, schema: type[Settings], task: Callable[[Settings], None]) -> None:
-    settings = checked(cfg, schema)
-    say_that_imports_take_seconds()
-    task(settings)
-
-
 def _run_job(cfg: DictConfig, task: Callable[[Train, Record], None]) -> float:
     """Run the task on record. Return the validation perplexity, or inf. Raise UserError where a single run diverged."""
     go_on_without_output()  # a launcher's process has begun without
@@ -149,8 +143,6 @@ def _run_job(cfg: DictConfig, task: Callable[[Train, Record], None]) -> float:
         return math.inf
     if is_job():
         end_with_parent()
-    elif not in_sweep:
-        say_that_imports_take_seconds()
     trainer = cfg.trainer
     if in_sweep and (trainer.strategy != "auto" or trainer.num_nodes != 1 or trainer.devices not in (1, "1")):
         from timemachine.cli.sweep import run_as_program

@@ -6,8 +6,6 @@ import os
 import sys
 from typing import Any
 
-from timemachine.runs.processes import is_first_process, is_job
-
 
 class Output(io.FileIO):
     """A stream that becomes the null device once it cannot be written."""
@@ -37,9 +35,3 @@ def go_on_without_output() -> None:
         encoding, by_line = (stream.encoding, stream.line_buffering) if stream else ("utf-8", True)
         raw = io.BufferedWriter(Output(number, "w", closefd=False))
         setattr(sys, name, io.TextIOWrapper(raw, encoding, "replace", line_buffering=by_line))
-
-
-def say_that_imports_take_seconds() -> None:
-    """Print a line on a terminal, unless another process does that for this one."""
-    if sys.stderr.isatty() and is_first_process() and not is_job():
-        print("importing PyTorch and Lightning …", file=sys.stderr, flush=True)

@@ -91,11 +91,6 @@ def metrics_of_step(trainer: pl.Trainer) -> dict[str, torch.Tensor]:
     return dict(results.metrics(on_step=True)["log"]) if results else {}
 
 
-def has_scaler(trainer: pl.Trainer) -> bool:
-    """Return whether gradients are scaled, and steps whose gradients are not finite skipped: 16-mixed on a GPU."""
-    return getattr(trainer.precision_plugin, "scaler", None) is not None
-
-
 def kill_other_processes(trainer: pl.Trainer) -> None:
     """Kill the processes that Lightning has started, which have nothing to save."""
     launcher = trainer.strategy.launcher

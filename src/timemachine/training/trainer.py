@@ -16,7 +16,6 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
-from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
 
 from timemachine.config import Train, Trainer, WandbMode, format_value
 from timemachine.errors import SettingError, UserError, one_line
@@ -28,8 +27,6 @@ from timemachine.runs.rows import final_numbers
 from timemachine.training.callbacks import OrderlyEnd, Resumption, TrainingStart
 from timemachine.training.lightning import ModelCheckpoint, PerplexityBar, Unprofiled, end_each_epoch_once, silence
 from timemachine.training.run_log import RunLog, TakesRows
-
-PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
 
 
 def build_trainer(settings: Train, run: Record, others: Sequence[Logger | Callback] = ()) -> pl.Trainer:
@@ -48,9 +45,7 @@ def build_trainer(settings: Train, run: Record, others: Sequence[Logger | Callba
     draws_bar = sys.stdout.isatty() if chosen["enable_progress_bar"] is None else chosen["enable_progress_bar"]
     draws_bar = chosen["enable_progress_bar"] = draws_bar and not (run.quiet or settings.trainer.barebones)
     if not settings.trainer.barebones:
-        name = settings.trainer.profiler
-        kind = PROFILERS.get(name or "")  # an unknown name is left to Lightning
-        chosen["profiler"] = kind(dirpath=run.folder, filename="profile") if kind else name or Unprofiled()
+        chosen["profiler"] = chosen["profiler"] or Unprofiled()
     plugins = chosen["plugins"] or []
     chosen["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), WholeCheckpoints()]
     loggers, callbacks = _lists(settings, run, others, draws_bar)
@@ -58,6 +53,8 @@ def build_trainer(settings: Train, run: Record, others: Sequence[Logger | Callba
         trainer = pl.Trainer(**chosen, logger=loggers or False, callbacks=callbacks, default_root_dir=run.folder)
     except Exception as error:  # an OverflowError, an AttributeError, whatever comes of what was typed
         raise _refused(settings, error) from error
+    if settings.trainer.profiler:
+        trainer.profiler.dirpath, trainer.profiler.filename = run.folder, "profile"  # type: ignore[attr-defined]
     # Slurm, torchrun and the like have an environment of their own; who starts each process by hand says which it is.
     environment = getattr(trainer.strategy, "cluster_environment", None)
     by_hand = os.environ.keys() & {"NODE_RANK", "GROUP_RANK", "LOCAL_RANK"}
