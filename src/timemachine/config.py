@@ -259,7 +259,7 @@ class Logger:
 
 @dataclass(slots=True, kw_only=True)
 class Train:
-    """The settings of train.py."""
+    """The settings of train.py, which trains the scratch RNN of Dive into Deep Learning on The Time Machine."""
 
     seed: int = setting(0, "seed of the weights and of the order of the windows", *SEED)
     resume: str | None = setting(None, "folder of a run, or of a sweep, that was interrupted and shall go on")
@@ -272,7 +272,7 @@ class Train:
 
     def __post_init__(self) -> None:
         check(self)
-        training, trainer, wandb = self.training, self.trainer, self.logger.wandb
+        training, trainer = self.training, self.trainer
         if training.warm_up or training.schedule is Schedule.cosine:
             epochs, rule = trainer.max_epochs, "rates over time need a number of steps"
             is_endless = epochs == -1 or (epochs is None and trainer.max_time is not None)
@@ -290,10 +290,6 @@ class Train:
         if re.fullmatch(r"(16|bf16)(-mixed)?", str(trainer.precision)):
             fits, rule = self.model.backward in (Backward.auto, Backward.autograd), "knows no mixed precision"
             require(fits, "model.backward", self.model.backward, rule, "autograd")
-        if wandb is not None and wandb.log_model:
-            for name, value in {"enable_checkpointing": False, "barebones": True, "fast_dev_run": True}.items():
-                rule = f"there is no checkpoint with trainer.{name}={format_value(value)}"
-                require(getattr(trainer, name) is not value, "logger.wandb.log_model", True, rule, "false")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -306,7 +302,7 @@ class EvaluateData:
 
 @dataclass(slots=True, kw_only=True)
 class Evaluate:
-    """The settings of evaluate.py."""
+    """The settings of evaluate.py, which prints the perplexity of a trained model on any text."""
 
     run: Any = setting(MISSING, "a run's folder, checkpoint or model.safetensors; a list is one model", example=RUN)
     baselines: bool = setting(False, "compare with n-grams, their mixture, PPMd: 26 s for the novel")
@@ -327,7 +323,7 @@ class Evaluate:
 
 @dataclass(slots=True, kw_only=True)
 class Generate:
-    """The settings of generate.py."""
+    """The settings of generate.py, which continues a text with a trained model: greedily, or sampling from P^alpha."""
 
     run: str = setting(MISSING, "a run's folder, checkpoint or model.safetensors", example=RUN)
     prefix: str = setting("it has", "any text; normalised like the corpus")

@@ -15,11 +15,6 @@ from rich.text import Text
 from timemachine.cli.schema import CONF, VERSION, choices, leaves
 from timemachine.config import MISSING, Evaluate, Generate, Train, allowed, example, format_value
 
-PURPOSE: dict[type, str] = {
-    Train: "Train the scratch RNN of Dive into Deep Learning on The Time Machine.",
-    Evaluate: "Print the perplexity of a trained model on any text, window by window as in the book and as one stream.",
-    Generate: "Continue a text with a trained model: greedily, or sampling from P^alpha.",
-}
 USAGE: dict[type, dict[str, str]] = {
     Train: {
         "python train.py": "the book's experiment",
@@ -57,7 +52,7 @@ def print_help(schema: type) -> None:
     """Print how to use the program of a schema, with the values that its settings have where nothing is typed."""
     with initialize_config_dir(str(CONF), **VERSION):
         cfg = compose(schema.__name__.lower(), return_hydra_config=True)
-    _print_section(PURPOSE[schema], USAGE[schema])
+    _print_section(str(schema.__doc__), USAGE[schema])
     if schema is Train:
         chosen = cfg.hydra.runtime.choices
         of_groups = {f"{name}={chosen[name]}": f"{what}: {', '.join(choices(name))}" for name, what in GROUPS.items()}
