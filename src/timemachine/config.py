@@ -272,7 +272,7 @@ class Train:
 
     def __post_init__(self) -> None:
         check(self)
-        training, trainer = self.training, self.trainer
+        training, trainer, wandb = self.training, self.trainer, self.logger.wandb
         if training.warm_up or training.schedule is Schedule.cosine:
             epochs, rule = trainer.max_epochs, "rates over time need a number of steps"
             is_endless = epochs == -1 or (epochs is None and trainer.max_time is not None)
@@ -290,6 +290,10 @@ class Train:
         if re.fullmatch(r"(16|bf16)(-mixed)?", str(trainer.precision)):
             fits, rule = self.model.backward in (Backward.auto, Backward.autograd), "knows no mixed precision"
             require(fits, "model.backward", self.model.backward, rule, "autograd")
+        if wandb is not None and wandb.log_model:
+            for name, value in {"enable_checkpointing": False, "barebones": True, "fast_dev_run": True}.items():
+                rule = f"there is no checkpoint with trainer.{name}={format_value(value)}"
+                require(getattr(trainer, name) is not value, "logger.wandb.log_model", True, rule, "false")
 
 
 @dataclass(slots=True, kw_only=True)
