@@ -7,7 +7,6 @@ python -m timemachine.dashboard report=sweeps/clipping/<date_time>
 import argparse
 import os
 import sys
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +41,7 @@ def checked_settings(arguments: list[str]) -> dict[str, str]:
     settings = dict(argument.partition("=")[::2] for argument in arguments)
     for name, value in settings.items():
         if name not in SETTINGS or not value:
-            (nearest,) = get_close_matches(name, SETTINGS, 1) or ["project"]
-            instead = f"{nearest}=<{SETTINGS[nearest]}>"
-            raise SettingError(f"{name}={value}: expected a setting and its value; type {instead}")
+            raise SettingError(f"{name}={value}: expected a setting and its value; type {'=…, '.join(SETTINGS)}=…")
     return settings
 
 
