@@ -23,24 +23,22 @@ def main(settings: Evaluate) -> None:
         run_in_wandb(settings.runs, summary)
 
     from timemachine import how_low
-    from timemachine.evaluation.scores import evaluate
-    from timemachine.evaluation.tables import COLUMNS, print_evaluation, table_row
+    from timemachine.evaluation.scores import evaluate, print_evaluation
 
     model, vocab = how_low.load_models(settings.runs)
     rows = [row for corpus in corpora for row in evaluate(model, vocab, summary, corpus)]
-    print_evaluation(rows, settings.runs)
-    table = [table_row(row.corpus.name, row.part, "model", row.stream, row.window) for row in rows]
+    print_evaluation(rows, corpora, settings.runs)
     if own is not None:
         for comparison in how_low.compare(model, vocab, summary, corpora, own):
             how_low.print_comparison(comparison)
-            table += how_low.comparison_rows(comparison)
+            rows += comparison.rows[1:]
     if settings.adapt is not None:
         for corpus in corpora:
-            scores = how_low.evaluate_adapting(model, vocab, summary, corpus, settings.adapt)
-            how_low.print_adapting(corpus.name, scores, settings.adapt)
-            table += how_low.adapting_rows(corpus.name, scores)
+            adapting = how_low.evaluate_adapting(model, vocab, summary, corpus, settings.adapt)
+            how_low.print_adapting(adapting, settings.adapt)
+            rows += adapting
     if wandb is not None:
-        add_table(wandb, settings.runs[0], summary, COLUMNS, table)
+        add_table(wandb, settings.runs[0], summary, rows)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import os
 import re
 import sys
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from string import ascii_lowercase
@@ -26,7 +26,7 @@ class Corpus:
 
     `characters`: the normalised text, letters a-z and single spaces, one byte each. `sha256`: of the bytes of the files
     at `paths`. `source`: what `data.corpus` finds it by, from any folder; of several texts a list. `left_out`: bytes of
-    Project Gutenberg's headers and footers. `stands_in`: it is the sample, taken for the default book.
+    Project Gutenberg's headers and footers.
     """
 
     name: str
@@ -36,7 +36,6 @@ class Corpus:
     characters: bytes
     sha256: str
     left_out: int = 0
-    stands_in: bool = False
 
     def replaced(self) -> dict[str, int]:
         """Count the digits, letters outside A-Z (accents) and other characters, white space aside, that became spaces.
@@ -107,7 +106,7 @@ def find_corpus(corpus: str | list[str], search_dirs: list[str]) -> Corpus:
             *(f"put it at {path}" for path in places),
         ]
         print("!" * 78, *(f"  {line}" for line in warning), "!" * 78, sep="\n", file=sys.stderr)
-        return replace(find_corpus(SAMPLE, []), stands_in=True)
+        return find_corpus(SAMPLE, [])
 
 
 def _joined(texts: list[Corpus]) -> Corpus:

@@ -7,7 +7,6 @@ python -m timemachine.dashboard report=sweeps/clipping/<date_time>
 import argparse
 import os
 import sys
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -32,20 +31,13 @@ def main() -> None:
     parser.add_argument("--dry-run", action="store_true", help="print the panels, or the report's blocks; save nothing")
     typed = parser.parse_intermixed_args()
     try:
-        print(*save_or_publish(checked_settings(typed.settings), typed.dry_run), sep="\n")
+        settings = dict(argument.partition("=")[::2] for argument in typed.settings)
+        for name, value in settings.items():
+            if name not in SETTINGS or not value:
+                raise SettingError(f"{name}={value}: expected a setting and its value; type {'=…, '.join(SETTINGS)}=…")
+        print(*save_or_publish(settings, typed.dry_run), sep="\n")
     except UserError as error:
         sys.exit(f"error: {one_line(error)}")
-
-
-def checked_settings(arguments: list[str]) -> dict[str, str]:
-    """Return the typed settings. Raise SettingError for an unknown name and for no value."""
-    settings = dict(argument.partition("=")[::2] for argument in arguments)
-    for name, value in settings.items():
-        if name not in SETTINGS or not value:
-            (nearest,) = get_close_matches(name, SETTINGS, 1) or ["project"]
-            instead = f"{nearest}=<{SETTINGS[nearest]}>"
-            raise SettingError(f"{name}={value}: expected a setting and its value; type {instead}")
-    return settings
 
 
 def save_or_publish(settings: dict[str, str], dry_run: bool) -> list[str]:

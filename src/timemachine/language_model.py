@@ -70,12 +70,8 @@ class RNNLMScratch(LightningModule):
         return F.cross_entropy(logits_NV, Y_BT.T.flatten(), reduction="none").view(Y_BT.T.shape).T
 
     @torch.no_grad()
-    def predict(self, prefix: str, num_preds: int, vocab: Vocab, device: Any = None) -> str:
-        """Return the prefix and the `num_preds` characters that follow it, each the likeliest but `<unk>`.
-
-        The book's `predict`, section 9.5.5. `device`: where to compute, as there; where the model is if None.
-        """
-        self.to(device or self.device)
+    def predict(self, prefix: str, num_preds: int, vocab: Vocab) -> str:
+        """Return the prefix and `num_preds` characters, each the likeliest but `<unk>`: the book's section 9.5.5."""
         state, text = None, vocab[list(prefix or " ")]
         for step in range(len(text) - 1 + num_preds):
             logits_11V, state = self(torch.tensor([[text[step]]], device=self.device), state)

@@ -129,7 +129,7 @@ def test_the_own_text_has_a_row_a_split(model: RNNLMScratch, vocab: Vocab, text:
     assert list(rows) == ["train", "val", "test"]
     for name, row in rows.items():
         expected = window_perplexity(model, chars, splits[name].starts, NUM_STEPS)
-        assert row.window.perplexity == pytest.approx(expected, rel=1e-9)
+        assert row.window and row.window.perplexity == pytest.approx(expected, rel=1e-9)
         assert row.stream.num_targets == len(splits[name].targets)
     expected = stream_perplexity(model, chars, splits["val"].targets)
     assert rows["val"].stream.perplexity == pytest.approx(expected, rel=1e-9)
@@ -144,7 +144,7 @@ def test_another_text_has_one_row_of_all_its_characters(
     chars = vocab[list("another text words or so ")]
     assert row.part == "all"
     expected = window_perplexity(model, chars, range(len(chars) - NUM_STEPS), NUM_STEPS)
-    assert row.window.perplexity == pytest.approx(expected, rel=1e-9)
+    assert row.window and row.window.perplexity == pytest.approx(expected, rel=1e-9)
     assert row.stream.perplexity == pytest.approx(stream_perplexity(model, chars, range(1, len(chars))), rel=1e-9)
     path = tmp_path / "short.txt"  # than a window
     path.write_text("abcd")

@@ -10,10 +10,10 @@ import torch
 from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
-from timemachine.evaluation.scores import Score, stream_score
+from timemachine.evaluation.scores import Row, Score, stream_score
 from timemachine.how_low import comparison
-from timemachine.how_low.comparison import MIXTURE, PPMD, Comparison, compare, comparison_rows
-from timemachine.how_low.dynamic_evaluation import adapting_rows, print_adapting
+from timemachine.how_low.comparison import MIXTURE, MODEL, PPMD, Comparison, compare
+from timemachine.how_low.dynamic_evaluation import print_adapting
 from timemachine.how_low.mixture import Mixture, log_loss
 from timemachine.how_low.ngrams import kneser_ney
 from timemachine.language_model import RNNLMScratch
@@ -39,46 +39,43 @@ def test_a_comparison_is_of_the_same_characters(text: Corpus, tmp_path: Path, mo
     train = text.characters[: splits["train"].targets.stop]
     for found, part in ((val, "val"), (test, "test")):
         targets = splits[part].targets
-        assert found.part == part
-        assert found.fixed["the model"].perplexity == stream_score(model, chars_N, targets).perplexity
+        assert {(row.text, row.part) for row in found.rows} == {("text", part)}
+        perplexities = {row.model: row.stream.perplexity for row in found.rows}
+        assert perplexities[MODEL] == stream_score(model, chars_N, targets).perplexity
         assert found.ngrams["Witten-Bell"][0] == found.ngrams["Kneser-Ney"][0] == pytest.approx(27)
         nll_N = torch.from_numpy(kneser_ney(train, text.characters, targets, 5))
         assert found.ngrams["Kneser-Ney"][5] == pytest.approx(math.exp(nll_N.mean()))
-        ours, best, fixed = (other.perplexity for other in found.fixed.values())
+        ours, best, fixed, learning, *_ = perplexities.values()
         assert best == pytest.approx(min(perplexity for each in found.ngrams.values() for perplexity in each))
         differences = [mean for mean, _ in found.differences.values()]
         assert differences == pytest.approx([math.log(ours / best), math.log(ours / fixed)])
         mixture = Mixture()
         mixture.read(train, range(len(train)), learn=True)
         adapting = log_loss(mixture.read(text.characters, targets, learn=True), text.characters, targets)
-        assert found.adapting[MIXTURE].perplexity == pytest.approx(math.exp(adapting.mean()))
+        assert learning == perplexities[f"{MIXTURE}, adapting"] == pytest.approx(math.exp(adapting.mean()))
     (tmp_path / "other.txt").write_bytes(text.characters[::-1])
     other = find_corpus(str(tmp_path / "other.txt"), [])
     monkeypatch.setattr(comparison, "find_spec", lambda name: None)
     (of_all,) = compare(model, vocab, summary, [other], text)
-    assert (of_all.part, of_all.fixed["the model"].num_targets) == ("all", len(other.characters) - 6)
-    assert list(of_all.adapting) == [MIXTURE]
+    first, *_, last = of_all.rows
+    assert (first.part, first.stream.num_targets) == ("all", len(other.characters) - 6)
+    assert last.model == f"{MIXTURE}, adapting"
     with pytest.raises(SettingError, match=r"baselines=true: .*other\.txt is not the text that the run was trained on"):
         next(compare(model, vocab, summary, [text], other))
 
 
-def test_fixed_and_adapting_models_are_printed_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
-    model, ngram, mixture, learning = (Score(perplexity, 0.125, 3.0, 1203) for perplexity in (7.5, 16, 7.0, 6.5))
-    fixed = {"the model": model, "1-gram, Kneser-Ney": ngram, MIXTURE: mixture}
-    adapting = {MIXTURE: learning, PPMD: Score(7.25, math.nan, 2.9, 1203)}
+def test_models_are_printed_below_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    known = {MODEL: 7.5, "1-gram, Kneser-Ney": 16, MIXTURE: 7.0, f"{MIXTURE}, adapting": 6.5}
+    rows = [Row("a", "val", name, Score(perplexity, 0.125, 3.0, 1203)) for name, perplexity in known.items()]
+    rows.append(Row("a", "val", PPMD, Score(7.25, math.nan, 2.9, 1203)))
     ngrams = {"Witten-Bell": [27.0, 17.0], "Kneser-Ney": [27.0, 16.0]}
     differences = {"1-gram, Kneser-Ney": (-0.75, 0.01), MIXTURE: (0.069, 0.02)}
-    found = Comparison("a", "val", fixed, adapting, ngrams, differences)
-    comparison.print_comparison(found)
-    print_adapting("a", {"val": learning}, 0.01)
+    comparison.print_comparison(Comparison(rows, ngrams, differences))
+    print_adapting([rows[3]], 0.01)
     printed = " ".join(capsys.readouterr().out.split())
-    assert "the model 7.50 ±0.12 1-gram, Kneser-Ney 16.00 ±0.12 mixture of n-grams 7.00 ±0.12 6.50 ±0.12 " in printed
-    assert "PPMd, order 6 7.25 " in printed
-    assert "-0.750 ±0.010 1-gram, Kneser-Ney +0.069 ±0.020 mixture of n-grams" in printed
-    assert "rate 0.01: stream 6.50 ±0.12" in printed
-    rows = {row[2]: row[6] for row in comparison_rows(found) + adapting_rows("a", {"val": learning})}
-    expected = {"1-gram, Kneser-Ney": 16, "mixture of n-grams": 7, "mixture of n-grams, adapting": 6.5}
-    assert rows == expected | {"PPMd, order 6, adapting": 7.25, "model, adapting": 6.5}
+    assert "the model 7.50 ±0.12 1-gram, Kneser-Ney 16.00 ±0.12 -0.750 ±0.010 mixture of n-grams 7.00 ±0.12 " in printed
+    assert "+0.069 ±0.020 mixture of n-grams, adapting 6.50 ±0.12 PPMd, order 6, adapting 7.25" in printed
+    assert "a, val, dynamic evaluation with a kNN cache, rate 0.01: stream 6.50 ±0.12, 3.000 bits" in printed
 
 
 def test_ppmd_codes_a_known_text_in_few_bits(sample: Corpus) -> None:

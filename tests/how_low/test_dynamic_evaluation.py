@@ -117,13 +117,14 @@ def summary_of(corpus: Corpus) -> dict[str, Any]:
 
 def test_the_cache_begins_with_the_training_text(short: Corpus) -> None:
     vocab, summary = Vocab.of(short.characters), summary_of(short)
-    found = evaluate_adapting(model(0), vocab, summary, short, 0.01)["val"].perplexity
+    row = evaluate_adapting(model(0), vocab, summary, short, 0.01)[0]
+    assert (row.part, row.model) == ("val", "model, adapting")
     chars_N, targets = vocab.encode(short.characters), splits_of(summary, short)["val"].targets
     with_it, without = (
         adaptive_nll(model(0), chars_N, known, targets, 0.01).mean().exp().item()
         for known in (range(1, 2008), range(0))
     )
-    assert found == pytest.approx(with_it) and found < 0.9 * without
+    assert row.stream.perplexity == pytest.approx(with_it) and with_it < 0.9 * without
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from timemachine.runs.tables import print_table
 
 
-@pytest.mark.parametrize(("width", "is_terminal"), [(50, True), (80, True), (20, False)])
+@pytest.mark.parametrize(("width", "is_terminal"), [(62, True), (80, True), (20, False)])
 def test_a_table_fits_the_terminal_and_no_number_is_broken(
     width: int, is_terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

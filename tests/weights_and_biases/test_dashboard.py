@@ -139,8 +139,8 @@ def test_a_dry_run_names_panels_and_blocks_and_asks_nobody(run: Command, sweep: 
 @pytest.mark.parametrize(
     ("argument", "line"),
     [
-        ("projekt=mine", "projekt=mine: expected a setting and its value; type project=<"),
-        ("entity=", "entity=: expected a setting and its value; type entity=<"),
+        ("projekt=mine", "projekt=mine: expected a setting and its value; type project=…, entity=…, report=…"),
+        ("entity=", "entity=: expected a setting and its value; type project=…"),
         ("report={tmp}", "report={tmp}: has no report.md; type the folder of a sweep with a report"),
     ],
 )

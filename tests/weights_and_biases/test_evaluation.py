@@ -11,7 +11,7 @@ from tests.support.programs import Program, assert_succeeded
 from tests.support.wandb_runs import SHORT, unfinished, wandb_command
 from tests.support.wandb_server import WandbServer
 from timemachine.errors import SettingError
-from timemachine.evaluation.tables import COLUMNS
+from timemachine.evaluation.scores import COLUMNS
 from timemachine.runs.summaries import read_summary
 from timemachine.weights_and_biases.evaluation import run_in_wandb
 

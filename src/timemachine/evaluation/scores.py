@@ -1,11 +1,11 @@
-"""Perplexity of a trained model on any text: window by window as in the book, and as one stream.
+"""Perplexity of a trained model on any text: window by window as in the book, and as one stream; and its table.
 
 N characters, T time steps, B windows in a batch.
 """
 
 import math
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from timemachine.config import format_value
 from timemachine.corpus import Corpus
 from timemachine.datamodule import Batch, Split, TimeMachine, WindowLoader
 from timemachine.errors import SettingError
+from timemachine.runs.tables import print_table, print_text
 from timemachine.vocab import Vocab
 
 WARM_UP = 512  # characters that a stream has read before its first target
@@ -39,13 +40,38 @@ class Score:
     bits: float
     num_targets: int
 
+    def __str__(self) -> str:
+        """Return the perplexity with its error, which a text of one block of characters does not have."""
+        error = "" if math.isnan(self.standard_error) else f" ±{self.standard_error:.2f}"
+        return f"{self.perplexity:.2f}{error}"
 
-def score(nll_N: Tensor, count_N: Tensor) -> Score:
+
+class Row(NamedTuple):
+    """The scores of a model on a text, or on one part of it; a model that goes on learning has no windows."""
+
+    text: str
+    part: str
+    model: str
+    stream: Score
+    window: Score | None = None
+
+    def cells(self) -> list[Any]:
+        """Return the row of `COLUMNS`. Errors are standard errors; bits are the stream's."""
+        of_windows = (self.window.perplexity, self.window.standard_error) if self.window else (None, None)
+        of_stream = (self.stream.perplexity, self.stream.standard_error, self.stream.bits)
+        return [self.text, self.part, self.model, self.stream.num_targets, *of_windows, *of_stream]
+
+
+COLUMNS = ["text", "part", "model", "characters", "window", "window, error", "stream", "stream, error", "bits"]
+
+
+def score(nll_N: Tensor, count_N: Tensor | None = None) -> Score:
     """Return the score of summed NLLs (nats) and numbers of predictions per target character, both (N,), float64.
 
-    The mean NLL is a ratio of sums over blocks of 100 characters, its variance that of the block residuals; the error
-    of the perplexity follows by the delta method.
+    `count_N` None: one prediction each. The mean NLL is a ratio of sums over blocks of 100 characters, its variance
+    that of the block residuals; the error of the perplexity follows by the delta method.
     """
+    count_N = torch.ones_like(nll_N) if count_N is None else count_N
     blocks = -(-len(nll_N) // BLOCK)
     padded = torch.zeros(2, blocks * BLOCK, dtype=torch.float64)
     padded[0, : len(nll_N)], padded[1, : len(count_N)] = nll_N, count_N
@@ -74,8 +100,7 @@ def window_score(model: LanguageModel, chars_N: Tensor, starts: range, num_steps
 
 def stream_score(model: LanguageModel, chars_N: Tensor, targets: range, chunk: int = 4096) -> Score:
     """Score each target once, the state carried from one to the next, warmed on the 512 characters before."""
-    nll_N = stream_nll(model, chars_N, targets, chunk)
-    return score(nll_N, torch.ones_like(nll_N))
+    return score(stream_nll(model, chars_N, targets, chunk))
 
 
 @torch.inference_mode()
@@ -91,16 +116,6 @@ def stream_nll(model: LanguageModel, chars_N: Tensor, targets: range, chunk: int
     return torch.cat(nlls)[-len(targets) :].double()
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A row of evaluate.py's table: the scores of a text, or of one part of it."""
-
-    corpus: Corpus
-    part: str
-    window: Score
-    stream: Score
-
-
 def evaluate(model: LanguageModel, vocab: Vocab, summary: dict[str, Any], corpus: Corpus) -> list[Row]:
     """Return a row for the whole text, or, of the text that the model was trained on, a row a split.
 
@@ -109,11 +124,31 @@ def evaluate(model: LanguageModel, vocab: Vocab, summary: dict[str, Any], corpus
     num_steps = summary["settings"]["data"]["num_steps"]
     splits = splits_of(summary, corpus)
     chars_N = vocab.encode(corpus.characters)
-    return [
-        Row(corpus, name, window_score(model, chars_N, split.starts, num_steps),
-            stream_score(model, chars_N, split.targets))
-        for name, split in splits.items()
-    ]  # fmt: skip
+    rows = []
+    for part, split in splits.items():
+        windows = window_score(model, chars_N, split.starts, num_steps)
+        rows.append(Row(corpus.name, part, "model", stream_score(model, chars_N, split.targets), windows))
+    return rows
+
+
+def print_evaluation(rows: list[Row], corpora: list[Corpus], runs: list[str]) -> None:
+    """Print one table for all texts, and what their normalisation left out."""
+    models = runs[0] if len(runs) == 1 else f"{len(runs)} models as one: {', '.join(runs)}"
+    lines = [
+        [row.text, row.part, f"{row.stream.num_targets:,}", str(row.window), str(row.stream), f"{row.stream.bits:.3f}"]
+        for row in rows
+    ]
+    columns = ("text", "part", "characters", "window", "stream", "bits/char")
+    print_table(f"perplexity of {models}", columns, lines, left=2)
+    print_text(
+        "± standard error; window: every window from a zero state, as in the book; stream: one pass, state carried, "
+        "which is what to compare models on; bits a character are the stream's."
+    )
+    for corpus in {corpus.sha256: corpus for corpus in corpora}.values():
+        replaced = corpus.replaced()
+        counts = f"{replaced['digits']:,} digits, {replaced['accents']:,} accented letters, {replaced['other']:,} other"
+        left_out = f"; {corpus.left_out:,} around them are Project Gutenberg's" if corpus.left_out else ""
+        print_text(f"{corpus.name}: normalisation made spaces of {counts} characters{left_out}")
 
 
 def paired(nll_N: Tensor, other_N: Tensor, of_N: Tensor | None = None) -> tuple[float, float]:

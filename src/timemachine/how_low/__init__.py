@@ -6,9 +6,7 @@ own run imports nothing of it.
 """
 
 from timemachine.how_low.comparison import compare as compare
-from timemachine.how_low.comparison import comparison_rows as comparison_rows
 from timemachine.how_low.comparison import print_comparison as print_comparison
-from timemachine.how_low.dynamic_evaluation import adapting_rows as adapting_rows
 from timemachine.how_low.dynamic_evaluation import adaptive_nll as adaptive_nll
 from timemachine.how_low.dynamic_evaluation import evaluate_adapting as evaluate_adapting
 from timemachine.how_low.dynamic_evaluation import print_adapting as print_adapting

@@ -19,8 +19,7 @@ from torch import Tensor
 from timemachine.config import format_value
 from timemachine.corpus import Corpus
 from timemachine.errors import SettingError
-from timemachine.evaluation.scores import LanguageModel, Score, paired, score, splits_of, stream_nll
-from timemachine.evaluation.tables import table_row, with_error
+from timemachine.evaluation.scores import LanguageModel, Row, Score, paired, score, splits_of, stream_nll
 from timemachine.how_low.mixture import Mixture, log_loss
 from timemachine.how_low.ngrams import ORDERS, kneser_ney, witten_bell
 from timemachine.runs.tables import print_table, print_text
@@ -28,24 +27,21 @@ from timemachine.vocab import Vocab
 
 PPMD_ORDER = 6  # of 2 to 16 none is better on the novel's next 5 %, or on the last 1,000 of the book's training targets
 PPMD_MEMORY = 1 << 24  # bytes: 7-Zip's default, too
-PPMD = f"PPMd, order {PPMD_ORDER}"
+PPMD = f"PPMd, order {PPMD_ORDER}, adapting"
 MODEL, MIXTURE = "the model", "mixture of n-grams"
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A model, and others that learnt from the same training characters, on the same characters, as one stream.
+    """A model beside others that learnt from the same training characters, on the same characters, as one stream.
 
-    `fixed`, `adapting`: name -> score of models as they are, the run's first, and of those that learn on; PPMd's is
-    without an error, and only there if pyppmd is installed. `ngrams`: smoothing -> perplexity of the orders 0 to 7; the
-    best of them is among the fixed. `differences`: another fixed model -> the run's mean negative log-likelihood less
-    its, in nats, and the standard error, over blocks of 100 characters, paired.
+    `rows`: the run's model, the best order of n-grams and the mixture as they are, then models that learn on; PPMd is
+    there if pyppmd is installed, without an error. `ngrams`: smoothing -> perplexity of the orders 0 to 7.
+    `differences`: another fixed model -> the run's mean negative log-likelihood less its, in nats, and the standard
+    error, over blocks of 100 characters, paired.
     """
 
-    text: str
-    part: str
-    fixed: dict[str, Score]
-    adapting: dict[str, Score]
+    rows: list[Row]
     ngrams: dict[str, list[float]]
     differences: dict[str, tuple[float, float]]
 
@@ -88,18 +84,12 @@ def _comparison(
     fixed = {MODEL: model_N, f"{order}-gram, {name}": by_ngrams[name][order]}
     fixed[MIXTURE] = torch.from_numpy(log_loss(mixture.read(text, targets), text, targets))
     learning_N = torch.from_numpy(log_loss(copy.deepcopy(mixture).read(text, targets, learn=True), text, targets))
-    adapting = {MIXTURE: score(learning_N, torch.ones_like(learning_N))}
+    scores = {name: score(nll_N) for name, nll_N in (fixed | {f"{MIXTURE}, adapting": learning_N}).items()}
     if find_spec("pyppmd") is not None:
         bits = ppmd_bits(train, text[targets.start : targets.stop]) / len(targets)
-        adapting[PPMD] = Score(2**bits, math.nan, bits, len(targets))
-    return Comparison(
-        corpus.name,
-        part,
-        {name: score(nll_N, torch.ones_like(nll_N)) for name, nll_N in fixed.items()},
-        adapting,
-        ngrams,
-        {name: paired(model_N, nll_N) for name, nll_N in fixed.items() if name != MODEL},
-    )
+        scores[PPMD] = Score(2**bits, math.nan, bits, len(targets))
+    rows = [Row(corpus.name, part, name, found) for name, found in scores.items()]
+    return Comparison(rows, ngrams, {name: paired(model_N, nll_N) for name, nll_N in fixed.items() if name != MODEL})
 
 
 def ppmd_bits(known: bytes, text: bytes, order: int = PPMD_ORDER) -> int:
@@ -119,24 +109,12 @@ def ppmd_bits(known: bytes, text: bytes, order: int = PPMD_ORDER) -> int:
 def print_comparison(found: Comparison) -> None:
     """Print the n-grams' table, then the model and what is compared with it."""
     orders = zip(*found.ngrams.values(), strict=True)
-    rows = [[str(order), *(f"{perplexity:.2f}" for perplexity in row)] for order, row in enumerate(orders)]
-    print_table(f"n-grams on {found.text}, {found.part}: stream", ["order", *found.ngrams], rows, len(rows[0]))
-    rows = [
-        [name, *(with_error(scores[name]) if name in scores else "" for scores in (found.fixed, found.adapting))]
-        for name in found.fixed | found.adapting
-    ]
-    print_table(
-        f"on the same {found.fixed[MODEL].num_targets:,} characters", ["model", "fixed", "adapting"], rows, left=3
-    )
-    if PPMD not in found.adapting:
+    lines = [[str(order), *(f"{perplexity:.2f}" for perplexity in row)] for order, row in enumerate(orders)]
+    text, part, _, stream, _ = found.rows[0]
+    print_table(f"n-grams on {text}, {part}: stream", ["order", *found.ngrams], lines, left=3)
+    differences = {name: f"{mean:+.3f} ±{error:.3f}" for name, (mean, error) in found.differences.items()}
+    lines = [[row.model, str(row.stream), differences.get(row.model, "")] for row in found.rows]
+    title = f"on the same {stream.num_targets:,} characters; differences in nats a character, paired over blocks of 100"
+    print_table(title, ["model", "perplexity", "the model less it, nats"], lines, left=3)
+    if find_spec("pyppmd") is None:
         print_text("PPMd is left out, as pyppmd is not installed: pip install -e '.[baselines]'")
-    print_text("the model less another, in nats a character (paired over blocks of 100):")
-    for name, (mean, error) in found.differences.items():
-        print_text(f"{mean:+.3f} ±{error:.3f} {name}")
-
-
-def comparison_rows(found: Comparison) -> list[list[Any]]:
-    """Return a row of `evaluation.tables.COLUMNS` for each model that the comparison has beside the run's."""
-    adapting = {f"{name}, adapting": learning for name, learning in found.adapting.items()}
-    others = {name: fixed for name, fixed in found.fixed.items() if name != MODEL} | adapting
-    return [table_row(found.text, found.part, name, other) for name, other in others.items()]

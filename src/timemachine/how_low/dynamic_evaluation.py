@@ -25,8 +25,7 @@ from torch import Tensor
 
 from timemachine.corpus import Corpus
 from timemachine.errors import SettingError
-from timemachine.evaluation.scores import WARM_UP, Score, score, splits_of
-from timemachine.evaluation.tables import table_row, with_error
+from timemachine.evaluation.scores import WARM_UP, Row, score, splits_of
 from timemachine.how_low.ensemble import Ensemble, mean_probability
 from timemachine.language_model import RNNLMScratch
 from timemachine.runs.tables import print_text
@@ -115,33 +114,27 @@ def _read(model: RNNLMScratch, chars_N: Tensor, inputs: range) -> Iterator[tuple
 
 def evaluate_adapting(
     model: RNNLMScratch | Ensemble, vocab: Vocab, summary: dict[str, Any], corpus: Corpus, rate: float
-) -> dict[str, Score]:
-    """Return the score of each held-out part of a text; each part begins with the model as it was trained.
+) -> list[Row]:
+    """Return a row for each held-out part of a text; each part begins with the model as it was trained.
 
     The cache begins with the training text if that comes before; for another text it is empty. Raises SettingError if
     the perplexity ends above that of guessing.
     """
-    chars_N = vocab.encode(corpus.characters)
-    splits, scores = splits_of(summary, corpus), {}
+    chars_N, splits, rows = vocab.encode(corpus.characters), splits_of(summary, corpus), []
     known = splits["train"].targets if "train" in splits else range(0)
     for part, split in splits.items():
         if part != "train":
             nll_N = adaptive_nll(model, chars_N, known, split.targets, rate)
             if not nll_N.mean().exp() <= len(vocab):
                 raise SettingError(f"adapt={rate:g}: the model diverges; type for example adapt={rate / 10:g}")
-            scores[part] = score(nll_N, torch.ones_like(nll_N))
-    return scores
+            rows.append(Row(corpus.name, part, "model, adapting", score(nll_N)))
+    return rows
 
 
-def print_adapting(text: str, scores: dict[str, Score], rate: float) -> None:
+def print_adapting(rows: list[Row], rate: float) -> None:
     """Print the perplexities under dynamic evaluation, apart from those of the fixed model."""
-    for part, found in scores.items():
+    for row in rows:
         print_text(
-            f"{text}, {part}, dynamic evaluation with a kNN cache, rate {rate:g}: "
-            f"stream {with_error(found)}, {found.bits:.3f} bits a character"
+            f"{row.text}, {row.part}, dynamic evaluation with a kNN cache, rate {rate:g}: "
+            f"stream {row.stream}, {row.stream.bits:.3f} bits a character"
         )
-
-
-def adapting_rows(text: str, scores: dict[str, Score]) -> list[list[Any]]:
-    """Return a row of `evaluation.tables.COLUMNS` for each part of a text under dynamic evaluation."""
-    return [table_row(text, part, "model, adapting", found) for part, found in scores.items()]

@@ -27,8 +27,8 @@ PRIOR = 2  # characters that P counts for beside those seen in a context
 FIRST = 0.1  # the first weight of an expert that is not an order
 RATE = 0.002  # of the descent; after n characters it is divided by √(1 + n / 2000)
 SEEN = np.array([0.5, 1.5, 2.5, 4.5, 9.5, 30.5, 100.5])  # where counts of a context have another weight
-BLOCK = 65_536  # targets whose contexts are held at once
 AT_ONCE = 256  # targets that are predicted at once, where nothing is learnt between them
+LEARNT_AT_ONCE = 65_536  # targets for whose new contexts room is made at once
 MAX_CONTEXT = 64  # characters before a target that its contexts may have
 LETTERS = 10  # numbers of letters that have a weight; the last one stands for more
 
@@ -55,8 +55,9 @@ class Mixture:
         if targets and targets.stop > len(text):
             raise ValueError(f"{targets.stop} targets of a text that is shorter: {len(text)} characters")
         log_p_NV: Floats = np.empty((len(targets), len(SYMBOLS)))
-        for first in range(0, len(targets), BLOCK):
-            log_p_NV[first : first + BLOCK] = self._read(text, targets[first : first + BLOCK], learn)
+        size = LEARNT_AT_ONCE if learn else AT_ONCE
+        for first in range(0, len(targets), size):
+            log_p_NV[first : first + size] = self._read(text, targets[first : first + size], learn)
         return log_p_NV
 
     def _read(self, text: bytes, targets: range, learn: bool) -> Singles:
@@ -64,8 +65,7 @@ class Mixture:
         contexts_N = [_contexts(text[max(0, target - MAX_CONTEXT) : target]) for target in targets]
         row_NC, weight_N3 = self._rows(contexts_N, learn), _weights(contexts_N)
         if not learn:
-            parts = range(0, len(targets), AT_ONCE)
-            return np.concatenate([self._predicted(row_NC[n:][:AT_ONCE], weight_N3[n:][:AT_ONCE])[2] for n in parts])
+            return self._predicted(row_NC, weight_N3)[2]
         log_p_NV = np.empty((len(targets), len(SYMBOLS)), np.float32)
         for n, target in enumerate(encoded(text[targets.start : targets.stop])):
             (s_MV,), (place_M,), (log_p_V,) = self._predicted(row_NC[n : n + 1], weight_N3[n : n + 1])

@@ -4,14 +4,16 @@ N characters, T time steps, B windows in a batch, V vocabulary.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
 
+from timemachine.config import require
 from timemachine.datamodule import WindowLoader
-from timemachine.errors import SettingError
 
 
+@dataclass(eq=False, slots=True)
 class StreamLoader:
     """Batches `(X_BT, Y_BT)`, int64, of windows end to end: a row of a batch goes on where that of the last one ended.
 
@@ -21,24 +23,18 @@ class StreamLoader:
     window fits.
     """
 
-    def __init__(
-        self,
-        chars_N: Tensor,
-        batch_size: int,
-        num_steps: int,
-        generator: Generator,
-        rank: int = 0,
-        world_size: int = 1,
-        target_NV: Tensor | None = None,
-    ) -> None:
-        self.chars_N, self.target_NV = chars_N, target_NV
-        self.batch_size, self.num_steps = batch_size, num_steps
-        self.generator, self.rank, self.world_size = generator, rank, world_size
-        if not len(self):
-            raise SettingError(
-                f"data.batch_size={batch_size}: invalid value, {len(chars_N)} characters in so many streams have no "
-                f"window of {num_steps}; type for example data.batch_size={max(len(chars_N) // (4 * num_steps), 1)}"
-            )
+    chars_N: Tensor  # noqa: N815
+    batch_size: int
+    num_steps: int
+    generator: Generator
+    rank: int = 0
+    world_size: int = 1
+    target_NV: Tensor | None = None  # noqa: N815
+
+    def __post_init__(self) -> None:
+        num_chars, example = len(self.chars_N), max(len(self.chars_N) // (4 * self.num_steps), 1)
+        rule = f"{num_chars} characters in so many streams have no window of {self.num_steps}"
+        require(len(self) > 0, "data.batch_size", self.batch_size, rule, example)
 
     def __len__(self) -> int:
         return len(self.chars_N) // self.batch_size // self.num_steps

@@ -26,10 +26,6 @@ from timemachine.runs.summaries import no_checkpoint_yet, run_summary
 from timemachine.vocab import Vocab
 
 
-class Refused(ValueError):
-    """A file that is damaged, or not one of this program; the message says which."""
-
-
 class WholeCheckpoints(TorchCheckpointIO):
     """How Lightning writes and reads checkpoints here."""
 
@@ -46,19 +42,16 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Return a checkpoint of this program whose checksums are right. Raises Refused."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-            marked = [entry.filename for entry in archive.infolist() if entry.external_attr]  # torch reads no folder
-        with warnings.catch_warnings(action="ignore"):  # of pickles, which are refused in any case
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged bytes raise anything
-        raise Refused(f"is damaged, or not a checkpoint: {error}") from error
+    """Return a checkpoint of this program whose checksums are right. Damaged bytes raise any exception."""
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+        marked = [entry.filename for entry in archive.infolist() if entry.external_attr]  # torch reads no folder
     if damaged is not None or marked:
-        raise Refused(f"is damaged: the checksum or the attributes of {damaged or marked[0]} are wrong")
+        raise ValueError(f"the checksum or the attributes of {damaged or marked[0]} are wrong")
+    with warnings.catch_warnings(action="ignore"):  # of pickles, which are refused in any case
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(checkpoint, dict) or not {"state_dict", "hyper_parameters", "TimeMachine"} <= checkpoint.keys():
-        raise Refused("is not a checkpoint of this program")
+        raise ValueError("parts are missing")
     return checkpoint
 
 
@@ -83,10 +76,10 @@ def load_model(run: str) -> tuple[RNNLMScratch, Vocab]:
         model, vocab = RNNLMScratch(**about["hyper_parameters"]), Vocab(about["tokens"])
         model.load_state_dict(weights)
         if len(vocab) != model.vocab_size or not all(weight.isfinite().all() for weight in model.parameters()):
-            raise Refused("has weights that are not finite, or do not fit its vocabulary")
-    except Exception as error:  # another program's file raises anything
-        reason = str(error) if isinstance(error, Refused) else f"is not a checkpoint of this program: {error}"
-        raise SettingError(f"run={run}: {path} {one_line(reason, 150)}; type another run") from error
+            raise ValueError("its weights are not finite, or do not fit its vocabulary")
+    except Exception as error:  # damaged bytes, or another program's file, raise anything
+        reason = f"is damaged, or not a checkpoint of this program: {one_line(error, 100)}"
+        raise SettingError(f"run={run}: {path} {reason}; type another run") from error
     return model.eval(), vocab
 
 
@@ -103,18 +96,13 @@ def export_model(path: Path, model: RNNLMScratch, vocab: Vocab, summary: dict[st
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return weights and header as `export_model` wrote them. Raises Refused."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is not a dict)
-            header = dict(file.metadata() or {})
-        digest = header.pop("sha256", None)
-        about = {name: json.loads(value) for name, value in header.items()}
-    except Exception as error:  # damaged bytes raise anything
-        raise Refused(f"is damaged, or not exported by this program: {error}") from error
-    if digest != _digest(header, weights):
-        raise Refused("is damaged, or not exported by this program: its SHA-256 is another")
-    return weights, about
+    """Return weights and header as `export_model` wrote them. Damaged bytes raise any exception."""
+    with safe_open(path, framework="pt") as file:
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is not a dict)
+        header = dict(file.metadata() or {})
+    if header.pop("sha256", None) != _digest(header, weights):
+        raise ValueError("its SHA-256 is another")
+    return weights, {name: json.loads(value) for name, value in header.items()}
 
 
 def _digest(header: dict[str, str], weights: dict[str, Tensor]) -> str:

@@ -88,7 +88,7 @@ class Record:
 
     def describe(self, data: "TimeMachine", model: "RNNLMScratch") -> None:
         """Write down the text, what the frequencies of its letters give, and the size of the model."""
-        known = ("name", "title", "source", "sha256", "left_out", "stands_in")
+        known = ("name", "title", "source", "sha256", "left_out")
         corpus = {name: getattr(data.corpus, name) for name in known}
         corpus |= {"characters": len(data.chars_N), "vocabulary": len(data.vocab)}
         corpus["letters"] = {f"{split}/perplexity": letters_perplexity(data, split) for split in ("train", "val")}

@@ -71,17 +71,16 @@ def resume(run: Record, trainer: "pl.Trainer", model: "RNNLMScratch", data: "Tim
 
 def _checked(path: Path, model: "RNNLMScratch", data: "TimeMachine") -> dict[str, Any]:
     """Return the checkpoint. Raises SettingError unless it is one of such a model."""
-    from timemachine.runs.checkpoints import Refused, read_checkpoint  # they import torch, which takes seconds
+    from timemachine.runs.checkpoints import read_checkpoint  # it imports torch, which takes seconds
 
     try:
         checkpoint = read_checkpoint(path)
         model.load_state_dict(checkpoint["state_dict"])
         if checkpoint["TimeMachine"]["tokens"] != data.vocab.idx_to_token:
-            raise Refused("has another vocabulary than the text")
-    except Exception as error:  # another program's checkpoint raises anything
-        reason = str(error) if isinstance(error, Refused) else f"is another model's: {error}"
-        run = shown(path.parents[1])
-        raise SettingError(f"resume={run}: {shown(path)} {one_line(reason, 150)}; type another run") from error
+            raise ValueError("it has another vocabulary than the text")
+    except Exception as error:  # damaged bytes, or another program's checkpoint, raise anything
+        reason = f"is damaged, or another model's: {one_line(error, 100)}"
+        raise SettingError(f"resume={shown(path.parents[1])}: {shown(path)} {reason}; type another run") from error
     return checkpoint
 
 

@@ -32,10 +32,10 @@ def is_running(folder: Path) -> bool:
         return True
 
 
-def run_summary(run: str, setting: str = "run") -> dict[str, Any]:
+def run_summary(run: str) -> dict[str, Any]:
     """Return the summary of a run: a folder, one of its checkpoints, or an exported model.
 
-    `setting`: what a user typed it for. Raises SettingError where there is none, or one of a run that had not begun.
+    Raises SettingError where there is none, or one of a run that had not begun.
     """
     path = Path(run)
     try:
@@ -46,19 +46,18 @@ def run_summary(run: str, setting: str = "run") -> dict[str, Any]:
             is_checkpoint = path.suffix == ".ckpt" and path.is_file()  # best.ckpt or last.ckpt
             summary = read_summary(path.parents[1] if is_checkpoint else path)
     except Exception as error:  # damaged bytes raise anything
-        what = "is not a run's folder, checkpoint or export"
-        raise SettingError(f"{setting}={run}: {what}; type {setting}={A_RUN}") from error
+        raise SettingError(f"run={run}: is not a run's folder, checkpoint or export; type run={A_RUN}") from error
     if "corpus" not in summary:
         if summary["status"] == "running":
-            raise SettingError(no_checkpoint_yet(run, setting))
-        raise SettingError(f"{setting}={run}: ended before it had a text ({summary['message']}); type another run")
+            raise SettingError(no_checkpoint_yet(run))
+        raise SettingError(f"run={run}: ended before it had a text ({summary['message']}); type another run")
     return summary
 
 
-def no_checkpoint_yet(run: str, setting: str = "run") -> str:
+def no_checkpoint_yet(run: str) -> str:
     """Return the message for a run without a checkpoint."""
     state = "has no checkpoint yet: it is running, or was killed, or keeps none"
-    return f"{setting}={run}: {state}; type it again when its first epoch has ended, or type another run"
+    return f"run={run}: {state}; type it again when its first epoch has ended, or type another run"
 
 
 def flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,24 +1,19 @@
 """A sweep's folder: a row a job, summary.csv, and how to show them."""
 
-import csv
-import io
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from timemachine.runs.files import shown, write_whole
+from timemachine.runs.files import shown
+from timemachine.runs.rows import Table
 from timemachine.runs.summaries import flat, is_running, read_summary
 from timemachine.runs.tables import print_table, print_text
 
 
 def write_table(rows: list[dict[str, Any]], folder: Path) -> None:
     """Write summary.csv into a sweep's folder."""
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(rows[0]))
-    writer.writeheader()
-    writer.writerows(rows)
-    write_whole(folder / "summary.csv", text.getvalue().encode())
+    Table(folder / "summary.csv", list(rows[0])).replace(rows)
 
 
 def sweep_rows(folder: Path) -> list[dict[str, Any]]:

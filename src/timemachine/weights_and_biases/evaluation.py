@@ -8,6 +8,7 @@ import wandb
 
 from timemachine.config import Wandb
 from timemachine.errors import SettingError
+from timemachine.evaluation.scores import COLUMNS, Row
 from timemachine.runs.sweep import upload_line
 from timemachine.weights_and_biases import FIGURE
 from timemachine.weights_and_biases.run import begin_run, final_numbers, finish, in_one_line
@@ -24,11 +25,10 @@ def run_in_wandb(runs: list[str], summary: dict[str, Any]) -> str:
     return str(summary["wandb"])
 
 
-def add_table(choice: Wandb, run: str, summary: dict[str, Any], columns: list[str], rows: list[list[Any]]) -> None:
+def add_table(choice: Wandb, run: str, summary: dict[str, Any], rows: list[Row]) -> None:
     """Log the table `evaluation` to the run in W&B, and its numbers to the summary there; print where they are.
 
-    `run`: the run's folder. `rows`: text, part and model first, then numbers under the names of `columns`. W&B
-    shows the table that was logged last.
+    `run`: the run's folder. W&B shows the table that was logged last.
     """
     begun = begin_run(choice, Path(run), run_in_wandb([run], summary))
     if begun is None:
@@ -39,9 +39,10 @@ def add_table(choice: Wandb, run: str, summary: dict[str, Any], columns: list[st
             begun.summary.update(final_numbers(summary))
             if (figure := Path(run) / "perplexity.png").exists():
                 begun.log({FIGURE: wandb.Image(str(figure))})
-        begun.log({"evaluation": wandb.Table([*columns], rows)})
-        for text, part, model, *numbers in rows:
-            for name, number in zip(columns[3:], numbers, strict=True):
+        table = [row.cells() for row in rows]
+        begun.log({"evaluation": wandb.Table([*COLUMNS], table)})
+        for text, part, model, *numbers in table:
+            for name, number in zip(COLUMNS[3:], numbers, strict=True):
                 if number is not None:
                     begun.summary[f"evaluation/{text}/{part}/{model}/{name}"] = number
         if finish(begun, summary["status"]) and not begun.offline:
