@@ -2,6 +2,7 @@
 
 import functools
 import os
+from dataclasses import replace
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # read as torch starts: two threads on two busy cores wait for each other
@@ -31,7 +32,8 @@ def _one_thread() -> None:
 
 @pytest.fixture(autouse=True)
 def _stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A user without an account, a cache or a network: nothing of the developer's own leaks in."""
+    """A user in a folder of its own, without an account, a cache or a network: nothing of the developer's leaks in."""
+    monkeypatch.chdir(tmp_path)
     home = tmp_path / "home"
     home.mkdir()
     for name in [name for name in os.environ if name.startswith(("WANDB_", "SLURM_", "PL_"))]:
@@ -48,6 +50,12 @@ def _stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def sample() -> Corpus:
     """The text that ships with the project."""
     return find_corpus("sample", [])
+
+
+@pytest.fixture
+def excerpt(sample: Corpus) -> Corpus:
+    """Its first 900 characters."""
+    return replace(sample, characters=sample.characters[:900])
 
 
 @pytest.fixture

@@ -143,10 +143,7 @@ def test_a_cell_is_given_what_it_names() -> None:
         ("-m model.cell=rnn,gru model.activation=tanh,relu", "model.activation=relu: model.cell=gru does not read "),
     ],
 )
-def test_it_is_refused_in_one_line_before_anything_is_written(
-    typed: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_it_is_refused_in_one_line_before_anything_is_written(typed: str, message: str) -> None:
     before = sorted(Path().iterdir())
     done = call_program("train.py", *SMALL, *typed.split())
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)

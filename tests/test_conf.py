@@ -11,7 +11,7 @@ from timemachine.config import Evaluate, Generate, Logger, Train, Trainer, Wandb
 from timemachine.how_low import teacher
 from timemachine.runs.summaries import flat
 
-CHOICES = sorted((file.parent.name, file.stem) for file in CONF.glob("*/*.yaml"))  # tests/launchers: those of hydra/
+EXERCISES = sorted(file.stem for file in CONF.glob("exercise/*.yaml"))
 
 
 @pytest.fixture(autouse=True)
@@ -44,22 +44,34 @@ def test_the_default_is_the_books_run_and_the_schemas_but_for_the_trainer() -> N
     assert checked(compose("generate", ["run=outputs/a"]), Generate) == Generate(run="outputs/a")
 
 
-# Choices
+# Choices; of the other groups: test_matrix.py and training/test_trainer.py
 
 
-@pytest.mark.parametrize(("group", "choice"), CHOICES)
-def test_every_choice_composes_and_passes_the_rules(group: str, choice: str) -> None:
-    assert composed(*(["scale=smoke", f"exercise={choice}"] if group == "smoke" else [f"{group}={choice}"]))
+@pytest.mark.parametrize("scale", ["full", "smoke"])
+@pytest.mark.parametrize("exercise", EXERCISES)
+def test_every_exercise_composes_and_passes_the_rules(exercise: str, scale: str) -> None:
+    assert composed(f"exercise={exercise}", f"scale={scale}")
 
 
 def test_the_recipes_are_where_the_steps_of_how_low_lead() -> None:
-    last = composed("recipe=low_12_networks")
+    last = composed("recipe=low_12_networks") | {"trainer.limit_test_batches": None}
     wider = {"model.hiddens": 1024, "model.sigma": 0.014, "model.lr": 0.0018, "trainer.max_epochs": 4}
-    last |= {"trainer.limit_test_batches": None}
     assert composed("recipe=novel") == last | wider
     on_the_book = {"data.num_train": 10_000, "data.num_val": 5_000}
     more = {"training.teacher": 100, "trainer.max_epochs": 2}
     assert composed("recipe=book_split") == last | on_the_book | more
+
+
+def test_the_path_of_how_low_begins_with_the_book_and_each_last_epoch_is_validated() -> None:
+    names = composed("exercise=how_low")["params"]["recipe"]
+    recipes = [composed(f"recipe={name.strip()}") for name in names.split(",")]
+    *path, _ = recipes  # the last one has the book's split
+    changed = {name for name, value in composed().items() if path[0][name] != value}
+    assert not [name for name in changed if name.startswith(("model.", "training."))]
+    assert {recipe["data.num_train"] for recipe in path} == {None}
+    assert [recipe["trainer.limit_test_batches"] for recipe in path] == [0] * (len(path) - 1) + [None]
+    for recipe in recipes:
+        assert recipe["trainer.max_epochs"] % recipe["trainer.check_val_every_n_epoch"] == 0
 
 
 def test_the_networks_that_teach_are_trained_as_the_step_before_noise() -> None:

@@ -97,7 +97,6 @@ def test_encodings_do_not_show_and_what_became_spaces_is_counted(tmp_path: Path,
 
 
 def test_a_path_gives_its_name_its_hash_and_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
     Path("my text.txt").write_bytes(b"It has")
     text = find_corpus("my text.txt", [])
     assert (text.name, text.source) == ("my text", str(tmp_path / "my text.txt"))

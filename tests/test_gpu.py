@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.support.programs import Program
+from tests.support.programs import Program, assert_succeeded
 from tests.support.runs import summary
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")]
@@ -17,7 +17,6 @@ def test_a_gpu_learns_what_the_cpu_does(precision: str, tolerance: float, progra
     found = {}
     for trainer, chosen in (("cpu", "32"), ("gpu", precision)):
         typed = ("data=sample", "logger=csv", f"trainer.precision={chosen}", f"hydra.run.dir={trainer}")
-        done = program("train.py", *typed, f"trainer={trainer}")
-        assert done.returncode == 0, done.stderr
+        assert_succeeded(program("train.py", *typed, f"trainer={trainer}"))
         found[trainer] = summary(tmp_path / trainer)["metrics"]["val/perplexity"]
     assert found["gpu"] == pytest.approx(found["cpu"], rel=tolerance)

@@ -1,8 +1,7 @@
-"""Signals and a full disk: how a program ends, what it prints, and that the run goes on bit for bit."""
+"""Signals: how a program ends, what it prints, and that the run goes on bit for bit. A full disk: runs/."""
 
 import os
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -130,32 +129,3 @@ def test_a_sweep_of_several_processes_that_is_killed_leaves_none(processes: str,
         two_more_epochs(run, tmp_path / "sweep" / "0")
         run.process.send_signal(signal.SIGKILL)
         run.wait_for_its_processes()
-
-
-# A full disk
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 256 KiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
-    if os.name != "posix" or os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
-        pytest.skip("only root can make a small disk")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
-
-
-def test_a_full_disk_ends_the_run_in_one_line(small_disk: Path, program: Program, tmp_path: Path) -> None:
-    (small_disk / "ballast").write_bytes(b"0" * 150_000)
-    done = program("train.py", *SHORT, "trainer.max_epochs=5000", "hydra.run.dir=disk/run")
-    assert done.returncode == 1
-    advice = "make room, or type hydra.run.dir=<a folder to write to>"
-    assert_said(done.stderr, f"error: disk/run: No space left on device; {advice}")
-    assert done.stdout.splitlines()[-1] == "go on with    python train.py resume=disk/run"
-    total = f"trainer.max_epochs={epochs(small_disk / 'run') + 5}"
-    subprocess.run(["cp", "-r", small_disk / "run", tmp_path / "full"], check=True)  # where there is room
-    assert_succeeded(program("train.py", "resume=full", total))
-    assert_succeeded(program("train.py", *ALONE, total))
-    assert what_is_left(tmp_path / "full") == what_is_left(tmp_path / "run")

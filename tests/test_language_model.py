@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tests.support import runs
-from tests.support.programs import Program
+from tests.support.programs import Program, assert_succeeded
 from timemachine.corpus import Corpus
 from timemachine.datamodule import Batch, TimeMachine
 from timemachine.errors import Diverged
@@ -296,8 +296,7 @@ def test_the_same_command_gives_the_same_bytes(threads: str, program: Program, t
     """But for the speed, on one thread or two. Between one and two, sums have another order."""
     typed = ("data=sample", "logger=csv", "trainer.max_epochs=3", "probes=[dynamics]")
     for name in ("once", "again"):
-        done = program("train.py", *typed, f"hydra.run.dir={name}", OMP_NUM_THREADS=threads)
-        assert done.returncode == 0, done.stderr
+        assert_succeeded(program("train.py", *typed, f"hydra.run.dir={name}", OMP_NUM_THREADS=threads))
     once, again = tmp_path / "once", tmp_path / "again"
     for file in ("dynamics.csv", "sample.txt"):
         assert (once / file).read_bytes() == (again / file).read_bytes()

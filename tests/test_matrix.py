@@ -23,7 +23,7 @@ from hydra import compose, initialize_config_dir
 from safetensors.torch import load_file
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from tests.support.programs import Done, call_program, with_callback
+from tests.support.programs import Done, assert_succeeded, call_program, with_callback
 from tests.support.runs import rows, summary, what_is_left
 from timemachine.cli.schema import CONF, VERSION
 from timemachine.config import REPOSITORY, Data, Model, Trainer, Training
@@ -61,10 +61,13 @@ def steps(number: int) -> Seen:
     return lambda folder, _: len(rows(folder / "steps.csv")) == number
 
 
-def rows_at(*epochs_and_steps: tuple[int, int]) -> Seen:
-    return lambda folder, _: (
-        [(row["epoch"], row["step"]) for row in rows(folder / "metrics.csv")] == [*epochs_and_steps]
-    )
+def rows_at(*epochs_and_steps: tuple[int, int], validated: tuple[int, ...]) -> Seen:
+    def seen(folder: Path, _: Done) -> bool:
+        found = rows(folder / "metrics.csv")
+        with_val = tuple(row["step"] for row in found if "val/perplexity" in row)
+        return [(row["epoch"], row["step"]) for row in found] == [*epochs_and_steps] and with_val == validated
+
+    return seen
 
 
 def prints(text: str) -> Seen:
@@ -133,14 +136,17 @@ TRAINER = [
     Row("trainer.limit_predict_batches=1", has_effect=False),
     Row("trainer.overfit_batches=2", refused="trainer.overfit_batches=2: .*data.num_train=128"),
     Row("trainer.val_check_interval=2", prints("epoch 2, step 9 of 10")),
-    Row("trainer.val_check_interval=0.4", rows_at((1, 2), (1, 4), (1, 5), (2, 7), (2, 9), (2, 10))),
+    Row(
+        "trainer.val_check_interval=0.4",
+        rows_at((1, 2), (1, 4), (1, 5), (2, 7), (2, 9), (2, 10), validated=(2, 4, 7, 9)),
+    ),
     Row("trainer.val_check_interval=0", refused="trainer.val_check_interval=0: must be positive"),
-    Row("trainer.check_val_every_n_epoch=2"),
+    Row("trainer.check_val_every_n_epoch=2", rows_at((1, 5), (2, 10), validated=(10,))),
     Row(
         "trainer.check_val_every_n_epoch=null trainer.val_check_interval=3",
-        rows_at((1, 3), (1, 5), (2, 6), (2, 9), (2, 10)),
+        rows_at((1, 3), (1, 5), (2, 6), (2, 9), (2, 10), validated=(3, 6, 9)),
     ),
-    Row("trainer.num_sanity_val_steps=2", rows_at((1, 5), (2, 10))),
+    Row("trainer.num_sanity_val_steps=2", rows_at((1, 5), (2, 10), validated=(5, 10))),
     Row("trainer.log_every_n_steps=1", steps(EPOCHS * STEPS), has_effect=False),
     Row("trainer.enable_checkpointing=false", lambda at, _: not (at / "checkpoints").exists(), resumes=False),
     Row("trainer.enable_progress_bar=true", prints("Epoch")),
@@ -310,6 +316,8 @@ def check_numbers(folder: Path, optimizer_steps: int) -> None:
         return
     assert [row["step"] for row in steps] == [*range(1, optimizer_steps + 1)]
     assert metrics["step"] == optimizer_steps
+    ends = {row["epoch"]: row["step"] for row in epochs}
+    assert all(row["step"] == ends[row["epoch"]] for row in epochs if "train/perplexity" in row)
     tolerance = min(1e3 * ROUNDING.get(str(settings["trainer"]["precision"]), 2**-24), 0.05)
     for split in ("val", "test"):
         measured = [row for row in epochs if f"{split}/perplexity" in row]
@@ -407,8 +415,7 @@ def test_what_a_resumed_run_changes_is_written_down_with_its_epoch(tmp_path: Pat
 def test_a_run_with_nothing_left_to_do_is_tested_to_the_same_numbers(typed: str, tmp_path: Path) -> None:
     assert run(tmp_path / "run", typed).returncode == 0
     left, metrics = what_is_left(tmp_path / "run"), summary(tmp_path / "run")["metrics"]
-    done = call_program("train.py", f"resume={tmp_path / 'run'}")
-    assert done.returncode == 0, done.stderr
+    assert_succeeded(call_program("train.py", f"resume={tmp_path / 'run'}"))
     assert (what_is_left(tmp_path / "run"), summary(tmp_path / "run")["metrics"]) == (left, metrics)
 
 

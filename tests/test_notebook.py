@@ -25,14 +25,6 @@ def test_committed_notebook_is_small_and_whole() -> None:
     assert not [output for cell in cells for output in cell.outputs if output.output_type == "error"]
 
 
-def test_each_exercise_of_the_book_has_a_cell() -> None:
-    text = "\n".join(cell.source for cell in committed().cells if cell.cell_type == "markdown")
-    numbers = " ".join(re.findall(r"^\*\*([\d and]+)\. ", text, re.MULTILINE))
-    assert re.findall(r"\d+", numbers) == [str(number) for number in range(1, 11)]
-    for name in re.findall(r"exercise=(\w+)", text):
-        assert name == "NAME" or (REPOSITORY / f"conf/exercise/{name}.yaml").is_file()
-
-
 def test_committed_numbers_are_those_of_train_py() -> None:
     with (REPOSITORY / "sweeps/reference/book/summary.csv").open(newline="") as file:
         reference = next(row for row in csv.DictReader(file) if row["seed"] == "0")

@@ -10,10 +10,21 @@ from pathlib import Path
 import pytest
 
 from tests.support.programs import DEADLINE, run_program
-from tests.support.readme import COMMANDS, PAGES, SMALL
 from timemachine.config import REPOSITORY
 
 REFERENCE = REPOSITORY / "sweeps/reference"
+PAGES = {
+    name: (REPOSITORY / name).read_text(encoding="utf-8")
+    for name in ("README.md", "conf/README.md", "sweeps/README.md", "tests/README.md", "src/timemachine/README.md")
+}
+COMMANDS = [
+    line.partition("  #")[0].strip()
+    for text in PAGES.values()
+    for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
+    for line in block.splitlines()
+    if line.startswith("python ")
+]
+SMALL = ["trainer.max_epochs=1", "trainer.limit_train_batches=2", "trainer.limit_test_batches=1"]
 
 
 def run(folder: Path, *command: str) -> str:
@@ -70,6 +81,7 @@ def example(page: str) -> str:
     return str(found)
 
 
+@pytest.mark.slow
 def test_the_books_cells_give_exactly_the_numbers_of_train_py(tmp_path: Path) -> None:
     """Two epochs of both, on the same text. A float's shortest text stands for its bits."""
     small = example("README.md").replace("max_epochs=100", "max_epochs=2, enable_progress_bar=False")

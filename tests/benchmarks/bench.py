@@ -22,7 +22,6 @@ from unittest.mock import patch
 
 import lightning.pytorch as pl
 import torch
-import wandb
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -105,13 +104,11 @@ def steps(threads: int) -> Iterator[Row]:
         yield Row(f"step against nn.RNN{name}", *in_turn(own, rival, rounds), asked[threads - 1])
 
 
-def book(threads: int) -> Iterator[Row]:
+def book(_: int) -> Iterator[Row]:
     """A step at the book's sizes against other ways to write it."""
     batch = random_batch(T, B)
     own = rivals.own_step(H, batch)
-    bptt, loop = (rivals.own_step(H, batch, name) for name in ("bptt", "autograd"))
-    yield Row("step against bptt", *in_turn(own, bptt, 60), (2.5, 3.3)[threads - 1])
-    yield Row("step against the book's loop", *in_turn(own, loop, 20), 1.9)
+    yield Row("step against the book's loop", *in_turn(own, rivals.own_step(H, batch, "autograd"), 20), 1.9)
     others = {"the book's loop under torch.compile": rivals.compiled_loop_step, "d2l's own classes": rivals.d2l_step}
     for what, make in others.items():
         try:
@@ -181,8 +178,7 @@ def idle_step(model: RNNLMScratch, batch: Batch, batch_idx: int) -> Tensor:
 
 
 def lightning(_: int) -> Iterator[Row]:
-    """What Lightning adds to a step of a model that does nothing, over a bare loop; all logging on, no checkpoints.
-    And what W&B adds to a step of the book's, over what a bare loop pays that calls `run.log` after each step."""
+    """What Lightning adds to a step of a model that does nothing, over a bare loop; all logging on, no checkpoints."""
     data = TimeMachine(corpus=find_corpus("sample", []))
     model = RNNLMScratch(len(data.vocab))
     optimizer = torch.optim.SGD(model.parameters(), lr=1)
@@ -194,26 +190,11 @@ def lightning(_: int) -> Iterator[Row]:
             clip_gradients(model.parameters(), 1)
             optimizer.step()
 
-    def step_by_lightning(*typed: str) -> float:
-        alone = ("trainer.max_epochs=60", "trainer.limit_val_batches=0", "trainer.enable_checkpointing=false")
-        return statistics.median(epochs_of_program(*alone, *typed)) / len(data.train_dataloader())
-
-    alone = in_turn(bare, bare, 30)[0] / len(data.train_dataloader())
+    typed = ("logger=csv", "trainer.max_epochs=60", "trainer.limit_val_batches=0", "trainer.enable_checkpointing=false")
+    alone = in_turn(bare, bare, 30)[0]
     with patch.object(RNNLMScratch, "training_step", idle_step):
-        idle = step_by_lightning("logger=csv")
-    yield Row("Lightning's cost a step, ms, with CSV", idle - alone, asked=0.4)
-
-    step, numbers = rivals.own_step(H, random_batch(T, B)), itertools.count(1)
-    settings = wandb.Settings(silent=True, console="off", x_disable_stats=True)  # as ours
-    with tempfile.TemporaryDirectory() as folder, wandb.init(mode="offline", dir=folder, settings=settings) as run:
-
-        def logged() -> None:
-            step()
-            run.log({"loss": 3.0, "grad_norm": 2.0, "grad_norm_clipped": 1.0, "trainer/global_step": next(numbers)})
-
-        with_log, without = in_turn(logged, step, 300)
-    added = step_by_lightning("logger=wandb", "logger.wandb.mode=offline") - step_by_lightning("logger=csv")
-    yield Row(f"W&B's, offline; in a bare loop {with_log - without:.2f}", added, asked=with_log - without + 0.05)
+        ours = statistics.median(epochs_of_program(*typed))
+    yield Row("Lightning's cost a step, ms", (ours - alone) / len(data.train_dataloader()), asked=0.4)
 
 
 def decoding(_: int) -> Iterator[Row]:

@@ -55,8 +55,7 @@ def assert_one_line_error(done: Done, mistake: str, hint: str) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def _folder() -> None:
     Path("empty.txt").touch()
     Path("binary.txt").write_bytes(b"a text\0of sorts")
     Path("short.txt").write_text("shorter than a window")

@@ -18,9 +18,7 @@ from timemachine.training.run_log import RunLog
 SMALL = ("data=sample", "logger=csv", "model.hiddens=2", "data.num_train=64", "data.num_val=64", "trainer.max_epochs=1")
 
 
-@pytest.fixture(autouse=True)
-def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("quick_calls")
 
 
 def opens_a_file(*_: Any) -> None:

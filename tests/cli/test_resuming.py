@@ -12,9 +12,7 @@ SHORT = ["data=sample", "data.num_train=64", "data.num_val=64", "model.hiddens=2
 SWEEP = ["-m", *SHORT, "trainer.max_epochs=1", "hydra.sweep.dir=sweep"]
 
 
-@pytest.fixture(autouse=True)
-def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("quick_calls")
 
 
 def what_is_there() -> dict[str, tuple[bytes, int]]:
@@ -79,3 +77,6 @@ def test_a_sweep_goes_on_with_its_own_jobs_alone() -> None:
     more = ["seed=0,1,2", "model.sigma=0.01"]  # one more job, and a default
     assert_succeeded(call_program("train.py", *SWEEP, *more, "resume=sweep"))
     assert Path("sweep/2/summary.json").exists()
+    assert_succeeded(call_program("train.py", "resume=sweep/1", "trainer.max_epochs=2"))  # one job alone
+    summary = read_summary(Path("sweep/1"))
+    assert (summary["settings"]["seed"], summary["metrics"]["epoch"]) == (1, 2)

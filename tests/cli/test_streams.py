@@ -1,6 +1,7 @@
-"""Standard output that is closed, is a pipe that nobody reads, is on a full disk, or lacks characters."""
+"""A standard output that is closed, that nobody reads, that is full or lacks characters; a program's first seconds."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -65,3 +66,22 @@ def test_a_character_that_the_encoding_lacks_is_a_question_mark(tmp_path: Path) 
     ascii_ = 'import sys; sys.stdout.reconfigure(encoding="ascii")'
     done = shell("", "-X", "utf8=0", "-c", ascii_ + script, folder=tmp_path)
     assert done.stdout == "7.00 ?0.10\n" * 3
+
+
+# The first seconds
+
+
+def test_ctrl_c_while_libraries_are_imported(tmp_path: Path) -> None:
+    (tmp_path / "hydra.py").write_text("raise KeyboardInterrupt")
+    path = os.pathsep.join([str(tmp_path), str(REPOSITORY / "src")])
+    command, environment = [sys.executable, str(REPOSITORY / "evaluate.py")], os.environ | {"PYTHONPATH": path}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGINT  # 130 to a shell
+    assert (done.stdout, done.stderr) == ("", "interrupted\n")
+
+
+def test_windows_by_itself_is_refused_in_one_line() -> None:
+    pretended = "import sys; sys.platform = 'win32'; import timemachine.cli"
+    done = subprocess.run([sys.executable, "-c", pretended], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert done.stderr.startswith("error: Windows by itself is not supported yet; type the same in WSL")

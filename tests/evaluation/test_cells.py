@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.support.cells import GRU, LSTM
-from timemachine.corpus import Corpus, find_corpus
+from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.evaluation.scores import stream_nll
 from timemachine.exercises import books, probes, sampling
@@ -28,10 +28,8 @@ def _cells(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def data(sample: Corpus, tmp_path: Path) -> TimeMachine:
-    path = tmp_path / "text.txt"
-    path.write_bytes(sample.characters[:900])
-    return TimeMachine(batch_size=64, num_steps=8, num_train=100, num_val=90, corpus=find_corpus(str(path), []))
+def data(excerpt: Corpus) -> TimeMachine:
+    return TimeMachine(batch_size=64, num_steps=8, num_train=100, num_val=90, corpus=excerpt)
 
 
 @pytest.fixture(params=["rnn", "gru", "lstm"])

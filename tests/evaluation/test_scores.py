@@ -22,20 +22,13 @@ SETTINGS: dict[str, Any] = {"num_steps": NUM_STEPS, "num_train": 60, "num_val": 
 
 
 @pytest.fixture
-def text(tmp_path: Path, sample: Corpus) -> Corpus:
-    path = tmp_path / "text.txt"
-    path.write_bytes(sample.characters[:900])
-    return find_corpus(str(path), [])
+def vocab(excerpt: Corpus) -> Vocab:
+    return Vocab.of(excerpt.characters)
 
 
 @pytest.fixture
-def vocab(text: Corpus) -> Vocab:
-    return Vocab.of(text.characters)
-
-
-@pytest.fixture
-def encoded(text: Corpus, vocab: Vocab) -> Tensor:
-    return vocab.encode(text.characters)
+def encoded(excerpt: Corpus, vocab: Vocab) -> Tensor:
+    return vocab.encode(excerpt.characters)
 
 
 @pytest.fixture
@@ -122,10 +115,12 @@ def summary_of(corpus: Corpus, **settings: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("cut", [{}, {"num_train": None, "num_val": None}], ids=["book", "full"])
-def test_the_own_text_has_a_row_a_split(model: RNNLMScratch, vocab: Vocab, text: Corpus, cut: dict[str, Any]) -> None:
-    rows = {row.part: row for row in evaluate(model, vocab, summary_of(text, **cut), text)}
-    splits = TimeMachine(**SETTINGS | cut, corpus=text).splits
-    chars = vocab.encode(text.characters).tolist()
+def test_the_own_text_has_a_row_a_split(
+    model: RNNLMScratch, vocab: Vocab, excerpt: Corpus, cut: dict[str, Any]
+) -> None:
+    rows = {row.part: row for row in evaluate(model, vocab, summary_of(excerpt, **cut), excerpt)}
+    splits = TimeMachine(**SETTINGS | cut, corpus=excerpt).splits
+    chars = vocab.encode(excerpt.characters).tolist()
     assert list(rows) == ["train", "val", "test"]
     for name, row in rows.items():
         expected = window_perplexity(model, chars, splits[name].starts, NUM_STEPS)
@@ -136,11 +131,11 @@ def test_the_own_text_has_a_row_a_split(model: RNNLMScratch, vocab: Vocab, text:
 
 
 def test_another_text_has_one_row_of_all_its_characters(
-    model: RNNLMScratch, vocab: Vocab, text: Corpus, tmp_path: Path
+    model: RNNLMScratch, vocab: Vocab, excerpt: Corpus, tmp_path: Path
 ) -> None:
     path = tmp_path / "other.txt"
     path.write_text("Another text: 12 words, or so, é!")
-    (row,) = evaluate(model, vocab, summary_of(text), find_corpus(str(path), []))
+    (row,) = evaluate(model, vocab, summary_of(excerpt), find_corpus(str(path), []))
     chars = vocab[list("another text words or so ")]
     assert row.part == "all"
     expected = window_perplexity(model, chars, range(len(chars) - NUM_STEPS), NUM_STEPS)
@@ -149,7 +144,7 @@ def test_another_text_has_one_row_of_all_its_characters(
     path = tmp_path / "short.txt"  # than a window
     path.write_text("abcd")
     with pytest.raises(SettingError, match=r"data\.corpus=.*short\.txt: has 4 characters.* 5"):
-        evaluate(model, vocab, summary_of(text), find_corpus(str(path), []))
+        evaluate(model, vocab, summary_of(excerpt), find_corpus(str(path), []))
 
 
 def test_a_paired_error_is_that_of_the_difference() -> None:

@@ -17,7 +17,7 @@ from timemachine.texts import CATALOGUE
 WELLS = ("time_machine", "war_of_the_worlds")
 
 
-def test_the_probe_reads_the_sample(sample: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_probe_reads_the_sample(sample: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(books, "at_hand", lambda folders: [])
     data = TimeMachine(corpus=sample)
     measured = books.measure(RNNLMScratch(len(data.vocab)).eval(), data)

@@ -1,4 +1,4 @@
-"""The one rule of all reports: what may be claimed of two numbers, and what became of a run."""
+"""What all reports share: how numbers are written, what may be claimed of two, and what became of a run."""
 
 import math
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.jobs import LETTERS
 from timemachine.exercises.claims import UNDECIDED, difference, letters, letters_in_words, lowest, outcome
-from timemachine.exercises.jobs import Job
+from timemachine.exercises.jobs import Job, mean_sd
 
 
 def test_a_difference_is_claimed_beyond_two_standard_errors_of_the_paired_one() -> None:
@@ -59,3 +59,11 @@ def test_a_run_is_judged_by_the_letters_of_its_own_text() -> None:
     assert (outcome(book), outcome(other)) == ("learnt", "learnt nothing")
     assert letters(book) == {"train/perplexity": 17.06, "val/perplexity": 16.65}  # as in sweeps/reference/relu
     assert letters_in_words([book, other, book], "val/perplexity") == "16.65 or 14.89"
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [([], "–"), ([7.25], "7.250"), ([7, 8], "7.50 ± 0.71"), ([7, math.inf], "inf"), ([1e9, 3e9], "2.0e+09 ± 1.4e+09")],
+)
+def test_seeds_are_one_cell(values: list[float], text: str) -> None:
+    assert mean_sd(values) == text

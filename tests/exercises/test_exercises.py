@@ -32,25 +32,6 @@ def test_every_exercise_ends_in_a_report(exercise: str, program: Any, tmp_path: 
     assert (sweep / "report.md").read_bytes() == before
 
 
-@pytest.mark.slow
-def test_resume_runs_only_the_jobs_that_did_not_end(program: Any, tmp_path: Path) -> None:
-    typed = ["train.py", "exercise=clipping", *SMOKE, "trainer.max_epochs=1", "model.lr=1"]
-    assert program(*typed).returncode == 0
-    (sweep,) = (tmp_path / "sweeps/clipping").iterdir()
-    assert {job.settings["model.lr"] for job in load_jobs(sweep)} == {1.0}  # what is typed replaces the exercise's
-    cut_short, kept = sweep / "0/summary.json", sweep / "1/summary.json"
-    cut_short.write_text(cut_short.read_text().replace('"completed"', '"running"').replace('"diverged"', '"running"'))
-    before, table = kept.read_bytes(), (sweep / "summary.csv").read_text()
-    done = program(*typed, f"resume={sweep}")
-    assert done.returncode == 0, done.stderr
-    assert "job   0" in done.stdout and "job   1" not in done.stdout
-    assert kept.read_bytes() == before
-    assert len((sweep / "0/metrics.csv").read_text().splitlines()) == 2  # not appended to what was there
-    assert len((sweep / "summary.csv").read_text().splitlines()) == len(table.splitlines())
-    other = program(*typed, f"resume={sweep}", "model.sigma=0.02")
-    assert "its job" in other.stderr and "Traceback" not in other.stderr
-
-
 def test_the_names_that_users_know_measure() -> None:
     for module in probes.PROBES.values():
         assert callable(importlib.import_module(f"timemachine.{module}").measure)

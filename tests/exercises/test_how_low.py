@@ -9,11 +9,8 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 
 from tests.support.jobs import leave_job
-from timemachine.cli.schema import VERSION, checked
-from timemachine.config import REPOSITORY, Train
 from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.evaluation.scores import stream_score
@@ -83,23 +80,6 @@ def test_a_target_is_told_by_its_place_in_the_word_and_by_when_that_word_came_la
     assert since_N.tolist() == [0] * 9 + [-1] + [10] * 4 + [0, 0]
     some = how_low._where(text, range(4, 12))
     assert np.array_equal(some, (place_N[4:12], since_N[4:12]))
-
-
-@pytest.mark.slow
-def test_the_path_leads_from_the_book_to_the_recipe_one_change_at_a_time() -> None:
-    """Each row of the exercise builds on the one before, and starts with the book's settings."""
-    with initialize_config_dir(str(REPOSITORY / "conf"), **VERSION):
-        names = compose("train", ["exercise=how_low"], return_hydra_config=True).hydra.sweeper.params.recipe
-        recipes = [checked(compose("train", [f"recipe={name.strip()}"]), Train) for name in names.split(",")]
-        book = checked(compose("train"), Train)
-    *path, book_split = recipes
-    assert (path[0].model, path[0].training) == (book.model, book.training)
-    assert all(recipe.data.num_train is None for recipe in path)
-    assert [recipe.trainer.limit_test_batches for recipe in path] == [0] * (len(path) - 1) + [None]
-    assert (book_split.data.num_train, book_split.data.num_val, book_split.data.num_steps) == (10_000, 5_000, 32)
-    for recipe in recipes:  # or the last epoch would have no validation perplexity
-        assert recipe.trainer.max_epochs and recipe.trainer.check_val_every_n_epoch
-        assert recipe.trainer.max_epochs % recipe.trainer.check_val_every_n_epoch == 0
 
 
 def probed(sample: Corpus, folder: Path, **trainer: Any) -> tuple[dict[str, Any], Any, TimeMachine, RNNLMScratch]:

@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from tests.support.jobs import leave_job
+from tests.support.runs import fit
 from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import Diverged
@@ -17,7 +16,6 @@ from timemachine.exercises import relu
 from timemachine.exercises.jobs import load_jobs
 from timemachine.language_model import RNNLMScratch
 from timemachine.runs.rows import read_numbers
-from timemachine.training.lightning import silence
 
 
 @pytest.fixture
@@ -62,15 +60,6 @@ def test_tanh_units_that_are_saturated_at_every_position_are_counted(data: TimeM
     assert math.isnan(measured["spectral_radius"]) and math.isnan(measured["dead_share"])
 
 
-def trainer_for(folder: Path, *others: Callback, max_epochs: int = 3) -> Trainer:
-    silence()
-    return Trainer(
-        accelerator="cpu", max_epochs=max_epochs, logger=False, enable_checkpointing=bool(others),
-        enable_progress_bar=False, enable_model_summary=False, default_root_dir=folder, num_sanity_val_steps=0,
-        callbacks=[relu.callback(folder), *others],
-    )  # fmt: skip
-
-
 def test_a_run_that_goes_on_has_the_rows_of_one_that_never_broke_off(data: TimeMachine, tmp_path: Path) -> None:
     for name, parts in (("whole", [3]), ("cut", [2, 3])):
         data.generator.manual_seed(0)
@@ -80,9 +69,7 @@ def test_a_run_that_goes_on_has_the_rows_of_one_that_never_broke_off(data: TimeM
             if number:
                 with (folder / "dynamics.csv").open("a") as file:
                     file.write("3,1,1,1,1\n4,")  # of an epoch without a checkpoint, and of one that was cut short
-            checkpoints = ModelCheckpoint(folder, "last", enable_version_counter=False)
-            trainer = trainer_for(folder, checkpoints, max_epochs=max_epochs)
-            trainer.fit(model, data, ckpt_path=folder / "last.ckpt" if number else None)
+            fit(folder, model, data, [relu.callback(folder)], max_epochs=max_epochs)
             rows = read_numbers(folder / "dynamics.csv")
             assert rows[-1] == pytest.approx({"epoch": max_epochs} | relu.measure(model, data))
             assert [row["epoch"] for row in rows] == list(range(max_epochs + 1))  # from the initial weights on
@@ -93,8 +80,8 @@ def test_a_run_that_goes_on_has_the_rows_of_one_that_never_broke_off(data: TimeM
 def test_a_run_that_diverges_has_a_last_row(data: TimeMachine, tmp_path: Path) -> None:
     model = model_for(data, activation="relu", sigma=3.0, lr=1e30, hiddens=32)
     with pytest.raises(Diverged):
-        trainer_for(tmp_path).fit(model, data)
-    assert [row["epoch"] for row in read_numbers(tmp_path / "dynamics.csv")] == [0, 1]
+        fit(tmp_path / "run", model, data, [relu.callback(tmp_path / "run")], max_epochs=3)
+    assert [row["epoch"] for row in read_numbers(tmp_path / "run/dynamics.csv")] == [0, 1]
 
 
 STOPPED = "diverged in epoch 1, step 2: the loss is not finite (last finite gradient norm 3e+14)"

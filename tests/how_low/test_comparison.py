@@ -22,28 +22,23 @@ from timemachine.vocab import Vocab
 SETTINGS: dict[str, Any] = {"num_steps": 4, "num_train": 60, "num_val": 30}
 
 
-@pytest.fixture
-def text(tmp_path: Path, sample: Corpus) -> Corpus:
-    path = tmp_path / "text.txt"
-    path.write_bytes(sample.characters[:900])
-    return find_corpus(str(path), [])
-
-
-def test_a_comparison_is_of_the_same_characters(text: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_comparison_is_of_the_same_characters(
+    excerpt: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch.manual_seed(0)
-    vocab = Vocab.of(text.characters)
-    model, chars_N = RNNLMScratch(len(vocab), hiddens=8, sigma=0.5).double(), vocab.encode(text.characters)
-    summary = {"settings": {"data": SETTINGS}, "corpus": {"sha256": text.sha256}}
-    val, test = compare(model, vocab, summary, [text], text)
-    splits = TimeMachine(corpus=text, **SETTINGS).splits
-    train = text.characters[: splits["train"].targets.stop]
+    vocab = Vocab.of(excerpt.characters)
+    model, chars_N = RNNLMScratch(len(vocab), hiddens=8, sigma=0.5).double(), vocab.encode(excerpt.characters)
+    summary = {"settings": {"data": SETTINGS}, "corpus": {"sha256": excerpt.sha256}}
+    val, test = compare(model, vocab, summary, [excerpt], excerpt)
+    splits = TimeMachine(corpus=excerpt, **SETTINGS).splits
+    train = excerpt.characters[: splits["train"].targets.stop]
     for found, part in ((val, "val"), (test, "test")):
         targets = splits[part].targets
-        assert {(row.text, row.part) for row in found.rows} == {("text", part)}
+        assert {(row.text, row.part) for row in found.rows} == {(excerpt.name, part)}
         perplexities = {row.model: row.stream.perplexity for row in found.rows}
         assert perplexities[MODEL] == stream_score(model, chars_N, targets).perplexity
         assert found.ngrams["Witten-Bell"][0] == found.ngrams["Kneser-Ney"][0] == pytest.approx(27)
-        nll_N = torch.from_numpy(kneser_ney(train, text.characters, targets, 5))
+        nll_N = torch.from_numpy(kneser_ney(train, excerpt.characters, targets, 5))
         assert found.ngrams["Kneser-Ney"][5] == pytest.approx(math.exp(nll_N.mean()))
         ours, best, fixed, learning, *_ = perplexities.values()
         assert best == pytest.approx(min(perplexity for each in found.ngrams.values() for perplexity in each))
@@ -51,17 +46,17 @@ def test_a_comparison_is_of_the_same_characters(text: Corpus, tmp_path: Path, mo
         assert differences == pytest.approx([math.log(ours / best), math.log(ours / fixed)])
         mixture = Mixture()
         mixture.read(train, range(len(train)), learn=True)
-        adapting = log_loss(mixture.read(text.characters, targets, learn=True), text.characters, targets)
+        adapting = log_loss(mixture.read(excerpt.characters, targets, learn=True), excerpt.characters, targets)
         assert learning == perplexities[f"{MIXTURE}, adapting"] == pytest.approx(math.exp(adapting.mean()))
-    (tmp_path / "other.txt").write_bytes(text.characters[::-1])
+    (tmp_path / "other.txt").write_bytes(excerpt.characters[::-1])
     other = find_corpus(str(tmp_path / "other.txt"), [])
     monkeypatch.setattr(comparison, "find_spec", lambda name: None)
-    (of_all,) = compare(model, vocab, summary, [other], text)
+    (of_all,) = compare(model, vocab, summary, [other], excerpt)
     first, *_, last = of_all.rows
     assert (first.part, first.stream.num_targets) == ("all", len(other.characters) - 6)
     assert last.model == f"{MIXTURE}, adapting"
     with pytest.raises(SettingError, match=r"baselines=true: .*other\.txt is not the text that the run was trained on"):
-        next(compare(model, vocab, summary, [text], other))
+        next(compare(model, vocab, summary, [excerpt], other))
 
 
 def test_models_are_printed_below_each_other(capsys: pytest.CaptureFixture[str]) -> None:

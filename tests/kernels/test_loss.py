@@ -65,7 +65,6 @@ def test_without_a_library_a_run_says_so_once_and_one_that_needs_it_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kernels, "is_compiled", lambda: False)
-    monkeypatch.chdir(tmp_path)
     done = call_program("train.py", *SMALL, "hydra.run.dir=run")
     assert done.stdout.count(kernels.NOT_COMPILED) == 1, done.stderr
     assert runs.summary(tmp_path / "run")["kernel"] == "bptt"

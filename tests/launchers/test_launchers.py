@@ -1,14 +1,107 @@
-"""Launchers and sweepers that a machine lacks are one line; jobs of `submitit_local` are those of a plain sweep."""
+"""Sweeps on several cores, to their end and cut short; jobs of `submitit_local`; what is not installed."""
 
+import os
+import random
+import re
+import signal
+import time
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from tests.proof.tally import Note, count
+from tests.support.processes import running
 from tests.support.programs import Program, assert_said, assert_succeeded
-from tests.support.runs import what_is_left
+from tests.support.runs import epochs, what_is_left
+from timemachine.runs.summaries import read_summary
+from timemachine.runs.sweep import summary_or_failure
 
-SMALL = ("data=sample", "data.num_train=64", "data.num_val=64", "model.hiddens=4", "trainer.max_epochs=1", "logger=csv")
+SHORT = ["data=sample", "data.num_train=515", "data.num_val=100", "data.batch_size=256", "data.num_steps=8"]
+SHORT += ["model.hiddens=8", "model.lr=2", "logger=csv"]
+SWEEP = ["-m", *SHORT, "hydra.sweep.dir=sweep", "seed=0,1,2", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+KILLS = int(os.environ.get("KILLS", 3))  # `make torture`: 30
+
+
+@pytest.mark.slow
+def test_jobs_side_by_side_print_a_line_each(program: Program, tmp_path: Path) -> None:
+    """No bar, and no table but the sweep's: they would write across each other."""
+    done = program("train.py", *SWEEP, "seed=0,1", "trainer.max_epochs=1", "trainer.enable_progress_bar=true")
+    assert_succeeded(done)
+    assert "Epoch" not in done.stdout and "\nepoch" not in done.stdout and "continuation" not in done.stdout
+    assert sorted(re.findall(r"^job   (\d)  completed  val +[\d.]+  \d of 2", done.stdout, re.MULTILINE)) == ["0", "1"]
+    assert [read_summary(tmp_path / "sweep" / job)["status"] for job in "01"] == ["completed"] * 2
+
+
+def both_began(folder: Path) -> bool:
+    return all(epochs(folder / "sweep" / job) >= 2 for job in "01")
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_is_one_line(program: Program, tmp_path: Path) -> None:
+    with running(tmp_path, *SWEEP, "trainer.max_epochs=400") as sweep:
+        sweep.wait_until(lambda: both_began(tmp_path))
+        assert summary_or_failure(tmp_path / "sweep/0")["status"] == "running"
+        worker = next(number for number, line in sweep.processes().items() if "LokyProcess-1" in line)
+        os.kill(worker, signal.SIGKILL)
+        code, output, errors = sweep.ended()
+        sweep.wait_for_its_processes()
+    assert (code, errors) == (1, "error: a process of the sweep was killed from outside\n")
+    assert output.splitlines()[-1] == "go on with    the same command and resume=sweep"
+    assert {summary_or_failure(tmp_path / "sweep" / job)["message"] for job in "01"} == {"its process was killed"}
+    began = [epochs(tmp_path / "sweep" / job) for job in "01"]
+    assert all(0 < number < 400 for number in began)
+    assert_succeeded(program("train.py", *SWEEP, "trainer.max_epochs=400", "resume=sweep"))
+    assert {read_summary(tmp_path / "sweep" / job)["status"] for job in "012"} == {"completed"}
+
+
+def kill_after(folder: Path, seconds: float, *arguments: str) -> None:
+    """SIGKILL to a sweep and its processes, so long after one of its jobs has written to metrics.csv."""
+
+    def written() -> dict[Path, int]:
+        return {table: table.stat().st_mtime_ns for table in folder.glob("sweep/*/metrics.csv")}
+
+    before = written()
+    with running(folder, *arguments) as sweep:
+        sweep.wait_until(lambda: written() != before)
+        time.sleep(seconds)
+        assert sweep.process.poll() is None  # or nothing was killed
+        os.killpg(sweep.process.pid, signal.SIGKILL)
+        sweep.wait_for_its_processes()
+
+
+@pytest.mark.slow
+@pytest.mark.torture
+def test_a_sweep_that_is_killed_again_and_again(program: Program, tmp_path: Path, record_property: Note) -> None:
+    """Now and then a job has ended in between, or not yet begun."""
+    count(record_property, "kills of a sweep", KILLS)
+    moments, sweep = random.Random(0), [*SWEEP, f"trainer.max_epochs={30 * KILLS}"]
+    for number in range(KILLS):
+        kill_after(tmp_path, moments.uniform(0, 0.4), *sweep, *(["resume=sweep"] if number else []))
+    assert_succeeded(program("train.py", *sweep, "resume=sweep"))
+    (tmp_path / "sweep").rename(tmp_path / "killed")
+    assert program("train.py", *sweep).returncode == 0
+    for job in "012":
+        assert what_is_left(tmp_path / "killed" / job) == what_is_left(tmp_path / "sweep" / job)
+
+
+@pytest.mark.slow
+def test_an_exercise_that_is_interrupted_goes_on(program: Program, tmp_path: Path) -> None:
+    """Its jobs keep no checkpoints: what was cut short begins anew."""
+    exercise = ["exercise=clipping", "scale=smoke", *SHORT, "trainer.max_epochs=300", "hydra.sweep.dir=sweep"]
+    with running(tmp_path, *exercise, "hydra.launcher.n_jobs=2") as sweep:
+        sweep.wait_until(lambda: both_began(tmp_path))
+        sweep.process.send_signal(signal.SIGTERM)  # Ctrl-C: tests/test_interruptions.py
+        code, output, _ = sweep.ended()
+        sweep.wait_for_its_processes()
+    assert (code, output.splitlines()[-1]) == (143, "go on with    the same command and resume=sweep")
+    assert_succeeded(program("train.py", *exercise, "resume=sweep"))
+    for job in "01":
+        assert read_summary(tmp_path / "sweep" / job)["status"] == "completed"
+        assert epochs(tmp_path / "sweep" / job) == 300
+
+
+# Other launchers
 
 
 @pytest.mark.parametrize(
@@ -30,7 +123,15 @@ def test_what_is_not_installed_is_named_with_its_extra(library: str, typed: str,
 def test_submitit_runs_jobs_on_this_machine(program: Program, tmp_path: Path) -> None:
     pytest.importorskip("submitit")
     for folder, launcher in (("here", "basic"), ("local", "submitit_local")):
-        done = program("train.py", "-m", f"hydra/launcher={launcher}", f"hydra.sweep.dir={folder}", *SMALL, "seed=0,1")
+        done = program(
+            "train.py",
+            "-m",
+            f"hydra/launcher={launcher}",
+            f"hydra.sweep.dir={folder}",
+            *SHORT,
+            "trainer.max_epochs=1",
+            "seed=0,1",
+        )
         assert_succeeded(done)
     for job in "01":
         assert what_is_left(tmp_path / "local" / job) == what_is_left(tmp_path / "here" / job)

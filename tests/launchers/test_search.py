@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from tests.support.programs import Program
+from tests.support.programs import Program, assert_succeeded
 
 pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="needs Hydra 1.4: pip install -e '.[search]'")
 
@@ -16,8 +16,7 @@ SMALL += ["logger=csv", "hydra.sweeper.n_jobs=1"]
 
 def jobs(program: Program, folder: Path, *arguments: str) -> list[dict[str, str]]:
     """Run a search in the folder; return the rows of its summary.csv."""
-    done = program("train.py", "-m", *SMALL, f"hydra.sweep.dir={folder}", *arguments)
-    assert done.returncode == 0, done.stderr
+    assert_succeeded(program("train.py", "-m", *SMALL, f"hydra.sweep.dir={folder}", *arguments))
     with (folder / "summary.csv").open(newline="") as file:
         return list(csv.DictReader(file))
 
@@ -52,7 +51,7 @@ def test_a_study_in_a_file_goes_on_in_another_folder(program: Program, tmp_path:
     assert [trial.number for trial in trials] == [0, 1, 2, 3]
 
 
-def test_a_search_does_not_go_on_in_its_folder(program: Program, tmp_path: Path) -> None:
+def test_a_search_does_not_go_on_in_its_folder(program: Program) -> None:
     done = program("train.py", "-m", "hydra/sweeper=search", "resume=sweep")
     assert done.returncode == 1
     assert done.stderr.startswith("error: resume=sweep: a search goes on in another folder; type ")

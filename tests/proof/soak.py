@@ -1,12 +1,9 @@
 """Use without end, and at once: that nothing grows, and that nothing clashes. `make soak` runs this, within an hour.
 
-    python -m tests.proof.soak [--short 300] [--programs 30] [--epochs 5000] [--at-once 8]
-
 It prints a table of what was counted along the way. The exit status is 1 if something has grown from the second line of
 its kind to the last by more than `TOLERANCE` allows, or a program failed, or a row was lost.
 """
 
-import argparse
 import os
 import re
 import statistics
@@ -32,6 +29,7 @@ TOLERANCE = {  # of the last line beyond the second: a factor, and so much more
     "ms of a core each": (1.25, 2),
 }
 LINES = 6  # of each kind in the table
+IN_ONE_PROCESS, AS_PROGRAMS, EPOCHS, AT_ONCE = 300, 30, 5000, 8
 SMALL = ["data=sample", "data.num_train=300", "data.num_val=100", "data.batch_size=128", "data.num_steps=8"]
 SMALL += ["model.hiddens=8", "model.lr=2", "logger=csv"]
 
@@ -179,23 +177,19 @@ def at_once(runs: int) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Use without end, and at once.")
-    for name, default in (("short", 300), ("programs", 30), ("epochs", 5000), ("at-once", 8)):
-        parser.add_argument(f"--{name}", type=int, default=default)
-    asked = parser.parse_args()
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as place:
         as_a_stranger(Path(place))
         columns = ["kind", "done", *TOLERANCE]
         print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}", flush=True)
         kinds: dict[str, list[Line]] = {}
-        in_this_process = soaked("commands in one process", asked.short, 0, call_program)
-        as_programs = soaked("commands as programs", asked.programs, 10**6, start)
-        for line in chain(in_this_process, as_programs, one_long_run(asked.epochs)):
+        in_this_process = soaked("commands in one process", IN_ONE_PROCESS, 0, call_program)
+        as_programs = soaked("commands as programs", AS_PROGRAMS, 10**6, start)
+        for line in chain(in_this_process, as_programs, one_long_run(EPOCHS)):
             kinds.setdefault(line.kind, []).append(line)
             cells = [line.kind, f"{line.done:,}", *(f"{count:.4g}" for count in line.counts.values())]
             print(f"| {' | '.join(cells)} |", flush=True)
-        print(f"\n{at_once(asked.at_once)}")
+        print(f"\n{at_once(AT_ONCE)}")
         os.chdir("/")
     print(f"\n{(time.monotonic() - began) / 60:.0f} minutes")
     # From the second line, when all that is loaded once has been, to the last.

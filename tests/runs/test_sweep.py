@@ -1,6 +1,8 @@
-"""A sweep's table, and how a sweep ends."""
+"""A sweep's table, on the terminal too, and how a sweep ends."""
 
 import csv
+import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from omegaconf import OmegaConf
 from tests.support.jobs import leave_job
 from timemachine.cli import sweep
 from timemachine.runs.sweep import sweep_rows
+from timemachine.runs.tables import print_table
 
 
 def job(folder: Path, number: int, status: str = "completed", message: str | None = None, **settings: Any) -> None:
@@ -90,3 +93,21 @@ def test_a_table_that_cannot_be_written_is_no_success(tmp_path: Path) -> None:
     (tmp_path / "summary.csv").mkdir()
     with pytest.raises(SystemExit, match=f"^error: {tmp_path}/summary.csv: Is a directory; .* resume={tmp_path}$"):
         end_sweep(tmp_path)
+
+
+@pytest.mark.parametrize(("width", "is_terminal"), [(62, True), (80, True), (20, False)])
+def test_a_table_fits_the_terminal_and_no_number_is_broken(
+    width: int, is_terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a pipe, each row is one line."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal)
+    columns = ("job", "training.input_dropout", "val/perplexity", "text")
+    row = ("1", "0.2905", "1,234.5 ±10.25", ":smile: [bold]war of the worlds")
+    print_table("jobs", columns, [row])
+    printed = re.sub("\x1b\\[[0-9;]*m", "", capsys.readouterr().out)
+    assert set(" ".join([*columns, *row]).split()) <= set(printed.split())
+    if is_terminal:
+        assert max(len(line.rstrip()) for line in printed.splitlines()) <= width
+    else:
+        assert any(set(" ".join(row).split()) <= set(line.split()) for line in printed.splitlines())

@@ -120,6 +120,7 @@ def assert_goes_on(disk: Disk, fault: str, number: int) -> None:
     else:
         assert stopped.returncode in (0, 1) and "Traceback" not in stopped.stderr, where
         assert stopped.stderr.count("\n") == stopped.returncode, where
+        assert not stopped.returncode or f": {os.strerror(int(FAULTS[fault]))}; " in stopped.stderr, where
     assert_whole(disk.run)
     again = disk.train(*RESUME)
     if again.returncode != 0:  # there was nothing yet that could go on

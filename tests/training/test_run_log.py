@@ -69,26 +69,6 @@ def test_an_epoch_is_a_row_with_train_validation_and_test_side_by_side(sample: C
     assert steps == taker.steps and epochs == list(taker.rows.values())
 
 
-@pytest.mark.parametrize(
-    ("chosen", "expected"),
-    [
-        ({"val_check_interval": 2, "max_steps": 7}, [(1, 2, 1), (1, 4, 1), (1, 5, 0), (2, 7, 1)]),
-        ({"check_val_every_n_epoch": 2}, [(1, 5, 0), (2, 10, 1)]),
-        ({"limit_val_batches": 0}, [(1, 5, 0), (2, 10, 0)]),
-    ],
-)
-def test_each_validation_is_a_row_and_an_epoch_without_one_repeats_none(
-    chosen: dict[str, Any], expected: list[tuple[int, int, int]], sample: Corpus, tmp_path: Path
-) -> None:
-    taker = Taker()
-    fit(tmp_path, RNNLMScratch(28, hiddens=4), data_of(sample), [taker], max_epochs=2, **chosen)
-    found = rows(tmp_path / "metrics.csv")
-    assert [(row["epoch"], row["step"], "val/perplexity" in row) for row in found] == expected
-    ends = {row["epoch"]: row["step"] for row in found}
-    assert all(("train/perplexity" in row) == (row["step"] == ends[row["epoch"]]) for row in found)
-    assert found == list(taker.rows.values())
-
-
 def test_a_step_of_several_batches_has_their_mean_loss_and_the_norm_of_its_gradient(
     sample: Corpus, tmp_path: Path
 ) -> None:

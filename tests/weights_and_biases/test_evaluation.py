@@ -55,10 +55,7 @@ def test_the_table_is_added_to_the_run(online: bool, program: Program, tmp_path:
         (["run/model.safetensors"], True, "run=run/model.safetensors: logger=wandb expects a folder"),
     ],
 )
-def test_a_table_belongs_to_one_run_that_is_in_wandb(
-    runs: list[str], logged: bool, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_a_table_belongs_to_one_run_that_is_in_wandb(runs: list[str], logged: bool, expected: str) -> None:
     Path("run").mkdir()
     with pytest.raises(SettingError, match=f"^{re.escape(expected)}"):
         run_in_wandb(runs, {"wandb": "abcd"} if logged else {})

@@ -127,6 +127,7 @@ def test_a_sweep_that_was_offline_is_uploaded_by_one_command(program: Program, t
     assert_uploads(command, tmp_path, ["a sweep/0", "a sweep/1"])  # two processes of a job are one run, too
 
 
+@pytest.mark.slow
 def test_wandb_can_steer_a_sweep(program: Program, tmp_path: Path) -> None:
     """`wandb agent` starts the sweep's command with values it has chosen, and names the run."""
     sweep = yaml.safe_load((REPOSITORY / "conf/wandb_sweep.yaml").read_text())
