@@ -82,6 +82,7 @@ def test_a_mistake_is_answered_in_one_line(mistake: str, hint: str) -> None:
     [
         ("--epochs 3", "--epochs: there is no such flag; type for example trainer.max_epochs=3"),
         ("-m model.activation=glob(*)", "glob: matches nothing; type some values"),
+        ("-m model.hiddens=8,0", "model.hiddens=0: must be a whole number from 1 to 8,192"),
         ("-m model.lr=1,x", "model.lr=1,x: must be a positive number; type for example model.lr=1.0"),
         (
             "-m hydra/launcher=jobib",

@@ -1,7 +1,6 @@
 """A standard output that is closed, that nobody reads, that is full or lacks characters; a program's first seconds."""
 
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -69,15 +68,6 @@ def test_a_character_that_the_encoding_lacks_is_a_question_mark(tmp_path: Path) 
 
 
 # The first seconds
-
-
-def test_ctrl_c_while_libraries_are_imported(tmp_path: Path) -> None:
-    (tmp_path / "hydra.py").write_text("raise KeyboardInterrupt")
-    path = os.pathsep.join([str(tmp_path), str(REPOSITORY / "src")])
-    command, environment = [sys.executable, str(REPOSITORY / "evaluate.py")], os.environ | {"PYTHONPATH": path}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == -signal.SIGINT  # 130 to a shell
-    assert (done.stdout, done.stderr) == ("", "interrupted\n")
 
 
 def test_windows_by_itself_is_refused_in_one_line() -> None:

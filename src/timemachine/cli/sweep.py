@@ -22,8 +22,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from timemachine.cli.arguments import quoted
 from timemachine.cli.messages import exit_with, remember_folder
-from timemachine.cli.schema import check_network, resolved, without_hydra
-from timemachine.config import REPOSITORY, Model, Train
+from timemachine.cli.schema import checked, resolved, without_hydra
+from timemachine.config import REPOSITORY, Train
 from timemachine.errors import SettingError, UserError
 from timemachine.exercises.report import write_report
 from timemachine.runs.files import cannot_write
@@ -42,7 +42,7 @@ from timemachine.runs.tables import short
 
 
 def begin(config: DictConfig) -> int:
-    """Refuse a folder in use, other jobs than those of a sweep that goes on, and a network that cannot be built.
+    """Refuse a folder in use, other jobs than those of a sweep that goes on, and a job that breaks a rule.
 
     Return the number of jobs. From here on SIGTERM and SIGHUP end it in order.
     """
@@ -71,9 +71,9 @@ def begin(config: DictConfig) -> int:
 def checked_jobs(config: DictConfig) -> int:
     """Return how many jobs a sweep will have.
 
-    Raise SettingError if it has none, other ones than it began with, or a network that cannot be built. To compose a
-    job takes a tenth of a second: only those are that have a value which none before had, have begun, or have another
-    cell than the book's.
+    Raise SettingError if it has none, other ones than it began with, or one that breaks a rule. To compose a job takes
+    a tenth of a second: only those are that have a value which none before had, have begun, or have another cell than
+    the book's.
     """
     sweeper, loader = config.hydra.sweeper, GlobalHydra.instance().config_loader()
     jobs: list[list[str]] = [[]]
@@ -90,9 +90,8 @@ def checked_jobs(config: DictConfig) -> int:
         if folder.exists() or has_own_cell or not seen.issuperset(job):
             seen.update(job)
             settings = without_hydra(loader.load_sweep_config(config, job))
+            checked(settings, Train)
             is_done(folder, resolved(settings))  # or SettingError
-            if has_own_cell:
-                check_network(Model(**settings.model), list(settings.probes))
     return int(sweeper.n_trials) if is_search else len(jobs)
 
 
