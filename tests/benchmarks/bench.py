@@ -1,8 +1,8 @@
 """make bench: the project's code against its rivals, as ratios of medians, the two in turn in one process.
 
-Steps are measured without `keep_freed_memory`, which train.py calls and rivals do not: nn.RNN gains up to a third,
-the fused kernel nothing by it. All that comes after them has it. Run it on an idle machine: two threads on two busy cores
-wait for each other by spinning. The exit status is 1 if a number falls short of what was asked, beside which it stands.
+Steps are measured without `keep_freed_memory`, which train.py calls and rivals do not: nn.RNN gains up to a third by
+it, the fused kernel nothing. All that comes after them has it. Run it on an idle machine: two threads on two busy cores
+wait for each other by spinning. The exit status is 1 if a number falls short of what was asked, which stands beside it.
 """
 
 import argparse
