@@ -31,7 +31,7 @@ train: .venv/.ready$(LOCKS)
 	$(BIN)/python train.py
 
 test: .venv/.ready-dev$(LOCKS)
-	$(BIN)/python -m pytest -q -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile
 
 torture: .venv/.ready-dev$(LOCKS)
 	OMP_NUM_THREADS=1 KILLS=30 CASES=10000 FAULTS_EVERY=1 $(BIN)/python -m pytest -q -n auto --dist worksteal \
