@@ -318,6 +318,7 @@ class Evaluate:
         check(self)
         require(not self.logger.tensorboard, "logger", "tensorboard", "evaluate.py logs to W&B or not at all", "wandb")
         require(bool(self.runs), "run", self.run, "names no run", RUN)
+        require(self.data.corpus != [], "data.corpus", [], "names no text", "time_machine")
 
     @property
     def runs(self) -> list[str]:

@@ -43,6 +43,7 @@ OF_A_MODEL = [
     ("generate.py", "alpa=1", "type for example alpha=1"),
     ("generate.py", "run=hollow", "type run=<the folder that train.py printed at its end>"),
     ("evaluate.py", "data.corpus=[sample,/nowhere]", "type a book (time_machine, "),
+    ("evaluate.py", "data.corpus=[]", "names no text; type for example data.corpus=time_machine"),
 ]
 
 

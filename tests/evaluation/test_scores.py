@@ -98,7 +98,13 @@ def test_standard_error_of_three_blocks_by_hand() -> None:
     assert found.bits == pytest.approx(math.log2(found.perplexity))
     assert found.num_targets == 250
     assert math.isnan(score(torch.ones(100), torch.ones(100)).standard_error)  # of one block
-    assert math.isfinite(score(torch.full((200,), 1e4), torch.ones(200)).perplexity)  # of a hopeless model
+
+
+def test_a_model_that_diverged_has_no_finite_perplexity() -> None:
+    found = score(torch.full((200,), 1e6, dtype=torch.float64))
+    assert found.perplexity == math.inf
+    assert found.bits == pytest.approx(1e6 / math.log(2))
+    assert len(str(score(torch.full((200,), 600.0, dtype=torch.float64)))) < 20
 
 
 def test_a_character_predicted_twice_counts_twice() -> None:

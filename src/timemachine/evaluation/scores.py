@@ -42,8 +42,9 @@ class Score:
 
     def __str__(self) -> str:
         """Return the perplexity with its error, which a text of one block of characters does not have."""
-        error = "" if math.isnan(self.standard_error) else f" ±{self.standard_error:.2f}"
-        return f"{self.perplexity:.2f}{error}"
+        form = ".2f" if self.perplexity < 1e6 else ".3g"  # a model that diverged
+        error = "" if math.isnan(self.standard_error) else f" ±{self.standard_error:{form}}"
+        return f"{self.perplexity:{form}}{error}"
 
 
 class Row(NamedTuple):
@@ -79,7 +80,7 @@ def score(nll_N: Tensor, count_N: Tensor | None = None) -> Score:
     mean = nll_K.sum() / count_K.sum()
     variance = ((nll_K - mean * count_K) ** 2).sum() * blocks / max(blocks - 1, 1)
     error = variance.sqrt() / count_K.sum() if blocks > 1 else torch.tensor(math.nan)
-    perplexity = math.exp(min(mean.item(), 700))
+    perplexity = mean.exp().item()
     return Score(perplexity, perplexity * error.item(), mean.item() / math.log(2), int((count_N > 0).sum()))
 
 

@@ -154,5 +154,6 @@ def _refused(settings: Train, error: Exception) -> SettingError:
     message, default = one_line(error), dataclasses.asdict(Trainer())
     given = {name: value for name, value in dataclasses.asdict(settings.trainer).items() if value != default[name]}
     named = [name for name in given if name in message.lower()]
-    culprits = " ".join(f"trainer.{name}={format_value(given[name])}" for name in named or given)
+    typed = [name for name in given if any(argument.startswith(f"trainer.{name}=") for argument in sys.argv)]
+    culprits = " ".join(f"trainer.{name}={format_value(given[name])}" for name in named or typed or given)
     return SettingError(f"{culprits}: Lightning refuses it: {message} Type another value, or none.")
