@@ -14,7 +14,7 @@ def main(settings: Evaluate) -> None:
     names = [own_source] if chosen is None else list(map(str, chosen if isinstance(chosen, list) else [chosen]))
     corpora = [find_corpus(name, settings.data.search_dirs) for name in names]
     own = find_corpus(own_source, settings.data.search_dirs) if settings.baselines else None
-    wandb = settings.logger.wandb
+    wandb = settings.logger.get("wandb")
     if wandb is not None and wandb.mode is WandbMode.disabled:
         wandb = None
     if wandb is not None:

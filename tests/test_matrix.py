@@ -225,6 +225,13 @@ CHOICES = [
     Row("data=full data.corpus=sample"),
     Row("data=book data.corpus=sample"),
     Row("data=sample"),
+    Row("callbacks=none"),
+    Row(
+        "callbacks=early_stopping callbacks.early_stopping.patience=1 callbacks.early_stopping.min_delta=99", steps(10)
+    ),
+    Row("callbacks=learning_rate_monitor trainer.log_every_n_steps=1", prints("completed")),
+    Row("callbacks=stochastic_weight_averaging", prints("a callback changed the weights at the end")),
+    Row("callbacks=device_stats_monitor"),
     Row("logger=csv"),
     Row("logger=tensorboard", leaves("tensorboard")),
     Row("logger=wandb", leaves("wandb")),
@@ -239,7 +246,7 @@ def test_each_setting_and_each_choice_has_a_row() -> None:
     for group, schema in (("trainer", Trainer), ("model", Model), ("training", Training), ("data", Data)):
         named = {name for row in TRAINER + OTHERS for name in row.names}
         assert {f"{group}.{field.name}" for field in fields(schema)} <= named
-    for group in ("trainer", "data", "logger", "recipe", "scale"):
+    for group in ("trainer", "data", "callbacks", "logger", "recipe", "scale"):
         choices = {f"{group}={file.stem}" for file in (CONF / group).glob("*.yaml")}
         assert choices - ELSEWHERE <= {row.typed.split()[0] for row in CHOICES}
 

@@ -40,7 +40,7 @@ def setting(default: Any, meaning: str, *bounds: float, example: Any = None) -> 
 
     `example`: what an error suggests, if not the default.
     """
-    made = {"default_factory": default.copy} if isinstance(default, list) else {"default": default}
+    made = {"default_factory": default.copy} if isinstance(default, list | dict) else {"default": default}
     explained = {"meaning": meaning} if meaning else {}
     known = explained | dict(zip(("least", "most"), bounds, strict=False))
     return field(**made, metadata=known | {"example": default if example is None else example})
@@ -250,14 +250,6 @@ class Wandb:
 
 
 @dataclass(slots=True, kw_only=True)
-class Logger:
-    """Where metrics go beside metrics.csv and steps.csv, which are always written."""
-
-    wandb: Wandb | None = None
-    tensorboard: bool = setting(False, "TensorBoard's event files")
-
-
-@dataclass(slots=True, kw_only=True)
 class Train:
     """The settings of train.py, which trains the scratch RNN of Dive into Deep Learning on The Time Machine."""
 
@@ -268,11 +260,12 @@ class Train:
     data: Data = field(default_factory=Data)
     training: Training = field(default_factory=Training)
     trainer: Trainer = field(default_factory=Trainer)
-    logger: Logger = field(default_factory=Logger)
+    callbacks: dict[str, Any] = setting({}, "")  # name -> a class of Lightning's kind, as `_target_`, and its arguments
+    logger: dict[str, Any] = setting({}, "")  # the same, but for `wandb`, which is a `Wandb`
 
     def __post_init__(self) -> None:
         check(self)
-        training, trainer, wandb = self.training, self.trainer, self.logger.wandb
+        training, trainer, wandb = self.training, self.trainer, self.logger.get("wandb")
         if training.warm_up or training.schedule is Schedule.cosine:
             epochs, rule = trainer.max_epochs, "rates over time need a number of steps"
             is_endless = epochs == -1 or (epochs is None and trainer.max_time is not None)
@@ -290,7 +283,7 @@ class Train:
         if re.fullmatch(r"(16|bf16)(-mixed)?", str(trainer.precision)):
             fits, rule = self.model.backward in (Backward.auto, Backward.autograd), "knows no mixed precision"
             require(fits, "model.backward", self.model.backward, rule, "autograd")
-        if wandb is not None and wandb.log_model:
+        if isinstance(wandb, Wandb) and wandb.log_model:
             for name, value in {"enable_checkpointing": False, "barebones": True, "fast_dev_run": True}.items():
                 rule = f"there is no checkpoint with trainer.{name}={format_value(value)}"
                 require(getattr(trainer, name) is not value, "logger.wandb.log_model", True, rule, "false")
@@ -312,11 +305,12 @@ class Evaluate:
     baselines: bool = setting(False, "compare with n-grams, their mixture, PPMd: 26 s for the novel")
     adapt: float | None = setting(None, "rate of dynamic evaluation with a kNN cache", *POSITIVE, example=0.012)
     data: EvaluateData = field(default_factory=EvaluateData)
-    logger: Logger = field(default_factory=Logger)
+    logger: dict[str, Any] = setting({}, "")  # `wandb`: a `Wandb`
 
     def __post_init__(self) -> None:
         check(self)
-        require(not self.logger.tensorboard, "logger", "tensorboard", "evaluate.py logs to W&B or not at all", "wandb")
+        for name in self.logger.keys() - {"wandb"}:
+            raise SettingError(f"logger={name}: evaluate.py logs to W&B or not at all; type logger=wandb")
         require(bool(self.runs), "run", self.run, "names no run", RUN)
         require(self.data.corpus != [], "data.corpus", [], "names no text", "time_machine")
 

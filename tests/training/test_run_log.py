@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tests.support.programs import assert_succeeded, call_program
 from tests.support.runs import fit, rows
-from timemachine.config import Logger, Train, to_dict
+from timemachine.config import Train, to_dict
 from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
@@ -22,6 +22,9 @@ from timemachine.runs.rows import Row
 from timemachine.training import run_log
 from timemachine.training.run_log import TakesRows
 from timemachine.training.trainer import open_loggers
+
+NAME = "lightning.pytorch.loggers.TensorBoardLogger"
+TENSORBOARD = {"tensorboard": {"_target_": NAME, "name": "", "version": "tensorboard"}}
 
 
 class Taker(Callback):
@@ -114,13 +117,13 @@ def test_validation_in_mid_epoch_takes_no_time_from_the_speed(
 def test_without_tensorboard_one_line_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("_TENSORBOARD_AVAILABLE", "_TENSORBOARDX_AVAILABLE"):
         monkeypatch.setattr(lightning.fabric.loggers.tensorboard, name, False)
-    opened = open_loggers(Train(logger=Logger(tensorboard=True)), Record(tmp_path, {}, False))
-    with pytest.raises(SettingError, match=r"^logger=tensorboard: .*type pip install -e '.\[tensorboard\]'$"), opened:
+    opened = open_loggers(Train(logger=TENSORBOARD), Record(tmp_path, {}, False))
+    with pytest.raises(SettingError, match=r"^logger.tensorboard: .*`tensorboard`.*[Tt]ry `pip install"), opened:
         pass
 
 
 def test_tensorboard_gets_the_numbers_of_metrics_and_steps(sample: Corpus, tmp_path: Path) -> None:
-    settings = Train(logger=Logger(tensorboard=True))
+    settings = Train(logger=TENSORBOARD)
     with open_loggers(settings, Record(tmp_path, to_dict(settings), False)) as loggers:
         fit(tmp_path, RNNLMScratch(28, hiddens=4), data_of(sample), loggers, settings, max_epochs=2)
     events = EventAccumulator(str(tmp_path / "tensorboard"))

@@ -8,12 +8,15 @@ Private: `get_args_parser`, of Hydra's, tested with Hydra 1.3.8; pyproject.toml 
 import os
 import re
 from argparse import Namespace
+from collections.abc import Sequence
 from difflib import get_close_matches
+from importlib.resources import files
+from pathlib import Path
 from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
 
-from timemachine.cli.schema import choices, groups, leaves, no_such_choice
+from timemachine.cli.schema import CONF, choices, groups, leaves, no_such_choice
 from timemachine.config import Evaluate, Train
 from timemachine.corpus import normalise
 from timemachine.errors import SettingError
@@ -23,13 +26,21 @@ SYNONYMS = {  # a common name elsewhere -> the last part of the name here
     "epochs": "max_epochs", "num_epochs": "max_epochs", "steps": "max_steps", "num_hiddens": "hiddens",
     "learning_rate": "lr", "clip": "gradient_clip_val",
 }  # fmt: skip
+INSTEAD = {  # a name elsewhere -> what to type here
+    "experiment": "recipe=novel, or recipe=<a file of your own in conf/recipe/>",
+    "trainer.callbacks": "callbacks=early_stopping, or callbacks.NAME._target_=<a class>",
+    "trainer.logger": "logger=csv, or logger.NAME._target_=<a class>",
+}
+OWN = re.compile(r"(callbacks|logger)\.(?!wandb\b)")  # what follows a class knows: training.own
 
 
 def checked_arguments(typed: list[str], schema: type) -> list[str]:
     """Return all arguments as Hydra reads them, its flags first. Raise SettingError for an invalid one."""
     typed = sorted(typed, key=lambda argument: argument not in MULTIRUN)  # argparse wants it first
     flags = _checked_flags(typed, schema)
-    overrides = [checked_argument(argument, schema) for argument in flags.overrides]
+    searched = [override for override in flags.overrides if override.startswith("hydra.searchpath=")]
+    folders = [CONF, *(folder for override in searched for folder in _search_path(override.partition("=")[2]).values())]
+    overrides = [checked_argument(argument, schema, folders) for argument in flags.overrides]
     chosen = dict(override.partition("=")[::2] for override in overrides)
     _refuse_contradictions(chosen, flags, schema)
     if chosen.get("exercise", "none") != "none" and "hydra.mode" not in chosen:
@@ -55,6 +66,8 @@ def _checked_flags(typed: list[str], schema: type) -> Namespace:
     for flag, value in (("--config-name", flags.config_name), ("--config-path", flags.config_path)):
         if value is not None:
             raise SettingError(f"{flag} {value}: a program reads its own configuration in conf/; type it without")
+    if flags.config_dir is not None:
+        raise SettingError(f"--config-dir {flags.config_dir}: is typed as hydra.searchpath=[{flags.config_dir}]")
     if unknown:
         name, equals, value = unknown[0].lstrip("-").partition("=")
         after = [*typed[typed.index(unknown[0]) + 1 :], "…"][0]
@@ -63,14 +76,30 @@ def _checked_flags(typed: list[str], schema: type) -> Namespace:
     return flags
 
 
+def _search_path(value: str) -> dict[str, Path]:
+    """Return the folders that `hydra.searchpath` names, as Hydra takes them from anywhere, and where they are.
+
+    Raise SettingError for one that is not there.
+    """
+    found = {}
+    for place in filter(None, map(str.strip, value.strip("[]").split(","))):
+        scheme, _, path = unquoted_path(place).rpartition("://")
+        folder = Path(str(files(path)) if scheme == "pkg" else Path(path).absolute())
+        if not folder.is_dir():
+            raise SettingError(f"hydra.searchpath={place}: there is no such folder; type hydra.searchpath=[<a folder>]")
+        found[f"pkg://{path}" if scheme == "pkg" else str(folder)] = folder
+    return found
+
+
 def _refuse_contradictions(chosen: dict[str, str], flags: Namespace, schema: type) -> None:
     """Raise SettingError for two arguments of which one would be ignored, or one that goes with another."""
     logger = chosen.get("logger", "wandb" if schema is Train else "csv")
     for name, value in chosen.items():
-        if name.startswith("logger.wandb.") and logger in ("csv", "tensorboard"):
+        if name.startswith("logger.wandb.") and not re.search(r"wandb|\(", logger):
             raise SettingError(f"{name}={value}: goes with logger=wandb; type that, not logger={logger}")
     recipe, data, exercise = chosen.get("recipe", "none"), chosen.get("data"), chosen.get("exercise", "none")
-    if recipe != "none" and data in ("book", "full"):
+    recipes = [path.read_text() for name in recipe.split(",") if (path := CONF / "recipe" / f"{name}.yaml").exists()]
+    if data in ("book", "full") and any(re.search("^(data|defaults):", text, re.MULTILINE) for text in recipes):
         instead = f"type it without recipe={recipe}, or the reverse"
         raise SettingError(f"data={data}: a recipe has its own windows; {instead}")
     if "," in exercise or "(" in exercise:
@@ -83,21 +112,31 @@ def _refuse_contradictions(chosen: dict[str, str], flags: Namespace, schema: typ
         raise SettingError("scale=smoke: makes an exercise small; type exercise=<its name> as well")
 
 
-def checked_argument(argument: str, schema: type) -> str:
+def checked_argument(argument: str, schema: type, folders: Sequence[Path] = (CONF,)) -> str:
     """Return the argument as Hydra reads it. Raise SettingError for a name or a choice that does not exist.
+
+    `folders`: where the choices of groups are.
 
     Hydra's grammar refuses most punctuation: a prefix is normalised like the corpus and quoted, and a path is quoted.
     """
     name, equals, value = argument.lstrip("+~").partition("=")
+    if argument.startswith("hydra.searchpath="):
+        return f"hydra.searchpath=[{','.join(map(quoted, _search_path(value)))}]"
     if argument.startswith("-") or re.split("[@./]", name)[0] == "hydra":  # a setting of Hydra's own
         return argument
     if not equals and not argument.startswith("~"):
         raise SettingError(f"{argument}: a setting is typed as name=value; {_instead(argument, schema, '…')}")
-    if (schema is Train or (schema is Evaluate and name == "logger")) and (known := choices(name)):
-        for choice in value.split(","):
-            if choice not in known and "(" not in value:  # glob(*) and the like are left to Hydra
-                raise SettingError(no_such_choice(argument, name, choice, known))
-    elif name not in dict(leaves(schema)):
+    known = choices(name, folders) if schema is Train or (schema is Evaluate and name == "logger") else []
+    for choice in filter(None, re.split(r"[][,]", value)) if known else ():
+        if choice not in known and "(" not in value:  # glob(*) and the like are left to Hydra
+            raise SettingError(no_such_choice(argument, name, choice, known))
+    if known and not choices(name):  # a user's own group
+        if argument.startswith(name):
+            raise SettingError(f"{argument}: is a group of your own; type +{argument}")
+        return argument
+    if schema is Train and OWN.match(name):
+        return f"++{argument}" if argument.startswith(name) else argument
+    if not (known or name in dict(leaves(schema))):
         raise SettingError(f"{argument}: there is no setting of that name; {_instead(name, schema, value)}")
     if not argument.startswith(name):
         raise SettingError(f"{argument}: it exists; type it as {name}={value or '…'}")
@@ -131,6 +170,8 @@ def unquoted_path(value: str) -> str:
 def _instead(name: str, schema: type, value: str) -> str:
     """Return what to type instead of a name that does not exist: a similar one, or how to see them all."""
     group, dot, choice = name.partition(".")
+    if name in INSTEAD:
+        return f"type for example {INSTEAD[name]}"
     if dot and choice in choices(group):  # logger.wandb=false
         return f"type for example {group}={choices(group)[0]} ({', '.join(choices(group))})"
     names = [leaf for leaf, _ in leaves(schema)]

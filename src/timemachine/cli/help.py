@@ -30,7 +30,8 @@ USAGE: dict[type, dict[str, str]] = {
 GROUPS = {
     "trainer": "what it runs on",
     "data": "the text and its windows",
-    "logger": "where metrics go beside the CSV files",
+    "callbacks": "Lightning's callbacks, [a,b] for several, or callbacks.NAME._target_=CLASS",
+    "logger": "where metrics go beside the CSV files, [a,b] for several, or logger.NAME._target_=CLASS",
     "recipe": "training beyond the book's; low_* lead to novel",
     "exercise": "an exercise of the book",
     "scale": "an exercise in full, or in seconds",

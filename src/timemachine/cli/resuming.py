@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 from timemachine.cli.arguments import MULTIRUN, quoted, unquoted_path
 from timemachine.errors import SettingError
@@ -20,7 +21,9 @@ def with_resumed(arguments: list[str]) -> list[str]:
         name, _, other = argument.partition("=")
         if name in ("hydra.run.dir", "hydra.sweep.dir") and unquoted_path(other) != folder:
             raise SettingError(f"{argument}: resume={folder} goes on in its own folder; type it without {argument}")
-    return list(dict.fromkeys([*arguments, *added]))  # DDP's processes are started with what has been added before
+    flags = [argument for argument in arguments if argument.startswith("-")]
+    # What is typed now comes after what it changes. DDP's processes are started with what has been added before.
+    return list(dict.fromkeys([*flags, *(argument for argument in added if argument not in arguments), *arguments]))
 
 
 def _arguments_of_run(folder: str, arguments: list[str]) -> list[str]:
@@ -28,17 +31,34 @@ def _arguments_of_run(folder: str, arguments: list[str]) -> list[str]:
     for argument in arguments:
         if argument in MULTIRUN or argument.startswith("exercise="):
             raise SettingError(f"{argument}: resume={folder} is a single run; type it without {argument}")
-    try:
-        before = [str(override) for override in read_yaml(Path(folder, ".hydra/overrides.yaml"))]
-    except (OSError, TypeError, ValueError) as error:
-        raise SettingError(f"resume={folder}: its .hydra/overrides.yaml is damaged; type another run") from error
+    before = [str(override) for override in _of_hydra(folder, "overrides.yaml", list)]
     if not os.path.exists(f"{folder}/summary.json"):  # Hydra may not have written what was typed to its end
         raise SettingError(f"resume={folder}: was cut short before it began; type the command that began it")
-    now = {argument.partition("=")[0] for argument in arguments}
-    before = [override for override in before if override.partition("=")[0] not in now]
-    if "logger" in now:
-        before = [override for override in before if not override.startswith("logger.")]
+    now = {argument.partition("=")[0].lstrip("+") for argument in arguments}
+    for group in {"callbacks", "logger"} & now:  # another choice, without what was typed for the one before
+        before = [override for override in before if not override.lstrip("+").startswith(f"{group}.")]
+    before = [override for override in before if override.partition("=")[0].lstrip("+") not in now]
+    if "hydra.searchpath" not in now:
+        before += own_search_path(_of_hydra(folder, "hydra.yaml", dict)["hydra"])
     return ["hydra.mode=RUN", "hydra.output_subdir=null", f"hydra.run.dir={quoted(folder)}", *before]
+
+
+def _of_hydra(folder: str, name: str, kind: type) -> Any:
+    """Return what Hydra has written down of a run."""
+    try:
+        found = read_yaml(Path(folder, ".hydra", name))
+    except (OSError, ValueError):
+        found = None
+    if not isinstance(found, kind):
+        raise SettingError(f"resume={folder}: its .hydra/{name} is damaged; type another run")
+    return found
+
+
+def own_search_path(hydra: Any) -> list[str]:
+    """Return the argument that makes Hydra look for files where a program with these settings of Hydra's did."""
+    sources = hydra["runtime"]["config_sources"]
+    own = [quoted(source["path"]) for source in sources if "command-line" in source["provider"]]
+    return [f"hydra.searchpath=[{','.join(own)}]"] if own else []
 
 
 def _arguments_of_sweep(folder: str, arguments: list[str]) -> list[str]:

@@ -2,16 +2,17 @@
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import Field, fields, is_dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from timemachine.config import REPOSITORY, Evaluate, Generate, Model, Train, to_dict
+from timemachine.config import REPOSITORY, Evaluate, Generate, Model, Train, Wandb, to_dict
 from timemachine.errors import SettingError
 from timemachine.kernels import FUSED_ACTIVATIONS
 
@@ -25,6 +26,7 @@ TARGETS: dict[str, Any] = {"execution_whitelist": ["timemachine.cli.*", "hydra_p
 Settings = TypeVar("Settings", Train, Evaluate, Generate)
 for _schema in (Train, Evaluate, Generate):
     ConfigStore.instance().store(name=f"{_schema.__name__.lower()}_schema", node=_schema)
+ConfigStore.instance().store(name="wandb_schema", group="logger", node={"wandb": Wandb})
 
 
 def checked(cfg: DictConfig, schema: type[Settings]) -> Settings:
@@ -35,6 +37,11 @@ def checked(cfg: DictConfig, schema: type[Settings]) -> Settings:
     assert isinstance(settings, schema)
     if isinstance(settings, Train):
         check_network(settings.model, settings.probes)
+        if settings.callbacks or settings.logger.keys() - {"wandb"}:
+            from timemachine.training.own import own_classes  # takes seconds
+
+            for group in ("callbacks", "logger"):
+                list(own_classes(settings, group))
     return settings
 
 
@@ -67,7 +74,9 @@ def leaves(schema: type, prefix: str = "") -> Iterator[tuple[str, Field[Any]]]:
     """Yield each setting of the schema: its dotted name and its field."""
     for setting in fields(schema):
         nested = [kind for kind in (setting.type, *get_args(setting.type)) if is_dataclass(kind)]
-        if nested:
+        if setting.name == "logger":
+            yield from leaves(Wandb, "logger.wandb.")  # of others their classes know the settings
+        elif nested:
             yield from leaves(nested[0], f"{prefix}{setting.name}.")  # type: ignore[arg-type]
         else:
             yield prefix + setting.name, setting
@@ -78,9 +87,10 @@ def groups() -> list[str]:
     return sorted({file.parent.name for file in CONF.glob("*/*.yaml")} - {"smoke"})
 
 
-def choices(group: str) -> list[str]:
-    """Return the choices of a group of conf/, none if there is no such group."""
-    names = [file.stem for file in (CONF / group).glob("*.yaml")] if group in groups() else []
+def choices(group: str, folders: Sequence[Path] = (CONF,)) -> list[str]:
+    """Return the choices of a group in conf/, or in several such folders; none if there is no such group."""
+    is_group = group not in ("", "smoke")
+    names = {file.stem for folder in folders for file in (folder / group).glob("*.yaml") if is_group}
     return sorted(names, key=lambda name: re.sub(r"\d+", lambda digits: digits[0].zfill(3), name))
 
 

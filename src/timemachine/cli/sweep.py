@@ -15,6 +15,7 @@ from types import FrameType
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -22,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from timemachine.cli.arguments import quoted
 from timemachine.cli.messages import exit_with, remember_folder
+from timemachine.cli.resuming import own_search_path
 from timemachine.cli.schema import checked, resolved, without_hydra
 from timemachine.config import REPOSITORY, Train
 from timemachine.errors import SettingError, UserError
@@ -108,7 +110,7 @@ def run_as_program(folder: Path, overrides: Sequence[str], is_resumed: bool) -> 
     one dies it kills the first, which would be the sweep. Slurm's variables describe this process, not the job.
     """
     of_job = [override for override in overrides if not override.startswith("resume=")]
-    command = [sys.executable, str(REPOSITORY / "train.py"), *of_job]
+    command = [sys.executable, str(REPOSITORY / "train.py"), *of_job, *own_search_path(HydraConfig.get())]
     command += ["hydra.mode=RUN", f"hydra.run.dir={quoted(str(folder))}"]
     if is_resumed and (folder / "checkpoints" / "last.ckpt").exists():
         command.append(f"resume={folder}")

@@ -1,5 +1,6 @@
 """How a run or a job of a sweep that was interrupted goes on: what is refused, what is kept, what begins anew."""
 
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -59,12 +60,18 @@ def resume(run: Record, trainer: "pl.Trainer", model: "RNNLMScratch", data: "Tim
     if run.writes and not checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]:
         cut = f"epoch {done} was cut short by trainer.max_steps, max_time or the like"
         print(f"{cut}: the run goes on with epoch {done + 1}, not as one that was never ended", file=sys.stderr)
-    changed = [name for name in now if name != "resume" and before.get(name) != now[name]]
+    for name in before.keys() & now.keys():
+        if name.startswith("callbacks.") and before[name] != now[name]:  # its state, restored, has the old value
+            setting = f"{name}={format_value(before[name])}"
+            raise SettingError(f"{name}={format_value(now[name])}: the callback began with {setting}; type {setting}")
+    names = dict.fromkeys([*now, *before])
+    changed = [name for name in names if not re.match(r"resume$|logger\.", name) and before.get(name) != now.get(name)]
     if changed:
-        settings = {name: {"before": before.get(name), "now": now[name]} for name in changed}
+        settings = {name: {"before": before.get(name), "now": now.get(name)} for name in changed}
         run.update(changes=[*run.summary.get("changes", []), {"from_epoch": done + 1, "settings": settings}])
         if run.writes and not run.quiet:
-            each = (f"{name}={format_value(now[name])} (was {format_value(before.get(name))})" for name in changed)
+            shown_ = [name for name in changed if not name.startswith("callbacks.") or name.endswith("._target_")]
+            each = (f"{name}={format_value(now.get(name))} (was {format_value(before.get(name))})" for name in shown_)
             print(f"from epoch {done + 1} on: {', '.join(each)}")
     return path
 

@@ -5,11 +5,13 @@ from types import FrameType
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.callbacks import Callback
 
 from timemachine import kernels
 from timemachine.kernels import fused
 from timemachine.kernels.loss import kernel_of
+from timemachine.runs.checkpoints import WholeCheckpoints, read_checkpoint
 from timemachine.runs.processes import Signalled
 from timemachine.runs.record import Record
 from timemachine.training.lightning import kill_other_processes
@@ -69,21 +71,32 @@ class OrderlyEnd(Callback):
 
 
 class Resumption(Callback):
-    """Restores weights in the run's precision, and lets a new `model.lr` act.
+    """Restores weights in the run's precision, lets a new `model.lr` act, and leaves a run ended that a callback ended.
 
     What else an optimiser remembers is the checkpoint's.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, run: Record) -> None:
+        self.run = run
         self._are_new, self._rates = False, list[dict[str, float]]()
+        self._was_stopped = False
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Convert the weights before Lightning restores them, not after: in between float64 would be cut to float32."""
         trainer.precision_plugin.convert_module(pl_module)
 
     def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        """Compare the rate of the settings with that of the checkpoint."""
+        """Compare the rate and the callbacks of the settings with those of the checkpoint."""
         self._are_new = checkpoint["hyper_parameters"]["lr"] != pl_module.hparams["lr"]
+        before, now = (summary["settings"]["callbacks"] for summary in (self.run.before, self.run.summary))
+        self._was_stopped = checkpoint.get("stopped", False) and before == now
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Note that a callback has ended the training, such as EarlyStopping; more time may be given (`max_time`)."""
+        if trainer.should_stop and self.run.summary["settings"]["trainer"]["max_time"] is None:
+            checkpoint["stopped"] = True
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keep the rates that the optimisers begin with, before Lightning restores them."""
@@ -91,10 +104,40 @@ class Resumption(Callback):
         self._rates = [{name: group[name] for name in ("lr", "initial_lr") if name in group} for group in groups]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Put them back, if they are new."""
+        """Put them back, if they are new; end again what a callback had ended."""
         groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
         for group, rates in zip(groups, self._rates, strict=True):
             group |= rates if self._are_new else {}
+        if not self._was_stopped:
+            return
+        trainer.should_stop = True
+        if self.run.writes:
+            print(f"a callback ended the run after epoch {trainer.current_epoch}; to go on type callbacks=none as well")
+
+
+class FinalWeights(Callback):
+    """Puts into last.ckpt what a callback before it makes of the weights at the end, as StochasticWeightAveraging does.
+
+    Otherwise the test and model.safetensors would have other weights than the checkpoint.
+    """
+
+    def __init__(self, run: Record) -> None:
+        self.run = run
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Compare the weights with the checkpoint's, and write them if they differ."""
+        path, weights = self.run.folder / "checkpoints" / "last.ckpt", pl_module.state_dict()
+        if not (self.run.writes and path.exists()):
+            return
+        checkpoint = read_checkpoint(path)
+        before = checkpoint["state_dict"]
+        if all(torch.equal(weights[name].cpu(), before[name]) for name in before):
+            return
+        WholeCheckpoints().save_checkpoint(checkpoint | {"state_dict": weights}, path)
+        if not self.run.quiet:
+            print(
+                "a callback changed the weights at the end: test/perplexity is theirs, val/perplexity of those before"
+            )
 
 
 class TrainingStart(Callback):

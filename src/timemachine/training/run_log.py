@@ -52,6 +52,7 @@ class RunLog(Logger, Callback):
         self._others: list[Logger] = []  # Lightning's other loggers
         self._resumed_at: int | None = None  # step of the checkpoint, until rows after it are dropped
         self._noted: list[tuple[int, Tensor, dict[str, Tensor]]] = []  # step; loss and norms; what else was logged
+        self._of_callbacks: dict[int, Row] = {}  # step -> what callbacks gave to the loggers themselves
         self._losses: list[Tensor] = []  # of the batches of the step under way
         self._loss = torch.tensor(math.nan)  # of the batch under way
         self._last_step = 0
@@ -130,12 +131,17 @@ class RunLog(Logger, Callback):
             self._log(metrics_of_epoch(trainer))
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log a validation or a test; keep what comes at an epoch's end for its row. Lightning logs some steps, too."""
+        """Log a validation or a test; keep what comes at an epoch's end, or from a callback at a step, for its row.
+
+        What Lightning itself logs of some steps, with their epoch, is among what is noted of each.
+        """
         numbers = {name: float(value) for name, value in metrics.items() if name != "epoch"}
         if self._end_of_epoch is not None:
             self._end_of_epoch |= numbers
         elif not self._trainer.training:
             self._log(numbers)
+        elif "epoch" not in metrics and step is not None:
+            self._of_callbacks.setdefault(step + 1, {}).update(numbers)  # Lightning counts from 0
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing: summary.json has the settings."""
@@ -180,7 +186,7 @@ class RunLog(Logger, Callback):
             row = {"epoch": epoch, "step": step, "loss": loss, "grad_norm": norm, "grad_norm_clipped": clipped}
             rows.append(row | {name: float(value) for name, value in others.items()})
         if trainer.is_global_zero:
-            self._steps.add(rows)
+            self._steps.add([row | self._of_callbacks.pop(row["step"], {}) for row in rows])
         for taker in self.takers:
             taker.log_steps(rows)
         for logger in self._others:

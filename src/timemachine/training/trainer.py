@@ -14,17 +14,17 @@ import lightning.pytorch as pl
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.callbacks import Callback, ProgressBar
+from lightning.pytorch.loggers import Logger
 
-from timemachine.config import Train, Trainer, WandbMode, format_value
+from timemachine.config import Train, Trainer, Wandb, WandbMode, format_value, to_dict
 from timemachine.errors import SettingError, UserError, one_line
 from timemachine.kernels import keep_freed_memory
 from timemachine.runs.checkpoints import WholeCheckpoints
 from timemachine.runs.processes import Signalled
 from timemachine.runs.record import Record, outcome
 from timemachine.runs.rows import final_numbers
-from timemachine.training.callbacks import OrderlyEnd, Resumption, TrainingStart
+from timemachine.training.callbacks import FinalWeights, OrderlyEnd, Resumption, TrainingStart
 from timemachine.training.lightning import ModelCheckpoint, PerplexityBar, Unprofiled, end_each_epoch_once, silence
 from timemachine.training.run_log import RunLog, TakesRows
 
@@ -42,13 +42,20 @@ def build_trainer(settings: Train, run: Record, others: Sequence[Logger | Callba
     if chosen["accelerator"] == "cpu" and str(chosen["precision"]) in ("16", "16-mixed"):
         rule = "Lightning computes bf16-mixed instead on the CPU"
         raise SettingError(f"trainer.precision={chosen['precision']}: {rule}; type trainer.precision=bf16-mixed")
+    own: list[Callback] = []
+    if settings.callbacks:
+        from timemachine.training.own import build_own  # a plain run has none
+
+        own = build_own(settings, "callbacks", str(run.folder))
+    has_bar = any(isinstance(callback, ProgressBar) for callback in own)
     draws_bar = sys.stdout.isatty() if chosen["enable_progress_bar"] is None else chosen["enable_progress_bar"]
-    draws_bar = chosen["enable_progress_bar"] = draws_bar and not (run.quiet or settings.trainer.barebones)
+    draws_bar = draws_bar and not (run.quiet or settings.trainer.barebones or has_bar)
+    chosen["enable_progress_bar"] = draws_bar or has_bar
     if not settings.trainer.barebones:
         chosen["profiler"] = chosen["profiler"] or Unprofiled()
     plugins = chosen["plugins"] or []
     chosen["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), WholeCheckpoints()]
-    loggers, callbacks = _lists(settings, run, others, draws_bar)
+    loggers, callbacks = _lists(settings, run, others, own, draws_bar)
     try:
         trainer = pl.Trainer(**chosen, logger=loggers or False, callbacks=callbacks, default_root_dir=run.folder)
     except Exception as error:  # an OverflowError, an AttributeError, whatever comes of what was typed
@@ -69,15 +76,16 @@ def build_trainer(settings: Train, run: Record, others: Sequence[Logger | Callba
 
 
 def _lists(
-    settings: Train, run: Record, others: Sequence[Logger | Callback], draws_bar: bool
+    settings: Train, run: Record, others: Sequence[Logger | Callback], own: list[Callback], draws_bar: bool
 ) -> tuple[list[Logger], list[Callback]]:
     """Return the run's loggers and its callbacks, in the order in which they are called."""
     if settings.trainer.barebones or settings.trainer.fast_dev_run:  # Lightning's own ways to keep nothing
-        return [], []
+        return [], own
     takers = [other for other in others if isinstance(other, TakesRows)]
     run_log = RunLog(run.folder, takers, prints_lines=run.writes and not (draws_bar or run.quiet))
-    callbacks: list[Callback] = [run_log, Resumption(), TrainingStart(run)]
+    callbacks: list[Callback] = [run_log, Resumption(run), TrainingStart(run)]
     callbacks += [other for other in others if isinstance(other, Callback)]
+    callbacks += [*own, FinalWeights(run)] if own else []
     callbacks += [PerplexityBar(), OrderlyEnd()] if draws_bar else [OrderlyEnd()]
     if settings.trainer.enable_checkpointing is not False:
         folder = run.folder / "checkpoints"
@@ -90,18 +98,20 @@ def _lists(
 
 @contextmanager
 def open_loggers(settings: Train, run: Record) -> Iterator[list[Any]]:
-    """Give the loggers of a run. At the end W&B gets what the record says of it then, or the exception.
+    """Give the loggers of a run, which know its settings. At the end W&B gets what the record says, or the exception.
 
-    Raises SettingError without TensorBoard.
+    A logger that has a `save_dir` gets the run's folder unless one is typed. Raises SettingError for one that is
+    not installed.
     """
-    choice, loggers = settings.logger.wandb, list[Any]()
-    if settings.logger.tensorboard:
-        try:
-            loggers.append(TensorBoardLogger(run.folder, name="", version="tensorboard"))
-        except ModuleNotFoundError as error:
-            raise SettingError("logger=tensorboard: is not installed; type pip install -e '.[tensorboard]'") from error
+    choice, loggers = settings.logger.get("wandb"), list[Any]()
+    if settings.logger.keys() - {"wandb"}:
+        from timemachine.training.own import build_own
+
+        loggers += build_own(settings, "logger", str(run.folder))
+    for logger in loggers:
+        logger.log_hyperparams(to_dict(settings))
     wandb_run = None
-    if choice is not None and choice.mode is not WandbMode.disabled and run.writes:
+    if isinstance(choice, Wandb) and choice.mode is not WandbMode.disabled and run.writes:
         from timemachine.weights_and_biases.run import WandbRun  # it imports wandb, which takes time
 
         wandb_run = WandbRun.begin(choice, run)
@@ -143,6 +153,12 @@ def lightning_may_refuse(settings: Train) -> Iterator[None]:
             what = f"another process of the run has gone ({one_line(error, 100)})"
             raise UserError(f"{what}; type resume=<the run's folder>") from error
         is_lightnings = all(name.split(".")[0] == "lightning" for name in raised_in)
+        if is_lightnings and settings.callbacks:
+            from timemachine.training.own import own_classes
+
+            for name, found, _ in own_classes(settings, "callbacks"):
+                if found.__module__ in raised_in:
+                    raise UserError(f"callbacks.{name}: {one_line(error)}; type another value") from error
         names_setting = any(re.search(rf"\b{field.name}\b", str(error)) for field in dataclasses.fields(Trainer))
         if isinstance(error, MisconfigurationException | ValueError) and is_lightnings and names_setting:
             raise _refused(settings, error) from error

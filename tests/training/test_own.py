@@ -1,0 +1,204 @@
+"""Callbacks and loggers of a user's own, as a choice or by `_target_`: they log and resume, and mistakes are one line."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger
+from safetensors.torch import load_file
+
+from tests.support.programs import assert_said, assert_succeeded, call_program, with_callback
+from tests.support.runs import InterruptAt, Interruption, rows, summary, what_is_left
+from timemachine.config import Train
+from timemachine.errors import SettingError
+from timemachine.training.own import build_own, own_classes
+
+pytestmark = pytest.mark.usefixtures("quick_calls")
+LIGHTNINGS = "lightning.pytorch.callbacks"
+NOTE = f"{__name__}.Note"
+SMALL = ["data=sample", "data.num_train=64", "data.num_val=64", "data.batch_size=16", "data.num_steps=8"]
+SMALL += ["model.hiddens=4", "model.sigma=0.3", "trainer=cpu", "trainer.max_epochs=6"]  # four steps an epoch
+
+
+class Note(Callback):
+    """Gives each logger a number at each step, and one at each validation."""
+
+    def __init__(self, factor: float, *, bar: object = None) -> None:
+        self.factor, self.bar = factor, bar
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        for logger in trainer.loggers:
+            logger.log_metrics({"note": self.factor * trainer.global_step}, step=trainer.global_step)
+
+    def on_validation_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        for logger in trainer.loggers:
+            logger.log_metrics({"val/note": self.factor}, step=trainer.global_step)
+
+
+class Memory(Logger):
+    """Keeps what it is given."""
+
+    name, version = "memory", 0
+    params: dict[str, Any]
+    metrics: dict[str, float]
+
+    def __init__(self, save_dir: str) -> None:
+        super().__init__()
+        Memory.params, Memory.metrics = {"save_dir": save_dir}, {}
+
+    def log_hyperparams(self, params: Any, *_: Any, **__: Any) -> None:
+        Memory.params |= params
+
+    def log_metrics(self, metrics: Any, step: int | None = None) -> None:
+        Memory.metrics |= metrics
+
+
+class Broken(Callback):
+    def __init__(self) -> None:
+        raise KeyError("mine")
+
+
+def of(entry: dict[str, Any]) -> Train:
+    return Train(callbacks={"mine": entry})
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"_target_": f"{__name__}.Note"}, "mine.factor: Note needs it; type callbacks.mine.factor=<a value>"),
+        (
+            {"_target_": f"{__name__}.Note", "facto": 1},
+            "mine.facto=1: Note has no such argument; type callbacks.mine.factor=…",
+        ),
+        (
+            {"_target_": f"{__name__}.Noet"},
+            f"mine._target_=.*Noet: there is no .* type callbacks.mine._target_={__name__}.Note",
+        ),
+        ({"_target_": f"{__name__}.Memory"}, "there is no Callback of that name"),
+    ],
+)
+def test_what_does_not_fit_a_class_is_one_line(entry: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        list(own_classes(of(entry), "callbacks"))
+
+
+def test_a_mistyped_entry_names_the_one_that_is_there() -> None:
+    settings = Train(callbacks={"timer": {"_target_": f"{LIGHTNINGS}.Timer"}, "timr": {"interval": "step"}})
+    with pytest.raises(SettingError, match=r"^callbacks.timr: names no class; type callbacks.timer$"):
+        list(own_classes(settings, "callbacks"))
+
+
+def test_a_module_of_ones_own_that_lacks_another_is_a_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lacks.py").write_text("import there_is_no_such_module")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ModuleNotFoundError, match="there_is_no_such_module"):
+        list(own_classes(of({"_target_": "lacks.Mine"}), "callbacks"))
+    with pytest.raises(KeyError, match="mine"):
+        build_own(of({"_target_": f"{__name__}.Broken"}), "callbacks", "")
+
+
+def test_an_argument_may_be_an_object_of_a_class() -> None:
+    theme = {"_target_": f"{LIGHTNINGS}.progress.rich_progress.RichProgressBarTheme", "description": "red"}
+    (note,) = build_own(of({"_target_": f"{__name__}.Note", "factor": 1, "bar": theme}), "callbacks", "")
+    assert note.bar.description == "red"
+
+
+def test_a_callback_and_a_logger_by_target_get_settings_and_all_metrics() -> None:
+    typed = [
+        f"callbacks.note._target_={__name__}.Note",
+        "+callbacks.note.factor=0.5",
+        f"logger.mine._target_={__name__}.Memory",
+    ]
+    assert_succeeded(call_program("train.py", *SMALL, "logger=csv", *typed, "hydra.run.dir=run"))
+    assert Memory.params["save_dir"].endswith("run") and Memory.params["model"]["hiddens"] == 4
+    assert summary(Path("run"))["settings"]["callbacks"]["note"]["factor"] == 0.5
+    steps, epochs = rows(Path("run/steps.csv")), rows(Path("run/metrics.csv"))
+    assert [row["note"] for row in steps] == [0.5 * step for step in range(24)]
+    assert [row["val/note"] for row in epochs] == [0.5] * 6
+    assert {*steps[0], *epochs[-1]} - {"step"} <= Memory.metrics.keys()
+
+
+FOUR = ["early_stopping", "learning_rate_monitor", "stochastic_weight_averaging", "device_stats_monitor"]
+
+
+def without_stats(left: dict[str, Any]) -> Any:
+    """What is the same in each run: not what the processor does."""
+    stats = re.compile("DeviceStats|chars_per_second")
+    tables = [[{k: v for k, v in row.items() if not stats.match(k)} for row in table] for table in left["tables"]]
+    return tables, left["checkpoints"]
+
+
+@pytest.mark.parametrize("step", [6, 21])  # before the weights are averaged, and while they are
+def test_four_callbacks_and_two_loggers_are_resumed_bit_for_bit(step: int) -> None:
+    typed = [f"callbacks=[{','.join(FOUR)}]", "logger=[wandb,tensorboard]", "logger.wandb.mode=offline"]
+    typed += ["callbacks.learning_rate_monitor.logging_interval=null", "trainer.log_every_n_steps=3"]
+    left = []
+    for folder in ("at once", "in two"):
+        if folder == "in two":
+            with with_callback(InterruptAt(step)), pytest.raises(Interruption):
+                call_program("train.py", *SMALL, *typed, f"hydra.run.dir={folder}")
+        again = [f"resume={folder}"] if folder == "in two" else [*SMALL, *typed, f"hydra.run.dir={folder}"]
+        assert_succeeded(call_program("train.py", *again))
+        tables = [rows(Path(folder, name)) for name in ("metrics.csv", "steps.csv")]
+        left.append(without_stats(what_is_left(Path(folder)) | {"tables": tables}))
+    assert left[0] == left[1]
+    averaged = load_file("in two/model.safetensors")  # by generate.py the checkpoint is read
+    last = torch.load("in two/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    assert all(torch.equal(averaged[name], last[name]) for name in averaged)
+    best = torch.load("in two/checkpoints/best.ckpt", weights_only=True)["state_dict"]
+    assert not torch.equal(averaged["W_hq"], best["W_hq"])
+
+
+def test_a_run_that_a_callback_has_ended_stays_so_until_it_is_typed_without() -> None:
+    typed = [
+        "callbacks=early_stopping",
+        "callbacks.early_stopping.patience=1",
+        "callbacks.early_stopping.min_delta=100",
+    ]
+    assert_succeeded(call_program("train.py", *SMALL, "logger=csv", *typed, "hydra.run.dir=run"))
+    before = what_is_left(Path("run"))
+    assert len(before["epochs"]) == 2
+    done = call_program("train.py", "resume=run", "trainer.max_epochs=8")
+    assert "a callback ended the run after epoch 2; to go on type callbacks=none as well" in done.stdout
+    assert what_is_left(Path("run")) == before
+    done = call_program("train.py", "resume=run", f"{name}.patience=5")
+    began = f"the callback began with {name}.patience=1; type {name}.patience=1"
+    assert_said(done.stderr, f"error: {name}.patience=5: {began}")
+    assert_succeeded(call_program("train.py", "resume=run", "callbacks=none", "trainer.max_epochs=3"))
+    assert len(rows(Path("run/metrics.csv"))) == 3
+
+
+def test_a_metric_that_is_not_there_is_one_line_and_loses_nothing() -> None:
+    typed = ["callbacks=early_stopping", "callbacks.early_stopping.monitor=val/perplexitty", "hydra.run.dir=run"]
+    done = call_program("train.py", *SMALL, "logger=csv", *typed)
+    (line,) = (line for line in done.stderr.splitlines() if line.startswith("error: "))
+    assert line.startswith("error: callbacks.early_stopping: ") and "`val/perplexity`" in line
+    assert summary(Path("run"))["status"] == "failed" and rows(Path("run/steps.csv"))
+
+
+def test_files_of_ones_own_are_found_and_a_resumed_run_finds_them_again(tmp_path: Path) -> None:
+    for name, text in {
+        "callbacks/mine.yaml": f"mine:\n  _target_: {LIGHTNINGS}.Timer\n",
+        "experiment/small.yaml": "# @package _global_\nmodel:\n  hiddens: 3\n",
+    }.items():
+        path = tmp_path / "my files" / name
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+    typed = ["hydra.searchpath=['my files']", "+experiment=small", "callbacks=mine", "hydra.run.dir=run"]
+    small = [argument for argument in SMALL if not argument.startswith("model.hiddens")]
+    assert_succeeded(call_program("train.py", *small, "logger=csv", "trainer.max_epochs=1", *typed))
+    assert_succeeded(call_program("train.py", "resume=run", "trainer.max_epochs=2"))
+    settings = summary(Path("run"))["settings"]
+    assert settings["model"]["hiddens"] == 3 and settings["callbacks"] == {"mine": {"_target_": f"{LIGHTNINGS}.Timer"}}
+    for mistake, instead in (
+        ("+experiment=smal", "type for example experiment=small (small)"),
+        ("experiment=small", "is a group of your own; type +experiment=small"),
+    ):
+        done = call_program("train.py", typed[0], mistake)
+        assert re.fullmatch(rf"error: \+?{mistake.lstrip('+')}: .*{re.escape(instead)}\n", done.stderr)
