@@ -21,6 +21,7 @@ def main(settings: Train, run: Record) -> None:
     from timemachine.language_model import RNNLMScratch
     from timemachine.runs.resuming import kept_backward, resume
     from timemachine.runs.tables import print_text
+    from timemachine.training.callbacks import changed_at_end
     from timemachine.training.ending import finish
     from timemachine.training.trainer import build_trainer, lightning_may_refuse, open_loggers
 
@@ -59,6 +60,8 @@ def main(settings: Train, run: Record) -> None:
         checkpoint = resume(run, trainer, model, data)
         with lightning_may_refuse(settings):
             trainer.fit(model, data, ckpt_path=checkpoint)
+            if changed_at_end(trainer):
+                trainer.validate(model, data, verbose=False)
             if data.splits["test"].starts:
                 trainer.test(model, data, verbose=False)
         if run.writes:

@@ -229,8 +229,8 @@ CHOICES = [
     Row(
         "callbacks=early_stopping callbacks.early_stopping.patience=1 callbacks.early_stopping.min_delta=99", steps(10)
     ),
-    Row("callbacks=learning_rate_monitor trainer.log_every_n_steps=1", prints("completed")),
-    Row("callbacks=stochastic_weight_averaging", prints("a callback changed the weights at the end")),
+    Row("callbacks=learning_rate_monitor trainer.log_every_n_steps=1"),
+    Row("callbacks=stochastic_weight_averaging", steps(10)),
     Row("callbacks=device_stats_monitor"),
     Row("logger=csv"),
     Row("logger=tensorboard", leaves("tensorboard")),

@@ -123,21 +123,28 @@ class FinalWeights(Callback):
 
     def __init__(self, run: Record) -> None:
         self.run = run
+        self.are_new = False  # so that they have not been validated
+
+    def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """Ask whether the weights are such ones."""
+        self.are_new = checkpoint.get("changed_at_end", False)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Compare the weights with the checkpoint's, and write them if they differ."""
+        """Compare the weights with those of the checkpoint, and write them if they differ."""
         path, weights = self.run.folder / "checkpoints" / "last.ckpt", pl_module.state_dict()
-        if not (self.run.writes and path.exists()):
+        if not path.exists():
             return
         checkpoint = read_checkpoint(path)
         before = checkpoint["state_dict"]
-        if all(torch.equal(weights[name].cpu(), before[name]) for name in before):
-            return
-        WholeCheckpoints().save_checkpoint(checkpoint | {"state_dict": weights}, path)
-        if not self.run.quiet:
-            print(
-                "a callback changed the weights at the end: test/perplexity is theirs, val/perplexity of those before"
-            )
+        self.are_new = any(not torch.equal(weights[name].cpu(), before[name]) for name in before)
+        trainer.strategy.barrier()  # all have read it
+        if self.are_new and self.run.writes:
+            WholeCheckpoints().save_checkpoint(checkpoint | {"state_dict": weights, "changed_at_end": True}, path)
+
+
+def changed_at_end(trainer: pl.Trainer) -> bool:
+    """Return whether a callback has changed the weights since they were validated."""
+    return any(isinstance(callback, FinalWeights) and callback.are_new for callback in trainer.callbacks)  # type: ignore[attr-defined]
 
 
 class TrainingStart(Callback):

@@ -34,7 +34,7 @@ def own_classes(settings: Train, group: str) -> Iterator[tuple[str, type, dict[s
         if not isinstance(entry, Mapping) or "_target_" not in entry:
             near = get_close_matches(name, entries.keys() - {name}, 1)
             instead = f"{group}.{near[0]}" if near else f"{key}._target_=lightning.pytorch.{group}.<a class>"
-            raise SettingError(f"{key}: names no class; type {instead}")
+            raise SettingError(f"{key}={format_value(entry)}: names no class; type {instead}")
         found = _class(group, f"{key}._target_", str(entry["_target_"]))
         arguments = {argument: value for argument, value in entry.items() if argument != "_target_"}
         _refuse_unknown(found, key, arguments)

@@ -196,7 +196,7 @@ class RunLog(Logger, Callback):
         return rows
 
     def _log(self, metrics: Row) -> None:
-        """Log metrics: with an epoch's end if it is there, or else of the step under way; a test's with the last row.
+        """Log metrics: with an epoch's end if it is there, or else of the step under way; after the fit with the last row.
 
         Of metrics.csv an epoch's end is written, and a validation in mid-epoch when another row comes.
         """
@@ -204,7 +204,7 @@ class RunLog(Logger, Callback):
         self._end_of_epoch = None
         if not trainer.is_global_zero or (row is None and not metrics):
             return
-        if row is None and trainer.testing:
+        if row is None and trainer.state.fn != "fit":
             row = {name: self._metrics.last.get(name, 0) for name in ("epoch", "step")}
         elif row is None:
             row = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
