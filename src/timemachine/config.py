@@ -133,7 +133,7 @@ class Model:
 class Data:
     """The text and its windows. `num_train` and `num_val` both null: 90/5/5 % of the characters."""
 
-    corpus: Any = setting("time_machine", "a book of the catalogue, sample, or the path of a text; a list is joined")
+    corpus: Any = setting("time_machine", "a book of the catalogue, sample, a text, a folder of texts; or a list")
     search_dirs: list[str] = setting(["../shared/corpora"], "folders with books, seen from the repository")
     batch_size: int = setting(1024, "windows a step, over all devices", 1, MOST)
     num_steps: int = setting(32, "characters a window", 1, MOST)
@@ -300,7 +300,7 @@ class Train:
 class EvaluateData:
     """Which texts to read."""
 
-    corpus: Any = setting(None, "a book, a path, or a list of them; null: the run's own text")
+    corpus: Any = setting(None, "a book, a text, a folder, or a list; null: the run's own text")
     search_dirs: list[str] = setting(["../shared/corpora"], "folders with books, seen from the repository")
 
 
