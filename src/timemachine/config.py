@@ -263,6 +263,7 @@ class Train:
 
     seed: int = setting(0, "seed of the weights and of the order of the windows", *SEED)
     resume: str | None = setting(None, "folder of a run, or of a sweep, that was interrupted and shall go on")
+    init_from: str | None = setting(None, "a new run begins with the weights of this one: as run= of generate.py")
     probes: list[str] = setting([], PROBES, example=["stream"])
     model: Model = field(default_factory=Model)
     data: Data = field(default_factory=Data)
