@@ -19,6 +19,7 @@ def main(settings: Train, run: Record) -> None:
 
     from timemachine.datamodule import TimeMachine
     from timemachine.language_model import RNNLMScratch
+    from timemachine.runs.checkpoints import inherit
     from timemachine.runs.resuming import kept_backward, resume
     from timemachine.runs.tables import print_text
     from timemachine.training.callbacks import changed_at_end
@@ -45,6 +46,7 @@ def main(settings: Train, run: Record) -> None:
         from timemachine.training.cell_check import check_model
 
         check_model(model, data.num_steps)
+    inherit(run, model, data)
     run.describe(data, model)
     followers = []
     if settings.probes:

@@ -80,6 +80,20 @@ def test_a_list_of_texts_is_joined_in_its_order(tmp_path: Path, sample: Corpus) 
     assert find_corpus(["sample"], []) == sample
 
 
+def test_a_folder_is_its_texts_by_name_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("my texts").mkdir()
+    for name in ("b.txt", "a.txt", "notes.md", ".hidden.txt"):
+        Path("my texts", name).write_text(f"It is {name[0]}.")
+    found = find_corpus("my texts/", [])
+    assert found.characters == b"it is a it is b "
+    assert (found.name, found.title, found.source) == ("my texts", "my texts", str(tmp_path / "my texts"))
+    monkeypatch.chdir("/")
+    assert find_corpus(found.source, []) == found
+    assert find_corpus(["sample", str(found.source)], []).paths[1:] == found.paths
+    (tmp_path / "my texts/b.txt").write_text("It was b.")
+    assert find_corpus(found.source, []).sha256 != found.sha256
+
+
 def test_what_only_resembles_gutenbergs_lines_stays() -> None:
     text = b"He said *** START OF it.\nThe end of the Project Gutenberg was near.\n** END OF it **\nIt has."
     assert without_gutenberg(text) == text

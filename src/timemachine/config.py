@@ -133,7 +133,7 @@ class Model:
 class Data:
     """The text and its windows. `num_train` and `num_val` both null: 90/5/5 % of the characters."""
 
-    corpus: Any = setting("time_machine", "a book of the catalogue, sample, or the path of a text; a list is joined")
+    corpus: Any = setting("time_machine", "a book of the catalogue, sample, a text, a folder of texts; or a list")
     search_dirs: list[str] = setting(["../shared/corpora"], "folders with books, seen from the repository")
     batch_size: int = setting(1024, "windows a step, over all devices", 1, MOST)
     num_steps: int = setting(32, "characters a window", 1, MOST)
@@ -255,6 +255,7 @@ class Train:
 
     seed: int = setting(0, "seed of the weights and of the order of the windows", *SEED)
     resume: str | None = setting(None, "folder of a run, or of a sweep, that was interrupted and shall go on")
+    init_from: str | None = setting(None, "a new run begins with the weights of this one: as run= of generate.py")
     probes: list[str] = setting([], PROBES, example=["stream"])
     model: Model = field(default_factory=Model)
     data: Data = field(default_factory=Data)
@@ -293,7 +294,7 @@ class Train:
 class EvaluateData:
     """Which texts to read."""
 
-    corpus: Any = setting(None, "a book, a path, or a list of them; null: the run's own text")
+    corpus: Any = setting(None, "a book, a text, a folder, or a list; null: the run's own text")
     search_dirs: list[str] = setting(["../shared/corpora"], "folders with books, seen from the repository")
 
 

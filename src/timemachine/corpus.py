@@ -8,7 +8,7 @@ import os
 import re
 import sys
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from string import ascii_lowercase
@@ -65,7 +65,7 @@ class Corpus:
 
 
 def find_corpus(corpus: str | list[str], search_dirs: list[str]) -> Corpus:
-    """Return the text that `data.corpus` names; of a list the texts joined in its order.
+    """Return the text that `data.corpus` names; of a list, or of a folder's `*.txt` by name, all joined.
 
     A book of the catalogue is looked up in `search_dirs`, seen from the repository, then in the user's cache, or else
     downloaded. For the default book the sample stands in, after a warning. Raises SettingError for another name or path
@@ -79,6 +79,12 @@ def find_corpus(corpus: str | list[str], search_dirs: list[str]) -> Corpus:
         path, names = Path(corpus), [*CATALOGUE, SAMPLE]
         if os.path.isfile(path):
             return _read(path, path.stem, path.name, source=str(path.resolve()))
+        if path.is_dir():
+            path = path.resolve()
+            texts = [_read(file, file.stem, file.name) for file in sorted(path.glob("[!.]*.txt"))]
+            if not texts:
+                raise SettingError(f"data.corpus={corpus}: has no *.txt; type a folder of texts, or the path of a text")
+            return replace(_joined(texts), name=path.name, title=path.name, source=str(path))
         close = get_close_matches(corpus, names, 1)
         instead = f"data.corpus={close[0]}" if close else f"a book ({', '.join(names)})"
         why = "not a file" if os.path.exists(path) else "not found"

@@ -22,7 +22,7 @@ MISTAKES = [
     ("data.search_dirs=texts", "must be a list; type for example data.search_dirs=[../shared/corpora]"),
     ("data.corpus=/nowhere", "type a book (time_machine, "),
     ("data.corpus=time_machin", "type data.corpus=time_machine,"),
-    ("data.corpus=hollow", "not a file; type a book (time_machine, "),
+    ("data.corpus=hollow", "has no *.txt; type a folder of texts, or the path of a text"),
     ("data.corpus=empty.txt", "type the path of an English text"),
     ("data.corpus=binary.txt", "type the path of a text"),
     ("epochs=3", "type for example trainer.max_epochs=3"),

@@ -1,9 +1,10 @@
-"""What may be resumed, and by which command: everything else is refused before anything is written."""
+"""What may be resumed or begun from, and by which command: everything else is refused before anything is written."""
 
 import os
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.support.programs import assert_succeeded, call_program
 from timemachine.runs.summaries import read_summary
@@ -80,3 +81,42 @@ def test_a_sweep_goes_on_with_its_own_jobs_alone() -> None:
     assert_succeeded(call_program("train.py", "resume=sweep/1", "trainer.max_epochs=2"))  # one job alone
     summary = read_summary(Path("sweep/1"))
     assert (summary["settings"]["seed"], summary["metrics"]["epoch"]) == (1, 2)
+
+
+@pytest.mark.parametrize("precision", ["32-true", "64-true"])
+def test_a_run_begins_with_the_weights_of_another_and_goes_on_without_it(precision: str) -> None:
+    """In its own order of the windows; at a rate of 1e-38 an epoch changes no weight."""
+    mother, sha256 = "mother, it's (1)", None
+    short = [*SHORT, "trainer.max_epochs=1", f"trainer.precision={precision}"]
+    still = [*short, "model.lr=1e-38", "model.sigma=1", "training.optimizer=adamw"]
+    assert_succeeded(call_program("train.py", *short, f'hydra.run.dir="{mother}"'))
+    before = torch.load(f"{mother}/checkpoints/last.ckpt", weights_only=True)
+    for parent, child, more in (
+        (mother, "sweep/0", ["-m", "hydra.sweep.dir=sweep"]),
+        (f"{mother}/model.safetensors", "child", ["hydra.run.dir=child"]),
+    ):
+        assert_succeeded(call_program("train.py", *still, *more, f"init_from={parent}"))
+        after, summary = torch.load(f"{child}/checkpoints/last.ckpt", weights_only=True), read_summary(Path(child))
+        torch.testing.assert_close(after["state_dict"], before["state_dict"], rtol=0, atol=0)
+        assert torch.equal(after["TimeMachine"]["generator"], before["TimeMachine"]["generator"])
+        sha256 = sha256 or summary["parent"]["sha256"]  # of the weights, whatever file has them
+        assert summary["parent"] == {"run": parent, "epoch": 1, "sha256": sha256}
+    Path(mother).rename("elsewhere")
+    said = call_program("train.py", "resume=child", "init_from=null").stderr
+    assert said.startswith(f"error: init_from=null: the run began with init_from={parent}; type ")
+    assert_succeeded(call_program("train.py", "resume=child", "trainer.max_epochs=2"))
+    assert read_summary(Path("child"))["parent"] == summary["parent"]
+
+
+def test_weights_that_do_not_fit_are_refused() -> None:
+    assert_succeeded(call_program("train.py", *SHORT, "trainer.max_epochs=1", "hydra.run.dir=mother"))
+    Path("no_z").write_text("the quick brown fox jumps over the lay dog " * 9)
+    for typed, message in (
+        (["model.hiddens=3"], "has model.hiddens=2, not 3; type model.hiddens=2"),
+        (["-m", "model.activation=tanh,relu"], "has model.activation=tanh, not relu; type model.activation=tanh"),
+        (["data.corpus=no_z"], "its symbols are not the text's (only one has 'z'); type a data.corpus with the same"),
+    ):
+        assert refused(*SHORT, *typed, "init_from=mother") == f"error: init_from=mother: {message}\n"
+    Path("mother/checkpoints/last.ckpt").write_bytes(b"")
+    assert "error: init_from=mother: mother/checkpoints/last.ckpt is damaged" in refused(*SHORT, "init_from=mother")
+    assert "error: init_from=home: is not a run's folder" in refused(*SHORT, "init_from=home")

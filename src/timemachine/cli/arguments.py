@@ -145,7 +145,7 @@ def checked_argument(argument: str, schema: type, folders: Sequence[Path] = (CON
         if value and not letters.strip():
             raise SettingError(f"{argument}: has no letter from A to Z; type for example prefix='it has'")
         return f"prefix='{letters}'"
-    if name not in ("run", "resume", "data.corpus"):
+    if name not in ("run", "resume", "init_from", "data.corpus"):
         return argument
     path = unquoted_path(value)  # or a name, or a list of them
     is_several = path.startswith("[") or "," in path

@@ -21,6 +21,7 @@ USAGE: dict[type, dict[str, str]] = {
         "python train.py model.hiddens=64": "one change",
         "python train.py -m model.hiddens=16,32": "a sweep: a run for each value, or combination of values",
         "python train.py exercise=clipping": "an exercise of the book: a sweep and its report",
+        "python train.py init_from=outputs/… model.lr=0.1": "a new run, from the weights of another",
         "python train.py resume=outputs/…": "a run that was interrupted goes on",
         "python train.py -m seed=0,1 resume=sweeps/…": "so does a sweep, with the command that began it",
     },

@@ -15,6 +15,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from timemachine.config import REPOSITORY, Evaluate, Generate, Model, Train, Wandb, to_dict
 from timemachine.errors import SettingError
 from timemachine.kernels import FUSED_ACTIVATIONS
+from timemachine.runs.record import is_resumed
+from timemachine.runs.summaries import check_parent
 
 CONF = REPOSITORY / "conf"
 
@@ -37,6 +39,8 @@ def checked(cfg: DictConfig, schema: type[Settings]) -> Settings:
     assert isinstance(settings, schema)
     if isinstance(settings, Train):
         check_network(settings.model, settings.probes)
+        if settings.init_from is not None and not is_resumed(cfg):
+            check_parent(settings.init_from, to_dict(settings.model))
         if settings.callbacks or settings.logger.keys() - {"wandb"}:
             from timemachine.training.own import own_classes  # takes seconds
 

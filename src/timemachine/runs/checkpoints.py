@@ -19,10 +19,12 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from safetensors import safe_open
 from torch import Tensor
 
+from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError, one_line
 from timemachine.language_model import RNNLMScratch
 from timemachine.runs.files import write_whole
-from timemachine.runs.summaries import no_checkpoint_yet, run_summary
+from timemachine.runs.record import Record, is_resumed
+from timemachine.runs.summaries import check_parent, no_checkpoint_yet, run_summary
 from timemachine.vocab import Vocab
 
 
@@ -61,12 +63,39 @@ def load_model(run: str) -> tuple[RNNLMScratch, Vocab]:
     `run`: its folder, one of its checkpoints, or what it exported. Raises SettingError where there is none that can be
     read. Nothing in a file is executed.
     """
+    model, _, about = _read(run, "run")
+    return model.eval(), Vocab(about["tokens"])
+
+
+def inherit(run: Record, model: RNNLMScratch, data: TimeMachine) -> None:
+    """Give the model of a run that begins the weights of the one that `init_from` names, and write down its parent.
+
+    Raises SettingError where that cannot be read, or has another network or other symbols.
+    """
+    settings = run.summary["settings"]
+    parent, last = settings["init_from"], run.folder / "checkpoints" / "last.ckpt"
+    if parent is None or (is_resumed(settings) and last.is_file()):
+        return
+    check_parent(parent, settings["model"])
+    _, weights, about = _read(parent, "init_from")
+    if odd := "".join(sorted({*about["tokens"]} ^ {*data.vocab.idx_to_token})):
+        rule = f"its symbols are not the text's (only one has {odd!r})"
+        raise SettingError(f"init_from={parent}: {rule}; type a data.corpus with the same")
+    if str(settings["trainer"]["precision"]).startswith("64"):
+        model.double()  # as Lightning will, but not before float32 has rounded
+    model.load_state_dict(weights)
+    epoch = about["epoch"] + 1 if "epoch" in about else about["summary"]["metrics"].get("epoch")  # an export's
+    run.update(parent={"run": parent, "epoch": epoch, "sha256": _digest({}, weights)})
+
+
+def _read(run: str, setting: str) -> tuple[RNNLMScratch, dict[str, Tensor], dict[str, Any]]:
+    """Return the model of the run that the setting names, its weights, and what else its file says."""
     path = Path(run)
     if not (path.suffix in (".ckpt", ".safetensors") and path.is_file()):
         path = path / "checkpoints" / "last.ckpt"
         if not path.is_file():
-            run_summary(run)  # raises SettingError for a folder that is not a run's
-            raise SettingError(no_checkpoint_yet(run))
+            run_summary(run, setting)  # raises SettingError for a folder that is not a run's
+            raise SettingError(no_checkpoint_yet(run, setting))
     try:
         if path.suffix == ".safetensors":
             weights, about = _read_safetensors(path)
@@ -79,8 +108,8 @@ def load_model(run: str) -> tuple[RNNLMScratch, Vocab]:
             raise ValueError("its weights are not finite, or do not fit its vocabulary")
     except Exception as error:  # damaged bytes, or another program's file, raise anything
         reason = f"is damaged, or not a checkpoint of this program: {one_line(error, 100)}"
-        raise SettingError(f"run={run}: {path} {reason}; type another run") from error
-    return model.eval(), vocab
+        raise SettingError(f"{setting}={run}: {path} {reason}; type another run") from error
+    return model, weights, about
 
 
 def export_model(path: Path, model: RNNLMScratch, vocab: Vocab, summary: dict[str, Any]) -> None:

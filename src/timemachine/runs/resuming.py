@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # they import torch, which takes seconds
 # What makes it another experiment. All else may change: the rate, the clipping, how long, where.
 FIXED = (
     "seed", "data.num_steps", "data.num_train", "data.num_val", "model.cell", "model.hiddens", "model.activation",
-    "model.input", "model.embedding_dim", "model.sigma", "model.embedding_sigma", "model.input_lr_factor",
+    "init_from", "model.input", "model.embedding_dim", "model.sigma", "model.embedding_sigma", "model.input_lr_factor",
     "training.optimizer", "training.schedule", "training.warm_up", "training.teacher", "training.teacher_networks",
 )  # fmt: skip
 

@@ -7,10 +7,12 @@ from typing import Any
 from filelock import FileLock, Timeout
 from safetensors import safe_open
 
+from timemachine.config import format_value
 from timemachine.errors import SettingError
 
 A_RUN = "<the folder that train.py printed at its end>"
 LOCK = ".lock"  # in a run's folder: held as long as the process that trains there lives, however that ends
+MAY_DIFFER = {"lr", "input_lr_factor", "backward", "sigma", "embedding_sigma"}  # of model., from the parent's
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
@@ -32,8 +34,8 @@ def is_running(folder: Path) -> bool:
         return True
 
 
-def run_summary(run: str) -> dict[str, Any]:
-    """Return the summary of a run: a folder, one of its checkpoints, or an exported model.
+def run_summary(run: str, setting: str = "run") -> dict[str, Any]:
+    """Return the summary of the run that the setting names: a folder, one of its checkpoints, or an exported model.
 
     Raises SettingError where there is none, or one of a run that had not begun.
     """
@@ -46,18 +48,27 @@ def run_summary(run: str) -> dict[str, Any]:
             is_checkpoint = path.suffix == ".ckpt" and path.is_file()  # best.ckpt or last.ckpt
             summary = read_summary(path.parents[1] if is_checkpoint else path)
     except Exception as error:  # damaged bytes raise anything
-        raise SettingError(f"run={run}: is not a run's folder, checkpoint or export; type run={A_RUN}") from error
+        instead = f"type {setting}={A_RUN}"
+        raise SettingError(f"{setting}={run}: is not a run's folder, checkpoint or export; {instead}") from error
     if "corpus" not in summary:
         if summary["status"] == "running":
-            raise SettingError(no_checkpoint_yet(run))
-        raise SettingError(f"run={run}: ended before it had a text ({summary['message']}); type another run")
+            raise SettingError(no_checkpoint_yet(run, setting))
+        raise SettingError(f"{setting}={run}: ended before it had a text ({summary['message']}); type another run")
     return summary
 
 
-def no_checkpoint_yet(run: str) -> str:
+def no_checkpoint_yet(run: str, setting: str) -> str:
     """Return the message for a run without a checkpoint."""
     state = "has no checkpoint yet: it is running, or was killed, or keeps none"
-    return f"run={run}: {state}; type it again when its first epoch has ended, or type another run"
+    return f"{setting}={run}: {state}; type it again when its first epoch has ended, or type another run"
+
+
+def check_parent(parent: str, network: dict[str, Any]) -> None:
+    """Raise SettingError unless `init_from` names a run of such a network, all of `model.`."""
+    for name, value in run_summary(parent, "init_from")["settings"]["model"].items():
+        if name not in MAY_DIFFER and network.get(name) != value:
+            instead, now = f"model.{name}={format_value(value)}", format_value(network.get(name))
+            raise SettingError(f"init_from={parent}: has {instead}, not {now}; type {instead}")
 
 
 def flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:

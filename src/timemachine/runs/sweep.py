@@ -75,7 +75,7 @@ def sweep_upload_line(folder: Path) -> str:
 def print_jobs(rows: list[dict[str, Any]]) -> None:
     """Print a line a job, and the messages of those that have one."""
     metrics = ("train/perplexity", "val/perplexity", "test/perplexity")
-    names = [name for name in rows[0] if name in ("job", "status", "seed", *metrics) or "." in name]
+    names = [name for name in rows[0] if name in ("job", "status", "seed", "init_from", *metrics) or "." in name]
     columns = [name.removesuffix("/perplexity") for name in names]
     cells = [[f"{row[name]:.4g}" if isinstance(row[name], float) else str(row[name]) for name in names] for row in rows]
     print_table("perplexity of each job", columns, cells, left=len(names))
