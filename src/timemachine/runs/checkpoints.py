@@ -22,7 +22,7 @@ from torch import Tensor
 from timemachine.errors import SettingError, one_line
 from timemachine.language_model import RNNLMScratch
 from timemachine.runs.files import write_whole
-from timemachine.runs.summaries import no_checkpoint_yet, run_summary
+from timemachine.runs.summaries import EXPORT, no_checkpoint_yet, run_summary
 from timemachine.vocab import Vocab
 
 
@@ -58,15 +58,17 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 def load_model(run: str) -> tuple[RNNLMScratch, Vocab]:
     """Return the model of a run, of a folder as its last epoch left it, ready to predict, and its vocabulary.
 
-    `run`: its folder, one of its checkpoints, or what it exported. Raises SettingError where there is none that can be
-    read. Nothing in a file is executed.
+    `run`: its folder, one of its checkpoints, or what it exported. A folder's last checkpoint comes before its export,
+    which is older if the run was resumed and killed. Raises SettingError where there is none that can be read. Nothing
+    in a file is executed.
     """
     path = Path(run)
     if not (path.suffix in (".ckpt", ".safetensors") and path.is_file()):
-        path = path / "checkpoints" / "last.ckpt"
-        if not path.is_file():
+        places = [path / "checkpoints" / "last.ckpt", path / EXPORT]
+        if not (found := list(filter(Path.is_file, places))):
             run_summary(run)  # raises SettingError for a folder that is not a run's
             raise SettingError(no_checkpoint_yet(run))
+        path = found[0]
     try:
         if path.suffix == ".safetensors":
             weights, about = _read_safetensors(path)
