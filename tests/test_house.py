@@ -90,7 +90,7 @@ def test_no_two_files_import_each_other() -> None:
     assert not imported, sorted(map(room, imported))
 
 
-def test_the_books_run_imports_nothing_of_how_low(program: Program, tmp_path: Path) -> None:
+def test_the_books_run_imports_nothing_of_how_low_nor_of_what_loads_runs(program: Program, tmp_path: Path) -> None:
     (tmp_path / "show.py").write_text(
         "import runpy, sys\n"
         f"runpy.run_path({str(REPOSITORY / 'train.py')!r}, run_name='__main__')\n"
@@ -98,7 +98,8 @@ def test_the_books_run_imports_nothing_of_how_low(program: Program, tmp_path: Pa
     )
     done = program(str(tmp_path / "show.py"), "data=sample", "logger=csv", "trainer.max_steps=1")
     imported = done.stdout.splitlines()[-1]
-    assert "timemachine.language_model" in imported and "how_low" not in imported, done.stdout + done.stderr
+    assert "timemachine.language_model" in imported, done.stdout + done.stderr
+    assert "how_low" not in imported and "runs.load" not in imported
 
 
 def test_only_what_deals_with_typed_settings_imports_hydra() -> None:

@@ -1,4 +1,4 @@
-"""Write a sweep's report anew: python -m timemachine.report sweeps/<exercise>/<date_time>."""
+"""Tie runs together, or write a sweep's report anew: python -m timemachine.report sweeps/<exercise>/<date_time>."""
 
 import argparse
 import sys
@@ -6,26 +6,28 @@ from pathlib import Path
 
 from timemachine.cli.resuming import exercise_of
 from timemachine.cli.streams import go_on_without_output
-from timemachine.exercises.report import write_report
+from timemachine.errors import SettingError
+from timemachine.exercises.report import tie_together
 from timemachine.runs.files import cannot_write
-from timemachine.runs.sweep import sweep_rows, write_table
 
 
 def main() -> None:
-    """Write summary.csv and report.md of the sweep whose folder is typed."""
+    """Write summary.csv and report.md of the sweep whose folder is typed, or of whatever runs lie below a folder."""
     go_on_without_output()
-    parser = argparse.ArgumentParser(prog="python -m timemachine.report", description="Write a sweep's report anew.")
-    parser.add_argument("folder", nargs="?", default="", help="of a sweep, such as sweeps/clipping/<date_time>")
-    folder = Path(parser.parse_args().folder)
+    about = "Tie the runs below a folder together: summary.csv and report.md; of an exercise's sweep its own report."
+    parser = argparse.ArgumentParser(prog="python -m timemachine.report", description=about)
+    parser.add_argument("folder", nargs="?", help="such as sweeps/clipping/<date_time>, or outputs/<date>")
+    if not (typed := parser.parse_args().folder):
+        sys.exit(f"error: no folder; type {parser.prog} sweeps/<date_time>, or another folder with runs in it")
+    folder = Path(typed)
     try:
         exercise = exercise_of(folder)
-    except ValueError as error:
-        sys.exit(f"error: {error}; type one that train.py printed")
+    except ValueError:  # it is not one sweep's
+        exercise = "none"
     try:
-        if not (rows := sweep_rows(folder)):
-            sys.exit(f"error: {folder}: has no jobs; type the folder that train.py printed")
-        write_table(rows, folder)
-        write_report(folder, exercise)
+        tie_together(folder, exercise)
+    except SettingError as error:
+        sys.exit(f"error: {error}")
     except OSError as error:
         if not cannot_write(folder, error):
             raise

@@ -1,6 +1,7 @@
 """Reports: that of exercise 9, half-finished ones, and the generic one."""
 
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -89,11 +90,16 @@ def test_no_exercise_fails_on_a_sweep_without_a_finished_job(exercise: str, tmp_
     assert "## Answer" in (tmp_path / "s/report.md").read_text()
 
 
-def test_the_reports_program_refuses_other_folders(tmp_path: Path) -> None:
-    done = run_program("-m", "timemachine.report", "nowhere", cwd=tmp_path)
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: ") and "type" in done.stderr
-    assert done.stderr.count("\n") == 1
+def test_the_reports_program_ties_any_runs_together_and_refuses_a_folder_without_one(tmp_path: Path) -> None:
+    for number in (10, 2):
+        leave_job(tmp_path / "index", {"seed": number}, number=number, metrics={"val/perplexity": 7.5})
+    done = run_program("-m", "timemachine.report", ".", cwd=tmp_path)
+    assert re.search(r"index/2 +completed +2 +7\.5 .*index/10 +completed +10 +7\.5 ", done.stdout, re.DOTALL)
+    assert "| index/2, index/10 | 2 of 2 | 7.50 ± 0.00 |" in (tmp_path / "report.md").read_text()
+    for typed in ([], [""], ["nowhere"], ["index/2"]):
+        done = run_program("-m", "timemachine.report", *typed, cwd=tmp_path)
+        assert done.returncode == 1 and re.fullmatch("error: .*; type .*\n", done.stderr)
+    assert len([*(tmp_path / "index/2").iterdir()]) == 2
 
 
 def test_a_sweep_without_a_module_has_a_report_with_a_row_for_what_varied(tmp_path: Path) -> None:
@@ -107,7 +113,7 @@ def test_a_sweep_without_a_module_has_a_report_with_a_row_for_what_varied(tmp_pa
             status = "diverged" if lr == 8 and seed == 1 else "completed"
             leave_job(sweep, settings, status=status, metrics=metrics, tables={"metrics": epochs})
     leave_job(sweep, settings | {"seed": 2}, status="running")
-    (sweep / "7").mkdir()
+    (sweep / "7/.hydra").mkdir(parents=True)
     (sweep / "multirun.yaml").write_text("hydra: {runtime: {choices: {exercise: none}}}")
     found = generic.findings(load_jobs(sweep))
     assert found.columns == ["model.hiddens", "model.lr", "jobs", "completed", "val/perplexity", "val/bits"]

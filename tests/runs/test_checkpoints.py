@@ -108,6 +108,14 @@ def test_a_checkpoint_that_does_not_fit_is_refused(changes: dict[str, Any], says
     assert_refused(tmp_path / "run", says)
 
 
+def test_the_last_checkpoint_comes_before_an_export(tmp_path: Path) -> None:
+    """A run that was resumed and killed has an older one."""
+    export_model(saved(tmp_path).parents[1] / "model.safetensors", older := RNNLMScratch(len(VOCAB), 3), VOCAB, SUMMARY)
+    assert weights(load_model(str(tmp_path / "run"))[0]) == weights(MODEL)
+    saved(tmp_path).unlink()
+    assert weights(load_model(str(tmp_path / "run"))[0]) == weights(older)
+
+
 def test_another_file_and_a_folder_without_one_are_refused(tmp_path: Path) -> None:
     path = saved(tmp_path)
     torch.save({"state_dict": 3}, path)

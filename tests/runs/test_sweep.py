@@ -51,7 +51,7 @@ def test_failed_and_killed_jobs_have_a_row_with_what_is_known(tmp_path: Path) ->
     job(tmp_path, 0, seed=0)
     job(tmp_path, 1, "failed", "model.lr=-1: must be positive", seed=1)
     job(tmp_path, 2, "running", seed=2)
-    (tmp_path / "3").mkdir()
+    (tmp_path / "3/.hydra").mkdir(parents=True)
     (tmp_path / "4").mkdir()
     (tmp_path / "4/summary.json").write_text('{"status": "comp')
     rows = sweep_rows(tmp_path)

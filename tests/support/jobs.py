@@ -27,7 +27,7 @@ def leave_job(
     if number is None:
         number = sum(path.name.isdigit() for path in sweep.iterdir())
     folder = sweep / str(number)
-    folder.mkdir()
+    (folder / ".hydra").mkdir(parents=True)
     summary: dict[str, Any] = {"status": status, "message": None, "settings": settings, "metrics": {}}
     summary |= {"started": "2026-01-01T00:00:00+0000", "seconds": 12.0, "corpus": {"letters": LETTERS}} | entries
     (folder / "summary.json").write_text(json.dumps(summary))

@@ -27,19 +27,12 @@ from timemachine.cli.resuming import own_search_path
 from timemachine.cli.schema import checked, resolved, without_hydra
 from timemachine.config import REPOSITORY, Train
 from timemachine.errors import SettingError, UserError
-from timemachine.exercises.report import write_report
+from timemachine.exercises.report import tie_together
 from timemachine.runs.files import cannot_write
 from timemachine.runs.processes import SWEEP, Signalled
 from timemachine.runs.record import is_resumed, outcome
 from timemachine.runs.resuming import begin_anew, is_done
-from timemachine.runs.sweep import (
-    job_folders,
-    print_jobs,
-    summary_or_failure,
-    sweep_rows,
-    sweep_upload_line,
-    write_table,
-)
+from timemachine.runs.sweep import job_folders, summary_or_failure, sweep_upload_line
 from timemachine.runs.tables import short
 
 
@@ -136,7 +129,7 @@ def print_progress(config: DictConfig, jobs: int) -> None:
     """Print how a job ended, and of how many `jobs` how many are done: the folders tell, whichever process asks."""
     folder, number = Path(config.hydra.sweep.dir), config.hydra.job.num
     job = summary_or_failure(folder / str(number))
-    val = short(float(job["metrics"].get("val/perplexity", math.nan)))
+    val = short(job["metrics"].get("val/perplexity", math.nan))
     print(f"job {number:>3}  {job['status']:9}  val {val:>8}  {_num_done(folder)} of {jobs} done", flush=True)
 
 
@@ -149,12 +142,7 @@ def end(config: DictConfig) -> None:
     folder = Path(config.hydra.sweep.dir)
     exercise = str(OmegaConf.select(config, "hydra.runtime.choices.exercise", default="none"))
     try:
-        rows = sweep_rows(folder)
-        write_table(rows, folder)
-        if exercise == "none":
-            print_jobs(rows)
-            print(f"table  {folder}/summary.csv")
-        write_report(folder, exercise)
+        rows = tie_together(folder, exercise)
         if line := sweep_upload_line(folder):
             print(line)
     except Exception as error:  # of which Hydra would make a warning, and exit with 0

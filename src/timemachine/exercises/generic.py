@@ -62,7 +62,7 @@ def _final(jobs: list[Job]) -> float:
 
 
 def _numbered(jobs: list[Job]) -> str:
-    return ", ".join(job.folder.name for job in jobs)
+    return ", ".join(job.name for job in jobs)
 
 
 def _name(names: list[str], key: tuple[str, ...], jobs: list[Job]) -> str:

@@ -26,6 +26,7 @@ class Job:
     started: str
     probes: dict[str, Any]  # name -> what it measured
     letters: dict[str, float] = field(default_factory=dict)  # train/ and val/perplexity of the letters' frequencies
+    name: str = ""  # the folder, seen from the sweep's: its number
 
     def epochs(self) -> list[dict[str, float]]:
         """Return metrics.csv, a row an epoch; an empty cell is NaN."""
@@ -42,15 +43,15 @@ class Job:
 
 def load_jobs(folder: Path) -> list[Job]:
     """Return the jobs of a sweep that began, in the order of their numbers."""
-    return [_job(path, summary_or_failure(path)) for path in job_folders(folder)]
+    return [_job(path, str(path.relative_to(folder)), summary_or_failure(path)) for path in job_folders(folder)]
 
 
-def _job(folder: Path, summary: dict[str, Any]) -> Job:
-    metrics = {name: float(value) for name, value in summary["metrics"].items()}
+def _job(folder: Path, name: str, summary: dict[str, Any]) -> Job:
     seconds, started, probes = summary.get("seconds", math.nan), summary.get("started", ""), summary.get("probes", {})
-    status, message, settings = summary["status"], summary["message"] or "", flat(summary["settings"])
+    status, message, metrics = summary["status"], summary["message"] or "", summary["metrics"]
+    settings = flat(summary["settings"])
     letters = summary.get("corpus", {}).get("letters", {})
-    return Job(folder, status, message, settings, metrics, seconds, started, probes, letters)
+    return Job(folder, status, message, settings, metrics, seconds, started, probes, letters, name)
 
 
 def grouped(jobs: Iterable[Job], *names: str) -> dict[tuple[Any, ...], list[Job]]:

@@ -8,13 +8,28 @@ import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import timemachine.exercises
 from timemachine.exercises import Findings
 from timemachine.exercises.jobs import Job, load_jobs, markdown
 from timemachine.runs.files import shown, write_figure, write_whole
-from timemachine.runs.sweep import varied
+from timemachine.runs.sweep import print_jobs, sweep_rows, varied, write_table
 from timemachine.runs.tables import print_table, print_text
+
+
+def tie_together(folder: Path, exercise: str) -> list[dict[str, Any]]:
+    """Write summary.csv, report.md and the figures of a sweep, and print its table; return the table's rows.
+
+    Raises SettingError for a folder without a job.
+    """
+    rows = sweep_rows(folder)
+    write_table(rows, folder)
+    if exercise == "none":
+        print_jobs(rows)
+        print(f"table  {folder}/summary.csv")
+    write_report(folder, exercise)
+    return rows
 
 
 def write_report(folder: Path, exercise: str) -> None:

@@ -24,7 +24,7 @@ from timemachine.errors import SettingError, one_line
 from timemachine.language_model import RNNLMScratch
 from timemachine.runs.files import write_whole
 from timemachine.runs.record import Record, is_resumed
-from timemachine.runs.summaries import check_parent, no_checkpoint_yet, run_summary
+from timemachine.runs.summaries import EXPORT, check_parent, no_checkpoint_yet, run_summary
 from timemachine.vocab import Vocab
 
 
@@ -60,8 +60,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 def load_model(run: str) -> tuple[RNNLMScratch, Vocab]:
     """Return the model of a run, of a folder as its last epoch left it, ready to predict, and its vocabulary.
 
-    `run`: its folder, one of its checkpoints, or what it exported. Raises SettingError where there is none that can be
-    read. Nothing in a file is executed.
+    `run`: its folder, one of its checkpoints, or what it exported. A folder's last checkpoint comes before its export,
+    which is older if the run was resumed and killed. Raises SettingError where there is none that can be read. Nothing
+    in a file is executed.
     """
     model, _, about = _read(run, "run")
     return model.eval(), Vocab(about["tokens"])
@@ -92,10 +93,11 @@ def _read(run: str, setting: str) -> tuple[RNNLMScratch, dict[str, Tensor], dict
     """Return the model of the run that the setting names, its weights, and what else its file says."""
     path = Path(run)
     if not (path.suffix in (".ckpt", ".safetensors") and path.is_file()):
-        path = path / "checkpoints" / "last.ckpt"
-        if not path.is_file():
+        places = [path / "checkpoints" / "last.ckpt", path / EXPORT]
+        if not (found := list(filter(Path.is_file, places))):
             run_summary(run, setting)  # raises SettingError for a folder that is not a run's
             raise SettingError(no_checkpoint_yet(run, setting))
+        path = found[0]
     try:
         if path.suffix == ".safetensors":
             weights, about = _read_safetensors(path)

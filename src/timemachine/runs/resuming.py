@@ -11,7 +11,7 @@ from timemachine.errors import SettingError, one_line
 from timemachine.runs.files import shown
 from timemachine.runs.record import Record, is_resumed
 from timemachine.runs.rows import read
-from timemachine.runs.summaries import flat, read_summary
+from timemachine.runs.summaries import EXPORT, flat, read_summary
 
 if TYPE_CHECKING:  # they import torch, which takes seconds
     import lightning.pytorch as pl
@@ -51,6 +51,9 @@ def resume(run: Record, trainer: "pl.Trainer", model: "RNNLMScratch", data: "Tim
     if run.before["corpus"]["sha256"] != data.corpus.sha256:
         text = format_value(data.corpus.source)
         raise SettingError(f"data.corpus={text}: is not the text that the run began with; type the path of that one")
+    if now["trainer.enable_checkpointing"] is False:
+        rule = "would leave its old checkpoint beside a newer model"
+        raise SettingError(f"trainer.enable_checkpointing=false: a run that has one {rule}; type it without")
     checkpoint = _checked(path, model, data)
     done, steps = checkpoint["epoch"] + 1, checkpoint["global_step"]
     for name, asked, has in (("epochs", trainer.max_epochs, done), ("steps", trainer.max_steps, steps)):
@@ -117,7 +120,7 @@ def begin_anew(folder: Path) -> None:
     """Remove what a run that cannot be resumed has left."""
     for name in ("checkpoints", "wandb", "tensorboard"):
         shutil.rmtree(folder / name, ignore_errors=True)
-    for name in ("metrics.csv", "steps.csv"):
+    for name in ("metrics.csv", "steps.csv", EXPORT):
         (folder / name).unlink(missing_ok=True)
 
 

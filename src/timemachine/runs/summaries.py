@@ -11,15 +11,18 @@ from timemachine.config import format_value
 from timemachine.errors import SettingError
 
 A_RUN = "<the folder that train.py printed at its end>"
+EXPORT = "model.safetensors"  # in a run's folder, once it has ended: its weights, and what is known of them
+NOT_FINITE = ("nan", "inf", "-inf")  # numbers that JSON cannot have
 LOCK = ".lock"  # in a run's folder: held as long as the process that trains there lives, however that ends
 MAY_DIFFER = {"lr", "input_lr_factor", "backward", "sigma", "embedding_sigma"}  # of model., from the parent's
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
-    """Return summary.json of a run's folder. Raises OSError or ValueError where there is none."""
+    """Return summary.json of a run's folder, its metrics as numbers. Raises OSError or ValueError if there is none."""
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     if not isinstance(summary, dict) or not {"status", "message", "settings", "metrics"} <= summary.keys():
         raise ValueError(f"{folder}/summary.json is not a run's")
+    summary["metrics"] = {name: float(it) if it in NOT_FINITE else it for name, it in summary["metrics"].items()}
     return summary
 
 
@@ -35,12 +38,15 @@ def is_running(folder: Path) -> bool:
 
 
 def run_summary(run: str, setting: str = "run") -> dict[str, Any]:
-    """Return the summary of the run that the setting names: a folder, one of its checkpoints, or an exported model.
+    """Return the summary of the run that the setting names: a folder, also one that has an exported model alone, one of
+    its checkpoints, or such a model.
 
     Raises SettingError where there is none, or one of a run that had not begun.
     """
     path = Path(run)
     try:
+        if not (path / "summary.json").exists() and (path / EXPORT).is_file():
+            path = path / EXPORT
         if path.suffix == ".safetensors" and path.is_file():
             with safe_open(path, framework="numpy") as file:
                 summary: dict[str, Any] = json.loads(file.metadata()["summary"])

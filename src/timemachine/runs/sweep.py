@@ -1,10 +1,13 @@
-"""A sweep's folder: a row a job, summary.csv, and how to show them."""
+"""A folder of runs, such as a sweep's: a row a job, summary.csv, and how to show them."""
 
+import os
+import re
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from timemachine.errors import SettingError
 from timemachine.runs.files import shown
 from timemachine.runs.rows import Table
 from timemachine.runs.summaries import flat, is_running, read_summary
@@ -17,19 +20,28 @@ def write_table(rows: list[dict[str, Any]], folder: Path) -> None:
 
 
 def sweep_rows(folder: Path) -> list[dict[str, Any]]:
-    """Return a row a job: its number, status, the settings that vary, final numbers, message, folder."""
-    jobs = job_folders(folder)
+    """Return a row a job: its number, status, the settings that vary, final numbers, message, folder.
+
+    What a job does not have is "". Raises SettingError for a folder without a job.
+    """
+    if not (jobs := job_folders(folder)):
+        raise SettingError(f"{folder}: has no run in it; type the folder of a sweep, or one of runs, as outputs/<date>")
     summaries = [summary_or_failure(job) for job in jobs]
     settings = [flat(summary["settings"]) for summary in summaries]
     names = varied(settings)
     metrics = list(dict.fromkeys(name for summary in summaries for name in summary["metrics"]))
     return [
-        {"job": job.name, "status": summary["status"]}
+        {"job": str(job.relative_to(folder)), "status": summary["status"]}
         | {name: of_job.get(name, "") for name in names}
         | {name: summary["metrics"].get(name, "") for name in metrics}
         | {"message": summary["message"] or "", "folder": str(job)}
         for job, summary, of_job in zip(jobs, summaries, settings, strict=True)
     ]
+
+
+def load_sweep(folder: str | Path) -> list[dict[str, Any]]:
+    """Return `sweep_rows`, with None where a job has no value: what `pandas.DataFrame` takes."""
+    return [{name: None if it == "" else it for name, it in row.items()} for row in sweep_rows(Path(folder))]
 
 
 def varied(settings: list[dict[str, Any]]) -> list[str]:
@@ -39,8 +51,13 @@ def varied(settings: list[dict[str, Any]]) -> list[str]:
 
 
 def job_folders(folder: Path) -> list[Path]:
-    """Return the folders of the jobs that began, in the order of their numbers."""
-    return sorted((path for path in folder.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
+    """Return the folders of the runs that began, at any depth below a folder, in natural order: 2 before 10."""
+    found = []
+    for place, folders, files in os.walk(folder):
+        if place != str(folder) and ("summary.json" in files or ".hydra" in folders):
+            found.append(Path(place))
+            folders.clear()  # there is no run in a run
+    return sorted(found, key=lambda path: [int(it) if it.isdecimal() else it for it in re.split(r"(\d+)", str(path))])
 
 
 def summary_or_failure(job: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from timemachine.runs.checkpoints import export_model
 from timemachine.runs.files import shown, write_figure, write_whole
 from timemachine.runs.record import Record
 from timemachine.runs.rows import final_numbers, read_numbers
+from timemachine.runs.summaries import EXPORT
 from timemachine.runs.tables import print_table, print_text, short
 
 PREFIX, NUM_PREDS = "it has", 20  # the book's
@@ -29,7 +30,7 @@ def finish(run: Record, model: RNNLMScratch, data: TimeMachine) -> None:
         message = f"ends with a validation perplexity of {metrics['val/perplexity']:.4g}, {guessing}"
     if run.writes:
         summary = run.summary | {"status": status, "message": message}
-        export_model(run.folder / "model.safetensors", model, data.vocab, summary)
+        export_model(run.folder / EXPORT, model, data.vocab, summary)
         sample = model.predict(PREFIX, NUM_PREDS, data.vocab)
         write_whole(run.folder / "sample.txt", f"{sample}\n".encode())
         lines = [*_draw_curves(run.folder, summary), *_write_page(run, model, data)]

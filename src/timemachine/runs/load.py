@@ -1,0 +1,60 @@
+"""A run in Python: `timemachine.load_run(folder)`."""
+
+import io
+from contextlib import redirect_stderr
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from timemachine.config import format_value
+from timemachine.corpus import find_corpus
+from timemachine.datamodule import TimeMachine
+from timemachine.errors import SettingError
+from timemachine.language_model import RNNLMScratch
+from timemachine.runs.checkpoints import load_model
+from timemachine.runs.rows import read_numbers
+from timemachine.runs.summaries import run_summary
+from timemachine.vocab import Vocab
+
+
+class Run:
+    """A run that has trained: summary.json with its nested `settings`, and `curves`, the rows of metrics.csv with NaN
+    where nothing was measured. Model and text are read when they are first used.
+    """
+
+    def __init__(self, run: str) -> None:
+        self._run, path = run, Path(run)
+        self.summary = run_summary(run)
+        self.settings: dict[str, Any] = self.summary["settings"]
+        self.folder = path if path.is_dir() else path.parents[1] if path.suffix == ".ckpt" else path.parent
+        self.curves = read_numbers(self.folder / "metrics.csv")
+
+    @cached_property
+    def model(self) -> RNNLMScratch:
+        """The model after its last epoch, in eval mode. Raises SettingError if the run left none."""
+        return load_model(self._run)[0]
+
+    @cached_property
+    def vocab(self) -> Vocab:
+        """The model's vocabulary. Raises SettingError as `model` does."""
+        return load_model(self._run)[1]
+
+    @cached_property
+    def data(self) -> TimeMachine:
+        """The run's windows, in its first epoch's order, plain ones whatever `training.` made of them.
+
+        Raises SettingError if the text is not found any more, or is another one.
+        """
+        windows, text = self.settings["data"], self.summary["corpus"]
+        with redirect_stderr(io.StringIO()):  # the sample stands in for the book's novel, and says so at length
+            corpus = find_corpus(text["source"], windows["search_dirs"])
+        if corpus.sha256 != text["sha256"]:
+            name = f"data.corpus={format_value(text['source'])}"
+            raise SettingError(f"{name}: the run's text is not there, or is another one now; put it where it was")
+        names = ("batch_size", "num_steps", "num_train", "num_val")
+        return TimeMachine(**{name: windows[name] for name in names}, corpus=corpus, seed=self.settings["seed"])
+
+
+def load_run(folder: str | Path) -> Run:
+    """Return the run of a folder, a checkpoint or a model.safetensors. Raises SettingError if it never trained."""
+    return Run(str(folder))
