@@ -196,7 +196,7 @@ class RunLog(Logger, Callback):
         return rows
 
     def _log(self, metrics: Row) -> None:
-        """Log metrics: with an epoch's end if it is there, or else at the step under way; after a fit with the last row.
+        """Log metrics: with an epoch's end if it is there, or else at the step under way; after a fit, the last row.
 
         Of metrics.csv an epoch's end is written, and a validation in mid-epoch when another row comes.
         """
