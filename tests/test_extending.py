@@ -1,6 +1,7 @@
 """What src/timemachine/README.md says of extending: its diffs are applied to a copy of the repository, and used."""
 
 import csv
+import inspect
 import json
 import os
 import re
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.cells import LSTM
+from tests.support.runs import rows
 from timemachine.config import REPOSITORY
 
 README = (REPOSITORY / "src/timemachine/README.md").read_text()
@@ -27,31 +30,54 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     for name in ("train.py", "evaluate.py", "generate.py"):
         shutil.copy(REPOSITORY / name, folder)
-    command = ["git", "apply", "--recount", "--unidiff-zero", "-C0", "-"]  # the lines' numbers may change
-    for diff in (diff for diffs in DIFFS.values() for diff in re.split(r"^(?=--- )", diffs, flags=re.MULTILINE)[1:]):
-        done = subprocess.run(command, input=diff, cwd=folder, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+    for diff in DIFFS.values():
+        assert apply(diff, folder).returncode == 0
+    with (folder / "src/timemachine/rnn.py").open("a") as file:
+        file.write(f'\n\n{inspect.getsource(LSTM)}\n\nCELLS["lstm"] = LSTM\n')
     return folder
 
 
-def run(copy: Path, name: str, *arguments: str) -> str:
-    """Run a program of the copy in its folder; return what it printed."""
+def apply(diff: str, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Apply a diff as a reader does."""
+    command = ["git", "apply", "--verbose", *options, "-"]
+    return subprocess.run(command, input=diff, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def run(copy: Path, name: str, *arguments: str, status: int = 0) -> str:
+    """Run a program of the copy in its folder; return what it printed, or its errors if it shall fail."""
     environment = os.environ | {"PYTHONPATH": str(copy / "src")}
     command = [sys.executable, str(copy / name), *arguments]
     done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    assert done.returncode == status, done.stderr
+    return done.stderr if status else done.stdout
 
 
 def test_each_extension_is_tried_below() -> None:
-    assert list(DIFFS) == ["An activation", "A cell", "An exercise", "A metric"]
+    assert list(DIFFS) == [
+        "An activation", "A cell", "A cell with more state", "A setting, and a loss", "An optimiser, and a schedule",
+        "An exercise", "A metric",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("title", DIFFS)
+def test_each_diff_alone_fits_the_repository_by_its_line_numbers(title: str) -> None:
+    done = apply(DIFFS[title], REPOSITORY, "--check")
+    assert done.returncode == 0 and not re.search("offset|warning", done.stderr), done.stderr
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("setting", ["model.activation=softsign", "model.cell=gru"])
-def test_an_activation_and_a_cell_train_generate_and_are_evaluated(setting: str, copy: Path) -> None:
-    folder = setting.rpartition("=")[2]
-    run(copy, "train.py", *SMALL, setting, f"hydra.run.dir={folder}")
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "model.activation=softsign",
+        "model.cell=gru training.optimizer=rmsprop training.schedule=linear model.lr=0.01",
+        "model.cell=lstm training.label_smoothing=0.1",
+        "model.cell=deep_rnn model.layers=3",
+    ],
+)
+def test_what_is_added_trains_goes_on_generates_and_is_evaluated(setting: str, copy: Path) -> None:
+    folder, small = re.split("[ =]", setting)[1], [*SMALL, *setting.split()]
+    run(copy, "train.py", *small, f"hydra.run.dir={folder}")
     run(copy, "train.py", f"resume={folder}", "trainer.max_epochs=3")
     with (copy / folder / "metrics.csv").open(newline="") as file:
         epochs = list(csv.DictReader(file))
@@ -65,6 +91,50 @@ def test_an_activation_and_a_cell_train_generate_and_are_evaluated(setting: str,
     samples = run(copy, "generate.py", f"run={folder}/model.safetensors", "alpha=1", "num_samples=3")
     assert len(samples.splitlines()) == 3
     assert "test" in run(copy, "evaluate.py", f"run=[{folder},{folder}]", "adapt=0.01")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", ["gru", "lstm", "deep_rnn"])
+def test_the_novels_recipe_gives_a_cell_the_same_numbers_in_two_processes(cell: str, copy: Path) -> None:
+    novel = ["recipe=novel", "data=sample", "logger=csv", "training.teacher=1", "training.teacher_networks=1"]
+    novel += [f"model.cell={cell}", "model.activation=tanh", "model.hiddens=6", "trainer.precision=64-true"]
+    novel += ["trainer.max_epochs=2", "trainer.limit_train_batches=20"]
+    for trainer in ("cpu", "ddp_cpu"):
+        run(copy, "train.py", *novel, f"trainer={trainer}", f"hydra.run.dir={cell}-{trainer}")
+    alone, together = (rows(copy / f"{cell}-{trainer}/steps.csv") for trainer in ("cpu", "ddp_cpu"))
+    assert len(alone) == len(together) > 0
+    for row, expected in zip(together, alone, strict=True):
+        assert row == pytest.approx(expected, rel=1e-9)
+
+
+# A deep RNN beside PyTorch's, and a loss beside PyTorch's with label smoothing.
+CHECK = """
+import torch
+import torch.nn.functional as F
+from timemachine.config import Training
+from timemachine.how_low import RNNLMBeyond
+from timemachine.rnn import reading_weights
+
+model = RNNLMBeyond(7, Training(label_smoothing=0.1), hiddens=4, sigma=0.5, cell="deep_rnn", layers=3)
+layers, theirs, X_TB = [model.rnn, *model.rnn.above], torch.nn.RNN(7, 4, num_layers=3), torch.randint(7, (6, 2))
+weights = [weight for layer in layers for weight in (layer.W_xh.T, layer.W_hh.T, layer.b_h, torch.zeros(4))]
+theirs.load_state_dict(dict(zip(theirs.state_dict(), weights)))
+H_TBH, last_LBH = theirs(F.one_hot(X_TB, 7).float())
+torch.testing.assert_close(model.rnn(X_TB), (H_TBH, last_LBH.transpose(0, 1).flatten(1)))
+assert [*map(id, reading_weights(model.rnn))] == [id(model.rnn.W_xh)]
+loss_BT, _ = model.losses((X_TB.T, X_TB.T), slice(0, 2))
+expected = F.cross_entropy(model(X_TB.T)[0].flatten(0, 1), X_TB.T.flatten(), label_smoothing=0.1)
+torch.testing.assert_close(loss_BT.mean(), expected)
+"""
+
+
+@pytest.mark.slow
+def test_a_deep_rnn_and_a_loss_are_what_they_say_and_a_setting_is_checked(copy: Path) -> None:
+    (copy / "check.py").write_text(CHECK)
+    run(copy, "check.py")
+    refused = run(copy, "train.py", *SMALL, "model.layers=3", "hydra.run.dir=refused", status=1)
+    assert refused == "error: model.layers=3: model.cell=rnn does not read it; type it without\n"
+    assert not (copy / "refused").exists()
 
 
 @pytest.mark.slow

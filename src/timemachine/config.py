@@ -129,6 +129,10 @@ class Model:
         require(self.lr * self.input_lr_factor <= LARGEST, "model.input_lr_factor", self.input_lr_factor, rule, 1.0)
 
 
+# Of `model.` what the language model reads itself, whatever the cell.
+OF_ANY_CELL = {"cell", "hiddens", "sigma", "lr", "input", "embedding_dim", "embedding_sigma", "input_lr_factor"}
+
+
 @dataclass(slots=True, kw_only=True)
 class Data:
     """The text and its windows. `num_train` and `num_val` both null: 90/5/5 % of the characters."""
@@ -267,7 +271,7 @@ class Train:
     def __post_init__(self) -> None:
         check(self)
         training, trainer, wandb = self.training, self.trainer, self.logger.get("wandb")
-        if training.warm_up or training.schedule is Schedule.cosine:
+        if training.warm_up or training.schedule is not Schedule.constant:
             epochs, rule = trainer.max_epochs, "rates over time need a number of steps"
             is_endless = epochs == -1 or (epochs is None and trainer.max_time is not None)
             require(not is_endless or trainer.max_steps != -1, "trainer.max_epochs", epochs, rule, 30)

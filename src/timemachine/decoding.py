@@ -37,7 +37,8 @@ def continue_text(
     empty prefix starts from a space.
     """
     # A class made from the book's may read its weights in another way.
-    step = _Step(model, vocab) if type(model.rnn) is RNNScratch else _StepOfAnyCell(model, vocab)
+    is_the_books = model.is_the_books and type(model.rnn) is RNNScratch
+    step = _Step(model, vocab) if is_the_books else _StepOfAnyCell(model, vocab)
     state: Any = None
     for character in vocab[list(prefix or " ")]:
         state, logits = step(state, character)

@@ -29,12 +29,14 @@ class RNNLMScratch(LightningModule):
 
     By default `training_step` does not call `forward`: `kernels.loss.mean_nll` computes the same loss and gradients in
     one call of C++ (kernels/fused.cpp), or without a compiler with kernels/bptt.py. The loop in rnn.py and `forward`
-    train with `backward="autograd"`, which a subclass that changes `forward`, `output_layer` or `nll` has to set.
+    train with `backward="autograd"`. What a subclass puts in the place of a method is called.
     """
 
     def __init__(self, vocab_size: int, hiddens: int = 32, sigma: float = 0.01, lr: float = 1.0, **others: Any) -> None:
         super().__init__()
         network = Model(hiddens=hiddens, sigma=sigma, lr=lr, **others)
+        of_the_kernels = ("one_hot", "inputs", "output_layer", "forward", "nll")  # a subclass may have its own
+        self.is_the_books = all(getattr(type(self), name) is getattr(RNNLMScratch, name) for name in of_the_kernels)
         self.save_hyperparameters({"vocab_size": vocab_size} | to_dict(network), logger=False)
         self.vocab_size, self.lr, self.input_lr_factor = vocab_size, lr, network.input_lr_factor
         self.embedding = None
@@ -51,8 +53,10 @@ class RNNLMScratch(LightningModule):
         return F.one_hot(X_BT.T, self.vocab_size).to(self.W_hq.dtype)
 
     def inputs(self, X_BT: Tensor) -> Tensor:
-        """Return what the cell reads: indices (T, B), which stand for one-hot vectors, or embeddings (T, B, D)."""
-        return X_BT.T if self.embedding is None else self.embedding[X_BT.T]
+        """Return what the cell reads: indices (T, B), which stand for one-hot vectors, or vectors (T, B, D)."""
+        if self.embedding is not None:
+            return self.embedding[X_BT.T]
+        return X_BT.T if self.is_the_books else self.one_hot(X_BT)
 
     def output_layer(self, H_TBH: Tensor) -> Tensor:
         """Return logits (B, T, V) for hidden states (T, B, H)."""

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from timemachine.config import Input, Model, require, to_dict
+from timemachine.config import OF_ANY_CELL, Input, Model, require, to_dict
 from timemachine.errors import SettingError
 from timemachine.kernels.activations import ACTIVATIONS
 from timemachine.kernels.bptt import recurrence
@@ -65,10 +65,9 @@ def as_vectors(inputs: Tensor, W_xh: Tensor) -> Tensor:
 
 # model.cell -> its class. `Cell(num_inputs, num_hiddens, sigma, …)` is given each setting of `model.` that it names;
 # `forward(inputs, state)` gives outputs (T, B, H) and one state tensor (B, S), as above.
-CELLS: dict[str, type[nn.Module]] = {"rnn": RNNScratch}
-
-# What the language model reads itself, whatever the cell.
-OF_ANY_CELL = {"cell", "hiddens", "sigma", "lr", "input", "embedding_dim", "embedding_sigma", "input_lr_factor"}
+CELLS: dict[str, type[nn.Module]] = {
+    "rnn": RNNScratch,
+}
 
 
 def build_cell(network: Model, num_inputs: int) -> nn.Module:

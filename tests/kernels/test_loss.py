@@ -12,9 +12,11 @@ from tests.support.programs import call_program
 from timemachine import kernels
 from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
+from timemachine.decoding import continue_text
 from timemachine.errors import SettingError
 from timemachine.kernels.loss import kernel_of, mean_nll, sum_over
 from timemachine.language_model import RNNLMScratch
+from timemachine.vocab import Vocab
 
 SMALL = ["data=sample", "data.num_train=200", "data.num_val=100", "data.batch_size=64", "data.num_steps=8"]
 SMALL += ["model.hiddens=4", "logger=csv", "trainer=cpu", "trainer.enable_progress_bar=false", "trainer.max_epochs=1"]
@@ -40,6 +42,23 @@ def test_which_kernel_a_model_comes_to(
     dtype = network.pop("dtype", torch.float32)
     with without_slope():
         assert kernel_of(RNNLMScratch(28, **network).to(dtype)) == expected
+
+
+@pytest.mark.parametrize("method", ["one_hot", "inputs", "output_layer", "forward", "nll"])
+def test_what_a_subclass_changes_is_what_trains_and_decodes(method: str) -> None:
+    def changed(self: RNNLMScratch, *arguments: Any) -> Any:
+        calls.append(method)
+        return getattr(RNNLMScratch, method)(self, *arguments)
+
+    calls, X_BT = list[str](), torch.zeros(2, 3, dtype=torch.int64)
+    model = type("Changed", (RNNLMScratch,), {method: changed})(5)
+    loss, _ = mean_nll(model, (X_BT, X_BT))
+    assert calls and torch.equal(loss, RNNLMScratch.nll(model, (X_BT, X_BT)).sum())
+    calls.clear()
+    continue_text(model, Vocab("abc "), "a", 1)
+    assert calls or method == "nll"
+    with pytest.raises(SettingError, match="fused: does not compute what Changed changes; type"):
+        mean_nll(type(model)(5, backward="fused"), (X_BT, X_BT))
 
 
 @pytest.mark.parametrize(("dtype", "compiled"), [(torch.float32, False), (torch.bfloat16, True)])

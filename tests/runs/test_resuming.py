@@ -1,5 +1,6 @@
 """A run that was interrupted goes on, and ends as the one that never was: bit for bit, wherever it broke off."""
 
+import json
 import os
 import random
 import signal
@@ -144,6 +145,14 @@ def test_another_experiment_is_refused(uninterrupted: Path, tmp_path: Path) -> N
     other = tmp_path / "other.txt"
     other.write_text(find_corpus("sample", []).characters.decode() + " and more")
     assert_refused(uninterrupted, "other.txt: is not the text that the run began with; type ", text=str(other))
+
+
+def test_a_setting_that_is_newer_than_the_run_had_its_default_there(tmp_path: Path) -> None:
+    train(tmp_path, max_epochs=1)
+    summary = read_summary(tmp_path)
+    del summary["settings"]["model"]["hiddens"]
+    (tmp_path / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    assert_refused(tmp_path, "model.hiddens=4: the run began with model.hiddens=32; type model.hiddens=32")
 
 
 def test_a_run_that_lost_its_checkpoint_is_refused_and_keeps_its_tables(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ class RNNLMBeyond(RNNLMScratch):
 
     def on_train_batch_start(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
         """Set the step's rates."""
-        if self.training_settings.warm_up or self.training_settings.schedule is Schedule.cosine:
+        if self.training_settings.warm_up or self.training_settings.schedule is not Schedule.constant:
             steps = self.trainer.estimated_stepping_batches
             set_rates(self.trainer.optimizers[0], self.global_step, steps, self.training_settings)
 

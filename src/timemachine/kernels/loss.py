@@ -17,8 +17,8 @@ def kernel_of(model: Any) -> str:
     """Return what computes the loss of an `RNNLMScratch` and its gradients where its weights are.
 
     fused: loss and gradients in one call of C++, if that is compiled. bptt: the recurrence differentiated by hand, the
-    rest by PyTorch. autograd: the readable loop, any cell but the book's, and under autocast, whose precision the
-    others do not take.
+    rest by PyTorch, a subclass's own code too. autograd: the readable loop, any cell but the book's, and under
+    autocast, whose precision the others do not take.
     """
     rnn = model.rnn
     is_known = getattr(rnn, "is_the_books", False) and rnn.backward_by != "autograd"
@@ -28,7 +28,8 @@ def kernel_of(model: Any) -> str:
         wants_fused = kernels.is_fastest(rnn.num_hiddens, model.vocab_size, rnn.activation)
     else:
         wants_fused = rnn.backward_by == "fused"
-    return "fused" if wants_fused and fused.knows(model.W_hq, rnn.activation) and kernels.is_compiled() else "bptt"
+    can_be_fused = model.is_the_books and fused.knows(model.W_hq, rnn.activation) and kernels.is_compiled()
+    return "fused" if wants_fused and can_be_fused else "bptt"
 
 
 def mean_nll(model: Any, batch: tuple[Tensor, Tensor], divisor: float = 1) -> tuple[Tensor, Tensor]:
@@ -44,6 +45,8 @@ def mean_nll(model: Any, batch: tuple[Tensor, Tensor], divisor: float = 1) -> tu
         loss, nll_TB = fused.loss(model.inputs(X_BT), weights, Y_BT.T, rnn.activation, divisor)
         return loss, nll_TB.T
     if model.hparams["backward"] == "fused" and torch.is_grad_enabled():
+        rule = f"does not compute what {type(model).__name__} changes"
+        require(model.is_the_books, "model.backward", "fused", rule, "bptt")
         rule = "computes tanh or relu in 32 or 64 bits on the CPU"
         require(fused.knows(model.W_hq, model.hparams["activation"]), "model.backward", "fused", rule, "bptt")
         rule = f"is not compiled; type {kernels.BUILD} where there is a C++ compiler"

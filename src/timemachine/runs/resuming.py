@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from timemachine.config import format_value
+from timemachine.config import Train, format_value, to_dict
 from timemachine.errors import SettingError, one_line
 from timemachine.runs.files import shown
 from timemachine.runs.record import Record, is_resumed
@@ -19,12 +19,12 @@ if TYPE_CHECKING:  # they import torch, which takes seconds
     from timemachine.datamodule import TimeMachine
     from timemachine.language_model import RNNLMScratch
 
-# What makes it another experiment. All else may change: the rate, the clipping, how long, where.
-FIXED = (
-    "seed", "data.num_steps", "data.num_train", "data.num_val", "model.cell", "model.hiddens", "model.activation",
-    "init_from", "model.input", "model.embedding_dim", "model.sigma", "model.embedding_sigma", "model.input_lr_factor",
-    "training.optimizer", "training.schedule", "training.warm_up", "training.teacher", "training.teacher_networks",
-)  # fmt: skip
+# What makes it another experiment: the settings whose names begin so, a new one, too, but for those that may change.
+FIXED = ("seed", "init_from", "data.", "model.", "training.")
+MAY_CHANGE = {
+    "data.corpus", "data.search_dirs", "data.batch_size",  # the characters of the text are compared
+    "model.lr", "model.backward", "training.carry_state", "training.input_dropout", "training.output_dropout",
+}  # fmt: skip
 
 
 def kept_backward(run: Record, backward: str) -> str:
@@ -43,9 +43,9 @@ def resume(run: Record, trainer: "pl.Trainer", model: "RNNLMScratch", data: "Tim
         return None
     if "corpus" not in run.before:
         raise SettingError(f"resume={shown(run.folder)}: has no summary.json of a run that trained; type another run")
-    before, now = flat(run.before["settings"]), flat(run.summary["settings"])
-    for name in FIXED:
-        if before[name] != now[name]:
+    before, now = _named(run.before["settings"]), flat(run.summary["settings"])
+    for name in now:
+        if name.startswith(FIXED) and name not in MAY_CHANGE and before[name] != now[name]:
             setting = f"{name}={format_value(before[name])}"
             raise SettingError(f"{name}={format_value(now[name])}: the run began with {setting}; type {setting}")
     if run.before["corpus"]["sha256"] != data.corpus.sha256:
@@ -77,6 +77,11 @@ def resume(run: Record, trainer: "pl.Trainer", model: "RNNLMScratch", data: "Tim
             each = (f"{name}={format_value(now.get(name))} (was {format_value(before.get(name))})" for name in shown_)
             print(f"from epoch {done + 1} on: {', '.join(each)}")
     return path
+
+
+def _named(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a run under dotted names, with the defaults of those that are newer than the run."""
+    return flat(to_dict(Train())) | flat(settings)
 
 
 def _checked(path: Path, model: "RNNLMScratch", data: "TimeMachine") -> dict[str, Any]:
@@ -135,7 +140,7 @@ def is_done(folder: Path, settings: dict[str, Any]) -> bool:
         summary = read_summary(folder)
     except (OSError, ValueError):
         return False
-    if summary["settings"] | {"resume": settings["resume"]} != settings:
+    if _named(summary["settings"]) | {"resume": settings["resume"]} != _named(settings):
         what = f"its job {folder.name} has other settings"
         raise SettingError(f"resume={settings['resume']}: {what}; type the command that began it")
     return summary["status"] in ("completed", "diverged")
