@@ -19,12 +19,10 @@ def main(settings: Train, run: Record) -> None:
 
     from timemachine.datamodule import TimeMachine
     from timemachine.language_model import RNNLMScratch
-    from timemachine.runs.checkpoints import inherit
     from timemachine.runs.resuming import kept_backward, resume
     from timemachine.runs.tables import print_text
-    from timemachine.training.callbacks import changed_at_end
     from timemachine.training.ending import finish
-    from timemachine.training.trainer import build_trainer, lightning_may_refuse, open_loggers
+    from timemachine.training.trainer import build_trainer, changed_at_end, lightning_may_refuse, open_loggers
 
     seed_everything(settings.seed, verbose=False)
     make_model: Callable[..., RNNLMScratch] = RNNLMScratch
@@ -46,7 +44,10 @@ def main(settings: Train, run: Record) -> None:
         from timemachine.training.cell_check import check_model
 
         check_model(model, data.num_steps)
-    inherit(run, model, data)
+    if settings.init_from is not None:
+        from timemachine.runs.inheriting import inherit
+
+        inherit(run, model, data)
     run.describe(data, model)
     followers = []
     if settings.probes:

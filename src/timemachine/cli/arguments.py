@@ -10,12 +10,12 @@ import re
 from argparse import Namespace
 from collections.abc import Sequence
 from difflib import get_close_matches
-from importlib.resources import files
 from pathlib import Path
 from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
 
+from timemachine.cli.quoting import quoted, unquoted_path
 from timemachine.cli.schema import CONF, choices, groups, leaves, no_such_choice
 from timemachine.config import Evaluate, Train
 from timemachine.corpus import normalise
@@ -38,9 +38,12 @@ def checked_arguments(typed: list[str], schema: type) -> list[str]:
     """Return all arguments as Hydra reads them, its flags first. Raise SettingError for an invalid one."""
     typed = sorted(typed, key=lambda argument: argument not in MULTIRUN)  # argparse wants it first
     flags = _checked_flags(typed, schema)
-    searched = [override for override in flags.overrides if override.startswith("hydra.searchpath=")]
-    folders = [CONF, *(folder for override in searched for folder in _search_path(override.partition("=")[2]).values())]
-    overrides = [checked_argument(argument, schema, folders) for argument in flags.overrides]
+    folders, overrides = [CONF], flags.overrides
+    if any(override.startswith("hydra.searchpath=") for override in overrides):
+        from timemachine.cli.search_path import searched
+
+        folders, overrides = searched(overrides)
+    overrides = [checked_argument(argument, schema, folders) for argument in overrides]
     chosen = dict(override.partition("=")[::2] for override in overrides)
     _refuse_contradictions(chosen, flags, schema)
     if chosen.get("exercise", "none") != "none" and "hydra.mode" not in chosen:
@@ -76,21 +79,6 @@ def _checked_flags(typed: list[str], schema: type) -> Namespace:
     return flags
 
 
-def _search_path(value: str) -> dict[str, Path]:
-    """Return the folders that `hydra.searchpath` names, as Hydra takes them from anywhere, and where they are.
-
-    Raise SettingError for one that is not there.
-    """
-    found = {}
-    for place in filter(None, map(str.strip, value.strip("[]").split(","))):
-        scheme, _, path = unquoted_path(place).rpartition("://")
-        folder = Path(str(files(path)) if scheme == "pkg" else Path(path).absolute())
-        if not folder.is_dir():
-            raise SettingError(f"hydra.searchpath={place}: there is no such folder; type hydra.searchpath=[<a folder>]")
-        found[f"pkg://{path}" if scheme == "pkg" else str(folder)] = folder
-    return found
-
-
 def _refuse_contradictions(chosen: dict[str, str], flags: Namespace, schema: type) -> None:
     """Raise SettingError for two arguments of which one would be ignored, or one that goes with another."""
     logger = chosen.get("logger", "wandb" if schema is Train else "csv")
@@ -115,13 +103,10 @@ def _refuse_contradictions(chosen: dict[str, str], flags: Namespace, schema: typ
 def checked_argument(argument: str, schema: type, folders: Sequence[Path] = (CONF,)) -> str:
     """Return the argument as Hydra reads it. Raise SettingError for a name or a choice that does not exist.
 
-    `folders`: where the choices of groups are.
-
     Hydra's grammar refuses most punctuation: a prefix is normalised like the corpus and quoted, and a path is quoted.
+    `folders`: where the choices of groups are.
     """
     name, equals, value = argument.lstrip("+~").partition("=")
-    if argument.startswith("hydra.searchpath="):
-        return f"hydra.searchpath=[{','.join(map(quoted, _search_path(value)))}]"
     if argument.startswith("-") or re.split("[@./]", name)[0] == "hydra":  # a setting of Hydra's own
         return argument
     if not equals and not argument.startswith("~"):
@@ -151,20 +136,6 @@ def checked_argument(argument: str, schema: type, folders: Sequence[Path] = (CON
     is_several = path.startswith("[") or "," in path
     is_odd = re.search(r"[^\w./-]", path, re.ASCII)
     return f"{name}={quoted(path) if is_odd and (os.path.exists(path) or not is_several) else path}"
-
-
-def quoted(value: str) -> str:
-    """Return the text in quotes for Hydra and OmegaConf, with a backslash more before a quote, the end, or ${."""
-    escaped = re.sub(r"(\\*)\$\{", lambda found: 2 * found[1] + "\\${", value)
-    escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), escaped)
-    return f"'{escaped}'"
-
-
-def unquoted_path(value: str) -> str:
-    """Return the path that a user has quoted, or this program for Lightning's processes; ~ is the home directory."""
-    quote = value[:1] if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" else ""
-    is_quoted = quote and not os.path.exists(value)
-    return os.path.expanduser(value[1:-1].replace(f"\\{quote}", quote) if is_quoted else value)
 
 
 def _instead(name: str, schema: type, value: str) -> str:

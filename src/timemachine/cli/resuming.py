@@ -4,7 +4,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from timemachine.cli.arguments import MULTIRUN, quoted, unquoted_path
+from timemachine.cli.arguments import MULTIRUN
+from timemachine.cli.quoting import quoted, unquoted_path
+from timemachine.cli.search_path import own_search_path
 from timemachine.errors import SettingError
 from timemachine.runs.files import read_yaml
 
@@ -52,13 +54,6 @@ def _of_hydra(folder: str, name: str, kind: type) -> Any:
     if not isinstance(found, kind):
         raise SettingError(f"resume={folder}: its .hydra/{name} is damaged; type another run")
     return found
-
-
-def own_search_path(hydra: Any) -> list[str]:
-    """Return the argument that makes Hydra look for files where a program with these settings of Hydra's did."""
-    sources = hydra["runtime"]["config_sources"]
-    own = [quoted(source["path"]) for source in sources if "command-line" in source["provider"]]
-    return [f"hydra.searchpath=[{','.join(own)}]"] if own else []
 
 
 def _arguments_of_sweep(folder: str, arguments: list[str]) -> list[str]:

@@ -16,7 +16,6 @@ from timemachine.config import OF_ANY_CELL, REPOSITORY, Evaluate, Generate, Mode
 from timemachine.errors import SettingError
 from timemachine.kernels import FUSED_ACTIVATIONS
 from timemachine.runs.record import is_resumed
-from timemachine.runs.summaries import check_parent
 
 CONF = REPOSITORY / "conf"
 
@@ -40,6 +39,8 @@ def checked(cfg: DictConfig, schema: type[Settings]) -> Settings:
     if isinstance(settings, Train):
         check_network(settings.model, settings.probes)
         if settings.init_from is not None and not is_resumed(cfg):
+            from timemachine.runs.inheriting import check_parent
+
             check_parent(settings.init_from, to_dict(settings.model))
         if settings.callbacks or settings.logger.keys() - {"wandb"}:
             from timemachine.training.own import own_classes  # takes seconds

@@ -21,10 +21,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from timemachine.cli.arguments import quoted
 from timemachine.cli.messages import exit_with, remember_folder
-from timemachine.cli.resuming import own_search_path
+from timemachine.cli.quoting import quoted
 from timemachine.cli.schema import checked, resolved, without_hydra
+from timemachine.cli.search_path import own_search_path
 from timemachine.config import REPOSITORY, Train
 from timemachine.errors import SettingError, UserError
 from timemachine.exercises.report import tie_together

@@ -19,12 +19,10 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from safetensors import safe_open
 from torch import Tensor
 
-from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError, one_line
 from timemachine.language_model import RNNLMScratch
 from timemachine.runs.files import write_whole
-from timemachine.runs.record import Record, is_resumed
-from timemachine.runs.summaries import EXPORT, check_parent, no_checkpoint_yet, run_summary
+from timemachine.runs.summaries import EXPORT, no_checkpoint_yet, run_summary
 from timemachine.vocab import Vocab
 
 
@@ -64,32 +62,11 @@ def load_model(run: str) -> tuple[RNNLMScratch, Vocab]:
     which is older if the run was resumed and killed. Raises SettingError where there is none that can be read. Nothing
     in a file is executed.
     """
-    model, _, about = _read(run, "run")
+    model, _, about = read_model(run, "run")
     return model.eval(), Vocab(about["tokens"])
 
 
-def inherit(run: Record, model: RNNLMScratch, data: TimeMachine) -> None:
-    """Give the model of a run that begins the weights of the one that `init_from` names, and write down its parent.
-
-    Raises SettingError where that cannot be read, or has another network or other symbols.
-    """
-    settings = run.summary["settings"]
-    parent, last = settings["init_from"], run.folder / "checkpoints" / "last.ckpt"
-    if parent is None or (is_resumed(settings) and last.is_file()):
-        return
-    check_parent(parent, settings["model"])
-    _, weights, about = _read(parent, "init_from")
-    if odd := "".join(sorted({*about["tokens"]} ^ {*data.vocab.idx_to_token})):
-        rule = f"its symbols are not the text's (only one has {odd!r})"
-        raise SettingError(f"init_from={parent}: {rule}; type a data.corpus with the same")
-    if str(settings["trainer"]["precision"]).startswith("64"):
-        model.double()  # as Lightning will, but not before float32 has rounded
-    model.load_state_dict(weights)
-    epoch = about["epoch"] + 1 if "epoch" in about else about["summary"]["metrics"].get("epoch")  # an export's
-    run.update(parent={"run": parent, "epoch": epoch, "sha256": _digest({}, weights)})
-
-
-def _read(run: str, setting: str) -> tuple[RNNLMScratch, dict[str, Tensor], dict[str, Any]]:
+def read_model(run: str, setting: str) -> tuple[RNNLMScratch, dict[str, Tensor], dict[str, Any]]:
     """Return the model of the run that the setting names, its weights, and what else its file says."""
     path = Path(run)
     if not (path.suffix in (".ckpt", ".safetensors") and path.is_file()):
@@ -123,7 +100,7 @@ def export_model(path: Path, model: RNNLMScratch, vocab: Vocab, summary: dict[st
     about = {"hyper_parameters": dict(model.hparams), "tokens": vocab.idx_to_token, "summary": known}
     header = {name: json.dumps(value) for name, value in about.items()}
     weights = {name: weight.detach().cpu().contiguous() for name, weight in model.state_dict().items()}
-    write_whole(path, safetensors.torch.save(weights, header | {"sha256": _digest(header, weights)}))
+    write_whole(path, safetensors.torch.save(weights, header | {"sha256": weights_digest(header, weights)}))
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -131,12 +108,13 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     with safe_open(path, framework="pt") as file:
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is not a dict)
         header = dict(file.metadata() or {})
-    if header.pop("sha256", None) != _digest(header, weights):
+    if header.pop("sha256", None) != weights_digest(header, weights):
         raise ValueError("its SHA-256 is another")
     return weights, {name: json.loads(value) for name, value in header.items()}
 
 
-def _digest(header: dict[str, str], weights: dict[str, Tensor]) -> str:
+def weights_digest(header: dict[str, str], weights: dict[str, Tensor]) -> str:
+    """Return the SHA-256 of weights and of what is said of them."""
     digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
     for name, weight in sorted(weights.items()):
         digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())

@@ -7,14 +7,12 @@ from typing import Any
 from filelock import FileLock, Timeout
 from safetensors import safe_open
 
-from timemachine.config import format_value
 from timemachine.errors import SettingError
 
 A_RUN = "<the folder that train.py printed at its end>"
 EXPORT = "model.safetensors"  # in a run's folder, once it has ended: its weights, and what is known of them
 NOT_FINITE = ("nan", "inf", "-inf")  # numbers that JSON cannot have
 LOCK = ".lock"  # in a run's folder: held as long as the process that trains there lives, however that ends
-MAY_DIFFER = {"lr", "input_lr_factor", "backward", "sigma", "embedding_sigma"}  # of model., from the parent's
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
@@ -67,14 +65,6 @@ def no_checkpoint_yet(run: str, setting: str) -> str:
     """Return the message for a run without a checkpoint."""
     state = "has no checkpoint yet: it is running, or was killed, or keeps none"
     return f"{setting}={run}: {state}; type it again when its first epoch has ended, or type another run"
-
-
-def check_parent(parent: str, network: dict[str, Any]) -> None:
-    """Raise SettingError unless `init_from` names a run of such a network, all of `model.`."""
-    for name, value in run_summary(parent, "init_from")["settings"]["model"].items():
-        if name not in MAY_DIFFER and network.get(name) != value:
-            instead, now = f"model.{name}={format_value(value)}", format_value(network.get(name))
-            raise SettingError(f"init_from={parent}: has {instead}, not {now}; type {instead}")
 
 
 def flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -5,13 +5,11 @@ from types import FrameType
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
 from lightning.pytorch.callbacks import Callback
 
 from timemachine import kernels
 from timemachine.kernels import fused
 from timemachine.kernels.loss import kernel_of
-from timemachine.runs.checkpoints import WholeCheckpoints, read_checkpoint
 from timemachine.runs.processes import Signalled
 from timemachine.runs.record import Record
 from timemachine.training.lightning import kill_other_processes
@@ -113,38 +111,6 @@ class Resumption(Callback):
         trainer.should_stop = True
         if self.run.writes:
             print(f"a callback ended the run after epoch {trainer.current_epoch}; to go on type callbacks=none as well")
-
-
-class FinalWeights(Callback):
-    """Puts into last.ckpt what a callback before it makes of the weights at the end, as StochasticWeightAveraging does.
-
-    Otherwise the test and model.safetensors would have other weights than the checkpoint.
-    """
-
-    def __init__(self, run: Record) -> None:
-        self.run = run
-        self.are_new = False  # so that they have not been validated
-
-    def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        """Ask whether the weights are such ones."""
-        self.are_new = checkpoint.get("changed_at_end", False)
-
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Compare the weights with those of the checkpoint, and write them if they differ."""
-        path, weights = self.run.folder / "checkpoints" / "last.ckpt", pl_module.state_dict()
-        if not path.exists():
-            return
-        checkpoint = read_checkpoint(path)
-        before = checkpoint["state_dict"]
-        self.are_new = any(not torch.equal(weights[name].cpu(), before[name]) for name in before)
-        trainer.strategy.barrier()  # all have read it
-        if self.are_new and self.run.writes:
-            WholeCheckpoints().save_checkpoint(checkpoint | {"state_dict": weights, "changed_at_end": True}, path)
-
-
-def changed_at_end(trainer: pl.Trainer) -> bool:
-    """Return whether a callback has changed the weights since they were validated."""
-    return any(isinstance(callback, FinalWeights) and callback.are_new for callback in trainer.callbacks)  # type: ignore[attr-defined]
 
 
 class TrainingStart(Callback):

@@ -9,24 +9,28 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
+import lightning.pytorch as pl
+import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import callbacks, loggers
 
 from timemachine.config import Train, format_value
 from timemachine.errors import SettingError, one_line
+from timemachine.runs.checkpoints import WholeCheckpoints, read_checkpoint
+from timemachine.runs.record import Record
 
 # Where Lightning's are, of which kind, and one of them.
 GROUPS = {
     "callbacks": (callbacks, callbacks.Callback, "EarlyStopping"),
     "logger": (loggers, loggers.Logger, "TensorBoardLogger"),
 }
-GIVEN = "save_dir"  # what a logger gets unless it is typed: the run's folder
 
 
-def own_classes(settings: Train, group: str) -> Iterator[tuple[str, type, dict[str, Any]]]:
+def own_classes(settings: Train, group: str, folder: str = "") -> Iterator[tuple[str, type, dict[str, Any]]]:
     """Yield name, class and arguments of each callback, or of each logger but W&B's, which has a schema of ours.
 
-    Raise SettingError for a class that is not there or of another kind, and for arguments that do not fit it.
+    A class that takes a `save_dir` is given the run's folder, unless another is typed. Raise SettingError for a class
+    that is not there or of another kind, and for arguments that it does not take.
     """
     entries = {name: entry for name, entry in getattr(settings, group).items() if (group, name) != ("logger", "wandb")}
     for name, entry in entries.items():
@@ -36,20 +40,26 @@ def own_classes(settings: Train, group: str) -> Iterator[tuple[str, type, dict[s
             instead = f"{group}.{near[0]}" if near else f"{key}._target_=lightning.pytorch.{group}.<a class>"
             raise SettingError(f"{key}={format_value(entry)}: names no class; type {instead}")
         found = _class(group, f"{key}._target_", str(entry["_target_"]))
-        arguments = {argument: value for argument, value in entry.items() if argument != "_target_"}
-        _refuse_unknown(found, key, arguments)
+        known = inspect.signature(found).parameters
+        arguments = ({"save_dir": folder} if "save_dir" in known else {}) | _arguments(entry)
+        try:
+            inspect.signature(found).bind(**arguments)
+        except TypeError as error:
+            odd = next((argument for argument in arguments if argument not in known), "")
+            near = get_close_matches(odd, known, 1) or [argument for argument in known if argument not in arguments]
+            instead = f"{key}.{near[0]}=<a value>" if near else "it without"
+            raise SettingError(f"{key}: {found.__name__}: {error}; type {instead}") from error
         yield name, found, arguments
 
 
 def build_own(settings: Train, group: str, folder: str) -> list[Any]:
     """Return the callbacks, or the loggers, of the settings. Raise SettingError for what Lightning's classes refuse."""
     built = []
-    for name, found, arguments in own_classes(settings, group):
-        given = {GIVEN: folder} if GIVEN in inspect.signature(found).parameters else {}
+    for name, found, arguments in own_classes(settings, group, folder):
         try:
-            built.append(found(**given | {argument: _built(value) for argument, value in arguments.items()}))
+            built.append(found(**{argument: _built(value) for argument, value in arguments.items()}))
         except (MisconfigurationException, ModuleNotFoundError) as error:
-            raise SettingError(f"{group}.{name}: {found.__name__} refuses it: {one_line(error)}") from error
+            raise SettingError(f"{group}.{name}: {found.__name__}: {one_line(error)}; type another value") from error
     return built
 
 
@@ -73,19 +83,8 @@ def _class(group: str, setting: str, target: str) -> type:
     raise SettingError(f"{setting}={target}: there is no {kind.__name__} of that name; type {setting}={near}")
 
 
-def _refuse_unknown(found: type, key: str, arguments: dict[str, Any]) -> None:
-    known = inspect.signature(found).parameters
-    if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in known.values()):
-        for argument in arguments.keys() - known.keys():
-            near = [*get_close_matches(argument, known, 1), *known][:1]
-            instead = f"{key}.{near[0]}=…" if near else "it without"
-            typed = f"{key}.{argument}={format_value(arguments[argument])}"
-            raise SettingError(f"{typed}: {found.__name__} has no such argument; type {instead}")
-    for argument in known.keys() - arguments.keys() - {GIVEN}:
-        parameter = known[argument]
-        is_needed = parameter.default is parameter.empty
-        if is_needed and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
-            raise SettingError(f"{key}.{argument}: {found.__name__} needs it; type {key}.{argument}=<a value>")
+def _arguments(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in entry.items() if name != "_target_"}
 
 
 def _built(value: Any) -> Any:
@@ -93,5 +92,31 @@ def _built(value: Any) -> Any:
     if not isinstance(value, Mapping) or "_target_" not in value:
         return value
     module, _, name = value["_target_"].rpartition(".")
-    arguments = {argument: _built(of) for argument, of in value.items() if argument != "_target_"}
-    return getattr(import_module(module), name)(**arguments)
+    return getattr(import_module(module), name)(**{name: _built(it) for name, it in _arguments(value).items()})
+
+
+class FinalWeights(callbacks.Callback):
+    """Puts into last.ckpt what a callback before it makes of the weights at the end, as StochasticWeightAveraging does.
+
+    Otherwise the test and model.safetensors would have other weights than the checkpoint.
+    """
+
+    def __init__(self, run: Record) -> None:
+        self.run = run
+        self.weights_are_new = False  # so that they have not been validated
+
+    def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """Ask whether the weights are such ones."""
+        self.weights_are_new = checkpoint.get("changed_at_end", False)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Compare the weights with those of the checkpoint, and write them if they differ."""
+        path, weights = self.run.folder / "checkpoints" / "last.ckpt", pl_module.state_dict()
+        if not path.exists():
+            return
+        checkpoint = read_checkpoint(path)
+        before = checkpoint["state_dict"]
+        self.weights_are_new = any(not torch.equal(weights[name].cpu(), before[name]) for name in before)
+        trainer.strategy.barrier()  # all have read it
+        if self.weights_are_new and self.run.writes:
+            WholeCheckpoints().save_checkpoint(checkpoint | {"state_dict": weights, "changed_at_end": True}, path)

@@ -24,7 +24,7 @@ from timemachine.runs.checkpoints import WholeCheckpoints
 from timemachine.runs.processes import Signalled
 from timemachine.runs.record import Record, outcome
 from timemachine.runs.rows import final_numbers
-from timemachine.training.callbacks import FinalWeights, OrderlyEnd, Resumption, TrainingStart
+from timemachine.training.callbacks import OrderlyEnd, Resumption, TrainingStart
 from timemachine.training.lightning import ModelCheckpoint, PerplexityBar, Unprofiled, end_each_epoch_once, silence
 from timemachine.training.run_log import RunLog, TakesRows
 
@@ -44,9 +44,9 @@ def build_trainer(settings: Train, run: Record, others: Sequence[Logger | Callba
         raise SettingError(f"trainer.precision={chosen['precision']}: {rule}; type trainer.precision=bf16-mixed")
     own: list[Callback] = []
     if settings.callbacks:
-        from timemachine.training.own import build_own  # a plain run has none
+        from timemachine.training.own import FinalWeights, build_own  # a plain run has none
 
-        own = build_own(settings, "callbacks", str(run.folder))
+        own = [*build_own(settings, "callbacks", str(run.folder)), FinalWeights(run)]
     has_bar = any(isinstance(callback, ProgressBar) for callback in own)
     draws_bar = sys.stdout.isatty() if chosen["enable_progress_bar"] is None else chosen["enable_progress_bar"]
     draws_bar = draws_bar and not (run.quiet or settings.trainer.barebones or has_bar)
@@ -85,7 +85,7 @@ def _lists(
     run_log = RunLog(run.folder, takers, prints_lines=run.writes and not (draws_bar or run.quiet))
     callbacks: list[Callback] = [run_log, Resumption(run), TrainingStart(run)]
     callbacks += [other for other in others if isinstance(other, Callback)]
-    callbacks += [*own, FinalWeights(run)] if own else []
+    callbacks += own
     callbacks += [PerplexityBar(), OrderlyEnd()] if draws_bar else [OrderlyEnd()]
     if settings.trainer.enable_checkpointing is not False:
         folder = run.folder / "checkpoints"
@@ -94,6 +94,14 @@ def _lists(
             ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False),
         ]
     return [run_log, *(other for other in others if isinstance(other, Logger))], callbacks
+
+
+def changed_at_end(trainer: pl.Trainer) -> bool:
+    """Return whether a callback of the user's, such as StochasticWeightAveraging, has left other weights than the last
+    validation had.
+    """
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    return any(getattr(callback, "weights_are_new", False) for callback in callbacks)
 
 
 @contextmanager
