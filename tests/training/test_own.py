@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from tests.support.programs import assert_said, assert_succeeded, call_program, with_callback
 from tests.support.runs import InterruptAt, Interruption, rows, summary, what_is_left
+from timemachine import load_run
 from timemachine.config import Train
 from timemachine.errors import SettingError
 from timemachine.training.own import build_own, own_classes
@@ -145,6 +146,15 @@ def test_four_callbacks_and_two_loggers_are_resumed_bit_for_bit(step: int) -> No
     assert all(torch.equal(averaged[name], last[name]) for name in averaged)
     best = torch.load("in two/checkpoints/best.ckpt", weights_only=True)["state_dict"]
     assert not torch.equal(averaged["W_hq"], best["W_hq"])
+
+
+def test_checkpoints_of_ones_own_lie_beside_the_runs_and_can_be_read() -> None:
+    typed = [f"callbacks.mine._target_={LIGHTNINGS}.ModelCheckpoint", "callbacks.mine.monitor=val/perplexity"]
+    assert_succeeded(call_program("train.py", *SMALL, "logger=csv", *typed, "hydra.run.dir=run"))
+    assert sorted(path.name for path in Path("run/checkpoints").glob("*.ckpt")) == ["best.ckpt", "last.ckpt"]
+    (own,) = Path("run/checkpoints/mine").iterdir()
+    model, best = load_run(own).model, load_run("run/checkpoints/best.ckpt").model
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(model.parameters(), best.parameters(), strict=True))
 
 
 def test_a_run_that_a_callback_has_ended_stays_so_until_it_is_typed_without() -> None:

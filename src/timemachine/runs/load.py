@@ -13,7 +13,7 @@ from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
 from timemachine.runs.checkpoints import load_model
 from timemachine.runs.rows import read_numbers
-from timemachine.runs.summaries import run_summary
+from timemachine.runs.summaries import folder_of, run_summary
 from timemachine.vocab import Vocab
 
 
@@ -26,7 +26,7 @@ class Run:
         self._run, path = run, Path(run)
         self.summary = run_summary(run)
         self.settings: dict[str, Any] = self.summary["settings"]
-        self.folder = path if path.is_dir() else path.parents[1] if path.suffix == ".ckpt" else path.parent
+        self.folder = folder_of(path)
         self.curves = read_numbers(self.folder / "metrics.csv")
 
     @cached_property

@@ -67,14 +67,13 @@ def resume(run: Record, trainer: "pl.Trainer", model: "RNNLMScratch", data: "Tim
         if name.startswith("callbacks.") and before[name] != now[name]:  # its state, restored, has the old value
             setting = f"{name}={format_value(before[name])}"
             raise SettingError(f"{name}={format_value(now[name])}: the callback began with {setting}; type {setting}")
-    names = dict.fromkeys([*now, *before])
-    changed = [name for name in names if not re.match(r"resume$|logger\.", name) and before.get(name) != now.get(name)]
+    told = [name for name in now | before if not re.match(r"resume$|logger\.|callbacks\..*(?<!\._target_)$", name)]
+    changed = [name for name in told if before.get(name) != now.get(name)]
     if changed:
         settings = {name: {"before": before.get(name), "now": now.get(name)} for name in changed}
         run.update(changes=[*run.summary.get("changes", []), {"from_epoch": done + 1, "settings": settings}])
         if run.writes and not run.quiet:
-            shown_ = [name for name in changed if not name.startswith("callbacks.") or name.endswith("._target_")]
-            each = (f"{name}={format_value(now.get(name))} (was {format_value(before.get(name))})" for name in shown_)
+            each = (f"{name}={format_value(now.get(name))} (was {format_value(before.get(name))})" for name in changed)
             print(f"from epoch {done + 1} on: {', '.join(each)}")
     return path
 

@@ -49,8 +49,7 @@ def run_summary(run: str, setting: str = "run") -> dict[str, Any]:
             with safe_open(path, framework="numpy") as file:
                 summary: dict[str, Any] = json.loads(file.metadata()["summary"])
         else:
-            is_checkpoint = path.suffix == ".ckpt" and path.is_file()  # best.ckpt or last.ckpt
-            summary = read_summary(path.parents[1] if is_checkpoint else path)
+            summary = read_summary(folder_of(path))
     except Exception as error:  # damaged bytes raise anything
         instead = f"type {setting}={A_RUN}"
         raise SettingError(f"{setting}={run}: is not a run's folder, checkpoint or export; {instead}") from error
@@ -59,6 +58,11 @@ def run_summary(run: str, setting: str = "run") -> dict[str, Any]:
             raise SettingError(no_checkpoint_yet(run, setting))
         raise SettingError(f"{setting}={run}: ended before it had a text ({summary['message']}); type another run")
     return summary
+
+
+def folder_of(run: Path) -> Path:
+    """Return the folder of a run: itself, or that in which one of its checkpoints or its export lies."""
+    return run if run.is_dir() else next((it for it in run.parents if (it / "summary.json").exists()), run.parent)
 
 
 def no_checkpoint_yet(run: str, setting: str) -> str:

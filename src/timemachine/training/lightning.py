@@ -66,8 +66,13 @@ _NOTHING = nullcontext()
 class ModelCheckpoint(pl.callbacks.ModelCheckpoint):
     """Lightning's, and under its name, by which a checkpoint knows it; but it takes no path from a checkpoint.
 
-    The folder may have been moved.
+    The folder may have been moved. A user's own may watch the same metric.
     """
+
+    @property
+    def state_key(self) -> str:
+        """Return the name of its state in a checkpoint."""
+        return f"ModelCheckpoint of {self.filename}"
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the best score so far. The file that it belongs to is the one that is written here."""

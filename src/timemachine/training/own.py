@@ -4,6 +4,7 @@
 """
 
 import inspect
+import traceback
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from importlib import import_module
@@ -29,8 +30,8 @@ GROUPS = {
 def own_classes(settings: Train, group: str, folder: str = "") -> Iterator[tuple[str, type, dict[str, Any]]]:
     """Yield name, class and arguments of each callback, or of each logger but W&B's, which has a schema of ours.
 
-    A class that takes a `save_dir` is given the run's folder, unless another is typed. Raise SettingError for a class
-    that is not there or of another kind, and for arguments that it does not take.
+    A class that takes a `save_dir` or a `dirpath` is given one in the run's folder, unless another is typed. Raise
+    SettingError for a class that is not there or of another kind, and for arguments that it does not take.
     """
     entries = {name: entry for name, entry in getattr(settings, group).items() if (group, name) != ("logger", "wandb")}
     for name, entry in entries.items():
@@ -41,7 +42,8 @@ def own_classes(settings: Train, group: str, folder: str = "") -> Iterator[tuple
             raise SettingError(f"{key}={format_value(entry)}: names no class; type {instead}")
         found = _class(group, f"{key}._target_", str(entry["_target_"]))
         known = inspect.signature(found).parameters
-        arguments = ({"save_dir": folder} if "save_dir" in known else {}) | _arguments(entry)
+        places = {"save_dir": folder, "dirpath": f"{folder}/checkpoints/{name}"}
+        arguments = {place: places[place] for place in places if place in known} | _arguments(entry)
         try:
             inspect.signature(found).bind(**arguments)
         except TypeError as error:
@@ -61,6 +63,15 @@ def build_own(settings: Train, group: str, folder: str) -> list[Any]:
         except (MisconfigurationException, ModuleNotFoundError) as error:
             raise SettingError(f"{group}.{name}: {found.__name__}: {one_line(error)}; type another value") from error
     return built
+
+
+def blamed(settings: Train, error: Exception) -> str | None:
+    """Return the name of the callback whose class the error names or was raised in, if there is one."""
+    modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    for name, found, _ in own_classes(settings, "callbacks"):
+        if found.__module__ in modules or f"`{found.__name__}`" in str(error):
+            return f"callbacks.{name}"
+    return None
 
 
 def _class(group: str, setting: str, target: str) -> type:

@@ -131,16 +131,13 @@ class RunLog(Logger, Callback):
             self._log(metrics_of_epoch(trainer))
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log a validation or a test; keep what comes at an epoch's end, or from a callback at a step, for its row.
-
-        What Lightning itself logs of some steps, with their epoch, is among what is noted of each.
-        """
+        """Log a validation or a test; keep what comes at an epoch's end, or from a callback at a step, for its row."""
         numbers = {name: float(value) for name, value in metrics.items() if name != "epoch"}
         if self._end_of_epoch is not None:
             self._end_of_epoch |= numbers
         elif not self._trainer.training:
             self._log(numbers)
-        elif "epoch" not in metrics and step is not None:
+        elif "epoch" not in metrics and step is not None:  # else it is Lightning, and noted already
             self._of_callbacks.setdefault(step + 1, {}).update(numbers)  # Lightning counts from 0
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:

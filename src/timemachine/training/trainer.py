@@ -44,7 +44,7 @@ def build_trainer(settings: Train, run: Record, others: Sequence[Logger | Callba
         raise SettingError(f"trainer.precision={chosen['precision']}: {rule}; type trainer.precision=bf16-mixed")
     own: list[Callback] = []
     if settings.callbacks:
-        from timemachine.training.own import FinalWeights, build_own  # a plain run has none
+        from timemachine.training.own import FinalWeights, blamed, build_own  # a plain run has none
 
         own = [*build_own(settings, "callbacks", str(run.folder)), FinalWeights(run)]
     has_bar = any(isinstance(callback, ProgressBar) for callback in own)
@@ -59,6 +59,8 @@ def build_trainer(settings: Train, run: Record, others: Sequence[Logger | Callba
     try:
         trainer = pl.Trainer(**chosen, logger=loggers or False, callbacks=callbacks, default_root_dir=run.folder)
     except Exception as error:  # an OverflowError, an AttributeError, whatever comes of what was typed
+        if own and (culprit := blamed(settings, error)):
+            raise SettingError(f"{culprit}: {one_line(error)}; type another") from error
         raise _refused(settings, error) from error
     if settings.trainer.profiler:
         trainer.profiler.dirpath, trainer.profiler.filename = run.folder, "profile"  # type: ignore[attr-defined]
@@ -97,9 +99,7 @@ def _lists(
 
 
 def changed_at_end(trainer: pl.Trainer) -> bool:
-    """Return whether a callback of the user's, such as StochasticWeightAveraging, has left other weights than the last
-    validation had.
-    """
+    """Return whether a callback has left other weights at the end than were validated."""
     callbacks = trainer.callbacks  # type: ignore[attr-defined]
     return any(getattr(callback, "weights_are_new", False) for callback in callbacks)
 
@@ -108,8 +108,7 @@ def changed_at_end(trainer: pl.Trainer) -> bool:
 def open_loggers(settings: Train, run: Record) -> Iterator[list[Any]]:
     """Give the loggers of a run, which know its settings. At the end W&B gets what the record says, or the exception.
 
-    A logger that has a `save_dir` gets the run's folder unless one is typed. Raises SettingError for one that is
-    not installed.
+    Raises SettingError for one that is not installed.
     """
     choice, loggers = settings.logger.get("wandb"), list[Any]()
     if settings.logger.keys() - {"wandb"}:
@@ -162,11 +161,10 @@ def lightning_may_refuse(settings: Train) -> Iterator[None]:
             raise UserError(f"{what}; type resume=<the run's folder>") from error
         is_lightnings = all(name.split(".")[0] == "lightning" for name in raised_in)
         if is_lightnings and settings.callbacks:
-            from timemachine.training.own import own_classes
+            from timemachine.training.own import blamed
 
-            for name, found, _ in own_classes(settings, "callbacks"):
-                if found.__module__ in raised_in:
-                    raise UserError(f"callbacks.{name}: {one_line(error)}; type another value") from error
+            if culprit := blamed(settings, error):
+                raise UserError(f"{culprit}: {one_line(error)}; type another value") from error
         names_setting = any(re.search(rf"\b{field.name}\b", str(error)) for field in dataclasses.fields(Trainer))
         if isinstance(error, MisconfigurationException | ValueError) and is_lightnings and names_setting:
             raise _refused(settings, error) from error
