@@ -62,7 +62,9 @@ def test_links_and_pictures_lead_somewhere(page: str) -> None:
 @pytest.mark.parametrize("command", [command for command in COMMANDS if "launcher=submitit_slurm" not in command])
 def test_command(command: str, trained: Path, tmp_path: Path, novels: Path) -> None:
     words = shlex.split(command)[1:]
-    known = {"run=outputs/…": f"run={trained}", "report=sweeps/clipping/…": f"report={REFERENCE}/clipping"}
+    known = {f"{name}=outputs/…": f"{name}={trained}" for name in ("run", "init_from")}
+    known["report=sweeps/clipping/…"] = f"report={REFERENCE}/clipping"
+    known["data.corpus=my_texts"] = f"data.corpus={REPOSITORY / 'src/timemachine/texts'}"  # with the sample in it
     arguments = [known.get(word, word) for word in words]
     if "hydra/sweeper=" in command:
         pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="needs pip install -e '.[search]'")
