@@ -92,8 +92,10 @@ def test_noise_and_soft_targets_do_not_depend_on_the_number_of_processes(program
 def test_each_job_of_a_sweep_trains_all_its_processes_with_its_own_settings(program: Program, tmp_path: Path) -> None:
     """Not so where each process runs the sweep again: a shuffled one would mix the settings of jobs."""
     (tmp_path / "a text.txt").write_text("it has the time of a machine and more " * 600)
+    (tmp_path / "files/callbacks").mkdir(parents=True)
+    (tmp_path / "files/callbacks/mine.yaml").write_text("mine: {_target_: lightning.pytorch.callbacks.Timer}")
     sweep = ("-m", *TRAINING, "data=book", "data.corpus=a text.txt", "trainer.max_epochs=1")
-    sweep += ('hydra.sweep.dir="it\'s a sweep"',)
+    sweep += ('hydra.sweep.dir="it\'s a sweep"', "hydra.searchpath=[files]", "callbacks=mine")
     done = program("train.py", *sweep, "trainer=ddp_cpu,cpu", "model.lr=shuffle(1,2)")
     assert done.returncode == 0, done.stderr
     jobs = [tmp_path / "it's a sweep" / str(number) for number in range(4)]
@@ -104,6 +106,7 @@ def test_each_job_of_a_sweep_trains_all_its_processes_with_its_own_settings(prog
     assert found.keys() == {1.0, 2.0}
     for pair in found.values():  # two processes, and one
         assert_the_same_tables(*pair)
+        assert all("mine" in read_summary(job)["settings"]["callbacks"] for job in pair)
 
 
 @pytest.mark.slow

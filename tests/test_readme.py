@@ -13,10 +13,9 @@ from tests.support.programs import DEADLINE, run_program
 from timemachine.config import REPOSITORY
 
 REFERENCE = REPOSITORY / "sweeps/reference"
-PAGES = {
-    name: (REPOSITORY / name).read_text(encoding="utf-8")
-    for name in ("README.md", "conf/README.md", "sweeps/README.md", "tests/README.md", "src/timemachine/README.md")
-}
+FOLDERS = ("sweeps", "tests", "src/timemachine")
+NAMES = ("README.md", "conf/README.md", "conf/clusters.md", *(f"{folder}/README.md" for folder in FOLDERS))
+PAGES = {name: (REPOSITORY / name).read_text(encoding="utf-8") for name in NAMES}
 COMMANDS = [
     line.partition("  #")[0].strip()
     for text in PAGES.values()
@@ -59,12 +58,15 @@ def test_links_and_pictures_lead_somewhere(page: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", [command for command in COMMANDS if "launcher=submitit_slurm" not in command])
+@pytest.mark.parametrize(
+    "command", [command for command in COMMANDS if not re.search("launcher=(submitit_slurm|ray)", command)]
+)
 def test_command(command: str, trained: Path, tmp_path: Path, novels: Path) -> None:
     words = shlex.split(command)[1:]
     known = {f"{name}=outputs/…": f"{name}={trained}" for name in ("run", "init_from")}
     known["report=sweeps/clipping/…"] = f"report={REFERENCE}/clipping"
     known["data.corpus=my_texts"] = f"data.corpus={REPOSITORY / 'src/timemachine/texts'}"  # with the sample in it
+    known["sweeps/width"] = str(trained.parent)
     arguments = [known.get(word, word) for word in words]
     if "hydra/sweeper=" in command:
         pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="needs pip install -e '.[search]'")

@@ -7,12 +7,13 @@ import signal
 import time
 from importlib.util import find_spec
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
 from tests.proof.tally import Note, count
 from tests.support.processes import running
-from tests.support.programs import Program, assert_said, assert_succeeded
+from tests.support.programs import Program, assert_said, assert_succeeded, call_program
 from tests.support.runs import epochs, what_is_left
 from timemachine.runs.summaries import read_summary
 from timemachine.runs.sweep import summary_or_failure
@@ -24,9 +25,11 @@ KILLS = int(os.environ.get("KILLS", 3))  # `make torture`: 30
 
 
 @pytest.mark.slow
-def test_jobs_side_by_side_print_a_line_each(program: Program, tmp_path: Path) -> None:
+@pytest.mark.parametrize("processes", [1, 2])  # 1: in the sweep's own, which a launcher like Ray's does not know either
+def test_jobs_side_by_side_print_a_line_each(processes: int, program: Program, tmp_path: Path) -> None:
     """No bar, and no table but the sweep's: they would write across each other."""
-    done = program("train.py", *SWEEP, "seed=0,1", "trainer.max_epochs=1", "trainer.enable_progress_bar=true")
+    sweep = [*SWEEP, "seed=0,1", f"hydra.launcher.n_jobs={processes}"]
+    done = program("train.py", *sweep, "trainer.max_epochs=1", "trainer.enable_progress_bar=true")
     assert_succeeded(done)
     assert "Epoch" not in done.stdout and "\nepoch" not in done.stdout and "continuation" not in done.stdout
     assert sorted(re.findall(r"^job   (\d)  completed  val +[\d.]+  \d of 2", done.stdout, re.MULTILINE)) == ["0", "1"]
@@ -104,10 +107,23 @@ def test_an_exercise_that_is_interrupted_goes_on(program: Program, tmp_path: Pat
 # Other launchers
 
 
+def test_a_job_that_a_launcher_runs_again_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Ray's does where a process was killed."""
+    monkeypatch.chdir(tmp_path)
+
+    def leave_rows(folder: Path, settings: object) -> bool:
+        return not (folder / "metrics.csv").write_text("epoch,step\n1,3\n2,6\n")
+
+    with patch("timemachine.cli.program.is_done", leave_rows):
+        assert_succeeded(call_program("train.py", *SWEEP[:-2], "seed=0", "trainer.max_epochs=2"))
+    assert epochs(tmp_path / "sweep/0") == 2
+
+
 @pytest.mark.parametrize(
     ("library", "typed", "line"),
     [
         ("hydra_submitit_launcher", "hydra/launcher=submitit_slurm", "hydra/launcher=submitit_slurm: {} '.[slurm]'"),
+        ("hydra_ray_launcher", "hydra/launcher=ray", "hydra/launcher=ray: {} '.[ray]'"),
         ("hydra_optuna_sweeper", "hydra/sweeper=search", "hydra/sweeper=optuna: {} '.[search]'"),
     ],
 )
@@ -121,6 +137,7 @@ def test_what_is_not_installed_is_named_with_its_extra(library: str, typed: str,
 
 @pytest.mark.slow
 def test_submitit_runs_jobs_on_this_machine(program: Program, tmp_path: Path) -> None:
+    """Its processes find a class of a file that lies beside train.py."""
     pytest.importorskip("submitit")
     for folder, launcher in (("here", "basic"), ("local", "submitit_local")):
         done = program(
@@ -131,6 +148,8 @@ def test_submitit_runs_jobs_on_this_machine(program: Program, tmp_path: Path) ->
             *SHORT,
             "trainer.max_epochs=1",
             "seed=0,1",
+            "callbacks.mine._target_=tests.support.runs.InterruptAt",
+            "callbacks.mine.step=-1",
         )
         assert_succeeded(done)
     for job in "01":

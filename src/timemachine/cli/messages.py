@@ -17,8 +17,10 @@ from timemachine.errors import UserError, one_line
 from timemachine.runs.files import cannot_write, shown
 from timemachine.runs.processes import is_first_process
 
-EXTRAS = {"submitit_slurm": "slurm", "submitit_local": "slurm", "optuna": "search"}  # of pyproject.toml
-LIBRARIES = ("submitit", "optuna", "sqlalchemy")  # what their errors say, a user can mend; sqlalchemy stores a study
+# What is not installed -> the extra of pyproject.toml that has it.
+EXTRAS = {"submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray", "optuna": "search"}
+# What their errors say, a user can mend; sqlalchemy stores a study.
+LIBRARIES = ("submitit", "ray", "optuna", "sqlalchemy")
 
 _folder = "."  # of a run or a sweep; Hydra has forgotten it when a message needs it
 _is_sweep = False

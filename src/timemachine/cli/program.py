@@ -22,12 +22,15 @@ from timemachine.cli.arguments import checked_arguments
 from timemachine.cli.messages import exit_with, remember_folder, say_how_to_go_on
 from timemachine.cli.schema import CONF, TARGETS, VERSION, Settings, checked, resolved, without_hydra
 from timemachine.cli.streams import Output, go_on_without_output
-from timemachine.config import Train
+from timemachine.config import REPOSITORY, Train
 from timemachine.errors import UserError
 from timemachine.runs.files import shown
 from timemachine.runs.processes import Signalled, end_with_parent, is_first_process, is_job
 from timemachine.runs.record import Record, is_resumed
-from timemachine.runs.resuming import is_done
+from timemachine.runs.resuming import begin_anew, is_done
+
+# Launchers whose jobs write one after another, or each into a file of its own. Those of others share a terminal.
+OWN_OUTPUT = ("basic", "submitit_local", "submitit_slurm")
 
 
 def program(schema: type[Settings]) -> Callable[[Callable[[Settings], None]], Callable[[], None]]:
@@ -141,15 +144,20 @@ def _run_job(cfg: DictConfig, task: Callable[[Train, Record], None]) -> float:
     folder, typed, in_sweep = Path(job.runtime.output_dir), job.overrides.task, job.mode == RunMode.MULTIRUN
     if in_sweep and is_done(folder, settings):
         return math.inf
+    if in_sweep and not is_resumed(settings) and is_first_process():  # Ray runs a job again that lost its process
+        begin_anew(folder)
     if is_job():
         end_with_parent()
+    if str(REPOSITORY) not in sys.path:  # a launcher's process does not look for classes beside train.py
+        sys.path.insert(0, str(REPOSITORY))
     trainer = cfg.trainer
     if in_sweep and (trainer.strategy != "auto" or trainer.num_nodes != 1 or trainer.devices not in (1, "1")):
         from timemachine.cli.sweep import run_as_program
 
         return run_as_program(folder, typed, is_resumed(settings))
     group = shown(folder.parent) if in_sweep or is_job() else None
-    with Record(folder, settings, in_sweep, typed, job.runtime.choices["exercise"], group, is_job()) as run:
+    is_beside = is_job() or (in_sweep and job.runtime.choices["hydra/launcher"] not in OWN_OUTPUT)
+    with Record(folder, settings, in_sweep, typed, job.runtime.choices["exercise"], group, is_beside) as run:
         task(checked(cfg, Train), run)
     if run.summary["status"] == "diverged" and run.writes and not in_sweep:
         raise UserError(f"diverged: {run.summary['message']}")
