@@ -27,9 +27,8 @@ class RNNLMScratch(LightningModule):
     Parameters beside the cell's: `W_hq` (H, V) drawn from N(0, sigma²), `b_q` (V) zero, `embedding` (V, D) drawn from
     N(0, embedding_sigma²) or None. `others`: what else `config.Model` has. Raises SettingError for an invalid value.
 
-    By default `training_step` does not call `forward`: `kernels.loss.mean_nll` computes the same loss and gradients in
-    one call of C++ (kernels/fused.cpp), or without a compiler with kernels/bptt.py. The loop in rnn.py and `forward`
-    train with `backward="autograd"`. What a subclass puts in the place of a method is called.
+    `training_step` calls `forward` with `backward="autograd"` alone: else `kernels.loss.mean_nll` computes the same
+    loss and gradients faster (kernels/fused.cpp, or bptt.py). What a subclass puts in the place of a method is called.
     """
 
     def __init__(self, vocab_size: int, hiddens: int = 32, sigma: float = 0.01, lr: float = 1.0, **others: Any) -> None:

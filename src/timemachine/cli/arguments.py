@@ -15,7 +15,6 @@ from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
 
-from timemachine.cli.quoting import quoted, unquoted_path
 from timemachine.cli.schema import CONF, choices, groups, leaves, no_such_choice
 from timemachine.config import Evaluate, Train
 from timemachine.corpus import normalise
@@ -34,16 +33,14 @@ INSTEAD = {  # a name elsewhere -> what to type here
 OWN = re.compile(r"(callbacks|logger)\.(?!wandb\b)")  # what follows a class knows: training.own
 
 
-def checked_arguments(typed: list[str], schema: type) -> list[str]:
-    """Return all arguments as Hydra reads them, its flags first. Raise SettingError for an invalid one."""
+def checked_arguments(typed: list[str], schema: type, folders: Sequence[Path] = (CONF,)) -> list[str]:
+    """Return all arguments as Hydra reads them, its flags first. Raise SettingError for an invalid one.
+
+    `folders`: where the choices of groups are.
+    """
     typed = sorted(typed, key=lambda argument: argument not in MULTIRUN)  # argparse wants it first
     flags = _checked_flags(typed, schema)
-    folders, overrides = [CONF], flags.overrides
-    if any(override.startswith("hydra.searchpath=") for override in overrides):
-        from timemachine.cli.search_path import searched
-
-        folders, overrides = searched(overrides)
-    overrides = [checked_argument(argument, schema, folders) for argument in overrides]
+    overrides = [checked_argument(argument, schema, folders) for argument in flags.overrides]
     chosen = dict(override.partition("=")[::2] for override in overrides)
     _refuse_contradictions(chosen, flags, schema)
     if chosen.get("exercise", "none") != "none" and "hydra.mode" not in chosen:
@@ -104,7 +101,6 @@ def checked_argument(argument: str, schema: type, folders: Sequence[Path] = (CON
     """Return the argument as Hydra reads it. Raise SettingError for a name or a choice that does not exist.
 
     Hydra's grammar refuses most punctuation: a prefix is normalised like the corpus and quoted, and a path is quoted.
-    `folders`: where the choices of groups are.
     """
     name, equals, value = argument.lstrip("+~").partition("=")
     if argument.startswith("-") or re.split("[@./]", name)[0] == "hydra":  # a setting of Hydra's own
@@ -136,6 +132,20 @@ def checked_argument(argument: str, schema: type, folders: Sequence[Path] = (CON
     is_several = path.startswith("[") or "," in path
     is_odd = re.search(r"[^\w./-]", path, re.ASCII)
     return f"{name}={quoted(path) if is_odd and (os.path.exists(path) or not is_several) else path}"
+
+
+def quoted(value: str) -> str:
+    """Return the text in quotes for Hydra and OmegaConf, with a backslash more before a quote, the end, or ${."""
+    escaped = re.sub(r"(\\*)\$\{", lambda found: 2 * found[1] + "\\${", value)
+    escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), escaped)
+    return f"'{escaped}'"
+
+
+def unquoted_path(value: str) -> str:
+    """Return the path that a user has quoted, or this program for Lightning's processes; ~ is the home directory."""
+    quote = value[:1] if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" else ""
+    is_quoted = quote and not os.path.exists(value)
+    return os.path.expanduser(value[1:-1].replace(f"\\{quote}", quote) if is_quoted else value)
 
 
 def _instead(name: str, schema: type, value: str) -> str:

@@ -57,7 +57,12 @@ def _main(schema: type, task: Callable[[DictConfig], Any]) -> Callable[[], None]
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, instead of printing a traceback of its own
         go_on_without_output()
         try:
-            arguments = checked_arguments(sys.argv[1:], schema)
+            folders, typed = [CONF], sys.argv[1:]
+            if any(argument.startswith("hydra.searchpath=") for argument in typed):
+                from timemachine.cli.search_path import searched
+
+                folders, typed = searched(typed)
+            arguments = checked_arguments(typed, schema, folders)
             if any(argument.startswith("resume=") for argument in arguments):
                 from timemachine.cli.resuming import with_resumed
 

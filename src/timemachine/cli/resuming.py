@@ -4,8 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from timemachine.cli.arguments import MULTIRUN
-from timemachine.cli.quoting import quoted, unquoted_path
+from timemachine.cli.arguments import MULTIRUN, quoted, unquoted_path
 from timemachine.cli.search_path import own_search_path
 from timemachine.errors import SettingError
 from timemachine.runs.files import read_yaml

@@ -5,7 +5,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from timemachine.cli.quoting import quoted, unquoted_path
+from timemachine.cli.arguments import quoted, unquoted_path
 from timemachine.cli.schema import CONF
 from timemachine.errors import SettingError
 

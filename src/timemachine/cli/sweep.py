@@ -21,8 +21,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from timemachine.cli.arguments import quoted
 from timemachine.cli.messages import exit_with, remember_folder
-from timemachine.cli.quoting import quoted
 from timemachine.cli.schema import checked, resolved, without_hydra
 from timemachine.cli.search_path import own_search_path
 from timemachine.config import REPOSITORY, Train
