@@ -61,7 +61,7 @@ def main(settings: Train, run: Record) -> None:
     with open_loggers(settings, run) as loggers:
         trainer = build_trainer(settings, run, [*loggers, *followers])
         checkpoint = resume(run, trainer, model, data)
-        with lightning_may_refuse(settings):
+        with lightning_may_refuse(settings, trainer):
             trainer.fit(model, data, ckpt_path=checkpoint)
             if changed_at_end(trainer):
                 trainer.validate(model, data, verbose=False)

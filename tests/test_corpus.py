@@ -75,7 +75,7 @@ def test_a_list_of_texts_is_joined_in_its_order(tmp_path: Path, sample: Corpus) 
     found = find_corpus([str(other), "sample"], [])
     assert found.characters == normalise(b"Another text, of 1895. " + sample.characters)
     assert (found.name, found.source) == ("other+sample", [str(other), "sample"])
-    assert found.sha256 == hashlib.sha256(other.read_bytes() + sample.paths[0].read_bytes()).hexdigest()
+    assert found.sha256 == hashlib.sha256(other.read_bytes() + b"\0" + sample.paths[0].read_bytes()).hexdigest()
     assert found.replaced()["digits"] == 4 + sample.replaced()["digits"]
     assert find_corpus(["sample"], []) == sample
 

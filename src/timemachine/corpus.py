@@ -125,7 +125,7 @@ def _joined(texts: list[Corpus]) -> Corpus:
         source=[str(text.source) for text in texts],
         paths=paths,
         characters=normalise(b" ".join(text.characters for text in texts)),
-        sha256=hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest(),
+        sha256=hashlib.sha256(b"\0".join(path.read_bytes() for path in paths)).hexdigest(),
         left_out=sum(text.left_out for text in texts),
     )
 

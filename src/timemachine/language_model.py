@@ -28,7 +28,7 @@ class RNNLMScratch(LightningModule):
     N(0, embedding_sigma²) or None. `others`: what else `config.Model` has. Raises SettingError for an invalid value.
 
     `training_step` calls `forward` with `backward="autograd"` alone: else `kernels.loss.mean_nll` computes the same
-    loss and gradients faster (kernels/fused.cpp, or bptt.py). What a subclass puts in the place of a method is called.
+    loss and gradients faster (kernels/fused.cpp, or bptt.py). A subclass's own methods are called all the same.
     """
 
     def __init__(self, vocab_size: int, hiddens: int = 32, sigma: float = 0.01, lr: float = 1.0, **others: Any) -> None:

@@ -85,8 +85,9 @@ def test_checkpoints_survive_a_kill_whatever_plugins_are_typed(plugins: object, 
     assert isinstance(trainer.strategy.checkpoint_io, WholeCheckpoints)
 
 
-def test_the_exit_that_lightning_makes_of_ctrl_c_is_ctrl_c_again() -> None:
-    with pytest.raises(KeyboardInterrupt), lightning_may_refuse(Train()):
+def test_the_exit_that_lightning_makes_of_ctrl_c_is_ctrl_c_again(tmp_path: Path) -> None:
+    trainer = build(tmp_path, Trainer(devices=1))
+    with pytest.raises(KeyboardInterrupt), lightning_may_refuse(Train(), trainer):
         raise SystemExit(1)
-    with pytest.raises(Signalled), lightning_may_refuse(Train()):
+    with pytest.raises(Signalled), lightning_may_refuse(Train(), trainer):
         raise Signalled(15)

@@ -71,7 +71,7 @@ def _checked_flags(typed: list[str], schema: type) -> Namespace:
     if unknown:
         name, equals, value = unknown[0].lstrip("-").partition("=")
         after = [*typed[typed.index(unknown[0]) + 1 :], "…"][0]
-        instead = _instead(name, schema, value if equals else "…" if re.search("^-|=", after) else after)
+        instead = what_to_type(name, schema, value if equals else "…" if re.search("^-|=", after) else after)
         raise SettingError(f"{unknown[0]}: there is no such flag; {instead}")
     return flags
 
@@ -106,7 +106,7 @@ def checked_argument(argument: str, schema: type, folders: Sequence[Path] = (CON
     if argument.startswith("-") or re.split("[@./]", name)[0] == "hydra":  # a setting of Hydra's own
         return argument
     if not equals and not argument.startswith("~"):
-        raise SettingError(f"{argument}: a setting is typed as name=value; {_instead(argument, schema, '…')}")
+        raise SettingError(f"{argument}: a setting is typed as name=value; {what_to_type(argument, schema, '…')}")
     known = choices(name, folders) if schema is Train or (schema is Evaluate and name == "logger") else []
     for choice in filter(None, re.split(r"[][,]", value)) if known else ():
         if choice not in known and "(" not in value:  # glob(*) and the like are left to Hydra
@@ -118,7 +118,7 @@ def checked_argument(argument: str, schema: type, folders: Sequence[Path] = (CON
     if schema is Train and OWN.match(name):
         return f"++{argument}" if argument.startswith(name) else argument
     if not (known or name in dict(leaves(schema))):
-        raise SettingError(f"{argument}: there is no setting of that name; {_instead(name, schema, value)}")
+        raise SettingError(f"{argument}: there is no setting of that name; {what_to_type(name, schema, value)}")
     if not argument.startswith(name):
         raise SettingError(f"{argument}: it exists; type it as {name}={value or '…'}")
     if name == "prefix":
@@ -148,7 +148,7 @@ def unquoted_path(value: str) -> str:
     return os.path.expanduser(value[1:-1].replace(f"\\{quote}", quote) if is_quoted else value)
 
 
-def _instead(name: str, schema: type, value: str) -> str:
+def what_to_type(name: str, schema: type, value: str) -> str:
     """Return what to type instead of a name that does not exist: a similar one, or how to see them all."""
     group, dot, choice = name.partition(".")
     if name in INSTEAD:

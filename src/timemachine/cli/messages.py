@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import sys
 import traceback
 from concurrent.futures import BrokenExecutor
@@ -9,8 +10,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
+from timemachine.cli.arguments import what_to_type
 from timemachine.cli.schema import leaves, no_such_choice
 from timemachine.config import Train, allowed, example
 from timemachine.errors import UserError, one_line
@@ -62,8 +64,9 @@ def exit_with(error: Exception, schema: type) -> NoReturn:
 
 def _about_a_value(error: Exception, schema: type) -> str:
     """Return Hydra's or OmegaConf's message about a value, with what to type instead."""
-    cause = error.__cause__ or error
-    text = str(error).strip()
+    cause, text = error.__cause__ or error, str(error).strip()
+    if isinstance(error.__context__, OmegaConfBaseException):  # which a user's own file has raised
+        cause = error.__context__
     if isinstance(error, OverrideParseException):
         name = error.override.partition("=")[0]
         return f"{error.override}: Hydra cannot read this value; type a plain one, or quote it: '{name}=\"…\"'"
@@ -82,6 +85,10 @@ def _about_a_value(error: Exception, schema: type) -> str:
         value = next((a.partition("=")[2] for a in reversed(sys.argv) if a.startswith(f"{name}=")), "?")
         rule = allowed(setting) or ("a list" if example(setting).startswith("[") else "a text")
         return f"{name}={value}: must be {rule}; type for example {name}={example(setting, value)}"
+    if isinstance(cause, ConfigAttributeError | ConfigKeyError) and name and setting is None:
+        place = re.match("In '(.+?)': ", text)  # a file of the user's
+        instead = what_to_type(name, schema, "…")
+        return f"{f'{place[1]}.yaml: ' if place else ''}{name}: there is no setting of that name; {instead}"
     first = str(cause if isinstance(cause, OmegaConfBaseException) else error).strip().split("\n")[0]
     return f"{name}: {first}; type another value" if name else f"{first}; type another value"
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from timemachine.config import format_value
 from timemachine.errors import SettingError
 from timemachine.runs.record import Record, is_resumed
+from timemachine.runs.resuming import with_defaults
 from timemachine.runs.summaries import run_summary
 
 if TYPE_CHECKING:  # they import torch, which takes seconds
@@ -16,10 +17,11 @@ MAY_DIFFER = {"lr", "input_lr_factor", "backward", "sigma", "embedding_sigma"}  
 
 def check_parent(parent: str, network: dict[str, Any]) -> None:
     """Raise SettingError unless `init_from` names a run of such a network, all of `model.`."""
-    for name, value in run_summary(parent, "init_from")["settings"]["model"].items():
-        if name not in MAY_DIFFER and network.get(name) != value:
-            instead, now = f"model.{name}={format_value(value)}", format_value(network.get(name))
-            raise SettingError(f"init_from={parent}: has {instead}, not {now}; type {instead}")
+    theirs = with_defaults(run_summary(parent, "init_from")["settings"])
+    for name, value in network.items():
+        if name not in MAY_DIFFER and theirs[f"model.{name}"] != value:
+            instead = f"model.{name}={format_value(theirs[f'model.{name}'])}"
+            raise SettingError(f"init_from={parent}: has {instead}, not {format_value(value)}; type {instead}")
 
 
 def inherit(run: Record, model: "RNNLMScratch", data: "TimeMachine") -> None:

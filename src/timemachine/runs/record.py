@@ -146,7 +146,7 @@ class Record:
     def _withdraw(self) -> None:
         """Remove what a run has left that is refused: a command that is refused changes nothing."""
         if self.writes:
-            for name in (".hydra", "wandb", "tensorboard"):
+            for name in (".hydra", "wandb", "tensorboard", "lightning_logs"):
                 shutil.rmtree(self.folder / name, ignore_errors=True)
             for name in ("summary.json", LOCK):
                 (self.folder / name).unlink(missing_ok=True)

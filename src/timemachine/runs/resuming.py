@@ -43,7 +43,7 @@ def resume(run: Record, trainer: "pl.Trainer", model: "RNNLMScratch", data: "Tim
         return None
     if "corpus" not in run.before:
         raise SettingError(f"resume={shown(run.folder)}: has no summary.json of a run that trained; type another run")
-    before, now = _named(run.before["settings"]), flat(run.summary["settings"])
+    before, now = with_defaults(run.before["settings"]), flat(run.summary["settings"])
     for name in now:
         if name.startswith(FIXED) and name not in MAY_CHANGE and before[name] != now[name]:
             setting = f"{name}={format_value(before[name])}"
@@ -78,7 +78,7 @@ def resume(run: Record, trainer: "pl.Trainer", model: "RNNLMScratch", data: "Tim
     return path
 
 
-def _named(settings: dict[str, Any]) -> dict[str, Any]:
+def with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
     """Return the settings of a run under dotted names, with the defaults of those that are newer than the run."""
     return flat(to_dict(Train())) | flat(settings)
 
@@ -139,7 +139,7 @@ def is_done(folder: Path, settings: dict[str, Any]) -> bool:
         summary = read_summary(folder)
     except (OSError, ValueError):
         return False
-    if _named(summary["settings"]) | {"resume": settings["resume"]} != _named(settings):
+    if with_defaults(summary["settings"]) | {"resume": settings["resume"]} != with_defaults(settings):
         what = f"its job {folder.name} has other settings"
         raise SettingError(f"resume={settings['resume']}: {what}; type the command that began it")
     return summary["status"] in ("completed", "diverged")

@@ -9,7 +9,7 @@ from typing import Any
 
 from timemachine.errors import SettingError
 from timemachine.runs.files import shown
-from timemachine.runs.rows import Table
+from timemachine.runs.rows import Table, final_numbers
 from timemachine.runs.summaries import flat, is_running, read_summary
 from timemachine.runs.tables import print_table, print_text
 
@@ -20,7 +20,7 @@ def write_table(rows: list[dict[str, Any]], folder: Path) -> None:
 
 
 def sweep_rows(folder: Path) -> list[dict[str, Any]]:
-    """Return a row a job: its number, status, the settings that vary, final numbers, message, folder.
+    """Return a row a job: its number, status, the settings that vary, last numbers, message, folder.
 
     What a job does not have is "". Raises SettingError for a folder without a job.
     """
@@ -29,13 +29,14 @@ def sweep_rows(folder: Path) -> list[dict[str, Any]]:
     summaries = [summary_or_failure(job) for job in jobs]
     settings = [flat(summary["settings"]) for summary in summaries]
     names = varied(settings)
-    metrics = list(dict.fromkeys(name for summary in summaries for name in summary["metrics"]))
+    numbers = [summary["metrics"] or final_numbers(job) for job, summary in zip(jobs, summaries, strict=True)]
+    metrics = list(dict.fromkeys(name for of_job in numbers for name in of_job))
     return [
         {"job": str(job.relative_to(folder)), "status": summary["status"]}
-        | {name: of_job.get(name, "") for name in names}
-        | {name: summary["metrics"].get(name, "") for name in metrics}
+        | {name: chosen.get(name, "") for name in names}
+        | {name: of_job.get(name, "") for name in metrics}
         | {"message": summary["message"] or "", "folder": str(job)}
-        for job, summary, of_job in zip(jobs, summaries, settings, strict=True)
+        for job, summary, chosen, of_job in zip(jobs, summaries, settings, numbers, strict=True)
     ]
 
 

@@ -4,6 +4,7 @@
 """
 
 import inspect
+import re
 import traceback
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
@@ -25,6 +26,8 @@ GROUPS = {
     "callbacks": (callbacks, callbacks.Callback, "EarlyStopping"),
     "logger": (loggers, loggers.Logger, "TensorBoardLogger"),
 }
+# They train before the run's own first step.
+TUNERS = (callbacks.LearningRateFinder, callbacks.BatchSizeFinder)
 
 
 def own_classes(settings: Train, group: str, folder: str = "") -> Iterator[tuple[str, type, dict[str, Any]]]:
@@ -38,7 +41,7 @@ def own_classes(settings: Train, group: str, folder: str = "") -> Iterator[tuple
         key = f"{group}.{name}"
         if not isinstance(entry, Mapping) or "_target_" not in entry:
             near = get_close_matches(name, entries.keys() - {name}, 1)
-            instead = f"{group}.{near[0]}" if near else f"{key}._target_=lightning.pytorch.{group}.<a class>"
+            instead = f"{group}.{near[0]}" if near else f"{group}={name}, or {key}._target_=<a class>"
             raise SettingError(f"{key}={format_value(entry)}: names no class; type {instead}")
         found = _class(group, f"{key}._target_", str(entry["_target_"]))
         known = inspect.signature(found).parameters
@@ -51,6 +54,14 @@ def own_classes(settings: Train, group: str, folder: str = "") -> Iterator[tuple
             near = get_close_matches(odd, known, 1) or [argument for argument in known if argument not in arguments]
             instead = f"{key}.{near[0]}=<a value>" if near else "it without"
             raise SettingError(f"{key}: {found.__name__}: {error}; type {instead}") from error
+        if issubclass(found, TUNERS):
+            raise SettingError(
+                f"{key}: {found.__name__} has no place in a run; type a sweep, such as -m model.lr=0.5,1,2"
+            )
+        start, epochs = arguments.get("swa_epoch_start"), settings.trainer.max_epochs
+        if isinstance(start, int) and epochs is not None and 0 <= epochs < start:
+            rule = f"is after trainer.max_epochs={epochs}, and no weights would be averaged"
+            raise SettingError(f"{key}.swa_epoch_start={start}: {rule}; type {key}.swa_epoch_start={epochs}")
         yield name, found, arguments
 
 
@@ -60,29 +71,37 @@ def build_own(settings: Train, group: str, folder: str) -> list[Any]:
     for name, found, arguments in own_classes(settings, group, folder):
         try:
             built.append(found(**{argument: _built(value) for argument, value in arguments.items()}))
-        except (MisconfigurationException, ModuleNotFoundError) as error:
+        except MisconfigurationException as error:
             raise SettingError(f"{group}.{name}: {found.__name__}: {one_line(error)}; type another value") from error
+        except ModuleNotFoundError as error:
+            instead = f"install it, or type it without {group}.{name}"
+            raise SettingError(f"{group}.{name}: {found.__name__}: {one_line(error)}; {instead}") from error
     return built
 
 
 def blamed(settings: Train, error: Exception) -> str | None:
-    """Return the name of the callback whose class the error names or was raised in, if there is one."""
+    """Return what to say of an error that a callback of Lightning's raised, or that names its class; None of others."""
     modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
-    for name, found, _ in own_classes(settings, "callbacks"):
-        if found.__module__ in modules or f"`{found.__name__}`" in str(error):
-            return f"callbacks.{name}"
+    for name, found, arguments in own_classes(settings, "callbacks"):
+        after = modules[modules.index(found.__module__) :] if found.__module__ in modules else []
+        raised_it = after and all(module.split(".")[0] in ("lightning", "torch") for module in after)
+        if raised_it or f"`{found.__name__}`" in str(error):
+            named = get_close_matches(str(arguments.get("monitor")), re.findall("`([^`]+)`", str(error)), 1)
+            instead = f"type callbacks.{name}.monitor={named[0]}" if named else "type another value, or it without"
+            return f"callbacks.{name}: {found.__name__}: {one_line(error)}; {instead}"
     return None
 
 
 def _class(group: str, setting: str, target: str) -> type:
     lightnings, kind, example = GROUPS[group]
     module, _, name = target.rpartition(".")
-    place = lightnings
+    place, what = lightnings, f"names no {kind.__name__}"
     try:
         place = import_module(module or lightnings.__name__)
     except ModuleNotFoundError as error:
         if not f"{module}.".startswith(f"{error.name}."):
             raise  # a mistake in the user's module
+        what = f"there is no module {error.name}, beside train.py or in PYTHONPATH"
     known: dict[str, type] = {}
     for each in (lightnings, place):
         classes = inspect.getmembers(each, lambda entry: isinstance(entry, type) and issubclass(entry, kind))
@@ -91,7 +110,7 @@ def _class(group: str, setting: str, target: str) -> type:
         return known[target]
     names = {path.rpartition(".")[2]: path for path in known}
     near = names[[*get_close_matches(name, names, 1), example][0]]
-    raise SettingError(f"{setting}={target}: there is no {kind.__name__} of that name; type {setting}={near}")
+    raise SettingError(f"{setting}={target}: {what}; type {setting}={near}")
 
 
 def _arguments(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -109,25 +128,40 @@ def _built(value: Any) -> Any:
 class FinalWeights(callbacks.Callback):
     """Puts into last.ckpt what a callback before it makes of the weights at the end, as StochasticWeightAveraging does.
 
-    Otherwise the test and model.safetensors would have other weights than the checkpoint.
+    Otherwise the test and model.safetensors would have other weights than the checkpoint. `changed_at_end` in a
+    checkpoint says that the callbacks have ended; those of a run that was killed before do so when it is resumed.
     """
 
-    def __init__(self, run: Record) -> None:
-        self.run = run
-        self.weights_are_new = False  # so that they have not been validated
+    def __init__(self, run: Record, own: list[callbacks.Callback]) -> None:
+        self.run, self.own = run, own
+        self.weights_are_new: bool | None = None  # so that they have not been validated; None: before the end
 
     def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Ask whether the weights are such ones."""
-        self.weights_are_new = checkpoint.get("changed_at_end", False)
+        self.weights_are_new = checkpoint.get("changed_at_end")
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin, or go on."""
+        self.weights_are_new = None
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Compare the weights with those of the checkpoint, and write them if they differ."""
+        """Compare the weights with those of the checkpoint, and write them."""
         path, weights = self.run.folder / "checkpoints" / "last.ckpt", pl_module.state_dict()
+        self.weights_are_new = False
         if not path.exists():
             return
         checkpoint = read_checkpoint(path)
         before = checkpoint["state_dict"]
         self.weights_are_new = any(not torch.equal(weights[name].cpu(), before[name]) for name in before)
         trainer.strategy.barrier()  # all have read it
-        if self.weights_are_new and self.run.writes:
-            WholeCheckpoints().save_checkpoint(checkpoint | {"state_dict": weights, "changed_at_end": True}, path)
+        if self.run.writes:
+            ended = {"state_dict": weights, "changed_at_end": self.weights_are_new}
+            WholeCheckpoints().save_checkpoint(checkpoint | ended, path)
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """End the callbacks of a run that is resumed after its last epoch: Lightning leaves that out."""
+        if self.weights_are_new is None and self.run.before:
+            epochs: Any = trainer.fit_loop.epoch_progress.current
+            epochs.completed = epochs.processed
+            for callback in (*self.own, self):
+                callback.on_train_end(trainer, pl_module)

@@ -46,7 +46,8 @@ def build_trainer(settings: Train, run: Record, others: Sequence[Logger | Callba
     if settings.callbacks:
         from timemachine.training.own import FinalWeights, blamed, build_own  # a plain run has none
 
-        own = [*build_own(settings, "callbacks", str(run.folder)), FinalWeights(run)]
+        own = build_own(settings, "callbacks", str(run.folder))
+        own = [*own, FinalWeights(run, own)]
     has_bar = any(isinstance(callback, ProgressBar) for callback in own)
     draws_bar = sys.stdout.isatty() if chosen["enable_progress_bar"] is None else chosen["enable_progress_bar"]
     draws_bar = draws_bar and not (run.quiet or settings.trainer.barebones or has_bar)
@@ -59,8 +60,8 @@ def build_trainer(settings: Train, run: Record, others: Sequence[Logger | Callba
     try:
         trainer = pl.Trainer(**chosen, logger=loggers or False, callbacks=callbacks, default_root_dir=run.folder)
     except Exception as error:  # an OverflowError, an AttributeError, whatever comes of what was typed
-        if own and (culprit := blamed(settings, error)):
-            raise SettingError(f"{culprit}: {one_line(error)}; type another") from error
+        if own and (reason := blamed(settings, error)):
+            raise SettingError(reason) from error
         raise _refused(settings, error) from error
     if settings.trainer.profiler:
         trainer.profiler.dirpath, trainer.profiler.filename = run.folder, "profile"  # type: ignore[attr-defined]
@@ -141,8 +142,8 @@ def _leave_process_group() -> None:
 
 
 @contextmanager
-def lightning_may_refuse(settings: Train) -> Iterator[None]:
-    """Make one line of a setting that Lightning refuses as the fit begins, and of a process that has gone.
+def lightning_may_refuse(settings: Train, trainer: pl.Trainer) -> Iterator[None]:
+    """Make one line of a setting that Lightning, or a callback of its own, refuses, and of a process that has gone.
 
     Any other error passes, such as a mistake in a callback. Raises SettingError or UserError; KeyboardInterrupt, of
     which Lightning makes an exit.
@@ -160,11 +161,11 @@ def lightning_may_refuse(settings: Train) -> Iterator[None]:
             what = f"another process of the run has gone ({one_line(error, 100)})"
             raise UserError(f"{what}; type resume=<the run's folder>") from error
         is_lightnings = all(name.split(".")[0] == "lightning" for name in raised_in)
-        if is_lightnings and settings.callbacks:
+        if settings.callbacks:
             from timemachine.training.own import blamed
 
-            if culprit := blamed(settings, error):
-                raise UserError(f"{culprit}: {one_line(error)}; type another value") from error
+            if reason := blamed(settings, error):
+                raise (UserError if trainer.global_step else SettingError)(reason) from error
         names_setting = any(re.search(rf"\b{field.name}\b", str(error)) for field in dataclasses.fields(Trainer))
         if isinstance(error, MisconfigurationException | ValueError) and is_lightnings and names_setting:
             raise _refused(settings, error) from error
