@@ -19,7 +19,6 @@ def main(settings: Train, run: Record) -> None:
 
     from timemachine.datamodule import TimeMachine
     from timemachine.language_model import RNNLMScratch
-    from timemachine.runs.resuming import kept_backward, resume
     from timemachine.runs.tables import print_text
     from timemachine.training.ending import finish
     from timemachine.training.trainer import build_trainer, changed_at_end, lightning_may_refuse, open_loggers
@@ -38,7 +37,10 @@ def main(settings: Train, run: Record) -> None:
         corpus=corpus, seed=settings.seed, train_loader=make_loader,
     )  # fmt: skip
     network = to_dict(settings.model)
-    network["backward"] = kept_backward(run, network["backward"])
+    if run.is_resumed:
+        from timemachine.runs.resuming import kept_backward, resume
+
+        network["backward"] = kept_backward(run, network["backward"])
     model = make_model(len(data.vocab), **network)
     if settings.model.cell != "rnn":
         from timemachine.training.cell_check import check_model
@@ -60,7 +62,7 @@ def main(settings: Train, run: Record) -> None:
         print("teacher  learns the text and writes another; then the first epoch begins", flush=True)
     with open_loggers(settings, run) as loggers:
         trainer = build_trainer(settings, run, [*loggers, *followers])
-        checkpoint = resume(run, trainer, model, data)
+        checkpoint = resume(run, trainer, model, data) if run.is_resumed else None
         with lightning_may_refuse(settings, trainer):
             trainer.fit(model, data, ckpt_path=checkpoint)
             if changed_at_end(trainer):

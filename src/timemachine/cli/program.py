@@ -27,7 +27,6 @@ from timemachine.errors import UserError
 from timemachine.runs.files import shown
 from timemachine.runs.processes import Signalled, end_with_parent, is_first_process, is_job
 from timemachine.runs.record import Record, is_resumed
-from timemachine.runs.resuming import begin_anew, is_done
 
 # Launchers whose jobs write one after another, or each into a file of its own. Those of others share a terminal.
 OWN_OUTPUT = ("basic", "submitit_local", "submitit_slurm")
@@ -147,10 +146,13 @@ def _run_job(cfg: DictConfig, task: Callable[[Train, Record], None]) -> float:
     go_on_without_output()  # a launcher's process has begun without
     job, settings = HydraConfig.get(), resolved(cfg)
     folder, typed, in_sweep = Path(job.runtime.output_dir), job.overrides.task, job.mode == RunMode.MULTIRUN
-    if in_sweep and is_done(folder, settings):
-        return math.inf
-    if in_sweep and not is_resumed(settings) and is_first_process():  # Ray runs a job again that lost its process
-        begin_anew(folder)
+    if in_sweep:
+        from timemachine.runs.resuming import begin_anew, is_done
+
+        if is_done(folder, settings):
+            return math.inf
+        if not is_resumed(settings) and is_first_process():  # Ray runs a job again that lost its process
+            begin_anew(folder)
     if is_job():
         end_with_parent()
     if str(REPOSITORY) not in sys.path:  # a launcher's process does not look for classes beside train.py

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from timemachine.config import format_value
 from timemachine.errors import SettingError
-from timemachine.runs.record import Record, is_resumed
+from timemachine.runs.record import Record
 from timemachine.runs.resuming import with_defaults
 from timemachine.runs.summaries import run_summary
 
@@ -34,7 +34,7 @@ def inherit(run: Record, model: "RNNLMScratch", data: "TimeMachine") -> None:
 
     settings = run.summary["settings"]
     parent, last = settings["init_from"], run.folder / "checkpoints" / "last.ckpt"
-    if is_resumed(settings) and last.is_file():
+    if run.is_resumed and last.is_file():
         return
     check_parent(parent, settings["model"])
     _, weights, about = read_model(parent, "init_from")

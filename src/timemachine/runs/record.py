@@ -60,7 +60,8 @@ class Record:
         self._is_alone = not (in_sweep or is_job())
         self.before: dict[str, Any] = {}  # what summary.json said, if the run is resumed
         self._lock = FileLock(folder / LOCK, timeout=0)
-        if is_resumed(settings):
+        self.is_resumed = is_resumed(settings)
+        if self.is_resumed:
             try:
                 self.before = read_summary(folder)
             except FileNotFoundError:  # it was killed before it wrote anything
@@ -135,7 +136,7 @@ class Record:
         if is_refused and self.before:
             self.summary = self.before  # which stays as it was
             self.update()
-        elif is_refused and self._is_alone and not is_resumed(self.summary["settings"]):
+        elif is_refused and self._is_alone and not self.is_resumed:
             self._withdraw()
         elif isinstance(error, KeyboardInterrupt | SystemExit) and self.summary["status"] != "running":
             self.update(seconds=seconds)  # it had ended, and only W&B was not yet through

@@ -105,7 +105,7 @@ def last_checkpoint(run: Record) -> Path | None:
     Slurm or a sweep begins again if it keeps no checkpoints, such as a job of an exercise.
     """
     settings = run.summary["settings"]
-    if not is_resumed(settings):
+    if not run.is_resumed:
         return None
     path = run.folder / "checkpoints" / "last.ckpt"
     if path.is_file():

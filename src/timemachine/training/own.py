@@ -55,9 +55,8 @@ def own_classes(settings: Train, group: str, folder: str = "") -> Iterator[tuple
             instead = f"{key}.{near[0]}=<a value>" if near else "it without"
             raise SettingError(f"{key}: {found.__name__}: {error}; type {instead}") from error
         if issubclass(found, TUNERS):
-            raise SettingError(
-                f"{key}: {found.__name__} has no place in a run; type a sweep, such as -m model.lr=0.5,1,2"
-            )
+            instead = "type a sweep, such as -m model.lr=0.5,1,2"
+            raise SettingError(f"{key}._target_={entry['_target_']}: has no place in a run; {instead}")
         start, epochs = arguments.get("swa_epoch_start"), settings.trainer.max_epochs
         if isinstance(start, int) and epochs is not None and 0 <= epochs < start:
             rule = f"is after trainer.max_epochs={epochs}, and no weights would be averaged"
@@ -86,7 +85,8 @@ def blamed(settings: Train, error: Exception) -> str | None:
         after = modules[modules.index(found.__module__) :] if found.__module__ in modules else []
         raised_it = after and all(module.split(".")[0] in ("lightning", "torch") for module in after)
         if raised_it or f"`{found.__name__}`" in str(error):
-            named = get_close_matches(str(arguments.get("monitor")), re.findall("`([^`]+)`", str(error)), 1)
+            monitor = str(arguments.get("monitor"))
+            named = get_close_matches(monitor, {*re.findall("`([^`]+)`", str(error))} - {monitor}, 1)
             instead = f"type callbacks.{name}.monitor={named[0]}" if named else "type another value, or it without"
             return f"callbacks.{name}: {found.__name__}: {one_line(error)}; {instead}"
     return None
