@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # they import torch, which takes seconds
 # What makes it another experiment: the settings whose names begin so, a new one, too, but for those that may change.
 FIXED = ("seed", "init_from", "data.", "model.", "training.")
 MAY_CHANGE = {
-    "data.corpus", "data.search_dirs", "data.batch_size",  # the characters of the text are compared
+    "data.corpus", "data.search_dirs", "data.batch_size",  # the SHA-256 of the text is compared
     "model.lr", "model.backward", "training.carry_state", "training.input_dropout", "training.output_dropout",
 }  # fmt: skip
 
