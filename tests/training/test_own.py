@@ -118,6 +118,8 @@ def test_an_argument_may_be_an_object_of_a_class() -> None:
     theme = {"_target_": f"{LIGHTNINGS}.progress.rich_progress.RichProgressBarTheme", "description": "red"}
     (note,) = build_own(of({"_target_": NOTE, "factor": 1, "bar": theme}), "callbacks", "")
     assert note.bar.description == "red"
+    with pytest.raises(SettingError, match=r"_target_=lightning.Nothing: is not found .*; type another class"):
+        build_own(of({"_target_": NOTE, "factor": 1, "bar": {"_target_": "lightning.Nothing"}}), "callbacks", "")
 
 
 def test_a_callback_and_a_logger_by_target_get_settings_and_all_metrics() -> None:

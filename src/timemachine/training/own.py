@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from importlib import import_module
+from pkgutil import resolve_name
 from typing import Any
 
 import lightning.pytorch as pl
@@ -118,11 +119,17 @@ def _arguments(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _built(value: Any) -> Any:
-    """Return an argument; an object of the class that its `_target_` names, if it has one."""
+    """Return an argument; an object of the class that its `_target_` names, if it has one.
+
+    Raise SettingError for a class that is not found.
+    """
     if not isinstance(value, Mapping) or "_target_" not in value:
         return value
-    module, _, name = value["_target_"].rpartition(".")
-    return getattr(import_module(module), name)(**{name: _built(it) for name, it in _arguments(value).items()})
+    try:
+        found = resolve_name(str(value["_target_"]))
+    except (ImportError, AttributeError, ValueError) as error:
+        raise SettingError(f"_target_={value['_target_']}: is not found ({error}); type another class") from error
+    return found(**{name: _built(it) for name, it in _arguments(value).items()})
 
 
 class FinalWeights(callbacks.Callback):
