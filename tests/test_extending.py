@@ -20,6 +20,7 @@ README = (REPOSITORY / "src/timemachine/README.md").read_text()
 DIFFS = dict(re.findall(r"### (.+?)\n.*?```diff\n(.*?)```", README, re.DOTALL))
 SMALL = ["data=sample", "data.num_train=200", "data.num_val=100", "data.batch_size=64", "data.num_steps=8"]
 SMALL += ["model.hiddens=6", "model.sigma=0.3", "trainer.max_epochs=2", "logger=csv"]
+CELLS = os.environ.get("CELLS", "deep_rnn").split(",")  # make torture has all three
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +72,8 @@ def test_each_diff_alone_fits_the_repository(title: str) -> None:
     [
         "model.activation=softsign callbacks=halve_rate callbacks.halve_rate.epochs=[1,2]",
         "model.cell=gru training.optimizer=rmsprop training.schedule=linear model.lr=0.01",
-        "model.cell=lstm training.label_smoothing=0.1",
         "model.cell=deep_rnn model.layers=3",
+        "model.cell=lstm training.label_smoothing=0.1",
     ],
 )
 def test_what_is_added_trains_goes_on_generates_and_is_evaluated(setting: str, copy: Path) -> None:
@@ -95,7 +96,8 @@ def test_what_is_added_trains_goes_on_generates_and_is_evaluated(setting: str, c
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cell", ["gru", "lstm", "deep_rnn"])
+@pytest.mark.torture
+@pytest.mark.parametrize("cell", CELLS)
 def test_the_novels_recipe_gives_a_cell_the_same_numbers_in_two_processes(cell: str, copy: Path) -> None:
     novel = ["recipe=novel", "data=sample", "logger=csv", "training.teacher=1", "training.teacher_networks=1"]
     novel += [f"model.cell={cell}", "model.activation=tanh", "model.hiddens=6", "trainer.precision=64-true"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.programs import Program, assert_succeeded
-from tests.support.wandb_runs import SHORT, unfinished, wandb_command
+from tests.support.wandb_runs import SHORT, settings_in_wandb, unfinished, wandb_command
 from tests.support.wandb_server import WandbServer
 from timemachine.errors import SettingError
 from timemachine.evaluation.scores import COLUMNS
@@ -44,7 +44,7 @@ def test_the_table_is_added_to_the_run(online: bool, program: Program, tmp_path:
         assert run.summary[f"evaluation/sample/val/{name}/stream"] == rows["val", name][6]
     assert run.summary.items() >= (summary["metrics"] | {"status": "completed"}).items()
     assert (run.tags, run.exit_code, run.job_type) == ([], 0, "train")
-    assert run.config.items() >= summary["settings"].items()
+    assert run.config.items() >= settings_in_wandb(summary).items()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,15 @@ import pytest
 import yaml
 
 from tests.support.programs import Program, assert_succeeded
-from tests.support.wandb_runs import SHORT, STEP, assert_arrived, assert_uploads, unfinished, wandb_command
+from tests.support.wandb_runs import (
+    SHORT,
+    STEP,
+    assert_arrived,
+    assert_uploads,
+    settings_in_wandb,
+    unfinished,
+    wandb_command,
+)
 from tests.support.wandb_server import WandbServer, environment_of
 from timemachine.config import REPOSITORY
 from timemachine.runs.summaries import read_summary
@@ -29,8 +37,7 @@ def test_a_run_arrives_with_all_that_it_carries(program: Program, tmp_path: Path
     assert_arrived(run, folder)
     summary = read_summary(folder)
     of_run = {CHANGES: run.display_name, "corpus": summary["corpus"], "git": summary["git"]}
-    chosen = {name: value for name, value in summary["settings"].items() if value != {}}  # which W&B leaves out
-    assert run.config == chosen | of_run
+    assert run.config == settings_in_wandb(summary) | of_run
     changes = "data=sample data.num_train=2051 trainer.max_epochs=2 model.hiddens=8 trainer.gradient_clip_val=0.15"
     assert run.display_name == f"sample {changes}"
     assert (run.project, run.group, run.job_type, run.tags, run.exit_code) == ("timemachine", "", "train", ["pilot"], 0)
