@@ -314,7 +314,7 @@ class Evaluate:
 
     def __post_init__(self) -> None:
         check(self)
-        for name in self.logger.keys() - {"wandb"}:
+        for name in (name for name, entry in self.logger.items() if not isinstance(entry, Wandb)):
             raise SettingError(f"logger={name}: evaluate.py logs to W&B or not at all; type logger=wandb")
         require(bool(self.runs), "run", self.run, "names no run", RUN)
         require(self.data.corpus != [], "data.corpus", [], "names no text", "time_machine")

@@ -123,12 +123,10 @@ def test_an_argument_may_be_an_object_of_a_class() -> None:
 
 
 def test_a_callback_and_a_logger_by_target_get_settings_and_all_metrics() -> None:
-    typed = [
-        f"callbacks.note._target_={NOTE}",
-        "+callbacks.note.factor=0.5",
-        f"logger.mine._target_={__name__}.Memory",
-    ]
-    assert_succeeded(call_program("train.py", *SMALL, "logger=csv", *typed, "hydra.run.dir=run"))
+    Path("logger").mkdir()
+    Path("logger/mine.yaml").write_text(f"wandb:\n  _target_: {__name__}.Memory\n")  # a name that has a schema of ours
+    typed = [f"callbacks.note._target_={NOTE}", "+callbacks.note.factor=0.5", "hydra.searchpath=[.]"]
+    assert_succeeded(call_program("train.py", *SMALL, "logger=[csv,mine]", *typed, "hydra.run.dir=run"))
     assert Memory.params["save_dir"].endswith("run") and Memory.params["model"]["hiddens"] == 4
     assert summary(Path("run"))["settings"]["callbacks"]["note"]["factor"] == 0.5
     steps, epochs = rows(Path("run/steps.csv")), rows(Path("run/metrics.csv"))

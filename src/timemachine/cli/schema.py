@@ -42,7 +42,7 @@ def checked(cfg: DictConfig, schema: type[Settings]) -> Settings:
             from timemachine.runs.inheriting import check_parent
 
             check_parent(settings.init_from, to_dict(settings.model))
-        if settings.callbacks or settings.logger.keys() - {"wandb"}:
+        if settings.callbacks or any(not isinstance(entry, Wandb) for entry in settings.logger.values()):
             from timemachine.training.own import own_classes  # takes seconds
 
             for group in ("callbacks", "logger"):

@@ -89,7 +89,7 @@ class Resumption(Callback):
         """Compare the rate and the callbacks of the settings with those of the checkpoint."""
         self._random = checkpoint.get("random", ())
         self._are_new = checkpoint["hyper_parameters"]["lr"] != pl_module.hparams["lr"]
-        before, now = (summary["settings"]["callbacks"] for summary in (self.run.before, self.run.summary))
+        before, now = (summary["settings"].get("callbacks", {}) for summary in (self.run.before, self.run.summary))
         self._was_stopped = checkpoint.get("stopped", False) and before == now
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import callbacks, loggers
 
-from timemachine.config import Train, format_value
+from timemachine.config import Train, Wandb, format_value
 from timemachine.errors import SettingError, one_line
 from timemachine.runs.checkpoints import WholeCheckpoints, read_checkpoint
 from timemachine.runs.record import Record
@@ -37,7 +37,7 @@ def own_classes(settings: Train, group: str, folder: str = "") -> Iterator[tuple
     A class that takes a `save_dir` or a `dirpath` is given one in the run's folder, unless another is typed. Raise
     SettingError for a class that is not there or of another kind, and for arguments that it does not take.
     """
-    entries = {name: entry for name, entry in getattr(settings, group).items() if (group, name) != ("logger", "wandb")}
+    entries = {name: entry for name, entry in getattr(settings, group).items() if not isinstance(entry, Wandb)}
     for name, entry in entries.items():
         key = f"{group}.{name}"
         if not isinstance(entry, Mapping) or "_target_" not in entry:

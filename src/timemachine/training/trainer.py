@@ -112,7 +112,7 @@ def open_loggers(settings: Train, run: Record) -> Iterator[list[Any]]:
     Raises SettingError for one that is not installed.
     """
     choice, loggers = settings.logger.get("wandb"), list[Any]()
-    if settings.logger.keys() - {"wandb"}:
+    if any(not isinstance(entry, Wandb) for entry in settings.logger.values()):
         from timemachine.training.own import build_own
 
         loggers += build_own(settings, "logger", str(run.folder))
