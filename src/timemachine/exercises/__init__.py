@@ -3,32 +3,36 @@
 `conf/exercise/<name>.yaml` says what is run. The module of that name here has `findings(jobs) -> Findings`, from what
 the jobs of the sweep left in their folders; without one the report is `generic`'s. What it measures of each model at
 its end is `measure(model, data)`, for `probes=[<name>]` (`exercises.probes`).
+
+What the modules share: `jobs` (the runs, and a table of them), `comparison` (which differences may be claimed),
+`outcomes` (what became of a run), `drawing` (figures in one style).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Told apart by a colour-blind reader: Okabe and Ito.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
-    """The content of a report. `captions` has the figures' names in their order; what is empty is left out.
+    """The content of a report; what is empty is left out.
 
-    `answer`: two sentences, with which the report opens. `longer`: short paragraphs, one a finding, with which it ends.
+    `answer`: two sentences that a reader of the book understands, with which the report opens; the first figure follows
+    it. `columns`, `rows`: the main table, which is printed in the terminal, too. `notes`: paragraphs and tables in
+    Markdown that follow it. `captions`: a line for each figure. `arrays`: name -> what `arrays.npz` keeps, where an
+    interval needs more than summary.csv has.
     """
 
     number: str = ""
     question: str = ""
+    answer: str = ""
     setting: str = ""
     columns: list[str]
     rows: list[list[str]]
-    figures: "dict[str, Figure]"
-    captions: dict[str, str]
-    answer: str = ""
-    longer: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    figures: "dict[str, Figure]" = field(default_factory=dict)
+    captions: dict[str, str] = field(default_factory=dict)
+    arrays: Mapping[str, Any] = field(default_factory=dict)

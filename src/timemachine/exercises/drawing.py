@@ -1,31 +1,144 @@
-"""What figures of several exercises share: seeds, numbers on a logarithmic axis, the slope of 1."""
+"""Figures in one style: a light grid, direct labels with the values at the ends, colours that a colour-blind reader
+tells apart. A figure can be read without its caption.
+"""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.ticker import LogFormatter
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter, NullFormatter
+from numpy.typing import NDArray
 
-SPREAD = 0.12  # between the places of neighbouring seeds
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito
+MARKERS = "osD^v<>"
+LABEL_HEIGHT = 11.0  # points between two labels
+SPREAD = 0.7  # of the space between two places on an axis of categories
+
+Series = Mapping[str, Mapping[float, float]]  # label -> x -> y
 
 
-def plain_numbers(axis: Axis) -> None:
-    """Write 6 and not 6×10⁰ on a logarithmic axis that spans less than a few decades, and some numbers between."""
+def panels(
+    rows: int = 1, columns: int = 1, width: float = 7, height: float = 4, **options: Any
+) -> tuple[Figure, NDArray[Any]]:
+    """Return a figure of this size, in inches, and its axes (rows, columns)."""
+    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
+    grid: NDArray[Any] = figure.subplots(rows, columns, squeeze=False, **options)
+    for axes in grid.flat:
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure, grid
+
+
+def ordered_colours(count: int) -> list[Any]:
+    """Return colours for values that have an order, from light to dark."""
+    from matplotlib import colormaps
+
+    return [colormaps["viridis_r"](0.15 + 0.85 * place / max(count - 1, 1)) for place in range(count)]
+
+
+def lines(axes: Axes, series: Series, form: str = "", colours: Sequence[Any] = COLOURS, **style: Any) -> None:
+    """Draw a line a label, which stands at its right end, with the value there if `form` is given.
+
+    What is not finite is left out. Set the axes' scales before, since labels are moved apart on them.
+    """
+    ends = []
+    for number, (label, points) in enumerate(series.items()):
+        drawn = sorted((x, y) for x, y in points.items() if math.isfinite(y) and (y > 0 or axes.get_yscale() != "log"))
+        if drawn:
+            colour = colours[number % len(colours)]
+            axes.plot(*zip(*drawn, strict=True), color=colour, **{"linewidth": 1.5} | style)
+            text = f"{label}  {drawn[-1][1]:{form}}" if form else label
+            ends.append((*drawn[-1], text, colour))
+    label_ends(axes, ends)
+
+
+def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str, Any]]) -> None:
+    """Write texts right of points (x, y, text, colour), moved apart where they would lie on each other."""
+    axes.autoscale_view()
+    pixels = 72 / axes.figure.dpi
+    floor = axes.bbox.y0 + LABEL_HEIGHT / 2 / pixels
+    heights = [max(axes.transData.transform((x, y))[1], floor) * pixels for x, y, _, _ in ends]
+    order = sorted(range(len(ends)), key=heights.__getitem__)
+    moved = dict(zip(order, _apart([heights[number] for number in order]), strict=True))
+    for number, (x, y, text, colour) in enumerate(ends):
+        lift = moved[number] - axes.transData.transform((x, y))[1] * pixels
+        axes.annotate(text, (x, y), (6, lift), textcoords="offset points", va="center",
+                      color=colour, fontsize="small", annotation_clip=False)  # fmt: skip
+
+
+def _apart(heights: list[float]) -> list[float]:
+    """Return ascending heights with a label's height between them, each as near to its own as that allows."""
+    groups: list[list[float]] = []  # of neighbours that touch: sum of the places that their first would like, number
+    for height in heights:
+        groups.append([height, 1])
+        while len(groups) > 1 and groups[-2][0] / groups[-2][1] + groups[-2][1] * LABEL_HEIGHT > (
+            groups[-1][0] / groups[-1][1]
+        ):
+            wished, count = groups.pop()
+            groups[-1][0] += wished - count * groups[-1][1] * LABEL_HEIGHT
+            groups[-1][1] += count
+    return [wished / count + place * LABEL_HEIGHT for wished, count in groups for place in range(int(count))]
+
+
+def points_by_seed(axes: Axes, places: Sequence[str], series: Mapping[str, Sequence[Sequence[float]]]) -> None:
+    """Draw the values of each series at each of the named places on the x axis: a point a seed, a stroke for the mean.
+
+    `series`: label -> values of each place. More than one series have a legend.
+    """
+    step = SPREAD / max(len(series), 1)
+    for number, (label, values) in enumerate(series.items()):
+        colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+        points, means = [], []
+        for place, ours in enumerate(values):
+            finite = [value for value in ours if math.isfinite(value)]
+            middle = place + step * (number - (len(series) - 1) / 2)
+            jitter = step * 0.7 / max(len(finite), 2)
+            points += [(middle + jitter * (n - (len(finite) - 1) / 2), value) for n, value in enumerate(finite)]
+            means += [(middle, sum(finite) / len(finite))] if finite else []
+        if points:
+            axes.plot(*zip(*points, strict=True), marker, color=colour, markersize=4, markerfacecolor="none",
+                      label=label)  # fmt: skip
+            x, y = zip(*means, strict=True)
+            axes.hlines(y, np.subtract(x, step * 0.45), np.add(x, step * 0.45), color=colour, linewidth=2)
+    axes.set_xticks(range(len(places)), places)
+    axes.grid(visible=False, axis="x")
+    if len(series) > 1 and axes.lines:
+        axes.legend(fontsize="small")
+
+
+def heat_map(
+    axes: Axes, values: Sequence[Sequence[float]], rows: Sequence[str], columns: Sequence[str], form: str = ".2f",
+    outlined: Sequence[tuple[int, int]] = (), colours: str = "cividis_r", **limits: float,
+) -> None:  # fmt: skip
+    """Draw values with their numbers; NaN is left white. `outlined`: (row, column) of cells with a frame."""
+    grid = np.array(values, dtype=float).reshape(len(rows), len(columns))
+    image = axes.imshow(np.ma.masked_invalid(grid), cmap=colours, aspect="auto", **limits)  # type: ignore[arg-type]
+    for (y, x), value in np.ndenumerate(grid):
+        if math.isfinite(value):
+            red, green, blue, _ = image.cmap(image.norm(value))
+            colour = "black" if 0.3 * red + 0.59 * green + 0.11 * blue > 0.5 else "white"
+            axes.text(x, y, f"{value:{form}}", ha="center", va="center", fontsize="small", color=colour)
+    for y, x in outlined:
+        axes.add_patch(_frame(x, y))
+    axes.set_xticks(range(len(columns)), columns)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.grid(visible=False)
+
+
+def _frame(x: int, y: int) -> Any:
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, edgecolor=COLOURS[1], linewidth=2)
+
+
+def plain_numbers(axis: Axis, ticks: Sequence[float] = ()) -> None:
+    """Write 6 and not 6×10⁰ on a logarithmic axis: at these ticks alone, or where matplotlib puts them."""
     axis.set_major_formatter(LogFormatter())
     axis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
-
-
-def draw_seeds(axes: Axes, values: Sequence[float], place: float, marker: str, **style: Any) -> None:
-    """Draw the values of a row at about the same height, each a little below the one before, so that none hides one."""
-    heights = [place + SPREAD * (number - (len(values) - 1) / 2) for number in range(len(values))]
-    axes.plot(values, heights, marker, markersize=5, markerfacecolor="none", linestyle="none", **style)
-
-
-def draw_slope(axes: Axes) -> None:
-    """Draw the line y = x through two logarithmic axes, and keep their limits."""
-    limits = axes.get_xlim(), axes.get_ylim()
-    low, high = max(limit[0] for limit in limits), min(limit[1] for limit in limits)
-    if low < high:
-        axes.plot([low, high], [low, high], "--", color="black", linewidth=1, label="slope 1 (L = 1)")
-    axes.set(xlim=limits[0], ylim=limits[1])
+    if ticks:
+        axis.set_ticks(list(ticks), [f"{tick:g}" for tick in ticks])
+        axis.set_minor_formatter(NullFormatter())

@@ -7,9 +7,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from timemachine.config import format_value
-from timemachine.exercises import COLOURS, Findings
-from timemachine.exercises.drawing import plain_numbers
-from timemachine.exercises.jobs import Job, mean_sd
+from timemachine.exercises import Findings
+from timemachine.exercises.comparison import estimate
+from timemachine.exercises.drawing import COLOURS, panels, plain_numbers
+from timemachine.exercises.jobs import Job
 from timemachine.runs.sweep import varied
 
 LEFT_OUT = (
@@ -43,7 +44,8 @@ def findings(jobs: list[Job]) -> Findings:
             f"{HIGHEST:,.0f} stands for more, too.{others}"
         },
         notes=[
-            "Of the completed runs: mean ± standard deviation over seeds. A run's other numbers are in summary.csv."
+            "Of the completed runs: the mean over seeds and its 95 % interval by Student's t. A run's other numbers "
+            "are in summary.csv."
         ],
     )
 
@@ -52,7 +54,7 @@ def _row(jobs: list[Job], numbers: Iterable[str]) -> Iterable[str]:
     completed = [job for job in jobs if job.status == "completed"]
     yield f"{len(completed)} of {len(jobs)}"
     for number in numbers:
-        yield mean_sd(job.metrics.get(number, math.nan) for job in completed)
+        yield f"{estimate(job.metrics.get(number, math.nan) for job in completed)}"
 
 
 def _final(jobs: list[Job]) -> float:
@@ -72,8 +74,7 @@ def _name(names: list[str], key: tuple[str, ...], jobs: list[Job]) -> str:
 
 
 def _curves(groups: Groups, labels: dict[tuple[str, ...], str]) -> Figure:
-    figure = Figure(figsize=(9, 4.5), dpi=150, layout="constrained")
-    axes = figure.subplots()
+    figure, ((axes,),) = panels(width=9, height=4.5)
     places = {key: place for place, key in enumerate(labels)}
     handles = {}
     for key in reversed([*labels, *(key for key in groups if key not in labels)]):  # the named ones on top
@@ -85,7 +86,6 @@ def _curves(groups: Groups, labels: dict[tuple[str, ...], str]) -> Figure:
                 (line,) = axes.plot(x, y, style, color=colour, linewidth=1.2, marker="." if len(points) < 3 else None)
                 handles[key] = line
     axes.set(xlabel="epoch", ylabel="validation perplexity (log scale)")
-    axes.grid(alpha=0.3)
     if handles:  # matplotlib refuses a log axis without a point
         axes.set_yscale("log")
         plain_numbers(axes.yaxis)

@@ -1,8 +1,7 @@
-"""The jobs of an exercise's sweep, read back, and how a report writes their numbers."""
+"""The jobs of an exercise's sweep, read back, and tables of their numbers."""
 
 import math
-import statistics
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 from timemachine.runs.rows import read_numbers
 from timemachine.runs.summaries import flat
 from timemachine.runs.sweep import job_folders, summary_or_failure
-from timemachine.runs.tables import short
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +60,26 @@ def grouped(jobs: Iterable[Job], *names: str) -> dict[tuple[Any, ...], list[Job]
     return groups
 
 
-def mean_sd(values: Iterable[float]) -> str:
-    """Return mean ± standard deviation, or the one value, or a dash for none."""
-    numbers = [value for value in values if not math.isnan(value)]
-    if not numbers:
-        return "–"
-    if len(numbers) == 1 or not all(map(math.isfinite, numbers)):
-        return short(statistics.fmean(numbers))
-    mean, deviation = statistics.fmean(numbers), statistics.stdev(numbers)
-    return f"{mean:.2f} ± {deviation:.2f}" if mean < 1e4 else f"{mean:.1e} ± {deviation:.1e}"
+Cell = Callable[[list[Job]], str]  # what a table says of the jobs of a row
+
+
+def rows(
+    jobs: Iterable[Job], by: Mapping[str, str | Callable[[Job], Any]], cells: Mapping[str, Cell]
+) -> list[list[str]]:
+    """Return a row for each combination of values of `by`, in the order in which they first come.
+
+    `by`: a column's name -> a setting, or what is computed from a job; `cells`: a column's name -> its cell. So the
+    table's columns are `[*by, *cells]`.
+    """
+    groups: dict[tuple[str, ...], list[Job]] = {}
+    for job in jobs:
+        values = (job.settings.get(it) if isinstance(it, str) else it(job) for it in by.values())
+        groups.setdefault(tuple(map(_plain, values)), []).append(job)
+    return [[*key, *(cell(group) for cell in cells.values())] for key, group in groups.items()]
+
+
+def _plain(value: object) -> str:
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def span(values: Iterable[float], form: str = ".3g") -> str:
@@ -81,7 +90,12 @@ def span(values: Iterable[float], form: str = ".3g") -> str:
     return " to ".join(dict.fromkeys(f"{number:{form}}" for number in (min(numbers), max(numbers))))
 
 
+FOLDED = 15  # rows; a longer table opens on a click
+
+
 def markdown(columns: list[str], rows: list[list[str]]) -> str:
-    """Return a table in Markdown."""
+    """Return a table in Markdown, folded if it is long."""
     lines = [[cell.replace("|", "\\|") for cell in line] for line in (columns, ["---"] * len(columns), *rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    summary = f"<summary>A table of {len(rows)} rows</summary>"
+    return table if len(rows) <= FOLDED else f"<details>{summary}\n\n{table}\n\n</details>"

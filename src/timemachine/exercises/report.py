@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import timemachine.exercises
 from timemachine.exercises import Findings
 from timemachine.exercises.jobs import Job, load_jobs, markdown
@@ -35,21 +37,24 @@ def tie_together(folder: Path, exercise: str) -> list[dict[str, Any]]:
 def write_report(folder: Path, exercise: str) -> None:
     """Write report.md and the figures of a sweep; of an exercise's, print its table and answer as well.
 
-    `exercise`: its name, `none` for a sweep of no exercise.
+    `exercise`: its name, `none` for a sweep of no exercise. A text of the user's own about the sweep, `text.md` in its
+    folder, stands after the answer.
     """
     jobs = load_jobs(folder)
     findings = _findings(exercise)(jobs)
     for name, figure in findings.figures.items():
         write_figure(folder / f"{name}.png", figure)
-    title = "Sweep" if exercise == "none" else f"Exercise {exercise}"
-    if findings.number:
-        title = f"Exercise {findings.number}: {exercise}"
+    if findings.arrays:
+        np.savez_compressed(folder / "arrays.npz", **findings.arrays)
+    title = "Sweep" if exercise == "none" else f"Exercise {findings.number or exercise}"
+    if findings.question:
+        title += f": {findings.question}"
     answer = findings.answer if findings.rows else "No run has ended yet that could answer."
-    parts = [f"# {title}", findings.question and f"> {findings.question}", *(["## Answer", answer] if answer else [])]
+    first, *others = [f"![{caption}]({name}.png)\n\n*{caption}*" for name, caption in findings.captions.items()] or [""]
+    own = folder / "text.md"
+    parts = [f"# {title}", answer, first, own.read_text(encoding="utf-8").strip() if own.is_file() else ""]
     parts += ["## What was run", findings.setting, _grid(jobs), _effort(jobs)]
-    parts += ["## Results", markdown(findings.columns, findings.rows), *findings.notes]
-    parts += [f"![{caption}]({name}.png)\n\n*{caption}*" for name, caption in findings.captions.items()]
-    parts += ["## Findings", *findings.longer] if findings.longer else []
+    parts += ["## Evidence", markdown(findings.columns, findings.rows), *findings.notes, *others]
     write_whole(folder / "report.md", ("\n\n".join(filter(None, parts)) + "\n").encode())
     if exercise != "none":
         print_table(title, findings.columns, findings.rows, left=len(findings.columns))

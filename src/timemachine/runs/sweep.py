@@ -10,7 +10,7 @@ from typing import Any
 from timemachine.errors import SettingError
 from timemachine.runs.files import shown
 from timemachine.runs.rows import Table, final_numbers
-from timemachine.runs.summaries import flat, is_running, read_summary
+from timemachine.runs.summaries import NOT_FINITE, flat, is_running, read_summary
 from timemachine.runs.tables import print_table, print_text
 
 
@@ -20,9 +20,10 @@ def write_table(rows: list[dict[str, Any]], folder: Path) -> None:
 
 
 def sweep_rows(folder: Path) -> list[dict[str, Any]]:
-    """Return a row a job: its number, status, the settings that vary, last numbers, message, folder.
+    """Return a row a job: its number, status, settings that vary, last numbers, those of probes, message, folder.
 
-    What a job does not have is "". Raises SettingError for a folder without a job.
+    A probe's number has a name like `stream/val/bits`; lists stay in summary.json. What a job does not have is "".
+    Raises SettingError for a folder without a job.
     """
     if not (jobs := job_folders(folder)):
         raise SettingError(f"{folder}: has no run in it; type the folder of a sweep, or one of runs, as outputs/<date>")
@@ -30,6 +31,8 @@ def sweep_rows(folder: Path) -> list[dict[str, Any]]:
     settings = [flat(summary["settings"]) for summary in summaries]
     names = varied(settings)
     numbers = [summary["metrics"] or final_numbers(job) for job, summary in zip(jobs, summaries, strict=True)]
+    probed = [dict(_numbers("", summary.get("probes", {}))) for summary in summaries]
+    numbers = [of_job | measured for of_job, measured in zip(numbers, probed, strict=True)]
     metrics = list(dict.fromkeys(name for of_job in numbers for name in of_job))
     return [
         {"job": str(job.relative_to(folder)), "status": summary["status"]}
@@ -38,6 +41,15 @@ def sweep_rows(folder: Path) -> list[dict[str, Any]]:
         | {"message": summary["message"] or "", "folder": str(job)}
         for job, summary, chosen, of_job in zip(jobs, summaries, settings, numbers, strict=True)
     ]
+
+
+def _numbers(name: str, found: Any) -> Iterable[tuple[str, Any]]:
+    """Return the numbers of nested dicts under their names, joined by `/`."""
+    if isinstance(found, dict):
+        for key, value in found.items():
+            yield from _numbers(f"{name}/{key}".lstrip("/"), value)
+    elif isinstance(found, int | float) or found in NOT_FINITE:
+        yield name, float(found)
 
 
 def load_sweep(folder: str | Path) -> list[dict[str, Any]]:

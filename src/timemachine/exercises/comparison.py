@@ -1,0 +1,91 @@
+"""Which differences a report may claim: one rule for all exercises.
+
+Values are paired, by seed, excerpt or block of text. Beside a mean stands half the width of its 95 % interval, by
+Student's t at the number of values that there is: two standard errors, the common rule, would be passed by chance in
+18 % of comparisons of three values, and 12 % of five. Where a report makes several comparisons it claims those that
+pass Holm's correction ("A simple sequentially rejective multiple test procedure", 1979).
+"""
+
+import math
+import statistics
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from scipy import stats
+
+from timemachine.exercises.jobs import Job
+
+LEVEL = 0.05  # of an interval, and of all comparisons of a report together
+UNDECIDED = "cannot be told apart"
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A mean, half the width of its 95 % interval, the p-value of a mean of 0, and the number of values.
+
+    Both are NaN of fewer than two values. A format specification is that of both numbers: f"{estimate:+.3f}".
+    """
+
+    mean: float
+    half: float
+    p: float
+    count: int
+
+    @property
+    def low(self) -> float:
+        """Return the lower end of the interval."""
+        return self.mean - self.half
+
+    @property
+    def high(self) -> float:
+        """Return the upper end of the interval."""
+        return self.mean + self.half
+
+    def __format__(self, form: str) -> str:
+        if not self.count:
+            return "–"
+        form = form or ".2f"
+        form = form if abs(self.mean) < 1e4 else ".1e"
+        mean = f"{self.mean:{form}}"
+        return mean if math.isnan(self.half) else f"{mean} ± {self.half:{form.lstrip('+')}}"
+
+    def verdict(self, apart: bool, below: str, above: str) -> str:
+        """Return the word for the sign of a difference that is claimed, or that there is none to claim."""
+        return UNDECIDED if not apart else below if self.mean < 0 else above
+
+
+def estimate(values: Iterable[float]) -> Estimate:
+    """Return the mean of values, NaN left out, with its interval."""
+    found = [value for value in values if not math.isnan(value)]
+    count, mean = len(found), statistics.fmean(found) if found else math.nan
+    if count < 2 or not math.isfinite(mean):
+        return Estimate(mean, math.nan, math.nan, count)
+    error = statistics.stdev(found) / math.sqrt(count)
+    half = float(stats.t.ppf(1 - LEVEL / 2, count - 1)) * error
+    p = 2 * float(stats.t.sf(abs(mean) / error, count - 1)) if error else float(mean == 0)
+    return Estimate(mean, half, p, count)
+
+
+def compare(one: Mapping[Key, float], other: Mapping[Key, float]) -> Estimate:
+    """Return what `one` has more than `other`, paired by key; of the keys where both are finite."""
+    pairs = [(one[key], other[key]) for key in one if key in other]
+    return estimate(a - b for a, b in pairs if math.isfinite(a) and math.isfinite(b))
+
+
+def holm(differences: Mapping[Key, Estimate]) -> dict[Key, bool]:
+    """Return which differences may be claimed, with a chance of 5 % that any of them is none."""
+    claimed = dict.fromkeys(differences, False)
+    known = sorted((key for key in differences if not math.isnan(differences[key].p)), key=lambda k: differences[k].p)
+    for rank, key in enumerate(known):
+        if differences[key].p > LEVEL / (len(known) - rank):
+            break
+        claimed[key] = True
+    return claimed
+
+
+def by_seed(jobs: Iterable[Job], number: Callable[[Job], float]) -> dict[int, float]:
+    """Return a number of each job under its seed."""
+    return {int(job.settings.get("seed", 0)): number(job) for job in jobs}
