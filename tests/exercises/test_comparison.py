@@ -1,0 +1,97 @@
+"""What all reports share: what may be claimed of two numbers, tables, and what became of a run."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from tests.support.jobs import LETTERS
+from timemachine.exercises.comparison import UNDECIDED, Estimate, compare, estimate, holm
+from timemachine.exercises.jobs import FOLDED, Job, markdown, rows
+from timemachine.exercises.outcomes import letters, letters_in_words, outcome
+
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=3, max_size=20, unique=True))
+def test_an_estimate_is_the_t_test_of_scipy(values: list[float]) -> None:
+    found, trusted = estimate(values), stats.ttest_1samp(values, 0.0)
+    low, high = trusted.confidence_interval(0.95)
+    scale = max(map(abs, values))
+    assert (found.low, found.high) == pytest.approx((low, high), rel=1e-9, abs=1e-9 * scale)
+    assert found.p == pytest.approx(trusted.pvalue, rel=1e-6, abs=1e-12)
+
+
+def test_a_comparison_is_paired() -> None:
+    one = {0: 7.0, 1: 8.0, 2: 9.0, 3: 5.0}
+    shifted = {seed: value + 0.1 + 0.01 * seed for seed, value in one.items() if seed < 3}  # the seeds vary far more
+    found = compare(one, shifted)
+    assert found.count == 3 and found.mean == pytest.approx(-0.11)
+    assert found.half == pytest.approx(4.3027 * 0.01 / math.sqrt(3), rel=1e-4)
+    assert compare({0: 1.0}, {1: 2.0}).count == 0
+    assert compare({0: 1.0, 1: math.inf}, {0: 2.0, 1: 2.0}).count == 1
+    assert compare(one, one).p == 1 and compare(one, {key: it + 1 for key, it in one.items()}).p == 0
+    assert found.verdict(True, "lower", "higher") == "lower" and found.verdict(False, "lower", "higher") == UNDECIDED
+
+
+def test_of_one_value_nothing_is_claimed_and_no_interval_printed() -> None:
+    assert (
+        f"{estimate([7.25])}" == "7.25" and f"{estimate([math.nan])}" == "–" and f"{estimate([7, math.inf])}" == "inf"
+    )
+    assert f"{estimate([1.0, 2.0, 3.0]):+.3f}" == "+2.000 ± 2.484" and f"{estimate([1e9, 3e9])}".startswith("2.0e+09 ±")
+    assert holm({"one": estimate([7.25])}) == {"one": False}
+
+
+def test_holms_correction_keeps_the_chance_of_any_false_claim_at_five_percent() -> None:
+    def of(p: float) -> Estimate:
+        return Estimate(1.0, 1.0, p, 3)
+
+    assert holm({"a": of(0.01), "b": of(0.04), "c": of(0.03)}) == {"a": True, "b": False, "c": False}
+    assert holm({"a": of(0.01), "b": of(0.04), "c": of(0.02)}) == {"a": True, "b": True, "c": True}
+    noise = np.random.default_rng(0).normal(size=(400, 8, 5))  # reports of 8 comparisons of nothing, five seeds each
+    alarms = sum(any(holm(dict(enumerate(map(estimate, report)))).values()) for report in noise.tolist())
+    assert alarms <= stats.binom.ppf(1 - 1e-6, 400, 0.05)
+
+
+def test_a_table_has_a_row_for_each_combination_and_folds_where_it_is_long() -> None:
+    jobs = [
+        Job(
+            Path(), "completed", "", {"model.lr": lr, "trainer.gradient_clip_val": theta, "seed": seed}, {}, 1.0, "", {}
+        )
+        for lr in (1.0, 0.5)
+        for theta in (None, 1.0)
+        for seed in (0, 1)
+    ]
+    by = {"η": "model.lr", "θ": lambda job: job.settings["trainer.gradient_clip_val"]}
+    found = rows(jobs, by, {"seeds": lambda group: " ".join(str(job.settings["seed"]) for job in group)})
+    assert found == [["1", "none", "0 1"], ["1", "1", "0 1"], ["0.5", "none", "0 1"], ["0.5", "1", "0 1"]]
+    assert markdown(["a"], [["x|y"]]) == "| a |\n| --- |\n| x\\|y |"
+    assert markdown(["a"], [["x"]] * FOLDED).startswith("| a |")
+    assert markdown(["a"], [["x"]] * (FOLDED + 1)).startswith("<details><summary>A table of 16 rows</summary>\n\n| a |")
+
+
+@pytest.mark.parametrize(
+    ("status", "train", "val", "expected"),
+    [
+        ("diverged", 6.0, 6.0, "diverged"),
+        ("completed", 15.41, 17.27, "learnt nothing"),
+        ("completed", 17.07, 16.0, "learnt nothing"),
+        ("completed", 17.06, 16.65, "learnt"),
+    ],
+)
+def test_a_run_has_one_of_three_outcomes(status: str, train: float, val: float, expected: str) -> None:
+    metrics = {"train/perplexity": train, "val/perplexity": val}
+    assert outcome(Job(Path(), status, "", {}, metrics, 1.0, "", {}, LETTERS)) == expected
+
+
+def test_a_run_is_judged_by_the_letters_of_its_own_text() -> None:
+    metrics = {"train/perplexity": 15.0, "val/perplexity": 15.0}
+    book, other = (
+        Job(Path(), "completed", "", {}, metrics, 1.0, "", {}, of_text)
+        for of_text in (LETTERS, {"train/perplexity": 14.2, "val/perplexity": 14.9})
+    )
+    assert (outcome(book), outcome(other)) == ("learnt", "learnt nothing")
+    assert letters(book) == {"train/perplexity": 17.06, "val/perplexity": 16.65}  # as in sweeps/reference/relu
+    assert letters_in_words([book, other, book], "val/perplexity") == "16.65 or 14.89"
