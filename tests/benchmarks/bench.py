@@ -3,6 +3,7 @@
 Steps are measured without `keep_freed_memory`, which train.py calls and rivals do not: nn.RNN gains up to a third by
 it, the fused kernel nothing. All that comes after them has it. Run it on an idle machine: two threads on two busy cores
 wait for each other by spinning. The exit status is 1 if a number falls short of what was asked, which stands beside it.
+All groups together leave sweeps/reference/speed/<processor>.csv, which README quotes.
 """
 
 import argparse
@@ -10,6 +11,7 @@ import itertools
 import logging
 import os
 import platform
+import re
 import statistics
 import subprocess
 import sys
@@ -17,6 +19,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
+from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
 from unittest.mock import patch
@@ -29,6 +32,7 @@ from rich.table import Table
 from torch import Tensor
 
 from tests.benchmarks import rivals
+from tests.support.jobs import write_rows
 from tests.support.programs import assert_succeeded, call_program, with_callback
 from timemachine.clipping import clip_gradients
 from timemachine.config import REPOSITORY
@@ -40,6 +44,7 @@ from timemachine.kernels import keep_freed_memory
 from timemachine.language_model import RNNLMScratch
 
 THREADS = (1, 2)
+SPEED = REPOSITORY / "sweeps/reference/speed"
 TURN = 5
 T, B, H, V = 32, 1024, 32, 28  # the book's sizes
 
@@ -262,16 +267,23 @@ def sweep(threads: int) -> Iterator[Row]:
 GROUPS = {group.__name__: group for group in (steps, book, sizes, epoch, lightning, decoding, program, sweep)}
 
 
+def processor() -> str:
+    """Return the processor's name, as far as the system tells it."""
+    info = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*: (.+)", info.read_text()) if info.exists() else []
+    return names[0] if names else platform.machine()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("groups", nargs="*", choices=[*GROUPS, []], help="all of them, unless some are named")
     groups = parser.parse_args().groups or GROUPS
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
-    title = f"{platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}, "
+    title = f"{processor()}, Python {platform.python_version()}, torch {torch.__version__}, "
     table = Table("threads", *Row._fields[:3], "ratio", "asked", box=box.SIMPLE_HEAD)
     table.title = title + f"lightning {version('lightning')}"
-    short = []
+    short, kept = [], []
     for name, threads in itertools.product(groups, THREADS):
         torch.set_num_threads(threads)
         if name not in ("steps", "book"):
@@ -280,8 +292,13 @@ def main() -> None:
             numbers = (row.ours_ms, row.rival_ms, row.ratio, row.asked)
             cells = ["" if number is None else f"{number:.3g}" for number in numbers]
             table.add_row(str(threads), row.what, *cells)
+            kept.append({"threads": threads, "what": row.what, "ours_ms": cells[0], "rival_ms": cells[1]})
             short += [row.what] if row.falls_short else []
     Console(width=max(110, Console().width)).print(table)
+    if groups is GROUPS:
+        SPEED.mkdir(exist_ok=True)
+        name = re.sub(r"\W+", "_", processor()).lower()
+        write_rows(SPEED / f"{name}.csv", kept)
     if short:
         sys.exit(f"{len(short)} of {table.row_count} fall short: {'; '.join(short)}")
 
