@@ -54,7 +54,7 @@ def test_every_exercise_composes_and_passes_the_rules(exercise: str, scale: str)
 
 
 def test_the_recipes_are_where_the_steps_of_how_low_lead() -> None:
-    last = composed("recipe=low_12_networks") | {"trainer.limit_test_batches": None}
+    last = composed("recipe=low_7_networks") | {"trainer.limit_test_batches": None}
     wider = {"model.hiddens": 1024, "model.sigma": 0.014, "model.lr": 0.0018, "trainer.max_epochs": 4}
     assert composed("recipe=novel") == last | wider
     on_the_book = {"data.num_train": 10_000, "data.num_val": 5_000}
@@ -74,8 +74,8 @@ def test_the_path_of_how_low_begins_with_the_book_and_each_last_epoch_is_validat
         assert recipe["trainer.max_epochs"] % recipe["trainer.check_val_every_n_epoch"] == 0
 
 
-def test_the_networks_that_teach_are_trained_as_the_step_before_noise() -> None:
-    step, book = composed("recipe=low_7_relu"), composed()
+def test_the_networks_that_teach_are_trained_as_teacher_says() -> None:
+    step, book = composed("recipe=low_4_input_rate", "model.activation=relu"), composed()
     network = {f"model.{name}": value for name, value in teacher.NETWORK.items()}
     training = {f"training.{name}": value for name, value in to_dict(teacher.TRAINING).items()}
     sizes = {"data.batch_size": teacher.BATCH_SIZE, "data.num_steps": teacher.NUM_STEPS}

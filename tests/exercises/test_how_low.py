@@ -9,68 +9,96 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from tests.support.jobs import leave_job
+from timemachine.config import Training
 from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.evaluation.scores import stream_score
 from timemachine.exercises import how_low
 from timemachine.exercises.jobs import load_jobs
-from timemachine.language_model import RNNLMScratch
+from timemachine.how_low import RNNLMBeyond, teacher
 
-MARKS = {"kneser_ney": 4.0, "mixture": 3.5, "mixture_adaptive": 3.2}
+LENGTH = 350  # of a part: three blocks of 100 characters and one of 50
 
 
-def left_by(sweep: Path, settings: dict[str, Any], perplexities: dict[str, float], status: str = "completed") -> None:
-    """A job's folder: each of 400 targets has the perplexity that is given for its part."""
-    marks = {f"{part}_{name}": value for part in ("val", "test") for name, value in MARKS.items()}
-    found = marks | perplexities
-    arrays: dict[str, Any] = {
-        name: np.full(400, math.log(value), np.float32) for name, value in found.items() if name != "train"
+def left_by(sweep: Path, seed: int, model: dict[str, Any], of_model: float, **data: Any) -> dict[str, Any]:
+    """A job's folder; return the negative log-likelihoods in it, around that of the given perplexity."""
+    generator, readers = np.random.default_rng(int(of_model * 100) + seed), {"model": of_model}
+    if is_end := "hiddens" in model:
+        readers |= {"model_adapting": of_model - 0.1, "kneser_ney": 4.0, "mixture": 3.5, "mixture_adapting": 3.2}
+        readers |= {"teacher": 3.4 + seed / 100, "networks": 3.9}
+    arrays = {
+        f"{part}/{name}": (math.log(perplexity) + generator.normal(0, 0.1, LENGTH)).astype(np.float32)
+        for part in ("val", "test")[: 1 + is_end]
+        for name, perplexity in readers.items()
     }
     for part in ("val", "test"):
-        arrays[f"{part}_place"], arrays[f"{part}_since"] = np.arange(400) % 5 - 1, np.arange(400) // 100 * 5000
-    probes = {"reading": {name: {"perplexity": value} for name, value in found.items()}}
-    folder = leave_job(sweep, settings, status=status, metrics={"val/perplexity": 9.0}, probes=probes)
+        arrays |= {f"{part}/place": np.arange(LENGTH) % 5 - 1, f"{part}/since": np.arange(LENGTH) % 4 * 600}
+    reading = {part: dict(readers) | ({"ppmd": 3.8} if is_end else {}) for part in ("val", "test")}
+    settings = {"seed": seed, "model": model, "data": {"corpus": "time_machine", "num_train": None} | data}
+    folder = leave_job(sweep, settings, probes={"reading": reading | {"train": {"model": of_model - 1}}})
     np.savez(folder / "reading.npz", **arrays)
-
-
-def all_parts(perplexity: float) -> dict[str, float]:
-    parts = {"train": perplexity - 1, "val": perplexity, "test": perplexity + 0.5}
-    return parts | {"val_adaptive": perplexity - 0.1, "test_adaptive": perplexity + 0.4}
-
-
-def settings(seed: int, lr: float, num_train: int | None = None, relu: bool = False) -> dict[str, Any]:
-    return {"seed": seed, "model": {"lr": lr, "relu": relu}, "data": {"num_train": num_train}}
+    return arrays
 
 
 @pytest.fixture
 def sweep(tmp_path: Path) -> Path:
+    """The book's run, a change that pays and one that does not, another split and another novel."""
     folder = tmp_path / "how_low"
-    for lr, relu, perplexity in ((1.0, False, 8.0), (0.5, False, 5.0), (0.5, True, 2.0)):
-        for seed in (0, 1):
-            left_by(folder, settings(seed, lr, relu=relu), all_parts(perplexity * (1 + seed)))
-    left_by(folder, settings(0, 1.0, num_train=10_000), all_parts(7.0))
-    left_by(folder, settings(2, 0.5, relu=True), all_parts(1.5), status="diverged")
+    for seed in (0, 1, 2):
+        left_by(folder, seed, {"lr": 1.0}, 8.0 + seed / 100)
+        left_by(folder, seed, {"lr": 1.0, "input_lr_factor": 30}, 5.0 + seed / 50)
+        left_by(folder, seed, {"lr": 0.5, "input_lr_factor": 30, "hiddens": 1024}, 5.0 - (seed == 1))
+    left_by(folder, 0, {"lr": 0.5, "hiddens": 512}, 6.0, num_train=10_000)
+    left_by(folder, 0, {"lr": 0.5, "hiddens": 1024}, 4.5, corpus="alices_adventures_in_wonderland")
     return folder
 
 
-def test_a_row_is_a_change_and_what_it_gained(sweep: Path) -> None:
+def test_a_row_is_a_change_in_words_and_what_it_gained(sweep: Path) -> None:
     found = how_low.findings(load_jobs(sweep))
-    assert [row[0] for row in found.rows] == ["to begin with", "`model.lr=0.5`", "`model.relu=true`"]
-    assert [row[1] for row in found.rows] == ["2", "2", "2"]
-    assert [row[4] for row in found.rows] == ["", "4.50", "4.50"]
-    assert found.rows[2][3] == "3.00 ± 1.41"
-    text = " ".join([found.answer, *found.longer])  # seeds read as one have the mean of their probabilities
-    on_val, on_test, adapting = 2 / (1 / 2 + 1 / 4), 2 / (1 / 2.5 + 1 / 4.5), 2 / (1 / 1.9 + 1 / 3.9)
-    for number in (f"{on_test:.2f} (one alone 3.50", f"{on_val:.2f} (one alone 3.00", f"read: {adapting:.2f}"):
-        assert number in text
-    assert f"below the mixture's 3.50 (by {math.log(3.5 / on_val):.3f} ± 0.000 nats)" in text
-    # One model differs from the mixture by what its seeds do on average, not by what their mean probability does.
-    single, as_one = math.log(2 * 4) / 2 - math.log(3.5), math.log(on_val / 3.5)
-    fixed = found.notes[3].splitlines()[2]
-    assert f"| novel, next 5 % | 3.00 ± 1.41 | {single:+.3f} ± 0.000 |" in fixed
-    assert f"| {as_one:+.3f} ± 0.000 | 4.00 ± 0.00 | 3.50 ± 0.00 |" in fixed
+    assert [row[0] for row in found.rows] == [
+        "the book's run, on 90 % of the novel", "the input's weights learn 30 times as fast", "1,024 hidden units",
+    ]  # fmt: skip
+    quantile = stats.t.ppf(0.975, 2)
+    first, second, third = (row[3] for row in found.rows)
+    assert first == "" and second == f"2.99 ± {quantile * np.std([0, 0.01, 0.02], ddof=1) / math.sqrt(3):.2f}"
+    assert third.startswith("(0.35 ±")  # of three seeds one is better: no claim
+    assert "from 8.01 to 4.67 on the novel's next 5 %" in found.answer
+    assert "on The Time Machine, last 5 %, " in found.answer
+    assert "on Alice's Adventures in Wonderland, last 5 %" in found.answer
+    texts = {name.rsplit("/", 1)[0] for name in found.arrays}
+    assert texts - {text for text in texts if text.startswith("time_machine/novel/test/")} == {
+        "time_machine/novel/val", "time_machine/novel/test", "time_machine/book/val", "time_machine/book/test",
+        "alices_adventures_in_wonderland/novel/test",
+    }  # fmt: skip
+
+
+def test_what_a_model_has_more_than_its_teacher_is_paired_by_job_and_block(sweep: Path) -> None:
+    found = how_low.findings(load_jobs(sweep))
+    left = [np.load(sweep / name / "reading.npz") for name in ("2", "5", "8")]
+    model_SN, teacher_SN = (np.array([it[f"test/{name}"] for it in left], float) for name in ("model", "teacher"))
+    difference_N = (model_SN - teacher_SN).mean(0)
+    starts, lengths_K = [0, 100, 200, 300], np.array([100, 100, 100, 50])
+    residual_K = np.add.reduceat(difference_N - difference_N.mean(), starts)
+    half = stats.t.ppf(0.975, 3) * math.sqrt(4 / 3 * (residual_K**2).sum()) / LENGTH
+    expected = f"{difference_N.mean():+.3f} ± {half:.3f}"
+    assert f"the model stays above it ({expected} nats a character)" in found.answer
+    (row,) = (line for line in found.notes[2].splitlines() if line.startswith("| The Time Machine, last 5 %"))
+    assert row.endswith(f"| {expected} |")
+    kept = {name: found.arrays[f"time_machine/novel/test/{name}"] for name in ("model", "teacher", "characters")}
+    assert kept["model"].shape == (3, 4) and kept["characters"].tolist() == lengths_K.tolist()
+    of_kept_K = kept["model"].mean(0) - kept["teacher"].mean(0)
+    assert of_kept_K / lengths_K == pytest.approx(np.add.reduceat(difference_N, starts) / lengths_K, abs=1e-5)
+
+
+def test_seeds_as_one_have_the_mean_of_their_probabilities(sweep: Path) -> None:
+    found = how_low.findings(load_jobs(sweep))
+    p_SN = np.exp([-np.load(sweep / name / "reading.npz")["val/model"].astype(float) for name in ("2", "5", "8")])
+    sums_1K = found.arrays["time_machine/novel/val/models"]
+    assert sums_1K.sum() == pytest.approx(-np.log(p_SN.mean(0)).sum(), rel=1e-6)
+    assert "time_machine/book/val/models" not in found.arrays  # of one seed
 
 
 def test_a_target_is_told_by_its_place_in_the_word_and_by_when_that_word_came_last() -> None:
@@ -80,29 +108,46 @@ def test_a_target_is_told_by_its_place_in_the_word_and_by_when_that_word_came_la
     assert since_N.tolist() == [0] * 9 + [-1] + [10] * 4 + [0, 0]
     some = how_low._where(text, range(4, 12))
     assert np.array_equal(some, (place_N[4:12], since_N[4:12]))
+    is_kind_CN = np.array([is_kind(place_N, since_N) for is_kind in how_low.KINDS.values()])
+    assert is_kind_CN[:4].sum(0).tolist() == [1] * 16
+    assert is_kind_CN[4:].sum(0).tolist() == [1] * 9 + [0] + [1] * 6
 
 
-def probed(sample: Corpus, folder: Path, **trainer: Any) -> tuple[dict[str, Any], Any, TimeMachine, RNNLMScratch]:
+def test_a_long_text_has_long_blocks() -> None:
+    ones = np.ones((2, 100_050))
+    assert how_low.in_blocks(ones[:, :250]).tolist() == [[100, 100, 50]] * 2
+    assert how_low.in_blocks(ones).tolist() == [[1000] * 100 + [50]] * 2
+
+
+def probed(sample: Corpus, folder: Path, **trainer: Any) -> tuple[dict[str, Any], Any, TimeMachine, RNNLMBeyond]:
     short = replace(sample, characters=sample.characters[:5000])
     data = TimeMachine(num_steps=8, num_train=2000, num_val=300, corpus=short)
     torch.manual_seed(0)
-    model = RNNLMScratch(len(data.vocab), hiddens=4, sigma=0.5)
+    training = Training(carry_state=True, teacher=1, teacher_networks=1)
+    model = RNNLMBeyond(len(data.vocab), training, hiddens=4, sigma=0.5)
     model.trainer = pl.Trainer(logger=False, enable_checkpointing=False, default_root_dir=folder, **trainer)
     return how_low.measure(model, data), np.load(folder / "reading.npz"), data, model
 
 
-def test_the_probe_reads_each_target_once_with_each_reader(sample: Corpus, tmp_path: Path) -> None:
+def test_the_probe_reads_each_target_once_with_each_reader(
+    sample: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(teacher.NETWORK, "hiddens", 16)
     found, left, data, model = probed(sample, tmp_path)
-    readers = ("", "_adaptive", "_kneser_ney", "_mixture", "_mixture_adaptive")
-    where = ("_place", "_since")
-    assert set(left) == {part + name for part in ("val", "test") for name in (*readers, *where)}
+    readers = {"model", "model_adapting", "kneser_ney", "mixture", "mixture_adapting", "networks", "teacher"}
+    assert set(left) == {f"{part}/{name}" for part in ("val", "test") for name in (*readers, "place", "since")}
     for part in ("val", "test"):
         targets = data.splits[part].targets
-        expected = stream_score(model, data.chars_N, targets).perplexity
-        assert found[part]["perplexity"] == pytest.approx(expected)
-        for reader in readers:
-            assert len(left[part + reader]) == len(targets)
-            of_array = math.exp(left[part + reader].astype(float).mean())
-            assert found[part + reader]["perplexity"] == pytest.approx(of_array, rel=1e-5)
+        assert found[part]["model"] == pytest.approx(stream_score(model, data.chars_N, targets).perplexity)
+        networks = teacher.networks_of(data, 1)
+        assert networks and found[part]["networks"] == stream_score(networks, data.chars_N, targets).perplexity
+        nlls = {reader: left[f"{part}/{reader}"].astype(float) for reader in readers}
+        for reader, nll_N in nlls.items():
+            assert len(nll_N) == len(targets)
+            assert found[part][reader] == pytest.approx(math.exp(nll_N.mean()), rel=1e-5)
+        p_N = 0.75 * np.exp(-nlls["mixture"]) + 0.25 * np.exp(-nlls["networks"])
+        assert nlls["teacher"] == pytest.approx(-np.log(p_N), abs=1e-5)
     found, left, *_ = probed(sample, tmp_path, limit_test_batches=0)  # a step of the path looks at no test text
-    assert set(left) == {"val"} and set(found) == {"val", "train"}
+    assert set(left) == {"val/model"} and {part: set(of) for part, of in found.items()} == {
+        "train": {"model"}, "val": {"model"},
+    }  # fmt: skip

@@ -6,12 +6,13 @@ import torch
 
 from tests.support.rounding import rounding
 from timemachine.corpus import find_corpus
+from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
 from timemachine.how_low import teacher
 from timemachine.how_low.ensemble import Ensemble
-from timemachine.how_low.mixture import CONTEXTS, MAX_CONTEXT, Mixture
+from timemachine.how_low.mixture import CONTEXTS, MAX_CONTEXT, Mixture, log_loss
 from timemachine.how_low.ngrams import SYMBOLS
-from timemachine.how_low.teacher import NETWORKS_SHARE, train_networks, write
+from timemachine.how_low.teacher import NETWORKS_SHARE, networks_of, teacher_nll, train_networks, write
 from timemachine.language_model import RNNLMScratch
 from timemachine.vocab import Vocab
 
@@ -64,14 +65,39 @@ def test_networks_have_learnt_the_text_and_are_the_same_for_a_seed(monkeypatch: 
     chars_N, before = VOCAB.encode(TEXT), torch.random.get_rng_state()
     one, same, other = (train_networks(chars_N, VOCAB, seed, 2) for seed in (1, 1, 2))
     assert torch.equal(torch.random.get_rng_state(), before)
-    assert one and same and other
     X_1T, Y_1T = chars_N[None, :-1].long(), chars_N[None, 1:].long()
     nll_1T, same_1T, other_1T = (ensemble.nll((X_1T, Y_1T)).detach() for ensemble in (one, same, other))
     assert torch.equal(nll_1T, same_1T) and not torch.equal(nll_1T, other_1T)
     assert not torch.equal(*(model.nll((X_1T, Y_1T)) for model in one.models))
     unseen = VOCAB.encode(find_corpus("sample", []).characters[4000:8000])[None].long()
     assert nll_1T.mean() < one.nll((unseen[:, :-1], unseen[:, 1:])).mean() - 0.05
-    assert train_networks(chars_N, VOCAB, 1, 0) is None
+
+
+def test_the_networks_of_a_run_are_trained_once_on_its_training_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(teacher.NETWORK, "hiddens", 8)
+    data = TimeMachine(num_steps=8, num_train=1000, num_val=300, corpus=find_corpus("sample", []), seed=3)
+    networks = networks_of(data, 1)
+    assert networks is not None and networks_of(data, 1) is networks
+    expected = train_networks(data.chars_N[:1008], data.vocab, 3, 1)
+    assert torch.equal(networks.models[0].W_hq, expected.models[0].W_hq)
+    assert networks_of(TimeMachine(num_steps=8, num_train=1000, num_val=300, corpus=data.corpus), 0) is None
+
+
+def test_a_reader_of_what_the_teachers_wrote_has_the_probabilities_that_it_was_drawn_from() -> None:
+    networks = random_networks()
+    chars_N, p_NV = write(TEXT, 400, VOCAB, 4, networks)
+    start = int(np.random.default_rng(4).integers(len(TEXT), size=1)[0])
+    before = TEXT[max(0, start - MAX_CONTEXT) : start]
+    text = before + "".join(VOCAB.to_tokens(chars_N.tolist())).encode()
+    mixture, targets = Mixture(), range(len(before), len(text))
+    mixture.read(TEXT, range(len(TEXT)), learn=True)
+    mixture_N = torch.from_numpy(log_loss(mixture.read(text, targets), text, targets))
+    read = VOCAB.encode(text.rjust(MAX_CONTEXT + 400)).long()
+    networks_N = networks.nll((read[None, :-1], read[None, 1:])).detach()[0, -400:]
+    unknown_N = networks(read[None, :-1])[0].detach()[0, -400:, VOCAB.unk].exp()  # which no teacher writes
+    found_N = teacher_nll(mixture_N, networks_N + torch.log1p(-unknown_N))
+    expected_N = -p_NV[torch.arange(400), chars_N.long()].log()
+    torch.testing.assert_close(found_N.float(), expected_N, rtol=1e-4, atol=1e-4)
 
 
 def test_a_diverged_network_is_refused() -> None:

@@ -6,7 +6,9 @@ own run imports nothing of it.
 """
 
 from timemachine.how_low.comparison import compare as compare
+from timemachine.how_low.comparison import ppmd_bits as ppmd_bits
 from timemachine.how_low.comparison import print_comparison as print_comparison
+from timemachine.how_low.dynamic_evaluation import RATE as RATE
 from timemachine.how_low.dynamic_evaluation import adaptive_nll as adaptive_nll
 from timemachine.how_low.dynamic_evaluation import evaluate_adapting as evaluate_adapting
 from timemachine.how_low.dynamic_evaluation import print_adapting as print_adapting
@@ -19,4 +21,6 @@ from timemachine.how_low.ngrams import ORDERS as ORDERS
 from timemachine.how_low.ngrams import kneser_ney as kneser_ney
 from timemachine.how_low.ngrams import laplace as laplace
 from timemachine.how_low.ngrams import witten_bell as witten_bell
+from timemachine.how_low.teacher import networks_of as networks_of
+from timemachine.how_low.teacher import teacher_nll as teacher_nll
 from timemachine.how_low.teacher import train_loader as train_loader

@@ -14,6 +14,9 @@ three as one 3.62, the mixture 3.39, all of them 3.35).
 N characters, L of each of B streams, T that networks read at once, S symbols of the mixture, V vocabulary.
 """
 
+import math
+from weakref import WeakKeyDictionary
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -34,12 +37,14 @@ MAX_STREAMS = 400  # texts that are written side by side
 MIN_LENGTH = 1000  # characters of each, if that many are asked for
 NETWORKS_SHARE = 0.25  # of a character's probability; on the novel's next 5 % 0.2 to 0.4 are alike
 
-# The networks are trained as by `recipe=low_7_relu`.
+# The networks are trained as by `recipe=low_4_input_rate model.activation=relu`.
 TRAINING = Training(optimizer=Optimizer.adamw, schedule=Schedule.cosine, warm_up=0.05, carry_state=True)
 NETWORK = {"activation": "relu", "hiddens": 256, "sigma": 0.03, "lr": 0.004, "input_lr_factor": 30}
 EPOCHS = 20
 BATCH_SIZE, NUM_STEPS = 16, 32
 RADIUS = 1
+
+_networks: WeakKeyDictionary[TimeMachine, Ensemble] = WeakKeyDictionary()  # those of the runs that this process trains
 
 
 def train_loader(data: TimeMachine, training: Training) -> WindowLoader | InputDropout | StreamLoader:
@@ -68,7 +73,7 @@ def _with_another_text(chars_N: Tensor, data: TimeMachine, training: Training) -
     known_N, num_chars, threads = chars_N.cpu(), round(training.teacher * len(chars_N)), torch.get_num_threads()
     torch.set_num_threads(1)  # so that what networks write does not depend on their number
     try:
-        networks = train_networks(known_N, data.vocab, data.seed, training.teacher_networks if num_chars else 0)
+        networks = networks_of(data, training.teacher_networks if num_chars else 0)
         text = data.corpus.characters[: len(chars_N)]
         written_N, expected_NV = write(text, num_chars, data.vocab, data.seed, networks)
     finally:
@@ -114,9 +119,23 @@ def write(
     return place_S[torch.from_numpy(code_BL).flatten()].to(torch.uint8), p_NV
 
 
-def train_networks(chars_N: Tensor, vocab: Vocab, seed: int, count: int) -> Ensemble | None:
-    """Return networks trained on a text; None for a count of 0. The global random state stays as it is."""
-    return Ensemble([_trained(chars_N, vocab, seed * 1_000 + number) for number in range(count)]) if count else None
+def teacher_nll(mixture_N: Tensor, networks_N: Tensor) -> Tensor:
+    """Return the teachers' negative log-likelihoods (N,), in nats, from the mixture's and the networks' (N,)."""
+    log_p_N = math.log(1 - NETWORKS_SHARE) - mixture_N, math.log(NETWORKS_SHARE) - networks_N
+    return -torch.logaddexp(*log_p_N)
+
+
+def networks_of(data: TimeMachine, count: int) -> Ensemble | None:
+    """Return the networks that teach a run, trained on its training characters when they are first asked for."""
+    if count and data not in _networks:
+        chars_N = data.chars_N[: data.splits["train"].targets.stop].cpu()
+        _networks[data] = train_networks(chars_N, data.vocab, data.seed, count)
+    return _networks.get(data)
+
+
+def train_networks(chars_N: Tensor, vocab: Vocab, seed: int, count: int) -> Ensemble:
+    """Return networks trained on a text. The global random state stays as it is."""
+    return Ensemble([_trained(chars_N, vocab, seed * 1_000 + number) for number in range(count)])
 
 
 def _trained(chars_N: Tensor, vocab: Vocab, seed: int) -> RNNLMBeyond:
