@@ -86,17 +86,20 @@ def real_texts(data: TimeMachine) -> tuple[int, list[str]]:
     return context, [characters[start - context : start + length] for start in starts]
 
 
+@torch.no_grad()
 def measures(
     model: RNNLMScratch, vocab: Vocab, texts: list[str], length: int, known: set[str]
 ) -> dict[str, list[float]]:
     """Return `MEASURES` of each text after its prefix of `length` characters. `known`: the words of another text."""
+    text_BT = torch.tensor([vocab[list(text)] for text in texts], device=model.device)
+    nll_BT = model.nll((text_BT[:, :-1], text_BT[:, 1:]))[:, length - 1 :]
     continuations = [text[length:] for text in texts]
     words = [whole_words(text) for text in continuations]
     return {
         "repeated": [repeated_share(text) for text in continuations],
         "known_words": [_mean(word in known for word in ours) for ours in words],
         "distinct_words": [float(len(set(ours))) for ours in words],
-        "log_likelihood": log_likelihoods(model, vocab, texts, length),
+        "log_likelihood": (-nll_BT.mean(1)).tolist(),
     }
 
 
@@ -114,17 +117,6 @@ def repeated_share(text: str) -> float:
 def whole_words(text: str) -> list[str]:
     """Return the words between two spaces: what lies before the first space and after the last may be cut."""
     return [word for word in text.split(" ")[1:-1] if word]
-
-
-@torch.no_grad()
-def log_likelihoods(model: RNNLMScratch, vocab: Vocab, texts: list[str], length: int) -> list[float]:
-    """Return each text's mean log P of a character after its prefix of `length` characters, in nats, under P."""
-    text_BT = torch.tensor([vocab[list(text)] for text in texts], device=model.device)
-    logits_BTV, _ = model(text_BT[:, :-1])
-    log_P_BTV = logits_BTV.double().log_softmax(2)
-    log_P_BT = log_P_BTV.gather(2, text_BT[:, 1:, None])[:, length - 1 :, 0]
-    means: list[float] = log_P_BT.mean(1).tolist()
-    return means
 
 
 def repetition(text: str) -> tuple[int, int] | None:
