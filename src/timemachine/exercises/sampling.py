@@ -8,11 +8,11 @@ a prefix, which is not measured.
 import copy
 import math
 import statistics
-from collections import Counter
-from collections.abc import Iterable
-from itertools import pairwise
+from collections.abc import Iterable, Sequence
+from itertools import combinations, pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -20,8 +20,8 @@ from torch import Tensor
 from timemachine.datamodule import TimeMachine
 from timemachine.decoding import continue_text
 from timemachine.exercises import Findings
-from timemachine.exercises.comparison import UNDECIDED, Estimate, compare, estimate, holm
-from timemachine.exercises.drawing import label_ends, panels, points_by_seed
+from timemachine.exercises.comparison import compare, estimate, holm
+from timemachine.exercises.drawing import COLOURS, panels, points_by_seed
 from timemachine.exercises.jobs import Job, markdown, span
 from timemachine.language_model import RNNLMScratch
 from timemachine.vocab import Vocab
@@ -41,12 +41,15 @@ LONG = 256  # characters for which a model that was started anew has to go on wi
 SHARPENED = 2.0  # the alpha of `sharpening`
 LENGTH = 4  # characters; 27^4 texts
 
-MEASURES = {  # a column's title, and a factor
+MEASURES = {  # what the report calls them, and a factor
+    "known_words": ("words that the training text has, %", 100),
     "repeated": ("repeated 8-grams, %", 100),
-    "known_words": ("words of the training text, %", 100),
-    "distinct_words": ("distinct words", 1),
+    "distinct_words": ("distinct words in a text", 1),
     "log_likelihood": ("log-likelihood, nats a character", 1),
 }
+LOOP = ("period", "start", "settled", "difference", "margin", "needed", "needed_mostly", "needed_after_text")
+
+Values = dict[str, dict[str, list[float]]]  # decoding -> measure -> of each model, or of each piece of real text
 
 
 def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
@@ -136,39 +139,33 @@ def repetition(text: str) -> tuple[int, int] | None:
 def loop(model: RNNLMScratch, vocab: Vocab, prefix: str, others: list[str]) -> tuple[str, dict[str, float]]:
     """Return the cycle in which greedy text ends ("" if in none) and its numbers, computed in float64.
 
-    `start`, `period`: in characters. `difference`: the largest between the state at the end of the text and that one
-    period before; `settled`: characters of the loop until it is below 1e-12. `margin`: how much likelier, in nats, each
-    character is than the next likeliest, at least. `needed`, `needed_mostly`: how many of its last characters a model
+    `period`, `start`: in characters. `settled`: how many of the loop until the state differs from that one period
+    before by less than 1e-12; `difference`: what is left of that at the end. `margin`: how much likelier, in nats, each
+    character is than the next likeliest, at least. `needed`, `needed_mostly`: how many of the last characters a model
     in a zero state has to read to go on with the cycle, at all of its places and at half of them; `needed_after_text`:
     at all places if it has read the other texts before.
     """
     text = continue_text(model, vocab, prefix, FAR)[0]
     found = repetition(text[len(prefix) :])
     if found is None:
-        return "", {"start": math.nan, "period": math.nan}
+        return "", dict.fromkeys(LOOP, math.nan)
     (start, period), double = found, copy.deepcopy(model).double()
-    text_BT = torch.tensor([vocab[list(text)]], device=model.device)
-    before_BT, loop_BT = text_BT.split([len(prefix) + start, FAR - start], 1)
-    rounds_RBP = loop_BT.unfold(1, period, period).transpose(0, 1)
-    differences, (_, state_BS) = [], double(before_BT)
-    for round_BP in rounds_RBP:
-        last_BS = state_BS
-        logits_BPV, state_BS = double(round_BP, last_BS)
-        differences.append((state_BS - last_BS).abs().max().item())
-    logits_BPV[..., vocab.unk] = -torch.inf
-    best_P2 = logits_BPV[0].log_softmax(1).topk(2).values
-    from_zero = needed(double, vocab, rounds_RBP[0, 0], None)
+    text_1T = torch.tensor([vocab[list(text)]], device=model.device)
+    before_1T, loop_1T = text_1T[:, : len(prefix) + start], text_1T[:, len(prefix) + start :]
+    differences, (_, state_1S) = [], double(before_1T)
+    for round_1P in loop_1T.unfold(1, period, period).unbind(1):
+        last_1S = state_1S
+        logits_1PV, state_1S = double(round_1P, last_1S)
+        differences.append((state_1S - last_1S).abs().max().item())
+    logits_1PV[..., vocab.unk] = -torch.inf
+    best_P, next_P = logits_1PV[0].topk(2).values.unbind(1)
+    settled = next((period * n for n, difference in enumerate(differences) if difference < SETTLED), math.nan)
+    from_zero = needed(double, vocab, loop_1T[0, :period], None)
     _, read_BS = double(torch.tensor([vocab[list(other)] for other in others], device=model.device))
-    return text[-FAR + start :][:period], {
-        "start": start,
-        "period": period,
-        "difference": differences[-1],
-        "settled": next((period * n for n, it in enumerate(differences) if it < SETTLED), math.nan),
-        "margin": (best_P2[:, 0] - best_P2[:, 1]).min().item(),
-        "needed": max(from_zero),
-        "needed_mostly": statistics.median(from_zero),
-        "needed_after_text": max(needed(double, vocab, rounds_RBP[0, 0], read_BS)),
-    }
+    after_text = needed(double, vocab, loop_1T[0, :period], read_BS)
+    numbers = [period, start, settled, differences[-1], (best_P - next_P).min().item()]
+    numbers += [max(from_zero), statistics.median(from_zero), max(after_text)]
+    return text[-FAR + start :][:period], dict(zip(LOOP, numbers, strict=True))
 
 
 def needed(model: RNNLMScratch, vocab: Vocab, cycle_P: Tensor, state_BS: Tensor | None) -> list[int]:
@@ -191,13 +188,14 @@ def needed(model: RNNLMScratch, vocab: Vocab, cycle_P: Tensor, state_BS: Tensor 
 
 
 @torch.no_grad()
-def sharpening(model: RNNLMScratch, vocab: Vocab, prefix: str, alpha: float, length: int) -> dict[str, Any]:
+def sharpening(
+    model: RNNLMScratch, vocab: Vocab, prefix: str, alpha: float, length: int
+) -> dict[str, dict[str, float]]:
     """Compare sharpening each character with sharpening whole texts, over all continuations without `<unk>`.
 
     Both have the weights P(text)^alpha. Decoding divides each character's by their sum over that character, given those
     before it; P^alpha of whole texts divides once, by the sum over all texts. `distances`: total variation, between 0
-    and 1, of the two distributions of 1, 2, … `length` characters. `example`: the continuation of that length whose
-    probability differs most, its probability by the character and by the text.
+    and 1, of the two distributions of 1, 2, … `length` characters.
     """
     known_K = torch.tensor([index for index in range(len(vocab)) if index != vocab.unk], device=model.device)
     inputs_BT, state_BS = torch.tensor([vocab[list(prefix)]], device=model.device), None
@@ -209,12 +207,118 @@ def sharpening(model: RNNLMScratch, vocab: Vocab, prefix: str, alpha: float, len
         log_P_BK = alpha * logits_BTV[:, -1, known_K].double().log_softmax(1)
         by_character_N = (by_character_N[:, None] + log_P_BK.log_softmax(1)).flatten()
         by_text_N = (by_text_N[:, None] + log_P_BK).flatten()
-        difference_N = by_character_N.exp() - by_text_N.softmax(0)
-        distances[str(number)] = difference_N.abs().sum().item() / 2
+        distances[str(number)] = (by_character_N.exp() - by_text_N.softmax(0)).abs().sum().item() / 2
         inputs_BT = known_K.repeat(len(logits_BTV))[:, None]
         state_BS = state_BS.repeat_interleave(len(known_K), 0)
-    place = int(difference_N.abs().argmax())
-    digits = [place // len(known_K) ** power % len(known_K) for power in reversed(range(length))]
-    text = "".join(vocab.idx_to_token[int(known_K[digit])] for digit in digits)
-    example = [text, by_character_N[place].exp().item(), by_text_N.softmax(0)[place].item()]
-    return {"distances": distances, "example": example}
+    return {"distances": distances}
+
+
+def findings(jobs: list[Job]) -> Findings:
+    """Report a row for each way of decoding, over models, and one for real text, over its pieces."""
+    found = [job.probes["samples"] for job in jobs if job.probes.get("samples")]
+    question = "Draw the next character from P(x_t | x_<t), or from P(x_t | x_<t)^α with α > 1: what happens?"
+    columns = ["decoding", *(title for title, _ in MEASURES.values())]
+    if not found:
+        return Findings(number="8", question=question, columns=columns, rows=[])
+    values = {name: {what: _values(found, name, what) for what in MEASURES} for name in (*ALPHAS, GREEDY, REAL)}
+    cycles = [[_turned(cycle) for cycle in samples["cycles"]] for samples in found]
+    loops = [
+        [str(number), ", ".join(f"`{cycle or 'none'}`" for cycle in dict.fromkeys(ours))]
+        + [span(float(of_prefix[what]) for of_prefix in samples["loops"].values()) for what in LOOP]
+        for number, (samples, ours) in enumerate(zip(found, cycles, strict=True))
+    ]
+    return Findings(
+        number="8",
+        question=question,
+        answer=_answer(found, values, cycles),
+        setting=f"The book's run. Each model writes {NUM_PREDS} characters after each of {len(PREFIXES)} prefixes, "
+        f"{NUM_SAMPLES} times for each α and once greedily. Real text: the rest of the novel, in pieces of as many.",
+        columns=columns,
+        rows=[[name, *(f"{estimate(ours):.2f}" for ours in of_name.values())] for name, of_name in values.items()],
+        notes=[
+            "Means with 95 % intervals, over models; of real text over its pieces. Repeated 8-grams: 1 − distinct / "
+            "all, in a text. Log-likelihood: under the model itself (α = 1), whatever the text was drawn from.",
+            _which_alpha(values),
+            f"**Greedy text** of {FAR:,} characters, in float64. After `settled` characters of the loop the state is "
+            f"that of one period before but for {SETTLED:g}, and for `difference` at the end. Each character is likelier "
+            "than any other by `margin` nats. `needed`: how many of its last characters a model in a zero state has to "
+            "read to go on with the loop, at any place in it; at half of them; at any, but after other text.",
+            markdown(["model", "loops", *(what.replace("_", " ") for what in LOOP)], loops),
+            _sharpening(found),
+        ],
+        figures={"repetition": _figure(values)},
+        captions={"repetition": "What models write, a circle a model with a bar at their mean, and real text."},
+        arrays={"cycles": np.array(cycles)} | {what: np.array(pieces) for what, pieces in values[REAL].items()},
+    )
+
+
+def _values(found: list[dict[str, Any]], name: str, what: str) -> list[float]:
+    """Return a measure of each model's texts; of real text that of each piece, the mean over models."""
+    factor = MEASURES[what][1]
+    if name == REAL:
+        of_models = zip(*(samples["pieces"][what] for samples in found), strict=False)
+        return [factor * statistics.fmean(map(float, piece)) for piece in of_models]
+    return [factor * float(samples[name][what]) for samples in found]  # what is not finite is a text in summary.json
+
+
+def _answer(found: list[dict[str, Any]], values: Values, cycles: list[list[str]]) -> str:
+    known = {name: f"{estimate(of_name['known_words']):.0f} %" for name, of_name in values.items()}
+    lines = (f"    {name:6} | {found[0]['shown'][name][0]}" for name in (GREEDY, "P", "P^2"))
+    return (
+        "The larger α, the more the text consists of known words and the more it repeats itself: the training text has "
+        f"{known['P']} of the words that are drawn from P and {known['P^8']} of those from P^8, but {known[REAL]} of a "
+        f"real text's. The likeliest character each time ends in a loop, after every prefix in {sum(map(all, cycles))} "
+        f"of {len(found)} models: the next character is a function of the state, and the state comes back."
+        "\n\n" + "\n".join(lines)
+    )
+
+
+def _which_alpha(values: Values) -> str:
+    """Say at which α each measure is that of real text, and of how many pairs of measures these α differ."""
+    alphas: dict[str, dict[int, float]] = {}
+    for what in MEASURES:
+        of_models = zip(*(values[name][what] for name in ALPHAS), strict=True)
+        alphas[what] = {number: _crossing(ours, _mean(values[REAL][what])) for number, ours in enumerate(of_models)}
+    differ = holm({pair: compare(*map(alphas.__getitem__, pair)) for pair in combinations(alphas, 2)})
+    each = "; ".join(f"{MEASURES[what][0].split(',')[0]}: {estimate(it.values()):.2f}" for what, it in alphas.items())
+    return (
+        f"**At which α is a measure that of real text?** {each}. {sum(differ.values())} of {len(differ)} pairs differ."
+    )
+
+
+def _crossing(values: Sequence[float], real: float) -> float:
+    """Return the largest α at which a measure, linear in log α between `ALPHAS`, is that of real text; NaN if none."""
+    points = zip(map(math.log, ALPHAS.values()), (value - real for value in values), strict=True)
+    for (x, y), (next_x, next_y) in reversed(list(pairwise(points))):
+        if y * next_y <= 0 and y != next_y:
+            return math.exp(x + (next_x - x) * y / (y - next_y))
+    return math.nan
+
+
+def _turned(cycle: str) -> str:
+    """Return the cycle from the start of a word on: of all its rotations after a space the first in the alphabet."""
+    starts = [i for i in range(len(cycle)) if cycle[i - 1] == " "] or range(len(cycle))
+    return min((cycle[i:] + cycle[:i] for i in starts), default="")
+
+
+def _sharpening(found: list[dict[str, Any]]) -> str:
+    distances = [map(float, samples["sharpening"]["distances"].values()) for samples in found]
+    means = ", ".join(f"{estimate(of_models):.2f}" for of_models in zip(*distances, strict=True))
+    return (
+        "**Sharpening each character is not sampling from P(text)^α.** The first divides by a sum of P^α over the next "
+        "character, which depends on those before it; the second divides once, by the sum over all texts, and so "
+        f"favours a beginning for how surely it goes on. Over all continuations of `{PREFIXES[0]}` by 1 to {LENGTH} "
+        f"characters, with α = {SHARPENED:g}, the total variation distance of the two is {means}."
+    )
+
+
+def _figure(values: Values) -> Figure:
+    figure, grid = panels(1, 2, width=10)
+    names = [name for name in values if name != REAL]
+    for axes, what in zip(grid.flat, ("known_words", "repeated"), strict=True):
+        points_by_seed(axes, names, {"": [values[name][what] for name in names]})
+        real = _mean(values[REAL][what])
+        axes.axhline(real, color=COLOURS[1])
+        axes.annotate(f"{REAL} {real:.2g} %", (-0.4, real), (0, 3), textcoords="offset points", color=COLOURS[1])
+        axes.set(title=MEASURES[what][0], xlabel="drawn from P^α, or greedy", ylim=(-3, 103))
+    return figure
