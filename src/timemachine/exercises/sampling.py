@@ -240,9 +240,9 @@ def findings(jobs: list[Job]) -> Findings:
             "all, in a text. Log-likelihood: under the model itself (α = 1), whatever the text was drawn from.",
             _which_alpha(values),
             f"**Greedy text** of {FAR:,} characters, in float64. After `settled` characters of the loop the state is "
-            f"that of one period before but for {SETTLED:g}, and for `difference` at the end. Each character is likelier "
-            "than any other by `margin` nats. `needed`: how many of its last characters a model in a zero state has to "
-            "read to go on with the loop, at any place in it; at half of them; at any, but after other text.",
+            f"that of one period before but for {SETTLED:g}, at the end but for `difference`. Each character is "
+            "likelier than any other by `margin` nats. `needed`: how many of its last characters a model in a zero "
+            "state has to read to go on with the loop, at any place in it; at half of them; at any, after other text.",
             markdown(["model", "loops", *(what.replace("_", " ") for what in LOOP)], loops),
             _sharpening(found),
         ],
