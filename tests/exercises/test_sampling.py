@@ -3,12 +3,14 @@
 import math
 from itertools import product
 from pathlib import Path
+from statistics import mean, median
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
@@ -43,25 +45,45 @@ def test_repeated_share_counts_every_8_gram_that_came_before(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        ("it was" + "the " * 10, {"start": 6, "cycle": "the "}),
-        ("a" * 20, {"start": 0, "cycle": "a"}),
-        ("abcdefghijklmnopqabab", {"start": None, "cycle": None}),
-        ("", {"start": None, "cycle": None}),
+        ("it was" + "the " * 10, (6, 4)),
+        ("a" * 20, (0, 1)),
+        ("abcdefghijklmnopqabab", None),
+        ("", None),
     ],
 )
-def test_loops_of_known_texts(text: str, found: dict[str, Any]) -> None:
-    assert sampling.loop(text) == found
+def test_where_known_texts_begin_to_repeat_themselves(text: str, found: tuple[int, int] | None) -> None:
+    assert sampling.repetition(text) == found
 
 
-def test_log_likelihood_is_that_of_a_slow_loop(model: RNNLMScratch) -> None:
-    texts = ["ab a ba", "ab bb  "]
-    slow = [sum(math.log(next_probabilities(model, text[:t])[text[t]]) for t in range(2, 7)) / 5 for text in texts]
-    assert sampling.log_likelihoods(model, VOCAB, texts, 2) == pytest.approx(slow, abs=1e-6)
+def test_measures_of_texts_made_by_hand(model: RNNLMScratch) -> None:
+    texts = ["ab a ba bb a", "ab bb  b bb "]
+    slow = [sum(math.log(next_probabilities(model, text[:t])[text[t]]) for t in range(2, 12)) / 10 for text in texts]
+    found = sampling.measures(model, VOCAB, texts, 2, {"a", "ba"})
+    assert found.pop("log_likelihood") == pytest.approx(slow, abs=1e-5)
+    assert found == {"repeated": [0, 0], "known_words": [2 / 3, 0], "distinct_words": [3, 2]}
+
+
+def test_a_loop_is_that_of_the_books_decoding_and_goes_on_from_as_many_characters_as_it_needs() -> None:
+    """Where a model, started anew on the last characters of the loop, goes on with it is tried one by one."""
+    torch.manual_seed(2)
+    model = RNNLMScratch(len(VOCAB), hiddens=8, sigma=0.8).eval()
+    cycle, found = sampling.loop(model, VOCAB, "ab", ["a ba bb", "bbb b a"])
+    text, begin = model.predict("ab", sampling.FAR, VOCAB), 2 + int(found["start"])
+    assert text[begin:] == (cycle * sampling.FAR)[: len(text) - begin]
+    assert len(cycle) == found["period"] > 1
+    assert text[begin - 1] != cycle[-1] or not found["start"]
+    assert found["difference"] < sampling.SETTLED and found["settled"] < sampling.FAR and found["margin"] > 1e-6
+    needs = []
+    for place in range(len(cycle)):
+        on = (cycle[place:] + cycle[:place]) * 100
+        fails = [k for k in range(1, 20) if model.predict(on[:k], 40, VOCAB) != on[: k + 40]]
+        needs.append(max(fails, default=0) + 1)
+    assert max(needs) == found["needed"] < 20 and median(needs) == found["needed_mostly"]
 
 
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 4.0])
 def test_sharpening_is_that_of_all_texts_written_out(model: RNNLMScratch, alpha: float) -> None:
-    found = sampling.sharpening(model, VOCAB, "ab", alpha, 3)
+    found = sampling.sharpening(model, VOCAB, "ab", alpha, 3)["distances"]
     for length in (1, 2, 3):
         by_character, by_text = {}, {}
         for text in map("".join, product(" ab", repeat=length)):
@@ -73,75 +95,78 @@ def test_sharpening_is_that_of_all_texts_written_out(model: RNNLMScratch, alpha:
                 whole *= (P[character] / sum(P.values())) ** alpha
             by_character[text], by_text[text] = sharp, whole
         total = sum(by_text.values())
-        differences = {text: abs(by_character[text] - by_text[text] / total) for text in by_text}
-        assert found["distances"][length - 1] == pytest.approx(sum(differences.values()) / 2, abs=1e-6)
-    assert differences[found["text"]] == pytest.approx(max(differences.values()), abs=1e-6)
-    assert found["by_character"] == pytest.approx(by_character[found["text"]], abs=1e-6)
-    assert found["by_text"] == pytest.approx(by_text[found["text"]] / total, abs=1e-6)
-    assert found["distances"][0] == pytest.approx(0, abs=1e-9)
-    assert (found["distances"][1] > 1e-6) == (alpha != 1)
+        apart = sum(abs(by_character[text] - by_text[text] / total) for text in by_text) / 2
+        assert found[str(length)] == pytest.approx(apart, abs=1e-6)
+    assert found["1"] == pytest.approx(0, abs=1e-9)
+    assert (found["2"] > 1e-6) == (alpha != 1)
 
 
-def test_real_texts_are_the_validation_parts(sample: Corpus) -> None:
+def test_real_texts_are_the_rest_of_the_text_side_by_side(sample: Corpus) -> None:
     data = TimeMachine(num_train=1000, num_val=900, corpus=sample)
-    groups = sampling.real_texts(data)
-    assert [len(texts) for _, texts in groups] == [sampling.NUM_SAMPLES] * len(sampling.PREFIXES)
-    characters, targets = sample.characters.decode(), data.splits["val"].targets
-    first, last = groups[0][1][0], groups[-1][1][-1]
-    assert first == characters[targets.start - sampling.CONTEXT : targets.start + sampling.NUM_PREDS]
-    assert characters[: targets.stop].endswith(last)
-    assert {len(text) for _, texts in groups for text in texts} == {sampling.CONTEXT + sampling.NUM_PREDS}
+    length, pieces = sampling.real_texts(data)
+    characters, rest = sample.characters.decode(), data.splits["test"].targets
+    assert characters[rest.start - length :].startswith(pieces[0])
+    joined = "".join(piece[length:] for piece in pieces)
+    assert characters[rest.start :].startswith(joined) and len(rest) - len(joined) < sampling.NUM_PREDS
+    without_rest = TimeMachine(num_train=len(sample.characters) - 400 - 32, num_val=400, corpus=sample)
+    assert characters.endswith(sampling.real_texts(without_rest)[1][0])
 
 
-def test_the_probe_has_a_row_for_each_way_of_decoding(sample: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_probe_measures_each_way_of_decoding_and_knows_the_training_text_alone(
+    sample: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of a model that has not been trained, in short."""
     monkeypatch.setattr(sampling, "NUM_PREDS", 60)
+    monkeypatch.setattr(sampling, "FAR", 60)
     monkeypatch.setattr(sampling, "LENGTH", 2)
     data = TimeMachine(num_train=1000, num_val=900, corpus=sample)
     torch.manual_seed(0)
     model = RNNLMScratch(len(data.vocab), sigma=0.5).eval()
     measured = sampling.measure(model, data)
-    assert measured == sampling.measure(model, data)
-    assert [row["alpha"] for row in measured["rows"]] == [None, 0.5, 1, 1.5, 2, 4, 8]
-    assert measured["real"]["known_words"] == 1
-    for row in [*measured["rows"], measured["real"]]:
-        assert 0 <= row["repeated"] <= 1
-        assert row["log_likelihood"] < 0
-    for row in measured["rows"]:
-        assert all(text.startswith(prefix) for text, prefix in zip(row["shown"], sampling.PREFIXES, strict=True))
+    assert repr(measured) == repr(sampling.measure(model, data))  # NaN is not equal to itself
+    for name in (*sampling.ALPHAS, sampling.GREEDY, sampling.REAL):
+        assert 0 <= measured[name]["repeated"] <= 1 and measured[name]["log_likelihood"] < 0
+    words = sample.characters.decode()[:1032].split(" ")[:-1]
+    _, pieces = sampling.real_texts(data)
+    shares = [[word in words for word in sampling.whole_words(piece[sampling.CONTEXT :])] for piece in pieces]
+    assert measured[sampling.REAL]["known_words"] == pytest.approx(mean(map(mean, shares)))
+    assert measured[sampling.REAL]["known_words"] < 1
+    for texts in measured["shown"].values():
+        assert all(text.startswith(prefix) for text, prefix in zip(texts, sampling.PREFIXES, strict=True))
 
 
 def fabricated(seed: int) -> dict[str, Any]:
-    """A measurement in which everything grows with alpha, greedy text is less likely than at 8, and text lies at 2."""
+    """What the probe leaves of a model: words and repetitions of α are those of real text at 2 and 4, times 2^seed."""
 
-    def row(alpha: float) -> dict[str, Any]:
-        shares = {"repeated": alpha / 100 + seed / 100, "known_words": alpha / 10}
-        return {**shares, "distinct_words": 80 - alpha, "log_likelihood": alpha / 10 - 3, "shown": ["a b", "c d"]}
+    def row(name: str, alpha: float) -> dict[str, float]:
+        known, repeated = 0.1 * math.log2(alpha * 2 ** (1 - seed)), 0.1 * math.log2(alpha * 2 ** (2 - seed))
+        return {"known_words": known, "repeated": repeated, "distinct_words": 80.0, "log_likelihood": -2.0}
 
-    sharpening = {"prefix": "a", "alpha": 2.0, "distances": [0.0, 0.25 + seed / 10]}
-    sharpening |= {"text": "is", "by_character": 0.125, "by_text": 0.5}
-    return {
-        "length": 500,
-        "num_samples": 8,
-        "prefixes": ["a", "c"],
-        "rows": [row(7.0) | {"alpha": None}, *(row(alpha) | {"alpha": alpha} for alpha in (0.5, 1.0, 2.0, 8.0))],
-        "real": row(2.0),
-        "loops": [{"start": 4, "cycle": "he t"}, {"start": None, "cycle": None}],
-        "sharpening": sharpening,
+    drawn = {name: row(name, alpha) for name, alpha in {**sampling.ALPHAS, sampling.GREEDY: 16.0}.items()}
+    pieces = {"known_words": [0.1, 0.3], "repeated": [0.4, 0.4], "distinct_words": [70.0, 70.0]}
+    pieces |= {"log_likelihood": [-2.1, -2.3]}
+    at_most = "nan" if seed else 20  # as summary.json has it
+    return drawn | {
+        "pieces": pieces,
+        "shown": {name: ["it has a", "the b"] for name in drawn},
+        "cycles": ["is the th", "" if seed else "he this t"],
+        "loops": {"it has": dict.fromkeys(sampling.LOOP, 9), "the": dict.fromkeys(sampling.LOOP, at_most)},
+        "sharpening": {"distances": {"1": 0.0, "2": 0.25 + seed / 10}},
     }
 
 
-def test_the_report_has_a_row_for_each_way_and_their_numbers_in_its_answer() -> None:
+def test_the_report_has_texts_intervals_and_the_alpha_that_is_like_real_text() -> None:
     probes = [{"samples": fabricated(0)}, {"samples": fabricated(1)}, {}]  # the last one has not ended
     found = sampling.findings([Job(Path(), "completed", "", {}, {}, 1.0, "", probe) for probe in probes])
-    assert [row[:3] for row in found.rows] == [
-        ["greedy", "2", "7.50 ± 0.71"],
-        ["P^0.5", "2", "1.00 ± 0.71"],
-        ["P", "2", "1.50 ± 0.71"],
-        ["P^2", "2", "2.50 ± 0.71"],
-        ["P^8", "2", "8.50 ± 0.71"],
-        ["real text", "2", "2.50 ± 0.71"],
-    ]
-    text = " ".join([found.answer, *found.longer])
-    for number in ("5.0 to 80.0 %", "1.0 to 8.5 %", "2 of 4 times", "0.000, 0.300", "0.125", "0.500"):
-        assert number in text
+    rows = dict(zip(found.columns, zip(*found.rows, strict=True), strict=True))
+    assert rows["decoding"] == (*sampling.ALPHAS, "greedy", "real text")
+    half = stats.t.ppf(0.975, 1) * 5  # of 10 and 0
+    assert rows["words that the training text has, %"][1] == f"5.00 ± {half:.2f}"
+    assert rows["words that the training text has, %"][-1] == f"20.00 ± {2 * half:.2f}"
+    assert "1 of 2 models" in found.answer and found.answer.endswith("    P^2    | it has a")
+    notes = "\n".join(found.notes)
+    assert "words that the training text has: 3.00" in notes  # 2 and 4
+    assert "repeated 8-grams: 6.00" in notes  # 4 and 8
+    assert "| 0 | `the this ` | 9 to 20 |" in notes and "| 1 | `the this `, `none` | 9 |" in notes
+    assert "0.00 ± 0.00, 0.30 ± 0.64" in notes
+    assert found.arrays["known_words"].tolist() == [10, 30]

@@ -1,102 +1,113 @@
 """Exercise 8: draw the next character instead of taking the likeliest, from P or from P^alpha. What happens?
 
-Measured: what the model writes, greedily, from P and from P^alpha, beside as much real text. B texts of one length, T
-characters, V vocabulary, S numbers of a state. Every text has a prefix, which is not measured.
+Measured: what the model writes, greedily, from P and from P^alpha, beside real text; and the loop of greedy decoding.
+B texts of one length, T characters, V vocabulary, S numbers of a state, P characters of a loop's period. Every text has
+a prefix, which is not measured.
 """
 
+import copy
 import math
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import combinations, pairwise
 from typing import Any
 
+import numpy as np
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from timemachine.datamodule import TimeMachine
 from timemachine.decoding import continue_text
-from timemachine.exercises import COLOURS, Findings
-from timemachine.exercises.claims import UNDECIDED, difference, lowest
-from timemachine.exercises.jobs import Job, mean_sd, span
+from timemachine.exercises import Findings
+from timemachine.exercises.comparison import compare, estimate, holm
+from timemachine.exercises.drawing import COLOURS, panels, points_by_seed
+from timemachine.exercises.jobs import Job, markdown, span
 from timemachine.language_model import RNNLMScratch
 from timemachine.vocab import Vocab
 
-ALPHAS = (None, 0.5, 1.0, 1.5, 2.0, 4.0, 8.0)  # None: greedy
+ALPHAS = {"P^0.5": 0.5, "P": 1.0, "P^1.5": 1.5, "P^2": 2.0, "P^4": 4.0, "P^8": 8.0}
+GREEDY, REAL = "greedy", "real text"
 PREFIXES = ("it has", "time traveller", "the ", "i ")
 NUM_PREDS = 500  # characters a text: repetitions and distinct words depend on it
 NUM_SAMPLES = 8  # texts a prefix; greedy has one
+NUM_REAL = 320  # pieces of real text, at most
 CONTEXT = 6  # characters before a real text, its prefix
 NGRAM = 8  # characters
 SHOWN = 80  # characters of a text that the report shows
+FAR = 2000  # characters of greedy text in which its loop is looked for
+SETTLED = 1e-12  # a difference of states in float64 that is next to rounding
+LONG = 256  # characters for which a model that was started anew has to go on with a loop
 SHARPENED = 2.0  # the alpha of `sharpening`
 LENGTH = 4  # characters; 27^4 texts
 
-Texts = tuple[int, list[str]]  # characters of the prefix; texts of one length, prefix included
-
-MEASURES = {
-    "repeated": "repeated 8-grams",
-    "known_words": "words of the novel",
-    "distinct_words": "distinct words",
-    "log_likelihood": "log-likelihood",
+MEASURES = {  # what the report calls them, and a factor
+    "known_words": ("words that the training text has, %", 100),
+    "repeated": ("repeated 8-grams, %", 100),
+    "distinct_words": ("distinct words in a text", 1),
+    "log_likelihood": ("log-likelihood, nats a character", 1),
 }
-REAL = "real text"
-GREEDY_AT = 24.0  # where the axis of alpha, which ends at 8, has greedy decoding: alpha without bound
-Decoding = float | str | None  # alpha; None: greedy; REAL
-Rows = dict[Decoding, list[dict[str, Any]]]  # a row a job
+LOOP = ("period", "start", "settled", "difference", "margin", "needed", "needed_mostly", "needed_after_text")
+
+Values = dict[str, dict[str, list[float]]]  # decoding -> measure -> of each model, or of each piece of real text
 
 
 def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
-    """Return a row for each way of decoding, one for real text, the loops of greedy decoding, and `sharpening`."""
-    known = set(data.corpus.characters.decode().split())
-    rows, loops = [], []
-    for alpha in ALPHAS:
+    """Return means over texts for each way of decoding and real text, greedy decoding's loops, and `sharpening`."""
+    train = data.corpus.characters[: data.splits["train"].targets.stop].decode()
+    known = set(train.split(" ")[:-1])  # the last one may be cut
+    found: dict[str, Any] = {"shown": {}}
+    for name, alpha in {**ALPHAS, GREEDY: None}.items():
         # The seed differs by prefix: fed with the same random numbers, texts become one as the prefix is forgotten.
         groups = [
             (len(prefix), continue_text(model, data.vocab, prefix, NUM_PREDS, alpha, NUM_SAMPLES if alpha else 1, seed))
             for seed, prefix in enumerate(PREFIXES)
         ]
-        rows.append({"alpha": alpha, **_measured(model, data.vocab, groups, known)})
-        if alpha is None:
-            loops = [loop(texts[0][length:]) for length, texts in groups]
-    return {
-        "length": NUM_PREDS,
-        "num_samples": NUM_SAMPLES,
-        "prefixes": list(PREFIXES),
-        "rows": rows,
-        "real": _measured(model, data.vocab, real_texts(data), known),
-        "loops": loops,
+        of_texts = [measures(model, data.vocab, texts, length, known) for length, texts in groups]
+        found[name] = {what: _mean(value for group in of_texts for value in group[what]) for what in MEASURES}
+        found["shown"][name] = [texts[0][: length + SHOWN] for length, texts in groups]
+    length, texts = real_texts(data)
+    pieces = measures(model, data.vocab, texts, length, known)
+    loops = [loop(model, data.vocab, prefix, texts[:NUM_SAMPLES]) for prefix in PREFIXES]
+    return found | {
+        REAL: {what: _mean(values) for what, values in pieces.items()},
+        "pieces": pieces,
+        "cycles": [cycle for cycle, _ in loops],
+        "loops": {prefix.strip(): numbers for prefix, (_, numbers) in zip(PREFIXES, loops, strict=True)},
         "sharpening": sharpening(model, data.vocab, PREFIXES[0], SHARPENED, LENGTH),
     }
 
 
-def real_texts(data: TimeMachine) -> list[Texts]:
-    """Return as many texts as are drawn, evenly spread over the validation part; they overlap if it is short."""
-    val = data.splits["val"].targets
-    length, context = min(NUM_PREDS, len(val)), min(CONTEXT, val.start)
-    last = len(PREFIXES) * NUM_SAMPLES - 1
-    starts = [val.start + (len(val) - length) * number // last for number in range(last + 1)]
+def real_texts(data: TimeMachine) -> tuple[int, list[str]]:
+    """Return pieces of the rest of the text, side by side, or of the validation part if nothing is left; with their
+    prefix, and its length.
+    """
+    rest = data.splits["test"].targets or data.splits["val"].targets
+    length, context = min(NUM_PREDS, len(rest)), min(CONTEXT, rest.start)
+    starts = range(rest.start, rest.stop - length + 1, length)[:NUM_REAL]
     characters = data.corpus.characters.decode()
-    texts = [characters[start - context : start + length] for start in starts]
-    return [(context, texts[first : first + NUM_SAMPLES]) for first in range(0, len(texts), NUM_SAMPLES)]
+    return context, [characters[start - context : start + length] for start in starts]
 
 
-def _measured(model: RNNLMScratch, vocab: Vocab, groups: list[Texts], known: set[str]) -> dict[str, Any]:
-    """Return means over texts; the share of known words is one of all words together. A text of each group for show."""
-    continuations = [text[length:] for length, texts in groups for text in texts]
+@torch.no_grad()
+def measures(
+    model: RNNLMScratch, vocab: Vocab, texts: list[str], length: int, known: set[str]
+) -> dict[str, list[float]]:
+    """Return `MEASURES` of each text after its prefix of `length` characters. `known`: the words of another text."""
+    text_BT = torch.tensor([vocab[list(text)] for text in texts], device=model.device)
+    nll_BT = model.nll((text_BT[:, :-1], text_BT[:, 1:]))[:, length - 1 :]
+    continuations = [text[length:] for text in texts]
     words = [whole_words(text) for text in continuations]
     return {
-        "repeated": _mean_of(map(repeated_share, continuations)),
-        "distinct_words": _mean_of(len(set(ours)) for ours in words),
-        "known_words": _mean_of(word in known for ours in words for word in ours),
-        "log_likelihood": _mean_of(
-            value for length, texts in groups for value in log_likelihoods(model, vocab, texts, length)
-        ),
-        "shown": [texts[0][: length + SHOWN] for length, texts in groups],
+        "repeated": [repeated_share(text) for text in continuations],
+        "known_words": [_mean(word in known for word in ours) for ours in words],
+        "distinct_words": [float(len(set(ours))) for ours in words],
+        "log_likelihood": (-nll_BT.mean(1)).tolist(),
     }
 
 
-def _mean_of(values: Iterable[float]) -> float:
-    numbers = list(values)
+def _mean(values: Iterable[float]) -> float:
+    numbers = [value for value in values if not math.isnan(value)]
     return statistics.fmean(numbers) if numbers else math.nan
 
 
@@ -111,296 +122,203 @@ def whole_words(text: str) -> list[str]:
     return [word for word in text.split(" ")[1:-1] if word]
 
 
-@torch.no_grad()
-def log_likelihoods(model: RNNLMScratch, vocab: Vocab, texts: list[str], length: int) -> list[float]:
-    """Return each text's mean log P of a character after its prefix of `length` characters, in nats, under P."""
-    text_BT = torch.tensor([vocab[list(text)] for text in texts], device=model.device)
-    logits_BTV, _ = model(text_BT[:, :-1])
-    log_P_BTV = logits_BTV.double().log_softmax(2)
-    log_P_BT = log_P_BTV.gather(2, text_BT[:, 1:, None])[:, length - 1 :, 0]
-    means: list[float] = log_P_BT.mean(1).tolist()
-    return means
-
-
-def loop(text: str) -> dict[str, Any]:
-    """Return the cycle that a text ends in: the shortest that fills at least the text's last half, twice or more.
-
-    `start`: the character from which on the text repeats itself; `cycle`: what it repeats, None where it does not.
+def repetition(text: str) -> tuple[int, int] | None:
+    """Return where a text begins to repeat itself and the period, the shortest that fills at least its last half, twice
+    or more; None if there is none.
     """
     half = len(text) // 2
     for period in range(1, half // 2 + 1):
         differs = [i for i in range(len(text) - period) if text[i] != text[i + period]]
         start = differs[-1] + 1 if differs else 0
         if start <= half:
-            return {"start": start, "cycle": text[start : start + period]}
-    return {"start": None, "cycle": None}
+            return start, period
+    return None
 
 
 @torch.no_grad()
-def sharpening(model: RNNLMScratch, vocab: Vocab, prefix: str, alpha: float, length: int) -> dict[str, Any]:
+def loop(model: RNNLMScratch, vocab: Vocab, prefix: str, others: list[str]) -> tuple[str, dict[str, float]]:
+    """Return the cycle in which greedy text ends ("" if in none) and its numbers, computed in float64.
+
+    `period`, `start`: in characters. `settled`: how many of the loop until the state differs from that one period
+    before by less than 1e-12; `difference`: what is left of that at the end. `margin`: how much likelier, in nats, each
+    character is than the next likeliest, at least. `needed`, `needed_mostly`: how many of the last characters a model
+    in a zero state has to read to go on with the cycle, at all of its places and at half of them; `needed_after_text`:
+    at all places if it has read the other texts before.
+    """
+    text = continue_text(model, vocab, prefix, FAR)[0]
+    found = repetition(text[len(prefix) :])
+    if found is None:
+        return "", dict.fromkeys(LOOP, math.nan)
+    (start, period), double = found, copy.deepcopy(model).double()
+    text_1T = torch.tensor([vocab[list(text)]], device=model.device)
+    before_1T, loop_1T = text_1T[:, : len(prefix) + start], text_1T[:, len(prefix) + start :]
+    differences, (_, state_1S) = [], double(before_1T)
+    for round_1P in loop_1T.unfold(1, period, period).unbind(1):
+        last_1S = state_1S
+        logits_1PV, state_1S = double(round_1P, last_1S)
+        differences.append((state_1S - last_1S).abs().max().item())
+    logits_1PV[..., vocab.unk] = -torch.inf
+    best_P, next_P = logits_1PV[0].topk(2).values.unbind(1)
+    settled = next((period * n for n, difference in enumerate(differences) if difference < SETTLED), math.nan)
+    from_zero = needed(double, vocab, loop_1T[0, :period], None)
+    _, read_BS = double(torch.tensor([vocab[list(other)] for other in others], device=model.device))
+    after_text = needed(double, vocab, loop_1T[0, :period], read_BS)
+    numbers = [period, start, settled, differences[-1], (best_P - next_P).min().item()]
+    numbers += [max(from_zero), statistics.median(from_zero), max(after_text)]
+    return text[-FAR + start :][:period], dict(zip(LOOP, numbers, strict=True))
+
+
+def needed(model: RNNLMScratch, vocab: Vocab, cycle_P: Tensor, state_BS: Tensor | None) -> list[int]:
+    """Return after how many characters of a cycle, from each of its places on, a model goes on with it.
+
+    From the states given, zero if None. That number and any larger one: given so many, the model takes each of the
+    characters that follow, `LONG` and a period, for the likeliest.
+    """
+    period, device = len(cycle_P), cycle_P.device
+    places_T = torch.arange(LONG + period + 1, device=device)
+    windows_BT = cycle_P[(torch.arange(period, device=device)[:, None] + places_T) % period]
+    if state_BS is not None:
+        windows_BT = windows_BT.repeat(len(state_BS), 1)
+        state_BS = state_BS.repeat_interleave(period, 0)
+    logits_BTV, _ = model(windows_BT[:, :-1], state_BS)
+    logits_BTV[..., vocab.unk] = -torch.inf
+    is_wrong_BT = logits_BTV.argmax(2) != windows_BT[:, 1:]
+    found: list[int] = ((is_wrong_BT * places_T[1:]).amax(1) + 1).tolist()
+    return found
+
+
+@torch.no_grad()
+def sharpening(
+    model: RNNLMScratch, vocab: Vocab, prefix: str, alpha: float, length: int
+) -> dict[str, dict[str, float]]:
     """Compare sharpening each character with sharpening whole texts, over all continuations without `<unk>`.
 
     Both have the weights P(text)^alpha. Decoding divides each character's by their sum over that character, given those
     before it; P^alpha of whole texts divides once, by the sum over all texts. `distances`: total variation, between 0
-    and 1, of the two distributions of 1, 2, … `length` characters. `text`: the continuation of that length whose
-    probability differs most, `by_character` and `by_text` its probabilities.
+    and 1, of the two distributions of 1, 2, … `length` characters.
     """
     known_K = torch.tensor([index for index in range(len(vocab)) if index != vocab.unk], device=model.device)
     inputs_BT, state_BS = torch.tensor([vocab[list(prefix)]], device=model.device), None
     by_character_N = by_text_N = torch.zeros(1, dtype=torch.float64, device=model.device)  # logarithms
-    distances = []
-    for _ in range(length):
+    distances = {}
+    for number in range(1, length + 1):
         logits_BTV, state_BS = model(inputs_BT, state_BS)
         # A text's N is its place when all are counted up, the last character fastest.
         log_P_BK = alpha * logits_BTV[:, -1, known_K].double().log_softmax(1)
         by_character_N = (by_character_N[:, None] + log_P_BK.log_softmax(1)).flatten()
         by_text_N = (by_text_N[:, None] + log_P_BK).flatten()
-        difference_N = by_character_N.exp() - by_text_N.softmax(0)
-        distances.append(difference_N.abs().sum().item() / 2)
+        distances[str(number)] = (by_character_N.exp() - by_text_N.softmax(0)).abs().sum().item() / 2
         inputs_BT = known_K.repeat(len(logits_BTV))[:, None]
         state_BS = state_BS.repeat_interleave(len(known_K), 0)
-    place = int(difference_N.abs().argmax())
-    digits = [place // len(known_K) ** power % len(known_K) for power in reversed(range(length))]
-    return {
-        "prefix": prefix,
-        "alpha": alpha,
-        "distances": distances,
-        "text": "".join(vocab.idx_to_token[int(known_K[digit])] for digit in digits),
-        "by_character": by_character_N[place].exp().item(),
-        "by_text": by_text_N.softmax(0)[place].item(),
-    }
+    return {"distances": distances}
 
 
 def findings(jobs: list[Job]) -> Findings:
-    """Report a row for each way of decoding, over seeds, and one for real text."""
-    measured = [job.probes["samples"] for job in jobs if job.probes.get("samples")]
-    rows: Rows = {}
-    for samples in measured:
-        for row in [*samples["rows"], samples["real"] | {"alpha": REAL}]:
-            rows.setdefault(row["alpha"], []).append(row)
-    first = measured[0] if measured else {}
-    answer, longer = _answer(rows, measured)
+    """Report a row for each way of decoding, over models, and one for real text, over its pieces."""
+    found = [job.probes["samples"] for job in jobs if job.probes.get("samples")]
+    question = "Draw the next character from P(x_t | x_<t), or from P(x_t | x_<t)^α with α > 1: what happens?"
+    columns = ["decoding", *(title for title, _ in MEASURES.values())]
+    if not found:
+        return Findings(number="8", question=question, columns=columns, rows=[])
+    values = {name: {what: _values(found, name, what) for what in MEASURES} for name in (*ALPHAS, GREEDY, REAL)}
+    cycles = [[_turned(cycle) for cycle in samples["cycles"]] for samples in found]
+    loops = [
+        [str(number), ", ".join(f"`{cycle or 'none'}`" for cycle in dict.fromkeys(ours))]
+        + [span(float(of_prefix[what]) for of_prefix in samples["loops"].values()) for what in LOOP]
+        for number, (samples, ours) in enumerate(zip(found, cycles, strict=True))
+    ]
     return Findings(
         number="8",
-        question="Draw the next character instead of taking the likeliest: from P(x_t | x_<t), and, to favour likely "
-        "characters, from P(x_t | x_<t)^α with α > 1. What happens?",
-        setting="The book's run, and what each model writes at its end"
-        + (
-            f": {first['length']} characters after each of {len(first['prefixes'])} prefixes, once greedily and "
-            f"{first['num_samples']} times for each α; beside it as much real text, in pieces of the "
-            "validation part that overlap."
-            if first
-            else "."
-        ),
-        columns=["decoding", "runs", "repeated 8-grams, %", "distinct words", "words of the novel, %",
-                 "log-likelihood, nats a character"],
-        rows=[_row(alpha, ours) for alpha, ours in rows.items()],
-        figures={"repetition": _repetition(rows), "likelihood": _likelihood(rows)},
-        captions={
-            "repetition": "Repetition and words against α, greedy decoding at the right end. Mean and standard "
-            "deviation over seeds; the dashed line is real text.",
-            "likelihood": "Mean log-likelihood of a character of the text under the model that wrote it; the dashed "
-            "line is real text.",
-        },
-        answer=answer,
-        longer=longer,
+        question=question,
+        answer=_answer(found, values, cycles),
+        setting=f"The book's run. Each model writes {NUM_PREDS} characters after each of {len(PREFIXES)} prefixes, "
+        f"{NUM_SAMPLES} times for each α and once greedily. Real text: the rest of the novel, in pieces of as many.",
+        columns=columns,
+        rows=[[name, *(f"{estimate(ours):.2f}" for ours in of_name.values())] for name, of_name in values.items()],
         notes=[
-            "Repeated 8-grams: 1 − distinct / all within a text. Distinct words: in one text. Words of the novel: "
-            "share of the words that occur anywhere in it, so that real text has 100 % by definition. Log-likelihood: "
-            "under the model itself (α = 1), whatever the text was drawn from. Mean ± standard deviation over seeds.",
-            *_side_by_side(first),
-            *_loops(measured),
+            "Means with 95 % intervals, over models; of real text over its pieces. Repeated 8-grams: 1 − distinct / "
+            "all, in a text. Log-likelihood: under the model itself (α = 1), whatever the text was drawn from.",
+            _which_alpha(values),
+            f"**Greedy text** of {FAR:,} characters, in float64. After `settled` characters of the loop the state is "
+            f"that of one period before but for {SETTLED:g}, at the end but for `difference`. Each character is "
+            "likelier than any other by `margin` nats. `needed`: how many of its last characters a model in a zero "
+            "state has to read to go on with the loop, at any place in it; at half of them; at any, after other text.",
+            markdown(["model", "loops", *(what.replace("_", " ") for what in LOOP)], loops),
+            _sharpening(found),
         ],
-    )  # fmt: skip
+        figures={"repetition": _figure(values)},
+        captions={"repetition": "What models write, a circle a model with a bar at their mean, and real text."},
+        arrays={"cycles": np.array(cycles)} | {what: np.array(pieces) for what, pieces in values[REAL].items()},
+    )
 
 
-def _name(alpha: Decoding) -> str:
-    if alpha is None:
-        return "greedy"
-    return alpha if isinstance(alpha, str) else "P" if alpha == 1 else f"P^{alpha:g}"
+def _values(found: list[dict[str, Any]], name: str, what: str) -> list[float]:
+    """Return a measure of each model's texts; of real text that of each piece, the mean over models."""
+    factor = MEASURES[what][1]
+    if name == REAL:
+        of_models = zip(*(samples["pieces"][what] for samples in found), strict=False)
+        return [factor * statistics.fmean(map(float, piece)) for piece in of_models]
+    return [factor * float(samples[name][what]) for samples in found]  # what is not finite is a text in summary.json
 
 
-def _values(rows: list[dict[str, Any]], measure: str, factor: float = 1) -> list[float]:
-    """Return the value of each job; summary.json writes a number that is not finite as a text."""
-    return [factor * float(row[measure]) for row in rows]
+def _answer(found: list[dict[str, Any]], values: Values, cycles: list[list[str]]) -> str:
+    known = {name: f"{estimate(of_name['known_words']):.0f} %" for name, of_name in values.items()}
+    lines = (f"    {name:6} | {found[0]['shown'][name][0]}" for name in (GREEDY, "P", "P^2"))
+    return (
+        "The larger α, the more the text consists of known words and the more it repeats itself: the training text has "
+        f"{known['P']} of the words that are drawn from P and {known['P^8']} of those from P^8, but {known[REAL]} of a "
+        f"real text's. The likeliest character each time ends in a loop, after every prefix in {sum(map(all, cycles))} "
+        f"of {len(found)} models: the next character is a function of the state, and the state comes back."
+        "\n\n" + "\n".join(lines)
+    )
 
 
-def _row(alpha: Decoding, rows: list[dict[str, Any]]) -> list[str]:
-    return [
-        _name(alpha),
-        str(len(rows)),
-        mean_sd(_values(rows, "repeated", 100)),
-        mean_sd(_values(rows, "distinct_words")),
-        mean_sd(_values(rows, "known_words", 100)),
-        mean_sd(_values(rows, "log_likelihood")),
-    ]
+def _which_alpha(values: Values) -> str:
+    """Say at which α each measure is that of real text, and of how many pairs of measures these α differ."""
+    alphas: dict[str, dict[int, float]] = {}
+    for what in MEASURES:
+        of_models = zip(*(values[name][what] for name in ALPHAS), strict=True)
+        alphas[what] = {number: _crossing(ours, _mean(values[REAL][what])) for number, ours in enumerate(of_models)}
+    differ = holm({pair: compare(*map(alphas.__getitem__, pair)) for pair in combinations(alphas, 2)})
+    each = "; ".join(f"{MEASURES[what][0].split(',')[0]}: {estimate(it.values()):.2f}" for what, it in alphas.items())
+    return (
+        f"**At which α is a measure that of real text?** {each}. {sum(differ.values())} of {len(differ)} pairs differ."
+    )
 
 
-def _mean(rows: list[dict[str, Any]], measure: str, factor: float = 1) -> float:
-    """Return the mean over the jobs where it is finite."""
-    finite = list(filter(math.isfinite, _values(rows, measure, factor)))
-    return statistics.fmean(finite) if finite else math.nan
-
-
-def _repetition(rows: Rows) -> Figure:
-    figure = Figure(figsize=(9, 3.8), dpi=150, layout="constrained")
-    left, right = figure.subplots(1, 2)
-    _against_alpha(left, rows, "repeated", 100, COLOURS[0], "repeated 8-grams, %")
-    _against_alpha(right, rows, "known_words", 100, COLOURS[1], "words that occur in the novel, %")
-    return figure
-
-
-def _likelihood(rows: Rows) -> Figure:
-    figure = Figure(figsize=(6, 3.8), dpi=150, layout="constrained")
-    axes = figure.subplots()
-    _against_alpha(axes, rows, "log_likelihood", 1, COLOURS[2], "mean log-likelihood, nats a character")
-    return figure
-
-
-def _against_alpha(axes: Axes, rows: Rows, measure: str, factor: float, colour: str, label: str) -> None:
-    """Draw means with standard deviations at each alpha, joined; greedy decoding apart; real text as a line."""
-    drawn = sorted((alpha, ours) for alpha, ours in rows.items() if isinstance(alpha, float | int))
-    for places, style in (([*drawn], "o-"), ([(GREEDY_AT, rows[None])] if None in rows else [], "D")):
-        points = [(place, list(filter(math.isfinite, _values(ours, measure, factor)))) for place, ours in places]
-        points = [(place, values) for place, values in points if values]
-        if points:
-            means = [statistics.fmean(values) for _, values in points]
-            deviations = [statistics.stdev(values) if len(values) > 1 else 0.0 for _, values in points]
-            axes.errorbar([place for place, _ in points], means, deviations, fmt=style, color=colour, capsize=3)
-    real = _mean(rows.get(REAL, []), measure, factor)
-    if math.isfinite(real):
-        axes.axhline(real, linestyle="--", color="black", linewidth=1)
-        axes.text(0.42, real, REAL, va="bottom")
-    axes.set_xscale("log", base=2)
-    axes.set(xlabel="α (log scale)", ylabel=label, xlim=(0.4, GREEDY_AT * 1.4))
-    ticks = [*(alpha for alpha, _ in drawn), GREEDY_AT]
-    axes.set_xticks(ticks, [*(f"{alpha:g}" for alpha, _ in drawn), "greedy"])
-    axes.minorticks_off()
-    axes.margins(y=0.12)
-    axes.grid(alpha=0.3)
-
-
-def _side_by_side(samples: dict[str, Any]) -> Iterable[str]:
-    """Return the first job's texts, a block a prefix; real text has a beginning of its own."""
-    if not samples:
-        return
-    rows = [*samples["rows"], samples["real"] | {"alpha": REAL}]
-    blocks = []
-    for number, prefix in enumerate(samples["prefixes"]):
-        lines = [f"{_name(row['alpha']):9} | {row['shown'][number]}" for row in rows]
-        blocks.append("\n".join([f"{'prefix':9} | {prefix}", *lines]))
-    yield "The beginnings of the first run's texts, a block a prefix; real text goes on from a beginning of its own:"
-    yield "```text\n" + "\n\n".join(blocks) + "\n```"
-
-
-def _loops(measured: list[dict[str, Any]]) -> Iterable[str]:
-    """Return the cycles of greedy decoding, a row a prefix and a column a run."""
-    if measured:
-        head = ["prefix", *(f"run {number + 1}" for number in range(len(measured)))]
-        lines = [head, ["---"] * len(head)]
-        for number, prefix in enumerate(measured[0]["prefixes"]):
-            lines.append([f"`{prefix}`", *(_loop_cell(samples["loops"][number]) for samples in measured)])
-        yield "What greedy decoding repeats in the end, and after how many characters it first does so:"
-        yield "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _loop_cell(loop: dict[str, Any]) -> str:
-    return "no loop" if loop["cycle"] is None else f"`{_turned(loop['cycle'])}` after {loop['start']}"
+def _crossing(values: Sequence[float], real: float) -> float:
+    """Return the largest α at which a measure, linear in log α between `ALPHAS`, is that of real text; NaN if none."""
+    points = zip(map(math.log, ALPHAS.values()), (value - real for value in values), strict=True)
+    for (x, y), (next_x, next_y) in reversed(list(pairwise(points))):
+        if y * next_y <= 0 and y != next_y:
+            return math.exp(x + (next_x - x) * y / (y - next_y))
+    return math.nan
 
 
 def _turned(cycle: str) -> str:
     """Return the cycle from the start of a word on: of all its rotations after a space the first in the alphabet."""
     starts = [i for i in range(len(cycle)) if cycle[i - 1] == " "] or range(len(cycle))
-    return min(cycle[i:] + cycle[:i] for i in starts)
+    return min((cycle[i:] + cycle[:i] for i in starts), default="")
 
 
-def _answer(rows: Rows, measured: list[dict[str, Any]]) -> tuple[str, list[str]]:
-    """Return the answer, and what else was found."""
-    if not measured:
-        return "No run has ended yet.", []
-    alphas = sorted(alpha for alpha in rows if isinstance(alpha, float | int))
-    ends = [rows[alphas[0]], rows[alphas[-1]]]
-    repeated, known = (
-        " to ".join(f"{mean:.1f}" for end in ends if math.isfinite(mean := _mean(end, measure, 100))) or "–"
-        for measure in ("repeated", "known_words")
-    )
-    loops = [loop for samples in measured for loop in samples["loops"]]
-    found = sum(loop["cycle"] is not None for loop in loops)
-    answer = (
-        f"From {_name(alphas[0])} to {_name(alphas[-1])} the share of words that are in the novel goes from {known} %, "
-        f"and that of repeated 8-grams from {repeated} %. Greedy text ends in a loop {found} of {len(loops)} times."
-    )
-    return answer, [
-        _nearest(rows, alphas),
-        *_likeliest(rows, alphas),
-        _why_greedy_loops(loops),
-        *_not_from_texts(measured),
-    ]
-
-
-def _by_run(rows: list[dict[str, Any]], measure: str) -> dict[int, float]:
-    return {run: value for run, value in enumerate(_values(rows, measure)) if math.isfinite(value)}
-
-
-def _nearest(rows: Rows, alphas: list[float]) -> str:
-    """Return for each measure the α whose texts are nearest to real ones, and all that cannot be told apart from it."""
-    found = {}
-    for measure, what in MEASURES.items():
-        real = _by_run(rows[REAL], measure)
-        distances = {a: {run: abs(v - real[run]) for run, v in _by_run(rows[a], measure).items() if run in real}
-                     for a in alphas}  # fmt: skip
-        if near := lowest(distances):
-            found[what] = set(near)
-    by_measure = ", ".join(f"{' or '.join(map(_name, sorted(near)))} by {what}" for what, near in found.items())
-    one_is_right = found and set.intersection(*found.values())
-    return f"**Nearest to real text** is {by_measure or 'none'}." + (
-        " No one α is right in everything." if found and not one_is_right else ""
-    )
-
-
-def _likeliest(rows: Rows, alphas: list[float]) -> Iterable[str]:
-    by_run = {key: _by_run(rows[key], "log_likelihood") for key in [*alphas, None]}
-    likeliest = lowest({key: {run: -v for run, v in by_run[key].items()} for key in alphas})[:1]
-    if likeliest and by_run[None]:
-        (best,) = likeliest
-        verdict = difference(by_run[None], by_run[best]).verdict("is less likely", "is likelier")
-        texts = f"{_mean(rows[None], 'log_likelihood'):.2f} against {_mean(rows[best], 'log_likelihood'):.2f} nats"
-        which = f"greedy text and that of {_name(best)} {UNDECIDED}"
-        which = which if verdict == UNDECIDED else f"greedy text {verdict} than that of {_name(best)}"
-        yield f"**Likelihood.** Under the model itself {which}: {texts} a character."
-
-
-def _why_greedy_loops(loops: list[dict[str, Any]]) -> str:
-    found = [loop for loop in loops if loop["cycle"] is not None]
-    where = ""
-    if found:
-        begins, lengths = span(loop["start"] for loop in found), span(len(loop["cycle"]) for loop in found)
-        where = f" Here loops of {lengths} characters begin after {begins} of them."
+def _sharpening(found: list[dict[str, Any]]) -> str:
+    distances = [map(float, samples["sharpening"]["distances"].values()) for samples in found]
+    means = ", ".join(f"{estimate(of_models):.2f}" for of_models in zip(*distances, strict=True))
     return (
-        "**Why greedy text loops.** Without a draw the next character is a function of the state, and the state "
-        "depends on little more than the last few characters: once these come again, so does all that followed them."
-        + where
-    )
-
-
-def _not_from_texts(measured: list[dict[str, Any]]) -> Iterable[str]:
-    first = measured[0]["sharpening"]
-    lengths = range(1, 1 + len(first["distances"]))
-    means = [
-        statistics.fmean(float(samples["sharpening"]["distances"][length - 1]) for samples in measured)
-        for length in lengths
-    ]
-    alpha, by_character, by_text = (float(first[name]) for name in ("alpha", "by_character", "by_text"))
-    text = (
         "**Sharpening each character is not sampling from P(text)^α.** The first divides by a sum of P^α over the next "
         "character, which depends on those before it; the second divides once, by the sum over all texts, and so "
-        "favours a beginning for how surely it goes on."
+        f"favours a beginning for how surely it goes on. Over all continuations of `{PREFIXES[0]}` by 1 to {LENGTH} "
+        f"characters, with α = {SHARPENED:g}, the total variation distance of the two is {means}."
     )
-    if all(map(math.isfinite, [*means, by_character, by_text])):
-        text += (
-            f' Over all continuations of "{first["prefix"]}" with α = {alpha:g} the total variation distance of the '
-            f"two is {', '.join(f'{mean:.3f}' for mean in means)} for {lengths[0]} to {lengths[-1]} characters; in the "
-            f"first run `{first['text']}` has probability {by_character:.3f} by the character and {by_text:.3f} by the "
-            "text."
-        )
-    yield text
+
+
+def _figure(values: Values) -> Figure:
+    figure, grid = panels(1, 2, width=10)
+    names = [name for name in values if name != REAL]
+    for axes, what in zip(grid.flat, ("known_words", "repeated"), strict=True):
+        points_by_seed(axes, names, {"": [values[name][what] for name in names]})
+        real = _mean(values[REAL][what])
+        axes.axhline(real, color=COLOURS[1])
+        axes.annotate(f"{REAL} {real:.2g} %", (-0.4, real), (0, 3), textcoords="offset points", color=COLOURS[1])
+        axes.set(title=MEASURES[what][0], xlabel="drawn from P^α, or greedy", ylim=(-3, 103))
+    return figure

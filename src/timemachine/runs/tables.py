@@ -12,10 +12,11 @@ def short(perplexity: float) -> str:
 
 
 def print_text(text: str) -> None:
-    """Print a text; on a terminal its lines end between words."""
+    """Print a text; on a terminal lines that are too long end between words."""
     if sys.stdout.isatty():
         width = shutil.get_terminal_size().columns
-        text = textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
+        folded = textwrap.TextWrapper(width, break_long_words=False, break_on_hyphens=False)
+        text = "\n".join(map(folded.fill, text.splitlines()))
     print(text, flush=True)
 
 
