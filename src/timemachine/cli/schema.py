@@ -28,6 +28,8 @@ Settings = TypeVar("Settings", Train, Evaluate, Generate)
 for _schema in (Train, Evaluate, Generate):
     ConfigStore.instance().store(name=f"{_schema.__name__.lower()}_schema", node=_schema)
 ConfigStore.instance().store(name="wandb_schema", group="logger", node={"wandb": Wandb})
+# An exercise's ${divide:20_000,${data.num_steps}}: a setting that follows another one through a sweep.
+OmegaConf.register_new_resolver("divide", lambda number, by: int(number) // int(by), replace=True)
 
 
 def checked(cfg: DictConfig, schema: type[Settings]) -> Settings:

@@ -2,129 +2,124 @@
 
 import math
 from statistics import fmean
+from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from timemachine.exercises import COLOURS, Findings
-from timemachine.exercises.claims import by_seed, difference
-from timemachine.exercises.drawing import draw_seeds
-from timemachine.exercises.jobs import Job, grouped, mean_sd
+from timemachine.exercises import Findings
+from timemachine.exercises.comparison import Estimate, by_seed, compare, estimate, holm
+from timemachine.exercises.drawing import panels, points_by_seed
+from timemachine.exercises.jobs import Job
 
-INPUT, DIM, SIGMA = "model.input", "model.embedding_dim", "model.embedding_sigma"
-FACTOR, LR = "model.input_lr_factor", "model.lr"
-ONE_HOT = "one-hot"
-PARTS = ("train", "val", "test")
-SPEED = ": so far as these seeds tell, what one-hot inputs lack is speed of the weights that read them"
-AFTER = {True: "", False: " from"}  # what follows a verdict
-Tuned = dict[str, tuple[float, list[Job]]]  # way to read the input -> its best learning rate, and the runs at that rate
+PARTS = {"val": "validation", "test": "rest of the novel"}
+ONE_HOT, TABLE, SMALL = "one-hot", "embedding", "embedding, small entries"
+BOOK_RATE, MEAN = 1.0, 0.0  # MEAN: in the place of a size, the mean over those that embeddings have
+
+
+class Way(NamedTuple):
+    """How the input is read. `size`: an embedding's width, or how many times the rate one-hot inputs' W_xh has."""
+
+    lr: float
+    kind: str
+    size: float
+
+    @property
+    def plain(self) -> "Way":
+        """Return one-hot inputs as in the book."""
+        return Way(self.lr, ONE_HOT, 1)
+
+    @property
+    def as_fast(self) -> "Way":
+        """Return one-hot inputs that learn about as fast as an embedding of this width."""
+        return Way(self.lr, ONE_HOT, self.size)
+
+
+Nats = dict[Way, dict[int, float]]  # seed -> nats a character
+Gains = dict[tuple[str, Way, Way], Estimate]  # part of the text, a way, another: what the first has more
 
 
 def findings(jobs: list[Job]) -> Findings:
-    """Report a row for each way to read the input, at the learning rate that is best for it on validation."""
-    tuned = _tuned(jobs)
-    answer, longer = _answer(tuned)
+    """Report what embeddings gain, and one-hot inputs that learn as fast."""
+    nats = {part: _nats(jobs, part) for part in PARTS}
+    gains: Gains = {
+        (part, way, other): compare(found[way], found[other])
+        for part, found in nats.items()
+        for way in found
+        for other in {way.plain, way.as_fast}
+        if way != other and other in found
+    }
+    claimed = holm(gains)
+    cells = {key: f"**{gain:+.3f}**" if claimed[key] else f"{gain:+.3f}" for key, gain in gains.items()}
+    names = [f"{name}, less {other}" for other in ("one-hot", "one-hot as fast") for name in PARTS.values()]
     return Findings(
         number="5",
         question="Replace the one-hot encoding with learnable embeddings. Does it lead to better performance?",
-        setting="The book's run with one-hot inputs and with embeddings of several widths, their tables drawn from "
-        "N(0, 1) and N(0, 0.01²); as a control, one-hot inputs whose W_xh learns faster. For each the learning rate "
-        f"was chosen on validation, among {', '.join(f'{lr:g}' for lr in sorted({job.settings[LR] for job in jobs}))}.",
-        columns=["input", "learning rate", "runs", "training text", "validation", "rest of the novel"],
+        answer=_answer(nats["test"], gains, claimed),
+        setting="Entries of an embedding E are drawn from N(0, 1) or, small, from N(0, 0.01²). A step of W_xh moves "
+        "E W_xh, a row a character, by E Eᵀ times what it moves one-hot rows by, and D columns of variance σ² give "
+        "E Eᵀ a diagonal of about Dσ². So beside a width of D stand one-hot inputs whose W_xh has D times the rate.",
+        columns=["rate", "input", "width or factor", "runs", *PARTS.values(), *names],
         rows=[
-            [way, f"{lr:g}", str(len(group)), *(mean_sd(job.stream(part) for job in group) for part in PARTS)]
-            for way, (lr, group) in tuned.items()
+            [f"{way.lr:g}", way.kind, f"{way.size:g}" if way.size else "all, mean", str(len(nats["test"][way]))]
+            + [f"{estimate(map(math.exp, nats[part][way].values()))}" for part in PARTS]
+            + [cells.get((part, way, other), "") for other in (way.plain, way.as_fast) for part in PARTS]
+            for way in sorted(nats["test"])
         ],
-        figures={"inputs": _figure(tuned)},
-        captions={"inputs": "Stream perplexity on validation, a point a run, each at its own best learning rate."},
-        answer=answer,
-        longer=longer,
-        notes=[
-            "Stream perplexity on the same characters for all. E W_xh, V rows of H numbers, is again a table of one "
-            "row for each character: where the embedding is at least as wide as the vocabulary or the state, the same "
-            "functions can be learnt. What differs is how fast: a step of W_xh moves E W_xh by E Eᵀ times what a step "
-            "of the one-hot table would, and E Eᵀ is about D σ² on its diagonal, for D columns of variance σ²."
-        ],
-    )  # fmt: skip
+        notes=["Differences are in nats a character, paired by seed; bold: passes Holm's correction."],
+        figures={"inputs": _figure(nats)},
+        captions={"inputs": "At the book's learning rate: a point a seed, a stroke for the mean."},
+    )
 
 
-def _way(job: Job) -> str:
-    if job.settings[INPUT] == "one_hot":
-        factor = job.settings.get(FACTOR, 1)
-        return ONE_HOT if factor == 1 else f"{ONE_HOT}, input rate × {factor:g}"
-    return f"embedding of {job.settings[DIM]}, N(0, {_squared(job.settings.get(SIGMA, 1))})"
+def _nats(jobs: list[Job], part: str) -> Nats:
+    """Return what each way gives, and at the book's rate the means over widths and over the factors beside them."""
+    groups: dict[Way, list[Job]] = {}
+    for job in jobs:
+        if math.isfinite(job.stream(part)):
+            groups.setdefault(_way(job), []).append(job)
+    nats = {way: by_seed(group, lambda job: math.log(job.stream(part))) for way, group in sorted(groups.items())}
+    tables = [way for way in nats if way.lr == BOOK_RATE and way.kind == TABLE and way.as_fast in nats]
+    for kind, found in {TABLE: tables, ONE_HOT: [way.as_fast for way in tables]}.items():
+        if seeds := set[int]().union(*(nats[way] for way in found)).intersection(*(nats[way] for way in found)):
+            nats[Way(BOOK_RATE, kind, MEAN)] = {seed: fmean(nats[way][seed] for way in found) for seed in sorted(seeds)}
+    return nats
 
 
-def _squared(sigma: float) -> str:
-    return "1" if sigma == 1 else f"{sigma:g}²"
+def _way(job: Job) -> Way:
+    kind, lr, factor, width, sigma = (
+        job.settings[f"model.{name}"] for name in ("input", "lr", "input_lr_factor", "embedding_dim", "embedding_sigma")
+    )
+    return Way(lr, ONE_HOT, factor) if kind == "one_hot" else Way(lr, TABLE if sigma == 1 else SMALL, width)
 
 
-def _tuned(jobs: list[Job]) -> Tuned:
-    """Return the best learning rate of each way, among those at which every seed ended with a number."""
-    ways: dict[str, dict[float, list[Job]]] = {}
-    for (lr,), group in grouped(jobs, LR).items():
-        for job in group:
-            ways.setdefault(_way(job), {}).setdefault(lr, []).append(job)
-    tuned: Tuned = {}
-    for way, rates in ways.items():
-        means = {lr: sum(job.stream("val") for job in group) / len(group) for lr, group in rates.items()}
-        finite = [lr for lr, value in means.items() if math.isfinite(value)]
-        if finite:
-            best = min(finite, key=means.__getitem__)
-            tuned[way] = best, rates[best]
-    return tuned
+def _answer(rest: Nats, gains: Gains, claimed: dict[tuple[str, Way, Way], bool]) -> str:
+    mean = Way(BOOK_RATE, TABLE, MEAN)
+    gained, apart = ("test", mean, mean.plain), ("test", mean, mean.as_fast)
+    if not {gained, apart} <= gains.keys():
+        return ""
+    book, table, fast = (math.exp(fmean(rest[way].values())) for way in (mean.plain, mean, mean.as_fast))
+    verdict = gains[apart].verdict(claimed[apart], "differ", "differ")
+    yes = "Yes" if claimed[gained] and table < book else "No"
+    return (
+        f"{yes}: at the book's learning rate embeddings have a perplexity of {table:.2f} on the rest of the novel, "
+        f"as a mean over widths, instead of {book:.2f}: {gains[gained]:+.3f} nats a character. One-hot inputs whose "
+        f"weights learn as many times as fast have {fast:.2f}, and the two {verdict}: {gains[apart]:+.3f} nats."
+    )
 
 
-def _figure(tuned: Tuned) -> Figure:
-    figure = Figure(figsize=(8, 0.4 * len(tuned) + 1.5), dpi=150, layout="constrained")
-    axes = figure.subplots()
-    for place, (way, (_, group)) in enumerate(tuned.items()):
-        number = 0 if way == ONE_HOT else 1 if way.startswith(ONE_HOT) else 2 if way.endswith("N(0, 1)") else 3
-        draw_seeds(axes, [job.stream("val") for job in group], place, "osD^"[number], color=COLOURS[number])
-    axes.set_yticks(range(len(tuned)), [f"{way}, η = {lr:g}" for way, (lr, _) in tuned.items()])
-    axes.invert_yaxis()
-    axes.set(xlabel="stream perplexity, validation")
-    axes.grid(alpha=0.3)
+def _figure(nats: dict[str, Nats]) -> Figure:
+    figure, (row,) = panels(1, 2, width=10, sharey=True)
+    names = {ONE_HOT: "one-hot, W_xh learns this many times as fast", TABLE: "embedding of this width"}
+    for axes, (part, title) in zip(row, PARTS.items(), strict=True):
+        sizes = sorted({way.size for way in nats[part] if way.lr == BOOK_RATE and way.size > 1})
+        plain = nats[part].get(Way(BOOK_RATE, ONE_HOT, 1), {})
+        ways = {name: [nats[part].get(Way(BOOK_RATE, kind, it), {}) for it in sizes] for kind, name in names.items()}
+        series = {
+            name: [[value - plain[seed] for seed, value in found.items() if seed in plain] for found in of_sizes]
+            for name, of_sizes in ways.items()
+        }
+        points_by_seed(axes, [f"{size:g}" for size in sizes], series)
+        axes.axhline(0, color="grey", linewidth=1)
+        axes.set(title=title, xlabel="width, or factor of the rate", ylabel="nats a character less one-hot inputs")
+        axes.label_outer()
     return figure
-
-
-def _answer(tuned: Tuned) -> tuple[str, list[str]]:
-    """Return the answer, and what else was found."""
-    values = {way: by_seed(group, lambda job: job.stream("val")) for way, (_, group) in tuned.items()}
-    means = {way: fmean(found.values()) for way, found in values.items()}
-    controls = [way for way in means if way.startswith(ONE_HOT) and way != ONE_HOT]
-    wide = [way for way in means if way.endswith("N(0, 1)")]
-    small = [way for way in means if way.startswith("embedding") and way not in wide]
-    answer, longer = "", []
-    if ONE_HOT in means and wide:
-        best = min(wide, key=means.__getitem__)
-        gain = difference(values[best], values[ONE_HOT])
-        answer = (
-            f"The best embedding ({best}), with a validation perplexity of {means[best]:.2f}, "
-            f"{gain.verdict('is better than', 'is worse than')}{AFTER[gain.apart]} one-hot inputs with "
-            f"{means[ONE_HOT]:.2f}, each at its own best rate."
-        )
-        longer.append(f"Embedding less one-hot inputs, paired by seed: {gain}.")
-        if controls:
-            control = min(controls, key=means.__getitem__)
-            rest = difference(values[control], values[best])
-            sped = difference(values[control], values[ONE_HOT]).verdict("so", "not so") == "so"
-            why = (
-                ": a faster input does not explain all of it" if rest.apart and rest.mean > 0 else SPEED if sped else ""
-            )
-            answer += (
-                f" The control, {control}, with {means[control]:.2f}, "
-                f"{rest.verdict('is better than', 'is worse than')}{AFTER[rest.apart]} that embedding{why}."
-            )
-            longer.append(f"Control less embedding, paired by seed: {rest}.")
-    if small and ONE_HOT in means:
-        verdicts = [
-            f"{way} ({means[way]:.2f}) {found.verdict('is better', 'is worse')}"
-            for way in small
-            for found in [difference(values[way], values[ONE_HOT])]
-        ]
-        longer.append(f"Drawn small, against one-hot inputs: {'; '.join(verdicts)}.")
-    unseen = {way: fmean(job.stream("test") for job in group) for way, (_, group) in tuned.items()}
-    if shown := [way for way in (ONE_HOT, *controls, *wide) if way in unseen]:
-        numbers = ", ".join(f"{way} {unseen[way]:.2f}" for way in shown)
-        longer.append(f"On the rest of the novel, on which nothing was chosen: {numbers}.")
-    return answer, longer

@@ -13,13 +13,17 @@ from timemachine.language_model import RNNLMScratch
 MARGIN = 64  # characters
 
 
-def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, dict[str, Any]]:
-    """Return perplexity, its standard error, bits per character and number of characters, of train, val and test."""
+def parts(data: TimeMachine) -> dict[str, range]:
+    """Return the targets of train, val and test."""
     train, val = data.splits["train"].starts, data.splits["val"].starts
     ends = {"train": (0, train.stop), "val": (val.start, val.stop), "test": (val.stop, len(data.chars_N))}
+    return {name: range(start + MARGIN, stop) for name, (start, stop) in ends.items()}
+
+
+def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, dict[str, Any]]:
+    """Return perplexity, its standard error, bits per character and number of characters, of train, val and test."""
     chars_N = data.chars_N.cpu()
-    targets = {name: range(start + MARGIN, stop) for name, (start, stop) in ends.items()}
-    scores = {name: stream_score(model.cpu(), chars_N, part) for name, part in targets.items() if part}
+    scores = {name: stream_score(model.cpu(), chars_N, targets) for name, targets in parts(data).items() if targets}
     return {
         name: {
             "perplexity": score.perplexity,
