@@ -15,8 +15,9 @@ import torch
 from timemachine.config import Data
 from timemachine.corpus import Corpus, at_hand
 from timemachine.datamodule import TimeMachine
-from timemachine.evaluation.scores import score, stream_score
+from timemachine.evaluation.scores import score
 from timemachine.exercises.jobs import Job
+from timemachine.exercises.stream import stream_nll
 from timemachine.how_low import witten_bell
 from timemachine.language_model import RNNLMScratch
 from timemachine.texts import CATALOGUE
@@ -49,7 +50,7 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
     for book, targets in pieces:
         if targets:
             ngram_N = torch.from_numpy(witten_bell(train, book.characters, targets, order))
-            stream = stream_score(model, data.vocab.encode(book.characters), targets)
+            stream = score(stream_nll(model, data.vocab.encode(book.characters), targets))
             books[book.name] = _named(book) | {"stream": asdict(stream), "witten_bell": asdict(score(ngram_N))}
     about = {"trained_on": own.name, "train_characters": len(train), "witten_bell_order": order}
     return _named(own) | about | {"books": books}
