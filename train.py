@@ -33,7 +33,7 @@ def main(settings: Train, run: Record) -> None:
         make_loader = partial(train_loader, training=settings.training)
     windows = settings.data
     data = TimeMachine(
-        windows.batch_size, windows.num_steps, windows.num_train, windows.num_val,
+        windows.batch_size, windows.num_steps, windows.num_train, windows.num_val, windows.start,
         corpus=corpus, seed=settings.seed, train_loader=make_loader,
     )  # fmt: skip
     network = to_dict(settings.model)

@@ -1,5 +1,6 @@
 import re
 from collections import Counter
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,29 @@ def test_validation_and_test_are_in_the_order_of_the_text(sample: Corpus) -> Non
         first, again = (torch.cat([X_BT for X_BT, _ in loader]) for _ in range(2))
         assert first[:, 0].tolist() == data.chars_N[starts.start : starts.stop].tolist()
         assert torch.equal(first, again)
+
+
+@given(st.integers(0, 299), st.booleans())
+def test_a_text_that_starts_later_is_the_text_rotated_by_hand(start: int, is_whole: bool) -> None:
+    text = Corpus("text", "A Text", "text", (), bytes((7 * n * n + n) % 26 + 97 for n in range(300)), "0")
+    rotated = replace(text, characters=(2 * text.characters)[start : start + 300])
+    cut = {"num_train": None, "num_val": None} if is_whole else {"num_train": 100, "num_val": 50}
+    later, by_hand = (TimeMachine(32, 8, **cut, corpus=text, start=start), TimeMachine(32, 8, **cut, corpus=rotated))
+    assert later.splits == by_hand.splits and later.corpus.sha256 == text.sha256
+    for split in later.splits:
+        for ours, theirs in zip(later.windows(split), by_hand.windows(split), strict=True):
+            assert torch.equal(ours[0], theirs[0]) and torch.equal(ours[1], theirs[1])
+
+
+def test_a_start_lies_within_the_text(tmp_path: Path) -> None:
+    corpus = letters(tmp_path, 100)
+    assert TimeMachine(8, 5, 60, 30, corpus=corpus, start=99).corpus.characters.startswith(b"jabc")
+    with pytest.raises(
+        SettingError, match=r"^data\.start=100: the text has 100 characters; type for example data.start=0"
+    ):
+        TimeMachine(8, 5, 60, 30, corpus=corpus, start=100)
+    with pytest.raises(SettingError, match=r"^data\.start=-1: must be a whole number from 0 "):
+        TimeMachine(8, 5, 60, 30, corpus=corpus, start=-1)
 
 
 # --- Several processes ---

@@ -200,6 +200,7 @@ OTHERS = [
     Row("data.num_steps=3"),
     Row("data.num_train=128", steps(4)),
     Row("data.num_val=100"),
+    Row("data.start=1000"),
     Row("data.num_train=null data.num_val=null data.batch_size=8192"),
     Row("seed=7"),
     Row("probes=[stream]"),

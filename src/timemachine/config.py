@@ -143,6 +143,7 @@ class Data:
     num_steps: int = setting(32, "characters a window", 1, MOST)
     num_train: int | None = setting(10_000, "windows that train; null: 90 % of the characters", 1, MOST)
     num_val: int | None = setting(5_000, "windows that validate; null: 5 % of the characters", 1, MOST)
+    start: int = setting(0, "character with which the text begins; those before follow its end, across a seam", 0, MOST)
 
     def __post_init__(self) -> None:
         check(self, "data.")

@@ -37,6 +37,10 @@ class Corpus:
     sha256: str
     left_out: int = 0
 
+    def rotated(self, start: int) -> "Corpus":
+        """Return the text that begins with character `start`; those before it follow at the end. It has one seam."""
+        return replace(self, characters=self.characters[start:] + self.characters[:start])
+
     def replaced(self) -> dict[str, int]:
         """Count the digits, letters outside A-Z (accents) and other characters, white space aside, that became spaces.
 

@@ -32,9 +32,10 @@ class TimeMachine(LightningDataModule):
 
     The first `num_train` windows train, the next `num_val` validate, what neither has touched tests: windows from
     character num_train + num_val + T on. With both None, 90 % of the characters train, 5 % validate, 5 % test, and no
-    window crosses a border. `corpus`: a text, or what `data.corpus` may be. `train_loader`: makes another loader of the
-    training batches from this object, with `global_size` as WindowLoader has it; the windows in a new order each epoch
-    if None. Raises SettingError for an invalid number, a text that is not found, and one that is too short.
+    window crosses a border. `start`: the character with which the text begins; those before it follow at its end, so
+    that other windows train. `corpus`: a text, or what `data.corpus` may be. `train_loader`: makes another loader of
+    the training batches from this object, with `global_size` as WindowLoader has it; the windows in a new order each
+    epoch if None. Raises SettingError for an invalid number, a text that is not found, and one that is too short.
     """
 
     def __init__(
@@ -43,15 +44,20 @@ class TimeMachine(LightningDataModule):
         num_steps: int = 32,
         num_train: int | None = 10_000,
         num_val: int | None = 5_000,
+        start: int = 0,
         *,
         corpus: Corpus | str | list[str] = DEFAULT,
         seed: int = 0,
         train_loader: "Callable[[TimeMachine], Any] | None" = None,
     ) -> None:
         super().__init__()
-        settings = Data(batch_size=batch_size, num_steps=num_steps, num_train=num_train, num_val=num_val)
-        self.batch_size, self.num_steps, self.seed, self._train_loader = batch_size, num_steps, seed, train_loader
-        self.corpus = corpus if isinstance(corpus, Corpus) else find_corpus(corpus, settings.search_dirs)
+        settings = Data(batch_size=batch_size, num_steps=num_steps, num_train=num_train, num_val=num_val, start=start)
+        self.batch_size, self.num_steps, self.start = batch_size, num_steps, start
+        self.seed, self._train_loader = seed, train_loader
+        text = corpus if isinstance(corpus, Corpus) else find_corpus(corpus, settings.search_dirs)
+        num_chars = len(text.characters)
+        require(start < num_chars, "data.start", start, f"the text has {num_chars} characters", 0)
+        self.corpus = text.rotated(start)
         self.generator = Generator().manual_seed(seed)  # of the order of the training windows
         self.vocab = Vocab.of(self.corpus.characters)
         self.chars_N = self.vocab.encode(self.corpus.characters)

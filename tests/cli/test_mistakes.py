@@ -48,6 +48,7 @@ MISTAKES = [
     # For these Lightning is asked, or the text is read.
     ("data.corpus=short.txt", "needs 33; type the path of a longer text"),
     ("data.num_train=1000000000", "type for example data.num_train="),
+    ("data.start=1000000", "characters; type for example data.start=0"),
 ]  # fmt: skip
 OF_A_MODEL = [
     ("generate.py", "prefix=1895!", "type for example prefix='it has'"),

@@ -1,44 +1,73 @@
 """The two exercises that read other books: what their probe measures, and their reports of jobs as they leave them."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from scipy import stats
 
+from tests.support.jobs import leave_job
 from timemachine.corpus import Corpus, at_hand, find_corpus
 from timemachine.datamodule import TimeMachine
+from timemachine.evaluation.scores import stream_score
 from timemachine.exercises import books, other_authors, war_of_the_worlds
-from timemachine.exercises.jobs import Job
+from timemachine.exercises.jobs import load_jobs
 from timemachine.exercises.report import write_report
+from timemachine.how_low import witten_bell
 from timemachine.language_model import RNNLMScratch
 from timemachine.texts import CATALOGUE
 
 WELLS = ("time_machine", "war_of_the_worlds")
+DOYLE = ("hound_of_the_baskervilles", "the_lost_world")
+STARTS = range(0, 80, 10)
 
 
-def test_the_probe_reads_the_sample(sample: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+def untrained(data: TimeMachine) -> RNNLMScratch:
+    return RNNLMScratch(len(data.vocab)).eval()
+
+
+# The probe
+
+
+@pytest.mark.parametrize("start", [0, 700])
+def test_all_books_begin_where_the_runs_own_text_does(
+    sample: Corpus, monkeypatch: pytest.MonkeyPatch, start: int
+) -> None:
+    other = Corpus("other", "Another", "other", sample.paths, sample.characters[::-1], "0")
+    monkeypatch.setattr(books, "at_hand", lambda folders: [sample, other])
+    monkeypatch.setattr(books, "TARGETS", range(15_032, 18_000))
+    data = TimeMachine(num_train=10_000, corpus=sample, start=start)
+    model = untrained(data)
+    measured = books.measure(model, data)
+    train = (sample.characters * 2)[start : start + 10_032]
+    assert (measured["trained_on"], measured["train_characters"], measured["title"]) == ("sample", 10_032, sample.title)
+    assert list(measured["books"]) == ["sample", "other"]
+    for corpus in (sample, other):
+        text = (corpus.characters * 2)[start : start + len(corpus.characters)]
+        targets = range(15_032, min(18_000, len(text)))
+        scores = measured["books"][corpus.name]
+        nll_N = witten_bell(train, text, targets, measured["witten_bell_order"])
+        one_stream = stream_score(model, data.vocab.encode(text), targets)
+        assert scores["stream"]["bits"] == pytest.approx(one_stream.bits, rel=1e-5)
+        assert scores["witten_bell"]["bits"] == pytest.approx(nll_N.mean() / math.log(2))
+        assert scores["stream"]["num_targets"] == len(targets)
+
+
+def test_a_run_without_a_rest_does_not_read_its_own_text(sample: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(books, "at_hand", lambda folders: [])
-    data = TimeMachine(corpus=sample)
-    measured = books.measure(RNNLMScratch(len(data.vocab)).eval(), data)
-    assert (measured["trained_on"], measured["train_characters"]) == ("sample", 10_032)
-    (scores,) = measured["books"].values()
-    assert scores["stream"]["num_targets"] == len(data.splits["test"].targets)
-    assert scores["stream"]["perplexity"] == pytest.approx(len(data.vocab), rel=0.02)  # of a model not yet trained
-    assert scores["witten_bell"]["perplexity"] < scores["laplace"]["perplexity"] < 15
-    without_rest = TimeMachine(num_val=len(sample.characters) - 10_000 - 32, corpus=sample)
-    assert books.measure(RNNLMScratch(len(data.vocab)).eval(), without_rest)["books"] == {}
+    data = TimeMachine(num_val=len(sample.characters) - 10_000 - 32, corpus=sample)
+    assert books.measure(untrained(data), data)["books"] == {}
 
 
 def test_every_book_is_read_at_equal_length(novels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     corpora = {name: find_corpus(name, [str(novels)]) for name in CATALOGUE}
     assert all(len(corpus.characters) >= books.TARGETS.stop for corpus in corpora.values())
-    wells = [corpora[name] for name in WELLS]
-    monkeypatch.setattr(books, "at_hand", lambda folders: wells)
-    data = TimeMachine(corpus=wells[0])
-    measured = books.measure(RNNLMScratch(len(data.vocab)).eval(), data)["books"]
-    assert list(measured) == list(WELLS)
-    assert {book["stream"]["num_targets"] for book in measured.values()} == {120_000}
+    monkeypatch.setattr(books, "at_hand", lambda folders: [corpora[name] for name in WELLS])
+    data = TimeMachine(corpus=corpora["time_machine"])
+    measured = books.measure(untrained(data), data)["books"]
+    assert {name: book["stream"]["num_targets"] for name, book in measured.items()} == dict.fromkeys(WELLS, 120_000)
     assert data.splits["test"].targets.start == books.TARGETS.start
 
 
@@ -48,75 +77,89 @@ def test_only_the_catalogues_edition_is_at_hand(tmp_path: Path, novels: Path) ->
     assert [book.name for book in at_hand([str(tmp_path), str(novels)])] == list(CATALOGUE)
 
 
-def job(trained_on: str, seed: int, perplexities: dict[str, float], characters: int = 10_032) -> Job:
-    """A job as the probe leaves it: `perplexities` of the stream; all else follows from them."""
-
-    def score(perplexity: float) -> dict[str, float]:
-        bits = math.log2(perplexity) if perplexity > 0 else math.nan
-        return {"perplexity": perplexity, "standard_error": 0.05, "bits": bits, "num_targets": 120_000}
-
-    def book(name: str) -> dict[str, Any]:
-        return {"title": CATALOGUE[name].title, "author": CATALOGUE[name].author}
-
-    ngrams = {"laplace": score(9.5), "witten_bell": score(8.0)}
-    of_books = {
-        name: book(name) | ngrams | {"window": score(value + 0.2), "stream": score(value)}
-        for name, value in perplexities.items()
-    }
-    probe = book(trained_on) | {"trained_on": trained_on, "train_characters": characters, "witten_bell_order": 4}
-    settings, probes = {"seed": seed, "data.corpus": trained_on}, {"books": probe | {"books": of_books}}
-    return Job(Path(), "completed" if of_books else "diverged", "", settings, {}, 1.0, "", probes if of_books else {})
+# The reports
 
 
-READ = dict(zip(CATALOGUE, [8.7, 8.8, 9.1, 8.5, 8.85, 8.5, 8.8, 9.0], strict=True))
+def leave(
+    sweep: Path, trained_on: str, bits: Callable[[str, int], float], starts: range, characters: int = 10_032
+) -> None:
+    """Leave a job for each start; `bits` of a book and a start, those of the n-gram lie 0.25 below."""
+
+    def of_book(name: str, start: int) -> dict[str, Any]:
+        about = {"title": CATALOGUE[name].title, "author": CATALOGUE[name].author}
+        return about | {"stream": {"bits": bits(name, start)}, "witten_bell": {"bits": bits(name, start) - 0.25}}
+
+    for start in starts:
+        settings = {"seed": start, "data": {"corpus": trained_on, "start": start}}
+        probe = {"trained_on": trained_on, "train_characters": characters, "title": CATALOGUE[trained_on].title}
+        probe["books"] = {name: of_book(name, start) for name in CATALOGUE}
+        leave_job(sweep, settings, probes={"books": probe})
 
 
-def test_the_war_of_the_worlds_has_a_row_for_each_book_and_training_text() -> None:
-    jobs = [job("time_machine", seed, READ | {"time_machine": 8.6 + seed / 5}) for seed in (0, 1)]
-    jobs += [job("time_machine", seed, dict.fromkeys(READ, 6.5), 156_085) for seed in (0, 1)]
-    found = war_of_the_worlds.findings(jobs)
-    rows = [dict(zip(found.columns, row, strict=True)) for row in found.rows]
-    assert len(rows) == 2 * len(CATALOGUE)
-    assert rows[0]["trained on"] == "The Time Machine, 10,032 characters"
-    assert rows[0]["read"] == "The Time Machine, its test part"
-    assert rows[0]["stream"] == "8.70 ± 0.14"
-    assert rows[-1]["trained on"] == "The Time Machine, 156,085 characters"
-    assert rows[-1]["Witten-Bell"] == "8.00 ± 0.05"
-    assert "8.80 on The War of the Worlds, and 8.70 on the unread rest of its own book." in found.answer
-    longer = " ".join(found.longer)
-    assert "harder: Pride and Prejudice (9.10), Adventures of Huckleberry Finn (9.00); cannot" in longer
-    assert "easier: The Hound" in longer
-    assert "cannot be told apart: The Lost World (8.85), A Tale of Two Cities (8.80)." in longer
+def noise(*of: object) -> float:
+    """Between −0.5 and 0.5, another for each argument, the same each time."""
+    return math.sin(sum(map(ord, repr(of))) ** 2) / 2
 
 
-def test_other_authors_is_training_book_by_book_read() -> None:
-    jobs = [
-        job(name, seed, READ | {name: 7.0}) for name in (*WELLS, "the_lost_world") for seed in (0, 1)
-    ]  # each book best known to its own model
-    found = other_authors.findings(jobs)
-    assert [row[:4] for row in found.rows[:2]] == [
-        ["The Time Machine", "H. G. Wells", "2", "model"],
-        ["The Time Machine", "H. G. Wells", "", "n-gram"],
-    ]
-    assert found.columns[4:7] == [row[0] for row in found.rows[::2]]
-    assert found.rows[0][4:6] == ["7.00 ± 0.00", "8.80 ± 0.00"]
-    assert found.answer.startswith("3 of 3 books are predicted best, beyond 2 standard errors, by the model of their")
-    longer = "\n".join(found.longer)
-    assert "| The War of the Worlds | The War of the Worlds |" in longer  # read, and predicted best by
-    assert "| The War of the Worlds | The Time Machine | none | none | The Lost World |" in longer  # both directions
-    assert "The n-gram from the same characters has the lower mean in 21 of 24 cells." in found.longer
+def of_the_time_machine(book: str, start: int) -> float:
+    """Three books are clearly harder than The War of the Worlds, one is easier, two hardly differ from it."""
+    offset = dict(zip(CATALOGUE, [-0.002, 0, 0.1, -0.1, 0.1, 0.001, 0.1, 0.002], strict=True))[book]
+    return 3 + noise(start) + offset + (0 if book == "war_of_the_worlds" else 0.03 * noise(book, start))
+
+
+def test_books_are_compared_with_the_war_of_the_worlds_by_excerpt(tmp_path: Path) -> None:
+    leave(tmp_path / "s", "time_machine", of_the_time_machine, STARTS)
+    leave(tmp_path / "s", "time_machine", lambda book, start: 2.5 + noise(book, start) / 10, STARTS, 156_085)
+    found = war_of_the_worlds.findings(load_jobs(tmp_path / "s"))
+    assert [row[0] for row in found.rows[:2]] == ["The Time Machine", "The War of the Worlds"]
+    assert found.columns[2::2] == ["after 10,032, bits", "after 156,085, bits"]
+    first, second = found.answer.split(". After ")
+    assert first.endswith("of 6 books by others 3 are harder and 1 easier, and the rest of its own novel cannot be "
+                          "told apart (-0.01 ± 0.01 bits)")  # fmt: skip
+    assert second.startswith("156,085 characters of The Time Machine the model has a perplexity of 5.58 on")
+    # The interval of a difference is that of scipy's paired test.
+    pride = {row[0]: row for row in found.rows}["Pride and Prejudice"]
+    values = [[of_the_time_machine(book, start) for start in STARTS] for book in ("pride_and_prejudice", WELLS[1])]
+    interval = stats.ttest_rel(*values).confidence_interval(0.95)
+    mean, half = (interval.low + interval.high) / 2, (interval.high - interval.low) / 2
+    assert pride[3] == f"{mean:+.3f} ± {half:.3f}, harder"
+    assert "the n-gram needs -0.250 ± 0.000 bits more" in found.notes[1]
+
+
+def of_authors(trained_on: str) -> Callable[[str, int], float]:
+    """The own model leads by 0.1, one of the same author by 0.05; excerpts differ by more."""
+
+    def bits(book: str, start: int) -> float:
+        kin = CATALOGUE[book].author == CATALOGUE[trained_on].author
+        gap = 0.0 if book == trained_on else 0.05 if kin else 0.1
+        return 3 + noise(book, start) + gap + 0.01 * noise(trained_on, book, start)
+
+    return bits
+
+
+def test_models_are_compared_on_the_same_characters_by_excerpt(tmp_path: Path) -> None:
+    names = (*WELLS, *DOYLE, "alices_adventures_in_wonderland")
+    for name in names:
+        leave(tmp_path / "s", name, of_authors(name), STARTS)
+    found = other_authors.findings(load_jobs(tmp_path / "s"))
+    cells = {row[0]: dict(zip(found.columns, row, strict=True)) for row in found.rows}
+    assert list(cells) == [CATALOGUE[name].title for name in names]  # those that nothing was trained on have no row
+    assert [row["ahead"] for row in cells.values()] == ["4"] * 5
+    assert cells["The Time Machine"]["mean lead, bits"].startswith("0.08")
+    assert "ahead of all others on 5 of 5 books" in found.answer
+    assert "a foreign one in 12 of 12 comparisons, behind in 0; 2 pairs" in found.answer
+    assert "for all 32 comparisons" in found.notes[0]
+    assert "| The War of the Worlds | The Time Machine | 0.05" in found.notes[2] and "| 3 | 0 | 0 |" in found.notes[2]
+    assert "need +0.250 ± 0.000 bits more" in found.notes[3]
 
 
 @pytest.mark.parametrize("exercise", ["war_of_the_worlds", "other_authors"])
-def test_a_report_is_written_of_whatever_jobs_left(
-    exercise: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    odd = READ | {"war_of_the_worlds": math.nan, "the_lost_world": math.inf}
-    jobs = [job("time_machine", 0, odd), job("time_machine", 1, {})]
-    monkeypatch.setattr("timemachine.exercises.report.load_jobs", lambda folder: jobs)
-    write_report(tmp_path, exercise)
-    report = (tmp_path / "report.md").read_text()
-    assert report.count("![") == len(list(tmp_path.glob("*.png"))) == 1
-    assert "Left out: 1 of" in report
-    assert "nan" not in report.partition("## Answer")[2].partition("## What was run")[0]
-    assert "nan" not in report.partition("## Findings")[2]
+def test_a_report_is_written_of_whatever_jobs_left(exercise: str, tmp_path: Path) -> None:
+    odd = {"the_lost_world": math.nan, "hound_of_the_baskervilles": math.inf}
+    leave(tmp_path / "s", "time_machine", lambda book, start: odd.get(book, 3.0), range(2))
+    leave(tmp_path / "s", "war_of_the_worlds", lambda book, start: 3.1, range(1, 3))
+    leave_job(tmp_path / "s", {"seed": 0}, status="diverged")
+    write_report(tmp_path / "s", exercise)
+    report = (tmp_path / "s/report.md").read_text()
+    assert report.count("![") == len(list(tmp_path.glob("s/*.png"))) == 1
+    assert "1 diverged" in report and "nan" not in report.partition("## What was run")[0]

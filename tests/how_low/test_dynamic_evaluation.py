@@ -11,7 +11,7 @@ import torch
 from tests.support.programs import Program
 from timemachine.corpus import Corpus
 from timemachine.errors import SettingError
-from timemachine.evaluation.scores import splits_of, stream_nll
+from timemachine.evaluation.scores import as_trained, stream_nll
 from timemachine.how_low import dynamic_evaluation
 from timemachine.how_low.dynamic_evaluation import SEGMENT, adaptive_nll, evaluate_adapting
 from timemachine.how_low.ensemble import Ensemble
@@ -119,7 +119,7 @@ def test_the_cache_begins_with_the_training_text(short: Corpus) -> None:
     vocab, summary = Vocab.of(short.characters), summary_of(short)
     row = evaluate_adapting(model(0), vocab, summary, short, 0.01)[0]
     assert (row.part, row.model) == ("val", "model, adapting")
-    chars_N, targets = vocab.encode(short.characters), splits_of(summary, short)["val"].targets
+    chars_N, targets = vocab.encode(short.characters), as_trained(summary, short)[1]["val"].targets
     with_it, without = (
         adaptive_nll(model(0), chars_N, known, targets, 0.01).mean().exp().item()
         for known in (range(1, 2008), range(0))

@@ -10,9 +10,10 @@ import torch
 import timemachine
 from tests.support.jobs import leave_job
 from tests.support.programs import call_program
-from timemachine.corpus import Corpus
+from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
+from timemachine.evaluation.scores import evaluate
 from timemachine.page.__main__ import write_page
 
 SMALL = ("trainer.max_epochs=1", "trainer.enable_checkpointing=false", "data.num_train=2000", "seed=3")
@@ -23,10 +24,13 @@ def test_a_run_comes_back_from_its_folder_and_from_its_export_alone(
     sample: Corpus, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("text.txt").write_bytes(sample.characters)
-    call_program("train.py", *SMALL, "logger=csv", "data.corpus=text.txt", "hydra.run.dir=run")
+    call_program("train.py", *SMALL, "logger=csv", "data.corpus=text.txt", "data.start=700", "hydra.run.dir=run")
     Path("alone").mkdir()
     shutil.copy("run/model.safetensors", "alone")
-    continuation, data = Path("run/sample.txt").read_text(), TimeMachine(num_train=2000, corpus=sample, seed=3)
+    continuation, data = (
+        Path("run/sample.txt").read_text(),
+        TimeMachine(num_train=2000, start=700, corpus=sample, seed=3),
+    )
     (X_BT, _), *_ = data.train_dataloader()
     for place, num_rows in (("run", 1), ("run/model.safetensors", 1), ("alone", 0)):
         run = timemachine.load_run(place)
@@ -34,6 +38,11 @@ def test_a_run_comes_back_from_its_folder_and_from_its_export_alone(
         assert torch.equal(next(iter(run.data.train_dataloader()))[0], X_BT) and run.data.splits == data.splits
         assert run.folder == Path(place.partition("/")[0]) and run.settings["seed"] == 3
         assert len(run.curves) == num_rows and all(run.summary["metrics"].items() >= row.items() for row in run.curves)
+    rows = evaluate(run.model, run.vocab, run.summary, find_corpus("text.txt", []))  # which begins at character 0
+    for name, row in zip(("train", "val", "test"), rows, strict=True):
+        assert row.part == name and row.window
+        if name != "train":  # its number is from before the last update
+            assert row.window.perplexity == pytest.approx(run.summary["metrics"][f"{name}/perplexity"], rel=1e-6)
     assert call_program("generate.py", "run=alone").stdout == continuation
     assert write_page("run=alone").is_file()
     capsys.readouterr()

@@ -123,7 +123,7 @@ def evaluate(model: LanguageModel, vocab: Vocab, summary: dict[str, Any], corpus
     `summary`: the run's summary.json. Raises SettingError if the text is shorter than a window.
     """
     num_steps = summary["settings"]["data"]["num_steps"]
-    splits = splits_of(summary, corpus)
+    corpus, splits = as_trained(summary, corpus)
     chars_N = vocab.encode(corpus.characters)
     rows = []
     for part, split in splits.items():
@@ -165,10 +165,10 @@ def paired(nll_N: Tensor, other_N: Tensor, of_N: Tensor | None = None) -> tuple[
     return mean.item(), error.item()
 
 
-def splits_of(summary: dict[str, Any], corpus: Corpus) -> dict[str, Split]:
-    """Return the splits of the text that the run was trained on; for another text one, `all`.
+def as_trained(summary: dict[str, Any], corpus: Corpus) -> tuple[Corpus, dict[str, Split]]:
+    """Return the text that the run was trained on as it was, from `data.start` on, and its splits.
 
-    Raises SettingError if it is too short.
+    Another text is returned as it is, with one split, `all`. Raises SettingError if it is too short.
     """
     settings = summary["settings"]["data"]
     num_steps, num_chars = settings["num_steps"], len(corpus.characters)
@@ -178,6 +178,7 @@ def splits_of(summary: dict[str, Any], corpus: Corpus) -> dict[str, Split]:
             f"{num_steps + 1}; type the path of a longer text"
         )
     if corpus.sha256 != summary["corpus"]["sha256"]:
-        return {"all": Split(range(num_chars - num_steps), range(1, num_chars))}
-    data = TimeMachine(num_steps=num_steps, num_train=settings["num_train"], num_val=settings["num_val"], corpus=corpus)
-    return {name: split for name, split in data.splits.items() if split.starts}
+        return corpus, {"all": Split(range(num_chars - num_steps), range(1, num_chars))}
+    windows = {name: settings[name] for name in ("num_steps", "num_train", "num_val", "start") if name in settings}
+    data = TimeMachine(**windows, corpus=corpus)
+    return data.corpus, {name: split for name, split in data.splits.items() if split.starts}

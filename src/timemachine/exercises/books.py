@@ -1,10 +1,11 @@
-"""Exercises 6 and 7: perplexity on every book at hand, beside n-grams trained on the same characters as the model.
+"""Exercises 6 and 7: bits a character of every book at hand, beside n-grams from the same characters as the model.
 
-Of each book the same piece is read, `TARGETS`: what the book's split leaves of it, as far as the shortest book of the
-catalogue reaches. So books are compared at equal lengths, and a book's column is the same characters whatever a model
-was trained on. Of the run's own text it is the test part, not more characters than that.
+Of each book `TARGETS` are read: what the book's split leaves, as far as the shortest of the catalogue reaches. Each
+begins at the run's `data.start`, so for one start all models read the same characters of a book, and none what it was
+trained or validated on. Of the run's own text it is the test part, not more characters than that.
 """
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
@@ -14,65 +15,69 @@ import torch
 from timemachine.config import Data
 from timemachine.corpus import Corpus, at_hand
 from timemachine.datamodule import TimeMachine
-from timemachine.evaluation.scores import score, stream_score, window_score
-from timemachine.how_low import laplace, witten_bell
+from timemachine.evaluation.scores import score
+from timemachine.exercises.jobs import Job
+from timemachine.exercises.stream import stream_nll
+from timemachine.how_low import witten_bell
 from timemachine.language_model import RNNLMScratch
 from timemachine.texts import CATALOGUE
 
 TARGETS = range(15_032, 135_032)  # 10,000 + 5,000 windows of 32 characters, and 120,000 characters after them
-STRIDE = 8  # characters between windows: all of them would take eight times as long, for the same to 0.01
-LAPLACE = 3  # the order that the book's n-grams do best at
-WITTEN_BELL = range(1, 8)  # orders, of which the best on validation is taken
+IN_BITS = (
+    "Bits a character, of a text as one stream; perplexity is 2 to their power. ± is half of the 95 % interval over "
+    "excerpts, each of which has a seed of its own: what another excerpt would change, as of a book that is read the "
+    "characters stay nearly the same. n-gram: Witten-Bell's, of the order that is best on validation, from the same "
+    "characters as the model."
+)
+ORDERS = range(1, 8)  # of Witten-Bell n-grams, of which the best on validation is taken
 
 
 def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
-    """Return what the model was trained on, and of each book its window and stream perplexity and the n-grams'.
+    """Return what the model was trained on, and of each book the scores of its stream and of the n-grams.
 
-    A perplexity comes with its standard error, bits per character and number of characters. Nothing is downloaded.
+    A score is perplexity with its standard error, bits a character and number of characters. Nothing is downloaded.
     """
     model.cpu()
     own = data.corpus
     train = own.characters[: data.splits["train"].targets.stop]
     val = data.splits["val"].targets
-    order = min(WITTEN_BELL, key=lambda n: np.mean(witten_bell(train, own.characters, val, n))) if val else 4
+    order = min(ORDERS, key=lambda n: np.mean(witten_bell(train, own.characters, val, n))) if val else 4
     folders = [str(own.paths[0].parent.resolve()), *Data().search_dirs]
-    others = [book for book in at_hand(folders) if book.sha256 != own.sha256]
-    unseen = data.splits["test"].targets
-    pieces = [(own, unseen[: len(TARGETS)])]
+    others = [book.rotated(data.start) for book in at_hand(folders) if book.sha256 != own.sha256]
+    pieces = [(own, data.splits["test"].targets[: len(TARGETS)])]
     pieces += [(book, TARGETS[: max(0, len(book.characters) - TARGETS.start)]) for book in others]
-    return {
-        "trained_on": own.name,
-        "title": own.title,
-        "author": _author(own),
-        "train_characters": len(train),
-        "witten_bell_order": order,
-        "books": {
-            book.name: {"title": book.title, "author": _author(book)}
-            | _scores(model, data, train, order, book.characters, targets)
-            for book, targets in pieces
-            if len(targets) > data.num_steps
-        },
-    }
+    books = {}
+    for book, targets in pieces:
+        if targets:
+            ngram_N = torch.from_numpy(witten_bell(train, book.characters, targets, order))
+            stream = score(stream_nll(model, data.vocab.encode(book.characters), targets))
+            books[book.name] = _named(book) | {"stream": asdict(stream), "witten_bell": asdict(score(ngram_N))}
+    about = {"trained_on": own.name, "train_characters": len(train), "witten_bell_order": order}
+    return _named(own) | about | {"books": books}
 
 
-def _author(corpus: Corpus) -> str:
-    return CATALOGUE[corpus.name].author if corpus.name in CATALOGUE else ""
+def _named(book: Corpus) -> dict[str, str]:
+    author = CATALOGUE[book.name].author if book.name in CATALOGUE else ""
+    return {"title": book.title, "author": author}
 
 
-def _scores(
-    model: RNNLMScratch, data: TimeMachine, train: bytes, order: int, text: bytes, targets: range
-) -> dict[str, dict[str, float]]:
-    """Return four scores on the same characters; only the windows leave out the first, which is an input of theirs."""
-    chars_N = data.vocab.encode(text)
-    starts = range(targets.start, targets.stop - data.num_steps, STRIDE)
-    nlls = {
-        "laplace": laplace(train, text, targets, LAPLACE),
-        "witten_bell": witten_bell(train, text, targets, order),
-    }
-    return {
-        "window": asdict(window_score(model, chars_N, starts, data.num_steps)),
-        "stream": asdict(stream_score(model, chars_N, targets)),
-    } | {
-        name: asdict(score(torch.from_numpy(nll_N), torch.ones(len(nll_N), dtype=torch.float64)))
-        for name, nll_N in nlls.items()
-    }
+def by_training(jobs: Iterable[Job]) -> dict[tuple[str, int], list[Job]]:
+    """Return the completed jobs that read books, by the text they were trained on and how many characters of it."""
+    groups: dict[tuple[str, int], list[Job]] = {}
+    for job in jobs:
+        if job.status == "completed" and (found := job.probes.get("books", {})).get("books"):
+            groups.setdefault((found["trained_on"], found["train_characters"]), []).append(job)
+    return dict(sorted(groups.items(), key=lambda item: item[0][1]))
+
+
+def books_read(jobs: Iterable[Job]) -> dict[str, tuple[str, str]]:
+    """Return the title and author of each book that the jobs read, under its name."""
+    books = (book for job in jobs for book in job.probes["books"]["books"].items())
+    return {name: (about["title"], about["author"]) for name, about in books}
+
+
+def bits(jobs: Iterable[Job], book: str, model: str = "stream") -> dict[tuple[int, int], float]:
+    """Return the bits a character of a book by excerpt: where it starts, and its seed. `model`: or `witten_bell`."""
+    found = {(int(job.settings.get("data.start", 0)), int(job.settings.get("seed", 0))): job for job in jobs}
+    read = {excerpt: job.probes["books"]["books"].get(book) for excerpt, job in found.items()}
+    return {excerpt: float(scores[model]["bits"]) for excerpt, scores in read.items() if scores}

@@ -1,178 +1,116 @@
 """Exercise 7: how well does a model predict books by other authors?"""
 
-import math
-from collections.abc import Iterable
-from itertools import permutations
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
+from textwrap import fill
+from typing import Any
 
 from matplotlib.figure import Figure
 
 from timemachine.exercises import Findings
-from timemachine.exercises.claims import APART, UNDECIDED, by_seed, difference, lowest
-from timemachine.exercises.jobs import Job, markdown, mean_sd
-from timemachine.exercises.war_of_the_worlds import book_names, entries, mean, sound_groups
+from timemachine.exercises.books import IN_BITS, bits, books_read, by_training
+from timemachine.exercises.comparison import Estimate, estimate, holm
+from timemachine.exercises.drawing import heat_map, panels
+from timemachine.exercises.jobs import Job, markdown
 
-MODELS = {"stream": "model", "witten_bell": "n-gram"}
-
-Groups = dict[str, list[Job]]  # the jobs of each training book
+Bits = dict[tuple[str, str], dict[tuple[int, int], float]]  # (trained on, read) -> excerpt -> bits a character
+Pair = tuple[str, str, str]  # the book that is read, the one whose model should lead there, another's
+Pairs = Mapping[Any, Sequence[Pair]]
 
 
 def findings(jobs: list[Job]) -> Findings:
-    """Report training book × book read: a row a training book, for the model and for n-grams."""
-    groups = _by_book(jobs)
-    left_out = len(jobs) - sum(map(len, groups.values()))
-    read = book_names(job for group in groups.values() for job in group)
-    names = [name for name in groups if name in read] + [name for name in read if name not in groups]
-    titles = _titles(groups, names)
-    errors = [mean(group, name, "stream", "standard_error") for group in groups.values() for name in names]
-    errors = sorted(error for error in errors if math.isfinite(error))
-    spread = f" ({errors[0]:.2f} to {errors[-1]:.2f} here)" if errors else ""
-    answer, longer = _answer(groups, names) if groups else ("No run has ended with a measurement yet.", [])
+    """Report a row for each book, read by its own model and by those of the others; then the books of one author."""
+    groups = by_training(jobs)
+    ran = [job for group in groups.values() for job in group]
+    books = books_read(ran)
+    names = [name for name in dict.fromkeys(job.probes["books"]["trained_on"] for job in ran) if name in books]
+    network, ngram = (
+        {(name, book): bits(group, book, model) for (name, _), group in groups.items() for book in names}
+        for model in ("stream", "witten_bell")
+    )
+    own = {book: [(book, book, other) for other in names if other != book] for book in names}
+    related = {
+        (book, one): [(book, one, other) for other in names if books[other][1] != books[one][1]]
+        for book in names
+        for one in names
+        if one != book and books[one][1] == books[book][1] != ""
+    }
+    pairs = [pair for found in (*own.values(), *related.values()) for pair in found]
+    leads = {pair: _lead(network, [pair]) for pair in pairs}
+    claimed = holm(leads)
+    ahead, behind = ({pair for pair in pairs if claimed[pair] and sign * leads[pair].mean > 0} for sign in (1, -1))
+
+    def cells(of: Sequence[Pair]) -> list[str]:
+        counts = len(ahead.intersection(of)), len(behind.intersection(of))
+        return [f"{_lead(network, of):.3f}", *map(str, (*counts, len(of) - sum(counts)))]
+
+    columns = ["mean lead, bits", "ahead", "behind", "cannot be told apart"]
+    authors = [[books[book][0], books[one][0], *cells(of)] for (book, one), of in related.items()]
+    every = [pair for of in own.values() for pair in of]
+    gap = estimate(fmean(network[cell][e] - ngram[cell][e] for cell in network) for e in _excerpts(network, network))
     return Findings(
         number="7",
         question="How well does a model predict books by other authors?",
-        setting="The book's run on each book at hand (the same number of characters and of updates), each model read "
-        "on all of them: characters 15,032 to 135,031 of every book, which no model was trained or validated on.",
-        columns=["trained on", "author", "seeds", "", *(titles[name] for name in names)],
-        rows=[row for group in groups.values() for row in _rows(group, names)],
-        figures={"matrix": _matrix(groups, names)} if groups else {},
-        captions={
-            "matrix": "Stream perplexity of each book under each training book, of the model (mean over seeds) and of "
-            "the Witten-Bell n-gram from the same characters. Brighter is better predicted, on one scale for both."
-        } if groups else {},
-        answer=answer,
-        longer=longer,
+        setting="The book's run on excerpts of each book at hand, with the same number of characters and of updates: "
+        "`data.start` is where the text begins, and what lies before follows at its end. Each model reads characters "
+        "15,032 to 135,031 of every book, counted from the same start: no model was trained or validated on them.",
+        answer=_answer(own, related, ahead, behind, _lead(network, every)) if every else "",
+        columns=["read", "author", "own model, bits", "n-gram", *columns],
+        rows=[
+            [*books[book], *(f"{estimate(matrix[book, book].values()):.3f}" for matrix in (network, ngram)),
+             *cells(of)]
+            for book, of in own.items()
+        ],
+        figures={"matrix": _matrix(network, {name: books[name][0] for name in names})} if every else {},
+        captions={"matrix": "How many bits a character more the model of another book needs; mean over excerpts."}
+        if every else {},
         notes=[
-            "Stream perplexity. Model: mean ± standard deviation over seeds. n-gram: interpolated Witten-Bell, of the "
-            "order that is best by validation, trained on the same characters. A cell's standard error is what the "
-            f"choice of the text leaves open, from blocks of 100 characters{spread}; within a column it is "
-            "the same text that is read, and models are compared by differences paired over seeds. Headers and "
-            "footers of Project Gutenberg are cut.",
-            *([f"Left out: {left_out} of {len(jobs)} runs, which did not end with a measurement."] if left_out else []),
+            f"{IN_BITS} *Ahead* and *behind*: of how many other models, on the same characters, paired by excerpt, "
+            f"with Holm's correction for all {len(pairs)} comparisons here. The lead is the mean over them.",
+            *(["The model of the author's other book against those of books by others:",
+               markdown(["read", "trained on", *columns], authors)] if authors else []),
+            f"Witten-Bell n-grams, of the order that is best on validation, from the same characters: over all cells "
+            f"the networks need {gap:+.3f} bits more than they, and the own n-gram leads the others by "
+            f"{_lead(ngram, every):.3f}.",
         ],
     )  # fmt: skip
 
 
-def _by_book(jobs: list[Job]) -> Groups:
-    """Return the jobs by book, in the order of the sweep."""
-    groups: Groups = {}
-    sound = sorted((job for group in sound_groups(jobs).values() for job in group), key=jobs.index)
-    for job in sound:
-        groups.setdefault(job.probes["books"]["trained_on"], []).append(job)
-    return groups
+def _excerpts(matrix: Bits, cells: Iterable[tuple[str, str]]) -> list[tuple[int, int]]:
+    """Return the excerpts of which all these cells have a number."""
+    found = [set(matrix[cell]) for cell in cells]
+    return sorted(set.intersection(*found)) if found else []
 
 
-def _titles(groups: Groups, names: list[str]) -> dict[str, str]:
-    return {name: entry["title"] for name in names for jobs in groups.values() for entry in entries(jobs, name)}
-
-
-def _rows(jobs: list[Job], names: list[str]) -> Iterable[list[str]]:
-    probe = jobs[0].probes["books"]
-    for model, label in MODELS.items():
-        cells = [[entry[model]["perplexity"] for entry in entries(jobs, name)] for name in names]
-        texts = [mean_sd(cell if model == "stream" else cell[:1]) for cell in cells]
-        yield [probe["title"], probe["author"], str(len(jobs)) if model == "stream" else "", label, *texts]
-
-
-def _matrix(groups: Groups, names: list[str]) -> Figure:
-    titles = _titles(groups, names)
-    width, height = 3.2 + 1.3 * len(names), 2.6 + 0.45 * len(groups)
-    figure = Figure(figsize=(min(width, 15), 2 * height), dpi=110, layout="constrained")
-    grid = figure.subplots(len(MODELS), 1, squeeze=False, sharex=True)
-    every = [mean(jobs, name, model) for model in MODELS for jobs in groups.values() for name in names]
-    finite = [value for value in every if math.isfinite(value)] or [1.0]
-    low, high = min(finite), max(finite)  # one scale for both
-    for axes, model in zip(grid.flat, MODELS, strict=True):
-        values = [[mean(jobs, name, model) for name in names] for jobs in groups.values()]
-        image = axes.imshow(values, cmap="cividis_r", aspect="auto", vmin=low, vmax=max(high, low + 1e-6))
-        for y, row in enumerate(values):
-            for x, value in enumerate(row):
-                text = f"{value:.2f}" if value < 1e4 else ("" if math.isnan(value) else f"{value:.0e}")
-                colour = "white" if value > (low + high) / 2 else "black"
-                axes.text(x, y, text, ha="center", va="center", fontsize=9, color=colour)
-        axes.set_yticks(range(len(groups)), [jobs[0].probes["books"]["title"] for jobs in groups.values()])
-        axes.set(title="the model" if model == "stream" else "Witten-Bell n-gram", ylabel="trained on")
-    figure.colorbar(image, ax=grid, label="perplexity, the same scale in both")
-    grid[-1, 0].set_xticks(range(len(names)), [titles[name] for name in names], rotation=30, ha="right")
-    grid[-1, 0].set_xlabel("read")
-    return figure
-
-
-def _answer(groups: Groups, names: list[str]) -> tuple[str, list[str]]:
-    """Return the answer, and what else was found."""
-    bits = {
-        (row, column): found
-        for row, jobs in groups.items()
-        for column in names
-        if (found := _bits(jobs, column)) and all(map(math.isfinite, found.values()))
-    }
-    columns = [name for name in names if sum((row, name) in bits for row in groups) > 1 and (name, name) in bits]
-    if len(columns) < 2:
-        return "Fewer than two books were both trained on and read, so there is nothing to compare yet.", []
-    leading = {
-        column: lowest({row: bits[row, column] for row in groups if (row, column) in bits}) for column in columns
-    }
-    titles = {name: jobs[0].probes["books"]["title"] for name, jobs in groups.items()}
-    own = [column for column in columns if leading[column] == [column]]
-    gap = fmean(
-        fmean(bits[row, column].values()) - fmean(bits[column, column].values())
-        for column in columns
-        for row in groups
-        if row != column and (row, column) in bits
+def _lead(matrix: Bits, pairs: Sequence[Pair]) -> Estimate:
+    """Return by how many bits a character the other model is above the one that should lead, mean over pairs."""
+    cells = [cell for book, one, other in pairs for cell in ((one, book), (other, book))]
+    return estimate(
+        fmean(matrix[other, book][excerpt] - matrix[one, book][excerpt] for book, one, other in pairs)
+        for excerpt in _excerpts(matrix, cells)
     )
+
+
+def _answer(own: Pairs, related: Pairs, ahead: set[Pair], behind: set[Pair], lead: Estimate) -> str:
+    best = sum(ahead.issuperset(of) for of in own.values())
+    found = [pair for of in related.values() for pair in of]
     answer = (
-        f"{len(own)} of {len(columns)} books are predicted best, beyond {APART} standard errors, by the model of their "
-        f"own beginning. The model of another book needs {gap:.2f} bits a character more on average."
+        f"The model of another book needs {lead:.2f} bits a character more than a book's own model, which is ahead of "
+        f"all others on {best} of {len(own)} books."
     )
-    longer = [
-        f"Which model predicts a book best; those that are named together {UNDECIDED}:",
-        markdown(
-            ["read", "trained on", "ahead of the next one, bits"],
-            [[titles[c], " or ".join(titles[row] for row in leading[c]), _ahead(bits, c)] for c in columns],
-        ),
-    ]
-    if directions := list(_same_author(groups, bits)):
-        head = ["read", "trained on, by the same author", "better than from", "worse than from", UNDECIDED]
-        longer += [
-            "Two books of one author, against the books by others:",
-            markdown(head, directions),
-        ]
-    cells = [mean(groups[row], column, "stream") < mean(groups[row], column, "witten_bell") for row, column in bits]
-    longer.append(
-        f"The n-gram from the same characters has the lower mean in {cells.count(False)} of {len(cells)} cells."
+    of_authors = (
+        f" A model of the author's other book is ahead of a foreign one in {len(ahead.intersection(found))} of "
+        f"{len(found)} comparisons, behind in {len(behind.intersection(found))}; {len(related) // 2} pairs of books "
+        "say nothing of authors in general."
     )
-    longer.append("One or two books of an author say nothing of the author: these are differences between books.")
-    return answer, longer
+    return answer + (of_authors if found else "")
 
 
-def _ahead(bits: dict[tuple[str, str], dict[int, float]], column: str) -> str:
-    """Return how far the lowest mean on a book is below the next one, paired by seed."""
-    first, second = sorted(
-        (found for (_, read), found in bits.items() if read == column), key=lambda v: fmean(v.values())
-    )[:2]
-    found = difference(second, first)
-    return f"{found.mean:.3f} ± {found.error:.3f}" if math.isfinite(found.error) else "one seed"
-
-
-def _bits(jobs: list[Job], column: str) -> dict[int, float]:
-    """Return the bits a character of each seed's model on a book."""
-    return by_seed(
-        (job for job in jobs if column in job.probes["books"]["books"]),
-        lambda job: float(job.probes["books"]["books"][column]["stream"]["bits"]),
-    )
-
-
-def _same_author(groups: Groups, bits: dict[tuple[str, str], dict[int, float]]) -> Iterable[list[str]]:
-    """Return for two books of one author, in both directions: the one as training text against each foreign one."""
-    about = {name: jobs[0].probes["books"] for name, jobs in groups.items()}
-    for row, column in permutations(groups, 2):
-        if not about[row]["author"] or about[row]["author"] != about[column]["author"] or (row, column) not in bits:
-            continue
-        foreign = [name for name in groups if about[name]["author"] != about[row]["author"] and (name, column) in bits]
-        verdicts = {
-            name: difference(bits[row, column], bits[name, column]).verdict("better", "worse") for name in foreign
-        }
-        if foreign:
-            kinds = ([about[name]["title"] for name in foreign if verdicts[name] == kind]
-                     for kind in ("better", "worse", UNDECIDED))  # fmt: skip
-            yield [about[column]["title"], about[row]["title"], *(", ".join(kind) or "none" for kind in kinds)]
+def _matrix(network: Bits, titles: Mapping[str, str]) -> Figure:
+    """Draw how many bits above the book's own model each model is: a row a training book, a column a book read."""
+    values = [[_lead(network, [(book, book, other)]).mean for book in titles] for other in titles]
+    figure, grid = panels(width=2.2 + len(titles), height=1.2 + 0.5 * len(titles))
+    places = [(place, place) for place in range(len(titles))]
+    heat_map(grid[0, 0], values, [*titles.values()], [fill(title, 12) for title in titles.values()], "+.2f", places)
+    grid[0, 0].set(xlabel="read", ylabel="trained on", title="bits a character above the model of the book itself")
+    return figure

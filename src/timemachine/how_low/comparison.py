@@ -19,7 +19,7 @@ from torch import Tensor
 from timemachine.config import format_value
 from timemachine.corpus import Corpus
 from timemachine.errors import SettingError
-from timemachine.evaluation.scores import LanguageModel, Row, Score, paired, score, splits_of, stream_nll
+from timemachine.evaluation.scores import LanguageModel, Row, Score, as_trained, paired, score, stream_nll
 from timemachine.how_low.mixture import Mixture, log_loss
 from timemachine.how_low.ngrams import ORDERS, kneser_ney, witten_bell
 from timemachine.runs.tables import print_table, print_text
@@ -59,15 +59,17 @@ def compare(
             f"baselines=true: {format_value(own.source)} is not the text that the run was trained on; type "
             "data.search_dirs=[<the folder of that text>]"
         )
-    train = own.characters[: splits_of(summary, own)["train"].targets.stop]
+    own, splits = as_trained(summary, own)
+    train = own.characters[: splits["train"].targets.stop]
     mixture = Mixture()
     mixture.read(train, range(len(train)), learn=True)
     for corpus in corpora:
-        chars_N = vocab.encode(corpus.characters)
-        for part, split in splits_of(summary, corpus).items():
+        text, splits = as_trained(summary, corpus)
+        chars_N = vocab.encode(text.characters)
+        for part, split in splits.items():
             targets = range(max(split.targets.start, ORDERS[-1] - 1), split.targets.stop)
             if part != "train" and targets:
-                yield _comparison(corpus, part, targets, train, mixture, stream_nll(model, chars_N, targets))
+                yield _comparison(text, part, targets, train, mixture, stream_nll(model, chars_N, targets))
 
 
 def _comparison(

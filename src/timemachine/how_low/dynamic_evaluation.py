@@ -25,7 +25,7 @@ from torch import Tensor
 
 from timemachine.corpus import Corpus
 from timemachine.errors import SettingError
-from timemachine.evaluation.scores import WARM_UP, Row, score, splits_of
+from timemachine.evaluation.scores import WARM_UP, Row, as_trained, score
 from timemachine.how_low.ensemble import Ensemble, mean_probability
 from timemachine.language_model import RNNLMScratch
 from timemachine.runs.tables import print_text
@@ -121,7 +121,8 @@ def evaluate_adapting(
     The cache begins with the training text if that comes before; for another text it is empty. Raises SettingError if
     the perplexity ends above that of guessing.
     """
-    chars_N, splits, rows = vocab.encode(corpus.characters), splits_of(summary, corpus), []
+    corpus, splits = as_trained(summary, corpus)
+    chars_N, rows = vocab.encode(corpus.characters), []
     known = splits["train"].targets if "train" in splits else range(0)
     for part, split in splits.items():
         if part != "train":

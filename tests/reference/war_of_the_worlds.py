@@ -1,0 +1,35 @@
+"""Exercise 6, war_of_the_worlds: the numbers of its texts, from each job's bits a character of each book."""
+
+from collections.abc import Iterator
+
+from tests.support.kept import table
+from timemachine.exercises.comparison import compare, estimate, holm
+
+GIVEN = ("8 excerpts", "90 %", "10,032 characters")
+OWN, ASKED = "time_machine", "war_of_the_worlds"
+
+
+def numbers() -> Iterator[str]:
+    """Yield the passages with numbers."""
+    jobs = table("war_of_the_worlds")
+    sizes = sorted({int(job["books/train_characters"]) for job in jobs})
+    books = [column.split("/")[2] for column in jobs[0] if column.endswith("/stream/bits")]
+
+    def bits(size: int, book: str, model: str = "stream") -> dict[float, float]:
+        ours = [job for job in jobs if job["books/train_characters"] == size]
+        return {job["data.start"]: job[f"books/books/{book}/{model}/bits"] for job in ours}
+
+    differences = {(size, book): compare(bits(size, book), bits(size, ASKED))
+                   for size in sizes for book in books if book != ASKED}  # fmt: skip
+    differences |= {(size, "n-gram"): compare(bits(size, ASKED, "witten_bell"), bits(size, ASKED)) for size in sizes}
+    claimed = holm(differences)
+    for size in sizes:
+        asked = estimate(bits(size, ASKED).values())
+        apart = [differences[size, book].mean for book in books if book not in (OWN, ASKED) and claimed[size, book]]
+        more = differences[size, OWN]
+        yield f"After {size:,} characters"
+        yield f"a perplexity of {2**asked.mean:.2f}"
+        yield f"({asked:.2f} bits a character)"
+        harder, easier = sum(mean > 0 for mean in apart), sum(mean < 0 for mean in apart)
+        yield f"of {len(books) - 2} books by others {harder} are harder and {easier} easier"
+        yield f"({more:+.2f} bits)"
