@@ -8,17 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 
 from timemachine.datamodule import TimeMachine
 from timemachine.exercises import Findings
-from timemachine.exercises.drawing import COLOURS, panels, points_by_seed
 from timemachine.exercises.jobs import Job, grouped
 from timemachine.language_model import RNNLMScratch
 
 WINDOWS = 4
 PRODUCT, LOOK_UP = "autograd", "bptt"
-TYPES = {"64-true": "float64", "32-true": "float32"}  # by `trainer.precision`
 COMPARED = ("loss", "final weight", "final logit")
 ROUNDING = 100  # units of the last place of a number near 1; what differs by no more is called rounding
 
@@ -41,7 +38,7 @@ def findings(jobs: list[Job]) -> Findings:
     for (precision, seed), group in grouped(jobs, "trainer.precision", "seed").items():
         ways = {job.settings["model.backward"]: job for job in group if "weights" in job.probes}
         if {PRODUCT, LOOK_UP} <= ways.keys():
-            cells[TYPES.get(precision, str(precision)), seed] = _differences(ways[PRODUCT], ways[LOOK_UP])
+            cells["float64" if precision == "64-true" else "float32", seed] = _differences(ways[PRODUCT], ways[LOOK_UP])
     return Findings(
         number="3",
         question="Show that one-hot encoding is equivalent to picking a different embedding for each object.",
@@ -58,11 +55,6 @@ def findings(jobs: list[Job]) -> Findings:
             "zero but for row i, which gets g. So forward and backward, the product with one-hot vectors is an "
             "embedding: W is its table, one row for each character."
         ],
-        figures={"differences": _figure(cells)},
-        captions={
-            "differences": "The largest difference between the product and the look-up, one point a seed. The lines: "
-            "the gap between 1 and the next number of that precision."
-        },
         arrays={f"{name}/{seed}": np.array(found) for (name, seed), found in cells.items()},
     )
 
@@ -83,33 +75,12 @@ def _answer(cells: Cells) -> str:
     answer = (
         "A one-hot vector times W_xh is a row of W_xh, so W_xh is an embedding already, one row for each character."
     )
-    worst: dict[str, float] = {}
-    for (name, _), found in cells.items():
-        worst[name] = max(*found, worst.get(name, 0.0))
-    if not worst:
+    if not cells:
         return answer
-    seeds = len({seed for _, seed in cells})
+    worst = {name: max(max(found) for (of, _), found in cells.items() if of == name) for name, _ in cells}
     said = " and ".join(f"{value:.0e} in {name}" for name, value in worst.items())
-    rounding = all(value <= ROUNDING * _epsilon(name) for name, value in worst.items())
-    verdict = "which is rounding" if rounding else "which is more than rounding"
+    is_rounding = all(value <= ROUNDING * np.finfo(name).eps for name, value in worst.items())
     return (
-        f"{answer} Trained side by side from {seeds} seeds, the two ways never differ by more than {said}, {verdict}."
+        f"{answer} Trained side by side from {len({seed for _, seed in cells})} seeds, the two ways never differ by "
+        f"more than {said}, which is {'rounding' if is_rounding else 'more than rounding'}."
     )
-
-
-def _epsilon(name: str) -> float:
-    return torch.finfo(torch.float64 if name == "float64" else torch.float32).eps
-
-
-def _figure(cells: Cells) -> Figure:
-    figure, [[axes]] = panels(height=3)
-    axes.set_yscale("log")
-    names = list(dict.fromkeys(name for name, _ in cells))
-    series = {
-        n: [[found[part] or np.nan for (of, _), found in cells.items() if of == n] for part in range(3)] for n in names
-    }
-    points_by_seed(axes, COMPARED, series)
-    for number, name in enumerate(names):
-        axes.axhline(_epsilon(name), color=COLOURS[number], linewidth=1)
-    axes.set(ylabel="largest difference")
-    return figure
