@@ -138,6 +138,7 @@ def test_a_cell_is_given_what_it_names() -> None:
         ("model.cell=gru model.activation=relu", "model.activation=relu: model.cell=gru does not read it; type it "),
         ("model.cell=recurrent model.input_lr_factor=4", "model.input_lr_factor=4.0: model.cell=recurrent has no "),
         ("model.cell=gru probes=[dynamics]", "probes=[dynamics]: dynamics measures model.cell=rnn alone; type "),
+        ("model.cell=gru model.sigma_hh=0.2", "model.sigma_hh=0.2: model.cell=gru does not read it; type it without"),
         ("model.cell=gru model.backward=bptt", "model.backward=bptt: model.cell=gru does not read it; type it without"),
         ("model.cell=gru exercise=one_hot_is_embedding", "probes=[weights]: weights measures "),
         ("-m model.cell=rnn,gru model.activation=tanh,relu", "model.activation=relu: model.cell=gru does not read "),

@@ -40,3 +40,11 @@ def test_outputs_state_and_gradients_are_those_of_torch(
     mine = gradients(outputs, last_BH, [*given, ours.W_xh, ours.W_hh, ours.b_h])
     *of_given, dW_ih, dW_hh, db, _ = gradients(expected, expected_1BH[0], [*given, *theirs.parameters()])
     torch.testing.assert_close(mine, (*of_given, dW_ih.T, dW_hh.T, db))
+
+
+def test_the_recurrent_weights_may_have_a_deviation_of_their_own_from_the_same_random_numbers() -> None:
+    torch.manual_seed(0)
+    plain = RNNScratch(5, 4, sigma=0.5)
+    torch.manual_seed(0)
+    wide = RNNScratch(5, 4, sigma=0.5, sigma_hh=2.0)
+    assert torch.equal(wide.W_xh, plain.W_xh) and torch.equal(wide.W_hh, 4 * plain.W_hh)

@@ -115,6 +115,7 @@ class Model:
     cell: str = setting("rnn", "the recurrent cell, a name in CELLS of src/timemachine/rnn.py")
     hiddens: int = setting(32, "hidden units, the book's num_hiddens", 1, WIDEST)
     sigma: float = setting(0.01, "standard deviation of the initial weights", 0, 10)  # above 1 worse than guessing
+    sigma_hh: float | None = setting(None, "that of W_hh alone; null: sigma", 0, 10, example=0.2)
     lr: float = setting(1.0, "learning rate η", *POSITIVE)
     activation: Activation = setting(Activation.tanh, "φ of the recurrence")
     input: Input = setting(Input.one_hot, "how the network reads a character")

@@ -18,17 +18,19 @@ from timemachine.kernels.bptt import recurrence
 class RNNScratch(nn.Module):
     """H_t = φ(X_t W_xh + H_{t-1} W_hh + b_h), equation (9.4.5) of the book.
 
-    Parameters: `W_xh` (D, H), `W_hh` (H, H) drawn from N(0, sigma²), `b_h` (H) zero. `activation`: a name in
-    `ACTIVATIONS`. `backward`: autograd, a loop that PyTorch differentiates, or else by hand, and fast. Both compute the
-    same, but under autocast it is always the loop; with its loss, in `RNNLMScratch`, there is a third way. By default
-    by hand, or autograd for a φ that has no φ' there. Raises SettingError for what an argument may not be.
+    Parameters: `W_xh` (D, H) drawn from N(0, sigma²), `W_hh` (H, H) from N(0, sigma_hh²), of the same sigma by default,
+    `b_h` (H) zero. `activation`: a name in `ACTIVATIONS`. `backward`: autograd, a loop that PyTorch differentiates, or
+    else by hand, and fast. Both compute the same, but under autocast it is always the loop; with its loss, in
+    `RNNLMScratch`, there is a third way. By default by hand, or autograd for a φ that has no φ' there. Raises
+    SettingError for what an argument may not be.
     """
 
     def __init__(
-        self, num_inputs: int, num_hiddens: int, sigma: float = 0.01, activation: str = "tanh", backward: str = "auto"
-    ) -> None:
+        self, num_inputs: int, num_hiddens: int, sigma: float = 0.01, activation: str = "tanh", backward: str = "auto",
+        sigma_hh: float | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
-        Model(hiddens=num_hiddens, sigma=sigma, activation=activation, backward=backward)  # type: ignore[arg-type]
+        Model(hiddens=num_hiddens, sigma=sigma, sigma_hh=sigma_hh, activation=activation, backward=backward)  # type: ignore[arg-type]
         if ACTIVATIONS[activation].times_derivative_ is None:
             rule = f"is by hand, and model.activation={activation} has no φ' in kernels/activations.py"
             require(backward in ("auto", "autograd"), "model.backward", backward, rule, "autograd")
@@ -36,7 +38,7 @@ class RNNScratch(nn.Module):
         self.is_the_books = type(self) is RNNScratch  # a subclass may compute something else than the kernels
         self.num_hiddens, self.activation, self.backward_by = num_hiddens, activation, backward
         self.W_xh = nn.Parameter(torch.randn(num_inputs, num_hiddens) * sigma)
-        self.W_hh = nn.Parameter(torch.randn(num_hiddens, num_hiddens) * sigma)
+        self.W_hh = nn.Parameter(torch.randn(num_hiddens, num_hiddens) * (sigma if sigma_hh is None else sigma_hh))
         self.b_h = nn.Parameter(torch.zeros(num_hiddens))
 
     def forward(self, inputs: Tensor, H_BH: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:  # they import torch, which takes seconds
     from timemachine.datamodule import TimeMachine
     from timemachine.language_model import RNNLMScratch
 
-MAY_DIFFER = {"lr", "input_lr_factor", "backward", "sigma", "embedding_sigma"}  # of model., from the parent's
+MAY_DIFFER = {"lr", "input_lr_factor", "backward", "sigma", "sigma_hh", "embedding_sigma"}  # of model., from the parent's
 
 
 def check_parent(parent: str, network: dict[str, Any]) -> None:

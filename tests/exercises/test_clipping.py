@@ -1,0 +1,74 @@
+"""Exercise 9: up to where runs learn, and what its report makes of the jobs' folders."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.jobs import leave_job
+from timemachine.exercises import clipping
+from timemachine.exercises.jobs import load_jobs
+from timemachine.exercises.report import write_report
+
+RATES = (1.0, 4.0, 8.0, 24.0)
+
+
+def clipping_job(sweep: Path, lr: float, theta: float | None, seed: int, val: float) -> None:
+    """A folder as train.py leaves it: with θ = 0.1 each step was clipped."""
+    norm, last = lr / 4, {"train/perplexity": val - 1, "val/perplexity": val, "test/perplexity": val + 2}
+    metrics = last | {"largest_grad_norm": norm, "clipped_steps": 10 * (theta == 0.1), "num_steps_done": 10}
+    epochs = [{"epoch": epoch, "grad_norm": norm} | last for epoch in (1, 2)]
+    settings = {"seed": seed, "model": {"lr": lr}, "trainer": {"gradient_clip_val": theta}}
+    status = "diverged" if val > 28 else "completed"
+    leave_job(sweep, settings, status=status, metrics=metrics | {"chars_per_second": lr}, tables={"metrics": epochs})
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    """Without clipping, and with a radius of 1, runs learn up to a rate of 4, with 0.1 up to 8, one of two at 24."""
+    folder = tmp_path / "clipping"
+    for seed in (0, 1):
+        for theta in (None, 1.0):
+            for lr, val in zip(RATES, (7.3, 7.1 + 0.2 * seed, 1e9, 1e9), strict=True):
+                clipping_job(folder, lr, theta, seed, val)
+        for lr, val in zip(RATES, (8.3, 7.5, 7.0 + 0.1 * seed, 1e9 if seed else 9.0), strict=True):
+            clipping_job(folder, lr, 0.1, seed, val)
+    return folder
+
+
+def test_the_report_says_up_to_which_rate_and_product_with_the_radius_every_run_learns(sweep: Path) -> None:
+    found = clipping.findings(load_jobs(sweep))
+    assert found.columns[:6] == ["", "every run learns up to η", "ηθ", "not every run at η", "ηθ there", "best rate"]
+    assert [row[:6] for row in found.rows] == [
+        ["no clipping", "4", "", "8", "", "4"],
+        ["θ = 1", "4", "4", "8", "8", "4"],
+        ["θ = 0.1", "8", "0.8", "24", "2.4", "8"],
+    ]
+    assert [row[6] for row in found.rows] == ["7.20 ± 1.27", "7.20 ± 1.27", "7.05 ± 0.64"]
+    assert [row[9] for row in found.rows] == ["", "+0.00 ± 0.00", "-0.15 ± 0.64"]
+    for passage in (
+        "(largest 0.25), and 2 of 2 runs are the same bit for bit",
+        "From a rate of 8 on every run without",
+        "a radius of 0.1 lets all learn up to 8",
+        "-0.15 ± 0.64 (cannot be told apart)",
+    ):
+        assert passage in found.answer
+    assert "| 0.1 | 24 | 1 of 2 | 1 | 9.00 |" in found.notes[1]
+
+
+def test_runs_that_differ_in_a_digit_are_not_called_the_same(sweep: Path) -> None:
+    summary = sweep / "0/summary.json"
+    summary.write_text(summary.read_text().replace("7.3", "7.3000001"))
+    assert "1 of 2 runs are the same bit for bit" in clipping.findings(load_jobs(sweep)).answer
+
+
+def test_a_half_finished_sweep_has_a_report(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (sweep / "1/summary.json").unlink()
+    (sweep / "5/summary.json").write_text('{"status": "runn')
+    write_report(sweep, "clipping")
+    report = (sweep / "report.md").read_text()
+    assert "24 runs (13 completed, 2 failed, 9 diverged)" in report
+    assert "`model.lr`: 1.0, 8.0, 24.0, 4.0; `trainer.gradient_clip_val`: None, 1.0, 0.1" in report
+    for figure in ("outcome", "norms"):
+        assert f"({figure}.png)" in report
+        assert (sweep / f"{figure}.png").stat().st_size > 1000
+    assert "report.md" in capsys.readouterr().out
