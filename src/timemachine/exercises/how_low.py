@@ -143,7 +143,7 @@ def _where(text: bytes, targets: range) -> tuple[Integers, Integers]:
 class Reading:
     """What the jobs of a recipe, and others beside them, make of a part of a text, or of one kind of its characters.
 
-    `sums`: reader -> sums of negative log-likelihoods over blocks, (S, K); S is 1 where all jobs have the same.
+    `sums`: reader -> sums of negative log-likelihoods over blocks, (S, K); S is 1 of several seeds as one.
     `counts` (K,): characters. `key`: in arrays.npz. `ppmd`: a perplexity.
     """
 
@@ -186,7 +186,7 @@ def _readings(recipe: Recipe, part: str) -> Iterator[Reading]:
     if not left or "mixture" not in left[0]:
         return
     places = left[0].pop("place"), left[0].pop("since")
-    nlls = {name: np.array([it[name] for it in (left if name in AS_ONE.values() else left[:1])]) for name in left[0]}
+    nlls = {name: np.array([it[name] for it in left]) for name in left[0]}
     if len(left) > 1:
         for name, each in AS_ONE.items():
             if each in nlls:
@@ -230,15 +230,13 @@ def findings(jobs: list[Job]) -> Findings:
         number = f"{differences[key]:{form}}"
         return number if claimed[key] or not differences[key].count else f"({number})"
 
+    def cell(it: Reading, of: str | tuple[str, str]) -> str:
+        return f"{it.perplexity(of)}" if isinstance(of, str) else told((it.key, *of), "+.3f")
+
     def table(*columns: str | tuple[str, str]) -> str:
-        cells = [
-            [
-                it.text,
-                *(f"{it.perplexity(of)}" if isinstance(of, str) else told((it.key, *of), "+.3f") for of in columns),
-            ]
-            for it in readings
-        ]
-        return markdown(["text", *map(_label, columns)], cells)
+        return markdown(
+            ["text", *map(_label, columns)], [[it.text, *(cell(it, of) for of in columns)] for it in readings]
+        )
 
     finals = [it for it in readings if it.key.endswith("novel/test")]
     figures = {"path": _path_figure(path, readings)}
