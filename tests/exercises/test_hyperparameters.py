@@ -1,75 +1,68 @@
-"""The reports of exercises 3 to 5."""
+"""Exercise 4: what is measured while a run trains, and the report of a grid and of its leading settings."""
 
-import math
 from pathlib import Path
-from typing import Any
+
+import pytest
+import torch
 
 from tests.support.jobs import leave_job
-from timemachine.exercises import embedding, hyperparameters, one_hot_is_embedding
+from tests.support.runs import fit
+from timemachine.datamodule import TimeMachine
+from timemachine.evaluation import scores
+from timemachine.exercises import hyperparameters
 from timemachine.exercises.jobs import load_jobs
-
-CURVES = {"metrics": [{"epoch": 1, "train/perplexity": 9.0, "val/perplexity": 8.0}]}
-
-
-def streams(train: float, val: float, test: float) -> dict[str, Any]:
-    measured = {"train": train, "val": val, "test": test}
-    return {"stream": {part: {"perplexity": value} for part, value in measured.items()}}
+from timemachine.exercises.stream import parts
+from timemachine.language_model import RNNLMScratch
 
 
-def test_hyperparameters_are_chosen_on_validation(tmp_path: Path) -> None:
-    for hiddens, (train, val, test) in {16: (7, 8, 9), 32: (6, 7, 9.5), 64: (2, 7.5, 11)}.items():
-        for seed in (0, 1):
-            settings = {"seed": seed, "model": {"hiddens": hiddens, "lr": 1.0}, "data": {"num_steps": 32}}
-            probes = streams(train + seed, val + seed / 10, test)
-            leave_job(tmp_path / "s", settings, probes=probes, tables=CURVES)
-    leave_job(tmp_path / "s", settings, status="diverged")
+def test_streams_side_by_side_read_what_one_stream_reads() -> None:
+    torch.manual_seed(0)
+    model, chars_N = RNNLMScratch(28, hiddens=8, sigma=0.3), torch.randint(28, (3_000,))
+    targets = range(700, 2_995)  # 2,295, which 32 do not divide
+    nll_N = hyperparameters.stream_nll(model, chars_N, targets)
+    torch.testing.assert_close(nll_N, scores.stream_nll(model, chars_N, targets), rtol=1e-5, atol=1e-5)
+
+
+def test_a_run_is_measured_after_shares_of_its_updates_also_one_that_goes_on(tmp_path: Path) -> None:
+    data, folder = TimeMachine(64, 4, 2_000, 1_000, corpus="sample"), tmp_path / "run"
+    for max_epochs in (1, 2):  # of 32 updates
+        model = RNNLMScratch(28, hiddens=4)
+        fit(folder, model, data, [hyperparameters.callback(folder)], max_steps=64, max_epochs=max_epochs)
+        nats = hyperparameters.measure(model, data)
+    assert [*nats] == ["4", "8", "16", "32", "64"]  # it was to have 32 at first
+    for part, value in nats["64"].items():
+        nll_N = scores.stream_nll(model, data.chars_N, parts(data)[part])
+        assert value == pytest.approx(nll_N.mean().item(), abs=1e-6)
+    assert nats["4"]["val"] > nats["64"]["val"]
+
+
+def leave_run(sweep: Path, hiddens: int, nats: dict[int, tuple[float, float]], seed: int = 0) -> None:
+    """Leave a run of 32 time steps and a rate of 1, with the nats of validation and rest by the number of updates."""
+    settings = {"seed": seed, "model": {"hiddens": hiddens, "lr": 1.0}, "data": {"num_steps": 32}}
+    measured = {str(updates): {"val": val, "test": test} for updates, (val, test) in nats.items()}
+    leave_job(sweep, settings, probes={"hyperparameters": measured})
+
+
+def test_settings_and_their_updates_are_chosen_on_validation_and_reported_on_the_rest(tmp_path: Path) -> None:
+    leave_run(tmp_path / "s", 32, {500: (2.2, 2.3), 1000: (2.0, 2.2)})
+    leave_run(tmp_path / "s", 64, {500: (1.8, 2.25), 1000: (1.9, 2.5)})
+    leave_run(tmp_path / "s", 16, {500: (2.4, 2.1), 1000: (2.3, 2.15)})
+    leave_job(tmp_path / "s", {"seed": 0, "model": {"hiddens": 128, "lr": 1.0}}, status="diverged")
     found = hyperparameters.findings(load_jobs(tmp_path / "s"))
-    assert [row[0] for row in found.rows] == ["32", "64", "16"]
-    assert found.rows[0][3:] == ["2", "6.50 ± 0.71", "7.05 ± 0.07", "9.50 ± 0.00"]
-    assert "7.05 as a stream, is that of 32 hidden units" in found.answer
-    assert found.answer.endswith("Every other of these is higher on validation by more than two standard errors.")
-    assert found.longer[-1] == (
-        "On the rest of the novel, on which nothing was chosen, the lowest is 9.00, of 16 hidden units with 32 time "
-        "steps and a rate of 1; the best on validation is higher there by more than two standard errors."
+    assert [(row[0], row[3]) for row in found.rows] == [("64", "500"), ("32", "1000"), ("16", "1000")]
+    assert found.answer.startswith("Validation chooses 64 units, 32 time steps, a rate of 1 and 500 updates")
+    assert "gives 9.49 instead of 9.03: +0.050 nats" in found.answer
+    assert found.rows[0][-2:] == ["+0.050", ""]  # of one seed nothing is claimed
+    assert (
+        "Over all 6 settings" in found.notes[0] and "is 16 units, 32 time steps, a rate of 1 and 500" in found.notes[0]
     )
-    assert "1 of 7 runs diverged" in found.notes[0]
+    assert "1 of 4 runs stopped early" in found.setting
 
 
-def leave_inputs(sweep: Path, seed: int, lr: float, perplexities: dict[str, float]) -> None:
-    """Leave a run of one-hot inputs, one with a faster rate of their weights, and one of an embedding."""
-    ways = {"one_hot": ("one_hot", 1.0), "fast": ("one_hot", 32.0), "embedding": ("embedding", 1.0)}
-    for way, value in perplexities.items():
-        inputs, factor = ways[way]
-        model = {"input": inputs, "input_lr_factor": factor, "embedding_dim": 32, "embedding_sigma": 1.0, "lr": lr}
-        leave_job(sweep, {"seed": seed, "model": model}, probes=streams(value - 1, value, value + 1))
-
-
-def test_each_input_is_compared_at_its_own_learning_rate(tmp_path: Path) -> None:
-    leave_inputs(tmp_path / "s", 0, 1.0, {"one_hot": 7.3, "fast": 6.4, "embedding": 6.3})
-    leave_inputs(tmp_path / "s", 0, 2.0, {"one_hot": 7.0, "fast": math.nan, "embedding": 6.5})
-    found = embedding.findings(load_jobs(tmp_path / "s"))
-    assert [row[:2] + row[4:5] for row in found.rows] == [
-        ["one-hot", "2", "7.000"],
-        ["one-hot, input rate × 32", "1", "6.400"],
-        ["embedding of 32, N(0, 1)", "1", "6.300"],
-    ]
-    assert "speed" not in found.answer  # of one seed nothing is claimed
-
-
-def test_an_embedding_and_its_control_are_compared_over_seeds(tmp_path: Path) -> None:
-    for seed, other in enumerate((-0.02, 0, 0.02)):
-        perplexities = {"one_hot": 7.0, "fast": 6.1 - other, "embedding": 6.1 + other}
-        leave_inputs(tmp_path / "s", seed, 1.0, {way: value + seed / 2 for way, value in perplexities.items()})
-    answer = embedding.findings(load_jobs(tmp_path / "s")).answer
-    assert "is better than one-hot inputs" in answer
-    assert "cannot be told apart from that embedding: so far as these seeds tell" in answer
-
-
-def test_one_hot_and_look_up_are_compared_number_by_number(tmp_path: Path) -> None:
-    for backward, gap in (("autograd", 0.0), ("bptt", 0.25)):
-        settings = {"seed": 0, "model": {"backward": backward}, "trainer": {"precision": "64-true"}}
-        weights = {"weights": {"W_xh": [1.0, 2.0 + gap / 2], "b_h": [0.0]}, "logits": [5.0, 6.0 - gap * 2]}
-        steps = [{"step": n + 1, "loss": 3.0 - n + gap * n} for n in range(3)]
-        leave_job(tmp_path / "s", settings, probes={"weights": weights}, tables={"steps": steps})
-    (row,) = one_hot_is_embedding.findings(load_jobs(tmp_path / "s")).rows
-    assert row == ["64-true", "0", "3", "5.0e-01", "1.2e-01", "5.0e-01"]
+def test_with_several_seeds_a_difference_from_the_book_is_claimed(tmp_path: Path) -> None:
+    for seed in range(3):
+        leave_run(tmp_path / "s", 32, {1000: (2.0 + seed, 2.2 + seed)}, seed)
+        leave_run(tmp_path / "s", 64, {1000: (1.9 + seed, 2.1 + seed + seed / 1000)}, seed)
+    found = hyperparameters.findings(load_jobs(tmp_path / "s"))
+    assert found.rows[0][-2:] == ["-0.099 ± 0.002", "lower"]
+    assert not found.notes

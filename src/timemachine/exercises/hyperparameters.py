@@ -1,24 +1,52 @@
 """Exercise 4: adjust the hyperparameters. How low can you go?
 
-Measured: a run after an eighth, a quarter, half and all of its updates.
+Measured: each run after an eighth, a quarter, half and all of its updates.
 """
 
+import math
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.callbacks import Callback
+from matplotlib.figure import Figure
+from scipy import stats
 from torch import Tensor
 
 from timemachine.datamodule import TimeMachine
 from timemachine.evaluation.scores import WARM_UP
+from timemachine.exercises import Findings
+from timemachine.exercises.comparison import Estimate, compare, estimate, holm
+from timemachine.exercises.drawing import heat_map, panels, points_by_seed
+from timemachine.exercises.jobs import Job
 from timemachine.exercises.stream import parts
 from timemachine.language_model import RNNLMScratch
 
 SHARES = (8, 4, 2, 1)  # of a run's updates, after which it is measured: an eighth to all
 STREAMS = 32  # that are read side by side
+PARTS = {"val": "validation", "test": "rest of the novel"}
+FACTORS = {"model.hiddens": "units", "data.num_steps": "time steps", "model.lr": "rate"}
+SHOWN = 10  # settings in the table
+DIVERGED = 10.0  # nats; guessing has 3.3
+
+
+class Setting(NamedTuple):
+    """What was adjusted. A run has several numbers of updates."""
+
+    hiddens: int
+    num_steps: int
+    lr: float
+    updates: int
+
+    def __str__(self) -> str:
+        return f"{self.hiddens} units, {self.num_steps} time steps, a rate of {self.lr:g} and {self.updates:,} updates"
+
+
+BOOK = Setting(32, 32, 1.0, 1000)  # 100 epochs with its batch of 1,024 windows
+Nats = dict[Setting, dict[str, dict[int, float]]]  # part -> seed -> nats a character, lowest on validation first
 
 
 def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, dict[str, float]]:
@@ -33,7 +61,7 @@ def callback(folder: Path) -> Callback:
 
 
 class Milestones(Callback):
-    """Measures nats a character, after each share of the updates, of validation text and rest: `nats["500"]["val"]`."""
+    """Measures nats a character of validation text and rest after each share of the updates: `nats["500"]["val"]`."""
 
     def __init__(self) -> None:
         self.nats: dict[str, dict[str, float]] = {}
@@ -49,21 +77,126 @@ class Milestones(Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         """Measure the model if a share of its updates is done."""
         if trainer.global_step in {trainer.estimated_stepping_batches // share for share in SHARES}:
-            targets = parts(trainer.datamodule)  # type: ignore[attr-defined]
-            chars_N = trainer.datamodule.chars_N  # type: ignore[attr-defined]
-            self.nats[str(trainer.global_step)] = {
-                name: float(stream_nll(pl_module, chars_N, targets[name]).mean()) for name in ("val", "test")
-            }
+            data = trainer.datamodule  # type: ignore[attr-defined]
+            targets = {part: parts(data)[part] for part in PARTS}
+            nlls = {part: stream_nll(pl_module, data.chars_N, targets[part]) for part in PARTS}
+            self.nats[str(trainer.global_step)] = {part: float(nll_N.mean()) for part, nll_N in nlls.items()}
 
 
 @torch.no_grad()
 def stream_nll(model: Any, chars_N: Tensor, targets: range) -> Tensor:
     """Return the targets' negative log-likelihoods (N,), float64, in nats: 32 streams, each warmed on 512 characters.
 
-    One stream, as in `evaluation.scores`, is read 16 times as slowly, and this model forgets within far less.
+    One stream, as in `evaluation.scores`, takes eight times as long, and this model forgets within far less.
     """
     length = -(-len(targets) // STREAMS)
     text_N = F.pad(chars_N[targets.start - 1 - WARM_UP : targets.stop], (0, STREAMS * length - len(targets)))
     windows_BT = text_N.unfold(0, WARM_UP + length + 1, length).long()
     nll_BT: Tensor = model.nll((windows_BT[:, :-1], windows_BT[:, 1:]))
     return nll_BT[:, WARM_UP:].flatten()[: len(targets)].double()
+
+
+def findings(jobs: list[Job]) -> Findings:
+    """Report what validation chooses, and what that is worth on the rest of the novel."""
+    nats = _measured(jobs)
+    runs = {it[:3]: it for it in reversed(nats)}  # each at the number of updates that is best for it
+    leading = [it for it in nats if it == runs[it[:3]]]
+    shown = list(dict.fromkeys([*leading[:SHOWN], *(it for it in nats if it == BOOK)]))
+    gains = {it: compare(nats[it]["test"], nats[BOOK]["test"]) for it in shown if BOOK in nats and it != BOOK}
+    claimed = holm(gains)
+    several = any(len(found["val"]) > 1 for found in nats.values())
+    lost = sum("hyperparameters" not in job.probes for job in jobs)
+    return Findings(
+        number="4",
+        question="Adjust the hyperparameters. How low can you go while sticking with this simple architecture?",
+        answer=_answer(nats, leading[0]) if BOOK in nats else "",
+        setting="Perplexities are of the text read as one stream. A row has the number of updates at which its runs "
+        f"are lowest on validation, and rows are in that order. {lost} of {len(jobs)} runs stopped early.",
+        columns=[*FACTORS.values(), "updates", "runs", *PARTS.values(), "rest less the book's, nats", ""],
+        rows=[
+            [*(f"{value:g}" for value in it), str(len(nats[it]["val"]))]
+            + [f"{_perplexity(nats[it][part])}" for part in PARTS]
+            + (
+                [f"{gains[it]:+.3f}", gains[it].verdict(claimed[it], "lower", "higher") if several else ""]
+                if it in gains
+                else ["", ""]
+            )
+            for it in shown
+        ],
+        notes=_of_the_grid(nats) if leading and not several else [],
+        figures={"settings": _gains(nats, shown) if several else _map(nats, leading)},
+        captions={
+            "settings": "Difference from the book's settings, paired by seed: a point a seed, a stroke for the mean."
+            if several
+            else "Perplexity, each run at its best number of updates on validation. Framed: what validation chooses."
+        },
+    )
+
+
+def _measured(jobs: list[Job]) -> Nats:
+    found: Nats = {}
+    for job in jobs:
+        for updates, of_parts in job.probes.get("hyperparameters", {}).items():
+            hiddens, num_steps, lr = (job.settings[name] for name in FACTORS)
+            setting = Setting(hiddens, num_steps, lr, int(updates))
+            values = {part: float(of_parts[part]) for part in PARTS}
+            if all(value < DIVERGED for value in values.values()):  # and no NaN
+                for part, of_seeds in found.setdefault(setting, {part: {} for part in PARTS}).items():
+                    of_seeds[job.settings["seed"]] = values[part]
+    return {it: found[it] for it in sorted(found, key=lambda it: _perplexity(found[it]["val"]).mean)}
+
+
+def _perplexity(values: dict[int, float]) -> Estimate:
+    return estimate(map(math.exp, values.values()))
+
+
+def _answer(nats: Nats, chosen: Setting) -> str:
+    val, rest, book_val, book_rest = (_perplexity(nats[it][part]).mean for it in (chosen, BOOK) for part in PARTS)
+    return (
+        f"Validation chooses {chosen}: a perplexity of {val:.2f} instead of {book_val:.2f} at the book's settings. On "
+        f"the rest of the novel, on which nothing was chosen, that gives {rest:.2f} instead of {book_rest:.2f}: "
+        f"{compare(nats[chosen]['test'], nats[BOOK]['test']):+.3f} nats a character."
+    )
+
+
+def _of_the_grid(nats: Nats) -> list[str]:
+    """Return how far the two texts agree on what is low, and what is lowest on the rest."""
+    values = [[_perplexity(found[part]).mean for part in PARTS] for found in nats.values()]
+    tenth = values[: len(values) // 10]
+    every, best = (float(stats.spearmanr(it).statistic) if len(it) > 2 else math.nan for it in (values, tenth))
+    low = min(nats, key=lambda it: _perplexity(nats[it]["test"]).mean)
+    return [
+        f"Over all {len(values)} settings validation and rest have a rank correlation of {every:.2f}, over the "
+        f"{len(tenth)} that are lowest on validation one of {best:.2f}. Lowest on the rest, with "
+        f"{_perplexity(nats[low]['test'])} there and {_perplexity(nats[low]['val'])} on validation, is {low}."
+    ]
+
+
+def _map(nats: Nats, leading: list[Setting]) -> Figure:
+    hiddens, num_steps, rates = (sorted({it[place] for it in leading}) for place in range(3))
+    names = [f"{it:g}" for it in num_steps], [f"{it:g}" for it in rates]
+    figure, grid = panels(len(PARTS), max(len(hiddens), 1), width=9, height=5, sharex=True, sharey=True)
+    for row, (part, title) in zip(grid, PARTS.items(), strict=True):
+        found: dict[Any, float] = {it[:3]: _perplexity(nats[it][part]).mean for it in leading}
+        limits = {"vmin": min(found.values(), default=0), "vmax": np.quantile([*found.values(), 0], 0.8)}
+        for axes, units in zip(row, hiddens, strict=False):
+            values = [[found.get((units, steps, lr), math.nan) for lr in rates] for steps in num_steps]
+            framed = [(num_steps.index(it.num_steps), rates.index(it.lr)) for it in leading[:1] if it.hiddens == units]
+            heat_map(axes, values, *names, outlined=framed, **limits)
+            axes.set(title=f"{title}, {units} units", xlabel="learning rate", ylabel="time steps")
+            axes.label_outer()
+    return figure
+
+
+def _gains(nats: Nats, shown: list[Setting]) -> Figure:
+    figure, ((axes,),) = panels(width=9, height=4)
+    book = nats.get(BOOK, {part: {} for part in PARTS})
+    series = {
+        name: [[it - book[part][seed] for seed, it in nats[of][part].items() if seed in book[part]] for of in shown]
+        for part, name in PARTS.items()
+    }
+    names = [f"{it.hiddens} units\n{it.num_steps} steps\nrate {it.lr:g}\n{it.updates:,} updates" for it in shown]
+    points_by_seed(axes, names, series)
+    axes.axhline(0, color="grey", linewidth=1)
+    axes.set(ylabel="nats a character less the book's")
+    return figure
