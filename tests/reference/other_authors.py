@@ -31,6 +31,7 @@ def numbers() -> Iterator[str]:
     behind = [pair for pair in leads if claimed[pair] and leads[pair].mean < 0]
 
     def mean_lead(pairs: list[tuple[str, str, str]], model: str = "stream") -> str:
+        """Return the mean over pairs by excerpt, with its interval."""
         starts = bits(books[0], books[0])
         found = (fmean(bits(other, read, model)[start] - bits(one, read, model)[start] for read, one, other in pairs)
                  for start in starts)  # fmt: skip
@@ -42,3 +43,10 @@ def numbers() -> Iterator[str]:
     yield f"in {sum(pair in ahead for pair in kin)} of {len(kin)} comparisons"
     yield f"behind in {sum(pair in behind for pair in kin)}"
     yield f"{len(AUTHORS)} pairs of books"
+    for read, one in (pair for two in AUTHORS.values() for pair in (two, two[::-1])):
+        ours = [pair for pair in kin if pair[:2] == (read, one)]
+        counts = sum(pair in ahead for pair in ours), sum(pair in behind for pair in ours)
+        yield f"ahead of {counts[0]} and behind {counts[1]} of {len(ours)} foreign ones"
+    gaps = [compare(bits(one, read), bits(one, read, "witten_bell")) for one in books for read in books]
+    yield f"the n-gram is lower in {sum(gap.mean > 0 for gap in gaps)} of {len(gaps)} cells"
+    yield f"its own lead is {mean_lead(own, 'witten_bell')} bits"

@@ -28,8 +28,15 @@ def numbers() -> Iterator[str]:
         apart = [differences[size, book].mean for book in books if book not in (OWN, ASKED) and claimed[size, book]]
         more = differences[size, OWN]
         yield f"After {size:,} characters"
+        yield f"after {size:,} characters"
         yield f"a perplexity of {2**asked.mean:.2f}"
         yield f"({asked:.2f} bits a character)"
         harder, easier = sum(mean > 0 for mean in apart), sum(mean < 0 for mean in apart)
         yield f"of {len(books) - 2} books by others {harder} are harder and {easier} easier"
         yield f"({more:+.2f} bits)"
+        yield f"differs by {differences[size, 'n-gram']:+.2f} bits after {size:,} characters"
+    others = [book for book in books if book not in (OWN, ASKED)]
+    asked_of = bits(sizes[0], ASKED)
+    lower = {start: sum(bits(sizes[0], book)[start] < asked_of[start] for book in others) for start in asked_of}
+    yield f"After the novel's opening {lower[0]} of {len(others)} books by others"
+    yield f"after {list(lower.values()).count(0)} of {len(lower)} excerpts none"

@@ -92,6 +92,8 @@ def _lead(matrix: Bits, pairs: Sequence[Pair]) -> Estimate:
 
 
 def _answer(own: Pairs, related: Pairs, ahead: set[Pair], behind: set[Pair], lead: Estimate) -> str:
+    if not lead.count:
+        return "There is no excerpt after which all models have read each other's books."
     best = sum(ahead.issuperset(of) for of in own.values())
     found = [pair for of in related.values() for pair in of]
     answer = (

@@ -62,7 +62,8 @@ def findings(jobs: list[Job]) -> Findings:
         columns=["read", "author", *(head for two in heads for head in two)],
         rows=[[*books[book], *(cell for item in groups.items() for cell in cells(*item, book))] for book in places],
         figures={"books": figure} if groups else {},
-        captions={"books": "A point an excerpt that a model was trained on, a stroke their mean."} if groups else {},
+        captions={"books": "Its own novel first: a point an excerpt that a model learnt from, a stroke their mean."}
+        if groups else {},
         notes=[
             f"{IN_BITS} Differences are paired by excerpt. Easier or harder is what passes Holm's correction for all "
             "of them together; the others cannot be told apart.",
