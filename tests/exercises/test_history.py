@@ -2,6 +2,7 @@
 
 import copy
 import math
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from tests.support.jobs import leave_job
 from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.exercises import history
+from timemachine.exercises.history import DISTANCES
 from timemachine.exercises.jobs import load_jobs
-from timemachine.exercises.stream import MARGIN
 from timemachine.language_model import RNNLMScratch
 from timemachine.rnn import CELLS
 
@@ -23,13 +24,13 @@ from timemachine.rnn import CELLS
 @pytest.fixture
 def text(tmp_path: Path, sample: Corpus) -> Corpus:
     path = tmp_path / "text.txt"
-    path.write_bytes(sample.characters[:400])
+    path.write_bytes(sample.characters[:200])
     return find_corpus(str(path), [])
 
 
 @pytest.fixture
 def data(text: Corpus) -> TimeMachine:
-    return TimeMachine(num_steps=4, num_train=60, num_val=80, corpus=text)
+    return TimeMachine(num_steps=4, num_train=60, num_val=126, corpus=text)
 
 
 @pytest.fixture(params=[{}, {"activation": "relu"}, {"input": "embedding"}, {"cell": "lstm"}], ids=str)
@@ -47,114 +48,86 @@ def log_p(model: RNNLMScratch, read: list[int]) -> Tensor:
     return logits_V.log_softmax(0)
 
 
-def test_context_and_influence_are_those_of_slow_loops(
+def test_the_probe_finds_what_slow_loops_find(
     model: RNNLMScratch, data: TimeMachine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def every_seventh(high: int, size: tuple[int, ...], **_: Any) -> Tensor:
-        return (7 * torch.arange(math.prod(size)).view(size)) % high
+    offered: list[Tensor] = []
 
-    monkeypatch.setattr(torch, "randint", every_seventh)
+    def likeliest(counts_MV: Tensor, *_: Any, **__: Any) -> Tensor:
+        offered.append(counts_MV)
+        return counts_MV.argmax(1, keepdim=True)
+
+    monkeypatch.setattr(torch, "multinomial", likeliest)
+    monkeypatch.setattr(history, "BLOCK", 6)
     found, chars, double = history.measure(model, data), data.chars_N.tolist(), copy.deepcopy(model).double()
-    start = data.splits["val"].starts.start + MARGIN
-    targets = range(start, start + found["characters"])
-    context, influence = found["context"], found["influence"]
-    assert context["length"] == [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96]  # the text before has no more
-    for length, perplexity in zip(context["length"], context["perplexity"], strict=True):
-        nlls = [-float(log_p(double, chars[t - length : t])[chars[t]]) for t in targets]
-        assert perplexity == pytest.approx(math.exp(math.fsum(nlls) / len(nlls)), rel=1e-12)
-    assert influence["steps_back"] == [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64]
-    for row, (steps_back, kl) in enumerate(zip(*influence.values(), strict=True)):
-        total = 0.0
-        for number, target in enumerate(targets):
-            other = chars[:target]
-            other[target - steps_back] = chars[7 * (row * len(targets) + number) % len(chars)]
-            log_P_V, log_Q_V = log_p(double, chars[:target]), log_p(double, other)
-            total += float((log_P_V.exp() * (log_P_V - log_Q_V)).sum())
-        assert kl == pytest.approx(total / len(targets), rel=1e-7, abs=1e-15)
-
-
-def test_gradient_is_that_of_finite_differences(model: RNNLMScratch, data: TimeMachine) -> None:
-    found, chars, double = history.measure(model, data)["gradient"], data.chars_N.tolist(), model.double()
-    start, eps = data.splits["val"].starts.start + MARGIN, 1e-5
-    targets = range(start, data.splits["val"].starts.stop)
-
-    @torch.no_grad()
-    def loss(state_BS: Tensor, after: list[int], target: int) -> Tensor:
-        logits_BV: Tensor = double(torch.tensor([after] * len(state_BS)), state_BS)[0][:, -1]
-        return -logits_BV.log_softmax(1)[:, target]
-
-    assert found["steps_back"] == list(range(65))
-    for steps_back in (1, 8):
-        norms = []
+    targets = range(190, 200)
+    assert found["characters"] == len(targets)
+    counts = torch.bincount(data.chars_N.long())
+    first, second = counts.argsort(descending=True)[:2].tolist()
+    for place, k in enumerate(DISTANCES):
+        nlls, changes = [], []
         for target in targets:
-            with torch.no_grad():
-                _, state_1S = double(torch.tensor([chars[: target - steps_back]]))
-            bumps_SS = eps * torch.eye(state_1S.shape[1], dtype=torch.float64)
-            after = chars[target - steps_back : target]
-            above_S, below_S = (loss(state_1S + bump_SS, after, chars[target]) for bump_SS in (bumps_SS, -bumps_SS))
-            norms.append(float((above_S - below_S).norm() / (2 * eps)))
-        assert found["norm"][steps_back] == pytest.approx(math.fsum(norms) / len(norms), rel=1e-5)
-    p_MV = torch.stack([log_p(double, chars[:t]).exp() for t in targets])
-    p_MV[range(len(targets)), chars[targets.start : targets.stop]] -= 1  # the gradient of the loss in the logits
-    expected = (p_MV @ double.W_hq.T).norm(dim=1).mean().item()
-    assert found["norm"][0] == pytest.approx(expected, rel=1e-12)
+            nlls.append(-float(log_p(double, chars[target - k : target])[chars[target]]))
+            other = chars[:target]
+            other[target - k] = second if other[target - k] == first else first
+            changes.append(float((log_p(double, chars[:target]).exp() - log_p(double, other).exp()).abs().sum()) / 2)
+            left_out = offered[place][target - targets.start]
+            assert left_out[chars[target - k]] == 0 and left_out.sum() == 200 - counts[chars[target - k]]
+        assert found["perplexity"][str(k)] == pytest.approx(math.exp(statistics.fmean(nlls)), rel=1e-12)
+        assert found["tv"][str(k)] == pytest.approx(statistics.fmean(changes), rel=1e-7, abs=1e-14)
+        blocks = [statistics.fmean(changes[:6]), statistics.fmean(changes[6:])]
+        assert found["blocks"][str(k)] == pytest.approx(blocks, rel=1e-7, abs=1e-14)
+    nlls = [-float(log_p(double, chars[:target])[chars[target]]) for target in targets]
+    assert found["perplexity"]["all"] == pytest.approx(math.exp(statistics.fmean(nlls)), rel=1e-12)
 
 
-def test_the_probe_is_the_same_for_all_windows_and_leaves_the_model_alone(model: RNNLMScratch, text: Corpus) -> None:
+def test_the_probe_is_the_same_for_all_splits_and_leaves_the_model_alone(model: RNNLMScratch, text: Corpus) -> None:
     before = copy.deepcopy(model.state_dict())
-    texts = [TimeMachine(num_steps=num_steps, num_train=60, num_val=230, corpus=text) for num_steps in (1, 17, 64)]
-    measured = [history.measure(model, data) for data in texts]
+    splits = [{"num_steps": 1, "num_train": 3}, {"num_steps": 17, "num_train": 3}, {"num_steps": 4, "num_train": 20}]
+    measured = [history.measure(model, TimeMachine(num_val=20, corpus=text, **split)) for split in splits]
     assert measured[0] == measured[1] == measured[2]
-    assert measured[0]["characters"] == 230 - 64
+    assert measured[0]["characters"] == 200 - 64
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_a_character_far_back_does_little_and_not_the_noise_of_rounding(data: TimeMachine) -> None:
-    """A state that halves each step: the divergence falls by four a step, far below 1e-16."""
-    torch.manual_seed(0)
-    model = RNNLMScratch(len(data.vocab), 6, sigma=0.1)
-    with torch.no_grad():
-        model.get_parameter("rnn.W_hh").copy_(0.5 * torch.eye(6))
-    kl = dict(zip(*history.measure(model, data)["influence"].values(), strict=True))
-    assert kl[64] / kl[24] == pytest.approx(0.5**80, rel=0.9)
-
-
-def test_nothing_is_measured_where_validation_is_no_longer_than_the_margin(text: Corpus) -> None:
-    data = TimeMachine(num_steps=4, num_train=60, num_val=64, corpus=text)
+def test_nothing_is_measured_where_no_text_is_left(text: Corpus) -> None:
+    data = TimeMachine(num_steps=4, num_train=60, num_val=136, corpus=text)
     assert history.measure(RNNLMScratch(len(data.vocab)), data) == {}
 
 
 # The report
 
 
-def measured(needs: int) -> dict[str, Any]:
-    """What the probe finds of a model that needs so many characters, in which an effect halves with each step back."""
-    context = {
-        "length": list(history.LENGTHS),
-        "perplexity": [7.0 if length >= needs else 7.0 + needs / length for length in history.LENGTHS],
-        "standard_error": [0.3] * len(history.LENGTHS),
-    }
-    influence = {"steps_back": list(history.REPLACED), "kl": [2 * 0.25**k for k in history.REPLACED]}
-    gradient = {"steps_back": list(range(65)), "norm": [2 * 0.5**k for k in range(65)]}
-    return {"characters": 2000, "context": context, "influence": influence, "gradient": gradient}
+def leave_run(sweep: Path, num_train: int, updates: int, window: int, seed: int, reach: float) -> None:
+    """Leave a run in which a change is 1 % so many characters back, and 10 % one back, and fades by a factor a step."""
+    changes = {str(k): 0.1 * 0.1 ** ((k - 1) / (reach - 1)) for k in DISTANCES}
+    perplexity = {str(k): 9.0 if k < reach else 7.0 for k in DISTANCES} | {"all": 7.0 + seed / 100}
+    blocks = {k: [change * 0.9, change * 1.1] for k, change in changes.items()}
+    probes = {"history": {"characters": 200, "tv": changes, "perplexity": perplexity, "blocks": blocks}}
+    data = {"num_steps": window, "num_train": num_train}
+    leave_job(sweep, {"seed": seed, "data": data, "trainer": {"max_steps": updates}}, probes=probes)
 
 
-def test_the_report_has_a_row_for_each_number_of_time_steps_and_their_numbers_in_its_answer(tmp_path: Path) -> None:
-    for num_steps, needs in ((64, 12), (4, 6), (32, 8)):  # not in order, as a sweep that was resumed
-        for seed in (0, 1):
-            settings = {"seed": seed, "data": {"num_steps": num_steps}}
-            probes = {"stream": {"val": {"perplexity": 7.1 + seed}, "test": {"perplexity": 8.6 + seed}}}
-            probes["history"] = measured(needs)
-            leave_job(tmp_path / "history", settings, metrics={"val/perplexity": 7.3}, probes=probes)
-    found = history.findings(load_jobs(tmp_path / "history"))
-    cells = [dict(zip(found.columns, row, strict=True)) for row in found.rows]
-    assert [cell["time steps"] for cell in cells] == ["4", "32", "64"]
-    assert {cell["stream, validation"] for cell in cells} == {"7.60 ± 0.71"}
-    assert [cell["characters needed"] for cell in cells] == ["6.0 ± 0.0", "8.0 ± 0.0", "12.0 ± 0.0"]
-    assert {cell["KL, 8 back"] for cell in cells} == {"3.1e-05 ± 0"}
-    assert {cell["gradient, 8 back"] for cell in cells} == {"0.0039 ± 0"}
-    text = " ".join([found.answer, *found.longer])
-    for number in ("7.00", "given 8 characters", "at 15.00", "by 0.5 nats", "3.1e-05", "0.50 a step"):
-        assert number in text
-    assert "6.0 with 4, 8.0 with 32, 12.0 with 64 time steps" in text and "16 times as long lengthens" in text
+def test_the_report_has_the_reach_of_each_window_and_what_changes_it(tmp_path: Path) -> None:
+    for window, reach in ((64, 14.0), (4, 6.0), (32, 12.0)):  # not in order, as a sweep that was resumed
+        for seed, more in enumerate((-0.1, 0.0, 0.1)):
+            leave_run(tmp_path / "s", 10_000, 1_200, window, seed, reach + more)
+            leave_run(tmp_path / "s", 150_000, 1_200, window, seed, reach - 3 + 2 * more)
+            leave_run(tmp_path / "s", 150_000, 2_400, window, seed, reach - 2.9 - more)
+    leave_job(tmp_path / "s", {"seed": 3}, status="failed")
+    found = history.findings(load_jobs(tmp_path / "s"))
+    columns = ["10,000 characters, 1,200 updates", "150,000 characters, 1,200 updates"]
+    assert found.columns == ["time steps", *columns, "150,000 characters, 2,400 updates"]
+    assert found.rows == [
+        ["4", "6.0 ± 0.2", "3.0 ± 0.5", "3.1 ± 0.2"],
+        ["32", "12.0 ± 0.2", "9.0 ± 0.5", "9.1 ± 0.2"],
+        ["64", "14.0 ± 0.2", "11.0 ± 0.5", "11.1 ± 0.2"],
+    ]
+    assert "with windows of 32, it changes the next probabilities by less than 1%" in found.answer
+    assert "more than 12.0 ± 0.2 back" in found.answer and "by +2.0 ± 0.0 characters" in found.answer
+    _, changes, _, evidence = found.notes
+    assert f"| from {columns[0]} to {columns[1]} | -3.0 ± 0.1 | shorter |" in changes
+    assert f"| from {columns[1]} to 150,000 characters, 2,400 updates | +0.1 ± 0.2 | cannot be told apart |" in changes
+    assert "from 10,000 characters, 1,200 updates to 150,000 characters, 2,400" not in changes  # two things at once
+    assert f"| {columns[0]} | 32 | 7.01 ± 0.02 | 12 to 16 | 10.00 ± 12.71 |" in evidence
+    assert found.arrays["10000/1200/32"].shape == (12, 2)
