@@ -47,7 +47,7 @@ def test_the_report_says_up_to_which_rate_and_product_with_the_radius_every_run_
     assert [row[9] for row in found.rows] == ["", "+0.00 ± 0.00", "-0.15 ± 0.64"]
     for passage in (
         "(largest 0.25), and 2 of 2 runs are the same bit for bit",
-        "From a rate of 8 on every run without",
+        "every run learns up to a rate of 4 and none from 8 on",
         "a radius of 0.1 lets all learn up to 8",
         "-0.15 ± 0.64 (cannot be told apart)",
     ):

@@ -117,15 +117,15 @@ def _answer(radii: dict[float | None, Radius]) -> str:
         f"{max(map(of(NORM), free.rates[1.0])):.2f}), and {same} of {len(without)} runs are the same bit for bit."
     )
     acting = [radius for radius in radii.values() if radius.acts]
-    lost = [lr for lr, runs in free.rates.items() if all(job.status == "diverged" for job in runs)]
+    lost = [lr for lr in free.rates if not any(learnt(job) for job in free.jobs if job.settings[LR] >= lr)]
     if acting and lost and free.best:
         widest = max(acting, key=lambda radius: radius.learns)
         gains = {radius.theta: compare(last(REST, radius.best), last(REST, free.best)) for radius in acting}
         verdict = gains[widest.theta].verdict(holm(gains)[widest.theta], "lower", "higher")
         answer += (
-            f" From a rate of {lost[0]:g} on every run without clipping diverges, while a radius of {widest.theta:g} "
-            f"lets all learn up to {widest.learns:g}; but best against best the perplexity of the rest of the novel "
-            f"differs by {gains[widest.theta]:+.2f} ({verdict})."
+            f" Without clipping every run learns up to a rate of {free.learns:g} and none from {lost[0]:g} on, while a "
+            f"radius of {widest.theta:g} lets all learn up to {widest.learns:g}; but best against best, the perplexity "
+            f"of the rest of the novel differs by {gains[widest.theta]:+.2f} ({verdict})."
         )
     return answer
 
