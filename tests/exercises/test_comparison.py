@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,7 +65,7 @@ def test_a_table_has_a_row_for_each_combination_and_folds_where_it_is_long() -> 
         for theta in (None, 1.0)
         for seed in (0, 1)
     ]
-    by = {"η": "model.lr", "θ": lambda job: job.settings["trainer.gradient_clip_val"]}
+    by: dict[str, Any] = {"η": "model.lr", "θ": lambda job: job.settings["trainer.gradient_clip_val"]}
     found = rows(jobs, by, {"seeds": lambda group: " ".join(str(job.settings["seed"]) for job in group)})
     assert found == [["1", "none", "0 1"], ["1", "1", "0 1"], ["0.5", "none", "0 1"], ["0.5", "1", "0 1"]]
     assert markdown(["a"], [["x|y"]]) == "| a |\n| --- |\n| x\\|y |"

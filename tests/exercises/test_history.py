@@ -83,7 +83,11 @@ def test_the_probe_finds_what_slow_loops_find(
 
 def test_the_probe_is_the_same_for_all_splits_and_leaves_the_model_alone(model: RNNLMScratch, text: Corpus) -> None:
     before = copy.deepcopy(model.state_dict())
-    splits = [{"num_steps": 1, "num_train": 3}, {"num_steps": 17, "num_train": 3}, {"num_steps": 4, "num_train": 20}]
+    splits: list[dict[str, Any]] = [
+        {"num_steps": 1, "num_train": 3},
+        {"num_steps": 17, "num_train": 3},
+        {"num_steps": 4, "num_train": 20},
+    ]
     measured = [history.measure(model, TimeMachine(num_val=20, corpus=text, **split)) for split in splits]
     assert measured[0] == measured[1] == measured[2]
     assert measured[0]["characters"] == 200 - 64

@@ -51,13 +51,17 @@ def test_a_sweep_without_a_module_has_a_report_with_a_row_for_what_varied(tmp_pa
     found = generic.findings(load_jobs(sweep))
     assert found.columns == ["model.hiddens", "model.lr", "jobs", "completed", "val/perplexity", "val/bits"]
     assert found.rows == [
-        ["16", "1.0", "0, 1", "2 of 2", "4.50 ± 0.71", "3.00 ± 0.00"],
-        ["32", "1.0", "2, 3", "2 of 2", "8.50 ± 0.71", "3.00 ± 0.00"],
-        ["32", "8.0", "4, 5, 6", "1 of 3", "8.000", "3.000"],
+        ["16", "1.0", "0, 1", "2 of 2", "4.50 ± 6.35", "3.00 ± 0.00"],
+        ["32", "1.0", "2, 3", "2 of 2", "8.50 ± 6.35", "3.00 ± 0.00"],
+        ["32", "8.0", "4, 5, 6", "1 of 3", "8.00", "3.00"],
     ]
     write_report(sweep, "mine")
     report = (sweep / "report.md").read_text()
     assert report.startswith("# Exercise mine\n")
+    (sweep / "text.md").write_text("What I think of it.\n")
+    write_report(sweep, "mine")
+    assert "(curves.png)\n\n*Validation" in report and "What I think" not in report
+    assert (sweep / "report.md").read_text().replace("What I think of it.\n\n", "") == report
     assert "Varied: `seed`: 0, 1, 2; `model.hiddens`: 16, 32; `model.lr`: 1.0, 8.0." in report
     assert "8 runs (5 completed, 1 diverged, 2 failed) in 0.2 minutes; 1.4 one by one." in report
     assert "(curves.png)" in report and (sweep / "curves.png").stat().st_size > 1000

@@ -44,7 +44,7 @@ def numbers() -> Iterator[str]:
     every = kept()
     by_setting = {it.setting: it for it in every}
     chosen, book, low = every[0], by_setting[32, 32, 1, 1000], min(every, key=lambda it: it.rest)
-    assert chosen.setting == (64, 8, 0.5, 4000) and low.setting == (32, 8, 0.5, 4000)
+    assert [*chosen.setting, *low.setting] == [64, 8, 0.5, 4000, 32, 8, 0.5, 4000]
     val, book_val, rest, book_rest, lowest = (
         f"{math.exp(nats):.2f}" for nats in (chosen.val, book.val, chosen.rest, book.rest, low.rest)
     )

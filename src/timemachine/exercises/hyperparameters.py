@@ -9,24 +9,19 @@ from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
 import numpy as np
-import torch
-import torch.nn.functional as F
 from lightning.pytorch.callbacks import Callback
 from matplotlib.figure import Figure
 from scipy import stats
-from torch import Tensor
 
 from timemachine.datamodule import TimeMachine
-from timemachine.evaluation.scores import WARM_UP
 from timemachine.exercises import Findings
 from timemachine.exercises.comparison import Estimate, compare, estimate, holm
 from timemachine.exercises.drawing import heat_map, panels, points_by_seed
 from timemachine.exercises.jobs import Job
-from timemachine.exercises.stream import parts
+from timemachine.exercises.stream import parts, stream_nll
 from timemachine.language_model import RNNLMScratch
 
 SHARES = (8, 4, 2, 1)  # of a run's updates, after which it is measured: an eighth to all
-STREAMS = 32  # that are read side by side
 PARTS = {"val": "validation", "test": "rest of the novel"}
 FACTORS = {"model.hiddens": "units", "data.num_steps": "time steps", "model.lr": "rate"}
 SHOWN = 10  # settings in the table
@@ -74,26 +69,13 @@ class Milestones(Callback):
         """Go on with the numbers of the run that was interrupted."""
         self.nats = state_dict["nats"]
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         """Measure the model if a share of its updates is done."""
         if trainer.global_step in {trainer.estimated_stepping_batches // share for share in SHARES}:
             data = trainer.datamodule  # type: ignore[attr-defined]
             targets = {part: parts(data)[part] for part in PARTS}
             nlls = {part: stream_nll(pl_module, data.chars_N, targets[part]) for part in PARTS}
             self.nats[str(trainer.global_step)] = {part: float(nll_N.mean()) for part, nll_N in nlls.items()}
-
-
-@torch.no_grad()
-def stream_nll(model: Any, chars_N: Tensor, targets: range) -> Tensor:
-    """Return the targets' negative log-likelihoods (N,), float64, in nats: 32 streams, each warmed on 512 characters.
-
-    One stream, as in `evaluation.scores`, takes eight times as long, and this model forgets within far less.
-    """
-    length = -(-len(targets) // STREAMS)
-    text_N = F.pad(chars_N[targets.start - 1 - WARM_UP : targets.stop], (0, STREAMS * length - len(targets)))
-    windows_BT = text_N.unfold(0, WARM_UP + length + 1, length).long()
-    nll_BT: Tensor = model.nll((windows_BT[:, :-1], windows_BT[:, 1:]))
-    return nll_BT[:, WARM_UP:].flatten()[: len(targets)].double()
 
 
 def findings(jobs: list[Job]) -> Findings:

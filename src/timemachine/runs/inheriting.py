@@ -12,7 +12,8 @@ if TYPE_CHECKING:  # they import torch, which takes seconds
     from timemachine.datamodule import TimeMachine
     from timemachine.language_model import RNNLMScratch
 
-MAY_DIFFER = {"lr", "input_lr_factor", "backward", "sigma", "sigma_hh", "embedding_sigma"}  # of model., from the parent's
+# Settings of model. that may differ from the parent's.
+MAY_DIFFER = {"lr", "input_lr_factor", "backward", "sigma", "sigma_hh", "embedding_sigma"}
 
 
 def check_parent(parent: str, network: dict[str, Any]) -> None:
