@@ -116,7 +116,8 @@ def _measured(jobs: list[Job]) -> Nats:
         for updates, of_parts in job.probes.get("hyperparameters", {}).items():
             values = {part: float(of_parts[part]) for part in PARTS}
             if all(value < DIVERGED for value in values.values()):  # and no NaN
-                setting = Setting(*(job.settings[name] for name in FACTORS), updates=int(updates))
+                hiddens, num_steps, lr = (job.settings[name] for name in FACTORS)
+                setting = Setting(hiddens, num_steps, lr, int(updates))
                 for part, of_seeds in found.setdefault(setting, {part: {} for part in PARTS}).items():
                     of_seeds[job.settings["seed"]] = values[part]
     return {it: found[it] for it in sorted(found, key=lambda it: _perplexity(found[it]["val"]).mean)}
