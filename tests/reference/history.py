@@ -11,7 +11,8 @@ DISTANCES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 TEXTS, UPDATES, BOOK = (10_000, 150_000), (1_200, 2_400), 32
 GIVEN = (
     "on 10,000 characters for 1,200 updates", "windows of 32", "less than 1 %", "within 1 %",
-    "book's 10,000 characters", "1,200 updates", "after 2,400", "150,000 characters", "character 1 step back", "64 steps back",
+    "book's 10,000 characters", "1,200 updates", "after 2,400", "150,000 characters", "character 1 step back",
+    "64 steps back",
 )  # fmt: skip
 
 Reaches = dict[tuple[float, float], float]  # (seed, window) -> characters
@@ -71,11 +72,11 @@ def numbers() -> Iterator[str]:
     yield f"more than {reach:.1f} back"
     yield f"changes that reach by {slopes[0]:+.1f} characters"
     yield f"only {novel_reach:.1f} back"
-    yield f"no more than {slopes[2]:.1f} after"
+    yield f"no more than {slopes[2]:.1f}"
     yield f"({slopes[3]:+.1f})"
     yield f"twice the updates lengthen it by {longer:.1f} characters"
-    yield f"{TEXTS[1] // TEXTS[0]} times as much text shortens it by {-shorter.mean:.1f} ± {shorter.half:.1f} after"
-    yield f"by {-later_shorter.mean:.1f} ± {later_shorter.half:.1f} after"
+    yield f"{TEXTS[1] // TEXTS[0]} times as much text shortens it by {-shorter.mean:.1f} ± {shorter.half:.1f}"
+    yield f"by {-later_shorter.mean:.1f} ± {later_shorter.half:.1f}"
     yield f"{needed(TEXTS[0], UPDATES[0])} characters are enough"
     yield f"and {needed(TEXTS[1], UPDATES[0])} on 150,000 characters"
     blocks = 100 * arrays("history")[f"{TEXTS[0]}/{UPDATES[0]}/{BOOK}"]
