@@ -69,10 +69,15 @@ def estimate(values: Iterable[float]) -> Estimate:
     return Estimate(mean, half, p, count)
 
 
-def compare(one: Mapping[Key, float], other: Mapping[Key, float]) -> Estimate:
+def paired(one: Mapping[Key, float], other: Mapping[Key, float]) -> list[float]:
     """Return what `one` has more than `other`, paired by key; of the keys where both are finite."""
     pairs = [(one[key], other[key]) for key in one if key in other]
-    return estimate(a - b for a, b in pairs if math.isfinite(a) and math.isfinite(b))
+    return [a - b for a, b in pairs if math.isfinite(a) and math.isfinite(b)]
+
+
+def compare(one: Mapping[Key, float], other: Mapping[Key, float]) -> Estimate:
+    """Return the mean of their differences, with its interval."""
+    return estimate(paired(one, other))
 
 
 def holm(differences: Mapping[Key, Estimate]) -> dict[Key, bool]:

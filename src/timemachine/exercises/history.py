@@ -11,7 +11,6 @@ import copy
 import itertools
 import math
 import statistics
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -86,18 +85,17 @@ def findings(jobs: list[Job]) -> Findings:
     reaches: Reaches = {}
     for job in measured:
         reaches.setdefault(_training(job), {})[job.settings["seed"], job.settings[WINDOW]] = reach(job)
-    differences = _differences(reaches)
-    claimed = holm(differences)
-    evidence: dict[str, Cell] = {
-        "perplexity": lambda group: f"{estimate(_contexts(job)['all'] for job in group):.2f}",
-        "needed": lambda group: span(map(needed, group), "g"),
+    changes = {f"each doubling of the window, {name}": _per_doubling(found) for name, found in reaches.items()}
+    changes |= {
+        f"from {one} to {other}": compare(reaches[other], reaches[one])
+        for one, other in itertools.combinations(reaches, 2)
+        if set(one.split(", ")) & set(other.split(", "))
     }
-    for steps_back in (1, 2, 4, 8, 16):
-        evidence[f"{steps_back} back"] = partial(_change, steps_back)
+    claimed = holm(changes)
     return Findings(
         number="1 and 2",
         question="Does the model use all past tokens up to the very first one? Which hyperparameter governs that?",
-        answer=_answer(reaches, differences),
+        answer=_answer(reaches, changes) if reaches else "",
         setting="The book's model with windows of several lengths, on the book's part of the novel and on most of it. "
         "Every update has as many characters: the longer the windows, the fewer of them in a batch.",
         columns=["time steps", *reaches],
@@ -106,20 +104,20 @@ def findings(jobs: list[Job]) -> Findings:
             for window in sorted({job.settings[WINDOW] for job in measured})
         ],
         notes=[
-            f"Reach, in characters: how far back another character changes the next probabilities by {NOTICED:.0%}, as "
-            "a total variation; between two distances that were measured on a straight line of its logarithm. The "
-            "other character is drawn from the text. All is measured on the novel's last characters, on which no run "
-            "was trained, read as one stream. Intervals are over seeds.",
+            "Reach, in characters: how far back another character, drawn from the text, changes the next probabilities "
+            "by 1 %, as a total variation; between two distances that were measured on a straight line of its "
+            "logarithm. All is measured on the novel's last characters, on which no run was trained, read as one "
+            "stream. Intervals are over seeds; the text and the updates are compared at the same seed and window.",
             markdown(
                 ["what changes", "reach, characters", "verdict"],
-                [[of, f"{it:+.1f}", it.verdict(claimed[of], "shorter", "longer")] for of, it in differences.items()],
+                [[of, f"{it:+.1f}", it.verdict(claimed[of], "shorter", "longer")] for of, it in changes.items()],
             ),
             "Perplexity is that after all of the stream. Needed: the shortest context, read from a zero state, after "
-            f"which it is within {NEAR - 1:.0%} of the lowest. Then the change of the next probabilities, in percent, "
-            f"by a character so many steps back; its intervals are over places, blocks of {BLOCK} characters.",
+            "which it is within 1 % of the lowest. Then the change of the next probabilities, in percent, by a "
+            f"character so many steps back; its intervals are over places, blocks of {BLOCK} characters.",
             markdown(
-                ["trained on", "time steps", *evidence],
-                rows(measured, {"trained on": _training, "time steps": WINDOW}, evidence),
+                ["trained on", "time steps", *EVIDENCE],
+                rows(measured, {"trained on": _training, "time steps": WINDOW}, EVIDENCE),
             ),
         ],
         figures={"influence": _figure(measured)},
@@ -143,13 +141,9 @@ def reach(job: Job) -> float:
     return float(np.interp(-math.log(NOTICED), -np.log(np.maximum(most, 1e-18)), DISTANCES))
 
 
-def _contexts(job: Job) -> dict[str, float]:
-    return {context: float(perplexity) for context, perplexity in job.probes["history"]["perplexity"].items()}
-
-
 def needed(job: Job) -> float:
     """Return the shortest context after which the perplexity is as good as the lowest, in characters."""
-    found = _contexts(job)
+    found = job.probes["history"]["perplexity"]
     return next((k for k in DISTANCES if found[str(k)] <= NEAR * min(found.values())), math.nan)
 
 
@@ -159,42 +153,38 @@ def blocks(jobs: list[Job]) -> NDArray[Any]:
     return np.asarray(np.mean(found, axis=0))
 
 
-def _change(steps_back: int, jobs: list[Job]) -> str:
-    return f"{estimate(100 * blocks(jobs)[DISTANCES.index(steps_back)]):.2f}"
+EVIDENCE: dict[str, Cell] = {
+    "perplexity": lambda jobs: f"{estimate(job.probes['history']['perplexity']['all'] for job in jobs):.2f}",
+    "needed": lambda jobs: span(map(needed, jobs)),
+    "1 back": lambda jobs: f"{estimate(100 * blocks(jobs)[DISTANCES.index(1)]):.1f}",
+    "4 back": lambda jobs: f"{estimate(100 * blocks(jobs)[DISTANCES.index(4)]):.1f}",
+    "16 back": lambda jobs: f"{estimate(100 * blocks(jobs)[DISTANCES.index(16)]):.2f}",
+}
 
 
-def _mean(reaches: dict[tuple[int, int], float], window: int) -> Estimate:
-    return estimate(found for (_, of), found in reaches.items() if of == window)
+def _mean(found: dict[tuple[int, int], float], window: int) -> Estimate:
+    return estimate(characters for (_, of), characters in found.items() if of == window)
 
 
-def _differences(reaches: Reaches) -> dict[str, Estimate]:
-    """Return by how many characters the reach changes with the window, with the text and with the updates."""
-    found = {}
-    for name, ours in reaches.items():
-        slopes = []
-        for seed in {seed for seed, _ in ours}:
-            windows = {math.log2(window): value for (of, window), value in ours.items() if of == seed}
-            if len(windows) > 1:
-                slopes.append(statistics.linear_regression([*windows], [*windows.values()]).slope)
-        found[f"each doubling of the window, {name}"] = estimate(slopes)
-    for one, other in itertools.combinations(reaches, 2):
-        if set(one.split(", ")) & set(other.split(", ")):
-            found[f"from {one} to {other}"] = compare(reaches[other], reaches[one])
-    return found
+def _per_doubling(found: dict[tuple[int, int], float]) -> Estimate:
+    """Return by how many characters the reach changes with each doubling of the window, by least squares a seed."""
+    slopes = []
+    for seed in {seed for seed, _ in found}:
+        ours = {math.log2(window): characters for (of, window), characters in found.items() if of == seed}
+        slopes.append(statistics.linear_regression([*ours], [*ours.values()]).slope if len(ours) > 1 else math.nan)
+    return estimate(slopes)
 
 
-def _answer(reaches: Reaches, differences: dict[str, Estimate]) -> str:
-    principle = "In principle all, since its state is a function of every character that it has read"
-    governs = "How far back training looks is `data.num_steps`, the length of a window"
-    if not reaches:
-        return f"{principle}. {governs}."
-    name, found = next(iter(reaches.items()))
+def _answer(reaches: Reaches, changes: dict[str, Estimate]) -> str:
+    (name, found), slope = next(iter(reaches.items())), next(iter(changes.values()))
     windows = {window for _, window in found}
     window = BOOK if BOOK in windows else max(windows)
     return (
-        f"{principle}; in practice few: trained on {name}, with windows of {window}, it changes the next probabilities "
-        f"by less than {NOTICED:.0%} for another character more than {_mean(found, window):.1f} back. {governs}, and "
-        f"each doubling of it changes that reach by {next(iter(differences.values())):+.1f} characters."
+        "In principle all, since its state is a function of every character that it has read; in practice few: trained "
+        f"on {name.replace(', ', ' for ')}, with windows of {window}, its next probabilities change by less than 1 % "
+        f"where a character more than {_mean(found, window):.1f} back is another one. How far back training looks is "
+        f"`data.num_steps`, the length of a window, and each doubling of it changes that reach by {slope:+.1f} "
+        "characters."
     )
 
 
@@ -210,11 +200,8 @@ def _figure(measured: list[Job]) -> Figure:
             for (window,), ours in drawn.items()
         }
         lines(axes, curves, colours=ordered_colours(len(curves)))
-        axes.set(
-            title=f"trained on {_training(group[0])}",
-            xlabel="how far back a character is replaced",
-            xticks=[1, 4, 8, 12, 16, 24],
-        )
+        axes.set(title=f"trained on {_training(group[0])}", xlabel="how far back a character is replaced")
+        axes.set_xticks([1, 4, 8, 12, 16, 24])
         axes.yaxis.set_major_formatter(lambda change, _: f"{100 * change:g} %")
     grid[0][0].set_ylabel("change of the next probabilities")
     return figure
