@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.kept import REFERENCE, table
 from timemachine.config import REPOSITORY
 
-REFERENCE = REPOSITORY / "sweeps/reference"
 MODULES = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith(("test_", "__")))
 PLAIN = re.compile(
     r"```.*?```|`[^`]*`|!\[[^\]]*\]\([^)]*\)|(?<=\])\([^)]*\)|<!--.*?-->|^\| \d[\w, ]* \||^- \*\*[\d, and]+",
@@ -62,3 +62,26 @@ def test_a_report_has_its_own_text_and_all_its_files() -> None:
             assert figures == {path.name for path in folder.glob("*.png")}, folder
             if (folder / "text.md").is_file():
                 assert (folder / "text.md").read_text(encoding="utf-8").strip() in report, folder
+
+
+def test_the_table_of_runs_and_minutes_is_that_of_the_reports() -> None:
+    page = (REPOSITORY / "sweeps/README.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^\| [^|]+ \| `(\w+)` \| .* \| ([^|]+) \| ([^|]+) \|$", page, re.MULTILINE)
+    assert len(lines) == 10
+    for name, *cells in lines:
+        reports = [REFERENCE / name / "report.md", *REFERENCE.glob(f"{name}/*/report.md")]
+        effort = re.compile(r"^([\d,]+) runs \(.*\) in ([\d.]+) minutes", re.MULTILINE)
+        found = [effort.findall(report.read_text(encoding="utf-8"))[0] for report in reports]
+        assert cells == [" and ".join(numbers) for numbers in zip(*found, strict=True)], name
+
+
+def test_the_book_runs_numbers_are_those_of_its_three_seeds() -> None:
+    page, readme = ((REPOSITORY / name).read_text(encoding="utf-8") for name in ("sweeps/README.md", "README.md"))
+    jobs = table("book")
+    means = {name: sum(job[f"{name}/perplexity"] for job in jobs) / len(jobs) for name in ("train", "val", "test")}
+    text = f"the training perplexity is {means['train']:.1f}, the validation perplexity {means['val']:.1f}, and "
+    assert f"After 100 epochs {text}{means['test']:.1f} on the rest of the novel" in " ".join(readme.split())
+    for job in jobs:
+        ends = rf"\| {job['seed']:.0f} \| .* / {job['train/perplexity']:.2f} \| .* / {job['val/perplexity']:.2f} "
+        assert re.search(ends + rf"\| {job['test/perplexity']:.2f} \|", page)
+    assert f"the largest of the three seeds is {max(job['largest_grad_norm'] for job in jobs):.2f}" in page
