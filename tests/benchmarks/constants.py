@@ -1,14 +1,13 @@
 """python -m tests.benchmarks.constants: repeat the searches for the constants of how_low, each on its own.
 
-    python -m tests.benchmarks.constants                                   # all that need no trained model: 10 minutes
     python -m tests.benchmarks.constants mixture.DECAY=0.8,0.9,0.95
+    python -m tests.benchmarks.constants                                   # all that need no run, in half an hour
     python -m tests.benchmarks.constants --run outputs/… --run outputs/…   # those of dynamic evaluation
 
-Each constant is set to several values and scored on the texts that it was chosen on. The mixture's and PPMd's: the
-novel's next 5 %, and the last 1,000 of the book's training characters by what learnt the others. The networks' share:
-the next 5 %, and the second half of the book's training characters by what learnt the first. Those of dynamic
-evaluation: the same two, by a run of `recipe=novel` and one of `recipe=book_split data.num_train=4984
-data.num_val=5000`.
+Each value is scored on the texts that the constant was chosen on. The mixture's and PPMd's: the novel's next 5 %, and
+the last 1,000 of the book's training characters by what learnt the others. The networks' share: the next 5 %, and the
+second half of the book's training characters by what learnt the first. Those of dynamic evaluation: the same two, by a
+run of `recipe=novel` and one of `recipe=book_split data.num_train=4984 data.num_val=5000`.
 
 How much a teacher writes and for how long a model learns are settings, which a sweep varies: `python train.py -m
 recipe=book_split data.num_train=9000 data.num_val=1000 training.teacher=30,100 trainer.max_epochs=2,4 probes=[stream]`.
@@ -17,8 +16,10 @@ recipe=book_split data.num_train=9000 data.num_val=1000 training.teacher=30,100 
 import argparse
 import ast
 import copy
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Iterator
 from functools import cache
+from types import ModuleType
 from unittest.mock import patch
 
 import torch
@@ -28,7 +29,6 @@ from timemachine import load_run
 from timemachine.datamodule import TimeMachine
 from timemachine.evaluation.scores import stream_nll
 from timemachine.how_low import comparison, dynamic_evaluation, mixture, teacher
-from timemachine.runs.tables import print_table
 
 MODULES = {"mixture": mixture, "comparison": comparison, "teacher": teacher, "dynamic_evaluation": dynamic_evaluation}
 SEARCHED: dict[str, tuple[object, ...]] = {
@@ -46,95 +46,57 @@ SEARCHED: dict[str, tuple[object, ...]] = {
     "dynamic_evaluation.EXPONENTS": ((0.6, 0.2, 0.1), (0.3, 0.6, 0.0)),
     "dynamic_evaluation.EXPONENTS_RATE": (0.0, 0.0005, 0.002),
 }
-Scores = Iterator[tuple[str, float]]  # of which text and reader, nats a character
 
 
 @cache
-def novel() -> TimeMachine:
-    return TimeMachine(num_train=None, num_val=None)
+def texts(module: ModuleType) -> dict[str, TimeMachine]:
+    """Return data whose validation part is to be read by what learnt the training part."""
+    name, num_val = ("second half", 5_000) if module is teacher else ("last 1,000", 1_000)
+    book = TimeMachine(num_train=10_000 - num_val, num_val=num_val)
+    return {"next 5 %": TimeMachine(num_train=None, num_val=None), name: book}
 
 
-@cache
-def book(num_val: int) -> TimeMachine:
-    """Return the book's 10,032 training characters, the last `num_val` of them to be read."""
-    return TimeMachine(num_train=10_000 - num_val, num_val=num_val)
-
-
-def parts(data: TimeMachine) -> tuple[bytes, bytes, range]:
-    """Return the text, what is known of it, and which characters are to be read."""
-    text = data.corpus.characters
-    return text, text[: data.splits["train"].targets.stop], data.splits["val"].targets
-
-
-def by_mixture(data: TimeMachine) -> tuple[Tensor, Tensor]:
-    """Return what the mixture makes of the characters (N,), as it is and learning on."""
-    text, known, targets = parts(data)
+def mixture_nlls(data: TimeMachine) -> list[Tensor]:
+    """Return what the mixture makes of the characters to be read (N,), as it is and learning on."""
+    text, known, targets = data.corpus.characters, data.splits["train"].targets.stop, data.splits["val"].targets
     reader = mixture.Mixture()
-    reader.read(known, range(len(known)), learn=True)
-    of_both = [copy.deepcopy(reader).read(text, targets, learn) for learn in (False, True)]
-    fixed_N, learning_N = (torch.from_numpy(mixture.log_loss(log_p_NV, text, targets)) for log_p_NV in of_both)
-    return fixed_N, learning_N
+    reader.read(text[:known], range(known), learn=True)
+    log_ps = [copy.deepcopy(reader).read(text, targets, learn) for learn in (False, True)]
+    return [torch.from_numpy(mixture.log_loss(log_p_NV, text, targets)) for log_p_NV in log_ps]
 
 
 @cache
-def by_teachers(data: TimeMachine) -> tuple[Tensor, Tensor]:
-    """Return what the mixture and three networks make of the characters (N,), which takes minutes."""
+def teachers(data: TimeMachine) -> tuple[Tensor, Tensor]:
+    """Return what the mixture and three networks make of the characters (N,)."""
     networks = teacher.networks_of(data, 3)
     assert networks is not None
-    return by_mixture(data)[0], stream_nll(networks, data.chars_N, parts(data)[2])
+    return mixture_nlls(data)[0], stream_nll(networks, data.chars_N, data.splits["val"].targets)
 
 
-def of_mixture(_: list[str]) -> Scores:
-    for name, data in (("next 5 %", novel()), ("last 1,000", book(1_000))):
-        for how, nll_N in zip(("", ", learning on"), by_mixture(data), strict=True):
-            yield name + how, nll_N.mean().item()
-
-
-def of_ppmd(_: list[str]) -> Scores:
-    for name, data in (("next 5 %", novel()), ("last 1,000", book(1_000))):
-        text, known, targets = parts(data)
-        bits = comparison.ppmd_bits(known, text[targets.start : targets.stop], comparison.PPMD_ORDER)
-        yield name, bits / len(targets) * torch.tensor(2.0).log().item()
-
-
-def of_teacher(_: list[str]) -> Scores:
-    for name, data in (("next 5 %", novel()), ("second half", book(5_000))):
-        yield name, teacher.teacher_nll(*by_teachers(data)).mean().item()
-
-
-def of_runs(runs: list[str]) -> Scores:
-    """Yield what dynamic evaluation of each run makes of its validation text."""
-    for folder in runs:
-        run = load_run(folder)
-        known, targets = run.data.splits["train"].targets, run.data.splits["val"].targets
-        rate = dynamic_evaluation.RATE
-        nll_N = dynamic_evaluation.adaptive_nll(run.model, run.data.chars_N, known, targets, rate)
-        yield folder, nll_N.mean().item()
-
-
-SCORES: dict[str, Callable[[list[str]], Scores]] = {
-    "mixture": of_mixture, "comparison": of_ppmd, "teacher": of_teacher, "dynamic_evaluation": of_runs,
-}  # fmt: skip
-
-
-def rows(name: str, values: tuple[object, ...], runs: list[str]) -> list[list[str]]:
-    """Return a row for the value that a constant has, and one for each other."""
-    module, constant = name.split(".")
-    chosen, found = getattr(MODULES[module], constant), []
-    for value in [chosen, *(value for value in values if value != chosen)]:
-        with patch.object(MODULES[module], constant, value):
-            scores = dict(SCORES[module](runs))
-        found.append((value, scores))
-    (_, best), *_ = found
-    return [
-        [name, str(value), text, f"{torch.tensor(nats).exp():.3f}", f"{nats - best[text]:+.4f}"]
-        for value, scores in found
-        for text, nats in scores.items()
-    ]
+def scores(module: ModuleType, runs: list[str]) -> Iterator[tuple[str, float]]:
+    """Yield what was read, and the nats a character with the constants as the module has them."""
+    if module is dynamic_evaluation:
+        for folder in runs:
+            run = load_run(folder)
+            parts, rate = run.data.splits, dynamic_evaluation.RATE
+            of_parts = parts["train"].targets, parts["val"].targets
+            nll_N = dynamic_evaluation.adaptive_nll(run.model, run.data.chars_N, *of_parts, rate)
+            yield folder, nll_N.mean().item()
+        return
+    for name, data in texts(module).items():
+        text, known, targets = data.corpus.characters, data.splits["train"].targets.stop, data.splits["val"].targets
+        if module is comparison:
+            bits = comparison.ppmd_bits(text[:known], text[targets.start : targets.stop], comparison.PPMD_ORDER)
+            yield name, bits / len(targets) * math.log(2)
+        elif module is teacher:
+            yield name, teacher.teacher_nll(*teachers(data)).mean().item()
+        else:
+            for how, nll_N in zip(("", ", learning on"), mixture_nlls(data), strict=True):
+                yield name + how, nll_N.mean().item()
 
 
 def main() -> None:
-    """Print one table."""
+    """Print a line for each value and each text; a constant's own value comes first."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.constants", description="search for constants")
     parser.add_argument("constants", nargs="*", help="such as mixture.DECAY=0.8,0.95; all if none is given")
     parser.add_argument("--run", action="append", default=[], help="a run that dynamic evaluation begins with")
@@ -143,8 +105,17 @@ def main() -> None:
     searched = {name: ast.literal_eval(f"({values},)") for name, values in given.items()} or {
         name: values for name, values in SEARCHED.items() if name.startswith("dynamic_evaluation.") == bool(typed.run)
     }
-    lines = [line for name, values in searched.items() for line in rows(name, values, typed.run)]
-    print_table("constants", ["constant", "value", "read", "perplexity", "nats more than as chosen"], lines, left=3)
+    print("perplexity, and nats a character more than with the value that was chosen")
+    for name, values in searched.items():
+        module, constant = MODULES[name.split(".")[0]], name.split(".")[1]
+        as_chosen: dict[str, float] = {}
+        for value in dict.fromkeys([getattr(module, constant), *values]):
+            with patch.object(module, constant, value):
+                found = dict(scores(module, typed.run))
+            as_chosen = as_chosen or found
+            for text, nats in found.items():
+                change = nats - as_chosen[text]
+                print(f"{name}={value}, {text}:".ljust(60), f"{math.exp(nats):.3f}  {change:+.4f}", flush=True)
 
 
 if __name__ == "__main__":

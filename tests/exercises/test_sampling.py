@@ -3,7 +3,7 @@
 import math
 from itertools import product
 from pathlib import Path
-from statistics import mean, median
+from statistics import mean
 from typing import Any
 
 import pytest
@@ -60,30 +60,30 @@ def test_measures_of_texts_made_by_hand(model: RNNLMScratch) -> None:
     slow = [sum(math.log(next_probabilities(model, text[:t])[text[t]]) for t in range(2, 12)) / 10 for text in texts]
     found = sampling.measures(model, VOCAB, texts, 2, {"a", "ba"})
     assert found.pop("log_likelihood") == pytest.approx(slow, abs=1e-5)
-    assert found == {"repeated": [0, 0], "known_words": [2 / 3, 0], "distinct_words": [3, 2]}
+    assert found == {"repeated": [0, 0], "known_words": [2 / 3, 0]}
 
 
 def test_a_loop_is_that_of_the_books_decoding_and_goes_on_from_as_many_characters_as_it_needs() -> None:
     """Where a model, started anew on the last characters of the loop, goes on with it is tried one by one."""
     torch.manual_seed(2)
     model = RNNLMScratch(len(VOCAB), hiddens=8, sigma=0.8).eval()
-    cycle, found = sampling.loop(model, VOCAB, "ab", ["a ba bb", "bbb b a"])
+    cycle, found = sampling.loop(model, VOCAB, "ab")
     text, begin = model.predict("ab", sampling.FAR, VOCAB), 2 + int(found["start"])
     assert text[begin:] == (cycle * sampling.FAR)[: len(text) - begin]
     assert len(cycle) == found["period"] > 1
     assert text[begin - 1] != cycle[-1] or not found["start"]
-    assert found["difference"] < sampling.SETTLED and found["settled"] < sampling.FAR and found["margin"] > 1e-6
+    assert found["difference"] < 1e-12 and found["margin"] > 1e-6
     needs = []
     for place in range(len(cycle)):
         on = (cycle[place:] + cycle[:place]) * 100
         fails = [k for k in range(1, 20) if model.predict(on[:k], 40, VOCAB) != on[: k + 40]]
         needs.append(max(fails, default=0) + 1)
-    assert max(needs) == found["needed"] < 20 and median(needs) == found["needed_mostly"]
+    assert max(needs) == found["needed"] < 20
 
 
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 4.0])
 def test_sharpening_is_that_of_all_texts_written_out(model: RNNLMScratch, alpha: float) -> None:
-    found = sampling.sharpening(model, VOCAB, "ab", alpha, 3)["distances"]
+    found = sampling.sharpening(model, VOCAB, "ab", alpha, 3)
     for length in (1, 2, 3):
         by_character, by_text = {}, {}
         for text in map("".join, product(" ab", repeat=length)):
@@ -128,7 +128,7 @@ def test_the_probe_measures_each_way_of_decoding_and_knows_the_training_text_alo
         assert 0 <= measured[name]["repeated"] <= 1 and measured[name]["log_likelihood"] < 0
     words = sample.characters.decode()[:1032].split(" ")[:-1]
     _, pieces = sampling.real_texts(data)
-    shares = [[word in words for word in sampling.whole_words(piece[sampling.CONTEXT :])] for piece in pieces]
+    shares = [[word in words for word in piece[sampling.CONTEXT :].split(" ")[1:-1]] for piece in pieces]
     assert measured[sampling.REAL]["known_words"] == pytest.approx(mean(map(mean, shares)))
     assert measured[sampling.REAL]["known_words"] < 1
     for texts in measured["shown"].values():
@@ -136,26 +136,22 @@ def test_the_probe_measures_each_way_of_decoding_and_knows_the_training_text_alo
 
 
 def fabricated(seed: int) -> dict[str, Any]:
-    """What the probe leaves of a model: words and repetitions of α are those of real text at 2 and 4, times 2^seed."""
-
-    def row(name: str, alpha: float) -> dict[str, float]:
-        known, repeated = 0.1 * math.log2(alpha * 2 ** (1 - seed)), 0.1 * math.log2(alpha * 2 ** (2 - seed))
-        return {"known_words": known, "repeated": repeated, "distinct_words": 80.0, "log_likelihood": -2.0}
-
-    drawn = {name: row(name, alpha) for name, alpha in {**sampling.ALPHAS, sampling.GREEDY: 16.0}.items()}
-    pieces = {"known_words": [0.1, 0.3], "repeated": [0.4, 0.4], "distinct_words": [70.0, 70.0]}
-    pieces |= {"log_likelihood": [-2.1, -2.3]}
-    at_most = "nan" if seed else 20  # as summary.json has it
+    """What the probe leaves of a model."""
+    drawn = {
+        name: {"known_words": number / 10 - seed / 10, "repeated": "nan" if seed else 0.5, "log_likelihood": -2.0}
+        for number, name in enumerate((*sampling.ALPHAS, sampling.GREEDY))
+    }  # "nan" as summary.json has it
+    pieces = {"known_words": [0.1, 0.3], "repeated": [0.4, 0.4], "log_likelihood": [-2.1, -2.3]}
     return drawn | {
         "pieces": pieces,
         "shown": {name: ["it has a", "the b"] for name in drawn},
         "cycles": ["is the th", "" if seed else "he this t"],
-        "loops": {"it has": dict.fromkeys(sampling.LOOP, 9), "the": dict.fromkeys(sampling.LOOP, at_most)},
+        "loops": {"it has": dict.fromkeys(sampling.LOOP, 9), "the": {} if seed else dict.fromkeys(sampling.LOOP, 20)},
         "sharpening": {"distances": {"1": 0.0, "2": 0.25 + seed / 10}},
     }
 
 
-def test_the_report_has_texts_intervals_and_the_alpha_that_is_like_real_text() -> None:
+def test_the_report_has_texts_intervals_and_the_loops_by_model() -> None:
     probes = [{"samples": fabricated(0)}, {"samples": fabricated(1)}, {}]  # the last one has not ended
     found = sampling.findings([Job(Path(), "completed", "", {}, {}, 1.0, "", probe) for probe in probes])
     rows = dict(zip(found.columns, zip(*found.rows, strict=True), strict=True))
@@ -165,8 +161,7 @@ def test_the_report_has_texts_intervals_and_the_alpha_that_is_like_real_text() -
     assert rows["words that the training text has, %"][-1] == f"20.00 ± {2 * half:.2f}"
     assert "1 of 2 models" in found.answer and found.answer.endswith("    P^2    | it has a")
     notes = "\n".join(found.notes)
-    assert "words that the training text has: 3.00" in notes  # 2 and 4
-    assert "repeated 8-grams: 6.00" in notes  # 4 and 8
+    assert rows["repeated 8-grams, %"][1] == "50.00"  # of one model
     assert "| 0 | `the this ` | 9 to 20 |" in notes and "| 1 | `the this `, `none` | 9 |" in notes
     assert "0.00 ± 0.00, 0.30 ± 0.64" in notes
     assert found.arrays["known_words"].tolist() == [10, 30]

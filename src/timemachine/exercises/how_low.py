@@ -182,7 +182,11 @@ def in_blocks(values: NDArray[Any]) -> Floats:
 
 def _readings(recipe: Recipe, part: str) -> Iterator[Reading]:
     """Yield what a recipe's jobs make of a part, then of each kind of its characters; nothing if others did not."""
-    left = [_arrays(file, f"{part}/") for job in recipe if (file := job.folder / "reading.npz").is_file()]
+    left = []
+    for job in recipe:
+        if (path := job.folder / "reading.npz").is_file():
+            with np.load(path, allow_pickle=False) as arrays:
+                left.append({key.partition("/")[2]: arrays[key] for key in arrays if key.startswith(f"{part}/")})
     if not left or "mixture" not in left[0]:
         return
     places = left[0].pop("place"), left[0].pop("since")
@@ -201,12 +205,6 @@ def _readings(recipe: Recipe, part: str) -> Iterator[Reading]:
             sums = {name: in_blocks(nll_SN * is_kind_N) for name, nll_SN in nlls.items()}
             key = f"{book}/{split}/{part}" + (f"/{kind}" if kind else "")
             yield Reading(kind or text, key, sums, in_blocks(is_kind_N), ppmd)
-
-
-def _arrays(path: Path, under: str) -> dict[str, Any]:
-    """Return the arrays of a file below a name; nothing in it is executed."""
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-        return {name.removeprefix(under): arrays[name] for name in arrays if name.startswith(under)}
 
 
 def findings(jobs: list[Job]) -> Findings:

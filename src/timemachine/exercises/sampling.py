@@ -1,26 +1,23 @@
 """Exercise 8: draw the next character instead of taking the likeliest, from P or from P^alpha. What happens?
 
-Measured: what the model writes, greedily, from P and from P^alpha, beside real text; and the loop of greedy decoding.
-B texts of one length, T characters, V vocabulary, S numbers of a state, P characters of a loop's period. Every text has
-a prefix, which is not measured.
+Measured: what the model writes beside real text, and the loop of greedy decoding. B texts of one length, T characters,
+V vocabulary, S numbers of a state, P characters of a loop's period. Every text has a prefix, which is not measured.
 """
 
 import copy
 import math
 import statistics
-from collections.abc import Iterable, Sequence
-from itertools import combinations, pairwise
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from timemachine.datamodule import TimeMachine
 from timemachine.decoding import continue_text
 from timemachine.exercises import Findings
-from timemachine.exercises.comparison import compare, estimate, holm
+from timemachine.exercises.comparison import estimate
 from timemachine.exercises.drawing import COLOURS, panels, points_by_seed
 from timemachine.exercises.jobs import Job, markdown, span
 from timemachine.language_model import RNNLMScratch
@@ -29,14 +26,13 @@ from timemachine.vocab import Vocab
 ALPHAS = {"P^0.5": 0.5, "P": 1.0, "P^1.5": 1.5, "P^2": 2.0, "P^4": 4.0, "P^8": 8.0}
 GREEDY, REAL = "greedy", "real text"
 PREFIXES = ("it has", "time traveller", "the ", "i ")
-NUM_PREDS = 500  # characters a text: repetitions and distinct words depend on it
+NUM_PREDS = 500  # characters a text: repetitions depend on it
 NUM_SAMPLES = 8  # texts a prefix; greedy has one
 NUM_REAL = 320  # pieces of real text, at most
 CONTEXT = 6  # characters before a real text, its prefix
 NGRAM = 8  # characters
 SHOWN = 80  # characters of a text that the report shows
 FAR = 2000  # characters of greedy text in which its loop is looked for
-SETTLED = 1e-12  # a difference of states in float64 that is next to rounding
 LONG = 256  # characters for which a model that was started anew has to go on with a loop
 SHARPENED = 2.0  # the alpha of `sharpening`
 LENGTH = 4  # characters; 27^4 texts
@@ -44,12 +40,9 @@ LENGTH = 4  # characters; 27^4 texts
 MEASURES = {  # what the report calls them, and a factor
     "known_words": ("words that the training text has, %", 100),
     "repeated": ("repeated 8-grams, %", 100),
-    "distinct_words": ("distinct words in a text", 1),
     "log_likelihood": ("log-likelihood, nats a character", 1),
 }
-LOOP = ("period", "start", "settled", "difference", "margin", "needed", "needed_mostly", "needed_after_text")
-
-Values = dict[str, dict[str, list[float]]]  # decoding -> measure -> of each model, or of each piece of real text
+LOOP = ("period", "start", "difference", "margin", "needed")
 
 
 def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
@@ -68,13 +61,13 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
         found["shown"][name] = [texts[0][: length + SHOWN] for length, texts in groups]
     length, texts = real_texts(data)
     pieces = measures(model, data.vocab, texts, length, known)
-    loops = [loop(model, data.vocab, prefix, texts[:NUM_SAMPLES]) for prefix in PREFIXES]
+    loops = [loop(model, data.vocab, prefix) for prefix in PREFIXES]
     return found | {
         REAL: {what: _mean(values) for what, values in pieces.items()},
         "pieces": pieces,
         "cycles": [cycle for cycle, _ in loops],
         "loops": {prefix.strip(): numbers for prefix, (_, numbers) in zip(PREFIXES, loops, strict=True)},
-        "sharpening": sharpening(model, data.vocab, PREFIXES[0], SHARPENED, LENGTH),
+        "sharpening": {"distances": sharpening(model, data.vocab, PREFIXES[0], SHARPENED, LENGTH)},
     }
 
 
@@ -96,12 +89,10 @@ def measures(
     """Return `MEASURES` of each text after its prefix of `length` characters. `known`: the words of another text."""
     text_BT = torch.tensor([vocab[list(text)] for text in texts], device=model.device)
     nll_BT = model.nll((text_BT[:, :-1], text_BT[:, 1:]))[:, length - 1 :]
-    continuations = [text[length:] for text in texts]
-    words = [whole_words(text) for text in continuations]
+    words = [text[length:].split(" ")[1:-1] for text in texts]  # the first and the last one may be cut
     return {
-        "repeated": [repeated_share(text) for text in continuations],
-        "known_words": [_mean(word in known for word in ours) for ours in words],
-        "distinct_words": [float(len(set(ours))) for ours in words],
+        "repeated": [repeated_share(text[length:]) for text in texts],
+        "known_words": [_mean(word in known for word in ours if word) for ours in words],
         "log_likelihood": (-nll_BT.mean(1)).tolist(),
     }
 
@@ -115,11 +106,6 @@ def repeated_share(text: str) -> float:
     """Return 1 - distinct / all runs of 8 characters: 0 if none comes twice, NaN if there is none."""
     ngrams = [text[i : i + NGRAM] for i in range(len(text) - NGRAM + 1)]
     return 1 - len(set(ngrams)) / len(ngrams) if ngrams else math.nan
-
-
-def whole_words(text: str) -> list[str]:
-    """Return the words between two spaces: what lies before the first space and after the last may be cut."""
-    return [word for word in text.split(" ")[1:-1] if word]
 
 
 def repetition(text: str) -> tuple[int, int] | None:
@@ -136,66 +122,47 @@ def repetition(text: str) -> tuple[int, int] | None:
 
 
 @torch.no_grad()
-def loop(model: RNNLMScratch, vocab: Vocab, prefix: str, others: list[str]) -> tuple[str, dict[str, float]]:
-    """Return the cycle in which greedy text ends ("" if in none) and its numbers, computed in float64.
+def loop(model: RNNLMScratch, vocab: Vocab, prefix: str) -> tuple[str, dict[str, float]]:
+    """Return the cycle in which greedy text ends and its numbers, computed in float64; "" and none if in none.
 
-    `period`, `start`: in characters. `settled`: how many of the loop until the state differs from that one period
-    before by less than 1e-12; `difference`: what is left of that at the end. `margin`: how much likelier, in nats, each
-    character is than the next likeliest, at least. `needed`, `needed_mostly`: how many of the last characters a model
-    in a zero state has to read to go on with the cycle, at all of its places and at half of them; `needed_after_text`:
-    at all places if it has read the other texts before.
+    `period`, `start`: in characters. `difference`: of the state at the end of the last whole round from that one period
+    before, at most. `margin`: how much likelier, in nats, each character is than the next likeliest, at least.
+    `needed`: how many of the last characters a model in a zero state has to read, wherever in the cycle it begins, to
+    take each of those that follow, `LONG` of them, for the likeliest.
     """
     text = continue_text(model, vocab, prefix, FAR)[0]
-    found = repetition(text[len(prefix) :])
-    if found is None:
-        return "", dict.fromkeys(LOOP, math.nan)
+    if (found := repetition(text[len(prefix) :])) is None:
+        return "", {}
     (start, period), double = found, copy.deepcopy(model).double()
-    text_1T = torch.tensor([vocab[list(text)]], device=model.device)
-    before_1T, loop_1T = text_1T[:, : len(prefix) + start], text_1T[:, len(prefix) + start :]
-    differences, (_, state_1S) = [], double(before_1T)
-    for round_1P in loop_1T.unfold(1, period, period).unbind(1):
-        last_1S = state_1S
-        logits_1PV, state_1S = double(round_1P, last_1S)
-        differences.append((state_1S - last_1S).abs().max().item())
+    begin = len(prefix) + start
+    stop = len(text) - (len(text) - begin) % period
+    text_1T = torch.tensor([vocab[list(text[:stop])]], device=model.device)
+    _, before_1S = double(text_1T[:, :-period])
+    logits_1PV, state_1S = double(text_1T[:, -period:], before_1S)
     logits_1PV[..., vocab.unk] = -torch.inf
     best_P, next_P = logits_1PV[0].topk(2).values.unbind(1)
-    settled = next((period * n for n, difference in enumerate(differences) if difference < SETTLED), math.nan)
-    from_zero = needed(double, vocab, loop_1T[0, :period], None)
-    _, read_BS = double(torch.tensor([vocab[list(other)] for other in others], device=model.device))
-    after_text = needed(double, vocab, loop_1T[0, :period], read_BS)
-    numbers = [period, start, settled, differences[-1], (best_P - next_P).min().item()]
-    numbers += [max(from_zero), statistics.median(from_zero), max(after_text)]
-    return text[-FAR + start :][:period], dict(zip(LOOP, numbers, strict=True))
 
-
-def needed(model: RNNLMScratch, vocab: Vocab, cycle_P: Tensor, state_BS: Tensor | None) -> list[int]:
-    """Return after how many characters of a cycle, from each of its places on, a model goes on with it.
-
-    From the states given, zero if None. That number and any larger one: given so many, the model takes each of the
-    characters that follow, `LONG` and a period, for the likeliest.
-    """
-    period, device = len(cycle_P), cycle_P.device
-    places_T = torch.arange(LONG + period + 1, device=device)
-    windows_BT = cycle_P[(torch.arange(period, device=device)[:, None] + places_T) % period]
-    if state_BS is not None:
-        windows_BT = windows_BT.repeat(len(state_BS), 1)
-        state_BS = state_BS.repeat_interleave(period, 0)
-    logits_BTV, _ = model(windows_BT[:, :-1], state_BS)
-    logits_BTV[..., vocab.unk] = -torch.inf
-    is_wrong_BT = logits_BTV.argmax(2) != windows_BT[:, 1:]
-    found: list[int] = ((is_wrong_BT * places_T[1:]).amax(1) + 1).tolist()
-    return found
+    places_T = torch.arange(LONG + period + 1, device=model.device)
+    anew_PT = text_1T[0, begin + (places_T[:period, None] + places_T) % period]
+    logits_PTV, _ = double(anew_PT[:, :-1])
+    logits_PTV[..., vocab.unk] = -torch.inf
+    is_wrong_PT = logits_PTV.argmax(2) != anew_PT[:, 1:]
+    return text[begin : begin + period], {
+        "period": period,
+        "start": start,
+        "difference": (state_1S - before_1S).abs().max().item(),
+        "margin": (best_P - next_P).min().item(),
+        "needed": int((is_wrong_PT * places_T[1:]).max()) + 1,
+    }
 
 
 @torch.no_grad()
-def sharpening(
-    model: RNNLMScratch, vocab: Vocab, prefix: str, alpha: float, length: int
-) -> dict[str, dict[str, float]]:
-    """Compare sharpening each character with sharpening whole texts, over all continuations without `<unk>`.
+def sharpening(model: RNNLMScratch, vocab: Vocab, prefix: str, alpha: float, length: int) -> dict[str, float]:
+    """Return how far sampling from P^alpha is from sharpening P of whole texts: the total variation, from 0 to 1, of
+    the two distributions of 1, 2, … `length` characters, over all continuations without `<unk>`.
 
     Both have the weights P(text)^alpha. Decoding divides each character's by their sum over that character, given those
-    before it; P^alpha of whole texts divides once, by the sum over all texts. `distances`: total variation, between 0
-    and 1, of the two distributions of 1, 2, … `length` characters.
+    before it; P^alpha of whole texts divides once, by the sum over all texts.
     """
     known_K = torch.tensor([index for index in range(len(vocab)) if index != vocab.unk], device=model.device)
     inputs_BT, state_BS = torch.tensor([vocab[list(prefix)]], device=model.device), None
@@ -210,7 +177,7 @@ def sharpening(
         distances[str(number)] = (by_character_N.exp() - by_text_N.softmax(0)).abs().sum().item() / 2
         inputs_BT = known_K.repeat(len(logits_BTV))[:, None]
         state_BS = state_BS.repeat_interleave(len(known_K), 0)
-    return {"distances": distances}
+    return distances
 
 
 def findings(jobs: list[Job]) -> Findings:
@@ -221,16 +188,24 @@ def findings(jobs: list[Job]) -> Findings:
     if not found:
         return Findings(number="8", question=question, columns=columns, rows=[])
     values = {name: {what: _values(found, name, what) for what in MEASURES} for name in (*ALPHAS, GREEDY, REAL)}
+    known = {name: f"{estimate(of_name['known_words']):.0f} %" for name, of_name in values.items()}
+    shown = "\n".join(f"    {name:6} | {found[0]['shown'][name][0]}" for name in (GREEDY, "P", "P^2"))
     cycles = [[_turned(cycle) for cycle in samples["cycles"]] for samples in found]
     loops = [
         [str(number), ", ".join(f"`{cycle or 'none'}`" for cycle in dict.fromkeys(ours))]
-        + [span(float(of_prefix[what]) for of_prefix in samples["loops"].values()) for what in LOOP]
+        + [span(float(of_prefix.get(what, math.nan)) for of_prefix in samples["loops"].values()) for what in LOOP]
         for number, (samples, ours) in enumerate(zip(found, cycles, strict=True))
     ]
+    distances = [map(float, samples["sharpening"]["distances"].values()) for samples in found]
+    apart = ", ".join(f"{estimate(of_models):.2f}" for of_models in zip(*distances, strict=True))
     return Findings(
         number="8",
         question=question,
-        answer=_answer(found, values, cycles),
+        answer="The larger α, the more the text consists of known words and the more it repeats itself: the training "
+        f"text has {known['P']} of the words that are drawn from P and {known['P^8']} of those from P^8, but "
+        f"{known[REAL]} of a real text's. The likeliest character each time ends in a loop, after every prefix in "
+        f"{sum(map(all, cycles))} of {len(found)} models: the next character is a function of the state, and the state "
+        f"comes back.\n\n{shown}",
         setting=f"The book's run. Each model writes {NUM_PREDS} characters after each of {len(PREFIXES)} prefixes, "
         f"{NUM_SAMPLES} times for each α and once greedily. Real text: the rest of the novel, in pieces of as many.",
         columns=columns,
@@ -238,13 +213,14 @@ def findings(jobs: list[Job]) -> Findings:
         notes=[
             "Means with 95 % intervals, over models; of real text over its pieces. Repeated 8-grams: 1 − distinct / "
             "all, in a text. Log-likelihood: under the model itself (α = 1), whatever the text was drawn from.",
-            _which_alpha(values),
-            f"**Greedy text** of {FAR:,} characters, in float64. After `settled` characters of the loop the state is "
-            f"that of one period before but for {SETTLED:g}, at the end but for `difference`. Each character is "
-            "likelier than any other by `margin` nats. `needed`: how many of its last characters a model in a zero "
-            "state has to read to go on with the loop, at any place in it; at half of them; at any, after other text.",
-            markdown(["model", "loops", *(what.replace("_", " ") for what in LOOP)], loops),
-            _sharpening(found),
+            f"**Greedy text** of {FAR:,} characters, in float64. At its end the state is that of one period before but "
+            "for `difference`. Each character of the loop is likelier than any other by `margin` nats. `needed`: how "
+            "many of its last characters a model in a zero state has to read to go on with it, at any place in it.",
+            markdown(["model", "loops", *LOOP], loops),
+            "**Sharpening each character is not sampling from P(text)^α.** The first divides by a sum of P^α over the "
+            "next character, which depends on those before it; the second once, by the sum over all texts, and so "
+            f"favours a beginning for how surely it goes on. Over all continuations of `{PREFIXES[0]}` by 1 to "
+            f"{LENGTH} characters, with α = {SHARPENED:g}, the total variation distance of the two is {apart}.",
         ],
         figures={"repetition": _figure(values)},
         captions={"repetition": "What models write, a circle a model with a bar at their mean, and real text."},
@@ -261,63 +237,19 @@ def _values(found: list[dict[str, Any]], name: str, what: str) -> list[float]:
     return [factor * float(samples[name][what]) for samples in found]  # what is not finite is a text in summary.json
 
 
-def _answer(found: list[dict[str, Any]], values: Values, cycles: list[list[str]]) -> str:
-    known = {name: f"{estimate(of_name['known_words']):.0f} %" for name, of_name in values.items()}
-    lines = (f"    {name:6} | {found[0]['shown'][name][0]}" for name in (GREEDY, "P", "P^2"))
-    return (
-        "The larger α, the more the text consists of known words and the more it repeats itself: the training text has "
-        f"{known['P']} of the words that are drawn from P and {known['P^8']} of those from P^8, but {known[REAL]} of a "
-        f"real text's. The likeliest character each time ends in a loop, after every prefix in {sum(map(all, cycles))} "
-        f"of {len(found)} models: the next character is a function of the state, and the state comes back."
-        "\n\n" + "\n".join(lines)
-    )
-
-
-def _which_alpha(values: Values) -> str:
-    """Say at which α each measure is that of real text, and of how many pairs of measures these α differ."""
-    alphas: dict[str, dict[int, float]] = {}
-    for what in MEASURES:
-        of_models = zip(*(values[name][what] for name in ALPHAS), strict=True)
-        alphas[what] = {number: _crossing(ours, _mean(values[REAL][what])) for number, ours in enumerate(of_models)}
-    differ = holm({pair: compare(*map(alphas.__getitem__, pair)) for pair in combinations(alphas, 2)})
-    each = "; ".join(f"{MEASURES[what][0].split(',')[0]}: {estimate(it.values()):.2f}" for what, it in alphas.items())
-    return (
-        f"**At which α is a measure that of real text?** {each}. {sum(differ.values())} of {len(differ)} pairs differ."
-    )
-
-
-def _crossing(values: Sequence[float], real: float) -> float:
-    """Return the largest α at which a measure, linear in log α between `ALPHAS`, is that of real text; NaN if none."""
-    points = zip(map(math.log, ALPHAS.values()), (value - real for value in values), strict=True)
-    for (x, y), (next_x, next_y) in reversed(list(pairwise(points))):
-        if y * next_y <= 0 and y != next_y:
-            return math.exp(x + (next_x - x) * y / (y - next_y))
-    return math.nan
-
-
 def _turned(cycle: str) -> str:
     """Return the cycle from the start of a word on: of all its rotations after a space the first in the alphabet."""
     starts = [i for i in range(len(cycle)) if cycle[i - 1] == " "] or range(len(cycle))
     return min((cycle[i:] + cycle[:i] for i in starts), default="")
 
 
-def _sharpening(found: list[dict[str, Any]]) -> str:
-    distances = [map(float, samples["sharpening"]["distances"].values()) for samples in found]
-    means = ", ".join(f"{estimate(of_models):.2f}" for of_models in zip(*distances, strict=True))
-    return (
-        "**Sharpening each character is not sampling from P(text)^α.** The first divides by a sum of P^α over the next "
-        "character, which depends on those before it; the second divides once, by the sum over all texts, and so "
-        f"favours a beginning for how surely it goes on. Over all continuations of `{PREFIXES[0]}` by 1 to {LENGTH} "
-        f"characters, with α = {SHARPENED:g}, the total variation distance of the two is {means}."
-    )
-
-
-def _figure(values: Values) -> Figure:
+def _figure(values: dict[str, dict[str, list[float]]]) -> Figure:
+    """Draw two measures: decoding -> measure -> of each model, or of each piece of real text."""
     figure, grid = panels(1, 2, width=10)
     names = [name for name in values if name != REAL]
     for axes, what in zip(grid.flat, ("known_words", "repeated"), strict=True):
         points_by_seed(axes, names, {"": [values[name][what] for name in names]})
-        real = _mean(values[REAL][what])
+        real = estimate(values[REAL][what]).mean
         axes.axhline(real, color=COLOURS[1])
         axes.annotate(f"{REAL} {real:.2g} %", (-0.4, real), (0, 3), textcoords="offset points", color=COLOURS[1])
         axes.set(title=MEASURES[what][0], xlabel="drawn from P^α, or greedy", ylim=(-3, 103))
