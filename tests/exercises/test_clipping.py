@@ -37,14 +37,13 @@ def sweep(tmp_path: Path) -> Path:
 
 def test_the_report_says_up_to_which_rate_and_product_with_the_radius_every_run_learns(sweep: Path) -> None:
     found = clipping.findings(load_jobs(sweep))
-    assert found.columns[:6] == ["", "every run learns up to η", "ηθ", "not every run at η", "ηθ there", "best rate"]
-    assert [row[:6] for row in found.rows] == [
-        ["no clipping", "4", "", "8", "", "4"],
-        ["θ = 1", "4", "4", "8", "8", "4"],
-        ["θ = 0.1", "8", "0.8", "24", "2.4", "8"],
+    assert found.columns[:5] == ["", "every run learns up to η", "not every run at η", "best η", "validation"]
+    assert [row[:5] for row in found.rows] == [
+        ["no clipping", "4", "8", "4", "7.20 ± 1.27"],
+        ["θ = 1", "4 (ηθ = 4)", "8 (ηθ = 8)", "4", "7.20 ± 1.27"],
+        ["θ = 0.1", "8 (ηθ = 0.8)", "24 (ηθ = 2.4)", "8", "7.05 ± 0.64"],
     ]
-    assert [row[6] for row in found.rows] == ["7.20 ± 1.27", "7.20 ± 1.27", "7.05 ± 0.64"]
-    assert [row[9] for row in found.rows] == ["", "+0.00 ± 0.00", "-0.15 ± 0.64"]
+    assert [row[7] for row in found.rows] == ["", "+0.00 ± 0.00", "-0.15 ± 0.64"]
     for passage in (
         "(largest 0.25), and 2 of 2 runs are the same bit for bit",
         "every run learns up to a rate of 4 and none from 8 on",
@@ -52,7 +51,7 @@ def test_the_report_says_up_to_which_rate_and_product_with_the_radius_every_run_
         "-0.15 ± 0.64 (cannot be told apart)",
     ):
         assert passage in found.answer
-    assert "| 0.1 | 24 | 1 of 2 | 1 | 9.00 |" in found.notes[1]
+    assert "| 0.1 | 24 | 1 of 2 | 9.00 |" in found.notes[1]
 
 
 def test_runs_that_differ_in_a_digit_are_not_called_the_same(sweep: Path) -> None:

@@ -54,12 +54,13 @@ def numbers() -> Iterator[str]:
     yield f"{estimate(val[None].values())} without clipping and {estimate(val[0.1].values())} with a radius of 0.1"
     yield f"{estimate(rest[None].values())} and {estimate(rest[0.1].values())} on the rest"
     yield f"differs by {compare(rest[0.1], rest[None]):+.2f}"
-    yield f"differ by {compare(val[0.1], val[None]):+.2f} on validation"
-    yield f"at rates of {best[None]:g} and {best[0.1]:g}"
+    yield f"a difference of {compare(val[0.1], val[None]):+.2f} on validation"
+    yield f"at its best rate, {best[None]:g} and {best[0.1]:g}"
     lost = [[(job["model.lr"], job["seed"]) for jobs in cells[theta].values() for job in jobs if not learnt(job)]
             for theta in (None, 1.0)]  # fmt: skip
     assert lost[0] == lost[1], "the same runs are lost with a radius of 1 as without clipping"
-    yield f"At a rate of 4.5 {seeds - count[None][4.5]} of {seeds} runs are lost, at 5 {seeds - count[None][5.0]}"
+    slow, fast = (seeds - count[None][lr] for lr in (4.5, 5.0))
+    yield f"Without clipping {slow} of {seeds} runs are lost at a rate of 4.5 and {fast} of {seeds} at 5"
     norms = [job[NORM] for jobs in cells[None].values() for job in jobs if learnt(job)]
     assert max(norms) < 1
     yield f"largest norm of a run that learns is {max(norms):.2f}"

@@ -26,7 +26,8 @@ def finish(run: Record, model: RNNLMScratch, data: TimeMachine) -> None:
     status, message = "completed", f"the last epoch has no {' and no '.join(missing)}" if missing else None
     if metrics.get("val/perplexity", 0) > len(data.vocab):
         status = "diverged"
-        guessing = f"worse than guessing among {len(data.vocab)}; begin anew with a smaller model.lr or model.sigma"
+        sigma = "sigma_hh" if model.hparams.get("sigma_hh") else "sigma"
+        guessing = f"worse than guessing among {len(data.vocab)}; begin anew with a smaller model.lr or model.{sigma}"
         message = f"ends with a validation perplexity of {metrics['val/perplexity']:.4g}, {guessing}"
     if run.writes:
         summary = run.summary | {"status": status, "message": message}

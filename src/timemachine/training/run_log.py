@@ -227,9 +227,10 @@ def _divergence(trainer: pl.Trainer, network: Any, what: str, steps: list[dict[s
             step, what = int(row["step"]), "the gradient"
             break
     epoch, theta = trainer.current_epoch, trainer.gradient_clip_val
+    sigma = "sigma_hh" if network.get("sigma_hh") else "sigma"
     remains = f"the checkpoint of epoch {epoch} remains" if epoch else "there is no checkpoint yet"
     return (
         f"diverged in epoch {epoch + 1}, step {step}: {what} is not finite (last finite gradient norm "
         f"{last_norm:.4g}); {remains}. Type trainer.gradient_clip_val={theta / 10 if theta else 1:g} "
-        f"(now {theta or 'none'}), or a smaller model.lr (now {network['lr']:g}) or model.sigma ({network['sigma']:g})"
+        f"(now {theta or 'none'}), or a smaller model.lr (now {network['lr']:g}) or model.{sigma} ({network[sigma]:g})"
     )
