@@ -27,7 +27,7 @@ def numbers() -> Iterator[str]:
         return {job["seed"]: job[name] for job in cells[theta][best[theta]]}
 
     def mean(jobs: list[Job]) -> float:
-        return sum(job[VAL] for job in jobs) / len(jobs)
+        return float(sum(job[VAL] for job in jobs)) / len(jobs)
 
     count = {theta: {lr: sum(map(learnt, jobs)) for lr, jobs in rates.items()} for theta, rates in cells.items()}
     seeds = len(cells[None][1.0])
