@@ -60,9 +60,11 @@ def test_every_other_measurement_has_its_numbers(
     model.trainer = pl.Trainer(logger=False, enable_checkpointing=False, default_root_dir=tmp_path, barebones=True)
     found = probes.measure(["stream", "samples", "books", "weights", "reading"], model, data)
     assert set(found["stream"]) == {"train", "val", "test"}
-    assert found["samples"]["sharpening"]["distances"][0] == pytest.approx(0, abs=1e-6)
-    assert found["samples"]["sharpening"]["distances"][1] > 0
+    assert found["samples"]["sharpening"]["distances"]["1"] == pytest.approx(0, abs=1e-6)
+    assert found["samples"]["sharpening"]["distances"]["2"] > 0
     (read,) = found["books"]["books"].values()
     assert read["stream"]["perplexity"] > 1
     assert set(found["weights"]["weights"]) == {name for name, _ in model.named_parameters()}
-    assert set(np.load(tmp_path / "reading.npz")) >= {"val", "val_adaptive", "test", "test_adaptive"}
+    assert set(np.load(tmp_path / "reading.npz")) >= {
+        f"{part}/model{learning}" for part in ("val", "test") for learning in ("", "_adapting")
+    }
