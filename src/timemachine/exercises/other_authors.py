@@ -68,9 +68,7 @@ def findings(jobs: list[Job]) -> Findings:
             for book, of in own.items()
         ],
         figures={"matrix": _matrix(network, titles)} if every else {},
-        captions={"matrix": "How many bits a character more the model of another book needs; mean over excerpts."}
-        if every
-        else {},
+        captions={"matrix": "A row is a model, a column a book it reads: the mean over excerpts."} if every else {},
         notes=[
             f"{IN_BITS} *Ahead* and *behind*: of how many other models, on the same characters, paired by excerpt, "
             f"with Holm's correction for all {len(leads)} comparisons here; the rest cannot be told apart. The lead is "
