@@ -177,6 +177,7 @@ TRAINER = [
 OTHERS = [
     Row("model.hiddens=9"),
     Row("model.sigma=0.3"),
+    Row("model.sigma_hh=0.3"),
     Row("model.lr=0.5"),
     Row("model.activation=relu"),
     Row("model.input=embedding"),

@@ -18,7 +18,7 @@ from timemachine.rnn import CELLS
 from timemachine.vocab import Vocab
 
 NUM_STEPS = 4
-SETTINGS: dict[str, Any] = {"num_steps": NUM_STEPS, "num_train": 60, "num_val": 30}
+SETTINGS: dict[str, Any] = {"num_steps": NUM_STEPS, "num_train": 60, "num_val": 30, "start": 0}
 
 
 @pytest.fixture

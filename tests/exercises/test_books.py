@@ -148,13 +148,14 @@ def test_models_are_compared_on_the_same_characters_by_excerpt(tmp_path: Path) -
     found = other_authors.findings(load_jobs(tmp_path / "s"))
     cells = {row[0]: dict(zip(found.columns, row, strict=True)) for row in found.rows}
     assert list(cells) == [CATALOGUE[name].title for name in names]  # those that nothing was trained on have no row
-    assert [row["ahead"] for row in cells.values()] == ["4"] * 5
+    assert [row["ahead"] for row in cells.values()] == ["4 of 4"] * 5
     assert cells["The Time Machine"]["mean lead, bits"].startswith("0.08")
-    assert "ahead of all others on 5 of 5 books" in found.answer
-    assert "a foreign one in 12 of 12 comparisons, behind in 0; 2 pairs" in found.answer
+    assert "the own model is ahead in 20 of 20 comparisons and behind in 0." in found.answer
+    assert "another author's in 12 of 12 and behind in 0, by 0.05" in found.answer
     assert "for all 32 comparisons" in found.notes[0]
-    assert "| The War of the Worlds | The Time Machine | 0.05" in found.notes[2] and "| 3 | 0 | 0 |" in found.notes[2]
-    assert "need +0.250 ± 0.000 bits more" in found.notes[3]
+    assert "| The War of the Worlds | The Time Machine | 0.05" in found.notes[2]
+    assert "| 3 of 3 | 0 of 3 |" in found.notes[2]
+    assert "need +0.250 bits more" in found.notes[3]
 
 
 @pytest.mark.parametrize("exercise", ["war_of_the_worlds", "other_authors"])

@@ -19,7 +19,7 @@ from timemachine.how_low.ngrams import kneser_ney
 from timemachine.language_model import RNNLMScratch
 from timemachine.vocab import Vocab
 
-SETTINGS: dict[str, Any] = {"num_steps": 4, "num_train": 60, "num_val": 30}
+SETTINGS: dict[str, Any] = {"num_steps": 4, "num_train": 60, "num_val": 30, "start": 0}
 
 
 def test_a_comparison_is_of_the_same_characters(

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from statistics import fmean
 
 from tests.support.kept import table
-from timemachine.exercises.comparison import compare, estimate, holm
+from timemachine.exercises.comparison import Estimate, compare, estimate, holm
 
 GIVEN = ("8 excerpts", "8 books", "64 runs")
 AUTHORS = {
@@ -30,23 +30,39 @@ def numbers() -> Iterator[str]:
     ahead = [pair for pair in leads if claimed[pair] and leads[pair].mean > 0]
     behind = [pair for pair in leads if claimed[pair] and leads[pair].mean < 0]
 
-    def mean_lead(pairs: list[tuple[str, str, str]], model: str = "stream") -> str:
-        """Return the mean over pairs by excerpt, with its interval."""
+    def leads_by_excerpt(pairs: list[tuple[str, str, str]], model: str = "stream") -> Estimate:
+        """Return the mean over pairs, with its interval over excerpts."""
         starts = bits(books[0], books[0])
-        found = (fmean(bits(other, read, model)[start] - bits(one, read, model)[start] for read, one, other in pairs)
-                 for start in starts)  # fmt: skip
-        return f"{estimate(found):.2f}"
+        return estimate(fmean(bits(other, read, model)[start] - bits(one, read, model)[start]
+                              for read, one, other in pairs) for start in starts)  # fmt: skip
 
-    best = sum(all(pair in ahead for pair in own if pair[0] == read) for read in books)
-    yield f"{best} of {len(books)} books"
-    yield f"needs {mean_lead(own)} bits a character more"
-    yield f"in {sum(pair in ahead for pair in kin)} of {len(kin)} comparisons"
+    every, of_kin = leads_by_excerpt(own), leads_by_excerpt(kin)
+    yield f"needs {every:.2f} bits a character more"
+    yield f"{every.mean:.2f} bits a character"
+    yield f"a perplexity {100 * (2**every.mean - 1):.0f} % higher"
+    yield f"{sum(pair in ahead for pair in own)} of {len(own)} comparisons"
+    yield f"behind in {sum(pair in behind for pair in own)}"
+    yield f"another author's in {sum(pair in ahead for pair in kin)} of {len(kin)}"
     yield f"behind in {sum(pair in behind for pair in kin)}"
+    yield f"by {of_kin:.2f} bits on average"
     yield f"{len(AUTHORS)} pairs of books"
+    wins = {read: sum(pair in ahead for pair in own if pair[0] == read) for read in books}
+    most = len(books) - 1
+    assert [read for read in books if wins[read] == most] == [
+        "alices_adventures_in_wonderland", "pride_and_prejudice", "adventures_of_huckleberry_finn"
+    ]  # fmt: skip
+    yield f"all {most} others"
+    assert wins["time_machine"] == wins["a_tale_of_two_cities"] == min(wins.values())
+    yield f"of {min(wins.values())} of {most}"
+    nearest = {read: min((other for other in books if other != read), key=lambda other: leads[read, read, other].mean)
+               for read in books}  # fmt: skip
+    assert all(nearest[read] == one for two in AUTHORS.values() for read, one in (two, two[::-1]))
     for read, one in (pair for two in AUTHORS.values() for pair in (two, two[::-1])):
-        ours = [pair for pair in kin if pair[:2] == (read, one)]
-        counts = sum(pair in ahead for pair in ours), sum(pair in behind for pair in ours)
-        yield f"ahead of {counts[0]} and behind {counts[1]} of {len(ours)} foreign ones"
-    gaps = [compare(bits(one, read), bits(one, read, "witten_bell")) for one in books for read in books]
-    yield f"the n-gram is lower in {sum(gap.mean > 0 for gap in gaps)} of {len(gaps)} cells"
-    yield f"its own lead is {mean_lead(own, 'witten_bell')} bits"
+        yield f"{leads[read, read, one]:.2f}"
+    yield f"{leads['a_tale_of_two_cities', 'a_tale_of_two_cities', 'the_lost_world']:.2f} bits more"
+    others = [read for read in books if read not in sum(AUTHORS.values(), ())]
+    yield f"for {sum(nearest[read] == 'the_lost_world' for read in others)} of the {len(others)}"
+    gaps = [bits(one, read, "witten_bell")[start] - found for one in books for read in books
+            for start, found in bits(one, read).items()]  # fmt: skip
+    yield f"{-fmean(gaps):.2f} bits fewer"
+    yield f"its lead is {leads_by_excerpt(own, 'witten_bell'):.2f} bits"

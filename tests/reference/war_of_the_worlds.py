@@ -30,11 +30,18 @@ def numbers() -> Iterator[str]:
         yield f"After {size:,} characters"
         yield f"after {size:,} characters"
         yield f"a perplexity of {2**asked.mean:.2f}"
-        yield f"({asked:.2f} bits a character)"
+        yield f"({asked:.2f} bits a character"
         harder, easier = sum(mean > 0 for mean in apart), sum(mean < 0 for mean in apart)
         yield f"of {len(books) - 2} books by others {harder} are harder and {easier} easier"
         yield f"({more:+.2f} bits)"
-        yield f"differs by {differences[size, 'n-gram']:+.2f} bits after {size:,} characters"
+        fewer = differences[size, "n-gram"]
+        assert fewer.high < 0
+        yield f"by {-fewer.mean:.2f} ± {fewer.half:.2f} bits after {size:,} characters"
+        undecided = {book for book in books if book not in (OWN, ASKED) and not claimed[size, book]}
+        assert undecided == {"hound_of_the_baskervilles", "alices_adventures_in_wonderland"}
+        assert claimed[size, OWN] and more.mean < 0
+    yield " instead of ".join(f"{2 ** estimate(bits(size, ASKED).values()).mean:.2f}" for size in reversed(sizes))
+    assert all(max(bits(sizes[1], book).values()) < min(bits(sizes[0], book).values()) for book in books)
     others = [book for book in books if book not in (OWN, ASKED)]
     asked_of = bits(sizes[0], ASKED)
     lower = {start: sum(bits(sizes[0], book)[start] < asked_of[start] for book in others) for start in asked_of}

@@ -179,6 +179,6 @@ def as_trained(summary: dict[str, Any], corpus: Corpus) -> tuple[Corpus, dict[st
         )
     if corpus.sha256 != summary["corpus"]["sha256"]:
         return corpus, {"all": Split(range(num_chars - num_steps), range(1, num_chars))}
-    windows = {name: settings[name] for name in ("num_steps", "num_train", "num_val", "start") if name in settings}
+    windows = {name: settings[name] for name in ("num_steps", "num_train", "num_val", "start")}
     data = TimeMachine(**windows, corpus=corpus)
     return data.corpus, {name: split for name, split in data.splits.items() if split.starts}

@@ -57,4 +57,4 @@ def load_models(runs: Sequence[str]) -> tuple[RNNLMScratch | Ensemble, Vocab]:
 def _trained_on(run: str) -> tuple[object, ...]:
     summary = run_summary(run)
     data = summary["settings"]["data"]
-    return summary["corpus"]["sha256"], data["num_steps"], data["num_train"], data["num_val"], data.get("start", 0)
+    return summary["corpus"]["sha256"], data["num_steps"], data["num_train"], data["num_val"], data["start"]

@@ -51,8 +51,7 @@ class Run:
         if corpus.sha256 != text["sha256"]:
             name = f"data.corpus={format_value(text['source'])}"
             raise SettingError(f"{name}: the run's text is not there, or is another one now; put it where it was")
-        names = ("batch_size", "num_steps", "num_train", "num_val", "start")  # an older run has no start
-        chosen = {name: windows[name] for name in names if name in windows}
+        chosen = {name: windows[name] for name in ("batch_size", "num_steps", "num_train", "num_val", "start")}
         return TimeMachine(**chosen, corpus=corpus, seed=self.settings["seed"])
 
 
