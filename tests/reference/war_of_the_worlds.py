@@ -40,7 +40,8 @@ def numbers() -> Iterator[str]:
         undecided = {book for book in books if book not in (OWN, ASKED) and not claimed[size, book]}
         assert undecided == {"hound_of_the_baskervilles", "alices_adventures_in_wonderland"}
         assert claimed[size, OWN] and more.mean < 0
-    yield " instead of ".join(f"{2 ** estimate(bits(size, ASKED).values()).mean:.2f}" for size in reversed(sizes))
+    few, many = (f"{2 ** estimate(bits(size, ASKED).values()).mean:.2f}" for size in sizes)
+    yield f"a perplexity of {many} instead of {few}"
     assert all(max(bits(sizes[1], book).values()) < min(bits(sizes[0], book).values()) for book in books)
     others = [book for book in books if book not in (OWN, ASKED)]
     asked_of = bits(sizes[0], ASKED)
