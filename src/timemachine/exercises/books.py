@@ -78,6 +78,6 @@ def books_read(jobs: Iterable[Job]) -> dict[str, tuple[str, str]]:
 
 def bits(jobs: Iterable[Job], book: str, model: str = "stream") -> dict[tuple[int, int], float]:
     """Return the bits a character of a book by excerpt: where it starts, and its seed. `model`: or `witten_bell`."""
-    found = {(int(job.settings.get("data.start", 0)), int(job.settings.get("seed", 0))): job for job in jobs}
+    found = {(int(job.settings["data.start"]), int(job.settings["seed"])): job for job in jobs}
     read = {excerpt: job.probes["books"]["books"].get(book) for excerpt, job in found.items()}
     return {excerpt: float(scores[model]["bits"]) for excerpt, scores in read.items() if scores}
