@@ -25,7 +25,7 @@ LARGEST = 4_000_000  # bytes of the weights in a page
 KNOWN = {"cell": ("rnn",), "activation": ("tanh", "relu")}  # settings of `model.` that model.js can run
 SHOWN = {  # settings; none named: all of a section
     "model": (),
-    "data": ("batch_size", "num_steps", "num_train", "num_val"),
+    "data": ("batch_size", "num_steps", "num_train", "num_val", "start"),
     "training": (),
     "trainer": ("max_epochs", "max_steps", "precision", "accumulate_grad_batches", "gradient_clip_val"),
 }
