@@ -193,11 +193,12 @@ def _answer(runs: list[Run], verdict: str) -> str:
     ordered = sorted((run.rho, run.outcome == "learnt") for run in grid(runs) if not run.theta)
     least = max((rho for rho, _ in takewhile(lambda item: item[1], ordered)), default=0.0)
     above = [run for run in grid(runs) if run.rho > least]
-    return (
-        f"Not at the book's settings, where ReLU ends at {free} without clipping and {clipped} with it ({verdict}). "
-        f"Yes where the spectral radius of the recurrent weights begins above {least:.2f}: of these runs "
+    no = f"Not at the book's settings, where ReLU ends at {free} without clipping and {clipped} with it ({verdict})."
+    yes = (
+        f" Yes where the spectral radius of the recurrent weights begins above {least:.2f}: of these runs "
         f"{_learnt(above, None)} learn without clipping and {_learnt(above, 1.0)} with the book's radius of 1."
     )
+    return no + yes * bool(above)
 
 
 KINDS = {"learnt": ("o", 0), "learnt nothing": ("s", 4), "diverged": ("x", 1)}  # marker, colour
