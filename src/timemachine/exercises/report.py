@@ -46,7 +46,8 @@ def write_report(folder: Path, exercise: str) -> None:
         write_figure(folder / f"{name}.png", figure)
     if findings.arrays:
         np.savez_compressed(folder / "arrays.npz", **findings.arrays)
-    title = "Sweep" if exercise == "none" else f"Exercise {findings.number or exercise}"
+    noun = "Exercises" if " and " in findings.number else "Exercise"
+    title = "Sweep" if exercise == "none" else f"{noun} {findings.number or exercise}"
     if findings.question:
         title += f": {findings.question}"
     answer = findings.answer if findings.rows else "No run has ended yet that could answer."
