@@ -155,7 +155,7 @@ def test_models_are_compared_on_the_same_characters_by_excerpt(tmp_path: Path) -
     assert "for all 32 comparisons" in found.notes[0]
     assert "| The War of the Worlds | The Time Machine | 0.05" in found.notes[2]
     assert "| 3 of 3 | 0 of 3 |" in found.notes[2]
-    assert "need +0.250 bits more" in found.notes[3]
+    assert "need 0.250 bits more" in found.notes[3]
 
 
 @pytest.mark.parametrize("exercise", ["war_of_the_worlds", "other_authors"])
