@@ -127,7 +127,7 @@ def test_books_are_compared_with_the_war_of_the_worlds_by_excerpt(tmp_path: Path
     interval = stats.ttest_rel(*values).confidence_interval(0.95)
     mean, half = (interval.low + interval.high) / 2, (interval.high - interval.low) / 2
     assert pride[3] == f"{mean:+.3f} ± {half:.3f}, harder"
-    assert "the n-gram needs -0.250 ± 0.000 bits more" in found.notes[1]
+    assert "the n-gram needs 0.250 ± 0.000 bits fewer" in found.notes[1]
 
 
 def of_authors(trained_on: str) -> Callable[[str, int], float]:
