@@ -127,7 +127,7 @@ def test_books_are_compared_with_the_war_of_the_worlds_by_excerpt(tmp_path: Path
     interval = stats.ttest_rel(*values).confidence_interval(0.95)
     mean, half = (interval.low + interval.high) / 2, (interval.high - interval.low) / 2
     assert pride[3] == f"{mean:+.3f} ± {half:.3f}, harder"
-    assert "the n-gram needs -0.250 ± 0.000 bits more" in found.notes[1]
+    assert "the n-gram needs 0.250 ± 0.000 bits fewer" in found.notes[1]
 
 
 def of_authors(trained_on: str) -> Callable[[str, int], float]:
@@ -155,7 +155,7 @@ def test_models_are_compared_on_the_same_characters_by_excerpt(tmp_path: Path) -
     assert "for all 32 comparisons" in found.notes[0]
     assert "| The War of the Worlds | The Time Machine | 0.05" in found.notes[2]
     assert "| 3 of 3 | 0 of 3 |" in found.notes[2]
-    assert "need +0.250 bits more" in found.notes[3]
+    assert "need 0.250 bits more" in found.notes[3]
 
 
 @pytest.mark.parametrize("exercise", ["war_of_the_worlds", "other_authors"])

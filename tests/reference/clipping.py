@@ -1,12 +1,13 @@
 """Exercise 9, clipping: the numbers of its texts."""
 
 from collections.abc import Iterator
+from math import log
 from typing import Any
 
 from tests.support.kept import table
 from timemachine.exercises.comparison import compare, estimate
 
-GIVEN = ("the radius of 1", "a radius of 1", "a radius of 0.3", "a radius of 0.1")
+GIVEN = ("at a rate of 2 than", "rate of 1", "the radius of 1", "a radius of 1", "a radius of 0.3", "a radius of 0.1")
 VAL, REST, NORM = "val/perplexity", "test/perplexity", "largest_grad_norm"
 LETTERS = {"train/perplexity": 17.06, VAL: 16.65}  # what the frequencies of the letters give
 Job = dict[str, Any]
@@ -45,7 +46,7 @@ def numbers() -> Iterator[str]:
     yield f"stays below {largest:.2f}, and {same} of {seeds} runs"
     yield f"up to a rate of {learns[None]:g} and none from {none_from:g} on"
     yield f"a radius of 0.1 lets all learn up to {learns[0.1]:g}"
-    yield f"with a radius of 0.1 all up to {learns[0.1]:g}"
+    yield f"with a radius of 0.1 all of them up to {learns[0.1]:g}"
     for theta in (0.3, 0.1):
         yield f"ηθ = {learns[theta] * theta:.3g} with a radius of {theta}"
         at = fails[theta]
@@ -56,6 +57,14 @@ def numbers() -> Iterator[str]:
     yield f"differs by {compare(rest[0.1], rest[None]):+.2f}"
     yield f"a difference of {compare(val[0.1], val[None]):+.2f} on validation"
     yield f"at its best rate, {best[None]:g} and {best[0.1]:g}"
+    ours, book = (estimate(job[REST] for job in cells[None][lr]).mean for lr in (2.0, 1.0))
+    nats = [{job["seed"]: log(job[REST]) for job in cells[None][lr]} for lr in (2.0, 1.0)]
+    yield f"{ours:.2f} for {book:.2f}, by {compare(*nats):.3f} nats"
+    tie = [f"{mean(cells[0.1][lr]):.2f}" for lr in (4.0, 5.0)]
+    assert tie[0] == tie[1]
+    yield f"rates of 4 and 5 both have {tie[0]} on validation"
+    four, five = (estimate(job[REST] for job in cells[0.1][lr]).mean for lr in (4.0, 5.0))
+    yield f"{four:.2f} and {five:.2f} on the rest"
     lost = [[(job["model.lr"], job["seed"]) for jobs in cells[theta].values() for job in jobs if not learnt(job)]
             for theta in (None, 1.0)]  # fmt: skip
     assert lost[0] == lost[1], "the same runs are lost with a radius of 1 as without clipping"

@@ -68,6 +68,8 @@ def test_the_table_of_runs_and_minutes_is_that_of_the_reports() -> None:
     page = (REPOSITORY / "sweeps/README.md").read_text(encoding="utf-8")
     lines = re.findall(r"^\| [^|]+ \| `(\w+)` \| .* \| ([^|]+) \| ([^|]+) \|$", page, re.MULTILINE)
     assert len(lines) == 10
+    total = sum(float(minutes.split(" and ")[0]) for name, _, minutes in lines if name != "how_low")
+    assert f"`make exercises` runs takes {total:.1f} minutes" in page
     for name, *cells in lines:
         reports = [REFERENCE / name / "report.md", *REFERENCE.glob(f"{name}/*/report.md")]
         effort = re.compile(r"^([\d,]+) runs \(.*\) in ([\d.]+) minutes", re.MULTILINE)

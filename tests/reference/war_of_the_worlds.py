@@ -33,6 +33,8 @@ def numbers() -> Iterator[str]:
         yield f"({asked:.2f} bits a character"
         harder, easier = sum(mean > 0 for mean in apart), sum(mean < 0 for mean in apart)
         yield f"of {len(books) - 2} books by others {harder} are harder and {easier} easier"
+        yield f"{harder} are harder, {easier} easier and {len(books) - 2 - len(apart)} cannot be told apart"
+        yield f"of {len(books) - 2} books by others"
         yield f"({more:+.2f} bits)"
         fewer = differences[size, "n-gram"]
         assert fewer.high < 0

@@ -84,7 +84,8 @@ def findings(jobs: list[Job]) -> Findings:
         ],
         figures={"outcome": _outcome(radii), "norms": _norms(free, radii)},
         captions={
-            "outcome": "A point a run. Where clipping acts, the longest step, ηθ, decides whether runs learn.",
+            "outcome": "A point a run; a number: so many runs at a rate diverged, where not all did. Where clipping "
+            "acts, one longest step, ηθ, fits both radii.",
             "norms": "Without clipping: the norm of the gradient, and the radii at which clipping would act.",
         },
         notes=[
@@ -130,6 +131,7 @@ def _outcome(radii: list[Radius]) -> Figure:
         axes.set(xscale="log", yscale="log", ylim=(6.5, LOST * 2))
         plain_numbers(axes.xaxis, ticks)
         plain_numbers(axes.yaxis, (7, 8, 10, 14))
+        axes.minorticks_off()
         axes.axhspan(LOST, LOST * 2, color="grey", alpha=0.15, linewidth=0)
         axes.text(0.02, 0.97, "diverged", transform=axes.transAxes, va="top", color="dimgrey")
         ends = []
@@ -141,9 +143,13 @@ def _outcome(radii: list[Radius]) -> Figure:
                           for job in radius.jobs]  # fmt: skip
                 axes.plot(*zip(*points, strict=True), marker, color=colour, markersize=4, markerfacecolor="none")
                 ends.append((*points[-1], radius.name, colour))
+                for lr, runs in radius.rates.items():
+                    if 0 < (count := sum(job.status == "diverged" for job in runs)) < len(runs):
+                        axes.annotate(f"{count}", (lr * factor, lost), (0, 4), textcoords="offset points",
+                                      ha="center", color=colour, fontsize="x-small")  # fmt: skip
         label_ends(axes, ends)
     left.set(xlabel="learning rate η", ylabel="validation perplexity at the end")
-    right.set(xlabel="longest step that clipping allows, ηθ")
+    right.set(xlabel="longest step that clipping allows, ηθ", title="the radii that act")
     return figure
 
 

@@ -46,28 +46,28 @@ def findings(jobs: list[Job]) -> Findings:
     lead, lead_of_kin = _lead(network, every), _lead(network, kin)
     more = estimate(n - ngram[cell][excerpt] for cell, found in network.items() for excerpt, n in found.items()).mean
     answer = (
-        f"The model of another book needs {lead:.2f} bits a character more than a book's own model, a perplexity "
-        f"{100 * (2**lead.mean - 1):.0f} % higher; the own model is ahead in {len(ahead.intersection(every))} of "
-        f"{len(every)} comparisons and behind in {len(behind.intersection(every))}."
+        f"The model of another book needs {lead:.2f} bits a character more than a book's own model, over excerpts of "
+        f"these {len(names)} books, a perplexity {100 * (2**lead.mean - 1):.0f} % higher; the own model is ahead in "
+        f"{len(ahead.intersection(every))} of {len(every)} comparisons and behind in {len(behind.intersection(every))}."
     )
     of_authors = (
         f" The model of the author's other book is ahead of another author's in {len(ahead.intersection(kin))} of "
         f"{len(kin)} and behind in {len(behind.intersection(kin))}, by {lead_of_kin:.2f} bits on average, but "
-        f"{len(related) // 2} pairs of books say nothing of authors in general."
+        f"{len(related) // 2} pairs of books are too few to say anything of authors."
     )
     return Findings(
         number="7",
         question="How well does a model predict books by other authors?",
         setting="The book's run on excerpts of each book at hand, with the same number of characters and of updates: "
         "`data.start` is where the text begins, and what lies before follows at its end. Each model reads characters "
-        "15,032 to 135,031 of every book, counted from the same start: no model was trained or validated on them.",
+        "15,032 to 135,031 of every book, counted from the excerpt's start: no model was trained or validated on them.",
         answer=answer + of_authors * bool(kin) if lead.count else "No excerpt was read by the models of all books yet.",
         columns=["read", "author", "own model, bits", "n-gram", *columns],
         rows=[
             [*books[book], *(f"{estimate(matrix[book, book].values()):.3f}" for matrix in (network, ngram)), *cells(of)]
             for book, of in own.items()
         ],
-        figures={"matrix": _matrix(network, titles)} if every else {},
+        figures={"matrix": _matrix(network, titles, ahead | behind)} if every else {},
         captions={"matrix": "A row is a model, a column a book it reads: the mean over excerpts."} if every else {},
         notes=[
             f"{IN_BITS} *Ahead* and *behind*: of how many other models, on the same characters, paired by excerpt, "
@@ -78,7 +78,8 @@ def findings(jobs: list[Job]) -> Findings:
                 ["read", "trained on", *columns],
                 [[titles[book], titles[one], *cells(of)] for (book, one), of in related.items()],
             ),
-            f"As a mean over all cells the networks need {more:+.3f} bits more than n-grams. A book's own n-gram leads "
+            f"As a mean over all cells the networks need {abs(more):.3f} bits "
+            f"{'more' if more > 0 else 'fewer'} than n-grams. A book's own n-gram leads "
             f"the others' by {_lead(ngram, every):.3f}.",
         ],
     )
@@ -94,11 +95,19 @@ def _lead(matrix: Bits, pairs: Sequence[Pair]) -> Estimate:
     return estimate(fmean(other[excerpt] - one[excerpt] for one, other in found) for excerpt in excerpts)
 
 
-def _matrix(network: Bits, titles: Mapping[str, str]) -> Figure:
-    """Draw how many bits above the book's own model each model is: a row a training book, a column a book read."""
+def _matrix(network: Bits, titles: Mapping[str, str], apart: set[Pair]) -> Figure:
+    """Draw how many bits above the book's own model each model is: a row a training book, a column a book read.
+
+    What is not in `apart` stands in brackets.
+    """
     values = [[_lead(network, [(book, book, other)]).mean for book in titles] for other in titles]
     figure, grid = panels(width=2.2 + len(titles), height=1.2 + 0.5 * len(titles))
     places = [(place, place) for place in range(len(titles))]
     heat_map(grid[0, 0], values, [*titles.values()], [fill(title, 12) for title in titles.values()], "+.2f", places)
-    grid[0, 0].set(xlabel="read", ylabel="trained on", title="bits a character above the model of the book itself")
+    for text in grid[0, 0].texts:
+        book, other = ([*titles][int(place)] for place in text.get_position())
+        if book != other and (book, book, other) not in apart:
+            text.set_text(f"({text.get_text()})")
+    title = "bits a character above the book's own model (in brackets: cannot be told apart)"
+    grid[0, 0].set(xlabel="read", ylabel="trained on", title=title)
     return figure

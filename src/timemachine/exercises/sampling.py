@@ -201,9 +201,9 @@ def findings(jobs: list[Job]) -> Findings:
     return Findings(
         number="8",
         question=question,
-        answer="The larger α, the more the text consists of known words and the more it repeats itself: the training "
-        f"text has {known['P']} of the words that are drawn from P and {known['P^8']} of those from P^8, but "
-        f"{known[REAL]} of a real text's. The likeliest character each time ends in a loop, after every prefix in "
+        answer="From P to P^8 the text has ever more known words and repeats itself ever more: the training text has "
+        f"{known['P']} of the words that are drawn from P and {known['P^8']} of those from P^8, but {known[REAL]} of a "
+        f"real text's. The likeliest character each time ends in a loop, after every prefix in "
         f"{sum(map(all, cycles))} of {len(found)} models: the next character is a function of the state, and the state "
         f"comes back.\n\n{shown}",
         setting=f"The book's run. Each model writes {NUM_PREDS} characters after each of {len(PREFIXES)} prefixes, "

@@ -1,6 +1,7 @@
 """Exercise 6: how well does the model of The Time Machine predict The War of the Worlds?"""
 
 import math
+from dataclasses import replace
 from textwrap import fill
 
 from timemachine.exercises import Findings
@@ -56,8 +57,8 @@ def findings(jobs: list[Job]) -> Findings:
         question="How well does the model predict The War of the Worlds, by the same author, and other books?",
         setting="The book's run on excerpts of The Time Machine, and the same network on 90 % of the novel, another "
         "90 % each time: `data.start` is where the text begins, and what lies before follows at its end. Each model "
-        "reads characters 15,032 to 135,031 of every book, counted from the same start, and of its own novel what it "
-        "was neither trained nor validated on.",
+        "reads characters 15,032 to 135,031 of every book, counted from the excerpt's start, and of its own novel "
+        "what it was neither trained nor validated on.",
         answer=" ".join(_sentence(training, group, compared[training]) for training, group in groups.items()),
         columns=["read", "author", *(head for two in heads for head in two)],
         rows=[[*books[book], *(cell for item in groups.items() for cell in cells(*item, book))] for book in places],
@@ -67,8 +68,9 @@ def findings(jobs: list[Job]) -> Findings:
         notes=[
             f"{IN_BITS} Differences are paired by excerpt. Easier or harder is what passes Holm's correction for all "
             "of them together; the others cannot be told apart.",
-            *(f"After {size:,} characters the n-gram needs {compared[name, size][NGRAM][0]:+.3f} bits more than the "
-              "model on The War of the Worlds." for name, size in groups),
+            *(f"After {size:,} characters the n-gram needs {replace(more, mean=abs(more.mean)):.3f} bits "
+              f"{'more' if more.mean > 0 else 'fewer'} than the model on The War of the Worlds."
+              for (_, size), (more, _) in ((training, found[NGRAM]) for training, found in compared.items())),
         ],
     )  # fmt: skip
 
