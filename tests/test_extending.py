@@ -146,4 +146,4 @@ def test_an_exercise_has_its_report(copy: Path) -> None:
     printed = run(copy, "train.py", "exercise=seeds", *SMALL)
     assert "Seeds differ by a standard deviation of" in printed
     (sweep,) = (copy / "sweeps/seeds").iterdir()
-    assert "# Exercise 0: seeds" in (sweep / "report.md").read_text()
+    assert "# Exercise 0: How much of a perplexity is chance?" in (sweep / "report.md").read_text()
