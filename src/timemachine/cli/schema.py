@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import Field, fields, is_dataclass
 from difflib import get_close_matches
@@ -29,7 +30,9 @@ for _schema in (Train, Evaluate, Generate):
     ConfigStore.instance().store(name=f"{_schema.__name__.lower()}_schema", node=_schema)
 ConfigStore.instance().store(name="wandb_schema", group="logger", node={"wandb": Wandb})
 # An exercise's ${divide:20_000,${data.num_steps}}: a setting that follows another one through a sweep.
-OmegaConf.register_new_resolver("divide", lambda number, by: int(number) // int(by), replace=True)
+with warnings.catch_warnings():  # the newest OmegaConf has another name for it
+    warnings.simplefilter("ignore", UserWarning)
+    OmegaConf.register_new_resolver("divide", lambda number, by: int(number) // int(by), replace=True)
 
 
 def checked(cfg: DictConfig, schema: type[Settings]) -> Settings:
