@@ -1,6 +1,6 @@
 # make train          the book's experiment, about a minute
 # make test           the tests
-# make exercises      the book's exercises but how_low, an hour and a half on two cores beside other work
+# make exercises      the book's exercises but how_low, close to two hours on two cores beside other work
 # make how-low        exercise 4 with any training, longer than an hour on two cores
 # make notebook       execute book.ipynb where it lies
 # make bench          speed, as ratios

@@ -107,7 +107,7 @@ def points_by_seed(axes: Axes, places: Sequence[str], series: Mapping[str, Seque
     axes.set_xticks(range(len(places)), places)
     axes.grid(visible=False, axis="x")
     if len(series) > 1 and axes.lines:
-        axes.legend(fontsize="small")
+        axes.legend(loc="best", fontsize="small")
 
 
 def heat_map(

@@ -333,7 +333,7 @@ def _path_figure(path: list[Recipe], readings: list[Reading]) -> Figure:
             for style, name in (("-", "kneser_ney"), ("--", "mixture"), (":", "teacher")):
                 if name in it.sums:
                     axes.axvline(it.perplexity(name).mean, linestyle=style, color="black", label=READERS[name])
-            axes.legend()
+            axes.legend(loc="best")
     labels = [_change(recipe, before) for recipe, before in zip(path, [None, *path], strict=False)]
     axes.set_yticks(range(len(path)), [textwrap.fill(label, 40) for label in labels])
     axes.invert_yaxis()
@@ -368,5 +368,5 @@ def _knows_figure(kinds: list[Reading]) -> Figure:
     axes.axvline(0, color="black", linewidth=1)
     axes.invert_yaxis()
     axes.set_xlabel("nats a character more than the mixture: to the left of 0 ahead of it")
-    axes.legend()
+    axes.legend(loc="best")
     return figure

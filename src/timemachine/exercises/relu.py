@@ -230,5 +230,5 @@ def _why(runs: list[Run]) -> Figure:
         shown = [run for run in runs if run.name == name and not run.theta and run.lr == 1]
         axes.plot([run.rho for run in shown], [getattr(run, what) for run in shown], marker, color=colour, markersize=5,
                   markerfacecolor="none", label=f"{name}, {norms[what]}")  # fmt: skip
-    axes.legend()
+    axes.legend(loc="upper left")
     return figure

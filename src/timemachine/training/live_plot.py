@@ -56,7 +56,7 @@ class LivePlot(ProgressBar):
             axes.plot(*zip(*curve, strict=True) if curve else ([], []), color=COLOURS[name], label=label)
         last = trainer.max_epochs if (trainer.max_epochs or -1) > 0 else None  # else the axis ends at the last epoch
         axes.set(xlabel="epoch", ylabel="perplexity", xlim=(0, last), ylim=(0, None))
-        axes.legend()
+        axes.legend(loc="upper right")
         png = BytesIO()
         figure.savefig(png, format="png")
         image = Image(png.getvalue())  # type: ignore[no-untyped-call]
