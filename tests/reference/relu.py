@@ -6,8 +6,10 @@ from typing import Any
 from tests.support.kept import arrays, table
 from timemachine.exercises.comparison import compare, estimate, holm
 
-GIVEN = ("at a rate of 1", "at a rate of 4", "at a rate of 8", "a radius of 1", "a radius of 0.3", "book's radius of 1",
-         "from 0.15 on", "with σ = 0.35", "with σ = 0.15", "tanh and σ = 0.35", "as in exercise 9", "At a rate of 8")  # fmt: skip
+GIVEN = (
+    "at a rate of 1", "at a rate of 4", "at a rate of 8", "a radius of 1", "a radius of 0.3", "book's radius of 1",
+    "with σ = 0.35", "with σ = 0.15", "tanh and σ = 0.35", "as in exercise 9", "At a rate of 8",
+)  # fmt: skip
 VAL = "val/perplexity"
 LETTERS = {"train/perplexity": 17.06, VAL: 16.65}  # what the frequencies of the letters give
 Job = dict[str, Any]
