@@ -343,15 +343,17 @@ def _path_figure(path: list[Recipe], readings: list[Reading]) -> Figure:
 
 
 def _ends_figure(readings: list[Reading]) -> Figure:
-    figure, grid = panels(max(-(-len(readings) // 3), 1), 3, width=10, height=4.5, sharey=True)
+    figure, grid = panels(max(-(-len(readings) // 3), 1), 3, width=10, height=5, sharey=True)
     for axes, it in zip(grid.flat, readings, strict=False):
         for name in it.sums.keys() - {"networks"}:
             row, learns = [*READERS].index(name.removesuffix("_adapting")), name.endswith("_adapting")
             x = it.perplexity(name).mean
             axes.plot(x, row, "o", color=COLOURS[0], markerfacecolor="none" if learns else None)
             axes.annotate(f"{x:.2f}", (x, row), (0, 6), textcoords="offset points", ha="center", fontsize="small")
-        axes.set_title(it.text, fontsize="medium")
+        axes.set_title(it.text.replace(", ", ",\n", 1), fontsize="medium")
         axes.margins(0.15)
+    for axes in grid.flat[len(readings) :]:
+        axes.set_axis_off()
     grid[0, 0].set_yticks(range(len(READERS) - 1), [*READERS.values()][:-1])
     grid[0, 0].invert_yaxis()
     figure.supxlabel("perplexity; filled: as it is; hollow: learning on from what it has read")
@@ -368,5 +370,5 @@ def _knows_figure(kinds: list[Reading]) -> Figure:
     axes.axvline(0, color="black", linewidth=1)
     axes.invert_yaxis()
     axes.set_xlabel("nats a character more than the mixture: to the left of 0 ahead of it")
-    axes.legend(loc="best")
+    figure.legend(loc="outside upper center", ncols=2)
     return figure
