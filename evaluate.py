@@ -1,7 +1,7 @@
 """Perplexity of a trained model on other texts: python evaluate.py run=outputs/… data.corpus=war_of_the_worlds."""
 
 from timemachine.cli.program import program
-from timemachine.config import Evaluate, WandbMode
+from timemachine.config import Evaluate, Tokens, WandbMode
 from timemachine.corpus import find_corpus
 from timemachine.runs.summaries import run_summary
 
@@ -12,8 +12,9 @@ def main(settings: Evaluate) -> None:
     summary = next(run_summary(run) for run in settings.runs)
     chosen, own_source = settings.data.corpus, summary["corpus"]["source"]
     names = [own_source] if chosen is None else list(map(str, chosen if isinstance(chosen, list) else [chosen]))
-    corpora = [find_corpus(name, settings.data.search_dirs) for name in names]
-    own = find_corpus(own_source, settings.data.search_dirs) if settings.baselines else None
+    tokens = Tokens[summary["settings"]["data"]["tokens"]]
+    corpora = [find_corpus(name, settings.data.search_dirs, tokens) for name in names]
+    own = find_corpus(own_source, settings.data.search_dirs, tokens) if settings.baselines else None
     wandb = settings.logger.get("wandb")
     if wandb is not None and wandb.mode is WandbMode.disabled:
         wandb = None
@@ -27,7 +28,7 @@ def main(settings: Evaluate) -> None:
 
     model, vocab = how_low.load_models(settings.runs)
     rows = [row for corpus in corpora for row in evaluate(model, vocab, summary, corpus)]
-    print_evaluation(rows, corpora, settings.runs)
+    print_evaluation(rows, corpora, vocab, settings.runs)
     if own is not None:
         for comparison in how_low.compare(model, vocab, summary, corpora, own):
             how_low.print_comparison(comparison)

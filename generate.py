@@ -4,6 +4,7 @@ import sys
 
 from timemachine.cli.program import program
 from timemachine.config import Generate
+from timemachine.errors import SettingError
 from timemachine.runs.summaries import run_summary
 
 
@@ -21,9 +22,12 @@ def main(settings: Generate) -> None:
         num_samples = 1
     on_terminal = sys.stdout.isatty()  # there a text that ends in spaces would look cut short; a pipe gets it as it is
     model, vocab = load_model(settings.run)
-    for text in continue_text(
-        model, vocab, settings.prefix, settings.num_preds, settings.alpha, num_samples, settings.seed
-    ):
+    prefix = vocab.tokens_of(settings.prefix)
+    if settings.prefix and not prefix.strip(" "):
+        raise SettingError(f"prefix={settings.prefix}: has no letter from A to Z; type for example prefix='it has'")
+    if unknown := vocab.unknown(prefix):
+        print(f"prefix: the run has not seen {', '.join(map(repr, unknown))} and reads <unk>", file=sys.stderr)
+    for text in continue_text(model, vocab, prefix, settings.num_preds, settings.alpha, num_samples, settings.seed):
         print(f'"{text}"' if on_terminal else text)
 
 

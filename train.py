@@ -12,7 +12,8 @@ from timemachine.runs.record import Record
 @training_program
 def main(settings: Train, run: Record) -> None:
     """Train a model, test it, and leave in the run's folder what a reader wants to know."""
-    corpus = find_corpus(settings.data.corpus, settings.data.search_dirs)
+    windows = settings.data
+    corpus = find_corpus(windows.corpus, windows.search_dirs, windows.tokens)
 
     # What follows takes seconds to import: by now mistakes in the settings have been found.
     from lightning.pytorch import seed_everything
@@ -31,10 +32,9 @@ def main(settings: Train, run: Record) -> None:
 
         make_model = partial(RNNLMBeyond, training=settings.training)
         make_loader = partial(train_loader, training=settings.training)
-    windows = settings.data
     data = TimeMachine(
         windows.batch_size, windows.num_steps, windows.num_train, windows.num_val, windows.start,
-        corpus=corpus, seed=settings.seed, train_loader=make_loader,
+        windows.tokens, windows.min_count, corpus=corpus, seed=settings.seed, train_loader=make_loader,
     )  # fmt: skip
     network = to_dict(settings.model)
     if run.is_resumed:

@@ -22,6 +22,7 @@ PROBES = "measured at the end: stream, history, samples, books, dynamics, weight
 Activation = Enum("Activation", ["tanh", "relu"])
 Backward = Enum("Backward", ["auto", "fused", "bptt", "autograd"])
 Input = Enum("Input", ["one_hot", "embedding"])
+Tokens = Enum("Tokens", ["letters", "characters"])
 Optimizer = Enum("Optimizer", ["sgd", "adamw"])
 Schedule = Enum("Schedule", ["constant", "cosine"])
 WandbMode = Enum("WandbMode", ["auto", "online", "offline", "disabled"])
@@ -140,6 +141,10 @@ class Data:
 
     corpus: Any = setting("time_machine", "a book of the catalogue, sample, a text, a folder of texts; or a list")
     search_dirs: list[str] = setting(["../shared/corpora"], "folders with books, seen from the repository")
+    tokens: Tokens = setting(
+        Tokens.letters, "letters: a to z and spaces, as in the book; characters: all of the text's"
+    )
+    min_count: int = setting(1, "characters that the text has fewer times are read as <unk>", 1, MOST)
     batch_size: int = setting(1024, "windows a step, over all devices", 1, MOST)
     num_steps: int = setting(32, "characters a window", 1, MOST)
     num_train: int | None = setting(10_000, "windows that train; null: 90 % of the characters", 1, MOST)
@@ -332,7 +337,7 @@ class Generate:
     """The settings of generate.py, which continues a text with a trained model: greedily, or sampling from P^alpha."""
 
     run: str = setting(MISSING, "a run's folder, checkpoint or model.safetensors", example=RUN)
-    prefix: str = setting("it has", "any text; normalised like the corpus")
+    prefix: str = setting("it has", "any text; read as the run reads its own")
     num_preds: int = setting(20, "characters to add", 0, 1_000_000)
     alpha: float | None = setting(None, "null: greedy; a number: sample from P^alpha", *POSITIVE, example=1)
     num_samples: int = setting(1, "continuations", 1, 10_000)

@@ -1,19 +1,21 @@
 """From a book's name or a path to normalised characters: search, download, verify, strip, normalise.
 
-Normalisation is the book's: every run of characters other than A-Z and a-z becomes one space, lower case.
+As letters, the book's: every run of characters other than A-Z and a-z becomes one space, lower case. As characters:
+all that the text has, in Unicode's normal form C, lines ended by a line feed.
 """
 
 import hashlib
 import os
 import re
 import sys
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from string import ascii_lowercase
 
-from timemachine.config import REPOSITORY
+from timemachine.config import REPOSITORY, Tokens
 from timemachine.errors import SettingError
 from timemachine.texts import CATALOGUE, Book
 
@@ -24,18 +26,19 @@ SAMPLE, DEFAULT = "sample", "time_machine"
 class Corpus:
     """A text, ready for a model.
 
-    `characters`: the normalised text, letters a-z and single spaces, one byte each. `sha256`: of the bytes of the files
-    at `paths`. `source`: what `data.corpus` finds it by, from any folder; of several texts a list. `left_out`: bytes of
-    Project Gutenberg's headers and footers.
+    `characters`: the text, normalised as `tokens` says; it takes 1, 2 or 4 bytes a character. `sha256`: of the bytes of
+    the files at `paths`. `source`: what `data.corpus` finds it by, from any folder; of several texts a list.
+    `left_out`: bytes of Project Gutenberg's headers and footers.
     """
 
     name: str
     title: str
     source: str | list[str]
     paths: tuple[Path, ...]
-    characters: bytes
+    characters: str
     sha256: str
     left_out: int = 0
+    tokens: Tokens = Tokens.letters
 
     def rotated(self, start: int) -> "Corpus":
         """Return the text that begins with character `start`; those before it follow at the end. It has one seam."""
@@ -44,10 +47,10 @@ class Corpus:
     def replaced(self) -> dict[str, int]:
         """Count the digits, letters outside A-Z (accents) and other characters, white space aside, that became spaces.
 
-        Text is UTF-8 where that decodes, else Latin-1.
+        Text is UTF-8 where that decodes, else Latin-1. As characters none did.
         """
         counts = {"digits": 0, "accents": 0, "other": 0}
-        for path in self.paths:
+        for path in self.paths if self.tokens is Tokens.letters else ():
             body = without_gutenberg(path.read_bytes())
             try:
                 text = body.decode("utf-8")
@@ -62,30 +65,30 @@ class Corpus:
     def lost_letters(self) -> str:
         """Return a line that says how many letters became spaces, "" for less than 1 % of them."""
         lost = self.replaced()["accents"]
-        letters = lost + len(self.characters) - self.characters.count(b" ")
+        letters = lost + len(self.characters) - self.characters.count(" ")
         share = f"{lost / letters:.1%}"
         line = f"text          {lost:,} of {letters:,} letters are not A to Z: they become spaces ({share})"
-        return line if lost >= letters / 100 else ""
+        return f"{line}; data.tokens=characters keeps them" if lost and lost >= letters / 100 else ""
 
 
-def find_corpus(corpus: str | list[str], search_dirs: list[str]) -> Corpus:
+def find_corpus(corpus: str | list[str], search_dirs: list[str], tokens: Tokens = Tokens.letters) -> Corpus:
     """Return the text that `data.corpus` names; of a list, or of a folder's `*.txt` by name, all joined.
 
     A book of the catalogue is looked up in `search_dirs`, seen from the repository, then in the user's cache, or else
     downloaded. For the default book the sample stands in, after a warning. Raises SettingError for another name or path
-    that is not found, a wrong edition, and a file that is not a text.
+    that is not found, a wrong edition, and a file that is not a text, or as characters not in UTF-8.
     """
     if isinstance(corpus, list):
-        return _joined([find_corpus(name, search_dirs) for name in corpus])
+        return _joined([find_corpus(name, search_dirs, tokens) for name in corpus])
     if corpus == SAMPLE:
-        return _read(Path(__file__).parent / "texts" / "sample.txt", SAMPLE, "the sample text")
+        return _read(Path(__file__).parent / "texts" / "sample.txt", SAMPLE, "the sample text", tokens)
     if corpus not in CATALOGUE:
         path, names = Path(corpus), [*CATALOGUE, SAMPLE]
         if os.path.isfile(path):
-            return _read(path, path.stem, path.name, source=str(path.resolve()))
+            return _read(path, path.stem, path.name, tokens, source=str(path.resolve()))
         if path.is_dir():
             path = path.resolve()
-            texts = [_read(file, file.stem, file.name) for file in sorted(path.glob("[!.]*.txt"))]
+            texts = [_read(file, file.stem, file.name, tokens) for file in sorted(path.glob("[!.]*.txt"))]
             if not texts:
                 raise SettingError(f"data.corpus={corpus}: has no *.txt; type a folder of texts, or the path of a text")
             return replace(_joined(texts), name=path.name, title=path.name, source=str(path))
@@ -99,11 +102,11 @@ def find_corpus(corpus: str | list[str], search_dirs: list[str]) -> Corpus:
         if not _is_edition(path, book):
             rule = f"{path} is another edition than the catalogue's ({book.hash})"
             raise SettingError(f"data.corpus={corpus}: {rule}; type data.corpus={path} to use it all the same")
-        return _read(path, corpus, book.title)
+        return _read(path, corpus, book.title, tokens)
     from timemachine.texts.download import downloaded  # loaded only where there is something to download
 
     try:
-        return _read(downloaded(corpus, book), corpus, book.title)
+        return _read(downloaded(corpus, book), corpus, book.title, tokens)
     except OSError as error:
         why = f"not found and not downloaded ({error})"
         if corpus != DEFAULT:
@@ -116,21 +119,23 @@ def find_corpus(corpus: str | list[str], search_dirs: list[str]) -> Corpus:
             *(f"put it at {path}" for path in places),
         ]
         print("!" * 78, *(f"  {line}" for line in warning), "!" * 78, sep="\n", file=sys.stderr)
-        return find_corpus(SAMPLE, [])
+        return find_corpus(SAMPLE, [], tokens)
 
 
 def _joined(texts: list[Corpus]) -> Corpus:
     if len(texts) == 1:
         return texts[0]
-    paths = tuple(path for text in texts for path in text.paths)
+    paths, tokens = tuple(path for text in texts for path in text.paths), texts[0].tokens
+    joined = (" " if tokens is Tokens.letters else "\n").join(text.characters for text in texts)
     return Corpus(
         name="+".join(text.name for text in texts),
         title=" and ".join(text.title for text in texts),
         source=[str(text.source) for text in texts],
         paths=paths,
-        characters=normalise(b" ".join(text.characters for text in texts)),
+        characters=normalise(joined.encode(), tokens),
         sha256=hashlib.sha256(b"\0".join(path.read_bytes() for path in paths)).hexdigest(),
         left_out=sum(text.left_out for text in texts),
+        tokens=tokens,
     )
 
 
@@ -143,7 +148,7 @@ def at_hand(search_dirs: list[str]) -> list[Corpus]:
     for name, book in CATALOGUE.items():
         paths = [folder / f"{name}.txt" for folder in folders]
         editions = [path for path in paths if path.is_file() and _is_edition(path, book)]
-        books += [_read(path, name, book.title) for path in editions[:1]]
+        books += [_read(path, name, book.title, Tokens.letters) for path in editions[:1]]
     return books
 
 
@@ -155,15 +160,20 @@ def _is_edition(path: Path, book: Book) -> bool:
 _LETTERS_ELSE_SPACE = bytes(code if code in ascii_lowercase.encode() else ord(" ") for code in range(256))
 
 
-def normalise(text: bytes) -> bytes:
-    """Return the text in lower case, with one space for every run of bytes other than A-Z and a-z.
+def normalise(text: bytes, tokens: Tokens = Tokens.letters) -> str:
+    """Return the text as its model reads it.
 
-    Bytes, because the parts of a multi-byte character are no letters either: the result is that of the decoded text.
+    As letters: in lower case, with one space for every run of bytes other than A-Z and a-z. The parts of a multi-byte
+    character are no letters either, so the result is that of the decoded text. As characters: from UTF-8 in normal
+    form C, with a line feed for each kind of line end. Raises UnicodeDecodeError for another encoding.
     """
+    if tokens is Tokens.characters:
+        lines = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        return unicodedata.normalize("NFC", lines.decode())
     characters = text.lower().translate(_LETTERS_ELSE_SPACE)
     while b"  " in characters:  # a regular expression needs 60 bytes a match
         characters = characters.replace(b"  ", b" ")
-    return characters
+    return characters.decode("ascii")
 
 
 def without_gutenberg(text: bytes) -> bytes:
@@ -182,16 +192,24 @@ def without_gutenberg(text: bytes) -> bytes:
     return b"\n".join(end.sub(b"", book) for book in books)
 
 
-def _read(path: Path, name: str, title: str, source: str | None = None) -> Corpus:
+def _read(path: Path, name: str, title: str, tokens: Tokens, source: str | None = None) -> Corpus:
     try:
         text = path.read_bytes()
     except OSError as error:
         raise SettingError(f"data.corpus={path}: cannot be read ({error.strerror}); type the path of a text") from error
     if b"\0" in text:
         raise SettingError(f"data.corpus={path}: is not a text, it holds a NUL byte; type the path of a text")
-    body = without_gutenberg(text)
-    characters = normalise(body)
+    sha256, size = hashlib.sha256(text).hexdigest(), len(text)
+    text = without_gutenberg(text)
+    left_out = size - len(text)
+    try:
+        characters = normalise(text, tokens)
+    except UnicodeDecodeError as error:
+        why = f"is not in UTF-8 (byte {text[error.start]} at {error.start:,})"
+        raise SettingError(f"data.corpus={path}: {why}; save it in UTF-8, or type data.tokens=letters") from error
     if not characters.strip():
-        raise SettingError(f"data.corpus={path}: holds no letter from A to Z; type the path of an English text")
-    sha256, left_out = hashlib.sha256(text).hexdigest(), len(text) - len(body)
-    return Corpus(name, title, source or name, (path,), characters, sha256, left_out)
+        has, instead = "no letter from A to Z", "data.tokens=characters, or the path of an English text"
+        if tokens is Tokens.characters:
+            has, instead = "nothing but white space", "the path of a text"
+        raise SettingError(f"data.corpus={path}: holds {has}; type {instead}")
+    return Corpus(name, title, source or name, (path,), characters, sha256, left_out, tokens)

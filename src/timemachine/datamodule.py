@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from torch import Generator, Tensor
 
-from timemachine.config import Data, format_value, require
+from timemachine.config import Data, Tokens, format_value, require
 from timemachine.corpus import DEFAULT, Corpus, find_corpus
 from timemachine.errors import SettingError
 from timemachine.vocab import Vocab
@@ -33,9 +33,10 @@ class TimeMachine(LightningDataModule):
     The first `num_train` windows train, the next `num_val` validate, what neither has touched tests: windows from
     character num_train + num_val + T on. With both None, 90 % of the characters train, 5 % validate, 5 % test, and no
     window crosses a border. `start`: the character with which the text begins; those before it follow at its end, so
-    that other windows train. `corpus`: a text, or what `data.corpus` may be. `train_loader`: makes another loader of
-    the training batches from this object, with `global_size` as WindowLoader has it; the windows in a new order each
-    epoch if None. Raises SettingError for an invalid number, a text that is not found, and one that is too short.
+    that other windows train. `corpus`: a text, or what `data.corpus` may be, which is then read as `tokens` says.
+    Characters that the text has fewer than `min_count` times are `<unk>`. `train_loader`: makes another loader of the
+    training batches from this object, with `global_size` as WindowLoader has it; the windows in a new order each epoch
+    if None. Raises SettingError for an invalid number, a text that is not found, and one that is too short.
     """
 
     def __init__(
@@ -45,21 +46,26 @@ class TimeMachine(LightningDataModule):
         num_train: int | None = 10_000,
         num_val: int | None = 5_000,
         start: int = 0,
+        tokens: Tokens = Tokens.letters,
+        min_count: int = 1,
         *,
         corpus: Corpus | str | list[str] = DEFAULT,
         seed: int = 0,
         train_loader: "Callable[[TimeMachine], Any] | None" = None,
     ) -> None:
         super().__init__()
-        settings = Data(batch_size=batch_size, num_steps=num_steps, num_train=num_train, num_val=num_val, start=start)
+        settings = Data(
+            batch_size=batch_size, num_steps=num_steps, num_train=num_train, num_val=num_val, start=start,
+            tokens=tokens, min_count=min_count,
+        )  # fmt: skip
         self.batch_size, self.num_steps, self.start = batch_size, num_steps, start
         self.seed, self._train_loader = seed, train_loader
-        text = corpus if isinstance(corpus, Corpus) else find_corpus(corpus, settings.search_dirs)
+        text = corpus if isinstance(corpus, Corpus) else find_corpus(corpus, settings.search_dirs, settings.tokens)
         num_chars = len(text.characters)
         require(start < num_chars, "data.start", start, f"the text has {num_chars} characters", 0)
         self.corpus = text.rotated(start)
         self.generator = Generator().manual_seed(seed)  # of the order of the training windows
-        self.vocab = Vocab.of(self.corpus.characters)
+        self.vocab = Vocab.of(self.corpus.characters, self.corpus.tokens, min_count)
         self.chars_N = self.vocab.encode(self.corpus.characters)
         if len(self.chars_N) <= num_steps:
             setting = f"data.corpus={format_value(self.corpus.source)}"
@@ -71,6 +77,14 @@ class TimeMachine(LightningDataModule):
         windows = ", ".join(f"{len(split.starts):,} {name}" for name, split in self.splits.items())
         text = f"{self.corpus.title}, {len(self.chars_N):,} characters of {len(self.vocab)} kinds"
         return f"TimeMachine({text}; windows of {self.num_steps}: {windows}; {self.batch_size:,} a batch)"
+
+    def prefix(self, text: str) -> str:
+        """Return a normalised text to continue, or as much of the validation text if that has characters unknown here.
+
+        For samples of any text, in any language.
+        """
+        first = self.splits["val"].starts.start
+        return self.corpus.characters[first : first + len(text)] if self.vocab.unknown(text) else text
 
     def train_dataloader(self) -> Any:
         """Return the batches of the training windows, in a new order each epoch."""
@@ -102,7 +116,8 @@ class TimeMachine(LightningDataModule):
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint has to say: the vocabulary, which text, and the next epoch's order."""
         order = self.generator.get_state()
-        return {"tokens": self.vocab.idx_to_token, "sha256": self.corpus.sha256, "generator": order}
+        tokens, kind = self.vocab.idx_to_token, self.vocab.kind.name
+        return {"tokens": tokens, "kind": kind, "sha256": self.corpus.sha256, "generator": order}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on in the order of the run that was interrupted."""

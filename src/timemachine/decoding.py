@@ -40,14 +40,14 @@ def continue_text(
     is_the_books = model.is_the_books and type(model.rnn) is RNNScratch
     step = _Step(model, vocab) if is_the_books else _StepOfAnyCell(model, vocab)
     state: Any = None
-    for character in vocab[list(prefix or " ")]:
+    for character in vocab.encode(prefix or " ").tolist():
         state, logits = step(state, character)
     if alpha is None:
         greedy = []
         for _ in range(num_preds):
             greedy.append(int(logits.argmax()))
             state, logits = step(state, greedy[-1])
-        return [prefix + "".join(vocab.to_tokens(greedy))] * num_samples
+        return [prefix + vocab.decode(greedy)] * num_samples
     random = np.random.default_rng(seed)
     state, logits = (np.repeat(part[:, None], num_samples, 1) for part in (state, logits))
     drawn_TS = np.empty((num_preds, num_samples), np.int64)

@@ -1,29 +1,57 @@
 """Vocab: character <-> index, sorted as in the book: space 0, <unk> 1, a 2, …"""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from timemachine.config import Tokens
+from timemachine.corpus import normalise
+from timemachine.errors import SettingError
+
 UNKNOWN = "<unk>"
+LARGEST = 65_536  # symbols; a batch of the book's has two gigabytes of logits then, for each 8 time steps
+AT_ONCE = 1 << 20  # characters that are read at once
+DTYPES = (torch.uint8, 256), (torch.int16, 32_768), (torch.int32, LARGEST)  # and how many symbols each can number
 
 
 class Vocab:
-    """The distinct characters of a text and `<unk>`, sorted (d2l's `Vocab`, section 9.2).
+    """The distinct characters of a text and `<unk>`, sorted (d2l's `Vocab`, section 9.2), and how text is read.
 
-    `vocab["a"]` and `vocab[["a", "b"]]` give indices, unknown characters `unk`, that of `<unk>`; `to_tokens` goes back.
+    `kind`: as letters or as characters. `vocab["a"]` and `vocab[["a", "b"]]` give indices, unknown characters `unk`,
+    that of `<unk>`; `to_tokens` goes back. A whole text: `decode(encode(tokens_of(text)))`.
     """
 
-    def __init__(self, tokens: Iterable[str] = ()) -> None:
+    def __init__(self, tokens: Iterable[str] = (), kind: Tokens = Tokens.letters) -> None:
         self.idx_to_token: list[str] = sorted({UNKNOWN, *tokens})
         self.token_to_idx: dict[str, int] = {token: index for index, token in enumerate(self.idx_to_token)}
-        self.unk = self.token_to_idx[UNKNOWN]
+        self.unk, self.kind = self.token_to_idx[UNKNOWN], kind
+        self.dtype = next(dtype for dtype, most in DTYPES if len(self) <= most)
+        codes = [0, *(ord(token) for token in self.token_to_idx if token != UNKNOWN)]
+        self._index_of_code = np.full(max(codes) + 2, self.unk, str(self.dtype).removeprefix("torch."))
+        for token, index in self.token_to_idx.items():
+            if token != UNKNOWN:
+                self._index_of_code[ord(token)] = index
 
     @classmethod
-    def of(cls, characters: bytes) -> "Vocab":
-        """Return the vocabulary of a normalised text."""
-        return cls(chr(code) for code in set(characters))
+    def of(cls, text: str, kind: Tokens = Tokens.letters, min_count: int = 1) -> "Vocab":
+        """Return the vocabulary of a normalised text, of the characters that it has `min_count` times or more.
+
+        Raises SettingError for more symbols than a model can have.
+        """
+        count_C = np.zeros(0x110000, np.int64)  # of each character of Unicode
+        for code_N in _codes(text):
+            found_C = np.bincount(code_N)
+            count_C[: len(found_C)] += found_C
+        kept = np.flatnonzero(count_C >= min_count).tolist()
+        if len(kept) >= LARGEST:
+            more = int(np.sort(count_C)[-LARGEST + 1]) + 1
+            rule = f"{len(kept):,} kinds of characters are more than the {LARGEST:,} symbols of a model"
+            raise SettingError(f"data.min_count={min_count}: {rule}; type for example data.min_count={more}")
+        return cls(map(chr, kept), kind)
 
     def __len__(self) -> int:
         return len(self.idx_to_token)
@@ -39,7 +67,28 @@ class Vocab:
             return self.idx_to_token[indices]
         return [self.idx_to_token[index] for index in indices]
 
-    def encode(self, characters: bytes) -> Tensor:
-        """Return the indices of a normalised text: (N,), uint8, one byte a character."""
-        table = bytes(self[chr(code)] for code in range(256))
-        return torch.frombuffer(bytearray(characters.translate(table)), dtype=torch.uint8)
+    def tokens_of(self, text: str) -> str:
+        """Return a text as a corpus of this kind is normalised: its characters are tokens, or unknown."""
+        return normalise(text.encode("utf-8", "replace"), self.kind)
+
+    def unknown(self, text: str) -> str:
+        """Return the distinct characters of a normalised text that the vocabulary lacks, in their order."""
+        return "".join(token for token in dict.fromkeys(text) if token not in self.token_to_idx)
+
+    def encode(self, text: str) -> Tensor:
+        """Return the indices of a normalised text: (N,), in 1, 2 or 4 bytes each, as few as the vocabulary needs."""
+        index_N = torch.empty(len(text), dtype=self.dtype)
+        for start, code_N in zip(range(0, len(text), AT_ONCE), _codes(text), strict=True):
+            code_N = np.minimum(code_N, len(self._index_of_code) - 1)  # the last one is unknown
+            index_N.numpy()[start : start + AT_ONCE] = self._index_of_code[code_N]
+        return index_N
+
+    def decode(self, indices: Iterable[int]) -> str:
+        """Return the text of indices."""
+        return "".join(self.idx_to_token[index] for index in indices)
+
+
+def _codes(text: str) -> Iterator[NDArray[np.uint32]]:
+    """Yield the code points of a text, part by part."""
+    for start in range(0, len(text), AT_ONCE):
+        yield np.frombuffer(text[start : start + AT_ONCE].encode("utf-32-le", "surrogatepass"), np.uint32)

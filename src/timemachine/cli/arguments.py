@@ -17,7 +17,6 @@ from hydra._internal.utils import get_args_parser
 
 from timemachine.cli.schema import CONF, choices, groups, leaves, no_such_choice
 from timemachine.config import Evaluate, Train
-from timemachine.corpus import normalise
 from timemachine.errors import SettingError
 
 MULTIRUN = {"-m", "--multirun"}
@@ -100,7 +99,7 @@ def _refuse_contradictions(chosen: dict[str, str], flags: Namespace, schema: typ
 def checked_argument(argument: str, schema: type, folders: Sequence[Path] = (CONF,)) -> str:
     """Return the argument as Hydra reads it. Raise SettingError for a name or a choice that does not exist.
 
-    Hydra's grammar refuses most punctuation: a prefix is normalised like the corpus and quoted, and a path is quoted.
+    Hydra's grammar refuses most punctuation: a prefix and a path are quoted.
     """
     name, equals, value = argument.lstrip("+~").partition("=")
     if argument.startswith("-") or re.split("[@./]", name)[0] == "hydra":  # a setting of Hydra's own
@@ -122,10 +121,7 @@ def checked_argument(argument: str, schema: type, folders: Sequence[Path] = (CON
     if not argument.startswith(name):
         raise SettingError(f"{argument}: it exists; type it as {name}={value or '…'}")
     if name == "prefix":
-        letters = normalise(os.fsencode(value)).decode()
-        if value and not letters.strip():
-            raise SettingError(f"{argument}: has no letter from A to Z; type for example prefix='it has'")
-        return f"prefix='{letters}'"
+        return f"prefix={quoted(value)}"
     if name not in ("run", "resume", "init_from", "data.corpus"):
         return argument
     path = unquoted_path(value)  # or a name, or a list of them

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from timemachine.config import format_value
+from timemachine.config import Tokens, format_value
 from timemachine.corpus import Corpus
 from timemachine.datamodule import Batch, Split, TimeMachine, WindowLoader
 from timemachine.errors import SettingError
@@ -132,8 +132,8 @@ def evaluate(model: LanguageModel, vocab: Vocab, summary: dict[str, Any], corpus
     return rows
 
 
-def print_evaluation(rows: list[Row], corpora: list[Corpus], runs: list[str]) -> None:
-    """Print one table for all texts, and what their normalisation left out."""
+def print_evaluation(rows: list[Row], corpora: list[Corpus], vocab: Vocab, runs: list[str]) -> None:
+    """Print one table for all texts, what their normalisation left out, and what the model has never seen."""
     models = runs[0] if len(runs) == 1 else f"{len(runs)} models as one: {', '.join(runs)}"
     lines = [
         [row.text, row.part, f"{row.stream.num_targets:,}", str(row.window), str(row.stream), f"{row.stream.bits:.3f}"]
@@ -148,8 +148,17 @@ def print_evaluation(rows: list[Row], corpora: list[Corpus], runs: list[str]) ->
     for corpus in {corpus.sha256: corpus for corpus in corpora}.values():
         replaced = corpus.replaced()
         counts = f"{replaced['digits']:,} digits, {replaced['accents']:,} accented letters, {replaced['other']:,} other"
+        made = f"normalisation made spaces of {counts} characters"
+        if vocab.kind is Tokens.characters:
+            made = f"{len(corpus.characters):,} characters"
         left_out = f"; {corpus.left_out:,} around them are Project Gutenberg's" if corpus.left_out else ""
-        print_text(f"{corpus.name}: normalisation made spaces of {counts} characters{left_out}")
+        print_text(f"{corpus.name}: {made}{left_out}")
+        if unknown := vocab.unknown(corpus.characters):
+            times = sum(map(corpus.characters.count, unknown))
+            print_text(
+                f"{corpus.name}: {times:,} characters of {len(unknown)} kinds are not in the run's vocabulary ("
+                f"{' '.join(map(repr, unknown[:10]))}{' …' * (len(unknown) > 10)}): read and scored as <unk>"
+            )
 
 
 def paired(nll_N: Tensor, other_N: Tensor, of_N: Tensor | None = None) -> tuple[float, float]:
@@ -179,6 +188,6 @@ def as_trained(summary: dict[str, Any], corpus: Corpus) -> tuple[Corpus, dict[st
         )
     if corpus.sha256 != summary["corpus"]["sha256"]:
         return corpus, {"all": Split(range(num_chars - num_steps), range(1, num_chars))}
-    windows = {name: settings[name] for name in ("num_steps", "num_train", "num_val", "start")}
+    windows = {name: settings[name] for name in ("num_steps", "num_train", "num_val", "start", "tokens", "min_count")}
     data = TimeMachine(**windows, corpus=corpus)
     return data.corpus, {name: split for name, split in data.splits.items() if split.starts}

@@ -47,7 +47,7 @@ LOOP = ("period", "start", "difference", "margin", "needed")
 
 def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
     """Return means over texts for each way of decoding and real text, greedy decoding's loops, and `sharpening`."""
-    train = data.corpus.characters[: data.splits["train"].targets.stop].decode()
+    train = data.corpus.characters[: data.splits["train"].targets.stop]
     known = set(train.split(" ")[:-1])  # the last one may be cut
     found: dict[str, Any] = {"shown": {}}
     for name, alpha in {**ALPHAS, GREEDY: None}.items():
@@ -78,7 +78,7 @@ def real_texts(data: TimeMachine) -> tuple[int, list[str]]:
     rest = data.splits["test"].targets or data.splits["val"].targets
     length, context = min(NUM_PREDS, len(rest)), min(CONTEXT, rest.start)
     starts = range(rest.start, rest.stop - length + 1, length)[:NUM_REAL]
-    characters = data.corpus.characters.decode()
+    characters = data.corpus.characters
     return context, [characters[start - context : start + length] for start in starts]
 
 

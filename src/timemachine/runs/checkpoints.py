@@ -19,6 +19,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from safetensors import safe_open
 from torch import Tensor
 
+from timemachine.config import Tokens
 from timemachine.errors import SettingError, one_line
 from timemachine.language_model import RNNLMScratch
 from timemachine.runs.files import write_whole
@@ -63,7 +64,7 @@ def load_model(run: str) -> tuple[RNNLMScratch, Vocab]:
     in a file is executed.
     """
     model, _, about = read_model(run, "run")
-    return model.eval(), Vocab(about["tokens"])
+    return model.eval(), vocab_of(about)
 
 
 def read_model(run: str, setting: str) -> tuple[RNNLMScratch, dict[str, Tensor], dict[str, Any]]:
@@ -81,7 +82,7 @@ def read_model(run: str, setting: str) -> tuple[RNNLMScratch, dict[str, Tensor],
         else:
             checkpoint = read_checkpoint(path)
             weights, about = checkpoint["state_dict"], checkpoint | checkpoint["TimeMachine"]
-        model, vocab = RNNLMScratch(**about["hyper_parameters"]), Vocab(about["tokens"])
+        model, vocab = RNNLMScratch(**about["hyper_parameters"]), vocab_of(about)
         model.load_state_dict(weights)
         if len(vocab) != model.vocab_size or not all(weight.isfinite().all() for weight in model.parameters()):
             raise ValueError("its weights are not finite, or do not fit its vocabulary")
@@ -91,13 +92,19 @@ def read_model(run: str, setting: str) -> tuple[RNNLMScratch, dict[str, Tensor],
     return model, weights, about
 
 
+def vocab_of(about: dict[str, Any]) -> Vocab:
+    """Return the vocabulary that a model's file tells of."""
+    return Vocab(about["tokens"], Tokens[about["kind"]])
+
+
 def export_model(path: Path, model: RNNLMScratch, vocab: Vocab, summary: dict[str, Any]) -> None:
     """Write what `load_model` reads, and any program that knows safetensors. `summary`: the run's. Raises OSError.
 
     The header has what is known of the weights as JSON, and the SHA-256 of both.
     """
     known = {name: summary[name] for name in ("status", "settings", "corpus", "metrics", "versions", "git")}
-    about = {"hyper_parameters": dict(model.hparams), "tokens": vocab.idx_to_token, "summary": known}
+    about = {"hyper_parameters": dict(model.hparams), "summary": known}
+    about |= {"tokens": vocab.idx_to_token, "kind": vocab.kind.name}
     header = {name: json.dumps(value) for name, value in about.items()}
     weights = {name: weight.detach().cpu().contiguous() for name, weight in model.state_dict().items()}
     write_whole(path, safetensors.torch.save(weights, header | {"sha256": weights_digest(header, weights)}))

@@ -39,6 +39,9 @@ def inherit(run: Record, model: "RNNLMScratch", data: "TimeMachine") -> None:
         return
     check_parent(parent, settings["model"])
     _, weights, about = read_model(parent, "init_from")
+    if about["kind"] != data.vocab.kind.name:
+        instead = f"data.tokens={about['kind']}"
+        raise SettingError(f"init_from={parent}: has {instead}, not {data.vocab.kind.name}; type {instead}")
     if odd := "".join(sorted({*about["tokens"]} ^ {*data.vocab.idx_to_token})):
         rule = f"its symbols are not the text's (only one has {odd!r})"
         raise SettingError(f"init_from={parent}: {rule}; type a data.corpus with the same")

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from timemachine.config import format_value
+from timemachine.config import Tokens, format_value
 from timemachine.corpus import find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
@@ -47,11 +47,14 @@ class Run:
         """
         windows, text = self.settings["data"], self.summary["corpus"]
         with redirect_stderr(io.StringIO()):  # the sample stands in for the book's novel, and says so at length
-            corpus = find_corpus(text["source"], windows["search_dirs"])
+            corpus = find_corpus(text["source"], windows["search_dirs"], Tokens[windows["tokens"]])
         if corpus.sha256 != text["sha256"]:
             name = f"data.corpus={format_value(text['source'])}"
             raise SettingError(f"{name}: the run's text is not there, or is another one now; put it where it was")
-        chosen = {name: windows[name] for name in ("batch_size", "num_steps", "num_train", "num_val", "start")}
+        chosen = {
+            name: windows[name]
+            for name in ("batch_size", "num_steps", "num_train", "num_val", "start", "tokens", "min_count")
+        }
         return TimeMachine(**chosen, corpus=corpus, seed=self.settings["seed"])
 
 

@@ -165,7 +165,7 @@ def letters_perplexity(data: "TimeMachine", split: str) -> float:
     starts, stop = data.splits[split].starts, data.splits["train"].targets.stop
     predicted_N = data.chars_N[starts.start + 1 : starts.stop + data.num_steps]
     known_V = data.chars_N[:stop].bincount(minlength=len(data.vocab)).double() + 1
-    known_V[data.vocab.unk] = 0  # no text has it
+    known_V[data.vocab.unk] *= data.vocab.unk in data.chars_N  # most texts have no such character
     predicted_V = predicted_N.bincount(minlength=len(data.vocab)).double()
     log_p = predicted_V.xlogy(known_V).sum() / predicted_V.sum() - known_V.sum().log()
     return math.exp(-log_p)

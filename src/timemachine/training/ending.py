@@ -32,14 +32,15 @@ def finish(run: Record, model: RNNLMScratch, data: TimeMachine) -> None:
     if run.writes:
         summary = run.summary | {"status": status, "message": message}
         export_model(run.folder / EXPORT, model, data.vocab, summary)
-        sample = model.predict(PREFIX, NUM_PREDS, data.vocab)
+        sample = model.predict(data.prefix(PREFIX), NUM_PREDS, data.vocab)
         write_whole(run.folder / "sample.txt", f"{sample}\n".encode())
         lines = [*_draw_curves(run.folder, summary), *_write_page(run, model, data)]
         if summary["settings"]["trainer"]["profiler"]:
             lines += [f"profile       {shown(path)}" for path in sorted(run.folder.glob("*-profile*"))]
         if not run.quiet:
             _print(summary)
-            print(f'continuation  "{sample}"')  # which may end in spaces
+            line = sample.replace("\n", "⏎")
+            print(f'continuation  "{line}"')  # which may end in spaces
             print(*lines, f"folder        {shown(run.folder)}", sep="\n")
     run.update(status=status, message=message)
 

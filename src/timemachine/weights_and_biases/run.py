@@ -96,8 +96,9 @@ class WandbRun(WandbLogger, Callback):
         epoch = trainer.current_epoch + 1
         if epoch % self.choice.sample_every_n_epochs and epoch != trainer.max_epochs:
             return
-        for prefix in PREFIXES:
-            (text,) = continue_text(pl_module, trainer.datamodule.vocab, prefix, NUM_PREDS)  # type: ignore[attr-defined]
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        for prefix in map(data.prefix, PREFIXES):
+            (text,) = continue_text(pl_module, data.vocab, prefix, NUM_PREDS)
             self._samples.append([epoch, prefix, text.removeprefix(prefix)])
         if not self._is_slow:  # else once, at the end
             self._log_samples(epoch)
