@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.page.models import LETTERS, MODELS, random_model, summary_of
+from tests.page.models import MODELS, random_model, summary_of, vocab_of
 from timemachine.page import make_page
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for name, network in MODELS.items():
         model = random_model(**network)
         paths[name] = folder / f"{name}.html"
-        paths[name].write_bytes(make_page(model, LETTERS, summary_of(model)))
+        paths[name].write_bytes(make_page(model, vocab_of(name), summary_of(model)))
     return paths
 
 

@@ -7,18 +7,34 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from timemachine.config import Train
-from timemachine.corpus import normalise
+from timemachine.config import Tokens, Train
 from timemachine.language_model import RNNLMScratch
 from timemachine.vocab import Vocab
 
 LETTERS = Vocab("abcdefghijklmnopqrstuvwxyz ")
+# English, German, Greek, Chinese; emoji, one of several code points; marks that no letter takes in; what is not seen.
+WRITTEN = (
+    "“It has,” he said: How far into the future?\nMy dear friend, I have to tell you that 1895 is gone!\n"
+    "Größe und Ärger (fünf Jäger) — Straße.\nΗ μηχανή του χρόνου· πάντα ρεῖ.\n时间机器，飞吧。\u3000一\n"
+    "😀👍🏽👩\u200d🚀 q\u0307 r\u0323\t\u00a0\u2028"
+)
+CHARACTERS = Vocab(WRITTEN, Tokens.characters)
+CHINESE = Vocab([*map(chr, range(0x4E00, 0x4E00 + 3000)), *"，。\n"], Tokens.characters)
 MODELS: dict[str, dict[str, Any]] = {
     "tanh": {},
     "relu": {"activation": "relu"},
     "embedding": {"input": "embedding", "embedding_dim": 12},
     "512 units": {"hiddens": 512},
+    "characters": {"vocab": CHARACTERS},
+    "characters, embedding": {"vocab": CHARACTERS, "input": "embedding", "embedding_dim": 12},
+    "chinese": {"vocab": CHINESE, "hiddens": 64},
 }
+
+
+def vocab_of(name: str) -> Vocab:
+    """Return the vocabulary of one of the models."""
+    vocab: Vocab = MODELS[name].get("vocab", LETTERS)
+    return vocab
 
 
 def random_model(vocab: Vocab = LETTERS, seed: int = 0, **network: Any) -> RNNLMScratch:
@@ -51,13 +67,13 @@ def summary_of(model: RNNLMScratch, title: str = "The Time Machine") -> dict[str
 def probabilities(model: RNNLMScratch, vocab: Vocab, text: str) -> list[float]:
     """Return what follows a text: (V)."""
     with torch.no_grad():
-        logits_BTV, _ = model(torch.tensor([vocab[list(as_read(text))]]))
+        logits_BTV, _ = model(as_read(vocab, text)[None])
     return [float(p) for p in logits_BTV[0, -1].softmax(0)]
 
 
 def surprises(model: RNNLMScratch, vocab: Vocab, text: str) -> list[float]:
     """Return the bits of each character of a text but the first."""
-    X_T = torch.tensor(vocab[list(as_read(text))])
+    X_T = as_read(vocab, text)
     with torch.no_grad():
         nll_BT = model.nll((X_T[None, :-1], X_T[None, 1:])) if len(X_T) > 1 else torch.empty(1, 0)
     return [float(nll) / math.log(2) for nll in nll_BT[0]]
@@ -65,7 +81,7 @@ def surprises(model: RNNLMScratch, vocab: Vocab, text: str) -> list[float]:
 
 def gradient_norms(model: RNNLMScratch, vocab: Vocab, text: str) -> list[float]:
     """Return, for each character before the last, the norm of the gradient of the last one's loss, by autograd."""
-    X_T = torch.tensor(vocab[list(as_read(text))])
+    X_T = as_read(vocab, text)
     if len(X_T) < 2:
         return []
     inputs_TV = (
@@ -78,6 +94,6 @@ def gradient_norms(model: RNNLMScratch, vocab: Vocab, text: str) -> list[float]:
     return [float(norm) for norm in inputs_T1D.grad[:, 0].norm(dim=1)]
 
 
-def as_read(text: str) -> str:
-    """Return what a model reads of a text."""
-    return normalise(text.encode()).decode() or " "
+def as_read(vocab: Vocab, text: str) -> torch.Tensor:
+    """Return what a model reads of a text: (T,), int64."""
+    return vocab.encode(vocab.tokens_of(text) or " ").long()

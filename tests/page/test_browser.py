@@ -9,16 +9,24 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.page.conftest import Open
 from tests.page.models import (
+    CHARACTERS,
+    CHINESE,
     LETTERS,
     MODELS,
+    WRITTEN,
     exact_model,
     gradient_norms,
     probabilities,
     surprises,
+    vocab_of,
 )
+from timemachine.config import Tokens
+from timemachine.corpus import normalise
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -32,8 +40,8 @@ READ = """texts => texts.map(text => {
     reading.advance();
     const last = reading.characters.length - 1;
     return {
-        expected: [...reading.expected[last]],
-        surprises: reading.characters.map((_, t) => reading.surprise(t)).slice(1),
+        expected: [...reading.expected(last)],
+        surprises: reading.surprises.slice(1),
         norms: [...reading.influence(last)],
     };
 })"""
@@ -49,10 +57,10 @@ DRAWN = """([alpha, count]) => {
 
 
 def prefixes(count: int) -> list[str]:
-    """Return texts as someone may type them: letters, capitals, marks, line ends, accents."""
+    """Return texts as someone may type them: letters, capitals, marks, line ends, accents, other scripts."""
     draw = random.Random(0)
-    often = "abcdefghijklmnopqrstuvwxyz" * 2 + "      ABC"
-    return ["".join(draw.choices(often + "é.,\n'9\u2028😀", k=draw.randrange(61))) for _ in range(count)]
+    often = "abcdefghijklmnopqrstuvwxyz" * 2 + "      ABC" + "é.,\n'9\u2028😀ж\u0301"
+    return ["".join(draw.choices(draw.choice([often, WRITTEN]), k=draw.randrange(61))) for _ in range(count)]
 
 
 # The numbers
@@ -60,12 +68,29 @@ def prefixes(count: int) -> list[str]:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_probabilities_surprise_and_gradients_are_pythons(name: str, open_page: Open) -> None:
-    model, page = exact_model(**MODELS[name]), open_page(name)
+    model, vocab, page = exact_model(**MODELS[name]), vocab_of(name), open_page(name)
     texts = prefixes(50)
     for text, found in zip(texts, page.evaluate(READ, texts), strict=True):
-        assert found["expected"] == pytest.approx(probabilities(model, LETTERS, text), abs=TOLERANCE)
-        assert found["surprises"] == pytest.approx(surprises(model, LETTERS, text), abs=TOLERANCE)
-        assert found["norms"] == pytest.approx(gradient_norms(model, LETTERS, text), abs=TOLERANCE)
+        assert found["expected"] == pytest.approx(probabilities(model, vocab, text), abs=TOLERANCE)
+        assert found["surprises"] == pytest.approx(surprises(model, vocab, text), abs=TOLERANCE)
+        assert found["norms"] == pytest.approx(gradient_norms(model, vocab, text), abs=TOLERANCE)
+
+
+COMPOSING = "eqE \r\n\u0301\u0323\u0307\u0327ᄒ\u1161\u11ab\u212b\u1e9b\u2126\ufb01\u0958"
+
+
+@pytest.mark.parametrize("kind", Tokens)
+def test_a_text_is_normalised_as_python_does(kind: Tokens, open_page: Open) -> None:
+    page = open_page("tanh")
+    symbols = st.sampled_from(COMPOSING) | st.characters(exclude_categories=["Cs", "Cn"])
+
+    @settings(max_examples=20)
+    @given(st.lists(st.text(symbols), max_size=20))
+    def agrees(texts: list[str]) -> None:
+        found = page.evaluate("([kind, texts]) => texts.map(NORMALISE[kind])", [kind.name, texts])
+        assert found == [normalise(text.encode(), kind) for text in texts]
+
+    agrees()
 
 
 @pytest.mark.parametrize("alpha", [0.5, 4.0])
@@ -121,6 +146,109 @@ def test_typing_shows_what_python_says(name: str, open_page: Open) -> None:
     (norm, place) = max((norm, t) for t, norm in enumerate(gradient_norms(model, LETTERS, read)))
     mattered = f"“{read[place].replace(' ', '␣')}” {len(read) - 1 - place} back ({norm:.2g}"
     assert mattered[:-1] in (page.text_content("#inspected") or "")
+
+
+TYPED = [
+    "“It has,” he said:\n\nHow far?\n",
+    "Größe, Ärger: fünf\nStraße",
+    "Η μηχανή του χρόνου·",
+    "时间机器，飞吧。\n一",
+    "😀 👍🏽\nI have",
+    "été, жар",  # of which the vocabulary has neither é nor ж, а, р
+]
+
+
+def test_any_text_can_be_typed_and_shows_what_python_says(open_page: Open) -> None:
+    model, page = exact_model(**MODELS["characters"]), open_page("characters")
+    for text in TYPED:
+        typed(page, text)  # Enter is a line break
+        settled(page)
+        assert box(page).input_value() == text
+        assert page.text_content("#strip") == text.replace(" ", "␣\u200b").replace("\n", "↵\n")
+        bits = statistics.fmean(surprises(model, CHARACTERS, text))
+        said = f"{bits:.3f} bits per character, perplexity {2**bits:.2f}, over {len(text) - 1} characters"
+        assert page.text_content("#total") == said
+        likeliest = sorted(probabilities(model, CHARACTERS, text), reverse=True)
+        bars = page.locator("#bars button small").all_text_contents()
+        assert [float(bar.rstrip(" %")) for bar in bars[:6]] == pytest.approx(
+            [100 * p for p in likeliest[:6]], abs=0.06
+        )
+        page.keyboard.press("Tab")
+        assert box(page).input_value() == model.predict(text, 20, CHARACTERS)
+
+
+def test_what_the_vocabulary_lacks_is_marked_and_said(open_page: Open) -> None:
+    page, text = open_page("characters"), "He été, жар: é"
+    typed(page, text)
+    settled(page)
+    said = "The vocabulary has no é ж а р: the model reads <unk>, and bits and P are those of <unk>."
+    assert page.locator("#unknown").inner_text() == said
+    assert page.locator("#strip .unknown").all_text_contents() == list("ééжарé")
+    inspected = page.text_content("#inspected") or ""
+    bits = surprises(exact_model(**MODELS["characters"]), CHARACTERS, text)[-1]
+    assert inspected.startswith(f"“é”: {bits:.2f} bits; the model gave <unk> ")
+    typed(page, "He went")
+    assert page.locator("#unknown").is_hidden()
+    assert page.locator("#strip .unknown").count() == 0
+
+
+def test_what_cannot_be_seen_is_shown_by_a_sign_or_a_number(open_page: Open) -> None:
+    page = open_page("characters")
+    box(page).fill("a\t\u00a0\u3000q\u0307👩\u200d🚀\u2028")
+    settled(page)
+    shown = ["a", "⇥", "U+00A0", "U+3000", "q", "◌\u0307", "👩", "U+200D", "🚀", "U+2028"]
+    assert page.locator("#strip span").all_text_contents() == shown
+
+
+@pytest.mark.parametrize("name", ["tanh", "characters"])
+def test_the_caret_is_after_the_character_that_is_inspected(name: str, open_page: Open) -> None:
+    page, vocab = open_page(name), vocab_of(name)
+    text = "It é\u0301😀\n👩\u200d🚀e\u0301q\u0307\r\nᄒ\u1161\u11ab  x"
+    box(page).fill(text)
+    text = box(page).input_value()
+    for end in range(1, len(text) + 1):
+        at = page.evaluate(
+            "end => (box.setSelectionRange(end, end), caret())", len(text[:end].encode("utf-16-le")) // 2
+        )
+        assert at == len(vocab.tokens_of(text[:end])) - 1
+    assert page.evaluate("typed.join('')") == vocab.tokens_of(text)
+
+
+def test_the_arrow_keys_go_over_characters_of_two_units(open_page: Open) -> None:
+    page = open_page("characters")
+    typed(page, "I😀g")
+    for at in ("😀", "I"):
+        page.keyboard.press("ArrowLeft")
+        settled(page)
+        assert page.text_content("#strip .at") == at
+
+
+def test_the_end_of_the_box_cuts_no_character(open_page: Open) -> None:
+    page = open_page("characters")
+    page.evaluate("model.choice = () => model.index.get('😀')")
+    box(page).fill("x" * 1995)
+    page.wait_for_function("() => reading.known === 1995")
+    assert grey(page) == "😀😀"
+    page.get_by_role("button", name="Write 200 more").click()
+    assert box(page).input_value() == "x" * 1995 + "😀😀"
+    assert page.text_content("#said") == "2 characters written, each the likeliest."
+
+
+def test_with_thousands_of_symbols_it_begins_with_its_own_and_shows_the_likeliest(open_page: Open) -> None:
+    page, model = open_page("chinese"), exact_model(**MODELS["chinese"])
+    begins = box(page).input_value()
+    assert len(begins) == 20
+    assert not CHINESE.unknown(begins)
+    assert page.locator(".example:visible").count() == 0
+    typed(page, "你好。\n")
+    settled(page)
+    P = probabilities(model, CHINESE, "你好。\n")
+    likeliest = sorted(range(len(P)), key=lambda index: -P[index])[:30]
+    signs = page.locator("#bars b").all_text_contents()
+    assert signs == [CHINESE.idx_to_token[index].replace("\n", "↵") for index in likeliest]
+    assert page.locator("#expected .bar").count() == 5
+    page.locator("#bars button").nth(1).click()
+    assert box(page).input_value() == "你好。\n" + CHINESE.idx_to_token[likeliest[1]]
 
 
 def test_tab_takes_the_grey_text_and_escape_lets_tab_go(open_page: Open) -> None:

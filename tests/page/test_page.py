@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 
 from tests.page.models import LETTERS, random_model, summary_of
 from tests.support.programs import Program
-from timemachine.config import REPOSITORY
+from timemachine.config import REPOSITORY, Tokens
 from timemachine.errors import SettingError
+from timemachine.language_model import RNNLMScratch
+from timemachine.page import LARGEST, make_page
 from timemachine.page import __main__ as command
-from timemachine.page import make_page
-from timemachine.vocab import UNKNOWN, Vocab
+from timemachine.vocab import Vocab
 
 
 class Parts(HTMLParser):
@@ -56,7 +57,7 @@ def test_a_single_run_leaves_its_page_and_the_command_one_beside_a_file(program:
     assert "page.html" in done.stdout
     run = Parts((tmp_path / "run/page.html").read_bytes()).run
     assert "the sample text" in run["about"]
-    assert {"val/perplexity", "model.hiddens", "seed"} <= dict(run["table"]).keys()
+    assert {"val/perplexity", "model.hiddens", "seed", "data.tokens", "data.min_count"} <= dict(run["table"]).keys()
     exported = tmp_path / "model.safetensors"
     (tmp_path / "run/model.safetensors").rename(exported)
     done = program("-m", "timemachine.page", f"run={exported}")
@@ -70,6 +71,30 @@ def test_a_model_of_which_there_is_no_page_is_refused(name: str, value: str | in
     model.hparams[name] = value
     with pytest.raises(SettingError, match=rf"^model\.{name}={value}: .*; type model\.{name}="):
         make_page(model, LETTERS, summary_of(model))
+
+
+@pytest.mark.parametrize("network", [{}, {"input": "embedding", "embedding_dim": 12}])
+@pytest.mark.parametrize("size", [28, 5_000])
+def test_the_largest_page_has_as_many_hidden_units_as_the_refusal_says(size: int, network: dict[str, Any]) -> None:
+    vocab = Vocab(map(chr, range(0x4E00, 0x4E00 + size - 1)), Tokens.characters)
+
+    def page_of(hiddens: int) -> bytes:
+        model = RNNLMScratch(len(vocab), hiddens, **network)
+        return make_page(model, vocab, summary_of(model))
+
+    with pytest.raises(SettingError, match="too large") as refused:
+        page_of(1024)
+    largest = int(str(refused.value).split("type model.hiddens=")[1].removesuffix(" or fewer"))
+    assert len(page_of(largest)) > 0.98 * LARGEST
+    with pytest.raises(SettingError, match=f"; type model.hiddens={largest} or fewer"):
+        page_of(largest + 1)
+
+
+def test_where_the_embedding_alone_is_too_large_fewer_symbols_are_the_way() -> None:
+    vocab = Vocab(map(chr, range(8000)), Tokens.characters)
+    model = RNNLMScratch(len(vocab), 4, input="embedding", embedding_dim=100)
+    with pytest.raises(SettingError, match=r"^model\.hiddens=4: .*; type a larger data\.min_count$"):
+        make_page(model, vocab, summary_of(model))
 
 
 @pytest.mark.parametrize("typed", ["run=nowhere", "nowhere"])
@@ -127,17 +152,17 @@ ODD = ["</script>", "</title>", "<!--", "<script>", "\u2028", "'", '"', "&lt;", 
 @settings(max_examples=25)
 @given(
     st.lists(st.sampled_from(ODD) | st.text(max_size=4), max_size=6).map("".join),
-    st.sets(st.characters(exclude_categories=["C", "Z"]) | st.sampled_from("<>&'\"\\"), max_size=5),
+    st.sets(st.characters(exclude_categories=["Cs"]) | st.sampled_from("<>&'\"\\\n\u2028\u0301\u200d😀"), max_size=5),
 )
 def test_no_title_and_no_character_breaks_out_of_its_element(title: str, characters: set[str]) -> None:
-    vocab = Vocab(sorted({UNKNOWN, "a", *characters}))
+    vocab = Vocab({"a", *characters}, Tokens.characters)
     model = random_model(vocab, hiddens=2)
     usual = Parts(make_page(model, vocab, summary_of(model)))
     made = make_page(model, vocab, summary_of(model, title))
     parts = Parts(made)
     assert parts.tags == usual.tags
     assert parts.texts["script"][1] == usual.texts["script"][1]
-    assert parts.run["tokens"] == vocab.idx_to_token
+    assert (parts.run["tokens"], parts.run["kind"]) == (vocab.idx_to_token, "characters")
     assert dict(parts.run["table"])["text"] == title
     assert "\u2028" not in parts.texts["script"][0]
     assert made.lower().count(b"</script") == 2

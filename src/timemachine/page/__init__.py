@@ -25,7 +25,7 @@ LARGEST = 4_000_000  # bytes of the weights in a page
 KNOWN = {"cell": ("rnn",), "activation": ("tanh", "relu")}  # settings of `model.` that model.js can run
 SHOWN = {  # settings; none named: all of a section
     "model": (),
-    "data": ("batch_size", "num_steps", "num_train", "num_val", "start"),
+    "data": ("batch_size", "num_steps", "num_train", "num_val", "start", "tokens", "min_count"),
     "training": (),
     "trainer": ("max_epochs", "max_steps", "precision", "accumulate_grad_batches", "gradient_clip_val"),
 }
@@ -46,7 +46,12 @@ def make_page(model: "RNNLMScratch", vocab: "Vocab", summary: dict[str, Any]) ->
     size = 4 * num_weights * 4 // 3  # float32 in base64
     if size > LARGEST:
         rule = f"a page of {size / 1e6:.1f} MB is too large, {LARGEST / 1e6:.0f} MB at most"
-        raise SettingError(f"model.hiddens={network['hiddens']}: {rule}; type model.hiddens=512 or fewer")
+        # H(H + b) + c numbers
+        H, b = network["hiddens"], 1 + weights["W_xh"].shape[0] + len(vocab)
+        c = num_weights - H * (H + b)
+        most = (math.isqrt(b * b + 4 * (LARGEST * 3 // 16 - c)) - b) // 2
+        instead = f"model.hiddens={most} or fewer" if most > 0 else "a larger data.min_count"
+        raise SettingError(f"model.hiddens={H}: {rule}; type {instead}")
     title, settings = summary["corpus"]["title"], summary["settings"]
     metrics = {name: float(value) for name, value in summary["metrics"].items()}  # "nan" in summary.json
     metrics = {name: value for name, value in metrics.items() if math.isfinite(value)}
@@ -58,6 +63,7 @@ def make_page(model: "RNNLMScratch", vocab: "Vocab", summary: dict[str, Any]) ->
         "about": _about(title, network, num_weights, metrics),
         "table": table + [(name, f"{value:,.6g}") for name, value in metrics.items()],
         "tokens": vocab.idx_to_token,
+        "kind": vocab.kind.name,
         "unk": vocab.unk,
         "activation": network["activation"],
         "hiddens": network["hiddens"],

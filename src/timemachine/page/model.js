@@ -7,10 +7,11 @@ const PHI = {
   relu: { phi: (z) => Math.max(z, 0), slope: (h) => (h > 0 ? 1 : 0) },
 };
 
-/** Return the text as a corpus is normalised: every run of characters but A-Z and a-z is one space; lower case. */
-function normalise(text) {
-  return text.replace(/[^A-Za-z]+/g, " ").toLowerCase();
-}
+// How a corpus of each kind is normalised (timemachine/corpus.py), from a text to a text.
+const NORMALISE = {
+  letters: (text) => text.replace(/[^A-Za-z]+/g, " ").toLowerCase(),
+  characters: (text) => text.replace(/\r\n?/g, "\n").normalize("NFC"),
+};
 
 /** Return a function that gives uniform numbers in [0, 1), always the same for a seed (mulberry32). */
 function uniform(seed) {
@@ -56,9 +57,10 @@ function norm(vector) {
 }
 
 class Model {
-  /** `run`: tokens (V), the index of <unk>, the name of φ, and weights by name, in base64. */
-  constructor({ tokens, unk, activation, hiddens, weights }) {
+  /** `run`: tokens (V), their kind, the index of <unk>, the name of φ, and weights by name, in base64. */
+  constructor({ tokens, kind, unk, activation, hiddens, weights }) {
     Object.assign(this, { tokens, unk, numHiddens: hiddens, size: tokens.length, ...PHI[activation] });
+    this.normalise = NORMALISE[kind];
     this.index = new Map(tokens.map((token, index) => [token, index]));
     const W = Object.fromEntries(Object.entries(weights).map(([name, base64]) => [name, decoded(base64)]));
     const V = this.size, H = hiddens;
@@ -80,9 +82,19 @@ class Model {
     }
   }
 
-  /** Return the indices of what the model reads of a text; like Python, a space where that is nothing. */
+  /** Return the characters (code points) that the model reads of a text; like Python, a space where that is nothing. */
+  read(text) {
+    return Array.from(this.normalise(text) || " ");
+  }
+
+  /** Return the indices of what the model reads of a text. */
   indices(text) {
-    return Array.from(normalise(text) || " ", (character) => this.index.get(character) ?? this.unk);
+    return this.read(text).map((character) => this.index.get(character) ?? this.unk);
+  }
+
+  /** Return the distinct characters that the model reads of a text as <unk>. */
+  unknown(text) {
+    return [...new Set(this.read(text))].filter((character) => !this.index.has(character));
   }
 
   /** Put the state after a character into `out`, and return it. `state`: the one before; null is zero. */
@@ -129,22 +141,23 @@ class Model {
     return last;
   }
 
-  /** Return `length` characters that follow a state, as one text. */
-  continuation(state, length, alpha, random) {
+  /** Return `length` characters that follow a state, or as many as fit into `room` (UTF-16 units), as one text. */
+  continuation(state, length, room, alpha, random) {
     let text = "";
     for (let t = 0; t < length; t++) {
-      const character = this.choice(this.logits(state), alpha, random);
-      text += this.tokens[character];
+      const character = this.choice(this.logits(state), alpha, random), longer = text + this.tokens[character];
+      if (longer.length > room) break;
+      text = longer;
       state = this.step(state, character, new Float64Array(this.numHiddens));
     }
     return text;
   }
 }
 
-/** What the model makes of one text: after each character a state and what it expects next. */
+/** What the model makes of one text: a state after each character, and the bits by which that one surprised. */
 class Reading {
   constructor(model) {
-    Object.assign(this, { model, characters: [], states: [], expected: [], known: 0 });
+    Object.assign(this, { model, characters: [], states: [], surprises: [], known: 0 });
   }
 
   /** Take another text; what its beginning shares with the last one stays known. */
@@ -158,23 +171,23 @@ class Reading {
   advance(until = Infinity) {
     for (let t = this.known; t < this.characters.length; this.known = ++t) {
       if (t % 8 === 7 && performance.now() > until) return false;
-      const before = t ? this.states[t - 1] : null;
-      this.states[t] = this.model.step(before, this.characters[t], new Float64Array(this.model.numHiddens));
-      this.expected[t] = this.model.probabilities(this.model.logits(this.states[t]));
+      const before = t ? this.states[t - 1] : null, character = this.characters[t];
+      this.surprises[t] = t ? -Math.log2(this.expected(t - 1)[character]) : null; // the first has nothing before it
+      this.states[t] = this.model.step(before, character, new Float64Array(this.model.numHiddens));
     }
     return true;
   }
 
-  /** Return the bits by which the character at t surprised; the first one has nothing before it: null. */
-  surprise(t) {
-    return t ? -Math.log2(this.expected[t - 1][this.characters[t]]) : null;
+  /** Return the probabilities (V) of what follows the character at t; they are not kept: V can be thousands. */
+  expected(t) {
+    return this.model.probabilities(this.model.logits(this.states[t]));
   }
 
   /** Return the mean of the surprises in bits, or null where there is none. */
   bits() {
     if (this.known < 2) return null;
     let sum = 0;
-    for (let t = 1; t < this.known; t++) sum += this.surprise(t);
+    for (let t = 1; t < this.known; t++) sum += this.surprises[t];
     return sum / (this.known - 1);
   }
 
@@ -185,7 +198,7 @@ class Reading {
   influence(t) {
     const { model, states } = this, H = model.numHiddens, norms = new Float64Array(t);
     if (!t) return norms;
-    const error = Float64Array.from(this.expected[t - 1]);
+    const error = this.expected(t - 1);
     error[this.characters[t]] -= 1;
     let G = products(model.W_hq, error, new Float64Array(H)), other = new Float64Array(H);
     const input = new Float64Array(model.numInputs), negligible = 1e-12 * norm(G);

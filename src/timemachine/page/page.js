@@ -3,16 +3,26 @@
 const GHOST = 20, MORE = 200; // characters that the grey text has, and that one click writes
 const SLICE = 12; // ms of reading between two drawings, so that a long text does not hold up a key
 const MOST_BITS = 8; // where the colour of surprise ends
+const LIKELIEST = 30, MOST_NAMED = 20; // characters that the bars show, and that one line names
+const SIGNS = { " ": "␣", "\n": "↵", "\t": "⇥" };
 const find = (id) => document.getElementById(id);
 const run = JSON.parse(find("run").textContent);
 const model = new Model(run);
 const reading = new Reading(model);
 const box = find("text"), strip = find("strip"), canvas = find("heat");
 const chosen = { alpha: null, seed: 0 }; // alpha null: greedy
+let typed = []; // the characters that are read, as they are typed: where the vocabulary lacks one, not yet <unk>
 let ghost = "", dismissed = false, selected = null, pointed = null, heatStart = 0;
 let frame = 0, inspections = 0, speaking = 0;
 
-const shown = (character) => ({ " ": "␣" })[model.tokens[character]] ?? model.tokens[character];
+/** Return a token as something that can be seen: a sign, a code point's number, or a mark on a circle. */
+function shown(token) {
+  if (token in SIGNS) return SIGNS[token];
+  if (/^[\p{C}\p{Z}\p{Default_Ignorable_Code_Point}]$/u.test(token)) {
+    return `U+${token.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
+  }
+  return /^\p{Mn}$/u.test(token) ? `◌${token}` : token;
+}
 const percent = (p) => `${(100 * p).toFixed(p < 0.001 ? 3 : 1)} %`;
 function made(name, textContent = "", className = "") {
   return Object.assign(document.createElement(name), { textContent, className });
@@ -28,7 +38,9 @@ function source() {
 /** Read what is in the box as it is now, and draw. */
 function update() {
   dismissed = false;
+  typed = model.read(box.value);
   reading.take(model.indices(box.value));
+  drawUnknown();
   selected = caret();
   pointed = null;
   work();
@@ -49,20 +61,24 @@ function work() {
 
 /** Return the index of the character before the caret. */
 function caret() {
-  return Math.max(0, Math.min(normalise(box.value.slice(0, box.selectionEnd)).length - 1, last()));
+  return Math.min(model.read(box.value.slice(0, box.selectionEnd)).length - 1, last());
+}
+
+/** Return how many UTF-16 units the box still takes. */
+function room() {
+  return box.maxLength - box.value.length;
 }
 
 /** Draw what depends on how the next character is chosen: the bars and the grey text. */
 function drawNext() {
   const state = reading.states[last()], logits = model.logits(state);
-  const room = Math.min(GHOST, box.maxLength - box.value.length);
-  drawGhost(dismissed || room <= 0 ? "" : model.continuation(state, room, chosen.alpha, source()));
+  drawGhost(dismissed ? "" : model.continuation(state, GHOST, room(), chosen.alpha, source()));
   let emitted = model.probabilities(logits, chosen.alpha ?? 1, true);
   if (chosen.alpha === null) {
     const likeliest = model.choice(logits, null);
     emitted = emitted.map((_, index) => (index === likeliest ? 1 : 0));
   }
-  drawBars([...find("bars").children], reading.expected[last()], emitted);
+  drawBars([...find("bars").children], reading.expected(last()), emitted);
 }
 
 function drawGhost(text) {
@@ -75,6 +91,15 @@ function drawGhost(text) {
   speaking = setTimeout(() => (find("spoken").textContent = `goes on: ${text}`), 1200);
 }
 
+/** Say which characters the vocabulary lacks. */
+function drawUnknown() {
+  const unknown = model.unknown(box.value), more = unknown.length > MOST_NAMED ? " …" : "";
+  const named = unknown.slice(0, MOST_NAMED).map(shown).join(" ");
+  find("unknown").hidden = !unknown.length;
+  find("unknown").textContent =
+    `The vocabulary has no ${named}${more}: the model reads <unk>, and bits and P are those of <unk>.`;
+}
+
 function say(text) {
   find("said").textContent = text;
 }
@@ -84,7 +109,7 @@ function drawBars(rows, P, emitted = null, was = null) {
   const order = Array.from(P.keys()).sort((a, b) => P[b] - P[a]);
   rows.forEach((row, rank) => {
     const character = order[rank], [key, track, number] = row.children;
-    key.textContent = shown(character);
+    key.textContent = shown(model.tokens[character]);
     number.textContent = percent(P[character]);
     track.children[0].style.width = `${100 * P[character]}%`;
     track.children[1].style.width = emitted ? `${100 * emitted[character]}%` : "0";
@@ -93,7 +118,7 @@ function drawBars(rows, P, emitted = null, was = null) {
     row.disabled = character === model.unk;
     row.dataset.character = character;
     const drawn = `drawn with ${percent(emitted[character])}`;
-    const name = model.tokens[character] === " " ? "space" : model.tokens[character];
+    const token = model.tokens[character], name = { " ": "space", "\n": "line break" }[token] ?? shown(token);
     row.setAttribute("aria-label", `${name}, ${percent(P[character])}, ${drawn}`);
   });
 }
@@ -109,11 +134,13 @@ function barRow(name) {
 function drawStrip() {
   while (strip.children.length > reading.known) strip.lastChild.remove();
   while (strip.children.length < reading.known) strip.append(made("span"));
-  reading.characters.slice(0, reading.known).forEach((character, t) => {
-    const span = strip.children[t], bits = reading.surprise(t) ?? 0;
-    const text = shown(character).replace("␣", "␣\u200b"); // where a line may end
+  typed.slice(0, reading.known).forEach((token, t) => {
+    const span = strip.children[t], bits = reading.surprises[t] ?? 0;
+    const text = shown(token) + ({ " ": "\u200b", "\n": "\n" }[token] ?? ""); // a line may end there, or does
     const colour = `rgb(var(--hot) / ${(0.75 * Math.min(1, bits / MOST_BITS)).toFixed(3)})`;
     if (span.textContent !== text) span.textContent = text;
+    span.classList.toggle("named", text.startsWith("U+"));
+    span.classList.toggle("unknown", !model.index.has(token));
     if (span.dataset.colour !== colour) span.style.background = span.dataset.colour = colour;
   });
 }
@@ -145,15 +172,15 @@ function drawInspection() {
 }
 
 function describe(t, norms) {
-  const character = reading.characters[t];
+  const character = reading.characters[t], name = `“${shown(typed[t])}”`;
   find("expected").hidden = t === 0;
-  let text = `“${shown(character)}” is the first character: nothing was expected yet.`;
+  let text = `${name} is the first character: nothing was expected yet.`;
   if (t) {
-    const P = reading.expected[t - 1], p = P[character], place = P.filter((other) => other > p).length + 1;
-    const bits = reading.surprise(t).toFixed(2);
-    text = `“${shown(character)}”: ${bits} bits; the model gave it ${percent(p)}, place ${place} of ${model.size}.`;
+    const P = reading.expected(t - 1), p = P[character], place = P.filter((other) => other > p).length + 1;
+    const bits = reading.surprises[t].toFixed(2), it = model.index.has(typed[t]) ? "it" : "<unk>";
+    text = `${name}: ${bits} bits; the model gave ${it} ${percent(p)}, place ${place} of ${model.size}.`;
     const order = Array.from(norms.keys()).sort((a, b) => norms[b] - norms[a]).slice(0, 3);
-    const mattered = order.map((s) => `“${shown(reading.characters[s])}” ${t - s} back (${norms[s].toPrecision(2)})`);
+    const mattered = order.map((s) => `“${shown(typed[s])}” ${t - s} back (${norms[s].toPrecision(2)})`);
     find("inspected").textContent = `${text} What mattered most: ${mattered.join(", ")}.`;
     drawBars([...find("expected").children], P, null, character);
   } else find("inspected").textContent = text;
@@ -162,7 +189,7 @@ function describe(t, norms) {
   strip.setAttribute("aria-valuetext", text);
 }
 
-/** Draw the states over as many characters as fit, and the letters beneath. */
+/** Draw the states over as many characters as fit, and the characters beneath. */
 function drawHeat(t) {
   const scale = devicePixelRatio, width = canvas.clientWidth, H = model.numHiddens, letters = 20;
   const columns = Math.max(8, Math.floor(width / 11)), height = Math.min(512, Math.max(96, 4 * H));
@@ -191,13 +218,22 @@ function drawHeat(t) {
   pen.fillStyle = pen.strokeStyle = `rgb(${ink.join(" ")})`;
   pen.font = "13px ui-monospace, monospace";
   pen.textAlign = "center";
-  states.forEach((_, column) =>
-    pen.fillText(shown(reading.characters[heatStart + column]).slice(0, 1), (column + 0.5) * step, height + 15));
+  states.forEach((_, column) => {
+    const sign = shown(typed[heatStart + column]).replace(/^U\+.+/, "□"); // there is no room for a number
+    pen.fillText(sign, (column + 0.5) * step, height + 15, step);
+  });
   pen.lineWidth = 2;
   pen.strokeRect((t - heatStart) * step, 1, step, height + letters - 2);
   document.querySelectorAll(".most").forEach((place) => (place.textContent = isRelu ? most.toPrecision(2) : "1"));
   const kept = `${H} units over the ${states.length} characters up to ${heatStart + states.length}`;
   canvas.setAttribute("aria-label", `Heat map: ${kept}`);
+}
+
+/** Return a text that the model draws after a line break: where to begin in a script that no example is in. */
+function ownText() {
+  reading.take(model.indices("\n"));
+  reading.advance();
+  return model.continuation(reading.states[last()], GHOST, room(), 1, source());
 }
 
 /** Put a text behind what is there, or in its place; in the box so that it can be undone. */
@@ -207,7 +243,7 @@ function write(text, replaces = false) {
     box.select();
   } else box.setSelectionRange(box.value.length, box.value.length);
   if (document.activeElement !== box || !document.execCommand("insertText", false, text)) {
-    box.setRangeText(text.slice(0, box.maxLength - box.value.length), box.selectionStart, box.selectionEnd, "end");
+    box.setRangeText(text.slice(0, room()), box.selectionStart, box.selectionEnd, "end");
     update();
   }
   box.scrollTop = 0;
@@ -256,9 +292,10 @@ for (const place of [strip, canvas]) place.addEventListener("pointerleave", () =
 find("take").addEventListener("click", () => write(ghost));
 find("more").addEventListener("click", () => {
   reading.advance();
-  const count = Math.min(MORE, box.maxLength - box.value.length);
-  write(model.continuation(reading.states[last()], count, chosen.alpha, source()));
+  const text = model.continuation(reading.states[last()], MORE, room(), chosen.alpha, source());
+  write(text);
   const how = chosen.alpha === null ? "each the likeliest" : `α ${chosen.alpha}, seed ${chosen.seed}`;
+  const count = [...text].length;
   say(count ? `${count} characters written, ${how}.` : `The text has all of its ${box.maxLength} characters.`);
 });
 document.querySelectorAll(".example").forEach((button) =>
@@ -295,10 +332,16 @@ for (const [name, value] of run.table) {
   line.append(heading, made("td", value));
   find("run-table").append(line);
 }
-model.tokens.forEach((_, rank) => {
-  const row = Object.assign(barRow("button"), { type: "button", tabIndex: rank ? -1 : 0 });
-  find("bars").append(row);
-});
+for (let rank = 0; rank < Math.min(LIKELIEST, model.size); rank++) {
+  find("bars").append(Object.assign(barRow("button"), { type: "button", tabIndex: rank ? -1 : 0 }));
+}
 for (let rank = 0; rank < Math.min(5, model.size); rank++) find("expected").append(barRow("div"));
-box.value = document.querySelector(".example").dataset.text;
+find("reads").textContent = {
+  letters: "Of what you type the model sees letters, in lower case, and single spaces.",
+  characters: "The model sees every character that you type; the mark ↵ is a line break.",
+}[run.kind];
+const examples = [...document.querySelectorAll(".example")];
+for (const example of examples) example.hidden = model.unknown(example.dataset.text).length > 0;
+const suits = examples.find((example) => !example.hidden);
+box.value = suits ? suits.dataset.text : ownText();
 update();
