@@ -205,10 +205,11 @@ def _read(path: Path, name: str, title: str, tokens: Tokens, source: str | None 
     try:
         characters = normalise(text, tokens)
     except UnicodeDecodeError as error:
-        why = f"is not in UTF-8 (byte {text[error.start]} at {error.start:,})"
-        raise SettingError(f"data.corpus={path}: {why}; save it in UTF-8, or type data.tokens=letters") from error
+        why = f"is not in UTF-8 (byte {error.object[error.start]:#04x})"
+        instead = "the path of a text in UTF-8, or train with data.tokens=letters"
+        raise SettingError(f"data.corpus={path}: {why}; type {instead}") from error
     if not characters.strip():
-        has, instead = "no letter from A to Z", "data.tokens=characters, or the path of an English text"
+        has, instead = "no letter from A to Z", "the path of an English text, or train with data.tokens=characters"
         if tokens is Tokens.characters:
             has, instead = "nothing but white space", "the path of a text"
         raise SettingError(f"data.corpus={path}: holds {has}; type {instead}")

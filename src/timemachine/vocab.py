@@ -48,7 +48,7 @@ class Vocab:
             count_C[: len(found_C)] += found_C
         kept = np.flatnonzero(count_C >= min_count).tolist()
         if len(kept) >= LARGEST:
-            more = int(np.sort(count_C)[-LARGEST + 1]) + 1
+            more = int(np.sort(count_C)[-LARGEST]) + 1
             rule = f"{len(kept):,} kinds of characters are more than the {LARGEST:,} symbols of a model"
             raise SettingError(f"data.min_count={min_count}: {rule}; type for example data.min_count={more}")
         return cls(map(chr, kept), kind)

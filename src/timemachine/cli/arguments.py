@@ -133,7 +133,7 @@ def checked_argument(argument: str, schema: type, folders: Sequence[Path] = (CON
 def quoted(value: str) -> str:
     """Return the text in quotes for Hydra and OmegaConf, with a backslash more before a quote, the end, or ${."""
     escaped = re.sub(r"(\\*)\$\{", lambda found: 2 * found[1] + "\\${", value)
-    escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), escaped)
+    escaped = re.sub(r"(\\*)('|\Z)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), escaped)
     return f"'{escaped}'"
 
 
