@@ -3,7 +3,7 @@
 import sys
 
 from timemachine.cli.program import program
-from timemachine.config import Generate
+from timemachine.config import Generate, Tokens
 from timemachine.errors import SettingError
 from timemachine.runs.summaries import run_summary
 
@@ -23,10 +23,10 @@ def main(settings: Generate) -> None:
     on_terminal = sys.stdout.isatty()  # there a text that ends in spaces would look cut short; a pipe gets it as it is
     model, vocab = load_model(settings.run)
     prefix = vocab.tokens_of(settings.prefix)
-    if settings.prefix and not prefix.strip(" "):
+    if vocab.kind is Tokens.letters and settings.prefix and not prefix.strip(" "):
         raise SettingError(f"prefix={settings.prefix}: has no letter from A to Z; type for example prefix='it has'")
     if unknown := vocab.unknown(prefix):
-        print(f"prefix: the run has not seen {', '.join(map(repr, unknown))} and reads <unk>", file=sys.stderr)
+        print(f"prefix: not in the run's vocabulary, read as <unk>: {' '.join(map(repr, unknown))}", file=sys.stderr)
     for text in continue_text(model, vocab, prefix, settings.num_preds, settings.alpha, num_samples, settings.seed):
         print(f'"{text}"' if on_terminal else text)
 

@@ -18,6 +18,7 @@ from timemachine.runs.tables import print_table, print_text
 from timemachine.vocab import Vocab
 
 WARM_UP = 512  # characters that a stream has read before its first target
+SHOWN = 10  # characters that the model has never seen
 BLOCK = 100  # characters; neighbouring ones are not independent, so errors are those of block sums
 
 
@@ -154,11 +155,10 @@ def print_evaluation(rows: list[Row], corpora: list[Corpus], vocab: Vocab, runs:
         left_out = f"; {corpus.left_out:,} around them are Project Gutenberg's" if corpus.left_out else ""
         print_text(f"{corpus.name}: {made}{left_out}")
         if unknown := vocab.unknown(corpus.characters):
-            times = sum(map(corpus.characters.count, unknown))
-            print_text(
-                f"{corpus.name}: {times:,} characters of {len(unknown)} kinds are not in the run's vocabulary ("
-                f"{' '.join(map(repr, unknown[:10]))}{' …' * (len(unknown) > 10)}): read and scored as <unk>"
-            )
+            times = int((vocab.encode(corpus.characters) == vocab.unk).sum())
+            shown = " ".join(map(repr, unknown[:SHOWN])) + " …" * (len(unknown) > SHOWN)
+            rule = f"{times:,} characters of {len(unknown):,} kinds are not in the run's vocabulary ({shown})"
+            print_text(f"{corpus.name}: {rule}: read and scored as <unk>")
 
 
 def paired(nll_N: Tensor, other_N: Tensor, of_N: Tensor | None = None) -> tuple[float, float]:

@@ -110,7 +110,7 @@ def _print(summary: dict[str, Any]) -> None:
     rows.append(("parameters", f"{summary['parameters']:,}", f"vocabulary of {corpus['vocabulary']}"))
     rows.append(("text", f"{corpus['characters']:,} characters", corpus["name"]))
     if corpus.get("left_out"):
-        rows.append(("left out", f"{corpus['left_out']:,} characters", "headers and footers of Project Gutenberg's"))
+        rows.append(("left out", f"{corpus['left_out']:,} bytes", "headers and footers of Project Gutenberg's"))
     print_table(f"{summary['status']}: {corpus['title']}", (), rows, left=3)
     if summary["message"]:
         print_text(f"{summary['status']}: {summary['message']}")
