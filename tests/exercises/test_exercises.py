@@ -44,6 +44,16 @@ def test_another_name_is_refused(name: str) -> None:
         probes.check(["stream", name])
 
 
+@pytest.mark.parametrize("name", ["samples", "sampling", "books", "reading", "how_low", "dynamics", "relu"])
+def test_what_measures_the_books_letters_is_refused_with_all_characters(name: str) -> None:
+    probes.check(["stream", "history", "weights", "hyperparameters"], tokens="characters")
+    probes.check([name])
+    with pytest.raises(
+        SettingError, match=rf"^probes=\[{name}\]: {name} .*; type another probe, or data.tokens=letters$"
+    ):
+        probes.check([name], tokens="characters")
+
+
 @pytest.mark.parametrize("name", ["dynamics", "relu", "weights"])
 def test_what_measures_the_rnn_is_refused_with_another_cell(name: str) -> None:
     probes.check(["stream", name])

@@ -42,7 +42,11 @@ def checked(cfg: DictConfig, schema: type[Settings]) -> Settings:
     settings = OmegaConf.to_object(cfg)
     assert isinstance(settings, schema)
     if isinstance(settings, Train):
-        check_network(settings.model, settings.probes)
+        if settings.probes:
+            from timemachine.exercises import probes
+
+            probes.check(settings.probes, settings.model.cell, settings.data.tokens.name)
+        check_network(settings.model)
         if settings.init_from is not None and not is_resumed(cfg):
             from timemachine.runs.inheriting import check_parent
 
@@ -55,12 +59,8 @@ def checked(cfg: DictConfig, schema: type[Settings]) -> Settings:
     return settings
 
 
-def check_network(network: Model, measured: list[str]) -> None:
-    """Raise SettingError for a network that cannot be built, or lacks what shall be measured."""
-    if measured:
-        from timemachine.exercises import probes
-
-        probes.check(measured, network.cell)
+def check_network(network: Model) -> None:
+    """Raise SettingError for a network that cannot be built."""
     default = to_dict(Model())
     of_the_cell = {name for name, value in to_dict(network).items() if value != default[name]} - OF_ANY_CELL
     is_the_books = network.cell == "rnn" and of_the_cell <= {"activation", "backward"}  # which it takes

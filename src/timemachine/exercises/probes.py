@@ -27,19 +27,24 @@ PROBES = {
     "weights": "exercises.one_hot_is_embedding",
     "reading": "exercises.how_low",
 }
-ONLY_RNN = ("exercises.relu", "exercises.one_hot_is_embedding")  # they read its weights; the others take any cell
+ONLY = {  # what some measure alone: its weights; words between spaces, n-grams of 27 symbols, "it has"
+    "model.cell=rnn": ("exercises.relu", "exercises.one_hot_is_embedding"),
+    "data.tokens=letters": ("exercises.sampling", "exercises.books", "exercises.how_low", "exercises.relu"),
+}
 
 
-def check(names: list[str], cell: str = "rnn") -> None:
-    """Raise SettingError for a name that is no probe, or no probe of `cell`, a name of `model.cell`."""
+def check(names: list[str], cell: str = "rnn", tokens: str = "letters") -> None:
+    """Raise SettingError for a name that is no probe, or none of this `model.cell` and `data.tokens`."""
     known = list(dict.fromkeys([*PROBES, *_measuring_exercises()]))
     for name in names:
         given = f"probes=[{','.join(names)}]"
         if name not in known:
             nearest = (get_close_matches(name, known, 1) or known)[0]
             raise SettingError(f"{given}: {name} not found; type for example probes=[{nearest}] ({', '.join(known)})")
-        if cell != "rnn" and _path(name) in ONLY_RNN:
-            raise SettingError(f"{given}: {name} measures model.cell=rnn alone; type another probe, or model.cell=rnn")
+        for alone, measuring in ONLY.items():
+            is_typed = alone in (f"model.cell={cell}", f"data.tokens={tokens}")
+            if not is_typed and _path(name) in measuring:
+                raise SettingError(f"{given}: {name} measures {alone} alone; type another probe, or {alone}")
 
 
 def measure(names: list[str], model: "RNNLMScratch", data: "TimeMachine") -> dict[str, Any]:
