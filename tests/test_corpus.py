@@ -1,12 +1,15 @@
 import hashlib
 import re
+import unicodedata
 from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.support.texts import path_of
 from timemachine import corpus
+from timemachine.config import Tokens
 from timemachine.corpus import Corpus, find_corpus, normalise, without_gutenberg
 from timemachine.errors import SettingError
 from timemachine.texts import CATALOGUE, Book
@@ -16,10 +19,10 @@ def book_normalise(text: str) -> str:
     return re.sub("[^A-Za-z]+", " ", text).lower()  # section 9.2.1 of the book
 
 
-def read(folder: Path, text: bytes) -> Corpus:
+def read(folder: Path, text: bytes, tokens: Tokens = Tokens.letters) -> Corpus:
     path = folder / "text.txt"
     path.write_bytes(text)
-    return find_corpus(str(path), [])
+    return find_corpus(str(path), [], tokens)
 
 
 # --- Normalisation ---
@@ -31,7 +34,7 @@ def read(folder: Path, text: bytes) -> Corpus:
 @example("@[`{")  # the neighbours of A, Z, a and z
 @example("")
 def test_normalise_is_the_books(text: str) -> None:
-    assert normalise(text.encode("utf-8", "surrogatepass")).decode() == book_normalise(text)
+    assert normalise(text.encode("utf-8", "surrogatepass")) == book_normalise(text)
 
 
 # --- Reading ---
@@ -55,7 +58,7 @@ FOOTER = b"*** END OF THIS PROJECT GUTENBERG EBOOK IT ***\n\nThe licence.\n"
 def test_gutenbergs_header_and_footer_are_cut(tmp_path: Path, text: bytes, line_end: bytes) -> None:
     text = text.replace(b"\n", line_end)
     assert without_gutenberg(text).strip() == b"It has."
-    assert read(tmp_path, text).characters.strip() == b"it has"
+    assert read(tmp_path, text).characters.strip() == "it has"
 
 
 BOOK = b"Title\n*** START OF THE PROJECT GUTENBERG EBOOK %s ***\n%s\n*** END OF IT ***\nLicence of a book\n"
@@ -64,7 +67,7 @@ BOOK = b"Title\n*** START OF THE PROJECT GUTENBERG EBOOK %s ***\n%s\n*** END OF 
 def test_every_book_of_a_file_is_kept_and_what_is_left_out_is_counted(tmp_path: Path) -> None:
     both = BOOK % (b"ONE", b"The first.") + BOOK % (b"TWO", b"A second.")
     found = read(tmp_path, both)
-    assert found.characters.split() == [b"the", b"first", b"a", b"second"]
+    assert found.characters.split() == ["the", "first", "a", "second"]
     assert found.left_out == len(both) - len(b"\nThe first.\n\n\nA second.\n")
     assert read(tmp_path, b"No header.").left_out == 0
 
@@ -73,7 +76,7 @@ def test_a_list_of_texts_is_joined_in_its_order(tmp_path: Path, sample: Corpus) 
     other = tmp_path / "other.txt"
     other.write_bytes(b"Another text, of 1895.")
     found = find_corpus([str(other), "sample"], [])
-    assert found.characters == normalise(b"Another text, of 1895. " + sample.characters)
+    assert found.characters == "another text of " + sample.characters.lstrip()
     assert (found.name, found.source) == ("other+sample", [str(other), "sample"])
     assert found.sha256 == hashlib.sha256(other.read_bytes() + b"\0" + sample.paths[0].read_bytes()).hexdigest()
     assert found.replaced()["digits"] == 4 + sample.replaced()["digits"]
@@ -85,7 +88,7 @@ def test_a_folder_is_its_texts_by_name_found_from_anywhere(tmp_path: Path, monke
     for name in ("b.txt", "a.txt", "notes.md", ".hidden.txt"):
         Path("my texts", name).write_text(f"It is {name[0]}.")
     found = find_corpus("my texts/", [])
-    assert found.characters == b"it is a it is b "
+    assert found.characters == "it is a it is b "
     assert (found.name, found.title, found.source) == ("my texts", "my texts", str(tmp_path / "my texts"))
     monkeypatch.chdir("/")
     assert find_corpus(found.source, []) == found
@@ -106,8 +109,55 @@ def test_what_only_resembles_gutenbergs_lines_stays() -> None:
 )
 def test_encodings_do_not_show_and_what_became_spaces_is_counted(tmp_path: Path, encoded: bytes) -> None:
     text = read(tmp_path, encoded)
-    assert text.characters.strip() == b"it has a caf"
+    assert text.characters.strip() == "it has a caf"
     assert text.replaced() == {"digits": 2, "accents": 1, "other": 1}
+
+
+ALL = "Zoë said: “It’s 5 o’clock!”\nÜber\tall, Ἀθῆναι.\n"
+ENCODED = {
+    "as it is": ALL.encode(),
+    "CRLF": ALL.replace("\n", "\r\n").encode(),
+    "CR": ALL.replace("\n", "\r").encode(),
+    "accents by themselves": unicodedata.normalize("NFD", ALL).encode(),
+    "byte order mark": b"\xef\xbb\xbf" + ALL.encode(),
+    "Project Gutenberg": HEADER + ALL.encode() + FOOTER,
+}
+
+
+@pytest.mark.parametrize("encoded", ENCODED.values(), ids=ENCODED)
+def test_as_characters_a_text_is_kept_whole_however_it_is_encoded(tmp_path: Path, encoded: bytes) -> None:
+    found = read(tmp_path, encoded, Tokens.characters)
+    assert found.characters.strip("\n") + "\n" == ALL
+    assert found.left_out in (0, 3, len(HEADER + FOOTER) - 1)  # a line end is left of each
+    assert found.replaced() == {"digits": 0, "accents": 0, "other": 0} and found.lost_letters() == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "refused"),
+    [
+        (b"line\r\n" * 9 + b"a caf\xe9", r"is not in UTF-8 \(byte 0xe9\); type the path of a text in UTF-8, or "),
+        (ALL.encode("utf-16"), "is not a text, it holds a NUL byte; type the path of a text"),
+        (b"\n \t\n", "holds nothing but white space; type the path of a text"),
+    ],
+    ids=["Latin-1", "UTF-16", "empty"],
+)
+def test_what_cannot_be_read_as_characters_is_refused_in_one_line(tmp_path: Path, text: bytes, refused: str) -> None:
+    with pytest.raises(SettingError, match=rf"^data\.corpus=[^\n]*text\.txt: {refused}[^\n]*$"):
+        read(tmp_path, text, Tokens.characters)
+
+
+def test_who_loses_letters_is_told_how_to_keep_them() -> None:
+    assert find_corpus(str(path_of("german")), []).lost_letters().endswith("; data.tokens=characters keeps them")
+    assert find_corpus(str(path_of("english")), []).lost_letters() == ""
+    with pytest.raises(SettingError, match=r"holds no letter from A to Z; type .* with data\.tokens=characters$"):
+        find_corpus(str(path_of("greek")), [])
+
+
+def test_texts_are_joined_by_a_line_end_as_characters(tmp_path: Path) -> None:
+    names = [str(path_of(language)) for language in ("greek", "chinese")]
+    found = find_corpus(names, [], Tokens.characters)
+    assert found.characters == "\n".join(path_of(language).read_text("utf-8") for language in ("greek", "chinese"))
+    assert found.tokens is Tokens.characters
 
 
 def test_a_path_gives_its_name_its_hash_and_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +178,7 @@ TEXT = b"The Time Traveller was expounding a recondite matter to us.\n"
 def test_the_catalogue_describes_the_novels(novels: Path, name: str) -> None:
     found = find_corpus(name, [str(novels)])  # which compares the hash
     assert (found.name, found.title, found.source) == (name, CATALOGUE[name].title, name)
-    assert b"gutenberg" not in found.characters
+    assert "gutenberg" not in found.characters
 
 
 @pytest.fixture
@@ -149,7 +199,7 @@ def test_the_first_folder_that_has_the_book_is_taken_seen_from_the_repository(
     (tmp_path / "third/a_book.txt").write_bytes(b"never read")
     found = find_corpus("a_book", ["../first", "../second", str(tmp_path / "third")])
     assert (found.name, found.title, found.source) == ("a_book", "A Book", "a_book")
-    assert found.characters == book_normalise(TEXT.decode()).encode()
+    assert found.characters == book_normalise(TEXT.decode())
 
 
 @pytest.mark.usefixtures("_a_book")

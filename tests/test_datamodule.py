@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tests.support.texts import path_of, read
+from timemachine.config import Tokens
 from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import TimeMachine, WindowLoader
 from timemachine.errors import SettingError
@@ -56,6 +58,24 @@ def test_windows_are_views_of_one_byte_a_character(sample: Corpus) -> None:
         assert loader.windows_NT.untyped_storage().data_ptr() == data.chars_N.untyped_storage().data_ptr()
 
 
+def test_windows_of_characters_are_those_of_the_text_seldom_ones_unknown() -> None:
+    text = read("chinese")
+    data = TimeMachine(64, 8, 200, 100, tokens=Tokens.characters, min_count=2, corpus=str(path_of("chinese")))
+    assert data.chars_N.dtype == torch.uint8 and len(data.vocab) == 1 + sum(n > 1 for n in Counter(text).values())
+    X_BT, Y_BT = next(iter(data.val_dataloader()))
+    kept = [character if text.count(character) > 1 else "<unk>" for character in text]
+    assert data.vocab.to_tokens(X_BT[5].tolist()) == kept[205:213]
+    assert data.vocab.to_tokens(Y_BT[5].tolist()) == kept[206:214]
+    all_N = TimeMachine(64, 8, 200, 100, corpus=data.corpus).chars_N
+    assert all_N.dtype == torch.int16 and all_N.element_size() * all_N.numel() == all_N.untyped_storage().nbytes()
+
+
+def test_a_sample_begins_as_asked_or_as_the_validation_text_does(sample: Corpus) -> None:
+    assert TimeMachine(corpus=sample).prefix("it has") == "it has"
+    chinese = TimeMachine(64, 8, 200, 100, tokens=Tokens.characters, corpus=str(path_of("chinese")))
+    assert chinese.prefix("it has") == read("chinese")[200:206] and chinese.prefix("小雪") == "小雪"
+
+
 @pytest.mark.parametrize(("length", "num_steps", "batch_size"), [(50, 7, 8), (9, 8, 1024), (30, 1, 1)])
 def test_every_window_is_trained_exactly_once_an_epoch(length: int, num_steps: int, batch_size: int) -> None:
     num_windows = length - num_steps
@@ -98,7 +118,7 @@ def test_validation_and_test_are_in_the_order_of_the_text(sample: Corpus) -> Non
 
 @given(st.integers(0, 299), st.booleans())
 def test_a_text_that_starts_later_is_the_text_rotated_by_hand(start: int, is_whole: bool) -> None:
-    text = Corpus("text", "A Text", "text", (), bytes((7 * n * n + n) % 26 + 97 for n in range(300)), "0")
+    text = Corpus("text", "A Text", "text", (), "".join(chr((7 * n * n + n) % 26 + 97) for n in range(300)), "0")
     rotated = replace(text, characters=(2 * text.characters)[start : start + 300])
     cut = {"num_train": None, "num_val": None} if is_whole else {"num_train": 100, "num_val": 50}
     later, by_hand = (TimeMachine(32, 8, **cut, corpus=text, start=start), TimeMachine(32, 8, **cut, corpus=rotated))
@@ -110,7 +130,7 @@ def test_a_text_that_starts_later_is_the_text_rotated_by_hand(start: int, is_who
 
 def test_a_start_lies_within_the_text(tmp_path: Path) -> None:
     corpus = letters(tmp_path, 100)
-    assert TimeMachine(8, 5, 60, 30, corpus=corpus, start=99).corpus.characters.startswith(b"jabc")
+    assert TimeMachine(8, 5, 60, 30, corpus=corpus, start=99).corpus.characters.startswith("jabc")
     with pytest.raises(
         SettingError, match=r"^data\.start=100: the text has 100 characters; type for example data.start=0"
     ):

@@ -169,7 +169,9 @@ of_bytes = st.one_of(
     st.text(max_size=100).map(lambda some: some.encode("utf-16", "surrogatepass")),
     st.sampled_from([b"*** START OF THIS PROJECT GUTENBERG EBOOK X ***\n", b"*** END OF\n*** START OF\na"]),
 )
-cut = st.sampled_from([["data.num_train=null", "data.num_val=null"], ["data.num_steps=50"], []])
+cut = st.sampled_from(
+    [["data.num_train=null", "data.num_val=null"], ["data.num_steps=50"], ["data.tokens=characters"], []]
+)
 
 
 def fuzz_texts(number: int, cases: int) -> Tally:

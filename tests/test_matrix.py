@@ -26,7 +26,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from tests.support.programs import Done, assert_succeeded, call_program, with_callback
 from tests.support.runs import rows, summary, what_is_left
 from timemachine.cli.schema import CONF, VERSION
-from timemachine.config import REPOSITORY, Data, Model, Trainer, Training
+from timemachine.config import REPOSITORY, Data, Model, Tokens, Trainer, Training
 from timemachine.corpus import find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.language_model import RNNLMScratch
@@ -197,6 +197,11 @@ OTHERS = [
     Row("training.teacher_networks=1", refused="training.teacher_networks=1: nothing is written"),
     Row(f"data.corpus={REPOSITORY}/LICENSE data.num_train=300 data.num_val=300"),
     Row("data.search_dirs=[nowhere]"),
+    Row("data.tokens=characters", prints("vocabulary of 63")),
+    Row("data.tokens=characters data.min_count=9", prints("vocabulary of 48")),
+    Row("data.tokens=words", refused="data.tokens=words: .*letters"),
+    Row("data.min_count=30", prints("vocabulary of 26")),
+    Row("data.min_count=0", refused="data.min_count=0: must be"),
     Row("data.batch_size=100", steps(8)),
     Row("data.num_steps=3"),
     Row("data.num_train=128", steps(4)),
@@ -298,7 +303,7 @@ def exact_perplexity(folder: Path, split: str) -> float:
     model = RNNLMScratch(vocab_size=len(weights["b_q"]), **settings["model"] | {"backward": "autograd"}).double()
     model.load_state_dict({name: weight.double() for name, weight in weights.items()})
     data = settings["data"]
-    corpus = find_corpus(data.pop("corpus"), data.pop("search_dirs"))
+    corpus = find_corpus(data.pop("corpus"), data.pop("search_dirs"), Tokens[data["tokens"]])
     loader = TimeMachine(**data, corpus=corpus).windows(split)
     limit = settings["trainer"][f"limit_{split}_batches"]
     batches = len(loader) if limit is None else int(limit * len(loader)) if isinstance(limit, float) else limit
@@ -358,7 +363,15 @@ def check_resumes(typed: str, whole: Path) -> None:
     assert what_is_left(folder) == what_is_left(whole)
 
 
-SOON = ("64-true", "interval=2", "accumulate", "adamw", "carry_state=true data.batch_size=8", "max_steps=10")
+SOON = (
+    "64-true",
+    "min_count=9",
+    "interval=2",
+    "accumulate",
+    "adamw",
+    "carry_state=true data.batch_size=8",
+    "max_steps=10",
+)
 
 
 def cases() -> Iterator[Any]:

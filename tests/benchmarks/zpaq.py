@@ -20,10 +20,10 @@ from timemachine.runs.tables import print_table
 BOOKS = "time_machine", "war_of_the_worlds", "alices_adventures_in_wonderland"
 
 
-def archived_bits(text: bytes) -> int:
+def archived_bits(text: str) -> int:
     """Return the length of an archive that has a text alone."""
     with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "text").write_bytes(text)
+        Path(folder, "text").write_text(text, encoding="utf-8")
         subprocess.run(["zpaq", "add", "x.zpaq", "text", "-m5"], cwd=folder, check=True, capture_output=True)
         return 8 * Path(folder, "x.zpaq").stat().st_size
 

@@ -19,6 +19,7 @@ from timemachine.vocab import Vocab
 
 NUM_STEPS = 4
 SETTINGS: dict[str, Any] = {"num_steps": NUM_STEPS, "num_train": 60, "num_val": 30, "start": 0}
+SETTINGS |= {"tokens": "letters", "min_count": 1}
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from timemachine.rnn import CELLS
 @pytest.fixture
 def text(tmp_path: Path, sample: Corpus) -> Corpus:
     path = tmp_path / "text.txt"
-    path.write_bytes(sample.characters[:200])
+    path.write_text(sample.characters[:200])
     return find_corpus(str(path), [])
 
 

@@ -104,7 +104,7 @@ def test_sharpening_is_that_of_all_texts_written_out(model: RNNLMScratch, alpha:
 def test_real_texts_are_the_rest_of_the_text_side_by_side(sample: Corpus) -> None:
     data = TimeMachine(num_train=1000, num_val=900, corpus=sample)
     length, pieces = sampling.real_texts(data)
-    characters, rest = sample.characters.decode(), data.splits["test"].targets
+    characters, rest = sample.characters, data.splits["test"].targets
     assert characters[rest.start - length :].startswith(pieces[0])
     joined = "".join(piece[length:] for piece in pieces)
     assert characters[rest.start :].startswith(joined) and len(rest) - len(joined) < sampling.NUM_PREDS
@@ -126,7 +126,7 @@ def test_the_probe_measures_each_way_of_decoding_and_knows_the_training_text_alo
     assert repr(measured) == repr(sampling.measure(model, data))  # NaN is not equal to itself
     for name in (*sampling.ALPHAS, sampling.GREEDY, sampling.REAL):
         assert 0 <= measured[name]["repeated"] <= 1 and measured[name]["log_likelihood"] < 0
-    words = sample.characters.decode()[:1032].split(" ")[:-1]
+    words = sample.characters[:1032].split(" ")[:-1]
     _, pieces = sampling.real_texts(data)
     shares = [[word in words for word in piece[sampling.CONTEXT :].split(" ")[1:-1]] for piece in pieces]
     assert measured[sampling.REAL]["known_words"] == pytest.approx(mean(map(mean, shares)))

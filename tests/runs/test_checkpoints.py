@@ -30,7 +30,8 @@ MODEL = RNNLMScratch(len(VOCAB), hiddens=3)
 
 def saved(folder: Path, changes: dict[str, Any] | None = None) -> Path:
     """A checkpoint as Lightning leaves it in a run's folder, as far as it matters here."""
-    path, text = folder / "run" / "checkpoints" / "last.ckpt", {"tokens": VOCAB.idx_to_token, "sha256": "0"}
+    path = folder / "run" / "checkpoints" / "last.ckpt"
+    text = {"tokens": VOCAB.idx_to_token, "kind": "letters", "sha256": "0"}
     state = {"state_dict": MODEL.state_dict(), "hyper_parameters": dict(MODEL.hparams), "TimeMachine": text}
     WholeCheckpoints().save_checkpoint(state | (changes or {}), path)
     return path
@@ -95,7 +96,7 @@ def test_code_in_a_file_is_refused_and_not_executed(disguise: str, tmp_path: Pat
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"TimeMachine": {"tokens": ["a", "b"]}}, "do not fit its vocabulary"),
+        ({"TimeMachine": {"tokens": ["a", "b"], "kind": "letters"}}, "do not fit its vocabulary"),
         ({"state_dict": {}}, "Missing key"),
         ({"state_dict": {name: torch.full_like(w, torch.nan) for name, w in MODEL.state_dict().items()}}, "not finite"),
         ({"state_dict": RNNLMScratch(5, hiddens=4).state_dict()}, "size mismatch"),

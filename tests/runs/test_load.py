@@ -23,7 +23,7 @@ SMALL = ("trainer.max_epochs=1", "trainer.enable_checkpointing=false", "data.num
 def test_a_run_comes_back_from_its_folder_and_from_its_export_alone(
     sample: Corpus, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Path("text.txt").write_bytes(sample.characters)
+    Path("text.txt").write_text(sample.characters)
     call_program("train.py", *SMALL, "logger=csv", "data.corpus=text.txt", "data.start=700", "hydra.run.dir=run")
     Path("alone").mkdir()
     shutil.copy("run/model.safetensors", "alone")

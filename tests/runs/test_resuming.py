@@ -143,7 +143,7 @@ def test_another_experiment_is_refused(uninterrupted: Path, tmp_path: Path) -> N
     model = "model.hiddens=5: the run began with model.hiddens=4; type model.hiddens=4"
     assert_refused(uninterrupted, model, hiddens=5)
     other = tmp_path / "other.txt"
-    other.write_text(find_corpus("sample", []).characters.decode() + " and more")
+    other.write_text(find_corpus("sample", []).characters + " and more")
     assert_refused(uninterrupted, "other.txt: is not the text that the run began with; type ", text=str(other))
 
 

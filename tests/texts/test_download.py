@@ -15,7 +15,7 @@ from timemachine.errors import SettingError
 from timemachine.texts import CATALOGUE, Book, download
 
 TEXT = b"The Time Traveller was expounding a recondite matter to us.\n" * 500
-CHARACTERS = re.sub("[^A-Za-z]+", " ", TEXT.decode()).lower().encode()  # section 9.2.1 of the book
+CHARACTERS = re.sub("[^A-Za-z]+", " ", TEXT.decode()).lower()  # section 9.2.1 of the book
 Offered = Callable[..., None]
 
 
