@@ -37,7 +37,7 @@ def test_a_run_learns_from_all_that_the_text_has(english: tuple[Path, Done]) -> 
     sample = (folder / "sample.txt").read_text()[:-1]
     assert sample.startswith("it has")
     assert 'continuation  "' + sample.replace("\n", "⏎") + '"' in done.stdout.splitlines()
-    assert found["metrics"]["train/perplexity"] < found["corpus"]["letters"]["train/perplexity"]
+    assert found["metrics"]["train/perplexity"] < found["corpus"]["unigram"]["train/perplexity"]
     probes = found["probes"]
     assert (
         probes["stream"]["val"]["perplexity"] < len({*text}) and probes["history"]["tv"] and probes["weights"]["logits"]

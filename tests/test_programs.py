@@ -14,7 +14,7 @@ from timemachine.config import REPOSITORY
 from timemachine.corpus import find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.runs.checkpoints import load_model
-from timemachine.runs.record import letters_perplexity
+from timemachine.runs.record import unigram_perplexity
 from timemachine.runs.summaries import read_summary
 
 SHORT = ("data=sample", "trainer.max_epochs=2", "logger=csv")
@@ -114,7 +114,7 @@ def test_summary_says_what_ran_and_how_it_ended(short_run: Run) -> None:
     assert summary["corpus"]["sha256"] == hashlib.sha256(text).hexdigest()
     assert summary["corpus"]["name"] == "sample"
     data = TimeMachine(num_train=9219, corpus=find_corpus("sample", []))
-    assert summary["corpus"]["letters"] == {f"{it}/perplexity": letters_perplexity(data, it) for it in ("train", "val")}
+    assert summary["corpus"]["unigram"] == {f"{it}/perplexity": unigram_perplexity(data, it) for it in ("train", "val")}
 
 
 # The other programs, on that run

@@ -29,7 +29,7 @@ def leave_job(
     folder = sweep / str(number)
     (folder / ".hydra").mkdir(parents=True)
     summary: dict[str, Any] = {"status": status, "message": None, "settings": settings, "metrics": {}}
-    summary |= {"started": "2026-01-01T00:00:00+0000", "seconds": 12.0, "corpus": {"letters": LETTERS}} | entries
+    summary |= {"started": "2026-01-01T00:00:00+0000", "seconds": 12.0, "corpus": {"unigram": LETTERS}} | entries
     (folder / "summary.json").write_text(json.dumps(summary))
     for name, rows in (tables or {}).items():
         write_rows(folder / f"{name}.csv", rows)

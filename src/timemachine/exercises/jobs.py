@@ -48,7 +48,7 @@ def _job(folder: Path, name: str, summary: dict[str, Any]) -> Job:
     seconds, started, probes = summary.get("seconds", math.nan), summary.get("started", ""), summary.get("probes", {})
     status, message, metrics = summary["status"], summary["message"] or "", summary["metrics"]
     settings = flat(summary["settings"])
-    letters = summary.get("corpus", {}).get("letters", {})
+    letters = summary.get("corpus", {}).get("unigram", {})
     return Job(folder, status, message, settings, metrics, seconds, started, probes, letters, name)
 
 

@@ -88,11 +88,11 @@ class Record:
         return self
 
     def describe(self, data: "TimeMachine", model: "RNNLMScratch") -> None:
-        """Write down the text, what the frequencies of its letters give, and the size of the model."""
+        """Write down the text, what the frequencies of its characters give, and the size of the model."""
         known = ("name", "title", "source", "sha256", "left_out")
         corpus = {name: getattr(data.corpus, name) for name in known}
         corpus |= {"characters": len(data.chars_N), "vocabulary": len(data.vocab)}
-        corpus["letters"] = {f"{split}/perplexity": letters_perplexity(data, split) for split in ("train", "val")}
+        corpus["unigram"] = {f"{split}/perplexity": unigram_perplexity(data, split) for split in ("train", "val")}
         self.update(corpus=corpus, parameters=sum(p.numel() for p in model.parameters()))
 
     def update(self, **entries: Any) -> None:
@@ -156,7 +156,7 @@ class Record:
                     self.folder.rmdir()
 
 
-def letters_perplexity(data: "TimeMachine", split: str) -> float:
+def unigram_perplexity(data: "TimeMachine", split: str) -> float:
     """Return the perplexity of the characters that a split's windows predict, each once, under the frequencies of the
     training characters, with one added to each count.
 
