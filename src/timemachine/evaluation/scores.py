@@ -158,7 +158,7 @@ def print_evaluation(rows: list[Row], corpora: list[Corpus], vocab: Vocab, runs:
             times = int((vocab.encode(corpus.characters) == vocab.unk).sum())
             shown = " ".join(map(repr, unknown[:SHOWN])) + " …" * (len(unknown) > SHOWN)
             rule = f"{times:,} characters of {len(unknown):,} kinds are not in the run's vocabulary ({shown})"
-            print_text(f"{corpus.name}: {rule}: read and scored as <unk>")
+            print_text(f"{corpus.name}: {rule}: read and scored as <unk>, which does not tell them apart")
 
 
 def paired(nll_N: Tensor, other_N: Tensor, of_N: Tensor | None = None) -> tuple[float, float]:

@@ -103,8 +103,8 @@ def export_model(path: Path, model: RNNLMScratch, vocab: Vocab, summary: dict[st
     The header has what is known of the weights as JSON, and the SHA-256 of both.
     """
     known = {name: summary[name] for name in ("status", "settings", "corpus", "metrics", "versions", "git")}
-    about = {"hyper_parameters": dict(model.hparams), "summary": known}
-    about |= {"tokens": vocab.idx_to_token, "kind": vocab.kind.name}
+    of_the_text = {"tokens": vocab.idx_to_token, "kind": vocab.kind.name}
+    about = {"hyper_parameters": dict(model.hparams), "summary": known, **of_the_text}
     header = {name: json.dumps(value) for name, value in about.items()}
     weights = {name: weight.detach().cpu().contiguous() for name, weight in model.state_dict().items()}
     write_whole(path, safetensors.torch.save(weights, header | {"sha256": weights_digest(header, weights)}))
