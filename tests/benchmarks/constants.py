@@ -28,7 +28,7 @@ from torch import Tensor
 from timemachine import load_run
 from timemachine.datamodule import TimeMachine
 from timemachine.evaluation.scores import stream_nll
-from timemachine.how_low import comparison, dynamic_evaluation, mixture, teacher
+from timemachine.how_low import LETTERS, comparison, dynamic_evaluation, mixture, teacher
 
 MODULES = {"mixture": mixture, "comparison": comparison, "teacher": teacher, "dynamic_evaluation": dynamic_evaluation}
 SEARCHED: dict[str, tuple[object, ...]] = {
@@ -58,8 +58,8 @@ def texts(module: ModuleType) -> dict[str, TimeMachine]:
 
 def mixture_nlls(data: TimeMachine) -> list[Tensor]:
     """Return what the mixture makes of the characters to be read (N,), as it is and learning on."""
-    text, known, targets = data.corpus.characters, data.splits["train"].targets.stop, data.splits["val"].targets
-    reader = mixture.Mixture()
+    known, targets = data.splits["train"].targets.stop, data.splits["val"].targets
+    text, reader = LETTERS.encode(data.corpus.characters), mixture.Mixture(LETTERS)
     reader.read(text[:known], range(known), learn=True)
     log_ps = [copy.deepcopy(reader).read(text, targets, learn) for learn in (False, True)]
     return [torch.from_numpy(mixture.log_loss(log_p_NV, text, targets)) for log_p_NV in log_ps]

@@ -16,7 +16,7 @@ from timemachine.evaluation.scores import stream_score
 from timemachine.exercises import books, other_authors, war_of_the_worlds
 from timemachine.exercises.jobs import load_jobs
 from timemachine.exercises.report import write_report
-from timemachine.how_low import witten_bell
+from timemachine.how_low import LETTERS, witten_bell
 from timemachine.language_model import RNNLMScratch
 from timemachine.texts import CATALOGUE
 
@@ -49,7 +49,8 @@ def test_all_books_begin_where_the_runs_own_text_does(
         text = (corpus.characters * 2)[start : start + len(corpus.characters)]
         targets = range(15_032, min(18_000, len(text)))
         scores = measured["books"][corpus.name]
-        nll_N = witten_bell(train, text, targets, measured["witten_bell_order"])
+        counted = LETTERS.encode(train), LETTERS.encode(text)
+        nll_N = witten_bell(*counted, targets, measured["witten_bell_order"], len(LETTERS))
         one_stream = stream_score(model, data.vocab.encode(text), targets)
         assert scores["stream"]["bits"] == pytest.approx(one_stream.bits, rel=1e-5)
         assert scores["witten_bell"]["bits"] == pytest.approx(nll_N.mean() / math.log(2))

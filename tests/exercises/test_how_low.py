@@ -101,10 +101,12 @@ def test_seeds_as_one_have_the_mean_of_their_probabilities(sweep: Path) -> None:
 
 
 def test_a_target_is_told_by_its_place_in_the_word_and_by_when_that_word_came_last() -> None:
-    text = b"the time  the th"
+    text = "the time  the th"
     place_N, since_N = how_low._where(text, range(len(text)))
     assert place_N.tolist() == [0, 1, 2, -1, 0, 1, 2, 3, -1, -1, 0, 1, 2, -1, 0, 1]
     assert since_N.tolist() == [0] * 9 + [-1] + [10] * 4 + [0, 0]
+    place_of_greek_N, _ = how_low._where("«Τὸν", range(4))
+    assert place_of_greek_N.tolist() == [-1, 0, 1, 2]
     some = how_low._where(text, range(4, 12))
     assert np.array_equal(some, (place_N[4:12], since_N[4:12]))
     is_kind_CN = np.array([is_kind(place_N, since_N) for is_kind in how_low.KINDS.values()])

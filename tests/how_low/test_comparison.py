@@ -1,25 +1,30 @@
 """A model beside n-grams, their mixture and PPMd, on the same characters, and what evaluate.py prints of that."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
 import pytest
 import torch
 
+from timemachine.config import Tokens
 from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
 from timemachine.evaluation.scores import Row, Score, stream_score
 from timemachine.how_low import comparison
 from timemachine.how_low.comparison import MIXTURE, MODEL, PPMD, Comparison, compare
-from timemachine.how_low.dynamic_evaluation import print_adapting
+from timemachine.how_low.dynamic_evaluation import evaluate_adapting, print_adapting
 from timemachine.how_low.mixture import Mixture, log_loss
 from timemachine.how_low.ngrams import kneser_ney
+from timemachine.how_low.symbols import LETTERS
 from timemachine.language_model import RNNLMScratch
 from timemachine.vocab import Vocab
 
-SETTINGS: dict[str, Any] = {"num_steps": 4, "num_train": 60, "num_val": 30, "start": 0}
+WINDOWS: dict[str, Any] = {"num_steps": 4, "num_train": 60, "num_val": 30, "start": 0}
+SETTINGS = WINDOWS | {"tokens": "letters", "min_count": 1}
 
 
 def test_a_comparison_is_of_the_same_characters(
@@ -31,24 +36,25 @@ def test_a_comparison_is_of_the_same_characters(
     summary = {"settings": {"data": SETTINGS}, "corpus": {"sha256": excerpt.sha256}}
     val, test = compare(model, vocab, summary, [excerpt], excerpt)
     splits = TimeMachine(corpus=excerpt, **SETTINGS).splits
-    train = excerpt.characters[: splits["train"].targets.stop]
+    text = LETTERS.encode(excerpt.characters)
+    train = text[: splits["train"].targets.stop]
     for found, part in ((val, "val"), (test, "test")):
         targets = splits[part].targets
         assert {(row.text, row.part) for row in found.rows} == {(excerpt.name, part)}
         perplexities = {row.model: row.stream.perplexity for row in found.rows}
         assert perplexities[MODEL] == stream_score(model, chars_N, targets).perplexity
         assert found.ngrams["Witten-Bell"][0] == found.ngrams["Kneser-Ney"][0] == pytest.approx(27)
-        nll_N = torch.from_numpy(kneser_ney(train, excerpt.characters, targets, 5))
+        nll_N = torch.from_numpy(kneser_ney(train, text, targets, 5, 27))
         assert found.ngrams["Kneser-Ney"][5] == pytest.approx(math.exp(nll_N.mean()))
         ours, best, fixed, learning, *_ = perplexities.values()
         assert best == pytest.approx(min(perplexity for each in found.ngrams.values() for perplexity in each))
         differences = [mean for mean, _ in found.differences.values()]
         assert differences == pytest.approx([math.log(ours / best), math.log(ours / fixed)])
-        mixture = Mixture()
+        mixture = Mixture(LETTERS)
         mixture.read(train, range(len(train)), learn=True)
-        adapting = log_loss(mixture.read(excerpt.characters, targets, learn=True), excerpt.characters, targets)
+        adapting = log_loss(mixture.read(text, targets, learn=True), text, targets)
         assert learning == perplexities[f"{MIXTURE}, adapting"] == pytest.approx(math.exp(adapting.mean()))
-    (tmp_path / "other.txt").write_bytes(excerpt.characters[::-1])
+    (tmp_path / "other.txt").write_text(excerpt.characters[::-1])
     other = find_corpus(str(tmp_path / "other.txt"), [])
     monkeypatch.setattr(comparison, "find_spec", lambda name: None)
     (of_all,) = compare(model, vocab, summary, [other], excerpt)
@@ -57,6 +63,27 @@ def test_a_comparison_is_of_the_same_characters(
     assert last.model == f"{MIXTURE}, adapting"
     with pytest.raises(SettingError, match=r"baselines=true: .*other\.txt is not the text that the run was trained on"):
         next(compare(model, vocab, summary, [excerpt], other))
+
+
+def test_of_characters_all_are_compared_on_the_vocabularys_symbols(excerpt: Corpus) -> None:
+    """Also on a text most of whose characters nobody has seen: they are one symbol, whatever PPMd makes of them."""
+    own = replace(excerpt, characters=8 * "«Πᾶς», said Émile: 12 or 3?\n", tokens=Tokens.characters)
+    settings = {"data": WINDOWS | {"tokens": "characters", "min_count": 9}}
+    summary = {"settings": settings, "corpus": {"sha256": own.sha256}}
+    vocab = Vocab.of(own.characters, Tokens.characters, min_count=9)
+    other = replace(own, characters=3 * "Всё, 人之初。\n", sha256="another")
+    model = RNNLMScratch(len(vocab), hiddens=4)
+    val, test, of_other = compare(model, vocab, summary, [own, other], own)
+    for found, part in ((val, "val"), (test, "test"), (of_other, "all")):
+        perplexities = {row.model: row.stream.perplexity for row in found.rows}
+        assert found.rows[0].part == part and found.ngrams["Kneser-Ney"][0] == pytest.approx(len(vocab))
+        assert all(1 < perplexity < 2 * len(vocab) for name, perplexity in perplexities.items() if name != PPMD)
+        assert perplexities[MODEL] == pytest.approx(len(vocab), rel=0.01)
+    large = Vocab(map(chr, range(300)), Tokens.characters)
+    with pytest.raises(SettingError, match=r"^baselines=true: .* 301; type baselines=false"):
+        next(compare(model, large, summary, [own], own))
+    with pytest.raises(SettingError, match=r"^adapt=0\.01: .* 301; type adapt=null"):
+        evaluate_adapting(model, large, summary, own, 0.01)
 
 
 def test_models_are_printed_below_each_other(capsys: pytest.CaptureFixture[str]) -> None:
@@ -76,6 +103,8 @@ def test_models_are_printed_below_each_other(capsys: pytest.CaptureFixture[str])
 def test_ppmd_codes_a_known_text_in_few_bits(sample: Corpus) -> None:
     pytest.importorskip("pyppmd", reason="pyppmd is not installed")
     known, text = sample.characters[:5000], sample.characters[5000:7000]
-    assert 1.5 < comparison.ppmd_bits(known, text) / len(text) < comparison.ppmd_bits(b"", text) / len(text) < 4
+    assert 1.5 < comparison.ppmd_bits(known, text) / len(text) < comparison.ppmd_bits("", text) / len(text) < 4
     assert comparison.ppmd_bits(known, known[1000:3000]) < 2000
-    assert comparison.ppmd_bits(known, b"") == 0
+    assert comparison.ppmd_bits(known, "") == 0
+    greek = text.translate({ord(letter): ord(letter) + 0x350 for letter in ascii_lowercase})  # two bytes each
+    assert 1 < comparison.ppmd_bits("", greek) / comparison.ppmd_bits("", text) < 1.3

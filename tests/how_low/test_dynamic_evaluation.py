@@ -111,7 +111,7 @@ def short(sample: Corpus) -> Corpus:
 
 
 def summary_of(corpus: Corpus) -> dict[str, Any]:
-    data = {"num_steps": 8, "num_train": 2000, "num_val": 300, "start": 0}
+    data = {"num_steps": 8, "num_train": 2000, "num_val": 300, "start": 0, "tokens": "letters", "min_count": 1}
     return {"settings": {"data": data}, "corpus": {"sha256": corpus.sha256}}
 
 

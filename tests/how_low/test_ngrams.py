@@ -1,6 +1,7 @@
 """N-grams against their equations, written out by hand or without arrays."""
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,16 +12,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from timemachine.corpus import find_corpus
-from timemachine.how_low.ngrams import SYMBOLS, kneser_ney, laplace, witten_bell
+from timemachine.how_low.ngrams import kneser_ney, laplace, witten_bell
+from timemachine.how_low.symbols import LETTERS, Symbols
 
-TEXTS = st.text("ab z", max_size=40).map(str.encode)
+V = len(LETTERS)
+GREEK = " αβγδεζηθικλμνξοπρστυφχψωϝϡ"
+TEXTS = st.text("ab z", max_size=40).map(LETTERS.encode)
+BABBLE = LETTERS.encode("ababbaba")
+ABA, ZBA = LETTERS.encode("aba"), LETTERS.encode("zba")
 
 
 def test_laplace_adds_one() -> None:
     unigram = (4 + 1) / (8 + 27)  # a, four times in eight characters
     bigram = (3 + 1) / (4 + 27)  # ba, three times; b is followed by something four times
     trigram = (2 + 1) / (3 + 27)  # aba, twice; ab is followed by something three times
-    found = [laplace(b"ababbaba", b"aba", range(2, 3), order)[0] for order in (1, 2, 3)]
+    found = [laplace(BABBLE, ABA, range(2, 3), order, V)[0] for order in (1, 2, 3)]
     assert np.exp(np.negative(found)) == pytest.approx([unigram, bigram, trigram])
 
 
@@ -28,75 +34,107 @@ def test_witten_bell_interpolates() -> None:
     unigram = (4 + 2 / 27) / (8 + 2)
     bigram = (3 + 2 * unigram) / (4 + 2)  # b is followed by a, a, a and b
     trigram = (2 + 2 * bigram) / (3 + 2)  # ab is followed by a, b and a
-    found = [witten_bell(b"ababbaba", b"aba", range(2, 3), order)[0] for order in (1, 2, 3)]
+    found = [witten_bell(BABBLE, ABA, range(2, 3), order, V)[0] for order in (1, 2, 3)]
     assert np.exp(np.negative(found)) == pytest.approx([unigram, bigram, trigram])
-    never_seen = witten_bell(b"ababbaba", b"zba", range(2, 3), 3)
-    assert never_seen == witten_bell(b"ababbaba", b"zba", range(2, 3), 2)
+    never_seen = witten_bell(BABBLE, ZBA, range(2, 3), 3, V)
+    assert never_seen == witten_bell(BABBLE, ZBA, range(2, 3), 2, V)
 
 
-def slow_kneser_ney(train: str, text: str, order: int) -> float:
-    """P of the last character of the text after those before it, from Chen and Goodman's equations, with no arrays."""
+# Of one text's last character after those before it, from the equations, with no arrays
 
-    def grams(length: int) -> list[str]:
-        return [train[start : start + length] for start in range(len(train) - length + 1)]
 
-    def count(gram: str) -> int:
-        if len(gram) == order:
-            return grams(order).count(gram)
-        return len({longer[0] for longer in grams(len(gram) + 1) if longer[1:] == gram})
+def grams(train: bytes, order: int) -> list[bytes]:
+    return [train[start : start + order] for start in range(len(train) - order + 1)]
 
-    def probability(gram: str) -> float:
-        if not gram:
-            return 1 / 27
-        kinds = [count(other) for other in set(grams(len(gram)))]
-        n1, n2, n3, n4 = (kinds.count(number) for number in (1, 2, 3, 4))
+
+def slow_laplace(train: bytes, text: bytes, order: int, num_symbols: int) -> float:
+    gram, counts = text[len(text) - order :], Counter(grams(train, order))
+    after = sum(count for other, count in counts.items() if other[:-1] == gram[:-1])
+    return (counts[gram] + 1) / (after + num_symbols)
+
+
+def slow_witten_bell(train: bytes, text: bytes, order: int, num_symbols: int) -> float:
+    p = 1 / num_symbols
+    for k in range(1, order + 1):
+        gram = text[len(text) - k :]
+        after = Counter(other for other in grams(train, k) if other[:-1] == gram[:-1])
+        p = (after[gram] + len(after) * p) / (after.total() + len(after)) if after else p
+    return p
+
+
+def slow_kneser_ney(train: bytes, text: bytes, order: int, num_symbols: int) -> float:
+    """From Chen and Goodman's equations."""
+
+    def counted(k: int) -> Counter[bytes]:
+        return Counter(grams(train, k) if k == order else [longer[1:] for longer in {*grams(train, k + 1)}])
+
+    p = 1 / num_symbols
+    for k in range(1, order + 1):
+        gram, counts = text[len(text) - k :], counted(k)
+        n1, n2, n3, n4 = (list(counts.values()).count(number) for number in (1, 2, 3, 4))
         discounts = [0, 0.5, 1, 1.5]
         if n1 and n2 and n3 and n4:
             y = n1 / (n1 + 2 * n2)
             found = [1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3]
-            if min(found) > 0:
-                discounts = [0, *found]
-        after = [count(gram[:-1] + chr(symbol)) for symbol in SYMBOLS]
-        if not sum(after):
-            return probability(gram[1:])
-        own = count(gram)
-        reserved = sum(discounts[min(number, 3)] for number in after)
-        return (own - discounts[min(own, 3)] + reserved * probability(gram[1:])) / sum(after)
-
-    return probability(text[-order:])
+            discounts = [0, *found] if min(found) > 0 else discounts
+        after = {other: count for other, count in counts.items() if other[:-1] == gram[:-1]}
+        if after:
+            reserved = sum(discounts[min(count, 3)] for count in after.values())
+            own = after.get(gram, 0)
+            p = (own - discounts[min(own, 3)] + reserved * p) / sum(after.values())
+    return p
 
 
-@given(
-    st.one_of(st.text("ab z", max_size=40), st.text("abcdefgh ", min_size=150, max_size=200)),
-    st.text("abz ", min_size=6, max_size=6),
-    st.integers(1, 5),
-)
-def test_kneser_ney_is_that_of_its_equations(train: str, text: str, order: int) -> None:
-    (nll,) = kneser_ney(train.encode(), text.encode(), range(5, 6), order)
-    assert math.exp(-nll) == pytest.approx(slow_kneser_ney(train, text, order))
+SMOOTHED = [(laplace, slow_laplace), (witten_bell, slow_witten_bell), (kneser_ney, slow_kneser_ney)]
 
 
-@given(TEXTS, st.text("abz ", min_size=6, max_size=6).map(str.encode), st.integers(1, 7))
-def test_each_distribution_sums_to_one(train: bytes, context: bytes, order: int) -> None:
+@pytest.mark.parametrize(("smoothed", "slow"), SMOOTHED)
+@given(data=st.data(), num_symbols=st.sampled_from([2, 27, 100, 256]), order=st.integers(1, 7))
+def test_the_n_grams_of_any_symbols_are_those_of_the_equations(
+    smoothed: Callable[..., Any], slow: Callable[..., float], data: st.DataObject, num_symbols: int, order: int
+) -> None:
+    """The first and the last symbols: of 256 the numbers of n-grams are as large as they get."""
+    some = st.sampled_from(sorted({0, 1, num_symbols - 2, num_symbols - 1}))
+    many = st.lists(st.integers(0, min(9, num_symbols - 1)), min_size=150, max_size=200)
+    train = bytes(data.draw(st.one_of(st.lists(some, max_size=40), many)))
+    text = bytes(data.draw(st.lists(some, min_size=7, max_size=7)))
+    (nll,) = smoothed(train, text, range(6, 7), order, num_symbols)
+    assert math.exp(-nll) == pytest.approx(slow(train, text, order, num_symbols))
+
+
+@given(TEXTS, st.lists(st.integers(0, 255), min_size=6, max_size=6).map(bytes), st.integers(1, 7), st.integers(27, 256))
+def test_each_distribution_sums_to_one(train: bytes, context: bytes, order: int, num_symbols: int) -> None:
     for smoothed in (laplace, witten_bell, kneser_ney):
-        nlls = [smoothed(train, context + bytes([symbol]), range(6, 7), order)[0] for symbol in SYMBOLS]
-        assert np.exp(np.negative(nlls)).sum() == pytest.approx(1)
+        text = b"".join(context + bytes([symbol]) for symbol in range(num_symbols))
+        nll_N = smoothed(train, text, range(6, len(text)), order, num_symbols)[::7]
+        assert np.exp(-nll_N).sum() == pytest.approx(1)
+
+
+@given(st.text("ab z", min_size=20, max_size=60), st.permutations(GREEK), st.integers(1, 7))
+def test_other_characters_in_another_order_change_no_number(text: str, order_of: list[str], order: int) -> None:
+    symbols, other = Symbols(order_of), text.translate(str.maketrans("".join(LETTERS.tokens), GREEK))
+    for smoothed in (laplace, witten_bell, kneser_ney):
+        ours_N, theirs_N = (
+            smoothed(kind.encode(of[:12]), kind.encode(of), range(12, 20), order, len(kind))
+            for kind, of in ((LETTERS, text), (symbols, other))
+        )
+        assert ours_N == pytest.approx(theirs_N)
 
 
 def test_a_context_runs_on_from_the_text() -> None:
-    text = b"the time traveller for so it will be convenient"
-    whole = witten_bell(text, text, range(10, 40), 4)
-    assert witten_bell(text, text[20:], range(5, 20), 4) == pytest.approx(whole[15:])
+    text = LETTERS.encode("the time traveller for so it will be convenient")
+    whole = witten_bell(text, text, range(10, 40), 4, V)
+    assert witten_bell(text, text[20:], range(5, 20), 4, V) == pytest.approx(whole[15:])
     with pytest.raises(ValueError, match="fewer than 3"):
-        laplace(text, text, range(2, 10), 4)
+        laplace(text, text, range(2, 10), 4, V)
 
 
 def test_the_novel_has_the_perplexities_that_are_known(novels: Path) -> None:
-    text = find_corpus("time_machine", [str(novels)]).characters
+    text = LETTERS.encode(find_corpus("time_machine", [str(novels)]).characters)
     train, parts = text[:10_032], [range(10_032, 15_032), range(15_032, len(text))]
 
     def perplexities(smoothed: Callable[..., Any], order: int) -> list[float]:
-        return [math.exp(np.mean(smoothed(train, text, part, order))) for part in parts]
+        return [math.exp(np.mean(smoothed(train, text, part, order, V))) for part in parts]
 
     assert perplexities(laplace, 1) == pytest.approx([16.67, 16.99], abs=0.006)
     assert perplexities(laplace, 3) == pytest.approx([7.85, 9.42], abs=0.006)

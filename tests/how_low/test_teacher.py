@@ -1,18 +1,21 @@
 """The text that a teacher writes, from the distributions that it was drawn from."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from tests.support.rounding import rounding
+from timemachine.config import Tokens, Training
 from timemachine.corpus import find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
 from timemachine.how_low import teacher
 from timemachine.how_low.ensemble import Ensemble
 from timemachine.how_low.mixture import CONTEXTS, MAX_CONTEXT, Mixture, log_loss
-from timemachine.how_low.ngrams import SYMBOLS
-from timemachine.how_low.teacher import NETWORKS_SHARE, networks_of, teacher_nll, train_networks, write
+from timemachine.how_low.symbols import LETTERS
+from timemachine.how_low.teacher import NETWORKS_SHARE, networks_of, teacher_nll, train_loader, train_networks, write
 from timemachine.language_model import RNNLMScratch
 from timemachine.vocab import Vocab
 
@@ -45,13 +48,13 @@ def test_the_distributions_are_those_of_teachers_that_read_the_text_anew(monkeyp
     monkeypatch.setattr(teacher, "MIN_LENGTH", 400)
     beside = random_networks()
     chars_N, p_NV = write(TEXT, 3 * 400, VOCAB, 4, beside)
-    mixture, place_S = Mixture(), [VOCAB[chr(symbol)] for symbol in SYMBOLS]
-    mixture.read(TEXT, range(len(TEXT)), learn=True)
+    mixture, place_S = Mixture(LETTERS), VOCAB[LETTERS.tokens]
+    mixture.read(LETTERS.encode(TEXT), range(len(TEXT)), learn=True)
     starts = np.random.default_rng(4).integers(len(TEXT), size=3)
     for start, chars_L, p_LV in zip(starts, chars_N.split(400), p_NV.split(400), strict=True):
         before = TEXT[max(0, start - MAX_CONTEXT) : start]
-        text = before + "".join(VOCAB.to_tokens(chars_L.tolist())).encode()
-        expected_LS = np.exp(mixture.read(text, range(len(before), len(text))))
+        text = before + VOCAB.decode(chars_L.tolist())
+        expected_LS = np.exp(mixture.read(LETTERS.encode(text), range(len(before), len(text))))
         read = VOCAB.encode(text.rjust(MAX_CONTEXT + 400)).long()
         with torch.no_grad():
             p_TS = beside(read[None])[0][0, MAX_CONTEXT - 1 : -1].exp()[:, place_S].numpy()
@@ -88,10 +91,10 @@ def test_a_reader_of_what_the_teachers_wrote_has_the_probabilities_that_it_was_d
     chars_N, p_NV = write(TEXT, 400, VOCAB, 4, networks)
     start = int(np.random.default_rng(4).integers(len(TEXT), size=1)[0])
     before = TEXT[max(0, start - MAX_CONTEXT) : start]
-    text = before + "".join(VOCAB.to_tokens(chars_N.tolist())).encode()
-    mixture, targets = Mixture(), range(len(before), len(text))
-    mixture.read(TEXT, range(len(TEXT)), learn=True)
-    mixture_N = torch.from_numpy(log_loss(mixture.read(text, targets), text, targets))
+    text = before + VOCAB.decode(chars_N.tolist())
+    mixture, counted, targets = Mixture(LETTERS), LETTERS.encode(text), range(len(before), len(text))
+    mixture.read(LETTERS.encode(TEXT), range(len(TEXT)), learn=True)
+    mixture_N = torch.from_numpy(log_loss(mixture.read(counted, targets), counted, targets))
     read = VOCAB.encode(text.rjust(MAX_CONTEXT + 400)).long()
     networks_N = networks.nll((read[None, :-1], read[None, 1:])).detach()[0, -400:]
     unknown_N = networks(read[None, :-1])[0].detach()[0, -400:, VOCAB.unk].exp()  # which no teacher writes
@@ -109,5 +112,24 @@ def test_a_diverged_network_is_refused() -> None:
 
 def test_a_short_text_is_enough() -> None:
     vocab = Vocab("ab")
-    chars_N, p_NV = write(b"ab", 3, vocab, 0, train_networks(vocab.encode(b"ab"), vocab, 0, 1))
-    assert len(chars_N) == 3 and p_NV.sum(1).numpy() == pytest.approx(1, abs=rounding(3 * len(SYMBOLS)))
+    chars_N, p_NV = write("ab", 3, vocab, 0, train_networks(vocab.encode("ab"), vocab, 0, 1))
+    assert len(chars_N) == 3 and p_NV.sum(1).numpy() == pytest.approx(1, abs=rounding(3 * len(LETTERS)))
+
+
+def test_it_writes_with_all_characters_of_the_vocabulary_and_unk() -> None:
+    text = 30 * "«Πᾶς», said Émile:\n 12 — or 3?\n"
+    vocab = Vocab.of(text, Tokens.characters, min_count=31)
+    chars_N, p_NV = write(text, 2000, vocab, 0, train_networks(vocab.encode(text), vocab, 0, 1))
+    assert p_NV.min() > 0 and p_NV.sum(1).numpy() == pytest.approx(1, abs=rounding(3 * len(vocab)))
+    written = chars_N.bincount(minlength=len(vocab)) / len(chars_N)
+    assert written.numpy() == pytest.approx(p_NV.mean(0).numpy(), abs=0.05)
+    assert written[vocab.unk] == pytest.approx((vocab.encode(text) == vocab.unk).float().mean(), abs=0.05)
+
+
+def test_a_vocabulary_too_large_to_count_is_refused() -> None:
+    corpus = replace(find_corpus("sample", []), characters="".join(map(chr, range(300))), tokens=Tokens.characters)
+    data = TimeMachine(2, 8, 100, 50, tokens=Tokens.characters, corpus=corpus)
+    with pytest.raises(
+        SettingError, match=r"^training\.teacher=10: .* 301; type training\.teacher=0 training\.teacher_networks=0, or "
+    ):
+        train_loader(data, Training(carry_state=True, teacher=10, teacher_networks=3))

@@ -18,7 +18,7 @@ from timemachine.datamodule import TimeMachine
 from timemachine.evaluation.scores import score
 from timemachine.exercises.jobs import Job
 from timemachine.exercises.stream import stream_nll
-from timemachine.how_low import witten_bell
+from timemachine.how_low import LETTERS, witten_bell
 from timemachine.language_model import RNNLMScratch
 from timemachine.texts import CATALOGUE
 
@@ -39,9 +39,9 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
     """
     model.cpu()
     own = data.corpus
-    train = own.characters[: data.splits["train"].targets.stop]
-    val = data.splits["val"].targets
-    order = min(ORDERS, key=lambda n: np.mean(witten_bell(train, own.characters, val, n))) if val else 4
+    text, val = LETTERS.encode(own.characters), data.splits["val"].targets
+    train = text[: data.splits["train"].targets.stop]
+    order = min(ORDERS, key=lambda n: np.mean(witten_bell(train, text, val, n, len(LETTERS)))) if val else 4
     folders = [str(own.paths[0].parent.resolve()), *Data().search_dirs]
     others = [book.rotated(data.start) for book in at_hand(folders) if book.sha256 != own.sha256]
     pieces = [(own, data.splits["test"].targets[: len(TARGETS)])]
@@ -49,7 +49,8 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
     books = {}
     for book, targets in pieces:
         if targets:
-            ngram_N = torch.from_numpy(witten_bell(train, book.characters, targets, order))
+            text = LETTERS.encode(book.characters)
+            ngram_N = torch.from_numpy(witten_bell(train, text, targets, order, len(LETTERS)))
             stream = score(stream_nll(model, data.vocab.encode(book.characters), targets))
             books[book.name] = _named(book) | {"stream": asdict(stream), "witten_bell": asdict(score(ngram_N))}
     about = {"trained_on": own.name, "train_characters": len(train), "witten_bell_order": order}

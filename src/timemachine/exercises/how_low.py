@@ -86,16 +86,19 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
     """Write `reading.npz`; return the perplexity of each reader on each part, and the model's on the training text.
 
     Beside the model and its teacher: that teacher's networks, as one, and its mixture of n-grams; Kneser-Ney of the
-    order that is best there; and PPMd, which learns on, if pyppmd is installed.
+    order that is best there; and PPMd, which learns on, if pyppmd is installed. Raises SettingError for a vocabulary of
+    more than 256 symbols.
     """
     model, chars_N, text = model.cpu(), data.chars_N.cpu(), data.corpus.characters
     known = data.splits["train"].targets
     train, is_path = text[: known.stop], model.trainer.limit_test_batches == 0
     arrays: dict[str, Any] = {}
     found = {"train": {"model": _perplexity(stream_nll(model, chars_N, known).numpy())}}
-    mixture = how_low.Mixture()
     if not is_path:
-        mixture.read(train, range(len(train)), learn=True)
+        how_low.check_size(data.vocab, "probes=[reading]", "probes=[stream]")
+        symbols = how_low.Symbols.of(data.vocab)
+        counted, mixture = symbols.encode(text), how_low.Mixture(symbols)
+        mixture.read(counted, range(known.stop), learn=True)
     for part in ("val",) if is_path else ("val", "test"):
         targets = range(max(data.splits[part].targets.start, max(how_low.ORDERS)), data.splits[part].targets.stop)
         if not targets:
@@ -103,11 +106,14 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
         nlls = {"model": stream_nll(model, chars_N, targets)}
         if not is_path:
             nlls["model_adapting"] = how_low.adaptive_nll(model, chars_N, known, targets, how_low.RATE)
-            orders = (torch.from_numpy(how_low.kneser_ney(train, text, targets, order)) for order in how_low.ORDERS)
-            nlls["kneser_ney"] = min(orders, key=lambda nll_N: float(nll_N.mean()))
+            of_orders = [
+                how_low.kneser_ney(counted[: known.stop], counted, targets, order, len(symbols))
+                for order in how_low.ORDERS
+            ]
+            nlls["kneser_ney"] = torch.from_numpy(min(of_orders, key=np.mean))
             for reader, learn in (("mixture", False), ("mixture_adapting", True)):
-                log_p_NV = (copy.deepcopy(mixture) if learn else mixture).read(text, targets, learn)
-                nlls[reader] = torch.from_numpy(how_low.log_loss(log_p_NV, text, targets))
+                log_p_NV = (copy.deepcopy(mixture) if learn else mixture).read(counted, targets, learn)
+                nlls[reader] = torch.from_numpy(how_low.log_loss(log_p_NV, counted, targets))
             training = getattr(model, "training_settings", None)
             if training and (networks := how_low.networks_of(data, training.teacher_networks)):
                 nlls["networks"] = stream_nll(networks, chars_N, targets)
@@ -125,13 +131,13 @@ def _perplexity(nll_N: Floats) -> float:
     return math.exp(nll_N.mean())
 
 
-def _where(text: bytes, targets: range) -> tuple[Integers, Integers]:
-    """Return two numbers for each target: how many letters of its word come before it, -1 for a space; and how many
-    characters ago its word began the last time, 0 if never. A space belongs to the word that it ends.
+def _where(text: str, targets: range) -> tuple[Integers, Integers]:
+    """Return two numbers for each target: how many letters of its word come before it, -1 for what is no letter; and
+    how many characters ago its word began the last time, 0 if never. What follows a word belongs to it.
     """
     place_N, since_N = np.full((2, len(text) + 1), -1)
-    last: dict[bytes, int] = {}
-    for word in re.finditer(rb"[a-z]+", text):
+    last: dict[str, int] = {}
+    for word in re.finditer(r"[^\W\d_]+", text):
         start, stop = word.span()
         place_N[start:stop] = np.arange(stop - start)
         since_N[start : stop + 1] = start - last.get(word.group(), start)

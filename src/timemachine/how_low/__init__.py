@@ -21,6 +21,9 @@ from timemachine.how_low.ngrams import ORDERS as ORDERS
 from timemachine.how_low.ngrams import kneser_ney as kneser_ney
 from timemachine.how_low.ngrams import laplace as laplace
 from timemachine.how_low.ngrams import witten_bell as witten_bell
+from timemachine.how_low.symbols import LETTERS as LETTERS
+from timemachine.how_low.symbols import Symbols as Symbols
+from timemachine.how_low.symbols import check_size as check_size
 from timemachine.how_low.teacher import networks_of as networks_of
 from timemachine.how_low.teacher import teacher_nll as teacher_nll
 from timemachine.how_low.teacher import train_loader as train_loader

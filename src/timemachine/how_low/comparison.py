@@ -22,6 +22,7 @@ from timemachine.errors import SettingError
 from timemachine.evaluation.scores import LanguageModel, Row, Score, as_trained, paired, score, stream_nll
 from timemachine.how_low.mixture import Mixture, log_loss
 from timemachine.how_low.ngrams import ORDERS, kneser_ney, witten_bell
+from timemachine.how_low.symbols import Symbols, check_size
 from timemachine.runs.tables import print_table, print_text
 from timemachine.vocab import Vocab
 
@@ -52,17 +53,19 @@ def compare(
     """Compare on each held-out part of each text. `own`: the text that the model was trained on, as the others are.
 
     The mixture of n-grams learns its training characters first, 90 % of the novel in 10 seconds, and each part anew
-    from there. Raises SettingError if `own` is another text.
+    from there. Raises SettingError if `own` is another text, and for a vocabulary of more than 256 symbols.
     """
     if own.sha256 != summary["corpus"]["sha256"]:
         raise SettingError(
             f"baselines=true: {format_value(own.source)} is not the text that the run was trained on; type "
             "data.search_dirs=[<the folder of that text>]"
         )
+    check_size(vocab, "baselines=true", "baselines=false")
     own, splits = as_trained(summary, own)
     train = own.characters[: splits["train"].targets.stop]
-    mixture = Mixture()
-    mixture.read(train, range(len(train)), learn=True)
+    symbols = Symbols.of(vocab)
+    mixture = Mixture(symbols)
+    mixture.read(symbols.encode(train), range(len(train)), learn=True)
     for corpus in corpora:
         text, splits = as_trained(summary, corpus)
         chars_N = vocab.encode(text.characters)
@@ -72,13 +75,12 @@ def compare(
                 yield _comparison(text, part, targets, train, mixture, stream_nll(model, chars_N, targets))
 
 
-def _comparison(
-    corpus: Corpus, part: str, targets: range, train: bytes, mixture: Mixture, model_N: Tensor
-) -> Comparison:
+def _comparison(corpus: Corpus, part: str, targets: range, train: str, mixture: Mixture, model_N: Tensor) -> Comparison:
     """Compare a model's negative log-likelihoods of the targets (N,) with those of others that know `train`."""
-    text = corpus.characters
+    symbols = mixture.symbols
+    known, text = symbols.encode(train), symbols.encode(corpus.characters)
     by_ngrams = {
-        name: [torch.from_numpy(smoothed(train, text, targets, order)) for order in ORDERS]
+        name: [torch.from_numpy(smoothed(known, text, targets, order, len(symbols))) for order in ORDERS]
         for name, smoothed in (("Witten-Bell", witten_bell), ("Kneser-Ney", kneser_ney))
     }
     ngrams = {name: [nll_N.mean().exp().item() for nll_N in nlls] for name, nlls in by_ngrams.items()}
@@ -88,22 +90,23 @@ def _comparison(
     learning_N = torch.from_numpy(log_loss(copy.deepcopy(mixture).read(text, targets, learn=True), text, targets))
     scores = {name: score(nll_N) for name, nll_N in (fixed | {f"{MIXTURE}, adapting": learning_N}).items()}
     if find_spec("pyppmd") is not None:
-        bits = ppmd_bits(train, text[targets.start : targets.stop]) / len(targets)
+        bits = ppmd_bits(train, corpus.characters[targets.start : targets.stop]) / len(targets)
         scores[PPMD] = Score(2**bits, math.nan, bits, len(targets))
     rows = [Row(corpus.name, part, name, found) for name, found in scores.items()]
     return Comparison(rows, ngrams, {name: paired(model_N, nll_N) for name, nll_N in fixed.items() if name != MODEL})
 
 
-def ppmd_bits(known: bytes, text: bytes, order: int = PPMD_ORDER) -> int:
+def ppmd_bits(known: str, text: str, order: int = PPMD_ORDER) -> int:
     """Return how many bits longer `known` and then `text` are than `known` alone, each coded as whole bytes.
 
-    Raises ImportError without pyppmd.
+    PPMd predicts the bytes of UTF-8, of which a character may have several: divide by the number of characters. What a
+    model reads as `<unk>` it codes as what it is. Raises ImportError without pyppmd.
     """
     from pyppmd import Ppmd7Encoder  # an extra
 
-    def coded(characters: bytes) -> int:
+    def coded(characters: str) -> int:
         encoder = Ppmd7Encoder(order, PPMD_MEMORY)
-        return 8 * (len(encoder.encode(characters)) + len(encoder.flush(endmark=False)))
+        return 8 * (len(encoder.encode(characters.encode())) + len(encoder.flush(endmark=False)))
 
     return coded(known + text) - coded(known)
 

@@ -1,8 +1,9 @@
 """A log-linear mixture of n-grams of all orders, words and recent counts: how far counting alone goes.
 
-N targets, C = 14 contexts of each, M = 2 C experts, V = 27 symbols. An expert m says how its context changes the odds
-of each symbol, s_m(x), and P(x) ∝ exp Σ_m w_m s_m(x). A model that learns first predicts a target, then takes a step of
-gradient descent on -log P with its weights, then counts the target in each context.
+N targets, C = 14 contexts of each, M = 2 C experts, V symbols. An expert m says how its context changes the odds of
+each symbol, s_m(x), and P(x) ∝ exp Σ_m w_m s_m(x). A model that learns first predicts a target, then takes a step of
+gradient descent on -log P with its weights, then counts the target in each context. A text has one byte a character, as
+`Symbols.encode` gives it. Words are of letters, whatever their case; every other character ends one.
 
 The first experts are the orders of an interpolated Kneser-Ney model, s_k(x) = log P_k(x) / P_{k-1}(x); the weights that
 they begin with, 1, make that model of them. The others ask how all counts, or recent ones, differ from its P:
@@ -19,7 +20,8 @@ The constants were chosen on the novel's next 5 % and on the last 1,000 of the b
 import numpy as np
 from numpy.typing import NDArray
 
-from timemachine.how_low.ngrams import SYMBOLS, Floats, Integers, encoded
+from timemachine.how_low.ngrams import Floats, Integers
+from timemachine.how_low.symbols import Symbols
 
 ORDERS = 8  # contexts of 0 to 7 characters
 CONTEXTS = ORDERS + 6
@@ -39,23 +41,24 @@ Singles = NDArray[np.float32]
 class Mixture:
     """The mixture, untrained: `read` with `learn=True` trains it."""
 
-    def __init__(self) -> None:
+    def __init__(self, symbols: Symbols) -> None:
+        self.symbols = symbols
         self.row: dict[tuple[int, bytes], int] = {}  # which context, its characters -> its row of counts
-        self.count_R2V: Singles = np.zeros((1, 2, len(SYMBOLS)), np.float32)  # all, recent; row 0 is of no context
+        self.count_R2V: Singles = np.zeros((1, 2, len(symbols)), np.float32)  # all, recent; row 0 is of no context
         self.own_weight_MS: Singles = np.full((2 * CONTEXTS, len(SEEN) + 1), FIRST, np.float32)
         self.own_weight_MS[:ORDERS] = 1
-        self.weight_JM: Singles = np.zeros((ORDERS + 1 + len(SYMBOLS) + LETTERS, 2 * CONTEXTS), np.float32)
+        self.weight_JM: Singles = np.zeros((ORDERS + 1 + len(symbols) + LETTERS, 2 * CONTEXTS), np.float32)
         self.num_read = 0
 
     def read(self, text: bytes, targets: range, learn: bool = False) -> Floats:
-        """Return the log-probability, in nats, of each of the `SYMBOLS` at each target: (N, V).
+        """Return the log-probability, in nats, of each symbol at each target: (N, V).
 
         With `learn` the model learns each target after predicting it; without, it stays as it is. Contexts reach back
         to the characters before the first target. Raises ValueError if the text ends before the targets.
         """
         if targets and targets.stop > len(text):
             raise ValueError(f"{targets.stop} targets of a text that is shorter: {len(text)} characters")
-        log_p_NV: Floats = np.empty((len(targets), len(SYMBOLS)))
+        log_p_NV: Floats = np.empty((len(targets), len(self.symbols)))
         size = LEARNT_AT_ONCE if learn else AT_ONCE
         for first in range(0, len(targets), size):
             log_p_NV[first : first + size] = self._read(text, targets[first : first + size], learn)
@@ -63,12 +66,12 @@ class Mixture:
 
     def _read(self, text: bytes, targets: range, learn: bool) -> Singles:
         """Return what `read` does, for few enough targets to hold all their contexts: (N, V)."""
-        contexts_N = [_contexts(text[max(0, target - MAX_CONTEXT) : target]) for target in targets]
-        row_NC, weight_N3 = self._rows(contexts_N, learn), _weights(contexts_N)
+        contexts_N = [self._contexts(text[max(0, target - MAX_CONTEXT) : target]) for target in targets]
+        row_NC, weight_N3 = self._rows(contexts_N, learn), self._weights(contexts_N)
         if not learn:
             return self._predicted(row_NC, weight_N3)[2]
-        log_p_NV = np.empty((len(targets), len(SYMBOLS)), np.float32)
-        for n, target in enumerate(encoded(text[targets.start : targets.stop])):
+        log_p_NV = np.empty((len(targets), len(self.symbols)), np.float32)
+        for n, target in enumerate(text[targets.start : targets.stop]):
             (s_MV,), (place_M,), (log_p_V,) = self._predicted(row_NC[n : n + 1], weight_N3[n : n + 1])
             log_p_NV[n] = log_p_V
             rate = RATE / (1 + self.num_read / 2000) ** 0.5
@@ -80,17 +83,43 @@ class Mixture:
         return log_p_NV
 
     def after(self, texts: list[bytes]) -> Singles:
-        """Return the probability of each of the `SYMBOLS` after each of B texts: (B, V). The model stays as it is."""
-        contexts_B = [_contexts(text) for text in texts]
-        return np.exp(self._predicted(self._rows(contexts_B), _weights(contexts_B))[2])
+        """Return the probability of each symbol after each of B texts: (B, V). The model stays as it is."""
+        contexts_B = [self._contexts(text) for text in texts]
+        return np.exp(self._predicted(self._rows(contexts_B), self._weights(contexts_B))[2])
+
+    def _contexts(self, before: bytes) -> list[bytes]:
+        """Return the contexts of the character after these: those of the orders, then others."""
+        other = self.symbols.other
+        before = other * ORDERS + before
+        _, second, first, word = before.translate(self.symbols.in_words).rsplit(other, 3)
+        return [before[len(before) - order :] for order in range(ORDERS)] + [
+            word,
+            first + other + word,
+            second + other + first + other + word,
+            second + other + word,
+            b"%b%b%d" % (first, other, len(word)),
+            before[-3:-1],
+        ]
+
+    def _weights(self, contexts_N: list[list[bytes]]) -> Integers:
+        """Return rows of `weight_JM` (N, 3): of the longest order seen, the character before, the letters of the word.
+
+        The first one is for `_predicted` to fill in.
+        """
+        letters = [min(len(contexts[ORDERS]), LETTERS - 1) for contexts in contexts_N]
+        row_N3 = np.zeros((len(contexts_N), 3), np.int64)
+        last_N = np.frombuffer(b"".join(contexts[1] for contexts in contexts_N), np.uint8)
+        row_N3[:, 1] = last_N.astype(np.int64) + ORDERS + 1
+        row_N3[:, 2] = np.array(letters, np.int64) + ORDERS + 1 + len(self.symbols)
+        return row_N3
 
     def _rows(self, contexts_N: list[list[bytes]], learn: bool = False) -> Integers:
         """Return rows of the contexts' counts (N, C): for a context never seen 0, or a new row with `learn`."""
         keys = (key for contexts in contexts_N for key in enumerate(contexts))
         if learn:
             rows = [self.row.setdefault(key, len(self.row) + 1) for key in keys]
-            new_R2V = np.zeros((len(self.row) + 1 - len(self.count_R2V), *self.count_R2V.shape[1:]), np.float32)
-            self.count_R2V = np.concatenate([self.count_R2V, new_R2V])
+            shape = len(self.row) + 1, *self.count_R2V.shape[1:]
+            self.count_R2V.resize(shape, refcheck=False)  # by zeros, in place: it may have a gigabyte
         else:
             rows = [self.row.get(key, 0) for key in keys]
         return np.array(rows, np.int64).reshape(len(contexts_N), CONTEXTS)
@@ -114,35 +143,8 @@ class Mixture:
 
 def log_loss(log_p_NV: Floats, text: bytes, targets: range) -> Floats:
     """Return the targets' negative log-likelihoods (N,), in nats, from the log-probabilities that `read` returned."""
-    nll_N: Floats = -log_p_NV[np.arange(len(targets)), encoded(text[targets.start : targets.stop])]
+    nll_N: Floats = -log_p_NV[np.arange(len(targets)), np.frombuffer(text[targets.start : targets.stop], np.uint8)]
     return nll_N
-
-
-def _contexts(before: bytes) -> list[bytes]:
-    """Return the contexts of the character after these: those of the orders, then others."""
-    before = b" " * ORDERS + before
-    _, second, first, word = before.rsplit(b" ", 3)
-    return [before[len(before) - order :] for order in range(ORDERS)] + [
-        word,
-        b"%b %b" % (first, word),
-        b"%b %b %b" % (second, first, word),
-        b"%b %b" % (second, word),
-        b"%b %d" % (first, len(word)),
-        before[-3:-1],
-    ]
-
-
-def _weights(contexts_N: list[list[bytes]]) -> Integers:
-    """Return rows of `weight_JM` (N, 3): of the longest order seen, the character before, the letters of the word.
-
-    The first one is for `_predicted` to fill in.
-    """
-    last_N = encoded(b"".join(contexts[1] for contexts in contexts_N))
-    letters = [min(len(contexts[ORDERS]), LETTERS - 1) for contexts in contexts_N]
-    row_N3 = np.zeros((len(contexts_N), 3), np.int64)
-    row_N3[:, 1] = last_N + ORDERS + 1
-    row_N3[:, 2] = np.array(letters, np.int64) + ORDERS + 1 + len(SYMBOLS)
-    return row_N3
 
 
 def _expert_scores(count_BC2V: Singles, seen_BM: Singles) -> Singles:
@@ -152,8 +154,8 @@ def _expert_scores(count_BC2V: Singles, seen_BM: Singles) -> Singles:
     divisor_BK = np.maximum(seen_BK, 1)
     reserved_BK = np.where(seen_BK > 0, seen_BK - kept_BKV.sum(2), 1) / divisor_BK
     kept_BKV /= divisor_BK[..., None]
-    p_KBV = np.empty((ORDERS + 1, len(seen_BM), len(SYMBOLS)), np.float32)
-    p_KBV[0] = 1 / len(SYMBOLS)
+    p_KBV = np.empty((ORDERS + 1, *count_BKV[:, 0].shape), np.float32)
+    p_KBV[0] = 1 / count_BKV.shape[-1]
     for k in range(ORDERS):
         np.multiply(p_KBV[k], reserved_BK[:, k, None], out=p_KBV[k + 1])
         p_KBV[k + 1] += kept_BKV[:, k]
@@ -163,7 +165,7 @@ def _expert_scores(count_BC2V: Singles, seen_BM: Singles) -> Singles:
     return s_BMV
 
 
-def _counted(count_C2V: Singles, target: np.int64) -> Singles:
+def _counted(count_C2V: Singles, target: int) -> Singles:
     """Count a target; in an order below the highest only if it is new to the next one, as Kneser and Ney do."""
     count_C2V[: ORDERS - 1, 0, target] += count_C2V[1:ORDERS, 0, target] == 0
     count_C2V[ORDERS - 1 :, 0, target] += 1

@@ -1,8 +1,8 @@
 """Character n-grams to compare a model with: Laplace smoothing as in the book, Witten-Bell, modified Kneser-Ney.
 
-N targets, K distinct n-grams, V = 27 symbols: space and a to z, all that a normalised text has. An n-gram model is
-counted on the text `train` and predicts the targets of `text`, each after the order - 1 characters before it. All raise
-ValueError if a target has fewer characters before it than that.
+N targets, K distinct n-grams, V symbols, `num_symbols`. A text has one byte a character, as `Symbols.encode` gives it.
+An n-gram model is counted on the text `train` and predicts the targets of `text`, each after the order - 1 characters
+before it. All raise ValueError if a target has fewer characters before it than that.
 """
 
 from typing import Any
@@ -11,24 +11,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 ORDERS = range(8)  # those that models are compared with; order 0 is the uniform distribution
-SYMBOLS = b" abcdefghijklmnopqrstuvwxyz"
-_INDEX = bytes(max(SYMBOLS.find(code), 0) for code in range(256))
+BASE = 256  # of the numbers that n-grams are: seven bytes fit into 63 bits
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 
-def laplace(train: bytes, text: bytes, targets: range, order: int) -> Floats:
+def laplace(train: bytes, text: bytes, targets: range, order: int, num_symbols: int) -> Floats:
     """Return negative log-likelihoods (N,), in nats, with one added to each count (the book's section 9.3, its ε = V).
 
     P(x | c) = (n(cx) + 1) / (n(c) + V) for a character x after the `order` - 1 characters c.
     """
     ngram_N, context_N, _ = _counts(train, text, targets, order)
-    nll_N: Floats = np.log((context_N + len(SYMBOLS)) / (ngram_N + 1))
+    nll_N: Floats = np.log((context_N + num_symbols) / (ngram_N + 1))
     return nll_N
 
 
-def witten_bell(train: bytes, text: bytes, targets: range, order: int) -> Floats:
+def witten_bell(train: bytes, text: bytes, targets: range, order: int, num_symbols: int) -> Floats:
     """Return negative log-likelihoods (N,), in nats, of all orders up to `order` interpolated.
 
     P_k(x | c) = (n(cx) + t(c) P_{k-1}(x | c')) / (n(c) + t(c)), where t(c) counts the distinct characters seen after c,
@@ -36,7 +35,7 @@ def witten_bell(train: bytes, text: bytes, targets: range, order: int) -> Floats
     Witten and Bell, "The zero-frequency problem", IEEE Transactions on Information Theory 37(4), 1991, method C; as
     interpolation in Chen and Goodman, "An empirical study of smoothing techniques for language modeling", 1999.
     """
-    p_N: Floats = np.full(len(targets), 1 / len(SYMBOLS))
+    p_N: Floats = np.full(len(targets), 1 / num_symbols)
     for k in range(1, order + 1):
         ngram_N, context_N, distinct_N = _counts(train, text, targets, k)
         mixed_N = (ngram_N + distinct_N * p_N) / np.maximum(context_N + distinct_N, 1)
@@ -45,30 +44,25 @@ def witten_bell(train: bytes, text: bytes, targets: range, order: int) -> Floats
     return nll_N
 
 
-def kneser_ney(train: bytes, text: bytes, targets: range, order: int) -> Floats:
+def kneser_ney(train: bytes, text: bytes, targets: range, order: int, num_symbols: int) -> Floats:
     """Return negative log-likelihoods (N,), nats, of all orders up to `order` interpolated, three discounts an order.
 
     P_k(x | c) = (n(cx) - D(n(cx)) + Σ_y D(n(cy)) · P_{k-1}(x | c')) / n(c), with P_0 = 1 / V. Below the highest order
     n(cx) counts the distinct characters seen before cx. After a context never seen the shorter one decides alone.
     Chen and Goodman, "An empirical study of smoothing techniques for language modeling", 1999, section 3.
     """
-    p_N: Floats = np.full(len(targets), 1 / len(SYMBOLS))
+    p_N: Floats = np.full(len(targets), 1 / num_symbols)
     for k in range(1, order + 1):
         ngram_K, count_K = _counted(train, k) if k == order else _continued(train, k)
         discount_K = _discounts(count_K)[count_K.clip(max=3)]
         target_N = _ngrams_at(text, targets, k)
-        context_N = target_N // len(SYMBOLS)
+        context_N = target_N // BASE
         kept_N = _look_up(target_N, ngram_K, count_K - discount_K)
         total_N = _look_up(context_N, *_summed(ngram_K, count_K))
         reserved_N = _look_up(context_N, *_summed(ngram_K, discount_K))
         p_N = np.where(total_N > 0, (kept_N + reserved_N * p_N) / np.maximum(total_N, 1), p_N)
     nll_N: Floats = -np.log(p_N)
     return nll_N
-
-
-def encoded(characters: bytes) -> Integers:
-    """Return the place of each character among the `SYMBOLS` (N,); that of the space for any other."""
-    return np.frombuffer(characters.translate(_INDEX), np.uint8).astype(np.int64)
 
 
 def _discounts(count_K: Integers) -> Floats:
@@ -88,7 +82,7 @@ def _counts(train: bytes, text: bytes, targets: range, order: int) -> tuple[Inte
     """Return the counts in `train` for each target: n(cx), n(c), t(c), each (N,)."""
     target_N = _ngrams_at(text, targets, order)
     ngram_K, count_K = _counted(train, order)
-    context_N = target_N // len(SYMBOLS)
+    context_N = target_N // BASE
     return (
         _look_up(target_N, ngram_K, count_K),
         _look_up(context_N, *_summed(ngram_K, count_K)),
@@ -110,22 +104,22 @@ def _counted(train: bytes, order: int) -> tuple[Integers, Integers]:
 
 def _continued(train: bytes, order: int) -> tuple[Integers, Integers]:
     """Return the distinct n-grams with a character before them, sorted, and how many distinct characters that are."""
-    return np.unique(np.unique(_ngrams(train, order + 1)) % len(SYMBOLS) ** order, return_counts=True)
+    return np.unique(np.unique(_ngrams(train, order + 1)) % BASE**order, return_counts=True)
 
 
 def _summed(ngram_K: Integers, value_K: NDArray[Any]) -> tuple[Integers, NDArray[Any]]:
     """Return the distinct contexts of sorted n-grams, and the sum of their n-grams' values."""
-    context_C, first_C = np.unique(ngram_K // len(SYMBOLS), return_index=True)
+    context_C, first_C = np.unique(ngram_K // BASE, return_index=True)
     return context_C, np.add.reduceat(value_K, first_C) if len(first_C) else value_K
 
 
-def _ngrams(characters: bytes, order: int) -> Integers:
-    """Return the n-gram that begins at each character, as a number of `order` digits in base V: (N - order + 1,)."""
-    index_N = encoded(characters)
-    length = max(len(index_N) - order + 1, 0)
+def _ngrams(text: bytes, order: int) -> Integers:
+    """Return the n-gram that begins at each character, as a number of `order` digits in base 256: (N - order + 1,)."""
+    symbol_N = np.frombuffer(text, np.uint8)
+    length = max(len(symbol_N) - order + 1, 0)
     number_N = np.zeros(length, np.int64)
     for place in range(order):
-        number_N = number_N * len(SYMBOLS) + index_N[place : place + length]
+        number_N = number_N * BASE + symbol_N[place : place + length]
     return number_N
 
 

@@ -57,7 +57,7 @@ class StreamLoader:
 
 
 class InputDropout:
-    """The batches of another loader, each input replaced by `<unk>`, which no text has, with probability `chance`.
+    """The batches of another loader, each input replaced by `<unk>`, which few texts have, with probability `chance`.
 
     It is drawn for the batch of all processes, so that it does not depend on their number.
     """

@@ -29,8 +29,8 @@ from timemachine.errors import SettingError
 from timemachine.how_low.ensemble import Ensemble
 from timemachine.how_low.language_model import RNNLMBeyond, set_rates
 from timemachine.how_low.mixture import MAX_CONTEXT, Mixture, Singles
-from timemachine.how_low.ngrams import SYMBOLS
 from timemachine.how_low.streams import InputDropout, StreamLoader
+from timemachine.how_low.symbols import Symbols, check_size
 from timemachine.vocab import Vocab
 
 MAX_STREAMS = 400  # texts that are written side by side
@@ -50,7 +50,8 @@ _networks: WeakKeyDictionary[TimeMachine, Ensemble] = WeakKeyDictionary()  # tho
 def train_loader(data: TimeMachine, training: Training) -> WindowLoader | InputDropout | StreamLoader:
     """Return the batches of the training windows; with a teacher, of its text as well, which is written first.
 
-    Raises SettingError if no window fits into the streams, or if a network that teaches diverges.
+    Raises SettingError if no window fits into the streams, if a network that teaches diverges, and if a teacher would
+    have more than 256 symbols.
     """
     rank, world_size = data.share()
     if training.carry_state:
@@ -70,6 +71,7 @@ def train_loader(data: TimeMachine, training: Training) -> WindowLoader | InputD
 
 def _with_another_text(chars_N: Tensor, data: TimeMachine, training: Training) -> tuple[Tensor, Tensor]:
     """Return the training characters and those that a teacher writes, and a distribution for each character."""
+    check_size(data.vocab, f"training.teacher={training.teacher:g}", "training.teacher=0 training.teacher_networks=0")
     known_N, num_chars, threads = chars_N.cpu(), round(training.teacher * len(chars_N)), torch.get_num_threads()
     torch.set_num_threads(1)  # so that what networks write does not depend on their number
     try:
@@ -83,24 +85,26 @@ def _with_another_text(chars_N: Tensor, data: TimeMachine, training: Training) -
 
 
 def write(
-    train: bytes, num_chars: int, vocab: Vocab, seed: int, networks: Ensemble | None = None
+    train: str, num_chars: int, vocab: Vocab, seed: int, networks: Ensemble | None = None
 ) -> tuple[Tensor, Tensor]:
     """Return a text (N,), uint8, that continues from places of the training text, and for each of its characters the
-    distribution that it was drawn from (N, V), float32.
+    distribution that it was drawn from (N, V), float32. The text is of the vocabulary's symbols, `<unk>` among them.
 
     `num_chars`: N, at most; what does not fill the streams is left out. `networks`: they write with the mixture. The
     same seed writes the same text on the same machine: another one's arithmetic may draw another character somewhere,
     and then all that follow it in a stream. Raises SettingError if a network has diverged.
     """
-    mixture, generator = Mixture(), np.random.default_rng(seed)
-    mixture.read(train, range(len(train)), learn=True)
+    symbols = Symbols.of(vocab)
+    mixture, generator = Mixture(symbols), np.random.default_rng(seed)
+    mixture.read(symbols.encode(train), range(len(train)), learn=True)
     streams = min(MAX_STREAMS, max(num_chars // MIN_LENGTH, 1))
     length = num_chars // streams
     starts = generator.integers(len(train), size=streams).tolist()
-    texts = [train[max(0, start - MAX_CONTEXT) : start] for start in starts]
-    place_S = torch.tensor([vocab[chr(symbol)] for symbol in SYMBOLS])
-    code_BL, p_BLS = np.empty((streams, length), np.int64), np.empty((streams, length, len(SYMBOLS)), np.float32)
-    X_BT, states = torch.tensor([vocab[list(text.rjust(MAX_CONTEXT).decode("ascii"))] for text in texts]), None
+    before = [train[max(0, start - MAX_CONTEXT) : start] for start in starts]
+    texts = [symbols.encode(text) for text in before]
+    place_S = torch.tensor(vocab[symbols.tokens])
+    index_BL, p_BLV = torch.empty(streams, length, dtype=torch.uint8), torch.zeros(streams, length, len(vocab))
+    X_BT, states = torch.tensor([vocab[list(text.rjust(MAX_CONTEXT))] for text in before]), None
     for place in range(length):
         p_BS = mixture.after(texts)
         if networks is not None:
@@ -112,11 +116,12 @@ def write(
                 raise SettingError(f"training.teacher_networks={len(networks.models)}: {rule}")
             p_BS = (1 - NETWORKS_SHARE) * p_BS + NETWORKS_SHARE * theirs_BS
         below_BS = p_BS.cumsum(1) < generator.random((streams, 1), np.float32)
-        code_B = below_BS.sum(1).clip(max=len(SYMBOLS) - 1)
-        texts = [text[1 - MAX_CONTEXT :] + SYMBOLS[c : c + 1] for text, c in zip(texts, code_B.tolist(), strict=True)]
-        X_BT, code_BL[:, place], p_BLS[:, place] = place_S[torch.from_numpy(code_B)][:, None], code_B, p_BS
-    p_NV = torch.zeros(code_BL.size, len(vocab)).index_add_(1, place_S, torch.from_numpy(p_BLS).flatten(0, 1))
-    return place_S[torch.from_numpy(code_BL).flatten()].to(torch.uint8), p_NV
+        symbol_B = below_BS.sum(1).clip(max=len(symbols) - 1)
+        texts = [text[1 - MAX_CONTEXT :] + bytes([s]) for text, s in zip(texts, symbol_B.tolist(), strict=True)]
+        X_BT = place_S[torch.from_numpy(symbol_B)][:, None]
+        index_BL[:, place] = X_BT[:, 0]
+        p_BLV[:, place].index_add_(1, place_S, torch.from_numpy(p_BS).float())
+    return index_BL.flatten(), p_BLV.flatten(0, 1)
 
 
 def teacher_nll(mixture_N: Tensor, networks_N: Tensor) -> Tensor:

@@ -1,0 +1,51 @@
+"""The symbols that are counted, up to 256: for n-grams and their mixture a text has one byte a character."""
+
+from collections.abc import Iterable
+from string import ascii_lowercase
+
+from timemachine.config import Tokens
+from timemachine.errors import SettingError
+from timemachine.vocab import UNKNOWN, Vocab
+
+MOST = 256
+
+
+class Symbols:
+    """Tokens with a number each, one byte; `<unk>` or the space is among them.
+
+    `other`: the number of `<unk>`, or of the space where that is no symbol. Any other character has it, and it stands
+    for what comes before a text. `in_words`: a table for `bytes.translate`, which gives letters the number of their
+    lower case, and everything else `other`.
+    """
+
+    def __init__(self, tokens: Iterable[str]) -> None:
+        self.tokens = list(tokens)
+        self._number = {token: number for number, token in enumerate(self.tokens)}
+        other = self._number[UNKNOWN if UNKNOWN in self._number else " "]
+        self.other = bytes([other])
+        lower = [self._number.get(token.lower(), number) for token, number in self._number.items()]
+        of_words = (number if token.isalpha() else other for token, number in zip(self.tokens, lower, strict=True))
+        self.in_words = bytes(of_words).ljust(MOST)
+
+    @classmethod
+    def of(cls, vocab: Vocab) -> "Symbols":
+        """Return a vocabulary's symbols; of letters the 27, whichever of them its text has."""
+        return LETTERS if vocab.kind is Tokens.letters else cls(vocab.idx_to_token)
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def encode(self, text: str) -> bytes:
+        """Return the number of each character of a normalised text."""
+        (other,) = self.other
+        return bytes(self._number.get(character, other) for character in text)
+
+
+LETTERS = Symbols(f" {ascii_lowercase}")
+
+
+def check_size(vocab: Vocab, setting: str, instead: str) -> None:
+    """Raise SettingError, which names the setting, for a vocabulary of more than 256 symbols."""
+    if len(vocab) > MOST:
+        rule = f"counts at most {MOST} symbols, and the run's vocabulary has {len(vocab):,}"
+        raise SettingError(f"{setting}: {rule}; type {instead}, or train with a larger data.min_count")
