@@ -17,7 +17,7 @@ from timemachine.how_low.symbols import LETTERS, Symbols
 from timemachine.vocab import UNKNOWN
 
 GREEK = " αβγδεζηθικλμνξοπρστυφχψωϝϡ"
-CHARACTERS = Symbols(sorted([*"\n ,'BHabehtézδ", UNKNOWN]))
+CHARACTERS = Symbols(sorted([*"\n ,'BHTabehtzéδ", UNKNOWN]))
 
 V = len(LETTERS)
 TEXTS = st.text("ab z", max_size=60).map(LETTERS.encode)

@@ -119,11 +119,11 @@ def test_a_short_text_is_enough() -> None:
 def test_it_writes_with_all_characters_of_the_vocabulary_and_unk() -> None:
     text = 30 * "«Πᾶς», said Émile:\n 12 — or 3?\n"
     vocab = Vocab.of(text, Tokens.characters, min_count=31)
-    chars_N, p_NV = write(text, 2000, vocab, 0, train_networks(vocab.encode(text), vocab, 0, 1))
+    chars_N, p_NV = write(text, 500, vocab, 0)
     assert p_NV.min() > 0 and p_NV.sum(1).numpy() == pytest.approx(1, abs=rounding(3 * len(vocab)))
-    written = chars_N.bincount(minlength=len(vocab)) / len(chars_N)
-    assert written.numpy() == pytest.approx(p_NV.mean(0).numpy(), abs=0.05)
-    assert written[vocab.unk] == pytest.approx((vocab.encode(text) == vocab.unk).float().mean(), abs=0.05)
+    written_V, read_V = (index_N.bincount(minlength=len(vocab)) for index_N in (chars_N, vocab.encode(text)))
+    assert (written_V / len(chars_N)).numpy() == pytest.approx((read_V / len(text)).numpy(), abs=0.1)
+    assert read_V[vocab.unk] > 0
 
 
 def test_a_vocabulary_too_large_to_count_is_refused() -> None:

@@ -33,7 +33,7 @@ SEEN = np.array([0.5, 1.5, 2.5, 4.5, 9.5, 30.5, 100.5])  # where counts of a con
 AT_ONCE = 256  # targets that are predicted at once, where nothing is learnt between them
 LEARNT_AT_ONCE = 65_536  # targets for whose new contexts room is made at once
 MAX_CONTEXT = 64  # characters before a target that its contexts may have
-LETTERS = 10  # numbers of letters that have a weight; the last one stands for more
+LENGTHS = 10  # numbers of letters that have a weight; the last one stands for more
 
 Singles = NDArray[np.float32]
 
@@ -47,7 +47,7 @@ class Mixture:
         self.count_R2V: Singles = np.zeros((1, 2, len(symbols)), np.float32)  # all, recent; row 0 is of no context
         self.own_weight_MS: Singles = np.full((2 * CONTEXTS, len(SEEN) + 1), FIRST, np.float32)
         self.own_weight_MS[:ORDERS] = 1
-        self.weight_JM: Singles = np.zeros((ORDERS + 1 + len(symbols) + LETTERS, 2 * CONTEXTS), np.float32)
+        self.weight_JM: Singles = np.zeros((ORDERS + 1 + len(symbols) + LENGTHS, 2 * CONTEXTS), np.float32)
         self.num_read = 0
 
     def read(self, text: bytes, targets: range, learn: bool = False) -> Floats:
@@ -106,7 +106,7 @@ class Mixture:
 
         The first one is for `_predicted` to fill in.
         """
-        letters = [min(len(contexts[ORDERS]), LETTERS - 1) for contexts in contexts_N]
+        letters = [min(len(contexts[ORDERS]), LENGTHS - 1) for contexts in contexts_N]
         row_N3 = np.zeros((len(contexts_N), 3), np.int64)
         last_N = np.frombuffer(b"".join(contexts[1] for contexts in contexts_N), np.uint8)
         row_N3[:, 1] = last_N.astype(np.int64) + ORDERS + 1
