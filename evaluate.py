@@ -27,6 +27,10 @@ def main(settings: Evaluate) -> None:
     from timemachine.evaluation.scores import evaluate, print_evaluation
 
     model, vocab = how_low.load_models(settings.runs)
+    if settings.baselines:
+        how_low.check_size(vocab, "baselines=true", "baselines=false")
+    if settings.adapt is not None:
+        how_low.check_size(vocab, f"adapt={settings.adapt:g}", "adapt=null")
     rows = [row for corpus in corpora for row in evaluate(model, vocab, summary, corpus)]
     print_evaluation(rows, corpora, vocab, settings.runs)
     if own is not None:

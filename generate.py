@@ -10,7 +10,7 @@ from timemachine.runs.summaries import run_summary
 
 @program(Generate)
 def main(settings: Generate) -> None:
-    """Print the continuations, one a line."""
+    """Print the continuations, one after another."""
     run_summary(settings.run)  # a folder that is none shall be told before the slow imports
 
     from timemachine.decoding import continue_text
@@ -26,7 +26,11 @@ def main(settings: Generate) -> None:
     if vocab.kind is Tokens.letters and settings.prefix and not prefix.strip(" "):
         raise SettingError(f"prefix={settings.prefix}: has no letter from A to Z; type for example prefix='it has'")
     if unknown := vocab.unknown(prefix):
-        print(f"prefix: not in the run's vocabulary, read as <unk>: {' '.join(map(repr, unknown))}", file=sys.stderr)
+        print(
+            f"prefix: not in the run's vocabulary, read as <unk>: {' '.join(map(repr, unknown))}; "
+            "type prefix=<a text of its characters>",
+            file=sys.stderr,
+        )
     for text in continue_text(model, vocab, prefix, settings.num_preds, settings.alpha, num_samples, settings.seed):
         print(f'"{text}"' if on_terminal else text)
 

@@ -200,7 +200,7 @@ OTHERS = [
     Row("data.tokens=characters", prints("vocabulary of 63")),
     Row("data.tokens=characters data.min_count=9", prints("vocabulary of 48")),
     Row("data.tokens=words", refused="data.tokens=words: .*letters"),
-    Row("data.min_count=30", prints("vocabulary of 26")),
+    Row("data.min_count=30", refused="data.min_count=30: the book's letters are all kept"),
     Row("data.min_count=0", refused="data.min_count=0: must be"),
     Row("data.batch_size=100", steps(8)),
     Row("data.num_steps=3"),

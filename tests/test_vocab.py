@@ -117,3 +117,10 @@ def test_more_symbols_than_a_model_can_have_are_refused_with_a_count_that_fits()
         Vocab.of(text, Tokens.characters)
     assert len(Vocab.of(text, Tokens.characters, 3)) == LARGEST // 2 + 1
     assert len(Vocab.of(text[:-1], Tokens.characters, 2)) == LARGEST
+
+
+def test_a_min_count_that_keeps_nothing_is_refused() -> None:
+    with pytest.raises(
+        SettingError, match=r"^data\.min_count=4: no character .* more than 3 times; .* data\.min_count=2$"
+    ):
+        Vocab.of("abcabab", Tokens.characters, 4)

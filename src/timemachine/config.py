@@ -157,6 +157,8 @@ class Data:
         are_names = names and all(isinstance(name, str | int | float) for name in names)
         require(bool(are_names), "data.corpus", self.corpus, "must be a text or a list of them", "time_machine")
         self.corpus = [str(name) for name in names] if isinstance(self.corpus, list) else str(self.corpus)
+        fits, rule = self.min_count == 1 or self.tokens is Tokens.characters, "the book's letters are all kept"
+        require(fits, "data.min_count", self.min_count, rule, f"{self.min_count} data.tokens=characters")
         rule = f"it and data.num_val={format_value(self.num_val)} must both be numbers, or both null for the whole text"
         fits = (self.num_train is None) == (self.num_val is None)
         require(fits, "data.num_train", self.num_train, rule, "10000 data.num_val=5000")

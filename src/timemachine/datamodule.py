@@ -17,7 +17,6 @@ from timemachine.errors import SettingError
 from timemachine.vocab import Vocab
 
 Batch = tuple[Tensor, Tensor]
-AT_ONCE = 1024  # windows that are read at once where nothing is learnt from them
 
 
 class Split(NamedTuple):
@@ -103,7 +102,7 @@ class TimeMachine(LightningDataModule):
         starts = self.splits[split].starts
         rank, world_size = self.share()
         windows_NT = self.chars_N.unfold(0, self.num_steps + 1, 1)[starts.start : starts.stop]
-        size = self.batch_size if generator is not None else max(self.batch_size, AT_ONCE)
+        size = self.batch_size if generator is not None else max(self.batch_size, windows_at_once(len(self.vocab)))
         return WindowLoader(windows_NT, size, generator, rank, world_size)
 
     def share(self) -> tuple[int, int]:
@@ -130,6 +129,11 @@ def targets_per_process(trainer: Trainer, batch: Batch, batch_idx: int) -> float
         return batch[1].numel()
     num_windows: int = trainer.train_dataloader.global_size(batch_idx)  # type: ignore[union-attr]
     return num_windows * batch[1].shape[1] / trainer.world_size
+
+
+def windows_at_once(vocab_size: int) -> int:
+    """Return how many windows are read at once where nothing is learnt from them: fewer, the more logits they have."""
+    return max(1024 * 256 // max(vocab_size, 256), 1)
 
 
 @dataclass(eq=False, slots=True)

@@ -40,7 +40,7 @@ class Vocab:
     def of(cls, text: str, kind: Tokens = Tokens.letters, min_count: int = 1) -> "Vocab":
         """Return the vocabulary of a normalised text, of the characters that it has `min_count` times or more.
 
-        Raises SettingError for more symbols than a model can have.
+        Raises SettingError for more symbols than a model can have, and for none but `<unk>`.
         """
         count_C = np.zeros(0x110000, np.int64)  # of each character of Unicode
         for code_N in _codes(text):
@@ -50,7 +50,11 @@ class Vocab:
         if len(kept) >= LARGEST:
             more = int(np.sort(count_C)[-LARGEST]) + 1
             rule = f"{len(kept):,} kinds of characters are more than the {LARGEST:,} symbols of a model"
-            raise SettingError(f"data.min_count={min_count}: {rule}; type for example data.min_count={more}")
+            instead = f"for example data.min_count={more}" if more <= count_C.max() else "the path of another text"
+            raise SettingError(f"data.min_count={min_count}: {rule}; type {instead}")
+        if not kept:
+            rule = f"no character of the text comes more than {count_C.max():,} times"
+            raise SettingError(f"data.min_count={min_count}: {rule}; type for example data.min_count=2")
         return cls(map(chr, kept), kind)
 
     def __len__(self) -> int:

@@ -16,7 +16,7 @@ from timemachine.errors import SettingError
 from timemachine.evaluation.scores import Row, Score, stream_score
 from timemachine.how_low import comparison
 from timemachine.how_low.comparison import MIXTURE, MODEL, PPMD, Comparison, compare
-from timemachine.how_low.dynamic_evaluation import evaluate_adapting, print_adapting
+from timemachine.how_low.dynamic_evaluation import print_adapting
 from timemachine.how_low.mixture import Mixture, log_loss
 from timemachine.how_low.ngrams import kneser_ney
 from timemachine.how_low.symbols import LETTERS
@@ -79,11 +79,6 @@ def test_of_characters_all_are_compared_on_the_vocabularys_symbols(excerpt: Corp
         assert found.rows[0].part == part and found.ngrams["Kneser-Ney"][0] == pytest.approx(len(vocab))
         assert all(1 < perplexity < 2 * len(vocab) for name, perplexity in perplexities.items() if name != PPMD)
         assert perplexities[MODEL] == pytest.approx(len(vocab), rel=0.01)
-    large = Vocab(map(chr, range(300)), Tokens.characters)
-    with pytest.raises(SettingError, match=r"^baselines=true: .* 301; type baselines=false"):
-        next(compare(model, large, summary, [own], own))
-    with pytest.raises(SettingError, match=r"^adapt=0\.01: .* 301; type adapt=null"):
-        evaluate_adapting(model, large, summary, own, 0.01)
 
 
 def test_models_are_printed_below_each_other(capsys: pytest.CaptureFixture[str]) -> None:

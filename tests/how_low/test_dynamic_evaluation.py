@@ -150,7 +150,9 @@ def test_runs_are_evaluated_as_one_and_only_of_the_same_windows(program: Program
     assert "sample, test, dynamic evaluation with a kNN cache, rate 0.01: stream" in done.stdout
     done = program("evaluate.py", "run=[a,c]")
     assert done.returncode == 1
-    assert done.stderr.startswith("error: run=c: was trained on another text, or on other windows of it, than a; ")
+    assert done.stderr.startswith(
+        "error: run=c: was trained on another text, or on other tokens or windows of it, than a; "
+    )
     assert done.stderr.count("\n") == 1
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from timemachine.config import Tokens, format_value
 from timemachine.corpus import Corpus
-from timemachine.datamodule import Batch, Split, TimeMachine, WindowLoader
+from timemachine.datamodule import Batch, Split, TimeMachine, WindowLoader, windows_at_once
 from timemachine.errors import SettingError
 from timemachine.runs.tables import print_table, print_text
 from timemachine.vocab import Vocab
@@ -128,7 +128,7 @@ def evaluate(model: LanguageModel, vocab: Vocab, summary: dict[str, Any], corpus
     chars_N = vocab.encode(corpus.characters)
     rows = []
     for part, split in splits.items():
-        windows = window_score(model, chars_N, split.starts, num_steps)
+        windows = window_score(model, chars_N, split.starts, num_steps, windows_at_once(len(vocab)))
         rows.append(Row(corpus.name, part, "model", stream_score(model, chars_N, split.targets), windows))
     return rows
 
@@ -152,7 +152,7 @@ def print_evaluation(rows: list[Row], corpora: list[Corpus], vocab: Vocab, runs:
         made = f"normalisation made spaces of {counts} characters"
         if vocab.kind is Tokens.characters:
             made = f"{len(corpus.characters):,} characters"
-        left_out = f"; {corpus.left_out:,} around them are Project Gutenberg's" if corpus.left_out else ""
+        left_out = f"; {corpus.left_out:,} bytes around them are Project Gutenberg's" if corpus.left_out else ""
         print_text(f"{corpus.name}: {made}{left_out}")
         if unknown := vocab.unknown(corpus.characters):
             times = int((vocab.encode(corpus.characters) == vocab.unk).sum())

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from torch import Tensor
 
 from timemachine.datamodule import TimeMachine
 from timemachine.evaluation.scores import BLOCK, WARM_UP
@@ -56,16 +57,22 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
     found: dict[str, Any] = {"characters": stop - first, "tv": {}, "perplexity": {}, "blocks": {}}
     for steps_back in DISTANCES:
         X_MT = chars_N[places_M[:, None] - torch.arange(steps_back, 0, -1)]
-        fresh_MV = model(X_MT)[0][:, -1]
+        fresh_MV = _last_logits(model, X_MT)
         others_MV = chars_N.bincount().double().repeat(len(X_MT), 1).scatter(1, X_MT[:, :1], 0)
         X_MT[:, 0] = torch.multinomial(others_MV, 1, generator=generator)[:, 0]
-        replaced_MV = model(X_MT, before_NS[places_M - steps_back])[0][:, -1]
+        replaced_MV = _last_logits(model, X_MT, before_NS[places_M - steps_back])
         tv_M = (replaced_MV.softmax(1) - logits_MV.softmax(1)).abs().sum(1) / 2
         found["tv"][str(steps_back)] = tv_M.mean().item()
         found["blocks"][str(steps_back)] = [block_M.mean().item() for block_M in tv_M.split(BLOCK)]
         found["perplexity"][str(steps_back)] = F.cross_entropy(fresh_MV, chars_N[places_M]).exp().item()
     found["perplexity"]["all"] = F.cross_entropy(logits_MV, chars_N[places_M]).exp().item()
     return found
+
+
+def _last_logits(model: RNNLMScratch, X_MT: Tensor, state_MS: Tensor | None = None) -> Tensor:
+    """Return the logits after the last character of each window (M, V); those of all would fill the memory."""
+    H_TMH, _ = model.rnn(model.inputs(X_MT), state_MS)
+    return model.output_layer(H_TMH[-1:])[:, 0]
 
 
 # The report

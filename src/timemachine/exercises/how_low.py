@@ -86,8 +86,7 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
     """Write `reading.npz`; return the perplexity of each reader on each part, and the model's on the training text.
 
     Beside the model and its teacher: that teacher's networks, as one, and its mixture of n-grams; Kneser-Ney of the
-    order that is best there; and PPMd, which learns on, if pyppmd is installed. Raises SettingError for a vocabulary of
-    more than 256 symbols.
+    order that is best there; and PPMd, which learns on, if pyppmd is installed.
     """
     model, chars_N, text = model.cpu(), data.chars_N.cpu(), data.corpus.characters
     known = data.splits["train"].targets
@@ -95,7 +94,6 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
     arrays: dict[str, Any] = {}
     found = {"train": {"model": _perplexity(stream_nll(model, chars_N, known).numpy())}}
     if not is_path:
-        how_low.check_size(data.vocab, "probes=[reading]", "probes=[stream]")
         symbols = how_low.Symbols.of(data.vocab)
         counted, mixture = symbols.encode(text), how_low.Mixture(symbols)
         mixture.read(counted, range(known.stop), learn=True)

@@ -22,7 +22,7 @@ from timemachine.errors import SettingError
 from timemachine.evaluation.scores import LanguageModel, Row, Score, as_trained, paired, score, stream_nll
 from timemachine.how_low.mixture import Mixture, log_loss
 from timemachine.how_low.ngrams import ORDERS, kneser_ney, witten_bell
-from timemachine.how_low.symbols import Symbols, check_size
+from timemachine.how_low.symbols import Symbols
 from timemachine.runs.tables import print_table, print_text
 from timemachine.vocab import Vocab
 
@@ -53,14 +53,13 @@ def compare(
     """Compare on each held-out part of each text. `own`: the text that the model was trained on, as the others are.
 
     The mixture of n-grams learns its training characters first, 90 % of the novel in 10 seconds, and each part anew
-    from there. Raises SettingError if `own` is another text, and for a vocabulary of more than 256 symbols.
+    from there. Raises SettingError if `own` is another text. The vocabulary has 256 symbols at most.
     """
     if own.sha256 != summary["corpus"]["sha256"]:
         raise SettingError(
             f"baselines=true: {format_value(own.source)} is not the text that the run was trained on; type "
             "data.search_dirs=[<the folder of that text>]"
         )
-    check_size(vocab, "baselines=true", "baselines=false")
     own, splits = as_trained(summary, own)
     train = own.characters[: splits["train"].targets.stop]
     symbols = Symbols.of(vocab)

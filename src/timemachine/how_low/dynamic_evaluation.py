@@ -27,7 +27,6 @@ from timemachine.corpus import Corpus
 from timemachine.errors import SettingError
 from timemachine.evaluation.scores import WARM_UP, Row, as_trained, score
 from timemachine.how_low.ensemble import Ensemble, mean_probability
-from timemachine.how_low.symbols import check_size
 from timemachine.language_model import RNNLMScratch
 from timemachine.runs.tables import print_text
 from timemachine.vocab import Vocab
@@ -120,10 +119,9 @@ def evaluate_adapting(
     """Return a row for each held-out part of a text; each part begins with the model as it was trained.
 
     The cache begins with the training text if that comes before; for another text it is empty. Raises SettingError if
-    the perplexity ends above that of guessing, and for a vocabulary of more than 256 symbols: the cache has a number
-    for each of them for each of its characters.
+    the perplexity ends above that of guessing. The vocabulary has 256 symbols at most: the cache has a number for each
+    of them for each of its characters.
     """
-    check_size(vocab, f"adapt={rate:g}", "adapt=null")
     corpus, splits = as_trained(summary, corpus)
     chars_N, rows = vocab.encode(corpus.characters), []
     known = splits["train"].targets if "train" in splits else range(0)

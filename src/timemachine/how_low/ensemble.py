@@ -49,12 +49,12 @@ def load_models(runs: Sequence[str]) -> tuple[RNNLMScratch | Ensemble, Vocab]:
     first, *others = (_trained_on(run) for run in runs)
     for run, other in zip(runs[1:], others, strict=True):
         if other != first:
-            rule = f"was trained on another text, or on other windows of it, than {runs[0]}"
-            raise SettingError(f"run={run}: {rule}; type runs on the same windows")
+            rule = f"was trained on another text, or on other tokens or windows of it, than {runs[0]}"
+            raise SettingError(f"run={run}: {rule}; type runs on the same tokens and windows")
     return models[0] if len(models) == 1 else Ensemble(models), vocabs[0]
 
 
 def _trained_on(run: str) -> tuple[object, ...]:
     summary = run_summary(run)
-    data = summary["settings"]["data"]
-    return summary["corpus"]["sha256"], data["num_steps"], data["num_train"], data["num_val"], data["start"]
+    data, same = summary["settings"]["data"], ("tokens", "min_count", "num_steps", "num_train", "num_val", "start")
+    return summary["corpus"]["sha256"], *(data[name] for name in same)

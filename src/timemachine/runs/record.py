@@ -91,7 +91,8 @@ class Record:
         """Write down the text, what the frequencies of its characters give, and the size of the model."""
         known = ("name", "title", "source", "sha256", "left_out")
         corpus = {name: getattr(data.corpus, name) for name in known}
-        corpus |= {"characters": len(data.chars_N), "vocabulary": len(data.vocab)}
+        unknown = int((data.chars_N == data.vocab.unk).sum())
+        corpus |= {"characters": len(data.chars_N), "vocabulary": len(data.vocab), "unknown": unknown}
         corpus["unigram"] = {f"{split}/perplexity": unigram_perplexity(data, split) for split in ("train", "val")}
         self.update(corpus=corpus, parameters=sum(p.numel() for p in model.parameters()))
 

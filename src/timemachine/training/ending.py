@@ -39,7 +39,7 @@ def finish(run: Record, model: RNNLMScratch, data: TimeMachine) -> None:
             lines += [f"profile       {shown(path)}" for path in sorted(run.folder.glob("*-profile*"))]
         if not run.quiet:
             _print(summary)
-            line = sample.replace("\n", "⏎")
+            line = sample.replace("\n", "↵")
             print(f'continuation  "{line}"')  # which may end in spaces
             print(*lines, f"folder        {shown(run.folder)}", sep="\n")
     run.update(status=status, message=message)
@@ -109,6 +109,8 @@ def _print(summary: dict[str, Any]) -> None:
         rows.append(("characters a second", f"{metrics['chars_per_second']:,.0f}", "training, last epoch"))
     rows.append(("parameters", f"{summary['parameters']:,}", f"vocabulary of {corpus['vocabulary']}"))
     rows.append(("text", f"{corpus['characters']:,} characters", corpus["name"]))
+    if corpus.get("unknown"):
+        rows.append(("read as <unk>", f"{corpus['unknown']:,} characters", "that come less than data.min_count times"))
     if corpus.get("left_out"):
         rows.append(("left out", f"{corpus['left_out']:,} bytes", "headers and footers of Project Gutenberg's"))
     print_table(f"{summary['status']}: {corpus['title']}", (), rows, left=3)
