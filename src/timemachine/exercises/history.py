@@ -63,7 +63,7 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
         replaced_MV = _last_logits(model, X_MT, before_NS[places_M - steps_back])
         tv_M = (replaced_MV.softmax(1) - logits_MV.softmax(1)).abs().sum(1) / 2
         found["tv"][str(steps_back)] = tv_M.mean().item()
-        found["blocks"][str(steps_back)] = [block_M.mean().item() for block_M in tv_M.split(BLOCK)]
+        found["blocks"][str(steps_back)] = [block_M.mean().item() for block_M in torch.split(tv_M, BLOCK)]
         found["perplexity"][str(steps_back)] = F.cross_entropy(fresh_MV, chars_N[places_M]).exp().item()
     found["perplexity"]["all"] = F.cross_entropy(logits_MV, chars_N[places_M]).exp().item()
     return found
