@@ -27,12 +27,13 @@ def texts(name: str) -> Iterator[tuple[str, str]]:
     link = re.escape(f"[{name}](")
     (row,) = re.findall(rf"^\|.*{link}.*$", readme, re.MULTILINE)
     yield "README.md", row
-    (paragraph,) = re.findall(rf"^- \*\*[^\n]*{link}.*?(?=^- |\n\n|\Z)", results, re.MULTILINE | re.DOTALL)
+    own = rf"^- \*\*[^\n]*{link}.*?(?=^- |\n\n|\Z)" if name != "how_low" else r"^## How low can it go\?$.*?(?=^## |\Z)"
+    (paragraph,) = re.findall(own, results, re.MULTILINE | re.DOTALL)
     yield "sweeps/README.md", paragraph
     report = (REFERENCE / name / "report.md").read_text(encoding="utf-8")
     yield "report.md", report.split("\n\n")[1]
-    own = REFERENCE / name / "text.md"
-    yield "text.md", own.read_text(encoding="utf-8") if own.is_file() else ""
+    by_hand = REFERENCE / name / "text.md"
+    yield "text.md", by_hand.read_text(encoding="utf-8") if by_hand.is_file() else ""
 
 
 def plain(text: str) -> str:
