@@ -136,7 +136,7 @@ def test_as_characters_a_text_is_kept_whole_however_it_is_encoded(tmp_path: Path
     ("text", "refused"),
     [
         (b"line\r\n" * 9 + b"a caf\xe9", r"is not in UTF-8 \(byte 0xe9\); type the path of a text in UTF-8, or "),
-        (ALL.encode("utf-16"), "is not a text in UTF-8, it holds a NUL byte; type the path of one"),
+        (ALL.encode("utf-16"), "is not a text in UTF-8, it holds a NUL byte; type the path of a text"),
         (b"\n \t\n", "holds nothing but white space; type the path of a text"),
     ],
     ids=["Latin-1", "UTF-16", "empty"],

@@ -19,9 +19,9 @@ MISSING = "???"  # what Hydra takes for a setting that has to be typed
 RUN = "outputs/…"  # an example
 PROBES = "measured at the end: stream, history, samples, books, dynamics, weights, reading"
 
-Tokens = Enum("Tokens", ["letters", "characters"])
 Activation = Enum("Activation", ["tanh", "relu"])
 Backward = Enum("Backward", ["auto", "fused", "bptt", "autograd"])
+Tokens = Enum("Tokens", ["letters", "characters"])
 Input = Enum("Input", ["one_hot", "embedding"])
 Optimizer = Enum("Optimizer", ["sgd", "adamw"])
 Schedule = Enum("Schedule", ["constant", "cosine"])

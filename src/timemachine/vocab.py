@@ -52,7 +52,7 @@ class Vocab:
             rule = f"{len(kept):,} kinds of characters are more than the {LARGEST:,} symbols of a model"
             instead = f"for example data.min_count={more}" if more <= count_C.max() else "the path of another text"
             raise SettingError(f"data.min_count={min_count}: {rule}; type {instead}")
-        if not kept:
+        if text and not kept:
             rule = f"no character of the text comes more than {count_C.max():,} times"
             raise SettingError(f"data.min_count={min_count}: {rule}; type for example data.min_count=2")
         return cls(map(chr, kept), kind)

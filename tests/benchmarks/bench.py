@@ -136,6 +136,14 @@ def sizes(threads: int) -> Iterator[Row]:
         yield Row(f"fused against bptt, {activation}, T, B, H, V = {T}, {B}, {H}, {V}", *in_turn(own, bptt, 8), 1)
 
 
+def vocabularies(_: int) -> Iterator[Row]:
+    """The fused kernel against bptt with more symbols than the book's, as in texts of all characters."""
+    for V, (B, H) in itertools.product((30, 100, 1000, 5000), ((128, 64), (128, 256))):
+        batch = random_batch(T, B, V)
+        own, bptt = (rivals.own_step(H, batch, name, V) for name in ("fused", "bptt"))
+        yield Row(f"fused against bptt, T, B, H, V = {T}, {B}, {H}, {V:,}", *in_turn(own, bptt, 10))
+
+
 class Clock(pl.Callback):
     """When each training epoch began."""
 
@@ -264,7 +272,9 @@ def sweep(threads: int) -> Iterator[Row]:
     yield Row(f"sweep of four, a job a core ({os.cpu_count()}), against one after another", together, alone, 1.7)
 
 
-GROUPS = {group.__name__: group for group in (steps, book, sizes, epoch, lightning, decoding, program, sweep)}
+GROUPS = {
+    group.__name__: group for group in (steps, book, sizes, vocabularies, epoch, lightning, decoding, program, sweep)
+}
 
 
 def processor() -> str:
