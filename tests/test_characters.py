@@ -56,7 +56,8 @@ def test_generate_writes_capitals_punctuation_and_line_breaks(english: tuple[Pat
 def test_generate_says_what_the_run_has_never_seen(english: tuple[Path, Done]) -> None:
     done = call_program("generate.py", f"run={english[0]}", "prefix=Zoe\u0308 is 100 %,\r\n")
     assert_succeeded(done)
-    assert_said(done.stderr, "prefix: not in the run's vocabulary, read as <unk>: 'Z' 'ë' '0' '%'; type prefix=<a text of its characters>")
+    told = "prefix: not in the run's vocabulary, read as <unk>: 'Z' 'ë' '0' '%'; type prefix=<a text of its characters>"
+    assert_said(done.stderr, told)
     assert done.stdout.startswith("Zoë is 100 %,\n")
     done = call_program("generate.py", f"run={english[0]}", "prefix= ", "num_preds=0")
     assert (done.stdout, done.stderr) == (" \n", "")
