@@ -19,6 +19,7 @@ def main(settings: Train, run: Record) -> None:
     from lightning.pytorch import seed_everything
 
     from timemachine.datamodule import TimeMachine
+    from timemachine.evaluation.normalisation import lost_letters
     from timemachine.language_model import RNNLMScratch
     from timemachine.runs.tables import print_text
     from timemachine.training.ending import finish
@@ -56,7 +57,7 @@ def main(settings: Train, run: Record) -> None:
         from timemachine.exercises import probes
 
         followers = probes.callbacks(settings.probes, run.folder)
-    if (lost := corpus.lost_letters()) and run.writes and not (run.in_sweep or run.quiet):
+    if (lost := lost_letters(corpus)) and run.writes and not (run.in_sweep or run.quiet):
         print_text(lost)
     if settings.training.teacher and run.writes and not run.quiet:
         print("teacher  learns the text and writes another; then the first epoch begins", flush=True)

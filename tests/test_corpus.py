@@ -12,6 +12,7 @@ from timemachine import corpus
 from timemachine.config import Tokens
 from timemachine.corpus import Corpus, find_corpus, normalise, without_gutenberg
 from timemachine.errors import SettingError
+from timemachine.evaluation.normalisation import lost_letters, replaced
 from timemachine.texts import CATALOGUE, Book
 
 
@@ -79,7 +80,7 @@ def test_a_list_of_texts_is_joined_in_its_order(tmp_path: Path, sample: Corpus) 
     assert found.characters == "another text of " + sample.characters.lstrip()
     assert (found.name, found.source) == ("other+sample", [str(other), "sample"])
     assert found.sha256 == hashlib.sha256(other.read_bytes() + b"\0" + sample.paths[0].read_bytes()).hexdigest()
-    assert found.replaced()["digits"] == 4 + sample.replaced()["digits"]
+    assert replaced(found)["digits"] == 4 + replaced(sample)["digits"]
     assert find_corpus(["sample"], []) == sample
 
 
@@ -110,7 +111,7 @@ def test_what_only_resembles_gutenbergs_lines_stays() -> None:
 def test_encodings_do_not_show_and_what_became_spaces_is_counted(tmp_path: Path, encoded: bytes) -> None:
     text = read(tmp_path, encoded)
     assert text.characters.strip() == "it has a caf"
-    assert text.replaced() == {"digits": 2, "accents": 1, "other": 1}
+    assert replaced(text) == {"digits": 2, "accents": 1, "other": 1}
 
 
 ALL = "Zoë said: “It’s 5 o’clock!”\nÜber\tall, Ἀθῆναι.\n"
@@ -129,7 +130,7 @@ def test_as_characters_a_text_is_kept_whole_however_it_is_encoded(tmp_path: Path
     found = read(tmp_path, encoded, Tokens.characters)
     assert found.characters.strip("\n") + "\n" == ALL
     assert found.left_out in (0, 3, len(HEADER + FOOTER) - 1)  # a line end is left of each
-    assert found.replaced() == {"digits": 0, "accents": 0, "other": 0} and found.lost_letters() == ""
+    assert replaced(found) == {"digits": 0, "accents": 0, "other": 0} and lost_letters(found) == ""
 
 
 @pytest.mark.parametrize(
@@ -147,8 +148,8 @@ def test_what_cannot_be_read_as_characters_is_refused_in_one_line(tmp_path: Path
 
 
 def test_who_loses_letters_is_told_how_to_keep_them() -> None:
-    assert find_corpus(str(path_of("german")), []).lost_letters().endswith("; data.tokens=characters keeps them")
-    assert find_corpus(str(path_of("english")), []).lost_letters() == ""
+    assert lost_letters(find_corpus(str(path_of("german")), [])).endswith("; data.tokens=characters keeps them")
+    assert lost_letters(find_corpus(str(path_of("english")), [])) == ""
     with pytest.raises(SettingError, match=r"holds no letter from A to Z; type .* with data\.tokens=characters$"):
         find_corpus(str(path_of("greek")), [])
 

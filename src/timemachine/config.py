@@ -141,9 +141,7 @@ class Data:
 
     corpus: Any = setting("time_machine", "a book of the catalogue, sample, a text, a folder of texts; or a list")
     search_dirs: list[str] = setting(["../shared/corpora"], "folders with books, seen from the repository")
-    tokens: Tokens = setting(
-        Tokens.letters, "letters: a to z and spaces, as in the book; characters: all of the text's"
-    )
+    tokens: Tokens = setting(Tokens.letters, "letters: a to z and spaces; characters: all that the text has")
     min_count: int = setting(1, "characters that the text has fewer times are read as <unk>", 1, MOST)
     batch_size: int = setting(1024, "windows a step, over all devices", 1, MOST)
     num_steps: int = setting(32, "characters a window", 1, MOST)

@@ -9,7 +9,6 @@ import os
 import re
 import sys
 import unicodedata
-from collections import Counter
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -43,32 +42,6 @@ class Corpus:
     def rotated(self, start: int) -> "Corpus":
         """Return the text that begins with character `start`; those before it follow at the end. It has one seam."""
         return replace(self, characters=self.characters[start:] + self.characters[:start])
-
-    def replaced(self) -> dict[str, int]:
-        """Count the digits, letters outside A-Z (accents) and other characters, white space aside, that became spaces.
-
-        Text is UTF-8 where that decodes, else Latin-1. As characters none did.
-        """
-        counts = {"digits": 0, "accents": 0, "other": 0}
-        for path in self.paths if self.tokens is Tokens.letters else ():
-            body = without_gutenberg(path.read_bytes())
-            try:
-                text = body.decode("utf-8")
-            except UnicodeDecodeError:
-                text = body.decode("latin-1")
-            for character, count in Counter(text).items():
-                kind = "digits" if character.isdigit() else "accents" if character.isalpha() else "other"
-                is_kept = character.isspace() or (character.isascii() and character.isalpha())
-                counts[kind] += 0 if is_kept else count
-        return counts
-
-    def lost_letters(self) -> str:
-        """Return a line that says how many letters became spaces, "" for less than 1 % of them."""
-        lost = self.replaced()["accents"]
-        letters = lost + len(self.characters) - self.characters.count(" ")
-        share = f"{lost / letters:.1%}"
-        line = f"text          {lost:,} of {letters:,} letters are not A to Z: they become spaces ({share})"
-        return f"{line}; data.tokens=characters keeps them" if lost and lost >= letters / 100 else ""
 
 
 def find_corpus(corpus: str | list[str], search_dirs: list[str], tokens: Tokens = Tokens.letters) -> Corpus:

@@ -8,9 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from timemachine.config import Tokens
+from timemachine.config import Tokens, require
 from timemachine.corpus import normalise
-from timemachine.errors import SettingError
 
 UNKNOWN = "<unk>"
 LARGEST = 65_536  # symbols; a batch of the book's has two gigabytes of logits then, for each 8 time steps
@@ -47,14 +46,9 @@ class Vocab:
             found_C = np.bincount(code_N)
             count_C[: len(found_C)] += found_C
         kept = np.flatnonzero(count_C >= min_count).tolist()
-        if len(kept) >= LARGEST:
-            more = int(np.sort(count_C)[-LARGEST]) + 1
-            rule = f"{len(kept):,} kinds of characters are more than the {LARGEST:,} symbols of a model"
-            instead = f"for example data.min_count={more}" if more <= count_C.max() else "the path of another text"
-            raise SettingError(f"data.min_count={min_count}: {rule}; type {instead}")
-        if text and not kept:
-            rule = f"no character of the text comes more than {count_C.max():,} times"
-            raise SettingError(f"data.min_count={min_count}: {rule}; type for example data.min_count=2")
+        if text and not 0 < len(kept) < LARGEST:
+            rule = f"keeps {len(kept):,} kinds of characters, and a model knows 1 to {LARGEST - 1:,}"
+            require(False, "data.min_count", min_count, rule, int(np.sort(count_C)[-LARGEST]) + 1)
         return cls(map(chr, kept), kind)
 
     def __len__(self) -> int:

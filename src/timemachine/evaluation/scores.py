@@ -14,6 +14,7 @@ from timemachine.config import Tokens, format_value
 from timemachine.corpus import Corpus
 from timemachine.datamodule import Batch, Split, TimeMachine, WindowLoader, windows_at_once
 from timemachine.errors import SettingError
+from timemachine.evaluation.normalisation import replaced
 from timemachine.runs.tables import print_table, print_text
 from timemachine.vocab import Vocab
 
@@ -147,8 +148,8 @@ def print_evaluation(rows: list[Row], corpora: list[Corpus], vocab: Vocab, runs:
         "which is what to compare models on; bits a character are the stream's."
     )
     for corpus in {corpus.sha256: corpus for corpus in corpora}.values():
-        replaced = corpus.replaced()
-        counts = f"{replaced['digits']:,} digits, {replaced['accents']:,} accented letters, {replaced['other']:,} other"
+        left = replaced(corpus)
+        counts = f"{left['digits']:,} digits, {left['accents']:,} accented letters, {left['other']:,} other"
         made = f"normalisation made spaces of {counts} characters"
         if vocab.kind is Tokens.characters:
             made = f"{len(corpus.characters):,} characters"

@@ -1,0 +1,34 @@
+"""What a text lost when it was read as letters."""
+
+from collections import Counter
+
+from timemachine.config import Tokens
+from timemachine.corpus import Corpus, without_gutenberg
+
+
+def replaced(corpus: Corpus) -> dict[str, int]:
+    """Count the digits, letters outside A-Z (accents) and other characters, white space aside, that became spaces.
+
+    Text is UTF-8 where that decodes, else Latin-1. As characters none did.
+    """
+    counts = {"digits": 0, "accents": 0, "other": 0}
+    for path in corpus.paths if corpus.tokens is Tokens.letters else ():
+        body = without_gutenberg(path.read_bytes())
+        try:
+            text = body.decode("utf-8")
+        except UnicodeDecodeError:
+            text = body.decode("latin-1")
+        for character, count in Counter(text).items():
+            kind = "digits" if character.isdigit() else "accents" if character.isalpha() else "other"
+            is_kept = character.isspace() or (character.isascii() and character.isalpha())
+            counts[kind] += 0 if is_kept else count
+    return counts
+
+
+def lost_letters(corpus: Corpus) -> str:
+    """Return a line that says how many letters became spaces, "" for less than 1 % of them."""
+    lost = replaced(corpus)["accents"]
+    letters = lost + len(corpus.characters) - corpus.characters.count(" ")
+    share = f"{lost / letters:.1%}"
+    line = f"text          {lost:,} of {letters:,} letters are not A to Z: they become spaces ({share})"
+    return f"{line}; data.tokens=characters keeps them" if lost and lost >= letters / 100 else ""
