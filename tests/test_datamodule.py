@@ -70,12 +70,6 @@ def test_windows_of_characters_are_those_of_the_text_seldom_ones_unknown() -> No
     assert all_N.dtype == torch.int16 and all_N.element_size() * all_N.numel() == all_N.untyped_storage().nbytes()
 
 
-def test_a_sample_begins_as_asked_or_as_the_validation_text_does(sample: Corpus) -> None:
-    assert TimeMachine(corpus=sample).prefix("it has") == "it has"
-    chinese = TimeMachine(64, 8, 200, 100, tokens=Tokens.characters, corpus=str(path_of("chinese")))
-    assert chinese.prefix("it has") == read("chinese")[200:206] and chinese.prefix("小雪") == "小雪"
-
-
 @pytest.mark.parametrize(("length", "num_steps", "batch_size"), [(50, 7, 8), (9, 8, 1024), (30, 1, 1)])
 def test_every_window_is_trained_exactly_once_an_epoch(length: int, num_steps: int, batch_size: int) -> None:
     num_windows = length - num_steps

@@ -16,7 +16,7 @@ from string import ascii_lowercase
 
 from timemachine.config import REPOSITORY, Tokens
 from timemachine.errors import SettingError
-from timemachine.texts import CATALOGUE, Book
+from timemachine.texts import CATALOGUE
 
 SAMPLE, DEFAULT = "sample", "time_machine"
 
@@ -71,27 +71,21 @@ def find_corpus(corpus: str | list[str], search_dirs: list[str], tokens: Tokens 
         raise SettingError(f"data.corpus={corpus}: {why}; type {instead}, or the path of a text")
     book = CATALOGUE[corpus]
     places = [(REPOSITORY / folder).resolve() / f"{corpus}.txt" for folder in search_dirs]
+    algorithm, _, digest = book.hash.partition(":")
     for path in filter(os.path.isfile, places):
-        if not _is_edition(path, book):
+        if hashlib.new(algorithm, path.read_bytes()).hexdigest() != digest:
             rule = f"{path} is another edition than the catalogue's ({book.hash})"
             raise SettingError(f"data.corpus={corpus}: {rule}; type data.corpus={path} to use it all the same")
         return _read(path, corpus, book.title, tokens)
     from timemachine.texts.download import downloaded  # loaded only where there is something to download
 
     try:
-        return _read(downloaded(corpus, book), corpus, book.title, tokens)
-    except OSError as error:
-        why = f"not found and not downloaded ({error})"
+        return _read(downloaded(corpus, book, places), corpus, book.title, tokens)
+    except SettingError as error:
         if corpus != DEFAULT:
-            where = "".join(f"put the book at {path}, or " for path in places)
-            raise SettingError(f"data.corpus={corpus}: {why}; {where}type data.corpus=<path of a text>") from error
-        warning = [
-            f"The Time Machine was {why}.",
-            "This run trains on the short SAMPLE text that ships with the project.",
-            "Its numbers are not the book's. To supply it type data.corpus=<its path>, or",
-            *(f"put it at {path}" for path in places),
-        ]
-        print("!" * 78, *(f"  {line}" for line in warning), "!" * 78, sep="\n", file=sys.stderr)
+            raise
+        warning = "This run trains on the short SAMPLE text of this project: its numbers are not the book's."
+        print("!" * 78, error, warning, "!" * 78, sep="\n", file=sys.stderr)
         return find_corpus(SAMPLE, [], tokens)
 
 
@@ -110,24 +104,6 @@ def _joined(texts: list[Corpus]) -> Corpus:
         left_out=sum(text.left_out for text in texts),
         tokens=tokens,
     )
-
-
-def at_hand(search_dirs: list[str]) -> list[Corpus]:
-    """Return the catalogue's books, in its editions, in `search_dirs` or the user's cache; nothing is downloaded."""
-    from timemachine.texts.download import cache
-
-    folders = [*(REPOSITORY / folder for folder in search_dirs), cache()]
-    books = []
-    for name, book in CATALOGUE.items():
-        paths = [folder / f"{name}.txt" for folder in folders]
-        editions = [path for path in paths if path.is_file() and _is_edition(path, book)]
-        books += [_read(path, name, book.title, Tokens.letters) for path in editions[:1]]
-    return books
-
-
-def _is_edition(path: Path, book: Book) -> bool:
-    algorithm, _, digest = book.hash.partition(":")
-    return hashlib.new(algorithm, path.read_bytes()).hexdigest() == digest
 
 
 _LETTERS_ELSE_SPACE = bytes(code if code in ascii_lowercase.encode() else ord(" ") for code in range(256))

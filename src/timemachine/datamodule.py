@@ -17,6 +17,7 @@ from timemachine.errors import SettingError
 from timemachine.vocab import Vocab
 
 Batch = tuple[Tensor, Tensor]
+AT_ONCE = 1 << 18  # logits of a time step at most, where windows are read and nothing is learnt from them
 
 
 class Split(NamedTuple):
@@ -77,14 +78,6 @@ class TimeMachine(LightningDataModule):
         text = f"{self.corpus.title}, {len(self.chars_N):,} characters of {len(self.vocab)} kinds"
         return f"TimeMachine({text}; windows of {self.num_steps}: {windows}; {self.batch_size:,} a batch)"
 
-    def prefix(self, text: str) -> str:
-        """Return a normalised text to continue, or as much of the validation text if that has characters unknown here.
-
-        For samples of any text, in any language.
-        """
-        first = self.splits["val"].starts.start
-        return self.corpus.characters[first : first + len(text)] if self.vocab.unknown(text) else text
-
     def train_dataloader(self) -> Any:
         """Return the batches of the training windows, in a new order each epoch."""
         return self.windows("train", self.generator) if self._train_loader is None else self._train_loader(self)
@@ -102,7 +95,7 @@ class TimeMachine(LightningDataModule):
         starts = self.splits[split].starts
         rank, world_size = self.share()
         windows_NT = self.chars_N.unfold(0, self.num_steps + 1, 1)[starts.start : starts.stop]
-        size = self.batch_size if generator is not None else max(self.batch_size, windows_at_once(len(self.vocab)))
+        size = self.batch_size if generator is not None else max(self.batch_size, AT_ONCE // max(len(self.vocab), 256))
         return WindowLoader(windows_NT, size, generator, rank, world_size)
 
     def share(self) -> tuple[int, int]:
@@ -129,11 +122,6 @@ def targets_per_process(trainer: Trainer, batch: Batch, batch_idx: int) -> float
         return batch[1].numel()
     num_windows: int = trainer.train_dataloader.global_size(batch_idx)  # type: ignore[union-attr]
     return num_windows * batch[1].shape[1] / trainer.world_size
-
-
-def windows_at_once(vocab_size: int) -> int:
-    """Return how many windows are read at once where nothing is learnt from them: fewer, the more logits they have."""
-    return max(1024 * 256 // max(vocab_size, 256), 1)
 
 
 @dataclass(eq=False, slots=True)

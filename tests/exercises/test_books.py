@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from tests.support.jobs import leave_job
-from timemachine.corpus import Corpus, at_hand, find_corpus
+from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.evaluation.scores import stream_score
 from timemachine.exercises import books, other_authors, war_of_the_worlds
@@ -75,8 +75,8 @@ def test_every_book_is_read_at_equal_length(novels: Path, monkeypatch: pytest.Mo
 
 def test_only_the_catalogues_edition_is_at_hand(tmp_path: Path, novels: Path) -> None:
     (tmp_path / "time_machine.txt").write_text("another edition")
-    assert at_hand([str(tmp_path)]) == []
-    assert [book.name for book in at_hand([str(tmp_path), str(novels)])] == list(CATALOGUE)
+    assert books.at_hand([str(tmp_path)]) == []
+    assert [book.name for book in books.at_hand([str(tmp_path), str(novels)])] == list(CATALOGUE)
 
 
 # The reports

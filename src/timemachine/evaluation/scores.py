@@ -12,7 +12,7 @@ from torch import Tensor
 
 from timemachine.config import Tokens, format_value
 from timemachine.corpus import Corpus
-from timemachine.datamodule import Batch, Split, TimeMachine, WindowLoader, windows_at_once
+from timemachine.datamodule import AT_ONCE, Batch, Split, TimeMachine, WindowLoader
 from timemachine.errors import SettingError
 from timemachine.evaluation.normalisation import replaced
 from timemachine.runs.tables import print_table, print_text
@@ -129,7 +129,7 @@ def evaluate(model: LanguageModel, vocab: Vocab, summary: dict[str, Any], corpus
     chars_N = vocab.encode(corpus.characters)
     rows = []
     for part, split in splits.items():
-        windows = window_score(model, chars_N, split.starts, num_steps, windows_at_once(len(vocab)))
+        windows = window_score(model, chars_N, split.starts, num_steps, AT_ONCE // max(len(vocab), 256))
         rows.append(Row(corpus.name, part, "model", stream_score(model, chars_N, split.targets), windows))
     return rows
 

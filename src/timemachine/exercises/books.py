@@ -6,15 +6,17 @@ trained or validated on. Of the run's own text it is the test part, not more cha
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import torch
 
-from timemachine.config import Data
-from timemachine.corpus import Corpus, at_hand
+from timemachine.config import REPOSITORY, Data
+from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import TimeMachine
+from timemachine.errors import SettingError
 from timemachine.evaluation.scores import score
 from timemachine.exercises.jobs import Job
 from timemachine.exercises.stream import stream_nll
@@ -55,6 +57,20 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
             books[book.name] = _named(book) | {"stream": asdict(stream), "witten_bell": asdict(score(ngram_N))}
     about = {"trained_on": own.name, "train_characters": len(train), "witten_bell_order": order}
     return _named(own) | about | {"books": books}
+
+
+def at_hand(search_dirs: list[str]) -> list[Corpus]:
+    """Return the catalogue's books, in its editions, in `search_dirs` or the user's cache; nothing is downloaded."""
+    from timemachine.texts.download import cache
+
+    books = []
+    for name in CATALOGUE:
+        for folder in [*search_dirs, str(cache())]:
+            if (REPOSITORY / folder / f"{name}.txt").is_file():
+                with suppress(SettingError):  # another edition
+                    books.append(find_corpus(name, [folder]))
+                    break
+    return books
 
 
 def _named(book: Corpus) -> dict[str, str]:

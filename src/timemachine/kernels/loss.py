@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from timemachine import kernels
-from timemachine.config import require
 from timemachine.kernels import fused
 
 
@@ -45,12 +44,7 @@ def mean_nll(model: Any, batch: tuple[Tensor, Tensor], divisor: float = 1) -> tu
         loss, nll_TB = fused.loss(model.inputs(X_BT), weights, Y_BT.T, rnn.activation, divisor)
         return loss, nll_TB.T
     if model.hparams["backward"] == "fused" and torch.is_grad_enabled():
-        rule = f"does not compute what {type(model).__name__} changes"
-        require(model.is_the_books, "model.backward", "fused", rule, "bptt")
-        rule = "computes tanh or relu in 32 or 64 bits on the CPU"
-        require(fused.knows(model.W_hq, model.hparams["activation"]), "model.backward", "fused", rule, "bptt")
-        rule = f"is not compiled; type {kernels.BUILD} where there is a C++ compiler"
-        require(kernels.is_compiled(), "model.backward", "fused", rule, "bptt")
+        fused.refuse(model)
     nll_BT = model.nll(batch)
     return sum_over(nll_BT, divisor), nll_BT.detach()
 
