@@ -51,7 +51,7 @@ def test_the_report_says_up_to_which_rate_and_product_with_the_radius_every_run_
         "-0.15 ± 0.64 (cannot be told apart)",
     ):
         assert passage in found.answer
-    assert "| 0.1 | 24 | 1 of 2 | 9.00 |" in found.notes[1]
+    assert "| θ = 0.1 | 24 | 1 of 2 | 9.00 |" in found.notes[1]
 
 
 def test_runs_that_differ_in_a_digit_are_not_called_the_same(sweep: Path) -> None:

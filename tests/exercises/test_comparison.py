@@ -1,8 +1,6 @@
 """What all reports share: what may be claimed of two numbers, tables, and what became of a run."""
 
 import math
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +10,8 @@ from scipy import stats
 
 from tests.support.jobs import LETTERS
 from timemachine.exercises.comparison import UNDECIDED, Estimate, compare, estimate, holm
-from timemachine.exercises.jobs import FOLDED, Job, markdown, rows
-from timemachine.exercises.outcomes import letters, letters_in_words, outcome
+from timemachine.exercises.jobs import FOLDED, Job, grouped, markdown
+from timemachine.exercises.outcomes import definition, letters, outcome
 
 
 @given(st.lists(st.floats(-1e3, 1e3), min_size=3, max_size=20, unique=True))
@@ -56,18 +54,19 @@ def test_holms_correction_keeps_the_chance_of_any_false_claim_at_five_percent() 
     assert alarms <= stats.binom.ppf(1 - 1e-6, 400, 0.05)
 
 
-def test_a_table_has_a_row_for_each_combination_and_folds_where_it_is_long() -> None:
+def test_jobs_are_grouped_by_settings_and_by_what_is_computed_in_the_order_in_which_they_come() -> None:
     jobs = [
-        Job(
-            Path(), "completed", "", {"model.lr": lr, "trainer.gradient_clip_val": theta, "seed": seed}, {}, 1.0, "", {}
-        )
+        Job(settings={"model.lr": lr, "trainer.gradient_clip_val": theta, "seed": seed})
         for lr in (1.0, 0.5)
         for theta in (None, 1.0)
         for seed in (0, 1)
     ]
-    by: dict[str, Any] = {"η": "model.lr", "θ": lambda job: job.settings["trainer.gradient_clip_val"]}
-    found = rows(jobs, by, {"seeds": lambda group: " ".join(str(job.settings["seed"]) for job in group)})
-    assert found == [["1", "none", "0 1"], ["1", "1", "0 1"], ["0.5", "none", "0 1"], ["0.5", "1", "0 1"]]
+    found = grouped(jobs, "model.lr", lambda job: job.settings["trainer.gradient_clip_val"])
+    assert [*found] == [(1.0, None), (1.0, 1.0), (0.5, None), (0.5, 1.0)]
+    assert [[job.settings["seed"] for job in group] for group in found.values()] == [[0, 1]] * 4
+
+
+def test_a_long_table_is_folded() -> None:
     assert markdown(["a"], [["x|y"]]) == "| a |\n| --- |\n| x\\|y |"
     assert markdown(["a"], [["x"]] * FOLDED).startswith("| a |")
     assert markdown(["a"], [["x"]] * (FOLDED + 1)).startswith("<details><summary>A table of 16 rows</summary>\n\n| a |")
@@ -84,15 +83,15 @@ def test_a_table_has_a_row_for_each_combination_and_folds_where_it_is_long() -> 
 )
 def test_a_run_has_one_of_three_outcomes(status: str, train: float, val: float, expected: str) -> None:
     metrics = {"train/perplexity": train, "val/perplexity": val}
-    assert outcome(Job(Path(), status, "", {}, metrics, 1.0, "", {}, LETTERS)) == expected
+    assert outcome(Job(status=status, metrics=metrics, letters=LETTERS)) == expected
 
 
 def test_a_run_is_judged_by_the_letters_of_its_own_text() -> None:
     metrics = {"train/perplexity": 15.0, "val/perplexity": 15.0}
     book, other = (
-        Job(Path(), "completed", "", {}, metrics, 1.0, "", {}, of_text)
+        Job(metrics=metrics, letters=of_text)
         for of_text in (LETTERS, {"train/perplexity": 14.2, "val/perplexity": 14.9})
     )
     assert (outcome(book), outcome(other)) == ("learnt", "learnt nothing")
     assert letters(book) == {"train/perplexity": 17.06, "val/perplexity": 16.65}  # as in sweeps/reference/relu
-    assert letters_in_words([book, other, book], "val/perplexity") == "16.65 or 14.89"
+    assert "ends above 16.65 or 14.89 on validation" in definition([book, other, book])

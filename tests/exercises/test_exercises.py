@@ -34,7 +34,7 @@ def test_every_exercise_ends_in_a_report(exercise: str, program: Any, tmp_path: 
 
 def test_the_names_that_users_know_measure() -> None:
     for module in probes.PROBES.values():
-        assert callable(importlib.import_module(f"timemachine.{module}").measure)
+        assert callable(importlib.import_module(f"timemachine.exercises.{module}").measure)
     probes.check([*probes.PROBES, "relu", "how_low"])  # an exercise that measures is a name, too
 
 

@@ -35,7 +35,7 @@ def left_by(sweep: Path, seed: int, model: dict[str, Any], of_model: float, **da
         for name, perplexity in readers.items()
     }
     for part in ("val", "test"):
-        arrays |= {f"{part}/place": np.arange(LENGTH) % 5 - 1, f"{part}/since": np.arange(LENGTH) % 4 * 600}
+        arrays |= {f"{part}/since": np.arange(LENGTH) % 4 * 600}
     reading = {part: dict(readers) | ({"ppmd": 3.8} if is_end else {}) for part in ("val", "test")}
     settings = {"seed": seed, "model": model, "data": {"corpus": "time_machine", "num_train": None} | data}
     folder = leave_job(sweep, settings, probes={"reading": reading | {"train": {"model": of_model - 1}}})
@@ -100,18 +100,14 @@ def test_seeds_as_one_have_the_mean_of_their_probabilities(sweep: Path) -> None:
     assert "time_machine/book/val/models" not in found.arrays  # of one seed
 
 
-def test_a_target_is_told_by_its_place_in_the_word_and_by_when_that_word_came_last() -> None:
+def test_a_target_is_told_by_when_its_word_came_last() -> None:
     text = "the time  the th"
-    place_N, since_N = how_low._where(text, range(len(text)))
-    assert place_N.tolist() == [0, 1, 2, -1, 0, 1, 2, 3, -1, -1, 0, 1, 2, -1, 0, 1]
+    since_N = how_low._since(text, range(len(text)))
     assert since_N.tolist() == [0] * 9 + [-1] + [10] * 4 + [0, 0]
-    place_of_greek_N, _ = how_low._where("«Τὸν", range(4))
-    assert place_of_greek_N.tolist() == [-1, 0, 1, 2]
-    some = how_low._where(text, range(4, 12))
-    assert np.array_equal(some, (place_N[4:12], since_N[4:12]))
-    is_kind_CN = np.array([is_kind(place_N, since_N) for is_kind in how_low.KINDS.values()])
-    assert is_kind_CN[:4].sum(0).tolist() == [1] * 16
-    assert is_kind_CN[4:].sum(0).tolist() == [1] * 9 + [0] + [1] * 6
+    assert how_low._since("«Τὸν", range(4)).tolist() == [-1, 0, 0, 0]
+    assert np.array_equal(how_low._since(text, range(4, 12)), since_N[4:12])
+    is_kind_CN = np.array([(least <= since_N) & (since_N <= most) for least, most in how_low.KINDS.values()])
+    assert is_kind_CN.sum(0).tolist() == [1] * 9 + [0] + [1] * 6
 
 
 def test_a_long_text_has_long_blocks() -> None:
@@ -136,7 +132,7 @@ def test_the_probe_reads_each_target_once_with_each_reader(
     monkeypatch.setitem(teacher.NETWORK, "hiddens", 16)
     found, left, data, model = probed(sample, tmp_path)
     readers = {"model", "model_adapting", "kneser_ney", "mixture", "mixture_adapting", "networks", "teacher"}
-    assert set(left) == {f"{part}/{name}" for part in ("val", "test") for name in (*readers, "place", "since")}
+    assert set(left) == {f"{part}/{name}" for part in ("val", "test") for name in (*readers, "since")}
     for part in ("val", "test"):
         targets = data.splits[part].targets
         assert found[part]["model"] == pytest.approx(stream_score(model, data.chars_N, targets).perplexity)

@@ -113,9 +113,12 @@ def test_the_report_says_above_which_radius_clipping_is_needed(tmp_path: Path) -
     for passage in (
         "7.35 ± 0.64 without clipping and 7.50 ± 1.27 with it (cannot be told apart)",
         "above 0.16: of these runs 0 of 4 learn without clipping and 4 of 4 with the book's radius of 1",
-        "| ReLU | 0.01 | 1 | 7.35 ± 0.64 | 7.50 ± 1.27 | +0.15 ± 0.64 | 1.2 | 0.25 |",
-        "| ReLU | 0.15 | 1 | – | 7.20 ± 0.00 | – | 1.2 | 0.25 |",
+        "| ReLU | 0.01 | 1 | 7.35 ± 0.64 | 7.50 ± 1.27 | +0.15 ± 0.64 |",
+        "| ReLU | 0.15 | 1 | – | 7.20 ± 0.00 | – |",
+        "| ReLU | 0.15 | `it has the` | `it` |",
     ):
         assert passage in text
     assert dict(zip(found.arrays["job"], found.arrays["rho"], strict=True))["4"] == pytest.approx(0.06)
+    early = [norm for job, norm in zip(found.arrays["job"], found.arrays["early_norm"], strict=True) if job == "6"]
+    assert early == [3e14]  # the largest finite one of a run that diverged
     assert set(found.figures) == {"outcome", "why"}

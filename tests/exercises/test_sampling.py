@@ -2,7 +2,6 @@
 
 import math
 from itertools import product
-from pathlib import Path
 from statistics import mean
 from typing import Any
 
@@ -153,7 +152,7 @@ def fabricated(seed: int) -> dict[str, Any]:
 
 def test_the_report_has_texts_intervals_and_the_loops_by_model() -> None:
     probes = [{"samples": fabricated(0)}, {"samples": fabricated(1)}, {}]  # the last one has not ended
-    found = sampling.findings([Job(Path(), "completed", "", {}, {}, 1.0, "", probe) for probe in probes])
+    found = sampling.findings([Job(probes=probe) for probe in probes])
     rows = dict(zip(found.columns, zip(*found.rows, strict=True), strict=True))
     assert rows["decoding"] == (*sampling.ALPHAS, "greedy", "real text")
     half = stats.t.ppf(0.975, 1) * 5  # of 10 and 0
@@ -163,5 +162,6 @@ def test_the_report_has_texts_intervals_and_the_loops_by_model() -> None:
     notes = "\n".join(found.notes)
     assert rows["repeated 8-grams, %"][1] == "50.00"  # of one model
     assert "| 0 | `the this ` | 9 to 20 |" in notes and "| 1 | `the this `, `none` | 9 |" in notes
+    assert found.arrays["cycles"].tolist() == [["the this "] * 2, ["the this ", ""]]
     assert "0.00 ± 0.00, 0.30 ± 0.64" in notes
     assert found.arrays["known_words"].tolist() == [10, 30]

@@ -1,7 +1,8 @@
 """The exercises of the book: what each measures, and what it found.
 
 `conf/exercise/<name>.yaml` says what is run. The module of that name here has `findings(jobs) -> Findings`, from what
-the jobs of the sweep left in their folders; without one the report is `generic`'s. What it measures of each model at
+the jobs of the sweep left in their folders; without one the report is `generic`'s. The first line of its docstring is
+the report's title. What it measures of each model at
 its end is `measure(model, data)`, for `probes=[<name>]` (`exercises.probes`).
 
 What the modules share: `jobs` (the runs, and a table of them), `comparison` (which differences may be claimed),
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+Picture = tuple["Figure", str]  # with its caption
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
@@ -22,17 +25,14 @@ class Findings:
 
     `answer`: two sentences that a reader of the book understands, with which the report opens; the first figure follows
     it. `columns`, `rows`: the main table, which is printed in the terminal, too. `notes`: paragraphs and tables in
-    Markdown that follow it. `captions`: a line for each figure. `arrays`: name -> what `arrays.npz` keeps, where an
+    Markdown that follow it. `arrays`: name -> what `arrays.npz` keeps, where an
     interval needs more than summary.csv has.
     """
 
-    number: str = ""
-    question: str = ""
     answer: str = ""
     setting: str = ""
     columns: list[str]
     rows: list[list[str]]
     notes: list[str] = field(default_factory=list)
-    figures: "dict[str, Figure]" = field(default_factory=dict)
-    captions: dict[str, str] = field(default_factory=dict)
+    figures: dict[str, Picture] = field(default_factory=dict)
     arrays: Mapping[str, Any] = field(default_factory=dict)

@@ -1,44 +1,25 @@
-"""Exercise 9: run the code without clipping the gradient. What happens?"""
+"""Exercise 9: What happens if you run the code without clipping the gradient?"""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable
 from itertools import takewhile
 from statistics import fmean
 
-from matplotlib.figure import Figure
-
-from timemachine.exercises import Findings
-from timemachine.exercises.comparison import Estimate, by_seed, compare, estimate, holm
+from timemachine.exercises import Findings, Picture
+from timemachine.exercises.comparison import Estimate, compare, estimate, holm
 from timemachine.exercises.drawing import COLOURS, MARKERS, label_ends, lines, panels, plain_numbers
-from timemachine.exercises.jobs import Cell, Job, grouped, markdown, rows
-from timemachine.exercises.outcomes import letters_in_words, outcome
+from timemachine.exercises.jobs import Job, ended, grouped, markdown
+from timemachine.exercises.outcomes import LR, REST, THETA, VAL, counted, definition, last, learnt, radius_name
 
-LR, THETA = "model.lr", "trainer.gradient_clip_val"
-VAL, REST = "val/perplexity", "test/perplexity"
 NORM, ACTED, DONE = "largest_grad_norm", "clipped_steps", "num_steps_done"
 LOST = 20  # perplexity from which on a figure has the runs that diverged
-EACH: dict[str, Cell] = {
-    "learnt": lambda jobs: f"{sum(map(learnt, jobs))} of {len(jobs)}",
+EACH: dict[str, Callable[[list[Job]], str]] = {  # columns of a table with a row for each radius and rate
+    "learnt": counted,
     "validation": lambda jobs: f"{estimate(last(VAL, jobs).values())}",
     "rest of the novel": lambda jobs: f"{estimate(last(REST, jobs).values())}",
-    "largest norm": lambda jobs: f"{max(number(job, NORM) for job in jobs):.3g}",
-    "steps clipped": lambda jobs: f"{estimate(number(job, ACTED) / number(job, DONE) for job in jobs).mean:.0%}",
+    "largest norm": lambda jobs: f"{max(job.number(NORM) for job in jobs):.3g}",
+    "steps clipped": lambda jobs: f"{estimate(job.number(ACTED) / job.number(DONE) for job in jobs).mean:.0%}",
 }
-
-
-def number(job: Job, name: str) -> float:
-    """Return a last number of a run, NaN where it has none."""
-    return job.metrics.get(name, math.nan)
-
-
-def learnt(job: Job) -> bool:
-    """Return whether a run has learnt something."""
-    return outcome(job) == "learnt"
-
-
-def last(name: str, jobs: Iterable[Job]) -> dict[int, float]:
-    """Return a last number of the runs that learnt, by seed."""
-    return by_seed(filter(learnt, jobs), lambda job: number(job, name))
 
 
 class Radius:
@@ -49,25 +30,22 @@ class Radius:
     """
 
     def __init__(self, theta: float | None, jobs: list[Job]) -> None:
-        self.theta, self.jobs, self.name = theta, jobs, f"θ = {theta:g}" if theta else "no clipping"
+        self.theta, self.jobs, self.name = theta, jobs, radius_name(theta)
         self.rates = {lr: runs for (lr,), runs in sorted(grouped(jobs, LR).items())}
         learning = dict(takewhile(lambda item: all(map(learnt, item[1])), self.rates.items()))
         self.learns, self.fails = [math.nan, *self.rates, math.nan][len(learning) :][:2]
         self.best = min(learning.values(), key=lambda runs: fmean(last(VAL, runs).values()), default=list[Job]())
-        self.acts = any(number(job, ACTED) > 0 for job in self.best)
+        self.acts = any(job.number(ACTED) > 0 for job in self.best)
 
 
 def findings(jobs: list[Job]) -> Findings:
     """Report a row for each radius, over rates and seeds; of the jobs that have ended."""
-    jobs = [job for job in jobs if job.status in ("completed", "diverged")]
-    jobs.sort(key=lambda job: (-(job.settings[THETA] or math.inf), job.settings[LR]))
+    jobs = sorted(ended(jobs), key=lambda job: (-(job.settings[THETA] or math.inf), job.settings[LR]))
     radii = [Radius(theta, runs) for (theta,), runs in grouped(jobs, THETA).items()]
     free = Radius(None, [job for job in jobs if not job.settings[THETA]])
     gains = {(radius, name): compare(last(name, radius.best), last(name, free.best))
              for radius in radii for name in (VAL, REST)}  # fmt: skip
     return Findings(
-        number="9",
-        question="What happens if you run the code without clipping the gradient?",
         answer=_answer(free, radii, gains),
         setting="The book's run at its own learning rate of 1 and at higher ones, without clipping and with three "
         "radii θ. A run whose validation perplexity passes 1,000 is stopped: it is lost.",
@@ -83,18 +61,12 @@ def findings(jobs: list[Job]) -> Findings:
             for radius in radii
         ],
         figures={"outcome": _outcome(radii), "norms": _norms(free, radii)},
-        captions={
-            "outcome": "A point a run; a number: so many runs at a rate diverged, where not all did. Where clipping "
-            "acts, one longest step, ηθ, fits both radii.",
-            "norms": "Without clipping: the norm of the gradient, and the radii at which clipping would act.",
-        },
         notes=[
             "Perplexities are of windows and of runs that learnt: the mean over seeds and half of its 95 % interval. "
             "The best rate has the lowest mean on validation, so the rest of the novel is what to judge it by; "
-            "differences are paired by seed. Learnt: ends below "
-            f"{letters_in_words(jobs, VAL)} on validation, what the letters' frequencies give. Diverged: ends above "
-            "that of guessing, or not finite.",
-            markdown(["radius θ", "η", *EACH], rows(jobs, {"radius θ": THETA, "η": LR}, EACH)),
+            f"differences are paired by seed. {definition(jobs)}",
+            markdown(["", "η", *EACH], [[radius.name, f"{lr:g}", *(cell(runs) for cell in EACH.values())]
+                                        for radius in radii for lr, runs in radius.rates.items()]),
         ],
     )  # fmt: skip
 
@@ -124,7 +96,7 @@ def _answer(free: Radius, radii: list[Radius], gains: dict[tuple[Radius, str], E
     return answer
 
 
-def _outcome(radii: list[Radius]) -> Figure:
+def _outcome(radii: list[Radius]) -> Picture:
     """Draw validation perplexity against the rate and, where clipping acts, its product with the radius."""
     figure, ((left, right),) = panels(1, 2, 10, 3.6, sharey=True)
     for axes, ticks in ((left, (1, 2, 4, 8, 16, 32)), (right, (0.1, 0.3, 1, 3, 10))):
@@ -139,7 +111,7 @@ def _outcome(radii: list[Radius]) -> Figure:
             factor = 1.015**place * (1.0 if axes is left else radius.theta or 0.0)
             lost = LOST * 1.1 * 1.13**place
             if axes is left or radius.acts:
-                points = [(job.settings[LR] * factor, lost if job.status == "diverged" else number(job, VAL))
+                points = [(job.settings[LR] * factor, lost if job.status == "diverged" else job.number(VAL))
                           for job in radius.jobs]  # fmt: skip
                 axes.plot(*zip(*points, strict=True), marker, color=colour, markersize=4, markerfacecolor="none")
                 ends.append((*points[-1], radius.name, colour))
@@ -150,10 +122,13 @@ def _outcome(radii: list[Radius]) -> Figure:
         label_ends(axes, ends)
     left.set(xlabel="learning rate η", ylabel="validation perplexity at the end")
     right.set(xlabel="longest step that clipping allows, ηθ", title="the radii that act")
-    return figure
+    return figure, (
+        "A point a run; a number: so many runs at a rate diverged, where not all did. Where clipping acts, one longest "
+        "step, ηθ, fits both radii."
+    )
 
 
-def _norms(free: Radius, radii: list[Radius]) -> Figure:
+def _norms(free: Radius, radii: list[Radius]) -> Picture:
     """Draw the norms of runs without clipping at the last rate at which every run learns and at the next one."""
     figure, (row,) = panels(1, 2, 10, 3.6, sharex=True, sharey=True)
     row[0].set(xscale="log", yscale="log", xlim=(0.5, 100), ylabel="mean ‖g‖ of an epoch, without clipping")
@@ -167,4 +142,4 @@ def _norms(free: Radius, radii: list[Radius]) -> Figure:
         for theta in (radius.theta for radius in radii if radius.theta):
             axes.axhline(theta, color="grey", linewidth=1, zorder=1)
             axes.text(0.53, theta, f"θ = {theta:g}", color="dimgrey", fontsize="small", va="bottom")
-    return figure
+    return figure, "Without clipping: the norm of the gradient, and the radii at which clipping would act."

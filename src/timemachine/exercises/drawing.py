@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogFormatter, NullFormatter
 from numpy.typing import NDArray
 
@@ -92,18 +93,13 @@ def points_by_seed(axes: Axes, places: Sequence[str], series: Mapping[str, Seque
     step = SPREAD / max(len(series), 1)
     for number, (label, values) in enumerate(series.items()):
         colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
-        points, means = [], []
         for place, ours in enumerate(values):
-            finite = [value for value in ours if math.isfinite(value)]
             middle = place + step * (number - (len(series) - 1) / 2)
-            jitter = step * 0.7 / max(len(finite), 2)
-            points += [(middle + jitter * (n - (len(finite) - 1) / 2), value) for n, value in enumerate(finite)]
-            means += [(middle, sum(finite) / len(finite))] if finite else []
-        if points:
-            axes.plot(*zip(*points, strict=True), marker, color=colour, markersize=4, markerfacecolor="none",
-                      label=label)  # fmt: skip
-            x, y = zip(*means, strict=True)
-            axes.hlines(y, np.subtract(x, step * 0.45), np.add(x, step * 0.45), color=colour, linewidth=2)
+            if y := [value for value in ours if math.isfinite(value)]:
+                x = middle + step * 0.7 / max(len(y), 2) * (np.arange(len(y)) - (len(y) - 1) / 2)
+                axes.plot(x, y, marker, color=colour, markersize=4, markerfacecolor="none", label=label)
+                axes.hlines(sum(y) / len(y), middle - step * 0.45, middle + step * 0.45, color=colour, linewidth=2)
+                label = ""  # once in the legend
     axes.set_xticks(range(len(places)), places)
     axes.grid(visible=False, axis="x")
     if len(series) > 1 and axes.lines:
@@ -112,27 +108,21 @@ def points_by_seed(axes: Axes, places: Sequence[str], series: Mapping[str, Seque
 
 def heat_map(
     axes: Axes, values: Sequence[Sequence[float]], rows: Sequence[str], columns: Sequence[str], form: str = ".2f",
-    outlined: Sequence[tuple[int, int]] = (), colours: str = "cividis_r", **limits: float,
+    outlined: Sequence[tuple[int, int]] = (), **limits: float,
 ) -> None:  # fmt: skip
     """Draw values with their numbers; NaN is left white. `outlined`: (row, column) of cells with a frame."""
     grid = np.array(values, dtype=float).reshape(len(rows), len(columns))
-    image = axes.imshow(np.ma.masked_invalid(grid), cmap=colours, aspect="auto", **limits)  # type: ignore[arg-type]
+    image = axes.imshow(np.ma.masked_invalid(grid), cmap="cividis_r", aspect="auto", **limits)  # type: ignore[arg-type]
     for (y, x), value in np.ndenumerate(grid):
         if math.isfinite(value):
             red, green, blue, _ = image.cmap(image.norm(value))
             colour = "black" if 0.3 * red + 0.59 * green + 0.11 * blue > 0.5 else "white"
             axes.text(x, y, f"{value:{form}}", ha="center", va="center", fontsize="small", color=colour)
     for y, x in outlined:
-        axes.add_patch(_frame(x, y))
+        axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, edgecolor=COLOURS[1], linewidth=2))
     axes.set_xticks(range(len(columns)), columns)
     axes.set_yticks(range(len(rows)), rows)
     axes.grid(visible=False)
-
-
-def _frame(x: int, y: int) -> Any:
-    from matplotlib.patches import Rectangle
-
-    return Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, edgecolor=COLOURS[1], linewidth=2)
 
 
 def plain_numbers(axis: Axis, ticks: Sequence[float] = ()) -> None:

@@ -1,17 +1,15 @@
-"""Exercise 5: replace the one-hot encoding with learnable embeddings. Does it lead to better performance?"""
+"""Exercise 5: Replace the one-hot encoding with learnable embeddings. Does it lead to better performance?"""
 
 import math
 from statistics import fmean
 from typing import NamedTuple
 
-from matplotlib.figure import Figure
-
-from timemachine.exercises import Findings
+from timemachine.exercises import Findings, Picture
 from timemachine.exercises.comparison import Estimate, by_seed, compare, estimate, holm, paired
 from timemachine.exercises.drawing import panels, points_by_seed
 from timemachine.exercises.jobs import Job, grouped
+from timemachine.exercises.stream import PARTS
 
-PARTS = {"val": "validation", "test": "rest of the novel"}
 ONE_HOT, TABLE, SMALL = "one-hot", "embedding", "embedding, small entries"
 LITTLE = 0.1  # nats a character
 BOOK_RATE, MEAN = 1.0, 0.0  # MEAN: in the place of a size, the mean over those that embeddings have
@@ -46,8 +44,6 @@ def findings(jobs: list[Job]) -> Findings:
     claimed = holm(gains)
     cells = {key: f"**{gain:+.3f}**" if claimed[key] else f"{gain:+.3f}" for key, gain in gains.items()}
     return Findings(
-        number="5",
-        question="Replace the one-hot encoding with learnable embeddings. Does it lead to better performance?",
         answer=_answer(nats["test"], gains, claimed),
         setting="Entries of an embedding E are drawn from N(0, 1) or, small, from N(0, 0.01²). A step of W_xh moves "
         "E W_xh, a row a character, by E Eᵀ times what it moves one-hot rows by, and D columns of variance σ² give "
@@ -62,7 +58,6 @@ def findings(jobs: list[Job]) -> Findings:
         ],
         notes=["Differences are in nats a character, paired by seed; bold: passes Holm's correction."],
         figures={"inputs": _figure(nats)},
-        captions={"inputs": "At the book's learning rate: a point a seed, a stroke for the mean."},
     )
 
 
@@ -98,7 +93,7 @@ def _answer(rest: Nats, gains: Gains, claimed: dict[tuple[str, Way, Way], bool])
     )
 
 
-def _figure(nats: dict[str, Nats]) -> Figure:
+def _figure(nats: dict[str, Nats]) -> Picture:
     figure, (row,) = panels(1, len(PARTS), width=10, sharey=True)
     names = {ONE_HOT: "one-hot, W_xh learns this many times as fast", TABLE: "embedding of this width"}
     sizes = sorted({way.size for way in nats["test"] if way.lr == BOOK_RATE and way.size > 1})
@@ -113,4 +108,4 @@ def _figure(nats: dict[str, Nats]) -> Figure:
         axes.label_outer()
     if legend := axes.get_legend():  # the first panel's is enough
         legend.remove()
-    return figure
+    return figure, "At the book's learning rate: a point a seed, a stroke for the mean."

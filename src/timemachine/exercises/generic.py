@@ -1,16 +1,15 @@
 """A sweep that no module here is about: what varied, how the runs ended, and their curves."""
 
 import math
-from collections.abc import Iterable
+from statistics import fmean
 
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from timemachine.config import format_value
-from timemachine.exercises import Findings
+from timemachine.exercises import Findings, Picture
 from timemachine.exercises.comparison import estimate
 from timemachine.exercises.drawing import COLOURS, panels, plain_numbers
-from timemachine.exercises.jobs import Job
+from timemachine.exercises.jobs import Job, ended
 from timemachine.runs.sweep import varied
 
 LEFT_OUT = (
@@ -33,16 +32,14 @@ def findings(jobs: list[Job]) -> Findings:
         if job.settings:
             groups.setdefault(tuple(format_value(job.settings.get(name)) for name in names), []).append(job)
     numbers = dict.fromkeys(name for job in jobs for name in job.metrics if name not in LEFT_OUT)
-    named = sorted(groups, key=lambda key: _final(groups[key]))[:NAMED]
-    others = f" Named are the {NAMED} rows that end lowest." if len(groups) > NAMED else ""
     return Findings(
         columns=[*names, "jobs", "completed", *numbers],
-        rows=[[*key, _numbered(group), *_row(group, numbers)] for key, group in groups.items()],
-        figures={"curves": _curves(groups, {key: _name(names, key, groups[key]) for key in named})},
-        captions={
-            "curves": "Validation perplexity over epochs, a line a run that ended; the seeds of a row are alike. "
-            f"{HIGHEST:,.0f} stands for more, too.{others}"
-        },
+        rows=[
+            [*key, _numbered(group), f"{len(_completed(group))} of {len(group)}"]
+            + [f"{estimate(job.number(name) for job in _completed(group))}" for name in numbers]
+            for key, group in groups.items()
+        ],
+        figures={"curves": _curves(names, groups)},
         notes=[
             "Of the completed runs: the mean over seeds and its 95 % interval by Student's t. A run's other numbers "
             "are in summary.csv."
@@ -50,17 +47,13 @@ def findings(jobs: list[Job]) -> Findings:
     )
 
 
-def _row(jobs: list[Job], numbers: Iterable[str]) -> Iterable[str]:
-    completed = [job for job in jobs if job.status == "completed"]
-    yield f"{len(completed)} of {len(jobs)}"
-    for number in numbers:
-        yield f"{estimate(job.metrics.get(number, math.nan) for job in completed)}"
+def _completed(jobs: list[Job]) -> list[Job]:
+    return [job for job in jobs if job.status == "completed"]
 
 
 def _final(jobs: list[Job]) -> float:
     """Return the mean final validation perplexity of the completed jobs, inf if there is none."""
-    finals = [job.metrics.get(VAL, math.inf) for job in jobs if job.status == "completed"]
-    return sum(finals) / len(finals) if finals else math.inf
+    return fmean([job.metrics.get(VAL, math.inf) for job in _completed(jobs)] or [math.inf])
 
 
 def _numbered(jobs: list[Job]) -> str:
@@ -73,31 +66,31 @@ def _name(names: list[str], key: tuple[str, ...], jobs: list[Job]) -> str:
     return settings if 0 < len(settings) <= LONGEST else f"job {_numbered(jobs)}"
 
 
-def _curves(groups: Groups, labels: dict[tuple[str, ...], str]) -> Figure:
+def _curves(names: list[str], groups: Groups) -> Picture:
     figure, ((axes,),) = panels(width=9, height=4.5)
-    places = {key: place for place, key in enumerate(labels)}
+    ordered = sorted(groups, key=lambda key: _final(groups[key]))
     handles = {}
-    for key in reversed([*labels, *(key for key in groups if key not in labels)]):  # the named ones on top
-        place = places.get(key)
-        colour, style = ("lightgrey", "-") if place is None else (COLOURS[place % 7], ("-", "--", ":")[place // 7])
+    for place, key in reversed([*enumerate(ordered)]):  # the lowest on top
+        colour, style = (COLOURS[place % 7], ("-", "--", ":")[place // 7]) if place < NAMED else ("lightgrey", "-")
         for job in groups[key]:
             if points := _points(job):
-                x, y = zip(*points, strict=True)
-                (line,) = axes.plot(x, y, style, color=colour, linewidth=1.2, marker="." if len(points) < 3 else None)
-                handles[key] = line
+                (handles[key],) = axes.plot(*zip(*points, strict=True), style, color=colour, linewidth=1.2,
+                                            marker="." if len(points) < 3 else None)  # fmt: skip
     axes.set(xlabel="epoch", ylabel="validation perplexity (log scale)")
     if handles:  # matplotlib refuses a log axis without a point
         axes.set_yscale("log")
         plain_numbers(axes.yaxis)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if drawn := {label: handles[key] for key, label in labels.items() if key in handles}:
-        figure.legend(list(drawn.values()), list(drawn), loc="outside right upper", fontsize="small")
-    return figure
+    if named := {_name(names, key, groups[key]): handles[key] for key in ordered[:NAMED] if key in handles}:
+        figure.legend(list(named.values()), list(named), loc="outside right upper", fontsize="small")
+    others = f" Named are the {NAMED} rows that end lowest." if len(groups) > NAMED else ""
+    return figure, (
+        "Validation perplexity over epochs, a line a run that ended; the seeds of a row are alike. "
+        f"{HIGHEST:,.0f} stands for more, too.{others}"
+    )
 
 
 def _points(job: Job) -> list[tuple[float, float]]:
     """Return epochs and validation perplexities, where there is one; none of a run that may have been cut short."""
-    if job.status not in ("completed", "diverged"):
-        return []
-    points = [(row["epoch"], min(row.get(VAL, math.nan), HIGHEST)) for row in job.epochs()]
-    return [point for point in points if not any(map(math.isnan, point))]
+    epochs = job.epochs() if ended([job]) else []
+    return [(row["epoch"], min(row[VAL], HIGHEST)) for row in epochs if not math.isnan(row.get(VAL, math.nan))]

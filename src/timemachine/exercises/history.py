@@ -1,4 +1,4 @@
-"""Exercises 1 and 2: how much of the past does the model use, and which hyperparameter governs that?
+"""Exercises 1 and 2: Does the model use all past tokens up to the very first one? Which hyperparameter governs that?
 
 Measured: what one character does to the next prediction, and how much the model needs to have read. All on the last
 5,000 characters of the text, whatever was trained on, and in float64.
@@ -16,16 +16,15 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
 from timemachine.datamodule import TimeMachine
 from timemachine.evaluation.scores import BLOCK, WARM_UP
-from timemachine.exercises import Findings
+from timemachine.exercises import Findings, Picture
 from timemachine.exercises.comparison import Estimate, estimate, holm
 from timemachine.exercises.drawing import lines, ordered_colours, panels
-from timemachine.exercises.jobs import Cell, Job, grouped, markdown, rows, span
+from timemachine.exercises.jobs import Job, grouped, markdown
 from timemachine.language_model import RNNLMScratch
 
 NUM_TARGETS = 5000  # characters
@@ -80,7 +79,6 @@ def _last_logits(model: RNNLMScratch, X_MT: Tensor, state_MS: Tensor | None = No
 WINDOW, TEXT, UPDATES = "data.num_steps", "data.num_train", "trainer.max_steps"
 BOOK = 32  # time steps
 NOTICED = 0.01  # the change of the next probabilities where the reach ends
-NEAR = 1.01  # a perplexity is as good as the lowest if it is not above this multiple of it
 
 Reaches = dict[str, dict[tuple[int, int], float]]  # how it was trained, in words -> (seed, window) -> characters
 
@@ -89,9 +87,10 @@ def findings(jobs: list[Job]) -> Findings:
     """Report the reach of each window, a column for each text and number of updates."""
     measured = [job for job in jobs if job.status == "completed" and job.probes.get("history")]
     measured.sort(key=lambda job: [job.settings[name] or math.inf for name in (TEXT, UPDATES, WINDOW)])
-    reaches: Reaches = {}
-    for job in measured:
-        reaches.setdefault(_training(job), {})[job.settings["seed"], job.settings[WINDOW]] = reach(job)
+    reaches: Reaches = {
+        name: {(job.settings["seed"], job.settings[WINDOW]): reach(job) for job in group}
+        for (name,), group in grouped(measured, _training).items()
+    }
     changes = {f"a doubling of the window, {name}": _per_doubling(found) for name, found in reaches.items()}
     changes |= {
         f"from {one} to {other}": _between(reaches[one], reaches[other])
@@ -100,8 +99,6 @@ def findings(jobs: list[Job]) -> Findings:
     }
     claimed = holm(changes)
     return Findings(
-        number="1 and 2",
-        question="Does the model use all past tokens up to the very first one? Which hyperparameter governs that?",
         answer=_answer(reaches, changes) if reaches else "",
         setting="The book's model with windows of several lengths, on the book's part of the novel and on most of it. "
         "Every update has as many characters: the longer the windows, the fewer of them in a batch.",
@@ -119,16 +116,8 @@ def findings(jobs: list[Job]) -> Findings:
                 ["what changes", "reach, characters", "verdict"],
                 [[of, f"{it:+.2f}", it.verdict(claimed[of], "shorter", "longer")] for of, it in changes.items()],
             ),
-            "Perplexity is that after all of the stream. Needed: the shortest context, read from a zero state, after "
-            "which it is within 1 % of the lowest. Then the change of the next probabilities, in percent, by a "
-            f"character so many steps back; its intervals are over places, blocks of {BLOCK} characters.",
-            markdown(
-                ["trained on", "time steps", *EVIDENCE],
-                rows(measured, {"trained on": _training, "time steps": WINDOW}, EVIDENCE),
-            ),
         ],
         figures={"influence": _figure(measured)},
-        captions={"influence": "How much the next probabilities change, by how far back a character is another one."},
         arrays={
             "/".join(map(str, key)): np.float32(blocks(group))
             for key, group in grouped(measured, TEXT, UPDATES, WINDOW).items()
@@ -148,25 +137,10 @@ def reach(job: Job) -> float:
     return float(np.interp(-math.log(NOTICED), -np.log(np.maximum(most, 1e-18)), DISTANCES))
 
 
-def needed(job: Job) -> float:
-    """Return the shortest context after which the perplexity is as good as the lowest, in characters."""
-    found = job.probes["history"]["perplexity"]
-    return next((k for k in DISTANCES if found[str(k)] <= NEAR * min(found.values())), math.nan)
-
-
 def blocks(jobs: list[Job]) -> NDArray[Any]:
     """Return the changes of the next probabilities by distance and block of places (K, blocks), means over seeds."""
     found = [[job.probes["history"]["blocks"][str(steps_back)] for steps_back in DISTANCES] for job in jobs]
     return np.asarray(np.mean(found, axis=0))
-
-
-EVIDENCE: dict[str, Cell] = {
-    "perplexity": lambda jobs: f"{estimate(job.probes['history']['perplexity']['all'] for job in jobs):.2f}",
-    "needed": lambda jobs: span(map(needed, jobs)),
-    "1 back": lambda jobs: f"{estimate(100 * blocks(jobs)[DISTANCES.index(1)]):.1f}",
-    "4 back": lambda jobs: f"{estimate(100 * blocks(jobs)[DISTANCES.index(4)]):.1f}",
-    "16 back": lambda jobs: f"{estimate(100 * blocks(jobs)[DISTANCES.index(16)]):.2f}",
-}
 
 
 def _mean(found: dict[tuple[int, int], float], window: int) -> Estimate:
@@ -204,7 +178,7 @@ def _answer(reaches: Reaches, changes: dict[str, Estimate]) -> str:
     )
 
 
-def _figure(measured: list[Job]) -> Figure:
+def _figure(measured: list[Job]) -> Picture:
     """Draw total variation against distance, a panel for each text: the runs with the fewest updates."""
     texts = list(grouped(measured, TEXT).values())
     figure, grid = panels(columns=max(len(texts), 1), width=9, sharey=True)
@@ -222,4 +196,4 @@ def _figure(measured: list[Job]) -> Figure:
         axes.set_xticks([1, 4, 8, 12, 16, 24])
         axes.yaxis.set_major_formatter(lambda change, _: f"{100 * change:g} %")
     grid[0][0].set_ylabel("change of the next probabilities")
-    return figure
+    return figure, "How much the next probabilities change, by how far back a character is another one."

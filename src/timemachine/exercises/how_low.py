@@ -1,12 +1,11 @@
-"""Exercise 4 once more: how low can you go with one recurrent layer, if its training may be anything?
+"""Exercise 4, continued: How low can you go while sticking with this simple architecture?
 
 Measured: how the model and others read what is held out, as one stream. A run leaves `reading.npz` in its folder: for
-the splits val and test the negative log-likelihood of each target under each reader (`val/model`, …), and where it
-stands (`val/place`, `val/since`; see `_where`). A run with `trainer.limit_test_batches=0` does not look at the test
-split, and leaves what the model as it is makes of val.
+the splits val and test the negative log-likelihood of each target under each reader (`val/model`, …), and `val/since`
+(see `_since`). A run with `trainer.limit_test_batches=0` does not look at the test split, and leaves what the model as
+it is makes of val. The report sums these over blocks of text and keeps the sums in arrays.npz.
 
-The report sums these over blocks of text and keeps the sums in arrays.npz. C kinds of characters, N targets, K blocks,
-S seeds.
+N targets, K blocks, S seeds.
 """
 
 import copy
@@ -14,7 +13,7 @@ import json
 import math
 import re
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,17 +21,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from timemachine import how_low
 from timemachine.corpus import DEFAULT
 from timemachine.datamodule import TimeMachine
 from timemachine.evaluation.scores import BLOCK, stream_nll
-from timemachine.exercises import Findings
+from timemachine.exercises import Findings, Picture
 from timemachine.exercises.comparison import Estimate, by_seed, compare, estimate, holm
 from timemachine.exercises.drawing import COLOURS, panels, plain_numbers
-from timemachine.exercises.jobs import Job, markdown
+from timemachine.exercises.jobs import Job, grouped, markdown
 from timemachine.language_model import RNNLMScratch
 from timemachine.texts import CATALOGUE
 
@@ -47,6 +45,7 @@ READERS = {
     "model": "one model",
     "teachers": "teachers as one",
     "models": "models as one",
+    "networks": "networks alone",
     "ppmd": "PPMd",
 }
 AS_ONE = {"models": "model", "teachers": "teacher", "models_adapting": "model_adapting"}  # of all seeds
@@ -58,11 +57,6 @@ PARTS = {
     ("book", "val"): "the book's validation text",
     ("book", "test"): "the rest after that",
 }
-CAPTIONS = {
-    "path": "Stream perplexity of held-out text after each change: each seed, and in figures their mean.",
-    "ends": "Readers of held-out text. The teacher is the mixture with networks, alone.",
-    "knows": "The novel's last 5 %, by place in the word, and by how long ago that began the last time.",
-}
 CHANGES = {  # setting -> what its change is called, with what comes with it
     "training.carry_state": "text end to end; AdamW, a rate that rises and falls",
     "model.hiddens": "{:,} hidden units",
@@ -70,15 +64,11 @@ CHANGES = {  # setting -> what its change is called, with what comes with it
     "training.teacher": "n-grams write {:g} times as much text; ReLU",
     "training.teacher_networks": "{:g} networks write with the n-grams",
 }
-KINDS: dict[str, Callable[[Integers, Integers], NDArray[np.bool_]]] = {  # of characters, by what `_where` says of them
-    "first letter of a word": lambda place_N, _: place_N == 0,
-    "second and third letter": lambda place_N, _: (place_N == 1) | (place_N == 2),
-    "later letters": lambda place_N, _: place_N > 2,
-    "the space after a word": lambda place_N, _: place_N == -1,
-    "in a word never seen": lambda _, since_N: since_N == 0,
-    "in one last seen over 10,000 characters ago": lambda _, since_N: since_N > 10_000,
-    "in one seen 1,001 to 10,000 ago": lambda _, since_N: (since_N > 1_000) & (since_N <= 10_000),
-    "in one seen at most 1,000 ago": lambda _, since_N: (since_N > 0) & (since_N <= 1_000),
+KINDS = {  # of characters: how long ago their word began the last time, from and to; see `_since`
+    "in a word never seen": (0, 0),
+    "in one last seen over 10,000 characters ago": (10_001, math.inf),
+    "in one seen 1,001 to 10,000 ago": (1_001, 10_000),
+    "in one seen at most 1,000 ago": (1, 1_000),
 }
 
 
@@ -116,7 +106,7 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
             if training and (networks := how_low.networks_of(data, training.teacher_networks)):
                 nlls["networks"] = stream_nll(networks, chars_N, targets)
                 nlls["teacher"] = how_low.teacher_nll(nlls["mixture"], nlls["networks"])
-            arrays[f"{part}/place"], arrays[f"{part}/since"] = _where(text, targets)
+            arrays[f"{part}/since"] = _since(text, targets)
         found[part] = {reader: _perplexity(nll_N.numpy()) for reader, nll_N in nlls.items()}
         if not is_path and find_spec("pyppmd"):
             found[part]["ppmd"] = 2 ** (how_low.ppmd_bits(train, text[targets.start : targets.stop]) / len(targets))
@@ -129,18 +119,18 @@ def _perplexity(nll_N: Floats) -> float:
     return math.exp(nll_N.mean())
 
 
-def _where(text: str, targets: range) -> tuple[Integers, Integers]:
-    """Return two numbers for each target: how many letters of its word come before it, -1 for what is no letter; and
-    how many characters ago its word began the last time, 0 if never. What follows a word belongs to it.
+def _since(text: str, targets: range) -> Integers:
+    """Return how many characters ago the word of each target began the last time, 0 if never, -1 between words.
+
+    The character after a word belongs to it.
     """
-    place_N, since_N = np.full((2, len(text) + 1), -1)
+    since_N = np.full(len(text) + 1, -1)
     last: dict[str, int] = {}
     for word in re.finditer(r"[^\W\d_]+", text):
         start, stop = word.span()
-        place_N[start:stop] = np.arange(stop - start)
         since_N[start : stop + 1] = start - last.get(word.group(), start)
         last[word.group()] = start
-    return place_N[targets.start : targets.stop], since_N[targets.start : targets.stop]
+    return since_N[targets.start : targets.stop]
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,8 +183,8 @@ def _readings(recipe: Recipe, part: str) -> Iterator[Reading]:
                 left.append({key.partition("/")[2]: arrays[key] for key in arrays if key.startswith(f"{part}/")})
     if not left or "mixture" not in left[0]:
         return
-    places = left[0].pop("place"), left[0].pop("since")
-    nlls = {name: np.array([it[name] for it in left]) for name in left[0]}
+    since_N = left[0]["since"]
+    nlls = {it: np.array([of[it] for of in left]) for it in left[0] if it.removesuffix("_adapting") in READERS}
     if len(left) > 1:
         for name, each in AS_ONE.items():
             if each in nlls:
@@ -203,9 +193,8 @@ def _readings(recipe: Recipe, part: str) -> Iterator[Reading]:
     split = "novel" if settings["data.num_train"] is None else "book"
     text = f"{CATALOGUE[book].title if book in CATALOGUE else book}, {PARTS[split, part]}"
     ppmd = float(recipe[0].probes["reading"][part].get("ppmd", math.nan))
-    masks = {name: is_kind(*places) for name, is_kind in KINDS.items()}
-    for kind, is_kind_N in {"": np.ones_like(places[0]), **masks}.items():
-        if is_kind_N.any():
+    for kind, (least, most) in {"": (-1, math.inf), **KINDS}.items():
+        if (is_kind_N := (least <= since_N) & (since_N <= most)).any():
             sums = {name: in_blocks(nll_SN * is_kind_N) for name, nll_SN in nlls.items()}
             key = f"{book}/{split}/{part}" + (f"/{kind}" if kind else "")
             yield Reading(kind or text, key, sums, in_blocks(is_kind_N), ppmd)
@@ -213,10 +202,9 @@ def _readings(recipe: Recipe, part: str) -> Iterator[Reading]:
 
 def findings(jobs: list[Job]) -> Findings:
     """Report a row for each change on the way to the recipe for the novel, then what recipes reach beside others."""
-    tracks: dict[tuple[Any, Any], list[Recipe]] = {}
-    for recipe in _recipes([job for job in jobs if job.status == "completed" and job.probes.get("reading")]):
-        settings = recipe[0].settings
-        tracks.setdefault((str(settings["data.corpus"]), settings["data.num_train"]), []).append(recipe)
+    read = [job for job in jobs if job.status == "completed" and job.probes.get("reading")]
+    of_texts = grouped(read, lambda job: str(job.settings["data.corpus"]), "data.num_train")
+    tracks = {text: [*grouped(group, _all_but_the_seed).values()] for text, group in of_texts.items()}
     path = tracks.get((DEFAULT, None)) or next(iter(tracks.values()), [])
     readings, kinds = list[Reading](), list[Reading]()
     for (corpus, _), recipes in tracks.items():
@@ -241,11 +229,7 @@ def findings(jobs: list[Job]) -> Findings:
         )
 
     finals = [it for it in readings if it.key.endswith("novel/test")]
-    figures = {"path": _path_figure(path, readings)}
-    figures |= {"ends": _ends_figure(readings), "knows": _knows_figure(kinds)} if finals else {}
     return Findings(
-        number="4, continued",
-        question="How low can you go while sticking with this simple architecture?",
         answer=_answer(path, finals, claimed),
         setting="One recurrent layer with a linear output layer, trained on the first 90 % of the novel: the book's "
         "run, and then one change a row, each on top of the row before (`conf/recipe/low_*.yaml`; the last row is "
@@ -258,8 +242,8 @@ def findings(jobs: list[Job]) -> Findings:
              f"{estimate(_val(recipe).values())}", told(row, ".2f") if row else ""]
             for row, recipe in enumerate(path)
         ],
-        figures=figures,
-        captions={name: caption for name, caption in CAPTIONS.items() if name in figures},
+        figures={"path": _path_figure(path, readings)}
+        | ({"ends": _ends_figure(readings), "knows": _knows_figure(kinds)} if finals else {}),
         arrays={f"{it.key}/{name}": sum_SK.astype(np.float32)
                 for it in [*readings, *kinds] for name, sum_SK in {**it.sums, "characters": it.counts}.items()},
         notes=[
@@ -284,13 +268,9 @@ def _label(of: str | tuple[str, str]) -> str:
     return READERS[of.removesuffix("_adapting")] if isinstance(of, str) else " − ".join(map(_label, of))
 
 
-def _recipes(jobs: list[Job]) -> list[Recipe]:
-    """Return the jobs that differ in nothing but their seed, in the order in which they come."""
-    recipes: dict[str, Recipe] = {}
-    for job in jobs:
-        same = {name: value for name, value in job.settings.items() if name not in ("seed", "resume")}
-        recipes.setdefault(json.dumps(same, sort_keys=True, default=str), []).append(job)
-    return list(recipes.values())
+def _all_but_the_seed(job: Job) -> str:
+    settings = {name: value for name, value in job.settings.items() if name not in ("seed", "resume")}
+    return json.dumps(settings, sort_keys=True, default=str)
 
 
 def _val(recipe: Recipe) -> dict[int, float]:
@@ -324,7 +304,7 @@ def _answer(path: list[Recipe], finals: list[Reading], claimed: dict[Any, bool])
     return " ".join(f"{sentence}." for sentence in answer)
 
 
-def _path_figure(path: list[Recipe], readings: list[Reading]) -> Figure:
+def _path_figure(path: list[Recipe], readings: list[Reading]) -> Picture:
     figure, ((axes,),) = panels(width=10, height=0.5 * len(path) + 1.5)
     axes.set_xscale("log")
     for row, recipe in enumerate(path):
@@ -343,14 +323,15 @@ def _path_figure(path: list[Recipe], readings: list[Reading]) -> Figure:
     axes.invert_yaxis()
     axes.set_xlabel("perplexity of the novel's next 5 %")
     plain_numbers(axes.xaxis, [3.5, 4, 5, 6, 7])
-    return figure
+    return figure, "Stream perplexity of held-out text after each change: each seed, and in figures their mean."
 
 
-def _ends_figure(readings: list[Reading]) -> Figure:
+def _ends_figure(readings: list[Reading]) -> Picture:
+    rows = [name for name in READERS if name not in ("networks", "ppmd")]
     figure, grid = panels(max(-(-len(readings) // 3), 1), 3, width=10, height=5, sharey=True)
     for axes, it in zip(grid.flat, readings, strict=False):
         for name in it.sums.keys() - {"networks"}:
-            row, learns = [*READERS].index(name.removesuffix("_adapting")), name.endswith("_adapting")
+            row, learns = rows.index(name.removesuffix("_adapting")), name.endswith("_adapting")
             x = it.perplexity(name).mean
             axes.plot(x, row, "o", color=COLOURS[0], markerfacecolor="none" if learns else None)
             axes.annotate(f"{x:.2f}", (x, row), (0, 6), textcoords="offset points", ha="center", fontsize="small")
@@ -358,14 +339,14 @@ def _ends_figure(readings: list[Reading]) -> Figure:
         axes.margins(0.15)
     for axes in grid.flat[len(readings) :]:
         axes.set_axis_off()
-    grid[0, 0].set_yticks(range(len(READERS) - 1), [*READERS.values()][:-1])
+    grid[0, 0].set_yticks(range(len(rows)), [READERS[name] for name in rows])
     grid[0, 0].invert_yaxis()
     figure.supxlabel("perplexity; filled: as it is; hollow: learning on from what it has read")
-    return figure
+    return figure, "Readers of held-out text. The teacher is the mixture with networks, alone."
 
 
-def _knows_figure(kinds: list[Reading]) -> Figure:
-    figure, ((axes,),) = panels(width=9)
+def _knows_figure(kinds: list[Reading]) -> Picture:
+    figure, ((axes,),) = panels(width=9, height=3)
     for number, reader in enumerate(("teacher", "model")):
         found = [it.nats(reader, "mixture") for it in kinds]
         axes.errorbar([it.mean for it in found], np.arange(len(found)) + 0.2 * number, xerr=[it.half for it in found],
@@ -375,4 +356,4 @@ def _knows_figure(kinds: list[Reading]) -> Figure:
     axes.invert_yaxis()
     axes.set_xlabel("nats a character more than the mixture: to the left of 0 ahead of it")
     figure.legend(loc="outside upper center", ncols=2)
-    return figure
+    return figure, "The novel's last 5 %, by how long ago a character's word began the last time."

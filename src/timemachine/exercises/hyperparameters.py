@@ -1,4 +1,4 @@
-"""Exercise 4: adjust the hyperparameters. How low can you go?
+"""Exercise 4: Adjust the hyperparameters. How low can you go while sticking with this simple architecture?
 
 Measured: each run after an eighth, a quarter, half and all of its updates.
 """
@@ -10,19 +10,17 @@ from typing import Any, NamedTuple
 import lightning.pytorch as pl
 import numpy as np
 from lightning.pytorch.callbacks import Callback
-from matplotlib.figure import Figure
 from scipy import stats
 
 from timemachine.datamodule import TimeMachine
-from timemachine.exercises import Findings
+from timemachine.exercises import Findings, Picture
 from timemachine.exercises.comparison import Estimate, compare, estimate, holm, paired
 from timemachine.exercises.drawing import heat_map, panels, points_by_seed
 from timemachine.exercises.jobs import Job
-from timemachine.exercises.stream import parts, stream_nll
+from timemachine.exercises.stream import PARTS, parts, stream_nll
 from timemachine.language_model import RNNLMScratch
 
 SHARES = (8, 4, 2, 1)  # of a run's updates, after which it is measured: an eighth to all
-PARTS = {"val": "validation", "test": "rest of the novel"}
 FACTORS = {"model.hiddens": "units", "data.num_steps": "time steps", "model.lr": "rate"}
 SHOWN = 10  # settings in the table
 CORRECTED = "± is uncorrected, the last column is after Holm's correction."
@@ -89,8 +87,6 @@ def findings(jobs: list[Job]) -> Findings:
     claimed = holm(gains)
     verdicts = {it: gain.verdict(claimed[it], "lower", "higher") for it, gain in gains.items() if gain.count > 1}
     return Findings(
-        number="4",
-        question="Adjust the hyperparameters. How low can you go while sticking with this simple architecture?",
         answer=_answer(nats, leading[0], verdicts.get(leading[0], "one seed")) if BOOK in nats else "",
         setting="Perplexities are of the text read as one stream. A row has the number of updates at which its runs "
         f"are lowest on validation, and rows are in that order. The book's has {BOOK}, with this sweep's batch.",
@@ -103,11 +99,6 @@ def findings(jobs: list[Job]) -> Findings:
         ],
         notes=[CORRECTED if verdicts else _agreement(nats)] if nats else [],
         figures={"settings": _gains(nats, shown) if verdicts else _map(nats, leading)},
-        captions={
-            "settings": "Difference from the book's settings, paired by seed: a point a seed, a stroke for the mean."
-            if verdicts
-            else "Perplexity, each run, the book's too, at its best number of updates on validation."
-        },
     )
 
 
@@ -149,7 +140,7 @@ def _agreement(nats: Nats) -> str:
     )
 
 
-def _map(nats: Nats, leading: list[Setting]) -> Figure:
+def _map(nats: Nats, leading: list[Setting]) -> Picture:
     hiddens, num_steps, rates = (sorted({it[place] for it in leading}) for place in range(3))
     names = [f"{it:g}" for it in num_steps], [f"{it:g}" for it in rates]
     figure, grid = panels(len(PARTS), max(len(hiddens), 1), width=9, height=5, sharex=True, sharey=True)
@@ -166,14 +157,14 @@ def _map(nats: Nats, leading: list[Setting]) -> Figure:
                 axes.text(x, y + 0.45, word, ha="center", va="bottom", fontsize="x-small")
             axes.set(title=f"{title}, {units} units", xlabel="learning rate", ylabel="time steps")
             axes.label_outer()
-    return figure
+    return figure, "Perplexity, each run, the book's too, at its best number of updates on validation."
 
 
-def _gains(nats: Nats, shown: list[Setting]) -> Figure:
+def _gains(nats: Nats, shown: list[Setting]) -> Picture:
     figure, ((axes,),) = panels(width=9, height=4)
     shown = [it for it in shown if it != BOOK]
     series = {name: [paired(nats[it][part], nats[BOOK][part]) for it in shown] for part, name in PARTS.items()}
     points_by_seed(axes, [str(it).replace(" and ", ", ").replace(", ", "\n") for it in shown], series)
     axes.axhline(0, color="grey", linewidth=1)
     axes.set(ylabel="nats a character less the book's")
-    return figure
+    return figure, "Difference from the book's settings, paired by seed: a point a seed, a stroke for the mean."

@@ -1,7 +1,7 @@
 """The jobs of an exercise's sweep, read back, and tables of their numbers."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,75 +11,63 @@ from timemachine.runs.summaries import flat
 from timemachine.runs.sweep import job_folders, summary_or_failure
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """A run of a sweep: what summary.json says, and its curves."""
 
-    folder: Path
-    status: str
-    message: str
-    settings: dict[str, Any]  # dotted name -> value
-    metrics: dict[str, float]
-    seconds: float
-    started: str
-    probes: dict[str, Any]  # name -> what it measured
-    letters: dict[str, float] = field(default_factory=dict)  # train/ and val/perplexity of the letters' frequencies
     name: str = ""  # the folder, seen from the sweep's: its number
+    folder: Path = Path()
+    status: str = "completed"
+    settings: dict[str, Any] = field(default_factory=dict)  # dotted name -> value
+    metrics: dict[str, float] = field(default_factory=dict)
+    seconds: float = math.nan
+    started: str = ""
+    probes: dict[str, Any] = field(default_factory=dict)  # name -> what it measured
+    letters: dict[str, float] = field(default_factory=dict)  # train/ and val/perplexity of the letters' frequencies
 
     def epochs(self) -> list[dict[str, float]]:
         """Return metrics.csv, a row an epoch; an empty cell is NaN."""
         return read_numbers(self.folder / "metrics.csv")
 
-    def stream(self, split: str) -> float:
-        """Return the stream perplexity of train, val or test that `probes=[stream]` measured, NaN if it did not."""
-        return float(self.probes.get("stream", {}).get(split, {}).get("perplexity", math.nan))
-
     def steps(self) -> list[dict[str, float]]:
         """Return steps.csv, a row a step."""
         return read_numbers(self.folder / "steps.csv")
 
+    def number(self, name: str) -> float:
+        """Return a final metric, NaN if there is none."""
+        return self.metrics.get(name, math.nan)
+
+    def stream(self, split: str) -> float:
+        """Return the stream perplexity of train, val or test that `probes=[stream]` measured, NaN if it did not."""
+        return float(self.probes.get("stream", {}).get(split, {}).get("perplexity", math.nan))
+
 
 def load_jobs(folder: Path) -> list[Job]:
     """Return the jobs of a sweep that began, in the order of their numbers."""
-    return [_job(path, str(path.relative_to(folder)), summary_or_failure(path)) for path in job_folders(folder)]
+    summaries = {path: summary_or_failure(path) for path in job_folders(folder)}
+    return [
+        Job(name=str(path.relative_to(folder)), folder=path, settings=flat(it["settings"]),
+            letters=it.get("corpus", {}).get("unigram", {}),
+            **{key: it[key] for key in ("status", "metrics", "seconds", "started", "probes") if key in it})
+        for path, it in summaries.items()
+    ]  # fmt: skip
 
 
-def _job(folder: Path, name: str, summary: dict[str, Any]) -> Job:
-    seconds, started, probes = summary.get("seconds", math.nan), summary.get("started", ""), summary.get("probes", {})
-    status, message, metrics = summary["status"], summary["message"] or "", summary["metrics"]
-    settings = flat(summary["settings"])
-    letters = summary.get("corpus", {}).get("unigram", {})
-    return Job(folder, status, message, settings, metrics, seconds, started, probes, letters, name)
+def ended(jobs: Iterable[Job]) -> list[Job]:
+    """Return the jobs that completed or diverged."""
+    return [job for job in jobs if job.status in ("completed", "diverged")]
 
 
-def grouped(jobs: Iterable[Job], *names: str) -> dict[tuple[Any, ...], list[Job]]:
-    """Return the jobs by their values of these settings, in the order in which the values first come."""
+By = str | Callable[[Job], Any]  # a setting, or what is computed from a job
+
+
+def grouped(jobs: Iterable[Job], *by: By) -> dict[tuple[Any, ...], list[Job]]:
+    """Return the jobs by their values of `by`, in the order in which these first come."""
     groups: dict[tuple[Any, ...], list[Job]] = {}
     for job in jobs:
-        groups.setdefault(tuple(job.settings.get(name) for name in names), []).append(job)
+        key = tuple(job.settings.get(it) if isinstance(it, str) else it(job) for it in by)
+        groups.setdefault(key, []).append(job)
     return groups
-
-
-Cell = Callable[[list[Job]], str]  # what a table says of the jobs of a row
-
-
-def rows(
-    jobs: Iterable[Job], by: Mapping[str, str | Callable[[Job], Any]], cells: Mapping[str, Cell]
-) -> list[list[str]]:
-    """Return a row for each combination of values of `by`, in the order in which they first come.
-
-    `by`: a column's name -> a setting, or what is computed from a job; `cells`: a column's name -> its cell. So the
-    table's columns are `[*by, *cells]`.
-    """
-    groups: dict[tuple[str, ...], list[Job]] = {}
-    for job in jobs:
-        values = (job.settings.get(it) if isinstance(it, str) else it(job) for it in by.values())
-        groups.setdefault(tuple(map(_plain, values)), []).append(job)
-    return [[*key, *(cell(group) for cell in cells.values())] for key, group in groups.items()]
-
-
-def _plain(value: object) -> str:
-    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def span(values: Iterable[float], form: str = ".3g") -> str:

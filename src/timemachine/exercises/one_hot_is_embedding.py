@@ -1,4 +1,4 @@
-"""Exercise 3: show that one-hot encoding is equivalent to picking a different embedding for each object.
+"""Exercise 3: Show that one-hot encoding is equivalent to picking a different embedding for each object.
 
 Measured: the trained weights themselves, and the logits that they give, to compare runs number by number.
 """
@@ -40,8 +40,6 @@ def findings(jobs: list[Job]) -> Findings:
         if {PRODUCT, LOOK_UP} <= ways.keys():
             cells["float64" if precision == "64-true" else "float32", seed] = _differences(ways[PRODUCT], ways[LOOK_UP])
     return Findings(
-        number="3",
-        question="Show that one-hot encoding is equivalent to picking a different embedding for each object.",
         answer=_answer(cells),
         setting="The book's run for 100 steps, twice from the same weights and on the same batches: with one-hot "
         "vectors times W_xh, differentiated by autograd (`model.backward=autograd`), and with rows of W_xh looked up "

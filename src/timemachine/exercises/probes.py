@@ -18,18 +18,18 @@ if TYPE_CHECKING:  # they import torch, which takes seconds
     from timemachine.datamodule import TimeMachine
     from timemachine.language_model import RNNLMScratch
 
-PROBES = {
-    "stream": "exercises.stream",
-    "history": "exercises.history",
-    "samples": "exercises.sampling",
-    "books": "exercises.books",
-    "dynamics": "exercises.relu",
-    "weights": "exercises.one_hot_is_embedding",
-    "reading": "exercises.how_low",
+PROBES = {  # name -> module here
+    "stream": "stream",
+    "history": "history",
+    "samples": "sampling",
+    "books": "books",
+    "dynamics": "relu",
+    "weights": "one_hot_is_embedding",
+    "reading": "how_low",
 }
 ONLY = {  # what some measure alone: its weights; words between spaces, n-grams of 27 symbols, "it has"
-    "model.cell=rnn": ("exercises.relu", "exercises.one_hot_is_embedding"),
-    "data.tokens=letters": ("exercises.sampling", "exercises.books", "exercises.how_low", "exercises.relu"),
+    "model.cell=rnn": ("relu", "one_hot_is_embedding"),
+    "data.tokens=letters": ("sampling", "books", "how_low", "relu"),
 }
 
 
@@ -43,7 +43,7 @@ def check(names: list[str], cell: str = "rnn", tokens: str = "letters") -> None:
             raise SettingError(f"{given}: {name} not found; type for example probes=[{nearest}] ({', '.join(known)})")
         for alone, measuring in ONLY.items():
             is_typed = alone in (f"model.cell={cell}", f"data.tokens={tokens}")
-            if not is_typed and _path(name) in measuring:
+            if not is_typed and PROBES.get(name, name) in measuring:
                 raise SettingError(f"{given}: {name} measures {alone} alone; type another probe, or {alone}")
 
 
@@ -60,17 +60,9 @@ def callbacks(names: list[str], folder: Path) -> "list[Callback]":
 
 def _measuring_exercises() -> list[str]:
     """Return the exercises with a `measure`. Their modules import torch, so their text is searched instead."""
-    files = sorted(Path(__file__).parent.glob("*.py"))
-    return [
-        file.stem
-        for file in files
-        if file.name != Path(__file__).name and "\ndef measure(" in file.read_text(encoding="utf-8")
-    ]
+    files = set(Path(__file__).parent.glob("*.py")) - {Path(__file__)}
+    return sorted(file.stem for file in files if "\ndef measure(" in file.read_text(encoding="utf-8"))
 
 
 def _module(name: str) -> Any:
-    return importlib.import_module(f"timemachine.{_path(name)}")
-
-
-def _path(name: str) -> str:
-    return PROBES.get(name, f"exercises.{name}")
+    return importlib.import_module(f"timemachine.exercises.{PROBES.get(name, name)}")

@@ -5,8 +5,7 @@ import math
 import os
 import pkgutil
 import platform
-import time
-from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -41,21 +40,22 @@ def write_report(folder: Path, exercise: str) -> None:
     folder, stands after the answer.
     """
     jobs = load_jobs(folder)
-    findings = _findings(exercise)(jobs)
-    for name, figure in findings.figures.items():
+    module = _module(exercise)
+    findings: Findings = module.findings(jobs)
+    pictures = []
+    for name, (figure, caption) in findings.figures.items():
         write_figure(folder / f"{name}.png", figure)
+        pictures.append(f"![{caption}]({name}.png)\n\n*{caption}*")
     if findings.arrays:
         np.savez_compressed(folder / "arrays.npz", **findings.arrays)
-    noun = "Exercises" if " and " in findings.number else "Exercise"
-    title = "Sweep" if exercise == "none" else f"{noun} {findings.number or exercise}"
-    if findings.question:
-        title += f": {findings.question}"
+    title = "Sweep" if exercise == "none" else f"Exercise {exercise}"
+    if module.__doc__ and module.__name__.endswith(f".{exercise}"):
+        title = module.__doc__.partition("\n")[0]
     answer = findings.answer if findings.rows else "No run has ended yet that could answer."
-    first, *others = [f"![{caption}]({name}.png)\n\n*{caption}*" for name, caption in findings.captions.items()] or [""]
     own = folder / "text.md"
-    parts = [f"# {title}", answer, first, own.read_text(encoding="utf-8").strip() if own.is_file() else ""]
+    parts = [f"# {title}", answer, *pictures[:1], own.read_text(encoding="utf-8").strip() if own.is_file() else ""]
     parts += ["## What was run", findings.setting, _grid(jobs), _effort(jobs)]
-    parts += ["## Evidence", markdown(findings.columns, findings.rows), *findings.notes, *others]
+    parts += ["## Evidence", markdown(findings.columns, findings.rows), *findings.notes, *pictures[1:]]
     write_whole(folder / "report.md", ("\n\n".join(filter(None, parts)) + "\n").encode())
     if exercise != "none":
         print_table(title, findings.columns, findings.rows, left=len(findings.columns))
@@ -64,14 +64,13 @@ def write_report(folder: Path, exercise: str) -> None:
     print(f"report  {shown(folder / 'report.md')}")
 
 
-def _findings(exercise: str) -> Callable[[list[Job]], Findings]:
-    """Return the function of the exercise's module, or the generic one; matplotlib is not imported before."""
-    modules = [module.name for module in pkgutil.iter_modules(timemachine.exercises.__path__)]
+def _module(exercise: str) -> Any:
+    """Return the exercise's module if it has findings, or the generic one; matplotlib is not imported before."""
+    names = [module.name for module in pkgutil.iter_modules(timemachine.exercises.__path__)]
     for name in (exercise, "generic"):
-        if name in modules and hasattr(module := importlib.import_module(f"timemachine.exercises.{name}"), "findings"):
+        if name in names and hasattr(module := importlib.import_module(f"timemachine.exercises.{name}"), "findings"):
             break
-    findings: Callable[[list[Job]], Findings] = module.findings
-    return findings
+    return module
 
 
 def _grid(jobs: list[Job]) -> str:
@@ -86,7 +85,8 @@ def _effort(jobs: list[Job]) -> str:
     """Return how many jobs, how they ended, how long it took, and on what."""
     statuses = [job.status for job in jobs]
     ended = ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses))
-    spans = [(_seconds(job.started), job.seconds) for job in jobs if job.started and not math.isnan(job.seconds)]
+    ran = [job for job in jobs if job.started and not math.isnan(job.seconds)]
+    spans = [(datetime.fromisoformat(job.started).timestamp(), job.seconds) for job in ran]
     minutes, until = 0.0, 0.0  # at least one job ran: a sweep that was resumed has gaps
     for began, seconds in sorted(spans):
         minutes += max(0.0, began + seconds - max(began, until)) / 60
@@ -95,7 +95,3 @@ def _effort(jobs: list[Job]) -> str:
     return (
         f"{len(jobs)} runs ({ended}) in {minutes:.1f} minutes; {sum(b for _, b in spans) / 60:.1f} one by one. {cores}."
     )
-
-
-def _seconds(stamp: str) -> float:
-    return time.mktime(time.strptime(stamp[:19], "%Y-%m-%dT%H:%M:%S"))

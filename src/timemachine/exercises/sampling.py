@@ -1,4 +1,4 @@
-"""Exercise 8: draw the next character instead of taking the likeliest, from P or from P^alpha. What happens?
+"""Exercise 8: Draw the next character from P(x_t | x_<t), or from P(x_t | x_<t)^α with α > 1: what happens?
 
 Measured: what the model writes beside real text, and the loop of greedy decoding. B texts of one length, T characters,
 V vocabulary, S numbers of a state, P characters of a loop's period. Every text has a prefix, which is not measured.
@@ -7,16 +7,14 @@ V vocabulary, S numbers of a state, P characters of a loop's period. Every text 
 import copy
 import math
 import statistics
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 
 from timemachine.datamodule import TimeMachine
 from timemachine.decoding import continue_text
-from timemachine.exercises import Findings
+from timemachine.exercises import Findings, Picture
 from timemachine.exercises.comparison import estimate
 from timemachine.exercises.drawing import COLOURS, panels, points_by_seed
 from timemachine.exercises.jobs import Job, markdown, span
@@ -57,13 +55,13 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
             for seed, prefix in enumerate(PREFIXES)
         ]
         of_texts = [measures(model, data.vocab, texts, length, known) for length, texts in groups]
-        found[name] = {what: _mean(value for group in of_texts for value in group[what]) for what in MEASURES}
+        found[name] = {what: estimate(value for group in of_texts for value in group[what]).mean for what in MEASURES}
         found["shown"][name] = [texts[0][: length + SHOWN] for length, texts in groups]
     length, texts = real_texts(data)
     pieces = measures(model, data.vocab, texts, length, known)
     loops = [loop(model, data.vocab, prefix) for prefix in PREFIXES]
     return found | {
-        REAL: {what: _mean(values) for what, values in pieces.items()},
+        REAL: {what: estimate(values).mean for what, values in pieces.items()},
         "pieces": pieces,
         "cycles": [cycle for cycle, _ in loops],
         "loops": {prefix.strip(): numbers for prefix, (_, numbers) in zip(PREFIXES, loops, strict=True)},
@@ -92,14 +90,9 @@ def measures(
     words = [text[length:].split(" ")[1:-1] for text in texts]  # the first and the last one may be cut
     return {
         "repeated": [repeated_share(text[length:]) for text in texts],
-        "known_words": [_mean(word in known for word in ours if word) for ours in words],
+        "known_words": [estimate(word in known for word in ours if word).mean for ours in words],
         "log_likelihood": (-nll_BT.mean(1)).tolist(),
     }
-
-
-def _mean(values: Iterable[float]) -> float:
-    numbers = [value for value in values if not math.isnan(value)]
-    return statistics.fmean(numbers) if numbers else math.nan
 
 
 def repeated_share(text: str) -> float:
@@ -183,10 +176,9 @@ def sharpening(model: RNNLMScratch, vocab: Vocab, prefix: str, alpha: float, len
 def findings(jobs: list[Job]) -> Findings:
     """Report a row for each way of decoding, over models, and one for real text, over its pieces."""
     found = [job.probes["samples"] for job in jobs if job.probes.get("samples")]
-    question = "Draw the next character from P(x_t | x_<t), or from P(x_t | x_<t)^α with α > 1: what happens?"
     columns = ["decoding", *(title for title, _ in MEASURES.values())]
     if not found:
-        return Findings(number="8", question=question, columns=columns, rows=[])
+        return Findings(columns=columns, rows=[])
     values = {name: {what: _values(found, name, what) for what in MEASURES} for name in (*ALPHAS, GREEDY, REAL)}
     known = {name: f"{estimate(of_name['known_words']):.0f} %" for name, of_name in values.items()}
     shown = "\n".join(f"    {name:6} | {found[0]['shown'][name][0]}" for name in (GREEDY, "P", "P^2"))
@@ -199,8 +191,6 @@ def findings(jobs: list[Job]) -> Findings:
     distances = [map(float, samples["sharpening"]["distances"].values()) for samples in found]
     apart = ", ".join(f"{estimate(of_models):.2f}" for of_models in zip(*distances, strict=True))
     return Findings(
-        number="8",
-        question=question,
         answer="From P to P^8 the text has ever more known words and repeats itself ever more: the training text has "
         f"{known['P']} of the words that are drawn from P and {known['P^8']} of those from P^8, but {known[REAL]} of a "
         f"real text's. The likeliest character each time ends in a loop, after every prefix in "
@@ -223,7 +213,6 @@ def findings(jobs: list[Job]) -> Findings:
             f"{LENGTH} characters, with α = {SHARPENED:g}, the total variation distance of the two is {apart}.",
         ],
         figures={"repetition": _figure(values)},
-        captions={"repetition": "What models write, a circle a model with a bar at their mean, and real text."},
         arrays={"cycles": np.array(cycles)} | {what: np.array(pieces) for what, pieces in values[REAL].items()},
     )
 
@@ -243,7 +232,7 @@ def _turned(cycle: str) -> str:
     return min((cycle[i:] + cycle[:i] for i in starts), default="")
 
 
-def _figure(values: dict[str, dict[str, list[float]]]) -> Figure:
+def _figure(values: dict[str, dict[str, list[float]]]) -> Picture:
     """Draw two measures: decoding -> measure -> of each model, or of each piece of real text."""
     figure, grid = panels(1, 2, width=10)
     names = [name for name in values if name != REAL]
@@ -253,4 +242,4 @@ def _figure(values: dict[str, dict[str, list[float]]]) -> Figure:
         axes.axhline(real, color=COLOURS[1])
         axes.annotate(f"{REAL} {real:.2g} %", (-0.4, real), (0, 3), textcoords="offset points", color=COLOURS[1])
         axes.set(title=MEASURES[what][0], xlabel="drawn from P^α, or greedy", ylim=(-3, 103))
-    return figure
+    return figure, "What models write, a circle a model with a bar at their mean, and real text."

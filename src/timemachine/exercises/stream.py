@@ -16,6 +16,7 @@ from timemachine.language_model import RNNLMScratch
 
 MARGIN = 64  # characters
 STREAMS = 128  # that are read side by side
+PARTS = {"val": "validation", "test": "rest of the novel"}  # held out, as reports name them
 
 
 def parts(data: TimeMachine) -> dict[str, range]:
@@ -41,14 +42,10 @@ def stream_nll(model: RNNLMScratch, chars_N: Tensor, targets: range) -> Tensor:
 
 def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, dict[str, Any]]:
     """Return perplexity, its standard error, bits per character and number of characters, of train, val and test."""
-    targets = {name: part for name, part in parts(data).items() if part}
-    scores = {name: score(stream_nll(model, data.chars_N.to(model.device), part)) for name, part in targets.items()}
-    return {
-        name: {
-            "perplexity": score.perplexity,
-            "standard_error": score.standard_error,
-            "bits": score.bits,
-            "characters": score.num_targets,
-        }
-        for name, score in scores.items()
-    }
+    found = {}
+    for name, targets in parts(data).items():
+        if targets:
+            of = score(stream_nll(model, data.chars_N.to(model.device), targets))
+            numbers = {"perplexity": of.perplexity, "standard_error": of.standard_error, "bits": of.bits}
+            found[name] = numbers | {"characters": of.num_targets}
+    return found
