@@ -1,7 +1,7 @@
 # make train          the book's experiment, about a minute
 # make test           the tests
 # make exercises      the book's exercises but how_low, close to two hours on two cores beside other work
-# make how-low        exercise 4 with any training, two hours on two cores beside other work
+# make how-low        exercise 4 with any training, three hours on two cores beside other work
 # make notebook       execute book.ipynb where it lies
 # make bench          speed, as ratios
 # make lint           ruff and mypy
