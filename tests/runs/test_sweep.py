@@ -47,6 +47,16 @@ def test_settings_of_any_kind_may_vary(tmp_path: Path) -> None:
     assert sweep_rows(tmp_path)[0].keys() - known == {"logger.wandb.project"}
 
 
+def test_where_symbols_vary_a_row_says_how_many_there_are(tmp_path: Path) -> None:
+    """Perplexities of more symbols, or of fewer that are unknown, are no worse for being higher."""
+    for min_count, vocabulary, unknown in ((1, 60, 0), (9, 20, 700)):
+        settings = {"data": {"min_count": min_count}}
+        leave_job(tmp_path, settings, corpus={"vocabulary": vocabulary, "unknown": unknown, "characters": 9_000})
+    columns = ("data.min_count", "vocabulary", "unknown")
+    assert [tuple(row[name] for name in columns) for row in sweep_rows(tmp_path)] == [(1, 60, 0), (9, 20, 700)]
+    assert "characters" not in sweep_rows(tmp_path)[0]
+
+
 def test_failed_and_killed_jobs_have_a_row_with_what_is_known(tmp_path: Path) -> None:
     job(tmp_path, 0, seed=0)
     job(tmp_path, 1, "failed", "model.lr=-1: must be positive", seed=1)

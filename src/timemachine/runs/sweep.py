@@ -20,7 +20,7 @@ def write_table(rows: list[dict[str, Any]], folder: Path) -> None:
 
 
 def sweep_rows(folder: Path) -> list[dict[str, Any]]:
-    """Return a row a job: its number, status, settings that vary, last numbers, those of probes, message, folder.
+    """Return a row a job: number, status, settings and symbols that vary, last numbers, probes', message, folder.
 
     A probe's number has a name like `stream/val/bits`; lists stay in summary.json. What a job does not have is "".
     Raises SettingError for a folder without a job.
@@ -28,7 +28,7 @@ def sweep_rows(folder: Path) -> list[dict[str, Any]]:
     if not (jobs := job_folders(folder)):
         raise SettingError(f"{folder}: has no run in it; type the folder of a sweep, or one of runs, as outputs/<date>")
     summaries = [summary_or_failure(job) for job in jobs]
-    settings = [flat(summary["settings"]) for summary in summaries]
+    settings = [flat(summary["settings"]) | _symbols(summary) for summary in summaries]
     names = varied(settings)
     numbers = [summary["metrics"] or final_numbers(job) for job, summary in zip(jobs, summaries, strict=True)]
     probed = [dict(_numbers("", summary.get("probes", {}))) for summary in summaries]
@@ -41,6 +41,11 @@ def sweep_rows(folder: Path) -> list[dict[str, Any]]:
         | {"message": summary["message"] or "", "folder": str(job)}
         for job, summary, chosen, of_job in zip(jobs, summaries, settings, numbers, strict=True)
     ]
+
+
+def _symbols(summary: dict[str, Any]) -> dict[str, int]:
+    """Return how many symbols a run knows, and how many characters are `<unk>` to it: perplexities depend on both."""
+    return {name: number for name, number in summary.get("corpus", {}).items() if name in ("vocabulary", "unknown")}
 
 
 def _numbers(name: str, found: Any) -> Iterable[tuple[str, Any]]:

@@ -1,5 +1,6 @@
 """Numbers, texts and tables on the terminal."""
 
+import math
 import shutil
 import sys
 import textwrap
@@ -7,7 +8,9 @@ from collections.abc import Sequence
 
 
 def short(perplexity: float) -> str:
-    """Return the number with three decimals, or in scientific notation if that is a line of digits."""
+    """Return the number with three decimals, in scientific notation if that is a line of digits, or a dash for NaN."""
+    if math.isnan(perplexity):
+        return "–"
     return f"{perplexity:.3f}" if perplexity < 1e6 else f"{perplexity:.3g}"
 
 
