@@ -1,8 +1,9 @@
 """Perplexity of a trained model on other texts: python evaluate.py run=outputs/… data.corpus=war_of_the_worlds."""
 
 from timemachine.cli.program import program
-from timemachine.config import Evaluate, Tokens, WandbMode
+from timemachine.config import Evaluate, Tokens, WandbMode, format_value
 from timemachine.corpus import find_corpus
+from timemachine.errors import SettingError
 from timemachine.runs.summaries import run_summary
 
 
@@ -14,6 +15,10 @@ def main(settings: Evaluate) -> None:
     names = [own_source] if chosen is None else list(map(str, chosen if isinstance(chosen, list) else [chosen]))
     tokens = Tokens[summary["settings"]["data"]["tokens"]]
     corpora = [find_corpus(name, settings.data.search_dirs, tokens) for name in names]
+    if chosen is None and corpora[0].sha256 != summary["corpus"]["sha256"]:
+        name = format_value(own_source)
+        rule = "is no longer the text that the run was trained on"
+        raise SettingError(f"data.corpus=null: {name} {rule}; type data.corpus={name} to read it as another text")
     own = find_corpus(own_source, settings.data.search_dirs, tokens) if settings.baselines else None
     wandb = settings.logger.get("wandb")
     if wandb is not None and wandb.mode is WandbMode.disabled:

@@ -36,7 +36,7 @@ def test_a_run_learns_from_all_that_the_text_has(english: tuple[Path, Done]) -> 
     assert re.search(rf"^  parameters .* vocabulary of {len({*text}) + 1} *$", done.stdout, re.MULTILINE)
     sample = (folder / "sample.txt").read_text()[:-1]
     assert sample.startswith("it has")
-    assert 'continuation  "' + sample.replace("\n", "⏎") + '"' in done.stdout.splitlines()
+    assert 'continuation  "' + sample.replace("\n", "↵") + '"' in done.stdout.splitlines()
     assert found["metrics"]["train/perplexity"] < found["corpus"]["unigram"]["train/perplexity"]
     probes = found["probes"]
     assert (
@@ -61,6 +61,18 @@ def test_generate_says_what_the_run_has_never_seen(english: tuple[Path, Done]) -
     assert done.stdout.startswith("Zoë is 100 %,\n")
     done = call_program("generate.py", f"run={english[0]}", "prefix= ", "num_preds=0")
     assert (done.stdout, done.stderr) == (" \n", "")
+
+
+def test_a_runs_own_text_is_not_taken_for_another_where_it_was_changed(tmp_path: Path) -> None:
+    text, run = tmp_path / "text.txt", tmp_path / "run"
+    text.write_text(read("english"))
+    typed = (f"data.corpus={text}", "trainer.max_epochs=1", f"hydra.run.dir={run}")
+    assert_succeeded(call_program("train.py", *SMALL, *typed))
+    text.write_text(read("english") + "And more.\n")
+    done = call_program("evaluate.py", f"run={run}")
+    told = f"{text} is no longer the text that the run was trained on; type data.corpus={text} to read it as another"
+    assert done.returncode == 1 and done.stderr == f"error: data.corpus=null: {told} text\n"
+    assert_succeeded(call_program("evaluate.py", f"run={run}", f"data.corpus={text}"))
 
 
 def test_evaluate_counts_what_the_run_has_never_seen(english: tuple[Path, Done]) -> None:

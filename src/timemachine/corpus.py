@@ -148,7 +148,7 @@ def _read(path: Path, name: str, title: str, tokens: Tokens, source: str | None 
         raise SettingError(f"data.corpus={path}: cannot be read ({error.strerror}); type the path of a text") from error
     if b"\0" in text:
         raise SettingError(f"data.corpus={path}: is not a text in UTF-8, it holds a NUL byte; type the path of a text")
-    sha256, size = hashlib.sha256(text).hexdigest(), len(text)
+    sha256, size = hashlib.sha256(text).hexdigest(), len(text) - 3 * text.count(b"\xef\xbb\xbf")
     text = without_gutenberg(text)
     left_out = size - len(text)
     try:

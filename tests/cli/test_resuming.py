@@ -114,7 +114,10 @@ def test_weights_that_do_not_fit_are_refused() -> None:
     for typed, message in (
         (["model.hiddens=3"], "has model.hiddens=2, not 3; type model.hiddens=2"),
         (["-m", "model.activation=tanh,relu"], "has model.activation=tanh, not relu; type model.activation=tanh"),
-        (["data.corpus=no_z"], "its symbols are not the text's (only one has 'z'); type a data.corpus with the same"),
+        (
+            ["data.corpus=no_z"],
+            "its symbols are not the text's (only one has 'z'); type the data.corpus and data.min_count of that run",
+        ),
     ):
         assert refused(*SHORT, *typed, "init_from=mother") == f"error: init_from=mother: {message}\n"
     Path("mother/checkpoints/last.ckpt").write_bytes(b"")

@@ -109,7 +109,8 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
             arrays[f"{part}/since"] = _since(text, targets)
         found[part] = {reader: _perplexity(nll_N.numpy()) for reader, nll_N in nlls.items()}
         if not is_path and find_spec("pyppmd"):
-            found[part]["ppmd"] = 2 ** (how_low.ppmd_bits(train, text[targets.start : targets.stop]) / len(targets))
+            coded = symbols.as_read(train), symbols.as_read(text[targets.start : targets.stop])
+            found[part]["ppmd"] = 2 ** (how_low.ppmd_bits(*coded) / len(targets))
         arrays |= {f"{part}/{reader}": nll_N.float().numpy() for reader, nll_N in nlls.items()}
     np.savez_compressed(Path(model.trainer.default_root_dir, "reading.npz"), **arrays)
     return found

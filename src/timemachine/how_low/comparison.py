@@ -89,7 +89,8 @@ def _comparison(corpus: Corpus, part: str, targets: range, train: str, mixture: 
     learning_N = torch.from_numpy(log_loss(copy.deepcopy(mixture).read(text, targets, learn=True), text, targets))
     scores = {name: score(nll_N) for name, nll_N in (fixed | {f"{MIXTURE}, adapting": learning_N}).items()}
     if find_spec("pyppmd") is not None:
-        bits = ppmd_bits(train, corpus.characters[targets.start : targets.stop]) / len(targets)
+        coded = symbols.as_read(train), symbols.as_read(corpus.characters[targets.start : targets.stop])
+        bits = ppmd_bits(*coded) / len(targets)
         scores[PPMD] = Score(2**bits, math.nan, bits, len(targets))
     rows = [Row(corpus.name, part, name, found) for name, found in scores.items()]
     return Comparison(rows, ngrams, {name: paired(model_N, nll_N) for name, nll_N in fixed.items() if name != MODEL})
@@ -98,8 +99,8 @@ def _comparison(corpus: Corpus, part: str, targets: range, train: str, mixture: 
 def ppmd_bits(known: str, text: str, order: int = PPMD_ORDER) -> int:
     """Return how many bits longer `known` and then `text` are than `known` alone, each coded as whole bytes.
 
-    PPMd predicts the bytes of UTF-8, of which a character may have several: divide by the number of characters. What a
-    model reads as `<unk>` it codes as what it is. Raises ImportError without pyppmd.
+    PPMd predicts the bytes of UTF-8, of which a character may have several: divide by the number of characters. Raises
+    ImportError without pyppmd.
     """
     from pyppmd import Ppmd7Encoder  # an extra
 

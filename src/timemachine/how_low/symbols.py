@@ -35,6 +35,10 @@ class Symbols:
     def __len__(self) -> int:
         return len(self.tokens)
 
+    def as_read(self, text: str) -> str:
+        """Return a normalised text with one character, U+FFFD, for all that are no symbols."""
+        return "".join(character if character in self._number else "\ufffd" for character in text)
+
     def encode(self, text: str) -> bytes:
         """Return the number of each character of a normalised text."""
         (other,) = self.other

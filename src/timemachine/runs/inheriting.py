@@ -44,7 +44,7 @@ def inherit(run: Record, model: "RNNLMScratch", data: "TimeMachine") -> None:
         raise SettingError(f"init_from={parent}: has {instead}, not {data.vocab.kind.name}; type {instead}")
     if odd := "".join(sorted({*about["tokens"]} ^ {*data.vocab.idx_to_token})):
         rule = f"its symbols are not the text's (only one has {odd[:20]!r}{' …' * (len(odd) > 20)})"
-        raise SettingError(f"init_from={parent}: {rule}; type a data.corpus with the same")
+        raise SettingError(f"init_from={parent}: {rule}; type the data.corpus and data.min_count of that run")
     if str(settings["trainer"]["precision"]).startswith("64"):
         model.double()  # as Lightning will, but not before float32 has rounded
     model.load_state_dict(weights)
