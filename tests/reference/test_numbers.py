@@ -21,19 +21,24 @@ PLAIN = re.compile(
 )
 
 
+SECTIONS = {"how_low": "How low can it go?", "characters": "Characters instead of letters"}  # of sweeps/README.md
+
+
 def texts(name: str) -> Iterator[tuple[str, str]]:
-    """Yield where a text on an exercise stands, and the text."""
+    """Yield where a text on an exercise, or on characters, stands, and the text."""
     readme, results = ((REPOSITORY / file).read_text(encoding="utf-8") for file in ("README.md", "sweeps/README.md"))
-    link = re.escape(f"[{name}](")
-    (row,) = re.findall(rf"^\|.*{link}.*$", readme, re.MULTILINE)
+    rows = re.findall(r"^\|.*$", readme, re.MULTILINE) if name != "characters" else readme.split("\n\n")
+    (row,) = (row for row in rows if f"[{name}](" in row)
     yield "README.md", row
-    own = rf"^- \*\*[^\n]*{link}.*?(?=^- |\n\n|\Z)" if name != "how_low" else r"^## How low can it go\?$.*?(?=^## |\Z)"
+    own = rf"^- \*\*[^\n]*{re.escape(f'[{name}](')}.*?(?=^- |\n\n|\Z)"
+    if name in SECTIONS:
+        own = rf"^## {re.escape(SECTIONS[name])}$.*?(?=^## |\Z)"
     (paragraph,) = re.findall(own, results, re.MULTILINE | re.DOTALL)
     yield "sweeps/README.md", paragraph
-    report = (REFERENCE / name / "report.md").read_text(encoding="utf-8")
-    yield "report.md", report.split("\n\n")[1]
-    by_hand = REFERENCE / name / "text.md"
-    yield "text.md", by_hand.read_text(encoding="utf-8") if by_hand.is_file() else ""
+    if (report := REFERENCE / name / "report.md").is_file():
+        yield "report.md", report.read_text(encoding="utf-8").split("\n\n")[1]
+    if (by_hand := REFERENCE / name / "text.md").is_file():
+        yield "text.md", by_hand.read_text(encoding="utf-8")
 
 
 def plain(text: str) -> str:
