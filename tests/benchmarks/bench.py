@@ -138,7 +138,7 @@ def sizes(threads: int) -> Iterator[Row]:
 
 def vocabularies(_: int) -> Iterator[Row]:
     """The fused kernel against bptt with more symbols than the book's, as in texts of all characters."""
-    for V, (B, H) in itertools.product((30, 100, 1000, 5000), ((128, 64), (128, 256))):
+    for V, (B, H) in itertools.product((30, 100, 1000, 5000), ((128, 64), (128, 512), (8, 64), (8, 512))):
         batch = random_batch(T, B, V)
         own, bptt = (rivals.own_step(H, batch, name, V) for name in ("fused", "bptt"))
         yield Row(f"fused against bptt, T, B, H, V = {T}, {B}, {H}, {V:,}", *in_turn(own, bptt, 10))

@@ -76,7 +76,7 @@ def _draw_curves(folder: Path, summary: dict[str, Any]) -> list[str]:
     title = f"{summary['corpus']['title']}, {hiddens} hidden units, {num_steps} time steps"
     axes.set(xlabel="epoch", ylabel="perplexity", title=title, ylim=(0, None))
     axes.grid(alpha=0.3)
-    axes.legend(loc="upper right")
+    axes.legend(loc="lower left")  # below 1 there is nothing
     write_figure(folder / "perplexity.png", figure)
     return [f"figure        {shown(folder / 'perplexity.png')}"]
 
