@@ -21,8 +21,8 @@ BASELINE = {"baseline": ["-DVECTOR_BYTES=16"]}
 BUILD = "python -m timemachine.kernels.build"
 NOT_COMPILED = f"the fused kernel is not compiled: with a C++ compiler, {BUILD} makes training about 3 times as fast"
 
-# What it computes, and the sizes up to which `make bench` found it faster than bptt: units on AVX2 and AVX-512, symbols on
-# AVX-512, where 5,000 take a half to a quarter of the time of bptt on 64 units, and three quarters on 512.
+# What it computes, and the sizes up to which `make bench` found it faster than bptt: on AVX2 and AVX-512; beyond 256
+# symbols on AVX-512 alone.
 FUSED_ACTIVATIONS, WIDEST, LARGEST_VOCABULARY = ("tanh", "relu"), 512, 5_000
 
 
