@@ -6,7 +6,11 @@ import torch
 from torch import Tensor
 
 from tests.support.cells import without_slope
-from timemachine.decoding import continue_text
+from tests.support.texts import path_of, read
+from timemachine.config import Tokens
+from timemachine.corpus import Corpus
+from timemachine.datamodule import TimeMachine
+from timemachine.decoding import continue_text, known_prefix
 from timemachine.kernels.activations import ACTIVATIONS
 from timemachine.kernels.loss import kernel_of
 from timemachine.language_model import RNNLMScratch
@@ -88,3 +92,9 @@ def test_unknown_is_never_emitted_even_with_all_the_mass_on_it(alpha: float | No
         model.b_q[VOCAB.unk] = 1e30
     for text in continue_text(model, VOCAB, "ab", 30, alpha, 5):
         assert len(text) == 32 and set(text) <= set("abc ")
+
+
+def test_a_sample_begins_as_asked_or_as_the_validation_text_does(sample: Corpus) -> None:
+    assert known_prefix("it has", TimeMachine(corpus=sample)) == "it has"
+    chinese = TimeMachine(64, 8, 200, 100, tokens=Tokens.characters, corpus=str(path_of("chinese")))
+    assert known_prefix("it has", chinese) == read("chinese")[200:206] and known_prefix("小雪", chinese) == "小雪"

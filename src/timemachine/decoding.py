@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from timemachine.datamodule import TimeMachine
 from timemachine.kernels.activations import ACTIVATIONS
 from timemachine.language_model import RNNLMScratch
 from timemachine.rnn import RNNScratch
@@ -18,6 +19,12 @@ from timemachine.vocab import Vocab
 
 Floats = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
+
+
+def known_prefix(text: str, data: TimeMachine) -> str:
+    """Return a normalised text to continue, or as much of the validation text if `data` lacks its characters."""
+    first = data.splits["val"].starts.start
+    return data.corpus.characters[first : first + len(text)] if data.vocab.unknown(text) else text
 
 
 def continue_text(

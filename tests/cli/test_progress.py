@@ -13,7 +13,7 @@ from timemachine.cli.sweep import checked_jobs
 from timemachine.config import REPOSITORY
 
 SWEEP = ("-m", "data=sample", "trainer.max_epochs=1", "model.hiddens=4", "logger=csv", "hydra.sweep.dir=sweep")
-LINE = re.compile(r"^job   (\d)  (\w+) +val +[\w.]+  (\d of \d) done$", re.MULTILINE)
+LINE = re.compile(r"^job   (\d)  (\w+) +val +[\d.–]+  (\d of \d) done$", re.MULTILINE)
 
 
 @pytest.mark.usefixtures("quick_calls")

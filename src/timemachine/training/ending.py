@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from timemachine.datamodule import TimeMachine
+from timemachine.decoding import known_prefix
 from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
 from timemachine.page import make_page
@@ -32,7 +33,7 @@ def finish(run: Record, model: RNNLMScratch, data: TimeMachine) -> None:
     if run.writes:
         summary = run.summary | {"status": status, "message": message}
         export_model(run.folder / EXPORT, model, data.vocab, summary)
-        sample = model.predict(prefix_of(data), NUM_PREDS, data.vocab)
+        sample = model.predict(known_prefix(PREFIX, data), NUM_PREDS, data.vocab)
         write_whole(run.folder / "sample.txt", f"{sample}\n".encode())
         lines = [*_draw_curves(run.folder, summary), *_write_page(run, model, data)]
         if summary["settings"]["trainer"]["profiler"]:
@@ -43,12 +44,6 @@ def finish(run: Record, model: RNNLMScratch, data: TimeMachine) -> None:
             print(f'continuation  "{line}"')  # which may end in spaces
             print(*lines, f"folder        {shown(run.folder)}", sep="\n")
     run.update(status=status, message=message)
-
-
-def prefix_of(data: TimeMachine) -> str:
-    """Return the book's "it has", or as much of the validation text where the text lacks those characters."""
-    first = data.splits["val"].starts.start
-    return data.corpus.characters[first : first + len(PREFIX)] if data.vocab.unknown(PREFIX) else PREFIX
 
 
 def _draw_curves(folder: Path, summary: dict[str, Any]) -> list[str]:

@@ -21,7 +21,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import WandbLogger
 
 from timemachine.config import REPOSITORY, Wandb
-from timemachine.decoding import continue_text
+from timemachine.decoding import continue_text, known_prefix
 from timemachine.errors import one_line
 from timemachine.runs.record import Record
 from timemachine.runs.sweep import upload_line
@@ -97,7 +97,7 @@ class WandbRun(WandbLogger, Callback):
         if epoch % self.choice.sample_every_n_epochs and epoch != trainer.max_epochs:
             return
         data = trainer.datamodule  # type: ignore[attr-defined]
-        for prefix in map(data.prefix, PREFIXES):
+        for prefix in (known_prefix(text, data) for text in PREFIXES):
             (text,) = continue_text(pl_module, data.vocab, prefix, NUM_PREDS)
             self._samples.append([epoch, prefix, text.removeprefix(prefix)])
         if not self._is_slow:  # else once, at the end
