@@ -2,8 +2,8 @@
 
 `conf/exercise/<name>.yaml` says what is run. The module of that name here has `findings(jobs) -> Findings`, from what
 the jobs of the sweep left in their folders; without one the report is `generic`'s. The first line of its docstring is
-the report's title. What it measures of each model at
-its end is `measure(model, data)`, for `probes=[<name>]` (`exercises.probes`).
+the report's title. What it measures of each model at its end is `measure(model, data)`, for `probes=[<name>]`
+(`exercises.probes`).
 
 What the modules share: `jobs` (the runs, and a table of them), `comparison` (which differences may be claimed),
 `outcomes` (what became of a run), `drawing` (figures in one style).
@@ -25,8 +25,8 @@ class Findings:
 
     `answer`: two sentences that a reader of the book understands, with which the report opens; the first figure follows
     it. `columns`, `rows`: the main table, which is printed in the terminal, too. `notes`: paragraphs and tables in
-    Markdown that follow it. `arrays`: name -> what `arrays.npz` keeps, where an
-    interval needs more than summary.csv has.
+    Markdown that follow it. `arrays`: name -> what `arrays.npz` keeps, where an interval needs more than summary.csv
+    has.
     """
 
     answer: str = ""
