@@ -8,7 +8,7 @@ from typing import Any
 import nbformat
 import pytest
 
-from tests.support.notebook import BOOK, executed, printed
+from tests.support.notebook import ANSWER, BOOK, executed, printed
 from timemachine.config import REPOSITORY
 
 NUMBER = r"\d+\.\d+"
@@ -18,11 +18,35 @@ def committed() -> Any:
     return nbformat.read(BOOK, 4)
 
 
+def assert_no_progress(notebook: Any) -> None:
+    """Nothing is stored but a few printed lines, pictures and the page: no bar, no line for each step, no warning."""
+    assert max(len(re.split(r"[\r\n]", text)) for text in printed(notebook)) < 15
+    for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
+        if output.output_type == "stream":
+            assert output.name == "stdout"
+        else:
+            assert "image/png" in output.data or "<iframe" in output.data["text/html"]
+
+
 def test_committed_notebook_is_small_and_whole() -> None:
     cells = [cell for cell in committed().cells if cell.cell_type == "code"]
     assert BOOK.stat().st_size < 300_000
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
-    assert not [output for cell in cells for output in cell.outputs if output.output_type == "error"]
+    assert_no_progress(committed())
+
+
+def test_answers_are_folded_and_their_cells_have_no_output() -> None:
+    """One tries before one sees: an exercise's cell is stored without what it prints."""
+    cells = committed().cells
+    exercises = [n for n, cell in enumerate(cells) if re.match(r"\*\*\d", cell.source)]
+    assert [re.findall(r"\d+", cells[n].source.split(".")[0]) for n in exercises] == [
+        ["1"], ["2"], ["3"], ["4"], ["5"], ["6", "7"], ["8"], ["9"], ["10"]
+    ]  # fmt: skip
+    for n in exercises:
+        question, answer = cells[n].source.split("\n\n<details><summary>Answer</summary>\n\n")
+        assert "*Guess:*" in question and "*Then try*" in question
+        assert ANSWER.findall(cells[n].source)[0] and answer.endswith("\n\n</details>")
+        assert cells[n + 1].cell_type == "code" and not cells[n + 1].outputs
 
 
 def test_committed_numbers_are_those_of_train_py() -> None:
@@ -38,7 +62,9 @@ def test_committed_numbers_are_those_of_train_py() -> None:
 @pytest.mark.slow
 def test_notebook_runs_and_gives_the_committed_numbers(novels: Path) -> None:
     """Rounding is another one on another processor; numbers are printed with two digits after the point."""
-    theirs, ours = printed(committed()), printed(executed(committed()))
+    notebook = executed(committed(), coalesce_streams=False)
+    theirs, ours = printed(committed()), printed(notebook)
+    assert_no_progress(notebook)
     for cell, (expected, found) in enumerate(zip(theirs, ours, strict=True), 1):
         numbers = [[float(number) for number in re.findall(NUMBER, text)] for text in (expected, found)]
         assert numbers[1] == pytest.approx(numbers[0], rel=1e-3, abs=0.0101), f"cell {cell}:\n{found}"

@@ -1,5 +1,7 @@
 """book.ipynb, executed. `python -m tests.support.notebook` executes it where it lies, for a commit."""
 
+import re
+from itertools import pairwise
 from typing import Any
 
 import nbformat
@@ -8,19 +10,39 @@ from nbclient import NotebookClient
 from timemachine.config import REPOSITORY
 
 BOOK = REPOSITORY / "book.ipynb"
+ANSWER = re.compile(r"(?<=<summary>Answer</summary>\n\n```text\n).*?(?=```\n)", re.DOTALL)
 
 
-def executed(notebook: Any) -> Any:
-    """Execute all cells in a new kernel, in the repository's folder. Raise CellExecutionError where one fails."""
+def executed(notebook: Any, coalesce_streams: bool = True) -> Any:
+    """Execute all cells in a new kernel, in the repository's folder. Raise CellExecutionError where one fails.
+
+    What an exercise prints goes into the answer above it, which is folded, so that one tries before one sees it.
+    `coalesce_streams`: without, what a progress bar has overwritten with carriage returns stays too.
+    """
     folder = {"metadata": {"path": str(REPOSITORY)}}
-    NotebookClient(notebook, timeout=300, resources=folder, coalesce_streams=True, record_timing=False).execute()
+    client = NotebookClient(
+        notebook, timeout=300, resources=folder, coalesce_streams=coalesce_streams, record_timing=False
+    )
+    client.execute()
+    for question, cell in pairwise(notebook.cells):
+        if ANSWER.search(question.source):
+            question.source = ANSWER.sub(streams(cell).replace("\\", r"\\"), question.source)
+            cell.outputs = []
+        for output in cell.get("outputs", []):
+            if "text/plain" in output.get("data", {}):
+                output.data["text/plain"] = re.sub(" at 0x[0-9a-f]+", "", output.data["text/plain"])
     notebook.metadata.language_info = {"name": "python"}  # without the version
     return notebook
 
 
+def streams(cell: Any) -> str:
+    """Return what a cell of code has printed."""
+    return "".join(output.text for output in cell.outputs if output.output_type == "stream")
+
+
 def printed(notebook: Any) -> list[str]:
-    """Return what each cell of code has printed."""
-    return ["".join(o.text for o in c.outputs if o.output_type == "stream") for c in notebook.cells if "outputs" in c]
+    """Return what each cell has printed; that of an exercise stands in the cell of its question."""
+    return [streams(c) if c.cell_type == "code" else "".join(ANSWER.findall(c.source)) for c in notebook.cells]
 
 
 if __name__ == "__main__":

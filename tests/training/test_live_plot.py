@@ -26,7 +26,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
         handle.update(image)
         return handle
 
-    monkeypatch.setattr(getipython, "get_ipython", object)
+    monkeypatch.setattr(getipython, "get_ipython", lambda: SimpleNamespace(kernel=None))
     monkeypatch.setattr(IPython.display, "display", display)
     return images
 
@@ -50,3 +50,13 @@ def test_one_figure_grows_as_often_as_asked(seconds: float, times: int, sample: 
     assert plot.curves["val"][-1][1] == val
     assert len(drawn) == len(set(drawn)) == times
     assert all(image.startswith(b"\x89PNG") for image in drawn)
+
+
+@pytest.mark.parametrize("shell", [None, SimpleNamespace()], ids=["python", "ipython in a terminal"])
+def test_nothing_is_drawn_outside_a_notebook(
+    shell: Any, sample: Corpus, drawn: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A terminal would show a line of text for each drawing."""
+    monkeypatch.setattr(getipython, "get_ipython", lambda: shell)
+    fit(sample, LivePlot(0))
+    assert not drawn

@@ -47,7 +47,7 @@ class LivePlot(ProgressBar):
         from IPython.display import Image, display
         from matplotlib.figure import Figure
 
-        if get_ipython() is None:
+        if not hasattr(get_ipython(), "kernel"):  # plain Python, or IPython in a terminal
             return
         figure = Figure(figsize=(5, 3), dpi=100, layout="constrained")
         axes: Any = figure.subplots()
