@@ -1,16 +1,17 @@
 """Continue a text with a trained model: python generate.py run=outputs/… prefix="it has"."""
 
+import os
 import sys
 
 from timemachine.cli.program import program
-from timemachine.config import Generate, Tokens
+from timemachine.config import PREFIX, Generate, Tokens
 from timemachine.errors import SettingError
 from timemachine.runs.summaries import run_summary
 
 
 @program(Generate)
 def main(settings: Generate) -> None:
-    """Print the continuations, one after another."""
+    """Print the continuations, a blank line between them on a terminal and where they may have line breaks."""
     run_summary(settings.run)  # a folder that is none shall be told before the slow imports
 
     from timemachine.decoding import continue_text
@@ -20,19 +21,27 @@ def main(settings: Generate) -> None:
     if settings.alpha is None and num_samples > 1:
         print(f"num_samples={num_samples}: without alpha all are the same text; type alpha=1 as well", file=sys.stderr)
         num_samples = 1
-    on_terminal = sys.stdout.isatty()  # there a text that ends in spaces would look cut short; a pipe gets it as it is
     model, vocab = load_model(settings.run)
     prefix = vocab.tokens_of(settings.prefix)
     if vocab.kind is Tokens.letters and settings.prefix and not prefix.strip(" "):
         raise SettingError(f"prefix={settings.prefix}: has no letter from A to Z; type for example prefix='it has'")
     if unknown := vocab.unknown(prefix):
-        print(
-            f"prefix: not in the run's vocabulary, read as <unk>: {' '.join(map(repr, unknown))}; "
-            "type prefix=<a text of its characters>",
-            file=sys.stderr,
-        )
-    for text in continue_text(model, vocab, prefix, settings.num_preds, settings.alpha, num_samples, settings.seed):
-        print(f'"{text}"' if on_terminal else text)
+        fate = "read as <unk>"
+        if settings.prefix == PREFIX:  # the default, which nobody may have typed
+            prefix, fate = "", "so the text begins without one"
+        lacks = f"not in the run's vocabulary, {fate}: {' '.join(map(repr, unknown))}"
+        print(f"prefix: {lacks}; type prefix=<a text of its characters>", file=sys.stderr)
+    texts = continue_text(model, vocab, prefix, settings.num_preds, settings.alpha, num_samples, settings.seed)
+    on_terminal = sys.stdout.isatty()
+    if on_terminal:  # a pipe gets them as they are
+        texts = [set_apart(prefix, text.removeprefix(prefix)) for text in texts]
+    print(*texts, sep="\n\n" if on_terminal or vocab.kind is Tokens.characters else "\n")
+
+
+def set_apart(prefix: str, continuation: str) -> str:
+    """Return a text for a terminal, in quotes since it may end in spaces: the prefix bold, or ended by a bar."""
+    is_plain = os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb"
+    return f'"{prefix}│{continuation}"' if is_plain else f'"\x1b[1m{prefix}\x1b[22m{continuation}"'
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def main(settings: Train, run: Record) -> None:
     if (lost := lost_letters(corpus)) and run.writes and not (run.in_sweep or run.quiet):
         print_text(lost)
     if settings.training.teacher and run.writes and not run.quiet:
-        print("teacher  learns the text and writes another; then the first epoch begins", flush=True)
+        print("teacher       learns the text and writes another; then the first epoch begins", flush=True)
     with open_loggers(settings, run) as loggers:
         trainer = build_trainer(settings, run, [*loggers, *followers])
         checkpoint = resume(run, trainer, model, data) if run.is_resumed else None

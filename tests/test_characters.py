@@ -53,6 +53,15 @@ def test_generate_writes_capitals_punctuation_and_line_breaks(english: tuple[Pat
     assert all(re.search(kind, written) for kind in ("[a-z]", "[A-Z]", "[.,]", "\n."))
 
 
+def test_samples_that_may_have_line_breaks_are_a_blank_line_apart(english: tuple[Path, Done]) -> None:
+    typed = ("prefix=Tom", "alpha=1", "num_preds=9")
+    (one,), three = (
+        call_program("generate.py", f"run={english[0]}", *typed, f"num_samples={number}").stdout.split("\n\nTom")
+        for number in (1, 3)
+    )
+    assert len(one) == 13 and [len(text) for text in three] == [12, 9, 10]
+
+
 def test_generate_says_what_the_run_has_never_seen(english: tuple[Path, Done]) -> None:
     done = call_program("generate.py", f"run={english[0]}", "prefix=Zoe\u0308 is 100 %,\r\n")
     assert_succeeded(done)
@@ -110,6 +119,9 @@ def test_any_language_is_trained_on_continued_and_read(language: str, min_count:
     done = call_program("generate.py", "run=run", f"prefix={start}", "alpha=1", "num_preds=200")
     assert_succeeded(done)
     assert done.stdout.startswith(start) and {*done.stdout} <= {*text}
+    done = call_program("generate.py", "run=run", "num_preds=9")
+    is_known = language == "german"
+    assert len(done.stdout) == 9 + 6 * is_known + 1 and ("so the text begins without one" in done.stderr) != is_known
     done = call_program("evaluate.py", "run=run", "data.corpus=" + str([str(path_of(it)) for it in LANGUAGES]))
     assert_succeeded(done)
     seldom = sum(character not in kept for character in text)

@@ -84,7 +84,7 @@ def test_noise_and_soft_targets_do_not_depend_on_the_number_of_processes(program
     for name, trainer in (("alone", ("trainer=cpu",)), ("three", ("trainer=ddp_cpu", "trainer.devices=3"))):
         done = program("train.py", *recipe, *trainer, f"hydra.run.dir={name}")
         assert done.returncode == 0, done.stderr
-        assert done.stdout.count("teacher  learns the text") == 1
+        assert done.stdout.count("teacher       learns the text") == 1
     assert_the_same_tables(tmp_path / "three", tmp_path / "alone")
 
 

@@ -85,6 +85,14 @@ def test_an_empty_prefix_starts_from_a_space(alpha: float | None) -> None:
     assert [" " + text for text in continue_text(model, VOCAB, "", 30, alpha)] == after_space
 
 
+@pytest.mark.parametrize(("tokens", "start"), [("ab\n", "\n"), ("雪天", "天")])
+def test_an_empty_prefix_starts_from_a_symbol_where_there_is_no_space(tokens: str, start: str) -> None:
+    vocab = Vocab(tokens)  # of Chinese characters alone, `<unk>` is the first of all
+    torch.manual_seed(0)
+    model = RNNLMScratch(len(vocab), hiddens=8, sigma=1.0)
+    assert [start + text for text in continue_text(model, vocab, "", 9)] == continue_text(model, vocab, start, 9)
+
+
 @pytest.mark.parametrize("alpha", [None, 1e-300, 1.0, 100.0])
 def test_unknown_is_never_emitted_even_with_all_the_mass_on_it(alpha: float | None) -> None:
     model = random_model()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.processes import Running, running
-from tests.support.programs import Program, assert_said, assert_succeeded, run_program
+from tests.support.programs import Program, assert_said, assert_succeeded, call_program, run_program
 from tests.support.runs import epochs, what_is_left
 from timemachine.runs.summaries import is_running, read_summary
 
@@ -75,6 +75,18 @@ def test_a_run_goes_on_bit_for_bit_after_each_signal(
 @pytest.mark.parametrize(("number", "is_group"), [(signal.SIGINT, True), (signal.SIGTERM, False)])
 def test_a_run_of_several_processes(number: signal.Signals, is_group: bool, tmp_path: Path) -> None:
     interrupt(number, tmp_path, *ALONE, "trainer=ddp_cpu", is_group=is_group)
+
+
+@pytest.mark.usefixtures("quick_calls")
+def test_a_signal_while_a_teacher_writes_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    number = signal.SIGTERM
+    before = signal.signal(number, signal.SIG_DFL)
+    monkeypatch.setattr("timemachine.how_low.teacher.write", lambda *_: os.kill(os.getpid(), number))
+    done = call_program("train.py", *ALONE, "training.carry_state=true", "training.teacher=1")
+    signal.signal(number, before)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (128 + number, "go on with    python train.py resume=run")
+    assert_said(done.stderr, f"ended by {number.name}")
+    assert read_summary(Path("run"))["status"] == "interrupted"
 
 
 TWO_SIGNALS = """

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from generate import set_apart
 from tests.support.programs import Program, assert_said, assert_succeeded, call_program, run_program
 from tests.support.runs import rows as numbers
 from timemachine.config import REPOSITORY
@@ -137,6 +138,23 @@ def test_generate_samples(short_run: Run) -> None:
     done = call_program("generate.py", run, "num_samples=5")
     assert done.stdout == short_run.text("sample.txt")
     assert done.stderr == "num_samples=5: without alpha all are the same text; type alpha=1 as well\n"
+
+
+@pytest.mark.parametrize(
+    ("variables", "shown"),
+    [
+        ({"TERM": "xterm"}, '"\x1b[1mit has\x1b[22m been "'),
+        ({"TERM": "xterm", "NO_COLOR": "1"}, '"it has│ been "'),
+        ({"TERM": "dumb"}, '"it has│ been "'),
+    ],
+)
+def test_a_terminal_sets_the_prefix_apart(
+    variables: dict[str, str], shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert set_apart("it has", " been ") == shown
 
 
 def test_a_checkpoint_of_a_run_is_read_as_its_folder_is(short_run: Run) -> None:

@@ -17,6 +17,7 @@ from timemachine.errors import SettingError
 REPOSITORY = Path(__file__).parents[2]
 MISSING = "???"  # what Hydra takes for a setting that has to be typed
 RUN = "outputs/…"  # an example
+PREFIX = "it has"  # that models continue, the book's
 PROBES = "measured at the end: stream, history, samples, books, dynamics, weights, reading"
 
 Activation = Enum("Activation", ["tanh", "relu"])
@@ -337,10 +338,10 @@ class Generate:
     """The settings of generate.py, which continues a text with a trained model: greedily, or sampling from P^alpha."""
 
     run: str = setting(MISSING, "a run's folder, checkpoint or model.safetensors", example=RUN)
-    prefix: str = setting("it has", "any text; read as the run reads its own")
+    prefix: str = setting(PREFIX, "any text, or none; read as the run reads its own", example=f"'{PREFIX}'")
     num_preds: int = setting(20, "characters to add", 0, 1_000_000)
     alpha: float | None = setting(None, "null: greedy; a number: sample from P^alpha", *POSITIVE, example=1)
-    num_samples: int = setting(1, "continuations", 1, 10_000)
+    num_samples: int = setting(1, "continuations, a blank line between those of data.tokens=characters", 1, 10_000)
     seed: int = setting(0, "seed of the samples", *SEED)
 
     def __post_init__(self) -> None:

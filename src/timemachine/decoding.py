@@ -15,7 +15,7 @@ from timemachine.datamodule import TimeMachine
 from timemachine.kernels.activations import ACTIVATIONS
 from timemachine.language_model import RNNLMScratch
 from timemachine.rnn import RNNScratch
-from timemachine.vocab import Vocab
+from timemachine.vocab import UNKNOWN, Vocab
 
 Floats = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
@@ -40,13 +40,13 @@ def continue_text(
 
     `alpha` None takes the arg-max, so that all samples are the same text (`RNNLMScratch.predict`). A number draws each
     character from P(x_t | x_<t)^alpha, normalised: 1 is the model itself, more is sharper. `<unk>` is never emitted. An
-    empty prefix starts from a space.
+    empty prefix starts from a space, or from the first symbol if the vocabulary has no space.
     """
     # A class made from the book's may read its weights in another way.
     is_the_books = model.is_the_books and type(model.rnn) is RNNScratch
     step = _Step(model, vocab) if is_the_books else _StepOfAnyCell(model, vocab)
     state: Any = None
-    for character in vocab.encode(prefix or " ").tolist():
+    for character in vocab.encode(prefix or _start(vocab)).tolist():
         state, logits = step(state, character)
     if alpha is None:
         greedy = []
@@ -62,6 +62,10 @@ def continue_text(
         state, logits = step(state, drawn_TS[t])
     tokens = np.array(vocab.idx_to_token)
     return [prefix + "".join(tokens[drawn_T]) for drawn_T in drawn_TS.T]
+
+
+def _start(vocab: Vocab) -> str:
+    return " " if " " in vocab.token_to_idx else next(token for token in vocab.idx_to_token if token != UNKNOWN)
 
 
 class _Step:

@@ -50,7 +50,7 @@ def main() -> None:
     novels = [row for book in BOOKS for row in rows(_data(book, folders), "90 / 5 / 5 %")]
     book = rows(_data(BOOKS[0], folders, 10_000, 5_000), "the book's")
     columns = ["text", "split", "part", "characters", "known before", "perplexity", "bits"]
-    print_table("zpaq -m5", columns, [*novels, *book], left=4)
+    print_table("zpaq -m5", columns, [*novels, *book])
 
 
 def _data(book: str, folders: list[str], num_train: int | None = None, num_val: int | None = None) -> TimeMachine:

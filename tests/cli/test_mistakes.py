@@ -29,6 +29,7 @@ MISTAKES = [
     ("data.corpus=binary.txt", "type the path of a text"),
     ("epochs=3", "type for example trainer.max_epochs=3"),
     ("trainer.lr=1", "type for example model.lr=1"),
+    ("model.lr=???", "stands for a missing value in Hydra; type for example model.lr=1.0"),
     ("logger=wand", "type for example logger=wandb "),
     ("logger.wandb=false", "type for example logger=csv"),
     ("probes=[strem]", "type for example probes=[stream] (stream, history, "),
@@ -54,6 +55,7 @@ MISTAKES = [
 ]  # fmt: skip
 OF_A_MODEL = [
     ("generate.py", "prefix=1895!", "type for example prefix='it has'"),
+    ("generate.py", "prefix=???", "type for example prefix='it has'"),
     ("generate.py", "num_preds=-1", "type for example num_preds=20"),
     ("generate.py", "alpa=1", "type for example alpha=1"),
     ("generate.py", "run=hollow", "type run=<the folder that train.py printed at its end>"),

@@ -29,7 +29,7 @@ def test_a_sweep_says_after_each_job_how_far_it_is(tmp_path: Path) -> None:
     for number, status in enumerate(("failed", "interrupted", "completed")):
         change_summary(tmp_path / "sweep" / str(number), status=status)
     done = call_program("train.py", *SWEEP, "data.num_steps=30000,4,5", "resume=sweep")
-    assert "\ndone   1 of 3 jobs\n" in done.stdout
+    assert "\ndone          1 of 3 jobs\n" in done.stdout
     assert LINE.findall(done.stdout)[1] == ("1", "completed", "2 of 3")
 
 

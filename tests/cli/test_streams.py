@@ -56,7 +56,7 @@ def test_a_sweep_completes_whose_reader_has_seen_enough(tmp_path: Path) -> None:
     typed = ["-m", "seed=0,1", "hydra.sweep.dir=sweep"]
     done = shell("| head -1", REPOSITORY / RUN[0], *RUN[1:], *typed, folder=tmp_path)
     assert_succeeded(done)
-    assert done.stdout == "sweep  sweep\n"
+    assert done.stdout == "sweep         sweep\n"
     assert (tmp_path / "sweep/summary.csv").exists()
 
 

@@ -27,7 +27,7 @@ def test_the_reports_program_ties_any_runs_together_and_refuses_a_folder_without
     for number in (10, 2):
         leave_job(tmp_path / "index", {"seed": number}, number=number, metrics={"val/perplexity": 7.5})
     done = run_program("-m", "timemachine.report", ".", cwd=tmp_path)
-    assert re.search(r"index/2 +completed +2 +7\.5 .*index/10 +completed +10 +7\.5 ", done.stdout, re.DOTALL)
+    assert re.search(r"index/2 +completed +2 +7\.500 .*index/10 +completed +10 +7\.500 ", done.stdout, re.DOTALL)
     assert "| index/2, index/10 | 2 of 2 | 7.50 ± 0.00 |" in (tmp_path / "report.md").read_text()
     for typed in ([], [""], ["nowhere"], ["index/2"]):
         done = run_program("-m", "timemachine.report", *typed, cwd=tmp_path)

@@ -71,7 +71,7 @@ def test_a_sweep_leaves_what_it_leaves_without_slurm(program: Program, tmp_path:
     jobs = ("model.hiddens=4,8", "seed=0,1", "trainer.max_epochs=2")
     done = program("train.py", *SWEEP, *jobs)
     assert_succeeded(done)
-    assert done.stdout.endswith("table  sweep/summary.csv\nreport  sweep/report.md\n")
+    assert done.stdout.endswith("table         sweep/summary.csv\nreport        sweep/report.md\n")
     assert [read_summary(tmp_path / f"sweep/{job}")["status"] for job in range(4)] == ["completed"] * 4
     here = program("train.py", "-m", "hydra.sweep.dir=here", *SHORT, *jobs)
     assert_succeeded(here)  # nor does it mind that srun is there

@@ -1,6 +1,7 @@
 """A sweep's table, on the terminal too, and how a sweep ends."""
 
 import csv
+import math
 import re
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from omegaconf import OmegaConf
 
 from tests.support.jobs import leave_job
 from timemachine.cli import sweep
-from timemachine.runs.sweep import sweep_rows
+from timemachine.runs.sweep import print_jobs, sweep_rows
 from timemachine.runs.tables import print_table
 
 
@@ -94,7 +95,28 @@ def test_the_table_and_the_terminal_show_whatever_is_in_a_job(
         assert [*csv.DictReader(file)] == [{k: str(v) for k, v in row.items()} for row in sweep_rows(tmp_path)]
     out = capsys.readouterr().out
     assert all(text in out for text in ("7.5", "[b]old", "a[/b]", "job 1: model.lr=-1: [must] be positive"))
-    assert f"table  {tmp_path}/summary.csv\n" in out
+    assert "table         summary.csv\nreport        report.md\n" in out
+
+
+def test_decimal_points_line_up_and_the_best_completed_job_is_marked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended = [("completed", 0.01, 12.25), ("completed", 1.0, 7.5), ("diverged", 1e30, math.inf), ("interrupted", 2.0, 7)]
+    for number, (status, lr, perplexity) in enumerate(ended):
+        clips = {"gradient_clip_val": None if number else 0.5}
+        metrics = {"val/perplexity": float(perplexity), "epoch": 100}
+        leave_job(tmp_path, {"model": {"lr": lr}, "trainer": clips}, status=status, number=number, metrics=metrics)
+    print_jobs(sweep_rows(tmp_path))
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.rstrip() for line in printed if line.strip()] == [
+        "perplexity of each job",
+        "  job   status        model.lr   trainer.gradient_clip_val            val",
+        f" {'─' * 73}",
+        "    0   completed        0.01                          0.5    12.250",
+        "    1   completed        1                          null       7.500 best",
+        "    2   diverged         1e+30                      null     inf",
+        "    3   interrupted      2                          null       7.000",
+    ]
 
 
 def test_a_table_that_cannot_be_written_is_no_success(tmp_path: Path) -> None:

@@ -86,5 +86,5 @@ def test_another_kernel_than_before_is_reported(tmp_path: Path, capsys: pytest.C
         run.update(kernel="fused (another)")
     with Record(tmp_path, to_dict(settings), in_sweep=False) as run:
         build_trainer(settings, run).fit(RNNLMScratch(28, hiddens=4), sample_data())
-    assert "kernel  fused (another) when the run began" in capsys.readouterr().out
+    assert "kernel        fused (another) when the run began" in capsys.readouterr().out
     assert read_summary(tmp_path)["kernel"] == f"fused ({fused.instruction_sets()[0]})"

@@ -15,7 +15,7 @@ from timemachine.cli.schema import leaves
 from timemachine.config import Train
 from timemachine.exercises.report import write_report
 from timemachine.runs.rows import EPOCH_COLUMNS, STEP_COLUMNS
-from timemachine.weights_and_biases import CHANGES, FIGURE, PAGE, SAMPLES
+from timemachine.weights_and_biases import CHANGES, EVALUATION, FIGURE, GAP, PAGE, SAMPLES
 
 pytestmark = pytest.mark.filterwarnings("ignore:Pydantic V1 style")  # wandb_workspaces, when it is imported
 
@@ -84,9 +84,10 @@ def test_a_workspace_draws_what_runs_log_and_settings_that_exist(run: Command, w
     assert line == f"{wandb_server.url}/{ENTITY}/mine?nw={view['name'].removeprefix('nw-').removesuffix('-v')}\n"
     sections = view["spec"]["section"]["panelBankConfig"]["sections"]
     drawn = {name.removeprefix("summary:") for name in strings([section["panels"] for section in sections])}
-    logged = {*EPOCH_COLUMNS, *STEP_COLUMNS} - {"step", "loss"}  # these are not drawn
-    derived = {"lr", "best_val/perplexity", "val/bits_per_character", "trainer/global_step"}
-    assert {FIGURE, SAMPLES, PAGE, *logged, *derived} <= drawn
+    logged = {*EPOCH_COLUMNS, *STEP_COLUMNS} - {"step"}
+    bits = {"train/bits_per_character", "val/bits_per_character", GAP}
+    derived = {"lr", "best_val/perplexity", "trainer/global_step", *bits}
+    assert {FIGURE, SAMPLES, EVALUATION, PAGE, *logged, *derived} <= drawn
     of_config = {name.removeprefix("config:") for name in strings(view["spec"]) if name.startswith("config:")}
     settings = {name.replace(".value.", ".") for name in of_config}
     assert settings and settings <= {name for name, _ in leaves(Train)}

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from tests.support.programs import Program, assert_succeeded
+from tests.support.runs import rows
 from tests.support.wandb_runs import (
     SHORT,
     STEP,
@@ -20,8 +21,10 @@ from tests.support.wandb_runs import (
 )
 from tests.support.wandb_server import WandbServer, environment_of
 from timemachine.config import REPOSITORY
+from timemachine.decoding import continue_text
+from timemachine.runs.checkpoints import load_model
 from timemachine.runs.summaries import read_summary
-from timemachine.weights_and_biases import CHANGES, FIGURE, PAGE, SAMPLES
+from timemachine.weights_and_biases import CHANGES, FIGURE, GAP, PAGE, SAMPLES
 from timemachine.weights_and_biases.run import PREFIXES
 
 
@@ -44,13 +47,23 @@ def test_a_run_arrives_with_all_that_it_carries(program: Program, tmp_path: Path
     assert run.summary.items() >= (summary["metrics"] | {"status": "completed"}).items()
     bits = {row["epoch"]: row["val/bits_per_character"] for row in run.history if "val/bits_per_character" in row}
     assert bits == {row["epoch"]: math.log2(row["val/perplexity"]) for row in run.history if "val/perplexity" in row}
-    of_epoch = ("val/perplexity", "val/bits_per_character", "clip_fraction", SAMPLES)
+    gaps = [(row["epoch"], row[GAP]) for row in run.history if GAP in row]
+    assert gaps == [
+        (int(row["epoch"]), pytest.approx(math.log2(row["val/perplexity"] / row["train/perplexity"])))
+        for row in rows(folder / "metrics.csv")
+    ]
+    assert run.summary[GAP] == gaps[-1][1]
+    of_epoch = ("val/perplexity", "val/bits_per_character", "train/bits_per_character", GAP, "clip_fraction", SAMPLES)
     axes = dict.fromkeys(of_epoch, "epoch") | {"grad_norm": STEP}
     assert {name: run.axes[name] for name in axes} == axes
     (samples,) = run.artifacts[f"run-{run.name}-{SAMPLES}"].values()
     content = json.loads(samples)
-    assert content["columns"] == ["epoch", "prefix", "continuation"]
+    assert content["columns"] == ["epoch", "prefix", "greedy", "alpha = 2"]
     assert [row[:2] for row in content["data"]] == [[epoch, prefix] for epoch in (1, 2) for prefix in PREFIXES]
+    model, vocab = load_model(str(folder))
+    for _, prefix, *continuations in content["data"][len(PREFIXES) :]:
+        for alpha, continuation in zip((None, 2.0), continuations, strict=True):
+            assert [prefix + continuation] == continue_text(model, vocab, prefix, 60, alpha)
     assert run.artifacts[f"model-{run.name}"] == {"best.ckpt": (folder / "checkpoints" / "best.ckpt").read_bytes()}
     figures = [content for name, content in run.files.items() if name.startswith(f"media/images/{FIGURE}")]
     assert figures == [(folder / "perplexity.png").read_bytes()]

@@ -25,7 +25,7 @@ from timemachine.cli.streams import Output, go_on_without_output
 from timemachine.config import REPOSITORY, Train
 from timemachine.errors import UserError
 from timemachine.runs.files import shown
-from timemachine.runs.processes import Signalled, end_with_parent, is_first_process, is_job
+from timemachine.runs.processes import Signalled, end_in_order, end_with_parent, is_first_process, is_job
 from timemachine.runs.record import Record, is_resumed
 
 # Launchers whose jobs write one after another, or each into a file of its own. Those of others share a terminal.
@@ -146,6 +146,8 @@ def _run_job(cfg: DictConfig, task: Callable[[Train, Record], None]) -> float:
     go_on_without_output()  # a launcher's process has begun without
     job, settings = HydraConfig.get(), resolved(cfg)
     folder, typed, in_sweep = Path(job.runtime.output_dir), job.overrides.task, job.mode == RunMode.MULTIRUN
+    if not in_sweep and is_first_process():  # a sweep has begun with it
+        end_in_order()
     if in_sweep:
         from timemachine.runs.resuming import begin_anew, is_done
 

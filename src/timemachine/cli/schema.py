@@ -13,7 +13,18 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from timemachine.config import OF_ANY_CELL, REPOSITORY, Evaluate, Generate, Model, Train, Wandb, to_dict
+from timemachine.config import (
+    MISSING,
+    OF_ANY_CELL,
+    REPOSITORY,
+    Evaluate,
+    Generate,
+    Model,
+    Train,
+    Wandb,
+    example,
+    to_dict,
+)
 from timemachine.errors import SettingError
 from timemachine.kernels import FUSED_ACTIVATIONS
 from timemachine.runs.record import is_resumed
@@ -37,8 +48,12 @@ with warnings.catch_warnings():  # the newest OmegaConf has another name for it
 
 def checked(cfg: DictConfig, schema: type[Settings]) -> Settings:
     """Return the composed configuration as an instance of `schema`. Raise SettingError where a rule is broken."""
-    for key in OmegaConf.missing_keys(cfg):
-        raise SettingError(f"{key}: is missing; type {key}=<folder of a run>, as train.py printed it at its end")
+    for key in sorted(OmegaConf.missing_keys(cfg)):
+        if key == "run":
+            raise SettingError("run: is missing; type run=<folder of a run>, as train.py printed it at its end")
+        setting = dict(leaves(schema)).get(key)
+        value = example(setting) if setting else "<another value>"
+        raise SettingError(f"{key}={MISSING}: stands for a missing value in Hydra; type for example {key}={value}")
     settings = OmegaConf.to_object(cfg)
     assert isinstance(settings, schema)
     if isinstance(settings, Train):

@@ -11,7 +11,6 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
@@ -28,8 +27,8 @@ from timemachine.cli.search_path import own_search_path
 from timemachine.config import REPOSITORY, Train
 from timemachine.errors import SettingError, UserError
 from timemachine.exercises.report import tie_together
-from timemachine.runs.files import cannot_write
-from timemachine.runs.processes import SWEEP, Signalled
+from timemachine.runs.files import cannot_write, shown
+from timemachine.runs.processes import SWEEP, end_in_order
 from timemachine.runs.record import is_resumed, outcome
 from timemachine.runs.resuming import begin_anew, is_done
 from timemachine.runs.sweep import job_folders, summary_or_failure, sweep_upload_line
@@ -54,12 +53,10 @@ def begin(config: DictConfig) -> int:
         jobs = checked_jobs(config)
     except (UserError, HydraException, OmegaConfBaseException) as error:
         exit_with(error, Train)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) == signal.SIG_DFL:
-            signal.signal(number, _end_in_order)
-    print(f"sweep  {folder}", flush=True)
+    end_in_order()
+    print(f"sweep         {shown(folder)}", flush=True)
     if is_resumed(config):
-        print(f"done   {_num_done(folder)} of {jobs} jobs", flush=True)
+        print(f"done          {_num_done(folder)} of {jobs} jobs", flush=True)
     return jobs
 
 
@@ -88,12 +85,6 @@ def checked_jobs(config: DictConfig) -> int:
             checked(settings, Train)
             is_done(folder, resolved(settings))  # or SettingError
     return int(sweeper.n_trials) if is_search else len(jobs)
-
-
-def _end_in_order(number: int, frame: FrameType | None) -> None:
-    """Raise Signalled; the next such signal ends the process at once."""
-    signal.signal(number, signal.SIG_DFL)
-    raise Signalled(number)
 
 
 def run_as_program(folder: Path, overrides: Sequence[str], is_resumed: bool) -> float:

@@ -142,7 +142,7 @@ def print_evaluation(rows: list[Row], corpora: list[Corpus], vocab: Vocab, runs:
         for row in rows
     ]
     columns = ("text", "part", "characters", "window", "stream", "bits/char")
-    print_table(f"perplexity of {models}", columns, lines, left=2)
+    print_table(f"perplexity of {models}", columns, lines)
     print_text(
         "± standard error; window: every window from a zero state, as in the book; stream: one pass, state carried, "
         "which is what to compare models on; bits a character are the stream's."

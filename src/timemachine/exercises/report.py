@@ -28,7 +28,7 @@ def tie_together(folder: Path, exercise: str) -> list[dict[str, Any]]:
     write_table(rows, folder)
     if exercise == "none":
         print_jobs(rows)
-        print(f"table  {folder}/summary.csv")
+        print(f"table         {shown(folder / 'summary.csv')}")
     write_report(folder, exercise)
     return rows
 
@@ -58,10 +58,10 @@ def write_report(folder: Path, exercise: str) -> None:
     parts += ["## Evidence", markdown(findings.columns, findings.rows), *findings.notes, *pictures[1:]]
     write_whole(folder / "report.md", ("\n\n".join(filter(None, parts)) + "\n").encode())
     if exercise != "none":
-        print_table(title, findings.columns, findings.rows, left=len(findings.columns))
+        print_table(title, findings.columns, findings.rows)
         if answer:
             print_text(answer)
-    print(f"report  {shown(folder / 'report.md')}")
+    print(f"report        {shown(folder / 'report.md')}")
 
 
 def _module(exercise: str) -> Any:

@@ -116,10 +116,10 @@ def print_comparison(found: Comparison) -> None:
     orders = zip(*found.ngrams.values(), strict=True)
     lines = [[str(order), *(f"{perplexity:.2f}" for perplexity in row)] for order, row in enumerate(orders)]
     text, part, _, stream, _ = found.rows[0]
-    print_table(f"n-grams on {text}, {part}: stream", ["order", *found.ngrams], lines, left=3)
+    print_table(f"n-grams on {text}, {part}: stream", ["order", *found.ngrams], lines)
     differences = {name: f"{mean:+.3f} ±{error:.3f}" for name, (mean, error) in found.differences.items()}
     lines = [[row.model, str(row.stream), differences.get(row.model, "")] for row in found.rows]
     title = f"on the same {stream.num_targets:,} characters; differences in nats a character, paired over blocks of 100"
-    print_table(title, ["model", "perplexity", "the model less it, nats"], lines, left=3)
+    print_table(title, ["model", "perplexity", "the model less it, nats"], lines)
     if find_spec("pyppmd") is None:
         print_text("PPMd is left out, as pyppmd is not installed: pip install -e '.[baselines]'")

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from types import FrameType
 
 
 def is_first_process() -> bool:
@@ -49,3 +50,15 @@ class Signalled(SystemExit):
     def __init__(self, number: int) -> None:
         super().__init__(128 + number)
         self.number, self.name = number, signal.Signals(number).name
+
+
+def end_in_order() -> None:
+    """Let SIGTERM and SIGHUP raise Signalled where they would end this process at once; the next one does."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _raise)
+
+
+def _raise(number: int, frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_DFL)
+    raise Signalled(number)

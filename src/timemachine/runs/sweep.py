@@ -1,5 +1,6 @@
 """A folder of runs, such as a sweep's: a row a job, summary.csv, and how to show them."""
 
+import math
 import os
 import re
 import shlex
@@ -7,11 +8,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from timemachine.config import format_value
 from timemachine.errors import SettingError
 from timemachine.runs.files import shown
 from timemachine.runs.rows import Table, final_numbers
 from timemachine.runs.summaries import NOT_FINITE, flat, is_running, read_summary
-from timemachine.runs.tables import print_table, print_text
+from timemachine.runs.tables import print_table, print_text, short
+
+VAL = "val/perplexity"
 
 
 def write_table(rows: list[dict[str, Any]], folder: Path) -> None:
@@ -107,13 +111,24 @@ def sweep_upload_line(folder: Path) -> str:
     return upload_line(states, folder, "/*/wandb")
 
 
+def _cell(name: str, value: object) -> str:
+    if isinstance(value, float):
+        return short(value) if name.endswith("/perplexity") else f"{value:.4g}"
+    return format_value(value)
+
+
 def print_jobs(rows: list[dict[str, Any]]) -> None:
-    """Print a line a job, and the messages of those that have one."""
-    metrics = ("train/perplexity", "val/perplexity", "test/perplexity")
+    """Print a line a job, with the lowest validation perplexity marked, and the messages of those that have one."""
+    metrics = ("train/perplexity", VAL, "test/perplexity")
     names = [name for name in rows[0] if name in ("job", "status", "seed", "init_from", *metrics) or "." in name]
     columns = [name.removesuffix("/perplexity") for name in names]
-    cells = [[f"{row[name]:.4g}" if isinstance(row[name], float) else str(row[name]) for name in names] for row in rows]
-    print_table("perplexity of each job", columns, cells, left=len(names))
+    found = [row.get(VAL) or math.inf if row["status"] == "completed" else math.inf for row in rows]
+    lowest = min(found)
+    best = [number for number, value in enumerate(found) if value == lowest < math.inf]
+    cells = [[_cell(name, row[name]) for name in names] for row in rows]
+    for number in best:
+        cells[number][names.index(VAL)] += " best"
+    print_table("perplexity of each job", columns, cells, best)
     for row in rows:
         if row["message"]:
             print_text(f"job {row['job']}: {row['message']}")

@@ -23,8 +23,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.
 class OrderlyEnd(Callback):
     """Ends the run after the batch in which the first SIGINT (Ctrl-C), SIGTERM, SIGHUP, SIGUSR1 or SIGUSR2 comes.
 
-    A second one ends the process at once, as the system has it; so does a first one before or after training, but for
-    Ctrl-C, Python's KeyboardInterrupt. The end of a job's time is announced by SIGUSR1, by submitit by SIGUSR2. Of
+    A second one ends the process at once, as the system has it. Before and after training the first Ctrl-C, SIGTERM or
+    SIGHUP raises an exception at once (`runs.processes.end_in_order`; Lightning calls a handler of SIGTERM that it
+    finds), and the others end the process. The end of a job's time is announced by SIGUSR1, by submitit by SIGUSR2. Of
     several processes the first one listens and ends the others.
     """
 
@@ -149,7 +150,7 @@ class TrainingStart(Callback):
         if not self.run.writes or self.run.quiet or (self.run.in_sweep and self.run.folder.name != "0"):
             return
         if kernel != before:
-            print(f"kernel  {before} when the run began, {kernel} now: the last digits may differ")
+            print(f"kernel        {before} when the run began, {kernel} now: the last digits may differ")
         if network["backward"] == "auto" and kernel == "bptt" and pl_module.device.type == "cpu":
             sizes = network["hiddens"], network["vocab_size"], network["activation"]
             if kernels.is_fastest(*sizes) and not kernels.is_compiled():

@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from timemachine.config import PREFIX
 from timemachine.datamodule import TimeMachine
 from timemachine.decoding import known_prefix
 from timemachine.errors import SettingError
@@ -16,7 +17,7 @@ from timemachine.runs.rows import final_numbers, read_numbers
 from timemachine.runs.summaries import EXPORT
 from timemachine.runs.tables import print_table, print_text, short
 
-PREFIX, NUM_PREDS = "it has", 20  # the book's
+NUM_PREDS = 20  # characters of the continuation, as in the book
 
 
 def finish(run: Record, model: RNNLMScratch, data: TimeMachine) -> None:
@@ -114,6 +115,6 @@ def _print(summary: dict[str, Any]) -> None:
         rows.append(("read as <unk>", f"{corpus['unknown']:,} characters", "that come less than data.min_count times"))
     if corpus.get("left_out"):
         rows.append(("left out", f"{corpus['left_out']:,} bytes", "headers and footers of Project Gutenberg's"))
-    print_table(f"{summary['status']}: {corpus['title']}", (), rows, left=3)
+    print_table(f"{summary['status']}: {corpus['title']}", (), rows)
     if summary["message"]:
         print_text(f"{summary['status']}: {summary['message']}")

@@ -10,7 +10,7 @@ from timemachine.config import Wandb
 from timemachine.errors import SettingError
 from timemachine.evaluation.scores import COLUMNS, Row
 from timemachine.runs.sweep import upload_line
-from timemachine.weights_and_biases import FIGURE
+from timemachine.weights_and_biases import EVALUATION, FIGURE
 from timemachine.weights_and_biases.run import begin_run, final_numbers, finish, in_one_line
 
 
@@ -26,7 +26,7 @@ def run_in_wandb(runs: list[str], summary: dict[str, Any]) -> str:
 
 
 def add_table(choice: Wandb, run: str, summary: dict[str, Any], rows: list[Row]) -> None:
-    """Log the table `evaluation` to the run in W&B, and its numbers to the summary there; print where they are.
+    """Log the table `EVALUATION` to the run in W&B, and its numbers to the summary there; print where they are.
 
     `run`: the run's folder. W&B shows the table that was logged last.
     """
@@ -40,11 +40,11 @@ def add_table(choice: Wandb, run: str, summary: dict[str, Any], rows: list[Row])
             if (figure := Path(run) / "perplexity.png").exists():
                 begun.log({FIGURE: wandb.Image(str(figure))})
         table = [row.cells() for row in rows]
-        begun.log({"evaluation": wandb.Table([*COLUMNS], table)})
+        begun.log({EVALUATION: wandb.Table([*COLUMNS], table)})
         for text, part, model, *numbers in table:
             for name, number in zip(COLUMNS[3:], numbers, strict=True):
                 if number is not None:
-                    begun.summary[f"evaluation/{text}/{part}/{model}/{name}"] = number
+                    begun.summary[f"{EVALUATION}/{text}/{part}/{model}/{name}"] = number
         if finish(begun, summary["status"]) and not begun.offline:
             state = ""
     except Exception as error:  # wandb raises what it likes

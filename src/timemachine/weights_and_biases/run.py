@@ -25,24 +25,26 @@ from timemachine.decoding import continue_text, known_prefix
 from timemachine.errors import one_line
 from timemachine.runs.record import Record
 from timemachine.runs.sweep import upload_line
-from timemachine.weights_and_biases import CHANGES, FIGURE, PAGE, PROJECT, SAMPLES
+from timemachine.weights_and_biases import CHANGES, FIGURE, GAP, PAGE, PROJECT, SAMPLES, STEP
 
 PREFIXES = ("it has", "time traveller", "the")  # of the table of samples
 NUM_PREDS = 60  # characters that follow each
-STEP = "trainer/global_step"  # Lightning's name
+ALPHA = 2.0  # of the samples beside greedy decoding, which ends in a loop
 
 
 class WandbRun(WandbLogger, Callback):
     """W&B's copy of metrics.csv, against `epoch`, and steps.csv, against `trainer/global_step`; both count from 1.
 
-    It takes whole rows (`training.run_log.TakesRows`). As a callback it adds a table of what greedy decoding makes of
-    `PREFIXES`. Other callbacks may log images and numbers of their own, as with Lightning's class.
+    It takes whole rows (`training.run_log.TakesRows`). As a callback it adds a table of how the model continues
+    `PREFIXES`: greedily, and drawn from P^`ALPHA` with the same random numbers each time. Other callbacks may log
+    images and numbers of their own, as with Lightning's class.
     """
 
     def __init__(self, run: wandb.Run, choice: Wandb) -> None:
         super().__init__(experiment=run, project=run.project, version=run.id, save_dir=run.dir)
         self.run, self.choice = run, choice
         self._samples: list[list[Any]] = []
+        self._place, self._bits = (0.0, 0.0), dict[str, float]()  # epoch and step of the last row, and its bits
         self._is_slow = self._failed = False
         self._defined = {"epoch", STEP}
         for name in self._defined:
@@ -79,9 +81,14 @@ class WandbRun(WandbLogger, Callback):
             self._log({name: row[name] for name in row if name not in ("epoch", "step")} | {STEP: row["step"]}, STEP)
 
     def log_row(self, row: dict[str, float]) -> None:
-        """Log the metrics of a validation, an epoch or a test; the norms are logged with the steps."""
+        """Log the metrics of a validation, an epoch or a test; the norms are logged with the steps.
+
+        The validation at an epoch's end comes before the training's numbers: two rows of the same step.
+        """
         of_epoch = {name: row[name] for name in row if name not in ("grad_norm", "grad_norm_clipped", "step")}
-        self._log(of_epoch | bits_per_character(row), "epoch")
+        place, bits = (row["epoch"], row["step"]), bits_per_character(row)
+        self._log(of_epoch | bits | gap((self._bits if place == self._place else {}) | bits), "epoch")
+        self._place, self._bits = place, bits
 
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Log what a callback gives to loggers; what `self.log` has gathered comes in rows, and is left out here."""
@@ -98,14 +105,14 @@ class WandbRun(WandbLogger, Callback):
             return
         data = trainer.datamodule  # type: ignore[attr-defined]
         for prefix in (known_prefix(text, data) for text in PREFIXES):
-            (text,) = continue_text(pl_module, data.vocab, prefix, NUM_PREDS)
-            self._samples.append([epoch, prefix, text.removeprefix(prefix)])
+            texts = [continue_text(pl_module, data.vocab, prefix, NUM_PREDS, alpha)[0] for alpha in (None, ALPHA)]
+            self._samples.append([epoch, prefix, *(text.removeprefix(prefix) for text in texts)])
         if not self._is_slow:  # else once, at the end
             self._log_samples(epoch)
 
     def _log_samples(self, epoch: int) -> None:
         began = perf_counter()
-        table = wandb.Table(["epoch", "prefix", "continuation"], list(self._samples))
+        table = wandb.Table(["epoch", "prefix", "greedy", f"alpha = {ALPHA:g}"], list(self._samples))
         self._log({SAMPLES: table, "epoch": epoch}, "epoch")
         self._is_slow = perf_counter() - began > 1
 
@@ -203,13 +210,21 @@ def _unless_set(variable: str, value: str | None) -> str | None:
 def final_numbers(summary: Mapping[str, Any]) -> dict[str, Any]:
     """Return a run's final metrics, with bits per character, its status and message: those of W&B's summary."""
     metrics: dict[str, Any] = summary["metrics"]
-    return metrics | bits_per_character(metrics) | {name: summary[name] for name in ("status", "message")}
+    bits = bits_per_character(metrics)
+    bits |= {} if "val_step" in metrics else gap(bits)  # it was validated before the epoch's end
+    return metrics | bits | {name: summary[name] for name in ("status", "message")}
 
 
 def bits_per_character(metrics: Mapping[str, Any]) -> dict[str, float]:
     """Return log2 of each window perplexity: `val/bits_per_character` of `val/perplexity`."""
     found = {name.removesuffix("perplexity"): float(metrics[name]) for name in metrics if name.endswith("/perplexity")}
     return {f"{name}bits_per_character": math.log2(value) for name, value in found.items() if value > 0}  # not NaN
+
+
+def gap(bits: Mapping[str, float]) -> dict[str, float]:
+    """Return by how many bits per character the validation is above the training, if both are there."""
+    train, val = (bits.get(f"{split}/bits_per_character", math.nan) for split in ("train", "val"))
+    return {} if math.isnan(val - train) else {GAP: val - train}
 
 
 def finish(run: wandb.Run, status: str) -> bool:

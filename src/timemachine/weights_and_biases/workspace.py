@@ -13,7 +13,7 @@ import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
 
 from timemachine.errors import SettingError, UserError, one_line
-from timemachine.weights_and_biases import CHANGES, FIGURE, PAGE, SAMPLES
+from timemachine.weights_and_biases import CHANGES, EVALUATION, FIGURE, GAP, PAGE, SAMPLES, STEP
 
 TIMEOUT = 10  # seconds that W&B's server has for an answer
 MOST_RUNS = 100  # that a panel draws; W&B's own 10 would hide most of a sweep
@@ -30,28 +30,32 @@ def sections() -> dict[str, list[Any]]:
     hiddens, at_the_end = wr.Config("model.hiddens"), wr.SummaryMetric("val/perplexity")
     columns = [wr.ParallelCoordinatesPlotColumn(wr.Config(name), display_name=name) for name in OF_SWEEPS]
     columns.append(wr.ParallelCoordinatesPlotColumn(at_the_end))
+    bits = [f"{split}/bits_per_character" for split in ("train", "val")]
     clipping = "Norm of the gradient: clipping acts where the two lines part"
     return {
         "Perplexity": [
             _lines("Training and validation perplexity", "epoch", "train/perplexity", "val/perplexity", log=True),
-            _lines("Bits per character: log2 of the window perplexity", "epoch", "val/bits_per_character"),
+            _lines("Bits per character: log2 of the window perplexity", "epoch", *bits),
+            _lines("Gap: bits per character in validation less those in training", "epoch", GAP),
         ],
         "Perplexity at the end": [
             _bars("Validation, last epoch", "val/perplexity"),
             _bars("Validation, best epoch", "best_val/perplexity"),
             _bars("Test: the text behind the validation windows", "test/perplexity"),
         ],
-        "Gradient": [
-            _lines(clipping, "trainer/global_step", "grad_norm", "grad_norm_clipped", log=True),
+        "Loss and gradient": [
+            _lines("Loss: mean negative log-likelihood of a step's characters, in nats", STEP, "loss"),
+            _lines(clipping, STEP, "grad_norm", "grad_norm_clipped", log=True),
             _lines("Share of an epoch's steps in which clipping acts", "epoch", "clip_fraction"),
         ],
         "Rate and speed": [
             _lines("Learning rate of the last step", "epoch", "lr"),
             _lines("Characters per second", "epoch", "chars_per_second"),
         ],
-        "Figure and text": [
+        "Figure, texts and evaluation": [
             wr.MediaBrowser(title="perplexity.png", media_keys=[FIGURE], num_columns=1),
             wr.WeavePanelSummaryTable(table_name=SAMPLES),
+            wr.WeavePanelSummaryTable(table_name=EVALUATION),
             wr.MediaBrowser(title="The model in a browser (log_model=true)", media_keys=[PAGE], num_columns=1),
         ],
         "Sweeps": [
