@@ -119,6 +119,16 @@ def test_decimal_points_line_up_and_the_best_completed_job_is_marked(
     ]
 
 
+@pytest.mark.parametrize(("name", "is_marked"), [("data.batch_size", True), ("data.num_steps", False)])
+def test_no_job_is_the_best_of_other_windows(name: str, is_marked: bool, tmp_path: Path, capsys: Any) -> None:
+    """The longer the windows, the lower the perplexity by itself."""
+    for number in range(2):
+        settings: dict[str, Any] = {name: 8 * (number + 1)}
+        job(tmp_path, number, **settings)
+    print_jobs(sweep_rows(tmp_path))
+    assert ("best" in capsys.readouterr().out) == is_marked
+
+
 def test_a_table_that_cannot_be_written_is_no_success(tmp_path: Path) -> None:
     """Hydra makes a warning of an exception there."""
     job(tmp_path, 0)

@@ -118,12 +118,16 @@ def _cell(name: str, value: object) -> str:
 
 
 def print_jobs(rows: list[dict[str, Any]]) -> None:
-    """Print a line a job, with the lowest validation perplexity marked, and the messages of those that have one."""
+    """Print a line a job, and the messages of those that have one.
+
+    The lowest validation perplexity is marked, unless the jobs read other texts, or in other windows.
+    """
     metrics = ("train/perplexity", VAL, "test/perplexity")
     names = [name for name in rows[0] if name in ("job", "status", "seed", "init_from", *metrics) or "." in name]
     columns = [name.removesuffix("/perplexity") for name in names]
     found = [row.get(VAL) or math.inf if row["status"] == "completed" else math.inf for row in rows]
-    lowest = min(found)
+    others = {name for name in rows[0] if name.startswith("data.") or name == "vocabulary"} - {"data.batch_size"}
+    lowest = math.inf if others else min(found)
     best = [number for number, value in enumerate(found) if value == lowest < math.inf]
     cells = [[_cell(name, row[name]) for name in names] for row in rows]
     for number in best:

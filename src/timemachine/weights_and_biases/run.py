@@ -104,9 +104,11 @@ class WandbRun(WandbLogger, Callback):
         if epoch % self.choice.sample_every_n_epochs and epoch != trainer.max_epochs:
             return
         data = trainer.datamodule  # type: ignore[attr-defined]
+        pl_module.eval()  # a cell of one's own may have dropout, which would draw from the training's random numbers
         for prefix in (known_prefix(text, data) for text in PREFIXES):
             texts = [continue_text(pl_module, data.vocab, prefix, NUM_PREDS, alpha)[0] for alpha in (None, ALPHA)]
             self._samples.append([epoch, prefix, *(text.removeprefix(prefix) for text in texts)])
+        pl_module.train()
         if not self._is_slow:  # else once, at the end
             self._log_samples(epoch)
 
