@@ -10,7 +10,7 @@ import pytest
 from tests.support.processes import Running, running
 from tests.support.programs import Program, assert_said, assert_succeeded, call_program, run_program
 from tests.support.runs import epochs, what_is_left
-from timemachine.runs.summaries import is_running, read_summary
+from timemachine.runs.summaries import EPOCH_WEIGHTS, is_running, read_summary
 
 SHORT = ["data=sample", "data.num_train=515", "data.num_val=100", "data.batch_size=256", "data.num_steps=8"]
 SHORT += ["model.hiddens=8", "model.lr=2", "logger=csv"]
@@ -69,6 +69,7 @@ def test_a_run_goes_on_bit_for_bit_after_each_signal(
     (tmp_path / "run").rename(tmp_path / "interrupted")
     assert_succeeded(program("train.py", *ALONE, total))
     assert what_is_left(tmp_path / "interrupted") == what_is_left(tmp_path / "run")
+    assert (tmp_path / "interrupted" / EPOCH_WEIGHTS).read_bytes() == (tmp_path / "run" / EPOCH_WEIGHTS).read_bytes()
 
 
 @pytest.mark.slow

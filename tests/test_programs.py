@@ -81,8 +81,8 @@ def test_run_prints_a_line_an_epoch_then_table_continuation_and_folder(short_run
 
 def test_run_leaves_everything_in_its_folder(short_run: Run) -> None:
     assert {path.name for path in short_run.folder.iterdir()} == {
-        ".hydra", ".lock", "checkpoints", "metrics.csv", "model.safetensors", "page.html", "perplexity.png",
-        "sample.txt", "steps.csv", "summary.json",
+        ".hydra", ".lock", "checkpoints", "epochs.safetensors", "metrics.csv", "model.safetensors", "page.html",
+        "perplexity.png", "sample.txt", "steps.csv", "summary.json",
     }  # fmt: skip
     assert {path.name for path in (short_run.folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     assert set(SHORT + SETTINGS) == set(re.findall(r"^- (.*)$", short_run.text(".hydra/overrides.yaml"), re.MULTILINE))

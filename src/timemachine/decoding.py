@@ -46,7 +46,7 @@ def continue_text(
     is_the_books = model.is_the_books and type(model.rnn) is RNNScratch
     step = _Step(model, vocab) if is_the_books else _StepOfAnyCell(model, vocab)
     state: Any = None
-    for character in vocab.encode(prefix or _start(vocab)).tolist():
+    for character in vocab.encode(prefix or starting_symbol(vocab)).tolist():
         state, logits = step(state, character)
     if alpha is None:
         greedy = []
@@ -64,7 +64,8 @@ def continue_text(
     return [prefix + "".join(tokens[drawn_T]) for drawn_T in drawn_TS.T]
 
 
-def _start(vocab: Vocab) -> str:
+def starting_symbol(vocab: Vocab) -> str:
+    """Return what an empty prefix starts from: a space, or the first symbol if there is none."""
     return " " if " " in vocab.token_to_idx else next(token for token in vocab.idx_to_token if token != UNKNOWN)
 
 

@@ -1,5 +1,6 @@
 """Pages of models with random weights, opened in headless Chromium."""
 
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -8,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.page.models import MODELS, random_model, summary_of, vocab_of
+from tests.page.models import LETTERS, MODELS, random_model, summary_of, vocab_of
+from timemachine.corpus import find_corpus
 from timemachine.page import make_page
+from timemachine.runs.epochs import Epoch, halved
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Playwright
@@ -41,12 +44,19 @@ def browser() -> Iterator["Browser"]:
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A page of each model."""
+    """A page of each model, and "epochs", of the model of "tanh" with earlier epochs and a text."""
     folder, paths = tmp_path_factory.mktemp("pages"), {}
     for name, network in MODELS.items():
         model = random_model(**network)
         paths[name] = folder / f"{name}.html"
         paths[name].write_bytes(make_page(model, vocab_of(name), summary_of(model)))
+    paths["epochs"] = folder / "epochs.html"
+    model, text = random_model(), find_corpus("sample", []).characters
+    epochs = [
+        Epoch(0, halved(random_model(seed=1)), math.nan, math.nan),
+        Epoch(5, halved(random_model(seed=2)), 15.25, 16.5),
+    ]
+    paths["epochs"].write_bytes(make_page(model, LETTERS, summary_of(model), epochs, text))
     return paths
 
 
@@ -57,6 +67,7 @@ def open_page(browser: "Browser", pages: dict[str, Path]) -> Iterator[Open]:
 
     def opened(which: str | Path, width: int = 1200, height: int = 900, **options: Any) -> "Page":
         context = browser.new_context(viewport={"width": width, "height": height}, **options)
+        context.set_default_timeout(10_000)
         contexts.append(context)
         page = context.new_page()
         url = (pages[which] if isinstance(which, str) else which).as_uri()

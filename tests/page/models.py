@@ -1,14 +1,18 @@
 """Models with random weights that expect something, and what Python says of a text that they read."""
 
+import copy
 import math
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from timemachine.config import Tokens, Train
+from timemachine.decoding import starting_symbol
 from timemachine.language_model import RNNLMScratch
+from timemachine.runs.epochs import halved
 from timemachine.vocab import Vocab
 
 LETTERS = Vocab("abcdefghijklmnopqrstuvwxyz ")
@@ -64,36 +68,72 @@ def summary_of(model: RNNLMScratch, title: str = "The Time Machine") -> dict[str
     }
 
 
+@dataclass
+class Read:
+    """What a model makes of a text of T characters: after each the state (T, H), before and after each P (T, V)."""
+
+    characters: Tensor
+    states: Tensor
+    before: Tensor
+    after: Tensor
+
+    @property
+    def bits(self) -> list[float]:
+        """Return the surprise of each character: (T)."""
+        return [-math.log2(P[character]) for P, character in zip(self.before, self.characters, strict=True)]
+
+
+@torch.no_grad()
+def read(model: RNNLMScratch, vocab: Vocab, text: str, start: int = 0) -> Read:
+    """Read a text; before the character at `start` the state is set to zero."""
+    X_T = as_read(vocab, text)
+    parts = [model.rnn(model.inputs(part[None]))[0][:, 0] for part in (X_T[:start], X_T[start:]) if len(part)]
+    states_TH = torch.cat(parts)
+    after_TV, of_zero_V = model.output_layer(states_TH[:, None])[0].softmax(1), model.b_q.softmax(0)
+    before_TV = torch.cat([of_zero_V[None], after_TV[:-1]])
+    before_TV[start] = of_zero_V
+    return Read(X_T, states_TH, before_TV, after_TV)
+
+
 def probabilities(model: RNNLMScratch, vocab: Vocab, text: str) -> list[float]:
     """Return what follows a text: (V)."""
-    with torch.no_grad():
-        logits_BTV, _ = model(as_read(vocab, text)[None])
-    return [float(p) for p in logits_BTV[0, -1].softmax(0)]
+    return [float(p) for p in read(model, vocab, text).after[-1]]
 
 
 def surprises(model: RNNLMScratch, vocab: Vocab, text: str) -> list[float]:
     """Return the bits of each character of a text but the first."""
-    X_T = as_read(vocab, text)
-    with torch.no_grad():
-        nll_BT = model.nll((X_T[None, :-1], X_T[None, 1:])) if len(X_T) > 1 else torch.empty(1, 0)
-    return [float(nll) / math.log(2) for nll in nll_BT[0]]
+    return read(model, vocab, text).bits[1:]
 
 
-def gradient_norms(model: RNNLMScratch, vocab: Vocab, text: str) -> list[float]:
-    """Return, for each character before the last, the norm of the gradient of the last one's loss, by autograd."""
-    X_T = as_read(vocab, text)
-    if len(X_T) < 2:
-        return []
-    inputs_TV = (
-        F.one_hot(X_T[:-1], len(vocab)).to(model.W_hq.dtype) if model.embedding is None else model.embedding[X_T[:-1]]
-    )
-    inputs_T1D = inputs_TV.detach()[:, None].requires_grad_()
-    H_TBH, _ = model.rnn(inputs_T1D)
-    F.cross_entropy(model.output_layer(H_TBH)[0, -1:], X_T[-1:]).backward()
-    assert inputs_T1D.grad is not None
-    return [float(norm) for norm in inputs_T1D.grad[:, 0].norm(dim=1)]
+@torch.no_grad()
+def memory(model: RNNLMScratch, vocab: Vocab, text: str, most: int) -> list[float]:
+    """Return, of the last character and of each before it, by how many bits another in its place changes what follows.
+
+    That is the Kullback-Leibler divergence from P as it is, its mean over the 8 that were the likeliest in that place.
+    """
+    found, changes = read(model, vocab, text), []
+    for s in reversed(range(len(found.characters))[-1 - most :]):
+        likeliest = found.before[s].argsort(descending=True).tolist()
+        others = [other for other in likeliest if other not in (int(found.characters[s]), vocab.unk)][:8]
+        replaced_NT = found.characters.repeat(len(others), 1)
+        replaced_NT[:, s] = torch.tensor(others)
+        Q_NV = model(replaced_NT)[0][:, -1].softmax(1)
+        changes.append(sum(divergence(found.after[-1], Q_V) for Q_V in Q_NV) / len(others))
+    return changes
 
 
-def as_read(vocab: Vocab, text: str) -> torch.Tensor:
+def divergence(P_V: Tensor, Q_V: Tensor) -> float:
+    """Return the Kullback-Leibler divergence of Q from P, in bits."""
+    return float(F.kl_div(Q_V.log(), P_V, reduction="sum")) / math.log(2)
+
+
+def as_read(vocab: Vocab, text: str) -> Tensor:
     """Return what a model reads of a text: (T,), int64."""
-    return vocab.encode(vocab.tokens_of(text) or " ").long()
+    return vocab.encode(vocab.tokens_of(text) or starting_symbol(vocab)).long()
+
+
+def half(model: RNNLMScratch) -> RNNLMScratch:
+    """Return a model with its weights rounded to float16, and in their dtype."""
+    rounded = copy.deepcopy(model)
+    rounded.load_state_dict({name: weight.to(model.W_hq.dtype) for name, weight in halved(model).items()})
+    return rounded

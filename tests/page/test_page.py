@@ -3,8 +3,8 @@
 import base64
 import hashlib
 import json
+import math
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -14,41 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.page.models import LETTERS, random_model, summary_of
+from tests.page.parts import Parts
 from tests.support.programs import Program
 from timemachine.config import REPOSITORY, Tokens
+from timemachine.corpus import Corpus
 from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
 from timemachine.page import LARGEST, make_page
 from timemachine.page import __main__ as command
+from timemachine.page.units import Units
+from timemachine.runs.epochs import Epoch, halved
 from timemachine.vocab import Vocab
-
-
-class Parts(HTMLParser):
-    """The elements of a page, and the text in each."""
-
-    def __init__(self, html: bytes) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: dict[str, list[str]] = {}
-        self._open = ""
-        self.feed(html.decode())
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        self._open = tag
-        self.texts.setdefault(tag, []).append("")
-
-    def handle_endtag(self, tag: str) -> None:
-        self._open = ""
-
-    def handle_data(self, data: str) -> None:
-        if self._open:
-            self.texts[self._open][-1] += data
-
-    @property
-    def run(self) -> dict[str, Any]:
-        return dict(json.loads(self.texts["script"][0]))
 
 
 def test_a_single_run_leaves_its_page_and_the_command_one_beside_a_file(program: Program, tmp_path: Path) -> None:
@@ -58,11 +34,31 @@ def test_a_single_run_leaves_its_page_and_the_command_one_beside_a_file(program:
     run = Parts((tmp_path / "run/page.html").read_bytes()).run
     assert "the sample text" in run["about"]
     assert {"val/perplexity", "model.hiddens", "seed", "data.tokens", "data.min_count"} <= dict(run["table"]).keys()
+    assert [(it["epoch"], "weights" in it, len(it["correlations"])) for it in run["epochs"]] == [
+        (0, True, 3),
+        (1, False, 3),
+    ]
+    assert (run["window"], len(run["units"])) == (32, 3)
+    assert_a_folder_without_its_text_has_epochs_alone(tmp_path / "run")
     exported = tmp_path / "model.safetensors"
     (tmp_path / "run/model.safetensors").rename(exported)
     done = program("-m", "timemachine.page", f"run={exported}")
     assert (done.returncode, done.stdout, done.stderr) == (0, "model.html\n", "")
-    assert Parts((tmp_path / "model.html").read_bytes()).run["weights"] == run["weights"]
+    alone = Parts((tmp_path / "model.html").read_bytes()).run
+    assert alone["weights"] == run["weights"]
+    assert alone["epochs"] == [run["epochs"][-1] | {"correlations": []}]
+    assert (alone["units"], alone["order"]) == ([], [*range(32)])
+
+
+def assert_a_folder_without_its_text_has_epochs_alone(folder: Path) -> None:
+    before = (folder / "page.html").read_bytes()
+    assert command.write_page(f"run={folder}").read_bytes() == before
+    told = json.loads((folder / "summary.json").read_text())
+    told["corpus"]["sha256"] = "0" * 64
+    (folder / "summary.json").write_text(json.dumps(told))
+    run = Parts(command.write_page(f"run={folder}").read_bytes()).run
+    assert [it["epoch"] for it in run["epochs"]] == [0, 1]
+    assert run["units"] == []
 
 
 @pytest.mark.parametrize(("name", "value"), [("cell", "gru"), ("activation", "softsign"), ("hiddens", 1024)])
@@ -112,6 +108,46 @@ def test_the_weights_are_the_models() -> None:
     for name, weight in model.named_parameters():
         sent = np.frombuffer(base64.b64decode(run["weights"][name.removeprefix("rnn.")]), "<f4")
         assert np.array_equal(sent, weight.detach().numpy().ravel())
+
+
+def test_the_epochs_before_the_last_one_have_weights_in_half_precision(sample: Corpus) -> None:
+    models = {number: random_model(seed=number, input="embedding", embedding_dim=5) for number in (0, 5, 100, 200)}
+    epochs = [Epoch(number, halved(model), 9.5, 10.5) for number, model in models.items()]
+    epochs[0] = epochs[0]._replace(train=math.nan, val=math.inf)
+    model = models[100]
+    run = Parts(make_page(model, LETTERS, summary_of(model), epochs, sample.characters)).run
+    assert [(it["epoch"], it["train"], it["val"]) for it in run["epochs"]] == [
+        (0, None, None),
+        (5, 9.5, 10.5),
+        (100, 6.25, 7.5),
+    ]
+    assert run["epochs"][-1].keys() == {"epoch", "train", "val", "correlations"}
+    weights = {name.removeprefix("rnn."): weight.detach() for name, weight in model.named_parameters()}
+    units = Units(weights, "tanh", sample.characters, LETTERS)
+    assert (run["units"], run["order"]) == ([{"unit": it, "meaning": of} for it, of in units.named], units.order)
+    assert run["epochs"][-1]["correlations"] == units.correlations(weights)
+    for entry, epoch in zip(run["epochs"][:-1], epochs, strict=False):
+        weights = {name.removeprefix("rnn."): weight for name, weight in epoch.weights.items()}
+        assert entry["weights"].keys() == weights.keys()
+        for name, weight in weights.items():
+            sent = np.frombuffer(base64.b64decode(entry["weights"][name]), "<f2")
+            assert np.array_equal(sent, weight.numpy().ravel())
+        widened = {name: weight.float() for name, weight in weights.items()}
+        assert entry["correlations"] == units.correlations(widened)
+
+
+def test_of_a_run_under_way_all_kept_epochs_are_shown() -> None:
+    model = random_model()
+    run = Parts(
+        make_page(model, LETTERS, summary_of(model) | {"metrics": {}}, [Epoch(5, halved(model), 9.5, 10.5)])
+    ).run
+    assert [it["epoch"] for it in run["epochs"]] == [5, None]
+
+
+def test_the_page_of_a_run_of_the_books_size_is_small(sample: Corpus) -> None:
+    model = random_model()
+    epochs = [Epoch(number, halved(model), 9.5, 10.5) for number in (0, 1, 5, 10, 20, 50)]
+    assert len(make_page(model, LETTERS, summary_of(model), epochs, sample.characters)) < 200_000
 
 
 def test_a_number_that_is_not_finite_is_left_out() -> None:

@@ -11,7 +11,7 @@ from timemachine.errors import Diverged, SettingError
 from timemachine.runs.processes import Signalled
 from timemachine.runs.record import Record
 from timemachine.runs.resuming import is_done
-from timemachine.runs.summaries import is_running, read_summary
+from timemachine.runs.summaries import EPOCH_WEIGHTS, is_running, read_summary
 from timemachine.runs.sweep import summary_or_failure
 
 SETTINGS: dict[str, Any] = {"seed": 3, "model": {"hiddens": 32, "sigma": 0.01}}
@@ -76,6 +76,7 @@ def test_a_run_that_is_refused_leaves_nothing_of_its_own(tmp_path: Path) -> None
     for folder in (tmp_path / "run", tmp_path / "own"):
         with pytest.raises(SettingError), record(folder) as run:
             run.keep_overrides()
+            (folder / EPOCH_WEIGHTS).touch()
             raise SettingError("model.lr=-1: must be positive")
     assert {path.name for path in tmp_path.rglob("*")} == {"home", "own", "notes.txt"}
 

@@ -25,7 +25,7 @@ from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
 from timemachine.runs.record import Record
 from timemachine.runs.resuming import last_checkpoint
-from timemachine.runs.summaries import read_summary
+from timemachine.runs.summaries import EPOCH_WEIGHTS, read_summary
 
 STEPS_AN_EPOCH, EPOCHS = 3, 4
 KILLS = int(os.environ.get("KILLS", 3))  # `make torture`: 30
@@ -57,6 +57,7 @@ def interrupt_at(steps: list[int], whole: Path, folder: Path, **chosen: Any) -> 
             train(folder, step, **chosen)
     train(folder, **chosen)
     assert what_is_left(folder) == what_is_left(whole)
+    assert (folder / EPOCH_WEIGHTS).read_bytes() == (whole / EPOCH_WEIGHTS).read_bytes()
 
 
 @settings(max_examples=8)
@@ -171,9 +172,10 @@ def test_a_run_that_lost_its_checkpoint_is_refused_and_keeps_its_tables(tmp_path
 
 def test_a_job_that_keeps_no_checkpoints_begins_anew(tmp_path: Path) -> None:
     (tmp_path / "metrics.csv").write_text("epoch\n1\n2\n3\n")
-    (tmp_path / "model.safetensors").touch()
+    for name in ("model.safetensors", EPOCH_WEIGHTS):
+        (tmp_path / name).touch()
     again = Record(tmp_path, {"resume": "sweep", "trainer": {"enable_checkpointing": False}}, in_sweep=True)
-    assert last_checkpoint(again) is None and not [*tmp_path.glob("m*")]
+    assert last_checkpoint(again) is None and not [*tmp_path.glob("*.*")]
 
 
 # The program

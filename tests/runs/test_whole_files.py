@@ -23,7 +23,8 @@ from tests.support.programs import Done, run_program
 from tests.support.runs import what_is_left
 from timemachine.config import REPOSITORY
 from timemachine.runs.checkpoints import load_model
-from timemachine.runs.summaries import read_summary
+from timemachine.runs.epochs import read_weights
+from timemachine.runs.summaries import EPOCH_WEIGHTS, read_summary
 
 EVERY = int(os.environ.get("FAULTS_EVERY", 24))  # `make torture`: 1
 PARTS = 4  # of all calls, on several cores
@@ -78,6 +79,8 @@ def assert_whole(run: Path) -> None:
             continue
         if path.suffix == ".json":
             assert read_summary(run)["status"]
+        elif path.name == EPOCH_WEIGHTS:
+            assert read_weights(run)
         elif path.suffix in (".ckpt", ".safetensors"):
             assert load_model(str(path))
         elif path.suffix == ".csv":
@@ -93,7 +96,8 @@ def assert_whole(run: Path) -> None:
 def everything(run: Path) -> tuple[object, ...]:
     """What there is of a run that has ended."""
     names = sorted(str(path.relative_to(run)) for path in run.rglob("*") if path.is_file())
-    return names, what_is_left(run), (run / "sample.txt").read_text(), read_summary(run)["status"]
+    kept, sample = (run / EPOCH_WEIGHTS).read_bytes(), (run / "sample.txt").read_text()
+    return names, what_is_left(run), kept, sample, read_summary(run)["status"]
 
 
 @pytest.fixture(scope="module", params=["a run", "a run that goes on"])

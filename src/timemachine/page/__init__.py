@@ -1,7 +1,7 @@
 """A run's page.html: the model in a browser, in one file that asks for no other.
 
-page.html is the template, page.css the style, page.js what one does with it, model.js the forward pass. What goes into
-the page is chosen here: no path of the machine, and nothing of where the run was logged.
+page.html is the template, page.css the style, model.js the forward pass, page.js the order in which all is read and
+drawn. What goes into the page is chosen here: no path of the machine, and nothing of where the run was logged.
 """
 
 import base64
@@ -10,6 +10,7 @@ import html
 import json
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +19,13 @@ from timemachine.errors import SettingError
 from timemachine.runs.tables import short
 
 if TYPE_CHECKING:  # they import torch, which takes seconds
+    from torch import Tensor
+
     from timemachine.language_model import RNNLMScratch
+    from timemachine.runs.epochs import Epoch
     from timemachine.vocab import Vocab
 
+SCRIPTS = ("model", "reading", "characters", "text", "strip", "units", "recurrence", "next", "memory", "page")
 LARGEST = 4_000_000  # bytes of the weights in a page
 KNOWN = {"cell": ("rnn",), "activation": ("tanh", "relu")}  # settings of `model.` that model.js can run
 SHOWN = {  # settings; none named: all of a section
@@ -31,27 +36,18 @@ SHOWN = {  # settings; none named: all of a section
 }
 
 
-def make_page(model: "RNNLMScratch", vocab: "Vocab", summary: dict[str, Any]) -> bytes:
+def make_page(
+    model: "RNNLMScratch", vocab: "Vocab", summary: dict[str, Any], epochs: "Sequence[Epoch]" = (), text: str = ""
+) -> bytes:
     """Return page.html of a model; `summary`: its run's.
 
-    Raises SettingError if a browser cannot run the model: another cell or activation, or more than `LARGEST` bytes.
+    `epochs`: those of which the run has kept the weights. `text`: what is read to find out what the units follow, the
+    beginning of the training text. Raises SettingError as `check_model` does.
     """
+    check_model(model)
     network: dict[str, Any] = dict(model.hparams)
-    for name, known in KNOWN.items():
-        if network[name] not in known:
-            instead = " or ".join(f"model.{name}={value}" for value in known)
-            raise SettingError(f"model.{name}={network[name]}: has no page in a browser; type {instead}")
-    weights = {name.removeprefix("rnn."): weight for name, weight in model.named_parameters()}
+    weights = _weights_of(dict(model.named_parameters()))
     num_weights = sum(weight.numel() for weight in weights.values())
-    size = 4 * num_weights * 4 // 3  # float32 in base64
-    if size > LARGEST:
-        rule = f"a page of {size / 1e6:.1f} MB is too large, {LARGEST / 1e6:.0f} MB at most"
-        # H(H + b) + c numbers
-        H, b = network["hiddens"], 1 + weights["W_xh"].shape[0] + len(vocab)
-        c = num_weights - H * (H + b)
-        most = (math.isqrt(b * b + 4 * (LARGEST * 3 // 16 - c)) - b) // 2
-        instead = f"model.hiddens={most} or fewer" if most > 0 else "a larger data.min_count"
-        raise SettingError(f"model.hiddens={H}: {rule}; type {instead}")
     title, settings = summary["corpus"]["title"], summary["settings"]
     metrics = {name: float(value) for name, value in summary["metrics"].items()}  # "nan" in summary.json
     metrics = {name: value for name, value in metrics.items() if math.isfinite(value)}
@@ -67,35 +63,95 @@ def make_page(model: "RNNLMScratch", vocab: "Vocab", summary: dict[str, Any]) ->
         "unk": vocab.unk,
         "activation": network["activation"],
         "hiddens": network["hiddens"],
-        "weights": {name: _base64(weight.detach().float().cpu().numpy().astype("<f4").tobytes())
-                    for name, weight in weights.items()},
-    }  # fmt: skip
-    return _filled(title, run)
+        "window": settings["data"]["num_steps"],
+        "weights": _sent(weights, "<f4"),
+        **_learnt(weights, network, vocab, metrics, epochs, text),
+    }
+    return fill(title, run)
+
+
+def check_model(model: "RNNLMScratch") -> None:
+    """Raise SettingError if a browser cannot run the model: another cell or activation, or one beyond `LARGEST`."""
+    network: dict[str, Any] = dict(model.hparams)
+    for name, known in KNOWN.items():
+        if network[name] not in known:
+            instead = " or ".join(f"model.{name}={value}" for value in known)
+            raise SettingError(f"model.{name}={network[name]}: has no page in a browser; type {instead}")
+    if (size := size_of(model)) > LARGEST:
+        rule = f"a page of {size / 1e6:.1f} MB is too large, {LARGEST / 1e6:.0f} MB at most"
+        # H(H + b) + c numbers
+        H, b = network["hiddens"], 1 + model.rnn.W_xh.shape[0] + model.vocab_size
+        c = sum(weight.numel() for weight in model.parameters()) - H * (H + b)
+        most = (math.isqrt(b * b + 4 * (LARGEST * 3 // 16 - c)) - b) // 2
+        instead = f"model.hiddens={most} or fewer" if most > 0 else "a larger data.min_count"
+        raise SettingError(f"model.hiddens={H}: {rule}; type {instead}")
+
+
+def size_of(model: "RNNLMScratch", num_epochs: int = 0) -> int:
+    """Return the bytes that a model takes in its page, in base64: float32, and float16 after so many epochs."""
+    return (4 + 2 * num_epochs) * sum(weight.numel() for weight in model.parameters()) * 4 // 3
+
+
+def _learnt(
+    weights: "dict[str, Tensor]", network: dict[str, Any], vocab: "Vocab", metrics: dict[str, float],
+    epochs: "Sequence[Epoch]", text: str,
+) -> dict[str, Any]:  # fmt: skip
+    """Return what the units follow, and their order; the kept epochs below the last one, and the last one."""
+    from timemachine.page.units import Units  # it imports torch, which takes seconds
+
+    units = Units(weights, network["activation"], text, vocab) if text else None
+
+    def entry(epoch: int | None, train: float, val: float, weights: "dict[str, Tensor]") -> dict[str, Any]:
+        numbers = {name: it if math.isfinite(it) else None for name, it in (("train", train), ("val", val))}
+        return {"epoch": epoch, **numbers, "correlations": units.correlations(weights) if units else []}
+
+    last = int(metrics["epoch"]) if "epoch" in metrics else None
+    entries = list[dict[str, Any]]()
+    for epoch in epochs:
+        if last is None or epoch.number < last:
+            then = _weights_of(epoch.weights)
+            entries.append(entry(epoch.number, epoch.train, epoch.val, then) | {"weights": _sent(then, "<f2")})
+    train, val = (metrics.get(f"{split}/perplexity", math.nan) for split in ("train", "val"))
+    return {
+        "order": units.order if units else [*range(network["hiddens"])],
+        "units": [{"unit": it.unit, "meaning": it.meaning} for it in units.named] if units else [],
+        "epochs": [*entries, entry(last, train, val, weights)],
+    }
+
+
+def _weights_of(parameters: "dict[str, Tensor]") -> "dict[str, Tensor]":
+    """Return weights under the names that they have in a page."""
+    return {name.removeprefix("rnn."): weight.detach().cpu().float() for name, weight in parameters.items()}
+
+
+def _sent(weights: "dict[str, Tensor]", dtype: str) -> dict[str, str]:
+    """Return weights in base64, as numbers of a type of NumPy's."""
+    return {name: _base64(weight.numpy().astype(dtype).tobytes()) for name, weight in weights.items()}
 
 
 def _about(title: str, network: dict[str, Any], num_weights: int, metrics: dict[str, float]) -> str:
     embeds = network["input"] == "embedding"
     reads = f"embeddings of width {network['embedding_dim']}" if embeds else "one-hot inputs"
-    where = {"train": "in training", "val": "in validation", "test": "on the test text"}
+    where = {"train": "in training", "val": "in validation", "test": "in the test"}
     splits = [split for split in where if f"{split}/perplexity" in metrics]
     found = ", ".join(f"{short(metrics[f'{split}/perplexity'])} {where[split]}" for split in splits)
     return (
         f"A recurrent network of {num_weights:,} numbers that has read {title}: {network['hiddens']} hidden units, "
-        f"{network['activation']}, {reads}{f'; perplexity {found}' if found else ''}. "
-        "It runs here, in your browser: nothing that you type leaves this page."
+        f"{network['activation']}, {reads}{f'; perplexity {found}' if found else ''}."
     )
 
 
-def _filled(title: str, run: dict[str, Any]) -> bytes:
+def fill(title: str, run: dict[str, Any]) -> bytes:
     """Return the template with the title and the run as JSON, both escaped so that neither can end an element."""
-    files = ("page.html", "page.css", "model.js", "page.js")
-    template, style, model, page = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in files)
-    script = model + page
+    files = ("page.html", "page.css", *(f"{name}.js" for name in SCRIPTS))
+    template, style, *scripts = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in files)
+    script = "".join(scripts)
     parts = {
         "policy": f"default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
         f"script-src {_hash(script)}; style-src {_hash(style)}",
         "title": html.escape(f"{title}: a model to type into"),
         "style": style,
+        "phi": run["activation"],
         # JSON in ASCII, so that U+2028 and the like are escaped as well.
         "run": json.dumps(run, allow_nan=False).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"),
         "script": script,

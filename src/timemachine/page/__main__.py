@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from timemachine.cli.streams import go_on_without_output
@@ -31,10 +32,17 @@ def write_page(typed: str) -> Path:
         raise SettingError(f"{typed}: invalid value; type run=<the folder that train.py printed at its end>")
     summary = run_summary(run)  # refuses another folder before the slow imports
 
+    from timemachine.page.units import training_text
     from timemachine.runs.checkpoints import load_model
+    from timemachine.runs.epochs import Epoch, read_epochs
+    from timemachine.runs.load import load_run
 
-    path = Path(run, "page.html") if Path(run).is_dir() else Path(run).with_suffix(".html")
-    write_whole(path, make_page(*load_model(run), summary))
+    path, epochs, text = Path(run).with_suffix(".html"), list[Epoch](), ""
+    if Path(run).is_dir():
+        path, epochs = Path(run, "page.html"), read_epochs(Path(run))
+        with suppress(SettingError):  # the run's text is not there any more
+            text = training_text(load_run(run).data)
+    write_whole(path, make_page(*load_model(run), summary, epochs, text))
     return path
 
 

@@ -1,11 +1,9 @@
 "use strict";
-// The model: what it reads of a text, the forward pass, the gradient of one loss, continuing. No part of it knows the
-// page. V vocabulary, D inputs of the RNN, H hidden units. Weights are float32 as in Python, sums float64.
+// The model: what it reads of a text, the forward pass, continuing. No part of it knows the page.
+// V vocabulary, D inputs of the RNN, H hidden units. Weights are float32 as in Python, sums float64.
 
-const PHI = {
-  tanh: { phi: Math.tanh, slope: (h) => 1 - h * h }, // φ(z), and φ'(z) from h = φ(z)
-  relu: { phi: (z) => Math.max(z, 0), slope: (h) => (h > 0 ? 1 : 0) },
-};
+const PHI = { tanh: Math.tanh, relu: (z) => Math.max(z, 0) };
+const SAME = 1e-6; // two states that differ by less are the same one: what follows them is
 
 // How a corpus of each kind is normalised (timemachine/corpus.py), from a text to a text.
 const NORMALISE = {
@@ -23,8 +21,15 @@ function uniform(seed) {
   };
 }
 
-function decoded(base64) {
-  return new Float32Array(Uint8Array.from(atob(base64), (character) => character.charCodeAt(0)).buffer);
+function bytes(base64) {
+  return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0)).buffer;
+}
+
+/** Return the numbers of float16, as float32: exponent and fraction move by 13 bits, the exponent's bias is 112 more. */
+function fromHalf(base64) {
+  const halves = new Uint16Array(bytes(base64));
+  const moved = Uint32Array.from(halves, (half) => ((half & 0x8000) << 16) | ((half & 0x7fff) << 13));
+  return new Float32Array(moved.buffer).map((number) => number * 2 ** 112);
 }
 
 function transposed(matrix, rows, columns) {
@@ -50,31 +55,25 @@ function products(matrix, vector, out) {
   return out;
 }
 
-function norm(vector) {
-  let sum = 0;
-  for (const entry of vector) sum += entry * entry;
-  return Math.sqrt(sum);
-}
-
 class Model {
-  /** `run`: tokens (V), their kind, the index of <unk>, the name of φ, and weights by name, in base64. */
-  constructor({ tokens, kind, unk, activation, hiddens, weights }) {
-    Object.assign(this, { tokens, unk, numHiddens: hiddens, size: tokens.length, ...PHI[activation] });
+  /**
+   * `run`: tokens (V), their kind, the index of <unk>, the name of φ, and weights by name: float32 in base64.
+   * `halves`: the weights of another epoch in their place, in float16.
+   */
+  constructor({ tokens, kind, unk, activation, hiddens, weights }, halves = null) {
+    Object.assign(this, { tokens, unk, numHiddens: hiddens, size: tokens.length, phi: PHI[activation] });
     this.normalise = NORMALISE[kind];
     this.index = new Map(tokens.map((token, index) => [token, index]));
-    const W = Object.fromEntries(Object.entries(weights).map(([name, base64]) => [name, decoded(base64)]));
-    const V = this.size, H = hiddens;
-    this.W_xh = W.W_xh; // (D, H)
-    this.numInputs = W.W_xh.length / H;
-    this.W_hh = W.W_hh; // (H, H)
-    this.W_hq = W.W_hq; // (H, V)
+    this.start = this.index.has(" ") ? " " : tokens.find((_, index) => index !== unk); // of an empty text
+    const read = halves ? fromHalf : (base64) => new Float32Array(bytes(base64));
+    const W = Object.fromEntries(Object.entries(halves ?? weights).map(([name, base64]) => [name, read(base64)]));
+    const V = this.size, H = hiddens, D = W.W_xh.length / H;
     this.b_q = W.b_q;
     this.W_hhT = transposed(W.W_hh, H, H);
     this.W_hqT = transposed(W.W_hq, H, V);
-    const W_xhT = transposed(W.W_xh, this.numInputs, H);
+    const W_xhT = transposed(W.W_xh, D, H);
     this.fromInput = []; // of each character, what it adds to the state: x W_xh + b_h
     for (let character = 0; character < V; character++) {
-      const D = this.numInputs;
       const row = W.embedding
         ? products(W_xhT, W.embedding.subarray(character * D, (character + 1) * D), new Float64Array(H))
         : Float64Array.from(W.W_xh.subarray(character * H, (character + 1) * H));
@@ -82,9 +81,9 @@ class Model {
     }
   }
 
-  /** Return the characters (code points) that the model reads of a text; like Python, a space where that is nothing. */
+  /** Return the characters (code points) that the model reads of a text, of an empty one as many as Python: one. */
   read(text) {
-    return Array.from(this.normalise(text) || " ");
+    return Array.from(this.normalise(text) || this.start);
   }
 
   /** Return the indices of what the model reads of a text. */
@@ -97,13 +96,22 @@ class Model {
     return [...new Set(this.read(text))].filter((character) => !this.index.has(character));
   }
 
-  /** Put the state after a character into `out`, and return it. `state`: the one before; null is zero. */
-  step(state, character, out) {
+  /** Return what a state adds to the next: h W_hh. */
+  fromState(state) {
+    return products(this.W_hhT, state, this.zeros());
+  }
+
+  /** Return the state after a character. `state`: the one before; null is zero. */
+  step(state, character) {
     const input = this.fromInput[character], phi = this.phi;
-    if (state) products(this.W_hhT, state, out);
-    else out.fill(0);
-    for (let unit = 0; unit < out.length; unit++) out[unit] = phi(out[unit] + input[unit]);
-    return out;
+    const next = state ? this.fromState(state) : this.zeros();
+    for (let unit = 0; unit < next.length; unit++) next[unit] = phi(next[unit] + input[unit]);
+    return next;
+  }
+
+  /** Return a state of zeros. */
+  zeros() {
+    return new Float64Array(this.numHiddens);
   }
 
   /** Return the logits (V) of a state. */
@@ -141,73 +149,23 @@ class Model {
     return last;
   }
 
-  /** Return `length` characters that follow a state, or as many as fit into `room` (UTF-16 units), as one text. */
-  continuation(state, length, room, alpha, random) {
-    let text = "";
-    for (let t = 0; t < length; t++) {
-      const character = this.choice(this.logits(state), alpha, random), longer = text + this.tokens[character];
-      if (longer.length > room) break;
-      text = longer;
-      state = this.step(state, character, new Float64Array(this.numHiddens));
-    }
-    return text;
-  }
-}
-
-/** What the model makes of one text: a state after each character, and the bits by which that one surprised. */
-class Reading {
-  constructor(model) {
-    Object.assign(this, { model, characters: [], states: [], surprises: [], known: 0 });
-  }
-
-  /** Take another text; what its beginning shares with the last one stays known. */
-  take(characters) {
-    let same = 0;
-    while (same < this.known && same < characters.length && this.characters[same] === characters[same]) same++;
-    Object.assign(this, { characters, known: same });
-  }
-
-  /** Read on, until a time as performance.now() has it if that comes first. Return whether all is read. */
-  advance(until = Infinity) {
-    for (let t = this.known; t < this.characters.length; this.known = ++t) {
-      if (t % 8 === 7 && performance.now() > until) return false;
-      const before = t ? this.states[t - 1] : null, character = this.characters[t];
-      this.surprises[t] = t ? -Math.log2(this.expected(t - 1)[character]) : null; // the first has nothing before it
-      this.states[t] = this.model.step(before, character, new Float64Array(this.model.numHiddens));
-    }
-    return true;
-  }
-
-  /** Return the probabilities (V) of what follows the character at t; they are not kept: V can be thousands. */
-  expected(t) {
-    return this.model.probabilities(this.model.logits(this.states[t]));
-  }
-
-  /** Return the mean of the surprises in bits, or null where there is none. */
-  bits() {
-    if (this.known < 2) return null;
-    let sum = 0;
-    for (let t = 1; t < this.known; t++) sum += this.surprises[t];
-    return sum / (this.known - 1);
-  }
-
   /**
-   * Return how much each earlier character matters to the one at t: the norm of the gradient of its loss, in nats,
-   * with respect to the vector that the RNN reads there. What is smaller than 1e-12 of the state's is left at zero.
+   * Return `length` characters that follow a state, or as many as fit into `room` (UTF-16 units), as one `text`; where
+   * each is the likeliest also how many there are when the state is first one that has been before: there it `repeats`
+   * the last `period`.
    */
-  influence(t) {
-    const { model, states } = this, H = model.numHiddens, norms = new Float64Array(t);
-    if (!t) return norms;
-    const error = this.expected(t - 1);
-    error[this.characters[t]] -= 1;
-    let G = products(model.W_hq, error, new Float64Array(H)), other = new Float64Array(H);
-    const input = new Float64Array(model.numInputs), negligible = 1e-12 * norm(G);
-    for (let s = t - 1; s >= 0; s--) {
-      for (let unit = 0; unit < H; unit++) G[unit] *= model.slope(states[s][unit]);
-      norms[s] = norm(products(model.W_xh, G, input));
-      if (norm(G) < negligible) break;
-      [G, other] = [products(model.W_hh, G, other), G];
+  continuation(state, length, room, alpha, random) {
+    const states = [state], found = { text: "", repeats: null, period: null };
+    for (let t = 0; t < length; t++) {
+      const character = this.choice(this.logits(state), alpha, random), longer = found.text + this.tokens[character];
+      if (longer.length > room) break;
+      found.text = longer;
+      state = this.step(state, character);
+      if (alpha !== null || found.repeats !== null) continue;
+      const same = states.findLastIndex((other) => other.every((h, unit) => Math.abs(h - state[unit]) < SAME));
+      if (same >= 0) Object.assign(found, { repeats: t + 1, period: states.length - same });
+      states.push(state);
     }
-    return norms;
+    return found;
   }
 }

@@ -25,7 +25,7 @@ from timemachine.config import REPOSITORY
 from timemachine.errors import Diverged, SettingError, UserError
 from timemachine.runs.files import cannot_write, shown, write_whole
 from timemachine.runs.processes import is_first_process, is_job
-from timemachine.runs.summaries import LOCK, read_summary
+from timemachine.runs.summaries import EPOCH_WEIGHTS, LOCK, read_summary
 
 if TYPE_CHECKING:  # they import torch, which takes seconds
     from torch import Tensor
@@ -73,6 +73,11 @@ class Record:
                     raise SettingError(f"resume={shown(folder)}: summary.json is damaged; type another run") from error
         now = {"status": "running", "message": None, "settings": settings}
         self.summary: dict[str, Any] = now | {"metrics": {}} | self.before | now
+
+    @property
+    def is_single(self) -> bool:
+        """Return whether it is a run by itself: no job of a sweep, of a group or of an exercise."""
+        return not self.in_sweep and self.group is None and self.exercise == "none"
 
     def __enter__(self) -> Self:
         if self.writes:
@@ -152,7 +157,7 @@ class Record:
         if self.writes:
             for name in (".hydra", "wandb", "tensorboard", "lightning_logs"):
                 shutil.rmtree(self.folder / name, ignore_errors=True)
-            for name in ("summary.json", LOCK):
+            for name in ("summary.json", EPOCH_WEIGHTS, LOCK):
                 (self.folder / name).unlink(missing_ok=True)
             if self.folder.absolute() != Path.cwd():
                 with suppress(OSError):  # it has other files

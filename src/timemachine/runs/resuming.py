@@ -11,7 +11,7 @@ from timemachine.errors import SettingError, one_line
 from timemachine.runs.files import shown
 from timemachine.runs.record import Record, is_resumed
 from timemachine.runs.rows import read
-from timemachine.runs.summaries import EXPORT, flat, read_summary
+from timemachine.runs.summaries import EPOCH_WEIGHTS, EXPORT, flat, read_summary
 
 if TYPE_CHECKING:  # they import torch, which takes seconds
     import lightning.pytorch as pl
@@ -124,7 +124,7 @@ def begin_anew(folder: Path) -> None:
     """Remove what a run that cannot be resumed has left."""
     for name in ("checkpoints", "wandb", "tensorboard"):
         shutil.rmtree(folder / name, ignore_errors=True)
-    for name in ("metrics.csv", "steps.csv", EXPORT):
+    for name in ("metrics.csv", "steps.csv", EPOCH_WEIGHTS, EXPORT):
         (folder / name).unlink(missing_ok=True)
 
 

@@ -11,6 +11,7 @@ from timemachine.errors import SettingError
 
 A_RUN = "<the folder that train.py printed at its end>"
 EXPORT = "model.safetensors"  # in a run's folder, once it has ended: its weights, and what is known of them
+EPOCH_WEIGHTS = "epochs.safetensors"  # in the folder of a run that has a page: its weights after a few epochs
 NOT_FINITE = ("nan", "inf", "-inf")  # numbers that JSON cannot have
 LOCK = ".lock"  # in a run's folder: held as long as the process that trains there lives, however that ends
 

@@ -2,6 +2,8 @@
 
 import random
 import signal
+from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -11,8 +13,11 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from timemachine import kernels
+from timemachine.errors import SettingError
 from timemachine.kernels import fused
 from timemachine.kernels.loss import kernel_of
+from timemachine.page import LARGEST, check_model, size_of
+from timemachine.runs.epochs import KEPT, Weights, halved, read_weights, write_weights
 from timemachine.runs.processes import Signalled
 from timemachine.runs.record import Record
 from timemachine.training.lightning import kill_other_processes
@@ -126,6 +131,37 @@ class Resumption(Callback):
         trainer.should_stop = True
         if self.run.writes:
             print(f"a callback ended the run after epoch {trainer.current_epoch}; to go on type callbacks=none as well")
+
+
+class EpochWeights(Callback):
+    """Keeps the weights of a few epochs for the run's page, where it has one and has room for all of them.
+
+    An epoch's are written before its checkpoint, as its row is: a run that is killed between the two lacks nothing.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keep the weights before training; of a run that goes on drop what came after its checkpoint."""
+        if trainer.current_epoch == 0:
+            self._keep(0, {}, pl_module)
+            return
+        weights = read_weights(self.folder)
+        before = {epoch: weights[epoch] for epoch in weights if epoch <= trainer.current_epoch}
+        if len(before) < len(weights):
+            write_weights(self.folder, before)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keep the weights if the epoch is one of those."""
+        if (epoch := trainer.current_epoch + 1) in KEPT:
+            self._keep(epoch, read_weights(self.folder), pl_module)
+
+    def _keep(self, epoch: int, weights: dict[int, Weights], model: Any) -> None:
+        with suppress(SettingError):
+            check_model(model)
+            if size_of(model, len(KEPT)) <= LARGEST:
+                write_weights(self.folder, weights | {epoch: halved(model)})
 
 
 class TrainingStart(Callback):

@@ -10,7 +10,9 @@ from timemachine.decoding import known_prefix
 from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
 from timemachine.page import make_page
+from timemachine.page.units import training_text
 from timemachine.runs.checkpoints import export_model
+from timemachine.runs.epochs import read_epochs
 from timemachine.runs.files import shown, write_figure, write_whole
 from timemachine.runs.record import Record
 from timemachine.runs.rows import final_numbers, read_numbers
@@ -79,13 +81,14 @@ def _draw_curves(folder: Path, summary: dict[str, Any]) -> list[str]:
 
 def _write_page(run: Record, model: RNNLMScratch, data: TimeMachine) -> list[str]:
     """Leave page.html in the folder of a single run. Return the line that says so, or why there is none."""
-    if run.in_sweep or run.group is not None or run.exercise != "none":
+    if not run.is_single:
         return []
     path = run.folder / "page.html"
     try:
-        write_whole(path, make_page(model, data.vocab, run.summary))
+        page = make_page(model, data.vocab, run.summary, read_epochs(run.folder), training_text(data))
     except SettingError as error:
         return [f"page          none: {error}"]
+    write_whole(path, page)
     return [f"page          {shown(path)}"]
 
 

@@ -24,7 +24,7 @@ from timemachine.runs.checkpoints import WholeCheckpoints
 from timemachine.runs.processes import Signalled
 from timemachine.runs.record import Record, outcome
 from timemachine.runs.rows import final_numbers
-from timemachine.training.callbacks import OrderlyEnd, Resumption, TrainingStart
+from timemachine.training.callbacks import EpochWeights, OrderlyEnd, Resumption, TrainingStart
 from timemachine.training.lightning import ModelCheckpoint, PerplexityBar, Unprofiled, end_each_epoch_once, silence
 from timemachine.training.run_log import RunLog, TakesRows
 
@@ -89,6 +89,8 @@ def _lists(
     callbacks: list[Callback] = [run_log, Resumption(run), TrainingStart(run)]
     callbacks += [other for other in others if isinstance(other, Callback)]
     callbacks += own
+    if run.is_single and run.writes:
+        callbacks.append(EpochWeights(run.folder))
     callbacks += [PerplexityBar(), OrderlyEnd()] if draws_bar else [OrderlyEnd()]
     if settings.trainer.enable_checkpointing is not False:
         folder = run.folder / "checkpoints"

@@ -1,0 +1,47 @@
+// Characters as something that can be seen, and bars: a row is a character, as long as its P.
+
+const SIGNS = { " ": "␣", "\n": "↵", "\t": "⇥" };
+const find = (id) => document.getElementById(id);
+const percent = (p) => `${(100 * p).toFixed(p < 0.001 ? 3 : 1)} %`;
+
+function made(name, textContent = "", className = "") {
+  return Object.assign(document.createElement(name), { textContent, className });
+}
+
+/** Return a token as something that can be seen: a sign, a code point's number, or a mark on a circle. */
+function shown(token) {
+  if (token in SIGNS) return SIGNS[token];
+  if (/^[\p{C}\p{Z}\p{Default_Ignorable_Code_Point}]$/u.test(token)) {
+    return `U+${token.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
+  }
+  return /^\p{Mn}$/u.test(token) ? `◌${token}` : token;
+}
+
+function barRow(name) {
+  const row = made(name, "", "bar"), track = made("span", "", "track");
+  track.append(made("i"), made("i"));
+  row.append(made("b"), track, made("small"));
+  return row;
+}
+
+/**
+ * Fill rows with the likeliest characters, in order; `was`, which is the one that stands in the text, is marked, and in
+ * the last row if it is not among them. `drawn`: the chance that each is written, a second bar.
+ */
+function drawBars(rows, model, P, { was = null, drawn = null } = {}) {
+  const order = ranked(P).slice(0, rows.length), place = was === null ? 0 : P.filter((p) => p > P[was]).length;
+  if (was !== null && !order.includes(was)) order[rows.length - 1] = was;
+  rows.forEach((row, rank) => {
+    const character = order[rank], [key, track, number] = row.children, token = model.tokens[character];
+    key.textContent = shown(token);
+    if (character === was && place > rank) key.prepend(made("sup", `${place + 1}. `));
+    number.textContent = percent(P[character]);
+    track.children[0].style.width = `${100 * P[character]}%`;
+    track.children[1].style.width = drawn ? `${100 * drawn[character]}%` : "0";
+    row.classList.toggle("was", character === was);
+    row.dataset.character = character;
+    const name = { " ": "space", "\n": "line break" }[token] ?? shown(token);
+    const chance = drawn ? `, written with ${percent(drawn[character])}` : "";
+    row.setAttribute("aria-label", `${name}, ${percent(P[character])}${chance}${character === was ? ", in the text" : ""}`);
+  });
+}

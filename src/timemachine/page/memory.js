@@ -1,0 +1,64 @@
+// How far back the model remembers at the chosen character, measured by putting others in the place of each before it.
+
+const BEYOND = 8, MOST_BACK = 64; // characters beyond the training's windows, and of all
+let measuring = 0; // so that a measurement ends when another begins
+
+/** Measure and draw, in slices, so that no key waits. */
+function drawMemory(t) {
+  const turn = ++measuring, chart = find("memory"), bits = [];
+  const back = reading.memory(t, Math.min(MOST_BACK, run.window + BEYOND));
+  const work = () => {
+    if (turn !== measuring) return;
+    for (const until = performance.now() + SLICE; performance.now() < until; ) {
+      const { done, value } = back.next();
+      if (done) return drawChart(chart, t, bits);
+      bits.push(value);
+    }
+    setTimeout(work);
+  };
+  work();
+}
+
+function drawChart(chart, t, bits) {
+  const most = Math.max(...bits, 1e-9);
+  chart.replaceChildren(...bits.map((value, back) => {
+    const column = made("span", "", "back"), bar = made("i");
+    bar.style.height = `${(100 * value) / most}%`;
+    column.append(bar, made("b", shown(typed[t - back]).replace(/^U\+.+/, "□")));
+    column.title = `${back} back: ${value.toFixed(3)} bits`;
+    column.dataset.bits = value;
+    column.classList.toggle("window", back === run.window);
+    return column;
+  }).reverse());
+  chart.scrollLeft = chart.scrollWidth;
+  const back = bits.findLastIndex((value) => value >= 0.01 * bits[0]);
+  const reach = back === bits.length - 1 ? "" : ` Farther than ${back} back it is below a hundredth of that.`;
+  const window = bits.length > run.window ? `; the line: where the training's windows of ${run.window} ended` : "";
+  find("memory-said").textContent =
+    `Another character in the place of “${shown(typed[t])}” changes the prediction by ${bits[0].toFixed(2)} bits on average.${reach}`;
+  find("memory-axis").textContent = `0 to ${most.toFixed(2)} bits${window}`;
+  chart.setAttribute("aria-label", bits.map((value, s) => `${s} back ${value.toFixed(3)} bits`).slice(0, 12).join(", "));
+}
+
+/** Say what forgetting changes; `whole` is the reading of the same text that has forgotten nothing. */
+function drawForgotten(t) {
+  const f = reading.start, name = `“${shown(typed[f || t])}”`;
+  find("forget").textContent = f ? "Remember again" : `Forget everything before ${name}`;
+  find("forget").disabled = !f && t === 0;
+  find("forgotten").hidden = !f;
+  if (!f) return;
+  whole.take(reading.characters);
+  whole.advance();
+  const place = Math.max(t, f), changed = divergence(whole.next(place), reading.next(place)).toFixed(2);
+  const [with_, without] = [whole, reading].map((it) => it.bits(f).toFixed(2)), count = reading.known - f;
+  find("forgotten").textContent =
+    `Before ${name} the state was set to zero. After “${shown(typed[place])}” the prediction is ${changed} bits from what it ` +
+    `was; the ${count} characters from ${name} on cost ${without} bits each, with their past ${with_}.`;
+}
+
+function listenToMemory() {
+  find("forget").addEventListener("click", () => {
+    reading.forget(reading.start ? 0 : at());
+    work();
+  });
+}

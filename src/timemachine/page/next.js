@@ -1,0 +1,76 @@
+// What the model expected at the chosen character and expects after it, how the next one is chosen, and what α does.
+
+const LIKELIEST = 30, EXPECTED = 6; // characters that the bars show
+const ALPHAS = [0.5, 1, 2, 8], SAMPLE = 80; // side by side, and the characters of each
+
+/** Return a random source for this text and seed, so that the same two give the same continuation. */
+function source() {
+  return uniform((chosen.seed + Math.imul(reading.characters.length, 0x9e3779b1)) | 0);
+}
+
+/** Draw both tables at the character at t. */
+function drawExpected(t) {
+  const P = reading.next(t), logits = model.logits(reading.states[t]);
+  let drawn = model.probabilities(logits, chosen.alpha ?? 1, true);
+  if (chosen.alpha === null) {
+    const likeliest = model.choice(logits, null);
+    drawn = drawn.map((_, index) => (index === likeliest ? 1 : 0));
+  }
+  find("after").textContent = `After “${shownText(t)}”${t < last() ? ", inside the text" : ""}`;
+  drawBars([...find("bars").children], model, P, { drawn, was: t < last() ? reading.characters[t + 1] : null });
+  for (const row of find("bars").children) row.disabled = Number(row.dataset.character) === model.unk;
+  find("expected").style.visibility = t ? "visible" : "hidden"; // it keeps its room: the map beneath shall not jump
+  if (t) drawBars([...find("expected").children], model, reading.expected(t), { was: reading.characters[t] });
+}
+
+/** Return the last characters up to t, as they are seen. */
+function shownText(t) {
+  return (t > 9 ? "…" : "") + typed.slice(Math.max(0, t - 9), t + 1).map(shown).join("");
+}
+
+/** Draw, for each of `ALPHAS`, the likeliest characters and a text that goes on after the character at t. */
+function drawAlphas(t) {
+  const state = reading.states[t], logits = model.logits(state);
+  [...find("alphas").children].forEach((part, place) => {
+    const alpha = ALPHAS[place], [, rows, text] = part.children;
+    drawBars([...rows.children], model, model.probabilities(logits, alpha, true));
+    text.textContent = model.continuation(state, SAMPLE, Infinity, alpha, source()).text;
+  });
+}
+
+function drawChoice() {
+  const isGreedy = chosen.alpha === null;
+  for (const id of ["alpha", "seed"]) find(id).disabled = isGreedy;
+  find("alpha-value").textContent = find("alpha").value;
+}
+
+function listenToNext() {
+  for (let rank = 0; rank < Math.min(LIKELIEST, model.size); rank++) {
+    find("bars").append(Object.assign(barRow("button"), { type: "button", tabIndex: rank ? -1 : 0 }));
+  }
+  for (let rank = 0; rank < Math.min(EXPECTED, model.size); rank++) find("expected").append(barRow("div"));
+  for (const alpha of ALPHAS) {
+    const part = made("section"), rows = made("div", "", "bars");
+    for (let rank = 0; rank < Math.min(4, model.size); rank++) rows.append(barRow("div"));
+    part.append(made("h3", `α = ${alpha}`), rows, made("p", "", "sample"));
+    find("alphas").append(part);
+  }
+  find("bars").addEventListener("click", ({ target }) => {
+    const row = target.closest("button");
+    if (row) write(model.tokens[row.dataset.character], endOf(at()));
+  });
+  find("bars").addEventListener("keydown", (event) => {
+    const rows = [...find("bars").querySelectorAll("button:not(:disabled)")], place = rows.indexOf(document.activeElement);
+    const next = { ArrowDown: place + 1, ArrowUp: place - 1, Home: 0, End: rows.length - 1 }[event.key];
+    if (next === undefined) return;
+    event.preventDefault();
+    const row = rows[Math.max(0, Math.min(next, rows.length - 1))];
+    rows.forEach((other) => (other.tabIndex = other === row ? 0 : -1)); // one stop for Tab
+    row.focus();
+  });
+  document.querySelector("fieldset").addEventListener("input", () => {
+    chosen.alpha = find("greedy").checked ? null : Number(find("alpha").value);
+    chosen.seed = Math.trunc(Number(find("seed").value)) || 0;
+    draw();
+  });
+}

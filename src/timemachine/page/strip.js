@@ -1,0 +1,90 @@
+// The text as the model reads it, each character on the colour of its surprise or of a unit's value. One is chosen here.
+
+const MOST_BITS = 8; // where the colour of surprise ends
+const strip = find("strip");
+
+/** Draw the characters that are read so far; the spans that are there already are changed. */
+function drawStrip() {
+  while (strip.children.length > reading.known) strip.lastChild.remove();
+  while (strip.children.length < reading.known) strip.append(made("span"));
+  const scale = chosen.unit === null ? 1 : mostOf(reading.states);
+  typed.slice(0, reading.known).forEach((token, t) => {
+    const span = strip.children[t];
+    const text = shown(token) + ({ " ": "\u200b", "\n": "\n" }[token] ?? ""); // a line may end there, or does
+    let colour = "hot", share = Math.min(1, (reading.surprises[t] ?? 0) / MOST_BITS);
+    if (chosen.unit !== null) {
+      const h = reading.states[t][chosen.unit];
+      [colour, share] = [h < 0 ? "cold" : "warm", Math.min(1, Math.abs(h) / scale)];
+    }
+    if (span.textContent !== text) span.textContent = text;
+    span.classList.toggle("named", text.startsWith("U+"));
+    span.classList.toggle("unknown", !model.index.has(token));
+    span.classList.toggle("forgotten", t < reading.start);
+    span.classList.toggle("repeats", t === chosen.repeats);
+    const background = t < reading.start ? "none" : `rgb(var(--${colour}) / calc(${share.toFixed(3)} * var(--most-${colour})))`;
+    if (span.dataset.background !== background) span.style.background = span.dataset.background = background;
+  });
+}
+
+function drawTotal() {
+  const bits = reading.bits(Math.max(1, reading.start)), count = reading.known - Math.max(1, reading.start);
+  find("total").textContent = bits === null
+    ? "Type two characters: from the second one on the model had something to expect."
+    : `${bits.toFixed(3)} bits per character, perplexity ${(2 ** bits).toFixed(2)}, over ${count} characters`;
+}
+
+/** Mark the chosen character, bring it into view, and say how much it surprised. */
+function drawChosen(t) {
+  const span = strip.children[t], character = reading.characters[t], name = `“${shown(typed[t])}”`;
+  strip.querySelector(".at")?.classList.remove("at");
+  span.classList.add("at");
+  if (chosen.pointed === null) {
+    const above = span.offsetTop - 4, below = span.offsetTop + span.offsetHeight + 4 - strip.clientHeight;
+    strip.scrollTop = Math.max(below, Math.min(above, strip.scrollTop));
+  }
+  let text = `${name} is the first character: nothing was expected yet.`;
+  if (t) {
+    const P = reading.expected(t), place = P.filter((other) => other > P[character]).length + 1;
+    const it = model.index.has(typed[t]) ? "it" : "<unk>", bits = reading.surprises[t].toFixed(2);
+    text = `${name}: ${bits} bits; the model gave ${it} ${percent(P[character])}, place ${place} of ${model.size}.`;
+  }
+  find("inspected").textContent = text;
+  strip.setAttribute("aria-valuemax", reading.known);
+  strip.setAttribute("aria-valuenow", t + 1);
+  strip.setAttribute("aria-valuetext", text);
+}
+
+/**
+ * Let a pointer choose: a mouse shows what it is over and chooses by a click, a finger chooses by a tap or by moving
+ * along. `placeOf` gives the place at a point of the window, or null.
+ */
+function listenToPointer(element, placeOf) {
+  let down = null; // where a finger came down, until it moves along: at first it may be going to scroll
+  element.addEventListener("pointerdown", (event) => (down = event.pointerType === "mouse" ? null : event));
+  element.addEventListener("pointermove", ({ pointerType, clientX, clientY }) => {
+    if (down && Math.abs(clientX - down.clientX) <= Math.abs(clientY - down.clientY)) return;
+    down = null;
+    const t = placeOf(clientX, clientY);
+    if (t === null || t === (pointerType === "mouse" ? chosen.pointed : chosen.place)) return;
+    if (pointerType === "mouse") point(t);
+    else choose(t);
+  });
+  element.addEventListener("pointerleave", () => point(null));
+  element.addEventListener("click", ({ clientX, clientY }) => {
+    const t = placeOf(clientX, clientY);
+    if (t !== null) choose(t);
+  });
+}
+
+function listenToStrip() {
+  strip.addEventListener("keydown", (event) => {
+    const steps = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, Home: -Infinity, End: Infinity };
+    if (!(event.key in steps)) return;
+    event.preventDefault();
+    choose(Math.max(0, Math.min(at() + steps[event.key], last())));
+  });
+  listenToPointer(strip, (x, y) => {
+    const t = [...strip.children].indexOf(document.elementFromPoint(x, y));
+    return t < 0 ? null : t;
+  });
+}

@@ -1,0 +1,124 @@
+// The hidden units: a heat map of their values over the text, and the one whose colours the text takes.
+
+const COLUMN = 11, SIGN = 20; // pixels of a character's column, and of the signs beneath
+const canvas = find("heat");
+let heatStart = 0;
+
+const short = (number) => String(Number(number.toPrecision(2)));
+const signed = (number) => number.toFixed(2).replace("-", "−");
+
+function mostAbsolute(vectors) {
+  return vectors.reduce((most, vector) => vector.reduce((a, z) => Math.max(a, Math.abs(z)), most), 1e-9);
+}
+
+/** Return the value at which the colours of states end: 1 for tanh, else the largest there is. */
+function mostOf(states) {
+  return run.activation === "tanh" ? 1 : mostAbsolute(states);
+}
+
+function colours(...names) {
+  const style = getComputedStyle(document.documentElement);
+  return names.map((name) => style.getPropertyValue(`--${name}`).trim().split(" ").map(Number));
+}
+
+/** Return vectors over the units as a small picture, one a column, the units in the page's order, up to ± `most`. */
+function picture(vectors, width, most) {
+  const H = model.numHiddens, [paper, warm, cold] = colours("paper", "warm", "cold"), pixels = new ImageData(width, H);
+  vectors.forEach((vector, column) => run.order.forEach((unit, row) => {
+    const h = vector[unit], share = Math.min(1, Math.abs(h) / most), towards = h < 0 ? cold : warm;
+    const pixel = 4 * (row * width + column);
+    for (let c = 0; c < 3; c++) pixels.data[pixel + c] = paper[c] + share * (towards[c] - paper[c]);
+    pixels.data[pixel + 3] = 255;
+  }));
+  const small = Object.assign(made("canvas"), { width, height: H });
+  small.getContext("2d").putImageData(pixels, 0, 0);
+  return small;
+}
+
+/** Return a pen for a canvas of so many pixels of the page. */
+function penOf(place, width, height) {
+  const scale = devicePixelRatio, [ink] = colours("ink");
+  Object.assign(place, { width: width * scale, height: height * scale });
+  place.style.height = `${height}px`;
+  const pen = place.getContext("2d");
+  pen.scale(scale, scale);
+  pen.fillStyle = pen.strokeStyle = `rgb(${ink.join(" ")})`;
+  return pen;
+}
+
+/** Draw vectors over the units into a canvas, and a line around the unit that is shown; return the pen. */
+function drawVectors(place, vectors, columns, most, beneath = 0) {
+  const H = model.numHiddens, width = place.clientWidth, height = heightOfUnits();
+  const pen = penOf(place, width, height + beneath), row = run.order.indexOf(chosen.unit);
+  pen.imageSmoothingEnabled = H > height;
+  pen.drawImage(picture(vectors, columns, most), 0, 0, width, height);
+  if (row >= 0) pen.strokeRect(0, (row * height) / H, width, height / H);
+  return pen;
+}
+
+const heightOfUnits = () => Math.min(320, Math.max(96, 4 * model.numHiddens));
+const columnsOf = () => Math.max(8, Math.floor(canvas.clientWidth / COLUMN));
+
+/** Draw the states over as many characters as fit, and the characters beneath. */
+function drawHeat(t) {
+  const columns = columnsOf(), height = heightOfUnits(), step = canvas.clientWidth / columns;
+  if (t < heatStart || t >= heatStart + columns) heatStart = t - columns + 1;
+  heatStart = Math.max(0, Math.min(heatStart, reading.known - columns));
+  const states = reading.states.slice(heatStart, Math.min(reading.known, heatStart + columns));
+  const most = mostOf(states), pen = drawVectors(canvas, states, columns, most, SIGN);
+  pen.font = "13px ui-monospace, monospace";
+  pen.textAlign = "center";
+  states.forEach((_, column) => {
+    const sign = shown(typed[heatStart + column]).replace(/^U\+.+/, "□"); // there is no room for a number
+    pen.fillText(sign, (column + 0.5) * step, height + 15, step);
+  });
+  pen.lineWidth = 2;
+  pen.strokeRect((t - heatStart) * step, 1, step, height + SIGN - 2);
+  document.querySelectorAll(".most").forEach((place) => (place.textContent = short(most)));
+  const kept = `${model.numHiddens} units over the ${states.length} characters up to ${heatStart + states.length}`;
+  canvas.setAttribute("aria-label", `Heat map: ${kept}`);
+}
+
+/** Say what the text's colours are, and how closely the units that have a meaning follow it at this epoch. */
+function drawMeanings() {
+  const { correlations } = run.epochs[chosen.epoch];
+  document.querySelectorAll("#meanings button").forEach((button, place) => {
+    const { unit, meaning } = run.units[place];
+    button.textContent = `${meaning} ${signed(correlations[place])}`;
+    button.title = `unit ${unit}`;
+    button.setAttribute("aria-pressed", chosen.unit === unit);
+  });
+  find("unit").value = chosen.unit ?? "";
+  find("of-surprise").hidden = chosen.unit !== null;
+  find("of-unit").hidden = chosen.unit === null;
+}
+
+function showUnit(unit) {
+  chosen.unit = unit;
+  draw();
+}
+
+function listenToUnits() {
+  for (let unit = 0; unit < model.numHiddens; unit++) {
+    find("unit").append(Object.assign(made("option", `unit ${unit}`), { value: unit }));
+  }
+  find("unit").addEventListener("input", ({ target }) => showUnit(target.value === "" ? null : Number(target.value)));
+  for (const { unit } of run.units) {
+    const button = Object.assign(made("button"), { type: "button" });
+    button.addEventListener("click", () => showUnit(chosen.unit === unit ? null : unit));
+    find("meanings").append(button);
+  }
+  find("h-meanings").hidden = !run.units.length;
+  for (const place of document.querySelectorAll("#heat, #cell canvas")) {
+    place.addEventListener("click", ({ clientY }) => {
+      const row = ((clientY - place.getBoundingClientRect().top) / heightOfUnits()) * model.numHiddens;
+      const unit = run.order[Math.floor(row)]; // there is none beneath, where the characters stand
+      if (unit !== undefined) showUnit(unit);
+    });
+  }
+  listenToPointer(canvas, (x) => {
+    const { left, width } = canvas.getBoundingClientRect();
+    const t = heatStart + Math.floor(((x - left) / width) * columnsOf());
+    return t < 0 || t > last() ? null : t;
+  });
+}

@@ -1,0 +1,124 @@
+"""What the units of a page follow: r is NumPy's, of the states of torch.nn.RNN."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from tests.page.models import CHARACTERS, CHINESE, LETTERS, random_model
+from timemachine.corpus import Corpus
+from timemachine.datamodule import TimeMachine
+from timemachine.language_model import RNNLMScratch
+from timemachine.page.units import FEATURES, MOST, OF_CHARACTERS, ROW, Units, training_text
+from timemachine.vocab import Vocab
+
+
+def weights_of(model: RNNLMScratch) -> dict[str, Tensor]:
+    return {name.removeprefix("rnn."): weight.detach() for name, weight in model.named_parameters()}
+
+
+def units_of(model: RNNLMScratch, text: str, vocab: Vocab = LETTERS) -> Units:
+    return Units(weights_of(model), model.rnn.activation, text, vocab)
+
+
+def states_of(model: RNNLMScratch, index_BT: Tensor) -> NDArray[np.float64]:
+    """Return what torch.nn.RNN has of such weights (B·T, H), in float64."""
+    vectors_VD = torch.eye(model.vocab_size) if model.embedding is None else model.embedding.detach()
+    trusted = nn.RNN(vectors_VD.shape[1], model.rnn.num_hiddens, nonlinearity=model.rnn.activation, batch_first=True)
+    state = {"weight_ih_l0": model.rnn.W_xh.T, "weight_hh_l0": model.rnn.W_hh.T, "bias_ih_l0": model.rnn.b_h}
+    trusted.load_state_dict(state | {"bias_hh_l0": torch.zeros(model.rnn.num_hiddens)})
+    with torch.no_grad():
+        states_BTH: Tensor = trusted.double()(vectors_VD.double()[index_BT])[0]
+    return states_BTH.flatten(0, 1).numpy()
+
+
+NETWORKS: list[dict[str, Any]] = [{}, {"activation": "relu"}, {"input": "embedding", "embedding_dim": 12}]
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_the_named_pairs_are_those_of_the_largest_correlations(network: dict[str, Any], sample: Corpus) -> None:
+    model = random_model(hiddens=8, **network)
+    units = units_of(model, sample.characters)
+    rows = min(MOST, len(sample.characters)) // ROW
+    text = sample.characters[: rows * ROW]
+    states_NH = states_of(model, torch.tensor(LETTERS[list(text)]).view(rows, ROW))
+    follows = {
+        "spaces": [character == " " for character in text],
+        "vowels": [character in "aeiou" for character in text],
+        "distance to the last space": [at - text.rfind(" ", 0, at + 1) for at in range(len(text))],
+    }
+    r = {
+        (unit, name): np.corrcoef(states_NH[:, unit], np.array(feature, float))[0, 1]
+        for unit in range(8)
+        for name, feature in follows.items()
+    }
+    expected: list[tuple[int, str]] = []
+    for pair in sorted(r, key=lambda pair: -abs(r[pair])):
+        if not any(pair[0] == unit or pair[1] == name for unit, name in expected):
+            expected.append(pair)
+    assert units.named == expected and len(expected) == 3
+    assert units.correlations(weights_of(model)) == pytest.approx([r[pair] for pair in expected], abs=1e-4)
+    other = random_model(hiddens=8, seed=1, **network)
+    states_NH = states_of(other, torch.tensor(LETTERS[list(text)]).view(rows, ROW))
+    later = [np.corrcoef(states_NH[:, unit], np.array(follows[name], float))[0, 1] for unit, name in expected]
+    assert units.correlations(weights_of(other)) == pytest.approx(later, abs=1e-4)
+
+
+WRITTEN = '“É 1!\n”Ab "c" '
+AS_FEATURES: dict[str, list[int]] = {
+    "spaces": [0, 0, 1, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1],
+    "vowels": [0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0],
+    "distance to the last space": [1, 2, 0, 1, 2, 0, 1, 2, 3, 0, 1, 2, 3, 0],
+    "capitals": [0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0],
+    "digits": [0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+    "punctuation marks": [1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1, 0, 1, 0],
+    "inside quotation marks": [1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 0, 0],
+    "distance to the last line break": [1, 2, 3, 4, 5, 0, 1, 2, 3, 4, 5, 6, 7, 8],
+}
+
+
+def test_each_feature_of_a_text_of_characters() -> None:
+    found = {name: feature(WRITTEN) for name, feature in (FEATURES | OF_CHARACTERS).items()}
+    assert found == AS_FEATURES
+    assert OF_CHARACTERS["inside quotation marks"]("“a\n\nb") == [1, 1, 1, 0, 0]
+
+
+def test_what_a_text_lacks_is_no_meaning() -> None:
+    text = "时间机器，飞吧。一时间" * 20
+    units = units_of(random_model(CHINESE, hiddens=8), text, CHINESE)
+    assert [meaning for _, meaning in units.named] == ["punctuation marks"]
+    assert not units_of(random_model(CHARACTERS), "一", CHARACTERS).named
+
+
+@pytest.mark.parametrize(("grows", "named"), [(0.5, [2, 3]), (9.0, [])])  # the second beyond all numbers
+def test_units_that_are_constant_or_not_finite_follow_nothing(grows: float, named: list[int]) -> None:
+    model = random_model(hiddens=4, activation="relu")
+    with torch.no_grad():
+        model.rnn.W_xh[:, :2] = model.rnn.W_hh[:, :2] = 0
+        model.rnn.b_h[:2] = torch.tensor([-1.0, 0.1])  # dead, and always on
+        model.rnn.W_xh[:, 2:].abs_()
+        model.rnn.W_hh[2:, 2:] = torch.eye(2) * grows
+    units = units_of(model, "it has a time " * 100)
+    assert sorted(unit for unit, _ in units.named) == named
+    assert sorted(units.order) == [0, 1, 2, 3]
+    before = units_of(random_model(hiddens=4, activation="relu"), "it has a time " * 100)
+    assert all(map(math.isfinite, before.correlations(weights_of(model))))
+
+
+def test_in_their_order_neighbours_are_more_alike(sample: Corpus) -> None:
+    model = random_model(hiddens=32)
+    units, index_BT = units_of(model, sample.characters), LETTERS.encode(sample.characters[:ROW]).long()[None]
+    like_HH: NDArray[np.float64] = np.array(np.corrcoef(states_of(model, index_BT).T))
+    assert sorted(units.order) == [*range(32)] and units.order[0] == units.named[0].unit
+    sorted_HH = like_HH[np.ix_(units.order, units.order)]
+    assert np.diag(sorted_HH, 1).mean() > np.diag(like_HH, 1).mean() + 0.2
+
+
+def test_only_what_trains_is_read(sample: Corpus) -> None:
+    data = TimeMachine(num_train=100, num_val=50, num_steps=8, start=7, corpus=sample)
+    assert training_text(data) == sample.characters[7 : 7 + 108]
+    assert len(training_text(TimeMachine(num_train=None, num_val=None, corpus=sample))) <= MOST

@@ -1,0 +1,116 @@
+"""The weights that a run keeps after a few epochs: which, of which runs, and what of a damaged file."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from torch import Tensor
+
+from tests.support.runs import InterruptAt, Interruption, fit
+from timemachine.config import Train, to_dict
+from timemachine.corpus import Corpus
+from timemachine.datamodule import TimeMachine
+from timemachine.language_model import RNNLMScratch
+from timemachine.runs.checkpoints import read_checkpoint
+from timemachine.runs.epochs import halved, read_epochs, read_weights, write_weights
+from timemachine.runs.record import Record
+from timemachine.runs.rows import read_numbers
+from timemachine.runs.summaries import EPOCH_WEIGHTS
+from timemachine.training.callbacks import EpochWeights
+from timemachine.training.trainer import build_trainer
+
+
+@pytest.fixture
+def train(sample: Corpus, tmp_path: Path) -> Callable[..., RNNLMScratch]:
+    """Train for some epochs of 3 steps, from the last checkpoint if there is one, and return the model."""
+
+    def trained(max_epochs: int, interrupt_at: int | None = None) -> RNNLMScratch:
+        torch.manual_seed(0)
+        data, model = TimeMachine(32, 4, 96, 40, corpus=sample), RNNLMScratch(28, hiddens=4)
+        interruption = [] if interrupt_at is None else [InterruptAt(interrupt_at)]
+        fit(tmp_path / "run", model, data, interruption, max_epochs=max_epochs)
+        return model
+
+    return trained
+
+
+def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    assert all(weight.dtype == torch.float16 and torch.equal(weight, expected[name]) for name, weight in found.items())
+
+
+def test_the_weights_are_those_of_the_checkpoints(train: Callable[..., RNNLMScratch], tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    expected = {0: halved(RNNLMScratch(28, hiddens=4))}
+    for epoch in (1, 2, 5, 6, 10):
+        train(epoch)
+        weights = read_checkpoint(tmp_path / "run/checkpoints/last.ckpt")["state_dict"]
+        expected[epoch] = {name: weight.half() for name, weight in weights.items()}
+    kept, rows = read_epochs(tmp_path / "run"), read_numbers(tmp_path / "run/metrics.csv")
+    assert [it.number for it in kept] == [0, 1, 5, 10]
+    for it in kept:
+        assert_same(it.weights, expected[it.number])
+    assert math.isnan(kept[0].train) and math.isnan(kept[0].val)
+    assert [(it.train, it.val) for it in kept[1:]] == [
+        (rows[it.number - 1]["train/perplexity"], rows[it.number - 1]["val/perplexity"]) for it in kept[1:]
+    ]
+
+
+def test_what_came_after_the_checkpoint_is_dropped(train: Callable[..., RNNLMScratch], tmp_path: Path) -> None:
+    train(1)
+    kept = read_weights(tmp_path / "run")
+    write_weights(
+        tmp_path / "run", kept | {5: read_weights(tmp_path / "run")[0]}
+    )  # as of a run that was killed before its checkpoint
+    with pytest.raises(Interruption):
+        train(6, interrupt_at=7)
+    assert read_weights(tmp_path / "run").keys() == {0, 1}
+    train(6)
+    assert read_weights(tmp_path / "run").keys() == {0, 1, 5}
+    assert not torch.equal(read_weights(tmp_path / "run")[5]["W_hq"], kept[0]["W_hq"])
+
+
+@pytest.mark.parametrize(("cell", "hiddens", "is_kept"), [("rnn", 4, True), ("gru", 4, False), ("rnn", 300, False)])
+def test_a_network_without_a_page_or_without_room_in_it_keeps_none(
+    cell: str, hiddens: int, is_kept: bool, tmp_path: Path
+) -> None:
+    model, trainer = RNNLMScratch(28, hiddens), pl.Trainer(max_epochs=1, logger=False, enable_checkpointing=False)
+    model.hparams["cell"] = cell
+    EpochWeights(tmp_path).on_train_start(trainer, model)
+    assert (tmp_path / EPOCH_WEIGHTS).exists() is is_kept
+
+
+@pytest.mark.parametrize("of", [{"in_sweep": True}, {"exercise": "relu"}, {"group": "sweep"}, {}])
+def test_only_a_single_run_that_keeps_anything_keeps_them(of: dict[str, Any], tmp_path: Path) -> None:
+    settings = Train()
+    settings.trainer.fast_dev_run = not of
+    run = Record(tmp_path, to_dict(settings), **{"in_sweep": False} | of)
+    callbacks = build_trainer(settings, run).callbacks  # type: ignore[attr-defined]
+    assert "EpochWeights" not in [type(callback).__name__ for callback in callbacks]
+
+
+def test_what_half_precision_cannot_hold_is_left_out(tmp_path: Path) -> None:
+    model = RNNLMScratch(28, hiddens=4)
+    usual = halved(model)
+    with torch.no_grad():
+        model.W_hq[0, 0] = 65_520  # 65504 is the largest
+    write_weights(tmp_path, {0: usual, 1: halved(model)})
+    assert read_weights(tmp_path).keys() == {0}
+
+
+def test_of_a_damaged_file_there_are_none(tmp_path: Path) -> None:
+    path = tmp_path / EPOCH_WEIGHTS
+    assert read_weights(tmp_path) == {}
+    write_weights(tmp_path, {0: halved(RNNLMScratch(28, hiddens=4))})
+    content = path.read_bytes()
+    flipped = bytearray(content)
+    flipped[-5] ^= 1
+    for damaged in (content[:-3], content[:20], b"", bytes(flipped)):
+        path.write_bytes(damaged)
+        assert read_weights(tmp_path) == {}
+    path.write_bytes(content)
+    assert read_weights(tmp_path).keys() == {0}
