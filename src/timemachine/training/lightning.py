@@ -121,6 +121,7 @@ def silence() -> None:
         ".*callbacks used to create the checkpoint.*",  # probes may come and go
         "Checkpoint directory .* exists and is not empty.*",
         r"You are trying to `self.log\(\)` but `Trainer\(barebones=True\)`.*",
+        "Precision .* is not supported by the model summary.*",  # which counts 32 bits instead
         "The `srun` command is available.*",  # a run on a cluster's login node
     ):
         warnings.filterwarnings("ignore", message)
