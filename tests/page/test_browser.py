@@ -196,7 +196,7 @@ def short(number: float) -> str:
 
 
 def signed(number: float) -> str:
-    return f"{number:.2f}".replace("-", "−")
+    return f"{number:.2f}".removeprefix("-" if abs(number) < 0.005 else "").replace("-", "−")
 
 
 def bar_rows(
@@ -320,7 +320,8 @@ def compare(
     assert says("x") == signs[t]
     units = page.evaluate("run.units")
     one = unit if unit is not None else units[0]["unit"] if units else order[0]
-    step = f"{model.hparams['activation']}({signed(float(past[one]))} + {signed(float(from_input[one]))})"
+    sums = f"{signed(float(past[one]))} + {signed(float(from_input[one]))}".replace("+ −", "− ")
+    step = f"{model.hparams['activation']}({sums})"
     said = f"Unit {one} was {signed(float(before[one]))} and is {step} = {signed(float(it.states[t, one]))}."
     assert says("one-unit") == said == page.get_attribute("#cell", "aria-label")
 
@@ -340,7 +341,7 @@ def compare(
     said = f"Another character in the place of “{signs[t]}” changes the prediction by {back[0]:.2f} bits on average."
     farther = f" Farther than {reach} back it is below a hundredth of that." if reach < len(back) - 1 else ""
     assert says("memory-said") == said + farther
-    assert says("memory-axis").startswith(f"0 to {max(back):.2f} bits")
+    assert says("memory-axis").startswith(f"0 to {max(*back, 0.1):.2f} bits")
 
     # the units' meanings
     correlations = page.evaluate("run.epochs.map(epoch => epoch.correlations)")[epoch]
@@ -427,6 +428,20 @@ def test_forgetting_sets_the_state_to_zero_and_says_what_that_changes(open_page:
     page.get_by_label("Training").press("ArrowRight")
     page.get_by_role("button", name="Remember again").click()
     compare(page, model, LETTERS, text, 12)
+
+
+def test_what_was_forgotten_is_remembered_where_the_text_before_it_changes(open_page: Open) -> None:
+    model, page = exact_model(), open_page("tanh")
+    for act in ("Control+Home", "Control+End"):
+        typed(page, "it has a time")
+        page.locator("#strip span").nth(7).click()
+        page.get_by_role("button", name="Forget everything before “a”").click()
+        box(page).press(act)
+        page.keyboard.type("x")
+        if act == "Control+Home":
+            compare(page, model, LETTERS, "xit has a time", 0)
+        else:
+            compare(page, model, LETTERS, "it has a timex", 13, start=7)
 
 
 def test_the_character_in_the_text_is_in_its_table_with_its_place(open_page: Open) -> None:
@@ -658,7 +673,7 @@ def test_by_default_it_draws_and_a_seed_reproduces_it(open_page: Open) -> None:
     assert written() == texts[0]
 
 
-REPEATS = "At the marked character the state is the same as {} characters before: from here the text repeats."
+REPEATS = "At the marked character the state is the same as {} before: from here the text repeats."
 
 
 @pytest.mark.parametrize(("name", "text"), [("tanh", "it has"), ("embedding", "it has")])
@@ -681,11 +696,10 @@ def test_greedy_has_no_alpha_and_marks_where_the_text_repeats(name: str, text: s
     same[:, : len(text) - 1] = False  # what one has typed is not what repeats
     place = next(t for t in range(len(text), len(whole)) if same[t].any())
     period = place - int(same[place].nonzero().max())
-    assert (
-        page.text_content("#said") == f"200 characters written at the end, each the likeliest. {REPEATS.format(period)}"
-    )
-    marked = page.evaluate("[...strip.children].flatMap((span, t) => span.matches('.repeats') ? [t] : [])")
-    assert marked == [place]
+    repeats = REPEATS.format(f"{period} character{'s' * (period != 1)}")
+    assert page.text_content("#said") == f"200 characters written at the end, each the likeliest. {repeats}"
+    marked = "[...strip.children].flatMap((span, t) => span.matches('.repeats') && span.matches('.at') ? [t] : [])"
+    assert page.evaluate(marked) == [place]
     if name == "tanh":
         page.get_by_label("Training").press("ArrowLeft")
         settled(page)
@@ -914,6 +928,29 @@ def test_a_long_text_leaves_the_states_on_the_first_screen(open_page: Open) -> N
     settled(page)
     assert page.evaluate("scrollY") == 0
     assert all_seen()
+
+
+@pytest.mark.parametrize(("width", "height"), [(1366, 768), (1280, 600), (1920, 1080)])
+def test_what_stays_while_one_scrolls_lies_on_nothing(width: int, height: int, open_page: Open) -> None:
+    page = open_page("epochs", width=width, height=height)
+    for summary in page.locator("summary").all():
+        summary.click()
+    page.mouse.wheel(0, 9000)
+    page.wait_for_function("() => scrollY > 0 && scrollY + innerHeight >= document.documentElement.scrollHeight - 1")
+    ends = page.evaluate("document.querySelector('.cause').getBoundingClientRect().bottom")
+    assert ends <= page.evaluate("document.querySelector('details').getBoundingClientRect().top")
+
+
+def test_on_a_phone_the_text_stays_above_what_it_explains(open_page: Open) -> None:
+    page = open_page("tanh", **PHONE)
+    page.locator("#memory").scroll_into_view_if_needed()
+    page.locator("#strip span").nth(3).tap()
+    settled(page)
+    assert (page.text_content("#memory-said") or "").startswith("Another character in the place of “␣”")
+    top, bottom, height = page.evaluate(
+        "[strip, find('memory')].map(it => it.getBoundingClientRect().top).concat(innerHeight)"
+    )
+    assert 0 <= top < bottom < height
 
 
 @pytest.mark.parametrize("name", ["epochs", "chinese"])

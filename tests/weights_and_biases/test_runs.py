@@ -61,9 +61,9 @@ def test_a_run_arrives_with_all_that_it_carries(program: Program, tmp_path: Path
     assert content["columns"] == ["epoch", "prefix", "greedy", "alpha = 2"]
     assert [row[:2] for row in content["data"]] == [[epoch, prefix] for epoch in (1, 2) for prefix in PREFIXES]
     model, vocab = load_model(str(folder))
-    for _, prefix, *continuations in content["data"][len(PREFIXES) :]:
+    for seed, (_, prefix, *continuations) in enumerate(content["data"][len(PREFIXES) :]):
         for alpha, continuation in zip((None, 2.0), continuations, strict=True):
-            assert [prefix + continuation] == continue_text(model, vocab, prefix, 60, alpha)
+            assert [prefix + continuation] == continue_text(model, vocab, prefix, 60, alpha, seed=seed)
     assert run.artifacts[f"model-{run.name}"] == {"best.ckpt": (folder / "checkpoints" / "best.ckpt").read_bytes()}
     figures = [content for name, content in run.files.items() if name.startswith(f"media/images/{FIGURE}")]
     assert figures == [(folder / "perplexity.png").read_bytes()]

@@ -191,8 +191,7 @@ def findings(jobs: list[Job]) -> Findings:
     distances = [map(float, samples["sharpening"]["distances"].values()) for samples in found]
     apart = ", ".join(f"{estimate(of_models):.2f}" for of_models in zip(*distances, strict=True))
     return Findings(
-        answer="From P to P^8 the text has ever more known words and repeats itself ever more: the training text has "
-        f"{known['P']} of the words that are drawn from P and {known['P^8']} of those from P^8, but {known[REAL]} of a "
+        answer=f"{_trend(values)} training text has {known['P']} of the words that are drawn from P and {known['P^8']} of those from P^8, but {known[REAL]} of a "
         f"real text's. The likeliest character each time ends in a loop, after every prefix in "
         f"{sum(map(all, cycles))} of {len(found)} models: the next character is a function of the state, and the state "
         f"comes back.\n\n{shown}",
@@ -215,6 +214,15 @@ def findings(jobs: list[Job]) -> Findings:
         figures={"repetition": _figure(values)},
         arrays={"cycles": np.array(cycles)} | {what: np.array(pieces) for what, pieces in values[REAL].items()},
     )
+
+
+def _trend(values: dict[str, dict[str, list[float]]]) -> str:
+    """Return how the answer begins: with what grows from P to P^8, if it does."""
+    means = {what: [estimate(values[name][what]).mean for name in [*ALPHAS][1:]] for what in MEASURES}
+    grows = {what for what, found in means.items() if found == sorted(found)}
+    said = {"known_words": "has ever more known words", "repeated": "repeats itself ever more"}
+    parts = [words for what, words in said.items() if what in grows]
+    return f"From P to P^8 the text {' and '.join(parts)}: the" if parts else "The"
 
 
 def _values(found: list[dict[str, Any]], name: str, what: str) -> list[float]:

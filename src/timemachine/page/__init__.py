@@ -56,7 +56,7 @@ def make_page(
         values = settings[section]
         table += [(f"{section}.{name}", format_value(values[name])) for name in names or values]
     run = {
-        "about": _about(title, network, num_weights, metrics),
+        "about": _about(title, network, num_weights, metrics) + " Its training diverged." * (summary["status"] == "diverged"),
         "table": table + [(name, f"{value:,.6g}") for name, value in metrics.items()],
         "tokens": vocab.idx_to_token,
         "kind": vocab.kind.name,
@@ -136,7 +136,7 @@ def _about(title: str, network: dict[str, Any], num_weights: int, metrics: dict[
     splits = [split for split in where if f"{split}/perplexity" in metrics]
     found = ", ".join(f"{short(metrics[f'{split}/perplexity'])} {where[split]}" for split in splits)
     return (
-        f"A recurrent network of {num_weights:,} numbers that has read {title}: {network['hiddens']} hidden units, "
+        f"A recurrent network of {num_weights:,} numbers that has read {title}: {network['hiddens']} hidden unit{'s' * (network['hiddens'] != 1)}, "
         f"{network['activation']}, {reads}{f'; perplexity {found}' if found else ''}."
     )
 

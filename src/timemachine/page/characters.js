@@ -2,6 +2,7 @@
 
 const SIGNS = { " ": "␣", "\n": "↵", "\t": "⇥" };
 const find = (id) => document.getElementById(id);
+const counted = (number) => `${number} character${number === 1 ? "" : "s"}`;
 const percent = (p) => `${(100 * p).toFixed(p < 0.001 ? 3 : 1)} %`;
 
 function made(name, textContent = "", className = "") {

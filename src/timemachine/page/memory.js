@@ -1,11 +1,13 @@
 // How far back the model remembers at the chosen character, measured by putting others in the place of each before it.
 
 const BEYOND = 8, MOST_BACK = 64; // characters beyond the training's windows, and of all
+const LEAST = 0.1; // bits at the top of the chart
 let measuring = 0; // so that a measurement ends when another begins
 
 /** Measure and draw, in slices, so that no key waits. */
 function drawMemory(t) {
   const turn = ++measuring, chart = find("memory"), bits = [];
+  chart.classList.add("measuring");
   const back = reading.memory(t, Math.min(MOST_BACK, run.window + BEYOND));
   const work = () => {
     if (turn !== measuring) return;
@@ -20,7 +22,8 @@ function drawMemory(t) {
 }
 
 function drawChart(chart, t, bits) {
-  const most = Math.max(...bits, 1e-9);
+  const most = Math.max(...bits, LEAST);
+  chart.classList.remove("measuring");
   chart.replaceChildren(...bits.map((value, back) => {
     const column = made("span", "", "back"), bar = made("i");
     bar.style.height = `${(100 * value) / most}%`;
@@ -32,11 +35,12 @@ function drawChart(chart, t, bits) {
   }).reverse());
   chart.scrollLeft = chart.scrollWidth;
   const back = bits.findLastIndex((value) => value >= 0.01 * bits[0]);
-  const reach = back === bits.length - 1 ? "" : ` Farther than ${back} back it is below a hundredth of that.`;
+  const reach = back === bits.length - 1 || bits[0] < 0.005 ? "" : ` Farther than ${back} back it is below a hundredth of that.`;
   const window = bits.length > run.window ? `; the line: where the training's windows of ${run.window} ended` : "";
+  const farther = run.window > MOST_BACK ? `; the training's windows of ${run.window} went farther back` : "";
   find("memory-said").textContent =
     `Another character in the place of “${shown(typed[t])}” changes the prediction by ${bits[0].toFixed(2)} bits on average.${reach}`;
-  find("memory-axis").textContent = `0 to ${most.toFixed(2)} bits${window}`;
+  find("memory-axis").textContent = `0 to ${most.toFixed(2)} bits${window}${farther}`;
   chart.setAttribute("aria-label", bits.map((value, s) => `${s} back ${value.toFixed(3)} bits`).slice(0, 12).join(", "));
 }
 
@@ -53,7 +57,7 @@ function drawForgotten(t) {
   const [with_, without] = [whole, reading].map((it) => it.bits(f).toFixed(2)), count = reading.known - f;
   find("forgotten").textContent =
     `Before ${name} the state was set to zero. After “${shown(typed[place])}” the prediction is ${changed} bits from what it ` +
-    `was; the ${count} characters from ${name} on cost ${without} bits each, with their past ${with_}.`;
+    `was; the ${counted(count)} from ${name} on cost ${without} bits each, with their past ${with_}.`;
 }
 
 function listenToMemory() {

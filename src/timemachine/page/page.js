@@ -15,7 +15,7 @@ const at = () => Math.max(0, Math.min(chosen.pointed ?? chosen.place, reading.kn
 function update() {
   typed = model.read(box.value);
   reading.take(model.indices(box.value));
-  if (reading.start > last()) reading.forget(0);
+  if (reading.known < reading.start || reading.start > last()) reading.forget(0); // the text before it is another
   Object.assign(chosen, { place: caret(), pointed: null, repeats: null });
   drawUnread();
   work();

@@ -72,7 +72,7 @@ class Reading {
         }
         sum += divergence(P, model.probabilities(model.logits(state)));
       }
-      yield sum / others.length;
+      yield sum / Math.max(1, others.length);
     }
   }
 }

@@ -18,7 +18,7 @@ function drawRecurrence(t) {
   }
   find("x").textContent = shown(typed[t]);
   const unit = chosen.unit ?? run.units[0]?.unit ?? run.order[0];
-  const sums = `${signed(fromState[unit])} + ${signed(input[unit])}`;
+  const x = signed(input[unit]), sums = `${signed(fromState[unit])} ${x.startsWith("−") ? x.replace("−", "− ") : `+ ${x}`}`;
   const said = `Unit ${unit} was ${signed(before[unit])} and is ${run.activation}(${sums}) = ${signed(state[unit])}.`;
   find("one-unit").textContent = said;
   find("cell").setAttribute("aria-label", said);

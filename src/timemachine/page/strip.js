@@ -30,7 +30,7 @@ function drawTotal() {
   const bits = reading.bits(Math.max(1, reading.start)), count = reading.known - Math.max(1, reading.start);
   find("total").textContent = bits === null
     ? "Type two characters: from the second one on the model had something to expect."
-    : `${bits.toFixed(3)} bits per character, perplexity ${(2 ** bits).toFixed(2)}, over ${count} characters`;
+    : `${bits.toFixed(3)} bits per character, perplexity ${(2 ** bits).toFixed(2)}, over ${counted(count)}`;
 }
 
 /** Mark the chosen character, bring it into view, and say how much it surprised. */

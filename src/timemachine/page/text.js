@@ -142,10 +142,10 @@ function writeMore() {
   const how = chosen.alpha === null ? "each the likeliest" : `α ${chosen.alpha}`;
   const seed = chosen.alpha === null ? "" : `, seed ${chosen.seed}`, count = [...found.text].length;
   write(found.text);
-  let said = count ? `${count} characters written at the end, ${how}${seed}.` : `The box has all of its ${box.maxLength}.`;
+  let said = count ? `${counted(count)} written at the end, ${how}${seed}.` : `The box has all of its ${box.maxLength}.`;
   if (found.repeats !== null) {
-    chosen.repeats = last() - count + found.repeats;
-    said += ` At the marked character the state is the same as ${found.period} characters before: from here the text repeats.`;
+    chosen.repeats = chosen.place = last() - count + found.repeats; // chosen, so that it is seen
+    said += ` At the marked character the state is the same as ${counted(found.period)} before: from here the text repeats.`;
   }
   say(said);
   draw();

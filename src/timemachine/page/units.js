@@ -5,7 +5,7 @@ const canvas = find("heat");
 let heatStart = 0;
 
 const short = (number) => String(Number(number.toPrecision(2)));
-const signed = (number) => number.toFixed(2).replace("-", "−");
+const signed = (number) => number.toFixed(2).replace(/^-0\.00$/, "0.00").replace("-", "−");
 
 function mostAbsolute(vectors) {
   return vectors.reduce((most, vector) => vector.reduce((a, z) => Math.max(a, Math.abs(z)), most), 1e-9);
@@ -52,11 +52,12 @@ function drawVectors(place, vectors, columns, most, beneath = 0) {
   const pen = penOf(place, width, height + beneath), row = run.order.indexOf(chosen.unit);
   pen.imageSmoothingEnabled = H > height;
   pen.drawImage(picture(vectors, columns, most), 0, 0, width, height);
-  if (row >= 0) pen.strokeRect(0, (row * height) / H, width, height / H);
+  if (row >= 0) pen.strokeRect(0, (row * height) / H, (width * vectors.length) / columns, height / H);
   return pen;
 }
 
-const heightOfUnits = () => Math.min(320, Math.max(96, 4 * model.numHiddens));
+// On a small screen all of it is seen beside what one types.
+const heightOfUnits = () => Math.min(innerHeight < 900 ? 128 : 256, Math.max(96, 4 * model.numHiddens));
 const columnsOf = () => Math.max(8, Math.floor(canvas.clientWidth / COLUMN));
 
 /** Draw the states over as many characters as fit, and the characters beneath. */
@@ -91,6 +92,7 @@ function drawMeanings() {
   find("unit").value = chosen.unit ?? "";
   find("of-surprise").hidden = chosen.unit !== null;
   find("of-unit").hidden = chosen.unit === null;
+  find("unit-name").textContent = `unit ${chosen.unit}`;
 }
 
 function showUnit(unit) {

@@ -38,7 +38,7 @@ def finish(run: Record, model: RNNLMScratch, data: TimeMachine) -> None:
         export_model(run.folder / EXPORT, model, data.vocab, summary)
         sample = model.predict(known_prefix(PREFIX, data), NUM_PREDS, data.vocab)
         write_whole(run.folder / "sample.txt", f"{sample}\n".encode())
-        lines = [*_draw_curves(run.folder, summary), *_write_page(run, model, data)]
+        lines = [*_draw_curves(run.folder, summary), *_write_page(run, summary, model, data)]
         if summary["settings"]["trainer"]["profiler"]:
             lines += [f"profile       {shown(path)}" for path in sorted(run.folder.glob("*-profile*"))]
         if not run.quiet:
@@ -79,13 +79,13 @@ def _draw_curves(folder: Path, summary: dict[str, Any]) -> list[str]:
     return [f"figure        {shown(folder / 'perplexity.png')}"]
 
 
-def _write_page(run: Record, model: RNNLMScratch, data: TimeMachine) -> list[str]:
+def _write_page(run: Record, summary: dict[str, Any], model: RNNLMScratch, data: TimeMachine) -> list[str]:
     """Leave page.html in the folder of a single run. Return the line that says so, or why there is none."""
     if not run.is_single:
         return []
     path = run.folder / "page.html"
     try:
-        page = make_page(model, data.vocab, run.summary, read_epochs(run.folder), training_text(data))
+        page = make_page(model, data.vocab, summary, read_epochs(run.folder), training_text(data))
     except SettingError as error:
         return [f"page          none: {error}"]
     write_whole(path, page)

@@ -36,8 +36,8 @@ class WandbRun(WandbLogger, Callback):
     """W&B's copy of metrics.csv, against `epoch`, and steps.csv, against `trainer/global_step`; both count from 1.
 
     It takes whole rows (`training.run_log.TakesRows`). As a callback it adds a table of how the model continues
-    `PREFIXES`: greedily, and drawn from P^`ALPHA` with the same random numbers each time. Other callbacks may log
-    images and numbers of their own, as with Lightning's class.
+    `PREFIXES`: greedily, and drawn from P^`ALPHA`, each prefix with its own random numbers, the same each time. Other
+    callbacks may log images and numbers of their own, as with Lightning's class.
     """
 
     def __init__(self, run: wandb.Run, choice: Wandb) -> None:
@@ -105,9 +105,10 @@ class WandbRun(WandbLogger, Callback):
             return
         data = trainer.datamodule  # type: ignore[attr-defined]
         pl_module.eval()  # a cell of one's own may have dropout, which would draw from the training's random numbers
-        for prefix in (known_prefix(text, data) for text in PREFIXES):
-            texts = [continue_text(pl_module, data.vocab, prefix, NUM_PREDS, alpha)[0] for alpha in (None, ALPHA)]
-            self._samples.append([epoch, prefix, *(text.removeprefix(prefix) for text in texts)])
+        for seed, prefix in enumerate(known_prefix(text, data) for text in PREFIXES):
+            (likeliest,) = continue_text(pl_module, data.vocab, prefix, NUM_PREDS)
+            (drawn,) = continue_text(pl_module, data.vocab, prefix, NUM_PREDS, ALPHA, seed=seed)
+            self._samples.append([epoch, prefix, *(text.removeprefix(prefix) for text in (likeliest, drawn))])
         pl_module.train()
         if not self._is_slow:  # else once, at the end
             self._log_samples(epoch)
