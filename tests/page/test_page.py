@@ -158,6 +158,12 @@ def test_a_number_that_is_not_finite_is_left_out() -> None:
     assert "val/perplexity" not in dict(run["table"]) and "validation" not in run["about"]
 
 
+def test_what_it_says_of_a_run_that_diverged_and_of_one_unit() -> None:
+    model = random_model(hiddens=1)
+    about = Parts(make_page(model, LETTERS, summary_of(model) | {"status": "diverged"})).run["about"]
+    assert "1 hidden unit," in about and about.endswith(" Its training diverged.")
+
+
 def test_no_path_of_the_machine_is_in_it(tmp_path: Path) -> None:
     model = random_model()
     summary = summary_of(model, "a book")

@@ -191,7 +191,8 @@ def findings(jobs: list[Job]) -> Findings:
     distances = [map(float, samples["sharpening"]["distances"].values()) for samples in found]
     apart = ", ".join(f"{estimate(of_models):.2f}" for of_models in zip(*distances, strict=True))
     return Findings(
-        answer=f"{_trend(values)} training text has {known['P']} of the words that are drawn from P and {known['P^8']} of those from P^8, but {known[REAL]} of a "
+        answer=f"{_trend(values)} training text has {known['P']} of the words that are drawn from P and "
+        f"{known['P^8']} of those from P^8, but {known[REAL]} of a "
         f"real text's. The likeliest character each time ends in a loop, after every prefix in "
         f"{sum(map(all, cycles))} of {len(found)} models: the next character is a function of the state, and the state "
         f"comes back.\n\n{shown}",

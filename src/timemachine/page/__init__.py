@@ -56,7 +56,7 @@ def make_page(
         values = settings[section]
         table += [(f"{section}.{name}", format_value(values[name])) for name in names or values]
     run = {
-        "about": _about(title, network, num_weights, metrics) + " Its training diverged." * (summary["status"] == "diverged"),
+        "about": _about(summary, network, num_weights, metrics),
         "table": table + [(name, f"{value:,.6g}") for name, value in metrics.items()],
         "tokens": vocab.idx_to_token,
         "kind": vocab.kind.name,
@@ -129,15 +129,17 @@ def _sent(weights: "dict[str, Tensor]", dtype: str) -> dict[str, str]:
     return {name: _base64(weight.numpy().astype(dtype).tobytes()) for name, weight in weights.items()}
 
 
-def _about(title: str, network: dict[str, Any], num_weights: int, metrics: dict[str, float]) -> str:
+def _about(summary: dict[str, Any], network: dict[str, Any], num_weights: int, metrics: dict[str, float]) -> str:
     embeds = network["input"] == "embedding"
     reads = f"embeddings of width {network['embedding_dim']}" if embeds else "one-hot inputs"
+    units = f"{network['hiddens']} hidden unit{'s' * (network['hiddens'] != 1)}"
     where = {"train": "in training", "val": "in validation", "test": "in the test"}
     splits = [split for split in where if f"{split}/perplexity" in metrics]
     found = ", ".join(f"{short(metrics[f'{split}/perplexity'])} {where[split]}" for split in splits)
+    end = " Its training diverged." if summary["status"] == "diverged" else ""
     return (
-        f"A recurrent network of {num_weights:,} numbers that has read {title}: {network['hiddens']} hidden unit{'s' * (network['hiddens'] != 1)}, "
-        f"{network['activation']}, {reads}{f'; perplexity {found}' if found else ''}."
+        f"A recurrent network of {num_weights:,} numbers that has read {summary['corpus']['title']}: {units}, "
+        f"{network['activation']}, {reads}{f'; perplexity {found}' if found else ''}.{end}"
     )
 
 
