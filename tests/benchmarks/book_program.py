@@ -18,11 +18,14 @@ OF_OTHER_CHAPTERS = ("IPython", "matplotlib_inline", "pandas", "PIL", "requests"
 
 def import_d2l() -> Any:
     """Return `d2l.torch`. Raises ImportError where d2l is not installed."""
-    for name in OF_OTHER_CHAPTERS:
-        top = name.partition(".")[0]
-        if find_spec(top) is None:
-            sys.modules.update({part: _anything(part) for part in (top, name)})
-    return import_module("d2l.torch")
+    missing = [name for name in OF_OTHER_CHAPTERS if find_spec(name.partition(".")[0]) is None]
+    parts = {part: _anything(part) for name in missing for part in (name.partition(".")[0], name)}
+    sys.modules.update(parts)
+    try:
+        return import_module("d2l.torch")
+    finally:  # wandb, for example, asks whether pandas is there
+        for part in parts:
+            del sys.modules[part]
 
 
 def _anything(name: str) -> ModuleType:

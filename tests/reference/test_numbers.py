@@ -27,6 +27,11 @@ SECTIONS = {"how_low": "How low can it go?", "characters": "Characters instead o
 def texts(name: str) -> Iterator[tuple[str, str]]:
     """Yield where a text on an exercise, or on characters, stands, and the text."""
     readme, results = ((REPOSITORY / file).read_text(encoding="utf-8") for file in ("README.md", "sweeps/README.md"))
+    if name == "speed":
+        (section,) = re.findall(r"<!-- speed: begin -->(.*)<!-- speed: end -->", readme, re.DOTALL)
+        (row,) = re.findall(r"^\| a training step, .*$", readme, re.MULTILINE)
+        yield from (("README.md", section), ("README.md, how it compares", row))
+        return
     rows = re.findall(r"^\|.*$", readme, re.MULTILINE) if name != "characters" else readme.split("\n\n")
     (row,) = (row for row in rows if f"[{name}](" in row)
     yield "README.md", row
