@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tests.support.cells import ADDED, GRU, LSTM, without_slope
 from tests.support.programs import call_program
+from timemachine import kernels
 from timemachine.errors import SettingError
 from timemachine.kernels.activations import ACTIVATIONS
 from timemachine.kernels.loss import mean_nll
@@ -93,11 +94,13 @@ def _activations() -> Iterator[None]:
 
 # --- Gradients ---
 
+BACKWARDS = ("auto", *(["fused"] if kernels.is_compiled() else []), "bptt", "autograd")
+
 
 @pytest.mark.parametrize(
     "network",
     [
-        *({"activation": name, "backward": by} for name in ACTIVATIONS for by in ("auto", "fused", "bptt", "autograd")),
+        *({"activation": name, "backward": by} for name in ACTIVATIONS for by in BACKWARDS),
         *({"activation": name} for name in ADDED),
         *({"cell": cell, "input": input} for cell in ("gru", "lstm") for input in ("one_hot", "embedding")),
         {"input": "embedding"},

@@ -25,6 +25,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from tests.proof.tally import Note, Tally, command, shards
 from tests.support.programs import Done, assert_succeeded, call_program, with_callback
 from tests.support.runs import rows, summary, what_is_left
+from timemachine import kernels
 from timemachine.cli.schema import CONF, VERSION
 from timemachine.config import REPOSITORY, Data, Model, Tokens, Trainer, Training
 from timemachine.corpus import find_corpus
@@ -106,7 +107,7 @@ TRAINER = [
     Row("trainer.strategy=nonsense", refused="trainer.strategy"),
     Row("trainer.devices=[0]", refused="trainer.devices"),
     Row("trainer.num_nodes=2", refused="waits for a process on each machine"),
-    Row("trainer.precision=64-true", computes_with("fused")),
+    Row("trainer.precision=64-true", computes_with("fused" if kernels.is_compiled() else "bptt")),
     Row("trainer.precision=bf16-true", weights_are(torch.bfloat16)),
     Row("trainer.precision=16-true", weights_are(torch.float16)),
     Row("trainer.precision=bf16-mixed", computes_with("autograd")),
@@ -184,7 +185,8 @@ OTHERS = [
     Row("model.input=embedding model.embedding_dim=3"),
     Row("model.input=embedding model.embedding_sigma=0.1"),
     Row("model.input_lr_factor=4"),
-    *[Row(f"model.backward={name}", computes_with(name)) for name in ("fused", "bptt", "autograd")],
+    Row("model.backward=fused", computes_with("fused"), refused="" if kernels.is_compiled() else "is not compiled"),
+    *[Row(f"model.backward={name}", computes_with(name)) for name in ("bptt", "autograd")],
     Row("model.cell=lstm", refused="model.cell=lstm: must be one of rnn"),
     Row("training.optimizer=adamw model.lr=0.01"),
     Row("training.schedule=cosine"),

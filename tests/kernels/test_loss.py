@@ -89,7 +89,7 @@ def test_without_a_library_a_run_says_so_once_and_one_that_needs_it_is_refused(
     assert runs.summary(tmp_path / "run")["kernel"] == "bptt"
     refused = call_program("train.py", *SMALL, "model.backward=fused", "hydra.run.dir=refused")
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
-    assert refused.stderr.startswith("error: model.backward=fused: is not compiled; type ")
+    assert refused.stderr.startswith("error: model.backward=fused: is not compiled, which ")
 
 
 @pytest.mark.skipif(not kernels.is_compiled(), reason="the fused kernel is not compiled")

@@ -72,7 +72,7 @@ def refuse(model: Any) -> None:
     for holds, rule in (
         (model.is_the_books, f"does not compute what {type(model).__name__} changes"),
         (knows(model.W_hq, model.hparams["activation"]), "computes tanh or relu in 32 or 64 bits on the CPU"),
-        (kernels.is_compiled(), f"is not compiled; type {kernels.BUILD} where there is a C++ compiler"),
+        (kernels.is_compiled(), f"is not compiled, which {kernels.BUILD} does where there is a C++ compiler"),
     ):
         require(holds, "model.backward", "fused", rule, "bptt")
 
