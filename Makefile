@@ -1,4 +1,4 @@
-# make train          the book's experiment, about a minute
+# make train          the book's experiment, one to two minutes
 # make test           the tests
 # make exercises      the book's exercises but how_low, close to two hours on two cores beside other work
 # make how-low        exercise 4 with any training, three hours on two cores beside other work
