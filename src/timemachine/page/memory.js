@@ -29,7 +29,6 @@ function drawChart(chart, t, bits) {
     bar.style.height = `${(100 * value) / most}%`;
     column.append(bar, made("b", shown(typed[t - back]).replace(/^U\+.+/, "□")));
     column.title = `${back} back: ${value.toFixed(3)} bits`;
-    column.dataset.bits = value;
     column.classList.toggle("window", back === run.window);
     return column;
   }).reverse());

@@ -69,20 +69,25 @@ function point(t) {
 
 /** Read the text anew with the weights after another epoch. */
 function showEpoch(place) {
-  const { epoch, train, val, weights } = run.epochs[place], start = reading.start;
+  const start = reading.start;
   chosen.epoch = place;
   chosen.repeats = null; // what was said of it no longer holds
   say("");
-  model = new Model(run, weights);
+  model = new Model(run, run.epochs[place].weights);
   [reading, whole] = [new Reading(model), new Reading(model)];
   reading.take(model.indices(box.value));
   reading.start = start;
+  sayEpoch();
+  work();
+}
+
+function sayEpoch() {
+  const { epoch, train, val } = run.epochs[chosen.epoch];
   const found = [[train, ""], [val, "in validation "]].filter(([perplexity]) => perplexity);
   const perplexities = found.map(([perplexity, where]) => where + perplexity.toFixed(2)).join(", ");
   const when = epoch ? `after epoch ${epoch}` : "before it";
   find("epoch-said").textContent = when + (perplexities ? `: perplexity ${perplexities}` : "");
   find("epoch").setAttribute("aria-valuetext", find("epoch-said").textContent);
-  work();
 }
 
 function begin() {
@@ -104,8 +109,8 @@ function begin() {
   addEventListener("resize", draw);
   document.querySelector("main").hidden = false;
   for (const listen of [listenToText, listenToStrip, listenToUnits, listenToNext, listenToMemory]) listen();
+  sayEpoch();
   update();
-  showEpoch(chosen.epoch);
 }
 
 begin();

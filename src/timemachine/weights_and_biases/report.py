@@ -17,11 +17,8 @@ from timemachine.runs.sweep import job_folders, summary_or_failure
 from timemachine.weights_and_biases import CHANGES
 from timemachine.weights_and_biases.workspace import sections, signed_in
 
-LIVE = (
-    "Perplexity",
-    "Perplexity at the end",
-    "Loss and gradient",
-)  # sections of the workspace that a report shows, too
+# Sections of the workspace that a report shows, too.
+LIVE = ("Perplexity", "Perplexity at the end", "Loss and gradient")
 FIGURE = re.compile(r"^!\[.*\]\(([\w-]+\.png)\)$", re.MULTILINE)  # in the sweep's own folder
 
 
