@@ -5,10 +5,11 @@ import math
 import socket
 from pathlib import Path
 
+import lightning.pytorch as pl
 import pytest
 import yaml
 
-from tests.support.programs import Program, assert_succeeded
+from tests.support.programs import Program, assert_succeeded, call_program, with_callback
 from tests.support.runs import rows
 from tests.support.wandb_runs import (
     SHORT,
@@ -94,6 +95,26 @@ def test_what_did_not_arrive_can_be_synced(fails: str, expected: str, program: P
     state, command = unfinished(done.stdout)
     assert state == expected
     assert read_summary(tmp_path / "run")["status"] == "completed"
+    assert_uploads(command, tmp_path)
+
+
+class MarkAsUploaded(pl.Callback):
+    """As a `wandb sync` does that comes before the end, where it reads as far as the run has written."""
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        for part in Path("run/wandb").glob("offline-run-*/*.wandb"):
+            part.with_suffix(".wandb.synced").touch()
+
+
+def test_a_run_that_was_uploaded_as_it_trained_can_be_uploaded_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with with_callback(MarkAsUploaded()):
+        done = call_program("train.py", *SHORT)
+    assert_succeeded(done)
+    state, command = unfinished(done.stdout)
+    assert state == "offline"
     assert_uploads(command, tmp_path)
 
 

@@ -149,6 +149,8 @@ class WandbRun(WandbLogger, Callback):
             if not has_arrived:
                 with suppress(Exception):  # its process may have died, which wandb would say as the program ends
                     wandb.teardown()
+            if self.run.offline:  # a `wandb sync` before the end may have marked what there was then as all
+                Path(self.run.settings.sync_file).with_suffix(".wandb.synced").unlink(missing_ok=True)
             parts = folder.glob("offline-run-*/*.wandb")  # of a resumed run; `wandb sync` marks those it has uploaded
             state = "offline" if any(not part.with_suffix(".wandb.synced").exists() for part in parts) else ""
             if not (self.run.offline or has_arrived) or record.summary.get("wandb_left") == "incomplete":
