@@ -20,8 +20,10 @@ def main(settings: Train, run: Record) -> None:
 
     from timemachine.datamodule import TimeMachine
     from timemachine.evaluation.normalisation import lost_letters
+    from timemachine.exercises import probes
     from timemachine.language_model import RNNLMScratch
     from timemachine.runs.tables import print_text
+    from timemachine.training.cell_check import check_model
     from timemachine.training.ending import finish
     from timemachine.training.trainer import build_trainer, changed_at_end, lightning_may_refuse, open_loggers
 
@@ -44,25 +46,18 @@ def main(settings: Train, run: Record) -> None:
         network["backward"] = kept_backward(run, network["backward"])
     model = make_model(len(data.vocab), **network)
     if settings.model.cell != "rnn":
-        from timemachine.training.cell_check import check_model
-
         check_model(model, data.num_steps)
     if settings.init_from is not None:
         from timemachine.runs.inheriting import inherit
 
         inherit(run, model, data)
     run.describe(data, model)
-    followers = []
-    if settings.probes:
-        from timemachine.exercises import probes
-
-        followers = probes.callbacks(settings.probes, run.folder)
     if (lost := lost_letters(corpus)) and run.writes and not (run.in_sweep or run.quiet):
         print_text(lost)
     if settings.training.teacher and run.writes and not run.quiet:
         print("teacher       learns the text and writes another; then the first epoch begins", flush=True)
     with open_loggers(settings, run) as loggers:
-        trainer = build_trainer(settings, run, [*loggers, *followers])
+        trainer = build_trainer(settings, run, [*loggers, *probes.callbacks(settings.probes, run.folder)])
         checkpoint = resume(run, trainer, model, data) if run.is_resumed else None
         with lightning_may_refuse(settings, trainer):
             trainer.fit(model, data, ckpt_path=checkpoint)
@@ -71,7 +66,7 @@ def main(settings: Train, run: Record) -> None:
             if data.splits["test"].starts:
                 trainer.test(model, data, verbose=False)
         if run.writes:
-            run.update(probes=probes.measure(settings.probes, model, data) if settings.probes else {})
+            run.update(probes=probes.measure(settings.probes, model, data))
         finish(run, model, data)
 
 

@@ -60,3 +60,16 @@ def test_parameters_without_a_gradient_are_passed_over() -> None:
     assert bare.grad is None
     assert flat_gradient(clipped).tolist() == pytest.approx([0.6, 0.8])
     assert clip_gradients([bare], 1.0).item() == 0
+
+
+def test_one_tensor_is_a_list_of_one() -> None:
+    weight = torch.ones(2, 2, requires_grad=True)
+    (3 * weight).sum().backward()
+    assert clip_gradients(weight, 1.5).item() == 6
+    assert weight.grad is not None and weight.grad.tolist() == [[0.75, 0.75], [0.75, 0.75]]
+
+
+@pytest.mark.parametrize("theta", [-1.0, float("nan")])
+def test_a_radius_that_is_none_is_refused(theta: float) -> None:
+    with pytest.raises(ValueError, match="theta="):
+        clip_gradients([], theta)

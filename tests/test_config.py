@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
@@ -115,6 +116,12 @@ def test_a_choice_may_be_its_name() -> None:
     by_name = Model(activation="relu", lr=2)  # type: ignore[arg-type]
     assert by_name == Model(activation=Activation.relu, lr=2.0)
     assert to_dict(by_name)["activation"] == "relu"
+
+
+def test_a_number_of_numpys_is_a_number_of_pythons() -> None:
+    by_numpy = Model(hiddens=np.int64(16), lr=np.float32(0.5), sigma=np.int64(1))  # type: ignore[arg-type]
+    assert by_numpy == Model(hiddens=16, lr=0.5, sigma=1.0)
+    assert [type(value) for value in (by_numpy.hiddens, by_numpy.lr, by_numpy.sigma)] == [int, float, float]
 
 
 def test_no_setting_takes_a_name_that_the_schema_lacks() -> None:

@@ -3,6 +3,7 @@ from collections import Counter
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,11 +11,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from tests.support.texts import path_of, read
 from timemachine.config import Tokens
 from timemachine.corpus import Corpus, find_corpus
-from timemachine.datamodule import TimeMachine, WindowLoader
+from timemachine.datamodule import TimeMachine, WindowLoader, targets_per_process
 from timemachine.errors import SettingError
 
 
@@ -154,6 +156,15 @@ def test_the_shares_of_a_batch_are_the_batch(
         assert Counter(chain(*shares)) == Counter(batch)
         assert max(map(len, shares)) - min(map(len, shares)) <= 1
         assert {rank.global_size(index) for rank in ranks} == {len(batch)}
+
+
+def test_a_loss_is_a_mean_over_what_the_processes_read() -> None:
+    batch = torch.zeros(6, 4), torch.zeros(6, 4)
+    shared, own = WindowLoader(numbers(15, 3), 12, world_size=2), WindowLoader(numbers(15, 3), 6)
+    loaders: list[Any] = [shared, own, DataLoader([0])]  # type: ignore[arg-type]
+    for loader in loaders:  # the last two, given to `fit`, read as much in each process
+        trainer: Any = SimpleNamespace(world_size=2, train_dataloader=loader)
+        assert targets_per_process(trainer, batch, 0) == 6 * 4
 
 
 # --- Splits ---

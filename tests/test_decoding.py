@@ -93,6 +93,12 @@ def test_an_empty_prefix_starts_from_a_symbol_where_there_is_no_space(tokens: st
     assert [start + text for text in continue_text(model, vocab, "", 9)] == continue_text(model, vocab, start, 9)
 
 
+@pytest.mark.parametrize("alpha", [0, -1, float("nan")])
+def test_an_alpha_that_is_not_positive_is_refused(alpha: float) -> None:
+    with pytest.raises(ValueError, match="alpha="):
+        continue_text(random_model(), VOCAB, "ab", 1, alpha)
+
+
 @pytest.mark.parametrize("alpha", [None, 1e-300, 1.0, 100.0])
 def test_unknown_is_never_emitted_even_with_all_the_mass_on_it(alpha: float | None) -> None:
     model = random_model()

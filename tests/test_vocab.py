@@ -3,6 +3,7 @@ import string
 import unicodedata
 from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import example, given
@@ -51,7 +52,8 @@ def test_what_the_text_lacks_is_unknown(unknown: str) -> None:
 
 def test_tokens_come_back_from_indices() -> None:
     vocab = Vocab("time machine")
-    assert vocab.to_tokens(vocab["m"]) == "m"
+    assert vocab.to_tokens(vocab["m"]) == vocab.to_tokens(np.int64(vocab["m"])) == "m"
+    assert vocab.to_tokens(torch.tensor(vocab["m"])) == "m"
     assert vocab.to_tokens(vocab[list("it has")]) == ["i", "t", " ", "h", "a", UNKNOWN]
 
 

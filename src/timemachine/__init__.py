@@ -14,3 +14,8 @@ def __getattr__(name: str) -> Any:
     if name not in modules:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(modules[name]), name)
+
+
+def __dir__() -> list[str]:
+    """Return what Tab offers: those two as well."""
+    return [*globals(), "load_run", "load_sweep"]

@@ -22,9 +22,9 @@ def clip_gradients(parameters: Iterable[Tensor], theta: float | None) -> Tensor:
     `theta`: 0 or None clips nothing. Returns ‖g‖ before clipping. Inside the ball g stays as it is, bit for bit. Raises
     ValueError for a negative radius.
     """
-    if theta is not None and theta < 0:
-        raise ValueError(f"theta={theta}: the radius of a ball is not negative")
-    parameters = list(parameters)
+    if theta is not None and not theta >= 0:
+        raise ValueError(f"theta={theta}: the radius of a ball is a number, and not negative")
+    parameters = [parameters] if isinstance(parameters, Tensor) else list(parameters)
     norm = gradient_norm(parameters)
     if theta and (norm.device.type != "cpu" or norm > theta):  # on a GPU the comparison would wait for the step
         factor = (theta / norm).clamp(max=1.0)

@@ -8,6 +8,7 @@ import re
 from dataclasses import Field, asdict, dataclass, field, fields
 from difflib import get_close_matches
 from enum import Enum
+from numbers import Integral, Real
 from pathlib import Path
 from types import NoneType
 from typing import Any, get_args
@@ -68,7 +69,7 @@ def example(entry: Field[Any], given: object = None) -> str:
 
 
 def check(settings: Any, prefix: str = "") -> None:
-    """Turn names, typed after `prefix`, into members of their Enum. Raise SettingError for a value out of bounds."""
+    """Turn names into members of their Enum, numbers into Python's. Raise SettingError for a value out of bounds."""
     for entry in fields(settings):
         value, kinds = getattr(settings, entry.name), _types(entry)
         if isinstance(entry.default, Enum):
@@ -78,7 +79,9 @@ def check(settings: Any, prefix: str = "") -> None:
         elif value is None and NoneType in kinds:
             continue
         elif "least" in entry.metadata:
-            is_number = isinstance(value, int if int in kinds else int | float) and not isinstance(value, bool)
+            is_number = isinstance(value, Integral if int in kinds else Real) and not isinstance(value, bool)
+            if is_number and not isinstance(value, int | float):  # numpy's: a checkpoint shall not need it
+                setattr(settings, entry.name, int(value) if int in kinds else float(value))
             # What else than a number a setting of the type Any may be Lightning knows.
             fits = entry.metadata["least"] <= value <= entry.metadata["most"] if is_number else entry.type is Any
         else:

@@ -118,10 +118,10 @@ class TimeMachine(LightningDataModule):
 
 def targets_per_process(trainer: Trainer, batch: Batch, batch_idx: int) -> float:
     """Return the number of targets in a training batch; of several processes, whose shares may differ, the mean."""
-    if trainer.world_size == 1:
+    loader: Any = trainer.train_dataloader
+    if trainer.world_size == 1 or not hasattr(loader, "global_size"):  # the shares of a DataLoader are alike
         return batch[1].numel()
-    num_windows: int = trainer.train_dataloader.global_size(batch_idx)  # type: ignore[union-attr]
-    return num_windows * batch[1].shape[1] / trainer.world_size
+    return float(loader.global_size(batch_idx) * batch[1].shape[1] / getattr(loader, "world_size", trainer.world_size))
 
 
 @dataclass(eq=False, slots=True)

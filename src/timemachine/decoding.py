@@ -13,8 +13,8 @@ import torch
 
 from timemachine.datamodule import TimeMachine
 from timemachine.kernels.activations import ACTIVATIONS
+from timemachine.kernels.loss import is_the_books
 from timemachine.language_model import RNNLMScratch
-from timemachine.rnn import RNNScratch
 from timemachine.vocab import UNKNOWN, Vocab
 
 Floats = npt.NDArray[np.float32]
@@ -40,11 +40,13 @@ def continue_text(
 
     `alpha` None takes the arg-max, so that all samples are the same text (`RNNLMScratch.predict`). A number draws each
     character from P(x_t | x_<t)^alpha, normalised: 1 is the model itself, more is sharper. `<unk>` is never emitted. An
-    empty prefix starts from a space, or from the first symbol if the vocabulary has no space.
+    empty prefix starts from a space, or from the first symbol if the vocabulary has no space. Raises ValueError for an
+    `alpha` that is not positive.
     """
-    # A class made from the book's may read its weights in another way.
-    is_the_books = model.is_the_books and type(model.rnn) is RNNScratch
-    step = _Step(model, vocab) if is_the_books else _StepOfAnyCell(model, vocab)
+    if alpha is not None and not alpha > 0:
+        raise ValueError(f"alpha={alpha}: must be a positive number, or None for the likeliest characters")
+    can_be_fast = is_the_books(model) and is_the_books(model.rnn)
+    step = _Step(model, vocab) if can_be_fast else _StepOfAnyCell(model, vocab)
     state: Any = None
     for character in vocab.encode(prefix or starting_symbol(vocab)).tolist():
         state, logits = step(state, character)

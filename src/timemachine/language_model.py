@@ -15,7 +15,7 @@ from timemachine.clipping import clip_gradients, gradient_norm
 from timemachine.config import Input, Model, to_dict
 from timemachine.datamodule import Batch, targets_per_process
 from timemachine.errors import Diverged
-from timemachine.kernels.loss import mean_nll
+from timemachine.kernels.loss import is_the_books, mean_nll
 from timemachine.perplexity import Perplexity
 from timemachine.rnn import build_cell, reading_weights
 from timemachine.vocab import Vocab
@@ -28,16 +28,14 @@ class RNNLMScratch(LightningModule):
     N(0, embedding_sigma²) or None. `others`: what else `config.Model` has. Raises SettingError for an invalid value.
 
     `training_step` calls `forward` with `backward="autograd"` alone: else `kernels.loss.mean_nll` computes the same
-    loss and gradients faster (kernels/fused.cpp, or bptt.py). A subclass's own methods are called all the same.
+    loss and gradients faster (kernels/fused.cpp, or bptt.py). Methods in place of these are called all the same.
     """
 
     def __init__(self, vocab_size: int, hiddens: int = 32, sigma: float = 0.01, lr: float = 1.0, **others: Any) -> None:
         super().__init__()
         network = Model(hiddens=hiddens, sigma=sigma, lr=lr, **others)
-        of_the_kernels = ("one_hot", "inputs", "output_layer", "forward", "nll")  # a subclass may have its own
-        self.is_the_books = all(getattr(type(self), name) is getattr(RNNLMScratch, name) for name in of_the_kernels)
         self.save_hyperparameters({"vocab_size": vocab_size} | to_dict(network), logger=False)
-        self.vocab_size, self.lr, self.input_lr_factor = vocab_size, lr, network.input_lr_factor
+        self.vocab_size, self.lr, self.input_lr_factor = vocab_size, network.lr, network.input_lr_factor
         self.embedding = None
         if network.input is Input.embedding:
             self.embedding = nn.Parameter(torch.randn(vocab_size, network.embedding_dim) * network.embedding_sigma)
@@ -55,7 +53,7 @@ class RNNLMScratch(LightningModule):
         """Return what the cell reads: indices (T, B), which stand for one-hot vectors, or vectors (T, B, D)."""
         if self.embedding is not None:
             return self.embedding[X_BT.T]
-        return X_BT.T if self.is_the_books else self.one_hot(X_BT)
+        return X_BT.T if is_the_books(self) else self.one_hot(X_BT)
 
     def output_layer(self, H_TBH: Tensor) -> Tensor:
         """Return logits (B, T, V) for hidden states (T, B, H)."""
@@ -71,6 +69,8 @@ class RNNLMScratch(LightningModule):
         X_BT, Y_BT = batch
         logits_NV = self(X_BT)[0].transpose(0, 1).flatten(0, 1)
         return F.cross_entropy(logits_NV, Y_BT.T.flatten(), reduction="none").view(Y_BT.T.shape).T
+
+    the_books = (one_hot, inputs, output_layer, forward, nll)
 
     @torch.no_grad()
     def predict(self, prefix: str, num_preds: int, vocab: Vocab) -> str:

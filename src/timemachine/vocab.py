@@ -1,6 +1,6 @@
 """Vocab: character <-> index, sorted as in the book: space 0, <unk> 1, a 2, …"""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -59,10 +59,10 @@ class Vocab:
             return self.token_to_idx.get(tokens, self.unk)
         return [self[token] for token in tokens]
 
-    def to_tokens(self, indices: int | Sequence[int]) -> str | list[str]:
-        """Return the token of an index, or the tokens of several."""
-        if isinstance(indices, int):
-            return self.idx_to_token[indices]
+    def to_tokens(self, indices: Any) -> str | list[str]:
+        """Return the token of an index, or the tokens of several, which numpy and torch may have made."""
+        if np.ndim(indices) == 0:
+            return self.idx_to_token[int(indices)]
         return [self.idx_to_token[index] for index in indices]
 
     def tokens_of(self, text: str) -> str:

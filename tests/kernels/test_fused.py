@@ -261,9 +261,8 @@ def test_only_the_loss_is_differentiated_and_only_once() -> None:
     p = problem((3, 4, 9, 5, 9))
     loss, nll_TB = p.fused()
     assert not nll_TB.requires_grad
-    (gradient,) = torch.autograd.grad(loss, [p.weights[1]], create_graph=True)
-    with pytest.raises(RuntimeError, match=r"once_differentiable|does not require grad"):
-        gradient.sum().backward()
+    with pytest.raises(RuntimeError, match="backward='autograd'"):
+        torch.autograd.grad(loss, [p.weights[1]], create_graph=True)
 
 
 @pytest.fixture

@@ -61,6 +61,29 @@ def test_what_a_subclass_changes_is_what_trains_and_decodes(method: str) -> None
         mean_nll(type(model)(5, backward="fused"), (X_BT, X_BT))
 
 
+@pytest.mark.parametrize("place", ["class", "instance"])
+@pytest.mark.parametrize("method", ["one_hot", "inputs", "output_layer", "forward", "nll", "rnn.forward"])
+def test_what_takes_a_methods_place_is_what_trains_and_decodes(
+    method: str, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a notebook: the book's `add_to_class`, also after the model has been made."""
+    model, X_BT, calls = RNNLMScratch(5), torch.zeros(2, 3, dtype=torch.int64), list[str]()
+    name = method.removeprefix("rnn.")
+    owner = model if name == method else model.rnn
+    original = getattr(owner, name)
+
+    def changed(*arguments: Any) -> Any:
+        calls.append(method)
+        return original(*arguments[place == "class" :])
+
+    monkeypatch.setattr(type(owner) if place == "class" else owner, name, changed)
+    for use in (lambda: mean_nll(model, (X_BT, X_BT)), lambda: continue_text(model, Vocab("abc "), "a", 1)):
+        calls.clear()
+        use()
+        assert calls or method == "nll"
+    assert kernel_of(model) != "fused"
+
+
 @pytest.mark.parametrize(("dtype", "compiled"), [(torch.float32, False), (torch.bfloat16, True)])
 def test_what_fused_cannot_train_is_refused(
     dtype: torch.dtype, compiled: bool, monkeypatch: pytest.MonkeyPatch

@@ -26,7 +26,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from timemachine.kernels.activations import ACTIVATIONS
 
@@ -38,8 +37,12 @@ def recurrence(
 
     `inputs`: indices (T, B), which stand for one-hot vectors, or vectors (T, B, D). `W_xh` (D, H), `W_hh` (H, H), `b_h`
     (H), the state before the first step `H_BH` (B, H), zero if None. `activation`: a name in `ACTIVATIONS`. Under
-    autocast the recurrence stays in the weights' precision. Raises RuntimeError when differentiated twice.
+    autocast the recurrence stays in the weights' precision. Raises RuntimeError when differentiated twice, ValueError
+    for other shapes, such as one-hot vectors that are no floating-point numbers.
     """
+    if inputs.dim() != 2 + inputs.is_floating_point():
+        shapes = "indices (T, B), or vectors (T, B, D) of floating-point numbers"
+        raise ValueError(f"inputs of shape {tuple(inputs.shape)} and dtype {inputs.dtype}: must be {shapes}")
     with torch.autocast(W_xh.device.type, enabled=False):
         if inputs.is_floating_point():
             inputs = inputs.to(W_xh.dtype)
@@ -47,6 +50,12 @@ def recurrence(
         arguments = inputs, W_xh, W_hh, b_h, H_BH, activation
         states: tuple[Tensor, Tensor] = _Recurrence.apply(*arguments)  # type: ignore[no-untyped-call]
     return states
+
+
+def refuse_twice() -> None:
+    """Raise RuntimeError in a `backward` whose gradients shall have gradients: PyTorch may take those for zero."""
+    if torch.is_grad_enabled():
+        raise RuntimeError("gradients by hand cannot be differentiated again; build the model with backward='autograd'")
 
 
 class _Recurrence(torch.autograd.Function):
@@ -76,8 +85,8 @@ class _Recurrence(torch.autograd.Function):
         return states[1:], states[-1].clone()
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, G_TBH: Tensor, G_last_BH: Tensor) -> tuple[Tensor | None, ...]:
+        refuse_twice()
         inputs, W_xh, W_hh, states = ctx.saved_tensors
         times_derivative_ = ACTIVATIONS[ctx.activation].times_derivative_
         assert times_derivative_ is not None, f"{ctx.activation} has no φ': RNNScratch has autograd differentiate it"

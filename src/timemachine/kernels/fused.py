@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from timemachine import kernels
 from timemachine.config import require
+from timemachine.kernels.bptt import refuse_twice
 
 DTYPES = (torch.float32, torch.float64)
 
@@ -67,10 +67,10 @@ def knows(weight: Tensor, activation: str) -> bool:
     return weight.device.type == "cpu" and weight.dtype in DTYPES and activation in kernels.FUSED_ACTIVATIONS
 
 
-def refuse(model: Any) -> None:
+def refuse(model: Any, is_the_books: bool) -> None:
     """Raise SettingError if this kernel cannot compute an `RNNLMScratch` that asks for it; it says why."""
     for holds, rule in (
-        (model.is_the_books, f"does not compute what {type(model).__name__} changes"),
+        (is_the_books, f"does not compute what {type(model).__name__} changes"),
         (knows(model.W_hq, model.hparams["activation"]), "computes tanh or relu in 32 or 64 bits on the CPU"),
         (kernels.is_compiled(), f"is not compiled, which {kernels.BUILD} does where there is a C++ compiler"),
     ):
@@ -130,8 +130,8 @@ class _Loss(torch.autograd.Function):
         return loss, nll_TB
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, g: Tensor, _: None) -> tuple[Tensor | None, ...]:
+        refuse_twice()
         factor = g.item()
         gradients = (x if x is None or factor == 1 else x * factor for x in ctx.saved_tensors)
         return *gradients, None, None, None, None

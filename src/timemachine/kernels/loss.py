@@ -12,6 +12,13 @@ from timemachine import kernels
 from timemachine.kernels import fused
 
 
+def is_the_books(module: Any) -> bool:
+    """Return whether kernels may stand in for a module's `the_books`: no other method took the place of one."""
+    the_books = getattr(module, "the_books", ())
+    are_now = [getattr(getattr(module, method.__name__), "__func__", None) for method in the_books]
+    return bool(the_books) and are_now == [*the_books]
+
+
 def kernel_of(model: Any) -> str:
     """Return what computes the loss of an `RNNLMScratch` and its gradients where its weights are.
 
@@ -20,14 +27,11 @@ def kernel_of(model: Any) -> str:
     autocast, whose precision the others do not take.
     """
     rnn = model.rnn
-    is_known = getattr(rnn, "is_the_books", False) and rnn.backward_by != "autograd"
-    if not is_known or torch.is_autocast_enabled(model.W_hq.device.type):
+    if not is_the_books(rnn) or rnn.backward_by == "autograd" or torch.is_autocast_enabled(model.W_hq.device.type):
         return "autograd"
-    if rnn.backward_by == "auto":
-        wants_fused = kernels.is_fastest(rnn.num_hiddens, model.vocab_size, rnn.activation)
-    else:
-        wants_fused = rnn.backward_by == "fused"
-    can_be_fused = model.is_the_books and fused.knows(model.W_hq, rnn.activation) and kernels.is_compiled()
+    is_fastest = kernels.is_fastest(rnn.num_hiddens, model.vocab_size, rnn.activation)
+    wants_fused = rnn.backward_by == "fused" or (rnn.backward_by == "auto" and is_fastest)
+    can_be_fused = is_the_books(model) and fused.knows(model.W_hq, rnn.activation) and kernels.is_compiled()
     return "fused" if wants_fused and can_be_fused else "bptt"
 
 
@@ -44,7 +48,7 @@ def mean_nll(model: Any, batch: tuple[Tensor, Tensor], divisor: float = 1) -> tu
         loss, nll_TB = fused.loss(model.inputs(X_BT), weights, Y_BT.T, rnn.activation, divisor)
         return loss, nll_TB.T
     if model.hparams["backward"] == "fused" and torch.is_grad_enabled():
-        fused.refuse(model)
+        fused.refuse(model, is_the_books(model))
     nll_BT = model.nll(batch)
     return sum_over(nll_BT, divisor), nll_BT.detach()
 
