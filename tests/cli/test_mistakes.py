@@ -119,6 +119,17 @@ def test_what_does_not_go_together_is_answered_before_anything_is_written(typed:
     assert sorted(Path().iterdir()) == before
 
 
+@pytest.mark.parametrize("typed", ["hydra.run.dir=", "-m hydra.sweep.dir="])
+def test_a_folder_elsewhere_that_cannot_be_made_is_answered_in_one_line(
+    typed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Path("binary.txt/run").absolute()
+    monkeypatch.chdir("hollow")
+    done = call_program("train.py", "data=sample", "logger=csv", *f"{typed}{place}".split())
+    assert done.returncode == 1
+    assert done.stderr == f"error: {place}: Not a directory; type {typed.split()[-1]}<a folder to write to>\n"
+
+
 @pytest.mark.parametrize(("name", "mistake", "hint"), OF_A_MODEL)
 def test_a_mistake_with_a_run_is_answered_in_one_line(name: str, mistake: str, hint: str, run: Path) -> None:
     given = [] if mistake.startswith("run=") else [f"run={run}"]

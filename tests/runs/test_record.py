@@ -1,5 +1,6 @@
 """summary.json: on record before anything can fail, and how a run ended. Which runs are under way."""
 
+import errno
 import json
 import math
 from pathlib import Path
@@ -41,7 +42,8 @@ def test_a_run_is_on_record_before_anything_can_fail_and_the_last_update_stands(
     ("error", "status", "message"),
     [
         (ValueError("broken"), "failed", "ValueError: broken"),
-        (OSError(28, "No space left on device"), "failed", "No space left on device"),
+        (OSError(errno.ENOSPC, "No space left on device"), "failed", "No space left on device"),
+        (OSError(errno.EFBIG, "File too large"), "failed", "File too large"),
         (Diverged("the loss", "in epoch 3"), "diverged", "diverged in epoch 3: the loss is not finite"),
     ],
 )

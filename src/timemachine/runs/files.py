@@ -61,6 +61,6 @@ def cannot_write(folder: Path | str, error: BaseException) -> bool:
     if not isinstance(error, OSError):
         return False
     if not isinstance(error.filename, str | bytes):  # `write` names no file
-        return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
-    path, place = Path(os.fsdecode(error.filename)).absolute(), Path(folder).absolute()
+        return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+    path, place = (Path(os.path.abspath(os.fsdecode(it))) for it in (error.filename, folder))  # noqa: PTH100 (no `..`)
     return path.is_relative_to(place) or place.is_relative_to(path)  # what lies above it could not be made
