@@ -119,6 +119,26 @@ def test_what_does_not_go_together_is_answered_before_anything_is_written(typed:
     assert sorted(Path().iterdir()) == before
 
 
+@pytest.mark.parametrize(
+    ("typed", "content", "message"),
+    [
+        ("callbacks=mine", "a:\n\tb: 1", "/callbacks/mine.yaml: line 2, column 1: found character '\\t' that "),
+        ("exercise=mine", "a: [b\n", "/exercise/mine.yaml: line 2, column 1: expected ',' or ']', but got "),
+        ("callbacks=mine", "a: \1", '"{files}/callbacks/mine.yaml", position 3; type plain text in that file'),
+        ("callbacks=mine", "_target_: a.B", "error: callbacks._target_=a.B: has no name; put a name of yours, as "),
+        ("exercise=mine", "seed: 1", "exercise/mine.yaml: its settings count as exercise.…; its first line must be # "),
+        ("+group=mine", "seed: 1", "group/mine.yaml: its settings count as group.…; its first line must be # "),
+    ],
+)
+def test_a_mistake_in_a_file_of_ones_own_is_answered_in_one_line(typed: str, content: str, message: str) -> None:
+    file = Path("files", typed.strip("+").replace("=", "/") + ".yaml")
+    file.parent.mkdir(parents=True)
+    file.write_text(content)
+    done = call_program("train.py", "data=sample", "logger=csv", "hydra.searchpath=[files]", typed)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert done.stderr.startswith("error: ") and message.format(files=Path("files").absolute()) in done.stderr
+
+
 @pytest.mark.parametrize("typed", ["hydra.run.dir=", "-m hydra.sweep.dir="])
 def test_a_folder_elsewhere_that_cannot_be_made_is_answered_in_one_line(
     typed: str, monkeypatch: pytest.MonkeyPatch

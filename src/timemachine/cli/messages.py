@@ -9,6 +9,7 @@ from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import NoReturn
 
+import yaml
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
@@ -54,6 +55,8 @@ def exit_with(error: Exception, schema: type) -> NoReturn:
             instead = "resume=<a copy of the folder, where one can write>"
         room = "make room, or " if error.errno == errno.ENOSPC else ""
         message = f"{error.filename or _folder}: {error.strerror}; {room}type {instead}"
+    elif isinstance(error, yaml.YAMLError):
+        message = _about_a_file(error)
     elif reason := _of_a_launcher(error):
         say_how_to_go_on()
         message = reason
@@ -86,11 +89,20 @@ def _about_a_value(error: Exception, schema: type) -> str:
         rule = allowed(setting) or ("a list" if example(setting).startswith("[") else "a text")
         return f"{name}={value}: must be {rule}; type for example {name}={example(setting, value)}"
     if isinstance(cause, ConfigAttributeError | ConfigKeyError) and name and setting is None:
-        place = re.match("In '(.+?)': ", text)  # a file of the user's
+        place = re.match("In '((.+?)/.+?)': ", text)  # a file of the user's
+        if place and place[2] == name:
+            return f"{place[1]}.yaml: its settings count as {name}.…; its first line must be # @package _global_"
         instead = what_to_type(name, schema, "…")
         return f"{f'{place[1]}.yaml: ' if place else ''}{name}: there is no setting of that name; {instead}"
     first = str(cause if isinstance(cause, OmegaConfBaseException) else error).strip().split("\n")[0]
     return f"{name}: {first}; type another value" if name else f"{first}; type another value"
+
+
+def _about_a_file(error: yaml.YAMLError) -> str:
+    """Return the message about a file of a user's that is not YAML: where, and what is wrong."""
+    if not isinstance(error, yaml.MarkedYAMLError) or (mark := error.problem_mark) is None:
+        return f"{error}; type plain text in that file"
+    return f"{mark.name}: line {mark.line + 1}, column {mark.column + 1}: {error.problem}; mend that file"
 
 
 def _of_a_launcher(error: Exception) -> str | None:
