@@ -66,10 +66,13 @@ def test_a_folder_of_nothing_that_can_go_on_is_one_line(files: dict[str, str], m
 
 
 def test_a_sweep_goes_on_with_its_own_jobs_alone() -> None:
+    Path("sweep").mkdir()
+    Path("sweep/multirun.yaml").touch()  # as a full disk leaves it before the first job
     assert_succeeded(call_program("train.py", *SWEEP, "seed=0,1"))
     for command, message in (
         ([*SWEEP, "seed=0,1", "model.sigma=1"], "resume=sweep: its job 0 has other settings"),
         ([*SWEEP, "seed=0,2"], "resume=sweep: its job 1 has other settings"),
+        ([*SWEEP, "seed=0"], "resume=sweep: its job 1 is none of this command's"),
         ([*SWEEP, "seed=0,1", "model.lr=abc"], "model.lr=abc: must be a positive number"),
         (["exercise=relu"], "resume=sweep: is a sweep of exercise=none"),
         ([], "resume=sweep: goes on with a sweep"),

@@ -45,7 +45,7 @@ def begin(config: DictConfig) -> int:
     subdir = OmegaConf.to_container(config.hydra.sweep, resolve=False)["subdir"]  # type: ignore[index, call-overload]
     if subdir != "${hydra.job.num}":
         sys.exit(f"error: hydra.sweep.subdir={subdir}: each job has a folder of its number; type it without")
-    is_used = any(any(folder.glob(name)) for name in ("multirun.yaml", "summary.json", "*/summary.json"))
+    is_used = any(any(folder.glob(name)) for name in ("summary.json", "*/summary.json"))
     if is_used and not is_resumed(config):
         again = f"resume={folder} with the command that began it, or another folder"
         sys.exit(f"error: hydra.sweep.dir={folder}: there is a run or a sweep already; type {again}")
@@ -75,6 +75,11 @@ def checked_jobs(config: DictConfig) -> int:
         (jobs,) = BasicSweeper.split_arguments(overrides, None)
     if not jobs:
         raise SettingError("glob: matches nothing; type some values, such as -m model.hiddens=16,32")
+    if is_resumed(config) and not is_search:
+        names = (path.parent.name for path in Path(config.hydra.sweep.dir).glob("*/summary.json"))
+        if (last := max((int(name) for name in names if name.isdecimal()), default=0)) >= len(jobs):
+            what = f"its job {last} is none of this command's"
+            raise SettingError(f"resume={config.resume}: {what}; type the command that began it")
     seen: set[str] = set()
     for number, job in enumerate(jobs):
         folder = Path(config.hydra.sweep.dir, str(number))
