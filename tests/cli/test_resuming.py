@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tests.support.programs import assert_succeeded, call_program
+from timemachine.corpus import Corpus
 from timemachine.runs.summaries import read_summary
 
 SHORT = ["data=sample", "data.num_train=64", "data.num_val=64", "model.hiddens=2", "trainer=cpu", "logger=csv"]
@@ -46,6 +47,20 @@ def test_a_run_goes_on_with_what_it_was_started_with() -> None:
     assert_succeeded(call_program("train.py", f"resume={folder}", "trainer.max_epochs=2"))
     summary = read_summary(Path(folder))
     assert (summary["metrics"]["epoch"], summary["settings"]["model"]["sigma"]) == (2, 0.02)
+
+
+def test_a_run_finds_its_text_from_another_folder(sample: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("my text.txt", "other.txt"):
+        Path(name).write_text(sample.characters)
+    short = [*SHORT[1:], "trainer.max_epochs=1"]
+    assert_succeeded(call_program("train.py", *short, "data.corpus=my text.txt", "hydra.run.dir=one"))
+    assert_succeeded(call_program("train.py", *short, "data.corpus=['my text.txt',other.txt]", "hydra.run.dir=two"))
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    for name in ("one", "two"):
+        assert_succeeded(call_program("train.py", f"resume=../{name}", "trainer.max_epochs=2"))
+        summary = read_summary(Path("..", name))
+        assert (summary["metrics"]["epoch"], summary["settings"]["data"]["corpus"]) == (2, summary["corpus"]["source"])
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from timemachine.cli.arguments import MULTIRUN, quoted, unquoted_path
 from timemachine.cli.search_path import own_search_path
 from timemachine.errors import SettingError
 from timemachine.runs.files import read_yaml
+from timemachine.runs.summaries import read_summary
 
 
 def with_resumed(arguments: list[str]) -> list[str]:
@@ -39,9 +40,25 @@ def _arguments_of_run(folder: str, arguments: list[str]) -> list[str]:
     for group in {"callbacks", "logger"} & now:  # another choice, without what was typed for the one before
         before = [override for override in before if not override.lstrip("+").startswith(f"{group}.")]
     before = [override for override in before if override.partition("=")[0].lstrip("+") not in now]
+    hydra = _of_hydra(folder, "hydra.yaml", dict)["hydra"]
     if "hydra.searchpath" not in now:
-        before += own_search_path(_of_hydra(folder, "hydra.yaml", dict)["hydra"])
+        before += own_search_path(hydra)
+    if "data.corpus" not in now and hydra["runtime"]["cwd"] != os.getcwd():  # noqa: PTH109 (as text)
+        before = _with_own_text(before, folder)
     return ["hydra.mode=RUN", "hydra.output_subdir=null", f"hydra.run.dir={quoted(folder)}", *before]
+
+
+def _with_own_text(arguments: list[str], folder: str) -> list[str]:
+    """Return the arguments with a relative `data.corpus` as it finds the run's text from any folder."""
+    try:
+        summary = read_summary(Path(folder))
+        typed, source = summary["settings"]["data"]["corpus"], summary["corpus"]["source"]
+    except (LookupError, ValueError):  # it had read none; a damaged file is refused later
+        typed = source = None
+    if typed == source:
+        return arguments
+    text = f"[{','.join(map(quoted, source))}]" if isinstance(source, list) else quoted(source)
+    return [*(argument for argument in arguments if not argument.startswith("data.corpus=")), f"data.corpus={text}"]
 
 
 def _of_hydra(folder: str, name: str, kind: type) -> Any:
