@@ -28,11 +28,25 @@ def parsed(argument: str) -> tuple[str, Any]:
     [
         "model.hiddens=16,32", "data.num_train=null", "data.search_dirs=[a,b]", "logger.wandb.mode=offline",
         "trainer=cpu,ddp_cpu", "data.corpus=sample,time_machine", "data.corpus=/nowhere/text", "-m", "--help",
-        "hydra.run.dir=here", "+hydra.job.env_set.A=1", "hydra/launcher=basic",
+        "hydra.run.dir=here", "seed=1_0", "+hydra.job.env_set.A=1", "hydra/launcher=basic",
     ],
 )  # fmt: skip
 def test_a_valid_argument_is_left_as_it_is(argument: str) -> None:
     assert checked_argument(argument, Train) == argument
+
+
+@pytest.mark.parametrize("text", ["2026_01", "1.10", "007", "1e5", "-1_0", "12"])
+@pytest.mark.parametrize(
+    ("schema", "name"),
+    [
+        (Train, "data.corpus"), (Train, "resume"), (Train, "init_from"), (Train, "hydra.run.dir"),
+        (Train, "hydra.sweep.dir"), (Train, "logger.wandb.name"), (Evaluate, "run"), (Generate, "run"),
+    ],
+)  # fmt: skip
+def test_a_name_of_digits_stays_as_it_is_typed(schema: type, name: str, text: str) -> None:
+    once = checked_argument(f"{name}={text}", schema)
+    assert parsed(once) == (name, text)
+    assert checked_argument(once, schema) == once  # which Lightning's processes are started with
 
 
 @pytest.mark.parametrize(

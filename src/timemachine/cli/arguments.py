@@ -11,7 +11,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, get_args
 
 from hydra._internal.utils import get_args_parser
 
@@ -29,6 +29,7 @@ INSTEAD = {  # a name elsewhere -> what to type here
     "trainer.callbacks": "callbacks=early_stopping, or callbacks.NAME._target_=<a class>",
     "trainer.logger": "logger=csv, or logger.NAME._target_=<a class>",
 }
+NUMBER = re.compile(r"[-.]?\d[-\d._eE]*")  # of a text: 2026_1 or 1.10, which Hydra would write in another way
 OWN = re.compile(r"(callbacks|logger)\.(?!wandb\b)")  # what follows a class knows: training.own
 
 
@@ -103,7 +104,8 @@ def checked_argument(argument: str, schema: type, folders: Sequence[Path] = (CON
     """
     name, equals, value = argument.lstrip("+~").partition("=")
     if argument.startswith("-") or re.split("[@./]", name)[0] == "hydra":  # a setting of Hydra's own
-        return argument
+        is_text = name in ("hydra.run.dir", "hydra.sweep.dir")
+        return f"{name}='{value}'" if is_text and NUMBER.fullmatch(value) else argument
     if not equals and not argument.startswith("~"):
         raise SettingError(f"{argument}: a setting is typed as name=value; {what_to_type(argument, schema, '…')}")
     known = choices(name, folders) if schema is Train or (schema is Evaluate and name == "logger") else []
@@ -123,10 +125,11 @@ def checked_argument(argument: str, schema: type, folders: Sequence[Path] = (CON
     if name == "prefix":
         return f"prefix={quoted(value)}"
     if name not in ("run", "resume", "init_from", "data.corpus"):
-        return argument
+        kind = dict(leaves(schema))[name].type if NUMBER.fullmatch(value) and not known else None
+        return f"{name}='{value}'" if str in (kind, *get_args(kind)) else argument
     path = unquoted_path(value)  # or a name, or a list of them
     is_several = path.startswith("[") or "," in path
-    is_odd = re.search(r"[^\w./-]", path, re.ASCII)
+    is_odd = NUMBER.fullmatch(path) or re.search(r"[^\w./-]", path, re.ASCII)
     return f"{name}={quoted(path) if is_odd and (os.path.exists(path) or not is_several) else path}"
 
 
