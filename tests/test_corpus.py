@@ -50,6 +50,7 @@ FOOTER = b"*** END OF THIS PROJECT GUTENBERG EBOOK IT ***\n\nThe licence.\n"
         b"It has.\n",
         HEADER + b"It has.\n" + FOOTER,
         HEADER + b"It has.\n",
+        HEADER.replace(b" IT", b" A LONG\nTITLE") + b"It has.\n" + FOOTER.replace(b" IT", b" A LONG\nTITLE"),
         b"It has.\n" + FOOTER,
         HEADER + b"It has.\n\n\nEnd of Project Gutenberg's It, by H. G. Wells\n" + FOOTER,
         HEADER + b"It has.\n\nEnd of the Project Gutenberg EBook of It,\nComplete, by H. G. Wells\n\n" + FOOTER,
@@ -136,7 +137,7 @@ def test_as_characters_a_text_is_kept_whole_however_it_is_encoded(tmp_path: Path
 @pytest.mark.parametrize(
     ("text", "refused"),
     [
-        (b"line\r\n" * 9 + b"a caf\xe9", r"is not in UTF-8 \(byte 0xe9\); type the path of a text in UTF-8, or "),
+        (b"line\r\n" * 9 + b"a caf\xe9", r"is not in UTF-8 \(byte 0xe9\); type the path of a copy in UTF-8, as iconv "),
         (ALL.encode("utf-16"), "is not a text in UTF-8, it holds a NUL byte; type the path of a text"),
         (b"\n \t\n", "holds nothing but white space; type the path of a text"),
     ],

@@ -128,11 +128,11 @@ def normalise(text: bytes, tokens: Tokens = Tokens.letters) -> str:
 def without_gutenberg(text: bytes) -> bytes:
     """Return the text without what is Project Gutenberg's around each book in it, nor byte order marks.
 
-    A book lies between a START line and the next line of either kind, less a trailing "End of … Project Gutenberg"
-    line. What comes before the first START, or between an END and the next START, is header or footer.
+    A book lies between a START line and the next line of either kind, of two lines if wrapped, less a trailing "End
+    of … Project Gutenberg" line. What comes before the first START, or between END and START, is header or footer.
     """
     text = text.replace(b"\xef\xbb\xbf", b"")  # of several files, too
-    first, *others = re.split(rb"^\*\*\* ?(START|END) OF.*$", text, flags=re.MULTILINE)
+    first, *others = re.split(rb"(?m)^\*\*\* ?(START|END) OF.*?(?:\*\*\*|[ \r]*\n(?!\*\*\*).*\*\*\*)?[ \r]*$", text)
     kinds, parts = others[::2], others[1::2]
     books = [part for kind, part in zip(kinds, parts, strict=True) if kind == b"START"]
     if kinds[:1] != [b"START"]:
@@ -155,7 +155,7 @@ def _read(path: Path, name: str, title: str, tokens: Tokens, source: str | None 
         characters = normalise(text, tokens)
     except UnicodeDecodeError as error:
         why = f"is not in UTF-8 (byte {error.object[error.start]:#04x})"
-        instead = "the path of a text in UTF-8, or train with data.tokens=letters"
+        instead = "the path of a copy in UTF-8, as iconv -f CP1251 -t UTF-8 makes it of CP1251"
         raise SettingError(f"data.corpus={path}: {why}; type {instead}") from error
     if not characters.strip():
         has, instead = "no letter from A to Z", "the path of an English text, or train with data.tokens=characters"
