@@ -197,6 +197,7 @@ def test_a_text_may_end_where_validation_ends(tmp_path: Path) -> None:
         (32, {}, "data.corpus=.*: has 32 characters, a window of data.num_steps=32 needs 33"),
         (99, {"num_steps": 5, "num_train": 60, "num_val": 35}, "data.num_train=60: 100 characters are needed"),
         (500, {"num_train": 10**9, "num_val": 10}, "data.num_train=1000000000: .*data.num_val=10.*data.num_steps=32"),
+        (33, {"num_train": None, "num_val": None}, "data.num_steps=32: (?=.*=32 data.corpus=<a longer text>$)"),
         (200, {"num_steps": 10, "num_train": None, "num_val": None}, "data.num_steps=10: .* 200 characters"),
     ],
 )
@@ -204,5 +205,5 @@ def test_a_text_too_short_names_the_setting(tmp_path: Path, length: int, cut: di
     corpus = letters(tmp_path, length)
     with pytest.raises(SettingError, match=f"^{setting}.*; type ") as error:
         TimeMachine(corpus=corpus, **cut)
-    if advice := re.search(r"type for example data\.(\w+)=(\d+)", str(error.value)):
+    if advice := re.search(r"type for example data\.(\w+)=(\d+)$", str(error.value)):
         TimeMachine(corpus=corpus, **{**cut, advice[1]: int(advice[2])})  # works

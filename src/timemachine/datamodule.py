@@ -165,9 +165,9 @@ def _split(num_chars: int, num_steps: int, num_train: int | None, num_val: int |
             name: Split(range(first, max(first, last - num_steps)), range(max(first, 1), last))
             for name, first, last in zip(("train", "val", "test"), borders, borders[1:], strict=False)
         }
-        fits, largest = all(split.starts for split in splits.values()), num_chars // 20 - 1
-        rule = f"a window does not fit into 5 % of a text of {num_chars} characters"
-        require(fits, "data.num_steps", num_steps, rule, largest if largest > 0 else "… and a longer text")
+        largest, rule = num_chars // 20 - 1, f"a window does not fit into 5 % of a text of {num_chars} characters"
+        instead = largest if largest > 0 else f"{num_steps} data.corpus=<a longer text>"
+        require(all(split.starts for split in splits.values()), "data.num_steps", num_steps, rule, instead)
         return splits
     needed, largest = num_train + num_val + num_steps, num_chars - num_steps - num_val
     sum_of = f"num_train + data.num_val={num_val} + data.num_steps={num_steps}"
