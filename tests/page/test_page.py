@@ -93,12 +93,12 @@ def test_where_the_embedding_alone_is_too_large_fewer_symbols_are_the_way() -> N
         make_page(model, vocab, summary_of(model))
 
 
-@pytest.mark.parametrize("typed", ["run=nowhere", "nowhere"])
+@pytest.mark.parametrize("typed", ["run=nowhere", "nowhere", "run=nowhere foo=1"])
 def test_a_mistake_is_one_line(typed: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["page", typed])
+    monkeypatch.setattr(sys, "argv", ["page", *typed.split()])
     with pytest.raises(SystemExit) as end:
         command.main()
-    assert str(end.value.code).startswith(f"error: {typed}: ") and "; type run=" in str(end.value.code)
+    assert str(end.value.code).startswith(f"error: {typed.split()[-1]}: ") and "; type run=" in str(end.value.code)
     assert "\n" not in str(end.value.code)
 
 

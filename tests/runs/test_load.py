@@ -45,6 +45,9 @@ def test_a_run_comes_back_from_its_folder_and_from_its_export_alone(
             assert row.window.perplexity == pytest.approx(run.summary["metrics"][f"{name}/perplexity"], rel=1e-6)
     assert call_program("generate.py", "run=alone").stdout == continuation
     assert write_page("run=alone").is_file()
+    for name in ("metrics.csv", "summary.json", "epochs.safetensors"):
+        with pytest.raises(SettingError, match=f"^run=run/{name}: is not a run's folder, checkpoint or export; "):
+            timemachine.load_run(f"run/{name}")
     capsys.readouterr()
     Path("text.txt").write_text("another text " * 99)
     with pytest.raises(SettingError, match=r"^data.corpus=.*text.txt: the run's text is not there, or is another one"):

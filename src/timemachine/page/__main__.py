@@ -17,8 +17,11 @@ def main() -> None:
     go_on_without_output()
     parser = argparse.ArgumentParser(prog="python -m timemachine.page", description="Write a run's page.html.")
     parser.add_argument("run", nargs="?", default="run=", metavar="run=RUN", help="a run's folder, or its .safetensors")
+    typed, others = parser.parse_known_args()
     try:
-        print(shown(write_page(parser.parse_args().run)))
+        if others:
+            raise SettingError(f"{others[0]}: there is no setting of that name; type {typed.run} alone")
+        print(shown(write_page(typed.run)))
     except UserError as error:
         sys.exit(f"error: {one_line(error)}")
     except OSError as error:

@@ -46,7 +46,7 @@ def run_summary(run: str, setting: str = "run") -> dict[str, Any]:
     try:
         if not (path / "summary.json").exists() and (path / EXPORT).is_file():
             path = path / EXPORT
-        if path.suffix == ".safetensors" and path.is_file():
+        if path.is_file() and path.suffix != ".ckpt":
             with safe_open(path, framework="numpy") as file:
                 summary: dict[str, Any] = json.loads(file.metadata()["summary"])
         else:
