@@ -125,7 +125,11 @@ def test_what_does_not_go_together_is_answered_before_anything_is_written(typed:
         ("callbacks=mine", "a:\n\tb: 1", "/callbacks/mine.yaml: line 2, column 1: found character '\\t' that "),
         ("exercise=mine", "a: [b\n", "/exercise/mine.yaml: line 2, column 1: expected ',' or ']', but got "),
         ("callbacks=mine", "a: \1", '"{files}/callbacks/mine.yaml", position 3; type plain text in that file'),
-        ("callbacks=mine", "_target_: a.B", "error: callbacks._target_=a.B: has no name; put a name of yours, as "),
+        (
+            "callbacks=mine",
+            "_target_: a.B",
+            "error: callbacks._target_=a.B: has no name; type callbacks.<a name>._target_=",
+        ),
         ("exercise=mine", "seed: 1", "exercise/mine.yaml: its settings count as exercise.…; its first line must be # "),
         ("+group=mine", "seed: 1", "group/mine.yaml: its settings count as group.…; its first line must be # "),
     ],

@@ -41,8 +41,8 @@ def own_classes(settings: Train, group: str, folder: str = "") -> Iterator[tuple
     for name, entry in entries.items():
         key = f"{group}.{name}"
         if name == "_target_":  # of a file
-            instead = "put a name of yours, as early_stopping:, in a line above, and indent what follows"
-            raise SettingError(f"{key}={format_value(entry)}: has no name; {instead}")
+            instead = f"{group}.<a name>._target_=…; in a file, that name and a colon stand in the line above"
+            raise SettingError(f"{key}={format_value(entry)}: has no name; type {instead}")
         if not isinstance(entry, Mapping) or "_target_" not in entry:
             near = get_close_matches(name, entries.keys() - {name}, 1)
             instead = f"{group}.{near[0]}" if near else f"{group}={name}, or {key}._target_=<a class>"
