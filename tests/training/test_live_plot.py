@@ -31,12 +31,14 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     return images
 
 
-def fit(sample: Corpus, plot: LivePlot) -> float:
-    """Three epochs; returns the validation perplexity of the last."""
+def fit(sample: Corpus, plot: LivePlot, max_epochs: int = 3, **chosen: Any) -> float:
+    """Train; return the validation perplexity of the last."""
     silence()
     data = TimeMachine(32, 8, 64, 32, corpus=sample)
-    chosen: dict[str, Any] = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False}
-    trainer = Trainer(max_epochs=3, callbacks=[plot], enable_model_summary=False, num_sanity_val_steps=0, **chosen)
+    chosen |= {"accelerator": "cpu", "logger": False, "enable_checkpointing": False}
+    trainer = Trainer(
+        max_epochs=max_epochs, callbacks=[plot], enable_model_summary=False, num_sanity_val_steps=0, **chosen
+    )
     trainer.fit(RNNLMScratch(len(data.vocab), hiddens=8), data)
     return float(trainer.callback_metrics["val/perplexity"])
 
@@ -50,6 +52,16 @@ def test_one_figure_grows_as_often_as_asked(seconds: float, times: int, sample: 
     assert plot.curves["val"][-1][1] == val
     assert len(drawn) == len(set(drawn)) == times
     assert all(image.startswith(b"\x89PNG") for image in drawn)
+
+
+def test_an_epoch_without_validation_has_no_point_and_another_fit_begins_anew(sample: Corpus) -> None:
+    plot = LivePlot()
+    for chosen, train, val in (
+        ({"max_epochs": 5, "check_val_every_n_epoch": 2}, [1, 2, 3, 4, 5], [2, 4]),
+        ({"max_steps": 3}, [1, 2], [1]),  # of two an epoch
+    ):
+        fit(sample, plot, **chosen)
+        assert [[epoch for epoch, _ in curve] for curve in plot.curves.values()] == [train, val]
 
 
 @pytest.mark.parametrize("shell", [None, SimpleNamespace()], ids=["python", "ipython in a terminal"])

@@ -13,17 +13,26 @@ COLOURS = {"train": "#0072B2", "val": "#D55E00"}
 class LivePlot(ProgressBar):
     """Draws both perplexities over epochs: `Trainer(callbacks=[LivePlot()])`. Outside of a notebook it draws nothing.
 
-    `seconds`: the least time from one drawing to the next; the last epoch is always drawn. `curves` has the numbers:
-    for `train` and `val` a list of (epoch, perplexity). It stands in the place of Lightning's bar, by Rich, which fails
-    on some hosted notebooks.
+    `seconds`: the least time from one drawing to the next; the last epoch is always drawn. `curves` has the numbers of
+    the last fit: for `train` and `val` a list of (epoch, perplexity). It stands in the place of Lightning's bar, by
+    Rich, which fails on some hosted notebooks.
     """
 
     def __init__(self, seconds: float = 0.5) -> None:
         super().__init__()
         self.seconds = seconds
+        self.on_train_start()
+
+    def on_train_start(self, *_: Any) -> None:
+        """Begin a figure."""
         self.curves: dict[str, list[tuple[int, float]]] = {name: [] for name in COLOURS}
-        self._drawn = -seconds
+        self._validated = False  # in the epoch under way
+        self._drawn = -self.seconds
         self._handle: Any = None
+
+    def on_validation_end(self, *_: Any) -> None:
+        """Note that the validation's number is this epoch's."""
+        self._validated = True
 
     def on_train_epoch_start(self, trainer: pl.Trainer, *_: Any) -> None:
         """Add the epoch before: now both of its numbers are logged."""
@@ -39,8 +48,10 @@ class LivePlot(ProgressBar):
 
     def _add(self, trainer: pl.Trainer) -> None:
         for name, curve in self.curves.items():
-            if (value := trainer.callback_metrics.get(f"{name}/perplexity")) is not None:
+            value = trainer.callback_metrics.get(f"{name}/perplexity")
+            if value is not None and (name == "train" or self._validated):
                 curve.append((trainer.current_epoch, float(value)))
+        self._validated = False
 
     def _draw(self, trainer: pl.Trainer) -> None:
         from IPython.core.getipython import get_ipython
