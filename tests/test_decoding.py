@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests.support.cells import without_slope
 from tests.support.texts import path_of, read
@@ -47,6 +47,24 @@ def test_a_class_made_from_the_books_is_decoded_through_its_own_forward(monkeypa
     model = random_model(cell="backwards")
     assert continue_text(model, VOCAB, "ab", 30) == [model.predict("ab", 30, VOCAB)]
     assert kernel_of(model) == "autograd"
+
+
+@pytest.mark.parametrize("alpha", [None, 1.0])
+def test_a_text_is_continued_without_dropout_and_each_mode_stays(
+    alpha: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Noisy(RNNScratch):
+        def forward(self, inputs: Tensor, H_BH: Tensor | None = None) -> tuple[Tensor, Tensor]:
+            outputs_TBH, last_BH = super().forward(inputs, H_BH)
+            return nn.functional.dropout(outputs_TBH, 0.5, self.training), last_BH
+
+    monkeypatch.setitem(CELLS, "noisy", Noisy)
+    model = random_model(cell="noisy")
+    expected = model.eval().predict("ab", 30, VOCAB), continue_text(model, VOCAB, "ab", 30, alpha)
+    model.train().val_perplexity.eval()
+    modes = [part.training for part in model.modules()]
+    assert (model.predict("ab", 30, VOCAB), continue_text(model, VOCAB, "ab", 30, alpha)) == expected
+    assert [part.training for part in model.modules()] == modes
 
 
 @pytest.mark.parametrize(("size", "alpha"), [(20, 2.0), (300, 0.7)])

@@ -15,6 +15,7 @@ from timemachine.datamodule import TimeMachine
 from timemachine.kernels.activations import ACTIVATIONS
 from timemachine.kernels.loss import is_the_books
 from timemachine.language_model import RNNLMScratch
+from timemachine.perplexity import in_evaluation_mode
 from timemachine.vocab import UNKNOWN, Vocab
 
 Floats = npt.NDArray[np.float32]
@@ -27,6 +28,7 @@ def known_prefix(text: str, data: TimeMachine) -> str:
     return data.corpus.characters[first : first + len(text)] if data.vocab.unknown(text) else text
 
 
+@in_evaluation_mode
 def continue_text(
     model: RNNLMScratch,
     vocab: Vocab,

@@ -16,7 +16,7 @@ from timemachine.config import Input, Model, to_dict
 from timemachine.datamodule import Batch, targets_per_process
 from timemachine.errors import Diverged
 from timemachine.kernels.loss import is_the_books, mean_nll
-from timemachine.perplexity import Perplexity
+from timemachine.perplexity import Perplexity, in_evaluation_mode
 from timemachine.rnn import build_cell, reading_weights
 from timemachine.vocab import Vocab
 
@@ -72,7 +72,7 @@ class RNNLMScratch(LightningModule):
 
     the_books = (one_hot, inputs, output_layer, forward, nll)
 
-    @torch.no_grad()
+    @in_evaluation_mode
     def predict(self, prefix: str, num_preds: int, vocab: Vocab) -> str:
         """Return the prefix and `num_preds` characters, each the likeliest but `<unk>`: the book's section 9.5.5."""
         state, text = None, vocab[list(prefix or " ")]

@@ -1,10 +1,31 @@
-"""Perplexity as a torchmetrics Metric: exp(sum of negative log-likelihoods / number of tokens)."""
+"""Perplexity as a torchmetrics Metric: exp(sum of negative log-likelihoods / number of tokens); evaluation mode."""
 
 from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def in_evaluation_mode(function: F) -> F:
+    """Call a function of a model without gradients, dropout and the like; each part's mode is then as before."""
+
+    @wraps(function)
+    @torch.no_grad()
+    def call(model: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        training = [module for module in model.modules() if module.training]
+        model.eval()
+        try:
+            return function(model, *args, **kwargs)
+        finally:
+            for module in training:
+                module.training = True
+
+    return cast(F, call)
 
 
 class Perplexity(Metric):

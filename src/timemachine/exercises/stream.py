@@ -6,13 +6,13 @@ out at each border.
 
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from timemachine.datamodule import TimeMachine
 from timemachine.evaluation.scores import WARM_UP, score
 from timemachine.language_model import RNNLMScratch
+from timemachine.perplexity import in_evaluation_mode
 
 MARGIN = 64  # characters
 STREAMS = 128  # that are read side by side
@@ -26,7 +26,7 @@ def parts(data: TimeMachine) -> dict[str, range]:
     return {name: range(start + MARGIN, stop) for name, (start, stop) in ends.items()}
 
 
-@torch.inference_mode()
+@in_evaluation_mode
 def stream_nll(model: RNNLMScratch, chars_N: Tensor, targets: range) -> Tensor:
     """Return the targets' negative log-likelihoods (N,), float64, in nats: 128 streams side by side.
 

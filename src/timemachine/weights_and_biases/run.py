@@ -104,12 +104,10 @@ class WandbRun(WandbLogger, Callback):
         if epoch % self.choice.sample_every_n_epochs and epoch != trainer.max_epochs:
             return
         data = trainer.datamodule  # type: ignore[attr-defined]
-        pl_module.eval()  # a cell of one's own may have dropout, which would draw from the training's random numbers
         for seed, prefix in enumerate(known_prefix(text, data) for text in PREFIXES):
             (likeliest,) = continue_text(pl_module, data.vocab, prefix, NUM_PREDS)
             (drawn,) = continue_text(pl_module, data.vocab, prefix, NUM_PREDS, ALPHA, seed=seed)
             self._samples.append([epoch, prefix, *(text.removeprefix(prefix) for text in (likeliest, drawn))])
-        pl_module.train()
         if not self._is_slow:  # else once, at the end
             self._log_samples(epoch)
 
