@@ -49,6 +49,16 @@ class Gives(Callback):
             logger.log_metrics({"own": trainer.current_epoch}, step=trainer.global_step)
 
 
+class Logs(Callback):
+    """Logs a number in a hook by `self.log`: the batch's, or 1."""
+
+    def __init__(self, hook: str, name: str) -> None:
+        def log(trainer: Any, module: Any, *batch: Any) -> None:
+            module.log(name, float(batch[-1]) if batch else 1.0)
+
+        setattr(self, hook, log)
+
+
 def data_of(sample: Corpus, num_train: int = 310) -> TimeMachine:
     """Five batches."""
     return TimeMachine(64, 8, num_train, 70, corpus=sample)
@@ -92,6 +102,17 @@ def test_a_step_of_several_batches_has_their_mean_loss_and_the_norm_of_its_gradi
     steps = rows(tmp_path / "steps.csv")
     assert [row["loss"] for row in steps] == pytest.approx([sum(losses[:3]) / 3, sum(losses[3:]) / 2], rel=1e-6)
     assert [row["grad_norm"] for row in steps] == pytest.approx(norms, rel=1e-5)
+
+
+def test_what_is_logged_as_a_batch_ends_is_in_the_row_of_its_step(sample: Corpus, tmp_path: Path) -> None:
+    class Model(RNNLMScratch):
+        def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+            self.log("model", float(batch_idx), on_step=True)
+
+    model, logs = Model(28, hiddens=4), Logs("on_train_batch_end", "own")
+    fit(tmp_path, model, data_of(sample), [logs], max_epochs=2, accumulate_grad_batches=2, val_check_interval=2)
+    steps = rows(tmp_path / "steps.csv")
+    assert [(row["own"], row["model"]) for row in steps] == [(1, 1), (3, 3), (4, 4)] * 2
 
 
 def test_validation_in_mid_epoch_takes_no_time_from_the_speed(

@@ -91,9 +91,8 @@ def metrics_of_epoch(trainer: pl.Trainer) -> dict[str, float]:
 
 
 def metrics_of_step(trainer: pl.Trainer) -> dict[str, torch.Tensor]:
-    """Return what `self.log(…, on_step=True)` has logged of the batch that ends."""
-    results = trainer._results
-    return dict(results.metrics(on_step=True)["log"]) if results else {}
+    """Return what `self.log(…, on_step=True)` has logged of the last training batch."""
+    return dict(trainer.fit_loop.epoch_loop._results.metrics(on_step=True)["log"])
 
 
 def kill_other_processes(trainer: pl.Trainer) -> None:
