@@ -15,7 +15,7 @@ from tests.support.runs import fit, rows
 from timemachine.config import Train, to_dict
 from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
-from timemachine.errors import SettingError
+from timemachine.errors import SettingError, UserError
 from timemachine.language_model import RNNLMScratch
 from timemachine.runs.record import Record
 from timemachine.runs.rows import Row
@@ -113,6 +113,31 @@ def test_what_is_logged_as_a_batch_ends_is_in_the_row_of_its_step(sample: Corpus
     fit(tmp_path, model, data_of(sample), [logs], max_epochs=2, accumulate_grad_batches=2, val_check_interval=2)
     steps = rows(tmp_path / "steps.csv")
     assert [(row["own"], row["model"]) for row in steps] == [(1, 1), (3, 3), (4, 4)] * 2
+
+
+@pytest.mark.parametrize(
+    ("hook", "name"),
+    [
+        ("on_train_batch_end", "grad_norm_clipped"),
+        ("on_train_epoch_end", "lr"),
+        ("on_train_epoch_end", "val/perplexity"),
+        ("on_validation_epoch_end", "clip_fraction"),
+        ("on_test_epoch_end", "test/perplexity"),
+    ],
+)
+def test_a_name_of_the_runs_own_numbers_is_refused(hook: str, name: str, sample: Corpus, tmp_path: Path) -> None:
+    model, data = RNNLMScratch(28, hiddens=4), data_of(sample)
+    with pytest.raises(UserError, match=rf'^self.log\("{name}", …\): .*; type another name, such as "own/{name}"$'):
+        fit(tmp_path, model, data, [Logs(hook, name)], max_epochs=1).test(model, data, verbose=False)
+
+
+def test_epoch_and_step_of_a_row_are_the_runs(sample: Corpus, tmp_path: Path) -> None:
+    """By `self.log("step", …)` Lightning's users choose the axis of TensorBoard."""
+    for max_epochs in (1, 3):  # the second one goes on
+        logs = [Logs(f"on_train_{hook}_end", name) for hook in ("batch", "epoch") for name in ("epoch", "step")]
+        fit(tmp_path, RNNLMScratch(28, hiddens=4), data_of(sample), logs, max_epochs=max_epochs)
+    assert [(row["epoch"], row["step"]) for row in rows(tmp_path / "metrics.csv")] == [(1, 5), (2, 10), (3, 15)]
+    assert [row["step"] for row in rows(tmp_path / "steps.csv")] == [*range(1, 16)]
 
 
 def test_validation_in_mid_epoch_takes_no_time_from_the_speed(

@@ -95,6 +95,15 @@ def metrics_of_step(trainer: pl.Trainer) -> dict[str, torch.Tensor]:
     return dict(trainer.fit_loop.epoch_loop._results.metrics(on_step=True)["log"])
 
 
+def logged_twice(trainer: pl.Trainer) -> set[str]:
+    """Return the names under which `self.log` is called in two hooks, so that one epoch's number replaces the other."""
+    loop = trainer.fit_loop.epoch_loop
+    logged = (loop._results, loop.val_loop._results, trainer.test_loop._results)
+    metas = [result.meta for results in logged for result in results.values()]
+    names = [meta.forked_name(on_step=False) for meta in metas if meta.on_epoch]
+    return {name for name in names if names.count(name) > 1}
+
+
 def kill_other_processes(trainer: pl.Trainer) -> None:
     """Kill the processes that Lightning has started, which have nothing to save."""
     launcher = trainer.strategy.launcher

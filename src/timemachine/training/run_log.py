@@ -1,7 +1,7 @@
 """What a run logs: metrics.csv, a row a validation or an epoch, and steps.csv, a row an optimiser step."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol, runtime_checkable
@@ -12,10 +12,12 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from torch import Tensor
 
-from timemachine.errors import Diverged
+from timemachine.errors import Diverged, UserError
 from timemachine.runs.rows import EPOCH_COLUMNS, STEP_COLUMNS, Row, Table, read_numbers
 from timemachine.runs.tables import short
-from timemachine.training.lightning import metrics_of_epoch, metrics_of_step
+from timemachine.training.lightning import logged_twice, metrics_of_epoch, metrics_of_step
+
+OF_EPOCHS = {"grad_norm", "grad_norm_clipped", "clip_fraction", "chars_per_second", "lr"}  # that `self.log` never has
 
 
 @runtime_checkable
@@ -135,16 +137,16 @@ class RunLog(Logger, Callback):
     def on_save_checkpoint(self, trainer: pl.Trainer, *_: Any) -> None:
         """Log the epoch's row before its checkpoint is written."""
         if self._end_of_epoch is not None:
-            self._log(metrics_of_epoch(trainer))
+            self._log(self._numbers_of_epoch(metrics_of_epoch(trainer)))
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log a validation or a test; keep what comes at an epoch's end, or from a callback at a step, for its row."""
-        numbers = {name: float(value) for name, value in metrics.items() if name != "epoch"}
         if self._end_of_epoch is not None:
-            self._end_of_epoch |= numbers
+            self._end_of_epoch |= self._numbers_of_epoch(metrics)
         elif not self._trainer.training:
-            self._log(numbers)
+            self._log(self._numbers_of_epoch(metrics))
         elif "epoch" not in metrics and step is not None:  # else it is Lightning, and noted already
+            numbers = _numbers(metrics, STEP_COLUMNS)
             self._of_callbacks.setdefault(step + 1, {}).update(numbers)  # Lightning counts from 0
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
@@ -181,6 +183,10 @@ class RunLog(Logger, Callback):
             self._noted[-1][2].update(metrics_of_step(self._trainer))
         self._is_unread = False
 
+    def _numbers_of_epoch(self, logged: Mapping[str, Any]) -> Row:
+        replaced = logged_twice(self._trainer) & {*EPOCH_COLUMNS}  # a perplexity, which the model logs
+        return _numbers(logged, OF_EPOCHS | replaced)
+
     def _log_steps(self) -> list[Row]:
         """Log the steps since the last call, and return their rows."""
         if not self._noted:
@@ -194,9 +200,9 @@ class RunLog(Logger, Callback):
         rows: list[Row] = []
         for step, loss, norm, clipped, others in zip(steps, *columns, logged, strict=True):
             row = {"epoch": epoch, "step": step, "loss": loss, "grad_norm": norm, "grad_norm_clipped": clipped}
-            rows.append(row | {name: float(value) for name, value in others.items()})
+            rows.append(row | _numbers(others, STEP_COLUMNS))
         if trainer.is_global_zero:
-            self._steps.add([row | self._of_callbacks.pop(row["step"], {}) for row in rows])
+            self._steps.add([self._of_callbacks.pop(row["step"], {}) | row for row in rows])
         for taker in self.takers:
             taker.log_steps(rows)
         for logger in self._others:
@@ -228,6 +234,19 @@ class RunLog(Logger, Callback):
             if self.prints_lines:
                 train, val = short(row.get("train/perplexity", math.nan)), short(self._last_val)
                 print(f"epoch {row['epoch']:>4}  train {train:>8}  val {val:>8}", flush=True)
+
+
+def _numbers(logged: Mapping[str, Any], ours: Collection[str]) -> Row:
+    """Return what was logged as numbers, without epoch and step, an axis to other loggers: a row has its own.
+
+    Raises UserError for a name of `ours`, the run's own numbers.
+    """
+    numbers = {name: float(value) for name, value in logged.items() if name not in ("epoch", "step")}
+    for name in numbers:
+        if name in ours:
+            rule = "the run logs a number of that name itself"
+            raise UserError(f'self.log("{name}", …): {rule}; type another name, such as "own/{name}"')
+    return numbers
 
 
 def _divergence(trainer: pl.Trainer, network: Any, what: str, steps: list[dict[str, float]]) -> str:
