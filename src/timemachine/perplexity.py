@@ -1,4 +1,4 @@
-"""Perplexity as a torchmetrics Metric: exp(sum of negative log-likelihoods / number of tokens); evaluation mode."""
+"""How a model is measured: its perplexity, as a torchmetrics Metric, and the mode that it is in meanwhile."""
 
 from collections.abc import Callable, Sequence
 from functools import wraps
