@@ -107,6 +107,10 @@ def test_a_mistake_is_answered_in_one_line(mistake: str, hint: str) -> None:
             "hydra/launcher=jobib: no such choice; type for example hydra/launcher=joblib (basic, ",
         ),
         ("-m model.lr=interval(0.1,1)", "BasicSweeper does not support sweep type : INTERVAL_SWEEP"),
+        (
+            "exercise=clipping scale=smoke model.lr=1 model.hiddens=8,16",
+            "model.hiddens=8,16: exercise=clipping varies model.lr, seed, trainer.gradient_clip_val alone; type ",
+        ),
         ("-m exercise=history,clipping", "exercise=history,clipping: an exercise is a sweep by itself; type exercise="),
         ("trainer.min_steps=5 trainer.max_steps=3", "trainer.min_steps=5: is more than trainer.max_steps=3; type for "),
     ],

@@ -40,6 +40,7 @@ def test_a_sweep_says_after_each_job_how_far_it_is(tmp_path: Path) -> None:
         (["data=glob(*)"], 3),
         (["seed=0,1", "seed=0,1,2"], 3),
         (["exercise=clipping", "seed=0"], 52),
+        (["exercise=how_low", "recipe=novel", "seed=0", "data.corpus=sample,time_machine"], 2),  # tells any runs apart
     ],
 )
 def test_jobs_are_counted_as_the_sweeper_does(typed: list[str], jobs: int) -> None:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from tests.support.jobs import LETTERS
-from timemachine.exercises.comparison import UNDECIDED, Estimate, compare, estimate, holm
+from timemachine.errors import SettingError
+from timemachine.exercises.comparison import UNDECIDED, Estimate, by_seed, compare, estimate, holm
 from timemachine.exercises.jobs import FOLDED, Job, grouped, markdown
 from timemachine.exercises.outcomes import definition, letters, outcome
 
@@ -41,6 +42,7 @@ def test_of_one_value_nothing_is_claimed_and_no_interval_printed() -> None:
     )
     assert f"{estimate([1.0, 2.0, 3.0]):+.3f}" == "+2.000 ± 2.484" and f"{estimate([1e9, 3e9])}".startswith("2.0e+09 ±")
     assert holm({"one": estimate([7.25])}) == {"one": False}
+    assert f"{estimate([-0.04]):+.1f}" == "+0.0"
 
 
 def test_holms_correction_keeps_the_chance_of_any_false_claim_at_five_percent() -> None:
@@ -64,6 +66,13 @@ def test_jobs_are_grouped_by_settings_and_by_what_is_computed_in_the_order_in_wh
     found = grouped(jobs, "model.lr", lambda job: job.settings["trainer.gradient_clip_val"])
     assert [*found] == [(1.0, None), (1.0, 1.0), (0.5, None), (0.5, 1.0)]
     assert [[job.settings["seed"] for job in group] for group in found.values()] == [[0, 1]] * 4
+
+
+def test_of_runs_that_differ_in_more_than_the_seed_none_is_dropped() -> None:
+    runs = [Job(name=str(n), settings={"seed": 3, "model.hiddens": 8 + n // 2}, metrics={"a": 1.0}) for n in range(3)]
+    assert by_seed(runs[:2], lambda job: job.number("a")) == {3: 1.0}  # one run twice
+    with pytest.raises(SettingError, match=r"^jobs 1 and 2: have other values of model\.hiddens, .*; type "):
+        by_seed(runs, lambda job: job.number("a"))
 
 
 def test_a_long_table_is_folded() -> None:

@@ -16,6 +16,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -26,7 +27,7 @@ from timemachine.cli.schema import checked, resolved, without_hydra
 from timemachine.cli.search_path import own_search_path
 from timemachine.config import REPOSITORY, Train
 from timemachine.errors import SettingError, UserError
-from timemachine.exercises.report import tie_together
+from timemachine.exercises.report import module_of, tie_together
 from timemachine.runs.files import cannot_write, shown
 from timemachine.runs.processes import SWEEP, end_in_order
 from timemachine.runs.record import is_resumed, outcome
@@ -63,15 +64,18 @@ def begin(config: DictConfig) -> int:
 def checked_jobs(config: DictConfig) -> int:
     """Return how many jobs a sweep will have.
 
-    Raise SettingError if it has none, other ones than it began with, or one that breaks a rule. To compose a job takes
-    a tenth of a second: only those are that have a value which none before had, have begun, or have another cell than
-    the book's.
+    Raise SettingError if it has none, other ones than it began with, ones that an exercise's report would not tell
+    apart, or one that breaks a rule. To compose a job takes a tenth of a second: only those are that have a value which
+    none before had, have begun, or have another cell than the book's.
     """
     sweeper, loader = config.hydra.sweeper, GlobalHydra.instance().config_loader()
     jobs: list[list[str]] = [[]]
     if not (is_search := "n_trials" in sweeper):  # which chooses its jobs as it goes
         of_files = [f"{name}={values}" for name, values in (sweeper.params or {}).items()]
-        overrides = OverridesParser.create(loader).parse_overrides([*of_files, *config.hydra.overrides.task])
+        parser = OverridesParser.create(loader)
+        typed = parser.parse_overrides([*config.hydra.overrides.task])
+        _check_axes(_exercise(config), {*(sweeper.params or {}), "seed"}, typed)
+        overrides = [*parser.parse_overrides(of_files), *typed]
         (jobs,) = BasicSweeper.split_arguments(overrides, None)
     if not jobs:
         raise SettingError("glob: matches nothing; type some values, such as -m model.hiddens=16,32")
@@ -90,6 +94,18 @@ def checked_jobs(config: DictConfig) -> int:
             checked(settings, Train)
             is_done(folder, resolved(settings))  # or SettingError
     return int(sweeper.n_trials) if is_search else len(jobs)
+
+
+def _check_axes(exercise: str, own: set[str], typed: list[Override]) -> None:
+    """Raise SettingError for several values of a setting that an exercise does not vary, if its report needs that."""
+    others = [it for it in typed if it.is_sweep_override() and it.key_or_group not in own]
+    if others and exercise != "none" and not hasattr(module_of(exercise), "ANY_SETTINGS"):
+        varies = f"exercise={exercise} varies {', '.join(sorted(own))} alone"
+        raise SettingError(f"{others[0].input_line}: {varies}; type one value of it, a command each")
+
+
+def _exercise(config: DictConfig) -> str:
+    return str(OmegaConf.select(config, "hydra.runtime.choices.exercise", default="none"))
 
 
 def run_as_program(folder: Path, overrides: Sequence[str], is_resumed: bool) -> float:
@@ -136,9 +152,8 @@ def _num_done(folder: Path) -> int:
 def end(config: DictConfig) -> None:
     """Write summary.csv and report.md into the sweep's folder; exit with 1 if a job failed."""
     folder = Path(config.hydra.sweep.dir)
-    exercise = str(OmegaConf.select(config, "hydra.runtime.choices.exercise", default="none"))
     try:
-        rows = tie_together(folder, exercise)
+        rows = tie_together(folder, _exercise(config))
         if line := sweep_upload_line(folder):
             print(line)
     except Exception as error:  # of which Hydra would make a warning, and exit with 0

@@ -2,8 +2,9 @@
 
 `conf/exercise/<name>.yaml` says what is run. The module of that name here has `findings(jobs) -> Findings`, from what
 the jobs of the sweep left in their folders; without one the report is `generic`'s. The first line of its docstring is
-the report's title. What it measures of each model at its end is `measure(model, data)`, for `probes=[<name>]`
-(`exercises.probes`).
+the report's title. A command that varies other settings than the YAML and the seed is refused, unless the module says
+`ANY_SETTINGS = True`: that its report tells runs apart by all of them. What it measures of each model at its end is
+`measure(model, data)`, for `probes=[<name>]` (`exercises.probes`).
 
 What the modules share: `jobs` (the runs, and a table of them), `comparison` (which differences may be claimed),
 `outcomes` (what became of a run), `drawing` (figures in one style).

@@ -18,7 +18,7 @@ from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
 from timemachine.evaluation.scores import score
-from timemachine.exercises.jobs import Job
+from timemachine.exercises.jobs import Job, unique
 from timemachine.exercises.stream import stream_nll
 from timemachine.how_low import LETTERS, witten_bell
 from timemachine.language_model import RNNLMScratch
@@ -95,6 +95,6 @@ def books_read(jobs: Iterable[Job]) -> dict[str, tuple[str, str]]:
 
 def bits(jobs: Iterable[Job], book: str, model: str = "stream") -> dict[tuple[int, int], float]:
     """Return the bits a character of a book by excerpt: where it starts, and its seed. `model`: or `witten_bell`."""
-    found = {(int(job.settings["data.start"]), int(job.settings["seed"])): job for job in jobs}
+    found = unique(jobs, lambda job: (int(job.settings["data.start"]), int(job.settings["seed"])))
     read = {excerpt: job.probes["books"]["books"].get(book) for excerpt, job in found.items()}
     return {excerpt: float(scores[model]["bits"]) for excerpt, scores in read.items() if scores}

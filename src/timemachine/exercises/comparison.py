@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from scipy import stats
 
-from timemachine.exercises.jobs import Job
+from timemachine.exercises.jobs import Job, unique
 
 LEVEL = 0.05  # of an interval, and of all comparisons of a report together
 UNDECIDED = "cannot be told apart"
@@ -49,7 +49,7 @@ class Estimate:
             return "–"
         form = form or ".2f"
         form = form if abs(self.mean) < 1e4 else ".1e"
-        mean = f"{self.mean:{form}}"
+        mean = f"{self.mean:{form.replace('+', '+z')}}"  # z: no -0.0
         return mean if math.isnan(self.half) else f"{mean} ± {self.half:{form.lstrip('+')}}"
 
     def verdict(self, apart: bool, below: str, above: str) -> str:
@@ -92,5 +92,5 @@ def holm(differences: Mapping[Key, Estimate]) -> dict[Key, bool]:
 
 
 def by_seed(jobs: Iterable[Job], number: Callable[[Job], float]) -> dict[int, float]:
-    """Return a number of each job under its seed."""
-    return {int(job.settings.get("seed", 0)): number(job) for job in jobs}
+    """Return a number of each job under its seed; of the same run twice one. Raise SettingError if they differ more."""
+    return {seed: number(job) for seed, job in unique(jobs, lambda job: int(job.settings.get("seed", 0))).items()}

@@ -1,13 +1,14 @@
 """A sweep that no module here is about: what varied, how the runs ended, and their curves."""
 
 import math
+from operator import methodcaller
 from statistics import fmean
 
 from matplotlib.ticker import MaxNLocator
 
 from timemachine.config import format_value
 from timemachine.exercises import Findings, Picture
-from timemachine.exercises.comparison import estimate
+from timemachine.exercises.comparison import by_seed, estimate
 from timemachine.exercises.drawing import COLOURS, panels, plain_numbers
 from timemachine.exercises.jobs import Job, ended
 from timemachine.runs.sweep import varied
@@ -17,6 +18,7 @@ LEFT_OUT = (
     "clipped_steps", "num_steps_done", "largest_grad_norm", "lr",
 )  # fmt: skip  # of the final numbers; they stay in summary.csv
 VAL = "val/perplexity"
+ANY_SETTINGS = True
 HIGHEST = 100.0  # what the figure shows for more
 NAMED = 20  # lines with a name in the legend: 7 colours in 3 styles
 LONGEST = 45  # characters of a name
@@ -36,13 +38,13 @@ def findings(jobs: list[Job]) -> Findings:
         columns=[*names, "jobs", "completed", *numbers],
         rows=[
             [*key, _numbered(group), f"{len(_completed(group))} of {len(group)}"]
-            + [f"{estimate(job.number(name) for job in _completed(group))}" for name in numbers]
+            + [f"{estimate(by_seed(_completed(group), methodcaller('number', name)).values())}" for name in numbers]
             for key, group in groups.items()
         ],
         figures={"curves": _curves(names, groups)},
         notes=[
-            "Of the completed runs: the mean over seeds and its 95 % interval by Student's t. A run's other numbers "
-            "are in summary.csv."
+            "Of the completed runs: the mean over seeds, of which one that comes twice counts once, and its 95 % "
+            "interval by Student's t. A run's other numbers are in summary.csv."
         ],
     )
 

@@ -37,6 +37,7 @@ from timemachine.texts import CATALOGUE
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Recipe = list[Job]  # the same run with several seeds
+ANY_SETTINGS = True
 
 READERS = {
     "kneser_ney": "n-grams of one order",

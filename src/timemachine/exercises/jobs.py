@@ -1,14 +1,16 @@
 """The jobs of an exercise's sweep, read back, and tables of their numbers."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from timemachine.corpus import DEFAULT
+from timemachine.errors import SettingError
 from timemachine.runs.rows import read_numbers
 from timemachine.runs.summaries import flat
-from timemachine.runs.sweep import job_folders, summary_or_failure
+from timemachine.runs.sweep import job_folders, summary_or_failure, varied
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +78,29 @@ def span(values: Iterable[float], form: str = ".3g") -> str:
     if not numbers:
         return "–"
     return " to ".join(dict.fromkeys(f"{number:{form}}" for number in (min(numbers), max(numbers))))
+
+
+def text_name(jobs: Iterable[Job]) -> str:
+    """Return what a report calls the text: the novel, unless a run read another."""
+    return "novel" if all(job.settings.get("data.corpus", DEFAULT) == DEFAULT for job in jobs) else "text"
+
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+def unique(jobs: Iterable[Job], key: Callable[[Job], Key]) -> dict[Key, Job]:
+    """Return the jobs under their keys, of the same run twice the last one.
+
+    Raise SettingError if two jobs of one key are not the same run: a report would drop one of them.
+    """
+    found: dict[Key, Job] = {}
+    for job in jobs:
+        other = found.get(key(job), job)
+        if other is not job and (names := varied([other.settings, job.settings])):
+            differ = f"have other values of {', '.join(names)}, which this report does not tell apart"
+            raise SettingError(f"jobs {other.name} and {job.name}: {differ}; type a folder with one value of each")
+        found[key(job)] = job
+    return found
 
 
 FOLDED = 15  # rows; a longer table opens on a click

@@ -40,7 +40,7 @@ def write_report(folder: Path, exercise: str) -> None:
     folder, stands after the answer.
     """
     jobs = load_jobs(folder)
-    module = _module(exercise)
+    module = module_of(exercise)
     findings: Findings = module.findings(jobs)
     pictures = []
     for name, (figure, caption) in findings.figures.items():
@@ -64,7 +64,7 @@ def write_report(folder: Path, exercise: str) -> None:
     print(f"report        {shown(folder / 'report.md')}")
 
 
-def _module(exercise: str) -> Any:
+def module_of(exercise: str) -> Any:
     """Return the exercise's module if it has findings, or the generic one; matplotlib is not imported before."""
     names = [module.name for module in pkgutil.iter_modules(timemachine.exercises.__path__)]
     for name in (exercise, "generic"):
