@@ -54,6 +54,21 @@ def test_the_report_says_up_to_which_rate_and_product_with_the_radius_every_run_
     assert "| θ = 0.1 | 24 | 1 of 2 | 9.00 |" in found.notes[1]
 
 
+def test_the_report_is_of_the_runs_that_there_were(tmp_path: Path) -> None:
+    """At one rate, on another text than the book's, with a gradient that a radius of 1 clips."""
+    for theta in (None, 1.0):
+        metrics = {"train/perplexity": 7.0, "val/perplexity": 8.0, "test/perplexity": 9.0, "largest_grad_norm": 1.5}
+        settings = {"seed": 0, "model": {"lr": 1.0}, "data": {"corpus": "sample"}}
+        settings |= {"trainer": {"gradient_clip_val": theta}}
+        metrics |= {"clipped_steps": 1, "num_steps_done": 10}
+        leave_job(tmp_path / "s", settings, metrics=metrics, tables={"metrics": [{"epoch": 1, "grad_norm": 1.5}]})
+    found = clipping.findings(load_jobs(tmp_path / "s"))
+    assert found.answer.startswith("At a learning rate of 1 a radius of 1 acts: ") and "reaches 1.5." in found.answer
+    assert [row[:3] for row in found.rows] == [["no clipping", "1", "–"], ["θ = 1", "1 (ηθ = 1)", "–"]]
+    assert found.columns[6] == "rest of the text" and "novel" not in f"{found}"
+    assert len(found.figures["norms"][0].axes) == 1  # none of a rate at which runs fail
+
+
 def test_runs_that_differ_in_a_digit_are_not_called_the_same(sweep: Path) -> None:
     summary = sweep / "0/summary.json"
     summary.write_text(summary.read_text().replace("7.3", "7.3000001"))

@@ -42,3 +42,16 @@ def test_of_one_seed_nothing_is_claimed(tmp_path: Path) -> None:
     found = embedding.findings(load_jobs(tmp_path / "s"))
     assert "**" not in str(found.rows)
     assert "cannot be told apart" in found.answer
+
+
+def test_what_the_correction_does_not_allow_is_not_denied_either(tmp_path: Path) -> None:
+    """Of two seeds, a gain and a loss whose intervals exclude 0."""
+    for seed in (0, 1):
+        gain, loss = 0.9 + 0.006 * seed, 1.1 - 0.007 * seed
+        ways = {("one_hot", 1.0): 8.0, ("one_hot", 8.0): 8.0 * gain / loss, ("embedding", 8): 8.0 * gain}
+        leave_inputs(tmp_path / "s", seed, ways)
+    found = embedding.findings(load_jobs(tmp_path / "s"))
+    assert "**" not in str(found.rows)
+    assert found.answer.startswith("These runs cannot tell: at the book's learning rate")
+    assert "and the two cannot be told apart: +0.0" in found.answer
+    assert found.answer.endswith(" An interval without 0 is not enough for one of 12 comparisons: more seeds can tell.")

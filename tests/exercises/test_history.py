@@ -136,3 +136,10 @@ def test_the_report_has_the_reach_of_each_window_and_what_changes_it(tmp_path: P
     )
     assert "from 10,000 characters, 1,200 updates to 150,000 characters, 2,400" not in changes  # two things at once
     assert found.arrays["10000/1200/32"].shape == (12, 2)
+
+
+def test_of_one_text_and_one_window_no_comparison_is_told(tmp_path: Path) -> None:
+    leave_run(tmp_path / "s", 10_000, 40, 32, 0, 3.0)
+    found = history.findings(load_jobs(tmp_path / "s"))
+    assert found.answer.endswith("`data.num_steps`, the length of a window.")
+    assert found.setting.startswith("The book's model with windows of several lengths. Every")

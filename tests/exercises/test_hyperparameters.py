@@ -73,3 +73,16 @@ def test_with_several_seeds_a_difference_from_the_book_is_claimed(tmp_path: Path
     found = hyperparameters.findings(load_jobs(tmp_path / "s"))
     assert found.rows[0][-2:] == ["-0.099 ± 0.002", "lower"]
     assert found.answer.endswith("-0.099 ± 0.002 nats a character (lower).")
+
+
+def test_without_the_books_settings_there_is_an_answer_and_no_correlation_of_one(tmp_path: Path) -> None:
+    for hiddens in (16, 64):
+        leave_run(
+            tmp_path / "s",
+            hiddens,
+            {updates: (3 - hiddens / updates, 3 + hiddens / updates) for updates in range(100, 700, 100)},
+        )
+    found = hyperparameters.findings(load_jobs(tmp_path / "s"))
+    assert found.answer.startswith("Validation chooses 64 units, 32 time steps, a rate of 1 and 100 updates: ")
+    assert found.answer.endswith("a rate of 1 and 1,000 updates, were not among those that were run.")
+    assert found.notes[0].startswith("Over all 12 settings") and "that are lowest on validation" not in found.notes[0]

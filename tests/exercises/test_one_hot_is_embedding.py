@@ -31,10 +31,12 @@ def test_a_row_has_the_largest_differences_and_the_answer_the_largest_of_all(tmp
     ]
     assert "from 2 seeds, the two ways never differ by more than 5e-15 in float64 and 3e-06 in float32" in found.answer
     assert found.answer.endswith(", which is rounding.")
+    assert found.setting.startswith("The book's run for 4 steps, twice")
     assert found.arrays["float64/1"].tolist() == [3 * 2**-49, 2**-50, 2**-48]
 
 
 @pytest.mark.parametrize("precision", ["64-true", "32-true"])
 def test_more_than_rounding_is_called_so(tmp_path: Path, precision: str) -> None:
     leave_pair(tmp_path / "s", precision, 0, 2**-40 if precision == "64-true" else 2**-14)
-    assert one_hot_is_embedding.findings(load_jobs(tmp_path / "s")).answer.endswith(", which is more than rounding.")
+    answer = one_hot_is_embedding.findings(load_jobs(tmp_path / "s")).answer
+    assert " from 1 seed, " in answer and answer.endswith(", which is more than rounding.")

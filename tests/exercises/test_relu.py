@@ -122,3 +122,11 @@ def test_the_report_says_above_which_radius_clipping_is_needed(tmp_path: Path) -
     early = [norm for job, norm in zip(found.arrays["job"], found.arrays["early_norm"], strict=True) if job == "6"]
     assert early == [3e14]  # the largest finite one of a run that diverged
     assert set(found.figures) == {"outcome", "why"}
+
+
+def test_without_the_books_settings_the_report_says_what_learnt(tmp_path: Path) -> None:
+    relu_job(tmp_path / "s", "relu", 0.35, None, 0, 1e9)
+    relu_job(tmp_path / "s", "relu", 0.35, 1.0, 0, 7.6)
+    found = relu.findings(load_jobs(tmp_path / "s"))
+    assert found.answer.endswith(" Of its other runs these learnt: 0 of 1 (no clipping), 1 of 1 (θ = 1).")
+    assert [*found.figures] == ["why"]  # the other compares sizes of the recurrent weights

@@ -1,25 +1,21 @@
 """Exercise 9: What happens if you run the code without clipping the gradient?"""
 
 import math
-from collections.abc import Callable
+from dataclasses import asdict
 from itertools import takewhile
 from statistics import fmean
 
+from timemachine.config import Data, Model
 from timemachine.exercises import Findings, Picture
 from timemachine.exercises.comparison import Estimate, compare, estimate, holm
 from timemachine.exercises.drawing import COLOURS, MARKERS, label_ends, lines, panels, plain_numbers
-from timemachine.exercises.jobs import Job, ended, grouped, markdown
+from timemachine.exercises.jobs import Job, ended, grouped, markdown, text_name, unique
 from timemachine.exercises.outcomes import LR, REST, THETA, VAL, counted, definition, last, learnt, radius_name
+from timemachine.runs.summaries import flat
 
 NORM, ACTED, DONE = "largest_grad_norm", "clipped_steps", "num_steps_done"
+BOOK = flat({"model": asdict(Model()), "data": asdict(Data()), "trainer": {"max_epochs": 100}})
 LOST = 20  # perplexity from which on a figure has the runs that diverged
-EACH: dict[str, Callable[[list[Job]], str]] = {  # columns of a table with a row for each radius and rate
-    "learnt": counted,
-    "validation": lambda jobs: f"{estimate(last(VAL, jobs).values())}",
-    "rest of the novel": lambda jobs: f"{estimate(last(REST, jobs).values())}",
-    "largest norm": lambda jobs: f"{max(job.number(NORM) for job in jobs):.3g}",
-    "steps clipped": lambda jobs: f"{estimate(job.number(ACTED) / job.number(DONE) for job in jobs).mean:.0%}",
-}
 
 
 class Radius:
@@ -45,43 +41,58 @@ def findings(jobs: list[Job]) -> Findings:
     free = Radius(None, [job for job in jobs if not job.settings[THETA]])
     gains = {(radius, name): compare(last(name, radius.best), last(name, free.best))
              for radius in radii for name in (VAL, REST)}  # fmt: skip
+    rest = f"rest of the {text_name(jobs)}"
     return Findings(
-        answer=_answer(free, radii, gains),
-        setting="The book's run at its own learning rate of 1 and at higher ones, without clipping and with three "
-        "radii θ. A run whose validation perplexity passes 1,000 is stopped: it is lost.",
+        answer=_answer(free, radii, gains, rest),
+        setting="The book's run at its own learning rate of 1 and at higher ones, without clipping and clipped to "
+        "a radius θ. A run whose validation perplexity passes 1,000 is stopped: it is lost.",
         columns=["", "every run learns up to η", "not every run at η", "best η", "validation", "less none's",
-                 "rest of the novel", "less none's"],
+                 rest, "less none's"],
         rows=[
             [radius.name]
-            + [f"{lr:g}" + (f" (ηθ = {lr * radius.theta:.3g})" if radius.theta else "")
-               for lr in (radius.learns, radius.fails)]
+            + [_rate(lr, radius.theta) for lr in (radius.learns, radius.fails)]
             + [f"{radius.best[0].settings[LR]:g}" if radius.best else "–"]
             + [cell for name in (VAL, REST) for cell in
                (f"{estimate(last(name, radius.best).values())}", f"{gains[radius, name]:+.2f}" if radius.theta else "")]
             for radius in radii
         ],
-        figures={"outcome": _outcome(radii), "norms": _norms(free, radii)},
+        figures={"outcome": _outcome(radii)} | ({"norms": _norms(free, radii)} if free.jobs else {}),
         notes=[
             "Perplexities are of windows and of runs that learnt: the mean over seeds and half of its 95 % interval. "
-            "The best rate has the lowest mean on validation, so the rest of the novel is what to judge it by; "
-            f"differences are paired by seed. {definition(jobs)}",
-            markdown(["", "η", *EACH], [[radius.name, f"{lr:g}", *(cell(runs) for cell in EACH.values())]
-                                        for radius in radii for lr, runs in radius.rates.items()]),
+            f"The best rate has the lowest mean on validation, so the {rest} is what to judge it by; differences are "
+            f"paired by seed. {definition(jobs)}",
+            markdown(["", "η", "learnt", "validation", rest, "largest norm", "steps clipped"],
+                     [[radius.name, f"{lr:g}", *_cells(runs)] for radius in radii for lr, runs in radius.rates.items()])
         ],
     )  # fmt: skip
 
 
-def _answer(free: Radius, radii: list[Radius], gains: dict[tuple[Radius, str], Estimate]) -> str:
+def _rate(lr: float, theta: float | None) -> str:
+    return "–" if math.isnan(lr) else f"{lr:g}" + (f" (ηθ = {lr * theta:.3g})" if theta else "")
+
+
+def _cells(jobs: list[Job]) -> list[str]:
+    """Return what the runs of a radius and a rate have in the long table."""
+    ends = [f"{estimate(last(name, jobs).values())}" for name in (VAL, REST)]
+    clipped = estimate(job.number(ACTED) / job.number(DONE) for job in jobs).mean
+    return [counted(jobs), *ends, f"{max(job.number(NORM) for job in jobs):.3g}", f"{clipped:.0%}"]
+
+
+def _answer(free: Radius, radii: list[Radius], gains: dict[tuple[Radius, str], Estimate], rest_name: str) -> str:
     """Return the answer; "" where a part of the grid that it needs has not been run."""
-    book = {radius.theta: {job.settings["seed"]: job.metrics | {"chars_per_second": 0.0}
-                           for job in radius.rates.get(1.0, [])} for radius in radii}  # fmt: skip
-    if not (without := book.get(None)) or not (with_it := book.get(1.0)):
+    slow = {radius.theta: unique(radius.rates.get(1.0, []), lambda job: int(job.settings["seed"])) for radius in radii}
+    if not (without := slow.get(None)) or not (with_it := slow.get(1.0)):
         return ""
+    of_book = all(job.settings.get(name, value) == value for job in without.values()
+                  for name, value in BOOK.items() if name not in (LR, "data.search_dirs"))  # fmt: skip
+    where = "At the book's settings" if of_book else "At a learning rate of 1"
+    largest = max(job.number(NORM) for job in without.values())
+    same = sum(_numbers(job) == _numbers(with_it.get(seed, Job())) for seed, job in without.items())
     answer = (
-        "At the book's settings nothing happens: the norm of the gradient stays below the radius of 1 (largest "
-        f"{max(numbers[NORM] for numbers in without.values()):.2f}), and "
-        f"{sum(numbers == with_it.get(seed) for seed, numbers in without.items())} of {len(without)} runs are the same "
-        "bit for bit."
+        f"{where} nothing happens: the norm of the gradient stays below the radius of 1 (largest {largest:.2f}), and "
+        f"{same} of {len(without)} runs are the same bit for bit."
+        if largest < 1
+        else f"{where} a radius of 1 acts: without clipping the norm of the gradient reaches {largest:.3g}."
     )
     rest = {radius: gains[radius, REST] for radius in radii if radius.acts}
     lost = [lr for lr in free.rates if not any(learnt(job) for job in free.jobs if job.settings[LR] >= lr)]
@@ -91,9 +102,13 @@ def _answer(free: Radius, radii: list[Radius], gains: dict[tuple[Radius, str], E
         answer += (
             f" Without clipping every run learns up to a rate of {free.learns:g} and none from {lost[0]:g} on, while a "
             f"radius of {widest.theta:g} lets all learn up to {widest.learns:g}; but best against best, the perplexity "
-            f"of the rest of the novel differs by {rest[widest]:+.2f} ({verdict})."
+            f"of the {rest_name} differs by {rest[widest]:+.2f} ({verdict})."
         )
     return answer
+
+
+def _numbers(job: Job) -> dict[str, float]:
+    return job.metrics | {"chars_per_second": 0.0}  # which is another each time
 
 
 def _outcome(radii: list[Radius]) -> Picture:
@@ -130,11 +145,12 @@ def _outcome(radii: list[Radius]) -> Picture:
 
 def _norms(free: Radius, radii: list[Radius]) -> Picture:
     """Draw the norms of runs without clipping at the last rate at which every run learns and at the next one."""
-    figure, (row,) = panels(1, 2, 10, 3.6, sharex=True, sharey=True)
+    rates = [lr for lr in (free.learns, free.fails) if not math.isnan(lr)]
+    figure, (row,) = panels(1, len(rates), 10, 3.6, sharex=True, sharey=True)
     row[0].set(xscale="log", yscale="log", xlim=(0.5, 100), ylabel="mean ‖g‖ of an epoch, without clipping")
     plain_numbers(row[0].xaxis, (1, 10, 100))
     plain_numbers(row[0].yaxis, (0.1, 0.3, 1, 3))
-    for axes, lr in zip(row, (free.learns, free.fails), strict=True):
+    for axes, lr in zip(row, rates, strict=True):
         axes.set(title=f"η = {lr:g}", xlabel="epoch")
         lines(axes, {f"seed {job.settings['seed']}" + ", lost" * (job.status == "diverged"):
                      {epoch["epoch"]: epoch["grad_norm"] for epoch in job.epochs()}

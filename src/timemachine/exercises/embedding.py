@@ -8,7 +8,7 @@ from timemachine.exercises import Findings, Picture
 from timemachine.exercises.comparison import Estimate, by_seed, compare, estimate, holm, paired
 from timemachine.exercises.drawing import panels, points_by_seed
 from timemachine.exercises.jobs import Job, grouped
-from timemachine.exercises.stream import PARTS
+from timemachine.exercises.stream import PARTS, part_names
 
 ONE_HOT, TABLE, SMALL = "one-hot", "embedding", "embedding, small entries"
 LITTLE = 0.1  # nats a character
@@ -33,7 +33,7 @@ Gains = dict[tuple[str, Way, Way], Estimate]  # part of the text, a way, a contr
 
 def findings(jobs: list[Job]) -> Findings:
     """Report what embeddings gain, and one-hot inputs that learn as fast."""
-    nats = {part: _nats(jobs, part) for part in PARTS}
+    nats, names = {part: _nats(jobs, part) for part in PARTS}, part_names(jobs)
     gains: Gains = {
         (part, way, other): compare(found[way], found[other])
         for part, found in nats.items()
@@ -44,12 +44,12 @@ def findings(jobs: list[Job]) -> Findings:
     claimed = holm(gains)
     cells = {key: f"**{gain:+.3f}**" if claimed[key] else f"{gain:+.3f}" for key, gain in gains.items()}
     return Findings(
-        answer=_answer(nats["test"], gains, claimed),
+        answer=_answer(nats["test"], names["test"], gains, claimed),
         setting="Entries of an embedding E are drawn from N(0, 1) or, small, from N(0, 0.01²). A step of W_xh moves "
         "E W_xh, a row a character, by E Eᵀ times what it moves one-hot rows by, and D columns of variance σ² give "
         "E Eᵀ a diagonal of about Dσ². So beside a width of D stand one-hot inputs whose W_xh has D times the rate.",
-        columns=["rate", "input", "width or factor", "runs", *PARTS.values()]
-        + [f"{name}, less {other}" for other in ("one-hot", "one-hot as fast") for name in PARTS.values()],
+        columns=["rate", "input", "width or factor", "runs", *names.values()]
+        + [f"{name}, less {other}" for other in ("one-hot", "one-hot as fast") for name in names.values()],
         rows=[
             [f"{way.lr:g}", way.kind, f"{way.size:g}" if way.size else "all, mean", str(len(nats["test"][way]))]
             + [f"{estimate(map(math.exp, nats[part][way].values()))}" for part in PARTS]
@@ -57,7 +57,7 @@ def findings(jobs: list[Job]) -> Findings:
             for way in sorted(nats["test"])
         ],
         notes=["Differences are in nats a character, paired by seed; bold: passes Holm's correction."],
-        figures={"inputs": _figure(nats)},
+        figures={"inputs": _figure(nats, names)},
     )
 
 
@@ -77,29 +77,33 @@ def _nats(jobs: list[Job], part: str) -> Nats:
     return nats
 
 
-def _answer(rest: Nats, gains: Gains, claimed: dict[tuple[str, Way, Way], bool]) -> str:
+def _answer(rest: Nats, rest_name: str, gains: Gains, claimed: dict[tuple[str, Way, Way], bool]) -> str:
     mean = Way(BOOK_RATE, TABLE, MEAN)
     gained, apart = (("test", mean, other) for other in mean.controls())
     if not {gained, apart} <= gains.keys():
         return ""
     table, book, fast = (math.exp(estimate(rest[way].values()).mean) for way in (mean, *mean.controls()))
     better = "A little" if gains[gained].mean > -LITTLE else "Yes"
-    yes, verdict = claimed[gained] and table < book, gains[apart].verdict(claimed[apart], "differ", "differ")
+    answer = (better if table < book else "No") if claimed[gained] else "These runs cannot tell"
+    verdict = gains[apart].verdict(claimed[apart], "differ", "differ")
+    seeming = [it for it in (gained, apart) if not claimed[it] and gains[it].half < abs(gains[it].mean)]
     return (
-        f"{better if yes else 'No'}: at the book's learning rate embeddings have a perplexity of {table:.2f} on the "
-        f"rest of the novel, as a mean over widths, instead of {book:.2f}: {gains[gained]:+.3f} nats a character. "
+        f"{answer}: at the book's learning rate embeddings have a perplexity of {table:.2f} on the {rest_name}, as a "
+        f"mean over widths, instead of {book:.2f}: {gains[gained]:+.3f} nats a character. "
         "One-hot inputs whose W_xh has a learning rate as many times larger as the embedding has columns have "
         f"{fast:.2f}, and the two {verdict}: {gains[apart]:+.3f} nats."
+        + f" An interval without 0 is not enough for one of {len(gains)} comparisons: more seeds can tell."
+        * bool(seeming)
     )
 
 
-def _figure(nats: dict[str, Nats]) -> Picture:
+def _figure(nats: dict[str, Nats], titles: dict[str, str]) -> Picture:
     figure, (row,) = panels(1, len(PARTS), width=10, sharey=True)
-    names = {ONE_HOT: "one-hot, W_xh learns this many times as fast", TABLE: "embedding of this width"}
+    kinds = {ONE_HOT: "one-hot, W_xh learns this many times as fast", TABLE: "embedding of this width"}
     sizes = sorted({way.size for way in nats["test"] if way.lr == BOOK_RATE and way.size > 1})
-    for axes, (part, title) in zip(row, PARTS.items(), strict=True):
+    for axes, (part, title) in zip(row, titles.items(), strict=True):
         series = {}
-        for kind, name in names.items():
+        for kind, name in kinds.items():
             ways = [Way(BOOK_RATE, kind, size) for size in sizes]
             series[name] = [paired(nats[part].get(way, {}), nats[part].get(way.controls()[0], {})) for way in ways]
         points_by_seed(axes, [f"{size:g}" for size in sizes], series)

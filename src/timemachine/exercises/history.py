@@ -24,7 +24,7 @@ from timemachine.evaluation.scores import BLOCK, WARM_UP
 from timemachine.exercises import Findings, Picture
 from timemachine.exercises.comparison import Estimate, estimate, holm
 from timemachine.exercises.drawing import lines, ordered_colours, panels
-from timemachine.exercises.jobs import Job, grouped, markdown
+from timemachine.exercises.jobs import Job, grouped, markdown, text_name, unique
 from timemachine.language_model import RNNLMScratch
 
 NUM_TARGETS = 5000  # characters
@@ -88,7 +88,7 @@ def findings(jobs: list[Job]) -> Findings:
     measured = [job for job in jobs if job.status == "completed" and job.probes.get("history")]
     measured.sort(key=lambda job: [job.settings[name] or math.inf for name in (TEXT, UPDATES, WINDOW)])
     reaches: Reaches = {
-        name: {(job.settings["seed"], job.settings[WINDOW]): reach(job) for job in group}
+        name: {key: reach(job) for key, job in unique(group, _seed_and_window).items()}
         for (name,), group in grouped(measured, _training).items()
     }
     changes = {f"a doubling of the window, {name}": _per_doubling(found) for name, found in reaches.items()}
@@ -98,10 +98,12 @@ def findings(jobs: list[Job]) -> Findings:
         if set(one.split(", ")) & set(other.split(", "))
     }
     claimed = holm(changes)
+    texts = {job.settings[TEXT] for job in measured}
+    both = ", on the book's part of the novel and on most of it" if len(texts) > 1 else ""
     return Findings(
         answer=_answer(reaches, changes) if reaches else "",
-        setting="The book's model with windows of several lengths, on the book's part of the novel and on most of it. "
-        "Every update has as many characters: the longer the windows, the fewer of them in a batch.",
+        setting=f"The book's model with windows of several lengths{both}. Every update has as many characters: the "
+        "longer the windows, the fewer of them in a batch.",
         columns=["time steps", *reaches],
         rows=[
             [str(window), *(f"{_mean(found, window):.1f}" for found in reaches.values())]
@@ -110,8 +112,9 @@ def findings(jobs: list[Job]) -> Findings:
         notes=[
             "Reach, in characters: how far back another character, drawn from the text, changes the next probabilities "
             "by 1 %, as a total variation; interpolated between measured distances, linearly in the logarithm. All is "
-            "measured on the novel's last characters, on which no run was trained, read as one stream. Intervals are "
-            "over seeds; the text and the updates are compared at the same seed, averaged over the windows.",
+            f"measured on the {text_name(measured)}'s last characters, on which no run was trained, read as one "
+            "stream. Intervals are over seeds; the text and the updates are compared at the same seed, averaged over "
+            "the windows.",
             markdown(
                 ["what changes", "reach, characters", "verdict"],
                 [[of, f"{it:+.2f}", it.verdict(claimed[of], "shorter", "longer")] for of, it in changes.items()],
@@ -128,6 +131,10 @@ def findings(jobs: list[Job]) -> Findings:
 def _training(job: Job) -> str:
     text = "90 % of the text" if job.settings[TEXT] is None else f"{job.settings[TEXT]:,} characters"
     return f"{text}, {job.settings[UPDATES]:,} updates"
+
+
+def _seed_and_window(job: Job) -> tuple[int, int]:
+    return job.settings["seed"], job.settings[WINDOW]
 
 
 def reach(job: Job) -> float:
@@ -169,12 +176,15 @@ def _answer(reaches: Reaches, changes: dict[str, Estimate]) -> str:
     others = [it for it in reaches if it != name and it.split(", ")[1] == name.split(", ")[1]]  # of as many updates
     windows = {window for _, window in found}
     window = BOOK if BOOK in windows else max(windows)
+    by_window = (
+        f": a doubling of it changes that reach by {slope:+.1f} characters on average"
+        + "".join(f", and by {_per_doubling(reaches[it]):+.2f} on {it.split(', ')[0]}" for it in others)
+    )  # fmt: skip
     return (
         "In principle all, since its state is a function of every character that it has read; in practice few: trained "
         f"on {name.replace(', ', ' for ')}, with windows of {window}, its next probabilities change by less than 1 % "
         f"where a character more than {_mean(found, window):.1f} back is another one. How far back training looks is "
-        f"`data.num_steps`, the length of a window: a doubling of it changes that reach by {slope:+.1f} characters on "
-        "average" + "".join(f", and by {_per_doubling(reaches[it]):+.2f} on {it.split(', ')[0]}" for it in others) + "."
+        f"`data.num_steps`, the length of a window{by_window * bool(slope.count)}."
     )
 
 

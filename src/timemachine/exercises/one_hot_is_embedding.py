@@ -11,7 +11,7 @@ import torch
 
 from timemachine.datamodule import TimeMachine
 from timemachine.exercises import Findings
-from timemachine.exercises.jobs import Job, grouped
+from timemachine.exercises.jobs import Job, grouped, span, unique
 from timemachine.language_model import RNNLMScratch
 
 WINDOWS = 4
@@ -35,16 +35,19 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
 def findings(jobs: list[Job]) -> Findings:
     """Report a row for each precision and seed: the two ways side by side."""
     cells: Cells = {}
+    steps: list[int] = []
     for (precision, seed), group in grouped(jobs, "trainer.precision", "seed").items():
-        ways = {job.settings["model.backward"]: job for job in group if "weights" in job.probes}
+        measured = [job for job in group if "weights" in job.probes]
+        ways = unique(measured, lambda job: str(job.settings["model.backward"]))
         if {PRODUCT, LOOK_UP} <= ways.keys():
             cells["float64" if precision == "64-true" else "float32", seed] = _differences(ways[PRODUCT], ways[LOOK_UP])
+            steps.append(len(ways[LOOK_UP].steps()))
     return Findings(
         answer=_answer(cells),
-        setting="The book's run for 100 steps, twice from the same weights and on the same batches: with one-hot "
-        "vectors times W_xh, differentiated by autograd (`model.backward=autograd`), and with rows of W_xh looked up "
-        "by index, the gradient by hand (`model.backward=bptt`). Compared: the loss of every step, every weight at the "
-        f"end, and every logit that these give for the first {WINDOWS} validation windows.",
+        setting=f"The book's run for {span(steps, ',')} steps, twice from the same weights and on the same batches: "
+        "with one-hot vectors times W_xh, differentiated by autograd (`model.backward=autograd`), and with rows of W_xh"
+        " looked up by index, the gradient by hand (`model.backward=bptt`). Compared: the loss of every step, every "
+        f"weight at the end, and every logit that these give for the first {WINDOWS} validation windows.",
         columns=["precision", "seed", *(f"largest difference of a {name}" for name in COMPARED)],
         rows=[[name, str(seed), *(f"{value:.1e}" for value in found)] for (name, seed), found in cells.items()],
         notes=[
@@ -78,7 +81,8 @@ def _answer(cells: Cells) -> str:
     worst = {name: max(max(found) for (of, _), found in cells.items() if of == name) for name, _ in cells}
     said = " and ".join(f"{value:.0e} in {name}" for name, value in worst.items())
     is_rounding = all(value <= ROUNDING * np.finfo(name).eps for name, value in worst.items())
+    seeds = len({seed for _, seed in cells})
     return (
-        f"{answer} Trained side by side from {len({seed for _, seed in cells})} seeds, the two ways never differ by "
+        f"{answer} Trained side by side from {seeds} seed{'s' * (seeds > 1)}, the two ways never differ by "
         f"more than {said}, which is {'rounding' if is_rounding else 'more than rounding'}."
     )

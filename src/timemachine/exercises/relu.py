@@ -99,7 +99,9 @@ def findings(jobs: list[Job]) -> Findings:
         for (name, sigma), group in grouped(_writing(jobs), _name, _sigma).items()
     ]
     return Findings(
-        answer=_answer(jobs, starts, gains[book].verdict(claimed[book], "lower", "higher")) if book in gains else "",
+        answer=_answer(jobs, starts, gains[book].verdict(claimed[book], "lower", "higher"))
+        if book in gains
+        else _what_learnt(jobs, thetas),
         setting="The book's run with tanh and with ReLU, without clipping and with two radii θ, then with recurrent "
         "weights W_hh from N(0, σ²) that are wider. Their spectral radius ρ says by how much they can enlarge a state "
         "in a step. Input and output weights begin as in the book.",
@@ -109,7 +111,7 @@ def findings(jobs: list[Job]) -> Findings:
              *(counted(_with(group, theta)) for theta in thetas)]
             for (name, sigma), group in grouped(jobs, _name, _sigma).items()
         ],
-        figures={"outcome": _outcome(jobs, starts, thetas), "why": _why(jobs, starts)},
+        figures=({"outcome": _outcome(jobs, starts, thetas)} if _grid(jobs) else {}) | {"why": _why(jobs, starts)},
         notes=[
             "Under a radius: runs that learnt, of all rates and seeds. Growth: how many times as long a state is at "
             f"the end of a window as after its first character, before training. {definition(jobs)}",
@@ -177,14 +179,21 @@ def _answer(jobs: list[Job], starts: Starts, verdict: str) -> str:
     return no + yes * bool(above)
 
 
+def _what_learnt(jobs: list[Job], thetas: list[float | None]) -> str:
+    """Return the answer where ReLU has not been run at the book's settings."""
+    relu = [job for job in jobs if _name(job) == "ReLU"]
+    each = ", ".join(f"{counted(_with(relu, theta))} ({radius_name(theta)})" for theta in thetas)
+    return f"ReLU was not run at the book's settings. Of its other runs these learnt: {each}." if relu else ""
+
+
 KINDS = {"learnt": ("o", 0), "learnt nothing": ("s", 4), "diverged": ("x", 1)}  # marker, colour
 
 
 def _outcome(jobs: list[Job], starts: Starts, thetas: list[float | None]) -> Picture:
     """Draw the outcome of each run of the grid at its ρ, a panel a rate and a line a radius."""
     rates = dict(sorted(grouped(_grid(jobs), LR).items()))
-    figure, (row,) = panels(1, max(len(rates), 1), 10, 3.2, sharex=True, sharey=True)
-    for axes, ((lr,), group) in zip(row, rates.items(), strict=False):
+    figure, (row,) = panels(1, len(rates), 10, 3.2, sharex=True, sharey=True)
+    for axes, ((lr,), group) in zip(row, rates.items(), strict=True):
         for kind, (marker, colour) in KINDS.items():
             shown = [job for job in group if outcome(job) == kind]
             heights = [thetas.index(job.settings[THETA]) + 0.1 * (job.settings["seed"] % 5 - 2) for job in shown]

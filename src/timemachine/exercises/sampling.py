@@ -17,7 +17,7 @@ from timemachine.decoding import continue_text
 from timemachine.exercises import Findings, Picture
 from timemachine.exercises.comparison import estimate
 from timemachine.exercises.drawing import COLOURS, panels, points_by_seed
-from timemachine.exercises.jobs import Job, markdown, span
+from timemachine.exercises.jobs import Job, markdown, span, text_name
 from timemachine.language_model import RNNLMScratch
 from timemachine.vocab import Vocab
 
@@ -197,7 +197,8 @@ def findings(jobs: list[Job]) -> Findings:
         f"{sum(map(all, cycles))} of {len(found)} models: the next character is a function of the state, and the state "
         f"comes back.\n\n{shown}",
         setting=f"The book's run. Each model writes {NUM_PREDS} characters after each of {len(PREFIXES)} prefixes, "
-        f"{NUM_SAMPLES} times for each α and once greedily. Real text: the rest of the novel, in pieces of as many.",
+        f"{NUM_SAMPLES} times for each α and once greedily. Real text: the rest of the {text_name(jobs)}, in "
+        "pieces of as many.",
         columns=columns,
         rows=[[name, *(f"{estimate(ours):.2f}" for ours in of_name.values())] for name, of_name in values.items()],
         notes=[
