@@ -158,6 +158,15 @@ def test_models_are_compared_on_the_same_characters_by_excerpt(tmp_path: Path) -
     assert own - ngram == pytest.approx(0.25, abs=2e-3)
 
 
+def test_one_book_is_harder_and_not_are(tmp_path: Path) -> None:
+    def bits(book: str, start: int) -> float:
+        return 3 + noise(start) + (book == "pride_and_prejudice") + noise(book, start) / 1e3
+
+    leave(tmp_path / "s", "time_machine", bits, STARTS)
+    answer = war_of_the_worlds.findings(load_jobs(tmp_path / "s")).answer
+    assert "of 6 books by others 1 is harder and 0 easier" in answer
+
+
 @pytest.mark.parametrize("exercise", ["war_of_the_worlds", "other_authors"])
 def test_a_report_is_written_of_whatever_jobs_left(exercise: str, tmp_path: Path) -> None:
     odd = {"the_lost_world": math.nan, "hound_of_the_baskervilles": math.inf}

@@ -32,6 +32,7 @@ def test_the_reports_program_ties_any_runs_together_and_refuses_a_folder_without
     for typed in ([], [""], ["nowhere"], ["index/2"]):
         done = run_program("-m", "timemachine.report", *typed, cwd=tmp_path)
         assert done.returncode == 1 and re.fullmatch("error: .*; type .*\n", done.stderr)
+    assert done.stderr == "error: index/2: is one run; type the folder above, index\n"
     assert len([*(tmp_path / "index/2").iterdir()]) == 2
 
 
@@ -65,3 +66,9 @@ def test_a_sweep_without_a_module_has_a_report_with_a_row_for_what_varied(tmp_pa
     assert "Varied: `seed`: 0, 1, 2; `model.hiddens`: 16, 32; `model.lr`: 1.0, 8.0." in report
     assert "8 runs (5 completed, 1 diverged, 2 failed) in 0.2 minutes; 1.4 one by one." in report
     assert "(curves.png)" in report and (sweep / "curves.png").stat().st_size > 1000
+
+
+def test_a_seed_that_comes_twice_is_one_value(tmp_path: Path) -> None:
+    for seed, val in ((3, 7.5), (3, 7.5), (4, 8.5)):
+        leave_job(tmp_path / "s", {"seed": seed}, metrics={"val/perplexity": val})
+    assert generic.findings(load_jobs(tmp_path / "s")).rows == [["0, 1, 2", "3 of 3", "8.00 ± 6.35"]]

@@ -92,5 +92,6 @@ def _matrix(network: Bits, titles: Mapping[str, str], apart: set[Pair]) -> Pictu
         if book != other and (book, book, other) not in apart:
             text.set_text(f"({text.get_text()})")
     title = "bits a character above the book's own model (in brackets: cannot be told apart)"
-    grid[0, 0].set(xlabel="read", ylabel="trained on", title=title)
+    grid[0, 0].set(xlabel="read", ylabel="trained on")
+    figure.suptitle(fill(title, 24 + 8 * len(titles)))  # of the figure: the panel of a few books is narrower
     return figure, "A row is a model, a column a book it reads: the mean over excerpts."

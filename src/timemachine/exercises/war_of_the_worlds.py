@@ -79,6 +79,7 @@ def _sentence(training: Training, jobs: list[Job], compared: Compared) -> str:
     others = [verdict for book, (_, verdict) in compared.items() if book not in (training[0], NGRAM)]
     return (
         f"{text} the model has a perplexity of {2**asked.mean:.2f} on The War of the Worlds ({asked:.2f} bits a "
-        f"character): of {len(others)} books by others {others.count(HARDER)} are harder and {others.count(EASIER)} "
+        f"character): of {len(others)} book{'s' * (len(others) != 1)} by others {others.count(HARDER)} "
+        f"{'is' if others.count(HARDER) == 1 else 'are'} harder and {others.count(EASIER)} "
         f"easier, and the rest of its own novel {'is ' if verdict != UNDECIDED else ''}{verdict} ({own:+.2f} bits)."
     )

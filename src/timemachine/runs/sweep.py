@@ -30,6 +30,8 @@ def sweep_rows(folder: Path) -> list[dict[str, Any]]:
     Raises SettingError for a folder without a job.
     """
     if not (jobs := job_folders(folder)):
+        if (folder / "summary.json").exists():
+            raise SettingError(f"{folder}: is one run; type the folder above, {shown(folder.resolve().parent)}")
         raise SettingError(f"{folder}: has no run in it; type the folder of a sweep, or one of runs, as outputs/<date>")
     summaries = [summary_or_failure(job) for job in jobs]
     settings = [flat(summary["settings"]) | _symbols(summary) for summary in summaries]
