@@ -158,6 +158,15 @@ def test_models_are_compared_on_the_same_characters_by_excerpt(tmp_path: Path) -
     assert own - ngram == pytest.approx(0.25, abs=2e-3)
 
 
+def test_the_title_over_a_few_books_is_not_cut(tmp_path: Path) -> None:
+    for name in WELLS:
+        leave(tmp_path / "s", name, of_authors(name), STARTS)
+    figure, _ = other_authors.findings(load_jobs(tmp_path / "s")).figures["matrix"]
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in (*figure.texts, figure.axes[0].title)]
+    assert min(box.x0 for box in boxes) >= 0 and max(box.x1 for box in boxes) <= figure.bbox.x1
+
+
 def test_one_book_is_harder_and_not_are(tmp_path: Path) -> None:
     def bits(book: str, start: int) -> float:
         return 3 + noise(start) + (book == "pride_and_prejudice") + noise(book, start) / 1e3
