@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.jobs import leave_job
+from timemachine.config import Data, Model, to_dict
 from timemachine.exercises import clipping
 from timemachine.exercises.jobs import load_jobs
 from timemachine.exercises.report import write_report
@@ -17,7 +18,8 @@ def clipping_job(sweep: Path, lr: float, theta: float | None, seed: int, val: fl
     norm, last = lr / 4, {"train/perplexity": val - 1, "val/perplexity": val, "test/perplexity": val + 2}
     metrics = last | {"largest_grad_norm": norm, "clipped_steps": 10 * (theta == 0.1), "num_steps_done": 10}
     epochs = [{"epoch": epoch, "grad_norm": norm} | last for epoch in (1, 2)]
-    settings = {"seed": seed, "model": {"lr": lr}, "trainer": {"gradient_clip_val": theta}}
+    settings = {"seed": seed, "model": to_dict(Model(lr=lr)), "data": to_dict(Data())}
+    settings |= {"trainer": {"gradient_clip_val": theta, "max_epochs": 100}}
     status = "diverged" if val > 28 else "completed"
     leave_job(sweep, settings, status=status, metrics=metrics | {"chars_per_second": lr}, tables={"metrics": epochs})
 
@@ -44,6 +46,7 @@ def test_the_report_says_up_to_which_rate_and_product_with_the_radius_every_run_
         ["θ = 0.1", "8 (ηθ = 0.8)", "24 (ηθ = 2.4)", "8", "7.05 ± 0.64"],
     ]
     assert [row[7] for row in found.rows] == ["", "+0.00 ± 0.00", "-0.15 ± 0.64"]
+    assert found.answer.startswith("At the book's settings nothing happens: ")
     for passage in (
         "(largest 0.25), and 2 of 2 runs are the same bit for bit",
         "every run learns up to a rate of 4 and none from 8 on",

@@ -1,11 +1,10 @@
 """Exercise 9: What happens if you run the code without clipping the gradient?"""
 
 import math
-from dataclasses import asdict
 from itertools import takewhile
 from statistics import fmean
 
-from timemachine.config import Data, Model
+from timemachine.config import Data, Model, to_dict
 from timemachine.exercises import Findings, Picture
 from timemachine.exercises.comparison import Estimate, compare, estimate, holm
 from timemachine.exercises.drawing import COLOURS, MARKERS, label_ends, lines, panels, plain_numbers
@@ -14,7 +13,7 @@ from timemachine.exercises.outcomes import LR, REST, THETA, VAL, counted, defini
 from timemachine.runs.summaries import flat
 
 NORM, ACTED, DONE = "largest_grad_norm", "clipped_steps", "num_steps_done"
-BOOK = flat({"model": asdict(Model()), "data": asdict(Data()), "trainer": {"max_epochs": 100}})
+BOOK = flat({"model": to_dict(Model()), "data": to_dict(Data()), "trainer": {"max_epochs": 100}})
 LOST = 20  # perplexity from which on a figure has the runs that diverged
 
 
