@@ -162,7 +162,7 @@ def at_once(runs: int) -> str:
         for command in commands
     ]
     with WandbServer() as server:
-        folders_of_wandb = "$(ls -d outputs/*/*/wandb sweeps/*/*/*/wandb)"
+        folders_of_wandb = "$(ls -d outputs/*/*/wandb sweeps/*/*/wandb)"
         while any(process.poll() is None for process in started):
             if list(load.glob("outputs/*/*/wandb")):
                 wandb_command(f"wandb sync {folders_of_wandb}", load, **server.environment())
