@@ -70,7 +70,7 @@ class RNNLMScratch(LightningModule):
         logits_NV = self(X_BT)[0].transpose(0, 1).flatten(0, 1)
         return F.cross_entropy(logits_NV, Y_BT.T.flatten(), reduction="none").view(Y_BT.T.shape).T
 
-    the_books = (one_hot, inputs, output_layer, forward, nll)
+    the_books = (one_hot, inputs, output_layer, forward, nll)  # for all of which the fused kernel may stand in
 
     @in_evaluation_mode
     def predict(self, prefix: str, num_preds: int, vocab: Vocab) -> str:
