@@ -12,7 +12,6 @@ install() {
     "$environment/bin/python" -m pip --disable-pip-version-check install --quiet "$@"
 }
 
-run_tests() { # side by side; those that fail once more, alone
-    local pytest=("$environment/bin/python" -m pytest -q -o cache_dir="$environment/cache" "$@")
-    "${pytest[@]}" -n auto --dist loadfile || "${pytest[@]}" --last-failed --last-failed-no-failures none
+run_tests() {
+    "$environment/bin/python" -m pytest -q -o cache_dir="$environment/cache" "$@" -n auto --dist loadfile
 }
