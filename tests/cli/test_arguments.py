@@ -102,8 +102,16 @@ def test_any_file_name_reaches_hydra_whole(tmp_path_factory: pytest.TempPathFact
     assert parsed(checked_argument(f"data.corpus={path}", Train)) == ("data.corpus", path)
 
 
-def test_the_flag_of_a_sweep_may_stand_anywhere() -> None:
-    assert checked_arguments(["data=sample", "-m", "seed=0,1"], Train) == ["-m", "data=sample", "seed=0,1"]
+@pytest.mark.parametrize(
+    ("typed", "flag"),
+    [("-m", "-m"), ("--cfg job", "--cfg=job"), ("--info", "--info=all"), ("-i config", "--info=config")],
+)
+def test_a_flag_may_stand_anywhere(typed: str, flag: str) -> None:
+    several = flag == "-m"
+    arguments = ["data=sample", "seed=0,1" if several else "seed=1"]
+    for place in range(2 if typed == "--info" else 0, 3):  # a bare --info takes what follows it for its value
+        line = [*arguments[:place], *typed.split(), *arguments[place:]]
+        assert checked_arguments(line, Train) == [flag, *arguments]
 
 
 @pytest.mark.parametrize(
@@ -116,6 +124,7 @@ def test_the_flag_of_a_sweep_may_stand_anywhere() -> None:
         (Generate, ["--config-name=train"], "--config-name train: a program reads its own configuration"),
         (Generate, ["--resolve"], "--resolve: goes with --cfg or --help"),
         (Generate, ["--num_predictions", "3"], "--num_predictions: there is no such flag; type for example num_preds"),
+        (Train, ["--config-dir=mine"], "--config-dir mine: has another name here; type hydra.searchpath=[mine]"),
         (Train, ["--info", "all", "--cfg", "job"], "--info all --cfg job: only one of --run, "),
     ],
 )

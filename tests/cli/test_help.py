@@ -39,3 +39,4 @@ def test_hydras_other_flags_stay_its_own() -> None:
     assert call_program("train.py", "--hydra-help").stdout.startswith("Hydra (")
     assert "model:\n  cell: " in call_program("train.py", "--cfg", "job").stdout
     assert "Config path" in call_program("train.py", "--info", "defaults").stdout
+    assert "hiddens: 5" in call_program("train.py", "model.hiddens=5", "--info").stdout

@@ -44,6 +44,7 @@ def test_a_run_goes_on_with_what_it_was_started_with() -> None:
         ("model.sigma=abc", "model.sigma=abc: must be a number from 0 to 10"),
     ):
         assert refused(f"resume={folder}", more).startswith(f"error: {message}; type ")
+    assert "sigma: 0.02" in call_program("train.py", f"resume={folder}", "--cfg", "job").stdout
     assert_succeeded(call_program("train.py", f"resume={folder}", "trainer.max_epochs=2"))
     summary = read_summary(Path(folder))
     assert (summary["metrics"]["epoch"], summary["settings"]["model"]["sigma"]) == (2, 0.02)

@@ -8,7 +8,7 @@ Private: `get_args_parser`, of Hydra's, tested with Hydra 1.3.8; pyproject.toml 
 import os
 import re
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import NoReturn, get_args
@@ -38,14 +38,24 @@ def checked_arguments(typed: list[str], schema: type, folders: Sequence[Path] = 
 
     `folders`: where the choices of groups are.
     """
-    typed = sorted(typed, key=lambda argument: argument not in MULTIRUN)  # argparse wants it first
     flags = _checked_flags(typed, schema)
     overrides = [checked_argument(argument, schema, folders) for argument in flags.overrides]
     chosen = dict(override.partition("=")[::2] for override in overrides)
     _refuse_contradictions(chosen, flags, schema)
     if chosen.get("exercise", "none") != "none" and "hydra.mode" not in chosen:
         overrides.append("hydra.mode=MULTIRUN")  # Hydra 1.4 takes no mode from a group's file
-    return [*(argument for argument in typed if argument not in flags.overrides), *overrides]
+    return [*_in_one_piece(argument for argument in typed if argument not in flags.overrides), *overrides]
+
+
+def _in_one_piece(flags: Iterable[str]) -> list[str]:
+    """Return each flag with its value: a bare --info would take what comes after it for one."""
+    joined: list[str] = []
+    for flag in flags:
+        if flag.startswith("-"):
+            joined.append("--info=all" if flag in ("-i", "--info") else flag)
+        else:
+            joined[-1] = f"{joined[-1].removesuffix('=all')}={flag}"
+    return joined
 
 
 def _checked_flags(typed: list[str], schema: type) -> Namespace:
@@ -56,7 +66,7 @@ def _checked_flags(typed: list[str], schema: type) -> Namespace:
 
     parser = get_args_parser()
     parser.error = refuse  # type: ignore[method-assign]
-    flags, unknown = parser.parse_known_args(typed)
+    flags, unknown = parser.parse_known_intermixed_args(typed)
     if flags.multirun and schema is not Train:
         raise SettingError("-m: only train.py runs sweeps; type it without")
     if flags.resolve and not (flags.cfg or flags.help):
@@ -67,7 +77,8 @@ def _checked_flags(typed: list[str], schema: type) -> Namespace:
         if value is not None:
             raise SettingError(f"{flag} {value}: a program reads its own configuration in conf/; type it without")
     if flags.config_dir is not None:
-        raise SettingError(f"--config-dir {flags.config_dir}: is typed as hydra.searchpath=[{flags.config_dir}]")
+        folder = flags.config_dir
+        raise SettingError(f"--config-dir {folder}: has another name here; type hydra.searchpath=[{folder}]")
     if unknown:
         name, equals, value = unknown[0].lstrip("-").partition("=")
         after = [*typed[typed.index(unknown[0]) + 1 :], "…"][0]
