@@ -27,7 +27,7 @@ def parsed(argument: str) -> tuple[str, Any]:
     "argument",
     [
         "model.hiddens=16,32", "data.num_train=null", "data.search_dirs=[a,b]", "logger.wandb.mode=offline",
-        "trainer=cpu,ddp_cpu", "data.corpus=sample,time_machine", "data.corpus=/nowhere/text", "-m", "--help",
+        "trainer=cpu,ddp_cpu", "data.corpus=sample,time_machine", "data.corpus=/nowhere/text",
         "hydra.run.dir=here", "seed=1_0", "+hydra.job.env_set.A=1", "hydra/launcher=basic",
     ],
 )  # fmt: skip
@@ -124,6 +124,8 @@ def test_a_flag_may_stand_anywhere(typed: str, flag: str) -> None:
         (Generate, ["--config-name=train"], "--config-name train: a program reads its own configuration"),
         (Generate, ["--resolve"], "--resolve: goes with --cfg or --help"),
         (Generate, ["--num_predictions", "3"], "--num_predictions: there is no such flag; type for example num_preds"),
+        (Train, ["data=sample", "-"], "-: stands where a setting does"),
+        (Train, ["-m", "--", "data=sample"], "--: flags and settings may stand in any order"),
         (Train, ["--config-dir=mine"], "--config-dir mine: has another name here; type hydra.searchpath=[mine]"),
         (Train, ["--info", "all", "--cfg", "job"], "--info all --cfg job: only one of --run, "),
     ],

@@ -66,6 +66,8 @@ def _checked_flags(typed: list[str], schema: type) -> Namespace:
 
     parser = get_args_parser()
     parser.error = refuse  # type: ignore[method-assign]
+    if "--" in typed:  # of which each version of argparse makes something else
+        raise SettingError("--: flags and settings may stand in any order; type it without")
     flags, unknown = parser.parse_known_intermixed_args(typed)
     if flags.multirun and schema is not Train:
         raise SettingError("-m: only train.py runs sweeps; type it without")
@@ -114,7 +116,9 @@ def checked_argument(argument: str, schema: type, folders: Sequence[Path] = (CON
     Hydra's grammar refuses most punctuation: a prefix and a path are quoted.
     """
     name, equals, value = argument.lstrip("+~").partition("=")
-    if argument.startswith("-") or re.split("[@./]", name)[0] == "hydra":  # a setting of Hydra's own
+    if argument.startswith("-"):
+        raise SettingError(f"{argument}: stands where a setting does; type --help to see them all, and all flags")
+    if re.split("[@./]", name)[0] == "hydra":  # a setting of Hydra's own
         is_text = name in ("hydra.run.dir", "hydra.sweep.dir")
         return f"{name}='{value}'" if is_text and NUMBER.fullmatch(value) else argument
     if not equals and not argument.startswith("~"):
