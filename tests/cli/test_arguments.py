@@ -107,8 +107,7 @@ def test_any_file_name_reaches_hydra_whole(tmp_path_factory: pytest.TempPathFact
     [("-m", "-m"), ("--cfg job", "--cfg=job"), ("--info", "--info=all"), ("-i config", "--info=config")],
 )
 def test_a_flag_may_stand_anywhere(typed: str, flag: str) -> None:
-    several = flag == "-m"
-    arguments = ["data=sample", "seed=0,1" if several else "seed=1"]
+    arguments = ["data=sample", "seed=1"]
     for place in range(2 if typed == "--info" else 0, 3):  # a bare --info takes what follows it for its value
         line = [*arguments[:place], *typed.split(), *arguments[place:]]
         assert checked_arguments(line, Train) == [flag, *arguments]
