@@ -15,7 +15,7 @@ def main(settings: Generate) -> None:
     run_summary(settings.run)  # a folder that is none shall be told before the slow imports
 
     from timemachine.decoding import continue_text
-    from timemachine.runs.checkpoints import load_model
+    from timemachine.runs.checkpoint import load_model
 
     num_samples = settings.num_samples
     if settings.alpha is None and num_samples > 1:

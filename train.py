@@ -41,16 +41,16 @@ def main(settings: Train, run: Record) -> None:
     )  # fmt: skip
     network = to_dict(settings.model)
     if run.is_resumed:
-        from timemachine.runs.resuming import kept_backward, resume
+        from timemachine.runs.checkpoint import kept_backward, resume
 
         network["backward"] = kept_backward(run, network["backward"])
     model = make_model(len(data.vocab), **network)
     if settings.model.cell != "rnn":
         check_model(model, data.num_steps)
     if settings.init_from is not None:
-        from timemachine.runs.inheriting import inherit
+        from timemachine.runs.checkpoint import load_parent_weights
 
-        inherit(run, model, data)
+        load_parent_weights(run, model, data)
     run.describe(data, model)
     if (lost := lost_letters(corpus)) and run.writes and not (run.in_sweep or run.quiet):
         print_text(lost)

@@ -6,7 +6,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import open_dict
 
-from timemachine.cli.schema import CONF, VERSION, checked
+from timemachine.cli.schema import CONF, VERSION, checked, resolved
 from timemachine.config import Evaluate, Generate, Train, Trainer, Wandb, to_dict
 from timemachine.how_low import teacher
 from timemachine.runs.summaries import flat
@@ -28,7 +28,7 @@ def composed(*typed: str) -> dict[str, Any]:
     with open_dict(cfg):
         del cfg["hydra"]
     sweep = {"mode": hydra.mode, "params": dict(hydra.sweeper.params or {})}
-    return flat(to_dict(checked(cfg, Train))) | sweep
+    return flat(to_dict(checked(resolved(cfg), Train))) | sweep
 
 
 # Defaults
@@ -38,10 +38,10 @@ def test_the_default_is_the_books_run_and_the_schemas_but_for_the_trainer() -> N
     trainer = Trainer(
         devices=1, max_epochs=100, gradient_clip_val=1.0, num_sanity_val_steps=0, enable_model_summary=False
     )
-    train = checked(compose("train"), Train)
+    train = checked(resolved(compose("train")), Train)
     assert train == Train(trainer=trainer, logger={"wandb": Wandb()})
-    assert checked(compose("evaluate", ["run=outputs/a"]), Evaluate) == Evaluate(run="outputs/a")
-    assert checked(compose("generate", ["run=outputs/a"]), Generate) == Generate(run="outputs/a")
+    assert checked(resolved(compose("evaluate", ["run=outputs/a"])), Evaluate) == Evaluate(run="outputs/a")
+    assert checked(resolved(compose("generate", ["run=outputs/a"])), Generate) == Generate(run="outputs/a")
 
 
 # Choices; of the other groups: test_matrix.py and training/test_trainer.py

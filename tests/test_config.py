@@ -23,7 +23,7 @@ def settings_with(schema: type, changes: Changes) -> Any:
     cfg = OmegaConf.structured(schema)
     for setting, value in changes.items():
         OmegaConf.update(cfg, setting, value)
-    return checked(cfg, schema)
+    return checked(resolved(cfg), schema)
 
 
 # Of the type Any, and no number.
@@ -128,7 +128,7 @@ def test_no_setting_takes_a_name_that_the_schema_lacks() -> None:
     cfg = OmegaConf.structured(Train)
     OmegaConf.update(cfg, "model.hidens", 64, force_add=True)
     with pytest.raises(Exception, match="hidens"):
-        checked(cfg, Train)
+        checked(resolved(cfg), Train)
 
 
 def test_plain_settings_are_json_with_choices_by_name() -> None:

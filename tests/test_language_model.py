@@ -21,7 +21,7 @@ from timemachine.corpus import Corpus
 from timemachine.datamodule import Batch, TimeMachine
 from timemachine.errors import Diverged
 from timemachine.language_model import RNNLMScratch
-from timemachine.runs.checkpoints import load_model
+from timemachine.runs.checkpoint import load_model
 from timemachine.vocab import Vocab
 
 Array = NDArray[Any]

@@ -14,7 +14,7 @@ from tests.support.runs import rows as numbers
 from timemachine.config import REPOSITORY
 from timemachine.corpus import find_corpus
 from timemachine.datamodule import TimeMachine
-from timemachine.runs.checkpoints import load_model
+from timemachine.runs.checkpoint import load_model
 from timemachine.runs.record import unigram_perplexity
 from timemachine.runs.summaries import read_summary
 

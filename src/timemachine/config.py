@@ -5,13 +5,13 @@ The values are in `conf/`. `cli.schema` registers these dataclasses with Hydra; 
 
 import math
 import re
-from dataclasses import Field, asdict, dataclass, field, fields
+from dataclasses import Field, asdict, dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
 from enum import Enum
 from numbers import Integral, Real
 from pathlib import Path
-from types import NoneType
-from typing import Any, get_args
+from types import NoneType, UnionType
+from typing import Any, TypeVar, get_args, get_origin
 
 from timemachine.errors import SettingError
 
@@ -107,6 +107,47 @@ def format_value(value: object) -> str:
 def to_dict(settings: Any) -> dict[str, Any]:
     """Return a dataclass of settings as nested dicts, Enums by name: what summary.json and W&B show."""
     return asdict(settings, dict_factory=lambda items: {k: v.name if isinstance(v, Enum) else v for k, v in items})
+
+
+Settings = TypeVar("Settings")
+
+
+def from_dict(kind: type[Settings], values: Any, prefix: str = "") -> Settings:
+    """Build a dataclass of settings from nested dicts of plain values, the reverse of `to_dict`.
+
+    A name that is missing gets its default. Raises SettingError for an unknown name, a value of another type and a
+    broken rule; the message names the setting.
+    """
+    types = {entry.name: entry.type for entry in fields(kind)}  # type: ignore[arg-type]
+    if not isinstance(values, dict):
+        raise SettingError(f"{prefix.rstrip('.') or 'settings'}={format_value(values)}: is a group of settings")
+    built: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in types:
+            raise SettingError(f"{prefix}{name}: there is no setting of that name")
+        if is_dataclass(types[name]):
+            built[name] = from_dict(types[name], value, f"{prefix}{name}.")  # type: ignore[arg-type]
+        elif _fits(value, types[name]):
+            built[name] = value
+        else:
+            expected = getattr(types[name], "__name__", types[name])
+            raise SettingError(f"{prefix}{name}={format_value(value)}: expected {expected}")
+    return kind(**built)
+
+
+def _fits(value: object, kind: Any) -> bool:
+    """Return whether a plain value is of the type of a field; a member of an Enum goes by its name."""
+    if kind is Any:
+        return True
+    if get_origin(kind) is UnionType:
+        return any(_fits(value, each) for each in get_args(kind))
+    if get_origin(kind) is list:
+        return isinstance(value, list) and all(_fits(each, *get_args(kind)) for each in value)
+    if isinstance(value, bool) or kind is bool:  # to Python, True is an int
+        return isinstance(value, bool) and kind is bool
+    if kind is float:
+        return isinstance(value, int | float)
+    return isinstance(value, str if isinstance(kind, type) and issubclass(kind, Enum) else get_origin(kind) or kind)
 
 
 def _types(entry: Field[Any]) -> tuple[Any, ...]:

@@ -4,11 +4,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from timemachine.cli.resuming import exercise_of
 from timemachine.cli.streams import go_on_without_output
 from timemachine.errors import SettingError
 from timemachine.exercises.report import tie_together
 from timemachine.runs.files import cannot_write
+from timemachine.runs.sweep import exercise_of
 
 
 def main() -> None:
@@ -21,11 +21,7 @@ def main() -> None:
         sys.exit(f"error: no folder; type {parser.prog} sweeps/<date_time>, or another folder with runs in it")
     folder = Path(typed)
     try:
-        exercise = exercise_of(folder)
-    except ValueError:  # it is not one sweep's
-        exercise = "none"
-    try:
-        tie_together(folder, exercise)
+        tie_together(folder, exercise_of(folder) or "none")
     except SettingError as error:
         sys.exit(f"error: {error}")
     except OSError as error:

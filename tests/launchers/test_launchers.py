@@ -114,7 +114,7 @@ def test_a_job_that_a_launcher_runs_again_begins_anew(tmp_path: Path, monkeypatc
     def leave_rows(folder: Path, settings: object) -> bool:
         return not (folder / "metrics.csv").write_text("epoch,step\n1,3\n2,6\n")
 
-    with patch("timemachine.runs.resuming.is_done", leave_rows):
+    with patch("timemachine.runs.checkpoint.is_done", leave_rows):
         assert_succeeded(call_program("train.py", *SWEEP[:-2], "seed=0", "trainer.max_epochs=2"))
     assert epochs(tmp_path / "sweep/0") == 2
 

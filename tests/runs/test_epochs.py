@@ -15,7 +15,7 @@ from timemachine.config import Train, to_dict
 from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.language_model import RNNLMScratch
-from timemachine.runs.checkpoints import read_checkpoint
+from timemachine.runs.checkpoint import read_checkpoint
 from timemachine.runs.epochs import halved, read_epochs, read_weights, write_weights
 from timemachine.runs.record import Record
 from timemachine.runs.rows import read_numbers
@@ -107,9 +107,7 @@ def test_of_a_damaged_file_there_are_none(tmp_path: Path) -> None:
     assert read_weights(tmp_path) == {}
     write_weights(tmp_path, {0: halved(RNNLMScratch(28, hiddens=4))})
     content = path.read_bytes()
-    flipped = bytearray(content)
-    flipped[-5] ^= 1
-    for damaged in (content[:-3], content[:20], b"", bytes(flipped)):
+    for damaged in (content[:-3], content[:20], b"", content.replace(b'"0/', b'"x/')):
         path.write_bytes(damaged)
         assert read_weights(tmp_path) == {}
     path.write_bytes(content)

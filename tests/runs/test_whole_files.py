@@ -22,7 +22,7 @@ from tests.proof.tally import Note, Tally
 from tests.support.programs import Done, run_program
 from tests.support.runs import what_is_left
 from timemachine.config import REPOSITORY
-from timemachine.runs.checkpoints import load_model
+from timemachine.runs.checkpoint import load_model
 from timemachine.runs.epochs import read_weights
 from timemachine.runs.summaries import EPOCH_WEIGHTS, read_summary
 

@@ -14,8 +14,8 @@ from lightning.pytorch.loggers import Logger
 from timemachine.config import Train, to_dict
 from timemachine.datamodule import TimeMachine
 from timemachine.language_model import RNNLMScratch
+from timemachine.runs.checkpoint import resume
 from timemachine.runs.record import Record
-from timemachine.runs.resuming import resume
 from timemachine.training.trainer import build_trainer
 
 
@@ -67,7 +67,7 @@ def fit(
     with Record(folder, to_dict(settings), in_sweep=False, beside_others=True) as run:
         run.describe(data, model)
         built = build_trainer(settings, run, others)
-        built.fit(model, data, ckpt_path=resume(run, built, model, data))
+        built.fit(model, data, ckpt_path=resume(run, built, model, data) if run.is_resumed else None)
     return built
 
 

@@ -16,9 +16,9 @@ from timemachine.corpus import find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.kernels import fused
 from timemachine.language_model import RNNLMScratch
+from timemachine.runs.checkpoint import kept_backward
 from timemachine.runs.processes import Signalled
 from timemachine.runs.record import Record
-from timemachine.runs.resuming import kept_backward
 from timemachine.runs.summaries import read_summary
 from timemachine.training.callbacks import SIGNALS
 from timemachine.training.trainer import build_trainer

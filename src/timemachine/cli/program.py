@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from timemachine.cli.arguments import checked_arguments
 from timemachine.cli.messages import exit_with, remember_folder, say_how_to_go_on
+from timemachine.cli.resuming import resumed_settings, with_resumed
 from timemachine.cli.schema import CONF, TARGETS, VERSION, Settings, checked, resolved, without_hydra
 from timemachine.cli.streams import Output, go_on_without_output
 from timemachine.config import REPOSITORY, Train
@@ -34,7 +35,7 @@ OWN_OUTPUT = ("basic", "submitit_local", "submitit_slurm")
 
 def program(schema: type[Settings]) -> Callable[[Callable[[Settings], None]], Callable[[], None]]:
     """Return a decorator that makes a function of settings the main of the program of that schema."""
-    return lambda task: _main(schema, lambda cfg: task(checked(cfg, schema)))
+    return lambda task: _main(schema, lambda cfg: task(checked(resolved(cfg), schema)))
 
 
 def training_program(task: Callable[[Train, Record], None]) -> Callable[[], None]:
@@ -63,8 +64,6 @@ def _main(schema: type, task: Callable[[DictConfig], Any]) -> Callable[[], None]
                 folders, typed = searched(typed)
             arguments = checked_arguments(typed, schema, folders)
             if any(argument.startswith("resume=") for argument in arguments):
-                from timemachine.cli.resuming import with_resumed
-
                 arguments = with_resumed(arguments)
             if not (is_first_process() or any(argument.startswith("hydra.run.dir=") for argument in arguments)):
                 arguments += ["hydra.run.dir=.", "hydra.output_subdir=null"]  # srun, torchrun: one folder a run
@@ -111,7 +110,7 @@ class Hooks(Callback):
         """Refuse settings that break a rule, and a folder that holds a run, unless that run goes on or is a job."""
         folder = config.hydra.run.dir
         try:
-            checked(without_hydra(config), Train)
+            checked(resumed_settings(without_hydra(config), config.hydra), Train)
         except (UserError, OmegaConfBaseException) as error:
             exit_with(error, Train)
         remember_folder(folder)
@@ -144,17 +143,18 @@ class Hooks(Callback):
 def _run_job(cfg: DictConfig, task: Callable[[Train, Record], None]) -> float:
     """Run the task on record. Return the validation perplexity, or inf. Raise UserError where a single run diverged."""
     go_on_without_output()  # a launcher's process has begun without
-    job, settings = HydraConfig.get(), resolved(cfg)
+    job = HydraConfig.get()
+    settings = resumed_settings(cfg, job)
     folder, typed, in_sweep = Path(job.runtime.output_dir), job.overrides.task, job.mode == RunMode.MULTIRUN
     if not in_sweep and is_first_process():  # a sweep has begun with it
         end_in_order()
     if in_sweep:
-        from timemachine.runs.resuming import begin_anew, is_done
+        from timemachine.runs.checkpoint import is_done, remove_results
 
         if is_done(folder, settings):
             return math.inf
         if not is_resumed(settings) and is_first_process():  # Ray runs a job again that lost its process
-            begin_anew(folder)
+            remove_results(folder)
     if is_job():
         end_with_parent()
     if str(REPOSITORY) not in sys.path:  # a launcher's process does not look for classes beside train.py
@@ -167,7 +167,7 @@ def _run_job(cfg: DictConfig, task: Callable[[Train, Record], None]) -> float:
     group = shown(folder.parent) if in_sweep or is_job() else None
     is_beside = is_job() or (in_sweep and job.runtime.choices["hydra/launcher"] not in OWN_OUTPUT)
     with Record(folder, settings, in_sweep, typed, job.runtime.choices["exercise"], group, is_beside) as run:
-        task(checked(cfg, Train), run)
+        task(checked(settings, Train), run)
     if run.summary["status"] == "diverged" and run.writes and not in_sweep:
         raise UserError(f"diverged: {run.summary['message']}")
     return float(run.summary["metrics"].get("val/perplexity", math.inf))

@@ -1,99 +1,144 @@
-"""`resume=<folder>`: the arguments that make Hydra go on in the folder of a run or a sweep, or a SettingError."""
+"""`resume=<folder>`: continue a run with the settings in its summary.json, and those typed now on top.
+
+Hydra composes what is typed now. It reads nothing from the folder, which therefore cannot name files, search paths or
+options of Hydra. The command of a sweep is typed again as a whole.
+"""
 
 import os
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
 from timemachine.cli.arguments import MULTIRUN, quoted, unquoted_path
-from timemachine.cli.search_path import own_search_path
+from timemachine.cli.schema import CONF, resolved
+from timemachine.config import Train, from_dict, to_dict
 from timemachine.errors import SettingError
-from timemachine.runs.files import read_yaml
+from timemachine.runs.files import links_that_leave
 from timemachine.runs.summaries import read_summary
+from timemachine.runs.sweep import exercise_of, job_folders
+
+# Loggers that only write files in the run's folder. Another one could send metrics, and a key, to a server that the
+# folder names.
+LOCAL_LOGGERS = ("lightning.pytorch.loggers.CSVLogger", "lightning.pytorch.loggers.TensorBoardLogger")
 
 
 def with_resumed(arguments: list[str]) -> list[str]:
-    """Return the arguments and those that `resume=`, one of them, stands for."""
+    """Return the arguments, one of which is `resume=`, with Hydra's folder set to the one that it names.
+
+    Raises SettingError for a folder that cannot be resumed, before anything is written.
+    """
     resumed = [argument for argument in arguments if argument.startswith("resume=")]
     if len(resumed) > 1:
-        raise SettingError(f"{resumed[1]}: goes with one folder; type it without {resumed[0]}")
+        raise SettingError(f"{resumed[1]}: only one folder can be resumed; remove {resumed[0]}")
     folder = unquoted_path(resumed[0].partition("=")[2])
-    is_run = os.path.isfile(f"{folder}/.hydra/overrides.yaml")
-    added = (_arguments_of_run if is_run else _arguments_of_sweep)(folder, arguments)
     for argument in arguments:
         name, _, other = argument.partition("=")
         if name in ("hydra.run.dir", "hydra.sweep.dir") and unquoted_path(other) != folder:
-            raise SettingError(f"{argument}: resume={folder} goes on in its own folder; type it without {argument}")
-    flags = [argument for argument in arguments if argument.startswith("-")]
-    # What is typed now comes after what it changes. DDP's processes are started with what has been added before.
-    return list(dict.fromkeys([*flags, *(argument for argument in added if argument not in arguments), *arguments]))
+            raise SettingError(f"{argument}: resume={folder} continues in its own folder; remove {argument}")
+    if link := next(links_that_leave(Path(folder)), None):
+        raise SettingError(f"resume={folder}: {link} is a symbolic link to a place outside; replace it by a copy")
+    is_run = os.path.isfile(f"{folder}/summary.json")
+    added = _arguments_of_run(folder, arguments) if is_run else _arguments_of_sweep(folder, arguments)
+    return list(dict.fromkeys([*arguments, *added]))  # the processes of DDP start with the arguments added before
 
 
 def _arguments_of_run(folder: str, arguments: list[str]) -> list[str]:
-    """Return the folder as the run's, and what the run was started with and is not typed anew."""
     for argument in arguments:
         if argument in MULTIRUN or argument.startswith("exercise="):
-            raise SettingError(f"{argument}: resume={folder} is a single run; type it without {argument}")
-    before = [str(override) for override in _of_hydra(folder, "overrides.yaml", list)]
-    if not os.path.exists(f"{folder}/summary.json"):  # Hydra may not have written what was typed to its end
-        raise SettingError(f"resume={folder}: was cut short before it began; type the command that began it")
-    now = {argument.partition("=")[0].lstrip("+") for argument in arguments}
-    for group in {"callbacks", "logger"} & now:  # another choice, without what was typed for the one before
-        before = [override for override in before if not override.lstrip("+").startswith(f"{group}.")]
-    before = [override for override in before if override.partition("=")[0].lstrip("+") not in now]
-    hydra = _of_hydra(folder, "hydra.yaml", dict)["hydra"]
-    if "hydra.searchpath" not in now:
-        before += own_search_path(hydra)
-    if "data.corpus" not in now and hydra["runtime"]["cwd"] != os.getcwd():  # noqa: PTH109 (as text)
-        before = _with_own_text(before, folder)
-    return ["hydra.mode=RUN", "hydra.output_subdir=null", f"hydra.run.dir={quoted(folder)}", *before]
-
-
-def _with_own_text(arguments: list[str], folder: str) -> list[str]:
-    """Return the arguments with a relative `data.corpus` as it finds the run's text from any folder."""
-    try:
-        summary = read_summary(Path(folder))
-        typed, source = summary["settings"]["data"]["corpus"], summary["corpus"]["source"]
-    except (LookupError, ValueError):  # it had read none; a damaged file is refused later
-        typed = source = None
-    if typed == source:
-        return arguments
-    text = f"[{','.join(map(quoted, source))}]" if isinstance(source, list) else quoted(source)
-    return [*(argument for argument in arguments if not argument.startswith("data.corpus=")), f"data.corpus={text}"]
-
-
-def _of_hydra(folder: str, name: str, kind: type) -> Any:
-    """Return what Hydra has written down of a run."""
-    try:
-        found = read_yaml(Path(folder, ".hydra", name))
-    except (OSError, ValueError):
-        found = None
-    if not isinstance(found, kind):
-        raise SettingError(f"resume={folder}: its .hydra/{name} is damaged; type another run")
-    return found
+            raise SettingError(f"{argument}: resume={folder} is a single run; remove {argument}")
+    recorded_settings(folder)  # fail on a damaged file before the slow imports
+    return ["hydra.mode=RUN", "hydra.output_subdir=null", f"hydra.run.dir={quoted(folder)}"]
 
 
 def _arguments_of_sweep(folder: str, arguments: list[str]) -> list[str]:
-    """Return the folder as the sweep's. Raise SettingError unless it is: Hydra writes into it first and asks later."""
     typed = dict(argument.partition("=")[::2] for argument in arguments)
     exercise = typed.get("exercise", "none")
     if typed.get("hydra/sweeper", "basic") != "basic":
-        instead = "the same hydra.sweeper.storage and .study_name as before"
-        raise SettingError(f"resume={folder}: a search goes on in another folder; type {instead}, without resume=")
-    try:
-        before = exercise_of(Path(folder))
-    except ValueError as error:
-        known = "type resume=outputs/<date>/<time> or resume=sweeps/<date_time>"
-        raise SettingError(f"resume={folder}: is no folder of a run or a sweep; {known}") from error
+        instead = "use the same hydra.sweeper.storage and .study_name in another folder"
+        raise SettingError(f"resume={folder}: a search cannot be resumed; {instead}")
+    if not (job_folders(Path(folder)) or Path(folder, "multirun.yaml").exists()):
+        if Path(folder, ".hydra").is_dir():
+            raise SettingError(f"resume={folder}: the run was killed before it began; type its command again")
+        raise SettingError(
+            f"resume={folder}: not the folder of a run or a sweep; expected one like outputs/<date>/<time>"
+        )
     if exercise == "none" and not MULTIRUN & set(arguments):
-        raise SettingError(f"resume={folder}: goes on with a sweep; type the command that began it, such as exercise=…")
-    if before != exercise:
-        raise SettingError(f"resume={folder}: is a sweep of exercise={before}; type the command that began it")
+        raise SettingError(f"resume={folder}: is a sweep; add the command that started it, such as exercise=clipping")
+    if (before := exercise_of(Path(folder))) not in (None, exercise):
+        raise SettingError(f"resume={folder}: is a sweep of exercise={before}, not {exercise}")
     return [f"hydra.sweep.dir={quoted(folder)}"]
 
 
-def exercise_of(sweep: Path) -> str:
-    """Return the exercise whose sweep is in the folder, or none. Raise ValueError if no sweep is."""
+def recorded_settings(folder: str) -> dict[str, Any]:
+    """Return the settings of a run as its summary.json has them, checked against the schema.
+
+    The text is named by the absolute path where the run found it, so that it is found from any working directory.
+    Raises SettingError for a damaged file.
+    """
     try:
-        return str(read_yaml(sweep / "multirun.yaml")["hydra"]["runtime"]["choices"]["exercise"])
-    except (OSError, LookupError, TypeError, ValueError) as error:
-        raise ValueError(f"{sweep}: is no folder of a sweep") from error
+        summary = read_summary(Path(folder))
+        settings = to_dict(from_dict(Train, summary["settings"]))
+    except (OSError, ValueError, SettingError) as error:
+        reason = f"{error}" if isinstance(error, SettingError) else "cannot be read"
+        raise SettingError(f"resume={folder}: {folder}/summary.json is damaged: {reason}") from error
+    if "corpus" in summary:  # absent if the run was killed before it had read its text
+        settings["data"]["corpus"] = summary["corpus"]["source"]
+    return settings
+
+
+def resumed_settings(cfg: DictConfig, hydra: Any) -> dict[str, Any]:
+    """Return the settings as nested dicts: those that Hydra composed or, of a resumed run, the recorded ones with those
+    typed now on top.
+
+    `hydra`: Hydra's own settings. Of a group that is typed, such as `trainer=cpu`, the values count that a file of the
+    group sets. Raises SettingError for what cannot be taken from a folder or cannot be typed when resuming.
+    """
+    composed = resolved(cfg)
+    if hydra.mode == RunMode.MULTIRUN or composed.get("resume") is None:
+        return composed
+    settings = recorded_settings(cfg.resume)
+    typed = [override.lstrip("+~").partition("=")[0] for override in hydra.overrides.task]
+    _refuse_what_leaves(settings, cfg.resume, typed)
+    for override, path in zip(hydra.overrides.task, typed, strict=True):
+        *groups, name = path.split(".")
+        if name == "trainer" and not groups:
+            set_by_choices = {key for file in (CONF / name).glob("*.yaml") for key in OmegaConf.load(file)}
+            settings[name] |= {key: composed[name][key] for key in set_by_choices}
+            continue
+        source, target = composed, settings
+        for group in groups:
+            source, target = source.get(group, {}), target.setdefault(group, {})
+        if name not in source:
+            raise SettingError(f"{override}: only for a new run; remove it, or resume={cfg.resume}")
+        target[name] = source[name]
+    return settings
+
+
+def _refuse_what_leaves(settings: dict[str, Any], folder: str, typed: list[str]) -> None:
+    """Raise SettingError for a recorded logger or callback that would send data, or write a file, elsewhere.
+
+    It has to be typed again. An entry that is typed now is not recorded.
+    """
+    for group, none in (("logger", "csv"), ("callbacks", "none")):
+        for name, entry in list(settings[group].items()):
+            target = entry.get("_target_", LOCAL_LOGGERS[0]) if isinstance(entry, dict) else entry
+            is_remote = group == "logger" and target not in LOCAL_LOGGERS
+            if not is_remote and _stays_in(folder, entry):
+                continue
+            if group not in typed and not any(it.startswith(f"{group}.{name}.") for it in typed):
+                reason = "sends data elsewhere" if is_remote else f"names a place outside {folder}"
+                raise SettingError(f"{group}.{name}: {reason}; type its settings again, or {group}={none}")
+            del settings[group][name]
+
+
+def _stays_in(folder: str, value: Any) -> bool:
+    """Return whether each text in a value that is a path lies in the folder."""
+    if isinstance(value, dict | list):
+        return all(_stays_in(folder, each) for each in (value.values() if isinstance(value, dict) else value))
+    if not isinstance(value, str):
+        return True
+    if "://" in value or value.startswith("~") or ".." in PurePath(value).parts:
+        return False
+    return not PurePath(value).is_absolute() or Path(value).is_relative_to(Path(folder).resolve())

@@ -23,11 +23,13 @@ from timemachine.config import (
     Train,
     Wandb,
     example,
+    from_dict,
     to_dict,
 )
 from timemachine.errors import SettingError
 from timemachine.kernels import FUSED_ACTIVATIONS
 from timemachine.runs.record import is_resumed
+from timemachine.runs.summaries import flat
 
 CONF = REPOSITORY / "conf"
 
@@ -46,24 +48,29 @@ with warnings.catch_warnings():  # the newest OmegaConf has another name for it
     OmegaConf.register_new_resolver("divide", lambda number, by: int(number) // int(by), replace=True)
 
 
-def checked(cfg: DictConfig, schema: type[Settings]) -> Settings:
-    """Return the composed configuration as an instance of `schema`. Raise SettingError where a rule is broken."""
-    for key in sorted(OmegaConf.missing_keys(cfg)):
+def checked(nested: dict[str, Any], schema: type[Settings]) -> Settings:
+    """Return settings as an instance of `schema`. Raises SettingError for a broken rule.
+
+    `nested`: what `resolved` returns, or the settings in a run's summary.json.
+    """
+    for key in sorted(key for key, value in flat(nested).items() if value == MISSING):
         if key == "run":
             raise SettingError("run: is missing; type run=<folder of a run>, as train.py printed it at its end")
         setting = dict(leaves(schema)).get(key)
         value = example(setting) if setting else "<another value>"
         raise SettingError(f"{key}={MISSING}: stands for a missing value in Hydra; type for example {key}={value}")
-    settings = OmegaConf.to_object(cfg)
-    assert isinstance(settings, schema)
+    settings = from_dict(schema, nested)
+    logger = getattr(settings, "logger", {})
+    if isinstance(logger.get("wandb"), dict) and "_target_" not in logger["wandb"]:
+        logger["wandb"] = from_dict(Wandb, logger["wandb"], "logger.wandb.")
     if isinstance(settings, Train):
         if settings.probes:
             from timemachine.exercises import probes
 
             probes.check(settings.probes, settings.model.cell, settings.data.tokens.name)
         check_network(settings.model)
-        if settings.init_from is not None and not is_resumed(cfg):
-            from timemachine.runs.inheriting import check_parent
+        if settings.init_from is not None and not is_resumed(nested):
+            from timemachine.runs.checkpoint import check_parent
 
             check_parent(settings.init_from, to_dict(settings.model))
         if settings.callbacks or any(not isinstance(entry, Wandb) for entry in settings.logger.values()):

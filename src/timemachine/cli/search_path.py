@@ -3,7 +3,6 @@
 import os
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 from timemachine.cli.arguments import quoted, unquoted_path
 from timemachine.cli.schema import CONF
@@ -35,10 +34,3 @@ def _folder(place: str) -> Path:
     if not folder.is_dir():
         raise SettingError(f"{NAME}={place}: there is no such folder; type {NAME}=[<a folder>]")
     return folder
-
-
-def own_search_path(hydra: Any) -> list[str]:
-    """Return the argument that makes Hydra look where a program with these settings of Hydra's did."""
-    sources = hydra["runtime"]["config_sources"]
-    own = [quoted(source["path"]) for source in sources if "command-line" in source["provider"]]
-    return [f"{NAME}=[{','.join(own)}]"] if own else []

@@ -24,14 +24,12 @@ from omegaconf.errors import OmegaConfBaseException
 from timemachine.cli.arguments import quoted
 from timemachine.cli.messages import exit_with, remember_folder
 from timemachine.cli.schema import checked, resolved, without_hydra
-from timemachine.cli.search_path import own_search_path
 from timemachine.config import REPOSITORY, Train
 from timemachine.errors import SettingError, UserError
 from timemachine.exercises.report import module_of, tie_together
 from timemachine.runs.files import cannot_write, shown
 from timemachine.runs.processes import SWEEP, end_in_order
 from timemachine.runs.record import is_resumed, outcome
-from timemachine.runs.resuming import begin_anew, is_done
 from timemachine.runs.sweep import job_folders, summary_or_failure, sweep_upload_line
 from timemachine.runs.tables import short
 
@@ -90,9 +88,12 @@ def checked_jobs(config: DictConfig) -> int:
         has_own_cell = config.model.cell != "rnn" or any(override.startswith("model.cell=") for override in job)
         if folder.exists() or has_own_cell or not seen.issuperset(job):
             seen.update(job)
-            settings = without_hydra(loader.load_sweep_config(config, job))
+            settings = resolved(without_hydra(loader.load_sweep_config(config, job)))
             checked(settings, Train)
-            is_done(folder, resolved(settings))  # or SettingError
+            if is_resumed(config):
+                from timemachine.runs.checkpoint import is_done  # takes seconds
+
+                is_done(folder, settings)  # or SettingError
     return int(sweeper.n_trials) if is_search else len(jobs)
 
 
@@ -114,13 +115,16 @@ def run_as_program(folder: Path, overrides: Sequence[str], is_resumed: bool) -> 
     Lightning starts each process with the command line of the first, so that each would run the whole sweep; and when
     one dies it kills the first, which would be the sweep. Slurm's variables describe this process, not the job.
     """
-    of_job = [override for override in overrides if not override.startswith("resume=")]
-    command = [sys.executable, str(REPOSITORY / "train.py"), *of_job, *own_search_path(HydraConfig.get())]
-    command += ["hydra.mode=RUN", f"hydra.run.dir={quoted(str(folder))}"]
-    if is_resumed and (folder / "checkpoints" / "last.ckpt").exists():
+    from timemachine.runs.checkpoint import LAST, remove_results  # takes seconds
+
+    command = [sys.executable, str(REPOSITORY / "train.py")]
+    if is_resumed and (folder / LAST).exists():
         command.append(f"resume={folder}")
-    elif is_resumed:
-        begin_anew(folder)
+    else:
+        remove_results(folder)
+        command += [override for override in overrides if not override.startswith("resume=")]
+        command += [it for it in HydraConfig.get().overrides.hydra if it.startswith("hydra.searchpath=")]
+        command += ["hydra.mode=RUN", f"hydra.run.dir={quoted(str(folder))}"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
     environment[SWEEP] = str(os.getpid())
     # In a process group of its own: otherwise Ctrl-C would reach the job twice, from the terminal and from here.

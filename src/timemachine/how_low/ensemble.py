@@ -12,7 +12,7 @@ from torch import Tensor
 from timemachine.datamodule import Batch
 from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
-from timemachine.runs.checkpoints import load_model
+from timemachine.runs.checkpoint import load_model
 from timemachine.runs.summaries import run_summary
 from timemachine.vocab import Vocab
 

@@ -36,7 +36,7 @@ def write_page(typed: str) -> Path:
     summary = run_summary(run)  # refuses another folder before the slow imports
 
     from timemachine.page.units import training_text
-    from timemachine.runs.checkpoints import load_model
+    from timemachine.runs.checkpoint import load_model
     from timemachine.runs.epochs import Epoch, read_epochs
     from timemachine.runs.load import load_run
 

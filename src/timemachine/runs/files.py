@@ -3,10 +3,9 @@
 import errno
 import io
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import yaml
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -15,11 +14,13 @@ if TYPE_CHECKING:
 def write_whole(path: Path, content: bytes) -> None:
     """Write beside, flush to the disk, then put in place. Raises OSError, such as on a full disk: what was there stays.
 
-    In the same folder, because a rename replaces a file in one step only within a file system.
+    In the same folder, because a rename replaces a file in one step only within a file system. A link in place of the
+    temporary file is removed, not followed.
     """
     beside = path.with_name(f"{path.name}.part")
     try:
-        with beside.open("wb") as file:
+        beside.unlink(missing_ok=True)
+        with beside.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -43,12 +44,12 @@ def write_figure(path: Path, figure: "Figure") -> None:
     write_whole(path, png.getvalue())
 
 
-def read_yaml(path: Path) -> Any:
-    """Return what a YAML file holds, as plain values. Raises OSError or ValueError."""
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} cannot be read as YAML") from error
+def links_that_leave(folder: Path) -> Iterator[Path]:
+    """Yield the symbolic links in a folder, at any depth, that lead out of it: what is written there would be lost."""
+    for place, folders, files in os.walk(folder):
+        for path in (Path(place, name) for name in [*folders, *files]):
+            if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
+                yield path
 
 
 def shown(path: Path | str) -> str:

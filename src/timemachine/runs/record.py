@@ -18,7 +18,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-import yaml
 from filelock import FileLock, Timeout
 
 from timemachine.config import REPOSITORY
@@ -54,10 +53,8 @@ class Record:
         group: str | None = None,
         beside_others: bool = False,
     ) -> None:
-        self.folder, self.in_sweep, self.exercise = folder, in_sweep, exercise
-        self.overrides = list(overrides)  # what was typed
+        self.folder, self.in_sweep, self.settings = folder, in_sweep, settings
         self.group = group  # the sweep's folder
-        self.quiet = beside_others or exercise != "none"  # a sweep has a line for each job
         self.began, self.writes = time.time(), is_first_process()
         self._is_alone = not (in_sweep or is_job())
         self.before: dict[str, Any] = {}  # what summary.json said, if the run is resumed
@@ -71,8 +68,12 @@ class Record:
             except ValueError as error:
                 if not in_sweep:  # there this job alone fails
                     raise SettingError(f"resume={shown(folder)}: summary.json is damaged; type another run") from error
-        now = {"status": "running", "message": None, "settings": settings}
-        self.summary: dict[str, Any] = now | {"metrics": {}} | self.before | now
+        now = {"status": "running", "message": None}
+        new = {"settings": settings, "metrics": {}, "exercise": exercise, "overrides": list(overrides)}
+        # A resumed run keeps the settings on record until `checkpoint.resume` has accepted the ones typed now.
+        self.summary: dict[str, Any] = now | new | self.before | now
+        self.exercise, self.overrides = self.summary["exercise"], self.summary["overrides"]
+        self.quiet = beside_others or self.exercise != "none"  # a sweep has a line for each job
 
     @property
     def is_single(self) -> bool:
@@ -87,7 +88,7 @@ class Record:
                 instead = "end it, or type hydra.run.dir=<another>"
                 raise SettingError(f"{shown(self.folder)}: another process trains in this folder; {instead}") from error
         self.update(
-            seed=self.summary["settings"]["seed"],
+            seed=self.settings["seed"],
             started=time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(self.began)),
             versions={"python": sys.version.split()[0]} | {package: version(package) for package in PACKAGES},
             git=_git_revision(),
@@ -109,13 +110,6 @@ class Record:
         if self.writes:
             text = json.dumps(_finite(self.summary), indent=2, allow_nan=False) + "\n"
             write_whole(self.folder / "summary.json", text.encode())
-
-    def keep_overrides(self) -> None:
-        """Leave what was typed in the folder for the next time that the run is resumed."""
-        if self.writes:
-            path = self.folder / ".hydra" / "overrides.yaml"
-            path.parent.mkdir(exist_ok=True)
-            write_whole(path, yaml.safe_dump(self.overrides, allow_unicode=True).encode())
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
         """Write down how the run ended. Return True if the error ends here: the next job of the sweep runs."""

@@ -13,16 +13,38 @@ A_RUN = "<the folder that train.py printed at its end>"
 EXPORT = "model.safetensors"  # in a run's folder, once it has ended: its weights, and what is known of them
 EPOCH_WEIGHTS = "epochs.safetensors"  # in the folder of a run that has a page: its weights after a few epochs
 NOT_FINITE = ("nan", "inf", "-inf")  # numbers that JSON cannot have
+KINDS = {  # entry of summary.json -> what it is
+    "status": str, "settings": dict, "metrics": dict, "exercise": str, "overrides": list, "corpus": dict,
+    "changes": list, "probes": dict, "versions": dict, "git": dict,
+}  # fmt: skip
+KINDS_OF_CORPUS = {
+    "name": str, "title": str, "source": str | list, "sha256": str, "characters": int, "vocabulary": int,
+    "unknown": int, "left_out": int, "unigram": dict,
+}  # fmt: skip
 LOCK = ".lock"  # in a run's folder: held as long as the process that trains there lives, however that ends
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
     """Return summary.json of a run's folder, its metrics as numbers. Raises OSError or ValueError if there is none."""
-    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    if not isinstance(summary, dict) or not {"status", "message", "settings", "metrics"} <= summary.keys():
-        raise ValueError(f"{folder}/summary.json is not a run's")
-    summary["metrics"] = {name: float(it) if it in NOT_FINITE else it for name, it in summary["metrics"].items()}
-    return summary
+    path = folder / "summary.json"
+    try:
+        return _checked(json.loads(path.read_text(encoding="utf-8")), {"status", "message", "settings", "metrics"})
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: is not a run's: {error}") from error
+
+
+def _checked(summary: Any, needed: set[str]) -> dict[str, Any]:
+    """Return a summary, its metrics as numbers. Raises ValueError for an entry that is missing or of another kind."""
+    if not isinstance(summary, dict) or not needed <= summary.keys():
+        raise ValueError("entries are missing")
+    for found, kinds in ((summary, KINDS), (summary.get("corpus", {}), KINDS_OF_CORPUS)):
+        for name, kind in kinds.items():
+            if name in found and not isinstance(found[name], kind):
+                raise ValueError(f"{name} is of another kind")
+    metrics = {name: float(it) if it in NOT_FINITE else it for name, it in summary["metrics"].items()}
+    if not all(isinstance(value, int | float) for value in metrics.values()):
+        raise ValueError("a metric is not a number")
+    return summary | {"metrics": metrics}
 
 
 def is_running(folder: Path) -> bool:
@@ -48,7 +70,7 @@ def run_summary(run: str, setting: str = "run") -> dict[str, Any]:
             path = path / EXPORT
         if path.is_file() and path.suffix != ".ckpt":
             with safe_open(path, framework="numpy") as file:
-                summary: dict[str, Any] = json.loads(file.metadata()["summary"])
+                summary = _checked(json.loads(file.metadata()["summary"]), {"status", "settings", "metrics"})
         else:
             summary = read_summary(folder_of(path))
     except Exception as error:  # damaged bytes raise anything

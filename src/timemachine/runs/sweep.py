@@ -84,6 +84,12 @@ def job_folders(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: [int(it) if it.isdecimal() else it for it in re.split(r"(\d+)", str(path))])
 
 
+def exercise_of(folder: Path) -> str | None:
+    """Return the exercise whose jobs are in a folder, `none` for jobs of several or no exercise, None without a job."""
+    known = {summary_or_failure(job).get("exercise", "none") for job in job_folders(folder)}
+    return known.pop() if len(known) == 1 else "none" if known else None
+
+
 def summary_or_failure(job: Path) -> dict[str, Any]:
     """Return a job's summary.json, or one that says that the job failed, if there is none or its process was killed."""
     try:

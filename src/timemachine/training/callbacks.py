@@ -1,6 +1,5 @@
 """Callbacks of each run: one orderly end, and what it takes beside a checkpoint to go on with the same digits."""
 
-import random
 import signal
 from contextlib import suppress
 from pathlib import Path
@@ -8,8 +7,6 @@ from types import FrameType
 from typing import Any
 
 import lightning.pytorch as pl
-import numpy as np
-import torch
 from lightning.pytorch.callbacks import Callback
 
 from timemachine import kernels
@@ -77,62 +74,6 @@ class OrderlyEnd(Callback):
         self._before.clear()
 
 
-class Resumption(Callback):
-    """Restores weights in the run's precision and the states of random numbers, lets a new `model.lr` act, and leaves a
-    run ended that a callback ended. What else an optimiser remembers is the checkpoint's.
-    """
-
-    def __init__(self, run: Record) -> None:
-        self.run = run
-        self._are_new, self._rates = False, list[dict[str, float]]()
-        self._was_stopped, self._random = False, tuple[Any, ...]()
-
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Convert the weights before Lightning restores them, not after: in between float64 would be cut to float32."""
-        trainer.precision_plugin.convert_module(pl_module)
-
-    def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        """Compare the rate and the callbacks of the settings with those of the checkpoint."""
-        self._random = checkpoint.get("random", ())
-        self._are_new = checkpoint["hyper_parameters"]["lr"] != pl_module.hparams["lr"]
-        before, now = (summary["settings"].get("callbacks", {}) for summary in (self.run.before, self.run.summary))
-        self._was_stopped = checkpoint.get("stopped", False) and before == now
-
-    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        """Keep the states of random numbers, and whether a callback has ended the training, such as EarlyStopping.
-
-        Not with `max_time`: a resumed run may be given more of it.
-        """
-        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-        name, keys, *others = np.random.get_state()
-        numpy = name, np.asarray(keys).tolist(), *others  # a checkpoint holds no array
-        checkpoint["random"] = torch.get_rng_state(), cuda, numpy, random.getstate()
-        if trainer.should_stop and self.run.summary["settings"]["trainer"]["max_time"] is None:
-            checkpoint["stopped"] = True
-
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keep the rates that the optimisers begin with, before Lightning restores them."""
-        groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
-        self._rates = [{name: group[name] for name in ("lr", "initial_lr") if name in group} for group in groups]
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Put them back, if they are new, and the random states; end again what a callback had ended."""
-        groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
-        for group, rates in zip(groups, self._rates, strict=True):
-            group |= rates if self._are_new else {}
-        if self._random:
-            of_torch, cuda, numpy, python = self._random
-            torch.set_rng_state(of_torch)
-            torch.cuda.set_rng_state_all(cuda[: torch.cuda.device_count()])
-            np.random.set_state(numpy)
-            random.setstate(python)
-        if not self._was_stopped:
-            return
-        trainer.should_stop = True
-        if self.run.writes:
-            print(f"a callback ended the run after epoch {trainer.current_epoch}; to go on type callbacks=none as well")
-
-
 class EpochWeights(Callback):
     """Keeps the weights of a few epochs for the run's page, where it has one and has room for all of them.
 
@@ -165,7 +106,7 @@ class EpochWeights(Callback):
 
 
 class TrainingStart(Callback):
-    """Writes down what trains the model, as `kernel`, and what was typed to resume the run, now that it is not refused.
+    """Record what trains the model, as `kernel`.
 
     It says what the compiled kernel would gain, or that the kernel is another than before.
     """
@@ -179,8 +120,6 @@ class TrainingStart(Callback):
             kernel = kernel_of(pl_module)
         if kernel == "fused":
             kernel = f"fused ({fused.instruction_sets()[0]})"
-        if self.run.before:
-            self.run.keep_overrides()
         before, network = self.run.before.get("kernel", kernel), pl_module.hparams
         self.run.update(kernel=kernel)
         if not self.run.writes or self.run.quiet or (self.run.in_sweep and self.run.folder.name != "0"):

@@ -11,7 +11,7 @@ from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
 from timemachine.page import make_page
 from timemachine.page.units import training_text
-from timemachine.runs.checkpoints import export_model
+from timemachine.runs.checkpoint import export_model
 from timemachine.runs.epochs import read_epochs
 from timemachine.runs.files import shown, write_figure, write_whole
 from timemachine.runs.record import Record

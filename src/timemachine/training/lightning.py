@@ -63,28 +63,6 @@ class Unprofiled(PassThroughProfiler):
 _NOTHING = nullcontext()
 
 
-class ModelCheckpoint(pl.callbacks.ModelCheckpoint):
-    """Lightning's, and under its name, by which a checkpoint knows it; but it takes no path from a checkpoint.
-
-    The folder may have been moved. A user's own may watch the same metric.
-    """
-
-    @property
-    def state_key(self) -> str:
-        """Return the name of its state in a checkpoint."""
-        return f"ModelCheckpoint of {self.filename}"
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the best score so far. The file that it belongs to is the one that is written here."""
-        path, score = self.format_checkpoint_name({}), state_dict["best_model_score"]
-        if self.monitor is None:
-            self.best_model_path = path
-        elif score is not None:
-            self.best_model_path = self.kth_best_model_path = path
-            self.best_model_score = self.kth_value = score
-            self.best_k_models = {path: score}
-
-
 def metrics_of_epoch(trainer: pl.Trainer) -> dict[str, float]:
     """Return what `self.log` has logged since the epoch began, as Lightning will hand it to the loggers."""
     return {name: float(value) for name, value in trainer._logger_connector.metrics["log"].items()}

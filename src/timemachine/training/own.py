@@ -19,7 +19,7 @@ from lightning.pytorch import callbacks, loggers
 
 from timemachine.config import Train, Wandb, format_value
 from timemachine.errors import SettingError, one_line
-from timemachine.runs.checkpoints import WholeCheckpoints, read_checkpoint
+from timemachine.runs.checkpoint import WholeCheckpoints, read_checkpoint
 from timemachine.runs.record import Record
 
 # Where Lightning's are, of which kind, and one of them.

@@ -20,12 +20,12 @@ from lightning.pytorch.loggers import Logger
 from timemachine.config import Train, Trainer, Wandb, WandbMode, format_value, to_dict
 from timemachine.errors import SettingError, UserError, one_line
 from timemachine.kernels import keep_freed_memory
-from timemachine.runs.checkpoints import WholeCheckpoints
+from timemachine.runs.checkpoint import Checkpoints, WholeCheckpoints
 from timemachine.runs.processes import Signalled
 from timemachine.runs.record import Record, outcome
 from timemachine.runs.rows import final_numbers
-from timemachine.training.callbacks import EpochWeights, OrderlyEnd, Resumption, TrainingStart
-from timemachine.training.lightning import ModelCheckpoint, PerplexityBar, Unprofiled, end_each_epoch_once, silence
+from timemachine.training.callbacks import EpochWeights, OrderlyEnd, TrainingStart
+from timemachine.training.lightning import PerplexityBar, Unprofiled, end_each_epoch_once, silence
 from timemachine.training.run_log import RunLog, TakesRows
 
 
@@ -86,18 +86,14 @@ def _lists(
         return [], own
     takers = [other for other in others if isinstance(other, TakesRows)]
     run_log = RunLog(run.folder, takers, prints_lines=run.writes and not (draws_bar or run.quiet))
-    callbacks: list[Callback] = [run_log, Resumption(run), TrainingStart(run)]
+    callbacks: list[Callback] = [run_log, TrainingStart(run)]
     callbacks += [other for other in others if isinstance(other, Callback)]
     callbacks += own
     if run.is_single and run.writes:
         callbacks.append(EpochWeights(run.folder))
     callbacks += [PerplexityBar(), OrderlyEnd()] if draws_bar else [OrderlyEnd()]
     if settings.trainer.enable_checkpointing is not False:
-        folder = run.folder / "checkpoints"
-        callbacks += [
-            ModelCheckpoint(folder, "best", monitor="val/perplexity", mode="min", enable_version_counter=False),
-            ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False),
-        ]
+        callbacks.append(Checkpoints(run))
     return [run_log, *(other for other in others if isinstance(other, Logger))], callbacks
 
 

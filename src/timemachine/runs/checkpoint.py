@@ -1,0 +1,345 @@
+"""The checkpoints of a run: save, restore, read, export, resume, and start from another run's weights.
+
+`last.ckpt` has what a run needs to continue with the same digits: what Lightning saves, and the states of all random
+number generators. `best.ckpt` is that of the lowest validation perplexity. `model.safetensors` has the final weights,
+the vocabulary and the settings. Reading one of them executes nothing that it contains.
+"""
+
+import io
+import json
+import math
+import random
+import re
+import shutil
+import sys
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import safetensors.torch
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch.callbacks import Checkpoint
+from safetensors import safe_open
+from torch import Tensor
+
+from timemachine.config import Tokens, Train, format_value, to_dict
+from timemachine.datamodule import TimeMachine
+from timemachine.errors import SettingError, one_line
+from timemachine.language_model import RNNLMScratch
+from timemachine.runs.files import shown, write_whole
+from timemachine.runs.record import Record, is_resumed
+from timemachine.runs.rows import read
+from timemachine.runs.summaries import EPOCH_WEIGHTS, EXPORT, flat, no_checkpoint_yet, read_summary, run_summary
+from timemachine.vocab import Vocab
+
+LAST = "checkpoints/last.ckpt"
+# A change of these settings, by how their names begin, makes it another experiment.
+FIXED = ("seed", "init_from", "data.", "model.", "training.", "callbacks.", "trainer.enable_checkpointing")
+# The exceptions. Of data.corpus the SHA-256 of the text is compared; callbacks can be added and left out.
+MAY_CHANGE = {
+    "data.corpus", "data.search_dirs", "data.batch_size",
+    "model.lr", "model.backward", "training.carry_state", "training.input_dropout", "training.output_dropout",
+}  # fmt: skip
+# Settings of `model.` that may differ from those of the run that `init_from` names.
+MAY_DIFFER = {"lr", "input_lr_factor", "backward", "sigma", "sigma_hh", "embedding_sigma"}
+
+
+# Save and restore: what Lightning calls
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """How Lightning writes and reads checkpoints here: whole or not at all, and without executing anything."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write a checkpoint. Whatever stops the program, the file is the old one or the new one. Raises OSError."""
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        write_whole(Path(path), content.getvalue())
+
+    def load_checkpoint(self, path: str | Path, *_: Any, **__: Any) -> dict[str, Any]:
+        """Read a checkpoint as `read_checkpoint` does."""
+        return read_checkpoint(Path(path))
+
+
+class Checkpoints(Checkpoint):
+    """Save last.ckpt after each epoch and best.ckpt after the best validation; restore what Lightning leaves out.
+
+    That is the states of the random number generators, whether a callback had stopped the run, and a learning rate
+    that was changed when resuming; everything else that an optimiser remembers stays the checkpoint's. Lightning calls
+    a `Checkpoint` after all other callbacks. Its own ModelCheckpoint is not used, because it deletes whatever path a
+    checkpoint names.
+    """
+
+    def __init__(self, run: Record) -> None:
+        self.run, self.best = run, math.inf  # validation perplexity of best.ckpt
+        self._restored: dict[str, Any] = {}  # the checkpoint, until training starts
+        self._new_rates: list[dict[str, float]] = []  # of each parameter group, before Lightning restores them
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save best.ckpt if this validation is the best so far."""
+        val = float(trainer.callback_metrics.get("val/perplexity", math.inf))
+        if trainer.state.fn == "fit" and not trainer.sanity_checking and val < self.best:
+            self.best = val
+            self._save(trainer, "best")
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save last.ckpt."""
+        self._save(trainer, "last")
+
+    def _save(self, trainer: pl.Trainer, name: str) -> None:
+        trainer.save_checkpoint(self.run.folder / "checkpoints" / f"{name}.ckpt")
+
+    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """Add what Lightning leaves out. A run that `max_time` stopped is not stopped: it may get more time."""
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        name, keys, *others = np.random.get_state()
+        numpy = name, np.asarray(keys).tolist(), *others  # `weights_only` loads no numpy array
+        stopped = trainer.should_stop and self.run.settings["trainer"]["max_time"] is None
+        checkpoint["random"] = torch.get_rng_state(), cuda, numpy, random.getstate()
+        checkpoint["stopped_by"] = self.run.settings["callbacks"] if stopped else None
+        checkpoint["best"] = self.best
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Convert the weights to the run's precision before Lightning restores them: float64 would lose its digits."""
+        trainer.precision_plugin.convert_module(pl_module)
+
+    def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """Keep the checkpoint until training starts."""
+        self._restored, self.best = checkpoint, checkpoint["best"]
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keep the learning rates that the optimisers start with, before Lightning restores the old ones."""
+        groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+        self._new_rates = [{name: group[name] for name in ("lr", "initial_lr") if name in group} for group in groups]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Apply a changed learning rate, restore random states, and stop again if a callback had stopped the run."""
+        restored, self._restored = self._restored, {}
+        if not restored:
+            return
+        if restored["hyper_parameters"]["lr"] != pl_module.hparams["lr"]:
+            groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+            for group, rates in zip(groups, self._new_rates, strict=True):
+                group |= rates
+        of_torch, cuda, numpy, python = restored["random"]
+        torch.set_rng_state(of_torch)
+        torch.cuda.set_rng_state_all(cuda[: torch.cuda.device_count()])
+        np.random.set_state(numpy)
+        random.setstate(python)
+        # Compared with the checkpoint, which all processes read, not with summary.json, which the first one rewrites.
+        if restored["stopped_by"] == self.run.settings["callbacks"]:
+            trainer.should_stop = True
+            if self.run.writes:
+                print(
+                    f"a callback stopped the run after epoch {trainer.current_epoch}; to continue, add callbacks=none"
+                )
+
+
+# Read and export
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Return a checkpoint of this program. Raises any exception for damaged bytes.
+
+    torch does not compare the checksums of its own files: with a bit flipped it loads other weights.
+    """
+    with zipfile.ZipFile(path) as archive:
+        if (damaged := archive.testzip()) is not None:
+            raise ValueError(f"the checksum of {damaged} is wrong")
+    with warnings.catch_warnings(action="ignore"):  # of pickles, which are refused in any case
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(checkpoint, dict) or not {"state_dict", "hyper_parameters", "TimeMachine"} <= checkpoint.keys():
+        raise ValueError("parts are missing")
+    return checkpoint
+
+
+def load_model(run: str) -> tuple[RNNLMScratch, Vocab]:
+    """Return a run's model as its last epoch left it, in evaluation mode, and its vocabulary.
+
+    `run`: the run's folder, one of its checkpoints, or its model.safetensors. Raises SettingError if it cannot be read.
+    """
+    model, _, about = read_model(run, "run")
+    return model.eval(), vocab_of(about)
+
+
+def read_model(run: str, setting: str) -> tuple[RNNLMScratch, dict[str, Tensor], dict[str, Any]]:
+    """Return the model of the run that a setting names, its weights as saved, and what else its file says.
+
+    Of a folder it reads the last checkpoint: an export is older if the run was resumed and killed.
+    """
+    path = Path(run)
+    if not (path.suffix in (".ckpt", ".safetensors") and path.is_file()):
+        if not (found := [place for place in (path / LAST, path / EXPORT) if place.is_file()]):
+            run_summary(run, setting)  # raises SettingError for a folder that is not a run's
+            raise SettingError(no_checkpoint_yet(run, setting))
+        path = found[0]
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="pt") as file:
+                weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is not a dict)
+                about = {name: json.loads(value) for name, value in file.metadata().items()}
+        else:
+            checkpoint = read_checkpoint(path)
+            weights, about = checkpoint["state_dict"], checkpoint | checkpoint["TimeMachine"]
+        model, vocab = RNNLMScratch(**about["hyper_parameters"]), vocab_of(about)
+        model.load_state_dict(weights)
+        if len(vocab) != model.vocab_size or not all(weight.isfinite().all() for weight in model.parameters()):
+            raise ValueError("its weights are not finite, or do not fit its vocabulary")
+    except Exception as error:  # damaged bytes, or another program's file, raise anything
+        reason = f"is damaged, or not a checkpoint of this program: {one_line(error, 100)}"
+        raise SettingError(f"{setting}={run}: {path} {reason}") from error
+    return model, weights, about
+
+
+def vocab_of(about: dict[str, Any]) -> Vocab:
+    """Return the vocabulary in a model's file."""
+    return Vocab(about["tokens"], Tokens[about["kind"]])
+
+
+def export_model(path: Path, model: RNNLMScratch, vocab: Vocab, summary: dict[str, Any]) -> None:
+    """Write model.safetensors, which `load_model` reads, and any program that knows the format. Raises OSError.
+
+    `summary`: the run's; the file's header has its settings and results as JSON.
+    """
+    known = {name: summary[name] for name in ("status", "settings", "corpus", "metrics", "versions", "git")}
+    about: dict[str, Any] = {"tokens": vocab.idx_to_token, "kind": vocab.kind.name}
+    about |= {"hyper_parameters": dict(model.hparams), "summary": known}
+    weights = {name: weight.detach().cpu().contiguous() for name, weight in model.state_dict().items()}
+    write_whole(path, safetensors.torch.save(weights, {name: json.dumps(value) for name, value in about.items()}))
+
+
+# Resume
+
+
+def resume(run: Record, trainer: pl.Trainer, model: RNNLMScratch, data: TimeMachine) -> Path | None:
+    """Return the checkpoint to resume from, None for a run that starts again because it has none yet.
+
+    Everything is compared before anything is changed; then summary.json gets the new settings. Raises SettingError for
+    a run that cannot be resumed with these settings.
+    """
+    path, folder = run.folder / LAST, f"resume={shown(run.folder)}"
+    if not path.is_file():
+        # A job of an exercise keeps no checkpoints; a sweep or Slurm starts it again.
+        is_expendable = run.settings["trainer"]["enable_checkpointing"] is False
+        is_expendable = is_expendable and (run.in_sweep or run.settings["resume"] is None)
+        if not is_expendable and len(read(run.folder / "metrics.csv")) > 1:
+            raise SettingError(f"{folder}: {LAST} not found, although the run has trained")
+        if run.writes:
+            remove_results(run.folder)
+        run.update(settings=run.settings)
+        return None
+    try:
+        checkpoint, sha256 = read_checkpoint(path), run.before["corpus"]["sha256"]
+        saved = {name: weight.shape for name, weight in checkpoint["state_dict"].items()}
+        if saved != {name: weight.shape for name, weight in model.state_dict().items()}:
+            raise ValueError("its weights are another model's")
+        if checkpoint["TimeMachine"]["tokens"] != data.vocab.idx_to_token:
+            raise ValueError("its vocabulary is another text's")
+    except Exception as error:  # damaged bytes raise anything
+        # A setting that changed is the likelier reason for other weights, and says more.
+        _refuse_other_settings(run)
+        raise SettingError(f"{folder}: {shown(path)} is damaged: {one_line(error, 100)}") from error
+    _refuse_other_settings(run)
+    if sha256 != data.corpus.sha256:
+        raise SettingError(f"data.corpus={format_value(data.corpus.source)}: not the text that the run was trained on")
+    done, steps = checkpoint["epoch"] + 1, checkpoint["global_step"]
+    for name, asked, has in (("epochs", trainer.max_epochs, done), ("steps", trainer.max_steps, steps)):
+        if asked is not None and 0 <= asked < has:
+            raise SettingError(f"trainer.max_{name}={asked}: the run has {has} {name} already; use {has} or more")
+    if run.writes and not checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]:
+        cut = f"epoch {done} was cut short, by trainer.max_steps, max_time or the like"
+        print(f"{cut}: the run continues with epoch {done + 1}, unlike one that was never stopped", file=sys.stderr)
+    changed = _changed_settings(run)
+    if changed:
+        run.update(changes=[*run.summary.get("changes", []), {"from_epoch": done + 1, "settings": changed}])
+        if run.writes and not run.quiet:
+            each = (f"{k}={format_value(v['now'])} (was {format_value(v['before'])})" for k, v in changed.items())
+            print(f"from epoch {done + 1} on: {', '.join(each)}")
+    run.update(settings=run.settings)
+    return path
+
+
+def _refuse_other_settings(run: Record) -> None:
+    before, now = with_defaults(run.before["settings"]), flat(run.settings)
+    for name in before.keys() & now.keys():
+        if name.startswith(FIXED) and name not in MAY_CHANGE and before[name] != now[name]:
+            began = f"{name}={format_value(before[name])}"
+            raise SettingError(f"{name}={format_value(now[name])}: the run began with {began}, and keeps it")
+
+
+def _changed_settings(run: Record) -> dict[str, dict[str, Any]]:
+    """Return each setting that is not as before, with both values. Of callbacks their classes, of loggers nothing."""
+    before, now = with_defaults(run.before["settings"]), flat(run.settings)
+    names = [n for n in now | before if not re.match(r"resume$|data.corpus$|logger\.|callbacks\..*(?<!\._target_)$", n)]
+    both = {name: {"before": before.get(name), "now": now.get(name)} for name in names}
+    return {name: values for name, values in both.items() if values["before"] != values["now"]}
+
+
+def kept_backward(run: Record, backward: str) -> str:
+    """Return `model.backward`; in place of `auto`, what trained a run that began without the compiled kernel."""
+    began = str(run.before.get("kernel"))
+    has_choice = backward == "auto" and run.settings["model"]["cell"] == "rnn"
+    return began if has_choice and began in ("bptt", "autograd") else backward
+
+
+def with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a run under dotted names, with defaults for those that are newer than the run."""
+    return flat(to_dict(Train())) | flat(settings)
+
+
+def remove_results(folder: Path) -> None:
+    """Remove what a run has left in its folder that starts again from the beginning."""
+    for name in ("checkpoints", "wandb", "tensorboard"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    for name in ("metrics.csv", "steps.csv", EPOCH_WEIGHTS, EXPORT):
+        (folder / name).unlink(missing_ok=True)
+
+
+def is_done(folder: Path, settings: dict[str, Any]) -> bool:
+    """Return whether a job of a resumed sweep has already ended. Raises SettingError if it had other settings."""
+    if not is_resumed(settings):
+        return False
+    try:
+        summary = read_summary(folder)
+    except (OSError, ValueError):
+        return False
+    if with_defaults(summary["settings"]) | {"resume": settings["resume"]} != with_defaults(settings):
+        raise SettingError(f"resume={settings['resume']}: job {folder.name} had other settings; use the same command")
+    return summary["status"] in ("completed", "diverged")
+
+
+# Start from the weights of another run
+
+
+def check_parent(parent: str, network: dict[str, Any]) -> None:
+    """Raise SettingError unless `init_from` names a run with such a network, all of `model.`."""
+    theirs = with_defaults(run_summary(parent, "init_from")["settings"])
+    for name, value in network.items():
+        if name not in MAY_DIFFER and theirs[f"model.{name}"] != value:
+            its = f"model.{name}={format_value(theirs[f'model.{name}'])}"
+            raise SettingError(f"init_from={parent}: has {its}, not {format_value(value)}; use {its}")
+
+
+def load_parent_weights(run: Record, model: RNNLMScratch, data: TimeMachine) -> None:
+    """Copy the weights of the run's parent into the model of a new run. Raises SettingError if they do not fit."""
+    parent = run.settings["init_from"]
+    if run.is_resumed and (run.folder / LAST).is_file():  # it has weights of its own
+        return
+    check_parent(parent, run.settings["model"])
+    _, weights, about = read_model(parent, "init_from")
+    if about["kind"] != data.vocab.kind.name:
+        its = f"data.tokens={about['kind']}"
+        raise SettingError(f"init_from={parent}: has {its}, not {data.vocab.kind.name}; use {its}")
+    if odd := "".join(sorted({*about["tokens"]} ^ {*data.vocab.idx_to_token})):
+        rule = f"its symbols are not the text's (only one of them has {odd[:20]!r}{' …' * (len(odd) > 20)})"
+        raise SettingError(f"init_from={parent}: {rule}; use the data.corpus and data.min_count of that run")
+    if str(run.settings["trainer"]["precision"]).startswith("64"):
+        model.double()  # as Lightning will do, but not before float32 has rounded
+    model.load_state_dict(weights)
+    epoch = about["epoch"] + 1 if "epoch" in about else about["summary"]["metrics"].get("epoch")  # of an export
+    run.update(parent={"run": parent, "epoch": epoch})
