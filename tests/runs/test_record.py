@@ -103,6 +103,16 @@ def test_a_folder_in_which_a_run_trains_is_refused_and_a_killed_run_is_not_runni
     assert (killed["status"], killed["message"]) == ("failed", "its process was killed")
 
 
+def test_new_settings_wait_for_acceptance(tmp_path: Path) -> None:
+    """A resume that is killed while it imports has not used them."""
+    with record(tmp_path):
+        pass
+    with pytest.raises(KeyboardInterrupt), record(tmp_path, resume=str(tmp_path), seed=4) as run:
+        assert run.settings["seed"] == 4
+        raise KeyboardInterrupt
+    assert read_summary(tmp_path)["settings"] == SETTINGS
+
+
 def test_a_resumed_sweep_does_again_what_is_damaged_and_refuses_a_job_with_other_settings(tmp_path: Path) -> None:
     (tmp_path / "summary.json").write_text("[1]")
     assert not is_done(tmp_path, SETTINGS | {"resume": "sweep"})

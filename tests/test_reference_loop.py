@@ -1,0 +1,173 @@
+"""train.py against a plain training loop in float64, over settings drawn at random: each number of both tables.
+
+The loop shares nothing with src: it reads and cuts the text, draws the weights and the order of the windows, and
+updates by formulas of its own; only the gradients are autograd's.
+"""
+
+import math
+import os
+import random
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tests.support.programs import call_program
+from tests.support.runs import rows
+from timemachine.config import REPOSITORY
+
+CASES = int(os.environ.get("CASES", 20))
+FLAT: dict[str, list[Any]] = {  # setting -> the values that are drawn
+    "seed": [0, 3],
+    "model.hiddens": [1, 5, 17],
+    "model.sigma": [0.01, 0.3],
+    "model.sigma_hh": [None, 0.2],
+    "model.lr": [0.05, 0.7],
+    "model.activation": ["tanh", "relu"],
+    "model.input": ["one_hot", "embedding"],
+    "model.embedding_dim": [3, 8],
+    "model.embedding_sigma": [0.5, 1.0],
+    "model.input_lr_factor": [1.0, 3.0],
+    "model.backward": ["auto", "bptt", "autograd"],
+    "data.batch_size": [50, 64],
+    "data.num_steps": [1, 7],
+    "data.num_train": [150, 310],
+    "data.num_val": [60, 130],
+    "data.start": [0, 500],
+    "training.optimizer": ["sgd", "adamw"],
+    "training.schedule": ["constant", "cosine"],
+    "training.warm_up": [0.0, 0.4],
+    "trainer.max_epochs": [1, 3],
+    "trainer.gradient_clip_val": [None, 0.1, 1.0],
+    "trainer.gradient_clip_algorithm": ["norm", "norm", "value"],
+    "trainer.accumulate_grad_batches": [1, 1, 2],
+}
+Loop = tuple[list[dict[str, float]], list[dict[str, float]]]
+
+
+def reference(chosen: dict[str, Any]) -> Loop:
+    """Return the rows of steps.csv and of metrics.csv."""
+    model, data, training, trainer = (
+        {name.partition(".")[2]: value for name, value in chosen.items() if name.startswith(f"{group}.")}
+        for group in ("model", "data", "training", "trainer")
+    )
+    text = (REPOSITORY / "src/timemachine/texts/sample.txt").read_text(encoding="utf-8")
+    text = re.sub("[^a-z]+", " ", text.lower())
+    text = text[data["start"] :] + text[: data["start"]]
+    symbols = sorted({"<unk>", *text})
+    chars_N = torch.tensor([symbols.index(character) for character in text])
+    windows_NT = chars_N.unfold(0, data["num_steps"] + 1, 1)
+    first_val, first_test = data["num_train"], data["num_train"] + data["num_val"] + data["num_steps"]
+    train_NT, val_NT = windows_NT[:first_val], windows_NT[first_val : first_val + data["num_val"]]
+    test_NT = windows_NT[first_test : len(chars_N) - data["num_steps"]]
+
+    torch.manual_seed(chosen["seed"])
+    V, H, sigma = len(symbols), model["hiddens"], model["sigma"]
+    embedding = []
+    if model["input"] == "embedding":
+        embedding = [torch.randn(V, model["embedding_dim"]) * model["embedding_sigma"]]
+    W_xh = torch.randn(model["embedding_dim"] if embedding else V, H) * sigma
+    W_hh = torch.randn(H, H) * (sigma if model["sigma_hh"] is None else model["sigma_hh"])
+    W_hq = torch.randn(H, V) * sigma
+    weights = [W_xh, W_hh, torch.zeros(H), W_hq, torch.zeros(V), *embedding]
+    weights = [weight.double().requires_grad_() for weight in weights]
+    phi = torch.tanh if model["activation"] == "tanh" else torch.relu
+
+    def nll(windows_BT: Tensor) -> Tensor:
+        W_xh, W_hh, b_h, W_hq, b_q, *embedding = weights
+        H_BH = torch.zeros(len(windows_BT), H, dtype=torch.float64)
+        losses = []
+        for X_B, Y_B in zip(windows_BT.T, windows_BT.T[1:], strict=False):
+            X_BD = embedding[0][X_B] if embedding else F.one_hot(X_B, V).double()
+            H_BH = phi(X_BD @ W_xh + H_BH @ W_hh + b_h)
+            losses.append(-(H_BH @ W_hq + b_q).log_softmax(-1)[range(len(Y_B)), Y_B])
+        return torch.stack(losses)
+
+    def perplexity(windows_NT: Tensor) -> float:
+        with torch.no_grad():
+            return float(nll(windows_NT).mean().exp())
+
+    order = torch.Generator().manual_seed(chosen["seed"])
+    every, B = trainer["accumulate_grad_batches"], data["batch_size"]
+    num_batches = -(-len(train_NT) // B)
+    num_steps = -(-num_batches // every) * trainer["max_epochs"]
+    moments = [(torch.zeros_like(weight), torch.zeros_like(weight)) for weight in weights]
+    steps: list[dict[str, float]] = []
+    epochs: list[dict[str, float]] = []
+    for epoch in range(1, trainer["max_epochs"] + 1):
+        shuffled_NT = train_NT[torch.randperm(len(train_NT), generator=order, dtype=torch.int32)]
+        seen: list[Tensor] = []
+        losses: list[float] = []
+        for number, batch_BT in enumerate(shuffled_NT.split(B), 1):
+            seen.append(nll(batch_BT))
+            (seen[-1].mean() / every).backward()
+            losses.append(float(seen[-1].detach().mean()))
+            if number % every and number < num_batches:
+                continue
+            gradients = [weight.grad for weight in weights if weight.grad is not None]
+            norm = clipped = math.sqrt(sum(float((g * g).sum()) for g in gradients))
+            if theta := trainer["gradient_clip_val"]:
+                if trainer["gradient_clip_algorithm"] == "value":
+                    gradients = [g.clamp(-theta, theta) for g in gradients]
+                elif norm > theta:
+                    gradients = [g * (theta / norm) for g in gradients]
+                clipped = math.sqrt(sum(float((g * g).sum()) for g in gradients))
+            factor = min(1, (len(steps) + 1) / max(training["warm_up"] * num_steps, 1))
+            if training["schedule"] == "cosine":
+                factor *= (1 + math.cos(math.pi * len(steps) / num_steps)) / 2
+            t = len(steps) + 1
+            for place, (weight, g) in enumerate(zip(weights, gradients, strict=True)):
+                reads_input = place in (0, 5)
+                rate = model["lr"] * factor * (model["input_lr_factor"] if reads_input else 1)
+                update = g
+                if training["optimizer"] == "adamw":
+                    m, v = (0.9 * moments[place][0] + 0.1 * g, 0.999 * moments[place][1] + 0.001 * g * g)
+                    moments[place] = m, v
+                    update = m / (1 - 0.9**t) / ((v / (1 - 0.999**t)).sqrt() + 1e-8)
+                with torch.no_grad():
+                    weight -= rate * update
+                weight.grad = None
+            mean = sum(losses) / len(losses)
+            steps.append({"epoch": epoch, "step": t, "loss": mean, "grad_norm": norm, "grad_norm_clipped": clipped})
+            losses = []
+        of_epoch = [row for row in steps if row["epoch"] == epoch]
+        epochs.append(
+            {
+                "epoch": epoch,
+                "step": len(steps),
+                "train/perplexity": float(torch.cat([it.detach().flatten() for it in seen]).mean().exp()),
+                "val/perplexity": perplexity(val_NT),
+                "clip_fraction": sum(row["grad_norm"] > row["grad_norm_clipped"] for row in of_epoch) / len(of_epoch),
+                "lr": model["lr"] * factor,
+            }
+            | {name: sum(row[name] for row in of_epoch) / len(of_epoch) for name in ("grad_norm", "grad_norm_clipped")}
+        )
+    epochs[-1]["test/perplexity"] = perplexity(test_NT)
+    return steps, epochs
+
+
+@pytest.mark.usefixtures("quick_calls")
+@pytest.mark.parametrize("number", [*range(6), *(pytest.param(it, marks=pytest.mark.slow) for it in range(6, CASES))])
+def test_settings_against_plain_loop(number: int, tmp_path: Path) -> None:
+    draw = random.Random(number)
+    chosen = {name: draw.choice(values) for name, values in FLAT.items()}
+    if chosen["training.optimizer"] == "adamw":
+        chosen["model.lr"] /= 10
+    typed = [f"{name}={'null' if value is None else value}" for name, value in chosen.items()]
+    done = call_program(
+        "train.py", "data=sample", *typed, "trainer=cpu", "trainer.precision=64-true", "logger=csv", "hydra.run.dir=run"
+    )
+    steps, epochs = reference(chosen)
+    is_worse_than_guessing = epochs[-1]["val/perplexity"] > 28
+    assert done.returncode == is_worse_than_guessing and "Traceback" not in done.stderr, done.stderr
+    for name, expected in (("steps", steps), ("metrics", epochs)):
+        found = rows(tmp_path / "run" / f"{name}.csv")
+        assert len(found) == len(expected)
+        for row, right in zip(found, expected, strict=True):
+            row.pop("chars_per_second", None)
+            # Rounding to 2^-53, carried through at most 21 updates of a network that may amplify it.
+            assert row == pytest.approx(right, rel=1e-9, abs=1e-12), typed
