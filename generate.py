@@ -15,6 +15,7 @@ def main(settings: Generate) -> None:
     run_summary(settings.run)  # a folder that is none shall be told before the slow imports
 
     from timemachine.decoding import continue_text
+    from timemachine.evaluation.normalisation import lost_characters
     from timemachine.runs.checkpoint import load_model
 
     num_samples = settings.num_samples
@@ -25,6 +26,9 @@ def main(settings: Generate) -> None:
     prefix = vocab.tokens_of(settings.prefix)
     if vocab.kind is Tokens.letters and settings.prefix and not prefix.strip(" "):
         raise SettingError(f"prefix={settings.prefix}: has no letter from A to Z; type for example prefix='it has'")
+    if vocab.kind is Tokens.letters and (lost := lost_characters(settings.prefix)):
+        shown = " ".join(map(repr, lost))
+        print(f"prefix: read as spaces: {shown}; a run with data.tokens=characters keeps them", file=sys.stderr)
     if unknown := vocab.unknown(prefix):
         fate = "read as <unk>"
         if settings.prefix == PREFIX:  # the default, which nobody may have typed

@@ -52,7 +52,7 @@ def main(settings: Train, run: Record) -> None:
 
         load_parent_weights(run, model, data)
     run.describe(data, model)
-    if (lost := lost_letters(corpus)) and run.writes and not (run.in_sweep or run.quiet):
+    if run.writes and not (run.in_sweep or run.quiet) and (lost := lost_letters(corpus)):
         print_text(lost)
     if settings.training.teacher and run.writes and not run.quiet:
         print("teacher       learns the text and writes another; then the first epoch begins", flush=True)

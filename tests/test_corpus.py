@@ -1,7 +1,10 @@
 import hashlib
 import re
+import signal
 import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from hypothesis import example, given, settings
@@ -74,6 +77,51 @@ def test_every_book_of_a_file_is_kept_and_what_is_left_out_is_counted(tmp_path: 
     assert read(tmp_path, b"No header.").left_out == 0
 
 
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
+def test_text_after_end_of_gutenberg_stays(line_end: bytes) -> None:
+    text = b"The first.\n\nEnd of Project Gutenberg's One\n\n\nA second.\n".replace(b"\n", line_end)
+    assert without_gutenberg(text) == text
+    assert without_gutenberg(text + b"End of the Project Gutenberg EBook" + line_end) == text
+
+
+SIZE = 20_000_000
+START, END_OF = b"*** START OF", b"End of Project Gutenberg\r\n"
+HOSTILE = {  # how a text begins, and what is repeated in it
+    "START lines": (START, b"*** START OF IT\n"),
+    "END lines": (END_OF, b"*** END OF IT ***\n"),
+    "wrapped START lines": (START, b"*** START OF" + b" " * 500 + b"\n" + b"* " * 250 + b"\n"),
+    "End of Project Gutenberg": (START, b"End of Project Gutenberg\n"),
+    "paragraphs": (START, b"End of Project Gutenberg\r\n\r\n"),
+    "asterisks": (START, b"*"),
+    "asterisks and spaces": (START, b"*** "),
+    "spaces": (START, b" "),
+    "white space": (END_OF, b"\n \r"),
+    "carriage returns": (START, b"\r"),
+    "CRLF": (END_OF, b"x\r\n"),
+}
+
+
+@pytest.fixture
+def _deadline() -> Iterator[None]:
+    """Raise TimeoutError after 20 seconds, in a regular expression as well."""
+
+    def stop(*_: object) -> NoReturn:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(20)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.usefixtures("_deadline")
+@pytest.mark.parametrize(("first", "unit"), HOSTILE.values(), ids=HOSTILE)
+def test_no_text_takes_long(first: bytes, unit: bytes) -> None:
+    text = first + unit * (SIZE // len(unit)) + b"\n\nx"
+    assert len(without_gutenberg(text)) <= len(text)
+
+
 def test_a_list_of_texts_is_joined_in_its_order(tmp_path: Path, sample: Corpus) -> None:
     other = tmp_path / "other.txt"
     other.write_bytes(b"Another text, of 1895.")
@@ -137,7 +185,7 @@ def test_as_characters_a_text_is_kept_whole_however_it_is_encoded(tmp_path: Path
 @pytest.mark.parametrize(
     ("text", "refused"),
     [
-        (b"line\r\n" * 9 + b"a caf\xe9", r"is not in UTF-8 \(byte 0xe9\); type the path of a copy in UTF-8, as iconv "),
+        (b"line\r\n" * 9 + b"a caf\xe9", r"is not in UTF-8 \(byte 0xe9\); type [^\n]*iconv -f <its encoding"),
         (ALL.encode("utf-16"), "is not a text in UTF-8, it holds a NUL byte; type the path of a text"),
         (b"\n \t\n", "holds nothing but white space; type the path of a text"),
     ],

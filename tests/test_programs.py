@@ -129,6 +129,16 @@ def test_generate_continues_any_prefix(short_run: Run, program: Program) -> None
     assert done.stdout == model.predict(prefix, 20, vocab) + "\n"
 
 
+def test_generate_names_what_becomes_spaces(short_run: Run) -> None:
+    done = call_program("generate.py", f"run={short_run.folder}", "prefix=It has 3 Äpfel, 33", "num_preds=5")
+    assert_succeeded(done)
+    assert done.stdout.startswith("it has pfel ")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("prefix: ") and "'3' 'Ä' ','" in line
+    done = call_program("generate.py", f"run={short_run.folder}", "prefix=It\thas", "num_preds=5")
+    assert done.stderr == ""
+
+
 def test_generate_samples(short_run: Run) -> None:
     run = f"run={short_run.folder}"
     done = call_program("generate.py", run, "prefix=It", "alpha=1", "num_preds=50", "num_samples=3")

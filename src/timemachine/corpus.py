@@ -9,6 +9,7 @@ import os
 import re
 import sys
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -40,7 +41,7 @@ class Corpus:
     tokens: Tokens = Tokens.letters
 
     def rotated(self, start: int) -> "Corpus":
-        """Return the text that begins with character `start`; those before it follow at the end. It has one seam."""
+        """Return the text rotated to start at character `start`; it has one seam."""
         return replace(self, characters=self.characters[start:] + self.characters[:start])
 
 
@@ -71,9 +72,8 @@ def find_corpus(corpus: str | list[str], search_dirs: list[str], tokens: Tokens 
         raise SettingError(f"data.corpus={corpus}: {why}; type {instead}, or the path of a text")
     book = CATALOGUE[corpus]
     places = [(REPOSITORY / folder).resolve() / f"{corpus}.txt" for folder in search_dirs]
-    algorithm, _, digest = book.hash.partition(":")
     for path in filter(os.path.isfile, places):
-        if hashlib.new(algorithm, path.read_bytes()).hexdigest() != digest:
+        if not book.is_edition(path.read_bytes()):
             rule = f"{path} is another edition than the catalogue's ({book.hash})"
             raise SettingError(f"data.corpus={corpus}: {rule}; type data.corpus={path} to use it all the same")
         return _read(path, corpus, book.title, tokens)
@@ -125,20 +125,58 @@ def normalise(text: bytes, tokens: Tokens = Tokens.letters) -> str:
     return characters.decode("ascii")
 
 
-def without_gutenberg(text: bytes) -> bytes:
-    """Return the text without what is Project Gutenberg's around each book in it, nor byte order marks.
+_MARKER = re.compile(rb"^\*\*\* ?(START|END) OF", re.MULTILINE)
+_END_OF = re.compile(rb"^End of (the )?Project Gutenberg", re.MULTILINE | re.IGNORECASE)
+_BLANK_LINES = re.compile(rb"\n\s*\n")
 
-    A book lies between a START line and the next line of either kind, of two lines if wrapped, less a trailing "End
-    of … Project Gutenberg" line. What comes before the first START, or between END and START, is header or footer.
+
+def without_gutenberg(text: bytes) -> bytes:
+    """Return the text without Project Gutenberg's header and footer around each book in it, nor byte order marks.
+
+    A book lies between a START line and the next START or END line; either may be wrapped onto a second line. A line
+    "End of … Project Gutenberg" in the book's last paragraph ends it. Text before the first START line, or between an
+    END and a START line, is header or footer. Time is linear in the length of any text.
     """
-    text = text.replace(b"\xef\xbb\xbf", b"")  # of several files, too
-    first, *others = re.split(rb"(?m)^\*\*\* ?(START|END) OF.*?(?:\*\*\*|[ \r]*\n(?!\*\*\*).*\*\*\*)?[ \r]*$", text)
-    kinds, parts = others[::2], others[1::2]
-    books = [part for kind, part in zip(kinds, parts, strict=True) if kind == b"START"]
-    if kinds[:1] != [b"START"]:
-        books.insert(0, first)
-    end = re.compile(rb"^End of (the )?Project Gutenberg.*(\r?\n.+)*\s*\Z", re.MULTILINE | re.IGNORECASE)
-    return b"\n".join(end.sub(b"", book) for book in books)
+    return b"\n".join(_books(text.replace(b"\xef\xbb\xbf", b"")))  # of several files, too
+
+
+def _books(text: bytes) -> Iterator[bytes]:
+    """Yield the books between the START and END lines of a text; all of it if it has none."""
+    first = _MARKER.search(text)
+    is_book, start = first is None or first[1] == b"END", 0
+    for marker in _MARKER.finditer(text):
+        if is_book:
+            yield text[start : _book_end(text, start, marker.start())]
+        is_book, start = marker[1] == b"START", _marker_end(text, marker.end())
+    if is_book:
+        yield text[start : _book_end(text, start, len(text))]
+
+
+def _marker_end(text: bytes, start: int) -> int:
+    """Return the end of a START or END line, or of the line below if that one ends with the asterisks."""
+    end = _line_end(text, start)
+    line, below = text[start:end], end + 1
+    if line.rstrip(b" \r").endswith(b"***") or text.startswith(b"***", below):
+        return end
+    below_end = _line_end(text, below)
+    return below_end if text[below:below_end].rstrip(b" \r").endswith(b"***") else end
+
+
+def _line_end(text: bytes, start: int) -> int:
+    end = text.find(b"\n", start)
+    return len(text) if end == -1 else end
+
+
+def _book_end(text: bytes, start: int, stop: int) -> int:
+    """Return where a book in text[start:stop] ends: before "End of … Project Gutenberg" in its last paragraph."""
+    found = _END_OF.search(text, start, stop)
+    if not found:
+        return stop
+    paragraph, last = found.start(), start + len(text[start:stop].rstrip())
+    for blank in _BLANK_LINES.finditer(text, paragraph, last):
+        paragraph = blank.end()
+    found = _END_OF.search(text, paragraph, last)
+    return found.start() if found else stop
 
 
 def _read(path: Path, name: str, title: str, tokens: Tokens, source: str | None = None) -> Corpus:
@@ -155,7 +193,7 @@ def _read(path: Path, name: str, title: str, tokens: Tokens, source: str | None 
         characters = normalise(text, tokens)
     except UnicodeDecodeError as error:
         why = f"is not in UTF-8 (byte {error.object[error.start]:#04x})"
-        instead = "the path of a copy in UTF-8, as iconv -f CP1251 -t UTF-8 makes it of CP1251"
+        instead = "the path of a copy in UTF-8 (iconv -f <its encoding, such as latin1> -t UTF-8)"
         raise SettingError(f"data.corpus={path}: {why}; type {instead}") from error
     if not characters.strip():
         has, instead = "no letter from A to Z", "the path of an English text, or train with data.tokens=characters"

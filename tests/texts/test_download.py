@@ -4,6 +4,7 @@ import hashlib
 import http.server
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -25,6 +26,7 @@ class Mirrors(http.server.ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Mirror)
         self.asked: list[str] = []
+        self.sent = 0  # bytes of books
         self.closing = threading.Event()
 
 
@@ -47,7 +49,16 @@ def _send(mirror: Mirror, *parts: bytes, length: int = len(TEXT), pause: float =
     mirror.end_headers()
     for part in parts:
         mirror.wfile.write(part)
+        mirror.server.sent += len(part)
         mirror.server.closing.wait(pause)
+
+
+def _drip(mirror: Mirror, *parts: bytes) -> None:
+    """Send a byte each tenth of a second: each read succeeds."""
+    for byte in b"".join(parts):
+        mirror.wfile.write(bytes([byte]))
+        if mirror.server.closing.wait(0.1):
+            break
 
 
 def _redirect(mirror: Mirror, to: str) -> None:
@@ -67,6 +78,9 @@ BAD: dict[str, Callable[[Mirror], object]] = {
     "not_found": lambda mirror: mirror.send_error(404),
     "never_answers": lambda mirror: mirror.server.closing.wait(),
     "stalls": lambda mirror: _send(mirror, TEXT[:100], pause=10),
+    "drips": lambda mirror: _drip(mirror, b"HTTP/1.0 200 OK\r\n\r\n", TEXT),
+    "drips_headers": lambda mirror: _drip(mirror, b"HTTP/1.0 200 OK\r\n", b"X-Mirror: slow\r\n" * 1000),
+    "endless": lambda mirror: _send(mirror, *[TEXT] * 10_000, length=10_000 * len(TEXT)),  # 300 MB
     "redirects_to_a_file": lambda mirror: _redirect(mirror, "file:///etc/hostname"),
     "no_http": lambda mirror: mirror.wfile.write(b"220 mail.example.org ESMTP\r\n"),
 }
@@ -76,6 +90,7 @@ BAD: dict[str, Callable[[Mirror], object]] = {
 def mirrors(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirrors]:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr(download, "ANSWERS_WITHIN", 1.0)
+    monkeypatch.setattr(download, "DEADLINE", 4.0)
     with Mirrors() as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
         yield server
@@ -96,8 +111,8 @@ def offered(mirrors: Mirrors, monkeypatch: pytest.MonkeyPatch) -> Offered:
 
 
 def cached() -> dict[str, bytes]:
-    """The files in the user's cache by name, but for the locks."""
-    return {path.name: path.read_bytes() for path in download.cache().glob("*") if path.suffix != ".lock"}
+    """The files in the user's cache by name."""
+    return {path.name: path.read_bytes() for path in download.cache().glob("*")}
 
 
 @pytest.mark.parametrize("mirror", GOOD)
@@ -133,11 +148,25 @@ def test_a_spoilt_file_in_the_cache_is_fetched_again_and_never_used(offered: Off
     assert cached() == {"a_book.txt": TEXT}
 
 
-def test_eight_that_want_a_book_at_once_download_it_once(mirrors: Mirrors, offered: Offered) -> None:
-    """Each in a thread: the lock of a file keeps them apart as it does processes."""
+@pytest.mark.parametrize("mirror", ["drips", "drips_headers", "never_answers"])
+def test_mirrors_share_one_deadline(offered: Offered, mirror: str) -> None:
+    offered(mirror, mirror, mirror, mirror)
+    began = time.monotonic()
+    with pytest.raises(SettingError, match=r"^data\.corpus=a_book: "):
+        find_corpus("a_book", [])
+    assert time.monotonic() - began < download.DEADLINE + 1
+
+
+def test_no_more_is_read_than_a_book(mirrors: Mirrors, offered: Offered) -> None:
+    offered("endless")
+    with pytest.raises(SettingError, match=r"^data\.corpus=a_book: "):
+        find_corpus("a_book", [])
+    assert mirrors.sent < 3 * download.MAX_BYTES  # some of it in the buffers of sockets
+
+
+def test_eight_at_once_all_get_the_book(offered: Offered) -> None:
     offered("slow")
     with ThreadPoolExecutor(8) as threads:
         found = list(threads.map(lambda _: find_corpus("a_book", []).characters, range(8)))
     assert found == [CHARACTERS] * 8
-    assert mirrors.asked == ["slow"]
     assert cached() == {"a_book.txt": TEXT}

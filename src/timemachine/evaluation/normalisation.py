@@ -27,6 +27,14 @@ def replaced(corpus: Corpus) -> dict[str, int]:
     return counts
 
 
+def lost_characters(text: str) -> str:
+    """Return the distinct characters of a text, in their order, that are read as spaces by a model of letters.
+
+    White space is not among them.
+    """
+    return "".join(dict.fromkeys(it for it in text if it not in ascii_letters and not it.isspace()))
+
+
 def lost_letters(corpus: Corpus) -> str:
     """Return a line that says how many letters became spaces, "" for less than 1 % of them."""
     lost = replaced(corpus)["accents"]

@@ -19,7 +19,6 @@ from timemachine.how_low.mixture import Mixture as Mixture
 from timemachine.how_low.mixture import log_loss as log_loss
 from timemachine.how_low.ngrams import ORDERS as ORDERS
 from timemachine.how_low.ngrams import kneser_ney as kneser_ney
-from timemachine.how_low.ngrams import laplace as laplace
 from timemachine.how_low.ngrams import witten_bell as witten_bell
 from timemachine.how_low.symbols import LETTERS as LETTERS
 from timemachine.how_low.symbols import Symbols as Symbols

@@ -1,4 +1,4 @@
-"""Character n-grams to compare a model with: Laplace smoothing as in the book, Witten-Bell, modified Kneser-Ney.
+"""Character n-grams to compare a model with: Witten-Bell, modified Kneser-Ney.
 
 N targets, K distinct n-grams, V symbols, `num_symbols`. A text has one byte a character, as `Symbols.encode` gives it.
 An n-gram model is counted on the text `train` and predicts the targets of `text`, each after the order - 1 characters
@@ -15,16 +15,6 @@ BASE = 256  # of the numbers that n-grams are: seven bytes fit into 63 bits
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
-
-
-def laplace(train: bytes, text: bytes, targets: range, order: int, num_symbols: int) -> Floats:
-    """Return negative log-likelihoods (N,), in nats, with one added to each count (the book's section 9.3, its ε = V).
-
-    P(x | c) = (n(cx) + 1) / (n(c) + V) for a character x after the `order` - 1 characters c.
-    """
-    ngram_N, context_N, _ = _counts(train, text, targets, order)
-    nll_N: Floats = np.log((context_N + num_symbols) / (ngram_N + 1))
-    return nll_N
 
 
 def witten_bell(train: bytes, text: bytes, targets: range, order: int, num_symbols: int) -> Floats:

@@ -1,5 +1,6 @@
 """The books that `data.corpus` knows by name; `download` fetches them."""
 
+import hashlib
 from typing import NamedTuple
 
 
@@ -10,6 +11,11 @@ class Book(NamedTuple):
     author: str
     hash: str
     urls: tuple[str, ...]
+
+    def is_edition(self, text: bytes) -> bool:
+        """Return whether these are the bytes of this edition."""
+        algorithm, _, digest = self.hash.partition(":")
+        return hashlib.new(algorithm, text).hexdigest() == digest
 
 
 _GITHUB = "https://raw.githubusercontent.com"
@@ -23,7 +29,7 @@ CATALOGUE = {
         "The Time Machine",
         "H. G. Wells",
         "sha1:090b5e7e70c295757f55df93cb0a180b9691891a",
-        ("http://d2l-data.s3-accelerate.amazonaws.com/timemachine.txt", f"{_LEARN}/timemachine.txt"),
+        ("https://d2l-data.s3-accelerate.amazonaws.com/timemachine.txt", f"{_LEARN}/timemachine.txt"),
     ),
     "war_of_the_worlds": Book(
         "The War of the Worlds",

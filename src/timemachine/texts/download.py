@@ -1,54 +1,90 @@
-"""A book of the catalogue from the first mirror that has it."""
+"""Download a book of the catalogue from the first mirror that has it, into the user's cache."""
 
+import os
+import time
 from collections.abc import Iterable
-from contextlib import suppress
+from concurrent.futures import Future
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Thread
 from urllib.parse import urlsplit
 
-import pooch
-from filelock import FileLock, Timeout
+import requests
 
 from timemachine.errors import SettingError
 from timemachine.texts import Book
 
+DEADLINE = 30.0  # seconds for a book, over all its mirrors
 ANSWERS_WITHIN = 4.0  # seconds; two mirrors that do not answer take less than ten
-WAITS = 60.0  # seconds for another process that downloads the same book
+MAX_BYTES = 16 << 20  # of a book; the longest one of the catalogue has 0.8 MB
 
 
 def cache() -> Path:
     """Return the folder of the user's cache for books; it need not exist."""
-    return Path(pooch.os_cache("timemachine"))
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "timemachine"
 
 
 def downloaded(name: str, book: Book, places: Iterable[Path]) -> Path:
-    """Return the book's file in the user's cache, fetched from the first mirror that has it.
+    """Return the book's file in the user's cache, downloaded from the first mirror that has it unless it is there.
 
     Raises SettingError if no mirror has it or the cache cannot be written; it names the `places` where the book may be.
     """
+    path = cache() / f"{name}.txt"
     try:
-        return _fetched(name, book)
+        if not (path.is_file() and book.is_edition(path.read_bytes())):
+            text = _download(book)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Written under another name, then renamed: processes that download the same book at once do no harm.
+            with TemporaryDirectory(dir=path.parent) as folder:
+                Path(folder, path.name).write_bytes(text)
+                Path(folder, path.name).replace(path)
     except OSError as error:
         instead = "".join(f"put the book at {place}, or " for place in places) + "type data.corpus=<path of a text>"
         why = f"not found and not downloaded ({error})"
         raise SettingError(f"data.corpus={name}: {why}; {instead}") from error
+    return path
 
 
-def _fetched(name: str, book: Book) -> Path:
-    """Fetch the book unless it is there. One process fetches; others that want the book meanwhile wait for it."""
-    pooch.get_logger().setLevel("WARNING")
-    folder, failures = cache(), list[str]()
-    folder.mkdir(parents=True, exist_ok=True)
-    fetch = pooch.HTTPDownloader(timeout=ANSWERS_WITHIN)
-    lock = FileLock(folder / f".{name}.lock", WAITS)
-    with suppress(Timeout):
-        lock.acquire()
-    try:
-        for url in book.urls:
-            try:
-                return Path(pooch.retrieve(url, book.hash, fname=f"{name}.txt", path=folder, downloader=fetch))
-            except (OSError, ValueError) as error:  # requests' errors are OSErrors; a plain ValueError: the checksum
-                reason = "another edition" if type(error) is ValueError else type(error).__name__
-                failures.append(f"{urlsplit(url).netloc}: {reason}")
-    finally:
-        lock.release()
+def _download(book: Book) -> bytes:
+    """Return the book from the first mirror that sends it. Raises OSError with the reason for each if none does."""
+    end, failures = time.monotonic() + DEADLINE, []
+    for place, url in enumerate(book.urls):
+        share = (end - time.monotonic()) / (len(book.urls) - place)  # a slow mirror leaves time for the next one
+        try:
+            if book.is_edition(text := _body(url, share)):
+                return text
+            reason = "another edition"
+        except OSError as error:  # requests' errors are OSErrors
+            reason = type(error).__name__
+        failures.append(f"{urlsplit(url).netloc}: {reason}")
     raise OSError("; ".join(failures))
+
+
+def _body(url: str, seconds: float) -> bytes:
+    """Return the content of an address, cut after about `MAX_BYTES`. Raises OSError, also after `seconds` in all.
+
+    A timeout of requests bounds each wait for the next bytes, not their sum. So a thread reads, and is left behind when
+    the time is up; it does not keep the program from ending.
+    """
+    body: Future[bytes] = Future()
+
+    def read() -> None:
+        try:
+            body.set_result(_read(url))
+        except Exception as error:  # raised below, where it is waited for
+            body.set_exception(error)
+
+    Thread(target=read, daemon=True).start()
+    return body.result(seconds)
+
+
+def _read(url: str) -> bytes:
+    body = bytearray()
+    headers = {"Accept-Encoding": "identity"}  # uncompressed
+    with requests.get(url, stream=True, timeout=ANSWERS_WITHIN, headers=headers) as response:
+        response.raise_for_status()
+        for part in response.iter_content(1 << 16):
+            body += part
+            if len(body) > MAX_BYTES:  # no book: the checksum will differ
+                break
+    return bytes(body)
