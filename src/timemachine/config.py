@@ -19,7 +19,6 @@ REPOSITORY = Path(__file__).parents[2]
 MISSING = "???"  # what Hydra takes for a setting that has to be typed
 RUN = "outputs/…"  # an example
 PREFIX = "it has"  # that models continue, the book's
-PROBES = "measured at the end: stream, history, samples, books, dynamics, weights, reading"
 
 Activation = Enum("Activation", ["tanh", "relu"])
 Backward = Enum("Backward", ["auto", "fused", "bptt", "autograd"])
@@ -71,22 +70,31 @@ def example(entry: Field[Any], given: object = None) -> str:
 def check(settings: Any, prefix: str = "") -> None:
     """Turn names into members of their Enum, numbers into Python's. Raise SettingError for a value out of bounds."""
     for entry in fields(settings):
-        value, kinds = getattr(settings, entry.name), _types(entry)
-        if isinstance(entry.default, Enum):
-            choices = type(entry.default).__members__
-            fits = format_value(value) in choices
-            setattr(settings, entry.name, choices.get(format_value(value), value))
-        elif value is None and NoneType in kinds:
-            continue
-        elif "least" in entry.metadata:
-            is_number = isinstance(value, Integral if int in kinds else Real) and not isinstance(value, bool)
-            if is_number and not isinstance(value, int | float):  # numpy's: a checkpoint shall not need it
-                setattr(settings, entry.name, int(value) if int in kinds else float(value))
-            # What else than a number a setting of the type Any may be Lightning knows.
-            fits = entry.metadata["least"] <= value <= entry.metadata["most"] if is_number else entry.type is Any
-        else:
-            fits = bool not in kinds or isinstance(value, bool)
-        require(fits, prefix + entry.name, value, f"must be {allowed(entry)}", example(entry, value))
+        setattr(settings, entry.name, check_value(entry, getattr(settings, entry.name), prefix + entry.name))
+
+
+def check_value(entry: Field[Any], value: Any, name: str) -> Any:
+    """Return the value of a field: of a name the member of its Enum, of a number Python's.
+
+    Raise SettingError, with the setting's full name, for a value out of bounds.
+    """
+    kinds, given = _types(entry), value
+    if isinstance(entry.default, Enum):
+        choices = type(entry.default).__members__
+        fits = format_value(value) in choices
+        value = choices.get(format_value(value), value)
+    elif value is None and NoneType in kinds:
+        return None
+    elif "least" in entry.metadata:
+        is_number = isinstance(value, Integral if int in kinds else Real) and not isinstance(value, bool)
+        if is_number and not isinstance(value, int | float):  # numpy's: a checkpoint shall not need it
+            value = int(value) if int in kinds else float(value)
+        # What else than a number a setting of the type Any may be Lightning knows.
+        fits = entry.metadata["least"] <= value <= entry.metadata["most"] if is_number else entry.type is Any
+    else:
+        fits = bool not in kinds or isinstance(value, bool)
+    require(fits, name, given, f"must be {allowed(entry)}", example(entry, given))
+    return value
 
 
 def require(holds: bool, setting: str, value: object, rule: str, example: object) -> None:
@@ -312,7 +320,7 @@ class Train:
     seed: int = setting(0, "seed of the weights and of the order of the windows", *SEED)
     resume: str | None = setting(None, "folder of a run, or of a sweep, that was interrupted and shall go on")
     init_from: str | None = setting(None, "a new run begins with the weights of this one: as run= of generate.py")
-    probes: list[str] = setting([], PROBES, example=["stream"])
+    probes: list[str] = setting([], "measured of the model at its end", example=["stream"])
     model: Model = field(default_factory=Model)
     data: Data = field(default_factory=Data)
     training: Training = field(default_factory=Training)

@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from timemachine.cli.streams import go_on_without_output
 from timemachine.errors import SettingError, UserError, one_line
 from timemachine.weights_and_biases import PROJECT
 
@@ -23,7 +22,6 @@ SETTINGS = {
 
 def main() -> None:
     """Do what was typed: `python -m timemachine.dashboard project=… entity=…`."""
-    go_on_without_output()
     as_written = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser("python -m timemachine.dashboard", description=__doc__, formatter_class=as_written)
     help_of_settings = "; ".join(f"{name}=<{what}>" for name, what in SETTINGS.items())

@@ -4,7 +4,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from timemachine.cli.streams import go_on_without_output
 from timemachine.errors import SettingError
 from timemachine.exercises.report import tie_together
 from timemachine.runs.files import cannot_write
@@ -13,7 +12,6 @@ from timemachine.runs.sweep import exercise_of
 
 def main() -> None:
     """Write summary.csv and report.md of the sweep whose folder is typed, or of whatever runs lie below a folder."""
-    go_on_without_output()
     about = "Tie the runs below a folder together: summary.csv and report.md; of an exercise's sweep its own report."
     parser = argparse.ArgumentParser(prog="python -m timemachine.report", description=about)
     parser.add_argument("folder", nargs="?", help="such as sweeps/clipping/<date_time>, or outputs/<date>")

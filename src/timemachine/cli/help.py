@@ -2,18 +2,17 @@
 
 import dataclasses
 import re
-import sys
+import shutil
+import textwrap
 from dataclasses import Field
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from timemachine.cli.schema import CONF, VERSION, choices, leaves
 from timemachine.config import MISSING, Evaluate, Generate, Train, allowed, example, format_value
+from timemachine.exercises.probes import PROBES
 
 USAGE: dict[type, dict[str, str]] = {
     Train: {
@@ -22,24 +21,24 @@ USAGE: dict[type, dict[str, str]] = {
         "python train.py -m model.hiddens=16,32": "a sweep: a run for each value, or combination of values",
         "python train.py exercise=clipping": "an exercise of the book: a sweep and its report",
         "python train.py init_from=outputs/… model.lr=0.1": "a new run, from the weights of another",
-        "python train.py resume=outputs/…": "a run that was interrupted goes on",
-        "python train.py -m seed=0,1 resume=sweeps/…": "so does a sweep, with the command that began it",
+        "python train.py resume=outputs/…": "resume a run that was interrupted",
+        "python train.py -m seed=0,1 resume=sweeps/…": "resume a sweep, with the command that began it",
     },
-    Evaluate: {"python evaluate.py run=outputs/… data.corpus=war_of_the_worlds baselines=true": "beside n-grams"},
+    Evaluate: {"python evaluate.py run=outputs/… data.corpus=war_of_the_worlds baselines=true": "compare with n-grams"},
     Generate: {'python generate.py run=outputs/… prefix="the time" alpha=1 num_samples=3': "samples"},
 }
 GROUPS = {
     "trainer": "what it runs on",
     "data": "the text and its windows",
     "callbacks": "Lightning's callbacks, [a,b] for several, or callbacks.NAME._target_=CLASS",
-    "logger": "where metrics go beside the CSV files, [a,b] for several, or logger.NAME._target_=CLASS",
+    "logger": "where metrics go besides the CSV files, [a,b] for several, or logger.NAME._target_=CLASS",
     "recipe": "training beyond the book's; low_* lead to novel",
-    "exercise": "an exercise of the book",
+    "exercise": "an exercise of the book, by its name or number",
     "scale": "an exercise in full, or in seconds",
 }
 SWEEPS = {
     "-m": "a run for each value, or combination of values",
-    "hydra/launcher=joblib": "the jobs side by side, one a core; submitit_slurm: on a cluster",
+    "hydra/launcher=joblib": "one job a core at a time; submitit_slurm: on a cluster",
     "hydra/sweeper=optuna": "Optuna chooses the values",
     "hydra.run.dir=FOLDER": "where a run leaves its files; hydra.sweep.dir: a sweep",
 }
@@ -70,14 +69,12 @@ def print_help(schema: type) -> None:
 
 
 def _print_section(title: str, meanings: dict[str, str]) -> None:
-    """Print a title and a line for each text with its meaning beside it; the lines fit a terminal."""
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(min_width=26, overflow="fold")
-    table.add_column()
+    """Print a title, and each text with its meaning next to it; the lines fit a terminal."""
+    width, indent = shutil.get_terminal_size((120, 24)).columns, max(map(len, meanings)) + 2
+    print(title)
     for text, meaning in meanings.items():
-        table.add_row(Text(text), Text(meaning))
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    console.print(Text(title), table, "", sep="\n")
+        print(textwrap.fill(meaning, width, initial_indent=text.ljust(indent), subsequent_indent=" " * indent))
+    print()
 
 
 def _value(cfg: DictConfig, name: str, setting: Field[Any]) -> str:
@@ -90,5 +87,7 @@ def _value(cfg: DictConfig, name: str, setting: Field[Any]) -> str:
 def described(setting: Field[Any]) -> str:
     """Return the meaning of a setting and, unless any text will do, the values that it may have."""
     values = re.sub("^(one of|a (whole )?number( from|,)) ", "", allowed(setting))
+    if setting.name == "probes":
+        values = ", ".join(PROBES)
     meaning = str(setting.metadata["meaning"])
     return f"{meaning} ({values})" if values else meaning

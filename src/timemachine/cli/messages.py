@@ -1,4 +1,4 @@
-"""From an error to one line that says what to type."""
+"""From an error to one line that names the setting."""
 
 import errno
 import os
@@ -6,24 +6,24 @@ import re
 import sys
 import traceback
 from concurrent.futures import BrokenExecutor
+from difflib import get_close_matches
 from pathlib import Path
 from typing import NoReturn
 
 import yaml
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
-from timemachine.cli.arguments import what_to_type
-from timemachine.cli.schema import leaves, no_such_choice
-from timemachine.config import Train, allowed, example
+from timemachine.cli.arguments import nearest_setting
+from timemachine.cli.schema import leaves
 from timemachine.errors import UserError, one_line
 from timemachine.runs.files import cannot_write, shown
 from timemachine.runs.processes import is_first_process
 
 # What is not installed -> the extra of pyproject.toml that has it.
 EXTRAS = {"submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray", "optuna": "search"}
-# What their errors say, a user can mend; sqlalchemy stores a study.
-LIBRARIES = ("submitit", "ray", "optuna", "sqlalchemy")
+# The message of an error that they raise themselves is for the user; sqlalchemy stores a study.
+LIBRARIES = ("hydra", "hydra_plugins", "submitit", "ray", "optuna", "sqlalchemy")
 
 _folder = "."  # of a run or a sweep; Hydra has forgotten it when a message needs it
 _is_sweep = False
@@ -36,80 +36,86 @@ def remember_folder(folder: Path | str, is_sweep: bool = False) -> None:
 
 
 def say_how_to_go_on() -> None:
-    """Print what to type if a sweep has been interrupted. A run says so itself."""
+    """Print how to resume a sweep that has been interrupted. A run says so itself."""
     if _is_sweep and os.path.exists(f"{_folder}/multirun.yaml"):
         print(f"go on with    the same command and resume={_folder}", flush=True)
 
 
 def exit_with(error: Exception, schema: type) -> NoReturn:
-    """End the program with exit status 1 and one line, which the first process of a run alone prints.
+    """End the program with exit status 1 and one line, which only the first process of a run prints.
 
     Raise again an error that is not a user's: a mistake in the code.
     """
     message: object = error
     if isinstance(error, HydraException | OmegaConfBaseException):
-        message = _about_a_value(error, schema)
+        message = _about_hydra(error, schema)
     elif isinstance(error, OSError) and cannot_write(_folder, error):
-        instead = f"hydra.{'sweep' if _is_sweep else 'run'}.dir=<a folder to write to>"
-        if any(argument.startswith("resume=") for argument in sys.argv):
-            instead = "resume=<a copy of the folder, where one can write>"
-        room = "make room, or " if error.errno == errno.ENOSPC else ""
-        message = f"{error.filename or _folder}: {error.strerror}; {room}type {instead}"
-    elif isinstance(error, yaml.YAMLError):
-        message = _about_a_file(error)
-    elif reason := _of_a_launcher(error):
+        is_resumed = any(argument.startswith("resume=") for argument in sys.argv)
+        setting = "resume" if is_resumed else "hydra.sweep.dir" if _is_sweep else "hydra.run.dir"
+        instead = "free some space" if error.errno == errno.ENOSPC else f"use {setting}=<a folder to write to>"
+        message = f"{setting}={_folder}: {error.filename or _folder}: {error.strerror}; {instead}"
+    elif _is_of_a_library(error):
         say_how_to_go_on()
-        message = reason
-    elif not isinstance(error, UserError):
+        first_lines = "\n".join(str(error).strip().split("\n")[:2])  # after them Submitit's has the output of a job
+        message = "a process of the sweep was killed from outside" if isinstance(error, BrokenExecutor) else first_lines
+    elif not isinstance(error, UserError | yaml.YAMLError):
         raise error
     sys.exit(f"error: {one_line(message)}" if is_first_process() else 1)
 
 
-def _about_a_value(error: Exception, schema: type) -> str:
-    """Return Hydra's or OmegaConf's message about a value, with what to type instead."""
-    cause, text = error.__cause__ or error, str(error).strip()
-    if isinstance(error.__context__, OmegaConfBaseException):  # which a user's own file has raised
-        cause = error.__context__
+def _about_hydra(error: Exception, schema: type) -> str:
+    """Return Hydra's or OmegaConf's message, with the setting and what it may be.
+
+    OmegaConf's has the setting in `full_key`; Hydra's has OmegaConf's as its cause or, of a user's file, its context.
+    """
+    causes = (error.__cause__, error, error.__context__)
+    cause = next((cause for cause in causes if getattr(cause, "full_key", None)), error)
     if isinstance(error, OverrideParseException):
-        name = error.override.partition("=")[0]
-        return f"{error.override}: Hydra cannot read this value; type a plain one, or quote it: '{name}=\"…\"'"
-    if isinstance(error, MissingConfigException):  # of a group of Hydra's own
+        name, equals, _ = error.override.partition("=")
+        instead = f"quote its value, as in '{name}=\"…\"'" if equals else "expected NAME=VALUE"
+        return f"{error.override}: cannot be parsed by Hydra; {instead}"
+    if isinstance(error, MissingConfigException):
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
-        if choice in EXTRAS:
-            return f"{group}={choice}: is not installed; type pip install -e '.[{EXTRAS[choice]}]'"
-        if error.options:
-            return no_such_choice(f"{group}={choice}", group, choice, list(error.options))
-    if "Ambiguous value" in text or "requires --multirun" in text:
-        name = text.partition("'")[2].partition("'")[0]
-        return f"{name}: several values are {'a sweep; type it with -m' if schema is Train else 'a list; type [a,b]'}"
+        if error.options or choice in EXTRAS:
+            return no_such_choice(group, choice, list(error.options or ()))
     name = str(getattr(cause, "full_key", None) or "")
-    setting = dict(leaves(schema)).get(name)
-    if setting and isinstance(cause, OmegaConfBaseException):
-        value = next((a.partition("=")[2] for a in reversed(sys.argv) if a.startswith(f"{name}=")), "?")
-        rule = allowed(setting) or ("a list" if example(setting).startswith("[") else "a text")
-        return f"{name}={value}: must be {rule}; type for example {name}={example(setting, value)}"
-    if isinstance(cause, ConfigAttributeError | ConfigKeyError) and name and setting is None:
-        place = re.match("In '((.+?)/.+?)': ", text)  # a file of the user's
+    argument, known = _typed(name), dict(leaves(schema))
+    place = re.match(r"In '((.+?)/.+?)': ", str(error))  # a file of the user's
+    if isinstance(cause, ConfigAttributeError | ConfigKeyError) and name not in known and not name.startswith("hydra."):
         if place and place[2] == name:
             return f"{place[1]}.yaml: its settings count as {name}.…; its first line must be # @package _global_"
-        instead = what_to_type(name, schema, "…")
-        return f"{f'{place[1]}.yaml: ' if place else ''}{name}: there is no setting of that name; {instead}"
-    first = str(cause if isinstance(cause, OmegaConfBaseException) else error).strip().split("\n")[0]
-    return f"{name}: {first}; type another value" if name else f"{first}; type another value"
+        said = f"{place[1]}.yaml: {name}" if place else argument
+        nearest = nearest_setting(name if place else argument.lstrip("+~").partition("=")[0], schema)
+        return f"{said}: setting not found; {nearest}"
+    if isinstance(cause, ValidationError) and any(leaf.startswith(f"{name}.") for leaf in known):
+        return f"{argument}: {name} is a group of settings; use {name}.NAME=VALUE"
+    lines = str(error if name.startswith("hydra.") or not name else cause).splitlines()
+    message = "\n".join(line for line in lines if not re.match(r"\s*(full_key|reference_type|object_type)\b", line))
+    return f"{argument}: {message}" if argument and argument not in message else message
 
 
-def _about_a_file(error: yaml.YAMLError) -> str:
-    """Return the message about a file of a user's that is not YAML: where, and what is wrong."""
-    if not isinstance(error, yaml.MarkedYAMLError) or (mark := error.problem_mark) is None:
-        return f"{error}; type plain text in that file"
-    return f"{mark.name}: line {mark.line + 1}, column {mark.column + 1}: {error.problem}; mend that file"
+def _typed(name: str) -> str:
+    """Return the argument that sets a setting, or one below it; the name itself if a file sets it."""
+    if not name:
+        return ""
+    names = {argument.lstrip("+~").partition("=")[0]: argument for argument in sys.argv[1:]}
+    return names.get(name) or next((names[it] for it in names if it.startswith(f"{name}.")), name)
 
 
-def _of_a_launcher(error: Exception) -> str | None:
-    """Return a line for an error that a launcher's or a sweeper's library raised, None for any other error."""
+def no_such_choice(group: str, choice: str, known: list[str]) -> str:
+    """Return the message for a choice that a group does not have."""
+    if choice in EXTRAS:
+        return f"{group}={choice}: not installed; use pip install -e '.[{EXTRAS[choice]}]'"
+    near = get_close_matches(choice, known, 1)
+    instead = f"use {group}={near[0]}, or another of" if near else "use one of"
+    own = f"; or {group}.NAME._target_=CLASS" if group in ("callbacks", "logger") else ""
+    return f"{group}={choice}: not found; {instead} {', '.join(known)}{own}"
+
+
+def _is_of_a_library(error: Exception) -> bool:
+    """Return whether a launcher's or a sweeper's library raised the error itself, and not a job of the user's."""
     if isinstance(error, BrokenExecutor):  # joblib has lost a worker, and ended the others
-        return "a process of the sweep was killed from outside"
+        return True
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     is_theirs = frame.f_globals["__name__"].partition(".")[0] in LIBRARIES
-    is_mistake_in_a_job = "with trace:" in str(error)
-    return " ".join(str(error).strip().split("\n")[:2]) if is_theirs and not is_mistake_in_a_job else None
+    return is_theirs and bool(str(error)) and "with trace:" not in str(error)

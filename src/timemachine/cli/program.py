@@ -15,17 +15,16 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from timemachine.cli.arguments import checked_arguments
+from timemachine.cli.arguments import as_typed, checked_arguments
 from timemachine.cli.messages import exit_with, remember_folder, say_how_to_go_on
 from timemachine.cli.resuming import resumed_settings, with_resumed
 from timemachine.cli.schema import CONF, TARGETS, VERSION, Settings, checked, resolved, without_hydra
-from timemachine.cli.streams import Output, go_on_without_output
 from timemachine.config import REPOSITORY, Train
-from timemachine.errors import UserError
-from timemachine.runs.files import shown
+from timemachine.errors import SettingError, UserError
+from timemachine.runs.files import shown, shown_from
 from timemachine.runs.processes import Signalled, end_in_order, end_with_parent, is_first_process, is_job
 from timemachine.runs.record import Record, is_resumed
 
@@ -49,25 +48,22 @@ def _main(schema: type, task: Callable[[DictConfig], Any]) -> Callable[[], None]
     @hydra.main(config_path=str(CONF), config_name=schema.__name__.lower(), **VERSION, **TARGETS)
     def hydra_program(cfg: DictConfig) -> Any:
         try:
-            return task(cfg)
+            with shown_from(HydraConfig.get().runtime.cwd):  # Hydra may have changed the working directory
+                return task(cfg)
         except (UserError, OmegaConfBaseException, OSError) as error:  # of which Hydra would make two lines
             exit_with(error, schema)
 
     def main() -> None:
+        if sys.platform == "win32":
+            sys.exit("error: Windows is not supported; use WSL, or the classes as in book.ipynb")
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, instead of printing a traceback of its own
-        go_on_without_output()
         try:
-            folders, typed = [CONF], sys.argv[1:]
-            if any(argument.startswith("hydra.searchpath=") for argument in typed):
-                from timemachine.cli.search_path import searched
-
-                folders, typed = searched(typed)
-            arguments = checked_arguments(typed, schema, folders)
+            arguments = checked_arguments(sys.argv[1:], schema)
             if any(argument.startswith("resume=") for argument in arguments):
                 arguments = with_resumed(arguments)
             if not (is_first_process() or any(argument.startswith("hydra.run.dir=") for argument in arguments)):
                 arguments += ["hydra.run.dir=.", "hydra.output_subdir=null"]  # srun, torchrun: one folder a run
-            if {"-h", "--help"} & set(arguments):
+            if "--help" in arguments:
                 from timemachine.cli.help import print_help
 
                 print_help(schema)
@@ -84,9 +80,6 @@ def _main(schema: type, task: Callable[[DictConfig], Any]) -> Callable[[], None]
             raise
         except Exception as error:
             exit_with(error, schema)
-        sys.stdout.flush()
-        if Output.lost and schema is not Train:  # which does nothing but print
-            sys.exit(1)
 
     return main
 
@@ -110,6 +103,7 @@ class Hooks(Callback):
         """Refuse settings that break a rule, and a folder that holds a run, unless that run goes on or is a job."""
         folder = config.hydra.run.dir
         try:
+            _check_choices(config.hydra, config)
             checked(resumed_settings(without_hydra(config), config.hydra), Train)
         except (UserError, OmegaConfBaseException) as error:
             exit_with(error, Train)
@@ -117,7 +111,7 @@ class Hooks(Callback):
         is_used = any(os.path.exists(f"{folder}/{name}") for name in ("summary.json", "multirun.yaml"))
         if is_used and is_first_process() and not (is_resumed(config) or is_job()):
             again = f"resume={folder}, or another folder"
-            sys.exit(f"error: hydra.run.dir={folder}: there is a run or a sweep already; type {again}")
+            sys.exit(f"error: hydra.run.dir={folder}: there is a run or a sweep already; use {again}")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuse a sweep that cannot run, and print where it will be."""
@@ -140,12 +134,24 @@ class Hooks(Callback):
             sweep.end(config)
 
 
+def _check_choices(hydra: Any, cfg: DictConfig) -> None:
+    """Raise SettingError for a typed `data=book` or `full` whose windows a recipe replaces.
+
+    `hydra`: Hydra's own settings.
+    """
+    recipe = hydra.runtime.choices.get("recipe")
+    typed = dict(override.partition("=")[::2] for override in as_typed(hydra.overrides.task))
+    if (data := typed.get("data")) not in ("book", "full") or recipe == "none" or "data.num_train" in typed:
+        return
+    if cfg.data.num_train != OmegaConf.load(CONF / "data" / f"{data}.yaml").num_train:
+        raise SettingError(f"data={data}: recipe={recipe} has other windows; remove one of them")
+
+
 def _run_job(cfg: DictConfig, task: Callable[[Train, Record], None]) -> float:
     """Run the task on record. Return the validation perplexity, or inf. Raise UserError where a single run diverged."""
-    go_on_without_output()  # a launcher's process has begun without
     job = HydraConfig.get()
     settings = resumed_settings(cfg, job)
-    folder, typed, in_sweep = Path(job.runtime.output_dir), job.overrides.task, job.mode == RunMode.MULTIRUN
+    folder, typed, in_sweep = Path(job.runtime.output_dir), as_typed(job.overrides.task), job.mode == RunMode.MULTIRUN
     if not in_sweep and is_first_process():  # a sweep has begun with it
         end_in_order()
     if in_sweep:
@@ -164,9 +170,10 @@ def _run_job(cfg: DictConfig, task: Callable[[Train, Record], None]) -> float:
         from timemachine.cli.sweep import run_as_program
 
         return run_as_program(folder, typed, is_resumed(settings))
-    group = shown(folder.parent) if in_sweep or is_job() else None
+    group = shown(Path(job.runtime.cwd, job.sweep.dir) if in_sweep else folder.parent) if in_sweep or is_job() else None
     is_beside = is_job() or (in_sweep and job.runtime.choices["hydra/launcher"] not in OWN_OUTPUT)
     with Record(folder, settings, in_sweep, typed, job.runtime.choices["exercise"], group, is_beside) as run:
+        _check_choices(job, cfg)
         task(checked(settings, Train), run)
     if run.summary["status"] == "diverged" and run.writes and not in_sweep:
         raise UserError(f"diverged: {run.summary['message']}")

@@ -3,10 +3,8 @@
 import inspect
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import Field, fields, is_dataclass
-from difflib import get_close_matches
-from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import hydra
@@ -122,14 +120,7 @@ def groups() -> list[str]:
     return sorted({file.parent.name for file in CONF.glob("*/*.yaml")} - {"smoke"})
 
 
-def choices(group: str, folders: Sequence[Path] = (CONF,)) -> list[str]:
-    """Return the choices of a group in conf/, or in several such folders; none if there is no such group."""
-    is_group = group not in ("", "smoke")
-    names = {file.stem for folder in folders for file in (folder / group).glob("*.yaml") if is_group}
+def choices(group: str) -> list[str]:
+    """Return the choices of a group in conf/."""
+    names = {file.stem for file in (CONF / group).glob("*.yaml")}
     return sorted(names, key=lambda name: re.sub(r"\d+", lambda digits: digits[0].zfill(3), name))
-
-
-def no_such_choice(argument: str, group: str, choice: str, known: list[str]) -> str:
-    """Return the message for a choice that a group does not have: the nearest one, or the first, and all of them."""
-    near = (get_close_matches(choice, known, 1) or known)[0]
-    return f"{argument}: no such choice; type for example {group}={near} ({', '.join(known)})"

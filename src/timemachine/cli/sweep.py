@@ -1,18 +1,17 @@
-"""A sweep: whether its jobs can run, how far they are, how one takes several processes, and what is left at the end.
+"""A sweep: its values checked, its progress, a job of several processes, and the table and report at its end."""
 
-Private: `BasicSweeper`, of Hydra's, tested with Hydra 1.3.8; pyproject.toml bounds it from above.
-"""
-
+import itertools
 import math
 import os
 import signal
 import subprocess
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -21,10 +20,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from timemachine.cli.arguments import quoted
-from timemachine.cli.messages import exit_with, remember_folder
-from timemachine.cli.schema import checked, resolved, without_hydra
-from timemachine.config import REPOSITORY, Train
+from timemachine.cli.arguments import added_search_path, as_typed, quoted
+from timemachine.cli.messages import exit_with, no_such_choice, remember_folder
+from timemachine.cli.schema import checked, leaves, resolved, without_hydra
+from timemachine.config import REPOSITORY, Train, check_value
 from timemachine.errors import SettingError, UserError
 from timemachine.exercises.report import module_of, tie_together
 from timemachine.runs.files import cannot_write, shown
@@ -35,19 +34,15 @@ from timemachine.runs.tables import short
 
 
 def begin(config: DictConfig) -> int:
-    """Refuse a folder in use, other jobs than those of a sweep that goes on, and a job that breaks a rule.
+    """Refuse a folder in use, a value that no job can have, and other jobs than those of a sweep that is resumed.
 
     Return the number of jobs. From here on SIGTERM and SIGHUP end it in order.
     """
     folder = Path(config.hydra.sweep.dir)
     remember_folder(folder, is_sweep=True)
-    subdir = OmegaConf.to_container(config.hydra.sweep, resolve=False)["subdir"]  # type: ignore[index, call-overload]
-    if subdir != "${hydra.job.num}":
-        sys.exit(f"error: hydra.sweep.subdir={subdir}: each job has a folder of its number; type it without")
-    is_used = any(any(folder.glob(name)) for name in ("summary.json", "*/summary.json"))
-    if is_used and not is_resumed(config):
+    if not is_resumed(config) and ((folder / "summary.json").exists() or job_folders(folder)):
         again = f"resume={folder} with the command that began it, or another folder"
-        sys.exit(f"error: hydra.sweep.dir={folder}: there is a run or a sweep already; type {again}")
+        sys.exit(f"error: hydra.sweep.dir={folder}: there is a run or a sweep already; use {again}")
     try:
         jobs = checked_jobs(config)
     except (UserError, HydraException, OmegaConfBaseException) as error:
@@ -62,47 +57,89 @@ def begin(config: DictConfig) -> int:
 def checked_jobs(config: DictConfig) -> int:
     """Return how many jobs a sweep will have.
 
-    Raise SettingError if it has none, other ones than it began with, ones that an exercise's report would not tell
-    apart, or one that breaks a rule. To compose a job takes a tenth of a second: only those are that have a value which
-    none before had, have begun, or have another cell than the book's.
+    Raise SettingError, or an error of Hydra's, for a value that no job can have, a mistake that all jobs share, jobs
+    that an exercise's report would not tell apart, and other jobs than those of a sweep that is resumed. Which values
+    do not go together a job says itself.
     """
     sweeper, loader = config.hydra.sweeper, GlobalHydra.instance().config_loader()
-    jobs: list[list[str]] = [[]]
-    if not (is_search := "n_trials" in sweeper):  # which chooses its jobs as it goes
-        of_files = [f"{name}={values}" for name, values in (sweeper.params or {}).items()]
-        parser = OverridesParser.create(loader)
-        typed = parser.parse_overrides([*config.hydra.overrides.task])
-        _check_axes(_exercise(config), {*(sweeper.params or {}), "seed"}, typed)
-        overrides = [*parser.parse_overrides(of_files), *typed]
-        (jobs,) = BasicSweeper.split_arguments(overrides, None)
-    if not jobs:
-        raise SettingError("glob: matches nothing; type some values, such as -m model.hiddens=16,32")
-    if is_resumed(config) and not is_search:
-        names = (path.parent.name for path in Path(config.hydra.sweep.dir).glob("*/summary.json"))
-        if (last := max((int(name) for name in names if name.isdecimal()), default=0)) >= len(jobs):
-            what = f"its job {last} is none of this command's"
-            raise SettingError(f"resume={config.resume}: {what}; type the command that began it")
-    seen: set[str] = set()
-    for number, job in enumerate(jobs):
-        folder = Path(config.hydra.sweep.dir, str(number))
-        has_own_cell = config.model.cell != "rnn" or any(override.startswith("model.cell=") for override in job)
-        if folder.exists() or has_own_cell or not seen.issuperset(job):
-            seen.update(job)
-            settings = resolved(without_hydra(loader.load_sweep_config(config, job)))
-            checked(settings, Train)
-            if is_resumed(config):
-                from timemachine.runs.checkpoint import is_done  # takes seconds
+    parser = OverridesParser.create(loader)
+    typed = parser.parse_overrides(as_typed(config.hydra.overrides.task))
+    for override in typed:
+        if override.is_discrete_sweep():
+            _check_values(override, config, loader)
+    if "n_trials" in sweeper:  # a search chooses its jobs one after another
+        return int(sweeper.n_trials)
+    params: dict[str, Any] = dict(sweeper.params or {})
+    _check_axes(_exercise(config), {*params, "seed"}, typed)
+    overrides = [*parser.parse_overrides([f"{name}={values}" for name, values in params.items()]), *typed]
+    jobs = [*itertools.product(*{it.get_key_element(): _each_value(it) for it in overrides}.values())]
 
-                is_done(folder, settings)  # or SettingError
-    return int(sweeper.n_trials) if is_search else len(jobs)
+    def settings_of(job: Sequence[str]) -> DictConfig:
+        return without_hydra(loader.load_sweep_config(config, list(job)))
+
+    first, last = (_mistake(settings_of(job)) for job in (jobs[0], jobs[-1]))  # they differ in all that varies
+    if first is not None and str(first) == str(last):
+        raise first
+    if is_resumed(config):
+        _check_resumed(config, jobs, settings_of)
+    return len(jobs)
+
+
+def _mistake(settings: DictConfig) -> SettingError | None:
+    try:
+        checked(resolved(settings), Train)
+    except SettingError as error:
+        return error
+    return None
+
+
+def _check_values(override: Override, config: DictConfig, loader: ConfigLoader) -> None:
+    """Raise SettingError, or an error of OmegaConf's, for a value of one setting, or a choice, that cannot be."""
+    name, trial, setting = override.key_or_group, config.copy(), dict(leaves(Train)).get(override.key_or_group)
+    choices = loader.get_group_options(name, overrides=as_typed(config.hydra.overrides.hydra))
+    if not (values := [*override.sweep_iterator()]):
+        raise SettingError(f"{override.input_line}: matches nothing; use values such as model.hiddens=16,32")
+    for value in values:
+        if choices and isinstance(value, str) and value not in choices:
+            raise SettingError(no_such_choice(name, value, choices))
+        if setting is not None and isinstance(value, str | int | float) and "${" not in str(value):
+            OmegaConf.update(trial, name, value)  # turns 1 into true where that is asked for
+            check_value(setting, OmegaConf.select(trial, name), name)
+
+
+def _each_value(override: Override) -> list[str]:
+    """Return an override for each value of one, as Hydra's own sweeper makes them."""
+    name = override.get_key_element()
+    if not override.is_sweep_override():
+        return [f"{name}={override.get_value_element_as_str()}"]
+    if not override.is_discrete_sweep():
+        raise SettingError(f"{override.input_line}: an interval is for a search; use -m hydra/sweeper=optuna")
+    return [f"{name}={value}" for value in override.sweep_string_iterator()]
 
 
 def _check_axes(exercise: str, own: set[str], typed: list[Override]) -> None:
-    """Raise SettingError for several values of a setting that an exercise does not vary, if its report needs that."""
-    others = [it for it in typed if it.is_sweep_override() and it.key_or_group not in own]
-    if others and exercise != "none" and not hasattr(module_of(exercise), "ANY_SETTINGS"):
-        varies = f"exercise={exercise} varies {', '.join(sorted(own))} alone"
-        raise SettingError(f"{others[0].input_line}: {varies}; type one value of it, a command each")
+    """Raise SettingError for several exercises, and for several values of a setting that an exercise does not vary."""
+    for override in (it for it in typed if it.is_sweep_override()):
+        if override.key_or_group == "exercise":
+            raise SettingError(f"{override.input_line}: an exercise is a sweep by itself; use one")
+        if exercise != "none" and override.key_or_group not in own and not hasattr(module_of(exercise), "ANY_SETTINGS"):
+            varies = f"exercise={exercise} varies {', '.join(sorted(own))} alone"
+            raise SettingError(f"{override.input_line}: {varies}; use one value, and a command for each")
+
+
+def _check_resumed(config: DictConfig, jobs: list[tuple[str, ...]], settings_of: Callable[..., DictConfig]) -> None:
+    """Raise SettingError unless the jobs in a sweep's folder are among those of the command that resumes it.
+
+    Those of a `hydra.sweep.subdir` that is not their number say so themselves as they start.
+    """
+    from timemachine.runs.checkpoint import is_done  # takes seconds
+
+    folders = [path.parent for path in Path(config.hydra.sweep.dir).glob("*/summary.json")]
+    for number, folder in sorted((int(path.name), path) for path in folders if path.name.isdecimal()):
+        if number >= len(jobs):
+            what = f"its job {number} is none of this command's"
+            raise SettingError(f"resume={config.resume}: {what}; use the command that began it")
+        is_done(folder, resolved(settings_of(jobs[number])))  # or SettingError
 
 
 def _exercise(config: DictConfig) -> str:
@@ -123,12 +160,14 @@ def run_as_program(folder: Path, overrides: Sequence[str], is_resumed: bool) -> 
     else:
         remove_results(folder)
         command += [override for override in overrides if not override.startswith("resume=")]
-        command += [it for it in HydraConfig.get().overrides.hydra if it.startswith("hydra.searchpath=")]
+        command += added_search_path(HydraConfig.get())
         command += ["hydra.mode=RUN", f"hydra.run.dir={quoted(str(folder))}"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
     environment[SWEEP] = str(os.getpid())
     # In a process group of its own: otherwise Ctrl-C would reach the job twice, from the terminal and from here.
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment, process_group=0) as job:
+    with subprocess.Popen(
+        command, cwd=HydraConfig.get().runtime.cwd, stdin=subprocess.DEVNULL, env=environment, process_group=0
+    ) as job:
         try:
             job.wait()
         except (KeyboardInterrupt, SystemExit):
@@ -143,8 +182,8 @@ def run_as_program(folder: Path, overrides: Sequence[str], is_resumed: bool) -> 
 
 def print_progress(config: DictConfig, jobs: int) -> None:
     """Print how a job ended, and of how many `jobs` how many are done: the folders tell, whichever process asks."""
-    folder, number = Path(config.hydra.sweep.dir), config.hydra.job.num
-    job = summary_or_failure(folder / str(number))
+    folder, number = Path(config.hydra.runtime.cwd, config.hydra.sweep.dir), config.hydra.job.num
+    job = summary_or_failure(Path(config.hydra.runtime.output_dir))
     val = short(job["metrics"].get("val/perplexity", math.nan))
     print(f"job {number:>3}  {job['status']:9}  val {val:>8}  {_num_done(folder)} of {jobs} done", flush=True)
 

@@ -4,7 +4,7 @@
 the jobs of the sweep left in their folders; without one the report is `generic`'s. The first line of its docstring is
 the report's title. A command that varies other settings than the YAML and the seed is refused, unless the module says
 `ANY_SETTINGS = True`: that its report tells runs apart by all of them. What it measures of each model at its end is
-`measure(model, data)`, for `probes=[<name>]` (`exercises.probes`).
+`measure(model, data)`, a probe with a row in `exercises.probes`.
 
 What the modules share: `jobs` (the runs, and a table of them), `comparison` (which differences may be claimed),
 `outcomes` (what became of a run), `drawing` (figures in one style).
@@ -16,6 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+# The exercise of each of the book's numbers, from 1 on; 4 is also `how_low`.
+BY_NUMBER = (
+    "history", "history", "one_hot_is_embedding", "hyperparameters", "embedding", "war_of_the_worlds", "other_authors",
+    "sampling", "clipping", "relu",
+)  # fmt: skip
 
 Picture = tuple["Figure", str]  # with its caption
 

@@ -2,7 +2,7 @@
 
 A probe is a module with `measure(model, data)`, which returns numbers in lists and dicts, as JSON has them. If it also
 follows the training, it has `callback(folder)`, which returns a Lightning callback that leaves files in the run's
-folder. An exercise whose module has `measure` is a probe under its own name without a row here.
+folder.
 """
 
 import importlib
@@ -26,6 +26,7 @@ PROBES = {  # name -> module here
     "dynamics": "relu",
     "weights": "one_hot_is_embedding",
     "reading": "how_low",
+    "hyperparameters": "hyperparameters",
 }
 ONLY = {  # what some measure alone: its weights; words between spaces, n-grams of 27 symbols, "it has"
     "model.cell=rnn": ("relu", "one_hot_is_embedding"),
@@ -35,15 +36,14 @@ ONLY = {  # what some measure alone: its weights; words between spaces, n-grams 
 
 def check(names: list[str], cell: str = "rnn", tokens: str = "letters") -> None:
     """Raise SettingError for a name that is no probe, or none of this `model.cell` and `data.tokens`."""
-    known = list(dict.fromkeys([*PROBES, *_measuring_exercises()]))
     for name in names:
         given = f"probes=[{','.join(names)}]"
-        if name not in known:
-            nearest = (get_close_matches(name, known, 1) or known)[0]
-            raise SettingError(f"{given}: {name} not found; type for example probes=[{nearest}] ({', '.join(known)})")
+        if name not in PROBES:
+            nearest = (get_close_matches(name, PROBES, 1) or list(PROBES))[0]
+            raise SettingError(f"{given}: {name} not found; type for example probes=[{nearest}] ({', '.join(PROBES)})")
         for alone, measuring in ONLY.items():
             is_typed = alone in (f"model.cell={cell}", f"data.tokens={tokens}")
-            if not is_typed and PROBES.get(name, name) in measuring:
+            if not is_typed and PROBES[name] in measuring:
                 raise SettingError(f"{given}: {name} measures {alone} alone; type another probe, or {alone}")
 
 
@@ -58,11 +58,5 @@ def callbacks(names: list[str], folder: Path) -> "list[Callback]":
     return [module.callback(folder) for name in names if hasattr(module := _module(name), "callback")]
 
 
-def _measuring_exercises() -> list[str]:
-    """Return the exercises with a `measure`. Their modules import torch, so their text is searched instead."""
-    files = set(Path(__file__).parent.glob("*.py")) - {Path(__file__)}
-    return sorted(file.stem for file in files if "\ndef measure(" in file.read_text(encoding="utf-8"))
-
-
 def _module(name: str) -> Any:
-    return importlib.import_module(f"timemachine.exercises.{PROBES.get(name, name)}")
+    return importlib.import_module(f"timemachine.exercises.{PROBES[name]}")

@@ -5,7 +5,6 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from timemachine.cli.streams import go_on_without_output
 from timemachine.errors import SettingError, UserError, one_line
 from timemachine.page import make_page
 from timemachine.runs.files import shown, write_whole
@@ -14,7 +13,6 @@ from timemachine.runs.summaries import run_summary
 
 def main() -> None:
     """Write page.html into a run's folder, or a page beside a `.safetensors` file, and print its path."""
-    go_on_without_output()
     parser = argparse.ArgumentParser(prog="python -m timemachine.page", description="Write a run's page.html.")
     parser.add_argument("run", nargs="?", default="run=", metavar="run=RUN", help="a run's folder, or its .safetensors")
     typed, others = parser.parse_known_args()

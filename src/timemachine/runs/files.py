@@ -4,6 +4,7 @@ import errno
 import io
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,9 +53,23 @@ def links_that_leave(folder: Path) -> Iterator[Path]:
                 yield path
 
 
+_start: str | None = None  # from where paths are shown; None: from the working directory
+
+
+@contextmanager
+def shown_from(folder: str) -> Iterator[None]:
+    """Show paths as seen from a folder, such as that where the command was typed, whatever the working directory."""
+    global _start
+    before, _start = _start, folder
+    try:
+        yield
+    finally:
+        _start = before
+
+
 def shown(path: Path | str) -> str:
-    """Return the path as a user types it here: relative."""
-    return os.path.relpath(path)
+    """Return the path as a user types it: relative."""
+    return os.path.relpath(path, _start)
 
 
 def cannot_write(folder: Path | str, error: BaseException) -> bool:
