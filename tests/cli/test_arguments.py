@@ -1,5 +1,6 @@
+"""The command line as Hydra takes it, and the options that work as Hydra documents them."""
+
 import os
-import re
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from timemachine.cli.arguments import checked_argument, checked_arguments
+from tests.support.programs import Program, assert_succeeded, call_program
+from timemachine.cli.arguments import checked_arguments, hydra_override
 from timemachine.config import Evaluate, Generate, Train
-from timemachine.errors import SettingError
+from timemachine.exercises import BY_NUMBER
+from timemachine.runs.summaries import read_summary
+from timemachine.runs.sweep import load_sweep
 
 # What a shell can pass: any bytes without NUL, which Python shows as text.
 ARGUMENTS = st.binary(max_size=60).map(lambda argument: os.fsdecode(argument.replace(b"\0", b"")))
+SMALL = ["data=sample", "data.num_train=64", "data.num_val=64", "model.hiddens=2", "trainer.max_epochs=1", "logger=csv"]
 
 
 def parsed(argument: str) -> tuple[str, Any]:
@@ -24,55 +29,39 @@ def parsed(argument: str) -> tuple[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "argument",
+    ("typed", "taken"),
     [
-        "model.hiddens=16,32", "data.num_train=null", "data.search_dirs=[a,b]", "logger.wandb.mode=offline",
-        "trainer=cpu,ddp_cpu", "data.corpus=sample,time_machine", "data.corpus=/nowhere/text",
-        "hydra.run.dir=here", "seed=1_0", "+hydra.job.env_set.A=1", "hydra/launcher=basic",
-    ],
-)  # fmt: skip
-def test_a_valid_argument_is_left_as_it_is(argument: str) -> None:
-    assert checked_argument(argument, Train) == argument
-
-
-@pytest.mark.parametrize("text", ["2026_01", "1.10", "007", "1e5", "-1_0", "12"])
-@pytest.mark.parametrize(
-    ("schema", "name"),
-    [
-        (Train, "data.corpus"), (Train, "resume"), (Train, "init_from"), (Train, "hydra.run.dir"),
-        (Train, "hydra.sweep.dir"), (Train, "logger.wandb.name"), (Evaluate, "run"), (Generate, "run"),
-    ],
-)  # fmt: skip
-def test_a_name_of_digits_stays_as_it_is_typed(schema: type, name: str, text: str) -> None:
-    once = checked_argument(f"{name}={text}", schema)
-    assert parsed(once) == (name, text)
-    assert checked_argument(once, schema) == once  # which Lightning's processes are started with
-
-
-@pytest.mark.parametrize(
-    ("schema", "argument", "instead"),
-    [
-        (Train, "++model.hiddens=64", "model.hiddens=64"),
-        (Train, "hiddens=64", "model.hiddens=64"),  # forgot the part before the dot
-        (Train, "modle.hiddens=64", "model.hiddens=64"),
-        (Train, "data.num-steps=8", "data.num_steps=8"),
-        (Train, "nothing.like.it=1", "--help"),
-        (Train, "", "--help"),
-        (Train, "model", "model.cell=…"),
-        (Train, "~model.hiddens", "model.hiddens=…"),
-        (Train, "trainer=cpu,gpux", "trainer=gpu"),
-        (Evaluate, "corpus=sample", "data.corpus=sample"),
-        (Evaluate, "data=book", "data.corpus=book"),  # the groups are train.py's
-        (Evaluate, "model.hiddens=64", "--help"),
-        (Generate, "prefx=it has", "prefix=it has"),
+        ("model.hiddens=16,32", "model.hiddens=16,32"),
+        ("++model.hiddens=64", "++model.hiddens=64"),
+        ("data.corpus=sample,time_machine", "data.corpus=sample,time_machine"),
+        ("data.corpus=/nowhere/text", "data.corpus=/nowhere/text"),
+        ("hydra.sweep.subdir=${hydra.job.num}", "hydra.sweep.subdir=${hydra.job.num}"),
+        ("resume=null", "resume=null"),
+        ("logger.mine._target_=a.B", "++logger.mine._target_=a.B"),
+        ("+callbacks.mine._target_=a.B", "+callbacks.mine._target_=a.B"),
+        ("~callbacks.early_stopping", "~callbacks.early_stopping"),
+        ("~logger", "~logger"),
+        ("~trainer.max_time", "trainer.max_time=null"),  # OmegaConf deletes no key of a dataclass
+        ("~seed", "seed=0"),
+        ("~data.search_dirs", "data.search_dirs=[../shared/corpora]"),
+        ("exercise=3", "exercise=one_hot_is_embedding"),
+        ("trainer=3", "trainer='3'"),
     ],
 )
-def test_a_mistyped_argument_is_answered_with_what_to_type(schema: type, argument: str, instead: str) -> None:
-    with pytest.raises(SettingError) as error:
-        checked_argument(argument, schema)
-    message = str(error.value)
-    assert message.startswith(f"{argument}: ") and "\n" not in message
-    assert re.search(rf"type (it as |for example )?{re.escape(instead)}", message)
+def test_overrides(typed: str, taken: str) -> None:
+    assert hydra_override(typed, Train) == taken
+    assert hydra_override(taken, Train) == taken  # which Lightning's processes are started with
+
+
+@pytest.mark.parametrize("name", ["2026_01", "1.10", "007", "1e5", "null", "a b, it's [say] (1)=c"])
+@pytest.mark.parametrize(
+    ("schema", "setting"), [(Train, "data.corpus"), (Train, "resume"), (Evaluate, "run"), (Generate, "run")]
+)
+def test_name_of_a_file(schema: type, setting: str, name: str) -> None:
+    Path(name).touch()
+    once = hydra_override(f"{setting}={name}", schema)
+    assert parsed(once) == (setting, name)
+    assert hydra_override(once, schema) == once
 
 
 @settings(max_examples=20)
@@ -84,8 +73,8 @@ def test_a_mistyped_argument_is_answered_with_what_to_type(schema: type, argumen
 @example("a=b")
 @example('"In 1895", said\tZoë —\r\n')
 @example("a\\\n")
-def test_any_prefix_reaches_hydra_unchanged(prefix: str) -> None:
-    assert parsed(checked_argument(f"prefix={prefix}", Generate)) == ("prefix", prefix)
+def test_any_prefix(prefix: str) -> None:
+    assert parsed(hydra_override(f"prefix={prefix}", Generate)) == ("prefix", prefix)
 
 
 @settings(max_examples=20)
@@ -95,45 +84,93 @@ def test_any_prefix_reaches_hydra_unchanged(prefix: str) -> None:
 @example("back\\\\slashes")
 @example("a\\${seed}")
 @example("a\\\\${seed}'\\")
-def test_any_file_name_reaches_hydra_whole(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
+def test_any_file_name(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
     path = f"{tmp_path_factory.mktemp('file')}/{name}"
     if name not in (".", ".."):
         Path(path).touch()
-    assert parsed(checked_argument(f"data.corpus={path}", Train)) == ("data.corpus", path)
+    assert parsed(hydra_override(f"data.corpus={path}", Train)) == ("data.corpus", path)
 
 
 @pytest.mark.parametrize(
-    ("typed", "flag"),
-    [("-m", "-m"), ("--cfg job", "--cfg=job"), ("--info", "--info=all"), ("-i config", "--info=config")],
+    ("typed", "flags"),
+    [
+        ("-m", ["-m"]),
+        ("--cfg job -p model", ["--cfg=job", "--package=model"]),
+        ("--info", ["--info=all"]),
+        ("-i config", ["--info=config"]),
+        ("-cd mine -cn own", ["--config-name=own", "--config-dir=mine"]),
+        ("-sc", ["--shell-completion"]),
+    ],
 )
-def test_a_flag_may_stand_anywhere(typed: str, flag: str) -> None:
+def test_flags_anywhere(typed: str, flags: list[str]) -> None:
     arguments = ["data=sample", "seed=1"]
     for place in range(2 if typed == "--info" else 0, 3):  # a bare --info takes what follows it for its value
         line = [*arguments[:place], *typed.split(), *arguments[place:]]
-        assert checked_arguments(line, Train) == [flag, *arguments]
+        assert checked_arguments(line, Train) == [*flags, *arguments]
 
 
-@pytest.mark.parametrize(
-    ("schema", "typed", "message"),
-    [
-        (Train, ["recipe=book_split", "data=full"], "data=full: a recipe has its own windows"),
-        (Train, ["logger=csv", "logger.wandb.init_timeout=5"], "logger.wandb.init_timeout=5: goes with logger=wandb"),
-        (Evaluate, ["run=a", "logger.wandb.init_timeout=5"], "logger.wandb.init_timeout=5: goes with logger=wandb"),
-        (Generate, ["-m"], "-m: only train.py runs sweeps"),
-        (Generate, ["--config-name=train"], "--config-name train: a program reads its own configuration"),
-        (Generate, ["--resolve"], "--resolve: goes with --cfg or --help"),
-        (Generate, ["--num_predictions", "3"], "--num_predictions: there is no such flag; type for example num_preds"),
-        (Train, ["data=sample", "-"], "-: stands where a setting does"),
-        (Train, ["-m", "--", "data=sample"], "--: flags and settings may stand in any order"),
-        (Train, ["--config-dir=mine"], "--config-dir mine: has another name here; type hydra.searchpath=[mine]"),
-        (Train, ["--info", "all", "--cfg", "job"], "--info all --cfg job: only one of --run, "),
-    ],
-)
-def test_arguments_that_do_not_go_together_are_refused(schema: type, typed: list[str], message: str) -> None:
-    with pytest.raises(SettingError, match=f"^{re.escape(message)}"):
-        checked_arguments(typed, schema)
+def test_exercise_by_number() -> None:
+    assert len(BY_NUMBER) == 10
+    assert checked_arguments(["exercise=9"], Train) == ["exercise=clipping", "hydra.mode=MULTIRUN"]
+    assert "exercise=clipping" in call_program("train.py", "exercise=9", "--cfg", "hydra").stdout
 
 
-def test_a_recipe_may_read_another_text() -> None:
-    checked_arguments(["recipe=none", "data=full"], Train)
-    checked_arguments(["recipe=novel", "data=sample"], Train)
+# Hydra's options
+
+
+def run_settings(*typed: str) -> dict[str, Any]:
+    """Train, and return the settings of the run."""
+    assert_succeeded(call_program("train.py", *SMALL, *typed, "hydra.run.dir=run"))
+    return dict(read_summary(Path("run"))["settings"])
+
+
+def test_force_and_delete() -> None:
+    typed = ["++model.hiddens=3", "~trainer.max_time", "callbacks=early_stopping", "~callbacks.early_stopping"]
+    found = run_settings(*typed)
+    assert (found["model"]["hiddens"], found["trainer"]["max_time"], found["callbacks"]) == (3, None, {})
+
+
+def test_config_dir_and_searchpath() -> None:
+    Path("mine/recipe").mkdir(parents=True)
+    Path("mine/recipe/small.yaml").write_text("# @package _global_\nmodel:\n  hiddens: 3\n")
+    Path("mine/own.yaml").write_text("defaults: [train, _self_]\nmodel:\n  sigma: 0.02\n")
+    found = run_settings("--config-dir", "mine", "--config-name=own", "recipe=small", "~model.hiddens")
+    assert (found["model"]["hiddens"], found["model"]["sigma"]) == (32, 0.02)
+    sweep = ["-m", *SMALL[:3], *SMALL[4:], "hydra.searchpath=[mine]", "recipe=none,small", "hydra.sweep.dir=sweep"]
+    assert_succeeded(call_program("train.py", *sweep, "hydra.job.chdir=true"))
+    assert [row["model.hiddens"] for row in load_sweep("sweep")] == [32, 3]
+
+
+def test_shell_completion() -> None:
+    done = call_program("train.py", "-sc", "install=bash")
+    assert_succeeded(done)
+    assert "hydra_bash_completion" in done.stdout
+
+
+def test_completion_query(program: Program) -> None:
+    line = "python train.py model.hid"
+    done = program("train.py", "-sc", "query=bash", COMP_LINE=line, COMP_POINT=str(len(line)))
+    assert "model.hiddens=" in done.stdout.split()
+
+
+def test_paths_from_where_one_types() -> None:
+    typed = ["hydra.job.chdir=true", "hydra.run.dir=runs/one"]
+    assert call_program("train.py", *SMALL, *typed).stdout.endswith("\nfolder        runs/one\n")
+
+
+def test_job_folders_of_ones_own() -> None:
+    sweep = ["-m", *SMALL, "hydra.sweep.dir=sweep", "hydra.sweep.subdir=rates/${model.lr}", "model.lr=1,2"]
+    done = call_program("train.py", *sweep, "hydra.job.chdir=true")
+    assert_succeeded(done)
+    assert "  2 of 2 done\n" in done.stdout
+    assert [(row["job"], row["model.lr"]) for row in load_sweep("sweep")] == [("rates/1.0", 1.0), ("rates/2.0", 2.0)]
+    again = call_program("train.py", *sweep, "resume=sweep")
+    assert_succeeded(again)
+    assert "\ndone          2 of 2 jobs\n" in again.stdout
+
+
+@pytest.mark.slow
+def test_job_folders_of_ddp_jobs(program: Program, tmp_path: Path) -> None:
+    sweep = ["-m", *SMALL, "hydra.sweep.dir=sweep", "hydra.sweep.subdir=rates/${model.lr}", "model.lr=1,2"]
+    assert_succeeded(program("train.py", *sweep, "trainer=ddp_cpu"))
+    assert [row["status"] for row in load_sweep(tmp_path / "sweep")] == ["completed", "completed"]

@@ -1,4 +1,4 @@
-"""How far a sweep says it is."""
+"""How a sweep counts its jobs, and what it prints of its progress."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,7 @@ LINE = re.compile(r"^job   (\d)  (\w+) +val +[\d.–]+  (\d of \d) done$", re.MU
 
 
 @pytest.mark.usefixtures("quick_calls")
-def test_a_sweep_says_after_each_job_how_far_it_is(tmp_path: Path) -> None:
+def test_progress_of_a_sweep(tmp_path: Path) -> None:
     done = call_program("train.py", *SWEEP, "data.num_steps=30000,4,5")
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert done.stderr.endswith("error: 1 of 3 jobs failed (job 0)\n")
@@ -33,17 +33,29 @@ def test_a_sweep_says_after_each_job_how_far_it_is(tmp_path: Path) -> None:
     assert LINE.findall(done.stdout)[1] == ("1", "completed", "2 of 3")
 
 
+@pytest.mark.usefixtures("quick_calls")
+def test_broken_rule_is_a_row() -> None:
+    """Only some of the jobs break it."""
+    done = call_program("train.py", *SWEEP, "trainer.min_epochs=1,2", "model.activation=relu,tanh")
+    assert done.returncode == 1
+    assert [job[:2] for job in LINE.findall(done.stdout)] == [
+        ("0", "completed"), ("1", "completed"), ("2", "failed"), ("3", "failed"),
+    ]  # fmt: skip
+    assert "trainer.min_epochs=2" in done.stderr and "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("typed", "jobs"),
     [
         (["seed=0,1", "model.lr=1,2,3", "trainer=cpu"], 6),
         (["data=glob(*)"], 3),
         (["seed=0,1", "seed=0,1,2"], 3),
+        (["seed=${data.start}", "training.carry_state=1,0"], 2),
         (["exercise=clipping", "seed=0"], 52),
         (["exercise=how_low", "recipe=novel", "seed=0", "data.corpus=sample,time_machine"], 2),  # tells any runs apart
     ],
 )
-def test_jobs_are_counted_as_the_sweeper_does(typed: list[str], jobs: int) -> None:
+def test_number_of_jobs(typed: list[str], jobs: int) -> None:
     with initialize_config_dir(str(REPOSITORY / "conf"), **VERSION):
         chosen = [name for name in typed if name.startswith("exercise=")]
         config = compose("train", chosen, return_hydra_config=True)

@@ -132,7 +132,7 @@ def test_what_is_not_installed_is_named_with_its_extra(library: str, typed: str,
         pytest.skip("it is installed")
     done = program("train.py", "-m", typed)
     assert done.returncode == 1
-    assert_said(done.stderr, "error: " + line.format("is not installed; type pip install -e"))
+    assert_said(done.stderr, "error: " + line.format("not installed; use pip install -e"))
 
 
 @pytest.mark.slow

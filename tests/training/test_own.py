@@ -217,9 +217,9 @@ def test_files_of_ones_own_are_found_and_a_resumed_run_finds_them_again(tmp_path
     settings = summary(Path("run"))["settings"]
     assert settings["model"]["hiddens"] == 3 and settings["callbacks"] == {"mine": {"_target_": f"{LIGHTNINGS}.Timer"}}
     for mistake, instead in (
-        ("+experiment=smal", "type for example experiment=small (bad, small)"),
-        ("+experiment=bad", "model.hiddns: there is no setting of that name; type for example model.hiddens=…"),
-        ("experiment=small", "is a group of your own; type +experiment=small"),
+        ("+experiment=smal", "use experiment=small, or another of bad, small"),
+        ("+experiment=bad", "model.hiddns: setting not found; use for example model.hiddens"),
+        ("experiment=small", "To append to your default list use +experiment=small"),
     ):
         done = call_program("train.py", typed[0], mistake)
         assert re.fullmatch(rf"error: .*{re.escape(instead)}\n", done.stderr)

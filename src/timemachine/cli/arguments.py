@@ -31,8 +31,11 @@ def checked_arguments(typed: list[str], schema: type) -> list[str]:
     names = dict(override.partition("=")[::2] for override in overrides)
     if names.get("exercise", "none") != "none" and "hydra.mode" not in names:
         overrides.append("hydra.mode=MULTIRUN")  # Hydra 1.4 takes no mode from a group's file
-    given = {f"--{flag.replace('_', '-')}": value for flag, value in vars(parsed).items() if flag != "overrides"}
-    flags = [flag if value is True else f"{flag}={value}" for flag, value in given.items() if value]
+    flags = []
+    for name, value in vars(parsed).items():
+        if value and name != "overrides":
+            flag = "-m" if name == "multirun" else f"--{name.replace('_', '-')}"
+            flags.append(flag if value is True else f"{flag}={value}")
     return [*flags, *overrides]
 
 

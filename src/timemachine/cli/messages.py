@@ -15,7 +15,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
 from timemachine.cli.arguments import nearest_setting
-from timemachine.cli.schema import leaves
+from timemachine.cli.schema import choices, leaves
 from timemachine.errors import UserError, one_line
 from timemachine.runs.files import cannot_write, shown
 from timemachine.runs.processes import is_first_process
@@ -76,8 +76,9 @@ def _about_hydra(error: Exception, schema: type) -> str:
         return f"{error.override}: cannot be parsed by Hydra; {instead}"
     if isinstance(error, MissingConfigException):
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
-        if error.options or choice in EXTRAS:
-            return no_such_choice(group, choice, list(error.options or ()))
+        known = list(error.options or (choices(group) if group else ()))
+        if known or choice in EXTRAS:
+            return no_such_choice(group, choice, known)
     name = str(getattr(cause, "full_key", None) or "")
     argument, known = _typed(name), dict(leaves(schema))
     place = re.match(r"In '((.+?)/.+?)': ", str(error))  # a file of the user's
