@@ -37,6 +37,7 @@ def parsed(argument: str) -> tuple[str, Any]:
         ("data.corpus=/nowhere/text", "data.corpus=/nowhere/text"),
         ("hydra.sweep.subdir=${hydra.job.num}", "hydra.sweep.subdir=${hydra.job.num}"),
         ("resume=null", "resume=null"),
+        ("++resume=run", "resume=run"),
         ("logger.mine._target_=a.B", "++logger.mine._target_=a.B"),
         ("+callbacks.mine._target_=a.B", "+callbacks.mine._target_=a.B"),
         ("~callbacks.early_stopping", "~callbacks.early_stopping"),

@@ -231,5 +231,5 @@ def test_new_runs_and_old_do_not_mix(typed: list[str], tmp_path: Path) -> None:
         file.write_text("{}")
     done = call_program("train.py", "data=sample", *typed)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert done.stderr.startswith("error: hydra.") and "; type " in done.stderr
+    assert done.stderr.startswith("error: hydra.")
     assert [path for path in tmp_path.rglob("*") if path.is_file() and path not in files] == []

@@ -1,6 +1,6 @@
 """The command line as Hydra takes it: its flags first, then the overrides, with paths and texts quoted.
 
-Names, choices and values are checked by Hydra and the schema; `cli.messages` turns what they raise into one line.
+Hydra and the schema check names, choices and values; `cli.messages` turns their errors into one line.
 Private: `get_args_parser`, of Hydra's, tested with Hydra 1.3.8; pyproject.toml bounds it from above.
 """
 
@@ -25,7 +25,7 @@ ENTRY = re.compile(r"(callbacks|logger)\.")  # `logger.mine._target_=…` adds a
 
 
 def checked_arguments(typed: list[str], schema: type) -> list[str]:
-    """Return what is typed as Hydra takes it. Raise SettingError for a flag that does not exist."""
+    """Return the command line as Hydra takes it. Raise SettingError for an unknown flag."""
     parsed = _parsed(typed, schema)
     overrides = [hydra_override(argument, schema) for argument in parsed.overrides]
     names = dict(override.partition("=")[::2] for override in overrides)
@@ -55,9 +55,10 @@ def _parsed(typed: list[str], schema: type) -> Namespace:
 
 
 def hydra_override(argument: str, schema: type) -> str:
-    """Return an override as Hydra's grammar has it, of which a text or a path may break the rules."""
+    """Return an override in Hydra's grammar, whose rules a text or a path may break."""
     marked, _, value = argument.partition("=")
     name = marked.lstrip("+~")
+    marked = name if marked.endswith("+resume") else marked  # cli.resuming looks for it
     if name == "exercise" and value.isdecimal() and 0 < int(value) <= len(BY_NUMBER):
         return f"{marked}={BY_NUMBER[int(value) - 1]}"
     if name in groups() and re.fullmatch(r"[-\d.]+|true|false", value):  # or Hydra does not say which group
@@ -83,7 +84,7 @@ def hydra_override(argument: str, schema: type) -> str:
 
 
 def nearest_setting(name: str, schema: type) -> str:
-    """Return the setting, or the group of train.py, with the most similar name, or how to see them all."""
+    """Return advice on an unknown name: the most similar settings and groups, or --help."""
     names = [leaf for leaf, _ in leaves(schema)] + (groups() if schema is Train else [])
     by_last_part = {known.rpartition(".")[2]: known for known in names}
     near = get_close_matches(name, names, 1, 0.75)
@@ -106,7 +107,7 @@ def unquoted_path(value: str) -> str:
 
 
 def as_typed(overrides: Any) -> list[str]:
-    """Return a list of Hydra's as it was typed: a loop over it would resolve each `${…}`."""
+    """Return Hydra's list of overrides with each `${…}` unresolved; a loop over the list would resolve it."""
     return [str(override) for override in cast(list[Any], OmegaConf.to_container(overrides, resolve=False))]
 
 

@@ -20,9 +20,9 @@ from timemachine.errors import UserError, one_line
 from timemachine.runs.files import cannot_write, shown
 from timemachine.runs.processes import is_first_process
 
-# What is not installed -> the extra of pyproject.toml that has it.
+# Missing plugin -> the extra of pyproject.toml that installs it.
 EXTRAS = {"submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray", "optuna": "search"}
-# The message of an error that they raise themselves is for the user; sqlalchemy stores a study.
+# Libraries whose own errors are messages to the user; sqlalchemy stores a study.
 LIBRARIES = ("hydra", "hydra_plugins", "submitit", "ray", "optuna", "sqlalchemy")
 
 _folder = "."  # of a run or a sweep; Hydra has forgotten it when a message needs it
@@ -64,9 +64,9 @@ def exit_with(error: Exception, schema: type) -> NoReturn:
 
 
 def _about_hydra(error: Exception, schema: type) -> str:
-    """Return Hydra's or OmegaConf's message, with the setting and what it may be.
+    """Return Hydra's or OmegaConf's message with the name of the setting.
 
-    OmegaConf's has the setting in `full_key`; Hydra's has OmegaConf's as its cause or, of a user's file, its context.
+    OmegaConf's errors have it in `full_key`. They are the cause of Hydra's or, if a user's file is wrong, its context.
     """
     causes = (error.__cause__, error, error.__context__)
     cause = next((cause for cause in causes if getattr(cause, "full_key", None)), error)
@@ -76,9 +76,9 @@ def _about_hydra(error: Exception, schema: type) -> str:
         return f"{error.override}: cannot be parsed by Hydra; {instead}"
     if isinstance(error, MissingConfigException):
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
-        known = list(error.options or (choices(group) if group else ()))
-        if known or choice in EXTRAS:
-            return no_such_choice(group, choice, known)
+        options = list(error.options or (choices(group) if group else ()))
+        if options or choice in EXTRAS:
+            return no_such_choice(group, choice, options)
     name = str(getattr(cause, "full_key", None) or "")
     argument, known = _typed(name), dict(leaves(schema))
     place = re.match(r"In '((.+?)/.+?)': ", str(error))  # a file of the user's
@@ -96,7 +96,7 @@ def _about_hydra(error: Exception, schema: type) -> str:
 
 
 def _typed(name: str) -> str:
-    """Return the argument that sets a setting, or one below it; the name itself if a file sets it."""
+    """Return the argument that sets a setting, or a setting below it; the name itself if a file sets it."""
     if not name:
         return ""
     names = {argument.lstrip("+~").partition("=")[0]: argument for argument in sys.argv[1:]}
@@ -104,7 +104,7 @@ def _typed(name: str) -> str:
 
 
 def no_such_choice(group: str, choice: str, known: list[str]) -> str:
-    """Return the message for a choice that a group does not have."""
+    """Return the message for an unknown choice of a group."""
     if choice in EXTRAS:
         return f"{group}={choice}: not installed; use pip install -e '.[{EXTRAS[choice]}]'"
     near = get_close_matches(choice, known, 1)
@@ -114,7 +114,7 @@ def no_such_choice(group: str, choice: str, known: list[str]) -> str:
 
 
 def _is_of_a_library(error: Exception) -> bool:
-    """Return whether a launcher's or a sweeper's library raised the error itself, and not a job of the user's."""
+    """Return whether Hydra, a launcher or a sweeper raised the error, and not the code of a job."""
     if isinstance(error, BrokenExecutor):  # joblib has lost a worker, and ended the others
         return True
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)

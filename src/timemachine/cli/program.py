@@ -85,7 +85,7 @@ def _main(schema: type, task: Callable[[DictConfig], Any]) -> Callable[[], None]
 
 
 def _say_the_end(number: int) -> None:
-    """Print which signal ended the program, and how to go on. A job of a sweep leaves that to the sweep."""
+    """Print which signal ended the program, and how to resume. A job of a sweep leaves that to the sweep."""
     say_how_to_go_on()
     if not is_job():
         print("interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}", file=sys.stderr)

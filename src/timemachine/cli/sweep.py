@@ -34,7 +34,7 @@ from timemachine.runs.tables import short
 
 
 def begin(config: DictConfig) -> int:
-    """Refuse a folder in use, a value that no job can have, and other jobs than those of a sweep that is resumed.
+    """Refuse a folder in use, invalid values, and, when resuming, other jobs than before.
 
     Return the number of jobs. From here on SIGTERM and SIGHUP end it in order.
     """
@@ -57,9 +57,9 @@ def begin(config: DictConfig) -> int:
 def checked_jobs(config: DictConfig) -> int:
     """Return how many jobs a sweep will have.
 
-    Raise SettingError, or an error of Hydra's, for a value that no job can have, a mistake that all jobs share, jobs
-    that an exercise's report would not tell apart, and other jobs than those of a sweep that is resumed. Which values
-    do not go together a job says itself.
+    Raise SettingError, or an error of Hydra's, for an invalid value, a mistake that all jobs share, settings that an
+    exercise does not vary and, when resuming, other jobs than before. A job whose values break a rule together fails
+    when it starts.
     """
     sweeper, loader = config.hydra.sweeper, GlobalHydra.instance().config_loader()
     parser = OverridesParser.create(loader)
@@ -94,7 +94,7 @@ def _mistake(settings: DictConfig) -> SettingError | None:
 
 
 def _check_values(override: Override, config: DictConfig, loader: ConfigLoader) -> None:
-    """Raise SettingError, or an error of OmegaConf's, for a value of one setting, or a choice, that cannot be."""
+    """Raise SettingError, or an error of OmegaConf's, for an invalid value or choice among those of one override."""
     name, trial, setting = override.key_or_group, config.copy(), dict(leaves(Train)).get(override.key_or_group)
     choices = loader.get_group_options(name, overrides=as_typed(config.hydra.overrides.hydra))
     if not (values := [*override.sweep_iterator()]):
@@ -103,12 +103,12 @@ def _check_values(override: Override, config: DictConfig, loader: ConfigLoader) 
         if choices and isinstance(value, str) and value not in choices:
             raise SettingError(no_such_choice(name, value, choices))
         if setting is not None and isinstance(value, str | int | float) and "${" not in str(value):
-            OmegaConf.update(trial, name, value)  # turns 1 into true where that is asked for
+            OmegaConf.update(trial, name, value)  # which turns 1 into true for a switch
             check_value(setting, OmegaConf.select(trial, name), name)
 
 
 def _each_value(override: Override) -> list[str]:
-    """Return an override for each value of one, as Hydra's own sweeper makes them."""
+    """Return one override per value, as Hydra's own sweeper makes them."""
     name = override.get_key_element()
     if not override.is_sweep_override():
         return [f"{name}={override.get_value_element_as_str()}"]
@@ -121,24 +121,23 @@ def _check_axes(exercise: str, own: set[str], typed: list[Override]) -> None:
     """Raise SettingError for several exercises, and for several values of a setting that an exercise does not vary."""
     for override in (it for it in typed if it.is_sweep_override()):
         if override.key_or_group == "exercise":
-            raise SettingError(f"{override.input_line}: an exercise is a sweep by itself; use one")
+            raise SettingError(f"{override.input_line}: an exercise is already a sweep; use one")
         if exercise != "none" and override.key_or_group not in own and not hasattr(module_of(exercise), "ANY_SETTINGS"):
             varies = f"exercise={exercise} varies {', '.join(sorted(own))} alone"
             raise SettingError(f"{override.input_line}: {varies}; use one value, and a command for each")
 
 
 def _check_resumed(config: DictConfig, jobs: list[tuple[str, ...]], settings_of: Callable[..., DictConfig]) -> None:
-    """Raise SettingError unless the jobs in a sweep's folder are among those of the command that resumes it.
+    """Raise SettingError unless the jobs in the sweep's folder are among those of the command.
 
-    Those of a `hydra.sweep.subdir` that is not their number say so themselves as they start.
+    Jobs in folders that are not their number (`hydra.sweep.subdir`) are checked when they start.
     """
     from timemachine.runs.checkpoint import is_done  # takes seconds
 
     folders = [path.parent for path in Path(config.hydra.sweep.dir).glob("*/summary.json")]
     for number, folder in sorted((int(path.name), path) for path in folders if path.name.isdecimal()):
         if number >= len(jobs):
-            what = f"its job {number} is none of this command's"
-            raise SettingError(f"resume={config.resume}: {what}; use the command that began it")
+            raise SettingError(f"resume={config.resume}: this command has no job {number}; use the same command")
         is_done(folder, resolved(settings_of(jobs[number])))  # or SettingError
 
 
@@ -147,7 +146,7 @@ def _exercise(config: DictConfig) -> str:
 
 
 def run_as_program(folder: Path, overrides: Sequence[str], is_resumed: bool) -> float:
-    """Run a job that takes several processes: train.py anew, in the job's folder. Return its validation perplexity.
+    """Run a job of several processes as a train.py of its own, in the job's folder. Return its validation perplexity.
 
     Lightning starts each process with the command line of the first, so that each would run the whole sweep; and when
     one dies it kills the first, which would be the sweep. Slurm's variables describe this process, not the job.
