@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from tests.support.jobs import change_summary
 from tests.support.programs import call_program
 from timemachine.cli.schema import VERSION
-from timemachine.cli.sweep import checked_jobs
+from timemachine.cli.sweep import num_jobs
 from timemachine.config import REPOSITORY
 
 SWEEP = ("-m", "data=sample", "trainer.max_epochs=1", "model.hiddens=4", "logger=csv", "hydra.sweep.dir=sweep")
@@ -60,4 +60,4 @@ def test_number_of_jobs(typed: list[str], jobs: int) -> None:
         chosen = [name for name in typed if name.startswith("exercise=")]
         config = compose("train", chosen, return_hydra_config=True)
         config.hydra.overrides.task = typed
-        assert checked_jobs(config) == jobs
+        assert num_jobs(config) == jobs

@@ -1,13 +1,12 @@
 """A sweep: its values checked, its progress, a job of several processes, and the table and report at its end."""
 
-import itertools
 import math
 import os
 import signal
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ from timemachine.runs.tables import short
 
 
 def begin(config: DictConfig) -> int:
-    """Refuse a folder in use, invalid values, and, when resuming, other jobs than before.
+    """Refuse a folder in use and invalid values.
 
     Return the number of jobs. From here on SIGTERM and SIGHUP end it in order.
     """
@@ -44,7 +43,7 @@ def begin(config: DictConfig) -> int:
         again = f"resume={folder} with the command that began it, or another folder"
         sys.exit(f"error: hydra.sweep.dir={folder}: there is a run or a sweep already; use {again}")
     try:
-        jobs = checked_jobs(config)
+        jobs = num_jobs(config)
     except (UserError, HydraException, OmegaConfBaseException) as error:
         exit_with(error, Train)
     end_in_order()
@@ -54,43 +53,51 @@ def begin(config: DictConfig) -> int:
     return jobs
 
 
-def checked_jobs(config: DictConfig) -> int:
-    """Return how many jobs a sweep will have.
+def num_jobs(config: DictConfig) -> int:
+    """Return how many jobs a sweep will have, after checking each value that is typed by itself.
 
-    Raise SettingError, or an error of Hydra's, for an invalid value, a mistake that all jobs share, settings that an
-    exercise does not vary and, when resuming, other jobs than before. A job whose values break a rule together fails
-    when it starts.
+    Values that break a rule together fail as a job. Raises SettingError, or an error of Hydra's, for an invalid value,
+    a mistake that all jobs share, and several values of a setting that the exercise does not vary.
     """
     sweeper, loader = config.hydra.sweeper, GlobalHydra.instance().config_loader()
     parser = OverridesParser.create(loader)
     typed = parser.parse_overrides(as_typed(config.hydra.overrides.task))
-    for override in typed:
+    is_search, exercise = "n_trials" in sweeper, _exercise(config)
+    params: dict[str, Any] = {} if is_search else dict(sweeper.params or {})
+    for override in (it for it in typed if it.is_sweep_override()):
+        if override.key_or_group == "exercise":
+            raise SettingError(f"{override.input_line}: an exercise is already a sweep; use one")
+        is_varied = override.key_or_group in {*params, "seed"} or hasattr(module_of(exercise), "ANY_SETTINGS")
+        if exercise != "none" and not is_varied:
+            varies = f"exercise={exercise} varies {', '.join(sorted({*params, 'seed'}))} alone"
+            raise SettingError(f"{override.input_line}: {varies}; use one value, and a command for each")
         if override.is_discrete_sweep():
             _check_values(override, config, loader)
-    if "n_trials" in sweeper:  # a search chooses its jobs one after another
+        elif not is_search:
+            raise SettingError(f"{override.input_line}: an interval is for a search; use -m hydra/sweeper=optuna")
+    if is_search:
         return int(sweeper.n_trials)
-    params: dict[str, Any] = dict(sweeper.params or {})
-    _check_axes(_exercise(config), {*params, "seed"}, typed)
+    # A value that is typed replaces those of the exercise's file.
     overrides = [*parser.parse_overrides([f"{name}={values}" for name, values in params.items()]), *typed]
-    jobs = [*itertools.product(*{it.get_key_element(): _each_value(it) for it in overrides}.values())]
+    by_name = {override.get_key_element(): override for override in overrides}
+    values = {name: _values(override) for name, override in by_name.items()}
+    mistakes = []
+    for place in (0, -1):  # the first and the last job differ in each setting that varies
+        job = loader.load_sweep_config(config, [f"{name}={each[place]}" for name, each in values.items()])
+        try:
+            checked(resolved(without_hydra(job)), Train)
+        except SettingError as error:
+            mistakes.append(error)
+    if len({str(error) for error in mistakes}) < len(mistakes):
+        raise mistakes[0]  # so it is a mistake that all jobs share
+    return math.prod(map(len, values.values()))
 
-    def settings_of(job: Sequence[str]) -> DictConfig:
-        return without_hydra(loader.load_sweep_config(config, list(job)))
 
-    first, last = (_mistake(settings_of(job)) for job in (jobs[0], jobs[-1]))  # they differ in all that varies
-    if first is not None and str(first) == str(last):
-        raise first
-    if is_resumed(config):
-        _check_resumed(config, jobs, settings_of)
-    return len(jobs)
-
-
-def _mistake(settings: DictConfig) -> SettingError | None:
-    try:
-        checked(resolved(settings), Train)
-    except SettingError as error:
-        return error
-    return None
+def _values(override: Override) -> list[str]:
+    """Return the value of an override, or its values, as a job is given them."""
+    return (
+        [*override.sweep_string_iterator()] if override.is_sweep_override() else [override.get_value_element_as_str()]
+    )
 
 
 def _check_values(override: Override, config: DictConfig, loader: ConfigLoader) -> None:
@@ -105,40 +112,6 @@ def _check_values(override: Override, config: DictConfig, loader: ConfigLoader) 
         if setting is not None and isinstance(value, str | int | float) and "${" not in str(value):
             OmegaConf.update(trial, name, value)  # which turns 1 into true for a switch
             check_value(setting, OmegaConf.select(trial, name), name)
-
-
-def _each_value(override: Override) -> list[str]:
-    """Return one override per value, as Hydra's own sweeper makes them."""
-    name = override.get_key_element()
-    if not override.is_sweep_override():
-        return [f"{name}={override.get_value_element_as_str()}"]
-    if not override.is_discrete_sweep():
-        raise SettingError(f"{override.input_line}: an interval is for a search; use -m hydra/sweeper=optuna")
-    return [f"{name}={value}" for value in override.sweep_string_iterator()]
-
-
-def _check_axes(exercise: str, own: set[str], typed: list[Override]) -> None:
-    """Raise SettingError for several exercises, and for several values of a setting that an exercise does not vary."""
-    for override in (it for it in typed if it.is_sweep_override()):
-        if override.key_or_group == "exercise":
-            raise SettingError(f"{override.input_line}: an exercise is already a sweep; use one")
-        if exercise != "none" and override.key_or_group not in own and not hasattr(module_of(exercise), "ANY_SETTINGS"):
-            varies = f"exercise={exercise} varies {', '.join(sorted(own))} alone"
-            raise SettingError(f"{override.input_line}: {varies}; use one value, and a command for each")
-
-
-def _check_resumed(config: DictConfig, jobs: list[tuple[str, ...]], settings_of: Callable[..., DictConfig]) -> None:
-    """Raise SettingError unless the jobs in the sweep's folder are among those of the command.
-
-    Jobs in folders that are not their number (`hydra.sweep.subdir`) are checked when they start.
-    """
-    from timemachine.runs.checkpoint import is_done  # takes seconds
-
-    folders = [path.parent for path in Path(config.hydra.sweep.dir).glob("*/summary.json")]
-    for number, folder in sorted((int(path.name), path) for path in folders if path.name.isdecimal()):
-        if number >= len(jobs):
-            raise SettingError(f"resume={config.resume}: this command has no job {number}; use the same command")
-        is_done(folder, resolved(settings_of(jobs[number])))  # or SettingError
 
 
 def _exercise(config: DictConfig) -> str:
