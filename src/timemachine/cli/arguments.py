@@ -56,9 +56,10 @@ def _parsed(typed: list[str], schema: type) -> Namespace:
 
 def hydra_override(argument: str, schema: type) -> str:
     """Return an override in Hydra's grammar, whose rules a text or a path may break."""
+    if argument.lstrip("+").startswith("resume="):
+        argument = argument.lstrip("+")  # cli.resuming looks for it
     marked, _, value = argument.partition("=")
     name = marked.lstrip("+~")
-    marked = name if marked.endswith("+resume") else marked  # cli.resuming looks for it
     if name == "exercise" and value.isdecimal() and 0 < int(value) <= len(BY_NUMBER):
         return f"{marked}={BY_NUMBER[int(value) - 1]}"
     if name in groups() and re.fullmatch(r"[-\d.]+|true|false", value):  # or Hydra does not say which group
