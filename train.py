@@ -21,6 +21,7 @@ def main(settings: Train, run: Record) -> None:
     from timemachine.datamodule import TimeMachine
     from timemachine.evaluation.normalisation import lost_letters
     from timemachine.exercises import probes
+    from timemachine.kernels.language_model import FusedRNNLM
     from timemachine.language_model import RNNLMScratch
     from timemachine.runs.tables import print_text
     from timemachine.training.cell_check import check_model
@@ -28,7 +29,7 @@ def main(settings: Train, run: Record) -> None:
     from timemachine.training.trainer import build_trainer, changed_at_end, lightning_may_refuse, open_loggers
 
     seed_everything(settings.seed, verbose=False)
-    make_model: Callable[..., RNNLMScratch] = RNNLMScratch
+    make_model: Callable[..., RNNLMScratch] = FusedRNNLM
     make_loader = None
     if settings.training != Training():
         from timemachine.how_low import RNNLMBeyond, train_loader

@@ -1,6 +1,7 @@
 import re
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,14 +11,17 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from tests.support.texts import path_of, read
-from timemachine.config import Tokens
+from timemachine.config import Optimizer, Tokens, Training
 from timemachine.corpus import Corpus, find_corpus
-from timemachine.datamodule import TimeMachine, WindowLoader, targets_per_process
+from timemachine.datamodule import Batch, TimeMachine, WindowLoader, targets_per_process
 from timemachine.errors import SettingError
+from timemachine.how_low import train_loader
+from timemachine.language_model import RNNLMScratch
 
 
 def letters(folder: Path, length: int) -> Corpus:
@@ -133,6 +137,60 @@ def test_a_start_lies_within_the_text(tmp_path: Path) -> None:
         TimeMachine(8, 5, 60, 30, corpus=corpus, start=100)
     with pytest.raises(SettingError, match=r"^data\.start=-1: must be a whole number from 0 "):
         TimeMachine(8, 5, 60, 30, corpus=corpus, start=-1)
+
+
+# --- What Lightning's Trainer asks for ---
+
+
+class Batches(Callback):
+    """The first input of each window of each batch, by what it was read for."""
+
+    def __init__(self) -> None:
+        self.read: dict[str, list[list[int]]] = {"train": [], "val": [], "test": []}
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, *_: Any) -> None:
+        self.read["train"].append(batch[0][:, 0].tolist())
+
+    def on_validation_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, *_: Any) -> None:
+        self.read["val"].append(batch[0][:, 0].tolist())
+
+    def on_test_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, *_: Any) -> None:
+        self.read["test"].append(batch[0][:, 0].tolist())
+
+
+def read_by(data: TimeMachine, **arguments: Any) -> tuple[dict[str, list[list[int]]], list[int]]:
+    """Return what a Trainer reads in training and test, and the text."""
+    batches, model = Batches(), RNNLMScratch(len(data.vocab), hiddens=2)
+    plain: Any = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    trainer = Trainer(
+        accelerator="cpu", callbacks=[batches], enable_model_summary=False, num_sanity_val_steps=0, **plain, **arguments
+    )
+    trainer.fit(model, data)
+    trainer.test(model, data, verbose=False)
+    return batches.read, data.chars_N.tolist()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("training", [None, Training(optimizer=Optimizer.adamw), Training(carry_state=True)])
+def test_overfitting_reads_the_same_batches(training: Training | None, sample: Corpus) -> None:
+    make_loader = partial(train_loader, training=training) if training else None
+    data = TimeMachine(20, 4, 400, 100, corpus=sample, train_loader=make_loader)
+    read, text = read_by(data, overfit_batches=2, max_epochs=3)
+    assert len(read["train"]) == 6 and read["train"][:2] * 3 == read["train"]
+    if training is None:
+        assert read["train"][:2] == [text[:20], text[20:40]]
+    assert read["val"][:2] == [text[400:420], text[420:440]]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("limit", "batches"), [(2, 2), (0.5, 3), (1, 1)])
+def test_a_limit_counts_batches_of_the_size_set(limit: float, batches: int, sample: Corpus) -> None:
+    data = TimeMachine(20, 4, 400, 120, corpus=sample)
+    read, text = read_by(data, limit_val_batches=limit, limit_test_batches=2, max_epochs=1)
+    assert read["val"] == [text[first : first + 20] for first in range(400, 400 + 20 * batches, 20)]
+    assert [*map(len, read["test"])] == [20, 20]
+    unlimited, _ = read_by(data, max_epochs=1, limit_val_batches=1.0)
+    assert [*map(len, unlimited["val"])] == [120]
 
 
 # --- Several processes ---

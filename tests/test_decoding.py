@@ -11,19 +11,17 @@ from timemachine.config import Tokens
 from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.decoding import continue_text, known_prefix
-from timemachine.kernels.activations import ACTIVATIONS
-from timemachine.kernels.loss import kernel_of
-from timemachine.language_model import RNNLMScratch
-from timemachine.rnn import CELLS, RNNScratch
+from timemachine.kernels.language_model import FusedRNNLM
+from timemachine.rnn import ACTIVATIONS, CELLS, RNNScratch
 from timemachine.vocab import Vocab
 
 VOCAB = Vocab("abc ")
 
 
-def random_model(**network: Any) -> RNNLMScratch:
+def random_model(**network: Any) -> FusedRNNLM:
     """Random weights, large enough that each character depends on those before, and of a seed that does not loop."""
     torch.manual_seed(11)
-    return RNNLMScratch(len(VOCAB), hiddens=8, sigma=1.0, **network)
+    return FusedRNNLM(len(VOCAB), hiddens=8, sigma=1.0, **network)
 
 
 @pytest.mark.parametrize("prefix", ["a", "c ab a"])
@@ -46,7 +44,7 @@ def test_a_class_made_from_the_books_is_decoded_through_its_own_forward(monkeypa
     monkeypatch.setitem(CELLS, "backwards", Backwards)
     model = random_model(cell="backwards")
     assert continue_text(model, VOCAB, "ab", 30) == [model.predict("ab", 30, VOCAB)]
-    assert kernel_of(model) == "autograd"
+    assert model.kernel() == "autograd"
 
 
 @pytest.mark.parametrize("alpha", [None, 1.0])
@@ -72,7 +70,7 @@ def test_characters_are_drawn_from_the_sharpened_distribution(size: int, alpha: 
     """From softmax(α·logits) by its cumulative sum, in float64, here one sample at a time."""
     vocab = Vocab(map(chr, range(1000, 1000 + size)))
     torch.manual_seed(0)
-    model = RNNLMScratch(len(vocab), hiddens=8, sigma=1.0)
+    model = FusedRNNLM(len(vocab), hiddens=8, sigma=1.0)
     prefix, num_samples = "".join(vocab.to_tokens([5, size - 1])), 200
     texts = continue_text(model, vocab, prefix, 3, alpha, num_samples, seed=3)
     uniform_TS = 1 - np.stack([r.random(num_samples, np.float32) for r in [np.random.default_rng(3)] for _ in range(3)])
@@ -107,7 +105,7 @@ def test_an_empty_prefix_starts_from_a_space(alpha: float | None) -> None:
 def test_an_empty_prefix_starts_from_a_symbol_where_there_is_no_space(tokens: str, start: str) -> None:
     vocab = Vocab(tokens)  # of Chinese characters alone, `<unk>` is the first of all
     torch.manual_seed(0)
-    model = RNNLMScratch(len(vocab), hiddens=8, sigma=1.0)
+    model = FusedRNNLM(len(vocab), hiddens=8, sigma=1.0)
     assert [start + text for text in continue_text(model, vocab, "", 9)] == continue_text(model, vocab, start, 9)
 
 

@@ -15,10 +15,10 @@ SOURCE = REPOSITORY / "src/timemachine"
 # In the order in which data flows: each imports only from those before it.
 LESSON = ["errors", "config", "corpus", "vocab", "datamodule", "rnn", "clipping", "perplexity", "language_model",
           "decoding"]  # fmt: skip
-BELOW_THE_LESSON = ["kernels", "texts"]
+BELOW_THE_LESSON = ["texts"]
 COMMANDS = ["report", "dashboard"]
 # Around the lesson, from the bottom to the top: each imports only the lesson, itself, and those before it.
-PACKAGES = ["runs", "page", "evaluation", "how_low", "weights_and_biases", "training", "exercises", "cli"]
+PACKAGES = ["kernels", "runs", "page", "evaluation", "how_low", "weights_and_biases", "training", "exercises", "cli"]
 LIBRARIES_OF_THE_LESSON = {"torch", "numpy", "torchmetrics", "lightning"}
 PRIVATE = ("training/lightning.py", "cli/")
 PUBLIC_ALL_THE_SAME = {"os._exit"}

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch import Trainer as LightningTrainer
+from lightning.pytorch.callbacks import ModelPruning
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from tests.support import runs
 from tests.support.programs import Program, assert_succeeded
 from timemachine.corpus import Corpus
 from timemachine.datamodule import Batch, TimeMachine
 from timemachine.errors import Diverged
+from timemachine.kernels.language_model import FusedRNNLM
 from timemachine.language_model import RNNLMScratch
 from timemachine.runs.checkpoint import load_model
 from timemachine.vocab import Vocab
@@ -84,6 +88,7 @@ def fit(model: RNNLMScratch, data: TimeMachine, folder: Path, steps: Steps | Non
     return steps
 
 
+@pytest.mark.parametrize("model_class", [RNNLMScratch, FusedRNNLM])
 @pytest.mark.parametrize(
     ("sigma", "theta", "clips_by", "precision", "clipped_steps"),
     [
@@ -94,11 +99,18 @@ def fit(model: RNNLMScratch, data: TimeMachine, folder: Path, steps: Steps | Non
     ],
 )
 def test_the_first_20_steps_are_those_of_numpy(
-    sigma: float, theta: float, clips_by: str, precision: str, clipped_steps: range, sample: Corpus, tmp_path: Path
+    model_class: type[RNNLMScratch],
+    sigma: float,
+    theta: float,
+    clips_by: str,
+    precision: str,
+    clipped_steps: range,
+    sample: Corpus,
+    tmp_path: Path,
 ) -> None:
     data = TimeMachine(corpus=sample)
     torch.manual_seed(0)
-    model = RNNLMScratch(len(data.vocab), sigma=sigma)
+    model = model_class(len(data.vocab), sigma=sigma)
     before = weights_of(model)
     clipping: dict[str, Any] = {"gradient_clip_val": theta, "gradient_clip_algorithm": clips_by}
     steps = fit(model, data, tmp_path, max_steps=20, limit_val_batches=0, precision=precision, **clipping)
@@ -186,7 +198,7 @@ def test_what_is_not_finite_stops_the_run_before_the_update(
     what: str, algorithm: str, sample: Corpus, tmp_path: Path
 ) -> None:
     data, steps = few_windows(sample), Steps()
-    model = Spoilt(len(data.vocab), backward="bptt")
+    model = Spoilt(len(data.vocab))
     model.what = what
     with pytest.raises(Diverged) as error:
         fit(model, data, tmp_path, steps, max_epochs=9, gradient_clip_val=0.5, gradient_clip_algorithm=algorithm)
@@ -218,7 +230,7 @@ def test_on_a_gpu_no_checkpoint_follows_a_step_that_is_not_finite(
     what: str, validates: int, sample: Corpus, tmp_path: Path
 ) -> None:
     data, steps = few_windows(sample), Steps()
-    model = SpoiltOnGPU(len(data.vocab), backward="bptt")
+    model = SpoiltOnGPU(len(data.vocab))
     model.what = what
     with pytest.raises(Diverged, match="epoch 2, step 3: the gradient is not finite"):
         fit(model, data, tmp_path, steps, max_epochs=9, gradient_clip_val=0.5, limit_val_batches=validates)
@@ -248,6 +260,100 @@ def test_the_inputs_weights_have_a_rate_of_their_own(input: str) -> None:
         torch.testing.assert_close(parameter.detach(), before[name] - rate * parameter.grad)
 
 
+# --- From Python ---
+
+PLAIN: dict[str, Any] = {
+    "accelerator": "cpu", "num_sanity_val_steps": 0, "logger": False, "enable_checkpointing": False,
+    "enable_progress_bar": False, "enable_model_summary": False,
+}  # fmt: skip
+METHODS = ["one_hot", "inputs", "hidden_states", "output_layer", "forward", "loss", "nll", "mean_nll", "rnn.forward"]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("of_the_instance", [False, True])
+@pytest.mark.parametrize("method", METHODS)
+def test_what_takes_a_methods_place_trains(
+    method: str, of_the_instance: bool, sample: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a notebook too, where the book's `add_to_class` puts it there after the model has been made."""
+    data, calls = few_windows(sample), list[str]()
+    model = RNNLMScratch(len(data.vocab), hiddens=4)
+    part, name = (model.rnn, "forward") if "." in method else (model, method)
+    original = getattr(part, name)
+
+    def changed(*arguments: Any) -> Any:
+        calls.append(method)
+        return original(*arguments[not of_the_instance :])
+
+    monkeypatch.setattr(part if of_the_instance else type(part), name, changed)
+    LightningTrainer(max_epochs=1, limit_val_batches=0, **PLAIN).fit(model, data)
+    assert len(calls) == 2
+
+
+class Smoothed(RNNLMScratch):
+    """A loss as the book's classes have it: a mean."""
+
+    def loss(self, Y_hat: Tensor, Y: Tensor) -> Tensor:
+        return torch.nn.functional.cross_entropy(Y_hat.flatten(0, 1), Y.flatten(), label_smoothing=0.1)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_books_loss_may_be_a_mean(sample: Corpus) -> None:
+    data = TimeMachine(batch_size=48, num_steps=5, num_train=64, num_val=32, corpus=sample)
+    model = Smoothed(len(data.vocab), hiddens=4, sigma=0.5, lr=1e-30)
+    trainer = LightningTrainer(max_epochs=1, **PLAIN)
+    trainer.fit(model, data)
+    X_BT, Y_BT = next(iter(data.windows("train")))
+    expected = model.loss(model(X_BT)[0], Y_BT).exp()
+    assert trainer.callback_metrics["train/perplexity"].item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def few_steps(sample: Corpus, wrap: Any = lambda model: model, max_epochs: int = 6) -> RNNLMScratch:
+    torch.manual_seed(0)
+    model = RNNLMScratch(28, hiddens=4, sigma=0.3)
+    LightningTrainer(max_epochs=max_epochs, **PLAIN).fit(wrap(model), few_windows(sample))
+    return model
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_compiled_model_trains_alike(sample: Corpus, caplog: pytest.LogCaptureFixture) -> None:
+    compiled = few_steps(sample, partial(torch.compile, backend="eager"))
+    torch.testing.assert_close(compiled.state_dict(), few_steps(sample).state_dict())
+    assert "recompile_limit" not in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("model_class", [RNNLMScratch, FusedRNNLM])
+def test_a_pruned_model_trains(model_class: type[RNNLMScratch], sample: Corpus) -> None:
+    """Half of W_xh after the first epoch: the rest goes on learning."""
+    torch.manual_seed(0)
+    model = model_class(28, hiddens=4, sigma=0.3)
+    halve = ModelPruning("l1_unstructured", [(model.rnn, "W_xh")], amount=0.5, apply_pruning=lambda epoch: epoch == 0)
+    after_an_epoch = few_steps(sample, max_epochs=1).rnn.W_xh
+    LightningTrainer(max_epochs=6, callbacks=[halve], **PLAIN).fit(model, few_windows(sample))
+    kept = model.rnn.W_xh != 0
+    assert kept.sum() == kept.numel() / 2 and not torch.allclose(model.rnn.W_xh[kept], after_an_epoch[kept])
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_predicting_gives_logits(sample: Corpus) -> None:
+    data, trainer = few_windows(sample), LightningTrainer(**PLAIN)
+    model = RNNLMScratch(len(data.vocab), hiddens=4, sigma=0.5)
+    batches = [*data.val_dataloader()]
+    expected = [model(X_BT)[0].detach() for X_BT, _ in batches]
+    torch.testing.assert_close(trainer.predict(model, data.val_dataloader()), expected)
+    inputs: Any = DataLoader(batches[0][0], len(batches[0][0]))
+    torch.testing.assert_close(trainer.predict(model, inputs), expected[:1])
+
+
+def test_predict_takes_the_books_arguments() -> None:
+    vocab = Vocab("abc ")
+    model = RNNLMScratch(len(vocab), hiddens=4, sigma=1.0)
+    assert model.predict("ab", 9, vocab, None) == model.predict("ab", 9, vocab, "cpu") == model.predict("ab", 9, vocab)
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        model.predict("ab", 9, vocab, device="meta")
+
+
 # --- Extreme sizes, and the same again ---
 
 
@@ -275,12 +381,9 @@ def test_any_size_is_that_of_numpy(
     torch.manual_seed(0)
     corpus = text_of(num_distinct, 120, tmp_path)
     data = TimeMachine(batch_size, num_steps, num_train=65, num_val=num_val, corpus=corpus)
-    model = RNNLMScratch(len(data.vocab), hiddens=3, sigma=0.5)
+    model = FusedRNNLM(len(data.vocab), hiddens=3, sigma=0.5)
     before = nll_of_the_split(model, data, "train")
-    trainer = LightningTrainer(
-        accelerator="cpu", max_epochs=1, gradient_clip_val=1, num_sanity_val_steps=0, logger=False,
-        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-    )  # fmt: skip
+    trainer = LightningTrainer(max_epochs=1, gradient_clip_val=1, **PLAIN)
     trainer.fit(model, data)
     assert len(data.vocab) == num_distinct + 1
     assert trainer.global_step == math.ceil(65 / batch_size)

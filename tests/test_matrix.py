@@ -135,7 +135,7 @@ TRAINER = [
     Row("trainer.limit_test_batches=1"),
     Row("trainer.limit_test_batches=0"),
     Row("trainer.limit_predict_batches=1", has_effect=False),
-    Row("trainer.overfit_batches=2", refused="trainer.overfit_batches=2: .*data.num_train=128"),
+    Row("trainer.overfit_batches=2", steps(4)),
     Row("trainer.val_check_interval=2", prints("epoch 2, step 9 of 10")),
     Row(
         "trainer.val_check_interval=0.4",
@@ -306,8 +306,9 @@ def exact_perplexity(folder: Path, split: str) -> float:
     model.load_state_dict({name: weight.double() for name, weight in weights.items()})
     data = settings["data"]
     corpus = find_corpus(data.pop("corpus"), data.pop("search_dirs"), Tokens[data["tokens"]])
-    loader = TimeMachine(**data, corpus=corpus).windows(split)
     limit = settings["trainer"][f"limit_{split}_batches"]
+    limit = settings["trainer"]["overfit_batches"] or limit if split == "val" else limit
+    loader = TimeMachine(**data, corpus=corpus).windows(split, None if limit is None else data["batch_size"])
     batches = len(loader) if limit is None else int(limit * len(loader)) if isinstance(limit, float) else limit
     with torch.no_grad():
         nlls = [model.nll(batch).flatten() for batch, _ in zip(loader, range(batches), strict=False)]

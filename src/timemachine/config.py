@@ -3,7 +3,6 @@
 The values are in `conf/`. `cli.schema` registers these dataclasses with Hydra; the lesson checks its arguments by them.
 """
 
-import math
 import re
 from dataclasses import Field, asdict, dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
@@ -185,7 +184,9 @@ class Model:
 
 
 # Of `model.` what the language model reads itself, whatever the cell.
-OF_ANY_CELL = {"cell", "hiddens", "sigma", "lr", "input", "embedding_dim", "embedding_sigma", "input_lr_factor"}
+OF_ANY_CELL = {
+    "cell", "hiddens", "sigma", "lr", "input", "embedding_dim", "embedding_sigma", "input_lr_factor", "backward",
+}  # fmt: skip
 
 
 @dataclass(slots=True, kw_only=True)
@@ -256,7 +257,7 @@ class Trainer:
     limit_val_batches: Any = setting(None, "", 0, MOST, example=0.5)
     limit_test_batches: Any = setting(None, "", 0, MOST, example=0.5)
     limit_predict_batches: Any = setting(None, "", 0, MOST, example=0.5)
-    overfit_batches: Any = setting(0.0, "", 0, MOST)
+    overfit_batches: Any = setting(0.0, "the same batches in each epoch: how many, or a share", 0, MOST, example=1)
     val_check_interval: Any = setting(None, "", 0, MOST, example=1)
     check_val_every_n_epoch: int | None = setting(1, "epochs from one validation to the next", 1, MOST)
     num_sanity_val_steps: int | None = setting(None, "batches of validation before training", -1, MOST, example=0)
@@ -341,10 +342,6 @@ class Train:
         for name in ("barebones", "fast_dev_run"):
             value, rule = getattr(trainer, name), "keeps no checkpoint, and would leave a resumed run in two parts"
             require(self.resume is None or not value, f"trainer.{name}", value, rule, "false")
-        if trainer.overfit_batches:
-            windows = math.ceil(trainer.overfit_batches * self.data.batch_size)
-            rule = f"an epoch has a new order of its windows; type data.num_train={windows}"
-            raise SettingError(f"trainer.overfit_batches={trainer.overfit_batches}: {rule}")
         if re.fullmatch(r"(16|bf16)(-mixed)?", str(trainer.precision)):
             fits, rule = self.model.backward in (Backward.auto, Backward.autograd), "knows no mixed precision"
             require(fits, "model.backward", self.model.backward, rule, "autograd")

@@ -79,23 +79,37 @@ class TimeMachine(LightningDataModule):
         return f"TimeMachine({text}; windows of {self.num_steps}: {windows}; {self.batch_size:,} a batch)"
 
     def train_dataloader(self) -> Any:
-        """Return the batches of the training windows, in a new order each epoch."""
-        return self.windows("train", self.generator) if self._train_loader is None else self._train_loader(self)
+        """Return the batches of the training windows, in the order of `order`."""
+        if self._train_loader is not None:
+            return self._train_loader(self)
+        return self.windows("train", self.batch_size, self.order())
+
+    def order(self) -> Generator | None:
+        """Return what draws a new order each epoch; None, the text's, for a Trainer with `overfit_batches`."""
+        return None if getattr(self.trainer, "overfit_batches", 0) else self.generator
 
     def val_dataloader(self) -> "WindowLoader":
         """Return the batches of the validation windows, in the order of the text."""
-        return self.windows("val")
+        return self._held_out("val")
 
     def test_dataloader(self) -> "WindowLoader":
         """Return the batches of the test windows, in the order of the text; none where the text ends before."""
-        return self.windows("test")
+        return self._held_out("test")
 
-    def windows(self, split: str, generator: Generator | None = None) -> "WindowLoader":
-        """Return this process' share of the windows of a split, in the generator's order or that of the text."""
+    def _held_out(self, split: str) -> "WindowLoader":
+        """Return larger batches than `batch_size`, unless the Trainer takes but so many of them, or such a share."""
+        limit = getattr(self.trainer, f"limit_{split}_batches", 1.0)
+        return self.windows(split, self.batch_size if isinstance(limit, int) or limit < 1 else None)
+
+    def windows(self, split: str, batch_size: int | None = None, generator: Generator | None = None) -> "WindowLoader":
+        """Return this process' share of the windows of a split, in the generator's order or that of the text.
+
+        `batch_size`: by default as many as are read fast where nothing is learnt from them.
+        """
         starts = self.splits[split].starts
         rank, world_size = self.share()
         windows_NT = self.chars_N.unfold(0, self.num_steps + 1, 1)[starts.start : starts.stop]
-        size = self.batch_size if generator is not None else max(self.batch_size, AT_ONCE // max(len(self.vocab), 256))
+        size = batch_size or max(self.batch_size, AT_ONCE // max(len(self.vocab), 256))
         return WindowLoader(windows_NT, size, generator, rank, world_size)
 
     def share(self) -> tuple[int, int]:

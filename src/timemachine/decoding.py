@@ -1,25 +1,25 @@
 """Continuing a text: warm-up, then the likeliest character each time, or one drawn from P^alpha.
 
-S samples at once, V vocabulary, H hidden units. A character costs a look-up and one product of the state with
-[W_hh W_hq], which gives the next state's part and the logits. In numpy, whose calls take a third of torch's, which is
-what counts where the model is this small. Another cell than the RNN is decoded through the model.
+S samples at once, S' numbers of a state, V vocabulary.
 """
 
-from typing import Any
+from collections.abc import Callable
+from functools import singledispatch
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from timemachine.datamodule import TimeMachine
-from timemachine.kernels.activations import ACTIVATIONS
-from timemachine.kernels.loss import is_the_books
 from timemachine.language_model import RNNLMScratch
 from timemachine.perplexity import in_evaluation_mode
 from timemachine.vocab import UNKNOWN, Vocab
 
 Floats = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
+# From a state and the characters read in it to the next state and logits: (S') and (V), of S characters (S', S) and
+# (V, S). None is a zero state.
+Step = Callable[[Floats | None, int | Indices], tuple[Floats, Floats]]
 
 
 def known_prefix(text: str, data: TimeMachine) -> str:
@@ -47,10 +47,10 @@ def continue_text(
     """
     if alpha is not None and not alpha > 0:
         raise ValueError(f"alpha={alpha}: must be a positive number, or None for the likeliest characters")
-    can_be_fast = is_the_books(model) and is_the_books(model.rnn)
-    step = _Step(model, vocab) if can_be_fast else _StepOfAnyCell(model, vocab)
-    state: Any = None
-    for character in vocab.encode(prefix or starting_symbol(vocab)).tolist():
+    step = step_of(model, vocab)
+    first, *others = vocab.encode(prefix or starting_symbol(vocab)).tolist()
+    state, logits = step(None, first)
+    for character in others:
         state, logits = step(state, character)
     if alpha is None:
         greedy = []
@@ -73,41 +73,21 @@ def starting_symbol(vocab: Vocab) -> str:
     return " " if " " in vocab.token_to_idx else next(token for token in vocab.idx_to_token if token != UNKNOWN)
 
 
-class _Step:
-    """One time step: from W_hhᵀ h of the last state h and a character to the same of the next state, and the logits.
-
-    Shapes (H) and (V) for one character, (H, S) and (V, S) for an array of S: sums over V run along the memory. None
-    stands for a zero state.
-    """
-
-    def __init__(self, model: RNNLMScratch, vocab: Vocab) -> None:
-        rnn = model.rnn
-        with torch.no_grad():
-            inputs_VH = (rnn.W_xh if model.embedding is None else model.embedding @ rnn.W_xh) + rnn.b_h
-            both = torch.cat([rnn.W_hh, model.W_hq], 1)
-            self.inputs_HV, self.bothT, b_q = (x.float().cpu().numpy() for x in (inputs_VH.T, both.T, model.b_q))
-        self.both_tensor = torch.from_numpy(self.bothT)
-        self.b_q = b_q.copy()
-        self.b_q[vocab.unk] = -np.inf
-        self.num_hiddens = rnn.num_hiddens
-        self.apply_ = ACTIVATIONS[rnn.activation].apply_to_array_
-
-    def __call__(self, from_state: Floats | None, characters: int | Indices) -> tuple[Floats, Floats]:
-        Z = self.inputs_HV[:, characters] + (np.float32(0) if from_state is None else from_state)
-        self.apply_(Z)
-        # Of many samples the product is torch's: numpy's takes all cores, whatever torch is told.
-        product = self.bothT @ Z if Z.ndim == 1 else torch.mm(self.both_tensor, torch.from_numpy(Z)).numpy()
-        return product[: self.num_hiddens], (product[self.num_hiddens :].T + self.b_q).T
+@singledispatch
+def step_of(model: RNNLMScratch, vocab: Vocab) -> Step:
+    """Return one time step of a model without `<unk>`. `kernels` registers a faster one for its own class."""
+    return ModelStep(model, vocab)
 
 
-class _StepOfAnyCell:
-    """One time step through the model, with any cell: from a state (S') or (S', S) to the next, and the logits."""
+class ModelStep:
+    """One time step through the model, with any cell."""
 
     def __init__(self, model: RNNLMScratch, vocab: Vocab) -> None:
         self.model, self.unk = model, vocab.unk
 
     @torch.no_grad()
     def __call__(self, state: Floats | None, characters: int | Indices) -> tuple[Floats, Floats]:
+        """Return the next state and the logits, in float32."""
         X_S1 = torch.as_tensor(characters, device=self.model.device).reshape(-1, 1)
         state_SS = None if state is None else torch.from_numpy(state.T).reshape(len(X_S1), -1).to(self.model.W_hq)
         logits_S1V, state_SS = self.model(X_S1, state_SS)

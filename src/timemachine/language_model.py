@@ -15,7 +15,6 @@ from timemachine.clipping import clip_gradients, gradient_norm
 from timemachine.config import Input, Model, to_dict
 from timemachine.datamodule import Batch, targets_per_process
 from timemachine.errors import Diverged
-from timemachine.kernels.loss import is_the_books, mean_nll
 from timemachine.perplexity import Perplexity, in_evaluation_mode
 from timemachine.rnn import build_cell, reading_weights
 from timemachine.vocab import Vocab
@@ -27,8 +26,8 @@ class RNNLMScratch(LightningModule):
     Parameters beside the cell's: `W_hq` (H, V) drawn from N(0, sigma²), `b_q` (V) zero, `embedding` (V, D) drawn from
     N(0, embedding_sigma²) or None. `others`: what else `config.Model` has. Raises SettingError for an invalid value.
 
-    `training_step` calls `forward` with `backward="autograd"` alone: else `kernels.loss.mean_nll` computes the same
-    loss and gradients faster (kernels/fused.cpp, or bptt.py). Methods in place of these are called all the same.
+    PyTorch differentiates it, whatever `backward` is. `kernels.language_model.FusedRNNLM`, which train.py trains, is
+    this class with the same numbers, faster.
     """
 
     def __init__(self, vocab_size: int, hiddens: int = 32, sigma: float = 0.01, lr: float = 1.0, **others: Any) -> None:
@@ -50,10 +49,13 @@ class RNNLMScratch(LightningModule):
         return F.one_hot(X_BT.T, self.vocab_size).to(self.W_hq.dtype)
 
     def inputs(self, X_BT: Tensor) -> Tensor:
-        """Return what the cell reads: indices (T, B), which stand for one-hot vectors, or vectors (T, B, D)."""
-        if self.embedding is not None:
-            return self.embedding[X_BT.T]
-        return X_BT.T if is_the_books(self) else self.one_hot(X_BT)
+        """Return the vectors (T, B, D) that the cell reads for indices (B, T): one-hot, or rows of the embedding."""
+        return self.one_hot(X_BT) if self.embedding is None else self.embedding[X_BT.T]
+
+    def hidden_states(self, X_BT: Tensor, state_BS: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return hidden states (T, B, H) and the state after the last step, from indices (B, T) and a state."""
+        states: tuple[Tensor, Tensor] = self.rnn(self.inputs(X_BT), state_BS)
+        return states
 
     def output_layer(self, H_TBH: Tensor) -> Tensor:
         """Return logits (B, T, V) for hidden states (T, B, H)."""
@@ -61,23 +63,39 @@ class RNNLMScratch(LightningModule):
 
     def forward(self, X_BT: Tensor, state_BS: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return logits (B, T, V) and the state after the last step, from indices (B, T) and a state, zero if None."""
-        H_TBH, state_BS = self.rnn(self.inputs(X_BT), state_BS)
+        H_TBH, state_BS = self.hidden_states(X_BT, state_BS)
         return self.output_layer(H_TBH), state_BS
+
+    def loss(self, Y_hat: Tensor, Y: Tensor) -> Tensor:
+        """Return the cross-entropy of each target Y (B, T) under the logits Y_hat (B, T, V), in nats.
+
+        The book's `loss` returns their mean, and so may a subclass.
+        """
+        logits_NV = Y_hat.transpose(0, 1).flatten(0, 1)  # as they lie in memory
+        return F.cross_entropy(logits_NV, Y.T.flatten(), reduction="none").view(Y.T.shape).T
 
     def nll(self, batch: Batch) -> Tensor:
         """Return the negative log-likelihood of each target (B, T), in nats; each window begins with a zero state."""
         X_BT, Y_BT = batch
-        logits_NV = self(X_BT)[0].transpose(0, 1).flatten(0, 1)
-        return F.cross_entropy(logits_NV, Y_BT.T.flatten(), reduction="none").view(Y_BT.T.shape).T
+        return self.loss(self(X_BT)[0], Y_BT).expand(Y_BT.shape)
 
-    the_books = (one_hot, inputs, output_layer, forward, nll)  # for all of which the fused kernel may stand in
+    def mean_nll(self, batch: Batch, num_targets: float | None = None) -> tuple[Tensor, Tensor]:
+        """Return the mean of `nll(batch)`, and `nll(batch)` without gradients.
+
+        `num_targets`: the number that the sum is divided by, if it is not that of the batch.
+        """
+        nll_BT = self.nll(batch)
+        return sum_over(nll_BT, num_targets or nll_BT.numel()), nll_BT.detach()
 
     @in_evaluation_mode
-    def predict(self, prefix: str, num_preds: int, vocab: Vocab) -> str:
-        """Return the prefix and `num_preds` characters, each the likeliest but `<unk>`: the book's section 9.5.5."""
+    def predict(self, prefix: str, num_preds: int, vocab: Vocab, device: torch.device | str | None = None) -> str:
+        """Return the prefix and `num_preds` characters, each the likeliest but `<unk>`: the book's section 9.5.5.
+
+        `device`: where the model is; by default the model knows.
+        """
         state, text = None, vocab[list(prefix or " ")]
         for step in range(len(text) - 1 + num_preds):
-            logits_11V, state = self(torch.tensor([[text[step]]], device=self.device), state)
+            logits_11V, state = self(torch.tensor([[text[step]]], device=device or self.device), state)
             if step == len(text) - 1:  # the warm-up is over
                 logits_11V[..., vocab.unk] = -torch.inf
                 text.append(int(logits_11V.argmax()))
@@ -94,8 +112,8 @@ class RNNLMScratch(LightningModule):
         return SGD(self.parameters(), self.lr) if self.input_lr_factor == 1 else SGD(self.parameter_groups())
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the mean cross-entropy of the batch; in several processes a number whose mean over them is that."""
-        loss, nll_BT = mean_nll(self, batch, targets_per_process(self.trainer, batch, batch_idx))
+        """Return the mean of `nll(batch)`; in several processes a number whose mean over them is that."""
+        loss, nll_BT = self.mean_nll(batch, targets_per_process(self.trainer, batch, batch_idx))
         self.train_perplexity.update(nll_BT)
         return loss
 
@@ -126,7 +144,7 @@ class RNNLMScratch(LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch to the validation perplexity."""
-        self.val_perplexity.update(mean_nll(self, batch)[1])
+        self.val_perplexity.update(self.mean_nll(batch)[1])
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation perplexity. Raise Diverged if it or a weight is not finite."""
@@ -137,5 +155,15 @@ class RNNLMScratch(LightningModule):
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch to the test perplexity, which Lightning logs at the end."""
-        self.test_perplexity.update(mean_nll(self, batch)[1])
+        self.test_perplexity.update(self.mean_nll(batch)[1])
         self.log("test/perplexity", self.test_perplexity)
+
+    def predict_step(self, batch: Batch | Tensor, batch_idx: int) -> Tensor:
+        """Return logits (B, T, V) for the inputs of a batch, or for indices (B, T)."""
+        logits_BTV: Tensor = self(batch if isinstance(batch, Tensor) else batch[0])[0]
+        return logits_BTV
+
+
+def sum_over(loss_BT: Tensor, divisor: float) -> Tensor:
+    """Return the sum of the losses over `divisor`, in 32 bits at least: 16 bits overflow at 65,504."""
+    return loss_BT.sum(dtype=torch.promote_types(loss_BT.dtype, torch.float32)) / divisor

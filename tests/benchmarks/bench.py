@@ -41,6 +41,7 @@ from timemachine.datamodule import Batch, TimeMachine
 from timemachine.decoding import continue_text
 from timemachine.errors import one_line
 from timemachine.kernels import keep_freed_memory
+from timemachine.kernels.language_model import FusedRNNLM
 from timemachine.language_model import RNNLMScratch
 
 THREADS = (1, 2)
@@ -226,7 +227,7 @@ def decoding(_: int) -> Iterator[Row]:
     """Characters of a text."""
     data = TimeMachine(corpus=find_corpus("sample", []))
     torch.manual_seed(0)
-    model = RNNLMScratch(len(data.vocab), sigma=0.3, backward="autograd")
+    model = FusedRNNLM(len(data.vocab), sigma=0.3, backward="autograd")
 
     def greedy() -> object:
         return continue_text(model, data.vocab, "it has", 500)

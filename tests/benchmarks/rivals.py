@@ -15,14 +15,15 @@ from torch.utils.data import DataLoader, TensorDataset
 from tests.benchmarks.book_program import import_d2l
 from timemachine.clipping import clip_gradients
 from timemachine.datamodule import Batch, TimeMachine
+from timemachine.kernels.language_model import FusedRNNLM
 from timemachine.language_model import RNNLMScratch
 
 Step = Callable[[], Any]
 
 
 def own_step(H: int, batch: Batch, backward: str = "auto", V: int = 28, activation: str = "tanh") -> Step:
-    """Gradients, clipping and update of `RNNLMScratch`; backward="autograd" is the book's loop."""
-    model = RNNLMScratch(V, hiddens=H, activation=activation, backward=backward)
+    """Gradients, clipping and update of `FusedRNNLM`; backward="autograd" is the book's loop."""
+    model = FusedRNNLM(V, hiddens=H, activation=activation, backward=backward)
     model.trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
     parameters = list(model.parameters())  # as Lightning's hook finds them: in the optimiser
     optimizer = torch.optim.SGD(parameters, lr=1)
@@ -38,7 +39,7 @@ def own_step(H: int, batch: Batch, backward: str = "auto", V: int = 28, activati
 
 def compiled_loop_step(H: int, batch: Batch) -> Step:
     """The book's loop under torch.compile. Raises whatever torch does where it has no compiler."""
-    model = RNNLMScratch(28, hiddens=H, backward="autograd")
+    model = RNNLMScratch(28, hiddens=H)
     optimizer, loss = torch.optim.SGD(model.parameters(), lr=1), torch.compile(lambda: model.nll(batch).mean())
 
     def step() -> None:
@@ -95,7 +96,7 @@ class PlainLightning(pl.LightningModule):
 
     def __init__(self) -> None:
         super().__init__()
-        self.model = RNNLMScratch(28, backward="autograd")
+        self.model = RNNLMScratch(28)
 
     def loss(self, batch: Batch) -> Tensor:
         logits_BTV, _ = self.model(batch[0])

@@ -76,7 +76,7 @@ def test_output_dropout_is_the_same_in_any_number_of_processes(sample: Corpus) -
     """And drops a unit for a whole window."""
     model, data = trained_on(sample, Training(output_dropout=0.5))
     X_BT, Y_BT = next(iter(data.train_dataloader()))
-    H_TBH, _ = model.rnn(X_BT.T)
+    H_TBH, _ = model.hidden_states(X_BT)
     kept_BH = torch.rand(len(X_BT), 6, generator=torch.Generator().manual_seed(7)) >= 0.5
     logits_BTV = (H_TBH * kept_BH * 2 @ model.W_hq + model.b_q).transpose(0, 1)
     expected_BT = -logits_BTV.log_softmax(-1).gather(-1, Y_BT[..., None])[..., 0]

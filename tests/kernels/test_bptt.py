@@ -4,37 +4,33 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn.functional import one_hot
 
 from tests.support.rounding import rounding
-from timemachine.kernels.activations import ACTIVATIONS
-from timemachine.language_model import RNNLMScratch
+from timemachine.kernels.activations import BY_HAND
+from timemachine.kernels.bptt import recurrence
+from timemachine.kernels.language_model import FusedRNNLM
 from timemachine.rnn import RNNScratch
 
-BY_HAND = [name for name, row in ACTIVATIONS.items() if row.times_derivative_ is not None]
+
+def by_hand(rnn: RNNScratch, inputs: Tensor, H_BH: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    return recurrence(inputs, rnn.W_xh, rnn.W_hh, rnn.b_h, H_BH, rnn.activation)
 
 
-def pair(num_inputs: int, num_hiddens: int, activation: str) -> tuple[RNNScratch, RNNScratch]:
-    """The recurrence by hand and by autograd, float64, with the same weights, biases not zero."""
-    by_hand, by_autograd = (
-        RNNScratch(num_inputs, num_hiddens, 0.5, activation, backward).double() for backward in ("bptt", "autograd")
-    )
-    torch.nn.init.normal_(by_hand.b_h)
-    by_autograd.load_state_dict(by_hand.state_dict())
-    return by_hand, by_autograd
-
-
-@given(st.integers(1, 6), st.integers(1, 5), st.sampled_from(BY_HAND), st.booleans(), st.booleans(), st.integers())
+@given(st.integers(1, 6), st.integers(1, 5), st.sampled_from([*BY_HAND]), st.booleans(), st.booleans(), st.integers())
 def test_values_and_gradients_are_autograds(T: int, B: int, phi: str, dense: bool, has_state: bool, seed: int) -> None:
     torch.manual_seed(seed % 2**32)
-    by_hand, by_autograd = pair(7, 5, phi)
+    rnn = RNNScratch(7, 5, 0.5, phi).double()
+    torch.nn.init.normal_(rnn.b_h)
     inputs = torch.randn(T, B, 7, dtype=torch.float64) if dense else torch.randint(7, (T, B))
     state = torch.randn(B, 5, dtype=torch.float64) if has_state else None
     weight_TBH, weight_BH = torch.randn(T, B, 5, dtype=torch.float64), torch.randn(B, 5, dtype=torch.float64)
     results = []
-    for rnn in (by_hand, by_autograd):
+    for is_by_hand in (True, False):
         x = inputs.clone().requires_grad_(dense)
         h = None if state is None else state.clone().requires_grad_()
-        H_TBH, H_BH = rnn(x, h)
+        H_TBH, H_BH = by_hand(rnn, x, h) if is_by_hand else rnn(x if dense else one_hot(x, 7).double(), h)
         leaves = [*rnn.parameters(), *([x] if dense else []), *([] if h is None else [h])]
         # Both outputs count, the last state twice.
         loss = (H_TBH * weight_TBH).sum() + (H_BH * weight_BH).sum()
@@ -46,10 +42,10 @@ def test_values_and_gradients_are_autograds(T: int, B: int, phi: str, dense: boo
 def test_float32_is_as_close_to_float64_as_autograds(sigma: float) -> None:
     torch.manual_seed(0)
     batch = torch.randint(28, (256, 32)), torch.randint(28, (256, 32))
-    weights = RNNLMScratch(28, sigma=sigma).state_dict()
+    weights = FusedRNNLM(28, sigma=sigma).state_dict()
     gradients = []
     for backward, dtype in (("autograd", torch.float64), ("autograd", torch.float32), ("bptt", torch.float32)):
-        model = RNNLMScratch(28, backward=backward).to(dtype)
+        model = FusedRNNLM(28, backward=backward).to(dtype)
         model.load_state_dict(weights)
         gradients.append(torch.autograd.grad(model.nll(batch).mean(), list(model.parameters())))
     for exact, autograds, ours in zip(*gradients, strict=True):
@@ -59,7 +55,7 @@ def test_float32_is_as_close_to_float64_as_autograds(sigma: float) -> None:
 
 def test_a_second_derivative_is_refused() -> None:
     rnn = RNNScratch(5, 4, 0.5)
-    H_TBH, _ = rnn(torch.randint(5, (3, 2)))
+    H_TBH, _ = by_hand(rnn, torch.randint(5, (3, 2)))
     with pytest.raises(RuntimeError, match="backward='autograd'"):
         torch.autograd.grad(H_TBH.square().sum(), [rnn.W_hh], create_graph=True)
 
@@ -67,19 +63,19 @@ def test_a_second_derivative_is_refused() -> None:
 @pytest.mark.parametrize("inputs", [torch.zeros(3, 2, 5, dtype=torch.int64), torch.zeros(3, 2)])
 def test_one_hot_vectors_of_whole_numbers_and_indices_of_others_are_refused(inputs: torch.Tensor) -> None:
     with pytest.raises(ValueError, match="indices \\(T, B\\), or vectors"):
-        RNNScratch(5, 4, 0.5)(inputs)
+        by_hand(RNNScratch(5, 4, 0.5), inputs)
 
 
 @pytest.mark.parametrize("input", ["one_hot", "embedding"])
 def test_autocast_takes_the_loop_whose_products_it_casts(input: str) -> None:
     torch.manual_seed(0)
-    model = RNNLMScratch(9, hiddens=8, sigma=0.5, input=input)
+    model = FusedRNNLM(9, hiddens=8, sigma=0.5, input=input)
     batch = torch.randint(9, (4, 6)), torch.randint(9, (4, 6))
     nll_BT = model.nll(batch)
     for grad_enabled in (True, False):
         with torch.set_grad_enabled(grad_enabled), torch.autocast("cpu", torch.bfloat16):
             cast_BT = model.nll(batch)
-            H_TBH, _ = model.rnn(model.inputs(batch[0]))
+            H_TBH, _ = model.hidden_states(batch[0])
         assert not torch.equal(cast_BT, nll_BT)
         torch.testing.assert_close(cast_BT.float(), nll_BT, rtol=8 * 2**-8, atol=8 * 2**-8)  # 8 terms a sum
         assert H_TBH.shape == (6, 4, 8)

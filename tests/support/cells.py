@@ -13,8 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from timemachine.config import Activation as Name
-from timemachine.kernels.activations import ACTIVATIONS, Activation
-from timemachine.rnn import as_vectors
+from timemachine.rnn import ACTIVATIONS
 
 
 class GRU(nn.Module):
@@ -27,9 +26,8 @@ class GRU(nn.Module):
         self.W_h = nn.Parameter(torch.randn(num_hiddens, 3 * num_hiddens) * sigma)
         self.b = nn.Parameter(torch.zeros(3 * num_hiddens))
 
-    def forward(self, inputs: Tensor, state_BS: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return outputs (T, B, H) and the last state (B, H), from vectors (T, B, D) or indices (T, B)."""
-        X_TBD = as_vectors(inputs, self.W_x)
+    def forward(self, X_TBD: Tensor, state_BS: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return outputs (T, B, H) and the last state (B, H), from vectors (T, B, D)."""
         H_BH = X_TBD.new_zeros(X_TBD.shape[1], self.num_hiddens) if state_BS is None else state_BS
         W_zr, W_candidate = self.W_h.split([2 * self.num_hiddens, self.num_hiddens], 1)
         outputs = []
@@ -51,9 +49,8 @@ class LSTM(nn.Module):
         self.W_h = nn.Parameter(torch.randn(num_hiddens, 4 * num_hiddens) * sigma)
         self.b = nn.Parameter(torch.zeros(4 * num_hiddens))
 
-    def forward(self, inputs: Tensor, state_BS: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return outputs (T, B, H) and the last state (B, 2H), from vectors (T, B, D) or indices (T, B)."""
-        X_TBD = as_vectors(inputs, self.W_x)
+    def forward(self, X_TBD: Tensor, state_BS: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return outputs (T, B, H) and the last state (B, 2H), from vectors (T, B, D)."""
         if state_BS is None:
             state_BS = X_TBD.new_zeros(X_TBD.shape[1], 2 * self.num_hiddens)
         H_BH, C_BH = state_BS.chunk(2, 1)
@@ -68,12 +65,12 @@ class LSTM(nn.Module):
 
 
 _Added = Enum("_Added", ["gelu", "silu"])
-ADDED = {"gelu": Activation(F.gelu), "silu": Activation(F.silu)}
+ADDED = {"gelu": F.gelu, "silu": F.silu}
 
 
 @contextmanager
 def without_slope() -> Iterator[None]:
-    """Make them known: `model.activation=gelu` and `silu`, rows with φ alone."""
+    """Make them known: `model.activation=gelu` and `silu`, of which the kernels know nothing."""
     with pytest.MonkeyPatch.context() as patch:
         for name, row in ADDED.items():
             patch.setitem(ACTIVATIONS, name, row)

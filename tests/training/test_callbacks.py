@@ -15,7 +15,7 @@ from timemachine.config import Train, to_dict
 from timemachine.corpus import find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.kernels import fused
-from timemachine.language_model import RNNLMScratch
+from timemachine.kernels.language_model import FusedRNNLM
 from timemachine.runs.checkpoint import kept_backward
 from timemachine.runs.processes import Signalled
 from timemachine.runs.record import Record
@@ -43,7 +43,7 @@ def sample_data() -> TimeMachine:
 def train(folder: Path, *callbacks: Callback, **network: Any) -> None:
     """A run of 4 epochs of 3 steps; from the last checkpoint, if there is one."""
     torch.manual_seed(0)
-    fit(folder, RNNLMScratch(28, hiddens=4, lr=2, **network), sample_data(), callbacks, max_epochs=4)
+    fit(folder, FusedRNNLM(28, hiddens=4, lr=2, **network), sample_data(), callbacks, max_epochs=4)
 
 
 def test_a_signal_in_a_validation_ends_the_run_in_the_epoch_to_which_it_belongs(tmp_path: Path) -> None:
@@ -85,6 +85,6 @@ def test_another_kernel_than_before_is_reported(tmp_path: Path, capsys: pytest.C
     with Record(tmp_path, to_dict(settings), in_sweep=False) as run:
         run.update(kernel="fused (another)")
     with Record(tmp_path, to_dict(settings), in_sweep=False) as run:
-        build_trainer(settings, run).fit(RNNLMScratch(28, hiddens=4), sample_data())
+        build_trainer(settings, run).fit(FusedRNNLM(28, hiddens=4), sample_data())
     assert "kernel        fused (another) when the run began" in capsys.readouterr().out
     assert read_summary(tmp_path)["kernel"] == f"fused ({fused.instruction_sets()[0]})"

@@ -83,11 +83,11 @@ def check_network(network: Model) -> None:
     """Raise SettingError for a network that cannot be built."""
     default = to_dict(Model())
     of_the_cell = {name for name, value in to_dict(network).items() if value != default[name]} - OF_ANY_CELL
-    is_the_books = network.cell == "rnn" and of_the_cell <= {"activation", "backward"}  # which it takes
-    if not is_the_books or network.activation.name not in FUSED_ACTIVATIONS:
-        from timemachine.language_model import RNNLMScratch  # takes seconds
+    is_plain = network.cell == "rnn" and of_the_cell <= {"activation"}  # which it takes
+    if not is_plain or network.activation.name not in FUSED_ACTIVATIONS:
+        from timemachine.kernels.language_model import FusedRNNLM  # takes seconds
 
-        RNNLMScratch(2, **to_dict(network))
+        FusedRNNLM(2, **to_dict(network))
 
 
 def without_hydra(cfg: DictConfig) -> DictConfig:

@@ -70,7 +70,7 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
 
 def _last_logits(model: RNNLMScratch, X_MT: Tensor, state_MS: Tensor | None = None) -> Tensor:
     """Return the logits after the last character of each window (M, V); those of all would fill the memory."""
-    H_TMH, _ = model.rnn(model.inputs(X_MT), state_MS)
+    H_TMH, _ = model.hidden_states(X_MT, state_MS)
     return model.output_layer(H_TMH[-1:])[:, 0]
 
 

@@ -45,7 +45,7 @@ def recurrence(model: RNNLMScratch, data: TimeMachine) -> dict[str, float]:
     X_BT = data.chars_N.cpu()[starts_B[:, None] + torch.arange(data.num_steps)].long()
     rnn = model.rnn
     with torch.no_grad():
-        H_TBH = rnn(model.inputs(X_BT.to(rnn.W_hh.device)))[0].double()
+        H_TBH = model.hidden_states(X_BT.to(rnn.W_hh.device))[0].double()
         lengths_T = H_TBH.norm(dim=2).mean(1)
         return {
             "spectral_radius": float(torch.linalg.eigvals(rnn.W_hh.cpu().double()).abs().max()),

@@ -66,7 +66,7 @@ def adaptive_nll(model: RNNLMScratch | Ensemble, chars_N: Tensor, known: range, 
     for start in range(0, len(stream), SEGMENT):
         inputs = stream[start : start + SEGMENT]
         next_L = chars_N[inputs.start + 1 : inputs.stop + 1].long()
-        H_L1H, state = model.rnn(model.inputs(chars_N[None, inputs.start : inputs.stop].long()), state)
+        H_L1H, state = model.hidden_states(chars_N[None, inputs.start : inputs.stop].long(), state)
         log_p_LV = model.output_layer(H_L1H)[0].log_softmax(-1)
         gradients = torch.autograd.grad(F.nll_loss(log_p_LV, next_L), parameters)
         with torch.no_grad():
@@ -108,7 +108,7 @@ def _read(model: RNNLMScratch, chars_N: Tensor, inputs: range) -> Iterator[tuple
     state = None
     for start in range(inputs.start, inputs.stop, BLOCK):
         stop = min(start + BLOCK, inputs.stop)
-        H_L1H, state = model.rnn(model.inputs(chars_N[None, start:stop].long()), state)
+        H_L1H, state = model.hidden_states(chars_N[None, start:stop].long(), state)
         next_LV = F.one_hot(chars_N[start + 1 : stop + 1].long(), model.vocab_size)
         yield F.normalize(H_L1H[:, 0]), next_LV.to(H_L1H.dtype)
 

@@ -14,12 +14,12 @@ from torch.optim import AdamW, Optimizer
 from timemachine.config import Optimizer as OptimizerName
 from timemachine.config import Schedule, Training
 from timemachine.datamodule import targets_per_process
-from timemachine.kernels.loss import sum_over
-from timemachine.language_model import RNNLMScratch
+from timemachine.kernels.language_model import FusedRNNLM
+from timemachine.language_model import sum_over
 
 
-class RNNLMBeyond(RNNLMScratch):
-    """`RNNLMScratch` with what `config.Training` adds; `network`: the other arguments of that class.
+class RNNLMBeyond(FusedRNNLM):
+    """`FusedRNNLM` with what `config.Training` adds; `network`: the other arguments of that class.
 
     AdamW: Loshchilov and Hutter, "Decoupled weight decay regularization", 2019. Weights do not decay: that did not pay.
     """
@@ -28,10 +28,13 @@ class RNNLMBeyond(RNNLMScratch):
         super().__init__(vocab_size, **network)
         self.training_settings = training
         self._needs_states = bool(training.carry_state or training.output_dropout)
-        if self._needs_states and self.hparams["backward"] in ("auto", "fused"):
-            self.rnn.backward_by = "bptt"  # the fused kernel has the loss alone
         self._noise = torch.Generator()
         self._state_BS: Tensor | None = None  # after the last batch, where windows are end to end
+
+    def kernel(self) -> str:
+        """Return what computes the gradients: not fused, which has the loss alone, where hidden states are needed."""
+        found = super().kernel()
+        return "bptt" if self._needs_states and found == "fused" else found
 
     def configure_optimizers(self) -> Optimizer:
         """Return SGD or AdamW; `initial_lr` of a group is what the schedule multiplies."""
@@ -73,7 +76,7 @@ class RNNLMBeyond(RNNLMScratch):
         `share`: which windows of the batch of all processes these are, so that noise does not depend on their number.
         """
         training, (X_BT, Y_BT, *target_BTV) = self.training_settings, batch
-        H_TBH, state_BS = self.rnn(self.inputs(X_BT), self._state_BS)
+        H_TBH, state_BS = self.hidden_states(X_BT, self._state_BS)
         if training.carry_state:
             self._state_BS = state_BS.detach()
         if training.output_dropout:

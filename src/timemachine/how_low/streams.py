@@ -17,16 +17,16 @@ from timemachine.datamodule import WindowLoader
 class StreamLoader:
     """Batches `(X_BT, Y_BT)`, int64, of windows end to end: a row of a batch goes on where that of the last one ended.
 
-    The text (N) is read as a ring from a new place each epoch, drawn by the generator, as `batch_size` streams side by
-    side; of N / batch_size characters a stream the last ones that do not fill a window are left out. With `target_NV`,
-    a distribution for each character, a batch has those of its targets (B, T, V) as well. Raises SettingError where no
-    window fits.
+    The text (N) is read as a ring from a new place each epoch, drawn by the generator, or from its beginning without
+    one, as `batch_size` streams side by side; of N / batch_size characters a stream the last ones that do not fill a
+    window are left out. With `target_NV`, a distribution for each character, a batch has those of its targets (B, T, V)
+    as well. Raises SettingError where no window fits.
     """
 
     chars_N: Tensor  # noqa: N815
     batch_size: int
     num_steps: int
-    generator: Generator
+    generator: Generator | None
     rank: int = 0
     world_size: int = 1
     target_NV: Tensor | None = None  # noqa: N815
@@ -41,7 +41,7 @@ class StreamLoader:
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         length = len(self.chars_N)
-        start = int(torch.randint(length, (), generator=self.generator))
+        start = 0 if self.generator is None else int(torch.randint(length, (), generator=self.generator))
         share = slice(self.rank, None, self.world_size)
         first_B1 = start + torch.arange(self.batch_size)[share, None] * (length // self.batch_size)
         for window in range(len(self)):

@@ -60,10 +60,10 @@ def train_loader(data: TimeMachine, training: Training) -> WindowLoader | InputD
             chars_N, target_NV = _with_another_text(chars_N, data, training)
         size, steps = data.batch_size, data.num_steps
         loader: WindowLoader | StreamLoader = StreamLoader(
-            chars_N, size, steps, data.generator, rank, world_size, target_NV
+            chars_N, size, steps, data.order(), rank, world_size, target_NV
         )
     else:
-        loader = data.windows("train", data.generator)
+        loader = data.windows("train", data.batch_size, data.order())
     if training.input_dropout:
         return InputDropout(loader, training.input_dropout, data.vocab.unk, data.generator)
     return loader

@@ -1,6 +1,6 @@
-"""The activations φ, a row each. The readable loop, bptt and decoding read these rows.
+"""The activations of `rnn.ACTIVATIONS` that the kernels know, a row each. Autograd differentiates the others.
 
-To add one, add a row here and its name to `config.Activation`.
+A φ that takes one value at two places, as GELU does, can have no row: its slope does not follow from its output.
 """
 
 from collections.abc import Callable
@@ -17,32 +17,24 @@ _threshold_backward = torch.ops.aten.threshold_backward.grad_input
 
 @dataclass(frozen=True, slots=True)
 class Activation:
-    """φ, and what makes it fast: φ in place, and its derivative.
+    """φ in place, and its derivative.
 
-    `times_derivative_(G, H)`: G ← G ⊙ φ'(Z) in place, from the output H = φ(Z); without it autograd differentiates φ,
-    as of a φ that takes one value at two places, from which its slope cannot be told. `on_array`: φ in place on
-    numpy's arrays, where that is faster on the CPU than torch's.
+    `times_derivative_(G, H)`: G ← G ⊙ φ'(Z) in place, from the output H = φ(Z). `on_array`: φ in place on numpy's
+    arrays, where that is faster on the CPU than torch's.
     """
 
-    phi: Callable[[Tensor], Tensor]
-    in_place: Callable[[Tensor], object] | None = None
-    times_derivative_: Callable[[Tensor, Tensor], object] | None = None
+    apply_: Callable[[Tensor], object]
+    times_derivative_: Callable[[Tensor, Tensor], object]
     on_array: Callable[[NDArray[np.floating]], object] | None = None
-
-    def apply_(self, Z: Tensor) -> None:
-        """Set Z to φ(Z)."""
-        self.in_place(Z) if self.in_place else Z.copy_(self.phi(Z))
 
     def apply_to_array_(self, Z: NDArray[np.floating]) -> None:
         """Set Z to φ(Z), on numpy's memory."""
         self.on_array(Z) if self.on_array else self.apply_(torch.from_numpy(Z))
 
 
-ACTIVATIONS = {
+BY_HAND = {
     # numpy's tanh is on some machines ten times as fast as torch's, and never slower. 2·sigmoid(2x) − 1 is no
     # alternative: its absolute error of 1e-7 is a large relative one for the small states of a small sigma.
-    "tanh": Activation(
-        torch.tanh, torch.tanh_, lambda G, H: _tanh_backward(G, H, grad_input=G), lambda Z: np.tanh(Z, out=Z)
-    ),
-    "relu": Activation(torch.relu, torch.relu_, lambda G, H: _threshold_backward(G, H, 0, grad_input=G)),
+    "tanh": Activation(torch.tanh_, lambda G, H: _tanh_backward(G, H, grad_input=G), lambda Z: np.tanh(Z, out=Z)),
+    "relu": Activation(torch.relu_, lambda G, H: _threshold_backward(G, H, 0, grad_input=G)),
 }

@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from timemachine.kernels.activations import ACTIVATIONS
+from timemachine.kernels.activations import BY_HAND
 
 
 def recurrence(
@@ -36,7 +36,7 @@ def recurrence(
     """Return all hidden states (T, B, H) and the last one (B, H).
 
     `inputs`: indices (T, B), which stand for one-hot vectors, or vectors (T, B, D). `W_xh` (D, H), `W_hh` (H, H), `b_h`
-    (H), the state before the first step `H_BH` (B, H), zero if None. `activation`: a name in `ACTIVATIONS`. Under
+    (H), the state before the first step `H_BH` (B, H), zero if None. `activation`: a name in `BY_HAND`. Under
     autocast the recurrence stays in the weights' precision. Raises RuntimeError when differentiated twice, ValueError
     for other shapes, such as one-hot vectors that are no floating-point numbers.
     """
@@ -72,7 +72,7 @@ class _Recurrence(torch.autograd.Function):
             torch.addmm(b_h, inputs.view(T * B, -1), W_xh, out=Z_NH)
         else:
             torch.index_select(W_xh + b_h, 0, inputs.view(-1), out=Z_NH)
-        row, steps = ACTIVATIONS[activation], states.unbind()
+        row, steps = BY_HAND[activation], states.unbind()
         has_array = states.device.type == "cpu" and states.dtype in (torch.float32, torch.float64)
         on_array: Any = row.on_array if has_array else None
         activate_, operands = on_array or row.apply_, states.numpy() if on_array else steps  # on the same memory
@@ -88,8 +88,7 @@ class _Recurrence(torch.autograd.Function):
     def backward(ctx: Any, G_TBH: Tensor, G_last_BH: Tensor) -> tuple[Tensor | None, ...]:
         refuse_twice()
         inputs, W_xh, W_hh, states = ctx.saved_tensors
-        times_derivative_ = ACTIVATIONS[ctx.activation].times_derivative_
-        assert times_derivative_ is not None, f"{ctx.activation} has no φ': RNNScratch has autograd differentiate it"
+        times_derivative_ = BY_HAND[ctx.activation].times_derivative_
         (T, B, H), W_hhT = G_TBH.shape, W_hh.T.contiguous()
         dZ_TBH, H_TBH = G_TBH.clone(memory_format=torch.contiguous_format), states[1:].unbind()
         dZ, dZ_NH = dZ_TBH.unbind(), dZ_TBH.view(T * B, H)

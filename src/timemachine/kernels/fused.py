@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from timemachine import kernels
-from timemachine.config import require
 from timemachine.kernels.bptt import refuse_twice
 
 DTYPES = (torch.float32, torch.float64)
@@ -65,16 +64,6 @@ class _Kernel(ctypes.Structure):
 def knows(weight: Tensor, activation: str) -> bool:
     """Return whether the kernel computes with such weights, float32 or float64 on the CPU, and with the activation."""
     return weight.device.type == "cpu" and weight.dtype in DTYPES and activation in kernels.FUSED_ACTIVATIONS
-
-
-def refuse(model: Any, is_the_books: bool) -> None:
-    """Raise SettingError if this kernel cannot compute an `RNNLMScratch` that asks for it; it says why."""
-    for holds, rule in (
-        (is_the_books, f"does not compute what {type(model).__name__} changes"),
-        (knows(model.W_hq, model.hparams["activation"]), "computes tanh or relu in 32 or 64 bits on the CPU"),
-        (kernels.is_compiled(), f"is not compiled, which {kernels.BUILD} does where there is a C++ compiler"),
-    ):
-        require(holds, "model.backward", "fused", rule, "bptt")
 
 
 def loss(

@@ -29,6 +29,7 @@ from torch import Tensor
 from timemachine.config import Tokens, Train, format_value, to_dict
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError, one_line
+from timemachine.kernels.language_model import FusedRNNLM
 from timemachine.language_model import RNNLMScratch
 from timemachine.runs.files import shown, write_whole
 from timemachine.runs.record import Record, is_resumed
@@ -186,7 +187,7 @@ def read_model(run: str, setting: str) -> tuple[RNNLMScratch, dict[str, Tensor],
         else:
             checkpoint = read_checkpoint(path)
             weights, about = checkpoint["state_dict"], checkpoint | checkpoint["TimeMachine"]
-        model, vocab = RNNLMScratch(**about["hyper_parameters"]), vocab_of(about)
+        model, vocab = FusedRNNLM(**about["hyper_parameters"]), vocab_of(about)
         model.load_state_dict(weights)
         if len(vocab) != model.vocab_size or not all(weight.isfinite().all() for weight in model.parameters()):
             raise ValueError("its weights are not finite, or do not fit its vocabulary")

@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Callback
 from timemachine import kernels
 from timemachine.errors import SettingError
 from timemachine.kernels import fused
-from timemachine.kernels.loss import kernel_of
+from timemachine.kernels.language_model import FusedRNNLM
 from timemachine.page import LARGEST, check_model, size_of
 from timemachine.runs.epochs import KEPT, Weights, halved, read_weights, write_weights
 from timemachine.runs.processes import Signalled
@@ -117,7 +117,7 @@ class TrainingStart(Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Ask the model, which is now where it trains, in the precision in which it trains."""
         with trainer.precision_plugin.forward_context():
-            kernel = kernel_of(pl_module)
+            kernel = pl_module.kernel() if isinstance(pl_module, FusedRNNLM) else "autograd"
         if kernel == "fused":
             kernel = f"fused ({fused.instruction_sets()[0]})"
         before, network = self.run.before.get("kernel", kernel), pl_module.hparams

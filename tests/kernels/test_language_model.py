@@ -1,23 +1,27 @@
-"""What computes a model's loss: fused, close to bptt and the same bits with any number of threads, bptt or autograd."""
+"""FusedRNNLM: the lesson's numbers by fused, the same bits with any number of threads, by bptt or by autograd."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch.nn.utils import prune
 
 from tests.support import runs
-from tests.support.cells import without_slope
+from tests.support.cells import GRU, without_slope
 from tests.support.programs import call_program
 from timemachine import kernels
 from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.decoding import continue_text
 from timemachine.errors import SettingError
-from timemachine.kernels.loss import kernel_of, mean_nll, sum_over
-from timemachine.language_model import RNNLMScratch
+from timemachine.kernels.activations import BY_HAND
+from timemachine.kernels.language_model import FusedRNNLM
+from timemachine.language_model import RNNLMScratch, sum_over
+from timemachine.rnn import CELLS
 from timemachine.vocab import Vocab
 
+VOCAB = Vocab("abc ")
 SMALL = ["data=sample", "data.num_train=200", "data.num_val=100", "data.batch_size=64", "data.num_steps=8"]
 SMALL += ["model.hiddens=4", "logger=csv", "trainer=cpu", "trainer.enable_progress_bar=false", "trainer.max_epochs=1"]
 
@@ -41,47 +45,47 @@ def test_which_kernel_a_model_comes_to(
     monkeypatch.setattr(kernels, "is_compiled", lambda: compiled)
     dtype = network.pop("dtype", torch.float32)
     with without_slope():
-        assert kernel_of(RNNLMScratch(28, **network).to(dtype)) == expected
+        assert FusedRNNLM(28, **network).to(dtype).kernel() == expected
 
 
-@pytest.mark.parametrize("method", ["one_hot", "inputs", "output_layer", "forward", "nll"])
-def test_what_a_subclass_changes_is_what_trains_and_decodes(method: str) -> None:
-    def changed(self: RNNLMScratch, *arguments: Any) -> Any:
-        calls.append(method)
-        return getattr(RNNLMScratch, method)(self, *arguments)
+@pytest.mark.parametrize(
+    "network",
+    [
+        *({"activation": name, "backward": by} for name in BY_HAND for by in ("fused", "bptt", "autograd")),
+        {"input": "embedding", "embedding_dim": 3},
+        {"activation": "gelu"},
+        {"cell": "gru"},
+    ],
+)
+def test_the_loss_and_its_gradients_are_the_lessons(network: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CELLS, "gru", GRU)
+    batch = torch.randint(5, (4, 6)), torch.randint(5, (4, 6))
+    results = []
+    with without_slope():
+        if network.get("backward") == "fused" and not kernels.is_compiled():
+            pytest.skip("the fused kernel is not compiled")
+        fast = FusedRNNLM(5, hiddens=3, sigma=0.7, **network).double()
+        lesson = RNNLMScratch(5, hiddens=3, sigma=0.7, **network).double()
+        lesson.load_state_dict(fast.state_dict())
+        for model in (lesson, fast):
+            mean, nll_BT = model.mean_nll(batch, 7)  # the divisor of several processes
+            gradients = torch.autograd.grad(mean, list(model.parameters()))
+            results.append([mean, nll_BT, model.nll(batch), *model(batch[0]), *gradients])
+        text = continue_text(lesson, VOCAB, "ab", 30), lesson.predict("ab", 30, VOCAB)
+        assert (continue_text(fast, VOCAB, "ab", 30), fast.predict("ab", 30, VOCAB)) == text
+    assert not results[1][1].requires_grad
+    torch.testing.assert_close(*results, rtol=1e-10, atol=1e-12)
 
-    calls, X_BT = list[str](), torch.zeros(2, 3, dtype=torch.int64)
-    model = type("Changed", (RNNLMScratch,), {method: changed})(5)
-    loss, _ = mean_nll(model, (X_BT, X_BT))
-    assert calls and torch.equal(loss, RNNLMScratch.nll(model, (X_BT, X_BT)).sum())
-    calls.clear()
-    continue_text(model, Vocab("abc "), "a", 1)
-    assert calls or method == "nll"
-    with pytest.raises(SettingError, match="fused: does not compute what Changed changes; type"):
-        mean_nll(type(model)(5, backward="fused"), (X_BT, X_BT))
 
-
-@pytest.mark.parametrize("place", ["class", "instance"])
-@pytest.mark.parametrize("method", ["one_hot", "inputs", "output_layer", "forward", "nll", "rnn.forward"])
-def test_what_takes_a_methods_place_is_what_trains_and_decodes(
-    method: str, place: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As in a notebook: the book's `add_to_class`, also after the model has been made."""
-    model, X_BT, calls = RNNLMScratch(5), torch.zeros(2, 3, dtype=torch.int64), list[str]()
-    name = method.removeprefix("rnn.")
-    owner = model if name == method else model.rnn
-    original = getattr(owner, name)
-
-    def changed(*arguments: Any) -> Any:
-        calls.append(method)
-        return original(*arguments[place == "class" :])
-
-    monkeypatch.setattr(type(owner) if place == "class" else owner, name, changed)
-    for use in (lambda: mean_nll(model, (X_BT, X_BT)), lambda: continue_text(model, Vocab("abc "), "a", 1)):
-        calls.clear()
-        use()
-        assert calls or method == "nll"
-    assert kernel_of(model) != "fused"
+def test_a_weight_that_a_hook_makes_trains(sample: Corpus) -> None:
+    """As of a run with `callbacks.prune._target_=…ModelPruning`."""
+    data = TimeMachine(64, 4, 128, 32, corpus=sample)
+    model = FusedRNNLM(len(data.vocab), hiddens=4)
+    prune.l1_unstructured(model.rnn, "W_xh", amount=0.5)
+    assert model.kernel() == "autograd"
+    for batch in data.train_dataloader():
+        model.mean_nll(batch)[0].backward()
+    assert model.rnn.W_xh_orig.grad is not None
 
 
 @pytest.mark.parametrize(("dtype", "compiled"), [(torch.float32, False), (torch.bfloat16, True)])
@@ -89,18 +93,18 @@ def test_what_fused_cannot_train_is_refused(
     dtype: torch.dtype, compiled: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kernels, "is_compiled", lambda: compiled)
-    model, X_BT = RNNLMScratch(5, backward="fused").to(dtype), torch.zeros(2, 3, dtype=torch.int64)
+    model, X_BT = FusedRNNLM(5, backward="fused").to(dtype), torch.zeros(2, 3, dtype=torch.int64)
     with pytest.raises(SettingError, match=r"^model\.backward=fused: .*; type for example model\.backward=bptt$"):
-        mean_nll(model, (X_BT, X_BT))
+        model.mean_nll((X_BT, X_BT))
     with torch.no_grad():  # such as an evaluation of the model elsewhere
-        assert mean_nll(model, (X_BT, X_BT))[1].shape == (2, 3)
+        assert model.mean_nll((X_BT, X_BT))[1].shape == (2, 3)
 
 
 @pytest.mark.parametrize("backward", ["bptt", "fused"])
 def test_a_backward_pass_by_hand_is_refused_without_a_derivative(backward: str) -> None:
     message = f"^model.backward={backward}: .*gelu.*; type .* model.backward=autograd$"
     with without_slope(), pytest.raises(SettingError, match=message):
-        RNNLMScratch(5, activation="gelu", backward=backward)
+        FusedRNNLM(5, activation="gelu", backward=backward)
 
 
 def test_without_a_library_a_run_says_so_once_and_one_that_needs_it_is_refused(
@@ -124,7 +128,7 @@ def test_fused_trains_as_bptt_does_and_alike_on_any_number_of_threads(
         torch.set_num_threads(threads)
         torch.manual_seed(0)
         data = TimeMachine(256, 16, 2000, 500, corpus=sample)
-        model = RNNLMScratch(len(data.vocab), hiddens=24, sigma=0.1, backward=backward, **network)
+        model = FusedRNNLM(len(data.vocab), hiddens=24, sigma=0.1, backward=backward, **network)
         runs.fit(tmp_path / f"{backward}{threads}", model, data, max_epochs=2, gradient_clip_val=0.1)
         return model.state_dict()
 

@@ -1,0 +1,40 @@
+"""A time step of decoding in numpy, whose calls take a third of torch's: that counts where the model is this small.
+
+S samples at once, V vocabulary, H hidden units. A character costs a look-up and one product of the state with
+[W_hh W_hq], which gives the next state's part and the logits.
+"""
+
+import numpy as np
+import torch
+
+from timemachine.decoding import Floats, Indices
+from timemachine.kernels.activations import BY_HAND
+from timemachine.language_model import RNNLMScratch
+from timemachine.vocab import Vocab
+
+
+class NumpyStep:
+    """A step of the book's model as `decoding.Step` has it; its state is W_hhᵀ h, (H) or (H, S).
+
+    Sums over V run along the memory.
+    """
+
+    def __init__(self, model: RNNLMScratch, vocab: Vocab) -> None:
+        rnn = model.rnn
+        with torch.no_grad():
+            inputs_VH = (rnn.W_xh if model.embedding is None else model.embedding @ rnn.W_xh) + rnn.b_h
+            both = torch.cat([rnn.W_hh, model.W_hq], 1)
+            self.inputs_HV, self.bothT, b_q = (x.float().cpu().numpy() for x in (inputs_VH.T, both.T, model.b_q))
+        self.both_tensor = torch.from_numpy(self.bothT)
+        self.b_q = b_q.copy()
+        self.b_q[vocab.unk] = -np.inf
+        self.num_hiddens = rnn.num_hiddens
+        self.apply_ = BY_HAND[rnn.activation].apply_to_array_
+
+    def __call__(self, from_state: Floats | None, characters: int | Indices) -> tuple[Floats, Floats]:
+        """Return the next state and the logits."""
+        Z = self.inputs_HV[:, characters] + (np.float32(0) if from_state is None else from_state)
+        self.apply_(Z)
+        # Of many samples the product is torch's: numpy's takes all cores, whatever torch is told.
+        product = self.bothT @ Z if Z.ndim == 1 else torch.mm(self.both_tensor, torch.from_numpy(Z)).numpy()
+        return product[: self.num_hiddens], (product[self.num_hiddens :].T + self.b_q).T

@@ -1,0 +1,91 @@
+"""FusedRNNLM: RNNLMScratch with the same numbers, faster. It is what train.py trains and what load_run returns.
+
+T time steps, B batch, H hidden units, S numbers of a state.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from timemachine import kernels
+from timemachine.config import require
+from timemachine.datamodule import Batch
+from timemachine.decoding import ModelStep, Step, step_of
+from timemachine.kernels import fused
+from timemachine.kernels.activations import BY_HAND
+from timemachine.kernels.bptt import recurrence
+from timemachine.kernels.decoding import NumpyStep
+from timemachine.language_model import RNNLMScratch
+from timemachine.rnn import RNNScratch
+from timemachine.vocab import Vocab
+
+
+class FusedRNNLM(RNNLMScratch):
+    """`RNNLMScratch` whose loss comes from the fused kernel and whose hidden states come from `bptt`.
+
+    `model.backward` chooses: auto takes what is fastest. The kernels read the weights and call no method of the model
+    or its cell, so a class of your own that changes one derives from `RNNLMScratch`. Raises SettingError for a
+    `backward` of which there is no code for the network.
+    """
+
+    def __init__(self, vocab_size: int, *arguments: Any, **network: Any) -> None:
+        super().__init__(vocab_size, *arguments, **network)
+        asked, cell, activation = (self.hparams[name] for name in ("backward", "cell", "activation"))
+        fits = asked in ("auto", "autograd") or (cell == "rnn" and activation in BY_HAND)
+        rule = f"kernels/ does not know model.cell={cell} with model.activation={activation}"
+        require(fits, "model.backward", asked, rule, "autograd")
+
+    def kernel(self) -> str:
+        """Return what computes the loss and its gradients where the weights are now.
+
+        fused: both in one call of C++, if that is compiled. bptt: the recurrence differentiated by hand, the rest by
+        PyTorch. autograd: the methods of `RNNLMScratch`, for another cell or activation, under autocast, whose
+        precision the others do not take, while torch.compile reads them, and where a hook makes a weight (pruning).
+        """
+        asked, rnn = self.hparams["backward"], self.rnn
+        by_hand = type(rnn) is RNNScratch and rnn.activation in BY_HAND and asked != "autograd"
+        if not by_hand or torch.is_autocast_enabled(self.W_hq.device.type) or torch.compiler.is_compiling():
+            return "autograd"
+        if not all(isinstance(weight, nn.Parameter) for weight in self._weights()):
+            return "autograd"
+        is_fastest = kernels.is_fastest(rnn.num_hiddens, self.vocab_size, rnn.activation)
+        wants_fused = asked == "fused" or (asked == "auto" and is_fastest)
+        return "fused" if wants_fused and fused.knows(self.W_hq, rnn.activation) and kernels.is_compiled() else "bptt"
+
+    def hidden_states(self, X_BT: Tensor, state_BS: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return hidden states (T, B, H) and the state after the last step, from indices (B, T) and a state."""
+        if self.kernel() == "autograd":
+            return super().hidden_states(X_BT, state_BS)
+        rnn = self.rnn
+        return recurrence(self._read(X_BT), rnn.W_xh, rnn.W_hh, rnn.b_h, state_BS, rnn.activation)
+
+    def mean_nll(self, batch: Batch, num_targets: float | None = None) -> tuple[Tensor, Tensor]:
+        """Return the mean of `nll(batch)`, and `nll(batch)` without gradients.
+
+        Raises SettingError if `backward="fused"` is to be trained where that kernel cannot run.
+        """
+        X_BT, Y_BT = batch
+        if self.kernel() == "fused":
+            mean, nll_TB = fused.loss(self._read(X_BT), self._weights(), Y_BT.T, self.rnn.activation, num_targets)
+            return mean, nll_TB.T
+        if self.hparams["backward"] == "fused" and torch.is_grad_enabled():
+            rule = "computes tanh or relu in 32 or 64 bits on the CPU"
+            require(fused.knows(self.W_hq, self.rnn.activation), "model.backward", "fused", rule, "bptt")
+            rule = f"is not compiled, which {kernels.BUILD} does where there is a C++ compiler"
+            require(kernels.is_compiled(), "model.backward", "fused", rule, "bptt")
+        return super().mean_nll(batch, num_targets)
+
+    def _weights(self) -> fused.Weights:
+        rnn = self.rnn
+        return fused.Weights(rnn.W_xh, rnn.W_hh, rnn.b_h, self.W_hq, self.b_q)
+
+    def _read(self, X_BT: Tensor) -> Tensor:
+        """Return indices (T, B), which stand for one-hot vectors, or the embedding's vectors (T, B, D)."""
+        return X_BT.T if self.embedding is None else self.inputs(X_BT)
+
+
+@step_of.register
+def _(model: FusedRNNLM, vocab: Vocab) -> Step:
+    by_hand = type(model.rnn) is RNNScratch and model.rnn.activation in BY_HAND
+    return NumpyStep(model, vocab) if by_hand else ModelStep(model, vocab)
