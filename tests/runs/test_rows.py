@@ -8,7 +8,7 @@ import pytest
 from timemachine.corpus import find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.how_low import LETTERS, laplace
-from timemachine.runs.record import unigram_perplexity
+from timemachine.perplexity import unigram_perplexity
 from timemachine.runs.rows import final_numbers
 
 METRICS = """\
