@@ -11,7 +11,7 @@ from typing import Any
 from timemachine.config import format_value
 from timemachine.errors import SettingError
 from timemachine.runs.files import shown
-from timemachine.runs.rows import Table, final_numbers
+from timemachine.runs.rows import final_numbers, write_rows
 from timemachine.runs.summaries import NOT_FINITE, flat, is_running, read_summary
 from timemachine.runs.tables import print_table, print_text, short
 
@@ -20,7 +20,7 @@ VAL = "val/perplexity"
 
 def write_table(rows: list[dict[str, Any]], folder: Path) -> None:
     """Write summary.csv into a sweep's folder."""
-    Table(folder / "summary.csv", list(rows[0])).replace(rows)
+    write_rows(folder / "summary.csv", list(rows[0]), rows)
 
 
 def sweep_rows(folder: Path) -> list[dict[str, Any]]:
