@@ -9,6 +9,8 @@ from timemachine.cli.streams import go_on_without_output
 from timemachine.errors import SettingError
 from timemachine.exercises.report import tie_together
 from timemachine.runs.files import cannot_write
+from timemachine.runs.sweep import read_summaries
+from timemachine.runs.tables import print_text, printable
 
 
 def main() -> None:
@@ -25,9 +27,11 @@ def main() -> None:
     except ValueError:  # it is not one sweep's
         exercise = "none"
     try:
-        tie_together(folder, exercise)
+        for row in tie_together(folder, exercise, read_summaries(folder)):
+            if row["message"]:
+                print_text(f"job {row['job']}: {row['message']}")
     except SettingError as error:
-        sys.exit(f"error: {error}")
+        sys.exit(printable(f"error: {error}"))
     except OSError as error:
         if not cannot_write(folder, error):
             raise
