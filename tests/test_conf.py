@@ -3,6 +3,7 @@ from functools import cache
 from typing import Any
 
 import pytest
+import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import open_dict
 
@@ -42,6 +43,18 @@ def test_the_default_is_the_books_run_and_the_schemas_but_for_the_trainer() -> N
     assert train == Train(trainer=trainer, logger={"wandb": Wandb()})
     assert checked(resolved(compose("evaluate", ["run=outputs/a"])), Evaluate) == Evaluate(run="outputs/a")
     assert checked(resolved(compose("generate", ["run=outputs/a"])), Generate) == Generate(run="outputs/a")
+
+
+# Searches
+
+
+def test_no_search_varies_num_steps() -> None:
+    """The perplexity of windows, which they minimise, falls with it by itself."""
+    searches = [*CONF.glob("hydra/sweeper/*.yaml"), CONF / "wandb_sweep.yaml"]
+    assert len(searches) > 2
+    for search in searches:
+        varied = (yaml.safe_load(search.read_text()) or {}).items()
+        assert not any("data.num_steps" in names for key, names in varied if key in ("params", "parameters"))
 
 
 # Choices; of the other groups: test_matrix.py and training/test_trainer.py

@@ -131,6 +131,6 @@ def test_a_process_that_dies_takes_its_job_with_it_and_no_other(tmp_path: Path) 
         code, _, errors = sweep.ended()
     assert code == 1
     assert "\njob 0: failed: " in f"\n{errors}"
-    assert errors.endswith("error: 1 of 2 jobs failed (job 0)\n")
+    assert errors.endswith("error: 1 of 2 jobs failed (job 0); their messages are in sweep/summary.csv\n")
     with (tmp_path / "sweep/summary.csv").open(newline="") as file:
         assert [row["status"] for row in csv.DictReader(file)] == ["failed", "completed"]

@@ -238,9 +238,10 @@ CHOICES = [
     Row(
         "callbacks=early_stopping callbacks.early_stopping.patience=1 callbacks.early_stopping.min_delta=99", steps(10)
     ),
-    Row("callbacks=learning_rate_monitor trainer.log_every_n_steps=1"),
+    Row("callbacks=learning_rate_monitor logger=tensorboard trainer.log_every_n_steps=1"),
+    Row("callbacks=learning_rate_monitor", refused="callbacks.learning_rate_monitor: .*logger"),
     Row("callbacks=stochastic_weight_averaging", steps(10)),
-    Row("callbacks=device_stats_monitor"),
+    Row("callbacks=device_stats_monitor logger=tensorboard"),
     Row("logger=csv"),
     Row("logger=tensorboard", leaves("tensorboard")),
     Row("logger=wandb", leaves("wandb")),

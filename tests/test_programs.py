@@ -14,8 +14,8 @@ from tests.support.runs import rows as numbers
 from timemachine.config import REPOSITORY
 from timemachine.corpus import find_corpus
 from timemachine.datamodule import TimeMachine
+from timemachine.perplexity import unigram_perplexity
 from timemachine.runs.checkpoint import load_model
-from timemachine.runs.record import unigram_perplexity
 from timemachine.runs.summaries import read_summary
 
 SHORT = ("data=sample", "trainer.max_epochs=2", "logger=csv")

@@ -261,7 +261,9 @@ class Trainer:
     val_check_interval: Any = setting(None, "", 0, MOST, example=1)
     check_val_every_n_epoch: int | None = setting(1, "epochs from one validation to the next", 1, MOST)
     num_sanity_val_steps: int | None = setting(None, "batches of validation before training", -1, MOST, example=0)
-    log_every_n_steps: int | None = setting(None, "of callbacks that watch; steps.csv has each", 0, MOST, example=50)
+    log_every_n_steps: int | None = setting(
+        None, "steps between the metrics that loggers get; steps.csv has each", 0, MOST, example=50
+    )
     enable_checkpointing: bool | None = setting(None, "keep checkpoints; null: true", example=False)
     enable_progress_bar: bool | None = setting(None, "draw a progress bar; null: on a terminal", example=False)
     enable_model_summary: bool | None = setting(None, "print Lightning's table of the model's parts", example=False)

@@ -1,5 +1,6 @@
-"""How a model is measured: its perplexity, as a torchmetrics Metric, and the mode that it is in meanwhile."""
+"""How a model is measured: its perplexity, as a torchmetrics Metric, and the mode that it is in; and a baseline."""
 
+import math
 from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any, TypeVar, cast
@@ -7,6 +8,8 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
+
+from timemachine.datamodule import TimeMachine
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -59,3 +62,26 @@ class Perplexity(Metric):
     def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> nn.Module:
         """Go to another device, but stay in float64: `module.to(torch.bfloat16)` casts the metrics of a module too."""
         return super()._apply(lambda state: state.to(fn(state).device), exclude_state)
+
+
+def unigram_perplexity(data: TimeMachine, split: str) -> float:
+    """Return the perplexity of the characters that a split's windows predict, each once, under the frequencies of the
+    training characters, with one added to each count.
+
+    N characters, V vocabulary.
+    """
+    starts, stop = data.splits[split].starts, data.splits["train"].targets.stop
+    predicted_N = data.chars_N[starts.start + 1 : starts.stop + data.num_steps]
+    known_V = _counts(data.chars_N[:stop], len(data.vocab)) + 1
+    known_V[data.vocab.unk] *= data.vocab.unk in data.chars_N  # most texts have no such character
+    predicted_V = _counts(predicted_N, len(data.vocab))
+    log_p = predicted_V.xlogy(known_V).sum() / predicted_V.sum() - known_V.sum().log()
+    return math.exp(-log_p)
+
+
+def _counts(index_N: Tensor, size: int) -> Tensor:
+    """Return how often each index occurs (V,), float64; in parts, since `bincount` copies its input to int64."""
+    count_V = index_N[:0].bincount(minlength=size)
+    for start in range(0, len(index_N), 1 << 24):
+        count_V += index_N[start : start + (1 << 24)].bincount(minlength=size)
+    return count_V.double()

@@ -7,7 +7,8 @@ from pathlib import Path
 from timemachine.errors import SettingError
 from timemachine.exercises.report import tie_together
 from timemachine.runs.files import cannot_write
-from timemachine.runs.sweep import exercise_of
+from timemachine.runs.sweep import exercise_of, read_summaries
+from timemachine.runs.tables import print_text, printable
 
 
 def main() -> None:
@@ -19,9 +20,12 @@ def main() -> None:
         sys.exit(f"error: no folder; type {parser.prog} sweeps/<date_time>, or another folder with runs in it")
     folder = Path(typed)
     try:
-        tie_together(folder, exercise_of(folder) or "none")
+        summaries = read_summaries(folder)
+        for row in tie_together(folder, exercise_of(summaries.values()), summaries):
+            if row["message"]:
+                print_text(f"job {row['job']}: {row['message']}")
     except SettingError as error:
-        sys.exit(f"error: {error}")
+        sys.exit(printable(f"error: {error}"))
     except OSError as error:
         if not cannot_write(folder, error):
             raise

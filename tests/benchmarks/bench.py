@@ -32,7 +32,6 @@ from rich.table import Table
 from torch import Tensor
 
 from tests.benchmarks import rivals
-from tests.support.jobs import write_rows
 from tests.support.programs import assert_succeeded, call_program, with_callback
 from timemachine.clipping import clip_gradients
 from timemachine.config import REPOSITORY
@@ -43,6 +42,7 @@ from timemachine.errors import one_line
 from timemachine.kernels import keep_freed_memory
 from timemachine.kernels.language_model import FusedRNNLM
 from timemachine.language_model import RNNLMScratch
+from timemachine.runs.rows import write_rows
 
 THREADS = (1, 2)
 SPEED = REPOSITORY / "sweeps/reference/speed"
@@ -309,7 +309,7 @@ def main() -> None:
     if groups is GROUPS:
         SPEED.mkdir(exist_ok=True)
         name = re.sub(r"\W+", "_", processor()).lower()
-        write_rows(SPEED / f"{name}.csv", kept)
+        write_rows(SPEED / f"{name}.csv", (), kept)
     if short:
         sys.exit(f"{len(short)} of {table.row_count} fall short: {'; '.join(short)}")
 

@@ -13,7 +13,7 @@ from tests.support.programs import call_program
 from timemachine.exercises import generic
 from timemachine.language_model import RNNLMScratch
 from timemachine.report import main as report_program
-from timemachine.training.run_log import RunLog
+from timemachine.training.tables import StepTable
 
 SMALL = ("data=sample", "logger=csv", "model.hiddens=2", "data.num_train=64", "data.num_val=64", "trainer.max_epochs=1")
 
@@ -36,9 +36,9 @@ def logs_too_early(_: Any, trainer: pl.Trainer, module: pl.LightningModule) -> N
 @pytest.mark.parametrize(
     ("changed", "hook", "mistake", "says"),
     [
-        (RunLog, "on_train_batch_end", opens_a_file, "No such file or directory: '/nowhere/at/all'"),
-        (RunLog, "on_fit_start", names_a_setting, "precision of my own"),
-        (RunLog, "on_fit_start", logs_too_early, "You can't `self.log\\(\\)` inside `on_fit_start`"),
+        (StepTable, "on_train_batch_end", opens_a_file, "No such file or directory: '/nowhere/at/all'"),
+        (StepTable, "on_fit_start", names_a_setting, "precision of my own"),
+        (StepTable, "on_fit_start", logs_too_early, "You can't `self.log\\(\\)` inside `on_fit_start`"),
         (RNNLMScratch, "training_step", lambda *_: "a text", "`training_step` must return a Tensor"),
         (RNNLMScratch, "configure_optimizers", lambda *_: "a text", "Unknown configuration for model optimizers"),
     ],

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -11,21 +12,28 @@ from tests.support.programs import call_program
 from timemachine.cli.schema import VERSION
 from timemachine.cli.sweep import num_jobs
 from timemachine.config import REPOSITORY
+from timemachine.runs import sweep as runs_sweep
+from timemachine.runs.summaries import read_summary
 
 SWEEP = ("-m", "data=sample", "trainer.max_epochs=1", "model.hiddens=4", "logger=csv", "hydra.sweep.dir=sweep")
-LINE = re.compile(r"^job   (\d)  (\w+) +val +[\d.–]+  (\d of \d) done$", re.MULTILINE)
+LINE = re.compile(r"^job   (\d)  (\w+) +val +[\d.–]+  (\d of \d)$", re.MULTILINE)
 
 
 @pytest.mark.usefixtures("quick_calls")
-def test_progress_of_a_sweep(tmp_path: Path) -> None:
+def test_a_line_per_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message of a failed job comes once. Each summary is read once after its job, and once at the end."""
+    reads = Mock(wraps=read_summary)
+    monkeypatch.setattr(runs_sweep, "read_summary", reads)
     done = call_program("train.py", *SWEEP, "data.num_steps=30000,4,5")
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert done.stderr.endswith("error: 1 of 3 jobs failed (job 0)\n")
+    assert done.stderr.endswith("error: 1 of 3 jobs failed (job 0); their messages are in sweep/summary.csv\n")
+    assert (done.stdout + done.stderr).count("a window of data.num_steps=30000") == 1
     assert LINE.findall(done.stdout) == [
-        ("0", "failed", "0 of 3"),
-        ("1", "completed", "1 of 3"),
-        ("2", "completed", "2 of 3"),
+        ("0", "failed", "1 of 3"),
+        ("1", "completed", "2 of 3"),
+        ("2", "completed", "3 of 3"),
     ]
+    assert sorted(Path(*called.args).name for called in reads.call_args_list) == ["0", "0", "1", "1", "2", "2"]
     for number, status in enumerate(("failed", "interrupted", "completed")):
         change_summary(tmp_path / "sweep" / str(number), status=status)
     done = call_program("train.py", *SWEEP, "data.num_steps=30000,4,5", "resume=sweep")

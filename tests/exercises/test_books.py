@@ -182,7 +182,7 @@ def test_a_report_is_written_of_whatever_jobs_left(exercise: str, tmp_path: Path
     leave(tmp_path / "s", "time_machine", lambda book, start: odd.get(book, 3.0), range(2))
     leave(tmp_path / "s", "war_of_the_worlds", lambda book, start: 3.1, range(1, 3))
     leave_job(tmp_path / "s", {"seed": 0}, status="diverged")
-    write_report(tmp_path / "s", exercise)
+    write_report(tmp_path / "s", exercise, load_jobs(tmp_path / "s"))
     report = (tmp_path / "s/report.md").read_text()
     assert report.count("![") == len(list(tmp_path.glob("s/*.png"))) == 1
     assert "1 diverged" in report and "nan" not in report.partition("## What was run")[0]

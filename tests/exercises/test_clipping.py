@@ -78,10 +78,15 @@ def test_runs_that_differ_in_a_digit_are_not_called_the_same(sweep: Path) -> Non
     assert "1 of 2 runs are the same bit for bit" in clipping.findings(load_jobs(sweep)).answer
 
 
+def test_one_run_is_not_compared(sweep: Path) -> None:
+    answer = clipping.findings([job for job in load_jobs(sweep) if job.settings["seed"] == 0]).answer
+    assert "(largest 0.25)." in answer and "bit for bit" not in answer
+
+
 def test_a_half_finished_sweep_has_a_report(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (sweep / "1/summary.json").unlink()
     (sweep / "5/summary.json").write_text('{"status": "runn')
-    write_report(sweep, "clipping")
+    write_report(sweep, "clipping", load_jobs(sweep))
     report = (sweep / "report.md").read_text()
     assert "24 runs (13 completed, 2 failed, 9 diverged)" in report
     assert "`model.lr`: 1.0, 8.0, 24.0, 4.0; `trainer.gradient_clip_val`: None, 1.0, 0.1" in report

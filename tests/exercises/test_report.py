@@ -19,7 +19,7 @@ EXERCISES = sorted(file.stem for file in (REPOSITORY / "conf/exercise").glob("*.
 def test_no_exercise_fails_on_a_sweep_without_a_finished_job(exercise: str, tmp_path: Path) -> None:
     settings = {"seed": 0, "model": {"lr": 1.0, "hiddens": 32, "input": "one_hot"}, "data": {"num_steps": 32}}
     leave_job(tmp_path / "s", settings, status="running")
-    write_report(tmp_path / "s", exercise)
+    write_report(tmp_path / "s", exercise, load_jobs(tmp_path / "s"))
     assert "No run has ended yet" in (tmp_path / "s/report.md").read_text()
 
 
@@ -27,7 +27,7 @@ def test_the_reports_program_ties_any_runs_together_and_refuses_a_folder_without
     for number in (10, 2):
         leave_job(tmp_path / "index", {"seed": number}, number=number, metrics={"val/perplexity": 7.5})
     done = run_program("-m", "timemachine.report", ".", cwd=tmp_path)
-    assert re.search(r"index/2 +completed +2 +7\.500 .*index/10 +completed +10 +7\.500 ", done.stdout, re.DOTALL)
+    assert re.search(r"index/2 +completed, best +2 +7\.500 .*index/10 +completed, best +10 +7\.500 ", done.stdout, re.S)
     assert "| index/2, index/10 | 2 of 2 | 7.50 ± 0.00 |" in (tmp_path / "report.md").read_text()
     for typed in ([], [""], ["nowhere"], ["index/2"]):
         done = run_program("-m", "timemachine.report", *typed, cwd=tmp_path)
@@ -48,19 +48,18 @@ def test_a_sweep_without_a_module_has_a_report_with_a_row_for_what_varied(tmp_pa
             leave_job(sweep, settings, status=status, metrics=metrics, tables={"metrics": epochs})
     leave_job(sweep, settings | {"seed": 2}, status="running")
     (sweep / "7/.hydra").mkdir(parents=True)
-    (sweep / "multirun.yaml").write_text("hydra: {runtime: {choices: {exercise: none}}}")
-    found = generic.findings(load_jobs(sweep))
+        found = generic.findings(load_jobs(sweep))
     assert found.columns == ["model.hiddens", "model.lr", "jobs", "completed", "val/perplexity", "val/bits"]
     assert found.rows == [
         ["16", "1.0", "0, 1", "2 of 2", "4.50 ± 6.35", "3.00 ± 0.00"],
         ["32", "1.0", "2, 3", "2 of 2", "8.50 ± 6.35", "3.00 ± 0.00"],
         ["32", "8.0", "4, 5, 6", "1 of 3", "8.00", "3.00"],
     ]
-    write_report(sweep, "mine")
+    write_report(sweep, "mine", load_jobs(sweep))
     report = (sweep / "report.md").read_text()
     assert report.startswith("# Exercise mine\n")
     (sweep / "text.md").write_text("What I think of it.\n")
-    write_report(sweep, "mine")
+    write_report(sweep, "mine", load_jobs(sweep))
     assert "(curves.png)\n\n*Validation" in report and "What I think" not in report
     assert (sweep / "report.md").read_text().replace("What I think of it.\n\n", "") == report
     assert "Varied: `seed`: 0, 1, 2; `model.hiddens`: 16, 32; `model.lr`: 1.0, 8.0." in report
@@ -72,3 +71,31 @@ def test_a_seed_that_comes_twice_is_one_value(tmp_path: Path) -> None:
     for seed, val in ((3, 7.5), (3, 7.5), (4, 8.5)):
         leave_job(tmp_path / "s", {"seed": seed}, metrics={"val/perplexity": val})
     assert generic.findings(load_jobs(tmp_path / "s")).rows == [["0, 1, 2", "3 of 3", "8.00 ± 6.35"]]
+
+
+HOSTILE = "<script>alert(1)</script>&amp;|\x1b[31m\n=1"
+
+
+def test_a_report_has_no_html(tmp_path: Path) -> None:
+    """Nor control characters, whatever a run's folder says; a text of the user's own may have both."""
+    for number in range(2):
+        settings = {"data": {"corpus": f"{HOSTILE}{number}"}, f"{HOSTILE}.a": number}
+        leave_job(tmp_path / "s", settings, status="failed" if number else HOSTILE, message=HOSTILE)
+    (tmp_path / "s/text.md").write_text("<b>mine</b>")
+    done = run_program("-m", "timemachine.report", "s", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    report = (tmp_path / "s/report.md").read_text()
+    assert "<b>mine</b>" in report and "<script>" not in report
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;&amp;amp;" in report
+    assert "\x1b" not in report + done.stdout + (tmp_path / "s/summary.csv").read_text()
+    assert done.stdout.count("job 1: <script>") == 1  # its message
+    (row,) = re.findall(r"^\| &lt;script.*$", report, re.MULTILINE)[-1:]
+    assert len(re.findall(r"(?<!\\)\|", row)) == len(re.findall(r"(?<!\\)\|", "| a | b | c | d |"))
+
+
+@pytest.mark.parametrize("damage", [b"epoch,step\nx,y\n", b"\xff\xfe\n"])
+def test_a_damaged_table_is_one_line(damage: bytes, tmp_path: Path) -> None:
+    job = leave_job(tmp_path / "s", {"seed": 0})
+    (job / "metrics.csv").write_bytes(damage)
+    done = run_program("-m", "timemachine.report", "s", cwd=tmp_path)
+    assert done.returncode == 1 and re.fullmatch("error: s/0/metrics.csv: .*\n", done.stderr)

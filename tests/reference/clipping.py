@@ -9,7 +9,7 @@ from timemachine.exercises.comparison import compare, estimate
 
 GIVEN = ("at a rate of 2 than", "rate of 1", "the radius of 1", "a radius of 1", "a radius of 0.3", "a radius of 0.1")
 VAL, REST, NORM = "val/perplexity", "test/perplexity", "largest_grad_norm"
-LETTERS = {"train/perplexity": 17.06, VAL: 16.65}  # what the frequencies of the letters give
+LETTERS = {"train/perplexity": 17.07, VAL: 16.66}  # what the frequencies of the letters give
 Job = dict[str, Any]
 
 

@@ -50,7 +50,7 @@ def numbers() -> Iterator[str]:
     yield f"the difference is {gap:+.3f}"
     ahead = compare(nats("test", 0.5, width=8), nats("test", 0.5, factor=8))
     yield f"such one-hot inputs are ahead on the rest, by {ahead:.3f}"
-    yield f"of the difference reaches from {gap.low:+.3f} to {gap.high:+.3f}"
+    yield f"of the difference reaches from {gap.mean - gap.half:+.3f} to {gap.mean + gap.half:+.3f}"
     yield f"gains {lost(compare(rest[2], rest[0]))} of the {-compare(rest[1], rest[0]).mean:.3f} nats"
     yield f"the gain, {lost(compare(val[1], val[0]))} nats as a mean over widths"
     yield f"ahead of embeddings by {compare(val[1], val[2]):.3f}"

@@ -11,7 +11,7 @@ GIVEN = (
     "with σ = 0.35", "with σ = 0.15", "tanh and σ = 0.35", "as in exercise 9", "At a rate of 8",
 )  # fmt: skip
 VAL = "val/perplexity"
-LETTERS = {"train/perplexity": 17.06, VAL: 16.65}  # what the frequencies of the letters give
+LETTERS = {"train/perplexity": 17.07, VAL: 16.66}  # what the frequencies of the letters give
 Job = dict[str, Any]
 
 

@@ -65,3 +65,13 @@ def test_whatever_runs_lie_below_a_folder_are_rows_of_numbers(tmp_path: Path) ->
     leave_job(tmp_path / "day", {}, status="failed")
     found = [(row["job"], row["seed"], row["val/perplexity"]) for row in timemachine.load_sweep(str(tmp_path))]
     assert found == [("day/0", None, None), ("index/2", 2, 7.5), ("index/10", 10, math.inf)]
+
+
+@pytest.mark.parametrize("damage", [b"epoch,step\nx,y\n", b"\xff\xfe\n", b"", b"\0" * 9 + b"\n"])
+def test_a_damaged_table(damage: bytes, tmp_path: Path) -> None:
+    job = leave_job(tmp_path / "s", {"seed": 0}, corpus={"name": "sample"})
+    (job / "metrics.csv").write_bytes(damage)
+    with pytest.raises(SettingError, match=r"metrics\.csv"):
+        timemachine.load_run(job)
+    with pytest.raises(SettingError, match=r"metrics\.csv"):
+        timemachine.load_sweep(tmp_path / "s")

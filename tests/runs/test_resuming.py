@@ -124,7 +124,7 @@ def test_a_training_step_and_an_optimiser_of_ones_own_go_on(sample: Corpus, tmp_
     steps = rows(tmp_path / "whole" / "steps.csv")
     assert [row["step"] for row in steps] == [*range(1, 16)]
     assert all(row["loss"] == row["own"] for row in steps)
-    assert [row["lr"] for row in rows(tmp_path / "whole" / "metrics.csv")] == [0.005, 0.0025, 0.00125]
+    assert [row["lr"] for row in rows(tmp_path / "whole" / "metrics.csv")] == [0.01, 0.005, 0.0025]
     assert what_is_left(tmp_path / "again") == what_is_left(tmp_path / "whole")
 
 

@@ -1,15 +1,19 @@
-"""A run's final numbers, and what the characters' frequencies give. How rows get into tables: test_resuming.py."""
+"""A run's final numbers, damaged tables, and what the characters' frequencies give."""
 
 import math
 from collections import Counter
 from pathlib import Path
 from statistics import fmean
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from timemachine.corpus import find_corpus
 from timemachine.datamodule import TimeMachine
-from timemachine.runs.record import unigram_perplexity
+from timemachine.errors import SettingError
+from timemachine.perplexity import unigram_perplexity
 from timemachine.runs.rows import final_numbers
 
 METRICS = """\
@@ -60,3 +64,25 @@ def test_what_the_frequencies_of_the_characters_give(novels: Path) -> None:
         assert found == pytest.approx(known, abs=0.005)
         nll = [-math.log((count[text[target]] + 1) / (10_032 + 27)) for target in targets]
         assert found == pytest.approx(math.exp(fmean(nll)), rel=1e-12)
+
+
+@given(st.data())
+def test_flipped_bytes(data: st.DataObject) -> None:
+    """Of a table: it is read, or refused in one line that names it."""
+    with TemporaryDirectory() as folder:
+        for name, content in (("metrics.csv", METRICS.encode()), ("steps.csv", STEPS.encode())):
+            changed = bytearray(content)
+            for place in data.draw(st.lists(st.integers(0, len(content) - 1), min_size=1, max_size=4)):
+                changed[place] = data.draw(st.integers(0, 255))
+            path = Path(folder, name)
+            path.write_bytes(changed)
+            try:
+                final_numbers(Path(folder))
+            except SettingError as error:
+                assert name in str(error) and "\n" not in str(error)
+            path.write_bytes(content)
+
+
+def test_a_row_cut_short_is_left_out(folder: Path) -> None:
+    (folder / "metrics.csv").write_text(METRICS + "4,6,5.5,12")
+    assert final_numbers(folder) == FINAL

@@ -6,13 +6,16 @@ import re
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock, call
 
 import pytest
 from omegaconf import OmegaConf
 
 from tests.support.jobs import leave_job
 from timemachine.cli import sweep
-from timemachine.runs.sweep import print_jobs, sweep_rows
+from timemachine.runs import sweep as runs_sweep
+from timemachine.runs.summaries import read_summary
+from timemachine.runs.sweep import load_sweep, print_jobs, read_summaries, sweep_rows
 from timemachine.runs.tables import print_table
 
 
@@ -21,6 +24,11 @@ def job(folder: Path, number: int, status: str = "completed", message: str | Non
     settings = {"seed": 0, "model": {"hiddens": 32, "lr": 1.0}, "logger": {"wandb": None}} | settings
     metrics = {} if status in ("failed", "running") else {"val/perplexity": 7.5 + number, "epoch": 100}
     leave_job(folder, settings, status=status, number=number, message=message, metrics=metrics)
+
+
+def table_of(folder: Path) -> list[dict[str, Any]]:
+    """The rows of the sweep whose jobs are in the folder."""
+    return sweep_rows(folder, read_summaries(folder))
 
 
 def end_sweep(folder: Path) -> None:
@@ -33,7 +41,7 @@ def test_a_row_has_the_settings_that_vary_and_the_final_numbers(tmp_path: Path) 
     for number, hiddens, seed in [(10, 32, 0), (2, 16, 1), (0, 16, 0), (11, 32, 1)]:
         job(tmp_path, number, seed=seed, model={"hiddens": hiddens, "lr": 1.0})
     (tmp_path / "report").mkdir()
-    rows = sweep_rows(tmp_path)
+    rows = table_of(tmp_path)
     varying = {"seed": 1, "model.hiddens": 16}
     first, last = {"job": "2", "status": "completed"}, {"message": "", "folder": str(tmp_path / "2")}
     assert rows[1] == first | varying | {"val/perplexity": 9.5, "epoch": 100} | last
@@ -45,7 +53,7 @@ def test_settings_of_any_kind_may_vary(tmp_path: Path) -> None:
     for number, wandb in enumerate([None, {"project": "timemachine"}, {"project": [0, 1]}]):
         job(tmp_path, number, logger={"wandb": wandb})
     known = {"job", "status", "val/perplexity", "epoch", "message", "folder"}
-    assert sweep_rows(tmp_path)[0].keys() - known == {"logger.wandb.project"}
+    assert table_of(tmp_path)[0].keys() - known == {"logger.wandb.project"}
 
 
 def test_where_symbols_vary_a_row_says_how_many_there_are(tmp_path: Path) -> None:
@@ -54,8 +62,8 @@ def test_where_symbols_vary_a_row_says_how_many_there_are(tmp_path: Path) -> Non
         settings = {"data": {"min_count": min_count}}
         leave_job(tmp_path, settings, corpus={"vocabulary": vocabulary, "unknown": unknown, "characters": 9_000})
     columns = ("data.min_count", "vocabulary", "unknown")
-    assert [tuple(row[name] for name in columns) for row in sweep_rows(tmp_path)] == [(1, 60, 0), (9, 20, 700)]
-    assert "characters" not in sweep_rows(tmp_path)[0]
+    assert [tuple(row[name] for name in columns) for row in table_of(tmp_path)] == [(1, 60, 0), (9, 20, 700)]
+    assert "characters" not in table_of(tmp_path)[0]
 
 
 def test_failed_and_killed_jobs_have_a_row_with_what_is_known(tmp_path: Path) -> None:
@@ -65,7 +73,7 @@ def test_failed_and_killed_jobs_have_a_row_with_what_is_known(tmp_path: Path) ->
     (tmp_path / "3/.hydra").mkdir(parents=True)
     (tmp_path / "4").mkdir()
     (tmp_path / "4/summary.json").write_text('{"status": "comp')
-    rows = sweep_rows(tmp_path)
+    rows = table_of(tmp_path)
     assert [row["status"] for row in rows] == ["completed", "failed", "failed", "failed", "failed"]
     assert [row["seed"] for row in rows] == [0, 1, 2, "", ""]
     assert [row["val/perplexity"] for row in rows] == [7.5, "", "", "", ""]
@@ -80,43 +88,81 @@ def test_a_sweep_fails_exactly_when_a_job_failed(tmp_path: Path) -> None:
     end_sweep(tmp_path)
     for number, status in ((2, "failed"), (3, "running")):  # killed
         job(tmp_path, number, status)
-    with pytest.raises(SystemExit, match=r"^error: 2 of 4 jobs failed \(job 2, 3\)$"):
+    with pytest.raises(SystemExit, match=r"^error: 2 of 4 jobs failed \(job 2, 3\)"):
         end_sweep(tmp_path)
 
 
-def test_the_table_and_the_terminal_show_whatever_is_in_a_job(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_tables_show_any_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     job(tmp_path, 0, data={"corpus": '[b]old,\n"a".txt'})
     job(tmp_path, 1, "failed", "model.lr=-1: [must] be positive", data={"corpus": "a[/b]"})
     with pytest.raises(SystemExit):
         end_sweep(tmp_path)
     with (tmp_path / "summary.csv").open(newline="") as file:
-        assert [*csv.DictReader(file)] == [{k: str(v) for k, v in row.items()} for row in sweep_rows(tmp_path)]
+        assert [*csv.DictReader(file)] == [{k: str(v) for k, v in row.items()} for row in table_of(tmp_path)]
     out = capsys.readouterr().out
-    assert all(text in out for text in ("7.5", "[b]old", "a[/b]", "job 1: model.lr=-1: [must] be positive"))
+    assert all(text in out for text in ("7.5", "[b]old", "a[/b]"))
     assert "table         summary.csv\nreport        report.md\n" in out
 
 
-def test_decimal_points_line_up_and_the_best_completed_job_is_marked(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_texts_are_no_formulas(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In summary.csv; nor does ESC reach it or the terminal. Numbers stay numbers, and `load_sweep` has the texts."""
+    texts = ["=1+1", "+1", "-1", "@a", "\t=1", "plain", "\x1b[31mred"]
+    for number, text in enumerate(texts):
+        leave_job(tmp_path, {"data": {"corpus": text}}, metrics={"val/perplexity": -1.5, "epoch": number})
+    end_sweep(tmp_path)
+    with (tmp_path / "summary.csv").open(newline="") as file:
+        rows = [*csv.DictReader(file)]
+    assert [row["data.corpus"] for row in rows] == ["'=1+1", "'+1", "'-1", "'@a", "'\\t=1", "plain", "\\x1b[31mred"]
+    assert {row["val/perplexity"] for row in rows} == {"-1.5"}
+    assert [row["data.corpus"] for row in load_sweep(tmp_path)] == texts
+    assert "\x1b" not in (tmp_path / "summary.csv").read_text() + capsys.readouterr().out
+
+
+def test_each_summary_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a sweep ends."""
+    for number in range(3):
+        job(tmp_path, number, seed=number)
+    reads = Mock(wraps=read_summary)
+    monkeypatch.setattr(runs_sweep, "read_summary", reads)
+    end_sweep(tmp_path)
+    assert reads.call_args_list == [call(tmp_path / name) for name in "012"]
+
+
+def test_the_best_completed_job_is_marked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ended = [("completed", 0.01, 12.25), ("completed", 1.0, 7.5), ("diverged", 1e30, math.inf), ("interrupted", 2.0, 7)]
     for number, (status, lr, perplexity) in enumerate(ended):
         clips = {"gradient_clip_val": None if number else 0.5}
         metrics = {"val/perplexity": float(perplexity), "epoch": 100}
         leave_job(tmp_path, {"model": {"lr": lr}, "trainer": clips}, status=status, number=number, metrics=metrics)
-    print_jobs(sweep_rows(tmp_path))
+    print_jobs(table_of(tmp_path))
     printed = capsys.readouterr().out.splitlines()
     assert [line.rstrip() for line in printed if line.strip()] == [
         "perplexity of each job",
-        "  job   status        model.lr   trainer.gradient_clip_val            val",
-        f" {'─' * 73}",
-        "    0   completed        0.01                          0.5    12.250",
-        "    1   completed        1                          null       7.500 best",
-        "    2   diverged         1e+30                      null     inf",
-        "    3   interrupted      2                          null       7.000",
+        "  job   status            model.lr   trainer.gradient_clip_val      val",
+        f" {'─' * 71}",
+        "    0   completed             0.01                         0.5   12.250",
+        "    1   completed, best          1                        null    7.500",
+        "    2   diverged             1e+30                        null      inf",
+        "    3   interrupted              2                        null    7.000",
     ]
+
+
+@pytest.mark.parametrize(("width", "is_terminal"), [(60, True), (100, True), (60, False)])
+def test_columns_that_do_not_fit(
+    width: int, is_terminal: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Are named in a line, and in summary.csv; where there is no terminal a table has 120 characters."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal)
+    names = [f"setting_{number}" for number in range(30)]
+    for number in range(2):
+        job(tmp_path, number, model=dict.fromkeys(names, number))
+    print_jobs(table_of(tmp_path))
+    printed = re.sub("\x1b\\[[0-9;]*m", "", capsys.readouterr().out)
+    table, _, said = printed.partition("\nin summary.csv: ")
+    shown, left_out = re.findall(r"model\.\w+", table), re.findall(r"model\.\w+", said)
+    assert [*shown, *left_out] == [f"model.{name}" for name in names] and shown and left_out
+    assert max(len(line.rstrip()) for line in table.splitlines()) <= (width if is_terminal else 120)
 
 
 @pytest.mark.parametrize(("name", "is_marked"), [("data.batch_size", True), ("data.num_steps", False)])
@@ -125,7 +171,7 @@ def test_no_job_is_the_best_of_other_windows(name: str, is_marked: bool, tmp_pat
     for number in range(2):
         settings: dict[str, Any] = {name: 8 * (number + 1)}
         job(tmp_path, number, **settings)
-    print_jobs(sweep_rows(tmp_path))
+    print_jobs(table_of(tmp_path))
     assert ("best" in capsys.readouterr().out) == is_marked
 
 

@@ -1,9 +1,10 @@
 """A sweep's folder as its jobs leave it, for tests of what reads it."""
 
-import csv
 import json
 from pathlib import Path
 from typing import Any
+
+from timemachine.runs.rows import COLUMNS, write_rows
 
 Rows = list[dict[str, Any]]
 LETTERS = {"train/perplexity": 17.07, "val/perplexity": 16.66}  # of the frequencies of the book's letters
@@ -20,7 +21,8 @@ def leave_job(
 ) -> Path:
     """Leave a job's folder in a sweep, of the given number or the next one; return it.
 
-    `settings`: nested as in conf. `tables`: rows of metrics.csv, steps.csv and so on, under the names without `.csv`.
+    `settings`: nested as in conf. `tables`: rows of metrics.csv, steps.csv and so on, under the names without `.csv`;
+    other columns of theirs are empty.
     `entries`: others of summary.json, such as metrics, message, probes. The text is The Time Machine.
     """
     sweep.mkdir(exist_ok=True)
@@ -32,16 +34,10 @@ def leave_job(
     summary |= {"started": "2026-01-01T00:00:00+0000", "seconds": 12.0, "corpus": {"unigram": LETTERS}} | entries
     (folder / "summary.json").write_text(json.dumps(summary))
     for name, rows in (tables or {}).items():
-        write_rows(folder / f"{name}.csv", rows)
+        columns = COLUMNS.get(f"{name}.csv", ())
+        numbered = [({"epoch": number, "step": number} if columns else {}) | row for number, row in enumerate(rows, 1)]
+        write_rows(folder / f"{name}.csv", columns, numbered)
     return folder
-
-
-def write_rows(path: Path, rows: Rows) -> None:
-    """Write a CSV file with the first row's names as its header."""
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def change_summary(folder: Path, **entries: Any) -> None:

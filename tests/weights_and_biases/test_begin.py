@@ -5,12 +5,13 @@ import getpass
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import wandb
 
 from timemachine.config import Wandb, WandbMode
+from timemachine.weights_and_biases import GAP
 from timemachine.weights_and_biases.run import WandbRun
 
 VARIABLES = {"PROJECT": "p", "NAME": "n", "TAGS": "a,b", "ENTITY": "e", "RUN_GROUP": "g", "JOB_TYPE": "j", "NOTES": "x"}
@@ -63,20 +64,30 @@ def begin(folder: Path, **settings: Any) -> WandbRun | None:
     return WandbRun.begin(Wandb(**settings), record(folder))
 
 
-def test_callbacks_may_log_and_rows_come_once(tmp_path: Path, asked: dict[str, Any]) -> None:
-    run, image = begin(tmp_path), object()
+def test_rows_count_from_one(tmp_path: Path, asked: dict[str, Any]) -> None:
+    """With bits per character, and the gap where validation and training are of the same step."""
+    run, image, any_of = begin(tmp_path), object(), cast(Any, None)
     assert run is not None
-    run.log_steps([{"epoch": 1, "step": 1, "loss": 3.0, "grad_norm": 1.0, "accuracy": 0.5}])
-    run.log_metrics({"loss": 3.0, "grad_norm": 1.0}, step=0)  # as Lightning does, again
-    run.log_metrics({"train/perplexity": 4.0, "epoch": 0}, step=0)
-    run.log_row({"epoch": 1, "step": 1, "grad_norm": 1.0, "train/perplexity": 4.0, "clip_fraction": 0.0, "lr": 1.0})
-    run.log_metrics({"lr-SGD": 0.1}, step=1)  # LearningRateMonitor, before the second step
+    run.setup(any_of, any_of, "fit")
+    run.log_metrics({"loss": 3.0, "grad_norm": 1.0}, step=0)
+    run.log_metrics({"val/perplexity": 16.0, "epoch": 0}, step=0)  # within the epoch
+    run.log_metrics({"val/perplexity": 8.0, "epoch": 0}, step=1)
+    run.log_metrics({"clip_fraction": 0.0, "lr": 1.0, "epoch": 0}, step=1)
+    run.log_metrics({"train/perplexity": 4.0, "epoch": 0}, step=1)
+    run.log_metrics({"lr-SGD": 0.1}, step=2)  # LearningRateMonitor, before the third step
     run.log_metrics({"image": image})
+    run.setup(any_of, any_of, "test")  # Lightning gives numbers of steps and epochs there
+    run.log_metrics({"test/perplexity": 2.0, "epoch": 1}, step=2)
+    first, second = ({"epoch": 1, "trainer/global_step": step} for step in (1, 2))
     assert asked["rows"] == [
-        {"loss": 3.0, "grad_norm": 1.0, "accuracy": 0.5, "trainer/global_step": 1},
-        {"epoch": 1, "train/perplexity": 4.0, "train/bits_per_character": 2.0, "clip_fraction": 0.0, "lr": 1.0},
-        {"lr-SGD": 0.1, "trainer/global_step": 2},
+        {"loss": 3.0, "grad_norm": 1.0, "trainer/global_step": 1},
+        {"val/perplexity": 16.0, "val/bits_per_character": 4.0} | first,
+        {"val/perplexity": 8.0, "val/bits_per_character": 3.0} | second,
+        {"clip_fraction": 0.0, "lr": 1.0} | second,
+        {"train/perplexity": 4.0, "train/bits_per_character": 2.0, GAP: 1.0} | second,
+        {"lr-SGD": 0.1, "trainer/global_step": 3},
         {"image": image},
+        {"test/perplexity": 2.0, "test/bits_per_character": 1.0} | second,
     ]
 
 

@@ -13,6 +13,7 @@ from tests.support.wandb_server import ENTITY, WandbServer
 from timemachine import dashboard
 from timemachine.cli.schema import leaves
 from timemachine.config import Train
+from timemachine.exercises.jobs import load_jobs
 from timemachine.exercises.report import write_report
 from timemachine.runs.rows import EPOCH_COLUMNS, STEP_COLUMNS
 from timemachine.weights_and_biases import CHANGES, EVALUATION, FIGURE, GAP, PAGE, SAMPLES
@@ -60,7 +61,7 @@ def sweep(tmp_path: Path) -> Path:
         logged: dict[str, Any] = {"wandb": f"run{lr}", "wandb_group": "sweeps/now"}
         metrics = {"epoch": 3, "val/perplexity": 17.0}
         leave_job(folder, {"model": {"lr": lr}}, metrics=metrics, tables={"metrics": EPOCHS}, **logged)
-    write_report(folder, "none")
+    write_report(folder, "none", load_jobs(folder))
     return folder
 
 

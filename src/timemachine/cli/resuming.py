@@ -17,7 +17,7 @@ from timemachine.config import Train, from_dict, to_dict
 from timemachine.errors import SettingError
 from timemachine.runs.files import links_that_leave
 from timemachine.runs.summaries import read_summary
-from timemachine.runs.sweep import exercise_of, job_folders
+from timemachine.runs.sweep import exercise_of, job_folders, summary_or_failure
 
 # Loggers that only write files in the run's folder. Another one could send metrics, and a key, to a server that the
 # folder names.
@@ -58,7 +58,8 @@ def _arguments_of_sweep(folder: str, arguments: list[str]) -> list[str]:
     if typed.get("hydra/sweeper", "basic") != "basic":
         instead = "use the same hydra.sweeper.storage and .study_name in another folder"
         raise SettingError(f"resume={folder}: a search cannot be resumed; {instead}")
-    if not (job_folders(Path(folder)) or Path(folder, "multirun.yaml").exists()):
+    jobs = job_folders(Path(folder))
+    if not (jobs or Path(folder, "multirun.yaml").exists()):
         if Path(folder, ".hydra").is_dir():
             raise SettingError(f"resume={folder}: the run was killed before it began; type its command again")
         raise SettingError(
@@ -66,7 +67,8 @@ def _arguments_of_sweep(folder: str, arguments: list[str]) -> list[str]:
         )
     if exercise == "none" and not MULTIRUN & set(arguments):
         raise SettingError(f"resume={folder}: is a sweep; add the command that started it, such as exercise=clipping")
-    if (before := exercise_of(Path(folder))) not in (None, exercise):
+    began = [summary for job in jobs if "exercise" in (summary := summary_or_failure(job))]
+    if began and (before := exercise_of(began)) != exercise:
         raise SettingError(f"resume={folder}: is a sweep of exercise={before}, not {exercise}")
     return [f"hydra.sweep.dir={quoted(folder)}"]
 

@@ -28,7 +28,7 @@ from timemachine.exercises.report import module_of, tie_together
 from timemachine.runs.files import cannot_write, shown
 from timemachine.runs.processes import SWEEP, end_in_order
 from timemachine.runs.record import is_resumed, outcome
-from timemachine.runs.sweep import job_folders, summary_or_failure, sweep_upload_line
+from timemachine.runs.sweep import job_folders, read_summaries, summary_or_failure, sweep_upload_line
 from timemachine.runs.tables import short
 
 
@@ -153,11 +153,10 @@ def run_as_program(folder: Path, overrides: Sequence[str], is_resumed: bool) -> 
 
 
 def print_progress(config: DictConfig, jobs: int) -> None:
-    """Print how a job ended, and of how many `jobs` how many are done: the folders tell, whichever process asks."""
-    folder, number = Path(config.hydra.runtime.cwd, config.hydra.sweep.dir), config.hydra.job.num
-    job = summary_or_failure(Path(config.hydra.runtime.output_dir))
+    """Print how a job ended, and which of how many `jobs` it is."""
+    number, job = config.hydra.job.num, summary_or_failure(Path(config.hydra.runtime.output_dir))
     val = short(job["metrics"].get("val/perplexity", math.nan))
-    print(f"job {number:>3}  {job['status']:9}  val {val:>8}  {_num_done(folder)} of {jobs} done", flush=True)
+    print(f"job {number:>3}  {job['status']:9}  val {val:>8}  {number + 1} of {jobs}", flush=True)
 
 
 def _num_done(folder: Path) -> int:
@@ -168,8 +167,9 @@ def end(config: DictConfig) -> None:
     """Write summary.csv and report.md into the sweep's folder; exit with 1 if a job failed."""
     folder = Path(config.hydra.sweep.dir)
     try:
-        rows = tie_together(folder, _exercise(config))
-        if line := sweep_upload_line(folder):
+        summaries = read_summaries(folder)
+        rows = tie_together(folder, _exercise(config), summaries)
+        if line := sweep_upload_line(folder, summaries):
             print(line)
     except Exception as error:  # of which Hydra would make a warning, and exit with 0
         if not (isinstance(error, UserError) or cannot_write(folder, error)):
@@ -178,4 +178,5 @@ def end(config: DictConfig) -> None:
         reason = f"{getattr(error, 'filename', None) or folder}: {outcome(error)[1]}"
         sys.exit(f"error: {reason}; when that has been mended type the same command and resume={folder}")
     if failed := [row["job"] for row in rows if row["status"] not in ("completed", "diverged")]:
-        sys.exit(f"error: {len(failed)} of {len(rows)} jobs failed (job {', '.join(failed)})")
+        reasons = f"their messages are in {shown(folder / 'summary.csv')}"
+        sys.exit(f"error: {len(failed)} of {len(rows)} jobs failed (job {', '.join(failed)}); {reasons}")

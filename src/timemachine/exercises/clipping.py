@@ -87,9 +87,9 @@ def _answer(free: Radius, radii: list[Radius], gains: dict[tuple[Radius, str], E
     where = "At the book's settings" if of_book else "At a learning rate of 1"
     largest = max(job.number(NORM) for job in without.values())
     same = sum(_numbers(job) == _numbers(with_it.get(seed, Job())) for seed, job in without.items())
+    runs = f", and {same} of {len(without)} runs are the same bit for bit" if len(without) > 1 else ""
     answer = (
-        f"{where} nothing happens: the norm of the gradient stays below the radius of 1 (largest {largest:.2f}), and "
-        f"{same} of {len(without)} runs are the same bit for bit."
+        f"{where} nothing happens: the norm of the gradient stays below the radius of 1 (largest {largest:.2f}){runs}."
         if largest < 1
         else f"{where} a radius of 1 acts: without clipping the norm of the gradient reaches {largest:.3g}."
     )

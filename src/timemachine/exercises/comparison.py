@@ -34,16 +34,6 @@ class Estimate:
     p: float
     count: int
 
-    @property
-    def low(self) -> float:
-        """Return the lower end of the interval."""
-        return self.mean - self.half
-
-    @property
-    def high(self) -> float:
-        """Return the upper end of the interval."""
-        return self.mean + self.half
-
     def __format__(self, form: str) -> str:
         if not self.count:
             return "–"

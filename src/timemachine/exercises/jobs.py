@@ -1,5 +1,6 @@
 """The jobs of an exercise's sweep, read back, and tables of their numbers."""
 
+import html
 import math
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
@@ -10,7 +11,8 @@ from timemachine.corpus import DEFAULT
 from timemachine.errors import SettingError
 from timemachine.runs.rows import read_numbers
 from timemachine.runs.summaries import flat
-from timemachine.runs.sweep import job_folders, summary_or_failure, varied
+from timemachine.runs.sweep import Summaries, read_summaries, varied
+from timemachine.runs.tables import printable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +47,15 @@ class Job:
 
 
 def load_jobs(folder: Path) -> list[Job]:
-    """Return the jobs of a sweep that began, in the order of their numbers."""
-    summaries = {path: summary_or_failure(path) for path in job_folders(folder)}
+    """Return the jobs of a sweep that began, in the order of their numbers.
+
+    Raises SettingError for a folder without a job.
+    """
+    return jobs_of(folder, read_summaries(folder))
+
+
+def jobs_of(folder: Path, summaries: Summaries) -> list[Job]:
+    """Return the jobs of a sweep whose summaries have been read."""
     return [
         Job(name=str(path.relative_to(folder)), folder=path, settings=flat(it["settings"]),
             letters=it.get("corpus", {}).get("unigram", {}),
@@ -106,9 +115,15 @@ def unique(jobs: Iterable[Job], key: Callable[[Job], Key]) -> dict[Key, Job]:
 FOLDED = 15  # rows; a longer table opens on a click
 
 
+def escaped(text: str) -> str:
+    """Return a text for Markdown, without HTML and control characters: a run's settings may contain anything."""
+    return html.escape(printable(text), quote=False)
+
+
 def markdown(columns: list[str], rows: list[list[str]]) -> str:
     """Return a table in Markdown, folded if it is long."""
-    lines = [[cell.replace("|", "\\|") for cell in line] for line in (columns, ["---"] * len(columns), *rows)]
+    every = (columns, ["---"] * len(columns), *rows)
+    lines = [[escaped(cell).replace("\n", " ").replace("|", "\\|") for cell in line] for line in every]
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     summary = f"<summary>A table of {len(rows)} rows</summary>"
     return table if len(rows) <= FOLDED else f"<details>{summary}\n\n{table}\n\n</details>"

@@ -9,18 +9,13 @@ LR, THETA = "model.lr", "trainer.gradient_clip_val"
 VAL, REST = "val/perplexity", "test/perplexity"
 
 
-def letters(job: Job) -> dict[str, float]:
-    """Return the perplexities, `train/perplexity` and `val/perplexity`, above which a run of this text knows no more
-    than the frequencies of the training letters: 0.01 less than what these give, which a little noise may.
-    """
-    return {name: round(perplexity - 0.01, 2) for name, perplexity in job.letters.items()}
-
-
 def outcome(job: Job) -> str:
-    """Return `diverged` by the project's definition, `learnt nothing` if the run ends above `letters`, or `learnt`."""
+    """Return `diverged` by the project's definition, `learnt nothing` if the run ends above the perplexity that the
+    frequencies of the training letters give, or `learnt`.
+    """
     if job.status == "diverged":
         return "diverged"
-    ends = (job.metrics.get(name, 0.0) <= most for name, most in letters(job).items())
+    ends = (job.metrics.get(name, 0.0) <= most for name, most in job.letters.items())
     return "learnt" if all(ends) else "learnt nothing"
 
 
@@ -41,8 +36,8 @@ def last(name: str, jobs: Iterable[Job]) -> dict[int, float]:
 
 
 def definition(jobs: Iterable[Job]) -> str:
-    """Return what a report calls an outcome, with `letters` of these runs' texts."""
-    most = " or ".join(dict.fromkeys(f"{letters(job)[VAL]:g}" for job in jobs if job.letters)) or "–"
+    """Return what a report calls an outcome, with the perplexities that the letters of these runs' texts give."""
+    most = " or ".join(dict.fromkeys(f"{job.letters[VAL]:.2f}" for job in jobs if job.letters)) or "–"
     return (
         f"Learnt nothing: ends above {most} on validation, what the letters' frequencies give. Diverged: not finite, "
         "or above guessing."

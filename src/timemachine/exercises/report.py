@@ -13,48 +13,47 @@ import numpy as np
 
 import timemachine.exercises
 from timemachine.exercises import Findings
-from timemachine.exercises.jobs import Job, load_jobs, markdown
+from timemachine.exercises.jobs import Job, escaped, jobs_of, markdown
 from timemachine.runs.files import shown, write_figure, write_whole
-from timemachine.runs.sweep import print_jobs, sweep_rows, varied, write_table
+from timemachine.runs.sweep import Summaries, print_jobs, sweep_rows, varied, write_table
 from timemachine.runs.tables import print_table, print_text
 
 
-def tie_together(folder: Path, exercise: str) -> list[dict[str, Any]]:
+def tie_together(folder: Path, exercise: str, summaries: Summaries) -> list[dict[str, Any]]:
     """Write summary.csv, report.md and the figures of a sweep, and print its table; return the table's rows.
 
-    Raises SettingError for a folder without a job.
+    `exercise`: its name, `none` for a sweep of no exercise. `summaries`: those of its jobs.
     """
-    rows = sweep_rows(folder)
+    rows = sweep_rows(folder, summaries)
     write_table(rows, folder)
     if exercise == "none":
         print_jobs(rows)
         print(f"table         {shown(folder / 'summary.csv')}")
-    write_report(folder, exercise)
+    write_report(folder, exercise, jobs_of(folder, summaries))
     return rows
 
 
-def write_report(folder: Path, exercise: str) -> None:
+def write_report(folder: Path, exercise: str, jobs: list[Job]) -> None:
     """Write report.md and the figures of a sweep; of an exercise's, print its table and answer as well.
 
-    `exercise`: its name, `none` for a sweep of no exercise. A text of the user's own about the sweep, `text.md` in its
-    folder, stands after the answer.
+    A text of the user's own about the sweep, `text.md` in its folder, stands after the answer.
     """
-    jobs = load_jobs(folder)
     module = module_of(exercise)
     findings: Findings = module.findings(jobs)
     pictures = []
     for name, (figure, caption) in findings.figures.items():
         write_figure(folder / f"{name}.png", figure)
-        pictures.append(f"![{caption}]({name}.png)\n\n*{caption}*")
+        pictures.append(f"![{escaped(caption)}]({name}.png)\n\n*{escaped(caption)}*")
     if findings.arrays:
         np.savez_compressed(folder / "arrays.npz", **findings.arrays)
-    title = "Sweep" if exercise == "none" else f"Exercise {exercise}"
+    title = "Sweep" if exercise == "none" else f"Exercise {escaped(exercise)}"
     if module.__doc__ and module.__name__.endswith(f".{exercise}"):
         title = module.__doc__.partition("\n")[0]
     answer = findings.answer if findings.rows else "No run has ended yet that could answer."
     own = folder / "text.md"
-    parts = [f"# {title}", answer, *pictures[:1], own.read_text(encoding="utf-8").strip() if own.is_file() else ""]
-    parts += ["## What was run", findings.setting, _grid(jobs), _effort(jobs)]
+    parts = [f"# {title}", escaped(answer), *pictures[:1]]
+    parts += [own.read_text(encoding="utf-8").strip() if own.is_file() else ""]
+    parts += ["## What was run", escaped(findings.setting), escaped(_grid(jobs)), escaped(_effort(jobs))]
     parts += ["## Evidence", markdown(findings.columns, findings.rows), *findings.notes, *pictures[1:]]
     write_whole(folder / "report.md", ("\n\n".join(filter(None, parts)) + "\n").encode())
     if exercise != "none":
@@ -77,7 +76,7 @@ def _grid(jobs: list[Job]) -> str:
     """Return every setting that differs between jobs, with its values."""
     names = varied([job.settings for job in jobs])
     values = {name: dict.fromkeys(str(job.settings[name]) for job in jobs if name in job.settings) for name in names}
-    each = "; ".join(f"`{name}`: {', '.join(found)}" for name, found in values.items())
+    each = "; ".join(f"`{name}`: {', '.join(found)}" for name, found in values.items()).replace("\n", " ")
     return f"Varied: {each}." if each else "Nothing was varied."
 
 

@@ -27,8 +27,6 @@ from timemachine.runs.processes import is_first_process, is_job
 from timemachine.runs.summaries import EPOCH_WEIGHTS, LOCK, read_summary
 
 if TYPE_CHECKING:  # they import torch, which takes seconds
-    from torch import Tensor
-
     from timemachine.datamodule import TimeMachine
     from timemachine.language_model import RNNLMScratch
 
@@ -97,9 +95,11 @@ class Record:
 
     def describe(self, data: "TimeMachine", model: "RNNLMScratch") -> None:
         """Write down the text, what the frequencies of its characters give, and the size of the model."""
+        from timemachine.perplexity import unigram_perplexity  # it imports torch, which takes seconds
+
         known = ("name", "title", "source", "sha256", "left_out")
         corpus = {name: getattr(data.corpus, name) for name in known}
-        unknown = int(_counted(data.chars_N, len(data.vocab))[data.vocab.unk])
+        unknown = int((data.chars_N == data.vocab.unk).sum())
         corpus |= {"characters": len(data.chars_N), "vocabulary": len(data.vocab), "unknown": unknown}
         corpus["unigram"] = {f"{split}/perplexity": unigram_perplexity(data, split) for split in ("train", "val")}
         self.update(corpus=corpus, parameters=sum(p.numel() for p in model.parameters()))
@@ -156,29 +156,6 @@ class Record:
             if self.folder.absolute() != Path.cwd():
                 with suppress(OSError):  # it has other files
                     self.folder.rmdir()
-
-
-def unigram_perplexity(data: "TimeMachine", split: str) -> float:
-    """Return the perplexity of the characters that a split's windows predict, each once, under the frequencies of the
-    training characters, with one added to each count.
-
-    N characters, V vocabulary.
-    """
-    starts, stop = data.splits[split].starts, data.splits["train"].targets.stop
-    predicted_N = data.chars_N[starts.start + 1 : starts.stop + data.num_steps]
-    known_V = _counted(data.chars_N[:stop], len(data.vocab)) + 1
-    known_V[data.vocab.unk] *= data.vocab.unk in data.chars_N  # most texts have no such character
-    predicted_V = _counted(predicted_N, len(data.vocab))
-    log_p = predicted_V.xlogy(known_V).sum() / predicted_V.sum() - known_V.sum().log()
-    return math.exp(-log_p)
-
-
-def _counted(index_N: "Tensor", size: int) -> "Tensor":
-    """Return how often each index comes (V,), float64; part by part, since `bincount` makes 8 bytes of each."""
-    count_V = index_N[:0].bincount(minlength=size)
-    for start in range(0, len(index_N), 1 << 24):
-        count_V += index_N[start : start + (1 << 24)].bincount(minlength=size)
-    return count_V.double()
 
 
 def outcome(error: BaseException) -> tuple[str, str]:

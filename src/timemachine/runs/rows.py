@@ -7,26 +7,51 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from timemachine.runs.files import write_whole
+from timemachine.errors import SettingError, one_line
+from timemachine.runs.files import shown, write_whole
 
 EPOCH_COLUMNS = (
     "epoch", "step", "train/perplexity", "val/perplexity", "test/perplexity", "grad_norm", "grad_norm_clipped",
     "clip_fraction", "chars_per_second",
 )  # fmt: skip
 STEP_COLUMNS = ("epoch", "step", "loss", "grad_norm", "grad_norm_clipped")
+COLUMNS = {"metrics.csv": EPOCH_COLUMNS, "steps.csv": STEP_COLUMNS}  # that each such table has, before others
 Row = dict[str, Any]
 
 
 def read(path: Path) -> list[Row]:
-    """Return a table's rows as texts; a file that is not there has none."""
+    """Return the rows of a table of numbers as texts; none if the file does not exist.
+
+    A last line without a line end is left out: a run was killed while it wrote that line. Raises SettingError for a
+    damaged file.
+    """
     if not path.exists():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    try:
+        text = path.read_bytes().decode()
+        reader = csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1], newline=""), strict=True)
+        rows = list(reader)
+        if missing := [name for name in COLUMNS.get(path.name, ()) if name not in (reader.fieldnames or ())]:
+            raise ValueError(f"no column {missing[0]}")
+        for number, row in enumerate(rows, 1):
+            if None in row or None in row.values():
+                raise ValueError(f"row {number} has another number of cells than the header")
+            for name, value in row.items():
+                if name in ("epoch", "step"):
+                    int(value)
+                elif value:
+                    float(value)
+    except (csv.Error, ValueError) as error:
+        reason = f"is damaged ({one_line(error, 100)})"
+        raise SettingError(f"{shown(path)}: {reason}; put back a copy of the file, or use another run") from error
+    return rows
 
 
 def read_numbers(path: Path) -> list[dict[str, float]]:
-    """Return a table of numbers; an empty cell is not a number, a file that is not there has no row."""
+    """Return the rows of a table as numbers, NaN for an empty cell; none if the file does not exist.
+
+    Raises SettingError for a damaged file.
+    """
     return [{name: float(value) if value else math.nan for name, value in row.items()} for row in read(path)]
 
 
@@ -51,62 +76,32 @@ def final_numbers(folder: Path) -> dict[str, float]:
     return numbers
 
 
-class Table:
-    """A file of rows: a new one is appended, a new name becomes a column, the last row may still grow."""
-
-    def __init__(self, path: Path, columns: Sequence[str]) -> None:
-        self.path, self.columns = path, list(columns)
-        self.last: Row = {}  # what `put` has gathered
-        self._written: Row = {}  # what of it the file has
-
-    def add(self, rows: list[Row]) -> None:
-        """Append rows. Write the file anew if one has a new name, in one step, as a run may be killed here, too."""
-        if any(name not in self.columns for row in rows for name in row):
-            self.replace([*read(self.path), *rows])
-        elif rows:
-            with self.path.open("a", newline="", encoding="utf-8") as file:
-                self._write(file, rows, header=file.tell() == 0)
-
-    def put(self, row: Row) -> None:
-        """Add the numbers to the last row if that is of the same epoch and step, or else begin another after it."""
-        if not _is_same(row, self.last):
-            self.flush()
-            self.last = {}
-        self.last = self.last | row
-
-    def flush(self) -> None:
-        """Write the last row if it has new numbers."""
-        if self.last == self._written or len(self.last) <= 2:
-            return
-        if _is_same(self.last, self._written):
-            self.replace([*read(self.path)[:-1], self.last])
-        else:
-            self.add([self.last])
-        self._written = self.last
-
-    def go_back(self, last_step: int) -> None:
-        """Drop the rows after a step, one that was cut short, and the test that came after the last one."""
-        rows = [row for row in read(self.path) if None not in row.values() and int(row["step"]) <= last_step]
-        for row in rows:
-            row |= {"epoch": int(row["epoch"]), "step": int(row["step"])}
-            row |= {name: "" for name in row if name.startswith("test/")}
-        self.replace(rows)
-        self.last = self._written = rows[-1] if rows else {}
-
-    def replace(self, rows: list[Row]) -> None:
-        """Write the file anew, with the names of the rows among its columns."""
-        self.columns = list(dict.fromkeys([*self.columns, *(name for row in rows for name in row)]))
-        text = io.StringIO()
-        self._write(text, rows, header=True)
-        write_whole(self.path, text.getvalue().encode())
-
-    def _write(self, file: Any, rows: list[Row], header: bool) -> None:
-        writer = csv.DictWriter(file, self.columns, lineterminator="\n")
-        if header:
-            writer.writeheader()
-        writer.writerows(rows)
+def write_rows(path: Path, columns: Sequence[str], rows: Sequence[Row]) -> None:
+    """Replace a table by these rows, in one step. Names that are not among `columns` become further columns."""
+    names = dict.fromkeys([*columns, *(name for row in rows for name in row)])
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_whole(path, text.getvalue().encode())
 
 
-def _is_same(row: Row, other: Row) -> bool:
-    """Return whether both rows are of the same epoch and step."""
-    return all(row.get(name) == other.get(name) for name in ("epoch", "step"))
+def add_rows(path: Path, rows: Sequence[Row]) -> None:
+    """Append rows to metrics.csv or steps.csv. Rewrite the file if they have columns that it does not have."""
+    known: list[str] = []
+    if path.exists():
+        with path.open(newline="", encoding="utf-8") as file:
+            known = next(csv.reader(file), [])
+    if any(name not in known for row in rows for name in row):
+        write_rows(path, COLUMNS[path.name], [*read(path), *rows])
+    else:
+        with path.open("a", newline="", encoding="utf-8") as file:
+            csv.DictWriter(file, known, lineterminator="\n").writerows(rows)
+
+
+def keep_rows(path: Path, last_step: int) -> None:
+    """Drop the rows after a step, and test metrics, which a resumed run computes again."""
+    if path.exists():
+        rows = [row for row in read(path) if int(row["step"]) <= last_step]
+        kept = [{name: "" if name.startswith("test/") else row[name] for name in row} for row in rows]
+        write_rows(path, COLUMNS[path.name], kept)

@@ -11,42 +11,58 @@ from typing import Any
 from timemachine.config import format_value
 from timemachine.errors import SettingError
 from timemachine.runs.files import shown
-from timemachine.runs.rows import Table, final_numbers
+from timemachine.runs.rows import final_numbers, write_rows
 from timemachine.runs.summaries import NOT_FINITE, flat, is_running, read_summary
-from timemachine.runs.tables import print_table, print_text, short
+from timemachine.runs.tables import print_table, print_text, printable, short, terminal_width
 
 VAL = "val/perplexity"
+Summaries = dict[Path, dict[str, Any]]  # folder of a job -> its summary
 
 
-def write_table(rows: list[dict[str, Any]], folder: Path) -> None:
-    """Write summary.csv into a sweep's folder."""
-    Table(folder / "summary.csv", list(rows[0])).replace(rows)
+def read_summaries(folder: Path) -> Summaries:
+    """Return the summaries of the jobs of a sweep, in the order of their numbers.
 
-
-def sweep_rows(folder: Path) -> list[dict[str, Any]]:
-    """Return a row a job: number, status, settings and symbols that vary, last numbers, probes', message, folder.
-
-    A probe's number has a name like `stream/val/bits`; lists stay in summary.json. What a job does not have is "".
     Raises SettingError for a folder without a job.
     """
     if not (jobs := job_folders(folder)):
         if (folder / "summary.json").exists():
             raise SettingError(f"{folder}: is one run; type the folder above, {shown(folder.resolve().parent)}")
         raise SettingError(f"{folder}: has no run in it; type the folder of a sweep, or one of runs, as outputs/<date>")
-    summaries = [summary_or_failure(job) for job in jobs]
-    settings = [flat(summary["settings"]) | _symbols(summary) for summary in summaries]
+    return {job: summary_or_failure(job) for job in jobs}
+
+
+def sweep_rows(folder: Path, summaries: Summaries) -> list[dict[str, Any]]:
+    """Return a row per job: number, status, settings and symbols that vary, last numbers, probes', message, folder.
+
+    A probe's number has a name like `stream/val/bits`; lists stay in summary.json. What a job does not have is "".
+    """
+    settings = [flat(summary["settings"]) | _symbols(summary) for summary in summaries.values()]
     names = varied(settings)
-    numbers = [summary["metrics"] or final_numbers(job) for job, summary in zip(jobs, summaries, strict=True)]
-    probed = [dict(_numbers("", summary.get("probes", {}))) for summary in summaries]
-    numbers = [of_job | measured for of_job, measured in zip(numbers, probed, strict=True)]
+    numbers = [
+        (summary["metrics"] or final_numbers(job)) | dict(_numbers("", summary.get("probes", {})))
+        for job, summary in summaries.items()
+    ]
     metrics = list(dict.fromkeys(name for of_job in numbers for name in of_job))
     return [
         {"job": str(job.relative_to(folder)), "status": summary["status"]}
         | {name: chosen.get(name, "") for name in names}
         | {name: of_job.get(name, "") for name in metrics}
         | {"message": summary["message"] or "", "folder": str(job)}
-        for job, summary, chosen, of_job in zip(jobs, summaries, settings, numbers, strict=True)
+        for (job, summary), chosen, of_job in zip(summaries.items(), settings, numbers, strict=True)
     ]
+
+
+def write_table(rows: list[dict[str, Any]], folder: Path) -> None:
+    """Write summary.csv into a sweep's folder: texts without control characters, and none that is a formula."""
+    written = [{_text(name): _text(value) for name, value in row.items()} for row in rows]
+    write_rows(folder / "summary.csv", [*written[0]], written)
+
+
+def _text(value: Any) -> Any:
+    """Return a text with an apostrophe before it if a spreadsheet would compute it; any other value as it is."""
+    if not isinstance(value, str):
+        return value
+    return printable(f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value)
 
 
 def _symbols(summary: dict[str, Any]) -> dict[str, int]:
@@ -64,8 +80,12 @@ def _numbers(name: str, found: Any) -> Iterable[tuple[str, Any]]:
 
 
 def load_sweep(folder: str | Path) -> list[dict[str, Any]]:
-    """Return `sweep_rows`, with None where a job has no value: what `pandas.DataFrame` takes."""
-    return [{name: None if it == "" else it for name, it in row.items()} for row in sweep_rows(Path(folder))]
+    """Return a row per job as summary.csv has it, with None where a job has no value: what `pandas.DataFrame` takes.
+
+    Raises SettingError for a folder without a job.
+    """
+    rows = sweep_rows(Path(folder), read_summaries(Path(folder)))
+    return [{name: None if value == "" else value for name, value in row.items()} for row in rows]
 
 
 def varied(settings: list[dict[str, Any]]) -> list[str]:
@@ -84,10 +104,10 @@ def job_folders(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: [int(it) if it.isdecimal() else it for it in re.split(r"(\d+)", str(path))])
 
 
-def exercise_of(folder: Path) -> str | None:
-    """Return the exercise whose jobs are in a folder, `none` for jobs of several or no exercise, None without a job."""
-    known = {summary_or_failure(job).get("exercise", "none") for job in job_folders(folder)}
-    return known.pop() if len(known) == 1 else "none" if known else None
+def exercise_of(summaries: Iterable[dict[str, Any]]) -> str:
+    """Return the exercise that all jobs belong to, `none` if there is no such exercise."""
+    known = {summary.get("exercise", "none") for summary in summaries}
+    return known.pop() if len(known) == 1 else "none"
 
 
 def summary_or_failure(job: Path) -> dict[str, Any]:
@@ -113,9 +133,9 @@ def upload_line(states: Iterable[str], folder: Path, jobs: str = "") -> str:
     return f"W&B           {state}; upload with: wandb sync {flags}{shlex.quote(shown(folder))}{jobs}"
 
 
-def sweep_upload_line(folder: Path) -> str:
+def sweep_upload_line(folder: Path, summaries: Summaries) -> str:
     """Return `upload_line` of a sweep: one command for all its jobs."""
-    states = (summary_or_failure(job).get("wandb_left", "") for job in job_folders(folder))
+    states = (summary.get("wandb_left", "") for summary in summaries.values())
     return upload_line(states, folder, "/*/wandb")
 
 
@@ -126,21 +146,32 @@ def _cell(name: str, value: object) -> str:
 
 
 def print_jobs(rows: list[dict[str, Any]]) -> None:
-    """Print a line a job, and the messages of those that have one.
+    """Print a line per job: its end, and as many of the settings that vary as fit beside it; summary.csv has all.
 
     The lowest validation perplexity is marked, unless the jobs read other texts, or in other windows.
     """
-    metrics = ("train/perplexity", VAL, "test/perplexity")
-    names = [name for name in rows[0] if name in ("job", "status", "seed", "init_from", *metrics) or "." in name]
-    columns = [name.removesuffix("/perplexity") for name in names]
     found = [row.get(VAL) or math.inf if row["status"] == "completed" else math.inf for row in rows]
     others = {name for name in rows[0] if name.startswith("data.") or name == "vocabulary"} - {"data.batch_size"}
     lowest = math.inf if others else min(found)
     best = [number for number, value in enumerate(found) if value == lowest < math.inf]
-    cells = [[_cell(name, row[name]) for name in names] for row in rows]
+    metrics = ("train/perplexity", VAL, "test/perplexity")
+    columns = {
+        name: [name.removesuffix("/perplexity"), *(_cell(name, row[name]) for row in rows)]
+        for name in rows[0]
+        if name in ("job", "status", "seed", "init_from", *metrics) or "." in name
+    }
     for number in best:
-        cells[number][names.index(VAL)] += " best"
-    print_table("perplexity of each job", columns, cells, best)
-    for row in rows:
-        if row["message"]:
-            print_text(f"job {row['job']}: {row['message']}")
+        columns["status"][number + 1] += ", best"
+    needed = {name: max(map(len, cells)) + 3 for name, cells in columns.items()}  # 3: what stands between columns
+    room = terminal_width() - 1 - sum(needed[name] for name in needed if name in ("job", "status", *metrics))
+    left_out = []
+    for name in [name for name in columns if name not in ("job", "status", *metrics)]:
+        if needed[name] > room:
+            left_out.append(name)
+            del columns[name]
+        else:
+            room -= needed[name]
+    headings, *lines = zip(*columns.values(), strict=True)
+    print_table("perplexity of each job", headings, lines, best)
+    if left_out:
+        print_text(f"in summary.csv: {', '.join(left_out)}")

@@ -6,7 +6,9 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Collection, Sequence
-from typing import Literal
+
+WIDTH = 120  # columns of a table where standard output is no terminal
+NUMBERS = re.compile(r"[-+−±–.,%*\de ]*|-?inf|nan|null")  # a number, perhaps with its interval, or none
 
 
 def short(perplexity: float) -> str:
@@ -16,11 +18,21 @@ def short(perplexity: float) -> str:
     return f"{perplexity:.3f}" if perplexity < 1e6 else f"{perplexity:.3g}"
 
 
+def printable(text: str) -> str:
+    """Return the text with control characters, except line feeds, as escapes: a terminal would obey them."""
+    return re.sub(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", lambda found: repr(found[0])[1:-1], text)
+
+
+def terminal_width() -> int:
+    """Return the width of the terminal in characters, or `WIDTH` if standard output is no terminal."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH
+
+
 def print_text(text: str) -> None:
-    """Print a text; on a terminal lines that are too long end between words."""
+    """Print a text, control characters as escapes; on a terminal lines that are too long end between words."""
+    text = printable(text)
     if sys.stdout.isatty():
-        width = shutil.get_terminal_size().columns
-        folded = textwrap.TextWrapper(width, break_long_words=False, break_on_hyphens=False)
+        folded = textwrap.TextWrapper(terminal_width(), break_long_words=False, break_on_hyphens=False)
         text = "\n".join(map(folded.fill, text.splitlines()))
     print(text, flush=True)
 
@@ -28,43 +40,30 @@ def print_text(text: str) -> None:
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], best: Collection[int] = ()) -> None:
     """Print a table of texts; no columns: no header. The rows of the numbers in `best` are bold on a terminal.
 
-    Columns of numbers stand flush right, their decimal points below one another, others flush left. On a terminal cells
-    are folded between words, and no word is broken; elsewhere lines are as long as the table is wide. Texts are shown
-    as they are: no markup.
+    Columns of numbers are flush right, others flush left. On a terminal cells are folded between words, and no word is
+    broken; elsewhere lines are as long as the table is wide. Texts are shown as they are, without markup; control
+    characters as escapes.
     """
     from rich import box
-    from rich.align import Align
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     console = Console(highlight=False)
     table = Table(box=box.SIMPLE_HEAD, show_header=bool(columns))
-    shown = []
-    for heading, *cells in zip(columns or [""] * len(rows[0]), *rows, strict=True):
-        lined_up = _lined_up(cells)
-        side: Literal["left", "right"] = "right" if lined_up else "left"
-        shown.append([Align(Text(cell), side) for cell in lined_up or cells])
+    shown = [[printable(cell) for cell in row] for row in rows]
+    for heading, *cells in zip(map(printable, columns) if columns else [""] * len(rows[0]), *shown, strict=True):
+        is_of_numbers = all(map(NUMBERS.fullmatch, cells)) and any(map(str.strip, cells))
         every = [heading, *cells]
         longest = max(len(word) for cell in every for word in [*cell.split(), ""])
         is_one_word = longest == max(map(len, every))  # such as a number: Rich takes the room from the others
-        table.add_column(Text(heading, justify=side), overflow="fold", no_wrap=is_one_word, min_width=longest)
-    for number, row in enumerate(zip(*shown, strict=True)):
-        table.add_row(*row, style="bold" if number in best else None)
+        table.add_column(
+            Text(heading), justify="right" if is_of_numbers else "left", overflow="fold", no_wrap=is_one_word,
+            min_width=longest,
+        )  # fmt: skip
+    for number, row in enumerate(shown):
+        table.add_row(*map(Text, row), style="bold" if number in best else None)
     least = sum(3 + (column.min_width or 0) for column in table.columns) + 1  # 3: what stands between columns
     console.width = max(console.width, least) if console.is_terminal else 10_000
     print_text(title)
     console.print(table)
-
-
-def _lined_up(cells: Sequence[str]) -> list[str]:
-    """Return the cells as they stand below one another with one place for decimal points; [] if one is no number.
-
-    A number may be bold in Markdown, inf, nan, null, a dash or left out, and something may follow it.
-    """
-    found = [re.fullmatch(r"(\**[-+−]?(?:\d[\d,]*|inf|nan|null|–))((?:\D.*)?)|", cell) for cell in cells]
-    parts = [(part[1] or "", part[2] or "") for part in found if part]
-    if len(parts) < len(cells) or not any(whole.strip("–") for whole, _ in parts):
-        return []
-    before, after = (max(map(len, of_all)) for of_all in zip(*parts, strict=True))
-    return [f"{whole:>{before}}{rest:{after}}" for whole, rest in parts]

@@ -42,7 +42,7 @@ def finish(run: Record, model: RNNLMScratch, data: TimeMachine) -> None:
         if summary["settings"]["trainer"]["profiler"]:
             lines += [f"profile       {shown(path)}" for path in sorted(run.folder.glob("*-profile*"))]
         if not run.quiet:
-            _print(summary)
+            _print(summary, _batches(model))
             line = sample.replace("\n", "↵")
             print(f'continuation  "{line}"')  # which may end in spaces
             print(*lines, f"folder        {shown(run.folder)}", sep="\n")
@@ -92,15 +92,22 @@ def _write_page(run: Record, summary: dict[str, Any], model: RNNLMScratch, data:
     return [f"page          {shown(path)}"]
 
 
-def _print(summary: dict[str, Any]) -> None:
-    """Print how a run ended: its numbers as a table, and what is to be said of them."""
+def _batches(model: RNNLMScratch) -> str:
+    """Return how many batches of its last epoch a run has trained, if it ended within that epoch."""
+    done = model.trainer.fit_loop.epoch_loop.batch_progress.current.completed
+    batches = model.trainer.num_training_batches
+    return f", {done} of {batches} batches" if done < batches else ""
+
+
+def _print(summary: dict[str, Any], batches: str) -> None:
+    """Print how a run ended: its numbers as a table, and its message. `batches`: of the last epoch, see `_batches`."""
     metrics, corpus, trainer = summary["metrics"], summary["corpus"], summary["settings"]["trainer"]
     rows: list[tuple[str, str, str]] = []
     for name in ("train/perplexity", "val/perplexity", "test/perplexity"):
         if name in metrics:
             is_early = name == "val/perplexity" and "val_step" in metrics
             step = f", step {metrics['val_step']} of {metrics['step']}" if is_early else ""
-            rows.append((name, short(metrics[name]), f"epoch {metrics['epoch']}{step}"))
+            rows.append((name, short(metrics[name]), f"epoch {metrics['epoch']}{batches}{step}"))
     if "best_val/perplexity" in metrics:
         rows.append(("best val/perplexity", short(metrics["best_val/perplexity"]), f"epoch {metrics['best_epoch']}"))
     if metrics.get("num_steps_done"):

@@ -1,8 +1,7 @@
 """Lightning's classes as this project needs them: the only file that uses Lightning's private names.
 
-Tested with Lightning 2.6.6; pyproject.toml bounds it from above. Private are: `_logger_connector`, `_results`,
-`_iteration_based_training`, `_SubprocessScriptLauncher`, and of the progress bar `_update_metrics` and
-`_get_train_description`.
+Tested with Lightning 2.6.6; pyproject.toml bounds it from above. Private are: `_iteration_based_training`,
+`_SubprocessScriptLauncher`, and of the progress bar `_update_metrics` and `_get_train_description`.
 """
 
 import logging
@@ -12,7 +11,6 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.callbacks.progress import rich_progress
 from lightning.pytorch.profilers import PassThroughProfiler
@@ -61,25 +59,6 @@ class Unprofiled(PassThroughProfiler):
 
 
 _NOTHING = nullcontext()
-
-
-def metrics_of_epoch(trainer: pl.Trainer) -> dict[str, float]:
-    """Return what `self.log` has logged since the epoch began, as Lightning will hand it to the loggers."""
-    return {name: float(value) for name, value in trainer._logger_connector.metrics["log"].items()}
-
-
-def metrics_of_step(trainer: pl.Trainer) -> dict[str, torch.Tensor]:
-    """Return what `self.log(…, on_step=True)` has logged of the last training batch."""
-    return dict(trainer.fit_loop.epoch_loop._results.metrics(on_step=True)["log"])
-
-
-def logged_twice(trainer: pl.Trainer) -> set[str]:
-    """Return the names under which `self.log` is called in two hooks, so that one epoch's number replaces the other."""
-    loop = trainer.fit_loop.epoch_loop
-    logged = (loop._results, loop.val_loop._results, trainer.test_loop._results)
-    metas = [result.meta for results in logged for result in results.values()]
-    names = [meta.forked_name(on_step=False) for meta in metas if meta.on_epoch]
-    return {name for name in names if names.count(name) > 1}
 
 
 def kill_other_processes(trainer: pl.Trainer) -> None:

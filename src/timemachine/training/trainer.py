@@ -26,7 +26,7 @@ from timemachine.runs.record import Record, outcome
 from timemachine.runs.rows import final_numbers
 from timemachine.training.callbacks import EpochWeights, OrderlyEnd, TrainingStart
 from timemachine.training.lightning import PerplexityBar, Unprofiled, end_each_epoch_once, silence
-from timemachine.training.run_log import RunLog, TakesRows
+from timemachine.training.tables import EpochTable, StepTable
 
 
 def build_trainer(settings: Train, run: Record, others: Sequence[Logger | Callback] = ()) -> pl.Trainer:
@@ -57,6 +57,8 @@ def build_trainer(settings: Train, run: Record, others: Sequence[Logger | Callba
     plugins = chosen["plugins"] or []
     chosen["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), WholeCheckpoints()]
     loggers, callbacks = _lists(settings, run, others, own, draws_bar)
+    if any(isinstance(callback, EpochTable) for callback in callbacks):
+        chosen["enable_checkpointing"] = True  # Lightning refuses a Checkpoint, such as EpochTable, without it
     try:
         trainer = pl.Trainer(**chosen, logger=loggers or False, callbacks=callbacks, default_root_dir=run.folder)
     except Exception as error:  # an OverflowError, an AttributeError, whatever comes of what was typed
@@ -84,17 +86,18 @@ def _lists(
     """Return the run's loggers and its callbacks, in the order in which they are called."""
     if settings.trainer.barebones or settings.trainer.fast_dev_run:  # Lightning's own ways to keep nothing
         return [], own
-    takers = [other for other in others if isinstance(other, TakesRows)]
-    run_log = RunLog(run.folder, takers, prints_lines=run.writes and not (draws_bar or run.quiet))
-    callbacks: list[Callback] = [run_log, TrainingStart(run)]
+    steps = StepTable(run.folder)
+    epochs = EpochTable(run.folder, steps, prints_lines=run.writes and not (draws_bar or run.quiet))
+    callbacks: list[Callback] = [TrainingStart(run)]
     callbacks += [other for other in others if isinstance(other, Callback)]
-    callbacks += own
+    callbacks += [*own, steps]  # after those that log as a batch ends
     if run.is_single and run.writes:
         callbacks.append(EpochWeights(run.folder))
     callbacks += [PerplexityBar(), OrderlyEnd()] if draws_bar else [OrderlyEnd()]
+    callbacks.append(epochs)  # before the checkpoint from which a run is resumed
     if settings.trainer.enable_checkpointing is not False:
         callbacks.append(Checkpoints(run))
-    return [run_log, *(other for other in others if isinstance(other, Logger))], callbacks
+    return [other for other in others if isinstance(other, Logger)], callbacks
 
 
 def changed_at_end(trainer: pl.Trainer) -> bool:

@@ -29,22 +29,25 @@ from timemachine.weights_and_biases import CHANGES, FIGURE, GAP, PAGE, PROJECT, 
 
 PREFIXES = ("it has", "time traveller", "the")  # of the table of samples
 NUM_PREDS = 60  # characters that follow each
+OF_AN_EPOCH = ("clip_fraction", "chars_per_second", "lr", SAMPLES)  # and perplexities
 ALPHA = 2.0  # of the samples beside greedy decoding, which ends in a loop
 
 
 class WandbRun(WandbLogger, Callback):
     """W&B's copy of metrics.csv, against `epoch`, and steps.csv, against `trainer/global_step`; both count from 1.
 
-    It takes whole rows (`training.run_log.TakesRows`). As a callback it adds a table of how the model continues
-    `PREFIXES`: greedily, and drawn from P^`ALPHA`, each prefix with its own random numbers, the same each time. Other
-    callbacks may log images and numbers of their own, as with Lightning's class.
+    As a callback it adds a table of how the model continues `PREFIXES`: greedily, and drawn from P^`ALPHA`, each prefix
+    with its own random numbers, the same each time. Other callbacks may log images and numbers of their own, as with
+    Lightning's class.
     """
 
     def __init__(self, run: wandb.Run, choice: Wandb) -> None:
         super().__init__(experiment=run, project=run.project, version=run.id, save_dir=run.dir)
         self.run, self.choice = run, choice
         self._samples: list[list[Any]] = []
-        self._place, self._bits = (0.0, 0.0), dict[str, float]()  # epoch and step of the last row, and its bits
+        self._offset = 1  # from Lightning's epochs and steps to ours
+        self._place: int | None = None  # step of the last perplexities
+        self._bits = dict[str, float]()  # and their bits per character
         self._is_slow = self._failed = False
         self._defined = {"epoch", STEP}
         for name in self._defined:
@@ -75,25 +78,19 @@ class WandbRun(WandbLogger, Callback):
             print(f"W&B           {run.url}", flush=True)
         return cls(run, choice)
 
-    def log_steps(self, rows: list[dict[str, float]]) -> None:
-        """Log steps."""
-        for row in rows:
-            self._log({name: row[name] for name in row if name not in ("epoch", "step")} | {STEP: row["step"]}, STEP)
-
-    def log_row(self, row: dict[str, float]) -> None:
-        """Log the metrics of a validation, an epoch or a test; the norms are logged with the steps.
-
-        The validation at an epoch's end comes before the training's numbers: two rows of the same step.
-        """
-        of_epoch = {name: row[name] for name in row if name not in ("grad_norm", "grad_norm_clipped", "step")}
-        place, bits = (row["epoch"], row["step"]), bits_per_character(row)
-        self._log(of_epoch | bits | gap((self._bits if place == self._place else {}) | bits), "epoch")
-        self._place, self._bits = place, bits
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Count from 1: while fitting, Lightning counts epochs and steps from 0; afterwards it gives their number."""
+        self._offset = int(stage == "fit")
 
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Log what a callback gives to loggers; what `self.log` has gathered comes in rows, and is left out here."""
-        if metrics.keys().isdisjoint(("epoch", "loss", "clip_fraction")):
-            self._log(dict(metrics) | ({} if step is None else {STEP: step + 1}), STEP)
+        """Log metrics; with a perplexity its bits per character, and the gap where both are of the same step."""
+        row = dict(metrics) | ({} if step is None else {STEP: step + self._offset})
+        if "epoch" in row:
+            row["epoch"] += self._offset
+        if bits := bits_per_character(row):
+            row |= bits | gap(bits if row.get(STEP) != self._place else self._bits | bits)
+            self._place, self._bits = row.get(STEP), bits
+        self._log(row)
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing: the run's config has had all settings from the beginning."""
@@ -114,14 +111,15 @@ class WandbRun(WandbLogger, Callback):
     def _log_samples(self, epoch: int) -> None:
         began = perf_counter()
         table = wandb.Table(["epoch", "prefix", "greedy", f"alpha = {ALPHA:g}"], list(self._samples))
-        self._log({SAMPLES: table, "epoch": epoch}, "epoch")
+        self._log({SAMPLES: table, "epoch": epoch})
         self._is_slow = perf_counter() - began > 1
 
-    def _log(self, row: dict[str, Any], axis: str) -> None:
-        """Log a row that W&B shows against `axis`, one of its numbers."""
+    def _log(self, row: dict[str, Any]) -> None:
+        """Log a row. W&B draws the metrics of an epoch against `epoch`, others against the step."""
         with self._failure_in_one_line():
             for name in row.keys() - self._defined:
-                self.run.define_metric(name, step_metric=axis)
+                is_of_epoch = name in OF_AN_EPOCH or name.endswith(("/perplexity", "/bits_per_character"))
+                self.run.define_metric(name, step_metric="epoch" if is_of_epoch else STEP)
             self._defined |= row.keys()
             self.run.log(row)
 

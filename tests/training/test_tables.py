@@ -1,0 +1,248 @@
+"""metrics.csv and steps.csv as a run writes them, what Lightning's loggers get, and the progress bar."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning.fabric.loggers.tensorboard
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.optim import lr_scheduler
+
+from tests.support.programs import assert_succeeded, call_program
+from tests.support.runs import InterruptAt, Interruption, fit, rows
+from timemachine.config import Train, to_dict
+from timemachine.corpus import Corpus
+from timemachine.datamodule import TimeMachine
+from timemachine.errors import SettingError, UserError
+from timemachine.language_model import RNNLMScratch
+from timemachine.runs.record import Record
+from timemachine.training import tables
+from timemachine.training.trainer import open_loggers
+
+NAME = "lightning.pytorch.loggers.TensorBoardLogger"
+TENSORBOARD = {"tensorboard": {"_target_": NAME, "name": "", "version": "tensorboard"}}
+
+
+class Logs(Callback):
+    """Logs a number in a hook by `self.log`: the batch's, or 1."""
+
+    def __init__(self, hook: str, name: str) -> None:
+        def log(trainer: Any, module: Any, *batch: Any) -> None:
+            module.log(name, float(batch[-1]) if batch else 1.0)
+
+        setattr(self, hook, log)
+
+
+def data_of(sample: Corpus, num_train: int = 310) -> TimeMachine:
+    """Five batches."""
+    return TimeMachine(64, 8, num_train, 70, corpus=sample)
+
+
+# Rows
+
+
+def test_an_epoch_is_one_row(sample: Corpus, tmp_path: Path) -> None:
+    """With train, validation and test side by side."""
+    model, data = RNNLMScratch(28, hiddens=4), data_of(sample, 100)
+    trainer = fit(tmp_path, model, data, [Logs("on_train_epoch_end", "own")], max_epochs=3)
+    expected = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    trainer.test(model, data, verbose=False)
+    expected |= {name: float(value) for name, value in trainer.callback_metrics.items()}
+
+    epochs, steps = rows(tmp_path / "metrics.csv"), rows(tmp_path / "steps.csv")
+    assert [(row["epoch"], row["step"]) for row in epochs] == [(1, 2), (2, 4), (3, 6)]
+    assert [(row["epoch"], row["step"]) for row in steps] == [(1, 1), (1, 2), (2, 3), (2, 4), (3, 5), (3, 6)]
+    for name in ("train/perplexity", "val/perplexity", "test/perplexity"):
+        assert epochs[-1][name] == pytest.approx(expected[name])
+    assert all("test/perplexity" not in row for row in epochs[:-1])
+    assert [row["own"] for row in epochs] == [1, 1, 1]
+
+
+def test_each_validation_is_a_row(sample: Corpus, tmp_path: Path) -> None:
+    """The last one shares its row with the epoch's end if it comes there; one of another epoch is not repeated."""
+    model, data = RNNLMScratch(28, hiddens=4), data_of(sample)
+    fit(tmp_path / "often", model, data, max_epochs=2, val_check_interval=2)
+    found = [
+        (row["step"], "val/perplexity" in row, "train/perplexity" in row)
+        for row in rows(tmp_path / "often/metrics.csv")
+    ]
+    assert found == [(step, step % 5 != 0, step % 5 == 0) for step in (2, 4, 5, 7, 9, 10)]
+    fit(tmp_path / "seldom", model, data, max_epochs=4, check_val_every_n_epoch=2)
+    assert ["val/perplexity" in row for row in rows(tmp_path / "seldom/metrics.csv")] == [False, True, False, True]
+
+
+def test_accumulated_steps_have_mean_loss(sample: Corpus, tmp_path: Path) -> None:
+    """And their gradient's norm. Lightning divides each loss by the number of batches, even if a step has fewer."""
+    torch.manual_seed(0)
+    model = RNNLMScratch(28, hiddens=4, sigma=0.1, backward="autograd")
+    losses, norms = [], []
+
+    class Reads(Callback):
+        def on_before_optimizer_step(self, trainer: Any, module: Any, optimizer: Any) -> None:
+            norms.append(torch.nn.utils.get_total_norm([p.grad for p in module.parameters()]).item())
+
+        def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
+            with torch.no_grad():
+                losses.append(module.nll(batch).mean().item())
+
+    fit(tmp_path, model, data_of(sample), [Reads()], max_epochs=1, accumulate_grad_batches=3)
+    steps = rows(tmp_path / "steps.csv")
+    assert [row["loss"] for row in steps] == pytest.approx([sum(losses[:3]) / 3, sum(losses[3:]) / 2], rel=1e-6)
+    assert [row["grad_norm"] for row in steps] == pytest.approx(norms, rel=1e-5)
+
+
+def test_step_metrics_are_in_steps(sample: Corpus, tmp_path: Path) -> None:
+    """Each in the row of its step and nowhere else, one that is logged now and then, too."""
+
+    class Model(RNNLMScratch):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            if batch_idx == 3:
+                self.log("seldom", float(batch_idx), on_step=True)
+            self.log("both", float(batch_idx), on_step=True, on_epoch=True)
+            return super().training_step(batch, batch_idx)
+
+    logs = Logs("on_train_batch_end", "own")
+    model = Model(28, hiddens=4)
+    fit(tmp_path, model, data_of(sample), [logs], max_epochs=2, accumulate_grad_batches=2, val_check_interval=2)
+    steps, epochs = rows(tmp_path / "steps.csv"), rows(tmp_path / "metrics.csv")
+    assert [(row["own"], row["both_step"], row.get("seldom")) for row in steps] == [
+        (1, 1, None), (3, 3, 3), (4, 4, None)
+    ] * 2  # fmt: skip
+    mean = (0 * 64 + 1 * 64 + 2 * 64 + 3 * 64 + 4 * 54) / 310  # Lightning weights batches by their windows
+    assert [row.get("both_epoch") for row in epochs] == [None, None, pytest.approx(mean)] * 2
+    assert not {"own", "both_step", "seldom"} & {name for row in epochs for name in row}
+
+
+@pytest.mark.parametrize(
+    ("hook", "name"),
+    [("on_train_batch_end", "grad_norm_clipped"), ("on_train_epoch_end", "lr"), ("on_validation_epoch_end", "loss")],
+)
+def test_the_runs_names_are_taken(hook: str, name: str, sample: Corpus, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=name):
+        fit(tmp_path, RNNLMScratch(28, hiddens=4), data_of(sample), [Logs(hook, name)], max_epochs=1)
+
+
+def test_epoch_and_step_are_ours(sample: Corpus, tmp_path: Path) -> None:
+    """By `self.log("step", …)` Lightning's users choose the axis of TensorBoard."""
+    for max_epochs in (1, 3):  # the second one is resumed
+        logs = [Logs(f"on_train_{hook}_end", name) for hook in ("batch", "epoch") for name in ("epoch", "step")]
+        fit(tmp_path, RNNLMScratch(28, hiddens=4), data_of(sample), logs, max_epochs=max_epochs)
+    assert [(row["epoch"], row["step"]) for row in rows(tmp_path / "metrics.csv")] == [(1, 5), (2, 10), (3, 15)]
+    assert [row["step"] for row in rows(tmp_path / "steps.csv")] == [*range(1, 16)]
+
+
+def test_speed_leaves_out_validation(sample: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that shows a second more after each batch, and a thousand after each validation."""
+    clock = [0.0]
+    monkeypatch.setattr(tables, "perf_counter", lambda: clock[0])
+
+    class Clock(Callback):
+        def on_train_batch_start(self, *_: Any) -> None:
+            clock[0] += 1
+
+        def on_validation_batch_start(self, *_: Any) -> None:
+            clock[0] += 1000
+
+    model, data = RNNLMScratch(28, hiddens=4), data_of(sample, 320)
+    fit(tmp_path, model, data, [Clock()], max_epochs=2, val_check_interval=2)
+    ends = [row for row in rows(tmp_path / "metrics.csv") if "chars_per_second" in row]
+    assert [row["chars_per_second"] for row in ends] == [320 * 8 / 5] * 2
+
+
+# The learning rate
+
+
+def with_schedule(interval: str, make: Callable[[Any], Any]) -> type[RNNLMScratch]:
+    class Scheduled(RNNLMScratch):
+        def configure_optimizers(self) -> Any:
+            optimizer: Any = super().configure_optimizers()
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": make(optimizer), "interval": interval}}
+
+    return Scheduled
+
+
+@pytest.mark.parametrize("factor", [1.0, 3.0])
+@pytest.mark.parametrize(
+    ("interval", "rates"),
+    [("epoch", [2.0, 1.0, 0.5]), ("step", [2 * 0.5**4, 2 * 0.5**9, 2 * 0.5**14])],
+)
+def test_lr_is_the_last_steps(interval: str, rates: list[float], factor: float, sample: Corpus, tmp_path: Path) -> None:
+    """Of the weights that do not read the input. Five steps an epoch; the rate is halved after each epoch or step."""
+    halved = with_schedule(interval, lambda optimizer: lr_scheduler.ExponentialLR(optimizer, 0.5))
+    used: list[float] = []
+
+    class Reads(Callback):
+        def on_before_zero_grad(self, trainer: Any, module: Any, optimizer: Any) -> None:
+            used.append(optimizer.param_groups[-1]["lr"])
+
+    model = halved(28, hiddens=4, lr=2.0, input_lr_factor=factor)
+    for max_epochs in (2, 3):  # the second one is resumed
+        fit(tmp_path, model, data_of(sample), [Reads()], max_epochs=max_epochs)
+    assert [row["lr"] for row in rows(tmp_path / "metrics.csv")] == rates == used[4::5]
+
+
+# Loggers
+
+
+def test_tensorboard_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_TENSORBOARD_AVAILABLE", "_TENSORBOARDX_AVAILABLE"):
+        monkeypatch.setattr(lightning.fabric.loggers.tensorboard, name, False)
+    opened = open_loggers(Train(logger=TENSORBOARD), Record(tmp_path, {}, False))
+    with pytest.raises(SettingError, match=r"^logger.tensorboard: .*`tensorboard`.*[Tt]ry `pip install"), opened:
+        pass
+
+
+def test_tensorboard_gets_all_metrics(sample: Corpus, tmp_path: Path) -> None:
+    settings, of_epoch = Train(logger=TENSORBOARD), ("train/perplexity", "val/perplexity", "clip_fraction", "lr")
+    with open_loggers(settings, Record(tmp_path, to_dict(settings), False)) as loggers:
+        fit(tmp_path, RNNLMScratch(28, hiddens=4), data_of(sample), loggers, settings, max_epochs=2)
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    for file, names in (("metrics.csv", of_epoch), ("steps.csv", ("loss", "grad_norm", "grad_norm_clipped"))):
+        for name in names:
+            found = [(event.step, event.value) for event in events.Scalars(name)]
+            assert found == [(row["step"] - 1, pytest.approx(row[name])) for row in rows(tmp_path / file)]
+
+
+# Resuming. More: runs/test_resuming.py
+
+
+@pytest.mark.parametrize("table", ["metrics.csv", "steps.csv"])
+@pytest.mark.parametrize("damage", [b"epoch,step\nx,y\n", b"\xff\xfe", b"\0" * 100])
+def test_resuming_with_a_damaged_table(damage: bytes, table: str, sample: Corpus, tmp_path: Path) -> None:
+    """Is one line, and changes nothing."""
+    fit(tmp_path, RNNLMScratch(28, hiddens=4), data_of(sample), max_epochs=1)
+    (tmp_path / table).write_bytes(damage)
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("*.*")}
+    with pytest.raises(SettingError, match=table):
+        fit(tmp_path, RNNLMScratch(28, hiddens=4), data_of(sample), max_epochs=2)
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("*.*")} == before
+
+
+def test_a_refused_resume_keeps_rows(sample: Corpus, tmp_path: Path) -> None:
+    """Lightning refuses the setting after it has loaded the checkpoint."""
+    model, data = RNNLMScratch(28, hiddens=4), data_of(sample)
+    fit(tmp_path, model, data, max_epochs=1).test(model, data, verbose=False)
+    with pytest.raises(Interruption):
+        fit(tmp_path, model, data, [InterruptAt(7)], max_epochs=2)
+    before = (tmp_path / "metrics.csv").read_bytes()
+    with pytest.raises(ValueError, match="val_check_interval"):
+        fit(tmp_path, model, data, max_epochs=2, val_check_interval=1000)
+    assert (tmp_path / "metrics.csv").read_bytes() == before
+
+
+# The terminal
+
+
+def test_the_bar_takes_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = ("trainer.enable_progress_bar=true", "trainer.max_epochs=1", "trainer.limit_test_batches=0")
+    done = call_program("train.py", "data=sample", "model.hiddens=4", "logger=csv", f"hydra.run.dir={tmp_path}", *shown)
+    assert_succeeded(done)
+    (bar,) = (line for line in done.stdout.splitlines() if line.startswith("Epoch"))
+    assert len(bar) <= 80
+    assert re.search(r"^Epoch 1/1 +[━╸╺]+ 10/10 (.*[\d.]+it/s )?train: [\d.]+ val: [\d.]+ *$", bar)
