@@ -26,7 +26,7 @@ def parsed(argument: str) -> tuple[str, Any]:
 @pytest.mark.parametrize(
     "argument",
     [
-        "model.hiddens=16,32", "data.num_train=null", "data.search_dirs=[a,b]", "logger.wandb.mode=offline",
+        "model.hiddens=16,32", "data.num_train=null", "data.search_dirs=[a,b]", "++logger.wandb.mode=offline",
         "trainer=cpu,ddp_cpu", "data.corpus=sample,time_machine", "data.corpus=/nowhere/text",
         "hydra.run.dir=here", "seed=1_0", "+hydra.job.env_set.A=1", "hydra/launcher=basic",
     ],
@@ -40,7 +40,7 @@ def test_a_valid_argument_is_left_as_it_is(argument: str) -> None:
     ("schema", "name"),
     [
         (Train, "data.corpus"), (Train, "resume"), (Train, "init_from"), (Train, "hydra.run.dir"),
-        (Train, "hydra.sweep.dir"), (Train, "logger.wandb.name"), (Evaluate, "run"), (Generate, "run"),
+        (Train, "hydra.sweep.dir"), (Evaluate, "run"), (Generate, "run"),
     ],
 )  # fmt: skip
 def test_a_name_of_digits_stays_as_it_is_typed(schema: type, name: str, text: str) -> None:
@@ -117,8 +117,6 @@ def test_a_flag_may_stand_anywhere(typed: str, flag: str) -> None:
     ("schema", "typed", "message"),
     [
         (Train, ["recipe=book_split", "data=full"], "data=full: a recipe has its own windows"),
-        (Train, ["logger=csv", "logger.wandb.init_timeout=5"], "logger.wandb.init_timeout=5: goes with logger=wandb"),
-        (Evaluate, ["run=a", "logger.wandb.init_timeout=5"], "logger.wandb.init_timeout=5: goes with logger=wandb"),
         (Generate, ["-m"], "-m: only train.py runs sweeps"),
         (Generate, ["--config-name=train"], "--config-name train: a program reads its own configuration"),
         (Generate, ["--resolve"], "--resolve: goes with --cfg or --help"),

@@ -9,6 +9,7 @@ import os
 import re
 from argparse import Namespace
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import NoReturn, get_args
@@ -30,7 +31,7 @@ INSTEAD = {  # a name elsewhere -> what to type here
     "trainer.logger": "logger=csv, or logger.NAME._target_=<a class>",
 }
 NUMBER = re.compile(r"[-.]?\d[-\d._eE]*")  # of a text: 2026_1 or 1.10, which Hydra would write in another way
-OWN = re.compile(r"(callbacks|logger)\.(?!wandb\b)")  # what follows a class knows: training.own
+OWN = re.compile(r"(callbacks|logger)\.")  # what follows a class knows: training.own
 
 
 def checked_arguments(typed: list[str], schema: type, folders: Sequence[Path] = (CONF,)) -> list[str]:
@@ -91,10 +92,6 @@ def _checked_flags(typed: list[str], schema: type) -> Namespace:
 
 def _refuse_contradictions(chosen: dict[str, str], flags: Namespace, schema: type) -> None:
     """Raise SettingError for two arguments of which one would be ignored, or one that goes with another."""
-    logger = chosen.get("logger", "wandb" if schema is Train else "csv")
-    for name, value in chosen.items():
-        if name.startswith("logger.wandb.") and not re.search(r"wandb|\(", logger):
-            raise SettingError(f"{name}={value}: goes with logger=wandb; type that, not logger={logger}")
     recipe, data, exercise = chosen.get("recipe", "none"), chosen.get("data"), chosen.get("exercise", "none")
     recipes = [path.read_text() for name in recipe.split(",") if (path := CONF / "recipe" / f"{name}.yaml").exists()]
     if data in ("book", "full") and any(re.search("^(data|defaults):", text, re.MULTILINE) for text in recipes):
@@ -131,7 +128,7 @@ def checked_argument(argument: str, schema: type, folders: Sequence[Path] = (CON
         if argument.startswith(name):
             raise SettingError(f"{argument}: is a group of your own; type +{argument}")
         return argument
-    if schema is Train and OWN.match(name):
+    if OWN.match(name) and name.partition(".")[0] in {entry.name for entry in fields(schema)}:
         return f"++{argument}" if argument.startswith(name) else argument
     if not (known or name in dict(leaves(schema))):
         raise SettingError(f"{argument}: there is no setting of that name; {what_to_type(name, schema, value)}")
