@@ -1,7 +1,7 @@
 """Perplexity of a trained model on other texts: python evaluate.py run=outputs/… data.corpus=war_of_the_worlds."""
 
 from timemachine.cli.program import program
-from timemachine.config import Evaluate, Tokens, WandbMode, format_value
+from timemachine.config import Evaluate, Tokens, format_value
 from timemachine.corpus import find_corpus
 from timemachine.errors import SettingError
 from timemachine.runs.summaries import run_summary
@@ -9,7 +9,7 @@ from timemachine.runs.summaries import run_summary
 
 @program(Evaluate)
 def main(settings: Evaluate) -> None:
-    """Print one table: window and stream perplexity of each text. With logger=wandb the run in W&B has it, too."""
+    """Print one table: window and stream perplexity of each text. With logger=wandb a run in W&B has it, too."""
     summary = next(run_summary(run) for run in settings.runs)
     chosen, own_source = settings.data.corpus, summary["corpus"]["source"]
     names = [own_source] if chosen is None else list(map(str, chosen if isinstance(chosen, list) else [chosen]))
@@ -20,14 +20,6 @@ def main(settings: Evaluate) -> None:
         rule = "is no longer the text that the run was trained on"
         raise SettingError(f"data.corpus=null: {name} {rule}; type data.corpus={name} to read it as another text")
     own = find_corpus(own_source, settings.data.search_dirs, tokens) if settings.baselines else None
-    wandb = settings.logger.get("wandb")
-    if wandb is not None and wandb.mode is WandbMode.disabled:
-        wandb = None
-    if wandb is not None:
-        from timemachine.weights_and_biases.evaluation import add_table, run_in_wandb  # it imports wandb
-
-        run_in_wandb(settings.runs, summary)
-
     from timemachine import how_low
     from timemachine.evaluation.scores import evaluate, print_evaluation
 
@@ -47,8 +39,10 @@ def main(settings: Evaluate) -> None:
             adapting = how_low.evaluate_adapting(model, vocab, summary, corpus, settings.adapt)
             how_low.print_adapting(adapting, settings.adapt)
             rows += adapting
-    if wandb is not None:
-        add_table(wandb, settings.runs[0], summary, rows)
+    for entry in settings.logger.values():
+        from timemachine.weights_and_biases.evaluation import log_evaluation  # it imports wandb
+
+        log_evaluation(entry, settings.runs, summary, rows)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def main(settings: Train, run: Record) -> None:
     from timemachine.runs.tables import print_text
     from timemachine.training.cell_check import check_model
     from timemachine.training.ending import finish
-    from timemachine.training.trainer import build_trainer, changed_at_end, lightning_may_refuse, open_loggers
+    from timemachine.training.trainer import build_trainer, errors_in_one_line, open_loggers
 
     seed_everything(settings.seed, verbose=False)
     make_model: Callable[..., RNNLMScratch] = FusedRNNLM
@@ -60,10 +60,8 @@ def main(settings: Train, run: Record) -> None:
     with open_loggers(settings, run) as loggers:
         trainer = build_trainer(settings, run, [*loggers, *probes.callbacks(settings.probes, run.folder)])
         checkpoint = resume(run, trainer, model, data) if run.is_resumed else None
-        with lightning_may_refuse(settings, trainer):
+        with errors_in_one_line(trainer):
             trainer.fit(model, data, ckpt_path=checkpoint)
-            if changed_at_end(trainer):
-                trainer.validate(model, data, verbose=False)
             if data.splits["test"].starts:
                 trainer.test(model, data, verbose=False)
         if run.writes:

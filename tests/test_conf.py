@@ -8,9 +8,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import open_dict
 
 from timemachine.cli.schema import CONF, VERSION, checked, resolved
-from timemachine.config import Evaluate, Generate, Train, Trainer, Wandb, to_dict
+from timemachine.config import Evaluate, Generate, Train, Trainer, to_dict
 from timemachine.how_low import teacher
 from timemachine.runs.summaries import flat
+from timemachine.weights_and_biases import LOGGER
 
 EXERCISES = sorted(file.stem for file in CONF.glob("exercise/*.yaml"))
 
@@ -40,7 +41,7 @@ def test_the_default_is_the_books_run_and_the_schemas_but_for_the_trainer() -> N
         devices=1, max_epochs=100, gradient_clip_val=1.0, num_sanity_val_steps=0, enable_model_summary=False
     )
     train = checked(resolved(compose("train")), Train)
-    assert train == Train(trainer=trainer, logger={"wandb": Wandb()})
+    assert train == Train(trainer=trainer, logger=train.logger) and train.logger["wandb"]["_target_"] == LOGGER
     assert checked(resolved(compose("evaluate", ["run=outputs/a"])), Evaluate) == Evaluate(run="outputs/a")
     assert checked(resolved(compose("generate", ["run=outputs/a"])), Generate) == Generate(run="outputs/a")
 

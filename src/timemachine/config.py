@@ -25,7 +25,6 @@ Tokens = Enum("Tokens", ["letters", "characters"])
 Input = Enum("Input", ["one_hot", "embedding"])
 Optimizer = Enum("Optimizer", ["sgd", "adamw"])
 Schedule = Enum("Schedule", ["constant", "cosine"])
-WandbMode = Enum("WandbMode", ["auto", "online", "offline", "disabled"])
 
 LARGEST = 3e38  # of float32
 MOST = 2**31 - 1  # of what is counted
@@ -294,29 +293,6 @@ class Trainer:
 
 
 @dataclass(slots=True, kw_only=True)
-class Wandb:
-    """Weights & Biases: what is null is W&B's own variable's, if that is set. Timeouts in seconds."""
-
-    project: str | None = setting(None, "W&B's project; null: WANDB_PROJECT, or timemachine", example="timemachine")
-    entity: str | None = setting(None, "its owner; null: WANDB_ENTITY, or the API key's own", example="my_team")
-    name: str | None = setting(None, "the run's; null: WANDB_NAME, or the text and what was typed", example="wide")
-    mode: WandbMode = setting(WandbMode.auto, "auto: online if an API key is configured")
-    tags: list[str] | None = setting(None, "tags of the run; null: WANDB_TAGS, or none", example=["pilot"])
-    log_model: bool = setting(False, "upload the best checkpoint, and page.html")
-    sample_every_n_epochs: int = setting(10, "epochs from one sample in W&B to the next", 1, MOST)
-    init_timeout: float = setting(15.0, "seconds that the server has at the start", 0.001, 1_000_000)
-    finish_timeout: float = setting(10.0, "seconds that the server has at the end", 0.001, 1_000_000)
-
-    def __post_init__(self) -> None:
-        check(self, "logger.wandb.")
-        named = self.project is None or re.fullmatch(r"[^/\\#?%:]{1,128}", self.project)
-        rule = "must have 1 to 128 characters, none of them of / \\ # ? % :"
-        require(bool(named), "logger.wandb.project", self.project, rule, "timemachine")
-        fit = all(1 <= len(tag) <= 64 for tag in self.tags or ())
-        require(fit, "logger.wandb.tags", self.tags, "a tag has 1 to 64 characters", "[pilot]")
-
-
-@dataclass(slots=True, kw_only=True)
 class Train:
     """The settings of train.py, which trains the scratch RNN of Dive into Deep Learning on The Time Machine."""
 
@@ -328,12 +304,12 @@ class Train:
     data: Data = field(default_factory=Data)
     training: Training = field(default_factory=Training)
     trainer: Trainer = field(default_factory=Trainer)
-    callbacks: dict[str, Any] = setting({}, "")  # name -> a class of Lightning's kind, as `_target_`, and its arguments
-    logger: dict[str, Any] = setting({}, "")  # the same, but for `wandb`, which is a `Wandb`
+    callbacks: dict[str, Any] = setting({}, "")  # name -> `_target_`, a class of Lightning's kind, and its arguments
+    logger: dict[str, Any] = setting({}, "")
 
     def __post_init__(self) -> None:
         check(self)
-        training, trainer, wandb = self.training, self.trainer, self.logger.get("wandb")
+        training, trainer = self.training, self.trainer
         if training.warm_up or training.schedule is not Schedule.constant:
             epochs, rule = trainer.max_epochs, "rates over time need a number of steps"
             is_endless = epochs == -1 or (epochs is None and trainer.max_time is not None)
@@ -347,10 +323,6 @@ class Train:
         if re.fullmatch(r"(16|bf16)(-mixed)?", str(trainer.precision)):
             fits, rule = self.model.backward in (Backward.auto, Backward.autograd), "knows no mixed precision"
             require(fits, "model.backward", self.model.backward, rule, "autograd")
-        if isinstance(wandb, Wandb) and wandb.log_model:
-            for name, value in {"enable_checkpointing": False, "barebones": True, "fast_dev_run": True}.items():
-                rule = f"there is no checkpoint with trainer.{name}={format_value(value)}"
-                require(getattr(trainer, name) is not value, "logger.wandb.log_model", True, rule, "false")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -369,12 +341,12 @@ class Evaluate:
     baselines: bool = setting(False, "compare with n-grams, their mixture, PPMd: 26 s for the novel")
     adapt: float | None = setting(None, "rate of dynamic evaluation with a kNN cache", *POSITIVE, example=0.012)
     data: EvaluateData = field(default_factory=EvaluateData)
-    logger: dict[str, Any] = setting({}, "")  # `wandb`: a `Wandb`
+    logger: dict[str, Any] = setting({}, "")
 
     def __post_init__(self) -> None:
         check(self)
-        for name in (name for name, entry in self.logger.items() if not isinstance(entry, Wandb)):
-            raise SettingError(f"logger={name}: evaluate.py logs to W&B or not at all; type logger=wandb")
+        for name in self.logger.keys() - {"wandb"}:
+            raise SettingError(f"logger={name}: evaluate.py logs to W&B or not at all; use logger=wandb")
         require(bool(self.runs), "run", self.run, "names no run", RUN)
         require(self.data.corpus != [], "data.corpus", [], "names no text", "time_machine")
 

@@ -48,7 +48,7 @@ def test_a_sweep_without_a_module_has_a_report_with_a_row_for_what_varied(tmp_pa
             leave_job(sweep, settings, status=status, metrics=metrics, tables={"metrics": epochs})
     leave_job(sweep, settings | {"seed": 2}, status="running")
     (sweep / "7/.hydra").mkdir(parents=True)
-        found = generic.findings(load_jobs(sweep))
+    found = generic.findings(load_jobs(sweep))
     assert found.columns == ["model.hiddens", "model.lr", "jobs", "completed", "val/perplexity", "val/bits"]
     assert found.rows == [
         ["16", "1.0", "0, 1", "2 of 2", "4.50 ± 6.35", "3.00 ± 0.00"],

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 import wandb
 
-from timemachine.config import Wandb, WandbMode
+from timemachine.errors import SettingError
 from timemachine.weights_and_biases import GAP
 from timemachine.weights_and_biases.run import WandbRun
 
@@ -23,8 +23,9 @@ class FakeRun:
     project, id, group, offline, url = "timemachine", "abc", None, False, "http://…"
 
     def __init__(self, asked: dict[str, Any]) -> None:
-        self.dir = f"{asked['dir']}/wandb/run-abc/files"
+        self.dir, self.disabled = f"{asked.get('dir')}/wandb/run-abc/files", asked["mode"] == "disabled"
         self.rows = asked["rows"] = list[dict[str, Any]]()
+        self.config = SimpleNamespace(update=lambda config, **_: asked.update(config=config))
 
     def define_metric(self, name: str, **named: Any) -> None:
         pass
@@ -47,26 +48,31 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr(wandb, "init", init)
     yield asked
+
+
+@pytest.fixture(autouse=True)
+def _forget() -> Iterator[None]:
+    yield
     wandb.teardown()  # it remembers the environment of its first call
 
 
 def record(folder: Path) -> Any:
     """What WandbRun needs of a `runs.record.Record`."""
     summary = {"settings": {"seed": 1}, "git": {"revision": "abcd"}, "corpus": {"name": "time_machine"}}
-    typed = ["seed=1", "exercise=clipping", "logger=wandb", "resume=x"]
+    typed = ["seed=1", "exercise=clipping", "logger=wandb", "++logger.wandb.mode=auto", "resume=x", "model.hiddens=3"]
     return SimpleNamespace(
-        folder=folder, summary=summary, group="a sweep", exercise="clipping", quiet=False, overrides=typed,
+        folder=folder, summary=summary, group="a sweep", exercise="clipping", quiet=False, overrides=typed, writes=True,
         update=lambda **entries: summary.update(entries),
     )  # fmt: skip
 
 
-def begin(folder: Path, **settings: Any) -> WandbRun | None:
-    return WandbRun.begin(Wandb(**settings), record(folder))
+def begin(folder: Path, **arguments: Any) -> WandbRun:
+    return WandbRun(record(folder), **arguments)
 
 
 def test_rows_count_from_one(tmp_path: Path, asked: dict[str, Any]) -> None:
     """With bits per character, and the gap where validation and training are of the same step."""
-    run, image, any_of = begin(tmp_path), object(), cast(Any, None)
+    run, image, any_of = begin(tmp_path, mode="offline"), object(), cast(Any, None)
     assert run is not None
     run.setup(any_of, any_of, "fit")
     run.log_metrics({"loss": 3.0, "grad_norm": 1.0}, step=0)
@@ -95,21 +101,38 @@ def test_rows_count_from_one(tmp_path: Path, asked: dict[str, Any]) -> None:
     ("has_key", "variable", "mode", "expected"),
     [
         (False, None, "auto", "offline"),
+        (False, None, "online", "offline"),
         (True, None, "auto", "online"),
-        (True, "offline", "auto", "offline"),
-        (True, "offline", "online", "online"),
-        (True, "disabled", "auto", None),
+        (True, "WANDB_MODE=offline", "auto", "offline"),
+        (True, "WANDB_MODE=offline", "online", "online"),
+        (True, "WANDB_MODE=disabled", "auto", "disabled"),
+        (True, "WANDB_DISABLED=true", "auto", "disabled"),
     ],
 )
 def test_where_a_run_goes(
-    has_key: bool, variable: str | None, mode: str, expected: str | None,
+    has_key: bool, variable: str | None, mode: str, expected: str,
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: dict[str, Any],
 ) -> None:  # fmt: skip
     monkeypatch.setattr(wandb, "login", lambda **named: has_key and not named["prompt"])
     if variable:
-        monkeypatch.setenv("WANDB_MODE", variable)
-    assert (begin(tmp_path, mode=WandbMode[mode]) is None) == (expected is None)
-    assert asked.get("mode") == expected
+        monkeypatch.setenv(*variable.split("="))
+    begin(tmp_path, mode=mode)
+    assert asked["mode"] == expected and asked["dir"] == tmp_path
+
+
+def test_arguments_of_wandb_are_passed_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: dict[str, Any]
+) -> None:
+    monkeypatch.setenv("WANDB_DIR", "elsewhere")
+    typed = {"version": "mine", "save_code": True, "notes": None, "offline": True, "config_exclude_keys": ["seed"]}
+    begin(tmp_path, **typed)
+    assert asked["config"]["changes"] == "time_machine model.hiddens=3"
+    del asked["config"], asked["rows"]
+    assert asked == {
+        "id": "mine", "save_code": True, "config_exclude_keys": ["seed"], "mode": "offline", "resume": "allow",
+        "reinit": "create_new", "project": "timemachine", "group": "a sweep", "job_type": "clipping",
+        "name": "time_machine seed=1 model.hiddens=3",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -117,34 +140,57 @@ def test_where_a_run_goes(
     [
         ({}, ("p", "n", ("a", "b"), "e", "g", "j", "x")),
         (
-            {"project": "typed", "name": "called", "tags": ["c"], "entity": "me"},
-            ("typed", "called", ("c",), "me", "g", "j", "x"),
+            {"project": "typed", "name": "called", "tags": ["c"], "entity": "me", "group": "ours", "id": "one"},
+            ("typed", "called", ("c",), "me", "ours", "j", "x"),
         ),
     ],
 )
-def test_a_variable_of_wandbs_counts_unless_a_setting_was_typed(
+def test_wandbs_variables_count_unless_typed(
     typed: dict[str, Any], expected: tuple[Any, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in VARIABLES.items():
         monkeypatch.setenv(f"WANDB_{name}", value)
-    logger = begin(tmp_path, mode=WandbMode.offline, **typed)
-    assert logger is not None
-    run = logger.run
-    try:
-        assert (run.project, run.name, run.tags, run.entity, run.group, run.job_type, run.notes) == expected
-    finally:
-        run.finish()
-        wandb.teardown()
+    run = begin(tmp_path, mode="offline", **typed).run
+    run.finish()
+    assert (run.project, run.name, run.tags, run.entity, run.group, run.job_type, run.notes) == expected
+    assert run.id == typed.get("id", run.id)
 
 
-def test_a_wandb_that_fails_never_costs_the_run(
+@pytest.mark.parametrize(
+    ("typed", "variable", "name"),
+    [
+        ({"mode": "offlin"}, "", "mode=offlin"),
+        ({}, "WANDB_MODE=offlin", "WANDB_.*mode=offlin"),
+        ({"mode": "offline", "projct": "mine"}, "", "'projct'"),
+        ({"mode": "offline", "project": "a/b"}, "", "'a/b'"),
+        ({"mode": "offline", "init_timeout": "soon"}, "", "init_timeout=soon"),
+        ({"sample_every_n_epochs": 0}, "", "sample_every_n_epochs=0"),
+        ({"settings": {"api_key": "5ec2e7"}}, "", "settings.api_key: (?!.*5ec2e7)"),
+    ],
+)
+def test_what_wandb_rejects_is_one_line(
+    typed: dict[str, Any], variable: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if variable:
+        monkeypatch.setenv(*variable.split("="))
+    for _ in range(2):  # the next job of a sweep is told, too
+        with pytest.raises(SettingError, match=rf"^logger\.wandb.*{name}"):
+            begin(tmp_path, **typed)
+    assert not list(tmp_path.glob("wandb/*run*"))
+
+
+def test_a_failure_never_ends_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fails(**named: Any) -> None:
-        raise RuntimeError("no such\nserver")
+    def fails(**named: Any) -> FakeRun:
+        if named["mode"] != "disabled":
+            raise RuntimeError("no such\nserver")
+        return FakeRun(named)
 
     monkeypatch.setattr(wandb, "init", fails)
-    assert begin(tmp_path, mode=WandbMode.online) is None
+    monkeypatch.setattr(wandb, "login", lambda **_: True)
+    with begin(tmp_path, mode="online") as run:
+        run.log_metrics({"loss": 3.0}, step=0)
     lines = capsys.readouterr().err.splitlines()
     assert [line.split()[1] for line in lines[:-1]] == ["online", "offline"]
-    assert "metrics.csv has all numbers" in lines[-1]
+    assert "metrics.csv" in lines[-1] and "wandb" not in run.record.summary

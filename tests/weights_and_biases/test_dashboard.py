@@ -77,7 +77,7 @@ def strings(value: Any) -> Iterator[str]:
 # --- the workspace ---
 
 
-def test_a_workspace_draws_what_runs_log_and_settings_that_exist(run: Command, wandb_server: WandbServer) -> None:
+def test_a_workspace_draws_existing_names(run: Command, wandb_server: WandbServer) -> None:
     line = run("project=mine")
     assert not wandb_server.unknown
     (view,) = wandb_server.views.values()
@@ -102,9 +102,7 @@ def test_a_workspace_draws_what_runs_log_and_settings_that_exist(run: Command, w
 # --- the report ---
 
 
-def test_a_report_arrives_with_its_figures_and_a_second_call_replaces_it(
-    run: Command, sweep: Path, wandb_server: WandbServer
-) -> None:
+def test_a_report_arrives_once(run: Command, sweep: Path, wandb_server: WandbServer) -> None:
     addresses = {run(f"report={sweep}") for _ in range(2)}
     assert not wandb_server.unknown
     (report,) = wandb_server.views.values()
@@ -129,7 +127,7 @@ def test_a_report_arrives_with_its_figures_and_a_second_call_replaces_it(
 # --- the command line ---
 
 
-def test_a_dry_run_names_panels_and_blocks_and_asks_nobody(run: Command, sweep: Path) -> None:
+def test_a_dry_run_needs_no_server(run: Command, sweep: Path) -> None:
     """No server is there."""
     title, *panels = run("entity=me", "--dry-run").splitlines()
     assert title == "Perplexity" and "  LinePlot Norm of the gradient" in "\n".join(panels)
@@ -155,17 +153,17 @@ def test_without_a_key_nobody_is_asked(run: Command, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asks the user"))
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     wandb.teardown()
-    assert run() == "error: W&B has no API key configured; type wandb login"
+    assert run().startswith("error: ")
     wandb.teardown()
 
 
 def test_without_the_package(run: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "timemachine.weights_and_biases.report", raising=False)
     monkeypatch.setitem(sys.modules, "wandb_workspaces.reports.v2", None)
-    assert run() == "error: wandb_workspaces.reports.v2 is not installed; type pip install -e '.[dashboard]'"
+    assert run().startswith("error: wandb_workspaces")
 
 
-def test_what_the_server_refuses_is_one_line(run: Command, wandb_server: WandbServer) -> None:
+def test_a_refusal_is_one_line(run: Command, wandb_server: WandbServer) -> None:
     wandb_server.refuses = True
     line = run()
     assert line.startswith("error: project=timemachine: W&B failed (") and "\n" not in line

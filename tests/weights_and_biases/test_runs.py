@@ -5,11 +5,10 @@ import math
 import socket
 from pathlib import Path
 
-import lightning.pytorch as pl
 import pytest
 import yaml
 
-from tests.support.programs import Program, assert_succeeded, call_program, with_callback
+from tests.support.programs import Program, assert_succeeded
 from tests.support.runs import rows
 from tests.support.wandb_runs import (
     SHORT,
@@ -29,7 +28,7 @@ from timemachine.weights_and_biases import CHANGES, FIGURE, GAP, PAGE, SAMPLES
 from timemachine.weights_and_biases.run import PREFIXES
 
 
-def test_a_run_arrives_with_all_that_it_carries(program: Program, tmp_path: Path) -> None:
+def test_a_run_arrives_whole(program: Program, tmp_path: Path) -> None:
     with WandbServer() as server:
         wants = ("logger.wandb.log_model=true", "logger.wandb.tags=[pilot]", "logger.wandb.sample_every_n_epochs=1")
         done = program("train.py", *SHORT, *wants, "trainer.gradient_clip_val=0.15", **server.environment())
@@ -65,7 +64,7 @@ def test_a_run_arrives_with_all_that_it_carries(program: Program, tmp_path: Path
     for seed, (_, prefix, *continuations) in enumerate(content["data"][len(PREFIXES) :]):
         for alpha, continuation in zip((None, 2.0), continuations, strict=True):
             assert [prefix + continuation] == continue_text(model, vocab, prefix, 60, alpha, seed=seed)
-    assert run.artifacts[f"model-{run.name}"] == {"best.ckpt": (folder / "checkpoints" / "best.ckpt").read_bytes()}
+    assert run.artifacts[f"model-{run.name}"] == {"model.ckpt": (folder / "checkpoints" / "best.ckpt").read_bytes()}
     figures = [content for name, content in run.files.items() if name.startswith(f"media/images/{FIGURE}")]
     assert figures == [(folder / "perplexity.png").read_bytes()]
     pages = [content for name, content in run.files.items() if name.startswith("media/html/page")]
@@ -74,7 +73,7 @@ def test_a_run_arrives_with_all_that_it_carries(program: Program, tmp_path: Path
 
 
 @pytest.mark.slow
-def test_the_jobs_of_a_multirun_are_a_group_and_each_says_how_it_ended(program: Program, tmp_path: Path) -> None:
+def test_jobs_of_a_multirun_are_grouped(program: Program, tmp_path: Path) -> None:
     with WandbServer() as server:
         jobs = ("model.lr=1,1e30", "hydra.sweep.dir=sweep")
         assert_succeeded(program("train.py", "-m", *SHORT, *jobs, **server.environment()))
@@ -88,7 +87,7 @@ def test_the_jobs_of_a_multirun_are_a_group_and_each_says_how_it_ended(program: 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("fails", "expected"), [("dies", "incomplete"), ("refuses", "offline")])
-def test_what_did_not_arrive_can_be_synced(fails: str, expected: str, program: Program, tmp_path: Path) -> None:
+def test_what_did_not_arrive_is_synced(fails: str, expected: str, program: Program, tmp_path: Path) -> None:
     with WandbServer(dies_after=int(fails == "dies"), refuses=fails == "refuses") as server:
         done = program("train.py", *SHORT, "logger.wandb.log_model=true", **server.environment())
     assert done.returncode == 0 and "Traceback" not in done.stderr
@@ -98,28 +97,8 @@ def test_what_did_not_arrive_can_be_synced(fails: str, expected: str, program: P
     assert_uploads(command, tmp_path)
 
 
-class MarkAsUploaded(pl.Callback):
-    """As a `wandb sync` does that comes before the end, where it reads as far as the run has written."""
-
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        for part in Path("run/wandb").glob("offline-run-*/*.wandb"):
-            part.with_suffix(".wandb.synced").touch()
-
-
-def test_a_run_that_was_uploaded_as_it_trained_can_be_uploaded_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    with with_callback(MarkAsUploaded()):
-        done = call_program("train.py", *SHORT)
-    assert_succeeded(done)
-    state, command = unfinished(done.stdout)
-    assert state == "offline"
-    assert_uploads(command, tmp_path)
-
-
 @pytest.mark.slow
-def test_a_server_that_never_answers_is_given_up(program: Program, tmp_path: Path) -> None:
+def test_a_silent_server_is_given_up(program: Program, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=128) as silent:  # the kernel accepts; nobody reads
         environment = environment_of(f"http://127.0.0.1:{silent.getsockname()[1]}")
         done = program("train.py", *SHORT, "logger.wandb.init_timeout=5", **environment)
@@ -130,7 +109,7 @@ def test_a_server_that_never_answers_is_given_up(program: Program, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_a_slow_server_mixes_no_jobs_and_loses_no_numbers(program: Program, tmp_path: Path) -> None:
+def test_a_slow_server_loses_no_numbers(program: Program, tmp_path: Path) -> None:
     """Each table takes longer than the rest of the run, and the end has to be cut short."""
     impatient = ("trainer.max_epochs=20", "logger.wandb.sample_every_n_epochs=1", "logger.wandb.finish_timeout=0.1")
     with WandbServer(delay=3.5) as server:
@@ -143,7 +122,7 @@ def test_a_slow_server_mixes_no_jobs_and_loses_no_numbers(program: Program, tmp_
 
 
 @pytest.mark.slow
-def test_a_run_that_goes_on_is_one_run_wherever_its_parts_went(program: Program, tmp_path: Path) -> None:
+def test_a_resumed_run_is_one_run(program: Program, tmp_path: Path) -> None:
     with WandbServer() as server:
         program("train.py", *SHORT, "trainer.max_epochs=1")  # offline
         done = program("train.py", "resume=run", "trainer.max_epochs=2", **server.environment())
@@ -161,7 +140,7 @@ def test_a_run_that_goes_on_is_one_run_wherever_its_parts_went(program: Program,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("trainer", ["auto", "ddp_cpu"])
-def test_a_sweep_that_was_offline_is_uploaded_by_one_command(program: Program, tmp_path: Path, trainer: str) -> None:
+def test_one_command_uploads_a_sweep(program: Program, tmp_path: Path, trainer: str) -> None:
     done = program("train.py", "-m", *SHORT, f"trainer={trainer}", "seed=0,1", "hydra.sweep.dir=a sweep")
     assert done.returncode == 0, done.stderr
     state, command = unfinished(done.stdout)  # one line for both

@@ -62,6 +62,8 @@ def print_help(schema: type) -> None:
     settings = {f"{name}={_value(cfg, name, setting)}": described(setting) for name, setting in explained}
     if schema is Train:
         settings["trainer.…=…"] = "other arguments of Lightning's Trainer"
+    if schema is not Generate:
+        settings["logger.wandb.…=…"] = "arguments of Lightning's WandbLogger and wandb.init: conf/logger/wandb.yaml"
     _print_section("== Settings (name=value) ==", settings)
     if schema is Train:
         _print_section("== Sweeps ==", SWEEPS)

@@ -18,6 +18,7 @@ from timemachine.errors import SettingError
 from timemachine.runs.files import links_that_leave
 from timemachine.runs.summaries import read_summary
 from timemachine.runs.sweep import exercise_of, job_folders, summary_or_failure
+from timemachine.weights_and_biases import LOGGER, RESUMABLE
 
 # Loggers that only write files in the run's folder. Another one could send metrics, and a key, to a server that the
 # folder names.
@@ -125,14 +126,21 @@ def _refuse_what_leaves(settings: dict[str, Any], folder: str, typed: list[str])
     """
     for group, none in (("logger", "csv"), ("callbacks", "none")):
         for name, entry in list(settings[group].items()):
-            target = entry.get("_target_", LOCAL_LOGGERS[0]) if isinstance(entry, dict) else entry
-            is_remote = group == "logger" and target not in LOCAL_LOGGERS
+            is_remote = group == "logger" and not _is_resumable(entry)
             if not is_remote and _stays_in(folder, entry):
                 continue
             if group not in typed and not any(it.startswith(f"{group}.{name}.") for it in typed):
                 reason = "sends data elsewhere" if is_remote else f"names a place outside {folder}"
                 raise SettingError(f"{group}.{name}: {reason}; type its settings again, or {group}={none}")
             del settings[group][name]
+
+
+def _is_resumable(entry: Any) -> bool:
+    """Return whether a recorded logger writes into the run's folder, or is W&B's with harmless arguments."""
+    if not isinstance(entry, dict):
+        return False
+    is_wandb = entry.get("_target_") == LOGGER and entry.keys() <= {"_target_", *RESUMABLE}
+    return is_wandb or entry.get("_target_") in LOCAL_LOGGERS
 
 
 def _stays_in(folder: str, value: Any) -> bool:

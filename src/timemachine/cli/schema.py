@@ -19,7 +19,6 @@ from timemachine.config import (
     Generate,
     Model,
     Train,
-    Wandb,
     example,
     from_dict,
     to_dict,
@@ -28,6 +27,7 @@ from timemachine.errors import SettingError
 from timemachine.kernels import FUSED_ACTIVATIONS
 from timemachine.runs.record import is_resumed
 from timemachine.runs.summaries import flat
+from timemachine.weights_and_biases import LOGGER
 
 CONF = REPOSITORY / "conf"
 
@@ -39,7 +39,6 @@ TARGETS: dict[str, Any] = {"execution_whitelist": ["timemachine.cli.*", "hydra_p
 Settings = TypeVar("Settings", Train, Evaluate, Generate)
 for _schema in (Train, Evaluate, Generate):
     ConfigStore.instance().store(name=f"{_schema.__name__.lower()}_schema", node=_schema)
-ConfigStore.instance().store(name="wandb_schema", group="logger", node={"wandb": Wandb})
 # An exercise's ${divide:20_000,${data.num_steps}}: a setting that follows another one through a sweep.
 with warnings.catch_warnings():  # the newest OmegaConf has another name for it
     warnings.simplefilter("ignore", UserWarning)
@@ -58,9 +57,6 @@ def checked(nested: dict[str, Any], schema: type[Settings]) -> Settings:
         value = example(setting) if setting else "<another value>"
         raise SettingError(f"{key}={MISSING}: stands for a missing value in Hydra; type for example {key}={value}")
     settings = from_dict(schema, nested)
-    logger = getattr(settings, "logger", {})
-    if isinstance(logger.get("wandb"), dict) and "_target_" not in logger["wandb"]:
-        logger["wandb"] = from_dict(Wandb, logger["wandb"], "logger.wandb.")
     if isinstance(settings, Train):
         if settings.probes:
             from timemachine.exercises import probes
@@ -71,10 +67,11 @@ def checked(nested: dict[str, Any], schema: type[Settings]) -> Settings:
             from timemachine.runs.checkpoint import check_parent
 
             check_parent(settings.init_from, to_dict(settings.model))
-        if settings.callbacks or any(not isinstance(entry, Wandb) for entry in settings.logger.values()):
-            from timemachine.training.own import own_classes  # takes seconds
+        for group in ("callbacks", "logger"):
+            entries = getattr(settings, group).values()
+            if any(not isinstance(entry, dict) or entry.get("_target_") != LOGGER for entry in entries):
+                from timemachine.training.own import own_classes  # takes seconds
 
-            for group in ("callbacks", "logger"):
                 list(own_classes(settings, group))
     return settings
 
@@ -107,9 +104,7 @@ def leaves(schema: type, prefix: str = "") -> Iterator[tuple[str, Field[Any]]]:
     """Yield each setting of the schema: its dotted name and its field."""
     for setting in fields(schema):
         nested = [kind for kind in (setting.type, *get_args(setting.type)) if is_dataclass(kind)]
-        if setting.name == "logger":
-            yield from leaves(Wandb, "logger.wandb.")  # of others their classes know the settings
-        elif nested:
+        if nested:
             yield from leaves(nested[0], f"{prefix}{setting.name}.")  # type: ignore[arg-type]
         else:
             yield prefix + setting.name, setting

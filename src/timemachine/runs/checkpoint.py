@@ -73,27 +73,34 @@ class Checkpoints(Checkpoint):
     That is the states of the random number generators, whether a callback had stopped the run, and a learning rate
     that was changed when resuming; everything else that an optimiser remembers stays the checkpoint's. Lightning calls
     a `Checkpoint` after all other callbacks. Its own ModelCheckpoint is not used, because it deletes whatever path a
-    checkpoint names.
+    checkpoint names; callbacks and loggers find the same attributes here.
     """
 
+    monitor, save_top_k = "val/perplexity", 1
+
     def __init__(self, run: Record) -> None:
-        self.run, self.best = run, math.inf  # validation perplexity of best.ckpt
+        self.run = run
+        self.best_model_path, self.best_model_score = "", math.inf
         self._restored: dict[str, Any] = {}  # the checkpoint, until training starts
         self._new_rates: list[dict[str, float]] = []  # of each parameter group, before Lightning restores them
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save best.ckpt if this validation is the best so far."""
-        val = float(trainer.callback_metrics.get("val/perplexity", math.inf))
-        if trainer.state.fn == "fit" and not trainer.sanity_checking and val < self.best:
-            self.best = val
-            self._save(trainer, "best")
+        val = float(trainer.callback_metrics.get(self.monitor, math.inf))
+        if trainer.state.fn == "fit" and not trainer.sanity_checking and val < self.best_model_score:
+            self.best_model_score = val
+            self.best_model_path = self._save(trainer, "best")
+            for logger in trainer.loggers:
+                logger.after_save_checkpoint(self)  # type: ignore[arg-type]  # which a logger may upload
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save last.ckpt."""
         self._save(trainer, "last")
 
-    def _save(self, trainer: pl.Trainer, name: str) -> None:
-        trainer.save_checkpoint(self.run.folder / "checkpoints" / f"{name}.ckpt")
+    def _save(self, trainer: pl.Trainer, name: str) -> str:
+        path = self.run.folder / "checkpoints" / f"{name}.ckpt"
+        trainer.save_checkpoint(path)
+        return str(path)
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Add what Lightning leaves out. A run that `max_time` stopped is not stopped: it may get more time."""
@@ -103,7 +110,7 @@ class Checkpoints(Checkpoint):
         stopped = trainer.should_stop and self.run.settings["trainer"]["max_time"] is None
         checkpoint["random"] = torch.get_rng_state(), cuda, numpy, random.getstate()
         checkpoint["stopped_by"] = self.run.settings["callbacks"] if stopped else None
-        checkpoint["best"] = self.best
+        checkpoint["best_model_score"] = self.best_model_score
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Convert the weights to the run's precision before Lightning restores them: float64 would lose its digits."""
@@ -111,7 +118,8 @@ class Checkpoints(Checkpoint):
 
     def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Keep the checkpoint until training starts."""
-        self._restored, self.best = checkpoint, checkpoint["best"]
+        self._restored, self.best_model_score = checkpoint, checkpoint["best_model_score"]
+        self.best_model_path = str(self.run.folder / "checkpoints" / "best.ckpt")
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keep the learning rates that the optimisers start with, before Lightning restores the old ones."""

@@ -3,11 +3,10 @@
 import atexit
 import dataclasses
 import os
-import re
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from typing import Any
 
 import lightning.pytorch as pl
@@ -17,12 +16,12 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, ProgressBar
 from lightning.pytorch.loggers import Logger
 
-from timemachine.config import Train, Trainer, Wandb, WandbMode, format_value, to_dict
+from timemachine.config import Train, to_dict
 from timemachine.errors import SettingError, UserError, one_line
 from timemachine.kernels import keep_freed_memory
 from timemachine.runs.checkpoint import Checkpoints, WholeCheckpoints
 from timemachine.runs.processes import Signalled
-from timemachine.runs.record import Record, outcome
+from timemachine.runs.record import Record
 from timemachine.runs.rows import final_numbers
 from timemachine.training.callbacks import EpochWeights, OrderlyEnd, TrainingStart
 from timemachine.training.lightning import PerplexityBar, Unprofiled, end_each_epoch_once, silence
@@ -44,10 +43,9 @@ def build_trainer(settings: Train, run: Record, others: Sequence[Logger | Callba
         raise SettingError(f"trainer.precision={chosen['precision']}: {rule}; type trainer.precision=bf16-mixed")
     own: list[Callback] = []
     if settings.callbacks:
-        from timemachine.training.own import FinalWeights, blamed, build_own  # a plain run has none
+        from timemachine.training.own import build_own  # a plain run has none
 
-        own = build_own(settings, "callbacks", str(run.folder))
-        own = [*own, FinalWeights(run, own)]
+        own = [*build_own(settings, "callbacks", run)]
     has_bar = any(isinstance(callback, ProgressBar) for callback in own)
     draws_bar = sys.stdout.isatty() if chosen["enable_progress_bar"] is None else chosen["enable_progress_bar"]
     draws_bar = draws_bar and not (run.quiet or settings.trainer.barebones or has_bar)
@@ -62,9 +60,8 @@ def build_trainer(settings: Train, run: Record, others: Sequence[Logger | Callba
     try:
         trainer = pl.Trainer(**chosen, logger=loggers or False, callbacks=callbacks, default_root_dir=run.folder)
     except Exception as error:  # an OverflowError, an AttributeError, whatever comes of what was typed
-        if own and (reason := blamed(settings, error)):
-            raise SettingError(reason) from error
-        raise _refused(settings, error) from error
+        typed = [override for override in run.overrides if override.lstrip("+").startswith("trainer")]
+        raise SettingError(f"{' '.join(typed) or 'trainer'}: Lightning: {one_line(error)}") from error
     if settings.trainer.profiler:
         trainer.profiler.dirpath, trainer.profiler.filename = run.folder, "profile"  # type: ignore[attr-defined]
     # Slurm, torchrun and the like have an environment of their own; who starts each process by hand says which it is.
@@ -100,40 +97,28 @@ def _lists(
     return [other for other in others if isinstance(other, Logger)], callbacks
 
 
-def changed_at_end(trainer: pl.Trainer) -> bool:
-    """Return whether a callback has left other weights at the end than were validated."""
-    callbacks = trainer.callbacks  # type: ignore[attr-defined]
-    return any(getattr(callback, "weights_are_new", False) for callback in callbacks)
-
-
 @contextmanager
 def open_loggers(settings: Train, run: Record) -> Iterator[list[Any]]:
-    """Give the loggers of a run, which know its settings. At the end W&B gets what the record says, or the exception.
+    """Yield the run's loggers, which get its settings. One that is a context is left when the run has ended.
 
-    Raises SettingError for one that is not installed.
+    Raise SettingError for one that cannot be built.
     """
-    choice, loggers = settings.logger.get("wandb"), list[Any]()
-    if any(not isinstance(entry, Wandb) for entry in settings.logger.values()):
-        from timemachine.training.own import build_own
+    loggers = list[Any]()
+    with ExitStack() as stack:
+        if settings.logger:
+            from timemachine.training.own import build_own  # with logger=csv there is none
 
-        loggers += build_own(settings, "logger", str(run.folder))
-    for logger in loggers:
-        logger.log_hyperparams(to_dict(settings))
-    wandb_run = None
-    if isinstance(choice, Wandb) and choice.mode is not WandbMode.disabled and run.writes:
-        from timemachine.weights_and_biases.run import WandbRun  # it imports wandb, which takes time
-
-        wandb_run = WandbRun.begin(choice, run)
-    try:
-        yield [*loggers, wandb_run] if wandb_run else loggers
-    except BaseException as error:
-        with suppress(OSError):  # a full disk: the error that ends the run names it
-            run.update(metrics=final_numbers(run.folder))
-            if wandb_run:
-                wandb_run.end(run, *outcome(error))
-        raise
-    if wandb_run:
-        wandb_run.end(run, run.summary["status"], run.summary["message"])
+            for logger in build_own(settings, "logger", run):
+                if isinstance(logger, AbstractContextManager):
+                    stack.enter_context(logger)
+                logger.log_hyperparams(to_dict(settings))
+                loggers.append(logger)
+        try:
+            yield loggers
+        except BaseException:
+            with suppress(OSError):  # a full disk: the error that ends the run names it
+                run.update(metrics=final_numbers(run.folder))
+            raise
 
 
 def _leave_process_group() -> None:
@@ -143,11 +128,11 @@ def _leave_process_group() -> None:
 
 
 @contextmanager
-def lightning_may_refuse(settings: Train, trainer: pl.Trainer) -> Iterator[None]:
-    """Make one line of a setting that Lightning, or a callback of its own, refuses, and of a process that has gone.
+def errors_in_one_line(trainer: pl.Trainer) -> Iterator[None]:
+    """Raise UserError for Lightning's MisconfigurationException, and where another process of the run has ended.
 
-    Any other error passes, such as a mistake in a callback. Raises SettingError or UserError; KeyboardInterrupt, of
-    which Lightning makes an exit.
+    Any other error passes, such as a mistake in a callback. Raise SettingError before the first step, so that nothing
+    is left, and KeyboardInterrupt for the exit that Lightning makes of it.
     """
     try:
         yield
@@ -155,29 +140,10 @@ def lightning_may_refuse(settings: Train, trainer: pl.Trainer) -> Iterator[None]
         raise
     except SystemExit as error:
         raise KeyboardInterrupt from error
-    except Exception as error:
-        modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
-        raised_in = modules[2:]  # after this function and the one that calls Lightning
-        if raised_in and raised_in[-1].startswith("torch.distributed"):
-            what = f"another process of the run has gone ({one_line(error, 100)})"
-            raise UserError(f"{what}; type resume=<the run's folder>") from error
-        is_lightnings = all(name.split(".")[0] == "lightning" for name in raised_in)
-        if settings.callbacks:
-            from timemachine.training.own import blamed
-
-            if reason := blamed(settings, error):
-                raise (UserError if trainer.global_step else SettingError)(reason) from error
-        names_setting = any(re.search(rf"\b{field.name}\b", str(error)) for field in dataclasses.fields(Trainer))
-        if isinstance(error, MisconfigurationException | ValueError) and is_lightnings and names_setting:
-            raise _refused(settings, error) from error
+    except MisconfigurationException as error:
+        raise (UserError if trainer.global_step else SettingError)(one_line(error)) from error
+    except RuntimeError as error:
+        *_, (last, _) = traceback.walk_tb(error.__traceback__)
+        if last.f_globals["__name__"].startswith("torch.distributed"):
+            raise UserError(f"another process of the run has ended ({one_line(error, 100)}); use resume=…") from error
         raise
-
-
-def _refused(settings: Train, error: Exception) -> SettingError:
-    """Return what to say of a setting that Lightning refuses: one that its message names, or all that were typed."""
-    message, default = one_line(error), dataclasses.asdict(Trainer())
-    given = {name: value for name, value in dataclasses.asdict(settings.trainer).items() if value != default[name]}
-    named = [name for name in given if name in message.lower()]
-    typed = [name for name in given if any(argument.startswith(f"trainer.{name}=") for argument in sys.argv)]
-    culprits = " ".join(f"trainer.{name}={format_value(given[name])}" for name in named or typed or given)
-    return SettingError(f"{culprits}: Lightning refuses it: {message} Type another value, or none.")

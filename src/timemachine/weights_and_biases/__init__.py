@@ -1,4 +1,11 @@
-"""Runs, workspaces and reports in Weights & Biases. Here: the names that runs log and workspaces draw."""
+"""Runs, workspaces and reports in Weights & Biases. Here: names for those who do not import wandb, which takes time."""
+
+LOGGER = "timemachine.weights_and_biases.run.WandbRun"  # the `_target_` of conf/logger/wandb.yaml
+# Its arguments that a resumed run takes from its folder: none of them names a server, a key, a path or code.
+RESUMABLE = {
+    "project", "entity", "name", "group", "tags", "notes", "job_type", "mode", "offline", "id", "version", "log_model",
+    "checkpoint_name", "add_file_policy", "sample_every_n_epochs", "init_timeout", "finish_timeout",
+}  # fmt: skip
 
 PROJECT = "timemachine"  # W&B's project, unless a setting or WANDB_PROJECT names another
 STEP = "trainer/global_step"  # Lightning's name for a step's number

@@ -17,13 +17,14 @@ from typing import Any, Self
 
 import lightning.pytorch as pl
 import wandb
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import WandbLogger
+from pydantic import ValidationError
 
-from timemachine.config import REPOSITORY, Wandb
+from timemachine.config import REPOSITORY, require
 from timemachine.decoding import continue_text, known_prefix
-from timemachine.errors import one_line
-from timemachine.runs.record import Record
+from timemachine.errors import SettingError, UserError, one_line
+from timemachine.runs.record import Record, outcome
 from timemachine.runs.sweep import upload_line
 from timemachine.weights_and_biases import CHANGES, FIGURE, GAP, PAGE, PROJECT, SAMPLES, STEP
 
@@ -31,6 +32,13 @@ PREFIXES = ("it has", "time traveller", "the")  # of the table of samples
 NUM_PREDS = 60  # characters that follow each
 OF_AN_EPOCH = ("clip_fraction", "chars_per_second", "lr", SAMPLES)  # and perplexities
 ALPHA = 2.0  # of the samples beside greedy decoding, which ends in a loop
+# W&B's variables, and their values here unless the user has set them. Times in seconds.
+VARIABLES = {
+    "WANDB_SILENT": "true", "WANDB_CONSOLE": "off", "WANDB_X_DISABLE_STATS": "true", "WANDB_GIT_ROOT": str(REPOSITORY),
+    "WANDB_HTTP_TIMEOUT": "4", "WANDB_INIT_TIMEOUT": "15", "WANDB_FINISH_TIMEOUT": "10",
+}  # fmt: skip
+UPLOADS = ("log_model", "checkpoint_name", "add_file_policy")  # WandbLogger's
+TIMEOUTS = ("init_timeout", "finish_timeout")  # of W&B's settings
 
 
 class WandbRun(WandbLogger, Callback):
@@ -38,45 +46,47 @@ class WandbRun(WandbLogger, Callback):
 
     As a callback it adds a table of how the model continues `PREFIXES`: greedily, and drawn from P^`ALPHA`, each prefix
     with its own random numbers, the same each time. Other callbacks may log images and numbers of their own, as with
-    Lightning's class.
+    Lightning's class. As a context manager it ends the run in W&B with the record's status, or the exception's.
     """
 
-    def __init__(self, run: wandb.Run, choice: Wandb) -> None:
-        super().__init__(experiment=run, project=run.project, version=run.id, save_dir=run.dir)
-        self.run, self.choice = run, choice
+    def __init__(self, record: Record, *, sample_every_n_epochs: int = 10, **arguments: Any) -> None:
+        """Begin the run in W&B, or resume that of a resumed run; of several processes the first one logs.
+
+        `arguments`: those of `begin_run`, and `log_model`, `checkpoint_name`, `add_file_policy` of Lightning's class.
+        """
+        is_count = isinstance(sample_every_n_epochs, int) and sample_every_n_epochs > 0
+        require(is_count, "logger.wandb.sample_every_n_epochs", sample_every_n_epochs, "must be a positive integer", 10)
+        self.record, self.sample_every_n_epochs = record, sample_every_n_epochs
+        uploads = {name: arguments.pop(name) for name in UPLOADS if name in arguments}
+        self._uploads = bool(uploads.get("log_model"))
+        summary = record.summary
+        typed = [override.lstrip("+~") for override in record.overrides]
+        changes = [override for override in typed if not override.startswith(("exercise=", "logger", "resume="))]
+        name = [summary["corpus"]["name"], *changes]
+        except_seed = " ".join(part for part in name if not part.startswith("seed="))
+        self.run = run = begin_run(
+            arguments if record.writes else {"mode": "disabled"},
+            record.folder,
+            summary["settings"] | {CHANGES: except_seed, "corpus": summary["corpus"], "git": summary["git"]},
+            # WANDB_RUN_ID is that of `wandb agent`; the jobs of a sweep of ours must not share it
+            run_id=summary.get("wandb") or (token_hex(4) if record.group else None),
+            name=" ".join(name),
+            group=record.group,
+            job_type=record.exercise if record.exercise != "none" else "train",
+        )
+        super().__init__(project=run.project, version=run.id, save_dir=run.dir, experiment=run, **uploads)
         self._samples: list[list[Any]] = []
         self._offset = 1  # from Lightning's epochs and steps to ours
         self._place: int | None = None  # step of the last perplexities
         self._bits = dict[str, float]()  # and their bits per character
         self._is_slow = self._failed = False
         self._defined = {"epoch", STEP}
-        for name in self._defined:
-            run.define_metric(name, hidden=True)
-
-    @classmethod
-    def begin(cls, choice: Wandb, record: Record) -> Self | None:
-        """Begin W&B's run of a recorded one, or resume it; return None where `begin_run` does."""
-        summary = record.summary
-        changes = [o for o in record.overrides if not o.startswith(("exercise=", "logger", "resume="))]
-        name = [summary["corpus"]["name"], *changes]
-        except_seed = " ".join(part for part in name if not part.startswith("seed="))
-        run = begin_run(
-            choice,
-            record.folder,
-            # WANDB_RUN_ID is that of `wandb agent`; the jobs of a sweep of ours must not share it
-            summary.get("wandb") or (None if record.group else os.environ.get("WANDB_RUN_ID")) or token_hex(4),
-            name=choice.name or _unless_set("WANDB_NAME", " ".join(name)),
-            group=_unless_set("WANDB_RUN_GROUP", record.group),
-            job_type=_unless_set("WANDB_JOB_TYPE", record.exercise if record.exercise != "none" else "train"),
-            tags=choice.tags,
-            config=summary["settings"] | {CHANGES: except_seed, "corpus": summary["corpus"], "git": summary["git"]},
-        )
-        if run is None:
-            return None
-        record.update(wandb=run.id, wandb_group=run.group or None)
-        if not (record.quiet or run.offline):
+        for metric in self._defined:
+            run.define_metric(metric, hidden=True)
+        if not run.disabled:
+            record.update(wandb=run.id, wandb_group=run.group or None)
+        if not (run.disabled or run.offline or record.quiet):
             print(f"W&B           {run.url}", flush=True)
-        return cls(run, choice)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Count from 1: while fitting, Lightning counts epochs and steps from 0; afterwards it gives their number."""
@@ -95,10 +105,20 @@ class WandbRun(WandbLogger, Callback):
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing: the run's config has had all settings from the beginning."""
 
+    def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
+        """Upload the best checkpoint as `log_model` says."""
+        with self._failure_in_one_line():
+            super().after_save_checkpoint(checkpoint_callback)
+
+    def finalize(self, status: str) -> None:
+        """Upload checkpoints after a fit, as `log_model` says."""
+        with self._failure_in_one_line():
+            super().finalize(status)
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Log the table anew after every n-th epoch and the last: W&B shows the last one."""
         epoch = trainer.current_epoch + 1
-        if epoch % self.choice.sample_every_n_epochs and epoch != trainer.max_epochs:
+        if self.run.disabled or (epoch % self.sample_every_n_epochs and epoch != trainer.max_epochs):
             return
         data = trainer.datamodule  # type: ignore[attr-defined]
         for seed, prefix in enumerate(known_prefix(text, data) for text in PREFIXES):
@@ -133,79 +153,97 @@ class WandbRun(WandbLogger, Callback):
                 print(f"W&B           failed ({in_one_line(error)}); metrics.csv has all numbers", file=sys.stderr)
             self._failed = True
 
-    def end(self, record: Record, status: str, message: str | None) -> None:
-        """Add the final numbers, the figure and, if wanted, page and best checkpoint; say how the run ended."""
-        folder, has_arrived = Path(self.run.dir).parents[1], False
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Add the final numbers, the figure and, with `log_model`, the page; print how to upload the rest."""
+        if self.run.disabled:
+            return
+        record, has_arrived = self.record, False
+        status, message = outcome(error) if error else (record.summary["status"], record.summary["message"])
         try:
             with self._failure_in_one_line():
-                self._log_end(record, status, message)
+                self._log_end(status, message)
             with suppress(Exception):  # out of time, for example: the line below says that it is incomplete
                 has_arrived = finish(self.run, status) and not self._failed
         finally:  # Ctrl-C, too
             if not has_arrived:
                 with suppress(Exception):  # its process may have died, which wandb would say as the program ends
                     wandb.teardown()
-            if self.run.offline:  # a `wandb sync` before the end may have marked what there was then as all
-                Path(self.run.settings.sync_file).with_suffix(".wandb.synced").unlink(missing_ok=True)
-            parts = folder.glob("offline-run-*/*.wandb")  # of a resumed run; `wandb sync` marks those it has uploaded
-            state = "offline" if any(not part.with_suffix(".wandb.synced").exists() for part in parts) else ""
+            folder = Path(self.run.dir).parents[1]
+            # A resumed run has several parts; `wandb sync` marks those that it has uploaded.
+            parts = folder.glob(f"offline-run-*-{self.run.id}/*.wandb")
+            is_left = self.run.offline or any(not part.with_suffix(".wandb.synced").exists() for part in parts)
+            state = "offline" if is_left else ""
             if not (self.run.offline or has_arrived) or record.summary.get("wandb_left") == "incomplete":
                 state = "incomplete"
-            record.update(wandb_left=state)
+            is_elsewhere = folder.resolve() != (record.folder / "wandb").resolve()  # WANDB_DIR
+            with suppress(OSError):  # a full disk: the error that ends the run names it
+                record.update(wandb_left="" if is_elsewhere else state)
             line = upload_line([state], folder)
-            if line and status != "failed" and record.group is None:  # a sweep says it once for all its jobs
+            if line and status != "failed" and (record.group is None or is_elsewhere):  # else the sweep prints it once
                 print(line, flush=True)
 
-    def _log_end(self, record: Record, status: str, message: str | None) -> None:
+    def _log_end(self, status: str, message: str | None) -> None:
+        record = self.record
         self.run.summary.update(final_numbers(record.summary) | {"status": status, "message": message})
         if status != "completed":
             self.run.tags = tuple(dict.fromkeys([*(self.run.tags or ()), status]))
         if (figure := record.folder / "perplexity.png").exists():
             self.run.log({FIGURE: wandb.Image(str(figure))})
-        if self.choice.log_model and (page := record.folder / "page.html").exists():
+        if self._uploads and (page := record.folder / "page.html").exists():
             self.run.log({PAGE: wandb.Html(str(page), inject=False)})
         if self._is_slow:
             self._log_samples(record.summary["metrics"].get("epoch", 0))
-        if self.choice.log_model and (best := record.folder / "checkpoints" / "best.ckpt").exists():
-            self.run.log_artifact(best, f"model-{self.run.id}", "model", aliases=["best"])
 
 
-def begin_run(choice: Wandb, folder: Path, run_id: str, **named: Any) -> wandb.Run | None:
-    """Begin a run in W&B, or resume the one of that id, offline where no server answers; return None if it is disabled.
+def begin_run(
+    typed: Mapping[str, Any], folder: Path, config: Mapping[str, Any], run_id: str | None = None, **defaults: Any
+) -> wandb.Run:
+    """Begin a run in W&B, or resume the one of that id: offline where no server answers, disabled where that fails.
 
-    `folder`: where its `wandb/` is. `named`: other arguments of `wandb.init`. What fails is printed, a line an attempt;
-    None, too, where both online and offline fail. Nothing prompts for an account.
+    `typed`: arguments of WandbLogger and `wandb.init`; None is W&B's default, `mode=auto` its own mode, but offline
+    without an API key. `defaults`: such arguments, unless they are typed or W&B's variables set them. What fails is
+    printed, a line an attempt. Raise SettingError for an argument or a variable that W&B rejects.
     """
-    os.environ.setdefault("WANDB_HTTP_TIMEOUT", "4")  # seconds
-    settings = wandb.Settings(
-        silent=True, console="off", git_root=str(REPOSITORY), init_timeout=choice.init_timeout,
-        finish_timeout=choice.finish_timeout, finish_timeout_raises=True, x_disable_stats=True,
-    )  # fmt: skip
-    named |= {"project": choice.project or _unless_set("WANDB_PROJECT", PROJECT), "entity": choice.entity}
-    for mode in (choice.mode.name, "offline"):
+    for variable, value in VARIABLES.items():
+        os.environ.setdefault(variable, value)
+    names = {"save_dir": "dir", "version": "id"}  # of WandbLogger -> of wandb.init
+    given = {"id": run_id} | {names.get(name, name): value for name, value in typed.items() if value is not None}
+    settings = given.pop("settings", {}) | {name: given.pop(name) for name in TIMEOUTS if name in given}
+    if "api_key" in settings:  # it would be in the run's files
+        raise SettingError("logger.wandb.settings.api_key: not supported; use WANDB_API_KEY or wandb login")
+    for name, default in (defaults | {"project": PROJECT, "dir": folder, "resume": "allow"}).items():
+        if {"group": "WANDB_RUN_GROUP"}.get(name, f"WANDB_{name.upper()}") not in os.environ:
+            given.setdefault(name, default)
+    given.setdefault("reinit", "create_new")  # never the run of another job, which may still be ending
+    mode = "offline" if given.pop("offline", False) else given.pop("mode", "auto")
+    if mode == "auto" and os.environ.get("WANDB_DISABLED", "").lower() in ("1", "true", "yes"):
+        mode = "disabled"
+    for attempt in (mode, "offline"):
         try:
-            wandb.setup(wandb.Settings(silent=True))
-            chosen: Any = mode
-            if mode == "auto":
-                key = wandb.login(prompt=False, verify=False)
-                chosen = os.environ.get("WANDB_MODE") or ("online" if key else "offline")
-            if chosen == "disabled":
-                return None
-            # A new one, never the run of another job, which may still be ending.
-            return wandb.init(
-                dir=folder, id=run_id, resume="allow", reinit="create_new", mode=chosen, settings=settings, **named
-            )
+            known = wandb.setup(wandb.Settings(finish_timeout_raises=True, **settings)).settings
+            chosen: Any = known.mode if attempt == "auto" else attempt
+            if chosen in ("online", "run", "shared") and not wandb.login(prompt=False, verify=False):
+                if attempt == "auto":
+                    continue
+                raise UserError("no API key is configured; use wandb login")  # wandb.init would ask for one
+            run = wandb.init(**given, mode=chosen)
+            run.config.update(config, allow_val_change=True)  # type: ignore[no-untyped-call]
+            return run
+        except (TypeError, ValidationError, wandb.errors.UsageError) as error:
+            wandb.teardown()  # it keeps what it has read
+            found = error.errors() if isinstance(error, ValidationError) else []
+            fields = [f"{it['loc'][0]}={it['input']}: {it['msg']}" for it in found if it["loc"]]
+            reason = "; ".join(fields) or one_line(error)
+            raise SettingError(f"logger.wandb, or a variable WANDB_…: {reason}") from error
         except Exception as error:  # the network's, the server's, the key's: wandb raises what it likes
-            print(f"W&B           {mode} failed ({in_one_line(error)})", file=sys.stderr)
-            with suppress(Exception):  # it keeps what it has read, and a process that may have died
+            print(f"W&B           {attempt} failed ({in_one_line(error)})", file=sys.stderr)
+            with suppress(Exception):  # its process may have died
                 wandb.teardown()
     print("W&B           is left out; metrics.csv has all numbers", file=sys.stderr)
-    return None
-
-
-def _unless_set(variable: str, value: str | None) -> str | None:
-    """Return the value, or None if W&B's variable is set, which W&B reads itself."""
-    return None if os.environ.get(variable) else value
+    return wandb.init(mode="disabled")
 
 
 def final_numbers(summary: Mapping[str, Any]) -> dict[str, Any]:
