@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 from timemachine.cli.program import training_program
-from timemachine.config import Train, Training, to_dict
+from timemachine.config import Backward, Train, Training, to_dict
 from timemachine.corpus import find_corpus
 from timemachine.runs.record import Record
 
@@ -29,7 +29,8 @@ def main(settings: Train, run: Record) -> None:
     from timemachine.training.trainer import build_trainer, errors_in_one_line, open_loggers
 
     seed_everything(settings.seed, verbose=False)
-    make_model: Callable[..., RNNLMScratch] = FusedRNNLM
+    by_autograd = settings.model.backward is Backward.autograd
+    make_model: Callable[..., RNNLMScratch] = RNNLMScratch if by_autograd else FusedRNNLM
     make_loader = None
     if settings.training != Training():
         from timemachine.how_low import RNNLMBeyond, train_loader

@@ -79,13 +79,13 @@ class TimeMachine(LightningDataModule):
         return f"TimeMachine({text}; windows of {self.num_steps}: {windows}; {self.batch_size:,} a batch)"
 
     def train_dataloader(self) -> Any:
-        """Return the batches of the training windows, in the order of `order`."""
+        """Return the batches of the training windows, in a new order each epoch; see `order`."""
         if self._train_loader is not None:
             return self._train_loader(self)
         return self.windows("train", self.batch_size, self.order())
 
     def order(self) -> Generator | None:
-        """Return what draws a new order each epoch; None, the text's, for a Trainer with `overfit_batches`."""
+        """Return the generator of each epoch's order; None, for the order of the text, with `overfit_batches`."""
         return None if getattr(self.trainer, "overfit_batches", 0) else self.generator
 
     def val_dataloader(self) -> "WindowLoader":
@@ -97,14 +97,14 @@ class TimeMachine(LightningDataModule):
         return self._held_out("test")
 
     def _held_out(self, split: str) -> "WindowLoader":
-        """Return larger batches than `batch_size`, unless the Trainer takes but so many of them, or such a share."""
+        """Return batches of `batch_size` where the Trainer limits their number, larger ones without a limit."""
         limit = getattr(self.trainer, f"limit_{split}_batches", 1.0)
         return self.windows(split, self.batch_size if isinstance(limit, int) or limit < 1 else None)
 
     def windows(self, split: str, batch_size: int | None = None, generator: Generator | None = None) -> "WindowLoader":
         """Return this process' share of the windows of a split, in the generator's order or that of the text.
 
-        `batch_size`: by default as many as are read fast where nothing is learnt from them.
+        `batch_size`: by default the size that evaluation reads fastest, which is larger than `data.batch_size`.
         """
         starts = self.splits[split].starts
         rank, world_size = self.share()

@@ -23,11 +23,11 @@ from timemachine.vocab import Vocab
 class RNNLMScratch(LightningModule):
     """Character-level language model: O_t = H_t W_hq + b_q on top of `RNNScratch` (section 9.5 of the book).
 
-    Parameters beside the cell's: `W_hq` (H, V) drawn from N(0, sigma²), `b_q` (V) zero, `embedding` (V, D) drawn from
-    N(0, embedding_sigma²) or None. `others`: what else `config.Model` has. Raises SettingError for an invalid value.
+    Parameters next to the cell's: `W_hq` (H, V) drawn from N(0, sigma²), `b_q` (V) zero, `embedding` (V, D) drawn from
+    N(0, embedding_sigma²) or None. `others`: the rest of `config.Model`. Raises SettingError for an invalid value.
 
-    PyTorch differentiates it, whatever `backward` is. `kernels.language_model.FusedRNNLM`, which train.py trains, is
-    this class with the same numbers, faster.
+    PyTorch differentiates it; `backward` has no effect. train.py trains `kernels.language_model.FusedRNNLM`, a subclass
+    with the same numbers, faster.
     """
 
     def __init__(self, vocab_size: int, hiddens: int = 32, sigma: float = 0.01, lr: float = 1.0, **others: Any) -> None:
@@ -75,14 +75,14 @@ class RNNLMScratch(LightningModule):
         return F.cross_entropy(logits_NV, Y.T.flatten(), reduction="none").view(Y.T.shape).T
 
     def nll(self, batch: Batch) -> Tensor:
-        """Return the negative log-likelihood of each target (B, T), in nats; each window begins with a zero state."""
+        """Return the negative log-likelihood of each target (B, T), in nats; each window starts with a zero state."""
         X_BT, Y_BT = batch
-        return self.loss(self(X_BT)[0], Y_BT).expand(Y_BT.shape)
+        return self.loss(self(X_BT)[0], Y_BT).expand(Y_BT.shape)  # if it is a mean
 
     def mean_nll(self, batch: Batch, num_targets: float | None = None) -> tuple[Tensor, Tensor]:
-        """Return the mean of `nll(batch)`, and `nll(batch)` without gradients.
+        """Return the mean of `nll(batch)`, and `nll(batch)` itself, without gradients.
 
-        `num_targets`: the number that the sum is divided by, if it is not that of the batch.
+        `num_targets`: divides the sum, by default the number of targets in the batch. A subclass may be faster.
         """
         nll_BT = self.nll(batch)
         return sum_over(nll_BT, num_targets or nll_BT.numel()), nll_BT.detach()
@@ -91,7 +91,7 @@ class RNNLMScratch(LightningModule):
     def predict(self, prefix: str, num_preds: int, vocab: Vocab, device: torch.device | str | None = None) -> str:
         """Return the prefix and `num_preds` characters, each the likeliest but `<unk>`: the book's section 9.5.5.
 
-        `device`: where the model is; by default the model knows.
+        `device`: of the inputs, by default the model's.
         """
         state, text = None, vocab[list(prefix or " ")]
         for step in range(len(text) - 1 + num_preds):

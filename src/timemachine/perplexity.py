@@ -47,7 +47,7 @@ class Perplexity(Metric):
         super().__init__()
         self.add_state("nll", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("num_tokens", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
-        # torchmetrics counts updates in an int, for each value of which torch.compile would compile a step again.
+        # torchmetrics counts updates in an int, and torch.compile would compile a step again for each of its values.
         self.update = torch.compiler.disable(self.update)  # type: ignore[method-assign, no-untyped-call]
 
     def update(self, nll: Tensor) -> None:

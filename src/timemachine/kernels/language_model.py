@@ -24,9 +24,9 @@ from timemachine.vocab import Vocab
 class FusedRNNLM(RNNLMScratch):
     """`RNNLMScratch` whose loss comes from the fused kernel and whose hidden states come from `bptt`.
 
-    `model.backward` chooses: auto takes what is fastest. The kernels read the weights and call no method of the model
-    or its cell, so a class of your own that changes one derives from `RNNLMScratch`. Raises SettingError for a
-    `backward` of which there is no code for the network.
+    `backward`: auto takes the fastest code. The kernels read the weights and call neither methods nor forward hooks of
+    the model and its cell, so derive from `RNNLMScratch` to change one. Raises SettingError for a `backward` that does
+    not know the cell or the activation.
     """
 
     def __init__(self, vocab_size: int, *arguments: Any, **network: Any) -> None:
