@@ -1,4 +1,4 @@
-"""Tie runs together, or write a sweep's report anew: python -m timemachine.report sweeps/<exercise>/<date_time>."""
+"""Summarize runs, or write a sweep's report again: python -m timemachine.report sweeps/<exercise>/<date_time>."""
 
 import argparse
 import sys

@@ -71,7 +71,7 @@ def _rate(lr: float, theta: float | None) -> str:
 
 
 def _cells(jobs: list[Job]) -> list[str]:
-    """Return what the runs of a radius and a rate have in the long table."""
+    """Return the long table's cells for the runs of a radius and a rate."""
     ends = [f"{estimate(last(name, jobs).values())}" for name in (VAL, REST)]
     clipped = estimate(job.number(ACTED) / job.number(DONE) for job in jobs).mean
     return [counted(jobs), *ends, f"{max(job.number(NORM) for job in jobs):.3g}", f"{clipped:.0%}"]

@@ -1,4 +1,4 @@
-"""A sweep that no module here is about: what varied, how the runs ended, and their curves."""
+"""A sweep of no exercise: the settings that vary, how the runs ended, and their curves."""
 
 import math
 from operator import methodcaller
@@ -19,11 +19,11 @@ LEFT_OUT = (
 )  # fmt: skip  # of the final numbers; they stay in summary.csv
 VAL = "val/perplexity"
 ANY_SETTINGS = True
-HIGHEST = 100.0  # what the figure shows for more
+HIGHEST = 100.0  # the figure shows higher values as this
 NAMED = 20  # lines with a name in the legend: 7 colours in 3 styles
 LONGEST = 45  # characters of a name
 
-Groups = dict[tuple[str, ...], list[Job]]  # values of what varied beside the seed -> its jobs
+Groups = dict[tuple[str, ...], list[Job]]  # values of the settings that vary, except the seed -> their jobs
 
 
 def findings(jobs: list[Job]) -> Findings:

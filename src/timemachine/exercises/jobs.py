@@ -26,7 +26,7 @@ class Job:
     metrics: dict[str, float] = field(default_factory=dict)
     seconds: float = math.nan
     started: str = ""
-    probes: dict[str, Any] = field(default_factory=dict)  # name -> what it measured
+    probes: dict[str, Any] = field(default_factory=dict)  # name -> its measurements
     letters: dict[str, float] = field(default_factory=dict)  # train/ and val/perplexity of the letters' frequencies
 
     def epochs(self) -> list[dict[str, float]]:
@@ -69,7 +69,7 @@ def ended(jobs: Iterable[Job]) -> list[Job]:
     return [job for job in jobs if job.status in ("completed", "diverged")]
 
 
-By = str | Callable[[Job], Any]  # a setting, or what is computed from a job
+By = str | Callable[[Job], Any]  # a setting, or a function of a job
 
 
 def grouped(jobs: Iterable[Job], *by: By) -> dict[tuple[Any, ...], list[Job]]:
@@ -90,7 +90,7 @@ def span(values: Iterable[float], form: str = ".3g") -> str:
 
 
 def text_name(jobs: Iterable[Job]) -> str:
-    """Return what a report calls the text: the novel, unless a run read another."""
+    """Return a report's name for the text: novel, unless a run read another text."""
     return "novel" if all(job.settings.get("data.corpus", DEFAULT) == DEFAULT for job in jobs) else "text"
 
 

@@ -22,7 +22,7 @@ Row = dict[str, Any]
 def read(path: Path) -> list[Row]:
     """Return the rows of a table of numbers as texts; none if the file does not exist.
 
-    A last line without a line end is left out: a run was killed while it wrote that line. Raises SettingError for a
+    A last line without a line end is skipped: a run was killed while it wrote that line. Raises SettingError for a
     damaged file.
     """
     if not path.exists():

@@ -34,7 +34,7 @@ def read_summaries(folder: Path) -> Summaries:
 def sweep_rows(folder: Path, summaries: Summaries) -> list[dict[str, Any]]:
     """Return a row per job: number, status, settings and symbols that vary, last numbers, probes', message, folder.
 
-    A probe's number has a name like `stream/val/bits`; lists stay in summary.json. What a job does not have is "".
+    A probe's number has a name like `stream/val/bits`; lists stay in summary.json. A job without a value has "".
     """
     settings = [flat(summary["settings"]) | _symbols(summary) for summary in summaries.values()]
     names = varied(settings)
@@ -146,7 +146,7 @@ def _cell(name: str, value: object) -> str:
 
 
 def print_jobs(rows: list[dict[str, Any]]) -> None:
-    """Print a line per job: its end, and as many of the settings that vary as fit beside it; summary.csv has all.
+    """Print a line per job: status, perplexities, and as many of the settings that vary as fit; summary.csv has all.
 
     The lowest validation perplexity is marked, unless the jobs read other texts, or in other windows.
     """

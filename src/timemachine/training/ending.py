@@ -1,4 +1,4 @@
-"""The end of a run: its final numbers, figure, continuation, exported weights and page, and what is printed."""
+"""The end of a run: its final numbers, figure, continuation, exported weights and page, and the printed table."""
 
 import math
 from pathlib import Path
@@ -31,7 +31,7 @@ def finish(run: Record, model: RNNLMScratch, data: TimeMachine) -> None:
     if metrics.get("val/perplexity", 0) > len(data.vocab):
         status = "diverged"
         sigma = "sigma_hh" if model.hparams.get("sigma_hh") else "sigma"
-        guessing = f"worse than guessing among {len(data.vocab)}; begin anew with a smaller model.lr or model.{sigma}"
+        guessing = f"worse than guessing among {len(data.vocab)}; start again with a smaller model.lr or model.{sigma}"
         message = f"ends with a validation perplexity of {metrics['val/perplexity']:.4g}, {guessing}"
     if run.writes:
         summary = run.summary | {"status": status, "message": message}
