@@ -49,8 +49,7 @@ class Warm:
         self._outputs: tuple[str, str] | None = None
         self._folder = Path(tempfile.mkdtemp())
         os.mkfifo(self._folder / "status")
-        ignores_hangup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # a process inherits it
-        request = [command, str(cwd), environment, str(self._folder), start_new_session, ignores_hangup]
+        request = [command, str(cwd), environment, str(self._folder), start_new_session]
         print(json.dumps(request), file=_waiting(environment.get("LD_PRELOAD")).stdin, flush=True)
         self._status = (self._folder / "status").open()
         self.pid = int(self._status.readline())
@@ -113,9 +112,7 @@ def _wait() -> None:
                 pass
 
 
-def _start(
-    command: list[str], cwd: str, environment: dict[str, str], folder: str, new_session: bool, ignores_hangup: bool
-) -> NoReturn:
+def _start(command: list[str], cwd: str, environment: dict[str, str], folder: str, new_session: bool) -> NoReturn:
     """In one fork wait for the other, and write its number and exit status to a file; in that, execute the program."""
     if number := os.fork():
         with Path(folder, "status").open("w") as status:
@@ -124,7 +121,6 @@ def _start(
         os._exit(0)
     if new_session:
         os.setsid()
-    signal.signal(signal.SIGHUP, signal.SIG_IGN if ignores_hangup else signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, by inheritance, in a shell's background
     writes = os.O_WRONLY | os.O_CREAT
     for file, (path, flags) in enumerate([(os.devnull, 0), (f"{folder}/stdout", writes), (f"{folder}/stderr", writes)]):

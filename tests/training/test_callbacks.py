@@ -1,4 +1,4 @@
-"""A signal ends a run after its batch, and it can go on; it keeps its kernel then, or says that it has another."""
+"""A signal interrupts a run, which can be resumed; it keeps its kernel then, or says that it has another."""
 
 import os
 import signal
@@ -17,10 +17,8 @@ from timemachine.datamodule import TimeMachine
 from timemachine.kernels import fused
 from timemachine.kernels.language_model import FusedRNNLM
 from timemachine.runs.checkpoint import kept_backward
-from timemachine.runs.processes import Signalled
 from timemachine.runs.record import Record
 from timemachine.runs.summaries import read_summary
-from timemachine.training.callbacks import SIGNALS
 from timemachine.training.trainer import build_trainer
 
 
@@ -46,28 +44,18 @@ def train(folder: Path, *callbacks: Callback, **network: Any) -> None:
     fit(folder, FusedRNNLM(28, hiddens=4, lr=2, **network), sample_data(), callbacks, max_epochs=4)
 
 
-def test_a_signal_in_a_validation_ends_the_run_in_the_epoch_to_which_it_belongs(tmp_path: Path) -> None:
-    """After a batch of training: tests/test_interruptions.py."""
-    handlers = [signal.getsignal(each) for each in SIGNALS]
-    with pytest.raises(Signalled) as end:
-        train(tmp_path / "run", Signal(signal.SIGUSR1))
-    assert (end.value.code, end.value.name) == (128 + signal.SIGUSR1, "SIGUSR1")
-    assert [signal.getsignal(each) for each in SIGNALS] == handlers
+def test_signal_during_validation(tmp_path: Path) -> None:
+    """Between two epochs of training; afterwards the handlers are those from before."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    handlers = [signal.getsignal(number) for number in numbers]
+    with pytest.raises(SystemExit):  # which Lightning makes of KeyboardInterrupt
+        train(tmp_path / "run", Signal(signal.SIGTERM))
+    assert [signal.getsignal(number) for number in numbers] == handlers
     assert read_summary(tmp_path / "run")["status"] == "interrupted"
     assert [row["step"] for row in rows(tmp_path / "run" / "metrics.csv")] == [3]
     train(tmp_path / "run")
     train(tmp_path / "whole")
     assert what_is_left(tmp_path / "run") == what_is_left(tmp_path / "whole")
-
-
-def test_an_ignored_signal_stays_ignored(tmp_path: Path) -> None:
-    """SIGHUP, of a run that nohup started."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        train(tmp_path, Signal(signal.SIGHUP))
-    finally:
-        signal.signal(signal.SIGHUP, before)
-    assert len(rows(tmp_path / "metrics.csv")) == 4
 
 
 @pytest.mark.parametrize("backward", ["bptt", "autograd"])

@@ -3,8 +3,6 @@
 import functools
 import math
 import os
-import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +23,7 @@ from timemachine.cli.schema import CONF, TARGETS, VERSION, Settings, checked, re
 from timemachine.config import REPOSITORY, Train
 from timemachine.errors import SettingError, UserError
 from timemachine.runs.files import shown, shown_from
-from timemachine.runs.processes import Signalled, end_in_order, end_with_parent, is_first_process, is_job
+from timemachine.runs.processes import end_with_parent, interrupt_on_signals, is_first_process, is_job
 from timemachine.runs.record import Record, is_resumed
 
 # Launchers whose jobs write one after another, or each into a file of its own. Those of others share a terminal.
@@ -71,24 +69,14 @@ def _main(schema: type, task: Callable[[DictConfig], Any]) -> Callable[[], None]
                 sys.argv[1:] = arguments
                 hydra_program()
         except KeyboardInterrupt:
-            _say_the_end(signal.SIGINT)
+            say_how_to_go_on()
+            if not is_job():  # a job leaves that to its sweep
+                print("interrupted", file=sys.stderr)
             sys.exit(130)  # the shell's exit status after Ctrl-C
-        except Signalled as end:
-            _say_the_end(end.number)
-            if end.name == "SIGUSR1" and "SLURM_JOB_ID" in os.environ and is_first_process():
-                subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=False)
-            raise
         except Exception as error:
             exit_with(error, schema)
 
     return main
-
-
-def _say_the_end(number: int) -> None:
-    """Print which signal ended the program, and how to resume. A job of a sweep leaves that to the sweep."""
-    say_how_to_go_on()
-    if not is_job():
-        print("interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}", file=sys.stderr)
 
 
 class Hooks(Callback):
@@ -153,7 +141,7 @@ def _run_job(cfg: DictConfig, task: Callable[[Train, Record], None]) -> float:
     settings = resumed_settings(cfg, job)
     folder, typed, in_sweep = Path(job.runtime.output_dir), as_typed(job.overrides.task), job.mode == RunMode.MULTIRUN
     if not in_sweep and is_first_process():  # a sweep has begun with it
-        end_in_order()
+        interrupt_on_signals()
     if in_sweep:
         from timemachine.runs.checkpoint import is_done, remove_results
 

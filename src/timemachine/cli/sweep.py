@@ -26,7 +26,7 @@ from timemachine.config import REPOSITORY, Train, check_value
 from timemachine.errors import SettingError, UserError
 from timemachine.exercises.report import module_of, tie_together
 from timemachine.runs.files import cannot_write, shown
-from timemachine.runs.processes import SWEEP, end_in_order
+from timemachine.runs.processes import SWEEP, interrupt_on_signals
 from timemachine.runs.record import is_resumed, outcome
 from timemachine.runs.sweep import job_folders, read_summaries, summary_or_failure, sweep_upload_line
 from timemachine.runs.tables import short
@@ -35,7 +35,7 @@ from timemachine.runs.tables import short
 def begin(config: DictConfig) -> int:
     """Refuse a folder in use and invalid values.
 
-    Return the number of jobs. From here on SIGTERM and SIGHUP end it in order.
+    Return the number of jobs. From here on SIGTERM interrupts it.
     """
     folder = Path(config.hydra.sweep.dir)
     remember_folder(folder, is_sweep=True)
@@ -46,7 +46,7 @@ def begin(config: DictConfig) -> int:
         jobs = num_jobs(config)
     except (UserError, HydraException, OmegaConfBaseException) as error:
         exit_with(error, Train)
-    end_in_order()
+    interrupt_on_signals()
     print(f"sweep         {shown(folder)}", flush=True)
     if is_resumed(config):
         print(f"done          {_num_done(folder)} of {jobs} jobs", flush=True)

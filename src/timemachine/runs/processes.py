@@ -1,9 +1,10 @@
-"""Which process this is: the first of a run, one that a sweep has started, one that a signal ends."""
+"""Which process this is: the first of a run, or one that a sweep has started; and the signals that interrupt it."""
 
 import functools
 import multiprocessing
 import os
 import signal
+import subprocess
 import threading
 import time
 from types import FrameType
@@ -41,24 +42,26 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-class Signalled(SystemExit):
-    """Ctrl-C, SIGTERM, SIGHUP, or SIGUSR1, by which Slurm announces the end of a job's time.
+def interrupt_on_signals() -> None:
+    """Let SIGTERM and, in a job of Slurm, SIGUSR1 raise KeyboardInterrupt, as SIGINT (Ctrl-C) does.
 
-    The exit status is the shell's for it.
+    By SIGUSR1 Slurm announces the end of a job's time (`sbatch --signal=USR1@60`): the job is requeued. A signal that
+    somebody else handles or ignores, such as Submitit, stays as it is.
     """
-
-    def __init__(self, number: int) -> None:
-        super().__init__(128 + number)
-        self.number, self.name = number, signal.Signals(number).name
-
-
-def end_in_order() -> None:
-    """Let SIGTERM and SIGHUP raise Signalled where they would end this process at once; the next one does."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    handlers = {signal.SIGTERM: interrupt}
+    if "SLURM_JOB_ID" in os.environ:
+        handlers[signal.SIGUSR1] = _requeue
+    for number, handler in handlers.items():
         if signal.getsignal(number) == signal.SIG_DFL:
-            signal.signal(number, _raise)
+            signal.signal(number, handler)
 
 
-def _raise(number: int, frame: FrameType | None) -> None:
-    signal.signal(number, signal.SIG_DFL)
-    raise Signalled(number)
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt: a handler of signals."""
+    raise KeyboardInterrupt
+
+
+def _requeue(number: int, frame: FrameType | None) -> None:
+    if is_first_process():
+        subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=False)
+    raise KeyboardInterrupt

@@ -1,9 +1,8 @@
-"""Callbacks of each run: one orderly end, and what it takes beside a checkpoint to go on with the same digits."""
+"""Callbacks of each run: how it is interrupted, the weights for its page, and what trains it."""
 
 import signal
 from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import lightning.pytorch as pl
@@ -15,63 +14,22 @@ from timemachine.kernels import fused
 from timemachine.kernels.language_model import FusedRNNLM
 from timemachine.page import LARGEST, check_model, size_of
 from timemachine.runs.epochs import KEPT, Weights, halved, read_weights, write_weights
-from timemachine.runs.processes import Signalled
+from timemachine.runs.processes import interrupt
 from timemachine.runs.record import Record
-from timemachine.training.lightning import kill_other_processes
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
-class OrderlyEnd(Callback):
-    """Ends the run after the batch in which the first SIGINT (Ctrl-C), SIGTERM, SIGHUP, SIGUSR1 or SIGUSR2 comes.
+class Interruptible(Callback):
+    """Let SIGINT and SIGTERM interrupt training at once, in place of Lightning's handlers.
 
-    A second one ends the process at once, as the system has it. Before and after training the first Ctrl-C, SIGTERM or
-    SIGHUP raises an exception at once (`runs.processes.end_in_order`; Lightning calls a handler of SIGTERM that it
-    finds), and the others end the process. The end of a job's time is announced by SIGUSR1, by submitit by SIGUSR2. Of
-    several processes the first one listens and ends the others.
+    Lightning's waits for the other processes of a run, which may wait for this one. Of several processes the first one
+    is interrupted, and Lightning kills the others.
     """
 
-    def __init__(self) -> None:
-        self._before: dict[int, Any] = {}  # handlers
-        self._received: int | None = None
-
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Listen, in the place of Lightning, which waits for the other processes, which may wait for this one."""
-        handler = self._note if trainer.is_global_zero else signal.SIG_IGN
-        for number in SIGNALS:
-            if signal.getsignal(number) != signal.SIG_IGN:  # nohup
-                self._before[number] = signal.signal(number, handler)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self._received = number
-        for other in self._before:
-            signal.signal(other, signal.SIG_DFL)
-
-    def on_train_batch_end(self, *_: Any) -> None:
-        """Raise Signalled if a signal has come."""
-        if self._received is not None:
-            raise Signalled(self._received)
-
-    def on_validation_batch_end(self, *_: Any) -> None:
-        """Raise Signalled if a signal has come."""
-        self.on_train_batch_end()
-
-    def on_train_end(self, *_: Any) -> None:
-        """Stop listening; raise Signalled if a signal has come since the last batch."""
-        self.on_train_batch_end()
-        self._restore()
-
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """End the other processes before they fail for want of this one; stop listening."""
-        if isinstance(exception, KeyboardInterrupt | SystemExit):
-            kill_other_processes(trainer)
-        self._restore()
-
-    def _restore(self) -> None:
-        if self._received is None:
-            for number, handler in self._before.items():
-                signal.signal(number, handler)
-        self._before.clear()
+        """Replace the handlers that Lightning has installed as the fit began; it restores the old ones at its end."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) != signal.SIG_IGN:  # as a shell starts what runs in the background
+                signal.signal(number, interrupt if trainer.is_global_zero else signal.SIG_IGN)
 
 
 class EpochWeights(Callback):

@@ -5,7 +5,6 @@ Tested with Lightning 2.6.6; pyproject.toml bounds it from above. Private are: `
 """
 
 import logging
-import signal
 import warnings
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -14,7 +13,6 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.callbacks.progress import rich_progress
 from lightning.pytorch.profilers import PassThroughProfiler
-from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from rich import get_console
 
 WIDE = 100  # columns of a terminal on which the progress bar has room for everything
@@ -59,14 +57,6 @@ class Unprofiled(PassThroughProfiler):
 
 
 _NOTHING = nullcontext()
-
-
-def kill_other_processes(trainer: pl.Trainer) -> None:
-    """Kill the processes that Lightning has started, which have nothing to save."""
-    launcher = trainer.strategy.launcher
-    if isinstance(launcher, _SubprocessScriptLauncher):
-        launcher.kill(signal.SIGKILL)
-        launcher.procs.clear()  # Lightning watches those in the list, and would kill this process, too
 
 
 def end_each_epoch_once(trainer: pl.Trainer) -> None:

@@ -20,10 +20,9 @@ from timemachine.config import Train, to_dict
 from timemachine.errors import SettingError, UserError, one_line
 from timemachine.kernels import keep_freed_memory
 from timemachine.runs.checkpoint import Checkpoints, WholeCheckpoints
-from timemachine.runs.processes import Signalled
 from timemachine.runs.record import Record
 from timemachine.runs.rows import final_numbers
-from timemachine.training.callbacks import EpochWeights, OrderlyEnd, TrainingStart
+from timemachine.training.callbacks import EpochWeights, Interruptible, TrainingStart
 from timemachine.training.lightning import PerplexityBar, Unprofiled, end_each_epoch_once, silence
 from timemachine.training.tables import EpochTable, StepTable
 
@@ -90,7 +89,7 @@ def _lists(
     callbacks += [*own, steps]  # after those that log as a batch ends
     if run.is_single and run.writes:
         callbacks.append(EpochWeights(run.folder))
-    callbacks += [PerplexityBar(), OrderlyEnd()] if draws_bar else [OrderlyEnd()]
+    callbacks += [PerplexityBar(), Interruptible()] if draws_bar else [Interruptible()]
     callbacks.append(epochs)  # before the checkpoint from which a run is resumed
     if settings.trainer.enable_checkpointing is not False:
         callbacks.append(Checkpoints(run))
@@ -136,8 +135,6 @@ def errors_in_one_line(trainer: pl.Trainer) -> Iterator[None]:
     """
     try:
         yield
-    except Signalled:
-        raise
     except SystemExit as error:
         raise KeyboardInterrupt from error
     except MisconfigurationException as error:
