@@ -297,7 +297,7 @@ class Train:
     """The settings of train.py, which trains the scratch RNN of Dive into Deep Learning on The Time Machine."""
 
     seed: int = setting(0, "seed of the weights and of the order of the windows", *SEED)
-    resume: str | None = setting(None, "folder of a run, or of a sweep, that was interrupted and shall go on")
+    resume: str | None = setting(None, "folder of an interrupted run or sweep to resume, or latest")
     init_from: str | None = setting(None, "a new run begins with the weights of this one: as run= of generate.py")
     probes: list[str] = setting([], "measured of the model at its end", example=["stream"])
     model: Model = field(default_factory=Model)
@@ -337,7 +337,7 @@ class EvaluateData:
 class Evaluate:
     """The settings of evaluate.py, which prints the perplexity of a trained model on any text."""
 
-    run: Any = setting(MISSING, "a run's folder, checkpoint or model.safetensors; a list is one model", example=RUN)
+    run: Any = setting(MISSING, "a run's folder, checkpoint or export, or latest; a list is one model", example=RUN)
     baselines: bool = setting(False, "compare with n-grams, their mixture, PPMd: 26 s for the novel")
     adapt: float | None = setting(None, "rate of dynamic evaluation with a kNN cache", *POSITIVE, example=0.012)
     data: EvaluateData = field(default_factory=EvaluateData)
@@ -360,7 +360,7 @@ class Evaluate:
 class Generate:
     """The settings of generate.py, which continues a text with a trained model: greedily, or sampling from P^alpha."""
 
-    run: str = setting(MISSING, "a run's folder, checkpoint or model.safetensors", example=RUN)
+    run: str = setting(MISSING, "a run's folder, checkpoint or export, or latest", example=RUN)
     prefix: str = setting(PREFIX, "any text, or none; read as the run reads its own", example=f"'{PREFIX}'")
     num_preds: int = setting(20, "characters to add", 0, 1_000_000)
     alpha: float | None = setting(None, "null: greedy; a number: sample from P^alpha", *POSITIVE, example=1)

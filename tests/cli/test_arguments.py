@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from tests.support.programs import Program, assert_succeeded, call_program
 from timemachine.cli.arguments import checked_arguments, hydra_override
 from timemachine.config import Evaluate, Generate, Train
+from timemachine.errors import SettingError
 from timemachine.exercises import BY_NUMBER
 from timemachine.runs.summaries import read_summary
 from timemachine.runs.sweep import load_sweep
@@ -110,6 +111,19 @@ def test_flags_anywhere(typed: str, flags: list[str]) -> None:
         assert checked_arguments(line, Train) == [*flags, *arguments]
 
 
+def test_latest_run() -> None:
+    with pytest.raises(SettingError, match="run=latest"):
+        hydra_override("run=latest", Generate)
+    for name in ("2026-11-27/23-59-59-5", "2026-11-28/01-02-03-4", "2026-11-28/00-00-00-9"):
+        Path("outputs", name).mkdir(parents=True)
+        Path("outputs", name, "summary.json").touch()
+    Path("outputs/2026-11-29/00-00-00-0").mkdir(parents=True)  # no run
+    for name, schema in (("run", Generate), ("run", Evaluate), ("resume", Train), ("init_from", Train)):
+        assert hydra_override(f"{name}=latest", schema) == f"{name}='outputs/2026-11-28/01-02-03-4'"
+    Path("latest").mkdir()  # a folder of that name
+    assert hydra_override("run=latest", Generate) == "run='latest'"
+
+
 def test_exercise_by_number() -> None:
     assert len(BY_NUMBER) == 10
     assert checked_arguments(["exercise=9"], Train) == ["exercise=clipping", "hydra.mode=MULTIRUN"]
@@ -163,7 +177,7 @@ def test_job_folders_of_ones_own() -> None:
     sweep = ["-m", *SMALL, "hydra.sweep.dir=sweep", "hydra.sweep.subdir=rates/${model.lr}", "model.lr=1,2"]
     done = call_program("train.py", *sweep, "hydra.job.chdir=true")
     assert_succeeded(done)
-    assert "  2 of 2 done\n" in done.stdout
+    assert "  2 of 2\n" in done.stdout
     assert [(row["job"], row["model.lr"]) for row in load_sweep("sweep")] == [("rates/1.0", 1.0), ("rates/2.0", 2.0)]
     again = call_program("train.py", *sweep, "resume=sweep")
     assert_succeeded(again)

@@ -18,6 +18,7 @@ from timemachine.cli.schema import groups, leaves
 from timemachine.config import Train, format_value
 from timemachine.errors import SettingError
 from timemachine.exercises import BY_NUMBER
+from timemachine.runs.summaries import newest_run
 
 MULTIRUN = {"-m", "--multirun"}
 PATHS = {"data.corpus", "run", "resume", "init_from"}
@@ -66,6 +67,8 @@ def hydra_override(argument: str, schema: type) -> str:
         return f"{marked}='{value}'"
     if name == "prefix":  # of generate.py: any text
         return f"{marked}={quoted(value)}"
+    if name in PATHS - {"data.corpus"} and value == "latest" and not os.path.exists(value):
+        value = str(newest_run(argument))
     if name in PATHS and os.path.exists(path := os.path.expanduser(value)):
         return f"{marked}={quoted(path)}"
     if name == "hydra.searchpath":  # jobs and processes may have another working directory

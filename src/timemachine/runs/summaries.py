@@ -83,6 +83,14 @@ def run_summary(run: str, setting: str = "run") -> dict[str, Any]:
     return summary
 
 
+def newest_run(argument: str) -> Path:
+    """Return the newest folder of a run under outputs/. Raises SettingError, about the argument, if there is none."""
+    runs = [path.parent for path in Path("outputs").glob("*/*/summary.json")]  # outputs/<date>/<time>
+    if not runs:
+        raise SettingError(f"{argument}: no run found under outputs/; use the folder of a run")
+    return max(runs)
+
+
 def folder_of(run: Path) -> Path:
     """Return the folder of a run: itself, or that in which one of its checkpoints or its export lies."""
     return run if run.is_dir() else next((it for it in run.parents if (it / "summary.json").exists()), run.parent)
