@@ -40,7 +40,7 @@ torture: .venv/.ready-dev$(LOCKS)
 soak: .venv/.ready-dev$(LOCKS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.proof.soak
 
-# TESTS=tests/runs measures some of them.
+# TESTS=tests/run measures some of them.
 coverage: .venv/.ready-dev$(LOCKS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile --cov --cov-report=term-missing:skip-covered \
 	  -m "not slurm and not gpu and not browser" $(TESTS)

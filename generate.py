@@ -6,7 +6,7 @@ import sys
 from timemachine.cli.program import program
 from timemachine.config import PREFIX, Generate, Tokens
 from timemachine.errors import SettingError
-from timemachine.runs.summaries import run_summary
+from timemachine.run.summaries import run_summary
 
 
 @program(Generate)
@@ -16,7 +16,7 @@ def main(settings: Generate) -> None:
 
     from timemachine.decoding import continue_text
     from timemachine.evaluation.normalisation import lost_characters
-    from timemachine.runs.checkpoint import load_model
+    from timemachine.run.checkpoint import load_model
 
     num_samples = settings.num_samples
     if settings.alpha is None and num_samples > 1:

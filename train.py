@@ -6,7 +6,7 @@ from functools import partial
 from timemachine.cli.program import training_program
 from timemachine.config import Backward, Train, Training, to_dict
 from timemachine.corpus import find_corpus
-from timemachine.runs.record import Record
+from timemachine.run.record import Record
 
 
 @training_program
@@ -23,10 +23,12 @@ def main(settings: Train, run: Record) -> None:
     from timemachine.exercises import probes
     from timemachine.kernels.language_model import FusedRNNLM
     from timemachine.language_model import RNNLMScratch
-    from timemachine.runs.tables import print_text
-    from timemachine.training.cell_check import check_model
-    from timemachine.training.ending import finish
-    from timemachine.training.trainer import build_trainer, errors_in_one_line, open_loggers
+    from timemachine.page import write_page
+    from timemachine.page.epochs import EpochWeights
+    from timemachine.run.cell_check import check_model
+    from timemachine.run.console import print_text
+    from timemachine.run.finish import finish
+    from timemachine.run.trainer import build_trainer, errors_in_one_line, open_loggers
 
     seed_everything(settings.seed, verbose=False)
     by_autograd = settings.model.backward is Backward.autograd
@@ -43,14 +45,14 @@ def main(settings: Train, run: Record) -> None:
     )  # fmt: skip
     network = to_dict(settings.model)
     if run.is_resumed:
-        from timemachine.runs.checkpoint import kept_backward, resume
+        from timemachine.run.checkpoint import kept_backward, resume
 
         network["backward"] = kept_backward(run, network["backward"])
     model = make_model(len(data.vocab), **network)
     if settings.model.cell != "rnn":
         check_model(model, data.num_steps)
     if settings.init_from is not None:
-        from timemachine.runs.checkpoint import load_parent_weights
+        from timemachine.run.checkpoint import load_parent_weights
 
         load_parent_weights(run, model, data)
     run.describe(data, model)
@@ -59,7 +61,10 @@ def main(settings: Train, run: Record) -> None:
     if settings.training.teacher and run.writes and not run.quiet:
         print("teacher       learns the text and writes another; then the first epoch begins", flush=True)
     with open_loggers(settings, run) as loggers:
-        trainer = build_trainer(settings, run, [*loggers, *probes.callbacks(settings.probes, run.folder)])
+        others = [*loggers, *probes.callbacks(settings.probes, run.folder)]
+        if run.is_single and run.writes:
+            others.append(EpochWeights(run.folder))
+        trainer = build_trainer(settings, run, others)
         checkpoint = resume(run, trainer, model, data) if run.is_resumed else None
         with errors_in_one_line(trainer):
             trainer.fit(model, data, ckpt_path=checkpoint)
@@ -67,7 +72,7 @@ def main(settings: Train, run: Record) -> None:
                 trainer.test(model, data, verbose=False)
         if run.writes:
             run.update(probes=probes.measure(settings.probes, model, data))
-        finish(run, model, data)
+        finish(run, model, data, partial(write_page, run, model, data) if run.is_single else None)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from timemachine.errors import SettingError
 from timemachine.kernels.language_model import FusedRNNLM
 from timemachine.language_model import RNNLMScratch
 from timemachine.rnn import ACTIVATIONS, CELLS, RNNScratch
-from timemachine.training.cell_check import check_model
+from timemachine.run.cell_check import check_model
 
 SMALL = ["data=sample", "logger=csv", "trainer=cpu", "data.num_train=64", "data.num_val=64", "model.hiddens=3"]
 SMALL += ["trainer.max_epochs=1"]

@@ -10,7 +10,7 @@ from omegaconf import open_dict
 from timemachine.cli.schema import CONF, VERSION, checked, resolved
 from timemachine.config import Evaluate, Generate, Train, Trainer, to_dict
 from timemachine.how_low import teacher
-from timemachine.runs.summaries import flat
+from timemachine.run.summaries import flat
 from timemachine.weights_and_biases import LOGGER
 
 EXERCISES = sorted(file.stem for file in CONF.glob("exercise/*.yaml"))
@@ -58,7 +58,7 @@ def test_no_search_varies_num_steps() -> None:
         assert not any("data.num_steps" in names for key, names in varied if key in ("params", "parameters"))
 
 
-# Choices; of the other groups: test_matrix.py and training/test_trainer.py
+# Choices; of the other groups: test_matrix.py and run/test_trainer.py
 
 
 @pytest.mark.parametrize("scale", ["full", "smoke"])

@@ -18,9 +18,9 @@ LESSON = ["errors", "config", "corpus", "vocab", "datamodule", "rnn", "clipping"
 BELOW_THE_LESSON = ["texts"]
 COMMANDS = ["report", "dashboard"]
 # Around the lesson, from the bottom to the top: each imports only the lesson, itself, and those before it.
-PACKAGES = ["kernels", "runs", "page", "evaluation", "how_low", "weights_and_biases", "training", "exercises", "cli"]
+PACKAGES = ["kernels", "run", "evaluation", "weights_and_biases", "page", "how_low", "exercises", "cli"]
 LIBRARIES_OF_THE_LESSON = {"torch", "numpy", "torchmetrics", "lightning"}
-PRIVATE = ("training/lightning.py", "cli/")
+PRIVATE = ("run/lightning.py", "cli/")
 PUBLIC_ALL_THE_SAME = {"os._exit"}
 
 FILES = sorted(SOURCE.rglob("*.py"))
@@ -99,7 +99,7 @@ def test_the_books_run_imports_nothing_of_how_low_nor_of_what_loads_runs(program
     done = program(str(tmp_path / "show.py"), "data=sample", "logger=csv", "trainer.max_steps=1")
     imported = done.stdout.splitlines()[-1]
     assert "timemachine.language_model" in imported, done.stdout + done.stderr
-    assert "how_low" not in imported and "runs.load" not in imported
+    assert "how_low" not in imported and "run.load" not in imported
 
 
 def test_only_what_deals_with_typed_settings_imports_hydra() -> None:

@@ -25,7 +25,7 @@ from timemachine.datamodule import Batch, TimeMachine
 from timemachine.errors import Diverged
 from timemachine.kernels.language_model import FusedRNNLM
 from timemachine.language_model import RNNLMScratch
-from timemachine.runs.checkpoint import load_model
+from timemachine.run.checkpoint import load_model
 from timemachine.vocab import Vocab
 
 Array = NDArray[Any]

@@ -4,13 +4,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from timemachine.runs.load import load_run as load_run
-    from timemachine.runs.sweep import load_sweep as load_sweep
+    from timemachine.run.jobs import load_sweep as load_sweep
+    from timemachine.run.load import load_run as load_run
 
 
 def __getattr__(name: str) -> Any:
     """Import `load_run` and `load_sweep` when they are first used: a program that trains needs neither."""
-    modules = {"load_run": "timemachine.runs.load", "load_sweep": "timemachine.runs.sweep"}
+    modules = {"load_run": "timemachine.run.load", "load_sweep": "timemachine.run.jobs"}
     if name not in modules:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(modules[name]), name)

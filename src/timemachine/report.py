@@ -6,9 +6,9 @@ from pathlib import Path
 
 from timemachine.errors import SettingError
 from timemachine.exercises.report import tie_together
-from timemachine.runs.files import cannot_write
-from timemachine.runs.sweep import exercise_of, read_summaries
-from timemachine.runs.tables import print_text, printable
+from timemachine.run.console import print_text, printable
+from timemachine.run.files import cannot_write
+from timemachine.run.jobs import exercise_of, read_summaries
 
 
 def main() -> None:

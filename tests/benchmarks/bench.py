@@ -42,7 +42,7 @@ from timemachine.errors import one_line
 from timemachine.kernels import keep_freed_memory
 from timemachine.kernels.language_model import FusedRNNLM
 from timemachine.language_model import RNNLMScratch
-from timemachine.runs.rows import write_rows
+from timemachine.run.rows import write_rows
 
 THREADS = (1, 2)
 SPEED = REPOSITORY / "sweeps/reference/speed"

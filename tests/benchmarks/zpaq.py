@@ -15,7 +15,7 @@ from pathlib import Path
 from timemachine.config import Data
 from timemachine.corpus import find_corpus
 from timemachine.datamodule import TimeMachine
-from timemachine.runs.tables import print_table
+from timemachine.run.console import print_table
 
 BOOKS = "time_machine", "war_of_the_worlds", "alices_adventures_in_wonderland"
 

@@ -13,7 +13,7 @@ from tests.support.programs import call_program
 from timemachine.exercises import generic
 from timemachine.language_model import RNNLMScratch
 from timemachine.report import main as report_program
-from timemachine.training.tables import StepTable
+from timemachine.run.tables import StepTable
 
 SMALL = ("data=sample", "logger=csv", "model.hiddens=2", "data.num_train=64", "data.num_val=64", "trainer.max_epochs=1")
 

@@ -12,8 +12,8 @@ from tests.support.programs import call_program
 from timemachine.cli.schema import VERSION
 from timemachine.cli.sweep import num_jobs
 from timemachine.config import REPOSITORY
-from timemachine.runs import sweep as runs_sweep
-from timemachine.runs.summaries import read_summary
+from timemachine.run import jobs as run_jobs
+from timemachine.run.summaries import read_summary
 
 SWEEP = ("-m", "data=sample", "trainer.max_epochs=1", "model.hiddens=4", "logger=csv", "hydra.sweep.dir=sweep")
 LINE = re.compile(r"^job   (\d)  (\w+) +val +[\d.–]+  (\d of \d)$", re.MULTILINE)
@@ -23,7 +23,7 @@ LINE = re.compile(r"^job   (\d)  (\w+) +val +[\d.–]+  (\d of \d)$", re.MULTILI
 def test_a_line_per_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The message of a failed job comes once. Each summary is read once after its job, and once at the end."""
     reads = Mock(wraps=read_summary)
-    monkeypatch.setattr(runs_sweep, "read_summary", reads)
+    monkeypatch.setattr(run_jobs, "read_summary", reads)
     done = call_program("train.py", *SWEEP, "data.num_steps=30000,4,5")
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert done.stderr.endswith("error: 1 of 3 jobs failed (job 0); their messages are in sweep/summary.csv\n")

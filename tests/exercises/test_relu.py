@@ -16,7 +16,7 @@ from timemachine.errors import Diverged
 from timemachine.exercises import relu
 from timemachine.exercises.jobs import load_jobs
 from timemachine.language_model import RNNLMScratch
-from timemachine.runs.rows import read_numbers
+from timemachine.run.rows import read_numbers
 
 
 @pytest.fixture

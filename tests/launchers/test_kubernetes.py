@@ -13,7 +13,7 @@ import yaml
 from tests.support.programs import Program, assert_succeeded
 from tests.support.runs import epochs, what_is_left
 from timemachine.config import REPOSITORY
-from timemachine.runs.sweep import load_sweep
+from timemachine.run.jobs import load_sweep
 
 (YAML,) = re.findall(r"```yaml\n(.*?)```", (REPOSITORY / "conf/clusters.md").read_text(), re.DOTALL)
 JOB = yaml.safe_load(YAML)["spec"]

@@ -15,8 +15,8 @@ from tests.proof.tally import Note, count
 from tests.support.processes import running
 from tests.support.programs import Program, assert_said, assert_succeeded, call_program
 from tests.support.runs import epochs, what_is_left
-from timemachine.runs.summaries import read_summary
-from timemachine.runs.sweep import summary_or_failure
+from timemachine.run.jobs import summary_or_failure
+from timemachine.run.summaries import read_summary
 
 SHORT = ["data=sample", "data.num_train=515", "data.num_val=100", "data.batch_size=256", "data.num_steps=8"]
 SHORT += ["model.hiddens=8", "model.lr=2", "logger=csv"]
@@ -114,7 +114,7 @@ def test_a_job_that_a_launcher_runs_again_begins_anew(tmp_path: Path, monkeypatc
     def leave_rows(folder: Path, settings: object) -> bool:
         return not (folder / "metrics.csv").write_text("epoch,step\n1,3\n2,6\n")
 
-    with patch("timemachine.runs.checkpoint.is_done", leave_rows):
+    with patch("timemachine.run.checkpoint.is_done", leave_rows):
         assert_succeeded(call_program("train.py", *SWEEP[:-2], "seed=0", "trainer.max_epochs=2"))
     assert epochs(tmp_path / "sweep/0") == 2
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from timemachine.config import Tokens, Train
 from timemachine.decoding import starting_symbol
 from timemachine.language_model import RNNLMScratch
-from timemachine.runs.epochs import halved
+from timemachine.page.epochs import halved
 from timemachine.vocab import Vocab
 
 LETTERS = Vocab("abcdefghijklmnopqrstuvwxyz ")

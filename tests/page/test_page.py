@@ -22,8 +22,8 @@ from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
 from timemachine.page import LARGEST, make_page
 from timemachine.page import __main__ as command
+from timemachine.page.epochs import Epoch, halved
 from timemachine.page.units import Units
-from timemachine.runs.epochs import Epoch, halved
 from timemachine.vocab import Vocab
 
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from timemachine.runs.rows import COLUMNS, write_rows
+from timemachine.run.rows import COLUMNS, write_rows
 
 Rows = list[dict[str, Any]]
 LETTERS = {"train/perplexity": 17.07, "val/perplexity": 16.66}  # of the frequencies of the book's letters

@@ -14,9 +14,10 @@ from lightning.pytorch.loggers import Logger
 from timemachine.config import Train, to_dict
 from timemachine.datamodule import TimeMachine
 from timemachine.language_model import RNNLMScratch
-from timemachine.runs.checkpoint import resume
-from timemachine.runs.record import Record
-from timemachine.training.trainer import build_trainer
+from timemachine.page.epochs import EpochWeights
+from timemachine.run.checkpoint import resume
+from timemachine.run.record import Record
+from timemachine.run.trainer import build_trainer
 
 
 def epochs(folder: Path) -> int:
@@ -66,7 +67,7 @@ def fit(
     folder.mkdir(exist_ok=True)
     with Record(folder, to_dict(settings), in_sweep=False, beside_others=True) as run:
         run.describe(data, model)
-        built = build_trainer(settings, run, others)
+        built = build_trainer(settings, run, [*others, EpochWeights(folder)])
         built.fit(model, data, ckpt_path=resume(run, built, model, data) if run.is_resumed else None)
     return built
 

@@ -57,7 +57,7 @@ def _forget() -> Iterator[None]:
 
 
 def record(folder: Path) -> Any:
-    """What WandbRun needs of a `runs.record.Record`."""
+    """What WandbRun needs of a `run.record.Record`."""
     summary = {"settings": {"seed": 1}, "git": {"revision": "abcd"}, "corpus": {"name": "time_machine"}}
     typed = ["seed=1", "exercise=clipping", "logger=wandb", "++logger.wandb.mode=auto", "resume=x", "model.hiddens=3"]
     return SimpleNamespace(

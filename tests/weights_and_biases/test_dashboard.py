@@ -15,7 +15,7 @@ from timemachine.cli.schema import leaves
 from timemachine.config import Train
 from timemachine.exercises.jobs import load_jobs
 from timemachine.exercises.report import write_report
-from timemachine.runs.rows import EPOCH_COLUMNS, STEP_COLUMNS
+from timemachine.run.rows import EPOCH_COLUMNS, STEP_COLUMNS
 from timemachine.weights_and_biases import CHANGES, EVALUATION, FIGURE, GAP, PAGE, SAMPLES
 
 pytestmark = pytest.mark.filterwarnings("ignore:Pydantic V1 style")  # wandb_workspaces, when it is imported

@@ -22,8 +22,8 @@ from tests.support.wandb_runs import (
 from tests.support.wandb_server import WandbServer, environment_of
 from timemachine.config import REPOSITORY
 from timemachine.decoding import continue_text
-from timemachine.runs.checkpoint import load_model
-from timemachine.runs.summaries import read_summary
+from timemachine.run.checkpoint import load_model
+from timemachine.run.summaries import read_summary
 from timemachine.weights_and_biases import CHANGES, FIGURE, GAP, PAGE, SAMPLES
 from timemachine.weights_and_biases.run import PREFIXES
 
@@ -36,7 +36,7 @@ def test_a_run_arrives_whole(program: Program, tmp_path: Path) -> None:
     assert not server.unknown
     (run,) = server.runs.values()
     folder = tmp_path / "run"
-    assert f"W&B           {server.url}/tester/timemachine/runs/{run.name}\n" in done.stdout
+    assert f"W&B           {server.url}/tester/timemachine/run/{run.name}\n" in done.stdout
     assert_arrived(run, folder)
     summary = read_summary(folder)
     of_run = {CHANGES: run.display_name, "corpus": summary["corpus"], "git": summary["git"]}

@@ -17,8 +17,8 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from timemachine.cli.arguments import nearest_setting
 from timemachine.cli.schema import choices, leaves
 from timemachine.errors import UserError, one_line
-from timemachine.runs.files import cannot_write, shown
-from timemachine.runs.processes import is_first_process
+from timemachine.run.files import cannot_write, shown
+from timemachine.run.processes import is_first_process
 
 # Missing plugin -> the extra of pyproject.toml that installs it.
 EXTRAS = {"submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray", "optuna": "search"}

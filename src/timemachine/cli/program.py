@@ -22,9 +22,9 @@ from timemachine.cli.resuming import resumed_settings, with_resumed
 from timemachine.cli.schema import CONF, TARGETS, VERSION, Settings, checked, resolved, without_hydra
 from timemachine.config import REPOSITORY, Train
 from timemachine.errors import SettingError, UserError
-from timemachine.runs.files import shown, shown_from
-from timemachine.runs.processes import end_with_parent, interrupt_on_signals, is_first_process, is_job
-from timemachine.runs.record import Record, is_resumed
+from timemachine.run.files import shown, shown_from
+from timemachine.run.processes import end_with_parent, interrupt_on_signals, is_first_process, is_job
+from timemachine.run.record import Record, is_resumed
 
 # Launchers whose jobs write one after another, or each into a file of its own. Those of others share a terminal.
 OWN_OUTPUT = ("basic", "submitit_local", "submitit_slurm")
@@ -143,7 +143,7 @@ def _run_job(cfg: DictConfig, task: Callable[[Train, Record], None]) -> float:
     if not in_sweep and is_first_process():  # a sweep has begun with it
         interrupt_on_signals()
     if in_sweep:
-        from timemachine.runs.checkpoint import is_done, remove_results
+        from timemachine.run.checkpoint import is_done, remove_results
 
         if is_done(folder, settings):
             return math.inf

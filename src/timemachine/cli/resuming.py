@@ -15,9 +15,9 @@ from timemachine.cli.arguments import MULTIRUN, quoted, unquoted_path
 from timemachine.cli.schema import CONF, resolved
 from timemachine.config import Train, from_dict, to_dict
 from timemachine.errors import SettingError
-from timemachine.runs.files import links_that_leave
-from timemachine.runs.summaries import read_summary
-from timemachine.runs.sweep import exercise_of, job_folders, summary_or_failure
+from timemachine.run.files import links_that_leave
+from timemachine.run.jobs import exercise_of, job_folders, summary_or_failure
+from timemachine.run.summaries import read_summary
 from timemachine.weights_and_biases import LOGGER, RESUMABLE
 
 # Loggers that only write files in the run's folder. Another one could send metrics, and a key, to a server that the

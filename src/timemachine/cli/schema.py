@@ -25,8 +25,8 @@ from timemachine.config import (
 )
 from timemachine.errors import SettingError
 from timemachine.kernels import FUSED_ACTIVATIONS
-from timemachine.runs.record import is_resumed
-from timemachine.runs.summaries import flat
+from timemachine.run.record import is_resumed
+from timemachine.run.summaries import flat
 from timemachine.weights_and_biases import LOGGER
 
 CONF = REPOSITORY / "conf"
@@ -64,13 +64,13 @@ def checked(nested: dict[str, Any], schema: type[Settings]) -> Settings:
             probes.check(settings.probes, settings.model.cell, settings.data.tokens.name)
         check_network(settings.model)
         if settings.init_from is not None and not is_resumed(nested):
-            from timemachine.runs.checkpoint import check_parent
+            from timemachine.run.checkpoint import check_parent
 
             check_parent(settings.init_from, to_dict(settings.model))
         for group in ("callbacks", "logger"):
             entries = getattr(settings, group).values()
             if any(not isinstance(entry, dict) or entry.get("_target_") != LOGGER for entry in entries):
-                from timemachine.training.own import own_classes  # takes seconds
+                from timemachine.run.own import own_classes  # takes seconds
 
                 list(own_classes(settings, group))
     return settings

@@ -25,11 +25,11 @@ from timemachine.cli.schema import checked, leaves, resolved, without_hydra
 from timemachine.config import REPOSITORY, Train, check_value
 from timemachine.errors import SettingError, UserError
 from timemachine.exercises.report import module_of, tie_together
-from timemachine.runs.files import cannot_write, shown
-from timemachine.runs.processes import SWEEP, interrupt_on_signals
-from timemachine.runs.record import is_resumed, outcome
-from timemachine.runs.sweep import job_folders, read_summaries, summary_or_failure, sweep_upload_line
-from timemachine.runs.tables import short
+from timemachine.run.console import short
+from timemachine.run.files import cannot_write, shown
+from timemachine.run.jobs import job_folders, read_summaries, summary_or_failure, sweep_upload_line
+from timemachine.run.processes import SWEEP, interrupt_on_signals
+from timemachine.run.record import is_resumed, outcome
 
 
 def begin(config: DictConfig) -> int:
@@ -124,7 +124,7 @@ def run_as_program(folder: Path, overrides: Sequence[str], is_resumed: bool) -> 
     Lightning starts each process with the command line of the first, so that each would run the whole sweep; and when
     one dies it kills the first, which would be the sweep. Slurm's variables describe this process, not the job.
     """
-    from timemachine.runs.checkpoint import LAST, remove_results  # takes seconds
+    from timemachine.run.checkpoint import LAST, remove_results  # takes seconds
 
     command = [sys.executable, str(REPOSITORY / "train.py")]
     if is_resumed and (folder / LAST).exists():

@@ -15,7 +15,7 @@ from timemachine.corpus import Corpus
 from timemachine.datamodule import AT_ONCE, Batch, Split, TimeMachine, WindowLoader
 from timemachine.errors import SettingError
 from timemachine.evaluation.normalisation import replaced
-from timemachine.runs.tables import print_table, print_text
+from timemachine.run.console import print_table, print_text
 from timemachine.vocab import Vocab
 
 WARM_UP = 512  # characters that a stream has read before its first target

@@ -11,7 +11,7 @@ from timemachine.exercises import Findings, Picture
 from timemachine.exercises.comparison import by_seed, estimate
 from timemachine.exercises.drawing import COLOURS, panels, plain_numbers
 from timemachine.exercises.jobs import Job, ended
-from timemachine.runs.sweep import varied
+from timemachine.run.jobs import varied
 
 LEFT_OUT = (
     "epoch", "step", "grad_norm", "grad_norm_clipped", "clip_fraction", "chars_per_second", "best_epoch",

@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 
 from timemachine.corpus import DEFAULT
 from timemachine.errors import SettingError
-from timemachine.runs.rows import read_numbers
-from timemachine.runs.summaries import flat
-from timemachine.runs.sweep import Summaries, read_summaries, varied
-from timemachine.runs.tables import printable
+from timemachine.run.console import printable
+from timemachine.run.jobs import Summaries, read_summaries, varied
+from timemachine.run.rows import read_numbers
+from timemachine.run.summaries import flat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

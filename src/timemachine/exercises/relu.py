@@ -20,8 +20,8 @@ from timemachine.exercises.drawing import COLOURS, MARKERS, panels
 from timemachine.exercises.jobs import Job, ended, grouped, markdown, span
 from timemachine.exercises.outcomes import LR, THETA, VAL, counted, definition, last, learnt, outcome, radius_name
 from timemachine.language_model import RNNLMScratch
-from timemachine.runs.files import write_whole
-from timemachine.runs.rows import read_numbers
+from timemachine.run.files import write_whole
+from timemachine.run.rows import read_numbers
 
 WRITTEN, SHOWN = 1000, 100  # characters that a model writes, and that are kept
 

@@ -14,9 +14,9 @@ import numpy as np
 import timemachine.exercises
 from timemachine.exercises import Findings
 from timemachine.exercises.jobs import Job, escaped, jobs_of, markdown
-from timemachine.runs.files import shown, write_figure, write_whole
-from timemachine.runs.sweep import Summaries, print_jobs, sweep_rows, varied, write_table
-from timemachine.runs.tables import print_table, print_text
+from timemachine.run.console import print_table, print_text
+from timemachine.run.files import shown, write_figure, write_whole
+from timemachine.run.jobs import Summaries, print_jobs, sweep_rows, varied, write_table
 
 
 def tie_together(folder: Path, exercise: str, summaries: Summaries) -> list[dict[str, Any]]:

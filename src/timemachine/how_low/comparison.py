@@ -23,7 +23,7 @@ from timemachine.evaluation.scores import LanguageModel, Row, Score, as_trained,
 from timemachine.how_low.mixture import Mixture, log_loss
 from timemachine.how_low.ngrams import ORDERS, kneser_ney, witten_bell
 from timemachine.how_low.symbols import Symbols
-from timemachine.runs.tables import print_table, print_text
+from timemachine.run.console import print_table, print_text
 from timemachine.vocab import Vocab
 
 PPMD_ORDER = 6  # of 2 to 16 none is better on the novel's next 5 %, or on the last 1,000 of the book's training targets

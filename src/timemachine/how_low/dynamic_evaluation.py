@@ -28,7 +28,7 @@ from timemachine.errors import SettingError
 from timemachine.evaluation.scores import WARM_UP, Row, as_trained, score
 from timemachine.how_low.ensemble import Ensemble, mean_probability
 from timemachine.language_model import RNNLMScratch
-from timemachine.runs.tables import print_text
+from timemachine.run.console import print_text
 from timemachine.vocab import Vocab
 
 RATE = 0.012  # of the steps

@@ -12,8 +12,8 @@ from torch import Tensor
 from timemachine.datamodule import Batch
 from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
-from timemachine.runs.checkpoint import load_model
-from timemachine.runs.summaries import run_summary
+from timemachine.run.checkpoint import load_model
+from timemachine.run.summaries import run_summary
 from timemachine.vocab import Vocab
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from timemachine.errors import SettingError, UserError, one_line
 from timemachine.page import make_page
-from timemachine.runs.files import shown, write_whole
-from timemachine.runs.summaries import run_summary
+from timemachine.run.files import shown, write_whole
+from timemachine.run.summaries import run_summary
 
 
 def main() -> None:
@@ -33,10 +33,10 @@ def write_page(typed: str) -> Path:
         raise SettingError(f"{typed}: invalid value; type run=<the folder that train.py printed at its end>")
     summary = run_summary(run)  # refuses another folder before the slow imports
 
+    from timemachine.page.epochs import Epoch, read_epochs
     from timemachine.page.units import training_text
-    from timemachine.runs.checkpoint import load_model
-    from timemachine.runs.epochs import Epoch, read_epochs
-    from timemachine.runs.load import load_run
+    from timemachine.run.checkpoint import load_model
+    from timemachine.run.load import load_run
 
     path, epochs, text = Path(run).with_suffix(".html"), list[Epoch](), ""
     if Path(run).is_dir():

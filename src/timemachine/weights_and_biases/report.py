@@ -13,7 +13,7 @@ import wandb
 import wandb_workspaces.reports.v2 as wr
 
 from timemachine.errors import SettingError
-from timemachine.runs.sweep import job_folders, summary_or_failure
+from timemachine.run.jobs import job_folders, summary_or_failure
 from timemachine.weights_and_biases import CHANGES
 from timemachine.weights_and_biases.workspace import sections, signed_in
 

@@ -24,8 +24,8 @@ from pydantic import ValidationError
 from timemachine.config import REPOSITORY, require
 from timemachine.decoding import continue_text, known_prefix
 from timemachine.errors import SettingError, UserError, one_line
-from timemachine.runs.record import Record, outcome
-from timemachine.runs.sweep import upload_line
+from timemachine.run.jobs import upload_line
+from timemachine.run.record import Record, outcome
 from timemachine.weights_and_biases import CHANGES, FIGURE, GAP, PAGE, PROJECT, SAMPLES, STEP
 
 PREFIXES = ("it has", "time traveller", "the")  # of the table of samples

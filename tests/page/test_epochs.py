@@ -15,13 +15,12 @@ from timemachine.config import Train, to_dict
 from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.language_model import RNNLMScratch
-from timemachine.runs.checkpoint import read_checkpoint
-from timemachine.runs.epochs import halved, read_epochs, read_weights, write_weights
-from timemachine.runs.record import Record
-from timemachine.runs.rows import read_numbers
-from timemachine.runs.summaries import EPOCH_WEIGHTS
-from timemachine.training.callbacks import EpochWeights
-from timemachine.training.trainer import build_trainer
+from timemachine.page.epochs import EpochWeights, halved, read_epochs, read_weights, write_weights
+from timemachine.run.checkpoint import read_checkpoint
+from timemachine.run.record import Record
+from timemachine.run.rows import read_numbers
+from timemachine.run.summaries import EPOCH_WEIGHTS
+from timemachine.run.trainer import build_trainer
 
 
 @pytest.fixture

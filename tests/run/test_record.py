@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from timemachine.errors import Diverged, SettingError
-from timemachine.runs.checkpoint import is_done
-from timemachine.runs.record import Record
-from timemachine.runs.summaries import EPOCH_WEIGHTS, is_running, read_summary
-from timemachine.runs.sweep import summary_or_failure
+from timemachine.run.checkpoint import is_done
+from timemachine.run.jobs import summary_or_failure
+from timemachine.run.record import Record
+from timemachine.run.summaries import EPOCH_WEIGHTS, is_running, read_summary
 
 SETTINGS: dict[str, Any] = {"seed": 3, "model": {"hiddens": 32, "sigma": 0.01}}
 

@@ -11,9 +11,9 @@ from timemachine.corpus import find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
-from timemachine.runs.checkpoint import load_model
-from timemachine.runs.rows import read_numbers
-from timemachine.runs.summaries import folder_of, run_summary
+from timemachine.run.checkpoint import load_model
+from timemachine.run.rows import read_numbers
+from timemachine.run.summaries import folder_of, run_summary
 from timemachine.vocab import Vocab
 
 

@@ -22,9 +22,9 @@ from tests.proof.tally import Note, Tally
 from tests.support.programs import Done, run_program
 from tests.support.runs import what_is_left
 from timemachine.config import REPOSITORY
-from timemachine.runs.checkpoint import load_model
-from timemachine.runs.epochs import read_weights
-from timemachine.runs.summaries import EPOCH_WEIGHTS, read_summary
+from timemachine.page.epochs import read_weights
+from timemachine.run.checkpoint import load_model
+from timemachine.run.summaries import EPOCH_WEIGHTS, read_summary
 
 EVERY = int(os.environ.get("FAULTS_EVERY", 24))  # `make torture`: 1
 PARTS = 4  # of all calls, on several cores

@@ -10,10 +10,10 @@ from typing import Any
 
 from timemachine.config import format_value
 from timemachine.errors import SettingError
-from timemachine.runs.files import shown
-from timemachine.runs.rows import final_numbers, write_rows
-from timemachine.runs.summaries import NOT_FINITE, flat, is_running, read_summary
-from timemachine.runs.tables import print_table, print_text, printable, short, terminal_width
+from timemachine.run.console import print_table, print_text, printable, short, terminal_width
+from timemachine.run.files import shown
+from timemachine.run.rows import final_numbers, write_rows
+from timemachine.run.summaries import NOT_FINITE, flat, is_running, read_summary
 
 VAL = "val/perplexity"
 Summaries = dict[Path, dict[str, Any]]  # folder of a job -> its summary

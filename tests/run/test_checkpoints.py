@@ -16,9 +16,9 @@ import torch
 from tests.proof.tally import SHARD, Note, Tally, shards
 from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
-from timemachine.runs.checkpoint import WholeCheckpoints, export_model, load_model
-from timemachine.runs.files import write_whole
-from timemachine.runs.summaries import run_summary
+from timemachine.run.checkpoint import WholeCheckpoints, export_model, load_model
+from timemachine.run.files import write_whole
+from timemachine.run.summaries import run_summary
 from timemachine.vocab import Vocab
 
 CASES = int(os.environ.get("CASES", 250))  # of each kind; `make torture`: 10,000
@@ -153,7 +153,7 @@ def test_flipped_bytes(kind: str, number: int, cases: int, tmp_path: Path, recor
         if draw.random() < 0.1:
             del damaged[draw.randrange(len(sound)) :]
         path.write_bytes(damaged)
-        again = f"python -m pytest -m slow tests/runs/test_checkpoints.py -k 'flipped_bytes and {kind} and {number}-'"
+        again = f"python -m pytest -m slow tests/run/test_checkpoints.py -k 'flipped_bytes and {kind} and {number}-'"
         with tally.case(f"CASES={(number + 1) * SHARD} {again}  # {flipped}, {len(damaged)} bytes"):
             try:
                 found, vocab = load_model(str(run))

@@ -23,9 +23,9 @@ from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import Batch, TimeMachine
 from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
-from timemachine.runs.checkpoint import resume
-from timemachine.runs.record import Record
-from timemachine.runs.summaries import EPOCH_WEIGHTS, read_summary
+from timemachine.run.checkpoint import resume
+from timemachine.run.record import Record
+from timemachine.run.summaries import EPOCH_WEIGHTS, read_summary
 
 STEPS_AN_EPOCH, EPOCHS = 3, 4
 KILLS = int(os.environ.get("KILLS", 3))  # `make torture`: 30

@@ -11,8 +11,8 @@ from lightning.pytorch import Trainer
 from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.language_model import RNNLMScratch
-from timemachine.training.lightning import silence
-from timemachine.training.live_plot import LivePlot
+from timemachine.run.lightning import silence
+from timemachine.run.live_plot import LivePlot
 
 
 @pytest.fixture

@@ -31,10 +31,10 @@ from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError, one_line
 from timemachine.kernels.language_model import FusedRNNLM
 from timemachine.language_model import RNNLMScratch
-from timemachine.runs.files import shown, write_whole
-from timemachine.runs.record import Record, is_resumed
-from timemachine.runs.rows import read
-from timemachine.runs.summaries import EPOCH_WEIGHTS, EXPORT, flat, no_checkpoint_yet, read_summary, run_summary
+from timemachine.run.files import shown, write_whole
+from timemachine.run.record import Record, is_resumed
+from timemachine.run.rows import read
+from timemachine.run.summaries import EPOCH_WEIGHTS, EXPORT, flat, no_checkpoint_yet, read_summary, run_summary
 from timemachine.vocab import Vocab
 
 LAST = "checkpoints/last.ckpt"

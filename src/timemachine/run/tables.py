@@ -11,9 +11,9 @@ from lightning.pytorch.callbacks import Callback, Checkpoint
 from torch import Tensor
 
 from timemachine.errors import Diverged, UserError
-from timemachine.runs.rows import EPOCH_COLUMNS, Row, add_rows, keep_rows, read, read_numbers, write_rows
-from timemachine.runs.tables import short
-from timemachine.training.divergence import divergence_message
+from timemachine.run.console import short
+from timemachine.run.divergence import divergence_message
+from timemachine.run.rows import EPOCH_COLUMNS, Row, add_rows, keep_rows, read, read_numbers, write_rows
 
 OURS = {"loss", "grad_norm", "grad_norm_clipped", "clip_fraction", "chars_per_second", "lr"}  # not for `self.log`
 

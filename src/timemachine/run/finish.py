@@ -1,29 +1,30 @@
-"""The end of a run: its final numbers, figure, continuation, exported weights and page, and the printed table."""
+"""The end of a run: its final numbers, figure, continuation and exported weights, and the printed table."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from timemachine.config import PREFIX
 from timemachine.datamodule import TimeMachine
 from timemachine.decoding import known_prefix
-from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
-from timemachine.page import make_page
-from timemachine.page.units import training_text
-from timemachine.runs.checkpoint import export_model
-from timemachine.runs.epochs import read_epochs
-from timemachine.runs.files import shown, write_figure, write_whole
-from timemachine.runs.record import Record
-from timemachine.runs.rows import final_numbers, read_numbers
-from timemachine.runs.summaries import EXPORT
-from timemachine.runs.tables import print_table, print_text, short
+from timemachine.run.checkpoint import export_model
+from timemachine.run.console import print_table, print_text, short
+from timemachine.run.files import shown, write_figure, write_whole
+from timemachine.run.record import Record
+from timemachine.run.rows import final_numbers, read_numbers
+from timemachine.run.summaries import EXPORT
 
+WritePage = Callable[[dict[str, Any]], list[str]]  # from a run's summary to lines to print
 NUM_PREDS = 20  # characters of the continuation, as in the book
 
 
-def finish(run: Record, model: RNNLMScratch, data: TimeMachine) -> None:
-    """Leave final numbers, weights, continuation, figure and page in the run's folder, and print how it ended."""
+def finish(run: Record, model: RNNLMScratch, data: TimeMachine, write_page: WritePage | None = None) -> None:
+    """Write final numbers, weights, continuation and figure into the run's folder, and print how it ended.
+
+    `write_page`: writes the page of a single run from its summary.
+    """
     run.update(metrics=final_numbers(run.folder))
     metrics = run.summary["metrics"]
     missing = [name for name in ("train/perplexity", "val/perplexity") if name not in metrics]
@@ -38,7 +39,7 @@ def finish(run: Record, model: RNNLMScratch, data: TimeMachine) -> None:
         export_model(run.folder / EXPORT, model, data.vocab, summary)
         sample = model.predict(known_prefix(PREFIX, data), NUM_PREDS, data.vocab)
         write_whole(run.folder / "sample.txt", f"{sample}\n".encode())
-        lines = [*_draw_curves(run.folder, summary), *_write_page(run, summary, model, data)]
+        lines = _draw_curves(run.folder, summary) + (write_page(summary) if write_page else [])
         if summary["settings"]["trainer"]["profiler"]:
             lines += [f"profile       {shown(path)}" for path in sorted(run.folder.glob("*-profile*"))]
         if not run.quiet:
@@ -77,19 +78,6 @@ def _draw_curves(folder: Path, summary: dict[str, Any]) -> list[str]:
     axes.legend(loc="lower left")  # below 1 there is nothing
     write_figure(folder / "perplexity.png", figure)
     return [f"figure        {shown(folder / 'perplexity.png')}"]
-
-
-def _write_page(run: Record, summary: dict[str, Any], model: RNNLMScratch, data: TimeMachine) -> list[str]:
-    """Leave page.html in the folder of a single run. Return the line that says so, or why there is none."""
-    if not run.is_single:
-        return []
-    path = run.folder / "page.html"
-    try:
-        page = make_page(model, data.vocab, summary, read_epochs(run.folder), training_text(data))
-    except SettingError as error:
-        return [f"page          none: {error}"]
-    write_whole(path, page)
-    return [f"page          {shown(path)}"]
 
 
 def _batches(model: RNNLMScratch) -> str:

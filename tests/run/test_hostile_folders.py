@@ -237,7 +237,7 @@ def test_damaged_folders(number: int, cases: int, honest: Path, tmp_path: Path, 
     for _ in range(cases):
         folder = shutil.copytree(honest, tmp_path / "run")
         what, program = damage(folder, draw), draw.choice(["train.py", *COMMANDS])
-        again = "python -m pytest -m slow tests/runs/test_hostile_folders.py -k 'damaged and {number}-'"
+        again = "python -m pytest -m slow tests/run/test_hostile_folders.py -k 'damaged and {number}-'"
         with tally.case(f"CASES={(number + 1) * SHARD} {again}  # {program}, {what}"):
             assert_one_line(call_program(program, *(it.format(folder) for it in COMMANDS[program])))
             assert not [*Path().iterdir()]

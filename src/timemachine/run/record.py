@@ -22,9 +22,9 @@ from filelock import FileLock, Timeout
 
 from timemachine.config import REPOSITORY
 from timemachine.errors import Diverged, SettingError, UserError
-from timemachine.runs.files import cannot_write, shown, write_whole
-from timemachine.runs.processes import is_first_process, is_job
-from timemachine.runs.summaries import EPOCH_WEIGHTS, LOCK, read_summary
+from timemachine.run.files import cannot_write, shown, write_whole
+from timemachine.run.processes import is_first_process, is_job
+from timemachine.run.summaries import EPOCH_WEIGHTS, LOCK, read_summary
 
 if TYPE_CHECKING:  # they import torch, which takes seconds
     from timemachine.datamodule import TimeMachine

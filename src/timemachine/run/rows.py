@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from timemachine.errors import SettingError, one_line
-from timemachine.runs.files import shown, write_whole
+from timemachine.run.files import shown, write_whole
 
 EPOCH_COLUMNS = (
     "epoch", "step", "train/perplexity", "val/perplexity", "test/perplexity", "grad_norm", "grad_norm_clipped",

@@ -19,9 +19,9 @@ from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError, UserError
 from timemachine.language_model import RNNLMScratch
-from timemachine.runs.record import Record
-from timemachine.training import tables
-from timemachine.training.trainer import open_loggers
+from timemachine.run import tables
+from timemachine.run.record import Record
+from timemachine.run.trainer import open_loggers
 
 NAME = "lightning.pytorch.loggers.TensorBoardLogger"
 TENSORBOARD = {"tensorboard": {"_target_": NAME, "name": "", "version": "tensorboard"}}
@@ -208,7 +208,7 @@ def test_tensorboard_gets_all_metrics(sample: Corpus, tmp_path: Path) -> None:
             assert found == [(row["step"] - 1, pytest.approx(row[name])) for row in rows(tmp_path / file)]
 
 
-# Resuming. More: runs/test_resuming.py
+# Resuming. More: test_resuming.py
 
 
 @pytest.mark.parametrize("table", ["metrics.csv", "steps.csv"])

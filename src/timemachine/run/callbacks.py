@@ -1,21 +1,15 @@
-"""Callbacks of each run: how it is interrupted, the weights for its page, and what trains it."""
+"""Callbacks of each run: how it is interrupted, and what trains it."""
 
 import signal
-from contextlib import suppress
-from pathlib import Path
-from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 
 from timemachine import kernels
-from timemachine.errors import SettingError
 from timemachine.kernels import fused
 from timemachine.kernels.language_model import FusedRNNLM
-from timemachine.page import LARGEST, check_model, size_of
-from timemachine.runs.epochs import KEPT, Weights, halved, read_weights, write_weights
-from timemachine.runs.processes import interrupt
-from timemachine.runs.record import Record
+from timemachine.run.processes import interrupt
+from timemachine.run.record import Record
 
 
 class Interruptible(Callback):
@@ -30,37 +24,6 @@ class Interruptible(Callback):
         for number in (signal.SIGINT, signal.SIGTERM):
             if signal.getsignal(number) != signal.SIG_IGN:  # as a shell starts what runs in the background
                 signal.signal(number, interrupt if trainer.is_global_zero else signal.SIG_IGN)
-
-
-class EpochWeights(Callback):
-    """Keeps the weights of a few epochs for the run's page, where it has one and has room for all of them.
-
-    An epoch's are written before its checkpoint, as its row is: a run that is killed between the two lacks nothing.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keep the weights before training; of a run that goes on drop what came after its checkpoint."""
-        if trainer.current_epoch == 0:
-            self._keep(0, {}, pl_module)
-            return
-        weights = read_weights(self.folder)
-        before = {epoch: weights[epoch] for epoch in weights if epoch <= trainer.current_epoch}
-        if len(before) < len(weights):
-            write_weights(self.folder, before)
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keep the weights if the epoch is one of those."""
-        if (epoch := trainer.current_epoch + 1) in KEPT:
-            self._keep(epoch, read_weights(self.folder), pl_module)
-
-    def _keep(self, epoch: int, weights: dict[int, Weights], model: Any) -> None:
-        with suppress(SettingError):
-            check_model(model)
-            if size_of(model, len(KEPT)) <= LARGEST:
-                write_weights(self.folder, weights | {epoch: halved(model)})
 
 
 class TrainingStart(Callback):

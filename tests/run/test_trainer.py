@@ -15,9 +15,9 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from timemachine.cli.schema import CONF, VERSION, checked, resolved
 from timemachine.config import Train, Trainer, to_dict
 from timemachine.errors import SettingError
-from timemachine.runs.checkpoint import WholeCheckpoints
-from timemachine.runs.record import Record
-from timemachine.training.trainer import build_trainer, errors_in_one_line
+from timemachine.run.checkpoint import WholeCheckpoints
+from timemachine.run.record import Record
+from timemachine.run.trainer import build_trainer, errors_in_one_line
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, gpus: int, apple: bool = False) -> None:

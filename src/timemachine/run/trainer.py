@@ -19,12 +19,12 @@ from lightning.pytorch.loggers import Logger
 from timemachine.config import Train, to_dict
 from timemachine.errors import SettingError, UserError, one_line
 from timemachine.kernels import keep_freed_memory
-from timemachine.runs.checkpoint import Checkpoints, WholeCheckpoints
-from timemachine.runs.record import Record
-from timemachine.runs.rows import final_numbers
-from timemachine.training.callbacks import EpochWeights, Interruptible, TrainingStart
-from timemachine.training.lightning import PerplexityBar, Unprofiled, end_each_epoch_once, silence
-from timemachine.training.tables import EpochTable, StepTable
+from timemachine.run.callbacks import Interruptible, TrainingStart
+from timemachine.run.checkpoint import Checkpoints, WholeCheckpoints
+from timemachine.run.lightning import PerplexityBar, Unprofiled, end_each_epoch_once, silence
+from timemachine.run.record import Record
+from timemachine.run.rows import final_numbers
+from timemachine.run.tables import EpochTable, StepTable
 
 
 def build_trainer(settings: Train, run: Record, others: Sequence[Logger | Callback] = ()) -> pl.Trainer:
@@ -42,7 +42,7 @@ def build_trainer(settings: Train, run: Record, others: Sequence[Logger | Callba
         raise SettingError(f"trainer.precision={chosen['precision']}: {rule}; type trainer.precision=bf16-mixed")
     own: list[Callback] = []
     if settings.callbacks:
-        from timemachine.training.own import build_own  # a plain run has none
+        from timemachine.run.own import build_own  # a plain run has none
 
         own = [*build_own(settings, "callbacks", run)]
     has_bar = any(isinstance(callback, ProgressBar) for callback in own)
@@ -87,8 +87,6 @@ def _lists(
     callbacks: list[Callback] = [TrainingStart(run)]
     callbacks += [other for other in others if isinstance(other, Callback)]
     callbacks += [*own, steps]  # after those that log as a batch ends
-    if run.is_single and run.writes:
-        callbacks.append(EpochWeights(run.folder))
     callbacks += [PerplexityBar(), Interruptible()] if draws_bar else [Interruptible()]
     callbacks.append(epochs)  # before the checkpoint from which a run is resumed
     if settings.trainer.enable_checkpointing is not False:
@@ -105,7 +103,7 @@ def open_loggers(settings: Train, run: Record) -> Iterator[list[Any]]:
     loggers = list[Any]()
     with ExitStack() as stack:
         if settings.logger:
-            from timemachine.training.own import build_own  # with logger=csv there is none
+            from timemachine.run.own import build_own  # with logger=csv there is none
 
             for logger in build_own(settings, "logger", run):
                 if isinstance(logger, AbstractContextManager):

@@ -1,17 +1,22 @@
 """epochs.safetensors: a run's weights after a few of its epochs, for its page, which shows how it learnt."""
 
+from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import lightning.pytorch as pl
 import safetensors.torch
 import torch
+from lightning.pytorch.callbacks import Callback
 from safetensors import safe_open
 from torch import Tensor
 
+from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
-from timemachine.runs.files import write_whole
-from timemachine.runs.rows import read_numbers
-from timemachine.runs.summaries import EPOCH_WEIGHTS
+from timemachine.page import LARGEST, check_model, size_of
+from timemachine.run.files import write_whole
+from timemachine.run.rows import read_numbers
+from timemachine.run.summaries import EPOCH_WEIGHTS
 
 KEPT = (0, 1, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)  # 0: before training
 Weights = dict[str, Tensor]
@@ -62,3 +67,34 @@ def read_epochs(folder: Path) -> list[Epoch]:
         return numbers.get(epoch, {}).get(f"{name}/perplexity", torch.nan)
 
     return [Epoch(it, weights, number(it, "train"), number(it, "val")) for it, weights in read_weights(folder).items()]
+
+
+class EpochWeights(Callback):
+    """Keep the weights of a few epochs for the run's page, if the page has room for all of them.
+
+    They are written before the epoch's checkpoint, so a run that is killed between the two has them when it is resumed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keep the weights before training; when resuming, drop epochs after the checkpoint."""
+        if trainer.current_epoch == 0:
+            self._keep(0, {}, pl_module)
+            return
+        weights = read_weights(self.folder)
+        before = {epoch: weights[epoch] for epoch in weights if epoch <= trainer.current_epoch}
+        if len(before) < len(weights):
+            write_weights(self.folder, before)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keep the weights if the epoch is one of `KEPT`."""
+        if (epoch := trainer.current_epoch + 1) in KEPT:
+            self._keep(epoch, read_weights(self.folder), pl_module)
+
+    def _keep(self, epoch: int, weights: dict[int, Weights], model: Any) -> None:
+        with suppress(SettingError):
+            check_model(model)
+            if size_of(model, len(KEPT)) <= LARGEST:
+                write_weights(self.folder, weights | {epoch: halved(model)})

@@ -13,10 +13,10 @@ from omegaconf import OmegaConf
 
 from tests.support.jobs import leave_job
 from timemachine.cli import sweep
-from timemachine.runs import sweep as runs_sweep
-from timemachine.runs.summaries import read_summary
-from timemachine.runs.sweep import load_sweep, print_jobs, read_summaries, sweep_rows
-from timemachine.runs.tables import print_table
+from timemachine.run import jobs as run_jobs
+from timemachine.run.console import print_table
+from timemachine.run.jobs import load_sweep, print_jobs, read_summaries, sweep_rows
+from timemachine.run.summaries import read_summary
 
 
 def job(folder: Path, number: int, status: str = "completed", message: str | None = None, **settings: Any) -> None:
@@ -123,7 +123,7 @@ def test_each_summary_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for number in range(3):
         job(tmp_path, number, seed=number)
     reads = Mock(wraps=read_summary)
-    monkeypatch.setattr(runs_sweep, "read_summary", reads)
+    monkeypatch.setattr(run_jobs, "read_summary", reads)
     end_sweep(tmp_path)
     assert reads.call_args_list == [call(tmp_path / name) for name in "012"]
 

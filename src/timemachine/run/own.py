@@ -14,7 +14,7 @@ from lightning.pytorch import callbacks, loggers
 
 from timemachine.config import Train, format_value
 from timemachine.errors import SettingError, UserError, one_line
-from timemachine.runs.record import Record
+from timemachine.run.record import Record
 
 GROUPS: dict[str, tuple[Any, type]] = {
     "callbacks": (callbacks, callbacks.Callback),

@@ -18,8 +18,8 @@ from tests.support.runs import InterruptAt, Interruption, rows, summary, what_is
 from timemachine import load_run
 from timemachine.config import Train
 from timemachine.errors import SettingError
-from timemachine.runs.record import Record
-from timemachine.training.own import build_own, own_classes
+from timemachine.run.own import build_own, own_classes
+from timemachine.run.record import Record
 
 pytestmark = pytest.mark.usefixtures("quick_calls")
 LIGHTNINGS = "lightning.pytorch.callbacks"

@@ -14,7 +14,7 @@ from timemachine.corpus import find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
 from timemachine.perplexity import unigram_perplexity
-from timemachine.runs.rows import final_numbers
+from timemachine.run.rows import final_numbers
 
 METRICS = """\
 epoch,step,train/perplexity,val/perplexity,test/perplexity,grad_norm,grad_norm_clipped,clip_fraction,chars_per_second

@@ -16,10 +16,10 @@ from timemachine.corpus import find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.kernels import fused
 from timemachine.kernels.language_model import FusedRNNLM
-from timemachine.runs.checkpoint import kept_backward
-from timemachine.runs.record import Record
-from timemachine.runs.summaries import read_summary
-from timemachine.training.trainer import build_trainer
+from timemachine.run.checkpoint import kept_backward
+from timemachine.run.record import Record
+from timemachine.run.summaries import read_summary
+from timemachine.run.trainer import build_trainer
 
 
 class Signal(Callback):

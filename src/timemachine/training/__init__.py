@@ -1,1 +1,0 @@
-"""From settings to Lightning's Trainer, and what watches a run."""
