@@ -56,13 +56,13 @@ def main(settings: Train, run: Record) -> None:
 
         load_parent_weights(run, model, data)
     run.describe(data, model)
-    if run.writes and not (run.in_sweep or run.quiet) and (lost := lost_letters(corpus)):
+    if run.role.prints and run.role.sweep is None and (lost := lost_letters(corpus)):
         print_text(lost)
-    if settings.training.teacher and run.writes and not run.quiet:
+    if settings.training.teacher and run.role.prints:
         print("teacher       learns the text and writes another; then the first epoch begins", flush=True)
     with open_loggers(settings, run) as loggers:
         others = [*loggers, *probes.callbacks(settings.probes, run.folder)]
-        if run.is_single and run.writes:
+        if run.role.sweep is None and run.role.writes:
             others.append(EpochWeights(run.folder))
         trainer = build_trainer(settings, run, others)
         checkpoint = resume(run, trainer, model, data) if run.is_resumed else None
@@ -70,9 +70,9 @@ def main(settings: Train, run: Record) -> None:
             trainer.fit(model, data, ckpt_path=checkpoint)
             if data.splits["test"].starts:
                 trainer.test(model, data, verbose=False)
-        if run.writes:
+        if run.role.writes:
             run.update(probes=probes.measure(settings.probes, model, data))
-        finish(run, model, data, partial(write_page, run, model, data) if run.is_single else None)
+        finish(run, model, data, partial(write_page, run, model, data) if run.role.sweep is None else None)
 
 
 if __name__ == "__main__":

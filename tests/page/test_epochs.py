@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import lightning.pytorch as pl
 import pytest
@@ -11,16 +10,13 @@ import torch
 from torch import Tensor
 
 from tests.support.runs import InterruptAt, Interruption, fit
-from timemachine.config import Train, to_dict
 from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.language_model import RNNLMScratch
 from timemachine.page.epochs import EpochWeights, halved, read_epochs, read_weights, write_weights
 from timemachine.run.checkpoint import read_checkpoint
-from timemachine.run.record import Record
 from timemachine.run.rows import read_numbers
 from timemachine.run.summaries import EPOCH_WEIGHTS
-from timemachine.run.trainer import build_trainer
 
 
 @pytest.fixture
@@ -81,15 +77,6 @@ def test_a_network_without_a_page_or_without_room_in_it_keeps_none(
     model.hparams["cell"] = cell
     EpochWeights(tmp_path).on_train_start(trainer, model)
     assert (tmp_path / EPOCH_WEIGHTS).exists() is is_kept
-
-
-@pytest.mark.parametrize("of", [{"in_sweep": True}, {"exercise": "relu"}, {"group": "sweep"}, {}])
-def test_only_a_single_run_that_keeps_anything_keeps_them(of: dict[str, Any], tmp_path: Path) -> None:
-    settings = Train()
-    settings.trainer.fast_dev_run = not of
-    run = Record(tmp_path, to_dict(settings), **{"in_sweep": False} | of)
-    callbacks = build_trainer(settings, run).callbacks  # type: ignore[attr-defined]
-    assert "EpochWeights" not in [type(callback).__name__ for callback in callbacks]
 
 
 def test_what_half_precision_cannot_hold_is_left_out(tmp_path: Path) -> None:

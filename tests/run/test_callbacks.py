@@ -17,7 +17,7 @@ from timemachine.datamodule import TimeMachine
 from timemachine.kernels import fused
 from timemachine.kernels.language_model import FusedRNNLM
 from timemachine.run.checkpoint import kept_backward
-from timemachine.run.record import Record
+from timemachine.run.record import Record, Role
 from timemachine.run.summaries import read_summary
 from timemachine.run.trainer import build_trainer
 
@@ -62,7 +62,7 @@ def test_signal_during_validation(tmp_path: Path) -> None:
 def test_a_resumed_run_keeps_the_kernel_with_which_it_began(backward: str, tmp_path: Path) -> None:
     train(tmp_path, backward=backward)
     assert read_summary(tmp_path)["kernel"] == backward
-    again = Record(tmp_path, to_dict(Train(resume=str(tmp_path))), in_sweep=False)
+    again = Record(tmp_path, to_dict(Train(resume=str(tmp_path))), Role())
     assert (kept_backward(again, "auto"), kept_backward(again, "fused")) == (backward, "fused")  # as typed
 
 
@@ -70,9 +70,9 @@ def test_a_resumed_run_keeps_the_kernel_with_which_it_began(backward: str, tmp_p
 def test_another_kernel_than_before_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = Train(resume=str(tmp_path))
     settings.trainer.max_epochs, settings.trainer.accelerator = 1, "cpu"
-    with Record(tmp_path, to_dict(settings), in_sweep=False) as run:
+    with Record(tmp_path, to_dict(settings), Role()) as run:
         run.update(kernel="fused (another)")
-    with Record(tmp_path, to_dict(settings), in_sweep=False) as run:
+    with Record(tmp_path, to_dict(settings), Role()) as run:
         build_trainer(settings, run).fit(FusedRNNLM(28, hiddens=4), sample_data())
     assert "kernel        fused (another) when the run began" in capsys.readouterr().out
     assert read_summary(tmp_path)["kernel"] == f"fused ({fused.instruction_sets()[0]})"

@@ -19,7 +19,7 @@ from timemachine import load_run
 from timemachine.config import Train
 from timemachine.errors import SettingError
 from timemachine.run.own import build_own, own_classes
-from timemachine.run.record import Record
+from timemachine.run.record import Record, Role
 
 pytestmark = pytest.mark.usefixtures("quick_calls")
 LIGHTNINGS = "lightning.pytorch.callbacks"
@@ -115,7 +115,7 @@ def test_a_mistyped_entry_names_the_nearest() -> None:
 def test_a_mistake_of_ones_own_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "lacks.py").write_text("import there_is_no_such_module")
     monkeypatch.syspath_prepend(str(tmp_path))
-    run = Record(tmp_path, {}, in_sweep=False)
+    run = Record(tmp_path, {}, Role())
     with pytest.raises(ModuleNotFoundError, match="there_is_no_such_module"):
         list(own_classes(of({"_target_": "lacks.Mine"}), "callbacks"))
     with pytest.raises(KeyError, match="mine"):
@@ -127,7 +127,7 @@ def test_a_librarys_exception_is_one_line(tmp_path: Path, monkeypatch: pytest.Mo
     library.parent.mkdir()
     library.write_text(f"from {__name__} import Callback\n\n\nclass Its(Callback):\n    def __init__(self): 1 / 0\n")
     monkeypatch.syspath_prepend(str(library.parent))
-    run = Record(tmp_path, {}, in_sweep=False)
+    run = Record(tmp_path, {}, Role())
     for target, arguments in {
         "a_library.Its": {},
         f"{LIGHTNINGS}.EarlyStopping": {"monitor": "x", "mode": "y"},

@@ -11,14 +11,16 @@ import pytest
 from timemachine.errors import Diverged, SettingError
 from timemachine.run.checkpoint import is_done
 from timemachine.run.jobs import summary_or_failure
-from timemachine.run.record import Record
+from timemachine.run.processes import is_first_process
+from timemachine.run.record import Record, Role
 from timemachine.run.summaries import EPOCH_WEIGHTS, is_running, read_summary
 
 SETTINGS: dict[str, Any] = {"seed": 3, "model": {"hiddens": 32, "sigma": 0.01}}
 
 
 def record(folder: Path, in_sweep: bool = False, **more: Any) -> Record:
-    return Record(folder, SETTINGS | more, in_sweep, overrides=["model.hiddens=32"])
+    role = Role(writes=is_first_process(), sweep="sweep" if in_sweep else None, continues=in_sweep)
+    return Record(folder, SETTINGS | more, role, overrides=["model.hiddens=32"])
 
 
 def test_a_run_is_on_record_before_anything_can_fail_and_the_last_update_stands(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from timemachine.datamodule import Batch, TimeMachine
 from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
 from timemachine.run.checkpoint import resume
-from timemachine.run.record import Record
+from timemachine.run.record import Record, Role
 from timemachine.run.summaries import EPOCH_WEIGHTS, read_summary
 
 STEPS_AN_EPOCH, EPOCHS = 3, 4
@@ -173,7 +173,7 @@ def test_a_job_that_keeps_no_checkpoints_begins_anew(tmp_path: Path) -> None:
     (tmp_path / "metrics.csv").write_text("epoch\n1\n2\n3\n")
     for name in ("model.safetensors", EPOCH_WEIGHTS):
         (tmp_path / name).touch()
-    again = Record(tmp_path, {"resume": "sweep", "trainer": {"enable_checkpointing": False}}, in_sweep=True)
+    again = Record(tmp_path, {"resume": "sweep", "trainer": {"enable_checkpointing": False}}, Role(sweep="sweep"))
     nothing: Any = None  # is needed of them where there is no checkpoint
     assert resume(again, nothing, nothing, nothing) is None
     assert [path.name for path in tmp_path.glob("*.*")] == ["summary.json"]

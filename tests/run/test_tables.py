@@ -20,7 +20,7 @@ from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError, UserError
 from timemachine.language_model import RNNLMScratch
 from timemachine.run import tables
-from timemachine.run.record import Record
+from timemachine.run.record import Record, Role
 from timemachine.run.trainer import open_loggers
 
 NAME = "lightning.pytorch.loggers.TensorBoardLogger"
@@ -191,14 +191,14 @@ def test_lr_is_the_last_steps(interval: str, rates: list[float], factor: float, 
 def test_tensorboard_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("_TENSORBOARD_AVAILABLE", "_TENSORBOARDX_AVAILABLE"):
         monkeypatch.setattr(lightning.fabric.loggers.tensorboard, name, False)
-    opened = open_loggers(Train(logger=TENSORBOARD), Record(tmp_path, {}, False))
+    opened = open_loggers(Train(logger=TENSORBOARD), Record(tmp_path, {}, Role()))
     with pytest.raises(SettingError, match=r"^logger.tensorboard: .*`tensorboard`.*[Tt]ry `pip install"), opened:
         pass
 
 
 def test_tensorboard_gets_all_metrics(sample: Corpus, tmp_path: Path) -> None:
     settings, of_epoch = Train(logger=TENSORBOARD), ("train/perplexity", "val/perplexity", "clip_fraction", "lr")
-    with open_loggers(settings, Record(tmp_path, to_dict(settings), False)) as loggers:
+    with open_loggers(settings, Record(tmp_path, to_dict(settings), Role())) as loggers:
         fit(tmp_path, RNNLMScratch(28, hiddens=4), data_of(sample), loggers, settings, max_epochs=2)
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()

@@ -16,7 +16,7 @@ from timemachine.cli.schema import CONF, VERSION, checked, resolved
 from timemachine.config import Train, Trainer, to_dict
 from timemachine.errors import SettingError
 from timemachine.run.checkpoint import WholeCheckpoints
-from timemachine.run.record import Record
+from timemachine.run.record import Record, Role
 from timemachine.run.trainer import build_trainer, errors_in_one_line
 
 
@@ -29,7 +29,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, gpus: int, apple: bool = False) -> 
 
 def build(folder: Path, settings: Trainer, *typed: str) -> LightningTrainer:
     run = Train(trainer=settings)
-    return build_trainer(run, Record(folder, to_dict(run), in_sweep=False, overrides=typed))
+    return build_trainer(run, Record(folder, to_dict(run), Role(), overrides=typed))
 
 
 CHOICES = {  # processes a machine, machines, DDP: on a machine with two GPUs

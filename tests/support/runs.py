@@ -16,7 +16,7 @@ from timemachine.datamodule import TimeMachine
 from timemachine.language_model import RNNLMScratch
 from timemachine.page.epochs import EpochWeights
 from timemachine.run.checkpoint import resume
-from timemachine.run.record import Record
+from timemachine.run.record import Record, Role
 from timemachine.run.trainer import build_trainer
 
 
@@ -65,7 +65,7 @@ def fit(
         setattr(settings.trainer, name, value)
     settings.resume = str(folder) if (folder / "summary.json").exists() else None
     folder.mkdir(exist_ok=True)
-    with Record(folder, to_dict(settings), in_sweep=False, beside_others=True) as run:
+    with Record(folder, to_dict(settings), Role(prints=False)) as run:
         run.describe(data, model)
         built = build_trainer(settings, run, [*others, EpochWeights(folder)])
         built.fit(model, data, ckpt_path=resume(run, built, model, data) if run.is_resumed else None)

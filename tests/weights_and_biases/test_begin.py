@@ -11,6 +11,7 @@ import pytest
 import wandb
 
 from timemachine.errors import SettingError
+from timemachine.run.record import Role
 from timemachine.weights_and_biases import GAP
 from timemachine.weights_and_biases.run import WandbRun
 
@@ -61,7 +62,7 @@ def record(folder: Path) -> Any:
     summary = {"settings": {"seed": 1}, "git": {"revision": "abcd"}, "corpus": {"name": "time_machine"}}
     typed = ["seed=1", "exercise=clipping", "logger=wandb", "++logger.wandb.mode=auto", "resume=x", "model.hiddens=3"]
     return SimpleNamespace(
-        folder=folder, summary=summary, group="a sweep", exercise="clipping", quiet=False, overrides=typed, writes=True,
+        folder=folder, summary=summary, role=Role(sweep="a sweep"), exercise="clipping", overrides=typed,
         update=lambda **entries: summary.update(entries),
     )  # fmt: skip
 

@@ -24,7 +24,7 @@ from timemachine.config import REPOSITORY, Train
 from timemachine.errors import SettingError, UserError
 from timemachine.run.files import shown, shown_from
 from timemachine.run.processes import end_with_parent, interrupt_on_signals, is_first_process, is_job
-from timemachine.run.record import Record, is_resumed
+from timemachine.run.record import Record, Role, is_resumed
 
 # Launchers whose jobs write one after another, or each into a file of its own. Those of others share a terminal.
 OWN_OUTPUT = ("basic", "submitit_local", "submitit_slurm")
@@ -158,11 +158,18 @@ def _run_job(cfg: DictConfig, task: Callable[[Train, Record], None]) -> float:
         from timemachine.cli.sweep import run_as_program
 
         return run_as_program(folder, typed, is_resumed(settings))
-    group = shown(Path(job.runtime.cwd, job.sweep.dir) if in_sweep else folder.parent) if in_sweep or is_job() else None
-    is_beside = is_job() or (in_sweep and job.runtime.choices["hydra/launcher"] not in OWN_OUTPUT)
-    with Record(folder, settings, in_sweep, typed, job.runtime.choices["exercise"], group, is_beside) as run:
+    exercise, launcher = job.runtime.choices["exercise"], job.runtime.choices["hydra/launcher"]
+    shares_output = is_job() or (in_sweep and launcher not in OWN_OUTPUT)
+    sweep = Path(job.runtime.cwd, job.sweep.dir) if in_sweep else folder.parent if is_job() else None
+    role = Role(
+        writes=is_first_process(),
+        prints=is_first_process() and not shares_output and exercise == "none",
+        sweep=None if sweep is None else shown(sweep),
+        continues=in_sweep,
+    )
+    with Record(folder, settings, role, typed, exercise) as run:
         _check_choices(job, cfg)
         task(checked(settings, Train), run)
-    if run.summary["status"] == "diverged" and run.writes and not in_sweep:
+    if run.summary["status"] == "diverged" and role.writes and not in_sweep:
         raise UserError(f"diverged: {run.summary['message']}")
     return float(run.summary["metrics"].get("val/perplexity", math.inf))

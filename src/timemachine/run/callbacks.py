@@ -43,7 +43,7 @@ class TrainingStart(Callback):
             kernel = f"fused ({fused.instruction_sets()[0]})"
         before, network = self.run.before.get("kernel", kernel), pl_module.hparams
         self.run.update(kernel=kernel)
-        if not self.run.writes or self.run.quiet or (self.run.in_sweep and self.run.folder.name != "0"):
+        if not self.run.role.prints or (self.run.role.sweep is not None and self.run.folder.name != "0"):
             return
         if kernel != before:
             print(f"kernel        {before} when the run began, {kernel} now: the last digits may differ")

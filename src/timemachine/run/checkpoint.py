@@ -143,7 +143,7 @@ class Checkpoints(Checkpoint):
         # Compared with the checkpoint, which all processes read, not with summary.json, which the first one rewrites.
         if restored["stopped_by"] == self.run.settings["callbacks"]:
             trainer.should_stop = True
-            if self.run.writes:
+            if self.run.role.writes:
                 print(
                     f"a callback stopped the run after epoch {trainer.current_epoch}; to continue, add callbacks=none"
                 )
@@ -235,10 +235,10 @@ def resume(run: Record, trainer: pl.Trainer, model: RNNLMScratch, data: TimeMach
     if not path.is_file():
         # A job of an exercise keeps no checkpoints; a sweep or Slurm starts it again.
         is_expendable = run.settings["trainer"]["enable_checkpointing"] is False
-        is_expendable = is_expendable and (run.in_sweep or run.settings["resume"] is None)
+        is_expendable = is_expendable and (run.role.sweep is not None or run.settings["resume"] is None)
         if not is_expendable and len(read(run.folder / "metrics.csv")) > 1:
             raise SettingError(f"{folder}: {LAST} not found, although the run has trained")
-        if run.writes:
+        if run.role.writes:
             remove_results(run.folder)
         run.update(settings=run.settings)
         return None
@@ -260,13 +260,13 @@ def resume(run: Record, trainer: pl.Trainer, model: RNNLMScratch, data: TimeMach
     for name, asked, has in (("epochs", trainer.max_epochs, done), ("steps", trainer.max_steps, steps)):
         if asked is not None and 0 <= asked < has:
             raise SettingError(f"trainer.max_{name}={asked}: the run has {has} {name} already; use {has} or more")
-    if run.writes and not checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]:
+    if run.role.writes and not checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]:
         cut = f"epoch {done} was cut short, by trainer.max_steps, max_time or the like"
         print(f"{cut}: the run continues with epoch {done + 1}, unlike one that was never stopped", file=sys.stderr)
     changed = _changed_settings(run)
     if changed:
         run.update(changes=[*run.summary.get("changes", []), {"from_epoch": done + 1, "settings": changed}])
-        if run.writes and not run.quiet:
+        if run.role.prints:
             each = (f"{k}={format_value(v['now'])} (was {format_value(v['before'])})" for k, v in changed.items())
             print(f"from epoch {done + 1} on: {', '.join(each)}")
     run.update(settings=run.settings)

@@ -34,7 +34,7 @@ def finish(run: Record, model: RNNLMScratch, data: TimeMachine, write_page: Writ
         sigma = "sigma_hh" if model.hparams.get("sigma_hh") else "sigma"
         guessing = f"worse than guessing among {len(data.vocab)}; start again with a smaller model.lr or model.{sigma}"
         message = f"ends with a validation perplexity of {metrics['val/perplexity']:.4g}, {guessing}"
-    if run.writes:
+    if run.role.writes:
         summary = run.summary | {"status": status, "message": message}
         export_model(run.folder / EXPORT, model, data.vocab, summary)
         sample = model.predict(known_prefix(PREFIX, data), NUM_PREDS, data.vocab)
@@ -42,7 +42,7 @@ def finish(run: Record, model: RNNLMScratch, data: TimeMachine, write_page: Writ
         lines = _draw_curves(run.folder, summary) + (write_page(summary) if write_page else [])
         if summary["settings"]["trainer"]["profiler"]:
             lines += [f"profile       {shown(path)}" for path in sorted(run.folder.glob("*-profile*"))]
-        if not run.quiet:
+        if run.role.prints:
             _print(summary, _batches(model))
             line = sample.replace("\n", "↵")
             print(f'continuation  "{line}"')  # which may end in spaces

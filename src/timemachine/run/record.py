@@ -14,6 +14,7 @@ import time
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -23,7 +24,6 @@ from filelock import FileLock, Timeout
 from timemachine.config import REPOSITORY
 from timemachine.errors import Diverged, SettingError, UserError
 from timemachine.run.files import cannot_write, shown, write_whole
-from timemachine.run.processes import is_first_process, is_job
 from timemachine.run.summaries import EPOCH_WEIGHTS, LOCK, read_summary
 
 if TYPE_CHECKING:  # they import torch, which takes seconds
@@ -33,28 +33,38 @@ if TYPE_CHECKING:  # they import torch, which takes seconds
 PACKAGES = ("lightning", "torch", "torchmetrics", "hydra-core", "wandb", "timemachine")
 
 
-class Record:
-    """A context: the status is `running` until its user says how it ended, or an exception does: `diverged`, `failed`,
-    `interrupted`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Role:
+    """What this process may do for a run. `cli.program` decides it once.
 
-    In a sweep (`in_sweep`) a failure is written down and printed, and ends there: the next job runs. Only the first
-    process of a distributed run writes. Raises SettingError where another process trains in the folder.
+    `writes`: it is the first process of the run, which writes the files. `prints`: it also prints, since no other job
+    prints at the same time and no exercise prints one line per job. `sweep`: the folder of the sweep that the run is a
+    job of, or None. `continues`: a failure ends this job only, and the sweep continues with the next one.
+    """
+
+    writes: bool = True
+    prints: bool = True
+    sweep: str | None = None
+    continues: bool = False
+
+
+class Record:
+    """Context manager that owns a run's summary.json, from the run's first moment on.
+
+    The status is `running` until somebody sets it, or an exception: `diverged`, `failed` or `interrupted`. Raises
+    SettingError if another process trains in the folder.
     """
 
     def __init__(
         self,
         folder: Path,
         settings: dict[str, Any],
-        in_sweep: bool,
+        role: Role,
         overrides: Sequence[str] = (),
         exercise: str = "none",
-        group: str | None = None,
-        beside_others: bool = False,
     ) -> None:
-        self.folder, self.in_sweep, self.settings = folder, in_sweep, settings
-        self.group = group  # the sweep's folder
-        self.began, self.writes = time.time(), is_first_process()
-        self._is_alone = not (in_sweep or is_job())
+        self.folder, self.settings, self.role = folder, settings, role
+        self.began = time.time()
         self.before: dict[str, Any] = {}  # what summary.json said, if the run is resumed
         self._lock = FileLock(folder / LOCK, timeout=0)
         self.is_resumed = is_resumed(settings)
@@ -64,22 +74,16 @@ class Record:
             except FileNotFoundError:  # it was killed before it wrote anything
                 pass
             except ValueError as error:
-                if not in_sweep:  # there this job alone fails
+                if role.sweep is None:  # a job starts again
                     raise SettingError(f"resume={shown(folder)}: summary.json is damaged; type another run") from error
         now = {"status": "running", "message": None}
         new = {"settings": settings, "metrics": {}, "exercise": exercise, "overrides": list(overrides)}
         # A resumed run keeps the settings on record until `checkpoint.resume` has accepted the ones typed now.
         self.summary: dict[str, Any] = now | new | self.before | now
         self.exercise, self.overrides = self.summary["exercise"], self.summary["overrides"]
-        self.quiet = beside_others or self.exercise != "none"  # a sweep has a line for each job
-
-    @property
-    def is_single(self) -> bool:
-        """Return whether it is a run by itself: no job of a sweep, of a group or of an exercise."""
-        return not self.in_sweep and self.group is None and self.exercise == "none"
 
     def __enter__(self) -> Self:
-        if self.writes:
+        if self.role.writes:
             try:
                 self._lock.acquire()
             except Timeout as error:
@@ -107,7 +111,7 @@ class Record:
     def update(self, **entries: Any) -> None:
         """Add entries and write the file, of which a reader never sees half."""
         self.summary.update(entries)
-        if self.writes:
+        if self.role.writes:
             text = json.dumps(_finite(self.summary), indent=2, allow_nan=False) + "\n"
             write_whole(self.folder / "summary.json", text.encode())
 
@@ -123,13 +127,13 @@ class Record:
         finally:
             self._lock.release()
         is_interrupted, is_full = isinstance(error, KeyboardInterrupt | SystemExit), cannot_write(self.folder, error)
-        if self.in_sweep and not is_interrupted:
+        if self.role.continues and not is_interrupted:
             status, message = outcome(error)
             print(f"job {self.folder.name}: {status}: {message}", file=sys.stderr)
             if not (is_full or isinstance(error, UserError)):
                 traceback.print_exception(error)
             return True
-        if (is_interrupted or is_full) and self.writes and self._is_alone:
+        if (is_interrupted or is_full) and self.role.writes and self.role.sweep is None:
             print(f"go on with    python train.py resume={shown(self.folder)}")
         return False
 
@@ -138,7 +142,7 @@ class Record:
         if is_refused and self.before:
             self.summary = self.before  # which stays as it was
             self.update()
-        elif is_refused and self._is_alone and not self.is_resumed:
+        elif is_refused and self.role.sweep is None and not self.is_resumed:
             self._withdraw()
         elif isinstance(error, KeyboardInterrupt | SystemExit) and self.summary["status"] != "running":
             self.update(seconds=seconds)  # it had ended, and only W&B was not yet through
@@ -148,7 +152,7 @@ class Record:
 
     def _withdraw(self) -> None:
         """Remove what a run has left that is refused: a command that is refused changes nothing."""
-        if self.writes:
+        if self.role.writes:
             for name in (".hydra", "wandb", "tensorboard", "lightning_logs"):
                 shutil.rmtree(self.folder / name, ignore_errors=True)
             for name in ("summary.json", EPOCH_WEIGHTS, LOCK):

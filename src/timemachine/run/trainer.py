@@ -47,7 +47,7 @@ def build_trainer(settings: Train, run: Record, others: Sequence[Logger | Callba
         own = [*build_own(settings, "callbacks", run)]
     has_bar = any(isinstance(callback, ProgressBar) for callback in own)
     draws_bar = sys.stdout.isatty() if chosen["enable_progress_bar"] is None else chosen["enable_progress_bar"]
-    draws_bar = draws_bar and not (run.quiet or settings.trainer.barebones or has_bar)
+    draws_bar = draws_bar and run.role.prints and not (settings.trainer.barebones or has_bar)
     chosen["enable_progress_bar"] = draws_bar or has_bar
     if not settings.trainer.barebones:
         chosen["profiler"] = chosen["profiler"] or Unprofiled()
@@ -83,7 +83,7 @@ def _lists(
     if settings.trainer.barebones or settings.trainer.fast_dev_run:  # Lightning's own ways to keep nothing
         return [], own
     steps = StepTable(run.folder)
-    epochs = EpochTable(run.folder, steps, prints_lines=run.writes and not (draws_bar or run.quiet))
+    epochs = EpochTable(run.folder, steps, prints_lines=run.role.prints and not draws_bar)
     callbacks: list[Callback] = [TrainingStart(run)]
     callbacks += [other for other in others if isinstance(other, Callback)]
     callbacks += [*own, steps]  # after those that log as a batch ends

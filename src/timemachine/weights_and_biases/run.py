@@ -65,13 +65,13 @@ class WandbRun(WandbLogger, Callback):
         name = [summary["corpus"]["name"], *changes]
         except_seed = " ".join(part for part in name if not part.startswith("seed="))
         self.run = run = begin_run(
-            arguments if record.writes else {"mode": "disabled"},
+            arguments if record.role.writes else {"mode": "disabled"},
             record.folder,
             summary["settings"] | {CHANGES: except_seed, "corpus": summary["corpus"], "git": summary["git"]},
             # WANDB_RUN_ID is that of `wandb agent`; the jobs of a sweep of ours must not share it
-            run_id=summary.get("wandb") or (token_hex(4) if record.group else None),
+            run_id=summary.get("wandb") or (token_hex(4) if record.role.sweep else None),
             name=" ".join(name),
-            group=record.group,
+            group=record.role.sweep,
             job_type=record.exercise if record.exercise != "none" else "train",
         )
         super().__init__(project=run.project, version=run.id, save_dir=run.dir, experiment=run, **uploads)
@@ -85,7 +85,7 @@ class WandbRun(WandbLogger, Callback):
             run.define_metric(metric, hidden=True)
         if not run.disabled:
             record.update(wandb=run.id, wandb_group=run.group or None)
-        if not (run.disabled or run.offline or record.quiet):
+        if record.role.prints and not (run.disabled or run.offline):
             print(f"W&B           {run.url}", flush=True)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -182,7 +182,9 @@ class WandbRun(WandbLogger, Callback):
             with suppress(OSError):  # a full disk: the error that ends the run names it
                 record.update(wandb_left="" if is_elsewhere else state)
             line = upload_line([state], folder)
-            if line and status != "failed" and (record.group is None or is_elsewhere):  # else the sweep prints it once
+            if (
+                line and status != "failed" and (record.role.sweep is None or is_elsewhere)
+            ):  # else the sweep prints it once
                 print(line, flush=True)
 
     def _log_end(self, status: str, message: str | None) -> None:
