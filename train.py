@@ -23,8 +23,7 @@ def main(settings: Train, run: Record) -> None:
     from timemachine.exercises import probes
     from timemachine.kernels.language_model import FusedRNNLM
     from timemachine.language_model import RNNLMScratch
-    from timemachine.page import write_page
-    from timemachine.page.epochs import EpochWeights
+    from timemachine.page.epochs import EpochWeights, write_page
     from timemachine.run.cell_check import check_model
     from timemachine.run.console import print_text
     from timemachine.run.finish import finish

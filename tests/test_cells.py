@@ -143,7 +143,6 @@ def test_a_cell_is_given_what_it_names() -> None:
         ("model.cell=gru model.sigma_hh=0.2", "model.sigma_hh=0.2: model.cell=gru does not read it; type it without"),
         ("model.cell=gru model.backward=bptt", "model.backward=bptt: "),
         ("model.cell=gru exercise=one_hot_is_embedding", "probes=[weights]: weights measures "),
-        ("-m model.cell=rnn,gru model.activation=tanh,relu", "model.activation=relu: model.cell=gru does not read "),
     ],
 )
 def test_it_is_refused_in_one_line_before_anything_is_written(typed: str, message: str) -> None:

@@ -134,8 +134,9 @@ def test_the_weights_of_a_run_on_letters_do_not_fit(english: tuple[Path, Done], 
     assert_succeeded(train(tmp_path / "letters", "english", "data.tokens=letters", "trainer.max_epochs=1"))
     for parent, own, others in ((tmp_path / "letters", "characters", "letters"), (english[0], "letters", "characters")):
         done = train(tmp_path / "child", "english", f"data.tokens={own}", f"init_from={parent}")
-        said = f"error: init_from={parent}: has data.tokens={others}, not {own}; type data.tokens={others}\n"
-        assert (done.returncode, done.stderr) == (1, said) and not (tmp_path / "child").exists()
+        (line,) = done.stderr.splitlines()
+        assert done.returncode == 1 and line.startswith(f"error: init_from={parent}: ") and others in line
+        assert not (tmp_path / "child").exists()
 
 
 def test_an_exercise_of_the_books_letters_is_refused_before_anything_is_written(tmp_path: Path) -> None:

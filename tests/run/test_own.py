@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from safetensors.torch import load_file
 
-from tests.support.programs import assert_said, assert_succeeded, call_program, with_callback
+from tests.support.programs import assert_succeeded, call_program, with_callback
 from tests.support.runs import InterruptAt, Interruption, rows, summary, what_is_left
 from timemachine import load_run
 from timemachine.config import Train
@@ -193,11 +193,11 @@ def test_early_stopping_survives_resuming() -> None:
     before = what_is_left(Path("run"))
     assert len(before["epochs"]) == 2
     done = call_program("train.py", "resume=run", "trainer.max_epochs=8")
-    assert "a callback ended the run after epoch 2; to go on type callbacks=none as well" in done.stdout
+    assert "a callback stopped the run after epoch 2" in done.stdout
     assert what_is_left(Path("run")) == before
     done = call_program("train.py", "resume=run", f"{name}.patience=5")
-    began = f"the callback began with {name}.patience=1; type {name}.patience=1"
-    assert_said(done.stderr, f"error: {name}.patience=5: {began}")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"error: {name}.patience=5: ")
     assert_succeeded(call_program("train.py", "resume=run", "callbacks=none", "trainer.max_epochs=3"))
     assert len(rows(Path("run/metrics.csv"))) == 3
 

@@ -11,7 +11,7 @@ from typing import Any
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from timemachine.cli.arguments import MULTIRUN, quoted, unquoted_path
+from timemachine.cli.arguments import MULTIRUN, as_typed, quoted, unquoted_path
 from timemachine.cli.schema import CONF, resolved
 from timemachine.config import Train, from_dict, to_dict
 from timemachine.errors import SettingError
@@ -102,9 +102,10 @@ def resumed_settings(cfg: DictConfig, hydra: Any) -> dict[str, Any]:
     if hydra.mode == RunMode.MULTIRUN or composed.get("resume") is None:
         return composed
     settings = recorded_settings(cfg.resume)
-    typed = [override.lstrip("+~").partition("=")[0] for override in hydra.overrides.task]
+    overrides = as_typed(hydra.overrides.task)
+    typed = [override.lstrip("+~").partition("=")[0] for override in overrides]
     _refuse_what_leaves(settings, cfg.resume, typed)
-    for override, path in zip(hydra.overrides.task, typed, strict=True):
+    for override, path in zip(overrides, typed, strict=True):
         *groups, name = path.split(".")
         if name == "trainer" and not groups:
             set_by_choices = {key for file in (CONF / name).glob("*.yaml") for key in OmegaConf.load(file)}

@@ -17,15 +17,12 @@ from typing import TYPE_CHECKING, Any
 from timemachine.config import format_value
 from timemachine.errors import SettingError
 from timemachine.run.console import short
-from timemachine.run.files import shown, write_whole
 
 if TYPE_CHECKING:  # they import torch, which takes seconds
     from torch import Tensor
 
-    from timemachine.datamodule import TimeMachine
     from timemachine.language_model import RNNLMScratch
     from timemachine.page.epochs import Epoch
-    from timemachine.run.record import Record
     from timemachine.vocab import Vocab
 
 SCRIPTS = ("model", "reading", "characters", "text", "strip", "units", "recurrence", "next", "memory", "page")
@@ -37,20 +34,6 @@ SHOWN = {  # settings; none named: all of a section
     "training": (),
     "trainer": ("max_epochs", "max_steps", "precision", "accumulate_grad_batches", "gradient_clip_val"),
 }
-
-
-def write_page(run: "Record", model: "RNNLMScratch", data: "TimeMachine", summary: dict[str, Any]) -> list[str]:
-    """Write page.html into a run's folder. Return the line that says so, or why there is none. Raises OSError."""
-    from timemachine.page.epochs import read_epochs
-    from timemachine.page.units import training_text
-
-    path = run.folder / "page.html"
-    try:
-        page = make_page(model, data.vocab, summary, read_epochs(run.folder), training_text(data))
-    except SettingError as error:
-        return [f"page          none: {error}"]
-    write_whole(path, page)
-    return [f"page          {shown(path)}"]
 
 
 def make_page(

@@ -1,4 +1,4 @@
-"""epochs.safetensors: a run's weights after a few of its epochs, for its page, which shows how it learnt."""
+"""The page of a run, and epochs.safetensors: its weights after a few epochs, by which the page shows how it learnt."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -11,10 +11,13 @@ from lightning.pytorch.callbacks import Callback
 from safetensors import safe_open
 from torch import Tensor
 
+from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
-from timemachine.page import LARGEST, check_model, size_of
-from timemachine.run.files import write_whole
+from timemachine.page import LARGEST, check_model, make_page, size_of
+from timemachine.page.units import training_text
+from timemachine.run.files import shown, write_whole
+from timemachine.run.record import Record
 from timemachine.run.rows import read_numbers
 from timemachine.run.summaries import EPOCH_WEIGHTS
 
@@ -98,3 +101,14 @@ class EpochWeights(Callback):
             check_model(model)
             if size_of(model, len(KEPT)) <= LARGEST:
                 write_weights(self.folder, weights | {epoch: halved(model)})
+
+
+def write_page(run: Record, model: RNNLMScratch, data: TimeMachine, summary: dict[str, Any]) -> list[str]:
+    """Write page.html into a run's folder. Return the line that says so, or why there is none. Raises OSError."""
+    path = run.folder / "page.html"
+    try:
+        page = make_page(model, data.vocab, summary, read_epochs(run.folder), training_text(data))
+    except SettingError as error:
+        return [f"page          none: {error}"]
+    write_whole(path, page)
+    return [f"page          {shown(path)}"]
