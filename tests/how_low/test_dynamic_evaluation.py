@@ -67,7 +67,7 @@ def test_the_cache_is_that_of_a_slow_loop(
     states = []
     inputs_N, start = text_N[: min(known.stop - 1, first)], max(0, min(known.stop - 1, first) - size)
     for text_L in (inputs_N[start:], text_N[first : TARGETS.stop - 1]):
-        H_L1H, _ = model(0).rnn(text_L[:, None])
+        H_L1H, _ = model(0).hidden_states(text_L[None])
         states.append(H_L1H[:, 0] / H_L1H[:, 0].norm(dim=1, keepdim=True))
     states_MH, before = torch.cat(states).detach(), len(states[0])
     next_M = torch.cat([text_N[start + 1 : start + before + 1], text_N[first + 1 : TARGETS.stop]])
