@@ -53,9 +53,8 @@ class FusedRNNLM(RNNLMScratch):
             return "autograd"
         is_fastest = kernels.is_fastest(rnn.num_hiddens, self.vocab_size, rnn.activation)
         wants_fused = asked == "fused" or (asked == "auto" and is_fastest)
-        return (
-            "fused" if wants_fused and fused.knows(weights.W_xh, rnn.activation) and kernels.is_compiled() else "bptt"
-        )
+        can_be_fused = fused.knows(weights.W_xh, rnn.activation) and kernels.is_compiled()
+        return "fused" if wants_fused and can_be_fused else "bptt"
 
     def hidden_states(self, X_BT: Tensor, state_BS: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return hidden states (T, B, H) and the state after the last step, from indices (B, T) and a state."""
