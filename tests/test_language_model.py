@@ -308,17 +308,19 @@ def test_the_books_loss_may_be_a_mean(sample: Corpus) -> None:
     assert trainer.callback_metrics["train/perplexity"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
-def few_steps(sample: Corpus, wrap: Any = lambda model: model, max_epochs: int = 6) -> RNNLMScratch:
+def an_epoch(data: TimeMachine, wrap: Any = lambda model: model) -> RNNLMScratch:
     torch.manual_seed(0)
     model = RNNLMScratch(28, hiddens=4, sigma=0.3)
-    LightningTrainer(max_epochs=max_epochs, **PLAIN).fit(wrap(model), few_windows(sample))
+    LightningTrainer(max_epochs=1, **PLAIN).fit(wrap(model), data)
     return model
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_compiled_model_trains_alike(sample: Corpus, caplog: pytest.LogCaptureFixture) -> None:
-    compiled = few_steps(sample, partial(torch.compile, backend="eager"))
-    torch.testing.assert_close(compiled.state_dict(), few_steps(sample).state_dict())
+    """In more steps than torch.compile would compile again."""
+    data, again = (TimeMachine(batch_size=6, num_steps=5, num_train=72, num_val=32, corpus=sample) for _ in range(2))
+    compiled = an_epoch(data, partial(torch.compile, backend="eager"))
+    torch.testing.assert_close(compiled.state_dict(), an_epoch(again).state_dict())
     assert "recompile_limit" not in caplog.text
 
 
@@ -329,7 +331,7 @@ def test_a_pruned_model_trains(model_class: type[RNNLMScratch], sample: Corpus) 
     torch.manual_seed(0)
     model = model_class(28, hiddens=4, sigma=0.3)
     halve = ModelPruning("l1_unstructured", [(model.rnn, "W_xh")], amount=0.5, apply_pruning=lambda epoch: epoch == 0)
-    after_an_epoch = few_steps(sample, max_epochs=1).rnn.W_xh
+    after_an_epoch = an_epoch(few_windows(sample)).rnn.W_xh
     LightningTrainer(max_epochs=6, callbacks=[halve], **PLAIN).fit(model, few_windows(sample))
     kept = model.rnn.W_xh != 0
     assert kept.sum() == kept.numel() / 2 and not torch.allclose(model.rnn.W_xh[kept], after_an_epoch[kept])

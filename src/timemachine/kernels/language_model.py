@@ -45,13 +45,16 @@ class FusedRNNLM(RNNLMScratch):
         """
         asked, rnn = self.hparams["backward"], self.rnn
         by_hand = type(rnn) is RNNScratch and rnn.activation in BY_HAND and asked != "autograd"
-        if not by_hand or torch.is_autocast_enabled(self.W_hq.device.type) or torch.compiler.is_compiling():
+        if not by_hand or torch.compiler.is_compiling():
             return "autograd"
-        if not all(isinstance(weight, nn.Parameter) for weight in self._weights()):
+        weights = self._weights()
+        are_parameters = all(type(weight) is nn.Parameter for weight in weights)
+        if not are_parameters or torch.is_autocast_enabled(weights.W_xh.device.type):
             return "autograd"
         is_fastest = kernels.is_fastest(rnn.num_hiddens, self.vocab_size, rnn.activation)
         wants_fused = asked == "fused" or (asked == "auto" and is_fastest)
-        return "fused" if wants_fused and fused.knows(self.W_hq, rnn.activation) and kernels.is_compiled() else "bptt"
+        can_be_fused = fused.knows(weights.W_xh, rnn.activation) and kernels.is_compiled()
+        return "fused" if wants_fused and can_be_fused else "bptt"
 
     def hidden_states(self, X_BT: Tensor, state_BS: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return hidden states (T, B, H) and the state after the last step, from indices (B, T) and a state."""
