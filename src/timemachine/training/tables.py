@@ -120,7 +120,7 @@ class EpochTable(Checkpoint):
         self._row: Row = {}  # of a validation; not written yet, as the epoch may end at the same step
         self._val = math.nan  # validation perplexity of the epoch
         self._rate: Row = {}  # of the last step
-        self._began, self._seconds, self._num_chars = 0.0, 0.0, 0  # a stopwatch, and the targets that the epoch has read
+        self._began, self._seconds, self._num_chars = 0.0, 0.0, 0  # a stopwatch, and the targets read since
         self._resumed_at: int | None = None  # step of the checkpoint, until rows after it are dropped
 
     def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
