@@ -11,8 +11,8 @@ import pytest
 
 from tests.page.models import LETTERS, MODELS, random_model, summary_of, vocab_of
 from timemachine.corpus import find_corpus
-from timemachine.page import make_page
-from timemachine.page.epochs import Epoch, halved
+from timemachine.page import Epoch, make_page
+from timemachine.page.epochs import halved
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Playwright

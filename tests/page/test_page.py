@@ -20,9 +20,9 @@ from timemachine.config import REPOSITORY, Tokens
 from timemachine.corpus import Corpus
 from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
-from timemachine.page import LARGEST, make_page
+from timemachine.page import LARGEST, Epoch, make_page
 from timemachine.page import __main__ as command
-from timemachine.page.epochs import Epoch, halved
+from timemachine.page.epochs import halved
 from timemachine.page.units import Units
 from timemachine.vocab import Vocab
 

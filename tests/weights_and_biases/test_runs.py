@@ -36,7 +36,7 @@ def test_a_run_arrives_whole(program: Program, tmp_path: Path) -> None:
     assert not server.unknown
     (run,) = server.runs.values()
     folder = tmp_path / "run"
-    assert f"W&B           {server.url}/tester/timemachine/run/{run.name}\n" in done.stdout
+    assert f"W&B           {server.url}/tester/timemachine/runs/{run.name}\n" in done.stdout
     assert_arrived(run, folder)
     summary = read_summary(folder)
     of_run = {CHANGES: run.display_name, "corpus": summary["corpus"], "git": summary["git"]}

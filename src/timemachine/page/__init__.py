@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from timemachine.config import format_value
 from timemachine.errors import SettingError
@@ -22,7 +22,6 @@ if TYPE_CHECKING:  # they import torch, which takes seconds
     from torch import Tensor
 
     from timemachine.language_model import RNNLMScratch
-    from timemachine.page.epochs import Epoch
     from timemachine.vocab import Vocab
 
 SCRIPTS = ("model", "reading", "characters", "text", "strip", "units", "recurrence", "next", "memory", "page")
@@ -36,8 +35,17 @@ SHOWN = {  # settings; none named: all of a section
 }
 
 
+class Epoch(NamedTuple):
+    """An epoch: its weights in half precision, and its perplexities, NaN where there are none."""
+
+    number: int
+    weights: "dict[str, Tensor]"
+    train: float
+    val: float
+
+
 def make_page(
-    model: "RNNLMScratch", vocab: "Vocab", summary: dict[str, Any], epochs: "Sequence[Epoch]" = (), text: str = ""
+    model: "RNNLMScratch", vocab: "Vocab", summary: dict[str, Any], epochs: Sequence[Epoch] = (), text: str = ""
 ) -> bytes:
     """Return page.html of a model; `summary`: its run's.
 
@@ -94,7 +102,7 @@ def size_of(model: "RNNLMScratch", num_epochs: int = 0) -> int:
 
 def _learnt(
     weights: "dict[str, Tensor]", network: dict[str, Any], vocab: "Vocab", metrics: dict[str, float],
-    epochs: "Sequence[Epoch]", text: str,
+    epochs: Sequence[Epoch], text: str,
 ) -> dict[str, Any]:  # fmt: skip
     """Return what the units follow, and their order; the kept epochs below the last one, and the last one."""
     from timemachine.page.units import Units  # it imports torch, which takes seconds

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from timemachine.errors import SettingError, UserError, one_line
-from timemachine.page import make_page
+from timemachine.page import Epoch, make_page
 from timemachine.run.files import shown, write_whole
 from timemachine.run.summaries import run_summary
 
@@ -33,7 +33,7 @@ def write_page(typed: str) -> Path:
         raise SettingError(f"{typed}: invalid value; type run=<the folder that train.py printed at its end>")
     summary = run_summary(run)  # refuses another folder before the slow imports
 
-    from timemachine.page.epochs import Epoch, read_epochs
+    from timemachine.page.epochs import read_epochs
     from timemachine.page.units import training_text
     from timemachine.run.checkpoint import load_model
     from timemachine.run.load import load_run

@@ -2,7 +2,7 @@
 
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import lightning.pytorch as pl
 import safetensors.torch
@@ -14,7 +14,7 @@ from torch import Tensor
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
-from timemachine.page import LARGEST, check_model, make_page, size_of
+from timemachine.page import LARGEST, Epoch, check_model, make_page, size_of
 from timemachine.page.units import training_text
 from timemachine.run.files import shown, write_whole
 from timemachine.run.record import Record
@@ -23,15 +23,6 @@ from timemachine.run.summaries import EPOCH_WEIGHTS
 
 KEPT = (0, 1, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)  # 0: before training
 Weights = dict[str, Tensor]
-
-
-class Epoch(NamedTuple):
-    """An epoch: its weights in half precision, and its perplexities, NaN where there are none."""
-
-    number: int
-    weights: Weights
-    train: float
-    val: float
 
 
 def halved(model: RNNLMScratch) -> Weights:
