@@ -137,7 +137,10 @@ def without_gutenberg(text: bytes) -> bytes:
     "End of … Project Gutenberg" in the book's last paragraph ends it. Text before the first START line, or between an
     END and a START line, is header or footer. Time is linear in the length of any text.
     """
-    return b"\n".join(_books(text.replace(b"\xef\xbb\xbf", b"")))  # of several files, too
+    text = text.replace(b"\xef\xbb\xbf", b"")  # of several files, too
+    if b"\n" not in text:
+        text = text.replace(b"\r", b"\n")  # line ends of old Macs
+    return b"\n".join(_books(text))
 
 
 def _books(text: bytes) -> Iterator[bytes]:

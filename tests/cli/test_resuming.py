@@ -52,6 +52,14 @@ def test_resume_with_another_trainer_group() -> None:
     assert (trainer["max_epochs"], trainer["gradient_clip_val"], trainer["accelerator"]) == (3, 0.5, "auto")
 
 
+def test_deleted_group_has_defaults() -> None:
+    done = call_program(
+        "train.py", *[it for it in ONE_EPOCH if not it.startswith("model.")], "~model", "hydra.run.dir=run"
+    )
+    assert_succeeded(done)
+    assert read_summary(Path("run"))["settings"]["model"]["hiddens"] == 32
+
+
 def test_resume_without_hydra_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     """With hydra.output_subdir=null, and a seed from a variable that is gone."""
     monkeypatch.setenv("SEED", "7")
@@ -61,6 +69,14 @@ def test_resume_without_hydra_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     assert_succeeded(call_program("train.py", "resume=run", "trainer.max_epochs=2"))
     summary = read_summary(Path("run"))
     assert (summary["metrics"]["epoch"], summary["settings"]["seed"], summary["seed"]) == (2, 7, 7)
+
+
+def test_resume_with_wandb_offline() -> None:
+    """W&B's own files have links to its cache."""
+    typed = [*ONE_EPOCH[:-2], "trainer.max_epochs=1", "logger.wandb.mode=offline", "hydra.run.dir=run"]
+    assert_succeeded(call_program("train.py", *typed))
+    assert_succeeded(call_program("train.py", "resume=run", "trainer.max_epochs=2"))
+    assert read_summary(Path("run"))["metrics"]["epoch"] == 2
 
 
 def test_resume_from_another_directory(sample: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:

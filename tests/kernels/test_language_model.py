@@ -146,3 +146,8 @@ def test_a_sum_of_many_losses_does_not_overflow_in_16_bits(dtype: torch.dtype) -
     assert mean.item() == 3.5
     assert loss_BT.grad is not None
     assert loss_BT.grad.unique().item() == 2**-15
+
+
+def test_subclass_that_would_not_be_called() -> None:
+    with pytest.raises(TypeError, match="derive from RNNLMScratch"):
+        type("Own", (FusedRNNLM,), {"loss": lambda self, Y_hat, Y: Y_hat.mean()})

@@ -14,6 +14,7 @@ import safetensors.numpy
 import torch
 
 from tests.proof.tally import SHARD, Note, Tally, shards
+from timemachine.config import Train, to_dict
 from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
 from timemachine.run.checkpoint import WholeCheckpoints, export_model, load_model
@@ -23,8 +24,9 @@ from timemachine.vocab import Vocab
 
 CASES = int(os.environ.get("CASES", 250))  # of each kind; `make torture`: 10,000
 VOCAB = Vocab("abc ")
-SUMMARY: dict[str, Any] = {name: {} for name in ("settings", "corpus", "metrics", "versions", "git")}
-SUMMARY["status"] = "completed"
+SUMMARY: dict[str, Any] = {name: {} for name in ("metrics", "versions", "git")}
+SUMMARY |= {"status": "completed", "settings": to_dict(Train())}
+SUMMARY["corpus"] = dict.fromkeys(("name", "title", "source", "sha256"), "a text")
 MODEL = RNNLMScratch(len(VOCAB), hiddens=3)
 
 

@@ -137,7 +137,9 @@ def test_recorded_search_path_is_ignored(folder: Path) -> None:
         ("logger", {"_target_": "lightning.pytorch.loggers.MLFlowLogger", "tracking_uri": "http://127.0.0.1:9"}),
         ("logger", {"_target_": "lightning.pytorch.loggers.CSVLogger", "save_dir": "{outside}"}),
         ("logger", {"_target_": "lightning.pytorch.loggers.CSVLogger", "save_dir": ".", "name": "../outside"}),
+        ("logger", {"_target_": "lightning.pytorch.loggers.CSVLogger", "save_dir": "outside", "name": ""}),
         ("callbacks", {"_target_": "lightning.pytorch.callbacks.ModelCheckpoint", "dirpath": "{outside}"}),
+        ("callbacks", {"_target_": "lightning.pytorch.callbacks.ModelCheckpoint", "dirpath": "outside"}),
         ("callbacks", {"_target_": "lightning.pytorch.callbacks.ModelCheckpoint", "dirpath": "memory://outside"}),
     ],
 )
@@ -149,6 +151,16 @@ def test_recorded_places_elsewhere(group: str, entry: dict[str, Any], folder: Pa
     assert_one_line(done)
     assert done.returncode == 1 and f"{group}.x" in done.stderr and not Path("outside").exists()
     assert_succeeded(resume(folder, f"{group}={'csv' if group == 'logger' else 'none'}"))
+
+
+@pytest.mark.parametrize("name", ["../../outside", "{outside}"])
+def test_recorded_names_that_are_paths(name: str, folder: Path) -> None:
+    name = name.format(outside=Path("outside").absolute())
+    entry = {"_target_": "lightning.pytorch.callbacks.ModelCheckpoint"}
+    change(folder / "summary.json", lambda summary: summary["settings"]["callbacks"].update({name: entry}))
+    done = resume(folder)
+    assert_one_line(done)
+    assert done.returncode == 1 and not Path("outside").exists() and not Path("../outside").exists()
 
 
 def test_recorded_callback_and_logger_resume() -> None:
@@ -243,6 +255,30 @@ def test_damaged_folders(number: int, cases: int, honest: Path, tmp_path: Path, 
             assert not [*Path().iterdir()]
         shutil.rmtree(folder)
     tally.end(record_property)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [["corpus", "source"], ["corpus", "sha256"], ["settings", "data"], ["settings", "data", "tokens"], ["corpus"]],
+)
+def test_missing_entries(names: list[str], folder: Path) -> None:
+    def remove(summary: Any) -> None:
+        for name in names[:-1]:
+            summary = summary[name]
+        del summary[names[-1]]
+
+    change(folder / "summary.json", remove)
+    for program, typed in COMMANDS.items():
+        assert_one_line(call_program(program, *(it.format(folder) for it in typed)))
+
+
+def test_damaged_job_of_a_sweep() -> None:
+    sweep = ["-m", *TYPED, "seed=0,1", "hydra.sweep.dir=sweep"]
+    assert_succeeded(call_program("train.py", *sweep))
+    Path("sweep/0/summary.json").write_text("[]")
+    done = call_program("train.py", *sweep, "resume=sweep")
+    assert_one_line(done)
+    assert done.returncode == 1 and "summary.json" in done.stderr
 
 
 @pytest.mark.parametrize("depth", [3_000, 100_000])

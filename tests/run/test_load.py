@@ -10,6 +10,7 @@ import torch
 import timemachine
 from tests.support.jobs import leave_job
 from tests.support.programs import call_program
+from timemachine.config import Train, to_dict
 from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
@@ -69,7 +70,8 @@ def test_whatever_runs_lie_below_a_folder_are_rows_of_numbers(tmp_path: Path) ->
 
 @pytest.mark.parametrize("damage", [b"epoch,step\nx,y\n", b"\xff\xfe\n", b"", b"\0" * 9 + b"\n"])
 def test_a_damaged_table(damage: bytes, tmp_path: Path) -> None:
-    job = leave_job(tmp_path / "s", {"seed": 0}, corpus={"name": "sample"})
+    corpus = dict.fromkeys(("name", "title", "source", "sha256"), "sample")
+    job = leave_job(tmp_path / "s", to_dict(Train()), corpus=corpus)
     (job / "metrics.csv").write_bytes(damage)
     with pytest.raises(SettingError, match=r"metrics\.csv"):
         timemachine.load_run(job)

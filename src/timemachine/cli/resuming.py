@@ -5,6 +5,7 @@ options of Hydra. The command of a sweep is typed again as a whole.
 """
 
 import os
+import re
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -14,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from timemachine.cli.arguments import MULTIRUN, as_typed, quoted, unquoted_path
 from timemachine.cli.schema import CONF, resolved
 from timemachine.config import Train, from_dict, to_dict
-from timemachine.errors import SettingError
+from timemachine.errors import SettingError, one_line
 from timemachine.run.files import links_that_leave
 from timemachine.run.jobs import exercise_of, job_folders, summary_or_failure
 from timemachine.run.summaries import read_summary
@@ -38,10 +39,10 @@ def with_resumed(arguments: list[str]) -> list[str]:
         name, _, other = argument.partition("=")
         if name in ("hydra.run.dir", "hydra.sweep.dir") and unquoted_path(other) != folder:
             raise SettingError(f"{argument}: resume={folder} continues in its own folder; remove {argument}")
-    if link := next(links_that_leave(Path(folder)), None):
-        raise SettingError(f"resume={folder}: {link} is a symbolic link to a place outside; replace it by a copy")
     is_run = os.path.isfile(f"{folder}/summary.json")
     added = _arguments_of_run(folder, arguments) if is_run else _arguments_of_sweep(folder, arguments)
+    if link := next(links_that_leave(Path(folder)), None):
+        raise SettingError(f"resume={folder}: {link} is a symbolic link to a place outside; replace it by a copy")
     return list(dict.fromkeys([*arguments, *added]))  # the processes of DDP start with the arguments added before
 
 
@@ -82,12 +83,14 @@ def recorded_settings(folder: str) -> dict[str, Any]:
     """
     try:
         summary = read_summary(Path(folder))
+        if missing := to_dict(Train()).keys() - summary["settings"].keys():
+            raise ValueError(f"settings: {min(missing)} is missing")
         settings = to_dict(from_dict(Train, summary["settings"]))
     except (OSError, ValueError, SettingError) as error:
-        reason = f"{error}" if isinstance(error, SettingError) else "cannot be read"
+        reason = one_line(error, 100)
         raise SettingError(f"resume={folder}: {folder}/summary.json is damaged: {reason}") from error
-    if "corpus" in summary:  # absent if the run was killed before it had read its text
-        settings["data"]["corpus"] = summary["corpus"]["source"]
+    # Without a source the run was killed before it had read its text.
+    settings["data"]["corpus"] = summary.get("corpus", {}).get("source", settings["data"]["corpus"])
     return settings
 
 
@@ -98,7 +101,7 @@ def resumed_settings(cfg: DictConfig, hydra: Any) -> dict[str, Any]:
     `hydra`: Hydra's own settings. Of a group that is typed, such as `trainer=cpu`, the values count that a file of the
     group sets. Raises SettingError for what cannot be taken from a folder or cannot be typed when resuming.
     """
-    composed = resolved(cfg)
+    composed = to_dict(Train()) | resolved(cfg)  # which lacks a group that is deleted, as by ~model
     if hydra.mode == RunMode.MULTIRUN or composed.get("resume") is None:
         return composed
     settings = recorded_settings(cfg.resume)
@@ -128,7 +131,7 @@ def _refuse_what_leaves(settings: dict[str, Any], folder: str, typed: list[str])
     for group, none in (("logger", "csv"), ("callbacks", "none")):
         for name, entry in list(settings[group].items()):
             is_remote = group == "logger" and not _is_resumable(entry)
-            if not is_remote and _stays_in(folder, entry):
+            if not is_remote and re.fullmatch(r"[\w-]+", name) and _stays_in(folder, entry):
                 continue
             if group not in typed and not any(it.startswith(f"{group}.{name}.") for it in typed):
                 reason = "sends data elsewhere" if is_remote else f"names a place outside {folder}"
@@ -146,8 +149,13 @@ def _is_resumable(entry: Any) -> bool:
 
 def _stays_in(folder: str, value: Any) -> bool:
     """Return whether each text in a value that is a path lies in the folder."""
-    if isinstance(value, dict | list):
-        return all(_stays_in(folder, each) for each in (value.values() if isinstance(value, dict) else value))
+    if isinstance(value, dict):  # Lightning's arguments for folders may be relative to any directory
+        places = [value[name] for name in ("save_dir", "dirpath", "root_dir") if value.get(name) is not None]
+        inside = Path(folder).resolve()
+        are_inside = all(Path(str(place)).resolve().is_relative_to(inside) for place in places)
+        return are_inside and _stays_in(folder, [*value.values()])
+    if isinstance(value, list):
+        return all(_stays_in(folder, each) for each in value)
     if not isinstance(value, str):
         return True
     if "://" in value or value.startswith("~") or ".." in PurePath(value).parts:

@@ -36,6 +36,13 @@ class FusedRNNLM(RNNLMScratch):
         rule = f"kernels/ does not know model.cell={cell} with model.activation={activation}"
         require(fits, "model.backward", asked, rule, "autograd")
 
+    def __init_subclass__(cls, **named: Any) -> None:
+        """Raise TypeError for a subclass with a method in place of one that the kernels do not call."""
+        super().__init_subclass__(**named)
+        for name in ("one_hot", "inputs", "output_layer", "forward", "loss", "nll"):
+            if name in vars(cls):
+                raise TypeError(f"{cls.__name__}.{name} would not be called; derive from RNNLMScratch instead")
+
     def kernel(self) -> str:
         """Return what computes the loss and its gradients where the weights are now.
 

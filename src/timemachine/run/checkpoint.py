@@ -242,6 +242,8 @@ def resume(run: Record, trainer: pl.Trainer, model: RNNLMScratch, data: TimeMach
             remove_results(run.folder)
         run.update(settings=run.settings)
         return None
+    if not run.before:
+        raise SettingError(f"{folder}: summary.json is damaged, or missing next to {LAST}")
     try:
         checkpoint, sha256 = read_checkpoint(path), run.before["corpus"]["sha256"]
         saved = {name: weight.shape for name, weight in checkpoint["state_dict"].items()}

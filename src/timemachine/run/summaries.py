@@ -7,6 +7,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from safetensors import safe_open
 
+from timemachine.config import Train, from_dict, to_dict
 from timemachine.errors import SettingError
 
 A_RUN = "<the folder that train.py printed at its end>"
@@ -73,6 +74,11 @@ def run_summary(run: str, setting: str = "run") -> dict[str, Any]:
                 summary = _checked(json.loads(file.metadata()["summary"]), {"status", "settings", "metrics"})
         else:
             summary = read_summary(folder_of(path))
+        if "corpus" in summary and not {"name", "title", "source", "sha256"} <= summary["corpus"].keys():
+            raise ValueError("corpus lacks an entry")
+        if not to_dict(Train()).keys() <= summary["settings"].keys():
+            raise ValueError("settings lack a group")
+        summary["settings"] = to_dict(from_dict(Train, summary["settings"]))  # checked against the schema
     except Exception as error:  # damaged bytes raise anything
         instead = f"type {setting}={A_RUN}"
         raise SettingError(f"{setting}={run}: is not a run's folder, checkpoint or export; {instead}") from error
