@@ -105,16 +105,27 @@ def test_step_metrics_are_in_steps(sample: Corpus, tmp_path: Path) -> None:
             self.log("both", float(batch_idx), on_step=True, on_epoch=True)
             return super().training_step(batch, batch_idx)
 
-    logs = Logs("on_train_batch_end", "own")
+    logs = [Logs("on_train_batch_start", "first"), Logs("on_train_batch_end", "last")]
     model = Model(28, hiddens=4)
-    fit(tmp_path, model, data_of(sample), [logs], max_epochs=2, accumulate_grad_batches=2, val_check_interval=2)
+    fit(tmp_path, model, data_of(sample), logs, max_epochs=2, accumulate_grad_batches=2, val_check_interval=2)
     steps, epochs = rows(tmp_path / "steps.csv"), rows(tmp_path / "metrics.csv")
-    assert [(row["own"], row["both_step"], row.get("seldom")) for row in steps] == [
-        (1, 1, None), (3, 3, 3), (4, 4, None)
-    ] * 2  # fmt: skip
+    found = [(row["first"], row["last"], row["both_step"], row.get("seldom")) for row in steps]
+    assert found == [(1, 1, 1, None), (3, 3, 3, 3), (4, 4, 4, None)] * 2
     mean = (0 * 64 + 1 * 64 + 2 * 64 + 3 * 64 + 4 * 54) / 310  # Lightning weights batches by their windows
     assert [row.get("both_epoch") for row in epochs] == [None, None, pytest.approx(mean)] * 2
-    assert not {"own", "both_step", "seldom"} & {name for row in epochs for name in row}
+    assert not {"first", "last", "both_step", "seldom"} & {name for row in epochs for name in row}
+
+
+def test_late_metrics_are_the_epochs(sample: Corpus, tmp_path: Path) -> None:
+    """Not the next step's: Lightning calls the model's hook after those of all callbacks."""
+
+    class Model(RNNLMScratch):
+        def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+            self.log("late", float(batch_idx), on_step=True)
+
+    fit(tmp_path, Model(28, hiddens=4), data_of(sample), max_epochs=2)
+    assert not any("late" in row for row in rows(tmp_path / "steps.csv"))
+    assert [row["late"] for row in rows(tmp_path / "metrics.csv")] == [4, 4]
 
 
 @pytest.mark.parametrize(
