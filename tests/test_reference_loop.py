@@ -151,7 +151,7 @@ def reference(chosen: dict[str, Any]) -> Loop:
 
 
 @pytest.mark.usefixtures("quick_calls")
-@pytest.mark.parametrize("number", [*range(6), *(pytest.param(it, marks=pytest.mark.slow) for it in range(6, CASES))])
+@pytest.mark.parametrize("number", [*range(4), *(pytest.param(it, marks=pytest.mark.slow) for it in range(4, CASES))])
 def test_settings_against_plain_loop(number: int, tmp_path: Path) -> None:
     draw = random.Random(number)
     chosen = {name: draw.choice(values) for name, values in FLAT.items()}

@@ -72,11 +72,9 @@ CODE = {"_target_": "subprocess.check_output", "args": ["touch", "executed"]}
         {"_target_": "subprocess.check_output", "args": ["touch", "executed"]},
         {"_target_": "os.system", "command": "touch executed"},
         "subprocess.check_output",
-        [CODE],
-        None,
     ],
 )
-@pytest.mark.parametrize("group", ["callbacks", "logger"])
+@pytest.mark.parametrize("group", ["callbacks", pytest.param("logger", marks=pytest.mark.slow)])
 def test_code_in_recorded_entries(group: str, entry: Any, folder: Path) -> None:
     change(folder / "summary.json", lambda summary: summary["settings"][group].update(x=entry))
     done = resume(folder)
@@ -85,7 +83,7 @@ def test_code_in_recorded_entries(group: str, entry: Any, folder: Path) -> None:
     assert not Path("executed").exists()
 
 
-@pytest.mark.parametrize("spelling", ["+hydra", "hydra", "++hydra", "~hydra", "/hydra", "hydra@_global_"])
+@pytest.mark.parametrize("spelling", ["+hydra", pytest.param("hydra@_global_", marks=pytest.mark.slow)])
 def test_recorded_overrides_are_ignored(spelling: str, folder: Path) -> None:
     """Hydra's own settings among them: a search path, environment variables, callbacks."""
     Path("evil").mkdir()
@@ -240,7 +238,7 @@ COMMANDS: dict[str, list[str]] = {
 TORTURE = [pytest.mark.slow, pytest.mark.torture]
 
 
-@pytest.mark.parametrize(("number", "cases"), [(0, 20), *(pytest.param(*it, marks=TORTURE) for it in shards(CASES))])
+@pytest.mark.parametrize(("number", "cases"), [(0, 5), *(pytest.param(*it, marks=TORTURE) for it in shards(CASES))])
 def test_damaged_folders(number: int, cases: int, honest: Path, tmp_path: Path, record_property: Note) -> None:
     """Each program answers with one line, or as if nothing were wrong, and writes nothing outside the folder."""
     draw, tally = random.Random(number), Tally("damaged folders")
@@ -257,6 +255,7 @@ def test_damaged_folders(number: int, cases: int, honest: Path, tmp_path: Path, 
     tally.end(record_property)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "names",
     [["corpus", "source"], ["corpus", "sha256"], ["settings", "data"], ["settings", "data", "tokens"], ["corpus"]],
@@ -272,6 +271,7 @@ def test_missing_entries(names: list[str], folder: Path) -> None:
         assert_one_line(call_program(program, *(it.format(folder) for it in typed)))
 
 
+@pytest.mark.slow
 def test_damaged_job_of_a_sweep() -> None:
     sweep = ["-m", *TYPED, "seed=0,1", "hydra.sweep.dir=sweep"]
     assert_succeeded(call_program("train.py", *sweep))
