@@ -25,6 +25,7 @@ def main(settings: Train, run: Record) -> None:
     from timemachine.language_model import RNNLMScratch
     from timemachine.page.epochs import EpochWeights, write_page
     from timemachine.run.cell_check import check_model
+    from timemachine.run.checkpoint import kept_backward, load_parent_weights, resume
     from timemachine.run.console import print_text
     from timemachine.run.finish import finish
     from timemachine.run.trainer import build_trainer, errors_in_one_line, open_loggers
@@ -42,17 +43,11 @@ def main(settings: Train, run: Record) -> None:
         windows.batch_size, windows.num_steps, windows.num_train, windows.num_val, windows.start,
         windows.tokens, windows.min_count, corpus=corpus, seed=settings.seed, train_loader=make_loader,
     )  # fmt: skip
-    network = to_dict(settings.model)
-    if run.is_resumed:
-        from timemachine.run.checkpoint import kept_backward, resume
-
-        network["backward"] = kept_backward(run, network["backward"])
+    network = to_dict(settings.model) | {"backward": kept_backward(run, settings.model.backward.name)}
     model = make_model(len(data.vocab), **network)
     if settings.model.cell != "rnn":
         check_model(model, data.num_steps)
     if settings.init_from is not None:
-        from timemachine.run.checkpoint import load_parent_weights
-
         load_parent_weights(run, model, data)
     run.describe(data, model)
     if run.role.prints and run.role.sweep is None and (lost := lost_letters(corpus)):

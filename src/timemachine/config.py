@@ -121,8 +121,9 @@ Settings = TypeVar("Settings")
 def from_dict(kind: type[Settings], values: Any, prefix: str = "") -> Settings:
     """Build a dataclass of settings from nested dicts of plain values, the reverse of `to_dict`.
 
-    A name that is missing gets its default. Raises SettingError for an unknown name, a value of another type and a
-    broken rule; the message names the setting.
+    A name that is missing gets its default. OmegaConf would do the same, but resolve each `${…}` in the record of a
+    run. Raises SettingError for an unknown name, a value of another type and a broken rule; the message names the
+    setting.
     """
     types = {entry.name: entry.type for entry in fields(kind)}  # type: ignore[arg-type]
     if not isinstance(values, dict):

@@ -9,7 +9,6 @@ import os
 import re
 import sys
 import unicodedata
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -28,7 +27,7 @@ class Corpus:
 
     `characters`: the text, normalised as `tokens` says; it takes 1, 2 or 4 bytes a character. `sha256`: of the bytes of
     the files at `paths`. `source`: what `data.corpus` finds it by, from any folder; of several texts a list.
-    `left_out`: bytes of Project Gutenberg's headers and footers.
+    `left_out`: bytes of Project Gutenberg's headers and footers, with line feeds.
     """
 
     name: str
@@ -125,61 +124,31 @@ def normalise(text: bytes, tokens: Tokens = Tokens.letters) -> str:
     return characters.decode("ascii")
 
 
-_MARKER = re.compile(rb"^\*\*\* ?(START|END) OF", re.MULTILINE)
+# Each pattern reads a line, and the line below at most: its time is linear in the length of any text.
+_MARKER = re.compile(rb"^\*\*\* ?(START|END) OF(?:.*\*\*\* *|.*\n(?!\*\*\*).*\*\*\* *|.*)$", re.MULTILINE)
 _END_OF = re.compile(rb"^End of (the )?Project Gutenberg", re.MULTILINE | re.IGNORECASE)
-_BLANK_LINES = re.compile(rb"\n\s*\n")
 
 
 def without_gutenberg(text: bytes) -> bytes:
-    """Return the text without Project Gutenberg's header and footer around each book in it, nor byte order marks.
+    """Return a text with line feeds without Project Gutenberg's header and footer around each book in it.
 
     A book lies between a START line and the next START or END line; either may be wrapped onto a second line. A line
     "End of … Project Gutenberg" in the book's last paragraph ends it. Text before the first START line, or between an
-    END and a START line, is header or footer. Time is linear in the length of any text.
+    END and a START line, is header or footer.
     """
-    text = text.replace(b"\xef\xbb\xbf", b"")  # of several files, too
-    if b"\n" not in text:
-        text = text.replace(b"\r", b"\n")  # line ends of old Macs
-    return b"\n".join(_books(text))
+    first, *others = _MARKER.split(text)
+    kinds, parts = others[::2], others[1::2]
+    books = [part for kind, part in zip(kinds, parts, strict=True) if kind == b"START"]
+    if kinds[:1] != [b"START"]:
+        books.insert(0, first)
+    return b"\n".join(map(_without_end, books))
 
 
-def _books(text: bytes) -> Iterator[bytes]:
-    """Yield the books between the START and END lines of a text; all of it if it has none."""
-    first = _MARKER.search(text)
-    is_book, start = first is None or first[1] == b"END", 0
-    for marker in _MARKER.finditer(text):
-        if is_book:
-            yield text[start : _book_end(text, start, marker.start())]
-        is_book, start = marker[1] == b"START", _marker_end(text, marker.end())
-    if is_book:
-        yield text[start : _book_end(text, start, len(text))]
-
-
-def _marker_end(text: bytes, start: int) -> int:
-    """Return the end of a START or END line, or of the line below if that one ends with the asterisks."""
-    end = _line_end(text, start)
-    line, below = text[start:end], end + 1
-    if line.rstrip(b" \r").endswith(b"***") or text.startswith(b"***", below):
-        return end
-    below_end = _line_end(text, below)
-    return below_end if text[below:below_end].rstrip(b" \r").endswith(b"***") else end
-
-
-def _line_end(text: bytes, start: int) -> int:
-    end = text.find(b"\n", start)
-    return len(text) if end == -1 else end
-
-
-def _book_end(text: bytes, start: int, stop: int) -> int:
-    """Return where a book in text[start:stop] ends: before "End of … Project Gutenberg" in its last paragraph."""
-    found = _END_OF.search(text, start, stop)
-    if not found:
-        return stop
-    paragraph, last = found.start(), start + len(text[start:stop].rstrip())
-    for blank in _BLANK_LINES.finditer(text, paragraph, last):
-        paragraph = blank.end()
-    found = _END_OF.search(text, paragraph, last)
-    return found.start() if found else stop
+def _without_end(book: bytes) -> bytes:
+    text = book.rstrip()
+    last_paragraph = re.split(rb"\n\s*\n", text)[-1]
+    end = _END_OF.search(last_paragraph)
+    return text[: end.start() - len(last_paragraph)] if end else book
 
 
 def _read(path: Path, name: str, title: str, tokens: Tokens, source: str | None = None) -> Corpus:
@@ -189,18 +158,16 @@ def _read(path: Path, name: str, title: str, tokens: Tokens, source: str | None 
         raise SettingError(f"data.corpus={path}: cannot be read ({error.strerror}); type the path of a text") from error
     if b"\0" in text:
         raise SettingError(f"data.corpus={path}: is not a text in UTF-8, it holds a NUL byte; type the path of a text")
-    sha256, size = hashlib.sha256(text).hexdigest(), len(text) - 3 * text.count(b"\xef\xbb\xbf")
-    text = without_gutenberg(text)
-    left_out = size - len(text)
+    sha256 = hashlib.sha256(text).hexdigest()
+    whole = text.replace(b"\xef\xbb\xbf", b"").replace(b"\r\n", b"\n").replace(b"\r", b"\n")  # of several files, too
+    text = without_gutenberg(whole)
+    left_out = len(whole) - len(text)
     try:
         characters = normalise(text, tokens)
     except UnicodeDecodeError as error:
-        why = f"is not in UTF-8 (byte {error.object[error.start]:#04x})"
-        instead = "the path of a copy in UTF-8 (iconv -f <its encoding, such as latin1> -t UTF-8)"
-        raise SettingError(f"data.corpus={path}: {why}; type {instead}") from error
+        rule = f"is not in UTF-8 (byte {error.object[error.start]:#04x}); use iconv -f <its encoding, such as latin1>"
+        raise SettingError(f"data.corpus={path}: {rule} -t UTF-8 to make a copy") from error
     if not characters.strip():
-        has, instead = "no letter from A to Z", "the path of an English text, or train with data.tokens=characters"
-        if tokens is Tokens.characters:
-            has, instead = "nothing but white space", "the path of a text"
-        raise SettingError(f"data.corpus={path}: holds {has}; type {instead}")
+        rule = "has no letter from A to Z; use data.tokens=characters" if tokens is Tokens.letters else "has no text"
+        raise SettingError(f"data.corpus={path}: {rule}")
     return Corpus(name, title, source or name, (path,), characters, sha256, left_out, tokens)

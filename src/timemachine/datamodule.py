@@ -80,9 +80,8 @@ class TimeMachine(LightningDataModule):
 
     def train_dataloader(self) -> Any:
         """Return the batches of the training windows, in a new order each epoch; see `order`."""
-        if self._train_loader is not None:
-            return self._train_loader(self)
-        return self.windows("train", self.batch_size, self.order())
+        loader = self._train_loader
+        return loader(self) if loader else self.windows("train", self.batch_size, self.order())
 
     def order(self) -> Generator | None:
         """Return the generator of each epoch's order; None, for the order of the text, with `overfit_batches`."""

@@ -1,7 +1,7 @@
 """Lightning's classes as this project needs them: the only file that uses Lightning's private names.
 
 Tested with Lightning 2.6.6; pyproject.toml bounds it from above. Private are: `_iteration_based_training`,
-`_SubprocessScriptLauncher`, and of the progress bar `_update_metrics` and `_get_train_description`.
+and of the progress bar `_update_metrics` and `_get_train_description`.
 """
 
 import logging

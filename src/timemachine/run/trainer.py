@@ -4,7 +4,6 @@ import atexit
 import dataclasses
 import os
 import sys
-import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from typing import Any
@@ -126,10 +125,9 @@ def _leave_process_group() -> None:
 
 @contextmanager
 def errors_in_one_line(trainer: pl.Trainer) -> Iterator[None]:
-    """Raise UserError for Lightning's MisconfigurationException, and where another process of the run has ended.
+    """Raise UserError for Lightning's MisconfigurationException, and KeyboardInterrupt for the exit it makes of one.
 
-    Any other error passes, such as a mistake in a callback. Raise SettingError before the first step, so that nothing
-    is left, and KeyboardInterrupt for the exit that Lightning makes of it.
+    Before the first step it is a SettingError, which leaves nothing in the run's folder. Any other exception passes.
     """
     try:
         yield
@@ -137,8 +135,3 @@ def errors_in_one_line(trainer: pl.Trainer) -> Iterator[None]:
         raise KeyboardInterrupt from error
     except MisconfigurationException as error:
         raise (UserError if trainer.global_step else SettingError)(one_line(error)) from error
-    except RuntimeError as error:
-        *_, (last, _) = traceback.walk_tb(error.__traceback__)
-        if last.f_globals["__name__"].startswith("torch.distributed"):
-            raise UserError(f"another process of the run has ended ({one_line(error, 100)}); use resume=…") from error
-        raise
