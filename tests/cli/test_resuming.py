@@ -108,7 +108,14 @@ def test_sweep_resumes_its_own_jobs() -> None:
     Path("sweep").mkdir()
     Path("sweep/multirun.yaml").touch()  # as a full disk leaves it before the first job
     assert_succeeded(call_program("train.py", *SWEEP, "seed=0,1", "resume=sweep"))
+    assert not list(Path("sweep").glob("*/epochs.safetensors")) + list(Path("sweep").glob("*/page.html"))
+    results = {path: path.read_bytes() for path in Path("sweep").glob("*/[ms]*.*")}
+    for other in (["seed=0,1", "model.sigma=1"], ["seed=2,1"]):
+        done = call_program("train.py", *SWEEP, *other, "resume=sweep")
+        assert done.returncode == 1 and done.stderr.startswith("error: resume=sweep: ") and "\n" not in done.stderr[:-1]
+        assert {path: path.read_bytes() for path in Path("sweep").glob("*/[ms]*.*")} == results
     for names, command in (
+        ("resume=sweep", [*SWEEP, "seed=0"]),
         ("model.lr=abc", [*SWEEP, "seed=0,1", "model.lr=abc"]),
         ("resume=sweep", ["exercise=relu"]),
         ("resume=sweep", []),

@@ -33,9 +33,9 @@ from timemachine.run.record import is_resumed, outcome
 
 
 def begin(config: DictConfig) -> int:
-    """Refuse a folder in use and invalid values.
+    """Return the number of jobs; exit with one line for a folder in use, invalid values, and fewer jobs than before.
 
-    Return the number of jobs. From here on SIGTERM interrupts it.
+    From here on SIGTERM interrupts the sweep.
     """
     folder = Path(config.hydra.sweep.dir)
     remember_folder(folder, is_sweep=True)
@@ -44,6 +44,8 @@ def begin(config: DictConfig) -> int:
         sys.exit(f"error: hydra.sweep.dir={folder}: there is a run or a sweep already; use {again}")
     try:
         jobs = num_jobs(config)
+        if is_resumed(config) and (there := len(job_folders(folder))) > jobs:
+            raise SettingError(f"resume={config.resume}: has {there} jobs, not {jobs}; use the command that started it")
     except (UserError, HydraException, OmegaConfBaseException) as error:
         exit_with(error, Train)
     interrupt_on_signals()
