@@ -49,6 +49,7 @@ def main(settings: Train, run: Record) -> None:
         check_model(model, data.num_steps)
     if settings.init_from is not None:
         load_parent_weights(run, model, data)
+    checkpoint = resume(run, model, data) if run.is_resumed else None
     run.describe(data, model)
     if run.role.prints and run.role.sweep is None and (lost := lost_letters(corpus)):
         print_text(lost)
@@ -59,7 +60,6 @@ def main(settings: Train, run: Record) -> None:
         if run.role.sweep is None and run.role.writes:
             others.append(EpochWeights(run.folder))
         trainer = build_trainer(settings, run, others)
-        checkpoint = resume(run, trainer, model, data) if run.is_resumed else None
         with errors_in_one_line(trainer):
             trainer.fit(model, data, ckpt_path=checkpoint)
             if data.splits["test"].starts:

@@ -97,7 +97,7 @@ def test_an_exercise_that_is_interrupted_goes_on(program: Program, tmp_path: Pat
         sweep.process.send_signal(signal.SIGTERM)  # Ctrl-C: tests/test_interruptions.py
         code, output, _ = sweep.ended()
         sweep.wait_for_its_processes()
-    assert (code, output.splitlines()[-1]) == (143, "go on with    the same command and resume=sweep")
+    assert (code, output.splitlines()[-1]) == (130, "go on with    the same command and resume=sweep")
     assert_succeeded(program("train.py", *exercise, "resume=sweep"))
     for job in "01":
         assert read_summary(tmp_path / "sweep" / job)["status"] == "completed"

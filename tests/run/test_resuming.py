@@ -175,7 +175,7 @@ def test_a_job_that_keeps_no_checkpoints_begins_anew(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     again = Record(tmp_path, {"resume": "sweep", "trainer": {"enable_checkpointing": False}}, Role(sweep="sweep"))
     nothing: Any = None  # is needed of them where there is no checkpoint
-    assert resume(again, nothing, nothing, nothing) is None
+    assert resume(again, nothing, nothing) is None
     assert [path.name for path in tmp_path.glob("*.*")] == ["summary.json"]
 
 

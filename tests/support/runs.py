@@ -68,7 +68,7 @@ def fit(
     with Record(folder, to_dict(settings), Role(prints=False)) as run:
         run.describe(data, model)
         built = build_trainer(settings, run, [*others, EpochWeights(folder)])
-        built.fit(model, data, ckpt_path=resume(run, built, model, data) if run.is_resumed else None)
+        built.fit(model, data, ckpt_path=resume(run, model, data) if run.is_resumed else None)
     return built
 
 

@@ -225,7 +225,7 @@ def export_model(path: Path, model: RNNLMScratch, vocab: Vocab, summary: dict[st
 # Resume
 
 
-def resume(run: Record, trainer: pl.Trainer, model: RNNLMScratch, data: TimeMachine) -> Path | None:
+def resume(run: Record, model: RNNLMScratch, data: TimeMachine) -> Path | None:
     """Return the checkpoint to resume from, None for a run that starts again because it has none yet.
 
     Everything is compared before anything is changed; then summary.json gets the new settings. Raises SettingError for
@@ -259,7 +259,8 @@ def resume(run: Record, trainer: pl.Trainer, model: RNNLMScratch, data: TimeMach
     if sha256 != data.corpus.sha256:
         raise SettingError(f"data.corpus={format_value(data.corpus.source)}: not the text that the run was trained on")
     done, steps = checkpoint["epoch"] + 1, checkpoint["global_step"]
-    for name, asked, has in (("epochs", trainer.max_epochs, done), ("steps", trainer.max_steps, steps)):
+    for name, has in (("epochs", done), ("steps", steps)):
+        asked = run.settings["trainer"][f"max_{name}"]
         if asked is not None and 0 <= asked < has:
             raise SettingError(f"trainer.max_{name}={asked}: the run has {has} {name} already; use {has} or more")
     if run.role.writes and not checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]:
