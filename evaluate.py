@@ -4,7 +4,7 @@ from timemachine.cli.program import program
 from timemachine.config import Evaluate, Tokens, format_value
 from timemachine.corpus import find_corpus
 from timemachine.errors import SettingError
-from timemachine.run.summaries import run_summary
+from timemachine.run.record import run_summary
 
 
 @program(Evaluate)

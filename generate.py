@@ -6,7 +6,7 @@ import sys
 from timemachine.cli.program import program
 from timemachine.config import PREFIX, Generate, Tokens
 from timemachine.errors import SettingError
-from timemachine.run.summaries import run_summary
+from timemachine.run.record import run_summary
 
 
 @program(Generate)

@@ -10,7 +10,7 @@ from omegaconf import open_dict
 from timemachine.cli.schema import CONF, VERSION, checked, resolved
 from timemachine.config import Evaluate, Generate, Train, Trainer, to_dict
 from timemachine.how_low import teacher
-from timemachine.run.summaries import flat
+from timemachine.run.record import flat
 from timemachine.weights_and_biases import LOGGER
 
 EXERCISES = sorted(file.stem for file in CONF.glob("exercise/*.yaml"))

@@ -14,7 +14,7 @@ from tests.support.processes import running
 from tests.support.programs import DEADLINE, Program, assert_succeeded, run_program
 from tests.support.runs import rows
 from timemachine.config import REPOSITORY
-from timemachine.run.summaries import read_summary
+from timemachine.run.record import read_summary
 
 # 50 steps. The last batch of an epoch has 3 windows: processes share it unequally. Clipping acts in some steps.
 TRAINING = ["data=sample", "logger=csv", "trainer.max_epochs=5", "data.num_train=9219", "seed=1"]

@@ -24,7 +24,7 @@ from tests.proof.tally import Note, Tally, command, shards
 from tests.support.programs import DEADLINE, Done, call_program
 from timemachine.cli.schema import choices, leaves
 from timemachine.config import Evaluate, Generate, Train
-from timemachine.run.summaries import read_summary
+from timemachine.run.record import read_summary
 
 CASES = int(os.environ.get("CASES", 100))  # of each kind; `make torture`: 10,000
 TINY_TEXT = b"the time traveller for so it will be convenient to speak of him"

@@ -9,7 +9,7 @@ import pytest
 from tests.support.processes import Running, running
 from tests.support.programs import Program, assert_said, assert_succeeded, call_program
 from tests.support.runs import epochs, what_is_left
-from timemachine.run.summaries import EPOCH_WEIGHTS, is_running, read_summary
+from timemachine.run.record import EPOCH_WEIGHTS, is_running, read_summary
 
 SHORT = ["data=sample", "data.num_train=515", "data.num_val=100", "data.batch_size=256", "data.num_steps=8"]
 SHORT += ["model.hiddens=8", "model.lr=2", "logger=csv"]

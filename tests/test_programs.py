@@ -16,7 +16,7 @@ from timemachine.corpus import find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.perplexity import unigram_perplexity
 from timemachine.run.checkpoint import load_model
-from timemachine.run.summaries import read_summary
+from timemachine.run.record import read_summary
 
 SHORT = ("data=sample", "trainer.max_epochs=2", "logger=csv")
 

@@ -8,7 +8,7 @@ from timemachine.errors import SettingError
 from timemachine.exercises.report import tie_together
 from timemachine.run.console import print_text, printable
 from timemachine.run.files import cannot_write
-from timemachine.run.jobs import exercise_of, read_summaries
+from timemachine.run.jobs import exercise_of, load_jobs
 
 
 def main() -> None:
@@ -20,8 +20,8 @@ def main() -> None:
         sys.exit(f"error: no folder; type {parser.prog} sweeps/<date_time>, or another folder with runs in it")
     folder = Path(typed)
     try:
-        summaries = read_summaries(folder)
-        for row in tie_together(folder, exercise_of(summaries.values()), summaries):
+        jobs = load_jobs(folder)
+        for row in tie_together(folder, exercise_of(jobs), jobs):
             if row["message"]:
                 print_text(f"job {row['job']}: {row['message']}")
     except SettingError as error:

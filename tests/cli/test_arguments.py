@@ -16,7 +16,7 @@ from timemachine.config import Evaluate, Generate, Train
 from timemachine.errors import SettingError
 from timemachine.exercises import BY_NUMBER
 from timemachine.run.jobs import load_sweep
-from timemachine.run.summaries import read_summary
+from timemachine.run.record import read_summary
 
 # What a shell can pass: any bytes without NUL, which Python shows as text.
 ARGUMENTS = st.binary(max_size=60).map(lambda argument: os.fsdecode(argument.replace(b"\0", b"")))

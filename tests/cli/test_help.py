@@ -21,14 +21,14 @@ def helped(name: str) -> str:
 
 
 @pytest.mark.parametrize(("name", "schema"), PROGRAMS)
-def test_each_setting_has_its_value_its_meaning_and_what_it_may_be(name: str, schema: type) -> None:
+def test_every_setting_is_explained(name: str, schema: type) -> None:
     text = helped(name)
     for setting, field in leaves(schema):
         if field.metadata.get("meaning"):
             assert re.search(rf" {re.escape(setting)}=.+? {re.escape(described(field))} ", text), setting
 
 
-def test_all_groups_are_listed_with_all_choices() -> None:
+def test_every_choice_is_listed() -> None:
     text = helped("train.py")
     assert " model.hiddens=32 hidden units, the book's num_hiddens (1 to 8,192) " in text
     for group in GROUPS:

@@ -36,7 +36,7 @@ def names_a_setting(*_: Any) -> None:
         ("on_fit_start", names_a_setting, "precision of my own"),
     ],
 )
-def test_a_mistake_in_a_callback_is_raised(
+def test_callback_mistake_is_raised(
     hook: str, mistake: Callable[..., Any], says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(StepTable, hook, mistake)
@@ -56,7 +56,7 @@ def my_findings(jobs: object) -> None:
     raise KeyError("mine")
 
 
-def test_a_mistake_in_findings_is_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_findings_mistake_is_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(generic, "findings", my_findings)
     done = call_program("train.py", "-m", *SMALL, "seed=0,1", "hydra.sweep.dir=sweep")
     assert done.returncode == 1

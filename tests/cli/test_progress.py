@@ -13,7 +13,7 @@ from timemachine.cli.schema import VERSION
 from timemachine.cli.sweep import num_jobs
 from timemachine.config import REPOSITORY
 from timemachine.run import jobs as run_jobs
-from timemachine.run.summaries import read_summary
+from timemachine.run.record import read_summary
 
 SWEEP = ("-m", "data=sample", "trainer.max_epochs=1", "model.hiddens=4", "logger=csv", "hydra.sweep.dir=sweep")
 LINE = re.compile(r"^job   (\d)  (\w+) +val +[\d.–]+  (\d of \d)$", re.MULTILINE)

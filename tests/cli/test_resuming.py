@@ -8,7 +8,7 @@ import torch
 
 from tests.support.programs import assert_succeeded, call_program
 from timemachine.corpus import Corpus
-from timemachine.run.summaries import read_summary
+from timemachine.run.record import read_summary
 
 SHORT = ["data=sample", "data.num_train=64", "data.num_val=64", "model.hiddens=2", "trainer=cpu", "logger=csv"]
 ONE_EPOCH = [*SHORT, "trainer.max_epochs=1"]

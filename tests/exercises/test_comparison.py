@@ -93,13 +93,13 @@ def test_a_long_table_is_folded() -> None:
 )
 def test_a_run_has_one_of_three_outcomes(status: str, train: float, val: float, expected: str) -> None:
     metrics = {"train/perplexity": train, "val/perplexity": val}
-    assert outcome(Job(status=status, metrics=metrics, letters=LETTERS)) == expected
+    assert outcome(Job(status=status, metrics=metrics, corpus={"unigram": LETTERS})) == expected
 
 
 def test_a_run_is_judged_by_the_letters_of_its_own_text() -> None:
     metrics = {"train/perplexity": 15.0, "val/perplexity": 15.0}
     book, other = (
-        Job(metrics=metrics, letters=of_text)
+        Job(metrics=metrics, corpus={"unigram": of_text})
         for of_text in (LETTERS, {"train/perplexity": 14.2, "val/perplexity": 14.9})
     )
     assert (outcome(book), outcome(other)) == ("learnt", "learnt nothing")

@@ -15,8 +15,8 @@ from tests.proof.tally import Note, count
 from tests.support.processes import running
 from tests.support.programs import Program, assert_said, assert_succeeded, call_program
 from tests.support.runs import epochs, what_is_left
-from timemachine.run.jobs import summary_or_failure
-from timemachine.run.summaries import read_summary
+from timemachine.run.jobs import read_job
+from timemachine.run.record import read_summary
 
 SHORT = ["data=sample", "data.num_train=515", "data.num_val=100", "data.batch_size=256", "data.num_steps=8"]
 SHORT += ["model.hiddens=8", "model.lr=2", "logger=csv"]
@@ -44,14 +44,14 @@ def both_began(folder: Path) -> bool:
 def test_a_worker_that_is_killed_is_one_line(program: Program, tmp_path: Path) -> None:
     with running(tmp_path, *SWEEP, "trainer.max_epochs=400") as sweep:
         sweep.wait_until(lambda: both_began(tmp_path))
-        assert summary_or_failure(tmp_path / "sweep/0")["status"] == "running"
+        assert read_job(tmp_path / "sweep/0").status == "running"
         worker = next(number for number, line in sweep.processes().items() if "LokyProcess-1" in line)
         os.kill(worker, signal.SIGKILL)
         code, output, errors = sweep.ended()
         sweep.wait_for_its_processes()
     assert (code, errors) == (1, "error: a process of the sweep was killed from outside\n")
     assert output.splitlines()[-1] == "go on with    the same command and resume=sweep"
-    assert {summary_or_failure(tmp_path / "sweep" / job)["message"] for job in "01"} == {"its process was killed"}
+    assert {read_job(tmp_path / "sweep" / job).message for job in "01"} == {"its process was killed"}
     began = [epochs(tmp_path / "sweep" / job) for job in "01"]
     assert all(0 < number < 400 for number in began)
     assert_succeeded(program("train.py", *SWEEP, "trainer.max_epochs=400", "resume=sweep"))

@@ -16,7 +16,7 @@ from tests.support.processes import wait_until
 from tests.support.programs import DEADLINE, Program, assert_succeeded
 from tests.support.runs import epochs, rows
 from timemachine.config import REPOSITORY
-from timemachine.run.summaries import is_running, read_summary
+from timemachine.run.record import is_running, read_summary
 
 pytestmark = pytest.mark.slurm
 

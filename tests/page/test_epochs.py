@@ -15,8 +15,8 @@ from timemachine.datamodule import TimeMachine
 from timemachine.language_model import RNNLMScratch
 from timemachine.page.epochs import EpochWeights, halved, read_epochs, read_weights, write_weights
 from timemachine.run.checkpoint import read_checkpoint
+from timemachine.run.record import EPOCH_WEIGHTS
 from timemachine.run.rows import read_numbers
-from timemachine.run.summaries import EPOCH_WEIGHTS
 
 
 @pytest.fixture

@@ -17,8 +17,7 @@ from timemachine.datamodule import TimeMachine
 from timemachine.kernels import fused
 from timemachine.kernels.language_model import FusedRNNLM
 from timemachine.run.checkpoint import kept_backward
-from timemachine.run.record import Record, Role
-from timemachine.run.summaries import read_summary
+from timemachine.run.record import Record, Role, read_summary
 from timemachine.run.trainer import build_trainer
 
 
@@ -59,7 +58,7 @@ def test_signal_during_validation(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("backward", ["bptt", "autograd"])
-def test_a_resumed_run_keeps_the_kernel_with_which_it_began(backward: str, tmp_path: Path) -> None:
+def test_resumed_run_keeps_its_kernel(backward: str, tmp_path: Path) -> None:
     train(tmp_path, backward=backward)
     assert read_summary(tmp_path)["kernel"] == backward
     again = Record(tmp_path, to_dict(Train(resume=str(tmp_path))), Role())
@@ -67,7 +66,7 @@ def test_a_resumed_run_keeps_the_kernel_with_which_it_began(backward: str, tmp_p
 
 
 @pytest.mark.skipif(not kernels.is_compiled(), reason="the fused kernel is not compiled")
-def test_another_kernel_than_before_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_changed_kernel_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = Train(resume=str(tmp_path))
     settings.trainer.max_epochs, settings.trainer.accelerator = 1, "cpu"
     with Record(tmp_path, to_dict(settings), Role()) as run:

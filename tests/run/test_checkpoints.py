@@ -19,7 +19,7 @@ from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
 from timemachine.run.checkpoint import WholeCheckpoints, export_model, load_model
 from timemachine.run.files import write_whole
-from timemachine.run.summaries import run_summary
+from timemachine.run.record import run_summary
 from timemachine.vocab import Vocab
 
 CASES = int(os.environ.get("CASES", 250))  # of each kind; `make torture`: 10,000
@@ -51,7 +51,7 @@ def assert_refused(run: Path, says: str) -> None:
 
 
 @pytest.mark.parametrize("input", ["one_hot", "embedding"])
-def test_a_model_that_was_exported_comes_back(input: str, tmp_path: Path) -> None:
+def test_export_round_trip(input: str, tmp_path: Path) -> None:
     model = RNNLMScratch(len(VOCAB), hiddens=7, activation="relu", input=input, embedding_dim=3)
     export_model(tmp_path / "model.safetensors", model, VOCAB, SUMMARY)
     found, vocab = load_model(str(tmp_path / "model.safetensors"))
@@ -73,7 +73,7 @@ class Code:
 
 
 @pytest.mark.parametrize("disguise", ["torch", "torch of old", "pickle", "safetensors"])
-def test_code_in_a_file_is_refused_and_not_executed(disguise: str, tmp_path: Path) -> None:
+def test_code_is_never_executed(disguise: str, tmp_path: Path) -> None:
     executed = tmp_path / "executed"
     path = saved(tmp_path, {"callbacks": Code(executed)})
     content = torch.load(saved(tmp_path / "sound"), weights_only=True) | {"callbacks": Code(executed)}
@@ -106,12 +106,12 @@ def test_code_in_a_file_is_refused_and_not_executed(disguise: str, tmp_path: Pat
         ({"hyper_parameters": {"vocab_size": 5, "_target_": "os.mkdir"}}, "_target_"),
     ],
 )
-def test_a_checkpoint_that_does_not_fit_is_refused(changes: dict[str, Any], says: str, tmp_path: Path) -> None:
+def test_mismatched_checkpoint_is_refused(changes: dict[str, Any], says: str, tmp_path: Path) -> None:
     saved(tmp_path, changes)
     assert_refused(tmp_path / "run", says)
 
 
-def test_the_last_checkpoint_comes_before_an_export(tmp_path: Path) -> None:
+def test_checkpoint_takes_precedence_over_export(tmp_path: Path) -> None:
     """A run that was resumed and killed has an older one."""
     export_model(saved(tmp_path).parents[1] / "model.safetensors", older := RNNLMScratch(len(VOCAB), 3), VOCAB, SUMMARY)
     assert weights(load_model(str(tmp_path / "run"))[0]) == weights(MODEL)
@@ -119,7 +119,7 @@ def test_the_last_checkpoint_comes_before_an_export(tmp_path: Path) -> None:
     assert weights(load_model(str(tmp_path / "run"))[0]) == weights(older)
 
 
-def test_another_file_and_a_folder_without_one_are_refused(tmp_path: Path) -> None:
+def test_foreign_or_missing_checkpoint_is_refused(tmp_path: Path) -> None:
     path = saved(tmp_path)
     torch.save({"state_dict": 3}, path)
     assert_refused(tmp_path / "run", r"last\.ckpt is damaged, or not a checkpoint")
@@ -168,7 +168,7 @@ def test_flipped_bytes(kind: str, number: int, cases: int, tmp_path: Path, recor
     tally.end(record_property)
 
 
-def test_a_file_that_cannot_be_written_leaves_what_was_there(tmp_path: Path) -> None:
+def test_failed_write_keeps_old_file(tmp_path: Path) -> None:
     write_whole(tmp_path / "file", b"sound")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))

@@ -15,8 +15,8 @@ from tests.support.jobs import leave_job
 from timemachine.cli import sweep
 from timemachine.run import jobs as run_jobs
 from timemachine.run.console import print_table
-from timemachine.run.jobs import load_sweep, print_jobs, read_summaries, sweep_rows
-from timemachine.run.summaries import read_summary
+from timemachine.run.jobs import load_jobs, load_sweep, print_jobs, table_of
+from timemachine.run.record import read_summary
 
 
 def job(folder: Path, number: int, status: str = "completed", message: str | None = None, **settings: Any) -> None:
@@ -26,22 +26,17 @@ def job(folder: Path, number: int, status: str = "completed", message: str | Non
     leave_job(folder, settings, status=status, number=number, message=message, metrics=metrics)
 
 
-def table_of(folder: Path) -> list[dict[str, Any]]:
-    """The rows of the sweep whose jobs are in the folder."""
-    return sweep_rows(folder, read_summaries(folder))
-
-
 def end_sweep(folder: Path) -> None:
     """End the sweep whose jobs are in the folder, as Hydra does."""
     sweep.end(OmegaConf.create({"hydra": {"sweep": {"dir": str(folder)}}}))
 
 
-def test_a_row_has_the_settings_that_vary_and_the_final_numbers(tmp_path: Path) -> None:
+def test_row_per_job(tmp_path: Path) -> None:
     """In the order of the jobs' numbers."""
     for number, hiddens, seed in [(10, 32, 0), (2, 16, 1), (0, 16, 0), (11, 32, 1)]:
         job(tmp_path, number, seed=seed, model={"hiddens": hiddens, "lr": 1.0})
     (tmp_path / "report").mkdir()
-    rows = table_of(tmp_path)
+    rows = table_of(load_jobs(tmp_path))
     varying = {"seed": 1, "model.hiddens": 16}
     first, last = {"job": "2", "status": "completed"}, {"message": "", "folder": str(tmp_path / "2")}
     assert rows[1] == first | varying | {"val/perplexity": 9.5, "epoch": 100} | last
@@ -53,27 +48,27 @@ def test_settings_of_any_kind_may_vary(tmp_path: Path) -> None:
     for number, wandb in enumerate([None, {"project": "timemachine"}, {"project": [0, 1]}]):
         job(tmp_path, number, logger={"wandb": wandb})
     known = {"job", "status", "val/perplexity", "epoch", "message", "folder"}
-    assert table_of(tmp_path)[0].keys() - known == {"logger.wandb.project"}
+    assert table_of(load_jobs(tmp_path))[0].keys() - known == {"logger.wandb.project"}
 
 
-def test_where_symbols_vary_a_row_says_how_many_there_are(tmp_path: Path) -> None:
+def test_number_of_symbols_in_rows(tmp_path: Path) -> None:
     """Perplexities of more symbols, or of fewer that are unknown, are no worse for being higher."""
     for min_count, vocabulary, unknown in ((1, 60, 0), (9, 20, 700)):
         settings = {"data": {"min_count": min_count}}
         leave_job(tmp_path, settings, corpus={"vocabulary": vocabulary, "unknown": unknown, "characters": 9_000})
     columns = ("data.min_count", "vocabulary", "unknown")
-    assert [tuple(row[name] for name in columns) for row in table_of(tmp_path)] == [(1, 60, 0), (9, 20, 700)]
-    assert "characters" not in table_of(tmp_path)[0]
+    assert [tuple(row[name] for name in columns) for row in table_of(load_jobs(tmp_path))] == [(1, 60, 0), (9, 20, 700)]
+    assert "characters" not in table_of(load_jobs(tmp_path))[0]
 
 
-def test_failed_and_killed_jobs_have_a_row_with_what_is_known(tmp_path: Path) -> None:
+def test_rows_of_failed_jobs(tmp_path: Path) -> None:
     job(tmp_path, 0, seed=0)
     job(tmp_path, 1, "failed", "model.lr=-1: must be positive", seed=1)
     job(tmp_path, 2, "running", seed=2)
     (tmp_path / "3/.hydra").mkdir(parents=True)
     (tmp_path / "4").mkdir()
     (tmp_path / "4/summary.json").write_text('{"status": "comp')
-    rows = table_of(tmp_path)
+    rows = table_of(load_jobs(tmp_path))
     assert [row["status"] for row in rows] == ["completed", "failed", "failed", "failed", "failed"]
     assert [row["seed"] for row in rows] == [0, 1, 2, "", ""]
     assert [row["val/perplexity"] for row in rows] == [7.5, "", "", "", ""]
@@ -82,7 +77,7 @@ def test_failed_and_killed_jobs_have_a_row_with_what_is_known(tmp_path: Path) ->
     assert all(row["message"] for row in rows[2:])
 
 
-def test_a_sweep_fails_exactly_when_a_job_failed(tmp_path: Path) -> None:
+def test_sweep_fails_with_a_job(tmp_path: Path) -> None:
     for number, status in enumerate(["completed", "diverged"]):  # which is a result
         job(tmp_path, number, status)
     end_sweep(tmp_path)
@@ -98,7 +93,7 @@ def test_tables_show_any_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     with pytest.raises(SystemExit):
         end_sweep(tmp_path)
     with (tmp_path / "summary.csv").open(newline="") as file:
-        assert [*csv.DictReader(file)] == [{k: str(v) for k, v in row.items()} for row in table_of(tmp_path)]
+        assert [*csv.DictReader(file)] == [{k: str(v) for k, v in row.items()} for row in table_of(load_jobs(tmp_path))]
     out = capsys.readouterr().out
     assert all(text in out for text in ("7.5", "[b]old", "a[/b]"))
     assert "table         summary.csv\nreport        report.md\n" in out
@@ -128,13 +123,13 @@ def test_each_summary_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert reads.call_args_list == [call(tmp_path / name) for name in "012"]
 
 
-def test_the_best_completed_job_is_marked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_best_job_is_marked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ended = [("completed", 0.01, 12.25), ("completed", 1.0, 7.5), ("diverged", 1e30, math.inf), ("interrupted", 2.0, 7)]
     for number, (status, lr, perplexity) in enumerate(ended):
         clips = {"gradient_clip_val": None if number else 0.5}
         metrics = {"val/perplexity": float(perplexity), "epoch": 100}
         leave_job(tmp_path, {"model": {"lr": lr}, "trainer": clips}, status=status, number=number, metrics=metrics)
-    print_jobs(table_of(tmp_path))
+    print_jobs(table_of(load_jobs(tmp_path)))
     printed = capsys.readouterr().out.splitlines()
     assert [line.rstrip() for line in printed if line.strip()] == [
         "perplexity of each job",
@@ -147,35 +142,27 @@ def test_the_best_completed_job_is_marked(tmp_path: Path, capsys: pytest.Capture
     ]
 
 
-@pytest.mark.parametrize(("width", "is_terminal"), [(60, True), (100, True), (60, False)])
-def test_columns_that_do_not_fit(
-    width: int, is_terminal: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Are named in a line, and in summary.csv; where there is no terminal a table has 120 characters."""
-    monkeypatch.setenv("COLUMNS", str(width))
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal)
-    names = [f"setting_{number}" for number in range(30)]
+def test_settings_without_room_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = [f"model.setting_{number}" for number in range(9)]
     for number in range(2):
-        job(tmp_path, number, model=dict.fromkeys(names, number))
-    print_jobs(table_of(tmp_path))
-    printed = re.sub("\x1b\\[[0-9;]*m", "", capsys.readouterr().out)
-    table, _, said = printed.partition("\nin summary.csv: ")
-    shown, left_out = re.findall(r"model\.\w+", table), re.findall(r"model\.\w+", said)
-    assert [*shown, *left_out] == [f"model.{name}" for name in names] and shown and left_out
-    assert max(len(line.rstrip()) for line in table.splitlines()) <= (width if is_terminal else 120)
+        settings: dict[str, Any] = dict.fromkeys(names, number)
+        job(tmp_path, number, **settings)
+    print_jobs(table_of(load_jobs(tmp_path)))
+    table, _, left_out = capsys.readouterr().out.partition("in summary.csv: ")
+    assert [name for name in names if name in table] + left_out.strip().split(", ") == names
 
 
 @pytest.mark.parametrize(("name", "is_marked"), [("data.batch_size", True), ("data.num_steps", False)])
-def test_no_job_is_the_best_of_other_windows(name: str, is_marked: bool, tmp_path: Path, capsys: Any) -> None:
+def test_no_best_job_across_windows(name: str, is_marked: bool, tmp_path: Path, capsys: Any) -> None:
     """The longer the windows, the lower the perplexity by itself."""
     for number in range(2):
         settings: dict[str, Any] = {name: 8 * (number + 1)}
         job(tmp_path, number, **settings)
-    print_jobs(table_of(tmp_path))
+    print_jobs(table_of(load_jobs(tmp_path)))
     assert ("best" in capsys.readouterr().out) == is_marked
 
 
-def test_a_table_that_cannot_be_written_is_no_success(tmp_path: Path) -> None:
+def test_unwritable_table_fails(tmp_path: Path) -> None:
     """Hydra makes a warning of an exception there."""
     job(tmp_path, 0)
     (tmp_path / "summary.csv").mkdir()
@@ -184,7 +171,7 @@ def test_a_table_that_cannot_be_written_is_no_success(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("width", "is_terminal"), [(62, True), (80, True), (20, False)])
-def test_a_table_fits_the_terminal_and_no_number_is_broken(
+def test_table_fits_the_terminal(
     width: int, is_terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """In a pipe, each row is one line."""

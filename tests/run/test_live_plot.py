@@ -44,7 +44,7 @@ def fit(sample: Corpus, plot: LivePlot, max_epochs: int = 3, **chosen: Any) -> f
 
 
 @pytest.mark.parametrize(("seconds", "times"), [(0, 4), (1000, 2)])
-def test_one_figure_grows_as_often_as_asked(seconds: float, times: int, sample: Corpus, drawn: list[bytes]) -> None:
+def test_figure_is_redrawn_as_asked(seconds: float, times: int, sample: Corpus, drawn: list[bytes]) -> None:
     """Before each epoch and at the end, or only the first time and at the end."""
     plot = LivePlot(seconds)
     val = fit(sample, plot)
@@ -54,7 +54,7 @@ def test_one_figure_grows_as_often_as_asked(seconds: float, times: int, sample: 
     assert all(image.startswith(b"\x89PNG") for image in drawn)
 
 
-def test_an_epoch_without_validation_has_no_point_and_another_fit_begins_anew(sample: Corpus) -> None:
+def test_curves_of_sparse_validation(sample: Corpus) -> None:
     plot = LivePlot()
     for chosen, train, val in (
         ({"max_epochs": 5, "check_val_every_n_epoch": 2}, [1, 2, 3, 4, 5], [2, 4]),
@@ -65,7 +65,7 @@ def test_an_epoch_without_validation_has_no_point_and_another_fit_begins_anew(sa
 
 
 @pytest.mark.parametrize("shell", [None, SimpleNamespace()], ids=["python", "ipython in a terminal"])
-def test_nothing_is_drawn_outside_a_notebook(
+def test_nothing_drawn_outside_notebooks(
     shell: Any, sample: Corpus, drawn: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A terminal would show a line of text for each drawing."""

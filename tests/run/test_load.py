@@ -21,7 +21,7 @@ SMALL = ("trainer.max_epochs=1", "trainer.enable_checkpointing=false", "data.num
 
 
 @pytest.mark.usefixtures("quick_calls")
-def test_a_run_comes_back_from_its_folder_and_from_its_export_alone(
+def test_load_run_and_export(
     sample: Corpus, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("text.txt").write_text(sample.characters)
@@ -60,7 +60,7 @@ def test_a_run_comes_back_from_its_folder_and_from_its_export_alone(
     assert capsys.readouterr() == ("", "")
 
 
-def test_whatever_runs_lie_below_a_folder_are_rows_of_numbers(tmp_path: Path) -> None:
+def test_load_sweep_of_any_runs(tmp_path: Path) -> None:
     for number, val in ((10, "inf"), (2, 7.5)):
         leave_job(tmp_path / "index", {"seed": number}, number=number, metrics={"val/perplexity": val})
     leave_job(tmp_path / "day", {}, status="failed")

@@ -158,7 +158,7 @@ def without_stats(left: dict[str, Any]) -> Any:
 
 
 @pytest.mark.parametrize("step", [6, 21])  # in mid-epoch
-def test_callbacks_and_loggers_resume_bit_for_bit(step: int) -> None:
+def test_callbacks_resume_bit_for_bit(step: int) -> None:
     typed = [f"callbacks.odd._target_={__name__}.Odd", f"callbacks=[{','.join(THREE)}]"]
     typed += [f"callbacks.average._target_={LIGHTNINGS}.EMAWeightAveraging", "callbacks.average.decay=0.9"]
     typed += ["logger=[wandb,tensorboard]", "logger.wandb.mode=offline"]

@@ -10,10 +10,9 @@ import pytest
 
 from timemachine.errors import Diverged, SettingError
 from timemachine.run.checkpoint import is_done
-from timemachine.run.jobs import summary_or_failure
+from timemachine.run.jobs import read_job
 from timemachine.run.processes import is_first_process
-from timemachine.run.record import Record, Role
-from timemachine.run.summaries import EPOCH_WEIGHTS, is_running, read_summary
+from timemachine.run.record import Record, Role, is_running, read_summary
 
 SETTINGS: dict[str, Any] = {"seed": 3, "model": {"hiddens": 32, "sigma": 0.01}}
 
@@ -23,7 +22,7 @@ def record(folder: Path, in_sweep: bool = False, **more: Any) -> Record:
     return Record(folder, SETTINGS | more, role, overrides=["model.hiddens=32"])
 
 
-def test_a_run_is_on_record_before_anything_can_fail_and_the_last_update_stands(tmp_path: Path) -> None:
+def test_summary_before_and_after_updates(tmp_path: Path) -> None:
     with record(tmp_path) as run:
         summary = read_summary(tmp_path)
         run.update(metrics={"epoch": 99})
@@ -48,7 +47,7 @@ def test_a_run_is_on_record_before_anything_can_fail_and_the_last_update_stands(
         (Diverged("the loss", "in epoch 3"), "diverged", "diverged in epoch 3: the loss is not finite"),
     ],
 )
-def test_an_exception_is_written_down_and_raised_or_in_a_sweep_printed(
+def test_exceptions_are_recorded(
     error: Exception, status: str, message: str, in_sweep: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     try:
@@ -67,20 +66,10 @@ def test_an_exception_is_written_down_and_raised_or_in_a_sweep_printed(
 
 
 @pytest.mark.parametrize("end", [KeyboardInterrupt(), SystemExit(1)])
-def test_a_signal_ends_a_run_and_its_sweep(tmp_path: Path, end: BaseException) -> None:
+def test_signal_ends_run_and_sweep(tmp_path: Path, end: BaseException) -> None:
     with pytest.raises((KeyboardInterrupt, SystemExit)), record(tmp_path, in_sweep=True):
         raise end
     assert read_summary(tmp_path)["status"] == "interrupted"
-
-
-def test_a_run_that_is_refused_leaves_nothing_of_its_own(tmp_path: Path) -> None:
-    (tmp_path / "own").mkdir()
-    (tmp_path / "own" / "notes.txt").write_text("a user's")
-    for folder in (tmp_path / "run", tmp_path / "own"):
-        with pytest.raises(SettingError), record(folder):
-            (folder / EPOCH_WEIGHTS).touch()
-            raise SettingError("model.lr=-1: must be positive")
-    assert {path.name for path in tmp_path.rglob("*")} == {"home", "own", "notes.txt"}
 
 
 @pytest.mark.parametrize("rank", ["RANK", "LOCAL_RANK", "SLURM_PROCID"])
@@ -91,17 +80,17 @@ def test_only_the_first_process_writes(rank: str, tmp_path: Path, monkeypatch: p
     assert not any(path.is_file() for path in tmp_path.rglob("*"))
 
 
-def test_a_folder_in_which_a_run_trains_is_refused_and_a_killed_run_is_not_running(tmp_path: Path) -> None:
+def test_folder_in_use_is_locked(tmp_path: Path) -> None:
     with record(tmp_path):
-        assert is_running(tmp_path) and summary_or_failure(tmp_path)["status"] == "running"
+        assert is_running(tmp_path) and read_job(tmp_path).status == "running"
         as_killed = (tmp_path / "summary.json").read_bytes()
         with pytest.raises(SettingError, match="another process"), record(tmp_path):
             pass
         assert (tmp_path / "summary.json").read_bytes() == as_killed
     (tmp_path / "summary.json").write_bytes(as_killed)
     assert not is_running(tmp_path)
-    killed = summary_or_failure(tmp_path)
-    assert (killed["status"], killed["message"]) == ("failed", "its process was killed")
+    killed = read_job(tmp_path)
+    assert (killed.status, killed.message) == ("failed", "its process was killed")
 
 
 def test_new_settings_wait_for_acceptance(tmp_path: Path) -> None:
@@ -114,7 +103,7 @@ def test_new_settings_wait_for_acceptance(tmp_path: Path) -> None:
     assert read_summary(tmp_path)["settings"] == SETTINGS
 
 
-def test_a_resumed_sweep_does_again_what_is_damaged_and_refuses_a_job_with_other_settings(tmp_path: Path) -> None:
+def test_jobs_that_are_done(tmp_path: Path) -> None:
     (tmp_path / "summary.json").write_text("[1]")
     assert not is_done(tmp_path, SETTINGS | {"resume": "sweep"})
     with record(tmp_path, in_sweep=True, resume="sweep") as run:

@@ -24,8 +24,7 @@ from timemachine.datamodule import Batch, TimeMachine
 from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
 from timemachine.run.checkpoint import resume
-from timemachine.run.record import Record, Role
-from timemachine.run.summaries import EPOCH_WEIGHTS, read_summary
+from timemachine.run.record import EPOCH_WEIGHTS, Record, Role, read_summary
 
 STEPS_AN_EPOCH, EPOCHS = 3, 4
 KILLS = int(os.environ.get("KILLS", 3))  # `make torture`: 30
@@ -68,7 +67,7 @@ def test_interrupted_at_any_step(
     interrupt_at(steps, uninterrupted, tmp_path_factory.mktemp("interrupted"))
 
 
-def test_interrupted_at_any_step_of_a_number_that_ends_in_mid_epoch(tmp_path: Path) -> None:
+def test_interrupted_with_max_steps(tmp_path: Path) -> None:
     max_steps = 3 * STEPS_AN_EPOCH - 2
     train(tmp_path / "whole", max_steps=max_steps)
     for step in (1, STEPS_AN_EPOCH, 2 * STEPS_AN_EPOCH):
@@ -81,7 +80,7 @@ def test_a_number_of_steps_may_grow(uninterrupted: Path, tmp_path: Path) -> None
     assert what_is_left(tmp_path / "run") == what_is_left(uninterrupted)
 
 
-def test_a_row_cut_short_is_written_anew_in_a_folder_that_moved(uninterrupted: Path, tmp_path: Path) -> None:
+def test_torn_row_in_moved_folder(uninterrupted: Path, tmp_path: Path) -> None:
     with pytest.raises(Interruption):
         train(tmp_path / "here", 2 * STEPS_AN_EPOCH)
     for name in ("metrics.csv", "steps.csv"):
@@ -92,7 +91,7 @@ def test_a_row_cut_short_is_written_anew_in_a_folder_that_moved(uninterrupted: P
     assert what_is_left(tmp_path / "there") == what_is_left(uninterrupted)
 
 
-def test_an_epoch_cut_short_is_reported_and_not_done_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_partial_epoch_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train(tmp_path / "run", max_steps=STEPS_AN_EPOCH + 1)
     train(tmp_path / "run")
     assert "epoch 2 was cut short" in capsys.readouterr().err
@@ -115,7 +114,7 @@ class OwnStep(RNNLMScratch):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}
 
 
-def test_a_training_step_and_an_optimiser_of_ones_own_go_on(sample: Corpus, tmp_path: Path) -> None:
+def test_own_step_and_optimiser_resume(sample: Corpus, tmp_path: Path) -> None:
     for name, ends in (("whole", [3]), ("again", [1, 3])):
         for max_epochs in ends:
             torch.manual_seed(0)
@@ -147,7 +146,7 @@ def test_another_experiment_is_refused(uninterrupted: Path, tmp_path: Path) -> N
     assert_refused(uninterrupted, "other.txt: ", text=str(other))
 
 
-def test_a_setting_that_is_newer_than_the_run_had_its_default_there(tmp_path: Path) -> None:
+def test_missing_setting_means_its_default(tmp_path: Path) -> None:
     train(tmp_path, max_epochs=1)
     summary = read_summary(tmp_path)
     del summary["settings"]["model"]["hiddens"]
@@ -155,7 +154,7 @@ def test_a_setting_that_is_newer_than_the_run_had_its_default_there(tmp_path: Pa
     assert_refused(tmp_path, "model.hiddens=4: ")
 
 
-def test_a_run_that_lost_its_checkpoint_is_refused_and_keeps_its_tables(tmp_path: Path) -> None:
+def test_lost_checkpoint_is_refused(tmp_path: Path) -> None:
     train(tmp_path, max_epochs=2)
     checkpoint = tmp_path / "checkpoints" / "last.ckpt"
     content = checkpoint.read_bytes()
@@ -169,7 +168,7 @@ def test_a_run_that_lost_its_checkpoint_is_refused_and_keeps_its_tables(tmp_path
     assert_refused(tmp_path, "checkpoints/last.ckpt")
 
 
-def test_a_job_that_keeps_no_checkpoints_begins_anew(tmp_path: Path) -> None:
+def test_job_without_checkpoints_restarts(tmp_path: Path) -> None:
     (tmp_path / "metrics.csv").write_text("epoch\n1\n2\n3\n")
     for name in ("model.safetensors", EPOCH_WEIGHTS):
         (tmp_path / name).touch()
@@ -223,7 +222,7 @@ def test_two_processes_killed(program: Program, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("typed", [["hydra.run.dir=./run"], ["-m", "hydra.sweep.dir=sweep", "seed=0,1"]])
-def test_new_runs_and_old_do_not_mix(typed: list[str], tmp_path: Path) -> None:
+def test_folder_in_use_is_refused(typed: list[str], tmp_path: Path) -> None:
     """However the folder is spelt."""
     files = [tmp_path / folder / "summary.json" for folder in ("run", "sweep/0")]
     for file in files:

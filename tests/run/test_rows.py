@@ -44,18 +44,18 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_final_numbers_are_of_the_last_epoch_with_the_best_beside_them(folder: Path) -> None:
+def test_final_numbers_and_best_epoch(folder: Path) -> None:
     assert final_numbers(folder) == FINAL
 
 
-def test_what_was_not_measured_is_not_among_the_numbers(folder: Path) -> None:
+def test_unmeasured_numbers_are_absent(folder: Path) -> None:
     (folder / "metrics.csv").write_text("\n".join(METRICS.splitlines()[:2]).replace("8.25", "nan") + "\n")
     numbers = final_numbers(folder)
     assert numbers["train/perplexity"] == 9.5
     assert not {"val/perplexity", "test/perplexity", "best_val/perplexity", "best_epoch"} & numbers.keys()
 
 
-def test_what_the_frequencies_of_the_characters_give(novels: Path) -> None:
+def test_unigram_perplexity(novels: Path) -> None:
     corpus = find_corpus("time_machine", [str(novels)])
     data, text = TimeMachine(corpus=corpus), corpus.characters
     count = Counter(text[:10_032])
@@ -83,6 +83,6 @@ def test_flipped_bytes(data: st.DataObject) -> None:
             path.write_bytes(content)
 
 
-def test_a_row_cut_short_is_left_out(folder: Path) -> None:
+def test_torn_row_is_skipped(folder: Path) -> None:
     (folder / "metrics.csv").write_text(METRICS + "4,6,5.5,12")
     assert final_numbers(folder) == FINAL

@@ -24,7 +24,7 @@ from tests.support.runs import what_is_left
 from timemachine.config import REPOSITORY
 from timemachine.page.epochs import read_weights
 from timemachine.run.checkpoint import load_model
-from timemachine.run.summaries import EPOCH_WEIGHTS, read_summary
+from timemachine.run.record import EPOCH_WEIGHTS, read_summary
 
 EVERY = int(os.environ.get("FAULTS_EVERY", 24))  # `make torture`: 1
 PARTS = 4  # of all calls, on several cores

@@ -11,7 +11,7 @@ from typing import Any
 from tests.support.programs import DEADLINE
 from tests.support.runs import rows
 from tests.support.wandb_server import ArrivedRun, WandbServer
-from timemachine.run.summaries import read_summary
+from timemachine.run.record import read_summary
 
 SHORT = ("data=sample", "data.num_train=2051", "trainer.max_epochs=2", "model.hiddens=8", "hydra.run.dir=run")
 OF_AN_EPOCH = ("train/perplexity", "val/perplexity", "test/perplexity", "clip_fraction", "chars_per_second", "lr")

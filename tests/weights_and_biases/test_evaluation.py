@@ -10,7 +10,7 @@ from tests.support.programs import Program, assert_succeeded
 from tests.support.wandb_runs import SHORT, assert_arrived, unfinished, wandb_command
 from tests.support.wandb_server import WandbServer
 from timemachine.evaluation.scores import COLUMNS
-from timemachine.run.summaries import read_summary
+from timemachine.run.record import read_summary
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ from tests.support.wandb_server import WandbServer, environment_of
 from timemachine.config import REPOSITORY
 from timemachine.decoding import continue_text
 from timemachine.run.checkpoint import load_model
-from timemachine.run.summaries import read_summary
+from timemachine.run.record import read_summary
 from timemachine.weights_and_biases import CHANGES, FIGURE, GAP, PAGE, SAMPLES
 from timemachine.weights_and_biases.run import PREFIXES
 

@@ -18,7 +18,7 @@ from timemachine.cli.schema import groups, leaves
 from timemachine.config import Train, format_value
 from timemachine.errors import SettingError
 from timemachine.exercises import BY_NUMBER
-from timemachine.run.summaries import newest_run
+from timemachine.run.record import newest_run
 
 MULTIRUN = {"-m", "--multirun"}
 PATHS = {"data.corpus", "run", "resume", "init_from"}

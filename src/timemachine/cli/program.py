@@ -18,13 +18,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from timemachine.cli.arguments import as_typed, checked_arguments
 from timemachine.cli.messages import exit_with, remember_folder, say_how_to_go_on
-from timemachine.cli.resuming import resumed_settings, with_resumed
-from timemachine.cli.schema import CONF, TARGETS, VERSION, Settings, checked, resolved, without_hydra
-from timemachine.config import REPOSITORY, Train
+from timemachine.cli.schema import CONF, TARGETS, VERSION, Settings, checked, resolved
+from timemachine.config import REPOSITORY, Train, to_dict
 from timemachine.errors import SettingError, UserError
 from timemachine.run.files import shown, shown_from
 from timemachine.run.processes import end_with_parent, interrupt_on_signals, is_first_process, is_job
-from timemachine.run.record import Record, Role, is_resumed
+from timemachine.run.record import EXPORT, Record, Role, is_resumed
 
 # Launchers whose jobs write one after another, or each into a file of its own. Those of others share a terminal.
 OWN_OUTPUT = ("basic", "submitit_local", "submitit_slurm")
@@ -58,6 +57,8 @@ def _main(schema: type, task: Callable[[DictConfig], Any]) -> Callable[[], None]
         try:
             arguments = checked_arguments(sys.argv[1:], schema)
             if any(argument.startswith("resume=") for argument in arguments):
+                from timemachine.cli.resuming import with_resumed
+
                 arguments = with_resumed(arguments)
             if not (is_first_process() or any(argument.startswith("hydra.run.dir=") for argument in arguments)):
                 arguments += ["hydra.run.dir=.", "hydra.output_subdir=null"]  # srun, torchrun: one folder a run
@@ -80,7 +81,7 @@ def _main(schema: type, task: Callable[[DictConfig], Any]) -> Callable[[], None]
 
 
 class Hooks(Callback):
-    """What Hydra calls before and after a run or a sweep: folders in use are refused before Hydra writes anything.
+    """What Hydra calls before and after a run or a sweep: a folder in use is refused before Hydra writes anything.
 
     It exits with an error: Hydra makes a warning of whatever else is raised here.
     """
@@ -88,15 +89,10 @@ class Hooks(Callback):
     jobs = 0  # of a sweep
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Refuse settings that break a rule, and a folder that holds a run, unless that run goes on or is a job."""
+        """Exit if the folder contains a run that has trained, or a sweep, unless that run is resumed or is a job."""
         folder = config.hydra.run.dir
-        try:
-            _check_choices(config.hydra, config)
-            checked(resumed_settings(without_hydra(config), config.hydra), Train)
-        except (UserError, OmegaConfBaseException) as error:
-            exit_with(error, Train)
         remember_folder(folder)
-        is_used = any(os.path.exists(f"{folder}/{name}") for name in ("summary.json", "multirun.yaml"))
+        is_used = any(os.path.exists(f"{folder}/{name}") for name in ("metrics.csv", EXPORT, "multirun.yaml"))
         if is_used and is_first_process() and not (is_resumed(config) or is_job()):
             again = f"resume={folder}, or another folder"
             sys.exit(f"error: hydra.run.dir={folder}: there is a run or a sweep already; use {again}")
@@ -138,7 +134,11 @@ def _check_choices(hydra: Any, cfg: DictConfig) -> None:
 def _run_job(cfg: DictConfig, task: Callable[[Train, Record], None]) -> float:
     """Run the task on record. Return the validation perplexity, or inf. Raise UserError where a single run diverged."""
     job = HydraConfig.get()
-    settings = resumed_settings(cfg, job)
+    settings = to_dict(Train()) | resolved(cfg)  # which lacks a group that is deleted, as by ~model
+    if job.mode == RunMode.RUN and settings["resume"] is not None:
+        from timemachine.cli.resuming import resumed_settings
+
+        settings = resumed_settings(settings, as_typed(job.overrides.task))
     folder, typed, in_sweep = Path(job.runtime.output_dir), as_typed(job.overrides.task), job.mode == RunMode.MULTIRUN
     if not in_sweep and is_first_process():  # a sweep has begun with it
         interrupt_on_signals()

@@ -9,16 +9,15 @@ import re
 from pathlib import Path, PurePath
 from typing import Any
 
-from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
-from timemachine.cli.arguments import MULTIRUN, as_typed, quoted, unquoted_path
-from timemachine.cli.schema import CONF, resolved
+from timemachine.cli.arguments import MULTIRUN, quoted, unquoted_path
+from timemachine.cli.schema import CONF
 from timemachine.config import Train, from_dict, to_dict
 from timemachine.errors import SettingError, one_line
 from timemachine.run.files import links_that_leave
-from timemachine.run.jobs import exercise_of, job_folders, summary_or_failure
-from timemachine.run.summaries import read_summary
+from timemachine.run.jobs import exercise_of, job_folders, read_job
+from timemachine.run.record import read_summary
 from timemachine.weights_and_biases import LOGGER, RESUMABLE
 
 # Loggers that only write files in the run's folder. Another one could send metrics, and a key, to a server that the
@@ -69,7 +68,7 @@ def _arguments_of_sweep(folder: str, arguments: list[str]) -> list[str]:
         )
     if exercise == "none" and not MULTIRUN & set(arguments):
         raise SettingError(f"resume={folder}: is a sweep; add the command that started it, such as exercise=clipping")
-    began = [summary for job in jobs if "exercise" in (summary := summary_or_failure(job))]
+    began = [job for job in map(read_job, jobs) if job.exercise]
     if began and (before := exercise_of(began)) != exercise:
         raise SettingError(f"resume={folder}: is a sweep of exercise={before}, not {exercise}")
     return [f"hydra.sweep.dir={quoted(folder)}"]
@@ -94,20 +93,17 @@ def recorded_settings(folder: str) -> dict[str, Any]:
     return settings
 
 
-def resumed_settings(cfg: DictConfig, hydra: Any) -> dict[str, Any]:
-    """Return the settings as nested dicts: those that Hydra composed or, of a resumed run, the recorded ones with those
-    typed now on top.
+def resumed_settings(composed: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
+    """Return the recorded settings of the run to resume, with those typed now on top.
 
-    `hydra`: Hydra's own settings. Of a group that is typed, such as `trainer=cpu`, the values count that a file of the
-    group sets. Raises SettingError for what cannot be taken from a folder or cannot be typed when resuming.
+    `composed`: the settings that Hydra composed from the overrides typed now, as nested dicts. If a group is typed,
+    such as `trainer=cpu`, each setting that a file of the group contains is taken from it. Raises SettingError for an
+    entry that cannot be taken from a folder, or a setting that cannot be changed when resuming.
     """
-    composed = to_dict(Train()) | resolved(cfg)  # which lacks a group that is deleted, as by ~model
-    if hydra.mode == RunMode.MULTIRUN or composed.get("resume") is None:
-        return composed
-    settings = recorded_settings(cfg.resume)
-    overrides = as_typed(hydra.overrides.task)
+    folder = composed["resume"]
+    settings = recorded_settings(folder)
     typed = [override.lstrip("+~").partition("=")[0] for override in overrides]
-    _refuse_what_leaves(settings, cfg.resume, typed)
+    _refuse_what_leaves(settings, folder, typed)
     for override, path in zip(overrides, typed, strict=True):
         *groups, name = path.split(".")
         if name == "trainer" and not groups:
@@ -118,7 +114,7 @@ def resumed_settings(cfg: DictConfig, hydra: Any) -> dict[str, Any]:
         for group in groups:
             source, target = source.get(group, {}), target.setdefault(group, {})
         if name not in source:
-            raise SettingError(f"{override}: only for a new run; remove it, or resume={cfg.resume}")
+            raise SettingError(f"{override}: only for a new run; remove it, or resume={folder}")
         target[name] = source[name]
     return settings
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, get_args
 
 import hydra
 from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf import DictConfig, OmegaConf
 
 from timemachine.config import (
     MISSING,
@@ -25,8 +25,7 @@ from timemachine.config import (
 )
 from timemachine.errors import SettingError
 from timemachine.kernels import FUSED_ACTIVATIONS
-from timemachine.run.record import is_resumed
-from timemachine.run.summaries import flat
+from timemachine.run.record import flat, is_resumed
 from timemachine.weights_and_biases import LOGGER
 
 CONF = REPOSITORY / "conf"
@@ -85,14 +84,6 @@ def check_network(network: Model) -> None:
         from timemachine.kernels.language_model import FusedRNNLM  # takes seconds
 
         FusedRNNLM(2, **to_dict(network))
-
-
-def without_hydra(cfg: DictConfig) -> DictConfig:
-    """Return the settings without Hydra's own, as Hydra hands them to the program."""
-    settings = cfg.copy()
-    with read_write(settings), open_dict(settings):
-        del settings["hydra"]
-    return settings
 
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:

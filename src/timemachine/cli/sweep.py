@@ -21,13 +21,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from timemachine.cli.arguments import added_search_path, as_typed, quoted
 from timemachine.cli.messages import exit_with, no_such_choice, remember_folder
-from timemachine.cli.schema import checked, leaves, resolved, without_hydra
+from timemachine.cli.schema import leaves
 from timemachine.config import REPOSITORY, Train, check_value
 from timemachine.errors import SettingError, UserError
 from timemachine.exercises.report import module_of, tie_together
 from timemachine.run.console import short
 from timemachine.run.files import cannot_write, shown
-from timemachine.run.jobs import job_folders, read_summaries, summary_or_failure, sweep_upload_line
+from timemachine.run.jobs import job_folders, load_jobs, read_job, upload_line
 from timemachine.run.processes import SWEEP, interrupt_on_signals
 from timemachine.run.record import is_resumed, outcome
 
@@ -56,10 +56,10 @@ def begin(config: DictConfig) -> int:
 
 
 def num_jobs(config: DictConfig) -> int:
-    """Return how many jobs a sweep will have, after checking each value that is typed by itself.
+    """Return how many jobs a sweep will have, after checking each value that is typed.
 
-    Values that break a rule together fail as a job. Raises SettingError, or an error of Hydra's, for an invalid value,
-    a mistake that all jobs share, and several values of a setting that the exercise does not vary.
+    A job whose values break a rule together fails alone. Raises SettingError, or an error of Hydra's, for an invalid
+    value, and for several values of a setting that the exercise does not vary.
     """
     sweeper, loader = config.hydra.sweeper, GlobalHydra.instance().config_loader()
     parser = OverridesParser.create(loader)
@@ -81,25 +81,8 @@ def num_jobs(config: DictConfig) -> int:
         return int(sweeper.n_trials)
     # A value that is typed replaces those of the exercise's file.
     overrides = [*parser.parse_overrides([f"{name}={values}" for name, values in params.items()]), *typed]
-    by_name = {override.get_key_element(): override for override in overrides}
-    values = {name: _values(override) for name, override in by_name.items()}
-    mistakes = []
-    for place in (0, -1):  # the first and the last job differ in each setting that varies
-        job = loader.load_sweep_config(config, [f"{name}={each[place]}" for name, each in values.items()])
-        try:
-            checked(resolved(without_hydra(job)), Train)
-        except SettingError as error:
-            mistakes.append(error)
-    if len({str(error) for error in mistakes}) < len(mistakes):
-        raise mistakes[0]  # so it is a mistake that all jobs share
-    return math.prod(map(len, values.values()))
-
-
-def _values(override: Override) -> list[str]:
-    """Return the value of an override, or its values, as a job is given them."""
-    return (
-        [*override.sweep_string_iterator()] if override.is_sweep_override() else [override.get_value_element_as_str()]
-    )
+    by_name = {override.get_key_element(): override for override in overrides if override.is_sweep_override()}
+    return math.prod(len([*override.sweep_iterator()]) for override in by_name.values())
 
 
 def _check_values(override: Override, config: DictConfig, loader: ConfigLoader) -> None:
@@ -148,30 +131,30 @@ def run_as_program(folder: Path, overrides: Sequence[str], is_resumed: bool) -> 
             job.send_signal(signal.SIGINT)
             job.wait()
             raise
-    summary = summary_or_failure(folder)
-    if summary["status"] == "failed":
-        print(f"job {folder.name}: failed: {summary['message']}", file=sys.stderr)
-    return float(summary["metrics"].get("val/perplexity", math.inf))
+    ended = read_job(folder)
+    if ended.status == "failed":
+        print(f"job {folder.name}: failed: {ended.message}", file=sys.stderr)
+    return ended.metrics.get("val/perplexity", math.inf)
 
 
 def print_progress(config: DictConfig, jobs: int) -> None:
     """Print how a job ended, and which of how many `jobs` it is."""
-    number, job = config.hydra.job.num, summary_or_failure(Path(config.hydra.runtime.output_dir))
-    val = short(job["metrics"].get("val/perplexity", math.nan))
-    print(f"job {number:>3}  {job['status']:9}  val {val:>8}  {number + 1} of {jobs}", flush=True)
+    number, job = config.hydra.job.num, read_job(Path(config.hydra.runtime.output_dir))
+    val = short(job.number("val/perplexity"))
+    print(f"job {number:>3}  {job.status:9}  val {val:>8}  {number + 1} of {jobs}", flush=True)
 
 
 def _num_done(folder: Path) -> int:
-    return sum(summary_or_failure(job)["status"] in ("completed", "diverged") for job in job_folders(folder))
+    return sum(read_job(job).status in ("completed", "diverged") for job in job_folders(folder))
 
 
 def end(config: DictConfig) -> None:
     """Write summary.csv and report.md into the sweep's folder; exit with 1 if a job failed."""
     folder = Path(config.hydra.sweep.dir)
     try:
-        summaries = read_summaries(folder)
-        rows = tie_together(folder, _exercise(config), summaries)
-        if line := sweep_upload_line(folder, summaries):
+        jobs = load_jobs(folder)
+        rows = tie_together(folder, _exercise(config), jobs)
+        if line := upload_line([job.wandb_left for job in jobs], folder, "/*/wandb"):
             print(line)
     except Exception as error:  # of which Hydra would make a warning, and exit with 0
         if not (isinstance(error, UserError) or cannot_write(folder, error)):

@@ -10,7 +10,7 @@ from timemachine.exercises.comparison import Estimate, compare, estimate, holm
 from timemachine.exercises.drawing import COLOURS, MARKERS, label_ends, lines, panels, plain_numbers
 from timemachine.exercises.jobs import Job, ended, grouped, markdown, text_name, unique
 from timemachine.exercises.outcomes import LR, REST, THETA, VAL, counted, definition, last, learnt, radius_name
-from timemachine.run.summaries import flat
+from timemachine.run.record import flat
 
 NORM, ACTED, DONE = "largest_grad_norm", "clipped_steps", "num_steps_done"
 BOOK = flat({"model": to_dict(Model()), "data": to_dict(Data()), "trainer": {"max_epochs": 100}})

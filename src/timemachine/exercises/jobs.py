@@ -1,67 +1,16 @@
-"""The jobs of an exercise's sweep, read back, and tables of their numbers."""
+"""The jobs of an exercise's sweep in groups, and tables in Markdown."""
 
 import html
 import math
 from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeVar
 
 from timemachine.corpus import DEFAULT
 from timemachine.errors import SettingError
 from timemachine.run.console import printable
-from timemachine.run.jobs import Summaries, read_summaries, varied
-from timemachine.run.rows import read_numbers
-from timemachine.run.summaries import flat
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """A run of a sweep: what summary.json says, and its curves."""
-
-    name: str = ""  # the folder, seen from the sweep's: its number
-    folder: Path = Path()
-    status: str = "completed"
-    settings: dict[str, Any] = field(default_factory=dict)  # dotted name -> value
-    metrics: dict[str, float] = field(default_factory=dict)
-    seconds: float = math.nan
-    started: str = ""
-    probes: dict[str, Any] = field(default_factory=dict)  # name -> its measurements
-    letters: dict[str, float] = field(default_factory=dict)  # train/ and val/perplexity of the letters' frequencies
-
-    def epochs(self) -> list[dict[str, float]]:
-        """Return metrics.csv, a row an epoch; an empty cell is NaN."""
-        return read_numbers(self.folder / "metrics.csv")
-
-    def steps(self) -> list[dict[str, float]]:
-        """Return steps.csv, a row a step."""
-        return read_numbers(self.folder / "steps.csv")
-
-    def number(self, name: str) -> float:
-        """Return a final metric, NaN if there is none."""
-        return self.metrics.get(name, math.nan)
-
-    def stream(self, split: str) -> float:
-        """Return the stream perplexity of train, val or test that `probes=[stream]` measured, NaN if it did not."""
-        return float(self.probes.get("stream", {}).get(split, {}).get("perplexity", math.nan))
-
-
-def load_jobs(folder: Path) -> list[Job]:
-    """Return the jobs of a sweep that began, in the order of their numbers.
-
-    Raises SettingError for a folder without a job.
-    """
-    return jobs_of(folder, read_summaries(folder))
-
-
-def jobs_of(folder: Path, summaries: Summaries) -> list[Job]:
-    """Return the jobs of a sweep whose summaries have been read."""
-    return [
-        Job(name=str(path.relative_to(folder)), folder=path, settings=flat(it["settings"]),
-            letters=it.get("corpus", {}).get("unigram", {}),
-            **{key: it[key] for key in ("status", "metrics", "seconds", "started", "probes") if key in it})
-        for path, it in summaries.items()
-    ]  # fmt: skip
+from timemachine.run.jobs import Job as Job
+from timemachine.run.jobs import load_jobs as load_jobs
+from timemachine.run.jobs import varied
 
 
 def ended(jobs: Iterable[Job]) -> list[Job]:

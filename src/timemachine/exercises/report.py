@@ -13,23 +13,23 @@ import numpy as np
 
 import timemachine.exercises
 from timemachine.exercises import Findings
-from timemachine.exercises.jobs import Job, escaped, jobs_of, markdown
+from timemachine.exercises.jobs import escaped, markdown
 from timemachine.run.console import print_table, print_text
 from timemachine.run.files import shown, write_figure, write_whole
-from timemachine.run.jobs import Summaries, print_jobs, sweep_rows, varied, write_table
+from timemachine.run.jobs import Job, print_jobs, table_of, varied, write_table
 
 
-def tie_together(folder: Path, exercise: str, summaries: Summaries) -> list[dict[str, Any]]:
+def tie_together(folder: Path, exercise: str, jobs: list[Job]) -> list[dict[str, Any]]:
     """Write summary.csv, report.md and the figures of a sweep, and print its table; return the table's rows.
 
-    `exercise`: its name, `none` for a sweep of no exercise. `summaries`: those of its jobs.
+    `exercise`: its name, `none` for a sweep of no exercise.
     """
-    rows = sweep_rows(folder, summaries)
+    rows = table_of(jobs)
     write_table(rows, folder)
     if exercise == "none":
         print_jobs(rows)
         print(f"table         {shown(folder / 'summary.csv')}")
-    write_report(folder, exercise, jobs_of(folder, summaries))
+    write_report(folder, exercise, jobs)
     return rows
 
 

@@ -13,7 +13,7 @@ from timemachine.datamodule import Batch
 from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
 from timemachine.run.checkpoint import load_model
-from timemachine.run.summaries import run_summary
+from timemachine.run.record import run_summary
 from timemachine.vocab import Vocab
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from timemachine.errors import SettingError, UserError, one_line
 from timemachine.page import Epoch, make_page
 from timemachine.run.files import shown, write_whole
-from timemachine.run.summaries import run_summary
+from timemachine.run.record import run_summary
 
 
 def main() -> None:

@@ -17,9 +17,8 @@ from timemachine.language_model import RNNLMScratch
 from timemachine.page import LARGEST, Epoch, check_model, make_page, size_of
 from timemachine.page.units import training_text
 from timemachine.run.files import shown, write_whole
-from timemachine.run.record import Record
+from timemachine.run.record import EPOCH_WEIGHTS, Record
 from timemachine.run.rows import read_numbers
-from timemachine.run.summaries import EPOCH_WEIGHTS
 
 KEPT = (0, 1, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)  # 0: before training
 Weights = dict[str, Tensor]

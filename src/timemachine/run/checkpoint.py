@@ -32,9 +32,17 @@ from timemachine.errors import SettingError, one_line
 from timemachine.kernels.language_model import FusedRNNLM
 from timemachine.language_model import RNNLMScratch
 from timemachine.run.files import shown, write_whole
-from timemachine.run.record import Record, is_resumed
+from timemachine.run.record import (
+    EPOCH_WEIGHTS,
+    EXPORT,
+    Record,
+    flat,
+    is_resumed,
+    no_checkpoint_yet,
+    read_summary,
+    run_summary,
+)
 from timemachine.run.rows import read
-from timemachine.run.summaries import EPOCH_WEIGHTS, EXPORT, flat, no_checkpoint_yet, read_summary, run_summary
 from timemachine.vocab import Vocab
 
 LAST = "checkpoints/last.ckpt"

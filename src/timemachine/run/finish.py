@@ -12,9 +12,8 @@ from timemachine.language_model import RNNLMScratch
 from timemachine.run.checkpoint import export_model
 from timemachine.run.console import print_table, print_text, short
 from timemachine.run.files import shown, write_figure, write_whole
-from timemachine.run.record import Record
+from timemachine.run.record import EXPORT, Record
 from timemachine.run.rows import final_numbers, read_numbers
-from timemachine.run.summaries import EXPORT
 
 WritePage = Callable[[dict[str, Any]], list[str]]  # from a run's summary to lines to print
 NUM_PREDS = 20  # characters of the continuation, as in the book

@@ -1,54 +1,104 @@
-"""A folder of runs, such as a sweep's: a row a job, summary.csv, and how to show them."""
+"""The jobs of a sweep, or of any folder of runs: read once, then a table, summary.csv and what is printed of them."""
 
 import math
 import os
 import re
 import shlex
 from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from timemachine.config import format_value
 from timemachine.errors import SettingError
-from timemachine.run.console import print_table, print_text, printable, short, terminal_width
+from timemachine.run.console import print_table, print_text, printable, short
 from timemachine.run.files import shown
-from timemachine.run.rows import final_numbers, write_rows
-from timemachine.run.summaries import NOT_FINITE, flat, is_running, read_summary
+from timemachine.run.record import NOT_FINITE, flat, is_running, read_summary
+from timemachine.run.rows import final_numbers, read_numbers, write_rows
 
 VAL = "val/perplexity"
-Summaries = dict[Path, dict[str, Any]]  # folder of a job -> its summary
+NUM_SHOWN = 6  # settings that the printed table has room for
 
 
-def read_summaries(folder: Path) -> Summaries:
-    """Return the summaries of the jobs of a sweep, in the order of their numbers.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A run of a sweep: its summary.json, and its curves."""
 
-    Raises SettingError for a folder without a job.
-    """
-    if not (jobs := job_folders(folder)):
+    name: str = ""  # its folder, relative to the sweep's
+    folder: Path = Path()
+    status: str = "completed"
+    message: str | None = None
+    exercise: str = ""  # "" if the job left no summary.json
+    settings: dict[str, Any] = field(default_factory=dict)  # dotted name -> value
+    metrics: dict[str, float] = field(default_factory=dict)
+    seconds: float = math.nan
+    started: str = ""
+    probes: dict[str, Any] = field(default_factory=dict)  # name -> its measurements
+    corpus: dict[str, Any] = field(default_factory=dict)  # of the text: its symbols, their frequencies' perplexities
+    wandb_group: str | None = None
+    wandb_left: str = ""  # what W&B lacks of it; see `upload_line`
+
+    def epochs(self) -> list[dict[str, float]]:
+        """Return the rows of metrics.csv, one per epoch; an empty cell is NaN."""
+        return read_numbers(self.folder / "metrics.csv")
+
+    def steps(self) -> list[dict[str, float]]:
+        """Return the rows of steps.csv, one per step."""
+        return read_numbers(self.folder / "steps.csv")
+
+    def number(self, name: str) -> float:
+        """Return a final metric, NaN if there is none."""
+        return self.metrics.get(name, math.nan)
+
+    def stream(self, split: str) -> float:
+        """Return the stream perplexity of train, val or test that `probes=[stream]` measured, NaN if it did not."""
+        return float(self.probes.get("stream", {}).get(split, {}).get("perplexity", math.nan))
+
+    @property
+    def letters(self) -> dict[str, float]:
+        """Return train/ and val/perplexity of the letters' frequencies."""
+        return dict(self.corpus.get("unigram", {}))
+
+
+def load_jobs(folder: Path) -> list[Job]:
+    """Return the jobs of a sweep, in the order of their numbers. Raises SettingError for a folder without a job."""
+    if not (places := job_folders(folder)):
         if (folder / "summary.json").exists():
             raise SettingError(f"{folder}: is one run; type the folder above, {shown(folder.resolve().parent)}")
         raise SettingError(f"{folder}: has no run in it; type the folder of a sweep, or one of runs, as outputs/<date>")
-    return {job: summary_or_failure(job) for job in jobs}
+    return [read_job(place, str(place.relative_to(folder))) for place in places]
 
 
-def sweep_rows(folder: Path, summaries: Summaries) -> list[dict[str, Any]]:
+def read_job(folder: Path, name: str = "") -> Job:
+    """Return the job of a folder; it has failed if it left no summary.json, or if its process was killed."""
+    try:
+        summary = read_summary(folder)
+    except (OSError, ValueError):
+        return Job(name=name, folder=folder, status="failed", message="ended before it wrote summary.json")
+    if summary["status"] == "running" and not is_running(folder):
+        summary |= {"status": "failed", "message": "its process was killed"}
+    known: dict[str, Any] = {"exercise": "none"}
+    known |= {entry.name: summary[entry.name] for entry in fields(Job) if entry.name in summary}
+    known["settings"] = flat(summary["settings"])
+    known["metrics"] = summary["metrics"] or final_numbers(folder)  # of a job that did not end
+    return Job(**known | {"name": name, "folder": folder})
+
+
+def table_of(jobs: list[Job]) -> list[dict[str, Any]]:
     """Return a row per job: number, status, settings and symbols that vary, last numbers, probes', message, folder.
 
     A probe's number has a name like `stream/val/bits`; lists stay in summary.json. A job without a value has "".
     """
-    settings = [flat(summary["settings"]) | _symbols(summary) for summary in summaries.values()]
+    settings = [job.settings | _symbols(job) for job in jobs]
     names = varied(settings)
-    numbers = [
-        (summary["metrics"] or final_numbers(job)) | dict(_numbers("", summary.get("probes", {})))
-        for job, summary in summaries.items()
-    ]
-    metrics = list(dict.fromkeys(name for of_job in numbers for name in of_job))
+    numbers = [job.metrics | dict(_numbers("", job.probes)) for job in jobs]
+    metrics = list(dict.fromkeys(name for found in numbers for name in found))
     return [
-        {"job": str(job.relative_to(folder)), "status": summary["status"]}
+        {"job": job.name, "status": job.status}
         | {name: chosen.get(name, "") for name in names}
-        | {name: of_job.get(name, "") for name in metrics}
-        | {"message": summary["message"] or "", "folder": str(job)}
-        for (job, summary), chosen, of_job in zip(summaries.items(), settings, numbers, strict=True)
+        | {name: found.get(name, "") for name in metrics}
+        | {"message": job.message or "", "folder": str(job.folder)}
+        for job, chosen, found in zip(jobs, settings, numbers, strict=True)
     ]
 
 
@@ -65,9 +115,9 @@ def _text(value: Any) -> Any:
     return printable(f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value)
 
 
-def _symbols(summary: dict[str, Any]) -> dict[str, int]:
+def _symbols(job: Job) -> dict[str, int]:
     """Return how many symbols a run knows, and how many characters are `<unk>` to it: perplexities depend on both."""
-    return {name: number for name, number in summary.get("corpus", {}).items() if name in ("vocabulary", "unknown")}
+    return {name: number for name, number in job.corpus.items() if name in ("vocabulary", "unknown")}
 
 
 def _numbers(name: str, found: Any) -> Iterable[tuple[str, Any]]:
@@ -84,7 +134,7 @@ def load_sweep(folder: str | Path) -> list[dict[str, Any]]:
 
     Raises SettingError for a folder without a job.
     """
-    rows = sweep_rows(Path(folder), read_summaries(Path(folder)))
+    rows = table_of(load_jobs(Path(folder)))
     return [{name: None if value == "" else value for name, value in row.items()} for row in rows]
 
 
@@ -104,21 +154,10 @@ def job_folders(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: [int(it) if it.isdecimal() else it for it in re.split(r"(\d+)", str(path))])
 
 
-def exercise_of(summaries: Iterable[dict[str, Any]]) -> str:
+def exercise_of(jobs: Iterable[Job]) -> str:
     """Return the exercise that all jobs belong to, `none` if there is no such exercise."""
-    known = {summary.get("exercise", "none") for summary in summaries}
+    known = {job.exercise for job in jobs} - {""}
     return known.pop() if len(known) == 1 else "none"
-
-
-def summary_or_failure(job: Path) -> dict[str, Any]:
-    """Return a job's summary.json, or one that says that the job failed, if there is none or its process was killed."""
-    try:
-        summary = read_summary(job)
-    except (OSError, ValueError):
-        return {"status": "failed", "message": "ended before it wrote summary.json", "settings": {}, "metrics": {}}
-    if summary["status"] == "running" and not is_running(job):
-        return summary | {"status": "failed", "message": "its process was killed"}
-    return summary
 
 
 def upload_line(states: Iterable[str], folder: Path, jobs: str = "") -> str:
@@ -133,12 +172,6 @@ def upload_line(states: Iterable[str], folder: Path, jobs: str = "") -> str:
     return f"W&B           {state}; upload with: wandb sync {flags}{shlex.quote(shown(folder))}{jobs}"
 
 
-def sweep_upload_line(folder: Path, summaries: Summaries) -> str:
-    """Return `upload_line` of a sweep: one command for all its jobs."""
-    states = (summary.get("wandb_left", "") for summary in summaries.values())
-    return upload_line(states, folder, "/*/wandb")
-
-
 def _cell(name: str, value: object) -> str:
     if isinstance(value, float):
         return short(value) if name.endswith("/perplexity") else f"{value:.4g}"
@@ -146,7 +179,7 @@ def _cell(name: str, value: object) -> str:
 
 
 def print_jobs(rows: list[dict[str, Any]]) -> None:
-    """Print a line per job: status, perplexities, and as many of the settings that vary as fit; summary.csv has all.
+    """Print a line per job: status, perplexities, and the first settings that vary; summary.csv has all.
 
     The lowest validation perplexity is marked, unless the jobs read other texts, or in other windows.
     """
@@ -154,24 +187,12 @@ def print_jobs(rows: list[dict[str, Any]]) -> None:
     others = {name for name in rows[0] if name.startswith("data.") or name == "vocabulary"} - {"data.batch_size"}
     lowest = math.inf if others else min(found)
     best = [number for number, value in enumerate(found) if value == lowest < math.inf]
-    metrics = ("train/perplexity", VAL, "test/perplexity")
-    columns = {
-        name: [name.removesuffix("/perplexity"), *(_cell(name, row[name]) for row in rows)]
-        for name in rows[0]
-        if name in ("job", "status", "seed", "init_from", *metrics) or "." in name
-    }
+    settings = [name for name in rows[0] if name in ("seed", "init_from") or "." in name]
+    metrics = [name for name in ("train/perplexity", VAL, "test/perplexity") if name in rows[0]]
+    columns = ["job", "status", *settings[:NUM_SHOWN], *metrics]
+    lines = [[_cell(name, row[name]) for name in columns] for row in rows]
     for number in best:
-        columns["status"][number + 1] += ", best"
-    needed = {name: max(map(len, cells)) + 3 for name, cells in columns.items()}  # 3: what stands between columns
-    room = terminal_width() - 1 - sum(needed[name] for name in needed if name in ("job", "status", *metrics))
-    left_out = []
-    for name in [name for name in columns if name not in ("job", "status", *metrics)]:
-        if needed[name] > room:
-            left_out.append(name)
-            del columns[name]
-        else:
-            room -= needed[name]
-    headings, *lines = zip(*columns.values(), strict=True)
-    print_table("perplexity of each job", headings, lines, best)
-    if left_out:
-        print_text(f"in summary.csv: {', '.join(left_out)}")
+        lines[number][1] += ", best"
+    print_table("perplexity of each job", [name.removesuffix("/perplexity") for name in columns], lines, best)
+    if settings[NUM_SHOWN:]:
+        print_text(f"in summary.csv: {', '.join(settings[NUM_SHOWN:])}")

@@ -5,15 +5,18 @@ and of the progress bar `_update_metrics` and `_get_train_description`.
 """
 
 import logging
+import signal
 import warnings
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.callbacks import Callback, RichProgressBar
 from lightning.pytorch.callbacks.progress import rich_progress
 from lightning.pytorch.profilers import PassThroughProfiler
 from rich import get_console
+
+from timemachine.run.processes import interrupt
 
 WIDE = 100  # columns of a terminal on which the progress bar has room for everything
 
@@ -46,6 +49,20 @@ class PerplexityBar(RichProgressBar):
         total = self.trainer.max_epochs or -1
         counted = f"Epoch {current_epoch + 1}" + (f"/{total}" if total > 0 else "")  # Lightning counts from 0
         return counted.ljust(len(self.validation_description))
+
+
+class Interruptible(Callback):
+    """Let SIGINT and SIGTERM interrupt training at once, in place of Lightning's handlers.
+
+    Lightning's waits for the other processes of a run, which may wait for this one. Of several processes the first one
+    is interrupted, and Lightning kills the others.
+    """
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Replace the handlers that Lightning has installed as the fit began; it restores the old ones at its end."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) != signal.SIG_IGN:  # as a shell starts what runs in the background
+                signal.signal(number, interrupt if trainer.is_global_zero else signal.SIG_IGN)
 
 
 class Unprofiled(PassThroughProfiler):

@@ -12,8 +12,8 @@ from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
 from timemachine.run.checkpoint import load_model
+from timemachine.run.record import folder_of, run_summary
 from timemachine.run.rows import read_numbers
-from timemachine.run.summaries import folder_of, run_summary
 from timemachine.vocab import Vocab
 
 

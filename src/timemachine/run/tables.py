@@ -13,7 +13,6 @@ from torch import Tensor
 
 from timemachine.errors import Diverged, UserError
 from timemachine.run.console import short
-from timemachine.run.divergence import divergence_message
 from timemachine.run.rows import EPOCH_COLUMNS, Row, add_rows, keep_rows, read, read_numbers, write_rows
 
 OURS = {"loss", "grad_norm", "grad_norm_clipped", "clip_fraction", "chars_per_second", "lr"}  # not for `self.log`
@@ -70,7 +69,7 @@ class StepTable(Callback):
                 self._add(trainer.global_step + 1, pl_module, {})
             self._write(trainer)
             steps = read_numbers(self.path)
-            exception.args = (divergence_message(trainer, pl_module.hparams, exception.what, steps),)
+            exception.args = (_divergence_message(trainer, pl_module.hparams, exception.what, steps),)
 
     def new_metrics(self, trainer: pl.Trainer) -> dict[str, Tensor]:
         """Return the metrics that were logged since the last call; `trainer.logged_metrics` keeps older ones too.
@@ -205,3 +204,22 @@ class EpochTable(Checkpoint):
 
 def _numbers(metrics: dict[str, Tensor]) -> Row:
     return {name: float(value) for name, value in metrics.items()}
+
+
+def _divergence_message(trainer: pl.Trainer, network: Any, what: str, steps: list[dict[str, float]]) -> str:
+    """Return the message of a run that diverged. `network`: its hyperparameters; `steps`: the rows of steps.csv."""
+    step, last_norm = trainer.global_step, math.nan
+    for row in steps:
+        if math.isfinite(row["grad_norm"]):
+            last_norm = row["grad_norm"]
+        elif getattr(trainer.precision_plugin, "scaler", None) is None:  # 16-mixed on a GPU skips such steps
+            step, what = int(row["step"]), "the gradient"
+            break
+    epoch, theta = trainer.current_epoch, trainer.gradient_clip_val
+    sigma = "sigma_hh" if network.get("sigma_hh") else "sigma"
+    remains = f"the checkpoint of epoch {epoch} remains" if epoch else "there is no checkpoint yet"
+    return (
+        f"diverged in epoch {epoch + 1}, step {step}: {what} is not finite (last finite gradient norm "
+        f"{last_norm:.4g}); {remains}. Type trainer.gradient_clip_val={theta / 10 if theta else 1:g} "
+        f"(now {theta or 'none'}), or a smaller model.lr (now {network['lr']:g}) or model.{sigma} ({network[sigma]:g})"
+    )

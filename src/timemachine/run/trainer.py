@@ -15,12 +15,13 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, ProgressBar
 from lightning.pytorch.loggers import Logger
 
+from timemachine import kernels
 from timemachine.config import Train, to_dict
 from timemachine.errors import SettingError, UserError, one_line
-from timemachine.kernels import keep_freed_memory
-from timemachine.run.callbacks import Interruptible, TrainingStart
+from timemachine.kernels import fused, keep_freed_memory
+from timemachine.kernels.language_model import FusedRNNLM
 from timemachine.run.checkpoint import Checkpoints, WholeCheckpoints
-from timemachine.run.lightning import PerplexityBar, Unprofiled, end_each_epoch_once, silence
+from timemachine.run.lightning import Interruptible, PerplexityBar, Unprofiled, end_each_epoch_once, silence
 from timemachine.run.record import Record
 from timemachine.run.rows import final_numbers
 from timemachine.run.tables import EpochTable, StepTable
@@ -115,6 +116,33 @@ def open_loggers(settings: Train, run: Record) -> Iterator[list[Any]]:
             with suppress(OSError):  # a full disk: the error that ends the run names it
                 run.update(metrics=final_numbers(run.folder))
             raise
+
+
+class TrainingStart(Callback):
+    """Record what trains the model, as `kernel`.
+
+    It says what the compiled kernel would gain, or that the kernel is another than before.
+    """
+
+    def __init__(self, run: Record) -> None:
+        self.run = run
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Ask the model, which is now where it trains, in the precision in which it trains."""
+        with trainer.precision_plugin.forward_context():
+            kernel = pl_module.kernel() if isinstance(pl_module, FusedRNNLM) else "autograd"
+        if kernel == "fused":
+            kernel = f"fused ({fused.instruction_sets()[0]})"
+        before, network = self.run.before.get("kernel", kernel), pl_module.hparams
+        self.run.update(kernel=kernel)
+        if not self.run.role.prints or (self.run.role.sweep is not None and self.run.folder.name != "0"):
+            return
+        if kernel != before:
+            print(f"kernel        {before} when the run began, {kernel} now: the last digits may differ")
+        if network["backward"] == "auto" and kernel == "bptt" and pl_module.device.type == "cpu":
+            sizes = network["hiddens"], network["vocab_size"], network["activation"]
+            if kernels.is_fastest(*sizes) and not kernels.is_compiled():
+                print(kernels.NOT_COMPILED)
 
 
 def _leave_process_group() -> None:

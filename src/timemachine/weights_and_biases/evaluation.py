@@ -10,7 +10,7 @@ import wandb
 
 from timemachine.evaluation.scores import COLUMNS, Row
 from timemachine.run.jobs import upload_line
-from timemachine.run.summaries import folder_of
+from timemachine.run.record import folder_of
 from timemachine.weights_and_biases import EVALUATION
 from timemachine.weights_and_biases.run import UPLOADS, begin_run, finish, in_one_line
 

@@ -13,7 +13,7 @@ import wandb
 import wandb_workspaces.reports.v2 as wr
 
 from timemachine.errors import SettingError
-from timemachine.run.jobs import job_folders, summary_or_failure
+from timemachine.run.jobs import job_folders, read_job
 from timemachine.weights_and_biases import CHANGES
 from timemachine.weights_and_biases.workspace import sections, signed_in
 
@@ -73,7 +73,7 @@ def publish(folder: Path, project: str, entity: str | None) -> str:
 
 def _group(folder: Path) -> str | None:
     """Return W&B's group of the sweep's runs, or None if they are not in W&B."""
-    return next((summary_or_failure(job).get("wandb_group") for job in job_folders(folder)), None)
+    return next((read_job(job).wandb_group for job in job_folders(folder)), None)
 
 
 def _run_id(folder: Path) -> str:
