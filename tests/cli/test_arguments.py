@@ -116,7 +116,7 @@ def test_latest_run() -> None:
         hydra_override("run=latest", Generate)
     for name in ("2026-11-27/23-59-59-5", "2026-11-28/01-02-03-4", "2026-11-28/00-00-00-9"):
         Path("outputs", name).mkdir(parents=True)
-        Path("outputs", name, "summary.json").touch()
+        Path("outputs", name, "metrics.csv").touch()
     Path("outputs/2026-11-29/00-00-00-0").mkdir(parents=True)  # no run
     for name, schema in (("run", Generate), ("run", Evaluate), ("resume", Train), ("init_from", Train)):
         assert hydra_override(f"{name}=latest", schema) == f"{name}='outputs/2026-11-28/01-02-03-4'"

@@ -21,9 +21,7 @@ SMALL = ("trainer.max_epochs=1", "trainer.enable_checkpointing=false", "data.num
 
 
 @pytest.mark.usefixtures("quick_calls")
-def test_load_run_and_export(
-    sample: Corpus, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_load_run_and_export(sample: Corpus, capsys: pytest.CaptureFixture[str]) -> None:
     Path("text.txt").write_text(sample.characters)
     call_program("train.py", *SMALL, "logger=csv", "data.corpus=text.txt", "data.start=700", "hydra.run.dir=run")
     Path("alone").mkdir()

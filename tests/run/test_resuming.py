@@ -224,7 +224,7 @@ def test_two_processes_killed(program: Program, tmp_path: Path) -> None:
 @pytest.mark.parametrize("typed", [["hydra.run.dir=./run"], ["-m", "hydra.sweep.dir=sweep", "seed=0,1"]])
 def test_folder_in_use_is_refused(typed: list[str], tmp_path: Path) -> None:
     """However the folder is spelt."""
-    files = [tmp_path / folder / "summary.json" for folder in ("run", "sweep/0")]
+    files = [tmp_path / name for name in ("run/metrics.csv", "sweep/0/summary.json")]
     for file in files:
         file.parent.mkdir(parents=True)
         file.write_text("{}")

@@ -66,35 +66,44 @@ def num_jobs(config: DictConfig) -> int:
     typed = parser.parse_overrides(as_typed(config.hydra.overrides.task))
     is_search, exercise = "n_trials" in sweeper, _exercise(config)
     params: dict[str, Any] = {} if is_search else dict(sweeper.params or {})
-    for override in (it for it in typed if it.is_sweep_override()):
+    for override in typed:
+        _check_values(override, config, loader)
+        if not override.is_sweep_override():
+            continue
         if override.key_or_group == "exercise":
             raise SettingError(f"{override.input_line}: an exercise is already a sweep; use one")
         is_varied = override.key_or_group in {*params, "seed"} or hasattr(module_of(exercise), "ANY_SETTINGS")
         if exercise != "none" and not is_varied:
             varies = f"exercise={exercise} varies {', '.join(sorted({*params, 'seed'}))} alone"
             raise SettingError(f"{override.input_line}: {varies}; use one value, and a command for each")
-        if override.is_discrete_sweep():
-            _check_values(override, config, loader)
-        elif not is_search:
+        if not (override.is_discrete_sweep() or is_search):
             raise SettingError(f"{override.input_line}: an interval is for a search; use -m hydra/sweeper=optuna")
     if is_search:
         return int(sweeper.n_trials)
     # A value that is typed replaces those of the exercise's file.
     overrides = [*parser.parse_overrides([f"{name}={values}" for name, values in params.items()]), *typed]
-    by_name = {override.get_key_element(): override for override in overrides if override.is_sweep_override()}
-    return math.prod(len([*override.sweep_iterator()]) for override in by_name.values())
+    by_name = {override.get_key_element(): override for override in overrides}
+    return math.prod(len(_values(override)) for override in by_name.values())
+
+
+def _values(override: Override) -> list[Any]:
+    """Return the values of an override; none of an interval, which only a search can have."""
+    if not override.is_sweep_override():
+        return [override.value()]
+    return [*override.sweep_iterator()] if override.is_discrete_sweep() else []
 
 
 def _check_values(override: Override, config: DictConfig, loader: ConfigLoader) -> None:
-    """Raise SettingError, or an error of OmegaConf's, for an invalid value or choice among those of one override."""
+    """Raise SettingError, or an error of OmegaConf's, for an invalid value or choice among those of an override."""
     name, trial, setting = override.key_or_group, config.copy(), dict(leaves(Train)).get(override.key_or_group)
     choices = loader.get_group_options(name, overrides=as_typed(config.hydra.overrides.hydra))
-    if not (values := [*override.sweep_iterator()]):
+    if not (values := _values(override)) and override.is_discrete_sweep():
         raise SettingError(f"{override.input_line}: matches nothing; use values such as model.hiddens=16,32")
     for value in values:
-        if choices and isinstance(value, str) and value not in choices:
-            raise SettingError(no_such_choice(name, value, choices))
-        if setting is not None and isinstance(value, str | int | float) and "${" not in str(value):
+        if choices:
+            if isinstance(value, str) and value not in choices:
+                raise SettingError(no_such_choice(name, value, choices))
+        elif setting is not None and isinstance(value, str | int | float) and "${" not in str(value):
             OmegaConf.update(trial, name, value)  # which turns 1 into true for a switch
             check_value(setting, OmegaConf.select(trial, name), name)
 
