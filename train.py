@@ -6,6 +6,7 @@ from functools import partial
 from timemachine.cli.program import training_program
 from timemachine.config import Backward, Train, Training, to_dict
 from timemachine.corpus import find_corpus
+from timemachine.exercises import probes
 from timemachine.run.record import Record
 
 
@@ -13,6 +14,7 @@ from timemachine.run.record import Record
 def main(settings: Train, run: Record) -> None:
     """Train a model, test it, and leave in the run's folder what a reader wants to know."""
     windows = settings.data
+    probes.check(settings.probes, settings.model.cell, windows.tokens.name)
     corpus = find_corpus(windows.corpus, windows.search_dirs, windows.tokens)
 
     # What follows takes seconds to import: by now mistakes in the settings have been found.
@@ -20,7 +22,6 @@ def main(settings: Train, run: Record) -> None:
 
     from timemachine.datamodule import TimeMachine
     from timemachine.evaluation.normalisation import lost_letters
-    from timemachine.exercises import probes
     from timemachine.kernels.language_model import FusedRNNLM
     from timemachine.language_model import RNNLMScratch
     from timemachine.page.epochs import EpochWeights, write_page

@@ -7,8 +7,8 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import open_dict
 
-from timemachine.cli.schema import CONF, VERSION, checked, resolved
-from timemachine.config import Evaluate, Generate, Train, Trainer, to_dict
+from timemachine.cli.schema import CONF, VERSION, resolved
+from timemachine.config import Evaluate, Generate, Train, Trainer, from_dict, to_dict
 from timemachine.how_low import teacher
 from timemachine.run.record import flat
 from timemachine.weights_and_biases import LOGGER
@@ -30,7 +30,7 @@ def composed(*typed: str) -> dict[str, Any]:
     with open_dict(cfg):
         del cfg["hydra"]
     sweep = {"mode": hydra.mode, "params": dict(hydra.sweeper.params or {})}
-    return flat(to_dict(checked(resolved(cfg), Train))) | sweep
+    return flat(to_dict(from_dict(Train, resolved(cfg)))) | sweep
 
 
 # Defaults
@@ -40,10 +40,10 @@ def test_the_default_is_the_books_run_and_the_schemas_but_for_the_trainer() -> N
     trainer = Trainer(
         devices=1, max_epochs=100, gradient_clip_val=1.0, num_sanity_val_steps=0, enable_model_summary=False
     )
-    train = checked(resolved(compose("train")), Train)
+    train = from_dict(Train, resolved(compose("train")))
     assert train == Train(trainer=trainer, logger=train.logger) and train.logger["wandb"]["_target_"] == LOGGER
-    assert checked(resolved(compose("evaluate", ["run=outputs/a"])), Evaluate) == Evaluate(run="outputs/a")
-    assert checked(resolved(compose("generate", ["run=outputs/a"])), Generate) == Generate(run="outputs/a")
+    assert from_dict(Evaluate, resolved(compose("evaluate", ["run=outputs/a"]))) == Evaluate(run="outputs/a")
+    assert from_dict(Generate, resolved(compose("generate", ["run=outputs/a"]))) == Generate(run="outputs/a")
 
 
 # Searches

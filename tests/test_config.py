@@ -12,8 +12,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from timemachine import config
-from timemachine.cli.schema import checked, resolved
-from timemachine.config import Activation, Data, Evaluate, Generate, Model, Train, Trainer, Training, to_dict
+from timemachine.cli.schema import resolved
+from timemachine.config import Activation, Data, Evaluate, Generate, Model, Train, Trainer, Training, from_dict, to_dict
 from timemachine.errors import SettingError
 
 Changes = dict[str, Any]
@@ -23,7 +23,7 @@ def settings_with(schema: type, changes: Changes) -> Any:
     cfg = OmegaConf.structured(schema)
     for setting, value in changes.items():
         OmegaConf.update(cfg, setting, value)
-    return checked(resolved(cfg), schema)
+    return from_dict(schema, resolved(cfg))
 
 
 # Of the type Any, and no number.
@@ -128,7 +128,7 @@ def test_no_setting_takes_a_name_that_the_schema_lacks() -> None:
     cfg = OmegaConf.structured(Train)
     OmegaConf.update(cfg, "model.hidens", 64, force_add=True)
     with pytest.raises(Exception, match="hidens"):
-        checked(resolved(cfg), Train)
+        from_dict(Train, resolved(cfg))
 
 
 def test_plain_settings_are_json_with_choices_by_name() -> None:

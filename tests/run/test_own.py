@@ -18,7 +18,7 @@ from tests.support.runs import InterruptAt, Interruption, rows, summary, what_is
 from timemachine import load_run
 from timemachine.config import Train
 from timemachine.errors import SettingError
-from timemachine.run.own import build_own, own_classes
+from timemachine.run.own import build_own
 from timemachine.run.record import Record, Role
 
 pytestmark = pytest.mark.usefixtures("quick_calls")
@@ -85,8 +85,8 @@ CALLS = {"_target_": "subprocess.check_output", "args": ["touch", "mark"]}
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ({"_target_": NOTE}, ".*'factor'; use callbacks.mine.factor=…"),
-        ({"_target_": NOTE, "factor": 1, "baar": 2}, ".* 'baar'; use callbacks.mine.bar=…"),
+        ({"_target_": NOTE}, ".*'factor'"),
+        ({"_target_": NOTE, "factor": 1, "baar": 2}, ".* 'baar'"),
         ({"_target_": f"{__name__}.Noet"}, f".*use callbacks.mine._target_={NOTE}"),
         ({"_target_": f"{__name__}.Memory"}, r"\._target_="),
         ({"_target_": "subprocess.check_output", "args": "touch mark"}, r"\._target_=subprocess.check_output"),
@@ -100,16 +100,16 @@ CALLS = {"_target_": "subprocess.check_output", "args": ["touch", "mark"]}
         (NOTE, "="),
     ],
 )
-def test_an_invalid_entry_is_one_line(entry: dict[str, Any], message: str) -> None:
+def test_an_invalid_entry_is_one_line(entry: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(SettingError, match=f"^callbacks.mine{message}"):
-        list(own_classes(of(entry), "callbacks"))
+        list(build_own(of(entry), "callbacks", Record(tmp_path, {}, Role())))
     assert not Path("mark").exists()
 
 
-def test_a_mistyped_entry_names_the_nearest() -> None:
+def test_a_mistyped_entry_names_the_nearest(tmp_path: Path) -> None:
     settings = Train(callbacks={"timer": {"_target_": f"{LIGHTNINGS}.Timer"}, "timr": {"interval": "step"}})
     with pytest.raises(SettingError, match=r"^callbacks.timr=.*; use callbacks.timer$"):
-        list(own_classes(settings, "callbacks"))
+        list(build_own(settings, "callbacks", Record(tmp_path, {}, Role())))
 
 
 def test_a_mistake_of_ones_own_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +117,7 @@ def test_a_mistake_of_ones_own_raises(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.syspath_prepend(str(tmp_path))
     run = Record(tmp_path, {}, Role())
     with pytest.raises(ModuleNotFoundError, match="there_is_no_such_module"):
-        list(own_classes(of({"_target_": "lacks.Mine"}), "callbacks"))
+        list(build_own(of({"_target_": "lacks.Mine"}), "callbacks", run))
     with pytest.raises(KeyError, match="mine"):
         list(build_own(of({"_target_": f"{__name__}.Broken"}), "callbacks", run))
 

@@ -12,8 +12,8 @@ from lightning.pytorch import Trainer as LightningTrainer
 from lightning.pytorch.accelerators import CPUAccelerator, CUDAAccelerator
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
-from timemachine.cli.schema import CONF, VERSION, checked, resolved
-from timemachine.config import Train, Trainer, to_dict
+from timemachine.cli.schema import CONF, VERSION, resolved
+from timemachine.config import Train, Trainer, from_dict, to_dict
 from timemachine.errors import SettingError
 from timemachine.run.checkpoint import WholeCheckpoints
 from timemachine.run.record import Record, Role
@@ -48,7 +48,7 @@ def test_each_choice_builds_its_trainer(choice: str, tmp_path: Path, monkeypatch
     pretend(monkeypatch, gpus=2)
     monkeypatch.setenv("NODE_RANK", "0")  # as whoever starts several machines says
     with initialize_config_dir(str(CONF), **VERSION):
-        settings = checked(resolved(compose("train", [f"trainer={choice}"])), Train)
+        settings = from_dict(Train, resolved(compose("train", [f"trainer={choice}"])))
     trainer = build(tmp_path, settings.trainer)
     accelerator, devices, nodes, ddp = CHOICES[choice]
     assert isinstance(trainer.accelerator, accelerator)

@@ -12,10 +12,17 @@ from typing import NoReturn
 
 import yaml
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+    ValidationError,
+)
 
 from timemachine.cli.arguments import nearest_setting
 from timemachine.cli.schema import choices, leaves
+from timemachine.config import example
 from timemachine.errors import UserError, one_line
 from timemachine.run.files import cannot_write, shown
 from timemachine.run.processes import is_first_process
@@ -81,6 +88,8 @@ def _about_hydra(error: Exception, schema: type) -> str:
             return no_such_choice(group, choice, options)
     name = str(getattr(cause, "full_key", None) or "")
     argument, known = _typed(name), dict(leaves(schema))
+    if isinstance(cause, MissingMandatoryValue) and name in known:
+        return f"{argument}: missing value; use for example {name}={example(known[name])}"
     place = re.match(r"In '((.+?)/.+?)': ", str(error))  # a file of the user's
     if isinstance(cause, ConfigAttributeError | ConfigKeyError) and name not in known and not name.startswith("hydra."):
         if place and place[2] == name:

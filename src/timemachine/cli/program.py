@@ -18,8 +18,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from timemachine.cli.arguments import as_typed, checked_arguments
 from timemachine.cli.messages import exit_with, remember_folder, say_how_to_go_on
-from timemachine.cli.schema import CONF, TARGETS, VERSION, Settings, checked, resolved
-from timemachine.config import REPOSITORY, Train, to_dict
+from timemachine.cli.schema import CONF, TARGETS, VERSION, Settings, resolved
+from timemachine.config import REPOSITORY, Train, from_dict, to_dict
 from timemachine.errors import SettingError, UserError
 from timemachine.run.files import shown, shown_from
 from timemachine.run.processes import end_with_parent, interrupt_on_signals, is_first_process, is_job
@@ -31,7 +31,7 @@ OWN_OUTPUT = ("basic", "submitit_local", "submitit_slurm")
 
 def program(schema: type[Settings]) -> Callable[[Callable[[Settings], None]], Callable[[], None]]:
     """Return a decorator that makes a function of settings the main of the program of that schema."""
-    return lambda task: _main(schema, lambda cfg: task(checked(resolved(cfg), schema)))
+    return lambda task: _main(schema, lambda cfg: task(from_dict(schema, resolved(cfg))))
 
 
 def training_program(task: Callable[[Train, Record], None]) -> Callable[[], None]:
@@ -169,7 +169,7 @@ def _run_job(cfg: DictConfig, task: Callable[[Train, Record], None]) -> float:
     )
     with Record(folder, settings, role, typed, exercise) as run:
         _check_choices(job, cfg)
-        task(checked(settings, Train), run)
+        task(from_dict(Train, settings), run)
     if run.summary["status"] == "diverged" and role.writes and not in_sweep:
         raise UserError(f"diverged: {run.summary['message']}")
     return float(run.summary["metrics"].get("val/perplexity", math.inf))

@@ -12,21 +12,11 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from timemachine.config import (
-    MISSING,
-    OF_ANY_CELL,
     REPOSITORY,
     Evaluate,
     Generate,
-    Model,
     Train,
-    example,
-    from_dict,
-    to_dict,
 )
-from timemachine.errors import SettingError
-from timemachine.kernels import FUSED_ACTIVATIONS
-from timemachine.run.record import flat, is_resumed
-from timemachine.weights_and_biases import LOGGER
 
 CONF = REPOSITORY / "conf"
 
@@ -44,51 +34,9 @@ with warnings.catch_warnings():  # the newest OmegaConf has another name for it
     OmegaConf.register_new_resolver("divide", lambda number, by: int(number) // int(by), replace=True)
 
 
-def checked(nested: dict[str, Any], schema: type[Settings]) -> Settings:
-    """Return settings as an instance of `schema`. Raises SettingError for a broken rule.
-
-    `nested`: what `resolved` returns, or the settings in a run's summary.json.
-    """
-    for key in sorted(key for key, value in flat(nested).items() if value == MISSING):
-        if key == "run":
-            raise SettingError("run: is missing; type run=<folder of a run>, as train.py printed it at its end")
-        setting = dict(leaves(schema)).get(key)
-        value = example(setting) if setting else "<another value>"
-        raise SettingError(f"{key}={MISSING}: stands for a missing value in Hydra; type for example {key}={value}")
-    settings = from_dict(schema, nested)
-    if isinstance(settings, Train):
-        if settings.probes:
-            from timemachine.exercises import probes
-
-            probes.check(settings.probes, settings.model.cell, settings.data.tokens.name)
-        check_network(settings.model)
-        if settings.init_from is not None and not is_resumed(nested):
-            from timemachine.run.checkpoint import check_parent
-
-            check_parent(settings.init_from, to_dict(settings.model))
-        for group in ("callbacks", "logger"):
-            entries = getattr(settings, group).values()
-            if any(not isinstance(entry, dict) or entry.get("_target_") != LOGGER for entry in entries):
-                from timemachine.run.own import own_classes  # takes seconds
-
-                list(own_classes(settings, group))
-    return settings
-
-
-def check_network(network: Model) -> None:
-    """Raise SettingError for a network that cannot be built."""
-    default = to_dict(Model())
-    of_the_cell = {name for name, value in to_dict(network).items() if value != default[name]} - OF_ANY_CELL
-    is_plain = network.cell == "rnn" and of_the_cell <= {"activation"}  # which it takes
-    if not is_plain or network.activation.name not in FUSED_ACTIVATIONS:
-        from timemachine.kernels.language_model import FusedRNNLM  # takes seconds
-
-        FusedRNNLM(2, **to_dict(network))
-
-
 def resolved(cfg: DictConfig) -> dict[str, Any]:
-    """Return the configuration as nested dicts, Enums by name, whether or not it keeps the rules."""
-    return OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)  # type: ignore[return-value]
+    """Return the configuration as nested dicts, Enums by name. Raises MissingMandatoryValue for `???`."""
+    return OmegaConf.to_container(cfg, resolve=True, enum_to_str=True, throw_on_missing=True)  # type: ignore[return-value]
 
 
 def leaves(schema: type, prefix: str = "") -> Iterator[tuple[str, Field[Any]]]:

@@ -24,12 +24,12 @@ GROUPS: dict[str, tuple[Any, type]] = {
 UNSUPPORTED = (callbacks.LearningRateFinder, callbacks.BatchSizeFinder, callbacks.StochasticWeightAveraging)
 
 
-def own_classes(settings: Train, group: str, run: Record | None = None) -> Iterator[tuple[str, type, dict[str, Any]]]:
-    """Yield the name, class and arguments of each callback, or of each logger.
+def build_own(settings: Train, group: str, run: Record) -> Iterator[Any]:
+    """Yield the callbacks, or the loggers, of a run.
 
     A class that takes a `record`, a `save_dir` or a `dirpath` is given the run's record, or a place in its folder,
-    unless another is typed. Raise SettingError for a class that is not there or of another kind, and for arguments that
-    it does not take, or that name classes.
+    unless another is typed. Raise SettingError for a class that is not there or of another kind, for arguments that it
+    does not take or that name classes, and for an exception in the class of an installed library.
     """
     entries: dict[str, Any] = getattr(settings, group)
     for name, entry in entries.items():
@@ -46,31 +46,25 @@ def own_classes(settings: Train, group: str, run: Record | None = None) -> Itera
             rule = "not supported, since it trains outside the run's epochs; use another class"
             raise SettingError(f"{key}._target_={entry['_target_']}: {rule}")
         known = inspect.signature(found).parameters
-        folder = run.folder if run else Path()
-        places = {"save_dir": str(folder), "dirpath": str(folder / "checkpoints" / name)} | typed | {"record": run}
+        places = {"save_dir": str(run.folder), "dirpath": str(run.folder / "checkpoints" / name)}
+        places |= typed | {"record": run}
         arguments = typed | {place: value for place, value in places.items() if place in known}
-        try:
-            inspect.signature(found).bind(**arguments)
-        except TypeError as error:
-            odd = next((argument for argument in typed if argument not in known), "")
-            near = get_close_matches(odd, known, 1) or [argument for argument in known if argument not in arguments]
-            instead = f"use {key}.{near[0]}=…" if near else "remove it"
-            raise SettingError(f"{key}: {found.__name__}: {error}; {instead}") from error
-        yield name, found, arguments
+        yield _built(key, found, arguments)
 
 
-def build_own(settings: Train, group: str, run: Record) -> Iterator[Any]:
-    """Yield the callbacks, or the loggers. Raise SettingError for what the class of an installed library raises."""
-    for name, found, arguments in own_classes(settings, group, run):
-        try:
-            built = found(**arguments)
-        except Exception as error:
-            is_library = {"site-packages", "dist-packages"} & {*Path(inspect.getfile(found)).parts}
-            if isinstance(error, UserError) or not is_library:
-                raise  # a traceback shows a mistake in the user's own class
-            reason = one_line(error) or type(error).__name__
-            raise SettingError(f"{group}.{name}: {found.__name__}: {reason}") from error
-        yield built
+def _built(key: str, found: type, arguments: dict[str, Any]) -> Any:
+    """Return an instance. An exception in a user's own class passes: its traceback shows the mistake."""
+    try:
+        inspect.signature(found).bind(**arguments)
+    except TypeError as error:
+        raise SettingError(f"{key}: {found.__name__}: {error}") from error
+    try:
+        return found(**arguments)
+    except Exception as error:
+        is_library = {"site-packages", "dist-packages"} & {*Path(inspect.getfile(found)).parts}
+        if isinstance(error, UserError) or not is_library:
+            raise
+        raise SettingError(f"{key}: {found.__name__}: {one_line(error) or type(error).__name__}") from error
 
 
 def _names_class(value: object) -> bool:
