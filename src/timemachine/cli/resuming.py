@@ -28,7 +28,7 @@ LOCAL_LOGGERS = ("lightning.pytorch.loggers.CSVLogger", "lightning.pytorch.logge
 def with_resumed(arguments: list[str]) -> list[str]:
     """Return the arguments, one of which is `resume=`, with Hydra's folder set to the one that it names.
 
-    Raises SettingError for a folder that cannot be resumed, before anything is written.
+    Raises SettingError for a folder that cannot be resumed, before anything is written there.
     """
     resumed = [argument for argument in arguments if argument.startswith("resume=")]
     if len(resumed) > 1:

@@ -155,7 +155,8 @@ def _leave_process_group() -> None:
 def errors_in_one_line(trainer: pl.Trainer) -> Iterator[None]:
     """Raise UserError for Lightning's MisconfigurationException, and KeyboardInterrupt for the exit it makes of one.
 
-    Before the first step it is a SettingError, which leaves nothing in the run's folder. Any other exception passes.
+    Before the first step it is a SettingError, after which a resumed run's summary is as before. Any other exception
+    passes.
     """
     try:
         yield
