@@ -37,7 +37,7 @@ def _value(text: str) -> Any:
 
 
 def leave_sweep(name: str, folder: Path) -> None:
-    """Leave the jobs of a reference sweep in a folder, as far as they are kept: what its report is made of."""
+    """Leave the jobs of a reference sweep in a folder, with the numbers that its report needs."""
     path = REFERENCE / name / "arrays.npz"
     kept = dict(np.load(path, allow_pickle=False)) if path.exists() else {}
     for number, row in enumerate(table(REFERENCE / name / "summary.csv")):
@@ -61,7 +61,7 @@ def _put(nested: dict[str, Any], names: list[str], value: float) -> None:
     nested[names[-1]] = value
 
 
-# What summary.csv does not have: lists, texts, and tables of the jobs' folders. What models wrote is in the report.
+# Lists, texts and tables of the jobs' folders, which summary.csv lacks. The report has the texts that models wrote.
 
 
 def _report(name: str) -> str:

@@ -87,8 +87,9 @@ def _answer(jobs: list[Job], free: Radius, radii: list[Radius], gains: dict[tupl
     return missing(jobs, needed) or (
         f"At a learning rate of 1 the norm of the gradient is at most {max(job.number(NORM) for job in slow):.2f}, and "
         f"a radius above that changes nothing; without clipping every run learns up to a rate of {free.learns:g} and "
-        f"none from {lost[0]:g} on, with a radius of {acting[-1].theta:g} every run up to {acting[-1].learns:g}. Best "
-        f"against best, that radius changes the perplexity of the rest of the text by {gains[acting[-1], REST]:+.2f}."
+        f"none from {lost[0]:g} on, with a radius of {acting[-1].theta:g} every run up to {acting[-1].learns:g}. At "
+        "the best rate of each, that radius changes the perplexity of the rest of the text by "
+        f"{gains[acting[-1], REST]:+.2f}."
     )
 
 

@@ -82,7 +82,7 @@ def _answer(jobs: list[Job], rest: Nats, gains: Gains) -> str:
     table, book, fast = (_perplexity(rest.get(way, {})) for way in (mean, *mean.controls()))
     needed = {"runs with one-hot inputs and with embeddings": gained, "one-hot inputs that learn as fast": apart}
     return missing(jobs, needed) or (
-        f"At the book's learning rate the perplexity of the rest of the text is {table} with embeddings, as a mean "
+        f"At the book's learning rate the perplexity of the rest of the text is {table} with embeddings, on average "
         f"over widths, and {book} with one-hot inputs, a difference of {gained:+.3f} nats a character. With one-hot "
         f"inputs whose W_xh has a learning rate as many times larger as the embedding has columns it is {fast}, a "
         f"difference of {apart:+.3f}."

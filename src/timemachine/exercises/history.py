@@ -173,9 +173,9 @@ def _answer(jobs: list[Job], reaches: Reaches, changes: dict[str, Estimate]) -> 
     needed = {f"run with {WINDOW}={BOOK}": _mean(found, BOOK).count, f"several values of {WINDOW}": slope.count}
     return missing(jobs, needed) or (
         "In principle all, since its state is a function of every character that it has read; but trained on "
-        f"{name.replace(', ', ' for ')}, with windows of {BOOK}, its next probabilities change by less than 1 % where "
-        f"a character more than {_mean(found, BOOK):.1f} back is another one, and a doubling of the window, "
-        f"`{WINDOW}`, changes that reach by {slope:+.1f} characters."
+        f"{name.replace(', ', ' for ')}, with windows of {BOOK}, replacing a character more than "
+        f"{_mean(found, BOOK):.1f} steps back changes the next probabilities by less than 1 %, and doubling the "
+        f"window, `{WINDOW}`, changes that reach by {slope:+.1f} characters."
     )
 
 

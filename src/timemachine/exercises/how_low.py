@@ -293,13 +293,15 @@ def _change(recipe: Recipe, before: Recipe | None) -> str:
 def _answer(jobs: list[Job], path: list[Recipe], finals: list[Reading]) -> str:
     more = finals[0].nats("model", "teacher") if finals else estimate([])
     needed = {"change of the book's run": path[1:], "run that reads the test text and has a teacher": more.count}
+    if line := missing(jobs, needed):
+        return line
     reached = [f"{it.perplexity('model').mean:.2f} on {it.text}" for it in finals]
-    first, last = (estimate(_val(recipe).values()).mean for recipe in (path[0], path[-1])) if path else (0.0, 0.0)
-    return missing(jobs, needed) or (
-        f"One model with one recurrent layer reaches {', '.join(reached)}; the way led from {first:.2f} to {last:.2f} "
-        "on the novel's next 5 %, where the choices were made. Its teacher, counted n-grams mixed with small networks, "
-        f"has {finals[0].perplexity('teacher').mean:.2f} on {finals[0].text}; the model less its teacher is "
-        f"{more:+.3f} nats a character."
+    first, last = (estimate(_val(recipe).values()).mean for recipe in (path[0], path[-1]))
+    return (
+        f"One model with one recurrent layer reaches {', '.join(reached)}; the changes led from {first:.2f} to "
+        f"{last:.2f} on the novel's next 5 %, where the choices were made. Its teacher, counted n-grams mixed with "
+        f"small networks, has {finals[0].perplexity('teacher').mean:.2f} on {finals[0].text}; the model has "
+        f"{more:+.3f} nats a character more."
     )
 
 

@@ -196,7 +196,7 @@ def findings(jobs: list[Job]) -> Findings:
     return Findings(
         answer=missing(jobs, {})
         or f"The training text has {known[0]} of the words that are drawn from P, {known[1]} of those from P^8 and "
-        f"{known[2]} of a real text's; {again[0]}, {again[1]} and {again[2]} of their 8-grams come again. The "
+        f"{known[2]} of a real text's; {again[0]}, {again[1]} and {again[2]} of their 8-grams are repeated. The "
         "likeliest character each time ends in a loop, since the next one is a function of the state and the state "
         f"comes back: after every prefix in {sum(map(all, cycles))} of {len(found)} models.\n\n{shown}",
         setting=f"The book's run. Each model writes {NUM_PREDS} characters after each of {len(PREFIXES)} prefixes, "

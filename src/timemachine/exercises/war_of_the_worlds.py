@@ -42,7 +42,7 @@ def findings(jobs: list[Job]) -> Findings:
     answers = [
         _sentence(training, group, compared[training])
         for training, group in groups.items()
-        if asked[training] and training[0] != ASKED
+        if estimate(asked[training].values()).count and training[0] != ASKED
     ]
     figure, grid = panels(width=9)
     points = {
