@@ -62,7 +62,7 @@ class Shown:
 
     @cached_property
     def tokens(self) -> list[str]:
-        return self.vocab.tokens_of(self.text)
+        return [*self.vocab.tokens_of(self.text)]
 
     @property
     def before(self) -> Tensor:

@@ -330,22 +330,6 @@ def test_keyboard_suffices(open_page: Open) -> None:
         assert selected(page) == t
 
 
-def test_writing_inside_the_text(open_page: Open) -> None:
-    page = open_page("tanh")
-    type_text(page, "it has")
-    for _ in range(3):
-        page.keyboard.press("ArrowLeft")
-    page.wait_for_function("() => chosen.place === 2")
-    settle(page)
-    assert grey(page) == ""
-    page.locator("#bars button:not(:disabled)").first.click()
-    P = powered(torch.tensor(probabilities(exact_model(), LETTERS, "it ")), LETTERS, 1)
-    text = f"it {LETTERS.idx_to_token[int(P.argmax())]}has"
-    assert (value(page), page.evaluate("box.selectionEnd")) == (text, 4)
-    click(page, "Write 200 more")
-    assert value(page).startswith(text) and len(value(page)) == 207
-
-
 # Generated text
 
 

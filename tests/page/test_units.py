@@ -109,15 +109,6 @@ def test_constant_units_are_not_named(grows: float, named: list[int]) -> None:
     assert all(map(math.isfinite, before.correlations(weights_of(model))))
 
 
-def test_order_puts_similar_units_together(sample: Corpus) -> None:
-    model = random_model(hiddens=32)
-    units, index_BT = units_of(model, sample.characters), LETTERS.encode(sample.characters[:ROW]).long()[None]
-    like_HH: NDArray[np.float64] = np.array(np.corrcoef(states_of(model, index_BT).T))
-    assert sorted(units.order) == [*range(32)] and units.order[0] == units.named[0].unit
-    sorted_HH = like_HH[np.ix_(units.order, units.order)]
-    assert np.diag(sorted_HH, 1).mean() > np.diag(like_HH, 1).mean() + 0.2
-
-
 def test_only_the_training_text_is_read(sample: Corpus) -> None:
     data = TimeMachine(num_train=100, num_val=50, num_steps=8, start=7, corpus=sample)
     assert training_text(data) == sample.characters[7 : 7 + 108]
