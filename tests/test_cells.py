@@ -1,6 +1,6 @@
-"""Any cell of CELLS, a GRU and an LSTM beside the RNN: its gradients, the settings that it is given, its promises."""
+"""Any cell of CELLS, such as an LSTM: its gradients, its settings, and the promises that it has to keep."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.support.cells import ADDED, GRU, LSTM, without_slope
+from tests.support.cells import ADDED, LSTM, without_slope
 from tests.support.programs import call_program
 from timemachine import kernels
 from timemachine.errors import SettingError
@@ -21,15 +21,15 @@ SMALL = ["data=sample", "logger=csv", "trainer=cpu", "data.num_train=64", "data.
 SMALL += ["trainer.max_epochs=1"]
 
 
-class Named(GRU):
-    """A GRU with one of the RNN's settings."""
+class Named(LSTM):
+    """An LSTM with one of the RNN's settings."""
 
     def __init__(self, num_inputs: int, num_hiddens: int, sigma: float = 0.01, activation: str = "tanh") -> None:
         super().__init__(num_inputs, num_hiddens, sigma)
         self.activation = activation
 
 
-class Noisy(GRU):
+class Noisy(LSTM):
     """Dropout in training, which draws random numbers."""
 
     def forward(self, inputs: Tensor, state_BS: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -38,7 +38,7 @@ class Noisy(GRU):
 
 
 class Recurrent(nn.Module):
-    """An RNN as a part of the cell, so that no weight's name begins with W_x."""
+    """An RNN as a part of the cell, so that no weight's name starts with W_x."""
 
     carries_state = True
 
@@ -67,19 +67,13 @@ BROKEN: dict[str, type[nn.Module]] = {
     "two_states": changing(lambda outputs, last: (outputs, (last, last))),
     "batch_first": changing(lambda outputs, last: (outputs.transpose(0, 1), last)),
 }
-SOUND = {"gru": GRU, "lstm": LSTM, "named": Named, "recurrent": Recurrent, "noisy": Noisy}
+SOUND = {"lstm": LSTM, "named": Named, "recurrent": Recurrent, "noisy": Noisy}
 
 
 @pytest.fixture(autouse=True)
 def _cells(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, cell in (SOUND | BROKEN).items():
         monkeypatch.setitem(CELLS, name, cell)
-
-
-@pytest.fixture
-def _activations() -> Iterator[None]:
-    with without_slope():
-        yield
 
 
 # --- Gradients ---
@@ -92,19 +86,19 @@ BACKWARDS = ("auto", *(["fused"] if kernels.is_compiled() else []), "bptt", "aut
     [
         *({"activation": name, "backward": by} for name in ACTIVATIONS for by in BACKWARDS),
         *({"activation": name} for name in ADDED),
-        *({"cell": cell, "input": input} for cell in ("gru", "lstm") for input in ("one_hot", "embedding")),
+        *({"cell": "lstm", "input": input} for input in ("one_hot", "embedding")),
         {"input": "embedding"},
     ],
     ids=lambda network: "-".join(network.values()),
 )
-@pytest.mark.usefixtures("_activations")
 def test_gradients_against_finite_differences(network: dict[str, Any]) -> None:
     torch.manual_seed(0)
-    model = FusedRNNLM(5, hiddens=3, sigma=0.7, **network).double()
     batch = torch.randint(5, (4, 6)), torch.randint(5, (4, 6))
-    loss, _ = model.mean_nll(batch)
+    with without_slope():
+        model = FusedRNNLM(5, hiddens=3, sigma=0.7, **network).double()
+        loss, _ = model.mean_nll(batch)
     parameters = list(model.parameters())
-    with torch.no_grad():
+    with without_slope(), torch.no_grad():
         for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
             for number, slope in zip(parameter.view(-1), gradient.reshape(-1), strict=True):
                 ends = []
@@ -121,19 +115,19 @@ def test_gradients_against_finite_differences(network: dict[str, Any]) -> None:
 
 def test_a_cell_gets_its_settings() -> None:
     assert RNNLMScratch(5, cell="named", activation="relu").rnn.activation == "relu"
-    assert RNNLMScratch(5, cell="gru", activation="tanh", backward="auto", input_lr_factor=4).input_lr_factor == 4
+    assert RNNLMScratch(5, cell="lstm", activation="tanh", backward="auto", input_lr_factor=4).input_lr_factor == 4
     assert len(RNNLMScratch(5, cell="recurrent", input="embedding", input_lr_factor=4).parameter_groups()) == 2
 
 
 @pytest.mark.parametrize(
     ("typed", "named"),
     [
-        ("model.cell=gru model.activation=relu", "model.activation=relu"),
+        ("model.cell=lstm model.activation=relu", "model.activation=relu"),
         ("model.cell=recurrent model.input_lr_factor=4", "model.input_lr_factor=4.0"),
-        ("model.cell=gru probes=[dynamics]", "probes=[dynamics]"),
-        ("model.cell=gru model.sigma_hh=0.2", "model.sigma_hh=0.2"),
-        ("model.cell=gru model.backward=bptt", "model.backward=bptt"),
-        ("model.cell=gru exercise=one_hot_is_embedding", "probes=[weights]"),
+        ("model.cell=lstm probes=[dynamics]", "probes=[dynamics]"),
+        ("model.cell=lstm model.sigma_hh=0.2", "model.sigma_hh=0.2"),
+        ("model.cell=lstm model.backward=bptt", "model.backward=bptt"),
+        ("model.cell=lstm exercise=one_hot_is_embedding", "probes=[weights]"),
         *((f"model.cell={name} hydra.run.dir=run", f"model.cell={name}") for name in BROKEN),
     ],
 )
