@@ -346,7 +346,7 @@ def cases() -> Iterator[Any]:
         if row.typed not in RESUMED_IN_MAKE_TEST:
             yield pytest.param(row, False, id=row.typed)
         if row.resumes and not row.refused:
-            marks = [] if row.typed in RESUMED_IN_MAKE_TEST else pytest.mark.slow
+            marks: Any = [] if row.typed in RESUMED_IN_MAKE_TEST else pytest.mark.slow
             yield pytest.param(row, True, id=f"{row.typed}, resumed", marks=marks)
 
 
