@@ -127,7 +127,6 @@ def test_a_cell_gets_its_settings() -> None:
         ("model.cell=lstm probes=[dynamics]", "probes=[dynamics]"),
         ("model.cell=lstm model.sigma_hh=0.2", "model.sigma_hh=0.2"),
         ("model.cell=lstm model.backward=bptt", "model.backward=bptt"),
-        ("model.cell=lstm exercise=one_hot_is_embedding", "probes=[weights]"),
         *((f"model.cell={name} hydra.run.dir=run", f"model.cell={name}") for name in BROKEN),
     ],
 )

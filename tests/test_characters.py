@@ -96,4 +96,4 @@ def test_weights_of_other_tokens(english: Path, tmp_path: Path) -> None:
         done = train(tmp_path / "child", text, f"data.tokens={own}", f"init_from={parent}")
         (line,) = done.stderr.splitlines()
         assert done.returncode == 1 and line.startswith(f"error: init_from={parent}: ") and others in line
-        assert not (tmp_path / "child").exists()
+        assert not (tmp_path / "child/metrics.csv").exists()

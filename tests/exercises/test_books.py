@@ -56,13 +56,13 @@ def test_books_begin_at_start(sample: Corpus, monkeypatch: pytest.MonkeyPatch, s
         assert scores["stream"]["num_targets"] == len(targets)
 
 
-def test_a_run_without_a_rest_does_not_read_its_own_text(sample: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_own_text_without_a_rest(sample: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(books, "at_hand", lambda folders: [])
     data = TimeMachine(num_val=len(sample.characters) - 10_000 - 32, corpus=sample)
     assert books.measure(untrained(data), data)["books"] == {}
 
 
-def test_every_book_is_read_at_equal_length(novels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_books_have_equal_length(novels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     corpora = {name: find_corpus(name, [str(novels)]) for name in CATALOGUE}
     assert all(len(corpus.characters) >= books.TARGETS.stop for corpus in corpora.values())
     monkeypatch.setattr(books, "at_hand", lambda folders: [corpora[name] for name in WELLS])
@@ -72,7 +72,7 @@ def test_every_book_is_read_at_equal_length(novels: Path, monkeypatch: pytest.Mo
     assert data.splits["test"].targets.start == books.TARGETS.start
 
 
-def test_only_the_catalogues_edition_is_at_hand(tmp_path: Path, novels: Path) -> None:
+def test_only_known_editions_are_read(tmp_path: Path, novels: Path) -> None:
     (tmp_path / "time_machine.txt").write_text("another edition")
     assert books.at_hand([str(tmp_path)]) == []
     assert [book.name for book in books.at_hand([str(tmp_path), str(novels)])] == list(CATALOGUE)

@@ -58,7 +58,7 @@ def test_one_rate_has_a_table(sweep: Path) -> None:
     assert len(found.figures["norms"][0].axes) == 1  # none of a rate at which runs fail
 
 
-def test_a_half_finished_sweep_has_a_report(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_report_of_half_a_sweep(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (sweep / "1/summary.json").unlink()
     (sweep / "5/summary.json").write_text('{"status": "runn')
     write_report(sweep, "clipping", load_jobs(sweep))

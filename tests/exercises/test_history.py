@@ -48,9 +48,7 @@ def log_p(model: RNNLMScratch, read: list[int]) -> Tensor:
     return logits_V.log_softmax(0)
 
 
-def test_the_probe_finds_what_slow_loops_find(
-    model: RNNLMScratch, data: TimeMachine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_probe_against_slow_loops(model: RNNLMScratch, data: TimeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
     offered: list[Tensor] = []
 
     def likeliest(counts_MV: Tensor, *_: Any, **__: Any) -> Tensor:
@@ -94,7 +92,7 @@ def test_probe_ignores_the_split(model: RNNLMScratch, text: Corpus) -> None:
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
-def test_nothing_is_measured_where_no_text_is_left(text: Corpus) -> None:
+def test_probe_without_text(text: Corpus) -> None:
     data = TimeMachine(num_steps=4, num_train=60, num_val=136, corpus=text)
     assert history.measure(RNNLMScratch(len(data.vocab)), data) == {}
 

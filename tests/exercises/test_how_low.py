@@ -90,7 +90,7 @@ def test_model_and_teacher_are_paired(sweep: Path) -> None:
     assert of_kept_K / lengths_K == pytest.approx(np.add.reduceat(difference_N, starts) / lengths_K, abs=1e-5)
 
 
-def test_seeds_as_one_have_the_mean_of_their_probabilities(sweep: Path) -> None:
+def test_seeds_as_one_model(sweep: Path) -> None:
     found = how_low.findings(load_jobs(sweep))
     p_SN = np.exp([-np.load(sweep / name / "reading.npz")["val/model"].astype(float) for name in ("2", "5", "8")])
     sums_1K = found.arrays["time_machine/novel/val/models"]
@@ -98,7 +98,7 @@ def test_seeds_as_one_have_the_mean_of_their_probabilities(sweep: Path) -> None:
     assert "time_machine/book/val/models" not in found.arrays  # of one seed
 
 
-def test_a_target_is_told_by_when_its_word_came_last() -> None:
+def test_targets_by_word_recency() -> None:
     text = "the time  the th"
     since_N = how_low._since(text, range(len(text)))
     assert since_N.tolist() == [0] * 9 + [-1] + [10] * 4 + [0, 0]
@@ -124,9 +124,7 @@ def probed(sample: Corpus, folder: Path, **trainer: Any) -> tuple[dict[str, Any]
     return how_low.measure(model, data), np.load(folder / "reading.npz"), data, model
 
 
-def test_the_probe_reads_each_target_once_with_each_reader(
-    sample: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_probe_reads_targets_once(sample: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(teacher.NETWORK, "hiddens", 16)
     found, left, data, model = probed(sample, tmp_path)
     readers = {"model", "model_adapting", "kneser_ney", "mixture", "mixture_adapting", "networks", "teacher"}

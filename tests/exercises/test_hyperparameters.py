@@ -23,7 +23,7 @@ class Noisy(RNNLMScratch):
         return super().output_layer(torch.nn.functional.dropout(H_TBH, 0.5, self.training))
 
 
-def test_streams_side_by_side_read_what_one_stream_reads() -> None:
+def test_parallel_streams_equal_one() -> None:
     torch.manual_seed(0)
     model, chars_N = Noisy(28, hiddens=8, sigma=0.3), torch.randint(28, (3_000,))
     targets = range(700, 2_995)  # 2,295, which 32 do not divide

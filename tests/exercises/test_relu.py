@@ -51,11 +51,11 @@ def test_radius_growth_and_dead_units(data: TimeMachine) -> None:
         ("ab", 0),
     ],
 )
-def test_a_loop_comes_three_times_at_the_end(text: str, length: int) -> None:
+def test_loop_repeats_three_times(text: str, length: int) -> None:
     assert relu.period(text) == length
 
 
-def test_the_start_is_kept_once_and_of_runs_that_diverge(data: TimeMachine, tmp_path: Path) -> None:
+def test_start_is_kept_once(data: TimeMachine, tmp_path: Path) -> None:
     data.generator.manual_seed(0)
     model, folder = model_for(data), tmp_path / "run"
     folder.mkdir()

@@ -31,7 +31,7 @@ def test_missing_runs_are_named() -> None:
     assert missing(jobs[:1], {}) == ""
 
 
-def test_the_reports_program_ties_any_runs_together_and_refuses_a_folder_without_one(tmp_path: Path) -> None:
+def test_report_program(tmp_path: Path) -> None:
     for number in (10, 2):
         leave_job(tmp_path / "index", {"seed": number}, number=number, metrics={"val/perplexity": 7.5})
     done = run_program("-m", "timemachine.report", ".", cwd=tmp_path)
@@ -44,7 +44,7 @@ def test_the_reports_program_ties_any_runs_together_and_refuses_a_folder_without
     assert len([*(tmp_path / "index/2").iterdir()]) == 2
 
 
-def test_a_sweep_without_a_module_has_a_report_with_a_row_for_what_varied(tmp_path: Path) -> None:
+def test_generic_report(tmp_path: Path) -> None:
     """Two settings vary, and the seed; one run diverged, one was killed, one left nothing."""
     sweep = tmp_path / "plain"
     epochs = [{"epoch": epoch, "val/perplexity": 20.0 - epoch} for epoch in (1, 2, 3)]
@@ -75,7 +75,7 @@ def test_a_sweep_without_a_module_has_a_report_with_a_row_for_what_varied(tmp_pa
     assert "(curves.png)" in report and (sweep / "curves.png").stat().st_size > 1000
 
 
-def test_a_seed_that_comes_twice_is_one_value(tmp_path: Path) -> None:
+def test_repeated_seed_counts_once(tmp_path: Path) -> None:
     for seed, val in ((3, 7.5), (3, 7.5), (4, 8.5)):
         leave_job(tmp_path / "s", {"seed": seed}, metrics={"val/perplexity": val})
     assert generic.findings(load_jobs(tmp_path / "s")).rows == [["0, 1, 2", "3 of 3", "8.00 ± 6.35"]]

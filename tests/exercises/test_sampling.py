@@ -36,7 +36,7 @@ def next_probabilities(model: RNNLMScratch, text: str) -> dict[str, float]:
 
 
 @given(st.text("ab", min_size=8, max_size=60))
-def test_repeated_share_counts_every_8_gram_that_came_before(text: str) -> None:
+def test_repeated_share_of_8_grams(text: str) -> None:
     again = [text[i : i + 8] in text[: i + 7] for i in range(len(text) - 7)]
     assert sampling.repeated_share(text) == pytest.approx(sum(again) / len(again))
 
@@ -50,7 +50,7 @@ def test_repeated_share_counts_every_8_gram_that_came_before(text: str) -> None:
         ("", None),
     ],
 )
-def test_where_known_texts_begin_to_repeat_themselves(text: str, found: tuple[int, int] | None) -> None:
+def test_where_repetition_starts(text: str, found: tuple[int, int] | None) -> None:
     assert sampling.repetition(text) == found
 
 
@@ -81,7 +81,7 @@ def test_loop_is_that_of_greedy_decoding() -> None:
 
 
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 4.0])
-def test_sharpening_is_that_of_all_texts_written_out(model: RNNLMScratch, alpha: float) -> None:
+def test_sharpening_against_all_texts(model: RNNLMScratch, alpha: float) -> None:
     found = sampling.sharpening(model, VOCAB, "ab", alpha, 3)
     for length in (1, 2, 3):
         by_character, by_text = {}, {}
@@ -100,7 +100,7 @@ def test_sharpening_is_that_of_all_texts_written_out(model: RNNLMScratch, alpha:
     assert (found["2"] > 1e-6) == (alpha != 1)
 
 
-def test_real_texts_are_the_rest_of_the_text_side_by_side(sample: Corpus) -> None:
+def test_real_texts_are_the_rest(sample: Corpus) -> None:
     data = TimeMachine(num_train=1000, num_val=900, corpus=sample)
     length, pieces = sampling.real_texts(data)
     characters, rest = sample.characters, data.splits["test"].targets

@@ -153,7 +153,7 @@ def _leave_process_group() -> None:
 
 @contextmanager
 def errors_in_one_line(trainer: pl.Trainer) -> Iterator[None]:
-    """Raise UserError for Lightning's MisconfigurationException, and KeyboardInterrupt for the exit it makes of one.
+    """Raise UserError for a setting that Lightning refuses, and KeyboardInterrupt for the exit it makes of one.
 
     Before the first step it is a SettingError, after which a resumed run's summary is as before. Any other exception
     passes.
@@ -162,5 +162,8 @@ def errors_in_one_line(trainer: pl.Trainer) -> Iterator[None]:
         yield
     except SystemExit as error:
         raise KeyboardInterrupt from error
-    except MisconfigurationException as error:
+    except (MisconfigurationException, ValueError) as error:
+        # For an interval above the number of batches Lightning raises ValueError, unlike for other settings.
+        if type(error) is ValueError and "`val_check_interval`" not in str(error):
+            raise
         raise (UserError if trainer.global_step else SettingError)(one_line(error)) from error
