@@ -113,6 +113,18 @@ def test_no_test_imports_another() -> None:
         assert not [name for name in imports(path) if re.match(r"tests\.(.+\.)?test_", name)], path
 
 
+def test_names_of_tests() -> None:
+    """At most six words after `test_`."""
+    names = [
+        (path, node.name)
+        for path in (REPOSITORY / "tests").rglob("test_*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    ]
+    long = [f"{path.relative_to(REPOSITORY)}: {name}" for path, name in names if len(name.split("_")) > 7]
+    assert not long, "\n".join(sorted(long))
+
+
 def private_names(path: Path) -> set[str]:
     """Return names with a leading underscore that belong to another library's module or object."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
