@@ -165,8 +165,9 @@ def _types(entry: Field[Any]) -> tuple[Any, ...]:
 class Model:
     """The network and its step size."""
 
-    cell: str = setting("rnn", "the recurrent cell, a name in CELLS of src/timemachine/rnn.py")
+    cell: str = setting("rnn", "the recurrent cell: rnn, gru, lstm, deep_rnn, or another in CELLS")
     hiddens: int = setting(32, "hidden units, the book's num_hiddens", 1, WIDEST)
+    layers: int = setting(2, "layers of deep_rnn; other cells have one", 1, 100)
     sigma: float = setting(0.01, "standard deviation of the initial weights", 0, 10)  # above 1 worse than guessing
     sigma_hh: float | None = setting(None, "that of W_hh alone; null: sigma", 0, 10, example=0.2)
     lr: float = setting(1.0, "learning rate η", *POSITIVE)
