@@ -43,7 +43,7 @@ class LSTMScratch(nn.Module):
         H_BH, C_BH = state_BS.chunk(2, 1)
         outputs = []
         for X_BG in inputs_TBD @ W_DG + b_G:
-            gates_BG, node_BH = (X_BG + H_BH @ W_HG).split([3 * self.num_hiddens, self.num_hiddens], 1)
+            gates_BG, node_BH = torch.split(X_BG + H_BH @ W_HG, [3 * self.num_hiddens, self.num_hiddens], 1)
             I_BH, F_BH, O_BH = gates_BG.sigmoid().chunk(3, 1)
             C_BH = F_BH * C_BH + I_BH * node_BH.tanh()
             H_BH = O_BH * C_BH.tanh()
@@ -77,8 +77,8 @@ class GRUScratch(nn.Module):
         sizes = [2 * self.num_hiddens, self.num_hiddens]
         outputs = []
         for X_BG in inputs_TBD @ W_DG + b_G:
-            gates_BG, input_BH = X_BG.split(sizes, 1)
-            from_H_BG, from_H_BH = (H_BH @ W_HG).split(sizes, 1)
+            gates_BG, input_BH = torch.split(X_BG, sizes, 1)
+            from_H_BG, from_H_BH = torch.split(H_BH @ W_HG, sizes, 1)
             R_BH, Z_BH = (gates_BG + from_H_BG).sigmoid().chunk(2, 1)
             candidate_BH = torch.addcmul(input_BH, R_BH, from_H_BH).tanh()
             H_BH = candidate_BH.lerp(H_BH, Z_BH)  # Z * H + (1 - Z) * candidate
