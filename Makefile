@@ -3,6 +3,7 @@
 # make exercises      the book's exercises but how_low, close to two hours on two cores beside other work
 # make how-low        exercise 4 with any training, three hours on two cores beside other work
 # make notebook       execute book.ipynb where it lies
+# make numbers        write what sweeps/reference keeps into its reports and the README files, between their markers
 # make bench          speed, as ratios
 # make lint           ruff and mypy
 # make torture        10,000 cases of what is drawn at random, 30 kills, each write that can fail: an hour on two cores
@@ -22,7 +23,7 @@ CONSTRAINT := $(if $(LOCKED),--constraint requirements.lock)
 # The launchers' own bound allows release candidates of Hydra, and pip would take one.
 HYDRA := 'hydra-core<1.4'
 
-.PHONY: help train test torture soak coverage lint bench exercises how-low notebook lock
+.PHONY: help train test torture soak coverage lint bench exercises how-low notebook numbers lock
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
@@ -64,6 +65,9 @@ lock: .venv/.ready-dev
 
 notebook: .venv/.ready-dev$(LOCKS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.support.notebook
+
+numbers: .venv/.ready-dev$(LOCKS)
+	$(BIN)/python -m tests.support.numbers
 
 bench: .venv/.ready-dev$(LOCKS)
 	-$(PIP) --no-deps d2l==1.0.3

@@ -3,7 +3,7 @@
 Steps are measured without `keep_freed_memory`, which train.py calls and rivals do not: nn.RNN gains up to a third by
 it, the fused kernel nothing. All that comes after them has it. Run it on an idle machine: two threads on two busy cores
 wait for each other by spinning. The exit status is 1 if a number falls short of what was asked, which stands beside it.
-All groups together leave sweeps/reference/speed/<processor>.csv, which README quotes.
+All groups together leave sweeps/reference/speed/<processor>.csv, which README quotes (`make numbers`).
 """
 
 import argparse

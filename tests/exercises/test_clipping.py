@@ -1,5 +1,6 @@
 """Exercise 9: up to where runs learn, and what its report makes of the jobs' folders."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,8 @@ import pytest
 from tests.support.jobs import leave_job
 from timemachine.config import Data, Model, to_dict
 from timemachine.exercises import clipping
-from timemachine.exercises.jobs import load_jobs
 from timemachine.exercises.report import write_report
+from timemachine.run.jobs import load_jobs
 
 RATES = (1.0, 4.0, 8.0, 24.0)
 
@@ -37,7 +38,7 @@ def sweep(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_report_says_up_to_which_rate_and_product_with_the_radius_every_run_learns(sweep: Path) -> None:
+def test_rates_at_which_every_run_learns(sweep: Path) -> None:
     found = clipping.findings(load_jobs(sweep))
     assert found.columns[:5] == ["", "every run learns up to η", "not every run at η", "best η", "validation"]
     assert [row[:5] for row in found.rows] == [
@@ -46,41 +47,15 @@ def test_the_report_says_up_to_which_rate_and_product_with_the_radius_every_run_
         ["θ = 0.1", "8 (ηθ = 0.8)", "24 (ηθ = 2.4)", "8", "7.05 ± 0.64"],
     ]
     assert [row[7] for row in found.rows] == ["", "+0.00 ± 0.00", "-0.15 ± 0.64"]
-    assert found.answer.startswith("At the book's settings nothing happens: ")
-    for passage in (
-        "(largest 0.25), and 2 of 2 runs are the same bit for bit",
-        "every run learns up to a rate of 4 and none from 8 on",
-        "a radius of 0.1 lets all learn up to 8",
-        "-0.15 ± 0.64 (cannot be told apart)",
-    ):
-        assert passage in found.answer
+    assert re.findall(r"\d[\d.]*", found.answer)[1:5] == ["0.25", "4", "8", "0.1"]
     assert "| θ = 0.1 | 24 | 1 of 2 | 9.00 |" in found.notes[1]
 
 
-def test_the_report_is_of_the_runs_that_there_were(tmp_path: Path) -> None:
-    """At one rate, on another text than the book's, with a gradient that a radius of 1 clips."""
-    for theta in (None, 1.0):
-        metrics = {"train/perplexity": 7.0, "val/perplexity": 8.0, "test/perplexity": 9.0, "largest_grad_norm": 1.5}
-        settings = {"seed": 0, "model": {"lr": 1.0}, "data": {"corpus": "sample"}}
-        settings |= {"trainer": {"gradient_clip_val": theta}}
-        metrics |= {"clipped_steps": 1, "num_steps_done": 10}
-        leave_job(tmp_path / "s", settings, metrics=metrics, tables={"metrics": [{"epoch": 1, "grad_norm": 1.5}]})
-    found = clipping.findings(load_jobs(tmp_path / "s"))
-    assert found.answer.startswith("At a learning rate of 1 a radius of 1 acts: ") and "reaches 1.5." in found.answer
-    assert [row[:3] for row in found.rows] == [["no clipping", "1", "–"], ["θ = 1", "1 (ηθ = 1)", "–"]]
-    assert found.columns[6] == "rest of the text" and "novel" not in f"{found}"
+def test_one_rate_has_a_table(sweep: Path) -> None:
+    found = clipping.findings([job for job in load_jobs(sweep) if job.settings["model.lr"] == 1])
+    assert found.answer == "No answer yet, runs are missing: no rate at which none does."
+    assert [row[:3] for row in found.rows][:2] == [["no clipping", "1", "–"], ["θ = 1", "1 (ηθ = 1)", "–"]]
     assert len(found.figures["norms"][0].axes) == 1  # none of a rate at which runs fail
-
-
-def test_runs_that_differ_in_a_digit_are_not_called_the_same(sweep: Path) -> None:
-    summary = sweep / "0/summary.json"
-    summary.write_text(summary.read_text().replace("7.3", "7.3000001"))
-    assert "1 of 2 runs are the same bit for bit" in clipping.findings(load_jobs(sweep)).answer
-
-
-def test_one_run_is_not_compared(sweep: Path) -> None:
-    answer = clipping.findings([job for job in load_jobs(sweep) if job.settings["seed"] == 0]).answer
-    assert "(largest 0.25)." in answer and "bit for bit" not in answer
 
 
 def test_a_half_finished_sweep_has_a_report(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -88,6 +63,7 @@ def test_a_half_finished_sweep_has_a_report(sweep: Path, capsys: pytest.CaptureF
     (sweep / "5/summary.json").write_text('{"status": "runn')
     write_report(sweep, "clipping", load_jobs(sweep))
     report = (sweep / "report.md").read_text()
+    assert "No answer yet, runs are missing: 2 of 24 jobs have not ended (1, 5)." in report
     assert "24 runs (13 completed, 2 failed, 9 diverged)" in report
     assert "`model.lr`: 1.0, 8.0, 24.0, 4.0; `trainer.gradient_clip_val`: None, 1.0, 0.1" in report
     for figure in ("outcome", "norms"):

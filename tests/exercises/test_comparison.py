@@ -11,8 +11,9 @@ from scipy import stats
 from tests.support.jobs import LETTERS
 from timemachine.errors import SettingError
 from timemachine.exercises.comparison import UNDECIDED, Estimate, by_seed, compare, estimate, holm
-from timemachine.exercises.jobs import FOLDED, Job, grouped, markdown
+from timemachine.exercises.jobs import FOLDED, grouped, markdown
 from timemachine.exercises.outcomes import definition, outcome
+from timemachine.run.jobs import Job
 
 
 @given(st.lists(st.floats(-1e3, 1e3), min_size=3, max_size=20, unique=True))

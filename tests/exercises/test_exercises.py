@@ -10,7 +10,7 @@ import pytest
 from timemachine.config import REPOSITORY
 from timemachine.errors import SettingError
 from timemachine.exercises import probes
-from timemachine.exercises.jobs import load_jobs
+from timemachine.run.jobs import load_jobs
 
 EXERCISES = sorted(file.stem for file in (REPOSITORY / "conf/exercise").glob("*.yaml") if file.stem != "none")
 QUICK = ("one_hot_is_embedding",)
@@ -32,30 +32,26 @@ def test_every_exercise_ends_in_a_report(exercise: str, program: Any, tmp_path: 
     assert (sweep / "report.md").read_bytes() == before
 
 
-def test_the_names_that_users_know_measure() -> None:
+def test_probes_measure() -> None:
     for module in probes.PROBES.values():
         assert callable(importlib.import_module(f"timemachine.exercises.{module}").measure)
     probes.check([*probes.PROBES])
 
 
-@pytest.mark.parametrize("name", ["dynamic", "clipping", "how_low", "../exercises/relu"])
-def test_another_name_is_refused(name: str) -> None:
-    with pytest.raises(SettingError, match=rf"^probes=\[stream,{re.escape(name)}\]: .*; type for example probes=\["):
-        probes.check(["stream", name])
+@pytest.mark.parametrize(
+    ("names", "settings"),
+    [
+        *((["stream", name], {}) for name in ("dynamic", "clipping", "how_low", "../exercises/relu")),
+        *(([name], {"tokens": "characters"}) for name in ("samples", "books", "reading", "dynamics")),
+        *((["stream", name], {"cell": "gru"}) for name in ("dynamics", "weights")),
+    ],
+)
+def test_invalid_probes_are_rejected(names: list[str], settings: dict[str, str]) -> None:
+    """A name that is no probe, and one that measures the book's letters or its cell alone."""
+    with pytest.raises(SettingError, match=rf"^probes=\[{re.escape(','.join(names))}\]: .*{re.escape(names[-1])}"):
+        probes.check(names, **settings)
 
 
-@pytest.mark.parametrize("name", ["samples", "books", "reading", "dynamics"])
-def test_what_measures_the_books_letters_is_refused_with_all_characters(name: str) -> None:
+def test_valid_probes_pass() -> None:
     probes.check(["stream", "history", "weights", "hyperparameters"], tokens="characters")
-    probes.check([name])
-    with pytest.raises(
-        SettingError, match=rf"^probes=\[{name}\]: {name} .*; type another probe, or data.tokens=letters$"
-    ):
-        probes.check([name], tokens="characters")
-
-
-@pytest.mark.parametrize("name", ["dynamics", "weights"])
-def test_what_measures_the_rnn_is_refused_with_another_cell(name: str) -> None:
-    probes.check(["stream", name])
-    with pytest.raises(SettingError, match=rf"^probes=\[stream,{name}\]: .*; type another probe, or model.cell=rnn$"):
-        probes.check(["stream", name], "gru")
+    probes.check(["stream"], cell="gru")

@@ -9,18 +9,26 @@ from tests.support.jobs import leave_job
 from tests.support.programs import run_program
 from timemachine.config import REPOSITORY
 from timemachine.exercises import generic
-from timemachine.exercises.jobs import load_jobs
+from timemachine.exercises.jobs import missing
 from timemachine.exercises.report import write_report
+from timemachine.run.jobs import Job, load_jobs
 
 EXERCISES = sorted(file.stem for file in (REPOSITORY / "conf/exercise").glob("*.yaml") if file.stem != "none")
 
 
 @pytest.mark.parametrize("exercise", EXERCISES)
-def test_no_exercise_fails_on_a_sweep_without_a_finished_job(exercise: str, tmp_path: Path) -> None:
+def test_report_without_a_finished_job(exercise: str, tmp_path: Path) -> None:
     settings = {"seed": 0, "model": {"lr": 1.0, "hiddens": 32, "input": "one_hot"}, "data": {"num_steps": 32}}
     leave_job(tmp_path / "s", settings, status="running")
     write_report(tmp_path / "s", exercise, load_jobs(tmp_path / "s"))
-    assert "No run has ended yet" in (tmp_path / "s/report.md").read_text()
+    assert "runs are missing: 1 of 1 jobs have not ended (0)" in (tmp_path / "s/report.md").read_text()
+
+
+def test_missing_runs_are_named() -> None:
+    jobs = [Job(name="0"), Job(name="1", status="failed"), Job(name="a/2", status="running")]
+    line = missing(jobs, {"run with seed=7": [], "run without": jobs})
+    assert line == "No answer yet, runs are missing: 2 of 3 jobs have not ended (1, a/2); no run with seed=7."
+    assert missing(jobs[:1], {}) == ""
 
 
 def test_the_reports_program_ties_any_runs_together_and_refuses_a_folder_without_one(tmp_path: Path) -> None:

@@ -1,29 +1,122 @@
-"""What the reference sweeps left in sweeps/reference, for the test that derives the numbers of texts from it."""
+"""The reference sweeps, rebuilt from what sweeps/reference keeps of them: summary.csv and, of some, arrays.npz."""
 
 import csv
+import math
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from timemachine.config import REPOSITORY
+from tests.support.jobs import leave_job
+from timemachine.config import REPOSITORY, Train, to_dict
+from timemachine.exercises import sampling
+from timemachine.exercises.history import DISTANCES
+from timemachine.exercises.probes import PROBES
+from timemachine.run.record import flat
+from timemachine.texts import CATALOGUE
 
 REFERENCE = REPOSITORY / "sweeps/reference"
+Arrays = dict[str, np.ndarray[Any, Any]]
+Job = dict[str, Any]  # settings, metrics, probes and tables
 
 
-def table(name: str) -> list[dict[str, Any]]:
-    """Return summary.csv of an exercise, a dict a job: numbers as floats, "" as None."""
-    with (REFERENCE / name / "summary.csv").open(newline="", encoding="utf-8") as file:
+def table(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a table: numbers as such, "" as None."""
+    with path.open(newline="", encoding="utf-8") as file:
         return [{column: _value(text) for column, text in row.items()} for row in csv.DictReader(file)]
 
 
-def arrays(name: str) -> dict[str, np.ndarray[Any, Any]]:
-    """Return arrays.npz of an exercise."""
-    with np.load(REFERENCE / name / "arrays.npz", allow_pickle=False) as kept:
-        return dict(kept)
-
-
 def _value(text: str) -> Any:
-    try:
-        return float(text) if text else None
-    except ValueError:
-        return text
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text or None
+
+
+def leave_sweep(name: str, folder: Path) -> None:
+    """Leave the jobs of a reference sweep in a folder, with the numbers that its report needs."""
+    path = REFERENCE / name / "arrays.npz"
+    kept = dict(np.load(path, allow_pickle=False)) if path.exists() else {}
+    for number, row in enumerate(table(REFERENCE / name / "summary.csv")):
+        job: Job = {"settings": flat(to_dict(Train())), "metrics": {}, "probes": {}, "tables": {}}
+        for column, value in row.items():
+            probe, *rest = column.split("/")
+            if column in job["settings"]:
+                job["settings"][column] = value
+            elif value is not None and rest and probe in PROBES:
+                _put(job["probes"], column.split("/"), value)
+            elif value is not None and column not in ("job", "status", "message", "folder"):
+                job["metrics"][column] = value
+        if name in LISTS:
+            LISTS[name](job, number, kept)
+        leave_job(folder, number=number, status=row["status"], **job)
+
+
+def _put(nested: dict[str, Any], names: list[str], value: float) -> None:
+    for name in names[:-1]:
+        nested = nested.setdefault(name, {})
+    nested[names[-1]] = value
+
+
+# Lists, texts and tables of the jobs' folders, which summary.csv lacks. The report has the texts that models wrote.
+
+
+def _report(name: str) -> str:
+    return (REFERENCE / name / "report.md").read_text(encoding="utf-8")
+
+
+def _books(job: Job, number: int, kept: Arrays) -> None:
+    of_text, name = job["probes"]["books"], job["settings"]["data.corpus"]
+    about = {"trained_on": name, "title": CATALOGUE[name].title}
+    of_text |= about | {"train_characters": int(of_text["train_characters"])}
+    for book, scores in of_text["books"].items():
+        scores |= {"title": CATALOGUE[book].title, "author": CATALOGUE[book].author}
+
+
+def _history(job: Job, number: int, kept: Arrays) -> None:
+    """The means over seeds stand for each seed."""
+    key = "/".join(str(job["settings"][name]) for name in ("data.num_train", "trainer.max_steps", "data.num_steps"))
+    job["probes"]["history"]["blocks"] = dict(zip(map(str, DISTANCES), kept[key].tolist(), strict=True))
+
+
+def _one_hot_is_embedding(job: Job, number: int, kept: Arrays) -> None:
+    """Two runs that differ by what is kept: the one has zeros."""
+    precision = "float64" if job["settings"]["trainer.precision"] == "64-true" else "float32"
+    loss, weight, logit = kept[f"{precision}/{job['settings']['seed']}"].tolist()
+    is_other = job["settings"]["model.backward"] == "bptt"
+    job["probes"]["weights"] = {"weights": {"W_xh": [weight * is_other]}, "logits": [logit * is_other]}
+    job["tables"]["steps"] = [{"loss": loss * is_other}] * job["metrics"]["step"]
+
+
+def _relu(job: Job, number: int, kept: Arrays) -> None:
+    place = kept["job"].tolist().index(str(number))
+    rho, growth, first, early = (float(kept[name][place]) for name in ("rho", "growth", "first_norm", "early_norm"))
+    job["tables"] = {
+        "dynamics": [{"spectral_radius": rho, "growth": growth}],
+        "steps": [{"epoch": 1, "grad_norm": norm} for norm in (first, early) if not math.isnan(norm)],
+    }
+    written = re.findall(r"^\| (\w+) \| ([\d.]+) \| `(.*)` \| `(.*)` \|$", _report("relu"), re.MULTILINE)
+    model = job["settings"]["model.activation"].lower(), job["settings"]["model.sigma_hh"] or 0.01
+    texts = {(name.lower(), float(sigma)): of_model for name, sigma, *of_model in written}.get(model, ("", ""))
+    if "dynamics" in job["probes"]:
+        job["probes"]["dynamics"] |= dict(zip(("greedy", "sample"), texts, strict=True))
+
+
+def _sampling(job: Job, number: int, kept: Arrays) -> None:
+    factors = {what: factor for what, (_, factor) in sampling.MEASURES.items()}
+    job["probes"]["samples"] |= {
+        "pieces": {what: (kept[what] / factor).tolist() for what, factor in factors.items()},
+        "cycles": kept["cycles"][number].tolist(),
+        "shown": {
+            name: [text] for name, text in re.findall(r"^    (\S+) +\| (.*)$", _report("sampling"), re.MULTILINE)
+        },
+    }
+
+
+LISTS = {
+    "war_of_the_worlds": _books, "other_authors": _books, "history": _history, "relu": _relu, "sampling": _sampling,
+    "one_hot_is_embedding": _one_hot_is_embedding,
+}  # fmt: skip

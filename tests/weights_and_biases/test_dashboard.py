@@ -13,8 +13,8 @@ from tests.support.wandb_server import ENTITY, WandbServer
 from timemachine import dashboard
 from timemachine.cli.schema import leaves
 from timemachine.config import Train
-from timemachine.exercises.jobs import load_jobs
 from timemachine.exercises.report import write_report
+from timemachine.run.jobs import load_jobs
 from timemachine.run.rows import EPOCH_COLUMNS, STEP_COLUMNS
 from timemachine.weights_and_biases import CHANGES, EVALUATION, FIGURE, GAP, PAGE, SAMPLES
 

@@ -30,10 +30,10 @@ Picture = tuple["Figure", str]  # with its caption
 class Findings:
     """The content of a report; what is empty is left out.
 
-    `answer`: two sentences that a reader of the book understands, with which the report opens; the first figure follows
-    it. `columns`, `rows`: the main table, which is printed in the terminal, too. `notes`: paragraphs and tables in
-    Markdown that follow it. `arrays`: name -> what `arrays.npz` keeps, where an interval needs more than summary.csv
-    has.
+    `answer`: one format string of the numbers, or the line of `jobs.missing`; the report opens with it, and the first
+    figure follows. `columns`, `rows`: the main table, which is printed in the terminal, too. `notes`: paragraphs and
+    tables in Markdown that follow it. `arrays`: name -> what `arrays.npz` keeps, where an interval needs more than
+    summary.csv has.
     """
 
     answer: str = ""

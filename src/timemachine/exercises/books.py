@@ -18,10 +18,11 @@ from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
 from timemachine.evaluation.scores import score
-from timemachine.exercises.jobs import Job, unique
+from timemachine.exercises.jobs import unique
 from timemachine.exercises.stream import stream_nll
 from timemachine.how_low import LETTERS, witten_bell
 from timemachine.language_model import RNNLMScratch
+from timemachine.run.jobs import Job
 from timemachine.texts import CATALOGUE
 
 TARGETS = range(15_032, 135_032)  # 10,000 + 5,000 windows of 32 characters, and 120,000 characters after them

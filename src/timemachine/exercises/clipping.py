@@ -4,16 +4,15 @@ import math
 from itertools import takewhile
 from statistics import fmean
 
-from timemachine.config import Data, Model, to_dict
 from timemachine.exercises import Findings, Picture
-from timemachine.exercises.comparison import Estimate, compare, estimate, holm
+from timemachine.exercises.comparison import Estimate, compare, estimate
 from timemachine.exercises.drawing import COLOURS, MARKERS, label_ends, lines, panels, plain_numbers
-from timemachine.exercises.jobs import Job, ended, grouped, markdown, text_name, unique
+from timemachine.exercises.jobs import ended, grouped, markdown, missing
 from timemachine.exercises.outcomes import LR, REST, THETA, VAL, counted, definition, last, learnt, radius_name
-from timemachine.run.record import flat
+from timemachine.run.jobs import Job
 
 NORM, ACTED, DONE = "largest_grad_norm", "clipped_steps", "num_steps_done"
-BOOK = flat({"model": to_dict(Model()), "data": to_dict(Data()), "trainer": {"max_epochs": 100}})
+REST_NAME = "rest of the text"
 LOST = 20  # perplexity from which on a figure has the runs that diverged
 
 
@@ -35,18 +34,17 @@ class Radius:
 
 def findings(jobs: list[Job]) -> Findings:
     """Report a row for each radius, over rates and seeds; of the jobs that have ended."""
-    jobs = sorted(ended(jobs), key=lambda job: (-(job.settings[THETA] or math.inf), job.settings[LR]))
-    radii = [Radius(theta, runs) for (theta,), runs in grouped(jobs, THETA).items()]
-    free = Radius(None, [job for job in jobs if not job.settings[THETA]])
+    runs = sorted(ended(jobs), key=lambda job: (-(job.settings[THETA] or math.inf), job.settings[LR]))
+    radii = [Radius(theta, of_theta) for (theta,), of_theta in grouped(runs, THETA).items()]
+    free = Radius(None, [job for job in runs if not job.settings[THETA]])
     gains = {(radius, name): compare(last(name, radius.best), last(name, free.best))
              for radius in radii for name in (VAL, REST)}  # fmt: skip
-    rest = f"rest of the {text_name(jobs)}"
     return Findings(
-        answer=_answer(free, radii, gains, rest),
+        answer=_answer(jobs, free, radii, gains),
         setting="The book's run at its own learning rate of 1 and at higher ones, without clipping and clipped to "
         "a radius θ. A run whose validation perplexity passes 1,000 is stopped: it is lost.",
         columns=["", "every run learns up to η", "not every run at η", "best η", "validation", "less none's",
-                 rest, "less none's"],
+                 REST_NAME, "less none's"],
         rows=[
             [radius.name]
             + [_rate(lr, radius.theta) for lr in (radius.learns, radius.fails)]
@@ -58,9 +56,9 @@ def findings(jobs: list[Job]) -> Findings:
         figures={"outcome": _outcome(radii)} | ({"norms": _norms(free, radii)} if free.jobs else {}),
         notes=[
             "Perplexities are of windows and of runs that learnt: the mean over seeds and half of its 95 % interval. "
-            f"The best rate has the lowest mean on validation, so the {rest} is what to judge it by; differences are "
-            f"paired by seed. {definition(jobs)}",
-            markdown(["", "η", "learnt", "validation", rest, "largest norm", "steps clipped"],
+            f"The best rate has the lowest mean on validation, so the {REST_NAME} is what to judge it by; differences "
+            f"are paired by seed. {definition(runs)}",
+            markdown(["", "η", "learnt", "validation", REST_NAME, "largest norm", "steps clipped"],
                      [[radius.name, f"{lr:g}", *_cells(runs)] for radius in radii for lr, runs in radius.rates.items()])
         ],
     )  # fmt: skip
@@ -77,37 +75,23 @@ def _cells(jobs: list[Job]) -> list[str]:
     return [counted(jobs), *ends, f"{max(job.number(NORM) for job in jobs):.3g}", f"{clipped:.0%}"]
 
 
-def _answer(free: Radius, radii: list[Radius], gains: dict[tuple[Radius, str], Estimate], rest_name: str) -> str:
-    """Return the answer; "" where a part of the grid that it needs has not been run."""
-    slow = {radius.theta: unique(radius.rates.get(1.0, []), lambda job: int(job.settings["seed"])) for radius in radii}
-    if not (without := slow.get(None)) or not (with_it := slow.get(1.0)):
-        return ""
-    of_book = all(job.settings.get(name, value) == value for job in without.values()
-                  for name, value in BOOK.items() if name not in (LR, "data.search_dirs"))  # fmt: skip
-    where = "At the book's settings" if of_book else "At a learning rate of 1"
-    largest = max(job.number(NORM) for job in without.values())
-    same = sum(_numbers(job) == _numbers(with_it.get(seed, Job())) for seed, job in without.items())
-    runs = f", and {same} of {len(without)} runs are the same bit for bit" if len(without) > 1 else ""
-    answer = (
-        f"{where} nothing happens: the norm of the gradient stays below the radius of 1 (largest {largest:.2f}){runs}."
-        if largest < 1
-        else f"{where} a radius of 1 acts: without clipping the norm of the gradient reaches {largest:.3g}."
-    )
-    rest = {radius: gains[radius, REST] for radius in radii if radius.acts}
+def _answer(jobs: list[Job], free: Radius, radii: list[Radius], gains: dict[tuple[Radius, str], Estimate]) -> str:
+    slow = free.rates.get(1.0, [])
     lost = [lr for lr in free.rates if not any(learnt(job) for job in free.jobs if job.settings[LR] >= lr)]
-    if rest and lost and free.best:
-        widest = max(rest, key=lambda radius: radius.learns)
-        verdict = rest[widest].verdict(holm(rest)[widest], "lower", "higher")
-        answer += (
-            f" Without clipping every run learns up to a rate of {free.learns:g} and none from {lost[0]:g} on, while a "
-            f"radius of {widest.theta:g} lets all learn up to {widest.learns:g}; but best against best, the perplexity "
-            f"of the {rest_name} differs by {rest[widest]:+.2f} ({verdict})."
-        )
-    return answer
-
-
-def _numbers(job: Job) -> dict[str, float]:
-    return job.metrics | {"chars_per_second": 0.0}  # which is another each time
+    acting = sorted((radius for radius in radii if radius.acts), key=lambda radius: radius.learns)
+    needed = {
+        f"run with {LR}=1 and without clipping": slow,
+        "rate at which every run learns without clipping": free.best,
+        "rate at which none does": lost,
+        "radius that clips and with which every run learns": acting,
+    }
+    return missing(jobs, needed) or (
+        f"At a learning rate of 1 the norm of the gradient is at most {max(job.number(NORM) for job in slow):.2f}, and "
+        f"a radius above that changes nothing; without clipping every run learns up to a rate of {free.learns:g} and "
+        f"none from {lost[0]:g} on, with a radius of {acting[-1].theta:g} every run up to {acting[-1].learns:g}. At "
+        "the best rate of each, that radius changes the perplexity of the rest of the text by "
+        f"{gains[acting[-1], REST]:+.2f}."
+    )
 
 
 def _outcome(radii: list[Radius]) -> Picture:

@@ -14,7 +14,8 @@ from typing import TypeVar
 
 from scipy import stats
 
-from timemachine.exercises.jobs import Job, unique
+from timemachine.exercises.jobs import unique
+from timemachine.run.jobs import Job
 
 LEVEL = 0.05  # of an interval, and of all comparisons of a report together
 UNDECIDED = "cannot be told apart"

@@ -7,11 +7,11 @@ from typing import NamedTuple
 from timemachine.exercises import Findings, Picture
 from timemachine.exercises.comparison import Estimate, by_seed, compare, estimate, holm, paired
 from timemachine.exercises.drawing import panels, points_by_seed
-from timemachine.exercises.jobs import Job, grouped
-from timemachine.exercises.stream import PARTS, part_names
+from timemachine.exercises.jobs import grouped, missing
+from timemachine.exercises.stream import PARTS
+from timemachine.run.jobs import Job
 
 ONE_HOT, TABLE, SMALL = "one-hot", "embedding", "embedding, small entries"
-LITTLE = 0.1  # nats a character
 BOOK_RATE, MEAN = 1.0, 0.0  # MEAN: in the place of a size, the mean over those that embeddings have
 
 
@@ -33,7 +33,7 @@ Gains = dict[tuple[str, Way, Way], Estimate]  # part of the text, a way, a contr
 
 def findings(jobs: list[Job]) -> Findings:
     """Report what embeddings gain, and one-hot inputs that learn as fast."""
-    nats, names = {part: _nats(jobs, part) for part in PARTS}, part_names(jobs)
+    nats = {part: _nats(jobs, part) for part in PARTS}
     gains: Gains = {
         (part, way, other): compare(found[way], found[other])
         for part, found in nats.items()
@@ -44,20 +44,20 @@ def findings(jobs: list[Job]) -> Findings:
     claimed = holm(gains)
     cells = {key: f"**{gain:+.3f}**" if claimed[key] else f"{gain:+.3f}" for key, gain in gains.items()}
     return Findings(
-        answer=_answer(nats["test"], names["test"], gains, claimed),
+        answer=_answer(jobs, nats["test"], gains),
         setting="Entries of an embedding E are drawn from N(0, 1) or, small, from N(0, 0.01²). A step of W_xh moves "
         "E W_xh, a row a character, by E Eᵀ times what it moves one-hot rows by, and D columns of variance σ² give "
         "E Eᵀ a diagonal of about Dσ². So beside a width of D stand one-hot inputs whose W_xh has D times the rate.",
-        columns=["rate", "input", "width or factor", "runs", *names.values()]
-        + [f"{name}, less {other}" for other in ("one-hot", "one-hot as fast") for name in names.values()],
+        columns=["rate", "input", "width or factor", "runs", *PARTS.values()]
+        + [f"{name}, less {other}" for other in ("one-hot", "one-hot as fast") for name in PARTS.values()],
         rows=[
             [f"{way.lr:g}", way.kind, f"{way.size:g}" if way.size else "all, mean", str(len(nats["test"][way]))]
-            + [f"{estimate(map(math.exp, nats[part][way].values()))}" for part in PARTS]
+            + [f"{_perplexity(nats[part][way])}" for part in PARTS]
             + [cells.get((part, way, other), "") for other in way.controls() for part in PARTS]
             for way in sorted(nats["test"])
         ],
         notes=["Differences are in nats a character, paired by seed; bold: passes Holm's correction."],
-        figures={"inputs": _figure(nats, names)},
+        figures={"inputs": _figure(nats)},
     )
 
 
@@ -77,31 +77,28 @@ def _nats(jobs: list[Job], part: str) -> Nats:
     return nats
 
 
-def _answer(rest: Nats, rest_name: str, gains: Gains, claimed: dict[tuple[str, Way, Way], bool]) -> str:
+def _answer(jobs: list[Job], rest: Nats, gains: Gains) -> str:
     mean = Way(BOOK_RATE, TABLE, MEAN)
-    gained, apart = (("test", mean, other) for other in mean.controls())
-    if not {gained, apart} <= gains.keys():
-        return ""
-    table, book, fast = (math.exp(estimate(rest[way].values()).mean) for way in (mean, *mean.controls()))
-    better = "A little" if gains[gained].mean > -LITTLE else "Yes"
-    answer = (better if table < book else "No") if claimed[gained] else "These runs cannot tell"
-    verdict = gains[apart].verdict(claimed[apart], "differ", "differ")
-    seeming = [it for it in (gained, apart) if not claimed[it] and gains[it].half < abs(gains[it].mean)]
-    return (
-        f"{answer}: at the book's learning rate embeddings have a perplexity of {table:.2f} on the {rest_name}, as a "
-        f"mean over widths, instead of {book:.2f}: {gains[gained]:+.3f} nats a character. "
-        "One-hot inputs whose W_xh has a learning rate as many times larger as the embedding has columns have "
-        f"{fast:.2f}, and the two {verdict}: {gains[apart]:+.3f} nats."
-        + f" An interval without 0 is not enough for one of {len(gains)} comparisons: more seeds can tell."
-        * bool(seeming)
+    gained, apart = (gains.get(("test", mean, other)) for other in mean.controls())
+    table, book, fast = (_perplexity(rest.get(way, {})) for way in (mean, *mean.controls()))
+    needed = {"runs with one-hot inputs and with embeddings": gained, "one-hot inputs that learn as fast": apart}
+    return missing(jobs, needed) or (
+        f"At the book's learning rate the perplexity of the rest of the text is {table} with embeddings, on average "
+        f"over widths, and {book} with one-hot inputs, a difference of {gained:+.3f} nats a character. With one-hot "
+        f"inputs whose W_xh has a learning rate as many times larger as the embedding has columns it is {fast}, a "
+        f"difference of {apart:+.3f}."
     )
 
 
-def _figure(nats: dict[str, Nats], titles: dict[str, str]) -> Picture:
+def _perplexity(nats: dict[int, float]) -> Estimate:
+    return estimate(map(math.exp, nats.values()))
+
+
+def _figure(nats: dict[str, Nats]) -> Picture:
     figure, (row,) = panels(1, len(PARTS), width=10, sharey=True)
     kinds = {ONE_HOT: "one-hot, W_xh learns this many times as fast", TABLE: "embedding of this width"}
     sizes = sorted({way.size for way in nats["test"] if way.lr == BOOK_RATE and way.size > 1})
-    for axes, (part, title) in zip(row, titles.items(), strict=True):
+    for axes, (part, title) in zip(row, PARTS.items(), strict=True):
         series = {}
         for kind, name in kinds.items():
             ways = [Way(BOOK_RATE, kind, size) for size in sizes]

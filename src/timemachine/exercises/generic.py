@@ -10,8 +10,8 @@ from timemachine.config import format_value
 from timemachine.exercises import Findings, Picture
 from timemachine.exercises.comparison import by_seed, estimate
 from timemachine.exercises.drawing import COLOURS, panels, plain_numbers
-from timemachine.exercises.jobs import Job, ended
-from timemachine.run.jobs import varied
+from timemachine.exercises.jobs import ended
+from timemachine.run.jobs import Job, varied
 
 LEFT_OUT = (
     "epoch", "step", "grad_norm", "grad_norm_clipped", "clip_fraction", "chars_per_second", "best_epoch",

@@ -24,8 +24,9 @@ from timemachine.evaluation.scores import BLOCK, WARM_UP
 from timemachine.exercises import Findings, Picture
 from timemachine.exercises.comparison import Estimate, estimate, holm
 from timemachine.exercises.drawing import lines, ordered_colours, panels
-from timemachine.exercises.jobs import Job, grouped, markdown, text_name, unique
+from timemachine.exercises.jobs import grouped, markdown, missing, unique
 from timemachine.language_model import RNNLMScratch
+from timemachine.run.jobs import Job
 
 NUM_TARGETS = 5000  # characters
 DISTANCES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # steps back, and lengths of a context
@@ -98,12 +99,10 @@ def findings(jobs: list[Job]) -> Findings:
         if set(one.split(", ")) & set(other.split(", "))
     }
     claimed = holm(changes)
-    texts = {job.settings[TEXT] for job in measured}
-    both = ", on the book's part of the novel and on most of it" if len(texts) > 1 else ""
     return Findings(
-        answer=_answer(reaches, changes) if reaches else "",
-        setting=f"The book's model with windows of several lengths{both}. Every update has as many characters: the "
-        "longer the windows, the fewer of them in a batch.",
+        answer=_answer(jobs, reaches, changes),
+        setting="The book's model with windows of several lengths. Every update has as many characters: the longer the "
+        "windows, the fewer of them in a batch.",
         columns=["time steps", *reaches],
         rows=[
             [str(window), *(f"{_mean(found, window):.1f}" for found in reaches.values())]
@@ -112,9 +111,8 @@ def findings(jobs: list[Job]) -> Findings:
         notes=[
             "Reach, in characters: how far back another character, drawn from the text, changes the next probabilities "
             "by 1 %, as a total variation; interpolated between measured distances, linearly in the logarithm. All is "
-            f"measured on the {text_name(measured)}'s last characters, on which no run was trained, read as one "
-            "stream. Intervals are over seeds; the text and the updates are compared at the same seed, averaged over "
-            "the windows.",
+            "measured on the text's last characters, on which no run was trained, read as one stream. Intervals are "
+            "over seeds; the text and the updates are compared at the same seed, averaged over the windows.",
             markdown(
                 ["what changes", "reach, characters", "verdict"],
                 [[of, f"{it:+.2f}", it.verdict(claimed[of], "shorter", "longer")] for of, it in changes.items()],
@@ -171,20 +169,14 @@ def _between(one: dict[tuple[int, int], float], other: dict[tuple[int, int], flo
     return estimate(map(statistics.fmean, by_seed.values()))
 
 
-def _answer(reaches: Reaches, changes: dict[str, Estimate]) -> str:
-    (name, found), slope = next(iter(reaches.items())), next(iter(changes.values()))
-    others = [it for it in reaches if it != name and it.split(", ")[1] == name.split(", ")[1]]  # of as many updates
-    windows = {window for _, window in found}
-    window = BOOK if BOOK in windows else max(windows)
-    by_window = (
-        f": a doubling of it changes that reach by {slope:+.1f} characters on average"
-        + "".join(f", and by {_per_doubling(reaches[it]):+.2f} on {it.split(', ')[0]}" for it in others)
-    )  # fmt: skip
-    return (
-        "In principle all, since its state is a function of every character that it has read; in practice few: trained "
-        f"on {name.replace(', ', ' for ')}, with windows of {window}, its next probabilities change by less than 1 % "
-        f"where a character more than {_mean(found, window):.1f} back is another one. How far back training looks is "
-        f"`data.num_steps`, the length of a window{by_window * bool(slope.count)}."
+def _answer(jobs: list[Job], reaches: Reaches, changes: dict[str, Estimate]) -> str:
+    (name, found), slope = next(iter(reaches.items()), ("", {})), next(iter(changes.values()), estimate([]))
+    needed = {f"run with {WINDOW}={BOOK}": _mean(found, BOOK).count, f"several values of {WINDOW}": slope.count}
+    return missing(jobs, needed) or (
+        "In principle all, since its state is a function of every character that it has read; but trained on "
+        f"{name.replace(', ', ' for ')}, with windows of {BOOK}, replacing a character more than "
+        f"{_mean(found, BOOK):.1f} steps back changes the next probabilities by less than 1 %, and doubling the "
+        f"window, `{WINDOW}`, changes that reach by {slope:+.1f} characters."
     )
 
 

@@ -16,9 +16,10 @@ from timemachine.datamodule import TimeMachine
 from timemachine.exercises import Findings, Picture
 from timemachine.exercises.comparison import Estimate, compare, estimate, holm, paired
 from timemachine.exercises.drawing import heat_map, panels, points_by_seed
-from timemachine.exercises.jobs import Job, unique
-from timemachine.exercises.stream import PARTS, part_names, parts, stream_nll
+from timemachine.exercises.jobs import missing, unique
+from timemachine.exercises.stream import PARTS, parts, stream_nll
 from timemachine.language_model import RNNLMScratch
+from timemachine.run.jobs import Job
 
 SHARES = (8, 4, 2, 1)  # of a run's updates, after which it is measured: an eighth to all
 FACTORS = {"model.hiddens": "units", "data.num_steps": "time steps", "model.lr": "rate"}
@@ -79,7 +80,7 @@ class Milestones(Callback):
 
 def findings(jobs: list[Job]) -> Findings:
     """Report what validation chooses, and what that is worth on the rest of the text."""
-    nats, names = _measured(jobs), part_names(jobs)
+    nats = _measured(jobs)
     runs = {it[:3]: it for it in reversed(nats)}  # each at the number of updates that is best for it
     leading = [it for it in nats if it == runs[it[:3]]]
     shown = list(dict.fromkeys([*leading[:SHOWN], *(it for it in nats if it == BOOK)]))
@@ -87,10 +88,10 @@ def findings(jobs: list[Job]) -> Findings:
     claimed = holm(gains)
     verdicts = {it: gain.verdict(claimed[it], "lower", "higher") for it, gain in gains.items() if gain.count > 1}
     return Findings(
-        answer=_answer(nats, names["test"], leading[0], verdicts.get(leading[0], "one seed")) if nats else "",
+        answer=_answer(jobs, nats),
         setting="Perplexities are of the text read as one stream. A row has the number of updates at which its runs "
         f"are lowest on validation, and rows are in that order. The book's has {BOOK}, with this sweep's batch.",
-        columns=[*FACTORS.values(), "updates", "runs", *names.values(), "rest less the book's, nats", ""],
+        columns=[*FACTORS.values(), "updates", "runs", *PARTS.values(), "rest less the book's, nats", ""],
         rows=[
             [*(f"{value:g}" for value in it), str(len(nats[it]["val"]))]
             + [f"{_perplexity(nats[it][part])}" for part in PARTS]
@@ -98,7 +99,7 @@ def findings(jobs: list[Job]) -> Findings:
             for it in shown
         ],
         notes=[CORRECTED if verdicts else _agreement(nats)] if nats else [],
-        figures={"settings": _gains(nats, names, shown) if verdicts else _map(nats, names, leading)},
+        figures={"settings": _gains(nats, shown) if verdicts else _map(nats, leading)},
     )
 
 
@@ -120,38 +121,35 @@ def _perplexity(values: dict[int, float]) -> Estimate:
     return estimate(map(math.exp, values.values()))
 
 
-def _answer(nats: Nats, rest_name: str, chosen: Setting, verdict: str) -> str:
-    val, rest = (_perplexity(nats[chosen][part]).mean for part in PARTS)
-    if BOOK not in nats:
-        return (
-            f"Validation chooses {chosen}: a perplexity of {val:.2f}, and {rest:.2f} on the {rest_name}, on which "
-            f"nothing was chosen. The book's settings, {BOOK}, were not among those that were run."
-        )
-    book_val, book_rest = (_perplexity(nats[BOOK][part]).mean for part in PARTS)
-    return (
-        f"Validation chooses {chosen}: a perplexity of {val:.2f} instead of {book_val:.2f} with {BOOK}. On "
-        f"the {rest_name}, on which nothing was chosen, that gives {rest:.2f} instead of {book_rest:.2f}: "
-        f"{compare(nats[chosen]['test'], nats[BOOK]['test']):+.3f} nats a character ({verdict})."
+def _answer(jobs: list[Job], nats: Nats) -> str:
+    chosen = next(iter(nats), BOOK)
+    val, rest, book_val, book_rest = (
+        _perplexity(nats.get(it, {}).get(part, {})).mean for it in (chosen, BOOK) for part in PARTS
+    )
+    return missing(jobs, {f"run with {BOOK}": BOOK in nats}) or (
+        f"Validation chooses {chosen}: a perplexity of {val:.2f} instead of {book_val:.2f} with {BOOK}; on the rest of "
+        f"the text, on which nothing was chosen, that gives {rest:.2f} instead of {book_rest:.2f}, a difference of "
+        f"{compare(nats[chosen]['test'], nats[BOOK]['test']):+.3f} nats a character."
     )
 
 
 def _agreement(nats: Nats) -> str:
     """Return how far the two texts agree on what is low, and what is lowest on the rest."""
     val, rest = ([_perplexity(found[part]).mean for found in nats.values()] for part in PARTS)
-    low, tenth = list(nats)[rest.index(min(rest))], len(val) // 10
-    every, leading = (float(stats.spearmanr(val[:n], rest[:n]).statistic) for n in (len(val), max(tenth, 2)))
-    of_leading = f", over the {tenth} that are lowest on validation one of {leading:.2f}" if tenth > 1 else ""
+    low, tenth = list(nats)[rest.index(min(rest))], max(len(val) // 10, 2)
+    every, leading = (float(stats.spearmanr(val[:n], rest[:n]).statistic) for n in (len(val), tenth))
     return (
-        f"Over all {len(val)} settings validation and rest have a rank correlation of {every:.2f}{of_leading}. Lowest "
-        f"on the rest, with {min(rest):.2f} there and {_perplexity(nats[low]['val']):.2f} on validation, is {low}."
+        f"Over all {len(val)} settings validation and rest have a rank correlation of {every:.2f}, over the {tenth} "
+        f"that are lowest on validation one of {leading:.2f}. Lowest on the rest, with {min(rest):.2f} there and "
+        f"{_perplexity(nats[low]['val']):.2f} on validation, is {low}."
     )
 
 
-def _map(nats: Nats, names: dict[str, str], leading: list[Setting]) -> Picture:
+def _map(nats: Nats, leading: list[Setting]) -> Picture:
     hiddens, num_steps, rates = (sorted({it[place] for it in leading}) for place in range(3))
     ticks = [f"{it:g}" for it in num_steps], [f"{it:g}" for it in rates]
     figure, grid = panels(len(PARTS), max(len(hiddens), 1), width=9, height=5, sharex=True, sharey=True)
-    for row, (part, title) in zip(grid, names.items(), strict=True):
+    for row, (part, title) in zip(grid, PARTS.items(), strict=True):
         found: dict[Any, float] = {it[:3]: _perplexity(nats[it][part]).mean for it in leading}
         low, high = np.quantile([*found.values()] or [0, 1], (0, 0.8))
         for axes, units in zip(row, hiddens, strict=False):
@@ -167,10 +165,10 @@ def _map(nats: Nats, names: dict[str, str], leading: list[Setting]) -> Picture:
     return figure, "Perplexity, each run, the book's too, at its best number of updates on validation."
 
 
-def _gains(nats: Nats, names: dict[str, str], shown: list[Setting]) -> Picture:
+def _gains(nats: Nats, shown: list[Setting]) -> Picture:
     figure, ((axes,),) = panels(width=9, height=4)
     shown = [it for it in shown if it != BOOK]
-    series = {name: [paired(nats[it][part], nats[BOOK][part]) for it in shown] for part, name in names.items()}
+    series = {name: [paired(nats[it][part], nats[BOOK][part]) for it in shown] for part, name in PARTS.items()}
     points_by_seed(axes, [str(it).replace(" and ", ", ").replace(", ", "\n") for it in shown], series)
     axes.axhline(0, color="grey", linewidth=1)
     axes.set(ylabel="nats a character less the book's")

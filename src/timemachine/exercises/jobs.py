@@ -2,20 +2,29 @@
 
 import html
 import math
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from timemachine.corpus import DEFAULT
 from timemachine.errors import SettingError
 from timemachine.run.console import printable
-from timemachine.run.jobs import Job as Job
-from timemachine.run.jobs import load_jobs as load_jobs
-from timemachine.run.jobs import varied
+from timemachine.run.jobs import Job, varied
 
 
 def ended(jobs: Iterable[Job]) -> list[Job]:
     """Return the jobs that completed or diverged."""
     return [job for job in jobs if job.status in ("completed", "diverged")]
+
+
+def missing(jobs: Iterable[Job], needed: Mapping[str, object]) -> str:
+    """Return the line that replaces an answer while runs are missing, "" if none are.
+
+    `needed`: what the answer is computed from, under a description of the runs; a false value is missing.
+    """
+    jobs = list(jobs)
+    left = [job.name for job in jobs if not ended([job])]
+    lacking = [f"{len(left)} of {len(jobs)} jobs have not ended ({', '.join(left)})"] if left else []
+    lacking += [f"no {runs}" for runs, found in needed.items() if not found]
+    return f"No answer yet, runs are missing: {'; '.join(lacking)}." if lacking else ""
 
 
 By = str | Callable[[Job], Any]  # a setting, or a function of a job
@@ -36,11 +45,6 @@ def span(values: Iterable[float], form: str = ".3g") -> str:
     if not numbers:
         return "–"
     return " to ".join(dict.fromkeys(f"{number:{form}}" for number in (min(numbers), max(numbers))))
-
-
-def text_name(jobs: Iterable[Job]) -> str:
-    """Return a report's name for the text: novel, unless a run read another text."""
-    return "novel" if all(job.settings.get("data.corpus", DEFAULT) == DEFAULT for job in jobs) else "text"
 
 
 Key = TypeVar("Key", bound=Hashable)

@@ -11,13 +11,13 @@ import torch
 
 from timemachine.datamodule import TimeMachine
 from timemachine.exercises import Findings
-from timemachine.exercises.jobs import Job, grouped, span, unique
+from timemachine.exercises.jobs import grouped, missing, span, unique
 from timemachine.language_model import RNNLMScratch
+from timemachine.run.jobs import Job
 
 WINDOWS = 4
 PRODUCT, LOOK_UP = "autograd", "bptt"
 COMPARED = ("loss", "final weight", "final logit")
-ROUNDING = 100  # units of the last place of a number near 1; what differs by no more is called rounding
 
 Cells = dict[tuple[str, int], list[float]]  # (type, seed) -> the largest difference of each of COMPARED
 
@@ -43,7 +43,7 @@ def findings(jobs: list[Job]) -> Findings:
             cells["float64" if precision == "64-true" else "float32", seed] = _differences(ways[PRODUCT], ways[LOOK_UP])
             steps.append(len(ways[LOOK_UP].steps()))
     return Findings(
-        answer=_answer(cells),
+        answer=_answer(jobs, cells),
         setting=f"The book's run for {span(steps, ',')} steps, twice from the same weights and on the same batches: "
         "with one-hot vectors times W_xh, differentiated by autograd (`model.backward=autograd`), and with rows of W_xh"
         " looked up by index, the gradient by hand (`model.backward=bptt`). Compared: the loss of every step, every "
@@ -72,17 +72,10 @@ def _largest(a: Sequence[float], b: Sequence[float]) -> float:
     return max(abs(float(x) - float(y)) for x, y in zip(a, b, strict=True))
 
 
-def _answer(cells: Cells) -> str:
-    answer = (
-        "A one-hot vector times W_xh is a row of W_xh, so W_xh is an embedding already, one row for each character."
-    )
-    if not cells:
-        return answer
+def _answer(jobs: list[Job], cells: Cells) -> str:
     worst = {name: max(max(found) for (of, _), found in cells.items() if of == name) for name, _ in cells}
-    said = " and ".join(f"{value:.0e} in {name}" for name, value in worst.items())
-    is_rounding = all(value <= ROUNDING * np.finfo(name).eps for name, value in worst.items())
-    seeds = len({seed for _, seed in cells})
-    return (
-        f"{answer} Trained side by side from {seeds} seed{'s' * (seeds > 1)}, the two ways never differ by "
-        f"more than {said}, which is {'rounding' if is_rounding else 'more than rounding'}."
+    each = " and ".join(f"{it:.0e} ({it / np.finfo(name).eps:.0f} ε) in {name}" for name, it in worst.items())
+    return missing(jobs, {f"two runs that differ in model.backward={PRODUCT},{LOOK_UP} alone": cells}) or (
+        "A one-hot vector times W_xh is a row of W_xh, so W_xh is an embedding already, one row for each character: "
+        f"trained side by side the two ways never differ by more than {each}; 1 + ε is the number after 1."
     )

@@ -9,7 +9,8 @@ from timemachine.exercises import Findings, Picture
 from timemachine.exercises.books import IN_BITS, bits, books_read, by_training
 from timemachine.exercises.comparison import Estimate, estimate, holm
 from timemachine.exercises.drawing import heat_map, panels
-from timemachine.exercises.jobs import Job
+from timemachine.exercises.jobs import missing
+from timemachine.run.jobs import Job
 
 Bits = dict[tuple[str, str], dict[tuple[int, int], float]]  # (trained on, read) -> excerpt -> bits a character
 Pair = tuple[str, str, str]  # the book that is read, the one whose model should lead there, another's
@@ -37,21 +38,19 @@ def findings(jobs: list[Job]) -> Findings:
         return f"{len(apart.intersection(of))} of {len(of)}"
 
     lead, lead_of_kin = _lead(network, every), _lead(network, kin)
-    answer = (
+    needed = {"excerpt that the models of all books learnt from": lead.count, "two books of one author": kin}
+    answer = missing(jobs, needed) or (
         f"The model of another book needs {lead:.2f} bits a character more than a book's own model, over excerpts of "
-        f"these {len(names)} books, a perplexity {100 * (2**lead.mean - 1):.0f} % higher; the own model is ahead in "
-        f"{count(ahead, every)} comparisons and behind in {len(behind.intersection(every))}."
-    )
-    of_authors = (
-        f" The model of the author's other book is ahead of another author's in {count(ahead, kin)} and behind in "
-        f"{len(behind.intersection(kin))}, by {lead_of_kin:.2f} bits on average, but "
-        f"{len({frozenset(pair[:2]) for pair in kin})} pairs of books are too few to say anything of authors."
+        f"these {len(names)} books; the own model is ahead in {count(ahead, every)} comparisons and behind in "
+        f"{count(behind, every)}. The model of the author's other book is ahead of another author's in "
+        f"{count(ahead, kin)} and behind in {count(behind, kin)}, by {lead_of_kin:.2f} bits on average: such pairs of "
+        f"books ({len({frozenset(pair[:2]) for pair in kin})}) are too few to say anything of authors."
     )
     return Findings(
         setting="The book's run on excerpts of each book at hand, with the same number of characters and of updates: "
         "`data.start` is where the text begins, and what lies before follows at its end. Each model reads characters "
         "15,032 to 135,031 of every book, counted from the excerpt's start: no model was trained or validated on them.",
-        answer=answer + of_authors * bool(kin) if lead.count else "No excerpt was read by the models of all books yet.",
+        answer=answer,
         columns=["read", "author", "own model, bits", "n-gram", "mean lead, bits", "ahead", "behind"],
         rows=[
             [*books[book],

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from timemachine.exercises.comparison import by_seed
-from timemachine.exercises.jobs import Job
+from timemachine.run.jobs import Job
 
 LR, THETA = "model.lr", "trainer.gradient_clip_val"
 VAL, REST = "val/perplexity", "test/perplexity"

@@ -17,10 +17,11 @@ from timemachine.decoding import continue_text
 from timemachine.exercises import Findings, Picture
 from timemachine.exercises.comparison import compare, estimate, holm
 from timemachine.exercises.drawing import COLOURS, MARKERS, panels
-from timemachine.exercises.jobs import Job, ended, grouped, markdown, span
+from timemachine.exercises.jobs import ended, grouped, markdown, missing, span
 from timemachine.exercises.outcomes import LR, THETA, VAL, counted, definition, last, learnt, outcome, radius_name
 from timemachine.language_model import RNNLMScratch
 from timemachine.run.files import write_whole
+from timemachine.run.jobs import Job
 from timemachine.run.rows import read_numbers
 
 WRITTEN, SHOWN = 1000, 100  # characters that a model writes, and that are kept
@@ -81,13 +82,13 @@ Starts = dict[str, dict[str, float]]  # a job's name -> START, NaN where it left
 
 def findings(jobs: list[Job]) -> Findings:
     """Report a row for each activation and σ of W_hh, over rates and seeds; of the jobs that have ended."""
-    jobs = sorted(ended(jobs), key=lambda job: (_name(job), _sigma(job), job.settings[LR]))
+    every, jobs = jobs, sorted(ended(jobs), key=lambda job: (_name(job), _sigma(job), job.settings[LR]))
     starts = {job.name: _start(job) for job in jobs}
     thetas = sorted({job.settings[THETA] for job in jobs}, key=lambda theta: -(theta or math.inf))
     cells = grouped(jobs, _name, _sigma, LR)
     gains = {(*cell, theta): compare(_last(group, theta), _last(group, None))
              for cell, group in cells.items() for theta in thetas if theta}  # fmt: skip
-    claimed, book = holm(gains), ("ReLU", 0.01, 1.0, 1.0)
+    claimed = holm(gains)
     shown = {key: f"**{gain:+.2f}**" if claimed[key] else f"{gain:+.2f}" for key, gain in gains.items()}
     by_rate = [
         [name, f"{sigma:g}", f"{lr:g}", *(f"{estimate(_last(group, theta).values())}" for theta in thetas),
@@ -99,9 +100,7 @@ def findings(jobs: list[Job]) -> Findings:
         for (name, sigma), group in grouped(_writing(jobs), _name, _sigma).items()
     ]
     return Findings(
-        answer=_answer(jobs, starts, gains[book].verdict(claimed[book], "lower", "higher"))
-        if book in gains
-        else _what_learnt(jobs, thetas),
+        answer=_answer(every, jobs, starts),
         setting="The book's run with tanh and with ReLU, without clipping and with two radii θ, then with recurrent "
         "weights W_hh from N(0, σ²) that are wider. Their spectral radius ρ says by how much they can enlarge a state "
         "in a step. Input and output weights begin as in the book.",
@@ -162,28 +161,24 @@ def _grid(jobs: list[Job]) -> list[Job]:
     return [job for group in grouped(relu, LR).values() if len({*map(_sigma, group)}) > 1 for job in group]
 
 
-def _answer(jobs: list[Job], starts: Starts, verdict: str) -> str:
-    """Return the answer. `verdict`: on the difference that clipping makes at the book's settings."""
-    (book,) = (group for key, group in grouped(jobs, _name, _sigma, LR).items() if key == ("ReLU", 0.01, 1))
-    free, clipped = (estimate(_last(book, theta).values()) for theta in (None, 1.0))
-    rho = {job.name: starts[job.name]["rho"] for job in _grid(jobs)}
-    ordered = sorted((rho[job.name], learnt(job)) for job in _with(_grid(jobs), None))
-    least = max((radius for radius, _ in takewhile(lambda item: item[1], ordered)), default=0.0)
-    above = [job for job in _grid(jobs) if rho[job.name] > least]
-    no = f"Not at the book's settings, where ReLU ends at {free} without clipping and {clipped} with it ({verdict})."
-    yes = (
-        f" Yes where the spectral radius of the recurrent weights begins above {least:.2f}: of these runs "
-        f"{counted(_with(above, None))} learn without clipping and {counted(_with(above, 1.0))} with the book's radius "
-        "of 1."
+def _answer(every: list[Job], jobs: list[Job], starts: Starts) -> str:
+    """Return the answer. `jobs`: those of `every` that have ended."""
+    grid = [(starts[job.name]["rho"], job) for job in _grid(jobs)]
+    ordered = sorted((rho, learnt(job)) for rho, job in grid if job.settings[THETA] is None)
+    least = max((rho for rho, _ in takewhile(lambda item: item[1], ordered)), default=0.0)
+    above = [job for rho, job in grid if rho > least]
+    book = [job for job in jobs if (_name(job), _sigma(job), job.settings[LR]) == ("ReLU", 0.01, 1.0)]
+    free, clipped = (_last(book, theta) for theta in (None, 1.0))
+    needed = {
+        "ReLU run at the book's settings with clipping and without": free and clipped,
+        "ReLU run with wider recurrent weights that fails to learn": above,
+    }
+    return missing(every, needed) or (
+        f"At the book's settings ReLU ends at {estimate(free.values())} without clipping and at "
+        f"{estimate(clipped.values())} with a radius of 1, a difference of {compare(clipped, free):+.2f}; where the "
+        f"spectral radius of the recurrent weights begins above {least:.2f}, {counted(_with(above, None))} runs learn "
+        f"without clipping and {counted(_with(above, 1.0))} with a radius of 1."
     )
-    return no + yes * bool(above)
-
-
-def _what_learnt(jobs: list[Job], thetas: list[float | None]) -> str:
-    """Return the answer where ReLU has not been run at the book's settings."""
-    relu = [job for job in jobs if _name(job) == "ReLU"]
-    each = ", ".join(f"{counted(_with(relu, theta))} ({radius_name(theta)})" for theta in thetas)
-    return f"ReLU was not run at the book's settings. Of its other runs these learnt: {each}." if relu else ""
 
 
 KINDS = {"learnt": ("o", 0), "learnt nothing": ("s", 4), "diverged": ("x", 1)}  # marker, colour

@@ -13,7 +13,7 @@ import numpy as np
 
 import timemachine.exercises
 from timemachine.exercises import Findings
-from timemachine.exercises.jobs import escaped, markdown
+from timemachine.exercises.jobs import escaped, markdown, missing
 from timemachine.run.console import print_table, print_text
 from timemachine.run.files import shown, write_figure, write_whole
 from timemachine.run.jobs import Job, print_jobs, table_of, varied, write_table
@@ -49,7 +49,7 @@ def write_report(folder: Path, exercise: str, jobs: list[Job]) -> None:
     title = "Sweep" if exercise == "none" else f"Exercise {escaped(exercise)}"
     if module.__doc__ and module.__name__.endswith(f".{exercise}"):
         title = module.__doc__.partition("\n")[0]
-    answer = findings.answer if findings.rows else "No run has ended yet that could answer."
+    answer = findings.answer if findings.rows else missing(jobs, {"run with a result": []})
     own = folder / "text.md"
     parts = [f"# {title}", escaped(answer), *pictures[:1]]
     parts += [own.read_text(encoding="utf-8").strip() if own.is_file() else ""]

@@ -17,8 +17,9 @@ from timemachine.decoding import continue_text
 from timemachine.exercises import Findings, Picture
 from timemachine.exercises.comparison import estimate
 from timemachine.exercises.drawing import COLOURS, panels, points_by_seed
-from timemachine.exercises.jobs import Job, markdown, span, text_name
+from timemachine.exercises.jobs import markdown, missing, span
 from timemachine.language_model import RNNLMScratch
+from timemachine.run.jobs import Job
 from timemachine.vocab import Vocab
 
 ALPHAS = {"P^0.5": 0.5, "P": 1.0, "P^1.5": 1.5, "P^2": 2.0, "P^4": 4.0, "P^8": 8.0}
@@ -180,7 +181,10 @@ def findings(jobs: list[Job]) -> Findings:
     if not found:
         return Findings(columns=columns, rows=[])
     values = {name: {what: _values(found, name, what) for what in MEASURES} for name in (*ALPHAS, GREEDY, REAL)}
-    known = {name: f"{estimate(of_name['known_words']):.0f} %" for name, of_name in values.items()}
+    known, again = (
+        [f"{estimate(values[name][what]):{form}} %" for name in ("P", "P^8", REAL)]
+        for what, form in (("known_words", ".0f"), ("repeated", ".1f"))
+    )
     shown = "\n".join(f"    {name:6} | {found[0]['shown'][name][0]}" for name in (GREEDY, "P", "P^2"))
     cycles = [[_turned(cycle) for cycle in samples["cycles"]] for samples in found]
     loops = [
@@ -191,14 +195,13 @@ def findings(jobs: list[Job]) -> Findings:
     distances = [map(float, samples["sharpening"]["distances"].values()) for samples in found]
     apart = ", ".join(f"{estimate(of_models):.2f}" for of_models in zip(*distances, strict=True))
     return Findings(
-        answer=f"{_trend(values)} training text has {known['P']} of the words that are drawn from P and "
-        f"{known['P^8']} of those from P^8, but {known[REAL]} of a "
-        f"real text's. The likeliest character each time ends in a loop, after every prefix in "
-        f"{sum(map(all, cycles))} of {len(found)} models: the next character is a function of the state, and the state "
-        f"comes back.\n\n{shown}",
+        answer=missing(jobs, {})
+        or f"The training text has {known[0]} of the words that are drawn from P, {known[1]} of those from P^8 and "
+        f"{known[2]} of a real text's; {again[0]}, {again[1]} and {again[2]} of their 8-grams are repeated. The "
+        "likeliest character each time ends in a loop, since the next one is a function of the state and the state "
+        f"comes back: after every prefix in {sum(map(all, cycles))} of {len(found)} models.\n\n{shown}",
         setting=f"The book's run. Each model writes {NUM_PREDS} characters after each of {len(PREFIXES)} prefixes, "
-        f"{NUM_SAMPLES} times for each α and once greedily. Real text: the rest of the {text_name(jobs)}, in "
-        "pieces of as many.",
+        f"{NUM_SAMPLES} times for each α and once greedily. Real text: the rest of the text, in pieces of as many.",
         columns=columns,
         rows=[[name, *(f"{estimate(ours):.2f}" for ours in of_name.values())] for name, of_name in values.items()],
         notes=[
@@ -216,15 +219,6 @@ def findings(jobs: list[Job]) -> Findings:
         figures={"repetition": _figure(values)},
         arrays={"cycles": np.array(cycles)} | {what: np.array(pieces) for what, pieces in values[REAL].items()},
     )
-
-
-def _trend(values: dict[str, dict[str, list[float]]]) -> str:
-    """Return how the answer begins: with what grows from P to P^8, if it does."""
-    means = {what: [estimate(values[name][what]).mean for name in [*ALPHAS][1:]] for what in MEASURES}
-    grows = {what for what, found in means.items() if found == sorted(found)}
-    said = {"known_words": "has ever more known words", "repeated": "repeats itself ever more"}
-    parts = [words for what, words in said.items() if what in grows]
-    return f"From P to P^8 the text {' and '.join(parts)}: the" if parts else "The"
 
 
 def _values(found: list[dict[str, Any]], name: str, what: str) -> list[float]:

@@ -7,7 +7,8 @@ from timemachine.exercises import Findings
 from timemachine.exercises.books import IN_BITS, bits, books_read, by_training
 from timemachine.exercises.comparison import UNDECIDED, Estimate, compare, estimate, holm
 from timemachine.exercises.drawing import panels, points_by_seed
-from timemachine.exercises.jobs import Job
+from timemachine.exercises.jobs import missing
+from timemachine.run.jobs import Job
 
 ASKED, NGRAM = "war_of_the_worlds", "witten_bell"
 EASIER, HARDER = "easier", "harder"
@@ -39,6 +40,11 @@ def findings(jobs: list[Job]) -> Findings:
         more = f"{found:+.3f}" + (f", {verdict}" if verdict != UNDECIDED else "")
         return [f"{estimate(bits(group, book).values()):.3f}", more if book != ASKED else ""]
 
+    answers = [
+        _sentence(training, group, compared[training])
+        for training, group in groups.items()
+        if estimate(asked[training].values()).count and training[0] != ASKED
+    ]
     figure, grid = panels(width=9)
     points = {
         f"trained on {training[1]:,} characters": [
@@ -57,7 +63,7 @@ def findings(jobs: list[Job]) -> Findings:
         "90 % each time: `data.start` is where the text begins, and what lies before follows at its end. Each model "
         "reads characters 15,032 to 135,031 of every book, counted from the excerpt's start, and of its own novel "
         "what it was neither trained nor validated on.",
-        answer=" ".join(_sentence(training, group, compared[training]) for training, group in groups.items()),
+        answer=missing(jobs, {"run on another text that read The War of the Worlds": answers}) or " ".join(answers),
         columns=["read", "author", *(head for two in heads for head in two)],
         rows=[[*books[book], *(cell for item in groups.items() for cell in cells(*item, book))] for book in places],
         figures={"books": (figure, caption)} if groups else {},
@@ -72,14 +78,11 @@ def findings(jobs: list[Job]) -> Findings:
 
 def _sentence(training: Training, jobs: list[Job], compared: Compared) -> str:
     """Return what the model has on the book that was asked for, beside its own novel and the others."""
-    text = f"After {training[1]:,} characters of {jobs[0].probes['books']['title']}"
-    asked, (own, verdict) = estimate(bits(jobs, ASKED).values()), compared.get(training[0], (estimate([]), UNDECIDED))
-    if not asked.count or training[0] == ASKED:
-        return f"{text} nothing is said of The War of the Worlds, which was not read or is that text."
+    asked, (own, _) = estimate(bits(jobs, ASKED).values()), compared.get(training[0], (estimate([]), UNDECIDED))
     others = [verdict for book, (_, verdict) in compared.items() if book not in (training[0], NGRAM)]
     return (
-        f"{text} the model has a perplexity of {2**asked.mean:.2f} on The War of the Worlds ({asked:.2f} bits a "
-        f"character): of {len(others)} book{'s' * (len(others) != 1)} by others {others.count(HARDER)} "
-        f"{'is' if others.count(HARDER) == 1 else 'are'} harder and {others.count(EASIER)} "
-        f"easier, and the rest of its own novel {'is ' if verdict != UNDECIDED else ''}{verdict} ({own:+.2f} bits)."
+        f"After {training[1]:,} characters of {jobs[0].probes['books']['title']} the model has a perplexity of "
+        f"{2**asked.mean:.2f} on The War of the Worlds ({asked:.2f} bits a character, and {own:+.2f} bits more on the "
+        f"rest of its own novel). Harder than it: {others.count(HARDER)} of {len(others)} books by others; easier: "
+        f"{others.count(EASIER)}."
     )

@@ -1,0 +1,150 @@
+"""make numbers: write the numbers that are kept in sweeps/reference into the documents.
+
+The reports are written again from summary.csv and arrays.npz, but for their figures and the minutes that the sweep
+took; how_low's stays as it is, since it needs each job's folder. README.md and sweeps/README.md quote the reports and
+the kept tables of the book's run, of other characters and of `make bench`, between markers such as
+<!-- answers: begin -->.
+"""
+
+import contextlib
+import io
+import re
+import tempfile
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.support.kept import REFERENCE, leave_sweep, table
+from timemachine.config import REPOSITORY
+from timemachine.exercises.comparison import estimate
+from timemachine.exercises.jobs import markdown
+from timemachine.exercises.report import write_report
+from timemachine.run.jobs import load_jobs
+
+EXERCISES = ("history", "one_hot_is_embedding", "hyperparameters/leading", "how_low", "embedding", "war_of_the_worlds",
+             "other_authors", "sampling", "clipping", "relu")  # fmt: skip
+REPORTS = ("hyperparameters", *(name for name in EXERCISES if name != "how_low"))
+EFFORT = re.compile(r"^(\d+) runs \(.*\) in ([\d.]+) minutes; .*$", re.MULTILINE)
+STEPS = {  # as README says it -> in the kept table
+    "`torch.nn.RNN`, the book's sizes (T = 32, B = 1,024, H = 32)": "step against nn.RNN",
+    "`torch.nn.RNN`, T = 128": "step against nn.RNN, T = 128",
+    "`torch.nn.RNN`, H = 64": "step against nn.RNN, H = 64",
+    "`torch.nn.RNN`, H = 256": "step against nn.RNN, H = 256",
+    "`torch.nn.RNN`, H = 512": "step against nn.RNN, H = 512",
+    "`torch.nn.RNN`, B = 64": "step against nn.RNN, B = 64",
+    "the book's loop, differentiated by autograd (`model.backward=autograd`)": "step against the book's loop",
+    "the same under `torch.compile`": "step against the book's loop under torch.compile",
+    "gradients by hand in PyTorch (`model.backward=bptt`)": "fused against bptt, tanh, T, B, H, V = 32, 1024, 32, 28",
+    "the book's own classes (`d2l` 1.0.3)": "step against d2l's own classes",
+    "an epoch with validation of a plain Lightning program": "epoch with validation",
+    "the book's own code without its figure, from start to end": "the whole program against the book's own",
+    "the book's `predict`": "greedy decoding of 500 characters against the book's",
+}
+
+
+def report(name: str) -> str:
+    """Return a report that is written again, with the minutes of the one that is kept."""
+    kept = (REFERENCE / name / "report.md").read_text(encoding="utf-8")
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        sweep = Path(folder, "sweep")
+        leave_sweep(name, sweep)
+        if (own := REFERENCE / name / "text.md").is_file():
+            (sweep / "text.md").write_bytes(own.read_bytes())
+        write_report(sweep, name.partition("/")[0], load_jobs(sweep))
+        written = (sweep / "report.md").read_text(encoding="utf-8")
+    effort = EFFORT.search(kept)
+    assert effort, name
+    return EFFORT.sub(effort[0], written)
+
+
+def answer(name: str) -> tuple[str, str, str]:
+    """Return a report's exercise and question, and its answer."""
+    title, text = (REFERENCE / name / "report.md").read_text(encoding="utf-8").split("\n\n")[:2]
+    number, _, question = title.partition(": ")
+    return number.removeprefix("# Exercise").removeprefix("s").strip(), question, text
+
+
+def answers_in_a_line() -> str:
+    """Return README's table: the first sentence of each answer."""
+    found = [(name, *answer(name)) for name in EXERCISES]
+    return markdown(
+        ["", "question", "answer"],
+        [
+            [number, question, f"[{name}](sweeps/reference/{name}/report.md): {text.split('. ')[0].rstrip('.')}."]
+            for name, number, question, text in found
+        ],
+    )
+
+
+def answers() -> str:
+    """Return the list of answers, with the runs and minutes of each sweep."""
+    lines = []
+    for name in EXERCISES:
+        number, _, text = answer(name)
+        ((runs, minutes),) = EFFORT.findall((REFERENCE / name / "report.md").read_text(encoding="utf-8"))
+        item = f"- **{number}, [{name}](reference/{name}/report.md)**, {runs} runs in {minutes} minutes. {text}"
+        lines += textwrap.wrap(item, 120, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    return "\n".join(lines)
+
+
+def book() -> str:
+    """Return the last numbers of the book's run, of each seed and their mean."""
+    jobs, columns = table(REFERENCE / "book/summary.csv"), ("train", "val", "test")
+    rows = [[f"{job['seed']}", *(f"{job[f'{it}/perplexity']:.2f}" for it in columns), f"{job['largest_grad_norm']:.2f}",
+             f"{job['clipped_steps']}"] for job in jobs]  # fmt: skip
+    return markdown(["seed", "training", "validation", "rest of the novel", "largest gradient", "clipped steps"], rows)
+
+
+def book_in_a_line() -> str:
+    """Return what README says of the book's run."""
+    jobs = table(REFERENCE / "book/summary.csv")
+    train, val, rest = (estimate(job[f"{it}/perplexity"] for job in jobs).mean for it in ("train", "val", "test"))
+    return (
+        f"After 100 epochs the training perplexity is {train:.1f}, the validation perplexity {val:.1f}, and {rest:.1f} "
+        "on the rest of the novel."
+    )
+
+
+def characters() -> str:
+    """Return what evaluate.py printed of the last 5 % of two novels."""
+    lines = []
+    for path in sorted((REFERENCE / "characters").glob("*.txt")):
+        _, _, of_test = path.read_text(encoding="utf-8").rpartition("on the same ")
+        lines.append(f"{path.stem}, {of_test}")
+    return "```text\n" + "\n".join(lines).rstrip() + "\n```"
+
+
+def speed() -> str:
+    """Return the ratios of medians that `make bench` left."""
+    rows = {(row["threads"], row["what"]): row for row in table(REFERENCE / "speed/amd_epyc.csv")}
+    ratios = {key: f"{row['rival_ms'] / row['ours_ms']:.2g}" for key, row in rows.items() if row["rival_ms"]}
+    lines = [[words, *(ratios.get((threads, what), "") for threads in (1, 2))] for words, what in STEPS.items()]
+    return markdown(["", "one thread", "two threads"], lines)
+
+
+SECTIONS: dict[str, dict[str, Callable[[], str]]] = {  # page -> name of the markers -> the text between them
+    "README.md": {"book": book_in_a_line, "answers": answers_in_a_line, "speed": speed},
+    "sweeps/README.md": {"book": book, "answers": answers, "characters": characters},
+}
+
+
+def page(name: str) -> str:
+    """Return a page with its marked sections written again."""
+    text = (REPOSITORY / name).read_text(encoding="utf-8")
+    for section, write in SECTIONS[name].items():
+        begin, end = (f"<!-- {section}: {it} -->" for it in ("begin", "end"))
+        before, _, rest = text.partition(begin)
+        text = f"{before}{begin}\n{write()}\n{end}{rest.partition(end)[2]}"
+    return text
+
+
+def main() -> None:
+    """Write all reports, then the pages, which quote them."""
+    for name in REPORTS:
+        (REFERENCE / name / "report.md").write_text(report(name), encoding="utf-8")
+    for name in SECTIONS:
+        (REPOSITORY / name).write_text(page(name), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
