@@ -132,7 +132,7 @@ def truncate(weights_VS: Floats, truncation: Truncation) -> None:
 
 
 def _draw(logits_VS: Floats, alpha: float, random: np.random.Generator, truncation: Truncation) -> Indices:
-    """Draw an index per column from softmax(alpha · logits): the first whose cumulative sum reaches a uniform number."""
+    """Draw an index per column from softmax(alpha · logits): the first whose cumulative sum reaches a random number."""
     # The largest logit is subtracted before the multiplication, so that a large alpha does not overflow.
     below_VS = logits_VS - logits_VS.max(0)
     if alpha != 1:
