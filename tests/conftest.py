@@ -1,4 +1,4 @@
-"""What all tests share: no network, no account, one thread, and the programs as a user runs them."""
+"""Fixtures of all tests: no network, no account, one thread, and the programs as a user runs them."""
 
 import functools
 import os
@@ -32,7 +32,7 @@ def _one_thread() -> None:
 
 @pytest.fixture(autouse=True)
 def _stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A user in a folder of its own, without an account, a cache or a network: nothing of the developer's leaks in."""
+    """Run in an empty folder, without the developer's accounts, cache and network."""
     monkeypatch.chdir(tmp_path)
     home = tmp_path / "home"
     home.mkdir()
@@ -68,13 +68,13 @@ def novels() -> Path:
 
 @pytest.fixture
 def quick_calls(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let `call_program` leave out what takes 40 % of a small run and changes no number: Hydra composes the settings a
-    second time to see whether they are a sweep's, which they must not be then, and matplotlib draws the curves."""
+    """Let `call_program` skip 40 % of a small run's time: Hydra composes the settings twice to see whether they are a
+    sweep's, which they must not be then, and matplotlib draws the curves."""
     monkeypatch.setattr(Hydra, "get_mode", lambda *_, **__: None)
     monkeypatch.setattr(Figure, "savefig", lambda figure, file, **_: file.write(b"a figure"))
 
 
 @pytest.fixture
 def program(tmp_path: Path) -> Program:
-    """Run `train.py`, `evaluate.py` or `generate.py` in an empty folder, as a user does; returns what it printed."""
+    """Run `train.py`, `evaluate.py` or `generate.py` in an empty folder, as a user does; return its output."""
     return functools.partial(run_program, cwd=tmp_path)

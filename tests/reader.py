@@ -1,4 +1,4 @@
-"""What a reader opens from `train.py` to the first gradient: python -m tests.reader prints the files and their lines.
+"""The files that a reader opens from `train.py` to the first gradient: python -m tests.reader prints them.
 
 The book's run begins with `model.backward=autograd`, and every function of the project that is called until PyTorch is
 asked for the gradient is noted. A file counts if data flows through it. What is called for its effect alone does not:

@@ -24,9 +24,8 @@ def flat_gradient(parameters: list[nn.Parameter]) -> Tensor:
 
 
 @given(GRADIENTS, RADII)
-def test_inside_the_ball_no_bit_changes_and_outside_the_norm_becomes_the_radius(
-    gradients: list[list[float]], theta: float
-) -> None:
+def test_clipping_against_torch(gradients: list[list[float]], theta: float) -> None:
+    """No bit changes inside the ball; outside, the norm becomes the radius."""
     clipped, by_torch = parameters(gradients), parameters(gradients)
     before = flat_gradient(clipped)
     exact = math.hypot(*before.tolist())
@@ -41,35 +40,26 @@ def test_inside_the_ball_no_bit_changes_and_outside_the_norm_becomes_the_radius(
 
 
 @pytest.mark.parametrize("theta", [None, 0.0])
-def test_no_radius_clips_nothing_and_still_returns_the_norm(theta: float | None) -> None:
+def test_no_radius(theta: float | None) -> None:
     unclipped = parameters([[3e5], [-4e5]])
     assert clip_gradients(unclipped, theta).item() == 5e5
     assert flat_gradient(unclipped).tolist() == [3e5, -4e5]
 
 
 @pytest.mark.parametrize("scale", [1e30, 1e-30], ids=["squares overflow", "squares underflow"])
-def test_norms_whose_float32_squares_do_not_exist(scale: float) -> None:
+def test_norms_beyond_float32_squares(scale: float) -> None:
     clipped = parameters([[3 * scale], [-4 * scale]])
     assert clip_gradients(clipped, scale).item() == pytest.approx(5 * scale, rel=1e-6)
     assert flat_gradient(clipped).tolist() == pytest.approx([0.6 * scale, -0.8 * scale], rel=1e-6, abs=0)
 
 
-def test_parameters_without_a_gradient_are_passed_over() -> None:
+def test_arguments() -> None:
+    """Any iterable, also of parameters without a gradient, and one tensor alone."""
     bare, clipped = nn.Parameter(torch.ones(2)), parameters([[3.0, 4.0]])
     assert clip_gradients((p for p in [bare, *clipped]), 1.0).item() == 5
-    assert bare.grad is None
+    assert bare.grad is None and clip_gradients([bare], 1.0).item() == 0
     assert flat_gradient(clipped).tolist() == pytest.approx([0.6, 0.8])
-    assert clip_gradients([bare], 1.0).item() == 0
-
-
-def test_one_tensor_is_a_list_of_one() -> None:
-    weight = torch.ones(2, 2, requires_grad=True)
-    (3 * weight).sum().backward()
-    assert clip_gradients(weight, 1.5).item() == 6
-    assert weight.grad is not None and weight.grad.tolist() == [[0.75, 0.75], [0.75, 0.75]]
-
-
-@pytest.mark.parametrize("theta", [-1.0, float("nan")])
-def test_a_radius_that_is_none_is_refused(theta: float) -> None:
-    with pytest.raises(ValueError, match="theta="):
-        clip_gradients([], theta)
+    assert clip_gradients(clipped[0], 0.5).item() == pytest.approx(1)
+    for theta in (-1.0, math.nan):
+        with pytest.raises(ValueError, match="theta="):
+            clip_gradients([], theta)

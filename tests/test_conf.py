@@ -24,7 +24,7 @@ def _conf() -> Iterator[None]:
 
 @cache
 def composed(*typed: str) -> dict[str, Any]:
-    """The settings of train.py by their dotted names, and what Hydra sweeps over as `params` and `mode`."""
+    """Return the settings of train.py by their dotted names, and Hydra's sweep as `params` and `mode`."""
     cfg = compose("train", list(typed), return_hydra_config=True)
     hydra = cfg.hydra
     with open_dict(cfg):
@@ -33,10 +33,7 @@ def composed(*typed: str) -> dict[str, Any]:
     return flat(to_dict(from_dict(Train, resolved(cfg)))) | sweep
 
 
-# Defaults
-
-
-def test_the_default_is_the_books_run_and_the_schemas_but_for_the_trainer() -> None:
+def test_defaults() -> None:
     trainer = Trainer(
         devices=1, max_epochs=100, gradient_clip_val=1.0, num_sanity_val_steps=0, enable_model_summary=False
     )
@@ -46,11 +43,8 @@ def test_the_default_is_the_books_run_and_the_schemas_but_for_the_trainer() -> N
     assert from_dict(Generate, resolved(compose("generate", ["run=outputs/a"]))) == Generate(run="outputs/a")
 
 
-# Searches
-
-
 def test_no_search_varies_num_steps() -> None:
-    """The perplexity of windows, which they minimise, falls with it by itself."""
+    """Searches minimise window perplexity, which falls with num_steps alone."""
     searches = [*CONF.glob("hydra/sweeper/*.yaml"), CONF / "wandb_sweep.yaml"]
     assert len(searches) > 2
     for search in searches:
@@ -58,16 +52,16 @@ def test_no_search_varies_num_steps() -> None:
         assert not any("data.num_steps" in names for key, names in varied if key in ("params", "parameters"))
 
 
-# Choices; of the other groups: test_matrix.py and run/test_trainer.py
+# Other groups: test_matrix.py and run/test_trainer.py
 
 
 @pytest.mark.parametrize("scale", ["full", "smoke"])
 @pytest.mark.parametrize("exercise", EXERCISES)
-def test_every_exercise_composes_and_passes_the_rules(exercise: str, scale: str) -> None:
+def test_exercises_are_valid(exercise: str, scale: str) -> None:
     assert composed(f"exercise={exercise}", f"scale={scale}")
 
 
-def test_the_recipes_are_where_the_steps_of_how_low_lead() -> None:
+def test_recipes_end_the_path() -> None:
     last = composed("recipe=low_7_networks") | {"trainer.limit_test_batches": None}
     wider = {"model.hiddens": 1024, "model.sigma": 0.014, "model.lr": 0.0018, "trainer.max_epochs": 4}
     assert composed("recipe=novel") == last | wider
@@ -76,7 +70,7 @@ def test_the_recipes_are_where_the_steps_of_how_low_lead() -> None:
     assert composed("recipe=book_split") == last | on_the_book | more
 
 
-def test_the_path_of_how_low_begins_with_the_book_and_each_last_epoch_is_validated() -> None:
+def test_path_of_how_low() -> None:
     names = composed("exercise=how_low")["params"]["recipe"]
     recipes = [composed(f"recipe={name.strip()}") for name in names.split(",")]
     *path, _ = recipes  # the last one has the book's split
@@ -88,7 +82,7 @@ def test_the_path_of_how_low_begins_with_the_book_and_each_last_epoch_is_validat
         assert recipe["trainer.max_epochs"] % recipe["trainer.check_val_every_n_epoch"] == 0
 
 
-def test_the_networks_that_teach_are_trained_as_teacher_says() -> None:
+def test_teaching_networks_match_their_recipe() -> None:
     step, book = composed("recipe=low_4_input_rate", "model.activation=relu"), composed()
     network = {f"model.{name}": value for name, value in teacher.NETWORK.items()}
     training = {f"training.{name}": value for name, value in to_dict(teacher.TRAINING).items()}

@@ -1,10 +1,8 @@
 import hashlib
 import re
-import signal
+import time
 import unicodedata
-from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 from hypothesis import example, given, settings
@@ -37,7 +35,7 @@ def read(folder: Path, text: bytes, tokens: Tokens = Tokens.letters) -> Corpus:
 @example("ÀÉ ß ſ K İ ﬁ Ⅷ a\u0301 Ａ")  # letters outside A-Z, some of which lower case would turn into a-z
 @example("@[`{")  # the neighbours of A, Z, a and z
 @example("")
-def test_normalise_is_the_books(text: str) -> None:
+def test_normalise_like_the_book(text: str) -> None:
     assert normalise(text.encode("utf-8", "surrogatepass")) == book_normalise(text)
 
 
@@ -60,7 +58,7 @@ FOOTER = b"*** END OF THIS PROJECT GUTENBERG EBOOK IT ***\n\nThe licence.\n"
     ],
 )
 @pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
-def test_gutenbergs_header_and_footer_are_cut(tmp_path: Path, text: bytes, line_end: bytes) -> None:
+def test_gutenberg_header_and_footer(tmp_path: Path, text: bytes, line_end: bytes) -> None:
     assert without_gutenberg(text).strip() == b"It has."
     text = text.replace(b"\n", line_end)
     assert read(tmp_path, text).characters.strip() == "it has"
@@ -69,7 +67,7 @@ def test_gutenbergs_header_and_footer_are_cut(tmp_path: Path, text: bytes, line_
 BOOK = b"Title\n*** START OF THE PROJECT GUTENBERG EBOOK %s ***\n%s\n*** END OF IT ***\nLicence of a book\n"
 
 
-def test_every_book_of_a_file_is_kept_and_what_is_left_out_is_counted(tmp_path: Path) -> None:
+def test_two_books_in_a_file(tmp_path: Path) -> None:
     both = BOOK % (b"ONE", b"The first.") + BOOK % (b"TWO", b"A second.")
     found = read(tmp_path, both)
     assert found.characters.split() == ["the", "first", "a", "second"]
@@ -77,54 +75,38 @@ def test_every_book_of_a_file_is_kept_and_what_is_left_out_is_counted(tmp_path: 
     assert read(tmp_path, b"No header.").left_out == 0
 
 
-@pytest.mark.parametrize("blank", [b"\n", b" \n"])
-@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
-def test_text_after_end_of_gutenberg_stays(tmp_path: Path, line_end: bytes, blank: bytes) -> None:
-    text = b"The first.\n\nEnd of Project Gutenberg's One\n" + blank + b"\nA second.\n"
+def test_text_like_gutenbergs_lines(tmp_path: Path) -> None:
+    for blank in (b"\n", b" \n"):
+        text = b"The first.\n\nEnd of Project Gutenberg's One\n" + blank + b"\nA second.\n"
+        assert without_gutenberg(text) == text
+        assert without_gutenberg(text + b"End of the Project Gutenberg EBook\n") == text
+        for line_end in (b"\r\n", b"\r"):
+            assert read(tmp_path, text.replace(b"\n", line_end)).characters.endswith(" one a second ")
+    text = b"He said *** START OF it.\nThe end of the Project Gutenberg was near.\n** END OF it **\nIt has."
     assert without_gutenberg(text) == text
-    assert without_gutenberg(text + b"End of the Project Gutenberg EBook\n") == text
-    assert read(tmp_path, text.replace(b"\n", line_end)).characters.endswith(" one a second ")
 
 
-SIZE = 20_000_000
 START, END_OF = b"*** START OF", b"End of Project Gutenberg\r\n"
-HOSTILE = {  # how a text begins, and what is repeated in it
+HOSTILE = {  # the first bytes of a text, and those that it repeats
     "START lines": (START, b"*** START OF IT\n"),
     "END lines": (END_OF, b"*** END OF IT ***\n"),
     "wrapped START lines": (START, b"*** START OF" + b" " * 500 + b"\n" + b"* " * 250 + b"\n"),
-    "End of Project Gutenberg": (START, b"End of Project Gutenberg\n"),
     "paragraphs": (START, b"End of Project Gutenberg\r\n\r\n"),
-    "asterisks": (START, b"*"),
     "asterisks and spaces": (START, b"*** "),
-    "spaces": (START, b" "),
     "white space": (END_OF, b"\n \r"),
-    "carriage returns": (START, b"\r"),
-    "CRLF": (END_OF, b"x\r\n"),
 }
 
 
-@pytest.fixture
-def _deadline() -> Iterator[None]:
-    """Raise TimeoutError after 20 seconds, in a regular expression as well."""
-
-    def stop(*_: object) -> NoReturn:
-        raise TimeoutError
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(20)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
-
-
-@pytest.mark.usefixtures("_deadline")
 @pytest.mark.parametrize(("first", "unit"), HOSTILE.values(), ids=HOSTILE)
-def test_no_text_takes_long(first: bytes, unit: bytes) -> None:
-    text = first + unit * (SIZE // len(unit)) + b"\n\nx"
+def test_reading_takes_linear_time(first: bytes, unit: bytes) -> None:
+    """A regular expression that goes back over the text would take minutes."""
+    text = first + unit * (2_000_000 // len(unit)) + b"\n\nx"
+    began = time.process_time()
     assert len(without_gutenberg(text)) <= len(text)
+    assert time.process_time() - began < 10
 
 
-def test_a_list_of_texts_is_joined_in_its_order(tmp_path: Path, sample: Corpus) -> None:
+def test_a_list_of_texts(tmp_path: Path, sample: Corpus) -> None:
     other = tmp_path / "other.txt"
     other.write_bytes(b"Another text, of 1895.")
     found = find_corpus([str(other), "sample"], [])
@@ -135,23 +117,21 @@ def test_a_list_of_texts_is_joined_in_its_order(tmp_path: Path, sample: Corpus) 
     assert find_corpus(["sample"], []) == sample
 
 
-def test_a_folder_is_its_texts_by_name_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_and_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both are found from anywhere by their source; a folder is its texts, by name."""
     Path("my texts").mkdir()
     for name in ("b.txt", "a.txt", "notes.md", ".hidden.txt"):
         Path("my texts", name).write_text(f"It is {name[0]}.")
-    found = find_corpus("my texts/", [])
-    assert found.characters == "it is a it is b "
-    assert (found.name, found.title, found.source) == ("my texts", "my texts", str(tmp_path / "my texts"))
+    folder, text = find_corpus("my texts/", []), find_corpus("my texts/b.txt", [])
+    assert (folder.characters, text.characters) == ("it is a it is b ", "it is b ")
+    assert (folder.name, folder.title, folder.source) == ("my texts", "my texts", str(tmp_path / "my texts"))
+    assert (text.name, text.source) == ("b", str(tmp_path / "my texts/b.txt"))
+    assert text.sha256 == hashlib.sha256(b"It is b.").hexdigest()
     monkeypatch.chdir("/")
-    assert find_corpus(found.source, []) == found
-    assert find_corpus(["sample", str(found.source)], []).paths[1:] == found.paths
+    assert find_corpus(folder.source, []) == folder and find_corpus(text.source, []).sha256 == text.sha256
+    assert find_corpus(["sample", str(folder.source)], []).paths[1:] == folder.paths
     (tmp_path / "my texts/b.txt").write_text("It was b.")
-    assert find_corpus(found.source, []).sha256 != found.sha256
-
-
-def test_what_only_resembles_gutenbergs_lines_stays() -> None:
-    text = b"He said *** START OF it.\nThe end of the Project Gutenberg was near.\n** END OF it **\nIt has."
-    assert without_gutenberg(text) == text
+    assert find_corpus(folder.source, []).sha256 != folder.sha256
 
 
 @pytest.mark.parametrize(
@@ -159,7 +139,7 @@ def test_what_only_resembles_gutenbergs_lines_stays() -> None:
     [b"It has\r\na caf\xc3\xa9 12.", b"\xef\xbb\xbf" + HEADER + b"It has\na caf\xc3\xa9 12.", b"It has\na caf\xe9 12."],
     ids=["UTF-8", "UTF-8 with a byte order mark", "Latin-1"],
 )
-def test_encodings_do_not_show_and_what_became_spaces_is_counted(tmp_path: Path, encoded: bytes) -> None:
+def test_encodings(tmp_path: Path, encoded: bytes) -> None:
     text = read(tmp_path, encoded)
     assert text.characters.strip() == "it has a caf"
     assert replaced(text) == {"digits": 2, "accents": 1, "other": 1}
@@ -177,7 +157,7 @@ ENCODED = {
 
 
 @pytest.mark.parametrize("encoded", ENCODED.values(), ids=ENCODED)
-def test_as_characters_a_text_is_kept_whole_however_it_is_encoded(tmp_path: Path, encoded: bytes) -> None:
+def test_encodings_as_characters(tmp_path: Path, encoded: bytes) -> None:
     found = read(tmp_path, encoded, Tokens.characters)
     assert found.characters.strip("\n") + "\n" == ALL
     assert found.left_out in (0, len(HEADER + FOOTER) - 1)  # a line end is left of each; a byte order mark is none's
@@ -185,40 +165,25 @@ def test_as_characters_a_text_is_kept_whole_however_it_is_encoded(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        (b"line\r\n" * 9 + b"a caf\xe9", "[^\n]*iconv -f <its encoding"),
-        (ALL.encode("utf-16"), "[^\n]*NUL"),
-        (b"\n \t\n", ""),
-    ],
-    ids=["Latin-1", "UTF-16", "empty"],
+    "text", [b"line\r\n" * 9 + b"a caf\xe9", ALL.encode("utf-16"), b"\n \t\n"], ids=["Latin-1", "UTF-16", "empty"]
 )
-def test_what_cannot_be_read_as_characters_is_refused_in_one_line(tmp_path: Path, text: bytes, says: str) -> None:
-    with pytest.raises(SettingError, match=rf"^data\.corpus=[^\n]*text\.txt: {says}[^\n]*$"):
+def test_unreadable_as_characters(tmp_path: Path, text: bytes) -> None:
+    with pytest.raises(SettingError, match=r"^data\.corpus=[^\n]*text\.txt: [^\n]*$"):
         read(tmp_path, text, Tokens.characters)
 
 
-def test_who_loses_letters_is_told_how_to_keep_them() -> None:
-    assert lost_letters(find_corpus(str(path_of("german")), [])).endswith("; data.tokens=characters keeps them")
+def test_texts_that_lose_letters() -> None:
+    assert "data.tokens=characters" in lost_letters(find_corpus(str(path_of("german")), []))
     assert lost_letters(find_corpus(str(path_of("english")), [])) == ""
-    with pytest.raises(SettingError, match=r"data\.tokens=characters$"):
+    with pytest.raises(SettingError, match=r"data\.tokens=characters"):
         find_corpus(str(path_of("greek")), [])
 
 
-def test_texts_are_joined_by_a_line_end_as_characters(tmp_path: Path) -> None:
+def test_a_list_of_texts_as_characters() -> None:
     names = [str(path_of(language)) for language in ("greek", "chinese")]
     found = find_corpus(names, [], Tokens.characters)
     assert found.characters == "\n".join(path_of(language).read_text("utf-8") for language in ("greek", "chinese"))
     assert found.tokens is Tokens.characters
-
-
-def test_a_path_gives_its_name_its_hash_and_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    Path("my text.txt").write_bytes(b"It has")
-    text = find_corpus("my text.txt", [])
-    assert (text.name, text.source) == ("my text", str(tmp_path / "my text.txt"))
-    assert text.sha256 == hashlib.sha256(b"It has").hexdigest()
-    monkeypatch.chdir("/")
-    assert find_corpus(text.source, []).sha256 == text.sha256
 
 
 # --- Books; tests/texts/test_download.py has the downloads ---
@@ -227,47 +192,31 @@ TEXT = b"The Time Traveller was expounding a recondite matter to us.\n"
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
-def test_the_catalogue_describes_the_novels(novels: Path, name: str) -> None:
+def test_novels_of_the_catalogue(novels: Path, name: str) -> None:
     found = find_corpus(name, [str(novels)])  # which compares the hash
     assert (found.name, found.title, found.source) == (name, CATALOGUE[name].title, name)
     assert "gutenberg" not in found.characters
 
 
-@pytest.fixture
-def _a_book(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A book of the catalogue that nobody sends."""
+def test_search_dirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first folder with the book counts, relative to the repository; another edition is rejected."""
     book = Book("A Book", "An Author", f"sha256:{hashlib.sha256(TEXT).hexdigest()}", ())
     monkeypatch.setitem(CATALOGUE, "a_book", book)
-
-
-@pytest.mark.usefixtures("_a_book")
-def test_the_first_folder_that_has_the_book_is_taken_seen_from_the_repository(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
     monkeypatch.setattr(corpus, "REPOSITORY", tmp_path / "clone")
     for folder in ("clone", "second", "third"):
         (tmp_path / folder).mkdir()
     (tmp_path / "second/a_book.txt").write_bytes(TEXT)
-    (tmp_path / "third/a_book.txt").write_bytes(b"never read")
+    (tmp_path / "third/a_book.txt").write_bytes(TEXT.replace(b"us", b"US"))
     found = find_corpus("a_book", ["../first", "../second", str(tmp_path / "third")])
     assert (found.name, found.title, found.source) == ("a_book", "A Book", "a_book")
     assert found.characters == book_normalise(TEXT.decode())
+    with pytest.raises(SettingError, match=r"^data\.corpus=a_book: [^\n]*$"):
+        find_corpus("a_book", [str(tmp_path / "third")])
 
 
-@pytest.mark.usefixtures("_a_book")
-def test_another_edition_in_a_folder_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "a_book.txt").write_bytes(TEXT.replace(b"us", b"US"))
-    with pytest.raises(SettingError, match=r"^data\.corpus=a_book: .* another edition .*; type data\.corpus=") as error:
-        find_corpus("a_book", [str(tmp_path)])
-    advice = re.search(r"type data\.corpus=(\S+)", str(error.value))
-    assert advice and find_corpus(advice[1], []).paths == (tmp_path / "a_book.txt",)
-
-
-def test_without_a_network_the_default_book_is_the_sample_and_another_is_an_error(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], sample: Corpus
-) -> None:
+def test_without_a_network(tmp_path: Path, capsys: pytest.CaptureFixture[str], sample: Corpus) -> None:
     assert find_corpus("time_machine", [str(tmp_path)]) == sample
     warning = capsys.readouterr().err
-    assert "SAMPLE" in warning and f"{tmp_path}/time_machine.txt" in warning  # where to put the book
-    with pytest.raises(SettingError, match=r"^data\.corpus=war_of_the_worlds: .* /nowhere/war_of_the_worlds\.txt"):
+    assert f"{tmp_path}/time_machine.txt" in warning  # the place for the book
+    with pytest.raises(SettingError, match=r"^data\.corpus=war_of_the_worlds: [^\n]*$"):
         find_corpus("war_of_the_worlds", ["/nowhere"])

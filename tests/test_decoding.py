@@ -35,30 +35,22 @@ def test_greedy_is_predict(activation: str, prefix: str) -> None:
         assert continue_text(model, VOCAB, prefix, 0) == [prefix]
 
 
-def test_a_class_made_from_the_books_is_decoded_through_its_own_forward(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Backwards(RNNScratch):
-        def forward(self, inputs: Tensor, H_BH: Tensor | None = None) -> tuple[Tensor, Tensor]:
-            outputs_TBH, last_BH = super().forward(inputs, H_BH)
-            return -outputs_TBH, last_BH
+class Noisy(RNNScratch):
+    """Negative outputs, with dropout in training."""
 
-    monkeypatch.setitem(CELLS, "backwards", Backwards)
-    model = random_model(cell="backwards")
-    assert continue_text(model, VOCAB, "ab", 30) == [model.predict("ab", 30, VOCAB)]
-    assert model.kernel() == "autograd"
+    def forward(self, inputs: Tensor, H_BH: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        outputs_TBH, last_BH = super().forward(inputs, H_BH)
+        return -nn.functional.dropout(outputs_TBH, 0.5, self.training), last_BH
 
 
 @pytest.mark.parametrize("alpha", [None, 1.0])
-def test_a_text_is_continued_without_dropout_and_each_mode_stays(
-    alpha: float | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Noisy(RNNScratch):
-        def forward(self, inputs: Tensor, H_BH: Tensor | None = None) -> tuple[Tensor, Tensor]:
-            outputs_TBH, last_BH = super().forward(inputs, H_BH)
-            return nn.functional.dropout(outputs_TBH, 0.5, self.training), last_BH
-
+def test_a_subclass_of_the_rnn(alpha: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is decoded through its own `forward`, without dropout, and each module's mode stays."""
     monkeypatch.setitem(CELLS, "noisy", Noisy)
     model = random_model(cell="noisy")
+    assert model.kernel() == "autograd"
     expected = model.eval().predict("ab", 30, VOCAB), continue_text(model, VOCAB, "ab", 30, alpha)
+    assert alpha or expected[1] == [expected[0]]
     model.train().val_perplexity.eval()
     modes = [part.training for part in model.modules()]
     assert (model.predict("ab", 30, VOCAB), continue_text(model, VOCAB, "ab", 30, alpha)) == expected
@@ -66,7 +58,7 @@ def test_a_text_is_continued_without_dropout_and_each_mode_stays(
 
 
 @pytest.mark.parametrize(("size", "alpha"), [(20, 2.0), (300, 0.7)])
-def test_characters_are_drawn_from_the_sharpened_distribution(size: int, alpha: float) -> None:
+def test_samples_against_the_distribution(size: int, alpha: float) -> None:
     """From softmax(α·logits) by its cumulative sum, in float64, here one sample at a time."""
     vocab = Vocab(map(chr, range(1000, 1000 + size)))
     torch.manual_seed(0)
@@ -84,39 +76,35 @@ def test_characters_are_drawn_from_the_sharpened_distribution(size: int, alpha: 
     assert differ <= 1  # a uniform number may fall between two roundings of a sum
 
 
-def test_the_same_seed_gives_the_same_texts() -> None:
+def test_seeds() -> None:
     model = random_model()
     torch.manual_seed(1)
     texts = continue_text(model, VOCAB, "ab", 30, 1.0, 3, seed=7)
-    torch.manual_seed(2)  # the global generator has no say
+    torch.manual_seed(2)  # the global generator has no effect
     assert continue_text(model, VOCAB, "ab", 30, 1.0, 3, seed=7) == texts
     assert len(set(texts)) == 3
     assert not set(continue_text(model, VOCAB, "ab", 30, 1.0, 3, seed=8)) & set(texts)
 
 
+@pytest.mark.parametrize(("tokens", "start"), [("abc ", " "), ("ab\n", "\n"), ("雪天", "天")])
 @pytest.mark.parametrize("alpha", [None, 1.0])
-def test_an_empty_prefix_starts_from_a_space(alpha: float | None) -> None:
-    model = random_model()
-    after_space = continue_text(model, VOCAB, " ", 30, alpha)
-    assert [" " + text for text in continue_text(model, VOCAB, "", 30, alpha)] == after_space
-
-
-@pytest.mark.parametrize(("tokens", "start"), [("ab\n", "\n"), ("雪天", "天")])
-def test_an_empty_prefix_starts_from_a_symbol_where_there_is_no_space(tokens: str, start: str) -> None:
-    vocab = Vocab(tokens)  # of Chinese characters alone, `<unk>` is the first of all
+def test_an_empty_prefix(tokens: str, start: str, alpha: float | None) -> None:
+    """It starts from a space, else from a symbol; of Chinese characters alone `<unk>` is the first."""
+    vocab = Vocab(tokens)
     torch.manual_seed(0)
     model = FusedRNNLM(len(vocab), hiddens=8, sigma=1.0)
-    assert [start + text for text in continue_text(model, vocab, "", 9)] == continue_text(model, vocab, start, 9)
+    expected = continue_text(model, vocab, start, 9, alpha)
+    assert [start + text for text in continue_text(model, vocab, "", 9, alpha)] == expected
 
 
 @pytest.mark.parametrize("alpha", [0, -1, float("nan")])
-def test_an_alpha_that_is_not_positive_is_refused(alpha: float) -> None:
+def test_invalid_alpha(alpha: float) -> None:
     with pytest.raises(ValueError, match="alpha="):
         continue_text(random_model(), VOCAB, "ab", 1, alpha)
 
 
 @pytest.mark.parametrize("alpha", [None, 1e-300, 1.0, 100.0])
-def test_unknown_is_never_emitted_even_with_all_the_mass_on_it(alpha: float | None) -> None:
+def test_unknown_is_never_emitted(alpha: float | None) -> None:
     model = random_model()
     with torch.no_grad():
         model.b_q[VOCAB.unk] = 1e30
@@ -124,7 +112,7 @@ def test_unknown_is_never_emitted_even_with_all_the_mass_on_it(alpha: float | No
         assert len(text) == 32 and set(text) <= set("abc ")
 
 
-def test_a_sample_begins_as_asked_or_as_the_validation_text_does(sample: Corpus) -> None:
+def test_known_prefix(sample: Corpus) -> None:
     assert known_prefix("it has", TimeMachine(corpus=sample)) == "it has"
     chinese = TimeMachine(64, 8, 200, 100, tokens=Tokens.characters, corpus=str(path_of("chinese")))
     assert known_prefix("it has", chinese) == read("chinese")[200:206] and known_prefix("小雪", chinese) == "小雪"

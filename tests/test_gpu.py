@@ -12,8 +12,8 @@ pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(),
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("32", 1e-2), ("bf16-mixed", 0.1)])
-def test_a_gpu_learns_what_the_cpu_does(precision: str, tolerance: float, program: Program, tmp_path: Path) -> None:
-    """Sums in another order move a perplexity, more so after a thousand steps: the tolerance is relative."""
+def test_gpu_against_cpu(precision: str, tolerance: float, program: Program, tmp_path: Path) -> None:
+    """A thousand steps amplify the rounding of sums in another order: the tolerance is relative."""
     found = {}
     for trainer, chosen in (("cpu", "32"), ("gpu", precision)):
         typed = ("data=sample", "logger=csv", f"trainer.precision={chosen}", f"hydra.run.dir={trainer}")

@@ -1,4 +1,4 @@
-"""The house rules: what each package may import, and where private names of other libraries may stand."""
+"""The house rules: the imports of each package, and the places of other libraries' private names."""
 
 import ast
 import re
@@ -12,7 +12,7 @@ from tests.support.programs import Program
 from timemachine.config import REPOSITORY
 
 SOURCE = REPOSITORY / "src/timemachine"
-# In the order in which data flows: each imports only from those before it.
+# In the order of the data flow: each imports only from those before it.
 LESSON = ["errors", "config", "corpus", "vocab", "datamodule", "rnn", "clipping", "perplexity", "language_model",
           "decoding"]  # fmt: skip
 BELOW_THE_LESSON = ["texts"]
@@ -32,7 +32,7 @@ def room(path: Path) -> str:
 
 
 def imports(path: Path) -> Iterator[str]:
-    """Yield the full names of what a file imports anywhere in it, also for its types alone."""
+    """Yield the full names of a file's imports, wherever they are, also those for types alone."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -53,13 +53,13 @@ def our_files(path: Path) -> set[Path]:
     return found
 
 
-def test_the_root_is_the_lesson_and_each_package_has_a_place() -> None:
+def test_modules_and_packages() -> None:
     assert {path.stem for path in SOURCE.glob("*.py")} - {"__init__"} == {*LESSON, *COMMANDS}
     assert {path.parent.name for path in SOURCE.glob("*/__init__.py")} == {*BELOW_THE_LESSON, *PACKAGES}
 
 
 @pytest.mark.parametrize("module", LESSON)
-def test_the_lesson_imports_only_what_comes_before(module: str) -> None:
+def test_imports_of_the_lesson(module: str) -> None:
     below = {*LESSON[: LESSON.index(module)], *BELOW_THE_LESSON}
     for name in imports(SOURCE / f"{module}.py"):
         library, *parts = name.split(".")
@@ -68,7 +68,7 @@ def test_the_lesson_imports_only_what_comes_before(module: str) -> None:
 
 
 @pytest.mark.parametrize("package", [*BELOW_THE_LESSON, *PACKAGES])
-def test_arrows_point_down(package: str) -> None:
+def test_imports_point_down(package: str) -> None:
     below = {"errors", "config", package}
     if package in PACKAGES:
         below |= {*LESSON, *BELOW_THE_LESSON, *PACKAGES[: PACKAGES.index(package)]}
@@ -78,8 +78,7 @@ def test_arrows_point_down(package: str) -> None:
         assert found <= below or room(path) in commands, f"{room(path)} imports {sorted(found - below)}"
 
 
-def test_no_two_files_import_each_other() -> None:
-    """Nor do several in a ring."""
+def test_no_import_cycles() -> None:
     imported = {path: our_files(path) - {path} for path in FILES}
     while outside := [
         path
@@ -90,7 +89,7 @@ def test_no_two_files_import_each_other() -> None:
     assert not imported, sorted(map(room, imported))
 
 
-def test_the_books_run_imports_nothing_of_how_low_nor_of_what_loads_runs(program: Program, tmp_path: Path) -> None:
+def test_imports_of_the_books_run(program: Program, tmp_path: Path) -> None:
     (tmp_path / "show.py").write_text(
         "import runpy, sys\n"
         f"runpy.run_path({str(REPOSITORY / 'train.py')!r}, run_name='__main__')\n"
@@ -102,7 +101,7 @@ def test_the_books_run_imports_nothing_of_how_low_nor_of_what_loads_runs(program
     assert "how_low" not in imported and "run.load" not in imported
 
 
-def test_only_what_deals_with_typed_settings_imports_hydra() -> None:
+def test_only_cli_imports_hydra() -> None:
     for path in FILES:
         if not room(path).startswith("cli/"):
             found = [name for name in imports(path) if name.split(".")[0] in ("hydra", "omegaconf")]
@@ -125,7 +124,7 @@ def private_names(path: Path) -> set[str]:
     return imported | used - PUBLIC_ALL_THE_SAME
 
 
-def test_private_names_of_other_libraries_stand_in_few_places() -> None:
+def test_private_names_of_other_libraries() -> None:
     for path in FILES:
         if names := private_names(path):
             assert room(path).startswith(PRIVATE), f"{room(path)}: {sorted(names)}"
@@ -133,7 +132,7 @@ def test_private_names_of_other_libraries_stand_in_few_places() -> None:
 
 
 @pytest.mark.slow
-def test_a_reader_opens_nine_files_until_the_first_gradient(program: Program) -> None:
+def test_files_until_the_first_gradient(program: Program) -> None:
     printed = program("-m", "tests.reader").stdout
     counted = re.search(r"(\d+)  lines in (\d+) files", printed)
     assert counted, printed

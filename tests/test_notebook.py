@@ -28,14 +28,14 @@ def assert_no_progress(notebook: Any) -> None:
             assert "image/png" in output.data or "<iframe" in output.data["text/html"]
 
 
-def test_committed_notebook_is_small_and_whole() -> None:
+def test_notebook_is_small_and_executed() -> None:
     cells = [cell for cell in committed().cells if cell.cell_type == "code"]
     assert BOOK.stat().st_size < 300_000
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     assert_no_progress(committed())
 
 
-def test_answers_are_folded_and_their_cells_have_no_output() -> None:
+def test_answers_are_folded() -> None:
     """One tries before one sees: an exercise's cell is stored without what it prints."""
     cells = committed().cells
     exercises = [n for n, cell in enumerate(cells) if re.match(r"\*\*\d", cell.source)]
@@ -49,7 +49,7 @@ def test_answers_are_folded_and_their_cells_have_no_output() -> None:
         assert cells[n + 1].cell_type == "code" and not cells[n + 1].outputs
 
 
-def test_committed_numbers_are_those_of_train_py() -> None:
+def test_notebook_numbers_are_those_of_train() -> None:
     with (REPOSITORY / "sweeps/reference/book/summary.csv").open(newline="") as file:
         reference = next(row for row in csv.DictReader(file) if row["seed"] == "0")
     text = "\n".join(printed(committed()))
@@ -60,7 +60,7 @@ def test_committed_numbers_are_those_of_train_py() -> None:
 
 
 @pytest.mark.slow
-def test_notebook_runs_and_gives_the_committed_numbers(novels: Path) -> None:
+def test_notebook_reproduces_its_numbers(novels: Path) -> None:
     """Rounding is another one on another processor; numbers are printed with two digits after the point."""
     notebook = executed(committed(), coalesce_streams=False)
     theirs, ours = printed(committed()), printed(notebook)

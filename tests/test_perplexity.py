@@ -24,7 +24,7 @@ def nll(logits_BTV: Tensor, Y_BT: Tensor) -> Tensor:
     return F.cross_entropy(logits_BTV.transpose(1, 2), Y_BT, reduction="none")
 
 
-def test_is_that_of_torchmetrics_on_ordinary_logits() -> None:
+def test_perplexity_against_torchmetrics() -> None:
     torch.manual_seed(0)
     theirs, ours = TorchmetricsPerplexity(), Perplexity()
     for B in (4, 1):  # the last batch is smaller
@@ -34,7 +34,7 @@ def test_is_that_of_torchmetrics_on_ordinary_logits() -> None:
     assert ours.compute().item() == pytest.approx(theirs.compute().item(), rel=1e-5)
 
 
-def test_is_finite_where_torchmetrics_is_not() -> None:
+def test_finite_where_torchmetrics_is_not() -> None:
     logits_BTV, Y_BT = torch.tensor([[[200.0, 0.0]]]), torch.tensor([[1]])
     theirs = TorchmetricsPerplexity()
     theirs.update(logits_BTV, Y_BT)
@@ -43,7 +43,7 @@ def test_is_finite_where_torchmetrics_is_not() -> None:
 
 
 @given(PARTS)
-def test_updates_and_merges_in_any_split_are_the_same(parts: list[list[float]]) -> None:
+def test_updates_and_merges(parts: list[list[float]]) -> None:
     tensors = [torch.tensor(part) for part in parts]
     merged = Perplexity()
     merged.update(torch.zeros(0))
@@ -55,7 +55,7 @@ def test_updates_and_merges_in_any_split_are_the_same(parts: list[list[float]]) 
         assert perplexity.compute().item() == pytest.approx(exact, rel=1e-9, nan_ok=True)
 
 
-def test_keeps_its_float64_in_a_model_of_less_precision() -> None:
+def test_float64_in_a_float16_model() -> None:
     perplexity = torch.nn.ModuleList([Perplexity()]).half()[0]
     assert isinstance(perplexity, Perplexity)
     perplexity.update(torch.full((10**5,), 0.25, dtype=torch.float16))

@@ -1,4 +1,4 @@
-"""Every command and every example of README.md and of those in folders, with small settings appended; their links."""
+"""Every command, example and link of README.md and of those in folders; commands run with small settings."""
 
 import csv
 import re
@@ -43,7 +43,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("page", [*PAGES, "CONTRIBUTING.md"])
-def test_links_and_pictures_lead_somewhere(page: str) -> None:
+def test_links_and_pictures(page: str) -> None:
     here = REPOSITORY / page
     text = here.read_text(encoding="utf-8")
     targets = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'src="([^"]+)"', text)
@@ -86,8 +86,8 @@ def example(page: str) -> str:
 
 
 @pytest.mark.slow
-def test_the_books_cells_give_exactly_the_numbers_of_train_py(tmp_path: Path) -> None:
-    """Two epochs of both, on the same text. A float's shortest text stands for its bits."""
+def test_python_example_against_train_py(tmp_path: Path) -> None:
+    """Two epochs of both, on the same text, to the bit: Python prints enough digits of a float to restore it."""
     small = example("README.md").replace("max_epochs=100", "max_epochs=2, enable_progress_bar=False")
     assert small != example("README.md") and "seed_everything(0)" in small
     names = ("train/perplexity", "val/perplexity")
@@ -100,5 +100,5 @@ def test_the_books_cells_give_exactly_the_numbers_of_train_py(tmp_path: Path) ->
     assert sample == (tmp_path / "run/sample.txt").read_text().rstrip("\n") and sample.startswith("it has")
 
 
-def test_ngrams_find_the_rest_harder(novels: Path, tmp_path: Path) -> None:
+def test_ngrams_example(novels: Path, tmp_path: Path) -> None:
     assert "3-gram: validation 7.85, rest 9.42" in run(tmp_path, "-c", example("sweeps/README.md"))

@@ -1,4 +1,4 @@
-"""train.py against a plain training loop in float64, over settings drawn at random: each number of both tables.
+"""train.py against a plain training loop in float64, with random settings: each number of both tables.
 
 The loop shares nothing with src: it reads and cuts the text, draws the weights and the order of the windows, and
 updates by formulas of its own; only the gradients are autograd's.
@@ -33,10 +33,10 @@ FLAT: dict[str, list[Any]] = {  # setting -> the values that are drawn
     "model.embedding_sigma": [0.5, 1.0],
     "model.input_lr_factor": [1.0, 3.0],
     "model.backward": ["auto", "bptt", "autograd"],
-    "data.batch_size": [50, 64],
+    "data.batch_size": [50, 64, 1000],
     "data.num_steps": [1, 7],
     "data.num_train": [150, 310],
-    "data.num_val": [60, 130],
+    "data.num_val": [1, 60, 130],
     "data.start": [0, 500],
     "training.optimizer": ["sgd", "adamw"],
     "training.schedule": ["constant", "cosine"],

@@ -25,9 +25,7 @@ def gradients(outputs: Tensor, H_BH: Tensor, wanted: list[Tensor]) -> tuple[Tens
 @pytest.mark.parametrize(("T", "B", "D", "H"), [(7, 3, 5, 4), (1, 1, 1, 1)])
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 @pytest.mark.parametrize("with_state", [True, False])
-def test_outputs_state_and_gradients_are_those_of_torch(
-    T: int, B: int, D: int, H: int, activation: str, with_state: bool
-) -> None:
+def test_rnn_against_torch(T: int, B: int, D: int, H: int, activation: str, with_state: bool) -> None:
     ours, theirs = pair(D, H, activation)
     X_TBD = torch.randn(T, B, D, dtype=torch.float64, requires_grad=True)
     H_BH = torch.randn(B, H, dtype=torch.float64, requires_grad=True) if with_state else None
@@ -42,7 +40,7 @@ def test_outputs_state_and_gradients_are_those_of_torch(
     torch.testing.assert_close(mine, (*of_given, dW_ih.T, dW_hh.T, db))
 
 
-def test_the_recurrent_weights_may_have_a_deviation_of_their_own_from_the_same_random_numbers() -> None:
+def test_sigma_hh() -> None:
     torch.manual_seed(0)
     plain = RNNScratch(5, 4, sigma=0.5)
     torch.manual_seed(0)

@@ -2,8 +2,8 @@
 
 Steps are measured without `keep_freed_memory`, which train.py calls and rivals do not: nn.RNN gains up to a third by
 it, the fused kernel nothing. All that comes after them has it. Run it on an idle machine: two threads on two busy cores
-wait for each other by spinning. The exit status is 1 if a number falls short of what was asked, which stands beside it.
-All groups together leave sweeps/reference/speed/<processor>.csv, which README quotes (`make numbers`).
+wait for each other by spinning. All groups together leave sweeps/reference/speed/<processor>.csv, which README quotes
+(`make numbers`).
 """
 
 import argparse
@@ -51,22 +51,15 @@ T, B, H, V = 32, 1024, 32, 28  # the book's sizes
 
 
 class Row(NamedTuple):
-    """A ratio, asked to be `asked` at least; or without a rival's time a cost, at most."""
+    """A ratio, or without a rival's time a cost."""
 
     what: str
     ours_ms: float | None = None
     rival_ms: float | None = None
-    asked: float | None = None
 
     @property
     def ratio(self) -> float | None:
         return self.rival_ms / self.ours_ms if self.rival_ms and self.ours_ms else None
-
-    @property
-    def falls_short(self) -> bool:
-        if self.asked is None or self.ours_ms is None:
-            return False
-        return self.ours_ms > self.asked if self.ratio is None else self.ratio < self.asked
 
 
 def in_turn(ours: Callable[[], Any], rival: Callable[[], Any], rounds: int) -> tuple[float, float]:
@@ -91,31 +84,31 @@ def random_batch(T: int, B: int, V: int = V) -> Batch:
     return windows_BT[:, :-1], windows_BT[:, 1:]
 
 
-# What differs from the book's sizes -> T, B, H; the ratio asked for on one thread and on two.
+# What differs from the book's sizes -> T, B, H.
 SIZES = {
-    "": (T, B, H, (4.5, 5.5)),
-    ", T = 128": (128, B, H, (None, 5)),
-    ", H = 64": (T, B, 64, (None, 3)),
-    ", H = 256": (T, B, 256, (None, None)),
-    ", H = 512": (T, B, 512, (None, None)),
-    ", B = 64": (T, 64, H, (None, 4)),
+    "": (T, B, H),
+    ", T = 128": (128, B, H),
+    ", H = 64": (T, B, 64),
+    ", H = 256": (T, B, 256),
+    ", H = 512": (T, B, 512),
+    ", B = 64": (T, 64, H),
 }
 
 
-def steps(threads: int) -> Iterator[Row]:
+def steps(_: int) -> Iterator[Row]:
     """A training step (gradients, clipping, update) against nn.RNN's."""
-    for name, (T, B, H, asked) in SIZES.items():
+    for name, (T, B, H) in SIZES.items():
         batch = random_batch(T, B)
         rounds = 12 if H > 64 else 20 if T > 32 else 60
         own, rival = rivals.own_step(H, batch), rivals.torch_step(H, batch)
-        yield Row(f"step against nn.RNN{name}", *in_turn(own, rival, rounds), asked[threads - 1])
+        yield Row(f"step against nn.RNN{name}", *in_turn(own, rival, rounds))
 
 
 def book(_: int) -> Iterator[Row]:
     """A step at the book's sizes against other ways to write it."""
     batch = random_batch(T, B)
     own = rivals.own_step(H, batch)
-    yield Row("step against the book's loop", *in_turn(own, rivals.own_step(H, batch, "autograd"), 20), 1.9)
+    yield Row("step against the book's loop", *in_turn(own, rivals.own_step(H, batch, "autograd"), 20))
     others = {"the book's loop under torch.compile": rivals.compiled_loop_step, "d2l's own classes": rivals.d2l_step}
     for what, make in others.items():
         try:
@@ -134,7 +127,7 @@ def sizes(threads: int) -> Iterator[Row]:
     for H, (T, B, V), activation in itertools.product((4, 32, 128, 512), batches, ("tanh", "relu")):
         batch = random_batch(T, B, V)
         own, bptt = (rivals.own_step(H, batch, name, V, activation) for name in ("fused", "bptt"))
-        yield Row(f"fused against bptt, {activation}, T, B, H, V = {T}, {B}, {H}, {V}", *in_turn(own, bptt, 8), 1)
+        yield Row(f"fused against bptt, {activation}, T, B, H, V = {T}, {B}, {H}, {V}", *in_turn(own, bptt, 8))
 
 
 def vocabularies(_: int) -> Iterator[Row]:
@@ -182,7 +175,7 @@ def epoch(_: int) -> Iterator[Row]:
             train, val = (rivals.item_by_item(data, split) for split in ("train", "val"))
             trainer.fit(rivals.PlainLightning(), train, val)
             plain += clock.milliseconds()
-    yield Row("epoch with validation", statistics.median(ours), statistics.median(plain), 4.5)
+    yield Row("epoch with validation", statistics.median(ours), statistics.median(plain))
 
 
 def idle_step(model: RNNLMScratch, batch: Batch, batch_idx: int) -> Tensor:
@@ -215,7 +208,7 @@ def lightning(_: int) -> Iterator[Row]:
     alone = in_turn(bare, bare, 30)[0] / len(data.train_dataloader())
     with patch.object(RNNLMScratch, "training_step", idle_step):
         idle = step_by_lightning("logger=csv")
-    yield Row("Lightning's cost a step, ms", idle - alone, asked=0.4)
+    yield Row("Lightning's cost a step, ms", idle - alone)
     costs = []
     for _ in range(3):
         without = step_by_lightning("logger=csv")
@@ -235,7 +228,7 @@ def decoding(_: int) -> Iterator[Row]:
     def by_the_book() -> object:
         return model.predict("it has", 500, data.vocab)
 
-    yield Row("greedy decoding of 500 characters against the book's", *in_turn(greedy, by_the_book, 20), 8)
+    yield Row("greedy decoding of 500 characters against the book's", *in_turn(greedy, by_the_book, 20))
 
 
 def milliseconds_of(*command: str, **environment: str) -> float:
@@ -262,7 +255,7 @@ def program(threads: int) -> Iterator[Row]:
         except subprocess.CalledProcessError as error:
             yield Row(f"{what}: skipped, {error.stderr.decode().splitlines()[-1]:.60}")
             return
-    yield Row(what, min(ours), min(book), 3)
+    yield Row(what, min(ours), min(book))
 
 
 def sweep(threads: int) -> Iterator[Row]:
@@ -270,7 +263,7 @@ def sweep(threads: int) -> Iterator[Row]:
     command = [TRAIN, "-m", "seed=0,1,2,3", "data=sample", "logger=csv"]
     alone = milliseconds_of(*command, OMP_NUM_THREADS=str(threads))
     together = milliseconds_of(*command, "hydra/launcher=joblib")
-    yield Row(f"sweep of four, a job a core ({os.cpu_count()}), against one after another", together, alone, 1.7)
+    yield Row(f"sweep of four, a job a core ({os.cpu_count()}), against one after another", together, alone)
 
 
 GROUPS = {
@@ -292,26 +285,23 @@ def main() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
     title = f"{processor()}, Python {platform.python_version()}, torch {torch.__version__}, "
-    table = Table("threads", *Row._fields[:3], "ratio", "asked", box=box.SIMPLE_HEAD)
+    table = Table("threads", *Row._fields, "ratio", box=box.SIMPLE_HEAD)
     table.title = title + f"lightning {version('lightning')}"
-    short, kept = [], []
+    kept = []
     for name, threads in itertools.product(groups, THREADS):
         torch.set_num_threads(threads)
         if name not in ("steps", "book"):
             keep_freed_memory()
         for row in GROUPS[name](threads):
-            numbers = (row.ours_ms, row.rival_ms, row.ratio, row.asked)
+            numbers = (row.ours_ms, row.rival_ms, row.ratio)
             cells = ["" if number is None else f"{number:.3g}" for number in numbers]
             table.add_row(str(threads), row.what, *cells)
             kept.append({"threads": threads, "what": row.what, "ours_ms": cells[0], "rival_ms": cells[1]})
-            short += [row.what] if row.falls_short else []
     Console(width=max(110, Console().width)).print(table)
     if groups is GROUPS:
         SPEED.mkdir(exist_ok=True)
         name = re.sub(r"\W+", "_", processor()).lower()
         write_rows(SPEED / f"{name}.csv", (), kept)
-    if short:
-        sys.exit(f"{len(short)} of {table.row_count} fall short: {'; '.join(short)}")
 
 
 if __name__ == "__main__":

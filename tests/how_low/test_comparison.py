@@ -1,4 +1,4 @@
-"""A model beside n-grams, their mixture and PPMd, on the same characters, and what evaluate.py prints of that."""
+"""A model next to n-grams, their mixture and PPMd, on the same characters."""
 
 import math
 from dataclasses import replace
@@ -13,10 +13,9 @@ from timemachine.config import Tokens
 from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
-from timemachine.evaluation.scores import Row, Score, stream_score
+from timemachine.evaluation.scores import stream_score
 from timemachine.how_low import comparison
-from timemachine.how_low.comparison import MIXTURE, MODEL, PPMD, Comparison, compare
-from timemachine.how_low.dynamic_evaluation import print_adapting
+from timemachine.how_low.comparison import MIXTURE, MODEL, compare
 from timemachine.how_low.mixture import Mixture, log_loss
 from timemachine.how_low.ngrams import kneser_ney
 from timemachine.how_low.symbols import LETTERS
@@ -27,9 +26,7 @@ WINDOWS: dict[str, Any] = {"num_steps": 4, "num_train": 60, "num_val": 30, "star
 SETTINGS = WINDOWS | {"tokens": "letters", "min_count": 1}
 
 
-def test_a_comparison_is_of_the_same_characters(
-    excerpt: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_comparison_of_letters(excerpt: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     vocab = Vocab.of(excerpt.characters)
     model, chars_N = RNNLMScratch(len(vocab), hiddens=8, sigma=0.5).double(), vocab.encode(excerpt.characters)
@@ -61,11 +58,11 @@ def test_a_comparison_is_of_the_same_characters(
     first, *_, last = of_all.rows
     assert (first.part, first.stream.num_targets) == ("all", len(other.characters) - 6)
     assert last.model == f"{MIXTURE}, adapting"
-    with pytest.raises(SettingError, match=r"baselines=true: .*other\.txt is not the text that the run was trained on"):
+    with pytest.raises(SettingError, match=r"^baselines=true: [^\n]*$"):
         next(compare(model, vocab, summary, [excerpt], other))
 
 
-def test_of_characters_all_are_compared_on_the_vocabularys_symbols(excerpt: Corpus) -> None:
+def test_comparison_of_characters(excerpt: Corpus) -> None:
     """Also on a text most of whose characters nobody has seen: they are one symbol to all, to PPMd as well."""
     own = replace(excerpt, characters=8 * "«Πᾶς», said Émile: 12 or 3?\n", tokens=Tokens.characters)
     settings = {"data": WINDOWS | {"tokens": "characters", "min_count": 9}}
@@ -81,21 +78,7 @@ def test_of_characters_all_are_compared_on_the_vocabularys_symbols(excerpt: Corp
         assert perplexities[MODEL] == pytest.approx(len(vocab), rel=0.01)
 
 
-def test_models_are_printed_below_each_other(capsys: pytest.CaptureFixture[str]) -> None:
-    known = {MODEL: 7.5, "1-gram, Kneser-Ney": 16, MIXTURE: 7.0, f"{MIXTURE}, adapting": 6.5}
-    rows = [Row("a", "val", name, Score(perplexity, 0.125, 3.0, 1203)) for name, perplexity in known.items()]
-    rows.append(Row("a", "val", PPMD, Score(7.25, math.nan, 2.9, 1203)))
-    ngrams = {"Witten-Bell": [27.0, 17.0], "Kneser-Ney": [27.0, 16.0]}
-    differences = {"1-gram, Kneser-Ney": (-0.75, 0.01), MIXTURE: (0.069, 0.02)}
-    comparison.print_comparison(Comparison(rows, ngrams, differences))
-    print_adapting([rows[3]], 0.01)
-    printed = " ".join(capsys.readouterr().out.split())
-    assert "the model 7.50 ±0.12 1-gram, Kneser-Ney 16.00 ±0.12 -0.750 ±0.010 mixture of n-grams 7.00 ±0.12 " in printed
-    assert "+0.069 ±0.020 mixture of n-grams, adapting 6.50 ±0.12 PPMd, order 6, adapting 7.25" in printed
-    assert "a, val, dynamic evaluation with a kNN cache, rate 0.01: stream 6.50 ±0.12, 3.000 bits" in printed
-
-
-def test_ppmd_codes_a_known_text_in_few_bits(sample: Corpus) -> None:
+def test_ppmd(sample: Corpus) -> None:
     pytest.importorskip("pyppmd", reason="pyppmd is not installed")
     known, text = sample.characters[:5000], sample.characters[5000:7000]
     assert 1.5 < comparison.ppmd_bits(known, text) / len(text) < comparison.ppmd_bits("", text) / len(text) < 4

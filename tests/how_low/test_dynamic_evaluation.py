@@ -32,8 +32,8 @@ def chars_N(sample: Corpus) -> torch.Tensor:
     return Vocab.of(sample.characters).encode(sample.characters)
 
 
-def test_a_character_is_predicted_before_it_is_learnt(chars_N: torch.Tensor) -> None:
-    """What comes later in the text changes no earlier prediction."""
+def test_later_characters_change_nothing(chars_N: torch.Tensor) -> None:
+    """A prediction depends on the characters before it alone."""
     other_N = chars_N.clone()
     cut = TARGETS.start - 513 + SEGMENT * 24 + 1  # where a segment ends
     other_N[cut:] = 5
@@ -42,7 +42,7 @@ def test_a_character_is_predicted_before_it_is_learnt(chars_N: torch.Tensor) -> 
     assert not torch.equal(ours[cut - TARGETS.start :], theirs[cut - TARGETS.start :])
 
 
-def test_it_learns_and_leaves_the_model_as_it_was(chars_N: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_learning_leaves_the_model_unchanged(chars_N: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dynamic_evaluation, "EXPONENTS", (1.0, 0.0, 0.0))  # without looking up
     monkeypatch.setattr(dynamic_evaluation, "EXPONENTS_RATE", 0.0)
     network = model(0)
@@ -56,7 +56,7 @@ def test_it_learns_and_leaves_the_model_as_it_was(chars_N: torch.Tensor, monkeyp
     ("known", "size", "recent", "block"),
     [(range(1, 80), 2**18, 8192, 256), (range(1, 400), 70, 50, 1)],  # a size is that at the first of a block
 )
-def test_the_cache_is_that_of_a_slow_loop(
+def test_cache_against_a_slow_loop(
     known: range, size: int, recent: int, block: int, chars_N: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Against the same, character by character, of a model that does not learn; autograd moves the exponents."""
@@ -94,8 +94,7 @@ def test_the_cache_is_that_of_a_slow_loop(
 
 
 @pytest.mark.parametrize("known", [range(0), range(1, 599)])
-def test_it_is_a_distribution(known: range, chars_N: torch.Tensor) -> None:
-    """Over what the next character could be, the probabilities sum to 1."""
+def test_probabilities_sum_to_one(known: range, chars_N: torch.Tensor) -> None:
     target = range(TARGETS.stop, TARGETS.stop + 1)
     total = 0.0
     for symbol in range(28):
@@ -115,7 +114,7 @@ def summary_of(corpus: Corpus) -> dict[str, Any]:
     return {"settings": {"data": data}, "corpus": {"sha256": corpus.sha256}}
 
 
-def test_the_cache_begins_with_the_training_text(short: Corpus) -> None:
+def test_cache_of_the_training_text(short: Corpus) -> None:
     vocab, summary = Vocab.of(short.characters), summary_of(short)
     row = evaluate_adapting(model(0), vocab, summary, short, 0.01)[0]
     assert (row.part, row.model) == ("val", "model, adapting")
@@ -130,9 +129,7 @@ def test_the_cache_begins_with_the_training_text(short: Corpus) -> None:
 @pytest.mark.parametrize(
     "nll_of", [partial(stream_nll, targets=TARGETS), partial(adaptive_nll, known=KNOWN, targets=TARGETS, rate=0.1)]
 )
-def test_an_ensemble_predicts_the_mean_probability_of_models_that_learn_each_by_itself(
-    nll_of: Callable[..., torch.Tensor], chars_N: torch.Tensor
-) -> None:
+def test_ensemble_is_the_mean(nll_of: Callable[..., torch.Tensor], chars_N: torch.Tensor) -> None:
     one_N, other_N, both_N = (
         nll_of(each, chars_N).neg().exp() for each in (model(0), model(1), Ensemble([model(0), model(1)]))
     )
@@ -140,22 +137,17 @@ def test_an_ensemble_predicts_the_mean_probability_of_models_that_learn_each_by_
 
 
 @pytest.mark.slow
-def test_runs_are_evaluated_as_one_and_only_of_the_same_windows(program: Program) -> None:
+def test_evaluating_an_ensemble(program: Program) -> None:
     small = ("data=sample", "logger=csv", "trainer.max_epochs=1", "model.hiddens=4")
     for name, setting in (("a", "seed=0"), ("b", "seed=1"), ("c", "data.num_val=100")):
         assert program("train.py", *small, setting, f"hydra.run.dir={name}").returncode == 0
     done = program("evaluate.py", "run=[a,b/model.safetensors]", "adapt=0.01")
     assert done.returncode == 0, done.stderr
-    assert "2 models as one: a, b/model.safetensors" in done.stdout
-    assert "sample, test, dynamic evaluation with a kNN cache, rate 0.01: stream" in done.stdout
+    assert "a, b/model.safetensors" in done.stdout and "rate 0.01: stream" in done.stdout
     done = program("evaluate.py", "run=[a,c]")
-    assert done.returncode == 1
-    assert done.stderr.startswith(
-        "error: run=c: was trained on another text, or on other tokens or windows of it, than a; "
-    )
-    assert done.stderr.count("\n") == 1
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and done.stderr.startswith("error: run=c: ")
 
 
-def test_a_rate_at_which_it_diverges_is_refused(short: Corpus) -> None:
-    with pytest.raises(SettingError, match=r"adapt=1000: the model diverges; type for example adapt="):
+def test_a_diverging_rate(short: Corpus) -> None:
+    with pytest.raises(SettingError, match=r"^adapt=1000: [^\n]*$"):
         evaluate_adapting(model(0), Vocab.of(short.characters), summary_of(short), short, 1e3)

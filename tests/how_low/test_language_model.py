@@ -1,4 +1,4 @@
-"""RNNLMBeyond: its losses, optimiser and schedule, and that a killed run goes on bit for bit."""
+"""RNNLMBeyond: its losses and schedule, and that a killed run resumes bit for bit."""
 
 import math
 from functools import partial
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lightning.pytorch.callbacks import Callback
 from torch import nn
-from torch.optim import SGD, AdamW
+from torch.optim import SGD
 
 from tests.support.runs import InterruptAt, Interruption, fit
 from timemachine.config import Optimizer, Schedule, Training
@@ -44,7 +44,7 @@ def trained_on(corpus: Corpus, training: Training) -> tuple[RNNLMBeyond, TimeMac
 # Losses
 
 
-def test_the_state_is_carried_to_the_next_window_and_not_differentiated(sample: Corpus) -> None:
+def test_carried_state(sample: Corpus) -> None:
     model, data = trained_on(sample, Training(carry_state=True))
     batches = list(data.train_dataloader())[:3]
     found_BT = torch.cat([model.losses(batch, ALL)[1] for batch in batches], 1)
@@ -54,9 +54,8 @@ def test_the_state_is_carried_to_the_next_window_and_not_differentiated(sample: 
     assert model._state_BS is not None and not model._state_BS.requires_grad and last_BT.requires_grad
 
 
-def test_the_targets_are_a_teachers_distributions_in_its_text_and_the_characters_in_the_real_one(
-    sample: Corpus,
-) -> None:
+def test_targets_of_a_teacher(sample: Corpus) -> None:
+    """They are its distributions in its text, and the characters in the real one."""
     model, data = trained_on(sample, Training(carry_state=True, teacher=3))
     stop = data.splits["train"].targets.stop
     loader: Any = data.train_dataloader()
@@ -72,8 +71,8 @@ def test_the_targets_are_a_teachers_distributions_in_its_text_and_the_characters
     torch.testing.assert_close(nll_BT, model.nll((X_BT, Y_BT)), rtol=1e-5, atol=1e-6)
 
 
-def test_output_dropout_is_the_same_in_any_number_of_processes(sample: Corpus) -> None:
-    """And drops a unit for a whole window."""
+def test_output_dropout(sample: Corpus) -> None:
+    """It drops a unit for a whole window, the same one in any number of processes."""
     model, data = trained_on(sample, Training(output_dropout=0.5))
     X_BT, Y_BT = next(iter(data.train_dataloader()))
     H_TBH, _ = model.hidden_states(X_BT)
@@ -86,22 +85,11 @@ def test_output_dropout_is_the_same_in_any_number_of_processes(sample: Corpus) -
         torch.testing.assert_close(loss_BT, expected_BT[share])
 
 
-# Optimiser and schedule
-
-
-@pytest.mark.parametrize("factor", [1, 3])
-def test_adamw_is_torchs_without_decay_and_with_a_rate_a_group(factor: int) -> None:
-    """In one order whatever the factor: an optimiser's state knows a parameter by its number alone."""
-    model = RNNLMBeyond(5, Training(optimizer=Optimizer.adamw), hiddens=4, lr=0.01, input_lr_factor=factor)
-    found = model.configure_optimizers()
-    assert type(found) is AdamW
-    rates = [(group["lr"], group["weight_decay"]) for group in found.param_groups]
-    assert rates == [(pytest.approx(0.01 * factor), 0), (0.01, 0)]
-    assert found.param_groups[0]["params"] == [model.rnn.W_xh]
+# Schedule
 
 
 @given(steps=st.integers(1, 10_000), warm_up=st.floats(0, 0.99))
-def test_rates_rise_in_the_warm_up_and_fall_to_0_along_half_a_cosine(steps: int, warm_up: float) -> None:
+def test_warm_up_and_cosine(steps: int, warm_up: float) -> None:
     module, training = nn.Linear(3, 2), Training(schedule=Schedule.cosine, warm_up=warm_up)
     optimizer = SGD([{"params": [module.weight], "initial_lr": 2.0}, {"params": [module.bias], "initial_lr": 1.0}])
 
@@ -120,11 +108,11 @@ def test_rates_rise_in_the_warm_up_and_fall_to_0_along_half_a_cosine(steps: int,
     assert [group["lr"] for group in optimizer.param_groups] == [2.0, 1.0]
 
 
-# A run that goes on
+# Resuming
 
 
 def train(folder: Path, *others: Callback) -> dict[str, Any]:
-    """Return the last checkpoint of a run of 4 epochs of 4 steps, which goes on from one in the folder."""
+    """Train 4 epochs of 4 steps, from a checkpoint in the folder if there is one; return the last checkpoint."""
     model, data = trained_on(find_corpus("sample", []), EVERYTHING)
     fit(folder, model, data, others, max_epochs=4)
     return dict(torch.load(folder / "checkpoints/last.ckpt", weights_only=True))
@@ -137,9 +125,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("step", [4, 9, 14])
-def test_with_noise_moments_and_schedule_a_run_goes_on_bit_for_bit(
-    step: int, uninterrupted: dict[str, Any], tmp_path: Path
-) -> None:
+def test_resuming_bit_for_bit(step: int, uninterrupted: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(Interruption):
         train(tmp_path / "run", InterruptAt(step))
     found = train(tmp_path / "run")

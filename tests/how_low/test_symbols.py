@@ -1,4 +1,4 @@
-"""A text as the bytes that n-grams and their mixture count."""
+"""A text as bytes, for n-grams and their mixture."""
 
 import pytest
 from hypothesis import given
@@ -10,21 +10,21 @@ from timemachine.how_low.symbols import LETTERS, Symbols, check_size
 from timemachine.vocab import UNKNOWN, Vocab
 
 
-def test_letters_are_the_27_whichever_of_them_a_text_has() -> None:
+def test_letters() -> None:
     assert Symbols.of(Vocab.of("to be")) is LETTERS
     assert len(LETTERS) == 27 and LETTERS.encode(" az?") == bytes([0, 1, 26, 0])
     assert LETTERS.encode("to be").translate(LETTERS.in_words) == LETTERS.encode("to be")
 
 
 @given(st.text(max_size=40), st.text(max_size=40))
-def test_characters_have_the_vocabularys_numbers(known: str, text: str) -> None:
+def test_characters(known: str, text: str) -> None:
     vocab = Vocab.of(known, Tokens.characters)
     symbols = Symbols.of(vocab)
     assert list(symbols.encode(known + text)) == vocab.encode(known + text).tolist()
     assert symbols.tokens == vocab.idx_to_token and symbols.other == bytes([vocab.unk])
 
 
-def test_words_are_of_letters_whatever_their_case() -> None:
+def test_words_ignore_case() -> None:
     symbols = Symbols(["\n", " ", "1", UNKNOWN, "B", "a", "b", "É", "Π", "π", "ъ"])
     words = symbols.encode("aB,\n1É\u0301ΠπЪъ").translate(symbols.in_words)
     assert [symbols.tokens[number] for number in words] == [
@@ -32,7 +32,7 @@ def test_words_are_of_letters_whatever_their_case() -> None:
     ]  # fmt: skip
 
 
-def test_more_than_256_symbols_are_refused() -> None:
+def test_more_than_256_symbols() -> None:
     check_size(Vocab(map(chr, range(255))), "baselines=true", "baselines=false")
-    with pytest.raises(SettingError, match=r"^baselines=true: .* has 257; type baselines=false, or train"):
+    with pytest.raises(SettingError, match=r"^baselines=true: [^\n]*$"):
         check_size(Vocab(map(chr, range(256))), "baselines=true", "baselines=false")

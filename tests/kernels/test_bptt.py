@@ -19,7 +19,7 @@ def by_hand(rnn: RNNScratch, inputs: Tensor, H_BH: Tensor | None = None) -> tupl
 
 
 @given(st.integers(1, 6), st.integers(1, 5), st.sampled_from([*BY_HAND]), st.booleans(), st.booleans(), st.integers())
-def test_values_and_gradients_are_autograds(T: int, B: int, phi: str, dense: bool, has_state: bool, seed: int) -> None:
+def test_recurrence_against_autograd(T: int, B: int, phi: str, dense: bool, has_state: bool, seed: int) -> None:
     torch.manual_seed(seed % 2**32)
     rnn = RNNScratch(7, 5, 0.5, phi).double()
     torch.nn.init.normal_(rnn.b_h)
@@ -39,7 +39,7 @@ def test_values_and_gradients_are_autograds(T: int, B: int, phi: str, dense: boo
 
 
 @pytest.mark.parametrize("sigma", [0.01, 0.3])
-def test_float32_is_as_close_to_float64_as_autograds(sigma: float) -> None:
+def test_float32_against_autograd(sigma: float) -> None:
     torch.manual_seed(0)
     batch = torch.randint(28, (256, 32)), torch.randint(28, (256, 32))
     weights = FusedRNNLM(28, sigma=sigma).state_dict()
@@ -53,7 +53,7 @@ def test_float32_is_as_close_to_float64_as_autograds(sigma: float) -> None:
         assert (ours - exact).norm() <= bound
 
 
-def test_a_second_derivative_is_refused() -> None:
+def test_second_derivative() -> None:
     rnn = RNNScratch(5, 4, 0.5)
     H_TBH, _ = by_hand(rnn, torch.randint(5, (3, 2)))
     with pytest.raises(RuntimeError, match="backward='autograd'"):
@@ -61,13 +61,13 @@ def test_a_second_derivative_is_refused() -> None:
 
 
 @pytest.mark.parametrize("inputs", [torch.zeros(3, 2, 5, dtype=torch.int64), torch.zeros(3, 2)])
-def test_one_hot_vectors_of_whole_numbers_and_indices_of_others_are_refused(inputs: torch.Tensor) -> None:
+def test_invalid_inputs(inputs: torch.Tensor) -> None:
     with pytest.raises(ValueError, match="indices \\(T, B\\), or vectors"):
         by_hand(RNNScratch(5, 4, 0.5), inputs)
 
 
 @pytest.mark.parametrize("input", ["one_hot", "embedding"])
-def test_autocast_takes_the_loop_whose_products_it_casts(input: str) -> None:
+def test_autocast_uses_the_loop(input: str) -> None:
     torch.manual_seed(0)
     model = FusedRNNLM(9, hiddens=8, sigma=0.5, input=input)
     batch = torch.randint(9, (4, 6)), torch.randint(9, (4, 6))

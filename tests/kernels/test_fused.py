@@ -35,7 +35,7 @@ def instruction_set(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
 
 @dataclass
 class Problem:
-    """What `fused.loss` takes."""
+    """The arguments of `fused.loss`."""
 
     inputs: Tensor
     weights: Weights
@@ -109,14 +109,14 @@ def check_any_size(sizes: Sizes, sigma: float, dense: bool, activation: str, see
         torch.testing.assert_close(found, reference, rtol=bound, atol=bound)
 
 
-def test_losses_and_gradients_of_any_size_are_autograds(instruction_set: str) -> None:
+def test_any_size_against_autograd(instruction_set: str) -> None:
     check_any_size()
 
 
 @pytest.mark.parametrize(
     "sizes", [(33, 300, 28, 32, 28), (2, 5, 3, 130, 256), (5, 40, 256, 8, 100), (150, 2, 5, 33, 17)]
 )
-def test_gradients_at_sizes_of_several_tiles_groups_and_chunks(sizes: Sizes, instruction_set: str) -> None:
+def test_several_tiles_groups_and_chunks(sizes: Sizes, instruction_set: str) -> None:
     exact = problem(sizes, sigma=0.1)
     ours, reference = exact.gradients(exact.fused()[0]), exact.gradients(exact.readable()[0])
     torch.testing.assert_close(ours, reference, rtol=1e-10, atol=1e-12)
@@ -130,10 +130,8 @@ def errors(gradients: list[Tensor], exact: list[Tensor]) -> NDArray[np.float64]:
 
 @pytest.mark.parametrize(("sigma", "activation"), [(0.01, "tanh"), (0.6, "tanh"), (0.1, "relu")])
 @pytest.mark.parametrize("sizes", [(1, 1, 28, 32, 28), (32, 20, 28, 33, 28), (9, 150, 40, 24, 40)])
-def test_float32_is_as_close_to_float64_as_autograds(
-    sizes: Sizes, sigma: float, activation: str, instruction_set: str
-) -> None:
-    """By the geometric mean of 30 draws: errors grow from step to step where sigma is large, whoever makes them."""
+def test_float32_against_autograd(sizes: Sizes, sigma: float, activation: str, instruction_set: str) -> None:
+    """By the geometric mean of 30 draws: errors grow from step to step if sigma is large, in both."""
     ours, autograds = [], []
     for seed in range(30):
         single = problem(sizes, sigma, activation=activation, seed=seed).to(torch.float32)
@@ -146,7 +144,7 @@ def test_float32_is_as_close_to_float64_as_autograds(
 
 @pytest.mark.parametrize("has_openmp", [True, False])
 @pytest.mark.parametrize(("T", "B", "H", "dense"), [(32, 1024, 32, False), (5, 37, 33, True), (3, 700, 130, True)])
-def test_any_number_of_threads_gives_the_same_bits_and_so_does_forward_alone(
+def test_threads_and_forward_alone(
     T: int, B: int, H: int, dense: bool, has_openmp: bool, instruction_set: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     p = problem((T, B, 28, H, 28), 0.1, dense).to(torch.float32)
@@ -161,7 +159,7 @@ def test_any_number_of_threads_gives_the_same_bits_and_so_does_forward_alone(
         assert all(map(torch.equal, losses_and_gradients(p), alone))
 
 
-def test_a_forked_child_has_its_own_threads() -> None:
+def test_a_forked_child() -> None:
     torch.set_num_threads(2)
     p = problem((8, 200, 28, 32, 28)).to(torch.float32)
     with torch.no_grad():
@@ -191,7 +189,7 @@ def ulps(y: NDArray[np.float32], exact: NDArray[np.float64]) -> float:
     return float((np.abs(y - exact) / np.spacing(np.abs(exact).astype(np.float32))).max())
 
 
-def test_tanh_exp_and_log_are_within_3_ulp(instruction_set: str) -> None:
+def test_functions_within_3_ulp(instruction_set: str) -> None:
     x = grid(1e-37, 50)
     assert ulps(mapped("tanh", x), np.tanh(x.astype(np.float64))) < 3
     assert np.array_equal(mapped("tanh", -x), -mapped("tanh", x))
@@ -204,7 +202,7 @@ def test_tanh_exp_and_log_are_within_3_ulp(instruction_set: str) -> None:
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("activation", kernels.FUSED_ACTIVATIONS)
-def test_weights_that_are_not_finite_are_seen(value: float, activation: str, instruction_set: str) -> None:
+def test_weights_that_are_not_finite(value: float, activation: str, instruction_set: str) -> None:
     for number in range(5):
         p = problem((6, 20, 9, 17, 9), activation=activation).to(torch.float32)
         with torch.no_grad():
@@ -222,7 +220,7 @@ def test_saturated_states_and_large_logits(instruction_set: str) -> None:
 
 
 @pytest.mark.parametrize("wrong", [-1, 9, 2**40])
-def test_an_index_out_of_range_is_refused(wrong: int, instruction_set: str) -> None:
+def test_index_out_of_range(wrong: int, instruction_set: str) -> None:
     p = problem((3, 4, 9, 5, 9))
     for which in ("inputs", "Y_TB"):
         changed = getattr(p, which).clone()
@@ -231,7 +229,7 @@ def test_an_index_out_of_range_is_refused(wrong: int, instruction_set: str) -> N
             replace(p, **{which: changed}).fused()
 
 
-def test_what_does_not_fit_is_refused() -> None:
+def test_invalid_arguments() -> None:
     good = problem((3, 4, 9, 5, 9))
     wrong = [
         replace(good, Y_TB=good.Y_TB[:2]),
@@ -249,7 +247,7 @@ def test_what_does_not_fit_is_refused() -> None:
 
 
 @pytest.mark.parametrize(("T", "B"), [(0, 3), (3, 0)])
-def test_an_empty_batch_has_no_gradient(T: int, B: int) -> None:
+def test_an_empty_batch(T: int, B: int) -> None:
     p = problem((1, 1, 9, 5, 9))
     p.inputs = p.Y_TB = torch.zeros(T, B, dtype=torch.int64)
     loss, nll_TB = p.fused()
@@ -257,7 +255,7 @@ def test_an_empty_batch_has_no_gradient(T: int, B: int) -> None:
     assert all(not g.any() for g in p.gradients(loss))
 
 
-def test_only_the_loss_is_differentiated_and_only_once() -> None:
+def test_only_the_loss_is_differentiable() -> None:
     p = problem((3, 4, 9, 5, 9))
     loss, nll_TB = p.fused()
     assert not nll_TB.requires_grad
@@ -274,8 +272,8 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "_fused.so"
 
 
-def test_a_library_of_another_source_is_not_used(elsewhere: Path) -> None:
-    is_compiled = kernels.is_compiled.__wrapped__  # without what it remembers
+def test_library_of_another_source(elsewhere: Path) -> None:
+    is_compiled = kernels.is_compiled.__wrapped__  # without its cache
     assert not is_compiled()
     elsewhere.write_bytes(COMPILED.read_bytes())
     assert is_compiled()
@@ -283,11 +281,9 @@ def test_a_library_of_another_source_is_not_used(elsewhere: Path) -> None:
     assert not is_compiled()
 
 
-def test_without_a_compiler_there_is_one_line(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CXX", "/nonexistent")
-    with pytest.raises(OSError, match=r"^no C\+\+ compiler: .*/nonexistent'$"):
-        build.build(elsewhere)
-    monkeypatch.setenv("CXX", "false")
-    with pytest.raises(OSError, match=r"^false failed: "):
+@pytest.mark.parametrize("compiler", ["/nonexistent", "false"])
+def test_without_a_compiler(compiler: str, elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", compiler)
+    with pytest.raises(OSError, match=compiler):
         build.build(elsewhere)
     assert not elsewhere.exists()

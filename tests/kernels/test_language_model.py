@@ -5,10 +5,9 @@ from typing import Any
 
 import pytest
 import torch
-from torch.nn.utils import prune
 
 from tests.support import runs
-from tests.support.cells import GRU, without_slope
+from tests.support.cells import LSTM, without_slope
 from tests.support.programs import call_program
 from timemachine import kernels
 from timemachine.corpus import Corpus
@@ -39,7 +38,7 @@ SMALL += ["model.hiddens=4", "logger=csv", "trainer=cpu", "trainer.enable_progre
         ({"activation": "gelu"}, True, "autograd"),  # whose derivative is not known
     ],
 )
-def test_which_kernel_a_model_comes_to(
+def test_choice_of_a_kernel(
     network: dict[str, Any], compiled: bool, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kernels, "is_compiled", lambda: compiled)
@@ -54,11 +53,11 @@ def test_which_kernel_a_model_comes_to(
         *({"activation": name, "backward": by} for name in BY_HAND for by in ("fused", "bptt", "autograd")),
         {"input": "embedding", "embedding_dim": 3},
         {"activation": "gelu"},
-        {"cell": "gru"},
+        {"cell": "lstm"},
     ],
 )
-def test_the_loss_and_its_gradients_are_the_lessons(network: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(CELLS, "gru", GRU)
+def test_gradients_against_the_lesson(network: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CELLS, "lstm", LSTM)
     batch = torch.randint(5, (4, 6)), torch.randint(5, (4, 6))
     results = []
     with without_slope():
@@ -77,53 +76,37 @@ def test_the_loss_and_its_gradients_are_the_lessons(network: dict[str, Any], mon
     torch.testing.assert_close(*results, rtol=1e-10, atol=1e-12)
 
 
-def test_a_weight_that_a_hook_makes_trains(sample: Corpus) -> None:
-    """As of a run with `callbacks.prune._target_=…ModelPruning`."""
-    data = TimeMachine(64, 4, 128, 32, corpus=sample)
-    model = FusedRNNLM(len(data.vocab), hiddens=4)
-    prune.l1_unstructured(model.rnn, "W_xh", amount=0.5)
-    assert model.kernel() == "autograd"
-    for batch in data.train_dataloader():
-        model.mean_nll(batch)[0].backward()
-    assert model.rnn.W_xh_orig.grad is not None
-
-
 @pytest.mark.parametrize(("dtype", "compiled"), [(torch.float32, False), (torch.bfloat16, True)])
-def test_what_fused_cannot_train_is_refused(
-    dtype: torch.dtype, compiled: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_invalid_for_fused(dtype: torch.dtype, compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels, "is_compiled", lambda: compiled)
     model, X_BT = FusedRNNLM(5, backward="fused").to(dtype), torch.zeros(2, 3, dtype=torch.int64)
-    with pytest.raises(SettingError, match=r"^model\.backward=fused: .*; type for example model\.backward=bptt$"):
+    with pytest.raises(SettingError, match=r"^model\.backward=fused: [^\n]*$"):
         model.mean_nll((X_BT, X_BT))
     with torch.no_grad():  # such as an evaluation of the model elsewhere
         assert model.mean_nll((X_BT, X_BT))[1].shape == (2, 3)
 
 
 @pytest.mark.parametrize("backward", ["bptt", "fused"])
-def test_a_backward_pass_by_hand_is_refused_without_a_derivative(backward: str) -> None:
-    message = f"^model.backward={backward}: .*gelu.*; type .* model.backward=autograd$"
-    with without_slope(), pytest.raises(SettingError, match=message):
+def test_activation_without_a_derivative(backward: str) -> None:
+    with without_slope(), pytest.raises(SettingError, match=rf"^model\.backward={backward}: [^\n]*$"):
         FusedRNNLM(5, activation="gelu", backward=backward)
 
 
-def test_without_a_library_a_run_says_so_once_and_one_that_needs_it_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_run_without_a_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels, "is_compiled", lambda: False)
     done = call_program("train.py", *SMALL, "hydra.run.dir=run")
     assert done.stdout.count(kernels.NOT_COMPILED) == 1, done.stderr
     assert runs.summary(tmp_path / "run")["kernel"] == "bptt"
     refused = call_program("train.py", *SMALL, "model.backward=fused", "hydra.run.dir=refused")
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
-    assert refused.stderr.startswith("error: model.backward=fused: is not compiled, which ")
+    assert refused.stderr.startswith("error: model.backward=fused: ")
 
 
 @pytest.mark.skipif(not kernels.is_compiled(), reason="the fused kernel is not compiled")
 @pytest.mark.parametrize("network", [{}, {"activation": "relu", "input": "embedding", "embedding_dim": 5}])
-def test_fused_trains_as_bptt_does_and_alike_on_any_number_of_threads(
-    network: dict[str, Any], sample: Corpus, tmp_path: Path
-) -> None:
+def test_training_against_bptt(network: dict[str, Any], sample: Corpus, tmp_path: Path) -> None:
+    """And to the bit with any number of threads."""
+
     def weights(threads: int, backward: str) -> dict[str, torch.Tensor]:
         torch.set_num_threads(threads)
         torch.manual_seed(0)
@@ -139,7 +122,7 @@ def test_fused_trains_as_bptt_does_and_alike_on_any_number_of_threads(
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
-def test_a_sum_of_many_losses_does_not_overflow_in_16_bits(dtype: torch.dtype) -> None:
+def test_sums_in_16_bits(dtype: torch.dtype) -> None:
     loss_BT = torch.full((1024, 32), 3.5, dtype=dtype, requires_grad=True)
     mean = sum_over(loss_BT, loss_BT.numel())
     mean.backward()
@@ -148,6 +131,6 @@ def test_a_sum_of_many_losses_does_not_overflow_in_16_bits(dtype: torch.dtype) -
     assert loss_BT.grad.unique().item() == 2**-15
 
 
-def test_subclass_that_would_not_be_called() -> None:
+def test_a_subclass_with_its_own_loss() -> None:
     with pytest.raises(TypeError, match="derive from RNNLMScratch"):
         type("Own", (FusedRNNLM,), {"loss": lambda self, Y_hat, Y: Y_hat.mean()})

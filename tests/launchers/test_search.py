@@ -21,7 +21,7 @@ def jobs(program: Program, folder: Path, *arguments: str) -> list[dict[str, str]
         return list(csv.DictReader(file))
 
 
-def test_the_same_seed_tries_the_same_settings_within_their_bounds(program: Program, tmp_path: Path) -> None:
+def test_seed_and_bounds_of_a_search(program: Program, tmp_path: Path) -> None:
     search = ("hydra/sweeper=search", "hydra.sweeper.n_trials=3")
     rows = jobs(program, tmp_path / "one", *search)
     assert len(rows) == 3
@@ -36,7 +36,7 @@ def test_the_same_seed_tries_the_same_settings_within_their_bounds(program: Prog
     assert [row["model.lr"] for row in again] == [row["model.lr"] for row in rows]
 
 
-def test_a_study_in_a_file_goes_on_in_another_folder(program: Program, tmp_path: Path) -> None:
+def test_stored_study_continues(program: Program, tmp_path: Path) -> None:
     """A job that diverges counts as inf, which Optuna takes."""
     storage = (f"hydra.sweeper.storage=sqlite:///{tmp_path}/study.db", "hydra.sweeper.study_name=rate")
     search = ("hydra/sweeper=optuna", *storage, "model.hiddens=4", "hydra.sweeper.n_trials=2")
@@ -51,7 +51,7 @@ def test_a_study_in_a_file_goes_on_in_another_folder(program: Program, tmp_path:
     assert [trial.number for trial in trials] == [0, 1, 2, 3]
 
 
-def test_a_search_does_not_go_on_in_its_folder(program: Program) -> None:
+def test_search_cannot_be_resumed(program: Program) -> None:
     done = program("train.py", "-m", "hydra/sweeper=search", "resume=sweep")
     assert done.returncode == 1
     assert done.stderr.startswith("error: resume=sweep: ")

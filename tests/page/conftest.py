@@ -5,7 +5,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,7 +15,7 @@ from timemachine.page import Epoch, make_page
 from timemachine.page.epochs import halved
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page, Playwright
+    from playwright.sync_api import Browser, Page, Playwright, Request
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 QUIET = ("background-networking", "component-update", "sync", "gpu")  # of the browser's own, which asks the network
@@ -60,24 +60,37 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return paths
 
 
+class Windows:
+    """A window of a screen and one of a phone, which open all pages: that is faster than a window for each test."""
+
+    def __init__(self, browser: "Browser", urls: dict[str, str]) -> None:
+        self.urls, self.troubles = urls, list[str]()
+        self.screen = browser.new_page(viewport={"width": 1200, "height": 900})
+        self.phone = browser.new_page(viewport={"width": 390, "height": 700}, has_touch=True, is_mobile=True)
+        for window in (self.screen, self.phone):
+            window.set_default_timeout(60_000)  # so that nothing hangs, however slow the machine is
+            window.on("console", lambda message: self.troubles.append(f"console: {message.text}"))
+            window.on("pageerror", lambda error: self.troubles.append(f"error: {error}"))
+            window.on("request", self.check_request)
+
+    def check_request(self, request: "Request") -> None:
+        if request.url not in self.urls.values():
+            self.troubles.append(f"request: {request.url}")
+
+    def open(self, name: str, phone: bool = False) -> "Page":
+        window = self.phone if phone else self.screen
+        window.goto(self.urls[name])
+        return window
+
+
+@pytest.fixture(scope="module")
+def windows(browser: "Browser", pages: dict[str, Path]) -> Windows:
+    return Windows(browser, {name: path.as_uri() for name, path in pages.items()})
+
+
 @pytest.fixture
-def open_page(browser: "Browser", pages: dict[str, Path]) -> Iterator[Open]:
-    """Open a page, of a model by name or of a path. At the end nothing was asked for, and nothing went wrong."""
-    contexts, troubles = [], list[str]()
-
-    def opened(which: str | Path, width: int = 1200, height: int = 900, **options: Any) -> "Page":
-        context = browser.new_context(viewport={"width": width, "height": height}, **options)
-        context.set_default_timeout(10_000)
-        contexts.append(context)
-        page = context.new_page()
-        url = (pages[which] if isinstance(which, str) else which).as_uri()
-        page.on("console", lambda message: troubles.append(f"console: {message.text}"))
-        page.on("pageerror", lambda error: troubles.append(f"error: {error}"))
-        page.on("request", lambda request: troubles.append(f"request: {request.url}") if request.url != url else None)
-        page.goto(url)
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert not troubles
+def open_page(windows: Windows) -> Iterator[Open]:
+    """Open the page of a model by its name. At the end, check that it sent no request and printed no error."""
+    windows.troubles.clear()
+    yield windows.open
+    assert not windows.troubles

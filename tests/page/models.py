@@ -16,7 +16,8 @@ from timemachine.page.epochs import halved
 from timemachine.vocab import Vocab
 
 LETTERS = Vocab("abcdefghijklmnopqrstuvwxyz ")
-# English, German, Greek, Chinese; emoji, one of several code points; marks that no letter takes in; what is not seen.
+# English, German, Greek, Chinese; emoji, one of several code points; combining marks without a composed letter;
+# invisible characters.
 WRITTEN = (
     "“It has,” he said: How far into the future?\nMy dear friend, I have to tell you that 1895 is gone!\n"
     "Größe und Ärger (fünf Jäger) — Straße.\nΗ μηχανή του χρόνου· πάντα ρεῖ.\n时间机器，飞吧。\u3000一\n"
@@ -71,7 +72,7 @@ def summary_of(model: RNNLMScratch, title: str = "The Time Machine") -> dict[str
 
 @dataclass
 class Read:
-    """What a model makes of a text of T characters: after each the state (T, H), before and after each P (T, V)."""
+    """A model's numbers for T characters: states after each (T, H), probabilities before and after each (T, V)."""
 
     characters: Tensor
     states: Tensor
@@ -97,8 +98,15 @@ def read(model: RNNLMScratch, vocab: Vocab, text: str, start: int = 0) -> Read:
 
 
 def probabilities(model: RNNLMScratch, vocab: Vocab, text: str) -> list[float]:
-    """Return what follows a text: (V)."""
+    """Return the probabilities of the next character: (V)."""
     return [float(p) for p in read(model, vocab, text).after[-1]]
+
+
+def powered(P_V: Tensor, vocab: Vocab, alpha: float) -> Tensor:
+    """Return P^alpha, without <unk>, normalised."""
+    powers_V = P_V**alpha
+    powers_V[vocab.unk] = 0
+    return powers_V / powers_V.sum()
 
 
 def surprises(model: RNNLMScratch, vocab: Vocab, text: str) -> list[float]:
@@ -108,7 +116,7 @@ def surprises(model: RNNLMScratch, vocab: Vocab, text: str) -> list[float]:
 
 @torch.no_grad()
 def memory(model: RNNLMScratch, vocab: Vocab, text: str, most: int) -> list[float]:
-    """Return, of the last character and of each before it, by how many bits another in its place changes what follows.
+    """Return by how many bits another character in the place of the last one, and of each before it, changes P.
 
     That is the Kullback-Leibler divergence from P as it is, its mean over the 8 that were the likeliest in that place.
     """
@@ -129,7 +137,7 @@ def divergence(P_V: Tensor, Q_V: Tensor) -> float:
 
 
 def as_read(vocab: Vocab, text: str) -> Tensor:
-    """Return what a model reads of a text: (T,), int64."""
+    """Return the indices that a model reads: (T,), int64."""
     return vocab.encode(vocab.tokens_of(text) or starting_symbol(vocab)).long()
 
 

@@ -38,7 +38,7 @@ def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     assert all(weight.dtype == torch.float16 and torch.equal(weight, expected[name]) for name, weight in found.items())
 
 
-def test_the_weights_are_those_of_the_checkpoints(train: Callable[..., RNNLMScratch], tmp_path: Path) -> None:
+def test_kept_weights_are_the_checkpoints(train: Callable[..., RNNLMScratch], tmp_path: Path) -> None:
     torch.manual_seed(0)
     expected = {0: halved(RNNLMScratch(28, hiddens=4))}
     for epoch in (1, 2, 5, 6, 10):
@@ -55,12 +55,11 @@ def test_the_weights_are_those_of_the_checkpoints(train: Callable[..., RNNLMScra
     ]
 
 
-def test_what_came_after_the_checkpoint_is_dropped(train: Callable[..., RNNLMScratch], tmp_path: Path) -> None:
+def test_weights_after_the_checkpoint_are_dropped(train: Callable[..., RNNLMScratch], tmp_path: Path) -> None:
     train(1)
     kept = read_weights(tmp_path / "run")
-    write_weights(
-        tmp_path / "run", kept | {5: read_weights(tmp_path / "run")[0]}
-    )  # as of a run that was killed before its checkpoint
+    # As of a run that was killed before its checkpoint
+    write_weights(tmp_path / "run", kept | {5: read_weights(tmp_path / "run")[0]})
     with pytest.raises(Interruption):
         train(6, interrupt_at=7)
     assert read_weights(tmp_path / "run").keys() == {0, 1}
@@ -70,31 +69,22 @@ def test_what_came_after_the_checkpoint_is_dropped(train: Callable[..., RNNLMScr
 
 
 @pytest.mark.parametrize(("cell", "hiddens", "is_kept"), [("rnn", 4, True), ("gru", 4, False), ("rnn", 300, False)])
-def test_a_network_without_a_page_or_without_room_in_it_keeps_none(
-    cell: str, hiddens: int, is_kept: bool, tmp_path: Path
-) -> None:
+def test_networks_without_a_page_keep_none(cell: str, hiddens: int, is_kept: bool, tmp_path: Path) -> None:
     model, trainer = RNNLMScratch(28, hiddens), pl.Trainer(max_epochs=1, logger=False, enable_checkpointing=False)
     model.hparams["cell"] = cell
     EpochWeights(tmp_path).on_train_start(trainer, model)
     assert (tmp_path / EPOCH_WEIGHTS).exists() is is_kept
 
 
-def test_what_half_precision_cannot_hold_is_left_out(tmp_path: Path) -> None:
-    model = RNNLMScratch(28, hiddens=4)
+def test_unreadable_weights_are_left_out(tmp_path: Path) -> None:
+    path, model = tmp_path / EPOCH_WEIGHTS, RNNLMScratch(28, hiddens=4)
+    assert read_weights(tmp_path) == {}
     usual = halved(model)
     with torch.no_grad():
-        model.W_hq[0, 0] = 65_520  # 65504 is the largest
+        model.W_hq[0, 0] = 65_520  # in half precision 65504 is the largest
     write_weights(tmp_path, {0: usual, 1: halved(model)})
     assert read_weights(tmp_path).keys() == {0}
-
-
-def test_of_a_damaged_file_there_are_none(tmp_path: Path) -> None:
-    path = tmp_path / EPOCH_WEIGHTS
-    assert read_weights(tmp_path) == {}
-    write_weights(tmp_path, {0: halved(RNNLMScratch(28, hiddens=4))})
     content = path.read_bytes()
-    for damaged in (content[:-3], content[:20], b"", content.replace(b'"0/', b'"x/')):
+    for damaged in (content[:-3], b"", content.replace(b'"0/', b'"x/')):
         path.write_bytes(damaged)
         assert read_weights(tmp_path) == {}
-    path.write_bytes(content)
-    assert read_weights(tmp_path).keys() == {0}

@@ -40,7 +40,7 @@ NETWORKS: list[dict[str, Any]] = [{}, {"activation": "relu"}, {"input": "embeddi
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_the_named_pairs_are_those_of_the_largest_correlations(network: dict[str, Any], sample: Corpus) -> None:
+def test_named_units_have_the_largest_correlations(network: dict[str, Any], sample: Corpus) -> None:
     model = random_model(hiddens=8, **network)
     units = units_of(model, sample.characters)
     rows = min(MOST, len(sample.characters)) // ROW
@@ -81,13 +81,13 @@ AS_FEATURES: dict[str, list[int]] = {
 }
 
 
-def test_each_feature_of_a_text_of_characters() -> None:
+def test_features_of_a_text() -> None:
     found = {name: feature(WRITTEN) for name, feature in (FEATURES | OF_CHARACTERS).items()}
     assert found == AS_FEATURES
     assert OF_CHARACTERS["inside quotation marks"]("“a\n\nb") == [1, 1, 1, 0, 0]
 
 
-def test_what_a_text_lacks_is_no_meaning() -> None:
+def test_constant_features_are_not_named() -> None:
     text = "时间机器，飞吧。一时间" * 20
     units = units_of(random_model(CHINESE, hiddens=8), text, CHINESE)
     assert [meaning for _, meaning in units.named] == ["punctuation marks"]
@@ -95,7 +95,7 @@ def test_what_a_text_lacks_is_no_meaning() -> None:
 
 
 @pytest.mark.parametrize(("grows", "named"), [(0.5, [2, 3]), (9.0, [])])  # the second beyond all numbers
-def test_units_that_are_constant_or_not_finite_follow_nothing(grows: float, named: list[int]) -> None:
+def test_constant_units_are_not_named(grows: float, named: list[int]) -> None:
     model = random_model(hiddens=4, activation="relu")
     with torch.no_grad():
         model.rnn.W_xh[:, :2] = model.rnn.W_hh[:, :2] = 0
@@ -109,16 +109,7 @@ def test_units_that_are_constant_or_not_finite_follow_nothing(grows: float, name
     assert all(map(math.isfinite, before.correlations(weights_of(model))))
 
 
-def test_in_their_order_neighbours_are_more_alike(sample: Corpus) -> None:
-    model = random_model(hiddens=32)
-    units, index_BT = units_of(model, sample.characters), LETTERS.encode(sample.characters[:ROW]).long()[None]
-    like_HH: NDArray[np.float64] = np.array(np.corrcoef(states_of(model, index_BT).T))
-    assert sorted(units.order) == [*range(32)] and units.order[0] == units.named[0].unit
-    sorted_HH = like_HH[np.ix_(units.order, units.order)]
-    assert np.diag(sorted_HH, 1).mean() > np.diag(like_HH, 1).mean() + 0.2
-
-
-def test_only_what_trains_is_read(sample: Corpus) -> None:
+def test_only_the_training_text_is_read(sample: Corpus) -> None:
     data = TimeMachine(num_train=100, num_val=50, num_steps=8, start=7, corpus=sample)
     assert training_text(data) == sample.characters[7 : 7 + 108]
     assert len(training_text(TimeMachine(num_train=None, num_val=None, corpus=sample))) <= MOST

@@ -1,4 +1,4 @@
-"""What someone would add: two cells, a class each, to be put into `timemachine.rnn.CELLS`, and two activations.
+"""Possible additions: a cell for `timemachine.rnn.CELLS`, and two activations.
 
 T time steps, B batch, D inputs, H hidden units, S numbers of a state.
 """
@@ -14,29 +14,6 @@ from torch import Tensor, nn
 
 from timemachine.config import Activation as Name
 from timemachine.rnn import ACTIVATIONS
-
-
-class GRU(nn.Module):
-    """Gated recurrent unit, equations (10.2.1) to (10.2.3) of the book; its state is its output, S = H."""
-
-    def __init__(self, num_inputs: int, num_hiddens: int, sigma: float = 0.01) -> None:
-        super().__init__()
-        self.num_hiddens = num_hiddens
-        self.W_x = nn.Parameter(torch.randn(num_inputs, 3 * num_hiddens) * sigma)
-        self.W_h = nn.Parameter(torch.randn(num_hiddens, 3 * num_hiddens) * sigma)
-        self.b = nn.Parameter(torch.zeros(3 * num_hiddens))
-
-    def forward(self, X_TBD: Tensor, state_BS: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return outputs (T, B, H) and the last state (B, H), from vectors (T, B, D)."""
-        H_BH = X_TBD.new_zeros(X_TBD.shape[1], self.num_hiddens) if state_BS is None else state_BS
-        W_zr, W_candidate = self.W_h.split([2 * self.num_hiddens, self.num_hiddens], 1)
-        outputs = []
-        for X_BG in X_TBD @ self.W_x + self.b:
-            X_zr, X_candidate = X_BG.split([2 * self.num_hiddens, self.num_hiddens], 1)
-            Z_BH, R_BH = (X_zr + H_BH @ W_zr).sigmoid().chunk(2, 1)
-            H_BH = Z_BH * H_BH + (1 - Z_BH) * (X_candidate + (R_BH * H_BH) @ W_candidate).tanh()
-            outputs.append(H_BH)
-        return torch.stack(outputs), H_BH
 
 
 class LSTM(nn.Module):
@@ -70,7 +47,7 @@ ADDED = {"gelu": F.gelu, "silu": F.silu}
 
 @contextmanager
 def without_slope() -> Iterator[None]:
-    """Make them known: `model.activation=gelu` and `silu`, of which the kernels know nothing."""
+    """Add `model.activation=gelu` and `silu`, for which the kernels have no derivative."""
     with pytest.MonkeyPatch.context() as patch:
         for name, row in ADDED.items():
             patch.setitem(ACTIVATIONS, name, row)

@@ -1,4 +1,4 @@
-"""A sweep's folder as its jobs leave it, for tests of what reads it."""
+"""A sweep's folder as its jobs leave it, for tests of its readers."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""train.py while it runs, for tests that end it, and all processes that it has started."""
+"""train.py while it runs, with all processes that it has started, for tests that end it."""
 
 import os
 import signal
@@ -20,46 +20,45 @@ def wait_until(condition: Callable[[], object]) -> None:
 
 
 class Running:
-    """train.py, with what it has said, and all processes that it has started."""
+    """train.py and its processes."""
 
-    def __init__(self, process: Warm, folder: Path) -> None:
+    def __init__(self, process: Warm) -> None:
         self.process = process
-        self.folder = folder
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
-        """It has not ended before."""
+        """Wait for a condition that holds before the program ends."""
         wait_until(lambda: condition() or self.process.poll() is not None)
-        assert condition(), self.process.communicate()
+        assert condition(), self.process.communicate(DEADLINE)
 
     def ended(self) -> tuple[int, str, str]:
-        """Exit status, stdout, stderr."""
+        """Wait for the end; return the exit status, stdout and stderr."""
         output, errors = self.process.communicate(DEADLINE)
-        return self.process.wait(), output, errors
+        return self.process.wait(0), output, errors
 
     def processes(self) -> dict[int, str]:
-        """Those of its session that are there: number -> command line."""
+        """Return the command line of each process of its session, by number."""
         found = {}
         for folder in Path("/proc").glob("[0-9]*"):
             try:
                 state, _, _, session = (folder / "stat").read_text().rpartition(")")[2].split()[:4]
                 if int(session) == self.process.pid and state != "Z":
                     found[int(folder.name)] = (folder / "cmdline").read_text().replace("\0", " ")
-            except OSError:  # it has gone
+            except OSError:  # the process has ended
                 continue
         return found
 
     def wait_for_its_processes(self) -> None:
-        """They end by themselves."""
+        """Wait until all of them have ended by themselves."""
         wait_until(lambda: not self.processes())
 
 
 @contextmanager
 def running(folder: Path, *arguments: str) -> Iterator[Running]:
     process = Warm([str(REPOSITORY / "train.py"), *arguments], folder, dict(os.environ), start_new_session=True)
-    found = Running(process, folder)
+    found = Running(process)
     try:
         yield found
     finally:
         for number in found.processes():
             os.kill(number, signal.SIGKILL)
-        process.communicate()
+        process.wait(DEADLINE)

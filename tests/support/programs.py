@@ -15,23 +15,24 @@ from typing import Any
 from unittest.mock import patch
 
 import lightning.pytorch as pl
+import torch
 
-from tests.support.warm import Warm, knows
+from tests.support.warm import Warm, can_fork
 from timemachine.config import REPOSITORY
 
 Done = subprocess.CompletedProcess[str]
 Program = Callable[..., Done]
-DEADLINE = 600  # seconds: so that nothing waits for ever, however slow the machine is
+DEADLINE = 600  # seconds, so that nothing waits forever
 
 
 def assert_succeeded(done: Done) -> None:
-    """Exit status 0, no error and no traceback. A library may have said something on stderr."""
+    """Exit status 0, no error and no traceback. A library may have printed on stderr."""
     assert done.returncode == 0, done.stderr
     assert not re.search("^(error: |Traceback)", done.stderr, re.MULTILINE), done.stderr
 
 
 def assert_said(errors: str, line: str) -> None:
-    """A line of ours on stderr, once, and no traceback. A library may have said something, too."""
+    """A line of ours on stderr, once, and no traceback. A library may have printed more."""
     assert errors.splitlines().count(line) == 1 and "Traceback" not in errors, errors
 
 
@@ -39,7 +40,7 @@ def run_program(name: str, *arguments: str, cwd: Path, **environment: str) -> Do
     """Run a program, or `-m` and a module, in a process of its own, in the folder `cwd`, and wait for it."""
     command = [name if name == "-m" else str(REPOSITORY / name), *arguments]
     environment = os.environ | environment
-    if not knows(environment):
+    if not can_fork(environment):
         return subprocess.run(
             [sys.executable, *command],
             cwd=cwd,
@@ -54,24 +55,24 @@ def run_program(name: str, *arguments: str, cwd: Path, **environment: str) -> Do
         output, errors = process.communicate(DEADLINE)
     finally:
         process.send_signal(signal.SIGKILL)
-    return subprocess.CompletedProcess(command, process.wait(), output, errors)
+    return subprocess.CompletedProcess(command, process.wait(0), output, errors)
 
 
 def call_program(name: str, *arguments: str) -> Done:
-    """Call the `main` of a program in this process, and undo what it changes there."""
+    """Call the `main` of a program in this process, and undo its changes of the process."""
     main = importlib.import_module(name.removesuffix(".py")).main
     output, errors, status = io.StringIO(), io.StringIO(), 0
     with (
         patch.object(sys, "argv", [name, *arguments]),
         patch.dict(os.environ),
-        _logging_as_it_was(),
+        _process_as_before(),
         redirect_stdout(output),
         redirect_stderr(errors),
     ):
         try:
             main()
         except SystemExit as end:
-            if isinstance(end.code, str):  # which Python prints
+            if isinstance(end.code, str):  # Python prints it
                 print(end.code, file=errors)
             status = end.code if isinstance(end.code, int) else int(end.code is not None)
     return subprocess.CompletedProcess([name, *arguments], status, output.getvalue(), errors.getvalue())
@@ -91,12 +92,16 @@ def with_callback(callback: pl.Callback) -> Iterator[None]:
 
 
 @contextmanager
-def _logging_as_it_was() -> Iterator[None]:
-    """Hydra disables all loggers but its own."""
+def _process_as_before() -> Iterator[None]:
+    """Restore the loggers, of which Hydra disables all but its own, and PyTorch's algorithms.
+
+    Deterministic ones fill new tensors in several threads, for which a fork of this process would wait.
+    """
     root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    handlers, level, is_deterministic = root.handlers[:], root.level, torch.are_deterministic_algorithms_enabled()
     with patch.object(logging, "raiseExceptions", True):
         yield
+    torch.use_deterministic_algorithms(is_deterministic)
     root.handlers[:] = handlers
     root.setLevel(level)
     for logger in root.manager.loggerDict.values():

@@ -1,4 +1,4 @@
-"""What a run leaves in its folder, and how a test trains one in this process."""
+"""The files of a run, and a run in the process of the test."""
 
 import csv
 import json
@@ -41,7 +41,7 @@ def summary(folder: Path) -> dict[str, Any]:
 
 
 def what_is_left(folder: Path) -> dict[str, Any]:
-    """Return the tables of a run, but for its speed, and its weights: what is compared bit for bit."""
+    """Return the tables of a run, without its speed, and its weights, to compare them bit for bit."""
     with (folder / "metrics.csv").open(newline="") as file:
         epochs = [{k: v for k, v in row.items() if k != "chars_per_second"} for row in csv.DictReader(file)]
     checkpoints = {}

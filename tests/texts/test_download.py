@@ -1,4 +1,4 @@
-"""Downloads from mirrors that do what they should, and from others. The server is on this machine."""
+"""Downloads from good mirrors and bad ones, all of them on this machine."""
 
 import hashlib
 import http.server
@@ -21,7 +21,7 @@ Offered = Callable[..., None]
 
 
 class Mirrors(http.server.ThreadingHTTPServer):
-    """A server whose `/good` sends the book, and whose other paths do what their names say."""
+    """A server with the mirrors below: each path is one of `GOOD` or `BAD`."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Mirror)
@@ -36,21 +36,20 @@ class Mirror(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         name = self.path.removeprefix("/")
         self.server.asked.append(name)
-        with suppress(OSError):  # whoever asked has gone
+        with suppress(OSError):  # the client has gone
             (GOOD | BAD)[name](self)
 
     def log_message(self, *arguments: object) -> None:
         pass
 
 
-def _send(mirror: Mirror, *parts: bytes, length: int = len(TEXT), pause: float = 0) -> None:
+def _send(mirror: Mirror, *parts: bytes, length: int = len(TEXT)) -> None:
     mirror.send_response(200)
     mirror.send_header("Content-Length", str(length))
     mirror.end_headers()
     for part in parts:
         mirror.wfile.write(part)
         mirror.server.sent += len(part)
-        mirror.server.closing.wait(pause)
 
 
 def _drip(mirror: Mirror, *parts: bytes) -> None:
@@ -69,7 +68,6 @@ def _redirect(mirror: Mirror, to: str) -> None:
 
 GOOD: dict[str, Callable[[Mirror], object]] = {
     "good": lambda mirror: _send(mirror, TEXT),
-    "slow": lambda mirror: _send(mirror, TEXT[:10_000], TEXT[10_000:], pause=0.05),
     "redirects": lambda mirror: _redirect(mirror, "/good"),
 }
 BAD: dict[str, Callable[[Mirror], object]] = {
@@ -77,9 +75,7 @@ BAD: dict[str, Callable[[Mirror], object]] = {
     "half": lambda mirror: _send(mirror, TEXT[: len(TEXT) // 2]),
     "not_found": lambda mirror: mirror.send_error(404),
     "never_answers": lambda mirror: mirror.server.closing.wait(),
-    "stalls": lambda mirror: _send(mirror, TEXT[:100], pause=10),
     "drips": lambda mirror: _drip(mirror, b"HTTP/1.0 200 OK\r\n\r\n", TEXT),
-    "drips_headers": lambda mirror: _drip(mirror, b"HTTP/1.0 200 OK\r\n", b"X-Mirror: slow\r\n" * 1000),
     "endless": lambda mirror: _send(mirror, *[TEXT] * 10_000, length=10_000 * len(TEXT)),  # 300 MB
     "redirects_to_a_file": lambda mirror: _redirect(mirror, "file:///etc/hostname"),
     "no_http": lambda mirror: mirror.wfile.write(b"220 mail.example.org ESMTP\r\n"),
@@ -89,8 +85,8 @@ BAD: dict[str, Callable[[Mirror], object]] = {
 @pytest.fixture
 def mirrors(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirrors]:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(download, "ANSWERS_WITHIN", 1.0)
-    monkeypatch.setattr(download, "DEADLINE", 4.0)
+    monkeypatch.setattr(download, "ANSWERS_WITHIN", 0.5)
+    monkeypatch.setattr(download, "DEADLINE", 2.0)
     with Mirrors() as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
         yield server
@@ -111,7 +107,7 @@ def offered(mirrors: Mirrors, monkeypatch: pytest.MonkeyPatch) -> Offered:
 
 
 def cached() -> dict[str, bytes]:
-    """The files in the user's cache by name."""
+    """Return the files in the user's cache by name."""
     return {path.name: path.read_bytes() for path in download.cache().glob("*")}
 
 
@@ -128,44 +124,33 @@ def test_a_book_is_downloaded_once(mirrors: Mirrors, offered: Offered, mirror: s
 
 
 @pytest.mark.parametrize("mirror", BAD)
-def test_a_mirror_that_fails_is_passed_over_and_leaves_nothing(offered: Offered, mirror: str) -> None:
-    offered(mirror)
-    with pytest.raises(SettingError, match=r"^data\.corpus=a_book: not found and not downloaded \(127\.0\.0\.1:\d+: "):
+def test_a_bad_mirror(mirrors: Mirrors, offered: Offered, mirror: str) -> None:
+    """It takes no more than the time and the bytes of a book, leaves nothing, and the next mirror is asked."""
+    offered(mirror, mirror)
+    began = time.monotonic()
+    with pytest.raises(SettingError, match=r"^data\.corpus=a_book: [^\n]*$"):
         find_corpus("a_book", ["/nowhere"])
+    assert time.monotonic() - began < download.DEADLINE + 1
+    assert mirrors.sent < 3 * download.MAX_BYTES  # some of it in the buffers of sockets
     assert cached() == {}
     offered(mirror, "good")
     assert find_corpus("a_book", []).characters == CHARACTERS
 
 
-def test_a_spoilt_file_in_the_cache_is_fetched_again_and_never_used(offered: Offered) -> None:
+def test_a_damaged_file_in_the_cache(offered: Offered) -> None:
+    """It is never used, and downloaded again."""
     download.cache().mkdir(parents=True)
     (download.cache() / "a_book.txt").write_bytes(TEXT[:-1])
     offered("not_found")
-    with pytest.raises(SettingError, match="not downloaded"):
+    with pytest.raises(SettingError, match=r"^data\.corpus=a_book: "):
         find_corpus("a_book", [])
     offered("good")
     assert find_corpus("a_book", []).characters == CHARACTERS
     assert cached() == {"a_book.txt": TEXT}
 
 
-@pytest.mark.parametrize("mirror", ["drips", "drips_headers", "never_answers"])
-def test_mirrors_share_one_deadline(offered: Offered, mirror: str) -> None:
-    offered(mirror, mirror, mirror, mirror)
-    began = time.monotonic()
-    with pytest.raises(SettingError, match=r"^data\.corpus=a_book: "):
-        find_corpus("a_book", [])
-    assert time.monotonic() - began < download.DEADLINE + 1
-
-
-def test_no_more_is_read_than_a_book(mirrors: Mirrors, offered: Offered) -> None:
-    offered("endless")
-    with pytest.raises(SettingError, match=r"^data\.corpus=a_book: "):
-        find_corpus("a_book", [])
-    assert mirrors.sent < 3 * download.MAX_BYTES  # some of it in the buffers of sockets
-
-
-def test_eight_at_once_all_get_the_book(offered: Offered) -> None:
-    offered("slow")
+def test_eight_downloads_at_once(offered: Offered) -> None:
+    offered("good")
     with ThreadPoolExecutor(8) as threads:
         found = list(threads.map(lambda _: find_corpus("a_book", []).characters, range(8)))
     assert found == [CHARACTERS] * 8

@@ -10,7 +10,7 @@ was read before. Cache: Grave, Joulin and Usunier, "Improving neural language mo
 with states of length 1, and a memory that begins with the training text, as in Khandelwal et al., "Generalization
 through memorization: nearest neighbor language models", 2020; the states of several characters as one did not pay. The
 constants were chosen on the novel's next 5 % and, by a model of the first half of the book's training characters, on
-the second half: `python -m tests.benchmarks.constants` repeats that.
+the second half.
 
 N characters, L of them in a block or segment, M in the cache, V vocabulary, H hidden units, K distributions.
 """

@@ -13,8 +13,7 @@ letters the word has so far.
 
 The orders: Chen and Goodman, "An empirical study of smoothing techniques for language modeling", 1999. Mixing by a
 descent that goes on, there of bits: Mahoney, "Adaptive weighing of context models for lossless data compression", 2005.
-The constants were chosen on the novel's next 5 % and on the last 1,000 of the book's training characters, which
-`python -m tests.benchmarks.constants` repeats.
+The constants were chosen on the novel's next 5 % and on the last 1,000 of the book's training characters.
 """
 
 import numpy as np

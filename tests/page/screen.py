@@ -1,0 +1,237 @@
+"""What page.html shows of a text, compared with what torch computes of it."""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.page.models import Read, divergence, memory, powered, read
+from timemachine.config import Train
+from timemachine.language_model import RNNLMScratch
+from timemachine.vocab import Vocab
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+BACK = Train().data.num_steps + 8  # characters that the page's memory chart goes back
+PAPER, WARM, COLD = torch.tensor([255, 255, 255]), torch.tensor([213, 94, 0]), torch.tensor([0, 100, 170])
+HEAT = """() => {
+    const { width, height } = canvas, pen = Object.assign(made("canvas"), { width, height }).getContext("2d");
+    pen.drawImage(canvas, 0, 0);
+    const pixels = pen.getImageData(0, 0, width, height).data, H = model.numHiddens;
+    const step = width / columnsOf(), rows = heightOfUnits() / H, found = [];
+    const columns = Math.min(columnsOf(), reading.known - heatStart);
+    for (let column = 0; column < columns; column++) {
+        found.push([heatStart + column]);
+        for (let row = 0; row < H; row++) {
+            const pixel = 4 * (Math.floor((row + 0.5) * rows) * width + Math.floor((column + 0.5) * step));
+            found.at(-1).push([...pixels.slice(pixel, pixel + 3)]);
+        }
+    }
+    return found;
+}"""
+BARS = """rows => rows.map(row => [
+    row.querySelector("b").textContent, row.querySelector("small").textContent,
+    ...[...row.querySelectorAll("i")].map(bar => parseFloat(bar.style.width)),
+])"""
+Bar = tuple[str, str, float, float]  # the token, its probability in words, two lengths in percent
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A page, and what it should show: this text with the character at t selected, read from `start` on."""
+
+    page: "Page"
+    model: RNNLMScratch
+    vocab: Vocab
+    text: str
+    t: int
+    start: int = 0
+    alpha: float = 2.0
+    unit: int | None = None
+    epoch: int = -1
+
+    @cached_property
+    def read(self) -> Read:
+        return read(self.model, self.vocab, self.text, self.start)
+
+    @cached_property
+    def tokens(self) -> list[str]:
+        return [*self.vocab.tokens_of(self.text)]
+
+    @property
+    def before(self) -> Tensor:
+        """The state before the selected character: (H)."""
+        return torch.zeros_like(self.read.states[0]) if self.t in (0, self.start) else self.read.states[self.t - 1]
+
+    def scale(self, *vectors: Tensor) -> float:
+        """Return the value with the strongest colour: 1 for tanh."""
+        return 1.0 if self.model.hparams["activation"] == "tanh" else float(torch.stack(vectors).abs().max())
+
+    def says(self, element: str) -> str:
+        return self.page.text_content(element) or ""
+
+
+def compare(*arguments: Any, **options: Any) -> None:
+    """Compare every number on a page with torch's; the arguments are those of `Shown`."""
+    shown = Shown(*arguments, **options)
+    settle(shown.page)
+    compare_text(shown)
+    compare_heat_map(shown)
+    compare_recurrence(shown)
+    compare_next(shown)
+    compare_memory(shown)
+    correlations = shown.page.evaluate("run.epochs.map(epoch => epoch.correlations)")[shown.epoch]
+    units = shown.page.evaluate("run.units")
+    meanings = [f"{unit['meaning']} {signed(r)}" for unit, r in zip(units, correlations, strict=True)]
+    assert shown.page.locator("#meanings button").all_text_contents() == meanings
+
+
+def compare_text(shown: Shown) -> None:
+    """Compare the surprise of the text and of its selected character, and the background of each."""
+    it, t, first = shown.read, shown.t, max(1, shown.start)
+    count = len(shown.tokens) - first
+    bits = sum(it.bits[first:]) / count
+    assert numbers(shown.says("#total")) == [f"{bits:.3f}", f"{2**bits:.2f}", str(count)]
+    assert shown.page.get_attribute("#strip", "aria-valuetext") == shown.says("#inspected")
+    if t:
+        P, character = it.before[t], int(it.characters[t])
+        rank = int(P.gt(P[character]).sum()) + 1
+        said = shown.says("#inspected").rpartition("”")[2]
+        probability = percent(float(P[character])).removesuffix(" %")
+        assert numbers(said) == [f"{it.bits[t]:.2f}", probability, str(rank), str(len(shown.vocab))]
+        assert ("<unk>" in said) is (shown.tokens[t] not in shown.vocab.token_to_idx)
+        compare_bars(shown.page, "#expected", bars(shown.vocab, P, 6, character))
+    backgrounds = shown.page.evaluate("[...strip.children].map(span => span.dataset.background)")
+    assert backgrounds[: shown.start] == ["none"] * shown.start
+    most = shown.scale(*it.states)
+    for place in range(shown.start, len(shown.tokens)):
+        h = float(it.states[place, shown.unit]) if shown.unit is not None else 0
+        colour = "hot" if shown.unit is None else "cold" if h < 0 else "warm"
+        share = (it.bits[place] / 8 if place else 0) if shown.unit is None else abs(h) / most
+        assert backgrounds[place] == f"rgb(var(--{colour}) / calc({min(1, share):.3f} * var(--most-{colour})))"
+
+
+def compare_heat_map(shown: Shown) -> None:
+    """Compare the colour of each unit after each character, where a unit has a pixel or more."""
+    columns, order = shown.page.evaluate(HEAT), shown.page.evaluate("run.order")
+    states = shown.read.states[columns[0][0] : columns[-1][0] + 1]
+    most = shown.scale(*states)
+    assert set(shown.page.locator(".most").all_text_contents()) == {short(most)}
+    if len(order) > 320:
+        return
+    for state, (_, *column) in zip(states, columns, strict=True):
+        h = (state[order, None] / most).clamp(-1, 1)
+        colours = PAPER + h.abs() * (torch.where(h < 0, COLD, WARM) - PAPER)
+        assert (colours - torch.tensor(column)).abs().max() < 1
+
+
+@torch.no_grad()
+def compare_recurrence(shown: Shown) -> None:
+    """Compare the scale of each vector of one step, and the numbers of one unit."""
+    it, model, t, before = shown.read, shown.model, shown.t, shown.before
+    x = model.inputs(it.characters[None, t : t + 1])[0, 0]
+    from_input = (x @ model.rnn.W_xh if x.is_floating_point() else model.rnn.W_xh[x]) + model.rnn.b_h
+    past = before @ model.rnn.W_hh
+    of_states = short(shown.scale(before, it.states[t]))
+    of_sums = short(float(torch.stack([past, from_input, past + from_input]).abs().max()))
+    scales = {"before": of_states, "from-state": of_sums, "from-input": of_sums, "sum": of_sums, "state": of_states}
+    for figure, scale in scales.items():
+        assert shown.says(f"#{figure} + figcaption p").endswith(f"±{scale}")
+    assert shown.says("#x") == sign(shown.tokens[t])
+    units, order = shown.page.evaluate("[run.units, run.order]")
+    unit = shown.unit if shown.unit is not None else units[0]["unit"] if units else order[0]
+    values = [signed(float(vector[unit])) for vector in (before, past, from_input, it.states[t])]
+    assert numbers(shown.says("#one-unit")) == [str(unit), *values]
+    assert shown.page.get_attribute("#cell", "aria-label") == shown.says("#one-unit")
+
+
+def compare_next(shown: Shown) -> None:
+    """Compare the probabilities of the next character, unscaled and to each power."""
+    it, t, vocab = shown.read, shown.t, shown.vocab
+    follows = int(it.characters[t + 1]) if t < len(shown.tokens) - 1 else None
+    written = powered(it.after[t], vocab, shown.alpha)
+    compare_bars(shown.page, "#bars", bars(vocab, it.after[t], 30, follows, written))
+    powers = [row for alpha in (0.5, 1, 2, 8) for row in bars(vocab, powered(it.after[t], vocab, alpha), 4)]
+    compare_bars(shown.page, "#alphas", powers)
+
+
+def compare_memory(shown: Shown) -> None:
+    """Compare by how much each earlier character changes the prediction."""
+    read_on = "".join(shown.tokens[shown.start : shown.t + 1])
+    back = memory(shown.model, shown.vocab, read_on, BACK)
+    back += [0.0] * (min(shown.t, BACK) + 1 - len(back))  # characters before a state of zero change nothing
+    expected = [[str(s), f"{bits:.3f}"] for s, bits in reversed(list(enumerate(back)))]
+    shown.page.wait_for_function("() => !find('memory').matches('.measuring')")
+    titles = shown.page.eval_on_selector_all("#memory > *", "bars => bars.map(bar => bar.title)")
+    assert [numbers(title) for title in titles] == expected
+    reach = max(s for s, bits in enumerate(back) if bits >= 0.01 * back[0])
+    said = numbers(shown.says("#memory-said").rpartition("”")[2])
+    assert said == [f"{back[0]:.2f}", *([str(reach)] if reach < len(back) - 1 else [])]
+    assert numbers(shown.says("#memory-axis"))[:2] == ["0", f"{max(*back, 0.1):.2f}"]
+
+
+def compare_forgetting(shown: Shown) -> None:
+    """Compare how setting the state to zero changed the prediction and the bits after it."""
+    whole, without, start = read(shown.model, shown.vocab, shown.text), shown.read, shown.start
+    changed = divergence(whole.after[shown.t], without.after[shown.t])
+    count = len(shown.tokens) - start
+    costs = [f"{sum(it.bits[start:]) / count:.2f}" for it in (without, whole)]
+    assert numbers(shown.says("#forgotten")) == [f"{changed:.2f}", str(count), *costs]
+
+
+def bars(vocab: Vocab, P: Tensor, count: int, follows: int | None = None, written: Tensor | None = None) -> list[Bar]:
+    """Return the likeliest tokens, and as the last bar the one in the text, `follows`, if it is not among them."""
+    order = P.argsort(descending=True).tolist()
+    shown = order[:count]
+    if follows is not None and follows not in shown:
+        shown[-1] = follows
+    rows = []
+    for character, likelier in zip(shown, order, strict=False):
+        rank = f"{order.index(character) + 1}. " if character != likelier else ""
+        p, chance = float(P[character]), float(written[character]) if written is not None else 0.0
+        rows.append((f"{rank}{sign(vocab.idx_to_token[character])}", percent(p), 100 * p, 100 * chance))
+    return rows
+
+
+def compare_bars(page: "Page", where: str, expected: list[Bar]) -> None:
+    found = page.eval_on_selector_all(f"{where} .bar", BARS)
+    assert [tuple(row[:2]) for row in found] == [row[:2] for row in expected]
+    lengths = [length for row in expected for length in row[2:]]
+    assert [length for row in found for length in row[2:]] == pytest.approx(lengths, abs=1e-3)
+
+
+def settle(page: "Page") -> None:
+    """Wait until the page has been drawn: a frame, then the two timers that follow it."""
+    page.evaluate("() => new Promise(done => requestAnimationFrame(() => setTimeout(() => setTimeout(done))))")
+    place = "at() === Number(strip.getAttribute('aria-valuenow')) - 1"
+    page.wait_for_function(f"() => reading.known === reading.characters.length && {place}")
+
+
+def numbers(text: str) -> list[str]:
+    """Return the numbers in a text: a sentence around them may change."""
+    return re.findall(r"−?\d+(?:\.\d+)?", text.replace("− ", "−"))
+
+
+def sign(token: str) -> str:
+    """Return what stands for a token: a sign, the number of an invisible character, a mark on a circle."""
+    kind = unicodedata.category(token) if len(token) == 1 else ""
+    unseen = f"U+{ord(token):04X}" if kind[:1] in ("C", "Z") and kind else f"◌{token}" if kind == "Mn" else token
+    return {" ": "␣", "\n": "↵", "\t": "⇥"}.get(token, unseen)
+
+
+def percent(p: float) -> str:
+    return f"{100 * p:.{3 if p < 0.001 else 1}f} %"
+
+
+def short(number: float) -> str:
+    return f"{float(f'{number:.2g}'):g}"
+
+
+def signed(number: float) -> str:
+    return f"{number:.2f}".removeprefix("-" if abs(number) < 0.005 else "").replace("-", "−")
