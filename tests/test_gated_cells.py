@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from tests.support.programs import Program, assert_succeeded, call_program
 from tests.support.runs import rows, what_is_left
 from timemachine import load_sweep
-from timemachine.cells import GRUScratch, LSTMScratch, StackedRNNScratch, reading_weights
+from timemachine.cells import GRUScratch, LSTMScratch, StackedRNNScratch
 from timemachine.language_model import RNNLMScratch
-from timemachine.rnn import CELLS
+from timemachine.rnn import CELLS, reading_weights
 from timemachine.run.cell_check import check_model
 
 NAMES = ["gru", "lstm", "deep_rnn"]

@@ -6,14 +6,9 @@ The inputs' products do not depend on the state, so they are computed for all ti
 multiplies the state by the weights of all gates at once.
 """
 
-import inspect
-import re
-
 import torch
 from torch import Tensor, nn
 
-from timemachine.config import OF_ANY_CELL, Input, Model, require, to_dict
-from timemachine.errors import SettingError
 from timemachine.rnn import CELLS, RNNScratch
 
 
@@ -116,26 +111,3 @@ def _gate(num_inputs: int, num_hiddens: int, sigma: float) -> tuple[nn.Parameter
 
 
 CELLS |= {"lstm": LSTMScratch, "gru": GRUScratch, "deep_rnn": StackedRNNScratch}
-
-
-def build_cell(network: Model, num_inputs: int) -> nn.Module:
-    """Return a new cell of the class that `model.cell` names.
-
-    Raise SettingError for a name that is not in `CELLS`, and for a setting not at its default that has no effect.
-    """
-    require(network.cell in CELLS, "model.cell", network.cell, f"must be one of {', '.join(CELLS)}", "rnn")
-    cell, settings, defaults = CELLS[network.cell], to_dict(network), to_dict(Model())
-    named = {name: value for name, value in settings.items() if name in {"sigma", *inspect.signature(cell).parameters}}
-    for name, value in settings.items():
-        if name not in OF_ANY_CELL | named.keys() and value != defaults[name]:
-            raise SettingError(f"model.{name}={value}: model.cell={network.cell} does not read it; type it without")
-    built = cell(num_inputs, network.hiddens, **named)
-    has_effect = network.input is Input.embedding or network.input_lr_factor == 1 or bool(reading_weights(built))
-    rule = f"model.cell={network.cell} has no weight whose name begins with W_x"
-    require(has_effect, "model.input_lr_factor", network.input_lr_factor, rule, 1.0)
-    return built
-
-
-def reading_weights(cell: nn.Module) -> list[nn.Parameter]:
-    """Return the weights that read the input: those whose name begins with W_x, in the cell or in its first layer."""
-    return [p for name, p in cell.named_parameters() if re.match(r"(rnns\.0\.)?W_x", name)]

@@ -3,10 +3,15 @@
 T time steps, B batch, D inputs (V with one-hot inputs), H hidden units.
 """
 
+import inspect
+import re
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+
+from timemachine.config import OF_ANY_CELL, Model, require, to_dict
+from timemachine.errors import SettingError
 
 # model.activation -> φ. To add one, add a row here and its name to `config.Activation`.
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -45,8 +50,26 @@ class RNNScratch(nn.Module):
 
 
 # model.cell -> its class; `cells` adds those of chapter 10. `Cell(num_inputs, num_hiddens, sigma, …)` is given each
-# setting of `model.` that it names; `forward(inputs_TBD, state_BS)` returns outputs (T, B, H) and one state tensor
-# (B, S), as above.
+# setting of `model.` that it names; `forward(inputs_TBD, state_BS)` returns outputs (T, B, H) and a state (B, S).
 CELLS: dict[str, type[nn.Module]] = {
     "rnn": RNNScratch,
 }
+
+
+def build_cell(network: Model, num_inputs: int) -> nn.Module:
+    """Return a new cell of the class that `model.cell` names.
+
+    Raise SettingError for a name that is not in `CELLS`, and for a setting not at its default that has no effect.
+    """
+    require(network.cell in CELLS, "model.cell", network.cell, f"must be one of {', '.join(CELLS)}", "rnn")
+    cell, settings, defaults = CELLS[network.cell], to_dict(network), to_dict(Model())
+    named = {name: value for name, value in settings.items() if name in {"sigma", *inspect.signature(cell).parameters}}
+    for name, value in settings.items():
+        if name not in OF_ANY_CELL | named.keys() and value != defaults[name]:
+            raise SettingError(f"model.{name}={value}: model.cell={network.cell} does not read it; type it without")
+    return cell(num_inputs, network.hiddens, **named)
+
+
+def reading_weights(cell: nn.Module) -> list[nn.Parameter]:
+    """Return the weights that read the input: those whose name begins with W_x, in the cell or in its first layer."""
+    return [p for name, p in cell.named_parameters() if re.match(r"(rnns\.0\.)?W_x", name)]
