@@ -14,12 +14,12 @@ def main(settings: Generate) -> None:
     """Print the continuations, a blank line between them on a terminal and where they may have line breaks."""
     run_summary(settings.run)  # a folder that is none shall be told before the slow imports
 
-    from timemachine.decoding import continue_text
+    from timemachine.decoding import Truncation, continue_text
     from timemachine.evaluation.normalisation import lost_characters
     from timemachine.run.checkpoint import load_model
 
-    num_samples = settings.num_samples
-    if settings.alpha is None and num_samples > 1:
+    num_samples, alpha = settings.num_samples, settings.power
+    if alpha is None and num_samples > 1:
         print(f"num_samples={num_samples}: without alpha all are the same text; type alpha=1 as well", file=sys.stderr)
         num_samples = 1
     model, vocab = load_model(settings.run)
@@ -35,7 +35,8 @@ def main(settings: Generate) -> None:
             prefix, fate = "", "so the text begins without one"
         lacks = f"not in the run's vocabulary, {fate}: {' '.join(map(repr, unknown))}"
         print(f"prefix: {lacks}; type prefix=<a text of its characters>", file=sys.stderr)
-    texts = continue_text(model, vocab, prefix, settings.num_preds, settings.alpha, num_samples, settings.seed)
+    truncation = Truncation(settings.top_k, settings.top_p, settings.min_p)
+    texts = continue_text(model, vocab, prefix, settings.num_preds, alpha, num_samples, settings.seed, truncation)
     on_terminal = sys.stdout.isatty()
     if on_terminal:  # a pipe gets them as they are
         texts = [set_apart(prefix, text.removeprefix(prefix)) for text in texts]

@@ -25,6 +25,7 @@ def main(settings: Train, run: Record) -> None:
     from timemachine.kernels.language_model import FusedRNNLM
     from timemachine.language_model import RNNLMScratch
     from timemachine.page.epochs import EpochWeights, write_page
+    from timemachine.run.cell_check import check_model
     from timemachine.run.checkpoint import kept_backward, load_parent_weights, resume
     from timemachine.run.console import print_text
     from timemachine.run.finish import finish
@@ -45,10 +46,7 @@ def main(settings: Train, run: Record) -> None:
     )  # fmt: skip
     network = to_dict(settings.model) | {"backward": kept_backward(run, settings.model.backward.name)}
     model = make_model(len(data.vocab), **network)
-    if settings.model.cell != "rnn":
-        from timemachine.run.cell_check import check_model
-
-        check_model(model, data.num_steps)
+    check_model(model, data.num_steps)
     if settings.init_from is not None:
         load_parent_weights(run, model, data)
     checkpoint = resume(run, model, data) if run.is_resumed else None

@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.support.cells import ADDED, LSTM, without_slope
+from tests.support.cells import ADDED, without_slope
 from tests.support.programs import call_program
 from timemachine import kernels
+from timemachine.cells import LSTMScratch
 from timemachine.errors import SettingError
 from timemachine.kernels.language_model import FusedRNNLM
 from timemachine.language_model import RNNLMScratch
@@ -21,7 +22,7 @@ SMALL = ["data=sample", "logger=csv", "trainer=cpu", "data.num_train=64", "data.
 SMALL += ["trainer.max_epochs=1"]
 
 
-class Named(LSTM):
+class Named(LSTMScratch):
     """An LSTM with one of the RNN's settings."""
 
     def __init__(self, num_inputs: int, num_hiddens: int, sigma: float = 0.01, activation: str = "tanh") -> None:
@@ -29,7 +30,7 @@ class Named(LSTM):
         self.activation = activation
 
 
-class Noisy(LSTM):
+class Noisy(LSTMScratch):
     """Dropout in training, which draws random numbers."""
 
     def forward(self, inputs: Tensor, state_BS: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -67,7 +68,7 @@ BROKEN: dict[str, type[nn.Module]] = {
     "two_states": changing(lambda outputs, last: (outputs, (last, last))),
     "batch_first": changing(lambda outputs, last: (outputs.transpose(0, 1), last)),
 }
-SOUND = {"lstm": LSTM, "named": Named, "recurrent": Recurrent, "noisy": Noisy}
+SOUND = {"lstm": LSTMScratch, "named": Named, "recurrent": Recurrent, "noisy": Noisy}
 
 
 @pytest.fixture(autouse=True)

@@ -165,8 +165,9 @@ def _types(entry: Field[Any]) -> tuple[Any, ...]:
 class Model:
     """The network and its step size."""
 
-    cell: str = setting("rnn", "the recurrent cell, a name in CELLS of src/timemachine/rnn.py")
+    cell: str = setting("rnn", "the recurrent cell: rnn, gru, lstm, deep_rnn, or another in CELLS")
     hiddens: int = setting(32, "hidden units, the book's num_hiddens", 1, WIDEST)
+    layers: int = setting(2, "layers of deep_rnn; other cells have one", 1, 100)
     sigma: float = setting(0.01, "standard deviation of the initial weights", 0, 10)  # above 1 worse than guessing
     sigma_hh: float | None = setting(None, "that of W_hh alone; null: sigma", 0, 10, example=0.2)
     lr: float = setting(1.0, "learning rate η", *POSITIVE)
@@ -365,10 +366,24 @@ class Generate:
     prefix: str = setting(PREFIX, "any text, or none; read as the run reads its own", example=f"'{PREFIX}'")
     num_preds: int = setting(20, "characters to add", 0, 1_000_000)
     alpha: float | None = setting(None, "null: greedy; a number: sample from P^alpha", *POSITIVE, example=1)
+    temperature: float | None = setting(None, "1/alpha, in place of it", *POSITIVE, example=0.8)
+    top_k: int | None = setting(None, "sample from the k likeliest characters", 1, MOST, example=5)
+    top_p: float | None = setting(None, "from the likeliest whose sum is at least p", 1e-6, 1, example=0.9)
+    min_p: float | None = setting(None, "from those of at least p times the likeliest", 0, 1, example=0.1)
     num_samples: int = setting(1, "continuations, a blank line between those of data.tokens=characters", 1, 10_000)
     seed: int = setting(0, "seed of the samples", *SEED)
 
     def __post_init__(self) -> None:
         check(self)
+        fits, rule = None in (self.alpha, self.temperature), f"is 1/alpha, and alpha={self.alpha} is given too"
+        require(fits, "temperature", self.temperature, rule, "0.8 without alpha")
         rule = f"makes more than {MOST_CHARACTERS:,} characters with num_samples={self.num_samples}"
         require(self.num_preds * self.num_samples <= MOST_CHARACTERS, "num_preds", self.num_preds, rule, 20)
+
+    @property
+    def power(self) -> float | None:
+        """Return the alpha to sample with: that of the temperature, 1 if only a truncation is given; None is greedy."""
+        if self.temperature is not None:
+            return 1 / self.temperature
+        is_truncated = (self.top_k, self.top_p, self.min_p) != (None, None, None)
+        return 1.0 if self.alpha is None and is_truncated else self.alpha

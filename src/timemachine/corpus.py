@@ -67,8 +67,7 @@ def find_corpus(corpus: str | list[str], search_dirs: list[str], tokens: Tokens 
             return replace(_joined(texts), name=path.name, title=path.name, source=str(path))
         close = get_close_matches(corpus, names, 1)
         instead = f"data.corpus={close[0]}" if close else f"a book ({', '.join(names)})"
-        why = "not a file" if os.path.exists(path) else "not found"
-        raise SettingError(f"data.corpus={corpus}: {why}; type {instead}, or the path of a text")
+        raise SettingError(f"data.corpus={corpus}: not found; type {instead}, or the path of a text")
     book = CATALOGUE[corpus]
     places = [(REPOSITORY / folder).resolve() / f"{corpus}.txt" for folder in search_dirs]
     for path in filter(os.path.isfile, places):

@@ -1,10 +1,11 @@
-"""Continuing a text: warm-up, then the likeliest character each time, or one drawn from P^alpha.
+"""Continuing a text: warm-up, then the likeliest character each time, or one drawn from P^alpha, perhaps truncated.
 
 S samples at once, S' numbers of a state, V vocabulary.
 """
 
 from collections.abc import Callable
 from functools import singledispatch
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,23 @@ Indices = npt.NDArray[np.int64]
 Step = Callable[[Floats | None, int | Indices], tuple[Floats, Floats]]
 
 
+class Truncation(NamedTuple):
+    """Which characters may be drawn: the parts apply in this order, each to what the one before has left.
+
+    `top_k`: the k likeliest. `top_p`: the fewest of the likeliest whose probabilities sum to p or more (nucleus
+    sampling, Holtzman et al., 2020). `min_p`: those of at least p times the probability of the likeliest (Nguyen et
+    al., 2024). Characters of one probability are kept or left out together. Of P = 0.5, 0.3, 0.15, 0.05, top_k=2 keeps
+    two, top_p=0.9 three and min_p=0.4 two.
+    """
+
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+
+
+EVERYTHING = Truncation()
+
+
 def known_prefix(text: str, data: TimeMachine) -> str:
     """Return a normalised text to continue, or as much of the validation text if `data` lacks its characters."""
     first = data.splits["val"].starts.start
@@ -37,13 +55,15 @@ def continue_text(
     alpha: float | None = None,
     num_samples: int = 1,
     seed: int = 0,
+    truncation: Truncation = EVERYTHING,
 ) -> list[str]:
     """Return the prefix continued by `num_preds` characters, `num_samples` times.
 
     `alpha` None takes the arg-max, so that all samples are the same text (`RNNLMScratch.predict`). A number draws each
-    character from P(x_t | x_<t)^alpha, normalised: 1 is the model itself, more is sharper. `<unk>` is never emitted. An
-    empty prefix starts from a space, or from the first symbol if the vocabulary has no space. Raises ValueError for an
-    `alpha` that is not positive.
+    character from P(x_t | x_<t)^alpha, normalised: 1 is the model itself, more is sharper; it is the inverse of the
+    temperature. `truncation` then leaves out unlikely characters. `<unk>` is never emitted. An empty prefix starts from
+    a space, or from the first symbol if the vocabulary has no space. Raises ValueError for an `alpha` that is not
+    positive.
     """
     if alpha is not None and not alpha > 0:
         raise ValueError(f"alpha={alpha}: must be a positive number, or None for the likeliest characters")
@@ -62,7 +82,7 @@ def continue_text(
     state, logits = (np.repeat(part[:, None], num_samples, 1) for part in (state, logits))
     drawn_TS = np.empty((num_preds, num_samples), np.int64)
     for t in range(num_preds):
-        drawn_TS[t] = _draw(logits, alpha, random)
+        drawn_TS[t] = _draw(logits, alpha, random, truncation)
         state, logits = step(state, drawn_TS[t])
     tokens = np.array(vocab.idx_to_token)
     return [prefix + "".join(tokens[drawn_T]) for drawn_T in drawn_TS.T]
@@ -97,13 +117,29 @@ class ModelStep:
         return state, logits
 
 
-def _draw(logits_VS: Floats, alpha: float, random: np.random.Generator) -> Indices:
-    """Draw one index a column from softmax(alpha · logits): the first whose cumulative sum reaches a uniform number."""
+def truncate(weights_VS: Floats, truncation: Truncation) -> None:
+    """Set the weights of unlikely characters to 0, in place. Each column has probabilities, or multiples of them."""
+    k, p, least = truncation
+    if k is not None and k < len(weights_VS):
+        weights_VS[weights_VS < np.partition(weights_VS, -k, 0)[-k]] = 0
+    if p is not None and p < 1:
+        sorted_VS = -np.sort(-weights_VS, 0)
+        larger_VS = np.cumsum(sorted_VS, 0, np.float64) - sorted_VS  # the sum of all larger ones
+        num_kept_S = (larger_VS < p * weights_VS.sum(0, np.float64)).sum(0)
+        weights_VS[weights_VS < np.take_along_axis(sorted_VS, num_kept_S[None] - 1, 0)] = 0
+    if least is not None:
+        weights_VS[weights_VS < least * weights_VS.max(0)] = 0
+
+
+def _draw(logits_VS: Floats, alpha: float, random: np.random.Generator, truncation: Truncation) -> Indices:
+    """Draw an index per column from softmax(alpha · logits): the first whose cumulative sum reaches a random number."""
     # The largest logit is subtracted before the multiplication, so that a large alpha does not overflow.
     below_VS = logits_VS - logits_VS.max(0)
     if alpha != 1:
         below_VS = np.float64(alpha) * below_VS
     cumulated_VS = np.exp(np.maximum(below_VS, -100).astype(np.float32, copy=False))
+    if truncation != EVERYTHING:
+        truncate(cumulated_VS, truncation)
     torch.from_numpy(cumulated_VS).cumsum_(0)  # numpy's takes ten times as long
     uniform_S = 1 - random.random(logits_VS.shape[1], np.float32)  # above 0: an impossible index is never the first
     reached_VS = cumulated_VS < uniform_S * cumulated_VS[-1]

@@ -11,8 +11,9 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
+import timemachine.cells  # noqa: F401  # which adds its cells to CELLS
 from timemachine.clipping import clip_gradients, gradient_norm
-from timemachine.config import Input, Model, to_dict
+from timemachine.config import Input, Model, require, to_dict
 from timemachine.datamodule import Batch, targets_per_process
 from timemachine.errors import Diverged
 from timemachine.perplexity import Perplexity, in_evaluation_mode
@@ -104,6 +105,8 @@ class RNNLMScratch(LightningModule):
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return the weights that read the input, whose rate is `input_lr_factor` times as large, and the others."""
         reads = reading_weights(self.rnn) + ([] if self.embedding is None else [self.embedding])
+        rule = "the cell has no weight whose name begins with W_x"
+        require(bool(reads), "model.input_lr_factor", self.input_lr_factor, rule, 1.0)
         others = [p for p in self.parameters() if not any(p is q for q in reads)]
         return [{"params": reads, "lr": self.lr * self.input_lr_factor}, {"params": others, "lr": self.lr}]
 

@@ -4,12 +4,13 @@ T time steps, B batch, D inputs (V with one-hot inputs), H hidden units.
 """
 
 import inspect
+import re
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from timemachine.config import OF_ANY_CELL, Input, Model, require, to_dict
+from timemachine.config import OF_ANY_CELL, Model, require, to_dict
 from timemachine.errors import SettingError
 
 # model.activation -> φ. To add one, add a row here and its name to `config.Activation`.
@@ -48,8 +49,8 @@ class RNNScratch(nn.Module):
         return torch.stack(outputs), H_BH
 
 
-# model.cell -> its class. `Cell(num_inputs, num_hiddens, sigma, …)` is given each setting of `model.` that it names;
-# `forward(inputs_TBD, state_BS)` returns outputs (T, B, H) and one state tensor (B, S), as above.
+# model.cell -> its class; `cells` adds those of chapter 10. `Cell(num_inputs, num_hiddens, sigma, …)` is given each
+# setting of `model.` that it names; `forward(inputs_TBD, state_BS)` returns outputs (T, B, H) and a state (B, S).
 CELLS: dict[str, type[nn.Module]] = {
     "rnn": RNNScratch,
 }
@@ -66,13 +67,9 @@ def build_cell(network: Model, num_inputs: int) -> nn.Module:
     for name, value in settings.items():
         if name not in OF_ANY_CELL | named.keys() and value != defaults[name]:
             raise SettingError(f"model.{name}={value}: model.cell={network.cell} does not read it; type it without")
-    built = cell(num_inputs, network.hiddens, **named)
-    has_effect = network.input is Input.embedding or network.input_lr_factor == 1 or bool(reading_weights(built))
-    rule = f"model.cell={network.cell} has no weight whose name begins with W_x"
-    require(has_effect, "model.input_lr_factor", network.input_lr_factor, rule, 1.0)
-    return built
+    return cell(num_inputs, network.hiddens, **named)
 
 
 def reading_weights(cell: nn.Module) -> list[nn.Parameter]:
-    """Return the weights that read the input: those whose name begins with W_x."""
-    return [p for name, p in cell.named_parameters() if name.startswith("W_x")]
+    """Return the weights that read the input: those whose name begins with W_x, in the cell or in its first layer."""
+    return [p for name, p in cell.named_parameters() if re.match(r"(rnns\.0\.)?W_x", name)]

@@ -101,6 +101,7 @@ OF_A_MODEL = [
     ("generate.py", "prefix=???", "prefix="),
     ("generate.py", "num_preds=-1", "num_preds=-1"),
     ("generate.py", "alpa=1", "alpha"),
+    ("generate.py", "temperature=0", "temperature=0"),
     ("generate.py", "run=hollow", "run=hollow"),
     ("evaluate.py", "data.corpus=[sample,/nowhere]", "data.corpus=/nowhere"),
     ("evaluate.py", "data.corpus=[]", "data.corpus=[]"),

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support.cells import LSTM
 from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.evaluation.scores import stream_nll
@@ -16,14 +15,8 @@ from timemachine.how_low import dynamic_evaluation
 from timemachine.how_low.dynamic_evaluation import adaptive_nll
 from timemachine.how_low.ensemble import Ensemble
 from timemachine.language_model import RNNLMScratch
-from timemachine.rnn import CELLS
 
 HIDDENS = 5
-
-
-@pytest.fixture(autouse=True)
-def _cells(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(CELLS, "lstm", LSTM)
 
 
 @pytest.fixture

@@ -8,13 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.support.cells import LSTM
 from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
 from timemachine.evaluation.scores import evaluate, paired, score, stream_score, window_score
 from timemachine.language_model import RNNLMScratch
-from timemachine.rnn import CELLS
 from timemachine.vocab import Vocab
 
 NUM_STEPS = 4
@@ -63,9 +61,8 @@ def stream_perplexity(model: RNNLMScratch, chars: list[int], targets: range) -> 
 
 
 @pytest.fixture(params=["rnn", "lstm"])
-def any_cell(request: pytest.FixtureRequest, model: RNNLMScratch, monkeypatch: pytest.MonkeyPatch) -> RNNLMScratch:
+def any_cell(request: pytest.FixtureRequest, model: RNNLMScratch) -> RNNLMScratch:
     """The model that forgets nothing, and one whose state is more than its outputs."""
-    monkeypatch.setitem(CELLS, "lstm", LSTM)
     return model if request.param == "rnn" else RNNLMScratch(model.vocab_size, 5, sigma=0.8, cell="lstm").double()
 
 

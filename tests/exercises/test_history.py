@@ -10,14 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.support.cells import LSTM
 from tests.support.jobs import leave_job
 from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.exercises import history
 from timemachine.exercises.history import DISTANCES
 from timemachine.language_model import RNNLMScratch
-from timemachine.rnn import CELLS
 from timemachine.run.jobs import load_jobs
 
 
@@ -34,9 +32,8 @@ def data(text: Corpus) -> TimeMachine:
 
 
 @pytest.fixture(params=[{}, {"activation": "relu"}, {"input": "embedding"}, {"cell": "lstm"}], ids=str)
-def model(request: pytest.FixtureRequest, data: TimeMachine, monkeypatch: pytest.MonkeyPatch) -> RNNLMScratch:
+def model(request: pytest.FixtureRequest, data: TimeMachine) -> RNNLMScratch:
     """Weights so large that what is far back still counts."""
-    monkeypatch.setitem(CELLS, "lstm", LSTM)
     torch.manual_seed(0)
     return RNNLMScratch(len(data.vocab), 5, sigma=0.5 if "activation" in request.param else 0.8, **request.param)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.support import runs
-from tests.support.cells import LSTM, without_slope
+from tests.support.cells import without_slope
 from tests.support.programs import call_program
 from timemachine import kernels
 from timemachine.corpus import Corpus
@@ -17,7 +17,6 @@ from timemachine.errors import SettingError
 from timemachine.kernels.activations import BY_HAND
 from timemachine.kernels.language_model import FusedRNNLM
 from timemachine.language_model import RNNLMScratch, sum_over
-from timemachine.rnn import CELLS
 from timemachine.vocab import Vocab
 
 VOCAB = Vocab("abc ")
@@ -56,8 +55,7 @@ def test_choice_of_a_kernel(
         {"cell": "lstm"},
     ],
 )
-def test_gradients_against_the_lesson(network: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(CELLS, "lstm", LSTM)
+def test_gradients_against_the_lesson(network: dict[str, Any]) -> None:
     batch = torch.randint(5, (4, 6)), torch.randint(5, (4, 6))
     results = []
     with without_slope():

@@ -84,7 +84,7 @@ def check_model(model: "RNNLMScratch") -> None:
     for name, known in KNOWN.items():
         if network[name] not in known:
             instead = " or ".join(f"model.{name}={value}" for value in known)
-            raise SettingError(f"model.{name}={network[name]}: has no page in a browser; type {instead}")
+            raise SettingError(f"model.{name}={network[name]}: the page shows the book's RNN alone; use {instead}")
     if (size := size_of(model)) > LARGEST:
         rule = f"a page of {size / 1e6:.1f} MB is too large, {LARGEST / 1e6:.0f} MB at most"
         # H(H + b) + c numbers

@@ -31,6 +31,7 @@ class Job:
     exercise: str = ""  # "" if the job left no summary.json
     settings: dict[str, Any] = field(default_factory=dict)  # dotted name -> value
     metrics: dict[str, float] = field(default_factory=dict)
+    parameters: int | None = None  # numbers of the model
     seconds: float = math.nan
     started: str = ""
     probes: dict[str, Any] = field(default_factory=dict)  # name -> its measurements
@@ -91,7 +92,8 @@ def table_of(jobs: list[Job]) -> list[dict[str, Any]]:
     """
     settings = [job.settings | _symbols(job) for job in jobs]
     names = varied(settings)
-    numbers = [job.metrics | dict(_numbers("", job.probes)) for job in jobs]
+    sizes: list[dict[str, Any]] = [{"parameters": job.parameters} if job.parameters else {} for job in jobs]
+    numbers = [job.metrics | size | dict(_numbers("", job.probes)) for job, size in zip(jobs, sizes, strict=True)]
     metrics = list(dict.fromkeys(name for found in numbers for name in found))
     return [
         {"job": job.name, "status": job.status}

@@ -1,0 +1,113 @@
+"""Chapter 10 of the book: the gated cells and the deep RNN, from scratch, in the form of `RNNScratch`.
+
+T time steps, B batch, D inputs, H hidden units, L layers, G = 3H or 4H numbers of all gates, S numbers of a state.
+
+The inputs' products do not depend on the state, so they are computed for all time steps before the loop; each step then
+multiplies the state by the weights of all gates at once.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from timemachine.rnn import CELLS, RNNScratch
+
+
+class LSTMScratch(nn.Module):
+    """Long short-term memory, equations (10.1.1) to (10.1.5) of the book.
+
+    Input, forget and output gate and the input node each have weights `W_x` (D, H) and `W_h` (H, H) drawn from
+    N(0, sigma²) and a bias (H) of zero: W_xi, W_hi, b_i; W_xf, …; W_xo, …; W_xc, …. A state has the output H and the
+    memory C next to each other, S = 2H. `torch.nn.LSTM` computes the same, with the gates in the order i, f, c, o.
+    """
+
+    def __init__(self, num_inputs: int, num_hiddens: int, sigma: float = 0.01) -> None:
+        super().__init__()
+        self.num_hiddens = num_hiddens
+        self.W_xi, self.W_hi, self.b_i = _gate(num_inputs, num_hiddens, sigma)  # input gate
+        self.W_xf, self.W_hf, self.b_f = _gate(num_inputs, num_hiddens, sigma)  # forget gate
+        self.W_xo, self.W_ho, self.b_o = _gate(num_inputs, num_hiddens, sigma)  # output gate
+        self.W_xc, self.W_hc, self.b_c = _gate(num_inputs, num_hiddens, sigma)  # input node
+
+    def forward(self, inputs_TBD: Tensor, state_BS: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return all outputs (T, B, H) and the last state (B, 2H). `state_BS`: the state before them, zero if None."""
+        W_DG = torch.cat([self.W_xi, self.W_xf, self.W_xo, self.W_xc], 1)
+        W_HG = torch.cat([self.W_hi, self.W_hf, self.W_ho, self.W_hc], 1)
+        b_G = torch.cat([self.b_i, self.b_f, self.b_o, self.b_c])
+        if state_BS is None:
+            state_BS = inputs_TBD.new_zeros(inputs_TBD.shape[1], 2 * self.num_hiddens)
+        H_BH, C_BH = state_BS.chunk(2, 1)
+        outputs = []
+        for X_BG in inputs_TBD @ W_DG + b_G:
+            gates_BG, node_BH = torch.split(X_BG + H_BH @ W_HG, [3 * self.num_hiddens, self.num_hiddens], 1)
+            I_BH, F_BH, O_BH = gates_BG.sigmoid().chunk(3, 1)
+            C_BH = F_BH * C_BH + I_BH * node_BH.tanh()
+            H_BH = O_BH * C_BH.tanh()
+            outputs.append(H_BH)
+        return torch.stack(outputs), torch.cat([H_BH, C_BH], 1)
+
+
+class GRUScratch(nn.Module):
+    """Gated recurrent unit, equations (10.2.1) to (10.2.3) of the book, with one difference.
+
+    The reset gate multiplies the product H W_hh, as in cuDNN and `torch.nn.GRU`; in the book it multiplies H before the
+    product. Therefore a step needs one product. Reset gate, update gate and candidate each have weights `W_x` (D, H)
+    and `W_h` (H, H) drawn from N(0, sigma²) and a bias (H) of zero: W_xr, W_hr, b_r; W_xz, …; W_xh, …. A state is the
+    output, S = H. `torch.nn.GRU` computes the same, with the gates in the order r, z, h, if its `bias_hh` is zero.
+    """
+
+    def __init__(self, num_inputs: int, num_hiddens: int, sigma: float = 0.01) -> None:
+        super().__init__()
+        self.num_hiddens = num_hiddens
+        self.W_xr, self.W_hr, self.b_r = _gate(num_inputs, num_hiddens, sigma)  # reset gate
+        self.W_xz, self.W_hz, self.b_z = _gate(num_inputs, num_hiddens, sigma)  # update gate
+        self.W_xh, self.W_hh, self.b_h = _gate(num_inputs, num_hiddens, sigma)  # candidate
+
+    def forward(self, inputs_TBD: Tensor, H_BH: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return all outputs (T, B, H) and the last one (B, H). `H_BH`: the state before them, zero if None."""
+        W_DG = torch.cat([self.W_xr, self.W_xz, self.W_xh], 1)
+        W_HG = torch.cat([self.W_hr, self.W_hz, self.W_hh], 1)
+        b_G = torch.cat([self.b_r, self.b_z, self.b_h])
+        if H_BH is None:
+            H_BH = inputs_TBD.new_zeros(inputs_TBD.shape[1], self.num_hiddens)
+        sizes = [2 * self.num_hiddens, self.num_hiddens]
+        outputs = []
+        for X_BG in inputs_TBD @ W_DG + b_G:
+            gates_BG, input_BH = torch.split(X_BG, sizes, 1)
+            from_H_BG, from_H_BH = torch.split(H_BH @ W_HG, sizes, 1)
+            R_BH, Z_BH = (gates_BG + from_H_BG).sigmoid().chunk(2, 1)
+            candidate_BH = torch.addcmul(input_BH, R_BH, from_H_BH).tanh()
+            H_BH = candidate_BH.lerp(H_BH, Z_BH)  # Z * H + (1 - Z) * candidate
+            outputs.append(H_BH)
+        return torch.stack(outputs), H_BH
+
+
+class StackedRNNScratch(nn.Module):
+    """A deep RNN, equation (10.3.1) of the book: `rnns`, L layers of `RNNScratch`, each reads the states of the last.
+
+    A state has the state of each layer, from the first one on, next to each other, S = L·H.
+    """
+
+    def __init__(
+        self, num_inputs: int, num_hiddens: int, sigma: float = 0.01, activation: str = "tanh", layers: int = 2
+    ) -> None:
+        super().__init__()
+        widths = [num_inputs] + [num_hiddens] * (layers - 1)
+        self.rnns = nn.ModuleList(RNNScratch(width, num_hiddens, sigma, activation) for width in widths)
+
+    def forward(self, inputs_TBD: Tensor, state_BS: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return the last layer's states (T, B, H) and all layers' last ones (B, L·H), from a state, zero if None."""
+        before = [None] * len(self.rnns) if state_BS is None else state_BS.chunk(len(self.rnns), 1)
+        after = []
+        for rnn, H_BH in zip(self.rnns, before, strict=True):
+            inputs_TBD, H_BH = rnn(inputs_TBD, H_BH)
+            after.append(H_BH)
+        return inputs_TBD, torch.cat(after, 1)
+
+
+def _gate(num_inputs: int, num_hiddens: int, sigma: float) -> tuple[nn.Parameter, nn.Parameter, nn.Parameter]:
+    """Return the weights of the input (D, H) and of the state (H, H), and the bias (H) of a gate."""
+    W_DH, W_HH = (torch.randn(rows, num_hiddens) * sigma for rows in (num_inputs, num_hiddens))
+    return nn.Parameter(W_DH), nn.Parameter(W_HH), nn.Parameter(torch.zeros(num_hiddens))
+
+
+CELLS |= {"lstm": LSTMScratch, "gru": GRUScratch, "deep_rnn": StackedRNNScratch}

@@ -1,0 +1,125 @@
+"""The cells of chapter 10: each is PyTorch's layer, keeps a cell's promises, and works wherever the RNN does."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.support.programs import Program, assert_succeeded, call_program
+from tests.support.runs import rows, what_is_left
+from timemachine import load_sweep
+from timemachine.cells import GRUScratch, LSTMScratch, StackedRNNScratch
+from timemachine.language_model import RNNLMScratch
+from timemachine.rnn import CELLS, reading_weights
+from timemachine.run.cell_check import check_model
+
+NAMES = ["gru", "lstm", "deep_rnn"]
+SMALL = ["data=sample", "logger=csv", "trainer=cpu", "data.num_train=100", "data.num_val=64", "data.batch_size=32"]
+SMALL += ["data.num_steps=8", "model.hiddens=5", "model.sigma=0.3"]
+PYTORCH: dict[str, Any] = {"gru": nn.GRU, "lstm": nn.LSTM, "deep_rnn": nn.RNN}
+GATES = {"gru": "rzh", "lstm": "ifco"}  # in PyTorch's order
+
+
+def layers_of(name: str, cell: nn.Module) -> list[list[list[Tensor]]]:
+    """Return of each layer the weights of the input, of the state, and the biases, of each gate in PyTorch's order."""
+    if isinstance(cell, StackedRNNScratch):
+        return [[[rnn.W_xh], [rnn.W_hh], [rnn.b_h]] for rnn in cell.rnns]  # type: ignore[list-item]
+    return [[[getattr(cell, f"{part}{gate}") for gate in GATES[name]] for part in ("W_x", "W_h", "b_")]]
+
+
+def copied(name: str, cell: nn.Module, num_inputs: int, num_hiddens: int, num_layers: int) -> nn.RNNBase:
+    """Return PyTorch's layer with the weights of a cell. Of its two biases the second one is zero."""
+    theirs: nn.RNNBase = PYTORCH[name](num_inputs, num_hiddens, num_layers, dtype=next(cell.parameters()).dtype)
+    with torch.no_grad():
+        for number, (W_x, W_h, b) in enumerate(layers_of(name, cell)):
+            getattr(theirs, f"weight_ih_l{number}").copy_(torch.cat(W_x, 1).T)
+            getattr(theirs, f"weight_hh_l{number}").copy_(torch.cat(W_h, 1).T)
+            getattr(theirs, f"bias_ih_l{number}").copy_(torch.cat(b))
+            getattr(theirs, f"bias_hh_l{number}").zero_()
+    return theirs
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-6)])
+@pytest.mark.parametrize("name", NAMES)
+def test_equals_pytorchs_layer(name: str, dtype: torch.dtype, tolerance: float) -> None:
+    """Outputs, and gradients of all weights, from a zero state."""
+    torch.manual_seed(0)
+    num_layers = 3 if name == "deep_rnn" else 1
+    more = {"layers": num_layers} if name == "deep_rnn" else {}
+    cell = CELLS[name](7, 5, 0.4, **more).to(dtype)
+    with torch.no_grad():
+        for parameter in cell.parameters():  # the biases too
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    theirs = copied(name, cell, 7, 5, num_layers)
+    X_TBD, weight_TBH = torch.randn(6, 3, 7, dtype=dtype), torch.randn(6, 3, 5, dtype=dtype)
+    outputs_TBH, _ = cell(X_TBD)
+    expected_TBH, _ = theirs(X_TBD)
+    torch.testing.assert_close(outputs_TBH, expected_TBH, rtol=0, atol=tolerance)
+    (outputs_TBH * weight_TBH).sum().backward()
+    (expected_TBH * weight_TBH).sum().backward()
+    for number, layer in enumerate(layers_of(name, cell)):
+        for part, weights in zip(("weight_ih", "weight_hh", "bias_ih"), layer, strict=True):
+            gradient = torch.cat([weight.grad for weight in weights if weight.grad is not None], -1)
+            expected = getattr(theirs, f"{part}_l{number}").grad
+            expected = expected.T if expected.dim() == 2 else expected
+            torch.testing.assert_close(gradient, expected, rtol=10 * tolerance, atol=10 * tolerance)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_keeps_a_cells_promises(name: str) -> None:
+    model = RNNLMScratch(9, hiddens=6, sigma=0.5, cell=name, layers=3 if name == "deep_rnn" else 2)
+    check_model(model, 7)
+
+
+def test_weights_that_read_inputs() -> None:
+    for cell, names in (
+        (GRUScratch(4, 3), ("W_xr", "W_xz", "W_xh")),
+        (LSTMScratch(4, 3), ("W_xi", "W_xf", "W_xo", "W_xc")),
+    ):
+        assert {*map(id, reading_weights(cell))} == {id(getattr(cell, name)) for name in names}
+    deep = StackedRNNScratch(4, 3)
+    assert [*map(id, reading_weights(deep))] == [id(deep.rnns[0].W_xh)]
+
+
+@pytest.mark.usefixtures("quick_calls")
+@pytest.mark.parametrize("name", NAMES)
+def test_trains_resumes_generates_and_evaluates(name: str) -> None:
+    typed = [*SMALL, f"model.cell={name}"]
+    assert_succeeded(call_program("train.py", *typed, "trainer.max_epochs=2", "hydra.run.dir=whole"))
+    assert_succeeded(call_program("train.py", *typed, "trainer.max_epochs=1", "hydra.run.dir=run"))
+    assert_succeeded(call_program("train.py", "resume=run", "trainer.max_epochs=2"))
+    assert what_is_left(Path("run")) == what_is_left(Path("whole"))
+    done = call_program("generate.py", "run=run", "num_preds=9", "temperature=0.7", "top_k=5", "num_samples=3")
+    assert_succeeded(done)
+    assert len(done.stdout.splitlines()) == 3
+    assert_succeeded(call_program("evaluate.py", "run=run", "data.corpus=sample", "adapt=0.01"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_two_processes_compute_the_same(name: str, program: Program, tmp_path: Path) -> None:
+    typed = [it for it in SMALL if it != "trainer=cpu"]
+    typed += [f"model.cell={name}", "trainer.max_epochs=2", "trainer.precision=64-true"]
+    for trainer in ("cpu", "ddp_cpu"):
+        assert_succeeded(program("train.py", *typed, f"trainer={trainer}", f"hydra.run.dir={trainer}"))
+    alone, together = (rows(tmp_path / trainer / "steps.csv") for trainer in ("cpu", "ddp_cpu"))
+    for row, expected in zip(together, alone, strict=True):
+        assert row == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.usefixtures("quick_calls")
+def test_a_grid_of_cells() -> None:
+    """A job that a cell cannot take fails alone, and parameters are a column."""
+    sweep = ["-m", *SMALL, "trainer.max_epochs=1", "model.cell=rnn,gru", "model.activation=tanh,relu"]
+    done = call_program("train.py", *sweep, "hydra.sweep.dir=sweep")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    found = {(row["model.cell"], row["model.activation"]): row for row in load_sweep("sweep")}
+    assert [row["status"] for row in found.values()] == ["completed", "completed", "completed", "failed"]
+    assert "model.activation" in found["gru", "relu"]["message"]
+    V, H = 28, 5
+    assert found["rnn", "tanh"]["parameters"] == V * H + H * H + H + H * V + V
+    assert found["gru", "tanh"]["parameters"] == 3 * (V * H + H * H + H) + H * V + V
+    assert math.isfinite(found["gru", "tanh"]["val/perplexity"])
