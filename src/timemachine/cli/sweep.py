@@ -27,7 +27,7 @@ from timemachine.errors import SettingError, UserError
 from timemachine.exercises.report import module_of, tie_together
 from timemachine.run.console import short
 from timemachine.run.files import cannot_write, shown
-from timemachine.run.jobs import job_folders, read_summaries, summary_or_failure, sweep_upload_line
+from timemachine.run.jobs import job_folders, read_summaries, summary_or_failure, upload_line
 from timemachine.run.processes import SWEEP, interrupt_on_signals
 from timemachine.run.record import is_resumed, outcome
 
@@ -171,7 +171,7 @@ def end(config: DictConfig) -> None:
     try:
         summaries = read_summaries(folder)
         rows = tie_together(folder, _exercise(config), summaries)
-        if line := sweep_upload_line(folder, summaries):
+        if line := upload_line(folder, "/*/wandb"):
             print(line)
     except Exception as error:  # of which Hydra would make a warning, and exit with 0
         if not (isinstance(error, UserError) or cannot_write(folder, error)):

@@ -121,22 +121,16 @@ def summary_or_failure(job: Path) -> dict[str, Any]:
     return summary
 
 
-def upload_line(states: Iterable[str], folder: Path, jobs: str = "") -> str:
-    """Return the line that says how to upload what W&B lacks of a run, or of all jobs of a sweep; "" for nothing.
+def upload_line(folder: Path, jobs: str = "") -> str:
+    """Return the line that says how to upload what W&B has not got of an offline run, or of all jobs of a sweep.
 
-    `states`: of each run, "offline", "incomplete" (online, but not all arrived) or "". `folder`: a run's `wandb/`, of
-    which `wandb sync` uploads each part once, or a sweep's folder, with `jobs` the shell's pattern of those in it.
+    `folder`: a run's `wandb/`, or a sweep's, with `jobs` the shell's pattern of those in it. Return "" for nothing:
+    `wandb sync` marks each part of a run that it has uploaded.
     """
-    if not (left := set(states) - {""}):
+    parts = folder.glob(f".{jobs}/offline-run-*/*.wandb")
+    if all(part.with_suffix(".wandb.synced").exists() for part in parts):
         return ""
-    state, flags = ("incomplete", "--include-online ") if "incomplete" in left else ("offline", "")
-    return f"W&B           {state}; upload with: wandb sync {flags}{shlex.quote(shown(folder))}{jobs}"
-
-
-def sweep_upload_line(folder: Path, summaries: Summaries) -> str:
-    """Return `upload_line` of a sweep: one command for all its jobs."""
-    states = (summary.get("wandb_left", "") for summary in summaries.values())
-    return upload_line(states, folder, "/*/wandb")
+    return f"W&B           offline; upload with: wandb sync {shlex.quote(shown(folder))}{jobs}"
 
 
 def _cell(name: str, value: object) -> str:
