@@ -8,11 +8,11 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 from timemachine.errors import SettingError, UserError, one_line
 from timemachine.weights_and_biases import PROJECT
 
+TIMEOUT = 10  # seconds that W&B's server has for an answer
 SETTINGS = {
     "project": f"W&B's project; WANDB_PROJECT, or {PROJECT}, if left out",
     "entity": "its owner, a user or a team; the API key's own if left out",
@@ -26,41 +26,35 @@ def main() -> None:
     parser = argparse.ArgumentParser("python -m timemachine.dashboard", description=__doc__, formatter_class=as_written)
     help_of_settings = "; ".join(f"{name}=<{what}>" for name, what in SETTINGS.items())
     parser.add_argument("settings", nargs="*", metavar="name=value", help=help_of_settings)
-    parser.add_argument("--dry-run", action="store_true", help="print the panels, or the report's blocks; save nothing")
-    typed = parser.parse_intermixed_args()
     try:
-        settings = dict(argument.partition("=")[::2] for argument in typed.settings)
+        settings = dict(argument.partition("=")[::2] for argument in parser.parse_args().settings)
         for name, value in settings.items():
             if name not in SETTINGS or not value:
                 raise SettingError(f"{name}={value}: expected a setting and its value; type {'=…, '.join(SETTINGS)}=…")
-        print(*save_or_publish(settings, typed.dry_run), sep="\n")
+        print(save_or_publish(settings))
     except UserError as error:
         sys.exit(f"error: {one_line(error)}")
 
 
-def save_or_publish(settings: dict[str, str], dry_run: bool) -> list[str]:
-    """Save or publish; return the address, or of a dry run the panels or blocks. Raise UserError for what fails."""
+def save_or_publish(settings: dict[str, str]) -> str:
+    """Save or publish; return the address. Raise UserError for what fails."""
     try:
-        from timemachine.weights_and_biases.report import blocks, publish
-        from timemachine.weights_and_biases.workspace import save, sections
+        import wandb
+
+        from timemachine.weights_and_biases.report import publish
+        from timemachine.weights_and_biases.workspace import save
     except ModuleNotFoundError as error:
         raise UserError(f"{error.name} is not installed; type pip install -e '.[dashboard]'") from error
-    project, entity = settings.get("project") or os.environ.get("WANDB_PROJECT") or PROJECT, settings.get("entity")
-    if report := settings.get("report"):
-        if not dry_run:
-            return [publish(Path(report), project, entity)]
-        title, found = blocks(Path(report))
-        return [title, *map(_describe, found)]
-    if not dry_run:
-        return [save(project, entity)]
-    return [line for name, panels in sections().items() for line in (name, *map(_describe, panels))]
-
-
-def _describe(block: Any) -> str:
-    """Return what a panel draws, or a block of a report holds, in one line."""
-    names = ("title", "table_name", "with_respect_to", "media_keys", "text")
-    what = next((value for name in names if (value := getattr(block, name, None))), "")
-    return f"  {type(block).__name__} {one_line(what, 80)}{''.join(map(_describe, getattr(block, 'panels', [])))}"
+    project = settings.get("project") or os.environ.get("WANDB_PROJECT") or PROJECT
+    try:
+        entity = settings.get("entity") or str(wandb.Api(timeout=TIMEOUT).default_entity)
+        return publish(Path(settings["report"]), project, entity) if "report" in settings else save(project, entity)
+    except UserError:
+        raise
+    except Exception as error:  # the network's, the server's, the key's: wandb raises what it likes
+        reason = one_line(error.__cause__ or error, 150)
+        advice = "type a project and entity that the API key may write to, or wandb login --relogin for another key"
+        raise UserError(f"project={project}: W&B failed ({reason}); {advice}") from error
 
 
 if __name__ == "__main__":

@@ -163,7 +163,7 @@ def end(config: DictConfig) -> None:
     try:
         jobs = load_jobs(folder)
         rows = tie_together(folder, _exercise(config), jobs)
-        if line := upload_line([job.wandb_left for job in jobs], folder, "/*/wandb"):
+        if line := upload_line(folder, "/*/wandb"):
             print(line)
     except Exception as error:  # of which Hydra would make a warning, and exit with 0
         if not (isinstance(error, UserError) or cannot_write(folder, error)):

@@ -37,7 +37,6 @@ class Job:
     probes: dict[str, Any] = field(default_factory=dict)  # name -> its measurements
     corpus: dict[str, Any] = field(default_factory=dict)  # of the text: its symbols, their frequencies' perplexities
     wandb_group: str | None = None
-    wandb_left: str = ""  # what W&B lacks of it; see `upload_line`
 
     def epochs(self) -> list[dict[str, float]]:
         """Return the rows of metrics.csv, one per epoch; an empty cell is NaN."""
@@ -162,16 +161,16 @@ def exercise_of(jobs: Iterable[Job]) -> str:
     return known.pop() if len(known) == 1 else "none"
 
 
-def upload_line(states: Iterable[str], folder: Path, jobs: str = "") -> str:
-    """Return the line that says how to upload what W&B lacks of a run, or of all jobs of a sweep; "" for nothing.
+def upload_line(folder: Path, jobs: str = "") -> str:
+    """Return the line that says how to upload what W&B has not got of an offline run, or of all jobs of a sweep.
 
-    `states`: of each run, "offline", "incomplete" (online, but not all arrived) or "". `folder`: a run's `wandb/`, of
-    which `wandb sync` uploads each part once, or a sweep's folder, with `jobs` the shell's pattern of those in it.
+    `folder`: a run's `wandb/`, or a sweep's, with `jobs` the shell's pattern of those in it. Return "" for nothing:
+    `wandb sync` marks each part of a run that it has uploaded.
     """
-    if not (left := set(states) - {""}):
+    parts = folder.glob(f".{jobs}/offline-run-*/*.wandb")
+    if all(part.with_suffix(".wandb.synced").exists() for part in parts):
         return ""
-    state, flags = ("incomplete", "--include-online ") if "incomplete" in left else ("offline", "")
-    return f"W&B           {state}; upload with: wandb sync {flags}{shlex.quote(shown(folder))}{jobs}"
+    return f"W&B           offline; upload with: wandb sync {shlex.quote(shown(folder))}{jobs}"
 
 
 def _cell(name: str, value: object) -> str:

@@ -4,14 +4,11 @@ LOGGER = "timemachine.weights_and_biases.run.WandbRun"  # the `_target_` of conf
 # Its arguments that a resumed run takes from its folder: none of them names a server, a key, a path or code.
 RESUMABLE = {
     "project", "entity", "name", "group", "tags", "notes", "job_type", "mode", "offline", "id", "version", "log_model",
-    "checkpoint_name", "add_file_policy", "sample_every_n_epochs", "init_timeout", "finish_timeout",
+    "checkpoint_name", "add_file_policy", "sample_every_n_epochs",
 }  # fmt: skip
 
 PROJECT = "timemachine"  # W&B's project, unless a setting or WANDB_PROJECT names another
-STEP = "trainer/global_step"  # Lightning's name for a step's number
 CHANGES = "changes"  # in a run's config: its text and the typed settings, except for the seed
 FIGURE = "perplexity"  # a wandb.Image: perplexity.png
 SAMPLES = "samples"  # a wandb.Table: epoch, prefix, and two continuations, the likeliest characters and a sample
 EVALUATION = "evaluation"  # a wandb.Table: what evaluate.py prints
-GAP = "gap/bits_per_character"  # validation less training
-PAGE = "page"  # a wandb.Html, with log_model: the model in a browser
