@@ -13,8 +13,8 @@ from timemachine.config import REPOSITORY
 
 SOURCE = REPOSITORY / "src/timemachine"
 # In the order of the data flow: each imports only from those before it.
-LESSON = ["errors", "config", "corpus", "vocab", "datamodule", "rnn", "clipping", "perplexity", "language_model",
-          "decoding"]  # fmt: skip
+LESSON = ["errors", "config", "corpus", "vocab", "datamodule", "rnn", "cells", "clipping", "perplexity",
+          "language_model", "decoding"]  # fmt: skip
 BELOW_THE_LESSON = ["texts"]
 COMMANDS = ["report", "dashboard"]
 # Around the lesson, from the bottom to the top: each imports only the lesson, itself, and those before it.

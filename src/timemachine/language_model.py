@@ -11,7 +11,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
-import timemachine.cells  # noqa: F401  # which adds its cells to CELLS
+from timemachine import cells  # noqa: F401 (adds its cells to CELLS)
 from timemachine.clipping import clip_gradients, gradient_norm
 from timemachine.config import Input, Model, require, to_dict
 from timemachine.datamodule import Batch, targets_per_process

@@ -118,7 +118,7 @@ def test_a_rejected_argument_is_one_line(
     assert not list(tmp_path.glob("wandb/*run*"))
 
 
-def test_the_key_is_not_in_hydras_output(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_key_is_not_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     for typed in (["--cfg", "all"], ["--help"], ["--info", "all"], ["model.hiddens=x"]):
         done = call_program("train.py", *typed)

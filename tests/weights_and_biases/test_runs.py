@@ -95,7 +95,7 @@ def test_a_resumed_run_is_one_run(program: Program, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_table_of_evaluate_is_a_run(program: Program, tmp_path: Path) -> None:
+def test_evaluation_is_a_run(program: Program, tmp_path: Path) -> None:
     """The run that was read stays as it is."""
     program("train.py", *SHORT, "logger.wandb.group=ours")
     done = program("evaluate.py", "run=run", "logger=wandb", "baselines=true", "adapt=0.01")
