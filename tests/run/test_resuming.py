@@ -74,6 +74,16 @@ def test_interrupted_with_max_steps(tmp_path: Path) -> None:
         interrupt_at([step], tmp_path / "whole", tmp_path / f"interrupted at {step}", max_steps=max_steps)
 
 
+def test_interrupted_after_early_validations(tmp_path: Path) -> None:
+    """In the first epoch: their rows are kept, and the run starts again."""
+    train(tmp_path / "whole", val_check_interval=1)
+    with pytest.raises(Interruption):
+        train(tmp_path / "run", 2, val_check_interval=1)
+    assert [row["step"] for row in rows(tmp_path / "run/metrics.csv")] == [1, 2]
+    train(tmp_path / "run", val_check_interval=1)
+    assert what_is_left(tmp_path / "run") == what_is_left(tmp_path / "whole")
+
+
 def test_a_number_of_steps_may_grow(uninterrupted: Path, tmp_path: Path) -> None:
     for max_steps in (STEPS_AN_EPOCH, 2 * STEPS_AN_EPOCH, -1):
         train(tmp_path / "run", max_steps=max_steps)

@@ -1,7 +1,6 @@
 """The three programs: arguments -> Hydra's configuration -> checked settings -> a task. A mistake is one line."""
 
 import functools
-import math
 import os
 import sys
 from collections.abc import Callable
@@ -23,7 +22,7 @@ from timemachine.config import REPOSITORY, Train, from_dict, to_dict
 from timemachine.errors import SettingError, UserError
 from timemachine.run.files import shown, shown_from
 from timemachine.run.processes import end_with_parent, interrupt_on_signals, is_first_process, is_job
-from timemachine.run.record import EXPORT, Record, Role, is_resumed
+from timemachine.run.record import EXPORT, Record, Role, is_resumed, objective, read_summary
 
 # Launchers whose jobs write one after another, or each into a file of its own. Those of others share a terminal.
 OWN_OUTPUT = ("basic", "submitit_local", "submitit_slurm")
@@ -146,7 +145,7 @@ def _run_job(cfg: DictConfig, task: Callable[[Train, Record], None]) -> float:
         from timemachine.run.checkpoint import is_done, remove_results
 
         if is_done(folder, settings):
-            return math.inf
+            return objective(read_summary(folder))
         if not is_resumed(settings) and is_first_process():  # Ray runs a job again that lost its process
             remove_results(folder)
     if is_job():
@@ -172,4 +171,4 @@ def _run_job(cfg: DictConfig, task: Callable[[Train, Record], None]) -> float:
         task(from_dict(Train, settings), run)
     if run.summary["status"] == "diverged" and role.writes and not in_sweep:
         raise UserError(f"diverged: {run.summary['message']}")
-    return float(run.summary["metrics"].get("val/perplexity", math.inf))
+    return objective(run.summary)

@@ -29,7 +29,7 @@ from timemachine.run.console import short
 from timemachine.run.files import cannot_write, shown
 from timemachine.run.jobs import job_folders, load_jobs, read_job, upload_line
 from timemachine.run.processes import SWEEP, interrupt_on_signals
-from timemachine.run.record import is_resumed, outcome
+from timemachine.run.record import is_resumed, objective, outcome
 
 
 def begin(config: DictConfig) -> int:
@@ -112,7 +112,7 @@ def _exercise(config: DictConfig) -> str:
     return str(OmegaConf.select(config, "hydra.runtime.choices.exercise", default="none"))
 
 
-def run_as_program(folder: Path, overrides: Sequence[str], is_resumed: bool) -> float:
+def run_as_program(folder: Path, overrides: Sequence[str], resumes: bool) -> float:
     """Run a job of several processes as a train.py of its own, in the job's folder. Return its validation perplexity.
 
     Lightning starts each process with the command line of the first, so that each would run the whole sweep; and when
@@ -121,7 +121,7 @@ def run_as_program(folder: Path, overrides: Sequence[str], is_resumed: bool) -> 
     from timemachine.run.checkpoint import LAST, remove_results  # takes seconds
 
     command = [sys.executable, str(REPOSITORY / "train.py")]
-    if is_resumed and (folder / LAST).exists():
+    if resumes and (folder / LAST).exists():
         command.append(f"resume={folder}")
     else:
         remove_results(folder)
@@ -143,7 +143,7 @@ def run_as_program(folder: Path, overrides: Sequence[str], is_resumed: bool) -> 
     ended = read_job(folder)
     if ended.status == "failed":
         print(f"job {folder.name}: failed: {ended.message}", file=sys.stderr)
-    return ended.metrics.get("val/perplexity", math.inf)
+    return objective({"status": ended.status, "metrics": ended.metrics})
 
 
 def print_progress(config: DictConfig, jobs: int) -> None:

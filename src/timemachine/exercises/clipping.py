@@ -27,7 +27,8 @@ class Radius:
         self.theta, self.jobs, self.name = theta, jobs, radius_name(theta)
         self.rates = {lr: runs for (lr,), runs in sorted(grouped(jobs, LR).items())}
         learning = dict(takewhile(lambda item: all(map(learnt, item[1])), self.rates.items()))
-        self.learns, self.fails = [math.nan, *self.rates, math.nan][len(learning) :][:2]
+        self.learns = max(learning, default=math.nan)
+        self.fails = next((lr for lr in self.rates if lr not in learning), math.nan)
         self.best = min(learning.values(), key=lambda runs: fmean(last(VAL, runs).values()), default=list[Job]())
         self.acts = any(job.number(ACTED) > 0 for job in self.best)
 

@@ -151,7 +151,7 @@ class Checkpoints(Checkpoint):
         # Compared with the checkpoint, which all processes read, not with summary.json, which the first one rewrites.
         if restored["stopped_by"] == self.run.settings["callbacks"]:
             trainer.should_stop = True
-            if self.run.role.writes:
+            if self.run.role.prints:
                 print(
                     f"a callback stopped the run after epoch {trainer.current_epoch}; to continue, add callbacks=none"
                 )
@@ -244,7 +244,8 @@ def resume(run: Record, model: RNNLMScratch, data: TimeMachine) -> Path | None:
         # A job of an exercise keeps no checkpoints; a sweep or Slurm starts it again.
         is_expendable = run.settings["trainer"]["enable_checkpointing"] is False
         is_expendable = is_expendable and (run.role.sweep is not None or run.settings["resume"] is None)
-        if not is_expendable and len(read(run.folder / "metrics.csv")) > 1:
+        # Of one epoch there may be a row and no checkpoint yet. Rows of validations within it have no clip_fraction.
+        if not is_expendable and sum(bool(row["clip_fraction"]) for row in read(run.folder / "metrics.csv")) > 1:
             raise SettingError(f"{folder}: {LAST} not found, although the run has trained")
         if run.role.writes:
             remove_results(run.folder)

@@ -89,10 +89,10 @@ class Record:
             except ValueError as error:
                 if role.sweep is None:  # a job starts again
                     raise SettingError(f"resume={shown(folder)}: summary.json is damaged; type another run") from error
-        now = {"status": "running", "message": None}
-        new = {"settings": settings, "metrics": {}, "exercise": exercise, "overrides": list(overrides)}
-        # A resumed run keeps the settings on record until `checkpoint.resume` has accepted the ones typed now.
-        self.summary: dict[str, Any] = now | new | self.before | now
+        new = {"settings": settings, "exercise": exercise, "overrides": list(overrides)}
+        # A resumed run keeps the settings on record until `checkpoint.resume` has accepted the ones typed now. Its
+        # metrics are those of an earlier end.
+        self.summary: dict[str, Any] = new | self.before | {"status": "running", "message": None, "metrics": {}}
         self.exercise, self.overrides = self.summary["exercise"], self.summary["overrides"]
 
     def __enter__(self) -> Self:
@@ -170,6 +170,12 @@ def outcome(error: BaseException) -> tuple[str, str]:
     if isinstance(error, OSError) and error.strerror:
         return status, error.strerror
     return status, str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+
+
+def objective(summary: Mapping[str, Any]) -> float:
+    """Return what a search minimises: the validation perplexity of a completed run, inf for any other."""
+    is_completed = summary["status"] == "completed"
+    return float(summary["metrics"].get("val/perplexity", math.inf)) if is_completed else math.inf
 
 
 def is_resumed(settings: Mapping[Any, Any]) -> bool:

@@ -112,7 +112,7 @@ class EpochTable(Checkpoint):
     """Write metrics.csv, one row per epoch and one per validation within it, with all metrics that were logged.
 
     It is a `Checkpoint` because Lightning calls these after the model's `on_train_epoch_end`, which logs
-    train/perplexity. It stands before the ModelCheckpoint that a run is resumed from: an epoch's row is written before
+    train/perplexity. It stands before `Checkpoints`, from which a run is resumed: an epoch's row is written before
     its checkpoint, so a run that is killed between the two has all rows when it is resumed.
 
     `prints_lines`: print a line per epoch, where there is no progress bar.
@@ -181,6 +181,11 @@ class EpochTable(Checkpoint):
             train = short(self._row.get("train/perplexity", math.nan))
             print(f"epoch {self._row['epoch']:>4}  train {train:>8}  val {short(self._val):>8}", flush=True)
         self._write(trainer)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Write the row of a validation within the epoch that did not end."""
+        if self._row:
+            self._write(trainer)
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Add the metrics to the last row."""
