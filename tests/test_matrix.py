@@ -162,7 +162,7 @@ SETTINGS = [
         "trainer.limit_test_batches=1", "trainer.limit_test_batches=0", "model.hiddens=9", "model.sigma=0.3",
         "model.sigma_hh=0.3", "model.lr=0.5", "model.activation=relu", "model.input=embedding model.embedding_dim=3",
         "model.input=embedding model.embedding_sigma=0.1", "model.input_lr_factor=4",
-        "training.optimizer=adamw model.lr=0.01", "training.schedule=cosine", "training.warm_up=0.5",
+        "model.cell=gru", "model.cell=lstm", "model.cell=deep_rnn model.layers=3", "training.optimizer=adamw model.lr=0.01", "training.schedule=cosine", "training.warm_up=0.5",
         "training.carry_state=true data.batch_size=8", "training.input_dropout=0.2", "training.output_dropout=0.2",
         "training.teacher=0.5 training.carry_state=true data.batch_size=8", "data.num_steps=3", "data.num_val=100",
         f"data.corpus={REPOSITORY}/LICENSE data.num_train=300 data.num_val=300", "data.start=1000",
@@ -181,8 +181,8 @@ SETTINGS = [
         "trainer.max_epochs=null trainer.max_time=00:00:00:01 training.warm_up=0.05", "trainer.val_check_interval=0",
         "trainer.gradient_clip_algorithm=x", "trainer.profiler=nonsense", "trainer.plugins=nonsense",
         "trainer.reload_dataloaders_every_n_epochs=1 training.carry_state=true training.teacher=0.5",
-        "model.cell=nonsense", "training.teacher=0.5", "training.teacher_networks=1", "data.tokens=nonsense",
-        "data.min_count=30", "probes=[nonsense]",
+        "model.cell=nonsense", "model.layers=3", "training.teacher=0.5", "training.teacher_networks=1",
+        "data.tokens=nonsense", "data.min_count=30", "probes=[nonsense]",
     ]),
 ]  # fmt: skip
 

@@ -53,7 +53,7 @@ function listenToNext() {
   for (const alpha of ALPHAS) {
     const part = made("section"), rows = made("div", "", "bars");
     for (let rank = 0; rank < Math.min(4, model.size); rank++) rows.append(barRow("div"));
-    part.append(made("h3", `α = ${alpha}, temperature ${1 / alpha}`), rows, made("p", "", "sample"));
+    part.append(made("h3", `α = ${alpha}`), rows, made("p", "", "sample"));
     find("alphas").append(part);
   }
   find("bars").addEventListener("click", ({ target }) => {
