@@ -62,8 +62,9 @@ how-low: .venv/.ready$(LOCKS)
 
 # torch stands without its build, as 2.13.0 is met by 2.13.0+cpu and by a build for CUDA, whose libraries are left to pip.
 lock: .venv/.ready-dev
-	@echo "# The versions that made the numbers in README.md, written by make lock: make train LOCKED=1 takes them." > requirements.lock
-	$(BIN)/python -m pip freeze --exclude-editable | grep -viE '^(nvidia|cuda|triton)' | sed 's/+.*//' >> requirements.lock
+	$(BIN)/python -m pip freeze --exclude-editable > .venv/freeze
+	echo "# The versions that made the numbers in README.md, written by make lock: make train LOCKED=1 takes them." > requirements.lock
+	grep -viE '^(nvidia|cuda|triton)' .venv/freeze | sed 's/^\([^ ]*==[^+]*\)+.*/\1/' >> requirements.lock
 
 notebook: .venv/.ready-dev$(LOCKS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.support.notebook

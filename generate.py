@@ -20,7 +20,10 @@ def main(settings: Generate) -> None:
 
     num_samples, alpha = settings.num_samples, settings.power
     if alpha is None and num_samples > 1:
-        print(f"num_samples={num_samples}: without alpha all are the same text; type alpha=1 as well", file=sys.stderr)
+        print(
+            f"num_samples={num_samples}: without alpha or temperature all are the same text; add alpha=1",
+            file=sys.stderr,
+        )
         num_samples = 1
     model, vocab = load_model(settings.run)
     prefix = vocab.tokens_of(settings.prefix)

@@ -55,11 +55,11 @@ def main(settings: Train, run: Record) -> None:
         print_text(lost)
     if settings.training.teacher and run.role.prints:
         print("teacher       learns the text and writes another; then the first epoch begins", flush=True)
-    with open_loggers(settings, run) as loggers:
-        others = [*loggers, *probes.callbacks(settings.probes, run.folder)]
+    with open_loggers(settings, run) as configured:
+        others = probes.callbacks(settings.probes, run.folder)
         if run.role.sweep is None and run.role.writes:
             others.append(EpochWeights(run.folder))
-        trainer = build_trainer(settings, run, others)
+        trainer = build_trainer(settings, run, configured, others)
         with errors_in_one_line(trainer):
             trainer.fit(model, data, ckpt_path=checkpoint)
             if data.splits["test"].starts:

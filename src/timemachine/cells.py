@@ -17,7 +17,8 @@ class LSTMScratch(nn.Module):
 
     Input, forget and output gate and the input node each have weights `W_x` (D, H) and `W_h` (H, H) drawn from
     N(0, sigma²) and a bias (H) of zero: W_xi, W_hi, b_i; W_xf, …; W_xo, …; W_xc, …. A state has the output H and the
-    memory C next to each other, S = 2H. `torch.nn.LSTM` computes the same, with the gates in the order i, f, c, o.
+    memory C next to each other, S = 2H. `torch.nn.LSTM` computes the same, with the gates in the order i, f, c,
+    o, if its `bias_hh` is zero.
     """
 
     def __init__(self, num_inputs: int, num_hiddens: int, sigma: float = 0.01) -> None:
@@ -82,7 +83,8 @@ class GRUScratch(nn.Module):
 
 
 class StackedRNNScratch(nn.Module):
-    """A deep RNN, equation (10.3.1) of the book: `rnns`, L layers of `RNNScratch`, each reads the states of the last.
+    """A deep RNN, equation (10.3.1) of the book: `rnns`, L layers of `RNNScratch`, each reads the states of the layer
+    below.
 
     A state has the state of each layer, from the first one on, next to each other, S = L·H.
     """

@@ -167,7 +167,7 @@ class Model:
 
     cell: str = setting("rnn", "the recurrent cell: rnn, gru, lstm, deep_rnn, or another in CELLS")
     hiddens: int = setting(32, "hidden units, the book's num_hiddens", 1, WIDEST)
-    layers: int = setting(2, "layers of deep_rnn; other cells have one", 1, 100)
+    layers: int = setting(2, "layers of deep_rnn; other cells have one", 1, 16)
     sigma: float = setting(0.01, "standard deviation of the initial weights", 0, 10)  # above 1 worse than guessing
     sigma_hh: float | None = setting(None, "that of W_hh alone; null: sigma", 0, 10, example=0.2)
     lr: float = setting(1.0, "learning rate η", *POSITIVE)
@@ -368,8 +368,12 @@ class Generate:
     alpha: float | None = setting(None, "null: greedy; a number: sample from P^alpha", *POSITIVE, example=1)
     temperature: float | None = setting(None, "1/alpha, in place of it", *POSITIVE, example=0.8)
     top_k: int | None = setting(None, "sample from the k likeliest characters", 1, MOST, example=5)
-    top_p: float | None = setting(None, "from the likeliest whose sum is at least p", 1e-6, 1, example=0.9)
-    min_p: float | None = setting(None, "from those of at least p times the likeliest", 0, 1, example=0.1)
+    top_p: float | None = setting(
+        None, "sample from the fewest likeliest characters whose probabilities sum to at least p", 1e-6, 1, example=0.9
+    )
+    min_p: float | None = setting(
+        None, "sample from characters at least p times as probable as the likeliest", 0, 1, example=0.1
+    )
     num_samples: int = setting(1, "continuations, a blank line between those of data.tokens=characters", 1, 10_000)
     seed: int = setting(0, "seed of the samples", *SEED)
 

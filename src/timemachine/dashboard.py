@@ -47,11 +47,12 @@ def save_or_publish(settings: dict[str, str]) -> str:
         raise UserError(f"{error.name} is not installed; type pip install -e '.[dashboard]'") from error
     project = settings.get("project") or os.environ.get("WANDB_PROJECT") or PROJECT
     try:
-        entity = settings.get("entity") or str(wandb.Api(timeout=TIMEOUT).default_entity)
+        if not wandb.login(prompt=False):
+            raise UserError("no API key is configured; use wandb login")
+        if not (entity := settings.get("entity") or wandb.Api(timeout=TIMEOUT).default_entity):
+            raise SettingError("entity: the API key has no default; use entity=<a user or a team>")
         return publish(Path(settings["report"]), project, entity) if "report" in settings else save(project, entity)
-    except UserError:
-        raise
-    except Exception as error:  # the network's, the server's, the key's: wandb raises what it likes
+    except (OSError, wandb.errors.Error) as error:  # the network's, the server's, the key's
         reason = one_line(error.__cause__ or error, 150)
         advice = "type a project and entity that the API key may write to, or wandb login --relogin for another key"
         raise UserError(f"project={project}: W&B failed ({reason}); {advice}") from error

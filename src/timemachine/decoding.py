@@ -124,8 +124,8 @@ def truncate(weights_VS: Floats, truncation: Truncation) -> None:
         weights_VS[weights_VS < np.partition(weights_VS, -k, 0)[-k]] = 0
     if p is not None and p < 1:
         sorted_VS = -np.sort(-weights_VS, 0)
-        larger_VS = np.cumsum(sorted_VS, 0, np.float64) - sorted_VS  # the sum of all larger ones
-        num_kept_S = (larger_VS < p * weights_VS.sum(0, np.float64)).sum(0)
+        before_VS = np.cumsum(sorted_VS, 0, np.float64) - sorted_VS  # the sum of those before it
+        num_kept_S = (before_VS < p * weights_VS.sum(0, np.float64)).sum(0)
         weights_VS[weights_VS < np.take_along_axis(sorted_VS, num_kept_S[None] - 1, 0)] = 0
     if least is not None:
         weights_VS[weights_VS < least * weights_VS.max(0)] = 0

@@ -40,6 +40,8 @@ class RNNLMScratch(LightningModule):
         if network.input is Input.embedding:
             self.embedding = nn.Parameter(torch.randn(vocab_size, network.embedding_dim) * network.embedding_sigma)
         self.rnn: Any = build_cell(network, vocab_size if self.embedding is None else network.embedding_dim)
+        has_effect = self.input_lr_factor == 1 or bool(self.parameter_groups()[0]["params"])
+        require(has_effect, "model.input_lr_factor", self.input_lr_factor, "no weight of the cell begins with W_x", 1.0)
         self.W_hq = nn.Parameter(torch.randn(hiddens, vocab_size) * sigma)
         self.b_q = nn.Parameter(torch.zeros(vocab_size))
         self.train_perplexity, self.val_perplexity, self.test_perplexity = Perplexity(), Perplexity(), Perplexity()
@@ -105,8 +107,6 @@ class RNNLMScratch(LightningModule):
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return the weights that read the input, whose rate is `input_lr_factor` times as large, and the others."""
         reads = reading_weights(self.rnn) + ([] if self.embedding is None else [self.embedding])
-        rule = "the cell has no weight whose name begins with W_x"
-        require(bool(reads), "model.input_lr_factor", self.input_lr_factor, rule, 1.0)
         others = [p for p in self.parameters() if not any(p is q for q in reads)]
         return [{"params": reads, "lr": self.lr * self.input_lr_factor}, {"params": others, "lr": self.lr}]
 

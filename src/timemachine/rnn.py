@@ -59,7 +59,7 @@ CELLS: dict[str, type[nn.Module]] = {
 def build_cell(network: Model, num_inputs: int) -> nn.Module:
     """Return a new cell of the class that `model.cell` names.
 
-    Raise SettingError for a name that is not in `CELLS`, and for a setting not at its default that has no effect.
+    Raise SettingError for a name that is not in `CELLS`, and for a setting not at its default that it does not read.
     """
     require(network.cell in CELLS, "model.cell", network.cell, f"must be one of {', '.join(CELLS)}", "rnn")
     cell, settings, defaults = CELLS[network.cell], to_dict(network), to_dict(Model())

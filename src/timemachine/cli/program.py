@@ -22,7 +22,7 @@ from timemachine.config import REPOSITORY, Train, from_dict, to_dict
 from timemachine.errors import SettingError, UserError
 from timemachine.run.files import shown, shown_from
 from timemachine.run.processes import end_with_parent, interrupt_on_signals, is_first_process, is_job
-from timemachine.run.record import EXPORT, Record, Role, is_resumed, objective, read_summary
+from timemachine.run.record import EXPORT, Record, Role, is_resumed, is_running, objective, read_summary
 
 # Launchers whose jobs write one after another, or each into a file of its own. Those of others share a terminal.
 OWN_OUTPUT = ("basic", "submitit_local", "submitit_slurm")
@@ -91,7 +91,8 @@ class Hooks(Callback):
         """Exit if the folder contains a run that has trained, or a sweep, unless that run is resumed or is a job."""
         folder = config.hydra.run.dir
         remember_folder(folder)
-        is_used = any(os.path.exists(f"{folder}/{name}") for name in ("metrics.csv", EXPORT, "multirun.yaml"))
+        left = ("metrics.csv", "steps.csv", EXPORT, "multirun.yaml")
+        is_used = is_running(Path(folder)) or any(os.path.exists(f"{folder}/{name}") for name in left)
         if is_used and is_first_process() and not (is_resumed(config) or is_job()):
             again = f"resume={folder}, or another folder"
             sys.exit(f"error: hydra.run.dir={folder}: there is a run or a sweep already; use {again}")

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from timemachine.cli.arguments import MULTIRUN, quoted, unquoted_path
 from timemachine.cli.schema import CONF
 from timemachine.config import Train, from_dict, to_dict
-from timemachine.errors import SettingError, one_line
+from timemachine.errors import SettingError, UserError, one_line
 from timemachine.run.files import links_that_leave
 from timemachine.run.jobs import exercise_of, job_folders, read_job
 from timemachine.run.record import read_summary
@@ -82,14 +82,16 @@ def recorded_settings(folder: str) -> dict[str, Any]:
     """
     try:
         summary = read_summary(Path(folder))
+        if "corpus" not in summary:
+            rule = "the run ended before it had read its text; type its command again"
+            raise UserError(f"resume={folder}: {rule}")
         if missing := to_dict(Train()).keys() - summary["settings"].keys():
             raise ValueError(f"settings: {min(missing)} is missing")
         settings = to_dict(from_dict(Train, summary["settings"]))
     except (OSError, ValueError, SettingError) as error:
         reason = one_line(error, 100)
         raise SettingError(f"resume={folder}: {folder}/summary.json is damaged: {reason}") from error
-    # Without a source the run was killed before it had read its text.
-    settings["data"]["corpus"] = summary.get("corpus", {}).get("source", settings["data"]["corpus"])
+    settings["data"]["corpus"] = summary["corpus"].get("source", settings["data"]["corpus"])
     return settings
 
 

@@ -101,7 +101,7 @@ def _check_values(override: Override, config: DictConfig, loader: ConfigLoader) 
         raise SettingError(f"{override.input_line}: matches nothing; use values such as model.hiddens=16,32")
     for value in values:
         if choices:
-            if isinstance(value, str) and value not in choices:
+            if isinstance(value, str) and "/" not in value and value not in choices:  # of a folder Hydra asks
                 raise SettingError(no_such_choice(name, value, choices))
         elif setting is not None and isinstance(value, str | int | float) and "${" not in str(value):
             OmegaConf.update(trial, name, value)  # which turns 1 into true for a switch

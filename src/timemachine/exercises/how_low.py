@@ -301,8 +301,8 @@ def _answer(jobs: list[Job], path: list[Recipe], finals: list[Reading]) -> str:
     return (
         f"One model with one recurrent layer reaches {', '.join(reached)}; the changes led from {first:.2f} to "
         f"{last:.2f} on the novel's next 5 %, where the choices were made. Its teacher, counted n-grams mixed with "
-        f"small networks, has {finals[0].perplexity('teacher').mean:.2f} on {finals[0].text}; the model has "
-        f"{more:+.3f} nats a character more."
+        f"small networks, has {finals[0].perplexity('teacher').mean:.2f} on {finals[0].text}, a difference of "
+        f"{more:+.3f} nats a character for the model."
     )
 
 

@@ -22,7 +22,7 @@ def missing(jobs: Iterable[Job], needed: Mapping[str, object]) -> str:
     """
     jobs = list(jobs)
     left = [job.name for job in jobs if not ended([job])]
-    lacking = [f"{len(left)} of {len(jobs)} jobs have not ended ({', '.join(left)})"] if left else []
+    lacking = [f"{len(left)} of {len(jobs)} jobs did not complete ({', '.join(left)})"] if left else []
     lacking += [f"no {runs}" for runs, found in needed.items() if not found]
     return f"No answer yet, runs are missing: {'; '.join(lacking)}." if lacking else ""
 

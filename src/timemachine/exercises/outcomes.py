@@ -15,7 +15,7 @@ def outcome(job: Job) -> str:
     """
     if job.status == "diverged":
         return "diverged"
-    ends = (job.metrics.get(name, 0.0) <= most for name, most in job.letters.items())
+    ends = (job.metrics.get(name, 0.0) <= most for name, most in job.unigram.items())
     return "learnt" if all(ends) else "learnt nothing"
 
 
@@ -37,7 +37,7 @@ def last(name: str, jobs: Iterable[Job]) -> dict[int, float]:
 
 def definition(jobs: Iterable[Job]) -> str:
     """Return what a report calls an outcome, with the perplexities that the letters of these runs' texts give."""
-    most = " or ".join(dict.fromkeys(f"{job.letters[VAL]:.2f}" for job in jobs if job.letters)) or "–"
+    most = " or ".join(dict.fromkeys(f"{job.unigram[VAL]:.2f}" for job in jobs if job.unigram)) or "–"
     return (
         f"Learnt nothing: ends above {most} on validation, what the letters' frequencies give. Diverged: not finite, "
         "or above guessing."

@@ -82,7 +82,7 @@ def _sentence(training: Training, jobs: list[Job], compared: Compared) -> str:
     others = [verdict for book, (_, verdict) in compared.items() if book not in (training[0], NGRAM)]
     return (
         f"After {training[1]:,} characters of {jobs[0].probes['books']['title']} the model has a perplexity of "
-        f"{2**asked.mean:.2f} on The War of the Worlds ({asked:.2f} bits a character, and {own:+.2f} bits more on the "
-        f"rest of its own novel). Harder than it: {others.count(HARDER)} of {len(others)} books by others; easier: "
-        f"{others.count(EASIER)}."
+        f"{2**asked.mean:.2f} on The War of the Worlds ({asked:.2f} bits a character, a difference of {own:+.2f} bits "
+        f"to the rest of its own novel). Harder than it: {others.count(HARDER)} of {len(others)} books by others; "
+        f"easier: {others.count(EASIER)}."
     )

@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from timemachine.run.record import NOT_FINITE, flat, is_running, read_summary
 from timemachine.run.rows import final_numbers, read_numbers, write_rows
 
 VAL = "val/perplexity"
-NUM_SHOWN = 6  # settings that the printed table has room for
+NUM_SHOWN = 6  # settings that the printed table shows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +56,8 @@ class Job:
         return float(self.probes.get("stream", {}).get(split, {}).get("perplexity", math.nan))
 
     @property
-    def letters(self) -> dict[str, float]:
-        """Return train/ and val/perplexity of the letters' frequencies."""
+    def unigram(self) -> dict[str, float]:
+        """Return train/ and val/perplexity of the characters' frequencies."""
         return dict(self.corpus.get("unigram", {}))
 
 
@@ -80,7 +81,9 @@ def read_job(folder: Path, name: str = "") -> Job:
     known: dict[str, Any] = {"exercise": "none"}
     known |= {entry.name: summary[entry.name] for entry in fields(Job) if entry.name in summary}
     known["settings"] = flat(summary["settings"])
-    known["metrics"] = summary["metrics"] or final_numbers(folder)  # of a job that did not end
+    if not summary["metrics"]:  # it did not end
+        with suppress(SettingError):  # a damaged table
+            known["metrics"] = final_numbers(folder)
     return Job(**known | {"name": name, "folder": folder})
 
 

@@ -271,10 +271,11 @@ def run_summary(run: str, setting: str = "run") -> dict[str, Any]:
 
 def newest_run(argument: str) -> Path:
     """Return the newest folder of a run under outputs/. Raises SettingError, about the argument, if there is none."""
-    runs = [path.parent for path in Path("outputs").glob("*/*/metrics.csv")]  # outputs/<date>/<time>
-    if not runs:
-        raise SettingError(f"{argument}: no run found under outputs/; use the folder of a run")
-    return max(runs)
+    for path in sorted(Path("outputs").glob("*/*/summary.json"), reverse=True):  # outputs/<date>/<time>
+        with suppress(ValueError):  # a damaged file
+            if "corpus" in read_summary(path.parent):  # else the run ended before it had read its text
+                return path.parent
+    raise SettingError(f"{argument}: no run found under outputs/; use the folder of a run")
 
 
 def folder_of(run: Path) -> Path:

@@ -27,8 +27,10 @@ from timemachine.run.rows import final_numbers
 from timemachine.run.tables import EpochTable, StepTable
 
 
-def build_trainer(settings: Train, run: Record, others: Sequence[Logger | Callback] = ()) -> pl.Trainer:
-    """Return the Trainer of a run. `others`: loggers and callbacks beside those that each run has.
+def build_trainer(
+    settings: Train, run: Record, configured: Sequence[Logger | Callback] = (), others: Sequence[Callback] = ()
+) -> pl.Trainer:
+    """Return the Trainer of a run. `configured`: what `open_loggers` yields. `others`: further callbacks.
 
     Raises SettingError for what Lightning refuses.
     """
@@ -40,12 +42,7 @@ def build_trainer(settings: Train, run: Record, others: Sequence[Logger | Callba
     if chosen["accelerator"] == "cpu" and str(chosen["precision"]) in ("16", "16-mixed"):
         rule = "Lightning computes bf16-mixed instead on the CPU"
         raise SettingError(f"trainer.precision={chosen['precision']}: {rule}; type trainer.precision=bf16-mixed")
-    own: list[Callback] = []
-    if settings.callbacks:
-        from timemachine.run.own import build_own  # a plain run has none
-
-        own = [*build_own(settings, "callbacks", run)]
-    has_bar = any(isinstance(callback, ProgressBar) for callback in own)
+    has_bar = any(isinstance(callback, ProgressBar) for callback in configured)
     draws_bar = sys.stdout.isatty() if chosen["enable_progress_bar"] is None else chosen["enable_progress_bar"]
     draws_bar = draws_bar and run.role.prints and not (settings.trainer.barebones or has_bar)
     chosen["enable_progress_bar"] = draws_bar or has_bar
@@ -53,7 +50,7 @@ def build_trainer(settings: Train, run: Record, others: Sequence[Logger | Callba
         chosen["profiler"] = chosen["profiler"] or Unprofiled()
     plugins = chosen["plugins"] or []
     chosen["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), WholeCheckpoints()]
-    loggers, callbacks = _lists(settings, run, others, own, draws_bar)
+    loggers, callbacks = _lists(settings, run, configured, others, draws_bar)
     if any(isinstance(callback, EpochTable) for callback in callbacks):
         chosen["enable_checkpointing"] = True  # Lightning refuses a Checkpoint, such as EpochTable, without it
     try:
@@ -77,41 +74,43 @@ def build_trainer(settings: Train, run: Record, others: Sequence[Logger | Callba
 
 
 def _lists(
-    settings: Train, run: Record, others: Sequence[Logger | Callback], own: list[Callback], draws_bar: bool
+    settings: Train, run: Record, configured: Sequence[Logger | Callback], others: Sequence[Callback], draws_bar: bool
 ) -> tuple[list[Logger], list[Callback]]:
     """Return the run's loggers and its callbacks, in the order in which they are called."""
     if settings.trainer.barebones or settings.trainer.fast_dev_run:  # Lightning's own ways to keep nothing
-        return [], own
+        return [], [callback for callback in configured if not isinstance(callback, Logger)]
     steps = StepTable(run.folder)
     epochs = EpochTable(run.folder, steps, prints_lines=run.role.prints and not draws_bar)
-    callbacks: list[Callback] = [TrainingStart(run)]
-    callbacks += [other for other in others if isinstance(other, Callback)]
-    callbacks += [*own, steps]  # after those that log as a batch ends
+    callbacks: list[Callback] = [TrainingStart(run), *others]
+    callbacks += [callback for callback in configured if isinstance(callback, Callback)]  # of W&B a logger, too
+    callbacks.append(steps)  # after those that log as a batch ends
     callbacks += [PerplexityBar(), Interruptible()] if draws_bar else [Interruptible()]
     callbacks.append(epochs)  # before the checkpoint from which a run is resumed
     if settings.trainer.enable_checkpointing is not False:
         callbacks.append(Checkpoints(run))
-    return [other for other in others if isinstance(other, Logger)], callbacks
+    return [logger for logger in configured if isinstance(logger, Logger)], callbacks
 
 
 @contextmanager
 def open_loggers(settings: Train, run: Record) -> Iterator[list[Any]]:
-    """Yield the run's loggers, which get its settings. One that is a context is left when the run has ended.
+    """Yield the loggers and callbacks that the settings name. Loggers get the settings; one that is a context manager
+    is left when the run has ended.
 
-    Raise SettingError for one that cannot be built.
+    Raise SettingError for one that cannot be built: a callback, before a logger begins.
     """
-    loggers = list[Any]()
+    found = list[Any]()
     with ExitStack() as stack:
-        if settings.logger:
-            from timemachine.run.own import build_own  # with logger=csv there is none
+        if settings.logger or settings.callbacks:
+            from timemachine.run.own import build_own  # a plain run has none
 
+            found += build_own(settings, "callbacks", run)
             for logger in build_own(settings, "logger", run):
                 if isinstance(logger, AbstractContextManager):
                     stack.enter_context(logger)
                 logger.log_hyperparams(to_dict(settings))
-                loggers.append(logger)
+                found.append(logger)
         try:
-            yield loggers
+            yield found
         except BaseException:
             with suppress(OSError):  # a full disk: the error that ends the run names it
                 run.update(metrics=final_numbers(run.folder))
@@ -162,8 +161,9 @@ def errors_in_one_line(trainer: pl.Trainer) -> Iterator[None]:
         yield
     except SystemExit as error:
         raise KeyboardInterrupt from error
-    except (MisconfigurationException, ValueError) as error:
-        # For an interval above the number of batches Lightning raises ValueError, unlike for other settings.
-        if type(error) is ValueError and "`val_check_interval`" not in str(error):
-            raise
+    except MisconfigurationException as error:
         raise (UserError if trainer.global_step else SettingError)(one_line(error)) from error
+    except ValueError as error:  # which Lightning raises for an interval above the number of batches
+        if "`val_check_interval`" not in str(error):
+            raise
+        raise SettingError(one_line(error)) from error

@@ -46,7 +46,8 @@ def publish(folder: Path, project: str, entity: str) -> str:
     """
     (title, parts), group = blocks(folder, project, entity), _group(folder)
     about: dict[str, Any] = {"id": re.sub(r"\W+", "-", f"report-{group}"), "group": group, "job_type": "report"}
-    with tempfile.TemporaryDirectory() as place, wandb.init(dir=place, entity=entity, project=project, **about) as run:
+    about |= {"entity": entity, "project": project, "mode": "online", "settings": wandb.Settings(silent=True)}
+    with tempfile.TemporaryDirectory() as place, wandb.init(dir=place, **about) as run:
         run.log({figure.stem: wandb.Image(str(figure)) for figure in folder.glob("*.png")})
     report = wr.Report(project=project, entity=entity, title=title, width="fluid", blocks=parts)
     report.save()

@@ -15,6 +15,7 @@ import lightning.pytorch as pl
 import wandb
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import WandbLogger
+from pydantic import ValidationError
 
 from timemachine.config import require
 from timemachine.decoding import continue_text, known_prefix
@@ -72,15 +73,15 @@ class OptionalWandbLogger(WandbLogger):
         for name, default in (defaults | {"project": PROJECT}).items():
             if {"group": "WANDB_RUN_GROUP"}.get(name, f"WANDB_{name.upper()}") not in os.environ:
                 given.setdefault(name, default)
-        if "api_key" in given.get("settings", {}):  # it would be in the run's files
-            raise SettingError("logger.wandb.settings.api_key: not supported; use WANDB_API_KEY or wandb login")
         mode = "offline" if given.pop("offline", False) else given.pop("mode", None)
         try:
+            if "api_key" in given.get("settings", {}):  # it would be in the run's files
+                raise SettingError("logger.wandb.settings.api_key: not supported; use WANDB_API_KEY or wandb login")
             known = wandb.setup().settings.mode
             if mode is None and known == "online" and not wandb.login(prompt=False, verify=False):
                 mode = "offline"  # wandb.init would ask for a key
             self._begin(given, mode)
-        except (TypeError, ValueError, wandb.errors.UsageError) as error:  # pydantic's is a ValueError
+        except (TypeError, ValidationError, wandb.errors.UsageError) as error:
             wandb.teardown()  # it keeps what it has read
             raise SettingError(f"logger.wandb, or a variable WANDB_…: {one_line(error)}") from error
         except Exception as error:
@@ -88,6 +89,8 @@ class OptionalWandbLogger(WandbLogger):
             self._begin(given, "offline")
 
     def _begin(self, given: dict[str, Any], mode: str | None) -> None:
+        if wandb.run is not None:  # of a job that could not end it; Lightning would log into it
+            wandb.teardown()
         super().__init__(**{"save_dir": None} | given, mode=mode)  # Lightning's `save_dir` would hide `dir`
         self.run: Any = self.experiment  # of several processes the first one has a run
 
