@@ -1,5 +1,6 @@
 """The command line as Hydra takes it, and the options that work as Hydra documents them."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -116,8 +117,14 @@ def test_latest_run() -> None:
         hydra_override("run=latest", Generate)
     for name in ("2026-11-27/23-59-59-5", "2026-11-28/01-02-03-4", "2026-11-28/00-00-00-9"):
         Path("outputs", name).mkdir(parents=True)
-        Path("outputs", name, "metrics.csv").touch()
-    Path("outputs/2026-11-29/00-00-00-0").mkdir(parents=True)  # no run
+        summary: dict[str, Any] = {"status": "completed", "message": None, "settings": {}, "metrics": {}, "corpus": {}}
+        Path("outputs", name, "summary.json").write_text(json.dumps(summary))
+    for name, text in {
+        "2026-11-29/00-00-00-0": "{}",
+        "2026-11-29/00-00-00-1": '{"status": "failed"}',
+    }.items():  # no runs
+        Path("outputs", name).mkdir(parents=True)
+        Path("outputs", name, "summary.json").write_text(text)
     for name, schema in (("run", Generate), ("run", Evaluate), ("resume", Train), ("init_from", Train)):
         assert hydra_override(f"{name}=latest", schema) == f"{name}='outputs/2026-11-28/01-02-03-4'"
     Path("latest").mkdir()  # a folder of that name
