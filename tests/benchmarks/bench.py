@@ -29,7 +29,7 @@ import torch
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests.benchmarks import rivals
 from tests.support.programs import assert_succeeded, call_program, with_callback
@@ -117,6 +117,16 @@ def book(_: int) -> Iterator[Row]:
             yield Row(f"step against {what}: skipped, {one_line(error, 60)}")
         else:
             yield Row(f"step against {what}", *in_turn(own, rival, 20))
+
+
+def cells(_: int) -> Iterator[Row]:
+    """A step with a cell of chapter 10 against PyTorch's layer."""
+    for H in (32, 256):
+        layers = {"gru": nn.GRU(V, H), "lstm": nn.LSTM(V, H), "deep_rnn": nn.RNN(V, H, num_layers=2)}
+        for cell, layer in layers.items():
+            batch = random_batch(T, B)
+            own, rival = rivals.own_step(H, batch, cell=cell), rivals.torch_step(H, batch, layer)
+            yield Row(f"step of {cell} against PyTorch's layer, H = {H}", *in_turn(own, rival, 10))
 
 
 def sizes(threads: int) -> Iterator[Row]:
@@ -267,7 +277,8 @@ def sweep(threads: int) -> Iterator[Row]:
 
 
 GROUPS = {
-    group.__name__: group for group in (steps, book, sizes, vocabularies, epoch, lightning, decoding, program, sweep)
+    group.__name__: group
+    for group in (steps, book, cells, sizes, vocabularies, epoch, lightning, decoding, program, sweep)
 }
 
 
@@ -294,9 +305,9 @@ def main() -> None:
             keep_freed_memory()
         for row in GROUPS[name](threads):
             numbers = (row.ours_ms, row.rival_ms, row.ratio)
-            cells = ["" if number is None else f"{number:.3g}" for number in numbers]
-            table.add_row(str(threads), row.what, *cells)
-            kept.append({"threads": threads, "what": row.what, "ours_ms": cells[0], "rival_ms": cells[1]})
+            shown = ["" if number is None else f"{number:.3g}" for number in numbers]
+            table.add_row(str(threads), row.what, *shown)
+            kept.append({"threads": threads, "what": row.what, "ours_ms": shown[0], "rival_ms": shown[1]})
     Console(width=max(110, Console().width)).print(table)
     if groups is GROUPS:
         SPEED.mkdir(exist_ok=True)

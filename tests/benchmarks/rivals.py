@@ -21,9 +21,11 @@ from timemachine.language_model import RNNLMScratch
 Step = Callable[[], Any]
 
 
-def own_step(H: int, batch: Batch, backward: str = "auto", V: int = 28, activation: str = "tanh") -> Step:
+def own_step(
+    H: int, batch: Batch, backward: str = "auto", V: int = 28, activation: str = "tanh", cell: str = "rnn"
+) -> Step:
     """Gradients, clipping and update of `FusedRNNLM`; backward="autograd" is the book's loop."""
-    model = FusedRNNLM(V, hiddens=H, activation=activation, backward=backward)
+    model = FusedRNNLM(V, hiddens=H, activation=activation, backward=backward, cell=cell)
     model.trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
     parameters = list(model.parameters())  # as Lightning's hook finds them: in the optimiser
     optimizer = torch.optim.SGD(parameters, lr=1)
@@ -72,9 +74,9 @@ def d2l_step(H: int, batch: Batch) -> Step:
     return step
 
 
-def torch_step(H: int, batch: Batch) -> Step:
-    """The same with torch.nn.RNN on one-hot vectors, nn.Linear, cross_entropy and clip_grad_norm_."""
-    rnn, linear = nn.RNN(28, H), nn.Linear(H, 28)
+def torch_step(H: int, batch: Batch, layer: nn.RNNBase | None = None) -> Step:
+    """The same with torch.nn.RNN, or another layer, on one-hot vectors, nn.Linear, cross_entropy, clip_grad_norm_."""
+    rnn, linear = layer or nn.RNN(28, H), nn.Linear(H, 28)
     parameters = [*rnn.parameters(), *linear.parameters()]
     for parameter in parameters:
         nn.init.normal_(parameter, std=0.01)

@@ -63,7 +63,7 @@ def test_report_of_half_a_sweep(sweep: Path, capsys: pytest.CaptureFixture[str])
     (sweep / "5/summary.json").write_text('{"status": "runn')
     write_report(sweep, "clipping", load_jobs(sweep))
     report = (sweep / "report.md").read_text()
-    assert "No answer yet, runs are missing: 2 of 24 jobs have not ended (1, 5)." in report
+    assert "No answer yet, runs are missing: 2 of 24 jobs did not complete (1, 5)." in report
     assert "24 runs (13 completed, 2 failed, 9 diverged)" in report
     assert "`model.lr`: 1.0, 8.0, 24.0, 4.0; `trainer.gradient_clip_val`: None, 1.0, 0.1" in report
     for figure in ("outcome", "norms"):

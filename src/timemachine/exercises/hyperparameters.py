@@ -98,7 +98,7 @@ def findings(jobs: list[Job]) -> Findings:
             + [f"{gains[it]:+.3f}" if it in gains else "", verdicts.get(it, "")]
             for it in shown
         ],
-        notes=[CORRECTED if verdicts else _agreement(nats)] if verdicts or len(nats) >= 20 else [],
+        notes=[CORRECTED if verdicts else _agreement(nats)] if nats else [],
         figures={"settings": _gains(nats, shown) if verdicts else _map(nats, leading)},
     )
 
@@ -136,7 +136,7 @@ def _answer(jobs: list[Job], nats: Nats) -> str:
 def _agreement(nats: Nats) -> str:
     """Return how far the two texts agree on what is low, and what is lowest on the rest."""
     val, rest = ([_perplexity(found[part]).mean for found in nats.values()] for part in PARTS)
-    low, tenth = list(nats)[rest.index(min(rest))], len(val) // 10
+    low, tenth = list(nats)[rest.index(min(rest))], max(len(val) // 10, 3)  # two ranks always correlate by 1 or -1
     every, leading = (float(stats.spearmanr(val[:n], rest[:n]).statistic) for n in (len(val), tenth))
     return (
         f"Over all {len(val)} settings validation and rest have a rank correlation of {every:.2f}, over the {tenth} "

@@ -5,7 +5,6 @@ import os
 import re
 import shlex
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -82,8 +81,10 @@ def read_job(folder: Path, name: str = "") -> Job:
     known |= {entry.name: summary[entry.name] for entry in fields(Job) if entry.name in summary}
     known["settings"] = flat(summary["settings"])
     if not summary["metrics"]:  # it did not end
-        with suppress(SettingError):  # a damaged table
+        try:
             known["metrics"] = final_numbers(folder)
+        except SettingError as error:  # a damaged table does not keep the other jobs from being read
+            known |= {"status": "failed", "message": str(error)}
     return Job(**known | {"name": name, "folder": folder})
 
 
