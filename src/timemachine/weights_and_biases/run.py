@@ -73,10 +73,11 @@ class OptionalWandbLogger(WandbLogger):
         for name, default in (defaults | {"project": PROJECT}).items():
             if {"group": "WANDB_RUN_GROUP"}.get(name, f"WANDB_{name.upper()}") not in os.environ:
                 given.setdefault(name, default)
+        settings = given.get("settings")
+        if isinstance(settings, Mapping) and "api_key" in settings:  # it would be in the run's files
+            raise SettingError("logger.wandb.settings.api_key: not supported; use WANDB_API_KEY or wandb login")
         mode = "offline" if given.pop("offline", False) else given.pop("mode", None)
         try:
-            if "api_key" in given.get("settings", {}):  # it would be in the run's files
-                raise SettingError("logger.wandb.settings.api_key: not supported; use WANDB_API_KEY or wandb login")
             known = wandb.setup().settings.mode
             if mode is None and known == "online" and not wandb.login(prompt=False, verify=False):
                 mode = "offline"  # wandb.init would ask for a key
