@@ -369,7 +369,7 @@ def test_a_setting(row: Row, is_resumed: bool, tmp_path: Path, num_optimizer_ste
 
 
 ACCEPTED = [row for row in SETTINGS if not row.refused]
-CASES = int(os.environ.get("CASES", 120)) // 5  # `make torture`: 2,000
+CASES = int(os.environ.get("CASES", 60)) // 5  # `make torture`: 2,000
 
 
 @pytest.mark.slow
