@@ -12,7 +12,7 @@ from timemachine.run.record import run_summary
 @program(Generate)
 def main(settings: Generate) -> None:
     """Print the continuations, a blank line between them on a terminal and where they may have line breaks."""
-    run_summary(settings.run)  # a folder that is none shall be told before the slow imports
+    run_summary(settings.run)  # fail on an invalid folder before the slow imports
 
     from timemachine.decoding import Truncation, continue_text
     from timemachine.evaluation.normalisation import lost_characters

@@ -13,12 +13,12 @@ from timemachine.rnn import CELLS, RNNScratch
 
 
 class LSTMScratch(nn.Module):
-    """Long short-term memory, equations (10.1.1) to (10.1.5) of the book.
+    """Long short-term memory, equations (10.1.1) to (10.1.4) of the book.
 
     Input, forget and output gate and the input node each have weights `W_x` (D, H) and `W_h` (H, H) drawn from
     N(0, sigma²) and a bias (H) of zero: W_xi, W_hi, b_i; W_xf, …; W_xo, …; W_xc, …. A state has the output H and the
-    memory C next to each other, S = 2H. `torch.nn.LSTM` computes the same, with the gates in the order i, f, c,
-    o, if its `bias_hh` is zero.
+    memory C next to each other, S = 2H. `torch.nn.LSTM` computes the same if its
+    `bias_hh` is zero; its gates are in the order i, f, c, o.
     """
 
     def __init__(self, num_inputs: int, num_hiddens: int, sigma: float = 0.01) -> None:
@@ -48,12 +48,13 @@ class LSTMScratch(nn.Module):
 
 
 class GRUScratch(nn.Module):
-    """Gated recurrent unit, equations (10.2.1) to (10.2.3) of the book, with one difference.
+    """Gated recurrent unit, equations (10.2.1) to (10.2.3) of the book, except that the reset gate acts after the
+    product.
 
-    The reset gate multiplies the product H W_hh, as in cuDNN and `torch.nn.GRU`; in the book it multiplies H before the
-    product. Therefore a step needs one product. Reset gate, update gate and candidate each have weights `W_x` (D, H)
+    It multiplies H W_hh, as in cuDNN and `torch.nn.GRU`, so that a step needs one product with the state; in equation
+    (10.2.2) it multiplies H before the product. Reset gate, update gate and candidate each have weights `W_x` (D, H)
     and `W_h` (H, H) drawn from N(0, sigma²) and a bias (H) of zero: W_xr, W_hr, b_r; W_xz, …; W_xh, …. A state is the
-    output, S = H. `torch.nn.GRU` computes the same, with the gates in the order r, z, h, if its `bias_hh` is zero.
+    output, S = H. `torch.nn.GRU` computes the same if its `bias_hh` is zero; its gates are in the order r, z, h.
     """
 
     def __init__(self, num_inputs: int, num_hiddens: int, sigma: float = 0.01) -> None:
@@ -83,7 +84,7 @@ class GRUScratch(nn.Module):
 
 
 class StackedRNNScratch(nn.Module):
-    """A deep RNN, equation (10.3.1) of the book: `rnns`, L layers of `RNNScratch`, each reads the states of the layer
+    """A deep RNN, equation (10.3.1) of the book: `rnns`, L layers of `RNNScratch`. Each reads the states of the layer
     below.
 
     A state has the state of each layer, from the first one on, next to each other, S = L·H.

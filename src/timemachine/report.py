@@ -21,9 +21,10 @@ def main() -> None:
     folder = Path(typed)
     try:
         jobs = load_jobs(folder)
-        for row in tie_together(folder, exercise_of(jobs), jobs):
-            if row["message"]:
-                print_text(f"job {row['job']}: {row['message']}")
+        tie_together(folder, exercise_of(jobs), jobs)
+        for job in jobs:
+            if job.message:
+                print_text(f"job {job.name}: {job.message}")
     except SettingError as error:
         sys.exit(printable(f"error: {error}"))
     except OSError as error:

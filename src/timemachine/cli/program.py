@@ -92,8 +92,8 @@ class Hooks(Callback):
         folder = config.hydra.run.dir
         remember_folder(folder)
         left = ("metrics.csv", "steps.csv", EXPORT, "multirun.yaml")
-        is_used = is_running(Path(folder)) or any(os.path.exists(f"{folder}/{name}") for name in left)
-        if is_used and is_first_process() and not (is_resumed(config) or is_job()):
+        is_new = is_first_process() and not (is_resumed(config) or is_job())
+        if is_new and (is_running(Path(folder)) or any(os.path.exists(f"{folder}/{name}") for name in left)):
             again = f"resume={folder}, or another folder"
             sys.exit(f"error: hydra.run.dir={folder}: there is a run or a sweep already; use {again}")
 

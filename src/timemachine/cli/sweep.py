@@ -101,7 +101,7 @@ def _check_values(override: Override, config: DictConfig, loader: ConfigLoader) 
         raise SettingError(f"{override.input_line}: matches nothing; use values such as model.hiddens=16,32")
     for value in values:
         if choices:
-            if isinstance(value, str) and "/" not in value and value not in choices:  # of a folder Hydra asks
+            if isinstance(value, str) and "/" not in value and value not in choices:  # Hydra checks subfolders
                 raise SettingError(no_such_choice(name, value, choices))
         elif setting is not None and isinstance(value, str | int | float) and "${" not in str(value):
             OmegaConf.update(trial, name, value)  # which turns 1 into true for a switch
@@ -154,7 +154,7 @@ def print_progress(config: DictConfig, jobs: int) -> None:
 
 
 def _num_done(folder: Path) -> int:
-    return sum(read_job(job).status in ("completed", "diverged") for job in job_folders(folder))
+    return sum(read_job(job).has_ended for job in job_folders(folder))
 
 
 def end(config: DictConfig) -> None:
@@ -162,7 +162,7 @@ def end(config: DictConfig) -> None:
     folder = Path(config.hydra.sweep.dir)
     try:
         jobs = load_jobs(folder)
-        rows = tie_together(folder, _exercise(config), jobs)
+        tie_together(folder, _exercise(config), jobs)
         if line := upload_line(folder, "/*/wandb"):
             print(line)
     except Exception as error:  # of which Hydra would make a warning, and exit with 0
@@ -171,6 +171,6 @@ def end(config: DictConfig) -> None:
             sys.exit(1)
         reason = f"{getattr(error, 'filename', None) or folder}: {outcome(error)[1]}"
         sys.exit(f"error: {reason}; when that has been mended type the same command and resume={folder}")
-    if failed := [row["job"] for row in rows if row["status"] not in ("completed", "diverged")]:
+    if failed := [job.name for job in jobs if not job.has_ended]:
         reasons = f"their messages are in {shown(folder / 'summary.csv')}"
-        sys.exit(f"error: {len(failed)} of {len(rows)} jobs failed (job {', '.join(failed)}); {reasons}")
+        sys.exit(f"error: {len(failed)} of {len(jobs)} jobs failed (job {', '.join(failed)}); {reasons}")

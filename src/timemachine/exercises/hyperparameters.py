@@ -98,7 +98,7 @@ def findings(jobs: list[Job]) -> Findings:
             + [f"{gains[it]:+.3f}" if it in gains else "", verdicts.get(it, "")]
             for it in shown
         ],
-        notes=[CORRECTED if verdicts else _agreement(nats)] if nats else [],
+        notes=[CORRECTED] if verdicts else [_agreement(nats)] if len(nats) > 3 else [],
         figures={"settings": _gains(nats, shown) if verdicts else _map(nats, leading)},
     )
 

@@ -12,7 +12,7 @@ from timemachine.run.jobs import Job, varied
 
 def ended(jobs: Iterable[Job]) -> list[Job]:
     """Return the jobs that completed or diverged."""
-    return [job for job in jobs if job.status in ("completed", "diverged")]
+    return [job for job in jobs if job.has_ended]
 
 
 def missing(jobs: Iterable[Job], needed: Mapping[str, object]) -> str:
@@ -21,7 +21,7 @@ def missing(jobs: Iterable[Job], needed: Mapping[str, object]) -> str:
     `needed`: what the answer is computed from, under a description of the runs; a false value is missing.
     """
     jobs = list(jobs)
-    left = [job.name for job in jobs if not ended([job])]
+    left = [job.name for job in jobs if not job.has_ended]
     lacking = [f"{len(left)} of {len(jobs)} jobs did not complete ({', '.join(left)})"] if left else []
     lacking += [f"no {runs}" for runs, found in needed.items() if not found]
     return f"No answer yet, runs are missing: {'; '.join(lacking)}." if lacking else ""

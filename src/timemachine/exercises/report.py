@@ -19,8 +19,8 @@ from timemachine.run.files import shown, write_figure, write_whole
 from timemachine.run.jobs import Job, print_jobs, table_of, varied, write_table
 
 
-def tie_together(folder: Path, exercise: str, jobs: list[Job]) -> list[dict[str, Any]]:
-    """Write summary.csv, report.md and the figures of a sweep, and print its table; return the table's rows.
+def tie_together(folder: Path, exercise: str, jobs: list[Job]) -> None:
+    """Write summary.csv, report.md and the figures of a sweep, and print its table.
 
     `exercise`: its name, `none` for a sweep of no exercise.
     """
@@ -30,7 +30,6 @@ def tie_together(folder: Path, exercise: str, jobs: list[Job]) -> list[dict[str,
         print_jobs(rows)
         print(f"table         {shown(folder / 'summary.csv')}")
     write_report(folder, exercise, jobs)
-    return rows
 
 
 def write_report(folder: Path, exercise: str, jobs: list[Job]) -> None:

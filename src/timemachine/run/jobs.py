@@ -38,6 +38,11 @@ class Job:
     corpus: dict[str, Any] = field(default_factory=dict)  # of the text: its symbols, their frequencies' perplexities
     wandb_group: str | None = None
 
+    @property
+    def has_ended(self) -> bool:
+        """Return whether the run completed or diverged, which is a result as well."""
+        return self.status in ("completed", "diverged")
+
     def epochs(self) -> list[dict[str, float]]:
         """Return the rows of metrics.csv, one per epoch; an empty cell is NaN."""
         return read_numbers(self.folder / "metrics.csv")
@@ -166,10 +171,10 @@ def exercise_of(jobs: Iterable[Job]) -> str:
 
 
 def upload_line(folder: Path, jobs: str = "") -> str:
-    """Return the line that says how to upload what W&B has not got of an offline run, or of all jobs of a sweep.
+    """Return a line with the command that uploads an offline run, or all jobs of a sweep; "" if all is uploaded.
 
-    `folder`: a run's `wandb/`, or a sweep's, with `jobs` the shell's pattern of those in it. Return "" for nothing:
-    `wandb sync` marks each part of a run that it has uploaded.
+    `folder`: a run's `wandb/`, or a sweep's folder with `jobs`, the shell's pattern of the `wandb/` in it. `wandb sync`
+    marks each part of a run that it has uploaded.
     """
     parts = folder.glob(f".{jobs}/offline-run-*/*.wandb")
     if all(part.with_suffix(".wandb.synced").exists() for part in parts):

@@ -90,8 +90,8 @@ class Record:
                 if role.sweep is None:  # a job starts again
                     raise SettingError(f"resume={shown(folder)}: summary.json is damaged; type another run") from error
         new = {"settings": settings, "exercise": exercise, "overrides": list(overrides)}
-        # A resumed run keeps the settings on record until `checkpoint.resume` has accepted the ones typed now. Its
-        # metrics are those of an earlier end.
+        # A resumed run keeps the settings on record until `checkpoint.resume` has accepted the ones typed now. The
+        # metrics on record are of its earlier end.
         self.summary: dict[str, Any] = new | self.before | {"status": "running", "message": None, "metrics": {}}
         self.exercise, self.overrides = self.summary["exercise"], self.summary["overrides"]
 
