@@ -27,7 +27,7 @@ def test_seed_and_bounds_of_a_search(program: Program, tmp_path: Path) -> None:
     assert len(rows) == 3
     for row in rows:
         assert 0.1 <= float(row["model.lr"]) <= 10 and 16 <= int(row["model.hiddens"]) <= 128
-        assert int(row["data.num_steps"]) in (8, 16, 32, 64)
+        assert "data.num_steps" not in row  # by which the perplexity of windows falls
     found = OmegaConf.load(tmp_path / "one/optimization_results.yaml")
     best = min(rows, key=lambda row: float(row["val/perplexity"]))
     assert found.best_value == pytest.approx(float(best["val/perplexity"]))
