@@ -1,0 +1,129 @@
+"""Chapter 10: Do gates help, at equal numbers of parameters and updates?"""
+
+import math
+from typing import NamedTuple
+
+from timemachine.exercises import Findings, Picture
+from timemachine.exercises.comparison import Estimate, compare, estimate, holm
+from timemachine.exercises.drawing import panels, points_by_seed
+from timemachine.exercises.jobs import grouped, missing, unique
+from timemachine.exercises.stream import PARTS
+from timemachine.run.jobs import Job
+
+NAMES = {"rnn": "RNN", "gru": "GRU", "lstm": "LSTM", "deep_rnn": "deep RNN"}
+PLAIN = "rnn"  # with which the others are compared
+EQUAL = 1.1  # times as many parameters as the smallest model of a size
+
+
+class Model(NamedTuple):
+    """A cell of a size. `size`: the place of its number of parameters among the sizes of the sweep, from 0 on."""
+
+    size: int
+    cell: str
+    hiddens: int
+    parameters: int
+
+
+Nats = dict[str, dict[int, float]]  # part of the text -> first character of the excerpt -> nats per character
+Rates = dict[float, Nats]
+
+
+def findings(jobs: list[Job]) -> Findings:
+    """Report each cell at the learning rate with the lowest validation perplexity, less the RNN of the same size."""
+    measured = {model: _by_rate(group) for model, group in _models(jobs).items()}
+    chosen = {model: _chosen(rates) for model, rates in measured.items() if rates}
+    plain = {model.size: measured[model][rate] for model, rate in chosen.items() if model.cell == PLAIN}
+    found = {model: measured[model][rate] for model, rate in chosen.items()}
+    differences = {
+        model: compare(nats["test"], plain[model.size]["test"])
+        for model, nats in found.items()
+        if model.cell != PLAIN and model.size in plain
+    }
+    claimed = holm(differences)
+    verdicts = {model: it.verdict(claimed[model], "lower", "higher") for model, it in differences.items()}
+    rates = {rate for of_model in measured.values() for rate in of_model}
+    edges = [f"{NAMES.get(it.cell, it.cell)}, {it.hiddens} units" for it, rate in chosen.items()
+             if rate in (min(rates), max(rates))]  # fmt: skip
+    return Findings(
+        answer=_answer(jobs, found, differences),
+        setting="Perplexities are of the text read as one stream. Of each excerpt, that is each rotation of the text, "
+        "another part is held out, and its model has another seed. The learning rate of a row is the one whose mean "
+        "validation perplexity over the excerpts is lowest; the rest of the text chose nothing.",
+        columns=["parameters", "cell", "units", "rate", "excerpts", *PARTS.values(), "rest less the RNN's, nats", ""],
+        rows=[
+            [
+                *(f"{model.parameters:,}", NAMES.get(model.cell, model.cell), str(model.hiddens), f"{chosen[model]:g}"),
+                *(str(len(nats["val"])), *(f"{_perplexity(nats[part])}" for part in PARTS)),
+                *(f"{differences[model]:+.3f}" if model in differences else "", verdicts.get(model, "")),
+            ]
+            for model, nats in found.items()
+        ],
+        notes=[
+            "± is uncorrected, the last column is after Holm's correction. Differences are paired by excerpt.",
+            f"At the lowest or the highest rate of the sweep: {'; '.join(edges) or 'none'}.",
+        ],
+        figures={"cells": _figure(found)} if found else {},
+    )
+
+
+def _models(jobs: list[Job]) -> dict[Model, list[Job]]:
+    """Return the jobs of each cell and size; numbers of parameters within 10 % of each other are one size."""
+    groups = grouped((job for job in jobs if job.parameters), lambda job: job.parameters, "model.cell", "model.hiddens")
+    models: dict[Model, list[Job]] = {}
+    size, smallest = -1, 0.0
+    for (parameters, cell, hiddens), group in sorted(groups.items(), key=lambda item: item[0]):
+        if parameters > EQUAL * smallest:
+            size, smallest = size + 1, parameters
+        models[Model(size, cell, hiddens, parameters)] = group
+    order = [*dict.fromkeys(job.settings.get("model.cell") for job in jobs)]
+    return dict(sorted(models.items(), key=lambda item: (item[0].size, order.index(item[0].cell))))
+
+
+def _by_rate(jobs: list[Job]) -> Rates:
+    """Return what each rate gives, of the rates at which a model of every excerpt ended without diverging."""
+    rates: Rates = {}
+    for (rate,), group in grouped(jobs, "model.lr").items():
+        runs = unique(group, lambda job: int(job.settings["data.start"]))
+        nats = {part: {start: math.log(job.stream(part)) for start, job in runs.items()} for part in PARTS}
+        if all(job.status == "completed" for job in group):
+            rates[rate] = nats
+    return rates
+
+
+def _chosen(rates: Rates) -> float:
+    return min(rates, key=lambda rate: estimate(rates[rate]["val"].values()).mean)
+
+
+def _perplexity(nats: dict[int, float]) -> Estimate:
+    return estimate(map(math.exp, nats.values()))
+
+
+def _answer(jobs: list[Job], found: dict[Model, Nats], differences: dict[Model, Estimate]) -> str:
+    """Return the answer for the size in the middle."""
+    middle = (max((model.size for model in found), default=0) + 1) // 2
+    of_size = {model.cell: model for model in found if model.size == middle}
+    needed = {f"{name} at the middle size": of_size.get(cell) for cell, name in NAMES.items()}
+    if line := missing(jobs, needed):
+        return line
+    rest = {cell: _perplexity(found[model]["test"]) for cell, model in of_size.items()}
+    less = {cell: differences[model] for cell, model in of_size.items() if cell != PLAIN}
+    return (
+        f"With about {of_size[PLAIN].parameters:,} parameters the perplexity of the rest of the text is "
+        f"{rest['rnn']} with the RNN, {rest['gru']} with the GRU ({less['gru']:+.3f} nats per character), "
+        f"{rest['lstm']} with the LSTM ({less['lstm']:+.3f}) and {rest['deep_rnn']} with the deep RNN "
+        f"({less['deep_rnn']:+.3f})."
+    )
+
+
+def _figure(found: dict[Model, Nats]) -> Picture:
+    figure, ((axes,),) = panels()
+    sizes = sorted({model.size for model in found})
+    smallest = {size: min(model.parameters for model in found if model.size == size) for size in sizes}
+    perplexities = {
+        (model.size, model.cell): [math.exp(nats) for nats in found[model]["test"].values()] for model in found
+    }
+    series = {NAMES.get(cell, cell): [perplexities.get((size, cell), []) for size in sizes]
+              for cell in dict.fromkeys(model.cell for model in found)}  # fmt: skip
+    points_by_seed(axes, [f"{smallest[size]:,}" for size in sizes], series)
+    axes.set(xlabel="parameters", ylabel="perplexity of the rest of the text")
+    return figure, "Each cell at the rate chosen on validation: a point an excerpt, a stroke for the mean."
