@@ -36,7 +36,7 @@ test: .venv/.ready-dev$(LOCKS)
 
 torture: .venv/.ready-dev$(LOCKS)
 	OMP_NUM_THREADS=1 KILLS=30 CASES=10000 FAULTS_EVERY=1 $(BIN)/python -m pytest -q -n auto --dist worksteal \
-	  -p tests.proof.tally -m torture tests
+	  -m torture tests
 
 soak: .venv/.ready-dev$(LOCKS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.proof.soak

@@ -146,12 +146,6 @@ def run_settings(*typed: str) -> dict[str, Any]:
     return dict(read_summary(Path("run"))["settings"])
 
 
-def test_force_and_delete() -> None:
-    typed = ["++model.hiddens=3", "~trainer.max_time", "callbacks=early_stopping", "~callbacks.early_stopping"]
-    found = run_settings(*typed)
-    assert (found["model"]["hiddens"], found["trainer"]["max_time"], found["callbacks"]) == (3, None, {})
-
-
 def test_config_dir_and_searchpath() -> None:
     Path("mine/recipe").mkdir(parents=True)
     Path("mine/recipe/small.yaml").write_text("# @package _global_\nmodel:\n  hiddens: 3\n")
@@ -163,21 +157,10 @@ def test_config_dir_and_searchpath() -> None:
     assert [row["model.hiddens"] for row in load_sweep("sweep")] == [32, 3]
 
 
-def test_shell_completion() -> None:
-    done = call_program("train.py", "-sc", "install=bash")
-    assert_succeeded(done)
-    assert "hydra_bash_completion" in done.stdout
-
-
 def test_completion_query(program: Program) -> None:
     line = "python train.py model.hid"
     done = program("train.py", "-sc", "query=bash", COMP_LINE=line, COMP_POINT=str(len(line)))
     assert "model.hiddens=" in done.stdout.split()
-
-
-def test_paths_from_where_one_types() -> None:
-    typed = ["hydra.job.chdir=true", "hydra.run.dir=runs/one"]
-    assert call_program("train.py", *SMALL, *typed).stdout.endswith("\nfolder        runs/one\n")
 
 
 def test_job_folders_of_ones_own() -> None:

@@ -11,7 +11,6 @@ from unittest.mock import patch
 
 import pytest
 
-from tests.proof.tally import Note, count
 from tests.support.processes import running
 from tests.support.programs import Program, assert_succeeded, call_program
 from tests.support.runs import epochs, summary, what_is_left
@@ -72,9 +71,8 @@ def kill_after(folder: Path, seconds: float, *arguments: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.torture
-def test_sweep_killed_again_and_again(program: Program, tmp_path: Path, record_property: Note) -> None:
+def test_sweep_killed_again_and_again(program: Program, tmp_path: Path) -> None:
     """Now and then a job has ended in between, or not yet begun."""
-    count(record_property, "kills of a sweep", KILLS)
     moments, sweep = random.Random(0), [*SWEEP, f"trainer.max_epochs={30 * KILLS}"]
     for number in range(KILLS):
         kill_after(tmp_path, moments.uniform(0, 0.4), *sweep, *(["resume=sweep"] if number else []))

@@ -118,19 +118,12 @@ def test_weights_units_and_epochs(sample: Corpus) -> None:
         assert entry["correlations"] == units.correlations(widened)
 
 
-def test_size_of_the_books_page(sample: Corpus) -> None:
-    model = random_model()
-    epochs = [Epoch(number, halved(model), 9.5, 10.5) for number in (0, 1, 5, 10, 20, 50)]
-    assert len(make_page(model, LETTERS, summary_of(model), epochs, sample.characters)) < 200_000
-
-
-def test_numbers_that_are_not_finite(sample: Corpus) -> None:
+def test_numbers_that_are_not_finite() -> None:
     model = random_model(hiddens=1)
     summary = summary_of(model) | {"status": "diverged"}
     summary["metrics"]["val/perplexity"] = "nan"
     run = Parts(make_page(model, LETTERS, summary)).run
-    assert "val/perplexity" not in dict(run["table"]) and "validation" not in run["about"]
-    assert "diverged" in run["about"]
+    assert "val/perplexity" not in dict(run["table"]) and "diverged" in run["about"]
 
 
 def test_no_path_is_published(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tests.page.models import CHARACTERS, CHINESE, LETTERS, random_model
+from tests.page.models import LETTERS, random_model
 from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.language_model import RNNLMScratch
@@ -85,13 +85,6 @@ def test_features_of_a_text() -> None:
     found = {name: feature(WRITTEN) for name, feature in (FEATURES | OF_CHARACTERS).items()}
     assert found == AS_FEATURES
     assert OF_CHARACTERS["inside quotation marks"]("“a\n\nb") == [1, 1, 1, 0, 0]
-
-
-def test_constant_features_are_not_named() -> None:
-    text = "时间机器，飞吧。一时间" * 20
-    units = units_of(random_model(CHINESE, hiddens=8), text, CHINESE)
-    assert [meaning for _, meaning in units.named] == ["punctuation marks"]
-    assert not units_of(random_model(CHARACTERS), "一", CHARACTERS).named
 
 
 @pytest.mark.parametrize(("grows", "named"), [(0.5, [2, 3]), (9.0, [])])  # the second beyond all numbers

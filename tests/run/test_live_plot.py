@@ -62,13 +62,3 @@ def test_curves_of_sparse_validation(sample: Corpus) -> None:
     ):
         fit(sample, plot, **chosen)
         assert [[epoch for epoch, _ in curve] for curve in plot.curves.values()] == [train, val]
-
-
-@pytest.mark.parametrize("shell", [None, SimpleNamespace()], ids=["python", "ipython in a terminal"])
-def test_nothing_drawn_outside_notebooks(
-    shell: Any, sample: Corpus, drawn: list[bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A terminal would show a line of text for each drawing."""
-    monkeypatch.setattr(getipython, "get_ipython", lambda: shell)
-    fit(sample, LivePlot(0))
-    assert not drawn

@@ -1,18 +1,15 @@
 """metrics.csv and steps.csv as a run writes them, what Lightning's loggers get, and the progress bar."""
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import lightning.fabric.loggers.tensorboard
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.optim import lr_scheduler
 
-from tests.support.programs import assert_succeeded, call_program
 from tests.support.runs import InterruptAt, Interruption, fit, rows
 from timemachine.config import Train, to_dict
 from timemachine.corpus import Corpus
@@ -116,18 +113,6 @@ def test_step_metrics_are_in_steps(sample: Corpus, tmp_path: Path) -> None:
     assert not {"first", "last", "both_step", "seldom"} & {name for row in epochs for name in row}
 
 
-def test_late_metrics_are_the_epochs(sample: Corpus, tmp_path: Path) -> None:
-    """Not the next step's: Lightning calls the model's hook after those of all callbacks."""
-
-    class Model(RNNLMScratch):
-        def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-            self.log("late", float(batch_idx), on_step=True)
-
-    fit(tmp_path, Model(28, hiddens=4), data_of(sample), max_epochs=2)
-    assert not any("late" in row for row in rows(tmp_path / "steps.csv"))
-    assert [row["late"] for row in rows(tmp_path / "metrics.csv")] == [4, 4]
-
-
 @pytest.mark.parametrize(
     ("hook", "name"),
     [("on_train_batch_end", "grad_norm_clipped"), ("on_train_epoch_end", "lr"), ("on_validation_epoch_end", "loss")],
@@ -199,14 +184,6 @@ def test_lr_is_the_last_steps(interval: str, rates: list[float], factor: float, 
 # Loggers
 
 
-def test_tensorboard_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("_TENSORBOARD_AVAILABLE", "_TENSORBOARDX_AVAILABLE"):
-        monkeypatch.setattr(lightning.fabric.loggers.tensorboard, name, False)
-    opened = open_loggers(Train(logger=TENSORBOARD), Record(tmp_path, {}, Role()))
-    with pytest.raises(SettingError, match=r"^logger.tensorboard: .*`tensorboard`.*[Tt]ry `pip install"), opened:
-        pass
-
-
 def test_tensorboard_gets_all_metrics(sample: Corpus, tmp_path: Path) -> None:
     settings, of_epoch = Train(logger=TENSORBOARD), ("train/perplexity", "val/perplexity", "clip_fraction", "lr")
     with open_loggers(settings, Record(tmp_path, to_dict(settings), Role())) as loggers:
@@ -247,13 +224,3 @@ def test_a_refused_resume_keeps_rows(sample: Corpus, tmp_path: Path) -> None:
 
 
 # The terminal
-
-
-def test_the_bar_takes_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
-    shown = ("trainer.enable_progress_bar=true", "trainer.max_epochs=1", "trainer.limit_test_batches=0")
-    done = call_program("train.py", "data=sample", "model.hiddens=4", "logger=csv", f"hydra.run.dir={tmp_path}", *shown)
-    assert_succeeded(done)
-    (bar,) = (line for line in done.stdout.splitlines() if line.startswith("Epoch"))
-    assert len(bar) <= 80
-    assert re.search(r"^Epoch 1/1 +[━╸╺]+ 10/10 (.*[\d.]+it/s )?train: [\d.]+ val: [\d.]+ *$", bar)

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.proof.tally import Note, Tally
+from tests.proof.tally import Tally
 from tests.support.programs import Done, run_program
 from tests.support.runs import what_is_left
 from timemachine.config import REPOSITORY
@@ -138,12 +138,12 @@ def assert_goes_on(disk: Disk, fault: str, number: int) -> None:
 @pytest.mark.torture
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("fault", FAULTS)
-def test_it_goes_on_after(fault: str, part: int, disk: Disk, record_property: Note) -> None:
-    tally = Tally(f"{'a run' if disk.typed is RUN else 'a run that goes on'}, {fault}")
+def test_it_goes_on_after(fault: str, part: int, disk: Disk) -> None:
+    tally = Tally()
     name = "write " if "halfway" in fault else ""
     numbers = [number for number, call in enumerate(disk.calls, 1) if call.startswith(name)]
     for number in numbers[EVERY * part :: EVERY * PARTS]:
         preloaded = f"FAULT={FAULTS[fault]} FAULT_AT={number} FAULT_IN=$PWD/run LD_PRELOAD=faults.so"
         with tally.case(f"{preloaded} {shlex.join(['python', 'train.py', *disk.typed])}"):
             assert_goes_on(disk, fault, number)
-    tally.end(record_property)
+    tally.end()
