@@ -12,9 +12,7 @@ from tests.support.programs import Program, assert_succeeded, call_program
 from tests.support.runs import rows, what_is_left
 from timemachine import load_sweep
 from timemachine.cells import GRUScratch, LSTMScratch, StackedRNNScratch
-from timemachine.language_model import RNNLMScratch
 from timemachine.rnn import CELLS, reading_weights
-from timemachine.run.cell_check import check_model
 
 NAMES = ["gru", "lstm", "deep_rnn"]
 SMALL = ["data=sample", "logger=csv", "trainer=cpu", "data.num_train=100", "data.num_val=64", "data.batch_size=32"]
@@ -68,12 +66,6 @@ def test_equals_pytorchs_layer(name: str, dtype: torch.dtype, tolerance: float) 
             torch.testing.assert_close(gradient, expected, rtol=10 * tolerance, atol=10 * tolerance)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_keeps_a_cells_promises(name: str) -> None:
-    model = RNNLMScratch(9, hiddens=6, sigma=0.5, cell=name, layers=3 if name == "deep_rnn" else 2)
-    check_model(model, 7)
-
-
 def test_weights_that_read_inputs() -> None:
     for cell, names in (
         (GRUScratch(4, 3), ("W_xr", "W_xz", "W_xh")),
@@ -99,10 +91,9 @@ def test_trains_resumes_generates_and_evaluates(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
-def test_two_processes_compute_the_same(name: str, program: Program, tmp_path: Path) -> None:
+def test_two_processes_compute_the_same(program: Program, tmp_path: Path) -> None:
     typed = [it for it in SMALL if it != "trainer=cpu"]
-    typed += [f"model.cell={name}", "trainer.max_epochs=2", "trainer.precision=64-true"]
+    typed += ["model.cell=lstm", "trainer.max_epochs=2", "trainer.precision=64-true"]
     for trainer in ("cpu", "ddp_cpu"):
         assert_succeeded(program("train.py", *typed, f"trainer={trainer}", f"hydra.run.dir={trainer}"))
     alone, together = (rows(tmp_path / trainer / "steps.csv") for trainer in ("cpu", "ddp_cpu"))

@@ -56,14 +56,6 @@ def test_resume_with_another_trainer_group() -> None:
     assert (trainer["max_epochs"], trainer["gradient_clip_val"], trainer["accelerator"]) == (3, 0.5, "auto")
 
 
-def test_deleted_group_has_defaults() -> None:
-    done = call_program(
-        "train.py", *[it for it in ONE_EPOCH if not it.startswith("model.")], "~model", "hydra.run.dir=run"
-    )
-    assert_succeeded(done)
-    assert read_summary(Path("run"))["settings"]["model"]["hiddens"] == 32
-
-
 def test_resume_without_hydra_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     """With hydra.output_subdir=null, and a seed from a variable that is gone."""
     monkeypatch.setenv("SEED", "7")

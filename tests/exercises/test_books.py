@@ -11,11 +11,10 @@ import pytest
 from scipy import stats
 
 from tests.support.jobs import leave_job
-from timemachine.corpus import Corpus, find_corpus
+from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.evaluation.scores import stream_score
 from timemachine.exercises import books, other_authors, war_of_the_worlds
-from timemachine.exercises.report import write_report
 from timemachine.how_low import LETTERS, witten_bell
 from timemachine.language_model import RNNLMScratch
 from timemachine.run.jobs import load_jobs
@@ -54,22 +53,6 @@ def test_books_begin_at_start(sample: Corpus, monkeypatch: pytest.MonkeyPatch, s
         assert scores["stream"]["bits"] == pytest.approx(one_stream.bits, rel=1e-5)
         assert scores["witten_bell"]["bits"] == pytest.approx(nll_N.mean() / math.log(2))
         assert scores["stream"]["num_targets"] == len(targets)
-
-
-def test_own_text_without_a_rest(sample: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(books, "at_hand", lambda folders: [])
-    data = TimeMachine(num_val=len(sample.characters) - 10_000 - 32, corpus=sample)
-    assert books.measure(untrained(data), data)["books"] == {}
-
-
-def test_books_have_equal_length(novels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    corpora = {name: find_corpus(name, [str(novels)]) for name in CATALOGUE}
-    assert all(len(corpus.characters) >= books.TARGETS.stop for corpus in corpora.values())
-    monkeypatch.setattr(books, "at_hand", lambda folders: [corpora[name] for name in WELLS])
-    data = TimeMachine(corpus=corpora["time_machine"])
-    measured = books.measure(untrained(data), data)["books"]
-    assert {name: book["stream"]["num_targets"] for name, book in measured.items()} == dict.fromkeys(WELLS, 120_000)
-    assert data.splits["test"].targets.start == books.TARGETS.start
 
 
 def test_only_known_editions_are_read(tmp_path: Path, novels: Path) -> None:
@@ -151,15 +134,3 @@ def test_models_are_compared_by_excerpt(tmp_path: Path) -> None:
     assert "for all 32 comparisons" in found.notes[0]
     own, ngram = (float(cells["The Time Machine"][name].split()[0]) for name in ("own model, bits", "n-gram"))
     assert own - ngram == pytest.approx(0.25, abs=2e-3)
-
-
-@pytest.mark.parametrize("exercise", ["war_of_the_worlds", "other_authors"])
-def test_report_of_odd_jobs(exercise: str, tmp_path: Path) -> None:
-    odd = {"the_lost_world": math.nan, "hound_of_the_baskervilles": math.inf}
-    leave(tmp_path / "s", "time_machine", lambda book, start: odd.get(book, 3.0), range(2))
-    leave(tmp_path / "s", "war_of_the_worlds", lambda book, start: 3.1, range(1, 3))
-    leave_job(tmp_path / "s", {"seed": 0}, status="diverged")
-    write_report(tmp_path / "s", exercise, load_jobs(tmp_path / "s"))
-    report = (tmp_path / "s/report.md").read_text()
-    assert report.count("![") == len(list(tmp_path.glob("s/*.png"))) == 1
-    assert "1 diverged" in report and "nan" not in report.partition("## What was run")[0].lower()

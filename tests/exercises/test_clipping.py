@@ -8,7 +8,6 @@ import pytest
 from tests.support.jobs import leave_job
 from timemachine.config import Data, Model, to_dict
 from timemachine.exercises import clipping
-from timemachine.exercises.report import write_report
 from timemachine.run.jobs import load_jobs
 
 RATES = (1.0, 4.0, 8.0, 24.0)
@@ -49,24 +48,3 @@ def test_rates_at_which_every_run_learns(sweep: Path) -> None:
     assert [row[7] for row in found.rows] == ["", "+0.00 ± 0.00", "-0.15 ± 0.64"]
     assert re.findall(r"\d[\d.]*", found.answer)[1:5] == ["0.25", "4", "8", "0.1"]
     assert "| θ = 0.1 | 24 | 1 of 2 | 9.00 |" in found.notes[1]
-
-
-def test_one_rate_has_a_table(sweep: Path) -> None:
-    found = clipping.findings([job for job in load_jobs(sweep) if job.settings["model.lr"] == 1])
-    assert found.answer == "No answer yet, runs are missing: no rate at which none does."
-    assert [row[:3] for row in found.rows][:2] == [["no clipping", "1", "–"], ["θ = 1", "1 (ηθ = 1)", "–"]]
-    assert len(found.figures["norms"][0].axes) == 1  # none of a rate at which runs fail
-
-
-def test_report_of_half_a_sweep(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (sweep / "1/summary.json").unlink()
-    (sweep / "5/summary.json").write_text('{"status": "runn')
-    write_report(sweep, "clipping", load_jobs(sweep))
-    report = (sweep / "report.md").read_text()
-    assert "No answer yet, runs are missing: 2 of 24 jobs did not complete (1, 5)." in report
-    assert "24 runs (13 completed, 2 failed, 9 diverged)" in report
-    assert "`model.lr`: 1.0, 8.0, 24.0, 4.0; `trainer.gradient_clip_val`: None, 1.0, 0.1" in report
-    for figure in ("outcome", "norms"):
-        assert f"({figure}.png)" in report
-        assert (sweep / f"{figure}.png").stat().st_size > 1000
-    assert "report.md" in capsys.readouterr().out

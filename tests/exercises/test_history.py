@@ -89,11 +89,6 @@ def test_probe_ignores_the_split(model: RNNLMScratch, text: Corpus) -> None:
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
-def test_probe_without_text(text: Corpus) -> None:
-    data = TimeMachine(num_steps=4, num_train=60, num_val=136, corpus=text)
-    assert history.measure(RNNLMScratch(len(data.vocab)), data) == {}
-
-
 # The report
 
 

@@ -2,7 +2,6 @@
 
 import math
 from itertools import product
-from statistics import mean
 from typing import Any
 
 import pytest
@@ -109,27 +108,6 @@ def test_real_texts_are_the_rest(sample: Corpus) -> None:
     assert characters[rest.start :].startswith(joined) and len(rest) - len(joined) < sampling.NUM_PREDS
     without_rest = TimeMachine(num_train=len(sample.characters) - 400 - 32, num_val=400, corpus=sample)
     assert characters.endswith(sampling.real_texts(without_rest)[1][0])
-
-
-def test_probe_of_an_untrained_model(sample: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a model that has not been trained, in short."""
-    monkeypatch.setattr(sampling, "NUM_PREDS", 60)
-    monkeypatch.setattr(sampling, "FAR", 60)
-    monkeypatch.setattr(sampling, "LENGTH", 2)
-    data = TimeMachine(num_train=1000, num_val=900, corpus=sample)
-    torch.manual_seed(0)
-    model = RNNLMScratch(len(data.vocab), sigma=0.5).eval()
-    measured = sampling.measure(model, data)
-    assert repr(measured) == repr(sampling.measure(model, data))  # NaN is not equal to itself
-    for name in (*sampling.ALPHAS, sampling.GREEDY, sampling.REAL):
-        assert 0 <= measured[name]["repeated"] <= 1 and measured[name]["log_likelihood"] < 0
-    words = sample.characters[:1032].split(" ")[:-1]
-    _, pieces = sampling.real_texts(data)
-    shares = [[word in words for word in piece[sampling.CONTEXT :].split(" ")[1:-1]] for piece in pieces]
-    assert measured[sampling.REAL]["known_words"] == pytest.approx(mean(map(mean, shares)))
-    assert measured[sampling.REAL]["known_words"] < 1
-    for texts in measured["shown"].values():
-        assert all(text.startswith(prefix) for text, prefix in zip(texts, sampling.PREFIXES, strict=True))
 
 
 def fabricated(seed: int) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from timemachine.how_low import teacher
 from timemachine.how_low.ensemble import Ensemble
 from timemachine.how_low.mixture import CONTEXTS, MAX_CONTEXT, Mixture, log_loss
 from timemachine.how_low.symbols import LETTERS
-from timemachine.how_low.teacher import NETWORKS_SHARE, networks_of, teacher_nll, train_loader, train_networks, write
+from timemachine.how_low.teacher import NETWORKS_SHARE, teacher_nll, train_loader, train_networks, write
 from timemachine.language_model import RNNLMScratch
 from timemachine.vocab import Vocab
 
@@ -80,16 +80,6 @@ def test_networks_learn_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not torch.equal(*(model.nll((X_1T, Y_1T)) for model in one.models))
     unseen = VOCAB.encode(find_corpus("sample", []).characters[4000:8000])[None].long()
     assert nll_1T.mean() < one.nll((unseen[:, :-1], unseen[:, 1:])).mean() - 0.05
-
-
-def test_networks_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(teacher.NETWORK, "hiddens", 8)
-    data = TimeMachine(num_steps=8, num_train=1000, num_val=300, corpus=find_corpus("sample", []), seed=3)
-    networks = networks_of(data, 1)
-    assert networks is not None and networks_of(data, 1) is networks
-    expected = train_networks(data.chars_N[:1008], data.vocab, 3, 1)
-    assert torch.equal(networks.models[0].W_hq, expected.models[0].W_hq)
-    assert networks_of(TimeMachine(num_steps=8, num_train=1000, num_val=300, corpus=data.corpus), 0) is None
 
 
 def test_a_diverged_network() -> None:

@@ -2,17 +2,15 @@
 
 import os
 import random
-import re
 import signal
 import time
 from importlib.util import find_spec
 from pathlib import Path
-from unittest.mock import patch
 
 import pytest
 
 from tests.support.processes import running
-from tests.support.programs import Program, assert_succeeded, call_program
+from tests.support.programs import Program, assert_succeeded
 from tests.support.runs import epochs, summary, what_is_left
 from timemachine.run.jobs import read_job
 
@@ -20,15 +18,6 @@ SHORT = ["data=sample", "data.num_train=515", "data.num_val=100", "data.batch_si
 SHORT += ["model.hiddens=8", "model.lr=2", "logger=csv"]
 SWEEP = ["-m", *SHORT, "hydra.sweep.dir=sweep", "seed=0,1,2", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
 KILLS = int(os.environ.get("KILLS", 3))  # `make torture`: 30
-
-
-@pytest.mark.slow
-def test_parallel_jobs_print_a_line_each(program: Program) -> None:
-    """A progress bar of one would write across another's."""
-    done = program("train.py", *SWEEP, "trainer.max_epochs=1", "trainer.enable_progress_bar=true")
-    assert_succeeded(done)
-    assert "Epoch" not in done.stdout
-    assert sorted(re.findall(r"^job +(\d) +completed", done.stdout, re.MULTILINE)) == ["0", "1", "2"]
 
 
 def both_began(folder: Path) -> bool:
@@ -100,18 +89,6 @@ def test_interrupted_exercise_resumes(program: Program, tmp_path: Path) -> None:
 
 
 # Other launchers
-
-
-def test_job_run_twice_starts_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As Ray's does where a process was killed."""
-    monkeypatch.chdir(tmp_path)
-
-    def leave_rows(folder: Path, settings: object) -> bool:
-        return not (folder / "metrics.csv").write_text("epoch,step\n1,3\n2,6\n")
-
-    with patch("timemachine.run.checkpoint.is_done", leave_rows):
-        assert_succeeded(call_program("train.py", *SWEEP[:-2], "seed=0", "trainer.max_epochs=2"))
-    assert epochs(tmp_path / "sweep/0") == 2
 
 
 @pytest.mark.parametrize(

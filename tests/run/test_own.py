@@ -1,7 +1,6 @@
 """Callbacks and loggers of a user's own, as a choice or by `_target_`: they log and resume; mistakes are one line."""
 
 import random
-import re
 from pathlib import Path
 from typing import Any
 
@@ -140,13 +139,6 @@ def test_own_classes_get_settings_and_metrics() -> None:
 
 
 THREE = ["early_stopping", "learning_rate_monitor", "device_stats_monitor"]
-
-
-def without_stats(left: dict[str, Any]) -> Any:
-    """What is the same in each run: not what the processor does."""
-    stats = re.compile("DeviceStats|chars_per_second")
-    tables = [[{k: v for k, v in row.items() if not stats.match(k)} for row in table] for table in left["tables"]]
-    return tables, left["checkpoints"]
 
 
 @pytest.mark.parametrize("step", [6, 21])  # in mid-epoch

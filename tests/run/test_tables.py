@@ -1,6 +1,5 @@
 """metrics.csv and steps.csv as a run writes them, what Lightning's loggers get, and the progress bar."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,6 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from torch.optim import lr_scheduler
 
 from tests.support.runs import InterruptAt, Interruption, fit, rows
 from timemachine.config import Train, to_dict
@@ -147,38 +145,6 @@ def test_speed_leaves_out_validation(sample: Corpus, tmp_path: Path, monkeypatch
     fit(tmp_path, model, data, [Clock()], max_epochs=2, val_check_interval=2)
     ends = [row for row in rows(tmp_path / "metrics.csv") if "chars_per_second" in row]
     assert [row["chars_per_second"] for row in ends] == [320 * 8 / 5] * 2
-
-
-# The learning rate
-
-
-def with_schedule(interval: str, make: Callable[[Any], Any]) -> type[RNNLMScratch]:
-    class Scheduled(RNNLMScratch):
-        def configure_optimizers(self) -> Any:
-            optimizer: Any = super().configure_optimizers()
-            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": make(optimizer), "interval": interval}}
-
-    return Scheduled
-
-
-@pytest.mark.parametrize("factor", [1.0, 3.0])
-@pytest.mark.parametrize(
-    ("interval", "rates"),
-    [("epoch", [2.0, 1.0, 0.5]), ("step", [2 * 0.5**4, 2 * 0.5**9, 2 * 0.5**14])],
-)
-def test_lr_is_the_last_steps(interval: str, rates: list[float], factor: float, sample: Corpus, tmp_path: Path) -> None:
-    """Of the weights that do not read the input. Five steps an epoch; the rate is halved after each epoch or step."""
-    halved = with_schedule(interval, lambda optimizer: lr_scheduler.ExponentialLR(optimizer, 0.5))
-    used: list[float] = []
-
-    class Reads(Callback):
-        def on_before_zero_grad(self, trainer: Any, module: Any, optimizer: Any) -> None:
-            used.append(optimizer.param_groups[-1]["lr"])
-
-    model = halved(28, hiddens=4, lr=2.0, input_lr_factor=factor)
-    for max_epochs in (2, 3):  # the second one is resumed
-        fit(tmp_path, model, data_of(sample), [Reads()], max_epochs=max_epochs)
-    assert [row["lr"] for row in rows(tmp_path / "metrics.csv")] == rates == used[4::5]
 
 
 # Loggers

@@ -1,6 +1,6 @@
 """Each file of a run is written whole or not at all: the run is killed, or the disk fails, at each call that writes.
 
-All of them in turn (`make torture`), or every forty-eighth (.ci/run): writes, syncs, renames and so on in the run's
+All of them in turn (`make torture`), or every hundredth (.ci/run): writes, syncs, renames and so on in the run's
 folder, as `tests/proof/faults.c` counts them. Then the run goes on, and ends as the one that nothing stopped.
 """
 
@@ -26,7 +26,7 @@ from timemachine.page.epochs import read_weights
 from timemachine.run.checkpoint import load_model
 from timemachine.run.record import EPOCH_WEIGHTS, read_summary
 
-EVERY = int(os.environ.get("FAULTS_EVERY", 48))  # `make torture`: 1
+EVERY = int(os.environ.get("FAULTS_EVERY", 100))  # `make torture`: 1
 PARTS = 4  # of all calls, on several cores
 FAULTS = {"killed": "kill", "killed halfway through a write": "halfway"}
 FAULTS |= {"a full disk": str(errno.ENOSPC), "a broken disk": str(errno.EIO)}
