@@ -1,6 +1,5 @@
 """The cells of chapter 10: each is PyTorch's layer, keeps a cell's promises, and works wherever the RNN does."""
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ from torch import Tensor, nn
 
 from tests.support.programs import Program, assert_succeeded, call_program
 from tests.support.runs import rows, what_is_left
-from timemachine import load_sweep
 from timemachine.cells import GRUScratch, LSTMScratch, StackedRNNScratch
 from timemachine.rnn import CELLS, reading_weights
 
@@ -99,18 +97,3 @@ def test_two_processes_compute_the_same(program: Program, tmp_path: Path) -> Non
     alone, together = (rows(tmp_path / trainer / "steps.csv") for trainer in ("cpu", "ddp_cpu"))
     for row, expected in zip(together, alone, strict=True):
         assert row == pytest.approx(expected, rel=1e-9)
-
-
-@pytest.mark.usefixtures("quick_calls")
-def test_a_grid_of_cells() -> None:
-    """A job that a cell cannot take fails alone, and parameters are a column."""
-    sweep = ["-m", *SMALL, "trainer.max_epochs=1", "model.cell=rnn,gru", "model.activation=tanh,relu"]
-    done = call_program("train.py", *sweep, "hydra.sweep.dir=sweep")
-    assert done.returncode == 1 and "Traceback" not in done.stderr
-    found = {(row["model.cell"], row["model.activation"]): row for row in load_sweep("sweep")}
-    assert [row["status"] for row in found.values()] == ["completed", "completed", "completed", "failed"]
-    assert "model.activation" in found["gru", "relu"]["message"]
-    V, H = 28, 5
-    assert found["rnn", "tanh"]["parameters"] == V * H + H * H + H + H * V + V
-    assert found["gru", "tanh"]["parameters"] == 3 * (V * H + H * H + H) + H * V + V
-    assert math.isfinite(found["gru", "tanh"]["val/perplexity"])

@@ -142,15 +142,6 @@ def test_recorded_places_elsewhere(group: str, name: str, entry: dict[str, Any],
     assert_succeeded(resume(folder, f"{group}={'csv' if group == 'logger' else 'none'}"))
 
 
-def test_recorded_callback_and_logger_resume() -> None:
-    entries = [f"+callbacks.stop._target_={STOPPING}", "+callbacks.stop.monitor=val/perplexity"]
-    entries += ["+logger.table._target_=lightning.pytorch.loggers.CSVLogger"]
-    assert_succeeded(call_program("train.py", *TYPED, *entries, "hydra.run.dir=run"))
-    assert_succeeded(resume(Path("run")))
-    settings = json.loads(Path("run/summary.json").read_text())["settings"]
-    assert settings["callbacks"]["stop"]["monitor"] == "val/perplexity" and "table" in settings["logger"]
-
-
 # Links
 
 
@@ -234,16 +225,6 @@ def test_damaged_folders(number: int, cases: int, honest: Path, tmp_path: Path) 
             assert not [*Path().iterdir()]
         shutil.rmtree(folder)
     tally.end()
-
-
-@pytest.mark.slow
-def test_damaged_job_of_a_sweep() -> None:
-    sweep = ["-m", *TYPED, "seed=0,1", "hydra.sweep.dir=sweep"]
-    assert_succeeded(call_program("train.py", *sweep))
-    Path("sweep/0/summary.json").write_text("[]")
-    done = call_program("train.py", *sweep, "resume=sweep")
-    assert_one_line(done)
-    assert done.returncode == 1 and "summary.json" in done.stderr
 
 
 @pytest.mark.parametrize("depth", [3_000, 100_000])
