@@ -89,6 +89,18 @@ def test_no_import_cycles() -> None:
     assert not imported, sorted(map(room, imported))
 
 
+def test_imports_of_the_books_run(program: Program, tmp_path: Path) -> None:
+    (tmp_path / "show.py").write_text(
+        "import runpy, sys\n"
+        f"runpy.run_path({str(REPOSITORY / 'train.py')!r}, run_name='__main__')\n"
+        "print(*(name for name in sys.modules if name.startswith('timemachine')))\n"
+    )
+    done = program(str(tmp_path / "show.py"), "data=sample", "logger=csv", "trainer.max_steps=1")
+    imported = done.stdout.splitlines()[-1]
+    assert "timemachine.language_model" in imported, done.stdout + done.stderr
+    assert "how_low" not in imported and "run.load" not in imported
+
+
 def test_only_cli_imports_hydra() -> None:
     for path in FILES:
         if not room(path).startswith("cli/"):

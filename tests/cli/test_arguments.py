@@ -115,14 +115,10 @@ def test_flags_anywhere(typed: str, flags: list[str]) -> None:
 def test_latest_run() -> None:
     with pytest.raises(SettingError, match="run=latest"):
         hydra_override("run=latest", Generate)
-    for name in ("2026-11-27/23-59-59-5", "2026-11-28/01-02-03-4", "2026-11-28/00-00-00-9"):
-        Path("outputs", name).mkdir(parents=True)
-        summary: dict[str, Any] = {"status": "completed", "message": None, "settings": {}, "metrics": {}, "corpus": {}}
-        Path("outputs", name, "summary.json").write_text(json.dumps(summary))
-    for name, text in {
-        "2026-11-29/00-00-00-0": "{}",
-        "2026-11-29/00-00-00-1": '{"status": "failed"}',
-    }.items():  # no runs
+    summary: dict[str, Any] = {"status": "completed", "message": None, "settings": {}, "metrics": {}, "corpus": {}}
+    runs = ("2026-11-27/23-59-59-5", "2026-11-28/01-02-03-4", "2026-11-28/00-00-00-9")
+    no_runs = {"2026-11-29/00-00-00-0": "{}", "2026-11-29/00-00-00-1": '{"status": "failed"}'}
+    for name, text in (dict.fromkeys(runs, json.dumps(summary)) | no_runs).items():
         Path("outputs", name).mkdir(parents=True)
         Path("outputs", name, "summary.json").write_text(text)
     for name, schema in (("run", Generate), ("run", Evaluate), ("resume", Train), ("init_from", Train)):

@@ -39,15 +39,6 @@ def test_a_comparison_is_paired() -> None:
     assert found.verdict(True, "lower", "higher") == "lower" and found.verdict(False, "lower", "higher") == UNDECIDED
 
 
-def test_one_value_has_no_interval() -> None:
-    assert (
-        f"{estimate([7.25])}" == "7.25" and f"{estimate([math.nan])}" == "–" and f"{estimate([7, math.inf])}" == "inf"
-    )
-    assert f"{estimate([1.0, 2.0, 3.0]):+.3f}" == "+2.000 ± 2.484" and f"{estimate([1e9, 3e9])}".startswith("2.0e+09 ±")
-    assert holm({"one": estimate([7.25])}) == {"one": False}
-    assert f"{estimate([-0.04]):+.1f}" == "+0.0"
-
-
 def test_holm_bounds_false_claims() -> None:
     def of(p: float) -> Estimate:
         return Estimate(1.0, 1.0, p, 3)

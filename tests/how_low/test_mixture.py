@@ -51,14 +51,6 @@ def test_later_characters_change_nothing(train: bytes, text: bytes, later: bytes
     assert np.array_equal(one[: len(text) + 1], other[: len(text) + 1])
 
 
-@given(TEXTS, TEXTS)
-def test_reading_in_two_parts(train: bytes, text: bytes) -> None:
-    once, parts, middle = taught(train), taught(train), len(text) // 2
-    parts.read(text + LETTERS.encode("never seen"), range(len(text)))  # learns nothing
-    read = [parts.read(text, part, learn=True) for part in (range(middle), range(middle, len(text)))]
-    assert np.array_equal(np.concatenate(read), once.read(text, range(len(text)), learn=True))
-
-
 @given(TEXTS, st.lists(TEXTS, min_size=1, max_size=3))
 def test_after_against_read(train: bytes, texts: list[bytes]) -> None:
     model, untouched = taught(train), taught(train)

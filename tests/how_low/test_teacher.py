@@ -89,12 +89,6 @@ def test_a_diverged_network() -> None:
         write(TEXT, 10, VOCAB, 0, networks)
 
 
-def test_a_short_text() -> None:
-    vocab = Vocab("ab")
-    chars_N, p_NV = write("ab", 3, vocab, 0, train_networks(vocab.encode("ab"), vocab, 0, 1))
-    assert len(chars_N) == 3 and p_NV.sum(1).numpy() == pytest.approx(1, abs=rounding(3 * len(LETTERS)))
-
-
 def test_all_characters_are_written() -> None:
     text = 30 * "«Πᾶς», said Émile:\n 12 — or 3?\n"
     vocab = Vocab.of(text, Tokens.characters, min_count=31)

@@ -72,22 +72,6 @@ def test_sweep_killed_again_and_again(program: Program, tmp_path: Path) -> None:
         assert what_is_left(tmp_path / "killed" / job) == what_is_left(tmp_path / "sweep" / job)
 
 
-@pytest.mark.slow
-def test_interrupted_exercise_resumes(program: Program, tmp_path: Path) -> None:
-    """Its jobs keep no checkpoints: an interrupted one starts from the beginning."""
-    exercise = ["exercise=clipping", "scale=smoke", *SHORT, "trainer.max_epochs=300", "hydra.sweep.dir=sweep"]
-    with running(tmp_path, *exercise, "hydra.launcher.n_jobs=2") as sweep:
-        sweep.wait_until(lambda: both_began(tmp_path))
-        sweep.process.send_signal(signal.SIGTERM)  # Ctrl-C: tests/test_interruptions.py
-        code, output, _ = sweep.ended()
-        sweep.wait_for_its_processes()
-    assert code == 130 and "resume=sweep" in output.splitlines()[-1]
-    assert_succeeded(program("train.py", *exercise, "resume=sweep"))
-    for job in "01":
-        assert summary(tmp_path / "sweep" / job)["status"] == "completed"
-        assert epochs(tmp_path / "sweep" / job) == 300
-
-
 # Other launchers
 
 

@@ -11,9 +11,8 @@ from torch import Tensor, nn
 
 from tests.page.models import LETTERS, random_model
 from timemachine.corpus import Corpus
-from timemachine.datamodule import TimeMachine
 from timemachine.language_model import RNNLMScratch
-from timemachine.page.units import FEATURES, MOST, OF_CHARACTERS, ROW, Units, training_text
+from timemachine.page.units import FEATURES, MOST, OF_CHARACTERS, ROW, Units
 from timemachine.vocab import Vocab
 
 
@@ -100,9 +99,3 @@ def test_constant_units_are_not_named(grows: float, named: list[int]) -> None:
     assert sorted(units.order) == [0, 1, 2, 3]
     before = units_of(random_model(hiddens=4, activation="relu"), "it has a time " * 100)
     assert all(map(math.isfinite, before.correlations(weights_of(model))))
-
-
-def test_only_the_training_text_is_read(sample: Corpus) -> None:
-    data = TimeMachine(num_train=100, num_val=50, num_steps=8, start=7, corpus=sample)
-    assert training_text(data) == sample.characters[7 : 7 + 108]
-    assert len(training_text(TimeMachine(num_train=None, num_val=None, corpus=sample))) <= MOST

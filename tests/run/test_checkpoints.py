@@ -3,7 +3,6 @@
 import os
 import pickle
 import random
-import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from timemachine.config import Train, to_dict
 from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
 from timemachine.run.checkpoint import WholeCheckpoints, export_model, load_model
-from timemachine.run.files import write_whole
 from timemachine.run.record import run_summary
 from timemachine.vocab import Vocab
 
@@ -160,15 +158,3 @@ def test_flipped_bytes(kind: str, number: int, cases: int, tmp_path: Path) -> No
                 assert kind != "ckpt" or (weights(found), dict(found.hparams), vocab.idx_to_token) == expected
     assert noticed > cases / 10
     tally.end()
-
-
-def test_failed_write_keeps_old_file(tmp_path: Path) -> None:
-    write_whole(tmp_path / "file", b"sound")
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    try:
-        with pytest.raises(OSError, match="File too large"):
-            write_whole(tmp_path / "file", b"0" * 2000)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == {"file": b"sound"}

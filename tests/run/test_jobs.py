@@ -98,11 +98,3 @@ def test_best_job_is_marked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     change_summary(tmp_path / "s/0", settings={"model": {"lr": 0.0}, "data": {"num_steps": 8}})
     print_jobs(table_of(load_jobs(tmp_path / "s")))
     assert "best" not in capsys.readouterr().out
-
-
-def test_unwritable_table_fails(tmp_path: Path) -> None:
-    """Hydra makes a warning of an exception there."""
-    job(tmp_path, 0)
-    (tmp_path / "summary.csv").mkdir()
-    with pytest.raises(SystemExit, match=f"^error: {tmp_path}/summary.csv: Is a directory; .* resume={tmp_path}$"):
-        end_sweep(tmp_path)

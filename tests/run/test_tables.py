@@ -57,19 +57,6 @@ def test_an_epoch_is_one_row(sample: Corpus, tmp_path: Path) -> None:
     assert [row["own"] for row in epochs] == [1, 1, 1]
 
 
-def test_each_validation_is_a_row(sample: Corpus, tmp_path: Path) -> None:
-    """The last one shares its row with the epoch's end if it comes there; one of another epoch is not repeated."""
-    model, data = RNNLMScratch(28, hiddens=4), data_of(sample)
-    fit(tmp_path / "often", model, data, max_epochs=2, val_check_interval=2)
-    found = [
-        (row["step"], "val/perplexity" in row, "train/perplexity" in row)
-        for row in rows(tmp_path / "often/metrics.csv")
-    ]
-    assert found == [(step, step % 5 != 0, step % 5 == 0) for step in (2, 4, 5, 7, 9, 10)]
-    fit(tmp_path / "seldom", model, data, max_epochs=4, check_val_every_n_epoch=2)
-    assert ["val/perplexity" in row for row in rows(tmp_path / "seldom/metrics.csv")] == [False, True, False, True]
-
-
 def test_accumulated_steps_have_mean_loss(sample: Corpus, tmp_path: Path) -> None:
     """And their gradient's norm. Lightning divides each loss by the number of batches, even if a step has fewer."""
     torch.manual_seed(0)
