@@ -1,17 +1,15 @@
 """The mixture of n-grams: its distributions, and Kneser-Ney before it learns."""
 
-import math
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.rounding import rounding
-from timemachine.corpus import find_corpus
+from timemachine.corpus import Corpus
 from timemachine.how_low import mixture
 from timemachine.how_low.mixture import CONTEXTS, ORDERS, Mixture, log_loss
+from timemachine.how_low.ngrams import kneser_ney
 from timemachine.how_low.symbols import LETTERS, Symbols
 from timemachine.vocab import UNKNOWN
 
@@ -25,10 +23,6 @@ def taught(text: bytes, symbols: Symbols = LETTERS) -> Mixture:
     model = Mixture(symbols)
     model.read(text, range(len(text)), learn=True)
     return model
-
-
-def perplexity(model: Mixture, text: bytes, targets: range, learn: bool = False) -> float:
-    return math.exp(log_loss(model.read(text, targets, learn), text, targets).mean())
 
 
 @pytest.mark.parametrize("symbols", [LETTERS, CHARACTERS])
@@ -90,10 +84,11 @@ def test_untrained_mixture_is_kneser_ney(train: str, context: str) -> None:
     assert np.exp(log_p_1V[0]) == pytest.approx(slow_kneser_ney(train, context), rel=rounding(ORDERS * 100))
 
 
-@pytest.mark.slow
-def test_the_novels_perplexities(novels: Path) -> None:
-    text = LETTERS.encode(find_corpus("time_machine", [str(novels)]).characters)
-    val = range(len(text) * 90 // 100, len(text) * 95 // 100)
-    model = taught(text[: val.start])
-    found = [perplexity(model, text, val), perplexity(model, text, val, learn=True)]
-    assert found == pytest.approx([3.39, 3.32], abs=0.006)
+def test_mixture_beats_its_ngrams(sample: Corpus) -> None:
+    """After its training text, and by more if it learns from what it reads."""
+    text = LETTERS.encode(sample.characters[:6000])
+    train, targets = text[:5000], range(5000, 6000)
+    best = min(kneser_ney(train, text, targets, order, V).mean() for order in range(1, ORDERS + 1))
+    model = taught(train)
+    fixed, learning = (log_loss(model.read(text, targets, learn), text, targets).mean() for learn in (False, True))
+    assert learning < fixed < best
