@@ -13,7 +13,6 @@ TRAIN = "train.py data=sample logger=csv "
 MISTAKES = [  # command -> what its line names
     # Names
     (TRAIN + "model.hidens=64", "model.hiddens"),
-    (TRAIN + "+model.hidens=64", "model.hiddens"),
     (TRAIN + "model={hidens:64}", "model.hiddens"),
     (TRAIN + "epochs=3", "trainer.max_epochs"),
     (TRAIN + "excercise=clipping", "exercise"),
@@ -31,7 +30,6 @@ MISTAKES = [  # command -> what its line names
     (TRAIN + "logger=[csv,wand]", "logger=wandb"),
     (TRAIN + "callbacks=rich_progress_bar", "callbacks.NAME._target_"),
     (TRAIN + "exercise=cliping", "exercise=clipping"),
-    (TRAIN + "probes=[strem]", "probes=[stream]"),
     (TRAIN + "-m hydra/launcher=jobib", "hydra/launcher=joblib"),
     (TRAIN + "--config-name=trian", "trian"),
     (TRAIN + "--config-dir=nowhere", "nowhere"),
@@ -41,7 +39,6 @@ MISTAKES = [  # command -> what its line names
     (TRAIN + "model.activation=sigmoid", "model.activation=sigmoid"),
     (TRAIN + "model.lr=???", "model.lr=???"),
     (TRAIN + "model=null", "model is a group of settings"),
-    (TRAIN + "seed=${oc.env:NO_SEED}", "seed=${oc.env:NO_SEED}"),
     (TRAIN + "model.hiddens=${data.numsteps}", "model.hiddens=${data.numsteps}"),
     (TRAIN + "data.num_train=10**9", "data.num_train=10**9"),
     (TRAIN + "data.num_val=null", "data.num_train"),
@@ -55,14 +52,12 @@ MISTAKES = [  # command -> what its line names
     (TRAIN + "data.corpus=short.txt", "short.txt"),
     (TRAIN + "init_from=hollow", "init_from=hollow"),
     (TRAIN + "callbacks.a=1", "callbacks.a"),
-    (TRAIN + "callbacks.a._target_=EarlyStoping", "lightning.pytorch.callbacks.EarlyStopping"),
     (TRAIN + "callbacks.a._target_=os.system", "callbacks.a._target_"),
     (TRAIN + "+hydra.callbacks.a={_target_:os.system,command:ls}", "cannot be authorized"),  # to its last words
     (TRAIN + "hydra.run.dir=binary.txt/run", "hydra.run.dir=binary.txt/run"),
     # Sweeps
     (TRAIN + "-m hydra.sweep.dir=binary.txt/run", "hydra.sweep.dir=binary.txt/run"),
     (TRAIN + "-m model.lr=0.1,1,0", "model.lr=0.0"),
-    (TRAIN + "-m model.hidens=1,2", "model.hidens=1,2"),
     (TRAIN + "-m trainer=cpu,gpux,auto", "trainer=gpux"),
     (TRAIN + "-m model.lr=interval(0.1,1)", "model.lr=interval(0.1,1)"),
     (TRAIN + "-m exercise=history,clipping", "exercise=history,clipping"),

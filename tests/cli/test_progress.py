@@ -39,7 +39,6 @@ def test_a_line_per_job(tmp_path: Path) -> None:
     [
         (["seed=0,1", "model.lr=1,2,3", "trainer=cpu"], 6),
         (["data=glob(*)"], 3),
-        (["seed=0,1", "seed=0,1,2"], 3),
         (["seed=${data.start}", "training.carry_state=1,0"], 2),
         (["exercise=clipping", "seed=0"], 52),
         (["exercise=how_low", "recipe=novel", "seed=0", "data.corpus=sample,time_machine"], 2),  # tells any runs apart
