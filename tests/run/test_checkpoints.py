@@ -109,7 +109,7 @@ def test_mismatched_checkpoint_is_refused(changes: dict[str, Any], says: str, tm
     path = saved(tmp_path, changes)
     assert_refused(tmp_path / "run", says)
     path.unlink()
-    assert_refused(tmp_path / "run", "")
+    assert_refused(tmp_path / "run", "run=")
 
 
 def test_checkpoint_takes_precedence_over_export(tmp_path: Path) -> None:
