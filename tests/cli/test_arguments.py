@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from tests.support.programs import Program, assert_succeeded, call_program
+from tests.support.programs import assert_succeeded, call_program
 from timemachine.cli.arguments import checked_arguments, hydra_override
 from timemachine.config import Evaluate, Generate, Train
 from timemachine.errors import SettingError
@@ -153,10 +153,11 @@ def test_config_dir_and_searchpath() -> None:
     assert [row["model.hiddens"] for row in load_sweep("sweep")] == [32, 3]
 
 
-def test_completion_query(program: Program) -> None:
+def test_completion_query(monkeypatch: pytest.MonkeyPatch) -> None:
     line = "python train.py model.hid"
-    done = program("train.py", "-sc", "query=bash", COMP_LINE=line, COMP_POINT=str(len(line)))
-    assert "model.hiddens=" in done.stdout.split()
+    monkeypatch.setenv("COMP_LINE", line)
+    monkeypatch.setenv("COMP_POINT", str(len(line)))
+    assert "model.hiddens=" in call_program("train.py", "-sc", "query=bash").stdout.split()
 
 
 def test_job_folders_of_ones_own() -> None:
