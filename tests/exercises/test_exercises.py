@@ -14,7 +14,7 @@ from timemachine.run.jobs import load_jobs
 
 EXERCISES = sorted(file.stem for file in (REPOSITORY / "conf/exercise").glob("*.yaml") if file.stem != "none")
 QUICK = ("one_hot_is_embedding",)
-SMOKE = ["scale=smoke", "data=sample", "data.search_dirs=[]", "hydra.launcher.n_jobs=1"]  # workers import all again
+SMOKE = ["scale=smoke", "data=sample", "hydra.launcher.n_jobs=1"]  # workers would import everything anew
 
 
 @pytest.mark.parametrize("exercise", [pytest.param(e, marks=[] if e in QUICK else pytest.mark.slow) for e in EXERCISES])
