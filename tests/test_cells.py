@@ -1,4 +1,4 @@
-"""Any cell of CELLS, such as an LSTM: its gradients, its settings, and the promises that it has to keep."""
+"""Any cell of CELLS, such as an LSTM: its settings, and the promises that it has to keep."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,14 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.support.cells import ADDED, without_slope
 from tests.support.programs import call_program
-from timemachine import kernels
 from timemachine.cells import LSTMScratch
 from timemachine.errors import SettingError
-from timemachine.kernels.language_model import FusedRNNLM
 from timemachine.language_model import RNNLMScratch
-from timemachine.rnn import ACTIVATIONS, CELLS, RNNScratch
+from timemachine.rnn import CELLS, RNNScratch
 from timemachine.run.cell_check import check_model
 
 SMALL = ["data=sample", "logger=csv", "trainer=cpu", "data.num_train=64", "data.num_val=64", "model.hiddens=3"]
@@ -77,43 +74,6 @@ def _cells(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(CELLS, name, cell)
 
 
-# --- Gradients ---
-
-BACKWARDS = ("auto", *(["fused"] if kernels.is_compiled() else []), "bptt", "autograd")
-
-
-@pytest.mark.parametrize(
-    "network",
-    [
-        *({"activation": name, "backward": by} for name in ACTIVATIONS for by in BACKWARDS),
-        *({"activation": name} for name in ADDED),
-        *({"cell": "lstm", "input": input} for input in ("one_hot", "embedding")),
-        {"input": "embedding"},
-    ],
-    ids=lambda network: "-".join(network.values()),
-)
-def test_gradients_against_finite_differences(network: dict[str, Any]) -> None:
-    torch.manual_seed(0)
-    batch = torch.randint(5, (4, 6)), torch.randint(5, (4, 6))
-    with without_slope():
-        model = FusedRNNLM(5, hiddens=3, sigma=0.7, **network).double()
-        loss, _ = model.mean_nll(batch)
-    parameters = list(model.parameters())
-    with without_slope(), torch.no_grad():
-        for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
-            for number, slope in zip(parameter.view(-1), gradient.reshape(-1), strict=True):
-                ends = []
-                for step in (1e-5, -1e-5):
-                    number += step
-                    logits_BTV, _ = model(batch[0])
-                    ends.append(nn.functional.cross_entropy(logits_BTV.flatten(0, 1), batch[1].flatten()))
-                    number -= step
-                assert float(ends[0] - ends[1]) / 2e-5 == pytest.approx(float(slope), rel=1e-5, abs=1e-9)
-
-
-# --- Settings ---
-
-
 def test_a_cell_gets_its_settings() -> None:
     assert RNNLMScratch(5, cell="named", activation="relu").rnn.activation == "relu"
     assert RNNLMScratch(5, cell="lstm", activation="tanh", backward="auto", input_lr_factor=4).input_lr_factor == 4
@@ -137,9 +97,6 @@ def test_what_a_cell_rejects(typed: str, named: str) -> None:
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert done.stderr.startswith(f"error: {named}: ")
     assert not [*Path().rglob("metrics.csv")]
-
-
-# --- Promises ---
 
 
 @pytest.mark.parametrize("vocab_size", [2, 28])

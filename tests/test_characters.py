@@ -58,16 +58,6 @@ def test_generated_samples_and_unknown_characters(english: Path) -> None:
     assert done.stdout.startswith("Zoë is 100 %,\n")
 
 
-def test_evaluating_a_changed_text(tmp_path: Path) -> None:
-    text = tmp_path / "text.txt"
-    text.write_text(read("english"))
-    assert_succeeded(train(tmp_path / "run", text, "trainer.max_epochs=1"))
-    text.write_text(read("english") + "And more.\n")
-    done = call_program("evaluate.py", "run=run")
-    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1 and f"data.corpus={text}" in done.stderr
-    assert_succeeded(call_program("evaluate.py", "run=run", f"data.corpus={text}"))
-
-
 @pytest.mark.usefixtures("quick_calls")
 @pytest.mark.parametrize(("language", "min_count"), [("german", 1), ("greek", 1), ("chinese", 2)])
 def test_any_language(language: str, min_count: int, tmp_path: Path) -> None:

@@ -61,15 +61,6 @@ def test_exercises_are_valid(exercise: str, scale: str) -> None:
     assert composed(f"exercise={exercise}", f"scale={scale}")
 
 
-def test_recipes_end_the_path() -> None:
-    last = composed("recipe=low_7_networks") | {"trainer.limit_test_batches": None}
-    wider = {"model.hiddens": 1024, "model.sigma": 0.014, "model.lr": 0.0018, "trainer.max_epochs": 4}
-    assert composed("recipe=novel") == last | wider
-    on_the_book = {"data.num_train": 10_000, "data.num_val": 5_000}
-    more = {"training.teacher": 100, "trainer.max_epochs": 2}
-    assert composed("recipe=book_split") == last | on_the_book | more
-
-
 def test_path_of_how_low() -> None:
     names = composed("exercise=how_low")["params"]["recipe"]
     recipes = [composed(f"recipe={name.strip()}") for name in names.split(",")]

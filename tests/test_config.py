@@ -1,6 +1,5 @@
 import dataclasses
 import inspect
-import json
 import math
 import re
 from typing import Any
@@ -8,11 +7,9 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
 
 from timemachine import config
-from timemachine.cli.schema import resolved
-from timemachine.config import Activation, Data, Evaluate, Generate, Model, Train, Trainer, Training
+from timemachine.config import Activation, Data, Evaluate, Generate, Model, Trainer, Training
 from timemachine.errors import SettingError
 
 NO_NUMBERS = {"run", "corpus", "precision", "max_time", "deterministic", "plugins"}  # of the type Any
@@ -70,10 +67,3 @@ def test_names_and_numpy_numbers() -> None:
     found = Model(activation="relu", hiddens=np.int64(16), lr=np.float32(0.5))  # type: ignore[arg-type]
     assert found == Model(activation=Activation.relu, hiddens=16, lr=0.5)
     assert (type(found.hiddens), type(found.lr)) == (int, float)
-
-
-def test_settings_are_json() -> None:
-    nested = resolved(OmegaConf.structured(Train))
-    assert json.loads(json.dumps(nested)) == nested
-    assert (nested["model"]["activation"], nested["model"]["input"]) == ("tanh", "one_hot")
-    assert nested["trainer"].keys() == {field.name for field in dataclasses.fields(Trainer)}

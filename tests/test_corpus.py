@@ -88,11 +88,8 @@ def test_text_like_gutenbergs_lines(tmp_path: Path) -> None:
 
 START, END_OF = b"*** START OF", b"End of Project Gutenberg\r\n"
 HOSTILE = {  # the first bytes of a text, and those that it repeats
-    "START lines": (START, b"*** START OF IT\n"),
-    "END lines": (END_OF, b"*** END OF IT ***\n"),
     "wrapped START lines": (START, b"*** START OF" + b" " * 500 + b"\n" + b"* " * 250 + b"\n"),
     "paragraphs": (START, b"End of Project Gutenberg\r\n\r\n"),
-    "asterisks and spaces": (START, b"*** "),
     "white space": (END_OF, b"\n \r"),
 }
 
@@ -177,13 +174,6 @@ def test_texts_that_lose_letters() -> None:
     assert lost_letters(find_corpus(str(path_of("english")), [])) == ""
     with pytest.raises(SettingError, match=r"data\.tokens=characters"):
         find_corpus(str(path_of("greek")), [])
-
-
-def test_a_list_of_texts_as_characters() -> None:
-    names = [str(path_of(language)) for language in ("greek", "chinese")]
-    found = find_corpus(names, [], Tokens.characters)
-    assert found.characters == "\n".join(path_of(language).read_text("utf-8") for language in ("greek", "chinese"))
-    assert found.tokens is Tokens.characters
 
 
 # --- Books; tests/texts/test_download.py has the downloads ---

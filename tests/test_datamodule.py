@@ -3,7 +3,6 @@ from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,12 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from tests.support.texts import path_of, read
 from timemachine.config import Optimizer, Tokens, Training
 from timemachine.corpus import Corpus, find_corpus
-from timemachine.datamodule import Batch, TimeMachine, WindowLoader, targets_per_process
+from timemachine.datamodule import Batch, TimeMachine, WindowLoader
 from timemachine.errors import SettingError
 from timemachine.how_low import train_loader
 from timemachine.language_model import RNNLMScratch
@@ -186,15 +184,6 @@ def test_shares_of_a_batch(num_windows: int, batch_size: int, world_size: int, s
         assert Counter(chain(*shares)) == Counter(batch)
         assert max(map(len, shares)) - min(map(len, shares)) <= 1
         assert {rank.global_size(index) for rank in ranks} == {len(batch)}
-
-
-def test_targets_per_process() -> None:
-    batch = torch.zeros(6, 4), torch.zeros(6, 4)
-    shared, own = WindowLoader(numbers(15, 3), 12, world_size=2), WindowLoader(numbers(15, 3), 6)
-    loaders: list[Any] = [shared, own, DataLoader([0])]  # type: ignore[arg-type]
-    for loader in loaders:  # the last two, given to `fit`, read as much in each process
-        trainer: Any = SimpleNamespace(world_size=2, train_dataloader=loader)
-        assert targets_per_process(trainer, batch, 0) == 6 * 4
 
 
 # --- Splits ---

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.support.processes import running
-from tests.support.programs import DEADLINE, Program, assert_succeeded, run_program
+from tests.support.programs import DEADLINE, Program, run_program
 from tests.support.runs import rows
 from timemachine.config import REPOSITORY
 from timemachine.run.record import read_summary
@@ -60,18 +60,6 @@ def test_lightning(program: Program, alone: Path, tmp_path: Path) -> None:
     assert done.stdout.count("\ncontinuation  ") == 1
     (folder,) = tmp_path.glob("outputs/*/*")  # one, and one of each file in it
     assert_same_run(folder, alone)
-
-
-@pytest.mark.slow
-def test_stopped_processes_resume_without_callbacks(program: Program, tmp_path: Path) -> None:
-    """All of them: the first one rewrites summary.json while the other one starts."""
-    stopping = ["callbacks=early_stopping", "callbacks.early_stopping.stopping_threshold=1000"]
-    assert_succeeded(program("train.py", *TRAINING, *stopping, "trainer=ddp_cpu", "hydra.run.dir=run"))
-    assert len(rows(tmp_path / "run/metrics.csv")) == 1
-    assert_succeeded(program("train.py", "resume=run"))
-    assert len(rows(tmp_path / "run/metrics.csv")) == 1
-    assert_succeeded(program("train.py", "resume=run", "callbacks=none"))
-    assert len(rows(tmp_path / "run/metrics.csv")) == 5
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from tests.proof.tally import Note, count, shards
+from tests.proof.tally import shards
 from tests.support.programs import call_program
 from tests.support.runs import summary
 from timemachine.cli.schema import leaves
@@ -77,21 +77,20 @@ def check(*arguments: str) -> None:
 @pytest.mark.slow
 @pytest.mark.torture
 @pytest.mark.parametrize(("number", "cases"), SHARDS)
-def test_random_settings(number: int, cases: int, tiny: None, record_property: Note) -> None:
+def test_random_settings(number: int, cases: int, tiny: None) -> None:
     @seed(number)
     @settings(few, max_examples=cases)
     @given(some_settings)
     def case(typed: list[str]) -> None:
         check(*typed)
 
-    count(record_property, "settings", cases)
     case()
 
 
 @pytest.mark.slow
 @pytest.mark.torture
 @pytest.mark.parametrize(("number", "cases"), SHARDS)
-def test_random_texts(number: int, cases: int, tiny: None, record_property: Note) -> None:
+def test_random_texts(number: int, cases: int, tiny: None) -> None:
     @seed(number)
     @settings(few, max_examples=cases)
     @given(texts, st.sampled_from(["letters", "characters"]))
@@ -99,5 +98,4 @@ def test_random_texts(number: int, cases: int, tiny: None, record_property: Note
         Path("text.txt").write_bytes(content)
         check("data.corpus=text.txt", f"data.tokens={kind}", "data.num_train=null", "data.num_val=null")
 
-    count(record_property, "texts", cases)
     case()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.processes import Running, running
-from tests.support.programs import Program, assert_said, assert_succeeded, call_program
+from tests.support.programs import Program, assert_said, assert_succeeded
 from tests.support.runs import epochs, what_is_left
 from timemachine.run.record import EPOCH_WEIGHTS, is_running, read_summary
 
@@ -69,17 +69,6 @@ def test_a_run(tmp_path: Path, program: Program, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(("number", "is_group"), [(signal.SIGINT, True), (signal.SIGTERM, False)])
 def test_several_processes(number: signal.Signals, is_group: bool, tmp_path: Path) -> None:
     interrupt(number, tmp_path, *ALONE, "trainer=ddp_cpu", is_group=is_group)
-
-
-@pytest.mark.usefixtures("quick_calls")
-def test_while_a_teacher_writes(monkeypatch: pytest.MonkeyPatch) -> None:
-    number = signal.SIGTERM
-    before = signal.signal(number, signal.SIG_DFL)
-    monkeypatch.setattr("timemachine.how_low.teacher.write", lambda *_: os.kill(os.getpid(), number))
-    done = call_program("train.py", *ALONE, "training.carry_state=true", "training.teacher=1")
-    signal.signal(number, before)
-    assert_interrupted(done.returncode, done.stdout, done.stderr, "run")
-    assert read_summary(Path("run"))["status"] == "interrupted"
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -279,33 +278,19 @@ def test_mean_loss(sample: Corpus) -> None:
     assert trainer.callback_metrics["train/perplexity"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
-def an_epoch(data: TimeMachine, wrap: Any = lambda model: model) -> RNNLMScratch:
-    torch.manual_seed(0)
-    model = RNNLMScratch(28, hiddens=4, sigma=0.3)
-    LightningTrainer(max_epochs=1, **PLAIN).fit(wrap(model), data)
-    return model
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_a_compiled_model(sample: Corpus, caplog: pytest.LogCaptureFixture) -> None:
-    """In more steps than torch.compile would compile again."""
-    data, again = (TimeMachine(batch_size=6, num_steps=5, num_train=72, num_val=32, corpus=sample) for _ in range(2))
-    compiled = an_epoch(data, partial(torch.compile, backend="eager"))
-    torch.testing.assert_close(compiled.state_dict(), an_epoch(again).state_dict())
-    assert "recompile_limit" not in caplog.text
-
-
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("model_class", [RNNLMScratch, FusedRNNLM])
 def test_a_pruned_model(model_class: type[RNNLMScratch], sample: Corpus) -> None:
     """Half of W_xh is pruned after the first epoch; the rest continues to learn."""
-    torch.manual_seed(0)
-    model = model_class(28, hiddens=4, sigma=0.3)
-    halve = ModelPruning("l1_unstructured", [(model.rnn, "W_xh")], amount=0.5, apply_pruning=lambda epoch: epoch == 0)
-    after_an_epoch = an_epoch(few_windows(sample)).rnn.W_xh
-    LightningTrainer(max_epochs=6, callbacks=[halve], **PLAIN).fit(model, few_windows(sample))
-    kept = model.rnn.W_xh != 0
-    assert kept.sum() == kept.numel() / 2 and not torch.allclose(model.rnn.W_xh[kept], after_an_epoch[kept])
+    W = []
+    for max_epochs in (1, 6):
+        torch.manual_seed(0)
+        model = model_class(28, hiddens=4, sigma=0.3)
+        halve = ModelPruning("l1_unstructured", [(model.rnn, "W_xh")], amount=0.5, apply_pruning=lambda at: at == 0)
+        LightningTrainer(max_epochs=max_epochs, callbacks=[halve], **PLAIN).fit(model, few_windows(sample))
+        W.append(model.rnn.W_xh.detach())
+    kept = W[1] != 0
+    assert kept.sum() == kept.numel() / 2 and not torch.allclose(W[1][kept], W[0][kept])
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -320,8 +305,6 @@ def test_prediction(sample: Corpus) -> None:
     torch.testing.assert_close(trainer.predict(model, inputs), expected[:1])
     vocab = data.vocab
     assert model.predict("ab", 9, vocab, None) == model.predict("ab", 9, vocab, "cpu") == model.predict("ab", 9, vocab)
-    with pytest.raises((RuntimeError, NotImplementedError)):
-        model.predict("ab", 9, vocab, device="meta")
 
 
 # --- Sizes, and reproducibility ---

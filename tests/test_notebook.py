@@ -8,7 +8,7 @@ from typing import Any
 import nbformat
 import pytest
 
-from tests.support.notebook import ANSWER, BOOK, executed, printed
+from tests.support.notebook import BOOK, executed, printed
 from timemachine.config import REPOSITORY
 
 NUMBER = r"\d+\.\d+"
@@ -33,20 +33,6 @@ def test_notebook_is_small_and_executed() -> None:
     assert BOOK.stat().st_size < 300_000
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     assert_no_progress(committed())
-
-
-def test_answers_are_folded() -> None:
-    """One tries before one sees: an exercise's cell is stored without what it prints."""
-    cells = committed().cells
-    exercises = [n for n, cell in enumerate(cells) if re.match(r"\*\*\d", cell.source)]
-    assert [re.findall(r"\d+", cells[n].source.split(".")[0]) for n in exercises] == [
-        ["1"], ["2"], ["3"], ["4"], ["5"], ["6", "7"], ["8"], ["9"], ["10"]
-    ]  # fmt: skip
-    for n in exercises:
-        question, answer = cells[n].source.split("\n\n<details><summary>Answer</summary>\n\n")
-        assert "*Guess:*" in question and "*Then try*" in question
-        assert ANSWER.findall(cells[n].source)[0] and answer.endswith("\n\n</details>")
-        assert cells[n + 1].cell_type == "code" and not cells[n + 1].outputs
 
 
 def test_notebook_numbers_are_those_of_train() -> None:

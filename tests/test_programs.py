@@ -180,10 +180,10 @@ def test_worse_than_guessing(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_the_books_perplexity(seed: int, novels: Path, program: Program, tmp_path: Path) -> None:
+def test_the_books_perplexity(novels: Path, program: Program, tmp_path: Path) -> None:
+    """Of another seed than that of the notebook."""
     assert novels
-    done = program("train.py", f"seed={seed}", "logger=csv", "hydra.run.dir=run")
+    done = program("train.py", "seed=1", "logger=csv", "hydra.run.dir=run")
     assert done.returncode == 0
     summary = read_summary(tmp_path / "run")
     corpus, metrics = summary["corpus"], summary["metrics"]

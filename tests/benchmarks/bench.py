@@ -22,18 +22,16 @@ from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
-from unittest.mock import patch
 
 import lightning.pytorch as pl
 import torch
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor, nn
+from torch import nn
 
 from tests.benchmarks import rivals
 from tests.support.programs import assert_succeeded, call_program, with_callback
-from timemachine.clipping import clip_gradients
 from timemachine.config import REPOSITORY
 from timemachine.corpus import find_corpus
 from timemachine.datamodule import Batch, TimeMachine
@@ -41,7 +39,6 @@ from timemachine.decoding import continue_text
 from timemachine.errors import one_line
 from timemachine.kernels import keep_freed_memory
 from timemachine.kernels.language_model import FusedRNNLM
-from timemachine.language_model import RNNLMScratch
 from timemachine.run.rows import write_rows
 
 THREADS = (1, 2)
@@ -133,19 +130,11 @@ def sizes(threads: int) -> Iterator[Row]:
     """Up to which sizes the fused kernel is faster than bptt (`kernels.is_fastest`): where that is likeliest wrong."""
     if threads > 1:
         return
-    batches = [(32, 1024, 28), (32, 8, 28), (32, 64, 100), (8, 256, 256)]
+    batches = [(32, 1024, 28), (32, 8, 28), (32, 64, 100), (8, 256, 256), (32, 64, 5000)]
     for H, (T, B, V), activation in itertools.product((4, 32, 128, 512), batches, ("tanh", "relu")):
         batch = random_batch(T, B, V)
         own, bptt = (rivals.own_step(H, batch, name, V, activation) for name in ("fused", "bptt"))
         yield Row(f"fused against bptt, {activation}, T, B, H, V = {T}, {B}, {H}, {V}", *in_turn(own, bptt, 8))
-
-
-def vocabularies(_: int) -> Iterator[Row]:
-    """The fused kernel against bptt with more symbols than the book's, as in texts of all characters."""
-    for V, (B, H) in itertools.product((30, 100, 1000, 5000), ((128, 64), (128, 512), (8, 64), (8, 512))):
-        batch = random_batch(T, B, V)
-        own, bptt = (rivals.own_step(H, batch, name, V) for name in ("fused", "bptt"))
-        yield Row(f"fused against bptt, T, B, H, V = {T}, {B}, {H}, {V:,}", *in_turn(own, bptt, 10))
 
 
 class Clock(pl.Callback):
@@ -186,44 +175,6 @@ def epoch(_: int) -> Iterator[Row]:
             trainer.fit(rivals.PlainLightning(), train, val)
             plain += clock.milliseconds()
     yield Row("epoch with validation", statistics.median(ours), statistics.median(plain))
-
-
-def idle_step(model: RNNLMScratch, batch: Batch, batch_idx: int) -> Tensor:
-    """A training step whose loss costs nothing."""
-    nll_BT = (model.b_q.sum() * 0 + 3).expand(batch[1].shape)
-    model.train_perplexity.update(nll_BT.detach())
-    return nll_BT.mean()
-
-
-def lightning(_: int) -> Iterator[Row]:
-    """What Lightning adds to a step of a model that does nothing, over a bare loop, and W&B to a step of the book's.
-
-    All logging is on; there are no checkpoints.
-    """
-    data = TimeMachine(corpus=find_corpus("sample", []))
-    model = RNNLMScratch(len(data.vocab))
-    optimizer = torch.optim.SGD(model.parameters(), lr=1)
-
-    def bare() -> None:
-        for batch in data.train_dataloader():
-            optimizer.zero_grad()
-            torch.autograd.backward(idle_step(model, batch, 0))
-            clip_gradients(model.parameters(), 1)
-            optimizer.step()
-
-    def step_by_lightning(*typed: str) -> float:
-        alone = ("trainer.max_epochs=60", "trainer.limit_val_batches=0", "trainer.enable_checkpointing=false")
-        return statistics.median(epochs_of_program(*alone, *typed)) / len(data.train_dataloader())
-
-    alone = in_turn(bare, bare, 30)[0] / len(data.train_dataloader())
-    with patch.object(RNNLMScratch, "training_step", idle_step):
-        idle = step_by_lightning("logger=csv")
-    yield Row("Lightning's cost a step, ms", idle - alone)
-    costs = []
-    for _ in range(3):
-        without = step_by_lightning("logger=csv")
-        costs.append(step_by_lightning("logger=wandb", "logger.wandb.mode=offline") - without)
-    yield Row("W&B's cost a step, offline, ms", statistics.median(costs))
 
 
 def decoding(_: int) -> Iterator[Row]:
@@ -268,18 +219,7 @@ def program(threads: int) -> Iterator[Row]:
     yield Row(what, min(ours), min(book))
 
 
-def sweep(threads: int) -> Iterator[Row]:
-    """Four of the book's runs, one after another and one a core: the whole program, with its seconds of imports."""
-    command = [TRAIN, "-m", "seed=0,1,2,3", "data=sample", "logger=csv"]
-    alone = milliseconds_of(*command, OMP_NUM_THREADS=str(threads))
-    together = milliseconds_of(*command, "hydra/launcher=joblib")
-    yield Row(f"sweep of four, a job a core ({os.cpu_count()}), against one after another", together, alone)
-
-
-GROUPS = {
-    group.__name__: group
-    for group in (steps, book, cells, sizes, vocabularies, epoch, lightning, decoding, program, sweep)
-}
+GROUPS = {group.__name__: group for group in (steps, book, cells, sizes, epoch, decoding, program)}
 
 
 def processor() -> str:

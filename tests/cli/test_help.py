@@ -33,10 +33,3 @@ def test_every_choice_is_listed() -> None:
     assert " model.hiddens=32 hidden units, the book's num_hiddens (1 to 8,192) " in text
     for group in GROUPS:
         assert re.search(rf" {group}=\w+ [^:]+: {', '.join(choices(group))} ", text)
-
-
-def test_hydras_other_flags_stay_its_own() -> None:
-    assert call_program("train.py", "--hydra-help").stdout.startswith("Hydra (")
-    assert "model:\n  cell: " in call_program("train.py", "--cfg", "job").stdout
-    assert "Config path" in call_program("train.py", "--info", "defaults").stdout
-    assert "hiddens: 5" in call_program("train.py", "model.hiddens=5", "--info").stdout

@@ -13,98 +13,62 @@ TRAIN = "train.py data=sample logger=csv "
 MISTAKES = [  # command -> what its line names
     # Names
     (TRAIN + "model.hidens=64", "model.hiddens"),
-    (TRAIN + "+model.hidens=64", "model.hiddens"),
-    (TRAIN + "++model.hidens=64", "model.hiddens"),
     (TRAIN + "model={hidens:64}", "model.hiddens"),
-    (TRAIN + "modle.hiddens=64", "model.hiddens"),
-    (TRAIN + "hiddens=64", "model.hiddens"),
     (TRAIN + "epochs=3", "trainer.max_epochs"),
     (TRAIN + "excercise=clipping", "exercise"),
-    (TRAIN + "nothing.like.it=1", "nothing.like.it"),
     (TRAIN + "+nothing=1", "nothing"),
-    (TRAIN + "~model.hidens", "model.hidens"),
     (TRAIN + "model.hiddens", "model.hiddens"),
-    (TRAIN + "--epochs 3", "trainer.max_epochs"),
     (TRAIN + "--model.hiddens=3", "model.hiddens"),
     (TRAIN + "trainer.callbacks=[a]", "callbacks"),
     (TRAIN + "hydra.job.env_set.FOO=1", "+hydra.job.env_set.FOO=1"),
     ("evaluate.py corpus=sample", "data.corpus"),
-    ("evaluate.py model.hiddens=64", "model.hiddens"),
     ("generate.py prefx=it", "prefix"),
-    ("generate.py --num_predictions 3", "num_preds"),
+    ("generate.py", "run"),
+    ("evaluate.py", "run"),
     # Choices
     (TRAIN + "trainer=gpux", "trainer=gpu"),
-    (TRAIN + "logger=wand", "logger=wandb"),
     (TRAIN + "logger=[csv,wand]", "logger=wandb"),
     (TRAIN + "callbacks=rich_progress_bar", "callbacks.NAME._target_"),
-    (TRAIN + "exercise=11", "exercise=11"),
     (TRAIN + "exercise=cliping", "exercise=clipping"),
-    (TRAIN + "probes=[strem]", "probes=[stream]"),
     (TRAIN + "-m hydra/launcher=jobib", "hydra/launcher=joblib"),
     (TRAIN + "--config-name=trian", "trian"),
     (TRAIN + "--config-dir=nowhere", "nowhere"),
     # Values
     (TRAIN + "model.hiddens=abc", "model.hiddens=abc"),
-    (TRAIN + "model.hiddens=8,16", "model.hiddens=8,16"),
     (TRAIN + "model.hiddens=(1", "model.hiddens=(1"),
-    (TRAIN + "model.sigma=11", "model.sigma=11"),
     (TRAIN + "model.activation=sigmoid", "model.activation=sigmoid"),
     (TRAIN + "model.lr=???", "model.lr=???"),
     (TRAIN + "model=null", "model is a group of settings"),
-    (TRAIN + "model=64", "model is a group of settings"),
-    (TRAIN + "seed=${oc.env:NO_SEED}", "seed=${oc.env:NO_SEED}"),
     (TRAIN + "model.hiddens=${data.numsteps}", "model.hiddens=${data.numsteps}"),
-    (TRAIN + "training.carry_state=maybe", "training.carry_state=maybe"),
     (TRAIN + "data.num_train=10**9", "data.num_train=10**9"),
     (TRAIN + "data.num_val=null", "data.num_train"),
-    (TRAIN + "data.search_dirs=texts", "data.search_dirs=texts"),
-    (TRAIN + "data.tokens=words", "data.tokens=words"),
-    (TRAIN + "data.min_count=0", "data.min_count=0"),
-    (TRAIN + "trainer.min_steps=5 trainer.max_steps=3", "trainer.min_steps=5"),
     (TRAIN + "logger.wandb=false", "logger.wandb"),
     (TRAIN + "recipe=novel data=book", "data=book"),
     (TRAIN + "hydra.sweeper.max_batch_size=abc -m", "hydra.sweeper.max_batch_size=abc"),
     # A text, a folder, a class
     (TRAIN + "data.corpus=/nowhere", "data.corpus=/nowhere"),
     (TRAIN + "data.corpus=time_machin", "data.corpus=time_machine"),
-    (TRAIN + "data.corpus=hollow", "data.corpus=hollow"),
-    (TRAIN + "data.corpus=empty.txt", "data.corpus=empty.txt"),
     (TRAIN + "data.corpus=binary.txt", "data.corpus=binary.txt"),
     (TRAIN + "data.corpus=short.txt", "short.txt"),
-    (TRAIN + "data.num_train=1000000000", "data.num_train="),
-    (TRAIN + "data.start=1000000", "data.start="),
     (TRAIN + "init_from=hollow", "init_from=hollow"),
     (TRAIN + "callbacks.a=1", "callbacks.a"),
-    (TRAIN + "callbacks.a._target_=lightning.pytorch.callbacks.Timr", "callbacks.a._target_"),
-    (TRAIN + "callbacks.a._target_=EarlyStoping", "lightning.pytorch.callbacks.EarlyStopping"),
     (TRAIN + "callbacks.a._target_=os.system", "callbacks.a._target_"),
-    (TRAIN + "callbacks.a._target_=my.Own", "callbacks.a._target_"),
-    (TRAIN + "callbacks.a._target_=lightning.pytorch.callbacks.BatchSizeFinder", "callbacks.a._target_"),
-    (TRAIN + "logger.a._target_=lightning.pytorch.logger.CSVLogger", "logger.a._target_"),
     (TRAIN + "+hydra.callbacks.a={_target_:os.system,command:ls}", "cannot be authorized"),  # to its last words
     (TRAIN + "hydra.run.dir=binary.txt/run", "hydra.run.dir=binary.txt/run"),
     # Sweeps
-    (TRAIN + "-m model.lr=0.1,abc", "model.lr=0.1,abc"),
+    (TRAIN + "-m hydra.sweep.dir=binary.txt/run", "hydra.sweep.dir=binary.txt/run"),
     (TRAIN + "-m model.lr=0.1,1,0", "model.lr=0.0"),
-    (TRAIN + "-m model.hidens=1,2", "model.hidens=1,2"),
-    (TRAIN + "-m +model.hidens=1,2", "model.hidens=1,2"),
     (TRAIN + "-m trainer=cpu,gpux,auto", "trainer=gpux"),
-    (TRAIN + "-m model.hiddens=0 seed=0,1", "model.hiddens=0"),
-    (TRAIN + "-m model.hiddens=1,2 seed=${oc.env:NO_SEED}", "seed=${oc.env:NO_SEED}"),
     (TRAIN + "-m model.lr=interval(0.1,1)", "model.lr=interval(0.1,1)"),
-    (TRAIN + "-m model.activation=glob(*)", "model.activation=glob(*)"),
     (TRAIN + "-m exercise=history,clipping", "exercise=history,clipping"),
     (TRAIN + "exercise=9 scale=smoke model.lr=1 model.hiddens=8,16", "model.hiddens=8,16"),
 ]
 OF_A_MODEL = [
     ("generate.py", "prefix=1895!", "prefix="),
-    ("generate.py", "prefix=???", "prefix="),
     ("generate.py", "num_preds=-1", "num_preds=-1"),
-    ("generate.py", "alpa=1", "alpha"),
     ("generate.py", "temperature=0", "temperature=0"),
     ("generate.py", "run=hollow", "run=hollow"),
     ("evaluate.py", "data.corpus=[sample,/nowhere]", "data.corpus=/nowhere"),
-    ("evaluate.py", "data.corpus=[]", "data.corpus=[]"),
 ]
 
 
@@ -147,10 +111,8 @@ def test_one_line_about_a_run(name: str, mistake: str, named: str, run: Path) ->
     [
         ("callbacks=mine", "a:\n\tb: 1", "callbacks/mine.yaml"),
         ("exercise=mine", "a: [b\n", "exercise/mine.yaml"),
-        ("callbacks=mine", "a: \1", "callbacks/mine.yaml"),
         ("callbacks=mine", "_target_: a.B", "callbacks._target_=a.B"),
         ("exercise=mine", "seed: 1", "exercise/mine"),  # it lacks # @package _global_
-        ("+group=mine", "seed: 1", "group/mine"),
         ("+group=mine", "# @package _global_\nmodel:\n  hidens: 1", "model.hiddens"),
     ],
 )
@@ -161,26 +123,13 @@ def test_file_of_ones_own(typed: str, content: str, named: str) -> None:
     assert_one_line(call_program("train.py", "data=sample", "logger=csv", "hydra.searchpath=[files]", typed), named)
 
 
-@pytest.mark.parametrize("typed", ["hydra.run.dir=", "-m hydra.sweep.dir="])
-def test_folder_that_cannot_be_made(typed: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    place = Path("binary.txt/run").absolute()
-    monkeypatch.chdir("hollow")
-    done = call_program("train.py", "data=sample", "logger=csv", *f"{typed}{place}".split())
-    assert_one_line(done, typed.split()[-1])
-
-
 def test_run_without_checkpoint(run: Path) -> None:
     summary = json.loads((run / "summary.json").read_text()) | {"status": "running", "message": None}
     Path("hollow/summary.json").write_text(json.dumps(summary))
     assert_one_line(call_program("generate.py", "run=hollow"), "run=hollow")
 
 
-@pytest.mark.parametrize("name", ["generate.py", "evaluate.py"])
-def test_missing_run(name: str) -> None:
-    assert_one_line(call_program(name), "run")
-
-
-@pytest.mark.parametrize("argument", ["--help", "model.hidens=64", "data.corpus=/nowhere"])
+@pytest.mark.parametrize("argument", ["--help", "data.corpus=/nowhere"])
 def test_quick_answers(argument: str, program: Program) -> None:
     imported = program("train.py", argument, PYTHONPROFILEIMPORTTIME="1").stderr  # in a process of its own
     assert re.search(r"\| +timemachine\.config$", imported, re.MULTILINE)  # so the list is there

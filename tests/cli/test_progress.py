@@ -2,7 +2,6 @@
 
 import re
 from pathlib import Path
-from unittest.mock import Mock
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -12,28 +11,22 @@ from tests.support.programs import call_program
 from timemachine.cli.schema import VERSION
 from timemachine.cli.sweep import num_jobs
 from timemachine.config import REPOSITORY
-from timemachine.run import jobs as run_jobs
-from timemachine.run.record import read_summary
 
 SWEEP = ("-m", "data=sample", "trainer.max_epochs=1", "model.hiddens=4", "logger=csv", "hydra.sweep.dir=sweep")
 LINE = re.compile(r"^job   (\d)  (\w+) +val +[\d.–]+  (\d of \d)$", re.MULTILINE)
 
 
 @pytest.mark.usefixtures("quick_calls")
-def test_a_line_per_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The message of a failed job comes once. Each summary is read once after its job, and once at the end."""
-    reads = Mock(wraps=read_summary)
-    monkeypatch.setattr(run_jobs, "read_summary", reads)
+def test_a_line_per_job(tmp_path: Path) -> None:
+    """The message of a failed job comes once."""
     done = call_program("train.py", *SWEEP, "data.num_steps=30000,4,5")
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert done.stderr.endswith("error: 1 of 3 jobs failed (job 0); their messages are in sweep/summary.csv\n")
     assert (done.stdout + done.stderr).count("a window of data.num_steps=30000") == 1
     assert LINE.findall(done.stdout) == [
         ("0", "failed", "1 of 3"),
         ("1", "completed", "2 of 3"),
         ("2", "completed", "3 of 3"),
     ]
-    assert sorted(Path(*called.args).name for called in reads.call_args_list) == ["0", "0", "1", "1", "2", "2"]
     for number, status in enumerate(("failed", "interrupted", "completed")):
         change_summary(tmp_path / "sweep" / str(number), status=status)
     done = call_program("train.py", *SWEEP, "data.num_steps=30000,4,5", "resume=sweep")
@@ -41,23 +34,11 @@ def test_a_line_per_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert LINE.findall(done.stdout)[1] == ("1", "completed", "2 of 3")
 
 
-@pytest.mark.usefixtures("quick_calls")
-def test_broken_rule_is_a_row() -> None:
-    """Only some of the jobs break it."""
-    done = call_program("train.py", *SWEEP, "trainer.min_epochs=1,2", "model.activation=relu,tanh")
-    assert done.returncode == 1
-    assert [job[:2] for job in LINE.findall(done.stdout)] == [
-        ("0", "completed"), ("1", "completed"), ("2", "failed"), ("3", "failed"),
-    ]  # fmt: skip
-    assert "trainer.min_epochs=2" in done.stderr and "Traceback" not in done.stderr
-
-
 @pytest.mark.parametrize(
     ("typed", "jobs"),
     [
         (["seed=0,1", "model.lr=1,2,3", "trainer=cpu"], 6),
         (["data=glob(*)"], 3),
-        (["seed=0,1", "seed=0,1,2"], 3),
         (["seed=${data.start}", "training.carry_state=1,0"], 2),
         (["exercise=clipping", "seed=0"], 52),
         (["exercise=how_low", "recipe=novel", "seed=0", "data.corpus=sample,time_machine"], 2),  # tells any runs apart

@@ -19,8 +19,12 @@ pytestmark = pytest.mark.usefixtures("quick_calls")
 
 
 def what_is_there() -> dict[str, tuple[bytes, int]]:
-    """Return each file, except those of new runs, with its content and the time of its last change."""
+    """Return each file, except those of new runs, with its content and the time of its last change.
+
+    Without `.lock`, which filelock's oldest version touches.
+    """
     paths = [Path(place, name) for place, _, names in os.walk(".") for name in names if "outputs" not in place]
+    paths = [path for path in paths if path.name != ".lock"]
     return {str(path): (path.read_bytes(), path.stat().st_mtime_ns) for path in paths}
 
 
@@ -50,14 +54,6 @@ def test_resume_with_another_trainer_group() -> None:
     assert_succeeded(call_program("train.py", "resume=run", "trainer=auto", "trainer.max_epochs=3"))
     trainer = read_summary(Path("run"))["settings"]["trainer"]
     assert (trainer["max_epochs"], trainer["gradient_clip_val"], trainer["accelerator"]) == (3, 0.5, "auto")
-
-
-def test_deleted_group_has_defaults() -> None:
-    done = call_program(
-        "train.py", *[it for it in ONE_EPOCH if not it.startswith("model.")], "~model", "hydra.run.dir=run"
-    )
-    assert_succeeded(done)
-    assert read_summary(Path("run"))["settings"]["model"]["hiddens"] == 32
 
 
 def test_resume_without_hydra_folder(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,11 +125,10 @@ def test_sweep_resumes_its_own_jobs() -> None:
     assert (summary["settings"]["seed"], summary["metrics"]["epoch"]) == (1, 2)
 
 
-@pytest.mark.parametrize("precision", ["32-true", "64-true"])
-def test_init_from_then_resume_without_parent(precision: str) -> None:
+def test_init_from_then_resume_without_parent() -> None:
     """The run has an order of windows of its own; at a rate of 1e-38 an epoch changes no weight."""
     mother = "mother, it's (1)"
-    short = [*ONE_EPOCH, f"trainer.precision={precision}"]
+    short = [*ONE_EPOCH, "trainer.precision=64-true"]
     still = [*short, "model.lr=1e-38", "model.sigma=1", "training.optimizer=adamw"]
     assert_succeeded(call_program("train.py", *short, f'hydra.run.dir="{mother}"'))
     before = torch.load(f"{mother}/checkpoints/last.ckpt", weights_only=True)

@@ -11,7 +11,6 @@ from scipy import stats
 from tests.support.jobs import LETTERS
 from timemachine.errors import SettingError
 from timemachine.exercises.comparison import UNDECIDED, Estimate, by_seed, compare, estimate, holm
-from timemachine.exercises.jobs import FOLDED, grouped, markdown
 from timemachine.exercises.outcomes import definition, outcome
 from timemachine.run.jobs import Job
 
@@ -40,15 +39,6 @@ def test_a_comparison_is_paired() -> None:
     assert found.verdict(True, "lower", "higher") == "lower" and found.verdict(False, "lower", "higher") == UNDECIDED
 
 
-def test_one_value_has_no_interval() -> None:
-    assert (
-        f"{estimate([7.25])}" == "7.25" and f"{estimate([math.nan])}" == "–" and f"{estimate([7, math.inf])}" == "inf"
-    )
-    assert f"{estimate([1.0, 2.0, 3.0]):+.3f}" == "+2.000 ± 2.484" and f"{estimate([1e9, 3e9])}".startswith("2.0e+09 ±")
-    assert holm({"one": estimate([7.25])}) == {"one": False}
-    assert f"{estimate([-0.04]):+.1f}" == "+0.0"
-
-
 def test_holm_bounds_false_claims() -> None:
     def of(p: float) -> Estimate:
         return Estimate(1.0, 1.0, p, 3)
@@ -60,29 +50,11 @@ def test_holm_bounds_false_claims() -> None:
     assert alarms <= stats.binom.ppf(1 - 1e-6, 400, 0.05)
 
 
-def test_grouped_jobs() -> None:
-    jobs = [
-        Job(settings={"model.lr": lr, "trainer.gradient_clip_val": theta, "seed": seed})
-        for lr in (1.0, 0.5)
-        for theta in (None, 1.0)
-        for seed in (0, 1)
-    ]
-    found = grouped(jobs, "model.lr", lambda job: job.settings["trainer.gradient_clip_val"])
-    assert [*found] == [(1.0, None), (1.0, 1.0), (0.5, None), (0.5, 1.0)]
-    assert [[job.settings["seed"] for job in group] for group in found.values()] == [[0, 1]] * 4
-
-
 def test_runs_of_other_settings_are_refused() -> None:
     runs = [Job(name=str(n), settings={"seed": 3, "model.hiddens": 8 + n // 2}, metrics={"a": 1.0}) for n in range(3)]
     assert by_seed(runs[:2], lambda job: job.number("a")) == {3: 1.0}  # one run twice
     with pytest.raises(SettingError, match=r"^jobs 1 and 2: have other values of model\.hiddens, .*; type "):
         by_seed(runs, lambda job: job.number("a"))
-
-
-def test_a_long_table_is_folded() -> None:
-    assert markdown(["a"], [["x|y"]]) == "| a |\n| --- |\n| x\\|y |"
-    assert markdown(["a"], [["x"]] * FOLDED).startswith("| a |")
-    assert markdown(["a"], [["x"]] * (FOLDED + 1)).startswith("<details><summary>A table of 16 rows</summary>\n\n| a |")
 
 
 @pytest.mark.parametrize(

@@ -50,8 +50,3 @@ def test_invalid_probes_are_rejected(names: list[str], settings: dict[str, str])
     """A name that is no probe, and one that measures the book's letters or its cell alone."""
     with pytest.raises(SettingError, match=rf"^probes=\[{re.escape(','.join(names))}\]: .*{re.escape(names[-1])}"):
         probes.check(names, **settings)
-
-
-def test_valid_probes_pass() -> None:
-    probes.check(["stream", "history", "weights", "hyperparameters"], tokens="characters")
-    probes.check(["stream"], cell="gru")

@@ -108,12 +108,6 @@ def test_targets_by_word_recency() -> None:
     assert is_kind_CN.sum(0).tolist() == [1] * 9 + [0] + [1] * 6
 
 
-def test_a_long_text_has_long_blocks() -> None:
-    ones = np.ones((2, 100_050))
-    assert how_low.in_blocks(ones[:, :250]).tolist() == [[100, 100, 50]] * 2
-    assert how_low.in_blocks(ones).tolist() == [[1000] * 100 + [50]] * 2
-
-
 def probed(sample: Corpus, folder: Path, **trainer: Any) -> tuple[dict[str, Any], Any, TimeMachine, RNNLMBeyond]:
     short = replace(sample, characters=sample.characters[:5000])
     data = TimeMachine(num_steps=8, num_train=2000, num_val=300, corpus=short)

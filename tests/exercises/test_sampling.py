@@ -1,21 +1,17 @@
-"""What a model writes: the measures on texts made by hand, sharpening against brute force, and the report."""
+"""What a model writes: the measures on texts made by hand, and sharpening against brute force."""
 
 import math
 from itertools import product
-from statistics import mean
-from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 
 from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.exercises import sampling
 from timemachine.language_model import RNNLMScratch
-from timemachine.run.jobs import Job
 from timemachine.vocab import Vocab
 
 VOCAB = Vocab("ab ")
@@ -109,57 +105,3 @@ def test_real_texts_are_the_rest(sample: Corpus) -> None:
     assert characters[rest.start :].startswith(joined) and len(rest) - len(joined) < sampling.NUM_PREDS
     without_rest = TimeMachine(num_train=len(sample.characters) - 400 - 32, num_val=400, corpus=sample)
     assert characters.endswith(sampling.real_texts(without_rest)[1][0])
-
-
-def test_probe_of_an_untrained_model(sample: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a model that has not been trained, in short."""
-    monkeypatch.setattr(sampling, "NUM_PREDS", 60)
-    monkeypatch.setattr(sampling, "FAR", 60)
-    monkeypatch.setattr(sampling, "LENGTH", 2)
-    data = TimeMachine(num_train=1000, num_val=900, corpus=sample)
-    torch.manual_seed(0)
-    model = RNNLMScratch(len(data.vocab), sigma=0.5).eval()
-    measured = sampling.measure(model, data)
-    assert repr(measured) == repr(sampling.measure(model, data))  # NaN is not equal to itself
-    for name in (*sampling.ALPHAS, sampling.GREEDY, sampling.REAL):
-        assert 0 <= measured[name]["repeated"] <= 1 and measured[name]["log_likelihood"] < 0
-    words = sample.characters[:1032].split(" ")[:-1]
-    _, pieces = sampling.real_texts(data)
-    shares = [[word in words for word in piece[sampling.CONTEXT :].split(" ")[1:-1]] for piece in pieces]
-    assert measured[sampling.REAL]["known_words"] == pytest.approx(mean(map(mean, shares)))
-    assert measured[sampling.REAL]["known_words"] < 1
-    for texts in measured["shown"].values():
-        assert all(text.startswith(prefix) for text, prefix in zip(texts, sampling.PREFIXES, strict=True))
-
-
-def fabricated(seed: int) -> dict[str, Any]:
-    """What the probe leaves of a model."""
-    drawn = {
-        name: {"known_words": number / 10 - seed / 10, "repeated": "nan" if seed else 0.5, "log_likelihood": -2.0}
-        for number, name in enumerate((*sampling.ALPHAS, sampling.GREEDY))
-    }  # "nan" as summary.json has it
-    pieces = {"known_words": [0.1, 0.3], "repeated": [0.4, 0.4], "log_likelihood": [-2.1, -2.3]}
-    return drawn | {
-        "pieces": pieces,
-        "shown": {name: ["it has a", "the b"] for name in drawn},
-        "cycles": ["is the th", "" if seed else "he this t"],
-        "loops": {"it has": dict.fromkeys(sampling.LOOP, 9), "the": {} if seed else dict.fromkeys(sampling.LOOP, 20)},
-        "sharpening": {"distances": {"1": 0.0, "2": 0.25 + seed / 10}},
-    }
-
-
-def test_intervals_and_loops_by_model() -> None:
-    probes = [{"samples": fabricated(0)}, {"samples": fabricated(1)}, {}]  # the last one has not ended
-    found = sampling.findings([Job(probes=probe) for probe in probes])
-    rows = dict(zip(found.columns, zip(*found.rows, strict=True), strict=True))
-    assert rows["decoding"] == (*sampling.ALPHAS, "greedy", "real text")
-    half = stats.t.ppf(0.975, 1) * 5  # of 10 and 0
-    assert rows["words that the training text has, %"][1] == f"5.00 ± {half:.2f}"
-    assert rows["words that the training text has, %"][-1] == f"20.00 ± {2 * half:.2f}"
-    assert "1 of 2 models" in found.answer
-    notes = "\n".join(found.notes)
-    assert rows["repeated 8-grams, %"][1] == "50.00"  # of one model
-    assert "| 0 | `the this ` | 9 to 20 |" in notes and "| 1 | `the this `, `none` | 9 |" in notes
-    assert found.arrays["cycles"].tolist() == [["the this "] * 2, ["the this ", ""]]
-    assert "0.00 ± 0.00, 0.30 ± 0.64" in notes
-    assert found.arrays["known_words"].tolist() == [10, 30]

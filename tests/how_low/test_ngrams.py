@@ -3,7 +3,6 @@
 import math
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timemachine.corpus import find_corpus
 from timemachine.how_low.ngrams import kneser_ney, witten_bell
 from timemachine.how_low.symbols import LETTERS
 
@@ -89,18 +87,3 @@ def test_context_before_the_targets() -> None:
     assert witten_bell(text, text[20:], range(5, 20), 4, V) == pytest.approx(whole[15:])
     with pytest.raises(ValueError, match="fewer than 3"):
         witten_bell(text, text, range(2, 10), 4, V)
-
-
-def test_the_novels_perplexities(novels: Path) -> None:
-    text = LETTERS.encode(find_corpus("time_machine", [str(novels)]).characters)
-    train, parts = text[:10_032], [range(10_032, 15_032), range(15_032, len(text))]
-
-    def perplexities(smoothed: Callable[..., Any], order: int) -> list[float]:
-        return [math.exp(np.mean(smoothed(train, text, part, order, V))) for part in parts]
-
-    by_order = {order: perplexities(witten_bell, order) for order in range(1, 8)}
-    assert min(by_order, key=lambda order: by_order[order][0]) == 4
-    assert by_order[4] == pytest.approx([5.32, 7.97], abs=0.006)
-    assert perplexities(kneser_ney, 6) == pytest.approx([4.62, 6.58], abs=0.006)
-    train, parts = text[: len(text) * 90 // 100], [range(len(text) * 90 // 100, len(text) * 95 // 100)]
-    assert [*perplexities(witten_bell, 5), *perplexities(kneser_ney, 7)] == pytest.approx([4.01, 3.65], abs=0.006)

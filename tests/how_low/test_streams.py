@@ -33,11 +33,6 @@ def test_windows_continue(length: int, batch_size: int, num_steps: int) -> None:
     assert len(inputs_BL.flatten().unique()) == inputs_BL.numel()  # no character twice
 
 
-def test_epochs_begin_anywhere() -> None:
-    several = loader(200, 4, 5)
-    assert len({next(iter(several))[0][0, 0].item() for _ in range(20)}) > 10
-
-
 def test_input_dropout() -> None:
     X_BT, Y_BT = (torch.cat(parts) for parts in zip(*loader(20_000, 4, 50, chance=0.2), strict=True))
     replaced_BT = X_BT == UNK

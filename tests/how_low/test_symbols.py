@@ -6,14 +6,8 @@ from hypothesis import strategies as st
 
 from timemachine.config import Tokens
 from timemachine.errors import SettingError
-from timemachine.how_low.symbols import LETTERS, Symbols, check_size
+from timemachine.how_low.symbols import Symbols, check_size
 from timemachine.vocab import UNKNOWN, Vocab
-
-
-def test_letters() -> None:
-    assert Symbols.of(Vocab.of("to be")) is LETTERS
-    assert len(LETTERS) == 27 and LETTERS.encode(" az?") == bytes([0, 1, 26, 0])
-    assert LETTERS.encode("to be").translate(LETTERS.in_words) == LETTERS.encode("to be")
 
 
 @given(st.text(max_size=40), st.text(max_size=40))
@@ -24,15 +18,15 @@ def test_characters(known: str, text: str) -> None:
     assert symbols.tokens == vocab.idx_to_token and symbols.other == bytes([vocab.unk])
 
 
+def test_more_than_256_symbols() -> None:
+    check_size(Vocab(map(chr, range(255))), "baselines=true", "baselines=false")
+    with pytest.raises(SettingError, match=r"^baselines=true: [^\n]*$"):
+        check_size(Vocab(map(chr, range(256))), "baselines=true", "baselines=false")
+
+
 def test_words_ignore_case() -> None:
     symbols = Symbols(["\n", " ", "1", UNKNOWN, "B", "a", "b", "É", "Π", "π", "ъ"])
     words = symbols.encode("aB,\n1É\u0301ΠπЪъ").translate(symbols.in_words)
     assert [symbols.tokens[number] for number in words] == [
         "a", "b", UNKNOWN, UNKNOWN, UNKNOWN, "É", UNKNOWN, "π", "π", UNKNOWN, "ъ",
     ]  # fmt: skip
-
-
-def test_more_than_256_symbols() -> None:
-    check_size(Vocab(map(chr, range(255))), "baselines=true", "baselines=false")
-    with pytest.raises(SettingError, match=r"^baselines=true: [^\n]*$"):
-        check_size(Vocab(map(chr, range(256))), "baselines=true", "baselines=false")

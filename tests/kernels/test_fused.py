@@ -18,7 +18,7 @@ from torch import Tensor
 
 from tests.support.rounding import rounding
 from timemachine import kernels
-from timemachine.kernels import build, fused
+from timemachine.kernels import fused
 from timemachine.kernels.fused import Weights
 
 pytestmark = pytest.mark.skipif(not kernels.is_compiled(), reason=kernels.NOT_COMPILED)
@@ -246,15 +246,6 @@ def test_invalid_arguments() -> None:
             p.fused()
 
 
-@pytest.mark.parametrize(("T", "B"), [(0, 3), (3, 0)])
-def test_an_empty_batch(T: int, B: int) -> None:
-    p = problem((1, 1, 9, 5, 9))
-    p.inputs = p.Y_TB = torch.zeros(T, B, dtype=torch.int64)
-    loss, nll_TB = p.fused()
-    assert loss == 0 and nll_TB.shape == (T, B)
-    assert all(not g.any() for g in p.gradients(loss))
-
-
 def test_only_the_loss_is_differentiable() -> None:
     p = problem((3, 4, 9, 5, 9))
     loss, nll_TB = p.fused()
@@ -279,11 +270,3 @@ def test_library_of_another_source(elsewhere: Path) -> None:
     assert is_compiled()
     kernels.SOURCE.write_text(kernels.SOURCE.read_text() + "// one comment more\n")
     assert not is_compiled()
-
-
-@pytest.mark.parametrize("compiler", ["/nonexistent", "false"])
-def test_without_a_compiler(compiler: str, elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CXX", compiler)
-    with pytest.raises(OSError, match=compiler):
-        build.build(elsewhere)
-    assert not elsewhere.exists()

@@ -10,8 +10,6 @@ from tests.support import runs
 from tests.support.cells import without_slope
 from tests.support.programs import call_program
 from timemachine import kernels
-from timemachine.corpus import Corpus
-from timemachine.datamodule import TimeMachine
 from timemachine.decoding import continue_text
 from timemachine.errors import SettingError
 from timemachine.kernels.activations import BY_HAND
@@ -98,25 +96,6 @@ def test_run_without_a_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     refused = call_program("train.py", *SMALL, "model.backward=fused", "hydra.run.dir=refused")
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
     assert refused.stderr.startswith("error: model.backward=fused: ")
-
-
-@pytest.mark.skipif(not kernels.is_compiled(), reason="the fused kernel is not compiled")
-@pytest.mark.parametrize("network", [{}, {"activation": "relu", "input": "embedding", "embedding_dim": 5}])
-def test_training_against_bptt(network: dict[str, Any], sample: Corpus, tmp_path: Path) -> None:
-    """And to the bit with any number of threads."""
-
-    def weights(threads: int, backward: str) -> dict[str, torch.Tensor]:
-        torch.set_num_threads(threads)
-        torch.manual_seed(0)
-        data = TimeMachine(256, 16, 2000, 500, corpus=sample)
-        model = FusedRNNLM(len(data.vocab), hiddens=24, sigma=0.1, backward=backward, **network)
-        runs.fit(tmp_path / f"{backward}{threads}", model, data, max_epochs=2, gradient_clip_val=0.1)
-        return model.state_dict()
-
-    by_hand, compiled, again = weights(1, "bptt"), weights(1, "fused"), weights(3, "fused")
-    for name, weight in compiled.items():
-        torch.testing.assert_close(weight, by_hand[name], rtol=1e-3, atol=1e-5)
-        assert torch.equal(weight, again[name])
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float64])

@@ -2,18 +2,15 @@
 
 import os
 import random
-import re
 import signal
 import time
 from importlib.util import find_spec
 from pathlib import Path
-from unittest.mock import patch
 
 import pytest
 
-from tests.proof.tally import Note, count
 from tests.support.processes import running
-from tests.support.programs import Program, assert_succeeded, call_program
+from tests.support.programs import Program, assert_succeeded
 from tests.support.runs import epochs, summary, what_is_left
 from timemachine.run.jobs import read_job
 
@@ -21,15 +18,6 @@ SHORT = ["data=sample", "data.num_train=515", "data.num_val=100", "data.batch_si
 SHORT += ["model.hiddens=8", "model.lr=2", "logger=csv"]
 SWEEP = ["-m", *SHORT, "hydra.sweep.dir=sweep", "seed=0,1,2", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
 KILLS = int(os.environ.get("KILLS", 3))  # `make torture`: 30
-
-
-@pytest.mark.slow
-def test_parallel_jobs_print_a_line_each(program: Program) -> None:
-    """A progress bar of one would write across another's."""
-    done = program("train.py", *SWEEP, "trainer.max_epochs=1", "trainer.enable_progress_bar=true")
-    assert_succeeded(done)
-    assert "Epoch" not in done.stdout
-    assert sorted(re.findall(r"^job +(\d) +completed", done.stdout, re.MULTILINE)) == ["0", "1", "2"]
 
 
 def both_began(folder: Path) -> bool:
@@ -72,9 +60,8 @@ def kill_after(folder: Path, seconds: float, *arguments: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.torture
-def test_sweep_killed_again_and_again(program: Program, tmp_path: Path, record_property: Note) -> None:
+def test_sweep_killed_again_and_again(program: Program, tmp_path: Path) -> None:
     """Now and then a job has ended in between, or not yet begun."""
-    count(record_property, "kills of a sweep", KILLS)
     moments, sweep = random.Random(0), [*SWEEP, f"trainer.max_epochs={30 * KILLS}"]
     for number in range(KILLS):
         kill_after(tmp_path, moments.uniform(0, 0.4), *sweep, *(["resume=sweep"] if number else []))
@@ -85,35 +72,7 @@ def test_sweep_killed_again_and_again(program: Program, tmp_path: Path, record_p
         assert what_is_left(tmp_path / "killed" / job) == what_is_left(tmp_path / "sweep" / job)
 
 
-@pytest.mark.slow
-def test_interrupted_exercise_resumes(program: Program, tmp_path: Path) -> None:
-    """Its jobs keep no checkpoints: an interrupted one starts from the beginning."""
-    exercise = ["exercise=clipping", "scale=smoke", *SHORT, "trainer.max_epochs=300", "hydra.sweep.dir=sweep"]
-    with running(tmp_path, *exercise, "hydra.launcher.n_jobs=2") as sweep:
-        sweep.wait_until(lambda: both_began(tmp_path))
-        sweep.process.send_signal(signal.SIGTERM)  # Ctrl-C: tests/test_interruptions.py
-        code, output, _ = sweep.ended()
-        sweep.wait_for_its_processes()
-    assert code == 130 and "resume=sweep" in output.splitlines()[-1]
-    assert_succeeded(program("train.py", *exercise, "resume=sweep"))
-    for job in "01":
-        assert summary(tmp_path / "sweep" / job)["status"] == "completed"
-        assert epochs(tmp_path / "sweep" / job) == 300
-
-
 # Other launchers
-
-
-def test_job_run_twice_starts_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As Ray's does where a process was killed."""
-    monkeypatch.chdir(tmp_path)
-
-    def leave_rows(folder: Path, settings: object) -> bool:
-        return not (folder / "metrics.csv").write_text("epoch,step\n1,3\n2,6\n")
-
-    with patch("timemachine.run.checkpoint.is_done", leave_rows):
-        assert_succeeded(call_program("train.py", *SWEEP[:-2], "seed=0", "trainer.max_epochs=2"))
-    assert epochs(tmp_path / "sweep/0") == 2
 
 
 @pytest.mark.parametrize(

@@ -4,16 +4,15 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-import lightning.pytorch as pl
 import pytest
 import torch
 from torch import Tensor
 
-from tests.support.runs import InterruptAt, Interruption, fit
+from tests.support.runs import InterruptAt, fit
 from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.language_model import RNNLMScratch
-from timemachine.page.epochs import EpochWeights, halved, read_epochs, read_weights, write_weights
+from timemachine.page.epochs import halved, read_epochs, read_weights, write_weights
 from timemachine.run.checkpoint import read_checkpoint
 from timemachine.run.record import EPOCH_WEIGHTS
 from timemachine.run.rows import read_numbers
@@ -53,27 +52,6 @@ def test_kept_weights_are_the_checkpoints(train: Callable[..., RNNLMScratch], tm
     assert [(it.train, it.val) for it in kept[1:]] == [
         (rows[it.number - 1]["train/perplexity"], rows[it.number - 1]["val/perplexity"]) for it in kept[1:]
     ]
-
-
-def test_weights_after_the_checkpoint_are_dropped(train: Callable[..., RNNLMScratch], tmp_path: Path) -> None:
-    train(1)
-    kept = read_weights(tmp_path / "run")
-    # As of a run that was killed before its checkpoint
-    write_weights(tmp_path / "run", kept | {5: read_weights(tmp_path / "run")[0]})
-    with pytest.raises(Interruption):
-        train(6, interrupt_at=7)
-    assert read_weights(tmp_path / "run").keys() == {0, 1}
-    train(6)
-    assert read_weights(tmp_path / "run").keys() == {0, 1, 5}
-    assert not torch.equal(read_weights(tmp_path / "run")[5]["W_hq"], kept[0]["W_hq"])
-
-
-@pytest.mark.parametrize(("cell", "hiddens", "is_kept"), [("rnn", 4, True), ("gru", 4, False), ("rnn", 300, False)])
-def test_networks_without_a_page_keep_none(cell: str, hiddens: int, is_kept: bool, tmp_path: Path) -> None:
-    model, trainer = RNNLMScratch(28, hiddens), pl.Trainer(max_epochs=1, logger=False, enable_checkpointing=False)
-    model.hparams["cell"] = cell
-    EpochWeights(tmp_path).on_train_start(trainer, model)
-    assert (tmp_path / EPOCH_WEIGHTS).exists() is is_kept
 
 
 def test_unreadable_weights_are_left_out(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import json
 import math
 import re
 import sys
@@ -39,12 +38,7 @@ def test_run_and_command_write_pages(program: Program, tmp_path: Path) -> None:
     assert (run["window"], len(run["units"])) == (32, 3)
     before = page.read_bytes()
     assert command.write_page(f"run={tmp_path / 'run'}").read_bytes() == before
-    # Without its text the run has no units with a meaning, and the weights alone have no earlier epochs either
-    told = json.loads((tmp_path / "run/summary.json").read_text())
-    told["corpus"]["sha256"] = "0" * 64
-    (tmp_path / "run/summary.json").write_text(json.dumps(told))
-    without_text = Parts(command.write_page(f"run={tmp_path / 'run'}").read_bytes()).run
-    assert ([it["epoch"] for it in without_text["epochs"]], without_text["units"]) == ([0, 1], [])
+    # The weights alone have no earlier epochs, and no text by which a unit would have a meaning
     (tmp_path / "run/model.safetensors").rename(tmp_path / "model.safetensors")
     done = program("-m", "timemachine.page", f"run={tmp_path / 'model.safetensors'}")
     assert (done.returncode, done.stdout, done.stderr) == (0, "model.html\n", "")
@@ -118,19 +112,12 @@ def test_weights_units_and_epochs(sample: Corpus) -> None:
         assert entry["correlations"] == units.correlations(widened)
 
 
-def test_size_of_the_books_page(sample: Corpus) -> None:
-    model = random_model()
-    epochs = [Epoch(number, halved(model), 9.5, 10.5) for number in (0, 1, 5, 10, 20, 50)]
-    assert len(make_page(model, LETTERS, summary_of(model), epochs, sample.characters)) < 200_000
-
-
-def test_numbers_that_are_not_finite(sample: Corpus) -> None:
+def test_numbers_that_are_not_finite() -> None:
     model = random_model(hiddens=1)
     summary = summary_of(model) | {"status": "diverged"}
     summary["metrics"]["val/perplexity"] = "nan"
     run = Parts(make_page(model, LETTERS, summary)).run
-    assert "val/perplexity" not in dict(run["table"]) and "validation" not in run["about"]
-    assert "diverged" in run["about"]
+    assert "val/perplexity" not in dict(run["table"]) and "diverged" in run["about"]
 
 
 def test_no_path_is_published(tmp_path: Path) -> None:

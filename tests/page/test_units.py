@@ -9,11 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tests.page.models import CHARACTERS, CHINESE, LETTERS, random_model
+from tests.page.models import LETTERS, random_model
 from timemachine.corpus import Corpus
-from timemachine.datamodule import TimeMachine
 from timemachine.language_model import RNNLMScratch
-from timemachine.page.units import FEATURES, MOST, OF_CHARACTERS, ROW, Units, training_text
+from timemachine.page.units import FEATURES, MOST, OF_CHARACTERS, ROW, Units
 from timemachine.vocab import Vocab
 
 
@@ -87,13 +86,6 @@ def test_features_of_a_text() -> None:
     assert OF_CHARACTERS["inside quotation marks"]("“a\n\nb") == [1, 1, 1, 0, 0]
 
 
-def test_constant_features_are_not_named() -> None:
-    text = "时间机器，飞吧。一时间" * 20
-    units = units_of(random_model(CHINESE, hiddens=8), text, CHINESE)
-    assert [meaning for _, meaning in units.named] == ["punctuation marks"]
-    assert not units_of(random_model(CHARACTERS), "一", CHARACTERS).named
-
-
 @pytest.mark.parametrize(("grows", "named"), [(0.5, [2, 3]), (9.0, [])])  # the second beyond all numbers
 def test_constant_units_are_not_named(grows: float, named: list[int]) -> None:
     model = random_model(hiddens=4, activation="relu")
@@ -107,9 +99,3 @@ def test_constant_units_are_not_named(grows: float, named: list[int]) -> None:
     assert sorted(units.order) == [0, 1, 2, 3]
     before = units_of(random_model(hiddens=4, activation="relu"), "it has a time " * 100)
     assert all(map(math.isfinite, before.correlations(weights_of(model))))
-
-
-def test_only_the_training_text_is_read(sample: Corpus) -> None:
-    data = TimeMachine(num_train=100, num_val=50, num_steps=8, start=7, corpus=sample)
-    assert training_text(data) == sample.characters[7 : 7 + 108]
-    assert len(training_text(TimeMachine(num_train=None, num_val=None, corpus=sample))) <= MOST

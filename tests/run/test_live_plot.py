@@ -52,23 +52,3 @@ def test_figure_is_redrawn_as_asked(seconds: float, times: int, sample: Corpus, 
     assert plot.curves["val"][-1][1] == val
     assert len(drawn) == len(set(drawn)) == times
     assert all(image.startswith(b"\x89PNG") for image in drawn)
-
-
-def test_curves_of_sparse_validation(sample: Corpus) -> None:
-    plot = LivePlot()
-    for chosen, train, val in (
-        ({"max_epochs": 5, "check_val_every_n_epoch": 2}, [1, 2, 3, 4, 5], [2, 4]),
-        ({"max_steps": 3}, [1, 2], [1]),  # of two an epoch
-    ):
-        fit(sample, plot, **chosen)
-        assert [[epoch for epoch, _ in curve] for curve in plot.curves.values()] == [train, val]
-
-
-@pytest.mark.parametrize("shell", [None, SimpleNamespace()], ids=["python", "ipython in a terminal"])
-def test_nothing_drawn_outside_notebooks(
-    shell: Any, sample: Corpus, drawn: list[bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A terminal would show a line of text for each drawing."""
-    monkeypatch.setattr(getipython, "get_ipython", lambda: shell)
-    fit(sample, LivePlot(0))
-    assert not drawn

@@ -1,7 +1,6 @@
 """Callbacks and loggers of a user's own, as a choice or by `_target_`: they log and resume; mistakes are one line."""
 
 import random
-import re
 from pathlib import Path
 from typing import Any
 
@@ -89,12 +88,11 @@ CALLS = {"_target_": "subprocess.check_output", "args": ["touch", "mark"]}
         ({"_target_": NOTE, "factor": 1, "baar": 2}, ".* 'baar'"),
         ({"_target_": f"{__name__}.Noet"}, f".*use callbacks.mine._target_={NOTE}"),
         ({"_target_": f"{__name__}.Memory"}, r"\._target_="),
-        ({"_target_": "subprocess.check_output", "args": "touch mark"}, r"\._target_=subprocess.check_output"),
         ({"_target_": "no_such_module.Note"}, r"\._target_=no_such_module.Note: .*no_such_module "),
+        ({"_target_": f"{LIGHTNINGS}.EarlyStopping", "monitor": "x", "mode": "y"}, ": "),
         ({"_target_": "EarlyStopping"}, f".*use callbacks.mine._target_={LIGHTNINGS}.EarlyStopping"),
         ({"_target_": f"{LIGHTNINGS}.LearningRateFinder"}, r"\._target_=.*LearningRateFinder"),
         ({"_target_": f"{LIGHTNINGS}.StochasticWeightAveraging", "swa_lrs": 1}, r"\._target_="),
-        ({"_target_": f"{LIGHTNINGS}.ModelSummary", "max_depth": CALLS}, ".*_target_"),
         ({"_target_": NOTE, "factor": [1, {"deep": [CALLS]}]}, ".*_target_"),
         ({"factor": 1}, "="),
         (NOTE, "="),
@@ -106,12 +104,6 @@ def test_an_invalid_entry_is_one_line(entry: dict[str, Any], message: str, tmp_p
     assert not Path("mark").exists()
 
 
-def test_a_mistyped_entry_names_the_nearest(tmp_path: Path) -> None:
-    settings = Train(callbacks={"timer": {"_target_": f"{LIGHTNINGS}.Timer"}, "timr": {"interval": "step"}})
-    with pytest.raises(SettingError, match=r"^callbacks.timr=.*; use callbacks.timer$"):
-        list(build_own(settings, "callbacks", Record(tmp_path, {}, Role())))
-
-
 def test_a_mistake_of_ones_own_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "lacks.py").write_text("import there_is_no_such_module")
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -120,20 +112,6 @@ def test_a_mistake_of_ones_own_raises(tmp_path: Path, monkeypatch: pytest.Monkey
         list(build_own(of({"_target_": "lacks.Mine"}), "callbacks", run))
     with pytest.raises(KeyError, match="mine"):
         list(build_own(of({"_target_": f"{__name__}.Broken"}), "callbacks", run))
-
-
-def test_a_librarys_exception_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    library = tmp_path / "site-packages" / "a_library.py"
-    library.parent.mkdir()
-    library.write_text(f"from {__name__} import Callback\n\n\nclass Its(Callback):\n    def __init__(self): 1 / 0\n")
-    monkeypatch.syspath_prepend(str(library.parent))
-    run = Record(tmp_path, {}, Role())
-    for target, arguments in {
-        "a_library.Its": {},
-        f"{LIGHTNINGS}.EarlyStopping": {"monitor": "x", "mode": "y"},
-    }.items():
-        with pytest.raises(SettingError, match=r"^callbacks.mine: (Its|EarlyStopping): [^\n]+$"):
-            list(build_own(of({"_target_": target, **arguments}), "callbacks", run))
 
 
 def test_own_classes_get_settings_and_metrics() -> None:
@@ -148,13 +126,6 @@ def test_own_classes_get_settings_and_metrics() -> None:
 
 
 THREE = ["early_stopping", "learning_rate_monitor", "device_stats_monitor"]
-
-
-def without_stats(left: dict[str, Any]) -> Any:
-    """What is the same in each run: not what the processor does."""
-    stats = re.compile("DeviceStats|chars_per_second")
-    tables = [[{k: v for k, v in row.items() if not stats.match(k)} for row in table] for table in left["tables"]]
-    return tables, left["checkpoints"]
 
 
 @pytest.mark.parametrize("step", [6, 21])  # in mid-epoch
@@ -206,7 +177,6 @@ def test_own_files_are_found_when_resumed(tmp_path: Path) -> None:
     for name, text in {
         "callbacks/mine.yaml": f"mine:\n  _target_: {LIGHTNINGS}.Timer\n",
         "experiment/small.yaml": "# @package _global_\nmodel:\n  hiddens: 3\n",
-        "experiment/bad.yaml": "# @package _global_\nmodel:\n  hiddns: 3\n",
     }.items():
         path = tmp_path / "my files" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -217,10 +187,6 @@ def test_own_files_are_found_when_resumed(tmp_path: Path) -> None:
     assert_succeeded(call_program("train.py", "resume=run", "trainer.max_epochs=2"))
     settings = summary(Path("run"))["settings"]
     assert settings["model"]["hiddens"] == 3 and settings["callbacks"] == {"mine": {"_target_": f"{LIGHTNINGS}.Timer"}}
-    for mistake, instead in (
-        ("+experiment=smal", "use experiment=small, or another of bad, small"),
-        ("+experiment=bad", "model.hiddns: setting not found; use for example model.hiddens"),
-        ("experiment=small", "To append to your default list use +experiment=small"),
-    ):
+    for mistake in ("+experiment=smal", "experiment=small"):
         done = call_program("train.py", typed[0], mistake)
-        assert re.fullmatch(rf"error: .*{re.escape(instead)}\n", done.stderr)
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1) and "experiment=small" in done.stderr

@@ -81,8 +81,3 @@ def test_flipped_bytes(data: st.DataObject) -> None:
             except SettingError as error:
                 assert name in str(error) and "\n" not in str(error)
             path.write_bytes(content)
-
-
-def test_torn_row_is_skipped(folder: Path) -> None:
-    (folder / "metrics.csv").write_text(METRICS + "4,6,5.5,12")
-    assert final_numbers(folder) == FINAL

@@ -1,18 +1,13 @@
 """metrics.csv and steps.csv as a run writes them, what Lightning's loggers get, and the progress bar."""
 
-import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import lightning.fabric.loggers.tensorboard
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from torch.optim import lr_scheduler
 
-from tests.support.programs import assert_succeeded, call_program
 from tests.support.runs import InterruptAt, Interruption, fit, rows
 from timemachine.config import Train, to_dict
 from timemachine.corpus import Corpus
@@ -62,19 +57,6 @@ def test_an_epoch_is_one_row(sample: Corpus, tmp_path: Path) -> None:
     assert [row["own"] for row in epochs] == [1, 1, 1]
 
 
-def test_each_validation_is_a_row(sample: Corpus, tmp_path: Path) -> None:
-    """The last one shares its row with the epoch's end if it comes there; one of another epoch is not repeated."""
-    model, data = RNNLMScratch(28, hiddens=4), data_of(sample)
-    fit(tmp_path / "often", model, data, max_epochs=2, val_check_interval=2)
-    found = [
-        (row["step"], "val/perplexity" in row, "train/perplexity" in row)
-        for row in rows(tmp_path / "often/metrics.csv")
-    ]
-    assert found == [(step, step % 5 != 0, step % 5 == 0) for step in (2, 4, 5, 7, 9, 10)]
-    fit(tmp_path / "seldom", model, data, max_epochs=4, check_val_every_n_epoch=2)
-    assert ["val/perplexity" in row for row in rows(tmp_path / "seldom/metrics.csv")] == [False, True, False, True]
-
-
 def test_accumulated_steps_have_mean_loss(sample: Corpus, tmp_path: Path) -> None:
     """And their gradient's norm. Lightning divides each loss by the number of batches, even if a step has fewer."""
     torch.manual_seed(0)
@@ -116,18 +98,6 @@ def test_step_metrics_are_in_steps(sample: Corpus, tmp_path: Path) -> None:
     assert not {"first", "last", "both_step", "seldom"} & {name for row in epochs for name in row}
 
 
-def test_late_metrics_are_the_epochs(sample: Corpus, tmp_path: Path) -> None:
-    """Not the next step's: Lightning calls the model's hook after those of all callbacks."""
-
-    class Model(RNNLMScratch):
-        def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-            self.log("late", float(batch_idx), on_step=True)
-
-    fit(tmp_path, Model(28, hiddens=4), data_of(sample), max_epochs=2)
-    assert not any("late" in row for row in rows(tmp_path / "steps.csv"))
-    assert [row["late"] for row in rows(tmp_path / "metrics.csv")] == [4, 4]
-
-
 @pytest.mark.parametrize(
     ("hook", "name"),
     [("on_train_batch_end", "grad_norm_clipped"), ("on_train_epoch_end", "lr"), ("on_validation_epoch_end", "loss")],
@@ -164,47 +134,7 @@ def test_speed_leaves_out_validation(sample: Corpus, tmp_path: Path, monkeypatch
     assert [row["chars_per_second"] for row in ends] == [320 * 8 / 5] * 2
 
 
-# The learning rate
-
-
-def with_schedule(interval: str, make: Callable[[Any], Any]) -> type[RNNLMScratch]:
-    class Scheduled(RNNLMScratch):
-        def configure_optimizers(self) -> Any:
-            optimizer: Any = super().configure_optimizers()
-            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": make(optimizer), "interval": interval}}
-
-    return Scheduled
-
-
-@pytest.mark.parametrize("factor", [1.0, 3.0])
-@pytest.mark.parametrize(
-    ("interval", "rates"),
-    [("epoch", [2.0, 1.0, 0.5]), ("step", [2 * 0.5**4, 2 * 0.5**9, 2 * 0.5**14])],
-)
-def test_lr_is_the_last_steps(interval: str, rates: list[float], factor: float, sample: Corpus, tmp_path: Path) -> None:
-    """Of the weights that do not read the input. Five steps an epoch; the rate is halved after each epoch or step."""
-    halved = with_schedule(interval, lambda optimizer: lr_scheduler.ExponentialLR(optimizer, 0.5))
-    used: list[float] = []
-
-    class Reads(Callback):
-        def on_before_zero_grad(self, trainer: Any, module: Any, optimizer: Any) -> None:
-            used.append(optimizer.param_groups[-1]["lr"])
-
-    model = halved(28, hiddens=4, lr=2.0, input_lr_factor=factor)
-    for max_epochs in (2, 3):  # the second one is resumed
-        fit(tmp_path, model, data_of(sample), [Reads()], max_epochs=max_epochs)
-    assert [row["lr"] for row in rows(tmp_path / "metrics.csv")] == rates == used[4::5]
-
-
 # Loggers
-
-
-def test_tensorboard_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("_TENSORBOARD_AVAILABLE", "_TENSORBOARDX_AVAILABLE"):
-        monkeypatch.setattr(lightning.fabric.loggers.tensorboard, name, False)
-    opened = open_loggers(Train(logger=TENSORBOARD), Record(tmp_path, {}, Role()))
-    with pytest.raises(SettingError, match=r"^logger.tensorboard: .*`tensorboard`.*[Tt]ry `pip install"), opened:
-        pass
 
 
 def test_tensorboard_gets_all_metrics(sample: Corpus, tmp_path: Path) -> None:
@@ -247,13 +177,3 @@ def test_a_refused_resume_keeps_rows(sample: Corpus, tmp_path: Path) -> None:
 
 
 # The terminal
-
-
-def test_the_bar_takes_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
-    shown = ("trainer.enable_progress_bar=true", "trainer.max_epochs=1", "trainer.limit_test_batches=0")
-    done = call_program("train.py", "data=sample", "model.hiddens=4", "logger=csv", f"hydra.run.dir={tmp_path}", *shown)
-    assert_succeeded(done)
-    (bar,) = (line for line in done.stdout.splitlines() if line.startswith("Epoch"))
-    assert len(bar) <= 80
-    assert re.search(r"^Epoch 1/1 +[━╸╺]+ 10/10 (.*[\d.]+it/s )?train: [\d.]+ val: [\d.]+ *$", bar)

@@ -57,11 +57,6 @@ def test_each_choice_builds_its_trainer(choice: str, tmp_path: Path, monkeypatch
     assert (trainer.max_epochs, trainer.gradient_clip_val) == (100, 1)
 
 
-def test_auto_passes_over_apples_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pretend(monkeypatch, gpus=0, apple=True)
-    assert isinstance(build(tmp_path, Trainer(devices=1)).accelerator, CPUAccelerator)
-
-
 @pytest.mark.parametrize("accelerator", ["gpu", "gpux", "mps"])
 def test_an_invalid_accelerator_is_one_line(accelerator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, gpus=0, apple=True)

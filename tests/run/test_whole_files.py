@@ -1,6 +1,6 @@
 """Each file of a run is written whole or not at all: the run is killed, or the disk fails, at each call that writes.
 
-All of them in turn (`make torture`), or every forty-eighth (.ci/run): writes, syncs, renames and so on in the run's
+All of them in turn (`make torture`), or every hundredth (.ci/run): writes, syncs, renames and so on in the run's
 folder, as `tests/proof/faults.c` counts them. Then the run goes on, and ends as the one that nothing stopped.
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.proof.tally import Note, Tally
+from tests.proof.tally import Tally
 from tests.support.programs import Done, run_program
 from tests.support.runs import what_is_left
 from timemachine.config import REPOSITORY
@@ -26,7 +26,7 @@ from timemachine.page.epochs import read_weights
 from timemachine.run.checkpoint import load_model
 from timemachine.run.record import EPOCH_WEIGHTS, read_summary
 
-EVERY = int(os.environ.get("FAULTS_EVERY", 48))  # `make torture`: 1
+EVERY = int(os.environ.get("FAULTS_EVERY", 100))  # `make torture`: 1
 PARTS = 4  # of all calls, on several cores
 FAULTS = {"killed": "kill", "killed halfway through a write": "halfway"}
 FAULTS |= {"a full disk": str(errno.ENOSPC), "a broken disk": str(errno.EIO)}
@@ -138,12 +138,12 @@ def assert_goes_on(disk: Disk, fault: str, number: int) -> None:
 @pytest.mark.torture
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("fault", FAULTS)
-def test_it_goes_on_after(fault: str, part: int, disk: Disk, record_property: Note) -> None:
-    tally = Tally(f"{'a run' if disk.typed is RUN else 'a run that goes on'}, {fault}")
+def test_it_goes_on_after(fault: str, part: int, disk: Disk) -> None:
+    tally = Tally()
     name = "write " if "halfway" in fault else ""
     numbers = [number for number, call in enumerate(disk.calls, 1) if call.startswith(name)]
     for number in numbers[EVERY * part :: EVERY * PARTS]:
         preloaded = f"FAULT={FAULTS[fault]} FAULT_AT={number} FAULT_IN=$PWD/run LD_PRELOAD=faults.so"
         with tally.case(f"{preloaded} {shlex.join(['python', 'train.py', *disk.typed])}"):
             assert_goes_on(disk, fault, number)
-    tally.end(record_property)
+    tally.end()
