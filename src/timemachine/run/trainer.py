@@ -24,7 +24,7 @@ from timemachine.run.checkpoint import Checkpoints, WholeCheckpoints
 from timemachine.run.lightning import Interruptible, PerplexityBar, Unprofiled, end_each_epoch_once, silence
 from timemachine.run.record import Record
 from timemachine.run.rows import final_numbers
-from timemachine.run.tables import EpochTable, StepTable
+from timemachine.run.tables import Tables
 
 
 def build_trainer(
@@ -51,8 +51,8 @@ def build_trainer(
     plugins = chosen["plugins"] or []
     chosen["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), WholeCheckpoints()]
     loggers, callbacks = _lists(settings, run, configured, others, draws_bar)
-    if any(isinstance(callback, EpochTable) for callback in callbacks):
-        chosen["enable_checkpointing"] = True  # Lightning refuses a Checkpoint, such as EpochTable, without it
+    if any(isinstance(callback, Tables) for callback in callbacks):
+        chosen["enable_checkpointing"] = True  # Lightning refuses a Checkpoint, such as Tables, without it
     try:
         trainer = pl.Trainer(**chosen, logger=loggers or False, callbacks=callbacks, default_root_dir=run.folder)
     except Exception as error:  # an OverflowError, an AttributeError, whatever comes of what was typed
@@ -79,13 +79,11 @@ def _lists(
     """Return the run's loggers and its callbacks, in the order in which they are called."""
     if settings.trainer.barebones or settings.trainer.fast_dev_run:  # Lightning's own ways to keep nothing
         return [], [callback for callback in configured if not isinstance(callback, Logger)]
-    steps = StepTable(run.folder)
-    epochs = EpochTable(run.folder, steps, prints_lines=run.role.prints and not draws_bar)
     callbacks: list[Callback] = [TrainingStart(run), *others]
     callbacks += [callback for callback in configured if isinstance(callback, Callback)]  # of W&B a logger, too
-    callbacks.append(steps)  # after those that log as a batch ends
     callbacks += [PerplexityBar(), Interruptible()] if draws_bar else [Interruptible()]
-    callbacks.append(epochs)  # before the checkpoint from which a run is resumed
+    # After those that log as a batch ends, and before the checkpoint from which a run is resumed.
+    callbacks.append(Tables(run.folder, prints_lines=run.role.prints and not draws_bar))
     if settings.trainer.enable_checkpointing is not False:
         callbacks.append(Checkpoints(run))
     return [logger for logger in configured if isinstance(logger, Logger)], callbacks
