@@ -15,7 +15,7 @@ from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.evaluation.scores import stream_score
 from timemachine.exercises import books, other_authors, war_of_the_worlds
-from timemachine.exercises.report import write_report
+from timemachine.exercises.sweep_report import write_report
 from timemachine.how_low import LETTERS, witten_bell
 from timemachine.language_model import RNNLMScratch
 from timemachine.run.jobs import load_jobs

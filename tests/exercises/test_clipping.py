@@ -8,7 +8,7 @@ import pytest
 from tests.support.jobs import leave_job
 from timemachine.config import Data, Model, to_dict
 from timemachine.exercises import clipping
-from timemachine.exercises.report import write_report
+from timemachine.exercises.sweep_report import write_report
 from timemachine.run.jobs import load_jobs
 
 RATES = (1.0, 4.0, 8.0, 24.0)

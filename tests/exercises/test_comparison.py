@@ -11,7 +11,7 @@ from scipy import stats
 from tests.support.jobs import LETTERS
 from timemachine.errors import SettingError
 from timemachine.exercises.comparison import UNDECIDED, Estimate, by_seed, compare, estimate, holm
-from timemachine.exercises.jobs import FOLDED, grouped, markdown
+from timemachine.exercises.groups import FOLDED, grouped, markdown
 from timemachine.exercises.outcomes import definition, outcome
 from timemachine.run.jobs import Job
 

@@ -9,8 +9,8 @@ from tests.support.jobs import leave_job
 from tests.support.programs import run_program
 from timemachine.config import REPOSITORY
 from timemachine.exercises import generic
-from timemachine.exercises.jobs import missing
-from timemachine.exercises.report import write_report
+from timemachine.exercises.groups import missing
+from timemachine.exercises.sweep_report import write_report
 from timemachine.run.jobs import Job, load_jobs
 
 EXERCISES = sorted(file.stem for file in (REPOSITORY / "conf/exercise").glob("*.yaml") if file.stem != "none")

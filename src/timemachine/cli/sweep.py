@@ -24,7 +24,7 @@ from timemachine.cli.messages import exit_with, no_such_choice, remember_folder
 from timemachine.cli.schema import leaves
 from timemachine.config import REPOSITORY, Train, check_value
 from timemachine.errors import SettingError, UserError
-from timemachine.exercises.report import module_of, tie_together
+from timemachine.exercises.sweep_report import module_of, tie_together
 from timemachine.run.console import short
 from timemachine.run.files import cannot_write, shown
 from timemachine.run.jobs import job_folders, load_jobs, read_job, upload_line

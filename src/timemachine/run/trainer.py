@@ -99,10 +99,10 @@ def open_loggers(settings: Train, run: Record) -> Iterator[list[Any]]:
     found = list[Any]()
     with ExitStack() as stack:
         if settings.logger or settings.callbacks:
-            from timemachine.run.own import build_own  # a plain run has none
+            from timemachine.run.user_classes import build_classes  # a plain run has none
 
-            found += build_own(settings, "callbacks", run)
-            for logger in build_own(settings, "logger", run):
+            found += build_classes(settings, "callbacks", run)
+            for logger in build_classes(settings, "logger", run):
                 if isinstance(logger, AbstractContextManager):
                     stack.enter_context(logger)
                 logger.log_hyperparams(to_dict(settings))

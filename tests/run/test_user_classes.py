@@ -18,8 +18,8 @@ from tests.support.runs import InterruptAt, Interruption, rows, summary, what_is
 from timemachine import load_run
 from timemachine.config import Train
 from timemachine.errors import SettingError
-from timemachine.run.own import build_own
 from timemachine.run.record import Record, Role
+from timemachine.run.user_classes import build_classes
 
 pytestmark = pytest.mark.usefixtures("quick_calls")
 LIGHTNINGS = "lightning.pytorch.callbacks"
@@ -102,14 +102,14 @@ CALLS = {"_target_": "subprocess.check_output", "args": ["touch", "mark"]}
 )
 def test_an_invalid_entry_is_one_line(entry: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(SettingError, match=f"^callbacks.mine{message}"):
-        list(build_own(of(entry), "callbacks", Record(tmp_path, {}, Role())))
+        list(build_classes(of(entry), "callbacks", Record(tmp_path, {}, Role())))
     assert not Path("mark").exists()
 
 
 def test_a_mistyped_entry_names_the_nearest(tmp_path: Path) -> None:
     settings = Train(callbacks={"timer": {"_target_": f"{LIGHTNINGS}.Timer"}, "timr": {"interval": "step"}})
     with pytest.raises(SettingError, match=r"^callbacks.timr=.*; use callbacks.timer$"):
-        list(build_own(settings, "callbacks", Record(tmp_path, {}, Role())))
+        list(build_classes(settings, "callbacks", Record(tmp_path, {}, Role())))
 
 
 def test_a_mistake_of_ones_own_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,9 +117,9 @@ def test_a_mistake_of_ones_own_raises(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.syspath_prepend(str(tmp_path))
     run = Record(tmp_path, {}, Role())
     with pytest.raises(ModuleNotFoundError, match="there_is_no_such_module"):
-        list(build_own(of({"_target_": "lacks.Mine"}), "callbacks", run))
+        list(build_classes(of({"_target_": "lacks.Mine"}), "callbacks", run))
     with pytest.raises(KeyError, match="mine"):
-        list(build_own(of({"_target_": f"{__name__}.Broken"}), "callbacks", run))
+        list(build_classes(of({"_target_": f"{__name__}.Broken"}), "callbacks", run))
 
 
 def test_a_librarys_exception_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +133,7 @@ def test_a_librarys_exception_is_one_line(tmp_path: Path, monkeypatch: pytest.Mo
         f"{LIGHTNINGS}.EarlyStopping": {"monitor": "x", "mode": "y"},
     }.items():
         with pytest.raises(SettingError, match=r"^callbacks.mine: (Its|EarlyStopping): [^\n]+$"):
-            list(build_own(of({"_target_": target, **arguments}), "callbacks", run))
+            list(build_classes(of({"_target_": target, **arguments}), "callbacks", run))
 
 
 def test_own_classes_get_settings_and_metrics() -> None:

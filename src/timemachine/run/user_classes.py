@@ -24,7 +24,7 @@ GROUPS: dict[str, tuple[Any, type]] = {
 UNSUPPORTED = (callbacks.LearningRateFinder, callbacks.BatchSizeFinder, callbacks.StochasticWeightAveraging)
 
 
-def build_own(settings: Train, group: str, run: Record) -> Iterator[Any]:
+def build_classes(settings: Train, group: str, run: Record) -> Iterator[Any]:
     """Yield the callbacks, or the loggers, of a run.
 
     A class that takes a `record`, a `save_dir` or a `dirpath` is given the run's record, or a place in its folder,
