@@ -87,11 +87,12 @@ CALLS = {"_target_": "subprocess.check_output", "args": ["touch", "mark"]}
     [
         ({"_target_": NOTE}, ".*'factor'"),
         ({"_target_": NOTE, "factor": 1, "baar": 2}, ".* 'baar'"),
-        ({"_target_": f"{__name__}.Noet"}, f".*use callbacks.mine._target_={NOTE}"),
+        ({"_target_": f"{__name__}.Noet"}, r"\._target_="),
         ({"_target_": f"{__name__}.Memory"}, r"\._target_="),
         ({"_target_": "subprocess.check_output", "args": "touch mark"}, r"\._target_=subprocess.check_output"),
-        ({"_target_": "no_such_module.Note"}, r"\._target_=no_such_module.Note: .*no_such_module "),
-        ({"_target_": "EarlyStopping"}, f".*use callbacks.mine._target_={LIGHTNINGS}.EarlyStopping"),
+        ({"_target_": "no_such_module.Note"}, r"\._target_=no_such_module.Note: "),
+        ({"_target_": "EarlyStopping"}, r"\._target_=EarlyStopping"),
+        ({"_target_": "..EarlyStopping"}, r"\._target_=\.\.EarlyStopping"),
         ({"_target_": f"{LIGHTNINGS}.LearningRateFinder"}, r"\._target_=.*LearningRateFinder"),
         ({"_target_": f"{LIGHTNINGS}.StochasticWeightAveraging", "swa_lrs": 1}, r"\._target_="),
         ({"_target_": f"{LIGHTNINGS}.ModelSummary", "max_depth": CALLS}, ".*_target_"),
@@ -104,12 +105,6 @@ def test_an_invalid_entry_is_one_line(entry: dict[str, Any], message: str, tmp_p
     with pytest.raises(SettingError, match=f"^callbacks.mine{message}"):
         list(build_classes(of(entry), "callbacks", Record(tmp_path, {}, Role())))
     assert not Path("mark").exists()
-
-
-def test_a_mistyped_entry_names_the_nearest(tmp_path: Path) -> None:
-    settings = Train(callbacks={"timer": {"_target_": f"{LIGHTNINGS}.Timer"}, "timr": {"interval": "step"}})
-    with pytest.raises(SettingError, match=r"^callbacks.timr=.*; use callbacks.timer$"):
-        list(build_classes(settings, "callbacks", Record(tmp_path, {}, Role())))
 
 
 def test_a_mistake_of_ones_own_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
