@@ -26,7 +26,7 @@ def main(settings: Train, run: Record) -> None:
     from timemachine.language_model import RNNLMScratch
     from timemachine.page.epochs import EpochWeights, write_page
     from timemachine.run.cell_check import check_model
-    from timemachine.run.checkpoint import kept_backward, load_parent_weights, resume
+    from timemachine.run.checkpoint import checkpoint_to_resume, load_parent_weights
     from timemachine.run.console import print_text
     from timemachine.run.finish import finish
     from timemachine.run.trainer import build_trainer, errors_in_one_line, open_loggers
@@ -44,12 +44,11 @@ def main(settings: Train, run: Record) -> None:
         windows.batch_size, windows.num_steps, windows.num_train, windows.num_val, windows.start,
         windows.tokens, windows.min_count, corpus=corpus, seed=settings.seed, train_loader=make_loader,
     )  # fmt: skip
-    network = to_dict(settings.model) | {"backward": kept_backward(run, settings.model.backward.name)}
-    model = make_model(len(data.vocab), **network)
+    model = make_model(len(data.vocab), **to_dict(settings.model))
     check_model(model, data.num_steps)
     if settings.init_from is not None:
         load_parent_weights(run, model, data)
-    checkpoint = resume(run, model, data) if run.is_resumed else None
+    checkpoint = checkpoint_to_resume(run, model, data) if run.is_resumed else None
     run.describe(data, model)
     if run.role.prints and run.role.sweep is None and (lost := lost_letters(corpus)):
         print_text(lost)

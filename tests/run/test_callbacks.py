@@ -1,4 +1,4 @@
-"""A signal interrupts a run, which can be resumed; it keeps its kernel then, or says that it has another."""
+"""A signal interrupts a run, which can be resumed; it says then if it has another kernel."""
 
 import os
 import signal
@@ -16,7 +16,6 @@ from timemachine.corpus import find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.kernels import fused
 from timemachine.kernels.language_model import FusedRNNLM
-from timemachine.run.checkpoint import kept_backward
 from timemachine.run.record import Record, Role, read_summary
 from timemachine.run.trainer import build_trainer
 
@@ -55,14 +54,6 @@ def test_signal_during_validation(tmp_path: Path) -> None:
     train(tmp_path / "run")
     train(tmp_path / "whole")
     assert what_is_left(tmp_path / "run") == what_is_left(tmp_path / "whole")
-
-
-@pytest.mark.parametrize("backward", ["bptt", "autograd"])
-def test_resumed_run_keeps_its_kernel(backward: str, tmp_path: Path) -> None:
-    train(tmp_path, backward=backward)
-    assert read_summary(tmp_path)["kernel"] == backward
-    again = Record(tmp_path, to_dict(Train(resume=str(tmp_path))), Role())
-    assert (kept_backward(again, "auto"), kept_backward(again, "fused")) == (backward, "fused")  # as typed
 
 
 @pytest.mark.skipif(not kernels.is_compiled(), reason="the fused kernel is not compiled")

@@ -28,8 +28,8 @@ from timemachine.exercises.sweep_report import module_of, tie_together
 from timemachine.run.console import short
 from timemachine.run.files import cannot_write, shown
 from timemachine.run.jobs import job_folders, load_jobs, read_job, upload_line
-from timemachine.run.processes import SWEEP, interrupt_on_signals
-from timemachine.run.record import is_resumed, objective, outcome
+from timemachine.run.processes import SWEEP, interrupt_on_signals, is_requeued
+from timemachine.run.record import objective, outcome
 
 
 def begin(config: DictConfig) -> int:
@@ -38,19 +38,20 @@ def begin(config: DictConfig) -> int:
     From here on SIGTERM interrupts the sweep.
     """
     folder = Path(config.hydra.sweep.dir)
+    may_have_begun = config.resume is not None or is_requeued()
     remember_folder(folder, is_sweep=True)
-    if not is_resumed(config) and ((folder / "summary.json").exists() or job_folders(folder)):
+    if not may_have_begun and ((folder / "summary.json").exists() or job_folders(folder)):
         again = f"resume={folder} with the command that began it, or another folder"
         sys.exit(f"error: hydra.sweep.dir={folder}: there is a run or a sweep already; use {again}")
     try:
         jobs = num_jobs(config)
-        if is_resumed(config) and (there := len(job_folders(folder))) > jobs:
+        if may_have_begun and (there := len(job_folders(folder))) > jobs:
             raise SettingError(f"resume={config.resume}: has {there} jobs, not {jobs}; use the command that started it")
     except (UserError, HydraException, OmegaConfBaseException) as error:
         exit_with(error, Train)
     interrupt_on_signals()
     print(f"sweep         {shown(folder)}", flush=True)
-    if is_resumed(config):
+    if may_have_begun:
         print(f"done          {_num_done(folder)} of {jobs} jobs", flush=True)
     return jobs
 

@@ -37,7 +37,6 @@ from timemachine.run.record import (
     EXPORT,
     Record,
     flat,
-    is_resumed,
     no_checkpoint_yet,
     read_summary,
     run_summary,
@@ -233,19 +232,18 @@ def export_model(path: Path, model: RNNLMScratch, vocab: Vocab, summary: dict[st
 # Resume
 
 
-def resume(run: Record, model: RNNLMScratch, data: TimeMachine) -> Path | None:
+def checkpoint_to_resume(run: Record, model: RNNLMScratch, data: TimeMachine) -> Path | None:
     """Return the checkpoint to resume from, None for a run that starts again because it has none yet.
 
-    Everything is compared before anything is changed; then summary.json gets the new settings. Raises SettingError for
-    a run that cannot be resumed with these settings.
+    Everything is compared first; then summary.json gets the new settings. Raises SettingError for a run that cannot be
+    resumed with these settings.
     """
     path, folder = run.folder / LAST, f"resume={shown(run.folder)}"
     if not path.is_file():
-        # A job of an exercise keeps no checkpoints; a sweep or Slurm starts it again.
-        is_expendable = run.settings["trainer"]["enable_checkpointing"] is False
-        is_expendable = is_expendable and (run.role.sweep is not None or run.settings["resume"] is None)
-        # Of one epoch there may be a row and no checkpoint yet. Rows of validations within it have no clip_fraction.
-        if not is_expendable and sum(bool(row["clip_fraction"]) for row in read(run.folder / "metrics.csv")) > 1:
+        # A sweep starts a job again that keeps no checkpoints. Of one epoch there may be a row and no checkpoint yet;
+        # rows of validations within it have no clip_fraction.
+        starts_again = run.settings["trainer"]["enable_checkpointing"] is False and run.role.sweep is not None
+        if not starts_again and sum(bool(row["clip_fraction"]) for row in read(run.folder / "metrics.csv")) > 1:
             raise SettingError(f"{folder}: {LAST} not found, although the run has trained")
         if run.role.writes:
             remove_results(run.folder)
@@ -253,18 +251,12 @@ def resume(run: Record, model: RNNLMScratch, data: TimeMachine) -> Path | None:
         return None
     if not run.before:
         raise SettingError(f"{folder}: summary.json is damaged, or missing next to {LAST}")
+    _refuse_other_settings(run)
     try:
         checkpoint, sha256 = read_checkpoint(path), run.before["corpus"]["sha256"]
-        saved = {name: weight.shape for name, weight in checkpoint["state_dict"].items()}
-        if saved != {name: weight.shape for name, weight in model.state_dict().items()}:
-            raise ValueError("its weights are another model's")
-        if checkpoint["TimeMachine"]["tokens"] != data.vocab.idx_to_token:
-            raise ValueError("its vocabulary is another text's")
+        model.load_state_dict(checkpoint["state_dict"])  # as Lightning will
     except Exception as error:  # damaged bytes raise anything
-        # A setting that changed is the likelier reason for other weights, and says more.
-        _refuse_other_settings(run)
         raise SettingError(f"{folder}: {shown(path)} is damaged: {one_line(error, 100)}") from error
-    _refuse_other_settings(run)
     if sha256 != data.corpus.sha256:
         raise SettingError(f"data.corpus={format_value(data.corpus.source)}: not the text that the run was trained on")
     done, steps = checkpoint["epoch"] + 1, checkpoint["global_step"]
@@ -301,13 +293,6 @@ def _changed_settings(run: Record) -> dict[str, dict[str, Any]]:
     return {name: values for name, values in both.items() if values["before"] != values["now"]}
 
 
-def kept_backward(run: Record, backward: str) -> str:
-    """Return `model.backward`; in place of `auto`, what trained a run that began without the compiled kernel."""
-    began = str(run.before.get("kernel"))
-    has_choice = backward == "auto" and run.settings["model"]["cell"] == "rnn"
-    return began if has_choice and began in ("bptt", "autograd") else backward
-
-
 def with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
     """Return the settings of a run under dotted names, with defaults for those that are newer than the run."""
     return flat(to_dict(Train())) | flat(settings)
@@ -323,7 +308,7 @@ def remove_results(folder: Path) -> None:
 
 def is_done(folder: Path, settings: dict[str, Any]) -> bool:
     """Return whether a job of a resumed sweep has already ended. Raises SettingError if it had other settings."""
-    if not is_resumed(settings):
+    if settings["resume"] is None:
         return False
     try:
         summary = read_summary(folder)
@@ -337,28 +322,24 @@ def is_done(folder: Path, settings: dict[str, Any]) -> bool:
 # Start from the weights of another run
 
 
-def check_parent(parent: str, network: dict[str, Any]) -> None:
-    """Raise SettingError unless `init_from` names a run with such a network, all of `model.`."""
-    theirs = with_defaults(run_summary(parent, "init_from")["settings"])
-    for name, value in network.items():
-        if name not in MAY_DIFFER and theirs[f"model.{name}"] != value:
-            its = f"model.{name}={format_value(theirs[f'model.{name}'])}"
-            raise SettingError(f"init_from={parent}: has {its}, not {format_value(value)}; use {its}")
-
-
 def load_parent_weights(run: Record, model: RNNLMScratch, data: TimeMachine) -> None:
-    """Copy the weights of the run's parent into the model of a new run. Raises SettingError if they do not fit."""
+    """Copy the weights of the run that `init_from` names into the model of a new run.
+
+    Raises SettingError if they do not fit: all of `model.` but `MAY_DIFFER` and the text's symbols have to be the same.
+    """
     parent = run.settings["init_from"]
     if run.is_resumed and (run.folder / LAST).is_file():  # it has weights of its own
         return
-    check_parent(parent, run.settings["model"])
+    theirs = flat(run_summary(parent, "init_from")["settings"])
+    fixed = ["data.tokens", *(f"model.{name}" for name in run.settings["model"] if name not in MAY_DIFFER)]
+    for name, value in flat(run.settings).items():
+        if name in fixed and theirs[name] != value:
+            its = f"{name}={format_value(theirs[name])}"
+            raise SettingError(f"init_from={parent}: has {its}, not {format_value(value)}; use {its}")
     _, weights, about = read_model(parent, "init_from")
-    if about["kind"] != data.vocab.kind.name:
-        its = f"data.tokens={about['kind']}"
-        raise SettingError(f"init_from={parent}: has {its}, not {data.vocab.kind.name}; use {its}")
-    if odd := "".join(sorted({*about["tokens"]} ^ {*data.vocab.idx_to_token})):
-        rule = f"its symbols are not the text's (only one of them has {odd[:20]!r}{' …' * (len(odd) > 20)})"
-        raise SettingError(f"init_from={parent}: {rule}; use the data.corpus and data.min_count of that run")
+    if about["tokens"] != data.vocab.idx_to_token:
+        rule = "its symbols are not the text's; use the data.corpus and data.min_count of that run"
+        raise SettingError(f"init_from={parent}: {rule}")
     if str(run.settings["trainer"]["precision"]).startswith("64"):
         model.double()  # as Lightning will do, but not before float32 has rounded
     model.load_state_dict(weights)

@@ -45,20 +45,6 @@ def write_figure(path: Path, figure: "Figure") -> None:
     write_whole(path, png.getvalue())
 
 
-def links_that_leave(folder: Path) -> Iterator[Path]:
-    """Yield the symbolic links in a folder, at any depth, that lead out of it: the program would write there.
-
-    Those within `wandb/` are W&B's own, which replaces them.
-    """
-    for place, folders, files in os.walk(folder):
-        if Path(place).name == "wandb":
-            folders.clear()
-            continue
-        for path in (Path(place, name) for name in [*folders, *files]):
-            if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
-                yield path
-
-
 _start: str | None = None  # from where paths are shown; None: from the working directory
 
 

@@ -18,6 +18,11 @@ def is_first_process() -> bool:
     return not any(int(os.environ.get(rank, 0)) for rank in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
 
 
+def is_requeued() -> bool:
+    """Return whether Slurm has started this job again: its runs may have begun before."""
+    return int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0
+
+
 GRACE = 10  # seconds that a job has to end in order
 SWEEP = "TIMEMACHINE_SWEEP"  # in the environment of a job that is a program of its own: the process that started it
 

@@ -7,7 +7,6 @@ imports torch, which takes seconds: a mistake in the name of a run is found befo
 import functools
 import json
 import math
-import os
 import subprocess
 import sys
 import time
@@ -80,7 +79,7 @@ class Record:
         self.began = time.time()
         self.before: dict[str, Any] = {}  # what summary.json said, if the run is resumed
         self._lock = FileLock(folder / LOCK, timeout=0)
-        self.is_resumed = is_resumed(settings)
+        self.is_resumed = settings.get("resume") is not None
         if self.is_resumed:
             try:
                 self.before = read_summary(folder)
@@ -90,7 +89,7 @@ class Record:
                 if role.sweep is None:  # a job starts again
                     raise SettingError(f"resume={shown(folder)}: summary.json is damaged; type another run") from error
         new = {"settings": settings, "exercise": exercise, "overrides": list(overrides)}
-        # A resumed run keeps the settings on record until `checkpoint.resume` has accepted the ones typed now. The
+        # A resumed run keeps the settings on record until `checkpoint_to_resume` has accepted the ones typed now. The
         # metrics on record are of its earlier end.
         self.summary: dict[str, Any] = new | self.before | {"status": "running", "message": None, "metrics": {}}
         self.exercise, self.overrides = self.summary["exercise"], self.summary["overrides"]
@@ -178,11 +177,6 @@ def objective(summary: Mapping[str, Any]) -> float:
     return float(summary["metrics"].get("val/perplexity", math.inf)) if is_completed else math.inf
 
 
-def is_resumed(settings: Mapping[Any, Any]) -> bool:
-    """Return whether the run may have begun in its folder before: by `resume=`, or requeued by Slurm."""
-    return settings.get("resume") is not None or int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0
-
-
 def _finite(value: Any) -> Any:
     """Return the value as JSON can have it: NaN and the infinities become the texts "nan", "inf", "-inf"."""
     if isinstance(value, dict):
@@ -263,9 +257,7 @@ def run_summary(run: str, setting: str = "run") -> dict[str, Any]:
         instead = f"type {setting}={A_RUN}"
         raise SettingError(f"{setting}={run}: is not a run's folder, checkpoint or export; {instead}") from error
     if "corpus" not in summary:
-        if summary["status"] == "running":
-            raise SettingError(no_checkpoint_yet(run, setting))
-        raise SettingError(f"{setting}={run}: ended before it had a text ({summary['message']}); type another run")
+        raise SettingError(f"{setting}={run}: has not read its text yet, or ended before; use another run")
     return summary
 
 
