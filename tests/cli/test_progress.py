@@ -21,7 +21,7 @@ LINE = re.compile(r"^job   (\d)  (\w+) +val +[\d.–]+  (\d of \d)$", re.MULTILI
 
 @pytest.mark.usefixtures("quick_calls")
 def test_a_line_per_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The message of a failed job comes once. Each summary is read once after its job, and once at the end."""
+    """The message of failed jobs comes once. Each summary is read once after its job, and once at the end."""
     reads = Mock(wraps=read_summary)
     monkeypatch.setattr(run_jobs, "read_summary", reads)
     done = call_program("train.py", *SWEEP, "data.num_steps=30000,4,5")
@@ -39,6 +39,13 @@ def test_a_line_per_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     done = call_program("train.py", *SWEEP, "data.num_steps=30000,4,5", "resume=sweep")
     assert "\ndone          1 of 3 jobs\n" in done.stdout
     assert LINE.findall(done.stdout)[1] == ("1", "completed", "2 of 3")
+
+
+@pytest.mark.usefixtures("quick_calls")
+def test_shared_mistake_is_one_line() -> None:
+    done = call_program("train.py", *SWEEP, "data.corpus=/nowhere", "seed=0,1,2")
+    assert done.returncode == 1 and done.stderr.count("data.corpus=/nowhere") == 1
+    assert [job[:2] for job in LINE.findall(done.stdout)] == [(str(number), "failed") for number in range(3)]
 
 
 @pytest.mark.usefixtures("quick_calls")

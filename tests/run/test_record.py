@@ -58,9 +58,7 @@ def test_exceptions_are_recorded(
         assert raised is error and not in_sweep
     else:
         assert in_sweep
-        err = capsys.readouterr().err
-        assert err.startswith(f"job {tmp_path.name}: {status}: {message}\n")
-        assert ("Traceback" in err) == isinstance(error, ValueError)  # a full disk needs none
+        assert ("Traceback" in capsys.readouterr().err) == isinstance(error, ValueError)  # a full disk needs none
     summary = read_summary(tmp_path)
     assert (summary["status"], summary["message"], summary["metrics"]) == (status, message, {"epoch": 2})
 

@@ -150,6 +150,7 @@ class Hooks(Callback):
     """
 
     jobs = 0  # of a sweep
+    messages: set[str]  # of its failed jobs that have been printed; a mistake that all jobs share is one line
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Exit if the folder contains a run that has trained, or a sweep, unless that run is resumed or is a job."""
@@ -165,14 +166,14 @@ class Hooks(Callback):
         """Refuse a sweep that cannot run, and print where it will be."""
         from timemachine.cli import sweep
 
-        self.jobs = sweep.begin(config)
+        self.jobs, self.messages = sweep.begin(config), set()
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Print how far the sweep is, in whichever process the job ran."""
         if self.jobs:
             from timemachine.cli import sweep
 
-            sweep.print_progress(config, self.jobs)
+            sweep.print_progress(config, self.jobs, self.messages)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Leave the sweep's table and report; exit with 1 if a job failed."""

@@ -142,14 +142,15 @@ def run_as_program(folder: Path, overrides: Sequence[str], resumes: bool) -> flo
             job.wait()
             raise
     ended = read_job(folder)
-    if ended.status == "failed":
-        print(f"job {folder.name}: failed: {ended.message}", file=sys.stderr)
     return objective({"status": ended.status, "metrics": ended.metrics})
 
 
-def print_progress(config: DictConfig, jobs: int) -> None:
-    """Print how a job ended, and which of how many `jobs` it is."""
+def print_progress(config: DictConfig, jobs: int, messages: set[str]) -> None:
+    """Print how a job ended, and which of how many `jobs` it is; why it failed, if `messages` lacks that so far."""
     number, job = config.hydra.job.num, read_job(Path(config.hydra.runtime.output_dir))
+    if job.status == "failed" and str(job.message) not in messages:
+        messages.add(str(job.message))
+        print(f"job {number}: failed: {job.message}", file=sys.stderr)
     val = short(job.number("val/perplexity"))
     print(f"job {number:>3}  {job.status:9}  val {val:>8}  {number + 1} of {jobs}", flush=True)
 

@@ -140,8 +140,6 @@ class Record:
             self._lock.release()
         is_interrupted, is_full = isinstance(error, KeyboardInterrupt | SystemExit), cannot_write(self.folder, error)
         if self.role.continues and not is_interrupted:
-            status, message = outcome(error)
-            print(f"job {self.folder.name}: {status}: {message}", file=sys.stderr)
             if not (is_full or isinstance(error, UserError)):
                 traceback.print_exception(error)
             return True
