@@ -24,7 +24,6 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 from safetensors import safe_open
-from torch import Tensor
 
 from timemachine.config import Tokens, Train, format_value, to_dict
 from timemachine.datamodule import TimeMachine
@@ -37,7 +36,6 @@ from timemachine.run.record import (
     EXPORT,
     Record,
     flat,
-    no_checkpoint_yet,
     read_summary,
     run_summary,
 )
@@ -179,12 +177,12 @@ def load_model(run: str) -> tuple[RNNLMScratch, Vocab]:
 
     `run`: the run's folder, one of its checkpoints, or its model.safetensors. Raises SettingError if it cannot be read.
     """
-    model, _, about = read_model(run, "run")
-    return model.eval(), vocab_of(about)
+    model, vocab, _ = read_model(run, "run")
+    return model.eval(), vocab
 
 
-def read_model(run: str, setting: str) -> tuple[RNNLMScratch, dict[str, Tensor], dict[str, Any]]:
-    """Return the model of the run that a setting names, its weights as saved, and what else its file says.
+def read_model(run: str, setting: str) -> tuple[RNNLMScratch, Vocab, dict[str, Any]]:
+    """Return the model of the run that a setting names, its vocabulary, and all that its file says.
 
     Of a folder it reads the last checkpoint: an export is older if the run was resumed and killed.
     """
@@ -192,29 +190,25 @@ def read_model(run: str, setting: str) -> tuple[RNNLMScratch, dict[str, Tensor],
     if not (path.suffix in (".ckpt", ".safetensors") and path.is_file()):
         if not (found := [place for place in (path / LAST, path / EXPORT) if place.is_file()]):
             run_summary(run, setting)  # raises SettingError for a folder that is not a run's
-            raise SettingError(no_checkpoint_yet(run, setting))
+            state = "has no checkpoint yet: it is running, or was killed, or keeps none"
+            raise SettingError(f"{setting}={run}: {state}; use it when its first epoch has ended, or another run")
         path = found[0]
     try:
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt") as file:
-                weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is not a dict)
                 about = {name: json.loads(value) for name, value in file.metadata().items()}
+                about["state_dict"] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
         else:
-            checkpoint = read_checkpoint(path)
-            weights, about = checkpoint["state_dict"], checkpoint | checkpoint["TimeMachine"]
-        model, vocab = FusedRNNLM(**about["hyper_parameters"]), vocab_of(about)
-        model.load_state_dict(weights)
+            about = read_checkpoint(path)
+            about |= about["TimeMachine"]
+        model, vocab = FusedRNNLM(**about["hyper_parameters"]), Vocab(about["tokens"], Tokens[about["kind"]])
+        model.load_state_dict(about["state_dict"])
         if len(vocab) != model.vocab_size or not all(weight.isfinite().all() for weight in model.parameters()):
             raise ValueError("its weights are not finite, or do not fit its vocabulary")
     except Exception as error:  # damaged bytes, or another program's file, raise anything
         reason = f"is damaged, or not a checkpoint of this program: {one_line(error, 100)}"
         raise SettingError(f"{setting}={run}: {path} {reason}") from error
-    return model, weights, about
-
-
-def vocab_of(about: dict[str, Any]) -> Vocab:
-    """Return the vocabulary in a model's file."""
-    return Vocab(about["tokens"], Tokens[about["kind"]])
+    return model, vocab, about
 
 
 def export_model(path: Path, model: RNNLMScratch, vocab: Vocab, summary: dict[str, Any]) -> None:
@@ -251,7 +245,7 @@ def checkpoint_to_resume(run: Record, model: RNNLMScratch, data: TimeMachine) ->
         return None
     if not run.before:
         raise SettingError(f"{folder}: summary.json is damaged, or missing next to {LAST}")
-    _refuse_other_settings(run)
+    changed = _changed_settings(run)
     try:
         checkpoint, sha256 = read_checkpoint(path), run.before["corpus"]["sha256"]
         model.load_state_dict(checkpoint["state_dict"])  # as Lightning will
@@ -267,7 +261,6 @@ def checkpoint_to_resume(run: Record, model: RNNLMScratch, data: TimeMachine) ->
     if run.role.writes and not checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]:
         cut = f"epoch {done} was cut short, by trainer.max_steps, max_time or the like"
         print(f"{cut}: the run continues with epoch {done + 1}, unlike one that was never stopped", file=sys.stderr)
-    changed = _changed_settings(run)
     if changed:
         run.update(changes=[*run.summary.get("changes", []), {"from_epoch": done + 1, "settings": changed}])
         if run.role.prints:
@@ -277,20 +270,20 @@ def checkpoint_to_resume(run: Record, model: RNNLMScratch, data: TimeMachine) ->
     return path
 
 
-def _refuse_other_settings(run: Record) -> None:
+def _changed_settings(run: Record) -> dict[str, dict[str, Any]]:
+    """Return each setting that is not as before, with both values. Of callbacks their classes, of loggers nothing.
+
+    Raises SettingError for a change that makes it another experiment.
+    """
     before, now = with_defaults(run.before["settings"]), flat(run.settings)
-    for name in before.keys() & now.keys():
-        if name.startswith(FIXED) and name not in MAY_CHANGE and before[name] != now[name]:
+    changed = [name for name in now | before if before.get(name) != now.get(name)]
+    for name in changed:
+        if name.startswith(FIXED) and name not in MAY_CHANGE and name in before and name in now:
             began = f"{name}={format_value(before[name])}"
             raise SettingError(f"{name}={format_value(now[name])}: the run began with {began}, and keeps it")
-
-
-def _changed_settings(run: Record) -> dict[str, dict[str, Any]]:
-    """Return each setting that is not as before, with both values. Of callbacks their classes, of loggers nothing."""
-    before, now = with_defaults(run.before["settings"]), flat(run.settings)
-    names = [n for n in now | before if not re.match(r"resume$|data.corpus$|logger\.|callbacks\..*(?<!\._target_)$", n)]
-    both = {name: {"before": before.get(name), "now": now.get(name)} for name in names}
-    return {name: values for name, values in both.items() if values["before"] != values["now"]}
+    ignored = re.compile(r"resume$|data.corpus$|logger\.|callbacks\..*(?<!\._target_)$")
+    both = {name: {"before": before.get(name), "now": now.get(name)} for name in changed}
+    return {name: values for name, values in both.items() if not ignored.match(name)}
 
 
 def with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
@@ -336,12 +329,12 @@ def load_parent_weights(run: Record, model: RNNLMScratch, data: TimeMachine) -> 
         if name in fixed and theirs[name] != value:
             its = f"{name}={format_value(theirs[name])}"
             raise SettingError(f"init_from={parent}: has {its}, not {format_value(value)}; use {its}")
-    _, weights, about = read_model(parent, "init_from")
-    if about["tokens"] != data.vocab.idx_to_token:
+    _, vocab, about = read_model(parent, "init_from")
+    if vocab.idx_to_token != data.vocab.idx_to_token:
         rule = "its symbols are not the text's; use the data.corpus and data.min_count of that run"
         raise SettingError(f"init_from={parent}: {rule}")
     if str(run.settings["trainer"]["precision"]).startswith("64"):
         model.double()  # as Lightning will do, but not before float32 has rounded
-    model.load_state_dict(weights)
+    model.load_state_dict(about["state_dict"])
     epoch = about["epoch"] + 1 if "epoch" in about else about["summary"]["metrics"].get("epoch")  # of an export
     run.update(parent={"run": parent, "epoch": epoch})

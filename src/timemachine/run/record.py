@@ -273,12 +273,6 @@ def folder_of(run: Path) -> Path:
     return run if run.is_dir() else next((it for it in run.parents if (it / "summary.json").exists()), run.parent)
 
 
-def no_checkpoint_yet(run: str, setting: str) -> str:
-    """Return the message for a run without a checkpoint."""
-    state = "has no checkpoint yet: it is running, or was killed, or keeps none"
-    return f"{setting}={run}: {state}; type it again when its first epoch has ended, or type another run"
-
-
 def flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return the values under dotted names."""
     dotted: dict[str, Any] = {}

@@ -16,7 +16,7 @@ from timemachine.errors import SettingError, UserError, one_line
 from timemachine.run.record import Record
 
 KINDS: dict[str, type] = {"callbacks": callbacks.Callback, "logger": loggers.Logger}
-EXAMPLES = {"callbacks": "lightning.pytorch.callbacks.Timer", "logger": "lightning.pytorch.loggers.CSVLogger"}
+EXAMPLES = {"callbacks": "lightning.pytorch.callbacks.EarlyStopping", "logger": "lightning.pytorch.loggers.CSVLogger"}
 # They train before the run's own first step, or leave other weights at its end than its checkpoint has.
 UNSUPPORTED = (callbacks.LearningRateFinder, callbacks.BatchSizeFinder, callbacks.StochasticWeightAveraging)
 
