@@ -123,7 +123,7 @@ def test_each_summary_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert reads.call_args_list == [call(tmp_path / name) for name in "012"]
 
 
-def test_best_job_is_marked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_printed_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ended = [("completed", 0.01, 12.25), ("completed", 1.0, 7.5), ("diverged", 1e30, math.inf), ("interrupted", 2.0, 7)]
     for number, (status, lr, perplexity) in enumerate(ended):
         clips = {"gradient_clip_val": None if number else 0.5}
@@ -133,12 +133,12 @@ def test_best_job_is_marked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     printed = capsys.readouterr().out.splitlines()
     assert [line.rstrip() for line in printed if line.strip()] == [
         "perplexity of each job",
-        "  job   status            model.lr   trainer.gradient_clip_val      val",
-        f" {'─' * 71}",
-        "    0   completed             0.01                         0.5   12.250",
-        "    1   completed, best          1                        null    7.500",
-        "    2   diverged             1e+30                        null      inf",
-        "    3   interrupted              2                        null    7.000",
+        "  job   status        model.lr   trainer.gradient_clip_val      val",
+        f" {'─' * 67}",
+        "    0   completed         0.01                         0.5   12.250",
+        "    1   completed            1                        null    7.500",
+        "    2   diverged         1e+30                        null      inf",
+        "    3   interrupted          2                        null    7.000",
     ]
 
 
@@ -150,16 +150,6 @@ def test_settings_without_room_are_named(tmp_path: Path, capsys: pytest.CaptureF
     print_jobs(table_of(load_jobs(tmp_path)))
     table, _, left_out = capsys.readouterr().out.partition("in summary.csv: ")
     assert [name for name in names if name in table] + left_out.strip().split(", ") == names
-
-
-@pytest.mark.parametrize(("name", "is_marked"), [("data.batch_size", True), ("data.num_steps", False)])
-def test_no_best_job_across_windows(name: str, is_marked: bool, tmp_path: Path, capsys: Any) -> None:
-    """The longer the windows, the lower the perplexity by itself."""
-    for number in range(2):
-        settings: dict[str, Any] = {name: 8 * (number + 1)}
-        job(tmp_path, number, **settings)
-    print_jobs(table_of(load_jobs(tmp_path)))
-    assert ("best" in capsys.readouterr().out) == is_marked
 
 
 def test_unwritable_table_fails(tmp_path: Path) -> None:

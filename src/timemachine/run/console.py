@@ -5,7 +5,7 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 WIDTH = 120  # columns of a table where standard output is no terminal
 NUMBERS = re.compile(r"[-+−±–.,%*\de ]*|-?inf|nan|null")  # a number, perhaps with its interval, or none
@@ -37,8 +37,8 @@ def print_text(text: str) -> None:
     print(text, flush=True)
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], best: Collection[int] = ()) -> None:
-    """Print a table of texts; no columns: no header. The rows of the numbers in `best` are bold on a terminal.
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table of texts; no columns: no header.
 
     Columns of numbers are flush right, others flush left. On a terminal cells are folded between words, and no word is
     broken; elsewhere lines are as long as the table is wide. Texts are shown as they are, without markup; control
@@ -61,8 +61,8 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
             Text(heading), justify="right" if is_of_numbers else "left", overflow="fold", no_wrap=is_one_word,
             min_width=longest,
         )  # fmt: skip
-    for number, row in enumerate(shown):
-        table.add_row(*map(Text, row), style="bold" if number in best else None)
+    for row in shown:
+        table.add_row(*map(Text, row))
     least = sum(3 + (column.min_width or 0) for column in table.columns) + 1  # 3: what stands between columns
     console.width = max(console.width, least) if console.is_terminal else 10_000
     print_text(title)

@@ -16,7 +16,6 @@ from timemachine.run.files import shown
 from timemachine.run.record import NOT_FINITE, flat, is_running, read_summary
 from timemachine.run.rows import final_numbers, read_numbers, write_rows
 
-VAL = "val/perplexity"
 NUM_SHOWN = 6  # settings that the printed table shows
 
 
@@ -189,20 +188,11 @@ def _cell(name: str, value: object) -> str:
 
 
 def print_jobs(rows: list[dict[str, Any]]) -> None:
-    """Print a line per job: status, perplexities, and the first settings that vary; summary.csv has all.
-
-    The lowest validation perplexity is marked, unless the jobs read other texts, or in other windows.
-    """
-    found = [row.get(VAL) or math.inf if row["status"] == "completed" else math.inf for row in rows]
-    others = {name for name in rows[0] if name.startswith("data.") or name == "vocabulary"} - {"data.batch_size"}
-    lowest = math.inf if others else min(found)
-    best = [number for number, value in enumerate(found) if value == lowest < math.inf]
+    """Print a line per job: status, perplexities, and the first settings that vary; summary.csv has all."""
     settings = [name for name in rows[0] if name in ("seed", "init_from") or "." in name]
-    metrics = [name for name in ("train/perplexity", VAL, "test/perplexity") if name in rows[0]]
+    metrics = [name for name in ("train/perplexity", "val/perplexity", "test/perplexity") if name in rows[0]]
     columns = ["job", "status", *settings[:NUM_SHOWN], *metrics]
     lines = [[_cell(name, row[name]) for name in columns] for row in rows]
-    for number in best:
-        lines[number][1] += ", best"
-    print_table("perplexity of each job", [name.removesuffix("/perplexity") for name in columns], lines, best)
+    print_table("perplexity of each job", [name.removesuffix("/perplexity") for name in columns], lines)
     if settings[NUM_SHOWN:]:
         print_text(f"in summary.csv: {', '.join(settings[NUM_SHOWN:])}")

@@ -81,13 +81,8 @@ class Record:
         self._lock = FileLock(folder / LOCK, timeout=0)
         self.is_resumed = settings.get("resume") is not None
         if self.is_resumed:
-            try:
+            with suppress(OSError, ValueError):  # it was killed before it wrote anything; or is damaged
                 self.before = read_summary(folder)
-            except FileNotFoundError:  # it was killed before it wrote anything
-                pass
-            except ValueError as error:
-                if role.sweep is None:  # a job starts again
-                    raise SettingError(f"resume={shown(folder)}: summary.json is damaged; type another run") from error
         new = {"settings": settings, "exercise": exercise, "overrides": list(overrides)}
         # A resumed run keeps the settings on record until `checkpoint_to_resume` has accepted the ones typed now. The
         # metrics on record are of its earlier end.
