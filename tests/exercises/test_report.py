@@ -40,7 +40,7 @@ def test_report_program(tmp_path: Path) -> None:
     for typed in ([], [""], ["nowhere"], ["index/2"]):
         done = run_program("-m", "timemachine.report", *typed, cwd=tmp_path)
         assert done.returncode == 1 and re.fullmatch("error: .*; type .*\n", done.stderr)
-    assert done.stderr == "error: index/2: is one run; type the folder above, index\n"
+    assert done.stderr.startswith("error: index/2: ") and done.stderr.count("\n") == 1
     assert len([*(tmp_path / "index/2").iterdir()]) == 2
 
 

@@ -67,8 +67,6 @@ class Job:
 def load_jobs(folder: Path) -> list[Job]:
     """Return the jobs of a sweep, in the order of their numbers. Raises SettingError for a folder without a job."""
     if not (places := job_folders(folder)):
-        if (folder / "summary.json").exists():
-            raise SettingError(f"{folder}: is one run; type the folder above, {shown(folder.resolve().parent)}")
         raise SettingError(f"{folder}: has no run in it; type the folder of a sweep, or one of runs, as outputs/<date>")
     return [read_job(place, str(place.relative_to(folder))) for place in places]
 
