@@ -35,7 +35,7 @@ def test_report_program(tmp_path: Path) -> None:
     for number in (10, 2):
         leave_job(tmp_path / "index", {"seed": number}, number=number, metrics={"val/perplexity": 7.5})
     done = run_program("-m", "timemachine.report", ".", cwd=tmp_path)
-    assert re.search(r"index/2 +completed, best +2 +7\.500 .*index/10 +completed, best +10 +7\.500 ", done.stdout, re.S)
+    assert re.search(r"index/2 +completed +2 +7\.500 .*index/10 +completed +10 +7\.500 ", done.stdout, re.S)
     assert "| index/2, index/10 | 2 of 2 | 7.50 ± 0.00 |" in (tmp_path / "report.md").read_text()
     for typed in ([], [""], ["nowhere"], ["index/2"]):
         done = run_program("-m", "timemachine.report", *typed, cwd=tmp_path)
