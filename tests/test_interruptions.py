@@ -87,7 +87,6 @@ def test_while_a_teacher_writes(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         pytest.param([], id="one after another"),
         pytest.param(["hydra/launcher=joblib"], id="side by side", marks=pytest.mark.slow),
-        pytest.param(["trainer=ddp_cpu"], id="of several processes", marks=pytest.mark.slow),
     ],
 )
 def test_a_sweep(sweep: list[str], tmp_path: Path, program: Program) -> None:
@@ -107,9 +106,8 @@ def test_a_sweep(sweep: list[str], tmp_path: Path, program: Program) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("processes", ["trainer=ddp_cpu", "hydra/launcher=joblib"])
-def test_a_killed_sweep_leaves_no_process(processes: str, tmp_path: Path) -> None:
-    with running(tmp_path, *SWEEP, ENDLESS, processes) as run:
+def test_a_killed_sweep_leaves_no_process(tmp_path: Path) -> None:
+    with running(tmp_path, *SWEEP, ENDLESS, "hydra/launcher=joblib") as run:
         two_more_epochs(run, tmp_path / "sweep" / "0")
         run.process.send_signal(signal.SIGKILL)
         run.wait_for_its_processes()

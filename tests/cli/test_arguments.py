@@ -189,10 +189,3 @@ def test_job_folders_of_ones_own() -> None:
     again = call_program("train.py", *sweep, "resume=sweep")
     assert_succeeded(again)
     assert "\ndone          2 of 2 jobs\n" in again.stdout
-
-
-@pytest.mark.slow
-def test_job_folders_of_ddp_jobs(program: Program, tmp_path: Path) -> None:
-    sweep = ["-m", *SMALL, "hydra.sweep.dir=sweep", "hydra.sweep.subdir=rates/${model.lr}", "model.lr=1,2"]
-    assert_succeeded(program("train.py", *sweep, "trainer=ddp_cpu"))
-    assert [row["status"] for row in load_sweep(tmp_path / "sweep")] == ["completed", "completed"]
