@@ -18,7 +18,7 @@ SETTINGS: dict[str, Any] = {"seed": 3, "model": {"hiddens": 32, "sigma": 0.01}}
 
 
 def record(folder: Path, in_sweep: bool = False, **more: Any) -> Record:
-    role = Role(writes=is_first_process(), sweep="sweep" if in_sweep else None, continues=in_sweep)
+    role = Role(writes=is_first_process(), sweep="sweep" if in_sweep else None)
     return Record(folder, SETTINGS | more, role, overrides=["model.hiddens=32"])
 
 

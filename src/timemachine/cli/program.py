@@ -122,7 +122,6 @@ def _role(job: Any, in_sweep: bool) -> Role:
         writes=is_first_process(),
         prints=is_first_process() and not shares_output and job.runtime.choices["exercise"] == "none",
         sweep=shown(Path(job.runtime.cwd, job.sweep.dir)) if in_sweep else None,
-        continues=in_sweep,
     )
 
 

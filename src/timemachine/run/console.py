@@ -2,12 +2,8 @@
 
 import math
 import re
-import shutil
-import sys
-import textwrap
 from collections.abc import Sequence
 
-WIDTH = 120  # columns of a table where standard output is no terminal
 NUMBERS = re.compile(r"[-+−±–.,%*\de ]*|-?inf|nan|null")  # a number, perhaps with its interval, or none
 
 
@@ -23,18 +19,9 @@ def printable(text: str) -> str:
     return re.sub(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", lambda found: repr(found[0])[1:-1], text)
 
 
-def terminal_width() -> int:
-    """Return the width of the terminal in characters, or `WIDTH` if standard output is no terminal."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH
-
-
 def print_text(text: str) -> None:
-    """Print a text, control characters as escapes; on a terminal lines that are too long end between words."""
-    text = printable(text)
-    if sys.stdout.isatty():
-        folded = textwrap.TextWrapper(terminal_width(), break_long_words=False, break_on_hyphens=False)
-        text = "\n".join(map(folded.fill, text.splitlines()))
-    print(text, flush=True)
+    """Print a text, control characters as escapes."""
+    print(printable(text), flush=True)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -51,13 +51,12 @@ class Role:
 
     `writes`: it is the first process of the run, which writes the files. `prints`: it also prints, since no other job
     prints at the same time and no exercise prints one line per job. `sweep`: the folder of the sweep that the run is a
-    job of, or None. `continues`: a failure ends this job only, and the sweep continues with the next one.
+    job of, or None; a failure ends this job only, and the sweep continues with the next one.
     """
 
     writes: bool = True
     prints: bool = True
     sweep: str | None = None
-    continues: bool = False
 
 
 class Record:
@@ -134,7 +133,7 @@ class Record:
         finally:
             self._lock.release()
         is_interrupted, is_full = isinstance(error, KeyboardInterrupt | SystemExit), cannot_write(self.folder, error)
-        if self.role.continues and not is_interrupted:
+        if self.role.sweep is not None and not is_interrupted:
             if not (is_full or isinstance(error, UserError)):
                 traceback.print_exception(error)
             return True
