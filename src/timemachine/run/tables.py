@@ -8,6 +8,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 
 from timemachine.errors import Diverged, UserError
@@ -40,6 +41,7 @@ class Tables(Checkpoint):
         self._loss = torch.tensor(math.nan)  # of the batch in progress
         self._losses: list[Tensor] = []  # of the batches since the last step
         self._last_step = 0
+        self._model_logs_last = False
         self._steps: list[tuple[int, Tensor, dict[str, Tensor]]] = []  # step; loss and norms (3,); logged metrics
         # Of epochs
         self._row: Row = {}  # of a validation; not written yet, as the epoch may end at the same step
@@ -55,7 +57,7 @@ class Tables(Checkpoint):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Drop rows after the checkpoint; not before, as Lightning may still refuse a setting."""
-        self._last_step = trainer.global_step
+        self._last_step, self._model_logs_last = trainer.global_step, is_overridden("on_train_batch_end", pl_module)
         if self._resumed_at is not None and trainer.is_global_zero:
             for path in (self.steps, self.epochs):
                 keep_rows(path, self._resumed_at)
@@ -72,7 +74,8 @@ class Tables(Checkpoint):
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         """Ignore what the model logged in its own `on_train_batch_end`, after this callback: it is not of this step."""
-        self._new_metrics(trainer)
+        if self._model_logs_last:  # else this would take what another callback has logged as the batch started
+            self._new_metrics(trainer)
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
         """Keep the loss: if the gradient is not finite, `on_train_batch_end` is not called."""
