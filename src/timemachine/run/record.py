@@ -29,7 +29,6 @@ if TYPE_CHECKING:  # they import torch, which takes seconds
     from timemachine.datamodule import TimeMachine
     from timemachine.language_model import RNNLMScratch
 
-A_RUN = "<the folder that train.py printed at its end>"
 EXPORT = "model.safetensors"  # in a run's folder, once it has ended: its weights, and what is known of them
 EPOCH_WEIGHTS = "epochs.safetensors"  # in the folder of a run that has a page: its weights after a few epochs
 NOT_FINITE = ("nan", "inf", "-inf")  # numbers that JSON cannot have
@@ -195,14 +194,14 @@ def read_summary(folder: Path) -> dict[str, Any]:
     """Return summary.json of a run's folder, its metrics as numbers. Raises OSError or ValueError if there is none."""
     path = folder / "summary.json"
     try:
-        return _checked(json.loads(path.read_text(encoding="utf-8")), {"status", "message", "settings", "metrics"})
+        return _checked(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: is not a run's: {error}") from error
 
 
-def _checked(summary: Any, needed: set[str]) -> dict[str, Any]:
+def _checked(summary: Any) -> dict[str, Any]:
     """Return a summary, its metrics as numbers. Raises ValueError for an entry that is missing or of another kind."""
-    if not isinstance(summary, dict) or not needed <= summary.keys():
+    if not isinstance(summary, dict) or not {"status", "settings", "metrics"} <= summary.keys():
         raise ValueError("entries are missing")
     for found, kinds in ((summary, KINDS), (summary.get("corpus", {}), KINDS_OF_CORPUS)):
         for name, kind in kinds.items():
@@ -237,17 +236,15 @@ def run_summary(run: str, setting: str = "run") -> dict[str, Any]:
             path = path / EXPORT
         if path.is_file() and path.suffix != ".ckpt":
             with safe_open(path, framework="numpy") as file:
-                summary = _checked(json.loads(file.metadata()["summary"]), {"status", "settings", "metrics"})
+                summary = _checked(json.loads(file.metadata()["summary"]))
         else:
             summary = read_summary(folder_of(path))
         if "corpus" in summary and not {"name", "title", "source", "sha256"} <= summary["corpus"].keys():
             raise ValueError("corpus lacks an entry")
-        if not to_dict(Train()).keys() <= summary["settings"].keys():
-            raise ValueError("settings lack a group")
         summary["settings"] = to_dict(from_dict(Train, summary["settings"]))  # checked against the schema
     except Exception as error:  # damaged bytes raise anything
-        instead = f"type {setting}={A_RUN}"
-        raise SettingError(f"{setting}={run}: is not a run's folder, checkpoint or export; {instead}") from error
+        rule = "is not a run's folder, checkpoint or export; type the folder that train.py printed at its end"
+        raise SettingError(f"{setting}={run}: {rule}") from error
     if "corpus" not in summary:
         raise SettingError(f"{setting}={run}: has not read its text yet, or ended before; use another run")
     return summary
