@@ -12,12 +12,12 @@ from timemachine.run.record import Record
 
 @training_program
 def main(settings: Train, run: Record) -> None:
-    """Train a model, test it, and leave in the run's folder what a reader wants to know."""
+    """Train a model, test it, and leave its results in the run's folder."""
     windows = settings.data
     probes.check(settings.probes, settings.model.cell, windows.tokens.name)
     corpus = find_corpus(windows.corpus, windows.search_dirs, windows.tokens)
 
-    # What follows takes seconds to import: by now mistakes in the settings have been found.
+    # These take seconds to import: by now mistakes in the settings have been found.
     from lightning.pytorch import seed_everything
 
     from timemachine.datamodule import TimeMachine
@@ -44,7 +44,7 @@ def main(settings: Train, run: Record) -> None:
         windows.tokens, windows.min_count, corpus=corpus, seed=settings.seed, train_loader=make_loader,
     )  # fmt: skip
     model = make_model(len(data.vocab), **to_dict(settings.model))
-    if settings.model.cell != "rnn":  # the book's has tests of its own, and a pass over a long window takes seconds
+    if settings.model.cell != "rnn":  # the book's has tests, and a pass over a long window takes seconds
         from timemachine.run.cell_check import check_model
 
         check_model(model, data.num_steps)

@@ -24,7 +24,7 @@ from timemachine.run.files import shown, shown_from
 from timemachine.run.processes import end_with_parent, interrupt_on_signals, is_first_process, is_requeued, is_worker
 from timemachine.run.record import EXPORT, Record, Role, is_running, objective, read_summary
 
-# Launchers whose jobs write one after another, or each into a file of its own. Those of others share a terminal.
+# Launchers whose jobs write one after another, or each into another file. The jobs of others share a terminal.
 OWN_OUTPUT = ("basic", "submitit_local", "submitit_slurm")
 
 
@@ -46,12 +46,12 @@ def _main(schema: type, task: Callable[[DictConfig], Any]) -> None:
         try:
             with shown_from(HydraConfig.get().runtime.cwd):  # Hydra may have changed the working directory
                 return task(cfg)
-        except (UserError, OmegaConfBaseException, OSError) as error:  # of which Hydra would make two lines
+        except (UserError, OmegaConfBaseException, OSError) as error:  # Hydra would print two lines
             exit_with(error, schema)
 
     if sys.platform == "win32":
         sys.exit("error: Windows is not supported; use WSL, or the classes as in book.ipynb")
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, instead of printing a traceback of its own
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, instead of printing a traceback
     try:
         arguments = checked_arguments(sys.argv[1:], schema)
         if any(argument.startswith("resume=") for argument in arguments):
@@ -84,7 +84,7 @@ def _train(cfg: DictConfig, task: Callable[[Train, Record], None]) -> float:
         interrupt_on_signals()
     if is_worker():
         end_with_parent()
-    if str(REPOSITORY) not in sys.path:  # a launcher's process does not look for classes beside train.py
+    if str(REPOSITORY) not in sys.path:  # a launcher's process does not look for classes next to train.py
         sys.path.insert(0, str(REPOSITORY))
     if in_sweep:
         from timemachine.run.checkpoint import is_done, remove_results
@@ -130,7 +130,7 @@ def _refuse_several_processes(trainer: dict[str, Any]) -> None:
     for name, alone in (("strategy", "auto"), ("num_nodes", "1"), ("devices", "1")):
         value = trainer[name]
         if str(len(value) if isinstance(value, list) else value) != alone:
-            rule = f"a job of a sweep is one process; use trainer.{name}={alone}, or train this run by itself"
+            rule = f"a job of a sweep is one process; use trainer.{name}={alone}, or train this run alone"
             raise SettingError(f"trainer.{name}={format_value(value)}: {rule}")
 
 
@@ -150,7 +150,7 @@ def _check_choices(hydra: Any, cfg: DictConfig) -> None:
 class Hooks(Callback):
     """What Hydra calls before and after a run or a sweep: a folder in use is refused before Hydra writes anything.
 
-    It exits with an error: Hydra makes a warning of whatever else is raised here.
+    It exits with an error: Hydra turns any other exception here into a warning.
     """
 
     jobs = 0  # of a sweep

@@ -1,7 +1,7 @@
 """`resume=<folder>`: continue a run with the settings in its summary.json, and those typed now on top.
 
-Hydra composes what is typed now. It reads nothing from the folder, which therefore cannot name files, search paths or
-options of Hydra. The command of a sweep is typed again as a whole.
+Hydra composes the new command line alone. It reads nothing from the folder, which therefore cannot name files, search
+paths or options of Hydra. The command of a sweep is typed again as a whole.
 """
 
 import os
@@ -25,7 +25,7 @@ PLACES = ("save_dir", "dirpath", "root_dir")  # Lightning's arguments for folder
 
 
 def arguments_to_resume(arguments: list[str]) -> list[str]:
-    """Return the arguments, one of which is `resume=`, with Hydra's folder set to the one that it names.
+    """Return the arguments with Hydra's folder set to the one that `resume=` among them names.
 
     Raises SettingError for a folder that cannot be resumed, before anything is written there.
     """
@@ -80,7 +80,7 @@ def settings_to_resume(composed: dict[str, Any], overrides: list[str]) -> dict[s
     folder = composed["resume"]
     summary = run_summary(folder, "resume")
     settings: dict[str, Any] = summary["settings"]
-    settings["data"]["corpus"] = summary["corpus"]["source"]  # an absolute path, whatever the working directory
+    settings["data"]["corpus"] = summary["corpus"]["source"]  # an absolute path
     typed = [override.lstrip("+~").partition("=")[0] for override in overrides]
     _refuse_what_leaves(settings, folder, typed)
     for override, path in zip(overrides, typed, strict=True):

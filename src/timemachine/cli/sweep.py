@@ -76,7 +76,7 @@ def num_jobs(config: DictConfig) -> int:
             raise SettingError(f"{override.input_line}: an interval is for a search; use -m hydra/sweeper=optuna")
     if is_search:
         return int(sweeper.n_trials)
-    # A value that is typed replaces those of the exercise's file.
+    # A typed value replaces the values of the exercise's file.
     overrides = [*parser.parse_overrides([f"{name}={values}" for name, values in params.items()]), *typed]
     by_name = {override.get_key_element(): override for override in overrides}
     return math.prod(len(_values(override)) for override in by_name.values())
@@ -90,7 +90,7 @@ def _values(override: Override) -> list[Any]:
 
 
 def _check_values(override: Override, config: DictConfig, loader: ConfigLoader) -> None:
-    """Raise SettingError, or an error of OmegaConf's, for an invalid value or choice among those of an override."""
+    """Raise SettingError, or an error of OmegaConf's, for an invalid value or choice in an override."""
     name, trial, setting = override.key_or_group, config.copy(), dict(leaves(Train)).get(override.key_or_group)
     choices = loader.get_group_options(name, overrides=as_typed(config.hydra.overrides.hydra))
     if not (values := _values(override)) and override.is_discrete_sweep():
@@ -130,9 +130,9 @@ def end(config: DictConfig) -> None:
         tie_together(folder, _exercise(config), jobs)
         if line := upload_line(folder, "/*/wandb"):
             print(line)
-    except Exception as error:  # of which Hydra would make a warning, and exit with 0
+    except Exception as error:  # Hydra would turn it into a warning, and exit with 0
         if not (isinstance(error, UserError) or cannot_write(folder, error)):
-            traceback.print_exc()  # a mistake in what an exercise makes of its jobs
+            traceback.print_exc()  # a mistake in an exercise's findings
             sys.exit(1)
         reason = f"{getattr(error, 'filename', None) or folder}: {outcome(error)[1]}"
         sys.exit(f"error: {reason}; when that has been mended type the same command and resume={folder}")

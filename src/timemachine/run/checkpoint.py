@@ -1,8 +1,8 @@
 """The checkpoints of a run: save, restore, read, export, resume, and start from another run's weights.
 
-`last.ckpt` has what a run needs to continue with the same digits: what Lightning saves, and the states of all random
-number generators. `best.ckpt` is that of the lowest validation perplexity. `model.safetensors` has the final weights,
-the vocabulary and the settings. Reading one of them executes nothing that it contains.
+`last.ckpt` lets a run continue with the same digits: it has Lightning's checkpoint and the states of all random number
+generators. `best.ckpt` has the lowest validation perplexity. `model.safetensors` has the final weights, the vocabulary
+and the settings. Reading one of them executes nothing that it contains.
 """
 
 import io
@@ -50,7 +50,7 @@ MAY_CHANGE = {
     "data.corpus", "data.search_dirs", "data.batch_size",
     "model.lr", "model.backward", "training.carry_state", "training.input_dropout", "training.output_dropout",
 }  # fmt: skip
-# Settings of `model.` that may differ from those of the run that `init_from` names.
+# Settings of `model.` that may differ from the run that `init_from` names.
 MAY_DIFFER = {"lr", "input_lr_factor", "backward", "sigma", "sigma_hh", "embedding_sigma"}
 
 
@@ -77,7 +77,7 @@ class Checkpoints(Checkpoint):
 
     That is the states of the random number generators, whether a callback had stopped the run, and a learning rate
     that was changed when resuming; everything else that an optimiser remembers stays the checkpoint's. Lightning calls
-    a `Checkpoint` after all other callbacks. Its own ModelCheckpoint is not used, because it deletes whatever path a
+    a `Checkpoint` after all other callbacks. Its own ModelCheckpoint is not used, because it deletes any path that a
     checkpoint names; callbacks and loggers find the same attributes here.
     """
 
@@ -160,7 +160,7 @@ class Checkpoints(Checkpoint):
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Return a checkpoint of this program. Raises any exception for damaged bytes.
 
-    torch does not compare the checksums of its own files: with a bit flipped it loads other weights.
+    torch does not compare the checksums in its files: with a bit flipped it loads other weights.
     """
     with zipfile.ZipFile(path) as archive:
         if (damaged := archive.testzip()) is not None:
@@ -292,7 +292,7 @@ def with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def remove_results(folder: Path) -> None:
-    """Remove what a run has left in its folder that starts again from the beginning."""
+    """Remove the results in the folder of a run that starts again from the beginning."""
     for name in ("checkpoints", "wandb", "tensorboard"):
         shutil.rmtree(folder / name, ignore_errors=True)
     for name in ("metrics.csv", "steps.csv", EPOCH_WEIGHTS, EXPORT):
@@ -321,7 +321,7 @@ def load_parent_weights(run: Record, model: RNNLMScratch, data: TimeMachine) -> 
     Raises SettingError if they do not fit: all of `model.` but `MAY_DIFFER` and the text's symbols have to be the same.
     """
     parent = run.settings["init_from"]
-    if run.is_resumed and (run.folder / LAST).is_file():  # it has weights of its own
+    if run.is_resumed and (run.folder / LAST).is_file():  # its own weights are there
         return
     theirs = flat(run_summary(parent, "init_from")["settings"])
     fixed = ["data.tokens", *(f"model.{name}" for name in run.settings["model"] if name not in MAY_DIFFER)]

@@ -1,4 +1,4 @@
-"""The jobs of a sweep, or of any folder of runs: read once, then a table, summary.csv and what is printed of them."""
+"""The jobs of a sweep, or of any folder of runs: read once, then a table, summary.csv and printed lines."""
 
 import math
 import os

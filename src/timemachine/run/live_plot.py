@@ -14,7 +14,7 @@ class LivePlot(ProgressBar):
     """Draws both perplexities over epochs: `Trainer(callbacks=[LivePlot()])`. Outside of a notebook it draws nothing.
 
     `seconds`: the least time from one drawing to the next; the last epoch is always drawn. `curves` has the numbers of
-    the last fit: for `train` and `val` a list of (epoch, perplexity). It stands in the place of Lightning's bar, by
+    the last fit: for `train` and `val` a list of (epoch, perplexity). It replaces Lightning's bar, by
     Rich, which fails on some hosted notebooks.
     """
 
@@ -30,7 +30,7 @@ class LivePlot(ProgressBar):
         self._handle: Any = None
 
     def on_validation_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Add the validation's number, which is that of the epoch under way."""
+        """Add the validation's number to the epoch in progress."""
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             self._add("val", trainer, trainer.current_epoch + 1)
 

@@ -45,7 +45,7 @@ class Run:
 
     @cached_property
     def data(self) -> TimeMachine:
-        """The run's windows, in its first epoch's order, plain ones whatever `training.` made of them.
+        """The run's windows, in its first epoch's order, plain ones, without the changes that `training.` makes.
 
         Raises SettingError if the text is not found any more, or is another one.
         """

@@ -1,4 +1,4 @@
-"""summary.json: what a run is and how it ended, written from its first moment on, and read by everything else.
+"""summary.json: the settings, text and end of a run, written from its first moment on, and read by everything else.
 
 It is written before anything can fail, so that a job that dies leaves its settings and its message behind. Nothing here
 imports torch, which takes seconds: a mistake in the name of a run is found before.
@@ -29,10 +29,10 @@ if TYPE_CHECKING:  # they import torch, which takes seconds
     from timemachine.datamodule import TimeMachine
     from timemachine.language_model import RNNLMScratch
 
-EXPORT = "model.safetensors"  # in a run's folder, once it has ended: its weights, and what is known of them
+EXPORT = "model.safetensors"  # in a run's folder, once it has ended: its weights, vocabulary and settings
 EPOCH_WEIGHTS = "epochs.safetensors"  # in the folder of a run that has a page: its weights after a few epochs
 NOT_FINITE = ("nan", "inf", "-inf")  # numbers that JSON cannot have
-KINDS = {  # entry of summary.json -> what it is
+KINDS = {  # entry of summary.json -> its type
     "status": str, "settings": dict, "metrics": dict, "exercise": str, "overrides": list, "corpus": dict,
     "changes": list, "probes": dict, "versions": dict, "git": dict,
 }  # fmt: skip
@@ -103,7 +103,7 @@ class Record:
         return self
 
     def describe(self, data: "TimeMachine", model: "RNNLMScratch") -> None:
-        """Write down the text, what the frequencies of its characters give, and the size of the model."""
+        """Record the text, the perplexities of its characters' frequencies, and the size of the model."""
         from timemachine.perplexity import unigram_perplexity  # it imports torch, which takes seconds
 
         known = ("name", "title", "source", "sha256", "left_out")
@@ -114,7 +114,7 @@ class Record:
         self.update(corpus=corpus, parameters=sum(p.numel() for p in model.parameters()))
 
     def update(self, **entries: Any) -> None:
-        """Add entries and write the file, of which a reader never sees half."""
+        """Add entries and write the file, whole or not at all."""
         self.summary.update(entries)
         if self.role.writes:
             text = json.dumps(_finite(self.summary), indent=2, allow_nan=False) + "\n"
@@ -146,7 +146,7 @@ class Record:
             self.summary = self.before  # which stays as it was
             self.update()
         elif isinstance(error, KeyboardInterrupt | SystemExit) and self.summary["status"] != "running":
-            self.update(seconds=seconds)  # it had ended, and only W&B was not yet through
+            self.update(seconds=seconds)  # the run itself was complete, W&B's upload was not
         else:
             status, message = outcome(error)
             self.update(status=status, message=message, seconds=seconds)
@@ -163,7 +163,7 @@ def outcome(error: BaseException) -> tuple[str, str]:
 
 
 def objective(summary: Mapping[str, Any]) -> float:
-    """Return what a search minimises: the validation perplexity of a completed run, inf for any other."""
+    """Return the objective of a search: the validation perplexity of a completed run, inf for any other."""
     is_completed = summary["status"] == "completed"
     return float(summary["metrics"].get("val/perplexity", math.inf)) if is_completed else math.inf
 
@@ -177,14 +177,14 @@ def _finite(value: Any) -> Any:
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
-@functools.cache  # the code that has been imported stays what it is, for all jobs of a sweep
+@functools.cache  # all jobs of a sweep run the code that was imported once
 def _git_revision() -> dict[str, Any]:
     command = ["git", "-C", str(REPOSITORY), "describe", "--always", "--exclude=*", "--abbrev=40", "--dirty"]
     try:
-        told = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+        revision = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return {"revision": None, "dirty": None}
-    return {"revision": told.removesuffix("-dirty"), "dirty": told.endswith("-dirty")}
+    return {"revision": revision.removesuffix("-dirty"), "dirty": revision.endswith("-dirty")}
 
 
 # Read
@@ -225,8 +225,8 @@ def is_running(folder: Path) -> bool:
 
 
 def run_summary(run: str, setting: str = "run") -> dict[str, Any]:
-    """Return the summary of the run that the setting names: a folder, also one that has an exported model alone, one of
-    its checkpoints, or such a model.
+    """Return the summary of the run that the setting names: a folder, also one with nothing but an exported model, one
+    of its checkpoints, or the exported model.
 
     Raises SettingError where there is none, or one of a run that had not begun.
     """

@@ -73,7 +73,7 @@ class Tables(Checkpoint):
         self._began, self._seconds, self._num_chars = perf_counter(), 0.0, 0
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """Ignore what the model logged in its own `on_train_batch_end`, after this callback: it is not of this step."""
+        """Ignore metrics of the model's `on_train_batch_end`, which comes after this callback's: not this step's."""
         if self._model_logs_last:  # else this would take what another callback has logged as the batch started
             self._new_metrics(trainer)
 
@@ -202,7 +202,7 @@ def _divergence_message(trainer: pl.Trainer, network: Any, what: str, table: Pat
     for row in read_numbers(table):
         if math.isfinite(row["grad_norm"]):
             last_norm = row["grad_norm"]
-        elif getattr(trainer.precision_plugin, "scaler", None) is None:  # 16-mixed on a GPU skips such steps
+        elif getattr(trainer.precision_plugin, "scaler", None) is None:  # 16-mixed on a GPU skips these steps
             step, what = int(row["step"]), "the gradient"
             break
     theta = trainer.gradient_clip_val

@@ -55,12 +55,12 @@ def build_trainer(
         chosen["enable_checkpointing"] = True  # Lightning refuses a Checkpoint, such as Tables, without it
     try:
         trainer = pl.Trainer(**chosen, logger=loggers or False, callbacks=callbacks, default_root_dir=run.folder)
-    except Exception as error:  # an OverflowError, an AttributeError, whatever comes of what was typed
+    except Exception as error:  # an OverflowError or AttributeError, too
         typed = [override for override in run.overrides if override.lstrip("+").startswith("trainer")]
         raise SettingError(f"{' '.join(typed) or 'trainer'}: Lightning: {one_line(error)}") from error
     if settings.trainer.profiler:
         trainer.profiler.dirpath, trainer.profiler.filename = run.folder, "profile"  # type: ignore[attr-defined]
-    # Slurm, torchrun and the like have an environment of their own; who starts each process by hand says which it is.
+    # Slurm, torchrun and the like have their environments; who starts each process by hand says which it is.
     environment = getattr(trainer.strategy, "cluster_environment", None)
     by_hand = os.environ.keys() & {"NODE_RANK", "GROUP_RANK", "LOCAL_RANK"}
     if trainer.num_nodes > 1 and isinstance(environment, LightningEnvironment) and not by_hand:
@@ -118,7 +118,7 @@ def open_loggers(settings: Train, run: Record) -> Iterator[list[Any]]:
 class TrainingStart(Callback):
     """Record what trains the model, as `kernel`.
 
-    It says what the compiled kernel would gain, or that the kernel is another than before.
+    It prints the gain of the compiled kernel, or that the kernel is another than before.
     """
 
     def __init__(self, run: Record) -> None:
@@ -150,7 +150,7 @@ def _leave_process_group() -> None:
 
 @contextmanager
 def errors_in_one_line(trainer: pl.Trainer) -> Iterator[None]:
-    """Raise UserError for a setting that Lightning refuses, and KeyboardInterrupt for the exit it makes of one.
+    """Raise UserError for a setting that Lightning refuses, and KeyboardInterrupt for the exit into which it turns one.
 
     Before the first step it is a SettingError, after which a resumed run's summary is as before. Any other exception
     passes.
