@@ -6,7 +6,6 @@ from functools import partial
 from timemachine.cli.program import training_program
 from timemachine.config import Backward, Train, Training, to_dict
 from timemachine.corpus import find_corpus
-from timemachine.exercises import probes
 from timemachine.run.record import Record
 
 
@@ -14,7 +13,10 @@ from timemachine.run.record import Record
 def main(settings: Train, run: Record) -> None:
     """Train a model, test it, and leave its results in the run's folder."""
     windows = settings.data
-    probes.check(settings.probes, settings.model.cell, windows.tokens.name)
+    if settings.probes:
+        from timemachine.exercises import probes
+
+        probes.check(settings.probes, settings.model.cell, windows.tokens.name)
     corpus = find_corpus(windows.corpus, windows.search_dirs, windows.tokens)
 
     # These take seconds to import: by now mistakes in the settings have been found.
@@ -57,7 +59,7 @@ def main(settings: Train, run: Record) -> None:
     if settings.training.teacher and run.role.prints:
         print("teacher       learns the text and writes another; then the first epoch begins", flush=True)
     with open_loggers(settings, run) as configured:
-        others = probes.callbacks(settings.probes, run.folder)
+        others = probes.callbacks(settings.probes, run.folder) if settings.probes else []
         if run.role.sweep is None and run.role.writes:
             others.append(EpochWeights(run.folder))
         trainer = build_trainer(settings, run, configured, others)
@@ -66,7 +68,7 @@ def main(settings: Train, run: Record) -> None:
             if data.splits["test"].starts:
                 trainer.test(model, data, verbose=False)
         if run.role.writes:
-            run.update(probes=probes.measure(settings.probes, model, data))
+            run.update(probes=probes.measure(settings.probes, model, data) if settings.probes else {})
         finish(run, model, data, partial(write_page, run, model, data) if run.role.sweep is None else None)
 
 
