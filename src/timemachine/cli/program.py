@@ -94,7 +94,7 @@ def _train(cfg: DictConfig, task: Callable[[Train, Record], None]) -> float:
         if settings["resume"] is None and is_first_process():  # Ray runs a job again that lost its process
             remove_results(folder)
     with Record(folder, settings, _role(job, in_sweep), typed, job.runtime.choices["exercise"]) as run:
-        _check_choices(job, cfg)
+        _refuse_replaced_windows(job, cfg)
         if in_sweep:
             _refuse_several_processes(settings["trainer"])
         task(from_dict(Train, settings), run)
@@ -134,7 +134,7 @@ def _refuse_several_processes(trainer: dict[str, Any]) -> None:
             raise SettingError(f"trainer.{name}={format_value(value)}: {rule}")
 
 
-def _check_choices(hydra: Any, cfg: DictConfig) -> None:
+def _refuse_replaced_windows(hydra: Any, cfg: DictConfig) -> None:
     """Raise SettingError for a typed `data=book` or `full` whose windows a recipe replaces.
 
     `hydra`: Hydra's own settings.

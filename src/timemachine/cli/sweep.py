@@ -24,7 +24,7 @@ from timemachine.run.console import short
 from timemachine.run.files import cannot_write, shown
 from timemachine.run.jobs import job_folders, load_jobs, read_job, upload_line
 from timemachine.run.processes import interrupt_on_signals, is_requeued
-from timemachine.run.record import outcome
+from timemachine.run.record import status_and_message
 
 
 def begin(config: DictConfig) -> int:
@@ -134,7 +134,7 @@ def end(config: DictConfig) -> None:
         if not (isinstance(error, UserError) or cannot_write(folder, error)):
             traceback.print_exc()  # a mistake in an exercise's findings
             sys.exit(1)
-        reason = f"{getattr(error, 'filename', None) or folder}: {outcome(error)[1]}"
+        reason = f"{getattr(error, 'filename', None) or folder}: {status_and_message(error)[1]}"
         sys.exit(f"error: {reason}; when that has been mended type the same command and resume={folder}")
     if failed := [job.name for job in jobs if not job.has_ended]:
         reasons = f"their messages are in {shown(folder / 'summary.csv')}"

@@ -148,11 +148,11 @@ class Record:
         elif isinstance(error, KeyboardInterrupt | SystemExit) and self.summary["status"] != "running":
             self.update(seconds=seconds)  # the run itself was complete, W&B's upload was not
         else:
-            status, message = outcome(error)
+            status, message = status_and_message(error)
             self.update(status=status, message=message, seconds=seconds)
 
 
-def outcome(error: BaseException) -> tuple[str, str]:
+def status_and_message(error: BaseException) -> tuple[str, str]:
     """Return status and message of a run that the error ended."""
     if isinstance(error, KeyboardInterrupt | SystemExit):
         return "interrupted", "interrupted"

@@ -50,7 +50,7 @@ def build_trainer(
         chosen["profiler"] = chosen["profiler"] or Unprofiled()
     plugins = chosen["plugins"] or []
     chosen["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), WholeCheckpoints()]
-    loggers, callbacks = _lists(settings, run, configured, others, draws_bar)
+    loggers, callbacks = _loggers_and_callbacks(settings, run, configured, others, draws_bar)
     if any(isinstance(callback, Tables) for callback in callbacks):
         chosen["enable_checkpointing"] = True  # Lightning refuses a Checkpoint, such as Tables, without it
     try:
@@ -73,7 +73,7 @@ def build_trainer(
     return trainer
 
 
-def _lists(
+def _loggers_and_callbacks(
     settings: Train, run: Record, configured: Sequence[Logger | Callback], others: Sequence[Callback], draws_bar: bool
 ) -> tuple[list[Logger], list[Callback]]:
     """Return the run's loggers and its callbacks, in the order in which they are called."""

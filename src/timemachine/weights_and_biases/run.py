@@ -22,7 +22,7 @@ from timemachine.decoding import continue_text, known_prefix
 from timemachine.errors import SettingError, one_line
 from timemachine.run.files import shown
 from timemachine.run.jobs import upload_line
-from timemachine.run.record import Record, outcome
+from timemachine.run.record import Record, status_and_message
 from timemachine.weights_and_biases import CHANGES, FIGURE, PROJECT, SAMPLES
 
 PREFIXES = ("it has", "time traveller", "the")  # of the table of samples
@@ -173,7 +173,8 @@ class WandbRun(OptionalWandbLogger, Callback, AbstractContextManager[Any]):
         """End the run in W&B; print how to upload it if it is offline."""
         if not self.is_on:
             return
-        status, message = outcome(error) if error else (self.record.summary["status"], self.record.summary["message"])
+        summary = self.record.summary
+        status, message = status_and_message(error) if error else (summary["status"], summary["message"])
         self._log_end(status, message)
         self.finish(status)
         line = upload_line(Path(self.run.dir).parents[1])
