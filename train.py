@@ -6,18 +6,20 @@ from functools import partial
 from timemachine.cli.program import training_program
 from timemachine.config import Backward, Train, Training, to_dict
 from timemachine.corpus import find_corpus
-from timemachine.exercises import probes
 from timemachine.run.record import Record
 
 
 @training_program
 def main(settings: Train, run: Record) -> None:
-    """Train a model, test it, and leave in the run's folder what a reader wants to know."""
+    """Train a model, test it, and leave its results in the run's folder."""
     windows = settings.data
-    probes.check(settings.probes, settings.model.cell, windows.tokens.name)
+    if settings.probes:
+        from timemachine.exercises import probes
+
+        probes.check(settings.probes, settings.model.cell, windows.tokens.name)
     corpus = find_corpus(windows.corpus, windows.search_dirs, windows.tokens)
 
-    # What follows takes seconds to import: by now mistakes in the settings have been found.
+    # These take seconds to import: by now mistakes in the settings have been found.
     from lightning.pytorch import seed_everything
 
     from timemachine.datamodule import TimeMachine
@@ -25,8 +27,7 @@ def main(settings: Train, run: Record) -> None:
     from timemachine.kernels.language_model import FusedRNNLM
     from timemachine.language_model import RNNLMScratch
     from timemachine.page.epochs import EpochWeights, write_page
-    from timemachine.run.cell_check import check_model
-    from timemachine.run.checkpoint import kept_backward, load_parent_weights, resume
+    from timemachine.run.checkpoint import checkpoint_to_resume, load_parent_weights
     from timemachine.run.console import print_text
     from timemachine.run.finish import finish
     from timemachine.run.trainer import build_trainer, errors_in_one_line, open_loggers
@@ -44,19 +45,21 @@ def main(settings: Train, run: Record) -> None:
         windows.batch_size, windows.num_steps, windows.num_train, windows.num_val, windows.start,
         windows.tokens, windows.min_count, corpus=corpus, seed=settings.seed, train_loader=make_loader,
     )  # fmt: skip
-    network = to_dict(settings.model) | {"backward": kept_backward(run, settings.model.backward.name)}
-    model = make_model(len(data.vocab), **network)
-    check_model(model, data.num_steps)
+    model = make_model(len(data.vocab), **to_dict(settings.model))
+    if settings.model.cell != "rnn":  # the book's has tests, and a pass over a long window takes seconds
+        from timemachine.run.cell_check import check_model
+
+        check_model(model, data.num_steps)
     if settings.init_from is not None:
         load_parent_weights(run, model, data)
-    checkpoint = resume(run, model, data) if run.is_resumed else None
+    checkpoint = checkpoint_to_resume(run, model, data) if run.is_resumed else None
     run.describe(data, model)
     if run.role.prints and run.role.sweep is None and (lost := lost_letters(corpus)):
         print_text(lost)
     if settings.training.teacher and run.role.prints:
         print("teacher       learns the text and writes another; then the first epoch begins", flush=True)
     with open_loggers(settings, run) as configured:
-        others = probes.callbacks(settings.probes, run.folder)
+        others = probes.callbacks(settings.probes, run.folder) if settings.probes else []
         if run.role.sweep is None and run.role.writes:
             others.append(EpochWeights(run.folder))
         trainer = build_trainer(settings, run, configured, others)
@@ -65,7 +68,7 @@ def main(settings: Train, run: Record) -> None:
             if data.splits["test"].starts:
                 trainer.test(model, data, verbose=False)
         if run.role.writes:
-            run.update(probes=probes.measure(settings.probes, model, data))
+            run.update(probes=probes.measure(settings.probes, model, data) if settings.probes else {})
         finish(run, model, data, partial(write_page, run, model, data) if run.role.sweep is None else None)
 
 

@@ -41,7 +41,7 @@ def save_or_publish(settings: dict[str, str]) -> str:
     try:
         import wandb
 
-        from timemachine.weights_and_biases.report import publish
+        from timemachine.weights_and_biases.wandb_report import publish
         from timemachine.weights_and_biases.workspace import save
     except ModuleNotFoundError as error:
         raise UserError(f"{error.name} is not installed; type pip install -e '.[dashboard]'") from error

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from timemachine.errors import SettingError
-from timemachine.exercises.report import tie_together
+from timemachine.exercises.sweep_report import tie_together
 from timemachine.run.console import print_text, printable
 from timemachine.run.files import cannot_write
 from timemachine.run.jobs import exercise_of, load_jobs

@@ -142,6 +142,12 @@ def run_settings(*typed: str) -> dict[str, Any]:
     return dict(read_summary(Path("run"))["settings"])
 
 
+def test_force_and_delete() -> None:
+    typed = ["++model.hiddens=3", "~trainer.max_time", "callbacks=early_stopping", "~callbacks.early_stopping"]
+    found = run_settings(*typed)
+    assert (found["model"]["hiddens"], found["trainer"]["max_time"], found["callbacks"]) == (3, None, {})
+
+
 def test_config_dir_and_searchpath() -> None:
     Path("mine/recipe").mkdir(parents=True)
     Path("mine/recipe/small.yaml").write_text("# @package _global_\nmodel:\n  hiddens: 3\n")

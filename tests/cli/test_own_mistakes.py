@@ -13,7 +13,7 @@ from tests.support.programs import call_program
 from timemachine.exercises import generic
 from timemachine.language_model import RNNLMScratch
 from timemachine.report import main as report_program
-from timemachine.run.tables import StepTable
+from timemachine.run.tables import Tables
 
 SMALL = ("data=sample", "logger=csv", "model.hiddens=2", "data.num_train=64", "data.num_val=64", "trainer.max_epochs=1")
 
@@ -31,7 +31,7 @@ def names_a_setting(*_: Any) -> None:
 
 @pytest.mark.parametrize("mistake", [opens_a_file, names_a_setting])
 def test_callback_mistake_is_raised(mistake: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(StepTable, "on_train_batch_end", mistake)
+    monkeypatch.setattr(Tables, "on_train_batch_end", mistake)
     with pytest.raises(Exception, match=r"/nowhere/at/all|precision of my own"):
         call_program("train.py", *SMALL, "hydra.run.dir=run", "trainer.precision=64-true")
     assert json.loads(Path("run/summary.json").read_text())["status"] == "failed"

@@ -34,6 +34,13 @@ def test_a_line_per_job(tmp_path: Path) -> None:
     assert LINE.findall(done.stdout)[1] == ("1", "completed", "2 of 3")
 
 
+@pytest.mark.usefixtures("quick_calls")
+def test_shared_mistake_is_one_line() -> None:
+    done = call_program("train.py", *SWEEP, "data.corpus=/nowhere", "seed=0,1,2")
+    assert done.returncode == 1 and done.stderr.count("data.corpus=/nowhere") == 1
+    assert [job[:2] for job in LINE.findall(done.stdout)] == [(str(number), "failed") for number in range(3)]
+
+
 @pytest.mark.parametrize(
     ("typed", "jobs"),
     [

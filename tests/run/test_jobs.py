@@ -1,16 +1,15 @@
 """A sweep's table, on the terminal too, and how a sweep ends."""
 
 import csv
-import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
 
-from tests.support.jobs import change_summary, leave_job
+from tests.support.jobs import leave_job
 from timemachine.cli import sweep
-from timemachine.run.jobs import load_jobs, load_sweep, print_jobs, table_of
+from timemachine.run.jobs import load_jobs, load_sweep, table_of
 
 
 def job(folder: Path, number: int, status: str = "completed", message: str | None = None, **settings: Any) -> None:
@@ -86,15 +85,3 @@ def test_texts_are_no_formulas(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert {row["val/perplexity"] for row in rows} == {"-1.5"}
     assert [row["data.corpus"] for row in load_sweep(tmp_path)] == texts
     assert "\x1b" not in (tmp_path / "summary.csv").read_text() + capsys.readouterr().out
-
-
-def test_best_job_is_marked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The lowest of the completed ones, unless windows differ: the longer they are, the lower is the perplexity."""
-    for number, (status, perplexity) in enumerate([("completed", 12.25), ("completed", 7.5), ("interrupted", 7.0)]):
-        settings = {"model": {"lr": float(number)}}
-        leave_job(tmp_path / "s", settings, status=status, metrics={"val/perplexity": perplexity, "epoch": 100})
-    print_jobs(table_of(load_jobs(tmp_path / "s")))
-    assert re.findall(r"(\d) +completed, best", capsys.readouterr().out) == ["1"]
-    change_summary(tmp_path / "s/0", settings={"model": {"lr": 0.0}, "data": {"num_steps": 8}})
-    print_jobs(table_of(load_jobs(tmp_path / "s")))
-    assert "best" not in capsys.readouterr().out

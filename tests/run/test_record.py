@@ -18,7 +18,7 @@ SETTINGS: dict[str, Any] = {"seed": 3, "model": {"hiddens": 32, "sigma": 0.01}}
 
 
 def record(folder: Path, in_sweep: bool = False, **more: Any) -> Record:
-    role = Role(writes=is_first_process(), sweep="sweep" if in_sweep else None, continues=in_sweep)
+    role = Role(writes=is_first_process(), sweep="sweep" if in_sweep else None)
     return Record(folder, SETTINGS | more, role, overrides=["model.hiddens=32"])
 
 
@@ -57,9 +57,7 @@ def test_exceptions_are_recorded(
         assert raised is error and not in_sweep
     else:
         assert in_sweep
-        err = capsys.readouterr().err
-        assert err.startswith(f"job {tmp_path.name}: {status}: {message}\n")
-        assert ("Traceback" in err) == isinstance(error, ValueError)  # a full disk needs none
+        assert ("Traceback" in capsys.readouterr().err) == isinstance(error, ValueError)  # a full disk needs none
     summary = read_summary(tmp_path)
     assert (summary["status"], summary["message"], summary["metrics"]) == (status, message, {"epoch": 2})
 

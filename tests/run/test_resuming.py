@@ -21,7 +21,7 @@ from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import Batch, TimeMachine
 from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
-from timemachine.run.checkpoint import resume
+from timemachine.run.checkpoint import checkpoint_to_resume
 from timemachine.run.record import EPOCH_WEIGHTS, Record, Role, read_summary
 
 STEPS_AN_EPOCH, EPOCHS = 3, 4
@@ -165,7 +165,7 @@ def test_job_without_checkpoints_restarts(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     again = Record(tmp_path, {"resume": "sweep", "trainer": {"enable_checkpointing": False}}, Role(sweep="sweep"))
     nothing: Any = None  # is needed of them where there is no checkpoint
-    assert resume(again, nothing, nothing) is None
+    assert checkpoint_to_resume(again, nothing, nothing) is None
     assert [path.name for path in tmp_path.glob("*.*")] == ["summary.json"]
 
 

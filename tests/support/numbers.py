@@ -17,8 +17,8 @@ from pathlib import Path
 from tests.support.kept import REFERENCE, leave_sweep, table
 from timemachine.config import REPOSITORY
 from timemachine.exercises.comparison import estimate
-from timemachine.exercises.jobs import markdown
-from timemachine.exercises.report import write_report
+from timemachine.exercises.groups import markdown
+from timemachine.exercises.sweep_report import write_report
 from timemachine.run.jobs import load_jobs
 
 EXERCISES = ("history", "one_hot_is_embedding", "hyperparameters/leading", "how_low", "embedding", "war_of_the_worlds",

@@ -15,7 +15,7 @@ from timemachine.config import Train, to_dict
 from timemachine.datamodule import TimeMachine
 from timemachine.language_model import RNNLMScratch
 from timemachine.page.epochs import EpochWeights
-from timemachine.run.checkpoint import resume
+from timemachine.run.checkpoint import checkpoint_to_resume
 from timemachine.run.record import Record, Role
 from timemachine.run.trainer import build_trainer
 
@@ -68,7 +68,7 @@ def fit(
     with Record(folder, to_dict(settings), Role(prints=False)) as run:
         run.describe(data, model)
         built = build_trainer(settings, run, [*others, EpochWeights(folder)])
-        built.fit(model, data, ckpt_path=resume(run, model, data) if run.is_resumed else None)
+        built.fit(model, data, ckpt_path=checkpoint_to_resume(run, model, data) if run.is_resumed else None)
     return built
 
 

@@ -101,6 +101,6 @@ def test_a_failure_is_one_line(run: Command, wandb_server: WandbServer, monkeypa
     wandb.teardown()
     monkeypatch.delenv("WANDB_API_KEY")
     assert "API key" in run()
-    monkeypatch.delitem(sys.modules, "timemachine.weights_and_biases.report", raising=False)
+    monkeypatch.delitem(sys.modules, "timemachine.weights_and_biases.wandb_report", raising=False)
     monkeypatch.setitem(sys.modules, "wandb_workspaces.reports.v2", None)
     assert run().startswith("error: wandb_workspaces")

@@ -1,1 +1,1 @@
-"""From what a user types to checked settings, and from a mistake to one line."""
+"""From the command line to checked settings, and from a mistake to one line."""

@@ -17,7 +17,6 @@ from omegaconf import OmegaConf
 from timemachine.cli.schema import groups, leaves
 from timemachine.config import Train, format_value
 from timemachine.errors import SettingError
-from timemachine.exercises import BY_NUMBER
 from timemachine.run.record import newest_run
 
 MULTIRUN = {"-m", "--multirun"}
@@ -58,11 +57,14 @@ def _parsed(typed: list[str], schema: type) -> Namespace:
 def hydra_override(argument: str, schema: type) -> str:
     """Return an override in Hydra's grammar, whose rules a text or a path may break."""
     if argument.lstrip("+").startswith("resume="):
-        argument = argument.lstrip("+")  # cli.resuming looks for it
+        argument = argument.lstrip("+")  # cli.resume looks for it
     marked, _, value = argument.partition("=")
     name = marked.lstrip("+~")
-    if name == "exercise" and value.isdecimal() and 0 < int(value) <= len(BY_NUMBER):
-        return f"{marked}={BY_NUMBER[int(value) - 1]}"
+    if name == "exercise" and value.isdecimal():
+        from timemachine.exercises import BY_NUMBER
+
+        if 0 < int(value) <= len(BY_NUMBER):
+            return f"{marked}={BY_NUMBER[int(value) - 1]}"
     if name in groups() and re.fullmatch(r"[-\d.]+|true|false", value):  # or Hydra does not say which group
         return f"{marked}='{value}'"
     if name == "prefix":  # of generate.py: any text
@@ -113,13 +115,3 @@ def unquoted_path(value: str) -> str:
 def as_typed(overrides: Any) -> list[str]:
     """Return Hydra's list of overrides with each `${…}` unresolved; a loop over the list would resolve it."""
     return [str(override) for override in cast(list[Any], OmegaConf.to_container(overrides, resolve=False))]
-
-
-def added_search_path(hydra: Any) -> list[str]:
-    """Return the argument by which another program finds the files that `--config-dir` or `hydra.searchpath` add.
-
-    `hydra`: Hydra's own settings.
-    """
-    sources = hydra["runtime"]["config_sources"]
-    added = [quoted(source["path"]) for source in sources if "command-line" in source["provider"]]
-    return [f"hydra.searchpath=[{','.join(added)}]"] if added else []

@@ -28,7 +28,7 @@ USAGE: dict[type, dict[str, str]] = {
     Generate: {'python generate.py run=outputs/… prefix="the time" alpha=1 num_samples=3': "samples"},
 }
 GROUPS = {
-    "trainer": "what it runs on",
+    "trainer": "the hardware",
     "data": "the text and its windows",
     "callbacks": "Lightning's callbacks, [a,b] for several, or callbacks.NAME._target_=CLASS",
     "logger": "where metrics go besides the CSV files, [a,b] for several, or logger.NAME._target_=CLASS",
@@ -43,7 +43,7 @@ SWEEPS = {
     "hydra.run.dir=FOLDER": "where a run leaves its files; hydra.sweep.dir: a sweep",
 }
 FLAGS = {
-    "--cfg job": "the settings as YAML, with what else is typed",
+    "--cfg job": "the settings as YAML, other arguments included",
     "--info": "where they come from",
     "--hydra-help": "Hydra's other flags",
 }

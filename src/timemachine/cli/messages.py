@@ -17,7 +17,6 @@ from omegaconf.errors import (
     ConfigKeyError,
     MissingMandatoryValue,
     OmegaConfBaseException,
-    ValidationError,
 )
 
 from timemachine.cli.arguments import nearest_setting
@@ -78,9 +77,7 @@ def _about_hydra(error: Exception, schema: type) -> str:
     causes = (error.__cause__, error, error.__context__)
     cause = next((cause for cause in causes if getattr(cause, "full_key", None)), error)
     if isinstance(error, OverrideParseException):
-        name, equals, _ = error.override.partition("=")
-        instead = f"quote its value, as in '{name}=\"…\"'" if equals else "expected NAME=VALUE"
-        return f"{error.override}: cannot be parsed by Hydra; {instead}"
+        return f"{error.override}: cannot be parsed by Hydra; expected NAME=VALUE, or 'NAME=\"a quoted value\"'"
     if isinstance(error, MissingConfigException):
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
         options = list(error.options or (choices(group) if group else ()))
@@ -90,15 +87,11 @@ def _about_hydra(error: Exception, schema: type) -> str:
     argument, known = _typed(name), dict(leaves(schema))
     if isinstance(cause, MissingMandatoryValue) and name in known:
         return f"{argument}: missing value; use for example {name}={example(known[name])}"
-    place = re.match(r"In '((.+?)/.+?)': ", str(error))  # a file of the user's
+    place = re.match(r"In '(.+?/.+?)': ", str(error))  # a file of the user's
     if isinstance(cause, ConfigAttributeError | ConfigKeyError) and name not in known and not name.startswith("hydra."):
-        if place and place[2] == name:
-            return f"{place[1]}.yaml: its settings count as {name}.…; its first line must be # @package _global_"
         said = f"{place[1]}.yaml: {name}" if place else argument
         nearest = nearest_setting(name if place else argument.lstrip("+~").partition("=")[0], schema)
         return f"{said}: setting not found; {nearest}"
-    if isinstance(cause, ValidationError) and any(leaf.startswith(f"{name}.") for leaf in known):
-        return f"{argument}: {name} is a group of settings; use {name}.NAME=VALUE"
     lines = str(error if name.startswith("hydra.") or not name else cause).splitlines()
     message = "\n".join(line for line in lines if not re.match(r"\s*(full_key|reference_type|object_type)\b", line))
     return f"{argument}: {message}" if argument and argument not in message else message

@@ -18,107 +18,123 @@ from omegaconf.errors import OmegaConfBaseException
 from timemachine.cli.arguments import as_typed, checked_arguments
 from timemachine.cli.messages import exit_with, remember_folder, say_how_to_go_on
 from timemachine.cli.schema import CONF, TARGETS, VERSION, Settings, resolved
-from timemachine.config import REPOSITORY, Train, from_dict, to_dict
+from timemachine.config import REPOSITORY, Train, format_value, from_dict, to_dict
 from timemachine.errors import SettingError, UserError
 from timemachine.run.files import shown, shown_from
-from timemachine.run.processes import end_with_parent, interrupt_on_signals, is_first_process, is_job
-from timemachine.run.record import EXPORT, Record, Role, is_resumed, is_running, objective, read_summary
+from timemachine.run.processes import end_with_parent, interrupt_on_signals, is_first_process, is_requeued, is_worker
+from timemachine.run.record import EXPORT, Record, Role, is_running, objective, read_summary
 
-# Launchers whose jobs write one after another, or each into a file of its own. Those of others share a terminal.
+# Launchers whose jobs write one after another, or each into another file. The jobs of others share a terminal.
 OWN_OUTPUT = ("basic", "submitit_local", "submitit_slurm")
 
 
 def program(schema: type[Settings]) -> Callable[[Callable[[Settings], None]], Callable[[], None]]:
     """Return a decorator that makes a function of settings the main of the program of that schema."""
-    return lambda task: _main(schema, lambda cfg: task(from_dict(schema, resolved(cfg))))
+    return lambda task: functools.partial(_main, schema, lambda cfg: task(from_dict(schema, resolved(cfg))))
 
 
 def training_program(task: Callable[[Train, Record], None]) -> Callable[[], None]:
     """Return train.py's main: one run, or a sweep of them, of a function of settings and a run's record."""
-    return _main(Train, functools.partial(_run_job, task=task))
+    return functools.partial(_main, Train, functools.partial(_train, task=task))
 
 
-def _main(schema: type, task: Callable[[DictConfig], Any]) -> Callable[[], None]:
-    """Return the main of the program that reads conf/<name of the schema>.yaml."""
+def _main(schema: type, task: Callable[[DictConfig], Any]) -> None:
+    """Run a task of the configuration that Hydra composes from conf/<name of the schema>.yaml and the command line."""
 
     @hydra.main(config_path=str(CONF), config_name=schema.__name__.lower(), **VERSION, **TARGETS)
     def hydra_program(cfg: DictConfig) -> Any:
         try:
             with shown_from(HydraConfig.get().runtime.cwd):  # Hydra may have changed the working directory
                 return task(cfg)
-        except (UserError, OmegaConfBaseException, OSError) as error:  # of which Hydra would make two lines
+        except (UserError, OmegaConfBaseException, OSError) as error:  # Hydra would print two lines
             exit_with(error, schema)
 
-    def main() -> None:
-        if sys.platform == "win32":
-            sys.exit("error: Windows is not supported; use WSL, or the classes as in book.ipynb")
-        os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, instead of printing a traceback of its own
-        try:
-            arguments = checked_arguments(sys.argv[1:], schema)
-            if any(argument.startswith("resume=") for argument in arguments):
-                from timemachine.cli.resuming import with_resumed
+    if sys.platform == "win32":
+        sys.exit("error: Windows is not supported; use WSL, or the classes as in book.ipynb")
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, instead of printing a traceback
+    try:
+        arguments = checked_arguments(sys.argv[1:], schema)
+        if any(argument.startswith("resume=") for argument in arguments):
+            from timemachine.cli.resume import arguments_to_resume
 
-                arguments = with_resumed(arguments)
-            if not (is_first_process() or any(argument.startswith("hydra.run.dir=") for argument in arguments)):
-                arguments += ["hydra.run.dir=.", "hydra.output_subdir=null"]  # srun, torchrun: one folder a run
-            if "--help" in arguments:
-                from timemachine.cli.help import print_help
+            arguments = arguments_to_resume(arguments)
+        if not (is_first_process() or any(argument.startswith("hydra.run.dir=") for argument in arguments)):
+            arguments += ["hydra.run.dir=.", "hydra.output_subdir=null"]  # srun, torchrun: one folder a run
+        if "--help" in arguments:
+            from timemachine.cli.help import print_help
 
-                print_help(schema)
-            else:
-                sys.argv[1:] = arguments
-                hydra_program()
-        except KeyboardInterrupt:
-            say_how_to_go_on()
-            if not is_job():  # a job leaves that to its sweep
-                print("interrupted", file=sys.stderr)
-            sys.exit(130)  # the shell's exit status after Ctrl-C
-        except Exception as error:
-            exit_with(error, schema)
-
-    return main
+            print_help(schema)
+        else:
+            sys.argv[1:] = arguments
+            hydra_program()
+    except KeyboardInterrupt:
+        say_how_to_go_on()
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)  # the shell's exit status after Ctrl-C
+    except Exception as error:
+        exit_with(error, schema)
 
 
-class Hooks(Callback):
-    """What Hydra calls before and after a run or a sweep: a folder in use is refused before Hydra writes anything.
+def _train(cfg: DictConfig, task: Callable[[Train, Record], None]) -> float:
+    """Run the task on record. Return the validation perplexity, or inf. Raise UserError where a single run diverged."""
+    job = HydraConfig.get()
+    folder, typed, in_sweep = Path(job.runtime.output_dir), as_typed(job.overrides.task), job.mode == RunMode.MULTIRUN
+    settings = _settings(cfg, folder, typed, in_sweep)
+    if not in_sweep and is_first_process():  # a sweep has begun with it
+        interrupt_on_signals()
+    if is_worker():
+        end_with_parent()
+    if str(REPOSITORY) not in sys.path:  # a launcher's process does not look for classes next to train.py
+        sys.path.insert(0, str(REPOSITORY))
+    if in_sweep:
+        from timemachine.run.checkpoint import is_done, remove_results
 
-    It exits with an error: Hydra makes a warning of whatever else is raised here.
-    """
-
-    jobs = 0  # of a sweep
-
-    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Exit if the folder contains a run that has trained, or a sweep, unless that run is resumed or is a job."""
-        folder = config.hydra.run.dir
-        remember_folder(folder)
-        left = ("metrics.csv", "steps.csv", EXPORT, "multirun.yaml")
-        is_new = is_first_process() and not (is_resumed(config) or is_job())
-        if is_new and (is_running(Path(folder)) or any(os.path.exists(f"{folder}/{name}") for name in left)):
-            again = f"resume={folder}, or another folder"
-            sys.exit(f"error: hydra.run.dir={folder}: there is a run or a sweep already; use {again}")
-
-    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Refuse a sweep that cannot run, and print where it will be."""
-        from timemachine.cli import sweep
-
-        self.jobs = sweep.begin(config)
-
-    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        """Print how far the sweep is, in whichever process the job ran."""
-        if self.jobs:
-            from timemachine.cli import sweep
-
-            sweep.print_progress(config, self.jobs)
-
-    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Leave the sweep's table and report; exit with 1 if a job failed."""
-        if sys.exc_info()[0] is None:  # Hydra 1.4 calls this also after a sweep that was refused or cut short
-            from timemachine.cli import sweep
-
-            sweep.end(config)
+        if is_done(folder, settings):
+            return objective(read_summary(folder))
+        if settings["resume"] is None and is_first_process():  # Ray runs a job again that lost its process
+            remove_results(folder)
+    with Record(folder, settings, _role(job, in_sweep), typed, job.runtime.choices["exercise"]) as run:
+        _refuse_replaced_windows(job, cfg)
+        if in_sweep:
+            _refuse_several_processes(settings["trainer"])
+        task(from_dict(Train, settings), run)
+    if run.summary["status"] == "diverged" and run.role.writes and not in_sweep:
+        raise UserError(f"diverged: {run.summary['message']}")
+    return objective(run.summary)
 
 
-def _check_choices(hydra: Any, cfg: DictConfig) -> None:
+def _settings(cfg: DictConfig, folder: Path, typed: list[str], in_sweep: bool) -> dict[str, Any]:
+    """Return the settings of a run, not checked yet: of one that is resumed those on record, and those typed on top."""
+    settings = to_dict(Train()) | resolved(cfg)  # which lacks a group that is deleted, as by ~model
+    if settings["resume"] is not None and not in_sweep:
+        from timemachine.cli.resume import settings_to_resume
+
+        settings = settings_to_resume(settings, typed)
+    if settings["resume"] is None and is_requeued():
+        settings["resume"] = str(folder)
+    return settings
+
+
+def _role(job: Any, in_sweep: bool) -> Role:
+    """Return what this process may do for the run. `job`: Hydra's own settings."""
+    shares_output = in_sweep and job.runtime.choices["hydra/launcher"] not in OWN_OUTPUT
+    return Role(
+        writes=is_first_process(),
+        prints=is_first_process() and not shares_output and job.runtime.choices["exercise"] == "none",
+        sweep=shown(Path(job.runtime.cwd, job.sweep.dir)) if in_sweep else None,
+    )
+
+
+def _refuse_several_processes(trainer: dict[str, Any]) -> None:
+    """Raise SettingError for a job of several processes: Lightning would start each with the whole sweep's command."""
+    for name, alone in (("strategy", "auto"), ("num_nodes", "1"), ("devices", "1")):
+        value = trainer[name]
+        if str(len(value) if isinstance(value, list) else value) != alone:
+            rule = f"a job of a sweep is one process; use trainer.{name}={alone}, or train this run alone"
+            raise SettingError(f"trainer.{name}={format_value(value)}: {rule}")
+
+
+def _refuse_replaced_windows(hydra: Any, cfg: DictConfig) -> None:
     """Raise SettingError for a typed `data=book` or `full` whose windows a recipe replaces.
 
     `hydra`: Hydra's own settings.
@@ -131,45 +147,41 @@ def _check_choices(hydra: Any, cfg: DictConfig) -> None:
         raise SettingError(f"data={data}: recipe={recipe} has other windows; remove one of them")
 
 
-def _run_job(cfg: DictConfig, task: Callable[[Train, Record], None]) -> float:
-    """Run the task on record. Return the validation perplexity, or inf. Raise UserError where a single run diverged."""
-    job = HydraConfig.get()
-    settings = to_dict(Train()) | resolved(cfg)  # which lacks a group that is deleted, as by ~model
-    if job.mode == RunMode.RUN and settings["resume"] is not None:
-        from timemachine.cli.resuming import resumed_settings
+class Hooks(Callback):
+    """What Hydra calls before and after a run or a sweep: a folder in use is refused before Hydra writes anything.
 
-        settings = resumed_settings(settings, as_typed(job.overrides.task))
-    folder, typed, in_sweep = Path(job.runtime.output_dir), as_typed(job.overrides.task), job.mode == RunMode.MULTIRUN
-    if not in_sweep and is_first_process():  # a sweep has begun with it
-        interrupt_on_signals()
-    if in_sweep:
-        from timemachine.run.checkpoint import is_done, remove_results
+    It exits with an error: Hydra turns any other exception here into a warning.
+    """
 
-        if is_done(folder, settings):
-            return objective(read_summary(folder))
-        if not is_resumed(settings) and is_first_process():  # Ray runs a job again that lost its process
-            remove_results(folder)
-    if is_job():
-        end_with_parent()
-    if str(REPOSITORY) not in sys.path:  # a launcher's process does not look for classes beside train.py
-        sys.path.insert(0, str(REPOSITORY))
-    trainer = cfg.trainer
-    if in_sweep and (trainer.strategy != "auto" or trainer.num_nodes != 1 or trainer.devices not in (1, "1")):
-        from timemachine.cli.sweep import run_as_program
+    jobs = 0  # of a sweep
+    messages: set[str]  # of its failed jobs that have been printed; a mistake that all jobs share is one line
 
-        return run_as_program(folder, typed, is_resumed(settings))
-    exercise, launcher = job.runtime.choices["exercise"], job.runtime.choices["hydra/launcher"]
-    shares_output = is_job() or (in_sweep and launcher not in OWN_OUTPUT)
-    sweep = Path(job.runtime.cwd, job.sweep.dir) if in_sweep else folder.parent if is_job() else None
-    role = Role(
-        writes=is_first_process(),
-        prints=is_first_process() and not shares_output and exercise == "none",
-        sweep=None if sweep is None else shown(sweep),
-        continues=in_sweep,
-    )
-    with Record(folder, settings, role, typed, exercise) as run:
-        _check_choices(job, cfg)
-        task(from_dict(Train, settings), run)
-    if run.summary["status"] == "diverged" and role.writes and not in_sweep:
-        raise UserError(f"diverged: {run.summary['message']}")
-    return objective(run.summary)
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Exit if the folder contains a run that has trained, or a sweep, unless that run is resumed."""
+        folder = config.hydra.run.dir
+        remember_folder(folder)
+        left = ("metrics.csv", "steps.csv", EXPORT, "multirun.yaml")
+        is_new = is_first_process() and not (config.resume is not None or is_requeued())
+        if is_new and (is_running(Path(folder)) or any(os.path.exists(f"{folder}/{name}") for name in left)):
+            again = f"resume={folder}, or another folder"
+            sys.exit(f"error: hydra.run.dir={folder}: there is a run or a sweep already; use {again}")
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Refuse a sweep that cannot run, and print where it will be."""
+        from timemachine.cli import sweep
+
+        self.jobs, self.messages = sweep.begin(config), set()
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        """Print how far the sweep is, in whichever process the job ran."""
+        if self.jobs:
+            from timemachine.cli import sweep
+
+            sweep.print_progress(config, self.jobs, self.messages)
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Leave the sweep's table and report; exit with 1 if a job failed."""
+        if sys.exc_info()[0] is None:  # Hydra 1.4 calls this also after a sweep that was refused or cut short
+            from timemachine.cli import sweep
+
+            sweep.end(config)

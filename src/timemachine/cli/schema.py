@@ -50,7 +50,7 @@ def leaves(schema: type, prefix: str = "") -> Iterator[tuple[str, Field[Any]]]:
 
 
 def groups() -> list[str]:
-    """Return the groups of conf/, of which a user types a choice."""
+    """Return the groups of conf/: a user types a choice of each."""
     return sorted({file.parent.name for file in CONF.glob("*/*.yaml")} - {"smoke"})
 
 

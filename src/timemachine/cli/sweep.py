@@ -1,35 +1,30 @@
-"""A sweep: its values checked, its progress, a job of several processes, and the table and report at its end."""
+"""A sweep: its values checked, its progress, and the table and report at its end."""
 
 import math
-import os
-import signal
-import subprocess
 import sys
 import traceback
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from timemachine.cli.arguments import added_search_path, as_typed, quoted
+from timemachine.cli.arguments import as_typed
 from timemachine.cli.messages import exit_with, no_such_choice, remember_folder
 from timemachine.cli.schema import leaves
-from timemachine.config import REPOSITORY, Train, check_value
+from timemachine.config import Train, check_value
 from timemachine.errors import SettingError, UserError
-from timemachine.exercises.report import module_of, tie_together
+from timemachine.exercises.sweep_report import module_of, tie_together
 from timemachine.run.console import short
 from timemachine.run.files import cannot_write, shown
 from timemachine.run.jobs import job_folders, load_jobs, read_job, upload_line
-from timemachine.run.processes import SWEEP, interrupt_on_signals
-from timemachine.run.record import is_resumed, objective, outcome
+from timemachine.run.processes import interrupt_on_signals, is_requeued
+from timemachine.run.record import status_and_message
 
 
 def begin(config: DictConfig) -> int:
@@ -38,19 +33,20 @@ def begin(config: DictConfig) -> int:
     From here on SIGTERM interrupts the sweep.
     """
     folder = Path(config.hydra.sweep.dir)
+    may_have_begun = config.resume is not None or is_requeued()
     remember_folder(folder, is_sweep=True)
-    if not is_resumed(config) and ((folder / "summary.json").exists() or job_folders(folder)):
+    if not may_have_begun and ((folder / "summary.json").exists() or job_folders(folder)):
         again = f"resume={folder} with the command that began it, or another folder"
         sys.exit(f"error: hydra.sweep.dir={folder}: there is a run or a sweep already; use {again}")
     try:
         jobs = num_jobs(config)
-        if is_resumed(config) and (there := len(job_folders(folder))) > jobs:
+        if may_have_begun and (there := len(job_folders(folder))) > jobs:
             raise SettingError(f"resume={config.resume}: has {there} jobs, not {jobs}; use the command that started it")
     except (UserError, HydraException, OmegaConfBaseException) as error:
         exit_with(error, Train)
     interrupt_on_signals()
     print(f"sweep         {shown(folder)}", flush=True)
-    if is_resumed(config):
+    if may_have_begun:
         print(f"done          {_num_done(folder)} of {jobs} jobs", flush=True)
     return jobs
 
@@ -80,7 +76,7 @@ def num_jobs(config: DictConfig) -> int:
             raise SettingError(f"{override.input_line}: an interval is for a search; use -m hydra/sweeper=optuna")
     if is_search:
         return int(sweeper.n_trials)
-    # A value that is typed replaces those of the exercise's file.
+    # A typed value replaces the values of the exercise's file.
     overrides = [*parser.parse_overrides([f"{name}={values}" for name, values in params.items()]), *typed]
     by_name = {override.get_key_element(): override for override in overrides}
     return math.prod(len(_values(override)) for override in by_name.values())
@@ -94,7 +90,7 @@ def _values(override: Override) -> list[Any]:
 
 
 def _check_values(override: Override, config: DictConfig, loader: ConfigLoader) -> None:
-    """Raise SettingError, or an error of OmegaConf's, for an invalid value or choice among those of an override."""
+    """Raise SettingError, or an error of OmegaConf's, for an invalid value or choice in an override."""
     name, trial, setting = override.key_or_group, config.copy(), dict(leaves(Train)).get(override.key_or_group)
     choices = loader.get_group_options(name, overrides=as_typed(config.hydra.overrides.hydra))
     if not (values := _values(override)) and override.is_discrete_sweep():
@@ -112,43 +108,12 @@ def _exercise(config: DictConfig) -> str:
     return str(OmegaConf.select(config, "hydra.runtime.choices.exercise", default="none"))
 
 
-def run_as_program(folder: Path, overrides: Sequence[str], resumes: bool) -> float:
-    """Run a job of several processes as a train.py of its own, in the job's folder. Return its validation perplexity.
-
-    Lightning starts each process with the command line of the first, so that each would run the whole sweep; and when
-    one dies it kills the first, which would be the sweep. Slurm's variables describe this process, not the job.
-    """
-    from timemachine.run.checkpoint import LAST, remove_results  # takes seconds
-
-    command = [sys.executable, str(REPOSITORY / "train.py")]
-    if resumes and (folder / LAST).exists():
-        command.append(f"resume={folder}")
-    else:
-        remove_results(folder)
-        command += [override for override in overrides if not override.startswith("resume=")]
-        command += added_search_path(HydraConfig.get())
-        command += ["hydra.mode=RUN", f"hydra.run.dir={quoted(str(folder))}"]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
-    environment[SWEEP] = str(os.getpid())
-    # In a process group of its own: otherwise Ctrl-C would reach the job twice, from the terminal and from here.
-    with subprocess.Popen(
-        command, cwd=HydraConfig.get().runtime.cwd, stdin=subprocess.DEVNULL, env=environment, process_group=0
-    ) as job:
-        try:
-            job.wait()
-        except (KeyboardInterrupt, SystemExit):
-            job.send_signal(signal.SIGINT)
-            job.wait()
-            raise
-    ended = read_job(folder)
-    if ended.status == "failed":
-        print(f"job {folder.name}: failed: {ended.message}", file=sys.stderr)
-    return objective({"status": ended.status, "metrics": ended.metrics})
-
-
-def print_progress(config: DictConfig, jobs: int) -> None:
-    """Print how a job ended, and which of how many `jobs` it is."""
+def print_progress(config: DictConfig, jobs: int, messages: set[str]) -> None:
+    """Print how a job ended, and which of how many `jobs` it is; why it failed, if `messages` lacks that so far."""
     number, job = config.hydra.job.num, read_job(Path(config.hydra.runtime.output_dir))
+    if job.status == "failed" and str(job.message) not in messages:
+        messages.add(str(job.message))
+        print(f"job {number}: failed: {job.message}", file=sys.stderr)
     val = short(job.number("val/perplexity"))
     print(f"job {number:>3}  {job.status:9}  val {val:>8}  {number + 1} of {jobs}", flush=True)
 
@@ -165,11 +130,11 @@ def end(config: DictConfig) -> None:
         tie_together(folder, _exercise(config), jobs)
         if line := upload_line(folder, "/*/wandb"):
             print(line)
-    except Exception as error:  # of which Hydra would make a warning, and exit with 0
+    except Exception as error:  # Hydra would turn it into a warning, and exit with 0
         if not (isinstance(error, UserError) or cannot_write(folder, error)):
-            traceback.print_exc()  # a mistake in what an exercise makes of its jobs
+            traceback.print_exc()  # a mistake in an exercise's findings
             sys.exit(1)
-        reason = f"{getattr(error, 'filename', None) or folder}: {outcome(error)[1]}"
+        reason = f"{getattr(error, 'filename', None) or folder}: {status_and_message(error)[1]}"
         sys.exit(f"error: {reason}; when that has been mended type the same command and resume={folder}")
     if failed := [job.name for job in jobs if not job.has_ended]:
         reasons = f"their messages are in {shown(folder / 'summary.csv')}"

@@ -6,8 +6,8 @@ the report's title. A command that varies other settings than the YAML and the s
 `ANY_SETTINGS = True`: that its report tells runs apart by all of them. What it measures of each model at its end is
 `measure(model, data)`, a probe with a row in `exercises.probes`.
 
-What the modules share: `jobs` (the runs, and a table of them), `comparison` (which differences may be claimed),
-`outcomes` (what became of a run), `drawing` (figures in one style).
+What the modules share: `groups` (the runs in groups, and tables in Markdown), `comparison` (which differences may be
+claimed), `outcomes` (what became of a run), `drawing` (figures in one style).
 """
 
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ Picture = tuple["Figure", str]  # with its caption
 class Findings:
     """The content of a report; what is empty is left out.
 
-    `answer`: one format string of the numbers, or the line of `jobs.missing`; the report opens with it, and the first
+    `answer`: one format string of the numbers, or the line of `groups.missing`; the report opens with it, and the first
     figure follows. `columns`, `rows`: the main table, which is printed in the terminal, too. `notes`: paragraphs and
     tables in Markdown that follow it. `arrays`: name -> what `arrays.npz` keeps, where an interval needs more than
     summary.csv has.

@@ -18,7 +18,7 @@ from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
 from timemachine.evaluation.scores import score
-from timemachine.exercises.jobs import unique
+from timemachine.exercises.groups import unique
 from timemachine.exercises.stream import stream_nll
 from timemachine.how_low import LETTERS, witten_bell
 from timemachine.language_model import RNNLMScratch

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from timemachine.exercises import Findings, Picture
 from timemachine.exercises.comparison import Estimate, compare, estimate, holm
 from timemachine.exercises.drawing import panels, points_by_seed
-from timemachine.exercises.jobs import grouped, missing, unique
+from timemachine.exercises.groups import grouped, missing, unique
 from timemachine.exercises.stream import PARTS
 from timemachine.run.jobs import Job
 

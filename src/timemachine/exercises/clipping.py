@@ -7,7 +7,7 @@ from statistics import fmean
 from timemachine.exercises import Findings, Picture
 from timemachine.exercises.comparison import Estimate, compare, estimate
 from timemachine.exercises.drawing import COLOURS, MARKERS, label_ends, lines, panels, plain_numbers
-from timemachine.exercises.jobs import ended, grouped, markdown, missing
+from timemachine.exercises.groups import ended, grouped, markdown, missing
 from timemachine.exercises.outcomes import LR, REST, THETA, VAL, counted, definition, last, learnt, radius_name
 from timemachine.run.jobs import Job
 

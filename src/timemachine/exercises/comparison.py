@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from scipy import stats
 
-from timemachine.exercises.jobs import unique
+from timemachine.exercises.groups import unique
 from timemachine.run.jobs import Job
 
 LEVEL = 0.05  # of an interval, and of all comparisons of a report together

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from timemachine.exercises import Findings, Picture
 from timemachine.exercises.comparison import Estimate, by_seed, compare, estimate, holm, paired
 from timemachine.exercises.drawing import panels, points_by_seed
-from timemachine.exercises.jobs import grouped, missing
+from timemachine.exercises.groups import grouped, missing
 from timemachine.exercises.stream import PARTS
 from timemachine.run.jobs import Job
 

@@ -10,7 +10,7 @@ from timemachine.config import format_value
 from timemachine.exercises import Findings, Picture
 from timemachine.exercises.comparison import by_seed, estimate
 from timemachine.exercises.drawing import COLOURS, panels, plain_numbers
-from timemachine.exercises.jobs import ended
+from timemachine.exercises.groups import ended
 from timemachine.run.jobs import Job, varied
 
 LEFT_OUT = (

@@ -24,7 +24,7 @@ from timemachine.evaluation.scores import BLOCK, WARM_UP
 from timemachine.exercises import Findings, Picture
 from timemachine.exercises.comparison import Estimate, estimate, holm
 from timemachine.exercises.drawing import lines, ordered_colours, panels
-from timemachine.exercises.jobs import grouped, markdown, missing, unique
+from timemachine.exercises.groups import grouped, markdown, missing, unique
 from timemachine.language_model import RNNLMScratch
 from timemachine.run.jobs import Job
 

@@ -30,7 +30,7 @@ from timemachine.evaluation.scores import BLOCK, stream_nll
 from timemachine.exercises import Findings, Picture
 from timemachine.exercises.comparison import Estimate, by_seed, compare, estimate, holm
 from timemachine.exercises.drawing import COLOURS, panels, plain_numbers
-from timemachine.exercises.jobs import grouped, markdown, missing
+from timemachine.exercises.groups import grouped, markdown, missing
 from timemachine.language_model import RNNLMScratch
 from timemachine.run.jobs import Job
 from timemachine.texts import CATALOGUE

@@ -16,7 +16,7 @@ from timemachine.datamodule import TimeMachine
 from timemachine.exercises import Findings, Picture
 from timemachine.exercises.comparison import Estimate, compare, estimate, holm, paired
 from timemachine.exercises.drawing import heat_map, panels, points_by_seed
-from timemachine.exercises.jobs import missing, unique
+from timemachine.exercises.groups import missing, unique
 from timemachine.exercises.stream import PARTS, parts, stream_nll
 from timemachine.language_model import RNNLMScratch
 from timemachine.run.jobs import Job

@@ -11,7 +11,7 @@ import torch
 
 from timemachine.datamodule import TimeMachine
 from timemachine.exercises import Findings
-from timemachine.exercises.jobs import grouped, missing, span, unique
+from timemachine.exercises.groups import grouped, missing, span, unique
 from timemachine.language_model import RNNLMScratch
 from timemachine.run.jobs import Job
 

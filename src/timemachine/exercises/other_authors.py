@@ -9,7 +9,7 @@ from timemachine.exercises import Findings, Picture
 from timemachine.exercises.books import IN_BITS, bits, books_read, by_training
 from timemachine.exercises.comparison import Estimate, estimate, holm
 from timemachine.exercises.drawing import heat_map, panels
-from timemachine.exercises.jobs import missing
+from timemachine.exercises.groups import missing
 from timemachine.run.jobs import Job
 
 Bits = dict[tuple[str, str], dict[tuple[int, int], float]]  # (trained on, read) -> excerpt -> bits a character

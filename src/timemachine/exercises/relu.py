@@ -17,7 +17,7 @@ from timemachine.decoding import continue_text
 from timemachine.exercises import Findings, Picture
 from timemachine.exercises.comparison import compare, estimate, holm
 from timemachine.exercises.drawing import COLOURS, MARKERS, panels
-from timemachine.exercises.jobs import ended, grouped, markdown, missing, span
+from timemachine.exercises.groups import ended, grouped, markdown, missing, span
 from timemachine.exercises.outcomes import LR, THETA, VAL, counted, definition, last, learnt, outcome, radius_name
 from timemachine.language_model import RNNLMScratch
 from timemachine.run.files import write_whole

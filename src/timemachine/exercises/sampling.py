@@ -17,7 +17,7 @@ from timemachine.decoding import continue_text
 from timemachine.exercises import Findings, Picture
 from timemachine.exercises.comparison import estimate
 from timemachine.exercises.drawing import COLOURS, panels, points_by_seed
-from timemachine.exercises.jobs import markdown, missing, span
+from timemachine.exercises.groups import markdown, missing, span
 from timemachine.language_model import RNNLMScratch
 from timemachine.run.jobs import Job
 from timemachine.vocab import Vocab

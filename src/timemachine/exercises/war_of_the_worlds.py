@@ -7,7 +7,7 @@ from timemachine.exercises import Findings
 from timemachine.exercises.books import IN_BITS, bits, books_read, by_training
 from timemachine.exercises.comparison import UNDECIDED, Estimate, compare, estimate, holm
 from timemachine.exercises.drawing import panels, points_by_seed
-from timemachine.exercises.jobs import missing
+from timemachine.exercises.groups import missing
 from timemachine.run.jobs import Job
 
 ASKED, NGRAM = "war_of_the_worlds", "witten_bell"

@@ -1,8 +1,8 @@
 """The checkpoints of a run: save, restore, read, export, resume, and start from another run's weights.
 
-`last.ckpt` has what a run needs to continue with the same digits: what Lightning saves, and the states of all random
-number generators. `best.ckpt` is that of the lowest validation perplexity. `model.safetensors` has the final weights,
-the vocabulary and the settings. Reading one of them executes nothing that it contains.
+`last.ckpt` lets a run continue with the same digits: it has Lightning's checkpoint and the states of all random number
+generators. `best.ckpt` has the lowest validation perplexity. `model.safetensors` has the final weights, the vocabulary
+and the settings. Reading one of them executes nothing that it contains.
 """
 
 import io
@@ -24,7 +24,6 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 from safetensors import safe_open
-from torch import Tensor
 
 from timemachine.config import Tokens, Train, format_value, to_dict
 from timemachine.datamodule import TimeMachine
@@ -37,8 +36,6 @@ from timemachine.run.record import (
     EXPORT,
     Record,
     flat,
-    is_resumed,
-    no_checkpoint_yet,
     read_summary,
     run_summary,
 )
@@ -53,7 +50,7 @@ MAY_CHANGE = {
     "data.corpus", "data.search_dirs", "data.batch_size",
     "model.lr", "model.backward", "training.carry_state", "training.input_dropout", "training.output_dropout",
 }  # fmt: skip
-# Settings of `model.` that may differ from those of the run that `init_from` names.
+# Settings of `model.` that may differ from the run that `init_from` names.
 MAY_DIFFER = {"lr", "input_lr_factor", "backward", "sigma", "sigma_hh", "embedding_sigma"}
 
 
@@ -80,7 +77,7 @@ class Checkpoints(Checkpoint):
 
     That is the states of the random number generators, whether a callback had stopped the run, and a learning rate
     that was changed when resuming; everything else that an optimiser remembers stays the checkpoint's. Lightning calls
-    a `Checkpoint` after all other callbacks. Its own ModelCheckpoint is not used, because it deletes whatever path a
+    a `Checkpoint` after all other callbacks. Its own ModelCheckpoint is not used, because it deletes any path that a
     checkpoint names; callbacks and loggers find the same attributes here.
     """
 
@@ -163,7 +160,7 @@ class Checkpoints(Checkpoint):
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Return a checkpoint of this program. Raises any exception for damaged bytes.
 
-    torch does not compare the checksums of its own files: with a bit flipped it loads other weights.
+    torch does not compare the checksums in its files: with a bit flipped it loads other weights.
     """
     with zipfile.ZipFile(path) as archive:
         if (damaged := archive.testzip()) is not None:
@@ -180,12 +177,12 @@ def load_model(run: str) -> tuple[RNNLMScratch, Vocab]:
 
     `run`: the run's folder, one of its checkpoints, or its model.safetensors. Raises SettingError if it cannot be read.
     """
-    model, _, about = read_model(run, "run")
-    return model.eval(), vocab_of(about)
+    model, vocab, _ = read_model(run, "run")
+    return model.eval(), vocab
 
 
-def read_model(run: str, setting: str) -> tuple[RNNLMScratch, dict[str, Tensor], dict[str, Any]]:
-    """Return the model of the run that a setting names, its weights as saved, and what else its file says.
+def read_model(run: str, setting: str) -> tuple[RNNLMScratch, Vocab, dict[str, Any]]:
+    """Return the model of the run that a setting names, its vocabulary, and all that its file says.
 
     Of a folder it reads the last checkpoint: an export is older if the run was resumed and killed.
     """
@@ -193,29 +190,25 @@ def read_model(run: str, setting: str) -> tuple[RNNLMScratch, dict[str, Tensor],
     if not (path.suffix in (".ckpt", ".safetensors") and path.is_file()):
         if not (found := [place for place in (path / LAST, path / EXPORT) if place.is_file()]):
             run_summary(run, setting)  # raises SettingError for a folder that is not a run's
-            raise SettingError(no_checkpoint_yet(run, setting))
+            state = "has no checkpoint yet: it is running, or was killed, or keeps none"
+            raise SettingError(f"{setting}={run}: {state}; use it when its first epoch has ended, or another run")
         path = found[0]
     try:
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt") as file:
-                weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is not a dict)
                 about = {name: json.loads(value) for name, value in file.metadata().items()}
+                about["state_dict"] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
         else:
-            checkpoint = read_checkpoint(path)
-            weights, about = checkpoint["state_dict"], checkpoint | checkpoint["TimeMachine"]
-        model, vocab = FusedRNNLM(**about["hyper_parameters"]), vocab_of(about)
-        model.load_state_dict(weights)
+            about = read_checkpoint(path)
+            about |= about["TimeMachine"]
+        model, vocab = FusedRNNLM(**about["hyper_parameters"]), Vocab(about["tokens"], Tokens[about["kind"]])
+        model.load_state_dict(about["state_dict"])
         if len(vocab) != model.vocab_size or not all(weight.isfinite().all() for weight in model.parameters()):
             raise ValueError("its weights are not finite, or do not fit its vocabulary")
     except Exception as error:  # damaged bytes, or another program's file, raise anything
         reason = f"is damaged, or not a checkpoint of this program: {one_line(error, 100)}"
         raise SettingError(f"{setting}={run}: {path} {reason}") from error
-    return model, weights, about
-
-
-def vocab_of(about: dict[str, Any]) -> Vocab:
-    """Return the vocabulary in a model's file."""
-    return Vocab(about["tokens"], Tokens[about["kind"]])
+    return model, vocab, about
 
 
 def export_model(path: Path, model: RNNLMScratch, vocab: Vocab, summary: dict[str, Any]) -> None:
@@ -233,19 +226,18 @@ def export_model(path: Path, model: RNNLMScratch, vocab: Vocab, summary: dict[st
 # Resume
 
 
-def resume(run: Record, model: RNNLMScratch, data: TimeMachine) -> Path | None:
+def checkpoint_to_resume(run: Record, model: RNNLMScratch, data: TimeMachine) -> Path | None:
     """Return the checkpoint to resume from, None for a run that starts again because it has none yet.
 
-    Everything is compared before anything is changed; then summary.json gets the new settings. Raises SettingError for
-    a run that cannot be resumed with these settings.
+    Everything is compared first; then summary.json gets the new settings. Raises SettingError for a run that cannot be
+    resumed with these settings.
     """
     path, folder = run.folder / LAST, f"resume={shown(run.folder)}"
     if not path.is_file():
-        # A job of an exercise keeps no checkpoints; a sweep or Slurm starts it again.
-        is_expendable = run.settings["trainer"]["enable_checkpointing"] is False
-        is_expendable = is_expendable and (run.role.sweep is not None or run.settings["resume"] is None)
-        # Of one epoch there may be a row and no checkpoint yet. Rows of validations within it have no clip_fraction.
-        if not is_expendable and sum(bool(row["clip_fraction"]) for row in read(run.folder / "metrics.csv")) > 1:
+        # A sweep starts a job again that keeps no checkpoints. Of one epoch there may be a row and no checkpoint yet;
+        # rows of validations within it have no clip_fraction.
+        starts_again = run.settings["trainer"]["enable_checkpointing"] is False and run.role.sweep is not None
+        if not starts_again and sum(bool(row["clip_fraction"]) for row in read(run.folder / "metrics.csv")) > 1:
             raise SettingError(f"{folder}: {LAST} not found, although the run has trained")
         if run.role.writes:
             remove_results(run.folder)
@@ -253,18 +245,12 @@ def resume(run: Record, model: RNNLMScratch, data: TimeMachine) -> Path | None:
         return None
     if not run.before:
         raise SettingError(f"{folder}: summary.json is damaged, or missing next to {LAST}")
+    changed = _changed_settings(run)
     try:
         checkpoint, sha256 = read_checkpoint(path), run.before["corpus"]["sha256"]
-        saved = {name: weight.shape for name, weight in checkpoint["state_dict"].items()}
-        if saved != {name: weight.shape for name, weight in model.state_dict().items()}:
-            raise ValueError("its weights are another model's")
-        if checkpoint["TimeMachine"]["tokens"] != data.vocab.idx_to_token:
-            raise ValueError("its vocabulary is another text's")
+        model.load_state_dict(checkpoint["state_dict"])  # as Lightning will
     except Exception as error:  # damaged bytes raise anything
-        # A setting that changed is the likelier reason for other weights, and says more.
-        _refuse_other_settings(run)
         raise SettingError(f"{folder}: {shown(path)} is damaged: {one_line(error, 100)}") from error
-    _refuse_other_settings(run)
     if sha256 != data.corpus.sha256:
         raise SettingError(f"data.corpus={format_value(data.corpus.source)}: not the text that the run was trained on")
     done, steps = checkpoint["epoch"] + 1, checkpoint["global_step"]
@@ -275,7 +261,6 @@ def resume(run: Record, model: RNNLMScratch, data: TimeMachine) -> Path | None:
     if run.role.writes and not checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]:
         cut = f"epoch {done} was cut short, by trainer.max_steps, max_time or the like"
         print(f"{cut}: the run continues with epoch {done + 1}, unlike one that was never stopped", file=sys.stderr)
-    changed = _changed_settings(run)
     if changed:
         run.update(changes=[*run.summary.get("changes", []), {"from_epoch": done + 1, "settings": changed}])
         if run.role.prints:
@@ -285,27 +270,20 @@ def resume(run: Record, model: RNNLMScratch, data: TimeMachine) -> Path | None:
     return path
 
 
-def _refuse_other_settings(run: Record) -> None:
+def _changed_settings(run: Record) -> dict[str, dict[str, Any]]:
+    """Return each setting that is not as before, with both values. Of callbacks their classes, of loggers nothing.
+
+    Raises SettingError for a change that makes it another experiment.
+    """
     before, now = with_defaults(run.before["settings"]), flat(run.settings)
-    for name in before.keys() & now.keys():
-        if name.startswith(FIXED) and name not in MAY_CHANGE and before[name] != now[name]:
+    changed = [name for name in now | before if before.get(name) != now.get(name)]
+    for name in changed:
+        if name.startswith(FIXED) and name not in MAY_CHANGE and name in before and name in now:
             began = f"{name}={format_value(before[name])}"
             raise SettingError(f"{name}={format_value(now[name])}: the run began with {began}, and keeps it")
-
-
-def _changed_settings(run: Record) -> dict[str, dict[str, Any]]:
-    """Return each setting that is not as before, with both values. Of callbacks their classes, of loggers nothing."""
-    before, now = with_defaults(run.before["settings"]), flat(run.settings)
-    names = [n for n in now | before if not re.match(r"resume$|data.corpus$|logger\.|callbacks\..*(?<!\._target_)$", n)]
-    both = {name: {"before": before.get(name), "now": now.get(name)} for name in names}
-    return {name: values for name, values in both.items() if values["before"] != values["now"]}
-
-
-def kept_backward(run: Record, backward: str) -> str:
-    """Return `model.backward`; in place of `auto`, what trained a run that began without the compiled kernel."""
-    began = str(run.before.get("kernel"))
-    has_choice = backward == "auto" and run.settings["model"]["cell"] == "rnn"
-    return began if has_choice and began in ("bptt", "autograd") else backward
+    ignored = re.compile(r"resume$|data.corpus$|logger\.|callbacks\..*(?<!\._target_)$")
+    both = {name: {"before": before.get(name), "now": now.get(name)} for name in changed}
+    return {name: values for name, values in both.items() if not ignored.match(name)}
 
 
 def with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
@@ -314,7 +292,7 @@ def with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def remove_results(folder: Path) -> None:
-    """Remove what a run has left in its folder that starts again from the beginning."""
+    """Remove the results in the folder of a run that starts again from the beginning."""
     for name in ("checkpoints", "wandb", "tensorboard"):
         shutil.rmtree(folder / name, ignore_errors=True)
     for name in ("metrics.csv", "steps.csv", EPOCH_WEIGHTS, EXPORT):
@@ -323,7 +301,7 @@ def remove_results(folder: Path) -> None:
 
 def is_done(folder: Path, settings: dict[str, Any]) -> bool:
     """Return whether a job of a resumed sweep has already ended. Raises SettingError if it had other settings."""
-    if not is_resumed(settings):
+    if settings["resume"] is None:
         return False
     try:
         summary = read_summary(folder)
@@ -337,30 +315,26 @@ def is_done(folder: Path, settings: dict[str, Any]) -> bool:
 # Start from the weights of another run
 
 
-def check_parent(parent: str, network: dict[str, Any]) -> None:
-    """Raise SettingError unless `init_from` names a run with such a network, all of `model.`."""
-    theirs = with_defaults(run_summary(parent, "init_from")["settings"])
-    for name, value in network.items():
-        if name not in MAY_DIFFER and theirs[f"model.{name}"] != value:
-            its = f"model.{name}={format_value(theirs[f'model.{name}'])}"
-            raise SettingError(f"init_from={parent}: has {its}, not {format_value(value)}; use {its}")
-
-
 def load_parent_weights(run: Record, model: RNNLMScratch, data: TimeMachine) -> None:
-    """Copy the weights of the run's parent into the model of a new run. Raises SettingError if they do not fit."""
+    """Copy the weights of the run that `init_from` names into the model of a new run.
+
+    Raises SettingError if they do not fit: all of `model.` but `MAY_DIFFER` and the text's symbols have to be the same.
+    """
     parent = run.settings["init_from"]
-    if run.is_resumed and (run.folder / LAST).is_file():  # it has weights of its own
+    if run.is_resumed and (run.folder / LAST).is_file():  # its own weights are there
         return
-    check_parent(parent, run.settings["model"])
-    _, weights, about = read_model(parent, "init_from")
-    if about["kind"] != data.vocab.kind.name:
-        its = f"data.tokens={about['kind']}"
-        raise SettingError(f"init_from={parent}: has {its}, not {data.vocab.kind.name}; use {its}")
-    if odd := "".join(sorted({*about["tokens"]} ^ {*data.vocab.idx_to_token})):
-        rule = f"its symbols are not the text's (only one of them has {odd[:20]!r}{' …' * (len(odd) > 20)})"
-        raise SettingError(f"init_from={parent}: {rule}; use the data.corpus and data.min_count of that run")
+    theirs = flat(run_summary(parent, "init_from")["settings"])
+    fixed = ["data.tokens", *(f"model.{name}" for name in run.settings["model"] if name not in MAY_DIFFER)]
+    for name, value in flat(run.settings).items():
+        if name in fixed and theirs[name] != value:
+            its = f"{name}={format_value(theirs[name])}"
+            raise SettingError(f"init_from={parent}: has {its}, not {format_value(value)}; use {its}")
+    _, vocab, about = read_model(parent, "init_from")
+    if vocab.idx_to_token != data.vocab.idx_to_token:
+        rule = "its symbols are not the text's; use the data.corpus and data.min_count of that run"
+        raise SettingError(f"init_from={parent}: {rule}")
     if str(run.settings["trainer"]["precision"]).startswith("64"):
         model.double()  # as Lightning will do, but not before float32 has rounded
-    model.load_state_dict(weights)
+    model.load_state_dict(about["state_dict"])
     epoch = about["epoch"] + 1 if "epoch" in about else about["summary"]["metrics"].get("epoch")  # of an export
     run.update(parent={"run": parent, "epoch": epoch})

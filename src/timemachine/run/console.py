@@ -2,12 +2,8 @@
 
 import math
 import re
-import shutil
-import sys
-import textwrap
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
-WIDTH = 120  # columns of a table where standard output is no terminal
 NUMBERS = re.compile(r"[-+−±–.,%*\de ]*|-?inf|nan|null")  # a number, perhaps with its interval, or none
 
 
@@ -23,22 +19,13 @@ def printable(text: str) -> str:
     return re.sub(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", lambda found: repr(found[0])[1:-1], text)
 
 
-def terminal_width() -> int:
-    """Return the width of the terminal in characters, or `WIDTH` if standard output is no terminal."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH
-
-
 def print_text(text: str) -> None:
-    """Print a text, control characters as escapes; on a terminal lines that are too long end between words."""
-    text = printable(text)
-    if sys.stdout.isatty():
-        folded = textwrap.TextWrapper(terminal_width(), break_long_words=False, break_on_hyphens=False)
-        text = "\n".join(map(folded.fill, text.splitlines()))
-    print(text, flush=True)
+    """Print a text, control characters as escapes."""
+    print(printable(text), flush=True)
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], best: Collection[int] = ()) -> None:
-    """Print a table of texts; no columns: no header. The rows of the numbers in `best` are bold on a terminal.
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table of texts; no columns: no header.
 
     Columns of numbers are flush right, others flush left. On a terminal cells are folded between words, and no word is
     broken; elsewhere lines are as long as the table is wide. Texts are shown as they are, without markup; control
@@ -61,8 +48,8 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
             Text(heading), justify="right" if is_of_numbers else "left", overflow="fold", no_wrap=is_one_word,
             min_width=longest,
         )  # fmt: skip
-    for number, row in enumerate(shown):
-        table.add_row(*map(Text, row), style="bold" if number in best else None)
+    for row in shown:
+        table.add_row(*map(Text, row))
     least = sum(3 + (column.min_width or 0) for column in table.columns) + 1  # 3: what stands between columns
     console.width = max(console.width, least) if console.is_terminal else 10_000
     print_text(title)

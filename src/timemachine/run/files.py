@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write beside, flush to the disk, then put in place. Raises OSError, such as on a full disk: what was there stays.
+    """Write a temporary file, flush it to the disk, and rename it. Raises OSError; then the old content stays.
 
     In the same folder, because a rename replaces a file in one step only within a file system. A link in place of the
     temporary file is removed, not followed.
@@ -29,7 +29,7 @@ def write_whole(path: Path, content: bytes) -> None:
     except OSError as error:
         if error.filename is not None:
             error.filename = str(path)  # by which a user knows it
-        beside.unlink(missing_ok=True)  # on a full disk it would take the room of what has to be written next
+        beside.unlink(missing_ok=True)  # on a full disk it would take the room of the next file
         raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:
@@ -45,26 +45,12 @@ def write_figure(path: Path, figure: "Figure") -> None:
     write_whole(path, png.getvalue())
 
 
-def links_that_leave(folder: Path) -> Iterator[Path]:
-    """Yield the symbolic links in a folder, at any depth, that lead out of it: the program would write there.
-
-    Those within `wandb/` are W&B's own, which replaces them.
-    """
-    for place, folders, files in os.walk(folder):
-        if Path(place).name == "wandb":
-            folders.clear()
-            continue
-        for path in (Path(place, name) for name in [*folders, *files]):
-            if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
-                yield path
-
-
 _start: str | None = None  # from where paths are shown; None: from the working directory
 
 
 @contextmanager
 def shown_from(folder: str) -> Iterator[None]:
-    """Show paths as seen from a folder, such as that where the command was typed, whatever the working directory."""
+    """Show paths as seen from a folder, such as the one where the command was typed, in any working directory."""
     global _start
     before, _start = _start, folder
     try:

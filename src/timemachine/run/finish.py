@@ -99,10 +99,8 @@ def _print(summary: dict[str, Any], batches: str) -> None:
         rows.append(("best val/perplexity", short(metrics["best_val/perplexity"]), f"epoch {metrics['best_epoch']}"))
     if metrics.get("num_steps_done"):
         acted = f"{metrics['clipped_steps']} of {metrics['num_steps_done']} steps"
-        theta, by_value = trainer["gradient_clip_val"], trainer["gradient_clip_algorithm"] == "value"
-        radius = f"{'values within ±' if by_value else 'radius '}{theta:g}" if theta else "no radius set"
-        changes = [it for it in summary.get("changes", []) if "trainer.gradient_clip_val" in it["settings"]]
-        radius += f" from epoch {changes[-1]['from_epoch']} on" if changes else ""
+        theta = trainer["gradient_clip_val"]
+        radius = f"trainer.gradient_clip_val={theta:g}" if theta else "no radius set"
         rows.append(("clipping acted in", acted, f"{radius}, largest norm {metrics['largest_grad_norm']:.3g}"))
     if "chars_per_second" in metrics:
         rows.append(("characters a second", f"{metrics['chars_per_second']:,.0f}", "training, last epoch"))
@@ -110,8 +108,6 @@ def _print(summary: dict[str, Any], batches: str) -> None:
     rows.append(("text", f"{corpus['characters']:,} characters", corpus["name"]))
     if corpus.get("unknown"):
         rows.append(("read as <unk>", f"{corpus['unknown']:,} characters", "that come less than data.min_count times"))
-    if corpus.get("left_out"):
-        rows.append(("left out", f"{corpus['left_out']:,} bytes", "headers and footers of Project Gutenberg's"))
     print_table(f"{summary['status']}: {corpus['title']}", (), rows)
     if summary["message"]:
         print_text(f"{summary['status']}: {summary['message']}")

@@ -1,4 +1,4 @@
-"""The jobs of a sweep, or of any folder of runs: read once, then a table, summary.csv and what is printed of them."""
+"""The jobs of a sweep, or of any folder of runs: read once, then a table, summary.csv and printed lines."""
 
 import math
 import os
@@ -16,7 +16,6 @@ from timemachine.run.files import shown
 from timemachine.run.record import NOT_FINITE, flat, is_running, read_summary
 from timemachine.run.rows import final_numbers, read_numbers, write_rows
 
-VAL = "val/perplexity"
 NUM_SHOWN = 6  # settings that the printed table shows
 
 
@@ -68,8 +67,6 @@ class Job:
 def load_jobs(folder: Path) -> list[Job]:
     """Return the jobs of a sweep, in the order of their numbers. Raises SettingError for a folder without a job."""
     if not (places := job_folders(folder)):
-        if (folder / "summary.json").exists():
-            raise SettingError(f"{folder}: is one run; type the folder above, {shown(folder.resolve().parent)}")
         raise SettingError(f"{folder}: has no run in it; type the folder of a sweep, or one of runs, as outputs/<date>")
     return [read_job(place, str(place.relative_to(folder))) for place in places]
 
@@ -189,20 +186,11 @@ def _cell(name: str, value: object) -> str:
 
 
 def print_jobs(rows: list[dict[str, Any]]) -> None:
-    """Print a line per job: status, perplexities, and the first settings that vary; summary.csv has all.
-
-    The lowest validation perplexity is marked, unless the jobs read other texts, or in other windows.
-    """
-    found = [row.get(VAL) or math.inf if row["status"] == "completed" else math.inf for row in rows]
-    others = {name for name in rows[0] if name.startswith("data.") or name == "vocabulary"} - {"data.batch_size"}
-    lowest = math.inf if others else min(found)
-    best = [number for number, value in enumerate(found) if value == lowest < math.inf]
+    """Print a line per job: status, perplexities, and the first settings that vary; summary.csv has all."""
     settings = [name for name in rows[0] if name in ("seed", "init_from") or "." in name]
-    metrics = [name for name in ("train/perplexity", VAL, "test/perplexity") if name in rows[0]]
+    metrics = [name for name in ("train/perplexity", "val/perplexity", "test/perplexity") if name in rows[0]]
     columns = ["job", "status", *settings[:NUM_SHOWN], *metrics]
     lines = [[_cell(name, row[name]) for name in columns] for row in rows]
-    for number in best:
-        lines[number][1] += ", best"
-    print_table("perplexity of each job", [name.removesuffix("/perplexity") for name in columns], lines, best)
+    print_table("perplexity of each job", [name.removesuffix("/perplexity") for name in columns], lines)
     if settings[NUM_SHOWN:]:
         print_text(f"in summary.csv: {', '.join(settings[NUM_SHOWN:])}")

@@ -28,7 +28,7 @@ class PerplexityBar(RichProgressBar):
         super().__init__(theme=rich_progress.RichProgressBarTheme(metrics_format=".3f"))
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
-        """Return training and validation perplexity of the last epoch, and what else is logged for the bar."""
+        """Return training and validation perplexity of the last epoch, and other metrics of the bar."""
         metrics = super().get_metrics(trainer, pl_module)
         names = ["train/perplexity", "val/perplexity", *(name for name in metrics if name != "v_num")]
         return {name.removesuffix("/perplexity"): metrics[name] for name in names if name in metrics}
@@ -86,7 +86,7 @@ def silence() -> None:
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # "GPU available: False", tips, and the like
     for message in (
-        ".*smaller than the logging interval.*",  # steps.csv has every step, whatever log_every_n_steps says
+        ".*smaller than the logging interval.*",  # steps.csv has every step
         "GPU available but not used.*",  # Apple's, or one that the user did not choose
         ".*LeafSpec.* is deprecated.*",
         ".*could not find the monitored key.*",  # a run that ends before it validates

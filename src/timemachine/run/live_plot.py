@@ -14,7 +14,7 @@ class LivePlot(ProgressBar):
     """Draws both perplexities over epochs: `Trainer(callbacks=[LivePlot()])`. Outside of a notebook it draws nothing.
 
     `seconds`: the least time from one drawing to the next; the last epoch is always drawn. `curves` has the numbers of
-    the last fit: for `train` and `val` a list of (epoch, perplexity). It stands in the place of Lightning's bar, by
+    the last fit: for `train` and `val` a list of (epoch, perplexity). It replaces Lightning's bar, by
     Rich, which fails on some hosted notebooks.
     """
 
@@ -26,32 +26,29 @@ class LivePlot(ProgressBar):
     def on_train_start(self, *_: Any) -> None:
         """Begin a figure."""
         self.curves: dict[str, list[tuple[int, float]]] = {name: [] for name in COLOURS}
-        self._validated = False  # in the epoch under way
         self._drawn = -self.seconds
         self._handle: Any = None
 
-    def on_validation_end(self, *_: Any) -> None:
-        """Note that the validation's number is this epoch's."""
-        self._validated = True
+    def on_validation_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Add the validation's number to the epoch in progress."""
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._add("val", trainer, trainer.current_epoch + 1)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Add the epoch before: now both of its numbers are logged."""
+        """Add the number of the epoch before, which is logged after all hooks of its end."""
         if trainer.current_epoch:
-            self._add(trainer)
+            self._add("train", trainer, trainer.current_epoch)
         if monotonic() - self._drawn >= self.seconds:
             self._draw(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Add and draw the last epoch."""
-        self._add(trainer)
+        self._add("train", trainer, trainer.current_epoch)
         self._draw(trainer)
 
-    def _add(self, trainer: pl.Trainer) -> None:
-        for name, curve in self.curves.items():
-            value = trainer.callback_metrics.get(f"{name}/perplexity")
-            if value is not None and (name == "train" or self._validated):
-                curve.append((trainer.current_epoch, float(value)))
-        self._validated = False
+    def _add(self, name: str, trainer: pl.Trainer, epoch: int) -> None:
+        if (value := trainer.callback_metrics.get(f"{name}/perplexity")) is not None:
+            self.curves[name].append((epoch, float(value)))
 
     def _draw(self, trainer: pl.Trainer) -> None:
         from IPython.core.getipython import get_ipython

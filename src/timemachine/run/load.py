@@ -30,18 +30,22 @@ class Run:
         self.curves = read_numbers(self.folder / "metrics.csv")
 
     @cached_property
+    def _loaded(self) -> tuple[RNNLMScratch, Vocab]:
+        return load_model(self._run)
+
+    @property
     def model(self) -> RNNLMScratch:
         """The model after its last epoch, in eval mode. Raises SettingError if the run left none."""
-        return load_model(self._run)[0]
+        return self._loaded[0]
 
-    @cached_property
+    @property
     def vocab(self) -> Vocab:
         """The model's vocabulary. Raises SettingError as `model` does."""
-        return load_model(self._run)[1]
+        return self._loaded[1]
 
     @cached_property
     def data(self) -> TimeMachine:
-        """The run's windows, in its first epoch's order, plain ones whatever `training.` made of them.
+        """The run's windows, in its first epoch's order, plain ones, without the changes that `training.` makes.
 
         Raises SettingError if the text is not found any more, or is another one.
         """

@@ -1,4 +1,4 @@
-"""summary.json: what a run is and how it ended, written from its first moment on, and read by everything else.
+"""summary.json: the settings, text and end of a run, written from its first moment on, and read by everything else.
 
 It is written before anything can fail, so that a job that dies leaves its settings and its message behind. Nothing here
 imports torch, which takes seconds: a mistake in the name of a run is found before.
@@ -7,7 +7,6 @@ imports torch, which takes seconds: a mistake in the name of a run is found befo
 import functools
 import json
 import math
-import os
 import subprocess
 import sys
 import time
@@ -30,11 +29,10 @@ if TYPE_CHECKING:  # they import torch, which takes seconds
     from timemachine.datamodule import TimeMachine
     from timemachine.language_model import RNNLMScratch
 
-A_RUN = "<the folder that train.py printed at its end>"
-EXPORT = "model.safetensors"  # in a run's folder, once it has ended: its weights, and what is known of them
+EXPORT = "model.safetensors"  # in a run's folder, once it has ended: its weights, vocabulary and settings
 EPOCH_WEIGHTS = "epochs.safetensors"  # in the folder of a run that has a page: its weights after a few epochs
 NOT_FINITE = ("nan", "inf", "-inf")  # numbers that JSON cannot have
-KINDS = {  # entry of summary.json -> what it is
+KINDS = {  # entry of summary.json -> its type
     "status": str, "settings": dict, "metrics": dict, "exercise": str, "overrides": list, "corpus": dict,
     "changes": list, "probes": dict, "versions": dict, "git": dict,
 }  # fmt: skip
@@ -52,13 +50,12 @@ class Role:
 
     `writes`: it is the first process of the run, which writes the files. `prints`: it also prints, since no other job
     prints at the same time and no exercise prints one line per job. `sweep`: the folder of the sweep that the run is a
-    job of, or None. `continues`: a failure ends this job only, and the sweep continues with the next one.
+    job of, or None; a failure ends this job only, and the sweep continues with the next one.
     """
 
     writes: bool = True
     prints: bool = True
     sweep: str | None = None
-    continues: bool = False
 
 
 class Record:
@@ -80,17 +77,12 @@ class Record:
         self.began = time.time()
         self.before: dict[str, Any] = {}  # what summary.json said, if the run is resumed
         self._lock = FileLock(folder / LOCK, timeout=0)
-        self.is_resumed = is_resumed(settings)
+        self.is_resumed = settings.get("resume") is not None
         if self.is_resumed:
-            try:
+            with suppress(OSError, ValueError):  # it was killed before it wrote anything; or is damaged
                 self.before = read_summary(folder)
-            except FileNotFoundError:  # it was killed before it wrote anything
-                pass
-            except ValueError as error:
-                if role.sweep is None:  # a job starts again
-                    raise SettingError(f"resume={shown(folder)}: summary.json is damaged; type another run") from error
         new = {"settings": settings, "exercise": exercise, "overrides": list(overrides)}
-        # A resumed run keeps the settings on record until `checkpoint.resume` has accepted the ones typed now. The
+        # A resumed run keeps the settings on record until `checkpoint_to_resume` has accepted the ones typed now. The
         # metrics on record are of its earlier end.
         self.summary: dict[str, Any] = new | self.before | {"status": "running", "message": None, "metrics": {}}
         self.exercise, self.overrides = self.summary["exercise"], self.summary["overrides"]
@@ -111,7 +103,7 @@ class Record:
         return self
 
     def describe(self, data: "TimeMachine", model: "RNNLMScratch") -> None:
-        """Write down the text, what the frequencies of its characters give, and the size of the model."""
+        """Record the text, the perplexities of its characters' frequencies, and the size of the model."""
         from timemachine.perplexity import unigram_perplexity  # it imports torch, which takes seconds
 
         known = ("name", "title", "source", "sha256", "left_out")
@@ -122,7 +114,7 @@ class Record:
         self.update(corpus=corpus, parameters=sum(p.numel() for p in model.parameters()))
 
     def update(self, **entries: Any) -> None:
-        """Add entries and write the file, of which a reader never sees half."""
+        """Add entries and write the file, whole or not at all."""
         self.summary.update(entries)
         if self.role.writes:
             text = json.dumps(_finite(self.summary), indent=2, allow_nan=False) + "\n"
@@ -140,9 +132,7 @@ class Record:
         finally:
             self._lock.release()
         is_interrupted, is_full = isinstance(error, KeyboardInterrupt | SystemExit), cannot_write(self.folder, error)
-        if self.role.continues and not is_interrupted:
-            status, message = outcome(error)
-            print(f"job {self.folder.name}: {status}: {message}", file=sys.stderr)
+        if self.role.sweep is not None and not is_interrupted:
             if not (is_full or isinstance(error, UserError)):
                 traceback.print_exception(error)
             return True
@@ -156,13 +146,13 @@ class Record:
             self.summary = self.before  # which stays as it was
             self.update()
         elif isinstance(error, KeyboardInterrupt | SystemExit) and self.summary["status"] != "running":
-            self.update(seconds=seconds)  # it had ended, and only W&B was not yet through
+            self.update(seconds=seconds)  # the run itself was complete, W&B's upload was not
         else:
-            status, message = outcome(error)
+            status, message = status_and_message(error)
             self.update(status=status, message=message, seconds=seconds)
 
 
-def outcome(error: BaseException) -> tuple[str, str]:
+def status_and_message(error: BaseException) -> tuple[str, str]:
     """Return status and message of a run that the error ended."""
     if isinstance(error, KeyboardInterrupt | SystemExit):
         return "interrupted", "interrupted"
@@ -173,14 +163,9 @@ def outcome(error: BaseException) -> tuple[str, str]:
 
 
 def objective(summary: Mapping[str, Any]) -> float:
-    """Return what a search minimises: the validation perplexity of a completed run, inf for any other."""
+    """Return the objective of a search: the validation perplexity of a completed run, inf for any other."""
     is_completed = summary["status"] == "completed"
     return float(summary["metrics"].get("val/perplexity", math.inf)) if is_completed else math.inf
-
-
-def is_resumed(settings: Mapping[Any, Any]) -> bool:
-    """Return whether the run may have begun in its folder before: by `resume=`, or requeued by Slurm."""
-    return settings.get("resume") is not None or int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0
 
 
 def _finite(value: Any) -> Any:
@@ -192,14 +177,14 @@ def _finite(value: Any) -> Any:
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
-@functools.cache  # the code that has been imported stays what it is, for all jobs of a sweep
+@functools.cache  # all jobs of a sweep run the code that was imported once
 def _git_revision() -> dict[str, Any]:
     command = ["git", "-C", str(REPOSITORY), "describe", "--always", "--exclude=*", "--abbrev=40", "--dirty"]
     try:
-        told = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+        revision = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return {"revision": None, "dirty": None}
-    return {"revision": told.removesuffix("-dirty"), "dirty": told.endswith("-dirty")}
+    return {"revision": revision.removesuffix("-dirty"), "dirty": revision.endswith("-dirty")}
 
 
 # Read
@@ -209,14 +194,14 @@ def read_summary(folder: Path) -> dict[str, Any]:
     """Return summary.json of a run's folder, its metrics as numbers. Raises OSError or ValueError if there is none."""
     path = folder / "summary.json"
     try:
-        return _checked(json.loads(path.read_text(encoding="utf-8")), {"status", "message", "settings", "metrics"})
+        return _checked(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: is not a run's: {error}") from error
 
 
-def _checked(summary: Any, needed: set[str]) -> dict[str, Any]:
+def _checked(summary: Any) -> dict[str, Any]:
     """Return a summary, its metrics as numbers. Raises ValueError for an entry that is missing or of another kind."""
-    if not isinstance(summary, dict) or not needed <= summary.keys():
+    if not isinstance(summary, dict) or not {"status", "settings", "metrics"} <= summary.keys():
         raise ValueError("entries are missing")
     for found, kinds in ((summary, KINDS), (summary.get("corpus", {}), KINDS_OF_CORPUS)):
         for name, kind in kinds.items():
@@ -240,8 +225,8 @@ def is_running(folder: Path) -> bool:
 
 
 def run_summary(run: str, setting: str = "run") -> dict[str, Any]:
-    """Return the summary of the run that the setting names: a folder, also one that has an exported model alone, one of
-    its checkpoints, or such a model.
+    """Return the summary of the run that the setting names: a folder, also one with nothing but an exported model, one
+    of its checkpoints, or the exported model.
 
     Raises SettingError where there is none, or one of a run that had not begun.
     """
@@ -251,21 +236,17 @@ def run_summary(run: str, setting: str = "run") -> dict[str, Any]:
             path = path / EXPORT
         if path.is_file() and path.suffix != ".ckpt":
             with safe_open(path, framework="numpy") as file:
-                summary = _checked(json.loads(file.metadata()["summary"]), {"status", "settings", "metrics"})
+                summary = _checked(json.loads(file.metadata()["summary"]))
         else:
             summary = read_summary(folder_of(path))
         if "corpus" in summary and not {"name", "title", "source", "sha256"} <= summary["corpus"].keys():
             raise ValueError("corpus lacks an entry")
-        if not to_dict(Train()).keys() <= summary["settings"].keys():
-            raise ValueError("settings lack a group")
         summary["settings"] = to_dict(from_dict(Train, summary["settings"]))  # checked against the schema
     except Exception as error:  # damaged bytes raise anything
-        instead = f"type {setting}={A_RUN}"
-        raise SettingError(f"{setting}={run}: is not a run's folder, checkpoint or export; {instead}") from error
+        rule = "is not a run's folder, checkpoint or export; type the folder that train.py printed at its end"
+        raise SettingError(f"{setting}={run}: {rule}") from error
     if "corpus" not in summary:
-        if summary["status"] == "running":
-            raise SettingError(no_checkpoint_yet(run, setting))
-        raise SettingError(f"{setting}={run}: ended before it had a text ({summary['message']}); type another run")
+        raise SettingError(f"{setting}={run}: has not read its text yet, or ended before; use another run")
     return summary
 
 
@@ -281,12 +262,6 @@ def newest_run(argument: str) -> Path:
 def folder_of(run: Path) -> Path:
     """Return the folder of a run: itself, or that in which one of its checkpoints or its export lies."""
     return run if run.is_dir() else next((it for it in run.parents if (it / "summary.json").exists()), run.parent)
-
-
-def no_checkpoint_yet(run: str, setting: str) -> str:
-    """Return the message for a run without a checkpoint."""
-    state = "has no checkpoint yet: it is running, or was killed, or keeps none"
-    return f"{setting}={run}: {state}; type it again when its first epoch has ended, or type another run"
 
 
 def flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:

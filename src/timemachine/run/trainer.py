@@ -24,7 +24,7 @@ from timemachine.run.checkpoint import Checkpoints, WholeCheckpoints
 from timemachine.run.lightning import Interruptible, PerplexityBar, Unprofiled, end_each_epoch_once, silence
 from timemachine.run.record import Record
 from timemachine.run.rows import final_numbers
-from timemachine.run.tables import EpochTable, StepTable
+from timemachine.run.tables import Tables
 
 
 def build_trainer(
@@ -50,17 +50,17 @@ def build_trainer(
         chosen["profiler"] = chosen["profiler"] or Unprofiled()
     plugins = chosen["plugins"] or []
     chosen["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), WholeCheckpoints()]
-    loggers, callbacks = _lists(settings, run, configured, others, draws_bar)
-    if any(isinstance(callback, EpochTable) for callback in callbacks):
-        chosen["enable_checkpointing"] = True  # Lightning refuses a Checkpoint, such as EpochTable, without it
+    loggers, callbacks = _loggers_and_callbacks(settings, run, configured, others, draws_bar)
+    if any(isinstance(callback, Tables) for callback in callbacks):
+        chosen["enable_checkpointing"] = True  # Lightning refuses a Checkpoint, such as Tables, without it
     try:
         trainer = pl.Trainer(**chosen, logger=loggers or False, callbacks=callbacks, default_root_dir=run.folder)
-    except Exception as error:  # an OverflowError, an AttributeError, whatever comes of what was typed
+    except Exception as error:  # an OverflowError or AttributeError, too
         typed = [override for override in run.overrides if override.lstrip("+").startswith("trainer")]
         raise SettingError(f"{' '.join(typed) or 'trainer'}: Lightning: {one_line(error)}") from error
     if settings.trainer.profiler:
         trainer.profiler.dirpath, trainer.profiler.filename = run.folder, "profile"  # type: ignore[attr-defined]
-    # Slurm, torchrun and the like have an environment of their own; who starts each process by hand says which it is.
+    # Slurm, torchrun and the like have their environments; who starts each process by hand says which it is.
     environment = getattr(trainer.strategy, "cluster_environment", None)
     by_hand = os.environ.keys() & {"NODE_RANK", "GROUP_RANK", "LOCAL_RANK"}
     if trainer.num_nodes > 1 and isinstance(environment, LightningEnvironment) and not by_hand:
@@ -73,19 +73,17 @@ def build_trainer(
     return trainer
 
 
-def _lists(
+def _loggers_and_callbacks(
     settings: Train, run: Record, configured: Sequence[Logger | Callback], others: Sequence[Callback], draws_bar: bool
 ) -> tuple[list[Logger], list[Callback]]:
     """Return the run's loggers and its callbacks, in the order in which they are called."""
     if settings.trainer.barebones or settings.trainer.fast_dev_run:  # Lightning's own ways to keep nothing
         return [], [callback for callback in configured if not isinstance(callback, Logger)]
-    steps = StepTable(run.folder)
-    epochs = EpochTable(run.folder, steps, prints_lines=run.role.prints and not draws_bar)
     callbacks: list[Callback] = [TrainingStart(run), *others]
     callbacks += [callback for callback in configured if isinstance(callback, Callback)]  # of W&B a logger, too
-    callbacks.append(steps)  # after those that log as a batch ends
     callbacks += [PerplexityBar(), Interruptible()] if draws_bar else [Interruptible()]
-    callbacks.append(epochs)  # before the checkpoint from which a run is resumed
+    # After those that log as a batch ends, and before the checkpoint from which a run is resumed.
+    callbacks.append(Tables(run.folder, prints_lines=run.role.prints and not draws_bar))
     if settings.trainer.enable_checkpointing is not False:
         callbacks.append(Checkpoints(run))
     return [logger for logger in configured if isinstance(logger, Logger)], callbacks
@@ -101,10 +99,10 @@ def open_loggers(settings: Train, run: Record) -> Iterator[list[Any]]:
     found = list[Any]()
     with ExitStack() as stack:
         if settings.logger or settings.callbacks:
-            from timemachine.run.own import build_own  # a plain run has none
+            from timemachine.run.user_classes import build_classes  # a plain run has none
 
-            found += build_own(settings, "callbacks", run)
-            for logger in build_own(settings, "logger", run):
+            found += build_classes(settings, "callbacks", run)
+            for logger in build_classes(settings, "logger", run):
                 if isinstance(logger, AbstractContextManager):
                     stack.enter_context(logger)
                 logger.log_hyperparams(to_dict(settings))
@@ -120,7 +118,7 @@ def open_loggers(settings: Train, run: Record) -> Iterator[list[Any]]:
 class TrainingStart(Callback):
     """Record what trains the model, as `kernel`.
 
-    It says what the compiled kernel would gain, or that the kernel is another than before.
+    It prints the gain of the compiled kernel, or that the kernel is another than before.
     """
 
     def __init__(self, run: Record) -> None:
@@ -152,7 +150,7 @@ def _leave_process_group() -> None:
 
 @contextmanager
 def errors_in_one_line(trainer: pl.Trainer) -> Iterator[None]:
-    """Raise UserError for a setting that Lightning refuses, and KeyboardInterrupt for the exit it makes of one.
+    """Raise UserError for a setting that Lightning refuses, and KeyboardInterrupt for the exit into which it turns one.
 
     Before the first step it is a SettingError, after which a resumed run's summary is as before. Any other exception
     passes.

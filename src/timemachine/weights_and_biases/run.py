@@ -1,4 +1,4 @@
-"""A run in Weights & Biases beside its files: Lightning's `WandbLogger`, with what we add."""
+"""A run in Weights & Biases, in addition to its files: Lightning's `WandbLogger`, with our additions."""
 
 import functools
 import math
@@ -22,12 +22,12 @@ from timemachine.decoding import continue_text, known_prefix
 from timemachine.errors import SettingError, one_line
 from timemachine.run.files import shown
 from timemachine.run.jobs import upload_line
-from timemachine.run.record import Record, outcome
+from timemachine.run.record import Record, status_and_message
 from timemachine.weights_and_biases import CHANGES, FIGURE, PROJECT, SAMPLES
 
 PREFIXES = ("it has", "time traveller", "the")  # of the table of samples
 NUM_PREDS = 60  # characters that follow each
-ALPHA = 2.0  # of the samples beside greedy decoding, which ends in a loop
+ALPHA = 2.0  # of the samples next to greedy decoding, which ends in a loop
 # Drawn against the epoch; other metrics against Lightning's `trainer/global_step`.
 EPOCH_METRICS = [
     f"{split}/{unit}" for split in ("train", "val", "test") for unit in ("perplexity", "bits_per_character")
@@ -42,7 +42,7 @@ VARIABLES = {
 
 
 def _survived(method: Callable[..., None]) -> Callable[..., None]:
-    """Make W&B's first failure one line. Training goes on, and later rows may still arrive."""
+    """Make W&B's first failure one line. Training continues, and later rows may still arrive."""
 
     @functools.wraps(method)
     def call(logger: "OptionalWandbLogger", *args: Any, **kwargs: Any) -> None:
@@ -113,7 +113,7 @@ class WandbRun(OptionalWandbLogger, Callback, AbstractContextManager[Any]):
     """
 
     def __init__(self, record: Record, *, sample_every_n_epochs: int = 10, **arguments: Any) -> None:
-        """Begin the run in W&B, or resume that of a resumed run. `arguments` as `OptionalWandbLogger` has them."""
+        """Begin the run in W&B, or resume it with the resumed run. `arguments` as `OptionalWandbLogger` has them."""
         is_count = isinstance(sample_every_n_epochs, int) and sample_every_n_epochs > 0
         require(is_count, "logger.wandb.sample_every_n_epochs", sample_every_n_epochs, "must be a positive integer", 10)
         self.record, self.sample_every_n_epochs = record, sample_every_n_epochs
@@ -157,7 +157,7 @@ class WandbRun(OptionalWandbLogger, Callback, AbstractContextManager[Any]):
         super().log_metrics(row, None if step is None else step + self._offset)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Log the table anew after every n-th epoch and the last: W&B shows the last one."""
+        """Log the table again after every n-th epoch and the last: W&B shows the last one."""
         epoch = trainer.current_epoch + 1
         is_due = epoch % self.sample_every_n_epochs == 0 or epoch == trainer.max_epochs
         if not (is_due and self.is_on) or self.has_failed:  # each table would wait for the server
@@ -173,7 +173,8 @@ class WandbRun(OptionalWandbLogger, Callback, AbstractContextManager[Any]):
         """End the run in W&B; print how to upload it if it is offline."""
         if not self.is_on:
             return
-        status, message = outcome(error) if error else (self.record.summary["status"], self.record.summary["message"])
+        summary = self.record.summary
+        status, message = status_and_message(error) if error else (summary["status"], summary["message"])
         self._log_end(status, message)
         self.finish(status)
         line = upload_line(Path(self.run.dir).parents[1])

@@ -17,8 +17,8 @@ from tests.support.runs import InterruptAt, Interruption, rows, summary, what_is
 from timemachine import load_run
 from timemachine.config import Train
 from timemachine.errors import SettingError
-from timemachine.run.own import build_own
 from timemachine.run.record import Record, Role
+from timemachine.run.user_classes import build_classes
 
 pytestmark = pytest.mark.usefixtures("quick_calls")
 LIGHTNINGS = "lightning.pytorch.callbacks"
@@ -86,11 +86,11 @@ CALLS = {"_target_": "subprocess.check_output", "args": ["touch", "mark"]}
     [
         ({"_target_": NOTE}, ".*'factor'"),
         ({"_target_": NOTE, "factor": 1, "baar": 2}, ".* 'baar'"),
-        ({"_target_": f"{__name__}.Noet"}, f".*use callbacks.mine._target_={NOTE}"),
+        ({"_target_": f"{__name__}.Noet"}, r"\._target_="),
         ({"_target_": f"{__name__}.Memory"}, r"\._target_="),
-        ({"_target_": "no_such_module.Note"}, r"\._target_=no_such_module.Note: .*no_such_module "),
+        ({"_target_": "no_such_module.Note"}, r"\._target_=no_such_module.Note: "),
         ({"_target_": f"{LIGHTNINGS}.EarlyStopping", "monitor": "x", "mode": "y"}, ": "),
-        ({"_target_": "EarlyStopping"}, f".*use callbacks.mine._target_={LIGHTNINGS}.EarlyStopping"),
+        ({"_target_": "EarlyStopping"}, r"\._target_=EarlyStopping"),
         ({"_target_": f"{LIGHTNINGS}.LearningRateFinder"}, r"\._target_=.*LearningRateFinder"),
         ({"_target_": f"{LIGHTNINGS}.StochasticWeightAveraging", "swa_lrs": 1}, r"\._target_="),
         ({"_target_": NOTE, "factor": [1, {"deep": [CALLS]}]}, ".*_target_"),
@@ -100,7 +100,7 @@ CALLS = {"_target_": "subprocess.check_output", "args": ["touch", "mark"]}
 )
 def test_an_invalid_entry_is_one_line(entry: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(SettingError, match=f"^callbacks.mine{message}"):
-        list(build_own(of(entry), "callbacks", Record(tmp_path, {}, Role())))
+        list(build_classes(of(entry), "callbacks", Record(tmp_path, {}, Role())))
     assert not Path("mark").exists()
 
 
@@ -109,9 +109,9 @@ def test_a_mistake_of_ones_own_raises(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.syspath_prepend(str(tmp_path))
     run = Record(tmp_path, {}, Role())
     with pytest.raises(ModuleNotFoundError, match="there_is_no_such_module"):
-        list(build_own(of({"_target_": "lacks.Mine"}), "callbacks", run))
+        list(build_classes(of({"_target_": "lacks.Mine"}), "callbacks", run))
     with pytest.raises(KeyError, match="mine"):
-        list(build_own(of({"_target_": f"{__name__}.Broken"}), "callbacks", run))
+        list(build_classes(of({"_target_": f"{__name__}.Broken"}), "callbacks", run))
 
 
 def test_own_classes_get_settings_and_metrics() -> None:

@@ -5,7 +5,6 @@
 
 import inspect
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -16,40 +15,58 @@ from timemachine.config import Train, format_value
 from timemachine.errors import SettingError, UserError, one_line
 from timemachine.run.record import Record
 
-GROUPS: dict[str, tuple[Any, type]] = {
-    "callbacks": (callbacks, callbacks.Callback),
-    "logger": (loggers, loggers.Logger),
-}
+KINDS: dict[str, type] = {"callbacks": callbacks.Callback, "logger": loggers.Logger}
+EXAMPLES = {"callbacks": "lightning.pytorch.callbacks.EarlyStopping", "logger": "lightning.pytorch.loggers.CSVLogger"}
 # They train before the run's own first step, or leave other weights at its end than its checkpoint has.
 UNSUPPORTED = (callbacks.LearningRateFinder, callbacks.BatchSizeFinder, callbacks.StochasticWeightAveraging)
 
 
-def build_own(settings: Train, group: str, run: Record) -> Iterator[Any]:
+def build_classes(settings: Train, group: str, run: Record) -> Iterator[Any]:
     """Yield the callbacks, or the loggers, of a run.
 
     A class that takes a `record`, a `save_dir` or a `dirpath` is given the run's record, or a place in its folder,
     unless another is typed. Raise SettingError for a class that is not there or of another kind, for arguments that it
     does not take or that name classes, and for an exception in the class of an installed library.
     """
-    entries: dict[str, Any] = getattr(settings, group)
-    for name, entry in entries.items():
+    for name, entry in getattr(settings, group).items():
         key = f"{group}.{name}"
         if not isinstance(entry, Mapping) or "_target_" not in entry:
-            near = get_close_matches(name, entries.keys() - {name}, 1)
-            instead = f"{group}.{near[0]}" if near else f"{group}={name}, or {group}.NAME._target_=CLASS"
-            raise SettingError(f"{key}={format_value(entry)}: is not a class and its arguments; use {instead}")
+            rule = f"expected a class and its arguments; type {key}._target_={EXAMPLES[group]}"
+            raise SettingError(f"{key}={format_value(entry)}: {rule}")
         typed = {argument: value for argument, value in entry.items() if argument != "_target_"}
         if _names_class([*typed.values()]):
             raise SettingError(f"{key}: a `_target_` within an argument is not supported; use plain values")
         found = _class(group, f"{key}._target_", str(entry["_target_"]))
-        if issubclass(found, UNSUPPORTED):
-            rule = "not supported, since it trains outside the run's epochs; use another class"
-            raise SettingError(f"{key}._target_={entry['_target_']}: {rule}")
         known = inspect.signature(found).parameters
         places = {"save_dir": str(run.folder), "dirpath": str(run.folder / "checkpoints" / name)}
         places |= typed | {"record": run}
         arguments = typed | {place: value for place, value in places.items() if place in known}
         yield _built(key, found, arguments)
+
+
+def _names_class(value: object) -> bool:
+    """Return whether there is a `_target_` anywhere in nested mappings and lists."""
+    if isinstance(value, Mapping):
+        return "_target_" in value or _names_class([*value.values()])
+    return isinstance(value, list) and any(map(_names_class, value))
+
+
+def _class(group: str, setting: str, target: str) -> type:
+    """Return the class of that dotted name. Raise SettingError unless it is there, and of the group's kind."""
+    module, _, name = target.rpartition(".")
+    found, kind = None, KINDS[group]
+    try:
+        found = getattr(import_module(module.lstrip(".") or "lightning.pytorch"), name, None)
+    except ModuleNotFoundError as error:
+        if not f"{module}.".startswith(f"{error.name}."):
+            raise  # a mistake in the user's module
+    if not (isinstance(found, type) and issubclass(found, kind)):
+        rule = f"no {kind.__name__} of that name in a module next to train.py or in PYTHONPATH"
+        raise SettingError(f"{setting}={target}: {rule}; use for example {setting}={EXAMPLES[group]}")
+    if issubclass(found, UNSUPPORTED):
+        rule = "not supported, since it trains outside the run's epochs; use another class"
+        raise SettingError(f"{setting}={target}: {rule}")
+    return found
 
 
 def _built(key: str, found: type, arguments: dict[str, Any]) -> Any:
@@ -65,30 +82,3 @@ def _built(key: str, found: type, arguments: dict[str, Any]) -> Any:
         if isinstance(error, UserError) or not is_library:
             raise
         raise SettingError(f"{key}: {found.__name__}: {one_line(error) or type(error).__name__}") from error
-
-
-def _names_class(value: object) -> bool:
-    """Return whether there is a `_target_` anywhere in nested mappings and lists."""
-    if isinstance(value, Mapping):
-        return "_target_" in value or _names_class([*value.values()])
-    return isinstance(value, list) and any(map(_names_class, value))
-
-
-def _class(group: str, setting: str, target: str) -> type:
-    """Return the class of that dotted name. Raise SettingError unless it is there, and of the group's kind."""
-    lightnings, kind = GROUPS[group]
-    module, _, name = target.rpartition(".")
-    place, reason = lightnings, f"is no {kind.__name__}"
-    try:
-        place = import_module(module or lightnings.__name__)
-    except ModuleNotFoundError as error:
-        if not f"{module}.".startswith(f"{error.name}."):
-            raise  # a mistake in the user's module
-        reason = f"no module {error.name} next to train.py or in PYTHONPATH"
-    found = getattr(place, name, None)
-    if place.__name__ == module and isinstance(found, type) and issubclass(found, kind):
-        return found
-    paths = {it: f"{of.__name__}.{it}" for of in (lightnings, place) for it, member in vars(of).items()
-             if isinstance(member, type) and issubclass(member, kind)}  # fmt: skip
-    near = get_close_matches(name, paths, 1)
-    raise SettingError(f"{setting}={target}: {reason}; use {setting}={paths[near[0]] if near else 'MODULE.CLASS'}")

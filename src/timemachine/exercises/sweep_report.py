@@ -13,7 +13,7 @@ import numpy as np
 
 import timemachine.exercises
 from timemachine.exercises import Findings
-from timemachine.exercises.jobs import escaped, markdown, missing
+from timemachine.exercises.groups import escaped, markdown, missing
 from timemachine.run.console import print_table, print_text
 from timemachine.run.files import shown, write_figure, write_whole
 from timemachine.run.jobs import Job, print_jobs, table_of, varied, write_table
