@@ -115,3 +115,13 @@ def unquoted_path(value: str) -> str:
 def as_typed(overrides: Any) -> list[str]:
     """Return Hydra's list of overrides with each `${…}` unresolved; a loop over the list would resolve it."""
     return [str(override) for override in cast(list[Any], OmegaConf.to_container(overrides, resolve=False))]
+
+
+def added_search_path(hydra: Any) -> list[str]:
+    """Return the argument by which another program finds the files that `--config-dir` or `hydra.searchpath` add.
+
+    `hydra`: Hydra's own settings.
+    """
+    sources = hydra["runtime"]["config_sources"]
+    added = [quoted(source["path"]) for source in sources if "command-line" in source["provider"]]
+    return [f"hydra.searchpath=[{','.join(added)}]"] if added else []

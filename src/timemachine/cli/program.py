@@ -18,10 +18,10 @@ from omegaconf.errors import OmegaConfBaseException
 from timemachine.cli.arguments import as_typed, checked_arguments
 from timemachine.cli.messages import exit_with, remember_folder, say_how_to_go_on
 from timemachine.cli.schema import CONF, TARGETS, VERSION, Settings, resolved
-from timemachine.config import REPOSITORY, Train, format_value, from_dict, to_dict
+from timemachine.config import REPOSITORY, Train, from_dict, to_dict
 from timemachine.errors import SettingError, UserError
 from timemachine.run.files import shown, shown_from
-from timemachine.run.processes import end_with_parent, interrupt_on_signals, is_first_process, is_requeued, is_worker
+from timemachine.run.processes import end_with_parent, interrupt_on_signals, is_first_process, is_job, is_requeued
 from timemachine.run.record import EXPORT, Record, Role, is_running, objective, read_summary
 
 # Launchers whose jobs write one after another, or each into another file. The jobs of others share a terminal.
@@ -69,7 +69,8 @@ def _main(schema: type, task: Callable[[DictConfig], Any]) -> None:
             hydra_program()
     except KeyboardInterrupt:
         say_how_to_go_on()
-        print("interrupted", file=sys.stderr)
+        if not is_job():  # a job leaves that to its sweep
+            print("interrupted", file=sys.stderr)
         sys.exit(130)  # the shell's exit status after Ctrl-C
     except Exception as error:
         exit_with(error, schema)
@@ -82,7 +83,7 @@ def _train(cfg: DictConfig, task: Callable[[Train, Record], None]) -> float:
     settings = _settings(cfg, folder, typed, in_sweep)
     if not in_sweep and is_first_process():  # a sweep has begun with it
         interrupt_on_signals()
-    if is_worker():
+    if is_job():
         end_with_parent()
     if str(REPOSITORY) not in sys.path:  # a launcher's process does not look for classes next to train.py
         sys.path.insert(0, str(REPOSITORY))
@@ -93,10 +94,12 @@ def _train(cfg: DictConfig, task: Callable[[Train, Record], None]) -> float:
             return objective(read_summary(folder))
         if settings["resume"] is None and is_first_process():  # Ray runs a job again that lost its process
             remove_results(folder)
-    with Record(folder, settings, _role(job, in_sweep), typed, job.runtime.choices["exercise"]) as run:
+        if cfg.trainer.strategy != "auto" or cfg.trainer.num_nodes != 1 or cfg.trainer.devices not in (1, "1"):
+            from timemachine.cli.sweep import run_as_program
+
+            return run_as_program(folder, typed, settings["resume"] is not None)
+    with Record(folder, settings, _role(job, folder, in_sweep), typed, job.runtime.choices["exercise"]) as run:
         _refuse_replaced_windows(job, cfg)
-        if in_sweep:
-            _refuse_several_processes(settings["trainer"])
         task(from_dict(Train, settings), run)
     if run.summary["status"] == "diverged" and run.role.writes and not in_sweep:
         raise UserError(f"diverged: {run.summary['message']}")
@@ -115,23 +118,15 @@ def _settings(cfg: DictConfig, folder: Path, typed: list[str], in_sweep: bool) -
     return settings
 
 
-def _role(job: Any, in_sweep: bool) -> Role:
-    """Return what this process may do for the run. `job`: Hydra's own settings."""
-    shares_output = in_sweep and job.runtime.choices["hydra/launcher"] not in OWN_OUTPUT
+def _role(job: Any, folder: Path, in_sweep: bool) -> Role:
+    """Return what this process may do for the run in a folder. `job`: Hydra's own settings."""
+    shares_output = is_job() or (in_sweep and job.runtime.choices["hydra/launcher"] not in OWN_OUTPUT)
+    sweep = Path(job.runtime.cwd, job.sweep.dir) if in_sweep else folder.parent if is_job() else None
     return Role(
         writes=is_first_process(),
         prints=is_first_process() and not shares_output and job.runtime.choices["exercise"] == "none",
-        sweep=shown(Path(job.runtime.cwd, job.sweep.dir)) if in_sweep else None,
+        sweep=None if sweep is None else shown(sweep),
     )
-
-
-def _refuse_several_processes(trainer: dict[str, Any]) -> None:
-    """Raise SettingError for a job of several processes: Lightning would start each with the whole sweep's command."""
-    for name, alone in (("strategy", "auto"), ("num_nodes", "1"), ("devices", "1")):
-        value = trainer[name]
-        if str(len(value) if isinstance(value, list) else value) != alone:
-            rule = f"a job of a sweep is one process; use trainer.{name}={alone}, or train this run alone"
-            raise SettingError(f"trainer.{name}={format_value(value)}: {rule}")
 
 
 def _refuse_replaced_windows(hydra: Any, cfg: DictConfig) -> None:
@@ -157,11 +152,11 @@ class Hooks(Callback):
     messages: set[str]  # of its failed jobs that have been printed; a mistake that all jobs share is one line
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Exit if the folder contains a run that has trained, or a sweep, unless that run is resumed."""
+        """Exit if the folder contains a run that has trained, or a sweep, unless that run is resumed or is a job."""
         folder = config.hydra.run.dir
         remember_folder(folder)
         left = ("metrics.csv", "steps.csv", EXPORT, "multirun.yaml")
-        is_new = is_first_process() and not (config.resume is not None or is_requeued())
+        is_new = is_first_process() and not (config.resume is not None or is_requeued() or is_job())
         if is_new and (is_running(Path(folder)) or any(os.path.exists(f"{folder}/{name}") for name in left)):
             again = f"resume={folder}, or another folder"
             sys.exit(f"error: hydra.run.dir={folder}: there is a run or a sweep already; use {again}")

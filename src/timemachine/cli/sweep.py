@@ -1,30 +1,35 @@
-"""A sweep: its values checked, its progress, and the table and report at its end."""
+"""A sweep: its values checked, its progress, a job of several processes, and the table and report at its end."""
 
 import math
+import os
+import signal
+import subprocess
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from timemachine.cli.arguments import as_typed
+from timemachine.cli.arguments import added_search_path, as_typed, quoted
 from timemachine.cli.messages import exit_with, no_such_choice, remember_folder
 from timemachine.cli.schema import leaves
-from timemachine.config import Train, check_value
+from timemachine.config import REPOSITORY, Train, check_value
 from timemachine.errors import SettingError, UserError
 from timemachine.exercises.sweep_report import module_of, tie_together
 from timemachine.run.console import short
 from timemachine.run.files import cannot_write, shown
 from timemachine.run.jobs import job_folders, load_jobs, read_job, upload_line
-from timemachine.run.processes import interrupt_on_signals, is_requeued
-from timemachine.run.record import status_and_message
+from timemachine.run.processes import SWEEP, interrupt_on_signals, is_requeued
+from timemachine.run.record import objective, status_and_message
 
 
 def begin(config: DictConfig) -> int:
@@ -106,6 +111,38 @@ def _check_values(override: Override, config: DictConfig, loader: ConfigLoader) 
 
 def _exercise(config: DictConfig) -> str:
     return str(OmegaConf.select(config, "hydra.runtime.choices.exercise", default="none"))
+
+
+def run_as_program(folder: Path, overrides: Sequence[str], resumes: bool) -> float:
+    """Run a job of several processes as a train.py of its own, in the job's folder. Return its validation perplexity.
+
+    Lightning starts each process with the command line of the first, so that each would run the whole sweep; and when
+    one dies it kills the first, which would be the sweep. Slurm's variables describe this process, not the job.
+    """
+    from timemachine.run.checkpoint import LAST, remove_results  # takes seconds
+
+    command = [sys.executable, str(REPOSITORY / "train.py")]
+    if resumes and (folder / LAST).exists():
+        command.append(f"resume={folder}")
+    else:
+        remove_results(folder)
+        command += [override for override in overrides if not override.startswith("resume=")]
+        command += added_search_path(HydraConfig.get())
+        command += ["hydra.mode=RUN", f"hydra.run.dir={quoted(str(folder))}"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
+    environment[SWEEP] = str(os.getpid())
+    # In a process group of its own: otherwise Ctrl-C would reach the job twice, from the terminal and from here.
+    with subprocess.Popen(
+        command, cwd=HydraConfig.get().runtime.cwd, stdin=subprocess.DEVNULL, env=environment, process_group=0
+    ) as job:
+        try:
+            job.wait()
+        except (KeyboardInterrupt, SystemExit):
+            job.send_signal(signal.SIGINT)
+            job.wait()
+            raise
+    ended = read_job(folder)
+    return objective({"status": ended.status, "metrics": ended.metrics})
 
 
 def print_progress(config: DictConfig, jobs: int, messages: set[str]) -> None:

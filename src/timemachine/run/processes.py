@@ -1,4 +1,4 @@
-"""Which process this is: the first of a run, or a worker of a sweep; and the signals that interrupt it."""
+"""Which process this is: the first of a run, or one that a sweep has started; and the signals that interrupt it."""
 
 import functools
 import multiprocessing
@@ -24,11 +24,12 @@ def is_requeued() -> bool:
 
 
 GRACE = 10  # seconds that a job has to end in order
+SWEEP = "TIMEMACHINE_SWEEP"  # in the environment of a job that is a program of its own: the process that started it
 
 
-def is_worker() -> bool:
-    """Return whether a launcher has started this process for jobs, as joblib's does."""
-    return multiprocessing.parent_process() is not None
+def is_job() -> bool:
+    """Return whether a sweep has started this process beside its own: joblib's worker or a program of its own."""
+    return multiprocessing.parent_process() is not None or os.environ.get(SWEEP) == str(os.getppid())
 
 
 @functools.cache  # a worker of joblib's runs several jobs
