@@ -89,10 +89,7 @@ class RNNLMScratch(LightningModule):
 
     @in_evaluation_mode
     def predict(self, prefix: str, num_preds: int, vocab: Vocab, device: torch.device | str | None = None) -> str:
-        """Return the prefix and `num_preds` characters, each the likeliest but `<unk>`: the book's section 9.5.5.
-
-        `device`: of the inputs, by default the model's.
-        """
+        """Return the prefix and `num_preds` characters, each the likeliest but `<unk>` (section 9.5.5)."""
         state, text = None, vocab[list(prefix or " ")]
         for step in range(len(text) - 1 + num_preds):
             logits_11V, state = self(torch.tensor([[text[step]]], device=device or self.device), state)
@@ -144,27 +141,30 @@ class RNNLMScratch(LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch to the validation perplexity and bits per byte."""
-        self._measure("val", batch, self.val_perplexity, self.val_bits_per_byte)
+        self._measure(batch, self.val_perplexity, self.val_bits_per_byte)
 
-    def _measure(self, split: str, batch: Batch, perplexity: Perplexity, bits_per_byte: BitsPerByte) -> None:
+    def _measure(self, batch: Batch, perplexity: Perplexity, bits_per_byte: BitsPerByte) -> None:
         """Add a batch to both, to the second if the datamodule has a vocabulary, which knows the bytes."""
         nll_BT = self.mean_nll(batch)[1]
         perplexity.update(nll_BT)
         if isinstance(vocab := getattr(getattr(self.trainer, "datamodule", None), "vocab", None), Vocab):
             bits_per_byte.update(nll_BT, batch[1], vocab.bytes_V)
-            self.log(f"{split}/bits_per_byte", bits_per_byte)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the validation perplexity. Raise Diverged if it or a weight is not finite."""
+        """Log the validation perplexity and bits per byte. Raise Diverged if the loss or a weight is not finite."""
         self._refuse_unless_finite()
         if not self.trainer.strategy.reduce(self.val_perplexity.nll.clone(), reduce_op="sum").isfinite():
             raise Diverged("the validation loss", f"at step {self.global_step}")
         self.log("val/perplexity", self.val_perplexity, prog_bar=True)
+        if self.val_bits_per_byte.update_called:  # there is a vocabulary
+            self.log("val/bits_per_byte", self.val_bits_per_byte)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch to the test perplexity and bits per byte, which Lightning logs at the end."""
-        self._measure("test", batch, self.test_perplexity, self.test_bits_per_byte)
+        self._measure(batch, self.test_perplexity, self.test_bits_per_byte)
         self.log("test/perplexity", self.test_perplexity)
+        if self.test_bits_per_byte.update_called:
+            self.log("test/bits_per_byte", self.test_bits_per_byte)
 
     def predict_step(self, batch: Batch | Tensor, batch_idx: int) -> Tensor:
         """Return logits (B, T, V) for the inputs of a batch, or for indices (B, T)."""

@@ -47,6 +47,6 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, dict[str, Any]]
         if targets:
             of = score(stream_nll(model, data.chars_N.to(model.device), targets))
             numbers = {"perplexity": of.perplexity, "standard_error": of.standard_error, "bits": of.bits}
-            per_byte = of.bits * of.num_targets / num_bytes(data.chars_N, targets, data.vocab)
-            found[name] = numbers | {"bits_per_byte": per_byte, "characters": of.num_targets}
+            numbers["bits_per_byte"] = of.bits * of.num_targets / num_bytes(data.chars_N, targets, data.vocab)
+            found[name] = numbers | {"characters": of.num_targets}
     return found
