@@ -101,7 +101,7 @@ def num_unknown_bytes(text: str, index_N: Tensor, vocab: Vocab) -> int:
     """Return how many bytes in UTF-8 those characters of a text have that are `<unk>` in its indices (N,)."""
     parts = (text[start : start + AT_ONCE] for start in range(0, len(text), AT_ONCE))
     known = num_bytes(index_N, range(len(index_N)), vocab) - int((index_N == vocab.unk).sum())
-    return sum(len(part.encode()) for part in parts) - known
+    return sum(len(part.encode(errors="replace")) for part in parts) - known
 
 
 def unigram_perplexity(data: TimeMachine, split: str) -> float:

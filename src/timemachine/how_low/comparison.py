@@ -79,9 +79,7 @@ def compare(
 def _comparison(
     corpus: Corpus, part: str, targets: range, size: int, train: str, mixture: Mixture, model_N: Tensor
 ) -> Comparison:
-    """Compare a model's negative log-likelihoods of the targets (N,), `size` bytes, with those of others that know
-    `train`.
-    """
+    """Compare a model's NLL of each target (N,), in all `size` bytes, with that of others which know `train`."""
     symbols = mixture.symbols
     known, text = symbols.encode(train), symbols.encode(corpus.characters)
     by_ngrams = {
