@@ -309,6 +309,9 @@ def check_numbers(folder: Path, optimizer_steps: int) -> None:
         if measured and measured[-1]["step"] == optimizer_steps:
             expected = exact_perplexity(folder, split)
             assert metrics[f"{split}/perplexity"] == pytest.approx(expected, rel=tolerance), split
+        if measured and settings["data"]["tokens"] == "letters":  # each of which is a byte
+            bits = math.log2(metrics[f"{split}/perplexity"])
+            assert metrics[f"{split}/bits_per_byte"] == pytest.approx(bits, rel=1e-9, abs=1e-9), split
     losses = [row["loss"] for row in steps if row["epoch"] == metrics["epoch"]]
     training, data = settings["training"], settings["data"]
     one_batch_a_step = settings["trainer"]["accumulate_grad_batches"] == 1

@@ -57,7 +57,7 @@ def test_output(short_run: Run) -> None:
     assert [[float(number) for number in line] for line in lines] == [
         [pytest.approx(row[name], abs=0.0005) for name in names] for row in epochs
     ]
-    for name in ("train/perplexity", "val/perplexity", "test/perplexity"):
+    for name in ("train/perplexity", "val/perplexity", "val/bits_per_byte", "test/perplexity"):
         assert re.search(rf"^  {name} +{epochs[-1][name]:.3f} +epoch 2 *$", done.stdout, re.MULTILINE)
     acted = sum(row["grad_norm"] > 0.15 for row in rows(short_run.folder / "steps.csv"))
     assert 0 < acted < 20 and re.search(rf"clipping acted in +{acted} of 20 steps", done.stdout)
@@ -123,14 +123,16 @@ def test_evaluate(short_run: Run, program: Program, tmp_path: Path) -> None:
     done = program("evaluate.py", f"run={short_run.folder}", "data.corpus=[sample,letter.txt]")
     assert_succeeded(done)
     assert done.stdout.count("bits/char") == 1
-    row = r"^  (\w*) +(train|val|test|all) +([\d,]+) +([\d.]+) ±[\d.]+ +([\d.]+) ±[\d.]+ +([\d.]+) *$"
+    row = r"^  (\w*) +(train|val|test|all) +([\d,]+) +([\d.]+) ±[\d.]+ +([\d.]+) ±[\d.]+ +([\d.]+) +([\d.]+) *$"
     parts = re.findall(row, done.stdout, re.MULTILINE)
     assert [row[:2] for row in parts] == [*(("sample", part) for part in ("train", "val", "test")), ("letter", "all")]
     metrics = read_summary(short_run.folder)["metrics"]
     for _, part, _, perplexity, *_ in parts[1:3]:  # window by window from a zero state, as in training
         assert float(perplexity) == pytest.approx(metrics[f"{part}/perplexity"], abs=0.005)
     for row in parts:
-        assert float(row[5]) == pytest.approx(math.log2(float(row[4])), abs=0.002)
+        assert (
+            float(row[5]) == float(row[6]) == pytest.approx(math.log2(float(row[4])), abs=0.002)
+        )  # a letter is a byte
     assert "80 digits, 20 accented letters, 80 other characters" in done.stdout
 
 

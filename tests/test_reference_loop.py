@@ -147,6 +147,9 @@ def reference(chosen: dict[str, Any]) -> Loop:
             | {name: sum(row[name] for row in of_epoch) / len(of_epoch) for name in ("grad_norm", "grad_norm_clipped")}
         )
     epochs[-1]["test/perplexity"] = perplexity(test_NT)
+    for row in epochs:  # a letter is a byte
+        bits = {name: math.log2(value) for name, value in row.items() if name in ("val/perplexity", "test/perplexity")}
+        row |= {name.replace("perplexity", "bits_per_byte"): value for name, value in bits.items()}
     return steps, epochs
 
 

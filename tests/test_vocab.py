@@ -64,6 +64,7 @@ def test_encode_and_decode(text: str, other: str, min_count: int) -> None:
     text += "eee"  # a text of which nothing is kept is refused
     vocab = Vocab.of(text, Tokens.characters, min_count)
     assert vocab.idx_to_token == book_vocab(text, min_count)
+    assert vocab.bytes_V.tolist() == [1 if it == UNKNOWN else len(it.encode()) for it in vocab.idx_to_token]
     for any_text in (text, other, text + other):
         indices_N = vocab.encode(any_text)
         assert indices_N.tolist() == vocab[list(any_text)]

@@ -160,7 +160,6 @@ def _read(path: Path, name: str, title: str, tokens: Tokens, source: str | None 
     sha256 = hashlib.sha256(text).hexdigest()
     whole = text.replace(b"\xef\xbb\xbf", b"").replace(b"\r\n", b"\n").replace(b"\r", b"\n")  # of several files, too
     text = without_gutenberg(whole)
-    left_out = len(whole) - len(text)
     try:
         characters = normalise(text, tokens)
     except UnicodeDecodeError as error:
@@ -169,4 +168,4 @@ def _read(path: Path, name: str, title: str, tokens: Tokens, source: str | None 
     if not characters.strip():
         rule = "has no letter from A to Z; use data.tokens=characters" if tokens is Tokens.letters else "has no text"
         raise SettingError(f"data.corpus={path}: {rule}")
-    return Corpus(name, title, source or name, (path,), characters, sha256, left_out, tokens)
+    return Corpus(name, title, source or name, (path,), characters, sha256, len(whole) - len(text), tokens)

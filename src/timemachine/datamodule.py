@@ -68,9 +68,8 @@ class TimeMachine(LightningDataModule):
         self.vocab = Vocab.of(self.corpus.characters, self.corpus.tokens, min_count)
         self.chars_N = self.vocab.encode(self.corpus.characters)
         if len(self.chars_N) <= num_steps:
-            setting = f"data.corpus={format_value(self.corpus.source)}"
             rule = f"has {len(self.chars_N)} characters, a window of data.num_steps={num_steps} needs {num_steps + 1}"
-            raise SettingError(f"{setting}: {rule}; type the path of a longer text")
+            raise SettingError(f"data.corpus={format_value(text.source)}: {rule}; type the path of a longer text")
         self.splits = _split(len(self.chars_N), num_steps, num_train, num_val)
 
     def __str__(self) -> str:
@@ -120,9 +119,8 @@ class TimeMachine(LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint has to say: the vocabulary, which text, and the next epoch's order."""
-        order = self.generator.get_state()
-        tokens, kind = self.vocab.idx_to_token, self.vocab.kind.name
-        return {"tokens": tokens, "kind": kind, "sha256": self.corpus.sha256, "generator": order}
+        vocab, order = self.vocab, self.generator.get_state()
+        return {"tokens": vocab.idx_to_token, "kind": vocab.kind.name, "sha256": self.corpus.sha256, "generator": order}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on in the order of the run that was interrupted."""

@@ -16,7 +16,7 @@ from timemachine.clipping import clip_gradients, gradient_norm
 from timemachine.config import Input, Model, require, to_dict
 from timemachine.datamodule import Batch, targets_per_process
 from timemachine.errors import Diverged
-from timemachine.perplexity import Perplexity, in_evaluation_mode
+from timemachine.perplexity import BitsPerByte, Perplexity, in_evaluation_mode
 from timemachine.rnn import build_cell, reading_weights
 from timemachine.vocab import Vocab
 
@@ -25,10 +25,9 @@ class RNNLMScratch(LightningModule):
     """Character-level language model: O_t = H_t W_hq + b_q on top of `RNNScratch` (section 9.5 of the book).
 
     Parameters next to the cell's: `W_hq` (H, V) drawn from N(0, sigma²), `b_q` (V) zero, `embedding` (V, D) drawn from
-    N(0, embedding_sigma²) or None. `others`: the rest of `config.Model`. Raises SettingError for an invalid value.
-
-    PyTorch differentiates it; `backward` has no effect. train.py trains `kernels.language_model.FusedRNNLM`, a subclass
-    with the same numbers, faster.
+    N(0, embedding_sigma²) or None. `others`: the rest of `config.Model`, but `backward` has no effect, as PyTorch
+    differentiates it. Raises SettingError for an invalid value. train.py trains the subclass `FusedRNNLM` of
+    `kernels.language_model`: the same numbers, faster.
     """
 
     def __init__(self, vocab_size: int, hiddens: int = 32, sigma: float = 0.01, lr: float = 1.0, **others: Any) -> None:
@@ -45,6 +44,7 @@ class RNNLMScratch(LightningModule):
         self.W_hq = nn.Parameter(torch.randn(hiddens, vocab_size) * sigma)
         self.b_q = nn.Parameter(torch.zeros(vocab_size))
         self.train_perplexity, self.val_perplexity, self.test_perplexity = Perplexity(), Perplexity(), Perplexity()
+        self.val_bits_per_byte, self.test_bits_per_byte = BitsPerByte(), BitsPerByte()
         self.grad_norm = self.grad_norm_clipped = torch.tensor(torch.nan, dtype=torch.float64)  # of the last step
 
     def one_hot(self, X_BT: Tensor) -> Tensor:
@@ -70,10 +70,7 @@ class RNNLMScratch(LightningModule):
         return self.output_layer(H_TBH), state_BS
 
     def loss(self, Y_hat: Tensor, Y: Tensor) -> Tensor:
-        """Return the cross-entropy of each target Y (B, T) under the logits Y_hat (B, T, V), in nats.
-
-        The book's `loss` returns their mean, and so may a subclass.
-        """
+        """Return the cross-entropy of each target Y (B, T) under Y_hat (B, T, V), in nats; the book's is their mean."""
         logits_NV = Y_hat.transpose(0, 1).flatten(0, 1)  # as they lie in memory
         return F.cross_entropy(logits_NV, Y.T.flatten(), reduction="none").view(Y.T.shape).T
 
@@ -92,10 +89,7 @@ class RNNLMScratch(LightningModule):
 
     @in_evaluation_mode
     def predict(self, prefix: str, num_preds: int, vocab: Vocab, device: torch.device | str | None = None) -> str:
-        """Return the prefix and `num_preds` characters, each the likeliest but `<unk>`: the book's section 9.5.5.
-
-        `device`: of the inputs, by default the model's.
-        """
+        """Return the prefix and `num_preds` characters, each the likeliest but `<unk>` (section 9.5.5)."""
         state, text = None, vocab[list(prefix or " ")]
         for step in range(len(text) - 1 + num_preds):
             logits_11V, state = self(torch.tensor([[text[step]]], device=device or self.device), state)
@@ -146,20 +140,31 @@ class RNNLMScratch(LightningModule):
             self.log("train/perplexity", self.train_perplexity, prog_bar=True)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Add a batch to the validation perplexity."""
-        self.val_perplexity.update(self.mean_nll(batch)[1])
+        """Add a batch to the validation perplexity and bits per byte."""
+        self._measure(batch, self.val_perplexity, self.val_bits_per_byte)
+
+    def _measure(self, batch: Batch, perplexity: Perplexity, bits_per_byte: BitsPerByte) -> None:
+        """Add a batch to both, to the second if the datamodule has a vocabulary, which knows the bytes."""
+        nll_BT = self.mean_nll(batch)[1]
+        perplexity.update(nll_BT)
+        if isinstance(vocab := getattr(getattr(self.trainer, "datamodule", None), "vocab", None), Vocab):
+            bits_per_byte.update(nll_BT, batch[1], vocab.bytes_V)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the validation perplexity. Raise Diverged if it or a weight is not finite."""
+        """Log the validation perplexity and bits per byte. Raise Diverged if the loss or a weight is not finite."""
         self._refuse_unless_finite()
         if not self.trainer.strategy.reduce(self.val_perplexity.nll.clone(), reduce_op="sum").isfinite():
             raise Diverged("the validation loss", f"at step {self.global_step}")
         self.log("val/perplexity", self.val_perplexity, prog_bar=True)
+        if self.val_bits_per_byte.update_called:  # there is a vocabulary
+            self.log("val/bits_per_byte", self.val_bits_per_byte)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Add a batch to the test perplexity, which Lightning logs at the end."""
-        self.test_perplexity.update(self.mean_nll(batch)[1])
+        """Add a batch to the test perplexity and bits per byte, which Lightning logs at the end."""
+        self._measure(batch, self.test_perplexity, self.test_bits_per_byte)
         self.log("test/perplexity", self.test_perplexity)
+        if self.test_bits_per_byte.update_called:
+            self.log("test/bits_per_byte", self.test_bits_per_byte)
 
     def predict_step(self, batch: Batch | Tensor, batch_idx: int) -> Tensor:
         """Return logits (B, T, V) for the inputs of a batch, or for indices (B, T)."""

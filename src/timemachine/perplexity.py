@@ -1,4 +1,7 @@
-"""How a model is measured: its perplexity, as a torchmetrics Metric, and the mode that it is in; and a baseline."""
+"""How a model is measured: perplexity and bits per byte, torchmetrics Metrics; the mode that it is in; a baseline.
+
+N characters, V vocabulary.
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -10,6 +13,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from timemachine.datamodule import TimeMachine
+from timemachine.vocab import AT_ONCE, Vocab
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -31,44 +35,78 @@ def in_evaluation_mode(function: F) -> F:
     return cast(F, call)
 
 
-class Perplexity(Metric):
-    """exp(Σ NLL / Σ tokens) over all updates and all processes (equation 9.3.7 of the book).
+class MeanNLL(Metric):
+    """Σ NLL / Σ count over all updates and all processes; a subclass says what is counted, and computes its unit.
 
-    torchmetrics.text.Perplexity takes the logarithm of a softmax: infinite where cross-entropy is finite, and its
-    float32 sums drift. Here the sum is float64 and the count int64, and what comes in is the NLL itself.
+    The sum is float64 and the count int64; torchmetrics.text.Perplexity has float32 sums, which drift.
     """
 
     full_state_update = False
     higher_is_better = False
     nll: Tensor
-    num_tokens: Tensor
+    count: Tensor
 
     def __init__(self) -> None:
         super().__init__()
         self.add_state("nll", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("num_tokens", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
         # torchmetrics counts updates in an int, and torch.compile would compile a step again for each of its values.
         self.update = torch.compiler.disable(self.update)  # type: ignore[method-assign, no-untyped-call]
-
-    def update(self, nll: Tensor) -> None:
-        """Add the negative log-likelihoods of some tokens, in nats: any shape, empty too."""
-        self.nll += nll.sum(dtype=torch.float64)
-        self.num_tokens += nll.numel()
-
-    def compute(self) -> Tensor:
-        """Return the perplexity: 0-dimensional, float64; NaN before the first token."""
-        return torch.exp(self.nll / self.num_tokens)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> nn.Module:
         """Go to another device, but stay in float64: `module.to(torch.bfloat16)` casts the metrics of a module too."""
         return super()._apply(lambda state: state.to(fn(state).device), exclude_state)
 
 
+class Perplexity(MeanNLL):
+    """exp(Σ NLL / Σ tokens) (equation 9.3.7 of the book).
+
+    It takes the NLL itself. torchmetrics.text.Perplexity takes the logarithm of a softmax, which is infinite where
+    cross-entropy is finite.
+    """
+
+    def update(self, nll: Tensor) -> None:
+        """Add the negative log-likelihoods of some tokens, in nats: any shape, empty too."""
+        self.nll += nll.sum(dtype=torch.float64)
+        self.count += nll.numel()
+
+    def compute(self) -> Tensor:
+        """Return the perplexity: 0-dimensional, float64; NaN before the first token."""
+        return torch.exp(self.nll / self.count)
+
+
+class BitsPerByte(MeanNLL):
+    """Σ NLL / ln 2 / Σ bytes of the tokens in UTF-8: the unit in which models with different vocabularies compare."""
+
+    def update(self, nll: Tensor, token: Tensor, bytes_V: Tensor) -> None:
+        """Add the negative log-likelihoods of some tokens, in nats, and their indices, of the same shape, empty too.
+
+        `bytes_V`: the bytes of each token, as `Vocab.bytes_V`.
+        """
+        self.nll += nll.sum(dtype=torch.float64)
+        self.count += bytes_V.to(token.device).take(token).sum()  # faster than bytes_V[token]
+
+    def compute(self) -> Tensor:
+        """Return the bits per byte: 0-dimensional, float64; NaN before the first token."""
+        return self.nll / math.log(2) / self.count
+
+
+def num_bytes(index_N: Tensor, targets: range, vocab: Vocab) -> int:
+    """Return the bytes in UTF-8 of some targets in the indices of a text (N,), `<unk>` as one byte."""
+    count_V = _counts(index_N[targets.start : targets.stop].cpu(), len(vocab))
+    return int(count_V @ vocab.bytes_V.double())
+
+
+def num_unknown_bytes(text: str, index_N: Tensor, vocab: Vocab) -> int:
+    """Return how many bytes in UTF-8 those characters of a text have that are `<unk>` in its indices (N,)."""
+    parts = (text[start : start + AT_ONCE] for start in range(0, len(text), AT_ONCE))
+    known = num_bytes(index_N, range(len(index_N)), vocab) - int((index_N == vocab.unk).sum())
+    return sum(len(part.encode(errors="replace")) for part in parts) - known
+
+
 def unigram_perplexity(data: TimeMachine, split: str) -> float:
     """Return the perplexity of the characters that a split's windows predict, each once, under the frequencies of the
     training characters, with one added to each count.
-
-    N characters, V vocabulary.
     """
     starts, stop = data.splits[split].starts, data.splits["train"].targets.stop
     predicted_N = data.chars_N[starts.start + 1 : starts.stop + data.num_steps]

@@ -51,9 +51,7 @@ class RNNScratch(nn.Module):
 
 # model.cell -> its class; `cells` adds those of chapter 10. `Cell(num_inputs, num_hiddens, sigma, …)` is given each
 # setting of `model.` that it names; `forward(inputs_TBD, state_BS)` returns outputs (T, B, H) and a state (B, S).
-CELLS: dict[str, type[nn.Module]] = {
-    "rnn": RNNScratch,
-}
+CELLS: dict[str, type[nn.Module]] = {"rnn": RNNScratch}
 
 
 def build_cell(network: Model, num_inputs: int) -> nn.Module:

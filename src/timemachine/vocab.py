@@ -21,7 +21,8 @@ class Vocab:
     """The distinct characters of a text and `<unk>`, sorted (d2l's `Vocab`, section 9.2), and how text is read.
 
     `kind`: as letters or as characters. `vocab["a"]` and `vocab[["a", "b"]]` give indices, unknown characters `unk`,
-    that of `<unk>`; `to_tokens` goes back. A whole text: `decode(encode(tokens_of(text)))`.
+    that of `<unk>`; `to_tokens` goes back. A whole text: `decode(encode(tokens_of(text)))`. `bytes_V` (V,), int64: how
+    many bytes each token has in UTF-8, `<unk>` one, the fewest that a character can have.
     """
 
     def __init__(self, tokens: Iterable[str] = (), kind: Tokens = Tokens.letters) -> None:
@@ -29,11 +30,11 @@ class Vocab:
         self.token_to_idx: dict[str, int] = {token: index for index, token in enumerate(self.idx_to_token)}
         self.unk, self.kind = self.token_to_idx[UNKNOWN], kind
         self.dtype = next(dtype for dtype, most in DTYPES if len(self) <= most)
-        codes = [0, *(ord(token) for token in self.token_to_idx if token != UNKNOWN)]
-        self._index_of_code = np.full(max(codes) + 2, self.unk, str(self.dtype).removeprefix("torch."))
-        for token, index in self.token_to_idx.items():
-            if token != UNKNOWN:
-                self._index_of_code[ord(token)] = index
+        index_of = {ord(token): index for token, index in self.token_to_idx.items() if token != UNKNOWN}
+        self._index_of_code = np.full(max(index_of, default=0) + 2, self.unk, str(self.dtype).removeprefix("torch."))
+        self._index_of_code[list(index_of)] = list(index_of.values())
+        self.bytes_V = torch.tensor([len(token.encode(errors="replace")) for token in self.idx_to_token])
+        self.bytes_V[self.unk] = 1
 
     @classmethod
     def of(cls, text: str, kind: Tokens = Tokens.letters, min_count: int = 1) -> "Vocab":
@@ -43,8 +44,7 @@ class Vocab:
         """
         count_C = np.zeros(0x110000, np.int64)  # of each character of Unicode
         for code_N in _codes(text):
-            found_C = np.bincount(code_N)
-            count_C[: len(found_C)] += found_C
+            count_C += np.bincount(code_N, minlength=len(count_C))
         kept = np.flatnonzero(count_C >= min_count).tolist()
         if text and not 0 < len(kept) < LARGEST:
             rule = f"keeps {len(kept):,} kinds of characters, and a model knows 1 to {LARGEST - 1:,}"

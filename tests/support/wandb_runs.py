@@ -13,7 +13,8 @@ from tests.support.runs import rows
 from tests.support.wandb_server import ArrivedRun
 
 SHORT = ("data=sample", "data.num_train=2051", "trainer.max_epochs=2", "model.hiddens=8", "hydra.run.dir=run")
-OF_AN_EPOCH = ("train/perplexity", "val/perplexity", "test/perplexity", "clip_fraction", "chars_per_second", "lr")
+OF_AN_EPOCH = ("train/perplexity", "val/perplexity", "val/bits_per_byte", "test/perplexity", "test/bits_per_byte",
+               "clip_fraction", "chars_per_second", "lr")  # fmt: skip
 OF_A_STEP = ("loss", "grad_norm", "grad_norm_clipped")
 STEP = "trainer/global_step"
 

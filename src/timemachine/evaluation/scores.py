@@ -15,6 +15,7 @@ from timemachine.corpus import Corpus
 from timemachine.datamodule import AT_ONCE, Batch, Split, TimeMachine, WindowLoader
 from timemachine.errors import SettingError
 from timemachine.evaluation.normalisation import replaced
+from timemachine.perplexity import num_bytes, num_unknown_bytes
 from timemachine.run.console import print_table, print_text
 from timemachine.vocab import Vocab
 
@@ -56,16 +57,23 @@ class Row(NamedTuple):
     part: str
     model: str
     stream: Score
+    num_bytes: int  # of the stream's targets in UTF-8
     window: Score | None = None
+
+    @property
+    def bits_per_byte(self) -> float:
+        """Return the stream's bits per byte, in which models with different vocabularies compare."""
+        return self.stream.bits * self.stream.num_targets / self.num_bytes
 
     def cells(self) -> list[Any]:
         """Return the row of `COLUMNS`. Errors are standard errors; bits are the stream's."""
         of_windows = (self.window.perplexity, self.window.standard_error) if self.window else (None, None)
-        of_stream = (self.stream.perplexity, self.stream.standard_error, self.stream.bits)
+        of_stream = (self.stream.perplexity, self.stream.standard_error, self.stream.bits, self.bits_per_byte)
         return [self.text, self.part, self.model, self.stream.num_targets, *of_windows, *of_stream]
 
 
-COLUMNS = ["text", "part", "model", "characters", "window", "window, error", "stream", "stream, error", "bits"]
+COLUMNS = ["text", "part", "model", "characters", "window", "window, error"]
+COLUMNS += ["stream", "stream, error", "bits", "bits per byte"]
 
 
 def score(nll_N: Tensor, count_N: Tensor | None = None) -> Score:
@@ -130,7 +138,8 @@ def evaluate(model: LanguageModel, vocab: Vocab, summary: dict[str, Any], corpus
     rows = []
     for part, split in splits.items():
         windows = window_score(model, chars_N, split.starts, num_steps, AT_ONCE // max(len(vocab), 256))
-        rows.append(Row(corpus.name, part, "model", stream_score(model, chars_N, split.targets), windows))
+        stream, size = stream_score(model, chars_N, split.targets), num_bytes(chars_N, split.targets, vocab)
+        rows.append(Row(corpus.name, part, "model", stream, size, windows))
     return rows
 
 
@@ -138,14 +147,16 @@ def print_evaluation(rows: list[Row], corpora: list[Corpus], vocab: Vocab, runs:
     """Print one table for all texts, what their normalisation left out, and what the model has never seen."""
     models = runs[0] if len(runs) == 1 else f"{len(runs)} models as one: {', '.join(runs)}"
     lines = [
-        [row.text, row.part, f"{row.stream.num_targets:,}", str(row.window), str(row.stream), f"{row.stream.bits:.3f}"]
+        [row.text, row.part, f"{row.stream.num_targets:,}", str(row.window), str(row.stream),
+         f"{row.stream.bits:.3f}", f"{row.bits_per_byte:.3f}"]
         for row in rows
-    ]
-    columns = ("text", "part", "characters", "window", "stream", "bits/char")
+    ]  # fmt: skip
+    columns = ("text", "part", "characters", "window", "stream", "bits/char", "bits/byte")
     print_table(f"perplexity of {models}", columns, lines)
     print_text(
         "± standard error; window: every window from a zero state, as in the book; stream: one pass, state carried, "
-        "which is what to compare models on; bits a character are the stream's."
+        "which is what to compare models on; bits a character, and per byte in UTF-8, are the stream's. Models with "
+        "different vocabularies compare in bits per byte."
     )
     for corpus in {corpus.sha256: corpus for corpus in corpora}.values():
         left = replaced(corpus)
@@ -156,10 +167,12 @@ def print_evaluation(rows: list[Row], corpora: list[Corpus], vocab: Vocab, runs:
         left_out = f"; {corpus.left_out:,} bytes around them are Project Gutenberg's" if corpus.left_out else ""
         print_text(f"{corpus.name}: {made}{left_out}")
         if unknown := vocab.unknown(corpus.characters):
-            times = int((vocab.encode(corpus.characters) == vocab.unk).sum())
+            chars_N = vocab.encode(corpus.characters)
+            times, size = int((chars_N == vocab.unk).sum()), num_unknown_bytes(corpus.characters, chars_N, vocab)
             shown = " ".join(map(repr, unknown[:SHOWN])) + " …" * (len(unknown) > SHOWN)
             rule = f"{times:,} characters of {len(unknown):,} kinds are not in the run's vocabulary ({shown})"
             print_text(f"{corpus.name}: {rule}: read and scored as <unk>, which does not tell them apart")
+            print_text(f"{corpus.name}: their {size:,} bytes in UTF-8 count as {times:,}, one for each <unk>")
 
 
 def paired(nll_N: Tensor, other_N: Tensor, of_N: Tensor | None = None) -> tuple[float, float]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from timemachine.datamodule import TimeMachine
 from timemachine.evaluation.scores import WARM_UP, score
 from timemachine.language_model import RNNLMScratch
-from timemachine.perplexity import in_evaluation_mode
+from timemachine.perplexity import in_evaluation_mode, num_bytes
 
 MARGIN = 64  # characters
 STREAMS = 128  # that are read side by side
@@ -41,11 +41,12 @@ def stream_nll(model: RNNLMScratch, chars_N: Tensor, targets: range) -> Tensor:
 
 
 def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, dict[str, Any]]:
-    """Return perplexity, its standard error, bits per character and number of characters, of train, val and test."""
+    """Return perplexity, its standard error, bits per character and byte, and number of characters, of each split."""
     found = {}
     for name, targets in parts(data).items():
         if targets:
             of = score(stream_nll(model, data.chars_N.to(model.device), targets))
             numbers = {"perplexity": of.perplexity, "standard_error": of.standard_error, "bits": of.bits}
+            numbers["bits_per_byte"] = of.bits * of.num_targets / num_bytes(data.chars_N, targets, data.vocab)
             found[name] = numbers | {"characters": of.num_targets}
     return found

@@ -23,6 +23,7 @@ from timemachine.evaluation.scores import LanguageModel, Row, Score, as_trained,
 from timemachine.how_low.mixture import Mixture, log_loss
 from timemachine.how_low.ngrams import ORDERS, kneser_ney, witten_bell
 from timemachine.how_low.symbols import Symbols
+from timemachine.perplexity import num_bytes
 from timemachine.run.console import print_table, print_text
 from timemachine.vocab import Vocab
 
@@ -71,11 +72,14 @@ def compare(
         for part, split in splits.items():
             targets = range(max(split.targets.start, ORDERS[-1] - 1), split.targets.stop)
             if part != "train" and targets:
-                yield _comparison(text, part, targets, train, mixture, stream_nll(model, chars_N, targets))
+                size = num_bytes(chars_N, targets, vocab)
+                yield _comparison(text, part, targets, size, train, mixture, stream_nll(model, chars_N, targets))
 
 
-def _comparison(corpus: Corpus, part: str, targets: range, train: str, mixture: Mixture, model_N: Tensor) -> Comparison:
-    """Compare a model's negative log-likelihoods of the targets (N,) with those of others that know `train`."""
+def _comparison(
+    corpus: Corpus, part: str, targets: range, size: int, train: str, mixture: Mixture, model_N: Tensor
+) -> Comparison:
+    """Compare a model's NLL of each target (N,), in all `size` bytes, with that of others which know `train`."""
     symbols = mixture.symbols
     known, text = symbols.encode(train), symbols.encode(corpus.characters)
     by_ngrams = {
@@ -92,7 +96,7 @@ def _comparison(corpus: Corpus, part: str, targets: range, train: str, mixture: 
         coded = symbols.as_read(train), symbols.as_read(corpus.characters[targets.start : targets.stop])
         bits = ppmd_bits(*coded) / len(targets)
         scores[PPMD] = Score(2**bits, math.nan, bits, len(targets))
-    rows = [Row(corpus.name, part, name, found) for name, found in scores.items()]
+    rows = [Row(corpus.name, part, name, found, size) for name, found in scores.items()]
     return Comparison(rows, ngrams, {name: paired(model_N, nll_N) for name, nll_N in fixed.items() if name != MODEL})
 
 
@@ -115,11 +119,13 @@ def print_comparison(found: Comparison) -> None:
     """Print the n-grams' table, then the model and what is compared with it."""
     orders = zip(*found.ngrams.values(), strict=True)
     lines = [[str(order), *(f"{perplexity:.2f}" for perplexity in row)] for order, row in enumerate(orders)]
-    text, part, _, stream, _ = found.rows[0]
+    text, part, _, stream, *_ = found.rows[0]
     print_table(f"n-grams on {text}, {part}: stream", ["order", *found.ngrams], lines)
     differences = {name: f"{mean:+.3f} ±{error:.3f}" for name, (mean, error) in found.differences.items()}
-    lines = [[row.model, str(row.stream), differences.get(row.model, "")] for row in found.rows]
+    lines = [
+        [row.model, str(row.stream), f"{row.bits_per_byte:.3f}", differences.get(row.model, "")] for row in found.rows
+    ]
     title = f"on the same {stream.num_targets:,} characters; differences in nats a character, paired over blocks of 100"
-    print_table(title, ["model", "perplexity", "the model less it, nats"], lines)
+    print_table(title, ["model", "perplexity", "bits/byte", "the model less it, nats"], lines)
     if find_spec("pyppmd") is None:
         print_text("PPMd is left out, as pyppmd is not installed: pip install -e '.[baselines]'")

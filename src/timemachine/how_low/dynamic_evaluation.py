@@ -28,6 +28,7 @@ from timemachine.errors import SettingError
 from timemachine.evaluation.scores import WARM_UP, Row, as_trained, score
 from timemachine.how_low.ensemble import Ensemble, mean_probability
 from timemachine.language_model import RNNLMScratch
+from timemachine.perplexity import num_bytes
 from timemachine.run.console import print_text
 from timemachine.vocab import Vocab
 
@@ -130,7 +131,8 @@ def evaluate_adapting(
             nll_N = adaptive_nll(model, chars_N, known, split.targets, rate)
             if not nll_N.mean().exp() <= len(vocab):
                 raise SettingError(f"adapt={rate:g}: the model diverges; type for example adapt={rate / 10:g}")
-            rows.append(Row(corpus.name, part, "model, adapting", score(nll_N)))
+            size = num_bytes(chars_N, split.targets, vocab)
+            rows.append(Row(corpus.name, part, "model, adapting", score(nll_N), size))
     return rows
 
 
@@ -139,5 +141,5 @@ def print_adapting(rows: list[Row], rate: float) -> None:
     for row in rows:
         print_text(
             f"{row.text}, {row.part}, dynamic evaluation with a kNN cache, rate {rate:g}: "
-            f"stream {row.stream}, {row.stream.bits:.3f} bits a character"
+            f"stream {row.stream}, {row.stream.bits:.3f} bits a character, {row.bits_per_byte:.3f} a byte"
         )

@@ -90,9 +90,9 @@ def _print(summary: dict[str, Any], batches: str) -> None:
     """Print how a run ended: its numbers as a table, and its message. `batches`: of the last epoch, see `_batches`."""
     metrics, corpus, trainer = summary["metrics"], summary["corpus"], summary["settings"]["trainer"]
     rows: list[tuple[str, str, str]] = []
-    for name in ("train/perplexity", "val/perplexity", "test/perplexity"):
+    for name in ("train/perplexity", "val/perplexity", "val/bits_per_byte", "test/perplexity"):
         if name in metrics:
-            is_early = name == "val/perplexity" and "val_step" in metrics
+            is_early = name.startswith("val/") and "val_step" in metrics
             step = f", step {metrics['val_step']} of {metrics['step']}" if is_early else ""
             rows.append((name, short(metrics[name]), f"epoch {metrics['epoch']}{batches}{step}"))
     if "best_val/perplexity" in metrics:
@@ -107,7 +107,9 @@ def _print(summary: dict[str, Any], batches: str) -> None:
     rows.append(("parameters", f"{summary['parameters']:,}", f"vocabulary of {corpus['vocabulary']}"))
     rows.append(("text", f"{corpus['characters']:,} characters", corpus["name"]))
     if corpus.get("unknown"):
-        rows.append(("read as <unk>", f"{corpus['unknown']:,} characters", "that come less than data.min_count times"))
+        unknown, size = (f"{corpus[name]:,}" for name in ("unknown", "unknown_bytes"))
+        rare = f"that come less than data.min_count times: {size} bytes in UTF-8, counted as {unknown}"
+        rows.append(("read as <unk>", f"{unknown} characters", rare))
     print_table(f"{summary['status']}: {corpus['title']}", (), rows)
     if summary["message"]:
         print_text(f"{summary['status']}: {summary['message']}")

@@ -38,7 +38,7 @@ KINDS = {  # entry of summary.json -> its type
 }  # fmt: skip
 KINDS_OF_CORPUS = {
     "name": str, "title": str, "source": str | list, "sha256": str, "characters": int, "vocabulary": int,
-    "unknown": int, "left_out": int, "unigram": dict,
+    "unknown": int, "unknown_bytes": int, "left_out": int, "unigram": dict,
 }  # fmt: skip
 LOCK = ".lock"  # in a run's folder: held as long as the process that trains there lives, however that ends
 PACKAGES = ("lightning", "torch", "torchmetrics", "hydra-core", "wandb", "timemachine")
@@ -104,12 +104,13 @@ class Record:
 
     def describe(self, data: "TimeMachine", model: "RNNLMScratch") -> None:
         """Record the text, the perplexities of its characters' frequencies, and the size of the model."""
-        from timemachine.perplexity import unigram_perplexity  # it imports torch, which takes seconds
+        from timemachine.perplexity import num_unknown_bytes, unigram_perplexity  # it imports torch: seconds
 
         known = ("name", "title", "source", "sha256", "left_out")
         corpus = {name: getattr(data.corpus, name) for name in known}
         unknown = int((data.chars_N == data.vocab.unk).sum())
         corpus |= {"characters": len(data.chars_N), "vocabulary": len(data.vocab), "unknown": unknown}
+        corpus["unknown_bytes"] = num_unknown_bytes(data.corpus.characters, data.chars_N, data.vocab)
         corpus["unigram"] = {f"{split}/perplexity": unigram_perplexity(data, split) for split in ("train", "val")}
         self.update(corpus=corpus, parameters=sum(p.numel() for p in model.parameters()))
 

@@ -11,10 +11,11 @@ from timemachine.errors import SettingError, one_line
 from timemachine.run.files import shown, write_whole
 
 EPOCH_COLUMNS = (
-    "epoch", "step", "train/perplexity", "val/perplexity", "test/perplexity", "grad_norm", "grad_norm_clipped",
-    "clip_fraction", "chars_per_second",
+    "epoch", "step", "train/perplexity", "val/perplexity", "val/bits_per_byte", "test/perplexity", "test/bits_per_byte",
+    "grad_norm", "grad_norm_clipped", "clip_fraction", "chars_per_second",
 )  # fmt: skip
 STEP_COLUMNS = ("epoch", "step", "loss", "grad_norm", "grad_norm_clipped")
+NEWER = ("val/bits_per_byte", "test/bits_per_byte")  # the tables of older runs do not have them
 COLUMNS = {"metrics.csv": EPOCH_COLUMNS, "steps.csv": STEP_COLUMNS}  # that each such table has, before others
 Row = dict[str, Any]
 
@@ -31,7 +32,8 @@ def read(path: Path) -> list[Row]:
         text = path.read_bytes().decode()
         reader = csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1], newline=""), strict=True)
         rows = list(reader)
-        if missing := [name for name in COLUMNS.get(path.name, ()) if name not in (reader.fieldnames or ())]:
+        missing = [name for name in COLUMNS.get(path.name, ()) if name not in (reader.fieldnames or ())]
+        if missing := [name for name in missing if name not in NEWER]:
             raise ValueError(f"no column {missing[0]}")
         for number, row in enumerate(rows, 1):
             if None in row or None in row.values():
@@ -68,7 +70,10 @@ def final_numbers(folder: Path) -> dict[str, float]:
         if validated[-1]["epoch"] == epoch and validated[-1]["step"] != step:
             numbers["val_step"] = int(validated[-1]["step"])  # the last validation was not at the epoch's end
         best = min(validated, key=lambda row: row["val/perplexity"])
-        numbers |= {"best_val/perplexity": best["val/perplexity"], "best_epoch": int(best["epoch"])}
+        for name in ("val/perplexity", "val/bits_per_byte"):  # the same epoch is the best by both
+            if not math.isnan(best.get(name, math.nan)):
+                numbers[f"best_{name}"] = best[name]
+        numbers["best_epoch"] = int(best["epoch"])
     if steps:
         acted = sum(row["grad_norm"] > row["grad_norm_clipped"] for row in steps)
         largest = max(row["grad_norm"] for row in steps)

@@ -32,7 +32,7 @@ ALPHA = 2.0  # of the samples next to greedy decoding, which ends in a loop
 EPOCH_METRICS = [
     f"{split}/{unit}" for split in ("train", "val", "test") for unit in ("perplexity", "bits_per_character")
 ]
-EPOCH_METRICS += ["clip_fraction", "chars_per_second", "lr"]
+EPOCH_METRICS += ["val/bits_per_byte", "test/bits_per_byte", "clip_fraction", "chars_per_second", "lr"]
 # W&B's variables, and their values here unless the user has set them. The times are seconds that a run waits for the
 # server: as it begins, as it ends, and for each table and checkpoint. Rows are sent by a process of W&B's.
 VARIABLES = {

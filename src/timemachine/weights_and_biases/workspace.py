@@ -12,6 +12,7 @@ from timemachine.weights_and_biases import CHANGES, EVALUATION, FIGURE, SAMPLES
 
 MANY: Any = {"max_runs_to_show": 100, "max_bars_to_show": 100}  # W&B's own 10 would hide most of a sweep
 ENDS = ["val/perplexity", "best_val/perplexity", "test/perplexity"]
+ENDS_IN_BYTES = ["val/bits_per_byte", "best_val/bits_per_byte", "test/bits_per_byte"]
 BAD_ENDS = ["failed", "crashed", "killed"]  # states in W&B of runs that the filter above the list of runs leaves out
 OF_SWEEPS = ("model.hiddens", "data.num_steps", "model.lr", "trainer.gradient_clip_val")  # settings that many vary
 
@@ -25,6 +26,8 @@ def sections() -> dict[str, list[Any]]:
             _lines("Training and validation perplexity", "epoch", "train/perplexity", "val/perplexity", log=True),
             _lines("Bits per character: its log2", "epoch", "train/bits_per_character", "val/bits_per_character"),
             wr.BarPlot(title="Last and best validation, test", metrics=ENDS, **MANY),
+            _lines("Bits per byte of the text in UTF-8", "epoch", "val/bits_per_byte"),
+            wr.BarPlot(title="Bits per byte, also of runs with other tokens", metrics=ENDS_IN_BYTES, **MANY),
         ],
         "Training": [
             _lines("Loss: mean negative log-likelihood of a step's characters, in nats", step, "loss"),

@@ -1,0 +1,115 @@
+"""Bits per byte of three texts, against a plain loop over their characters in float64."""
+
+import math
+import re
+from collections import Counter
+from pathlib import Path
+
+import lightning.pytorch as pl
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+import timemachine
+from tests.support.programs import assert_succeeded, call_program
+from tests.support.runs import rows, summary
+from tests.support.texts import path_of, read
+from timemachine.corpus import Corpus
+from timemachine.datamodule import TimeMachine
+from timemachine.evaluation.scores import evaluate
+from timemachine.language_model import RNNLMScratch
+
+NUM_STEPS = 4
+TYPED = (
+    "data=full",
+    f"data.num_steps={NUM_STEPS}",
+    "data.batch_size=64",
+    "model.hiddens=5",
+    "model.sigma=0.5",
+    "seed=3",
+)
+TYPED += ("trainer.max_epochs=2", "trainer.precision=64-true", "logger=csv", "hydra.run.dir=run")
+
+
+class Loop:
+    """A run's model as the book's equations, and its text, which is read as `kind` says."""
+
+    def __init__(self, folder: Path, text: str, kind: str, min_count: int) -> None:
+        self.text = re.sub("[^a-z]+", " ", text.lower()) if kind == "letters" else text
+        known = {it for it, count in Counter(self.text).items() if count >= min_count}
+        self.hidden = [it for it in self.text if it not in known]
+        tokens = sorted({*known, "<unk>"})
+        self.indices = [tokens.index(it if it in known else "<unk>") for it in self.text]
+        self.sizes = [len(it.encode()) if it in known else 1 for it in self.text]
+        weights = {name: it.astype(np.float64) for name, it in load_file(folder / "model.safetensors").items()}
+        names = ("rnn.W_xh", "rnn.W_hh", "rnn.b_h", "W_hq", "b_q")
+        self.W_xh, self.W_hh, self.b_h, self.W_hq, self.b_q = (weights[name] for name in names)
+
+    def bits(self, first: int, last: int) -> list[float]:
+        """Return -log2 P of the characters after `first`, up to `last`, from a zero state."""
+        H, found = np.zeros_like(self.b_h), []
+        for place in range(first, last):
+            H = np.tanh(self.W_xh[self.indices[place]] + H @ self.W_hh + self.b_h)
+            scores = (H @ self.W_hq + self.b_q).tolist()
+            target = scores[self.indices[place + 1]]
+            found.append(math.log2(math.fsum(math.exp(score - target) for score in scores)))
+        return found
+
+    def border(self, percent: int) -> int:
+        """Return where a part of the text begins."""
+        return len(self.text) * percent // 100
+
+    def windows(self, first: int, last: int) -> float:
+        """Return the bits per byte of all windows in a part of the text."""
+        starts = range(first, last - NUM_STEPS)
+        bits = [bits for start in starts for bits in self.bits(start, start + NUM_STEPS)]
+        return math.fsum(bits) / sum(sum(self.sizes[start + 1 : start + 1 + NUM_STEPS]) for start in starts)
+
+    def stream(self, first: int, last: int) -> float:
+        """Return the bits per byte of a part of the text, read once, after the 512 characters before it."""
+        bits = self.bits(max(0, first - 1 - 512), last - 1)[first - last :]
+        return math.fsum(bits) / sum(self.sizes[first:last])
+
+
+@pytest.mark.usefixtures("quick_calls")
+@pytest.mark.parametrize(
+    ("language", "kind", "min_count"),
+    [("german", "letters", 1), ("greek", "characters", 1), ("chinese", "characters", 2)],
+)
+def test_three_texts_against_plain_loop(language: str, kind: str, min_count: int, tmp_path: Path) -> None:
+    """In metrics.csv and in evaluate.py; where characters are rare, what `<unk>` hides, too."""
+    about = (f"data.corpus={path_of(language)}", f"data.tokens={kind}", f"data.min_count={min_count}")
+    done = call_program("train.py", *TYPED, *about)
+    assert_succeeded(done)
+    loop, run = Loop(tmp_path / "run", read(language), kind, min_count), timemachine.load_run(tmp_path / "run")
+    val, test = (loop.border(90), loop.border(95)), (loop.border(95), len(loop.text))
+    last, metrics = rows(tmp_path / "run/metrics.csv")[-1], summary(tmp_path / "run")["metrics"]
+    for name, part in (("val", val), ("test", test)):
+        assert last[f"{name}/bits_per_byte"] == pytest.approx(loop.windows(*part), rel=1e-9)
+        assert metrics[f"{name}/bits_per_byte"] == last[f"{name}/bits_per_byte"]
+    best = min((row for row in rows(tmp_path / "run/metrics.csv")), key=lambda row: row["val/perplexity"])
+    assert metrics["best_val/bits_per_byte"] == best["val/bits_per_byte"]
+    model = run.model.double()  # a run is read in float32
+    model.load_state_dict({name: torch.from_numpy(it) for name, it in load_file("run/model.safetensors").items()})
+    _, *held_out = evaluate(model, run.vocab, run.summary, run.data.corpus)
+    read_by_program = call_program("evaluate.py", "run=run")
+    assert_succeeded(read_by_program)
+    printed = re.findall(r"(?:val|test) .* ([\d.]+) *$", read_by_program.stdout, re.MULTILINE)
+    for row, part, text in zip(held_out, (val, test), printed, strict=True):
+        assert row.bits_per_byte == row.cells()[-1] == pytest.approx(loop.stream(*part), rel=1e-9)
+        assert float(text) == pytest.approx(row.bits_per_byte, abs=0.00051)
+    size = sum(len(it.encode()) for it in loop.hidden)
+    assert (summary(tmp_path / "run")["corpus"]["unknown_bytes"], bool(size)) == (size, min_count > 1)
+    for said in (done.stdout, read_by_program.stdout):
+        assert not size or re.search(rf"\b{size:,} bytes\b.*\b{len(loop.hidden):,}\b", said)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_without_a_vocabulary(sample: Corpus, tmp_path: Path) -> None:
+    """A user's own loader has none: only perplexity is logged."""
+    data = TimeMachine(batch_size=64, num_steps=8, num_train=64, num_val=64, corpus=sample)
+    trainer = pl.Trainer(max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+                         enable_model_summary=False, accelerator="cpu", default_root_dir=tmp_path)  # fmt: skip
+    trainer.fit(RNNLMScratch(28, hiddens=4), data.train_dataloader(), data.val_dataloader())
+    assert {*trainer.callback_metrics} == {"train/perplexity", "val/perplexity"}
