@@ -86,6 +86,31 @@ def test_extensions_in_all_programs(setting: str, copy: Path) -> None:
     assert "test" in run(copy, "evaluate.py", f"run=[{folder},{folder}]", "adapt=0.01")
 
 
+# minGRU against its definition, and a loss against PyTorch's with label smoothing.
+CHECK = """
+import torch
+import torch.nn.functional as F
+from timemachine.config import Training
+from timemachine.how_low import RNNLMBeyond
+
+model = RNNLMBeyond(7, Training(label_smoothing=0.1), hiddens=4, sigma=0.5, cell="mingru")
+X_TB, cell, H_BH = torch.randint(7, (6, 2)), model.rnn, torch.zeros(2, 4)
+for X_BD, expected_BH in zip(F.one_hot(X_TB, 7).float(), model.hidden_states(X_TB.T)[0]):
+    Z_BH = torch.sigmoid(X_BD @ cell.W_xz + cell.b_z)
+    H_BH = (1 - Z_BH) * H_BH + Z_BH * (X_BD @ cell.W_xh + cell.b_h)
+    torch.testing.assert_close(H_BH, expected_BH)
+loss_BT, _ = model.losses((X_TB.T, X_TB.T), slice(0, 2))
+expected = F.cross_entropy(model(X_TB.T)[0].flatten(0, 1), X_TB.T.flatten(), label_smoothing=0.1)
+torch.testing.assert_close(loss_BT.mean(), expected)
+"""
+
+
+@pytest.mark.slow
+def test_new_cell_and_loss(copy: Path) -> None:
+    (copy / "check.py").write_text(CHECK)
+    run(copy, "check.py")
+
+
 @pytest.mark.slow
 def test_a_new_exercise(copy: Path) -> None:
     printed = run(copy, "train.py", "exercise=seeds", *SMALL)

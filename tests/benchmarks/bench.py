@@ -219,7 +219,15 @@ def program(threads: int) -> Iterator[Row]:
     yield Row(what, min(ours), min(book))
 
 
-GROUPS = {group.__name__: group for group in (steps, book, cells, sizes, epoch, decoding, program)}
+def sweep(threads: int) -> Iterator[Row]:
+    """Four of the book's runs, one after another and one a core: the whole program, with its seconds of imports."""
+    command = [TRAIN, "-m", "seed=0,1,2,3", "data=sample", "logger=csv"]
+    alone = milliseconds_of(*command, OMP_NUM_THREADS=str(threads))
+    together = milliseconds_of(*command, "hydra/launcher=joblib")
+    yield Row(f"sweep of four, a job a core ({os.cpu_count()}), against one after another", together, alone)
+
+
+GROUPS = {group.__name__: group for group in (steps, book, cells, sizes, epoch, decoding, program, sweep)}
 
 
 def processor() -> str:
