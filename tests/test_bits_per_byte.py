@@ -29,7 +29,7 @@ TYPED = (
     "model.sigma=0.5",
     "seed=3",
 )
-TYPED += ("trainer.max_epochs=2", "trainer.precision=64-true", "logger=csv", "hydra.run.dir=run")
+TYPED += ["trainer.max_epochs=2", "trainer.precision=64-true", "logger=csv", "hydra.run.dir=run"]
 
 
 class Loop:
