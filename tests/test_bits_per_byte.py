@@ -21,15 +21,8 @@ from timemachine.evaluation.scores import evaluate
 from timemachine.language_model import RNNLMScratch
 
 NUM_STEPS = 4
-TYPED = (
-    "data=full",
-    f"data.num_steps={NUM_STEPS}",
-    "data.batch_size=64",
-    "model.hiddens=5",
-    "model.sigma=0.5",
-    "seed=3",
-)
-TYPED += ("trainer.max_epochs=2", "trainer.precision=64-true", "logger=csv", "hydra.run.dir=run")
+TYPED = ["data=full", f"data.num_steps={NUM_STEPS}", "data.batch_size=64", "model.hiddens=5", "model.sigma=0.5"]
+TYPED += ["trainer.max_epochs=2", "trainer.precision=64-true", "logger=csv", "seed=3", "hydra.run.dir=run"]
 
 
 class Loop:
