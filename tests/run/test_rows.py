@@ -17,10 +17,11 @@ from timemachine.perplexity import unigram_perplexity
 from timemachine.run.rows import final_numbers
 
 METRICS = """\
-epoch,step,train/perplexity,val/perplexity,test/perplexity,grad_norm,grad_norm_clipped,clip_fraction,chars_per_second
-1,2,9.5,8.25,,0.75,0.5,0.5,1000
-2,4,7.5,7.25,,2.0,0.75,1.0,2000
-3,5,6.5,7.75,8.5,0.25,0.25,0.0,3000
+epoch,step,train/perplexity,val/perplexity,val/bits_per_byte,test/perplexity,test/bits_per_byte,grad_norm,\
+grad_norm_clipped,clip_fraction,chars_per_second
+1,2,9.5,8.25,3.0,,,0.75,0.5,0.5,1000
+2,4,7.5,7.25,2.75,,,2.0,0.75,1.0,2000
+3,5,6.5,7.75,2.875,8.5,3.125,0.25,0.25,0.0,3000
 """
 STEPS = """\
 epoch,step,loss,grad_norm,grad_norm_clipped
@@ -31,8 +32,10 @@ epoch,step,loss,grad_norm,grad_norm_clipped
 3,5,1.5,0.25,0.25
 """
 FINAL = {
-    "epoch": 3, "step": 5, "train/perplexity": 6.5, "val/perplexity": 7.75, "test/perplexity": 8.5, "grad_norm": 0.25,
+    "epoch": 3, "step": 5, "train/perplexity": 6.5, "val/perplexity": 7.75, "val/bits_per_byte": 2.875,
+    "test/perplexity": 8.5, "test/bits_per_byte": 3.125, "grad_norm": 0.25,
     "grad_norm_clipped": 0.25, "clip_fraction": 0.0, "chars_per_second": 3000.0, "best_val/perplexity": 7.25,
+    "best_val/bits_per_byte": 2.75,
     "best_epoch": 2, "clipped_steps": 2, "num_steps_done": 5, "largest_grad_norm": 3.0,
 }  # fmt: skip
 

@@ -15,7 +15,6 @@ EPOCH_COLUMNS = (
     "grad_norm", "grad_norm_clipped", "clip_fraction", "chars_per_second",
 )  # fmt: skip
 STEP_COLUMNS = ("epoch", "step", "loss", "grad_norm", "grad_norm_clipped")
-NEWER = ("val/bits_per_byte", "test/bits_per_byte")  # the tables of older runs do not have them
 COLUMNS = {"metrics.csv": EPOCH_COLUMNS, "steps.csv": STEP_COLUMNS}  # that each such table has, before others
 Row = dict[str, Any]
 
@@ -32,8 +31,7 @@ def read(path: Path) -> list[Row]:
         text = path.read_bytes().decode()
         reader = csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1], newline=""), strict=True)
         rows = list(reader)
-        missing = [name for name in COLUMNS.get(path.name, ()) if name not in (reader.fieldnames or ())]
-        if missing := [name for name in missing if name not in NEWER]:
+        if missing := [name for name in COLUMNS.get(path.name, ()) if name not in (reader.fieldnames or ())]:
             raise ValueError(f"no column {missing[0]}")
         for number, row in enumerate(rows, 1):
             if None in row or None in row.values():
