@@ -4,7 +4,8 @@ from collections import Counter
 from string import ascii_letters, whitespace
 
 from timemachine.config import Tokens
-from timemachine.corpus import Corpus, without_gutenberg
+from timemachine.corpus import Corpus
+from timemachine.texts.normalisation import without_gutenberg
 
 KEPT = (ascii_letters + whitespace).encode()
 

@@ -116,7 +116,7 @@ class Record:
 
         known = ("name", "title", "source", "sha256", "left_out")
         corpus = {name: getattr(data.corpus, name) for name in known}
-        unknown = int((data.chars_N == data.vocab.unk).sum())
+        unknown = data.vocab.num_unknown
         corpus |= {"characters": len(data.chars_N), "vocabulary": len(data.vocab), "unknown": unknown}
         corpus["unigram"] = {f"{split}/perplexity": unigram_perplexity(data, split) for split in ("train", "val")}
         self.update(corpus=corpus, parameters=sum(p.numel() for p in model.parameters()))
