@@ -14,8 +14,8 @@ from timemachine.run.record import Record
 def main(settings: Train, run: Record) -> None:
     """Train a model, test it, and leave in the run's folder what a reader wants to know."""
     windows = settings.data
-    probes.check(settings.probes, settings.model.cell, windows.tokens.name)
     corpus = find_corpus(windows.corpus, windows.search_dirs, windows.tokens)
+    probes.check(settings.probes, settings.model.cell, windows.tokens.name, corpus)
 
     # What follows takes seconds to import: by now mistakes in the settings have been found.
     from lightning.pytorch import seed_everything

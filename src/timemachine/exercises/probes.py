@@ -10,6 +10,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from timemachine.config import format_value
+from timemachine.corpus import LARGE, Corpus
 from timemachine.errors import SettingError
 
 if TYPE_CHECKING:  # they import torch, which takes seconds
@@ -34,8 +36,11 @@ ONLY = {  # what some measure alone: its weights; words between spaces, n-grams 
 }
 
 
-def check(names: list[str], cell: str = "rnn", tokens: str = "letters") -> None:
-    """Raise SettingError for a name that is no probe, or none of this `model.cell` and `data.tokens`."""
+def check(names: list[str], cell: str = "rnn", tokens: str = "letters", corpus: Corpus | None = None) -> None:
+    """Raise SettingError for a name that is no probe, or none of this `model.cell`, `data.tokens` and text."""
+    if names and corpus is not None and not isinstance(corpus.characters, str):
+        rule = f"measure texts of {LARGE >> 20} MB at most, and data.corpus={format_value(corpus.source)} is larger"
+        raise SettingError(f"probes=[{','.join(names)}]: {rule}; type probes=[]")
     for name in names:
         given = f"probes=[{','.join(names)}]"
         if name not in PROBES:

@@ -6,8 +6,6 @@ import unicodedata
 from pathlib import Path
 from string import ascii_letters
 
-import numpy as np
-
 from timemachine.config import Tokens
 from timemachine.errors import SettingError
 from timemachine.texts import Book
@@ -25,6 +23,8 @@ def normalise(text: bytes, tokens: Tokens = Tokens.letters) -> str:
     if tokens is Tokens.characters:
         lines = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         return unicodedata.normalize("NFC", lines.decode())
+    import numpy as np  # which --help does not have to wait for
+
     code_N = np.frombuffer(text.translate(_LETTERS_ELSE_SPACE), np.uint8)
     is_space_N = code_N == ord(" ")
     is_repeated_N = np.zeros_like(is_space_N)
