@@ -25,7 +25,7 @@ from timemachine.texts.normalisation import (
 )
 
 SAMPLE, DEFAULT = "sample", "time_machine"
-LARGE = 256 << 20  # bytes of a text; what is larger stays in its files (texts/large.py)
+LARGE = 256 << 20  # bytes; a larger text stays in its files (texts/large.py)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""A text that stays in its files gives what the same text gives in memory, wherever its parts are cut."""
+"""A text that stays in its files has the characters, the vocabulary and the indices of the same text in memory."""
 
 import contextlib
 import errno
@@ -113,10 +113,8 @@ def test_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     with read_as_large(4):
         with patch.object(large, "_encode", fill), pytest.raises(SettingError, match=line):
             TimeMachine(2, 1, 2, 1, corpus=path)
-        kept = os.listdir(Path(os.environ["XDG_CACHE_HOME"], "timemachine/large"))
-        assert [name for name in kept if not name.endswith(".lock")] == [
-            next(it for it in kept if it.endswith(".json"))
-        ]
+        kept = Path(os.environ["XDG_CACHE_HOME"], "timemachine/large").iterdir()
+        assert {file.suffix for file in kept} == {".json", ".lock"}
         monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null")
         with pytest.raises(SettingError, match=line):
             find_corpus(path, [])

@@ -112,13 +112,15 @@ class Record:
 
     def describe(self, data: "TimeMachine", model: "RNNLMScratch") -> None:
         """Write down the text, what the frequencies of its characters give, and the size of the model."""
-        from timemachine.perplexity import unigram_perplexity  # it imports torch, which takes seconds
+        from timemachine.datamodule import MAX_PERMUTED  # they import torch, which takes seconds
+        from timemachine.perplexity import unigram_perplexity
 
         known = ("name", "title", "source", "sha256", "left_out")
         corpus = {name: getattr(data.corpus, name) for name in known}
         unknown = data.vocab.num_unknown
         corpus |= {"characters": len(data.chars_N), "vocabulary": len(data.vocab), "unknown": unknown}
-        corpus["unigram"] = {f"{split}/perplexity": unigram_perplexity(data, split) for split in ("train", "val")}
+        if len(data.chars_N) <= MAX_PERMUTED:  # counting more would take minutes at each start
+            corpus["unigram"] = {f"{split}/perplexity": unigram_perplexity(data, split) for split in ("train", "val")}
         self.update(corpus=corpus, parameters=sum(p.numel() for p in model.parameters()))
 
     def update(self, **entries: Any) -> None:

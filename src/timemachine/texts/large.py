@@ -1,25 +1,26 @@
 """A text that is too large for memory: it stays in its files, and its indices are mapped from a file into memory.
 
-At the first start the text is read part by part: hashed, its characters counted, the place of each part noted. That is
-written to an index in the user's cache, named by the paths, sizes and times of modification of the files. Later starts
-read the index alone: a file that was changed but has its size and its time of before is not noticed. The indices of the
-characters, 1, 2 or 4 bytes each, are written into a second file there, once for each vocabulary and `data.start`. All
-processes of a machine map that file and share its pages. One process writes, the others wait; files are written whole.
+The first start reads the text part by part: it is hashed, its characters are counted, and the place of each part is
+noted. The result is an index in the user's cache, named by the paths, sizes and times of modification of the files.
+Later starts read the index alone; they do not notice a changed file that has the same size and time as before. The
+indices of the characters, 1, 2 or 4 bytes each, are written into a second file there, once for each vocabulary and
+`data.start`. All processes of a machine map that file and share its pages. One process writes, the others wait.
 """
 
 import bisect
 import copy
 import hashlib
 import json
+import os
 import re
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any
 
 import numpy as np
 from filelock import FileLock
@@ -28,25 +29,16 @@ from numpy.typing import NDArray
 from timemachine.config import Tokens
 from timemachine.errors import SettingError
 from timemachine.texts.download import cache
-from timemachine.texts.normalisation import END_OF, MARKER, checked, require_text, with_line_feeds
+from timemachine.texts.normalisation import MARKER, checked, require_text, with_line_feeds, without_end
 
 PART = 1 << 22  # bytes that are read at once
-FORMAT = 1  # of the index
-Ranges: TypeAlias = list[tuple[int, int, bool]]  # of text in a part: begin, stop, and whether a line feed comes before
-
-
-class Part(NamedTuple):
-    """A part of a file: where it lies there, and its text with line feeds."""
-
-    offset: int
-    size: int
-    text: bytes
+FORMAT = 2  # of the index
 
 
 class LargeText:
     """The normalised characters of files, in place of a str: it has `len`, slices, which are strings, and iteration.
 
-    `sha256` and `left_out` are those of a `Corpus`. `count_C`: how often each code point occurs. Raises SettingError
+    `sha256`, `left_out`: as in `Corpus`. `count_C`: how often each code point occurs. Raises SettingError
     for a file that is not a text, and if the cache cannot be written.
     """
 
@@ -84,7 +76,7 @@ class LargeText:
     def encoded(self, index_of_code: NDArray[Any]) -> Any:
         """Return the indices of the characters as a tensor (N,) that is mapped from a file and cannot be written to.
 
-        `index_of_code`: the index of each code point; the last entry is that of all beyond. Raises SettingError if the
+        `index_of_code`: the index of each code point, and last that of all others. Raises SettingError if the
         cache cannot be written.
         """
         import torch  # which takes seconds
@@ -109,11 +101,12 @@ class LargeText:
 
     def _characters(self, number: int) -> str:
         if self._cached[0] != number:
-            file, offset, size, ranges, skipped, _ = self._parts[number]
+            file, offset, size, frame, skipped, _ = self._parts[number]
             with self.paths[file].open("rb") as opened:
                 opened.seek(offset)
                 text = with_line_feeds(opened.read(size))
-            self._cached = number, checked(self.paths[file], _kept(text, ranges), self.tokens)[skipped:]
+            kept, *_ = _without_gutenberg(text, *frame)
+            self._cached = number, checked(self.paths[file], kept, self.tokens)[skipped:]
         return self._cached[1]
 
 
@@ -135,6 +128,8 @@ def _write_once(path: Path, content: Any, what: str) -> None:
                 with beside.open("wb") as file:
                     for part in content():
                         file.write(part)
+                    file.flush()
+                    os.fsync(file.fileno())
                 beside.replace(path)
             finally:
                 beside.unlink(missing_ok=True)
@@ -160,41 +155,64 @@ def _scan(paths: tuple[Path, ...], tokens: Tokens) -> dict[str, Any]:
     sha256, rows, count, left_out, after_space = hashlib.sha256(), list[Any](), Counter[int](), 0, False
     for number, path in enumerate(paths):
         sha256.update(b"\0"[:number])
-        before = after_space
-        num_bytes, num_kept, of_file, count_in_file, has_text = 0, 0, list[Any](), Counter[int](), False
-        for part, ranges, restarts in _books(_parts(path, sha256), number > 0):
-            if restarts:
-                num_kept, of_file, count_in_file, has_text, after_space = 0, [], Counter(), False, before
-            kept = _kept(part.text, ranges)
+        in_file, count_in_file, num_bytes, num_kept, before = list[Any](), Counter[int](), 0, 0, after_space
+        inside, joins, is_first = True, False, True
+        for offset, size, text, is_last in _parts(path, sha256):
+            marker = MARKER.search(text) if is_first else None
+            if marker and marker[1] == b"START":  # after a header
+                in_file, count_in_file, num_kept, after_space, inside, joins = [], Counter(), 0, before, False, False
+            is_first = is_first and marker is None
+            frame = inside, joins, is_last, bool(number and not in_file)
+            kept, inside, joins = _without_gutenberg(text, *frame)
             characters = checked(path, kept, tokens)
             skipped = int(tokens is Tokens.letters and after_space and characters.startswith(" "))
             if characters := characters[skipped:]:
                 count_C = np.bincount(_codes(characters))
                 codes = np.flatnonzero(count_C)
                 count_in_file.update(dict(zip(codes.tolist(), count_C[codes].tolist(), strict=True)))
-                after_space, has_text = characters.endswith(" "), has_text or not characters.isspace()
-            of_file.append([number, part.offset, part.size, ranges, skipped, len(characters)])
-            num_bytes, num_kept = num_bytes + len(part.text), num_kept + len(kept)
-        require_text(has_text, path, tokens)
-        rows += of_file
+                after_space = characters.endswith(" ")
+            in_file.append([number, offset, size, frame, skipped, len(characters)])
+            num_bytes, num_kept = num_bytes + len(text), num_kept + len(kept) - frame[-1]
+        require_text(not "".join(map(chr, count_in_file)).isspace() and bool(count_in_file), path, tokens)
+        rows, left_out = rows + in_file, left_out + num_bytes - num_kept
         count.update(count_in_file)
-        left_out += num_bytes - num_kept + (number > 0)  # a line feed stands between two files
     return {"sha256": sha256.hexdigest(), "left_out": left_out, "parts": rows, "count": sorted(count.items())}
 
 
-def _parts(path: Path, sha256: Any) -> Iterator[Part]:
-    """Yield a file in parts that can be normalised one by one, and hash it."""
-    offset, raw = 0, b""
+def _parts(path: Path, sha256: Any) -> Iterator[tuple[int, int, bytes, bool]]:
+    """Yield the parts of a file, and hash it: where each lies, its text with line feeds, and whether it is the last."""
+    offset, raw, num_bytes = 0, b"", path.stat().st_size
     with path.open("rb") as file, ThreadPoolExecutor(1) as threads:
         while read := file.read(PART):
             hashed = threads.submit(sha256.update, read)
             raw += read
-            if size := _safe_end(raw):
-                yield Part(offset, size, with_line_feeds(raw[:size]))
+            is_last = offset + len(raw) == num_bytes
+            size = len(raw) if is_last else _safe_end(raw)
+            text = with_line_feeds(raw[:size])
+            mark = text.lower().rfind(b"project gutenberg")
+            # The paragraph of an "End of … Project Gutenberg" may be a book's last one: it stays in one part.
+            if is_last or (size and (mark < 0 or re.search(rb"\n\s*\n", text[mark:].strip()))):
+                yield offset, size, text, is_last
                 offset, raw = offset + size, raw[size:]
             hashed.result()
-    if raw:
-        yield Part(offset, len(raw), with_line_feeds(raw))
+    if raw or offset != num_bytes:
+        raise SettingError(f"data.corpus={path}: changed while it was read; start again when it is complete")
+
+
+def _without_gutenberg(text: bytes, inside: bool, joins: bool, is_last: bool, is_new: bool) -> tuple[bytes, bool, bool]:
+    """Return what `without_gutenberg` keeps of a part, and `inside` and `joins` for the next one.
+
+    `inside`: a book continues from the part before. `joins`: the file has a book before, and a line feed stands between
+    two. `is_new`: one stands before the file. `is_last`: the part ends the file, and a book there.
+    """
+    first, *others = MARKER.split(text)
+    are_books, kept = [inside, *(kind == b"START" for kind in others[::2])], [b"\n"[:is_new]]
+    for number, piece in enumerate([first, *others[1::2]]):
+        if are_books[number]:
+            kept.append(b"\n"[: joins and number > 0])
+            kept.append(without_end(piece) if is_last or number < len(are_books) - 1 else piece)
+            joins = True
+    return b"".join(kept), are_books[-1], joins
 
 
 def _safe_end(raw: bytes) -> int:
@@ -214,89 +232,3 @@ def _safe_end(raw: bytes) -> int:
             end = start
     is_one_line = not (b"\n" in raw or b"\r" in raw or with_line_feeds(raw[:100]).startswith(b"***"))
     return max(raw.rfind(b" "), 0) if is_one_line and raw.rfind(b" ") > 100 else 0
-
-
-def _books(parts: Iterable[Part], joins: bool) -> Iterator[tuple[Part, Ranges, bool]]:
-    """Yield for each part the ranges that `without_gutenberg` keeps of the whole file, and whether it is the first one
-    with text, all before it being a header.
-
-    `joins`: whether a line feed comes before the first book, as before each other one.
-    """
-    waiting, restarts, is_first = list[tuple[Part, Ranges]](), False, True
-    begin, is_new = 0, joins  # of the book, in this part; -1 between books
-    end, newlines = (
-        (-1, 0),
-        0,
-    )  # place, if the paragraph has a line "End of …"; line feeds since it had other than space
-    for part in parts:
-        text, ranges, place = part.text, Ranges(), 0
-        waiting.append((part, ranges))
-        for start, stop, kind in [*_marks(text), (len(text), len(text), b"part")]:
-            if start < place:  # in the second line of a marker
-                continue
-            if end[0] >= 0:
-                is_over, newlines = _is_over(text[place:start], newlines)
-                end = (-1, 0) if is_over or (kind == b"line" and newlines > 1) else end
-            place = start
-            if kind == b"line":
-                if begin >= 0 and end[0] < 0:
-                    end, newlines = (len(waiting) - 1, start), 0
-                continue
-            if begin >= 0:
-                ranges.append((begin, start, is_new))
-                begin, is_new = 0, False
-            if kind == b"part":
-                continue
-            if kind == b"START" and is_first:
-                waiting, restarts = [(part, ranges)], True
-                ranges.clear()
-            else:
-                joins |= begin >= 0
-                _cut(waiting, end)
-            begin, is_new, is_first = stop if kind == b"START" else -1, joins, False
-            end, place = (-1, 0), stop
-        if end[0] < 0:
-            yield from ((*it, restarts and not number) for number, it in enumerate(waiting))
-            waiting, restarts = [], False
-    _cut(waiting, end)
-    yield from ((*it, restarts and not number) for number, it in enumerate(waiting))
-
-
-def _marks(text: bytes) -> list[tuple[int, int, bytes]]:
-    """Return begin, end and kind of the START and END lines of a part, and of lines "End of … Project Gutenberg"."""
-    hits = re.finditer(rb"\*\*\* ?(?:START|END) OF", text)
-    marks = [(*found.span(), found[1]) for hit in hits if (found := MARKER.match(text, hit.start()))]
-    lower, place = text.lower(), -1
-    while (place := lower.find(b"project gutenberg", place + 1)) >= 0:
-        line = text.rfind(b"\n", 0, place) + 1
-        if END_OF.match(text, line):
-            marks.append((line, line, b"line"))
-        place = text.find(b"\n", place) % (len(text) + 1)  # -1: the text ends
-    return sorted(marks)
-
-
-def _is_over(text: bytes, newlines: int) -> tuple[bool, int]:
-    """Return whether a paragraph ends in a text before the next one begins, and with how many line feeds it ends.
-
-    `newlines`: with how many the text before ended.
-    """
-    rest, body = text.lstrip(), text.strip()
-    newlines += text.count(b"\n", 0, len(text) - len(rest))
-    if not body:
-        return False, newlines
-    return newlines > 1 or re.search(rb"\n\s*\n", body) is not None, rest.count(b"\n", len(body))
-
-
-def _cut(waiting: list[tuple[Part, Ranges]], end: tuple[int, int]) -> None:
-    """Let the book that is open end at a place: the number of a part that waits, -1 for none, and the place in it."""
-    number, stop = end
-    if number >= 0:
-        begin, _, is_new = waiting[number][1][-1]
-        waiting[number][1][-1] = begin, stop, is_new
-        for _, ranges in waiting[number + 1 :]:
-            ranges.clear()
-
-
-def _kept(text: bytes, ranges: Ranges) -> bytes:
-    """Return what is no header or footer in a part."""
-    return b"".join(b"\n"[:is_new] + text[begin:stop] for begin, stop, is_new in ranges)

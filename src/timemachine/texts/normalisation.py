@@ -49,10 +49,11 @@ def without_gutenberg(text: bytes) -> bytes:
     books = [part for kind, part in zip(kinds, parts, strict=True) if kind == b"START"]
     if kinds[:1] != [b"START"]:
         books.insert(0, first)
-    return b"\n".join(map(_without_end, books))
+    return b"\n".join(map(without_end, books))
 
 
-def _without_end(book: bytes) -> bytes:
+def without_end(book: bytes) -> bytes:
+    """Return a book that ends before a line "End of … Project Gutenberg" in its last paragraph, if it has one."""
     text = book.rstrip()
     last_paragraph = re.split(rb"\n\s*\n", text)[-1]
     end = END_OF.search(last_paragraph)
