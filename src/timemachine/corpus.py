@@ -47,6 +47,11 @@ class Corpus:
     left_out: int = 0
     tokens: Tokens = Tokens.letters
 
+    @property
+    def is_large(self) -> bool:
+        """Return whether `characters` is a `LargeText`."""
+        return type(self.characters) is not str
+
     def rotated(self, start: int) -> "Corpus":
         """Return the text rotated to start at character `start`; it has one seam."""
         text = self.characters

@@ -118,7 +118,7 @@ class TimeMachine(LightningDataModule):
         """Return this process' number and how many there are. Move the text to its device, where batches are taken."""
         if self.trainer is None:
             return 0, 1
-        if isinstance(self.corpus.characters, str):  # a large text stays where it is, and each batch is moved
+        if not self.corpus.is_large:  # a large text stays where it is, and each batch is moved
             self.chars_N = self.chars_N.to(self.trainer.strategy.root_device)
         return self.trainer.global_rank, self.trainer.world_size
 

@@ -80,8 +80,9 @@ class Vocab:
 
     def encode(self, text: str) -> Tensor:
         """Return the indices of a normalised text: (N,), in 1, 2 or 4 bytes each, as few as the vocabulary needs."""
-        if not isinstance(text, str):
-            return text.encoded(self._index_of_code)
+        if (encoded := getattr(text, "encoded", None)) is not None:  # a large text
+            mapped_N: Tensor = encoded(self._index_of_code)
+            return mapped_N
         index_N = torch.empty(len(text), dtype=self.dtype)
         for start, code_N in zip(range(0, len(text), AT_ONCE), _codes(text), strict=True):
             code_N = np.minimum(code_N, len(self._index_of_code) - 1)  # the last one is unknown

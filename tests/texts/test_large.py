@@ -14,11 +14,17 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.support.programs import assert_succeeded, call_program
+from tests.support.texts import path_of
 from timemachine import corpus
-from timemachine.config import Tokens
+from timemachine.config import Tokens, Training
 from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import TimeMachine, WindowLoader
 from timemachine.errors import SettingError
+from timemachine.evaluation import scores
+from timemachine.exercises import probes
+from timemachine.how_low import train_loader
+from timemachine.run.record import read_summary
 from timemachine.texts import large
 from timemachine.vocab import Vocab
 
@@ -151,3 +157,29 @@ def test_windows_are_drawn(world_size: int, monkeypatch: pytest.MonkeyPatch) -> 
     epochs(resumed, 0, 1)
     state.set_state(resumed.get_state())  # as a checkpoint has it
     assert epochs(state, 0, 1) == epochs(resumed, 0, 1)
+
+
+def test_whole_text_readers_are_rejected(sample: Corpus) -> None:
+    with read_as_large(1000):
+        data = TimeMachine(8, 4, None, None, corpus=str(sample.paths[0]))
+    with pytest.raises(SettingError, match=r"^training\.teacher=1: [^\n]*$"):
+        train_loader(data, Training(carry_state=True, teacher=1))
+    with pytest.raises(SettingError, match=r"^probes=\[stream\]: [^\n]*$"):
+        probes.check(["stream"], corpus=data.corpus)
+    with patch.object(scores, "MAX_SCORED", 1000), pytest.raises(SettingError, match=r"^data\.corpus=[^\n]*$"):
+        scores.as_trained({"settings": {"data": {"num_steps": 4}}}, data.corpus)
+
+
+@pytest.mark.usefixtures("quick_calls")
+def test_runs_have_the_same_numbers() -> None:
+    """Also where the prefix is not of the text's alphabet, and is replaced by a part of the text."""
+    settings = [f"data.corpus={path_of('chinese')}", "data.tokens=characters", "data.min_count=2", "data.start=30"]
+    small = ["data.num_train=200", "data.num_val=100", "trainer.max_epochs=2", "logger=csv", "trainer=cpu"]
+    assert_succeeded(call_program("train.py", *settings, *small, "hydra.run.dir=memory"))
+    with read_as_large(100):
+        assert_succeeded(call_program("train.py", *settings, *small, "hydra.run.dir=files"))
+    memory, files = (read_summary(Path(name)) for name in ("memory", "files"))
+    assert memory["corpus"] == files["corpus"]
+    for name in ("train/perplexity", "val/perplexity", "test/perplexity"):
+        assert memory["metrics"][name] == files["metrics"][name]
+    assert Path("memory/sample.txt").read_bytes() == Path("files/sample.txt").read_bytes()

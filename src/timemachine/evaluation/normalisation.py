@@ -49,7 +49,7 @@ def lost_letters(corpus: Corpus) -> str:
     Of a large text it reads the beginning alone.
     """
     characters, where = corpus.characters, ""
-    if isinstance(characters, str):
+    if not corpus.is_large:
         lost = replaced(corpus)["accents"]
     else:
         with corpus.paths[0].open("rb") as file:

@@ -38,7 +38,7 @@ ONLY = {  # what some measure alone: its weights; words between spaces, n-grams 
 
 def check(names: list[str], cell: str = "rnn", tokens: str = "letters", corpus: Corpus | None = None) -> None:
     """Raise SettingError for a name that is no probe, or none of this `model.cell`, `data.tokens` and text."""
-    if names and corpus is not None and not isinstance(corpus.characters, str):
+    if names and corpus is not None and corpus.is_large:
         rule = f"measure texts of {LARGE >> 20} MB at most, and data.corpus={format_value(corpus.source)} is larger"
         raise SettingError(f"probes=[{','.join(names)}]: {rule}; type probes=[]")
     for name in names:

@@ -74,7 +74,7 @@ def _with_another_text(chars_N: Tensor, data: TimeMachine, training: Training) -
     """Return the training characters and those that a teacher writes, and a distribution for each character."""
     setting, instead = f"training.teacher={training.teacher:g}", "training.teacher=0 training.teacher_networks=0"
     check_size(data.vocab, setting, instead)
-    if not isinstance(data.corpus.characters, str):
+    if data.corpus.is_large:
         raise SettingError(f"{setting}: counts a text in memory, of {LARGE >> 20} MB at most; type {instead}")
     known_N, num_chars, threads = chars_N.cpu(), round(training.teacher * len(chars_N)), torch.get_num_threads()
     torch.set_num_threads(1)  # so that what networks write does not depend on their number

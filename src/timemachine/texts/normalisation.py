@@ -29,7 +29,8 @@ def normalise(text: bytes, tokens: Tokens = Tokens.letters) -> str:
     is_space_N = code_N == ord(" ")
     is_repeated_N = np.zeros_like(is_space_N)
     is_repeated_N[1:] = is_space_N[1:] & is_space_N[:-1]
-    return code_N[~is_repeated_N].tobytes().decode("ascii")
+    characters: bytes = code_N[~is_repeated_N].tobytes()
+    return characters.decode("ascii")
 
 
 # Each pattern reads a line, and the line below at most: its time is linear in the length of any text.
