@@ -95,9 +95,9 @@ def _found(corpus: str | list[str], search_dirs: list[str]) -> Corpus:
     """Return a text that has not been read yet."""
     if isinstance(corpus, list):
         several = [_found(name, search_dirs) for name in corpus]
-        names, titles, sources = zip(*((it.name, it.title, str(it.source)) for it in several), strict=True)
+        of_each, titles, sources = zip(*((it.name, it.title, str(it.source)) for it in several), strict=True)
         paths = tuple(path for it in several for path in it.paths)
-        return several[0] if len(several) == 1 else Corpus("+".join(names), " and ".join(titles), [*sources], paths)
+        return several[0] if len(several) == 1 else Corpus("+".join(of_each), " and ".join(titles), [*sources], paths)
     if corpus == SAMPLE:
         return Corpus(SAMPLE, "the sample text", SAMPLE, (Path(__file__).parent / "texts" / "sample.txt",))
     if corpus not in CATALOGUE:

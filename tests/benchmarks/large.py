@@ -1,8 +1,7 @@
 """python -m tests.benchmarks.large FOLDER [GB]: the same run on a novel and on a large text made of novels.
 
-It needs room for the text and its indices in FOLDER, about twice its size, and Linux's /proc. Memory is what no file
-backs (RssAnon), the largest of all processes; the text is mapped, so it is none of it. Numbers are those of the machine
-as it is: nothing else should run there.
+It needs Linux's /proc, the novels in ../shared/corpora, and room in FOLDER for twice the text's size. Memory is the
+peak of anonymous memory (RssAnon), which the mapped text is no part of. Run it on an idle machine.
 """
 
 import argparse

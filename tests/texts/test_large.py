@@ -94,7 +94,7 @@ def test_unreadable_large_texts(text: bytes) -> None:
     (path,) = files([text])
     expected = found([path], Tokens.characters)
     with read_as_large(4):
-        assert found([path], Tokens.characters) == expected and expected.startswith(f"data.corpus={path}: ")
+        assert found([path], Tokens.characters) == expected and str(expected).startswith(f"data.corpus={path}: ")
 
 
 def test_index_is_reused(capsys: pytest.CaptureFixture[str]) -> None:

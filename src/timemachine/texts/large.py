@@ -76,7 +76,7 @@ class LargeText:
     def encoded(self, index_of_code: NDArray[Any]) -> Any:
         """Return the indices of the characters as a tensor (N,) that is mapped from a file and cannot be written to.
 
-        `index_of_code`: the index of each code point, and last that of all others. Raises SettingError if the
+        `index_of_code`: the index of each code point, and last the index of all others. Raises SettingError if the
         cache cannot be written.
         """
         import torch  # which takes seconds
@@ -142,7 +142,8 @@ def _encode(characters: str, index_of_code: NDArray[Any]) -> bytes:
     """Return the indices of characters, as bytes."""
     if index_of_code.itemsize == 1 and characters.isascii():
         return characters.encode().translate(index_of_code[np.arange(256).clip(max=len(index_of_code) - 1)].tobytes())
-    return index_of_code[_codes(characters).clip(max=len(index_of_code) - 1)].tobytes()
+    encoded: bytes = index_of_code[_codes(characters).clip(max=len(index_of_code) - 1)].tobytes()
+    return encoded
 
 
 def _codes(characters: str) -> NDArray[Any]:
