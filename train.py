@@ -18,6 +18,8 @@ def main(settings: Train, run: Record) -> None:
 
         probes.check(settings.probes, settings.model.cell, windows.tokens.name)
     corpus = find_corpus(windows.corpus, windows.search_dirs, windows.tokens)
+    if settings.probes:
+        probes.check_size(settings.probes, corpus)
 
     # These take seconds to import: by now mistakes in the settings have been found.
     from lightning.pytorch import seed_everything

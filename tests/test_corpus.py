@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from tests.support.texts import path_of
 from timemachine import corpus
 from timemachine.config import Tokens
-from timemachine.corpus import Corpus, find_corpus, normalise, without_gutenberg
+from timemachine.corpus import Corpus, find_corpus
 from timemachine.errors import SettingError
 from timemachine.evaluation.normalisation import lost_letters, replaced
 from timemachine.texts import CATALOGUE, Book
+from timemachine.texts.normalisation import normalise, without_gutenberg
 
 
 def book_normalise(text: str) -> str:

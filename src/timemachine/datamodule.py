@@ -17,6 +17,7 @@ from timemachine.errors import SettingError
 from timemachine.vocab import Vocab
 
 Batch = tuple[Tensor, Tensor]
+MAX_PERMUTED = 1 << 30  # windows; a permutation of more would take 4 GB and has no place in an int32
 AT_ONCE = 1 << 18  # logits of a time step at most, where windows are read and nothing is learnt from them
 
 
@@ -106,6 +107,8 @@ class TimeMachine(LightningDataModule):
         """
         starts = self.splits[split].starts
         rank, world_size = self.share()
+        if generator is not None and len(starts) > MAX_PERMUTED and rank == 0:
+            print(f"windows       {len(starts):,}, too many to permute: an epoch draws as many, and some of them twice")
         windows_NT = self.chars_N.unfold(0, self.num_steps + 1, 1)[starts.start : starts.stop]
         size = batch_size or max(self.batch_size, AT_ONCE // max(len(self.vocab), 256))
         return WindowLoader(windows_NT, size, generator, rank, world_size)
@@ -114,7 +117,8 @@ class TimeMachine(LightningDataModule):
         """Return this process' number and how many there are. Move the text to its device, where batches are taken."""
         if self.trainer is None:
             return 0, 1
-        self.chars_N = self.chars_N.to(self.trainer.strategy.root_device)
+        if not self.corpus.is_large:  # a large text stays where it is, and each batch is moved
+            self.chars_N = self.chars_N.to(self.trainer.strategy.root_device)
         return self.trainer.global_rank, self.trainer.world_size
 
     def state_dict(self) -> dict[str, Any]:
@@ -154,12 +158,17 @@ class WindowLoader:
         return -(-len(self.windows_NT) // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        num_windows, order_N = len(self.windows_NT), None
-        if self.generator is not None:
+        num_windows, order_N, drawing = len(self.windows_NT), None, None
+        if self.generator is not None and num_windows > MAX_PERMUTED:
+            drawing = Generator().manual_seed(int(torch.randint(1 << 62, (), generator=self.generator)))
+        elif self.generator is not None:
             order_N = torch.randperm(num_windows, generator=self.generator, dtype=torch.int32)
         for start in range(0, num_windows, self.batch_size):
             share: slice | Tensor = slice(start + self.rank, start + self.batch_size, self.world_size)
-            if order_N is not None:
+            if drawing is not None:
+                drawn_B = torch.randint(num_windows, (self.batch_size,), generator=drawing)
+                share = drawn_B[: num_windows - start][self.rank :: self.world_size].to(self.windows_NT.device)
+            elif order_N is not None:
                 share = order_N[share].to(self.windows_NT.device)
             batch_BT = self.windows_NT[share].long()
             yield batch_BT[:, :-1], batch_BT[:, 1:]

@@ -111,7 +111,7 @@ def unigram_perplexity(data: TimeMachine, split: str) -> float:
     starts, stop = data.splits[split].starts, data.splits["train"].targets.stop
     predicted_N = data.chars_N[starts.start + 1 : starts.stop + data.num_steps]
     known_V = _counts(data.chars_N[:stop], len(data.vocab)) + 1
-    known_V[data.vocab.unk] *= data.vocab.unk in data.chars_N  # most texts have no such character
+    known_V[data.vocab.unk] *= data.vocab.num_unknown > 0  # most texts have no such character
     predicted_V = _counts(predicted_N, len(data.vocab))
     log_p = predicted_V.xlogy(known_V).sum() / predicted_V.sum() - known_V.sum().log()
     return math.exp(-log_p)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from timemachine.config import Tokens, require
-from timemachine.corpus import normalise
+from timemachine.texts.normalisation import normalise
 
 UNKNOWN = "<unk>"
 LARGEST = 65_536  # symbols; a batch of the book's has two gigabytes of logits then, for each 8 time steps
@@ -29,6 +29,7 @@ class Vocab:
         self.idx_to_token: list[str] = sorted({UNKNOWN, *tokens})
         self.token_to_idx: dict[str, int] = {token: index for index, token in enumerate(self.idx_to_token)}
         self.unk, self.kind = self.token_to_idx[UNKNOWN], kind
+        self.num_unknown = self.num_unknown_bytes = 0  # of the text whose vocabulary this is: characters, UTF-8 bytes
         self.dtype = next(dtype for dtype, most in DTYPES if len(self) <= most)
         index_of = {ord(token): index for token, index in self.token_to_idx.items() if token != UNKNOWN}
         self._index_of_code = np.full(max(index_of, default=0) + 2, self.unk, str(self.dtype).removeprefix("torch."))
@@ -42,14 +43,21 @@ class Vocab:
 
         Raises SettingError for more symbols than a model can have, and for none but `<unk>`.
         """
-        count_C = np.zeros(0x110000, np.int64)  # of each character of Unicode
-        for code_N in _codes(text):
-            count_C += np.bincount(code_N, minlength=len(count_C))
+        count_C = getattr(text, "count_C", None)  # of each character of Unicode; a large text knows it
+        if count_C is None:
+            count_C = np.zeros(0x110000, np.int64)
+            for code_N in _codes(text):
+                count_C += np.bincount(code_N, minlength=len(count_C))
         kept = np.flatnonzero(count_C >= min_count).tolist()
         if text and not 0 < len(kept) < LARGEST:
             rule = f"keeps {len(kept):,} kinds of characters, and a model knows 1 to {LARGEST - 1:,}"
             require(False, "data.min_count", min_count, rule, int(np.sort(count_C)[-LARGEST]) + 1)
-        return cls(map(chr, kept), kind)
+        vocab = cls(map(chr, kept), kind)
+        count_C[kept] = 0  # of the unknown ones
+        code_C = np.arange(len(count_C))
+        size_C = 1 + (code_C > 0x7F) + (code_C > 0x7FF) + (code_C > 0xFFFF)  # bytes in UTF-8
+        vocab.num_unknown, vocab.num_unknown_bytes = int(count_C.sum()), int(count_C @ size_C)
+        return vocab
 
     def __len__(self) -> int:
         return len(self.idx_to_token)
@@ -75,6 +83,9 @@ class Vocab:
 
     def encode(self, text: str) -> Tensor:
         """Return the indices of a normalised text: (N,), in 1, 2 or 4 bytes each, as few as the vocabulary needs."""
+        if (encoded := getattr(text, "encoded", None)) is not None:  # a large text
+            mapped_N: Tensor = encoded(self._index_of_code)
+            return mapped_N
         index_N = torch.empty(len(text), dtype=self.dtype)
         for start, code_N in zip(range(0, len(text), AT_ONCE), _codes(text), strict=True):
             code_N = np.minimum(code_N, len(self._index_of_code) - 1)  # the last one is unknown

@@ -46,7 +46,7 @@ def test_probes_measure() -> None:
         *((["stream", name], {"cell": "gru"}) for name in ("dynamics", "weights")),
     ],
 )
-def test_invalid_probes_are_rejected(names: list[str], settings: dict[str, str]) -> None:
+def test_invalid_probes_are_rejected(names: list[str], settings: dict[str, Any]) -> None:
     """A name that is no probe, and one that measures the book's letters or its cell alone."""
     with pytest.raises(SettingError, match=rf"^probes=\[{re.escape(','.join(names))}\]: .*{re.escape(names[-1])}"):
         probes.check(names, **settings)

@@ -27,7 +27,7 @@ from tests.page.models import (
 )
 from tests.page.screen import Shown, compare, compare_forgetting, numbers, settle, sign
 from timemachine.config import Tokens
-from timemachine.corpus import normalise
+from timemachine.texts.normalisation import normalise
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

@@ -65,6 +65,12 @@ def test_interrupted_at_any_step(
     interrupt_at(steps, uninterrupted, tmp_path_factory.mktemp("interrupted"))
 
 
+def test_interrupted_with_drawn_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("timemachine.datamodule.MAX_PERMUTED", 10)
+    train(tmp_path / "whole")
+    interrupt_at([STEPS_AN_EPOCH + 1], tmp_path / "whole", tmp_path / "interrupted")
+
+
 def test_interrupted_with_max_steps(tmp_path: Path) -> None:
     max_steps = 3 * STEPS_AN_EPOCH - 2
     train(tmp_path / "whole", max_steps=max_steps)

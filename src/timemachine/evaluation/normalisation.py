@@ -4,9 +4,11 @@ from collections import Counter
 from string import ascii_letters, whitespace
 
 from timemachine.config import Tokens
-from timemachine.corpus import Corpus, without_gutenberg
+from timemachine.corpus import Corpus
+from timemachine.texts.normalisation import normalise, without_gutenberg
 
 KEPT = (ascii_letters + whitespace).encode()
+BEGINNING = 16 << 20  # bytes
 
 
 def replaced(corpus: Corpus) -> dict[str, int]:
@@ -16,14 +18,20 @@ def replaced(corpus: Corpus) -> dict[str, int]:
     """
     counts = {"digits": 0, "accents": 0, "other": 0}
     for path in corpus.paths if corpus.tokens is Tokens.letters else ():
-        body = without_gutenberg(path.read_bytes()).translate(None, KEPT)  # which leaves a tenth of a text
-        try:
-            text = body.decode("utf-8")
-        except UnicodeDecodeError:
-            text = body.decode("latin-1")
-        for character, count in Counter(text).items():
-            kind = "digits" if character.isdigit() else "accents" if character.isalpha() else "other"
-            counts[kind] += 0 if character.isspace() else count
+        for kind, count in _replaced(path.read_bytes()).items():
+            counts[kind] += count
+    return counts
+
+
+def _replaced(text: bytes) -> dict[str, int]:
+    body, counts = without_gutenberg(text).translate(None, KEPT), Counter[str]()  # which leaves a tenth of a text
+    try:
+        decoded = body.decode("utf-8")
+    except UnicodeDecodeError:
+        decoded = body.decode("latin-1")
+    for character, count in Counter(decoded).items():
+        kind = "digits" if character.isdigit() else "accents" if character.isalpha() else "other"
+        counts[kind] += 0 if character.isspace() else count
     return counts
 
 
@@ -36,9 +44,20 @@ def lost_characters(text: str) -> str:
 
 
 def lost_letters(corpus: Corpus) -> str:
-    """Return a line that says how many letters became spaces, "" for less than 1 % of them."""
-    lost = replaced(corpus)["accents"]
-    letters = lost + len(corpus.characters) - corpus.characters.count(" ")
-    share = f"{lost / letters:.1%}"
-    line = f"text          {lost:,} of {letters:,} letters are not A to Z: they become spaces ({share})"
+    """Return a line that says how many letters became spaces, "" for less than 1 % of them.
+
+    Of a large text it reads the beginning alone.
+    """
+    characters, where = corpus.characters, ""
+    if not corpus.is_large:
+        lost = replaced(corpus)["accents"]
+    else:
+        with corpus.paths[0].open("rb") as file:
+            beginning = file.read(BEGINNING)
+        beginning = beginning[: beginning.rfind(b"\n") + 1]
+        lost = _replaced(beginning)["accents"] if corpus.tokens is Tokens.letters else 0
+        characters, where = normalise(without_gutenberg(beginning)), f" in its first {len(beginning):,} bytes"
+    letters = lost + len(characters) - characters.count(" ")
+    share = f"{lost / max(letters, 1):.1%}"
+    line = f"text          {lost:,} of {letters:,} letters{where} are not A to Z: they become spaces ({share})"
     return f"{line}; data.tokens=characters keeps them" if lost and lost >= letters / 100 else ""

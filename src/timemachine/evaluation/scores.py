@@ -21,6 +21,7 @@ from timemachine.vocab import Vocab
 
 WARM_UP = 512  # characters that a stream has read before its first target
 SHOWN = 10  # characters that the model has never seen
+MAX_SCORED = 1 << 30  # characters; a score takes 30 bytes for each
 BLOCK = 100  # characters; neighbouring ones are not independent, so errors are those of block sums
 
 
@@ -200,6 +201,9 @@ def as_trained(summary: dict[str, Any], corpus: Corpus) -> tuple[Corpus, dict[st
             f"data.corpus={format_value(corpus.source)}: has {num_chars} characters, a window of this run needs "
             f"{num_steps + 1}; type the path of a longer text"
         )
+    if num_chars > MAX_SCORED:
+        rule = f"has {num_chars:,} characters, and {MAX_SCORED:,} are scored at most"
+        raise SettingError(f"data.corpus={format_value(corpus.source)}: {rule}; type the path of a part of it")
     if corpus.sha256 != summary["corpus"]["sha256"]:
         return corpus, {"all": Split(range(num_chars - num_steps), range(1, num_chars))}
     windows = {name: settings[name] for name in ("num_steps", "num_train", "num_val", "start", "tokens", "min_count")}

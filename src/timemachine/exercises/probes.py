@@ -10,6 +10,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from timemachine.config import format_value
+from timemachine.corpus import LARGE, Corpus
 from timemachine.errors import SettingError
 
 if TYPE_CHECKING:  # they import torch, which takes seconds
@@ -45,6 +47,13 @@ def check(names: list[str], cell: str = "rnn", tokens: str = "letters") -> None:
             is_typed = alone in (f"model.cell={cell}", f"data.tokens={tokens}")
             if not is_typed and PROBES[name] in measuring:
                 raise SettingError(f"{given}: {name} measures {alone} alone; type another probe, or {alone}")
+
+
+def check_size(names: list[str], corpus: Corpus) -> None:
+    """Raise SettingError for a text that stays in its files: probes read the whole text."""
+    if corpus.is_large:
+        rule = f"measure texts of {LARGE >> 20} MB at most, and data.corpus={format_value(corpus.source)} is larger"
+        raise SettingError(f"probes=[{','.join(names)}]: {rule}; type probes=[]")
 
 
 def measure(names: list[str], model: "RNNLMScratch", data: "TimeMachine") -> dict[str, Any]:

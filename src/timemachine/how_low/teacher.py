@@ -24,6 +24,7 @@ from torch import Tensor
 
 from timemachine.clipping import clip_gradients
 from timemachine.config import Optimizer, Schedule, Training
+from timemachine.corpus import LARGE
 from timemachine.datamodule import TimeMachine, WindowLoader
 from timemachine.errors import SettingError
 from timemachine.how_low.ensemble import Ensemble
@@ -71,7 +72,10 @@ def train_loader(data: TimeMachine, training: Training) -> WindowLoader | InputD
 
 def _with_another_text(chars_N: Tensor, data: TimeMachine, training: Training) -> tuple[Tensor, Tensor]:
     """Return the training characters and those that a teacher writes, and a distribution for each character."""
-    check_size(data.vocab, f"training.teacher={training.teacher:g}", "training.teacher=0 training.teacher_networks=0")
+    setting, instead = f"training.teacher={training.teacher:g}", "training.teacher=0 training.teacher_networks=0"
+    check_size(data.vocab, setting, instead)
+    if data.corpus.is_large:
+        raise SettingError(f"{setting}: counts a text in memory, of {LARGE >> 20} MB at most; type {instead}")
     known_N, num_chars, threads = chars_N.cpu(), round(training.teacher * len(chars_N)), torch.get_num_threads()
     torch.set_num_threads(1)  # so that what networks write does not depend on their number
     try:

@@ -104,14 +104,16 @@ class Record:
 
     def describe(self, data: "TimeMachine", model: "RNNLMScratch") -> None:
         """Record the text, the perplexities of its characters' frequencies, and the size of the model."""
-        from timemachine.perplexity import num_unknown_bytes, unigram_perplexity  # it imports torch: seconds
+        from timemachine.datamodule import MAX_PERMUTED  # they import torch, which takes seconds
+        from timemachine.perplexity import unigram_perplexity
 
         known = ("name", "title", "source", "sha256", "left_out")
         corpus = {name: getattr(data.corpus, name) for name in known}
-        unknown = int((data.chars_N == data.vocab.unk).sum())
+        unknown = data.vocab.num_unknown
         corpus |= {"characters": len(data.chars_N), "vocabulary": len(data.vocab), "unknown": unknown}
-        corpus["unknown_bytes"] = num_unknown_bytes(data.corpus.characters, data.chars_N, data.vocab)
-        corpus["unigram"] = {f"{split}/perplexity": unigram_perplexity(data, split) for split in ("train", "val")}
+        corpus["unknown_bytes"] = data.vocab.num_unknown_bytes
+        if len(data.chars_N) <= MAX_PERMUTED:  # counting more would take minutes at each start
+            corpus["unigram"] = {f"{split}/perplexity": unigram_perplexity(data, split) for split in ("train", "val")}
         self.update(corpus=corpus, parameters=sum(p.numel() for p in model.parameters()))
 
     def update(self, **entries: Any) -> None:

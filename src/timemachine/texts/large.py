@@ -1,0 +1,242 @@
+"""A text that is too large for memory: it stays in its files, and its indices are mapped from a file into memory.
+
+The first start reads the text part by part: it is hashed, its characters are counted, and the place of each part is
+noted. The result is an index in the user's cache, named by the paths, sizes and times of modification of the files.
+Later starts read the index alone; they do not notice a changed file that has the same size and time as before. The
+indices of the characters, 1, 2 or 4 bytes each, are written into a second file there, once for each vocabulary and
+`data.start`. All processes of a machine map that file and share its pages. One process writes, the others wait.
+"""
+
+import bisect
+import copy
+import hashlib
+import json
+import os
+import re
+import sys
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from timemachine.config import Tokens
+from timemachine.errors import SettingError
+from timemachine.texts.download import cache
+from timemachine.texts.normalisation import MARKER, checked, require_text, with_line_feeds, without_end
+
+PART = 1 << 22  # bytes that are read at once
+FORMAT = 2  # of the index
+
+
+class LargeText:
+    """The normalised characters of files, in place of a str: it has `len`, slices, which are strings, and iteration.
+
+    `sha256`, `left_out`: as in `Corpus`. `count_C`: how often each code point occurs. Raises SettingError
+    for a file that is not a text, and if the cache cannot be written.
+    """
+
+    def __init__(self, paths: tuple[Path, ...], tokens: Tokens) -> None:
+        self.paths, self.tokens, self._start = paths, tokens, 0
+        files = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+        name = hashlib.sha256(json.dumps([FORMAT, tokens.name, files]).encode()).hexdigest()[:32]
+        path = cache() / "large" / f"{name}.json"
+        what = f"{sum(size for _, size, _ in files):,} bytes are read once, to count their characters"
+        _write_once(path, lambda: [json.dumps(_scan(paths, tokens)).encode()], what)
+        index = json.loads(path.read_bytes())
+        self.sha256, self.left_out, self._parts = index["sha256"], index["left_out"], index["parts"]
+        self._firsts = [0, *np.cumsum([part[-1] for part in self._parts], dtype=np.int64).tolist()]
+        self.count_C = np.zeros(0x110000, np.int64)
+        codes, counts = zip(*index["count"], strict=True)
+        self.count_C[[*codes]] = counts
+        self._cached = (-1, "")  # the part that was read last
+
+    def __len__(self) -> int:
+        return int(self._firsts[-1])
+
+    def __getitem__(self, place: slice) -> str:
+        start, stop, _ = place.indices(len(self))
+        return "".join(self._between(start, stop))
+
+    def __iter__(self) -> Iterator[str]:
+        return chain.from_iterable(self._between(0, len(self)))
+
+    def rotated(self, start: int) -> "LargeText":
+        """Return the text rotated to start at character `start`."""
+        other = copy.copy(self)
+        other._start = (self._start + start) % len(self)
+        return other
+
+    def encoded(self, index_of_code: NDArray[Any]) -> Any:
+        """Return the indices of the characters as a tensor (N,) that is mapped from a file and cannot be written to.
+
+        `index_of_code`: the index of each code point, and last the index of all others. Raises SettingError if the
+        cache cannot be written.
+        """
+        import torch  # which takes seconds
+
+        settings = hashlib.sha256(f"{self.tokens.name} {self._start} ".encode() + index_of_code.tobytes()).hexdigest()
+        path = cache() / "large" / f"{self.sha256[:32]}_{settings[:16]}.{index_of_code.dtype}"
+        encoded = (_encode(part, index_of_code) for part in self._between(0, len(self)))
+        _write_once(path, lambda: encoded, f"{len(self):,} characters are encoded once")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it cannot be written to
+            return torch.from_numpy(np.memmap(path, index_of_code.dtype, "r"))
+
+    def _between(self, start: int, stop: int) -> Iterator[str]:
+        """Yield the text from one character to another, part by part."""
+        first, last, size = start + self._start, stop + self._start, len(self)
+        for begin, end in ((first, min(last, size)), (max(first - size, 0), last - size)):
+            number = bisect.bisect_right(self._firsts, begin) - 1
+            while begin < end:
+                characters, at = self._characters(number), self._firsts[number]
+                yield characters[begin - at : end - at]
+                number, begin = number + 1, at + len(characters)
+
+    def _characters(self, number: int) -> str:
+        if self._cached[0] != number:
+            file, offset, size, frame, skipped, _ = self._parts[number]
+            with self.paths[file].open("rb") as opened:
+                opened.seek(offset)
+                text = with_line_feeds(opened.read(size))
+            kept, *_ = _without_gutenberg(text, *frame)
+            self._cached = number, checked(self.paths[file], kept, self.tokens)[skipped:]
+        return self._cached[1]
+
+
+def _write_once(path: Path, content: Any, what: str) -> None:
+    """Write a file, whole, unless it is there; say `what` it is. `content` returns its bytes, in parts.
+
+    Raises SettingError if it cannot be written.
+    """
+    beside = path.with_name(f"{path.name}.part")
+    try:
+        if path.exists():
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{path}.lock"):
+            if path.exists():  # another process has written it
+                return
+            print(f"text          {what}: {path}", file=sys.stderr, flush=True)
+            try:
+                with beside.open("wb") as file:
+                    for part in content():
+                        file.write(part)
+                    file.flush()
+                    os.fsync(file.fileno())
+                beside.replace(path)
+            finally:
+                beside.unlink(missing_ok=True)
+    except OSError as error:
+        rule = f"{path} cannot be written ({error.strerror}); set XDG_CACHE_HOME to a folder with room for the text"
+        raise SettingError(f"data.corpus: {rule}") from error
+
+
+def _encode(characters: str, index_of_code: NDArray[Any]) -> bytes:
+    """Return the indices of characters, as bytes."""
+    if index_of_code.itemsize == 1 and characters.isascii():
+        return characters.encode().translate(index_of_code[np.arange(256).clip(max=len(index_of_code) - 1)].tobytes())
+    encoded: bytes = index_of_code[_codes(characters).clip(max=len(index_of_code) - 1)].tobytes()
+    return encoded
+
+
+def _codes(characters: str) -> NDArray[Any]:
+    encoding, dtype = ("ascii", np.uint8) if characters.isascii() else ("utf-32-le", np.uint32)
+    return np.frombuffer(characters.encode(encoding, "surrogatepass"), dtype)
+
+
+def _scan(paths: tuple[Path, ...], tokens: Tokens) -> dict[str, Any]:
+    """Return the text's SHA-256, its parts, how often each character occurs, and the bytes that were left out."""
+    sha256, rows, count, left_out, after_space = hashlib.sha256(), list[Any](), Counter[int](), 0, False
+    for number, path in enumerate(paths):
+        sha256.update(b"\0"[:number])
+        in_file, count_in_file, num_bytes, num_kept, before = list[Any](), Counter[int](), 0, 0, after_space
+        inside, joins, is_first = True, False, True
+        for offset, size, text, is_last in _parts(path, sha256):
+            marker = next(iter(_markers(text)), None) if is_first else None
+            if marker and marker[1] == b"START":  # after a header
+                in_file, count_in_file, num_kept, after_space, inside, joins = [], Counter(), 0, before, False, False
+            is_first = is_first and marker is None
+            frame = inside, joins, is_last, bool(number and not in_file)
+            kept, inside, joins = _without_gutenberg(text, *frame)
+            characters = checked(path, kept, tokens)
+            skipped = int(tokens is Tokens.letters and after_space and characters.startswith(" "))
+            if characters := characters[skipped:]:
+                count_C = np.bincount(_codes(characters))
+                codes = np.flatnonzero(count_C)
+                count_in_file.update(dict(zip(codes.tolist(), count_C[codes].tolist(), strict=True)))
+                after_space = characters.endswith(" ")
+            in_file.append([number, offset, size, frame, skipped, len(characters)])
+            num_bytes, num_kept = num_bytes + len(text), num_kept + len(kept) - frame[-1]
+        require_text(not "".join(map(chr, count_in_file)).isspace() and bool(count_in_file), path, tokens)
+        rows, left_out = rows + in_file, left_out + num_bytes - num_kept
+        count.update(count_in_file)
+    return {"sha256": sha256.hexdigest(), "left_out": left_out, "parts": rows, "count": sorted(count.items())}
+
+
+def _parts(path: Path, sha256: Any) -> Iterator[tuple[int, int, bytes, bool]]:
+    """Yield the parts of a file, and hash it: where each lies, its text with line feeds, and whether it is the last."""
+    offset, raw, num_bytes = 0, b"", path.stat().st_size
+    with path.open("rb") as file, ThreadPoolExecutor(1) as threads:
+        while read := file.read(PART):
+            hashed = threads.submit(sha256.update, read)
+            raw += read
+            is_last = offset + len(raw) == num_bytes
+            size = len(raw) if is_last else _safe_end(raw)
+            text = with_line_feeds(raw[:size])
+            mark = text.lower().rfind(b"project gutenberg")
+            # The paragraph of an "End of … Project Gutenberg" may be a book's last one: it stays in one part.
+            if is_last or (size and (mark < 0 or re.search(rb"\n\s*\n", text[mark:].strip()))):
+                yield offset, size, text, is_last
+                offset, raw = offset + size, raw[size:]
+            hashed.result()
+    if raw or offset != num_bytes:
+        raise SettingError(f"data.corpus={path}: changed while it was read; start again when it is complete")
+
+
+def _without_gutenberg(text: bytes, inside: bool, joins: bool, is_last: bool, is_new: bool) -> tuple[bytes, bool, bool]:
+    """Return what `without_gutenberg` keeps of a part, and `inside` and `joins` for the next one.
+
+    `inside`: a book continues from the part before. `joins`: the file has a book before, and a line feed stands between
+    two. `is_new`: one stands before the file. `is_last`: the part ends the file, and a book there.
+    """
+    markers = _markers(text)
+    are_books, kept = [inside, *(it[1] == b"START" for it in markers)], [b"\n"[:is_new]]
+    begins, ends = [0, *(it.end() for it in markers)], [*(it.start() for it in markers), len(text)]
+    for number, piece in enumerate(text[begin:end] for begin, end in zip(begins, ends, strict=True)):
+        if are_books[number]:
+            kept.append(b"\n"[: joins and number > 0])
+            kept.append(without_end(piece) if is_last or number < len(are_books) - 1 else piece)
+            joins = True
+    return b"".join(kept), are_books[-1], joins
+
+
+def _safe_end(raw: bytes) -> int:
+    """Return where a part may end: after a line, but for one that may be wrapped onto the next as a marker of Project
+    Gutenberg's; in a text without lines before a space; 0 if nowhere. No byte order mark, CR LF, character in UTF-8,
+    sequence of combining characters or line "End of … Project Gutenberg" is cut.
+    """
+    for line_end, unsafe in ((b"\n", ()), (b"\r", (b"\n", b"\xef", b""))):
+        end = raw.rfind(line_end) + 1
+        while end:
+            start = raw.rfind(line_end, 0, end - 1) + 1
+            lines = with_line_feeds(raw[start:end]).split(b"\n")
+            if raw[end : end + 1] not in unsafe and not lines[-2].startswith(b"***"):
+                return end
+            if raw.startswith(b"***", start) and start:  # which is no second line of a marker
+                return start
+            end = start
+    is_one_line = not (b"\n" in raw or b"\r" in raw or with_line_feeds(raw[:100]).startswith(b"***"))
+    return max(raw.rfind(b" "), 0) if is_one_line and raw.rfind(b" ") > 100 else 0
+
+
+def _markers(text: bytes) -> list[re.Match[bytes]]:
+    """Return the matches of `MARKER`, which would itself be tried at each character and take twenty times as long."""
+    hits = re.finditer(rb"\*\*\* ?(?:START|END) OF", text)
+    return [found for hit in hits if (found := MARKER.match(text, hit.start()))]

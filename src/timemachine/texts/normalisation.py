@@ -1,0 +1,90 @@
+"""From the bytes of a text to its characters: edition, line ends, Project Gutenberg's frames, normalisation."""
+
+import hashlib
+import re
+import unicodedata
+from pathlib import Path
+from string import ascii_letters
+
+from timemachine.config import Tokens
+from timemachine.errors import SettingError
+from timemachine.texts import Book
+
+_LETTERS_ELSE_SPACE = bytes(ord(chr(code).lower()) if chr(code) in ascii_letters else ord(" ") for code in range(256))
+
+
+def normalise(text: bytes, tokens: Tokens = Tokens.letters) -> str:
+    """Return the text as its model reads it.
+
+    As letters: in lower case, with one space for every run of bytes other than A-Z and a-z. The parts of a multi-byte
+    character are no letters either, so the result is that of the decoded text. As characters: from UTF-8 in normal
+    form C, with a line feed for each kind of line end. Raises UnicodeDecodeError for another encoding.
+    """
+    if tokens is Tokens.characters:
+        lines = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        return unicodedata.normalize("NFC", lines.decode())
+    import numpy as np  # which --help does not have to wait for
+
+    code_N = np.frombuffer(text.translate(_LETTERS_ELSE_SPACE), np.uint8)
+    is_space_N = code_N == ord(" ")
+    is_repeated_N = np.zeros_like(is_space_N)
+    is_repeated_N[1:] = is_space_N[1:] & is_space_N[:-1]
+    characters: bytes = code_N[~is_repeated_N].tobytes()
+    return characters.decode("ascii")
+
+
+# Each pattern reads a line, and the line below at most: its time is linear in the length of any text.
+MARKER = re.compile(rb"^\*\*\* ?(START|END) OF(?:.*\*\*\* *|.*\n(?!\*\*\*).*\*\*\* *|.*)$", re.MULTILINE)
+END_OF = re.compile(rb"^End of (the )?Project Gutenberg", re.MULTILINE | re.IGNORECASE)
+
+
+def without_gutenberg(text: bytes) -> bytes:
+    """Return a text with line feeds without Project Gutenberg's header and footer around each book in it.
+
+    A book lies between a START line and the next START or END line; either may be wrapped onto a second line. A line
+    "End of … Project Gutenberg" in the book's last paragraph ends it. Text before the first START line, or between an
+    END and a START line, is header or footer.
+    """
+    first, *others = MARKER.split(text)
+    kinds, parts = others[::2], others[1::2]
+    books = [part for kind, part in zip(kinds, parts, strict=True) if kind == b"START"]
+    if kinds[:1] != [b"START"]:
+        books.insert(0, first)
+    return b"\n".join(map(without_end, books))
+
+
+def without_end(book: bytes) -> bytes:
+    """Return a book that ends before a line "End of … Project Gutenberg" in its last paragraph, if it has one."""
+    text = book.rstrip()
+    last_paragraph = re.split(rb"\n\s*\n", text)[-1]
+    end = END_OF.search(last_paragraph)
+    return text[: end.start() - len(last_paragraph)] if end else book
+
+
+def is_edition(text: bytes, book: Book) -> bool:
+    """Return whether these are the bytes of the catalogue's edition."""
+    algorithm, _, digest = book.hash.partition(":")
+    return hashlib.new(algorithm, text).hexdigest() == digest
+
+
+def with_line_feeds(text: bytes) -> bytes:
+    """Return a text, or several files as one, without byte order marks, each line ended by a line feed."""
+    return text.replace(b"\xef\xbb\xbf", b"").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+
+def checked(path: Path, text: bytes, tokens: Tokens) -> str:
+    """Return a normalised text, or a part of it. Raises SettingError, with the file's path, if it is not a text."""
+    if b"\0" in text:
+        raise SettingError(f"data.corpus={path}: is not a text in UTF-8, it holds a NUL byte; type the path of a text")
+    try:
+        return normalise(text, tokens)
+    except UnicodeDecodeError as error:
+        rule = f"is not in UTF-8 (byte {error.object[error.start]:#04x}); use iconv -f <its encoding, such as latin1>"
+        raise SettingError(f"data.corpus={path}: {rule} -t UTF-8 to make a copy") from error
+
+
+def require_text(has_text: bool, path: Path, tokens: Tokens) -> None:
+    """Raise SettingError unless some character of a normalised file is not white space."""
+    if not has_text:
+        rule = "has no letter from A to Z; use data.tokens=characters" if tokens is Tokens.letters else "has no text"
+        raise SettingError(f"data.corpus={path}: {rule}")
