@@ -53,10 +53,9 @@ class Vocab:
             rule = f"keeps {len(kept):,} kinds of characters, and a model knows 1 to {LARGEST - 1:,}"
             require(False, "data.min_count", min_count, rule, int(np.sort(count_C)[-LARGEST]) + 1)
         vocab = cls(map(chr, kept), kind)
-        count_C[kept] = 0  # of the unknown ones
-        code_C = np.arange(len(count_C))
+        unknown_C, code_C = np.where(count_C < min_count, count_C, 0), np.arange(len(count_C))
         size_C = 1 + (code_C > 0x7F) + (code_C > 0x7FF) + (code_C > 0xFFFF)  # bytes in UTF-8
-        vocab.num_unknown, vocab.num_unknown_bytes = int(count_C.sum()), int(count_C @ size_C)
+        vocab.num_unknown, vocab.num_unknown_bytes = int(unknown_C.sum()), int(unknown_C @ size_C)
         return vocab
 
     def __len__(self) -> int:

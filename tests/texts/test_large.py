@@ -34,6 +34,7 @@ PIECES = [
     b"TITLE ***", b"***", b"* * *", b"End of Project Gutenberg's It", b"END OF THE PROJECT GUTENBERG", b"end of it",
     b"It has", b"  a time,", b"Zo\xc3\xab 12", b"e\xcc\x81\xcc\xa7", b"\xcc\x81", b"\xe1\x84\x80\xe1\x85\xa1",
     b"\xef\xbb\xbf", b"\xe4\xb8\xad\xe6\x96\x87", b"\xf0\x9f\x98\x80", b"x" * 101 + b" " + b"y" * 40,
+    b"eE" + b"ACGT" * 60 + b"\xcc\x81",
 ]  # fmt: skip
 TEXTS = st.lists(st.sampled_from(PIECES + LINE_ENDS * 2), max_size=24).map(b"".join)
 _number = itertools.count()
@@ -87,6 +88,8 @@ def test_parts_give_the_whole(texts: list[bytes], part: int, tokens: Tokens) -> 
                 assert (vocab.idx_to_token, vocab.num_unknown) == (other.idx_to_token, other.num_unknown)
                 assert torch.equal(vocab.encode(ours), other.encode(theirs))
                 assert vocab.num_unknown == int((other.encode(theirs) == vocab.unk).sum())
+                assert vocab.num_unknown_bytes == other.num_unknown_bytes
+                assert Vocab.of(ours, tokens, min_count).idx_to_token == vocab.idx_to_token  # a second time
 
 
 @pytest.mark.parametrize("text", [b"a\0b", b"a caf\xe9 \n" * 9, b"\n \t\n"], ids=["NUL", "Latin-1", "empty"])
@@ -106,6 +109,34 @@ def test_index_is_reused(capsys: pytest.CaptureFixture[str]) -> None:
             data = TimeMachine(2, 1, 2, 1, corpus=path)
             assert data.vocab.decode(data.chars_N.tolist()) == text.decode().lower()
             assert len(capsys.readouterr().err.splitlines()) == lines
+
+
+def test_a_file_that_changes_meanwhile() -> None:
+    """Nothing of it stays in the cache under the name of the text before, whatever is encoded from it."""
+    (path,) = files([b"It has been a time"])
+    for text in (b"It was been a time", b"It"):
+        Path(path).write_bytes(b"It has been a time")
+        with read_as_large(4):
+            before = find_corpus(path, [])
+            Path(path).write_bytes(text)
+            os.utime(path, (9, 9))  # two writes may have one time
+            with pytest.raises(SettingError, match=rf"^data\.corpus={path}: [^\n]*$"):
+                Vocab.of(before.characters).encode(before.characters)
+    assert not [*Path(os.environ["XDG_CACHE_HOME"], "timemachine/large").glob("*.uint8")]
+
+
+def test_damaged_files_in_the_cache() -> None:
+    (path,) = files([b"It has been a time"])
+    with read_as_large(4):
+        whole = TimeMachine(2, 1, 2, 1, corpus=path).chars_N.tolist()
+        (encoded,), (index,) = (
+            Path(os.environ["XDG_CACHE_HOME"], "timemachine/large").glob(f"*.{kind}") for kind in ("uint8", "json")
+        )
+        encoded.write_bytes(encoded.read_bytes()[:5])  # as a copy that was cut short
+        assert TimeMachine(2, 1, 2, 1, corpus=path).chars_N.tolist() == whole
+        index.write_bytes(b"")
+        with pytest.raises(SettingError, match=rf"^data\.corpus: {index} "):
+            find_corpus(path, [])
 
 
 def test_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:

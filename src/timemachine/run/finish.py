@@ -110,6 +110,8 @@ def _print(summary: dict[str, Any], batches: str) -> None:
         unknown, size = (f"{corpus[name]:,}" for name in ("unknown", "unknown_bytes"))
         rare = f"that come less than data.min_count times: {size} bytes in UTF-8, counted as {unknown}"
         rows.append(("read as <unk>", f"{unknown} characters", rare))
+    if corpus.get("left_out"):
+        rows.append(("left out", f"{corpus['left_out']:,} bytes", "headers and footers of Project Gutenberg's"))
     print_table(f"{summary['status']}: {corpus['title']}", (), rows)
     if summary["message"]:
         print_text(f"{summary['status']}: {summary['message']}")

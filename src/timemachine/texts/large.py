@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
+from string import ascii_letters, digits
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,10 @@ from timemachine.texts.download import cache
 from timemachine.texts.normalisation import MARKER, checked, require_text, with_line_feeds, without_end
 
 PART = 1 << 22  # bytes that are read at once
-FORMAT = 2  # of the index
+FORMAT = 3  # of the files in the cache
+ENDS_OF = (b"\nend of project gutenberg", b"\nend of the project gutenberg")  # what `END_OF` matches
+# Before these a line may be cut: none begins a marker, an "End of", or the second byte of a character.
+SAFE = (" " + (ascii_letters + digits).translate({ord(letter): None for letter in "eE"})).encode()
 
 
 class LargeText:
@@ -44,12 +48,16 @@ class LargeText:
 
     def __init__(self, paths: tuple[Path, ...], tokens: Tokens) -> None:
         self.paths, self.tokens, self._start = paths, tokens, 0
-        files = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-        name = hashlib.sha256(json.dumps([FORMAT, tokens.name, files]).encode()).hexdigest()[:32]
+        self._files = _files(paths)
+        name = hashlib.sha256(json.dumps([FORMAT, tokens.name, self._files]).encode()).hexdigest()[:32]
         path = cache() / "large" / f"{name}.json"
-        what = f"{sum(size for _, size, _ in files):,} bytes are read once, to count their characters"
-        _write_once(path, lambda: [json.dumps(_scan(paths, tokens)).encode()], what)
-        index = json.loads(path.read_bytes())
+        what = f"{sum(size for _, size, _ in self._files):,} bytes are read once, to count their characters"
+        scanned = (json.dumps(_scan(paths, tokens)).encode() for _ in range(1))
+        _write_once(path, self._unchanged(scanned), what)
+        try:
+            index = json.loads(path.read_bytes())
+        except ValueError as error:
+            raise SettingError(f"data.corpus: {path} is damaged; delete it, and the text is read again") from error
         self.sha256, self.left_out, self._parts = index["sha256"], index["left_out"], index["parts"]
         self._firsts = [0, *np.cumsum([part[-1] for part in self._parts], dtype=np.int64).tolist()]
         self.count_C = np.zeros(0x110000, np.int64)
@@ -81,10 +89,11 @@ class LargeText:
         """
         import torch  # which takes seconds
 
-        settings = hashlib.sha256(f"{self.tokens.name} {self._start} ".encode() + index_of_code.tobytes()).hexdigest()
-        path = cache() / "large" / f"{self.sha256[:32]}_{settings[:16]}.{index_of_code.dtype}"
+        settings = f"{FORMAT} {self.tokens.name} {self._start} ".encode() + index_of_code.tobytes()
+        name = f"{self.sha256[:32]}_{hashlib.sha256(settings).hexdigest()[:16]}.{index_of_code.dtype}"
+        path, size = cache() / "large" / name, len(self) * index_of_code.itemsize
         encoded = (_encode(part, index_of_code) for part in self._between(0, len(self)))
-        _write_once(path, lambda: encoded, f"{len(self):,} characters are encoded once")
+        _write_once(path, self._unchanged(encoded), f"{len(self):,} characters are encoded once", size)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that it cannot be written to
             return torch.from_numpy(np.memmap(path, index_of_code.dtype, "r"))
@@ -101,40 +110,66 @@ class LargeText:
 
     def _characters(self, number: int) -> str:
         if self._cached[0] != number:
-            file, offset, size, frame, skipped, _ = self._parts[number]
+            file, offset, size, frame, skipped, length = self._parts[number]
             with self.paths[file].open("rb") as opened:
                 opened.seek(offset)
                 text = with_line_feeds(opened.read(size))
             kept, *_ = _without_gutenberg(text, *frame)
             self._cached = number, checked(self.paths[file], kept, self.tokens)[skipped:]
+            if len(self._cached[1]) != length:
+                raise _changed(self.paths[file])
         return self._cached[1]
 
+    def _unchanged(self, parts: Iterator[bytes]) -> Iterator[bytes]:
+        """Yield the parts. Raises SettingError at the end if a file has changed meanwhile: they would be of two texts.
 
-def _write_once(path: Path, content: Any, what: str) -> None:
-    """Write a file, whole, unless it is there; say `what` it is. `content` returns its bytes, in parts.
+        The names of the files in the cache say which text they are of, so a mixture must not get into them.
+        """
+        yield from parts
+        for path, before, after in zip(self.paths, self._files, _files(self.paths), strict=True):
+            if before != after:
+                raise _changed(path)
+
+
+def _files(paths: tuple[Path, ...]) -> list[tuple[str, int, int]]:
+    """Return path, size in bytes and time of modification in ns of each file."""
+    return [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+
+
+def _changed(path: Path) -> SettingError:
+    return SettingError(f"data.corpus={path}: changed while it was read; start again when it is complete")
+
+
+def _write_once(path: Path, content: Iterator[bytes], what: str, size: int | None = None) -> None:
+    """Write a file, whole, unless it is there and has `size` bytes, if that is known; say `what` it is.
 
     Raises SettingError if it cannot be written.
     """
     beside = path.with_name(f"{path.name}.part")
+
+    def is_there() -> bool:
+        return path.exists() and size in (None, path.stat().st_size)  # one that was copied may be cut short
+
     try:
-        if path.exists():
+        if is_there():
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{path}.lock"):
-            if path.exists():  # another process has written it
+            if is_there():  # another process has written it
                 return
             print(f"text          {what}: {path}", file=sys.stderr, flush=True)
             try:
                 with beside.open("wb") as file:
-                    for part in content():
+                    for part in content:
                         file.write(part)
                     file.flush()
                     os.fsync(file.fileno())
                 beside.replace(path)
             finally:
                 beside.unlink(missing_ok=True)
-    except OSError as error:
-        rule = f"{path} cannot be written ({error.strerror}); set XDG_CACHE_HOME to a folder with room for the text"
+    except (OSError, NotImplementedError) as error:  # the second where the file system has no locks
+        reason = getattr(error, "strerror", None) or error
+        rule = f"{path} cannot be written ({reason}); set XDG_CACHE_HOME to a folder with room for the text"
         raise SettingError(f"data.corpus: {rule}") from error
 
 
@@ -190,14 +225,14 @@ def _parts(path: Path, sha256: Any) -> Iterator[tuple[int, int, bytes, bool]]:
             is_last = offset + len(raw) == num_bytes
             size = len(raw) if is_last else _safe_end(raw)
             text = with_line_feeds(raw[:size])
-            mark = text.lower().rfind(b"project gutenberg")
+            mark = max(map((b"\n" + text.lower()).rfind, ENDS_OF))
             # The paragraph of an "End of … Project Gutenberg" may be a book's last one: it stays in one part.
             if is_last or (size and (mark < 0 or re.search(rb"\n\s*\n", text[mark:].strip()))):
                 yield offset, size, text, is_last
                 offset, raw = offset + size, raw[size:]
             hashed.result()
     if raw or offset != num_bytes:
-        raise SettingError(f"data.corpus={path}: changed while it was read; start again when it is complete")
+        raise _changed(path)
 
 
 def _without_gutenberg(text: bytes, inside: bool, joins: bool, is_last: bool, is_new: bool) -> tuple[bytes, bool, bool]:
@@ -219,8 +254,10 @@ def _without_gutenberg(text: bytes, inside: bool, joins: bool, is_last: bool, is
 
 def _safe_end(raw: bytes) -> int:
     """Return where a part may end: after a line, but for one that may be wrapped onto the next as a marker of Project
-    Gutenberg's; in a text without lines before a space; 0 if nowhere. No byte order mark, CR LF, character in UTF-8,
-    sequence of combining characters or line "End of … Project Gutenberg" is cut.
+    Gutenberg's; in a text without lines before a character of `SAFE`; 0 if nowhere.
+
+    No byte order mark, CR LF, character in UTF-8, sequence of combining characters or line "End of … Project Gutenberg"
+    is cut.
     """
     for line_end, unsafe in ((b"\n", ()), (b"\r", (b"\n", b"\xef", b""))):
         end = raw.rfind(line_end) + 1
@@ -233,7 +270,10 @@ def _safe_end(raw: bytes) -> int:
                 return start
             end = start
     is_one_line = not (b"\n" in raw or b"\r" in raw or with_line_feeds(raw[:100]).startswith(b"***"))
-    return max(raw.rfind(b" "), 0) if is_one_line and raw.rfind(b" ") > 100 else 0
+    end = len(raw) - 1
+    while end > 100 and raw[end] not in SAFE:
+        end -= 1
+    return end if is_one_line and end > 100 else 0
 
 
 def _markers(text: bytes) -> list[re.Match[bytes]]:
