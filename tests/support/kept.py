@@ -48,6 +48,8 @@ def leave_sweep(name: str, folder: Path) -> None:
                 job["settings"][column] = value
             elif value is not None and rest and probe in PROBES:
                 _put(job["probes"], column.split("/"), value)
+            elif value is not None and column == "parameters":
+                job[column] = value
             elif value is not None and column not in ("job", "status", "message", "folder"):
                 job["metrics"][column] = value
         if name in LISTS:

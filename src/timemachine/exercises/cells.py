@@ -12,7 +12,7 @@ from timemachine.run.jobs import Job
 
 NAMES = {"rnn": "RNN", "gru": "GRU", "lstm": "LSTM", "deep_rnn": "deep RNN"}
 PLAIN = "rnn"  # with which the others are compared
-EQUAL = 1.1  # times as many parameters as the smallest model of a size
+EQUAL = 1.25  # times as many parameters as the smallest model of a size, at most
 
 
 class Model(NamedTuple):
@@ -67,7 +67,7 @@ def findings(jobs: list[Job]) -> Findings:
 
 
 def _models(jobs: list[Job]) -> dict[Model, list[Job]]:
-    """Return the jobs of each cell and size; numbers of parameters within 10 % of each other are one size."""
+    """Return the jobs of each cell and size; a size reaches up to 1.25 times its smallest number of parameters."""
     groups = grouped((job for job in jobs if job.parameters), lambda job: job.parameters, "model.cell", "model.hiddens")
     models: dict[Model, list[Job]] = {}
     size, smallest = -1, 0.0
