@@ -54,9 +54,8 @@ class Corpus:
 
     def rotated(self, start: int) -> "Corpus":
         """Return the text rotated to start at character `start`; it has one seam."""
-        text = self.characters
-        rotate = getattr(text, "rotated", lambda start: text[start:] + text[:start])
-        return replace(self, characters=rotate(start))
+        text: Any = self.characters
+        return replace(self, characters=text.rotated(start) if self.is_large else text[start:] + text[:start])
 
 
 def find_corpus(corpus: str | list[str], search_dirs: list[str], tokens: Tokens = Tokens.letters) -> Corpus:

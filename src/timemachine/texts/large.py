@@ -52,8 +52,7 @@ class LargeText:
         name = hashlib.sha256(json.dumps([FORMAT, tokens.name, self._files]).encode()).hexdigest()[:32]
         path = cache() / "large" / f"{name}.json"
         what = f"{sum(size for _, size, _ in self._files):,} bytes are read once, to count their characters"
-        scanned = (json.dumps(_scan(paths, tokens)).encode() for _ in range(1))
-        _write_once(path, self._unchanged(scanned), what)
+        _write_once(path, self._unchanged(self._scanned()), what)
         try:
             index = json.loads(path.read_bytes())
         except ValueError as error:
@@ -119,6 +118,9 @@ class LargeText:
             if len(self._cached[1]) != length:
                 raise _changed(self.paths[file])
         return self._cached[1]
+
+    def _scanned(self) -> Iterator[bytes]:
+        yield json.dumps(_scan(self.paths, self.tokens)).encode()
 
     def _unchanged(self, parts: Iterator[bytes]) -> Iterator[bytes]:
         """Yield the parts. Raises SettingError at the end if a file has changed meanwhile: they would be of two texts.
