@@ -107,11 +107,12 @@ def _answer(jobs: list[Job], found: dict[Model, Nats], differences: dict[Model, 
         return line
     rest = {cell: _perplexity(found[model]["test"]) for cell, model in of_size.items()}
     less = {cell: differences[model] for cell, model in of_size.items() if cell != PLAIN}
+    updates = max(job.number("step") for job in jobs if job.status == "completed")
     return (
-        f"With about {of_size[PLAIN].parameters:,} parameters the perplexity of the rest of the text is "
-        f"{rest['rnn']} with the RNN, {rest['gru']} with the GRU ({less['gru']:+.3f} nats per character), "
-        f"{rest['lstm']} with the LSTM ({less['lstm']:+.3f}) and {rest['deep_rnn']} with the deep RNN "
-        f"({less['deep_rnn']:+.3f})."
+        f"With about {of_size[PLAIN].parameters:,} parameters, the perplexity of the rest of the text after "
+        f"{updates:,.0f} updates is {rest['rnn']} with the RNN, {rest['gru']} with the GRU "
+        f"({less['gru']:+.3f} nats per character), {rest['lstm']} with the LSTM ({less['lstm']:+.3f}) and "
+        f"{rest['deep_rnn']} with the deep RNN ({less['deep_rnn']:+.3f})."
     )
 
 
