@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 from timemachine.cli.program import training_program
-from timemachine.config import Backward, Train, Training, to_dict
+from timemachine.config import Backward, Train, Training, to_dict, windows_of
 from timemachine.corpus import find_corpus
 from timemachine.run.record import Record
 
@@ -43,10 +43,8 @@ def main(settings: Train, run: Record) -> None:
 
         make_model = partial(RNNLMBeyond, training=settings.training)
         make_loader = partial(train_loader, training=settings.training)
-    data = TimeMachine(
-        windows.batch_size, windows.num_steps, windows.num_train, windows.num_val, windows.start,
-        windows.tokens, windows.min_count, corpus=corpus, seed=settings.seed, train_loader=make_loader,
-    )  # fmt: skip
+    shape = windows_of(to_dict(windows))
+    data = TimeMachine(**shape, corpus=corpus, seed=settings.seed, train_loader=make_loader)
     model = make_model(len(data.vocab), **to_dict(settings.model))
     if settings.model.cell != "rnn":  # the book's has tests, and a pass over a long window takes seconds
         from timemachine.run.cell_check import check_model

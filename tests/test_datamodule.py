@@ -57,7 +57,7 @@ def test_windows_are_views(sample: Corpus) -> None:
     data = TimeMachine(corpus=sample)
     for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader()):
         assert isinstance(loader, WindowLoader)
-        assert loader.windows_NT.untyped_storage().data_ptr() == data.chars_N.untyped_storage().data_ptr()
+        assert loader.windows_NT.untyped_storage().data_ptr() == data.tokens_N.untyped_storage().data_ptr()
 
 
 def test_windows_of_characters() -> None:
@@ -107,7 +107,7 @@ def test_order_of_validation_and_test(sample: Corpus) -> None:
         (data.test_dataloader(), range(1516, len(sample.characters) - 16)),
     ):
         first, again = (torch.cat([X_BT for X_BT, _ in loader]) for _ in range(2))
-        assert first[:, 0].tolist() == data.chars_N[starts.start : starts.stop].tolist()
+        assert first[:, 0].tolist() == data.tokens_N[starts.start : starts.stop].tolist()
         assert torch.equal(first, again)
 
 
@@ -158,7 +158,7 @@ def test_overfit_batches(training: Training | None, sample: Corpus) -> None:
     plain: Any = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     trainer = Trainer(accelerator="cpu", callbacks=[batches], overfit_batches=2, max_epochs=3, **plain)
     trainer.fit(model, data)
-    text, val = data.chars_N.tolist(), batches.val[-2:]
+    text, val = data.tokens_N.tolist(), batches.val[-2:]
     assert len(batches.train) == 6 and batches.train[:2] * 3 == batches.train
     if training is None:
         assert batches.train[:2] == [text[:20], text[20:40]]
@@ -207,7 +207,7 @@ def test_validation_at_the_texts_end(tmp_path: Path) -> None:
     data = TimeMachine(8, 5, 60, 35, corpus=letters(tmp_path, 100))
     assert list(data.test_dataloader()) == []
     *_, (_, Y_BT) = data.val_dataloader()
-    assert Y_BT[-1, -1] == data.chars_N[99]
+    assert Y_BT[-1, -1] == data.tokens_N[99]
 
 
 @pytest.mark.parametrize(

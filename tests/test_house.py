@@ -13,7 +13,7 @@ from timemachine.config import REPOSITORY
 
 SOURCE = REPOSITORY / "src/timemachine"
 # In the order of the data flow: each imports only from those before it.
-LESSON = ["errors", "config", "corpus", "vocab", "datamodule", "rnn", "cells", "clipping", "perplexity",
+LESSON = ["errors", "config", "corpus", "bpe", "vocab", "datamodule", "rnn", "cells", "clipping", "perplexity",
           "language_model", "decoding"]  # fmt: skip
 BELOW_THE_LESSON = ["texts"]
 COMMANDS = ["report", "dashboard"]

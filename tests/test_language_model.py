@@ -312,7 +312,7 @@ def test_prediction(sample: Corpus) -> None:
 
 def nll_of_the_split(model: RNNLMScratch, data: TimeMachine, split: str) -> float:
     """Return the mean over all positions of all windows, in numpy and float64."""
-    windows_NT = np.array([data.chars_N[n : n + data.num_steps + 1].tolist() for n in data.splits[split].starts])
+    windows_NT = np.array([data.tokens_N[n : n + data.num_steps + 1].tolist() for n in data.splits[split].starts])
     return loss_and_gradients(weights_of(model), windows_NT[:, :-1], windows_NT[:, 1:])[0]
 
 

@@ -59,11 +59,11 @@ def reference(chosen: dict[str, Any]) -> Loop:
     text = re.sub("[^a-z]+", " ", text.lower())
     text = text[data["start"] :] + text[: data["start"]]
     symbols = sorted({"<unk>", *text})
-    chars_N = torch.tensor([symbols.index(character) for character in text])
-    windows_NT = chars_N.unfold(0, data["num_steps"] + 1, 1)
+    tokens_N = torch.tensor([symbols.index(character) for character in text])
+    windows_NT = tokens_N.unfold(0, data["num_steps"] + 1, 1)
     first_val, first_test = data["num_train"], data["num_train"] + data["num_val"] + data["num_steps"]
     train_NT, val_NT = windows_NT[:first_val], windows_NT[first_val : first_val + data["num_val"]]
-    test_NT = windows_NT[first_test : len(chars_N) - data["num_steps"]]
+    test_NT = windows_NT[first_test : len(tokens_N) - data["num_steps"]]
 
     torch.manual_seed(chosen["seed"])
     V, H, sigma = len(symbols), model["hiddens"], model["sigma"]

@@ -21,7 +21,8 @@ PREFIX = "it has"  # that models continue, the book's
 
 Activation = Enum("Activation", ["tanh", "relu"])
 Backward = Enum("Backward", ["auto", "fused", "bptt", "autograd"])
-Tokens = Enum("Tokens", ["letters", "characters"])
+Tokens = Enum("Tokens", ["letters", "characters", "bpe"])
+LearnOn = Enum("LearnOn", ["text", "train"])
 Input = Enum("Input", ["one_hot", "embedding"])
 Optimizer = Enum("Optimizer", ["sgd", "adamw"])
 Schedule = Enum("Schedule", ["constant", "cosine"])
@@ -196,7 +197,11 @@ class Data:
 
     corpus: Any = setting("time_machine", "a book of the catalogue, sample, a text, a folder of texts; or a list")
     search_dirs: list[str] = setting(["../shared/corpora"], "folders with books, seen from the repository")
-    tokens: Tokens = setting(Tokens.letters, "letters: a to z and spaces; characters: all that the text has")
+    tokens: Tokens = setting(
+        Tokens.letters, "letters: a to z and spaces; characters: all that the text has; bpe: byte-pair encoding"
+    )
+    vocab_size: int = setting(1024, "tokens of data.tokens=bpe", 256, 65_535)
+    learn_on: LearnOn = setting(LearnOn.text, "where bpe learns its tokens: the whole text, or its training part")
     min_count: int = setting(1, "characters that the text has fewer times are read as <unk>", 1, MOST)
     batch_size: int = setting(1024, "windows a step, over all devices", 1, MOST)
     num_steps: int = setting(32, "characters a window", 1, MOST)
@@ -210,11 +215,20 @@ class Data:
         are_names = names and all(isinstance(name, str | int | float) for name in names)
         require(bool(are_names), "data.corpus", self.corpus, "must be a text or a list of them", "time_machine")
         self.corpus = [str(name) for name in names] if isinstance(self.corpus, list) else str(self.corpus)
-        fits, rule = self.min_count == 1 or self.tokens is Tokens.characters, "the book's letters are all kept"
+        fits, rule = self.min_count == 1 or self.tokens is Tokens.characters, "letters and byte pairs are all kept"
         require(fits, "data.min_count", self.min_count, rule, f"{self.min_count} data.tokens=characters")
+        for name, default in (("vocab_size", 1024), ("learn_on", LearnOn.text)):
+            value, rule = getattr(self, name), f"data.tokens={self.tokens.name} does not read it"
+            fits = value == default or self.tokens is Tokens.bpe
+            require(fits, f"data.{name}", value, rule, f"{format_value(value)} data.tokens=bpe")
         rule = f"it and data.num_val={format_value(self.num_val)} must both be numbers, or both null for the whole text"
         fits = (self.num_train is None) == (self.num_val is None)
         require(fits, "data.num_train", self.num_train, rule, "10000 data.num_val=5000")
+
+
+def windows_of(data: dict[str, Any]) -> dict[str, Any]:
+    """Return those settings of `data.` that shape the windows: all but where the text is found."""
+    return {name: value for name, value in data.items() if name not in ("corpus", "search_dirs")}
 
 
 @dataclass(slots=True, kw_only=True)

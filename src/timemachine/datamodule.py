@@ -1,6 +1,7 @@
-"""TimeMachine(LightningDataModule): characters -> windows -> batches.
+"""TimeMachine(LightningDataModule): text -> tokens -> windows -> batches.
 
-N characters, T time steps, B windows in a batch. A window is T inputs and the T characters that follow each of them.
+N tokens, which the book takes one character each, T time steps, B windows in a batch. A window is T inputs and the T
+tokens that follow each of them.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from torch import Generator, Tensor
 
-from timemachine.config import Data, Tokens, format_value, require
+from timemachine.config import Data, LearnOn, Tokens, format_value, require
 from timemachine.corpus import DEFAULT, Corpus, find_corpus
 from timemachine.errors import SettingError
 from timemachine.vocab import Vocab
@@ -31,13 +32,14 @@ class Split(NamedTuple):
 class TimeMachine(LightningDataModule):
     """The corpus as windows that start at every character, like the book's `d2l.TimeMachine(batch_size, num_steps)`.
 
-    The first `num_train` windows train, the next `num_val` validate, what neither has touched tests: windows from
-    character num_train + num_val + T on. With both None, 90 % of the characters train, 5 % validate, 5 % test, and no
-    window crosses a border. `start`: the character with which the text begins; those before it follow at its end, so
-    that other windows train. `corpus`: a text, or what `data.corpus` may be, which is then read as `tokens` says.
-    Characters that the text has fewer than `min_count` times are `<unk>`. `train_loader`: makes another loader of the
-    training batches from this object, with `global_size` as WindowLoader has it; the windows in a new order each epoch
-    if None. Raises SettingError for an invalid number, a text that is not found, and one that is too short.
+    The first `num_train` windows train, the next `num_val` validate, what neither has touched tests: windows from token
+    num_train + num_val + T on. With both None, 90 % of the tokens train, 5 % validate, 5 % test, and no window crosses
+    a border. `start`: rotate the text to start at this character, so that other windows train. `corpus`: a text, or
+    what `data.corpus` may be, which is then read as `tokens` says. Characters that the text has fewer than `min_count`
+    times are `<unk>`; of byte pairs there are `vocab_size`, learnt from the whole text, as the book does, or from what
+    the training windows cover. `train_loader`: makes another loader of the training batches from this object, with
+    `global_size` as WindowLoader has it; the windows in a new order each epoch if None. Raises SettingError for an
+    invalid number, a text that is not found, and one that is too short.
     """
 
     def __init__(
@@ -49,6 +51,8 @@ class TimeMachine(LightningDataModule):
         start: int = 0,
         tokens: Tokens = Tokens.letters,
         min_count: int = 1,
+        vocab_size: int = 1024,
+        learn_on: LearnOn = LearnOn.text,
         *,
         corpus: Corpus | str | list[str] = DEFAULT,
         seed: int = 0,
@@ -57,7 +61,7 @@ class TimeMachine(LightningDataModule):
         super().__init__()
         settings = Data(
             batch_size=batch_size, num_steps=num_steps, num_train=num_train, num_val=num_val, start=start,
-            tokens=tokens, min_count=min_count,
+            tokens=tokens, min_count=min_count, vocab_size=vocab_size, learn_on=learn_on,
         )  # fmt: skip
         self.batch_size, self.num_steps, self.start = batch_size, num_steps, start
         self.seed, self._train_loader = seed, train_loader
@@ -66,16 +70,34 @@ class TimeMachine(LightningDataModule):
         require(start < num_chars, "data.start", start, f"the text has {num_chars} characters", 0)
         self.corpus = text.rotated(start)
         self.generator = Generator().manual_seed(seed)  # of the order of the training windows
-        self.vocab = Vocab.of(self.corpus.characters, self.corpus.tokens, min_count)
-        self.chars_N = self.vocab.encode(self.corpus.characters)
-        if len(self.chars_N) <= num_steps:
-            rule = f"has {len(self.chars_N)} characters, a window of data.num_steps={num_steps} needs {num_steps + 1}"
-            raise SettingError(f"data.corpus={format_value(text.source)}: {rule}; type the path of a longer text")
-        self.splits = _split(len(self.chars_N), num_steps, num_train, num_val)
+        self.vocab = Vocab.of(self.corpus.characters, self.corpus.tokens, min_count, vocab_size)
+        self._encode(settings)
+        if settings.learn_on is LearnOn.train:
+            # Once: the training windows of the new tokens cover a few characters more or fewer.
+            known_N = self.tokens_N[: self.splits["train"].targets.stop]
+            self.vocab = Vocab.of(
+                "".join(self.vocab.to_tokens(known_N.tolist())), self.corpus.tokens, min_count, vocab_size
+            )
+            self._encode(settings)
+
+    def _encode(self, settings: Data) -> None:
+        """Encode the text with the vocabulary, and split it. Raise SettingError for one that is too short."""
+        num_steps = settings.num_steps
+        self.tokens_N = self.vocab.encode(self.corpus.characters)
+        if len(self.tokens_N) <= num_steps:
+            rule = f"has {len(self.tokens_N)} {self.unit}, a window of data.num_steps={num_steps} needs {num_steps + 1}"
+            name = format_value(self.corpus.source)
+            raise SettingError(f"data.corpus={name}: {rule}; type the path of a longer text")
+        self.splits = _split(len(self.tokens_N), num_steps, settings.num_train, settings.num_val, self.unit)
+
+    @property
+    def unit(self) -> str:
+        """Return what a token is called: characters, or tokens."""
+        return "tokens" if self.corpus.tokens is Tokens.bpe else "characters"
 
     def __str__(self) -> str:
         windows = ", ".join(f"{len(split.starts):,} {name}" for name, split in self.splits.items())
-        text = f"{self.corpus.title}, {len(self.chars_N):,} characters of {len(self.vocab)} kinds"
+        text = f"{self.corpus.title}, {len(self.tokens_N):,} {self.unit} of {len(self.vocab)} kinds"
         return f"TimeMachine({text}; windows of {self.num_steps}: {windows}; {self.batch_size:,} a batch)"
 
     def train_dataloader(self) -> Any:
@@ -109,7 +131,7 @@ class TimeMachine(LightningDataModule):
         rank, world_size = self.share()
         if generator is not None and len(starts) > MAX_PERMUTED and rank == 0:
             print(f"windows       {len(starts):,}, too many to permute: an epoch draws as many, and some of them twice")
-        windows_NT = self.chars_N.unfold(0, self.num_steps + 1, 1)[starts.start : starts.stop]
+        windows_NT = self.tokens_N.unfold(0, self.num_steps + 1, 1)[starts.start : starts.stop]
         size = batch_size or max(self.batch_size, AT_ONCE // max(len(self.vocab), 256))
         return WindowLoader(windows_NT, size, generator, rank, world_size)
 
@@ -118,7 +140,7 @@ class TimeMachine(LightningDataModule):
         if self.trainer is None:
             return 0, 1
         if not self.corpus.is_large:  # a large text stays where it is, and each batch is moved
-            self.chars_N = self.chars_N.to(self.trainer.strategy.root_device)
+            self.tokens_N = self.tokens_N.to(self.trainer.strategy.root_device)
         return self.trainer.global_rank, self.trainer.world_size
 
     def state_dict(self) -> dict[str, Any]:
@@ -178,24 +200,24 @@ class WindowLoader:
         return min(self.batch_size, len(self.windows_NT) - batch_idx * self.batch_size)
 
 
-def _split(num_chars: int, num_steps: int, num_train: int | None, num_val: int | None) -> dict[str, Split]:
+def _split(num_tokens: int, num_steps: int, num_train: int | None, num_val: int | None, unit: str) -> dict[str, Split]:
     if num_train is None or num_val is None:
-        borders = [0, num_chars * 90 // 100, num_chars * 95 // 100, num_chars]
+        borders = [0, num_tokens * 90 // 100, num_tokens * 95 // 100, num_tokens]
         splits = {
             name: Split(range(first, max(first, last - num_steps)), range(max(first, 1), last))
             for name, first, last in zip(("train", "val", "test"), borders, borders[1:], strict=False)
         }
-        largest, rule = num_chars // 20 - 1, f"a window does not fit into 5 % of a text of {num_chars} characters"
+        largest, rule = num_tokens // 20 - 1, f"a window does not fit into 5 % of a text of {num_tokens} {unit}"
         instead = largest if largest > 0 else f"{num_steps} data.corpus=<a longer text>"
         require(all(split.starts for split in splits.values()), "data.num_steps", num_steps, rule, instead)
         return splits
-    needed, largest = num_train + num_val + num_steps, num_chars - num_steps - num_val
+    needed, largest = num_train + num_val + num_steps, num_tokens - num_steps - num_val
     sum_of = f"num_train + data.num_val={num_val} + data.num_steps={num_steps}"
-    rule = f"{needed} characters are needed ({sum_of}) and the text has {num_chars}"
+    rule = f"{needed} {unit} are needed ({sum_of}) and the text has {num_tokens}"
     instead = largest if largest > 0 else "null data.num_val=null"
-    require(needed <= num_chars, "data.num_train", num_train, rule, instead)
+    require(needed <= num_tokens, "data.num_train", num_train, rule, instead)
     return {
         "train": Split(range(num_train), range(1, num_train + num_steps)),
         "val": Split(range(num_train, num_train + num_val), range(num_train + num_steps, needed)),
-        "test": Split(range(needed, max(needed, num_chars - num_steps)), range(needed, num_chars)),
+        "test": Split(range(needed, max(needed, num_tokens - num_steps)), range(needed, num_tokens)),
     }

@@ -84,8 +84,7 @@ def continue_text(
     for t in range(num_preds):
         drawn_TS[t] = _draw(logits, alpha, random, truncation)
         state, logits = step(state, drawn_TS[t])
-    tokens = np.array(vocab.idx_to_token)
-    return [prefix + "".join(tokens[drawn_T]) for drawn_T in drawn_TS.T]
+    return [prefix + vocab.decode(drawn_T.tolist()) for drawn_T in drawn_TS.T]
 
 
 def starting_symbol(vocab: Vocab) -> str:

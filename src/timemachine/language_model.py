@@ -89,14 +89,15 @@ class RNNLMScratch(LightningModule):
 
     @in_evaluation_mode
     def predict(self, prefix: str, num_preds: int, vocab: Vocab, device: torch.device | str | None = None) -> str:
-        """Return the prefix and `num_preds` characters, each the likeliest but `<unk>` (section 9.5.5)."""
-        state, text = None, vocab[list(prefix or " ")]
-        for step in range(len(text) - 1 + num_preds):
+        """Return the prefix and `num_preds` tokens, each the likeliest but `<unk>` (section 9.5.5)."""
+        text = vocab.encode(prefix or " ").tolist()
+        state, length = None, len(text)
+        for step in range(length - 1 + num_preds):
             logits_11V, state = self(torch.tensor([[text[step]]], device=device or self.device), state)
             if step == len(text) - 1:  # the warm-up is over
                 logits_11V[..., vocab.unk] = -torch.inf
                 text.append(int(logits_11V.argmax()))
-        return prefix + "".join(vocab.to_tokens(text[len(prefix or " ") :]))
+        return prefix + vocab.decode(text[length:])
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return the weights that read the input, whose rate is `input_lr_factor` times as large, and the others."""

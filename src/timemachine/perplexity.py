@@ -109,8 +109,8 @@ def unigram_perplexity(data: TimeMachine, split: str) -> float:
     training characters, with one added to each count.
     """
     starts, stop = data.splits[split].starts, data.splits["train"].targets.stop
-    predicted_N = data.chars_N[starts.start + 1 : starts.stop + data.num_steps]
-    known_V = _counts(data.chars_N[:stop], len(data.vocab)) + 1
+    predicted_N = data.tokens_N[starts.start + 1 : starts.stop + data.num_steps]
+    known_V = _counts(data.tokens_N[:stop], len(data.vocab)) + 1
     known_V[data.vocab.unk] *= data.vocab.num_unknown > 0  # most texts have no such character
     predicted_V = _counts(predicted_N, len(data.vocab))
     log_p = predicted_V.xlogy(known_V).sum() / predicted_V.sum() - known_V.sum().log()

@@ -1,6 +1,7 @@
-"""Vocab: character <-> index, sorted as in the book: space 0, <unk> 1, a 2, …"""
+"""Vocab: token <-> index. Characters are sorted as in the book: space 0, <unk> 1, a 2, …"""
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from timemachine import bpe
 from timemachine.config import Tokens, require
 from timemachine.texts.normalisation import normalise
 
@@ -18,31 +20,37 @@ DTYPES = (torch.uint8, 256), (torch.int16, 32_768), (torch.int32, LARGEST)  # an
 
 
 class Vocab:
-    """The distinct characters of a text and `<unk>`, sorted (d2l's `Vocab`, section 9.2), and how text is read.
+    """The tokens of a text and `<unk>` (d2l's `Vocab`, section 9.2), and how text is read.
 
-    `kind`: as letters or as characters. `vocab["a"]` and `vocab[["a", "b"]]` give indices, unknown characters `unk`,
-    that of `<unk>`; `to_tokens` goes back. A whole text: `decode(encode(tokens_of(text)))`. `bytes_V` (V,), int64: how
-    many bytes each token has in UTF-8, `<unk>` one, the fewest that a character can have.
+    `kind`: letters or characters, which are sorted, or bpe, whose tokens keep the order in which they were learnt, with
+    `<unk>` last (`BPETokenizer` of the next edition). `vocab["a"]` and `vocab[["a", "b"]]` give indices, unknown tokens
+    `unk`, that of `<unk>`; `to_tokens` goes back. A whole text: `decode(encode(tokens_of(text)))`. `bytes_V` (V,),
+    int64: how many bytes each token has in UTF-8, `<unk>` one, the fewest that a character can have.
     """
 
     def __init__(self, tokens: Iterable[str] = (), kind: Tokens = Tokens.letters) -> None:
-        self.idx_to_token: list[str] = sorted({UNKNOWN, *tokens})
+        learnt = [token for token in tokens if token != UNKNOWN]
+        self.idx_to_token: list[str] = [*learnt, UNKNOWN] if kind is Tokens.bpe else sorted({UNKNOWN, *learnt})
         self.token_to_idx: dict[str, int] = {token: index for index, token in enumerate(self.idx_to_token)}
         self.unk, self.kind = self.token_to_idx[UNKNOWN], kind
         self.num_unknown = self.num_unknown_bytes = 0  # of the text whose vocabulary this is: characters, UTF-8 bytes
         self.dtype = next(dtype for dtype, most in DTYPES if len(self) <= most)
-        index_of = {ord(token): index for token, index in self.token_to_idx.items() if token != UNKNOWN}
+        self._bpe = bpe.Encoder(learnt) if kind is Tokens.bpe else None
+        index_of = {ord(token): self.token_to_idx[token] for token in learnt if len(token) == 1}
         self._index_of_code = np.full(max(index_of, default=0) + 2, self.unk, str(self.dtype).removeprefix("torch."))
         self._index_of_code[list(index_of)] = list(index_of.values())
-        self.bytes_V = torch.tensor([len(token.encode(errors="replace")) for token in self.idx_to_token])
+        self.bytes_V = torch.tensor([len(bpe.to_bytes(token)) for token in self.idx_to_token])
         self.bytes_V[self.unk] = 1
 
     @classmethod
-    def of(cls, text: str, kind: Tokens = Tokens.letters, min_count: int = 1) -> "Vocab":
-        """Return the vocabulary of a normalised text, of the characters that it has `min_count` times or more.
+    def of(cls, text: str, kind: Tokens = Tokens.letters, min_count: int = 1, vocab_size: int = 1024) -> "Vocab":
+        """Return the vocabulary of a normalised text.
 
-        Raises SettingError for more symbols than a model can have, and for none but `<unk>`.
+        Of the characters that it has `min_count` times or more, or of `vocab_size` pairs of bytes, or fewer if the text
+        has no more. Raises SettingError for more symbols than a model can have, and for none but `<unk>`.
         """
+        if kind is Tokens.bpe:
+            return cls(bpe.learn(text, vocab_size), kind)
         count_C = getattr(text, "count_C", None)  # of each character of Unicode; a large text knows it
         if count_C is None:
             count_C = np.zeros(0x110000, np.int64)
@@ -78,6 +86,8 @@ class Vocab:
 
     def unknown(self, text: str) -> str:
         """Return the distinct characters of a normalised text that the vocabulary lacks, in their order."""
+        if self._bpe:  # which knows all bytes
+            return ""
         return "".join(token for token in dict.fromkeys(text) if token not in self.token_to_idx)
 
     def encode(self, text: str) -> Tensor:
@@ -85,6 +95,9 @@ class Vocab:
         if (encoded := getattr(text, "encoded", None)) is not None:  # a large text
             mapped_N: Tensor = encoded(self._index_of_code)
             return mapped_N
+        if self._bpe:
+            numbers = chain.from_iterable(self._bpe.encode(text))
+            return torch.from_numpy(np.fromiter(numbers, str(self.dtype).removeprefix("torch.")))
         index_N = torch.empty(len(text), dtype=self.dtype)
         for start, code_N in zip(range(0, len(text), AT_ONCE), _codes(text), strict=True):
             code_N = np.minimum(code_N, len(self._index_of_code) - 1)  # the last one is unknown
@@ -92,8 +105,8 @@ class Vocab:
         return index_N
 
     def decode(self, indices: Iterable[int]) -> str:
-        """Return the text of indices."""
-        return "".join(self.idx_to_token[index] for index in indices)
+        """Return the text of indices; bytes that are no character become U+FFFD."""
+        return bpe.readable(self.idx_to_token[index] for index in indices)
 
 
 def _codes(text: str) -> Iterator[NDArray[np.uint32]]:

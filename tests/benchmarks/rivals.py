@@ -119,5 +119,5 @@ class PlainLightning(pl.LightningModule):
 def item_by_item(data: TimeMachine, split: str) -> DataLoader[Any]:
     """A DataLoader that collates windows one by one."""
     starts = data.splits[split].starts
-    windows_NT = data.chars_N.unfold(0, data.num_steps + 1, 1)[starts.start : starts.stop].long()
+    windows_NT = data.tokens_N.unfold(0, data.num_steps + 1, 1)[starts.start : starts.stop].long()
     return DataLoader(TensorDataset(windows_NT[:, :-1], windows_NT[:, 1:]), data.batch_size, shuffle=split == "train")

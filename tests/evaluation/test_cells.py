@@ -35,12 +35,12 @@ def test_ensemble(model: RNNLMScratch, data: TimeMachine, monkeypatch: pytest.Mo
     monkeypatch.setattr(dynamic_evaluation, "EXPONENTS", (1.0, 0.0, 0.0))
     monkeypatch.setattr(dynamic_evaluation, "EXPONENTS_RATE", 0.0)
     model, targets = model.double(), range(40, 90)  # its state multiplies roundings
-    expected_N = stream_nll(model, data.chars_N, targets)
+    expected_N = stream_nll(model, data.tokens_N, targets)
     for several in (model, Ensemble([model, model])):
-        torch.testing.assert_close(stream_nll(several, data.chars_N, targets), expected_N)
-        fixed_N = adaptive_nll(several, data.chars_N, range(0), targets, 0.0)
+        torch.testing.assert_close(stream_nll(several, data.tokens_N, targets), expected_N)
+        fixed_N = adaptive_nll(several, data.tokens_N, range(0), targets, 0.0)
         torch.testing.assert_close(fixed_N, expected_N)
-        assert not torch.equal(fixed_N, adaptive_nll(several, data.chars_N, range(0), targets, 0.1))
+        assert not torch.equal(fixed_N, adaptive_nll(several, data.tokens_N, range(0), targets, 0.1))
 
 
 def test_probes(model: RNNLMScratch, data: TimeMachine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,9 +125,9 @@ def test_probe_reads_targets_once(sample: Corpus, tmp_path: Path, monkeypatch: p
     assert set(left) == {f"{part}/{name}" for part in ("val", "test") for name in (*readers, "since")}
     for part in ("val", "test"):
         targets = data.splits[part].targets
-        assert found[part]["model"] == pytest.approx(stream_score(model, data.chars_N, targets).perplexity)
+        assert found[part]["model"] == pytest.approx(stream_score(model, data.tokens_N, targets).perplexity)
         networks = teacher.networks_of(data, 1)
-        assert networks and found[part]["networks"] == stream_score(networks, data.chars_N, targets).perplexity
+        assert networks and found[part]["networks"] == stream_score(networks, data.tokens_N, targets).perplexity
         nlls = {reader: left[f"{part}/{reader}"].astype(float) for reader in readers}
         for reader, nll_N in nlls.items():
             assert len(nll_N) == len(targets)

@@ -23,10 +23,10 @@ class Noisy(RNNLMScratch):
 
 def test_parallel_streams_equal_one() -> None:
     torch.manual_seed(0)
-    model, chars_N = Noisy(28, hiddens=8, sigma=0.3), torch.randint(28, (3_000,))
+    model, tokens_N = Noisy(28, hiddens=8, sigma=0.3), torch.randint(28, (3_000,))
     targets = range(700, 2_995)  # 2,295, which 32 do not divide
-    nll_N = stream_nll(model, chars_N, targets)
-    torch.testing.assert_close(nll_N, scores.stream_nll(model.eval(), chars_N, targets), rtol=1e-5, atol=1e-5)
+    nll_N = stream_nll(model, tokens_N, targets)
+    torch.testing.assert_close(nll_N, scores.stream_nll(model.eval(), tokens_N, targets), rtol=1e-5, atol=1e-5)
 
 
 def test_shares_of_a_resumed_run(tmp_path: Path) -> None:
@@ -37,6 +37,6 @@ def test_shares_of_a_resumed_run(tmp_path: Path) -> None:
         nats = hyperparameters.measure(model, data)
     assert [*nats] == ["4", "8", "16", "32", "64"]  # it was to have 32 at first
     for part, value in nats["64"].items():
-        nll_N = scores.stream_nll(model, data.chars_N, parts(data)[part])
+        nll_N = scores.stream_nll(model, data.tokens_N, parts(data)[part])
         assert value == pytest.approx(nll_N.mean().item(), abs=1e-6)
     assert nats["4"]["val"] > nats["64"]["val"]

@@ -28,7 +28,7 @@ SETTINGS = WINDOWS | {"tokens": "letters", "min_count": 1}
 def test_comparison_of_letters(excerpt: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     vocab = Vocab.of(excerpt.characters)
-    model, chars_N = RNNLMScratch(len(vocab), hiddens=8, sigma=0.5).double(), vocab.encode(excerpt.characters)
+    model, tokens_N = RNNLMScratch(len(vocab), hiddens=8, sigma=0.5).double(), vocab.encode(excerpt.characters)
     summary = {"settings": {"data": SETTINGS}, "corpus": {"sha256": excerpt.sha256}}
     val, test = compare(model, vocab, summary, [excerpt], excerpt)
     splits = TimeMachine(corpus=excerpt, **SETTINGS).splits
@@ -38,7 +38,7 @@ def test_comparison_of_letters(excerpt: Corpus, tmp_path: Path, monkeypatch: pyt
         targets = splits[part].targets
         assert {(row.text, row.part) for row in found.rows} == {(excerpt.name, part)}
         perplexities = {row.model: row.stream.perplexity for row in found.rows}
-        assert perplexities[MODEL] == stream_score(model, chars_N, targets).perplexity
+        assert perplexities[MODEL] == stream_score(model, tokens_N, targets).perplexity
         assert found.ngrams["Witten-Bell"][0] == found.ngrams["Kneser-Ney"][0] == pytest.approx(27)
         nll_N = torch.from_numpy(kneser_ney(train, text, targets, 5, 27))
         assert found.ngrams["Kneser-Ney"][5] == pytest.approx(math.exp(nll_N.mean()))

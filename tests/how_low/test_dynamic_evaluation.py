@@ -28,27 +28,27 @@ def model(seed: int) -> RNNLMScratch:
 
 
 @pytest.fixture
-def chars_N(sample: Corpus) -> torch.Tensor:
+def tokens_N(sample: Corpus) -> torch.Tensor:
     return Vocab.of(sample.characters).encode(sample.characters)
 
 
-def test_later_characters_change_nothing(chars_N: torch.Tensor) -> None:
+def test_later_characters_change_nothing(tokens_N: torch.Tensor) -> None:
     """A prediction depends on the characters before it alone."""
-    other_N = chars_N.clone()
+    other_N = tokens_N.clone()
     cut = TARGETS.start - 513 + SEGMENT * 24 + 1  # where a segment ends
     other_N[cut:] = 5
-    ours, theirs = (adaptive_nll(model(0), text_N, KNOWN, TARGETS, 0.1) for text_N in (chars_N, other_N))
+    ours, theirs = (adaptive_nll(model(0), text_N, KNOWN, TARGETS, 0.1) for text_N in (tokens_N, other_N))
     assert torch.equal(ours[: cut - TARGETS.start], theirs[: cut - TARGETS.start])
     assert not torch.equal(ours[cut - TARGETS.start :], theirs[cut - TARGETS.start :])
 
 
-def test_learning_leaves_the_model_unchanged(chars_N: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_learning_leaves_the_model_unchanged(tokens_N: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dynamic_evaluation, "EXPONENTS", (1.0, 0.0, 0.0))  # without looking up
     monkeypatch.setattr(dynamic_evaluation, "EXPONENTS_RATE", 0.0)
     network = model(0)
     before = [weight.clone() for weight in network.parameters()]
-    fixed = stream_nll(network, chars_N, range(600, 5000)).mean()
-    assert adaptive_nll(network, chars_N, KNOWN, range(600, 5000), 0.3).mean() < fixed - 0.3
+    fixed = stream_nll(network, tokens_N, range(600, 5000)).mean()
+    assert adaptive_nll(network, tokens_N, KNOWN, range(600, 5000), 0.3).mean() < fixed - 0.3
     assert all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
 
 
@@ -57,13 +57,13 @@ def test_learning_leaves_the_model_unchanged(chars_N: torch.Tensor, monkeypatch:
     [(range(1, 80), 2**18, 8192, 256), (range(1, 400), 70, 50, 1)],  # a size is that at the first of a block
 )
 def test_cache_against_a_slow_loop(
-    known: range, size: int, recent: int, block: int, chars_N: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+    known: range, size: int, recent: int, block: int, tokens_N: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Against the same, character by character, of a model that does not learn; autograd moves the exponents."""
     monkeypatch.setattr(dynamic_evaluation, "CACHE_SIZE", size)
     monkeypatch.setattr(dynamic_evaluation, "RECENT", recent)
     monkeypatch.setattr(dynamic_evaluation, "BLOCK", block)
-    text_N, first = chars_N.long(), TARGETS.start - 513
+    text_N, first = tokens_N.long(), TARGETS.start - 513
     states = []
     inputs_N, start = text_N[: min(known.stop - 1, first)], max(0, min(known.stop - 1, first) - size)
     for text_L in (inputs_N[start:], text_N[first : TARGETS.stop - 1]):
@@ -90,15 +90,15 @@ def test_cache_against_a_slow_loop(
             exponents_K = (exponents_K - 0.001 * gradient_K).clamp(0, 1).detach().requires_grad_()
             total = torch.zeros((), dtype=torch.float64)
     expected_N = torch.stack(found)[-len(TARGETS) :].double()
-    torch.testing.assert_close(adaptive_nll(model(0), chars_N, known, TARGETS, 0.0), expected_N)
+    torch.testing.assert_close(adaptive_nll(model(0), tokens_N, known, TARGETS, 0.0), expected_N)
 
 
 @pytest.mark.parametrize("known", [range(0), range(1, 599)])
-def test_probabilities_sum_to_one(known: range, chars_N: torch.Tensor) -> None:
+def test_probabilities_sum_to_one(known: range, tokens_N: torch.Tensor) -> None:
     target = range(TARGETS.stop, TARGETS.stop + 1)
     total = 0.0
     for symbol in range(28):
-        other_N = chars_N.clone()
+        other_N = tokens_N.clone()
         other_N[target.start] = symbol
         total += adaptive_nll(model(0), other_N, known, target, 0.1).neg().exp().item()
     assert total == pytest.approx(1)
@@ -118,9 +118,9 @@ def test_cache_of_the_training_text(short: Corpus) -> None:
     vocab, summary = Vocab.of(short.characters), summary_of(short)
     row = evaluate_adapting(model(0), vocab, summary, short, 0.01)[0]
     assert (row.part, row.model) == ("val", "model, adapting")
-    chars_N, targets = vocab.encode(short.characters), as_trained(summary, short)[1]["val"].targets
+    tokens_N, targets = vocab.encode(short.characters), as_trained(summary, short)[1]["val"].targets
     with_it, without = (
-        adaptive_nll(model(0), chars_N, known, targets, 0.01).mean().exp().item()
+        adaptive_nll(model(0), tokens_N, known, targets, 0.01).mean().exp().item()
         for known in (range(1, 2008), range(0))
     )
     assert row.stream.perplexity == pytest.approx(with_it) and with_it < 0.9 * without
@@ -129,9 +129,9 @@ def test_cache_of_the_training_text(short: Corpus) -> None:
 @pytest.mark.parametrize(
     "nll_of", [partial(stream_nll, targets=TARGETS), partial(adaptive_nll, known=KNOWN, targets=TARGETS, rate=0.1)]
 )
-def test_ensemble_is_the_mean(nll_of: Callable[..., torch.Tensor], chars_N: torch.Tensor) -> None:
+def test_ensemble_is_the_mean(nll_of: Callable[..., torch.Tensor], tokens_N: torch.Tensor) -> None:
     one_N, other_N, both_N = (
-        nll_of(each, chars_N).neg().exp() for each in (model(0), model(1), Ensemble([model(0), model(1)]))
+        nll_of(each, tokens_N).neg().exp() for each in (model(0), model(1), Ensemble([model(0), model(1)]))
     )
     torch.testing.assert_close(both_N, (one_N + other_N) / 2)
 

@@ -59,9 +59,9 @@ def test_targets_of_a_teacher(sample: Corpus) -> None:
     model, data = trained_on(sample, Training(carry_state=True, teacher=3))
     stop = data.splits["train"].targets.stop
     loader: Any = data.train_dataloader()
-    assert len(loader.chars_N) == 4 * stop
-    assert torch.equal(loader.chars_N[:stop], data.chars_N[:stop])
-    assert torch.equal(loader.target_NV[:stop].argmax(1), data.chars_N[:stop].long())
+    assert len(loader.tokens_N) == 4 * stop
+    assert torch.equal(loader.tokens_N[:stop], data.tokens_N[:stop])
+    assert torch.equal(loader.target_NV[:stop].argmax(1), data.tokens_N[:stop].long())
     assert loader.target_NV[stop:].max() < 1
     X_BT, Y_BT, target_BTV = next(iter(loader))
     loss_BT, nll_BT = model.losses((X_BT, Y_BT, target_BTV), ALL)

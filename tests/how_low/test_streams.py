@@ -14,8 +14,8 @@ UNK = 1
 def loader(
     length: int, batch_size: int, num_steps: int, chance: float = 0.0, rank: int = 0, world_size: int = 1
 ) -> StreamLoader | InputDropout:
-    chars_N, generator = torch.arange(length) % 251 + 2, torch.Generator().manual_seed(3)
-    streams = StreamLoader(chars_N.to(torch.uint8), batch_size, num_steps, generator, rank, world_size)
+    tokens_N, generator = torch.arange(length) % 251 + 2, torch.Generator().manual_seed(3)
+    streams = StreamLoader(tokens_N.to(torch.uint8), batch_size, num_steps, generator, rank, world_size)
     return InputDropout(streams, chance, UNK, generator) if chance else streams
 
 

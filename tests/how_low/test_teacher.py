@@ -25,14 +25,14 @@ VOCAB = Vocab.of(TEXT)
 
 def test_text_and_its_distributions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(teacher, "MIN_LENGTH", 250)
-    chars_N, p_NV = write(TEXT, 2_501, VOCAB, seed=0)
-    assert len(chars_N) == 2_500  # ten streams
+    tokens_N, p_NV = write(TEXT, 2_501, VOCAB, seed=0)
+    assert len(tokens_N) == 2_500  # ten streams
     assert p_NV.shape == (2_500, len(VOCAB))
     assert p_NV.sum(1).numpy() == pytest.approx(1, abs=rounding(3 * len(VOCAB)))
     assert p_NV[:, VOCAB.unk].max() == 0
     (same_N, same_NV), (other_N, _) = (write(TEXT, 2_501, VOCAB, seed) for seed in (0, 1))
-    assert torch.equal(chars_N, same_N) and torch.equal(p_NV, same_NV) and not torch.equal(chars_N, other_N)
-    nll = -p_NV[torch.arange(2_500), chars_N.long()].log().mean()
+    assert torch.equal(tokens_N, same_N) and torch.equal(p_NV, same_NV) and not torch.equal(tokens_N, other_N)
+    nll = -p_NV[torch.arange(2_500), tokens_N.long()].log().mean()
     entropy = -torch.special.xlogy(p_NV, p_NV).sum(1).mean()
     assert nll.item() == pytest.approx(entropy.item(), rel=0.05)
     assert entropy < 2.2  # of the letters' frequencies: 2.8
@@ -48,11 +48,11 @@ def test_distributions_against_reading_again(monkeypatch: pytest.MonkeyPatch) ->
     """The mixture and networks read each stream again; `teacher_nll` is the loss of its text."""
     monkeypatch.setattr(teacher, "MIN_LENGTH", 400)
     networks = random_networks()
-    chars_N, p_NV = write(TEXT, 3 * 400, VOCAB, 4, networks)
+    tokens_N, p_NV = write(TEXT, 3 * 400, VOCAB, 4, networks)
     mixture, place_S = Mixture(LETTERS), VOCAB[LETTERS.tokens]
     mixture.read(LETTERS.encode(TEXT), range(len(TEXT)), learn=True)
     starts = np.random.default_rng(4).integers(len(TEXT), size=3)
-    for start, chars_L, p_LV in zip(starts, chars_N.split(400), p_NV.split(400), strict=True):
+    for start, chars_L, p_LV in zip(starts, tokens_N.split(400), p_NV.split(400), strict=True):
         before = TEXT[max(0, start - MAX_CONTEXT) : start]
         text = before + VOCAB.decode(chars_L.tolist())
         counted, targets = LETTERS.encode(text), range(len(before), len(text))
@@ -72,10 +72,10 @@ def test_distributions_against_reading_again(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_networks_learn_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(teacher.NETWORK, "hiddens", 32)
-    chars_N, before = VOCAB.encode(TEXT), torch.random.get_rng_state()
-    one, same, other = (train_networks(chars_N, VOCAB, seed, 2) for seed in (1, 1, 2))
+    tokens_N, before = VOCAB.encode(TEXT), torch.random.get_rng_state()
+    one, same, other = (train_networks(tokens_N, VOCAB, seed, 2) for seed in (1, 1, 2))
     assert torch.equal(torch.random.get_rng_state(), before)
-    X_1T, Y_1T = chars_N[None, :-1].long(), chars_N[None, 1:].long()
+    X_1T, Y_1T = tokens_N[None, :-1].long(), tokens_N[None, 1:].long()
     nll_1T, same_1T, other_1T = (ensemble.nll((X_1T, Y_1T)).detach() for ensemble in (one, same, other))
     assert torch.equal(nll_1T, same_1T) and not torch.equal(nll_1T, other_1T)
     assert not torch.equal(*(model.nll((X_1T, Y_1T)) for model in one.models))
@@ -93,10 +93,10 @@ def test_a_diverged_network() -> None:
 def test_all_characters_are_written() -> None:
     text = 30 * "«Πᾶς», said Émile:\n 12 — or 3?\n"
     vocab = Vocab.of(text, Tokens.characters, min_count=31)
-    chars_N, p_NV = write(text, 500, vocab, 0)
+    tokens_N, p_NV = write(text, 500, vocab, 0)
     assert p_NV.min() > 0 and p_NV.sum(1).numpy() == pytest.approx(1, abs=rounding(3 * len(vocab)))
-    written_V, read_V = (index_N.bincount(minlength=len(vocab)) for index_N in (chars_N, vocab.encode(text)))
-    assert (written_V / len(chars_N)).numpy() == pytest.approx((read_V / len(text)).numpy(), abs=0.1)
+    written_V, read_V = (index_N.bincount(minlength=len(vocab)) for index_N in (tokens_N, vocab.encode(text)))
+    assert (written_V / len(tokens_N)).numpy() == pytest.approx((read_V / len(text)).numpy(), abs=0.1)
     assert read_V[vocab.unk] > 0
 
 

@@ -107,7 +107,7 @@ def test_index_is_reused(capsys: pytest.CaptureFixture[str]) -> None:
         for text, lines in ((b"It has", 2), (b"It has", 0), (b"It was", 2)):
             Path(path).write_bytes(text) if text != Path(path).read_bytes() else None
             data = TimeMachine(2, 1, 2, 1, corpus=path)
-            assert data.vocab.decode(data.chars_N.tolist()) == text.decode().lower()
+            assert data.vocab.decode(data.tokens_N.tolist()) == text.decode().lower()
             assert len(capsys.readouterr().err.splitlines()) == lines
 
 
@@ -128,12 +128,12 @@ def test_a_file_that_changes_meanwhile() -> None:
 def test_damaged_files_in_the_cache() -> None:
     (path,) = files([b"It has been a time"])
     with read_as_large(4):
-        whole = TimeMachine(2, 1, 2, 1, corpus=path).chars_N.tolist()
+        whole = TimeMachine(2, 1, 2, 1, corpus=path).tokens_N.tolist()
         (encoded,), (index,) = (
             Path(os.environ["XDG_CACHE_HOME"], "timemachine/large").glob(f"*.{kind}") for kind in ("uint8", "json")
         )
         encoded.write_bytes(encoded.read_bytes()[:5])  # as a copy that was cut short
-        assert TimeMachine(2, 1, 2, 1, corpus=path).chars_N.tolist() == whole
+        assert TimeMachine(2, 1, 2, 1, corpus=path).tokens_N.tolist() == whole
         index.write_bytes(b"")
         with pytest.raises(SettingError, match=rf"^data\.corpus: {index} "):
             find_corpus(path, [])
@@ -161,7 +161,7 @@ def test_the_tensor_is_shared(sample: Corpus) -> None:
     """Two texts have one file, and a batch is a copy."""
     with read_as_large(1000):
         first, second = (TimeMachine(8, 4, 100, 50, corpus=str(sample.paths[0])) for _ in range(2))
-    assert torch.equal(first.chars_N, TimeMachine(8, 4, 100, 50, corpus=sample).chars_N)
+    assert torch.equal(first.tokens_N, TimeMachine(8, 4, 100, 50, corpus=sample).tokens_N)
     assert len(list(Path(os.environ["XDG_CACHE_HOME"], "timemachine/large").glob("*.uint8"))) == 1
     for ours, theirs in zip(first.train_dataloader(), second.train_dataloader(), strict=True):
         assert torch.equal(ours[0], theirs[0]) and torch.equal(ours[1], theirs[1])

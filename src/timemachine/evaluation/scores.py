@@ -96,9 +96,11 @@ def score(nll_N: Tensor, count_N: Tensor | None = None) -> Score:
 
 
 @torch.inference_mode()
-def window_score(model: LanguageModel, chars_N: Tensor, starts: range, num_steps: int, batch_size: int = 1024) -> Score:
+def window_score(
+    model: LanguageModel, tokens_N: Tensor, starts: range, num_steps: int, batch_size: int = 1024
+) -> Score:
     """Return the book's perplexity: each window from a zero state, all positions. `starts` may leave windows out."""
-    windows_NT = chars_N.unfold(0, num_steps + 1, 1)[starts.start : starts.stop : starts.step]
+    windows_NT = tokens_N.unfold(0, num_steps + 1, 1)[starts.start : starts.stop : starts.step]
     length = starts[-1] - starts[0] + num_steps
     nll_N, count_N = torch.zeros(2, length, dtype=torch.float64)
     offset = torch.arange(num_steps)
@@ -110,19 +112,19 @@ def window_score(model: LanguageModel, chars_N: Tensor, starts: range, num_steps
     return score(nll_N, count_N)
 
 
-def stream_score(model: LanguageModel, chars_N: Tensor, targets: range, chunk: int = 4096) -> Score:
+def stream_score(model: LanguageModel, tokens_N: Tensor, targets: range, chunk: int = 4096) -> Score:
     """Score each target once, the state carried from one to the next, warmed on the 512 characters before."""
-    return score(stream_nll(model, chars_N, targets, chunk))
+    return score(stream_nll(model, tokens_N, targets, chunk))
 
 
 @torch.inference_mode()
-def stream_nll(model: LanguageModel, chars_N: Tensor, targets: range, chunk: int = 4096) -> Tensor:
+def stream_nll(model: LanguageModel, tokens_N: Tensor, targets: range, chunk: int = 4096) -> Tensor:
     """Return the targets' negative log-likelihoods (N,), float64, in nats, as `stream_score` reads them."""
     first_input = max(0, targets.start - 1 - WARM_UP)
     state, nlls = None, []
     for start in range(first_input, targets.stop - 1, chunk):
         stop = min(start + chunk, targets.stop - 1)
-        inputs_1L, next_1L = chars_N[None, start:stop].long(), chars_N[None, start + 1 : stop + 1].long()
+        inputs_1L, next_1L = tokens_N[None, start:stop].long(), tokens_N[None, start + 1 : stop + 1].long()
         logits_1LV, state = model(inputs_1L, state)
         nlls.append(torch.nn.functional.cross_entropy(logits_1LV[0], next_1L[0], reduction="none"))
     return torch.cat(nlls)[-len(targets) :].double()
@@ -135,11 +137,11 @@ def evaluate(model: LanguageModel, vocab: Vocab, summary: dict[str, Any], corpus
     """
     num_steps = summary["settings"]["data"]["num_steps"]
     corpus, splits = as_trained(summary, corpus)
-    chars_N = vocab.encode(corpus.characters)
+    tokens_N = vocab.encode(corpus.characters)
     rows = []
     for part, split in splits.items():
-        windows = window_score(model, chars_N, split.starts, num_steps, AT_ONCE // max(len(vocab), 256))
-        stream, size = stream_score(model, chars_N, split.targets), num_bytes(chars_N, split.targets, vocab)
+        windows = window_score(model, tokens_N, split.starts, num_steps, AT_ONCE // max(len(vocab), 256))
+        stream, size = stream_score(model, tokens_N, split.targets), num_bytes(tokens_N, split.targets, vocab)
         rows.append(Row(corpus.name, part, "model", stream, size, windows))
     return rows
 
@@ -168,8 +170,8 @@ def print_evaluation(rows: list[Row], corpora: list[Corpus], vocab: Vocab, runs:
         left_out = f"; {corpus.left_out:,} bytes around them are Project Gutenberg's" if corpus.left_out else ""
         print_text(f"{corpus.name}: {made}{left_out}")
         if unknown := vocab.unknown(corpus.characters):
-            chars_N = vocab.encode(corpus.characters)
-            times, size = int((chars_N == vocab.unk).sum()), num_unknown_bytes(corpus.characters, chars_N, vocab)
+            tokens_N = vocab.encode(corpus.characters)
+            times, size = int((tokens_N == vocab.unk).sum()), num_unknown_bytes(corpus.characters, tokens_N, vocab)
             shown = " ".join(map(repr, unknown[:SHOWN])) + " …" * (len(unknown) > SHOWN)
             rule = f"{times:,} characters of {len(unknown):,} kinds are not in the run's vocabulary ({shown})"
             print_text(f"{corpus.name}: {rule}: read and scored as <unk>, which does not tell them apart")

@@ -41,31 +41,31 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
     means over each 100 of them. `perplexity`: after no more than so many characters, read from a zero state, and after
     `all` of the stream.
     """
-    stop = len(data.chars_N)
+    stop = len(data.tokens_N)
     first = max(data.splits["test"].targets.start, DISTANCES[-1], stop - NUM_TARGETS)
     if first >= stop:
         return {}
-    model, chars_N = copy.deepcopy(model).cpu().double(), data.chars_N.cpu().long()
+    model, tokens_N = copy.deepcopy(model).cpu().double(), data.tokens_N.cpu().long()
     generator = torch.Generator().manual_seed(0)
     begin, state_1S, states, logits = max(0, first - WARM_UP), None, [], []
     for place in range(begin, stop - 1):
-        logits_11V, state_1S = model(chars_N[None, None, place], state_1S)
+        logits_11V, state_1S = model(tokens_N[None, None, place], state_1S)
         states.append(state_1S)
         logits.append(logits_11V[0])
     before_NS = F.pad(torch.cat(states), (0, 0, begin + 1, 0))  # the state before each character
     places_M, logits_MV = torch.arange(first, stop), torch.cat(logits)[first - stop :]
     found: dict[str, Any] = {"characters": stop - first, "tv": {}, "perplexity": {}, "blocks": {}}
     for steps_back in DISTANCES:
-        X_MT = chars_N[places_M[:, None] - torch.arange(steps_back, 0, -1)]
+        X_MT = tokens_N[places_M[:, None] - torch.arange(steps_back, 0, -1)]
         fresh_MV = _last_logits(model, X_MT)
-        others_MV = chars_N.bincount().double().repeat(len(X_MT), 1).scatter(1, X_MT[:, :1], 0)
+        others_MV = tokens_N.bincount().double().repeat(len(X_MT), 1).scatter(1, X_MT[:, :1], 0)
         X_MT[:, 0] = torch.multinomial(others_MV, 1, generator=generator)[:, 0]
         replaced_MV = _last_logits(model, X_MT, before_NS[places_M - steps_back])
         tv_M = (replaced_MV.softmax(1) - logits_MV.softmax(1)).abs().sum(1) / 2
         found["tv"][str(steps_back)] = tv_M.mean().item()
         found["blocks"][str(steps_back)] = [block_M.mean().item() for block_M in torch.split(tv_M, BLOCK)]
-        found["perplexity"][str(steps_back)] = F.cross_entropy(fresh_MV, chars_N[places_M]).exp().item()
-    found["perplexity"]["all"] = F.cross_entropy(logits_MV, chars_N[places_M]).exp().item()
+        found["perplexity"][str(steps_back)] = F.cross_entropy(fresh_MV, tokens_N[places_M]).exp().item()
+    found["perplexity"]["all"] = F.cross_entropy(logits_MV, tokens_N[places_M]).exp().item()
     return found
 
 

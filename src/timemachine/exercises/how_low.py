@@ -80,11 +80,11 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
     Beside the model and its teacher: that teacher's networks, as one, and its mixture of n-grams; Kneser-Ney of the
     order that is best there; and PPMd, which learns on, if pyppmd is installed.
     """
-    model, chars_N, text = model.cpu(), data.chars_N.cpu(), data.corpus.characters
+    model, tokens_N, text = model.cpu(), data.tokens_N.cpu(), data.corpus.characters
     known = data.splits["train"].targets
     train, is_path = text[: known.stop], model.trainer.limit_test_batches == 0
     arrays: dict[str, Any] = {}
-    found = {"train": {"model": _perplexity(stream_nll(model, chars_N, known).numpy())}}
+    found = {"train": {"model": _perplexity(stream_nll(model, tokens_N, known).numpy())}}
     if not is_path:
         symbols = how_low.Symbols.of(data.vocab)
         counted, mixture = symbols.encode(text), how_low.Mixture(symbols)
@@ -93,9 +93,9 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
         targets = range(max(data.splits[part].targets.start, max(how_low.ORDERS)), data.splits[part].targets.stop)
         if not targets:
             continue
-        nlls = {"model": stream_nll(model, chars_N, targets)}
+        nlls = {"model": stream_nll(model, tokens_N, targets)}
         if not is_path:
-            nlls["model_adapting"] = how_low.adaptive_nll(model, chars_N, known, targets, how_low.RATE)
+            nlls["model_adapting"] = how_low.adaptive_nll(model, tokens_N, known, targets, how_low.RATE)
             of_orders = [
                 how_low.kneser_ney(counted[: known.stop], counted, targets, order, len(symbols))
                 for order in how_low.ORDERS
@@ -106,7 +106,7 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
                 nlls[reader] = torch.from_numpy(how_low.log_loss(log_p_NV, counted, targets))
             training = getattr(model, "training_settings", None)
             if training and (networks := how_low.networks_of(data, training.teacher_networks)):
-                nlls["networks"] = stream_nll(networks, chars_N, targets)
+                nlls["networks"] = stream_nll(networks, tokens_N, targets)
                 nlls["teacher"] = how_low.teacher_nll(nlls["mixture"], nlls["networks"])
             arrays[f"{part}/since"] = _since(text, targets)
         found[part] = {reader: _perplexity(nll_N.numpy()) for reader, nll_N in nlls.items()}

@@ -74,7 +74,7 @@ class Milestones(Callback):
         if trainer.global_step in {trainer.estimated_stepping_batches // share for share in SHARES}:
             data = trainer.datamodule  # type: ignore[attr-defined]
             targets = {part: parts(data)[part] for part in PARTS}
-            nlls = {part: stream_nll(pl_module, data.chars_N, targets[part]) for part in PARTS}
+            nlls = {part: stream_nll(pl_module, data.tokens_N, targets[part]) for part in PARTS}
             self.nats[str(trainer.global_step)] = {part: float(nll_N.mean()) for part, nll_N in nlls.items()}
 
 

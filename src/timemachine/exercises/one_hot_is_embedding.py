@@ -26,7 +26,7 @@ Cells = dict[tuple[str, int], list[float]]  # (type, seed) -> the largest differ
 def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
     """Return each parameter, flat, under its name, and the logits of the first four validation windows, flat."""
     start = data.splits["val"].starts.start
-    X_BT = torch.stack([data.chars_N[n : n + data.num_steps].long() for n in range(start, start + WINDOWS)])
+    X_BT = torch.stack([data.tokens_N[n : n + data.num_steps].long() for n in range(start, start + WINDOWS)])
     logits_BTV, _ = model(X_BT.to(model.device))
     weights = {name: parameter.flatten().tolist() for name, parameter in model.named_parameters()}
     return {"weights": weights, "logits": logits_BTV.flatten().tolist()}

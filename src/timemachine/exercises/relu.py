@@ -43,7 +43,7 @@ def recurrence(model: RNNLMScratch, data: TimeMachine) -> dict[str, float]:
     multiples of that of its first. `dead_share`: of the hidden units, those that are exactly 0 at every position.
     """
     starts_B = torch.tensor(data.splits["val"].starts[:: data.num_steps])
-    X_BT = data.chars_N.cpu()[starts_B[:, None] + torch.arange(data.num_steps)].long()
+    X_BT = data.tokens_N.cpu()[starts_B[:, None] + torch.arange(data.num_steps)].long()
     rnn = model.rnn
     with torch.no_grad():
         H_TBH = model.hidden_states(X_BT.to(rnn.W_hh.device))[0].double()

@@ -22,19 +22,19 @@ PARTS = {"val": "validation", "test": "rest of the text"}  # held out -> what a 
 def parts(data: TimeMachine) -> dict[str, range]:
     """Return the targets of train, val and test."""
     train, val = data.splits["train"].starts, data.splits["val"].starts
-    ends = {"train": (0, train.stop), "val": (val.start, val.stop), "test": (val.stop, len(data.chars_N))}
+    ends = {"train": (0, train.stop), "val": (val.start, val.stop), "test": (val.stop, len(data.tokens_N))}
     return {name: range(start + MARGIN, stop) for name, (start, stop) in ends.items()}
 
 
 @in_evaluation_mode
-def stream_nll(model: RNNLMScratch, chars_N: Tensor, targets: range) -> Tensor:
+def stream_nll(model: RNNLMScratch, tokens_N: Tensor, targets: range) -> Tensor:
     """Return the targets' negative log-likelihoods (N,), float64, in nats: 128 streams side by side.
 
     Each is warmed on the 512 characters before, or as many as stand before the first target. One stream, as in
     `evaluation.scores`, takes many times as long, and the models of the exercises forget within far less.
     """
     warm_up, length = min(WARM_UP, targets.start - 1), -(-len(targets) // STREAMS)
-    text_N = F.pad(chars_N[targets.start - 1 - warm_up : targets.stop], (0, STREAMS * length - len(targets)))
+    text_N = F.pad(tokens_N[targets.start - 1 - warm_up : targets.stop], (0, STREAMS * length - len(targets)))
     windows_BT = text_N.unfold(0, warm_up + length + 1, length).long()
     nll_BT = model.nll((windows_BT[:, :-1], windows_BT[:, 1:]))
     return nll_BT[:, warm_up:].flatten()[: len(targets)].double()
@@ -45,8 +45,8 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, dict[str, Any]]
     found = {}
     for name, targets in parts(data).items():
         if targets:
-            of = score(stream_nll(model, data.chars_N.to(model.device), targets))
+            of = score(stream_nll(model, data.tokens_N.to(model.device), targets))
             numbers = {"perplexity": of.perplexity, "standard_error": of.standard_error, "bits": of.bits}
-            numbers["bits_per_byte"] = of.bits * of.num_targets / num_bytes(data.chars_N, targets, data.vocab)
+            numbers["bits_per_byte"] = of.bits * of.num_targets / num_bytes(data.tokens_N, targets, data.vocab)
             found[name] = numbers | {"characters": of.num_targets}
     return found

@@ -68,12 +68,12 @@ def compare(
     mixture.read(symbols.encode(train), range(len(train)), learn=True)
     for corpus in corpora:
         text, splits = as_trained(summary, corpus)
-        chars_N = vocab.encode(text.characters)
+        tokens_N = vocab.encode(text.characters)
         for part, split in splits.items():
             targets = range(max(split.targets.start, ORDERS[-1] - 1), split.targets.stop)
             if part != "train" and targets:
-                size = num_bytes(chars_N, targets, vocab)
-                yield _comparison(text, part, targets, size, train, mixture, stream_nll(model, chars_N, targets))
+                size = num_bytes(tokens_N, targets, vocab)
+                yield _comparison(text, part, targets, size, train, mixture, stream_nll(model, tokens_N, targets))
 
 
 def _comparison(

@@ -43,7 +43,7 @@ EXPONENTS = 0.3, 0.4, 0.2  # to begin with: of the model, of the whole cache, of
 EXPONENTS_RATE = 0.001  # of steps on the sum of 32 characters
 
 
-def adaptive_nll(model: RNNLMScratch | Ensemble, chars_N: Tensor, known: range, targets: range, rate: float) -> Tensor:
+def adaptive_nll(model: RNNLMScratch | Ensemble, tokens_N: Tensor, known: range, targets: range, rate: float) -> Tensor:
     """Return the targets' negative log-likelihoods (N,), float64, nats, under the model as it is when it reaches each.
 
     The text is read as one stream, warmed on the 512 characters before. After every 32 characters the weights take a
@@ -58,16 +58,16 @@ def adaptive_nll(model: RNNLMScratch | Ensemble, chars_N: Tensor, known: range, 
     given is not changed.
     """
     if isinstance(model, Ensemble):
-        return -mean_probability([-adaptive_nll(member, chars_N, known, targets, rate) for member in model.models])
+        return -mean_probability([-adaptive_nll(member, tokens_N, known, targets, rate) for member in model.models])
     stream = range(max(0, targets.start - 1 - WARM_UP), targets.stop - 1)  # the inputs
-    cached_NV2 = _cache(model, chars_N, range(known.start - 1, min(known.stop - 1, stream.start)), stream)
+    cached_NV2 = _cache(model, tokens_N, range(known.start - 1, min(known.stop - 1, stream.start)), stream)
     model = copy.deepcopy(model)
     parameters = list(model.parameters())
     state, nlls, exponents_K = None, [], model.W_hq.new_tensor(EXPONENTS)
     for start in range(0, len(stream), SEGMENT):
         inputs = stream[start : start + SEGMENT]
-        next_L = chars_N[inputs.start + 1 : inputs.stop + 1].long()
-        H_L1H, state = model.hidden_states(chars_N[None, inputs.start : inputs.stop].long(), state)
+        next_L = tokens_N[inputs.start + 1 : inputs.stop + 1].long()
+        H_L1H, state = model.hidden_states(tokens_N[None, inputs.start : inputs.stop].long(), state)
         log_p_LV = model.output_layer(H_L1H)[0].log_softmax(-1)
         gradients = torch.autograd.grad(F.nll_loss(log_p_LV, next_L), parameters)
         with torch.no_grad():
@@ -84,16 +84,16 @@ def adaptive_nll(model: RNNLMScratch | Ensemble, chars_N: Tensor, known: range, 
 
 
 @torch.no_grad()
-def _cache(model: RNNLMScratch, chars_N: Tensor, known: range, stream: range) -> Tensor:
+def _cache(model: RNNLMScratch, tokens_N: Tensor, known: range, stream: range) -> Tensor:
     """Return the distributions of the whole cache and of its recent part after each input of the stream (N, V, 2).
 
     `known`: inputs that are in the cache beforehand. Uniform where the cache is empty.
     """
     empty = [model.W_hq.new_empty(0, size) for size in model.W_hq.shape]
-    cache = [empty, *_read(model, chars_N, known[-CACHE_SIZE:])]
+    cache = [empty, *_read(model, tokens_N, known[-CACHE_SIZE:])]
     states_MH, next_MV = (torch.cat(parts) for parts in zip(*cache, strict=True))
     found: list[Tensor] = []
-    for states_LH, next_LV in _read(model, chars_N, stream):
+    for states_LH, next_LV in _read(model, tokens_N, stream):
         length, before = len(states_LH), BLOCK * len(found)
         states_MH, next_MV = torch.cat([states_MH, states_LH]), torch.cat([next_MV, next_LV])
         states_MH, next_MV = states_MH[-CACHE_SIZE - length :], next_MV[-CACHE_SIZE - length :]
@@ -104,13 +104,13 @@ def _cache(model: RNNLMScratch, chars_N: Tensor, known: range, stream: range) ->
     return torch.cat(found)
 
 
-def _read(model: RNNLMScratch, chars_N: Tensor, inputs: range) -> Iterator[tuple[Tensor, Tensor]]:
+def _read(model: RNNLMScratch, tokens_N: Tensor, inputs: range) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield block by block the state after each input (L, H), of length 1, and the next character, one-hot (L, V)."""
     state = None
     for start in range(inputs.start, inputs.stop, BLOCK):
         stop = min(start + BLOCK, inputs.stop)
-        H_L1H, state = model.hidden_states(chars_N[None, start:stop].long(), state)
-        next_LV = F.one_hot(chars_N[start + 1 : stop + 1].long(), model.vocab_size)
+        H_L1H, state = model.hidden_states(tokens_N[None, start:stop].long(), state)
+        next_LV = F.one_hot(tokens_N[start + 1 : stop + 1].long(), model.vocab_size)
         yield F.normalize(H_L1H[:, 0]), next_LV.to(H_L1H.dtype)
 
 
@@ -124,14 +124,14 @@ def evaluate_adapting(
     of them for each of its characters.
     """
     corpus, splits = as_trained(summary, corpus)
-    chars_N, rows = vocab.encode(corpus.characters), []
+    tokens_N, rows = vocab.encode(corpus.characters), []
     known = splits["train"].targets if "train" in splits else range(0)
     for part, split in splits.items():
         if part != "train":
-            nll_N = adaptive_nll(model, chars_N, known, split.targets, rate)
+            nll_N = adaptive_nll(model, tokens_N, known, split.targets, rate)
             if not nll_N.mean().exp() <= len(vocab):
                 raise SettingError(f"adapt={rate:g}: the model diverges; type for example adapt={rate / 10:g}")
-            size = num_bytes(chars_N, split.targets, vocab)
+            size = num_bytes(tokens_N, split.targets, vocab)
             rows.append(Row(corpus.name, part, "model, adapting", score(nll_N), size))
     return rows
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from timemachine.config import windows_of
 from timemachine.datamodule import Batch
 from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
@@ -56,5 +57,5 @@ def load_models(runs: Sequence[str]) -> tuple[RNNLMScratch | Ensemble, Vocab]:
 
 def _trained_on(run: str) -> tuple[object, ...]:
     summary = run_summary(run)
-    data, same = summary["settings"]["data"], ("tokens", "min_count", "num_steps", "num_train", "num_val", "start")
-    return summary["corpus"]["sha256"], *(data[name] for name in same)
+    windows = windows_of(summary["settings"]["data"])
+    return summary["corpus"]["sha256"], windows | {"batch_size": None}

@@ -23,7 +23,7 @@ class StreamLoader:
     as well. Raises SettingError where no window fits.
     """
 
-    chars_N: Tensor  # noqa: N815
+    tokens_N: Tensor  # noqa: N815
     batch_size: int
     num_steps: int
     generator: Generator | None
@@ -32,23 +32,23 @@ class StreamLoader:
     target_NV: Tensor | None = None  # noqa: N815
 
     def __post_init__(self) -> None:
-        num_chars, example = len(self.chars_N), max(len(self.chars_N) // (4 * self.num_steps), 1)
+        num_chars, example = len(self.tokens_N), max(len(self.tokens_N) // (4 * self.num_steps), 1)
         rule = f"{num_chars} characters in so many streams have no window of {self.num_steps}"
         require(len(self) > 0, "data.batch_size", self.batch_size, rule, example)
 
     def __len__(self) -> int:
-        return len(self.chars_N) // self.batch_size // self.num_steps
+        return len(self.tokens_N) // self.batch_size // self.num_steps
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        length = len(self.chars_N)
+        length = len(self.tokens_N)
         start = 0 if self.generator is None else int(torch.randint(length, (), generator=self.generator))
         share = slice(self.rank, None, self.world_size)
         first_B1 = start + torch.arange(self.batch_size)[share, None] * (length // self.batch_size)
         for window in range(len(self)):
             input_BT = (first_B1 + window * self.num_steps + torch.arange(self.num_steps)) % length
-            input_BT = input_BT.to(self.chars_N.device)
+            input_BT = input_BT.to(self.tokens_N.device)
             target_BT = (input_BT + 1) % length
-            batch = self.chars_N[input_BT].long(), self.chars_N[target_BT].long()
+            batch = self.tokens_N[input_BT].long(), self.tokens_N[target_BT].long()
             yield batch if self.target_NV is None else (*batch, self.target_NV[target_BT])
 
     def global_size(self, batch_idx: int) -> int:

@@ -56,12 +56,12 @@ def train_loader(data: TimeMachine, training: Training) -> WindowLoader | InputD
     """
     rank, world_size = data.share()
     if training.carry_state:
-        chars_N, target_NV = data.chars_N[: data.splits["train"].targets.stop], None
+        tokens_N, target_NV = data.tokens_N[: data.splits["train"].targets.stop], None
         if training.teacher:
-            chars_N, target_NV = _with_another_text(chars_N, data, training)
+            tokens_N, target_NV = _with_another_text(tokens_N, data, training)
         size, steps = data.batch_size, data.num_steps
         loader: WindowLoader | StreamLoader = StreamLoader(
-            chars_N, size, steps, data.order(), rank, world_size, target_NV
+            tokens_N, size, steps, data.order(), rank, world_size, target_NV
         )
     else:
         loader = data.windows("train", data.batch_size, data.order())
@@ -70,22 +70,22 @@ def train_loader(data: TimeMachine, training: Training) -> WindowLoader | InputD
     return loader
 
 
-def _with_another_text(chars_N: Tensor, data: TimeMachine, training: Training) -> tuple[Tensor, Tensor]:
+def _with_another_text(tokens_N: Tensor, data: TimeMachine, training: Training) -> tuple[Tensor, Tensor]:
     """Return the training characters and those that a teacher writes, and a distribution for each character."""
     setting, instead = f"training.teacher={training.teacher:g}", "training.teacher=0 training.teacher_networks=0"
     check_size(data.vocab, setting, instead)
     if data.corpus.is_large:
         raise SettingError(f"{setting}: counts a text in memory, of {LARGE >> 20} MB at most; type {instead}")
-    known_N, num_chars, threads = chars_N.cpu(), round(training.teacher * len(chars_N)), torch.get_num_threads()
+    known_N, num_chars, threads = tokens_N.cpu(), round(training.teacher * len(tokens_N)), torch.get_num_threads()
     torch.set_num_threads(1)  # so that what networks write does not depend on their number
     try:
         networks = networks_of(data, training.teacher_networks if num_chars else 0)
-        text = data.corpus.characters[: len(chars_N)]
+        text = data.corpus.characters[: len(tokens_N)]
         written_N, expected_NV = write(text, num_chars, data.vocab, data.seed, networks)
     finally:
         torch.set_num_threads(threads)
     target_NV = torch.cat([F.one_hot(known_N.long(), len(data.vocab)), expected_NV])
-    return torch.cat([known_N, written_N]).to(chars_N.device), target_NV.to(chars_N.device)
+    return torch.cat([known_N, written_N]).to(tokens_N.device), target_NV.to(tokens_N.device)
 
 
 def write(
@@ -137,23 +137,23 @@ def teacher_nll(mixture_N: Tensor, networks_N: Tensor) -> Tensor:
 def networks_of(data: TimeMachine, count: int) -> Ensemble | None:
     """Return the networks that teach a run, trained on its training characters when they are first asked for."""
     if count and data not in _networks:
-        chars_N = data.chars_N[: data.splits["train"].targets.stop].cpu()
-        _networks[data] = train_networks(chars_N, data.vocab, data.seed, count)
+        tokens_N = data.tokens_N[: data.splits["train"].targets.stop].cpu()
+        _networks[data] = train_networks(tokens_N, data.vocab, data.seed, count)
     return _networks.get(data)
 
 
-def train_networks(chars_N: Tensor, vocab: Vocab, seed: int, count: int) -> Ensemble:
+def train_networks(tokens_N: Tensor, vocab: Vocab, seed: int, count: int) -> Ensemble:
     """Return networks trained on a text. The global random state stays as it is."""
-    return Ensemble([_trained(chars_N, vocab, seed * 1_000 + number) for number in range(count)])
+    return Ensemble([_trained(tokens_N, vocab, seed * 1_000 + number) for number in range(count)])
 
 
-def _trained(chars_N: Tensor, vocab: Vocab, seed: int) -> RNNLMBeyond:
+def _trained(tokens_N: Tensor, vocab: Vocab, seed: int) -> RNNLMBeyond:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = RNNLMBeyond(len(vocab), TRAINING, **NETWORK)
-        num_steps = min(NUM_STEPS, len(chars_N))
-        batch_size = min(BATCH_SIZE, len(chars_N) // num_steps)
-        loader = StreamLoader(chars_N, batch_size, num_steps, torch.Generator().manual_seed(seed))
+        num_steps = min(NUM_STEPS, len(tokens_N))
+        batch_size = min(BATCH_SIZE, len(tokens_N) // num_steps)
+        loader = StreamLoader(tokens_N, batch_size, num_steps, torch.Generator().manual_seed(seed))
         optimizer, steps = model.configure_optimizers(), EPOCHS * len(loader)
         for epoch in range(EPOCHS):
             model.on_train_epoch_start()

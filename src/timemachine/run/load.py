@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from timemachine.config import Tokens, format_value
+from timemachine.config import Tokens, format_value, windows_of
 from timemachine.corpus import find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
@@ -55,11 +55,7 @@ class Run:
         if corpus.sha256 != text["sha256"]:
             name = f"data.corpus={format_value(text['source'])}"
             raise SettingError(f"{name}: the run's text is not there, or is another one now; put it where it was")
-        chosen = {
-            name: windows[name]
-            for name in ("batch_size", "num_steps", "num_train", "num_val", "start", "tokens", "min_count")
-        }
-        return TimeMachine(**chosen, corpus=corpus, seed=self.settings["seed"])
+        return TimeMachine(**windows_of(windows), corpus=corpus, seed=self.settings["seed"])
 
 
 def load_run(folder: str | Path) -> Run:

@@ -110,9 +110,9 @@ class Record:
         known = ("name", "title", "source", "sha256", "left_out")
         corpus = {name: getattr(data.corpus, name) for name in known}
         unknown = data.vocab.num_unknown
-        corpus |= {"characters": len(data.chars_N), "vocabulary": len(data.vocab), "unknown": unknown}
+        corpus |= {"characters": len(data.tokens_N), "vocabulary": len(data.vocab), "unknown": unknown}
         corpus["unknown_bytes"] = data.vocab.num_unknown_bytes
-        if len(data.chars_N) <= MAX_PERMUTED:  # counting more would take minutes at each start
+        if len(data.tokens_N) <= MAX_PERMUTED:  # counting more would take minutes at each start
             corpus["unigram"] = {f"{split}/perplexity": unigram_perplexity(data, split) for split in ("train", "val")}
         self.update(corpus=corpus, parameters=sum(p.numel() for p in model.parameters()))
 

@@ -18,11 +18,12 @@ def normalise(text: bytes, tokens: Tokens = Tokens.letters) -> str:
 
     As letters: in lower case, with one space for every run of bytes other than A-Z and a-z. The parts of a multi-byte
     character are no letters either, so the result is that of the decoded text. As characters: from UTF-8 in normal
-    form C, with a line feed for each kind of line end. Raises UnicodeDecodeError for another encoding.
+    form C, with a line feed for each kind of line end. For byte-pair encoding the same, in the form that it has. Raises
+    UnicodeDecodeError for another encoding.
     """
-    if tokens is Tokens.characters:
-        lines = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        return unicodedata.normalize("NFC", lines.decode())
+    if tokens is not Tokens.letters:
+        lines = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n").decode()
+        return unicodedata.normalize("NFC", lines) if tokens is Tokens.characters else lines
     import numpy as np  # which --help does not have to wait for
 
     code_N = np.frombuffer(text.translate(_LETTERS_ELSE_SPACE), np.uint8)
