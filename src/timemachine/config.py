@@ -173,9 +173,10 @@ class Model:
     sigma_hh: float | None = setting(None, "that of W_hh alone; null: sigma", 0, 10, example=0.2)
     lr: float = setting(1.0, "learning rate η", *POSITIVE)
     activation: Activation = setting(Activation.tanh, "φ of the recurrence")
-    input: Input = setting(Input.one_hot, "how the network reads a character")
+    input: Input = setting(Input.one_hot, "how the network reads a token")
     embedding_dim: int = setting(32, "width of the embedding; one_hot has none", 1, WIDEST)
     embedding_sigma: float = setting(1.0, "standard deviation of its initial entries", *NOT_NEGATIVE)
+    tie_weights: bool = setting(False, "output weights are the transposed embedding; embedding_dim = hiddens")
     input_lr_factor: float = setting(1.0, "rate of the weights that read the input, in multiples of lr", *NOT_NEGATIVE)
     backward: Backward = setting(Backward.auto, "which code computes the gradients")
 
@@ -183,11 +184,18 @@ class Model:
         check(self, "model.")
         rule = f"times model.lr={format_value(self.lr)} is more than a float32 holds"
         require(self.lr * self.input_lr_factor <= LARGEST, "model.input_lr_factor", self.input_lr_factor, rule, 1.0)
+        if self.tie_weights:
+            instead = f"true model.input=embedding model.embedding_dim={self.hiddens}"
+            fits = self.input is Input.embedding and self.embedding_dim == self.hiddens
+            require(fits, "model.tie_weights", True, "needs an embedding as wide as model.hiddens", instead)
+            rule = "tied weights are divided by it where they are inputs"
+            require(self.embedding_sigma > 0, "model.embedding_sigma", self.embedding_sigma, rule, 1.0)
 
 
 # Of `model.` what the language model reads itself, whatever the cell.
 OF_ANY_CELL = {
-    "cell", "hiddens", "sigma", "lr", "input", "embedding_dim", "embedding_sigma", "input_lr_factor", "backward",
+    "cell", "hiddens", "sigma", "lr", "input", "embedding_dim", "embedding_sigma", "tie_weights", "input_lr_factor",
+    "backward",
 }  # fmt: skip
 
 

@@ -22,12 +22,13 @@ from timemachine.vocab import Vocab
 
 
 class RNNLMScratch(LightningModule):
-    """Character-level language model: O_t = H_t W_hq + b_q on top of `RNNScratch` (section 9.5 of the book).
+    """Language model: O_t = H_t W_hq + b_q on top of `RNNScratch` (section 9.5 of the book).
 
     Parameters next to the cell's: `W_hq` (H, V) drawn from N(0, sigma²), `b_q` (V) zero, `embedding` (V, D) drawn from
-    N(0, embedding_sigma²) or None. `others`: the rest of `config.Model`, but `backward` has no effect, as PyTorch
-    differentiates it. Raises SettingError for an invalid value. train.py trains the subclass `FusedRNNLM` of
-    `kernels.language_model`: the same numbers, faster.
+    N(0, embedding_sigma²) or None. With `tie_weights` (Press and Wolf, 2017; Inan, Khosravi and Socher, 2017) W_hq is
+    drawn from N(0, embedding_sigma²), and its transpose, divided by embedding_sigma, is what the cell reads. `others`:
+    the rest of `config.Model`, but `backward` has no effect, as PyTorch differentiates it. Raises SettingError for an
+    invalid value. train.py trains the subclass `FusedRNNLM` of `kernels.language_model`: the same numbers, faster.
     """
 
     def __init__(self, vocab_size: int, hiddens: int = 32, sigma: float = 0.01, lr: float = 1.0, **others: Any) -> None:
@@ -36,12 +37,13 @@ class RNNLMScratch(LightningModule):
         self.save_hyperparameters({"vocab_size": vocab_size} | to_dict(network), logger=False)
         self.vocab_size, self.lr, self.input_lr_factor = vocab_size, network.lr, network.input_lr_factor
         self.embedding = None
-        if network.input is Input.embedding:
+        if network.input is Input.embedding and not network.tie_weights:
             self.embedding = nn.Parameter(torch.randn(vocab_size, network.embedding_dim) * network.embedding_sigma)
-        self.rnn: Any = build_cell(network, vocab_size if self.embedding is None else network.embedding_dim)
+        self.rnn: Any = build_cell(network, vocab_size if network.input is Input.one_hot else network.embedding_dim)
         has_effect = self.input_lr_factor == 1 or bool(self.parameter_groups()[0]["params"])
         require(has_effect, "model.input_lr_factor", self.input_lr_factor, "no weight of the cell begins with W_x", 1.0)
-        self.W_hq = nn.Parameter(torch.randn(hiddens, vocab_size) * sigma)
+        self.tied_sigma = network.embedding_sigma if network.tie_weights else None
+        self.W_hq = nn.Parameter(torch.randn(hiddens, vocab_size) * (self.tied_sigma or sigma))
         self.b_q = nn.Parameter(torch.zeros(vocab_size))
         self.train_perplexity, self.val_perplexity, self.test_perplexity = Perplexity(), Perplexity(), Perplexity()
         self.val_bits_per_byte, self.test_bits_per_byte = BitsPerByte(), BitsPerByte()
@@ -51,9 +53,14 @@ class RNNLMScratch(LightningModule):
         """Return vectors (T, B, V) for indices (B, T), in the order in which the recurrence reads them."""
         return F.one_hot(X_BT.T, self.vocab_size).to(self.W_hq.dtype)
 
+    def input_vectors(self) -> Tensor | None:
+        """Return the vectors (V, D) that the cell reads for the tokens; None if they are one-hot."""
+        return self.embedding if self.tied_sigma is None else self.W_hq.T / self.tied_sigma
+
     def inputs(self, X_BT: Tensor) -> Tensor:
-        """Return the vectors (T, B, D) that the cell reads for indices (B, T): one-hot, or rows of the embedding."""
-        return self.one_hot(X_BT) if self.embedding is None else self.embedding[X_BT.T]
+        """Return the vectors (T, B, D) that the cell reads for indices (B, T): one-hot, or rows of `input_vectors`."""
+        vectors_VD = self.input_vectors()
+        return self.one_hot(X_BT) if vectors_VD is None else vectors_VD[X_BT.T]
 
     def hidden_states(self, X_BT: Tensor, state_BS: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return hidden states (T, B, H) and the state after the last step, from indices (B, T) and a state."""

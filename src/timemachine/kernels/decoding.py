@@ -22,7 +22,8 @@ class NumpyStep:
     def __init__(self, model: RNNLMScratch, vocab: Vocab) -> None:
         rnn = model.rnn
         with torch.no_grad():
-            inputs_VH = (rnn.W_xh if model.embedding is None else model.embedding @ rnn.W_xh) + rnn.b_h
+            vectors_VD = model.input_vectors()
+            inputs_VH = (rnn.W_xh if vectors_VD is None else vectors_VD @ rnn.W_xh) + rnn.b_h
             both = torch.cat([rnn.W_hh, model.W_hq], 1)
             self.inputs_HV, self.bothT, b_q = (x.float().cpu().numpy() for x in (inputs_VH.T, both.T, model.b_q))
         self.both_tensor = torch.from_numpy(self.bothT)

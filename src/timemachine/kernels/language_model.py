@@ -92,7 +92,7 @@ class FusedRNNLM(RNNLMScratch):
 
     def _read(self, X_BT: Tensor) -> Tensor:
         """Return indices (T, B), which stand for one-hot vectors, or the embedding's vectors (T, B, D)."""
-        return X_BT.T if self.embedding is None else self.inputs(X_BT)
+        return X_BT.T if self.hparams["input"] == "one_hot" else self.inputs(X_BT)
 
 
 @step_of.register

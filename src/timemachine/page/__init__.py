@@ -26,7 +26,8 @@ if TYPE_CHECKING:  # they import torch, which takes seconds
 
 SCRIPTS = ("model", "reading", "characters", "text", "strip", "units", "recurrence", "next", "memory", "page")
 LARGEST = 4_000_000  # bytes of the weights in a page
-KNOWN = {"cell": ("rnn",), "activation": ("tanh", "relu")}  # settings of `model.` that model.js can run
+# Settings of `model.` that model.js can run.
+KNOWN: dict[str, tuple[Any, ...]] = {"cell": ("rnn",), "activation": ("tanh", "relu"), "tie_weights": (False,)}
 SHOWN = {  # settings; none named: all of a section
     "model": (),
     "data": ("batch_size", "num_steps", "num_train", "num_val", "start", "tokens", "min_count"),
@@ -83,8 +84,10 @@ def check_model(model: "RNNLMScratch") -> None:
     network: dict[str, Any] = dict(model.hparams)
     for name, known in KNOWN.items():
         if network[name] not in known:
-            instead = " or ".join(f"model.{name}={value}" for value in known)
-            raise SettingError(f"model.{name}={network[name]}: the page shows the book's RNN alone; use {instead}")
+            instead = " or ".join(f"model.{name}={format_value(value)}" for value in known)
+            raise SettingError(
+                f"model.{name}={format_value(network[name])}: the page shows the book's RNN alone; use {instead}"
+            )
     if (size := size_of(model)) > LARGEST:
         rule = f"a page of {size / 1e6:.1f} MB is too large, {LARGEST / 1e6:.0f} MB at most"
         # H(H + b) + c numbers
