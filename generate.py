@@ -43,7 +43,7 @@ def main(settings: Generate) -> None:
     on_terminal = sys.stdout.isatty()
     if on_terminal:  # a pipe gets them as they are
         texts = [set_apart(prefix, text.removeprefix(prefix)) for text in texts]
-    print(*texts, sep="\n\n" if on_terminal or vocab.kind is Tokens.characters else "\n")
+    print(*texts, sep="\n\n" if on_terminal or vocab.kind is not Tokens.letters else "\n")
 
 
 def set_apart(prefix: str, continuation: str) -> str:

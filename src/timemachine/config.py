@@ -212,9 +212,9 @@ class Data:
     learn_on: LearnOn = setting(LearnOn.text, "where bpe learns its tokens: the whole text, or its training part")
     min_count: int = setting(1, "characters that the text has fewer times are read as <unk>", 1, MOST)
     batch_size: int = setting(1024, "windows a step, over all devices", 1, MOST)
-    num_steps: int = setting(32, "characters a window", 1, MOST)
-    num_train: int | None = setting(10_000, "windows that train; null: 90 % of the characters", 1, MOST)
-    num_val: int | None = setting(5_000, "windows that validate; null: 5 % of the characters", 1, MOST)
+    num_steps: int = setting(32, "tokens a window, the book's characters", 1, MOST)
+    num_train: int | None = setting(10_000, "windows that train; null: 90 % of the tokens", 1, MOST)
+    num_val: int | None = setting(5_000, "windows that validate; null: 5 % of the tokens", 1, MOST)
     start: int = setting(0, "character with which the text begins; those before follow its end, across a seam", 0, MOST)
 
     def __post_init__(self) -> None:
@@ -386,7 +386,7 @@ class Generate:
 
     run: str = setting(MISSING, "a run's folder, checkpoint or export, or latest", example=RUN)
     prefix: str = setting(PREFIX, "any text, or none; read as the run reads its own", example=f"'{PREFIX}'")
-    num_preds: int = setting(20, "characters to add", 0, 1_000_000)
+    num_preds: int = setting(20, "characters, or tokens of bpe, to add", 0, 1_000_000)
     alpha: float | None = setting(None, "null: greedy; a number: sample from P^alpha", *POSITIVE, example=1)
     temperature: float | None = setting(None, "1/alpha, in place of it", *POSITIVE, example=0.8)
     top_k: int | None = setting(None, "sample from the k likeliest characters", 1, MOST, example=5)
@@ -396,7 +396,7 @@ class Generate:
     min_p: float | None = setting(
         None, "sample from characters at least p times as probable as the likeliest", 0, 1, example=0.1
     )
-    num_samples: int = setting(1, "continuations, a blank line between those of data.tokens=characters", 1, 10_000)
+    num_samples: int = setting(1, "continuations, a blank line between those with line breaks", 1, 10_000)
     seed: int = setting(0, "seed of the samples", *SEED)
 
     def __post_init__(self) -> None:

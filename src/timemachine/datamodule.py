@@ -95,6 +95,11 @@ class TimeMachine(LightningDataModule):
         """Return what a token is called: characters, or tokens."""
         return "tokens" if self.corpus.tokens is Tokens.bpe else "characters"
 
+    @property
+    def chars_per_token(self) -> float:
+        """Return the mean number of characters of a token."""
+        return len(self.corpus.characters) / len(self.tokens_N)
+
     def __str__(self) -> str:
         windows = ", ".join(f"{len(split.starts):,} {name}" for name, split in self.splits.items())
         text = f"{self.corpus.title}, {len(self.tokens_N):,} {self.unit} of {len(self.vocab)} kinds"

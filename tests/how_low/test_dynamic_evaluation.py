@@ -118,7 +118,8 @@ def test_cache_of_the_training_text(short: Corpus) -> None:
     vocab, summary = Vocab.of(short.characters), summary_of(short)
     row = evaluate_adapting(model(0), vocab, summary, short, 0.01)[0]
     assert (row.part, row.model) == ("val", "model, adapting")
-    tokens_N, targets = vocab.encode(short.characters), as_trained(summary, short)[1]["val"].targets
+    _, tokens_N, splits = as_trained(summary, short, vocab)
+    targets = splits["val"].targets
     with_it, without = (
         adaptive_nll(model(0), tokens_N, known, targets, 0.01).mean().exp().item()
         for known in (range(1, 2008), range(0))

@@ -198,7 +198,7 @@ def test_whole_text_readers_are_rejected(sample: Corpus) -> None:
     with pytest.raises(SettingError, match=r"^probes=\[stream\]: [^\n]*$"):
         probes.check_size(["stream"], data.corpus)
     with patch.object(scores, "MAX_SCORED", 1000), pytest.raises(SettingError, match=r"^data\.corpus=[^\n]*$"):
-        scores.as_trained({"settings": {"data": {"num_steps": 4}}}, data.corpus)
+        scores.as_trained({"settings": {"data": {"num_steps": 4}}}, data.corpus, data.vocab)
 
 
 @pytest.mark.usefixtures("quick_calls")

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from timemachine.config import Tokens, format_value
+from timemachine.config import Tokens, format_value, windows_of
 from timemachine.corpus import Corpus
 from timemachine.datamodule import AT_ONCE, Batch, Split, TimeMachine, WindowLoader
 from timemachine.errors import SettingError
@@ -136,8 +136,7 @@ def evaluate(model: LanguageModel, vocab: Vocab, summary: dict[str, Any], corpus
     `summary`: the run's summary.json. Raises SettingError if the text is shorter than a window.
     """
     num_steps = summary["settings"]["data"]["num_steps"]
-    corpus, splits = as_trained(summary, corpus)
-    tokens_N = vocab.encode(corpus.characters)
+    corpus, tokens_N, splits = as_trained(summary, corpus, vocab)
     rows = []
     for part, split in splits.items():
         windows = window_score(model, tokens_N, split.starts, num_steps, AT_ONCE // max(len(vocab), 256))
@@ -154,18 +153,19 @@ def print_evaluation(rows: list[Row], corpora: list[Corpus], vocab: Vocab, runs:
          f"{row.stream.bits:.3f}", f"{row.bits_per_byte:.3f}"]
         for row in rows
     ]  # fmt: skip
-    columns = ("text", "part", "characters", "window", "stream", "bits/char", "bits/byte")
+    unit = "token" if vocab.kind is Tokens.bpe else "character"
+    columns = ("text", "part", f"{unit}s", "window", "stream", f"bits/{unit}", "bits/byte")
     print_table(f"perplexity of {models}", columns, lines)
     print_text(
         "± standard error; window: every window from a zero state, as in the book; stream: one pass, state carried, "
-        "which is what to compare models on; bits a character, and per byte in UTF-8, are the stream's. Models with "
-        "different vocabularies compare in bits per byte."
+        "which is what to compare models on; bits per "
+        f"{unit}, and per byte in UTF-8, are the stream's. Models with different vocabularies compare in bits per byte."
     )
     for corpus in {corpus.sha256: corpus for corpus in corpora}.values():
         left = replaced(corpus)
         counts = f"{left['digits']:,} digits, {left['accents']:,} accented letters, {left['other']:,} other"
         made = f"normalisation made spaces of {counts} characters"
-        if vocab.kind is Tokens.characters:
+        if vocab.kind is not Tokens.letters:
             made = f"{len(corpus.characters):,} characters"
         left_out = f"; {corpus.left_out:,} bytes around them are Project Gutenberg's" if corpus.left_out else ""
         print_text(f"{corpus.name}: {made}{left_out}")
@@ -191,23 +191,20 @@ def paired(nll_N: Tensor, other_N: Tensor, of_N: Tensor | None = None) -> tuple[
     return mean.item(), error.item()
 
 
-def as_trained(summary: dict[str, Any], corpus: Corpus) -> tuple[Corpus, dict[str, Split]]:
-    """Return the text that the run was trained on as it was, from `data.start` on, and its splits.
+def as_trained(summary: dict[str, Any], corpus: Corpus, vocab: Vocab) -> tuple[Corpus, Tensor, dict[str, Split]]:
+    """Return the text that the run was trained on as it was, from `data.start` on, its tokens (N,), and its splits.
 
     Another text is returned as it is, with one split, `all`. Raises SettingError if it is too short.
     """
-    settings = summary["settings"]["data"]
-    num_steps, num_chars = settings["num_steps"], len(corpus.characters)
-    if num_chars <= num_steps:
-        raise SettingError(
-            f"data.corpus={format_value(corpus.source)}: has {num_chars} characters, a window of this run needs "
-            f"{num_steps + 1}; type the path of a longer text"
-        )
-    if num_chars > MAX_SCORED:
-        rule = f"has {num_chars:,} characters, and {MAX_SCORED:,} are scored at most"
-        raise SettingError(f"data.corpus={format_value(corpus.source)}: {rule}; type the path of a part of it")
-    if corpus.sha256 != summary["corpus"]["sha256"]:
-        return corpus, {"all": Split(range(num_chars - num_steps), range(1, num_chars))}
-    windows = {name: settings[name] for name in ("num_steps", "num_train", "num_val", "start", "tokens", "min_count")}
-    data = TimeMachine(**windows, corpus=corpus)
-    return data.corpus, {name: split for name, split in data.splits.items() if split.starts}
+    settings, name = summary["settings"]["data"], f"data.corpus={format_value(corpus.source)}"
+    if len(corpus.characters) > MAX_SCORED:
+        rule = f"has {len(corpus.characters):,} characters, and {MAX_SCORED:,} are scored at most"
+        raise SettingError(f"{name}: {rule}; type the path of a part of it")
+    if corpus.sha256 == summary["corpus"]["sha256"]:
+        data = TimeMachine(**windows_of(settings), corpus=corpus)
+        return data.corpus, data.tokens_N, {name: split for name, split in data.splits.items() if split.starts}
+    tokens_N, num_steps = vocab.encode(corpus.characters), settings["num_steps"]
+    if len(tokens_N) <= num_steps:
+        rule = f"is too short, as a window of this run needs {num_steps + 1} tokens"
+        raise SettingError(f"{name}: {rule}; type the path of a longer text")
+    return corpus, tokens_N, {"all": Split(range(len(tokens_N) - num_steps), range(1, len(tokens_N)))}

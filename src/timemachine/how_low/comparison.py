@@ -61,14 +61,13 @@ def compare(
             f"baselines=true: {format_value(own.source)} is not the text that the run was trained on; type "
             "data.search_dirs=[<the folder of that text>]"
         )
-    own, splits = as_trained(summary, own)
+    own, _, splits = as_trained(summary, own, vocab)
     train = own.characters[: splits["train"].targets.stop]
     symbols = Symbols.of(vocab)
     mixture = Mixture(symbols)
     mixture.read(symbols.encode(train), range(len(train)), learn=True)
     for corpus in corpora:
-        text, splits = as_trained(summary, corpus)
-        tokens_N = vocab.encode(text.characters)
+        text, tokens_N, splits = as_trained(summary, corpus, vocab)
         for part, split in splits.items():
             targets = range(max(split.targets.start, ORDERS[-1] - 1), split.targets.stop)
             if part != "train" and targets:

@@ -123,8 +123,8 @@ def evaluate_adapting(
     the perplexity ends above that of guessing. The vocabulary has 256 symbols at most: the cache has a number for each
     of them for each of its characters.
     """
-    corpus, splits = as_trained(summary, corpus)
-    tokens_N, rows = vocab.encode(corpus.characters), []
+    corpus, tokens_N, splits = as_trained(summary, corpus, vocab)
+    rows = []
     known = splits["train"].targets if "train" in splits else range(0)
     for part, split in splits.items():
         if part != "train":

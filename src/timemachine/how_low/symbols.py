@@ -49,7 +49,10 @@ LETTERS = Symbols(f" {ascii_lowercase}")
 
 
 def check_size(vocab: Vocab, setting: str, instead: str) -> None:
-    """Raise SettingError, which names the setting, for a vocabulary of more than 256 symbols."""
+    """Raise SettingError, which names the setting, for byte pairs, and for more than 256 symbols."""
+    if vocab.kind is Tokens.bpe:
+        rule = "counts letters or characters, and the run's data.tokens=bpe are neither"
+        raise SettingError(f"{setting}: {rule}; type {instead}")
     if len(vocab) > MOST:
         rule = f"counts at most {MOST} symbols, and the run's vocabulary has {len(vocab):,}"
         raise SettingError(f"{setting}: {rule}; type {instead}, or train with a larger data.min_count")

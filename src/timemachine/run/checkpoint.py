@@ -331,7 +331,7 @@ def load_parent_weights(run: Record, model: RNNLMScratch, data: TimeMachine) -> 
             raise SettingError(f"init_from={parent}: has {its}, not {format_value(value)}; use {its}")
     _, vocab, about = read_model(parent, "init_from")
     if vocab.idx_to_token != data.vocab.idx_to_token:
-        rule = "its symbols are not the text's; use the data.corpus and data.min_count of that run"
+        rule = "its symbols are not the text's; use the data.corpus, data.vocab_size and the like of that run"
         raise SettingError(f"init_from={parent}: {rule}")
     if str(run.settings["trainer"]["precision"]).startswith("64"):
         model.double()  # as Lightning will do, but not before float32 has rounded

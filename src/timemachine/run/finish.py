@@ -105,7 +105,8 @@ def _print(summary: dict[str, Any], batches: str) -> None:
     if "chars_per_second" in metrics:
         rows.append(("characters a second", f"{metrics['chars_per_second']:,.0f}", "training, last epoch"))
     rows.append(("parameters", f"{summary['parameters']:,}", f"vocabulary of {corpus['vocabulary']}"))
-    rows.append(("text", f"{corpus['characters']:,} characters", corpus["name"]))
+    tokens = f", {corpus['tokens']:,} tokens" if corpus["tokens"] != corpus["characters"] else ""
+    rows.append(("text", f"{corpus['characters']:,} characters{tokens}", corpus["name"]))
     if corpus.get("unknown"):
         unknown, size = (f"{corpus[name]:,}" for name in ("unknown", "unknown_bytes"))
         rare = f"that come less than data.min_count times: {size} bytes in UTF-8, counted as {unknown}"

@@ -37,7 +37,7 @@ KINDS = {  # entry of summary.json -> its type
     "changes": list, "probes": dict, "versions": dict, "git": dict,
 }  # fmt: skip
 KINDS_OF_CORPUS = {
-    "name": str, "title": str, "source": str | list, "sha256": str, "characters": int, "vocabulary": int,
+    "name": str, "title": str, "source": str | list, "sha256": str, "characters": int, "tokens": int, "vocabulary": int,
     "unknown": int, "unknown_bytes": int, "left_out": int, "unigram": dict,
 }  # fmt: skip
 LOCK = ".lock"  # in a run's folder: held as long as the process that trains there lives, however that ends
@@ -110,7 +110,8 @@ class Record:
         known = ("name", "title", "source", "sha256", "left_out")
         corpus = {name: getattr(data.corpus, name) for name in known}
         unknown = data.vocab.num_unknown
-        corpus |= {"characters": len(data.tokens_N), "vocabulary": len(data.vocab), "unknown": unknown}
+        corpus |= {"characters": len(data.corpus.characters), "tokens": len(data.tokens_N)}
+        corpus |= {"vocabulary": len(data.vocab), "unknown": unknown}
         corpus["unknown_bytes"] = data.vocab.num_unknown_bytes
         if len(data.tokens_N) <= MAX_PERMUTED:  # counting more would take minutes at each start
             corpus["unigram"] = {f"{split}/perplexity": unigram_perplexity(data, split) for split in ("train", "val")}

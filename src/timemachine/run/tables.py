@@ -47,7 +47,7 @@ class Tables(Checkpoint):
         self._row: Row = {}  # of a validation; not written yet, as the epoch may end at the same step
         self._val = math.nan  # validation perplexity of the epoch
         self._rate: Row = {}  # of the last step
-        self._began, self._seconds, self._num_chars = 0.0, 0.0, 0  # a stopwatch; targets in the epoch
+        self._began, self._seconds, self._num_targets = 0.0, 0.0, 0  # a stopwatch; targets in the epoch
 
     def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Note the checkpoint's step. Raises SettingError for a damaged table, before anything changes."""
@@ -70,7 +70,7 @@ class Tables(Checkpoint):
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the stopwatch."""
         self._val = math.nan
-        self._began, self._seconds, self._num_chars = perf_counter(), 0.0, 0
+        self._began, self._seconds, self._num_targets = perf_counter(), 0.0, 0
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         """Ignore metrics of the model's `on_train_batch_end`, which comes after this callback's: not this step's."""
@@ -91,7 +91,7 @@ class Tables(Checkpoint):
         logged = self._new_metrics(trainer)
         if trainer.global_step != self._last_step:
             self._add_step(trainer.global_step, pl_module, logged)
-        self._num_chars += batch[1].numel() * trainer.world_size
+        self._num_targets += batch[1].numel() * trainer.world_size
         self._seconds = perf_counter() - self._began
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -108,7 +108,8 @@ class Tables(Checkpoint):
         for name in ("grad_norm", "grad_norm_clipped"):
             row[name] = math.fsum(step[name] for step in steps) / len(steps) if steps else math.nan
         clipped = sum(step["grad_norm"] > step["grad_norm_clipped"] for step in steps)
-        speed = torch.tensor(self._num_chars / max(self._seconds, 1e-9), dtype=torch.float64, device=pl_module.device)
+        num_chars = self._num_targets * getattr(trainer.datamodule, "chars_per_token", 1)  # type: ignore[attr-defined]
+        speed = torch.tensor(num_chars / max(self._seconds, 1e-9), dtype=torch.float64, device=pl_module.device)
         speed = trainer.strategy.reduce(speed, reduce_op="mean")
         logged = {"clip_fraction": clipped / max(len(steps), 1), "chars_per_second": float(speed)} | self._rate
         for logger in trainer.loggers:

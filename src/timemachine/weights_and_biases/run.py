@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import WandbLogger
 from pydantic import ValidationError
 
-from timemachine.config import require
+from timemachine.config import Tokens, require
 from timemachine.decoding import continue_text, known_prefix
 from timemachine.errors import SettingError, one_line
 from timemachine.run.files import shown
@@ -119,6 +119,7 @@ class WandbRun(OptionalWandbLogger, Callback, AbstractContextManager[Any]):
         self.record, self.sample_every_n_epochs = record, sample_every_n_epochs
         self._samples: list[list[Any]] = []
         self._offset = 1  # from Lightning's epochs and steps to ours
+        self._reads_characters = record.settings["data"]["tokens"] != Tokens.bpe.name
         summary, sweep = record.summary, record.role.sweep
         typed = [override.lstrip("+~") for override in record.overrides]
         changes = [override for override in typed if not override.startswith(("exercise=", "logger", "resume="))]
@@ -147,12 +148,12 @@ class WandbRun(OptionalWandbLogger, Callback, AbstractContextManager[Any]):
         self._offset = int(stage == "fit")
 
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Log metrics, and the bits per character of each window perplexity."""
+        """Log metrics, and the bits per character of each window perplexity, where characters are predicted."""
         row = dict(metrics)
         if "epoch" in row:
             row["epoch"] += self._offset
         for name, value in metrics.items():
-            if name.endswith("/perplexity") and value > 0:  # not NaN
+            if name.endswith("/perplexity") and value > 0 and self._reads_characters:  # value is not NaN
                 row[name.replace("/perplexity", "/bits_per_character")] = math.log2(value)
         super().log_metrics(row, None if step is None else step + self._offset)
 
