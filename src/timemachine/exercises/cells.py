@@ -4,9 +4,9 @@ import math
 from typing import NamedTuple
 
 from timemachine.exercises import Findings, Picture
-from timemachine.exercises.comparison import Estimate, compare, estimate, holm
+from timemachine.exercises.comparison import Estimate, Values, best_rate, by_rate, compare, estimate, holm
 from timemachine.exercises.drawing import panels, points_by_seed
-from timemachine.exercises.groups import grouped, missing, unique
+from timemachine.exercises.groups import grouped, missing
 from timemachine.exercises.stream import PARTS
 from timemachine.run.jobs import Job
 
@@ -24,14 +24,10 @@ class Model(NamedTuple):
     parameters: int
 
 
-Nats = dict[str, dict[int, float]]  # part of the text -> first character of the excerpt -> nats per character
-Rates = dict[float, Nats]
-
-
 def findings(jobs: list[Job]) -> Findings:
     """Report each cell at the learning rate with the lowest validation perplexity, less the RNN of the same size."""
-    measured = {model: _by_rate(group) for model, group in _models(jobs).items()}
-    chosen = {model: _chosen(rates) for model, rates in measured.items() if rates}
+    measured = {model: by_rate(group, _nats) for model, group in _models(jobs).items()}
+    chosen = {model: best_rate(rates) for model, rates in measured.items() if rates}
     plain = {model.size: measured[model][rate] for model, rate in chosen.items() if model.cell == PLAIN}
     found = {model: measured[model][rate] for model, rate in chosen.items()}
     differences = {
@@ -79,26 +75,15 @@ def _models(jobs: list[Job]) -> dict[Model, list[Job]]:
     return dict(sorted(models.items(), key=lambda item: (item[0].size, order.index(item[0].cell))))
 
 
-def _by_rate(jobs: list[Job]) -> Rates:
-    """Return what each rate gives, of the rates at which a model of every excerpt ended without diverging."""
-    rates: Rates = {}
-    for (rate,), group in grouped(jobs, "model.lr").items():
-        runs = unique(group, lambda job: int(job.settings["data.start"]))
-        nats = {part: {start: math.log(job.stream(part)) for start, job in runs.items()} for part in PARTS}
-        if all(job.status == "completed" for job in group):
-            rates[rate] = nats
-    return rates
-
-
-def _chosen(rates: Rates) -> float:
-    return min(rates, key=lambda rate: estimate(rates[rate]["val"].values()).mean)
+def _nats(job: Job, part: str) -> float:
+    return math.log(job.stream(part))
 
 
 def _perplexity(nats: dict[int, float]) -> Estimate:
     return estimate(map(math.exp, nats.values()))
 
 
-def _answer(jobs: list[Job], found: dict[Model, Nats], differences: dict[Model, Estimate]) -> str:
+def _answer(jobs: list[Job], found: dict[Model, Values], differences: dict[Model, Estimate]) -> str:
     """Return the answer for the size in the middle."""
     middle = (max((model.size for model in found), default=0) + 1) // 2
     of_size = {model.cell: model for model in found if model.size == middle}
@@ -116,7 +101,7 @@ def _answer(jobs: list[Job], found: dict[Model, Nats], differences: dict[Model, 
     )
 
 
-def _figure(found: dict[Model, Nats]) -> Picture:
+def _figure(found: dict[Model, Values]) -> Picture:
     figure, ((axes,),) = panels()
     sizes = sorted({model.size for model in found})
     smallest = {size: min(model.parameters for model in found if model.size == size) for size in sizes}

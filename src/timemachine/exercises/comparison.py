@@ -10,11 +10,12 @@ import math
 import statistics
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from scipy import stats
 
-from timemachine.exercises.groups import unique
+from timemachine.exercises.groups import grouped, unique
+from timemachine.exercises.stream import PARTS
 from timemachine.run.jobs import Job
 
 LEVEL = 0.05  # of an interval, and of all comparisons of a report together
@@ -85,3 +86,60 @@ def holm(differences: Mapping[Key, Estimate]) -> dict[Key, bool]:
 def by_seed(jobs: Iterable[Job], number: Callable[[Job], float]) -> dict[int, float]:
     """Return a number of each job under its seed; of the same run twice one. Raise SettingError if they differ more."""
     return {seed: number(job) for seed, job in unique(jobs, lambda job: int(job.settings.get("seed", 0))).items()}
+
+
+Values = dict[str, dict[int, float]]  # part of the text -> first character of the excerpt -> a number of its run
+
+
+def by_excerpt(jobs: Iterable[Job], number: Callable[[Job, str], float]) -> Values:
+    """Return a number of each part of the text that is held out, of the run of each excerpt."""
+    runs = unique(jobs, lambda job: int(job.settings["data.start"]))
+    return {part: {start: number(job, part) for start, job in runs.items()} for part in PARTS}
+
+
+def by_rate(jobs: Iterable[Job], number: Callable[[Job, str], float]) -> dict[float, Values]:
+    """Return what each learning rate gives, of those at which the runs of all excerpts completed."""
+    groups = {rate: group for (rate,), group in grouped(jobs, "model.lr").items()}
+    return {
+        rate: by_excerpt(group, number)
+        for rate, group in groups.items()
+        if all(job.status == "completed" for job in group)
+    }
+
+
+def best_rate(rates: Mapping[float, Values]) -> float:
+    """Return the rate with the lowest mean on validation."""
+    return min(rates, key=lambda rate: estimate(rates[rate]["val"].values()).mean)
+
+
+class Scores(NamedTuple):
+    """What the models of one kind show of the text that is held out, read as one stream."""
+
+    perplexity: Values
+    bits: Values  # per byte
+
+    @classmethod
+    def of(cls, jobs: Iterable[Job]) -> "Scores":
+        """Return the scores of the runs of all excerpts."""
+        jobs = list(jobs)
+        return cls(by_excerpt(jobs, Job.stream), by_excerpt(jobs, bits_per_byte))
+
+    def cells(self) -> list[str]:
+        """Return the cells of `SCORES`: the number of excerpts, and both units of each part."""
+        means = [f"{estimate(self.perplexity[part].values()):.1f}" for part in PARTS]
+        return [str(len(self.bits["val"])), *means, *(f"{estimate(self.bits[part].values()):.3f}" for part in PARTS)]
+
+
+SCORES = ["excerpts", *(f"{unit}, {name}" for unit in ("perplexity", "bits per byte") for name in PARTS.values())]
+PAIRED = "± is uncorrected, the last column is after Holm's correction. Differences are paired by excerpt."
+
+
+def bits_per_byte(job: Job, part: str) -> float:
+    """Return the bits per byte of a part of the text."""
+    return job.stream(part, "bits_per_byte")
+
+
+def verdicts(differences: Mapping[Key, Estimate], form: str = "+.3f") -> dict[Key, list[str]]:
+    """Return two cells for each difference: the number, and the word for it after Holm's correction."""
+    claimed = holm(differences)
+    return {key: [f"{it:{form}}", it.verdict(claimed[key], "lower", "higher")] for key, it in differences.items()}

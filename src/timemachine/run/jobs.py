@@ -54,9 +54,9 @@ class Job:
         """Return a final metric, NaN if there is none."""
         return self.metrics.get(name, math.nan)
 
-    def stream(self, split: str) -> float:
-        """Return the stream perplexity of train, val or test that `probes=[stream]` measured, NaN if it did not."""
-        return float(self.probes.get("stream", {}).get(split, {}).get("perplexity", math.nan))
+    def stream(self, split: str, number: str = "perplexity") -> float:
+        """Return a number of the stream of train, val or test that `probes=[stream]` measured, NaN if it did not."""
+        return float(self.probes.get("stream", {}).get(split, {}).get(number, math.nan))
 
     @property
     def unigram(self) -> dict[str, float]:

@@ -1,0 +1,62 @@
+"""Next edition, exercise 5: 10,000 windows and 100 epochs. What do the curves of training and validation show?"""
+
+import math
+
+from timemachine.exercises import Findings, Picture
+from timemachine.exercises.comparison import estimate
+from timemachine.exercises.drawing import lines, panels
+from timemachine.exercises.groups import ended, missing
+from timemachine.run.jobs import Job
+
+
+def findings(jobs: list[Job]) -> Findings:
+    """Report where the validation perplexity is lowest, and where it ends."""
+    runs = [job for job in ended(jobs) if "best_epoch" in job.metrics]
+    return Findings(
+        answer=_answer(jobs, runs),
+        setting="Perplexities are of windows, as in the book. Each excerpt, a rotation of the text, trains and "
+        "validates on other parts, and its model has another seed.",
+        columns=[
+            *("excerpt", "parameters", "per training token", "best epoch", "validation, best", "validation, last"),
+            *("training, last", "bits per byte, best", "bits per byte, last"),
+        ],
+        rows=[
+            [
+                *(f"{job.settings['data.start']:,}", f"{job.parameters:,}", f"{_per_token(job):.0f}"),
+                f"{job.number('best_epoch'):.0f}",
+                *(f"{job.number(name):.1f}" for name in ("best_val/perplexity", "val/perplexity", "train/perplexity")),
+                *(f"{job.number(name):.3f}" for name in ("best_val/bits_per_byte", "val/bits_per_byte")),
+            ]
+            for job in runs
+        ],
+        figures={"small_data": _figure(runs)} if runs else {},
+    )
+
+
+def _per_token(job: Job) -> float:
+    """Return the parameters for each token that trains."""
+    return (job.parameters or 0) / float(job.settings["data.num_train"] + job.settings["data.num_steps"])
+
+
+def _answer(jobs: list[Job], runs: list[Job]) -> str:
+    if line := missing(jobs, {"runs": runs}):
+        return line
+    names = ("best_epoch", "best_val/perplexity", "val/perplexity", "train/perplexity", "epoch")
+    epoch, best, val, train, last = (estimate(job.number(name) for job in runs).mean for name in names)
+    return (
+        f"The model has {_per_token(runs[0]):.0f} parameters for each training token. After {last:.0f} epochs its "
+        f"perplexity is {train:.1f} in training and {val:,.0f} in validation; in validation the lowest was {best:.0f}, "
+        f"after {epoch:.0f} epochs."
+    )
+
+
+def _figure(runs: list[Job]) -> Picture:
+    figure, ((axes,),) = panels(width=8)
+    axes.set(xlabel="epoch", ylabel="perplexity", yscale="log")
+    series = {}
+    for split, name in (("train", "training"), ("val", "validation")):
+        for job in runs:
+            rows = {row["epoch"]: row.get(f"{split}/perplexity", math.nan) for row in job.epochs()}
+            series[f"{name}, from {job.settings['data.start']:,}"] = rows
+    lines(axes, series, ".0f")
+    return figure, "Perplexity in training and validation of each excerpt."

@@ -1,0 +1,83 @@
+"""Next edition, exercise 7: Tie the output weights to the embedding. What does it save, and what does it do?"""
+
+import math
+from typing import NamedTuple
+
+from timemachine.exercises import Findings, Picture
+from timemachine.exercises.comparison import PAIRED, SCORES, Estimate, Scores, compare, estimate, verdicts
+from timemachine.exercises.drawing import lines, panels
+from timemachine.exercises.groups import ended, grouped, missing
+from timemachine.run.jobs import Job
+
+
+class Way(NamedTuple):
+    """Whether output weights are tied, the standard deviation of the embedding's entries, and the learning rate."""
+
+    is_tied: bool
+    sigma: float
+    rate: float
+
+    def __str__(self) -> str:
+        return f"{f'tied, σ = {self.sigma:g}' if self.is_tied else 'untied'}, rate {self.rate:g}"
+
+
+def findings(jobs: list[Job]) -> Findings:
+    """Report tied and untied models, and what tying adds to the bits per byte of the untied model."""
+    settings = ("model.tie_weights", "model.embedding_sigma", "model.lr")
+    groups = {Way(*key): group for key, group in grouped(ended(jobs), *settings).items()}
+    scores = {way: Scores.of(group) for way, group in groups.items()}
+    untied = next((way for way in groups if not way.is_tied), None)
+    tied = [way for way in groups if way.is_tied and untied]
+    differences = {way: compare(scores[way].bits["test"], scores[untied].bits["test"]) for way in tied if untied}
+    cells = verdicts(differences)
+    answer = missing(jobs, {"untied models": untied, "tied models": tied})
+    return Findings(
+        answer=answer or (untied and _answer(groups, scores, untied, differences)) or "",
+        setting="σ is the standard deviation of the embedding's entries at first. A tied model's input is the "
+        "embedding divided by σ, so that its variance is 1 as in the untied model. Of each excerpt another part of the "
+        "text is held out, and its model has another seed. The text is read as one stream.",
+        columns=["output weights", "rate", "parameters", "diverged", *SCORES, "rest less the untied model's, bits", ""],
+        rows=[
+            [
+                *(*str(way).split(", rate "), f"{group[0].parameters:,}"),
+                str(sum(job.status == "diverged" for job in group)),
+                *(*scores[way].cells(), *cells.get(way, ["", ""])),
+            ]
+            for way, group in groups.items()
+        ],
+        notes=[PAIRED],
+        figures={"tying": _figure(groups)} if groups else {},
+    )
+
+
+def _answer(
+    groups: dict[Way, list[Job]], scores: dict[Way, Scores], untied: Way, differences: dict[Way, Estimate]
+) -> str:
+    """Return the answer for the tied model with the fewest bits per byte on validation."""
+    best = min(differences, key=lambda way: estimate(scores[way].bits["val"].values()).mean)
+    fewer, every = (
+        (groups[untied][0].parameters or 0) - (groups[best][0].parameters or 0),
+        groups[untied][0].parameters,
+    )
+    epochs = max(job.number("epoch") for job in groups[best])
+    of_best, of_untied = (estimate(scores[way].perplexity["test"].values()) for way in (best, untied))
+    return (
+        f"Tied weights save {every - fewer:,} of {every:,} parameters. After {epochs:.0f} epochs the perplexity of the rest of "
+        f"the text is {of_best:.1f} ({best}) and {of_untied:.1f} ({untied}), a difference of {differences[best]:+.3f} "
+        "bits per byte."
+    )
+
+
+def _figure(groups: dict[Way, list[Job]]) -> Picture:
+    figure, ((axes,),) = panels(width=8)
+    axes.set(xlabel="epoch", ylabel="validation perplexity", yscale="log")
+    series: dict[str, dict[float, float]] = {}
+    for way, group in groups.items():
+        found: dict[float, list[float]] = {}
+        for job in group:
+            for row in job.epochs():
+                if math.isfinite(row.get("val/perplexity", math.nan)):
+                    found.setdefault(row["epoch"], []).append(math.log(row["val/perplexity"]))
+        series[str(way)] = {epoch: math.exp(estimate(values).mean) for epoch, values in found.items()}
+    lines(axes, series, ".0f")
+    return figure, "Validation perplexity in training, the geometric mean over excerpts."
