@@ -13,12 +13,13 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from tests.support.texts import path_of, read
-from timemachine.config import Optimizer, Tokens, Training
+from timemachine.config import LearnOn, Optimizer, Tokens, Training
 from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import Batch, TimeMachine, WindowLoader
 from timemachine.errors import SettingError
 from timemachine.how_low import train_loader
 from timemachine.language_model import RNNLMScratch
+from timemachine.vocab import Vocab
 
 
 def letters(folder: Path, length: int) -> Corpus:
@@ -69,6 +70,29 @@ def test_windows_of_characters() -> None:
     kept = [character if text.count(character) > 1 else "<unk>" for character in text]
     assert data.vocab.to_tokens(X_BT[5].tolist()) == kept[205:213]
     assert data.vocab.to_tokens(Y_BT[5].tolist()) == kept[206:214]
+
+
+def test_windows_of_byte_pairs() -> None:
+    path = str(path_of("german"))
+    data = TimeMachine(64, 8, 200, 100, tokens=Tokens.bpe, vocab_size=300, corpus=path)
+    assert len(data.tokens_N) < len(read("german").encode())
+    X_BT, _ = next(iter(data.val_dataloader()))
+    assert torch.equal(X_BT[5], data.tokens_N[205:213].long())
+    assert data.chars_per_token == len(read("german")) / len(data.tokens_N)
+
+
+def test_byte_pairs_of_the_training_windows() -> None:
+    """Learnt from the bytes that they cover with the tokens of the whole text."""
+    text, windows = read("german"), (64, 8, 200, 100)
+    whole = TimeMachine(*windows, tokens=Tokens.bpe, vocab_size=300, corpus=str(path_of("german")))
+    data = TimeMachine(
+        *windows, tokens=Tokens.bpe, vocab_size=300, learn_on=LearnOn.train, corpus=str(path_of("german"))
+    )
+    known = int(whole.vocab.bytes_V[whole.tokens_N[:208].long()].sum())
+    covered = text.encode()[:known].decode(errors="surrogateescape")
+    assert data.vocab.idx_to_token == Vocab.of(covered, Tokens.bpe, vocab_size=300).idx_to_token
+    assert data.vocab.idx_to_token != whole.vocab.idx_to_token
+    assert data.vocab.decode(data.tokens_N.tolist()) == text
 
 
 @pytest.mark.parametrize(("length", "num_steps", "batch_size"), [(50, 7, 8), (9, 8, 1024), (30, 1, 1)])

@@ -155,6 +155,8 @@ SETTINGS = [
     Row("model.backward=autograd", computes_with("autograd")),
     Row("data.tokens=characters", has_symbols(63)),
     Row("data.tokens=characters data.min_count=9", has_symbols(48)),
+    Row("data.tokens=bpe data.vocab_size=300", has_symbols(301)),
+    Row("data.tokens=bpe data.vocab_size=300 data.learn_on=train", has_symbols(301)),
     Row("data.batch_size=100", steps(8)),
     Row("data.num_train=128", steps(4)),
     *map(Row, [
@@ -162,6 +164,7 @@ SETTINGS = [
         "trainer.limit_test_batches=1", "trainer.limit_test_batches=0", "model.hiddens=9", "model.sigma=0.3",
         "model.sigma_hh=0.3", "model.lr=0.5", "model.activation=relu", "model.input=embedding model.embedding_dim=3",
         "model.input=embedding model.embedding_sigma=0.1", "model.input_lr_factor=4",
+        "model.tie_weights=true model.input=embedding model.embedding_dim=6 model.embedding_sigma=0.3",
         "model.cell=gru", "model.cell=lstm", "model.cell=deep_rnn model.layers=3",
         "training.optimizer=adamw model.lr=0.01", "training.schedule=cosine", "training.warm_up=0.5",
         "training.carry_state=true data.batch_size=8", "training.input_dropout=0.2", "training.output_dropout=0.2",
@@ -183,7 +186,10 @@ SETTINGS = [
         "trainer.gradient_clip_algorithm=x", "trainer.profiler=nonsense", "trainer.plugins=nonsense",
         "trainer.reload_dataloaders_every_n_epochs=1 training.carry_state=true training.teacher=0.5",
         "model.cell=nonsense", "model.layers=3", "training.teacher=0.5", "training.teacher_networks=1",
-        "data.tokens=nonsense", "data.min_count=30", "probes=[nonsense]",
+        "model.tie_weights=true", "model.tie_weights=true model.input=embedding model.embedding_dim=7",
+        "data.tokens=nonsense", "data.min_count=30", "data.vocab_size=300", "data.learn_on=train", "probes=[nonsense]",
+        "data.vocab_size=255 data.tokens=bpe", "probes=[samples] data.tokens=bpe",
+        "training.teacher=0.5 training.carry_state=true data.batch_size=8 data.tokens=bpe",
     ]),
 ]  # fmt: skip
 

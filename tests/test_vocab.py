@@ -10,6 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.support.texts import read
+from timemachine import bpe
 from timemachine import vocab as module
 from timemachine.config import Tokens
 from timemachine.corpus import Corpus
@@ -81,6 +82,20 @@ def test_normalising_twice(text: str, kind: Tokens) -> None:
     if kind is Tokens.characters:
         lines = re.sub("\r\n?", "\n", re.sub("[\ud800-\udfff]", "?", text))
         assert tokens == unicodedata.normalize("NFC", lines)
+
+
+def test_byte_pairs() -> None:
+    text = read("german") + "\u20ac"
+    vocab = Vocab.of(text, Tokens.bpe, vocab_size=300)
+    assert (len(vocab), vocab.unk, vocab.idx_to_token[-1]) == (301, 300, UNKNOWN)
+    assert vocab.idx_to_token[:300] == bpe.learn(text, 300)
+    index_N = vocab.encode(text)
+    assert len(index_N) < len(text.encode()) == vocab.bytes_V[index_N.long()].sum() and vocab.unk not in index_N
+    assert vocab.decode(index_N.tolist()) == text and not vocab.unknown(text)
+    assert vocab.decode(index_N[-2:-1].tolist()) == "\ufffd"  # a byte of the euro sign
+    again = Vocab(vocab.idx_to_token, Tokens.bpe)
+    assert again.idx_to_token == vocab.idx_to_token and torch.equal(again.encode(text), index_N)
+    assert vocab.to_tokens(vocab[["e", "en"]]) == ["e", "en"]
 
 
 def test_a_long_text(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from torch import Generator, Tensor
 
+from timemachine import bpe
 from timemachine.config import Data, LearnOn, Tokens, format_value, require
 from timemachine.corpus import DEFAULT, Corpus, find_corpus
 from timemachine.errors import SettingError
@@ -74,10 +75,9 @@ class TimeMachine(LightningDataModule):
         self._encode(settings)
         if settings.learn_on is LearnOn.train:
             # Once: the training windows of the new tokens cover a few characters more or fewer.
-            known_N = self.tokens_N[: self.splits["train"].targets.stop]
-            self.vocab = Vocab.of(
-                "".join(self.vocab.to_tokens(known_N.tolist())), self.corpus.tokens, min_count, vocab_size
-            )
+            known_N = self.tokens_N[: self.splits["train"].targets.stop].tolist()
+            known = bpe.to_text(bpe.to_bytes("".join(self.vocab.to_tokens(known_N))))  # whole characters again
+            self.vocab = Vocab.of(known, self.corpus.tokens, min_count, vocab_size)
             self._encode(settings)
 
     def _encode(self, settings: Data) -> None:

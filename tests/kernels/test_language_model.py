@@ -49,6 +49,8 @@ def test_choice_of_a_kernel(
     [
         *({"activation": name, "backward": by} for name in BY_HAND for by in ("fused", "bptt", "autograd")),
         {"input": "embedding", "embedding_dim": 3},
+        {"input": "embedding", "embedding_dim": 3, "tie_weights": True},
+        {"input": "embedding", "embedding_dim": 3, "tie_weights": True, "embedding_sigma": 0.2},
         {"activation": "gelu"},
         {"cell": "lstm"},
     ],

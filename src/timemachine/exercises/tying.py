@@ -55,16 +55,13 @@ def _answer(
 ) -> str:
     """Return the answer for the tied model with the fewest bits per byte on validation."""
     best = min(differences, key=lambda way: estimate(scores[way].bits["val"].values()).mean)
-    fewer, every = (
-        (groups[untied][0].parameters or 0) - (groups[best][0].parameters or 0),
-        groups[untied][0].parameters,
-    )
+    every, tied = (groups[way][0].parameters or 0 for way in (untied, best))
     epochs = max(job.number("epoch") for job in groups[best])
     of_best, of_untied = (estimate(scores[way].perplexity["test"].values()) for way in (best, untied))
     return (
-        f"Tied weights save {every - fewer:,} of {every:,} parameters. After {epochs:.0f} epochs the perplexity of the rest of "
-        f"the text is {of_best:.1f} ({best}) and {of_untied:.1f} ({untied}), a difference of {differences[best]:+.3f} "
-        "bits per byte."
+        f"Tied weights save {every - tied:,} of {every:,} parameters. After {epochs:.0f} epochs the perplexity of the "
+        f"rest of the text is {of_best:.1f} ({best}) and {of_untied:.1f} ({untied}), a difference of "
+        f"{differences[best]:+.3f} bits per byte."
     )
 
 

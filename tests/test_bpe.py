@@ -1,0 +1,124 @@
+"""Byte-pair encoding, against plain code that counts all pairs again for each token."""
+
+import unicodedata
+from collections import Counter
+from itertools import pairwise
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from tests.support.texts import read
+from timemachine import bpe
+
+LANGUAGES = ("english", "german", "greek", "chinese")
+REPETITIVE = st.text("ab c\n", max_size=60)
+TEXTS = st.text(st.one_of(st.sampled_from("ab'st ½²Ⅷ_é\u0301\n\t。"), st.characters()))
+
+
+def plain_learn(text: str, vocab_size: int) -> list[bytes]:
+    """The pair that is most frequent, of several the one that comes first."""
+    words = Counter(bpe.words(text))
+    parts = {word: [bytes([byte]) for byte in bpe.to_bytes(word)] for word in words}
+    tokens = [bytes([byte]) for byte in range(256)]
+    while len(tokens) < vocab_size:
+        counts: Counter[tuple[bytes, bytes]] = Counter()
+        for word, number in words.items():
+            for pair in pairwise(parts[word]):
+                counts[pair] += number
+        if not counts:
+            break
+        best = max(counts, key=counts.__getitem__)  # the first one, as a dict keeps the order
+        tokens.append(b"".join(best))
+        parts = {word: joined(it, best) for word, it in parts.items()}
+    return tokens
+
+
+def joined(parts: list[bytes], pair: tuple[bytes, bytes]) -> list[bytes]:
+    found: list[bytes] = []
+    while parts:
+        size = 2 if tuple(parts[:2]) == pair else 1
+        found.append(b"".join(parts[:size]))
+        parts = parts[size:]
+    return found
+
+
+def encode(tokens: list[str], text: str) -> list[int]:
+    return [number for word in bpe.Encoder(tokens).encode(text) for number in word]
+
+
+@given(REPETITIVE)
+@example("aaaa aaa aa baaab")
+@example("abab ababab bab")
+def test_learn(text: str) -> None:
+    assert [*map(bpe.to_bytes, bpe.learn(text, 280))] == plain_learn(text, 280)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_learn_languages(language: str) -> None:
+    text = read(language)[:4000]
+    assert [*map(bpe.to_bytes, bpe.learn(text, 330))] == plain_learn(text, 330)
+
+
+@given(REPETITIVE, REPETITIVE)
+def test_encode(known: str, text: str) -> None:
+    """A token that was learnt first is joined first, as if each text had been learnt from as well."""
+    tokens = bpe.learn(known, 290)
+    numbers = {token: number for number, token in enumerate(map(bpe.to_bytes, tokens))}
+    expected = []
+    for word in bpe.words(text):
+        parts = [bytes([byte]) for byte in bpe.to_bytes(word)]
+        for token in tokens[256:]:  # in the order in which they were learnt
+            while pairs := [pair for pair in pairwise(parts) if b"".join(pair) == bpe.to_bytes(token)]:
+                parts = joined(parts, pairs[0])
+        expected += [numbers[part] for part in parts]
+    assert encode(tokens, text) == expected
+
+
+@given(st.binary(), st.binary())
+def test_round_trip_of_any_bytes(known: bytes, other: bytes) -> None:
+    tokens = bpe.learn(bpe.to_text(known), 300)
+    for content in (known, other, known + other):
+        found = "".join(tokens[number] for number in encode(tokens, bpe.to_text(content)))
+        assert bpe.to_bytes(found) == content
+
+
+def test_tokens_are_distinct() -> None:
+    """Each arises from one pair, so that a list of tokens needs no list of pairs."""
+    for language in LANGUAGES:
+        tokens = bpe.learn(read(language), 1024)
+        assert len({*tokens}) == len(tokens)
+
+
+@given(TEXTS)
+@example("I'll  go,\n\nit's ½ of ２²  ")
+def test_words(text: str) -> None:
+    """GPT-2's pattern, read character by character."""
+    kinds = ["L", "N", "space", "other"]
+
+    def kind(character: str) -> str:
+        category = unicodedata.category(character)
+        return category[0] if category[0] in "LN" else kinds[2] if character.isspace() else kinds[3]
+
+    expected, at = list[str](), 0
+    while at < len(text):
+        suffix = next((it for it in ("'s", "'t", "'re", "'ve", "'m", "'ll", "'d") if text.startswith(it, at)), None)
+        start = at + (text[at] == " " and at + 1 < len(text) and kind(text[at + 1]) != "space")
+        stop = start
+        while stop < len(text) and kind(text[stop]) == kind(text[start]):
+            stop += 1
+        if suffix:
+            stop = at + len(suffix)
+        elif kind(text[start]) == "space" and stop < len(text) and stop - at > 1:
+            stop -= 1  # the last white space belongs to what follows
+        expected.append(text[at:stop])
+        at = stop
+    assert [*bpe.words(text)] == expected
+
+
+@given(st.text("ab \n½", max_size=40))
+def test_words_of_parts(text: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        whole = [*bpe.words(text)]
+        patch.setattr(bpe, "PART", 3)
+        assert [*bpe.words(text)] == whole
