@@ -41,7 +41,7 @@ def findings(jobs: list[Job]) -> Findings:
     return Findings(
         answer=_answer(jobs, found, differences),
         setting="The text is read as one stream. Of each excerpt, that is each rotation of the text, another part is "
-        "held out, and its model has another seed and a tokenizer learnt from its training text. The learning rate of a "
+        "held out, and its model has another seed and a tokenizer learnt from its training text. The rate of a "
         "row is the one with the lowest mean of bits per byte on validation. In this novel, which has no character "
         "beyond ASCII, 256 tokens are the characters.",
         columns=["tokens", "bytes per token", "parameters", "rate", *SCORES, f"rest less {BOOK:,} tokens', bits", ""],
