@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from timemachine import bpe
 from timemachine.config import Tokens, Train
 from timemachine.decoding import starting_symbol
 from timemachine.language_model import RNNLMScratch
@@ -25,6 +26,7 @@ WRITTEN = (
 )
 CHARACTERS = Vocab(WRITTEN, Tokens.characters)
 CHINESE = Vocab([*map(chr, range(0x4E00, 0x4E00 + 3000)), *"，。\n"], Tokens.characters)
+BPE = Vocab(bpe.learn(f"{WRITTEN}\nIt's said that they'll take it has 12½ 😀😁  the the\n", 330), Tokens.bpe)
 MODELS: dict[str, dict[str, Any]] = {
     "tanh": {},
     "relu": {"activation": "relu"},
@@ -33,6 +35,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "characters": {"vocab": CHARACTERS},
     "characters, embedding": {"vocab": CHARACTERS, "input": "embedding", "embedding_dim": 12},
     "chinese": {"vocab": CHINESE, "hiddens": 64},
+    "bpe": {"vocab": BPE, "input": "embedding", "embedding_dim": 12},
 }
 
 
@@ -72,7 +75,7 @@ def summary_of(model: RNNLMScratch, title: str = "The Time Machine") -> dict[str
 
 @dataclass
 class Read:
-    """A model's numbers for T characters: states after each (T, H), probabilities before and after each (T, V)."""
+    """A model's numbers for T tokens: states after each (T, H), probabilities before and after each (T, V)."""
 
     characters: Tensor
     states: Tensor
@@ -86,7 +89,7 @@ class Read:
 
 
 @torch.no_grad()
-def read(model: RNNLMScratch, vocab: Vocab, text: str, start: int = 0) -> Read:
+def read(model: RNNLMScratch, vocab: Vocab, text: str | Tensor, start: int = 0) -> Read:
     """Read a text; before the character at `start` the state is set to zero."""
     X_T = as_read(vocab, text)
     parts = [model.rnn(model.inputs(part[None]))[0][:, 0] for part in (X_T[:start], X_T[start:]) if len(part)]
@@ -115,7 +118,7 @@ def surprises(model: RNNLMScratch, vocab: Vocab, text: str) -> list[float]:
 
 
 @torch.no_grad()
-def memory(model: RNNLMScratch, vocab: Vocab, text: str, most: int) -> list[float]:
+def memory(model: RNNLMScratch, vocab: Vocab, text: str | Tensor, most: int) -> list[float]:
     """Return by how many bits another character in the place of the last one, and of each before it, changes P.
 
     That is the Kullback-Leibler divergence from P as it is, its mean over the 8 that were the likeliest in that place.
@@ -136,9 +139,9 @@ def divergence(P_V: Tensor, Q_V: Tensor) -> float:
     return float(F.kl_div(Q_V.log(), P_V, reduction="sum")) / math.log(2)
 
 
-def as_read(vocab: Vocab, text: str) -> Tensor:
-    """Return the indices that a model reads: (T,), int64."""
-    return vocab.encode(vocab.tokens_of(text) or starting_symbol(vocab)).long()
+def as_read(vocab: Vocab, text: str | Tensor) -> Tensor:
+    """Return the indices that a model reads of a text, or these indices: (T,), int64."""
+    return text if isinstance(text, Tensor) else vocab.encode(vocab.tokens_of(text) or starting_symbol(vocab)).long()
 
 
 def half(model: RNNLMScratch) -> RNNLMScratch:

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.page.models import Read, divergence, memory, powered, read
-from timemachine.config import Train
+from tests.page.models import Read, as_read, divergence, memory, powered, read
+from timemachine.config import Tokens, Train
 from timemachine.language_model import RNNLMScratch
 from timemachine.vocab import Vocab
 
@@ -39,6 +39,7 @@ BARS = """rows => rows.map(row => [
     row.querySelector("b").textContent, row.querySelector("small").textContent,
     ...[...row.querySelectorAll("i")].map(bar => parseFloat(bar.style.width)),
 ])"""
+SIGNS = {" ": "␣", "\n": "↵", "\t": "⇥"}
 Bar = tuple[str, str, float, float]  # the token, its probability in words, two lengths in percent
 
 
@@ -62,7 +63,7 @@ class Shown:
 
     @cached_property
     def tokens(self) -> list[str]:
-        return [*self.vocab.tokens_of(self.text)]
+        return tokens_of(self.vocab, self.text)
 
     @property
     def before(self) -> Tensor:
@@ -97,7 +98,10 @@ def compare_text(shown: Shown) -> None:
     it, t, first = shown.read, shown.t, max(1, shown.start)
     count = len(shown.tokens) - first
     bits = sum(it.bits[first:]) / count
-    assert numbers(shown.says("#total")) == [f"{bits:.3f}", f"{2**bits:.2f}", str(count)]
+    total = [f"{bits:.3f}", f"{2**bits:.2f}", str(count)]
+    if shown.vocab.kind is Tokens.bpe:
+        total.append(f"{bits * count / int(shown.vocab.bytes_V[it.characters[first:]].sum()):.3f}")
+    assert numbers(shown.says("#total")) == total
     assert shown.page.get_attribute("#strip", "aria-valuetext") == shown.says("#inspected")
     if t:
         P, character = it.before[t], int(it.characters[t])
@@ -163,7 +167,7 @@ def compare_next(shown: Shown) -> None:
 
 def compare_memory(shown: Shown) -> None:
     """Compare by how much each earlier character changes the prediction."""
-    read_on = "".join(shown.tokens[shown.start : shown.t + 1])
+    read_on = shown.read.characters[shown.start : shown.t + 1]
     back = memory(shown.model, shown.vocab, read_on, BACK)
     back += [0.0] * (min(shown.t, BACK) + 1 - len(back))  # characters before a state of zero change nothing
     expected = [[str(s), f"{bits:.3f}"] for s, bits in reversed(list(enumerate(back)))]
@@ -218,11 +222,22 @@ def numbers(text: str) -> list[str]:
     return re.findall(r"−?\d+(?:\.\d+)?", text.replace("− ", "−"))
 
 
+def tokens_of(vocab: Vocab, text: str) -> list[str]:
+    """Return the tokens that a model reads of a text. A character that the vocabulary lacks stays that character."""
+    return list(vocab.to_tokens(as_read(vocab, text))) if vocab.kind is Tokens.bpe else [*vocab.tokens_of(text)]
+
+
 def sign(token: str) -> str:
-    """Return what stands for a token: a sign, the number of an invisible character, a mark on a circle."""
-    kind = unicodedata.category(token) if len(token) == 1 else ""
-    unseen = f"U+{ord(token):04X}" if kind[:1] in ("C", "Z") and kind else f"◌{token}" if kind == "Mn" else token
-    return {" ": "␣", "\n": "↵", "\t": "⇥"}.get(token, unseen)
+    """Return what stands for a token: signs, the numbers of invisible characters, bytes, a mark on a circle."""
+    unseen = "".join(
+        f"\\x{ord(character) - 0xDC00:02x}"
+        if "\udc80" <= character <= "\udcff"
+        else f"U+{ord(character):04X}"
+        if unicodedata.category(character)[0] in "CZ" and character not in SIGNS
+        else SIGNS.get(character, character)
+        for character in token
+    )
+    return f"◌{unseen}" if unicodedata.category(token[0]) == "Mn" else unseen
 
 
 def percent(p: float) -> str:

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.page.conftest import Open
 from tests.page.models import (
-    CHARACTERS,
+    BPE,
     LETTERS,
     MODELS,
     WRITTEN,
+    as_read,
     exact_model,
     half,
     memory,
@@ -25,7 +26,8 @@ from tests.page.models import (
     surprises,
     vocab_of,
 )
-from tests.page.screen import Shown, compare, compare_forgetting, numbers, settle, sign
+from tests.page.screen import Shown, compare, compare_forgetting, numbers, settle, sign, tokens_of
+from timemachine.bpe import to_bytes
 from timemachine.config import Tokens
 from timemachine.texts.normalisation import normalise
 
@@ -108,6 +110,33 @@ def test_normalised_text_is_that_of_python(open_page: Open) -> None:
     agrees()
 
 
+SPACES = " \t\n\r\x1c\x85\u00a0\u2028\u3000\ufeff"  # the last one is a space to JavaScript alone
+TRICKY = (
+    "",
+    " ",
+    "It's said that they'll, I'VE  the  the\r\nthe\t\t the\r\r the ",
+    "“It’s 12½ ²³ Ⅷ 一二 ٣4th” _it_ __ ... ",
+    "😀😁👍🏽👩\u200d🚀 时间机器，飞吧。\u3000一",
+    "q\u0307 e\u0301 é \u0301 कुकु 각각",
+)
+
+
+def test_tokens_are_those_of_python(open_page: Open) -> None:
+    page = open_page("bpe")
+    symbols = st.sampled_from(f"{SPACES}'\"_it has'll½😀") | st.characters(exclude_categories=["Cs", "Cn"])
+
+    @settings(max_examples=20)
+    @given(st.lists(st.text(symbols), max_size=20), st.lists(st.integers(0, BPE.unk - 1)))
+    @example([*TRICKY], [])
+    def agrees(texts: list[str], indices: list[int]) -> None:
+        found = page.evaluate("texts => texts.map(text => model.indices(text))", texts)
+        assert found == [as_read(BPE, text).tolist() for text in texts]
+        decoded = page.evaluate("indices => model.textOf(indices.map(index => model.tokens[index]))", indices)
+        assert decoded == BPE.decode(indices)
+
+    agrees()
+
+
 @pytest.mark.parametrize("alpha", [0.5, 4.0])
 def test_samples_have_the_scaled_distribution(alpha: float, open_page: Open) -> None:
     page, count = open_page("tanh"), 40_000
@@ -162,14 +191,14 @@ def selected(page: "Page") -> int:
     return int(place)
 
 
-TEXTS = {"characters": "“It has,” é\nHow far", "chinese": "你好。\n"}
+TEXTS = {"characters": "“It has,” é\nHow far", "chinese": "你好。\n", "bpe": "“It's said,”\n  they’ll go 😀"}
 
 
-@pytest.mark.parametrize("name", ["relu", "embedding", "characters", "chinese"])
+@pytest.mark.parametrize("name", ["relu", "embedding", "characters", "chinese", "bpe"])
 def test_shown_numbers_are_those_of_torch(name: str, open_page: Open) -> None:
     model, vocab, page = exact_model(**MODELS[name]), vocab_of(name), open_page(name)
     text = TEXTS.get(name, "The Time,  Tr")
-    tokens = vocab.tokens_of(text)
+    tokens = tokens_of(vocab, text)
     type_text(page, text)
     compare(page, model, vocab, text, len(tokens) - 1)
     page.locator("#strip").press("ArrowLeft")
@@ -316,6 +345,20 @@ def test_greedy_text_and_its_period(name: str, open_page: Open) -> None:
         assert (page.text_content("#said"), page.locator("#strip .repeats").count()) == ("", 0)
 
 
+def test_marked_tokens_repeat_a_state(open_page: Open) -> None:
+    """Generated tokens may be read as other tokens; then the page marks none."""
+    model, page = exact_model(**MODELS["bpe"]), open_page("bpe")
+    page.get_by_label("the likeliest (greedy)").click()
+    for text in ("it has", "“", "the future\n"):
+        type_text(page, text)
+        click(page, "Write 200 more")
+        assert numbers(page.text_content("#said") or "")[0] == "200"
+        assert value(page) == model.predict(text, 200, BPE)
+        states = read(model, BPE, value(page)).states
+        for place in page.evaluate("[...strip.children].flatMap((span, t) => span.matches('.repeats') ? [t] : [])"):
+            assert (states[:place] - states[place]).abs().amax(1).min() < 1e-6
+
+
 # Any text
 
 TYPED = (
@@ -326,25 +369,64 @@ TYPED = (
 )
 
 
-def test_any_text_can_be_typed(open_page: Open) -> None:
-    model, page = exact_model(**MODELS["characters"]), open_page("characters")
+@pytest.mark.parametrize("name", ["characters", "bpe"])
+def test_any_text_can_be_typed(name: str, open_page: Open) -> None:
+    model, vocab, page = exact_model(**MODELS[name]), vocab_of(name), open_page(name)
     page.get_by_label("the likeliest (greedy)").click()
     for text in TYPED:
         type_text(page, text)  # Enter is a line break
         assert value(page) == text
-        tokens = CHARACTERS.tokens_of(text)
-        shown = [sign(token) + {" ": "\u200b", "\n": "\n"}.get(token, "") for token in tokens]
-        assert page.locator("#strip span").all_text_contents() == shown
-        lacking = [token for token in tokens if token not in CHARACTERS.token_to_idx]
+        tokens = tokens_of(vocab, text)
+        shown = [sign(token) + ("\n" if "\n" in token else "") for token in tokens]
+        assert [it.replace("\u200b", "") for it in page.locator("#strip span").all_text_contents()] == shown
+        lacking = [token for token in tokens if token not in vocab.token_to_idx]
         assert page.locator("#strip .unknown").all_text_contents() == lacking
         assert page.locator("#unknown").is_visible() is bool(lacking)
         for token in lacking:
             assert token in (page.text_content("#unknown") or "")
-        bits = surprises(model, CHARACTERS, text)
+        bits = surprises(model, vocab, text)
         mean = sum(bits) / len(bits)
-        assert numbers(page.text_content("#total") or "") == [f"{mean:.3f}", f"{2**mean:.2f}", str(len(bits))]
+        assert numbers(page.text_content("#total") or "")[:3] == [f"{mean:.3f}", f"{2**mean:.2f}", str(len(bits))]
+        follows = model.predict(text, 20, vocab)
+        assert text + grey(page) == follows
         page.keyboard.press("Tab")
-        assert value(page) == model.predict(text, 20, CHARACTERS)
+        assert value(page) == follows
+
+
+def test_places_of_tokens_in_the_text(open_page: Open) -> None:
+    """The token before the cursor, the end of each token, and the bars that the box can take there."""
+    page, text = open_page("bpe"), "“It has, 😀 😁👍🏽 — πάντα\nthe ½"
+    type_text(page, text)
+    tokens = tokens_of(BPE, text)
+    ends = np.cumsum([len(to_bytes(token)) for token in tokens]).tolist()
+    assert any(partial(token) for token in tokens) and any(not partial(token) for token in tokens)
+    for place in range(len(text) + 1):
+        before = text[:place]
+        page.evaluate("place => box.setSelectionRange(place, place)", len(before.encode("utf-16-le")) // 2)
+        starts_before = sum(start < len(before.encode()) for start in [0, *ends[:-1]])
+        assert page.evaluate("caret()") == max(0, starts_before - 1)
+    for t in (0, *(t for t, token in enumerate(tokens) if partial(token))):
+        page.evaluate("choose", t)
+        settle(page)
+        whole = text.encode()[: ends[t]].decode(errors="ignore")
+        assert page.evaluate("t => box.value.slice(0, endOf(t))", t) == whole
+        is_within = len(whole.encode()) < ends[t]
+        rows = page.eval_on_selector_all(
+            "#bars button", "rows => rows.map(row => [row.dataset.character, row.disabled])"
+        )
+        for index, disabled in rows:
+            assert disabled is (is_within or int(index) == BPE.unk or partial(BPE.idx_to_token[int(index)]))
+    page.evaluate("choose", 1)
+    settle(page)
+    row = page.locator("#bars button:enabled").first
+    token = BPE.idx_to_token[int(row.get_attribute("data-character") or "")]
+    row.click()
+    assert value(page).encode() == text.encode()[: ends[1]] + token.encode() + text.encode()[ends[1] :]
+
+
+def partial(token: str) -> bool:
+    """Return whether a token has bytes that are no whole character."""
+    return any("\udc80" <= character <= "\udcff" for character in token)
 
 
 def test_long_text_is_read_in_slices(open_page: Open) -> None:

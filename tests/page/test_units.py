@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tests.page.models import LETTERS, random_model
+from timemachine import bpe
+from timemachine.config import Tokens
 from timemachine.corpus import Corpus
 from timemachine.language_model import RNNLMScratch
-from timemachine.page.units import FEATURES, MOST, OF_CHARACTERS, ROW, Units
+from timemachine.page.units import FEATURES, MOST, OF_CHARACTERS, OF_KIND, ROW, Units
 from timemachine.vocab import Vocab
 
 
@@ -65,6 +67,25 @@ def test_named_units_have_the_largest_correlations(network: dict[str, Any], samp
     states_NH = states_of(other, torch.tensor(LETTERS[list(text)]).view(rows, ROW))
     later = [np.corrcoef(states_NH[:, unit], np.array(follows[name], float))[0, 1] for unit, name in expected]
     assert units.correlations(weights_of(other)) == pytest.approx(later, abs=1e-4)
+
+
+def test_features_of_tokens(sample: Corpus) -> None:
+    text = sample.characters[:2_000] + "“Größe,” πάντα 😀\n12½ it\n\n" * 100
+    vocab = Vocab(bpe.learn(text, 270), Tokens.bpe)
+    index_N = vocab.encode(text).long()
+    index_N = index_N[: len(index_N) // ROW * ROW]
+    ends = np.cumsum([len(bpe.to_bytes(vocab.idx_to_token[index])) for index in index_N])
+    places = [text.encode()[: end - 1].decode(errors="ignore") for end in ends]
+    last_N = [len(before) for before in places]  # of the character that has the token's last byte
+    model = random_model(vocab, hiddens=4)
+    units = units_of(model, text, vocab)
+    states_NH = states_of(model, index_N.view(-1, ROW))
+    r = [
+        np.corrcoef(states_NH[:, unit], np.array(OF_KIND[Tokens.bpe][name](text))[last_N])[0, 1]
+        for unit, name in units.named
+    ]
+    assert len(r) == 3
+    assert units.correlations(weights_of(model)) == pytest.approx(r, abs=1e-4)
 
 
 WRITTEN = '“É 1!\n”Ab "c" '

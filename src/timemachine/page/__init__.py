@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # they import torch, which takes seconds
     from timemachine.language_model import RNNLMScratch
     from timemachine.vocab import Vocab
 
-SCRIPTS = ("model", "reading", "characters", "text", "strip", "units", "recurrence", "next", "memory", "page")
+SCRIPTS = ("bpe", "model", "reading", "characters", "text", "strip", "units", "recurrence", "next", "memory", "page")
 LARGEST = 4_000_000  # bytes of the weights in a page
 # Settings of `model.` that model.js can run.
 KNOWN: dict[str, tuple[Any, ...]] = {"cell": ("rnn",), "activation": ("tanh", "relu"), "tie_weights": (False,)}
@@ -94,7 +94,9 @@ def check_model(model: "RNNLMScratch") -> None:
         H, b = network["hiddens"], 1 + model.rnn.W_xh.shape[0] + model.vocab_size
         c = sum(weight.numel() for weight in model.parameters()) - H * (H + b)
         most = (math.isqrt(b * b + 4 * (LARGEST * 3 // 16 - c)) - b) // 2
-        instead = f"model.hiddens={most} or fewer" if most > 0 else "a larger data.min_count"
+        instead = (
+            f"model.hiddens={most} or fewer" if most > 0 else "a larger data.min_count, or a smaller data.vocab_size"
+        )
         raise SettingError(f"model.hiddens={H}: {rule}; type {instead}")
 
 
@@ -165,6 +167,7 @@ def fill(title: str, run: dict[str, Any]) -> bytes:
         "title": html.escape(f"{title}: a model to type into"),
         "style": style,
         "phi": run["activation"],
+        "token": "token" if run["kind"] == "bpe" else "character",
         # JSON in ASCII, so that U+2028 and the like are escaped as well.
         "run": json.dumps(run, allow_nan=False).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"),
         "script": script,

@@ -1,21 +1,25 @@
-// Characters as something that can be seen, and bars: a row is a character, as long as its P.
+// Tokens as something that can be seen, and bars: a row is a token, as long as its P. A token is a character, or with
+// data.tokens=bpe some bytes.
 
 const SIGNS = { " ": "␣", "\n": "↵", "\t": "⇥" };
 const find = (id) => document.getElementById(id);
-const counted = (number) => `${number} character${number === 1 ? "" : "s"}`;
+const counted = (number) => `${number} ${noun}${number === 1 ? "" : "s"}`;
 const percent = (p) => `${(100 * p).toFixed(p < 0.001 ? 3 : 1)} %`;
 
 function made(name, textContent = "", className = "") {
   return Object.assign(document.createElement(name), { textContent, className });
 }
 
-/** Return a token as something that can be seen: a sign, a code point's number, or a mark on a circle. */
+/** Return a token as something that can be seen: signs, code points' numbers, bytes, or a mark on a circle. */
 function shown(token) {
-  if (token in SIGNS) return SIGNS[token];
-  if (/^[\p{C}\p{Z}\p{Default_Ignorable_Code_Point}]$/u.test(token)) {
-    return `U+${token.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
-  }
-  return /^\p{Mn}$/u.test(token) ? `◌${token}` : token;
+  const seen = Array.from(token, (character) => {
+    if (character in SIGNS) return SIGNS[character];
+    const code = character.codePointAt(0);
+    if (BYTE.test(character)) return `\\x${(code - 0xdc00).toString(16)}`;
+    if (!/[\p{C}\p{Z}\p{Default_Ignorable_Code_Point}]/u.test(character)) return character;
+    return `U+${code.toString(16).toUpperCase().padStart(4, "0")}`;
+  }).join("");
+  return /^\p{Mn}/u.test(seen) ? `◌${seen}` : seen;
 }
 
 function barRow(name) {

@@ -38,7 +38,7 @@ function drawChart(chart, t, bits) {
   const window = bits.length > run.window ? `; the line: where the training's windows of ${run.window} ended` : "";
   const farther = run.window > MOST_BACK ? `; the training's windows of ${run.window} went farther back` : "";
   find("memory-said").textContent =
-    `Another character in the place of “${shown(typed[t])}” changes the prediction by ${bits[0].toFixed(2)} bits on average.${reach}`;
+    `Another ${noun} in the place of “${shown(typed[t])}” changes the prediction by ${bits[0].toFixed(2)} bits on average.${reach}`;
   find("memory-axis").textContent = `0 to ${most.toFixed(2)} bits${window}${farther}`;
   chart.setAttribute("aria-label", bits.map((value, s) => `${s} back ${value.toFixed(3)} bits`).slice(0, 12).join(", "));
 }

@@ -1,4 +1,3 @@
-"use strict";
 // The model: what it reads of a text, the forward pass, continuing. No part of it knows the page.
 // V vocabulary, D inputs of the RNN, H hidden units. Weights are float32 as in Python, sums float64.
 
@@ -9,6 +8,7 @@ const SAME = 1e-6; // two states that differ by less are the same one: what foll
 const NORMALISE = {
   letters: (text) => text.replace(/[^A-Za-z]+/g, " ").toLowerCase(),
   characters: (text) => text.replace(/\r\n?/g, "\n").normalize("NFC"),
+  bpe: (text) => text.replace(/\r\n?/g, "\n"),
 };
 
 /** Return a function that gives uniform numbers in [0, 1), always the same for a seed (mulberry32). */
@@ -63,6 +63,7 @@ class Model {
   constructor({ tokens, kind, unk, activation, hiddens, weights }, halves = null) {
     Object.assign(this, { tokens, unk, numHiddens: hiddens, size: tokens.length, phi: PHI[activation] });
     this.normalise = NORMALISE[kind];
+    this.bytePairs = kind === "bpe" ? new BytePairs(tokens, unk) : null; // or a token is a character
     this.index = new Map(tokens.map((token, index) => [token, index]));
     this.start = this.index.has(" ") ? " " : tokens.find((_, index) => index !== unk); // of an empty text
     const read = halves ? fromHalf : (base64) => new Float32Array(bytes(base64));
@@ -81,9 +82,15 @@ class Model {
     }
   }
 
-  /** Return the characters (code points) that the model reads of a text, of an empty one as many as Python: one. */
+  /** Return the tokens (characters: code points) that the model reads of a text, of an empty one as many as Python: one. */
   read(text) {
-    return Array.from(this.normalise(text) || this.start);
+    const normalised = this.normalise(text) || this.start;
+    return this.bytePairs ? this.bytePairs.read(normalised) : Array.from(normalised);
+  }
+
+  /** Return the text of tokens. */
+  textOf(tokens) {
+    return this.bytePairs ? this.bytePairs.textOf(tokens) : tokens.join("");
   }
 
   /** Return the indices of what the model reads of a text. */
@@ -150,16 +157,17 @@ class Model {
   }
 
   /**
-   * Return `length` characters that follow a state, or as many as fit into `room` (UTF-16 units), as one `text`; where
+   * Return `length` tokens that follow a state, or as many as fit into `room` (UTF-16 units), and their `text`; where
    * each is the likeliest also how many there are when the state is first one that has been before: there it `repeats`
    * the last `period`.
    */
   continuation(state, length, room, alpha, random) {
-    const states = [state], found = { text: "", repeats: null, period: null };
+    const states = [state], found = { tokens: [], text: "", repeats: null, period: null };
     for (let t = 0; t < length; t++) {
-      const character = this.choice(this.logits(state), alpha, random), longer = found.text + this.tokens[character];
-      if (longer.length > room) break;
-      found.text = longer;
+      const character = this.choice(this.logits(state), alpha, random), tokens = [...found.tokens, this.tokens[character]];
+      const text = this.textOf(tokens);
+      if (text.length > room) break;
+      Object.assign(found, { tokens, text });
       state = this.step(state, character);
       if (alpha !== null || found.repeats !== null) continue;
       const same = states.findLastIndex((other) => other.every((h, unit) => Math.abs(h - state[unit]) < SAME));

@@ -1,7 +1,7 @@
 // What the model expected at the chosen character and expects after it, how the next one is chosen, and what α does.
 
-const LIKELIEST = 30, EXPECTED = 6; // characters that the bars show
-const ALPHAS = [0.5, 1, 2, 8], SAMPLE = 80; // side by side, and the characters of each
+const LIKELIEST = 30, EXPECTED = 6; // tokens that the bars show
+const ALPHAS = [0.5, 1, 2, 8], SAMPLE = { character: 80, token: 40 }; // side by side, and the length of each
 
 /** Return a random source for this text and seed, so that the same two give the same continuation. */
 function source() {
@@ -18,7 +18,11 @@ function drawExpected(t) {
   }
   find("after").textContent = `After “${shownText(t)}”${t < last() ? ", inside the text" : ""}`;
   drawBars([...find("bars").children], model, P, { drawn, was: t < last() ? reading.characters[t + 1] : null });
-  for (const row of find("bars").children) row.disabled = Number(row.dataset.character) === model.unk;
+  const isWithin = /^[\udc80-\udcbf]/u.test(typed[t + 1] ?? ""); // a character, of which the next token has more bytes
+  for (const row of find("bars").children) {
+    const index = Number(row.dataset.character);
+    row.disabled = index === model.unk || isWithin || BYTE.test(model.tokens[index]); // the box takes whole characters
+  }
   find("expected").style.visibility = t ? "visible" : "hidden"; // it keeps its room: the map beneath shall not jump
   if (t) drawBars([...find("expected").children], model, reading.expected(t), { was: reading.characters[t] });
 }
@@ -28,14 +32,11 @@ function shownText(t) {
   return (t > 9 ? "…" : "") + typed.slice(Math.max(0, t - 9), t + 1).map(shown).join("");
 }
 
-/** Draw, for each of `ALPHAS`, the likeliest characters and a text that goes on after the character at t. */
-function drawAlphas(t) {
-  const state = reading.states[t], logits = model.logits(state);
-  [...find("alphas").children].forEach((part, place) => {
-    const alpha = ALPHAS[place], [, rows, text] = part.children;
-    drawBars([...rows.children], model, model.probabilities(logits, alpha, true));
-    text.textContent = model.continuation(state, SAMPLE, Infinity, alpha, source()).text;
-  });
+/** Draw, for one of `ALPHAS`, the likeliest tokens and a text that continues after the token at t. */
+function drawAlpha(t, place) {
+  const state = reading.states[t], alpha = ALPHAS[place], [, rows, text] = find("alphas").children[place].children;
+  drawBars([...rows.children], model, model.probabilities(model.logits(state), alpha, true));
+  text.textContent = model.continuation(state, SAMPLE[noun], Infinity, alpha, source()).text;
 }
 
 function drawChoice() {

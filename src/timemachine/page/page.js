@@ -1,7 +1,7 @@
 // The page: what is typed and chosen, and in which order it is read and drawn. Nothing is sent anywhere.
 
 const SLICE = 12; // ms of work between two drawings, so that nothing holds up a key
-const run = JSON.parse(find("run").textContent);
+const run = JSON.parse(find("run").textContent), noun = run.kind === "bpe" ? "token" : "character";
 // Places are indices of characters as they are read. alpha null: greedy; unit null: the colours are surprise.
 const chosen = { place: 0, pointed: null, unit: null, alpha: 2, seed: 0, epoch: run.epochs.length - 1, repeats: null };
 let model = new Model(run), reading = new Reading(model), whole = new Reading(model);
@@ -50,7 +50,7 @@ function draw() {
     drawExpected(t);
     drawForgotten(t);
     if (chosen.pointed === null && reading.known > last()) drawGhostOf(reading.states[last()]);
-    drawAlphas(t);
+    ALPHAS.forEach((_, place) => setTimeout(() => turn === drawings && drawAlpha(t, place))); // a key comes in between
     drawMemory(t);
   }));
 }
@@ -101,6 +101,7 @@ function begin() {
   find("reads").textContent = {
     letters: "The model sees only a to z and single spaces.",
     characters: "The model sees every character; ↵ is a line break.",
+    bpe: "The model sees tokens; ↵ is a line break.",
   }[run.kind];
   find("training").hidden = run.epochs.length < 2;
   Object.assign(find("epoch"), { max: run.epochs.length - 1, value: chosen.epoch });

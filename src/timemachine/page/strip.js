@@ -10,7 +10,8 @@ function drawStrip() {
   const scale = chosen.unit === null ? 1 : mostOf(reading.states);
   typed.slice(0, reading.known).forEach((token, t) => {
     const span = strip.children[t];
-    const text = shown(token) + ({ " ": "\u200b", "\n": "\n" }[token] ?? ""); // a line may end there, or does
+    const mayEnd = token === " " || /^ ./u.test(typed[t + 1] ?? ""); // whether a line may end here
+    const text = shown(token) + (token.includes("\n") ? "\n" : mayEnd ? "\u200b" : "");
     let colour = "hot", share = Math.min(1, (reading.surprises[t] ?? 0) / MOST_BITS);
     if (chosen.unit !== null) {
       const h = reading.states[t][chosen.unit];
@@ -27,10 +28,12 @@ function drawStrip() {
 }
 
 function drawTotal() {
-  const bits = reading.bits(Math.max(1, reading.start)), count = reading.known - Math.max(1, reading.start);
+  const from = Math.max(1, reading.start), bits = reading.bits(from), count = reading.known - from;
+  const size = typed.slice(from, reading.known).reduce((sum, token) => sum + toBytes(token).length, 0);
+  const perByte = model.bytePairs ? `; ${((bits * count) / size).toFixed(3)} bits per byte` : "";
   find("total").textContent = bits === null
-    ? "Type two characters: from the second one on the model had something to expect."
-    : `${bits.toFixed(3)} bits per character, perplexity ${(2 ** bits).toFixed(2)}, over ${counted(count)}`;
+    ? `Type two ${noun}s: from the second one on the model had something to expect.`
+    : `${bits.toFixed(3)} bits per ${noun}, perplexity ${(2 ** bits).toFixed(2)}, over ${counted(count)}${perByte}`;
 }
 
 /** Mark the chosen character, bring it into view, and say how much it surprised. */
@@ -42,7 +45,7 @@ function drawChosen(t) {
     const above = span.offsetTop - 4, below = span.offsetTop + span.offsetHeight + 4 - strip.clientHeight;
     strip.scrollTop = Math.max(below, Math.min(above, strip.scrollTop));
   }
-  let text = `${name} is the first character: nothing was expected yet.`;
+  let text = `${name} is the first ${noun}: nothing was expected yet.`;
   if (t) {
     const P = reading.expected(t), place = P.filter((other) => other > P[character]).length + 1;
     const it = model.index.has(typed[t]) ? "it" : "<unk>", bits = reading.surprises[t].toFixed(2);

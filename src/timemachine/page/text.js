@@ -1,7 +1,7 @@
 // The box: what is typed into it, the grey text that goes on behind it, and what the buttons write. Whatever is written
 // goes in as if it were typed, so that Ctrl-Z undoes it.
 
-const GHOST = 20, MORE = 200; // characters that the grey text has, and that one click writes
+const GHOST = 20, MORE = 200; // tokens that the grey text has, and that one click writes
 const MOST_NAMED = 20; // characters that one line names
 const box = find("text");
 let ghost = "", dismissed = false, speaking = 0;
@@ -11,8 +11,9 @@ function room() {
   return box.maxLength - box.value.length;
 }
 
-/** Return the index of the character, among those that are read, before the cursor. */
+/** Return the index of the token, among those that are read, before the cursor or around it. */
 function caret() {
+  if (model.bytePairs) return model.bytePairs.ends(typed.slice(0, -1)).filter((end) => end < box.selectionEnd).length;
   return Math.min(model.read(box.value.slice(0, box.selectionEnd)).length, model.read(box.value).length) - 1;
 }
 
@@ -21,8 +22,9 @@ function isInside() {
   return box.selectionEnd !== box.value.length;
 }
 
-/** Return where in the box the character at t, as it is read, ends. */
+/** Return where in the box the token at t, as it is read, ends. */
 function endOf(t) {
+  if (model.bytePairs) return model.bytePairs.ends(typed)[t];
   let low = 0, high = box.value.length;
   while (low < high) {
     const middle = Math.ceil((low + high) / 2);
@@ -129,6 +131,7 @@ function listenToText() {
   find("take").addEventListener("click", () => write(ghost));
   find("more").addEventListener("click", writeMore);
   for (const button of document.querySelectorAll(".example")) {
+    if (model.bytePairs) button.dataset.text = button.dataset.text.trimEnd(); // a space is part of the token after it
     button.hidden = model.unknown(button.dataset.text).length > 0;
     button.addEventListener("click", () => write(button.dataset.text, 0, box.value.length));
   }
@@ -138,14 +141,16 @@ function listenToText() {
 
 function writeMore() {
   reading.advance();
-  const found = model.continuation(reading.states[last()], MORE, room(), chosen.alpha, source());
+  const before = typed, found = model.continuation(reading.states[last()], MORE, room(), chosen.alpha, source());
   const how = chosen.alpha === null ? "each the likeliest" : `α ${chosen.alpha}`;
-  const seed = chosen.alpha === null ? "" : `, seed ${chosen.seed}`, count = [...found.text].length;
+  const seed = chosen.alpha === null ? "" : `, seed ${chosen.seed}`, count = found.tokens.length;
   write(found.text);
   let said = count ? `${counted(count)} written at the end, ${how}${seed}.` : `The box has all of its ${box.maxLength}.`;
-  if (found.repeats !== null) {
+  // As tokens, the text may be read in another way than it was written.
+  const isReadSo = [...before, ...found.tokens].every((token, t) => token === typed[t]);
+  if (found.repeats !== null && isReadSo) {
     chosen.repeats = chosen.place = last() - count + found.repeats; // chosen, so that it is seen
-    said += ` At the marked character the state is the same as ${counted(found.period)} before: from here the text repeats.`;
+    said += ` At the marked ${noun} the state is the same as ${counted(found.period)} before: from here the text repeats.`;
   }
   say(said);
   draw();

@@ -1,6 +1,6 @@
 // The hidden units: a heat map of their values over the text, and the one whose colours the text takes.
 
-const COLUMN = 11, SIGN = 20; // pixels of a character's column, and of the signs beneath
+const COLUMN = { character: 11, token: 15 }, SIGN = { character: 20, token: 52 }; // pixels: a column, the signs beneath
 const canvas = find("heat");
 let heatStart = 0;
 
@@ -58,7 +58,22 @@ function drawVectors(place, vectors, columns, most, beneath = 0) {
 
 // On a small screen all of it is seen beside what one types.
 const heightOfUnits = () => Math.min(innerHeight < 900 ? 128 : 256, Math.max(96, 4 * model.numHiddens));
-const columnsOf = () => Math.max(8, Math.floor(canvas.clientWidth / COLUMN));
+const columnsOf = () => Math.max(8, Math.floor(canvas.clientWidth / COLUMN[noun]));
+
+/** Draw a character beneath a column, or a token, downwards. */
+function drawSign(pen, sign, x, y, width) {
+  if (noun === "character") {
+    pen.textAlign = "center";
+    pen.fillText(sign.replace(/^U\+.+/, "□"), x, y + 15, width); // there is no room for a number
+    return;
+  }
+  pen.save();
+  pen.translate(x, y + 4);
+  pen.rotate(Math.PI / 2);
+  pen.textBaseline = "middle";
+  pen.fillText(sign, 0, 0, SIGN[noun] - 8);
+  pen.restore();
+}
 
 /** Draw the states over as many characters as fit, and the characters beneath. */
 function drawHeat(t) {
@@ -66,17 +81,13 @@ function drawHeat(t) {
   if (t < heatStart || t >= heatStart + columns) heatStart = t - columns + 1;
   heatStart = Math.max(0, Math.min(heatStart, reading.known - columns));
   const states = reading.states.slice(heatStart, Math.min(reading.known, heatStart + columns));
-  const most = mostOf(states), pen = drawVectors(canvas, states, columns, most, SIGN);
+  const most = mostOf(states), pen = drawVectors(canvas, states, columns, most, SIGN[noun]);
   pen.font = "13px ui-monospace, monospace";
-  pen.textAlign = "center";
-  states.forEach((_, column) => {
-    const sign = shown(typed[heatStart + column]).replace(/^U\+.+/, "□"); // there is no room for a number
-    pen.fillText(sign, (column + 0.5) * step, height + 15, step);
-  });
+  states.forEach((_, column) => drawSign(pen, shown(typed[heatStart + column]), (column + 0.5) * step, height, step));
   pen.lineWidth = 2;
-  pen.strokeRect((t - heatStart) * step, 1, step, height + SIGN - 2);
+  pen.strokeRect((t - heatStart) * step, 1, step, height + SIGN[noun] - 2);
   document.querySelectorAll(".most").forEach((place) => (place.textContent = short(most)));
-  const kept = `${model.numHiddens} units over the ${states.length} characters up to ${heatStart + states.length}`;
+  const kept = `${model.numHiddens} units over the ${states.length} ${noun}s up to ${heatStart + states.length}`;
   canvas.setAttribute("aria-label", `Heat map: ${kept}`);
 }
 

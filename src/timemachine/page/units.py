@@ -1,6 +1,7 @@
 """What hidden units follow in a text: the correlation of each with features that have a name.
 
-N characters, H hidden units, F features. Pearson's r, over rows of `ROW` characters that each begin with a zero state.
+N tokens, H hidden units, F features. Pearson's r, over rows of `ROW` tokens that each begin with a zero state. A token
+of several characters has the features of its last one: the state after it has read that far.
 """
 
 import unicodedata
@@ -15,7 +16,7 @@ from timemachine.datamodule import TimeMachine
 from timemachine.kernels.bptt import recurrence
 from timemachine.vocab import Vocab
 
-MOST, ROW = 10_000, 500  # characters that are read, and those of a row
+MOST, ROW = 10_000, 500  # characters that are read, and tokens of a row
 NAMED = 3  # units, at most
 Feature = Callable[[str], list[float]]
 
@@ -82,6 +83,12 @@ OF_CHARACTERS: dict[str, Feature] = {  # which a text of letters lacks
     "inside quotation marks": in_quotation,
     "distance to the last line break": distance_to(lambda character: character == "\n"),
 }
+OF_KIND = {Tokens.letters: FEATURES, Tokens.characters: FEATURES | OF_CHARACTERS}
+OF_KIND[Tokens.bpe] = {  # which do not depend on where in a word the token ends
+    name: feature
+    for name, feature in OF_KIND[Tokens.characters].items()
+    if name not in ("spaces", "vowels", "capitals")
+}
 
 
 def training_text(data: TimeMachine) -> str:
@@ -90,20 +97,23 @@ def training_text(data: TimeMachine) -> str:
 
 
 class Units:
-    """The units of a network in a text, of which whole rows are read, `MOST` characters in all.
+    """The units of a network in a text. Whole rows of it are read, up to `MOST` characters in all.
 
     `weights`: those of a page, with which the units are compared and named. `named`: the pairs of unit and feature of
     the largest |r|, no unit and no feature twice. `order`: all units so that similar ones lie together.
     """
 
     def __init__(self, weights: dict[str, Tensor], activation: str, text: str, vocab: Vocab) -> None:
-        length = min(ROW, len(text))
-        text = text[: min(MOST, len(text)) // length * length]
-        self._index_TB = vocab.encode(text).long().view(-1, length).T
+        index_N = vocab.encode(text[:MOST]).long()
+        length = min(ROW, len(index_N))
+        index_N = index_N[: len(index_N) // length * length]
+        self._index_TB = index_N.view(-1, length).T
         self._activation = activation
-        known = FEATURES | (OF_CHARACTERS if vocab.kind is Tokens.characters else {})
+        last_N = last_characters(text, index_N, vocab)
+        text = text[: int(last_N[-1]) + 1]
+        known = OF_KIND[vocab.kind]
         features_NF = torch.tensor([feature(text) for feature in known.values()]).T
-        self._features_NF = standardised(features_NF)
+        self._features_NF = standardised(features_NF[last_N])
         states_NH = self._states(weights)
         r_HF = states_NH.T @ self._features_NF
         self.named = [Named(unit, list(known)[feature]) for unit, feature in _largest(r_HF.abs())]
@@ -123,6 +133,14 @@ class Units:
         with torch.no_grad():
             states_TBH, _ = recurrence(inputs, W_xh, W_hh, b_h, activation=self._activation)
         return standardised(states_TBH.transpose(0, 1).flatten(0, 1))
+
+
+def last_characters(text: str, index_N: Tensor, vocab: Vocab) -> Tensor:
+    """Return the place in a text of the last character of each token (N,), or of the one that the token is part of."""
+    if vocab.kind is not Tokens.bpe:
+        return torch.arange(len(index_N))
+    ends = torch.tensor([len(character.encode()) for character in text]).cumsum(0)  # in bytes
+    return torch.searchsorted(ends, vocab.bytes_V[index_N].cumsum(0))
 
 
 def standardised(values_NK: Tensor) -> Tensor:
