@@ -32,7 +32,8 @@ from torch import nn
 
 from tests.benchmarks import rivals
 from tests.support.programs import assert_succeeded, call_program, with_callback
-from timemachine.config import REPOSITORY
+from timemachine import bpe
+from timemachine.config import REPOSITORY, Tokens
 from timemachine.corpus import find_corpus
 from timemachine.datamodule import Batch, TimeMachine
 from timemachine.decoding import continue_text
@@ -40,6 +41,7 @@ from timemachine.errors import one_line
 from timemachine.kernels import keep_freed_memory
 from timemachine.kernels.language_model import FusedRNNLM
 from timemachine.run.rows import write_rows
+from timemachine.vocab import Vocab
 
 THREADS = (1, 2)
 SPEED = REPOSITORY / "sweeps/reference/speed"
@@ -126,6 +128,29 @@ def cells(_: int) -> Iterator[Row]:
             yield Row(f"step of {cell} against PyTorch's layer, H = {H}", *in_turn(own, rival, 10))
 
 
+def next_edition(_: int) -> Iterator[Row]:
+    """A step of `recipe=next_edition` against the loop that the book writes, and against PyTorch's layers."""
+    V, H, D = 1025, 128, 64
+    batch = random_batch(T, B, V)
+    embedding: dict[str, Any] = {"input": "embedding", "embedding_dim": D}
+    own = rivals.own_step(H, batch, V=V, **embedding)
+    loop = rivals.own_step(H, batch, "autograd", V, **embedding)
+    yield Row("step of the next edition against the book's loop", *in_turn(own, loop, 10))
+    yield Row("step of the next edition against nn.RNN", *in_turn(own, rivals.torch_step(H, batch, V=V, D=D), 10))
+
+
+def tokens(threads: int) -> Iterator[Row]:
+    """To learn 1,024 byte-pair tokens from a novel's length of text, and to encode it; a cost."""
+    if threads == 1:
+        text = find_corpus("sample", [], Tokens.bpe).characters * 7
+        began = perf_counter()
+        learnt = bpe.learn(text, 1024)
+        halfway = perf_counter()
+        Vocab(learnt, Tokens.bpe).encode(text)
+        yield Row(f"to learn 1,024 tokens of {len(text):,} characters", 1e3 * (halfway - began))
+        yield Row(f"to encode {len(text):,} characters", 1e3 * (perf_counter() - halfway))
+
+
 def sizes(threads: int) -> Iterator[Row]:
     """Up to which sizes the fused kernel is faster than bptt (`kernels.is_fastest`): where that is likeliest wrong."""
     if threads > 1:
@@ -133,7 +158,7 @@ def sizes(threads: int) -> Iterator[Row]:
     batches = [(32, 1024, 28), (32, 8, 28), (32, 64, 100), (8, 256, 256), (32, 64, 5000)]
     for H, (T, B, V), activation in itertools.product((4, 32, 128, 512), batches, ("tanh", "relu")):
         batch = random_batch(T, B, V)
-        own, bptt = (rivals.own_step(H, batch, name, V, activation) for name in ("fused", "bptt"))
+        own, bptt = (rivals.own_step(H, batch, name, V, activation=activation) for name in ("fused", "bptt"))
         yield Row(f"fused against bptt, {activation}, T, B, H, V = {T}, {B}, {H}, {V}", *in_turn(own, bptt, 8))
 
 
@@ -227,7 +252,8 @@ def sweep(threads: int) -> Iterator[Row]:
     yield Row(f"sweep of four, a job a core ({os.cpu_count()}), against one after another", together, alone)
 
 
-GROUPS = {group.__name__: group for group in (steps, book, cells, sizes, epoch, decoding, program, sweep)}
+EVERY = (steps, book, cells, next_edition, tokens, sizes, epoch, decoding, program, sweep)
+GROUPS = {group.__name__: group for group in EVERY}
 
 
 def processor() -> str:

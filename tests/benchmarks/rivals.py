@@ -21,11 +21,9 @@ from timemachine.language_model import RNNLMScratch
 Step = Callable[[], Any]
 
 
-def own_step(
-    H: int, batch: Batch, backward: str = "auto", V: int = 28, activation: str = "tanh", cell: str = "rnn"
-) -> Step:
+def own_step(H: int, batch: Batch, backward: str = "auto", V: int = 28, **network: Any) -> Step:
     """Gradients, clipping and update of `FusedRNNLM`; backward="autograd" is the book's loop."""
-    model = FusedRNNLM(V, hiddens=H, activation=activation, backward=backward, cell=cell)
+    model = FusedRNNLM(V, hiddens=H, backward=backward, **network)
     model.trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
     parameters = list(model.parameters())  # as Lightning's hook finds them: in the optimiser
     optimizer = torch.optim.SGD(parameters, lr=1)
@@ -74,10 +72,13 @@ def d2l_step(H: int, batch: Batch) -> Step:
     return step
 
 
-def torch_step(H: int, batch: Batch, layer: nn.RNNBase | None = None) -> Step:
-    """The same with torch.nn.RNN, or another layer, on one-hot vectors, nn.Linear, cross_entropy, clip_grad_norm_."""
-    rnn, linear = layer or nn.RNN(28, H), nn.Linear(H, 28)
-    parameters = [*rnn.parameters(), *linear.parameters()]
+def torch_step(H: int, batch: Batch, layer: nn.RNNBase | None = None, V: int = 28, D: int = 0) -> Step:
+    """The same with torch.nn.RNN, or another layer, nn.Linear, cross_entropy, clip_grad_norm_.
+
+    `D`: the width of an nn.Embedding; 0 for one-hot vectors.
+    """
+    rnn, linear, embedding = layer or nn.RNN(D or V, H), nn.Linear(H, V), nn.Embedding(V, D) if D else None
+    parameters = [*rnn.parameters(), *linear.parameters(), *(embedding.parameters() if embedding else [])]
     for parameter in parameters:
         nn.init.normal_(parameter, std=0.01)
     optimizer = torch.optim.SGD(parameters, lr=1)
@@ -85,7 +86,7 @@ def torch_step(H: int, batch: Batch, layer: nn.RNNBase | None = None) -> Step:
 
     def step() -> None:
         optimizer.zero_grad()
-        H_TBH, _ = rnn(F.one_hot(X_TB, 28).float())
+        H_TBH, _ = rnn(embedding(X_TB) if embedding else F.one_hot(X_TB, V).float())
         torch.autograd.backward(F.cross_entropy(linear(H_TBH).flatten(0, 1), Y_TB.flatten()))
         nn.utils.clip_grad_norm_(parameters, 1)
         optimizer.step()

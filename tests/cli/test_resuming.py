@@ -147,6 +147,13 @@ def test_init_from_then_resume_without_parent() -> None:
     assert read_summary(Path("child"))["parent"] == summary["parent"]
 
 
+def test_init_from_tied_weights() -> None:
+    """Their inputs are divided by embedding_sigma, so another one would be another network."""
+    tied = [*ONE_EPOCH, "model.lr=0.1", "model.tie_weights=true", "model.input=embedding", "model.embedding_dim=2"]
+    assert_succeeded(call_program("train.py", *tied, "hydra.run.dir=mother"))
+    assert_refused("init_from=mother", *tied, "model.embedding_sigma=0.1", "init_from=mother")
+
+
 def test_init_from_another_network() -> None:
     assert_succeeded(call_program("train.py", *ONE_EPOCH, "hydra.run.dir=mother"))
     Path("no_z").write_text("the quick brown fox jumps over the lay dog " * 9)

@@ -324,7 +324,9 @@ def load_parent_weights(run: Record, model: RNNLMScratch, data: TimeMachine) -> 
     if run.is_resumed and (run.folder / LAST).is_file():  # its own weights are there
         return
     theirs = flat(run_summary(parent, "init_from")["settings"])
-    fixed = ["data.tokens", *(f"model.{name}" for name in run.settings["model"] if name not in MAY_DIFFER)]
+    # What tied weights are as inputs depends on embedding_sigma.
+    may_differ = MAY_DIFFER - ({"embedding_sigma"} if run.settings["model"]["tie_weights"] else set())
+    fixed = ["data.tokens", *(f"model.{name}" for name in run.settings["model"] if name not in may_differ)]
     for name, value in flat(run.settings).items():
         if name in fixed and theirs[name] != value:
             its = f"{name}={format_value(theirs[name])}"
