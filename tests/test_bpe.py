@@ -122,3 +122,8 @@ def test_words_of_parts(text: str) -> None:
         whole = [*bpe.words(text)]
         patch.setattr(bpe, "PART", 3)
         assert [*bpe.words(text)] == whole
+
+
+def test_a_missing_byte() -> None:
+    with pytest.raises(ValueError, match="bytes"):
+        bpe.Encoder(bpe.learn("", 256)[1:])

@@ -76,7 +76,7 @@ def test_encode_and_decode(text: str, other: str, min_count: int) -> None:
 @given(st.text(st.characters()), st.sampled_from(Tokens))
 @example("e\u0301 \u212b\r\n\r\ud800", Tokens.characters)
 def test_normalising_twice(text: str, kind: Tokens) -> None:
-    vocab = Vocab((), kind)
+    vocab = Vocab.of("", kind)
     tokens = vocab.tokens_of(text)
     assert vocab.tokens_of(tokens) == tokens
     if kind is Tokens.characters:

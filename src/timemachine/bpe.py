@@ -119,14 +119,16 @@ def _joined(parts: list[bytes], pair: Pair) -> list[bytes]:
 
 
 class Encoder:
-    """From a text to the numbers of its tokens: in each word the pair that was learnt first is joined first.
+    """Converts a text to the numbers of its tokens: in each word the pair that was learnt first is joined first.
 
     `tokens`: as `learn` returns them. They need no list of pairs: each token arises from one pair alone, since every
-    pair is joined wherever it occurs.
+    pair is joined wherever it occurs. Raises ValueError if a byte is missing.
     """
 
     def __init__(self, tokens: Sequence[str]) -> None:
         self._number = {to_bytes(token): number for number, token in enumerate(tokens)}
+        if not all(bytes([byte]) in self._number for byte in range(256)):
+            raise ValueError("the tokens of a byte-pair encoding contain all 256 bytes")
         self._known: dict[str, list[int]] = {}  # words
 
     def encode(self, text: str) -> Iterator[list[int]]:

@@ -33,7 +33,7 @@ def _value(text: str) -> Any:
             return kind(text)
         except ValueError:
             continue
-    return text or None
+    return {"": None, "True": True, "False": False}.get(text, text)
 
 
 def leave_sweep(name: str, folder: Path) -> None:

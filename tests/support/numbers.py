@@ -22,7 +22,7 @@ from timemachine.exercises.sweep_report import write_report
 from timemachine.run.jobs import load_jobs
 
 EXERCISES = ("history", "one_hot_is_embedding", "hyperparameters/leading", "how_low", "embedding", "war_of_the_worlds",
-             "other_authors", "sampling", "clipping", "relu", "cells")  # fmt: skip
+             "other_authors", "sampling", "clipping", "relu", "cells", "tying")  # fmt: skip
 REPORTS = ("hyperparameters", *(name for name in EXERCISES if name != "how_low"))
 EFFORT = re.compile(r"^(\d+) runs \(.*\) in ([\d.]+) minutes; .*$", re.MULTILINE)
 STEPS = {  # as README says it -> in the kept table
@@ -105,6 +105,19 @@ def book_in_a_line() -> str:
     )
 
 
+def next_edition() -> str:
+    """Return what README says of the next edition's run."""
+    jobs = table(REFERENCE / "next_edition/summary.csv")
+    last, bits, best = (
+        f"{estimate(job[name] for job in jobs):{form}}"
+        for name, form in (("val/perplexity", ".1f"), ("val/bits_per_byte", ".3f"), ("best_val/perplexity", ".1f"))
+    )
+    return (
+        f"Over {len(jobs)} seeds the validation perplexity after the last epoch is {last}, which is {bits} bits per "
+        f"byte, and after the best epoch {best}."
+    )
+
+
 def characters() -> str:
     """Return what evaluate.py printed of the last 5 % of two novels."""
     lines = []
@@ -123,7 +136,12 @@ def speed() -> str:
 
 
 SECTIONS: dict[str, dict[str, Callable[[], str]]] = {  # page -> name of the markers -> the text between them
-    "README.md": {"book": book_in_a_line, "answers": answers_in_a_line, "speed": speed},
+    "README.md": {
+        "book": book_in_a_line,
+        "answers": answers_in_a_line,
+        "speed": speed,
+        "next_edition": next_edition,
+    },
     "sweeps/README.md": {"book": book, "answers": answers, "characters": characters},
 }
 

@@ -76,5 +76,6 @@ def _figure(groups: dict[Way, list[Job]]) -> Picture:
                 if math.isfinite(row.get("val/perplexity", math.nan)):
                     found.setdefault(row["epoch"], []).append(math.log(row["val/perplexity"]))
         series[str(way)] = {epoch: math.exp(estimate(values).mean) for epoch, values in found.items()}
+    axes.xaxis.get_major_locator().set_params(integer=True)
     lines(axes, series, ".0f")
     return figure, "Validation perplexity in training, the geometric mean over excerpts."
