@@ -58,5 +58,5 @@ def _figure(runs: list[Job]) -> Picture:
         for job in runs:
             rows = {row["epoch"]: row.get(f"{split}/perplexity", math.nan) for row in job.epochs()}
             series[f"{name}, from {job.settings['data.start']:,}"] = rows
-    lines(axes, series, ".0f")
+    lines(axes, series, ",.1f")
     return figure, "Perplexity in training and validation of each excerpt."

@@ -31,7 +31,9 @@ def finish(run: Record, model: RNNLMScratch, data: TimeMachine, write_page: Writ
     if metrics.get("val/perplexity", 0) > len(data.vocab):
         status = "diverged"
         sigma = "sigma_hh" if model.hparams.get("sigma_hh") else "sigma"
-        guessing = f"worse than guessing among {len(data.vocab)}; start again with a smaller model.lr or model.{sigma}"
+        has_learnt = metrics.get("train/perplexity", math.inf) < len(data.vocab)
+        instead = "train for fewer epochs or on more text" if has_learnt else f"use a smaller model.lr or model.{sigma}"
+        guessing = f"worse than guessing among {len(data.vocab)}; {instead}"
         message = f"ends with a validation perplexity of {metrics['val/perplexity']:.4g}, {guessing}"
     if run.role.writes:
         summary = run.summary | {"status": status, "message": message}
