@@ -31,6 +31,7 @@ def finish(run: Record, model: RNNLMScratch, data: TimeMachine, write_page: Writ
     if metrics.get("val/perplexity", 0) > len(data.vocab):
         status = "diverged"
         sigma = "sigma_hh" if model.hparams.get("sigma_hh") else "sigma"
+        sigma = "embedding_sigma" if model.hparams.get("tie_weights") else sigma  # the logits are as large
         has_learnt = metrics.get("train/perplexity", math.inf) < len(data.vocab)
         instead = "train for fewer epochs or on more text" if has_learnt else f"use a smaller model.lr or model.{sigma}"
         guessing = f"worse than guessing among {len(data.vocab)}; {instead}"
