@@ -23,7 +23,7 @@ from timemachine.run.jobs import load_jobs
 
 EXERCISES = ("history", "one_hot_is_embedding", "hyperparameters/leading", "how_low", "embedding", "war_of_the_worlds",
              "other_authors", "sampling", "clipping", "relu", "cells", "small_data",
-             "tying")  # fmt: skip
+             "vocabulary", "tying")  # fmt: skip
 REPORTS = ("hyperparameters", *(name for name in EXERCISES if name != "how_low"))
 EFFORT = re.compile(r"^(\d+) runs \(.*\) in ([\d.]+) minutes; .*$", re.MULTILINE)
 STEPS = {  # as README says it -> in the kept table
