@@ -58,7 +58,7 @@ def test_generic_report(tmp_path: Path) -> None:
     write_report(sweep, "mine", load_jobs(sweep))
     report = (sweep / "report.md").read_text()
     assert "Varied: `seed`: 0, 1, 2; `model.hiddens`: 16, 32; `model.lr`: 1.0, 8.0." in report
-    assert "8 runs (5 completed, 1 diverged, 2 failed) in 0.2 minutes; 1.4 one by one." in report
+    assert "8 runs (5 completed, 1 diverged, 2 failed) in 0.2 minutes; 1.4 one after another." in report
     assert "(curves.png)" in report and (sweep / "curves.png").stat().st_size > 1000
 
 

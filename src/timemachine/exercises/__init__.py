@@ -1,13 +1,13 @@
-"""The exercises of the book: what each measures, and what it found.
+"""The exercises of the book: measurements and reports.
 
-`conf/exercise/<name>.yaml` says what is run. The module of that name here has `findings(jobs) -> Findings`, from what
-the jobs of the sweep left in their folders; without one the report is `generic`'s. The first line of its docstring is
-the report's title. A command that varies other settings than the YAML and the seed is refused, unless the module says
-`ANY_SETTINGS = True`: that its report tells runs apart by all of them. What it measures of each model at its end is
-`measure(model, data)`, a probe with a row in `exercises.probes`.
+`conf/exercise/<name>.yaml` defines the runs of an exercise. The module of the same name in this package defines its
+report: `findings(jobs) -> Findings` reads the files that the sweep's jobs wrote. Without such a module the report comes
+from `generic`. The first line of the module's docstring is the title of the report. A command may vary only the seed
+and the settings that the YAML varies, unless the module sets `ANY_SETTINGS = True` because its report separates runs by
+every setting. `measure(model, data)` is a probe, registered in `exercises.probes`, that runs on each trained model.
 
-What the modules share: `groups` (the runs in groups, and tables in Markdown), `comparison` (which differences may be
-claimed), `outcomes` (what became of a run), `drawing` (figures in one style).
+Shared modules: `groups` (groups of runs, Markdown tables), `comparison` (significance of differences), `outcomes`
+(whether a run learnt or diverged), `drawing` (figures in one style).
 """
 
 from collections.abc import Mapping
@@ -17,23 +17,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# The exercise of each of the book's numbers, from 1 on; 4 is also `how_low`.
+# The exercises by their numbers in the book, starting at 1; `how_low` also belongs to 4.
 BY_NUMBER = (
     "history", "history", "one_hot_is_embedding", "hyperparameters", "embedding", "war_of_the_worlds", "other_authors",
     "sampling", "clipping", "relu",
 )  # fmt: skip
 
-Picture = tuple["Figure", str]  # with its caption
+Picture = tuple["Figure", str]  # figure, caption
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
-    """The content of a report; what is empty is left out.
+    """The content of a report; empty fields are skipped.
 
-    `answer`: one format string of the numbers, or the line of `groups.missing`; the report opens with it, and the first
-    figure follows. `columns`, `rows`: the main table, which is printed in the terminal, too. `notes`: paragraphs and
-    tables in Markdown that follow it. `arrays`: name -> what `arrays.npz` keeps, where an interval needs more than
-    summary.csv has.
+    `answer`: a sentence with the main numbers, or the line from `groups.missing`. It opens the report, followed by the
+    first figure. `setting`: how the runs were made. `columns`, `rows`: the main table, which is also printed to the
+    terminal. `notes`: Markdown paragraphs and tables after the main table. `arrays`: the content of `arrays.npz`, for
+    intervals that cannot be computed from summary.csv.
     """
 
     answer: str = ""

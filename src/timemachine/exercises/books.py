@@ -1,8 +1,9 @@
-"""Exercises 6 and 7: bits a character of every book at hand, beside n-grams from the same characters as the model.
+"""Exercises 6 and 7: bits per character on every book found, compared with n-grams of the same training characters.
 
-Of each book `TARGETS` are read: what the book's split leaves, as far as the shortest of the catalogue reaches. Each
-begins at the run's `data.start`, so for one start all models read the same characters of a book, and none what it was
-trained or validated on. Of the run's own text it is the test part, not more characters than that.
+Each book is scored on `TARGETS`, the characters after the book's training and validation parts, up to the length of the
+shortest book of the catalogue. Books are rotated by the run's `data.start`, so all models with the same start are
+scored on the same characters, and none on its training or validation text. The run's own text is scored on its test
+part, cut to the same number of characters.
 """
 
 from collections.abc import Iterable
@@ -27,18 +28,19 @@ from timemachine.texts import CATALOGUE
 
 TARGETS = range(15_032, 135_032)  # 10,000 + 5,000 windows of 32 characters, and 120,000 characters after them
 IN_BITS = (
-    "Bits a character, of a text as one stream; perplexity is 2 to their power. ± is half of the 95 % interval over "
-    "excerpts, each of which has a seed of its own: what another excerpt would change, as of a book that is read the "
-    "characters stay nearly the same. n-gram: Witten-Bell's, of the order that is best on validation, from the same "
-    "characters as the model."
+    "Bits per character of a text read as one stream; the perplexity is 2 to that power. ± is half of the 95 % "
+    "interval over training excerpts, each with a different seed; the scored characters of a book hardly change "
+    "between excerpts. n-gram: a Witten-Bell model of the same characters as the network, with the order that is best "
+    "on validation."
 )
-ORDERS = range(1, 8)  # of Witten-Bell n-grams, of which the best on validation is taken
+ORDERS = range(1, 8)  # Witten-Bell orders; validation chooses one
 
 
 def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
-    """Return what the model was trained on, and of each book the scores of its stream and of the n-grams.
+    """Return the training text, and each book's scores under the model and under the n-grams.
 
-    A score is perplexity with its standard error, bits a character and number of characters. Nothing is downloaded.
+    A score has the perplexity, its standard error, bits per character and the number of characters. Does not download
+    books.
     """
     model.cpu()
     own = data.corpus
@@ -61,14 +63,17 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
 
 
 def at_hand(search_dirs: list[str]) -> list[Corpus]:
-    """Return the catalogue's books, in its editions, in `search_dirs` or the user's cache; nothing is downloaded."""
+    """Return the books of the catalogue found in `search_dirs` or the user's cache, without other editions.
+
+    Does not download books.
+    """
     from timemachine.texts.download import cache
 
     books = []
     for name in CATALOGUE:
         for folder in [*search_dirs, str(cache())]:
             if (REPOSITORY / folder / f"{name}.txt").is_file():
-                with suppress(SettingError):  # another edition
+                with suppress(SettingError):  # the file is another edition
                     books.append(find_corpus(name, [folder]))
                     break
     return books
@@ -80,7 +85,7 @@ def _named(book: Corpus) -> dict[str, str]:
 
 
 def by_training(jobs: Iterable[Job]) -> dict[tuple[str, int], list[Job]]:
-    """Return the completed jobs that read books, by the text they were trained on and how many characters of it."""
+    """Return the completed jobs that scored books, by training text and number of training characters."""
     groups: dict[tuple[str, int], list[Job]] = {}
     for job in jobs:
         if job.status == "completed" and (found := job.probes.get("books", {})).get("books"):
@@ -89,13 +94,13 @@ def by_training(jobs: Iterable[Job]) -> dict[tuple[str, int], list[Job]]:
 
 
 def books_read(jobs: Iterable[Job]) -> dict[str, tuple[str, str]]:
-    """Return the title and author of each book that the jobs read, under its name."""
+    """Return the title and author of each book that the jobs scored, by name."""
     books = (book for job in jobs for book in job.probes["books"]["books"].items())
     return {name: (about["title"], about["author"]) for name, about in books}
 
 
 def bits(jobs: Iterable[Job], book: str, model: str = "stream") -> dict[tuple[int, int], float]:
-    """Return the bits a character of a book by excerpt: where it starts, and its seed. `model`: or `witten_bell`."""
+    """Return a book's bits per character by training excerpt (start, seed). `model`: `stream` or `witten_bell`."""
     found = unique(jobs, lambda job: (int(job.settings["data.start"]), int(job.settings["seed"])))
     read = {excerpt: job.probes["books"]["books"].get(book) for excerpt, job in found.items()}
     return {excerpt: float(scores[model]["bits"]) for excerpt, scores in read.items() if scores}

@@ -4,19 +4,19 @@ import math
 from typing import NamedTuple
 
 from timemachine.exercises import Findings, Picture
-from timemachine.exercises.comparison import Estimate, Values, best_rate, by_rate, compare, estimate, holm
+from timemachine.exercises.comparison import PAIRED, Estimate, Values, best_rate, by_rate, compare, estimate, holm
 from timemachine.exercises.drawing import panels, points_by_seed
 from timemachine.exercises.groups import grouped, missing
 from timemachine.exercises.stream import PARTS
 from timemachine.run.jobs import Job
 
 NAMES = {"rnn": "RNN", "gru": "GRU", "lstm": "LSTM", "deep_rnn": "deep RNN"}
-PLAIN = "rnn"  # with which the others are compared
-EQUAL = 1.25  # times as many parameters as the smallest model of a size, at most
+PLAIN = "rnn"  # the baseline of all comparisons
+EQUAL = 1.25  # largest ratio of parameters between models of one size
 
 
 class Model(NamedTuple):
-    """A cell of a size. `size`: the place of its number of parameters among the sizes of the sweep, from 0 on."""
+    """A cell and its size. `size`: index among the sweep's numbers of parameters, in ascending order."""
 
     size: int
     cell: str
@@ -25,7 +25,7 @@ class Model(NamedTuple):
 
 
 def findings(jobs: list[Job]) -> Findings:
-    """Report each cell at the learning rate with the lowest validation perplexity, less the RNN of the same size."""
+    """Report each cell at its best learning rate on validation, compared with the RNN of the same size."""
     measured = {model: by_rate(group, _nats) for model, group in _models(jobs).items()}
     chosen = {model: best_rate(rates) for model, rates in measured.items() if rates}
     plain = {model.size: measured[model][rate] for model, rate in chosen.items() if model.cell == PLAIN}
@@ -42,10 +42,10 @@ def findings(jobs: list[Job]) -> Findings:
              if rate in (min(rates), max(rates))]  # fmt: skip
     return Findings(
         answer=_answer(jobs, found, differences),
-        setting="Perplexities are of the text read as one stream. Of each excerpt, that is each rotation of the text, "
-        "another part is held out, and its model has another seed. The learning rate of a row is the one whose mean "
-        "validation perplexity over the excerpts is lowest; the rest of the text chose nothing.",
-        columns=["parameters", "cell", "units", "rate", "excerpts", *PARTS.values(), "rest less the RNN's, nats", ""],
+        setting="Perplexities are of the text read as one stream. Each excerpt is a rotation of the text with a "
+        "different held-out part and a different seed. A row shows the learning rate with the lowest mean validation "
+        "perplexity over the excerpts; the rest of the text was not used for this choice.",
+        columns=["parameters", "cell", "units", "rate", "excerpts", *PARTS.values(), "rest vs. RNN, nats", ""],
         rows=[
             [
                 *(f"{model.parameters:,}", NAMES.get(model.cell, model.cell), str(model.hiddens), f"{chosen[model]:g}"),
@@ -55,15 +55,15 @@ def findings(jobs: list[Job]) -> Findings:
             for model, nats in found.items()
         ],
         notes=[
-            "± is uncorrected, the last column is after Holm's correction. Differences are paired by excerpt.",
-            f"At the lowest or the highest rate of the sweep: {'; '.join(edges) or 'none'}.",
+            PAIRED,
+            f"Cells whose chosen rate is the lowest or highest of the sweep: {'; '.join(edges) or 'none'}.",
         ],
         figures={"cells": _figure(found)} if found else {},
     )
 
 
 def _models(jobs: list[Job]) -> dict[Model, list[Job]]:
-    """Return the jobs of each cell and size; a size reaches up to 1.25 times its smallest number of parameters."""
+    """Return the jobs of each cell and size. Models of one size differ in parameters by a factor of at most `EQUAL`."""
     groups = grouped((job for job in jobs if job.parameters), lambda job: job.parameters, "model.cell", "model.hiddens")
     models: dict[Model, list[Job]] = {}
     size, smallest = -1, 0.0
@@ -84,7 +84,7 @@ def _perplexity(nats: dict[int, float]) -> Estimate:
 
 
 def _answer(jobs: list[Job], found: dict[Model, Values], differences: dict[Model, Estimate]) -> str:
-    """Return the answer for the size in the middle."""
+    """Return the answer for the middle size."""
     middle = (max((model.size for model in found), default=0) + 1) // 2
     of_size = {model.cell: model for model in found if model.size == middle}
     needed = {f"{name} at the middle size": of_size.get(cell) for cell, name in NAMES.items()}
@@ -112,4 +112,4 @@ def _figure(found: dict[Model, Values]) -> Picture:
               for cell in dict.fromkeys(model.cell for model in found)}  # fmt: skip
     points_by_seed(axes, [f"{smallest[size]:,}" for size in sizes], series)
     axes.set(xlabel="parameters", ylabel="perplexity of the rest of the text")
-    return figure, "Each cell at the rate chosen on validation: a point an excerpt, a stroke for the mean."
+    return figure, "Each cell at the rate chosen on validation. Points: excerpts; bars: means."

@@ -13,14 +13,15 @@ from timemachine.run.jobs import Job
 
 NORM, ACTED, DONE = "largest_grad_norm", "clipped_steps", "num_steps_done"
 REST_NAME = "rest of the text"
-LOST = 20  # perplexity from which on a figure has the runs that diverged
+LOST = 20  # perplexity above which the figure shows diverged runs
 
 
 class Radius:
-    """The runs of a radius θ, None without clipping.
+    """The runs with one clipping radius θ; None is no clipping.
 
-    `learns`: the rate up to which every run learns; `fails`: the sweep's next one; NaN where there is none. `best`: the
-    runs at the rate with the lowest mean on validation, up to `learns`. `acts`: whether any step of these was clipped.
+    `learns`: the highest rate up to which every run learns; `fails`: the next rate of the sweep; NaN if there is none.
+    `best`: the runs at the rate up to `learns` with the lowest mean on validation. `acts`: whether any of their steps
+    was clipped.
     """
 
     def __init__(self, theta: float | None, jobs: list[Job]) -> None:
@@ -34,7 +35,7 @@ class Radius:
 
 
 def findings(jobs: list[Job]) -> Findings:
-    """Report a row for each radius, over rates and seeds; of the jobs that have ended."""
+    """Report one row per radius, over rates and seeds, from the jobs that have ended."""
     runs = sorted(ended(jobs), key=lambda job: (-(job.settings[THETA] or math.inf), job.settings[LR]))
     radii = [Radius(theta, of_theta) for (theta,), of_theta in grouped(runs, THETA).items()]
     free = Radius(None, [job for job in runs if not job.settings[THETA]])
@@ -42,10 +43,10 @@ def findings(jobs: list[Job]) -> Findings:
              for radius in radii for name in (VAL, REST)}  # fmt: skip
     return Findings(
         answer=_answer(jobs, free, radii, gains),
-        setting="The book's run at its own learning rate of 1 and at higher ones, without clipping and clipped to "
-        "a radius θ. A run whose validation perplexity passes 1,000 is stopped: it is lost.",
-        columns=["", "every run learns up to η", "not every run at η", "best η", "validation", "less none's",
-                 REST_NAME, "less none's"],
+        setting="The book's run at its learning rate of 1 and at higher rates, without clipping and with gradients "
+        "clipped to a radius θ. A run is stopped once its validation perplexity exceeds 1,000.",
+        columns=["", "every run learns up to η", "not every run at η", "best η", "validation", "vs. no clipping",
+                 REST_NAME, "vs. no clipping"],
         rows=[
             [radius.name]
             + [_rate(lr, radius.theta) for lr in (radius.learns, radius.fails)]
@@ -56,9 +57,9 @@ def findings(jobs: list[Job]) -> Findings:
         ],
         figures={"outcome": _outcome(radii)} | ({"norms": _norms(free, radii)} if free.jobs else {}),
         notes=[
-            "Perplexities are of windows and of runs that learnt: the mean over seeds and half of its 95 % interval. "
-            f"The best rate has the lowest mean on validation, so the {REST_NAME} is what to judge it by; differences "
-            f"are paired by seed. {definition(runs)}",
+            "Perplexities are window perplexities of the runs that learnt: mean over seeds ± half of the 95 % "
+            f"interval. The best rate was chosen on validation, so compare radii on the {REST_NAME}. Differences are "
+            f"paired by seed. {definition(runs)}",
             markdown(["", "η", "learnt", "validation", REST_NAME, "largest norm", "steps clipped"],
                      [[radius.name, f"{lr:g}", *_cells(runs)] for radius in radii for lr, runs in radius.rates.items()])
         ],
@@ -70,7 +71,7 @@ def _rate(lr: float, theta: float | None) -> str:
 
 
 def _cells(jobs: list[Job]) -> list[str]:
-    """Return the long table's cells for the runs of a radius and a rate."""
+    """Return the cells of the long table for the runs of one radius and rate."""
     ends = [f"{estimate(last(name, jobs).values())}" for name in (VAL, REST)]
     clipped = estimate(job.number(ACTED) / job.number(DONE) for job in jobs).mean
     return [counted(jobs), *ends, f"{max(job.number(NORM) for job in jobs):.3g}", f"{clipped:.0%}"]
@@ -83,20 +84,20 @@ def _answer(jobs: list[Job], free: Radius, radii: list[Radius], gains: dict[tupl
     needed = {
         f"run with {LR}=1 and without clipping": slow,
         "rate at which every run learns without clipping": free.best,
-        "rate at which none does": lost,
+        "rate at which no run learns without clipping": lost,
         "radius that clips and with which every run learns": acting,
     }
     return missing(jobs, needed) or (
-        f"At a learning rate of 1 the norm of the gradient is at most {max(job.number(NORM) for job in slow):.2f}, and "
-        f"a radius above that changes nothing; without clipping every run learns up to a rate of {free.learns:g} and "
-        f"none from {lost[0]:g} on, with a radius of {acting[-1].theta:g} every run up to {acting[-1].learns:g}. At "
-        "the best rate of each, that radius changes the perplexity of the rest of the text by "
-        f"{gains[acting[-1], REST]:+.2f}."
+        f"At a learning rate of 1 the norm of the gradient is at most {max(job.number(NORM) for job in slow):.2f}, so "
+        f"clipping to a larger radius has no effect; without clipping every run learns up to a rate of {free.learns:g} "
+        f"and no run at {lost[0]:g} or above, and with a radius of {acting[-1].theta:g} every run learns up to "
+        f"{acting[-1].learns:g}. Compared with no clipping, each at its best rate, that radius changes the perplexity "
+        f"of the rest of the text by {gains[acting[-1], REST]:+.2f}."
     )
 
 
 def _outcome(radii: list[Radius]) -> Picture:
-    """Draw validation perplexity against the rate and, where clipping acts, its product with the radius."""
+    """Draw validation perplexity against the rate and, for the radii that clip, against rate × radius."""
     figure, ((left, right),) = panels(1, 2, 10, 3.6, sharey=True)
     for axes, ticks in ((left, (1, 2, 4, 8, 16, 32)), (right, (0.1, 0.3, 1, 3, 10))):
         axes.set(xscale="log", yscale="log", ylim=(6.5, LOST * 2))
@@ -120,15 +121,15 @@ def _outcome(radii: list[Radius]) -> Picture:
                                       ha="center", color=colour, fontsize="x-small")  # fmt: skip
         label_ends(axes, ends)
     left.set(xlabel="learning rate η", ylabel="validation perplexity at the end")
-    right.set(xlabel="longest step that clipping allows, ηθ", title="the radii that act")
+    right.set(xlabel="longest step that clipping allows, ηθ", title="radii that clip")
     return figure, (
-        "A point a run; a number: so many runs at a rate diverged, where not all did. Where clipping acts, one longest "
-        "step, ηθ, fits both radii."
+        "One point per run; a number counts the diverged runs at a rate where some did not diverge. The same longest "
+        "step, ηθ, is the limit for both radii that clip."
     )
 
 
 def _norms(free: Radius, radii: list[Radius]) -> Picture:
-    """Draw the norms of runs without clipping at the last rate at which every run learns and at the next one."""
+    """Draw the gradient norms without clipping at the highest rate at which every run learns, and at the next rate."""
     rates = [lr for lr in (free.learns, free.fails) if not math.isnan(lr)]
     figure, (row,) = panels(1, len(rates), 10, 3.6, sharex=True, sharey=True)
     row[0].set(xscale="log", yscale="log", xlim=(0.5, 100), ylabel="mean ‖g‖ of an epoch, without clipping")
@@ -142,4 +143,4 @@ def _norms(free: Radius, radii: list[Radius]) -> Picture:
         for theta in (radius.theta for radius in radii if radius.theta):
             axes.axhline(theta, color="grey", linewidth=1, zorder=1)
             axes.text(0.53, theta, f"θ = {theta:g}", color="dimgrey", fontsize="small", va="bottom")
-    return figure, "Without clipping: the norm of the gradient, and the radii at which clipping would act."
+    return figure, "Norm of the gradient without clipping, and the radii above which clipping would act."

@@ -1,9 +1,9 @@
-"""Which differences a report may claim: one rule for all exercises.
+"""Significance of differences, by the same rule in all reports.
 
-Values are paired, by seed, excerpt or block of text. Beside a mean stands half the width of its 95 % interval, by
-Student's t at the number of values that there is: two standard errors, the common rule, would be passed by chance in
-18 % of comparisons of three values, and 12 % of five. Where a report makes several comparisons it claims those that
-pass Holm's correction ("A simple sequentially rejective multiple test procedure", 1979).
+Values are paired by seed, excerpt or block of text. A mean is printed with half the width of its 95 % interval from
+Student's t distribution. The common rule of two standard errors would give false positives in 18 % of comparisons of
+three values and in 12 % of comparisons of five. A report with several comparisons applies Holm's correction ("A simple
+sequentially rejective multiple test procedure", 1979).
 """
 
 import math
@@ -18,17 +18,18 @@ from timemachine.exercises.groups import grouped, unique
 from timemachine.exercises.stream import PARTS
 from timemachine.run.jobs import Job
 
-LEVEL = 0.05  # of an interval, and of all comparisons of a report together
-UNDECIDED = "cannot be told apart"
+LEVEL = 0.05  # significance level of an interval, and of all comparisons of a report together
+UNDECIDED = "not significant"
 
 Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean, half the width of its 95 % interval, the p-value of a mean of 0, and the number of values.
+    """A mean, half the width of its 95 % interval, the p-value of a zero mean, and the number of values.
 
-    Both are NaN of fewer than two values. A format specification is that of both numbers: f"{estimate:+.3f}".
+    `half` and `p` are NaN for fewer than two values. A format specification, as in f"{estimate:+.3f}", applies to both
+    printed numbers.
     """
 
     mean: float
@@ -45,12 +46,12 @@ class Estimate:
         return mean if math.isnan(self.half) else f"{mean} ± {self.half:{form.lstrip('+')}}"
 
     def verdict(self, apart: bool, below: str, above: str) -> str:
-        """Return the word for the sign of a difference that is claimed, or that there is none to claim."""
+        """Return the word for the sign of a significant difference (`apart`), else `UNDECIDED`."""
         return UNDECIDED if not apart else below if self.mean < 0 else above
 
 
 def estimate(values: Iterable[float]) -> Estimate:
-    """Return the mean of values, NaN left out, with its interval."""
+    """Return the mean of values and its interval, ignoring NaN."""
     found = [value for value in values if not math.isnan(value)]
     count, mean = len(found), statistics.fmean(found) if found else math.nan
     if count < 2 or not math.isfinite(mean):
@@ -62,18 +63,18 @@ def estimate(values: Iterable[float]) -> Estimate:
 
 
 def paired(one: Mapping[Key, float], other: Mapping[Key, float]) -> list[float]:
-    """Return what `one` has more than `other`, paired by key; of the keys where both are finite."""
+    """Return `one` minus `other` for each key where both are finite."""
     pairs = [(one[key], other[key]) for key in one if key in other]
     return [a - b for a, b in pairs if math.isfinite(a) and math.isfinite(b)]
 
 
 def compare(one: Mapping[Key, float], other: Mapping[Key, float]) -> Estimate:
-    """Return the mean of their differences, with its interval."""
+    """Return the mean of the paired differences `one` minus `other`, with its interval."""
     return estimate(paired(one, other))
 
 
 def holm(differences: Mapping[Key, Estimate]) -> dict[Key, bool]:
-    """Return which differences may be claimed, with a chance of 5 % that any of them is none."""
+    """Return which differences are significant after Holm's correction, with a familywise error rate of 5 %."""
     claimed = dict.fromkeys(differences, False)
     known = sorted((key for key in differences if not math.isnan(differences[key].p)), key=lambda k: differences[k].p)
     for rank, key in enumerate(known):
@@ -84,21 +85,21 @@ def holm(differences: Mapping[Key, Estimate]) -> dict[Key, bool]:
 
 
 def by_seed(jobs: Iterable[Job], number: Callable[[Job], float]) -> dict[int, float]:
-    """Return a number of each job under its seed; of the same run twice one. Raise SettingError if they differ more."""
+    """Return a number of each job by seed. Raise SettingError if two jobs with one seed differ in other settings."""
     return {seed: number(job) for seed, job in unique(jobs, lambda job: int(job.settings.get("seed", 0))).items()}
 
 
-Values = dict[str, dict[int, float]]  # part of the text -> first character of the excerpt -> a number of its run
+Values = dict[str, dict[int, float]]  # part of the text -> `data.start` of the excerpt -> a number of its run
 
 
 def by_excerpt(jobs: Iterable[Job], number: Callable[[Job, str], float]) -> Values:
-    """Return a number of each part of the text that is held out, of the run of each excerpt."""
+    """Return a number for each held-out part of the text and each excerpt's run."""
     runs = unique(jobs, lambda job: int(job.settings["data.start"]))
     return {part: {start: number(job, part) for start, job in runs.items()} for part in PARTS}
 
 
 def by_rate(jobs: Iterable[Job], number: Callable[[Job, str], float]) -> dict[float, Values]:
-    """Return what each learning rate gives, of those at which the runs of all excerpts completed."""
+    """Return the numbers of each learning rate at which the runs of all excerpts completed."""
     groups = {rate: group for (rate,), group in grouped(jobs, "model.lr").items()}
     return {
         rate: by_excerpt(group, number)
@@ -113,7 +114,7 @@ def best_rate(rates: Mapping[float, Values]) -> float:
 
 
 class Scores(NamedTuple):
-    """What the models of one kind show of the text that is held out, read as one stream."""
+    """Scores of one kind of model on the held-out text, read as one stream."""
 
     perplexity: Values
     bits: Values  # per byte
@@ -125,13 +126,13 @@ class Scores(NamedTuple):
         return cls(by_excerpt(jobs, Job.stream), by_excerpt(jobs, bits_per_byte))
 
     def cells(self) -> list[str]:
-        """Return the cells of `SCORES`: the number of excerpts, and both units of each part."""
+        """Return the cells of the columns `SCORES`: the number of excerpts, and each part in both units."""
         means = [f"{estimate(self.perplexity[part].values()):.1f}" for part in PARTS]
         return [str(len(self.bits["val"])), *means, *(f"{estimate(self.bits[part].values()):.3f}" for part in PARTS)]
 
 
 SCORES = ["excerpts", *(f"{unit}, {name}" for unit in ("perplexity", "bits per byte") for name in PARTS.values())]
-PAIRED = "± is uncorrected, the last column is after Holm's correction. Differences are paired by excerpt."
+PAIRED = "Differences are paired by excerpt. Holm's correction applies to the last column, not to the ± intervals."
 
 
 def bits_per_byte(job: Job, part: str) -> float:
@@ -140,6 +141,6 @@ def bits_per_byte(job: Job, part: str) -> float:
 
 
 def verdicts(differences: Mapping[Key, Estimate], form: str = "+.3f") -> dict[Key, list[str]]:
-    """Return two cells for each difference: the number, and the word for it after Holm's correction."""
+    """Return two cells for each difference: the number, and its verdict after Holm's correction."""
     claimed = holm(differences)
     return {key: [f"{it:{form}}", it.verdict(claimed[key], "lower", "higher")] for key, it in differences.items()}

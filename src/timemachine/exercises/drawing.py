@@ -1,5 +1,6 @@
-"""Figures in one style: a light grid, direct labels with the values at the ends, colours that a colour-blind reader
-tells apart. A figure can be read without its caption.
+"""Figures in one style: a light grid, labels and values at the ends of lines, and a colour-blind-safe palette.
+
+Each figure should be readable without its caption.
 """
 
 import math
@@ -16,8 +17,8 @@ from numpy.typing import NDArray
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito
 MARKERS = "osD^v<>"
-LABEL_HEIGHT = 11.0  # points between two labels
-SPREAD = 0.7  # of the space between two places on an axis of categories
+LABEL_HEIGHT = 11.0  # smallest distance of two labels, in points
+SPREAD = 0.7  # width of a category's points, as a share of the distance between categories
 
 Series = Mapping[str, Mapping[float, float]]  # label -> x -> y
 
@@ -25,7 +26,7 @@ Series = Mapping[str, Mapping[float, float]]  # label -> x -> y
 def panels(
     rows: int = 1, columns: int = 1, width: float = 7, height: float = 4, **options: Any
 ) -> tuple[Figure, NDArray[Any]]:
-    """Return a figure of this size, in inches, and its axes (rows, columns)."""
+    """Return a figure of the given size in inches, and its axes (rows, columns)."""
     figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
     grid: NDArray[Any] = figure.subplots(rows, columns, squeeze=False, **options)
     for axes in grid.flat:
@@ -35,16 +36,16 @@ def panels(
 
 
 def ordered_colours(count: int) -> list[Any]:
-    """Return colours for values that have an order, from light to dark."""
+    """Return colours for ordered values, from light to dark."""
     from matplotlib import colormaps
 
     return [colormaps["viridis_r"](0.15 + 0.85 * place / max(count - 1, 1)) for place in range(count)]
 
 
 def lines(axes: Axes, series: Series, form: str = "", colours: Sequence[Any] = COLOURS, **style: Any) -> None:
-    """Draw a line a label, which stands at its right end, with the value there if `form` is given.
+    """Draw one line per label and write the label at its right end, with the last value if `form` is given.
 
-    What is not finite is left out. Set the axes' scales before, since labels are moved apart on them.
+    Skips values that are not finite. Set the scales of the axes first: label positions depend on them.
     """
     ends = []
     for number, (label, points) in enumerate(series.items()):
@@ -58,7 +59,7 @@ def lines(axes: Axes, series: Series, form: str = "", colours: Sequence[Any] = C
 
 
 def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str, Any]]) -> None:
-    """Write texts right of points (x, y, text, colour), moved apart where they would lie on each other."""
+    """Write texts to the right of points (x, y, text, colour), moved apart where they would overlap."""
     axes.autoscale_view()
     pixels = 72 / axes.figure.dpi
     floor = axes.bbox.y0 + LABEL_HEIGHT / 2 / pixels
@@ -72,8 +73,8 @@ def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str, Any]]) -> Non
 
 
 def _apart(heights: list[float]) -> list[float]:
-    """Return ascending heights with a label's height between them, each as near to its own as that allows."""
-    groups: list[list[float]] = []  # of neighbours that touch: sum of the places that their first would like, number
+    """Move ascending heights apart to at least `LABEL_HEIGHT`, by as little as possible."""
+    groups: list[list[float]] = []  # touching neighbours: sum of the heights wished for their first one, count
     for height in heights:
         groups.append([height, 1])
         while len(groups) > 1 and groups[-2][0] / groups[-2][1] + groups[-2][1] * LABEL_HEIGHT > (
@@ -86,9 +87,9 @@ def _apart(heights: list[float]) -> list[float]:
 
 
 def points_by_seed(axes: Axes, places: Sequence[str], series: Mapping[str, Sequence[Sequence[float]]]) -> None:
-    """Draw the values of each series at each of the named places on the x axis: a point a seed, a stroke for the mean.
+    """Draw each series at the named places on the x axis: one point per value, and a bar at their mean.
 
-    `series`: label -> values of each place. More than one series have a legend.
+    `series`: label -> values at each place. Several series get a legend.
     """
     step = SPREAD / max(len(series), 1)
     for number, (label, values) in enumerate(series.items()):
@@ -110,7 +111,7 @@ def heat_map(
     axes: Axes, values: Sequence[Sequence[float]], rows: Sequence[str], columns: Sequence[str], form: str = ".2f",
     outlined: Sequence[tuple[int, int]] = (), **limits: float,
 ) -> None:  # fmt: skip
-    """Draw values with their numbers; NaN is left white. `outlined`: (row, column) of cells with a frame."""
+    """Draw a heat map with its numbers; NaN stays white. `outlined`: (row, column) of framed cells."""
     grid = np.array(values, dtype=float).reshape(len(rows), len(columns))
     image = axes.imshow(np.ma.masked_invalid(grid), cmap="cividis_r", aspect="auto", **limits)  # type: ignore[arg-type]
     for (y, x), value in np.ndenumerate(grid):
@@ -126,7 +127,7 @@ def heat_map(
 
 
 def plain_numbers(axis: Axis, ticks: Sequence[float] = ()) -> None:
-    """Write 6 and not 6×10⁰ on a logarithmic axis: at these ticks alone, or where matplotlib puts them."""
+    """Write 6 instead of 6×10⁰ on a logarithmic axis, at the given ticks or at matplotlib's."""
     axis.set_major_formatter(LogFormatter())
     axis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
     if ticks:

@@ -12,27 +12,27 @@ from timemachine.exercises.stream import PARTS
 from timemachine.run.jobs import Job
 
 ONE_HOT, TABLE, SMALL = "one-hot", "embedding", "embedding, small entries"
-BOOK_RATE, MEAN = 1.0, 0.0  # MEAN: in the place of a size, the mean over those that embeddings have
+BOOK_RATE, MEAN = 1.0, 0.0  # MEAN as a size: the mean over the widths of the embeddings
 
 
 class Way(NamedTuple):
-    """How the input is read. `size`: an embedding's width, or how many times the rate one-hot inputs' W_xh has."""
+    """An input layer and its learning rate. `size`: the embedding's width, or the factor on the rate of W_xh."""
 
     lr: float
     kind: str
     size: float
 
     def controls(self) -> "list[Way]":
-        """Return one-hot inputs as in the book, and those that learn about as fast as an embedding of this width."""
+        """Return the book's one-hot inputs, and one-hot inputs that learn about as fast as this embedding."""
         return [Way(self.lr, ONE_HOT, 1), Way(self.lr, ONE_HOT, self.size)]
 
 
-Nats = dict[Way, dict[int, float]]  # seed -> nats a character
-Gains = dict[tuple[str, Way, Way], Estimate]  # part of the text, a way, a control: what the way has more
+Nats = dict[Way, dict[int, float]]  # seed -> nats per character
+Gains = dict[tuple[str, Way, Way], Estimate]  # (part of the text, way, control) -> way minus control
 
 
 def findings(jobs: list[Job]) -> Findings:
-    """Report what embeddings gain, and one-hot inputs that learn as fast."""
+    """Report the gains of embeddings, and of one-hot inputs that learn as fast."""
     nats = {part: _nats(jobs, part) for part in PARTS}
     gains: Gains = {
         (part, way, other): compare(found[way], found[other])
@@ -45,24 +45,25 @@ def findings(jobs: list[Job]) -> Findings:
     cells = {key: f"**{gain:+.3f}**" if claimed[key] else f"{gain:+.3f}" for key, gain in gains.items()}
     return Findings(
         answer=_answer(jobs, nats["test"], gains),
-        setting="Entries of an embedding E are drawn from N(0, 1) or, small, from N(0, 0.01²). A step of W_xh moves "
-        "E W_xh, a row a character, by E Eᵀ times what it moves one-hot rows by, and D columns of variance σ² give "
-        "E Eᵀ a diagonal of about Dσ². So beside a width of D stand one-hot inputs whose W_xh has D times the rate.",
+        setting="Entries of an embedding E are drawn from N(0, 1) or, if small, from N(0, 0.01²). Row i of E W_xh is "
+        "the input of character i, as row i of W_xh is with one-hot inputs. A gradient step on W_xh changes these rows "
+        "by E Eᵀ times the one-hot step, and with D columns of variance σ² the diagonal of E Eᵀ is about Dσ². The "
+        "control for an embedding of width D is therefore one-hot inputs with D times the learning rate for W_xh.",
         columns=["rate", "input", "width or factor", "runs", *PARTS.values()]
-        + [f"{name}, less {other}" for other in ("one-hot", "one-hot as fast") for name in PARTS.values()],
+        + [f"{name} vs. {other}" for other in ("one-hot", "one-hot as fast") for name in PARTS.values()],
         rows=[
             [f"{way.lr:g}", way.kind, f"{way.size:g}" if way.size else "all, mean", str(len(nats["test"][way]))]
             + [f"{_perplexity(nats[part][way])}" for part in PARTS]
             + [cells.get((part, way, other), "") for other in way.controls() for part in PARTS]
             for way in sorted(nats["test"])
         ],
-        notes=["Differences are in nats a character, paired by seed; bold: passes Holm's correction."],
+        notes=["Differences are in nats per character, paired by seed. Bold: significant after Holm's correction."],
         figures={"inputs": _figure(nats)},
     )
 
 
 def _nats(jobs: list[Job], part: str) -> Nats:
-    """Return what each way gives, and at the book's rate the means over widths and over the factors beside them."""
+    """Return the nats of each way, and at the book's rate also the means over widths and over the matching factors."""
     settings = [f"model.{it}" for it in ("lr", "input", "input_lr_factor", "embedding_dim", "embedding_sigma")]
     nats: Nats = {}
     for (lr, kind, factor, width, sigma), group in grouped(jobs, *settings).items():
@@ -84,9 +85,9 @@ def _answer(jobs: list[Job], rest: Nats, gains: Gains) -> str:
     needed = {"runs with one-hot inputs and with embeddings": gained, "one-hot inputs that learn as fast": apart}
     return missing(jobs, needed) or (
         f"At the book's learning rate the perplexity of the rest of the text is {table} with embeddings, on average "
-        f"over widths, and {book} with one-hot inputs, a difference of {gained:+.3f} nats a character. With one-hot "
-        f"inputs whose W_xh has a learning rate as many times larger as the embedding has columns it is {fast}, a "
-        f"difference of {apart:+.3f}."
+        f"over widths, and {book} with one-hot inputs, a difference of {gained:+.3f} nats per character. With one-hot "
+        f"inputs that learn as fast, where the learning rate of W_xh is multiplied by the embedding's width, it is "
+        f"{fast}, a difference of {apart:+.3f} for embeddings."
     )
 
 
@@ -105,8 +106,8 @@ def _figure(nats: dict[str, Nats]) -> Picture:
             series[name] = [paired(nats[part].get(way, {}), nats[part].get(way.controls()[0], {})) for way in ways]
         points_by_seed(axes, [f"{size:g}" for size in sizes], series)
         axes.axhline(0, color="grey", linewidth=1)
-        axes.set(title=title, xlabel="width, or factor of the rate", ylabel="nats a character less one-hot inputs")
+        axes.set(title=title, xlabel="width, or factor of the rate", ylabel="nats per character vs. one-hot inputs")
         axes.label_outer()
     if legend := axes.get_legend():  # the first panel's is enough
         legend.remove()
-    return figure, "At the book's learning rate: a point a seed, a stroke for the mean."
+    return figure, "Differences from one-hot inputs at the book's learning rate. Points: seeds; bars: means."

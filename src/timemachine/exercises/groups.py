@@ -1,4 +1,4 @@
-"""The jobs of an exercise's sweep in groups, and tables in Markdown."""
+"""Groups of a sweep's jobs, and Markdown tables."""
 
 import html
 import math
@@ -16,9 +16,9 @@ def ended(jobs: Iterable[Job]) -> list[Job]:
 
 
 def missing(jobs: Iterable[Job], needed: Mapping[str, object]) -> str:
-    """Return the line that replaces an answer while runs are missing, "" if none are.
+    """Return the line that replaces an answer while runs are missing, "" if none is missing.
 
-    `needed`: what the answer is computed from, under a description of the runs; a false value is missing.
+    `needed`: description of the runs -> a value that the answer is computed from, false if the runs are missing.
     """
     jobs = list(jobs)
     left = [job.name for job in jobs if not job.has_ended]
@@ -27,11 +27,11 @@ def missing(jobs: Iterable[Job], needed: Mapping[str, object]) -> str:
     return f"No answer yet, runs are missing: {'; '.join(lacking)}." if lacking else ""
 
 
-By = str | Callable[[Job], Any]  # a setting, or a function of a job
+By = str | Callable[[Job], Any]  # the name of a setting, or a function of a job
 
 
 def grouped(jobs: Iterable[Job], *by: By) -> dict[tuple[Any, ...], list[Job]]:
-    """Return the jobs by their values of `by`, in the order in which these first come."""
+    """Group the jobs by their values of `by`, in order of first occurrence."""
     groups: dict[tuple[Any, ...], list[Job]] = {}
     for job in jobs:
         key = tuple(job.settings.get(it) if isinstance(it, str) else it(job) for it in by)
@@ -40,7 +40,7 @@ def grouped(jobs: Iterable[Job], *by: By) -> dict[tuple[Any, ...], list[Job]]:
 
 
 def span(values: Iterable[float], form: str = ".3g") -> str:
-    """Return the smallest and the largest, or the one value, or a dash for none."""
+    """Return "smallest to largest", one number if both print the same, or a dash without values."""
     numbers = [value for value in values if not math.isnan(value)]
     if not numbers:
         return "–"
@@ -51,30 +51,30 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 def unique(jobs: Iterable[Job], key: Callable[[Job], Key]) -> dict[Key, Job]:
-    """Return the jobs under their keys, of the same run twice the last one.
+    """Return the jobs by key; of repeated runs, keep the last.
 
-    Raise SettingError if two jobs of one key are not the same run: a report would drop one of them.
+    Raise SettingError if two jobs with one key differ in other settings, since the report would drop one of them.
     """
     found: dict[Key, Job] = {}
     for job in jobs:
         other = found.get(key(job), job)
         if other is not job and (names := varied([other.settings, job.settings])):
-            differ = f"have other values of {', '.join(names)}, which this report does not tell apart"
+            differ = f"have other values of {', '.join(names)}, which this report does not separate"
             raise SettingError(f"jobs {other.name} and {job.name}: {differ}; type a folder with one value of each")
         found[key(job)] = job
     return found
 
 
-FOLDED = 15  # rows; a longer table opens on a click
+FOLDED = 15  # rows; longer tables are collapsed
 
 
 def escaped(text: str) -> str:
-    """Return a text for Markdown, without HTML and control characters: a run's settings may contain anything."""
+    """Escape HTML and control characters for Markdown, since a run's settings may contain any text."""
     return html.escape(printable(text), quote=False)
 
 
 def markdown(columns: list[str], rows: list[list[str]]) -> str:
-    """Return a table in Markdown, folded if it is long."""
+    """Return a Markdown table, collapsed if it is long."""
     every = (columns, ["---"] * len(columns), *rows)
     lines = [[escaped(cell).replace("\n", " ").replace("|", "\\|") for cell in line] for line in every]
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)

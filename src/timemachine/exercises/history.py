@@ -1,10 +1,10 @@
 """Exercises 1 and 2: Does the model use all past tokens up to the very first one? Which hyperparameter governs that?
 
-Measured: what one character does to the next prediction, and how much the model needs to have read. All on the last
-5,000 characters of the text, whatever was trained on, and in float64.
+The probe measures how much a single past character changes the next probabilities, and the perplexity by length of
+context, both on the last 5,000 characters of the text and in float64.
 
-N characters of the text, M targets, T time steps, V vocabulary, S numbers of a state. Steps back: the last character
-before a target is 1 step back.
+Shapes: N characters of the text, M targets, T time steps, V vocabulary, S numbers of a state. The character just before
+a target is 1 step back.
 """
 
 import copy
@@ -34,12 +34,12 @@ DISTANCES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # steps back, and length
 
 @torch.no_grad()
 def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
-    """Return `tv`, by steps back, and `perplexity`, by context in characters; nothing if there is no test part.
+    """Return `tv` and `blocks` by steps back, and `perplexity` by length of context; {} without a test part.
 
-    `tv`: how much the next probabilities change if the character so many steps back is another one, drawn from the
-    text, the same for every model. It is the total variation, half of Σ|p - q|, its mean over targets; `blocks` has the
-    means over each 100 of them. `perplexity`: after no more than so many characters, read from a zero state, and after
-    `all` of the stream.
+    `tv`: the change of the next probabilities when the character at this distance is replaced by another one. It is the
+    total variation, half of Σ|p - q|, averaged over targets; `blocks` has the averages over each 100 targets. The
+    replacements are drawn from the text and are the same for every model. `perplexity`: after a context of this length
+    read from a zero state, or after `all` of the stream.
     """
     stop = len(data.tokens_N)
     first = max(data.splits["test"].targets.start, DISTANCES[-1], stop - NUM_TARGETS)
@@ -70,7 +70,10 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
 
 
 def _last_logits(model: RNNLMScratch, X_MT: Tensor, state_MS: Tensor | None = None) -> Tensor:
-    """Return the logits after the last character of each window (M, V); those of all would fill the memory."""
+    """Return the logits after the last character of each window (M, V).
+
+    Logits of all characters would not fit in memory.
+    """
     H_TMH, _ = model.hidden_states(X_MT, state_MS)
     return model.output_layer(H_TMH[-1:])[:, 0]
 
@@ -79,13 +82,13 @@ def _last_logits(model: RNNLMScratch, X_MT: Tensor, state_MS: Tensor | None = No
 
 WINDOW, TEXT, UPDATES = "data.num_steps", "data.num_train", "trainer.max_steps"
 BOOK = 32  # time steps
-NOTICED = 0.01  # the change of the next probabilities where the reach ends
+NOTICED = 0.01  # total variation that defines the reach
 
-Reaches = dict[str, dict[tuple[int, int], float]]  # how it was trained, in words -> (seed, window) -> characters
+Reaches = dict[str, dict[tuple[int, int], float]]  # description of the training -> (seed, window) -> characters
 
 
 def findings(jobs: list[Job]) -> Findings:
-    """Report the reach of each window, a column for each text and number of updates."""
+    """Report the reach by window, one column per training text and number of updates."""
     measured = [job for job in jobs if job.status == "completed" and job.probes.get("history")]
     measured.sort(key=lambda job: [job.settings[name] or math.inf for name in (TEXT, UPDATES, WINDOW)])
     reaches: Reaches = {
@@ -101,20 +104,21 @@ def findings(jobs: list[Job]) -> Findings:
     claimed = holm(changes)
     return Findings(
         answer=_answer(jobs, reaches, changes),
-        setting="The book's model with windows of several lengths. Every update has as many characters: the longer the "
-        "windows, the fewer of them in a batch.",
+        setting="The book's model with windows of several lengths. The batch size is set so that every update reads "
+        "the same number of characters.",
         columns=["time steps", *reaches],
         rows=[
             [str(window), *(f"{_mean(found, window):.1f}" for found in reaches.values())]
             for window in sorted({job.settings[WINDOW] for job in measured})
         ],
         notes=[
-            "Reach, in characters: how far back another character, drawn from the text, changes the next probabilities "
-            "by 1 %, as a total variation; interpolated between measured distances, linearly in the logarithm. All is "
-            "measured on the text's last characters, on which no run was trained, read as one stream. Intervals are "
-            "over seeds; the text and the updates are compared at the same seed, averaged over the windows.",
+            "Reach: the distance in characters at which replacing a character by another one, drawn from the text, "
+            "changes the next probabilities by a total variation of 1 %. It is interpolated between the measured "
+            "distances, linearly in the logarithm of the change. Changes are measured on the last characters of the "
+            "text, which no run was trained on, read as one stream. Intervals are over seeds; texts and numbers of "
+            "updates are compared at equal seeds, averaged over the windows.",
             markdown(
-                ["what changes", "reach, characters", "verdict"],
+                ["change", "reach, characters", "verdict"],
                 [[of, f"{it:+.2f}", it.verdict(claimed[of], "shorter", "longer")] for of, it in changes.items()],
             ),
         ],
@@ -138,12 +142,12 @@ def _seed_and_window(job: Job) -> tuple[int, int]:
 def reach(job: Job) -> float:
     """Return how far back a character changes the next probabilities by 1 %: from 1 to 64."""
     changes = [float(job.probes["history"]["tv"][str(steps_back)]) for steps_back in DISTANCES]
-    most = np.maximum.accumulate(changes[::-1])[::-1]  # so far back or farther
+    most = np.maximum.accumulate(changes[::-1])[::-1]  # at this distance or farther back
     return float(np.interp(-math.log(NOTICED), -np.log(np.maximum(most, 1e-18)), DISTANCES))
 
 
 def blocks(jobs: list[Job]) -> NDArray[Any]:
-    """Return the changes of the next probabilities by distance and block of places (K, blocks), means over seeds."""
+    """Return the change of the next probabilities by distance and block of targets (K, blocks), averaged over seeds."""
     found = [[job.probes["history"]["blocks"][str(steps_back)] for steps_back in DISTANCES] for job in jobs]
     return np.asarray(np.mean(found, axis=0))
 
@@ -153,7 +157,7 @@ def _mean(found: dict[tuple[int, int], float], window: int) -> Estimate:
 
 
 def _per_doubling(found: dict[tuple[int, int], float]) -> Estimate:
-    """Return by how many characters the reach changes with each doubling of the window, by least squares a seed."""
+    """Return the change of the reach per doubling of the window, in characters: a least-squares slope per seed."""
     slopes = []
     for seed in {seed for seed, _ in found}:
         ours = {math.log2(window): characters for (of, window), characters in found.items() if of == seed}
@@ -162,7 +166,7 @@ def _per_doubling(found: dict[tuple[int, int], float]) -> Estimate:
 
 
 def _between(one: dict[tuple[int, int], float], other: dict[tuple[int, int], float]) -> Estimate:
-    """Return by how many characters the reach differs: a mean over windows a seed, then over seeds."""
+    """Return the difference of two reaches in characters: averaged over windows for each seed, then over seeds."""
     by_seed: dict[int, list[float]] = {}
     for seed, window in one.keys() & other.keys():
         by_seed.setdefault(seed, []).append(other[seed, window] - one[seed, window])
@@ -173,15 +177,15 @@ def _answer(jobs: list[Job], reaches: Reaches, changes: dict[str, Estimate]) -> 
     (name, found), slope = next(iter(reaches.items()), ("", {})), next(iter(changes.values()), estimate([]))
     needed = {f"run with {WINDOW}={BOOK}": _mean(found, BOOK).count, f"several values of {WINDOW}": slope.count}
     return missing(jobs, needed) or (
-        "In principle all, since its state is a function of every character that it has read; but trained on "
-        f"{name.replace(', ', ' for ')}, with windows of {BOOK}, replacing a character more than "
-        f"{_mean(found, BOOK):.1f} steps back changes the next probabilities by less than 1 %, and doubling the "
-        f"window, `{WINDOW}`, changes that reach by {slope:+.1f} characters."
+        "In principle it uses all of them, since its state depends on every character that it has read; but after "
+        f"training on {name.replace(', ', ' for ')} with windows of {BOOK}, replacing a character more than "
+        f"{_mean(found, BOOK):.1f} steps back changes the next probabilities by less than 1 %, and doubling the window "
+        f"(`{WINDOW}`) changes this reach by {slope:+.1f} characters."
     )
 
 
 def _figure(measured: list[Job]) -> Picture:
-    """Draw total variation against distance, a panel for each text: the runs with the fewest updates."""
+    """Draw total variation against distance for the runs with the fewest updates, one panel per text."""
     texts = list(grouped(measured, TEXT).values())
     figure, grid = panels(columns=max(len(texts), 1), width=9, sharey=True)
     for axes, group in zip(grid[0], texts, strict=False):
@@ -198,4 +202,4 @@ def _figure(measured: list[Job]) -> Picture:
         axes.set_xticks([1, 4, 8, 12, 16, 24])
         axes.yaxis.set_major_formatter(lambda change, _: f"{100 * change:g} %")
     grid[0][0].set_ylabel("change of the next probabilities")
-    return figure, "How much the next probabilities change, by how far back a character is another one."
+    return figure, "Change of the next probabilities by the distance of the replaced character."

@@ -1,11 +1,12 @@
 """Exercise 4, continued: How low can you go while sticking with this simple architecture?
 
-Measured: how the model and others read what is held out, as one stream. A run leaves `reading.npz` in its folder: for
-the splits val and test the negative log-likelihood of each target under each reader (`val/model`, …), and `val/since`
-(see `_since`). A run with `trainer.limit_test_batches=0` does not look at the test split, and leaves what the model as
-it is makes of val. The report sums these over blocks of text and keeps the sums in arrays.npz.
+The probe scores the held-out text, read as one stream, under the model and under its baselines ("readers"). It writes
+`reading.npz` to the run's folder: for val and test, the negative log-likelihood of each target under each reader
+(`val/model`, …), and `val/since` (see `_since`). A run with `trainer.limit_test_batches=0` does not read the test
+split, and has only the model's scores on val. The report sums the scores over blocks of text and keeps the sums in
+arrays.npz.
 
-N targets, K blocks, S seeds.
+Shapes: N targets, K blocks, S seeds.
 """
 
 import copy
@@ -37,7 +38,7 @@ from timemachine.texts import CATALOGUE
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
-Recipe = list[Job]  # the same run with several seeds
+Recipe = list[Job]  # runs that differ in their seed only
 ANY_SETTINGS = True
 
 READERS = {
@@ -50,7 +51,7 @@ READERS = {
     "networks": "networks alone",
     "ppmd": "PPMd",
 }
-AS_ONE = {"models": "model", "teachers": "teacher", "models_adapting": "model_adapting"}  # of all seeds
+AS_ONE = {"models": "model", "teachers": "teacher", "models_adapting": "model_adapting"}  # ensemble of all seeds
 PAIRS = [("model", "mixture"), ("model", "teacher"), ("models", "mixture"), ("models", "teachers"),
          ("model_adapting", "mixture_adapting"), ("models_adapting", "mixture_adapting")]  # fmt: skip
 PARTS = {
@@ -59,14 +60,14 @@ PARTS = {
     ("book", "val"): "the book's validation text",
     ("book", "test"): "the rest after that",
 }
-CHANGES = {  # setting -> what its change is called, with what comes with it
-    "training.carry_state": "text end to end; AdamW, a rate that rises and falls",
+CHANGES = {  # setting -> description of the change, including the changes made with it
+    "training.carry_state": "state carried between windows; AdamW, warm-up and cosine schedule",
     "model.hiddens": "{:,} hidden units",
     "model.input_lr_factor": "the input's weights learn {:g} times as fast",
-    "training.teacher": "n-grams write {:g} times as much text; ReLU",
-    "training.teacher_networks": "{:g} networks write with the n-grams",
+    "training.teacher": "n-grams generate {:g} times as much text; ReLU",
+    "training.teacher_networks": "{:g} networks generate it with the n-grams",
 }
-KINDS = {  # of characters: how long ago their word began the last time, from and to; see `_since`
+KINDS = {  # kind of character -> range of `_since`, the distance to the last occurrence of its word
     "in a word never seen": (0, 0),
     "in one last seen over 10,000 characters ago": (10_001, math.inf),
     "in one seen 1,001 to 10,000 ago": (1_001, 10_000),
@@ -75,10 +76,11 @@ KINDS = {  # of characters: how long ago their word began the last time, from an
 
 
 def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
-    """Write `reading.npz`; return the perplexity of each reader on each part, and the model's on the training text.
+    """Write `reading.npz`; return each reader's perplexity on each part, and the model's on the training text.
 
-    Beside the model and its teacher: that teacher's networks, as one, and its mixture of n-grams; Kneser-Ney of the
-    order that is best there; and PPMd, which learns on, if pyppmd is installed.
+    The readers are the model; its teacher; the teacher's networks as an ensemble; the teacher's mixture of n-grams;
+    Kneser-Ney n-grams of the order that is best on that part; and, if pyppmd is installed, PPMd, which adapts to the
+    text that it reads.
     """
     model, tokens_N, text = model.cpu(), data.tokens_N.cpu(), data.corpus.characters
     known = data.splits["train"].targets
@@ -123,9 +125,9 @@ def _perplexity(nll_N: Floats) -> float:
 
 
 def _since(text: str, targets: range) -> Integers:
-    """Return how many characters ago the word of each target began the last time, 0 if never, -1 between words.
+    """Return the distance from each target's word to its previous occurrence; 0 for a new word, -1 between words.
 
-    The character after a word belongs to it.
+    Distances are in characters, from start to start. The character after a word counts as part of it.
     """
     since_N = np.full(len(text) + 1, -1)
     last: dict[str, int] = {}
@@ -138,10 +140,10 @@ def _since(text: str, targets: range) -> Integers:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the jobs of a recipe, and others beside them, make of a part of a text, or of one kind of its characters.
+    """Scores of a recipe's readers on a part of a text, or on one kind of its characters.
 
-    `sums`: reader -> sums of negative log-likelihoods over blocks, (S, K); S is 1 of several seeds as one.
-    `counts` (K,): characters. `key`: in arrays.npz. `ppmd`: a perplexity.
+    `sums`: reader -> sums of negative log-likelihoods over blocks, (S, K); S is 1 for an ensemble of seeds.
+    `counts` (K,): number of characters. `key`: name in arrays.npz. `ppmd`: perplexity of PPMd.
     """
 
     text: str
@@ -151,17 +153,18 @@ class Reading:
     ppmd: float
 
     def nats(self, reader: str, other: str = "") -> Estimate:
-        """Return a reader's mean negative log-likelihood, or what it has more than another's, paired by job and block;
-        an estimate from no values if one of the two did not read the text.
+        """Return a reader's mean negative log-likelihood, or its difference to `other`'s, paired by job and block.
+
+        The estimate is empty if a reader has no scores.
         """
         if not {reader, other or reader} <= self.sums.keys():
             return estimate([])
         sum_K = self.sums[reader].mean(0) - (self.sums[other].mean(0) if other else 0)
-        mean = sum_K.sum() / self.counts.sum()  # a ratio, since blocks differ in length: linearised
+        mean = sum_K.sum() / self.counts.sum()  # blocks differ in length: linearise the ratio for the interval
         return estimate(mean + (sum_K - mean * self.counts) / self.counts.mean())
 
     def perplexity(self, reader: str) -> Estimate:
-        """Return a reader's perplexity, its interval by the delta method."""
+        """Return a reader's perplexity, with an interval from the delta method."""
         if reader == "ppmd":
             return Estimate(self.ppmd, math.nan, math.nan, int(self.ppmd > 0))
         nats = self.nats(reader)
@@ -169,8 +172,9 @@ class Reading:
 
 
 def in_blocks(values: NDArray[Any]) -> Floats:
-    """Return the sums (…, K) of values (…, N) over blocks of 100 characters; of 1,000 in a text of 100,000 or more,
-    along which differences drift.
+    """Return the sums (…, K) of values (…, N) over blocks of 100 characters.
+
+    Blocks have 1,000 characters in a text of 100,000 or more, where differences drift along the text.
     """
     starts = np.arange(0, values.shape[-1], BLOCK if values.shape[-1] < 1000 * BLOCK else 10 * BLOCK)
     sums: Floats = np.add.reduceat(values.astype(float), starts, axis=-1)
@@ -178,7 +182,7 @@ def in_blocks(values: NDArray[Any]) -> Floats:
 
 
 def _readings(recipe: Recipe, part: str) -> Iterator[Reading]:
-    """Yield what a recipe's jobs make of a part, then of each kind of its characters; nothing if others did not."""
+    """Yield a recipe's scores on a part, then on each kind of its characters; nothing without scores of baselines."""
     left = []
     for job in recipe:
         if (path := job.folder / "reading.npz").is_file():
@@ -204,14 +208,14 @@ def _readings(recipe: Recipe, part: str) -> Iterator[Reading]:
 
 
 def findings(jobs: list[Job]) -> Findings:
-    """Report a row for each change on the way to the recipe for the novel, then what recipes reach beside others."""
+    """Report one row per change from the book's run to the novel's recipe, then compare recipes with baselines."""
     read = [job for job in jobs if job.status == "completed" and job.probes.get("reading")]
     of_texts = grouped(read, lambda job: str(job.settings["data.corpus"]), "data.num_train")
     tracks = {text: [*grouped(group, _all_but_the_seed).values()] for text, group in of_texts.items()}
     path = tracks.get((DEFAULT, None)) or next(iter(tracks.values()), [])
     readings, kinds = list[Reading](), list[Reading]()
     for (corpus, _), recipes in tracks.items():
-        for part in ("val", "test") if corpus == DEFAULT else ("test",):  # choices were made on that novel alone
+        for part in ("val", "test") if corpus == DEFAULT else ("test",):  # only that novel was used for choices
             found = list(_readings(recipes[-1], part))
             readings += found[:1]
             kinds += found[1:] if found and not kinds and found[0].key.endswith("novel/test") else []
@@ -219,12 +223,12 @@ def findings(jobs: list[Job]) -> Findings:
     differences |= {row: compare(_val(path[row - 1]), _val(path[row])) for row in range(1, len(path))}
     claimed = holm(differences)
 
-    def told(key: Any, form: str) -> str:
+    def reported(key: Any, form: str) -> str:
         number = f"{differences[key]:{form}}"
         return number if claimed[key] or not differences[key].count else f"({number})"
 
     def cell(it: Reading, of: str | tuple[str, str]) -> str:
-        return f"{it.perplexity(of)}" if isinstance(of, str) else told((it.key, *of), "+.3f")
+        return f"{it.perplexity(of)}" if isinstance(of, str) else reported((it.key, *of), "+.3f")
 
     def table(*columns: str | tuple[str, str]) -> str:
         return markdown(
@@ -234,15 +238,15 @@ def findings(jobs: list[Job]) -> Findings:
     finals = [it for it in readings if it.key.endswith("novel/test")]
     return Findings(
         answer=_answer(jobs, path, finals),
-        setting="One recurrent layer with a linear output layer, trained on the first 90 % of the novel: the book's "
-        "run, and then one change a row, each on top of the row before (`conf/recipe/low_*.yaml`; the last row is "
-        "`recipe=novel`). These choices were made on the next 5 %. Then that on the book's split "
-        "(`recipe=book_split`), and on other novels, which no choice has seen.",
+        setting="One recurrent layer with a linear output layer, trained on the first 90 % of the novel. The first row "
+        "is the book's run, and each row adds one change to the row before (`conf/recipe/low_*.yaml`; the last row is "
+        "`recipe=novel`). The changes were chosen on the next 5 % of the novel. The recipe was then run on the book's "
+        "split (`recipe=book_split`) and on other novels, which were not used for any choice.",
         columns=["change", "training text", "next 5 %", "lower by"],
         rows=[
             [_change(recipe, path[row - 1] if row else None),
              f"{estimate(job.probes['reading']['train']['model'] for job in recipe)}",
-             f"{estimate(_val(recipe).values())}", told(row, ".2f") if row else ""]
+             f"{estimate(_val(recipe).values())}", reported(row, ".2f") if row else ""]
             for row, recipe in enumerate(path)
         ],
         figures={"path": _path_figure(path, readings)}
@@ -250,18 +254,20 @@ def findings(jobs: list[Job]) -> Findings:
         arrays={f"{it.key}/{name}": sum_SK.astype(np.float32)
                 for it in [*readings, *kinds] for name, sum_SK in {**it.sums, "characters": it.counts}.items()},
         notes=[
-            "Stream perplexity; a ± is half of a 95 % interval, above over seeds, below over blocks of text. A row's "
-            "gain depends on the rows before it: what makes a network fit its text better pays only once something "
-            "keeps it from overfitting. Differences in brackets do not pass Holm's correction.",
-            "**One model** beside others that learnt from the same characters. Its teacher, the mixture with networks, "
-            "wrote most of what it has learnt from. Differences are paired, in nats a character. The n-grams have the "
-            "order that is best on the very characters. Earlier rounds of this project have read the novel's last 5 % "
-            "and chosen on its next 5 %, and both are parts of what the book's split has as the rest.",
+            "Stream perplexity; ± is half of a 95 % interval, over seeds in the table above and over blocks of text in "
+            "the tables below. The gain of a row depends on the rows before it: a change that fits the training text "
+            "better helps only once another change prevents overfitting. Differences in brackets are not significant "
+            "after Holm's correction.",
+            "**One model** compared with others trained on the same characters. Its teacher, the mixture with "
+            "networks, generated most of its training text. Differences are paired, in nats per character. The order "
+            "of the n-grams is the best one on the scored text itself. Earlier rounds of this project read the novel's "
+            "last 5 % and made choices on its next 5 %; both are part of the rest in the book's split.",
             table("kneser_ney", "mixture", "teacher", "model", *PAIRS[:2]),
-            "**All seeds' models as one**, and their teachers:",
+            "**Ensembles** of all seeds' models, and of their teachers:",
             table("teachers", "models", *PAIRS[2:4]),
-            "**Learning on** from what they have read: networks by dynamic evaluation with a kNN cache, which begins "
-            "with the training text (`how_low/dynamic_evaluation.py`); the mixture counts on, and so does PPMd:",
+            "**Adaptive evaluation**, which learns from the text read so far: networks use dynamic evaluation with a "
+            "kNN cache that starts from the training text (`how_low/dynamic_evaluation.py`); the mixture and PPMd "
+            "update their counts:",
             table("ppmd", "mixture_adapting", "model_adapting", "models_adapting", *PAIRS[4:]),
         ],
     )  # fmt: skip
@@ -277,12 +283,12 @@ def _all_but_the_seed(job: Job) -> str:
 
 
 def _val(recipe: Recipe) -> dict[int, float]:
-    """Return the perplexity of the validation text by seed."""
+    """Return the validation perplexity by seed."""
     return by_seed(recipe, lambda job: float(job.probes["reading"]["val"]["model"]))
 
 
 def _change(recipe: Recipe, before: Recipe | None) -> str:
-    """Return in words what differs from the row before; the settings where there are none."""
+    """Describe the changes from the row before, as `name=value` where `CHANGES` has no description."""
     if before is None:
         return "the book's run, on 90 % of the novel"
     now, then = recipe[0].settings, before[0].settings
@@ -299,10 +305,10 @@ def _answer(jobs: list[Job], path: list[Recipe], finals: list[Reading]) -> str:
     reached = [f"{it.perplexity('model').mean:.2f} on {it.text}" for it in finals]
     first, last = (estimate(_val(recipe).values()).mean for recipe in (path[0], path[-1]))
     return (
-        f"One model with one recurrent layer reaches {', '.join(reached)}; the changes led from {first:.2f} to "
-        f"{last:.2f} on the novel's next 5 %, where the choices were made. Its teacher, counted n-grams mixed with "
-        f"small networks, has {finals[0].perplexity('teacher').mean:.2f} on {finals[0].text}, a difference of "
-        f"{more:+.3f} nats a character for the model."
+        f"One model with one recurrent layer reaches a perplexity of {', '.join(reached)}; on the novel's next 5 %, "
+        f"which was used for all choices, the changes lowered the perplexity from {first:.2f} to {last:.2f}. The "
+        f"model's teacher, n-grams mixed with small networks, has {finals[0].perplexity('teacher').mean:.2f} on "
+        f"{finals[0].text}; the model's difference to it is {more:+.3f} nats per character."
     )
 
 
@@ -325,7 +331,7 @@ def _path_figure(path: list[Recipe], readings: list[Reading]) -> Picture:
     axes.invert_yaxis()
     axes.set_xlabel("perplexity of the novel's next 5 %")
     plain_numbers(axes.xaxis, [3.5, 4, 5, 6, 7])
-    return figure, "Stream perplexity of held-out text after each change: each seed, and in figures their mean."
+    return figure, "Stream perplexity of held-out text after each change. Points: seeds; numbers: means."
 
 
 def _ends_figure(readings: list[Reading]) -> Picture:
@@ -343,8 +349,8 @@ def _ends_figure(readings: list[Reading]) -> Picture:
         axes.set_axis_off()
     grid[0, 0].set_yticks(range(len(rows)), [READERS[name] for name in rows])
     grid[0, 0].invert_yaxis()
-    figure.supxlabel("perplexity; filled: as it is; hollow: learning on from what it has read")
-    return figure, "Readers of held-out text. The teacher is the mixture with networks, alone."
+    figure.supxlabel("perplexity; filled: fixed; hollow: adapting to the text that it reads")
+    return figure, "Perplexity of held-out text. The teacher is the mixture with networks, without the model."
 
 
 def _knows_figure(kinds: list[Reading]) -> Picture:
@@ -356,6 +362,6 @@ def _knows_figure(kinds: list[Reading]) -> Picture:
     axes.set_yticks(range(len(kinds)), [f"{it.text} ({it.counts.sum():,.0f})" for it in kinds])
     axes.axvline(0, color="black", linewidth=1)
     axes.invert_yaxis()
-    axes.set_xlabel("nats a character more than the mixture: to the left of 0 ahead of it")
+    axes.set_xlabel("nats per character vs. the mixture; below 0 is better than the mixture")
     figure.legend(loc="outside upper center", ncols=2)
-    return figure, "The novel's last 5 %, by how long ago a character's word began the last time."
+    return figure, "The novel's last 5 %, by the distance to the previous occurrence of a character's word."

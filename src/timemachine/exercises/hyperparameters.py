@@ -1,6 +1,6 @@
 """Exercise 4: Adjust the hyperparameters. How low can you go while sticking with this simple architecture?
 
-Measured: each run after an eighth, a quarter, half and all of its updates.
+Each run is measured after an eighth, a quarter, half and all of its updates.
 """
 
 import math
@@ -21,15 +21,15 @@ from timemachine.exercises.stream import PARTS, parts, stream_nll
 from timemachine.language_model import RNNLMScratch
 from timemachine.run.jobs import Job
 
-SHARES = (8, 4, 2, 1)  # of a run's updates, after which it is measured: an eighth to all
+SHARES = (8, 4, 2, 1)  # a run is measured after 1/8, 1/4, 1/2 and all of its updates
 FACTORS = {"model.hiddens": "units", "data.num_steps": "time steps", "model.lr": "rate"}
 SHOWN = 10  # settings in the table
-CORRECTED = "± is uncorrected, the last column is after Holm's correction."
-DIVERGED = 10.0  # nats; guessing has 3.3
+CORRECTED = "Holm's correction applies to the last column, not to the ± intervals."
+DIVERGED = 10.0  # nats per character; guessing has 3.3
 
 
 class Setting(NamedTuple):
-    """What was adjusted. A run has several numbers of updates."""
+    """The adjusted hyperparameters. One run gives several settings, with different numbers of updates."""
 
     hiddens: int
     num_steps: int
@@ -40,37 +40,37 @@ class Setting(NamedTuple):
         return f"{self.hiddens} units, {self.num_steps} time steps, a rate of {self.lr:g} and {self.updates:,} updates"
 
 
-BOOK = Setting(32, 32, 1.0, 1000)  # 100 epochs with its batch of 1,024 windows; a sweep's batch may be another
-Nats = dict[Setting, dict[str, dict[int, float]]]  # part -> seed -> nats a character, lowest on validation first
+BOOK = Setting(32, 32, 1.0, 1000)  # 100 epochs with the book's batch of 1,024 windows; a sweep's batch may differ
+Nats = dict[Setting, dict[str, dict[int, float]]]  # part -> seed -> nats per character, lowest on validation first
 
 
 def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, dict[str, float]]:
-    """Return what `Milestones` has measured while the model trained."""
+    """Return the measurements that `Milestones` made during training."""
     (milestones,) = (it for it in model.trainer.callbacks if isinstance(it, Milestones))  # type: ignore[attr-defined]
     return milestones.nats
 
 
 def callback(folder: Path) -> Callback:
-    """Return the callback that measures."""
+    """Return the callback that measures during training."""
     return Milestones()
 
 
 class Milestones(Callback):
-    """Measures nats a character of validation text and rest after each share of the updates: `nats["500"]["val"]`."""
+    """Measures nats per character on each part after each share of the updates: `nats["500"]["val"]`."""
 
     def __init__(self) -> None:
         self.nats: dict[str, dict[str, float]] = {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint has to say."""
+        """Return the measurements so far, for the checkpoint."""
         return {"nats": self.nats}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with the numbers of the run that was interrupted."""
+        """Restore the measurements of an interrupted run."""
         self.nats = state_dict["nats"]
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
-        """Measure the model if a share of its updates is done."""
+        """Measure the model if it has reached one of the shares of its updates."""
         if trainer.global_step in {trainer.estimated_stepping_batches // share for share in SHARES}:
             data = trainer.datamodule  # type: ignore[attr-defined]
             targets = {part: parts(data)[part] for part in PARTS}
@@ -79,9 +79,9 @@ class Milestones(Callback):
 
 
 def findings(jobs: list[Job]) -> Findings:
-    """Report what validation chooses, and what that is worth on the rest of the text."""
+    """Report the settings with the lowest validation perplexity, and their perplexity on the rest of the text."""
     nats = _measured(jobs)
-    runs = {it[:3]: it for it in reversed(nats)}  # each at the number of updates that is best for it
+    runs = {it[:3]: it for it in reversed(nats)}  # each at its best number of updates
     leading = [it for it in nats if it == runs[it[:3]]]
     shown = list(dict.fromkeys([*leading[:SHOWN], *(it for it in nats if it == BOOK)]))
     gains = {it: compare(nats[it]["test"], nats[BOOK]["test"]) for it in shown if BOOK in nats and it != BOOK}
@@ -89,9 +89,10 @@ def findings(jobs: list[Job]) -> Findings:
     verdicts = {it: gain.verdict(claimed[it], "lower", "higher") for it, gain in gains.items() if gain.count > 1}
     return Findings(
         answer=_answer(jobs, nats),
-        setting="Perplexities are of the text read as one stream. A row has the number of updates at which its runs "
-        f"are lowest on validation, and rows are in that order. The book's has {BOOK}, with this sweep's batch.",
-        columns=[*FACTORS.values(), "updates", "runs", *PARTS.values(), "rest less the book's, nats", ""],
+        setting="Perplexities are of the text read as one stream. A row shows the number of updates with the lowest "
+        "validation perplexity for its settings; rows are sorted by that perplexity. The book's row is the one with "
+        f"{BOOK}, here with this sweep's batch size.",
+        columns=[*FACTORS.values(), "updates", "runs", *PARTS.values(), "rest vs. the book's, nats", ""],
         rows=[
             [*(f"{value:g}" for value in it), str(len(nats[it]["val"]))]
             + [f"{_perplexity(nats[it][part])}" for part in PARTS]
@@ -109,7 +110,7 @@ def _measured(jobs: list[Job]) -> Nats:
     for job in unique(measured, lambda job: tuple(job.settings[name] for name in (*FACTORS, "seed"))).values():
         for updates, of_parts in job.probes["hyperparameters"].items():
             values = {part: float(of_parts[part]) for part in PARTS}
-            if all(value < DIVERGED for value in values.values()):  # and no NaN
+            if all(value < DIVERGED for value in values.values()):  # false for NaN, too
                 hiddens, num_steps, lr = (job.settings[name] for name in FACTORS)
                 setting = Setting(hiddens, num_steps, lr, int(updates))
                 for part, of_seeds in found.setdefault(setting, {part: {} for part in PARTS}).items():
@@ -127,21 +128,22 @@ def _answer(jobs: list[Job], nats: Nats) -> str:
         _perplexity(nats.get(it, {}).get(part, {})).mean for it in (chosen, BOOK) for part in PARTS
     )
     return missing(jobs, {f"run with {BOOK}": BOOK in nats}) or (
-        f"Validation chooses {chosen}: a perplexity of {val:.2f} instead of {book_val:.2f} with {BOOK}; on the rest of "
-        f"the text, on which nothing was chosen, that gives {rest:.2f} instead of {book_rest:.2f}, a difference of "
-        f"{compare(nats[chosen]['test'], nats[BOOK]['test']):+.3f} nats a character."
+        f"Validation chooses {chosen}, with a perplexity of {val:.2f} instead of {book_val:.2f} for the book's "
+        f"settings ({BOOK}); on the rest of the text, which was not used for this choice, the perplexities are "
+        f"{rest:.2f} and {book_rest:.2f}, a difference of "
+        f"{compare(nats[chosen]['test'], nats[BOOK]['test']):+.3f} nats per character."
     )
 
 
 def _agreement(nats: Nats) -> str:
-    """Return how far the two texts agree on what is low, and what is lowest on the rest."""
+    """Return the rank correlation of validation and rest, and the setting that is lowest on the rest."""
     val, rest = ([_perplexity(found[part]).mean for found in nats.values()] for part in PARTS)
     low, tenth = list(nats)[rest.index(min(rest))], max(len(val) // 10, 3)  # two ranks always correlate by 1 or -1
     every, leading = (float(stats.spearmanr(val[:n], rest[:n]).statistic) for n in (len(val), tenth))
     return (
-        f"Over all {len(val)} settings validation and rest have a rank correlation of {every:.2f}, over the {tenth} "
-        f"that are lowest on validation one of {leading:.2f}. Lowest on the rest, with {min(rest):.2f} there and "
-        f"{_perplexity(nats[low]['val']):.2f} on validation, is {low}."
+        f"The rank correlation of validation and rest is {every:.2f} over all {len(val)} settings and {leading:.2f} "
+        f"over the {tenth} with the lowest validation perplexity. The lowest perplexity on the rest is {min(rest):.2f} "
+        f"({_perplexity(nats[low]['val']):.2f} on validation), with {low}."
     )
 
 
@@ -162,7 +164,7 @@ def _map(nats: Nats, leading: list[Setting]) -> Picture:
                 axes.text(x, y + 0.45, word, ha="center", va="bottom", fontsize="x-small")
             axes.set(title=f"{title}, {units} units", xlabel="learning rate", ylabel="time steps")
             axes.label_outer()
-    return figure, "Perplexity, each run, the book's too, at its best number of updates on validation."
+    return figure, "Perplexity of each run, the book's included, at its best number of updates on validation."
 
 
 def _gains(nats: Nats, shown: list[Setting]) -> Picture:
@@ -171,5 +173,5 @@ def _gains(nats: Nats, shown: list[Setting]) -> Picture:
     series = {name: [paired(nats[it][part], nats[BOOK][part]) for it in shown] for part, name in PARTS.items()}
     points_by_seed(axes, [str(it).replace(" and ", ", ").replace(", ", "\n") for it in shown], series)
     axes.axhline(0, color="grey", linewidth=1)
-    axes.set(ylabel="nats a character less the book's")
-    return figure, "Difference from the book's settings, paired by seed: a point a seed, a stroke for the mean."
+    axes.set(ylabel="nats per character vs. the book's")
+    return figure, "Difference from the book's settings, paired by seed. Points: seeds; bars: means."

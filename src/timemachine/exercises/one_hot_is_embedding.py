@@ -1,6 +1,6 @@
 """Exercise 3: Show that one-hot encoding is equivalent to picking a different embedding for each object.
 
-Measured: the trained weights themselves, and the logits that they give, to compare runs number by number.
+The probe returns the trained weights and some logits, to compare two runs number by number.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ Cells = dict[tuple[str, int], list[float]]  # (type, seed) -> the largest differ
 
 @torch.inference_mode()
 def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
-    """Return each parameter, flat, under its name, and the logits of the first four validation windows, flat."""
+    """Return each parameter by name, and the logits of the first four validation windows, all flattened."""
     start = data.splits["val"].starts.start
     X_BT = torch.stack([data.tokens_N[n : n + data.num_steps].long() for n in range(start, start + WINDOWS)])
     logits_BTV, _ = model(X_BT.to(model.device))
@@ -33,7 +33,7 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
 
 
 def findings(jobs: list[Job]) -> Findings:
-    """Report a row for each precision and seed: the two ways side by side."""
+    """Report the largest differences between the two implementations, one row per precision and seed."""
     cells: Cells = {}
     steps: list[int] = []
     for (precision, seed), group in grouped(jobs, "trainer.precision", "seed").items():
@@ -44,24 +44,26 @@ def findings(jobs: list[Job]) -> Findings:
             steps.append(len(ways[LOOK_UP].steps()))
     return Findings(
         answer=_answer(jobs, cells),
-        setting=f"The book's run for {span(steps, ',')} steps, twice from the same weights and on the same batches: "
-        "with one-hot vectors times W_xh, differentiated by autograd (`model.backward=autograd`), and with rows of W_xh"
-        " looked up by index, the gradient by hand (`model.backward=bptt`). Compared: the loss of every step, every "
-        f"weight at the end, and every logit that these give for the first {WINDOWS} validation windows.",
+        setting=f"The book's run for {span(steps, ',')} steps, twice with the same initial weights and batches: once "
+        "with one-hot vectors multiplied by W_xh and differentiated by autograd (`model.backward=autograd`), and once "
+        "with rows of W_xh looked up by index and a gradient written by hand (`model.backward=bptt`). The comparison "
+        f"covers the loss of every step, every final weight, and the final logits for the first {WINDOWS} validation "
+        "windows.",
         columns=["precision", "seed", *(f"largest difference of a {name}" for name in COMPARED)],
         rows=[[name, str(seed), *(f"{value:.1e}" for value in found)] for (name, seed), found in cells.items()],
         notes=[
             "**Proof.** Let e_i be the one-hot vector of character i. Then e_i W has the entries Σ_j [j = i] W_jk = "
-            "W_ik: it is row i of W. And from a gradient g with respect to e_i W, the chain rule gives e_iᵀ g for W: "
-            "zero but for row i, which gets g. So forward and backward, the product with one-hot vectors is an "
-            "embedding: W is its table, one row for each character."
+            "W_ik, so it is row i of W. By the chain rule, a gradient g with respect to e_i W gives the gradient "
+            "e_iᵀ g with respect to W, which is g in row i and zero in all other rows. In both the forward and the "
+            "backward pass, the product with one-hot vectors is therefore an embedding with the table W, one row per "
+            "character."
         ],
         arrays={f"{name}/{seed}": np.array(found) for (name, seed), found in cells.items()},
     )
 
 
 def _differences(a: Job, b: Job) -> list[float]:
-    """Return the largest absolute difference of the losses, of the final weights, and of the logits that they give."""
+    """Return the largest absolute differences of the losses, the final weights and the final logits."""
     losses = ([row["loss"] for row in job.steps()] for job in (a, b))
     ours, theirs = (job.probes["weights"] for job in (a, b))
     weights = max(_largest(found, theirs["weights"][name]) for name, found in ours["weights"].items())
@@ -76,6 +78,7 @@ def _answer(jobs: list[Job], cells: Cells) -> str:
     worst = {name: max(max(found) for (of, _), found in cells.items() if of == name) for name, _ in cells}
     each = " and ".join(f"{it:.0e} ({it / np.finfo(name).eps:.0f} ε) in {name}" for name, it in worst.items())
     return missing(jobs, {f"two runs that differ in model.backward={PRODUCT},{LOOK_UP} alone": cells}) or (
-        "A one-hot vector times W_xh is a row of W_xh, so W_xh is an embedding already, one row for each character: "
-        f"trained side by side the two ways never differ by more than {each}; 1 + ε is the number after 1."
+        "A one-hot vector times W_xh is a row of W_xh, so W_xh is already an embedding table with one row per "
+        f"character: runs with the product and with the look-up never differ by more than {each}, where 1 + ε is the "
+        "next number after 1."
     )

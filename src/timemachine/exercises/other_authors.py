@@ -12,12 +12,12 @@ from timemachine.exercises.drawing import heat_map, panels
 from timemachine.exercises.groups import missing
 from timemachine.run.jobs import Job
 
-Bits = dict[tuple[str, str], dict[tuple[int, int], float]]  # (trained on, read) -> excerpt -> bits a character
-Pair = tuple[str, str, str]  # the book that is read, the one whose model should lead there, another's
+Bits = dict[tuple[str, str], dict[tuple[int, int], float]]  # (trained on, read) -> excerpt -> bits per character
+Pair = tuple[str, str, str]  # book read, training book of the model expected to lead, training book of the other model
 
 
 def findings(jobs: list[Job]) -> Findings:
-    """Report a row for each book, read by its own model and by those of the others; then the books of one author."""
+    """Report one row per book, read by its own model and by all other models; then compare books of one author."""
     groups = by_training(jobs)
     books = books_read(job for group in groups.values() for job in group)
     names = [name for name in dict.fromkeys(name for name, _ in groups) if name in books]
@@ -38,18 +38,19 @@ def findings(jobs: list[Job]) -> Findings:
         return f"{len(apart.intersection(of))} of {len(of)}"
 
     lead, lead_of_kin = _lead(network, every), _lead(network, kin)
-    needed = {"excerpt that the models of all books learnt from": lead.count, "two books of one author": kin}
+    needed = {"excerpt with a model of every book": lead.count, "two books of one author": kin}
     answer = missing(jobs, needed) or (
-        f"The model of another book needs {lead:.2f} bits a character more than a book's own model, over excerpts of "
+        f"A model of another book needs {lead:.2f} bits per character more than the book's own model, over excerpts of "
         f"these {len(names)} books; the own model is ahead in {count(ahead, every)} comparisons and behind in "
-        f"{count(behind, every)}. The model of the author's other book is ahead of another author's in "
-        f"{count(ahead, kin)} and behind in {count(behind, kin)}, by {lead_of_kin:.2f} bits on average: such pairs of "
-        f"books ({len({frozenset(pair[:2]) for pair in kin})}) are too few to say anything of authors."
+        f"{count(behind, every)}. A model of the same author's other book is ahead of a model of another author in "
+        f"{count(ahead, kin)} comparisons and behind in {count(behind, kin)}, with a mean lead of {lead_of_kin:.2f} "
+        f"bits; the number of such pairs of books ({len({frozenset(pair[:2]) for pair in kin})}) is too small for "
+        "conclusions about authors."
     )
     return Findings(
-        setting="The book's run on excerpts of each book at hand, with the same number of characters and of updates: "
-        "`data.start` is where the text begins, and what lies before follows at its end. Each model reads characters "
-        "15,032 to 135,031 of every book, counted from the excerpt's start: no model was trained or validated on them.",
+        setting="The book's run on excerpts of each book found, with equal numbers of characters and updates. "
+        "`data.start` rotates the text to start at that character. Each model reads characters 15,032 to 135,031 of "
+        "every book, counted from the start of the excerpt; no model was trained or validated on them.",
         answer=answer,
         columns=["read", "author", "own model, bits", "n-gram", "mean lead, bits", "ahead", "behind"],
         rows=[
@@ -60,17 +61,17 @@ def findings(jobs: list[Job]) -> Findings:
         ],
         figures={"matrix": _matrix(network, titles, ahead | behind)} if every else {},
         notes=[
-            f"{IN_BITS} *Ahead* and *behind*: of how many other models, on the same characters, paired by excerpt, "
-            f"with Holm's correction for all {len(leads)} comparisons here; the rest cannot be told apart. The lead is "
-            "the mean over them.",
+            f"{IN_BITS} *Ahead* and *behind* count the other models that the own model is significantly better or "
+            f"worse than, on the same characters, paired by excerpt, after Holm's correction for all {len(leads)} "
+            "comparisons of this report. The mean lead is over all other models.",
         ],
     )  # fmt: skip
 
 
 def _lead(matrix: Bits, pairs: Sequence[Pair]) -> Estimate:
-    """Return by how many bits a character the other model is above the one that should lead, mean over pairs.
+    """Return the mean lead in bits per character over pairs: the other model's bits minus the expected leader's.
 
-    Of the excerpts that all of these models learnt from.
+    Uses only the excerpts with all of these models.
     """
     found = [(matrix[one, book], matrix[other, book]) for book, one, other in pairs]
     excerpts = set[tuple[int, int]].intersection(*(set(one) & set(other) for one, other in found)) if found else []
@@ -78,9 +79,9 @@ def _lead(matrix: Bits, pairs: Sequence[Pair]) -> Estimate:
 
 
 def _matrix(network: Bits, titles: Mapping[str, str], apart: set[Pair]) -> Picture:
-    """Draw how many bits above the book's own model each model is: a row a training book, a column a book read.
+    """Draw each model's bits minus those of the book's own model: rows are training books, columns are books read.
 
-    What is not in `apart` stands in brackets.
+    Differences of pairs that are not in `apart` are in brackets.
     """
     values = [[_lead(network, [(book, book, other)]).mean for book in titles] for other in titles]
     figure, grid = panels(width=2.2 + len(titles), height=1.2 + 0.5 * len(titles))
@@ -90,7 +91,7 @@ def _matrix(network: Bits, titles: Mapping[str, str], apart: set[Pair]) -> Pictu
         book, other = ([*titles][int(place)] for place in text.get_position())
         if book != other and (book, book, other) not in apart:
             text.set_text(f"({text.get_text()})")
-    title = "bits a character above the book's own model (in brackets: cannot be told apart)"
+    title = "bits per character above the book's own model (in brackets: not significant)"
     grid[0, 0].set(xlabel="read", ylabel="trained on")
-    figure.suptitle(fill(title, 24 + 8 * len(titles)))  # of the figure: the panel of a few books is narrower
-    return figure, "A row is a model, a column a book it reads: the mean over excerpts."
+    figure.suptitle(fill(title, 24 + 8 * len(titles)))  # of the figure, since the panel of a few books is narrower
+    return figure, "Mean over excerpts. Rows: models, by training book; columns: books read."

@@ -1,4 +1,4 @@
-"""What became of a run: it learnt, learnt nothing, or diverged; and how those of a learning rate and a radius ended."""
+"""Outcome of a run: learnt, learnt nothing, or diverged."""
 
 from collections.abc import Iterable
 
@@ -10,8 +10,9 @@ VAL, REST = "val/perplexity", "test/perplexity"
 
 
 def outcome(job: Job) -> str:
-    """Return `diverged` by the project's definition, `learnt nothing` if the run ends above the perplexity that the
-    frequencies of the training letters give, or `learnt`.
+    """Return `diverged` (by the run's status), `learnt nothing` or `learnt`.
+
+    A run learnt nothing if it ends above the unigram perplexity, from the letter frequencies of the training text.
     """
     if job.status == "diverged":
         return "diverged"
@@ -25,7 +26,7 @@ def learnt(job: Job) -> bool:
 
 
 def counted(jobs: Iterable[Job]) -> str:
-    """Return how many of the runs learnt something."""
+    """Return "n of m": how many of the runs learnt something."""
     found = [learnt(job) for job in jobs]
     return f"{sum(found)} of {len(found)}"
 
@@ -36,14 +37,14 @@ def last(name: str, jobs: Iterable[Job]) -> dict[int, float]:
 
 
 def definition(jobs: Iterable[Job]) -> str:
-    """Return what a report calls an outcome, with the perplexities that the letters of these runs' texts give."""
+    """Define the outcomes for a report, with the unigram perplexities of these runs' texts."""
     most = " or ".join(dict.fromkeys(f"{job.unigram[VAL]:.2f}" for job in jobs if job.unigram)) or "–"
     return (
-        f"Learnt nothing: ends above {most} on validation, what the letters' frequencies give. Diverged: not finite, "
-        "or above guessing."
+        f"Learnt nothing: the run ends above {most} on validation, the perplexity of the letter frequencies. Diverged: "
+        "not finite, or worse than guessing."
     )
 
 
 def radius_name(theta: float | None) -> str:
-    """Return what a report calls a radius to which gradients are clipped."""
+    """Return the name of a clipping radius in reports."""
     return f"θ = {theta:g}" if theta else "no clipping"

@@ -1,7 +1,7 @@
-"""The probes: what `probes=[…]` measures of a trained model at its end, for summary.json.
+"""The probes: measurements of a trained model that `probes=[…]` adds to summary.json.
 
-A probe is a module with `measure(model, data)`, which returns numbers in lists and dicts, as JSON has them. If it also
-follows the training, it has `callback(folder)`, which returns a Lightning callback that leaves files in the run's
+A probe is a module with `measure(model, data)`, which returns JSON-serialisable numbers, lists and dicts. A probe that
+also measures during training has `callback(folder)`, which returns a Lightning callback that may write to the run's
 folder.
 """
 
@@ -14,13 +14,13 @@ from timemachine.config import format_value
 from timemachine.corpus import LARGE, Corpus
 from timemachine.errors import SettingError
 
-if TYPE_CHECKING:  # they import torch, which takes seconds
+if TYPE_CHECKING:  # importing torch takes seconds
     from lightning.pytorch.callbacks import Callback
 
     from timemachine.datamodule import TimeMachine
     from timemachine.language_model import RNNLMScratch
 
-PROBES = {  # name -> module here
+PROBES = {  # name -> module of this package
     "stream": "stream",
     "history": "history",
     "samples": "sampling",
@@ -30,14 +30,14 @@ PROBES = {  # name -> module here
     "reading": "how_low",
     "hyperparameters": "hyperparameters",
 }
-ONLY = {  # what some measure alone: its weights; words between spaces, n-grams of 27 symbols, "it has"
+ONLY = {  # setting -> modules that require it: they read the RNN's weights, or words and n-grams of lower-case letters
     "model.cell=rnn": ("relu", "one_hot_is_embedding"),
     "data.tokens=letters": ("sampling", "books", "how_low", "relu"),
 }
 
 
 def check(names: list[str], cell: str = "rnn", tokens: str = "letters") -> None:
-    """Raise SettingError for a name that is no probe, or none of this `model.cell` and `data.tokens`."""
+    """Raise SettingError for a name that is not a probe, or a probe that does not support this cell or these tokens."""
     for name in names:
         given = f"probes=[{','.join(names)}]"
         if name not in PROBES:
@@ -46,24 +46,24 @@ def check(names: list[str], cell: str = "rnn", tokens: str = "letters") -> None:
         for alone, measuring in ONLY.items():
             is_typed = alone in (f"model.cell={cell}", f"data.tokens={tokens}")
             if not is_typed and PROBES[name] in measuring:
-                raise SettingError(f"{given}: {name} measures {alone} alone; type another probe, or {alone}")
+                raise SettingError(f"{given}: {name} requires {alone}; type another probe, or {alone}")
 
 
 def check_size(names: list[str], corpus: Corpus) -> None:
-    """Raise SettingError for a text that stays in its files: probes read the whole text."""
+    """Raise SettingError for a text that is not held in memory, since probes read the whole text."""
     if corpus.is_large:
-        rule = f"measure texts of {LARGE >> 20} MB at most, and data.corpus={format_value(corpus.source)} is larger"
+        rule = f"not supported for texts above {LARGE >> 20} MB (data.corpus={format_value(corpus.source)})"
         raise SettingError(f"probes=[{','.join(names)}]: {rule}; type probes=[]")
 
 
 def measure(names: list[str], model: "RNNLMScratch", data: "TimeMachine") -> dict[str, Any]:
-    """Return what each probe measures, under its name."""
+    """Return each probe's measurements by name."""
     model.eval()
     return {name: _module(name).measure(model, data) for name in names}
 
 
 def callbacks(names: list[str], folder: Path) -> "list[Callback]":
-    """Return the callbacks of the probes that follow the training."""
+    """Return the callbacks of the probes that measure during training."""
     return [module.callback(folder) for name in names if hasattr(module := _module(name), "callback")]
 
 

@@ -1,7 +1,7 @@
 """Exercise 10: Replace tanh with ReLU and repeat the experiments. Do we still need gradient clipping? Why?
 
-Measured: the recurrence before training, in dynamics.csv of the run's folder, and at the end, with what the model
-writes. B windows, T time steps, H hidden units.
+The probe measures the recurrence before training (dynamics.csv in the run's folder) and after it, and samples text from
+the trained model. Shapes: B windows, T time steps, H hidden units.
 """
 
 import math
@@ -24,23 +24,23 @@ from timemachine.run.files import write_whole
 from timemachine.run.jobs import Job
 from timemachine.run.rows import read_numbers
 
-WRITTEN, SHOWN = 1000, 100  # characters that a model writes, and that are kept
+WRITTEN, SHOWN = 1000, 100  # characters that a model generates, and characters that are kept
 
 
 def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
-    """Return `recurrence`, and how the model continues "it has": greedily, and by a sample from P.
+    """Return the numbers of `recurrence`, and continuations of "it has": `greedy`, and a `sample` from P.
 
-    `period`: of the loop in which 1,000 greedy characters end, 0 if they end in none.
+    `period`: the period of the loop at the end of 1,000 greedy characters, 0 without a loop.
     """
     greedy, sample = (continue_text(model, data.vocab, "it has", WRITTEN, alpha)[0] for alpha in (None, 1.0))
     return recurrence(model, data) | {"period": period(greedy), "greedy": greedy[:SHOWN], "sample": sample[:SHOWN]}
 
 
 def recurrence(model: RNNLMScratch, data: TimeMachine) -> dict[str, float]:
-    """Measure the recurrence as it is on all of the validation text, in windows from a zero state.
+    """Measure the current recurrence on the whole validation text, in windows from a zero state.
 
-    `spectral_radius`: ρ, the largest |eigenvalue| of W_hh. `growth`: the mean length of a window's last state, in
-    multiples of that of its first. `dead_share`: of the hidden units, those that are exactly 0 at every position.
+    `spectral_radius`: ρ, the largest |eigenvalue| of W_hh. `growth`: mean norm of the last state of a window divided by
+    the mean norm of the first state. `dead_share`: share of hidden units that are exactly 0 at every position.
     """
     starts_B = torch.tensor(data.splits["val"].starts[:: data.num_steps])
     X_BT = data.tokens_N.cpu()[starts_B[:, None] + torch.arange(data.num_steps)].long()
@@ -56,15 +56,15 @@ def recurrence(model: RNNLMScratch, data: TimeMachine) -> dict[str, float]:
 
 
 def period(text: str) -> int:
-    """Return the length of the shortest part that a text ends with three times over, 0 if there is none."""
+    """Return the length of the shortest string that the text ends with three times in a row, 0 if there is none."""
     lengths = range(1, len(text) // 3 + 1)
     return next((n for n in lengths if text[-3 * n : -n] == text[-2 * n :]), 0)
 
 
 def callback(folder: Path) -> Callback:
-    """Return the callback that writes what `recurrence` returns before training to the run's dynamics.csv.
+    """Return the callback that writes the recurrence before training to dynamics.csv in the run's folder.
 
-    A run that diverges has this row, too. One that goes on from a checkpoint leaves it as it is.
+    Runs that diverge have this row, too. A resumed run does not write it again.
     """
 
     def write(trainer: Any, model: Any) -> None:
@@ -76,12 +76,12 @@ def callback(folder: Path) -> Callback:
     return LambdaCallback(on_train_start=write)
 
 
-START = ("rho", "growth", "first_norm", "early_norm")  # the last: the largest finite norm of the first epoch
-Starts = dict[str, dict[str, float]]  # a job's name -> START, NaN where it left no number
+START = ("rho", "growth", "first_norm", "early_norm")  # early_norm: largest finite gradient norm of the first epoch
+Starts = dict[str, dict[str, float]]  # a job's name -> START, NaN for missing numbers
 
 
 def findings(jobs: list[Job]) -> Findings:
-    """Report a row for each activation and σ of W_hh, over rates and seeds; of the jobs that have ended."""
+    """Report one row per activation and σ of W_hh, over rates and seeds, from the jobs that have ended."""
     every, jobs = jobs, sorted(ended(jobs), key=lambda job: (_name(job), _sigma(job), job.settings[LR]))
     starts = {job.name: _start(job) for job in jobs}
     thetas = sorted({job.settings[THETA] for job in jobs}, key=lambda theta: -(theta or math.inf))
@@ -101,9 +101,9 @@ def findings(jobs: list[Job]) -> Findings:
     ]
     return Findings(
         answer=_answer(every, jobs, starts),
-        setting="The book's run with tanh and with ReLU, without clipping and with two radii θ, then with recurrent "
-        "weights W_hh from N(0, σ²) that are wider. Their spectral radius ρ says by how much they can enlarge a state "
-        "in a step. Input and output weights begin as in the book.",
+        setting="The book's run with tanh and with ReLU, without clipping and with two radii θ, and the same with "
+        "larger initial recurrent weights W_hh from N(0, σ²). The spectral radius ρ of W_hh measures how much a step "
+        "can enlarge the state. Input and output weights are initialised as in the book.",
         columns=["", "σ of W_hh", "ρ at the start", "growth", "first gradient", *map(radius_name, thetas)],
         rows=[
             [name, f"{sigma:g}", *(span((starts[job.name][it] for job in group), ".2g") for it in START[:3]),
@@ -112,13 +112,13 @@ def findings(jobs: list[Job]) -> Findings:
         ],
         figures=({"outcome": _outcome(jobs, starts, thetas)} if _grid(jobs) else {}) | {"why": _why(jobs, starts)},
         notes=[
-            "Under a radius: runs that learnt, of all rates and seeds. Growth: how many times as long a state is at "
-            f"the end of a window as after its first character, before training. {definition(jobs)}",
-            "Validation perplexity of runs that learnt, and differences of pairs of these by seed (bold: passes Holm's "
-            "correction). What was measured at a run's end is in summary.csv.",
+            "The last columns count the runs that learnt, over all rates and seeds. Growth: norm of the state at the "
+            f"end of a window divided by the norm after its first character, before training. {definition(jobs)}",
+            "Validation perplexity of the runs that learnt, and differences paired by seed (bold: significant after "
+            "Holm's correction). summary.csv has the measurements after training.",
             markdown(["", "σ", "η", *map(radius_name, thetas),
-                      *(f"{radius_name(it)}, less none's" for it in thetas if it)], by_rate),
-            "**What they write** after \"it has\", at a rate of 1: the likeliest character each time, and a sample.",
+                      *(f"{radius_name(it)} vs. no clipping" for it in thetas if it)], by_rate),
+            "**Generated text** after \"it has\", at a rate of 1: greedy decoding, and a sample.",
             markdown(["", "σ", "greedy", "sample"], texts),
         ],
         arrays={"job": [*starts]} | {it: [start[it] for start in starts.values()] for it in START},
@@ -143,7 +143,7 @@ def _start(job: Job) -> dict[str, float]:
 
 
 def _writing(jobs: list[Job]) -> list[Job]:
-    """Return the runs at a rate of 1 that learnt, and of which the probe has what they write."""
+    """Return the runs at a rate of 1 that learnt and have generated text."""
     return [job for job in jobs if job.settings[LR] == 1 and learnt(job) and job.probes.get("dynamics")]
 
 
@@ -156,13 +156,13 @@ def _last(jobs: list[Job], theta: float | None) -> dict[int, float]:
 
 
 def _grid(jobs: list[Job]) -> list[Job]:
-    """Return the ReLU runs at rates that were tried with several σ."""
+    """Return the ReLU runs at the rates that have several σ."""
     relu = [job for job in jobs if _name(job) == "ReLU"]
     return [job for group in grouped(relu, LR).values() if len({*map(_sigma, group)}) > 1 for job in group]
 
 
 def _answer(every: list[Job], jobs: list[Job], starts: Starts) -> str:
-    """Return the answer. `jobs`: those of `every` that have ended."""
+    """Return the answer. `jobs`: the jobs of `every` that have ended."""
     grid = [(starts[job.name]["rho"], job) for job in _grid(jobs)]
     ordered = sorted((rho, learnt(job)) for rho, job in grid if job.settings[THETA] is None)
     least = max((rho for rho, _ in takewhile(lambda item: item[1], ordered)), default=0.0)
@@ -174,10 +174,10 @@ def _answer(every: list[Job], jobs: list[Job], starts: Starts) -> str:
         "ReLU run with wider recurrent weights that fails to learn": above,
     }
     return missing(every, needed) or (
-        f"At the book's settings ReLU ends at {estimate(free.values())} without clipping and at "
-        f"{estimate(clipped.values())} with a radius of 1, a difference of {compare(clipped, free):+.2f}; where the "
-        f"spectral radius of the recurrent weights begins above {least:.2f}, {counted(_with(above, None))} runs learn "
-        f"without clipping and {counted(_with(above, 1.0))} with a radius of 1."
+        f"At the book's settings ReLU ends at a validation perplexity of {estimate(free.values())} without clipping "
+        f"and {estimate(clipped.values())} with a radius of 1, a difference of {compare(clipped, free):+.2f}; with an "
+        f"initial spectral radius of W_hh above {least:.2f}, {counted(_with(above, None))} runs learn without clipping "
+        f"and {counted(_with(above, 1.0))} with a radius of 1."
     )
 
 
@@ -185,7 +185,7 @@ KINDS = {"learnt": ("o", 0), "learnt nothing": ("s", 4), "diverged": ("x", 1)}  
 
 
 def _outcome(jobs: list[Job], starts: Starts, thetas: list[float | None]) -> Picture:
-    """Draw the outcome of each run of the grid at its ρ, a panel a rate and a line a radius."""
+    """Draw the outcome of each run of the grid against ρ, one panel per rate and one line per radius."""
     rates = dict(sorted(grouped(_grid(jobs), LR).items()))
     figure, (row,) = panels(1, len(rates), 10, 3.2, sharex=True, sharey=True)
     for axes, ((lr,), group) in zip(row, rates.items(), strict=True):
@@ -202,14 +202,14 @@ def _outcome(jobs: list[Job], starts: Starts, thetas: list[float | None]) -> Pic
 
 
 def _why(jobs: list[Job], starts: Starts) -> Picture:
-    """Draw the first and the largest early gradient of runs without clipping against ρ."""
+    """Draw the first and the largest early gradient norm without clipping against ρ."""
     figure, ((axes,),) = panels()
     axes.set(xlabel="spectral radius ρ of W_hh at the start", ylabel="norm of the gradient", yscale="log")
-    norms = {"first_norm": "step 1", "early_norm": "largest finite one of steps 1 to 10"}
+    norms = {"first_norm": "step 1", "early_norm": "largest finite norm of steps 1 to 10"}
     free = [job for job in _with(jobs, None) if job.settings[LR] == 1]
     for (name, what), colour, marker in zip(product(("ReLU", "tanh"), norms), COLOURS, MARKERS, strict=False):
         shown = [starts[job.name] for job in free if _name(job) == name]
         axes.plot([start["rho"] for start in shown], [start[what] for start in shown], marker, color=colour,
                   markersize=5, markerfacecolor="none", label=f"{name}, {norms[what]}")  # fmt: skip
     axes.legend(loc="upper left")
-    return figure, "Gradients without clipping at a rate of 1, a point a run."
+    return figure, "Gradient norms without clipping at a rate of 1, one point per run."

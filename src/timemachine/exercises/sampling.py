@@ -1,7 +1,9 @@
 """Exercise 8: Draw the next character from P(x_t | x_<t), or from P(x_t | x_<t)^α with α > 1: what happens?
 
-Measured: what the model writes beside real text, and the loop of greedy decoding. B texts of one length, T characters,
-V vocabulary, S numbers of a state, P characters of a loop's period. Every text has a prefix, which is not measured.
+The probe compares generated text with real text, and finds the loop in which greedy decoding ends. Every text has a
+prefix, which is not measured.
+
+Shapes: B texts of one length, T characters, V vocabulary, S numbers of a state, P characters of a loop's period.
 """
 
 import copy
@@ -25,32 +27,32 @@ from timemachine.vocab import Vocab
 ALPHAS = {"P^0.5": 0.5, "P": 1.0, "P^1.5": 1.5, "P^2": 2.0, "P^4": 4.0, "P^8": 8.0}
 GREEDY, REAL = "greedy", "real text"
 PREFIXES = ("it has", "time traveller", "the ", "i ")
-NUM_PREDS = 500  # characters a text: repetitions depend on it
-NUM_SAMPLES = 8  # texts a prefix; greedy has one
-NUM_REAL = 320  # pieces of real text, at most
-CONTEXT = 6  # characters before a real text, its prefix
+NUM_PREDS = 500  # characters per text; the share of repetitions depends on it
+NUM_SAMPLES = 8  # texts per prefix and alpha; greedy decoding gives one
+NUM_REAL = 320  # largest number of pieces of real text
+CONTEXT = 6  # prefix of a piece of real text, in characters
 NGRAM = 8  # characters
-SHOWN = 80  # characters of a text that the report shows
-FAR = 2000  # characters of greedy text in which its loop is looked for
-LONG = 256  # characters for which a model that was started anew has to go on with a loop
-SHARPENED = 2.0  # the alpha of `sharpening`
-LENGTH = 4  # characters; 27^4 texts
+SHOWN = 80  # characters of a text in the report
+FAR = 2000  # characters of greedy text that are searched for a loop
+LONG = 256  # characters of the loop that a model started from a zero state must predict
+SHARPENED = 2.0  # alpha of `sharpening`
+LENGTH = 4  # longest continuation in `sharpening`, in characters: 27^4 texts
 
-MEASURES = {  # what the report calls them, and a factor
-    "known_words": ("words that the training text has, %", 100),
+MEASURES = {  # measure -> name in the report, factor
+    "known_words": ("words found in the training text, %", 100),
     "repeated": ("repeated 8-grams, %", 100),
-    "log_likelihood": ("log-likelihood, nats a character", 1),
+    "log_likelihood": ("log-likelihood, nats per character", 1),
 }
 LOOP = ("period", "start", "difference", "margin", "needed")
 
 
 def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
-    """Return means over texts for each way of decoding and real text, greedy decoding's loops, and `sharpening`."""
+    """Return `MEASURES` averaged over texts by decoding method and for real text, greedy loops, and `sharpening`."""
     train = data.corpus.characters[: data.splits["train"].targets.stop]
     known = set(train.split(" ")[:-1])  # the last one may be cut
     found: dict[str, Any] = {"shown": {}}
     for name, alpha in {**ALPHAS, GREEDY: None}.items():
-        # The seed differs by prefix: fed with the same random numbers, texts become one as the prefix is forgotten.
+        # One seed per prefix: with the same random numbers, texts become identical once the prefix is forgotten.
         groups = [
             (len(prefix), continue_text(model, data.vocab, prefix, NUM_PREDS, alpha, NUM_SAMPLES if alpha else 1, seed))
             for seed, prefix in enumerate(PREFIXES)
@@ -71,8 +73,9 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
 
 
 def real_texts(data: TimeMachine) -> tuple[int, list[str]]:
-    """Return pieces of the rest of the text, side by side, or of the validation part if nothing is left; with their
-    prefix, and its length.
+    """Return the length of the prefix, and consecutive pieces of the rest of the text, each with its prefix.
+
+    The pieces are of the validation part if the split has no rest.
     """
     rest = data.splits["test"].targets or data.splits["val"].targets
     length, context = min(NUM_PREDS, len(rest)), min(CONTEXT, rest.start)
@@ -85,10 +88,10 @@ def real_texts(data: TimeMachine) -> tuple[int, list[str]]:
 def measures(
     model: RNNLMScratch, vocab: Vocab, texts: list[str], length: int, known: set[str]
 ) -> dict[str, list[float]]:
-    """Return `MEASURES` of each text after its prefix of `length` characters. `known`: the words of another text."""
+    """Return `MEASURES` of each text after its prefix of `length` characters. `known`: words of the training text."""
     text_BT = torch.tensor([vocab[list(text)] for text in texts], device=model.device)
     nll_BT = model.nll((text_BT[:, :-1], text_BT[:, 1:]))[:, length - 1 :]
-    words = [text[length:].split(" ")[1:-1] for text in texts]  # the first and the last one may be cut
+    words = [text[length:].split(" ")[1:-1] for text in texts]  # the first and last word may be cut
     return {
         "repeated": [repeated_share(text[length:]) for text in texts],
         "known_words": [estimate(word in known for word in ours if word).mean for ours in words],
@@ -97,14 +100,15 @@ def measures(
 
 
 def repeated_share(text: str) -> float:
-    """Return 1 - distinct / all runs of 8 characters: 0 if none comes twice, NaN if there is none."""
+    """Return 1 - distinct / all 8-grams: 0 without repetitions, NaN for a text without 8-grams."""
     ngrams = [text[i : i + NGRAM] for i in range(len(text) - NGRAM + 1)]
     return 1 - len(set(ngrams)) / len(ngrams) if ngrams else math.nan
 
 
 def repetition(text: str) -> tuple[int, int] | None:
-    """Return where a text begins to repeat itself and the period, the shortest that fills at least its last half, twice
-    or more; None if there is none.
+    """Return the start and period of the repetition at the end of a text, or None.
+
+    The repetition covers at least the last half of the text, and at least two periods; the shortest period wins.
     """
     half = len(text) // 2
     for period in range(1, half // 2 + 1):
@@ -117,12 +121,12 @@ def repetition(text: str) -> tuple[int, int] | None:
 
 @torch.no_grad()
 def loop(model: RNNLMScratch, vocab: Vocab, prefix: str) -> tuple[str, dict[str, float]]:
-    """Return the cycle in which greedy text ends and its numbers, computed in float64; "" and none if in none.
+    """Return the cycle at the end of greedy text and its numbers, computed in float64; "" and {} without a cycle.
 
-    `period`, `start`: in characters. `difference`: of the state at the end of the last whole round from that one period
-    before, at most. `margin`: how much likelier, in nats, each character is than the next likeliest, at least.
-    `needed`: how many of the last characters a model in a zero state has to read, wherever in the cycle it begins, to
-    take each of those that follow, `LONG` of them, for the likeliest.
+    `period`, `start`: in characters. `difference`: largest difference between the state at the end of the last whole
+    cycle and the state one period earlier. `margin`: smallest lead, in nats, of a character of the cycle over the next
+    likeliest character. `needed`: number of characters of the cycle, from any starting point, that a model in a zero
+    state must read before the next `LONG` characters of the cycle are all its likeliest predictions.
     """
     text = continue_text(model, vocab, prefix, FAR)[0]
     if (found := repetition(text[len(prefix) :])) is None:
@@ -152,11 +156,11 @@ def loop(model: RNNLMScratch, vocab: Vocab, prefix: str) -> tuple[str, dict[str,
 
 @torch.no_grad()
 def sharpening(model: RNNLMScratch, vocab: Vocab, prefix: str, alpha: float, length: int) -> dict[str, float]:
-    """Return how far sampling from P^alpha is from sharpening P of whole texts: the total variation, from 0 to 1, of
-    the two distributions of 1, 2, … `length` characters, over all continuations without `<unk>`.
+    """Return the total variation, from 0 to 1, between sampling each character from P^alpha and sharpening whole texts.
 
-    Both have the weights P(text)^alpha. Decoding divides each character's by their sum over that character, given those
-    before it; P^alpha of whole texts divides once, by the sum over all texts.
+    It compares the distributions over all continuations of 1, 2, … `length` characters without `<unk>`. Both weight a
+    text by P(text)^alpha. Decoding normalises the weights of each next character, given the characters before it;
+    sharpening P of whole texts normalises once, over all texts.
     """
     known_K = torch.tensor([index for index in range(len(vocab)) if index != vocab.unk], device=model.device)
     inputs_BT, state_BS = torch.tensor([vocab[list(prefix)]], device=model.device), None
@@ -164,7 +168,7 @@ def sharpening(model: RNNLMScratch, vocab: Vocab, prefix: str, alpha: float, len
     distances = {}
     for number in range(1, length + 1):
         logits_BTV, state_BS = model(inputs_BT, state_BS)
-        # A text's N is its place when all are counted up, the last character fastest.
+        # Index N enumerates the texts, with the last character varying fastest.
         log_P_BK = alpha * logits_BTV[:, -1, known_K].double().log_softmax(1)
         by_character_N = (by_character_N[:, None] + log_P_BK.log_softmax(1)).flatten()
         by_text_N = (by_text_N[:, None] + log_P_BK).flatten()
@@ -175,7 +179,7 @@ def sharpening(model: RNNLMScratch, vocab: Vocab, prefix: str, alpha: float, len
 
 
 def findings(jobs: list[Job]) -> Findings:
-    """Report a row for each way of decoding, over models, and one for real text, over its pieces."""
+    """Report one row per decoding method, over models, and one for real text, over its pieces."""
     found = [job.probes["samples"] for job in jobs if job.probes.get("samples")]
     columns = ["decoding", *(title for title, _ in MEASURES.values())]
     if not found:
@@ -196,25 +200,28 @@ def findings(jobs: list[Job]) -> Findings:
     apart = ", ".join(f"{estimate(of_models):.2f}" for of_models in zip(*distances, strict=True))
     return Findings(
         answer=missing(jobs, {})
-        or f"The training text has {known[0]} of the words that are drawn from P, {known[1]} of those from P^8 and "
-        f"{known[2]} of a real text's; {again[0]}, {again[1]} and {again[2]} of their 8-grams are repeated. The "
-        "likeliest character each time ends in a loop, since the next one is a function of the state and the state "
-        f"comes back: after every prefix in {sum(map(all, cycles))} of {len(found)} models.\n\n{shown}",
-        setting=f"The book's run. Each model writes {NUM_PREDS} characters after each of {len(PREFIXES)} prefixes, "
-        f"{NUM_SAMPLES} times for each α and once greedily. Real text: the rest of the text, in pieces of as many.",
+        or f"The training text contains {known[0]} of the words drawn from P, {known[1]} of the words drawn from P^8 "
+        f"and {known[2]} of the words of real text; {again[0]}, {again[1]} and {again[2]} of their 8-grams are "
+        "repetitions. Greedy decoding ends in a loop, since the next character depends only on the state and the state "
+        f"recurs: after every prefix in {sum(map(all, cycles))} of {len(found)} models.\n\n{shown}",
+        setting=f"The book's run. Each model generates {NUM_PREDS} characters after each of {len(PREFIXES)} prefixes, "
+        f"{NUM_SAMPLES} times for each α and once greedily. Real text is the rest of the text, in pieces of the same "
+        "length.",
         columns=columns,
         rows=[[name, *(f"{estimate(ours):.2f}" for ours in of_name.values())] for name, of_name in values.items()],
         notes=[
-            "Means with 95 % intervals, over models; of real text over its pieces. Repeated 8-grams: 1 − distinct / "
-            "all, in a text. Log-likelihood: under the model itself (α = 1), whatever the text was drawn from.",
-            f"**Greedy text** of {FAR:,} characters, in float64. At its end the state is that of one period before but "
-            "for `difference`. Each character of the loop is likelier than any other by `margin` nats. `needed`: how "
-            "many of its last characters a model in a zero state has to read to go on with it, at any place in it.",
+            "Means with 95 % intervals, over models, or over pieces for real text. Repeated 8-grams: 1 − distinct / "
+            "all, per text. Log-likelihood: under the model's P (α = 1) for all texts.",
+            f"**Greedy text** of {FAR:,} characters, in float64. `difference`: the largest difference between the last "
+            "state and the state one period earlier. `margin`: the smallest lead, in nats, of a character of the loop "
+            "over the next likeliest. `needed`: the number of characters of the loop that a model in a zero state must "
+            "read to continue the loop, from any starting point.",
             markdown(["model", "loops", *LOOP], loops),
-            "**Sharpening each character is not sampling from P(text)^α.** The first divides by a sum of P^α over the "
-            "next character, which depends on those before it; the second once, by the sum over all texts, and so "
-            f"favours a beginning for how surely it goes on. Over all continuations of `{PREFIXES[0]}` by 1 to "
-            f"{LENGTH} characters, with α = {SHARPENED:g}, the total variation distance of the two is {apart}.",
+            "**Sharpening each character is not sampling from P(text)^α.** Decoding divides by the sum of P^α over the "
+            "next character, which depends on the characters before it. Sampling from P(text)^α divides once, by the "
+            "sum over all texts, and so favours beginnings with more predictable continuations. Over all continuations "
+            f"of `{PREFIXES[0]}` by 1 to {LENGTH} characters, with α = {SHARPENED:g}, the total variation distance of "
+            f"the two is {apart}.",
         ],
         figures={"repetition": _figure(values)},
         arrays={"cycles": np.array(cycles)} | {what: np.array(pieces) for what, pieces in values[REAL].items()},
@@ -222,22 +229,22 @@ def findings(jobs: list[Job]) -> Findings:
 
 
 def _values(found: list[dict[str, Any]], name: str, what: str) -> list[float]:
-    """Return a measure of each model's texts; of real text that of each piece, the mean over models."""
+    """Return a measure by model; for real text, the measure by piece, averaged over models."""
     factor = MEASURES[what][1]
     if name == REAL:
         of_models = zip(*(samples["pieces"][what] for samples in found), strict=False)
         return [factor * statistics.fmean(map(float, piece)) for piece in of_models]
-    return [factor * float(samples[name][what]) for samples in found]  # what is not finite is a text in summary.json
+    return [factor * float(samples[name][what]) for samples in found]  # summary.json has non-finite numbers as strings
 
 
 def _turned(cycle: str) -> str:
-    """Return the cycle from the start of a word on: of all its rotations after a space the first in the alphabet."""
+    """Rotate the cycle to start at a word: the alphabetically first of its rotations that follow a space."""
     starts = [i for i in range(len(cycle)) if cycle[i - 1] == " "] or range(len(cycle))
     return min((cycle[i:] + cycle[:i] for i in starts), default="")
 
 
 def _figure(values: dict[str, dict[str, list[float]]]) -> Picture:
-    """Draw two measures: decoding -> measure -> of each model, or of each piece of real text."""
+    """Draw two measures. `values`: decoding -> measure -> values by model, or by piece of real text."""
     figure, grid = panels(1, 2, width=10)
     names = [name for name in values if name != REAL]
     for axes, what in zip(grid.flat, ("known_words", "repeated"), strict=True):
@@ -246,4 +253,4 @@ def _figure(values: dict[str, dict[str, list[float]]]) -> Picture:
         axes.axhline(real, color=COLOURS[1])
         axes.annotate(f"{REAL} {real:.2g} %", (-0.4, real), (0, 3), textcoords="offset points", color=COLOURS[1])
         axes.set(title=MEASURES[what][0], xlabel="drawn from P^α, or greedy", ylim=(-3, 103))
-    return figure, "What models write, a circle a model with a bar at their mean, and real text."
+    return figure, "Generated text and real text. Circles: models; bars: means."

@@ -10,12 +10,12 @@ from timemachine.run.jobs import Job
 
 
 def findings(jobs: list[Job]) -> Findings:
-    """Report where the validation perplexity is lowest, and where it ends."""
+    """Report the lowest and the last validation perplexity."""
     runs = [job for job in ended(jobs) if "best_epoch" in job.metrics]
     return Findings(
         answer=_answer(jobs, runs),
-        setting="Perplexities are of windows, as in the book. Each excerpt, a rotation of the text, trains and "
-        "validates on other parts, and its model has another seed.",
+        setting="Perplexities are window perplexities, as in the book. Each excerpt is a rotation of the text with "
+        "different training and validation parts and a different seed.",
         columns=[
             *("excerpt", "parameters", "per training token", "best epoch", "validation, best", "validation, last"),
             *("training, last", "bits per byte, best", "bits per byte, last"),
@@ -34,7 +34,7 @@ def findings(jobs: list[Job]) -> Findings:
 
 
 def _per_token(job: Job) -> float:
-    """Return the parameters for each token that trains."""
+    """Return the number of parameters per training token."""
     return (job.parameters or 0) / float(job.settings["data.num_train"] + job.settings["data.num_steps"])
 
 
@@ -44,9 +44,9 @@ def _answer(jobs: list[Job], runs: list[Job]) -> str:
     names = ("best_epoch", "best_val/perplexity", "val/perplexity", "train/perplexity", "epoch")
     epoch, best, val, train, last = (estimate(job.number(name) for job in runs).mean for name in names)
     return (
-        f"The model has {_per_token(runs[0]):.0f} parameters for each training token. After {last:.0f} epochs its "
-        f"perplexity is {train:.1f} in training and {val:,.0f} in validation; in validation the lowest was {best:.0f}, "
-        f"after {epoch:.0f} epochs."
+        f"The model has {_per_token(runs[0]):.0f} parameters per training token; after {last:.0f} epochs its training "
+        f"perplexity is {train:.1f} and its validation perplexity {val:,.0f}. The lowest validation perplexity was "
+        f"{best:.0f}, after {epoch:.0f} epochs."
     )
 
 
@@ -59,4 +59,4 @@ def _figure(runs: list[Job]) -> Picture:
             rows = {row["epoch"]: row.get(f"{split}/perplexity", math.nan) for row in job.epochs()}
             series[f"{name}, from {job.settings['data.start']:,}"] = rows
     lines(axes, series, ",.1f")
-    return figure, "Perplexity in training and validation of each excerpt."
+    return figure, "Training and validation perplexity of each excerpt."

@@ -1,7 +1,7 @@
-"""Stream perplexity of each split on the same characters, whatever `data.num_steps` is up to 64.
+"""Stream perplexity of each split on the same characters for every `data.num_steps` up to 64.
 
-Windows of another length end elsewhere, so the splits' own targets differ by some characters. Here 64 of them are left
-out at each border.
+The targets of a split depend on the length of its windows. To make them equal, 64 characters are skipped at each border
+between splits.
 """
 
 from typing import Any
@@ -15,8 +15,8 @@ from timemachine.language_model import RNNLMScratch
 from timemachine.perplexity import in_evaluation_mode, num_bytes
 
 MARGIN = 64  # characters
-STREAMS = 128  # that are read side by side
-PARTS = {"val": "validation", "test": "rest of the text"}  # held out -> what a report calls it
+STREAMS = 128  # read in parallel
+PARTS = {"val": "validation", "test": "rest of the text"}  # held-out split -> its name in reports
 
 
 def parts(data: TimeMachine) -> dict[str, range]:
@@ -28,10 +28,10 @@ def parts(data: TimeMachine) -> dict[str, range]:
 
 @in_evaluation_mode
 def stream_nll(model: RNNLMScratch, tokens_N: Tensor, targets: range) -> Tensor:
-    """Return the targets' negative log-likelihoods (N,), float64, in nats: 128 streams side by side.
+    """Return the negative log-likelihoods of the targets (N,), float64, in nats, read as 128 parallel streams.
 
-    Each is warmed on the 512 characters before, or as many as stand before the first target. One stream, as in
-    `evaluation.scores`, takes many times as long, and the models of the exercises forget within far less.
+    Each stream first reads the 512 characters before it, or as many as precede the first target. A single stream, as in
+    `evaluation.scores`, takes many times as long, and the models of the exercises forget within far fewer characters.
     """
     warm_up, length = min(WARM_UP, targets.start - 1), -(-len(targets) // STREAMS)
     text_N = F.pad(tokens_N[targets.start - 1 - warm_up : targets.stop], (0, STREAMS * length - len(targets)))
@@ -41,7 +41,7 @@ def stream_nll(model: RNNLMScratch, tokens_N: Tensor, targets: range) -> Tensor:
 
 
 def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, dict[str, Any]]:
-    """Return perplexity, its standard error, bits per character and byte, and number of characters, of each split."""
+    """Return the perplexity of each split, its standard error, bits per character and byte, and the characters read."""
     found = {}
     for name, targets in parts(data).items():
         if targets:

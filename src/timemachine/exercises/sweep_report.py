@@ -1,4 +1,4 @@
-"""A sweep's report.md from what its jobs left in their folders, half-finished sweeps included."""
+"""Write a sweep's report.md from the folders of its jobs, also for unfinished sweeps."""
 
 import importlib
 import math
@@ -22,7 +22,7 @@ from timemachine.run.jobs import Job, print_jobs, table_of, varied, write_table
 def tie_together(folder: Path, exercise: str, jobs: list[Job]) -> None:
     """Write summary.csv, report.md and the figures of a sweep, and print its table.
 
-    `exercise`: its name, `none` for a sweep of no exercise.
+    `exercise`: the name of the exercise, or `none`.
     """
     rows = table_of(jobs)
     write_table(rows, folder)
@@ -33,9 +33,9 @@ def tie_together(folder: Path, exercise: str, jobs: list[Job]) -> None:
 
 
 def write_report(folder: Path, exercise: str, jobs: list[Job]) -> None:
-    """Write report.md and the figures of a sweep; of an exercise's, print its table and answer as well.
+    """Write report.md and the figures of a sweep; for an exercise, also print its table and answer.
 
-    A text of the user's own about the sweep, `text.md` in its folder, stands after the answer.
+    A user's `text.md` in the folder of the sweep is inserted after the answer.
     """
     module = module_of(exercise)
     findings: Findings = module.findings(jobs)
@@ -63,7 +63,7 @@ def write_report(folder: Path, exercise: str, jobs: list[Job]) -> None:
 
 
 def module_of(exercise: str) -> Any:
-    """Return the exercise's module if it has findings, or the generic one; matplotlib is not imported before."""
+    """Return the exercise's module if it has `findings`, else `generic`, importing no other module (or matplotlib)."""
     names = [module.name for module in pkgutil.iter_modules(timemachine.exercises.__path__)]
     for name in (exercise, "generic"):
         if name in names and hasattr(module := importlib.import_module(f"timemachine.exercises.{name}"), "findings"):
@@ -72,7 +72,7 @@ def module_of(exercise: str) -> Any:
 
 
 def _grid(jobs: list[Job]) -> str:
-    """Return every setting that differs between jobs, with its values."""
+    """List the settings that differ between jobs, with their values."""
     names = varied([job.settings for job in jobs])
     values = {name: dict.fromkeys(str(job.settings[name]) for job in jobs if name in job.settings) for name in names}
     each = "; ".join(f"`{name}`: {', '.join(found)}" for name, found in values.items()).replace("\n", " ")
@@ -80,16 +80,17 @@ def _grid(jobs: list[Job]) -> str:
 
 
 def _effort(jobs: list[Job]) -> str:
-    """Return how many jobs, how they ended, how long it took, and on what."""
+    """Return the number of jobs, their statuses, their duration and the machine."""
     statuses = [job.status for job in jobs]
     ended = ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses))
     ran = [job for job in jobs if job.started and not math.isnan(job.seconds)]
     spans = [(datetime.fromisoformat(job.started).timestamp(), job.seconds) for job in ran]
-    minutes, until = 0.0, 0.0  # at least one job ran: a sweep that was resumed has gaps
+    minutes, until = 0.0, 0.0  # time in which at least one job ran: a resumed sweep has gaps
     for began, seconds in sorted(spans):
         minutes += max(0.0, began + seconds - max(began, until)) / 60
         until = max(until, began + seconds)
     cores = f"{os.cpu_count()} cores, {platform.machine()}"
     return (
-        f"{len(jobs)} runs ({ended}) in {minutes:.1f} minutes; {sum(b for _, b in spans) / 60:.1f} one by one. {cores}."
+        f"{len(jobs)} runs ({ended}) in {minutes:.1f} minutes; {sum(b for _, b in spans) / 60:.1f} one after another. "
+        f"{cores}."
     )

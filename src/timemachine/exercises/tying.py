@@ -11,7 +11,7 @@ from timemachine.run.jobs import Job
 
 
 class Way(NamedTuple):
-    """Whether output weights are tied, the standard deviation of the embedding's entries, and the learning rate."""
+    """Whether the output weights are tied, the initial standard deviation of the embedding, and the learning rate."""
 
     is_tied: bool
     sigma: float
@@ -22,7 +22,7 @@ class Way(NamedTuple):
 
 
 def findings(jobs: list[Job]) -> Findings:
-    """Report tied and untied models, and what tying adds to the bits per byte of the untied model."""
+    """Report tied and untied models, and the difference of their bits per byte."""
     settings = ("model.tie_weights", "model.embedding_sigma", "model.lr")
     groups = {Way(*key): group for key, group in grouped(ended(jobs), *settings).items()}
     scores = {way: Scores.of(group) for way, group in groups.items()}
@@ -33,10 +33,10 @@ def findings(jobs: list[Job]) -> Findings:
     answer = missing(jobs, {"untied models": untied, "tied models": tied})
     return Findings(
         answer=answer or (untied and _answer(groups, scores, untied, differences)) or "",
-        setting="σ is the standard deviation of the embedding's entries at first. A tied model's input is the "
-        "embedding divided by σ, so that its variance is 1 as in the untied model. Of each excerpt another part of the "
-        "text is held out, and its model has another seed. The text is read as one stream.",
-        columns=["output weights", "rate", "parameters", "diverged", *SCORES, "rest less the untied model's, bits", ""],
+        setting="σ is the initial standard deviation of the embedding's entries. A tied model divides its input "
+        "embeddings by σ, so that they have variance 1 as in the untied model. Each excerpt is a rotation of the text "
+        "with a different held-out part and a different seed. The text is read as one stream.",
+        columns=["output weights", "rate", "parameters", "diverged", *SCORES, "rest vs. untied, bits", ""],
         rows=[
             [
                 *(*str(way).split(", rate "), f"{group[0].parameters:,}"),
@@ -59,8 +59,8 @@ def _answer(
     epochs = max(job.number("epoch") for job in groups[best])
     of_best, of_untied = (estimate(scores[way].perplexity["test"].values()) for way in (best, untied))
     return (
-        f"Tied weights save {every - tied:,} of {every:,} parameters. After {epochs:.0f} epochs the perplexity of the "
-        f"rest of the text is {of_best:.1f} ({best}) and {of_untied:.1f} ({untied}), a difference of "
+        f"Tying saves {every - tied:,} of {every:,} parameters; after {epochs:.0f} epochs the perplexity of the rest "
+        f"of the text is {of_best:.1f} ({best}) and {of_untied:.1f} ({untied}), a difference of "
         f"{differences[best]:+.3f} bits per byte."
     )
 
@@ -78,4 +78,4 @@ def _figure(groups: dict[Way, list[Job]]) -> Picture:
         series[str(way)] = {epoch: math.exp(estimate(values).mean) for epoch, values in found.items()}
     axes.xaxis.get_major_locator().set_params(integer=True)
     lines(axes, series, ".0f")
-    return figure, "Validation perplexity in training, the geometric mean over excerpts."
+    return figure, "Validation perplexity during training, geometric mean over excerpts."

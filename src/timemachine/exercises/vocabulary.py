@@ -19,7 +19,7 @@ from timemachine.exercises.drawing import panels, plain_numbers, points_by_seed
 from timemachine.exercises.groups import ended, grouped, missing
 from timemachine.run.jobs import Job
 
-BOOK, ASKED = 1024, 2048  # tokens: the book's, and those of its exercise
+BOOK, ASKED = 1024, 2048  # vocabulary sizes of the book and of its exercise
 
 
 class Tokenizer(NamedTuple):
@@ -32,7 +32,7 @@ class Tokenizer(NamedTuple):
 
 
 def findings(jobs: list[Job]) -> Findings:
-    """Report perplexity and bits per byte of each vocabulary, and the bits less those of the book's."""
+    """Report perplexity and bits per byte of each vocabulary, and the difference in bits to the book's vocabulary."""
     groups = grouped(ended(jobs), "data.vocab_size")
     found = {size: made for (size,), group in groups.items() if (made := _tokenizer(group))}
     others = [size for size in found if size != BOOK and BOOK in found]
@@ -40,12 +40,11 @@ def findings(jobs: list[Job]) -> Findings:
     cells = verdicts(differences)
     return Findings(
         answer=_answer(jobs, found, differences),
-        setting="The text is read as one stream. Of each excerpt, that is each rotation of the text, another part is "
-        "held out, and its model has another seed and a tokenizer learnt from its training text. The rate of a "
-        "row is the one with the lowest mean of bits per byte on validation. In this novel, which has no character "
-        "beyond ASCII, 256 tokens are the characters. All models read as much text; longer tokens need fewer "
-        "updates for it.",
-        columns=["tokens", "bytes per token", "parameters", "rate", *SCORES, f"rest less {BOOK:,} tokens', bits", ""],
+        setting="The text is read as one stream. Each excerpt is a rotation of the text with a different held-out "
+        "part, a different seed and a tokenizer learnt from its training text. A row shows the learning rate with the "
+        "lowest mean bits per byte on validation. This novel has only ASCII characters, so 256 tokens are its "
+        "characters. All models read the same amount of text, with fewer updates if tokens are longer.",
+        columns=["tokens", "bytes per token", "parameters", "rate", *SCORES, f"rest vs. {BOOK:,} tokens, bits", ""],
         rows=[
             [
                 *(f"{size:,}", f"{it.bytes_per_token:.2f}", f"{it.parameters:,}", f"{it.rate:g}"),
@@ -60,7 +59,7 @@ def findings(jobs: list[Job]) -> Findings:
 
 
 def _tokenizer(jobs: list[Job]) -> Tokenizer | None:
-    """Return what the jobs of one vocabulary show, None if no rate has a model of every excerpt."""
+    """Return the scores of one vocabulary at its best rate, or None if no rate has a model of every excerpt."""
     if not (rates := by_rate(jobs, bits_per_byte)):
         return None
     rate = best_rate(rates)
@@ -77,10 +76,10 @@ def _answer(jobs: list[Job], found: dict[int, Tokenizer], differences: dict[int,
         [estimate(values["test"].values()) for values in found[size].scores] for size in (BOOK, ASKED)
     )
     return (
-        f"With {ASKED:,} tokens the perplexity of the rest of the text is {higher:.0f} and with {BOOK:,} tokens "
-        f"{perplexity:.0f}, since a token is longer: {found[ASKED].bytes_per_token:.2f} bytes and "
-        f"{found[BOOK].bytes_per_token:.2f}. Per byte of text they take {more:.3f} and {bits:.3f} bits, a "
-        f"difference of {differences[ASKED]:+.3f}."
+        f"Perplexity is per token, and larger vocabularies have longer tokens: the perplexity of the rest of the text "
+        f"is {higher:.0f} with {ASKED:,} tokens of {found[ASKED].bytes_per_token:.2f} bytes on average and "
+        f"{perplexity:.0f} with {BOOK:,} tokens of {found[BOOK].bytes_per_token:.2f} bytes. In bits per byte the "
+        f"models reach {more:.3f} and {bits:.3f}, a difference of {differences[ASKED]:+.3f}."
     )
 
 
@@ -93,4 +92,4 @@ def _figure(found: dict[int, Tokenizer]) -> Picture:
         axes.set(xlabel="tokens of the vocabulary", ylabel=unit)
     row[0].set(yscale="log")
     plain_numbers(row[0].yaxis)
-    return figure, "The rest of the text: a point an excerpt, a stroke for the mean."
+    return figure, "Scores on the rest of the text. Points: excerpts; bars: means."
