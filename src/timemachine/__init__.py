@@ -1,4 +1,4 @@
-"""The scratch RNN of Dive into Deep Learning, trained on The Time Machine. README.md here is the map of the house."""
+"""The scratch RNN of Dive into Deep Learning, trained on The Time Machine. README.md in this folder is an overview."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    """Import `load_run` and `load_sweep` when they are first used: a program that trains needs neither."""
+    """Import `load_run` and `load_sweep` on first use: training needs neither."""
     modules = {"load_run": "timemachine.run.load", "load_sweep": "timemachine.run.jobs"}
     if name not in modules:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -17,5 +17,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """Return what Tab offers: those two as well."""
+    """Include the lazily imported names in tab completion."""
     return [*globals(), "load_run", "load_sweep"]

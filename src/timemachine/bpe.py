@@ -1,11 +1,11 @@
-"""Byte-pair encoding: learn tokens from a text, and cut a text into them, as in the next edition of the book.
+"""Byte-pair encoding: learn tokens from a text, and split a text into them, as in the next edition of the book.
 
-A text is cut into words by GPT-2's pattern, a word into the bytes of its UTF-8. Then the pair of neighbours that
-occurs most often becomes one token, again and again; no token spans two words. Sennrich, Haddow and Birch, "Neural
+A text is split into words by GPT-2's pattern, and a word into its UTF-8 bytes. Then the most frequent pair of adjacent
+tokens is merged into one token, repeatedly; no token spans two words. Sennrich, Haddow and Birch, "Neural
 machine translation of rare words with subword units", 2016; Radford et al., "Language models are unsupervised multitask
 learners", 2019, on bytes.
 
-The package `tokenizers` is not used: it resolves ties in another way, so that 14 of the book's 1,024 tokens differ.
+The package `tokenizers` is not used: it breaks ties differently, so that 14 of the book's 1,024 tokens would differ.
 """
 
 import re
@@ -17,13 +17,13 @@ from functools import cache
 from heapq import heappop, heappush
 from itertools import pairwise
 
-PART = 1 << 20  # characters that are cut into words at once
-_BETWEEN = re.compile(r"(?<=\S)(?=\s)")  # a white space after another character always begins a word
+PART = 1 << 20  # characters split into words at a time
+_BETWEEN = re.compile(r"(?<=\S)(?=\s)")  # a white space after another character always starts a word
 Pair = tuple[bytes, bytes]
 
 
 def _pattern(other_numbers: str = "") -> re.Pattern[str]:
-    """Return GPT-2's pattern, for which the standard library has neither \\p{L}, a letter, nor \\p{N}, a number.
+    """Return GPT-2's pattern without \\p{L} (letters) and \\p{N} (numbers), which the standard library lacks.
 
     `other_numbers`: characters such as ½ that are numbers to Unicode, but letters to the standard library.
     """
@@ -36,13 +36,13 @@ _WORD = _pattern()
 
 @cache
 def _other_numbers() -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """Return a pattern for one of them, and that for words, 20 times as slow, which knows them."""
+    """Return a pattern for these numbers, and one for words that supports them and is 20 times as slow."""
     found = "".join(c for c in map(chr, range(sys.maxunicode + 1)) if unicodedata.category(c) in ("Nl", "No"))
     return re.compile(f"[{found}]"), _pattern(found)
 
 
 def words(text: str) -> Iterator[str]:
-    """Yield the words of a text, which together are the text."""
+    """Yield the words of a text; joined, they are the text."""
     start = 0
     while start < len(text):
         end = _BETWEEN.search(text, start + PART)
@@ -55,16 +55,16 @@ def words(text: str) -> Iterator[str]:
 
 
 def learn(text: str, vocab_size: int) -> list[str]:
-    """Return the tokens that a text teaches: the 256 bytes, then pairs in the order in which they were joined.
+    """Return the tokens learnt from a text: the 256 bytes, then pairs in the order in which they were merged.
 
-    Of pairs that occur equally often the one that comes first in the text is joined, as in the book. Fewer than
-    `vocab_size` tokens if no pair is left. A token is a str with surrogates for bytes that are no whole character, as
-    by `bytes.decode("utf-8", "surrogateescape")`.
+    Of equally frequent pairs, the one that comes first in the text is merged, as in the book. There are fewer than
+    `vocab_size` tokens if no pair is left. A token is a str with surrogates for bytes of incomplete characters, as in
+    `bytes.decode("utf-8", "surrogateescape")`.
     """
     count_of_word = Counter(words(text))  # in the order of the text
     counts, parts = list(count_of_word.values()), [_bytes_of(word) for word in count_of_word]
     count_of: Counter[Pair] = Counter()
-    places: defaultdict[Pair, set[int]] = defaultdict(set)  # the words in which a pair occurs
+    places: defaultdict[Pair, set[int]] = defaultdict(set)  # words that contain a pair
 
     def add(word: int) -> list[Pair]:
         pairs = [*pairwise(parts[word])]
@@ -79,7 +79,7 @@ def learn(text: str, vocab_size: int) -> list[str]:
             places[pair].discard(word)
 
     def rank(pair: Pair) -> tuple[int, int, int, Pair]:
-        """Return what is least for the pair to join next: the count, negated, and the first place."""
+        """Return a key that is smallest for the next pair to merge: its negated count, then its first place."""
         word = min(places[pair])
         place = [*pairwise(parts[word])].index(pair)
         return -count_of[pair], word, sum(map(len, parts[word][:place])), pair
@@ -88,7 +88,7 @@ def learn(text: str, vocab_size: int) -> list[str]:
     heap = sorted(map(rank, seen))
     tokens = [bytes([byte]) for byte in range(256)]
     while heap and len(tokens) < vocab_size:
-        # A pair may have become rarer since it was pushed, or its first place gone; its rank never falls.
+        # Merges may have made a pair rarer, or removed its first place, since it was pushed; its rank never falls.
         pushed = heappop(heap)
         pair = pushed[-1]
         if not places[pair]:
@@ -109,7 +109,7 @@ def learn(text: str, vocab_size: int) -> list[str]:
 
 
 def _joined(parts: list[bytes], pair: Pair) -> list[bytes]:
-    """Return the parts of a word with each occurrence of a pair as one, from left to right."""
+    """Return the parts of a word with each occurrence of a pair merged, from left to right."""
     joined, place = list[bytes](), 0
     while place < len(parts):
         is_pair = tuple(parts[place : place + 2]) == pair
@@ -119,17 +119,17 @@ def _joined(parts: list[bytes], pair: Pair) -> list[bytes]:
 
 
 class Encoder:
-    """Converts a text to the numbers of its tokens: in each word the pair that was learnt first is joined first.
+    """Converts a text to the numbers of its tokens, merging the pairs of each word in the order they were learnt.
 
-    `tokens`: as `learn` returns them. They need no list of pairs: each token arises from one pair alone, since every
-    pair is joined wherever it occurs. Raises ValueError if a byte is missing.
+    `tokens`: as returned by `learn`. No list of pairs is needed: since all occurrences of a pair are merged, each token
+    arises from exactly one pair. Raises ValueError if a byte is missing.
     """
 
     def __init__(self, tokens: Sequence[str]) -> None:
         self._number = {to_bytes(token): number for number, token in enumerate(tokens)}
         if not all(bytes([byte]) in self._number for byte in range(256)):
-            raise ValueError("the tokens of a byte-pair encoding contain all 256 bytes")
-        self._known: dict[str, list[int]] = {}  # words
+            raise ValueError("the tokens of a byte-pair encoding must include all 256 bytes")
+        self._known: dict[str, list[int]] = {}  # word -> numbers
 
     def encode(self, text: str) -> Iterator[list[int]]:
         """Yield the numbers of the tokens of each word."""
@@ -156,15 +156,15 @@ def _bytes_of(word: str) -> list[bytes]:
 
 
 def to_bytes(text: str) -> bytes:
-    """Return the bytes of a text, or of a token."""
+    """Return the UTF-8 bytes of a text or token."""
     return text.encode("utf-8", "surrogateescape")
 
 
 def to_text(parts: bytes) -> str:
-    """Return bytes as text, with a surrogate for each byte that is no part of a character."""
+    """Return bytes as text, with a surrogate for each byte that is not part of a character."""
     return parts.decode("utf-8", "surrogateescape")
 
 
 def readable(tokens: Iterable[str]) -> str:
-    """Return the text of tokens, with U+FFFD for bytes that are no character."""
+    """Return the text of tokens, with U+FFFD for invalid bytes."""
     return to_bytes("".join(tokens)).decode(errors="replace")

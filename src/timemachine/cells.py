@@ -1,6 +1,6 @@
 """Chapter 10 of the book: the gated cells and the deep RNN, from scratch, in the form of `RNNScratch`.
 
-T time steps, B batch, D inputs, H hidden units, L layers, G = 3H or 4H numbers of all gates, S numbers of a state.
+T time steps, B batch, D inputs, H hidden units, L layers, G = 3H or 4H size of all gates, S size of a state.
 
 The inputs' products do not depend on the state, so they are computed for all time steps before the loop; each step then
 multiplies the state by the weights of all gates at once.
@@ -16,9 +16,9 @@ class LSTMScratch(nn.Module):
     """Long short-term memory, equations (10.1.1) to (10.1.4) of the book.
 
     Input, forget and output gate and the input node each have weights `W_x` (D, H) and `W_h` (H, H) drawn from
-    N(0, sigma²) and a bias (H) of zero: W_xi, W_hi, b_i; W_xf, …; W_xo, …; W_xc, …. A state has the output H and the
-    memory C next to each other, S = 2H. `torch.nn.LSTM` computes the same if its
-    `bias_hh` is zero; its gates are in the order i, f, c, o.
+    N(0, sigma²) and a bias (H) of zero: W_xi, W_hi, b_i; W_xf, …; W_xo, …; W_xc, …. A state is the
+    concatenation of the output H and the memory C, S = 2H. `torch.nn.LSTM` computes the same if its `bias_hh` is zero;
+    its gates are in the order i, f, c, o.
     """
 
     def __init__(self, num_inputs: int, num_hiddens: int, sigma: float = 0.01) -> None:
@@ -30,7 +30,7 @@ class LSTMScratch(nn.Module):
         self.W_xc, self.W_hc, self.b_c = _gate(num_inputs, num_hiddens, sigma)  # input node
 
     def forward(self, inputs_TBD: Tensor, state_BS: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return all outputs (T, B, H) and the last state (B, 2H). `state_BS`: the state before them, zero if None."""
+        """Return all outputs (T, B, H) and the last state (B, 2H). `state_BS`: the initial state, zero if None."""
         W_DG = torch.cat([self.W_xi, self.W_xf, self.W_xo, self.W_xc], 1)
         W_HG = torch.cat([self.W_hi, self.W_hf, self.W_ho, self.W_hc], 1)
         b_G = torch.cat([self.b_i, self.b_f, self.b_o, self.b_c])
@@ -65,7 +65,7 @@ class GRUScratch(nn.Module):
         self.W_xh, self.W_hh, self.b_h = _gate(num_inputs, num_hiddens, sigma)  # candidate
 
     def forward(self, inputs_TBD: Tensor, H_BH: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return all outputs (T, B, H) and the last one (B, H). `H_BH`: the state before them, zero if None."""
+        """Return all outputs (T, B, H) and the last one (B, H). `H_BH`: the initial state, zero if None."""
         W_DG = torch.cat([self.W_xr, self.W_xz, self.W_xh], 1)
         W_HG = torch.cat([self.W_hr, self.W_hz, self.W_hh], 1)
         b_G = torch.cat([self.b_r, self.b_z, self.b_h])
@@ -87,7 +87,7 @@ class StackedRNNScratch(nn.Module):
     """A deep RNN, equation (10.3.1) of the book: `rnns`, L layers of `RNNScratch`. Each reads the states of the layer
     below.
 
-    A state has the state of each layer, from the first one on, next to each other, S = L·H.
+    A state is the concatenation of the states of all layers, from first to last, S = L·H.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class StackedRNNScratch(nn.Module):
         self.rnns = nn.ModuleList(RNNScratch(width, num_hiddens, sigma, activation) for width in widths)
 
     def forward(self, inputs_TBD: Tensor, state_BS: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return the last layer's states (T, B, H) and all layers' last ones (B, L·H), from a state, zero if None."""
+        """Return the last layer's states (T, B, H) and all layers' last states (B, L·H). `state_BS`: zero if None."""
         before = [None] * len(self.rnns) if state_BS is None else state_BS.chunk(len(self.rnns), 1)
         after = []
         for rnn, H_BH in zip(self.rnns, before, strict=True):

@@ -19,11 +19,11 @@ def gradient_norm(parameters: Iterable[Tensor]) -> Tensor:
 def clip_gradients(parameters: Iterable[Tensor], theta: float | None) -> Tensor:
     """Project the gradients g onto the ball of radius θ, in place: g ← min(1, θ/‖g‖) g (equation 9.5.9 of the book).
 
-    `theta`: 0 or None clips nothing. Returns ‖g‖ before clipping. Inside the ball g stays as it is, bit for bit. Raises
-    ValueError for a negative radius.
+    `theta`: the radius; 0 or None disables clipping. Returns ‖g‖ before clipping. Inside the ball g is unchanged, bit
+    for bit. Raises ValueError for a negative radius.
     """
     if theta is not None and not theta >= 0:
-        raise ValueError(f"theta={theta}: the radius of a ball is a number, and not negative")
+        raise ValueError(f"theta={theta}: must be a number, 0 or more")
     parameters = [parameters] if isinstance(parameters, Tensor) else list(parameters)
     norm = gradient_norm(parameters)
     if theta and (norm.device.type != "cpu" or norm > theta):  # on a GPU the comparison would wait for the step

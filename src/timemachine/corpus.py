@@ -1,7 +1,7 @@
-"""From a book's name or a path to normalised characters: search, download, verify, read.
+"""Find a text by a book's name or a path, download and verify it, and read its normalised characters.
 
-As letters, the book's: every run of characters other than A-Z and a-z becomes one space, lower case. As characters:
-all that the text has, in Unicode's normal form C, lines ended by a line feed.
+Letters, as in the book: in lower case, with one space for each run of characters other than A-Z and a-z. Characters:
+all in the text, in Unicode's normal form C, with line feeds as line ends.
 """
 
 import hashlib
@@ -25,17 +25,17 @@ from timemachine.texts.normalisation import (
 )
 
 SAMPLE, DEFAULT = "sample", "time_machine"
-LARGE = 256 << 20  # bytes; a larger text stays in its files (texts/large.py)
+LARGE = 256 << 20  # bytes; a larger text is read from its files on demand (texts/large.py)
 
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
     """A text, ready for a model.
 
-    `characters`: the text, normalised as `tokens` says; it takes 1, 2 or 4 bytes a character. That of a large text is a
-    `LargeText`: `len`, slices and iteration as of a str. `sha256`: of the bytes of the files at `paths`. `source`: what
-    `data.corpus` finds it by, from any folder; of several texts a list. `left_out`: bytes of Project Gutenberg's
-    headers and footers, with line feeds.
+    `characters`: the text normalised for `tokens`, with 1, 2 or 4 bytes per character; for a large text a `LargeText`,
+    with the `len`, slices and iteration of a str. `sha256`: hash of the bytes of the files at `paths`. `source`: value
+    of `data.corpus` that finds the text from any folder; a list for several texts. `left_out`: size in bytes of the
+    removed headers and footers of Project Gutenberg, with line feeds.
     """
 
     name: str
@@ -53,17 +53,17 @@ class Corpus:
         return type(self.characters) is not str
 
     def rotated(self, start: int) -> "Corpus":
-        """Return the text rotated to start at character `start`; it has one seam."""
+        """Return the text rotated to start at character `start`: its beginning follows its end."""
         text: Any = self.characters
         return replace(self, characters=text.rotated(start) if self.is_large else text[start:] + text[:start])
 
 
 def find_corpus(corpus: str | list[str], search_dirs: list[str], tokens: Tokens = Tokens.letters) -> Corpus:
-    """Return the text that `data.corpus` names; of a list, or of a folder's `*.txt` by name, all joined.
+    """Return the text that `data.corpus` names; for a list, or a folder's `*.txt` sorted by name, the joined texts.
 
-    A book of the catalogue is looked up in `search_dirs`, seen from the repository, then in the user's cache, or else
-    downloaded. For the default book the sample stands in, after a warning. Raises SettingError for another name or path
-    that is not found, a wrong edition, and a file that is not a text, or as characters not in UTF-8.
+    A book of the catalogue is looked up in `search_dirs`, relative to the repository, then in the user's cache, then
+    downloaded. If the default book is not available, the sample replaces it, with a warning. Raises SettingError if any
+    other text is not found, for a wrong edition, and for a file that is not a text or, except as letters, not UTF-8.
     """
     found, texts, parts, left_out = _found(corpus, search_dirs), list[bytes](), list[str](), 0
     path = found.paths[0]
@@ -71,7 +71,7 @@ def find_corpus(corpus: str | list[str], search_dirs: list[str], tokens: Tokens 
         if sum(path.stat().st_size for path in found.paths) > LARGE:
             from timemachine.texts.large import LargeText
 
-            rule = f"is larger than {LARGE >> 20} MB, where letters and characters alone are read"
+            rule = f"is larger than {LARGE >> 20} MB, which only letters and characters support"
             require(tokens is not Tokens.bpe, "data.corpus", format_value(found.source), rule, "<a part of it>")
             text: Any = LargeText(found.paths, tokens)
             return replace(found, characters=text, sha256=text.sha256, left_out=text.left_out, tokens=tokens)
@@ -84,16 +84,14 @@ def find_corpus(corpus: str | list[str], search_dirs: list[str], tokens: Tokens 
             require_text(bool(parts[-1].strip()), path, tokens)
     except OSError as error:
         where = error.filename or path
-        raise SettingError(
-            f"data.corpus={where}: cannot be read ({error.strerror}); type the path of a text"
-        ) from error
+        raise SettingError(f"data.corpus={where}: cannot be read ({error.strerror}); use the path of a text") from error
     characters = parts[0] if len(parts) == 1 else normalise("\n".join(parts).encode(), tokens)
     sha256 = hashlib.sha256(b"\0".join(texts)).hexdigest()
     return replace(found, characters=characters, sha256=sha256, left_out=left_out, tokens=tokens)
 
 
 def _found(corpus: str | list[str], search_dirs: list[str]) -> Corpus:
-    """Return a text that has not been read yet."""
+    """Find a text without reading it."""
     if isinstance(corpus, list):
         several = [_found(name, search_dirs) for name in corpus]
         of_each, titles, sources = zip(*((it.name, it.title, str(it.source)) for it in several), strict=True)
@@ -108,25 +106,25 @@ def _found(corpus: str | list[str], search_dirs: list[str]) -> Corpus:
         if path.is_dir():
             path = path.resolve()
             if not (paths := tuple(sorted(path.glob("[!.]*.txt")))):
-                raise SettingError(f"data.corpus={corpus}: has no *.txt; type a folder of texts, or the path of a text")
+                raise SettingError(f"data.corpus={corpus}: has no *.txt; use a folder of texts, or the path of a text")
             return Corpus(path.name, path.name, str(path), paths)
         close = get_close_matches(corpus, names, 1)
         instead = f"data.corpus={close[0]}" if close else f"a book ({', '.join(names)})"
-        raise SettingError(f"data.corpus={corpus}: not found; type {instead}, or the path of a text")
+        raise SettingError(f"data.corpus={corpus}: not found; use {instead}, or the path of a text")
     book = CATALOGUE[corpus]
     places = [(REPOSITORY / folder).resolve() / f"{corpus}.txt" for folder in search_dirs]
     for path in filter(os.path.isfile, places):
         if not is_edition(path.read_bytes(), book):
-            rule = f"{path} is another edition than the catalogue's ({book.hash})"
-            raise SettingError(f"data.corpus={corpus}: {rule}; type data.corpus={path} to use it all the same")
+            rule = f"{path} is not the catalogue's edition ({book.hash})"
+            raise SettingError(f"data.corpus={corpus}: {rule}; use data.corpus={path} to read it anyway")
         return Corpus(corpus, book.title, corpus, (path,))
-    from timemachine.texts.download import downloaded  # loaded only where there is something to download
+    from timemachine.texts.download import downloaded  # deferred: rarely needed
 
     try:
         return Corpus(corpus, book.title, corpus, (downloaded(corpus, book, places),))
     except SettingError as error:
         if corpus != DEFAULT:
             raise
-        warning = "This run trains on the short SAMPLE text of this project: its numbers are not the book's."
+        warning = "This run reads the project's short SAMPLE text, so its results differ from the book's."
         print("!" * 78, error, warning, "!" * 78, sep="\n", file=sys.stderr)
         return _found(SAMPLE, [])

@@ -1,7 +1,7 @@
 """TimeMachine(LightningDataModule): text -> tokens -> windows -> batches.
 
-N tokens, which the book takes one character each, T time steps, B windows in a batch. A window is T inputs and the T
-tokens that follow each of them.
+N tokens (characters in the book), T time steps, B windows in a batch. A window has T inputs and T targets, the token
+after each input.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,12 +19,12 @@ from timemachine.errors import SettingError
 from timemachine.vocab import Vocab
 
 Batch = tuple[Tensor, Tensor]
-MAX_PERMUTED = 1 << 30  # windows; a permutation of more would take 4 GB and has no place in an int32
-AT_ONCE = 1 << 18  # logits of a time step at most, where windows are read and nothing is learnt from them
+MAX_PERMUTED = 1 << 30  # windows; a permutation of more takes over 4 GB, and may not fit into int32
+AT_ONCE = 1 << 18  # maximum number of logits per time step in evaluation
 
 
 class Split(NamedTuple):
-    """A part of the text: `starts`, the first input of each window; `targets`, what a stream predicts, each once."""
+    """A split of the text: `starts`, the first input of each window; `targets`, the tokens that a stream predicts."""
 
     starts: range
     targets: range
@@ -33,14 +33,14 @@ class Split(NamedTuple):
 class TimeMachine(LightningDataModule):
     """The corpus as windows that start at every character, like the book's `d2l.TimeMachine(batch_size, num_steps)`.
 
-    The first `num_train` windows train, the next `num_val` validate, what neither has touched tests: windows from token
-    num_train + num_val + T on. With both None, 90 % of the tokens train, 5 % validate, 5 % test, and no window crosses
-    a border. `start`: rotate the text to start at this character, so that other windows train. `corpus`: a text, or
-    what `data.corpus` may be, which is then read as `tokens` says. Characters that the text has fewer than `min_count`
-    times are `<unk>`; of byte pairs there are `vocab_size`, learnt from the whole text, as the book does, or from what
-    the training windows cover. `train_loader`: makes another loader of the training batches from this object, with
-    `global_size` as WindowLoader has it; the windows in a new order each epoch if None. Raises SettingError for an
-    invalid number, a text that is not found, and one that is too short.
+    The first `num_train` windows are for training and the next `num_val` for validation; windows that overlap neither,
+    from token num_train + num_val + T on, are for testing. With both None, the splits are 90 %, 5 % and 5 % of the
+    tokens, and no window crosses a border. `start`: rotate the text to start at this character, which changes the
+    training windows. `corpus`: a text, or a value of `data.corpus` to be read as `tokens`. Characters with fewer than
+    `min_count` occurrences are `<unk>`. Byte-pair encoding learns `vocab_size` tokens from the whole text, as in the
+    book, or from the training windows. `train_loader`: builds another loader of the training batches from this object,
+    with `global_size` as in WindowLoader; by default, windows are shuffled every epoch. Raises SettingError for an
+    invalid number, and for a text that is not found or too short.
     """
 
     def __init__(
@@ -70,34 +70,34 @@ class TimeMachine(LightningDataModule):
         num_chars = len(text.characters)
         require(start < num_chars, "data.start", start, f"the text has {num_chars} characters", 0)
         self.corpus = text.rotated(start)
-        self.generator = Generator().manual_seed(seed)  # of the order of the training windows
+        self.generator = Generator().manual_seed(seed)  # for the order of the training windows
         self.vocab = Vocab.of(self.corpus.characters, self.corpus.tokens, min_count, vocab_size)
         self._encode(settings)
         if settings.learn_on is LearnOn.train:
-            # Once: the training windows of the new tokens cover a few characters more or fewer.
+            # Once, although the training windows of the new tokens cover a few characters more or fewer.
             known_N = self.tokens_N[: self.splits["train"].targets.stop].tolist()
-            known = bpe.to_text(bpe.to_bytes("".join(self.vocab.to_tokens(known_N))))  # whole characters again
+            known = bpe.to_text(bpe.to_bytes("".join(self.vocab.to_tokens(known_N))))  # joins bytes to characters
             self.vocab = Vocab.of(known, self.corpus.tokens, min_count, vocab_size)
             self._encode(settings)
 
     def _encode(self, settings: Data) -> None:
-        """Encode the text with the vocabulary, and split it. Raise SettingError for one that is too short."""
+        """Encode the text with the vocabulary, and split it. Raise SettingError if it is too short."""
         num_steps = settings.num_steps
         self.tokens_N = self.vocab.encode(self.corpus.characters)
         if len(self.tokens_N) <= num_steps:
-            rule = f"has {len(self.tokens_N)} {self.unit}, a window of data.num_steps={num_steps} needs {num_steps + 1}"
+            rule = f"has {len(self.tokens_N)} {self.unit}, but data.num_steps={num_steps} needs {num_steps + 1}"
             name = format_value(self.corpus.source)
-            raise SettingError(f"data.corpus={name}: {rule}; type the path of a longer text")
+            raise SettingError(f"data.corpus={name}: {rule}; use the path of a longer text")
         self.splits = _split(len(self.tokens_N), num_steps, settings.num_train, settings.num_val, self.unit)
 
     @property
     def unit(self) -> str:
-        """Return what a token is called: characters, or tokens."""
+        """Return the unit of the text: characters, or tokens of byte-pair encoding."""
         return "tokens" if self.corpus.tokens is Tokens.bpe else "characters"
 
     @property
     def chars_per_token(self) -> float:
-        """Return the mean number of characters of a token."""
+        """Return the mean number of characters per token."""
         return len(self.corpus.characters) / len(self.tokens_N)
 
     def __str__(self) -> str:
@@ -106,73 +106,73 @@ class TimeMachine(LightningDataModule):
         return f"TimeMachine({text}; windows of {self.num_steps}: {windows}; {self.batch_size:,} a batch)"
 
     def train_dataloader(self) -> Any:
-        """Return the batches of the training windows, in a new order each epoch; see `order`."""
+        """Return the batches of the training windows, shuffled every epoch; see `order`."""
         loader = self._train_loader
         return loader(self) if loader else self.windows("train", self.batch_size, self.order())
 
     def order(self) -> Generator | None:
-        """Return the generator of each epoch's order; None, for the order of the text, with `overfit_batches`."""
+        """Return the generator that shuffles each epoch, or None with `overfit_batches`, for text order."""
         return None if getattr(self.trainer, "overfit_batches", 0) else self.generator
 
     def val_dataloader(self) -> "WindowLoader":
-        """Return the batches of the validation windows, in the order of the text."""
+        """Return the batches of the validation windows, in text order."""
         return self._held_out("val")
 
     def test_dataloader(self) -> "WindowLoader":
-        """Return the batches of the test windows, in the order of the text; none where the text ends before."""
+        """Return the batches of the test windows, in text order; empty if the text is too short."""
         return self._held_out("test")
 
     def _held_out(self, split: str) -> "WindowLoader":
-        """Return batches of `batch_size` where the Trainer limits their number, larger ones without a limit."""
+        """Return batches of `batch_size` if the Trainer limits their number, otherwise larger ones."""
         limit = getattr(self.trainer, f"limit_{split}_batches", 1.0)
         return self.windows(split, self.batch_size if isinstance(limit, int) or limit < 1 else None)
 
     def windows(self, split: str, batch_size: int | None = None, generator: Generator | None = None) -> "WindowLoader":
-        """Return this process' share of the windows of a split, in the generator's order or that of the text.
+        """Return this process's share of a split's windows, shuffled by the generator or in text order.
 
-        `batch_size`: by default the size that evaluation reads fastest, which is larger than `data.batch_size`.
+        `batch_size`: by default the fastest size for evaluation, at least `data.batch_size`.
         """
         starts = self.splits[split].starts
         rank, world_size = self.share()
         if generator is not None and len(starts) > MAX_PERMUTED and rank == 0:
-            print(f"windows       {len(starts):,}, too many to permute: an epoch draws as many, and some of them twice")
+            print(f"windows       {len(starts):,}, too many to permute: each epoch draws as many with replacement")
         windows_NT = self.tokens_N.unfold(0, self.num_steps + 1, 1)[starts.start : starts.stop]
         size = batch_size or max(self.batch_size, AT_ONCE // max(len(self.vocab), 256))
         return WindowLoader(windows_NT, size, generator, rank, world_size)
 
     def share(self) -> tuple[int, int]:
-        """Return this process' number and how many there are. Move the text to its device, where batches are taken."""
+        """Return the rank and the world size. Move the text to the device, where batches are taken from it."""
         if self.trainer is None:
             return 0, 1
-        if not self.corpus.is_large:  # a large text stays where it is, and each batch is moved
+        if not self.corpus.is_large:  # a large text stays on the CPU, and each batch is moved
             self.tokens_N = self.tokens_N.to(self.trainer.strategy.root_device)
         return self.trainer.global_rank, self.trainer.world_size
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint has to say: the vocabulary, which text, and the next epoch's order."""
+        """Return the state for a checkpoint: the vocabulary, the text's hash, and the next epoch's order."""
         vocab, order = self.vocab, self.generator.get_state()
         return {"tokens": vocab.idx_to_token, "kind": vocab.kind.name, "sha256": self.corpus.sha256, "generator": order}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on in the order of the run that was interrupted."""
+        """Restore the order of the windows of an interrupted run."""
         self.generator.set_state(state_dict["generator"])
 
 
 def targets_per_process(trainer: Trainer, batch: Batch, batch_idx: int) -> float:
-    """Return the number of targets in a training batch; of several processes, whose shares may differ, the mean."""
+    """Return the number of targets of a training batch per process, on average, since shares may differ."""
     loader: Any = trainer.train_dataloader
-    if trainer.world_size == 1 or not hasattr(loader, "global_size"):  # the shares of a DataLoader are alike
+    if trainer.world_size == 1 or not hasattr(loader, "global_size"):  # a DataLoader's shares are equal
         return batch[1].numel()
     return float(loader.global_size(batch_idx) * batch[1].shape[1] / getattr(loader, "world_size", trainer.world_size))
 
 
 @dataclass(eq=False, slots=True)
 class WindowLoader:
-    """Batches `(X_BT, Y_BT)`, int64, taken whole from a view of windows (N, T + 1).
+    """Batches `(X_BT, Y_BT)`, int64, each taken at once from a view of windows (N, T + 1).
 
-    `batch_size` is that of all processes together: each takes every `world_size`-th window of a batch, so one share may
-    be smaller than another, or empty. `generator` draws a new order each time, the same in each process if seeded
-    alike; without it the order is that of the text.
+    `batch_size` counts the windows of all processes: each takes every `world_size`-th window of a batch, so its share
+    may be smaller than another's, or empty. `generator` shuffles each iteration, equally in all processes with the same
+    seed; without it, windows are in text order.
     """
 
     windows_NT: Tensor  # noqa: N815
@@ -218,7 +218,7 @@ def _split(num_tokens: int, num_steps: int, num_train: int | None, num_val: int 
         return splits
     needed, largest = num_train + num_val + num_steps, num_tokens - num_steps - num_val
     sum_of = f"num_train + data.num_val={num_val} + data.num_steps={num_steps}"
-    rule = f"{needed} {unit} are needed ({sum_of}) and the text has {num_tokens}"
+    rule = f"{needed} {unit} are needed ({sum_of}), but the text has {num_tokens}"
     instead = largest if largest > 0 else "null data.num_val=null"
     require(needed <= num_tokens, "data.num_train", num_train, rule, instead)
     return {

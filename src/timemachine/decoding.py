@@ -1,6 +1,6 @@
-"""Continuing a text: warm-up, then the likeliest character each time, or one drawn from P^alpha, perhaps truncated.
+"""Continue a text: warm up on a prefix, then take the likeliest character or sample from P^alpha, optionally truncated.
 
-S samples at once, S' numbers of a state, V vocabulary.
+S samples at a time, S' size of a state, V vocabulary.
 """
 
 from collections.abc import Callable
@@ -18,18 +18,18 @@ from timemachine.vocab import UNKNOWN, Vocab
 
 Floats = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
-# From a state and the characters read in it to the next state and logits: (S') and (V), of S characters (S', S) and
-# (V, S). None is a zero state.
+# Maps a state and the next character to the next state (S') and the logits (V); for S characters, (S', S) and (V, S).
+# None is a zero state.
 Step = Callable[[Floats | None, int | Indices], tuple[Floats, Floats]]
 
 
 class Truncation(NamedTuple):
-    """Which characters may be drawn: the parts apply in this order, each to what the one before has left.
+    """Filters of the characters to sample from, applied in this order, each to the characters kept so far.
 
-    `top_k`: the k likeliest. `top_p`: the fewest of the likeliest whose probabilities sum to p or more (nucleus
-    sampling, Holtzman et al., 2020). `min_p`: those of at least p times the probability of the likeliest (Nguyen et
-    al., 2024). Characters of one probability are kept or left out together. Of P = 0.5, 0.3, 0.15, 0.05, top_k=2 keeps
-    two, top_p=0.9 three and min_p=0.4 two.
+    `top_k`: the k likeliest. `top_p`: the smallest set of likeliest characters with a total probability of at least p
+    (nucleus sampling, Holtzman et al., 2020). `min_p`: characters with at least p times the probability of the
+    likeliest (Nguyen et al., 2024). Characters of equal probability are kept or removed together. For P = 0.5, 0.3,
+    0.15, 0.05, top_k=2 keeps two, top_p=0.9 three and min_p=0.4 two.
     """
 
     top_k: int | None = None
@@ -41,7 +41,7 @@ EVERYTHING = Truncation()
 
 
 def known_prefix(text: str, data: TimeMachine) -> str:
-    """Return a normalised text to continue, or as much of the validation text if `data` lacks its characters."""
+    """Return a normalised prefix, or as many characters of the validation text if `data` lacks characters of it."""
     first = data.splits["val"].starts.start
     return data.corpus.characters[first : first + len(text)] if data.vocab.unknown(text) else text
 
@@ -59,14 +59,14 @@ def continue_text(
 ) -> list[str]:
     """Return the prefix continued by `num_preds` characters, `num_samples` times.
 
-    `alpha` None takes the arg-max, so that all samples are the same text (`RNNLMScratch.predict`). A number draws each
-    character from P(x_t | x_<t)^alpha, normalised: 1 is the model itself, more is sharper; it is the inverse of the
-    temperature. `truncation` then leaves out unlikely characters. `<unk>` is never emitted. An empty prefix starts from
-    a space, or from the first symbol if the vocabulary has no space. Raises ValueError for an `alpha` that is not
-    positive.
+    `alpha`: None decodes greedily, so that all samples are the same text (`RNNLMScratch.predict`). A number samples
+    each character from P(x_t | x_<t)^alpha, normalised: 1 is the model's distribution, larger values are sharper. It is
+    the inverse of the temperature. `truncation` then removes unlikely characters. `<unk>` is never emitted. An empty
+    prefix starts from a space, or from the first symbol if the vocabulary has no space. Raises ValueError if `alpha` is
+    not positive.
     """
     if alpha is not None and not alpha > 0:
-        raise ValueError(f"alpha={alpha}: must be a positive number, or None for the likeliest characters")
+        raise ValueError(f"alpha={alpha}: must be a positive number, or None for greedy decoding")
     step = step_of(model, vocab)
     first, *others = vocab.encode(prefix or starting_symbol(vocab)).tolist()
     state, logits = step(None, first)
@@ -88,18 +88,18 @@ def continue_text(
 
 
 def starting_symbol(vocab: Vocab) -> str:
-    """Return what an empty prefix starts from: a space, or the first symbol if there is none."""
+    """Return the symbol that replaces an empty prefix: a space, or the first symbol if there is none."""
     return " " if " " in vocab.token_to_idx else next(token for token in vocab.idx_to_token if token != UNKNOWN)
 
 
 @singledispatch
 def step_of(model: RNNLMScratch, vocab: Vocab) -> Step:
-    """Return one time step of a model without `<unk>`. `kernels` registers a faster one for its own class."""
+    """Return a time step of the model that never predicts `<unk>`. `kernels` registers a faster one for its model."""
     return ModelStep(model, vocab)
 
 
 class ModelStep:
-    """One time step through the model, with any cell."""
+    """One time step of a model with any cell."""
 
     def __init__(self, model: RNNLMScratch, vocab: Vocab) -> None:
         self.model, self.unk = model, vocab.unk
@@ -117,13 +117,13 @@ class ModelStep:
 
 
 def truncate(weights_VS: Floats, truncation: Truncation) -> None:
-    """Set the weights of unlikely characters to 0, in place. Each column has probabilities, or multiples of them."""
+    """Set the weights of unlikely characters to 0, in place. Each column is a distribution up to a factor."""
     k, p, least = truncation
     if k is not None and k < len(weights_VS):
         weights_VS[weights_VS < np.partition(weights_VS, -k, 0)[-k]] = 0
     if p is not None and p < 1:
         sorted_VS = -np.sort(-weights_VS, 0)
-        before_VS = np.cumsum(sorted_VS, 0, np.float64) - sorted_VS  # the sum of those before it
+        before_VS = np.cumsum(sorted_VS, 0, np.float64) - sorted_VS  # sum of the larger ones
         num_kept_S = (before_VS < p * weights_VS.sum(0, np.float64)).sum(0)
         weights_VS[weights_VS < np.take_along_axis(sorted_VS, num_kept_S[None] - 1, 0)] = 0
     if least is not None:
@@ -139,9 +139,9 @@ def _draw(logits_VS: Floats, alpha: float, random: np.random.Generator, truncati
     cumulated_VS = np.exp(np.maximum(below_VS, -100).astype(np.float32, copy=False))
     if truncation != EVERYTHING:
         truncate(cumulated_VS, truncation)
-    torch.from_numpy(cumulated_VS).cumsum_(0)  # numpy's takes ten times as long
-    uniform_S = 1 - random.random(logits_VS.shape[1], np.float32)  # above 0: an impossible index is never the first
+    torch.from_numpy(cumulated_VS).cumsum_(0)  # ten times as fast as numpy's
+    uniform_S = 1 - random.random(logits_VS.shape[1], np.float32)  # above 0: an index of probability 0 is never first
     reached_VS = cumulated_VS < uniform_S * cumulated_VS[-1]
-    smallest = np.min_scalar_type(len(logits_VS) - 1)  # of integers, so that the sum is fast; it is never all
+    smallest = np.min_scalar_type(len(logits_VS) - 1)  # small integers make the sum fast; not all are counted
     drawn_S: Indices = reached_VS.view(np.uint8).sum(0, smallest).astype(np.int64)
     return drawn_S

@@ -1,6 +1,6 @@
 """RNNLMScratch(LightningModule): the RNN with its output layer, and how it is trained.
 
-B batch, T time steps, V vocabulary, D inputs of the RNN, H hidden units, S numbers of a state (H for an RNN).
+B batch, T time steps, V vocabulary, D inputs of the RNN, H hidden units, S size of a state (H for an RNN).
 """
 
 from typing import Any
@@ -24,11 +24,11 @@ from timemachine.vocab import Vocab
 class RNNLMScratch(LightningModule):
     """Language model: O_t = H_t W_hq + b_q on top of `RNNScratch` (section 9.5 of the book).
 
-    Parameters next to the cell's: `W_hq` (H, V) drawn from N(0, sigma²), `b_q` (V) zero, `embedding` (V, D) drawn from
+    Parameters besides the cell's: `W_hq` (H, V) drawn from N(0, sigma²), `b_q` (V) zero, `embedding` (V, D) drawn from
     N(0, embedding_sigma²) or None. With `tie_weights` (Press and Wolf, 2017; Inan, Khosravi and Socher, 2017) W_hq is
-    drawn from N(0, embedding_sigma²), and its transpose, divided by embedding_sigma, is what the cell reads. `others`:
-    the rest of `config.Model`, but `backward` has no effect, as PyTorch differentiates it. Raises SettingError for an
-    invalid value. train.py trains the subclass `FusedRNNLM` of `kernels.language_model`: the same numbers, faster.
+    drawn from N(0, embedding_sigma²), and the cell reads its transpose, divided by embedding_sigma. `others`: the other
+    settings of `config.Model`; `backward` has no effect, since autograd computes the gradients. Raises SettingError for
+    an invalid value. train.py trains the subclass `FusedRNNLM` of `kernels.language_model`: the same results, faster.
     """
 
     def __init__(self, vocab_size: int, hiddens: int = 32, sigma: float = 0.01, lr: float = 1.0, **others: Any) -> None:
@@ -41,7 +41,7 @@ class RNNLMScratch(LightningModule):
             self.embedding = nn.Parameter(torch.randn(vocab_size, network.embedding_dim) * network.embedding_sigma)
         self.rnn: Any = build_cell(network, vocab_size if network.input is Input.one_hot else network.embedding_dim)
         has_effect = self.input_lr_factor == 1 or bool(self.parameter_groups()[0]["params"])
-        require(has_effect, "model.input_lr_factor", self.input_lr_factor, "no weight of the cell begins with W_x", 1.0)
+        require(has_effect, "model.input_lr_factor", self.input_lr_factor, "the cell has no weight named W_x…", 1.0)
         self.tied_sigma = network.embedding_sigma if network.tie_weights else None
         self.W_hq = nn.Parameter(torch.randn(hiddens, vocab_size) * (self.tied_sigma or sigma))
         self.b_q = nn.Parameter(torch.zeros(vocab_size))
@@ -77,26 +77,26 @@ class RNNLMScratch(LightningModule):
         return self.output_layer(H_TBH), state_BS
 
     def loss(self, Y_hat: Tensor, Y: Tensor) -> Tensor:
-        """Return the cross-entropy of each target Y (B, T) under Y_hat (B, T, V), in nats; the book's is their mean."""
-        logits_NV = Y_hat.transpose(0, 1).flatten(0, 1)  # as they lie in memory
+        """Return the cross-entropy of each target Y (B, T) under Y_hat (B, T, V), in nats; the book's is the mean."""
+        logits_NV = Y_hat.transpose(0, 1).flatten(0, 1)  # in memory order
         return F.cross_entropy(logits_NV, Y.T.flatten(), reduction="none").view(Y.T.shape).T
 
     def nll(self, batch: Batch) -> Tensor:
         """Return the negative log-likelihood of each target (B, T), in nats; each window starts with a zero state."""
         X_BT, Y_BT = batch
-        return self.loss(self(X_BT)[0], Y_BT).expand(Y_BT.shape)  # if it is a mean
+        return self.loss(self(X_BT)[0], Y_BT).expand(Y_BT.shape)  # if the loss is a mean
 
     def mean_nll(self, batch: Batch, num_targets: float | None = None) -> tuple[Tensor, Tensor]:
-        """Return the mean of `nll(batch)`, and `nll(batch)` itself, without gradients.
+        """Return the mean of `nll(batch)`, and `nll(batch)` without gradients.
 
-        `num_targets`: divides the sum, by default the number of targets in the batch. A subclass may be faster.
+        `num_targets`: divisor of the sum, by default the number of targets in the batch. A subclass may be faster.
         """
         nll_BT = self.nll(batch)
         return sum_over(nll_BT, num_targets or nll_BT.numel()), nll_BT.detach()
 
     @in_evaluation_mode
     def predict(self, prefix: str, num_preds: int, vocab: Vocab, device: torch.device | str | None = None) -> str:
-        """Return the prefix and `num_preds` tokens, each the likeliest but `<unk>` (section 9.5.5)."""
+        """Return the prefix and `num_preds` tokens, each the likeliest except `<unk>` (section 9.5.5)."""
         text = vocab.encode(prefix or " ").tolist()
         state, length = None, len(text)
         for step in range(length - 1 + num_preds):
@@ -107,7 +107,7 @@ class RNNLMScratch(LightningModule):
         return prefix + vocab.decode(text[length:])
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return the weights that read the input, whose rate is `input_lr_factor` times as large, and the others."""
+        """Return parameter groups: the input weights, with `input_lr_factor` times the rate, and the others."""
         reads = reading_weights(self.rnn) + ([] if self.embedding is None else [self.embedding])
         others = [p for p in self.parameters() if not any(p is q for q in reads)]
         return [{"params": reads, "lr": self.lr * self.input_lr_factor}, {"params": others, "lr": self.lr}]
@@ -117,7 +117,7 @@ class RNNLMScratch(LightningModule):
         return SGD(self.parameters(), self.lr) if self.input_lr_factor == 1 else SGD(self.parameter_groups())
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the mean of `nll(batch)`; in several processes a number whose mean over them is that."""
+        """Return the mean of `nll(batch)`; with several processes, a value that averages to it."""
         loss, nll_BT = self.mean_nll(batch, targets_per_process(self.trainer, batch, batch_idx))
         self.train_perplexity.update(nll_BT)
         return loss
@@ -125,7 +125,7 @@ class RNNLMScratch(LightningModule):
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clip by `clip_gradients` (or Lightning's "value") and keep both norms. Raise Diverged for one not finite."""
+        """Clip with `clip_gradients` (or Lightning's "value") and keep both norms. Raise Diverged if not finite."""
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         by_value = gradient_clip_algorithm == "value"
         self.grad_norm = clip_gradients(parameters, None if by_value else gradient_clip_val)
@@ -133,7 +133,7 @@ class RNNLMScratch(LightningModule):
         if by_value:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
             self.grad_norm_clipped = gradient_norm(parameters)
-        if self.device.type == "cpu" and not self.grad_norm.isfinite():  # on a GPU that would wait for the step
+        if self.device.type == "cpu" and not self.grad_norm.isfinite():  # a GPU would wait for the step
             raise Diverged("the gradient", f"at step {self.global_step + 1}")
 
     def _refuse_unless_finite(self) -> None:
@@ -152,7 +152,7 @@ class RNNLMScratch(LightningModule):
         self._measure(batch, self.val_perplexity, self.val_bits_per_byte)
 
     def _measure(self, batch: Batch, perplexity: Perplexity, bits_per_byte: BitsPerByte) -> None:
-        """Add a batch to both, to the second if the datamodule has a vocabulary, which knows the bytes."""
+        """Update both metrics with a batch; bits per byte only if the datamodule has a vocabulary."""
         nll_BT = self.mean_nll(batch)[1]
         perplexity.update(nll_BT)
         if isinstance(vocab := getattr(getattr(self.trainer, "datamodule", None), "vocab", None), Vocab):
@@ -181,5 +181,5 @@ class RNNLMScratch(LightningModule):
 
 
 def sum_over(loss_BT: Tensor, divisor: float) -> Tensor:
-    """Return the sum of the losses over `divisor`, in 32 bits at least: 16 bits overflow at 65,504."""
+    """Return the sum of the losses divided by `divisor`, in at least 32 bits: 16 bits overflow at 65,504."""
     return loss_BT.sum(dtype=torch.promote_types(loss_BT.dtype, torch.float32)) / divisor

@@ -1,4 +1,4 @@
-"""How a model is measured: perplexity and bits per byte, torchmetrics Metrics; the mode that it is in; a baseline.
+"""Perplexity and bits per byte as torchmetrics Metrics, evaluation mode, and a unigram baseline.
 
 N characters, V vocabulary.
 """
@@ -19,7 +19,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def in_evaluation_mode(function: F) -> F:
-    """Call a function of a model without gradients, dropout and the like; each part's mode is then as before."""
+    """Make a function of a model run in evaluation mode without gradients; restore each module's mode afterwards."""
 
     @wraps(function)
     @torch.no_grad()
@@ -36,7 +36,7 @@ def in_evaluation_mode(function: F) -> F:
 
 
 class MeanNLL(Metric):
-    """Σ NLL / Σ count over all updates and all processes; a subclass says what is counted, and computes its unit.
+    """Σ NLL / Σ count over all updates and all processes; a subclass defines the count and the unit.
 
     The sum is float64 and the count int64; torchmetrics.text.Perplexity has float32 sums, which drift.
     """
@@ -50,23 +50,23 @@ class MeanNLL(Metric):
         super().__init__()
         self.add_state("nll", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
-        # torchmetrics counts updates in an int, and torch.compile would compile a step again for each of its values.
+        # torchmetrics counts updates in an int, and torch.compile would recompile a step for each value.
         self.update = torch.compiler.disable(self.update)  # type: ignore[method-assign, no-untyped-call]
 
     def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> nn.Module:
-        """Go to another device, but stay in float64: `module.to(torch.bfloat16)` casts the metrics of a module too."""
+        """Move to another device, but keep float64: `module.to(torch.bfloat16)` casts the metrics of a module too."""
         return super()._apply(lambda state: state.to(fn(state).device), exclude_state)
 
 
 class Perplexity(MeanNLL):
     """exp(Σ NLL / Σ tokens) (equation 9.3.7 of the book).
 
-    It takes the NLL itself. torchmetrics.text.Perplexity takes the logarithm of a softmax, which is infinite where
+    Updates take NLLs: torchmetrics.text.Perplexity takes the logarithm of a softmax, which may be infinite where the
     cross-entropy is finite.
     """
 
     def update(self, nll: Tensor) -> None:
-        """Add the negative log-likelihoods of some tokens, in nats: any shape, empty too."""
+        """Add negative log-likelihoods of tokens, in nats, of any shape; may be empty."""
         self.nll += nll.sum(dtype=torch.float64)
         self.count += nll.numel()
 
@@ -76,12 +76,12 @@ class Perplexity(MeanNLL):
 
 
 class BitsPerByte(MeanNLL):
-    """Σ NLL / ln 2 / Σ bytes of the tokens in UTF-8: the unit in which models with different vocabularies compare."""
+    """Σ NLL / ln 2 / Σ bytes of the tokens in UTF-8: comparable across vocabularies."""
 
     def update(self, nll: Tensor, token: Tensor, bytes_V: Tensor) -> None:
-        """Add the negative log-likelihoods of some tokens, in nats, and their indices, of the same shape, empty too.
+        """Add negative log-likelihoods of tokens, in nats, and their indices, of the same shape; may be empty.
 
-        `bytes_V`: the bytes of each token, as `Vocab.bytes_V`.
+        `bytes_V`: the number of bytes of each token, as in `Vocab.bytes_V`.
         """
         self.nll += nll.sum(dtype=torch.float64)
         self.count += bytes_V.to(token.device).take(token).sum()  # faster than bytes_V[token]
@@ -92,13 +92,13 @@ class BitsPerByte(MeanNLL):
 
 
 def num_bytes(index_N: Tensor, targets: range, vocab: Vocab) -> int:
-    """Return the bytes in UTF-8 of some targets in the indices of a text (N,), `<unk>` as one byte."""
+    """Return the number of UTF-8 bytes of targets in the indices of a text (N,), with `<unk>` as one byte."""
     count_V = _counts(index_N[targets.start : targets.stop].cpu(), len(vocab))
     return int(count_V @ vocab.bytes_V.double())
 
 
 def num_unknown_bytes(text: str, index_N: Tensor, vocab: Vocab) -> int:
-    """Return how many bytes in UTF-8 those characters of a text have that are `<unk>` in its indices (N,)."""
+    """Return the number of UTF-8 bytes of the characters of a text that are `<unk>` in its indices (N,)."""
     parts = (text[start : start + AT_ONCE] for start in range(0, len(text), AT_ONCE))
     known = num_bytes(index_N, range(len(index_N)), vocab) - int((index_N == vocab.unk).sum())
     return sum(len(part.encode(errors="replace")) for part in parts) - known
@@ -118,7 +118,7 @@ def unigram_perplexity(data: TimeMachine, split: str) -> float:
 
 
 def _counts(index_N: Tensor, size: int) -> Tensor:
-    """Return how often each index occurs (V,), float64; in parts, since `bincount` copies its input to int64."""
+    """Return how often each index occurs (V,), float64; counts in parts, since `bincount` copies its input to int64."""
     count_V = index_N[:0].bincount(minlength=size)
     for start in range(0, len(index_N), 1 << 24):
         count_V += index_N[start : start + (1 << 24)].bincount(minlength=size)

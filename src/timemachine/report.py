@@ -12,12 +12,12 @@ from timemachine.run.jobs import exercise_of, load_jobs
 
 
 def main() -> None:
-    """Write summary.csv and report.md of the sweep whose folder is typed, or of whatever runs lie below a folder."""
-    about = "Tie the runs below a folder together: summary.csv and report.md; of an exercise's sweep its own report."
+    """Write summary.csv and report.md for the sweep, or the runs, below the given folder."""
+    about = "Summarize the runs below a folder in summary.csv and report.md; the sweep of an exercise gets its report."
     parser = argparse.ArgumentParser(prog="python -m timemachine.report", description=about)
-    parser.add_argument("folder", nargs="?", help="such as sweeps/clipping/<date_time>, or outputs/<date>")
+    parser.add_argument("folder", nargs="?", help="for example sweeps/clipping/<date_time> or outputs/<date>")
     if not (typed := parser.parse_args().folder):
-        sys.exit(f"error: no folder; type {parser.prog} sweeps/<date_time>, or another folder with runs in it")
+        sys.exit(f"error: no folder; type {parser.prog} sweeps/<date_time>, or another folder with runs")
     folder = Path(typed)
     try:
         jobs = load_jobs(folder)
@@ -30,7 +30,7 @@ def main() -> None:
     except OSError as error:
         if not cannot_write(folder, error):
             raise
-        sys.exit(f"error: {error.filename or folder}: {error.strerror}; type a copy, in a folder where one can write")
+        sys.exit(f"error: {error.filename or folder}: {error.strerror}; type the path of a copy in a writable folder")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 class RNNScratch(nn.Module):
     """H_t = φ(X_t W_xh + H_{t-1} W_hh + b_h), equation (9.4.5) of the book.
 
-    Parameters: `W_xh` (D, H) drawn from N(0, sigma²), `W_hh` (H, H) from N(0, sigma_hh²), of the same sigma by default,
+    Parameters: `W_xh` (D, H) drawn from N(0, sigma²), `W_hh` (H, H) from N(0, sigma_hh²), sigma_hh = sigma by default,
     `b_h` (H) zero. `activation`: a name in `ACTIVATIONS`.
     """
 
@@ -38,7 +38,7 @@ class RNNScratch(nn.Module):
         self.b_h = nn.Parameter(torch.zeros(num_hiddens))
 
     def forward(self, inputs_TBD: Tensor, H_BH: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return all hidden states (T, B, H) and the last one (B, H). `H_BH`: the state before them, zero if None."""
+        """Return all hidden states (T, B, H) and the last one (B, H). `H_BH`: the initial state, zero if None."""
         phi = ACTIVATIONS[self.activation]
         if H_BH is None:
             H_BH = inputs_TBD.new_zeros(inputs_TBD.shape[1], self.num_hiddens)
@@ -49,25 +49,25 @@ class RNNScratch(nn.Module):
         return torch.stack(outputs), H_BH
 
 
-# model.cell -> its class; `cells` adds those of chapter 10. `Cell(num_inputs, num_hiddens, sigma, …)` is given each
-# setting of `model.` that it names; `forward(inputs_TBD, state_BS)` returns outputs (T, B, H) and a state (B, S).
+# model.cell -> class; `cells` adds the cells of chapter 10. `Cell(num_inputs, num_hiddens, sigma, …)` receives the
+# settings of `model.` that it has parameters for; `forward(inputs_TBD, state_BS)` returns (T, B, H) and a state (B, S).
 CELLS: dict[str, type[nn.Module]] = {"rnn": RNNScratch}
 
 
 def build_cell(network: Model, num_inputs: int) -> nn.Module:
-    """Return a new cell of the class that `model.cell` names.
+    """Build the cell that `model.cell` names.
 
-    Raise SettingError for a name that is not in `CELLS`, and for a setting not at its default that it does not read.
+    Raise SettingError for a name not in `CELLS`, and for a non-default setting that the cell does not support.
     """
     require(network.cell in CELLS, "model.cell", network.cell, f"must be one of {', '.join(CELLS)}", "rnn")
     cell, settings, defaults = CELLS[network.cell], to_dict(network), to_dict(Model())
     named = {name: value for name, value in settings.items() if name in {"sigma", *inspect.signature(cell).parameters}}
     for name, value in settings.items():
         if name not in OF_ANY_CELL | named.keys() and value != defaults[name]:
-            raise SettingError(f"model.{name}={value}: model.cell={network.cell} does not read it; type it without")
+            raise SettingError(f"model.{name}={value}: not supported by model.cell={network.cell}; remove it")
     return cell(num_inputs, network.hiddens, **named)
 
 
 def reading_weights(cell: nn.Module) -> list[nn.Parameter]:
-    """Return the weights that read the input: those whose name begins with W_x, in the cell or in its first layer."""
+    """Return the input weights: parameters of the cell, or of its first layer, with names that start with W_x."""
     return [p for name, p in cell.named_parameters() if re.match(r"(rnns\.0\.)?W_x", name)]

@@ -14,18 +14,18 @@ from timemachine.config import Tokens, require
 from timemachine.texts.normalisation import normalise
 
 UNKNOWN = "<unk>"
-LARGEST = 65_536  # symbols; a batch of the book's has two gigabytes of logits then, for each 8 time steps
-AT_ONCE = 1 << 20  # characters that are read at once
-DTYPES = (torch.uint8, 256), (torch.int16, 32_768), (torch.int32, LARGEST)  # and how many symbols each can number
+LARGEST = 65_536  # symbols; 8 time steps of the book's batch then have two gigabytes of logits
+AT_ONCE = 1 << 20  # characters encoded at a time
+DTYPES = (torch.uint8, 256), (torch.int16, 32_768), (torch.int32, LARGEST)  # maximum number of symbols
 
 
 class Vocab:
     """The tokens of a text and `<unk>` (d2l's `Vocab`, section 9.2), and how text is read.
 
     `kind`: letters or characters, which are sorted, or bpe, whose tokens keep the order in which they were learnt, with
-    `<unk>` last (`BPETokenizer` of the next edition). `vocab["a"]` and `vocab[["a", "b"]]` give indices, unknown tokens
-    `unk`, that of `<unk>`; `to_tokens` goes back. A whole text: `decode(encode(tokens_of(text)))`. `bytes_V` (V,),
-    int64: how many bytes each token has in UTF-8, `<unk>` one, the fewest that a character can have.
+    `<unk>` last (`BPETokenizer` of the next edition). `vocab["a"]` and `vocab[["a", "b"]]` return indices, `unk` for
+    unknown tokens; `to_tokens` is the inverse. For a whole text: `decode(encode(tokens_of(text)))`. `bytes_V` (V,),
+    int64: number of UTF-8 bytes of each token; 1 for `<unk>`, the minimum of a character.
     """
 
     def __init__(self, tokens: Iterable[str] = (), kind: Tokens = Tokens.letters) -> None:
@@ -33,7 +33,7 @@ class Vocab:
         self.idx_to_token: list[str] = [*learnt, UNKNOWN] if kind is Tokens.bpe else sorted({UNKNOWN, *learnt})
         self.token_to_idx: dict[str, int] = {token: index for index, token in enumerate(self.idx_to_token)}
         self.unk, self.kind = self.token_to_idx[UNKNOWN], kind
-        self.num_unknown = self.num_unknown_bytes = 0  # of the text whose vocabulary this is: characters, UTF-8 bytes
+        self.num_unknown = self.num_unknown_bytes = 0  # in the text of this vocabulary: characters, UTF-8 bytes
         self.dtype = next(dtype for dtype, most in DTYPES if len(self) <= most)
         self._bpe = bpe.Encoder(learnt) if kind is Tokens.bpe else None
         index_of = {ord(token): self.token_to_idx[token] for token in learnt if len(token) == 1}
@@ -46,19 +46,19 @@ class Vocab:
     def of(cls, text: str, kind: Tokens = Tokens.letters, min_count: int = 1, vocab_size: int = 1024) -> "Vocab":
         """Return the vocabulary of a normalised text.
 
-        Of the characters that it has `min_count` times or more, or of `vocab_size` pairs of bytes, or fewer if the text
-        has no more. Raises SettingError for more symbols than a model can have, and for none but `<unk>`.
+        It has the characters with at least `min_count` occurrences, or at most `vocab_size` tokens of byte-pair
+        encoding. Raises SettingError if it has more symbols than a model supports, or none except `<unk>`.
         """
         if kind is Tokens.bpe:
             return cls(bpe.learn(text, vocab_size), kind)
-        count_C = getattr(text, "count_C", None)  # of each character of Unicode; a large text knows it
+        count_C = getattr(text, "count_C", None)  # of each code point; a large text has it already
         if count_C is None:
             count_C = np.zeros(0x110000, np.int64)
             for code_N in _codes(text):
                 count_C += np.bincount(code_N, minlength=len(count_C))
         kept = np.flatnonzero(count_C >= min_count).tolist()
         if text and not 0 < len(kept) < LARGEST:
-            rule = f"keeps {len(kept):,} kinds of characters, and a model knows 1 to {LARGEST - 1:,}"
+            rule = f"keeps {len(kept):,} distinct characters, but a model supports 1 to {LARGEST - 1:,}"
             require(False, "data.min_count", min_count, rule, int(np.sort(count_C)[-LARGEST]) + 1)
         vocab = cls(map(chr, kept), kind)
         unknown_C, code_C = np.where(count_C < min_count, count_C, 0), np.arange(len(count_C))
@@ -75,18 +75,18 @@ class Vocab:
         return [self[token] for token in tokens]
 
     def to_tokens(self, indices: Any) -> str | list[str]:
-        """Return the token of an index, or the tokens of several, which numpy and torch may have made."""
+        """Return the token of an index, or the tokens of several indices in a list, array or tensor."""
         if np.ndim(indices) == 0:
             return self.idx_to_token[int(indices)]
         return [self.idx_to_token[index] for index in indices]
 
     def tokens_of(self, text: str) -> str:
-        """Return a text as a corpus of this kind is normalised: its characters are tokens, or unknown."""
+        """Return a text normalised like a corpus of this kind."""
         return normalise(text.encode("utf-8", "replace"), self.kind)
 
     def unknown(self, text: str) -> str:
-        """Return the distinct characters of a normalised text that the vocabulary lacks, in their order."""
-        if self._bpe:  # which knows all bytes
+        """Return the distinct characters of a normalised text that the vocabulary lacks, in order of appearance."""
+        if self._bpe:  # which covers all bytes
             return ""
         return "".join(token for token in dict.fromkeys(text) if token not in self.token_to_idx)
 
@@ -105,11 +105,11 @@ class Vocab:
         return index_N
 
     def decode(self, indices: Iterable[int]) -> str:
-        """Return the text of indices; bytes that are no character become U+FFFD."""
+        """Return the text of indices; invalid bytes become U+FFFD."""
         return bpe.readable(self.idx_to_token[index] for index in indices)
 
 
 def _codes(text: str) -> Iterator[NDArray[np.uint32]]:
-    """Yield the code points of a text, part by part."""
+    """Yield the code points of a text, in parts."""
     for start in range(0, len(text), AT_ONCE):
         yield np.frombuffer(text[start : start + AT_ONCE].encode("utf-32-le", "surrogatepass"), np.uint32)

@@ -1,4 +1,4 @@
-"""What a text lost when it was read as letters."""
+"""Characters that a text loses if it is read as letters."""
 
 from collections import Counter
 from string import ascii_letters, whitespace
@@ -12,9 +12,9 @@ BEGINNING = 16 << 20  # bytes
 
 
 def replaced(corpus: Corpus) -> dict[str, int]:
-    """Count the digits, letters outside A-Z (accents) and other characters, white space aside, that became spaces.
+    """Count the digits, letters outside A-Z (accents) and other characters, except white space, that became spaces.
 
-    Text is UTF-8 where that decodes, else Latin-1. As characters none did.
+    The text is decoded as UTF-8 if valid, otherwise as Latin-1. Counts are 0 unless it is read as letters.
     """
     counts = {"digits": 0, "accents": 0, "other": 0}
     for path in corpus.paths if corpus.tokens is Tokens.letters else ():
@@ -24,7 +24,7 @@ def replaced(corpus: Corpus) -> dict[str, int]:
 
 
 def _replaced(text: bytes) -> dict[str, int]:
-    body, counts = without_gutenberg(text).translate(None, KEPT), Counter[str]()  # which leaves a tenth of a text
+    body, counts = without_gutenberg(text).translate(None, KEPT), Counter[str]()  # a tenth of a text is left
     try:
         decoded = body.decode("utf-8")
     except UnicodeDecodeError:
@@ -36,17 +36,17 @@ def _replaced(text: bytes) -> dict[str, int]:
 
 
 def lost_characters(text: str) -> str:
-    """Return the distinct characters of a text, in their order, that are read as spaces by a model of letters.
+    """Return the distinct characters of a text, except white space, that a model of letters reads as spaces.
 
-    White space is not among them.
+    They are in order of appearance.
     """
     return "".join(dict.fromkeys(it for it in text if it not in ascii_letters and not it.isspace()))
 
 
 def lost_letters(corpus: Corpus) -> str:
-    """Return a line that says how many letters became spaces, "" for less than 1 % of them.
+    """Return a line with the number of letters that became spaces; "" for less than 1 % of the letters.
 
-    Of a large text it reads the beginning alone.
+    Reads only the beginning of a large text.
     """
     characters, where = corpus.characters, ""
     if not corpus.is_large:
@@ -59,5 +59,5 @@ def lost_letters(corpus: Corpus) -> str:
         characters, where = normalise(without_gutenberg(beginning)), f" in its first {len(beginning):,} bytes"
     letters = lost + len(characters) - characters.count(" ")
     share = f"{lost / max(letters, 1):.1%}"
-    line = f"text          {lost:,} of {letters:,} letters{where} are not A to Z: they become spaces ({share})"
+    line = f"text          {lost:,} of {letters:,} letters{where} are not A to Z and become spaces ({share})"
     return f"{line}; data.tokens=characters keeps them" if lost and lost >= letters / 100 else ""

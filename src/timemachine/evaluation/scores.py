@@ -1,4 +1,4 @@
-"""Perplexity of a trained model on any text: window by window as in the book, and as one stream; and its table.
+"""Perplexity of a trained model on any text, over windows as in the book and as one stream, and its table.
 
 N characters, T time steps, B windows in a batch.
 """
@@ -19,20 +19,20 @@ from timemachine.perplexity import num_bytes, num_unknown_bytes
 from timemachine.run.console import print_table, print_text
 from timemachine.vocab import Vocab
 
-WARM_UP = 512  # characters that a stream has read before its first target
-SHOWN = 10  # characters that the model has never seen
+WARM_UP = 512  # characters of a stream before its first target
+SHOWN = 10  # unknown characters to print
 MAX_SCORED = 1 << 30  # characters; a score takes 30 bytes for each
-BLOCK = 100  # characters; neighbouring ones are not independent, so errors are those of block sums
+BLOCK = 100  # characters; neighbouring ones are not independent, so errors are computed from block sums
 
 
 class LanguageModel(Protocol):
-    """What is scored: an `RNNLMScratch`, or several models as one."""
+    """Interface of a model to score: an `RNNLMScratch` or an ensemble."""
 
     def __call__(self, X_BT: Tensor, state: Any = None, /) -> tuple[Tensor, Any]:
         """Return logits (B, T, V) and the state after the last step, from indices (B, T) and the state before."""
 
     def nll(self, batch: Batch) -> Tensor:
-        """Return the negative log-likelihood of each target (B, T), in nats; each window begins with a zero state."""
+        """Return the negative log-likelihood of each target (B, T), in nats; each window starts with a zero state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +45,14 @@ class Score:
     num_targets: int
 
     def __str__(self) -> str:
-        """Return the perplexity with its error, which a text of one block of characters does not have."""
-        form = ".2f" if self.perplexity < 1e6 else ".3g"  # a model that diverged
+        """Return the perplexity with its standard error, which needs more than one block of characters."""
+        form = ".2f" if self.perplexity < 1e6 else ".3g"  # a diverged model
         error = "" if math.isnan(self.standard_error) else f" ±{self.standard_error:{form}}"
         return f"{self.perplexity:{form}}{error}"
 
 
 class Row(NamedTuple):
-    """The scores of a model on a text, or on one part of it; a model that goes on learning has no windows."""
+    """The scores of a model on a text, or on one part of it; an adapting model has no `window`."""
 
     text: str
     part: str
@@ -63,11 +63,11 @@ class Row(NamedTuple):
 
     @property
     def bits_per_byte(self) -> float:
-        """Return the stream's bits per byte, in which models with different vocabularies compare."""
+        """Return the stream's bits per byte, which are comparable across vocabularies."""
         return self.stream.bits * self.stream.num_targets / self.num_bytes
 
     def cells(self) -> list[Any]:
-        """Return the row of `COLUMNS`. Errors are standard errors; bits are the stream's."""
+        """Return the values of `COLUMNS`. Errors are standard errors; bits are the stream's."""
         of_windows = (self.window.perplexity, self.window.standard_error) if self.window else (None, None)
         of_stream = (self.stream.perplexity, self.stream.standard_error, self.stream.bits, self.bits_per_byte)
         return [self.text, self.part, self.model, self.stream.num_targets, *of_windows, *of_stream]
@@ -80,8 +80,8 @@ COLUMNS += ["stream", "stream, error", "bits", "bits per byte"]
 def score(nll_N: Tensor, count_N: Tensor | None = None) -> Score:
     """Return the score of summed NLLs (nats) and numbers of predictions per target character, both (N,), float64.
 
-    `count_N` None: one prediction each. The mean NLL is a ratio of sums over blocks of 100 characters, its variance
-    that of the block residuals; the error of the perplexity follows by the delta method.
+    `count_N` None: one prediction each. The mean NLL is a ratio of sums over blocks of 100 characters, with the
+    variance of the block residuals; the error of the perplexity follows by the delta method.
     """
     count_N = torch.ones_like(nll_N) if count_N is None else count_N
     blocks = -(-len(nll_N) // BLOCK)
@@ -99,7 +99,7 @@ def score(nll_N: Tensor, count_N: Tensor | None = None) -> Score:
 def window_score(
     model: LanguageModel, tokens_N: Tensor, starts: range, num_steps: int, batch_size: int = 1024
 ) -> Score:
-    """Return the book's perplexity: each window from a zero state, all positions. `starts` may leave windows out."""
+    """Return the book's perplexity: each window from a zero state, all positions. `starts` may skip windows."""
     windows_NT = tokens_N.unfold(0, num_steps + 1, 1)[starts.start : starts.stop : starts.step]
     length = starts[-1] - starts[0] + num_steps
     nll_N, count_N = torch.zeros(2, length, dtype=torch.float64)
@@ -113,7 +113,7 @@ def window_score(
 
 
 def stream_score(model: LanguageModel, tokens_N: Tensor, targets: range, chunk: int = 4096) -> Score:
-    """Score each target once, the state carried from one to the next, warmed on the 512 characters before."""
+    """Score each target once, with carried state, after a warm-up on the 512 characters before."""
     return score(stream_nll(model, tokens_N, targets, chunk))
 
 
@@ -131,7 +131,7 @@ def stream_nll(model: LanguageModel, tokens_N: Tensor, targets: range, chunk: in
 
 
 def evaluate(model: LanguageModel, vocab: Vocab, summary: dict[str, Any], corpus: Corpus) -> list[Row]:
-    """Return a row for the whole text, or, of the text that the model was trained on, a row a split.
+    """Return a row for the whole text, or a row for each split if the model was trained on the text.
 
     `summary`: the run's summary.json. Raises SettingError if the text is shorter than a window.
     """
@@ -146,8 +146,8 @@ def evaluate(model: LanguageModel, vocab: Vocab, summary: dict[str, Any], corpus
 
 
 def print_evaluation(rows: list[Row], corpora: list[Corpus], vocab: Vocab, runs: list[str]) -> None:
-    """Print one table for all texts, what their normalisation left out, and what the model has never seen."""
-    models = runs[0] if len(runs) == 1 else f"{len(runs)} models as one: {', '.join(runs)}"
+    """Print one table for all texts, the characters lost in normalisation, and the unknown characters."""
+    models = runs[0] if len(runs) == 1 else f"an ensemble of {len(runs)} models: {', '.join(runs)}"
     lines = [
         [row.text, row.part, f"{row.stream.num_targets:,}", str(row.window), str(row.stream),
          f"{row.stream.bits:.3f}", f"{row.bits_per_byte:.3f}"]
@@ -158,24 +158,24 @@ def print_evaluation(rows: list[Row], corpora: list[Corpus], vocab: Vocab, runs:
     print_table(f"perplexity of {models}", columns, lines)
     print_text(
         "± standard error; window: every window from a zero state, as in the book; stream: one pass, state carried, "
-        "which is what to compare models on; bits per "
-        f"{unit}, and per byte in UTF-8, are the stream's. Models with different vocabularies compare in bits per byte."
+        "the measure to compare models by; bits per "
+        f"{unit} and per UTF-8 byte are the stream's. To compare models with different vocabularies, use bits per byte."
     )
     for corpus in {corpus.sha256: corpus for corpus in corpora}.values():
         left = replaced(corpus)
         counts = f"{left['digits']:,} digits, {left['accents']:,} accented letters, {left['other']:,} other"
-        made = f"normalisation made spaces of {counts} characters"
+        made = f"normalisation replaced {counts} characters with spaces"
         if vocab.kind is not Tokens.letters:
             made = f"{len(corpus.characters):,} characters"
-        left_out = f"; {corpus.left_out:,} bytes around them are Project Gutenberg's" if corpus.left_out else ""
+        left_out = f"; without {corpus.left_out:,} bytes of Project Gutenberg's frame" if corpus.left_out else ""
         print_text(f"{corpus.name}: {made}{left_out}")
         if unknown := vocab.unknown(corpus.characters):
             tokens_N = vocab.encode(corpus.characters)
             times, size = int((tokens_N == vocab.unk).sum()), num_unknown_bytes(corpus.characters, tokens_N, vocab)
             shown = " ".join(map(repr, unknown[:SHOWN])) + " …" * (len(unknown) > SHOWN)
             rule = f"{times:,} characters of {len(unknown):,} kinds are not in the run's vocabulary ({shown})"
-            print_text(f"{corpus.name}: {rule}: read and scored as <unk>, which does not tell them apart")
-            print_text(f"{corpus.name}: their {size:,} bytes in UTF-8 count as {times:,}, one for each <unk>")
+            print_text(f"{corpus.name}: {rule}: read and scored as <unk>, which does not distinguish them")
+            print_text(f"{corpus.name}: their {size:,} bytes in UTF-8 count as {times:,}, one per <unk>")
 
 
 def paired(nll_N: Tensor, other_N: Tensor, of_N: Tensor | None = None) -> tuple[float, float]:
@@ -192,19 +192,19 @@ def paired(nll_N: Tensor, other_N: Tensor, of_N: Tensor | None = None) -> tuple[
 
 
 def as_trained(summary: dict[str, Any], corpus: Corpus, vocab: Vocab) -> tuple[Corpus, Tensor, dict[str, Split]]:
-    """Return the text that the run was trained on as it was, from `data.start` on, its tokens (N,), and its splits.
+    """Return the run's own text, rotated to `data.start` as in training, its tokens (N,), and its splits.
 
-    Another text is returned as it is, with one split, `all`. Raises SettingError if it is too short.
+    Another text is returned unchanged, with one split, `all`. Raises SettingError if it is too short.
     """
     settings, name = summary["settings"]["data"], f"data.corpus={format_value(corpus.source)}"
     if len(corpus.characters) > MAX_SCORED:
-        rule = f"has {len(corpus.characters):,} characters, and {MAX_SCORED:,} are scored at most"
-        raise SettingError(f"{name}: {rule}; type the path of a part of it")
+        rule = f"has {len(corpus.characters):,} characters, but at most {MAX_SCORED:,} can be scored"
+        raise SettingError(f"{name}: {rule}; use the path of a part of it")
     if corpus.sha256 == summary["corpus"]["sha256"]:
         data = TimeMachine(**windows_of(settings), corpus=corpus)
         return data.corpus, data.tokens_N, {name: split for name, split in data.splits.items() if split.starts}
     tokens_N, num_steps = vocab.encode(corpus.characters), settings["num_steps"]
     if len(tokens_N) <= num_steps:
-        rule = f"is too short, as a window of this run needs {num_steps + 1} tokens"
-        raise SettingError(f"{name}: {rule}; type the path of a longer text")
+        rule = f"is too short: a window of this run needs {num_steps + 1} tokens"
+        raise SettingError(f"{name}: {rule}; use the path of a longer text")
     return corpus, tokens_N, {"all": Split(range(len(tokens_N) - num_steps), range(1, len(tokens_N)))}

@@ -1,8 +1,8 @@
 """Exercise 4's second half: how low does the perplexity go with one recurrent layer?
 
-The training beyond the book's (carried state, dropout, AdamW, schedules, a teacher), and what it is compared with
-(n-grams, their mixture, PPMd, dynamic evaluation, ensembles). Other packages import these names from here. The book's
-own run imports nothing of it.
+Training methods beyond the book's (carried state, dropout, AdamW, schedules, a teacher), and models and methods to
+compare with (n-grams, their mixture, PPMd, dynamic evaluation, ensembles). Other packages import these names from here.
+The book's run imports nothing from this package.
 """
 
 from timemachine.how_low.comparison import compare as compare

@@ -1,9 +1,9 @@
-"""A model beside others that learnt from the same characters, for evaluate.py: n-grams, the mixture of them, PPMd.
+"""Compare a model with others that learn from the same text, for evaluate.py: n-grams, their mixture, PPMd.
 
-PPMd is a compressor that predicts each character from those before and learns from it: a mark for models that adapt.
+PPMd is a compressor that predicts each character from the previous ones, then learns it: an adapting baseline.
 Cleary and Witten, "Data compression using adaptive coding and partial string matching", IEEE Transactions on
-Communications 32(4), 1984; Shkarin, "PPM: one step to practicality", 2002. The coder is 7-Zip's, PPMd var. H, which
-`pip install -e '.[baselines]'` adds as pyppmd.
+Communications 32(4), 1984; Shkarin, "PPM: one step to practicality", 2002. The coder is 7-Zip's PPMd var. H in the
+package pyppmd, which `pip install -e '.[baselines]'` installs.
 """
 
 import copy
@@ -27,7 +27,7 @@ from timemachine.perplexity import num_bytes
 from timemachine.run.console import print_table, print_text
 from timemachine.vocab import Vocab
 
-PPMD_ORDER = 6  # of 2 to 16 none is better on the novel's next 5 %, or on the last 1,000 of the book's training targets
+PPMD_ORDER = 6  # of 2 to 16, best on the novel's next 5 % and on the last 1,000 of the book's training targets
 PPMD_MEMORY = 1 << 24  # bytes: 7-Zip's default, too
 PPMD = f"PPMd, order {PPMD_ORDER}, adapting"
 MODEL, MIXTURE = "the model", "mixture of n-grams"
@@ -35,12 +35,12 @@ MODEL, MIXTURE = "the model", "mixture of n-grams"
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A model beside others that learnt from the same training characters, on the same characters, as one stream.
+    """Scores of a model and of others trained on the same characters, all on the same targets, read as one stream.
 
-    `rows`: the run's model, the best order of n-grams and the mixture as they are, then models that learn on; PPMd is
-    there if pyppmd is installed, without an error. `ngrams`: smoothing -> perplexity of the orders 0 to 7.
-    `differences`: another fixed model -> the run's mean negative log-likelihood less its, in nats, and the standard
-    error, over blocks of 100 characters, paired.
+    `rows`: the fixed models, which are the run's, the best n-grams and the mixture, then the adapting models; PPMd,
+    without a standard error, if pyppmd is installed. `ngrams`: smoothing -> perplexities of the orders 0 to 7.
+    `differences`: name of another fixed model -> the mean of the run's negative log-likelihoods minus the other's, in
+    nats, and its standard error, from paired blocks of 100 characters.
     """
 
     rows: list[Row]
@@ -51,14 +51,14 @@ class Comparison:
 def compare(
     model: LanguageModel, vocab: Vocab, summary: dict[str, Any], corpora: list[Corpus], own: Corpus
 ) -> Iterator[Comparison]:
-    """Compare on each held-out part of each text. `own`: the text that the model was trained on, as the others are.
+    """Compare the models on each held-out part of each text. `own`: the text that they are trained on.
 
-    The mixture of n-grams learns its training characters first, 90 % of the novel in 10 seconds, and each part anew
-    from there. Raises SettingError if `own` is another text. The vocabulary has 256 symbols at most.
+    The mixture of n-grams learns the training characters first, 90 % of the novel in 10 seconds. It adapts to each part
+    from that state. Raises SettingError if `own` is not the run's text. The vocabulary has at most 256 symbols.
     """
     if own.sha256 != summary["corpus"]["sha256"]:
         raise SettingError(
-            f"baselines=true: {format_value(own.source)} is not the text that the run was trained on; type "
+            f"baselines=true: {format_value(own.source)} is not the text that the run was trained on; use "
             "data.search_dirs=[<the folder of that text>]"
         )
     own, _, splits = as_trained(summary, own, vocab)
@@ -78,7 +78,7 @@ def compare(
 def _comparison(
     corpus: Corpus, part: str, targets: range, size: int, train: str, mixture: Mixture, model_N: Tensor
 ) -> Comparison:
-    """Compare a model's NLL of each target (N,), in all `size` bytes, with that of others which know `train`."""
+    """Compare a model's NLLs of the targets (N,), `size` bytes in total, with the NLLs of models trained on `train`."""
     symbols = mixture.symbols
     known, text = symbols.encode(train), symbols.encode(corpus.characters)
     by_ngrams = {
@@ -100,10 +100,10 @@ def _comparison(
 
 
 def ppmd_bits(known: str, text: str, order: int = PPMD_ORDER) -> int:
-    """Return how many bits longer `known` and then `text` are than `known` alone, each coded as whole bytes.
+    """Return the number of bits that `text` takes after `known`; both are coded as whole bytes.
 
-    PPMd predicts the bytes of UTF-8, of which a character may have several: divide by the number of characters. Raises
-    ImportError without pyppmd.
+    PPMd predicts UTF-8 bytes, and a character may have several: for bits per character, divide by the number of
+    characters. Raises ImportError without pyppmd.
     """
     from pyppmd import Ppmd7Encoder  # an extra
 
@@ -115,7 +115,7 @@ def ppmd_bits(known: str, text: str, order: int = PPMD_ORDER) -> int:
 
 
 def print_comparison(found: Comparison) -> None:
-    """Print the n-grams' table, then the model and what is compared with it."""
+    """Print the table of n-grams, then the comparison of the models."""
     orders = zip(*found.ngrams.values(), strict=True)
     lines = [[str(order), *(f"{perplexity:.2f}" for perplexity in row)] for order, row in enumerate(orders)]
     text, part, _, stream, *_ = found.rows[0]
@@ -124,7 +124,7 @@ def print_comparison(found: Comparison) -> None:
     lines = [
         [row.model, str(row.stream), f"{row.bits_per_byte:.3f}", differences.get(row.model, "")] for row in found.rows
     ]
-    title = f"on the same {stream.num_targets:,} characters; differences in nats a character, paired over blocks of 100"
+    title = f"on the same {stream.num_targets:,} characters; differences in nats per character, paired in blocks of 100"
     print_table(title, ["model", "perplexity", "bits/byte", "the model less it, nats"], lines)
     if find_spec("pyppmd") is None:
-        print_text("PPMd is left out, as pyppmd is not installed: pip install -e '.[baselines]'")
+        print_text("PPMd is omitted because pyppmd is not installed; use pip install -e '.[baselines]'")

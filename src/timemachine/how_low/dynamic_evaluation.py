@@ -1,16 +1,16 @@
-"""Dynamic evaluation with a kNN cache: a model that goes on learning from the text that it reads.
+"""Dynamic evaluation with a kNN cache: a model that keeps learning from the text that it reads.
 
-Each character is predicted before it is learnt from, so the perplexity is as honest as a fixed model's; but it is that
-of a model that adapts, to be compared with others that do, such as PPM.
+Each character is predicted before it is learnt, so the perplexity is as honest as a fixed model's; but since the model
+adapts, it should be compared with other adapting models, such as PPM.
 
-Dynamic evaluation: Krause, Kahembwe, Murray and Renals, "Dynamic evaluation of neural sequence models", 2018. Of their
-refinements, steps scaled by each weight's root mean square gradient and a pull towards the first weights, neither paid
-here, nor did other rates for the weights of the input or the output, steps after 16 characters, or more steps on what
-was read before. Cache: Grave, Joulin and Usunier, "Improving neural language models with a continuous cache", 2017, but
-with states of length 1, and a memory that begins with the training text, as in Khandelwal et al., "Generalization
-through memorization: nearest neighbor language models", 2020; the states of several characters as one did not pay. The
-constants were chosen on the novel's next 5 % and, by a model of the first half of the book's training characters, on
-the second half.
+Dynamic evaluation: Krause, Kahembwe, Murray and Renals, "Dynamic evaluation of neural sequence models", 2018. Their
+refinements, steps scaled by each weight's root mean square gradient and a pull towards the initial weights, did not
+help here, and neither did other rates for the input or output weights, steps after 16 characters, or more steps on
+earlier text. Cache: Grave, Joulin and Usunier, "Improving neural language models with a continuous cache", 2017, but
+with states of length 1, and a memory that starts with the training text, as in Khandelwal et al., "Generalization
+through memorization: nearest neighbor language models", 2020; keys from the states of several characters did not help.
+The constants were chosen on the novel's next 5 % and, with a model of the first half of the book's training characters,
+on the second half.
 
 N characters, L of them in a block or segment, M in the cache, V vocabulary, H hidden units, K distributions.
 """
@@ -32,30 +32,30 @@ from timemachine.perplexity import num_bytes
 from timemachine.run.console import print_text
 from timemachine.vocab import Vocab
 
-RATE = 0.012  # of the steps
-SEGMENT = 32  # characters between two steps
-BLOCK = 256  # characters whose neighbours are searched at once
-CACHE_SIZE = 2**18  # characters, at most
-RECENT = 8192  # of them, the last of the stream, once more by themselves
+RATE = 0.012  # learning rate
+SEGMENT = 32  # characters per step
+BLOCK = 256  # characters per search for neighbours
+CACHE_SIZE = 2**18  # characters at most
+RECENT = 8192  # last characters of the stream, which form a separate distribution
 SHARPNESS = 25.0  # θ of Grave, Joulin and Usunier
-SMOOTHING = 0.2  # the model's share in a cache's distribution, which may give a character probability 0
-EXPONENTS = 0.3, 0.4, 0.2  # to begin with: of the model, of the whole cache, of its recent part
-EXPONENTS_RATE = 0.001  # of steps on the sum of 32 characters
+SMOOTHING = 0.2  # weight of the model in a cache's distribution, which alone may have zeros
+EXPONENTS = 0.3, 0.4, 0.2  # initial values: the model, the whole cache, its recent part
+EXPONENTS_RATE = 0.001  # learning rate on the sum over 32 characters
 
 
 def adaptive_nll(model: RNNLMScratch | Ensemble, tokens_N: Tensor, known: range, targets: range, rate: float) -> Tensor:
-    """Return the targets' negative log-likelihoods (N,), float64, nats, under the model as it is when it reaches each.
+    """Return the targets' negative log-likelihoods (N,), float64, nats, each after adapting to the text before.
 
-    The text is read as one stream, warmed on the 512 characters before. After every 32 characters the weights take a
-    step of plain gradient descent with the given rate on their mean negative log-likelihood. The prediction is a
-    product of powers, normalised, of three distributions: the model's; that of the characters that followed the cached
-    states h', weighted by exp(25 cos(h, h')), where each h is of the model as it was trained; and the same of the
-    stream's last 8,192 characters alone. The last two are smoothed with 0.2 of the model's. The exponents, from 0 to
-    1, learn as well.
+    The text is read as one stream, after a warm-up on the 512 characters before it. After every 32 characters the
+    weights take a step of plain gradient descent, with learning rate `rate`, on the mean negative log-likelihood of
+    these characters. The prediction is a normalised product of powers of three distributions. The first is the model's.
+    The second is over the characters that followed the cached states h', weighted by exp(25 cos(h, h')); these states
+    are from the model before adaptation. The third uses only the stream's last 8,192 characters. The last two are
+    smoothed with 0.2 of the first. The exponents, from 0 to 1, are learnt as well.
 
-    `known`: characters that are in the cache from the beginning, those of the training text; empty for another text.
-    The cache holds the last 262,144 of them and the stream. The models of an ensemble learn each by itself. The model
-    given is not changed.
+    `known`: characters that the cache contains from the start: the training text, or none if another text is read. The
+    cache holds the last 262,144 characters of `known` and the stream. The models of an ensemble adapt independently.
+    The given model is not changed.
     """
     if isinstance(model, Ensemble):
         return -mean_probability([-adaptive_nll(member, tokens_N, known, targets, rate) for member in model.models])
@@ -87,7 +87,7 @@ def adaptive_nll(model: RNNLMScratch | Ensemble, tokens_N: Tensor, known: range,
 def _cache(model: RNNLMScratch, tokens_N: Tensor, known: range, stream: range) -> Tensor:
     """Return the distributions of the whole cache and of its recent part after each input of the stream (N, V, 2).
 
-    `known`: inputs that are in the cache beforehand. Uniform where the cache is empty.
+    `known`: inputs that the cache contains from the start. The distribution of an empty cache is uniform.
     """
     empty = [model.W_hq.new_empty(0, size) for size in model.W_hq.shape]
     cache = [empty, *_read(model, tokens_N, known[-CACHE_SIZE:])]
@@ -105,7 +105,7 @@ def _cache(model: RNNLMScratch, tokens_N: Tensor, known: range, stream: range) -
 
 
 def _read(model: RNNLMScratch, tokens_N: Tensor, inputs: range) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield block by block the state after each input (L, H), of length 1, and the next character, one-hot (L, V)."""
+    """Yield for each block the states after the inputs (L, H), of length 1, and the next characters, one-hot (L, V)."""
     state = None
     for start in range(inputs.start, inputs.stop, BLOCK):
         stop = min(start + BLOCK, inputs.stop)
@@ -117,11 +117,11 @@ def _read(model: RNNLMScratch, tokens_N: Tensor, inputs: range) -> Iterator[tupl
 def evaluate_adapting(
     model: RNNLMScratch | Ensemble, vocab: Vocab, summary: dict[str, Any], corpus: Corpus, rate: float
 ) -> list[Row]:
-    """Return a row for each held-out part of a text; each part begins with the model as it was trained.
+    """Return a row for each held-out part of a text; on each part the model adapts from the trained weights.
 
-    The cache begins with the training text if that comes before; for another text it is empty. Raises SettingError if
-    the perplexity ends above that of guessing. The vocabulary has 256 symbols at most: the cache has a number for each
-    of them for each of its characters.
+    The cache starts with the training text, or empty if another text is read. Raises SettingError if the perplexity is
+    worse than guessing. The vocabulary has at most 256 symbols, because the cache stores a number for each symbol with
+    each of its characters.
     """
     corpus, tokens_N, splits = as_trained(summary, corpus, vocab)
     rows = []
@@ -130,16 +130,16 @@ def evaluate_adapting(
         if part != "train":
             nll_N = adaptive_nll(model, tokens_N, known, split.targets, rate)
             if not nll_N.mean().exp() <= len(vocab):
-                raise SettingError(f"adapt={rate:g}: the model diverges; type for example adapt={rate / 10:g}")
+                raise SettingError(f"adapt={rate:g}: the model diverges; try adapt={rate / 10:g}")
             size = num_bytes(tokens_N, split.targets, vocab)
             rows.append(Row(corpus.name, part, "model, adapting", score(nll_N), size))
     return rows
 
 
 def print_adapting(rows: list[Row], rate: float) -> None:
-    """Print the perplexities under dynamic evaluation, apart from those of the fixed model."""
+    """Print the perplexities of dynamic evaluation."""
     for row in rows:
         print_text(
             f"{row.text}, {row.part}, dynamic evaluation with a kNN cache, rate {rate:g}: "
-            f"stream {row.stream}, {row.stream.bits:.3f} bits a character, {row.bits_per_byte:.3f} a byte"
+            f"stream {row.stream}, {row.stream.bits:.3f} bits per character, {row.bits_per_byte:.3f} per byte"
         )

@@ -1,6 +1,6 @@
-"""Several models as one: the mean of their probabilities.
+"""Ensembles of models: the mean of their probabilities.
 
-B batch, T time steps, V vocabulary, S numbers of a state.
+B batch, T time steps, V vocabulary, S size of a state.
 """
 
 import math
@@ -19,20 +19,20 @@ from timemachine.vocab import Vocab
 
 
 class Ensemble:
-    """Models with one vocabulary, such as the same run with several seeds: a `LanguageModel` to what scores it."""
+    """A `LanguageModel` of several models with the same vocabulary, such as one run with several seeds."""
 
     def __init__(self, models: Sequence[RNNLMScratch]) -> None:
         self.models = models
 
     def __call__(self, X_BT: Tensor, states: Sequence[Tensor] | None = None) -> tuple[Tensor, list[Tensor]]:
-        """Return log-probabilities (B, T, V) and the models' states (B, S), from indices (B, T) and states before."""
+        """Return log-probabilities (B, T, V) and the models' states (B, S), for indices (B, T) after given states."""
         before = [None] * len(self.models) if states is None else states
         each = [model(X_BT, state) for model, state in zip(self.models, before, strict=True)]
         log_p_BTV = mean_probability([logits_BTV.log_softmax(-1) for logits_BTV, _ in each])
         return log_p_BTV, [state for _, state in each]
 
     def nll(self, batch: Batch) -> Tensor:
-        """Return the negative log-likelihood of each target (B, T), in nats; each window begins with zero states."""
+        """Return the negative log-likelihood of each target (B, T), in nats; each window starts with zero states."""
         return -mean_probability([-model.nll(batch) for model in self.models])
 
 
@@ -42,16 +42,16 @@ def mean_probability(log_p: Sequence[Tensor]) -> Tensor:
 
 
 def load_models(runs: Sequence[str]) -> tuple[RNNLMScratch | Ensemble, Vocab]:
-    """Return the model of a run, or of several as one, and the vocabulary.
+    """Return the model of a run, or the ensemble of several runs, and the vocabulary.
 
-    Raises SettingError if one cannot be read, or if two were trained on other texts or parts of it.
+    Raises SettingError if a run cannot be read, or if two runs have different texts, tokens or windows.
     """
     models, vocabs = zip(*(load_model(run) for run in runs), strict=True)
     first, *others = (_trained_on(run) for run in runs)
     for run, other in zip(runs[1:], others, strict=True):
         if other != first:
-            rule = f"was trained on another text, or on other tokens or windows of it, than {runs[0]}"
-            raise SettingError(f"run={run}: {rule}; type runs on the same tokens and windows")
+            rule = f"was trained on a different text, tokens or windows than {runs[0]}"
+            raise SettingError(f"run={run}: {rule}; use runs with the same tokens and windows")
     return models[0] if len(models) == 1 else Ensemble(models), vocabs[0]
 
 

@@ -1,4 +1,4 @@
-"""RNNLMBeyond: the book's model, trained by other means.
+"""RNNLMBeyond: the book's model with other training methods.
 
 B batch, T time steps, V vocabulary, H hidden units.
 """
@@ -19,9 +19,9 @@ from timemachine.language_model import sum_over
 
 
 class RNNLMBeyond(FusedRNNLM):
-    """`FusedRNNLM` with what `config.Training` adds; `network`: the other arguments of that class.
+    """`FusedRNNLM` with the methods of `config.Training`; `network`: the other arguments of `FusedRNNLM`.
 
-    AdamW: Loshchilov and Hutter, "Decoupled weight decay regularization", 2019. Weights do not decay: that did not pay.
+    AdamW: Loshchilov and Hutter, "Decoupled weight decay regularization", 2019. Weight decay did not help.
     """
 
     def __init__(self, vocab_size: int, training: Training, **network: Any) -> None:
@@ -29,15 +29,15 @@ class RNNLMBeyond(FusedRNNLM):
         self.training_settings = training
         self._needs_states = bool(training.carry_state or training.output_dropout)
         self._noise = torch.Generator()
-        self._state_BS: Tensor | None = None  # after the last batch, where windows are end to end
+        self._state_BS: Tensor | None = None  # after the last batch, with consecutive windows
 
     def kernel(self) -> str:
-        """Return what computes the gradients: not fused, which has the loss alone, where hidden states are needed."""
+        """Return the code that computes the gradients: not fused, which returns no states, if they are needed."""
         found = super().kernel()
         return "bptt" if self._needs_states and found == "fused" else found
 
     def configure_optimizers(self) -> Optimizer:
-        """Return SGD or AdamW; `initial_lr` of a group is what the schedule multiplies."""
+        """Return SGD or AdamW; the schedule multiplies `initial_lr` of each group."""
         if self.training_settings.optimizer is OptimizerName.adamw:
             optimizer: Optimizer = AdamW(self.parameter_groups(), weight_decay=0)
         else:
@@ -47,12 +47,12 @@ class RNNLMBeyond(FusedRNNLM):
         return optimizer
 
     def on_train_epoch_start(self) -> None:
-        """Begin with a zero state, and with noise that depends on seed and epoch alone."""
+        """Reset the state to zero, and seed the noise by the run's seed and the epoch alone."""
         self._noise.manual_seed((torch.initial_seed() * 1_000_003 + self.current_epoch) % 2**63)
         self._state_BS = None
 
     def on_train_batch_start(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
-        """Set the step's rates."""
+        """Set the learning rates of the step."""
         if self.training_settings.warm_up or self.training_settings.schedule is not Schedule.constant:
             steps = self.trainer.estimated_stepping_batches
             set_rates(self.trainer.optimizers[0], self.global_step, steps, self.training_settings)
@@ -68,12 +68,12 @@ class RNNLMBeyond(FusedRNNLM):
         return sum_over(loss_BT, targets_per_process(self.trainer, (batch[0], batch[1]), batch_idx))
 
     def losses(self, batch: tuple[Tensor, ...], share: slice) -> tuple[Tensor, Tensor]:
-        """Return the loss that is minimised and the negative log-likelihood of each target (B, T), in nats.
+        """Return the loss to minimise and the negative log-likelihood of each target (B, T), in nats.
 
-        A text that a teacher wrote counts among the targets, so `train/perplexity` is that of both texts.
+        The targets include the teacher's text, so `train/perplexity` covers both texts.
 
-        `batch`: inputs and targets (B, T), and with a teacher distributions to learn from instead of them (B, T, V).
-        `share`: which windows of the batch of all processes these are, so that noise does not depend on their number.
+        `batch`: inputs and targets (B, T), and with a teacher its distributions (B, T, V), to learn instead of targets.
+        `share`: this process's windows in the batch of all processes, for noise that does not depend on their number.
         """
         training, (X_BT, Y_BT, *target_BTV) = self.training_settings, batch
         H_TBH, state_BS = self.hidden_states(X_BT, self._state_BS)
@@ -88,7 +88,7 @@ class RNNLMBeyond(FusedRNNLM):
 
 
 def set_rates(optimizer: Optimizer, step: int, steps: float, training: Training) -> None:
-    """Set the rates of step number `step` (from 0) of `steps`: a function of the two, so a resumed run has them."""
+    """Set the learning rates of step `step` (from 0) of `steps`; these two determine them, also in a resumed run."""
     factor = min(1.0, (step + 1) / max(training.warm_up * steps, 1))
     if training.schedule is Schedule.cosine:
         factor *= (1 + math.cos(math.pi * step / steps)) / 2

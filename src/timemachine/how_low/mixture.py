@@ -1,18 +1,18 @@
 """A log-linear mixture of n-grams of all orders, words and recent counts: how far counting alone goes.
 
-N targets, C = 14 contexts of each, M = 2 C experts, V symbols. An expert m says how its context changes the odds of
-each symbol, s_m(x), and P(x) ∝ exp Σ_m w_m s_m(x). A model that learns first predicts a target, then takes a step of
-gradient descent on -log P with its weights, then counts the target in each context. A text has one byte a character, as
-`Symbols.encode` gives it. Words are of letters, whatever their case; every other character ends one.
+N targets, C = 14 contexts of each, M = 2 C experts, V symbols. An expert m measures how its context changes the odds of
+each symbol, s_m(x), and P(x) ∝ exp Σ_m w_m s_m(x). A learning model first predicts a target, then updates its weights
+by a step of gradient descent on -log P, then counts the target in each context. A text has one byte per character, as
+returned by `Symbols.encode`. Words consist of letters in either case; every other character ends a word.
 
-The first experts are the orders of an interpolated Kneser-Ney model, s_k(x) = log P_k(x) / P_{k-1}(x); the weights that
-they begin with, 1, make that model of them. The others ask how all counts, or recent ones, differ from its P:
-s(x) = log (n(x) + 2 P(x)) / ((n + 2) P(x)), which is 0 in a context never seen. A weight is a sum of four, which are
-chosen: by how often its own context was seen, by the longest order seen, by the last character, and by how many
-letters the word has so far.
+The first experts are the orders of an interpolated Kneser-Ney model, s_k(x) = log P_k(x) / P_{k-1}(x); with their
+initial weights, 1, they are equal to that model. The others measure how all counts, or recent ones, differ from its P:
+s(x) = log (n(x) + 2 P(x)) / ((n + 2) P(x)), which is 0 in a context never seen. A weight is a sum of four weights,
+which are selected by the count of this context, by the longest order seen, by the last character, and by the number
+of letters of the word so far.
 
-The orders: Chen and Goodman, "An empirical study of smoothing techniques for language modeling", 1999. Mixing by a
-descent that goes on, there of bits: Mahoney, "Adaptive weighing of context models for lossless data compression", 2005.
+The orders: Chen and Goodman, "An empirical study of smoothing techniques for language modeling", 1999. Mixing by online
+descent, for bits: Mahoney, "Adaptive weighing of context models for lossless data compression", 2005.
 The constants were chosen on the novel's next 5 % and on the last 1,000 of the book's training characters.
 """
 
@@ -24,26 +24,26 @@ from timemachine.how_low.symbols import Symbols
 
 ORDERS = 8  # contexts of 0 to 7 characters
 CONTEXTS = ORDERS + 6
-DECAY = 0.9  # what is left of a context's recent counts whenever it comes again
-PRIOR = 2  # characters that P counts for beside those seen in a context
-FIRST = 0.1  # the first weight of an expert that is not an order
-RATE = 0.002  # of the descent; after n characters it is divided by √(1 + n / 2000)
-SEEN = np.array([0.5, 1.5, 2.5, 4.5, 9.5, 30.5, 100.5])  # where counts of a context have another weight
-AT_ONCE = 256  # targets that are predicted at once, where nothing is learnt between them
-LEARNT_AT_ONCE = 65_536  # targets for whose new contexts room is made at once
-MAX_CONTEXT = 64  # characters before a target that its contexts may have
-LENGTHS = 10  # numbers of letters that have a weight; the last one stands for more
+DECAY = 0.9  # factor of a context's recent counts each time it recurs
+PRIOR = 2  # weight of P, as a number of characters seen in a context
+FIRST = 0.1  # initial weight of an expert that is not an order
+RATE = 0.002  # learning rate; after n characters it is divided by √(1 + n / 2000)
+SEEN = np.array([0.5, 1.5, 2.5, 4.5, 9.5, 30.5, 100.5])  # borders between counts of a context with different weights
+AT_ONCE = 256  # targets predicted at a time, without learning
+LEARNT_AT_ONCE = 65_536  # targets per allocation for new contexts
+MAX_CONTEXT = 64  # characters before a target that its contexts may span
+LENGTHS = 10  # word lengths that have a weight; the last one includes longer words
 
 Singles = NDArray[np.float32]
 
 
 class Mixture:
-    """The mixture, untrained: `read` with `learn=True` trains it."""
+    """Untrained mixture: `read` with `learn=True` trains it."""
 
     def __init__(self, symbols: Symbols) -> None:
         self.symbols = symbols
-        self.row: dict[tuple[int, bytes], int] = {}  # which context, its characters -> its row of counts
-        self.count_R2V: Singles = np.zeros((1, 2, len(symbols)), np.float32)  # all, recent; row 0 is of no context
+        self.row: dict[tuple[int, bytes], int] = {}  # context number, its characters -> row of counts
+        self.count_R2V: Singles = np.zeros((1, 2, len(symbols)), np.float32)  # all, recent; row 0 stays empty
         self.own_weight_MS: Singles = np.full((2 * CONTEXTS, len(SEEN) + 1), FIRST, np.float32)
         self.own_weight_MS[:ORDERS] = 1
         self.weight_JM: Singles = np.zeros((ORDERS + 1 + len(symbols) + LENGTHS, 2 * CONTEXTS), np.float32)
@@ -52,11 +52,11 @@ class Mixture:
     def read(self, text: bytes, targets: range, learn: bool = False) -> Floats:
         """Return the log-probability, in nats, of each symbol at each target: (N, V).
 
-        With `learn` the model learns each target after predicting it; without, it stays as it is. Contexts reach back
-        to the characters before the first target. Raises ValueError if the text ends before the targets.
+        With `learn` the model learns each target after predicting it; without, it does not change. Contexts include the
+        characters before the first target. Raises ValueError if the text ends before the targets.
         """
         if targets and targets.stop > len(text):
-            raise ValueError(f"{targets.stop} targets of a text that is shorter: {len(text)} characters")
+            raise ValueError(f"targets end at {targets.stop}, after the text of {len(text)} characters")
         log_p_NV: Floats = np.empty((len(targets), len(self.symbols)))
         size = LEARNT_AT_ONCE if learn else AT_ONCE
         for first in range(0, len(targets), size):
@@ -64,7 +64,7 @@ class Mixture:
         return log_p_NV
 
     def _read(self, text: bytes, targets: range, learn: bool) -> Singles:
-        """Return what `read` does, for few enough targets to hold all their contexts: (N, V)."""
+        """Implement `read` for few enough targets to hold all their contexts: (N, V)."""
         contexts_N = [self._contexts(text[max(0, target - MAX_CONTEXT) : target]) for target in targets]
         row_NC, weight_N3 = self._rows(contexts_N, learn), self._weights(contexts_N)
         if not learn:
@@ -82,12 +82,12 @@ class Mixture:
         return log_p_NV
 
     def after(self, texts: list[bytes]) -> Singles:
-        """Return the probability of each symbol after each of B texts: (B, V). The model stays as it is."""
+        """Return the probability of each symbol after each of B texts: (B, V). The model does not change."""
         contexts_B = [self._contexts(text) for text in texts]
         return np.exp(self._predicted(self._rows(contexts_B), self._weights(contexts_B))[2])
 
     def _contexts(self, before: bytes) -> list[bytes]:
-        """Return the contexts of the character after these: those of the orders, then others."""
+        """Return the contexts of the character after `before`: the contexts of all orders, then others."""
         other = self.symbols.other
         before = other * ORDERS + before
         _, second, first, word = before.translate(self.symbols.in_words).rsplit(other, 3)
@@ -101,9 +101,9 @@ class Mixture:
         ]
 
     def _weights(self, contexts_N: list[list[bytes]]) -> Integers:
-        """Return rows of `weight_JM` (N, 3): of the longest order seen, the character before, the letters of the word.
+        """Return rows of `weight_JM` (N, 3), for the longest order seen, the character before, and the word's letters.
 
-        The first one is for `_predicted` to fill in.
+        `_predicted` fills in the first column.
         """
         letters = [min(len(contexts[ORDERS]), LENGTHS - 1) for contexts in contexts_N]
         row_N3 = np.zeros((len(contexts_N), 3), np.int64)
@@ -113,12 +113,12 @@ class Mixture:
         return row_N3
 
     def _rows(self, contexts_N: list[list[bytes]], learn: bool = False) -> Integers:
-        """Return rows of the contexts' counts (N, C): for a context never seen 0, or a new row with `learn`."""
+        """Return the rows of the contexts' counts (N, C); 0 for a context never seen, or a new row with `learn`."""
         keys = (key for contexts in contexts_N for key in enumerate(contexts))
         if learn:
             rows = [self.row.setdefault(key, len(self.row) + 1) for key in keys]
             shape = len(self.row) + 1, *self.count_R2V.shape[1:]
-            self.count_R2V.resize(shape, refcheck=False)  # by zeros, in place: it may have a gigabyte
+            self.count_R2V.resize(shape, refcheck=False)  # adds zeros in place: it may have a gigabyte
         else:
             rows = [self.row.get(key, 0) for key in keys]
         return np.array(rows, np.int64).reshape(len(contexts_N), CONTEXTS)
@@ -149,7 +149,7 @@ def log_loss(log_p_NV: Floats, text: bytes, targets: range) -> Floats:
 def _expert_scores(count_BC2V: Singles, seen_BM: Singles) -> Singles:
     """Return each expert's change of the odds of each symbol, s_m(x): (B, M, V)."""
     count_BKV, seen_BK = count_BC2V[:, :ORDERS, 0], seen_BM[:, :ORDERS]
-    kept_BKV = np.where(count_BKV > 1, count_BKV - 1.2, 0.1 * count_BKV)  # less a discount: 0.9 of one, 1.2 of more
+    kept_BKV = np.where(count_BKV > 1, count_BKV - 1.2, 0.1 * count_BKV)  # minus a discount: 0.9 of 1, 1.2 of more
     divisor_BK = np.maximum(seen_BK, 1)
     reserved_BK = np.where(seen_BK > 0, seen_BK - kept_BKV.sum(2), 1) / divisor_BK
     kept_BKV /= divisor_BK[..., None]
@@ -165,7 +165,7 @@ def _expert_scores(count_BC2V: Singles, seen_BM: Singles) -> Singles:
 
 
 def _counted(count_C2V: Singles, target: int) -> Singles:
-    """Count a target; in an order below the highest only if it is new to the next one, as Kneser and Ney do."""
+    """Count a target; below the highest order only if it is new to the next order, as in Kneser-Ney smoothing."""
     count_C2V[: ORDERS - 1, 0, target] += count_C2V[1:ORDERS, 0, target] == 0
     count_C2V[ORDERS - 1 :, 0, target] += 1
     count_C2V[:, 1] *= DECAY

@@ -1,8 +1,8 @@
-"""Character n-grams to compare a model with: Witten-Bell, modified Kneser-Ney.
+"""Character n-grams as baselines: Witten-Bell and modified Kneser-Ney smoothing.
 
-N targets, K distinct n-grams, V symbols, `num_symbols`. A text has one byte a character, as `Symbols.encode` gives it.
-An n-gram model is counted on the text `train` and predicts the targets of `text`, each after the order - 1 characters
-before it. All raise ValueError if a target has fewer characters before it than that.
+N targets, K distinct n-grams, V symbols, `num_symbols`. A text has one byte per character, as returned by
+`Symbols.encode`. Functions count n-grams in `train` and predict the targets of `text`, each from the order - 1
+characters before it. They raise ValueError if a target has fewer characters before it.
 """
 
 from typing import Any
@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-ORDERS = range(8)  # those that models are compared with; order 0 is the uniform distribution
-BASE = 256  # of the numbers that n-grams are: seven bytes fit into 63 bits
+ORDERS = range(8)  # of the baselines; order 0 is the uniform distribution
+BASE = 256  # n-grams are numbers in this base; seven bytes fit into 63 bits
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 
 def witten_bell(train: bytes, text: bytes, targets: range, order: int, num_symbols: int) -> Floats:
-    """Return negative log-likelihoods (N,), in nats, of all orders up to `order` interpolated.
+    """Return negative log-likelihoods (N,), in nats, interpolating orders up to `order`.
 
     P_k(x | c) = (n(cx) + t(c) P_{k-1}(x | c')) / (n(c) + t(c)), where t(c) counts the distinct characters seen after c,
-    c' is c without its first character, and P_0 = 1 / V. After a context never seen the shorter one decides alone.
+    c' is c without its first character, and P_0 = 1 / V. For a context never seen, the shorter one is used alone.
     Witten and Bell, "The zero-frequency problem", IEEE Transactions on Information Theory 37(4), 1991, method C; as
     interpolation in Chen and Goodman, "An empirical study of smoothing techniques for language modeling", 1999.
     """
@@ -35,10 +35,10 @@ def witten_bell(train: bytes, text: bytes, targets: range, order: int, num_symbo
 
 
 def kneser_ney(train: bytes, text: bytes, targets: range, order: int, num_symbols: int) -> Floats:
-    """Return negative log-likelihoods (N,), nats, of all orders up to `order` interpolated, three discounts an order.
+    """Return negative log-likelihoods (N,), nats, interpolating orders up to `order`, with three discounts per order.
 
     P_k(x | c) = (n(cx) - D(n(cx)) + Σ_y D(n(cy)) · P_{k-1}(x | c')) / n(c), with P_0 = 1 / V. Below the highest order
-    n(cx) counts the distinct characters seen before cx. After a context never seen the shorter one decides alone.
+    n(cx) counts the distinct characters seen before cx. For a context never seen, the shorter one is used alone.
     Chen and Goodman, "An empirical study of smoothing techniques for language modeling", 1999, section 3.
     """
     p_N: Floats = np.full(len(targets), 1 / num_symbols)
@@ -56,9 +56,10 @@ def kneser_ney(train: bytes, text: bytes, targets: range, order: int, num_symbol
 
 
 def _discounts(count_K: Integers) -> Floats:
-    """Return the discounts of a count of 0, 1, 2, and 3 or more: from n_1 … n_4, how many n-grams have each count.
+    """Return the discounts for counts of 0, 1, 2, and 3 or more, from n_1 … n_4, the numbers of n-grams by count.
 
-    Where one of them is 0, or a discount not positive, as of a short text, all are half of the count (up to 3 / 2).
+    If one of these is 0, or a discount is not positive, as for a short text, discounts are half of the count, at most
+    3 / 2.
     """
     n1, n2, n3, n4 = (int((count_K == count).sum()) for count in (1, 2, 3, 4))
     if 0 in (n1, n2, n3, n4):
@@ -93,7 +94,7 @@ def _counted(train: bytes, order: int) -> tuple[Integers, Integers]:
 
 
 def _continued(train: bytes, order: int) -> tuple[Integers, Integers]:
-    """Return the distinct n-grams with a character before them, sorted, and how many distinct characters that are."""
+    """Return the distinct n-grams with a character before them, sorted, and the number of these characters."""
     return np.unique(np.unique(_ngrams(train, order + 1)) % BASE**order, return_counts=True)
 
 
@@ -104,7 +105,7 @@ def _summed(ngram_K: Integers, value_K: NDArray[Any]) -> tuple[Integers, NDArray
 
 
 def _ngrams(text: bytes, order: int) -> Integers:
-    """Return the n-gram that begins at each character, as a number of `order` digits in base 256: (N - order + 1,)."""
+    """Return the n-gram that starts at each character, as a number of `order` digits in base 256: (N - order + 1,)."""
     symbol_N = np.frombuffer(text, np.uint8)
     length = max(len(symbol_N) - order + 1, 0)
     number_N = np.zeros(length, np.int64)

@@ -1,4 +1,4 @@
-"""Training batches beyond the book's: windows end to end, and input dropout.
+"""Training batches beyond the book's: consecutive windows, and input dropout.
 
 N characters, T time steps, B windows in a batch, V vocabulary.
 """
@@ -15,12 +15,12 @@ from timemachine.datamodule import WindowLoader
 
 @dataclass(eq=False, slots=True)
 class StreamLoader:
-    """Batches `(X_BT, Y_BT)`, int64, of windows end to end: a row of a batch goes on where that of the last one ended.
+    """Batches `(X_BT, Y_BT)`, int64, of consecutive windows: each row of a batch continues the row of the previous.
 
-    The text (N) is read as a ring from a new place each epoch, drawn by the generator, or from its beginning without
-    one, as `batch_size` streams side by side; of N / batch_size characters a stream the last ones that do not fill a
-    window are left out. With `target_NV`, a distribution for each character, a batch has those of its targets (B, T, V)
-    as well. Raises SettingError where no window fits.
+    The text (N) is read as a ring, in `batch_size` parallel streams of N / batch_size characters. It starts at a place
+    drawn by the generator each epoch, or at its beginning without a generator. A stream skips its last characters if
+    they do not fill a window. With `target_NV`, a distribution for each character, a batch also has the distributions
+    of its targets (B, T, V). Raises SettingError if no window fits.
     """
 
     tokens_N: Tensor  # noqa: N815
@@ -33,7 +33,7 @@ class StreamLoader:
 
     def __post_init__(self) -> None:
         num_chars, example = len(self.tokens_N), max(len(self.tokens_N) // (4 * self.num_steps), 1)
-        rule = f"{num_chars} characters in so many streams have no window of {self.num_steps}"
+        rule = f"{num_chars} characters in that many streams do not fill a window of {self.num_steps}"
         require(len(self) > 0, "data.batch_size", self.batch_size, rule, example)
 
     def __len__(self) -> int:
@@ -57,9 +57,9 @@ class StreamLoader:
 
 
 class InputDropout:
-    """The batches of another loader, each input replaced by `<unk>`, which few texts have, with probability `chance`.
+    """Batches of another loader, with each input replaced by `<unk>`, which few texts have, with probability `chance`.
 
-    It is drawn for the batch of all processes, so that it does not depend on their number.
+    Inputs are chosen in the batch of all processes, so the choice does not depend on the number of processes.
     """
 
     def __init__(self, loader: WindowLoader | StreamLoader, chance: float, unk: int, generator: Generator) -> None:

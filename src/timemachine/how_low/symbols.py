@@ -1,4 +1,4 @@
-"""The symbols that are counted, up to 256: for n-grams and their mixture a text has one byte a character."""
+"""Up to 256 symbols for n-grams and their mixture, which read a text as one byte per character."""
 
 from collections.abc import Iterable
 from string import ascii_lowercase
@@ -11,11 +11,11 @@ MOST = 256
 
 
 class Symbols:
-    """Tokens with a number each, one byte; `<unk>` or the space is among them.
+    """Tokens, each with a number of one byte; `<unk>` or the space is among them.
 
-    `other`: the number of `<unk>`, or of the space where that is no symbol. Any other character has it, and it stands
-    for what comes before a text. `in_words`: a table for `bytes.translate`, which gives letters the number of their
-    lower case, and everything else `other`.
+    `other`: the number of `<unk>`, or of the space if `<unk>` is not a symbol. It stands for any other character, and
+    for the characters before a text. `in_words`: a table for `bytes.translate` that maps letters to the number of their
+    lower case, and everything else to `other`.
     """
 
     def __init__(self, tokens: Iterable[str]) -> None:
@@ -29,14 +29,14 @@ class Symbols:
 
     @classmethod
     def of(cls, vocab: Vocab) -> "Symbols":
-        """Return a vocabulary's symbols; of letters the 27, whichever of them its text has."""
+        """Return a vocabulary's symbols; for letters all 27, even if the text lacks some."""
         return LETTERS if vocab.kind is Tokens.letters else cls(vocab.idx_to_token)
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     def as_read(self, text: str) -> str:
-        """Return a normalised text with one character, U+FFFD, for all that are no symbols."""
+        """Return a normalised text with U+FFFD in place of each character that is not a symbol."""
         return "".join(character if character in self._number else "\ufffd" for character in text)
 
     def encode(self, text: str) -> bytes:
@@ -49,10 +49,10 @@ LETTERS = Symbols(f" {ascii_lowercase}")
 
 
 def check_size(vocab: Vocab, setting: str, instead: str) -> None:
-    """Raise SettingError, which names the setting, for byte pairs, and for more than 256 symbols."""
+    """Raise SettingError, which names the setting, for byte pairs or more than 256 symbols."""
     if vocab.kind is Tokens.bpe:
-        rule = "counts letters or characters, and the run's data.tokens=bpe are neither"
-        raise SettingError(f"{setting}: {rule}; type {instead}")
+        rule = "counts letters or characters, but the run has data.tokens=bpe"
+        raise SettingError(f"{setting}: {rule}; use {instead}")
     if len(vocab) > MOST:
-        rule = f"counts at most {MOST} symbols, and the run's vocabulary has {len(vocab):,}"
-        raise SettingError(f"{setting}: {rule}; type {instead}, or train with a larger data.min_count")
+        rule = f"counts at most {MOST} symbols, but the run's vocabulary has {len(vocab):,}"
+        raise SettingError(f"{setting}: {rule}; use {instead}, or train with a larger data.min_count")

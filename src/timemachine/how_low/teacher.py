@@ -1,17 +1,17 @@
-"""The training batches that `settings.training` asks for, and a second text to learn from.
+"""Training batches for `settings.training`, optionally with a second text, which a teacher generates.
 
-It is written by the mixture of n-grams, alone or with networks.
+The teacher is the mixture of n-grams, alone or with networks.
 
-A network overfits a small text long before it has learnt all that the text says about the next one. The mixture,
-trained on the same characters, generates many more in its manner, and gives for each place the distribution of the
-character there: soft targets, in contexts that nobody has seen (knowledge distillation: Hinton, Vinyals and Dean, 2015;
-on what the teacher generates: Kim and Rush, "Sequence-level knowledge distillation", 2016).
+A network overfits a small text long before it has learnt everything in it that helps to predict new text. The mixture,
+trained on the same characters, generates many more in their style, together with the distribution that each character
+was drawn from: soft targets, in contexts that the text lacks (knowledge distillation: Hinton, Vinyals and Dean, 2015;
+on text that the teacher generates: Kim and Rush, "Sequence-level knowledge distillation", 2016).
 
-Networks alone read a new text far worse than the mixture, since they have overfitted the old one. But they err in other
-places, each its own, so the mean of both is ahead of the mixture (on the novel's next 5 %: networks of 256 units 4.15,
-three as one 3.62, the mixture 3.39, all of them 3.35).
+Networks alone predict new text far worse than the mixture, since they have overfitted the training text. But their
+errors differ from the mixture's and from each other's, so the mean of both is better than the mixture (on the novel's
+next 5 %: networks of 256 units 4.15, an ensemble of three 3.62, the mixture 3.39, all of them 3.35).
 
-N characters, L of each of B streams, T that networks read at once, S symbols of the mixture, V vocabulary.
+N characters, B streams of L characters, T time steps of the networks, S symbols of the mixture, V vocabulary.
 """
 
 import math
@@ -34,9 +34,9 @@ from timemachine.how_low.streams import InputDropout, StreamLoader
 from timemachine.how_low.symbols import Symbols, check_size
 from timemachine.vocab import Vocab
 
-MAX_STREAMS = 400  # texts that are written side by side
-MIN_LENGTH = 1000  # characters of each, if that many are asked for
-NETWORKS_SHARE = 0.25  # of a character's probability; on the novel's next 5 % 0.2 to 0.4 are alike
+MAX_STREAMS = 400  # texts generated in parallel
+MIN_LENGTH = 1000  # characters per stream, if enough are requested
+NETWORKS_SHARE = 0.25  # of a character's probability; 0.2 to 0.4 are equal on the novel's next 5 %
 
 # The networks are trained as by `recipe=low_4_input_rate model.activation=relu`.
 TRAINING = Training(optimizer=Optimizer.adamw, schedule=Schedule.cosine, warm_up=0.05, carry_state=True)
@@ -45,14 +45,14 @@ EPOCHS = 20
 BATCH_SIZE, NUM_STEPS = 16, 32
 RADIUS = 1
 
-_networks: WeakKeyDictionary[TimeMachine, Ensemble] = WeakKeyDictionary()  # those of the runs that this process trains
+_networks: WeakKeyDictionary[TimeMachine, Ensemble] = WeakKeyDictionary()  # for the runs of this process
 
 
 def train_loader(data: TimeMachine, training: Training) -> WindowLoader | InputDropout | StreamLoader:
-    """Return the batches of the training windows; with a teacher, of its text as well, which is written first.
+    """Return the batches of the training windows; with a teacher, generate its text first and include it.
 
-    Raises SettingError if no window fits into the streams, if a network that teaches diverges, and if a teacher would
-    have more than 256 symbols.
+    Raises SettingError if no window fits into the streams, if a network of the teacher diverges, or if there is a
+    teacher and the vocabulary has more than 256 symbols.
     """
     rank, world_size = data.share()
     if training.carry_state:
@@ -71,13 +71,13 @@ def train_loader(data: TimeMachine, training: Training) -> WindowLoader | InputD
 
 
 def _with_another_text(tokens_N: Tensor, data: TimeMachine, training: Training) -> tuple[Tensor, Tensor]:
-    """Return the training characters and those that a teacher writes, and a distribution for each character."""
+    """Return the training characters followed by a teacher's, and a distribution for each character."""
     setting, instead = f"training.teacher={training.teacher:g}", "training.teacher=0 training.teacher_networks=0"
     check_size(data.vocab, setting, instead)
     if data.corpus.is_large:
-        raise SettingError(f"{setting}: counts a text in memory, of {LARGE >> 20} MB at most; type {instead}")
+        raise SettingError(f"{setting}: supports texts of at most {LARGE >> 20} MB; use {instead}")
     known_N, num_chars, threads = tokens_N.cpu(), round(training.teacher * len(tokens_N)), torch.get_num_threads()
-    torch.set_num_threads(1)  # so that what networks write does not depend on their number
+    torch.set_num_threads(1)  # so that the networks' text does not depend on the number of threads
     try:
         networks = networks_of(data, training.teacher_networks if num_chars else 0)
         text = data.corpus.characters[: len(tokens_N)]
@@ -91,12 +91,12 @@ def _with_another_text(tokens_N: Tensor, data: TimeMachine, training: Training) 
 def write(
     train: str, num_chars: int, vocab: Vocab, seed: int, networks: Ensemble | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Return a text (N,), uint8, that continues from places of the training text, and for each of its characters the
-    distribution that it was drawn from (N, V), float32. The text is of the vocabulary's symbols, `<unk>` among them.
+    """Generate a text (N,), uint8, that continues the training text from random places; return it and the distributions
+    (N, V), float32, that its characters were drawn from. The text may have any symbol of the vocabulary, even `<unk>`.
 
-    `num_chars`: N, at most; what does not fill the streams is left out. `networks`: they write with the mixture. The
-    same seed writes the same text on the same machine: another one's arithmetic may draw another character somewhere,
-    and then all that follow it in a stream. Raises SettingError if a network has diverged.
+    `num_chars`: upper bound of N, which is rounded down to fill all streams. `networks`: to generate with the mixture.
+    The same seed gives the same text on the same machine. On another machine, different rounding may change a character
+    and then the rest of its stream. Raises SettingError if a network has diverged.
     """
     symbols = Symbols.of(vocab)
     mixture, generator = Mixture(symbols), np.random.default_rng(seed)
@@ -116,7 +116,7 @@ def write(
                 log_p_BTV, states = networks(X_BT, states)
             theirs_BS: Singles = log_p_BTV[:, -1, place_S].softmax(-1).numpy()
             if not np.isfinite(theirs_BS).all():
-                rule = "a network diverged on this text; type training.teacher_networks=0"
+                rule = "a network diverged on this text; use training.teacher_networks=0"
                 raise SettingError(f"training.teacher_networks={len(networks.models)}: {rule}")
             p_BS = (1 - NETWORKS_SHARE) * p_BS + NETWORKS_SHARE * theirs_BS
         below_BS = p_BS.cumsum(1) < generator.random((streams, 1), np.float32)
@@ -135,7 +135,7 @@ def teacher_nll(mixture_N: Tensor, networks_N: Tensor) -> Tensor:
 
 
 def networks_of(data: TimeMachine, count: int) -> Ensemble | None:
-    """Return the networks that teach a run, trained on its training characters when they are first asked for."""
+    """Return the networks of a run's teacher, which the first call trains on the run's training characters."""
     if count and data not in _networks:
         tokens_N = data.tokens_N[: data.splits["train"].targets.stop].cpu()
         _networks[data] = train_networks(tokens_N, data.vocab, data.seed, count)
@@ -143,7 +143,7 @@ def networks_of(data: TimeMachine, count: int) -> Ensemble | None:
 
 
 def train_networks(tokens_N: Tensor, vocab: Vocab, seed: int, count: int) -> Ensemble:
-    """Return networks trained on a text. The global random state stays as it is."""
+    """Train networks on a text, without changing the global random state."""
     return Ensemble([_trained(tokens_N, vocab, seed * 1_000 + number) for number in range(count)])
 
 

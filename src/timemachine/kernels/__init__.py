@@ -1,6 +1,6 @@
-"""The same numbers as the readable loop, faster. Here: whether the compiled kernel is there, and what it is for.
+"""The same results as the readable loop, faster. This module finds out whether the compiled kernel can be used.
 
-Without torch, whose import takes seconds.
+It does not import torch, which takes seconds.
 """
 
 import ctypes
@@ -12,7 +12,7 @@ from pathlib import Path
 SOURCE = Path(__file__).with_name("fused.cpp")
 LIBRARY = Path(__file__).with_name("_fused.so")
 FLAGS = ["-std=c++17", "-O3", "-ffp-contract=fast", "-fPIC", "-fvisibility=hidden"]
-X86_64 = {  # what the code calls them, the bytes of a vector, and what the compiler needs to know
+X86_64 = {  # instruction set -> bytes of a vector and flags of the compiler
     "avx512": ["-DVECTOR_BYTES=64", "-mavx512f", "-mavx512dq", "-mavx512vl", "-mfma"],
     "avx2": ["-DVECTOR_BYTES=32", "-mavx2", "-mfma"],
 }
@@ -21,19 +21,19 @@ BASELINE = {"baseline": ["-DVECTOR_BYTES=16"]}
 BUILD = "python -m timemachine.kernels.build"
 NOT_COMPILED = f"the fused kernel is not compiled: with a C++ compiler, {BUILD} makes training about 3 times as fast"
 
-# What it computes, and the sizes up to which `make bench` found it faster than bptt: on AVX2 and AVX-512; beyond 256
-# symbols on AVX-512 alone.
+# Activations of the fused kernel, and sizes up to which it was faster than bptt in `make bench`: on AVX2 and AVX-512,
+# beyond 256 symbols on AVX-512 alone.
 FUSED_ACTIVATIONS, WIDEST, LARGEST_VOCABULARY = ("tanh", "relu"), 512, 5_000
 
 
 def source_hash() -> str:
-    """Return the SHA-256 of the source and of how it is compiled, which the library carries. Raises OSError."""
+    """Return the SHA-256 of the source and the compiler flags; the library contains it. Raises OSError."""
     return hashlib.sha256(SOURCE.read_bytes() + repr((FLAGS, X86_64, BASELINE)).encode()).hexdigest()
 
 
 @cache
 def is_compiled() -> bool:
-    """Return whether the library was built from the source beside it, as it is now. It is read, but not loaded."""
+    """Return whether the library was built from the current source. Reads the library without loading it."""
     try:
         return f"source {source_hash()}".encode() in LIBRARY.read_bytes()
     except OSError:
@@ -41,15 +41,15 @@ def is_compiled() -> bool:
 
 
 def is_fastest(num_hiddens: int, vocab_size: int, activation: str) -> bool:
-    """Return whether the compiled kernel is faster than bptt on the CPU: by sizes alone, so that digits stay alike."""
+    """Return whether the compiled kernel is faster than bptt on the CPU, by sizes alone for reproducible digits."""
     return num_hiddens <= WIDEST and vocab_size <= LARGEST_VOCABULARY and activation in FUSED_ACTIVATIONS
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep what a training step frees, up to 1 GB in blocks of up to 32 MB, for the next step.
+    """Let glibc keep the memory that a training step frees, up to 1 GB in blocks of up to 32 MB, for the next step.
 
-    Otherwise it gives the memory back to the system, which pages it in anew, 4 KB at a time: half of a step of bptt or
-    autograd with the book's sizes. Without glibc nothing is changed.
+    Otherwise it returns the memory to the system, which pages it in again, 4 KB at a time. This takes half of the time
+    of a step of bptt or autograd with the book's sizes. Without glibc, there is no effect.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:

@@ -1,6 +1,6 @@
-"""The activations of `rnn.ACTIVATIONS` that the kernels know, a row each. Autograd differentiates the others.
+"""Activations of `rnn.ACTIVATIONS` that the kernels support, with one row each. Autograd differentiates the others.
 
-A φ that takes one value at two places, as GELU does, can have no row: its slope does not follow from its output.
+A φ whose derivative is not a function of its output, such as GELU, cannot have a row.
 """
 
 from collections.abc import Callable
@@ -19,8 +19,8 @@ _threshold_backward = torch.ops.aten.threshold_backward.grad_input
 class Activation:
     """φ in place, and its derivative.
 
-    `times_derivative_(G, H)`: G ← G ⊙ φ'(Z) in place, from the output H = φ(Z). `on_array`: φ in place on numpy's
-    arrays, where that is faster on the CPU than torch's.
+    `times_derivative_(G, H)`: G ← G ⊙ φ'(Z) in place, from the output H = φ(Z). `on_array`: φ in place on numpy
+    arrays, if that is faster than torch on the CPU.
     """
 
     apply_: Callable[[Tensor], object]
@@ -28,12 +28,12 @@ class Activation:
     on_array: Callable[[NDArray[np.floating]], object] | None = None
 
     def apply_to_array_(self, Z: NDArray[np.floating]) -> None:
-        """Set Z to φ(Z), on numpy's memory."""
+        """Set Z to φ(Z) in place."""
         self.on_array(Z) if self.on_array else self.apply_(torch.from_numpy(Z))
 
 
 BY_HAND = {
-    # numpy's tanh is on some machines ten times as fast as torch's, and never slower. 2·sigmoid(2x) − 1 is no
+    # On some machines numpy's tanh is ten times as fast as torch's, and on none slower. 2·sigmoid(2x) − 1 is no
     # alternative: its absolute error of 1e-7 is a large relative one for the small states of a small sigma.
     "tanh": Activation(torch.tanh_, lambda G, H: _tanh_backward(G, H, grad_input=G), lambda Z: np.tanh(Z, out=Z)),
     "relu": Activation(torch.relu_, lambda G, H: _threshold_backward(G, H, 0, grad_input=G)),

@@ -38,7 +38,7 @@ def recurrence(
     `inputs`: indices (T, B), which stand for one-hot vectors, or vectors (T, B, D). `W_xh` (D, H), `W_hh` (H, H), `b_h`
     (H), the state before the first step `H_BH` (B, H), zero if None. `activation`: a name in `BY_HAND`. Under
     autocast the recurrence stays in the weights' precision. Raises RuntimeError when differentiated twice, ValueError
-    for other shapes, such as one-hot vectors that are no floating-point numbers.
+    for other shapes or dtypes, such as one-hot vectors of integers.
     """
     if inputs.dim() != 2 + inputs.is_floating_point():
         shapes = "indices (T, B), or vectors (T, B, D) of floating-point numbers"
@@ -53,9 +53,9 @@ def recurrence(
 
 
 def refuse_twice() -> None:
-    """Raise RuntimeError in a `backward` whose gradients shall have gradients: PyTorch may take those for zero."""
+    """Raise RuntimeError in a `backward` to be differentiated again, which PyTorch may silently take for zero."""
     if torch.is_grad_enabled():
-        raise RuntimeError("gradients by hand cannot be differentiated again; build the model with backward='autograd'")
+        raise RuntimeError("backward cannot be differentiated again here; build the model with backward='autograd'")
 
 
 class _Recurrence(torch.autograd.Function):
@@ -65,7 +65,7 @@ class _Recurrence(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         (T, B), H = inputs.shape[:2], len(W_hh)
         inputs = inputs.contiguous()
-        states = W_hh.new_empty(T + 1, B, H)  # the one before the first step, and those after each
+        states = W_hh.new_empty(T + 1, B, H)  # the initial state, and the state after each step
         states[0] = 0 if H_BH is None else H_BH
         Z_NH = states[1:].view(T * B, H)
         if inputs.is_floating_point():
@@ -75,8 +75,8 @@ class _Recurrence(torch.autograd.Function):
         row, steps = BY_HAND[activation], states.unbind()
         has_array = states.device.type == "cpu" and states.dtype in (torch.float32, torch.float64)
         on_array: Any = row.on_array if has_array else None
-        activate_, operands = on_array or row.apply_, states.numpy() if on_array else steps  # on the same memory
-        with np.errstate(all="ignore"):  # a state that overflows is found in the loss
+        activate_, operands = on_array or row.apply_, states.numpy() if on_array else steps  # share memory
+        with np.errstate(all="ignore"):  # an overflow shows in the loss
             for previous, state, operand in zip(steps, steps[1:], operands[1:], strict=False):
                 state.addmm_(previous, W_hh)
                 activate_(operand)
@@ -105,7 +105,7 @@ class _Recurrence(torch.autograd.Function):
                 if ctx.needs_input_grad[0]:
                     d_inputs = (dZ_NH @ W_xh.T).view(inputs.shape)
             else:
-                # A table for each step, then their sum: float32 loses less in many short sums than in one long one.
+                # A table for each step, then their sum: many short sums in float32 are more precise than a long one.
                 V = len(W_xh)
                 row_N = (inputs + V * torch.arange(T, device=inputs.device)[:, None]).view(-1)
                 dW_xh = W_xh.new_zeros(T * V, H).index_add_(0, row_N, dZ_NH).view(T, V, H).sum(0)

@@ -1,8 +1,8 @@
-"""Compile `fused.cpp` to `_fused.so`: `pip install` does it, and so does `python -m timemachine.kernels.build`.
+"""Compile `fused.cpp` to `_fused.so`: `pip install` or `python -m timemachine.kernels.build`.
 
-The source is compiled once for each instruction set of the processor's family, and `fused` chooses among them as the
-program runs; so the library runs on any processor of the family. It needs a C++17 compiler, GCC 9 or Clang 12 or
-later: what the environment variable CXX says, or else `c++`, `g++` or `clang++`.
+The source is compiled once for each instruction set of the processor's family, and `fused` selects one at run time, so
+that the library runs on any processor of the family. This needs a C++17 compiler, GCC 9 or Clang 12 or later: the
+environment variable CXX, or else `c++`, `g++` or `clang++`.
 """
 
 import os
@@ -18,9 +18,9 @@ from timemachine import kernels
 
 
 def build(library: Path, extra_flags: list[str] | None = None) -> None:
-    """Compile the library, in seconds; it appears whole or not at all.
+    """Compile the library, in seconds, and replace it atomically.
 
-    Raises OSError, with a message of one line, if there is no compiler or it refuses the source.
+    Raises OSError, with a one-line message, if there is no compiler or it fails.
     """
     installed = [name for name in ("c++", "g++", "clang++") if shutil.which(name)]
     compiler = shlex.split(os.environ.get("CXX", "")) or installed[:1] or ["c++"]
@@ -37,7 +37,7 @@ def build(library: Path, extra_flags: list[str] | None = None) -> None:
 
 
 def _compile(command: list[str], jobs: list[list[str]]) -> None:
-    """Run the command with the arguments of each job, all at once. Raises OSError when all have ended."""
+    """Run the command with the arguments of each job in parallel. Raises OSError if one fails, after all have ended."""
     try:
         processes = [subprocess.Popen([*command, *job], stderr=subprocess.PIPE, text=True) for job in jobs]
     except OSError as error:

@@ -1,7 +1,7 @@
-"""A time step of decoding in numpy, whose calls take a third of torch's: that counts where the model is this small.
+"""A time step of decoding in numpy, whose calls take a third of the time of torch's, which matters for small models.
 
-S samples at once, V vocabulary, H hidden units. A character costs a look-up and one product of the state with
-[W_hh W_hq], which gives the next state's part and the logits.
+S samples at a time, V vocabulary, H hidden units. A character takes a look-up and one product of the state with
+[W_hh W_hq], which gives the logits and the state's contribution to the next state.
 """
 
 import numpy as np
@@ -14,9 +14,9 @@ from timemachine.vocab import Vocab
 
 
 class NumpyStep:
-    """A step of the book's model as `decoding.Step` has it; its state is W_hhᵀ h, (H) or (H, S).
+    """A `decoding.Step` of the book's model; its state is W_hhᵀ h, (H) or (H, S).
 
-    Sums over V run along the memory.
+    Logits are contiguous along V, for fast sums.
     """
 
     def __init__(self, model: RNNLMScratch, vocab: Vocab) -> None:
@@ -36,6 +36,6 @@ class NumpyStep:
         """Return the next state and the logits."""
         Z = self.inputs_HV[:, characters] + (np.float32(0) if from_state is None else from_state)
         self.apply_(Z)
-        # Of many samples the product is torch's: numpy's takes all cores, whatever torch is told.
+        # With several samples torch computes the product: numpy would use all cores, not torch's number of threads.
         product = self.bothT @ Z if Z.ndim == 1 else torch.mm(self.both_tensor, torch.from_numpy(Z)).numpy()
         return product[: self.num_hiddens], (product[self.num_hiddens :].T + self.b_q).T

@@ -1,9 +1,10 @@
-"""The recurrence with its loss and all gradients in one call of C++: the equations of `bptt`, in `fused.cpp`.
+"""The recurrence with its loss and all gradients in one C++ call: the equations of `bptt`, in `fused.cpp`.
 
 T time steps, B batch, D inputs (V with one-hot inputs), H hidden units, V vocabulary.
 
-The loss is a mean, so the gradient that reaches it is known, up to a factor: the forward pass computes the gradients as
-well, tile by tile of windows, while their states are in the cache; the same bits with any number of threads.
+The loss is a mean, so its incoming gradient is known up to a factor. The forward pass therefore computes the gradients
+as well, one tile of windows at a time, while their states are in the cache. Results do not depend on the number of
+threads, bit for bit.
 """
 
 import ctypes
@@ -23,7 +24,7 @@ DTYPES = (torch.float32, torch.float64)
 
 
 class Weights(NamedTuple):
-    """Those of a recurrence and its output layer."""
+    """Weights of a recurrence and its output layer."""
 
     W_xh: Tensor  # (D, H)
     W_hh: Tensor  # (H, H)
@@ -62,16 +63,16 @@ class _Kernel(ctypes.Structure):
 
 
 def knows(weight: Tensor, activation: str) -> bool:
-    """Return whether the kernel computes with such weights, float32 or float64 on the CPU, and with the activation."""
+    """Return whether the kernel supports the weight, float32 or float64 on the CPU, and the activation."""
     return weight.device.type == "cpu" and weight.dtype in DTYPES and activation in kernels.FUSED_ACTIVATIONS
 
 
 def loss(
     inputs: Tensor, weights: Weights, Y_TB: Tensor, activation: str = "tanh", divisor: float | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Return the sum of the targets' negative log-likelihoods over `divisor`, T·B if None, and each of them (T, B).
+    """Return the sum of the targets' negative log-likelihoods over `divisor` (T·B if None), and each of them (T, B).
 
-    Only the sum, 0-dimensional, has gradients; under `torch.no_grad` none are computed, in half of the time. `inputs`:
+    Only the sum, 0-dimensional, has gradients; `torch.no_grad` skips them and halves the time. `inputs`:
     indices (T, B) that stand for one-hot vectors, or vectors (T, B, D). `activation`: tanh or relu. All on the CPU, the
     weights float32 or float64; indices are int64 and may be views with any strides. Raises IndexError for an index out
     of range, RuntimeError without a library, for other dtypes or shapes, and when differentiated twice.
@@ -127,9 +128,9 @@ class _Loss(torch.autograd.Function):
 
 
 def _in_threads(library: "_Library", work: Any, arguments: _Arguments) -> None:
-    """Call `work` in as many threads as torch has, in torch's own if it has GNU's OpenMP.
+    """Call `work` in as many threads as torch uses, and in torch's threads if they are GNU OpenMP's.
 
-    After its own work they wait for more by spinning, and other threads would have to share their cores.
+    Torch's threads spin while they wait for work, so other threads would compete with them for the cores.
     """
     threads = min(arguments.threads, arguments.chunks)
     if threads > 1 and library.parallel and os.getpid() == library.process:
@@ -144,7 +145,7 @@ def _in_threads(library: "_Library", work: Any, arguments: _Arguments) -> None:
 
 
 def _check(inputs: Tensor, weights: Sequence[Tensor], Y_TB: Tensor, activation: str) -> None:
-    """Raise RuntimeError for what does not fit, because the library reads memory unchecked."""
+    """Raise RuntimeError for invalid arguments, because the library does not check memory accesses."""
     W_xh, V, is_dense = weights[0], len(weights[4]), inputs.is_floating_point()
     (D, H), (T, B), dtype = W_xh.shape, inputs.shape[:2], W_xh.dtype
     expected = [
@@ -160,15 +161,15 @@ def _check(inputs: Tensor, weights: Sequence[Tensor], Y_TB: Tensor, activation: 
 
 
 class _Library(NamedTuple):
-    of_dtype: dict[torch.dtype, Any]  # the kernels
-    parallel: Any  # what torch calls to work in several threads, if that is GNU's OpenMP
-    process: int  # whose threads these are; a child has none of them
+    of_dtype: dict[torch.dtype, Any]  # dtype -> kernel
+    parallel: Any  # GOMP_parallel, if torch's threads are GNU OpenMP's
+    process: int  # owner of these threads, which a forked child lacks
 
 
 def instruction_sets() -> list[str]:
-    """Return those that this processor has and the library too, the fastest first, which is the one in use.
+    """Return the instruction sets that both processor and library support, fastest first; the first one is used.
 
-    avx512 and avx2, and baseline for any processor; none without a library that was built from the source beside it.
+    avx512, avx2, and baseline for any processor; none without a library that was built from the current source.
     """
     known = {"AVX512": ["avx512", "avx2"], "AVX2": ["avx2"]}.get(torch.backends.cpu.get_cpu_capability(), [])
     return [*known, "baseline"] if kernels.is_compiled() else []
@@ -176,9 +177,9 @@ def instruction_sets() -> list[str]:
 
 @functools.cache
 def _library(instruction_set: str | None = None) -> _Library:
-    """Return the library's code for an instruction set, the fastest one by default. Raises RuntimeError without it."""
+    """Load the library's code for an instruction set, by default the fastest. Raises RuntimeError without a library."""
     if not kernels.is_compiled():
-        raise RuntimeError(f"there is no library of the fused kernel: type {kernels.BUILD}")
+        raise RuntimeError(f"the fused kernel is not compiled; use {kernels.BUILD}")
     library = ctypes.CDLL(str(kernels.LIBRARY))
     both = (_Kernel * 2).in_dll(library, f"fused_{instruction_set or instruction_sets()[0]}")
     parallel = getattr(ctypes.CDLL(None), "GOMP_parallel", None)

@@ -1,6 +1,6 @@
-"""FusedRNNLM: RNNLMScratch with the same numbers, faster. It is what train.py trains and what load_run returns.
+"""FusedRNNLM: a faster RNNLMScratch with the same results, which train.py trains and load_run returns.
 
-T time steps, B batch, H hidden units, S numbers of a state.
+T time steps, B batch, H hidden units, S size of a state.
 """
 
 from typing import Any
@@ -24,31 +24,31 @@ from timemachine.vocab import Vocab
 class FusedRNNLM(RNNLMScratch):
     """`RNNLMScratch` whose loss comes from the fused kernel and whose hidden states come from `bptt`.
 
-    `backward`: auto takes the fastest code. The kernels read the weights and call neither methods nor forward hooks of
+    `backward`: auto uses the fastest code. The kernels read the weights and call neither methods nor forward hooks of
     the model and its cell, so derive from `RNNLMScratch` to change one. Raises SettingError for a `backward` that does
-    not know the cell or the activation.
+    not support the cell or the activation.
     """
 
     def __init__(self, vocab_size: int, *arguments: Any, **network: Any) -> None:
         super().__init__(vocab_size, *arguments, **network)
         asked, cell, activation = (self.hparams[name] for name in ("backward", "cell", "activation"))
         fits = asked in ("auto", "autograd") or (cell == "rnn" and activation in BY_HAND)
-        rule = f"kernels/ does not know model.cell={cell} with model.activation={activation}"
+        rule = f"not supported with model.cell={cell} model.activation={activation}"
         require(fits, "model.backward", asked, rule, "autograd")
 
     def __init_subclass__(cls, **named: Any) -> None:
-        """Raise TypeError for a subclass with a method in place of one that the kernels do not call."""
+        """Raise TypeError for a subclass that overrides a method that the kernels do not call."""
         super().__init_subclass__(**named)
         for name in ("one_hot", "inputs", "output_layer", "forward", "loss", "nll"):
             if name in vars(cls):
                 raise TypeError(f"{cls.__name__}.{name} would not be called; derive from RNNLMScratch instead")
 
     def kernel(self) -> str:
-        """Return what computes the loss and its gradients where the weights are now.
+        """Return the code that computes the loss and its gradients on the weights' current device.
 
-        fused: both in one call of C++, if that is compiled. bptt: the recurrence differentiated by hand, the rest by
-        PyTorch. autograd: the methods of `RNNLMScratch`, for another cell or activation, under autocast, whose
-        precision the others do not take, while torch.compile reads them, and where a hook makes a weight (pruning).
+        fused: both in one C++ call, if compiled. bptt: the recurrence differentiated by hand, the rest by PyTorch.
+        autograd: the methods of `RNNLMScratch`, for another cell or activation, under autocast, whose precision the
+        kernels do not support, while torch.compile traces the methods, and if a hook computes a weight (pruning).
         """
         asked, rnn = self.hparams["backward"], self.rnn
         by_hand = type(rnn) is RNNScratch and rnn.activation in BY_HAND and asked != "autograd"
@@ -73,16 +73,16 @@ class FusedRNNLM(RNNLMScratch):
     def mean_nll(self, batch: Batch, num_targets: float | None = None) -> tuple[Tensor, Tensor]:
         """Return the mean of `nll(batch)`, and `nll(batch)` without gradients.
 
-        Raises SettingError if `backward="fused"` is to be trained where that kernel cannot run.
+        Raises SettingError in training with `backward="fused"` if that kernel cannot run.
         """
         X_BT, Y_BT = batch
         if self.kernel() == "fused":
             mean, nll_TB = fused.loss(self._read(X_BT), self._weights(), Y_BT.T, self.rnn.activation, num_targets)
             return mean, nll_TB.T
         if self.hparams["backward"] == "fused" and torch.is_grad_enabled():
-            rule = "computes tanh or relu in 32 or 64 bits on the CPU"
+            rule = "supports tanh or relu in 32 or 64 bits on the CPU"
             require(fused.knows(self.W_hq, self.rnn.activation), "model.backward", "fused", rule, "bptt")
-            rule = f"is not compiled, which {kernels.BUILD} does where there is a C++ compiler"
+            rule = f"is not compiled; with a C++ compiler, use {kernels.BUILD}"
             require(kernels.is_compiled(), "model.backward", "fused", rule, "bptt")
         return super().mean_nll(batch, num_targets)
 

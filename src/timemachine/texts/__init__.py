@@ -1,10 +1,10 @@
-"""The books that `data.corpus` knows by name; `download` fetches them."""
+"""Catalogue of the books that `data.corpus` may name; `download` fetches them."""
 
 from typing import NamedTuple
 
 
 class Book(NamedTuple):
-    """One edition: where its bytes are, and what they hash to (`algorithm:digest`)."""
+    """One edition: its URLs and the hash of its bytes (`algorithm:digest`)."""
 
     title: str
     author: str

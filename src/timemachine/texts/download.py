@@ -16,32 +16,32 @@ from timemachine.texts import Book
 from timemachine.texts.normalisation import is_edition
 
 DEADLINE = 30.0  # seconds for a book, over all its mirrors
-ANSWERS_WITHIN = 4.0  # seconds; two mirrors that do not answer take less than ten
-MAX_BYTES = 16 << 20  # of a book; the longest one of the catalogue has 0.8 MB
+ANSWERS_WITHIN = 4.0  # seconds, so that two unresponsive mirrors take less than ten
+MAX_BYTES = 16 << 20  # of a book; the longest in the catalogue has 0.8 MB
 
 
 def cache() -> Path:
-    """Return the folder of the user's cache for books; it need not exist."""
+    """Return the folder of the user's cache for books, which may not exist."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "timemachine"
 
 
 def downloaded(name: str, book: Book, places: Iterable[Path]) -> Path:
-    """Return the book's file in the user's cache, downloaded from the first mirror that has it unless it is there.
+    """Return the book's file in the user's cache; download it if missing, from the first mirror that has it.
 
-    Raises SettingError if no mirror has it or the cache cannot be written; it names the `places` where the book may be.
+    Raises SettingError if no mirror has it or the cache cannot be written; the message names `places` for the book.
     """
     path = cache() / f"{name}.txt"
     try:
         if not (path.is_file() and is_edition(path.read_bytes(), book)):
             text = _download(book)
             path.parent.mkdir(parents=True, exist_ok=True)
-            # Written under another name, then renamed: processes that download the same book at once do no harm.
+            # Written under another name, then renamed, so that several processes may download the same book.
             with TemporaryDirectory(dir=path.parent) as folder:
                 Path(folder, path.name).write_bytes(text)
                 Path(folder, path.name).replace(path)
     except OSError as error:
-        instead = "".join(f"put the book at {place}, or " for place in places) + "type data.corpus=<path of a text>"
-        why = f"not found and not downloaded ({error})"
+        instead = "".join(f"put the book at {place}, or " for place in places) + "use data.corpus=<path of a text>"
+        why = f"not found, and the download failed ({error})"
         raise SettingError(f"data.corpus={name}: {why}; {instead}") from error
     return path
 
@@ -62,17 +62,17 @@ def _download(book: Book) -> bytes:
 
 
 def _body(url: str, seconds: float) -> bytes:
-    """Return the content of an address, cut after about `MAX_BYTES`. Raises OSError, also after `seconds` in all.
+    """Return the content of a URL, truncated after about `MAX_BYTES`. Raises OSError, also after `seconds` in total.
 
-    A timeout of requests bounds each wait for the next bytes, not their sum. So a thread reads, and is left behind when
-    the time is up; it does not keep the program from ending.
+    The timeout of requests limits each wait for the next bytes, not the total time. So a daemon thread reads, and is
+    abandoned when the time is up; it does not keep the program from exiting.
     """
     body: Future[bytes] = Future()
 
     def read() -> None:
         try:
             body.set_result(_read(url))
-        except Exception as error:  # raised below, where it is waited for
+        except Exception as error:  # raised again by result() below
             body.set_exception(error)
 
     Thread(target=read, daemon=True).start()
@@ -86,6 +86,6 @@ def _read(url: str) -> bytes:
         response.raise_for_status()
         for part in response.iter_content(1 << 16):
             body += part
-            if len(body) > MAX_BYTES:  # no book: the checksum will differ
+            if len(body) > MAX_BYTES:  # not a book: the checksum will differ
                 break
     return bytes(body)

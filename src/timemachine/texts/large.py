@@ -1,10 +1,10 @@
-"""A text that is too large for memory: it stays in its files, and its indices are mapped from a file into memory.
+"""Texts that are too large for memory: they stay in their files, and a file with their indices is mapped into memory.
 
-The first start reads the text part by part: it is hashed, its characters are counted, and the place of each part is
-noted. The result is an index in the user's cache, named by the paths, sizes and times of modification of the files.
-Later starts read the index alone; they do not notice a changed file that has the same size and time as before. The
-indices of the characters, 1, 2 or 4 bytes each, are written into a second file there, once for each vocabulary and
-`data.start`. All processes of a machine map that file and share its pages. One process writes, the others wait.
+The first start reads the text in parts, hashes it, counts its characters and records the place of each part. This table
+is saved in the user's cache under a name made from the paths, sizes and modification times of the files. Later starts
+read the table alone; they do not notice a changed file with the same size and time as before. The indices of the
+characters, 1, 2 or 4 bytes each, are written to a second file in the cache, one for each vocabulary and `data.start`.
+All processes of a machine map that file and share its pages. One process writes it while the others wait.
 """
 
 import bisect
@@ -32,18 +32,18 @@ from timemachine.errors import SettingError
 from timemachine.texts.download import cache
 from timemachine.texts.normalisation import MARKER, checked, require_text, with_line_feeds, without_end
 
-PART = 1 << 22  # bytes that are read at once
+PART = 1 << 22  # bytes read at a time
 FORMAT = 3  # of the files in the cache
-ENDS_OF = (b"\nend of project gutenberg", b"\nend of the project gutenberg")  # what `END_OF` matches
-# Before these a line may be cut: none begins a marker, an "End of", or the second byte of a character.
+ENDS_OF = (b"\nend of project gutenberg", b"\nend of the project gutenberg")  # matches of `END_OF`
+# Bytes before which a line may be split: none starts a marker or an "End of", or continues a character.
 SAFE = (" " + (ascii_letters + digits).translate({ord(letter): None for letter in "eE"})).encode()
 
 
 class LargeText:
-    """The normalised characters of files, in place of a str: it has `len`, slices, which are strings, and iteration.
+    """The normalised characters of files, with the interface of a str: `len`, slices, which are str, and iteration.
 
-    `sha256`, `left_out`: as in `Corpus`. `count_C`: how often each code point occurs. Raises SettingError
-    for a file that is not a text, and if the cache cannot be written.
+    `sha256`, `left_out`: as in `Corpus`. `count_C`: number of occurrences of each code point. Raises
+    SettingError for a file that is not a text, and if the cache cannot be written.
     """
 
     def __init__(self, paths: tuple[Path, ...], tokens: Tokens) -> None:
@@ -51,18 +51,18 @@ class LargeText:
         self._files = _files(paths)
         name = hashlib.sha256(json.dumps([FORMAT, tokens.name, self._files]).encode()).hexdigest()[:32]
         path = cache() / "large" / f"{name}.json"
-        what = f"{sum(size for _, size, _ in self._files):,} bytes are read once, to count their characters"
+        what = f"{sum(size for _, size, _ in self._files):,} bytes are read once to count characters"
         _write_once(path, self._unchanged(self._scanned()), what)
         try:
             index = json.loads(path.read_bytes())
         except ValueError as error:
-            raise SettingError(f"data.corpus: {path} is damaged; delete it, and the text is read again") from error
+            raise SettingError(f"data.corpus: {path} is damaged; delete it to read the text again") from error
         self.sha256, self.left_out, self._parts = index["sha256"], index["left_out"], index["parts"]
         self._firsts = [0, *np.cumsum([part[-1] for part in self._parts], dtype=np.int64).tolist()]
         self.count_C = np.zeros(0x110000, np.int64)
         codes, counts = zip(*index["count"], strict=True)
         self.count_C[[*codes]] = counts
-        self._cached = (-1, "")  # the part that was read last
+        self._cached = (-1, "")  # number and characters of the part read last
 
     def __len__(self) -> int:
         return int(self._firsts[-1])
@@ -81,12 +81,12 @@ class LargeText:
         return other
 
     def encoded(self, index_of_code: NDArray[Any]) -> Any:
-        """Return the indices of the characters as a tensor (N,) that is mapped from a file and cannot be written to.
+        """Return the indices of the characters as a read-only tensor (N,) that is mapped from a file.
 
-        `index_of_code`: the index of each code point, and last the index of all others. Raises SettingError if the
-        cache cannot be written.
+        `index_of_code`: the index of each code point; the last entry is for all other code points. Raises SettingError
+        if the cache cannot be written.
         """
-        import torch  # which takes seconds
+        import torch  # deferred: takes seconds
 
         settings = f"{FORMAT} {self.tokens.name} {self._start} ".encode() + index_of_code.tobytes()
         name = f"{self.sha256[:32]}_{hashlib.sha256(settings).hexdigest()[:16]}.{index_of_code.dtype}"
@@ -94,11 +94,11 @@ class LargeText:
         encoded = (_encode(part, index_of_code) for part in self._between(0, len(self)))
         _write_once(path, self._unchanged(encoded), f"{len(self):,} characters are encoded once", size)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that it cannot be written to
+            warnings.simplefilter("ignore")  # about a read-only tensor
             return torch.from_numpy(np.memmap(path, index_of_code.dtype, "r"))
 
     def _between(self, start: int, stop: int) -> Iterator[str]:
-        """Yield the text from one character to another, part by part."""
+        """Yield the text from `start` to `stop`, in parts."""
         first, last, size = start + self._start, stop + self._start, len(self)
         for begin, end in ((first, min(last, size)), (max(first - size, 0), last - size)):
             number = bisect.bisect_right(self._firsts, begin) - 1
@@ -123,9 +123,9 @@ class LargeText:
         yield json.dumps(_scan(self.paths, self.tokens)).encode()
 
     def _unchanged(self, parts: Iterator[bytes]) -> Iterator[bytes]:
-        """Yield the parts. Raises SettingError at the end if a file has changed meanwhile: they would be of two texts.
+        """Yield the parts. Raises SettingError at the end if a file has changed meanwhile, which would mix two texts.
 
-        The names of the files in the cache say which text they are of, so a mixture must not get into them.
+        Files in the cache are named after their text, so they must not contain a mixture.
         """
         yield from parts
         for path, before, after in zip(self.paths, self._files, _files(self.paths), strict=True):
@@ -134,23 +134,23 @@ class LargeText:
 
 
 def _files(paths: tuple[Path, ...]) -> list[tuple[str, int, int]]:
-    """Return path, size in bytes and time of modification in ns of each file."""
+    """Return path, size in bytes and modification time in ns of each file."""
     return [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
 
 
 def _changed(path: Path) -> SettingError:
-    return SettingError(f"data.corpus={path}: changed while it was read; start again when it is complete")
+    return SettingError(f"data.corpus={path}: changed while it was read; start again when the file is complete")
 
 
 def _write_once(path: Path, content: Iterator[bytes], what: str, size: int | None = None) -> None:
-    """Write a file, whole, unless it is there and has `size` bytes, if that is known; say `what` it is.
+    """Write a file atomically unless it exists with `size` bytes (None: any size); print `what` is done.
 
     Raises SettingError if it cannot be written.
     """
     beside = path.with_name(f"{path.name}.part")
 
     def is_there() -> bool:
-        return path.exists() and size in (None, path.stat().st_size)  # one that was copied may be cut short
+        return path.exists() and size in (None, path.stat().st_size)  # a copied file may be truncated
 
     try:
         if is_there():
@@ -169,7 +169,7 @@ def _write_once(path: Path, content: Iterator[bytes], what: str, size: int | Non
                 beside.replace(path)
             finally:
                 beside.unlink(missing_ok=True)
-    except (OSError, NotImplementedError) as error:  # the second where the file system has no locks
+    except (OSError, NotImplementedError) as error:  # NotImplementedError: no file locks
         reason = getattr(error, "strerror", None) or error
         rule = f"{path} cannot be written ({reason}); set XDG_CACHE_HOME to a folder with room for the text"
         raise SettingError(f"data.corpus: {rule}") from error
@@ -189,7 +189,7 @@ def _codes(characters: str) -> NDArray[Any]:
 
 
 def _scan(paths: tuple[Path, ...], tokens: Tokens) -> dict[str, Any]:
-    """Return the text's SHA-256, its parts, how often each character occurs, and the bytes that were left out."""
+    """Return the text's SHA-256, its parts, the counts of its characters, and the number of removed bytes."""
     sha256, rows, count, left_out, after_space = hashlib.sha256(), list[Any](), Counter[int](), 0, False
     for number, path in enumerate(paths):
         sha256.update(b"\0"[:number])
@@ -218,7 +218,7 @@ def _scan(paths: tuple[Path, ...], tokens: Tokens) -> dict[str, Any]:
 
 
 def _parts(path: Path, sha256: Any) -> Iterator[tuple[int, int, bytes, bool]]:
-    """Yield the parts of a file, and hash it: where each lies, its text with line feeds, and whether it is the last."""
+    """Hash a file and yield its parts: offset, size, text with line feeds, and whether the part is the last."""
     offset, raw, num_bytes = 0, b"", path.stat().st_size
     with path.open("rb") as file, ThreadPoolExecutor(1) as threads:
         while read := file.read(PART):
@@ -228,7 +228,7 @@ def _parts(path: Path, sha256: Any) -> Iterator[tuple[int, int, bytes, bool]]:
             size = len(raw) if is_last else _safe_end(raw)
             text = with_line_feeds(raw[:size])
             mark = max(map((b"\n" + text.lower()).rfind, ENDS_OF))
-            # The paragraph of an "End of … Project Gutenberg" may be a book's last one: it stays in one part.
+            # The paragraph of an "End of … Project Gutenberg" may be the last of a book, so it is not split.
             if is_last or (size and (mark < 0 or re.search(rb"\n\s*\n", text[mark:].strip()))):
                 yield offset, size, text, is_last
                 offset, raw = offset + size, raw[size:]
@@ -240,8 +240,8 @@ def _parts(path: Path, sha256: Any) -> Iterator[tuple[int, int, bytes, bool]]:
 def _without_gutenberg(text: bytes, inside: bool, joins: bool, is_last: bool, is_new: bool) -> tuple[bytes, bool, bool]:
     """Return what `without_gutenberg` keeps of a part, and `inside` and `joins` for the next one.
 
-    `inside`: a book continues from the part before. `joins`: the file has a book before, and a line feed stands between
-    two. `is_new`: one stands before the file. `is_last`: the part ends the file, and a book there.
+    `inside`: a book continues from the part before. `joins`: the file has an earlier book, so a line feed separates the
+    next. `is_new`: a line feed precedes the file. `is_last`: the part ends the file, and with it a book.
     """
     markers = _markers(text)
     are_books, kept = [inside, *(it[1] == b"START" for it in markers)], [b"\n"[:is_new]]
@@ -255,11 +255,11 @@ def _without_gutenberg(text: bytes, inside: bool, joins: bool, is_last: bool, is
 
 
 def _safe_end(raw: bytes) -> int:
-    """Return where a part may end: after a line, but for one that may be wrapped onto the next as a marker of Project
-    Gutenberg's; in a text without lines before a character of `SAFE`; 0 if nowhere.
+    """Return where a part may end: after a line, unless it may be a Project Gutenberg marker that is wrapped onto the
+    next; in a text without line ends, before a byte of `SAFE`; 0 if nowhere.
 
     No byte order mark, CR LF, character in UTF-8, sequence of combining characters or line "End of … Project Gutenberg"
-    is cut.
+    is split.
     """
     for line_end, unsafe in ((b"\n", ()), (b"\r", (b"\n", b"\xef", b""))):
         end = raw.rfind(line_end) + 1
@@ -268,7 +268,7 @@ def _safe_end(raw: bytes) -> int:
             lines = with_line_feeds(raw[start:end]).split(b"\n")
             if raw[end : end + 1] not in unsafe and not lines[-2].startswith(b"***"):
                 return end
-            if raw.startswith(b"***", start) and start:  # which is no second line of a marker
+            if raw.startswith(b"***", start) and start:  # not the second line of a marker
                 return start
             end = start
     is_one_line = not (b"\n" in raw or b"\r" in raw or with_line_feeds(raw[:100]).startswith(b"***"))
@@ -279,6 +279,6 @@ def _safe_end(raw: bytes) -> int:
 
 
 def _markers(text: bytes) -> list[re.Match[bytes]]:
-    """Return the matches of `MARKER`, which would itself be tried at each character and take twenty times as long."""
+    """Return the matches of `MARKER`, twenty times as fast as a search with `MARKER`, which tries each character."""
     hits = re.finditer(rb"\*\*\* ?(?:START|END) OF", text)
     return [found for hit in hits if (found := MARKER.match(text, hit.start()))]

@@ -14,17 +14,17 @@ _LETTERS_ELSE_SPACE = bytes(ord(chr(code).lower()) if chr(code) in ascii_letters
 
 
 def normalise(text: bytes, tokens: Tokens = Tokens.letters) -> str:
-    """Return the text as its model reads it.
+    """Return the normalised text, as a model reads it.
 
-    As letters: in lower case, with one space for every run of bytes other than A-Z and a-z. The parts of a multi-byte
-    character are no letters either, so the result is that of the decoded text. As characters: from UTF-8 in normal
-    form C, with a line feed for each kind of line end. For byte-pair encoding the same, in the form that it has. Raises
+    Letters: in lower case, with one space for every run of bytes other than A-Z and a-z. The bytes of a multi-byte
+    character are not letters either, so the decoded text would give the same result. Characters: from UTF-8 in normal
+    form C, with line feeds as line ends. Byte-pair encoding: the same without conversion to form C. Raises
     UnicodeDecodeError for another encoding.
     """
     if tokens is not Tokens.letters:
         lines = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n").decode()
         return unicodedata.normalize("NFC", lines) if tokens is Tokens.characters else lines
-    import numpy as np  # which --help does not have to wait for
+    import numpy as np  # deferred, for a fast --help
 
     code_N = np.frombuffer(text.translate(_LETTERS_ELSE_SPACE), np.uint8)
     is_space_N = code_N == ord(" ")
@@ -34,13 +34,13 @@ def normalise(text: bytes, tokens: Tokens = Tokens.letters) -> str:
     return characters.decode("ascii")
 
 
-# Each pattern reads a line, and the line below at most: its time is linear in the length of any text.
+# Each pattern matches at most two lines, so that its time is linear in the length of any text.
 MARKER = re.compile(rb"^\*\*\* ?(START|END) OF(?:.*\*\*\* *|.*\n(?!\*\*\*).*\*\*\* *|.*)$", re.MULTILINE)
 END_OF = re.compile(rb"^End of (the )?Project Gutenberg", re.MULTILINE | re.IGNORECASE)
 
 
 def without_gutenberg(text: bytes) -> bytes:
-    """Return a text with line feeds without Project Gutenberg's header and footer around each book in it.
+    """Remove Project Gutenberg's header and footer around each book of a text with line feeds.
 
     A book lies between a START line and the next START or END line; either may be wrapped onto a second line. A line
     "End of … Project Gutenberg" in the book's last paragraph ends it. Text before the first START line, or between an
@@ -55,7 +55,7 @@ def without_gutenberg(text: bytes) -> bytes:
 
 
 def without_end(book: bytes) -> bytes:
-    """Return a book that ends before a line "End of … Project Gutenberg" in its last paragraph, if it has one."""
+    """Return a book up to a line "End of … Project Gutenberg" in its last paragraph, if there is one."""
     text = book.rstrip()
     last_paragraph = re.split(rb"\n\s*\n", text)[-1]
     end = END_OF.search(last_paragraph)
@@ -69,14 +69,14 @@ def is_edition(text: bytes, book: Book) -> bool:
 
 
 def with_line_feeds(text: bytes) -> bytes:
-    """Return a text, or several files as one, without byte order marks, each line ended by a line feed."""
+    """Return a text, or several joined files, without byte order marks and with line feeds as line ends."""
     return text.replace(b"\xef\xbb\xbf", b"").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
 
 def checked(path: Path, text: bytes, tokens: Tokens) -> str:
     """Return a normalised text, or a part of it. Raises SettingError, with the file's path, if it is not a text."""
     if b"\0" in text:
-        raise SettingError(f"data.corpus={path}: is not a text in UTF-8, it holds a NUL byte; type the path of a text")
+        raise SettingError(f"data.corpus={path}: is not a text in UTF-8 (it has a NUL byte); use the path of a text")
     try:
         return normalise(text, tokens)
     except UnicodeDecodeError as error:

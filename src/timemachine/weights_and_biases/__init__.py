@@ -1,7 +1,7 @@
-"""Runs, workspaces and reports in Weights & Biases. Here: names for those who do not import wandb, which takes time."""
+"""Runs, workspaces and reports in Weights & Biases. This module's names need no import of wandb, which is slow."""
 
 LOGGER = "timemachine.weights_and_biases.run.WandbRun"  # the `_target_` of conf/logger/wandb.yaml
-# Its arguments that a resumed run takes from its folder: none of them names a server, a key, a path or code.
+# Arguments that a resumed run reads from its folder: none of them names a server, a key, a path or code.
 RESUMABLE = {
     "project", "entity", "name", "group", "tags", "notes", "job_type", "mode", "offline", "id", "version", "log_model",
     "checkpoint_name", "add_file_policy", "sample_every_n_epochs",

@@ -1,4 +1,4 @@
-"""The table of evaluate.py as a separate run in Weights & Biases, in the group of the run that was read."""
+"""Log the table of evaluate.py as a separate run in Weights & Biases, in the group of the evaluated run."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +12,7 @@ from timemachine.weights_and_biases.run import OptionalWandbLogger
 
 
 def log_evaluation(entry: Mapping[str, Any], runs: list[str], summary: dict[str, Any], rows: list[Row]) -> None:
-    """Log the table `EVALUATION`, and print where it is. `summary`: the first run's."""
+    """Log the table `EVALUATION` and print its URL. `summary`: summary.json of the first run."""
     typed = {name: value for name, value in entry.items() if name not in ("_target_", "sample_every_n_epochs")}
     name, group = f"evaluation of {', '.join(runs)}", summary.get("wandb_group")
     logger = OptionalWandbLogger(typed, dir=folder_of(Path(runs[0])), name=name, group=group, job_type="evaluation")

@@ -26,15 +26,15 @@ from timemachine.run.record import Record, status_and_message
 from timemachine.weights_and_biases import CHANGES, FIGURE, PROJECT, SAMPLES
 
 PREFIXES = ("it has", "time traveller", "the")  # of the table of samples
-NUM_PREDS = 60  # characters that follow each
-ALPHA = 2.0  # of the samples next to greedy decoding, which ends in a loop
-# Drawn against the epoch; other metrics against Lightning's `trainer/global_step`.
+NUM_PREDS = 60  # characters after each prefix
+ALPHA = 2.0  # of the samples; greedy decoding alone ends in a loop
+# Plotted against the epoch; other metrics against Lightning's `trainer/global_step`.
 EPOCH_METRICS = [
     f"{split}/{unit}" for split in ("train", "val", "test") for unit in ("perplexity", "bits_per_character")
 ]
 EPOCH_METRICS += ["val/bits_per_byte", "test/bits_per_byte", "clip_fraction", "chars_per_second", "lr"]
-# W&B's variables, and their values here unless the user has set them. The times are seconds that a run waits for the
-# server: as it begins, as it ends, and for each table and checkpoint. Rows are sent by a process of W&B's.
+# Values of W&B's environment variables, unless the user has set them. Timeouts are the seconds that a run waits for the
+# server: at its start, at its end, and for each table and checkpoint. Rows are sent by a process of W&B.
 VARIABLES = {
     "WANDB_SILENT": "true", "WANDB_CONSOLE": "off", "WANDB_X_DISABLE_STATS": "true", "WANDB_HTTP_TIMEOUT": "4",
     "WANDB_INIT_TIMEOUT": "15", "WANDB_FINISH_TIMEOUT": "10", "WANDB_FINISH_TIMEOUT_RAISES": "true",
@@ -42,16 +42,16 @@ VARIABLES = {
 
 
 def _survived(method: Callable[..., None]) -> Callable[..., None]:
-    """Make W&B's first failure one line. Training continues, and later rows may still arrive."""
+    """Report W&B's first failure in one line. Training continues, and later rows may still arrive."""
 
     @functools.wraps(method)
     def call(logger: "OptionalWandbLogger", *args: Any, **kwargs: Any) -> None:
         try:
             method(logger, *args, **kwargs)
-        except Exception as error:  # the network's, the server's: wandb raises what it likes
+        except Exception as error:  # of the network or the server: wandb raises many types
             if not logger.has_failed:
                 later = f"wandb sync --include-online {shlex.quote(shown(Path(logger.run.dir).parent))}"
-                print(f"W&B           failed ({one_line(error, 150)}); after the run type {later}", file=sys.stderr)
+                print(f"W&B           failed ({one_line(error, 150)}); after the run, use {later}", file=sys.stderr)
             logger.has_failed = True
 
     return call
@@ -63,9 +63,9 @@ class OptionalWandbLogger(WandbLogger):
     has_failed = False
 
     def __init__(self, arguments: Mapping[str, Any], **defaults: Any) -> None:
-        """Begin the run in W&B with arguments of Lightning's class and of `wandb.init`; None is W&B's default.
+        """Start the run in W&B with arguments of Lightning's class and of `wandb.init`; None means W&B's default.
 
-        `defaults` apply where neither an argument nor a variable of W&B's is set. Raise SettingError for rejected ones.
+        `defaults` apply unless an argument or a variable of W&B is set. Raise SettingError for rejected arguments.
         """
         for variable, value in VARIABLES.items():
             os.environ.setdefault(variable, value)
@@ -74,7 +74,7 @@ class OptionalWandbLogger(WandbLogger):
             if {"group": "WANDB_RUN_GROUP"}.get(name, f"WANDB_{name.upper()}") not in os.environ:
                 given.setdefault(name, default)
         settings = given.get("settings")
-        if isinstance(settings, Mapping) and "api_key" in settings:  # it would be in the run's files
+        if isinstance(settings, Mapping) and "api_key" in settings:  # it would appear in the run's files
             raise SettingError("logger.wandb.settings.api_key: not supported; use WANDB_API_KEY or wandb login")
         mode = "offline" if given.pop("offline", False) else given.pop("mode", None)
         try:
@@ -83,17 +83,17 @@ class OptionalWandbLogger(WandbLogger):
                 mode = "offline"  # wandb.init would ask for a key
             self._begin(given, mode)
         except (TypeError, ValidationError, wandb.errors.UsageError) as error:
-            wandb.teardown()  # it keeps what it has read
+            wandb.teardown()  # forgets the rejected settings
             raise SettingError(f"logger.wandb, or a variable WANDB_…: {one_line(error)}") from error
         except Exception as error:
             print(f"W&B           failed ({one_line(error, 150)}); the run is logged offline", file=sys.stderr)
             self._begin(given, "offline")
 
     def _begin(self, given: dict[str, Any], mode: str | None) -> None:
-        if wandb.run is not None:  # of a job that could not end it; Lightning would log into it
+        if wandb.run is not None:  # left by a failed job; Lightning would log into it
             wandb.teardown()
         super().__init__(**{"save_dir": None} | given, mode=mode)  # Lightning's `save_dir` would hide `dir`
-        self.run: Any = self.experiment  # of several processes the first one has a run
+        self.run: Any = self.experiment  # a dummy in all processes but the first
 
     log_metrics = _survived(WandbLogger.log_metrics)
     after_save_checkpoint = _survived(WandbLogger.after_save_checkpoint)
@@ -101,19 +101,19 @@ class OptionalWandbLogger(WandbLogger):
 
     @_survived
     def finish(self, status: str) -> None:
-        """End the run in W&B."""
+        """Finish the run in W&B."""
         self.run.finish(exit_code=0 if status == "completed" else 1)
 
 
 class WandbRun(OptionalWandbLogger, Callback, AbstractContextManager[Any]):
-    """W&B's copy of metrics.csv, against `epoch`, and steps.csv, against `trainer/global_step`; both count from 1.
+    """Copies metrics.csv, against `epoch`, and steps.csv, against `trainer/global_step`, to W&B; both count from 1.
 
-    As a callback it adds a table of how the model continues `PREFIXES`: greedily, and drawn from P^`ALPHA`, each prefix
-    with the same random numbers each time. As a context manager it ends the run with the record's status.
+    As a callback it logs a table of continuations of `PREFIXES`: greedy, and sampled from P^`ALPHA`, with the same
+    random numbers for a prefix each time. As a context manager it finishes the run with the record's status.
     """
 
     def __init__(self, record: Record, *, sample_every_n_epochs: int = 10, **arguments: Any) -> None:
-        """Begin the run in W&B, or resume it with the resumed run. `arguments` as `OptionalWandbLogger` has them."""
+        """Start the run in W&B, or resume it with a resumed run. `arguments`: as in `OptionalWandbLogger`."""
         is_count = isinstance(sample_every_n_epochs, int) and sample_every_n_epochs > 0
         require(is_count, "logger.wandb.sample_every_n_epochs", sample_every_n_epochs, "must be a positive integer", 10)
         self.record, self.sample_every_n_epochs = record, sample_every_n_epochs
@@ -127,7 +127,7 @@ class WandbRun(OptionalWandbLogger, Callback, AbstractContextManager[Any]):
         super().__init__(
             arguments,
             dir=record.folder,
-            # WANDB_RUN_ID is that of `wandb agent`; the jobs of a sweep of ours must not share it.
+            # `wandb agent` sets WANDB_RUN_ID, which the jobs of our sweep must not share.
             id=summary.get("wandb") or (token_hex(4) if sweep else None),
             name=" ".join(name),
             group=sweep,
@@ -144,21 +144,21 @@ class WandbRun(OptionalWandbLogger, Callback, AbstractContextManager[Any]):
                 print(f"W&B           {self.run.url}", flush=True)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Count from 1: while fitting, Lightning counts epochs and steps from 0; afterwards it gives their number."""
+        """Count from 1: while fitting, Lightning counts epochs and steps from 0; afterwards it passes their number."""
         self._offset = int(stage == "fit")
 
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Log metrics, and the bits per character of each window perplexity, where characters are predicted."""
+        """Log metrics, and the bits per character of each window perplexity if tokens are characters."""
         row = dict(metrics)
         if "epoch" in row:
             row["epoch"] += self._offset
         for name, value in metrics.items():
-            if name.endswith("/perplexity") and value > 0 and self._reads_characters:  # value is not NaN
+            if name.endswith("/perplexity") and value > 0 and self._reads_characters:  # false for NaN
                 row[name.replace("/perplexity", "/bits_per_character")] = math.log2(value)
         super().log_metrics(row, None if step is None else step + self._offset)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Log the table again after every n-th epoch and the last: W&B shows the last one."""
+        """Log the table again after every n-th epoch and the last epoch: W&B shows the latest table."""
         epoch = trainer.current_epoch + 1
         is_due = epoch % self.sample_every_n_epochs == 0 or epoch == trainer.max_epochs
         if not (is_due and self.is_on) or self.has_failed:  # each table would wait for the server
@@ -171,7 +171,7 @@ class WandbRun(OptionalWandbLogger, Callback, AbstractContextManager[Any]):
         self.log_table(SAMPLES, columns, list(self._samples), step=trainer.global_step - 1)
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """End the run in W&B; print how to upload it if it is offline."""
+        """Finish the run in W&B; if it is offline, print the command to upload it."""
         if not self.is_on:
             return
         summary = self.record.summary
@@ -184,7 +184,7 @@ class WandbRun(OptionalWandbLogger, Callback, AbstractContextManager[Any]):
 
     @_survived
     def _log_end(self, status: str, message: str | None) -> None:
-        """Add the final numbers and the figure."""
+        """Log the final metrics and the figure."""
         self.run.summary.update(self.record.summary["metrics"] | {"status": status, "message": message})
         if (figure := self.record.folder / "perplexity.png").exists():
             self.run.log({FIGURE: wandb.Image(str(figure))})

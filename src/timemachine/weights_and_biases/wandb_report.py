@@ -1,4 +1,4 @@
-"""A sweep's report.md as a report of Weights & Biases, by the public interface of wandb-workspaces 0.4.13."""
+"""A sweep's report.md as a report in Weights & Biases, with the public interface of wandb-workspaces 0.4.13."""
 
 import json
 import re
@@ -26,7 +26,7 @@ def blocks(folder: Path, project: str, entity: str) -> tuple[str, list[Any]]:
     try:
         title, _, text = (folder / "report.md").read_text(encoding="utf-8").partition("\n")
     except (OSError, ValueError) as error:
-        raise SettingError(f"report={folder}: has no report.md; type the folder of a sweep with a report") from error
+        raise SettingError(f"report={folder}: has no report.md; use the folder of a sweep with a report") from error
     group, place = _group(folder), {"project": project, "entity": entity}
     filters = f"Metric('Group') == {json.dumps(group)} and Metric('JobType')"
     keys = [Path(name).stem for name in FIGURE.findall(text)]
@@ -40,7 +40,7 @@ def blocks(folder: Path, project: str, entity: str) -> tuple[str, list[Any]]:
 
 
 def publish(folder: Path, project: str, entity: str) -> str:
-    """Publish the report in W&B; return its address. W&B's exceptions pass.
+    """Publish the report in W&B; return its URL. Exceptions of W&B propagate.
 
     The figures are logged as a run of job type `report` in the group of the sweep's runs, the same run each time.
     """

@@ -1,6 +1,6 @@
-"""The panels that a reader of the runs wants, as a saved workspace of Weights & Biases.
+"""Panels for the runs, as a saved workspace of Weights & Biases.
 
-The public interface of wandb-workspaces 0.4.13 cannot list a project's views, so that each call saves a new one.
+The public interface of wandb-workspaces 0.4.13 cannot list a project's views, so each call saves a new one.
 """
 
 from typing import Any
@@ -13,8 +13,8 @@ from timemachine.weights_and_biases import CHANGES, EVALUATION, FIGURE, SAMPLES
 MANY: Any = {"max_runs_to_show": 100, "max_bars_to_show": 100}  # W&B's own 10 would hide most of a sweep
 ENDS = ["val/perplexity", "best_val/perplexity", "test/perplexity"]
 ENDS_IN_BYTES = ["val/bits_per_byte", "best_val/bits_per_byte", "test/bits_per_byte"]
-BAD_ENDS = ["failed", "crashed", "killed"]  # states in W&B of runs that the filter above the list of runs leaves out
-OF_SWEEPS = ("model.hiddens", "data.num_steps", "model.lr", "trainer.gradient_clip_val")  # settings that many vary
+BAD_ENDS = ["failed", "crashed", "killed"]  # W&B's states of runs that the filter of the runs hides
+OF_SWEEPS = ("model.hiddens", "data.num_steps", "model.lr", "trainer.gradient_clip_val")  # often varied settings
 
 
 def sections() -> dict[str, list[Any]]:
@@ -24,7 +24,7 @@ def sections() -> dict[str, list[Any]]:
     return {
         "Perplexity": [
             _lines("Training and validation perplexity", "epoch", "train/perplexity", "val/perplexity", log=True),
-            _lines("Bits per character: its log2", "epoch", "train/bits_per_character", "val/bits_per_character"),
+            _lines("Bits per character", "epoch", "train/bits_per_character", "val/bits_per_character"),
             wr.BarPlot(title="Last and best validation, test", metrics=ENDS, **MANY),
             _lines("Bits per byte of the text in UTF-8", "epoch", "val/bits_per_byte"),
             wr.BarPlot(title="Bits per byte, also of runs with other tokens", metrics=ENDS_IN_BYTES, **MANY),
@@ -49,12 +49,12 @@ def sections() -> dict[str, list[Any]]:
 
 
 def _lines(title: str, x: str, *y: str, log: bool = False) -> Any:
-    """Return curves; runs of one group are their mean, in a band from the least to the largest."""
+    """Return curves; a group of runs is drawn as the mean and a band from minimum to maximum."""
     return wr.LinePlot(title=title, x=x, y=list(y), log_y=log, groupby_aggfunc="mean", groupby_rangefunc="minmax")
 
 
 def save(project: str, entity: str) -> str:
-    """Save the workspace; return its address. Runs that differ in nothing but their seed are a group."""
+    """Save the workspace; return its URL. Runs that differ only in their seed form a group."""
     groups = [ws.Metric("Group"), ws.Config(CHANGES)]
     runs = ws.RunsetSettings(filters=ws.And(ws.Metric("State").notin(BAD_ENDS)), groupby=groups)
     parts = [ws.Section(name=name, panels=panels, is_open=True) for name, panels in sections().items()]
