@@ -5,12 +5,12 @@ Measured: each run after an eighth, a quarter, half and all of its updates.
 
 import math
 from pathlib import Path
+from statistics import correlation
 from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
 import numpy as np
 from lightning.pytorch.callbacks import Callback
-from scipy import stats
 
 from timemachine.datamodule import TimeMachine
 from timemachine.exercises import Findings, Picture
@@ -137,7 +137,7 @@ def _agreement(nats: Nats) -> str:
     """Return how far the two texts agree on what is low, and what is lowest on the rest."""
     val, rest = ([_perplexity(found[part]).mean for found in nats.values()] for part in PARTS)
     low, tenth = list(nats)[rest.index(min(rest))], max(len(val) // 10, 3)  # two ranks always correlate by 1 or -1
-    every, leading = (float(stats.spearmanr(val[:n], rest[:n]).statistic) for n in (len(val), tenth))
+    every, leading = (correlation(*np.argsort(np.argsort([val[:n], rest[:n]])).tolist()) for n in (len(val), tenth))
     return (
         f"Over all {len(val)} settings validation and rest have a rank correlation of {every:.2f}, over the {tenth} "
         f"that are lowest on validation one of {leading:.2f}. Lowest on the rest, with {min(rest):.2f} there and "
