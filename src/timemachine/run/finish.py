@@ -5,18 +5,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from timemachine.config import PREFIX
 from timemachine.datamodule import TimeMachine
-from timemachine.decoding import known_prefix
 from timemachine.language_model import RNNLMScratch
 from timemachine.run.checkpoint import export_model
 from timemachine.run.console import print_table, print_text, short
 from timemachine.run.files import shown, write_figure, write_whole
 from timemachine.run.record import EXPORT, Record
 from timemachine.run.rows import final_numbers, read_numbers
+from timemachine.run.tables import continuation
 
 WritePage = Callable[[dict[str, Any]], list[str]]  # from a run's summary to lines to print
-NUM_PREDS = 20  # characters of the continuation, as in the book
 
 
 def finish(run: Record, model: RNNLMScratch, data: TimeMachine, write_page: WritePage | None = None) -> None:
@@ -36,7 +34,7 @@ def finish(run: Record, model: RNNLMScratch, data: TimeMachine, write_page: Writ
     if run.role.writes:
         summary = run.summary | {"status": status, "message": message}
         export_model(run.folder / EXPORT, model, data.vocab, summary)
-        sample = model.predict(known_prefix(PREFIX, data), NUM_PREDS, data.vocab)
+        sample = continuation(model, data)
         write_whole(run.folder / "sample.txt", f"{sample}\n".encode())
         lines = _draw_curves(run.folder, summary) + (write_page(summary) if write_page else [])
         if summary["settings"]["trainer"]["profiler"]:
