@@ -60,7 +60,7 @@ def _main(schema: type, task: Callable[[DictConfig], Any]) -> None:
         if "--help" in arguments:
             from timemachine.cli.help import print_help
 
-            print_help(schema)
+            print_help(schema, everything="all" in arguments)
         else:
             sys.argv[1:] = arguments
             hydra_program()
