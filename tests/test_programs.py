@@ -177,6 +177,7 @@ def test_worse_than_guessing(tmp_path: Path) -> None:
     summary = read_summary(tmp_path / "run")
     assert (done.returncode, summary["status"]) == (1, "diverged")
     assert done.stderr.splitlines()[-1].startswith("error: diverged")
+    assert (done.stdout + done.stderr).count(summary["message"]) == 1
     assert summary["metrics"]["val/perplexity"] > 28
 
 

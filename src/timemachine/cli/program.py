@@ -98,7 +98,7 @@ def _train(cfg: DictConfig, task: Callable[[Train, Record], None]) -> float:
     with Record(folder, settings, _role(job, folder, in_sweep), typed, job.runtime.choices["exercise"]) as run:
         _refuse_replaced_windows(job, cfg)
         task(from_dict(Train, settings), run)
-    if run.summary["status"] == "diverged" and run.role.writes and not in_sweep:
+    if run.summary["status"] == "diverged" and run.role.prints:
         raise UserError(f"diverged: {run.summary['message']}")
     return objective(run.summary)
 
