@@ -30,7 +30,7 @@ def main(settings: Train, run: Record) -> None:
     from timemachine.language_model import RNNLMScratch
     from timemachine.page.epochs import EpochWeights, write_page
     from timemachine.run.checkpoint import checkpoint_to_resume, load_parent_weights
-    from timemachine.run.console import print_text
+    from timemachine.run.console import print_beginning, print_text
     from timemachine.run.finish import finish
     from timemachine.run.trainer import build_trainer, errors_in_one_line, open_loggers
 
@@ -54,8 +54,10 @@ def main(settings: Train, run: Record) -> None:
         load_parent_weights(run, model, data)
     checkpoint = checkpoint_to_resume(run, model, data) if run.is_resumed else None
     run.describe(data, model)
-    if run.role.prints and run.role.sweep is None and (lost := lost_letters(corpus)):
-        print_text(lost)
+    if run.role.prints:
+        print_beginning(run.summary)
+        if lost := lost_letters(corpus):
+            print_text(lost)
     if settings.training.teacher and run.role.prints:
         print("teacher       learns the text and writes another; then the first epoch begins", flush=True)
     with open_loggers(settings, run) as configured:

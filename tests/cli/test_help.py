@@ -14,7 +14,7 @@ PROGRAMS = [("train.py", Train), ("evaluate.py", Evaluate), ("generate.py", Gene
 
 def helped(name: str) -> str:
     """Return what is printed, each run of white space as one space."""
-    done = call_program(name, "--help")
+    done = call_program(name, "--help", "all")
     assert_succeeded(done)
     assert max(map(len, done.stdout.splitlines())) <= 120
     return " ".join(done.stdout.split())
@@ -31,5 +31,13 @@ def test_every_setting_is_explained(name: str, schema: type) -> None:
 def test_every_choice_is_listed() -> None:
     text = helped("train.py")
     assert " model.hiddens=32 hidden units, the book's num_hiddens (1 to 8,192) " in text
+    assert "2,147,483,647" not in text
     for group in GROUPS:
         assert re.search(rf" {group}=\w+ [^:]+: {', '.join(choices(group))} ", text)
+
+
+def test_help_fits_a_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = call_program("train.py", "--help").stdout.splitlines()
+    assert len(lines) <= 24 and max(map(len, lines)) <= 80
+    assert sum("=" in line for line in lines if line.startswith(("model.", "data.", "trainer."))) == 10

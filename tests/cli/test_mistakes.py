@@ -14,6 +14,7 @@ MISTAKES = [  # command -> what its line names
     # Names
     (TRAIN + "model.hidens=64", "model.hiddens"),
     (TRAIN + "model={hidens:64}", "model.hiddens"),
+    (TRAIN + "model=64", "model.hiddens=64"),
     (TRAIN + "epochs=3", "trainer.max_epochs"),
     (TRAIN + "excercise=clipping", "exercise"),
     (TRAIN + "+nothing=1", "nothing"),

@@ -10,7 +10,7 @@ from scipy import stats
 
 from tests.support.jobs import LETTERS
 from timemachine.errors import SettingError
-from timemachine.exercises.comparison import UNDECIDED, Estimate, by_seed, compare, estimate, holm
+from timemachine.exercises.comparison import UNDECIDED, Estimate, by_seed, compare, estimate, holm, p_value, student_t
 from timemachine.exercises.outcomes import definition, outcome
 from timemachine.run.jobs import Job
 
@@ -25,6 +25,14 @@ def test_estimate_is_scipys_t_test(values: list[float]) -> None:
     ends = found.mean - found.half, found.mean + found.half
     assert ends == pytest.approx((low, high), rel=1e-9, abs=1e-9 * scale)
     assert found.p == pytest.approx(trusted.pvalue, rel=1e-6, abs=1e-12)
+
+
+@pytest.mark.parametrize("df", [*range(1, 40), 99, 100, 1_799, 17_341, 200_000])
+def test_students_t(df: int) -> None:
+    for t in (0.0, 1e-6, 0.3, 1.0, 2.0, 4.5, 12.7, 40.0):
+        assert p_value(t, df) == pytest.approx(2 * stats.t.sf(t, df), rel=1e-6, abs=1e-10)
+    for p in (1e-6, 0.01, 0.05, 0.32, 0.9):
+        assert student_t(p, df) == pytest.approx(stats.t.isf(p / 2, df), rel=1e-8)
 
 
 def test_a_comparison_is_paired() -> None:

@@ -52,7 +52,7 @@ def test_a_run_arrives_whole(program: Program, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_jobs_of_a_sweep(program: Program, tmp_path: Path) -> None:
     """Two processes of a job are one run, and one command uploads all jobs."""
-    jobs = ("trainer=ddp_cpu", "model.lr=1,1e30", "hydra.sweep.dir=a sweep")
+    jobs = ("logger=wandb", "trainer=ddp_cpu", "model.lr=1,1e30", "hydra.sweep.dir=a sweep")
     done = program("train.py", "-m", *SHORT, *jobs, WANDB_RUN_ID="one")
     assert done.returncode == 0, done.stderr
     with WandbServer() as server:
@@ -81,7 +81,7 @@ def test_a_server_that_refuses(program: Program, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_resumed_run_is_one_run(program: Program, tmp_path: Path) -> None:
     with WandbServer() as server:
-        program("train.py", *SHORT, "trainer.max_epochs=1")  # offline
+        program("train.py", *SHORT, "trainer.max_epochs=1", "logger=wandb")  # offline
         done = program("train.py", "resume=run", "trainer.max_epochs=2")
         wandb_command(upload_command(done.stdout), tmp_path, **server.environment())
         done = program("train.py", "resume=run", "trainer.max_epochs=3", **server.environment())

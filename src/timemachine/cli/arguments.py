@@ -11,6 +11,7 @@ from argparse import Namespace
 from difflib import get_close_matches
 from typing import Any, NoReturn, cast
 
+import yaml
 from hydra._internal.utils import get_args_parser
 from omegaconf import OmegaConf
 
@@ -80,6 +81,11 @@ def hydra_override(argument: str, schema: type) -> str:
     if ENTRY.match(name):
         return argument if marked != name else f"++{argument}"
     known, (group, dot, _) = dict(leaves(schema)), name.partition(".")
+    below = [leaf for leaf in known if leaf.startswith(f"{name}.")]
+    if below and name not in groups() and re.match(r"[^{$]", value):  # Hydra takes a mapping
+        kind = type(yaml.safe_load(value))
+        near = next((leaf for leaf in below if type(known[leaf].default) is kind), below[0])
+        raise SettingError(f"{argument}: {name} has several settings; use for example {near}={value}")
     if marked.startswith("+") and dot and name not in known and any(it.startswith(f"{group}.") for it in known):
         raise SettingError(f"{argument}: setting not found; {nearest_setting(name, schema)}")
     if argument == f"~{name}" and name in known and name not in groups():  # OmegaConf deletes no key of a dataclass
@@ -90,12 +96,12 @@ def hydra_override(argument: str, schema: type) -> str:
 
 
 def nearest_setting(name: str, schema: type) -> str:
-    """Return advice on an unknown name: the most similar settings and groups, or --help."""
+    """Return advice on an unknown name: the most similar settings and groups, or --help all."""
     names = [leaf for leaf, _ in leaves(schema)] + (groups() if schema is Train else [])
     by_last_part = {known.rpartition(".")[2]: known for known in names}
     near = get_close_matches(name, names, 1, 0.75)
     near += [by_last_part[part] for part in get_close_matches(name.rpartition(".")[2], by_last_part, 2, 0.75)]
-    return f"use for example {' or '.join(dict.fromkeys(near))}" if near else "--help lists the settings"
+    return f"use for example {' or '.join(dict.fromkeys(near))}" if near else "--help all lists the settings"
 
 
 def quoted(value: str) -> str:

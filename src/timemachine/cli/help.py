@@ -11,22 +11,26 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from timemachine.cli.schema import CONF, VERSION, choices, leaves
-from timemachine.config import MISSING, Evaluate, Generate, Train, allowed, example, format_value
+from timemachine.config import LARGEST, MISSING, MOST, SEED, Evaluate, Generate, Train, allowed, example, format_value
 from timemachine.exercises.probes import PROBES
 
 USAGE: dict[type, dict[str, str]] = {
     Train: {
         "python train.py": "the book's experiment",
         "python train.py model.hiddens=64": "one change",
-        "python train.py -m model.hiddens=16,32": "a sweep: a run for each value, or combination of values",
-        "python train.py exercise=clipping": "an exercise of the book: a sweep and its report",
-        "python train.py init_from=outputs/… model.lr=0.1": "a new run, from the weights of another",
-        "python train.py resume=outputs/…": "resume a run that was interrupted",
-        "python train.py -m seed=0,1 resume=sweeps/…": "resume a sweep, with the command that began it",
+        "python train.py -m model.hiddens=16,32": "a sweep: a run for each value",
+        "python train.py exercise=clipping": "an exercise, with its report",
+        "python train.py init_from=outputs/… model.lr=0.1": "begin with another's weights",
+        "python train.py resume=outputs/…": "resume an interrupted run",
+        "python train.py -m seed=0,1 resume=sweeps/…": "resume a sweep",
     },
     Evaluate: {"python evaluate.py run=outputs/… data.corpus=war_of_the_worlds baselines=true": "compare with n-grams"},
     Generate: {'python generate.py run=outputs/… prefix="the time" alpha=1 num_samples=3': "samples"},
 }
+BOOK = {
+    "model.hiddens", "model.sigma", "model.lr", "data.corpus", "data.batch_size", "data.num_steps", "data.num_train",
+    "data.num_val", "trainer.max_epochs", "trainer.gradient_clip_val",
+}  # fmt: skip
 GROUPS = {
     "trainer": "the hardware",
     "data": "the text and its windows",
@@ -49,17 +53,25 @@ FLAGS = {
 }
 
 
-def print_help(schema: type) -> None:
-    """Print how to use the program of a schema, with the values that its settings have where nothing is typed."""
+def print_help(schema: type, everything: bool = False) -> None:
+    """Print how to use the program of a schema, and its settings with the values that they have where nothing is typed.
+
+    Of train.py's settings, the book's unless `everything` is asked for.
+    """
     with initialize_config_dir(str(CONF), **VERSION):
         cfg = compose(schema.__name__.lower(), return_hydra_config=True)
     _print_section(str(schema.__doc__), USAGE[schema])
-    if schema is Train:
+    if schema is Train and everything:
         chosen = cfg.hydra.runtime.choices
         of_groups = {f"{name}={chosen[name]}": f"{what}: {', '.join(choices(name))}" for name, what in GROUPS.items()}
         _print_section("== Groups (group=choice) ==", of_groups)
+    is_short = schema is Train and not everything
     explained = [(name, setting) for name, setting in leaves(schema) if "meaning" in setting.metadata]
+    explained = [(name, setting) for name, setting in explained if name in BOOK or not is_short]
     settings = {f"{name}={_value(cfg, name, setting)}": described(setting) for name, setting in explained}
+    if is_short:
+        _print_section("== The book's settings (name=value); --help all lists the others ==", settings)
+        return
     if schema is Train:
         settings["trainer.…=…"] = "other arguments of Lightning's Trainer"
     if schema is not Generate:
@@ -73,7 +85,7 @@ def print_help(schema: type) -> None:
 def _print_section(title: str, meanings: dict[str, str]) -> None:
     """Print a title, and each text with its meaning next to it; the lines fit a terminal."""
     width, indent = shutil.get_terminal_size((120, 24)).columns, max(map(len, meanings)) + 2
-    print(title)
+    print(textwrap.fill(title, width))
     for text, meaning in meanings.items():
         print(textwrap.fill(meaning, width, initial_indent=text.ljust(indent), subsequent_indent=" " * indent))
     print()
@@ -91,5 +103,7 @@ def described(setting: Field[Any]) -> str:
     values = re.sub("^(one of|a (whole )?number( from|,)) ", "", allowed(setting))
     if setting.name == "probes":
         values = ", ".join(PROBES)
+    elif setting.metadata.get("most") in (MOST, LARGEST, SEED[1]):  # bounds of a type
+        values = ""
     meaning = str(setting.metadata["meaning"])
     return f"{meaning} ({values})" if values else meaning

@@ -24,9 +24,6 @@ from timemachine.run.files import shown, shown_from
 from timemachine.run.processes import end_with_parent, interrupt_on_signals, is_first_process, is_job, is_requeued
 from timemachine.run.record import EXPORT, Record, Role, is_running, objective, read_summary
 
-# Launchers whose jobs write one after another, or each into another file. The jobs of others share a terminal.
-OWN_OUTPUT = ("basic", "submitit_local", "submitit_slurm")
-
 
 def program(schema: type[Settings]) -> Callable[[Callable[[Settings], None]], Callable[[], None]]:
     """Return a decorator that makes a function of settings the main of the program of that schema."""
@@ -63,7 +60,7 @@ def _main(schema: type, task: Callable[[DictConfig], Any]) -> None:
         if "--help" in arguments:
             from timemachine.cli.help import print_help
 
-            print_help(schema)
+            print_help(schema, everything="all" in arguments)
         else:
             sys.argv[1:] = arguments
             hydra_program()
@@ -101,7 +98,7 @@ def _train(cfg: DictConfig, task: Callable[[Train, Record], None]) -> float:
     with Record(folder, settings, _role(job, folder, in_sweep), typed, job.runtime.choices["exercise"]) as run:
         _refuse_replaced_windows(job, cfg)
         task(from_dict(Train, settings), run)
-    if run.summary["status"] == "diverged" and run.role.writes and not in_sweep:
+    if run.summary["status"] == "diverged" and run.role.prints:
         raise UserError(f"diverged: {run.summary['message']}")
     return objective(run.summary)
 
@@ -120,11 +117,10 @@ def _settings(cfg: DictConfig, folder: Path, typed: list[str], in_sweep: bool) -
 
 def _role(job: Any, folder: Path, in_sweep: bool) -> Role:
     """Return what this process may do for the run in a folder. `job`: Hydra's own settings."""
-    shares_output = is_job() or (in_sweep and job.runtime.choices["hydra/launcher"] not in OWN_OUTPUT)
     sweep = Path(job.runtime.cwd, job.sweep.dir) if in_sweep else folder.parent if is_job() else None
     return Role(
         writes=is_first_process(),
-        prints=is_first_process() and not shares_output and job.runtime.choices["exercise"] == "none",
+        prints=is_first_process() and sweep is None,
         sweep=None if sweep is None else shown(sweep),
     )
 

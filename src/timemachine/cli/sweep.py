@@ -26,10 +26,11 @@ from timemachine.config import REPOSITORY, Train, check_value
 from timemachine.errors import SettingError, UserError
 from timemachine.exercises.sweep_report import module_of, tie_together
 from timemachine.run.console import short
-from timemachine.run.files import cannot_write, shown
+from timemachine.run.files import cannot_write, link, shown
 from timemachine.run.jobs import job_folders, load_jobs, read_job, upload_line
 from timemachine.run.processes import SWEEP, interrupt_on_signals, is_requeued
 from timemachine.run.record import objective, status_and_message
+from timemachine.weights_and_biases import is_wanted
 
 
 def begin(config: DictConfig) -> int:
@@ -50,7 +51,7 @@ def begin(config: DictConfig) -> int:
     except (UserError, HydraException, OmegaConfBaseException) as error:
         exit_with(error, Train)
     interrupt_on_signals()
-    print(f"sweep         {shown(folder)}", flush=True)
+    print(f"sweep         {link(folder)}", flush=True)
     if may_have_begun:
         print(f"done          {_num_done(folder)} of {jobs} jobs", flush=True)
     return jobs
@@ -165,7 +166,7 @@ def end(config: DictConfig) -> None:
     try:
         jobs = load_jobs(folder)
         tie_together(folder, _exercise(config), jobs)
-        if line := upload_line(folder, "/*/wandb"):
+        if (line := upload_line(folder, "/*/wandb")) and is_wanted(as_typed(config.hydra.overrides.task)):
             print(line)
     except Exception as error:  # Hydra would turn it into a warning, and exit with 0
         if not (isinstance(error, UserError) or cannot_write(folder, error)):

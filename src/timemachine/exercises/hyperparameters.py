@@ -5,12 +5,12 @@ Each run is measured after an eighth, a quarter, half and all of its updates.
 
 import math
 from pathlib import Path
+from statistics import correlation
 from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
 import numpy as np
 from lightning.pytorch.callbacks import Callback
-from scipy import stats
 
 from timemachine.datamodule import TimeMachine
 from timemachine.exercises import Findings, Picture
@@ -139,7 +139,7 @@ def _agreement(nats: Nats) -> str:
     """Return the rank correlation of validation and rest, and the setting that is lowest on the rest."""
     val, rest = ([_perplexity(found[part]).mean for found in nats.values()] for part in PARTS)
     low, tenth = list(nats)[rest.index(min(rest))], max(len(val) // 10, 3)  # two ranks always correlate by 1 or -1
-    every, leading = (float(stats.spearmanr(val[:n], rest[:n]).statistic) for n in (len(val), tenth))
+    every, leading = (correlation(*np.argsort(np.argsort([val[:n], rest[:n]])).tolist()) for n in (len(val), tenth))
     return (
         f"The rank correlation of validation and rest is {every:.2f} over all {len(val)} settings and {leading:.2f} "
         f"over the {tenth} with the lowest validation perplexity. The lowest perplexity on the rest is {min(rest):.2f} "

@@ -15,7 +15,7 @@ import timemachine.exercises
 from timemachine.exercises import Findings
 from timemachine.exercises.groups import escaped, markdown, missing
 from timemachine.run.console import print_table, print_text
-from timemachine.run.files import shown, write_figure, write_whole
+from timemachine.run.files import link, write_figure, write_whole
 from timemachine.run.jobs import Job, print_jobs, table_of, varied, write_table
 
 
@@ -28,7 +28,7 @@ def tie_together(folder: Path, exercise: str, jobs: list[Job]) -> None:
     write_table(rows, folder)
     if exercise == "none":
         print_jobs(rows)
-        print(f"table         {shown(folder / 'summary.csv')}")
+        print(f"table         {link(folder / 'summary.csv')}")
     write_report(folder, exercise, jobs)
 
 
@@ -59,7 +59,7 @@ def write_report(folder: Path, exercise: str, jobs: list[Job]) -> None:
         print_table(title, findings.columns, findings.rows)
         if answer:
             print_text(answer)
-    print(f"report        {shown(folder / 'report.md')}")
+    print(f"report        {link(folder / 'report.md')}")
 
 
 def module_of(exercise: str) -> Any:

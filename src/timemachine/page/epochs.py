@@ -16,7 +16,7 @@ from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
 from timemachine.page import LARGEST, Epoch, check_model, make_page, size_of
 from timemachine.page.units import training_text
-from timemachine.run.files import shown, write_whole
+from timemachine.run.files import link, write_whole
 from timemachine.run.record import EPOCH_WEIGHTS, Record
 from timemachine.run.rows import read_numbers
 
@@ -101,4 +101,4 @@ def write_page(run: Record, model: RNNLMScratch, data: TimeMachine, summary: dic
     except SettingError as error:
         return [f"page          none: {error}"]
     write_whole(path, page)
-    return [f"page          {shown(path)}"]
+    return [f"page          {link(path)}"]

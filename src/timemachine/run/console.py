@@ -3,15 +3,26 @@
 import math
 import re
 from collections.abc import Sequence
+from typing import Any
 
 NUMBERS = re.compile(r"[-+−±–.,%*\de ]*|-?inf|nan|null")  # a number, perhaps with its interval, or none
+CELL_NAMES = {"rnn": "an RNN", "gru": "a GRU", "lstm": "an LSTM", "deep_rnn": "a deep RNN"}
 
 
-def short(perplexity: float) -> str:
-    """Return the number with three decimals, in scientific notation if that is a line of digits, or a dash for NaN."""
+def short(perplexity: float, decimals: int = 3) -> str:
+    """Return the number with its decimals, in scientific notation if that is a line of digits, or a dash for NaN."""
     if math.isnan(perplexity):
         return "–"
-    return f"{perplexity:.3f}" if perplexity < 1e6 else f"{perplexity:.3g}"
+    return f"{perplexity:.{decimals}f}" if perplexity < 1e6 else f"{perplexity:.3g}"
+
+
+def print_beginning(summary: dict[str, Any]) -> None:
+    """Print which model a run trains on which text. Guessing each token alike has the vocabulary as its perplexity."""
+    network, corpus = summary["settings"]["model"], summary["corpus"]
+    cell = CELL_NAMES.get(network["cell"], f"the cell {network['cell']}")
+    size = f"{network['hiddens']:,} hidden units, {summary['parameters']:,} weights"
+    guessing = f"Guessing has a perplexity of {corpus['vocabulary']:,}."
+    print_text(f"Training {cell} ({size}) on {corpus['title']}. {guessing}")
 
 
 def printable(text: str) -> str:

@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,6 +63,12 @@ def shown_from(folder: str) -> Iterator[None]:
 def shown(path: Path | str) -> str:
     """Return the path as a user types it: relative."""
     return os.path.relpath(path, _start)
+
+
+def link(path: Path) -> str:
+    """Return the path as it is shown; on a terminal it is a link to the file (OSC 8)."""
+    uri = path.resolve().as_uri()
+    return f"\x1b]8;;{uri}\x1b\\{shown(path)}\x1b]8;;\x1b\\" if sys.stdout.isatty() else shown(path)
 
 
 def cannot_write(folder: Path | str, error: BaseException) -> bool:

@@ -5,18 +5,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from timemachine.config import PREFIX
 from timemachine.datamodule import TimeMachine
-from timemachine.decoding import known_prefix
 from timemachine.language_model import RNNLMScratch
 from timemachine.run.checkpoint import export_model
 from timemachine.run.console import print_table, print_text, short
-from timemachine.run.files import shown, write_figure, write_whole
+from timemachine.run.files import link, write_figure, write_whole
 from timemachine.run.record import EXPORT, Record
 from timemachine.run.rows import final_numbers, read_numbers
+from timemachine.run.tables import continuation
 
 WritePage = Callable[[dict[str, Any]], list[str]]  # from a run's summary to lines to print
-NUM_PREDS = 20  # characters of the continuation, as in the book
 
 
 def finish(run: Record, model: RNNLMScratch, data: TimeMachine, write_page: WritePage | None = None) -> None:
@@ -39,22 +37,23 @@ def finish(run: Record, model: RNNLMScratch, data: TimeMachine, write_page: Writ
     if run.role.writes:
         summary = run.summary | {"status": status, "message": message}
         export_model(run.folder / EXPORT, model, data.vocab, summary)
-        sample = model.predict(known_prefix(PREFIX, data), NUM_PREDS, data.vocab)
+        sample = continuation(model, data)
         write_whole(run.folder / "sample.txt", f"{sample}\n".encode())
         lines = _draw_curves(run.folder, summary) + (write_page(summary) if write_page else [])
         if summary["settings"]["trainer"]["profiler"]:
-            lines += [f"profile       {shown(path)}" for path in sorted(run.folder.glob("*-profile*"))]
+            lines += [f"profile       {link(path)}" for path in sorted(run.folder.glob("*-profile*"))]
         if run.role.prints:
             _print(summary, _batches(model))
             line = sample.replace("\n", "↵")
             print(f'continuation  "{line}"')  # which may end in spaces
-            print(*lines, f"folder        {shown(run.folder)}", sep="\n")
+            print(*lines, f"folder        {link(run.folder)}", sep="\n")
     run.update(status=status, message=message)
 
 
 def _draw_curves(folder: Path, summary: dict[str, Any]) -> list[str]:
     """Leave perplexity.png: both perplexities over epochs, as in the book. Return the line that says so, if any."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     rows = read_numbers(folder / "metrics.csv")
     if all(math.isnan(row["train/perplexity"]) and math.isnan(row["val/perplexity"]) for row in rows):
@@ -68,18 +67,23 @@ def _draw_curves(folder: Path, summary: dict[str, Any]) -> list[str]:
 
     figure = Figure(figsize=(6, 4), dpi=150, layout="constrained")
     axes = figure.subplots()
-    for name, style, colour in (("train", "-", "#0072B2"), ("val", "--", "#D55E00")):
+    for name, label, style, colour in (("train", "training", "-", "#0072B2"), ("val", "validation", "--", "#D55E00")):
         points = [(place(row), row[f"{name}/perplexity"]) for row in rows]
         points = [(x, y) for x, y in points if not math.isnan(y)]
         marker = "." if len(points) < 3 else None
-        axes.plot([x for x, _ in points], [y for _, y in points], style, color=colour, label=name, marker=marker)
+        axes.plot([x for x, _ in points], [y for _, y in points], style, color=colour, label=label, marker=marker)
     hiddens, num_steps = summary["settings"]["model"]["hiddens"], summary["settings"]["data"]["num_steps"]
     title = f"{summary['corpus']['title']}, {hiddens} hidden units, {num_steps} time steps"
+    if summary["status"] == "diverged":
+        title += ": diverged"
+    guessing = summary["corpus"]["vocabulary"]
+    axes.axhline(guessing, color="grey", linestyle=":", label=f"guessing: {guessing:,}")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="epoch", ylabel="perplexity", title=title, ylim=(0, None))
     axes.grid(alpha=0.3)
     axes.legend(loc="lower left")  # below 1 there is nothing
     write_figure(folder / "perplexity.png", figure)
-    return [f"figure        {shown(folder / 'perplexity.png')}"]
+    return [f"figure        {link(folder / 'perplexity.png')}"]
 
 
 def _batches(model: RNNLMScratch) -> str:
@@ -117,5 +121,5 @@ def _print(summary: dict[str, Any], batches: str) -> None:
     if corpus.get("left_out"):
         rows.append(("left out", f"{corpus['left_out']:,} bytes", "headers and footers of Project Gutenberg's"))
     print_table(f"{summary['status']}: {corpus['title']}", (), rows)
-    if summary["message"]:
+    if summary["message"] and summary["status"] != "diverged":  # of which the program's last line says why
         print_text(f"{summary['status']}: {summary['message']}")

@@ -25,7 +25,8 @@ class PerplexityBar(RichProgressBar):
     """Lightning's progress bar with the two numbers that matter under short names: train and val."""
 
     def __init__(self) -> None:
-        super().__init__(theme=rich_progress.RichProgressBarTheme(metrics_format=".3f"))
+        bar = dict.fromkeys(("progress_bar", "progress_bar_finished", "progress_bar_pulse"), "cyan")
+        super().__init__(theme=rich_progress.RichProgressBarTheme(metrics_format=".3f", **bar))
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         """Return training and validation perplexity of the last epoch, and other metrics of the bar."""

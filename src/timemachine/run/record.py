@@ -48,9 +48,9 @@ PACKAGES = ("lightning", "torch", "torchmetrics", "hydra-core", "wandb", "timema
 class Role:
     """What this process may do for a run. `cli.program` decides it once.
 
-    `writes`: it is the first process of the run, which writes the files. `prints`: it also prints, since no other job
-    prints at the same time and no exercise prints one line per job. `sweep`: the folder of the sweep that the run is a
-    job of, or None; a failure ends this job only, and the sweep continues with the next one.
+    `writes`: it is the first process of the run, which writes the files. `prints`: it also prints; of a job the sweep
+    prints one line. `sweep`: the folder of the sweep that the run is a job of, or None; a failure ends this job only,
+    and the sweep continues with the next one.
     """
 
     writes: bool = True

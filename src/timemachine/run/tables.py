@@ -11,10 +11,14 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 
+from timemachine.config import PREFIX
+from timemachine.datamodule import TimeMachine
+from timemachine.decoding import known_prefix
 from timemachine.errors import Diverged, UserError
-from timemachine.run.console import short
+from timemachine.run.console import print_text, short
 from timemachine.run.rows import EPOCH_COLUMNS, Row, add_rows, keep_rows, read, read_numbers, write_rows
 
+NUM_PREDS = 20  # characters of the continuation, as in the book
 # The run's own metrics, whose names `self.log` cannot have.
 RUN_METRICS = {"loss", "grad_norm", "grad_norm_clipped", "clip_fraction", "chars_per_second", "lr"}
 
@@ -30,11 +34,12 @@ class Tables(Checkpoint):
     train/perplexity. It stands before `Checkpoints`, from which a run is resumed: an epoch's rows are written before
     its checkpoint, so a run that is killed between the two has all rows when it is resumed.
 
-    `prints_lines`: print a line per epoch, where there is no progress bar.
+    `print_every_n_epochs`: epochs from one printed line to the next; 0: none.
     """
 
-    def __init__(self, folder: Path, prints_lines: bool = False) -> None:
-        self.steps, self.epochs, self.prints_lines = folder / "steps.csv", folder / "metrics.csv", prints_lines
+    def __init__(self, folder: Path, print_every_n_epochs: int = 0) -> None:
+        self.steps, self.epochs = folder / "steps.csv", folder / "metrics.csv"
+        self.print_every_n_epochs = print_every_n_epochs
         self._written: dict[str, Tensor] = {}  # logged metrics that have been read
         self._resumed_at: int | None = None  # step of the checkpoint, until rows after it are dropped
         # Of steps
@@ -115,9 +120,11 @@ class Tables(Checkpoint):
         for logger in trainer.loggers:
             logger.log_metrics(logged | {"epoch": trainer.current_epoch}, step=trainer.global_step - 1)
         self._add_epoch(trainer, row | logged)
-        if self.prints_lines:
-            train = short(self._row.get("train/perplexity", math.nan))
-            print(f"epoch {self._row['epoch']:>4}  train {train:>8}  val {short(self._val):>8}", flush=True)
+        epoch = self._row["epoch"]
+        if self.print_every_n_epochs and epoch % self.print_every_n_epochs == 0:  # above the bar, if there is one
+            train, val = short(self._row.get("train/perplexity", math.nan), 1), short(self._val, 1)
+            text = continuation(pl_module, trainer.datamodule).replace("\n", "↵")  # type: ignore[attr-defined]
+            print_text(f"epoch {epoch:<3}  perplexity {train} training, {val} validation   {text.rstrip()}")
         self._write_epoch(trainer)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
@@ -191,6 +198,12 @@ class Tables(Checkpoint):
         if trainer.is_global_zero:
             add_rows(self.epochs, [self._row])
         self._row = {}
+
+
+def continuation(model: Any, data: TimeMachine) -> str:
+    """Return the book's prefix with its greedy continuation, which draws no random number."""
+    text: str = model.predict(known_prefix(PREFIX, data), NUM_PREDS, data.vocab)
+    return text
 
 
 def _numbers(metrics: dict[str, Tensor]) -> Row:

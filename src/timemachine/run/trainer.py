@@ -83,7 +83,7 @@ def _loggers_and_callbacks(
     callbacks += [callback for callback in configured if isinstance(callback, Callback)]  # of W&B a logger, too
     callbacks += [PerplexityBar(), Interruptible()] if draws_bar else [Interruptible()]
     # After those that log as a batch ends, and before the checkpoint from which a run is resumed.
-    callbacks.append(Tables(run.folder, prints_lines=run.role.prints and not draws_bar))
+    callbacks.append(Tables(run.folder, run.role.prints * (10 if draws_bar else 1)))
     if settings.trainer.enable_checkpointing is not False:
         callbacks.append(Checkpoints(run))
     return [logger for logger in configured if isinstance(logger, Logger)], callbacks
@@ -132,7 +132,7 @@ class TrainingStart(Callback):
             kernel = f"fused ({fused.instruction_sets()[0]})"
         before, network = self.run.before.get("kernel", kernel), pl_module.hparams
         self.run.update(kernel=kernel)
-        if not self.run.role.prints or (self.run.role.sweep is not None and self.run.folder.name != "0"):
+        if not self.run.role.prints:
             return
         if kernel != before:
             print(f"kernel        {before} when the run began, {kernel} now: the last digits may differ")

@@ -1,5 +1,8 @@
 """Runs, workspaces and reports in Weights & Biases. This module's names need no import of wandb, which is slow."""
 
+import os
+from collections.abc import Iterable
+
 LOGGER = "timemachine.weights_and_biases.run.WandbRun"  # the `_target_` of conf/logger/wandb.yaml
 # Arguments that a resumed run reads from its folder: none of them names a server, a key, a path or code.
 RESUMABLE = {
@@ -12,3 +15,13 @@ CHANGES = "changes"  # in a run's config: its text and the typed settings, excep
 FIGURE = "perplexity"  # a wandb.Image: perplexity.png
 SAMPLES = "samples"  # a wandb.Table: epoch, prefix, and two continuations, the likeliest characters and a sample
 EVALUATION = "evaluation"  # a wandb.Table: what evaluate.py prints
+
+
+def is_wanted(typed: Iterable[str]) -> bool:
+    """Return whether a user asked for W&B: by a typed `logger`, by a mode, or by an API key."""
+    if any(argument.lstrip("+~").startswith("logger") for argument in typed):
+        return True
+    os.environ.setdefault("WANDB_SILENT", "true")
+    import wandb
+
+    return wandb.setup().settings.mode != "online" or wandb.login(prompt=False, verify=False)

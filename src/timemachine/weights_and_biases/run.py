@@ -23,7 +23,7 @@ from timemachine.errors import SettingError, one_line
 from timemachine.run.files import shown
 from timemachine.run.jobs import upload_line
 from timemachine.run.record import Record, status_and_message
-from timemachine.weights_and_biases import CHANGES, FIGURE, PROJECT, SAMPLES
+from timemachine.weights_and_biases import CHANGES, FIGURE, PROJECT, SAMPLES, is_wanted
 
 PREFIXES = ("it has", "time traveller", "the")  # of the table of samples
 NUM_PREDS = 60  # characters after each prefix
@@ -179,7 +179,8 @@ class WandbRun(OptionalWandbLogger, Callback, AbstractContextManager[Any]):
         self._log_end(status, message)
         self.finish(status)
         line = upload_line(Path(self.run.dir).parents[1])
-        if line and status != "failed" and self.record.role.sweep is None:  # a sweep prints one for all its jobs
+        # A sweep prints one for all its jobs.
+        if line and status != "failed" and self.record.role.sweep is None and is_wanted(self.record.overrides):
             print(line, flush=True)
 
     @_survived
