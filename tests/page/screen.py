@@ -56,6 +56,7 @@ class Shown:
     alpha: float = 2.0
     unit: int | None = None
     epoch: int = -1
+    blank: bool = False  # after t nothing is drawn, as in Play
 
     @cached_property
     def read(self) -> Read:
@@ -114,7 +115,9 @@ def compare_text(shown: Shown) -> None:
     backgrounds = shown.page.evaluate("[...strip.children].map(span => span.dataset.background)")
     assert backgrounds[: shown.start] == ["none"] * shown.start
     most = shown.scale(*it.states)
-    for place in range(shown.start, len(shown.tokens)):
+    end = t + 1 if shown.blank else len(shown.tokens)
+    assert set(backgrounds[end:]) <= {"none"}
+    for place in range(shown.start, end):
         h = float(it.states[place, shown.unit]) if shown.unit is not None else 0
         colour = "hot" if shown.unit is None else "cold" if h < 0 else "warm"
         share = (it.bits[place] / 8 if place else 0) if shown.unit is None else abs(h) / most
@@ -129,7 +132,10 @@ def compare_heat_map(shown: Shown) -> None:
     assert set(shown.page.locator(".most").all_text_contents()) == {short(most)}
     if len(order) > 320:
         return
-    for state, (_, *column) in zip(states, columns, strict=True):
+    for state, (place, *column) in zip(states, columns, strict=True):
+        if shown.blank and place > shown.t:
+            assert not any(map(any, column))
+            continue
         h = (state[order, None] / most).clamp(-1, 1)
         colours = PAPER + h.abs() * (torch.where(h < 0, COLD, WARM) - PAPER)
         assert (colours - torch.tensor(column)).abs().max() < 1

@@ -2,6 +2,7 @@
 // goes in as if it were typed, so that Ctrl-Z undoes it.
 
 const GHOST = 20, MORE = 200; // tokens that the grey text has, and that one click writes
+const FIRST = "the time traveller "; // the text at first
 const MOST_NAMED = 20; // characters that one line names
 const box = find("text");
 let ghost = "", dismissed = false, speaking = 0;
@@ -135,8 +136,13 @@ function listenToText() {
     button.hidden = model.unknown(button.dataset.text).length > 0;
     button.addEventListener("click", () => write(button.dataset.text, 0, box.value.length));
   }
-  const suits = document.querySelector(".example:not([hidden])");
-  box.value = suits ? suits.dataset.text : ownText();
+  document.addEventListener("keydown", ({ target, key, ctrlKey, metaKey, altKey }) => {
+    if (target === document.body && key.length === 1 && key !== " " && !ctrlKey && !metaKey && !altKey) {
+      box.focus({ preventScroll: true }); // the key then goes there
+    }
+  });
+  const first = model.bytePairs ? FIRST.trimEnd() : FIRST;
+  box.value = model.unknown(first).length ? ownText() : first;
 }
 
 function writeMore() {

@@ -75,13 +75,20 @@ function drawSign(pen, sign, x, y, width) {
   pen.restore();
 }
 
+/** Return where in the window the map has the values after the token at t. */
+function columnBox(t) {
+  const { left, top, width } = canvas.getBoundingClientRect(), step = width / columnsOf();
+  return { left: left + (t - heatStart) * step, top, width: step, height: heightOfUnits() };
+}
+
 /** Draw the states over as many characters as fit, and the characters beneath. */
 function drawHeat(t) {
   const columns = columnsOf(), height = heightOfUnits(), step = canvas.clientWidth / columns;
   if (t < heatStart || t >= heatStart + columns) heatStart = t - columns + 1;
   heatStart = Math.max(0, Math.min(heatStart, reading.known - columns));
-  const states = reading.states.slice(heatStart, Math.min(reading.known, heatStart + columns));
-  const most = mostOf(states), pen = drawVectors(canvas, states, columns, most, SIGN[noun]);
+  const inView = reading.states.slice(heatStart, Math.min(reading.known, heatStart + columns));
+  const states = inView.slice(0, horizon() - heatStart), most = mostOf(inView);
+  const pen = drawVectors(canvas, states, columns, most, SIGN[noun]);
   pen.font = "13px ui-monospace, monospace";
   states.forEach((_, column) => drawSign(pen, shown(typed[heatStart + column]), (column + 0.5) * step, height, step));
   pen.lineWidth = 2;
