@@ -2,6 +2,7 @@
 
 import base64
 import random
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -257,6 +258,18 @@ def test_forgetting(open_page: Open) -> None:
     box(page).press("Control+Home")
     page.keyboard.type("x")  # of another text before that place nothing was forgotten
     compare(page, model, LETTERS, f"x{text}x", 0)
+
+
+def test_forgetting_example(open_page: Open) -> None:
+    page = open_page("tanh")
+    click(page, "Example: forgetting")
+    text = value(page)
+    t = text.rindex("a little")
+    compare_forgetting(Shown(page, exact_model(), LETTERS, text, t, start=t))
+    box(page).fill("it has 12")
+    assert set(re.findall(r"\d", page.text_content("#spaces") or "")) == {"1", "2"}
+    box(page).fill("it has")
+    assert page.locator("#spaces").is_hidden()
 
 
 # Play

@@ -92,7 +92,7 @@ function sayEpoch() {
   const { epoch, train, val } = run.epochs[chosen.epoch];
   const found = [[train, ""], [val, "in validation "]].filter(([perplexity]) => perplexity);
   const perplexities = found.map(([perplexity, where]) => where + perplexity.toFixed(2)).join(", ");
-  const when = epoch ? `after epoch ${epoch}` : "before it";
+  const when = epoch ? `after epoch ${epoch}` : "none yet: random weights";
   find("epoch-said").textContent = when + (perplexities ? `: perplexity ${perplexities}` : "");
   find("epoch").setAttribute("aria-valuetext", find("epoch-said").textContent);
 }

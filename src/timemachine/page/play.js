@@ -117,7 +117,7 @@ function listenToPlay() {
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.altKey || event.metaKey || event.defaultPrevented) return;
     const isFree = event.target === document.body, step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    if (event.key === " " && (isFree || event.target === strip)) togglePlay();
+    if (event.key === " " && (isFree || event.target === strip || event.target === canvas)) togglePlay();
     else if (step && (isFree || event.target.closest("#player"))) stepBy(step);
     else return;
     event.preventDefault();

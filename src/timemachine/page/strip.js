@@ -82,7 +82,7 @@ function listenToPointer(element, placeOf) {
 }
 
 function listenToStrip() {
-  strip.addEventListener("keydown", (event) => {
+  for (const place of [strip, canvas]) place.addEventListener("keydown", (event) => {
     const steps = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, Home: -Infinity, End: Infinity };
     if (!(event.key in steps)) return;
     event.preventDefault();
