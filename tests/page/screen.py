@@ -56,6 +56,7 @@ class Shown:
     alpha: float = 2.0
     unit: int | None = None
     epoch: int = -1
+    blank: bool = False  # after t nothing is drawn, as in Play
 
     @cached_property
     def read(self) -> Read:
@@ -107,14 +108,16 @@ def compare_text(shown: Shown) -> None:
         P, character = it.before[t], int(it.characters[t])
         rank = int(P.gt(P[character]).sum()) + 1
         said = shown.says("#inspected").rpartition("”")[2]
-        probability = percent(float(P[character])).removesuffix(" %")
+        probability = percent(float(P[character])).removesuffix(" %").removeprefix("< ")
         assert numbers(said) == [f"{it.bits[t]:.2f}", probability, str(rank), str(len(shown.vocab))]
         assert ("<unk>" in said) is (shown.tokens[t] not in shown.vocab.token_to_idx)
         compare_bars(shown.page, "#expected", bars(shown.vocab, P, 6, character))
     backgrounds = shown.page.evaluate("[...strip.children].map(span => span.dataset.background)")
     assert backgrounds[: shown.start] == ["none"] * shown.start
     most = shown.scale(*it.states)
-    for place in range(shown.start, len(shown.tokens)):
+    end = t + 1 if shown.blank else len(shown.tokens)
+    assert set(backgrounds[end:]) <= {"none"}
+    for place in range(shown.start, end):
         h = float(it.states[place, shown.unit]) if shown.unit is not None else 0
         colour = "hot" if shown.unit is None else "cold" if h < 0 else "warm"
         share = (it.bits[place] / 8 if place else 0) if shown.unit is None else abs(h) / most
@@ -129,8 +132,13 @@ def compare_heat_map(shown: Shown) -> None:
     assert set(shown.page.locator(".most").all_text_contents()) == {short(most)}
     if len(order) > 320:
         return
-    for state, (_, *column) in zip(states, columns, strict=True):
+    for state, (place, *column) in zip(states, columns, strict=True):
+        if shown.blank and place > shown.t:
+            assert not any(map(any, column))
+            continue
         h = (state[order, None] / most).clamp(-1, 1)
+        if shown.unit is not None:
+            h[torch.tensor(order) != shown.unit] *= 0.2
         colours = PAPER + h.abs() * (torch.where(h < 0, COLD, WARM) - PAPER)
         assert (colours - torch.tensor(column)).abs().max() < 1
 
@@ -146,7 +154,7 @@ def compare_recurrence(shown: Shown) -> None:
     of_sums = short(float(torch.stack([past, from_input, past + from_input]).abs().max()))
     scales = {"before": of_states, "from-state": of_sums, "from-input": of_sums, "sum": of_sums, "state": of_states}
     for figure, scale in scales.items():
-        assert shown.says(f"#{figure} + figcaption p").endswith(f"±{scale}")
+        assert shown.says(f"#{figure} + figcaption p").endswith(f" {scale}")
     assert shown.says("#x") == sign(shown.tokens[t])
     units, order = shown.page.evaluate("[run.units, run.order]")
     unit = shown.unit if shown.unit is not None else units[0]["unit"] if units else order[0]
@@ -176,7 +184,7 @@ def compare_memory(shown: Shown) -> None:
     assert [numbers(title) for title in titles] == expected
     reach = max(s for s, bits in enumerate(back) if bits >= 0.01 * back[0])
     said = numbers(shown.says("#memory-said").rpartition("”")[2])
-    assert said == [f"{back[0]:.2f}", *([str(reach)] if reach < len(back) - 1 else [])]
+    assert said == [f"{back[0]:.2f}", *([str(reach)] if 0 < reach < len(back) - 1 else [])]
     assert numbers(shown.says("#memory-axis"))[:2] == ["0", f"{max(*back, 0.1):.2f}"]
 
 
@@ -185,8 +193,10 @@ def compare_forgetting(shown: Shown) -> None:
     whole, without, start = read(shown.model, shown.vocab, shown.text), shown.read, shown.start
     changed = divergence(whole.after[shown.t], without.after[shown.t])
     count = len(shown.tokens) - start
-    costs = [f"{sum(it.bits[start:]) / count:.2f}" for it in (without, whole)]
-    assert numbers(shown.says("#forgotten")) == [f"{changed:.2f}", str(count), *costs]
+    costs = [sum(it.bits[start:]) / count for it in (without, whole)]
+    said = [f"{changed:.2f}"] if changed >= 0.005 else []
+    said += [str(count), *(f"{cost:.2f}" for cost in costs[: 1 if abs(costs[0] - costs[1]) < 0.005 else 2])]
+    assert numbers(shown.says("#forgotten")) == said
 
 
 def bars(vocab: Vocab, P: Tensor, count: int, follows: int | None = None, written: Tensor | None = None) -> list[Bar]:
@@ -200,7 +210,8 @@ def bars(vocab: Vocab, P: Tensor, count: int, follows: int | None = None, writte
         rank = f"{order.index(character) + 1}. " if character != likelier else ""
         p, chance = float(P[character]), float(written[character]) if written is not None else 0.0
         rows.append((f"{rank}{sign(vocab.idx_to_token[character])}", percent(p), 100 * p, 100 * chance))
-    return rows
+    longest = max(length for row in rows for length in row[2:])
+    return [(token, said, 100 * p / longest, 100 * chance / longest) for token, said, p, chance in rows]
 
 
 def compare_bars(page: "Page", where: str, expected: list[Bar]) -> None:
@@ -241,7 +252,7 @@ def sign(token: str) -> str:
 
 
 def percent(p: float) -> str:
-    return f"{100 * p:.{3 if p < 0.001 else 1}f} %"
+    return "< 0.001 %" if p < 5e-6 else f"{100 * p:.{3 if p < 0.001 else 1}f} %"
 
 
 def short(number: float) -> str:

@@ -2,6 +2,7 @@
 
 import base64
 import random
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -257,6 +258,73 @@ def test_forgetting(open_page: Open) -> None:
     box(page).press("Control+Home")
     page.keyboard.type("x")  # of another text before that place nothing was forgotten
     compare(page, model, LETTERS, f"x{text}x", 0)
+
+
+def test_forgetting_example(open_page: Open) -> None:
+    page = open_page("tanh")
+    click(page, "Example: forgetting")
+    text = value(page)
+    t = text.rindex("a little")
+    compare_forgetting(Shown(page, exact_model(), LETTERS, text, t, start=t))
+    box(page).fill("it has 12")
+    assert set(re.findall(r"\d", page.text_content("#spaces") or "")) == {"1", "2"}
+    box(page).fill("it has")
+    assert page.locator("#spaces").is_hidden()
+
+
+# Play
+
+
+@pytest.mark.parametrize("motion", ["reduce", "no-preference"])
+@pytest.mark.parametrize("name", ["epochs", "bpe"])
+def test_play_reads_token_by_token(name: str, motion: Any, open_page: Open) -> None:
+    """While it plays and pauses, all that is drawn is of one place, and nothing of what comes after."""
+    model, page = exact_model(**MODELS.get(name, {})), open_page(name)
+    vocab = MODELS.get(name, {}).get("vocab", LETTERS)
+    text = TEXTS.get(name, "it has a time and")
+    last = len(tokens_of(vocab, text)) - 1
+    page.emulate_media(reduced_motion=motion)
+    type_text(page, text)
+    page.evaluate("() => { window.moves = 0; const it = move; move = (...all) => (moves++, it(...all)); }")
+    page.get_by_label("fast").check()
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("Space")
+    page.wait_for_function("() => at() === 2 && !play.landing")
+    page.keyboard.press("Space")
+    t = selected(page)
+    assert 2 <= t < last and value(page) == text
+    compare(page, model, vocab, text, t, blank=True)
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("() => !play.landing")
+    if t + 1 < last:
+        compare(page, model, vocab, text, t + 1, blank=True)
+    page.keyboard.press("ArrowLeft")
+    compare(page, model, vocab, text, t, blank=True)
+    assert (page.evaluate("moves") > 0) is (motion == "no-preference")
+    page.evaluate("choose(last() - 1)")
+    page.get_by_role("button", name="Play").click()
+    page.wait_for_function("() => at() === last() && !play.on")
+    compare(page, model, vocab, text, last)
+    page.emulate_media(reduced_motion="null")
+
+
+def test_play_ends_where_text_is_typed(open_page: Open) -> None:
+    page, text = open_page("tanh"), "it has a time"
+    type_text(page, text)
+    page.get_by_role("button", name="Play").click()
+    page.wait_for_function("() => at() === 1")
+    box(page).press("Control+End")
+    page.keyboard.type("r")
+    compare(page, exact_model(), LETTERS, f"{text}r", len(text))
+    assert page.locator(".moving, .awaited").count() == 0
+
+
+def test_keys_go_into_the_box(open_page: Open) -> None:
+    """A key that is pressed before anything has the focus is typed, a click into the box is not needed."""
+    page = open_page("tanh")
+    before = value(page)
+    page.keyboard.type("ab c")
+    compare(page, exact_model(), LETTERS, f"{before}ab c", len(before) + 3)
 
 
 # Touch

@@ -24,7 +24,8 @@ if TYPE_CHECKING:  # they import torch, which takes seconds
     from timemachine.language_model import RNNLMScratch
     from timemachine.vocab import Vocab
 
-SCRIPTS = ("bpe", "model", "reading", "characters", "text", "strip", "units", "recurrence", "next", "memory", "page")
+SCRIPTS = ("bpe", "model", "reading", "characters", "text", "strip", "units", "recurrence", "next", "memory")
+SCRIPTS += ("play", "page")
 LARGEST = 4_000_000  # bytes of the weights in a page
 # Settings of `model.` that model.js can run.
 KNOWN: dict[str, tuple[Any, ...]] = {"cell": ("rnn",), "activation": ("tanh", "relu"), "tie_weights": (False,)}
@@ -167,6 +168,7 @@ def fill(title: str, run: dict[str, Any]) -> bytes:
         "title": html.escape(f"{title}: a model to type into"),
         "style": style,
         "phi": run["activation"],
+        "letter": {"bpe": "token", "letters": "letter"}.get(run["kind"], "character"),
         "token": "token" if run["kind"] == "bpe" else "character",
         # JSON in ASCII, so that U+2028 and the like are escaped as well.
         "run": json.dumps(run, allow_nan=False).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"),

@@ -4,7 +4,7 @@
 const SIGNS = { " ": "␣", "\n": "↵", "\t": "⇥" };
 const find = (id) => document.getElementById(id);
 const counted = (number) => `${number} ${noun}${number === 1 ? "" : "s"}`;
-const percent = (p) => `${(100 * p).toFixed(p < 0.001 ? 3 : 1)} %`;
+const percent = (p) => (p < 5e-6 ? "< 0.001 %" : `${(100 * p).toFixed(p < 0.001 ? 3 : 1)} %`);
 
 function made(name, textContent = "", className = "") {
   return Object.assign(document.createElement(name), { textContent, className });
@@ -31,18 +31,20 @@ function barRow(name) {
 
 /**
  * Fill rows with the likeliest characters, in order; `was`, which is the one that stands in the text, is marked, and in
- * the last row if it is not among them. `drawn`: the chance that each is written, a second bar.
+ * the last row if it is not among them. `drawn`: the chance that each is written, a second bar. The longest bar has the
+ * whole width.
  */
 function drawBars(rows, model, P, { was = null, drawn = null } = {}) {
   const order = ranked(P).slice(0, rows.length), place = was === null ? 0 : P.filter((p) => p > P[was]).length;
   if (was !== null && !order.includes(was)) order[rows.length - 1] = was;
+  const lengths = order.map((character) => [P[character], drawn ? drawn[character] : 0]), most = Math.max(...lengths.flat());
   rows.forEach((row, rank) => {
     const character = order[rank], [key, track, number] = row.children, token = model.tokens[character];
     key.textContent = shown(token);
     if (character === was && place > rank) key.prepend(made("sup", `${place + 1}. `));
     number.textContent = percent(P[character]);
-    track.children[0].style.width = `${100 * P[character]}%`;
-    track.children[1].style.width = drawn ? `${100 * drawn[character]}%` : "0";
+    lengths[rank].forEach((length, bar) => (track.children[bar].style.width = `${(100 * length) / most}%`));
+    number.style.marginLeft = `calc(${(100 * Math.max(...lengths[rank])) / most}% + 0.3rem)`;
     row.classList.toggle("was", character === was);
     row.dataset.character = character;
     const name = { " ": "space", "\n": "line break" }[token] ?? shown(token);

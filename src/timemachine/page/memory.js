@@ -2,6 +2,7 @@
 
 const BEYOND = 8, MOST_BACK = 64; // characters beyond the training's windows, and of all
 const LEAST = 0.1; // bits at the top of the chart
+const SAME_BITS = 0.005; // what differs by less is called the same
 let measuring = 0; // so that a measurement ends when another begins
 
 /** Measure and draw, in slices, so that no key waits. */
@@ -34,7 +35,8 @@ function drawChart(chart, t, bits) {
   }).reverse());
   chart.scrollLeft = chart.scrollWidth;
   const back = bits.findLastIndex((value) => value >= 0.01 * bits[0]);
-  const reach = back === bits.length - 1 || bits[0] < 0.005 ? "" : ` Farther than ${back} back it is below a hundredth of that.`;
+  const beyond = back ? `Farther than ${back} back` : "In any place before it";
+  const reach = back === bits.length - 1 || bits[0] < SAME_BITS ? "" : ` ${beyond} it is below a hundredth of that.`;
   const window = bits.length > run.window ? `; the line: where the training's windows of ${run.window} ended` : "";
   const farther = run.window > MOST_BACK ? `; the training's windows of ${run.window} went farther back` : "";
   find("memory-said").textContent =
@@ -52,16 +54,23 @@ function drawForgotten(t) {
   if (!f) return;
   whole.take(reading.characters);
   whole.advance();
-  const place = Math.max(t, f), changed = divergence(whole.next(place), reading.next(place)).toFixed(2);
-  const [with_, without] = [whole, reading].map((it) => it.bits(f).toFixed(2)), count = reading.known - f;
+  const place = Math.max(t, f), changed = divergence(whole.next(place), reading.next(place));
+  const [with_, without] = [whole, reading].map((it) => it.bits(f)), count = reading.known - f;
+  const than = changed < SAME_BITS ? "what it was" : `${changed.toFixed(2)} bits from what it was`;
+  const cost = Math.abs(with_ - without) < SAME_BITS ? ", as with their past" : `, with their past ${with_.toFixed(2)}`;
   find("forgotten").textContent =
-    `Before ${name} the state was set to zero. After “${shown(typed[place])}” the prediction is ${changed} bits from what it ` +
-    `was; the ${counted(count)} from ${name} on cost ${without} bits each, with their past ${with_}.`;
+    `Before ${name} the state was set to zero. After “${shown(typed[place])}” the prediction is ${than}; ` +
+    `the ${counted(count)} from ${name} on cost ${without.toFixed(2)} bits each${cost}.`;
+}
+
+/** Set the state to zero before the token at t; 0: nowhere. */
+function forgetBefore(t) {
+  reading.forget(t);
+  Object.assign(chosen, { place: t || chosen.place, pointed: null });
+  work();
 }
 
 function listenToMemory() {
-  find("forget").addEventListener("click", () => {
-    reading.forget(reading.start ? 0 : at());
-    work();
-  });
+  find("forget").addEventListener("click", () => forgetBefore(reading.start ? 0 : at()));
+  find("forget-example").hidden ||= noun === "token"; // whose places are others
 }

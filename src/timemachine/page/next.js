@@ -8,8 +8,8 @@ function source() {
   return uniform((chosen.seed + Math.imul(reading.characters.length, 0x9e3779b1)) | 0);
 }
 
-/** Draw both tables at the character at t. */
-function drawExpected(t) {
+/** Draw what is expected after the token at t. */
+function drawNext(t) {
   const P = reading.next(t), logits = model.logits(reading.states[t]);
   let drawn = model.probabilities(logits, chosen.alpha ?? 1, true);
   if (chosen.alpha === null) {
@@ -21,8 +21,14 @@ function drawExpected(t) {
   const isWithin = /^[\udc80-\udcbf]/u.test(typed[t + 1] ?? ""); // a character, of which the next token has more bytes
   for (const row of find("bars").children) {
     const index = Number(row.dataset.character);
+    const isTrue = row.matches(".was"), share = isTrue ? Math.min(1, reading.surprises[t + 1] / MOST_BITS) : 0;
+    row.firstChild.style.background = isTrue ? `rgb(var(--hot) / calc(${share.toFixed(3)} * var(--most-hot)))` : "";
     row.disabled = index === model.unk || isWithin || BYTE.test(model.tokens[index]); // the box takes whole characters
   }
+}
+
+/** Draw what was expected before the token at t. */
+function drawGuessed(t) {
   find("expected").style.visibility = t ? "visible" : "hidden"; // it keeps its room: the map beneath shall not jump
   if (t) drawBars([...find("expected").children], model, reading.expected(t), { was: reading.characters[t] });
 }

@@ -16,6 +16,8 @@ function update() {
   typed = model.read(box.value);
   reading.take(model.indices(box.value));
   if (reading.known < reading.start || reading.start > last()) reading.forget(0); // the text before it is another
+  stopMotion();
+  Object.assign(play, { on: false, blank: false });
   Object.assign(chosen, { place: caret(), pointed: null, repeats: null });
   drawUnread();
   work();
@@ -47,22 +49,26 @@ function draw() {
     drawMeanings();
     drawHeat(t);
     drawRecurrence(t);
-    drawExpected(t);
+    drawGuessed(t);
+    drawNext(t);
+    drawPlay();
     drawForgotten(t);
     if (chosen.pointed === null && reading.known > last()) drawGhostOf(reading.states[last()]);
+    if (play.on) return find("memory").classList.add("measuring"); // what takes time is drawn when it pauses
     ALPHAS.forEach((_, place) => setTimeout(() => turn === drawings && drawAlpha(t, place))); // a key comes in between
     drawMemory(t);
   }));
 }
 
 function choose(t) {
+  pause();
   if (t === chosen.place && chosen.pointed === null) return;
   Object.assign(chosen, { place: t, pointed: null });
   draw();
 }
 
 function point(t) {
-  if (t === chosen.pointed) return;
+  if (t === chosen.pointed || play.on) return;
   chosen.pointed = t;
   draw();
 }
@@ -70,6 +76,7 @@ function point(t) {
 /** Read the text anew with the weights after another epoch. */
 function showEpoch(place) {
   const start = reading.start;
+  pause();
   chosen.epoch = place;
   chosen.repeats = null; // what was said of it no longer holds
   say("");
@@ -85,7 +92,7 @@ function sayEpoch() {
   const { epoch, train, val } = run.epochs[chosen.epoch];
   const found = [[train, ""], [val, "in validation "]].filter(([perplexity]) => perplexity);
   const perplexities = found.map(([perplexity, where]) => where + perplexity.toFixed(2)).join(", ");
-  const when = epoch ? `after epoch ${epoch}` : "before it";
+  const when = epoch ? `after epoch ${epoch}` : "none yet: random weights";
   find("epoch-said").textContent = when + (perplexities ? `: perplexity ${perplexities}` : "");
   find("epoch").setAttribute("aria-valuetext", find("epoch-said").textContent);
 }
@@ -109,7 +116,7 @@ function begin() {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
   addEventListener("resize", draw);
   document.querySelector("main").hidden = false;
-  for (const listen of [listenToText, listenToStrip, listenToUnits, listenToNext, listenToMemory]) listen();
+  for (const listen of [listenToText, listenToStrip, listenToUnits, listenToNext, listenToMemory, listenToPlay]) listen();
   sayEpoch();
   update();
 }

@@ -13,6 +13,7 @@ function drawStrip() {
     const mayEnd = token === " " || /^ ./u.test(typed[t + 1] ?? ""); // whether a line may end here
     const text = shown(token) + (token.includes("\n") ? "\n" : mayEnd ? "\u200b" : "");
     let colour = "hot", share = Math.min(1, (reading.surprises[t] ?? 0) / MOST_BITS);
+    const isAhead = play.blank && t > at();
     if (chosen.unit !== null) {
       const h = reading.states[t][chosen.unit];
       [colour, share] = [h < 0 ? "cold" : "warm", Math.min(1, Math.abs(h) / scale)];
@@ -21,8 +22,9 @@ function drawStrip() {
     span.classList.toggle("named", text.startsWith("U+"));
     span.classList.toggle("unknown", !model.index.has(token));
     span.classList.toggle("forgotten", t < reading.start);
+    span.classList.toggle("ahead", isAhead);
     span.classList.toggle("repeats", t === chosen.repeats);
-    const background = t < reading.start ? "none" : `rgb(var(--${colour}) / calc(${share.toFixed(3)} * var(--most-${colour})))`;
+    const background = t < reading.start || isAhead ? "none" : `rgb(var(--${colour}) / calc(${share.toFixed(3)} * var(--most-${colour})))`;
     if (span.dataset.background !== background) span.style.background = span.dataset.background = background;
   });
 }
@@ -80,7 +82,7 @@ function listenToPointer(element, placeOf) {
 }
 
 function listenToStrip() {
-  strip.addEventListener("keydown", (event) => {
+  for (const place of [strip, canvas]) place.addEventListener("keydown", (event) => {
     const steps = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, Home: -Infinity, End: Infinity };
     if (!(event.key in steps)) return;
     event.preventDefault();

@@ -2,6 +2,7 @@
 // goes in as if it were typed, so that Ctrl-Z undoes it.
 
 const GHOST = 20, MORE = 200; // tokens that the grey text has, and that one click writes
+const FIRST = "the time traveller "; // the text at first
 const MOST_NAMED = 20; // characters that one line names
 const box = find("text");
 let ghost = "", dismissed = false, speaking = 0;
@@ -83,6 +84,9 @@ function drawGhostOf(state) {
 function drawUnread() {
   const unknown = model.unknown(box.value), more = unknown.length > MOST_NAMED ? " …" : "";
   const named = unknown.slice(0, MOST_NAMED).map(shown).join(" ");
+  const spaced = run.kind === "letters" ? new Set(box.value.replace(/[A-Za-z\s]/g, "")) : new Set();
+  find("spaces").hidden = !spaced.size;
+  find("spaces").textContent = `${[...spaced].slice(0, MOST_NAMED).join(" ")}: the model reads a space instead.`;
   find("unknown").hidden = !(unknown.length && box.value);
   find("unknown").textContent =
     `The vocabulary has no ${named}${more}: the model reads <unk>, and bits and P are those of <unk>.`;
@@ -133,10 +137,18 @@ function listenToText() {
   for (const button of document.querySelectorAll(".example")) {
     if (model.bytePairs) button.dataset.text = button.dataset.text.trimEnd(); // a space is part of the token after it
     button.hidden = model.unknown(button.dataset.text).length > 0;
-    button.addEventListener("click", () => write(button.dataset.text, 0, box.value.length));
+    button.addEventListener("click", () => {
+      write(button.dataset.text, 0, box.value.length);
+      if (button.dataset.forget) forgetBefore(Number(button.dataset.forget));
+    });
   }
-  const suits = document.querySelector(".example:not([hidden])");
-  box.value = suits ? suits.dataset.text : ownText();
+  document.addEventListener("keydown", ({ target, key, ctrlKey, metaKey, altKey }) => {
+    if (target === document.body && key.length === 1 && key !== " " && !ctrlKey && !metaKey && !altKey) {
+      box.focus({ preventScroll: true }); // the key then goes there
+    }
+  });
+  const first = model.bytePairs ? FIRST.trimEnd() : FIRST;
+  box.value = model.unknown(first).length ? ownText() : first;
 }
 
 function writeMore() {

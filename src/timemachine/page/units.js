@@ -2,13 +2,15 @@
 
 const COLUMN = { character: 11, token: 15 }, SIGN = { character: 20, token: 52 }; // pixels: a column, the signs beneath
 const canvas = find("heat");
+const DIM = 0.2; // of the colours of the units that are not chosen
+const LEAST_STATE = 1e-9; // what is below counts as 0
 let heatStart = 0;
 
-const short = (number) => String(Number(number.toPrecision(2)));
+const short = (number) => (number > LEAST_STATE ? String(Number(number.toPrecision(2))) : "0");
 const signed = (number) => number.toFixed(2).replace(/^-0\.00$/, "0.00").replace("-", "−");
 
 function mostAbsolute(vectors) {
-  return vectors.reduce((most, vector) => vector.reduce((a, z) => Math.max(a, Math.abs(z)), most), 1e-9);
+  return vectors.reduce((most, vector) => vector.reduce((a, z) => Math.max(a, Math.abs(z)), most), LEAST_STATE);
 }
 
 /** Return the value at which the colours of states end: 1 for tanh, else the largest there is. */
@@ -21,11 +23,13 @@ function colours(...names) {
   return names.map((name) => style.getPropertyValue(`--${name}`).trim().split(" ").map(Number));
 }
 
-/** Return vectors over the units as a small picture, one a column, the units in the page's order, up to ± `most`. */
+/** Return vectors over the units as a small picture, one a column, the units in the page's order, up to ± `most`; a unit
+ * that is chosen stands out from the others. */
 function picture(vectors, width, most) {
   const H = model.numHiddens, [paper, warm, cold] = colours("paper", "warm", "cold"), pixels = new ImageData(width, H);
   vectors.forEach((vector, column) => run.order.forEach((unit, row) => {
-    const h = vector[unit], share = Math.min(1, Math.abs(h) / most), towards = h < 0 ? cold : warm;
+    const dim = chosen.unit === null || chosen.unit === unit ? 1 : DIM;
+    const h = vector[unit], share = dim * Math.min(1, Math.abs(h) / most), towards = h < 0 ? cold : warm;
     const pixel = 4 * (row * width + column);
     for (let c = 0; c < 3; c++) pixels.data[pixel + c] = paper[c] + share * (towards[c] - paper[c]);
     pixels.data[pixel + 3] = 255;
@@ -46,19 +50,23 @@ function penOf(place, width, height) {
   return pen;
 }
 
-/** Draw vectors over the units into a canvas, and a line around the unit that is shown; return the pen. */
+/** Draw vectors over the units into a canvas; return the pen. */
 function drawVectors(place, vectors, columns, most, beneath = 0) {
   const H = model.numHiddens, width = place.clientWidth, height = heightOfUnits();
-  const pen = penOf(place, width, height + beneath), row = run.order.indexOf(chosen.unit);
+  const pen = penOf(place, width, height + beneath);
   pen.imageSmoothingEnabled = H > height;
   pen.drawImage(picture(vectors, columns, most), 0, 0, width, height);
-  if (row >= 0) pen.strokeRect(0, (row * height) / H, (width * vectors.length) / columns, height / H);
   return pen;
 }
 
 // On a small screen all of it is seen beside what one types.
-const heightOfUnits = () => Math.min(innerHeight < 900 ? 128 : 256, Math.max(96, 4 * model.numHiddens));
-const columnsOf = () => Math.max(8, Math.floor(canvas.clientWidth / COLUMN[noun]));
+const heightOfUnits = () => Math.min(innerHeight < 900 ? 128 : 256, Math.max(96, 8 * model.numHiddens));
+
+/** Return the number of columns in the map: they are up to twice as wide where there is room. */
+function columnsOf() {
+  const most = Math.max(8, Math.floor(canvas.clientWidth / COLUMN[noun]));
+  return Math.max(Math.ceil(most / 2), Math.min(reading.known, most));
+}
 
 /** Draw a character beneath a column, or a token, downwards. */
 function drawSign(pen, sign, x, y, width) {
@@ -75,18 +83,27 @@ function drawSign(pen, sign, x, y, width) {
   pen.restore();
 }
 
+/** Return where in the window the map has the values after the token at t. */
+function columnBox(t) {
+  const { left, top, width } = canvas.getBoundingClientRect(), step = width / columnsOf();
+  return { left: left + (t - heatStart) * step, top, width: step, height: heightOfUnits() };
+}
+
 /** Draw the states over as many characters as fit, and the characters beneath. */
 function drawHeat(t) {
   const columns = columnsOf(), height = heightOfUnits(), step = canvas.clientWidth / columns;
   if (t < heatStart || t >= heatStart + columns) heatStart = t - columns + 1;
   heatStart = Math.max(0, Math.min(heatStart, reading.known - columns));
-  const states = reading.states.slice(heatStart, Math.min(reading.known, heatStart + columns));
-  const most = mostOf(states), pen = drawVectors(canvas, states, columns, most, SIGN[noun]);
-  pen.font = "13px ui-monospace, monospace";
+  const inView = reading.states.slice(heatStart, Math.min(reading.known, heatStart + columns));
+  const states = inView.slice(0, horizon() - heatStart), most = mostOf(inView);
+  const pen = drawVectors(canvas, states, columns, most, SIGN[noun]);
+  pen.font = `${step > 18 ? 16 : 13}px ui-monospace, monospace`;
   states.forEach((_, column) => drawSign(pen, shown(typed[heatStart + column]), (column + 0.5) * step, height, step));
   pen.lineWidth = 2;
   pen.strokeRect((t - heatStart) * step, 1, step, height + SIGN[noun] - 2);
   document.querySelectorAll(".most").forEach((place) => (place.textContent = short(most)));
+  find("dead").hidden = mostAbsolute(reading.states.slice(0, reading.known)) > LEAST_STATE;
+  find("dead").textContent = `All ${model.numHiddens} units are 0: every ${run.activation === "relu" ? "ReLU" : "unit"} is dead.`;
   const kept = `${model.numHiddens} units over the ${states.length} ${noun}s up to ${heatStart + states.length}`;
   canvas.setAttribute("aria-label", `Heat map: ${kept}`);
 }

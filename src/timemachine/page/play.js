@@ -1,0 +1,125 @@
+// Play: the text is read in time, a token a beat. What moves is a copy; beneath it stands what `choose` would draw.
+
+const BEAT = { slow: 2600, fast: 700 }; // ms
+const still = matchMedia("(prefers-reduced-motion: reduce)");
+// blank: what comes after the chosen token is not drawn. landing: the result is still on its way into the map.
+const play = { on: false, blank: false, landing: false, turn: 0 };
+
+/** Return the number of tokens whose states are drawn. */
+function horizon() {
+  return play.blank ? Math.min(reading.known, Math.max(chosen.place, at()) + (play.landing ? 0 : 1)) : reading.known;
+}
+
+/** Move a copy of an element, or of a box of the window, to another element. */
+function move(element, to, duration, from = element.getBoundingClientRect()) {
+  const copy = element.cloneNode(true), target = to.getBoundingClientRect?.() ?? to;
+  copy.removeAttribute("id");
+  copy.classList.replace("awaited", "moving") || copy.classList.add("moving");
+  if (element.matches("canvas")) copy.getContext("2d").drawImage(element, 0, 0);
+  for (const side of ["left", "top", "width", "height"]) copy.style[side] = `${target[side]}px`;
+  document.body.append(copy);
+  const [x, y] = [from.left - target.left, from.top - target.top];
+  const start = `translate(${x}px, ${y}px) scale(${from.width / target.width}, ${from.height / target.height})`;
+  const motion = copy.animate([{ transform: start }, { transform: "none" }], { duration, easing: "ease-in-out" });
+  return motion.finished.then(() => copy.remove(), () => {});
+}
+
+/** Show one step as it happens: x and h(t-1) arrive, their products are added, φ is applied, the map gets the result. */
+async function moveStep(t, column, duration) {
+  const turn = play.turn, part = duration / 4;
+  const [before, x, fromState, fromInput, sum, state] =
+    ["before", "x", "from-state", "from-input", "sum", "state"].map(find);
+  const parts = [
+    () => [move(strip.children[t], x, part), column && move(before, before, part, column)],
+    () => [move(before, fromState, part), move(x, fromInput, part)],
+    () => [move(fromState, sum, part), move(fromInput, sum, part)],
+    () => [move(sum, state, part)],
+    () => [move(state, columnBox(t), part)],
+  ];
+  const arrived = [[before, x], [fromState, fromInput], [sum], [state], []];
+  arrived.flat().forEach((element) => element.classList.add("awaited"));
+  for (const [place, start] of parts.entries()) {
+    await Promise.all(start());
+    if (turn !== play.turn) return;
+    arrived[place].forEach((element) => element.classList.remove("awaited"));
+  }
+}
+
+/** Read the token at t: its motion, then all that depends on it; while it plays, then the next. */
+async function beat(t) {
+  stopMotion();
+  const turn = play.turn, duration = BEAT[find("fast").checked ? "fast" : "slow"];
+  const column = t && t - 1 < horizon() ? columnBox(t - 1) : null;
+  reading.advance();
+  play.blank = true;
+  Object.assign(chosen, { place: t, pointed: null });
+  if (!still.matches) {
+    play.landing = true;
+    drawings++; // a drawing that is due would show what is not there yet
+    if (t) drawNext(t - 1);
+    [drawStrip, drawChosen, drawGuessed, drawHeat, drawRecurrence, drawPlay].forEach((drawOne) => drawOne(t));
+    await moveStep(t, column, 0.7 * duration);
+    if (turn !== play.turn) return;
+    play.landing = false;
+  }
+  if (t === last()) Object.assign(play, { on: false, blank: false });
+  draw();
+  if (!play.on) return;
+  setTimeout(() => turn === play.turn && beat(t + 1), still.matches ? duration : 0.3 * duration);
+}
+
+function stopMotion() {
+  play.turn++;
+  play.landing = false;
+  document.querySelectorAll(".moving").forEach((copy) => copy.remove());
+  document.querySelectorAll(".awaited").forEach((element) => element.classList.remove("awaited"));
+}
+
+/** Stop where it is; the future stays blank until the text changes. */
+function pause() {
+  if (!play.on && !play.landing) return;
+  stopMotion();
+  play.on = false;
+  draw();
+}
+
+function togglePlay() {
+  if (play.on) return pause();
+  play.on = true;
+  if (at() === last()) Object.assign(chosen, { place: -1, pointed: null }); // from the beginning
+  document.body.classList.add("playing");
+  const { top, bottom } = find("cell").getBoundingClientRect();
+  if (top < 0 || bottom > innerHeight) find("h-step").scrollIntoView();
+  beat(chosen.place + 1);
+}
+
+/** Read one token more, or take one back. */
+function stepBy(step) {
+  const t = at() + step;
+  pause();
+  if (t < 0 || t > last()) return;
+  play.blank = t < last();
+  if (step > 0) beat(t);
+  else choose(t);
+}
+
+function drawPlay() {
+  find("play").textContent = play.on ? "❙❙ Pause" : "▶\ufe0e Play";
+  find("back").disabled = at() === 0;
+  find("forth").disabled = at() === last();
+  document.body.classList.toggle("playing", play.blank);
+}
+
+function listenToPlay() {
+  find("play").addEventListener("click", togglePlay);
+  find("back").addEventListener("click", () => stepBy(-1));
+  find("forth").addEventListener("click", () => stepBy(1));
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.altKey || event.metaKey || event.defaultPrevented) return;
+    const isFree = event.target === document.body, step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (event.key === " " && (isFree || event.target === strip || event.target === canvas)) togglePlay();
+    else if (step && (isFree || event.target.closest("#player"))) stepBy(step);
+    else return;
+    event.preventDefault();
+  });
+}
