@@ -54,10 +54,10 @@ FLAGS = {
 
 
 def print_help(schema: type, everything: bool = False) -> None:
-    """Print how to use the program of a schema, and its settings with the values that they have where nothing is typed.
-
-    Of train.py's settings, the book's unless `everything` is asked for.
+    """Print how to use a schema's program, and its settings with their defaults; of train.py's the book's alone, unless
+    `everything` is asked for.
     """
+    everything = everything or schema is not Train
     with initialize_config_dir(str(CONF), **VERSION):
         cfg = compose(schema.__name__.lower(), return_hydra_config=True)
     _print_section(str(schema.__doc__), USAGE[schema])
@@ -65,11 +65,9 @@ def print_help(schema: type, everything: bool = False) -> None:
         chosen = cfg.hydra.runtime.choices
         of_groups = {f"{name}={chosen[name]}": f"{what}: {', '.join(choices(name))}" for name, what in GROUPS.items()}
         _print_section("== Groups (group=choice) ==", of_groups)
-    is_short = schema is Train and not everything
-    explained = [(name, setting) for name, setting in leaves(schema) if "meaning" in setting.metadata]
-    explained = [(name, setting) for name, setting in explained if name in BOOK or not is_short]
+    explained = [it for it in leaves(schema) if "meaning" in it[1].metadata and (everything or it[0] in BOOK)]
     settings = {f"{name}={_value(cfg, name, setting)}": described(setting) for name, setting in explained}
-    if is_short:
+    if not everything:
         _print_section("== The book's settings (name=value); --help all lists the others ==", settings)
         return
     if schema is Train:
@@ -87,7 +85,8 @@ def _print_section(title: str, meanings: dict[str, str]) -> None:
     width, indent = shutil.get_terminal_size((120, 24)).columns, max(map(len, meanings)) + 2
     print(textwrap.fill(title, width))
     for text, meaning in meanings.items():
-        print(textwrap.fill(meaning, width, initial_indent=text.ljust(indent), subsequent_indent=" " * indent))
+        first, others = text.ljust(indent), " " * indent
+        print(textwrap.fill(meaning, width, initial_indent=first, subsequent_indent=others, break_on_hyphens=False))
     print()
 
 
