@@ -37,8 +37,8 @@ def begin(folder: Path, **arguments: Any) -> WandbRun:
     summary = {"settings": {"seed": 1}, "git": {"revision": "abcd"}, "corpus": {"name": "time_machine"}}
     typed = ["seed=1", "exercise=clipping", "logger=wandb", "++logger.wandb.mode=offline", "model.hiddens=3"]
     record = SimpleNamespace(
-        folder=folder, summary=summary, role=Role(sweep="a sweep", prints=False), exercise="clipping", overrides=typed,
-        update=summary.update,
+        folder=folder, summary=summary, settings={"data": {"tokens": "letters"}}, exercise="clipping", overrides=typed,
+        role=Role(sweep="a sweep", prints=False), update=summary.update,
     )  # fmt: skip
     return WandbRun(cast(Any, record), **arguments)
 

@@ -24,7 +24,18 @@ if TYPE_CHECKING:  # they import torch, which takes seconds
     from timemachine.language_model import RNNLMScratch
     from timemachine.vocab import Vocab
 
-SCRIPTS = ("bpe", "model", "reading", "characters", "text", "strip", "units", "recurrence", "next", "memory")
+SCRIPTS: tuple[str, ...] = (
+    "bpe",
+    "model",
+    "reading",
+    "characters",
+    "text",
+    "strip",
+    "units",
+    "recurrence",
+    "next",
+    "memory",
+)
 SCRIPTS += ("play", "page")
 LARGEST = 4_000_000  # bytes of the weights in a page
 # Settings of `model.` that model.js can run.
