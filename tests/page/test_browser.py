@@ -1,6 +1,7 @@
 """page.html in headless Chromium: its numbers are torch's, by keyboard and by touch, and nothing leaves it."""
 
 import base64
+import math
 import random
 import re
 from typing import TYPE_CHECKING, Any
@@ -306,6 +307,30 @@ def test_play_reads_token_by_token(name: str, motion: Any, open_page: Open) -> N
     page.wait_for_function("() => at() === last() && !play.on")
     compare(page, model, vocab, text, last)
     page.emulate_media(reduced_motion="null")
+
+
+@pytest.mark.parametrize("name", ["tanh", "bpe"])
+def test_guessing_first(name: str, open_page: Open) -> None:
+    """A guess has probability 1/2; what is to be guessed is not seen."""
+    model, vocab, page = exact_model(**MODELS[name]), vocab_of(name), open_page(name)
+    type_text(page, text := "it has a time")
+    page.get_by_label("guess first").check()
+    text = page.input_value("#text")
+    tokens, it = tokens_of(vocab, text), read(model, vocab, text)
+    yours = network = 0.0
+    for t in range(1, 4):
+        compare(page, model, vocab, text, t - 1, blank=True)
+        assert not box(page).is_visible() and not page.locator("#strip span").nth(t).is_visible()
+        page.keyboard.type(tokens[t].strip() or " " if t != 2 else "x")
+        if name == "bpe":
+            page.keyboard.press("Enter")
+        yours += 1 if t != 2 else math.log2(2 * (len(vocab) - 1))
+        network += it.bits[t]
+        page.wait_for_function("() => !play.landing")
+        said = numbers((page.text_content("#score") or "").rpartition("”")[2])
+        assert said == [f"{yours / t:.2f}", f"{network / t:.2f}", str(t)]
+    page.get_by_label("guess first").uncheck()
+    compare(page, model, vocab, text, 3)
 
 
 def test_play_ends_where_text_is_typed(open_page: Open) -> None:

@@ -25,18 +25,8 @@ if TYPE_CHECKING:  # they import torch, which takes seconds
     from timemachine.vocab import Vocab
 
 SCRIPTS: tuple[str, ...] = (
-    "bpe",
-    "model",
-    "reading",
-    "characters",
-    "text",
-    "strip",
-    "units",
-    "recurrence",
-    "next",
-    "memory",
-)
-SCRIPTS += ("play", "page")
+    "bpe", "model", "reading", "characters", "text", "strip", "units", "recurrence", "next", "memory", "play", "page",
+)  # fmt: skip
 LARGEST = 4_000_000  # bytes of the weights in a page
 # Settings of `model.` that model.js can run.
 KNOWN: dict[str, tuple[Any, ...]] = {"cell": ("rnn",), "activation": ("tanh", "relu"), "tie_weights": (False,)}
@@ -170,7 +160,7 @@ def _about(summary: dict[str, Any], network: dict[str, Any], num_weights: int, m
 
 def fill(title: str, run: dict[str, Any]) -> bytes:
     """Return the template with the title and the run as JSON, both escaped so that neither can end an element."""
-    files = ("page.html", "page.css", *(f"{name}.js" for name in SCRIPTS))
+    files = ("page.html", "page.css", *(f"{name}.js" for name in SCRIPTS), "page.js")
     template, style, *scripts = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in files)
     script = "".join(scripts)
     parts = {

@@ -62,13 +62,14 @@ function draw() {
 
 function choose(t) {
   pause();
+  if (isToGuess(t)) return;
   if (t === chosen.place && chosen.pointed === null) return;
   Object.assign(chosen, { place: t, pointed: null });
   draw();
 }
 
 function point(t) {
-  if (t === chosen.pointed || play.on) return;
+  if (t === chosen.pointed || play.on || isToGuess(t)) return;
   chosen.pointed = t;
   draw();
 }

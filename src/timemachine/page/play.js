@@ -5,6 +5,11 @@ const still = matchMedia("(prefers-reduced-motion: reduce)");
 // blank: what comes after the chosen token is not drawn. landing: the result is still on its way into the map.
 const play = { on: false, blank: false, landing: false, turn: 0 };
 
+const TO_GUESS = "the thing the time traveller held in his hand was a glittering metallic framework ";
+const guesses = { count: 0, yours: 0, network: 0 }; // bits, summed
+const isGuessing = () => play.blank && find("guessing").checked;
+const isToGuess = (t) => isGuessing() && t > chosen.place;
+
 /** Return the number of tokens whose states are drawn. */
 function horizon() {
   return play.blank ? Math.min(reading.known, Math.max(chosen.place, at()) + (play.landing ? 0 : 1)) : reading.known;
@@ -85,6 +90,7 @@ function pause() {
 
 function togglePlay() {
   if (play.on) return pause();
+  if (isGuessing()) return;
   play.on = true;
   if (at() === last()) Object.assign(chosen, { place: -1, pointed: null }); // from the beginning
   document.body.classList.add("playing");
@@ -97,7 +103,7 @@ function togglePlay() {
 function stepBy(step) {
   const t = at() + step;
   pause();
-  if (t < 0 || t > last()) return;
+  if (t < 0 || t > last() || isToGuess(t)) return;
   play.blank = t < last();
   if (step > 0) beat(t);
   else choose(t);
@@ -106,11 +112,49 @@ function stepBy(step) {
 function drawPlay() {
   find("play").textContent = play.on ? "❙❙ Pause" : "▶\ufe0e Play";
   find("back").disabled = at() === 0;
-  find("forth").disabled = at() === last();
+  find("forth").disabled = at() === last() || isGuessing();
+  find("play").disabled = isGuessing();
+  find("guesses").hidden = !find("guessing").checked;
+  find("guess").disabled = !isGuessing();
   document.body.classList.toggle("playing", play.blank);
+  document.body.classList.toggle("guessing", isGuessing());
+}
+
+/** Begin to guess each token before it is read, in a text that nobody has typed, or end. */
+function toggleGuessing() {
+  const text = model.bytePairs ? TO_GUESS.trimEnd() : TO_GUESS, isOn = find("guessing").checked;
+  pause();
+  if (isOn && !model.unknown(text).length) write(text, 0, box.value.length);
+  Object.assign(guesses, { count: 0, yours: 0, network: 0 });
+  Object.assign(play, { blank: isOn && last() > 0 });
+  if (isOn) Object.assign(chosen, { place: 0, pointed: null });
+  drawPlay();
+  find("score").textContent = model.bytePairs ? "Enter takes it." : "";
+  if (isOn) find("guess").focus({ preventScroll: true });
+  draw();
+}
+
+/** Count a guess, which has probability 1/2 and shares the rest among the other tokens, and read the true one. */
+function guess(text) {
+  const t = chosen.place + 1, token = typed[t], trim = (it) => it.trim() || it;
+  const isRight = model.bytePairs ? trim(text) === trim(token) : model.read(text)[0] === token;
+  reading.advance();
+  guesses.count++;
+  guesses.yours += isRight ? 1 : Math.log2(2 * (model.size - 1));
+  guesses.network += reading.surprises[t];
+  const [yours, network] = [guesses.yours, guesses.network].map((bits) => (bits / guesses.count).toFixed(2));
+  find("score").textContent = `${isRight ? "Right" : "No"}: “${shown(token)}”. You ${yours} bits per ${noun}, the network ` +
+    `${network}, over ${counted(guesses.count)}.`;
+  find("guess").value = "";
+  beat(t);
 }
 
 function listenToPlay() {
+  find("guessing").addEventListener("input", toggleGuessing);
+  find("guess").addEventListener("input", ({ target }) => target.value && !model.bytePairs && guess(target.value));
+  find("guess").addEventListener("keydown", ({ key, target }) => {
+    if (key === "Enter" && model.bytePairs && target.value) guess(target.value);
+  });
   find("play").addEventListener("click", togglePlay);
   find("back").addEventListener("click", () => stepBy(-1));
   find("forth").addEventListener("click", () => stepBy(1));
