@@ -160,7 +160,7 @@ def _about(summary: dict[str, Any], network: dict[str, Any], num_weights: int, m
 
 def fill(title: str, run: dict[str, Any]) -> bytes:
     """Return the template with the title and the run as JSON, both escaped so that neither can end an element."""
-    files = ("page.html", "page.css", *(f"{name}.js" for name in SCRIPTS), "page.js")
+    files = ("page.html", "page.css", *(f"{name}.js" for name in SCRIPTS))
     template, style, *scripts = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in files)
     script = "".join(scripts)
     parts = {
