@@ -176,7 +176,7 @@ class Model:
     input: Input = setting(Input.one_hot, "input vectors of the tokens")
     embedding_dim: int = setting(32, "width of the embedding; unused with one_hot", 1, WIDEST)
     embedding_sigma: float = setting(1.0, "standard deviation of the initial embedding", *NOT_NEGATIVE)
-    tie_weights: bool = setting(False, "use the transposed embedding as output weights; embedding_dim = hiddens")
+    tie_weights: bool = setting(False, "use the transposed embedding as output weights; needs embedding_dim = hiddens")
     input_lr_factor: float = setting(1.0, "learning rate of the input weights, as a multiple of lr", *NOT_NEGATIVE)
     backward: Backward = setting(Backward.auto, "code that computes the gradients")
 
@@ -204,7 +204,7 @@ class Data:
     """The text and its windows. `num_train` and `num_val` both null: 90/5/5 % of the characters."""
 
     corpus: Any = setting("time_machine", "book of the catalogue, sample, text, folder of texts, or a list of these")
-    search_dirs: list[str] = setting(["../shared/corpora"], "folders with books, seen from the repository")
+    search_dirs: list[str] = setting(["../shared/corpora"], "folders with books, relative to the repository")
     tokens: Tokens = setting(
         Tokens.letters, "letters: a to z and spaces; characters: all in the text; bpe: byte-pair encoding"
     )
@@ -354,7 +354,7 @@ class EvaluateData:
     """Texts to evaluate on."""
 
     corpus: Any = setting(None, "book, text, folder, or a list of these; null: the run's own text")
-    search_dirs: list[str] = setting(["../shared/corpora"], "folders with books, seen from the repository")
+    search_dirs: list[str] = setting(["../shared/corpora"], "folders with books, relative to the repository")
 
 
 @dataclass(slots=True, kw_only=True)
