@@ -1,6 +1,6 @@
 # make train          the book's experiment, one to two minutes
 # make test           the tests
-# make exercises      the book's exercises but how_low, close to four hours on two cores next to other work
+# make exercises      the exercises but how_low, four and a half hours on two cores next to other work
 # make how-low        exercise 4 with any training, three hours on two cores beside other work
 # make notebook       execute book.ipynb where it lies
 # make numbers        write what sweeps/reference keeps into its reports and the README files, between their markers
