@@ -137,13 +137,8 @@ def speed() -> str:
 
 
 SECTIONS: dict[str, dict[str, Callable[[], str]]] = {  # page -> name of the markers -> the text between them
-    "README.md": {
-        "book": book_in_a_line,
-        "answers": answers_in_a_line,
-        "speed": speed,
-        "next_edition": next_edition,
-    },
-    "sweeps/README.md": {"book": book, "answers": answers, "characters": characters},
+    "README.md": {"book": book_in_a_line, "answers": answers_in_a_line, "next_edition": next_edition},
+    "sweeps/README.md": {"book": book, "answers": answers, "characters": characters, "speed": speed},
 }
 
 
