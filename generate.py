@@ -34,7 +34,7 @@ def main(settings: Generate) -> None:
         print(f"prefix: read as spaces: {shown}; a run with data.tokens=characters keeps them", file=sys.stderr)
     if unknown := vocab.unknown(prefix):
         fate = "read as <unk>"
-        if settings.prefix == PREFIX:  # the default, which nobody may have typed
+        if settings.prefix == PREFIX:  # the default
             prefix, fate = "", "so the text begins without one"
         lacks = f"not in the run's vocabulary, {fate}: {' '.join(map(repr, unknown))}"
         print(f"prefix: {lacks}; type prefix=<a text of its characters>", file=sys.stderr)

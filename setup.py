@@ -23,7 +23,7 @@ class BuildFused(build_ext):
             print(f"timemachine is installed without its fused kernel: {error}")
 
     def get_ext_filename(self, fullname: str) -> str:
-        """A file name without Python's version: ctypes loads it, whatever the version."""
+        """Return a file name without Python's version: ctypes loads the library in any version."""
         return fullname.replace(".", os.sep) + ".so"
 
 

@@ -44,7 +44,7 @@ def remember_folder(folder: Path | str, is_sweep: bool = False) -> None:
 def say_how_to_go_on() -> None:
     """Print how to resume a sweep that has been interrupted. A run says so itself."""
     if _is_sweep and os.path.exists(f"{_folder}/multirun.yaml"):
-        print(f"go on with    the same command and resume={_folder}", flush=True)
+        print(f"resume with   the same command and resume={_folder}", flush=True)
 
 
 def exit_with(error: Exception, schema: type) -> NoReturn:

@@ -115,7 +115,7 @@ def _exercise(config: DictConfig) -> str:
 
 
 def run_as_program(folder: Path, overrides: Sequence[str], resumes: bool) -> float:
-    """Run a job of several processes as a train.py of its own, in the job's folder. Return its validation perplexity.
+    """Run a job of several processes as a separate train.py, in the job's folder. Return its validation perplexity.
 
     Lightning starts each process with the command line of the first, so that each would run the whole sweep; and when
     one dies it kills the first, which would be the sweep. Slurm's variables describe this process, not the job.
@@ -132,7 +132,7 @@ def run_as_program(folder: Path, overrides: Sequence[str], resumes: bool) -> flo
         command += ["hydra.mode=RUN", f"hydra.run.dir={quoted(str(folder))}"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
     environment[SWEEP] = str(os.getpid())
-    # In a process group of its own: otherwise Ctrl-C would reach the job twice, from the terminal and from here.
+    # In its own process group: otherwise Ctrl-C would reach the job twice, from the terminal and from here.
     with subprocess.Popen(
         command, cwd=HydraConfig.get().runtime.cwd, stdin=subprocess.DEVNULL, env=environment, process_group=0
     ) as job:

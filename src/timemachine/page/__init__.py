@@ -52,8 +52,8 @@ def make_page(
 ) -> bytes:
     """Return page.html of a model; `summary`: its run's.
 
-    `epochs`: those of which the run has kept the weights. `text`: what is read to find out what the units follow, the
-    beginning of the training text. Raises SettingError as `check_model` does.
+    `epochs`: the epochs whose weights the run has kept. `text`: the beginning of the training text, which names the
+    units. Raises SettingError as `check_model` does.
     """
     check_model(model)
     network: dict[str, Any] = dict(model.hparams)
@@ -103,7 +103,7 @@ def check_model(model: "RNNLMScratch") -> None:
 
 
 def size_of(model: "RNNLMScratch", num_epochs: int = 0) -> int:
-    """Return the bytes that a model takes in its page, in base64: float32, and float16 after so many epochs."""
+    """Return the bytes that a model takes in its page, in base64: float32, plus float16 for each of `num_epochs`."""
     return (4 + 2 * num_epochs) * sum(weight.numel() for weight in model.parameters()) * 4 // 3
 
 
@@ -111,7 +111,7 @@ def _learnt(
     weights: "dict[str, Tensor]", network: dict[str, Any], vocab: "Vocab", metrics: dict[str, float],
     epochs: Sequence[Epoch], text: str,
 ) -> dict[str, Any]:  # fmt: skip
-    """Return what the units follow, and their order; the kept epochs below the last one, and the last one."""
+    """Return the named units, the order of all units, and the kept epochs, the last one included."""
     from timemachine.page.units import Units  # it imports torch, which takes seconds
 
     units = Units(weights, network["activation"], text, vocab) if text else None
@@ -175,7 +175,7 @@ def fill(title: str, run: dict[str, Any]) -> bytes:
         "run": json.dumps(run, allow_nan=False).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"),
         "script": script,
     }
-    # In one pass: what is put in is not searched.
+    # In one pass, so that inserted text is not searched.
     return re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], template).encode()
 
 

@@ -1,4 +1,4 @@
-"""Write the page of a run: python -m timemachine.page run=<its folder, or what it exported>."""
+"""Write the page of a run: python -m timemachine.page run=<its folder or export>."""
 
 import argparse
 import sys
@@ -12,7 +12,7 @@ from timemachine.run.record import run_summary
 
 
 def main() -> None:
-    """Write page.html into a run's folder, or a page beside a `.safetensors` file, and print its path."""
+    """Write page.html into a run's folder, or next to a `.safetensors` file, and print its path."""
     parser = argparse.ArgumentParser(prog="python -m timemachine.page", description="Write a run's page.html.")
     parser.add_argument("run", nargs="?", default="run=", metavar="run=RUN", help="a run's folder, or its .safetensors")
     typed, others = parser.parse_known_args()

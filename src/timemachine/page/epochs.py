@@ -50,7 +50,7 @@ def read_weights(folder: Path) -> dict[int, Weights]:
 
 
 def read_epochs(folder: Path) -> list[Epoch]:
-    """Return the epochs of which a run's folder keeps weights, with their rows of metrics.csv."""
+    """Return the epochs whose weights a run's folder keeps, with their rows of metrics.csv."""
     numbers: dict[float, dict[str, float]] = {}
     for row in read_numbers(folder / "metrics.csv"):  # several an epoch, with validations in mid-epoch
         known = {name: value for name, value in row.items() if value == value}

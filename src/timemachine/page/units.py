@@ -1,6 +1,6 @@
 """What hidden units follow in a text: the correlation of each with features that have a name.
 
-N tokens, H hidden units, F features. Pearson's r, over rows of `ROW` tokens that each begin with a zero state. A token
+N tokens, H hidden units, F features. Pearson's r, over rows of `ROW` tokens that each start with a zero state. A token
 of several characters has the features of its last one: the state after it has read that far.
 """
 
@@ -47,7 +47,7 @@ def distance_to(is_one: Callable[[str], bool]) -> Feature:
 
 
 def is_vowel(character: str) -> bool:
-    """Return whether a letter is a vowel of English, whatever its case and its accent."""
+    """Return whether a letter is a vowel of English, in any case and with any accent."""
     return unicodedata.normalize("NFD", character)[0] in "aeiouAEIOU"
 
 
@@ -57,7 +57,7 @@ def is_punctuation(character: str) -> bool:
 
 
 def in_quotation(text: str) -> list[float]:
-    """Return 1 inside quotation marks, which a new paragraph opens anew, else 0. An apostrophe is none."""
+    """Return 1 inside quotation marks, which a new paragraph opens again, else 0. Apostrophes do not count."""
     inside, before, found = False, "", list[float]()
     for character in text:
         if character == before == "\n" or character in "”»":
@@ -99,7 +99,7 @@ def training_text(data: TimeMachine) -> str:
 class Units:
     """The units of a network in a text. Whole rows of it are read, up to `MOST` characters in all.
 
-    `weights`: those of a page, with which the units are compared and named. `named`: the pairs of unit and feature of
+    `weights`: the weights of a page, by which units are compared and named. `named`: the pairs of unit and feature of
     the largest |r|, no unit and no feature twice. `order`: all units so that similar ones lie together.
     """
 

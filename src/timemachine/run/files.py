@@ -66,7 +66,7 @@ def shown(path: Path | str) -> str:
 
 
 def link(path: Path) -> str:
-    """Return the path as it is shown; on a terminal it is a link to the file (OSC 8)."""
+    """Return the path to print; on a terminal a link to the file (OSC 8)."""
     uri = path.resolve().as_uri()
     return f"\x1b]8;;{uri}\x1b\\{shown(path)}\x1b]8;;\x1b\\" if sys.stdout.isatty() else shown(path)
 

@@ -121,5 +121,5 @@ def _print(summary: dict[str, Any], batches: str) -> None:
     if corpus.get("left_out"):
         rows.append(("left out", f"{corpus['left_out']:,} bytes", "headers and footers of Project Gutenberg's"))
     print_table(f"{summary['status']}: {corpus['title']}", (), rows)
-    if summary["message"] and summary["status"] != "diverged":  # of which the program's last line says why
+    if summary["message"] and summary["status"] != "diverged":  # the last line of the program gives the reason
         print_text(f"{summary['status']}: {summary['message']}")

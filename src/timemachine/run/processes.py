@@ -24,11 +24,11 @@ def is_requeued() -> bool:
 
 
 GRACE = 10  # seconds that a job has to end in order
-SWEEP = "TIMEMACHINE_SWEEP"  # in the environment of a job that is a program of its own: the process that started it
+SWEEP = "TIMEMACHINE_SWEEP"  # in the environment of a job that is a separate program: the process that started it
 
 
 def is_job() -> bool:
-    """Return whether a sweep has started this process beside its own: joblib's worker or a program of its own."""
+    """Return whether a sweep has started this process: a worker of joblib or a separate program."""
     return multiprocessing.parent_process() is not None or os.environ.get(SWEEP) == str(os.getppid())
 
 

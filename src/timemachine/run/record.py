@@ -141,7 +141,7 @@ class Record:
                 traceback.print_exception(error)
             return True
         if (is_interrupted or is_full) and self.role.writes and self.role.sweep is None:
-            print(f"go on with    python train.py resume={shown(self.folder)}")
+            print(f"resume with   python train.py resume={shown(self.folder)}")
         return False
 
     def _write_end(self, error: BaseException, seconds: float) -> None:
