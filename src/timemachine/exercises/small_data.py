@@ -3,9 +3,8 @@
 import math
 
 from timemachine.exercises import Findings, Picture
-from timemachine.exercises.comparison import estimate
 from timemachine.exercises.drawing import lines, panels
-from timemachine.exercises.groups import ended, missing
+from timemachine.exercises.groups import ended, missing, span
 from timemachine.run.jobs import Job
 
 
@@ -15,7 +14,7 @@ def findings(jobs: list[Job]) -> Findings:
     return Findings(
         answer=_answer(jobs, runs),
         setting="Perplexities are window perplexities, as in the book. Each excerpt is a rotation of the text with "
-        "different training and validation parts and a different seed.",
+        "different training and validation parts and a different seed; the tokens are learnt from the whole text.",
         columns=[
             *("excerpt", "parameters", "per training token", "best epoch", "validation, best", "validation, last"),
             *("training, last", "bits per byte, best", "bits per byte, last"),
@@ -41,12 +40,14 @@ def _per_token(job: Job) -> float:
 def _answer(jobs: list[Job], runs: list[Job]) -> str:
     if line := missing(jobs, {"runs": runs}):
         return line
-    names = ("best_epoch", "best_val/perplexity", "val/perplexity", "train/perplexity", "epoch")
-    epoch, best, val, train, last = (estimate(job.number(name) for job in runs).mean for name in names)
+    train, val, best, epoch, last = (
+        span((job.number(name) for job in runs), form)
+        for name, form in (("train/perplexity", ".1f"), ("val/perplexity", ",.0f"), ("best_val/perplexity", ".0f"),
+                           ("best_epoch", ".0f"), ("epoch", ".0f"))
+    )  # fmt: skip
     return (
-        f"The model has {_per_token(runs[0]):.0f} parameters per training token; after {last:.0f} epochs its training "
-        f"perplexity is {train:.1f} and its validation perplexity {val:,.0f}. The lowest validation perplexity was "
-        f"{best:.0f}, after {epoch:.0f} epochs."
+        f"With {_per_token(runs[0]):.0f} parameters per training token, the perplexity after {last} epochs is {train} "
+        f"in training and {val} in validation. In validation the lowest is {best}, after {epoch} epochs."
     )
 
 

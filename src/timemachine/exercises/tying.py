@@ -33,9 +33,11 @@ def findings(jobs: list[Job]) -> Findings:
     answer = missing(jobs, {"untied models": untied, "tied models": tied})
     return Findings(
         answer=answer or (untied and _answer(groups, scores, untied, differences)) or "",
-        setting="σ is the initial standard deviation of the embedding's entries. A tied model divides its input "
-        "embeddings by σ, so that they have variance 1 as in the untied model. Each excerpt is a rotation of the text "
-        "with a different held-out part and a different seed. The text is read as one stream.",
+        setting="σ is the initial standard deviation of the embedding's entries; 0.0884 is 1/√128. A tied model "
+        "divides its input embeddings by σ, so that they have variance 1 as in the untied model. Each excerpt is a "
+        "rotation of the text with a different held-out part and a different seed; the tokens are learnt from the whole text. "
+        "The text is read as one stream. A run whose last validation perplexity is above the number of tokens counts as "
+        "diverged.",
         columns=["output weights", "rate", "parameters", "diverged", *SCORES, "rest vs. untied, bits", ""],
         rows=[
             [
@@ -59,9 +61,9 @@ def _answer(
     epochs = max(job.number("epoch") for job in groups[best])
     of_best, of_untied = (estimate(scores[way].perplexity["test"].values()) for way in (best, untied))
     return (
-        f"Tying saves {every - tied:,} of {every:,} parameters; after {epochs:.0f} epochs the perplexity of the rest "
-        f"of the text is {of_best:.1f} ({best}) and {of_untied:.1f} ({untied}), a difference of "
-        f"{differences[best]:+.3f} bits per byte."
+        f"Tying saves {every - tied:,} of {every:,} parameters; in {epochs:.0f} epochs the tied model with inputs "
+        f"scaled by 1/σ ({best}) reaches a perplexity of {of_best:.1f} on the rest of the text and the untied one "
+        f"({untied}) {of_untied:.1f}, a difference of {differences[best]:+.3f} bits per byte."
     )
 
 
@@ -78,4 +80,4 @@ def _figure(groups: dict[Way, list[Job]]) -> Picture:
         series[str(way)] = {epoch: math.exp(estimate(values).mean) for epoch, values in found.items()}
     axes.xaxis.get_major_locator().set_params(integer=True)
     lines(axes, series, ".0f")
-    return figure, "Validation perplexity during training, geometric mean over excerpts."
+    return figure, "Validation perplexity of windows: geometric means over the excerpts."
