@@ -1,11 +1,11 @@
-"""Fixtures of all tests: no network, no account, one thread, and the programs as a user runs them."""
+"""Fixtures for all tests: no network, no accounts, one thread, and programs run from an empty folder."""
 
 import functools
 import os
 from dataclasses import replace
 from pathlib import Path
 
-os.environ["OMP_NUM_THREADS"] = "1"  # read as torch starts: two threads on two busy cores wait for each other
+os.environ["OMP_NUM_THREADS"] = "1"  # set before importing torch; two threads on two busy cores spin
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ from timemachine.texts import CATALOGUE
 
 NOVELS = REPOSITORY / "../shared/corpora"
 
-settings.register_profile("project", deadline=None, max_examples=50)  # timings are noisy on two busy cores
+settings.register_profile("project", deadline=None, max_examples=50)  # timings vary on two busy cores
 settings.load_profile("project")
 
 
@@ -32,7 +32,7 @@ def _one_thread() -> None:
 
 @pytest.fixture(autouse=True)
 def _stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run in an empty folder, without the developer's accounts, cache and network."""
+    """Run in an empty folder without the developer's accounts, cache or network."""
     monkeypatch.chdir(tmp_path)
     home = tmp_path / "home"
     home.mkdir()
@@ -42,25 +42,25 @@ def _stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(home / "cache"))
     monkeypatch.setenv("MPLCONFIGDIR", str(home / "matplotlib"))
     for proxy in ("http_proxy", "https_proxy"):
-        monkeypatch.setenv(proxy, "http://127.0.0.1:9")  # refuses at once
+        monkeypatch.setenv(proxy, "http://127.0.0.1:9")  # connections are refused immediately
         monkeypatch.setenv(proxy.upper(), "http://127.0.0.1:9")
 
 
 @pytest.fixture
 def sample() -> Corpus:
-    """The text that ships with the project."""
+    """Return the text that ships with the project."""
     return find_corpus("sample", [])
 
 
 @pytest.fixture
 def excerpt(sample: Corpus) -> Corpus:
-    """Its first 900 characters."""
+    """Return the first 900 characters of the sample text."""
     return replace(sample, characters=sample.characters[:900])
 
 
 @pytest.fixture
 def novels() -> Path:
-    """The folder of the real novels, all of the catalogue."""
+    """Return the folder with all novels of the catalogue."""
     if not all((NOVELS / f"{name}.txt").is_file() for name in CATALOGUE):
         pytest.skip("the real novels are absent")
     return NOVELS
@@ -68,13 +68,16 @@ def novels() -> Path:
 
 @pytest.fixture
 def quick_calls(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let `call_program` skip 40 % of a small run's time: Hydra composes the settings twice to see whether they are a
-    sweep's, which they must not be then, and matplotlib draws the curves."""
+    """Save 40 % of the time of a small run in `call_program`.
+
+    Hydra composes the settings once instead of twice, which assumes that the run is no sweep, and matplotlib draws no
+    curves.
+    """
     monkeypatch.setattr(Hydra, "get_mode", lambda *_, **__: None)
     monkeypatch.setattr(Figure, "savefig", lambda figure, file, **_: file.write(b"a figure"))
 
 
 @pytest.fixture
 def program(tmp_path: Path) -> Program:
-    """Run `train.py`, `evaluate.py` or `generate.py` in an empty folder, as a user does; return its output."""
+    """Run `train.py`, `evaluate.py` or `generate.py` in an empty folder and return its output."""
     return functools.partial(run_program, cwd=tmp_path)

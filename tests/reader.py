@@ -1,9 +1,9 @@
-"""The files that a reader opens from `train.py` to the first gradient: python -m tests.reader prints them.
+"""Print the files that a reader opens from `train.py` to the first gradient: python -m tests.reader.
 
-The book's run begins with `model.backward=autograd`, and every function of the project that is called until PyTorch is
-asked for the gradient is noted. A file counts if data flows through it. What is called for its effect alone does not:
-the command line, the record, the loggers, the Trainer that is built, the metric that is kept. Of `config.py` the two
-dataclasses count that the lesson takes.
+The script starts the book's run with `model.backward=autograd` and records each function of the project that is called
+before PyTorch computes the first gradient. Only files that data flow through count. Excluded are the command line, the
+record, the loggers, the construction of the Trainer, and metrics. Of `config.py`, the two dataclasses that the lesson
+uses count.
 """
 
 import inspect
@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-import timemachine.kernels.language_model  # noqa: F401  what is called while it is imported does not count
+import timemachine.kernels.language_model  # noqa: F401  calls during its import do not count
 from timemachine.config import REPOSITORY, Data, Model
 
 FOR_THEIR_EFFECT = ("cli/", "run/", "page/", "evaluation/", "exercises/", "how_low/",
@@ -27,16 +27,16 @@ OURS = (str(SOURCE), str(REPOSITORY / "train.py"))
 
 
 class FirstGradient(BaseException):
-    """The reader has arrived."""
+    """Raised at the first gradient."""
 
 
 def called() -> set[Path]:
-    """Return the project's files whose functions are called until the first gradient."""
+    """Return the project's files with functions that are called before the first gradient."""
     found: set[Path] = set()
 
     def note(frame: FrameType, event: str, _: Any) -> None:
         code = frame.f_code
-        is_function = code.co_flags & inspect.CO_OPTIMIZED  # and not a module's or a class's body
+        is_function = code.co_flags & inspect.CO_OPTIMIZED  # excludes the bodies of modules and classes
         if event == "call" and is_function and code.co_filename.startswith(OURS):
             found.add(Path(code.co_filename))
 
@@ -58,7 +58,7 @@ def called() -> set[Path]:
 
 
 def opened() -> dict[str, int]:
-    """Return the files that count, with the lines that a reader reads."""
+    """Return the counted files with the number of lines to read."""
     counted = {}
     for path in sorted(called()):
         name = str(path.relative_to(SOURCE if path.is_relative_to(SOURCE) else REPOSITORY))

@@ -1,4 +1,4 @@
-"""Bits per byte of three texts, against a plain loop over their characters in float64."""
+"""Bits per byte of three texts, compared with a plain loop over their characters in float64."""
 
 import math
 import re
@@ -26,7 +26,7 @@ TYPED += ["trainer.max_epochs=2", "trainer.precision=64-true", "logger=csv", "se
 
 
 class Loop:
-    """A run's model as the book's equations, and its text, which is read as `kind` says."""
+    """The model of a run, computed from the book's equations, on its text. `kind` sets the tokens."""
 
     def __init__(self, folder: Path, text: str, kind: str, min_count: int) -> None:
         self.text = re.sub("[^a-z]+", " ", text.lower()) if kind == "letters" else text
@@ -40,7 +40,7 @@ class Loop:
         self.W_xh, self.W_hh, self.b_h, self.W_hq, self.b_q = (weights[name] for name in names)
 
     def bits(self, first: int, last: int) -> list[float]:
-        """Return -log2 P of the characters after `first`, up to `last`, from a zero state."""
+        """Return -log2 P of the characters from `first` to `last`, starting from a zero state."""
         H, found = np.zeros_like(self.b_h), []
         for place in range(first, last):
             H = np.tanh(self.W_xh[self.indices[place]] + H @ self.W_hh + self.b_h)
@@ -50,7 +50,7 @@ class Loop:
         return found
 
     def border(self, percent: int) -> int:
-        """Return where a part of the text begins."""
+        """Return the start of a part of the text."""
         return len(self.text) * percent // 100
 
     def windows(self, first: int, last: int) -> float:
@@ -71,7 +71,7 @@ class Loop:
     [("german", "letters", 1), ("greek", "characters", 1), ("chinese", "characters", 2)],
 )
 def test_three_texts_against_plain_loop(language: str, kind: str, min_count: int, tmp_path: Path) -> None:
-    """In metrics.csv and in evaluate.py; where characters are rare, what `<unk>` hides, too."""
+    """Compare metrics.csv and evaluate.py. With rare characters, the cost of `<unk>` is included."""
     about = (f"data.corpus={path_of(language)}", f"data.tokens={kind}", f"data.min_count={min_count}")
     done = call_program("train.py", *TYPED, *about)
     assert_succeeded(done)
@@ -83,7 +83,7 @@ def test_three_texts_against_plain_loop(language: str, kind: str, min_count: int
         assert metrics[f"{name}/bits_per_byte"] == last[f"{name}/bits_per_byte"]
     best = min((row for row in rows(tmp_path / "run/metrics.csv")), key=lambda row: row["val/perplexity"])
     assert metrics["best_val/bits_per_byte"] == best["val/bits_per_byte"]
-    model = run.model.double()  # a run is read in float32
+    model = run.model.double()  # runs are loaded in float32
     model.load_state_dict({name: torch.from_numpy(it) for name, it in load_file("run/model.safetensors").items()})
     _, *held_out = evaluate(model, run.vocab, run.summary, run.data.corpus)
     read_by_program = call_program("evaluate.py", "run=run")
@@ -100,7 +100,7 @@ def test_three_texts_against_plain_loop(language: str, kind: str, min_count: int
 
 @pytest.mark.filterwarnings("ignore")
 def test_without_a_vocabulary(sample: Corpus, tmp_path: Path) -> None:
-    """A user's own loader has none: only perplexity is logged."""
+    """A custom data loader has no vocabulary, so only perplexity is logged."""
     data = TimeMachine(batch_size=64, num_steps=8, num_train=64, num_val=64, corpus=sample)
     trainer = pl.Trainer(max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
                          enable_model_summary=False, accelerator="cpu", default_root_dir=tmp_path)  # fmt: skip

@@ -1,4 +1,4 @@
-"""Byte-pair encoding, against plain code that counts all pairs again for each token."""
+"""Byte-pair encoding, compared with plain code that recounts all pairs for each token."""
 
 import unicodedata
 from collections import Counter
@@ -17,7 +17,7 @@ TEXTS = st.text(st.one_of(st.sampled_from("ab'st ½²Ⅷ_é\u0301\n\t。"), st.c
 
 
 def plain_learn(text: str, vocab_size: int) -> list[bytes]:
-    """The pair that is most frequent, of several the one that comes first."""
+    """Merge the most frequent pair, on ties the one that comes first."""
     words = Counter(bpe.words(text))
     parts = {word: [bytes([byte]) for byte in bpe.to_bytes(word)] for word in words}
     tokens = [bytes([byte]) for byte in range(256)]
@@ -28,7 +28,7 @@ def plain_learn(text: str, vocab_size: int) -> list[bytes]:
                 counts[pair] += number
         if not counts:
             break
-        best = max(counts, key=counts.__getitem__)  # the first one, as a dict keeps the order
+        best = max(counts, key=counts.__getitem__)  # the first one, since a dict keeps its order
         tokens.append(b"".join(best))
         parts = {word: joined(it, best) for word, it in parts.items()}
     return tokens
@@ -62,13 +62,13 @@ def test_learn_languages(language: str) -> None:
 
 @given(REPETITIVE, REPETITIVE)
 def test_encode(known: str, text: str) -> None:
-    """A token that was learnt first is joined first, as if each text had been learnt from as well."""
+    """Earlier tokens are merged first, in the order of learning."""
     tokens = bpe.learn(known, 290)
     numbers = {token: number for number, token in enumerate(map(bpe.to_bytes, tokens))}
     expected = []
     for word in bpe.words(text):
         parts = [bytes([byte]) for byte in bpe.to_bytes(word)]
-        for token in tokens[256:]:  # in the order in which they were learnt
+        for token in tokens[256:]:  # in the order of learning
             while pairs := [pair for pair in pairwise(parts) if b"".join(pair) == bpe.to_bytes(token)]:
                 parts = joined(parts, pairs[0])
         expected += [numbers[part] for part in parts]
@@ -84,7 +84,7 @@ def test_round_trip_of_any_bytes(known: bytes, other: bytes) -> None:
 
 
 def test_tokens_are_distinct() -> None:
-    """Each arises from one pair, so that a list of tokens needs no list of pairs."""
+    """Each token comes from one pair, so a list of tokens needs no list of pairs."""
     for language in LANGUAGES:
         tokens = bpe.learn(read(language), 1024)
         assert len({*tokens}) == len(tokens)
@@ -93,7 +93,7 @@ def test_tokens_are_distinct() -> None:
 @given(TEXTS)
 @example("I'll  go,\n\nit's ½ of ２²  ")
 def test_words(text: str) -> None:
-    """GPT-2's pattern, read character by character."""
+    """Compare GPT-2's pattern with a loop over characters."""
     kinds = ["L", "N", "space", "other"]
 
     def kind(character: str) -> str:
@@ -110,7 +110,7 @@ def test_words(text: str) -> None:
         if suffix:
             stop = at + len(suffix)
         elif kind(text[start]) == "space" and stop < len(text) and stop - at > 1:
-            stop -= 1  # the last white space belongs to what follows
+            stop -= 1  # the last space belongs to the next word
         expected.append(text[at:stop])
         at = stop
     assert [*bpe.words(text)] == expected

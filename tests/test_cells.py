@@ -1,4 +1,4 @@
-"""Any cell of CELLS, such as an LSTM: its settings, and the promises that it has to keep."""
+"""Custom cells, such as an LSTM: their settings and their contract."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +28,7 @@ class Named(LSTMScratch):
 
 
 class Noisy(LSTMScratch):
-    """Dropout in training, which draws random numbers."""
+    """An RNN with dropout in training, which draws random numbers."""
 
     def forward(self, inputs: Tensor, state_BS: Tensor | None = None) -> tuple[Tensor, Tensor]:
         outputs_TBH, last_BS = super().forward(inputs, state_BS)
@@ -36,7 +36,7 @@ class Noisy(LSTMScratch):
 
 
 class Recurrent(nn.Module):
-    """An RNN as a part of the cell, so that no weight's name starts with W_x."""
+    """An RNN as a submodule, so that no weight's name starts with W_x."""
 
     carries_state = True
 
@@ -48,7 +48,7 @@ class Recurrent(nn.Module):
         return self.changed(*self.part(inputs, state_BS if self.carries_state else None))
 
     def changed(self, outputs_TBH: Tensor, last_BS: Tensor) -> Any:
-        """A subclass breaks a promise here."""
+        """Overridden to break the contract of a cell."""
         return outputs_TBH, last_BS
 
 
@@ -92,7 +92,7 @@ def test_a_cell_gets_its_settings() -> None:
     ],
 )
 def test_what_a_cell_rejects(typed: str, named: str) -> None:
-    """In one line, before training."""
+    """The error is one line, before training."""
     done = call_program("train.py", *SMALL, *typed.split())
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert done.stderr.startswith(f"error: {named}: ")

@@ -1,4 +1,4 @@
-"""data.tokens=characters: a text with all its characters, as a user trains on it, continues it and reads others."""
+"""data.tokens=characters: train on a text with all its characters, continue it, and evaluate other texts."""
 
 import re
 from collections import Counter
@@ -22,7 +22,7 @@ def train(folder: Path, text: str | Path, *typed: str) -> Done:
 
 @pytest.fixture(scope="module")
 def english(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run on the English text."""
+    """Return the folder of a run on the English text."""
     folder = tmp_path_factory.mktemp("english") / "run"
     assert_succeeded(train(folder, path_of("english"), "trainer.max_epochs=10"))
     return folder
@@ -49,7 +49,7 @@ def test_generated_characters(english: Path) -> None:
 
 
 def test_generated_samples_and_unknown_characters(english: Path) -> None:
-    """A blank line separates samples, which may have line breaks."""
+    """Samples may have line breaks, so a blank line separates them."""
     done = call_program("generate.py", f"run={english}", "prefix=Tom", "alpha=1", "num_preds=9", "num_samples=3")
     assert [len(text) for text in done.stdout.split("\n\nTom")] == [12, 9, 10]
     done = call_program("generate.py", f"run={english}", "prefix=Zoe\u0308 is 100 %,\r\n")
@@ -61,7 +61,7 @@ def test_generated_samples_and_unknown_characters(english: Path) -> None:
 @pytest.mark.usefixtures("quick_calls")
 @pytest.mark.parametrize(("language", "min_count"), [("german", 1), ("greek", 1), ("chinese", 2)])
 def test_any_language(language: str, min_count: int, tmp_path: Path) -> None:
-    """It is trained on, continued, and evaluated, on the other languages, too."""
+    """Train on each language, generate text, and evaluate the model on the other languages."""
     typed = ("trainer.max_epochs=2", f"data.min_count={min_count}")
     assert_succeeded(train(tmp_path / "run", path_of(language), *typed))
     text = read(language)

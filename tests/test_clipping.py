@@ -25,7 +25,7 @@ def flat_gradient(parameters: list[nn.Parameter]) -> Tensor:
 
 @given(GRADIENTS, RADII)
 def test_clipping_against_torch(gradients: list[list[float]], theta: float) -> None:
-    """No bit changes inside the ball; outside, the norm becomes the radius."""
+    """Gradients inside the ball are unchanged, bit for bit. Outside, the norm is set to the radius."""
     clipped, by_torch = parameters(gradients), parameters(gradients)
     before = flat_gradient(clipped)
     exact = math.hypot(*before.tolist())
@@ -54,7 +54,7 @@ def test_norms_beyond_float32_squares(scale: float) -> None:
 
 
 def test_arguments() -> None:
-    """Any iterable, also of parameters without a gradient, and one tensor alone."""
+    """Any iterable of parameters, also without a gradient, or a single tensor."""
     bare, clipped = nn.Parameter(torch.ones(2)), parameters([[3.0, 4.0]])
     assert clip_gradients((p for p in [bare, *clipped]), 1.0).item() == 5
     assert bare.grad is None and clip_gradients([bare], 1.0).item() == 0

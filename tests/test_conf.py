@@ -24,7 +24,7 @@ def _conf() -> Iterator[None]:
 
 @cache
 def composed(*typed: str) -> dict[str, Any]:
-    """Return the settings of train.py by their dotted names, and Hydra's sweep as `params` and `mode`."""
+    """Return train.py's settings by dotted name, with Hydra's sweep as `params` and `mode`."""
     cfg = compose("train", list(typed), return_hydra_config=True)
     hydra = cfg.hydra
     with open_dict(cfg):
@@ -44,7 +44,7 @@ def test_defaults() -> None:
 
 
 def test_no_search_varies_num_steps() -> None:
-    """Searches minimise window perplexity, which falls with num_steps alone."""
+    """Searches minimise the perplexity on windows, which falls with num_steps."""
     searches = [*CONF.glob("hydra/sweeper/*.yaml"), CONF / "wandb_sweep.yaml"]
     assert len(searches) > 2
     for search in searches:
@@ -64,7 +64,7 @@ def test_exercises_are_valid(exercise: str, scale: str) -> None:
 def test_path_of_how_low() -> None:
     names = composed("exercise=how_low")["params"]["recipe"]
     recipes = [composed(f"recipe={name.strip()}") for name in names.split(",")]
-    *path, _ = recipes  # the last one has the book's split
+    *path, _ = recipes  # the last recipe has the book's split
     changed = {name for name, value in composed().items() if path[0][name] != value}
     assert not [name for name in changed if name.startswith(("model.", "training."))]
     assert {recipe["data.num_train"] for recipe in path} == {None}

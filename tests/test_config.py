@@ -12,7 +12,7 @@ from timemachine import config
 from timemachine.config import Activation, Data, Evaluate, Generate, Model, Trainer, Training
 from timemachine.errors import SettingError
 
-NO_NUMBERS = {"run", "corpus", "precision", "max_time", "deterministic", "plugins"}  # of the type Any
+NO_NUMBERS = {"run", "corpus", "precision", "max_time", "deterministic", "plugins"}  # fields of type Any
 NUMBERS = [
     (schema, setting)
     for schema in vars(config).values()
@@ -41,11 +41,11 @@ def test_numbers_out_of_bounds(schema: Any, setting: dataclasses.Field[Any]) -> 
         (Model, {"hiddens": 1.5}, "model.hiddens=1.5"),
         (Model, {"hiddens": True}, "model.hiddens=true"),
         (Model, {"lr": "fast"}, "model.lr=fast"),
-        (Model, {"lr": 1e23, "input_lr_factor": 1e23}, "model.input_lr_factor=1e+23"),  # float32 holds no such product
+        (Model, {"lr": 1e23, "input_lr_factor": 1e23}, "model.input_lr_factor=1e+23"),  # the product overflows float32
         (Data, {"num_train": -5}, "data.num_train=-5"),
         (Training, {"carry_state": "no"}, "training.carry_state=no"),
         (Training, {"warm_up": 1}, "training.warm_up=1"),
-        (Generate, {"run": "a", "num_preds": 10**6, "num_samples": 11}, "num_preds=1000000"),  # too long all together
+        (Generate, {"run": "a", "num_preds": 10**6, "num_samples": 11}, "num_preds=1000000"),  # too long in total
     ],
 )
 def test_invalid_values(schema: type, values: dict[str, Any], named: str) -> None:
@@ -63,7 +63,7 @@ def test_trainer_has_lightnings_arguments() -> None:
 
 
 def test_names_and_numpy_numbers() -> None:
-    """A choice may be given by its name, and numpy's numbers become Python's."""
+    """Choices may be strings, and NumPy numbers become Python numbers."""
     found = Model(activation="relu", hiddens=np.int64(16), lr=np.float32(0.5))  # type: ignore[arg-type]
     assert found == Model(activation=Activation.relu, hiddens=16, lr=0.5)
     assert (type(found.hiddens), type(found.lr)) == (int, float)

@@ -33,7 +33,7 @@ def read(folder: Path, text: bytes, tokens: Tokens = Tokens.letters) -> Corpus:
 
 @settings(max_examples=30)
 @given(st.text())
-@example("ÀÉ ß ſ K İ ﬁ Ⅷ a\u0301 Ａ")  # letters outside A-Z, some of which lower case would turn into a-z
+@example("ÀÉ ß ſ K İ ﬁ Ⅷ a\u0301 Ａ")  # letters outside A-Z; some become a-z in lower case
 @example("@[`{")  # the neighbours of A, Z, a and z
 @example("")
 def test_normalise_like_the_book(text: str) -> None:
@@ -88,7 +88,7 @@ def test_text_like_gutenbergs_lines(tmp_path: Path) -> None:
 
 
 START, END_OF = b"*** START OF", b"End of Project Gutenberg\r\n"
-HOSTILE = {  # the first bytes of a text, and those that it repeats
+HOSTILE = {  # the start of a text, and the part that is repeated
     "wrapped START lines": (START, b"*** START OF" + b" " * 500 + b"\n" + b"* " * 250 + b"\n"),
     "paragraphs": (START, b"End of Project Gutenberg\r\n\r\n"),
     "white space": (END_OF, b"\n \r"),
@@ -97,7 +97,7 @@ HOSTILE = {  # the first bytes of a text, and those that it repeats
 
 @pytest.mark.parametrize(("first", "unit"), HOSTILE.values(), ids=HOSTILE)
 def test_reading_takes_linear_time(first: bytes, unit: bytes) -> None:
-    """A regular expression that goes back over the text would take minutes."""
+    """A regular expression that backtracks over the text would take minutes."""
     text = first + unit * (2_000_000 // len(unit)) + b"\n\nx"
     began = time.process_time()
     assert len(without_gutenberg(text)) <= len(text)
@@ -116,7 +116,7 @@ def test_a_list_of_texts(tmp_path: Path, sample: Corpus) -> None:
 
 
 def test_a_path_and_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both are found from anywhere by their source; a folder is its texts, by name."""
+    """Both are found by their source from any folder. A folder is read as its texts, by name."""
     Path("my texts").mkdir()
     for name in ("b.txt", "a.txt", "notes.md", ".hidden.txt"):
         Path("my texts", name).write_text(f"It is {name[0]}.")
@@ -158,7 +158,7 @@ ENCODED = {
 def test_encodings_as_characters(tmp_path: Path, encoded: bytes) -> None:
     found = read(tmp_path, encoded, Tokens.characters)
     assert found.characters.strip("\n") + "\n" == ALL
-    assert found.left_out in (0, len(HEADER + FOOTER) - 1)  # a line end is left of each; a byte order mark is none's
+    assert found.left_out in (0, len(HEADER + FOOTER) - 1)  # one line end remains; byte order marks do not count
     assert replaced(found) == {"digits": 0, "accents": 0, "other": 0} and lost_letters(found) == ""
 
 
@@ -184,13 +184,13 @@ TEXT = b"The Time Traveller was expounding a recondite matter to us.\n"
 
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_novels_of_the_catalogue(novels: Path, name: str) -> None:
-    found = find_corpus(name, [str(novels)])  # which compares the hash
+    found = find_corpus(name, [str(novels)])  # it checks the hash
     assert (found.name, found.title, found.source) == (name, CATALOGUE[name].title, name)
     assert "gutenberg" not in found.characters
 
 
 def test_search_dirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first folder with the book counts, relative to the repository; another edition is rejected."""
+    """The first folder with the book is used, relative to the repository. Other editions are rejected."""
     book = Book("A Book", "An Author", f"sha256:{hashlib.sha256(TEXT).hexdigest()}", ())
     monkeypatch.setitem(CATALOGUE, "a_book", book)
     monkeypatch.setattr(corpus, "REPOSITORY", tmp_path / "clone")
@@ -208,6 +208,6 @@ def test_search_dirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_a_network(tmp_path: Path, capsys: pytest.CaptureFixture[str], sample: Corpus) -> None:
     assert find_corpus("time_machine", [str(tmp_path)]) == sample
     warning = capsys.readouterr().err
-    assert f"{tmp_path}/time_machine.txt" in warning  # the place for the book
+    assert f"{tmp_path}/time_machine.txt" in warning  # where to save the book
     with pytest.raises(SettingError, match=r"^data\.corpus=war_of_the_worlds: [^\n]*$"):
         find_corpus("war_of_the_worlds", ["/nowhere"])

@@ -23,14 +23,14 @@ from timemachine.vocab import Vocab
 
 
 def letters(folder: Path, length: int) -> Corpus:
-    """A text of `length` characters."""
+    """Return a text of `length` characters."""
     path = folder / "text.txt"
     path.write_text(("abcdefghij" * (length // 10 + 1))[:length])
     return find_corpus(str(path), [])
 
 
 def numbers(length: int, num_steps: int) -> Tensor:
-    """Windows over 0, 1, 2, …: each shows where it starts."""
+    """Return windows over 0, 1, 2, …, so that each shows its start."""
     return torch.arange(length).unfold(0, num_steps + 1, 1)
 
 
@@ -43,7 +43,7 @@ def test_the_books_numbers(novels: Path) -> None:
     splits = data.splits
     assert (splits["train"].starts, splits["val"].starts) == (range(10_000), range(10_000, 15_000))
     assert splits["test"].starts == range(15_032, 173_428 - 32)
-    # Of a stream: each target once, none that a window of another split holds.
+    # Of a stream: each target once, and no target from a window of another split.
     assert splits["val"].targets == range(10_032, 15_032)
     assert splits["test"].targets == range(15_032, 173_428)
     assert [X_BT.shape for X_BT, _ in data.train_dataloader()] == [(1024, 32)] * 9 + [(784, 32)]
@@ -54,7 +54,7 @@ def test_the_books_numbers(novels: Path) -> None:
 
 
 def test_windows_are_views(sample: Corpus) -> None:
-    """A copy of the windows would take num_steps times the memory."""
+    """Copying the windows would take num_steps times the memory."""
     data = TimeMachine(corpus=sample)
     for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader()):
         assert isinstance(loader, WindowLoader)
@@ -62,7 +62,7 @@ def test_windows_are_views(sample: Corpus) -> None:
 
 
 def test_windows_of_characters() -> None:
-    """Rare ones are unknown."""
+    """Rare characters are unknown."""
     text = read("chinese")
     data = TimeMachine(64, 8, 200, 100, tokens=Tokens.characters, min_count=2, corpus=str(path_of("chinese")))
     assert len(data.vocab) == 1 + sum(n > 1 for n in Counter(text).values())
@@ -82,7 +82,7 @@ def test_windows_of_byte_pairs() -> None:
 
 
 def test_byte_pairs_of_the_training_windows() -> None:
-    """Learnt from the bytes that they cover with the tokens of the whole text."""
+    """Pairs are learnt from the bytes that these windows cover, with the tokens of the whole text."""
     text, windows = read("german"), (64, 8, 200, 100)
     whole = TimeMachine(*windows, tokens=Tokens.bpe, vocab_size=300, corpus=str(path_of("german")))
     data = TimeMachine(
@@ -118,7 +118,7 @@ def test_order_of_epochs(sample: Corpus) -> None:
 
     torch.manual_seed(1)
     first, second = epochs(seed=0)
-    torch.manual_seed(2)  # the order depends on its own seed alone
+    torch.manual_seed(2)  # the order depends only on its own seed
     assert all(map(torch.equal, epochs(seed=0), (first, second)))
     assert not torch.equal(first, second)
     assert not torch.equal(first, epochs(seed=1)[0])
@@ -159,7 +159,7 @@ def test_start_beyond_the_text(tmp_path: Path) -> None:
 
 
 class Batches(Callback):
-    """The first input of each window of each batch."""
+    """Record the first input of each window of each batch."""
 
     def __init__(self) -> None:
         self.train: list[list[int]] = []
@@ -175,7 +175,7 @@ class Batches(Callback):
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("training", [None, Training(optimizer=Optimizer.adamw), Training(carry_state=True)])
 def test_overfit_batches(training: Training | None, sample: Corpus) -> None:
-    """Each epoch reads the same batches; test_matrix.py has the limits of batches."""
+    """Each epoch reads the same batches. test_matrix.py tests the limits of batches."""
     make_loader = partial(train_loader, training=training) if training else None
     data = TimeMachine(20, 4, 400, 100, corpus=sample, train_loader=make_loader)
     batches, model = Batches(), RNNLMScratch(len(data.vocab), hiddens=2)
@@ -203,7 +203,7 @@ def test_shares_of_a_batch(num_windows: int, batch_size: int, world_size: int, s
 
     alone = starts(loader(0, 1))
     ranks = [loader(rank, world_size) for rank in range(world_size)]
-    assert {len(rank) for rank in ranks} == {len(alone)}  # or a process would wait forever
+    assert {len(rank) for rank in ranks} == {len(alone)}  # otherwise a process would wait forever
     for index, (batch, *shares) in enumerate(zip(alone, *map(starts, ranks), strict=True)):
         assert Counter(chain(*shares)) == Counter(batch)
         assert max(map(len, shares)) - min(map(len, shares)) <= 1
@@ -220,7 +220,7 @@ def test_splits_of_a_whole_text(tmp_path: Path, length: int, num_steps: int) -> 
     held: list[set[int]] = []
     for name, first, last in zip(("train", "val", "test"), borders, borders[1:], strict=False):
         split = data.splits[name]
-        assert split.starts == range(first, last - num_steps)  # the last window ends at the border
+        assert split.starts == range(first, last - num_steps)  # the last window ends at the boundary
         assert split.targets == range(max(first, 1), last)
         held.append({start + step for start in split.starts for step in range(1, num_steps + 1)})
         assert held[-1] <= set(split.targets)

@@ -1,4 +1,4 @@
-"""Several processes are the same experiment as one, started by Lightning or torchrun, in a sweep too."""
+"""Several processes give the same run as one, started by Lightning or torchrun, also in a sweep."""
 
 import os
 import signal
@@ -15,16 +15,16 @@ from tests.support.runs import rows
 from timemachine.config import REPOSITORY
 from timemachine.run.record import read_summary
 
-# 50 steps. The last batch of an epoch has 3 windows: processes share it unequally. Clipping acts in some steps.
+# 50 steps. The last batch of an epoch has 3 windows, which processes share unequally. Some steps are clipped.
 TRAINING = ["data=sample", "logger=csv", "trainer.max_epochs=5", "data.num_train=9219", "seed=1"]
 TRAINING += ["model.hiddens=8", "model.lr=2", "trainer.gradient_clip_val=0.15"]
-# In float32 50 such steps make 1e-6 of a rounding, or more, as the processor will have it.
+# In float32, rounding errors would grow to 1e-6 or more, depending on the processor.
 TRAINING += ["trainer.precision=64-true"]
 TRAIN = str(REPOSITORY / "train.py")
 
 
 def assert_same_tables(folder: Path, alone: Path) -> None:
-    """Losses, norms, clipping and perplexities, to 1e-12."""
+    """Compare losses, norms, clipping and perplexities to 1e-12."""
     for name in ("steps.csv", "metrics.csv"):
         ours, theirs = rows(folder / name), rows(alone / name)
         assert len(ours) == len(theirs) > 0
@@ -34,7 +34,7 @@ def assert_same_tables(folder: Path, alone: Path) -> None:
 
 
 def assert_same_run(folder: Path, alone: Path) -> None:
-    """The tables, how often clipping acted, and the weights, to 1e-12."""
+    """Compare the tables, the number of clipped steps and the weights to 1e-12."""
     assert_same_tables(folder, alone)
     assert 0 < read_summary(folder)["metrics"]["clipped_steps"] == read_summary(alone)["metrics"]["clipped_steps"] < 50
     weights, expected_weights = (
@@ -46,7 +46,7 @@ def assert_same_run(folder: Path, alone: Path) -> None:
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run of one process."""
+    """Return the run with one process."""
     folder = tmp_path_factory.mktemp("alone")
     done = run_program("train.py", *TRAINING, "hydra.run.dir=run", cwd=folder, HOME=str(folder))
     assert done.returncode == 0, done.stderr
@@ -55,16 +55,16 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_lightning(program: Program, alone: Path, tmp_path: Path) -> None:
     done = program("train.py", *TRAINING, "trainer=ddp_cpu")
-    assert done.returncode == 0, done.stderr  # gloo may complain there of a peer that ended first
+    assert done.returncode == 0, done.stderr  # gloo may report a peer that ended first
     assert "Traceback" not in done.stderr
     assert done.stdout.count("\ncontinuation  ") == 1
-    (folder,) = tmp_path.glob("outputs/*/*")  # one, and one of each file in it
+    (folder,) = tmp_path.glob("outputs/*/*")  # one folder, with one copy of each file
     assert_same_run(folder, alone)
 
 
 @pytest.mark.slow
 def test_torchrun_idle_ranks(alone: Path, tmp_path: Path) -> None:
-    """The validation's last batch is of 784 windows: not a multiple of three."""
+    """The last batch of the validation has 784 windows, not a multiple of three."""
     torchrun = str(Path(sys.executable).with_name("torchrun"))
     command = [torchrun, "--standalone", "--nproc_per_node=3", TRAIN, *TRAINING, "trainer=ddp_cpu"]
     command += ["trainer.devices=3", "hydra.run.dir=run"]
@@ -88,7 +88,7 @@ def test_noise_and_soft_targets(program: Program, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_jobs_of_a_sweep(program: Program, tmp_path: Path) -> None:
-    """Each job has its own settings, also where a process of it would run a shuffled sweep again."""
+    """Each job has its own settings. Its second process must not evaluate the shuffled sweep again."""
     (tmp_path / "a text.txt").write_text("it has the time of a machine and more " * 600)
     (tmp_path / "files/callbacks").mkdir(parents=True)
     (tmp_path / "files/callbacks/mine.yaml").write_text("mine: {_target_: lightning.pytorch.callbacks.Timer}")
@@ -108,7 +108,7 @@ def test_jobs_of_a_sweep(program: Program, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_process_that_dies(tmp_path: Path) -> None:
-    """Its job fails, and no other."""
+    """Only the job of the killed process fails."""
     jobs = ("trainer=ddp_cpu", "trainer.max_epochs=2000,1", "hydra.sweep.dir=sweep")
     with running(tmp_path, "-m", *TRAINING, *jobs) as sweep:
         sweep.wait_until((tmp_path / "sweep/0/metrics.csv").exists)

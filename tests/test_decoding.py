@@ -19,7 +19,10 @@ VOCAB = Vocab("abc ")
 
 
 def random_model(**network: Any) -> FusedRNNLM:
-    """Random weights, large enough that each character depends on those before, and of a seed that does not loop."""
+    """Return a model with random weights, large enough for its predictions to depend on earlier characters.
+
+    With this seed, its greedy text does not loop.
+    """
     torch.manual_seed(11)
     return FusedRNNLM(len(VOCAB), hiddens=8, sigma=1.0, **network)
 
@@ -36,7 +39,7 @@ def test_greedy_is_predict(activation: str, prefix: str) -> None:
 
 
 class Noisy(RNNScratch):
-    """Negative outputs, with dropout in training."""
+    """An RNN with negative outputs, and with dropout in training."""
 
     def forward(self, inputs: Tensor, H_BH: Tensor | None = None) -> tuple[Tensor, Tensor]:
         outputs_TBH, last_BH = super().forward(inputs, H_BH)
@@ -45,7 +48,7 @@ class Noisy(RNNScratch):
 
 @pytest.mark.parametrize("alpha", [None, 1.0])
 def test_a_subclass_of_the_rnn(alpha: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is decoded through its own `forward`, without dropout, and each module's mode stays."""
+    """Decoding calls the subclass's `forward` without dropout, and restores the mode of each module."""
     monkeypatch.setitem(CELLS, "noisy", Noisy)
     model = random_model(cell="noisy")
     assert model.kernel() == "autograd"
@@ -59,7 +62,7 @@ def test_a_subclass_of_the_rnn(alpha: float | None, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize(("size", "alpha"), [(20, 2.0), (300, 0.7)])
 def test_samples_against_the_distribution(size: int, alpha: float) -> None:
-    """From softmax(α·logits) by its cumulative sum, in float64, here one sample at a time."""
+    """Draw one sample at a time from the cumulative sum of softmax(α·logits) in float64."""
     vocab = Vocab(map(chr, range(1000, 1000 + size)))
     torch.manual_seed(0)
     model = FusedRNNLM(len(vocab), hiddens=8, sigma=1.0)
@@ -89,7 +92,7 @@ def test_seeds() -> None:
 @pytest.mark.parametrize(("tokens", "start"), [("abc ", " "), ("ab\n", "\n"), ("雪天", "天")])
 @pytest.mark.parametrize("alpha", [None, 1.0])
 def test_an_empty_prefix(tokens: str, start: str, alpha: float | None) -> None:
-    """It starts from a space, else from a symbol; of Chinese characters alone `<unk>` is the first."""
+    """Decoding starts from a space, or from another symbol. In a Chinese vocabulary, `<unk>` is the first symbol."""
     vocab = Vocab(tokens)
     torch.manual_seed(0)
     model = FusedRNNLM(len(vocab), hiddens=8, sigma=1.0)

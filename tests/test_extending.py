@@ -1,4 +1,4 @@
-"""The diffs of src/timemachine/README.md, applied to a copy of the repository and used."""
+"""The diffs in src/timemachine/README.md, applied to a copy of the repository."""
 
 import csv
 import json
@@ -21,7 +21,7 @@ SMALL += ["model.hiddens=6", "model.sigma=0.3", "trainer.max_epochs=2", "logger=
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the repository with all of the additions."""
+    """Return a copy of the repository with all of the additions."""
     folder = tmp_path_factory.mktemp("copy")
     for name in ("conf", "src"):
         shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
@@ -33,7 +33,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def apply(diff: str, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """Apply a diff as a reader does."""
+    """Apply a diff with `git apply`."""
     command = ["git", "apply", "--verbose", *options, "-"]
     return subprocess.run(command, input=diff, cwd=folder, capture_output=True, text=True, check=False)
 
@@ -48,7 +48,7 @@ def run(copy: Path, name: str, *arguments: str, status: int = 0) -> str:
 
 
 def test_diffs_apply() -> None:
-    """Each of them alone; the tests below use all of these."""
+    """Each diff applies on its own. The tests below apply all of them."""
     assert list(DIFFS) == [
         "An activation", "A cell", "A setting, and a loss", "An optimiser, and a schedule",
         "A callback, or a logger", "An exercise", "A metric",
@@ -86,7 +86,7 @@ def test_extensions_in_all_programs(setting: str, copy: Path) -> None:
     assert "test" in run(copy, "evaluate.py", f"run=[{folder},{folder}]", "adapt=0.01")
 
 
-# minGRU against its definition, and a loss against PyTorch's with label smoothing.
+# Compare minGRU with its definition, and the loss with PyTorch's label smoothing.
 CHECK = """
 import torch
 import torch.nn.functional as F

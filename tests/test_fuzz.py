@@ -1,7 +1,7 @@
 """Random values of known settings, and random texts: train.py trains, or prints one line and exits with status 1.
 
-In this process, because a start takes seconds. `make torture` tries thousands, tests/test_matrix.py what each setting
-does.
+Runs share this process because starting a program takes seconds. `make torture` tests thousands of cases.
+tests/test_matrix.py tests the effect of each setting.
 """
 
 import os
@@ -19,12 +19,12 @@ from tests.support.runs import summary
 from timemachine.cli.schema import leaves
 from timemachine.config import Train
 
-SHARDS = shards(int(os.environ.get("CASES", 100)) // 5)  # of each kind; `make torture`: 2,000
+SHARDS = shards(int(os.environ.get("CASES", 100)) // 5)  # cases of each kind; `make torture`: 2,000
 TEXT = b"the time traveller for so it will be convenient to speak of him"
 TINY = ["data.corpus=tiny.txt", "logger=csv", "trainer=cpu", "trainer.max_epochs=1", "model.hiddens=2"]
 TINY += ["data.num_steps=2", "data.batch_size=4", "data.num_train=8", "data.num_val=4", "hydra.run.dir=run"]
 
-# These start other processes, wait for other machines or read other folders, as they should.
+# These settings start other processes, wait for other nodes or read other folders.
 LEFT_OUT = {"trainer.strategy", "trainer.devices", "trainer.num_nodes", "data.search_dirs", "resume"}
 BOUNDED = {"trainer.max_epochs", "trainer.min_epochs", "trainer.max_steps", "trainer.min_steps"}
 NAMES = sorted(name for name, _ in leaves(Train) if name not in LEFT_OUT)
@@ -48,7 +48,7 @@ texts = st.one_of(
 
 
 def setting(name: str) -> SearchStrategy[str]:
-    """Draw a value for a setting; one that bounds the length of the training stays small."""
+    """Draw a value for a setting. Limits on the length of the training are small."""
     return (small if name in BOUNDED else values).map(lambda value: f"{name}={value}")
 
 
@@ -62,7 +62,7 @@ def tiny(tmp_path: Path, quick_calls: None) -> None:
 
 
 def check(*arguments: str) -> None:
-    """Train. The exit status is 0 and the run is complete, or it is 1 and the last line says why."""
+    """Train. The exit status is 0 and the run is complete, or it is 1 and the last line is the error."""
     shutil.rmtree("run", ignore_errors=True)
     done = call_program("train.py", *TINY, *arguments)
     report = f"{arguments}\n{done.returncode}\n{done.stderr}"

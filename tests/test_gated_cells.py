@@ -1,4 +1,4 @@
-"""The cells of chapter 10: each is PyTorch's layer, keeps a cell's promises, and works wherever the RNN does."""
+"""The cells of chapter 10: they equal PyTorch's layers, keep the contract of cells, and work in place of the RNN."""
 
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,14 @@ GATES = {"gru": "rzh", "lstm": "ifco"}  # in PyTorch's order
 
 
 def layers_of(name: str, cell: nn.Module) -> list[list[list[Tensor]]]:
-    """Return of each layer the weights of the input, of the state, and the biases, of each gate in PyTorch's order."""
+    """Return the input weights, state weights and biases of each layer, per gate in PyTorch's order."""
     if isinstance(cell, StackedRNNScratch):
         return [[[rnn.W_xh], [rnn.W_hh], [rnn.b_h]] for rnn in cell.rnns]  # type: ignore[list-item]
     return [[[getattr(cell, f"{part}{gate}") for gate in GATES[name]] for part in ("W_x", "W_h", "b_")]]
 
 
 def copied(name: str, cell: nn.Module, num_inputs: int, num_hiddens: int, num_layers: int) -> nn.RNNBase:
-    """Return PyTorch's layer with the weights of a cell. Of its two biases the second one is zero."""
+    """Return PyTorch's layer with the weights of a cell. The second of its two biases is zero."""
     theirs: nn.RNNBase = PYTORCH[name](num_inputs, num_hiddens, num_layers, dtype=next(cell.parameters()).dtype)
     with torch.no_grad():
         for number, (W_x, W_h, b) in enumerate(layers_of(name, cell)):
@@ -41,13 +41,13 @@ def copied(name: str, cell: nn.Module, num_inputs: int, num_hiddens: int, num_la
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-6)])
 @pytest.mark.parametrize("name", NAMES)
 def test_equals_pytorchs_layer(name: str, dtype: torch.dtype, tolerance: float) -> None:
-    """Outputs, and gradients of all weights, from a zero state."""
+    """Compare the outputs and the gradients of all weights, from a zero state."""
     torch.manual_seed(0)
     num_layers = 3 if name == "deep_rnn" else 1
     more = {"layers": num_layers} if name == "deep_rnn" else {}
     cell = CELLS[name](7, 5, 0.4, **more).to(dtype)
     with torch.no_grad():
-        for parameter in cell.parameters():  # the biases too
+        for parameter in cell.parameters():  # including the biases
             parameter.add_(0.1 * torch.randn_like(parameter))
     theirs = copied(name, cell, 7, 5, num_layers)
     X_TBD, weight_TBH = torch.randn(6, 3, 7, dtype=dtype), torch.randn(6, 3, 5, dtype=dtype)

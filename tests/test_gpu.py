@@ -1,4 +1,4 @@
-"""The book's experiment on a GPU, where there is one: `python -m pytest -m gpu tests`."""
+"""The book's experiment on a GPU, if available: `python -m pytest -m gpu tests`."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(),
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("32", 1e-2), ("bf16-mixed", 0.1)])
 def test_gpu_against_cpu(precision: str, tolerance: float, program: Program, tmp_path: Path) -> None:
-    """A thousand steps amplify the rounding of sums in another order: the tolerance is relative."""
+    """The tolerance is relative: a thousand steps amplify the rounding of sums in a different order."""
     found = {}
     for trainer, chosen in (("cpu", "32"), ("gpu", precision)):
         typed = ("data=sample", "logger=csv", f"trainer.precision={chosen}", f"hydra.run.dir={trainer}")

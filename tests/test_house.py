@@ -1,4 +1,4 @@
-"""The house rules: the imports of each package, and the places of other libraries' private names."""
+"""House rules: the imports of each package, and where private names of other libraries may be used."""
 
 import ast
 import re
@@ -12,12 +12,12 @@ from tests.support.programs import Program
 from timemachine.config import REPOSITORY
 
 SOURCE = REPOSITORY / "src/timemachine"
-# In the order of the data flow: each imports only from those before it.
+# In the order of the data flow: modules import only earlier ones.
 LESSON = ["errors", "config", "corpus", "bpe", "vocab", "datamodule", "rnn", "cells", "clipping", "perplexity",
           "language_model", "decoding"]  # fmt: skip
 BELOW_THE_LESSON = ["texts"]
 COMMANDS = ["report", "dashboard"]
-# Around the lesson, from the bottom to the top: each imports only the lesson, itself, and those before it.
+# Around the lesson, from bottom to top: packages import only the lesson, themselves and earlier packages.
 PACKAGES = ["kernels", "run", "evaluation", "weights_and_biases", "page", "how_low", "exercises", "cli"]
 LIBRARIES_OF_THE_LESSON = {"torch", "numpy", "torchmetrics", "lightning"}
 PRIVATE = ("run/lightning.py", "cli/")
@@ -27,12 +27,12 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 
 def room(path: Path) -> str:
-    """Return the path as seen from the package."""
+    """Return the path relative to the package."""
     return path.relative_to(SOURCE).as_posix()
 
 
 def imports(path: Path) -> Iterator[str]:
-    """Yield the full names of a file's imports, wherever they are, also those for types alone."""
+    """Yield the full names of all imports in a file, including those for type checking."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -41,7 +41,7 @@ def imports(path: Path) -> Iterator[str]:
 
 
 def our_files(path: Path) -> set[Path]:
-    """Return the files of ours that a file imports from."""
+    """Return the project's files that a file imports from."""
     found = set()
     for name in imports(path):
         if name.startswith("timemachine."):
@@ -114,7 +114,7 @@ def test_no_test_imports_another() -> None:
 
 
 def test_names_of_tests() -> None:
-    """At most six words after `test_`."""
+    """Names have at most six words after `test_`."""
     names = [
         (path, node.name)
         for path in (REPOSITORY / "tests").rglob("test_*.py")

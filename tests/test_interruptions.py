@@ -1,4 +1,4 @@
-"""Signals: a program ends in a line, and its run resumes bit for bit. A full disk: run/."""
+"""Signals: a program exits with one line, and its run resumes bit for bit. For a full disk, see run/."""
 
 import os
 import signal
@@ -31,7 +31,7 @@ def assert_interrupted(code: int, output: str, errors: str, folder: str) -> None
 
 
 def interrupt(number: signal.Signals, folder: Path, *arguments: str, is_group: bool = False) -> None:
-    """Start a run or resume it, end it by a signal after two epochs, and check how it ends."""
+    """Start or resume a run, send it a signal after two epochs, and check its exit and status."""
     with running(folder, *arguments, ENDLESS) as run:
         two_more_epochs(run, folder / "run")
         if is_group:  # a terminal sends Ctrl-C to all processes
@@ -45,7 +45,7 @@ def interrupt(number: signal.Signals, folder: Path, *arguments: str, is_group: b
 
 
 def test_a_run(tmp_path: Path, program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It resumes bit for bit after each signal."""
+    """The run resumes bit for bit after each signal."""
     scontrol = tmp_path / "bin" / "scontrol"
     scontrol.parent.mkdir()
     scontrol.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/requeued\n')
@@ -56,7 +56,7 @@ def test_a_run(tmp_path: Path, program: Program, monkeypatch: pytest.MonkeyPatch
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         interrupt(number, tmp_path, *started)
         started = ["resume=run"]
-    assert (tmp_path / "requeued").read_text() == "requeue 7\n"  # by SIGUSR1 alone
+    assert (tmp_path / "requeued").read_text() == "requeue 7\n"  # only after SIGUSR1
     total = f"trainer.max_epochs={epochs(tmp_path / 'run') + 2}"
     assert_succeeded(program("train.py", "resume=run", total))
     (tmp_path / "run").rename(tmp_path / "interrupted")
@@ -87,7 +87,7 @@ def test_a_sweep(sweep: list[str], tmp_path: Path, program: Program) -> None:
         ended = run.ended()
         run.wait_for_its_processes()
     assert_interrupted(*ended, "sweep")
-    if "hydra/launcher=joblib" in sweep:  # which may have killed the job before it recorded its end
+    if "hydra/launcher=joblib" in sweep:  # joblib may have killed the job before it recorded its status
         assert not is_running(tmp_path / "sweep" / "0")
     else:
         assert read_summary(tmp_path / "sweep" / "0")["status"] == "interrupted"

@@ -1,4 +1,4 @@
-"""The model against plain numpy in float64, written here from the book's equations and nothing of the project's."""
+"""The model, compared with NumPy code in float64 from the book's equations that uses nothing of the project."""
 
 import contextlib
 import math
@@ -32,7 +32,7 @@ Weights = dict[str, Array]
 
 
 def loss_and_gradients(W: Weights, X_BT: Array, Y_BT: Array) -> tuple[float, Weights]:
-    """Forward, and backward through time by hand: sections 9.4 and 9.7 of the book."""
+    """Return loss and gradients, with handwritten backpropagation through time: sections 9.4 and 9.7 of the book."""
     (B, T), (num_hiddens, vocab_size) = X_BT.shape, W["W_hq"].shape
     X_TBV, Y_TBV = np.eye(vocab_size)[X_BT.T], np.eye(vocab_size)[Y_BT.T]
 
@@ -45,7 +45,7 @@ def loss_and_gradients(W: Weights, X_BT: Array, Y_BT: Array) -> tuple[float, Wei
     log_P_TBV = O_TBV - np.log(np.exp(O_TBV).sum(2, keepdims=True))
 
     dO_TBV = (np.exp(log_P_TBV) - Y_TBV) / (B * T)
-    dA_TBH = np.zeros((T + 1, B, num_hiddens))  # of what φ is applied to; zero after the last step
+    dA_TBH = np.zeros((T + 1, B, num_hiddens))  # gradient of the argument of φ; zero after the last step
     for t in reversed(range(T)):
         dH_BH = dO_TBV[t] @ W["W_hq"].T + dA_TBH[t + 1] @ W["rnn.W_hh"].T
         dA_TBH[t] = dH_BH * (1 - H_TBH[t] ** 2)
@@ -155,7 +155,7 @@ def test_predict_is_the_arg_max(prefix: str, num_preds: int, seed: int) -> None:
     torch.manual_seed(seed)
     model = RNNLMScratch(len(vocab), hiddens=8, sigma=1.0).double()
     with torch.no_grad():
-        model.b_q[vocab.unk] = 100.0  # the most likely of all, but never taken
+        model.b_q[vocab.unk] = 100.0  # the likeliest of all, but never emitted
     text = prefix
     for _ in range(num_preds):
         logits_V = model(torch.tensor([vocab[list(text)]]))[0][0, -1]
@@ -164,12 +164,12 @@ def test_predict_is_the_arg_max(prefix: str, num_preds: int, seed: int) -> None:
 
 
 def few_windows(sample: Corpus) -> TimeMachine:
-    """Two steps an epoch."""
+    """Return data with two steps per epoch."""
     return TimeMachine(batch_size=32, num_steps=5, num_train=64, num_val=32, corpus=sample)
 
 
 class Spoilt(RNNLMScratch):
-    """The loss of its fourth step is not finite, or only the gradient of that loss."""
+    """A model whose loss, or only the gradient of the loss, is not finite at the fourth step."""
 
     what, after = "", 3
 
@@ -177,7 +177,7 @@ class Spoilt(RNNLMScratch):
         nll_BT = super().nll(batch)
         if not self.training or self.global_step != self.after:
             return nll_BT
-        # A root at zero is finite, its derivative is not.
+        # sqrt(0) is finite, its derivative is not.
         return nll_BT + (0 * self.b_q.sum()).sqrt() if self.what == "gradient" else nll_BT * float(self.what)
 
 
@@ -193,12 +193,12 @@ def test_diverging_before_the_update(what: str, algorithm: str, sample: Corpus, 
     last_finite_norm = runs.rows(tmp_path / "steps.csv")[2]["grad_norm"]
     for part in ("epoch 2, step 4", f"{last_finite_norm:.4g}", "trainer.gradient_clip_val=0.05"):
         assert part in str(error.value)
-    # The checkpoint of the epoch before remains.
+    # The checkpoint of the previous epoch remains.
     np.testing.assert_equal(weights_of(load_model(str(tmp_path))[0]), steps.weights[1])
 
 
 class SpoiltOnGPU(Spoilt):
-    """Like on a GPU, where no step waits for the check. Its third step is the first of an epoch of two."""
+    """Simulate a GPU, where steps do not wait for the check. The third step, the first of epoch 2, diverges."""
 
     after = 2
 
@@ -212,7 +212,7 @@ class SpoiltOnGPU(Spoilt):
 
 @pytest.mark.parametrize(("what", "validates"), [("nan", 1), ("gradient", 0)])
 def test_diverging_on_a_gpu(what: str, validates: int, sample: Corpus, tmp_path: Path) -> None:
-    """No checkpoint follows."""
+    """No later checkpoint is saved."""
     data, steps = few_windows(sample), Steps()
     model = SpoiltOnGPU(len(data.vocab))
     model.what = what
@@ -245,7 +245,7 @@ METHODS = ["one_hot", "inputs", "hidden_states", "output_layer", "forward", "los
 def test_replaced_methods_train(
     method: str, of_the_instance: bool, sample: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a notebook, too, where the book's `add_to_class` replaces a method after the model has been made."""
+    """In a notebook, the book's `add_to_class` may replace a method after the model has been created."""
     data, calls = few_windows(sample), list[str]()
     model = RNNLMScratch(len(data.vocab), hiddens=4)
     part, name = (model.rnn, "forward") if "." in method else (model, method)
@@ -261,7 +261,7 @@ def test_replaced_methods_train(
 
 
 class Smoothed(RNNLMScratch):
-    """A loss that is a mean, as in the book's classes."""
+    """A model whose loss is a mean, like in the book's classes."""
 
     def loss(self, Y_hat: Tensor, Y: Tensor) -> Tensor:
         return torch.nn.functional.cross_entropy(Y_hat.flatten(0, 1), Y.flatten(), label_smoothing=0.1)
@@ -281,7 +281,7 @@ def test_mean_loss(sample: Corpus) -> None:
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("model_class", [RNNLMScratch, FusedRNNLM])
 def test_a_pruned_model(model_class: type[RNNLMScratch], sample: Corpus) -> None:
-    """Half of W_xh is pruned after the first epoch; the rest continues to learn."""
+    """Half of W_xh is pruned after the first epoch. The other weights continue to learn."""
     W = []
     for max_epochs in (1, 6):
         torch.manual_seed(0)
@@ -295,7 +295,7 @@ def test_a_pruned_model(model_class: type[RNNLMScratch], sample: Corpus) -> None
 
 @pytest.mark.filterwarnings("ignore")
 def test_prediction(sample: Corpus) -> None:
-    """`Trainer.predict` returns logits; the model's own `predict` takes the book's arguments."""
+    """`Trainer.predict` returns logits. The model's own `predict` takes the book's arguments."""
     data, trainer = few_windows(sample), LightningTrainer(**PLAIN)
     model = RNNLMScratch(len(data.vocab), hiddens=4, sigma=0.5)
     batches = [*data.val_dataloader()]
@@ -307,11 +307,11 @@ def test_prediction(sample: Corpus) -> None:
     assert model.predict("ab", 9, vocab, None) == model.predict("ab", 9, vocab, "cpu") == model.predict("ab", 9, vocab)
 
 
-# --- Sizes, and reproducibility ---
+# --- Sizes and reproducibility ---
 
 
 def nll_of_the_split(model: RNNLMScratch, data: TimeMachine, split: str) -> float:
-    """Return the mean over all positions of all windows, in numpy and float64."""
+    """Return the mean over all positions of all windows, computed with NumPy in float64."""
     windows_NT = np.array([data.tokens_N[n : n + data.num_steps + 1].tolist() for n in data.splits[split].starts])
     return loss_and_gradients(weights_of(model), windows_NT[:, :-1], windows_NT[:, 1:])[0]
 
@@ -340,7 +340,7 @@ def test_any_size_against_numpy(num_distinct: int, num_steps: int, batch_size: i
 @pytest.mark.slow
 @pytest.mark.parametrize("threads", ["1", "2"])
 def test_a_command_is_reproducible(threads: str, program: Program, tmp_path: Path) -> None:
-    """To the byte, apart from the speed; one thread and two add in different orders."""
+    """Files are identical except for the speed. One thread and two add in different orders."""
     typed = ("data=sample", "logger=csv", "trainer.max_epochs=3", "probes=[dynamics]")
     for name in ("once", "again"):
         assert_succeeded(program("train.py", *typed, f"hydra.run.dir={name}", OMP_NUM_THREADS=threads))

@@ -1,4 +1,4 @@
-"""requirements.lock, which `make lock` writes, pins each dependency of pyproject.toml within its bounds."""
+"""requirements.lock, written by `make lock`, pins each dependency of pyproject.toml within its bounds."""
 
 import tomllib
 

@@ -1,8 +1,8 @@
-"""Every setting with a value other than its default: either one line and nothing written, or right numbers.
+"""Each setting at a non-default value: either a one-line error before anything is written, or correct numbers.
 
-The numbers are right if the perplexities are those of the final weights, computed again by the readable loop in
-float64; if steps.csv has each step of the optimiser once; if a run that is interrupted after its first epoch resumes to
-the same files; and if the setting has its effect. All in one process, on the sample text.
+Numbers are correct if the perplexities can be recomputed from the final weights by the readable loop in float64; if
+steps.csv has each step of the optimizer once; if a run that is interrupted after its first epoch resumes to the same
+files; and if the setting has its effect. All runs share one process and use the sample text.
 """
 
 import math
@@ -33,27 +33,27 @@ from timemachine.language_model import RNNLMScratch
 
 pytestmark = pytest.mark.usefixtures("quick_calls")
 
-# Five steps an epoch, two batches of validation.
+# Five steps per epoch, two validation batches.
 SMALL = ["data=sample", "data.num_train=310", "data.batch_size=64", "data.num_val=1500", "data.num_steps=8"]
 SMALL += ["model.hiddens=6", "model.sigma=0.1", "logger=csv", "trainer=cpu", "trainer.max_epochs=2"]
 STEPS, EPOCHS = 5, 2
 
-Check = Callable[[Path, Done], bool]  # whether the run in this folder, with this output, shows the setting's effect
+Check = Callable[[Path, Done], bool]  # returns whether the run in this folder, with this output, shows the effect
 
 
 @dataclass(frozen=True)
 class Row:
-    """A command line, and its result: a line that matches `refused`, or a run for which `check` holds."""
+    """A command line and its result: an error that matches `refused`, or a run for which `check` returns true."""
 
     typed: str
     check: Check | None = None
     refused: str = ""
-    resumes: bool = True  # bit for bit; not without a checkpoint, nor if the run ends within the first epoch
+    resumes: bool = True  # bit for bit; false without checkpoints, or if the run ends in the first epoch
     has_effect: bool = True  # on the files in the run's folder
 
     @property
     def names(self) -> set[str]:
-        """The settings and groups that it names."""
+        """Return the names of its settings and groups."""
         return {argument.partition("=")[0] for argument in self.typed.split()}
 
 
@@ -63,7 +63,7 @@ def refused(typed: str) -> Row:
 
 
 def without_effect(typed: str) -> Row:
-    """Return a command line whose run has the numbers of the plain one, and need not be resumed as well."""
+    """Return a command line whose run equals the default run. Resuming it is not tested."""
     return Row(typed, resumes=False, has_effect=False)
 
 
@@ -195,7 +195,7 @@ SETTINGS = [
 
 
 def recipes() -> Iterator[Row]:
-    """Each on little text."""
+    """Yield each recipe with a short text."""
     for file in sorted((CONF / "recipe").glob("*.yaml")):
         with initialize_config_dir(str(CONF), **VERSION):
             training = compose("train", [f"recipe={file.stem}"]).training
@@ -220,7 +220,7 @@ CHOICES = [
     *map(without_effect, ["trainer=auto", "trainer=cpu", "data=sample", "callbacks=none", "logger=csv", "scale=full"]),
     *recipes(),
 ]
-# Not here: exercises, which are sweeps (tests/exercises), and several processes (tests/test_ddp.py).
+# Other tests cover exercises, which are sweeps (tests/exercises), and several processes (tests/test_ddp.py).
 ELSEWHERE = {"trainer=ddp", "trainer=ddp_cpu", "trainer=gpu", "scale=smoke"}
 
 
@@ -234,14 +234,14 @@ def test_each_setting_has_a_row() -> None:
 
 
 def run(folder: Path, typed: str = "") -> Done:
-    """Train with `SMALL` settings but for those that are typed."""
+    """Train with the `SMALL` settings, overridden by `typed`."""
     settings = dict(argument.split("=", 1) for argument in [*SMALL, *typed.split()])
     arguments = [f"{name}={value}" for name, value in settings.items()]
     return call_program("train.py", *arguments, f"hydra.run.dir={folder}")
 
 
 class InterruptAfterFirstEpoch(pl.Callback):
-    """As Ctrl-C would."""
+    """Simulate Ctrl-C."""
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.current_epoch == 1:
@@ -250,7 +250,7 @@ class InterruptAfterFirstEpoch(pl.Callback):
 
 @pytest.fixture
 def num_optimizer_steps() -> Iterator[list[int]]:
-    """One element, which counts them all."""
+    """Yield a list of one element: the number of optimizer steps so far."""
     count = [0]
 
     def add(*_: object) -> None:
@@ -268,12 +268,12 @@ def plain_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-# Relative, of a perplexity: the type's epsilon times the terms of the sums before it, some hundred, and their depth.
+# Rounding unit of each type. The error of a perplexity is a multiple: sums have about a hundred terms.
 ROUNDING = {"64-true": 2**-53, "16-true": 2**-11, "bf16-true": 2**-8, "bf16-mixed": 2**-8}
 
 
 def exact_perplexity(folder: Path, split: str) -> float:
-    """Return the perplexity of a split, as far as the Trainer read it, by the readable loop in float64."""
+    """Return the perplexity of the batches that the Trainer read, by the readable loop in float64."""
     settings, weights = summary(folder)["settings"], load_file(folder / "model.safetensors")
     model = RNNLMScratch(vocab_size=len(weights["b_q"]), **settings["model"] | {"backward": "autograd"}).double()
     model.load_state_dict({name: weight.double() for name, weight in weights.items()})
@@ -289,7 +289,7 @@ def exact_perplexity(folder: Path, split: str) -> float:
 
 
 def perplexity_of(losses: list[float], data: dict[str, Any]) -> float:
-    """Return the perplexity of an epoch's losses, each the mean of a batch; the last batch may be smaller."""
+    """Return the perplexity of an epoch from the mean loss of each batch. The last batch may be smaller."""
     sizes = [data["batch_size"]] * len(losses)
     if data["num_train"]:
         sizes = [min(size, data["num_train"] - size * number) for number, size in enumerate(sizes)]
@@ -297,7 +297,7 @@ def perplexity_of(losses: list[float], data: dict[str, Any]) -> float:
 
 
 def check_numbers(folder: Path, optimizer_steps: int) -> None:
-    """Check the perplexities against the final weights, and the steps against the optimiser's."""
+    """Check the perplexities against the final weights, and the steps against the optimizer."""
     found = summary(folder)
     metrics, settings = found["metrics"], found["settings"]
     epochs, steps = rows(folder / "metrics.csv"), rows(folder / "steps.csv")
@@ -315,13 +315,13 @@ def check_numbers(folder: Path, optimizer_steps: int) -> None:
         if measured and measured[-1]["step"] == optimizer_steps:
             expected = exact_perplexity(folder, split)
             assert metrics[f"{split}/perplexity"] == pytest.approx(expected, rel=tolerance), split
-        if measured and settings["data"]["tokens"] == "letters":  # each of which is a byte
+        if measured and settings["data"]["tokens"] == "letters":  # a letter is a byte
             bits = math.log2(metrics[f"{split}/perplexity"])
             assert metrics[f"{split}/bits_per_byte"] == pytest.approx(bits, rel=1e-9, abs=1e-9), split
     losses = [row["loss"] for row in steps if row["epoch"] == metrics["epoch"]]
     training, data = settings["training"], settings["data"]
     one_batch_a_step = settings["trainer"]["accumulate_grad_batches"] == 1
-    as_measured = training["output_dropout"] == training["teacher"] == 0  # not so: other losses teach than are shown
+    as_measured = training["output_dropout"] == training["teacher"] == 0  # else training uses another loss
     sizes_are_known = bool(data["num_train"] or training["carry_state"])
     if losses and one_batch_a_step and as_measured and sizes_are_known:
         assert metrics["train/perplexity"] == pytest.approx(perplexity_of(losses, data), rel=tolerance)
@@ -334,7 +334,7 @@ def check_refused(done: Done, folder: Path, pattern: str) -> None:
 
 
 def check_resumes(typed: str, whole: Path) -> None:
-    """Interrupt a run after its first epoch and resume it: it ends like the whole one."""
+    """Check that a run that is interrupted after its first epoch resumes to the same files."""
     folder = whole.parent / "cut"
     with with_callback(InterruptAfterFirstEpoch()):
         assert run(folder, typed).returncode == 130
@@ -351,7 +351,7 @@ RESUMED_IN_MAKE_TEST = {
 
 
 def cases() -> Iterator[Any]:
-    """Yield each row, alone or resumed, too; resuming takes time, so most of it is left to .ci/run."""
+    """Yield each row, with and without resuming. Resuming is slow, so .ci/run runs most of these cases."""
     for row in SETTINGS + CHOICES:
         if row.typed not in RESUMED_IN_MAKE_TEST:
             yield pytest.param(row, False, id=row.typed)
@@ -363,7 +363,7 @@ def cases() -> Iterator[Any]:
 @pytest.mark.parametrize(("row", "is_resumed"), [*cases()])
 def test_a_setting(row: Row, is_resumed: bool, tmp_path: Path, num_optimizer_steps: list[int], plain_run: Path) -> None:
     folder = tmp_path / "run"
-    num_optimizer_steps[0] = 0  # not those of `plain_run`
+    num_optimizer_steps[0] = 0  # excludes the steps of `plain_run`
     done = run(folder, row.typed)
     if row.refused:
         check_refused(done, folder, row.refused)
@@ -385,14 +385,14 @@ CASES = int(os.environ.get("CASES", 60)) // 5  # `make torture`: 2,000
 @pytest.mark.torture
 @pytest.mark.parametrize("seed", range(CASES))
 def test_pairs_of_settings(seed: int, tmp_path: Path, num_optimizer_steps: list[int]) -> None:
-    """Each is refused in a line, diverges, or has right numbers, the same if it is resumed."""
+    """A pair gives a one-line error, diverges, or gives correct numbers, also after resuming."""
     pair, folder = random.Random(seed).sample(ACCEPTED, 2), tmp_path / "run"
-    # The second row's value of a setting that both name
+    # The second row takes precedence
     settings = dict(argument.split("=", 1) for row in pair for argument in row.typed.split())
     typed = " ".join(f"{name}={value}" for name, value in settings.items())
     done = run(folder, typed)
     if folder.exists() and summary(folder)["status"] == "diverged":
-        return  # such as AdamW in float16, which cannot hold its ε of 1e-8
+        return  # such as AdamW in float16, where its ε of 1e-8 underflows
     if done.returncode:
         check_refused(done, folder, "")
         return
@@ -416,7 +416,7 @@ def test_changes_of_a_resumed_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("typed", ["trainer.max_steps=10 trainer.max_epochs=5", "trainer.max_steps=8"])
 def test_resuming_a_finished_run(typed: str, tmp_path: Path) -> None:
-    """It is tested again, to the same numbers."""
+    """The run is tested again and gives the same numbers."""
     assert run(tmp_path / "run", typed).returncode == 0
     left, metrics = what_is_left(tmp_path / "run"), summary(tmp_path / "run")["metrics"]
     assert_succeeded(call_program("train.py", f"resume={tmp_path / 'run'}"))

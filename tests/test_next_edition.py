@@ -1,4 +1,4 @@
-"""recipe=next_edition, and the same model from Python."""
+"""recipe=next_edition, and the same model in Python."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ WINDOWS: dict[str, Any] = {"batch_size": 64, "num_train": 200, "num_val": 100, "
 @pytest.mark.usefixtures("quick_calls")
 @pytest.mark.filterwarnings("ignore")
 def test_the_recipe_from_python(tmp_path: Path) -> None:
-    """The same perplexities to the last bit."""
+    """Perplexities are equal to the last bit."""
     typed = [f"data.{name}={value}" for name, value in WINDOWS.items()]
     typed += ["data.corpus=sample", "trainer.max_epochs=2", "trainer=cpu", "logger=csv", "hydra.run.dir=run"]
     assert_succeeded(call_program("train.py", "recipe=next_edition", *typed))

@@ -1,4 +1,4 @@
-"""book.ipynb runs from top to bottom and prints the numbers that are committed."""
+"""book.ipynb runs from top to bottom and reproduces the committed numbers."""
 
 import csv
 import re
@@ -19,7 +19,7 @@ def committed() -> Any:
 
 
 def assert_no_progress(notebook: Any) -> None:
-    """Nothing is stored but a few printed lines, pictures and the page: no bar, no line for each step, no warning."""
+    """Check that the outputs are a few lines, images and the page: no progress bar, no line per step, no warning."""
     assert max(len(re.split(r"[\r\n]", text)) for text in printed(notebook)) < 15
     for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
         if output.output_type == "stream":
@@ -47,7 +47,7 @@ def test_notebook_numbers_are_those_of_train() -> None:
 
 @pytest.mark.slow
 def test_notebook_reproduces_its_numbers(novels: Path) -> None:
-    """Rounding is another one on another processor; numbers are printed with two digits after the point."""
+    """Rounding depends on the processor. Numbers are printed with two decimals."""
     notebook = executed(committed(), coalesce_streams=False)
     theirs, ours = printed(committed()), printed(notebook)
     assert_no_progress(notebook)
@@ -55,5 +55,5 @@ def test_notebook_reproduces_its_numbers(novels: Path) -> None:
         numbers = [[float(number) for number in re.findall(NUMBER, text)] for text in (expected, found)]
         assert numbers[1] == pytest.approx(numbers[0], rel=1e-3, abs=0.0101), f"cell {cell}:\n{found}"
         words = [re.sub(NUMBER, "", text) for text in (expected, found)]
-        if "alpha" not in expected and "it has" not in expected:  # texts may differ where two characters are as likely
+        if "alpha" not in expected and "it has" not in expected:  # texts may differ if characters are equally likely
             assert words[1] == words[0], f"cell {cell}"

@@ -1,4 +1,4 @@
-"""`make numbers` would change no document: reports of the jobs that are kept, and what the pages quote of them."""
+"""`make numbers` would change no file: the reports on the reference sweeps, and the numbers quoted in documents."""
 
 import re
 

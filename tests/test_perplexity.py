@@ -68,7 +68,7 @@ TOKENS = st.lists(st.tuples(st.floats(0, 100, width=32), st.integers(0, 3)), max
 
 @given(st.lists(TOKENS, min_size=1, max_size=6), st.lists(st.integers(1, 9), min_size=4, max_size=4))
 def test_bits_per_byte(parts: list[list[tuple[float, int]]], sizes: list[int]) -> None:
-    """Of updates, of one update with all, and of processes whose sums are merged."""
+    """Compare several updates, a single update, and sums merged across processes."""
     bytes_V, tokens = torch.tensor(sizes), [token for part in parts for token in part]
     merged, several, one = BitsPerByte(), BitsPerByte(), BitsPerByte()
     merged.update(torch.zeros(0), torch.zeros(0, dtype=torch.int64), bytes_V)

@@ -1,4 +1,4 @@
-"""The three programs from outside: their output, the files that they leave, and how they end."""
+"""The three programs: their output, their files, and their exit status."""
 
 import csv
 import hashlib
@@ -20,12 +20,12 @@ from timemachine.run.record import read_summary
 SHORT = ("data=sample", "trainer.max_epochs=2", "logger=csv")
 SETTINGS = ("model.hiddens=8", "seed=1", "data.num_train=9219", "trainer.gradient_clip_val=0.15")
 
-# The first step is so large that the second's loss is not finite.
+# The first step is so large that the loss of the second step is not finite.
 EXPLODES = ("model.sigma=0.6", "model.activation=relu", "trainer.gradient_clip_val=0")
 
 
 class Run:
-    """A run or a sweep of train.py that has ended: its output and its folder."""
+    """A completed run or sweep of train.py: its output and its folder."""
 
     def __init__(self, cwd: Path, *arguments: str) -> None:
         self.done = run_program("train.py", *arguments, cwd=cwd, HOME=str(cwd))
@@ -63,7 +63,7 @@ def test_output(short_run: Run) -> None:
     assert f"{28 * 8 + 8 * 8 + 8 + 8 * 28 + 28:,} weights" in done.stdout.splitlines()[0]
     acted = sum(row["grad_norm"] > 0.15 for row in rows(short_run.folder / "steps.csv"))
     assert 0 < acted < 20 and re.search(rf"clipping acted in +{acted} of 20 steps", done.stdout)
-    assert f'"{short_run.text("sample.txt")[:-1]}"\n' in done.stdout  # without the end of the line
+    assert f'"{short_run.text("sample.txt")[:-1]}"\n' in done.stdout  # without the final line break
     folder = Path(*short_run.folder.parts[-3:])  # outputs/<date>/<time>, relative to the working directory
     assert done.stdout.endswith(f" {folder}\n")
 
@@ -93,7 +93,7 @@ def test_summary(short_run: Run) -> None:
     assert summary["corpus"]["unigram"] == {f"{it}/perplexity": unigram_perplexity(data, it) for it in ("train", "val")}
 
 
-# The other programs, on that run
+# The other programs on the same run
 
 
 def test_generate(short_run: Run, program: Program) -> None:
@@ -106,7 +106,7 @@ def test_generate(short_run: Run, program: Program) -> None:
     assert_succeeded(done)
     lines = done.stdout.splitlines()
     assert len(set(lines)) == 3 and all(re.fullmatch(r"it[a-z ]{50}", line) for line in lines)
-    done = call_program("generate.py", run, "prefix=It has 3 Äpfel", "num_preds=5", "num_samples=5")  # all are the same
+    done = call_program("generate.py", run, "prefix=It has 3 Äpfel", "num_preds=5", "num_samples=5")  # all identical
     assert done.stdout.startswith("it has pfel") and len(done.stdout.splitlines()) == 1
     greedy, removed = done.stderr.splitlines()
     assert removed.startswith("prefix: ") and "'3' 'Ä'" in removed and greedy.startswith("num_samples=5: ")
@@ -120,7 +120,7 @@ def test_checkpoints_instead_of_a_folder(short_run: Run) -> None:
 
 
 def test_evaluate(short_run: Run, program: Program, tmp_path: Path) -> None:
-    """A list of texts is one table."""
+    """A list of texts gives one table."""
     (tmp_path / "letter.txt").write_text("In 1895 a café — and no other! — was open. " * 20)
     done = program("evaluate.py", f"run={short_run.folder}", "data.corpus=[sample,letter.txt]")
     assert_succeeded(done)
@@ -129,7 +129,7 @@ def test_evaluate(short_run: Run, program: Program, tmp_path: Path) -> None:
     parts = re.findall(row, done.stdout, re.MULTILINE)
     assert [row[:2] for row in parts] == [*(("sample", part) for part in ("train", "val", "test")), ("letter", "all")]
     metrics = read_summary(short_run.folder)["metrics"]
-    for _, part, _, perplexity, *_ in parts[1:3]:  # window by window from a zero state, as in training
+    for _, part, _, perplexity, *_ in parts[1:3]:  # windows from a zero state, as in training
         assert float(perplexity) == pytest.approx(metrics[f"{part}/perplexity"], abs=0.005)
     for row in parts:
         assert (
@@ -142,13 +142,13 @@ def test_evaluate(short_run: Run, program: Program, tmp_path: Path) -> None:
 
 
 def test_a_sweep(sweep: Run, short_run: Run) -> None:
-    """A job has a folder and a row, and is the run that it would be alone."""
+    """Each job has a folder and a row, and equals a single run with the same settings."""
     assert_succeeded(sweep.done)
     with (sweep.folder / "summary.csv").open(newline="") as file:
         table = list(csv.DictReader(file))
     jobs = [("0", "4", "0"), ("1", "4", "1"), ("2", "8", "0"), ("3", "8", "1")]
     assert [(row["job"], row["model.hiddens"], row["seed"]) for row in table] == jobs
-    assert {name for name in table[0] if "." in name or name == "seed"} == {"model.hiddens", "seed"}  # those that vary
+    assert {name for name in table[0] if "." in name or name == "seed"} == {"model.hiddens", "seed"}  # that vary
     for row in table:
         summary = read_summary(sweep.folder / row["job"])
         assert (row["status"], row["message"]) == ("completed", "")
@@ -158,7 +158,7 @@ def test_a_sweep(sweep: Run, short_run: Run) -> None:
     assert sweep.text("3/steps.csv").splitlines() == short_run.text("steps.csv").splitlines()[:11]
 
 
-# Runs that diverge
+# Diverging runs
 
 
 def test_a_loss_that_is_not_finite(program: Program, tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_worse_than_guessing(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_books_perplexity(novels: Path, program: Program, tmp_path: Path) -> None:
-    """Of another seed than that of the notebook."""
+    """The seed differs from the notebook's."""
     assert novels
     done = program("train.py", "seed=1", "logger=csv", "hydra.run.dir=run")
     assert done.returncode == 0

@@ -1,4 +1,4 @@
-"""Every command, example and link of README.md and of those in folders; commands run with small settings."""
+"""Test every command, example and link of README.md and of the READMEs in folders. Commands use small settings."""
 
 import csv
 import re
@@ -38,7 +38,7 @@ def run(folder: Path, *command: str) -> str:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("readme")
-    run(folder, "train.py", "hydra.run.dir=trained", "data=sample", *SMALL)  # W&B offline
+    run(folder, "train.py", "hydra.run.dir=trained", "data=sample", *SMALL)  # W&B is offline
     return folder / "trained"
 
 
@@ -57,7 +57,7 @@ def test_links_and_pictures(page: str) -> None:
             assert anchor in anchors, f"{page} links to {path}#{anchor}"
 
 
-ELSEWHERE = "launcher=(submitit_slurm|ray)|timemachine.dashboard"  # a cluster, or an account of W&B
+ELSEWHERE = "launcher=(submitit_slurm|ray)|timemachine.dashboard"  # these need a cluster or a W&B account
 
 
 @pytest.mark.slow
@@ -66,7 +66,7 @@ def test_command(command: str, trained: Path, tmp_path: Path, novels: Path) -> N
     words = shlex.split(command)[1:]
     known = {f"{name}=outputs/…": f"{name}={trained}" for name in ("run", "init_from")}
     known["report=sweeps/clipping/…"] = f"report={REFERENCE}/clipping"
-    known["data.corpus=my_texts"] = f"data.corpus={REPOSITORY / 'src/timemachine/texts'}"  # with the sample in it
+    known["data.corpus=my_texts"] = f"data.corpus={REPOSITORY / 'src/timemachine/texts'}"  # includes the sample
     known["sweeps/width"] = str(trained.parent)
     arguments = [known.get(word, word) for word in words]
     if "hydra/sweeper=" in command:
@@ -88,7 +88,7 @@ def example(page: str) -> str:
 
 @pytest.mark.slow
 def test_python_example_against_train_py(tmp_path: Path) -> None:
-    """Two epochs of both, on the same text, to the bit: Python prints enough digits of a float to restore it."""
+    """Two epochs of each give the same bits. Python prints enough digits of a float to restore it."""
     small = example("README.md").replace("max_epochs=100", "max_epochs=2, enable_progress_bar=False")
     assert small != example("README.md") and "seed_everything(0)" in small
     names = ("train/perplexity", "val/perplexity")

@@ -1,7 +1,7 @@
-"""train.py against a plain training loop in float64, with random settings: each number of both tables.
+"""train.py compared with a plain training loop in float64 with random settings: each number of both tables.
 
-The loop shares nothing with src: it reads and cuts the text, draws the weights and the order of the windows, and
-updates by formulas of its own; only the gradients are autograd's.
+The loop shares no code with src: it reads and cuts the text, draws the weights and the order of the windows, and has
+its own update rules. Only the gradients come from autograd.
 """
 
 import math
@@ -21,7 +21,7 @@ from tests.support.runs import rows
 from timemachine.config import REPOSITORY
 
 CASES = int(os.environ.get("CASES", 20))
-FLAT: dict[str, list[Any]] = {  # setting -> the values that are drawn
+FLAT: dict[str, list[Any]] = {  # setting -> values to draw from
     "seed": [0, 3],
     "model.hiddens": [1, 5, 17],
     "model.sigma": [0.01, 0.3],
@@ -172,5 +172,5 @@ def test_settings_against_plain_loop(number: int, tmp_path: Path) -> None:
         assert len(found) == len(expected)
         for row, right in zip(found, expected, strict=True):
             row.pop("chars_per_second", None)
-            # Rounding to 2^-53, carried through at most 21 updates of a network that may amplify it.
+            # Rounding errors of 2^-53, which a network may amplify over at most 21 updates.
             assert row == pytest.approx(right, rel=1e-9, abs=1e-12), typed

@@ -6,7 +6,7 @@ from timemachine.rnn import RNNScratch
 
 
 def pair(num_inputs: int, num_hiddens: int, activation: str) -> tuple[RNNScratch, torch.nn.RNN]:
-    """Ours and torch's with the same weights, in float64. Torch keeps them transposed and has a second bias."""
+    """Return our RNN and torch's with the same weights in float64. Torch transposes them and has a second bias."""
     torch.manual_seed(0)
     ours = RNNScratch(num_inputs, num_hiddens, sigma=0.5, activation=activation).double()
     torch.nn.init.normal_(ours.b_h)

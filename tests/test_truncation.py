@@ -1,4 +1,4 @@
-"""Sampling by temperature, top-k, top-p and min-p, against their definitions."""
+"""Sampling with temperature, top-k, top-p and min-p, compared with their definitions."""
 
 import itertools
 
@@ -23,7 +23,7 @@ def model() -> FusedRNNLM:
 
 
 def kept(weights: list[int], truncation: Truncation) -> list[int]:
-    """Return the weights that the definitions keep, others as 0. Integers, so that no sum is rounded."""
+    """Return the weights that the definitions keep, and 0 for others. Sums of integers are exact."""
     if truncation.top_k is not None:
         smallest = sorted(weights, reverse=True)[: truncation.top_k][-1]
         weights = [weight if weight >= smallest else 0 for weight in weights]
@@ -57,7 +57,7 @@ def test_truncation_is_its_definition(columns: list[list[int]], truncation: Trun
     [(1 / 0.7, Truncation()), (1.0, Truncation(3)), (0.5, Truncation(6, 0.8)), (1.0, Truncation(None, None, 0.2))],
 )
 def test_frequencies_are_the_distributions(alpha: float, truncation: Truncation) -> None:
-    """By a chi-square test of 20,000 characters, which a right sampler fails once in a million seeds."""
+    """A chi-square test of 20,000 characters, which rejects a correct sampler for one seed in a million."""
     network, size = model(), 20_000
     logits_V = network(torch.tensor([VOCAB[["a", "b"]]]))[0][0, -1].detach().double()
     logits_V[VOCAB.unk] = -torch.inf

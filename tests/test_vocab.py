@@ -24,7 +24,7 @@ UNICODE = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\
 
 
 def book_vocab(tokens: str, min_freq: int = 0) -> list[str]:
-    """The book's idx_to_token (section 9.2.2), with no reserved tokens."""
+    """Return the book's idx_to_token (section 9.2.2) without reserved tokens."""
     token_freqs = sorted(Counter(tokens).items(), key=lambda x: x[1], reverse=True)
     return sorted({"<unk>", *[token for token, freq in token_freqs if freq >= min_freq]})
 
@@ -60,9 +60,9 @@ def test_to_tokens() -> None:
 
 
 @given(UNICODE, UNICODE, st.integers(1, 3))
-@example("\0\U0010ffff\0", "\ufeff", 1)  # the first character of all and the last
+@example("\0\U0010ffff\0", "\ufeff", 1)  # the first and the last character of Unicode
 def test_encode_and_decode(text: str, other: str, min_count: int) -> None:
-    text += "eee"  # a text of which nothing is kept is refused
+    text += "eee"  # keeps the vocabulary from being empty, which is an error
     vocab = Vocab.of(text, Tokens.characters, min_count)
     assert vocab.idx_to_token == book_vocab(text, min_count)
     assert vocab.bytes_V.tolist() == [1 if it == UNKNOWN else len(it.encode()) for it in vocab.idx_to_token]
@@ -99,7 +99,7 @@ def test_byte_pairs() -> None:
 
 
 def test_a_long_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is read in parts."""
+    """A long text is processed in parts."""
     text = read("english")
     monkeypatch.setattr(module, "AT_ONCE", 1000)
     vocab = Vocab.of(text, Tokens.characters, 3)
@@ -109,7 +109,7 @@ def test_a_long_text(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("size", [256, 257, 32_768, 32_769, LARGEST])
 def test_large_vocabularies(size: int) -> None:
-    """At the bounds of the integers that hold an index."""
+    """The sizes are at the limits of the integer types of indices."""
     text = "".join(map(chr, range(0x10000, 0x10000 + size - 1)))  # and <unk>
     vocab = Vocab.of(text, Tokens.characters)
     assert len(vocab) == size and vocab.encode(text).tolist() == [*range(1, size)]

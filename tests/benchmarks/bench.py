@@ -1,9 +1,9 @@
-"""make bench: the project's code against its rivals, as ratios of medians, the two in turn in one process.
+"""make bench: time the project's code against alternatives, as ratios of medians measured alternately in one process.
 
-Steps are measured without `keep_freed_memory`, which train.py calls and rivals do not: nn.RNN gains up to a third by
-it, the fused kernel nothing. All that comes after them has it. Run it on an idle machine: two threads on two busy cores
-wait for each other by spinning. All groups together leave sweeps/reference/speed/<processor>.csv, which README quotes
-(`make numbers`).
+Single steps are measured without `keep_freed_memory`, which train.py calls and the alternatives do not: it speeds up
+nn.RNN by up to a third and leaves the fused kernel unchanged. All other groups use it. Run the benchmark on an idle
+machine: with two threads on two busy cores, each spins while it waits for the other. Running all groups writes
+sweeps/reference/speed/<processor>.csv, which README quotes (`make numbers`).
 """
 
 import argparse
@@ -46,11 +46,11 @@ from timemachine.vocab import Vocab
 THREADS = (1, 2)
 SPEED = REPOSITORY / "sweeps/reference/speed"
 TURN = 5
-T, B, H, V = 32, 1024, 32, 28  # the book's sizes
+T, B, H, V = 32, 1024, 32, 28  # the sizes in the book
 
 
 class Row(NamedTuple):
-    """A ratio, or without a rival's time a cost."""
+    """A ratio of two times, or a single time if there is no alternative."""
 
     what: str
     ours_ms: float | None = None
@@ -62,10 +62,10 @@ class Row(NamedTuple):
 
 
 def in_turn(ours: Callable[[], Any], rival: Callable[[], Any], rounds: int) -> tuple[float, float]:
-    """Return medians of both over `rounds` calls, in milliseconds; they take turns of `TURN` calls.
+    """Return the median time of both over `rounds` calls, in milliseconds, alternating every `TURN` calls.
 
-    In training a step follows its like. Where single steps alternate, ours waits 0.5 ms of 2 for what nn.RNN has driven
-    out of the caches: Python and torch around the kernel, not the kernel.
+    In training, each step follows one of the same kind. If single steps alternated, ours would spend 0.5 ms of 2 ms
+    on cache misses after nn.RNN. The misses are in Python and torch, not in the kernel.
     """
     times: tuple[list[float], list[float]] = ([], [])
     for number in range(-TURN, rounds, TURN):
@@ -83,7 +83,7 @@ def random_batch(T: int, B: int, V: int = V) -> Batch:
     return windows_BT[:, :-1], windows_BT[:, 1:]
 
 
-# What differs from the book's sizes -> T, B, H.
+# Changes to the book's sizes -> T, B, H.
 SIZES = {
     "": (T, B, H),
     ", T = 128": (128, B, H),
@@ -95,7 +95,7 @@ SIZES = {
 
 
 def steps(_: int) -> Iterator[Row]:
-    """A training step (gradients, clipping, update) against nn.RNN's."""
+    """Compare a training step (gradients, clipping, update) with nn.RNN."""
     for name, (T, B, H) in SIZES.items():
         batch = random_batch(T, B)
         rounds = 12 if H > 64 else 20 if T > 32 else 60
@@ -104,7 +104,7 @@ def steps(_: int) -> Iterator[Row]:
 
 
 def book(_: int) -> Iterator[Row]:
-    """A step at the book's sizes against other ways to write it."""
+    """Compare a step at the book's sizes with other implementations."""
     batch = random_batch(T, B)
     own = rivals.own_step(H, batch)
     yield Row("step against the book's loop", *in_turn(own, rivals.own_step(H, batch, "autograd"), 20))
@@ -112,14 +112,14 @@ def book(_: int) -> Iterator[Row]:
     for what, make in others.items():
         try:
             rival = make(H, batch)
-        except Exception as error:  # torch.compile raises anything where there is no compiler
+        except Exception as error:  # torch.compile may raise any exception if there is no compiler
             yield Row(f"step against {what}: skipped, {one_line(error, 60)}")
         else:
             yield Row(f"step against {what}", *in_turn(own, rival, 20))
 
 
 def cells(_: int) -> Iterator[Row]:
-    """A step with a cell of chapter 10 against PyTorch's layer."""
+    """Compare a step of each cell of chapter 10 with PyTorch's layer."""
     for H in (32, 256):
         layers = {"gru": nn.GRU(V, H), "lstm": nn.LSTM(V, H), "deep_rnn": nn.RNN(V, H, num_layers=2)}
         for cell, layer in layers.items():
@@ -129,7 +129,7 @@ def cells(_: int) -> Iterator[Row]:
 
 
 def next_edition(_: int) -> Iterator[Row]:
-    """A step of `recipe=next_edition` against the loop that the book writes, and against PyTorch's layers."""
+    """Compare a step of `recipe=next_edition` with the book's loop and with PyTorch's layers."""
     V, H, D = 1025, 128, 64
     batch = random_batch(T, B, V)
     embedding: dict[str, Any] = {"input": "embedding", "embedding_dim": D}
@@ -140,7 +140,7 @@ def next_edition(_: int) -> Iterator[Row]:
 
 
 def tokens(threads: int) -> Iterator[Row]:
-    """To learn 1,024 byte-pair tokens from a novel's length of text, and to encode it; a cost."""
+    """Time learning 1,024 byte-pair tokens from a text as long as a novel, and encoding that text."""
     if threads == 1:
         text = find_corpus("sample", [], Tokens.bpe).characters * 7
         began = perf_counter()
@@ -152,7 +152,7 @@ def tokens(threads: int) -> Iterator[Row]:
 
 
 def sizes(threads: int) -> Iterator[Row]:
-    """Up to which sizes the fused kernel is faster than bptt (`kernels.is_fastest`): where that is likeliest wrong."""
+    """Compare fused with bptt at the sizes where `kernels.is_fastest` is most likely to be wrong."""
     if threads > 1:
         return
     batches = [(32, 1024, 28), (32, 8, 28), (32, 64, 100), (8, 256, 256), (32, 64, 5000)]
@@ -163,7 +163,7 @@ def sizes(threads: int) -> Iterator[Row]:
 
 
 class Clock(pl.Callback):
-    """When each training epoch began."""
+    """Record the start time of each training epoch."""
 
     def __init__(self) -> None:
         self.began: list[float] = []
@@ -172,12 +172,12 @@ class Clock(pl.Callback):
         self.began.append(perf_counter())
 
     def milliseconds(self) -> list[float]:
-        """Return what each epoch took but the first."""
+        """Return the duration of each epoch except the first."""
         return [1e3 * (b - a) for a, b in zip(self.began[1:], self.began[2:], strict=False)]
 
 
 def epochs_of_program(*typed: str) -> list[float]:
-    """Return the milliseconds of the epochs of `train.py` on the sample text, called in this process."""
+    """Run `train.py` on the sample text in this process and return the duration of its epochs in milliseconds."""
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder, with_callback(clock):
         assert_succeeded(call_program("train.py", "data=sample", "trainer=cpu", f"hydra.run.dir={folder}/run", *typed))
@@ -185,7 +185,7 @@ def epochs_of_program(*typed: str) -> list[float]:
 
 
 def epoch(_: int) -> Iterator[Row]:
-    """A whole epoch with validation, as train.py runs it, against a plain Lightning program."""
+    """Compare an epoch of train.py, including validation, with a plain Lightning program."""
     data = TimeMachine(corpus=find_corpus("sample", []))
     ours, plain = list[float](), list[float]()
     for _ in range(4):
@@ -203,7 +203,7 @@ def epoch(_: int) -> Iterator[Row]:
 
 
 def decoding(_: int) -> Iterator[Row]:
-    """Characters of a text."""
+    """Compare greedy decoding with the book's `predict`."""
     data = TimeMachine(corpus=find_corpus("sample", []))
     torch.manual_seed(0)
     model = FusedRNNLM(len(data.vocab), sigma=0.3, backward="autograd")
@@ -218,7 +218,7 @@ def decoding(_: int) -> Iterator[Row]:
 
 
 def milliseconds_of(*command: str, **environment: str) -> float:
-    """Return what a Python program takes in a folder of its own, from start to end. Raise CalledProcessError."""
+    """Return the total run time of a Python program in an empty folder. Raise CalledProcessError if it fails."""
     with tempfile.TemporaryDirectory() as folder:
         began = perf_counter()
         found = os.environ | {"PYTHONPATH": os.pathsep.join([str(REPOSITORY), *sys.path])} | environment
@@ -230,7 +230,7 @@ TRAIN = str(REPOSITORY / "train.py")
 
 
 def program(threads: int) -> Iterator[Row]:
-    """`python train.py` with CSV, start to end, against the book's own code without its figure: 100 epochs."""
+    """Compare `python train.py` (CSV logging) with the book's code (no figure): 100 epochs, start to end."""
     what, text = "the whole program against the book's own", find_corpus("sample", []).paths[0]
     one_or_two = {"OMP_NUM_THREADS": str(threads)}
     ours, book = list[float](), list[float]()
@@ -245,7 +245,7 @@ def program(threads: int) -> Iterator[Row]:
 
 
 def sweep(threads: int) -> Iterator[Row]:
-    """Four of the book's runs, one after another and one a core: the whole program, with its seconds of imports."""
+    """Compare running four of the book's runs in parallel, one per core, with running them in sequence."""
     command = [TRAIN, "-m", "seed=0,1,2,3", "data=sample", "logger=csv"]
     alone = milliseconds_of(*command, OMP_NUM_THREADS=str(threads))
     together = milliseconds_of(*command, "hydra/launcher=joblib")
@@ -257,7 +257,7 @@ GROUPS = {group.__name__: group for group in EVERY}
 
 
 def processor() -> str:
-    """Return the processor's name, as far as the system tells it."""
+    """Return the name of the processor, as far as the system reports it."""
     info = Path("/proc/cpuinfo")
     names = re.findall(r"model name\s*: (.+)", info.read_text()) if info.exists() else []
     return names[0] if names else platform.machine()

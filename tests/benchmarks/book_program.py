@@ -1,7 +1,7 @@
-"""The book's program, on a text that is given, with d2l's own classes and no figure: python -m … TEXT [EPOCHS].
+"""Run the book's program with d2l's own classes and no figure: python -m tests.benchmarks.book_program TEXT [EPOCHS].
 
-d2l is installed without what it depends on (pip install --no-deps d2l==1.0.3), as it asks for numpy 1.23.5, which no
-Python from 3.12 on has. What it imports for other chapters alone is replaced where it is missing.
+Install d2l without its dependencies (pip install --no-deps d2l==1.0.3): it requires numpy 1.23.5, which does not
+support Python 3.12 or later. Missing modules that d2l imports only for other chapters are replaced by stubs.
 """
 
 import sys
@@ -17,26 +17,26 @@ OF_OTHER_CHAPTERS = ("IPython", "matplotlib_inline", "pandas", "PIL", "requests"
 
 
 def import_d2l() -> Any:
-    """Return `d2l.torch`. Raises ImportError where d2l is not installed."""
+    """Return `d2l.torch`. Raise ImportError if d2l is not installed."""
     missing = [name for name in OF_OTHER_CHAPTERS if find_spec(name.partition(".")[0]) is None]
     parts = {part: _anything(part) for name in missing for part in (name.partition(".")[0], name)}
     sys.modules.update(parts)
     try:
         return import_module("d2l.torch")
-    finally:  # wandb, for example, asks whether pandas is there
+    finally:  # wandb, for example, checks whether pandas is installed
         for part in parts:
             del sys.modules[part]
 
 
 def _anything(name: str) -> ModuleType:
     module = ModuleType(name)
-    module.__spec__ = ModuleSpec(name, None)  # which torch looks at
+    module.__spec__ = ModuleSpec(name, None)  # torch reads it
     vars(module)["__getattr__"] = lambda _: MagicMock()
     return module
 
 
 def main(text: str, epochs: int = 100) -> None:
-    """Section 9.5 of the book, from its corpus to the text that goes on."""
+    """Run section 9.5 of the book, from loading the corpus to generating text."""
     d2l = import_d2l()
     d2l.TimeMachine._download = lambda _: text
     d2l.Module.plot = lambda *_, **__: None

@@ -1,7 +1,7 @@
-"""python -m tests.benchmarks.large FOLDER [GB]: the same run on a novel and on a large text made of novels.
+"""Compare a run on a novel with one on a large text made of novels: python -m tests.benchmarks.large FOLDER [GB].
 
-It needs Linux's /proc, the novels in ../shared/corpora, and room in FOLDER for twice the text's size. Memory is the
-peak of anonymous memory (RssAnon), which the mapped text is no part of. Run it on an idle machine.
+It needs Linux's /proc, the novels in ../shared/corpora, and free space in FOLDER for twice the size of the text.
+Memory is the peak of anonymous memory (RssAnon), which excludes the mapped text. Run it on an idle machine.
 """
 
 import argparse
@@ -25,7 +25,7 @@ TYPED = (
 
 
 class FirstStep(pl.Callback):
-    """Leave a file when the first step is done."""
+    """Create a file after the first step."""
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
         if trainer.is_global_zero and trainer.global_step == 1:
@@ -33,7 +33,7 @@ class FirstStep(pl.Callback):
 
 
 def make_text(path: Path, size: int) -> None:
-    """Write the novels one after another until the file has `size` bytes; keep it if it has."""
+    """Write novels to the file until it has `size` bytes. An existing file of that size is kept."""
     novels = b"".join(novel.read_bytes() for novel in sorted(NOVELS.glob("*.txt")))
     if not path.exists() or path.stat().st_size < size:
         with path.open("wb") as file:
@@ -42,12 +42,12 @@ def make_text(path: Path, size: int) -> None:
 
 
 def status(process: psutil.Process) -> tuple[int, bool]:
-    """Return bytes of memory that no file backs, and whether the process maps a text of the cache."""
+    """Return the anonymous memory in bytes, and whether the process maps a cached text."""
     try:
         lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
         anonymous = next(int(line.split()[1]) << 10 for line in lines if line.startswith("RssAnon"))
         return anonymous, "timemachine/large/" in Path(f"/proc/{process.pid}/maps").read_text()
-    except (OSError, StopIteration):  # it has ended
+    except (OSError, StopIteration):  # the process has ended
         return 0, False
 
 

@@ -1,4 +1,4 @@
-"""What the project's own code is timed against: PyTorch's RNN, the book's loop, a plain Lightning program.
+"""Alternatives for the benchmarks: PyTorch's RNN, the book's loop, a plain Lightning program.
 
 T time steps, B batch, H hidden units, V vocabulary.
 """
@@ -22,10 +22,10 @@ Step = Callable[[], Any]
 
 
 def own_step(H: int, batch: Batch, backward: str = "auto", V: int = 28, **network: Any) -> Step:
-    """Gradients, clipping and update of `FusedRNNLM`; backward="autograd" is the book's loop."""
+    """Return a step of `FusedRNNLM`: gradients, clipping and update. backward="autograd" is the book's loop."""
     model = FusedRNNLM(V, hiddens=H, backward=backward, **network)
     model.trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
-    parameters = list(model.parameters())  # as Lightning's hook finds them: in the optimiser
+    parameters = list(model.parameters())  # from the optimizer, like Lightning's hook
     optimizer = torch.optim.SGD(parameters, lr=1)
 
     def step() -> None:
@@ -38,7 +38,7 @@ def own_step(H: int, batch: Batch, backward: str = "auto", V: int = 28, **networ
 
 
 def compiled_loop_step(H: int, batch: Batch) -> Step:
-    """The book's loop under torch.compile. Raises whatever torch does where it has no compiler."""
+    """Return a step of the book's loop under torch.compile. Raise torch's exception if there is no compiler."""
     model = RNNLMScratch(28, hiddens=H)
     optimizer, loss = torch.optim.SGD(model.parameters(), lr=1), torch.compile(lambda: model.nll(batch).mean())
 
@@ -53,7 +53,7 @@ def compiled_loop_step(H: int, batch: Batch) -> Step:
 
 
 def d2l_step(H: int, batch: Batch) -> Step:
-    """The book's own classes, of d2l 1.0.3. Raises ImportError where that is not installed."""
+    """Return a step of the classes of d2l 1.0.3. Raise ImportError if d2l is not installed."""
     d2l = import_d2l()
     model = d2l.RNNLMScratch(d2l.RNNScratch(num_inputs=28, num_hiddens=H), vocab_size=28, lr=1)
     model.plot = lambda *_, **__: None
@@ -73,7 +73,7 @@ def d2l_step(H: int, batch: Batch) -> Step:
 
 
 def torch_step(H: int, batch: Batch, layer: nn.RNNBase | None = None, V: int = 28, D: int = 0) -> Step:
-    """The same with torch.nn.RNN, or another layer, nn.Linear, cross_entropy, clip_grad_norm_.
+    """Return a step that uses torch.nn.RNN or another layer, nn.Linear, cross_entropy and clip_grad_norm_.
 
     `D`: the width of an nn.Embedding; 0 for one-hot vectors.
     """
@@ -95,7 +95,7 @@ def torch_step(H: int, batch: Batch, layer: nn.RNNBase | None = None, V: int = 2
 
 
 class PlainLightning(pl.LightningModule):
-    """The book's model as a first Lightning program has it: a loop, and a log call a step."""
+    """The book's model as a simple Lightning program: a Python loop, and one log call per step."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -118,7 +118,7 @@ class PlainLightning(pl.LightningModule):
 
 
 def item_by_item(data: TimeMachine, split: str) -> DataLoader[Any]:
-    """A DataLoader that collates windows one by one."""
+    """Return a DataLoader that collates windows one at a time."""
     starts = data.splits[split].starts
     windows_NT = data.tokens_N.unfold(0, data.num_steps + 1, 1)[starts.start : starts.stop].long()
     return DataLoader(TensorDataset(windows_NT[:, :-1], windows_NT[:, 1:]), data.batch_size, shuffle=split == "train")

@@ -1,4 +1,4 @@
-"""The command line as Hydra takes it, and the options that work as Hydra documents them."""
+"""Command-line arguments in Hydra's syntax, and the options that Hydra documents."""
 
 import json
 import os
@@ -19,13 +19,13 @@ from timemachine.exercises import BY_NUMBER
 from timemachine.run.jobs import load_sweep
 from timemachine.run.record import read_summary
 
-# What a shell can pass: any bytes without NUL, which Python shows as text.
+# Arguments from a shell may have any bytes except NUL. Python decodes them to str.
 ARGUMENTS = st.binary(max_size=60).map(lambda argument: os.fsdecode(argument.replace(b"\0", b"")))
 SMALL = ["data=sample", "data.num_train=64", "data.num_val=64", "model.hiddens=2", "trainer.max_epochs=1", "logger=csv"]
 
 
 def parsed(argument: str) -> tuple[str, Any]:
-    """Name and value as Hydra reads them and OmegaConf gives them out."""
+    """Return the name and the value as parsed by Hydra and OmegaConf."""
     override = OverridesParser.create().parse_override(argument)
     return override.key_or_group, OmegaConf.create({"value": override.value()}).value
 
@@ -44,7 +44,7 @@ def parsed(argument: str) -> tuple[str, Any]:
         ("+callbacks.mine._target_=a.B", "+callbacks.mine._target_=a.B"),
         ("~callbacks.early_stopping", "~callbacks.early_stopping"),
         ("~logger", "~logger"),
-        ("~trainer.max_time", "trainer.max_time=null"),  # OmegaConf deletes no key of a dataclass
+        ("~trainer.max_time", "trainer.max_time=null"),  # OmegaConf cannot delete a key of a dataclass
         ("~seed", "seed=0"),
         ("~data.search_dirs", "data.search_dirs=[../shared/corpora]"),
         ("exercise=3", "exercise=one_hot_is_embedding"),
@@ -53,7 +53,7 @@ def parsed(argument: str) -> tuple[str, Any]:
 )
 def test_overrides(typed: str, taken: str) -> None:
     assert hydra_override(typed, Train) == taken
-    assert hydra_override(taken, Train) == taken  # which Lightning's processes are started with
+    assert hydra_override(taken, Train) == taken  # Lightning passes it to its processes
 
 
 @pytest.mark.parametrize("name", ["2026_01", "1.10", "007", "1e5", "null", "a b, it's [say] (1)=c"])
@@ -107,7 +107,7 @@ def test_any_file_name(tmp_path_factory: pytest.TempPathFactory, name: str) -> N
 )
 def test_flags_anywhere(typed: str, flags: list[str]) -> None:
     arguments = ["data=sample", "seed=1"]
-    for place in range(2 if typed == "--info" else 0, 3):  # a bare --info takes what follows it for its value
+    for place in range(2 if typed == "--info" else 0, 3):  # a bare --info takes the next argument as its value
         line = [*arguments[:place], *typed.split(), *arguments[place:]]
         assert checked_arguments(line, Train) == [*flags, *arguments]
 
@@ -123,7 +123,7 @@ def test_latest_run() -> None:
         Path("outputs", name, "summary.json").write_text(text)
     for name, schema in (("run", Generate), ("run", Evaluate), ("resume", Train), ("init_from", Train)):
         assert hydra_override(f"{name}=latest", schema) == f"{name}='outputs/2026-11-28/01-02-03-4'"
-    Path("latest").mkdir()  # a folder of that name
+    Path("latest").mkdir()  # a folder named "latest"
     assert hydra_override("run=latest", Generate) == "run='latest'"
 
 
@@ -133,11 +133,11 @@ def test_exercise_by_number() -> None:
     assert "exercise=clipping" in call_program("train.py", "exercise=9", "--cfg", "hydra").stdout
 
 
-# Hydra's options
+# Options of Hydra
 
 
 def run_settings(*typed: str) -> dict[str, Any]:
-    """Train, and return the settings of the run."""
+    """Train and return the settings of the run."""
     assert_succeeded(call_program("train.py", *SMALL, *typed, "hydra.run.dir=run"))
     return dict(read_summary(Path("run"))["settings"])
 

@@ -1,4 +1,4 @@
-"""--help of the three programs: each setting with its value, its meaning and what it may be."""
+"""--help of the three programs: the value, the description and the choices of each setting."""
 
 import re
 
@@ -13,7 +13,7 @@ PROGRAMS = [("train.py", Train), ("evaluate.py", Evaluate), ("generate.py", Gene
 
 
 def helped(name: str) -> str:
-    """Return what is printed, each run of white space as one space."""
+    """Return the printed help with white space collapsed."""
     done = call_program(name, "--help", "all")
     assert_succeeded(done)
     assert max(map(len, done.stdout.splitlines())) <= 120

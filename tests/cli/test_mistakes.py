@@ -1,4 +1,4 @@
-"""A user's mistakes: each ends with exit status 1 and one line that names the setting."""
+"""User mistakes: each exits with status 1 and one line that names the setting."""
 
 import json
 import re
@@ -10,7 +10,7 @@ import pytest
 from tests.support.programs import Done, Program, call_program
 
 TRAIN = "train.py data=sample logger=csv "
-MISTAKES = [  # command -> what its line names
+MISTAKES = [  # command -> text in its error message
     # Names
     (TRAIN + "model.hidens=64", "model.hiddens"),
     (TRAIN + "model={hidens:64}", "model.hiddens"),
@@ -48,7 +48,7 @@ MISTAKES = [  # command -> what its line names
     (TRAIN + "logger.wandb=false", "logger.wandb"),
     (TRAIN + "recipe=novel data=book", "data=book"),
     (TRAIN + "hydra.sweeper.max_batch_size=abc -m", "hydra.sweeper.max_batch_size=abc"),
-    # A text, a folder, a class
+    # Texts, folders and classes
     (TRAIN + "data.corpus=/nowhere", "data.corpus=/nowhere"),
     (TRAIN + "data.corpus=time_machin", "data.corpus=time_machine"),
     (TRAIN + "data.corpus=binary.txt", "data.corpus=binary.txt"),
@@ -56,7 +56,7 @@ MISTAKES = [  # command -> what its line names
     (TRAIN + "init_from=hollow", "init_from=hollow"),
     (TRAIN + "callbacks.a=1", "callbacks.a"),
     (TRAIN + "callbacks.a._target_=os.system", "callbacks.a._target_"),
-    (TRAIN + "+hydra.callbacks.a={_target_:os.system,command:ls}", "cannot be authorized"),  # to its last words
+    (TRAIN + "+hydra.callbacks.a={_target_:os.system,command:ls}", "cannot be authorized"),  # the full message
     (TRAIN + "hydra.run.dir=binary.txt/run", "hydra.run.dir=binary.txt/run"),
     # Sweeps
     (TRAIN + "-m hydra.sweep.dir=binary.txt/run", "hydra.sweep.dir=binary.txt/run"),
@@ -90,7 +90,7 @@ def _folder() -> None:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run that has ended."""
+    """Return the folder of a completed run."""
     folder = tmp_path_factory.mktemp("run")
     small = ("model.hiddens=2", "data.num_train=64", "data.num_val=64", "trainer.max_epochs=1")
     done = call_program("train.py", "data=sample", "logger=csv", "trainer=cpu", *small, f"hydra.run.dir={folder}")
@@ -115,7 +115,7 @@ def test_one_line_about_a_run(name: str, mistake: str, named: str, run: Path) ->
         ("callbacks=mine", "a:\n\tb: 1", "callbacks/mine.yaml"),
         ("exercise=mine", "a: [b\n", "exercise/mine.yaml"),
         ("callbacks=mine", "_target_: a.B", "callbacks._target_=a.B"),
-        ("exercise=mine", "seed: 1", "exercise/mine"),  # it lacks # @package _global_
+        ("exercise=mine", "seed: 1", "exercise/mine"),  # "# @package _global_" is missing
         ("+group=mine", "# @package _global_\nmodel:\n  hidens: 1", "model.hiddens"),
     ],
 )
@@ -134,8 +134,8 @@ def test_run_without_checkpoint(run: Path) -> None:
 
 @pytest.mark.parametrize("argument", ["--help", "data.corpus=/nowhere"])
 def test_quick_answers(argument: str, program: Program) -> None:
-    imported = program("train.py", argument, PYTHONPROFILEIMPORTTIME="1").stderr  # in a process of its own
-    assert re.search(r"\| +timemachine\.config$", imported, re.MULTILINE)  # so the list is there
+    imported = program("train.py", argument, PYTHONPROFILEIMPORTTIME="1").stderr  # in a new process
+    assert re.search(r"\| +timemachine\.config$", imported, re.MULTILINE)  # so the import times were printed
     assert not re.search(r"\| +(torch|lightning|torchmetrics|wandb|matplotlib)\b", imported)
 
 

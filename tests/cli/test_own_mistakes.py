@@ -1,4 +1,4 @@
-"""A developer's mistake is a whole traceback, a failed run, and exit status 1, not a line about settings."""
+"""Errors in a developer's code: a full traceback, a failed run and exit status 1, not a one-line message."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""How a sweep counts its jobs, and what it prints of its progress."""
+"""Progress of a sweep: the numbers of the jobs and the printed lines."""
 
 import re
 from pathlib import Path
@@ -18,7 +18,7 @@ LINE = re.compile(r"^job   (\d)  (\w+) +val +[\d.–]+  (\d of \d)$", re.MULTILI
 
 @pytest.mark.usefixtures("quick_calls")
 def test_a_line_per_job(tmp_path: Path) -> None:
-    """The message of a failed job comes once."""
+    """The error message of a failed job is printed once."""
     done = call_program("train.py", *SWEEP, "data.num_steps=30000,4,5")
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert (done.stdout + done.stderr).count("data.num_steps=30000 ") == 1
@@ -48,7 +48,7 @@ def test_shared_mistake_is_one_line() -> None:
         (["data=glob(*)"], 3),
         (["seed=${data.start}", "training.carry_state=1,0"], 2),
         (["exercise=clipping", "seed=0"], 52),
-        (["exercise=how_low", "recipe=novel", "seed=0", "data.corpus=sample,time_machine"], 2),  # tells any runs apart
+        (["exercise=how_low", "recipe=novel", "seed=0", "data.corpus=sample,time_machine"], 2),  # unique for each run
     ],
 )
 def test_number_of_jobs(typed: list[str], jobs: int) -> None:

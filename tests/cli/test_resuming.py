@@ -1,4 +1,4 @@
-"""Which run, sweep or parent a command can continue from; everything else is refused before anything is written."""
+"""Runs, sweeps and parents that a command can resume. Any other is rejected before anything is written."""
 
 import os
 from pathlib import Path
@@ -19,9 +19,9 @@ pytestmark = pytest.mark.usefixtures("quick_calls")
 
 
 def what_is_there() -> dict[str, tuple[bytes, int]]:
-    """Return each file, except those of new runs, with its content and the time of its last change.
+    """Return the content and modification time of each file outside of outputs.
 
-    Without `.lock`, which filelock's oldest version touches.
+    `.lock` is skipped because the oldest supported version of filelock touches it.
     """
     paths = [Path(place, name) for place, _, names in os.walk(".") for name in names if "outputs" not in place]
     paths = [path for path in paths if path.name != ".lock"]
@@ -29,7 +29,7 @@ def what_is_there() -> dict[str, tuple[bytes, int]]:
 
 
 def assert_refused(names: str, *arguments: str) -> None:
-    """train.py ends with one line that begins with the setting, and changes no other run."""
+    """Check that train.py exits with one line that starts with the setting and leaves other runs unchanged."""
     before = what_is_there()
     done = call_program("train.py", *arguments)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done.stderr
@@ -48,7 +48,7 @@ def test_resume_keeps_recorded_settings() -> None:
 
 
 def test_resume_with_another_trainer_group() -> None:
-    """Only what a file of the group sets is taken: the run keeps its number of epochs, and its clipping."""
+    """Only the settings in the group's file change: the run keeps its number of epochs and its clipping."""
     typed = [*SHORT, "trainer.max_epochs=2", "trainer.gradient_clip_val=0.5", "hydra.run.dir=run"]
     assert_succeeded(call_program("train.py", *typed))
     assert_succeeded(call_program("train.py", "resume=run", "trainer=auto", "trainer.max_epochs=3"))
@@ -57,7 +57,7 @@ def test_resume_with_another_trainer_group() -> None:
 
 
 def test_resume_without_hydra_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With hydra.output_subdir=null, and a seed from a variable that is gone."""
+    """The run has hydra.output_subdir=null and a seed from an environment variable that is no longer set."""
     monkeypatch.setenv("SEED", "7")
     typed = ["hydra.output_subdir=null", "hydra.run.dir=run", "seed=${oc.env:SEED}"]
     assert_succeeded(call_program("train.py", *ONE_EPOCH, *typed))
@@ -68,7 +68,7 @@ def test_resume_without_hydra_folder(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_resume_with_wandb_offline() -> None:
-    """W&B's own files have links to its cache."""
+    """W&B's files include links to its cache."""
     typed = [*ONE_EPOCH[:-2], "trainer.max_epochs=1", "logger.wandb.mode=offline", "hydra.run.dir=run"]
     assert_succeeded(call_program("train.py", *typed))
     assert_succeeded(call_program("train.py", "resume=run", "trainer.max_epochs=2"))
@@ -102,7 +102,7 @@ def test_folder_of_no_run(files: dict[str, str]) -> None:
 
 def test_sweep_resumes_its_own_jobs() -> None:
     Path("sweep").mkdir()
-    Path("sweep/multirun.yaml").touch()  # as a full disk leaves it before the first job
+    Path("sweep/multirun.yaml").touch()  # left by a full disk before the first job
     assert_succeeded(call_program("train.py", *SWEEP, "seed=0,1", "resume=sweep"))
     assert not list(Path("sweep").glob("*/epochs.safetensors")) + list(Path("sweep").glob("*/page.html"))
     results = {path: path.read_bytes() for path in Path("sweep").glob("*/[ms]*.*")}
@@ -117,16 +117,16 @@ def test_sweep_resumes_its_own_jobs() -> None:
         ("resume=sweep", []),
     ):
         assert_refused(names, *command, "resume=sweep")
-    more = ["seed=0,1,2", "model.sigma=0.01"]  # one more job, and a default
+    more = ["seed=0,1,2", "model.sigma=0.01"]  # one more job, and a default value
     assert_succeeded(call_program("train.py", *SWEEP, *more, "resume=sweep"))
     assert Path("sweep/2/summary.json").exists()
-    assert_succeeded(call_program("train.py", "resume=sweep/1", "trainer.max_epochs=2"))  # one job alone
+    assert_succeeded(call_program("train.py", "resume=sweep/1", "trainer.max_epochs=2"))  # a single job
     summary = read_summary(Path("sweep/1"))
     assert (summary["settings"]["seed"], summary["metrics"]["epoch"]) == (1, 2)
 
 
 def test_init_from_then_resume_without_parent() -> None:
-    """The run has an order of windows of its own; at a rate of 1e-38 an epoch changes no weight."""
+    """The new run draws its own order of windows. A learning rate of 1e-38 leaves the weights unchanged."""
     mother = "mother, it's (1)"
     short = [*ONE_EPOCH, "trainer.precision=64-true"]
     still = [*short, "model.lr=1e-38", "model.sigma=1", "training.optimizer=adamw"]
@@ -148,7 +148,7 @@ def test_init_from_then_resume_without_parent() -> None:
 
 
 def test_init_from_tied_weights() -> None:
-    """Their inputs are divided by embedding_sigma, so another one would be another network."""
+    """The inputs are divided by embedding_sigma, so changing it would change the network."""
     tied = [*ONE_EPOCH, "model.lr=0.1", "model.tie_weights=true", "model.input=embedding", "model.embedding_dim=2"]
     assert_succeeded(call_program("train.py", *tied, "hydra.run.dir=mother"))
     assert_refused("init_from=mother", *tied, "model.embedding_sigma=0.1", "init_from=mother")

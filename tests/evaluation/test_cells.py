@@ -1,4 +1,4 @@
-"""Measurements through the model with the RNN, and with an LSTM, whose state is more than its output."""
+"""Measurements on a model with an RNN and on one with an LSTM, whose state has more than its output."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def data(excerpt: Corpus) -> TimeMachine:
 
 @pytest.fixture(params=["rnn", "lstm"])
 def model(request: pytest.FixtureRequest, data: TimeMachine) -> RNNLMScratch:
-    """Weights so large that distant characters still count."""
+    """Return a model whose weights are large enough for distant characters to matter."""
     torch.manual_seed(0)
     return RNNLMScratch(len(data.vocab), HIDDENS, sigma=0.8, cell=request.param)
 
@@ -34,7 +34,7 @@ def model(request: pytest.FixtureRequest, data: TimeMachine) -> RNNLMScratch:
 def test_ensemble(model: RNNLMScratch, data: TimeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dynamic_evaluation, "EXPONENTS", (1.0, 0.0, 0.0))
     monkeypatch.setattr(dynamic_evaluation, "EXPONENTS_RATE", 0.0)
-    model, targets = model.double(), range(40, 90)  # its state multiplies roundings
+    model, targets = model.double(), range(40, 90)  # the recurrence amplifies rounding errors
     expected_N = stream_nll(model, data.tokens_N, targets)
     for several in (model, Ensemble([model, model])):
         torch.testing.assert_close(stream_nll(several, data.tokens_N, targets), expected_N)

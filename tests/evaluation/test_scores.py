@@ -1,4 +1,4 @@
-"""Scores against slow loops over one target at a time."""
+"""Scores, compared with slow loops over one target at a time."""
 
 import math
 from pathlib import Path
@@ -32,7 +32,7 @@ def encoded(excerpt: Corpus, vocab: Vocab) -> Tensor:
 
 @pytest.fixture
 def model(vocab: Vocab) -> RNNLMScratch:
-    """A model that forgets nothing, so that its predictions depend on where its state begins."""
+    """Return a model with a long memory, so that its predictions depend on where its state starts."""
     torch.manual_seed(0)
     model = RNNLMScratch(len(vocab), hiddens=8, activation="relu").double()
     with torch.no_grad():
@@ -43,7 +43,7 @@ def model(vocab: Vocab) -> RNNLMScratch:
 
 
 def nll_after(model: RNNLMScratch, chars: list[int], target: int) -> float:
-    """-log P of a target after these characters, read from a zero state."""
+    """Return -log P of the target after these characters, starting from a zero state."""
     with torch.no_grad():
         logits_V = model(torch.tensor([chars]))[0][0, -1]
     return float(logits_V.logsumexp(0) - logits_V[target])
@@ -62,7 +62,7 @@ def stream_perplexity(model: RNNLMScratch, chars: list[int], targets: range) -> 
 
 @pytest.fixture(params=["rnn", "lstm"])
 def any_cell(request: pytest.FixtureRequest, model: RNNLMScratch) -> RNNLMScratch:
-    """The model that forgets nothing, and one whose state is more than its outputs."""
+    """Return the RNN with a long memory, or an LSTM, whose state has more than its output."""
     return model if request.param == "rnn" else RNNLMScratch(model.vocab_size, 5, sigma=0.8, cell="lstm").double()
 
 
@@ -89,7 +89,7 @@ def test_score_by_hand() -> None:
     assert found.standard_error == pytest.approx(math.exp(1.8) * math.sqrt((6400 + 400 + 3600) * 3 / 2) / 250)
     assert found.bits == pytest.approx(math.log2(found.perplexity))
     assert found.num_targets == 250
-    assert math.isnan(score(torch.ones(100), torch.ones(100)).standard_error)  # of one block
+    assert math.isnan(score(torch.ones(100), torch.ones(100)).standard_error)  # a single block
     diverged = score(torch.full((200,), 1e6, dtype=torch.float64))
     assert diverged.perplexity == math.inf and diverged.bits == pytest.approx(1e6 / math.log(2))
     # A character that is predicted twice counts twice.
@@ -138,10 +138,10 @@ def test_paired_error() -> None:
     common_N = 50 * torch.rand(40_000, generator=generator, dtype=torch.float64)
     own_N = torch.randn(40_000, generator=generator, dtype=torch.float64)
     mean, error = paired(common_N + own_N + 0.1, common_N)
-    assert error == pytest.approx(1 / 200, rel=0.15)  # what both share is gone
+    assert error == pytest.approx(1 / 200, rel=0.15)  # the error that both share cancels
     assert mean == pytest.approx(0.1, abs=4 * error)
     assert math.isnan(paired(own_N[:50], common_N[:50])[1])
-    of_N = torch.rand(40_000, generator=generator) < 0.25  # some characters alone
+    of_N = torch.rand(40_000, generator=generator) < 0.25  # only some characters
     mean, error = paired(torch.where(of_N, own_N + 0.1, 7), torch.zeros(40_000), of_N)
     assert mean == pytest.approx((own_N[of_N] + 0.1).mean().item())
     assert error == pytest.approx(1 / 100, rel=0.15)

@@ -1,4 +1,4 @@
-"""The probe of the two exercises that read other books."""
+"""The probe that both exercises on other books use."""
 
 import math
 from pathlib import Path

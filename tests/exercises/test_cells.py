@@ -1,4 +1,4 @@
-"""The report of the exercise about cells."""
+"""The report of the exercise on cells."""
 
 import math
 from pathlib import Path
@@ -21,7 +21,7 @@ def leave_run(sweep: Path, model: tuple[str, int], rate: float, start: int, nats
 
 
 def test_rates_are_chosen_on_validation(tmp_path: Path) -> None:
-    """The rest of the text would choose the other rate, and excerpts differ by more than cells."""
+    """Choosing on the rest of the text would give the other rate. Excerpts differ more than cells."""
     for start in STARTS:
         drift, noise = start / 4000, start % 3 / 1000
         for number, model in enumerate(PARAMETERS):

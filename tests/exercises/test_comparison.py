@@ -1,4 +1,4 @@
-"""What all reports share: what may be claimed of two numbers, tables, and what became of a run."""
+"""Code that all reports share: significance of differences, tables, and the status of a run."""
 
 import math
 
@@ -14,7 +14,7 @@ from timemachine.exercises.comparison import UNDECIDED, Estimate, by_seed, compa
 from timemachine.exercises.outcomes import definition, outcome
 from timemachine.run.jobs import Job
 
-NUMBERS = st.floats(-1e3, 1e3).map(lambda value: round(value, 9))  # whose squares do not underflow
+NUMBERS = st.floats(-1e3, 1e3).map(lambda value: round(value, 9))  # rounded, so that squares do not underflow
 
 
 @given(st.lists(NUMBERS, min_size=3, max_size=20, unique=True))
@@ -37,7 +37,7 @@ def test_students_t(df: int) -> None:
 
 def test_a_comparison_is_paired() -> None:
     one = {0: 7.0, 1: 8.0, 2: 9.0, 3: 5.0}
-    shifted = {seed: value + 0.1 + 0.01 * seed for seed, value in one.items() if seed < 3}  # the seeds vary far more
+    shifted = {seed: value + 0.1 + 0.01 * seed for seed, value in one.items() if seed < 3}  # seeds differ far more
     found = compare(one, shifted)
     assert found.count == 3 and found.mean == pytest.approx(-0.11)
     assert found.half == pytest.approx(4.3027 * 0.01 / math.sqrt(3), rel=1e-4)
@@ -53,14 +53,14 @@ def test_holm_bounds_false_claims() -> None:
 
     assert holm({"a": of(0.01), "b": of(0.04), "c": of(0.03)}) == {"a": True, "b": False, "c": False}
     assert holm({"a": of(0.01), "b": of(0.04), "c": of(0.02)}) == {"a": True, "b": True, "c": True}
-    noise = np.random.default_rng(0).normal(size=(400, 8, 5))  # reports of 8 comparisons of nothing, five seeds each
+    noise = np.random.default_rng(0).normal(size=(400, 8, 5))  # reports of 8 null comparisons, five seeds each
     alarms = sum(any(holm(dict(enumerate(map(estimate, report)))).values()) for report in noise.tolist())
     assert alarms <= stats.binom.ppf(1 - 1e-6, 400, 0.05)
 
 
 def test_runs_of_other_settings_are_refused() -> None:
     runs = [Job(name=str(n), settings={"seed": 3, "model.hiddens": 8 + n // 2}, metrics={"a": 1.0}) for n in range(3)]
-    assert by_seed(runs[:2], lambda job: job.number("a")) == {3: 1.0}  # one run twice
+    assert by_seed(runs[:2], lambda job: job.number("a")) == {3: 1.0}  # the same run twice
     with pytest.raises(SettingError, match=r"^jobs 1 and 2: have other values of model\.hiddens, .*; type "):
         by_seed(runs, lambda job: job.number("a"))
 

@@ -1,4 +1,4 @@
-"""The exercises as a user runs them, at their smallest, and the registry of what `probes=` measures."""
+"""The exercises at their smallest scale, as started from the command line, and the registry of probes."""
 
 import importlib
 import re
@@ -14,7 +14,7 @@ from timemachine.run.jobs import load_jobs
 
 EXERCISES = sorted(file.stem for file in (REPOSITORY / "conf/exercise").glob("*.yaml") if file.stem != "none")
 QUICK = ("one_hot_is_embedding",)
-SMOKE = ["scale=smoke", "data=sample", "hydra.launcher.n_jobs=1"]  # workers would import everything anew
+SMOKE = ["scale=smoke", "data=sample", "hydra.launcher.n_jobs=1"]  # workers would import everything again
 
 
 @pytest.mark.parametrize("exercise", [pytest.param(e, marks=[] if e in QUICK else pytest.mark.slow) for e in EXERCISES])
@@ -47,6 +47,6 @@ def test_probes_measure() -> None:
     ],
 )
 def test_invalid_probes_are_rejected(names: list[str], settings: dict[str, Any]) -> None:
-    """A name that is no probe, and one that measures the book's letters or its cell alone."""
+    """Unknown probes, and probes that require the book's letters or its cell."""
     with pytest.raises(SettingError, match=rf"^probes=\[{re.escape(','.join(names))}\]: .*{re.escape(names[-1])}"):
         probes.check(names, **settings)

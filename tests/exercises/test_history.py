@@ -1,4 +1,4 @@
-"""What exercises 1 and 2 measure against slow loops over one target at a time."""
+"""The measurements of exercises 1 and 2, compared with slow loops over one target at a time."""
 
 import copy
 import math
@@ -31,13 +31,13 @@ def data(text: Corpus) -> TimeMachine:
 
 @pytest.fixture(params=[{}, {"activation": "relu"}, {"input": "embedding"}, {"cell": "lstm"}], ids=str)
 def model(request: pytest.FixtureRequest, data: TimeMachine) -> RNNLMScratch:
-    """Weights so large that what is far back still counts."""
+    """Return a model whose weights are large enough for distant characters to matter."""
     torch.manual_seed(0)
     return RNNLMScratch(len(data.vocab), 5, sigma=0.5 if "activation" in request.param else 0.8, **request.param)
 
 
 def log_p(model: RNNLMScratch, read: list[int]) -> Tensor:
-    """Log-probabilities of the character after these, read from a zero state: (V)."""
+    """Return the log-probabilities of the next character after these, starting from a zero state: (V)."""
     with torch.no_grad():
         logits_V: Tensor = model(torch.tensor([read]))[0][0, -1]
     return logits_V.log_softmax(0)

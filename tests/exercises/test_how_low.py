@@ -1,4 +1,4 @@
-"""The report of exercise how_low, from folders as its jobs leave them, and what leaves them."""
+"""The report of exercise how_low and the probe that saves its arrays."""
 
 import math
 from dataclasses import replace
@@ -20,11 +20,11 @@ from timemachine.exercises import how_low
 from timemachine.how_low import RNNLMBeyond, teacher
 from timemachine.run.jobs import load_jobs
 
-LENGTH = 350  # of a part: three blocks of 100 characters and one of 50
+LENGTH = 350  # three blocks of 100 characters and one of 50 in each part
 
 
 def left_by(sweep: Path, seed: int, model: dict[str, Any], of_model: float, **data: Any) -> None:
-    """A job's folder: the model's negative log-likelihoods lie around that of the given perplexity."""
+    """Leave the folder of a job whose negative log-likelihoods are centred on log(perplexity)."""
     generator, readers = np.random.default_rng(int(of_model * 100) + seed), {"model": of_model}
     if is_end := "hiddens" in model:
         readers |= {"model_adapting": of_model - 0.1, "kneser_ney": 4.0, "mixture": 3.5, "mixture_adapting": 3.2}
@@ -44,7 +44,7 @@ def left_by(sweep: Path, seed: int, model: dict[str, Any], of_model: float, **da
 
 @pytest.fixture
 def sweep(tmp_path: Path) -> Path:
-    """The book's run, a change that pays and one that does not, another split and another novel."""
+    """Return the jobs: the book's run, a change that helps, one that does not, another split and another novel."""
     folder = tmp_path / "how_low"
     for seed in (0, 1, 2):
         left_by(folder, seed, {"lr": 1.0}, 8.0 + seed / 100)
@@ -63,7 +63,7 @@ def test_a_row_is_a_change(sweep: Path) -> None:
     quantile = stats.t.ppf(0.975, 2)
     first, second, third = (row[3] for row in found.rows)
     assert first == "" and second == f"2.99 ± {quantile * np.std([0, 0.01, 0.02], ddof=1) / math.sqrt(3):.2f}"
-    assert third.startswith("(0.35 ±")  # of three seeds one is better: no claim
+    assert third.startswith("(0.35 ±")  # only one of three seeds improves, so the difference is not significant
     assert "from 8.01 to 4.67" in found.answer
     texts = {name.rsplit("/", 1)[0] for name in found.arrays}
     assert texts - {text for text in texts if text.startswith("time_machine/novel/test/")} == {
@@ -95,7 +95,7 @@ def test_seeds_as_one_model(sweep: Path) -> None:
     p_SN = np.exp([-np.load(sweep / name / "reading.npz")["val/model"].astype(float) for name in ("2", "5", "8")])
     sums_1K = found.arrays["time_machine/novel/val/models"]
     assert sums_1K.sum() == pytest.approx(-np.log(p_SN.mean(0)).sum(), rel=1e-6)
-    assert "time_machine/book/val/models" not in found.arrays  # of one seed
+    assert "time_machine/book/val/models" not in found.arrays  # only one seed
 
 
 def test_targets_by_word_recency() -> None:
@@ -134,7 +134,7 @@ def test_probe_reads_targets_once(sample: Corpus, tmp_path: Path, monkeypatch: p
             assert found[part][reader] == pytest.approx(math.exp(nll_N.mean()), rel=1e-5)
         p_N = 0.75 * np.exp(-nlls["mixture"]) + 0.25 * np.exp(-nlls["networks"])
         assert nlls["teacher"] == pytest.approx(-np.log(p_N), abs=1e-5)
-    found, left, *_ = probed(sample, tmp_path, limit_test_batches=0)  # a step of the path looks at no test text
+    found, left, *_ = probed(sample, tmp_path, limit_test_batches=0)  # steps of the path skip the test text
     assert set(left) == {"val/model"} and {part: set(of) for part, of in found.items()} == {
         "train": {"model"}, "val": {"model"},
     }  # fmt: skip

@@ -57,7 +57,7 @@ def test_start_is_kept_once(data: TimeMachine, tmp_path: Path) -> None:
     model, folder = model_for(data), tmp_path / "run"
     folder.mkdir()
     start = relu.recurrence(model, data)
-    for max_epochs in (1, 2):  # the second one goes on
+    for max_epochs in (1, 2):  # the second run is resumed
         fit(folder, model, data, [relu.callback(folder)], max_epochs=max_epochs)
         assert read_numbers(folder / "dynamics.csv") == [start]
     assert relu.recurrence(model, data) != start

@@ -1,4 +1,4 @@
-"""Reports: half-finished ones, and the generic one."""
+"""The generic report, and reports of unfinished sweeps."""
 
 import re
 from pathlib import Path
@@ -37,7 +37,7 @@ def test_report_program(tmp_path: Path) -> None:
 
 
 def test_generic_report(tmp_path: Path) -> None:
-    """Two settings vary, and the seed; one run diverged, one was killed, one left nothing."""
+    """Two settings and the seed vary. One run diverged, one was killed and one left no files."""
     sweep = tmp_path / "plain"
     epochs = [{"epoch": epoch, "val/perplexity": 20.0 - epoch} for epoch in (1, 2, 3)]
     for hiddens, lr in ((16, 1.0), (32, 1.0), (32, 8.0)):
@@ -72,7 +72,7 @@ HOSTILE = "<script>alert(1)</script>&amp;|\x1b[31m\n=1"
 
 
 def test_a_report_has_no_html(tmp_path: Path) -> None:
-    """Nor control characters, whatever a run's folder says; a text of the user's own may have both."""
+    """Control characters from the folder of a run are removed too. Text written by the user may have both."""
     for number in range(2):
         settings = {"data": {"corpus": f"{HOSTILE}{number}"}, f"{HOSTILE}.a": number}
         leave_job(tmp_path / "s", settings, status="failed" if number else HOSTILE, message=HOSTILE)
@@ -83,6 +83,6 @@ def test_a_report_has_no_html(tmp_path: Path) -> None:
     assert "<b>mine</b>" in report and "<script>" not in report
     assert "&lt;script&gt;alert(1)&lt;/script&gt;&amp;amp;" in report
     assert "\x1b" not in report + done.stdout + (tmp_path / "s/summary.csv").read_text()
-    assert done.stdout.count("job 1: <script>") == 1  # its message
+    assert done.stdout.count("job 1: <script>") == 1  # the error message of the job
     (row,) = re.findall(r"^\| &lt;script.*$", report, re.MULTILINE)[-1:]
     assert len(re.findall(r"(?<!\\)\|", row)) == len(re.findall(r"(?<!\\)\|", "| a | b | c | d |"))

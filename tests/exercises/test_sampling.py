@@ -1,4 +1,4 @@
-"""What a model writes: the measures on texts made by hand, and sharpening against brute force."""
+"""Generated text: measures on handwritten texts, and sharpening compared with brute force."""
 
 import math
 from itertools import product
@@ -19,13 +19,13 @@ VOCAB = Vocab("ab ")
 
 @pytest.fixture
 def model() -> RNNLMScratch:
-    """Random weights, large enough that each character depends on those before."""
+    """Return a model with random weights, large enough for its predictions to depend on earlier characters."""
     torch.manual_seed(3)
     return RNNLMScratch(len(VOCAB), hiddens=8, sigma=1.0).eval()
 
 
 def next_probabilities(model: RNNLMScratch, text: str) -> dict[str, float]:
-    """P of each character after a text, `<unk>` included, from one pass over all of it."""
+    """Return the probabilities of the next character, including `<unk>`, from one pass over the text."""
     with torch.no_grad():
         P_V = model(torch.tensor([VOCAB[list(text)]]))[0][0, -1].double().softmax(0)
     return dict(zip(VOCAB.idx_to_token, P_V.tolist(), strict=True))
@@ -59,7 +59,7 @@ def test_measures_of_texts_made_by_hand(model: RNNLMScratch) -> None:
 
 
 def test_loop_is_that_of_greedy_decoding() -> None:
-    """Where a model, started anew on the last characters of the loop, goes on with it is tried one by one."""
+    """The number of characters needed to stay in the loop is found by trying each length."""
     torch.manual_seed(2)
     model = RNNLMScratch(len(VOCAB), hiddens=8, sigma=0.8).eval()
     cycle, found = sampling.loop(model, VOCAB, "ab")

@@ -1,4 +1,4 @@
-"""A model next to n-grams, their mixture and PPMd, on the same characters."""
+"""A model compared with n-grams, their mixture and PPMd on the same characters."""
 
 import math
 from dataclasses import replace
@@ -62,7 +62,7 @@ def test_comparison_of_letters(excerpt: Corpus, tmp_path: Path, monkeypatch: pyt
 
 
 def test_comparison_of_characters(excerpt: Corpus) -> None:
-    """Also on a text most of whose characters nobody has seen: they are one symbol to all, to PPMd as well."""
+    """Most characters of one text are unknown: all models, including PPMd, count them as one symbol."""
     own = replace(excerpt, characters=8 * "«Πᾶς», said Émile: 12 or 3?\n", tokens=Tokens.characters)
     settings = {"data": WINDOWS | {"tokens": "characters", "min_count": 9}}
     summary = {"settings": settings, "corpus": {"sha256": own.sha256}}

@@ -1,4 +1,4 @@
-"""Dynamic evaluation with a kNN cache, and several models as one."""
+"""Dynamic evaluation with a kNN cache, and ensembles."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,7 +22,7 @@ KNOWN, TARGETS = range(1, 599), range(600, 900)
 
 
 def model(seed: int) -> RNNLMScratch:
-    """In float64: over a thousand characters its state multiplies roundings."""
+    """Return a model in float64: over a thousand characters its recurrence amplifies rounding errors."""
     torch.manual_seed(seed)
     return RNNLMScratch(28, hiddens=5, sigma=0.8).double()
 
@@ -33,9 +33,9 @@ def tokens_N(sample: Corpus) -> torch.Tensor:
 
 
 def test_later_characters_change_nothing(tokens_N: torch.Tensor) -> None:
-    """A prediction depends on the characters before it alone."""
+    """A prediction depends only on earlier characters."""
     other_N = tokens_N.clone()
-    cut = TARGETS.start - 513 + SEGMENT * 24 + 1  # where a segment ends
+    cut = TARGETS.start - 513 + SEGMENT * 24 + 1  # at the end of a segment
     other_N[cut:] = 5
     ours, theirs = (adaptive_nll(model(0), text_N, KNOWN, TARGETS, 0.1) for text_N in (tokens_N, other_N))
     assert torch.equal(ours[: cut - TARGETS.start], theirs[: cut - TARGETS.start])
@@ -43,7 +43,7 @@ def test_later_characters_change_nothing(tokens_N: torch.Tensor) -> None:
 
 
 def test_learning_leaves_the_model_unchanged(tokens_N: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dynamic_evaluation, "EXPONENTS", (1.0, 0.0, 0.0))  # without looking up
+    monkeypatch.setattr(dynamic_evaluation, "EXPONENTS", (1.0, 0.0, 0.0))  # without the cache
     monkeypatch.setattr(dynamic_evaluation, "EXPONENTS_RATE", 0.0)
     network = model(0)
     before = [weight.clone() for weight in network.parameters()]
@@ -54,12 +54,12 @@ def test_learning_leaves_the_model_unchanged(tokens_N: torch.Tensor, monkeypatch
 
 @pytest.mark.parametrize(
     ("known", "size", "recent", "block"),
-    [(range(1, 80), 2**18, 8192, 256), (range(1, 400), 70, 50, 1)],  # a size is that at the first of a block
+    [(range(1, 80), 2**18, 8192, 256), (range(1, 400), 70, 50, 1)],  # the cache size applies at the start of a block
 )
 def test_cache_against_a_slow_loop(
     known: range, size: int, recent: int, block: int, tokens_N: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Against the same, character by character, of a model that does not learn; autograd moves the exponents."""
+    """The slow loop reads one character at a time, its model does not learn, and autograd updates the exponents."""
     monkeypatch.setattr(dynamic_evaluation, "CACHE_SIZE", size)
     monkeypatch.setattr(dynamic_evaluation, "RECENT", recent)
     monkeypatch.setattr(dynamic_evaluation, "BLOCK", block)

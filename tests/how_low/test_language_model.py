@@ -1,4 +1,4 @@
-"""RNNLMBeyond: its losses and schedule, and that a killed run resumes bit for bit."""
+"""RNNLMBeyond: its losses, its schedule, and resuming bit for bit after a kill."""
 
 import math
 from functools import partial
@@ -55,7 +55,7 @@ def test_carried_state(sample: Corpus) -> None:
 
 
 def test_targets_of_a_teacher(sample: Corpus) -> None:
-    """They are its distributions in its text, and the characters in the real one."""
+    """The targets are the teacher's distributions in its own text and the characters in the real text."""
     model, data = trained_on(sample, Training(carry_state=True, teacher=3))
     stop = data.splits["train"].targets.stop
     loader: Any = data.train_dataloader()
@@ -72,7 +72,7 @@ def test_targets_of_a_teacher(sample: Corpus) -> None:
 
 
 def test_output_dropout(sample: Corpus) -> None:
-    """It drops a unit for a whole window, the same one in any number of processes."""
+    """A unit is dropped for a whole window, and the masks do not depend on the number of processes."""
     model, data = trained_on(sample, Training(output_dropout=0.5))
     X_BT, Y_BT = next(iter(data.train_dataloader()))
     H_TBH, _ = model.hidden_states(X_BT)
@@ -112,7 +112,7 @@ def test_warm_up_and_cosine(steps: int, warm_up: float) -> None:
 
 
 def train(folder: Path, *others: Callback) -> dict[str, Any]:
-    """Train 4 epochs of 4 steps, from a checkpoint in the folder if there is one; return the last checkpoint."""
+    """Train 4 epochs of 4 steps, resuming from a checkpoint if there is one, and return the last checkpoint."""
     model, data = trained_on(find_corpus("sample", []), EVERYTHING)
     fit(folder, model, data, others, max_epochs=4)
     return dict(torch.load(folder / "checkpoints/last.ckpt", weights_only=True))
@@ -132,4 +132,4 @@ def test_resuming_bit_for_bit(step: int, uninterrupted: dict[str, Any], tmp_path
     assert all(torch.equal(found["state_dict"][name], W) for name, W in uninterrupted["state_dict"].items())
     optimizer, expected = (state["optimizer_states"][0] for state in (found, uninterrupted))
     assert torch.equal(optimizer["state"][0]["exp_avg_sq"], expected["state"][0]["exp_avg_sq"])
-    assert optimizer["param_groups"] == expected["param_groups"]  # with their rates
+    assert optimizer["param_groups"] == expected["param_groups"]  # including the learning rates

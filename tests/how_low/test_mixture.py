@@ -1,4 +1,4 @@
-"""The mixture of n-grams: its distributions, and Kneser-Ney before it learns."""
+"""The mixture of n-grams: its distributions, and Kneser-Ney before learning."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def test_each_distribution_sums_to_one(symbols: Symbols, known: str, read: str, 
 
 @given(TEXTS, TEXTS, TEXTS, st.booleans())
 def test_later_characters_change_nothing(train: bytes, text: bytes, later: bytes, learn: bool) -> None:
-    """Neither a target itself nor the text after it changes its distribution, bit for bit."""
+    """Neither the target nor later text changes the distribution of a target, bit for bit."""
     one, other = (
         taught(train).read(text + end, range(len(text + end)), learn)
         for end in (LETTERS.encode("q") + later, LETTERS.encode("z"))
@@ -51,11 +51,11 @@ def test_after_against_read(train: bytes, texts: list[bytes]) -> None:
     p_BV = model.after(texts)
     for text, p_V in zip(texts, p_BV, strict=True):
         expected_1V = np.exp(untouched.read(text + LETTERS.encode("a"), range(len(text), len(text) + 1)))
-        assert p_V == pytest.approx(expected_1V[0], abs=rounding(2 * CONTEXTS * 10))  # some ten nats
+        assert p_V == pytest.approx(expected_1V[0], abs=rounding(2 * CONTEXTS * 10))  # about ten nats
 
 
 def slow_kneser_ney(train: str, context: str) -> list[float]:
-    """P of each symbol, with no arrays: a discount of 0.9 from a count of one and of 1.2 from more."""
+    """Return P of each symbol without arrays: subtract 0.9 from a count of one and 1.2 from larger counts."""
     padded = " " * ORDERS + train
     ends = range(ORDERS + 1, len(padded) + 1)
 
@@ -85,7 +85,7 @@ def test_untrained_mixture_is_kneser_ney(train: str, context: str) -> None:
 
 
 def test_mixture_beats_its_ngrams(sample: Corpus) -> None:
-    """After its training text, and by more if it learns from what it reads."""
+    """The mixture beats its n-grams on new text, and learning from that text improves it further."""
     text = LETTERS.encode(sample.characters[:6000])
     train, targets = text[:5000], range(5000, 6000)
     best = min(kneser_ney(train, text, targets, order, V).mean() for order in range(1, ORDERS + 1))

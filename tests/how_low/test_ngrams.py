@@ -1,4 +1,4 @@
-"""N-grams against their equations, without arrays."""
+"""N-grams compared with their equations, without arrays."""
 
 import math
 from collections import Counter
@@ -17,7 +17,7 @@ V = len(LETTERS)
 TEXTS = st.text("ab z", max_size=40).map(LETTERS.encode)
 
 
-# The probability of a text's last character, from the equations, without arrays
+# The probability of the last character of a text, computed from the equations without arrays
 
 
 def grams(train: bytes, order: int) -> list[bytes]:
@@ -34,7 +34,7 @@ def slow_witten_bell(train: bytes, text: bytes, order: int, num_symbols: int) ->
 
 
 def slow_kneser_ney(train: bytes, text: bytes, order: int, num_symbols: int) -> float:
-    """From Chen and Goodman's equations."""
+    """Return the probability from Chen and Goodman's equations."""
 
     def counted(k: int) -> Counter[bytes]:
         return Counter(grams(train, k) if k == order else [longer[1:] for longer in {*grams(train, k + 1)}])
@@ -64,7 +64,7 @@ SMOOTHED = [(witten_bell, slow_witten_bell), (kneser_ney, slow_kneser_ney)]
 def test_ngrams_against_equations(
     smoothed: Callable[..., Any], slow: Callable[..., float], data: st.DataObject, num_symbols: int, order: int
 ) -> None:
-    """The first and the last symbols: of 256 the numbers of n-grams are as large as they get."""
+    """Draw the first and last symbols: with 256 symbols, the indices of n-grams reach their maximum."""
     some = st.sampled_from(sorted({0, 1, num_symbols - 2, num_symbols - 1}))
     many = st.lists(st.integers(0, min(9, num_symbols - 1)), min_size=150, max_size=200)
     train = bytes(data.draw(st.one_of(st.lists(some, max_size=40), many)))

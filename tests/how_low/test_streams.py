@@ -1,4 +1,4 @@
-"""Windows end to end, and input dropout."""
+"""Contiguous windows and input dropout."""
 
 import pytest
 import torch
@@ -28,9 +28,9 @@ def test_windows_continue(length: int, batch_size: int, num_steps: int) -> None:
     batches = list(loader(length, batch_size, num_steps))
     assert len(batches) == length // batch_size // num_steps
     inputs_BL, targets_BL = (torch.cat(parts, 1) for parts in zip(*batches, strict=True))
-    assert torch.equal(targets_BL, (inputs_BL - 2 + 1) % length + 2)  # the text is a ring
+    assert torch.equal(targets_BL, (inputs_BL - 2 + 1) % length + 2)  # the text is circular
     assert torch.equal(inputs_BL[:, 1:], targets_BL[:, :-1])
-    assert len(inputs_BL.flatten().unique()) == inputs_BL.numel()  # no character twice
+    assert len(inputs_BL.flatten().unique()) == inputs_BL.numel()  # no repeated character
 
 
 def test_input_dropout() -> None:

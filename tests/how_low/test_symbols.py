@@ -1,4 +1,4 @@
-"""A text as bytes, for n-grams and their mixture."""
+"""Text as bytes for n-grams and their mixture."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""The text that a teacher writes, from the distributions that it was drawn from."""
+"""The teacher's text and the distributions it was sampled from."""
 
 from dataclasses import replace
 
@@ -35,17 +35,17 @@ def test_text_and_its_distributions(monkeypatch: pytest.MonkeyPatch) -> None:
     nll = -p_NV[torch.arange(2_500), tokens_N.long()].log().mean()
     entropy = -torch.special.xlogy(p_NV, p_NV).sum(1).mean()
     assert nll.item() == pytest.approx(entropy.item(), rel=0.05)
-    assert entropy < 2.2  # of the letters' frequencies: 2.8
+    assert entropy < 2.2  # the entropy of the letter frequencies is 2.8
 
 
 def random_networks() -> Ensemble:
-    """In float64: over a thousand characters their states amplify roundings."""
+    """Return networks in float64: over a thousand characters their recurrence amplifies rounding errors."""
     torch.manual_seed(0)
     return Ensemble([RNNLMScratch(len(VOCAB), hiddens=8, sigma=0.9).double() for _ in range(2)])
 
 
 def test_distributions_against_reading_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The mixture and networks read each stream again; `teacher_nll` is the loss of its text."""
+    """The mixture and the networks read each stream again. `teacher_nll` is the loss of its text."""
     monkeypatch.setattr(teacher, "MIN_LENGTH", 400)
     networks = random_networks()
     tokens_N, p_NV = write(TEXT, 3 * 400, VOCAB, 4, networks)
@@ -62,7 +62,7 @@ def test_distributions_against_reading_again(monkeypatch: pytest.MonkeyPatch) ->
             log_p_LV = networks(read[None])[0][0, MAX_CONTEXT - 1 : -1]
         p_LS = log_p_LV.exp()[:, place_S].numpy()
         expected_LS = (1 - NETWORKS_SHARE) * np.exp(log_p_LS) + NETWORKS_SHARE * p_LS / p_LS.sum(1, keepdims=True)
-        # 2 C experts change a logit, all in all by some ten nats.
+        # A logit is changed by 2 C experts, by about ten nats in total.
         assert p_LV[:, place_S].numpy() == pytest.approx(expected_LS, abs=rounding(2 * CONTEXTS * 10))
         mixture_L, places_L = torch.from_numpy(log_loss(log_p_LS, counted, targets)), torch.arange(400)
         networks_L = torch.log1p(-log_p_LV[:, VOCAB.unk].exp()) - log_p_LV[places_L, read[-400:]]  # without <unk>

@@ -1,4 +1,4 @@
-"""The recurrence by hand against the readable loop that autograd differentiates."""
+"""The handwritten backward pass, compared with autograd of the readable loop."""
 
 import pytest
 import torch
@@ -32,7 +32,7 @@ def test_recurrence_against_autograd(T: int, B: int, phi: str, dense: bool, has_
         h = None if state is None else state.clone().requires_grad_()
         H_TBH, H_BH = by_hand(rnn, x, h) if is_by_hand else rnn(x if dense else one_hot(x, 7).double(), h)
         leaves = [*rnn.parameters(), *([x] if dense else []), *([] if h is None else [h])]
-        # Both outputs count, the last state twice.
+        # Use both outputs in the loss. The last state has weight 2.
         loss = (H_TBH * weight_TBH).sum() + (H_BH * weight_BH).sum()
         results.append([H_TBH, H_BH, *torch.autograd.grad(loss, leaves)])
     torch.testing.assert_close(*results, rtol=1e-10, atol=1e-12)
@@ -71,5 +71,5 @@ def test_autocast_uses_the_loop(input: str) -> None:
             cast_BT = model.nll(batch)
             H_TBH, _ = model.hidden_states(batch[0])
         assert not torch.equal(cast_BT, nll_BT)
-        torch.testing.assert_close(cast_BT.float(), nll_BT, rtol=8 * 2**-8, atol=8 * 2**-8)  # 8 terms a sum
+        torch.testing.assert_close(cast_BT.float(), nll_BT, rtol=8 * 2**-8, atol=8 * 2**-8)  # 8 terms in each sum
         assert H_TBH.shape == (6, 4, 8)

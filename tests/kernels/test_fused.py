@@ -1,4 +1,4 @@
-"""The fused kernel against autograd of a readable loop, for each instruction set of this processor.
+"""The fused kernel compared with autograd of a readable loop, for each instruction set of this processor.
 
 T time steps, B batch, D inputs, H hidden units, V vocabulary.
 """
@@ -27,7 +27,7 @@ library, COMPILED = fused._library, kernels.LIBRARY
 
 @pytest.fixture(params=fused.instruction_sets() or [""])
 def instruction_set(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Run the test once for each instruction set that this processor has."""
+    """Run the test once for each instruction set of this processor."""
     name: str = request.param
     monkeypatch.setattr(fused, "_library", lambda: library(name))
     return name
@@ -35,7 +35,7 @@ def instruction_set(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
 
 @dataclass
 class Problem:
-    """The arguments of `fused.loss`."""
+    """Arguments of `fused.loss`."""
 
     inputs: Tensor
     weights: Weights
@@ -76,7 +76,7 @@ Sizes = tuple[int, int, int, int, int]
 
 
 def problem(sizes: Sizes, sigma: float = 0.3, dense: bool = False, activation: str = "tanh", seed: int = 0) -> Problem:
-    """Weights N(0, sigma²), biases too; indices are views with odd strides, as a loader's batches are."""
+    """Return a problem with weights and biases from N(0, sigma²). Indices are strided views, as in a loader."""
     T, B, D, H, V = sizes
     generator = torch.Generator().manual_seed(seed)
 
@@ -102,8 +102,8 @@ def check_any_size(sizes: Sizes, sigma: float, dense: bool, activation: str, see
     exact = single.to(torch.float64)
     reference = losses_and_gradients(exact, by_readable=True)
     torch.testing.assert_close(losses_and_gradients(exact), reference, rtol=1e-10, atol=1e-10)
-    if activation == "tanh":  # a rounding may put an input of relu on the other side of 0
-        # Terms of a sum are at most about 1 in size; a gradient may have cancelled to almost 0.
+    if activation == "tanh":  # rounding may move an input of relu across 0
+        # Terms of a sum are at most about 1. A gradient may almost cancel.
         bound = 3 * rounding(sizes[0] * sum(sizes[2:]))
         found = [number.double() for number in losses_and_gradients(single)]
         torch.testing.assert_close(found, reference, rtol=bound, atol=bound)
@@ -123,7 +123,7 @@ def test_several_tiles_groups_and_chunks(sizes: Sizes, instruction_set: str) -> 
 
 
 def errors(gradients: list[Tensor], exact: list[Tensor]) -> NDArray[np.float64]:
-    """Of each tensor the largest error, relative to its largest entry."""
+    """Return the largest error of each tensor, relative to its largest entry."""
     pairs = zip(gradients, exact, strict=True)
     return np.array([float((a - b).abs().max() / b.abs().max().clamp(min=1e-300)) for a, b in pairs]).clip(1e-9)
 
@@ -131,7 +131,7 @@ def errors(gradients: list[Tensor], exact: list[Tensor]) -> NDArray[np.float64]:
 @pytest.mark.parametrize(("sigma", "activation"), [(0.01, "tanh"), (0.6, "tanh"), (0.1, "relu")])
 @pytest.mark.parametrize("sizes", [(1, 1, 28, 32, 28), (32, 20, 28, 33, 28), (9, 150, 40, 24, 40)])
 def test_float32_against_autograd(sizes: Sizes, sigma: float, activation: str, instruction_set: str) -> None:
-    """By the geometric mean of 30 draws: errors grow from step to step if sigma is large, in both."""
+    """The error is the geometric mean over 30 draws. With a large sigma, errors grow from step to step in both."""
     ours, autograds = [], []
     for seed in range(30):
         single = problem(sizes, sigma, activation=activation, seed=seed).to(torch.float32)
@@ -171,7 +171,7 @@ def test_a_forked_child() -> None:
 
 
 def mapped(function: str, x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """tanh, exp or log of the kernel."""
+    """Apply the kernel's tanh, exp or log."""
     padded = np.ones(-(-x.size // 16) * 16, np.float32)
     padded[: x.size] = x
     y, number = np.empty_like(padded), ["tanh", "exp", "log"].index(function)
@@ -180,7 +180,7 @@ def mapped(function: str, x: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def grid(low: float, high: float, n: int = 100_000) -> NDArray[np.float32]:
-    """Float32 numbers, as many in each power of two."""
+    """Return float32 numbers, the same count for each power of two."""
     first, last = np.array([low, high], np.float32).view(np.int32).tolist()
     return np.unique(np.linspace(first, last, n).astype(np.int32)).view(np.float32)
 
@@ -208,7 +208,7 @@ def test_weights_that_are_not_finite(value: float, activation: str, instruction_
         with torch.no_grad():
             p.weights[number].view(-1)[3] = value
         results = losses_and_gradients(p)
-        if np.isnan(value) or number > 2:  # tanh of an infinite sum is 1
+        if np.isnan(value) or number > 2:  # tanh(±inf) is ±1
             assert not results[0].isfinite()
 
 
@@ -239,7 +239,7 @@ def test_invalid_arguments() -> None:
         replace(good, activation="sigmoid"),
         replace(good, weights=Weights(*(w.half() for w in good.weights))),
     ]
-    for name in Weights._fields[1:]:  # the first gives the number of inputs
+    for name in Weights._fields[1:]:  # the first weight has the number of inputs
         wrong.append(replace(good, weights=good.weights._replace(**{name: getattr(good.weights, name)[:-1]})))
     for p in wrong:
         with pytest.raises(RuntimeError, match=r"instead of|fused kernel has no"):
@@ -256,7 +256,7 @@ def test_only_the_loss_is_differentiable() -> None:
 
 @pytest.fixture
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The source in a folder of its own, where its library is not built."""
+    """Copy the source to a folder without a compiled library."""
     (tmp_path / "fused.cpp").write_bytes(kernels.SOURCE.read_bytes())
     monkeypatch.setattr(kernels, "SOURCE", tmp_path / "fused.cpp")
     monkeypatch.setattr(kernels, "LIBRARY", tmp_path / "_fused.so")
@@ -264,7 +264,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_library_of_another_source(elsewhere: Path) -> None:
-    is_compiled = kernels.is_compiled.__wrapped__  # without its cache
+    is_compiled = kernels.is_compiled.__wrapped__  # the function without its cache
     assert not is_compiled()
     elsewhere.write_bytes(COMPILED.read_bytes())
     assert is_compiled()

@@ -1,4 +1,4 @@
-"""FusedRNNLM: the lesson's numbers by fused, the same bits with any number of threads, by bptt or by autograd."""
+"""FusedRNNLM: the same numbers with fused, bptt and autograd, bit-identical for any number of threads."""
 
 from pathlib import Path
 from typing import Any
@@ -28,11 +28,11 @@ SMALL += ["model.hiddens=4", "logger=csv", "trainer=cpu", "trainer.enable_progre
         ({}, True, "fused"),
         ({}, False, "bptt"),
         ({"dtype": torch.bfloat16}, True, "bptt"),
-        ({"hiddens": 513}, True, "bptt"),  # too wide to be faster
+        ({"hiddens": 513}, True, "bptt"),  # too wide for fused to be faster
         ({"hiddens": 513, "backward": "fused"}, True, "fused"),
         ({"backward": "bptt"}, True, "bptt"),
         ({"backward": "autograd"}, True, "autograd"),
-        ({"activation": "gelu"}, True, "autograd"),  # whose derivative is not known
+        ({"activation": "gelu"}, True, "autograd"),  # no known derivative
     ],
 )
 def test_choice_of_a_kernel(
@@ -65,7 +65,7 @@ def test_gradients_against_the_lesson(network: dict[str, Any]) -> None:
         lesson = RNNLMScratch(5, hiddens=3, sigma=0.7, **network).double()
         lesson.load_state_dict(fast.state_dict())
         for model in (lesson, fast):
-            mean, nll_BT = model.mean_nll(batch, 7)  # the divisor of several processes
+            mean, nll_BT = model.mean_nll(batch, 7)  # the divisor for several processes
             gradients = torch.autograd.grad(mean, list(model.parameters()))
             results.append([mean, nll_BT, model.nll(batch), *model(batch[0]), *gradients])
         text = continue_text(lesson, VOCAB, "ab", 30), lesson.predict("ab", 30, VOCAB)
@@ -80,7 +80,7 @@ def test_invalid_for_fused(dtype: torch.dtype, compiled: bool, monkeypatch: pyte
     model, X_BT = FusedRNNLM(5, backward="fused").to(dtype), torch.zeros(2, 3, dtype=torch.int64)
     with pytest.raises(SettingError, match=r"^model\.backward=fused: [^\n]*$"):
         model.mean_nll((X_BT, X_BT))
-    with torch.no_grad():  # such as an evaluation of the model elsewhere
+    with torch.no_grad():  # such as evaluating the model outside of training
         assert model.mean_nll((X_BT, X_BT))[1].shape == (2, 3)
 
 

@@ -1,4 +1,4 @@
-"""The Job of conf/clusters.md: valid YAML, a run for each index, and settings that train.py knows."""
+"""The Job in conf/clusters.md: valid YAML, one run per index, and valid settings of train.py."""
 
 import re
 import shlex

@@ -44,7 +44,7 @@ def test_killed_worker(program: Program, tmp_path: Path) -> None:
 
 
 def kill_after(folder: Path, seconds: float, *arguments: str) -> None:
-    """SIGKILL to a sweep and its processes, so long after one of its jobs has written to metrics.csv."""
+    """Kill a sweep and its processes, `seconds` after one of its jobs has written metrics.csv."""
 
     def written() -> dict[Path, int]:
         return {table: table.stat().st_mtime_ns for table in folder.glob("sweep/*/metrics.csv")}
@@ -53,7 +53,7 @@ def kill_after(folder: Path, seconds: float, *arguments: str) -> None:
     with running(folder, *arguments) as sweep:
         sweep.wait_until(lambda: written() != before)
         time.sleep(seconds)
-        assert sweep.process.poll() is None  # or nothing was killed
+        assert sweep.process.poll() is None  # the sweep must still be running
         os.killpg(sweep.process.pid, signal.SIGKILL)
         sweep.wait_for_its_processes()
 
@@ -61,7 +61,7 @@ def kill_after(folder: Path, seconds: float, *arguments: str) -> None:
 @pytest.mark.slow
 @pytest.mark.torture
 def test_sweep_killed_again_and_again(program: Program, tmp_path: Path) -> None:
-    """Now and then a job has ended in between, or not yet begun."""
+    """A kill may come after a job has ended or before one has started."""
     moments, sweep = random.Random(0), [*SWEEP, f"trainer.max_epochs={30 * KILLS}"]
     for number in range(KILLS):
         kill_after(tmp_path, moments.uniform(0, 0.4), *sweep, *(["resume=sweep"] if number else []))
@@ -93,7 +93,7 @@ def test_missing_plugins(library: str, typed: str, named: str, program: Program)
 
 @pytest.mark.slow
 def test_submitit_local(program: Program, tmp_path: Path) -> None:
-    """Its processes find a class in a file next to train.py."""
+    """The processes import a class from a file next to train.py."""
     pytest.importorskip("submitit")
     for folder, launcher in (("here", "basic"), ("local", "submitit_local")):
         sweep = ["-m", *SHORT, f"hydra/launcher={launcher}", f"hydra.sweep.dir={folder}", "seed=0,1"]

@@ -1,4 +1,4 @@
-"""`hydra/sweeper=search` and `optuna`: Hydra's Optuna sweeper, whose trials are the jobs of a sweep."""
+"""`hydra/sweeper=search` and `optuna`: Hydra's Optuna sweeper, with one job per trial."""
 
 import csv
 from pathlib import Path
@@ -15,7 +15,7 @@ SMALL += ["logger=csv", "hydra.sweeper.n_jobs=1"]
 
 
 def jobs(program: Program, folder: Path, *arguments: str) -> list[dict[str, str]]:
-    """Run a search in the folder; return the rows of its summary.csv."""
+    """Run a search in the folder and return the rows of its summary.csv."""
     assert_succeeded(program("train.py", "-m", *SMALL, f"hydra.sweep.dir={folder}", *arguments))
     with (folder / "summary.csv").open(newline="") as file:
         return list(csv.DictReader(file))
@@ -27,7 +27,7 @@ def test_seed_and_bounds_of_a_search(program: Program, tmp_path: Path) -> None:
     assert len(rows) == 3
     for row in rows:
         assert 0.1 <= float(row["model.lr"]) <= 10 and 16 <= int(row["model.hiddens"]) <= 128
-        assert "data.num_steps" not in row  # by which the perplexity of windows falls
+        assert "data.num_steps" not in row  # perplexity on windows falls with num_steps
     found = OmegaConf.load(tmp_path / "one/optimization_results.yaml")
     best = min(rows, key=lambda row: float(row["val/perplexity"]))
     assert found.best_value == pytest.approx(float(best["val/perplexity"]))
@@ -37,7 +37,7 @@ def test_seed_and_bounds_of_a_search(program: Program, tmp_path: Path) -> None:
 
 
 def test_stored_study_continues(program: Program, tmp_path: Path) -> None:
-    """A job that diverges counts as inf, which Optuna takes."""
+    """Optuna receives inf for a job that diverges."""
     storage = (f"hydra.sweeper.storage=sqlite:///{tmp_path}/study.db", "hydra.sweeper.study_name=rate")
     search = ("hydra/sweeper=optuna", *storage, "model.hiddens=4", "hydra.sweeper.n_trials=2")
     rows = jobs(program, tmp_path / "one", *search, "model.lr=interval(1e9,1e10)")

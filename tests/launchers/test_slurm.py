@@ -1,4 +1,4 @@
-"""Sweeps and several nodes on a real Slurm: tests/slurm/start makes a cluster of two nodes of this machine."""
+"""Sweeps and several nodes on Slurm: tests/slurm/start runs a cluster of two nodes on this machine."""
 
 import csv
 import os
@@ -25,7 +25,7 @@ SWEEP = ("-m", "hydra/launcher=submitit_slurm", "hydra.sweep.dir=sweep", *SHORT)
 
 @pytest.fixture(scope="module")
 def cluster() -> str:
-    """Its slurm.conf. The cluster stays up; tests/slurm/stop ends it."""
+    """Return the path to slurm.conf. The cluster keeps running until tests/slurm/stop."""
     if not (hasattr(os, "geteuid") and os.geteuid() == 0):
         pytest.skip("a Slurm cluster for tests needs root")
     if shutil.which("slurmctld") is None and shutil.which("apt-get") is None:
@@ -38,25 +38,25 @@ def cluster() -> str:
 @pytest.fixture(autouse=True)
 def _on_the_cluster(cluster: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_CONF", cluster)
-    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")  # both nodes are this machine, under names that nobody resolves
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")  # both nodes are this machine; their names do not resolve
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
 
 
 @pytest.fixture
 def background() -> Iterator[ThreadPoolExecutor]:
-    """Where a sweep runs while its jobs are ended."""
+    """Return a thread that runs a sweep while its jobs are killed."""
     with ThreadPoolExecutor(1) as pool:
         yield pool
         slurm("scancel", "--user=root")
 
 
 def slurm(*command: str) -> str:
-    """Return the output of one of Slurm's commands."""
+    """Return the output of a Slurm command."""
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=DEADLINE).stdout
 
 
 def array(sweep: Path) -> str:
-    """The number of the sweep's job array."""
+    """Return the number of the sweep's job array."""
     (number,) = [path.name for path in (sweep / ".submitit").iterdir() if path.name.isdigit()]
     return number
 
@@ -72,14 +72,14 @@ def test_sweep_gives_the_local_results(program: Program, tmp_path: Path) -> None
     assert_succeeded(done)
     assert [read_summary(tmp_path / f"sweep/{job}")["status"] for job in range(4)] == ["completed"] * 4
     here = program("train.py", "-m", "hydra.sweep.dir=here", *SHORT, *jobs)
-    assert_succeeded(here)  # nor does it mind that srun is there
+    assert_succeeded(here)  # srun is ignored too
     for on_cluster, local in zip(table(tmp_path / "sweep"), table(tmp_path / "here"), strict=True):
         changes = {name for name, value in on_cluster.items() if local[name] != value}
         assert changes <= {"folder", "chars_per_second"}
 
 
 def test_two_nodes(program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They give the numbers of one process."""
+    """Two nodes give the same numbers as one process."""
     settings = ("trainer.max_epochs=3", *SHORT)
     nodes = ("trainer=ddp_nodes", "trainer.accelerator=cpu", "trainer.devices=1", "trainer.num_nodes=2")
     command = f"srun {sys.executable} {REPOSITORY}/train.py {' '.join(nodes + settings)}"
@@ -101,9 +101,9 @@ def test_preempted_job_resumes(program: Program, tmp_path: Path, background: Thr
     running = background.submit(program, "train.py", *SWEEP, "trainer.max_epochs=600")
     wait_until(lambda: epochs(job) > 5)
     slurm("srun", "--partition=urgent", "--nodes=2", "true")
-    assert not is_running(job)  # Slurm may send a second signal before the job has written how it ended
+    assert not is_running(job)  # Slurm may send a second signal before the status is recorded
     assert 5 < epochs(job) < 600
-    # Or it waits two minutes. Its credential of before stays revoked for the rest of that second.
+    # By default, Slurm waits two minutes. The old credential stays revoked for the rest of the current second.
     slurm("scontrol", "update", f"jobid={array(tmp_path / 'sweep')}", "StartTime=now+3")
     assert_succeeded(running.result())
     assert read_summary(job)["status"] == "completed"

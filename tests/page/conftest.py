@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Playwright, Request
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-QUIET = ("background-networking", "component-update", "sync", "gpu")  # of the browser's own, which asks the network
+QUIET = ("background-networking", "component-update", "sync", "gpu")  # browser services that use the network
 
 Open = Callable[..., "Page"]
 
 
 def launched(playwright: "Playwright") -> "Browser":
-    """Start Debian's Chromium, headless, with an empty profile. Root, who has no sandbox, goes without."""
+    """Start headless Chromium with an empty profile. As root, the sandbox is disabled."""
     args = [f"--disable-{name}" for name in QUIET] + ["--no-first-run"]
     args += ["--no-sandbox"] if os.name == "posix" and os.getuid() == 0 else []
     return playwright.chromium.launch(executable_path=CHROMIUM, args=args)
@@ -32,7 +32,7 @@ def launched(playwright: "Playwright") -> "Browser":
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator["Browser"]:
-    """A browser without a user, an account or an extension."""
+    """Return a browser with no user, accounts or extensions."""
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     if CHROMIUM is None:
         pytest.skip("Chromium is not installed; type apt-get install chromium")
@@ -44,7 +44,7 @@ def browser() -> Iterator["Browser"]:
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A page of each model, and "epochs", of the model of "tanh" with earlier epochs and a text."""
+    """Return a page for each model, and "epochs": the model of "tanh" with earlier epochs and a text."""
     folder, paths = tmp_path_factory.mktemp("pages"), {}
     for name, network in MODELS.items():
         model = random_model(**network)
@@ -61,14 +61,14 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 class Windows:
-    """A window of a screen and one of a phone, which open all pages: that is faster than a window for each test."""
+    """Two windows, as large as a screen and a phone, that are shared by all tests to save time."""
 
     def __init__(self, browser: "Browser", urls: dict[str, str]) -> None:
         self.urls, self.troubles = urls, list[str]()
         self.screen = browser.new_page(viewport={"width": 1200, "height": 900})
         self.phone = browser.new_page(viewport={"width": 390, "height": 700}, has_touch=True, is_mobile=True)
         for window in (self.screen, self.phone):
-            window.set_default_timeout(60_000)  # so that nothing hangs, however slow the machine is
+            window.set_default_timeout(60_000)  # fail instead of hanging, even on a slow machine
             window.on("console", lambda message: self.troubles.append(f"console: {message.text}"))
             window.on("pageerror", lambda error: self.troubles.append(f"error: {error}"))
             window.on("request", self.check_request)
@@ -90,7 +90,7 @@ def windows(browser: "Browser", pages: dict[str, Path]) -> Windows:
 
 @pytest.fixture
 def open_page(windows: Windows) -> Iterator[Open]:
-    """Open the page of a model by its name. At the end, check that it sent no request and printed no error."""
+    """Open the page of a model by name. On exit, check that it sent no request and printed no error."""
     windows.troubles.clear()
     yield windows.open
     assert not windows.troubles

@@ -1,4 +1,4 @@
-"""Models with random weights that expect something, and what Python says of a text that they read."""
+"""Models with random weights, and the numbers that torch computes for a text."""
 
 import copy
 import math
@@ -17,8 +17,8 @@ from timemachine.page.epochs import halved
 from timemachine.vocab import Vocab
 
 LETTERS = Vocab("abcdefghijklmnopqrstuvwxyz ")
-# English, German, Greek, Chinese; emoji, one of several code points; combining marks without a composed letter;
-# invisible characters.
+# English, German, Greek, Chinese; emoji, one with several code points; combining marks without a precomposed
+# letter; invisible characters.
 WRITTEN = (
     "“It has,” he said: How far into the future?\nMy dear friend, I have to tell you that 1895 is gone!\n"
     "Größe und Ärger (fünf Jäger) — Straße.\nΗ μηχανή του χρόνου· πάντα ρεῖ.\n时间机器，飞吧。\u3000一\n"
@@ -46,7 +46,7 @@ def vocab_of(name: str) -> Vocab:
 
 
 def random_model(vocab: Vocab = LETTERS, seed: int = 0, **network: Any) -> RNNLMScratch:
-    """Return a model of settings of `model.` whose states stay of order 1 and whose probabilities are not all alike."""
+    """Return a random model with the given settings, states of order 1 and varied probabilities."""
     torch.manual_seed(seed)
     model = RNNLMScratch(len(vocab), **network)
     scales = {"rnn.W_xh": 0.5, "rnn.W_hh": 0.9 / math.sqrt(model.rnn.num_hiddens), "rnn.b_h": 0.1, "b_q": 0.5}
@@ -58,12 +58,12 @@ def random_model(vocab: Vocab = LETTERS, seed: int = 0, **network: Any) -> RNNLM
 
 
 def exact_model(**network: Any) -> RNNLMScratch:
-    """Return `random_model` in float64, as the page computes: both print the same digits, and the same greedy text."""
+    """Return `random_model` in float64, the page's precision, so that digits and greedy text are identical."""
     return random_model(**network).double()
 
 
 def summary_of(model: RNNLMScratch, title: str = "The Time Machine") -> dict[str, Any]:
-    """Return what summary.json says of a run with this model."""
+    """Return the summary.json of a run with this model."""
     network = {name: value for name, value in model.hparams.items() if name != "vocab_size"}
     return {
         "status": "completed",
@@ -75,7 +75,7 @@ def summary_of(model: RNNLMScratch, title: str = "The Time Machine") -> dict[str
 
 @dataclass
 class Read:
-    """A model's numbers for T tokens: states after each (T, H), probabilities before and after each (T, V)."""
+    """Results for T tokens: the state after each (T, H), and the probabilities before and after each (T, V)."""
 
     characters: Tensor
     states: Tensor
@@ -90,7 +90,7 @@ class Read:
 
 @torch.no_grad()
 def read(model: RNNLMScratch, vocab: Vocab, text: str | Tensor, start: int = 0) -> Read:
-    """Read a text; before the character at `start` the state is set to zero."""
+    """Read a text, setting the state to zero before the character at `start`."""
     X_T = as_read(vocab, text)
     parts = [model.rnn(model.inputs(part[None]))[0][:, 0] for part in (X_T[:start], X_T[start:]) if len(part)]
     states_TH = torch.cat(parts)
@@ -106,22 +106,22 @@ def probabilities(model: RNNLMScratch, vocab: Vocab, text: str) -> list[float]:
 
 
 def powered(P_V: Tensor, vocab: Vocab, alpha: float) -> Tensor:
-    """Return P^alpha, without <unk>, normalised."""
+    """Return P^alpha without <unk>, normalised."""
     powers_V = P_V**alpha
     powers_V[vocab.unk] = 0
     return powers_V / powers_V.sum()
 
 
 def surprises(model: RNNLMScratch, vocab: Vocab, text: str) -> list[float]:
-    """Return the bits of each character of a text but the first."""
+    """Return the bits of each character after the first."""
     return read(model, vocab, text).bits[1:]
 
 
 @torch.no_grad()
 def memory(model: RNNLMScratch, vocab: Vocab, text: str | Tensor, most: int) -> list[float]:
-    """Return by how many bits another character in the place of the last one, and of each before it, changes P.
+    """Return the change of P in bits when the last character, or an earlier one, is replaced.
 
-    That is the Kullback-Leibler divergence from P as it is, its mean over the 8 that were the likeliest in that place.
+    The change is the Kullback-Leibler divergence from the original P, averaged over the 8 likeliest replacements.
     """
     found, changes = read(model, vocab, text), []
     for s in reversed(range(len(found.characters))[-1 - most :]):
@@ -140,12 +140,12 @@ def divergence(P_V: Tensor, Q_V: Tensor) -> float:
 
 
 def as_read(vocab: Vocab, text: str | Tensor) -> Tensor:
-    """Return the indices that a model reads of a text, or these indices: (T,), int64."""
+    """Return the indices of a text as the model reads them, or the given indices: (T,), int64."""
     return text if isinstance(text, Tensor) else vocab.encode(vocab.tokens_of(text) or starting_symbol(vocab)).long()
 
 
 def half(model: RNNLMScratch) -> RNNLMScratch:
-    """Return a model with its weights rounded to float16, and in their dtype."""
+    """Return a copy of the model with its weights rounded to float16. Their dtype does not change."""
     rounded = copy.deepcopy(model)
     rounded.load_state_dict({name: weight.to(model.W_hq.dtype) for name, weight in halved(model).items()})
     return rounded

@@ -1,4 +1,4 @@
-"""A page, taken apart."""
+"""Parse a page."""
 
 import json
 from html.parser import HTMLParser
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class Parts(HTMLParser):
-    """The elements of a page, and the text in each."""
+    """The elements of a page and their text."""
 
     def __init__(self, html: bytes) -> None:
         super().__init__()

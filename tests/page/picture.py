@@ -1,6 +1,6 @@
-"""The page that is published, with today's files around the book's run, and README's picture of it.
+"""Update the published page and README's picture: the page's current files around the data of the book's run.
 
-`python -m tests.page.picture`, with the page.html of another run to publish that one. It needs Chromium.
+`python -m tests.page.picture` keeps the run; add the page.html of another run to publish that one. It needs Chromium.
 """
 
 import sys

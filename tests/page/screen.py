@@ -1,4 +1,4 @@
-"""What page.html shows of a text, compared with what torch computes of it."""
+"""Compare the numbers on page.html with torch."""
 
 import re
 import unicodedata
@@ -18,7 +18,7 @@ from timemachine.vocab import Vocab
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-BACK = Train().data.num_steps + 8  # characters that the page's memory chart goes back
+BACK = Train().data.num_steps + 8  # number of characters in the memory chart
 PAPER, WARM, COLD = torch.tensor([255, 255, 255]), torch.tensor([213, 94, 0]), torch.tensor([0, 100, 170])
 HEAT = """() => {
     const { width, height } = canvas, pen = Object.assign(made("canvas"), { width, height }).getContext("2d");
@@ -40,12 +40,12 @@ BARS = """rows => rows.map(row => [
     ...[...row.querySelectorAll("i")].map(bar => parseFloat(bar.style.width)),
 ])"""
 SIGNS = {" ": "␣", "\n": "↵", "\t": "⇥"}
-Bar = tuple[str, str, float, float]  # the token, its probability in words, two lengths in percent
+Bar = tuple[str, str, float, float]  # token, probability in words, two lengths in percent
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A page, and what it should show: this text with the character at t selected, read from `start` on."""
+    """A page and its expected content: this text, read from `start` on, with the character at t selected."""
 
     page: "Page"
     model: RNNLMScratch
@@ -56,7 +56,7 @@ class Shown:
     alpha: float = 2.0
     unit: int | None = None
     epoch: int = -1
-    blank: bool = False  # after t nothing is drawn, as in Play
+    blank: bool = False  # nothing is drawn after t, as in Play
 
     @cached_property
     def read(self) -> Read:
@@ -68,11 +68,11 @@ class Shown:
 
     @property
     def before(self) -> Tensor:
-        """The state before the selected character: (H)."""
+        """Return the state before the selected character: (H)."""
         return torch.zeros_like(self.read.states[0]) if self.t in (0, self.start) else self.read.states[self.t - 1]
 
     def scale(self, *vectors: Tensor) -> float:
-        """Return the value with the strongest colour: 1 for tanh."""
+        """Return the value that gets the strongest colour: 1 for tanh."""
         return 1.0 if self.model.hparams["activation"] == "tanh" else float(torch.stack(vectors).abs().max())
 
     def says(self, element: str) -> str:
@@ -80,7 +80,7 @@ class Shown:
 
 
 def compare(*arguments: Any, **options: Any) -> None:
-    """Compare every number on a page with torch's; the arguments are those of `Shown`."""
+    """Compare every number on a page with torch. The arguments are those of `Shown`."""
     shown = Shown(*arguments, **options)
     settle(shown.page)
     compare_text(shown)
@@ -95,7 +95,7 @@ def compare(*arguments: Any, **options: Any) -> None:
 
 
 def compare_text(shown: Shown) -> None:
-    """Compare the surprise of the text and of its selected character, and the background of each."""
+    """Compare the surprise of the text and of the selected character, and the background of each character."""
     it, t, first = shown.read, shown.t, max(1, shown.start)
     count = len(shown.tokens) - first
     bits = sum(it.bits[first:]) / count
@@ -125,7 +125,7 @@ def compare_text(shown: Shown) -> None:
 
 
 def compare_heat_map(shown: Shown) -> None:
-    """Compare the colour of each unit after each character, where a unit has a pixel or more."""
+    """Compare the colour of each unit after each character, where a unit is at least one pixel high."""
     columns, order = shown.page.evaluate(HEAT), shown.page.evaluate("run.order")
     states = shown.read.states[columns[0][0] : columns[-1][0] + 1]
     most = shown.scale(*states)
@@ -145,7 +145,7 @@ def compare_heat_map(shown: Shown) -> None:
 
 @torch.no_grad()
 def compare_recurrence(shown: Shown) -> None:
-    """Compare the scale of each vector of one step, and the numbers of one unit."""
+    """Compare the scale of each vector of one step, and the values of one unit."""
     it, model, t, before = shown.read, shown.model, shown.t, shown.before
     x = model.inputs(it.characters[None, t : t + 1])[0, 0]
     from_input = (x @ model.rnn.W_xh if x.is_floating_point() else model.rnn.W_xh[x]) + model.rnn.b_h
@@ -164,7 +164,7 @@ def compare_recurrence(shown: Shown) -> None:
 
 
 def compare_next(shown: Shown) -> None:
-    """Compare the probabilities of the next character, unscaled and to each power."""
+    """Compare the probabilities of the next character, unscaled and raised to each power."""
     it, t, vocab = shown.read, shown.t, shown.vocab
     follows = int(it.characters[t + 1]) if t < len(shown.tokens) - 1 else None
     written = powered(it.after[t], vocab, shown.alpha)
@@ -174,10 +174,10 @@ def compare_next(shown: Shown) -> None:
 
 
 def compare_memory(shown: Shown) -> None:
-    """Compare by how much each earlier character changes the prediction."""
+    """Compare the effect of each earlier character on the prediction."""
     read_on = shown.read.characters[shown.start : shown.t + 1]
     back = memory(shown.model, shown.vocab, read_on, BACK)
-    back += [0.0] * (min(shown.t, BACK) + 1 - len(back))  # characters before a state of zero change nothing
+    back += [0.0] * (min(shown.t, BACK) + 1 - len(back))  # characters before the state was set to zero have no effect
     expected = [[str(s), f"{bits:.3f}"] for s, bits in reversed(list(enumerate(back)))]
     shown.page.wait_for_function("() => !find('memory').matches('.measuring')")
     titles = shown.page.eval_on_selector_all("#memory > *", "bars => bars.map(bar => bar.title)")
@@ -189,7 +189,7 @@ def compare_memory(shown: Shown) -> None:
 
 
 def compare_forgetting(shown: Shown) -> None:
-    """Compare how setting the state to zero changed the prediction and the bits after it."""
+    """Compare the change of the prediction, and of the later bits, after the state was set to zero."""
     whole, without, start = read(shown.model, shown.vocab, shown.text), shown.read, shown.start
     changed = divergence(whole.after[shown.t], without.after[shown.t])
     count = len(shown.tokens) - start
@@ -200,7 +200,7 @@ def compare_forgetting(shown: Shown) -> None:
 
 
 def bars(vocab: Vocab, P: Tensor, count: int, follows: int | None = None, written: Tensor | None = None) -> list[Bar]:
-    """Return the likeliest tokens, and as the last bar the one in the text, `follows`, if it is not among them."""
+    """Return bars of the likeliest tokens. The last one is the next token of the text, `follows`, if not among them."""
     order = P.argsort(descending=True).tolist()
     shown = order[:count]
     if follows is not None and follows not in shown:
@@ -222,24 +222,24 @@ def compare_bars(page: "Page", where: str, expected: list[Bar]) -> None:
 
 
 def settle(page: "Page") -> None:
-    """Wait until the page has been drawn: a frame, then the two timers that follow it."""
+    """Wait until the page has been drawn: one frame and the two timers after it."""
     page.evaluate("() => new Promise(done => requestAnimationFrame(() => setTimeout(() => setTimeout(done))))")
     place = "at() === Number(strip.getAttribute('aria-valuenow')) - 1"
     page.wait_for_function(f"() => reading.known === reading.characters.length && {place}")
 
 
 def numbers(text: str) -> list[str]:
-    """Return the numbers in a text: a sentence around them may change."""
+    """Return the numbers in a text, so that tests do not depend on its wording."""
     return re.findall(r"−?\d+(?:\.\d+)?", text.replace("− ", "−"))
 
 
 def tokens_of(vocab: Vocab, text: str) -> list[str]:
-    """Return the tokens that a model reads of a text. A character that the vocabulary lacks stays that character."""
+    """Return the tokens of a text. Characters that are not in the vocabulary are kept."""
     return list(vocab.to_tokens(as_read(vocab, text))) if vocab.kind is Tokens.bpe else [*vocab.tokens_of(text)]
 
 
 def sign(token: str) -> str:
-    """Return what stands for a token: signs, the numbers of invisible characters, bytes, a mark on a circle."""
+    """Return the symbols that the page displays for a token."""
     unseen = "".join(
         f"\\x{ord(character) - 0xDC00:02x}"
         if "\udc80" <= character <= "\udcff"

@@ -1,4 +1,4 @@
-"""page.html in headless Chromium: its numbers are torch's, by keyboard and by touch, and nothing leaves it."""
+"""page.html in headless Chromium: numbers equal torch's, keyboard and touch work, and no request is sent."""
 
 import base64
 import math
@@ -70,7 +70,7 @@ DRAWN = """([alpha, count]) => {
 
 
 def prefixes(count: int) -> list[str]:
-    """Return texts as someone may type them: none, letters, capitals, marks, line ends, accents, other scripts."""
+    """Return texts that a user may type: empty, letters, capitals, marks, line ends, accents, other scripts."""
     draw = random.Random(0)
     often = "abcdefghijklmnopqrstuvwxyz" * 2 + "      ABC" + "é.,\n'9\u2028😀ж\u0301"
     texts = ("".join(draw.choices(draw.choice([often, WRITTEN]), k=draw.randrange(61))) for _ in range(count))
@@ -79,7 +79,7 @@ def prefixes(count: int) -> list[str]:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_numbers_are_those_of_torch(name: str, open_page: Open) -> None:
-    """States, probabilities, surprise and memory, and the same after forgetting."""
+    """Compare states, probabilities, surprise and memory, also after the state was set to zero."""
     model, vocab, page = exact_model(**MODELS[name]), vocab_of(name), open_page(name)
     texts, most = prefixes(3 if name in ("512 units", "chinese") else 12), 12
     for text, found in zip(texts, page.evaluate(READ, [texts, most]), strict=True):
@@ -112,7 +112,7 @@ def test_normalised_text_is_that_of_python(open_page: Open) -> None:
     agrees()
 
 
-SPACES = " \t\n\r\x1c\x85\u00a0\u2028\u3000\ufeff"  # the last one is a space to JavaScript alone
+SPACES = " \t\n\r\x1c\x85\u00a0\u2028\u3000\ufeff"  # only JavaScript counts the last one as white space
 TRICKY = (
     "",
     " ",
@@ -169,7 +169,7 @@ def value(page: "Page") -> str:
 
 
 def type_text(page: "Page", text: str) -> None:
-    """Empty the box and type, a key after the other."""
+    """Clear the box and type the text one key at a time."""
     box(page).focus()
     page.keyboard.press("Control+A")
     page.keyboard.press("Delete")
@@ -187,7 +187,7 @@ def grey(page: "Page") -> str:
 
 
 def selected(page: "Page") -> int:
-    """Return the place of the character that is marked."""
+    """Return the index of the selected character."""
     settle(page)
     (place,) = page.evaluate("[...strip.children].flatMap((span, t) => span.matches('.at') ? [t] : [])")
     return int(place)
@@ -257,7 +257,7 @@ def test_forgetting(open_page: Open) -> None:
     page.keyboard.type("x")
     compare(page, model, LETTERS, f"{text}x", 13, start=t)
     box(page).press("Control+Home")
-    page.keyboard.type("x")  # of another text before that place nothing was forgotten
+    page.keyboard.type("x")  # the state of the other text was not set to zero
     compare(page, model, LETTERS, f"x{text}x", 0)
 
 
@@ -279,7 +279,7 @@ def test_forgetting_example(open_page: Open) -> None:
 @pytest.mark.parametrize("motion", ["reduce", "no-preference"])
 @pytest.mark.parametrize("name", ["epochs", "bpe"])
 def test_play_reads_token_by_token(name: str, motion: Any, open_page: Open) -> None:
-    """While it plays and pauses, all that is drawn is of one place, and nothing of what comes after."""
+    """While playing or paused, the page draws only the current position and nothing after it."""
     model, page = exact_model(**MODELS.get(name, {})), open_page(name)
     vocab = MODELS.get(name, {}).get("vocab", LETTERS)
     text = TEXTS.get(name, "it has a time and")
@@ -311,7 +311,7 @@ def test_play_reads_token_by_token(name: str, motion: Any, open_page: Open) -> N
 
 @pytest.mark.parametrize("name", ["tanh", "bpe"])
 def test_guessing_first(name: str, open_page: Open) -> None:
-    """A guess has probability 1/2; what is to be guessed is not seen."""
+    """A guess has probability 1/2, and the next token is hidden until then."""
     model, vocab, page = exact_model(**MODELS[name]), vocab_of(name), open_page(name)
     type_text(page, text := "it has a time")
     page.get_by_label("guess first").check()
@@ -345,7 +345,7 @@ def test_play_ends_where_text_is_typed(open_page: Open) -> None:
 
 
 def test_keys_go_into_the_box(open_page: Open) -> None:
-    """A key that is pressed before anything has the focus is typed, a click into the box is not needed."""
+    """Keys go into the box even if it has not been clicked."""
     page = open_page("tanh")
     before = value(page)
     page.keyboard.type("ab c")
@@ -356,7 +356,7 @@ def test_keys_go_into_the_box(open_page: Open) -> None:
 
 
 def middle(page: "Page", t: int) -> tuple[float, float]:
-    """Return where in the window the character at t is."""
+    """Return the centre of the character at t in window coordinates."""
     character = page.locator("#strip span").nth(t)
     character.scroll_into_view_if_needed()
     at = character.bounding_box()
@@ -365,7 +365,7 @@ def middle(page: "Page", t: int) -> tuple[float, float]:
 
 
 def heat_map_at(page: "Page", t: int) -> tuple[float, float]:
-    """Return where in the window the heat map has the value of its sixth row after the character at t."""
+    """Return the window coordinates of the heat map's sixth row after the character at t."""
     page.locator("#heat").scroll_into_view_if_needed()
     x, y = page.evaluate("""t => {
         const { left, top, width } = canvas.getBoundingClientRect();
@@ -426,20 +426,20 @@ def test_greedy_text_and_its_period(name: str, open_page: Open) -> None:
     assert value(page) == whole
     states = read(model, LETTERS, whole).states
     same = ((states[:, None] - states).abs().amax(2) < 1e-6).tril(-1)
-    same[:, : len(text) - 1] = False  # a repetition starts in the generated text
+    same[:, : len(text) - 1] = False  # repetitions must start in the generated text
     place = next(t for t in range(len(text), len(whole)) if same[t].any())
     period = place - int(same[place].nonzero().max())
     assert numbers(page.text_content("#said") or "") == ["200", str(period)]
     marked = "[...strip.children].flatMap((span, t) => span.matches('.repeats') && span.matches('.at') ? [t] : [])"
     assert page.evaluate(marked) == [place]
-    if name == "epochs":  # other weights repeat elsewhere
+    if name == "epochs":  # other weights repeat at other positions
         page.get_by_label("Training").press("ArrowLeft")
         settle(page)
         assert (page.text_content("#said"), page.locator("#strip .repeats").count()) == ("", 0)
 
 
 def test_marked_tokens_repeat_a_state(open_page: Open) -> None:
-    """Generated tokens may be read as other tokens; then the page marks none."""
+    """Generated text may be split into other tokens. The page then marks no repetition."""
     model, page = exact_model(**MODELS["bpe"]), open_page("bpe")
     page.get_by_label("the likeliest (greedy)").click()
     for text in ("it has", "“", "the future\n"):
@@ -457,7 +457,7 @@ def test_marked_tokens_repeat_a_state(open_page: Open) -> None:
 TYPED = (
     "“It has,” he said:\n\nGröße, 时间机器，飞吧。\n一",
     "😀 👍🏽\na\t\u00a0\u3000q\u0307👩\u200d🚀\u2028",
-    "été, жар",  # which the vocabulary lacks
+    "été, жар",  # not in the vocabulary
     "<b>It has</b><img src=x onerror=alert(1)>",
 )
 
@@ -467,7 +467,7 @@ def test_any_text_can_be_typed(name: str, open_page: Open) -> None:
     model, vocab, page = exact_model(**MODELS[name]), vocab_of(name), open_page(name)
     page.get_by_label("the likeliest (greedy)").click()
     for text in TYPED:
-        type_text(page, text)  # Enter is a line break
+        type_text(page, text)  # Enter inserts a line break
         assert value(page) == text
         tokens = tokens_of(vocab, text)
         shown = [sign(token) + ("\n" if "\n" in token else "") for token in tokens]
@@ -487,7 +487,7 @@ def test_any_text_can_be_typed(name: str, open_page: Open) -> None:
 
 
 def test_places_of_tokens_in_the_text(open_page: Open) -> None:
-    """The token before the cursor, the end of each token, and the bars that the box can take there."""
+    """Check the token before the cursor, the end of each token, and the bars that can be inserted there."""
     page, text = open_page("bpe"), "“It has, 😀 😁👍🏽 — πάντα\nthe ½"
     type_text(page, text)
     tokens = tokens_of(BPE, text)
@@ -518,7 +518,7 @@ def test_places_of_tokens_in_the_text(open_page: Open) -> None:
 
 
 def partial(token: str) -> bool:
-    """Return whether a token has bytes that are no whole character."""
+    """Return whether a token has an incomplete character."""
     return any("\udc80" <= character <= "\udcff" for character in token)
 
 

@@ -1,4 +1,4 @@
-"""The weights that a run keeps after a few epochs: which, of which runs, and what of a damaged file."""
+"""Weights of early epochs: the epochs that are saved, the runs that save them, and damaged files."""
 
 import math
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from timemachine.run.rows import read_numbers
 
 @pytest.fixture
 def train(sample: Corpus, tmp_path: Path) -> Callable[..., RNNLMScratch]:
-    """Train for some epochs of 3 steps, from the last checkpoint if there is one, and return the model."""
+    """Train for some epochs of 3 steps, resuming from the last checkpoint if there is one, and return the model."""
 
     def trained(max_epochs: int, interrupt_at: int | None = None) -> RNNLMScratch:
         torch.manual_seed(0)
@@ -59,7 +59,7 @@ def test_unreadable_weights_are_left_out(tmp_path: Path) -> None:
     assert read_weights(tmp_path) == {}
     usual = halved(model)
     with torch.no_grad():
-        model.W_hq[0, 0] = 65_520  # in half precision 65504 is the largest
+        model.W_hq[0, 0] = 65_520  # float16 overflows above 65504
     write_weights(tmp_path, {0: usual, 1: halved(model)})
     assert read_weights(tmp_path).keys() == {0}
     content = path.read_bytes()

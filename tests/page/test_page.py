@@ -1,4 +1,4 @@
-"""page.html as a file: where it is written, what it holds of the run, and that no text breaks out of its element."""
+"""The file page.html: its location, the data of the run, and texts that cannot break out of their element."""
 
 import base64
 import hashlib
@@ -38,7 +38,7 @@ def test_run_and_command_write_pages(program: Program, tmp_path: Path) -> None:
     assert (run["window"], len(run["units"])) == (32, 3)
     before = page.read_bytes()
     assert command.write_page(f"run={tmp_path / 'run'}").read_bytes() == before
-    # The weights alone have no earlier epochs, and no text by which a unit would have a meaning
+    # A file of weights has no earlier epochs, and no text from which to name units.
     (tmp_path / "run/model.safetensors").rename(tmp_path / "model.safetensors")
     done = program("-m", "timemachine.page", f"run={tmp_path / 'model.safetensors'}")
     assert (done.returncode, done.stdout, done.stderr) == (0, "model.html\n", "")
@@ -59,7 +59,7 @@ def test_unsupported_models_are_refused(name: str, value: str | int) -> None:
 @pytest.mark.parametrize("network", [{}, {"input": "embedding", "embedding_dim": 12}])
 @pytest.mark.parametrize("size", [28, 5_000])
 def test_largest_page(size: int, network: dict[str, Any]) -> None:
-    """The refusal names the most hidden units that a page can have."""
+    """The error message states the maximum number of hidden units."""
     vocab = Vocab(map(chr, range(0x4E00, 0x4E00 + size - 1)), Tokens.characters)
 
     def page_of(hiddens: int) -> bytes:
@@ -82,14 +82,14 @@ def test_command_reports_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def assert_sent(sent: dict[str, str], weights: dict[str, Tensor], dtype: str) -> None:
-    """Check that the weights of a page are these, bit for bit."""
+    """Check that the page has exactly these weights."""
     for name, weight in weights.items():
         found = np.frombuffer(base64.b64decode(sent[name.removeprefix("rnn.")]), dtype)
         assert np.array_equal(found, weight.numpy().ravel())
 
 
 def test_weights_units_and_epochs(sample: Corpus) -> None:
-    """The last epoch has the model's weights, the ones before it have theirs in half precision."""
+    """The last epoch has the model's weights. Earlier epochs have their own weights in half precision."""
     models = {number: random_model(seed=number, input="embedding", embedding_dim=5) for number in (0, 5, 100, 200)}
     epochs = [Epoch(number, halved(model), 9.5, 10.5) for number, model in models.items()]
     epochs[0] = epochs[0]._replace(train=math.nan, val=math.inf)
@@ -139,7 +139,7 @@ def test_policy_allows_no_request() -> None:
     for name, element in (("script-src", parts.texts["script"][1]), ("style-src", parts.texts["style"][0])):
         digest = base64.b64encode(hashlib.sha256(element.encode()).digest()).decode()
         assert directives.pop(name) == f"'sha256-{digest}'"
-    assert set(directives.values()) == {"'none'", "data:"}  # an empty icon, or a browser would ask for one
+    assert set(directives.values()) == {"'none'", "data:"}  # an empty icon, or a browser would request one
     assert not [tag for _, tag in parts.tags if tag.keys() & {"src", "srcset", "action", "style", "onclick"}]
     assert [tag["href"] for _, tag in parts.tags if "href" in tag] == ["data:,"]
 

@@ -1,4 +1,4 @@
-"""The published page of the book's run: `python -m tests.page.picture` writes it anew."""
+"""The published page of the book's run, which `python -m tests.page.picture` updates."""
 
 import csv
 

@@ -1,4 +1,4 @@
-"""What the units of a page follow: r is NumPy's, of the states of torch.nn.RNN."""
+"""Features that the units of a page follow. NumPy computes r from the states of torch.nn.RNN."""
 
 import math
 from typing import Any
@@ -27,7 +27,7 @@ def units_of(model: RNNLMScratch, text: str, vocab: Vocab = LETTERS) -> Units:
 
 
 def states_of(model: RNNLMScratch, index_BT: Tensor) -> NDArray[np.float64]:
-    """Return what torch.nn.RNN has of such weights (B·T, H), in float64."""
+    """Return the states of torch.nn.RNN with these weights in float64: (B·T, H)."""
     vectors_VD = torch.eye(model.vocab_size) if model.embedding is None else model.embedding.detach()
     trusted = nn.RNN(vectors_VD.shape[1], model.rnn.num_hiddens, nonlinearity=model.rnn.activation, batch_first=True)
     state = {"weight_ih_l0": model.rnn.W_xh.T, "weight_hh_l0": model.rnn.W_hh.T, "bias_ih_l0": model.rnn.b_h}
@@ -76,7 +76,7 @@ def test_features_of_tokens(sample: Corpus) -> None:
     index_N = index_N[: len(index_N) // ROW * ROW]
     ends = np.cumsum([len(bpe.to_bytes(vocab.idx_to_token[index])) for index in index_N])
     places = [text.encode()[: end - 1].decode(errors="ignore") for end in ends]
-    last_N = [len(before) for before in places]  # of the character that has the token's last byte
+    last_N = [len(before) for before in places]  # of the character that has the last byte of the token
     model = random_model(vocab, hiddens=4)
     units = units_of(model, text, vocab)
     states_NH = states_of(model, index_N.view(-1, ROW))
@@ -107,12 +107,12 @@ def test_features_of_a_text() -> None:
     assert OF_CHARACTERS["inside quotation marks"]("“a\n\nb") == [1, 1, 1, 0, 0]
 
 
-@pytest.mark.parametrize(("grows", "named"), [(0.5, [2, 3]), (9.0, [])])  # the second beyond all numbers
+@pytest.mark.parametrize(("grows", "named"), [(0.5, [2, 3]), (9.0, [])])  # the second growth overflows
 def test_constant_units_are_not_named(grows: float, named: list[int]) -> None:
     model = random_model(hiddens=4, activation="relu")
     with torch.no_grad():
         model.rnn.W_xh[:, :2] = model.rnn.W_hh[:, :2] = 0
-        model.rnn.b_h[:2] = torch.tensor([-1.0, 0.1])  # dead, and always on
+        model.rnn.b_h[:2] = torch.tensor([-1.0, 0.1])  # always off, and always on
         model.rnn.W_xh[:, 2:].abs_()
         model.rnn.W_hh[2:, 2:] = torch.eye(2) * grows
     units = units_of(model, "it has a time " * 100)

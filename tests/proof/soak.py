@@ -1,7 +1,7 @@
-"""Check that nothing grows over hundreds of commands or thousands of steps, and that runs at once do not clash.
+"""Check that resources do not grow over many commands or steps, and that parallel runs do not clash.
 
-`make soak` runs this, .ci/run a `part`. It prints a table. The exit status is 1 if, from the second row of a kind to
-its last, the memory has grown by more than 5 % and 10 MB, or anything else at all.
+`make soak` runs this, .ci/run a `part`. It prints a table. The exit status is 1 if, between the second and the last row
+of a kind, memory grows by more than 5 % and 10 MB, or if anything else grows at all.
 """
 
 import os
@@ -19,16 +19,16 @@ from tests.support.runs import epochs, summary, what_is_left
 from timemachine.config import REPOSITORY
 
 COLUMNS = ("MB of memory", "open files", "threads", "processes", "temporary files")
-ROWS = 6  # of each kind
+ROWS = 6  # rows of each kind
 SMALL = ["data=sample", "data.num_train=300", "data.num_val=100", "data.batch_size=128", "data.num_steps=8"]
 SMALL += ["model.hiddens=8", "model.lr=0.01", "logger=csv"]  # at a higher rate a long run diverges
 
 
-WHOLE, PART = (50, 5000, 8), (10, 2000, 2)  # rounds of six commands, epochs of three steps, runs at once
+WHOLE, PART = (50, 5000, 8), (10, 2000, 2)  # rounds of six commands, epochs of three steps, parallel runs
 
 
 def count(process: psutil.Process) -> list[float]:
-    """Return a process's counts: the minimum of five looks, as a file may be open for a moment."""
+    """Return the counts of a process: the minimum of five samples, since a file may be open briefly."""
     looks = []
     for _ in range(5):
         memory = process.memory_info().rss / 2**20
@@ -51,7 +51,7 @@ def commands(number: int) -> Iterator[list[str]]:
 
 
 def repeat_commands(rounds: int) -> Iterator[list[float]]:
-    """Call the programs in this process, and count after each sixth of the rounds."""
+    """Call the programs in this process and count after each sixth of the rounds."""
     for number in range(rounds):
         for command in commands(number):
             assert_succeeded(call_program(*command))
@@ -65,10 +65,10 @@ def start(*arguments: str, cwd: str = ".") -> subprocess.Popen[bytes]:
 
 
 def train_for_long(total: int) -> Iterator[list[float]]:
-    """Train in a process of its own, and count while it runs."""
+    """Train in a new process and count while it runs."""
     with start(f"trainer.max_epochs={total}", "hydra.run.dir=long") as run:
         for row in range(ROWS):
-            until = total * (row + 1) // ROWS - total // 100  # the last count comes before its end
+            until = total * (row + 1) // ROWS - total // 100  # the last count is before the end of the training
             while epochs(Path("long")) < until and run.poll() is None:
                 time.sleep(0.05)
             assert run.poll() is None, "the run ended early"
@@ -77,7 +77,7 @@ def train_for_long(total: int) -> Iterator[list[float]]:
 
 
 def train_at_once(runs: int) -> None:
-    """Start runs and two sweeps at once in one folder. Those with the same seed leave the same numbers."""
+    """Start runs and two sweeps in parallel in one folder. Runs with the same seed write the same numbers."""
     Path("load").mkdir()
     seeds = [[f"seed={seed}"] for seed in range(runs)]
     sweeps = [["-m", "seed=0,1,2"], ["-m", "seed=0,1,2", "hydra/launcher=joblib"]]
@@ -93,7 +93,7 @@ def train_at_once(runs: int) -> None:
 
 
 def table(kind: str, counted: Iterator[list[float]]) -> list[str]:
-    """Print a row for each count. Return the columns that grew since the second row, after all imports."""
+    """Print a row for each count. Return the columns that grew after the second row, when all imports are done."""
     rows = []
     for row in counted:
         print(f"| {kind} | {' | '.join(f'{number:.4g}' for number in row)} |", flush=True)

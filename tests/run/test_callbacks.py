@@ -1,4 +1,4 @@
-"""A signal interrupts a run, which can be resumed; it says then if it has another kernel."""
+"""Signals interrupt a run, which can be resumed. A resumed run reports a changed kernel."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ from timemachine.run.trainer import build_trainer
 
 
 class Signal(Callback):
-    """Sends this process a signal in the validation after step 6."""
+    """Send a signal to this process in the validation after step 6."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -32,21 +32,21 @@ class Signal(Callback):
 
 
 def sample_data() -> TimeMachine:
-    """Three batches."""
+    """Return data with three batches."""
     return TimeMachine(32, 4, 96, 40, corpus=find_corpus("sample", []), seed=1)
 
 
 def train(folder: Path, *callbacks: Callback, **network: Any) -> None:
-    """A run of 4 epochs of 3 steps; from the last checkpoint, if there is one."""
+    """Train 4 epochs of 3 steps, resuming from the last checkpoint if there is one."""
     torch.manual_seed(0)
     fit(folder, FusedRNNLM(28, hiddens=4, lr=2, **network), sample_data(), callbacks, max_epochs=4)
 
 
 def test_signal_during_validation(tmp_path: Path) -> None:
-    """Between two epochs of training; afterwards the handlers are those from before."""
+    """The signal arrives between two epochs. Afterwards the previous handlers are restored."""
     numbers = (signal.SIGINT, signal.SIGTERM)
     handlers = [signal.getsignal(number) for number in numbers]
-    with pytest.raises(SystemExit):  # which Lightning makes of KeyboardInterrupt
+    with pytest.raises(SystemExit):  # Lightning converts KeyboardInterrupt
         train(tmp_path / "run", Signal(signal.SIGTERM))
     assert [signal.getsignal(number) for number in numbers] == handlers
     assert read_summary(tmp_path / "run")["status"] == "interrupted"

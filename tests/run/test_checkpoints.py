@@ -1,4 +1,4 @@
-"""Models on disk: damaged or foreign ones are refused in one line, none executes anything, each is written whole."""
+"""Models on disk: damaged or foreign files give a one-line error, no code is executed, and writes are atomic."""
 
 import os
 import pickle
@@ -20,7 +20,7 @@ from timemachine.run.checkpoint import WholeCheckpoints, export_model, load_mode
 from timemachine.run.record import run_summary
 from timemachine.vocab import Vocab
 
-CASES = int(os.environ.get("CASES", 250))  # of each kind; `make torture`: 10,000
+CASES = int(os.environ.get("CASES", 250))  # cases of each kind; `make torture`: 10,000
 VOCAB = Vocab("abc ")
 SUMMARY: dict[str, Any] = {name: {} for name in ("metrics", "versions", "git")}
 SUMMARY |= {"status": "completed", "settings": to_dict(Train())}
@@ -29,7 +29,7 @@ MODEL = RNNLMScratch(len(VOCAB), hiddens=3)
 
 
 def saved(folder: Path, changes: dict[str, Any] | None = None) -> Path:
-    """A checkpoint as Lightning leaves it in a run's folder, as far as it matters here."""
+    """Save the relevant parts of a checkpoint like Lightning."""
     path = folder / "run" / "checkpoints" / "last.ckpt"
     text = {"tokens": VOCAB.idx_to_token, "kind": "letters", "sha256": "0"}
     state = {"state_dict": MODEL.state_dict(), "hyper_parameters": dict(MODEL.hparams), "TimeMachine": text}
@@ -61,7 +61,7 @@ def test_export_round_trip(input: str, tmp_path: Path) -> None:
 
 
 class Code:
-    """Makes a folder when it is unpickled."""
+    """Create a folder when unpickled."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -85,12 +85,12 @@ def test_code_is_never_executed(disguise: str, tmp_path: Path) -> None:
     assert_refused(run, "is damaged, or not")
     with pytest.raises(SettingError):
         run_summary(str(run))
-    with pytest.raises(Exception):  # noqa: B017  # as Lightning reads it to go on; what it is depends on the bytes
+    with pytest.raises(Exception):  # noqa: B017  as in Lightning when it resumes; the type depends on the bytes
         WholeCheckpoints().load_checkpoint(path, weights_only=False)
     assert not executed.exists()
     if disguise.startswith("torch"):
         torch.load(path, weights_only=False)
-        assert executed.exists()  # it would have been
+        assert executed.exists()  # weights_only=False runs the code
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_mismatched_checkpoint_is_refused(changes: dict[str, Any], says: str, tm
 
 
 def test_checkpoint_takes_precedence_over_export(tmp_path: Path) -> None:
-    """A run that was resumed and killed has an older one."""
+    """A run that was resumed and killed has an older export."""
     export_model(saved(tmp_path).parents[1] / "model.safetensors", older := RNNLMScratch(len(VOCAB), 3), VOCAB, SUMMARY)
     assert weights(load_model(str(tmp_path / "run"))[0]) == weights(MODEL)
     saved(tmp_path).unlink()
@@ -126,9 +126,9 @@ TORTURE = [pytest.mark.slow, pytest.mark.torture]
 @pytest.mark.parametrize(("number", "cases"), [(0, 50), *(pytest.param(*it, marks=TORTURE) for it in shards(CASES))])
 @pytest.mark.parametrize("kind", ["ckpt", "safetensors"])
 def test_flipped_bytes(kind: str, number: int, cases: int, tmp_path: Path) -> None:
-    """One line, or a model. A checkpoint has checksums, so that its model is the right one; an export has none.
+    """Loading gives a one-line error or a model. Only checkpoints have checksums, so their model must be unchanged.
 
-    Every tenth file is cut short, too.
+    Every tenth file is truncated too.
     """
     path = run = tmp_path / "model.safetensors"
     export_model(path, MODEL, VOCAB, SUMMARY)

@@ -1,6 +1,6 @@
-"""A run's folder from somebody else: nothing in it is executed, nothing outside it changes, and damage is one line.
+"""Untrusted run folders: no code is executed, no file outside changes, and damage gives a one-line error.
 
-The commands of a security review, each as a test; then folders that are damaged at random.
+First the commands of a security review, one test each, then folders with random damage.
 """
 
 import json
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("quick_calls")
 
 @pytest.fixture(scope="module")
 def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run, which no test changes."""
+    """Return the folder of a run. Tests do not change it."""
     folder = tmp_path_factory.mktemp("honest") / "run"
     assert_succeeded(call_program("train.py", *TYPED, f"hydra.run.dir={folder}"))
     return folder
@@ -35,12 +35,12 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(honest: Path, tmp_path: Path) -> Path:
-    """A copy of it."""
+    """Return a copy of the run's folder."""
     return shutil.copytree(honest, tmp_path / "run")
 
 
 def change(path: Path, changes: Callable[[Any], Any]) -> None:
-    """Change what a file in JSON or YAML holds."""
+    """Change the content of a JSON or YAML file."""
     read, write = (json.loads, json.dumps) if path.suffix == ".json" else (yaml.safe_load, yaml.safe_dump)
     content = read(path.read_text())
     changes(content)
@@ -52,7 +52,7 @@ def resume(folder: Path, *typed: str) -> Done:
 
 
 def assert_one_line(done: Done) -> None:
-    """Exit status 0, or 1 and one line."""
+    """Check for exit status 0, or for exit status 1 and one line."""
     assert "Traceback" not in done.stderr, done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert done.returncode == len(lines) <= 1, done.stderr
@@ -83,7 +83,7 @@ def test_code_in_recorded_entries(group: str, entry: Any, folder: Path) -> None:
 
 
 def test_recorded_overrides_are_ignored(folder: Path, honest: Path) -> None:
-    """Hydra's own settings among them: folders, a search path, environment variables, callbacks."""
+    """Hydra's settings are ignored as well: folders, a search path, environment variables, callbacks."""
     other = shutil.copytree(honest, folder.parent / "other")
     before = {path: path.read_bytes() for path in other.rglob("*") if path.is_file()}
     git, own = Path("evil/git"), folder / "conf/recipe/evil.yaml"
@@ -110,7 +110,7 @@ def test_recorded_overrides_are_ignored(folder: Path, honest: Path) -> None:
     assert json.loads((folder / "summary.json").read_text())["metrics"]["epoch"] == 2
 
 
-# Where data goes
+# Locations of data
 
 
 LOGGERS, CHECKPOINTS = "lightning.pytorch.loggers", "lightning.pytorch.callbacks.ModelCheckpoint"
@@ -164,7 +164,7 @@ def test_links_to_the_outside(name: str, folder: Path) -> None:
 
 
 def other_value(draw: random.Random) -> Any:
-    """A value of any kind that JSON has."""
+    """Draw a JSON value of any type."""
     deep: Any = []
     for _ in range(draw.choice([1, 50])):
         deep = [deep]
@@ -172,7 +172,7 @@ def other_value(draw: random.Random) -> Any:
 
 
 def damage(folder: Path, draw: random.Random) -> str:
-    """Damage one file of a run in one way, and return what was done."""
+    """Damage one file of a run and return a description."""
     name = draw.choice(["summary.json"] * 4 + ["metrics.csv", "steps.csv", ".hydra/hydra.yaml", ".hydra/overrides.yaml",
                         "epochs.safetensors", "model.safetensors", "checkpoints/last.ckpt"])  # fmt: skip
     path, how = folder / name, draw.choice(["cut", "flip", "zero", "shape", "shape", "shape"])
@@ -212,7 +212,7 @@ TORTURE = [pytest.mark.slow, pytest.mark.torture]
 
 @pytest.mark.parametrize(("number", "cases"), [(0, 5), *(pytest.param(*it, marks=TORTURE) for it in shards(CASES))])
 def test_damaged_folders(number: int, cases: int, honest: Path, tmp_path: Path) -> None:
-    """Each program answers with one line, or as if nothing were wrong, and writes nothing outside the folder."""
+    """Each program prints one line or succeeds, and writes nothing outside the folder."""
     draw, tally = random.Random(number), Tally()
     Path("here").mkdir()
     os.chdir("here")

@@ -1,4 +1,4 @@
-"""A sweep's table, on the terminal too, and how a sweep ends."""
+"""The table of a sweep, in summary.csv and on the terminal, and the exit status of a sweep."""
 
 import csv
 from pathlib import Path
@@ -13,19 +13,19 @@ from timemachine.run.jobs import load_jobs, load_sweep, table_of
 
 
 def job(folder: Path, number: int, status: str = "completed", message: str | None = None, **settings: Any) -> None:
-    """A folder as train.py leaves it."""
+    """Leave the folder of a job in the format of train.py."""
     settings = {"seed": 0, "model": {"hiddens": 32, "lr": 1.0}, "logger": {"wandb": None}} | settings
     metrics = {} if status in ("failed", "running") else {"val/perplexity": 7.5 + number, "epoch": 100}
     leave_job(folder, settings, status=status, number=number, message=message, metrics=metrics)
 
 
 def end_sweep(folder: Path) -> None:
-    """End the sweep whose jobs are in the folder, as Hydra does."""
+    """End the sweep in the folder, as Hydra does."""
     sweep.end(OmegaConf.create({"hydra": {"sweep": {"dir": str(folder)}}}))
 
 
 def test_row_per_job(tmp_path: Path) -> None:
-    """In the order of the jobs' numbers."""
+    """Rows are sorted by job number."""
     for number, hiddens, seed in [(10, 32, 0), (2, 16, 1), (0, 16, 0), (11, 32, 1)]:
         job(tmp_path, number, seed=seed, model={"hiddens": hiddens, "lr": 1.0})
     (tmp_path / "report").mkdir()
@@ -38,7 +38,7 @@ def test_row_per_job(tmp_path: Path) -> None:
 
 
 def test_number_of_symbols_in_rows(tmp_path: Path) -> None:
-    """Perplexities of more symbols, or of fewer that are unknown, are no worse for being higher."""
+    """Perplexity depends on the number of symbols and of unknown characters, so the table shows both."""
     for min_count, vocabulary, unknown in ((1, 60, 0), (9, 20, 700)):
         settings = {"data": {"min_count": min_count}}
         leave_job(tmp_path, settings, corpus={"vocabulary": vocabulary, "unknown": unknown, "characters": 9_000})
@@ -58,23 +58,26 @@ def test_rows_of_failed_jobs(tmp_path: Path) -> None:
     assert [row["status"] for row in rows] == ["completed", "failed", "failed", "failed", "failed"]
     assert [row["seed"] for row in rows] == [0, 1, 2, "", ""]
     assert [row["val/perplexity"] for row in rows] == [7.5, "", "", "", ""]
-    assert "model.hiddens" not in rows[0]  # that it is not known does not make it vary
+    assert "model.hiddens" not in rows[0]  # a missing value does not make a setting vary
     assert [row["message"] for row in rows][:2] == ["", "model.lr=-1: must be positive"]
     assert all(row["message"] for row in rows[2:])
 
 
 def test_sweep_fails_with_a_job(tmp_path: Path) -> None:
-    for number, status in enumerate(["completed", "diverged"]):  # which is a result
+    for number, status in enumerate(["completed", "diverged"]):  # a diverged job has not failed
         job(tmp_path, number, status)
     end_sweep(tmp_path)
-    for number, status in ((2, "failed"), (3, "running")):  # killed
+    for number, status in ((2, "failed"), (3, "running")):  # "running": killed
         job(tmp_path, number, status)
     with pytest.raises(SystemExit, match=r"^error: 2 of 4 jobs failed \(job 2, 3\)"):
         end_sweep(tmp_path)
 
 
 def test_texts_are_no_formulas(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """In summary.csv; nor does ESC reach it or the terminal. Numbers stay numbers, and `load_sweep` has the texts."""
+    """Texts that look like formulas are escaped in summary.csv. So is ESC, also on the terminal.
+
+    Numbers are unchanged, and `load_sweep` returns the original texts.
+    """
     texts = ["=1+1", "+1", "-1", "@a", "\t=1", "plain", "\x1b[31mred"]
     for number, text in enumerate(texts):
         leave_job(tmp_path, {"data": {"corpus": text}}, metrics={"val/perplexity": -1.5, "epoch": number})

@@ -1,4 +1,4 @@
-"""LivePlot: every epoch is in its curves, and one figure in a notebook is drawn again and again."""
+"""LivePlot: the curves have every epoch, and a notebook updates a single figure."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +17,7 @@ from timemachine.run.live_plot import LivePlot
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """What a notebook shows, one after the other in one place."""
+    """Record the figures that a notebook displays."""
     images: list[bytes] = []
     handle = SimpleNamespace(update=lambda image: images.append(image.data))
 
@@ -32,7 +32,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 
 
 def fit(sample: Corpus, plot: LivePlot, max_epochs: int = 3, **chosen: Any) -> float:
-    """Train; return the validation perplexity of the last."""
+    """Train and return the validation perplexity of the last epoch."""
     silence()
     data = TimeMachine(32, 8, 64, 32, corpus=sample)
     chosen |= {"accelerator": "cpu", "logger": False, "enable_checkpointing": False}
@@ -45,7 +45,7 @@ def fit(sample: Corpus, plot: LivePlot, max_epochs: int = 3, **chosen: Any) -> f
 
 @pytest.mark.parametrize(("seconds", "times"), [(0, 4), (1000, 2)])
 def test_figure_is_redrawn_as_asked(seconds: float, times: int, sample: Corpus, drawn: list[bytes]) -> None:
-    """Before each epoch and at the end, or only the first time and at the end."""
+    """The figure is drawn before each epoch and at the end, or only at the start and at the end."""
     plot = LivePlot(seconds)
     val = fit(sample, plot)
     assert [[epoch for epoch, _ in curve] for curve in plot.curves.values()] == [[1, 2, 3], [1, 2, 3]]

@@ -36,10 +36,10 @@ def test_load_run_and_export(sample: Corpus, capsys: pytest.CaptureFixture[str])
         assert torch.equal(next(iter(run.data.train_dataloader()))[0], X_BT) and run.data.splits == data.splits
         assert run.folder == Path(place.partition("/")[0]) and run.settings["seed"] == 3
         assert len(run.curves) == num_rows and all(run.summary["metrics"].items() >= row.items() for row in run.curves)
-    rows = evaluate(run.model, run.vocab, run.summary, find_corpus("text.txt", []))  # which begins at character 0
+    rows = evaluate(run.model, run.vocab, run.summary, find_corpus("text.txt", []))  # it starts at character 0
     for name, row in zip(("train", "val", "test"), rows, strict=True):
         assert row.part == name and row.window
-        if name != "train":  # its number is from before the last update
+        if name != "train":  # train perplexity is measured before the last update
             assert row.window.perplexity == pytest.approx(run.summary["metrics"][f"{name}/perplexity"], rel=1e-6)
     assert call_program("generate.py", "run=alone").stdout == continuation
     assert write_page("run=alone").is_file()
@@ -50,7 +50,7 @@ def test_load_run_and_export(sample: Corpus, capsys: pytest.CaptureFixture[str])
     Path("text.txt").write_text("another text " * 99)
     with pytest.raises(SettingError, match=r"^data.corpus=.*text.txt: the run's text is not there, or is another one"):
         _ = timemachine.load_run("run").data
-    run.summary["corpus"]["source"], run.settings["data"]["search_dirs"] = "time_machine", []  # nor is there a network
+    run.summary["corpus"]["source"], run.settings["data"]["search_dirs"] = "time_machine", []  # without network
     del run.data
     with pytest.raises(SettingError, match=r"^data.corpus=time_machine: the run's text is not there"):
         _ = run.data

@@ -1,4 +1,4 @@
-"""summary.json: on record before anything can fail, and how a run ended. Which runs are under way."""
+"""summary.json: it is written before anything can fail and records the status. Detection of active runs."""
 
 import errno
 import json
@@ -31,7 +31,7 @@ def test_summary_before_and_after_updates(tmp_path: Path) -> None:
     assert summary["versions"].keys() >= {"python", "lightning", "torch", "hydra-core", "wandb", "timemachine"}
     assert summary["git"].keys() == {"revision", "dirty"} and summary["started"]
     text = (tmp_path / "summary.json").read_text()
-    assert "NaN" not in text and "Infinity" not in text  # which are not JSON
+    assert "NaN" not in text and "Infinity" not in text  # not valid JSON
     last = json.loads(text)
     assert last["metrics"] == {"a": "nan", "b": ["inf", 1.5], "c": {"d": ["-inf", 2]}}
     assert last["status"] == "completed" and last["seconds"] >= 0
@@ -57,7 +57,7 @@ def test_exceptions_are_recorded(
         assert raised is error and not in_sweep
     else:
         assert in_sweep
-        assert ("Traceback" in capsys.readouterr().err) == isinstance(error, ValueError)  # a full disk needs none
+        assert ("Traceback" in capsys.readouterr().err) == isinstance(error, ValueError)  # no traceback for a full disk
     summary = read_summary(tmp_path)
     assert (summary["status"], summary["message"], summary["metrics"]) == (status, message, {"epoch": 2})
 
@@ -91,7 +91,7 @@ def test_folder_in_use_is_locked(tmp_path: Path) -> None:
 
 
 def test_new_settings_wait_for_acceptance(tmp_path: Path) -> None:
-    """A resume that is killed while it imports has not used them."""
+    """A resume that is killed during imports has not used the new settings."""
     with record(tmp_path):
         pass
     with pytest.raises(KeyboardInterrupt), record(tmp_path, resume=str(tmp_path), seed=4) as run:

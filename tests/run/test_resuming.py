@@ -1,4 +1,4 @@
-"""A run that was interrupted goes on, and ends as the one that never was: bit for bit, wherever it broke off."""
+"""Interrupted and resumed runs equal uninterrupted ones bit for bit, at any point of interruption."""
 
 import os
 import random
@@ -29,7 +29,7 @@ KILLS = int(os.environ.get("KILLS", 3))  # `make torture`: 30
 
 
 def train(folder: Path, interrupt_at: int | None = None, hiddens: int = 4, text: str = "sample", **chosen: Any) -> None:
-    """A run of 12 steps; from the last checkpoint in its folder, if there is one."""
+    """Train 12 steps, resuming from the last checkpoint in the folder if there is one."""
     torch.manual_seed(0)
     data = TimeMachine(32, 4, 3 * 32 - 5, 40, corpus=find_corpus(text, []), seed=1)
     model, of_the_run = RNNLMScratch(len(data.vocab), hiddens=hiddens, lr=2), Train()
@@ -48,7 +48,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def interrupt_at(steps: list[int], whole: Path, folder: Path, **chosen: Any) -> None:
-    """Once, or again and again."""
+    """Interrupt a run at each of these steps, resume it, and compare it with the whole run."""
     for step in sorted(steps):
         with pytest.raises(Interruption):
             train(folder, step, **chosen)
@@ -79,7 +79,7 @@ def test_interrupted_with_max_steps(tmp_path: Path) -> None:
 
 
 def test_interrupted_after_early_validations(tmp_path: Path) -> None:
-    """In the first epoch: their rows are kept, and the run starts again."""
+    """In the first epoch, the rows of validations are kept and the run restarts."""
     train(tmp_path / "whole", val_check_interval=1)
     with pytest.raises(Interruption):
         train(tmp_path / "run", 2, val_check_interval=1)
@@ -99,14 +99,14 @@ def test_torn_row_in_moved_folder(uninterrupted: Path, tmp_path: Path) -> None:
         train(tmp_path / "here", 2 * STEPS_AN_EPOCH)
     for name in ("metrics.csv", "steps.csv"):
         with (tmp_path / "here" / name).open("a") as file:
-            file.write("3,1")  # of 3,10,…
+            file.write("3,1")  # the start of 3,10,…
     (tmp_path / "here").rename(tmp_path / "there")
     train(tmp_path / "there")
     assert what_is_left(tmp_path / "there") == what_is_left(uninterrupted)
 
 
 class OwnStep(RNNLMScratch):
-    """A loss of one's own, an optimiser and a schedule of one's own, and what is logged of each step."""
+    """Custom loss, optimizer and schedule, and a metric that is logged at each step."""
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = self.nll(batch).square().mean()
@@ -132,11 +132,11 @@ def test_own_step_and_optimiser_resume(sample: Corpus, tmp_path: Path) -> None:
     assert what_is_left(tmp_path / "again") == what_is_left(tmp_path / "whole")
 
 
-# What is refused
+# Rejected resumes
 
 
 def assert_refused(folder: Path, says: str, **chosen: Any) -> None:
-    """In one line, and nothing is changed."""
+    """Check that resuming fails with one line and changes no file."""
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     with pytest.raises(SettingError) as refused:
         train(folder, **chosen)
@@ -170,7 +170,7 @@ def test_job_without_checkpoints_restarts(tmp_path: Path) -> None:
     for name in ("model.safetensors", EPOCH_WEIGHTS):
         (tmp_path / name).touch()
     again = Record(tmp_path, {"resume": "sweep", "trainer": {"enable_checkpointing": False}}, Role(sweep="sweep"))
-    nothing: Any = None  # is needed of them where there is no checkpoint
+    nothing: Any = None  # unused if there is no checkpoint
     assert checkpoint_to_resume(again, nothing, nothing) is None
     assert [path.name for path in tmp_path.glob("*.*")] == ["summary.json"]
 
@@ -179,17 +179,17 @@ def test_job_without_checkpoints_restarts(tmp_path: Path) -> None:
 
 RUN = ["data=sample", "data.num_train=2051", "data.num_val=300", "model.hiddens=8", "model.lr=2"]
 RUN += ["trainer.max_epochs=30", "logger=csv"]
-RUN += ["hydra.run.dir='the run'"]  # several processes start with what the first made of the space
+RUN += ["hydra.run.dir='the run'"]  # with a space, to test the commands of other processes
 
 
 def kill_after(folder: Path, seconds: float, *arguments: str) -> None:
-    """SIGKILL to train.py and its processes, so long after it has written to metrics.csv."""
+    """Kill train.py and its processes, `seconds` after it has written metrics.csv."""
     metrics = folder / "the run" / "metrics.csv"
     before = metrics.stat().st_mtime_ns if metrics.exists() else 0
     with running(folder, *arguments) as run:
         run.wait_until(lambda: metrics.exists() and metrics.stat().st_mtime_ns != before)
         time.sleep(seconds)
-        assert run.process.poll() is None  # or nothing was killed
+        assert run.process.poll() is None  # the run must still be active
         os.killpg(run.process.pid, signal.SIGKILL)
         run.ended()
 
@@ -208,7 +208,7 @@ def assert_goes_on_to_the_same_end(program: Program, tmp_path: Path, *more: str,
 @pytest.mark.slow
 @pytest.mark.torture
 def test_killed_again_and_again(program: Program, tmp_path: Path) -> None:
-    """Within milliseconds of a checkpoint, too: there are a hundred a second."""
+    """With a hundred checkpoints per second, kills come within milliseconds of one."""
     assert_goes_on_to_the_same_end(program, tmp_path, f"trainer.max_epochs={40 * KILLS}", kills=KILLS, longest=0.4)
 
 
@@ -219,7 +219,7 @@ def test_two_processes_killed(program: Program, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("typed", [["hydra.run.dir=./run"], ["-m", "hydra.sweep.dir=sweep", "seed=0,1"]])
 def test_folder_in_use_is_refused(typed: list[str], tmp_path: Path) -> None:
-    """However the folder is spelt."""
+    """The folder is recognised under any spelling."""
     files = [tmp_path / name for name in ("run/metrics.csv", "sweep/0/summary.json")]
     for file in files:
         file.parent.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""A run's final numbers, damaged tables, and what the characters' frequencies give."""
+"""The final numbers of a run, damaged tables, and the perplexity of character frequencies."""
 
 import math
 from collections import Counter
@@ -71,7 +71,7 @@ def test_unigram_perplexity(novels: Path) -> None:
 
 @given(st.data())
 def test_flipped_bytes(data: st.DataObject) -> None:
-    """Of a table: it is read, or refused in one line that names it."""
+    """A damaged table is read, or rejected in one line with its name."""
     with TemporaryDirectory() as folder:
         for name, content in (("metrics.csv", METRICS.encode()), ("steps.csv", STEPS.encode())):
             changed = bytearray(content)

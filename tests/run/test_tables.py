@@ -1,4 +1,4 @@
-"""metrics.csv and steps.csv as a run writes them, what Lightning's loggers get, and the progress bar."""
+"""metrics.csv and steps.csv, the metrics that Lightning's loggers receive, and the progress bar."""
 
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ TENSORBOARD = {"tensorboard": {"_target_": NAME, "name": "", "version": "tensorb
 
 
 class Logs(Callback):
-    """Logs a number in a hook by `self.log`: the batch's, or 1."""
+    """Log a number in a hook with `self.log`: the index of the batch, or 1."""
 
     def __init__(self, hook: str, name: str) -> None:
         def log(trainer: Any, module: Any, *batch: Any) -> None:
@@ -33,7 +33,7 @@ class Logs(Callback):
 
 
 def data_of(sample: Corpus, num_train: int = 310) -> TimeMachine:
-    """Five batches."""
+    """Return data with five batches."""
     return TimeMachine(64, 8, num_train, 70, corpus=sample)
 
 
@@ -41,7 +41,7 @@ def data_of(sample: Corpus, num_train: int = 310) -> TimeMachine:
 
 
 def test_an_epoch_is_one_row(sample: Corpus, tmp_path: Path) -> None:
-    """With train, validation and test side by side."""
+    """Train, validation and test metrics share a row."""
     model, data = RNNLMScratch(28, hiddens=4), data_of(sample, 100)
     trainer = fit(tmp_path, model, data, [Logs("on_train_epoch_end", "own")], max_epochs=3)
     expected = {name: float(value) for name, value in trainer.callback_metrics.items()}
@@ -58,7 +58,7 @@ def test_an_epoch_is_one_row(sample: Corpus, tmp_path: Path) -> None:
 
 
 def test_accumulated_steps_have_mean_loss(sample: Corpus, tmp_path: Path) -> None:
-    """And their gradient's norm. Lightning divides each loss by the number of batches, even if a step has fewer."""
+    """The gradient norm is the mean's too. Lightning divides by the number of batches even if a step has fewer."""
     torch.manual_seed(0)
     model = RNNLMScratch(28, hiddens=4, sigma=0.1, backward="autograd")
     losses, norms = [], []
@@ -78,7 +78,7 @@ def test_accumulated_steps_have_mean_loss(sample: Corpus, tmp_path: Path) -> Non
 
 
 def test_step_metrics_are_in_steps(sample: Corpus, tmp_path: Path) -> None:
-    """Each in the row of its step and nowhere else, one that is logged now and then, too."""
+    """Step metrics are only in the row of their step, even if they are logged irregularly."""
 
     class Model(RNNLMScratch):
         def training_step(self, batch: Any, batch_idx: int) -> Any:
@@ -93,7 +93,7 @@ def test_step_metrics_are_in_steps(sample: Corpus, tmp_path: Path) -> None:
     steps, epochs = rows(tmp_path / "steps.csv"), rows(tmp_path / "metrics.csv")
     found = [(row["first"], row["last"], row["both_step"], row.get("seldom")) for row in steps]
     assert found == [(1, 1, 1, None), (3, 3, 3, 3), (4, 4, 4, None)] * 2
-    mean = (0 * 64 + 1 * 64 + 2 * 64 + 3 * 64 + 4 * 54) / 310  # Lightning weights batches by their windows
+    mean = (0 * 64 + 1 * 64 + 2 * 64 + 3 * 64 + 4 * 54) / 310  # Lightning weights batches by their number of windows
     assert [row.get("both_epoch") for row in epochs] == [None, None, pytest.approx(mean)] * 2
     assert not {"first", "last", "both_step", "seldom"} & {name for row in epochs for name in row}
 
@@ -108,8 +108,8 @@ def test_the_runs_names_are_taken(hook: str, name: str, sample: Corpus, tmp_path
 
 
 def test_epoch_and_step_are_ours(sample: Corpus, tmp_path: Path) -> None:
-    """By `self.log("step", …)` Lightning's users choose the axis of TensorBoard."""
-    for max_epochs in (1, 3):  # the second one is resumed
+    """Lightning's users set the axis of TensorBoard with `self.log("step", …)`."""
+    for max_epochs in (1, 3):  # the second run is resumed
         logs = [Logs(f"on_train_{hook}_end", name) for hook in ("batch", "epoch") for name in ("epoch", "step")]
         fit(tmp_path, RNNLMScratch(28, hiddens=4), data_of(sample), logs, max_epochs=max_epochs)
     assert [(row["epoch"], row["step"]) for row in rows(tmp_path / "metrics.csv")] == [(1, 5), (2, 10), (3, 15)]
@@ -117,7 +117,7 @@ def test_epoch_and_step_are_ours(sample: Corpus, tmp_path: Path) -> None:
 
 
 def test_speed_leaves_out_validation(sample: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a clock that shows a second more after each batch, and a thousand after each validation."""
+    """The clock advances by one second per batch and by a thousand per validation."""
     clock = [0.0]
     monkeypatch.setattr(tables, "perf_counter", lambda: clock[0])
 
@@ -149,13 +149,13 @@ def test_tensorboard_gets_all_metrics(sample: Corpus, tmp_path: Path) -> None:
             assert found == [(row["step"] - 1, pytest.approx(row[name])) for row in rows(tmp_path / file)]
 
 
-# Resuming. More: test_resuming.py
+# Resuming; see also test_resuming.py
 
 
 @pytest.mark.parametrize("table", ["metrics.csv", "steps.csv"])
 @pytest.mark.parametrize("damage", [b"epoch,step\nx,y\n", b"\xff\xfe", b"\0" * 100])
 def test_resuming_with_a_damaged_table(damage: bytes, table: str, sample: Corpus, tmp_path: Path) -> None:
-    """Is one line, and changes nothing."""
+    """The error is one line, and no file changes."""
     fit(tmp_path, RNNLMScratch(28, hiddens=4), data_of(sample), max_epochs=1)
     (tmp_path / table).write_bytes(damage)
     before = {path.name: path.read_bytes() for path in tmp_path.glob("*.*")}
@@ -165,7 +165,7 @@ def test_resuming_with_a_damaged_table(damage: bytes, table: str, sample: Corpus
 
 
 def test_a_refused_resume_keeps_rows(sample: Corpus, tmp_path: Path) -> None:
-    """Lightning refuses the setting after it has loaded the checkpoint."""
+    """Lightning rejects the setting after it has loaded the checkpoint."""
     model, data = RNNLMScratch(28, hiddens=4), data_of(sample)
     fit(tmp_path, model, data, max_epochs=1).test(model, data, verbose=False)
     with pytest.raises(Interruption):

@@ -1,4 +1,4 @@
-"""From settings to Lightning's Trainer: what is built, and what is refused in one line."""
+"""Building Lightning's Trainer from settings, and one-line errors for invalid settings."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, gpus: int, apple: bool = False) -> 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: apple)
-    monkeypatch.setattr(MPSAccelerator, "is_available", lambda: apple)  # it keeps its first answer
+    monkeypatch.setattr(MPSAccelerator, "is_available", lambda: apple)  # its result is cached
 
 
 def build(folder: Path, settings: Trainer, *typed: str) -> LightningTrainer:
@@ -32,7 +32,7 @@ def build(folder: Path, settings: Trainer, *typed: str) -> LightningTrainer:
     return build_trainer(run, Record(folder, to_dict(run), Role(), overrides=typed))
 
 
-CHOICES = {  # processes a machine, machines, DDP: on a machine with two GPUs
+CHOICES = {  # devices per node, nodes, DDP: on a machine with two GPUs
     "auto": (CUDAAccelerator, 1, 1, False),
     "cpu": (CPUAccelerator, 1, 1, False),
     "gpu": (CUDAAccelerator, 1, 1, False),
@@ -46,7 +46,7 @@ CHOICES = {  # processes a machine, machines, DDP: on a machine with two GPUs
 @pytest.mark.parametrize("choice", sorted(path.stem for path in (CONF / "trainer").glob("*.yaml")))
 def test_each_choice_builds_its_trainer(choice: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, gpus=2)
-    monkeypatch.setenv("NODE_RANK", "0")  # as whoever starts several machines says
+    monkeypatch.setenv("NODE_RANK", "0")  # set by the launcher of several nodes
     with initialize_config_dir(str(CONF), **VERSION):
         settings = from_dict(Train, resolved(compose("train", [f"trainer={choice}"])))
     trainer = build(tmp_path, settings.trainer)

@@ -1,4 +1,4 @@
-"""Callbacks and loggers of a user's own, as a choice or by `_target_`: they log and resume; mistakes are one line."""
+"""User-defined callbacks and loggers: logging, resuming, and one-line errors."""
 
 import random
 from pathlib import Path
@@ -24,11 +24,11 @@ pytestmark = pytest.mark.usefixtures("quick_calls")
 LIGHTNINGS = "lightning.pytorch.callbacks"
 NOTE = f"{__name__}.Note"
 SMALL = ["data=sample", "data.num_train=64", "data.num_val=64", "data.batch_size=16", "data.num_steps=8"]
-SMALL += ["model.hiddens=4", "model.sigma=0.3", "trainer=cpu", "trainer.max_epochs=6"]  # four steps an epoch
+SMALL += ["model.hiddens=4", "model.sigma=0.3", "trainer=cpu", "trainer.max_epochs=6"]  # four steps per epoch
 
 
 class Note(Callback):
-    """Gives each logger a number at each step, and one at each validation."""
+    """Log a number to each logger at each step and at each validation."""
 
     def __init__(self, factor: float, *, bar: object = None) -> None:
         self.factor, self.bar = factor, bar
@@ -43,7 +43,7 @@ class Note(Callback):
 
 
 class Memory(Logger):
-    """Keeps what it is given."""
+    """Store the hyperparameters and metrics."""
 
     name, version = "memory", 0
     params: dict[str, Any]
@@ -61,7 +61,7 @@ class Memory(Logger):
 
 
 class Odd(Callback):
-    """Draws random numbers."""
+    """Draw random numbers."""
 
     def on_after_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         for parameter in pl_module.parameters():
@@ -128,7 +128,7 @@ def test_own_classes_get_settings_and_metrics() -> None:
 THREE = ["early_stopping", "learning_rate_monitor", "device_stats_monitor"]
 
 
-@pytest.mark.parametrize("step", [6, 21])  # in mid-epoch
+@pytest.mark.parametrize("step", [6, 21])  # steps in mid-epoch
 def test_callbacks_resume_bit_for_bit(step: int) -> None:
     typed = [f"callbacks.odd._target_={__name__}.Odd", f"callbacks=[{','.join(THREE)}]"]
     typed += [f"callbacks.average._target_={LIGHTNINGS}.EMAWeightAveraging", "callbacks.average.decay=0.9"]
@@ -143,7 +143,7 @@ def test_callbacks_resume_bit_for_bit(step: int) -> None:
         assert_succeeded(call_program("train.py", *again))
         left.append(what_is_left(Path(folder)))
     assert left[0] == left[1]
-    exported = load_file("in two/model.safetensors")  # by generate.py the checkpoint is read
+    exported = load_file("in two/model.safetensors")  # generate.py reads the checkpoint
     last = torch.load("in two/checkpoints/last.ckpt", weights_only=True)["state_dict"]
     assert all(torch.equal(exported[name], last[name]) for name in exported)
 

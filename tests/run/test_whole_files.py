@@ -1,7 +1,7 @@
-"""Each file of a run is written whole or not at all: the run is killed, or the disk fails, at each call that writes.
+"""Atomic writes of a run's files: the run is killed, or the disk fails, at each system call that writes.
 
-All of them in turn (`make torture`), or every hundredth (.ci/run): writes, syncs, renames and so on in the run's
-folder, as `tests/proof/faults.c` counts them. Then the run goes on, and ends as the one that nothing stopped.
+`make torture` tests every call, .ci/run every hundredth: writes, syncs, renames and so on in the run's folder, as
+counted by `tests/proof/faults.c`. The run is then resumed and must equal an undisturbed one.
 """
 
 import errno
@@ -27,7 +27,7 @@ from timemachine.run.checkpoint import load_model
 from timemachine.run.record import EPOCH_WEIGHTS, read_summary
 
 EVERY = int(os.environ.get("FAULTS_EVERY", 100))  # `make torture`: 1
-PARTS = 4  # of all calls, on several cores
+PARTS = 4  # for several cores
 FAULTS = {"killed": "kill", "killed halfway through a write": "halfway"}
 FAULTS |= {"a full disk": str(errno.ENOSPC), "a broken disk": str(errno.EIO)}
 RUN = ["data=sample", "data.num_train=300", "data.num_val=100", "data.batch_size=128", "data.num_steps=8"]
@@ -48,13 +48,13 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass
 class Disk:
-    """A folder in which train.py is called, of which calls that write can fail."""
+    """A folder for train.py, in which system calls that write can fail."""
 
     library: Path
     folder: Path
-    typed: list[str]  # what train.py is called with
-    calls: list[str] = field(default_factory=list)  # name and path of each, if none fails,
-    undisturbed: tuple[object, ...] = ()  # and what is left then
+    typed: list[str]  # arguments of train.py
+    calls: list[str] = field(default_factory=list)  # name and path of each call without a fault
+    undisturbed: tuple[object, ...] = ()  # the final content of the folder without a fault
 
     @property
     def run(self) -> Path:
@@ -66,14 +66,17 @@ class Disk:
         return run_program("train.py", *arguments, cwd=self.folder, **fault)
 
     def as_before(self) -> None:
-        """There may have been a run."""
+        """Restore the folder from before the run."""
         shutil.rmtree(self.run, ignore_errors=True)
         if (self.folder / "before").exists():
             shutil.copytree(self.folder / "before", self.run)
 
 
 def assert_whole(run: Path) -> None:
-    """Each file but the tables, to which rows are added; Hydra writes its own before summary.json says that it runs."""
+    """Check that each file is complete.
+
+    Tables may end in a partial row. Hydra writes its files before summary.json exists.
+    """
     for path in run.rglob("*"):
         if path.is_dir() or path.suffix == ".part" or path.name == ".lock":
             continue
@@ -94,7 +97,7 @@ def assert_whole(run: Path) -> None:
 
 
 def everything(run: Path) -> tuple[object, ...]:
-    """What there is of a run that has ended."""
+    """Return the content of a completed run."""
     names = sorted(str(path.relative_to(run)) for path in run.rglob("*") if path.is_file())
     kept, sample = (run / EPOCH_WEIGHTS).read_bytes(), (run / "sample.txt").read_text()
     return names, what_is_left(run), kept, sample, read_summary(run)["status"]
@@ -127,7 +130,7 @@ def assert_goes_on(disk: Disk, fault: str, number: int) -> None:
         assert not stopped.returncode or f": {os.strerror(int(FAULTS[fault]))}; " in stopped.stderr, where
     assert_whole(disk.run)
     again = disk.train(*RESUME)
-    if again.returncode != 0:  # there was nothing yet that could go on
+    if again.returncode != 0:  # the run had not written anything to resume
         assert again.stderr.count("\n") == 1 and not (disk.run / "summary.json").exists(), where + again.stderr
         again = disk.train(*disk.typed)
     assert again.returncode == 0, where + again.stderr

@@ -1,4 +1,4 @@
-"""An activation that a user might add."""
+"""An activation that a user may add."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

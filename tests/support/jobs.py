@@ -1,4 +1,4 @@
-"""A sweep's folder as its jobs leave it, for tests of its readers."""
+"""Synthetic jobs of a sweep, for tests of the code that reads them."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 from timemachine.run.rows import COLUMNS, write_rows
 
 Rows = list[dict[str, Any]]
-LETTERS = {"train/perplexity": 17.07, "val/perplexity": 16.66}  # of the frequencies of the book's letters
+LETTERS = {"train/perplexity": 17.07, "val/perplexity": 16.66}  # perplexity of the book's letter frequencies
 
 
 def leave_job(
@@ -19,11 +19,11 @@ def leave_job(
     tables: dict[str, Rows] | None = None,
     **entries: Any,
 ) -> Path:
-    """Leave a job's folder in a sweep, of the given number or the next one; return it.
+    """Create the folder of a job in a sweep, with the given number or the next one, and return it.
 
-    `settings`: nested as in conf. `tables`: rows of metrics.csv, steps.csv and so on, under the names without `.csv`;
-    other columns of theirs are empty.
-    `entries`: others of summary.json, such as metrics, message, probes. The text is The Time Machine.
+    `settings`: nested like conf. `tables`: rows of metrics.csv, steps.csv and so on, keyed by the name without `.csv`;
+    other columns are empty.
+    `entries`: other keys of summary.json, such as metrics, message, probes. The text is The Time Machine.
     """
     sweep.mkdir(exist_ok=True)
     if number is None:

@@ -1,4 +1,4 @@
-"""The reference sweeps, rebuilt from what sweeps/reference keeps of them: summary.csv and, of some, arrays.npz."""
+"""Rebuild the reference sweeps from sweeps/reference: summary.csv and, for some, arrays.npz."""
 
 import csv
 import math
@@ -37,7 +37,7 @@ def _value(text: str) -> Any:
 
 
 def leave_sweep(name: str, folder: Path) -> None:
-    """Leave the jobs of a reference sweep in a folder, with the numbers that its report needs."""
+    """Create the jobs of a reference sweep in a folder, with the numbers that its report needs."""
     path = REFERENCE / name / "arrays.npz"
     kept = dict(np.load(path, allow_pickle=False)) if path.exists() else {}
     for number, row in enumerate(table(REFERENCE / name / "summary.csv")):
@@ -63,7 +63,7 @@ def _put(nested: dict[str, Any], names: list[str], value: float) -> None:
     nested[names[-1]] = value
 
 
-# Lists, texts and tables of the jobs' folders, which summary.csv lacks. The report has the texts that models wrote.
+# Lists, texts and tables that summary.csv lacks. Generated texts come from the report.
 
 
 def _report(name: str) -> str:
@@ -79,13 +79,13 @@ def _books(job: Job, number: int, kept: Arrays) -> None:
 
 
 def _history(job: Job, number: int, kept: Arrays) -> None:
-    """The means over seeds stand for each seed."""
+    """Give each seed the mean over seeds."""
     key = "/".join(str(job["settings"][name]) for name in ("data.num_train", "trainer.max_steps", "data.num_steps"))
     job["probes"]["history"]["blocks"] = dict(zip(map(str, DISTANCES), kept[key].tolist(), strict=True))
 
 
 def _one_hot_is_embedding(job: Job, number: int, kept: Arrays) -> None:
-    """Two runs that differ by what is kept: the one has zeros."""
+    """Restore the differences between the two runs: one run has zeros."""
     precision = "float64" if job["settings"]["trainer.precision"] == "64-true" else "float32"
     loss, weight, logit = kept[f"{precision}/{job['settings']['seed']}"].tolist()
     is_other = job["settings"]["model.backward"] == "bptt"

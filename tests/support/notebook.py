@@ -1,4 +1,4 @@
-"""book.ipynb, executed. `python -m tests.support.notebook` executes it where it lies, for a commit."""
+"""Execute book.ipynb. `python -m tests.support.notebook` executes it in place, before a commit."""
 
 import re
 from itertools import pairwise
@@ -14,10 +14,10 @@ ANSWER = re.compile(r"(?<=<summary>Answer</summary>\n\n```text\n).*?(?=```\n)", 
 
 
 def executed(notebook: Any, coalesce_streams: bool = True) -> Any:
-    """Execute all cells in a new kernel, in the repository's folder. Raise CellExecutionError where one fails.
+    """Execute all cells in a new kernel, in the repository's folder. Raise CellExecutionError if one fails.
 
-    What an exercise prints goes into the answer above it, which is folded, so that one tries before one sees it.
-    `coalesce_streams`: without, what a progress bar has overwritten with carriage returns stays too.
+    The output of an exercise goes into the folded answer above it, so that readers try before they see it.
+    `coalesce_streams` removes output that a progress bar has overwritten with carriage returns.
     """
     folder = {"metadata": {"path": str(REPOSITORY)}}
     client = NotebookClient(
@@ -36,12 +36,12 @@ def executed(notebook: Any, coalesce_streams: bool = True) -> Any:
 
 
 def streams(cell: Any) -> str:
-    """Return what a cell of code has printed."""
+    """Return the printed output of a code cell."""
     return "".join(output.text for output in cell.outputs if output.output_type == "stream")
 
 
 def printed(notebook: Any) -> list[str]:
-    """Return what each cell has printed; that of an exercise stands in the cell of its question."""
+    """Return the printed output of each cell. The output of an exercise is in the cell of its question."""
     return [streams(c) if c.cell_type == "code" else "".join(ANSWER.findall(c.source)) for c in notebook.cells]
 
 

@@ -1,8 +1,8 @@
-"""make numbers: write the numbers that are kept in sweeps/reference into the documents.
+"""make numbers: copy the numbers in sweeps/reference into the documents.
 
-The reports are written again from summary.csv and arrays.npz, but for their figures and the minutes that the sweep
-took; how_low's stays as it is, since it needs each job's folder. README.md and sweeps/README.md quote the reports and
-the kept tables of the book's run, of other characters and of `make bench`, between markers such as
+Reports are rewritten from summary.csv and arrays.npz, except for their figures and the duration of the sweep. The
+report of how_low needs each job's folder and is not rewritten. README.md and sweeps/README.md quote the reports and
+the tables of the book's run, of other characters and of `make bench`, between markers such as
 <!-- answers: begin -->.
 """
 
@@ -26,7 +26,7 @@ EXERCISES = ("history", "one_hot_is_embedding", "hyperparameters/leading", "how_
              "vocabulary", "tying")  # fmt: skip
 REPORTS = ("hyperparameters", *(name for name in EXERCISES if name != "how_low"))
 EFFORT = re.compile(r"^(\d+) runs \(.*\) in ([\d.]+) minutes; .*$", re.MULTILINE)
-STEPS = {  # as README says it -> in the kept table
+STEPS = {  # label in README -> label in the table
     "`torch.nn.RNN`, the book's sizes (T = 32, B = 1,024, H = 32)": "step against nn.RNN",
     "`torch.nn.RNN`, T = 128": "step against nn.RNN, T = 128",
     "`torch.nn.RNN`, H = 64": "step against nn.RNN, H = 64",
@@ -44,7 +44,7 @@ STEPS = {  # as README says it -> in the kept table
 
 
 def report(name: str) -> str:
-    """Return a report that is written again, with the minutes of the one that is kept."""
+    """Return a rewritten report, with the duration in the stored one."""
     kept = (REFERENCE / name / "report.md").read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         sweep = Path(folder, "sweep")
@@ -78,7 +78,7 @@ def answers_in_a_line() -> str:
 
 
 def answers() -> str:
-    """Return the list of answers, with the runs and minutes of each sweep."""
+    """Return the list of answers, with the number of runs and the minutes of each sweep."""
     lines = []
     for name in EXERCISES:
         number, _, text = answer(name)
@@ -89,7 +89,7 @@ def answers() -> str:
 
 
 def book() -> str:
-    """Return the last numbers of the book's run, of each seed and their mean."""
+    """Return the final numbers of the book's run, for each seed and on average."""
     jobs, columns = table(REFERENCE / "book/summary.csv"), ("train", "val", "test")
     rows = [[f"{job['seed']}", *(f"{job[f'{it}/perplexity']:.2f}" for it in columns), f"{job['largest_grad_norm']:.2f}",
              f"{job['clipped_steps']}"] for job in jobs]  # fmt: skip
@@ -97,7 +97,7 @@ def book() -> str:
 
 
 def book_in_a_line() -> str:
-    """Return what README says of the book's run."""
+    """Return README's text on the book's run."""
     jobs = table(REFERENCE / "book/summary.csv")
     train, val, rest = (estimate(job[f"{it}/perplexity"] for job in jobs).mean for it in ("train", "val", "test"))
     return (
@@ -107,7 +107,7 @@ def book_in_a_line() -> str:
 
 
 def next_edition() -> str:
-    """Return what README says of the next edition's run."""
+    """Return README's text on the next edition's run."""
     jobs = table(REFERENCE / "next_edition/summary.csv")
     val, val_bits, rest, rest_bits = (
         f"{estimate(job[f'{split}/{unit}'] for job in jobs):{form}}"
@@ -121,7 +121,7 @@ def next_edition() -> str:
 
 
 def characters() -> str:
-    """Return what evaluate.py printed of the last 5 % of two novels."""
+    """Return evaluate.py's output for the last 5 % of two novels."""
     lines = []
     for path in sorted((REFERENCE / "characters").glob("*.txt")):
         _, _, of_test = path.read_text(encoding="utf-8").rpartition("on the same ")
@@ -130,21 +130,21 @@ def characters() -> str:
 
 
 def speed() -> str:
-    """Return the ratios of medians that `make bench` left."""
+    """Return the ratios of medians from `make bench`."""
     rows = {(row["threads"], row["what"]): row for row in table(REFERENCE / "speed/amd_epyc.csv")}
     ratios = {key: f"{row['rival_ms'] / row['ours_ms']:.2g}" for key, row in rows.items() if row["rival_ms"]}
     lines = [[words, *(ratios.get((threads, what), "") for threads in (1, 2))] for words, what in STEPS.items()]
     return markdown(["", "one thread", "two threads"], lines)
 
 
-SECTIONS: dict[str, dict[str, Callable[[], str]]] = {  # page -> name of the markers -> the text between them
+SECTIONS: dict[str, dict[str, Callable[[], str]]] = {  # page -> name of the markers -> text between them
     "README.md": {"book": book_in_a_line, "answers": answers_in_a_line, "next_edition": next_edition},
     "sweeps/README.md": {"book": book, "answers": answers, "characters": characters, "speed": speed},
 }
 
 
 def page(name: str) -> str:
-    """Return a page with its marked sections written again."""
+    """Return a page with its marked sections rewritten."""
     text = (REPOSITORY / name).read_text(encoding="utf-8")
     for section, write in SECTIONS[name].items():
         begin, end = (f"<!-- {section}: {it} -->" for it in ("begin", "end"))

@@ -1,4 +1,4 @@
-"""train.py while it runs, with all processes that it has started, for tests that end it."""
+"""Run train.py with all its child processes, for tests that kill it."""
 
 import os
 import signal
@@ -20,13 +20,13 @@ def wait_until(condition: Callable[[], object]) -> None:
 
 
 class Running:
-    """train.py and its processes."""
+    """A running train.py with its processes."""
 
     def __init__(self, process: Warm) -> None:
         self.process = process
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
-        """Wait for a condition that holds before the program ends."""
+        """Wait for a condition. It must hold before the program ends."""
         wait_until(lambda: condition() or self.process.poll() is not None)
         assert condition(), self.process.communicate(DEADLINE)
 
@@ -36,7 +36,7 @@ class Running:
         return self.process.wait(0), output, errors
 
     def processes(self) -> dict[int, str]:
-        """Return the command line of each process of its session, by number."""
+        """Return the command line of each process in its session, by process ID."""
         found = {}
         for folder in Path("/proc").glob("[0-9]*"):
             try:
@@ -48,7 +48,7 @@ class Running:
         return found
 
     def wait_for_its_processes(self) -> None:
-        """Wait until all of them have ended by themselves."""
+        """Wait until all processes have ended by themselves."""
         wait_until(lambda: not self.processes())
 
 

@@ -1,4 +1,4 @@
-"""train.py, evaluate.py and generate.py as a user starts them: in a process of their own, or faster, in this one."""
+"""Run train.py, evaluate.py and generate.py in a new process or, faster, in this one."""
 
 import importlib
 import io
@@ -22,22 +22,22 @@ from timemachine.config import REPOSITORY
 
 Done = subprocess.CompletedProcess[str]
 Program = Callable[..., Done]
-DEADLINE = 600  # seconds, so that nothing waits forever
+DEADLINE = 600  # in seconds, so that no test hangs
 
 
 def assert_succeeded(done: Done) -> None:
-    """Exit status 0, no error and no traceback. A library may have printed on stderr."""
+    """Check for exit status 0, no error and no traceback. Libraries may print to stderr."""
     assert done.returncode == 0, done.stderr
     assert not re.search("^(error: |Traceback)", done.stderr, re.MULTILINE), done.stderr
 
 
 def assert_said(errors: str, line: str) -> None:
-    """A line of ours on stderr, once, and no traceback. A library may have printed more."""
+    """Check that stderr has our line once, and no traceback. Libraries may print more."""
     assert errors.splitlines().count(line) == 1 and "Traceback" not in errors, errors
 
 
 def run_program(name: str, *arguments: str, cwd: Path, **environment: str) -> Done:
-    """Run a program, or `-m` and a module, in a process of its own, in the folder `cwd`, and wait for it."""
+    """Run a program, or `-m` and a module, in a new process in the folder `cwd`, and wait for it."""
     command = [name if name == "-m" else str(REPOSITORY / name), *arguments]
     environment = os.environ | environment
     if not can_fork(environment):
@@ -59,7 +59,7 @@ def run_program(name: str, *arguments: str, cwd: Path, **environment: str) -> Do
 
 
 def call_program(name: str, *arguments: str) -> Done:
-    """Call the `main` of a program in this process, and undo its changes of the process."""
+    """Call the `main` of a program in this process, and undo its changes to the process."""
     main = importlib.import_module(name.removesuffix(".py")).main
     output, errors, status = io.StringIO(), io.StringIO(), 0
     with (
@@ -72,7 +72,7 @@ def call_program(name: str, *arguments: str) -> Done:
         try:
             main()
         except SystemExit as end:
-            if isinstance(end.code, str):  # Python prints it
+            if isinstance(end.code, str):  # Python prints the message
                 print(end.code, file=errors)
             status = end.code if isinstance(end.code, int) else int(end.code is not None)
     return subprocess.CompletedProcess([name, *arguments], status, output.getvalue(), errors.getvalue())
@@ -80,7 +80,7 @@ def call_program(name: str, *arguments: str) -> Done:
 
 @contextmanager
 def with_callback(callback: pl.Callback) -> Iterator[None]:
-    """Give the Trainer of a program that is called in this process one more callback, its last."""
+    """Append a callback to the Trainer of a program that is called in this process."""
     fit = pl.Trainer.fit
 
     def fit_with_callback(trainer: pl.Trainer, *arguments: Any, **named: Any) -> None:
@@ -93,9 +93,10 @@ def with_callback(callback: pl.Callback) -> Iterator[None]:
 
 @contextmanager
 def _process_as_before() -> Iterator[None]:
-    """Restore the loggers, of which Hydra disables all but its own, and PyTorch's algorithms.
+    """Restore logging and PyTorch's choice of algorithms.
 
-    Deterministic ones fill new tensors in several threads, for which a fork of this process would wait.
+    Hydra disables other loggers. Deterministic algorithms fill new tensors in several threads, which would make a fork
+    of this process hang.
     """
     root = logging.getLogger()
     handlers, level, is_deterministic = root.handlers[:], root.level, torch.are_deterministic_algorithms_enabled()

@@ -1,4 +1,4 @@
-"""The files of a run, and a run in the process of the test."""
+"""Read the files of a run, and train in the process of the test."""
 
 import csv
 import json
@@ -21,13 +21,13 @@ from timemachine.run.trainer import build_trainer
 
 
 def epochs(folder: Path) -> int:
-    """Return the number of rows of metrics.csv, while it is written, too."""
+    """Return the number of rows of metrics.csv, even while it is being written."""
     path = folder / "metrics.csv"
     return path.read_text().count("\n") - 1 if path.exists() else 0
 
 
 def rows(path: Path) -> list[dict[str, float]]:
-    """Return the numbers of a table, without empty cells; none if there is no table."""
+    """Return the numbers of a table without empty cells, or no rows if there is no table."""
     if not path.exists():
         return []
     with path.open(newline="") as file:
@@ -45,7 +45,7 @@ def what_is_left(folder: Path) -> dict[str, Any]:
     with (folder / "metrics.csv").open(newline="") as file:
         epochs = [{k: v for k, v in row.items() if k != "chars_per_second"} for row in csv.DictReader(file)]
     checkpoints = {}
-    for path in sorted((folder / "checkpoints").glob("*.ckpt")):  # without validation there is no best one
+    for path in sorted((folder / "checkpoints").glob("*.ckpt")):  # there is no best checkpoint without validation
         state = torch.load(path, weights_only=True)
         checkpoints[path.name] = {k: v.tolist() for k, v in state["state_dict"].items()}
     return {"steps": (folder / "steps.csv").read_text(), "epochs": epochs, "checkpoints": checkpoints}
@@ -59,7 +59,7 @@ def fit(
     settings: Train | None = None,
     **trainer: Any,
 ) -> pl.Trainer:
-    """Train as train.py does, on the CPU, from the last checkpoint if there is one. `trainer`: its settings."""
+    """Train like train.py on the CPU, resuming from the last checkpoint if there is one. `trainer`: its settings."""
     settings = settings or Train()
     for name, value in ({"accelerator": "cpu", "devices": 1} | trainer).items():
         setattr(settings.trainer, name, value)
@@ -73,11 +73,11 @@ def fit(
 
 
 class Interruption(Exception):
-    """What ends a run in the middle."""
+    """Raised to interrupt a run."""
 
 
 class InterruptAt(Callback):
-    """Ends a run as a step begins."""
+    """Interrupt a run at the start of a step."""
 
     def __init__(self, step: int) -> None:
         self.step = step

@@ -1,4 +1,4 @@
-"""What a run's files say, and what arrived of it in W&B, for tests that compare the two."""
+"""Compare the files of a run with the data that W&B received."""
 
 import os
 import re
@@ -20,7 +20,7 @@ STEP = "trainer/global_step"
 
 
 def by(key: str, columns: Iterable[str], rows: Iterable[dict[str, Any]]) -> dict[int, dict[str, float]]:
-    """Key -> the numbers of these columns that are there. At the server an epoch's test is a row of its own."""
+    """Return the values of these columns by `key`, merging rows: the server stores test metrics in a separate row."""
     found: dict[int, dict[str, float]] = {}
     for row in rows:
         if numbers := {name: row[name] for name in columns if name in row}:
@@ -29,7 +29,7 @@ def by(key: str, columns: Iterable[str], rows: Iterable[dict[str, Any]]) -> dict
 
 
 def assert_arrived(run: ArrivedRun, folder: Path, resumed: bool = False) -> None:
-    """All numbers of the folder came, once, and no others; of a resumed run earlier tests came, too."""
+    """Check that each number of the folder was uploaded once, and no others. Resumed runs keep earlier tests."""
     of_an_epoch = [name for name in OF_AN_EPOCH if not (resumed and name.startswith("test/"))]
     written = by("epoch", of_an_epoch, rows(folder / "metrics.csv"))
     assert written and by("epoch", of_an_epoch, run.history) == written
@@ -40,13 +40,13 @@ def assert_arrived(run: ArrivedRun, folder: Path, resumed: bool = False) -> None
 
 
 def upload_command(stdout: str) -> str:
-    """The command that uploads a run, as an offline run prints it, once."""
+    """Return the upload command that an offline run prints once."""
     (found,) = re.findall(r"^W&B +offline; upload with: (.+)$", stdout, re.MULTILINE)
     return str(found)
 
 
 def wandb_command(command: str, cwd: Path, **environment: str) -> str:
-    """What `wandb …` prints, typed into a shell in this folder."""
+    """Run `wandb …` in a shell in this folder and return its output."""
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     variables = os.environ | {"PATH": programs} | environment
     done = subprocess.run(command, shell=True, cwd=cwd, env=variables, capture_output=True, text=True, timeout=DEADLINE)

@@ -1,4 +1,4 @@
-"""A stand-in for Weights & Biases' server on the loopback: it answers what the client asks and keeps what arrives."""
+"""A fake Weights & Biases server on the loopback interface: it answers the client and stores the received data."""
 
 import json
 import re
@@ -12,8 +12,8 @@ from urllib.parse import quote, unquote
 
 Json = dict[str, Any]
 
-KEY = "5ec2e7" * 6 + "0bad"  # 40 characters, as wandb wants it
-ENTITY = "tester"  # whose key it is
+KEY = "5ec2e7" * 6 + "0bad"  # 40 characters, as wandb requires
+ENTITY = "tester"  # the owner of the key
 PROJECT = {"__typename": "Project", "id": "timemachine", "name": "timemachine", "entityName": ENTITY, "user": None,
            "createdAt": "2026-01-01T00:00:00Z", "isBenchmark": False}  # fmt: skip
 LAST_PAGE = {"__typename": "PageInfo", "endCursor": None, "hasNextPage": False}
@@ -22,31 +22,31 @@ SENT_AS = {"display_name": "displayName", "group": "groupName", "job_type": "job
 
 @dataclass
 class ArrivedRun:
-    """What a client sent of a run."""
+    """Data that a client sent for a run."""
 
-    name: str  # wandb's id
+    name: str  # W&B's ID
     project: str
     display_name: str = ""
     group: str = ""
     job_type: str = ""
     tags: list[str] = field(default_factory=list)
-    config: Json = field(default_factory=dict)  # as the user gave it
+    config: Json = field(default_factory=dict)  # as set by the user
     history: list[Json] = field(default_factory=list)
     summary: Json = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
-    artifacts: dict[str, dict[str, bytes]] = field(default_factory=dict)  # committed ones: name, then path in it
-    exit_code: int | None = None  # None: not ended
+    artifacts: dict[str, dict[str, bytes]] = field(default_factory=dict)  # committed artifacts: name, then path inside
+    exit_code: int | None = None  # None: still running
 
 
 class WandbServer:
-    """Serve while the context lasts, and refuse everything if `refuses`."""
+    """Serve inside the context. With `refuses`, reject every request."""
 
     def __init__(self, refuses: bool = False) -> None:
         self.refuses = refuses
-        self.runs: dict[str, ArrivedRun] = {}  # by wandb's id
-        self.views: list[Json] = []  # and reports
-        self.unknown: list[str] = []  # what was refused, so that a test sees when a newer client asks something new
-        self._artifacts: list[tuple[Json, dict[str, bytes]]] = []  # what the client said of each, and its files
+        self.runs: dict[str, ArrivedRun] = {}  # by W&B's ID
+        self.views: list[Json] = []  # including reports
+        self.unknown: list[str] = []  # unknown requests, so that tests detect new requests of a newer client
+        self._artifacts: list[tuple[Json, dict[str, bytes]]] = []  # metadata and files of each
         self.lock = threading.Lock()
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"wandb": self}))
         self.url = f"http://127.0.0.1:{self._http.server_port}"
@@ -82,19 +82,19 @@ class WandbServer:
         self._http.server_close()
 
     def environment(self) -> dict[str, str]:
-        """Return what a client needs to come here. Its errors would go to the maker's own server."""
+        """Return the environment for a client of this server. Error reports would go to W&B's own server."""
         return {"WANDB_BASE_URL": self.url, "WANDB_API_KEY": KEY, "WANDB_ERROR_REPORTING": "false",
                 "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}  # fmt: skip
 
     def answer(self, path: str, body: bytes) -> Json:
-        """Return the answer to a request. Raise any exception for an unknown one."""
+        """Return the answer to a request. Unknown requests may raise any exception."""
         if path == "/graphql":
             asked = json.loads(body)
             name = asked.get("operationName") or re.findall(r"\b(?:query|mutation)\s+(\w+)", asked["query"])[0]
             return {"data": self._operations[name](asked.get("variables") or {})}
         if match := re.fullmatch(r"/files/[^/]+/[^/]+/([^/]+)/file_stream", path):
             run, sent = self.runs[match[1]], json.loads(body)
-            if lines := sent.get("files", {}).get("wandb-history.jsonl"):  # a post that comes again replaces its rows
+            if lines := sent.get("files", {}).get("wandb-history.jsonl"):  # a repeated request replaces its rows
                 rows = [json.loads(line) for line in lines["content"]]
                 run.history[lines["offset"] : lines["offset"] + len(rows)] = rows
             if lines := sent.get("files", {}).get("wandb-summary.json"):
@@ -113,7 +113,7 @@ class WandbServer:
     def _upload_url(self, kind: str, owner: str, path: str) -> Json:
         return {"uploadUrl": f"{self.url}/upload/{kind}/{owner}/{quote(path)}", "uploadHeaders": []}
 
-    # The operations
+    # GraphQL operations
 
     def _upsert_bucket(self, sent: Json) -> Json:
         name, inserted = sent["name"], sent["name"] not in self.runs
@@ -122,7 +122,7 @@ class WandbServer:
             setattr(run, field_name, sent[sent_as] or getattr(run, field_name))
         if sent["config"]:
             config = json.loads(sent["config"]).items()
-            run.config = {key: entry["value"] for key, entry in config if key != "_wandb"}  # the client's own notes
+            run.config = {key: entry["value"] for key, entry in config if key != "_wandb"}  # the client's metadata
         run.summary = json.loads(sent["summaryMetrics"] or "null") or run.summary
         project = {"id": run.project, "name": run.project, "entity": {"id": ENTITY, "name": ENTITY}}
         bucket = {"id": name, "name": name, "displayName": run.display_name, "project": project}
@@ -135,7 +135,7 @@ class WandbServer:
             bucket = {
                 "id": run.name, "name": run.name, "displayName": run.display_name, "tags": run.tags,
                 "config": json.dumps({key: {"value": value} for key, value in run.config.items()}),
-                "wandbConfig": '{"t": 1}',  # without it the client takes the run for an empty one
+                "wandbConfig": '{"t": 1}',  # otherwise the client assumes an empty run
                 "summaryMetrics": json.dumps(run.summary), "historyLineCount": len(run.history),
                 "historyTail": json.dumps([json.dumps(row) for row in run.history[-1:]]),
                 "logLineCount": 0, "eventsLineCount": 0, "eventsTail": "[]",
@@ -148,7 +148,7 @@ class WandbServer:
 
     def _create_artifact(self, sent: Json) -> Json:
         self._artifacts.append((sent["input"], {}))
-        sequence = {"id": sent["input"]["artifactCollectionName"], "latestArtifact": None}  # each is uploaded in full
+        sequence = {"id": sent["input"]["artifactCollectionName"], "latestArtifact": None}  # upload each in full
         artifact = {"id": str(len(self._artifacts) - 1), "state": "PENDING"} | {"artifactSequence": sequence}
         return {"createArtifact": {"artifact": artifact}}
 
@@ -178,7 +178,7 @@ class WandbServer:
 
 class _Handler(BaseHTTPRequestHandler):
     wandb: WandbServer
-    protocol_version = "HTTP/1.1"  # connections stay open, as those of W&B's server do
+    protocol_version = "HTTP/1.1"  # keep connections open, like W&B's server
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -187,7 +187,7 @@ class _Handler(BaseHTTPRequestHandler):
             try:
                 with self.wandb.lock:
                     status, answer = 200, self.wandb.answer(self.path, body)
-            except Exception:  # the client asks again and again where a connection just ends
+            except Exception:  # the client would retry if the connection closed without an answer
                 self.wandb.unknown.append(f"{traceback.format_exc()}\n{self.path}\n{body.decode(errors='replace')}")
         sent = json.dumps(answer).encode()
         self.send_response(status)

@@ -1,7 +1,7 @@
-"""A fork server for programs: a fork does not need the seconds that `python train.py` takes to import its libraries.
+"""A fork server for programs, which saves the seconds that `python train.py` takes to import its libraries.
 
-Otherwise it is the same, except for the variables PYTHON… and OMP_…, which Python and torch read when they start; so
-`can_fork` compares them. With the server, tests that start programs take less than half of the time.
+Forks differ only in the variables PYTHON… and OMP_…, which Python and torch read at startup; `can_fork` compares them.
+With the server, tests that start programs take less than half of the time.
 """
 
 import atexit
@@ -30,12 +30,12 @@ SERVERS_VARIABLES = _read_at_start(os.environ | {"OMP_NUM_THREADS": "1"})
 
 
 def can_fork(environment: Mapping[str, str]) -> bool:
-    """Return whether a program with these variables may be a fork."""
+    """Return whether a program with this environment may be forked."""
     return _read_at_start(environment) == SERVERS_VARIABLES
 
 
 class Warm:
-    """A program that has been started, with the part of `subprocess.Popen` that the tests need."""
+    """A running program, with the methods of `subprocess.Popen` that the tests need."""
 
     def __init__(
         self, command: list[str], cwd: Path, environment: dict[str, str], start_new_session: bool = False
@@ -50,7 +50,7 @@ class Warm:
         self.pid = int(self._status.readline())
 
     def poll(self) -> int | None:
-        """Return the exit status, None before the end."""
+        """Return the exit status, or None while running."""
         with suppress(subprocess.TimeoutExpired):
             self.wait(0)
         return self.returncode
@@ -86,7 +86,7 @@ def _outputs() -> str:
 
 @functools.cache
 def _server(preloaded: str | None) -> "subprocess.Popen[str]":
-    """Start the server, one for each library that is loaded when a program starts."""
+    """Start the server, one for each library that is loaded at the start of a program."""
     command = [sys.executable, "-m", "tests.support.warm"]
     environment = os.environ | SERVERS_VARIABLES | ({} if preloaded is None else {"LD_PRELOAD": preloaded})
     process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True, env=environment, cwd=REPOSITORY)
@@ -95,7 +95,7 @@ def _server(preloaded: str | None) -> "subprocess.Popen[str]":
 
 
 def serve() -> None:
-    """Fork for each request on stdin; return in a fork, whose program has ended."""
+    """Fork for each request on stdin. Return only in a fork, after its program has ended."""
     import hydra  # noqa: F401
     import lightning.pytorch  # noqa: F401
     import matplotlib.pyplot  # noqa: F401
@@ -105,13 +105,13 @@ def serve() -> None:
         if os.fork() == 0:
             _execute(*json.loads(request))
             return
-        with suppress(ChildProcessError):  # no child is left
+        with suppress(ChildProcessError):  # there are no children
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
 
 
 def _execute(command: list[str], cwd: str, environment: dict[str, str], folder: str, new_session: bool) -> None:
-    """Fork once more: the child executes the program, and the parent writes its number and exit status to a file."""
+    """Fork again: the child executes the program, the parent writes the child's ID and exit status to a file."""
     if number := os.fork():
         with Path(folder, "status").open("w") as status:
             print(number, file=status, flush=True)
@@ -119,7 +119,7 @@ def _execute(command: list[str], cwd: str, environment: dict[str, str], folder: 
         os._exit(0)
     if new_session:
         os.setsid()
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background process inherits SIG_IGN
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # background processes of a shell inherit SIG_IGN
     for file, path in enumerate([os.devnull, f"{folder}/stdout", f"{folder}/stderr"]):
         opened = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         os.dup2(opened, file)
@@ -132,7 +132,7 @@ def _execute(command: list[str], cwd: str, environment: dict[str, str], folder: 
         runpy.run_module(command[1], run_name="__main__", alter_sys=True)
     else:
         sys.argv, sys.path[0] = command, str(Path(command[0]).parent)
-        main = sys.modules["__main__"] = ModuleType("__main__")  # runpy would remove it before the end
+        main = sys.modules["__main__"] = ModuleType("__main__")  # runpy would remove the module too early
         main.__file__ = command[0]
         exec(compile(Path(command[0]).read_text(), command[0], "exec"), vars(main))
 

@@ -1,4 +1,4 @@
-"""Downloads from good mirrors and bad ones, all of them on this machine."""
+"""Downloads from good and bad mirrors, all on this machine."""
 
 import hashlib
 import http.server
@@ -21,7 +21,7 @@ Offered = Callable[..., None]
 
 
 class Mirrors(http.server.ThreadingHTTPServer):
-    """A server with the mirrors below: each path is one of `GOOD` or `BAD`."""
+    """A server of mirrors: each path is one of `GOOD` or `BAD`."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Mirror)
@@ -36,7 +36,7 @@ class Mirror(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         name = self.path.removeprefix("/")
         self.server.asked.append(name)
-        with suppress(OSError):  # the client has gone
+        with suppress(OSError):  # the client has disconnected
             (GOOD | BAD)[name](self)
 
     def log_message(self, *arguments: object) -> None:
@@ -53,7 +53,7 @@ def _send(mirror: Mirror, *parts: bytes, length: int = len(TEXT)) -> None:
 
 
 def _drip(mirror: Mirror, *parts: bytes) -> None:
-    """Send a byte each tenth of a second: each read succeeds."""
+    """Send a byte every tenth of a second, so that no read times out."""
     for byte in b"".join(parts):
         mirror.wfile.write(bytes([byte]))
         if mirror.server.closing.wait(0.1):
@@ -96,7 +96,7 @@ def mirrors(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirrors]:
 
 @pytest.fixture
 def offered(mirrors: Mirrors, monkeypatch: pytest.MonkeyPatch) -> Offered:
-    """Put a book into the catalogue that mirrors of these names send."""
+    """Add a book to the catalogue with mirrors of these names."""
 
     def offer(*names: str) -> None:
         urls = tuple(f"http://127.0.0.1:{mirrors.server_port}/{name}" for name in names)
@@ -119,26 +119,26 @@ def test_a_book_is_downloaded_once(mirrors: Mirrors, offered: Offered, mirror: s
     asked = list(mirrors.asked)
     assert asked in ([mirror], ["redirects", "good"])
     assert find_corpus("a_book", ["/nowhere"]) == found
-    assert mirrors.asked == asked  # the second time it was in the cache
+    assert mirrors.asked == asked  # the second time, the cache is used
     assert cached() == {"a_book.txt": TEXT}
 
 
 @pytest.mark.parametrize("mirror", BAD)
 def test_a_bad_mirror(mirrors: Mirrors, offered: Offered, mirror: str) -> None:
-    """It takes no more than the time and the bytes of a book, leaves nothing, and the next mirror is asked."""
+    """A bad mirror costs at most the time and bytes of a book and leaves no file. The next mirror is then used."""
     offered(mirror, mirror)
     began = time.monotonic()
     with pytest.raises(SettingError, match=r"^data\.corpus=a_book: [^\n]*$"):
         find_corpus("a_book", ["/nowhere"])
     assert time.monotonic() - began < download.DEADLINE + 1
-    assert mirrors.sent < 3 * download.MAX_BYTES  # some of it in the buffers of sockets
+    assert mirrors.sent < 3 * download.MAX_BYTES  # some of it is in socket buffers
     assert cached() == {}
     offered(mirror, "good")
     assert find_corpus("a_book", []).characters == CHARACTERS
 
 
 def test_a_damaged_file_in_the_cache(offered: Offered) -> None:
-    """It is never used, and downloaded again."""
+    """A damaged file is downloaded again."""
     download.cache().mkdir(parents=True)
     (download.cache() / "a_book.txt").write_bytes(TEXT[:-1])
     offered("not_found")

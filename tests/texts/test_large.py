@@ -1,4 +1,4 @@
-"""A text that stays in its files has the characters, the vocabulary and the indices of the same text in memory."""
+"""A memory-mapped text has the same characters, vocabulary and indices as in memory."""
 
 import contextlib
 import errno
@@ -47,7 +47,7 @@ def read_as_large(part: int) -> Iterator[None]:
 
 
 def files(texts: list[bytes]) -> list[str]:
-    """Write the texts into new files: an index is found by path, size and time."""
+    """Write the texts to new files, since an index is looked up by path, size and time."""
     paths = [Path(f"{next(_number)}.txt").resolve() for _ in texts]
     for path, text in zip(paths, texts, strict=True):
         path.write_bytes(text)
@@ -101,7 +101,7 @@ def test_unreadable_large_texts(text: bytes) -> None:
 
 
 def test_index_is_reused(capsys: pytest.CaptureFixture[str]) -> None:
-    """It is not when the file has changed; a damaged or half-written one is not either."""
+    """Only an intact index of an unchanged file is reused."""
     (path,) = files([b"It has"])
     with read_as_large(4):
         for text, lines in ((b"It has", 2), (b"It has", 0), (b"It was", 2)):
@@ -112,14 +112,14 @@ def test_index_is_reused(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_file_that_changes_meanwhile() -> None:
-    """Nothing of it stays in the cache under the name of the text before, whatever is encoded from it."""
+    """No indices of the new text are cached for the previous one."""
     (path,) = files([b"It has been a time"])
     for text in (b"It was been a time", b"It"):
         Path(path).write_bytes(b"It has been a time")
         with read_as_large(4):
             before = find_corpus(path, [])
             Path(path).write_bytes(text)
-            os.utime(path, (9, 9))  # two writes may have one time
+            os.utime(path, (9, 9))  # two writes may have the same time
             with pytest.raises(SettingError, match=rf"^data\.corpus={path}: [^\n]*$"):
                 Vocab.of(before.characters).encode(before.characters)
     assert not [*Path(os.environ["XDG_CACHE_HOME"], "timemachine/large").glob("*.uint8")]
@@ -132,7 +132,7 @@ def test_damaged_files_in_the_cache() -> None:
         (encoded,), (index,) = (
             Path(os.environ["XDG_CACHE_HOME"], "timemachine/large").glob(f"*.{kind}") for kind in ("uint8", "json")
         )
-        encoded.write_bytes(encoded.read_bytes()[:5])  # as a copy that was cut short
+        encoded.write_bytes(encoded.read_bytes()[:5])  # truncated, as by an incomplete copy
         assert TimeMachine(2, 1, 2, 1, corpus=path).tokens_N.tolist() == whole
         index.write_bytes(b"")
         with pytest.raises(SettingError, match=rf"^data\.corpus: {index} "):
@@ -140,7 +140,7 @@ def test_damaged_files_in_the_cache() -> None:
 
 
 def test_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One line, and no half of a file."""
+    """The error is one line, and no partial file remains."""
 
     def fill(*_: object) -> bytes:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -158,7 +158,7 @@ def test_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_tensor_is_shared(sample: Corpus) -> None:
-    """Two texts have one file, and a batch is a copy."""
+    """Two texts share a file, and a batch is a copy."""
     with read_as_large(1000):
         first, second = (TimeMachine(8, 4, 100, 50, corpus=str(sample.paths[0])) for _ in range(2))
     assert torch.equal(first.tokens_N, TimeMachine(8, 4, 100, 50, corpus=sample).tokens_N)
@@ -169,7 +169,7 @@ def test_the_tensor_is_shared(sample: Corpus) -> None:
 
 @pytest.mark.parametrize("world_size", [1, 3])
 def test_windows_are_drawn(world_size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there are too many to permute: as many an epoch, the same in each process, others in each epoch."""
+    """If there are too many windows to permute, each epoch samples as many, equally in all processes."""
     monkeypatch.setattr("timemachine.datamodule.MAX_PERMUTED", 50)
     windows_NT = torch.arange(103).unfold(0, 4, 1)
 
@@ -186,7 +186,7 @@ def test_windows_are_drawn(world_size: int, monkeypatch: pytest.MonkeyPatch) -> 
     assert alone[0] != alone[1]
     resumed, state = torch.Generator().manual_seed(0), torch.Generator()
     epochs(resumed, 0, 1)
-    state.set_state(resumed.get_state())  # as a checkpoint has it
+    state.set_state(resumed.get_state())  # as saved in a checkpoint
     assert epochs(state, 0, 1) == epochs(resumed, 0, 1)
 
 
@@ -209,7 +209,7 @@ def test_byte_pairs_are_rejected(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("quick_calls")
 def test_runs_have_the_same_numbers() -> None:
-    """Also where the prefix is not of the text's alphabet, and is replaced by a part of the text."""
+    """The prefix has characters outside of the alphabet, so a part of the text replaces it."""
     settings = [f"data.corpus={path_of('chinese')}", "data.tokens=characters", "data.min_count=2", "data.start=30"]
     small = ["data.num_train=200", "data.num_val=100", "trainer.max_epochs=2", "logger=csv", "trainer=cpu"]
     assert_succeeded(call_program("train.py", *settings, *small, "hydra.run.dir=memory"))

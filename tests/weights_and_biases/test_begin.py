@@ -1,4 +1,4 @@
-"""How a run in W&B begins, and what it is told, without a server. What arrives there: test_runs.py."""
+"""The start of a run in W&B and its arguments, without a server. For the uploaded data, see test_runs.py."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,12 +21,12 @@ VARIABLES = {"PROJECT": "p", "NAME": "n", "TAGS": "a,b", "ENTITY": "e", "RUN_GRO
 @pytest.fixture(autouse=True)
 def _forget() -> Iterator[None]:
     yield
-    wandb.teardown()  # it remembers the environment of its first call
+    wandb.teardown()  # it caches the environment of its first call
 
 
 @pytest.fixture
 def init(monkeypatch: pytest.MonkeyPatch) -> MagicMock:
-    """Replace `wandb.init`, at a terminal where a prompt would be possible."""
+    """Replace `wandb.init`, and simulate a terminal where it could prompt the user."""
     monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asks the user"))
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr(wandb, "init", MagicMock())
@@ -49,7 +49,7 @@ def test_rows_count_from_one(tmp_path: Path, init: MagicMock) -> None:
     run.log_metrics({"loss": 3.0, "grad_norm": 1.0}, step=0)
     run.log_metrics({"val/perplexity": 8.0, "epoch": 0}, step=1)
     run.log_metrics({"image": image})
-    run.setup(any_of, any_of, "test")  # Lightning gives numbers of steps and epochs there
+    run.setup(any_of, any_of, "test")  # when testing, Lightning passes counts instead of indices
     run.log_metrics({"test/perplexity": 2.0, "epoch": 1}, step=2)
     assert [call.args[0] for call in init.return_value.log.call_args_list] == [
         {"loss": 3.0, "grad_norm": 1.0, "trainer/global_step": 1},
@@ -64,7 +64,7 @@ def test_rows_count_from_one(tmp_path: Path, init: MagicMock) -> None:
     [
         ("MODE=online", "offline", "offline"),
         (f"API_KEY={KEY}", None, None),
-        ("MODE=disabled", None, None),  # which wandb.init reads
+        ("MODE=disabled", None, None),  # wandb.init reads it
         ("NAME=x", None, "offline"),
     ],
 )
@@ -111,7 +111,7 @@ def test_a_rejected_argument_is_one_line(
 ) -> None:
     if variable:
         monkeypatch.setenv(*variable.split("="))
-    for _ in range(2):  # the next job of a sweep is told, too
+    for _ in range(2):  # the next job of a sweep fails with the same error
         with pytest.raises(SettingError, match=rf"^logger\.wandb.*{name}") as raised:
             begin(tmp_path, **typed)
         assert "\n" not in str(raised.value)

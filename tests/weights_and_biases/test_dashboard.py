@@ -1,4 +1,4 @@
-"""`python -m timemachine.dashboard`: what W&B's server gets of a workspace and of a report."""
+"""`python -m timemachine.dashboard`: the workspace and the report that W&B's server receives."""
 
 import json
 import re
@@ -18,14 +18,14 @@ from timemachine.config import Train
 from timemachine.run.rows import EPOCH_COLUMNS, STEP_COLUMNS
 from timemachine.weights_and_biases import CHANGES, EVALUATION, FIGURE, SAMPLES
 
-pytestmark = pytest.mark.filterwarnings("ignore:Pydantic V1 style")  # wandb_workspaces, when it is imported
+pytestmark = pytest.mark.filterwarnings("ignore:Pydantic V1 style")  # raised by the import of wandb_workspaces
 
 Command = Callable[..., str]
 
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Call `python -m timemachine.dashboard`: what it prints, or the line with which it exits."""
+    """Return a function that runs `python -m timemachine.dashboard` and returns its output or error message."""
 
     def call(*arguments: str) -> str:
         monkeypatch.setattr(sys, "argv", ["dashboard", *arguments])
@@ -40,8 +40,8 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.fixture
 def wandb_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
-    """W&B's server and a key for it."""
-    wandb.teardown()  # it remembers the environment of its first call
+    """Start a W&B server and set its key in the environment."""
+    wandb.teardown()  # it caches the environment of its first call
     with WandbServer() as server:
         for name, value in server.environment().items():
             monkeypatch.setenv(name, value)
@@ -63,7 +63,7 @@ def test_a_workspace_draws_existing_names(run: Command, wandb_server: WandbServe
     settings = {name.replace(".value.", ".") for name in re.findall(r'"config:([\w.]+)"', json.dumps(view["spec"]))}
     assert settings and settings <= {name for name, _ in leaves(Train)}
     (runs,) = view["spec"]["section"]["runSets"]
-    grouping = [(key["section"], key["name"]) for key in runs["grouping"]]  # seeds are one line
+    grouping = [(key["section"], key["name"]) for key in runs["grouping"]]  # seeds are grouped in one line
     assert grouping == [("run", "group"), ("config", f"{CHANGES}.value")]
     (kept,) = runs["filters"]["filters"]
     assert (kept["key"]["name"], kept["op"], kept["value"]) == ("state", "NIN", ["failed", "crashed", "killed"])

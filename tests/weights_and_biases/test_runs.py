@@ -1,4 +1,4 @@
-"""train.py and evaluate.py with W&B, against a server on the loopback: what arrives there is what the files say."""
+"""train.py and evaluate.py with W&B, on a local server: the uploaded data equal the files of the run."""
 
 import json
 import math
@@ -18,7 +18,7 @@ from timemachine.weights_and_biases.run import PREFIXES
 
 
 def test_a_run_arrives_whole(program: Program, tmp_path: Path) -> None:
-    """`wandb agent` names the run. The key is in no file, of any kind: zips of torch are not compressed."""
+    """`wandb agent` names the run. No file has the key; torch's zip archives are uncompressed, so a search finds it."""
     with WandbServer() as server:
         wants = ("logger.wandb.log_model=true", "logger.wandb.tags=[pilot]", "logger.wandb.sample_every_n_epochs=1")
         done = program("train.py", *SHORT, *wants, **server.environment(), WANDB_RUN_ID="one")
@@ -72,7 +72,7 @@ def test_a_server_that_refuses(program: Program, tmp_path: Path) -> None:
         done = program("train.py", *SHORT, "logger.wandb.log_model=true", **server.environment())
     assert_succeeded(done)
     with WandbServer() as server:
-        for _ in range(2):  # nothing comes twice
+        for _ in range(2):  # nothing is uploaded twice
             wandb_command(upload_command(done.stdout), tmp_path, **server.environment())
     (run,) = server.runs.values()
     assert_arrived(run, tmp_path / "run")
@@ -95,7 +95,7 @@ def test_a_resumed_run_is_one_run(program: Program, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_evaluation_is_a_run(program: Program, tmp_path: Path) -> None:
-    """The run that was read stays as it is."""
+    """The evaluated run does not change."""
     program("train.py", *SHORT, "logger.wandb.group=ours")
     done = program("evaluate.py", "run=run", "logger=wandb", "baselines=true", "adapt=0.01")
     assert_succeeded(done)

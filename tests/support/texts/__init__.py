@@ -1,4 +1,4 @@
-"""Four small texts of our own, with what letters lose: a page each of English, German, Greek and Chinese."""
+"""Four original texts of a page each, in English, German, Greek and Chinese, with characters that `letters` drops."""
 
 from pathlib import Path
 
@@ -6,10 +6,10 @@ LANGUAGES = ("english", "german", "greek", "chinese")
 
 
 def path_of(language: str) -> Path:
-    """Return where a text lies, in UTF-8."""
+    """Return the path of a text in UTF-8."""
     return Path(__file__).parent / f"{language}.txt"
 
 
 def read(language: str) -> str:
-    """Return a text, as it is in the file."""
+    """Return the content of a text."""
     return path_of(language).read_text(encoding="utf-8")
