@@ -20,7 +20,7 @@ USAGE: dict[type, dict[str, str]] = {
         "python train.py model.hiddens=64": "one change",
         "python train.py -m model.hiddens=16,32": "a sweep: a run for each value",
         "python train.py exercise=clipping": "an exercise, with its report",
-        "python train.py init_from=outputs/… model.lr=0.1": "start with the weights of a run",
+        "python train.py init_from=outputs/… model.lr=0.1": "start with a run's weights",
         "python train.py resume=outputs/…": "resume an interrupted run",
         "python train.py -m seed=0,1 resume=sweeps/…": "resume a sweep",
     },

@@ -35,9 +35,9 @@ def findings(jobs: list[Job]) -> Findings:
         answer=answer or (untied and _answer(groups, scores, untied, differences)) or "",
         setting="σ is the initial standard deviation of the embedding's entries; 0.0884 is 1/√128. A tied model "
         "divides its input embeddings by σ, so that they have variance 1 as in the untied model. Each excerpt is a "
-        "rotation of the text with a different held-out part and a different seed; the tokens are learnt from the whole text. "
-        "The text is read as one stream. A run whose last validation perplexity is above the number of tokens counts as "
-        "diverged.",
+        "rotation of the text with a different held-out part and a different seed; the tokens are learnt from the "
+        "whole text. The text is read as one stream. A run whose last validation perplexity is above the number of "
+        "tokens counts as diverged.",
         columns=["output weights", "rate", "parameters", "diverged", *SCORES, "rest vs. untied, bits", ""],
         rows=[
             [
