@@ -167,7 +167,7 @@ class Model:
     """The network and its step size."""
 
     cell: str = setting("rnn", "recurrent cell: rnn, gru, lstm, deep_rnn, or another name in CELLS")
-    hiddens: int = setting(32, "hidden units, num_hiddens in the book", 1, WIDEST)
+    hiddens: int = setting(32, "number of hidden units", 1, WIDEST)
     layers: int = setting(2, "layers of deep_rnn; other cells have one", 1, 16)
     sigma: float = setting(0.01, "standard deviation of the initial weights", 0, 10)  # above 1, worse than guessing
     sigma_hh: float | None = setting(None, "standard deviation of the initial W_hh; null: sigma", 0, 10, example=0.2)
