@@ -15,7 +15,7 @@ from timemachine import vocab as module
 from timemachine.config import Tokens
 from timemachine.corpus import Corpus
 from timemachine.errors import SettingError
-from timemachine.vocab import LARGEST, UNKNOWN, Vocab
+from timemachine.vocab import MAX_SYMBOLS, UNKNOWN, Vocab
 
 LETTERS = st.text(string.ascii_lowercase + " ", min_size=1)
 UNICODE = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r")).map(
@@ -107,7 +107,7 @@ def test_a_long_text(monkeypatch: pytest.MonkeyPatch) -> None:
     assert vocab.encode(text).tolist() == vocab[list(text)]
 
 
-@pytest.mark.parametrize("size", [256, 257, 32_768, 32_769, LARGEST])
+@pytest.mark.parametrize("size", [256, 257, 32_768, 32_769, MAX_SYMBOLS])
 def test_large_vocabularies(size: int) -> None:
     """The sizes are at the limits of the integer types of indices."""
     text = "".join(map(chr, range(0x10000, 0x10000 + size - 1)))  # and <unk>
@@ -116,10 +116,10 @@ def test_large_vocabularies(size: int) -> None:
 
 
 def test_min_count_and_the_largest_vocabulary() -> None:
-    often, rare = (map(chr, range(first, first + LARGEST // 2)) for first in (0x10000, 0x20000))
+    often, rare = (map(chr, range(first, first + MAX_SYMBOLS // 2)) for first in (0x10000, 0x20000))
     text = 5 * "".join(often) + 2 * "".join(rare)
-    assert len(Vocab.of(text, Tokens.characters, 3)) == LARGEST // 2 + 1
-    assert len(Vocab.of(text[:-1], Tokens.characters, 2)) == LARGEST
+    assert len(Vocab.of(text, Tokens.characters, 3)) == MAX_SYMBOLS // 2 + 1
+    assert len(Vocab.of(text[:-1], Tokens.characters, 2)) == MAX_SYMBOLS
     for count, characters in ((1, text), (4, "abcabab")):  # too many symbols, and none
         with pytest.raises(SettingError, match=rf"^data\.min_count={count}: [^\n]*$"):
             Vocab.of(characters, Tokens.characters, count)

@@ -27,12 +27,12 @@ Input = Enum("Input", ["one_hot", "embedding"])
 Optimizer = Enum("Optimizer", ["sgd", "adamw"])
 Schedule = Enum("Schedule", ["constant", "cosine"])
 
-LARGEST = 3e38  # of float32
-MOST = 2**31 - 1  # largest count
-MOST_CHARACTERS = 10_000_000  # over all continuations
-WIDEST = 8_192  # hidden units; the states of one batch then take a gigabyte
-POSITIVE = 1e-38, LARGEST
-NOT_NEGATIVE = 0, LARGEST
+MAX_FLOAT32 = 3e38  # of float32
+MAX_COUNT = 2**31 - 1  # largest count
+MAX_CHARACTERS = 10_000_000  # over all continuations
+MAX_HIDDENS = 8_192  # hidden units; the states of one batch then take a gigabyte
+POSITIVE = 1e-38, MAX_FLOAT32
+NOT_NEGATIVE = 0, MAX_FLOAT32
 SEED = 0, 2**32 - 1
 
 
@@ -54,7 +54,7 @@ def allowed(entry: Field[Any]) -> str:
     if "least" not in entry.metadata:
         return "true or false" if bool in _types(entry) else ""
     least, most = entry.metadata["least"], entry.metadata["most"]
-    if most == LARGEST:
+    if most == MAX_FLOAT32:
         return "a positive number" if least else "a number, 0 or more"
     return f"a {'whole ' if int in _types(entry) else ''}number from {least} to {most:,}"
 
@@ -167,14 +167,14 @@ class Model:
     """The network and its step size."""
 
     cell: str = setting("rnn", "recurrent cell: rnn, gru, lstm, deep_rnn, or another name in CELLS")
-    hiddens: int = setting(32, "number of hidden units", 1, WIDEST)
+    hiddens: int = setting(32, "number of hidden units", 1, MAX_HIDDENS)
     layers: int = setting(2, "layers of deep_rnn; other cells have one", 1, 16)
     sigma: float = setting(0.01, "standard deviation of the initial weights", 0, 10)  # above 1, worse than guessing
     sigma_hh: float | None = setting(None, "standard deviation of the initial W_hh; null: sigma", 0, 10, example=0.2)
     lr: float = setting(1.0, "learning rate η", *POSITIVE)
     activation: Activation = setting(Activation.tanh, "φ of the recurrence")
     input: Input = setting(Input.one_hot, "input vectors of the tokens")
-    embedding_dim: int = setting(32, "width of the embedding; unused with one_hot", 1, WIDEST)
+    embedding_dim: int = setting(32, "width of the embedding; unused with one_hot", 1, MAX_HIDDENS)
     embedding_sigma: float = setting(1.0, "standard deviation of the initial embedding", *NOT_NEGATIVE)
     tie_weights: bool = setting(False, "use the transposed embedding as output weights; needs embedding_dim = hiddens")
     input_lr_factor: float = setting(1.0, "learning rate of the input weights, as a multiple of lr", *NOT_NEGATIVE)
@@ -183,7 +183,7 @@ class Model:
     def __post_init__(self) -> None:
         check(self, "model.")
         rule = f"times model.lr={format_value(self.lr)} exceeds the range of float32"
-        require(self.lr * self.input_lr_factor <= LARGEST, "model.input_lr_factor", self.input_lr_factor, rule, 1.0)
+        require(self.lr * self.input_lr_factor <= MAX_FLOAT32, "model.input_lr_factor", self.input_lr_factor, rule, 1.0)
         if self.tie_weights:
             instead = f"true model.input=embedding model.embedding_dim={self.hiddens}"
             fits = self.input is Input.embedding and self.embedding_dim == self.hiddens
@@ -210,12 +210,12 @@ class Data:
     )
     vocab_size: int = setting(1024, "number of tokens with data.tokens=bpe", 256, 65_535)
     learn_on: LearnOn = setting(LearnOn.text, "text that bpe learns its tokens from: all, or the training part")
-    min_count: int = setting(1, "read characters with fewer occurrences in the text as <unk>", 1, MOST)
-    batch_size: int = setting(1024, "windows per step, over all devices", 1, MOST)
-    num_steps: int = setting(32, "tokens per window (characters in the book)", 1, MOST)
-    num_train: int | None = setting(10_000, "training windows; null: 90 % of the tokens", 1, MOST)
-    num_val: int | None = setting(5_000, "validation windows; null: 5 % of the tokens", 1, MOST)
-    start: int = setting(0, "rotate the text to start at this character", 0, MOST)
+    min_count: int = setting(1, "read characters with fewer occurrences in the text as <unk>", 1, MAX_COUNT)
+    batch_size: int = setting(1024, "windows per step, over all devices", 1, MAX_COUNT)
+    num_steps: int = setting(32, "tokens per window (characters in the book)", 1, MAX_COUNT)
+    num_train: int | None = setting(10_000, "training windows; null: 90 % of the tokens", 1, MAX_COUNT)
+    num_val: int | None = setting(5_000, "validation windows; null: 5 % of the tokens", 1, MAX_COUNT)
+    start: int = setting(0, "rotate the text to start at this character", 0, MAX_COUNT)
 
     def __post_init__(self) -> None:
         check(self, "data.")
@@ -270,27 +270,27 @@ class Trainer:
     devices: Any = setting("auto", "number or indices of devices: auto, 2, [0,1]", -1, 1_024, example=2)
     num_nodes: int = setting(1, "machines", 1, 65_536)
     precision: Any = setting(None, "32-true, 64-true, bf16-mixed, 16-mixed, …; null: 32-true")
-    fast_dev_run: Any = setting(False, "", 0, MOST, example=1)
-    max_epochs: int | None = setting(None, "maximum number of epochs; -1: unlimited", -1, MOST, example=100)
-    min_epochs: int | None = setting(None, "minimum number of epochs", 0, MOST, example=1)
-    max_steps: int = setting(-1, "maximum number of steps; -1: unlimited", -1, MOST, example=1000)
-    min_steps: int | None = setting(None, "minimum number of steps", 0, MOST, example=1)
+    fast_dev_run: Any = setting(False, "", 0, MAX_COUNT, example=1)
+    max_epochs: int | None = setting(None, "maximum number of epochs; -1: unlimited", -1, MAX_COUNT, example=100)
+    min_epochs: int | None = setting(None, "minimum number of epochs", 0, MAX_COUNT, example=1)
+    max_steps: int = setting(-1, "maximum number of steps; -1: unlimited", -1, MAX_COUNT, example=1000)
+    min_steps: int | None = setting(None, "minimum number of steps", 0, MAX_COUNT, example=1)
     max_time: Any = setting(None, "maximum time as days:hours:minutes:seconds, such as 00:01:30:00")
-    limit_train_batches: Any = setting(None, "batches per epoch, or a fraction such as 0.5", 0, MOST, example=0.5)
-    limit_val_batches: Any = setting(None, "", 0, MOST, example=0.5)
-    limit_test_batches: Any = setting(None, "", 0, MOST, example=0.5)
-    limit_predict_batches: Any = setting(None, "", 0, MOST, example=0.5)
-    overfit_batches: Any = setting(0.0, "number or fraction of batches to reuse every epoch", 0, MOST, example=1)
-    val_check_interval: Any = setting(None, "", 0, MOST, example=1)
-    check_val_every_n_epoch: int | None = setting(1, "epochs between validations", 1, MOST)
-    num_sanity_val_steps: int | None = setting(None, "validation batches before training", -1, MOST, example=0)
+    limit_train_batches: Any = setting(None, "batches per epoch, or a fraction such as 0.5", 0, MAX_COUNT, example=0.5)
+    limit_val_batches: Any = setting(None, "", 0, MAX_COUNT, example=0.5)
+    limit_test_batches: Any = setting(None, "", 0, MAX_COUNT, example=0.5)
+    limit_predict_batches: Any = setting(None, "", 0, MAX_COUNT, example=0.5)
+    overfit_batches: Any = setting(0.0, "number or fraction of batches to reuse every epoch", 0, MAX_COUNT, example=1)
+    val_check_interval: Any = setting(None, "", 0, MAX_COUNT, example=1)
+    check_val_every_n_epoch: int | None = setting(1, "epochs between validations", 1, MAX_COUNT)
+    num_sanity_val_steps: int | None = setting(None, "validation batches before training", -1, MAX_COUNT, example=0)
     log_every_n_steps: int | None = setting(
-        None, "steps between the metrics of loggers; steps.csv has every step", 0, MOST, example=50
+        None, "steps between the metrics of loggers; steps.csv has every step", 0, MAX_COUNT, example=50
     )
     enable_checkpointing: bool | None = setting(None, "save checkpoints; null: true", example=False)
     enable_progress_bar: bool | None = setting(None, "show a progress bar; null: on a terminal", example=False)
     enable_model_summary: bool | None = setting(None, "print Lightning's model summary", example=False)
-    accumulate_grad_batches: int = setting(1, "batches per step", 1, MOST)
+    accumulate_grad_batches: int = setting(1, "batches per step", 1, MAX_COUNT)
     gradient_clip_val: float | None = setting(None, "clip the gradient to norm θ; 0: off", *NOT_NEGATIVE, example=1)
     gradient_clip_algorithm: str | None = None
     deterministic: Any = None
@@ -302,7 +302,7 @@ class Trainer:
     barebones: bool = False
     plugins: Any = None
     sync_batchnorm: bool = False
-    reload_dataloaders_every_n_epochs: int = setting(0, "no effect: the loader shuffles itself", 0, MOST)
+    reload_dataloaders_every_n_epochs: int = setting(0, "no effect: the loader shuffles itself", 0, MAX_COUNT)
     enable_autolog_hparams: bool = True
     model_registry: str | None = None
 
@@ -389,7 +389,7 @@ class Generate:
     num_preds: int = setting(20, "number of characters, or bpe tokens, to add", 0, 1_000_000)
     alpha: float | None = setting(None, "null: greedy; a number: sample from P^alpha", *POSITIVE, example=1)
     temperature: float | None = setting(None, "1/alpha; an alternative to alpha", *POSITIVE, example=0.8)
-    top_k: int | None = setting(None, "sample from the k likeliest characters", 1, MOST, example=5)
+    top_k: int | None = setting(None, "sample from the k likeliest characters", 1, MAX_COUNT, example=5)
     top_p: float | None = setting(
         None, "sample from the likeliest characters with a total probability of at least p", 1e-6, 1, example=0.9
     )
@@ -403,8 +403,8 @@ class Generate:
         check(self)
         fits, rule = None in (self.alpha, self.temperature), f"equals 1/alpha, so it conflicts with alpha={self.alpha}"
         require(fits, "temperature", self.temperature, rule, "0.8 without alpha")
-        rule = f"exceeds {MOST_CHARACTERS:,} characters in total with num_samples={self.num_samples}"
-        require(self.num_preds * self.num_samples <= MOST_CHARACTERS, "num_preds", self.num_preds, rule, 20)
+        rule = f"exceeds {MAX_CHARACTERS:,} characters in total with num_samples={self.num_samples}"
+        require(self.num_preds * self.num_samples <= MAX_CHARACTERS, "num_preds", self.num_preds, rule, 20)
 
     @property
     def power(self) -> float | None:

@@ -14,9 +14,9 @@ from timemachine.config import Tokens, require
 from timemachine.texts.normalisation import normalise
 
 UNKNOWN = "<unk>"
-LARGEST = 65_536  # symbols; 8 time steps of the book's batch then have two gigabytes of logits
+MAX_SYMBOLS = 65_536  # symbols; 8 time steps of the book's batch then have two gigabytes of logits
 AT_ONCE = 1 << 20  # characters encoded at a time
-DTYPES = (torch.uint8, 256), (torch.int16, 32_768), (torch.int32, LARGEST)  # maximum number of symbols
+DTYPES = (torch.uint8, 256), (torch.int16, 32_768), (torch.int32, MAX_SYMBOLS)  # maximum number of symbols
 
 
 class Vocab:
@@ -57,9 +57,9 @@ class Vocab:
             for code_N in _codes(text):
                 count_C += np.bincount(code_N, minlength=len(count_C))
         kept = np.flatnonzero(count_C >= min_count).tolist()
-        if text and not 0 < len(kept) < LARGEST:
-            rule = f"keeps {len(kept):,} distinct characters, but a model supports 1 to {LARGEST - 1:,}"
-            require(False, "data.min_count", min_count, rule, int(np.sort(count_C)[-LARGEST]) + 1)
+        if text and not 0 < len(kept) < MAX_SYMBOLS:
+            rule = f"keeps {len(kept):,} distinct characters, but a model supports 1 to {MAX_SYMBOLS - 1:,}"
+            require(False, "data.min_count", min_count, rule, int(np.sort(count_C)[-MAX_SYMBOLS]) + 1)
         vocab = cls(map(chr, kept), kind)
         unknown_C, code_C = np.where(count_C < min_count, count_C, 0), np.arange(len(count_C))
         size_C = 1 + (code_C > 0x7F) + (code_C > 0x7FF) + (code_C > 0xFFFF)  # bytes in UTF-8

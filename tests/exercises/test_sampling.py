@@ -63,8 +63,8 @@ def test_loop_is_that_of_greedy_decoding() -> None:
     torch.manual_seed(2)
     model = RNNLMScratch(len(VOCAB), hiddens=8, sigma=0.8).eval()
     cycle, found = sampling.loop(model, VOCAB, "ab")
-    text, begin = model.predict("ab", sampling.FAR, VOCAB), 2 + int(found["start"])
-    assert text[begin:] == (cycle * sampling.FAR)[: len(text) - begin]
+    text, begin = model.predict("ab", sampling.LOOP_SEARCH, VOCAB), 2 + int(found["start"])
+    assert text[begin:] == (cycle * sampling.LOOP_SEARCH)[: len(text) - begin]
     assert len(cycle) == found["period"] > 1
     assert text[begin - 1] != cycle[-1] or not found["start"]
     assert found["difference"] < 1e-12 and found["margin"] > 1e-6

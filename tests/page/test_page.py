@@ -21,7 +21,7 @@ from timemachine.config import REPOSITORY, Tokens
 from timemachine.corpus import Corpus
 from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
-from timemachine.page import LARGEST, Epoch, make_page
+from timemachine.page import MAX_BYTES, Epoch, make_page
 from timemachine.page import __main__ as command
 from timemachine.page.epochs import halved
 from timemachine.page.units import Units
@@ -69,7 +69,7 @@ def test_largest_page(size: int, network: dict[str, Any]) -> None:
     with pytest.raises(SettingError, match="too large") as refused:
         page_of(1024)
     (largest,) = map(int, re.findall(r"model\.hiddens=(\d+) or fewer", str(refused.value)))
-    assert len(page_of(largest)) > 0.98 * LARGEST
+    assert len(page_of(largest)) > 0.98 * MAX_BYTES
     with pytest.raises(SettingError, match=f"model.hiddens={largest} or fewer"):
         page_of(largest + 1)
 

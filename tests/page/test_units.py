@@ -14,7 +14,7 @@ from timemachine import bpe
 from timemachine.config import Tokens
 from timemachine.corpus import Corpus
 from timemachine.language_model import RNNLMScratch
-from timemachine.page.units import FEATURES, MOST, OF_CHARACTERS, OF_KIND, ROW, Units
+from timemachine.page.units import FEATURES, MAX_CHARACTERS, OF_CHARACTERS, OF_KIND, ROW, Units
 from timemachine.vocab import Vocab
 
 
@@ -44,7 +44,7 @@ NETWORKS: list[dict[str, Any]] = [{}, {"activation": "relu"}, {"input": "embeddi
 def test_named_units_have_the_largest_correlations(network: dict[str, Any], sample: Corpus) -> None:
     model = random_model(hiddens=8, **network)
     units = units_of(model, sample.characters)
-    rows = min(MOST, len(sample.characters)) // ROW
+    rows = min(MAX_CHARACTERS, len(sample.characters)) // ROW
     text = sample.characters[: rows * ROW]
     states_NH = states_of(model, torch.tensor(LETTERS[list(text)]).view(rows, ROW))
     follows = {

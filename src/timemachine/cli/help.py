@@ -11,7 +11,18 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from timemachine.cli.schema import CONF, VERSION, choices, leaves
-from timemachine.config import LARGEST, MISSING, MOST, SEED, Evaluate, Generate, Train, allowed, example, format_value
+from timemachine.config import (
+    MAX_COUNT,
+    MAX_FLOAT32,
+    MISSING,
+    SEED,
+    Evaluate,
+    Generate,
+    Train,
+    allowed,
+    example,
+    format_value,
+)
 from timemachine.exercises.probes import PROBES
 
 USAGE: dict[type, dict[str, str]] = {
@@ -102,7 +113,7 @@ def described(setting: Field[Any]) -> str:
     values = re.sub("^(one of|a (whole )?number( from|,)) ", "", allowed(setting))
     if setting.name == "probes":
         values = ", ".join(PROBES)
-    elif setting.metadata.get("most") in (MOST, LARGEST, SEED[1]):  # bounds of a type
+    elif setting.metadata.get("most") in (MAX_COUNT, MAX_FLOAT32, SEED[1]):  # bounds of a type
         values = ""
     meaning = str(setting.metadata["meaning"])
     return f"{meaning} ({values})" if values else meaning

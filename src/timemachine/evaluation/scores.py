@@ -20,7 +20,7 @@ from timemachine.run.console import print_table, print_text
 from timemachine.vocab import Vocab
 
 WARM_UP = 512  # characters of a stream before its first target
-SHOWN = 10  # unknown characters to print
+NUM_SHOWN = 10  # unknown characters to print
 MAX_SCORED = 1 << 30  # characters; a score takes 30 bytes for each
 BLOCK = 100  # characters; neighbouring ones are not independent, so errors are computed from block sums
 
@@ -172,7 +172,7 @@ def print_evaluation(rows: list[Row], corpora: list[Corpus], vocab: Vocab, runs:
         if unknown := vocab.unknown(corpus.characters):
             tokens_N = vocab.encode(corpus.characters)
             times, size = int((tokens_N == vocab.unk).sum()), num_unknown_bytes(corpus.characters, tokens_N, vocab)
-            shown = " ".join(map(repr, unknown[:SHOWN])) + " …" * (len(unknown) > SHOWN)
+            shown = " ".join(map(repr, unknown[:NUM_SHOWN])) + " …" * (len(unknown) > NUM_SHOWN)
             rule = f"{times:,} characters of {len(unknown):,} kinds are not in the run's vocabulary ({shown})"
             print_text(f"{corpus.name}: {rule}: read and scored as <unk>, which does not distinguish them")
             print_text(f"{corpus.name}: their {size:,} bytes in UTF-8 count as {times:,}, one per <unk>")

@@ -20,7 +20,7 @@ LEFT_OUT = (
 VAL = "val/perplexity"
 ANY_SETTINGS = True
 HIGHEST = 100.0  # the figure clips perplexities to this value
-NAMED = 20  # rows in the legend: 7 colours in 3 line styles
+NUM_NAMED = 20  # rows in the legend: 7 colours in 3 line styles
 LONGEST = 45  # characters of a name in the legend
 
 Groups = dict[tuple[str, ...], list[Job]]  # values of the settings that vary, except the seed -> their jobs
@@ -73,7 +73,7 @@ def _curves(names: list[str], groups: Groups) -> Picture:
     ordered = sorted(groups, key=lambda key: _final(groups[key]))
     handles = {}
     for place, key in reversed([*enumerate(ordered)]):  # draw the lowest curve on top
-        colour, style = (COLOURS[place % 7], ("-", "--", ":")[place // 7]) if place < NAMED else ("lightgrey", "-")
+        colour, style = (COLOURS[place % 7], ("-", "--", ":")[place // 7]) if place < NUM_NAMED else ("lightgrey", "-")
         for job in groups[key]:
             if points := _points(job):
                 (handles[key],) = axes.plot(*zip(*points, strict=True), style, color=colour, linewidth=1.2,
@@ -83,9 +83,11 @@ def _curves(names: list[str], groups: Groups) -> Picture:
         axes.set_yscale("log")
         plain_numbers(axes.yaxis)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if named := {_name(names, key, groups[key]): handles[key] for key in ordered[:NAMED] if key in handles}:
+    if named := {_name(names, key, groups[key]): handles[key] for key in ordered[:NUM_NAMED] if key in handles}:
         figure.legend(list(named.values()), list(named), loc="outside right upper", fontsize="small")
-    others = f" The legend has the {NAMED} rows with the lowest final perplexity." if len(groups) > NAMED else ""
+    others = (
+        f" The legend has the {NUM_NAMED} rows with the lowest final perplexity." if len(groups) > NUM_NAMED else ""
+    )
     return figure, (
         "Validation perplexity over epochs, one line per run that ended; the seeds of a row share a style. "
         f"Values above {HIGHEST:,.0f} are drawn at {HIGHEST:,.0f}.{others}"

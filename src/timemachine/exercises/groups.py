@@ -65,7 +65,7 @@ def unique(jobs: Iterable[Job], key: Callable[[Job], Key]) -> dict[Key, Job]:
     return found
 
 
-FOLDED = 15  # rows; longer tables are collapsed
+MAX_OPEN_ROWS = 15  # rows; longer tables are collapsed
 
 
 def escaped(text: str) -> str:
@@ -79,4 +79,4 @@ def markdown(columns: list[str], rows: list[list[str]]) -> str:
     lines = [[escaped(cell).replace("\n", " ").replace("|", "\\|") for cell in line] for line in every]
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     summary = f"<summary>A table of {len(rows)} rows</summary>"
-    return table if len(rows) <= FOLDED else f"<details>{summary}\n\n{table}\n\n</details>"
+    return table if len(rows) <= MAX_OPEN_ROWS else f"<details>{summary}\n\n{table}\n\n</details>"

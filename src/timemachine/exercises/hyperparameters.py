@@ -23,7 +23,7 @@ from timemachine.run.jobs import Job
 
 SHARES = (8, 4, 2, 1)  # a run is measured after 1/8, 1/4, 1/2 and all of its updates
 FACTORS = {"model.hiddens": "units", "data.num_steps": "time steps", "model.lr": "rate"}
-SHOWN = 10  # settings in the table
+NUM_SHOWN = 10  # settings in the table
 CORRECTED = "Holm's correction applies to the last column, not to the ± intervals."
 DIVERGED = 10.0  # nats per character; guessing has 3.3
 
@@ -83,7 +83,7 @@ def findings(jobs: list[Job]) -> Findings:
     nats = _measured(jobs)
     runs = {it[:3]: it for it in reversed(nats)}  # each at its best number of updates
     leading = [it for it in nats if it == runs[it[:3]]]
-    shown = list(dict.fromkeys([*leading[:SHOWN], *(it for it in nats if it == BOOK)]))
+    shown = list(dict.fromkeys([*leading[:NUM_SHOWN], *(it for it in nats if it == BOOK)]))
     gains = {it: compare(nats[it]["test"], nats[BOOK]["test"]) for it in shown if BOOK in nats and it != BOOK}
     claimed = holm(gains)
     verdicts = {it: gain.verdict(claimed[it], "lower", "higher") for it, gain in gains.items() if gain.count > 1}

@@ -32,8 +32,8 @@ NUM_SAMPLES = 8  # texts per prefix and alpha; greedy decoding gives one
 NUM_REAL = 320  # largest number of pieces of real text
 CONTEXT = 6  # prefix of a piece of real text, in characters
 NGRAM = 8  # characters
-SHOWN = 80  # characters of a text in the report
-FAR = 2000  # characters of greedy text that are searched for a loop
+NUM_SHOWN = 80  # characters of a text in the report
+LOOP_SEARCH = 2000  # characters of greedy text that are searched for a loop
 LONG = 256  # characters of the loop that a model started from a zero state must predict
 SHARPENED = 2.0  # alpha of `sharpening`
 LENGTH = 4  # longest continuation in `sharpening`, in characters: 27^4 texts
@@ -59,7 +59,7 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
         ]
         of_texts = [measures(model, data.vocab, texts, length, known) for length, texts in groups]
         found[name] = {what: estimate(value for group in of_texts for value in group[what]).mean for what in MEASURES}
-        found["shown"][name] = [texts[0][: length + SHOWN] for length, texts in groups]
+        found["shown"][name] = [texts[0][: length + NUM_SHOWN] for length, texts in groups]
     length, texts = real_texts(data)
     pieces = measures(model, data.vocab, texts, length, known)
     loops = [loop(model, data.vocab, prefix) for prefix in PREFIXES]
@@ -128,7 +128,7 @@ def loop(model: RNNLMScratch, vocab: Vocab, prefix: str) -> tuple[str, dict[str,
     likeliest character. `needed`: number of characters of the cycle, from any starting point, that a model in a zero
     state must read before the next `LONG` characters of the cycle are all its likeliest predictions.
     """
-    text = continue_text(model, vocab, prefix, FAR)[0]
+    text = continue_text(model, vocab, prefix, LOOP_SEARCH)[0]
     if (found := repetition(text[len(prefix) :])) is None:
         return "", {}
     (start, period), double = found, copy.deepcopy(model).double()
@@ -212,10 +212,10 @@ def findings(jobs: list[Job]) -> Findings:
         notes=[
             "Means with 95 % intervals, over models, or over pieces for real text. Repeated 8-grams: 1 − distinct / "
             "all, per text. Log-likelihood: under the model's P (α = 1) for all texts.",
-            f"**Greedy text** of {FAR:,} characters, in float64. `difference`: the largest difference between the last "
-            "state and the state one period earlier. `margin`: the smallest lead, in nats, of a character of the loop "
-            "over the next likeliest. `needed`: the number of characters of the loop that a model in a zero state must "
-            "read to continue the loop, from any starting point.",
+            f"**Greedy text** of {LOOP_SEARCH:,} characters, in float64. `difference`: the largest difference between "
+            "the last state and the state one period earlier. `margin`: the smallest lead, in nats, of a character "
+            "of the loop over the next likeliest. `needed`: the number of characters of the loop "
+            "that a model in a zero state must read to continue the loop, from any starting point.",
             markdown(["model", "loops", *LOOP], loops),
             "**Sharpening each character is not sampling from P(text)^α.** Decoding divides by the sum of P^α over the "
             "next character, which depends on the characters before it. Sampling from P(text)^α divides once, by the "

@@ -7,7 +7,7 @@ from timemachine.config import Tokens
 from timemachine.errors import SettingError
 from timemachine.vocab import UNKNOWN, Vocab
 
-MOST = 256
+MAX_SYMBOLS = 256
 
 
 class Symbols:
@@ -25,7 +25,7 @@ class Symbols:
         self.other = bytes([other])
         lower = [self._number.get(token.lower(), number) for token, number in self._number.items()]
         of_words = (number if token.isalpha() else other for token, number in zip(self.tokens, lower, strict=True))
-        self.in_words = bytes(of_words).ljust(MOST)
+        self.in_words = bytes(of_words).ljust(MAX_SYMBOLS)
 
     @classmethod
     def of(cls, vocab: Vocab) -> "Symbols":
@@ -53,6 +53,6 @@ def check_size(vocab: Vocab, setting: str, instead: str) -> None:
     if vocab.kind is Tokens.bpe:
         rule = "counts letters or characters, but the run has data.tokens=bpe"
         raise SettingError(f"{setting}: {rule}; use {instead}")
-    if len(vocab) > MOST:
-        rule = f"counts at most {MOST} symbols, but the run's vocabulary has {len(vocab):,}"
+    if len(vocab) > MAX_SYMBOLS:
+        rule = f"counts at most {MAX_SYMBOLS} symbols, but the run's vocabulary has {len(vocab):,}"
         raise SettingError(f"{setting}: {rule}; use {instead}, or train with a larger data.min_count")

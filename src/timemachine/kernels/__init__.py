@@ -23,7 +23,7 @@ NOT_COMPILED = f"the fused kernel is not compiled: with a C++ compiler, {BUILD} 
 
 # Activations of the fused kernel, and sizes up to which it was faster than bptt in `make bench`: on AVX2 and AVX-512,
 # beyond 256 symbols on AVX-512 alone.
-FUSED_ACTIVATIONS, WIDEST, LARGEST_VOCABULARY = ("tanh", "relu"), 512, 5_000
+FUSED_ACTIVATIONS, MAX_FUSED_HIDDENS, MAX_FUSED_VOCABULARY = ("tanh", "relu"), 512, 5_000
 
 
 def source_hash() -> str:
@@ -42,7 +42,7 @@ def is_compiled() -> bool:
 
 def is_fastest(num_hiddens: int, vocab_size: int, activation: str) -> bool:
     """Return whether the compiled kernel is faster than bptt on the CPU, by sizes alone for reproducible digits."""
-    return num_hiddens <= WIDEST and vocab_size <= LARGEST_VOCABULARY and activation in FUSED_ACTIVATIONS
+    return num_hiddens <= MAX_FUSED_HIDDENS and vocab_size <= MAX_FUSED_VOCABULARY and activation in FUSED_ACTIVATIONS
 
 
 def keep_freed_memory() -> None:

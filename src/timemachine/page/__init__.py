@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # they import torch, which takes seconds
 SCRIPTS: tuple[str, ...] = (
     "bpe", "model", "reading", "characters", "text", "strip", "units", "recurrence", "next", "memory", "play", "page",
 )  # fmt: skip
-LARGEST = 4_000_000  # bytes of the weights in a page
+MAX_BYTES = 4_000_000  # bytes of the weights in a page
 # Settings of `model.` that model.js can run.
 KNOWN: dict[str, tuple[Any, ...]] = {"cell": ("rnn",), "activation": ("tanh", "relu"), "tie_weights": (False,)}
 SHOWN = {  # settings; none named: all of a section
@@ -82,7 +82,7 @@ def make_page(
 
 
 def check_model(model: "RNNLMScratch") -> None:
-    """Raise SettingError if a browser cannot run the model: another cell or activation, or one beyond `LARGEST`."""
+    """Raise SettingError if a browser cannot run the model: another cell or activation, or one beyond `MAX_BYTES`."""
     network: dict[str, Any] = dict(model.hparams)
     for name, known in KNOWN.items():
         if network[name] not in known:
@@ -90,12 +90,12 @@ def check_model(model: "RNNLMScratch") -> None:
             raise SettingError(
                 f"model.{name}={format_value(network[name])}: the page shows the book's RNN alone; use {instead}"
             )
-    if (size := size_of(model)) > LARGEST:
-        rule = f"a page of {size / 1e6:.1f} MB is too large, {LARGEST / 1e6:.0f} MB at most"
+    if (size := size_of(model)) > MAX_BYTES:
+        rule = f"a page of {size / 1e6:.1f} MB is too large, {MAX_BYTES / 1e6:.0f} MB at most"
         # H(H + b) + c numbers
         H, b = network["hiddens"], 1 + model.rnn.W_xh.shape[0] + model.vocab_size
         c = sum(weight.numel() for weight in model.parameters()) - H * (H + b)
-        most = (math.isqrt(b * b + 4 * (LARGEST * 3 // 16 - c)) - b) // 2
+        most = (math.isqrt(b * b + 4 * (MAX_BYTES * 3 // 16 - c)) - b) // 2
         instead = (
             f"model.hiddens={most} or fewer" if most > 0 else "a larger data.min_count, or a smaller data.vocab_size"
         )

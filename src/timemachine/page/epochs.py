@@ -14,7 +14,7 @@ from torch import Tensor
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
-from timemachine.page import LARGEST, Epoch, check_model, make_page, size_of
+from timemachine.page import MAX_BYTES, Epoch, check_model, make_page, size_of
 from timemachine.page.units import training_text
 from timemachine.run.files import link, write_whole
 from timemachine.run.record import EPOCH_WEIGHTS, Record
@@ -89,7 +89,7 @@ class EpochWeights(Callback):
     def _keep(self, epoch: int, weights: dict[int, Weights], model: Any) -> None:
         with suppress(SettingError):
             check_model(model)
-            if size_of(model, len(KEPT)) <= LARGEST:
+            if size_of(model, len(KEPT)) <= MAX_BYTES:
                 write_weights(self.folder, weights | {epoch: halved(model)})
 
 

@@ -16,8 +16,8 @@ from timemachine.datamodule import TimeMachine
 from timemachine.kernels.bptt import recurrence
 from timemachine.vocab import Vocab
 
-MOST, ROW = 10_000, 500  # characters that are read, and tokens of a row
-NAMED = 3  # units, at most
+MAX_CHARACTERS, ROW = 10_000, 500  # characters that are read, and tokens of a row
+NUM_NAMED = 3  # units, at most
 Feature = Callable[[str], list[float]]
 
 
@@ -93,18 +93,18 @@ OF_KIND[Tokens.bpe] = {  # which do not depend on where in a word the token ends
 
 def training_text(data: TimeMachine) -> str:
     """Return the beginning of the characters that train, as many as are read here."""
-    return data.corpus.characters[: min(MOST, data.splits["train"].targets.stop)]
+    return data.corpus.characters[: min(MAX_CHARACTERS, data.splits["train"].targets.stop)]
 
 
 class Units:
-    """The units of a network in a text. Whole rows of it are read, up to `MOST` characters in all.
+    """The units of a network in a text. Whole rows of it are read, up to `MAX_CHARACTERS` characters in all.
 
     `weights`: the weights of a page, by which units are compared and named. `named`: the pairs of unit and feature of
     the largest |r|, no unit and no feature twice. `order`: all units so that similar ones lie together.
     """
 
     def __init__(self, weights: dict[str, Tensor], activation: str, text: str, vocab: Vocab) -> None:
-        index_N = vocab.encode(text[:MOST]).long()
+        index_N = vocab.encode(text[:MAX_CHARACTERS]).long()
         length = min(ROW, len(index_N))
         index_N = index_N[: len(index_N) // length * length]
         self._index_TB = index_N.view(-1, length).T
@@ -154,9 +154,9 @@ def standardised(values_NK: Tensor) -> Tensor:
 
 
 def _largest(r_HF: Tensor) -> list[tuple[int, int]]:
-    """Return the places of the largest numbers, `NAMED` at most, in no row and no column twice, and none of a 0."""
+    """Return the places of the largest numbers, `NUM_NAMED` at most, in no row and no column twice, and none of a 0."""
     r_HF, places = r_HF.clone(), list[tuple[int, int]]()
-    while len(places) < NAMED and r_HF.max() > 0:
+    while len(places) < NUM_NAMED and r_HF.max() > 0:
         row, column = divmod(int(r_HF.argmax()), r_HF.shape[1])
         places.append((row, column))
         r_HF[row], r_HF[:, column] = 0, 0
