@@ -85,15 +85,10 @@ class TimeMachine(LightningDataModule):
         num_steps = settings.num_steps
         self.tokens_N = self.vocab.encode(self.corpus.characters)
         if len(self.tokens_N) <= num_steps:
-            rule = f"has {len(self.tokens_N)} {self.unit}, but data.num_steps={num_steps} needs {num_steps + 1}"
+            rule = f"has {len(self.tokens_N)} tokens, but data.num_steps={num_steps} needs {num_steps + 1}"
             name = format_value(self.corpus.source)
             raise SettingError(f"data.corpus={name}: {rule}; use the path of a longer text")
-        self.splits = _split(len(self.tokens_N), num_steps, settings.num_train, settings.num_val, self.unit)
-
-    @property
-    def unit(self) -> str:
-        """Return the unit of the text: characters, or tokens of byte-pair encoding."""
-        return "tokens" if self.corpus.tokens is Tokens.bpe else "characters"
+        self.splits = _split(len(self.tokens_N), num_steps, settings.num_train, settings.num_val)
 
     @property
     def chars_per_token(self) -> float:
@@ -102,7 +97,7 @@ class TimeMachine(LightningDataModule):
 
     def __str__(self) -> str:
         windows = ", ".join(f"{len(split.starts):,} {name}" for name, split in self.splits.items())
-        text = f"{self.corpus.title}, {len(self.tokens_N):,} {self.unit} of {len(self.vocab)} kinds"
+        text = f"{self.corpus.title}, {len(self.tokens_N):,} tokens of {len(self.vocab)} kinds"
         return f"TimeMachine({text}; windows of {self.num_steps}: {windows}; {self.batch_size:,} a batch)"
 
     def train_dataloader(self) -> Any:
@@ -205,20 +200,20 @@ class WindowLoader:
         return min(self.batch_size, len(self.windows_NT) - batch_idx * self.batch_size)
 
 
-def _split(num_tokens: int, num_steps: int, num_train: int | None, num_val: int | None, unit: str) -> dict[str, Split]:
+def _split(num_tokens: int, num_steps: int, num_train: int | None, num_val: int | None) -> dict[str, Split]:
     if num_train is None or num_val is None:
         borders = [0, num_tokens * 90 // 100, num_tokens * 95 // 100, num_tokens]
         splits = {
             name: Split(range(first, max(first, last - num_steps)), range(max(first, 1), last))
             for name, first, last in zip(("train", "val", "test"), borders, borders[1:], strict=False)
         }
-        largest, rule = num_tokens // 20 - 1, f"a window does not fit into 5 % of a text of {num_tokens} {unit}"
+        largest, rule = num_tokens // 20 - 1, f"a window does not fit into 5 % of a text of {num_tokens} tokens"
         instead = largest if largest > 0 else f"{num_steps} data.corpus=<a longer text>"
         require(all(split.starts for split in splits.values()), "data.num_steps", num_steps, rule, instead)
         return splits
     needed, largest = num_train + num_val + num_steps, num_tokens - num_steps - num_val
     sum_of = f"num_train + data.num_val={num_val} + data.num_steps={num_steps}"
-    rule = f"{needed} {unit} are needed ({sum_of}), but the text has {num_tokens}"
+    rule = f"{needed} tokens are needed ({sum_of}), but the text has {num_tokens}"
     instead = largest if largest > 0 else "null data.num_val=null"
     require(needed <= num_tokens, "data.num_train", num_train, rule, instead)
     return {

@@ -39,7 +39,7 @@ class Vocab:
         index_of = {ord(token): self.token_to_idx[token] for token in learnt if len(token) == 1}
         self._index_of_code = np.full(max(index_of, default=0) + 2, self.unk, str(self.dtype).removeprefix("torch."))
         self._index_of_code[list(index_of)] = list(index_of.values())
-        self.bytes_V = torch.tensor([len(bpe.to_bytes(token)) for token in self.idx_to_token])
+        self.bytes_V = torch.tensor([len(token.encode(errors="surrogateescape")) for token in self.idx_to_token])
         self.bytes_V[self.unk] = 1
 
     @classmethod
