@@ -12,8 +12,7 @@ import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from torch import Generator, Tensor
 
-from timemachine import bpe
-from timemachine.config import Data, LearnOn, Tokens, format_value, require
+from timemachine.config import Data, LearnOn, Tokens, format_value, require, to_dict, windows_of
 from timemachine.corpus import DEFAULT, Corpus, find_corpus
 from timemachine.errors import SettingError
 from timemachine.vocab import Vocab
@@ -71,29 +70,17 @@ class TimeMachine(LightningDataModule):
         require(start < num_chars, "data.start", start, f"the text has {num_chars} characters", 0)
         self.corpus = text.rotated(start)
         self.generator = Generator().manual_seed(seed)  # for the order of the training windows
-        self.vocab = Vocab.of(self.corpus.characters, self.corpus.tokens, min_count, vocab_size)
-        self._encode(settings)
+        known = self.corpus.characters
         if settings.learn_on is LearnOn.train:
             # Once, although the training windows of the new tokens cover a few characters more or fewer.
-            known_N = self.tokens_N[: self.splits["train"].targets.stop].tolist()
-            known = bpe.to_text(bpe.to_bytes("".join(self.vocab.to_tokens(known_N))))  # joins bytes to characters
-            self.vocab = Vocab.of(known, self.corpus.tokens, min_count, vocab_size)
-            self._encode(settings)
-
-    def _encode(self, settings: Data) -> None:
-        """Encode the text with the vocabulary, and split it. Raise SettingError if it is too short."""
-        num_steps = settings.num_steps
+            whole: Any = TimeMachine(**windows_of(to_dict(settings)) | {"learn_on": "text"}, corpus=text)
+            known = whole.vocab.decode(whole.tokens_N[: whole.splits["train"].targets.stop].tolist())
+        self.vocab = Vocab.of(known, self.corpus.tokens, min_count, vocab_size)
         self.tokens_N = self.vocab.encode(self.corpus.characters)
         if len(self.tokens_N) <= num_steps:
             rule = f"has {len(self.tokens_N)} tokens, but data.num_steps={num_steps} needs {num_steps + 1}"
-            name = format_value(self.corpus.source)
-            raise SettingError(f"data.corpus={name}: {rule}; use the path of a longer text")
-        self.splits = _split(len(self.tokens_N), num_steps, settings.num_train, settings.num_val)
-
-    @property
-    def chars_per_token(self) -> float:
-        """Return the mean number of characters per token."""
-        return len(self.corpus.characters) / len(self.tokens_N)
+            raise SettingError(f"data.corpus={format_value(text.source)}: {rule}; use the path of a longer text")
+        self.splits = _split(len(self.tokens_N), num_steps, num_train, num_val)
 
     def __str__(self) -> str:
         windows = ", ".join(f"{len(split.starts):,} {name}" for name, split in self.splits.items())

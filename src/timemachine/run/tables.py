@@ -113,7 +113,7 @@ class Tables(Checkpoint):
         for name in ("grad_norm", "grad_norm_clipped"):
             row[name] = math.fsum(step[name] for step in steps) / len(steps) if steps else math.nan
         clipped = sum(step["grad_norm"] > step["grad_norm_clipped"] for step in steps)
-        num_chars = self._num_targets * getattr(trainer.datamodule, "chars_per_token", 1)  # type: ignore[attr-defined]
+        num_chars = self._num_targets * chars_per_token(trainer.datamodule)  # type: ignore[attr-defined]
         speed = torch.tensor(num_chars / max(self._seconds, 1e-9), dtype=torch.float64, device=pl_module.device)
         speed = trainer.strategy.reduce(speed, reduce_op="mean")
         logged = {"clip_fraction": clipped / max(len(steps), 1), "chars_per_second": float(speed)} | self._rate
@@ -204,6 +204,11 @@ def continuation(model: Any, data: TimeMachine) -> str:
     """Return the book's prefix with its greedy continuation, which draws no random number."""
     text: str = model.predict(known_prefix(PREFIX, data), NUM_PREDS, data.vocab)
     return text
+
+
+def chars_per_token(data: Any) -> float:
+    """Return the mean number of characters per token; 1 for a user's own data."""
+    return len(data.corpus.characters) / len(data.tokens_N) if isinstance(data, TimeMachine) else 1
 
 
 def _numbers(metrics: dict[str, Tensor]) -> Row:
