@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from timemachine.config import format_value
+from timemachine.config import Data, format_value, to_dict, windows_of
 from timemachine.errors import SettingError
 from timemachine.run.console import short
 
@@ -32,7 +32,7 @@ MAX_BYTES = 4_000_000  # bytes of the weights in a page
 KNOWN: dict[str, tuple[Any, ...]] = {"cell": ("rnn",), "activation": ("tanh", "relu"), "tie_weights": (False,)}
 SHOWN = {  # settings; none named: all of a section
     "model": (),
-    "data": ("batch_size", "num_steps", "num_train", "num_val", "start", "tokens", "min_count"),
+    "data": tuple(windows_of(to_dict(Data()))),
     "training": (),
     "trainer": ("max_epochs", "max_steps", "precision", "accumulate_grad_batches", "gradient_clip_val"),
 }

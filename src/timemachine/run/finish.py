@@ -77,7 +77,8 @@ def _draw_curves(folder: Path, summary: dict[str, Any]) -> list[str]:
     if summary["status"] == "diverged":
         title += ": diverged"
     guessing = summary["corpus"]["vocabulary"]
-    axes.axhline(guessing, color="grey", linestyle=":", label=f"guessing: {guessing:,}")
+    if guessing < 2 * axes.get_ylim()[1]:  # far above, it would flatten the curves
+        axes.axhline(guessing, color="grey", linestyle=":", label=f"guessing: {guessing:,}")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="epoch", ylabel="perplexity", title=title, ylim=(0, None))
     axes.grid(alpha=0.3)

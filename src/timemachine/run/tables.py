@@ -13,7 +13,7 @@ from torch import Tensor
 
 from timemachine.config import PREFIX
 from timemachine.datamodule import TimeMachine
-from timemachine.decoding import known_prefix
+from timemachine.decoding import continue_text, known_prefix
 from timemachine.errors import Diverged, UserError
 from timemachine.run.console import print_text, short
 from timemachine.run.rows import EPOCH_COLUMNS, Row, add_rows, keep_rows, read, read_numbers, write_rows
@@ -201,9 +201,8 @@ class Tables(Checkpoint):
 
 
 def continuation(model: Any, data: TimeMachine) -> str:
-    """Return the book's prefix with its greedy continuation, which draws no random number."""
-    text: str = model.predict(known_prefix(PREFIX, data), NUM_PREDS, data.vocab)
-    return text
+    """Return the book's prefix with its greedy continuation: what `predict` returns, without random numbers."""
+    return continue_text(model, data.vocab, known_prefix(PREFIX, data), NUM_PREDS)[0]
 
 
 def chars_per_token(data: Any) -> float:
