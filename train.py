@@ -43,8 +43,7 @@ def main(settings: Train, run: Record) -> None:
 
         make_model = partial(RNNLMBeyond, training=settings.training)
         make_loader = partial(train_loader, training=settings.training)
-    shape = windows_of(to_dict(windows))
-    data = TimeMachine(**shape, corpus=corpus, seed=settings.seed, train_loader=make_loader)
+    data = TimeMachine(**windows_of(to_dict(windows)), corpus=corpus, seed=settings.seed, train_loader=make_loader)
     model = make_model(len(data.vocab), **to_dict(settings.model))
     if settings.model.cell != "rnn":  # the book's has tests, and a pass over a long window takes seconds
         from timemachine.run.cell_check import check_model

@@ -185,11 +185,10 @@ class Model:
         rule = f"times model.lr={format_value(self.lr)} exceeds the range of float32"
         require(self.lr * self.input_lr_factor <= MAX_FLOAT32, "model.input_lr_factor", self.input_lr_factor, rule, 1.0)
         if self.tie_weights:
+            fits = self.input is Input.embedding and self.embedding_dim == self.hiddens and self.embedding_sigma > 0
+            rule = "needs an embedding as wide as model.hiddens and a positive model.embedding_sigma"
             instead = f"true model.input=embedding model.embedding_dim={self.hiddens}"
-            fits = self.input is Input.embedding and self.embedding_dim == self.hiddens
-            require(fits, "model.tie_weights", True, "needs an embedding as wide as model.hiddens", instead)
-            rule = "must be positive, because tied weights are divided by it to get inputs"
-            require(self.embedding_sigma > 0, "model.embedding_sigma", self.embedding_sigma, rule, 1.0)
+            require(fits, "model.tie_weights", True, rule, instead)
 
 
 # Settings of `model.` that the language model itself reads, with any cell.
@@ -205,9 +204,7 @@ class Data:
 
     corpus: Any = setting("time_machine", "book of the catalogue, sample, text, folder of texts, or a list of these")
     search_dirs: list[str] = setting(["../shared/corpora"], "folders with books, relative to the repository")
-    tokens: Tokens = setting(
-        Tokens.letters, "letters: a to z and spaces; characters: all in the text; bpe: byte-pair encoding"
-    )
+    tokens: Tokens = setting(Tokens.letters, "letters: a to z and space; characters: all; bpe: byte-pair encoding")
     vocab_size: int = setting(1024, "number of tokens with data.tokens=bpe", 256, 65_535)
     learn_on: LearnOn = setting(LearnOn.text, "text that bpe learns its tokens from: all, or the training part")
     min_count: int = setting(1, "read characters with fewer occurrences in the text as <unk>", 1, MAX_COUNT)

@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from timemachine.config import REPOSITORY, Tokens, format_value, require
+from timemachine.config import REPOSITORY, Tokens
 from timemachine.errors import SettingError
 from timemachine.texts import CATALOGUE
 from timemachine.texts.normalisation import (
@@ -71,8 +71,6 @@ def find_corpus(corpus: str | list[str], search_dirs: list[str], tokens: Tokens 
         if sum(path.stat().st_size for path in found.paths) > LARGE:
             from timemachine.texts.large import LargeText
 
-            rule = f"is larger than {LARGE >> 20} MB, which only letters and characters support"
-            require(tokens is not Tokens.bpe, "data.corpus", format_value(found.source), rule, "<a part of it>")
             text: Any = LargeText(found.paths, tokens)
             return replace(found, characters=text, sha256=text.sha256, left_out=text.left_out, tokens=tokens)
         for path in found.paths:

@@ -47,6 +47,9 @@ class LargeText:
     """
 
     def __init__(self, paths: tuple[Path, ...], tokens: Tokens) -> None:
+        if tokens is Tokens.bpe:
+            rule = "data.tokens=bpe reads a text in memory, and this one is too large"
+            raise SettingError(f"data.corpus={paths[0]}: {rule}; use data.tokens=characters")
         self.paths, self.tokens, self._start = paths, tokens, 0
         self._files = _files(paths)
         name = hashlib.sha256(json.dumps([FORMAT, tokens.name, self._files]).encode()).hexdigest()[:32]
