@@ -60,7 +60,7 @@ def main(settings: Train, run: Record) -> None:
     if settings.training.teacher and run.role.prints:
         print("teacher       learns the text and writes another; then the first epoch begins", flush=True)
     with open_loggers(settings, run) as configured:
-        others = probes.callbacks(settings.probes, run.folder) if settings.probes else []
+        others = probes.callbacks(settings.probes) if settings.probes else []
         if run.role.sweep is None and run.role.writes:
             others.append(EpochWeights(run.folder))
         trainer = build_trainer(settings, run, configured, others)

@@ -238,7 +238,7 @@ def test_validation_at_the_texts_end(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("length", "cut", "named"),
     [
-        (32, {}, "data.corpus"),
+        (32, {}, "data.num_train=10000"),
         (99, {"num_steps": 5, "num_train": 60, "num_val": 35}, "data.num_train=60"),
         (500, {"num_train": 10**9, "num_val": 10}, "data.num_train=1000000000"),
         (33, {"num_train": None, "num_val": None}, "data.num_steps=32"),

@@ -14,15 +14,7 @@ from typing import Any
 
 from timemachine.config import REPOSITORY, Tokens
 from timemachine.errors import SettingError
-from timemachine.texts import CATALOGUE
-from timemachine.texts.normalisation import (
-    checked,
-    is_edition,
-    normalise,
-    require_text,
-    with_line_feeds,
-    without_gutenberg,
-)
+from timemachine.texts import CATALOGUE, normalisation
 
 SAMPLE, DEFAULT = "sample", "time_machine"
 LARGE = 256 << 20  # bytes; a larger text is read from its files on demand (texts/large.py)
@@ -75,15 +67,15 @@ def find_corpus(corpus: str | list[str], search_dirs: list[str], tokens: Tokens 
             return replace(found, characters=text, sha256=text.sha256, left_out=text.left_out, tokens=tokens)
         for path in found.paths:
             texts.append(path.read_bytes())
-            whole = with_line_feeds(texts[-1])
-            body = without_gutenberg(whole)
+            whole = normalisation.with_line_feeds(texts[-1])
+            body = normalisation.without_gutenberg(whole)
             left_out += len(whole) - len(body)
-            parts.append(checked(path, body, tokens))
-            require_text(bool(parts[-1].strip()), path, tokens)
+            parts.append(normalisation.checked(path, body, tokens))
+            normalisation.require_text(bool(parts[-1].strip()), path, tokens)
     except OSError as error:
         where = error.filename or path
         raise SettingError(f"data.corpus={where}: cannot be read ({error.strerror}); use the path of a text") from error
-    characters = parts[0] if len(parts) == 1 else normalise("\n".join(parts).encode(), tokens)
+    characters = parts[0] if len(parts) == 1 else normalisation.normalise("\n".join(parts).encode(), tokens)
     sha256 = hashlib.sha256(b"\0".join(texts)).hexdigest()
     return replace(found, characters=characters, sha256=sha256, left_out=left_out, tokens=tokens)
 
@@ -112,7 +104,7 @@ def _found(corpus: str | list[str], search_dirs: list[str]) -> Corpus:
     book = CATALOGUE[corpus]
     places = [(REPOSITORY / folder).resolve() / f"{corpus}.txt" for folder in search_dirs]
     for path in filter(os.path.isfile, places):
-        if not is_edition(path.read_bytes(), book):
+        if not normalisation.is_edition(path.read_bytes(), book):
             rule = f"{path} is not the catalogue's edition ({book.hash})"
             raise SettingError(f"data.corpus={corpus}: {rule}; use data.corpus={path} to read it anyway")
         return Corpus(corpus, book.title, corpus, (path,))

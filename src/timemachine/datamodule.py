@@ -12,9 +12,9 @@ import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from torch import Generator, Tensor
 
-from timemachine.config import Data, LearnOn, Tokens, format_value, require, to_dict, windows_of
+from timemachine.config import Data, LearnOn, Tokens, require, to_dict, windows_of
 from timemachine.corpus import DEFAULT, Corpus, find_corpus
-from timemachine.errors import SettingError
+from timemachine.texts.large import Draws
 from timemachine.vocab import Vocab
 
 Batch = tuple[Tensor, Tensor]
@@ -77,9 +77,6 @@ class TimeMachine(LightningDataModule):
             known = whole.vocab.decode(whole.tokens_N[: whole.splits["train"].targets.stop].tolist())
         self.vocab = Vocab.of(known, self.corpus.tokens, min_count, vocab_size)
         self.tokens_N = self.vocab.encode(self.corpus.characters)
-        if len(self.tokens_N) <= num_steps:
-            rule = f"has {len(self.tokens_N)} tokens, but data.num_steps={num_steps} needs {num_steps + 1}"
-            raise SettingError(f"data.corpus={format_value(text.source)}: {rule}; use the path of a longer text")
         self.splits = _split(len(self.tokens_N), num_steps, num_train, num_val)
 
     def __str__(self) -> str:
@@ -116,8 +113,6 @@ class TimeMachine(LightningDataModule):
         """
         starts = self.splits[split].starts
         rank, world_size = self.share()
-        if generator is not None and len(starts) > MAX_PERMUTED and rank == 0:
-            print(f"windows       {len(starts):,}, too many to permute: each epoch draws as many with replacement")
         windows_NT = self.tokens_N.unfold(0, self.num_steps + 1, 1)[starts.start : starts.stop]
         size = batch_size or max(self.batch_size, AT_ONCE // max(len(self.vocab), 256))
         return WindowLoader(windows_NT, size, generator, rank, world_size)
@@ -167,18 +162,16 @@ class WindowLoader:
         return -(-len(self.windows_NT) // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        num_windows, order_N, drawing = len(self.windows_NT), None, None
+        num_windows = len(self.windows_NT)
+        order_N: Any = None
         if self.generator is not None and num_windows > MAX_PERMUTED:
-            drawing = Generator().manual_seed(int(torch.randint(1 << 62, (), generator=self.generator)))
+            order_N = Draws(num_windows, self.generator, self.rank)
         elif self.generator is not None:
             order_N = torch.randperm(num_windows, generator=self.generator, dtype=torch.int32)
         for start in range(0, num_windows, self.batch_size):
             share: slice | Tensor = slice(start + self.rank, start + self.batch_size, self.world_size)
-            if drawing is not None:
-                drawn_B = torch.randint(num_windows, (self.batch_size,), generator=drawing)
-                share = drawn_B[: num_windows - start][self.rank :: self.world_size].to(self.windows_NT.device)
-            elif order_N is not None:
-                share = order_N[share].to(self.windows_NT.device)
+            if order_N is not None:
+                share = order_N[start : start + self.batch_size][self.rank :: self.world_size]
             batch_BT = self.windows_NT[share].long()
             yield batch_BT[:, :-1], batch_BT[:, 1:]
 
@@ -201,7 +194,7 @@ def _split(num_tokens: int, num_steps: int, num_train: int | None, num_val: int 
     needed, largest = num_train + num_val + num_steps, num_tokens - num_steps - num_val
     sum_of = f"num_train + data.num_val={num_val} + data.num_steps={num_steps}"
     rule = f"{needed} tokens are needed ({sum_of}), but the text has {num_tokens}"
-    instead = largest if largest > 0 else "null data.num_val=null"
+    instead = largest if largest > 0 else f"{num_train} data.corpus=<a longer text>"
     require(needed <= num_tokens, "data.num_train", num_train, rule, instead)
     return {
         "train": Split(range(num_train), range(1, num_train + num_steps)),

@@ -16,7 +16,7 @@ from timemachine.clipping import clip_gradients, gradient_norm
 from timemachine.config import Input, Model, require, to_dict
 from timemachine.datamodule import Batch, targets_per_process
 from timemachine.errors import Diverged
-from timemachine.perplexity import BitsPerByte, Perplexity, in_evaluation_mode
+from timemachine.perplexity import Perplexity, in_evaluation_mode
 from timemachine.rnn import build_cell, reading_weights
 from timemachine.vocab import Vocab
 
@@ -46,7 +46,6 @@ class RNNLMScratch(LightningModule):
         self.W_hq = nn.Parameter(torch.randn(hiddens, vocab_size) * (self.tied_sigma or sigma))
         self.b_q = nn.Parameter(torch.zeros(vocab_size))
         self.train_perplexity, self.val_perplexity, self.test_perplexity = Perplexity(), Perplexity(), Perplexity()
-        self.val_bits_per_byte, self.test_bits_per_byte = BitsPerByte(), BitsPerByte()
         self.grad_norm = self.grad_norm_clipped = torch.tensor(torch.nan, dtype=torch.float64)  # of the last step
 
     def one_hot(self, X_BT: Tensor) -> Tensor:
@@ -148,31 +147,20 @@ class RNNLMScratch(LightningModule):
             self.log("train/perplexity", self.train_perplexity, prog_bar=True)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Add a batch to the validation perplexity and bits per byte."""
-        self._measure(batch, self.val_perplexity, self.val_bits_per_byte)
-
-    def _measure(self, batch: Batch, perplexity: Perplexity, bits_per_byte: BitsPerByte) -> None:
-        """Update both metrics with a batch; bits per byte only if the datamodule has a vocabulary."""
-        nll_BT = self.mean_nll(batch)[1]
-        perplexity.update(nll_BT)
-        if isinstance(vocab := getattr(getattr(self.trainer, "datamodule", None), "vocab", None), Vocab):
-            bits_per_byte.update(nll_BT, batch[1], vocab.bytes_V)
+        """Add a batch to the validation perplexity."""
+        self.val_perplexity.update(self.mean_nll(batch)[1])
 
     def on_validation_epoch_end(self) -> None:
-        """Log the validation perplexity and bits per byte. Raise Diverged if the loss or a weight is not finite."""
+        """Log the validation perplexity. Raise Diverged if the loss or a weight is not finite."""
         self._refuse_unless_finite()
         if not self.trainer.strategy.reduce(self.val_perplexity.nll.clone(), reduce_op="sum").isfinite():
             raise Diverged("the validation loss", f"at step {self.global_step}")
         self.log("val/perplexity", self.val_perplexity, prog_bar=True)
-        if self.val_bits_per_byte.update_called:  # there is a vocabulary
-            self.log("val/bits_per_byte", self.val_bits_per_byte)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Add a batch to the test perplexity and bits per byte, which Lightning logs at the end."""
-        self._measure(batch, self.test_perplexity, self.test_bits_per_byte)
+        """Add a batch to the test perplexity, which Lightning logs at the end."""
+        self.test_perplexity.update(self.mean_nll(batch)[1])
         self.log("test/perplexity", self.test_perplexity)
-        if self.test_bits_per_byte.update_called:
-            self.log("test/bits_per_byte", self.test_bits_per_byte)
 
     def predict_step(self, batch: Batch | Tensor, batch_idx: int) -> Tensor:
         """Return logits (B, T, V) for the inputs of a batch, or for indices (B, T)."""

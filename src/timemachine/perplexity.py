@@ -1,14 +1,18 @@
-"""Perplexity and bits per byte as torchmetrics Metrics, evaluation mode, and a unigram baseline.
+"""Perplexity as a torchmetrics Metric, bits per byte as a callback, and evaluation mode.
 
-N characters, V vocabulary.
+N tokens, V vocabulary.
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any, TypeVar, cast
 
+import lightning.pytorch as pl
+import numpy as np
 import torch
+from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 from torchmetrics import Metric
 
@@ -35,10 +39,11 @@ def in_evaluation_mode(function: F) -> F:
     return cast(F, call)
 
 
-class MeanNLL(Metric):
-    """Σ NLL / Σ count over all updates and all processes; a subclass defines the count and the unit.
+class Perplexity(Metric):
+    """exp(Σ NLL / Σ tokens) over all updates and all processes (equation 9.3.7 of the book).
 
-    The sum is float64 and the count int64; torchmetrics.text.Perplexity has float32 sums, which drift.
+    Updates take NLLs: torchmetrics.text.Perplexity takes the logarithm of a softmax, which may be infinite where the
+    cross-entropy is finite. The sum is float64 and the count int64; torchmetrics has float32 sums, which drift.
     """
 
     full_state_update = False
@@ -57,14 +62,6 @@ class MeanNLL(Metric):
         """Move to another device, but keep float64: `module.to(torch.bfloat16)` casts the metrics of a module too."""
         return super()._apply(lambda state: state.to(fn(state).device), exclude_state)
 
-
-class Perplexity(MeanNLL):
-    """exp(Σ NLL / Σ tokens) (equation 9.3.7 of the book).
-
-    Updates take NLLs: torchmetrics.text.Perplexity takes the logarithm of a softmax, which may be infinite where the
-    cross-entropy is finite.
-    """
-
     def update(self, nll: Tensor) -> None:
         """Add negative log-likelihoods of tokens, in nats, of any shape; may be empty."""
         self.nll += nll.sum(dtype=torch.float64)
@@ -75,20 +72,39 @@ class Perplexity(MeanNLL):
         return torch.exp(self.nll / self.count)
 
 
-class BitsPerByte(MeanNLL):
-    """Σ NLL / ln 2 / Σ bytes of the tokens in UTF-8: comparable across vocabularies."""
+class BitsPerByte(Callback):
+    """Log Σ NLL / ln 2 / Σ bytes of the targets in UTF-8, which is comparable across vocabularies.
 
-    def update(self, nll: Tensor, token: Tensor, bytes_V: Tensor) -> None:
-        """Add negative log-likelihoods of tokens, in nats, and their indices, of the same shape; may be empty.
+    The bytes are counted once an epoch, since counting those of each batch takes 5 to 12 % of a validation. The number
+    of targets determines which windows were read: the processes share a TimeMachine's batches, which are in text order,
+    so also an epoch that the Trainer limits has read the first windows of its split. With other data nothing is logged.
+    """
 
-        `bytes_V`: the number of bytes of each token, as in `Vocab.bytes_V`.
-        """
-        self.nll += nll.sum(dtype=torch.float64)
-        self.count += bytes_V.to(token.device).take(token).sum()  # faster than bytes_V[token]
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Log val/bits_per_byte."""
+        self._log(trainer, pl_module, "val")
 
-    def compute(self) -> Tensor:
-        """Return the bits per byte: 0-dimensional, float64; NaN before the first token."""
-        return self.nll / math.log(2) / self.count
+    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Log test/bits_per_byte."""
+        self._log(trainer, pl_module, "test")
+
+    def _log(self, trainer: pl.Trainer, model: Any, split: str) -> None:
+        data, perplexity = getattr(trainer, "datamodule", None), getattr(model, f"{split}_perplexity")
+        if isinstance(data, TimeMachine):
+            with perplexity.sync_context():  # the sums of all processes
+                size = window_bytes(data, split, int(perplexity.count) // data.num_steps)
+                bits_per_byte = perplexity.nll / math.log(2) / size
+            model.log(f"{split}/bits_per_byte", bits_per_byte, sync_dist=True)
+
+
+def window_bytes(data: TimeMachine, split: str, num_windows: int) -> int:
+    """Return the number of UTF-8 bytes of all targets of the first windows of a split, with `<unk>` as one byte."""
+    first, num_bytes = data.splits[split].starts.start + 1, 0
+    for start in range(first, first + num_windows, AT_ONCE):
+        stop = min(start + AT_ONCE, first + num_windows) + data.num_steps - 1
+        size_N = data.vocab.bytes_V[data.tokens_N[start:stop].cpu().long()]
+        num_bytes += int(size_N.unfold(0, data.num_steps, 1).sum())
+    return num_bytes
 
 
 def num_bytes(index_N: Tensor, targets: range, vocab: Vocab) -> int:
@@ -97,24 +113,14 @@ def num_bytes(index_N: Tensor, targets: range, vocab: Vocab) -> int:
     return int(count_V @ vocab.bytes_V.double())
 
 
-def num_unknown_bytes(text: str, index_N: Tensor, vocab: Vocab) -> int:
-    """Return the number of UTF-8 bytes of the characters of a text that are `<unk>` in its indices (N,)."""
-    parts = (text[start : start + AT_ONCE] for start in range(0, len(text), AT_ONCE))
-    known = num_bytes(index_N, range(len(index_N)), vocab) - int((index_N == vocab.unk).sum())
-    return sum(len(part.encode(errors="replace")) for part in parts) - known
-
-
-def unigram_perplexity(data: TimeMachine, split: str) -> float:
-    """Return the perplexity of the characters that a split's windows predict, each once, under the frequencies of the
-    training characters, with one added to each count.
-    """
-    starts, stop = data.splits[split].starts, data.splits["train"].targets.stop
-    predicted_N = data.tokens_N[starts.start + 1 : starts.stop + data.num_steps]
-    known_V = _counts(data.tokens_N[:stop], len(data.vocab)) + 1
-    known_V[data.vocab.unk] *= data.vocab.num_unknown > 0  # most texts have no such character
-    predicted_V = _counts(predicted_N, len(data.vocab))
-    log_p = predicted_V.xlogy(known_V).sum() / predicted_V.sum() - known_V.sum().log()
-    return math.exp(-log_p)
+def count_unknown(text: str, vocab: Vocab) -> tuple[int, int]:
+    """Return how many characters of a normalised text are `<unk>`, and their number of UTF-8 bytes."""
+    count_C = getattr(text, "count_C", None)  # of each code point; a large text has it already
+    codes = [] if count_C is None else np.flatnonzero(count_C).tolist()
+    count_of = Counter(text) if count_C is None else {chr(code): int(count_C[code]) for code in codes}
+    unknown = vocab.unknown("".join(count_of))
+    num_bytes = sum(count_of[it] * len(it.encode(errors="replace")) for it in unknown)
+    return sum(count_of[it] for it in unknown), num_bytes
 
 
 def _counts(index_N: Tensor, size: int) -> Tensor:

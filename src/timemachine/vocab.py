@@ -11,12 +11,13 @@ from torch import Tensor
 
 from timemachine import bpe
 from timemachine.config import Tokens, require
+from timemachine.texts.large import LargeText
 from timemachine.texts.normalisation import normalise
 
 UNKNOWN = "<unk>"
 MAX_SYMBOLS = 65_536  # symbols; 8 time steps of the book's batch then have two gigabytes of logits
 AT_ONCE = 1 << 20  # characters encoded at a time
-DTYPES = (torch.uint8, 256), (torch.int16, 32_768), (torch.int32, MAX_SYMBOLS)  # maximum number of symbols
+DTYPES = (np.uint8, 256), (np.int16, 32_768), (np.int32, MAX_SYMBOLS)  # maximum number of symbols
 
 
 class Vocab:
@@ -33,11 +34,10 @@ class Vocab:
         self.idx_to_token: list[str] = [*learnt, UNKNOWN] if kind is Tokens.bpe else sorted({UNKNOWN, *learnt})
         self.token_to_idx: dict[str, int] = {token: index for index, token in enumerate(self.idx_to_token)}
         self.unk, self.kind = self.token_to_idx[UNKNOWN], kind
-        self.num_unknown = self.num_unknown_bytes = 0  # in the text of this vocabulary: characters, UTF-8 bytes
-        self.dtype = next(dtype for dtype, most in DTYPES if len(self) <= most)
+        self._dtype = next(dtype for dtype, most in DTYPES if len(self) <= most)
         self._bpe = bpe.Encoder(learnt) if kind is Tokens.bpe else None
         index_of = {ord(token): self.token_to_idx[token] for token in learnt if len(token) == 1}
-        self._index_of_code = np.full(max(index_of, default=0) + 2, self.unk, str(self.dtype).removeprefix("torch."))
+        self._index_of_code = np.full(max(index_of, default=0) + 2, self.unk, self._dtype)  # the last one is unknown
         self._index_of_code[list(index_of)] = list(index_of.values())
         self.bytes_V = torch.tensor([len(token.encode(errors="surrogateescape")) for token in self.idx_to_token])
         self.bytes_V[self.unk] = 1
@@ -51,20 +51,15 @@ class Vocab:
         """
         if kind is Tokens.bpe:
             return cls(bpe.learn(text, vocab_size), kind)
-        count_C = getattr(text, "count_C", None)  # of each code point; a large text has it already
-        if count_C is None:
-            count_C = np.zeros(0x110000, np.int64)
-            for code_N in _codes(text):
-                count_C += np.bincount(code_N, minlength=len(count_C))
+        if isinstance(text, LargeText):
+            count_C: Any = text.count_C  # of each code point
+        else:
+            count_C = sum(np.bincount(code_N, minlength=0x110000) for code_N in _codes(text))
         kept = np.flatnonzero(count_C >= min_count).tolist()
         if text and not 0 < len(kept) < MAX_SYMBOLS:
             rule = f"keeps {len(kept):,} distinct characters, but a model supports 1 to {MAX_SYMBOLS - 1:,}"
             require(False, "data.min_count", min_count, rule, int(np.sort(count_C)[-MAX_SYMBOLS]) + 1)
-        vocab = cls(map(chr, kept), kind)
-        unknown_C, code_C = np.where(count_C < min_count, count_C, 0), np.arange(len(count_C))
-        size_C = 1 + (code_C > 0x7F) + (code_C > 0x7FF) + (code_C > 0xFFFF)  # bytes in UTF-8
-        vocab.num_unknown, vocab.num_unknown_bytes = int(unknown_C.sum()), int(unknown_C @ size_C)
-        return vocab
+        return cls(map(chr, kept), kind)
 
     def __len__(self) -> int:
         return len(self.idx_to_token)
@@ -92,17 +87,13 @@ class Vocab:
 
     def encode(self, text: str) -> Tensor:
         """Return the indices of a normalised text: (N,), in 1, 2 or 4 bytes each, as few as the vocabulary needs."""
-        if (encoded := getattr(text, "encoded", None)) is not None:  # a large text
-            mapped_N: Tensor = encoded(self._index_of_code)
-            return mapped_N
+        if isinstance(text, LargeText):
+            return text.encoded(self._index_of_code)
         if self._bpe:
             numbers = chain.from_iterable(self._bpe.encode(text))
-            return torch.from_numpy(np.fromiter(numbers, str(self.dtype).removeprefix("torch.")))
-        index_N = torch.empty(len(text), dtype=self.dtype)
-        for start, code_N in zip(range(0, len(text), AT_ONCE), _codes(text), strict=True):
-            code_N = np.minimum(code_N, len(self._index_of_code) - 1)  # the last one is unknown
-            index_N.numpy()[start : start + AT_ONCE] = self._index_of_code[code_N]
-        return index_N
+            return torch.from_numpy(np.fromiter(numbers, self._dtype))
+        last = len(self._index_of_code) - 1
+        return torch.from_numpy(np.concatenate([self._index_of_code[code_N.clip(max=last)] for code_N in _codes(text)]))
 
     def decode(self, indices: Iterable[int]) -> str:
         """Return the text of indices; invalid bytes become U+FFFD."""
@@ -110,6 +101,6 @@ class Vocab:
 
 
 def _codes(text: str) -> Iterator[NDArray[np.uint32]]:
-    """Yield the code points of a text, in parts."""
-    for start in range(0, len(text), AT_ONCE):
+    """Yield the code points of a text, in parts; for an empty text, one empty part."""
+    for start in range(0, len(text) or 1, AT_ONCE):
         yield np.frombuffer(text[start : start + AT_ONCE].encode("utf-32-le", "surrogatepass"), np.uint32)

@@ -73,18 +73,15 @@ def test_sweep_fails_with_a_job(tmp_path: Path) -> None:
         end_sweep(tmp_path)
 
 
-def test_texts_are_no_formulas(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Texts that look like formulas are escaped in summary.csv. So is ESC, also on the terminal.
-
-    Numbers are unchanged, and `load_sweep` returns the original texts.
-    """
-    texts = ["=1+1", "+1", "-1", "@a", "\t=1", "plain", "\x1b[31mred"]
+def test_control_characters_are_escaped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """ESC is escaped in summary.csv and on the terminal; `load_sweep` returns the original texts."""
+    texts = ["\ttab", "plain", "\x1b[31mred"]
     for number, text in enumerate(texts):
         leave_job(tmp_path, {"data": {"corpus": text}}, metrics={"val/perplexity": -1.5, "epoch": number})
     end_sweep(tmp_path)
     with (tmp_path / "summary.csv").open(newline="") as file:
         rows = [*csv.DictReader(file)]
-    assert [row["data.corpus"] for row in rows] == ["'=1+1", "'+1", "'-1", "'@a", "'\\t=1", "plain", "\\x1b[31mred"]
+    assert [row["data.corpus"] for row in rows] == ["\\ttab", "plain", "\\x1b[31mred"]
     assert {row["val/perplexity"] for row in rows} == {"-1.5"}
     assert [row["data.corpus"] for row in load_sweep(tmp_path)] == texts
     assert "\x1b" not in (tmp_path / "summary.csv").read_text() + capsys.readouterr().out

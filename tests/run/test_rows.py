@@ -1,19 +1,13 @@
 """The final numbers of a run, damaged tables, and the perplexity of character frequencies."""
 
-import math
-from collections import Counter
 from pathlib import Path
-from statistics import fmean
 from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timemachine.corpus import find_corpus
-from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
-from timemachine.perplexity import unigram_perplexity
 from timemachine.run.rows import final_numbers
 
 METRICS = """\
@@ -56,17 +50,6 @@ def test_unmeasured_numbers_are_absent(folder: Path) -> None:
     numbers = final_numbers(folder)
     assert numbers["train/perplexity"] == 9.5
     assert not {"val/perplexity", "test/perplexity", "best_val/perplexity", "best_epoch"} & numbers.keys()
-
-
-def test_unigram_perplexity(novels: Path) -> None:
-    corpus = find_corpus("time_machine", [str(novels)])
-    data, text = TimeMachine(corpus=corpus), corpus.characters
-    count = Counter(text[:10_032])
-    for split, targets, known in (("train", range(1, 10_032), 17.07), ("val", range(10_001, 15_032), 16.66)):
-        found = unigram_perplexity(data, split)
-        assert found == pytest.approx(known, abs=0.005)
-        nll = [-math.log((count[text[target]] + 1) / (10_032 + 27)) for target in targets]
-        assert found == pytest.approx(math.exp(fmean(nll)), rel=1e-12)
 
 
 @given(st.data())

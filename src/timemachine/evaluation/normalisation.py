@@ -24,7 +24,7 @@ def replaced(corpus: Corpus) -> dict[str, int]:
 
 
 def _replaced(text: bytes) -> dict[str, int]:
-    body, counts = without_gutenberg(text).translate(None, KEPT), Counter[str]()  # a tenth of a text is left
+    body, counts = without_gutenberg(text).translate(None, KEPT), Counter[str]()  # a tenth remains
     try:
         decoded = body.decode("utf-8")
     except UnicodeDecodeError:

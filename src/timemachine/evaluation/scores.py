@@ -15,7 +15,7 @@ from timemachine.corpus import Corpus
 from timemachine.datamodule import AT_ONCE, Batch, Split, TimeMachine, WindowLoader
 from timemachine.errors import SettingError
 from timemachine.evaluation.normalisation import replaced
-from timemachine.perplexity import num_bytes, num_unknown_bytes
+from timemachine.perplexity import count_unknown, num_bytes
 from timemachine.run.console import print_table, print_text
 from timemachine.vocab import Vocab
 
@@ -85,7 +85,7 @@ def score(nll_N: Tensor, count_N: Tensor | None = None) -> Score:
     """
     count_N = torch.ones_like(nll_N) if count_N is None else count_N
     blocks = -(-len(nll_N) // BLOCK)
-    padded = torch.zeros(2, blocks * BLOCK, dtype=torch.float64)
+    padded = torch.zeros(2, blocks * BLOCK, dtype=torch.float64)  # zeros do not change the last block's sums
     padded[0, : len(nll_N)], padded[1, : len(count_N)] = nll_N, count_N
     nll_K, count_K = padded.view(2, blocks, BLOCK).sum(2)
     mean = nll_K.sum() / count_K.sum()
@@ -127,7 +127,7 @@ def stream_nll(model: LanguageModel, tokens_N: Tensor, targets: range, chunk: in
         inputs_1L, next_1L = tokens_N[None, start:stop].long(), tokens_N[None, start + 1 : stop + 1].long()
         logits_1LV, state = model(inputs_1L, state)
         nlls.append(torch.nn.functional.cross_entropy(logits_1LV[0], next_1L[0], reduction="none"))
-    return torch.cat(nlls)[-len(targets) :].double()
+    return torch.cat(nlls)[-len(targets) :].double()  # without the warm-up
 
 
 def evaluate(model: LanguageModel, vocab: Vocab, summary: dict[str, Any], corpus: Corpus) -> list[Row]:
@@ -161,19 +161,19 @@ def print_evaluation(rows: list[Row], corpora: list[Corpus], vocab: Vocab, runs:
         "the measure to compare models by; bits per "
         f"{unit} and per UTF-8 byte are the stream's. To compare models with different vocabularies, use bits per byte."
     )
-    for corpus in {corpus.sha256: corpus for corpus in corpora}.values():
+    for corpus in {corpus.sha256: corpus for corpus in corpora}.values():  # a text given twice is described once
         left = replaced(corpus)
         counts = f"{left['digits']:,} digits, {left['accents']:,} accented letters, {left['other']:,} other"
         made = f"normalisation replaced {counts} characters with spaces"
         if vocab.kind is not Tokens.letters:
             made = f"{len(corpus.characters):,} characters"
-        left_out = f"; without {corpus.left_out:,} bytes of Project Gutenberg's frame" if corpus.left_out else ""
-        print_text(f"{corpus.name}: {made}{left_out}")
+        if corpus.left_out:
+            made += f"; without {corpus.left_out:,} bytes of Project Gutenberg's header and footer"
+        print_text(f"{corpus.name}: {made}")
         if unknown := vocab.unknown(corpus.characters):
-            tokens_N = vocab.encode(corpus.characters)
-            times, size = int((tokens_N == vocab.unk).sum()), num_unknown_bytes(corpus.characters, tokens_N, vocab)
+            times, size = count_unknown(corpus.characters, vocab)
             shown = " ".join(map(repr, unknown[:NUM_SHOWN])) + " …" * (len(unknown) > NUM_SHOWN)
-            rule = f"{times:,} characters of {len(unknown):,} kinds are not in the run's vocabulary ({shown})"
+            rule = f"{times:,} characters ({len(unknown):,} distinct: {shown}) are not in the run's vocabulary"
             print_text(f"{corpus.name}: {rule}: read and scored as <unk>, which does not distinguish them")
             print_text(f"{corpus.name}: their {size:,} bytes in UTF-8 count as {times:,}, one per <unk>")
 

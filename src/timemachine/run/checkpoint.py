@@ -25,7 +25,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 from safetensors import safe_open
 
-from timemachine.config import Tokens, Train, format_value, to_dict
+from timemachine.config import Tokens, format_value
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError, one_line
 from timemachine.kernels.language_model import FusedRNNLM
@@ -275,7 +275,7 @@ def _changed_settings(run: Record) -> dict[str, dict[str, Any]]:
 
     Raises SettingError for a change that makes it another experiment.
     """
-    before, now = with_defaults(run.before["settings"]), flat(run.settings)
+    before, now = flat(run.before["settings"]), flat(run.settings)
     changed = [name for name in now | before if before.get(name) != now.get(name)]
     for name in changed:
         if name.startswith(FIXED) and name not in MAY_CHANGE and name in before and name in now:
@@ -284,11 +284,6 @@ def _changed_settings(run: Record) -> dict[str, dict[str, Any]]:
     ignored = re.compile(r"resume$|data.corpus$|logger\.|callbacks\..*(?<!\._target_)$")
     both = {name: {"before": before.get(name), "now": now.get(name)} for name in changed}
     return {name: values for name, values in both.items() if not ignored.match(name)}
-
-
-def with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of a run under dotted names, with defaults for those that are newer than the run."""
-    return flat(to_dict(Train())) | flat(settings)
 
 
 def remove_results(folder: Path) -> None:
@@ -307,7 +302,7 @@ def is_done(folder: Path, settings: dict[str, Any]) -> bool:
         summary = read_summary(folder)
     except (OSError, ValueError):
         return False
-    if with_defaults(summary["settings"]) | {"resume": settings["resume"]} != with_defaults(settings):
+    if summary["settings"] | {"resume": settings["resume"]} != settings:
         raise SettingError(f"resume={settings['resume']}: job {folder.name} had other settings; use the same command")
     return summary["status"] in ("completed", "diverged")
 

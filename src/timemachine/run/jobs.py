@@ -34,7 +34,7 @@ class Job:
     seconds: float = math.nan
     started: str = ""
     probes: dict[str, Any] = field(default_factory=dict)  # name -> its measurements
-    corpus: dict[str, Any] = field(default_factory=dict)  # of the text: its symbols, their frequencies' perplexities
+    corpus: dict[str, Any] = field(default_factory=dict)  # of the text: its name, characters and symbols
     wandb_group: str | None = None
 
     @property
@@ -57,11 +57,6 @@ class Job:
     def stream(self, split: str, number: str = "perplexity") -> float:
         """Return a number of the stream of train, val or test that `probes=[stream]` measured, NaN if it did not."""
         return float(self.probes.get("stream", {}).get(split, {}).get(number, math.nan))
-
-    @property
-    def unigram(self) -> dict[str, float]:
-        """Return train/ and val/perplexity of the characters' frequencies."""
-        return dict(self.corpus.get("unigram", {}))
 
 
 def load_jobs(folder: Path) -> list[Job]:
@@ -110,16 +105,12 @@ def table_of(jobs: list[Job]) -> list[dict[str, Any]]:
 
 
 def write_table(rows: list[dict[str, Any]], folder: Path) -> None:
-    """Write summary.csv into a sweep's folder: texts without control characters, and none that is a formula."""
-    written = [{_text(name): _text(value) for name, value in row.items()} for row in rows]
+    """Write summary.csv into a sweep's folder, control characters of texts as escapes."""
+    written = [
+        {printable(name): printable(value) if isinstance(value, str) else value for name, value in row.items()}
+        for row in rows
+    ]
     write_rows(folder / "summary.csv", [*written[0]], written)
-
-
-def _text(value: Any) -> Any:
-    """Return a text with an apostrophe before it if a spreadsheet would compute it; any other value as it is."""
-    if not isinstance(value, str):
-        return value
-    return printable(f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value)
 
 
 def _symbols(job: Job) -> dict[str, int]:

@@ -38,7 +38,7 @@ KINDS = {  # entry of summary.json -> its type
 }  # fmt: skip
 KINDS_OF_CORPUS = {
     "name": str, "title": str, "source": str | list, "sha256": str, "characters": int, "tokens": int, "vocabulary": int,
-    "unknown": int, "unknown_bytes": int, "left_out": int, "unigram": dict,
+    "unknown": int, "unknown_bytes": int, "left_out": int,
 }  # fmt: skip
 LOCK = ".lock"  # in a run's folder: held as long as the process that trains there lives, however that ends
 PACKAGES = ("lightning", "torch", "torchmetrics", "hydra-core", "wandb", "timemachine")
@@ -103,18 +103,16 @@ class Record:
         return self
 
     def describe(self, data: "TimeMachine", model: "RNNLMScratch") -> None:
-        """Record the text, the perplexities of its characters' frequencies, and the size of the model."""
-        from timemachine.datamodule import MAX_PERMUTED  # they import torch, which takes seconds
-        from timemachine.perplexity import unigram_perplexity
+        """Record the text and the size of the model."""
+        from timemachine.perplexity import count_unknown  # it imports torch, which takes seconds
 
         known = ("name", "title", "source", "sha256", "left_out")
         corpus = {name: getattr(data.corpus, name) for name in known}
-        unknown = data.vocab.num_unknown
         corpus |= {"characters": len(data.corpus.characters), "tokens": len(data.tokens_N)}
-        corpus |= {"vocabulary": len(data.vocab), "unknown": unknown}
-        corpus["unknown_bytes"] = data.vocab.num_unknown_bytes
-        if len(data.tokens_N) <= MAX_PERMUTED:  # counting more would take minutes at each start
-            corpus["unigram"] = {f"{split}/perplexity": unigram_perplexity(data, split) for split in ("train", "val")}
+        times, size = 0, 0
+        if self.settings["data"]["min_count"] > 1:  # else no character is unknown
+            times, size = count_unknown(data.corpus.characters, data.vocab)
+        corpus |= {"vocabulary": len(data.vocab), "unknown": times, "unknown_bytes": size}
         self.update(corpus=corpus, parameters=sum(p.numel() for p in model.parameters()))
 
     def update(self, **entries: Any) -> None:

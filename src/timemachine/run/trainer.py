@@ -20,6 +20,7 @@ from timemachine.config import Train, to_dict
 from timemachine.errors import SettingError, UserError, one_line
 from timemachine.kernels import fused, keep_freed_memory
 from timemachine.kernels.language_model import FusedRNNLM
+from timemachine.perplexity import BitsPerByte
 from timemachine.run.checkpoint import Checkpoints, WholeCheckpoints
 from timemachine.run.lightning import Interruptible, PerplexityBar, Unprofiled, end_each_epoch_once, silence
 from timemachine.run.record import Record
@@ -79,7 +80,7 @@ def _loggers_and_callbacks(
     """Return the run's loggers and its callbacks, in the order in which they are called."""
     if settings.trainer.barebones or settings.trainer.fast_dev_run:  # Lightning's own ways to keep nothing
         return [], [callback for callback in configured if not isinstance(callback, Logger)]
-    callbacks: list[Callback] = [TrainingStart(run), *others]
+    callbacks: list[Callback] = [TrainingStart(run), BitsPerByte(), *others]
     callbacks += [callback for callback in configured if isinstance(callback, Callback)]  # of W&B a logger, too
     callbacks += [PerplexityBar(), Interruptible()] if draws_bar else [Interruptible()]
     # After those that log as a batch ends, and before the checkpoint from which a run is resumed.

@@ -16,7 +16,7 @@ from timemachine.texts import Book
 from timemachine.texts.normalisation import is_edition
 
 DEADLINE = 30.0  # seconds for a book, over all its mirrors
-ANSWERS_WITHIN = 4.0  # seconds, so that two unresponsive mirrors take less than ten
+ANSWERS_WITHIN = 4.0  # seconds, so that two unresponsive mirrors take less than ten seconds
 MAX_BYTES = 16 << 20  # of a book; the longest in the catalogue has 0.8 MB
 
 
@@ -32,6 +32,7 @@ def downloaded(name: str, book: Book, places: Iterable[Path]) -> Path:
     """
     path = cache() / f"{name}.txt"
     try:
+        # Another edition of the novel would give other perplexities than the book's.
         if not (path.is_file() and is_edition(path.read_bytes(), book)):
             text = _download(book)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,7 +82,7 @@ def _body(url: str, seconds: float) -> bytes:
 
 def _read(url: str) -> bytes:
     body = bytearray()
-    headers = {"Accept-Encoding": "identity"}  # uncompressed
+    headers = {"Accept-Encoding": "identity"}  # uncompressed: a few compressed bytes could become gigabytes
     with requests.get(url, stream=True, timeout=ANSWERS_WITHIN, headers=headers) as response:
         response.raise_for_status()
         for part in response.iter_content(1 << 16):

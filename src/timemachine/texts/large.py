@@ -9,6 +9,7 @@ All processes of a machine map that file and share its pages. One process writes
 
 import bisect
 import copy
+import functools
 import hashlib
 import json
 import os
@@ -21,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
 from string import ascii_letters, digits
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from filelock import FileLock
@@ -32,6 +33,9 @@ from timemachine.errors import SettingError
 from timemachine.texts.download import cache
 from timemachine.texts.normalisation import MARKER, checked, require_text, with_line_feeds, without_end
 
+if TYPE_CHECKING:  # importing torch takes seconds
+    from torch import Generator, Tensor
+
 PART = 1 << 22  # bytes read at a time
 FORMAT = 3  # of the files in the cache
 ENDS_OF = (b"\nend of project gutenberg", b"\nend of the project gutenberg")  # matches of `END_OF`
@@ -40,7 +44,7 @@ SAFE = (" " + (ascii_letters + digits).translate({ord(letter): None for letter i
 
 
 class LargeText:
-    """The normalised characters of files, with the interface of a str: `len`, slices, which are str, and iteration.
+    """The normalised characters of files, with `len`, slicing (a slice is a str) and iteration as for a str.
 
     `sha256`, `left_out`: as in `Corpus`. `count_C`: number of occurrences of each code point. Raises
     SettingError for a file that is not a text, and if the cache cannot be written.
@@ -48,7 +52,7 @@ class LargeText:
 
     def __init__(self, paths: tuple[Path, ...], tokens: Tokens) -> None:
         if tokens is Tokens.bpe:
-            rule = "data.tokens=bpe reads a text in memory, and this one is too large"
+            rule = "data.tokens=bpe needs the whole text in memory, and this text is too large"
             raise SettingError(f"data.corpus={paths[0]}: {rule}; use data.tokens=characters")
         self.paths, self.tokens, self._start = paths, tokens, 0
         self._files = _files(paths)
@@ -83,7 +87,7 @@ class LargeText:
         other._start = (self._start + start) % len(self)
         return other
 
-    def encoded(self, index_of_code: NDArray[Any]) -> Any:
+    def encoded(self, index_of_code: NDArray[Any]) -> "Tensor":
         """Return the indices of the characters as a read-only tensor (N,) that is mapped from a file.
 
         `index_of_code`: the index of each code point; the last entry is for all other code points. Raises SettingError
@@ -136,6 +140,33 @@ class LargeText:
                 raise _changed(path)
 
 
+class Draws:
+    """The order of an epoch with too many windows to permute: as many are drawn with replacement.
+
+    `draws[start:stop]` draws the windows (B,) of one batch of all processes; ask for each batch once, in order. The
+    generator gives the epoch's seed, so all processes draw the same, and a resumed run as one that was never stopped.
+    """
+
+    def __init__(self, num_windows: int, generator: "Generator", rank: int) -> None:
+        import torch
+
+        self._num_windows = num_windows
+        self._generator = torch.Generator().manual_seed(int(torch.randint(1 << 62, (), generator=generator)))
+        if rank == 0:
+            _announce(num_windows)
+
+    def __getitem__(self, batch: slice) -> "Tensor":
+        import torch
+
+        drawn_B = torch.randint(self._num_windows, (batch.stop - batch.start,), generator=self._generator)
+        return drawn_B[: self._num_windows - batch.start]
+
+
+@functools.cache  # once, not every epoch
+def _announce(num_windows: int) -> None:
+    print(f"windows       {num_windows:,}, too many to permute: each epoch draws as many with replacement")
+
+
 def _files(paths: tuple[Path, ...]) -> list[tuple[str, int, int]]:
     """Return path, size in bytes and modification time in ns of each file."""
     return [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
@@ -146,7 +177,7 @@ def _changed(path: Path) -> SettingError:
 
 
 def _write_once(path: Path, content: Iterator[bytes], what: str, size: int | None = None) -> None:
-    """Write a file atomically unless it exists with `size` bytes (None: any size); print `what` is done.
+    """Write a file atomically unless it exists with `size` bytes (None: any size), and print a line with `what`.
 
     Raises SettingError if it cannot be written.
     """
@@ -168,13 +199,13 @@ def _write_once(path: Path, content: Iterator[bytes], what: str, size: int | Non
                     for part in content:
                         file.write(part)
                     file.flush()
-                    os.fsync(file.fileno())
+                    os.fsync(file.fileno())  # otherwise a crash may leave the name without the content
                 beside.replace(path)
             finally:
                 beside.unlink(missing_ok=True)
     except (OSError, NotImplementedError) as error:  # NotImplementedError: no file locks
         reason = getattr(error, "strerror", None) or error
-        rule = f"{path} cannot be written ({reason}); set XDG_CACHE_HOME to a folder with room for the text"
+        rule = f"{path} cannot be written ({reason}); set XDG_CACHE_HOME to a folder with enough space"
         raise SettingError(f"data.corpus: {rule}") from error
 
 
@@ -195,7 +226,7 @@ def _scan(paths: tuple[Path, ...], tokens: Tokens) -> dict[str, Any]:
     """Return the text's SHA-256, its parts, the counts of its characters, and the number of removed bytes."""
     sha256, rows, count, left_out, after_space = hashlib.sha256(), list[Any](), Counter[int](), 0, False
     for number, path in enumerate(paths):
-        sha256.update(b"\0"[:number])
+        sha256.update(b"\0"[:number])  # between files, so that other files with the same bytes are another text
         in_file, count_in_file, num_bytes, num_kept, before = list[Any](), Counter[int](), 0, 0, after_space
         inside, joins, is_first = True, False, True
         for offset, size, text, is_last in _parts(path, sha256):
@@ -223,7 +254,7 @@ def _scan(paths: tuple[Path, ...], tokens: Tokens) -> dict[str, Any]:
 def _parts(path: Path, sha256: Any) -> Iterator[tuple[int, int, bytes, bool]]:
     """Hash a file and yield its parts: offset, size, text with line feeds, and whether the part is the last."""
     offset, raw, num_bytes = 0, b"", path.stat().st_size
-    with path.open("rb") as file, ThreadPoolExecutor(1) as threads:
+    with path.open("rb") as file, ThreadPoolExecutor(1) as threads:  # hashing releases the GIL
         while read := file.read(PART):
             hashed = threads.submit(sha256.update, read)
             raw += read

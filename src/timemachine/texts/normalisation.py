@@ -1,4 +1,4 @@
-"""From the bytes of a text to its characters: edition, line ends, Project Gutenberg's frames, normalisation."""
+"""From the bytes of a text to its characters: line ends, Project Gutenberg's headers and footers, normalisation."""
 
 import hashlib
 import re
@@ -24,14 +24,7 @@ def normalise(text: bytes, tokens: Tokens = Tokens.letters) -> str:
     if tokens is not Tokens.letters:
         lines = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n").decode()
         return unicodedata.normalize("NFC", lines) if tokens is Tokens.characters else lines
-    import numpy as np  # deferred, for a fast --help
-
-    code_N = np.frombuffer(text.translate(_LETTERS_ELSE_SPACE), np.uint8)
-    is_space_N = code_N == ord(" ")
-    is_repeated_N = np.zeros_like(is_space_N)
-    is_repeated_N[1:] = is_space_N[1:] & is_space_N[:-1]
-    characters: bytes = code_N[~is_repeated_N].tobytes()
-    return characters.decode("ascii")
+    return re.sub(b"  +", b" ", text.translate(_LETTERS_ELSE_SPACE)).decode("ascii")
 
 
 # Each pattern matches at most two lines, so that its time is linear in the length of any text.
@@ -76,16 +69,18 @@ def with_line_feeds(text: bytes) -> bytes:
 def checked(path: Path, text: bytes, tokens: Tokens) -> str:
     """Return a normalised text, or a part of it. Raises SettingError, with the file's path, if it is not a text."""
     if b"\0" in text:
-        raise SettingError(f"data.corpus={path}: is not a text in UTF-8 (it has a NUL byte); use the path of a text")
+        raise SettingError(f"data.corpus={path}: not a text (it contains a NUL byte); use the path of a text in UTF-8")
     try:
         return normalise(text, tokens)
     except UnicodeDecodeError as error:
-        rule = f"is not in UTF-8 (byte {error.object[error.start]:#04x}); use iconv -f <its encoding, such as latin1>"
-        raise SettingError(f"data.corpus={path}: {rule} -t UTF-8 to make a copy") from error
+        rule = f"not valid UTF-8 (byte {error.object[error.start]:#04x}); convert a copy with iconv"
+        raise SettingError(f"data.corpus={path}: {rule} -f <its encoding, such as latin1> -t UTF-8") from error
 
 
 def require_text(has_text: bool, path: Path, tokens: Tokens) -> None:
     """Raise SettingError unless some character of a normalised file is not white space."""
     if not has_text:
-        rule = "has no letter from A to Z; use data.tokens=characters" if tokens is Tokens.letters else "has no text"
+        rule = "contains no letter from A to Z; use data.tokens=characters"
+        if tokens is not Tokens.letters:
+            rule = "contains only white space"
         raise SettingError(f"data.corpus={path}: {rule}")
