@@ -55,6 +55,7 @@ class Shown:
     start: int = 0
     alpha: float = 2.0
     unit: int | None = None
+    is_sorted: bool = False  # by the feature that this unit follows, so that no unit is dimmed
     epoch: int = -1
     blank: bool = False  # nothing is drawn after t, as in Play
 
@@ -126,7 +127,7 @@ def compare_text(shown: Shown) -> None:
 
 def compare_heat_map(shown: Shown) -> None:
     """Compare the colour of each unit after each character, where a unit is at least one pixel high."""
-    columns, order = shown.page.evaluate(HEAT), shown.page.evaluate("run.order")
+    columns, order = shown.page.evaluate(HEAT), shown.page.evaluate("order()")
     states = shown.read.states[columns[0][0] : columns[-1][0] + 1]
     most = shown.scale(*states)
     assert set(shown.page.locator(".most").all_text_contents()) == {short(most)}
@@ -137,7 +138,7 @@ def compare_heat_map(shown: Shown) -> None:
             assert not any(map(any, column))
             continue
         h = (state[order, None] / most).clamp(-1, 1)
-        if shown.unit is not None:
+        if shown.unit is not None and not shown.is_sorted:
             h[torch.tensor(order) != shown.unit] *= 0.2
         colours = PAPER + h.abs() * (torch.where(h < 0, COLD, WARM) - PAPER)
         assert (colours - torch.tensor(column)).abs().max() < 1

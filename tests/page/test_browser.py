@@ -233,9 +233,11 @@ def test_selecting_a_unit(open_page: Open) -> None:
     order, (_, second, _) = page.evaluate("[run.order, run.units]")
     button = page.get_by_role("button", name=second["meaning"])
     button.click()
-    compare(page, exact_model(), LETTERS, text, 12, unit=second["unit"])
+    assert page.evaluate("order()") == second["order"] != order
+    compare(page, exact_model(), LETTERS, text, 12, unit=second["unit"], is_sorted=True)
     assert button.get_attribute("aria-pressed") == "true"
     page.locator("#unit").select_option("unit 20")
+    assert page.evaluate("order()") == order
     compare(page, exact_model(), LETTERS, text, 12, unit=20)
     page.mouse.click(*heat_map_at(page, 2))
     compare(page, exact_model(), LETTERS, text, 2, unit=order[5])

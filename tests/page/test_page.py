@@ -66,7 +66,7 @@ def test_largest_page(size: int, network: dict[str, Any]) -> None:
         model = RNNLMScratch(len(vocab), hiddens, **network)
         return make_page(model, vocab, summary_of(model))
 
-    with pytest.raises(SettingError, match="too large") as refused:
+    with pytest.raises(SettingError, match="has a limit of") as refused:
         page_of(1024)
     (largest,) = map(int, re.findall(r"model\.hiddens=(\d+) or fewer", str(refused.value)))
     assert len(page_of(largest)) > 0.98 * MAX_BYTES
@@ -103,7 +103,7 @@ def test_weights_units_and_epochs(sample: Corpus) -> None:
     assert_sent(run["weights"], {name: weight.detach() for name, weight in model.named_parameters()}, "<f4")
     weights = {name.removeprefix("rnn."): weight.detach() for name, weight in model.named_parameters()}
     units = Units(weights, "tanh", sample.characters, LETTERS)
-    assert (run["units"], run["order"]) == ([{"unit": it, "meaning": of} for it, of in units.named], units.order)
+    assert (run["units"], run["order"]) == ([it._asdict() for it in units.named], units.order)
     assert "weights" not in run["epochs"][-1]
     assert run["epochs"][-1]["correlations"] == units.correlations(weights)
     for entry, epoch in zip(run["epochs"][:-1], epochs, strict=False):

@@ -61,7 +61,9 @@ def test_named_units_have_the_largest_correlations(network: dict[str, Any], samp
     for pair in sorted(r, key=lambda pair: -abs(r[pair])):
         if not any(pair[0] == unit or pair[1] == name for unit, name in expected):
             expected.append(pair)
-    assert units.named == expected and len(expected) == 3
+    assert [(it.unit, it.meaning) for it in units.named] == expected and len(expected) == 3
+    for it in units.named:
+        assert it.order == sorted(range(8), key=lambda unit: -r[unit, it.meaning])
     assert units.correlations(weights_of(model)) == pytest.approx([r[pair] for pair in expected], abs=1e-4)
     other = random_model(hiddens=8, seed=1, **network)
     states_NH = states_of(other, torch.tensor(LETTERS[list(text)]).view(rows, ROW))
@@ -82,7 +84,7 @@ def test_features_of_tokens(sample: Corpus) -> None:
     states_NH = states_of(model, index_N.view(-1, ROW))
     r = [
         np.corrcoef(states_NH[:, unit], np.array(OF_KIND[Tokens.bpe][name](text))[last_N])[0, 1]
-        for unit, name in units.named
+        for unit, name, _ in units.named
     ]
     assert len(r) == 3
     assert units.correlations(weights_of(model)) == pytest.approx(r, abs=1e-4)
@@ -116,7 +118,7 @@ def test_constant_units_are_not_named(grows: float, named: list[int]) -> None:
         model.rnn.W_xh[:, 2:].abs_()
         model.rnn.W_hh[2:, 2:] = torch.eye(2) * grows
     units = units_of(model, "it has a time " * 100)
-    assert sorted(unit for unit, _ in units.named) == named
+    assert sorted(it.unit for it in units.named) == named
     assert sorted(units.order) == [0, 1, 2, 3]
     before = units_of(random_model(hiddens=4, activation="relu"), "it has a time " * 100)
     assert all(map(math.isfinite, before.correlations(weights_of(model))))

@@ -1,7 +1,8 @@
-"""A run's page.html: the model in a browser, in one file that asks for no other.
+"""Build a run's page.html: one self-contained file that runs the model in a browser.
 
-page.html is the template, page.css the style, model.js the forward pass, page.js the order in which all is read and
-drawn. What goes into the page is chosen here: no path of the machine, and nothing of where the run was logged.
+page.html is the template, page.css the style, model.js the forward pass, and page.js defines the order in which
+everything is read and drawn. This module selects the data of the page, which includes no path of the machine, and
+nothing about where the run was logged.
 """
 
 import base64
@@ -18,7 +19,7 @@ from timemachine.config import Data, format_value, to_dict, windows_of
 from timemachine.errors import SettingError
 from timemachine.run.console import short
 
-if TYPE_CHECKING:  # they import torch, which takes seconds
+if TYPE_CHECKING:  # these import torch, which takes seconds
     from torch import Tensor
 
     from timemachine.language_model import RNNLMScratch
@@ -30,7 +31,7 @@ SCRIPTS: tuple[str, ...] = (
 MAX_BYTES = 4_000_000  # bytes of the weights in a page
 # Settings of `model.` that model.js can run.
 KNOWN: dict[str, tuple[Any, ...]] = {"cell": ("rnn",), "activation": ("tanh", "relu"), "tie_weights": (False,)}
-SHOWN = {  # settings; none named: all of a section
+SHOWN = {  # settings in the table of the page; an empty tuple: all settings of the section
     "model": (),
     "data": tuple(windows_of(to_dict(Data()))),
     "training": (),
@@ -39,7 +40,7 @@ SHOWN = {  # settings; none named: all of a section
 
 
 class Epoch(NamedTuple):
-    """An epoch: its weights in half precision, and its perplexities, NaN where there are none."""
+    """Weights of an epoch in half precision, and its perplexities, NaN if not measured."""
 
     number: int
     weights: "dict[str, Tensor]"
@@ -50,10 +51,10 @@ class Epoch(NamedTuple):
 def make_page(
     model: "RNNLMScratch", vocab: "Vocab", summary: dict[str, Any], epochs: Sequence[Epoch] = (), text: str = ""
 ) -> bytes:
-    """Return page.html of a model; `summary`: its run's.
+    """Return the bytes of a model's page.html.
 
-    `epochs`: the epochs whose weights the run has kept. `text`: the beginning of the training text, which names the
-    units. Raises SettingError as `check_model` does.
+    `summary`: the run's summary.json. `epochs`: the epochs of the slider before the last one. `text`: the beginning of
+    the training text, by which units are named. Raises the exceptions of `check_model`.
     """
     check_model(model)
     network: dict[str, Any] = dict(model.hparams)
@@ -82,28 +83,26 @@ def make_page(
 
 
 def check_model(model: "RNNLMScratch") -> None:
-    """Raise SettingError if a browser cannot run the model: another cell or activation, or one beyond `MAX_BYTES`."""
+    """Raise SettingError if the page does not support the cell or the activation, or if the weights are too large."""
     network: dict[str, Any] = dict(model.hparams)
     for name, known in KNOWN.items():
         if network[name] not in known:
             instead = " or ".join(f"model.{name}={format_value(value)}" for value in known)
-            raise SettingError(
-                f"model.{name}={format_value(network[name])}: the page shows the book's RNN alone; use {instead}"
-            )
+            raise SettingError(f"model.{name}={format_value(network[name])}: not supported by the page; use {instead}")
     if (size := size_of(model)) > MAX_BYTES:
-        rule = f"a page of {size / 1e6:.1f} MB is too large, {MAX_BYTES / 1e6:.0f} MB at most"
-        # H(H + b) + c numbers
+        rule = f"the weights take {size / 1e6:.1f} MB of the page, which has a limit of {MAX_BYTES / 1e6:.0f} MB"
+        # The model has H(H + b) + c weights; the largest H within the limit solves a quadratic equation.
         H, b = network["hiddens"], 1 + model.rnn.W_xh.shape[0] + model.vocab_size
         c = sum(weight.numel() for weight in model.parameters()) - H * (H + b)
         most = (math.isqrt(b * b + 4 * (MAX_BYTES * 3 // 16 - c)) - b) // 2
         instead = (
             f"model.hiddens={most} or fewer" if most > 0 else "a larger data.min_count, or a smaller data.vocab_size"
         )
-        raise SettingError(f"model.hiddens={H}: {rule}; type {instead}")
+        raise SettingError(f"model.hiddens={H}: {rule}; use {instead}")
 
 
 def size_of(model: "RNNLMScratch", num_epochs: int = 0) -> int:
-    """Return the bytes that a model takes in its page, in base64: float32, plus float16 for each of `num_epochs`."""
+    """Return the bytes of a model's weights in its page, in base64: float32, plus float16 for each of `num_epochs`."""
     return (4 + 2 * num_epochs) * sum(weight.numel() for weight in model.parameters()) * 4 // 3
 
 
@@ -111,8 +110,8 @@ def _learnt(
     weights: "dict[str, Tensor]", network: dict[str, Any], vocab: "Vocab", metrics: dict[str, float],
     epochs: Sequence[Epoch], text: str,
 ) -> dict[str, Any]:  # fmt: skip
-    """Return the named units, the order of all units, and the kept epochs, the last one included."""
-    from timemachine.page.units import Units  # it imports torch, which takes seconds
+    """Return the named units, the order of all units, and the epochs of the slider, including the last one."""
+    from timemachine.page.units import Units  # deferred: imports torch, which takes seconds
 
     units = Units(weights, network["activation"], text, vocab) if text else None
 
@@ -129,18 +128,18 @@ def _learnt(
     train, val = (metrics.get(f"{split}/perplexity", math.nan) for split in ("train", "val"))
     return {
         "order": units.order if units else [*range(network["hiddens"])],
-        "units": [{"unit": it.unit, "meaning": it.meaning} for it in units.named] if units else [],
+        "units": [{"unit": it.unit, "meaning": it.meaning, "order": it.order} for it in units.named] if units else [],
         "epochs": [*entries, entry(last, train, val, weights)],
     }
 
 
 def _weights_of(parameters: "dict[str, Tensor]") -> "dict[str, Tensor]":
-    """Return weights under the names that they have in a page."""
+    """Return weights by their names in a page, in float32 on the CPU."""
     return {name.removeprefix("rnn."): weight.detach().cpu().float() for name, weight in parameters.items()}
 
 
 def _sent(weights: "dict[str, Tensor]", dtype: str) -> dict[str, str]:
-    """Return weights in base64, as numbers of a type of NumPy's."""
+    """Return weights in base64, after conversion to a NumPy dtype."""
     return {name: _base64(weight.numpy().astype(dtype).tobytes()) for name, weight in weights.items()}
 
 
@@ -159,7 +158,7 @@ def _about(summary: dict[str, Any], network: dict[str, Any], num_weights: int, m
 
 
 def fill(title: str, run: dict[str, Any]) -> bytes:
-    """Return the template with the title and the run as JSON, both escaped so that neither can end an element."""
+    """Fill the template with the title and the run as JSON, escaped so that they cannot close an HTML element."""
     files = ("page.html", "page.css", *(f"{name}.js" for name in SCRIPTS))
     template, style, *scripts = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in files)
     script = "".join(scripts)
@@ -171,7 +170,7 @@ def fill(title: str, run: dict[str, Any]) -> bytes:
         "phi": run["activation"],
         "letter": {"bpe": "token", "letters": "letter"}.get(run["kind"], "character"),
         "token": "token" if run["kind"] == "bpe" else "character",
-        # JSON in ASCII, so that U+2028 and the like are escaped as well.
+        # JSON in ASCII also escapes U+2028 and U+2029.
         "run": json.dumps(run, allow_nan=False).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"),
         "script": script,
     }

@@ -18,20 +18,20 @@ def main() -> None:
     typed, others = parser.parse_known_args()
     try:
         if others:
-            raise SettingError(f"{others[0]}: there is no setting of that name; type {typed.run} alone")
+            raise SettingError(f"{others[0]}: unknown setting; use {typed.run} alone")
         print(shown(write_page(typed.run)))
     except UserError as error:
         sys.exit(f"error: {one_line(error)}")
     except OSError as error:
-        sys.exit(f"error: {error.filename}: {error.strerror}; type run=<a copy, in a folder where one can write>")
+        sys.exit(f"error: {error.filename}: {error.strerror}; use run=<a copy in a writable folder>")
 
 
 def write_page(typed: str) -> Path:
-    """Write the page of the run of `run=<folder or file>`, and return its path. Raises SettingError or OSError."""
+    """Write the page for the argument `run=<folder or file>`; return its path. Raises SettingError or OSError."""
     name, _, run = typed.partition("=")
     if name != "run" or not run:
-        raise SettingError(f"{typed}: invalid value; type run=<the folder that train.py printed at its end>")
-    summary = run_summary(run)  # refuses another folder before the slow imports
+        raise SettingError(f"{typed}: expected run=<a run's folder, or its .safetensors>")
+    summary = run_summary(run)  # fails on an invalid folder before the slow imports
 
     from timemachine.page.epochs import read_epochs
     from timemachine.page.units import training_text
@@ -41,7 +41,7 @@ def write_page(typed: str) -> Path:
     path, epochs, text = Path(run).with_suffix(".html"), list[Epoch](), ""
     if Path(run).is_dir():
         path, epochs = Path(run, "page.html"), read_epochs(Path(run))
-        with suppress(SettingError):  # the run's text is not there any more
+        with suppress(SettingError):  # the run's text no longer exists; the page then names no units
             text = training_text(load_run(run).data)
     write_whole(path, make_page(*load_model(run), summary, epochs, text))
     return path

@@ -1,4 +1,4 @@
-"""The page of a run, and epochs.safetensors: its weights after a few epochs, by which the page shows how it learnt."""
+"""Write a run's page, and epochs.safetensors: its weights after some epochs, for the slider of the page."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -30,29 +30,29 @@ def halved(model: RNNLMScratch) -> Weights:
 
 
 def write_weights(folder: Path, weights: dict[int, Weights]) -> None:
-    """Write the weights of all kept epochs, without an epoch that half precision cannot hold. Raises OSError."""
-    finite = {epoch: of_it for epoch, of_it in weights.items() if all(it.isfinite().all() for it in of_it.values())}
-    named = {f"{epoch}/{name}": weight for epoch, of_it in finite.items() for name, weight in of_it.items()}
-    write_whole(folder / EPOCH_WEIGHTS, safetensors.torch.save(named))
+    """Write the weights of epochs, except for weights out of the range of half precision. Raises OSError."""
+    finite = {epoch: named for epoch, named in weights.items() if all(it.isfinite().all() for it in named.values())}
+    tensors = {f"{epoch}/{name}": weight for epoch, named in finite.items() for name, weight in named.items()}
+    write_whole(folder / EPOCH_WEIGHTS, safetensors.torch.save(tensors))
 
 
 def read_weights(folder: Path) -> dict[int, Weights]:
-    """Return the weights of each epoch that the folder keeps, in order; of a missing or damaged file none."""
+    """Return the saved weights by epoch, in ascending order; {} if the file is missing or damaged."""
     weights: dict[int, Weights] = {}
     try:
         with safe_open(folder / EPOCH_WEIGHTS, framework="pt") as file:
             for name in file.keys():  # noqa: SIM118 (it is not a dict)
                 epoch, _, name_in_model = name.partition("/")
                 weights.setdefault(int(epoch), {})[name_in_model] = file.get_tensor(name)
-    except Exception:  # damaged bytes raise anything
+    except Exception:  # a damaged file may raise any exception
         return {}
     return dict(sorted(weights.items()))
 
 
 def read_epochs(folder: Path) -> list[Epoch]:
-    """Return the epochs whose weights a run's folder keeps, with their rows of metrics.csv."""
+    """Return the epochs with saved weights, with their perplexities from metrics.csv."""
     numbers: dict[float, dict[str, float]] = {}
-    for row in read_numbers(folder / "metrics.csv"):  # several an epoch, with validations in mid-epoch
+    for row in read_numbers(folder / "metrics.csv"):  # several per epoch with trainer.val_check_interval
         known = {name: value for name, value in row.items() if value == value}
         numbers.setdefault(row["epoch"], {}).update(known)
 
@@ -63,16 +63,16 @@ def read_epochs(folder: Path) -> list[Epoch]:
 
 
 class EpochWeights(Callback):
-    """Keep the weights of a few epochs for the run's page, if the page has room for all of them.
+    """Save the weights of the epochs in `KEPT` for the run's page, unless the page would exceed its size limit.
 
-    They are written before the epoch's checkpoint, so a run that is killed between the two has them when it is resumed.
+    They are written before the epoch's checkpoint, so that none are missing if a run is killed and resumed.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keep the weights before training; when resuming, drop epochs after the checkpoint."""
+        """Save the initial weights; when resuming, remove epochs after the checkpoint."""
         if trainer.current_epoch == 0:
             self._keep(0, {}, pl_module)
             return
@@ -82,7 +82,7 @@ class EpochWeights(Callback):
             write_weights(self.folder, before)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keep the weights if the epoch is one of `KEPT`."""
+        """Save the weights if the epoch is in `KEPT`."""
         if (epoch := trainer.current_epoch + 1) in KEPT:
             self._keep(epoch, read_weights(self.folder), pl_module)
 
@@ -94,7 +94,7 @@ class EpochWeights(Callback):
 
 
 def write_page(run: Record, model: RNNLMScratch, data: TimeMachine, summary: dict[str, Any]) -> list[str]:
-    """Write page.html into a run's folder. Return the line that says so, or why there is none. Raises OSError."""
+    """Write page.html to a run's folder. Return a line with its path, or why there is no page. Raises OSError."""
     path = run.folder / "page.html"
     try:
         page = make_page(model, data.vocab, summary, read_epochs(run.folder), training_text(data))

@@ -3,7 +3,7 @@
 const SLICE = 12; // ms of work between two drawings, so that nothing holds up a key
 const run = JSON.parse(find("run").textContent), noun = run.kind === "bpe" ? "token" : "character";
 // Places are indices of characters as they are read. alpha null: greedy; unit null: the colours are surprise.
-const chosen = { place: 0, pointed: null, unit: null, alpha: 2, seed: 0, epoch: run.epochs.length - 1, repeats: null };
+const chosen = { place: 0, pointed: null, unit: null, sorted: null, alpha: 2, seed: 0, epoch: run.epochs.length - 1, repeats: null };
 let model = new Model(run), reading = new Reading(model), whole = new Reading(model);
 let typed = []; // the characters that are read, as they are typed: where the vocabulary lacks one, not yet <unk>
 let frame = 0, drawings = 0;

@@ -4,6 +4,10 @@ const COLUMN = { character: 11, token: 15 }, SIGN = { character: 20, token: 52 }
 const canvas = find("heat");
 const DIM = 0.2; // of the colours of the units that are not chosen
 const LEAST_STATE = 1e-9; // what is below counts as 0
+// Where a feature holds, by the last character of a token. The distances have no such places.
+const HOLDS = {
+  spaces: /\s$/u, vowels: /[aeiou]\p{M}*$/iu, capitals: /\p{Uppercase}\p{M}*$/u, digits: /\p{Nd}$/u, "punctuation marks": /\p{P}$/u,
+};
 let heatStart = 0;
 
 const short = (number) => (number > LEAST_STATE ? String(Number(number.toPrecision(2))) : "0");
@@ -23,12 +27,15 @@ function colours(...names) {
   return names.map((name) => style.getPropertyValue(`--${name}`).trim().split(" ").map(Number));
 }
 
+/** Return the units from top to bottom: similar ones together, or by correlation with the feature that sorts the map. */
+const order = () => (chosen.sorted === null ? run.order : run.units[chosen.sorted].order);
+
 /** Return vectors over the units as a small picture, one a column, the units in the page's order, up to ± `most`; a unit
- * that is chosen stands out from the others. */
+ * that is chosen stands out from the others, unless a feature sorts them. */
 function picture(vectors, width, most) {
   const H = model.numHiddens, [paper, warm, cold] = colours("paper", "warm", "cold"), pixels = new ImageData(width, H);
-  vectors.forEach((vector, column) => run.order.forEach((unit, row) => {
-    const dim = chosen.unit === null || chosen.unit === unit ? 1 : DIM;
+  vectors.forEach((vector, column) => order().forEach((unit, row) => {
+    const dim = chosen.unit === null || chosen.sorted !== null || chosen.unit === unit ? 1 : DIM;
     const h = vector[unit], share = dim * Math.min(1, Math.abs(h) / most), towards = h < 0 ? cold : warm;
     const pixel = 4 * (row * width + column);
     for (let c = 0; c < 3; c++) pixels.data[pixel + c] = paper[c] + share * (towards[c] - paper[c]);
@@ -99,6 +106,10 @@ function drawHeat(t) {
   const pen = drawVectors(canvas, states, columns, most, SIGN[noun]);
   pen.font = `${step > 18 ? 16 : 13}px ui-monospace, monospace`;
   states.forEach((_, column) => drawSign(pen, shown(typed[heatStart + column]), (column + 0.5) * step, height, step));
+  const holds = chosen.sorted === null ? undefined : HOLDS[run.units[chosen.sorted].meaning];
+  states.forEach((_, column) => {
+    if (holds?.test(typed[heatStart + column].normalize("NFD"))) pen.strokeRect(column * step + 0.5, 0.5, step - 1, height - 1);
+  });
   pen.lineWidth = 2;
   pen.strokeRect((t - heatStart) * step, 1, step, height + SIGN[noun] - 2);
   document.querySelectorAll(".most").forEach((place) => (place.textContent = short(most)));
@@ -115,7 +126,7 @@ function drawMeanings() {
     const { unit, meaning } = run.units[place];
     button.textContent = `${meaning} ${signed(correlations[place])}`;
     button.title = `unit ${unit}`;
-    button.setAttribute("aria-pressed", chosen.unit === unit);
+    button.setAttribute("aria-pressed", chosen.sorted === place);
   });
   find("unit").value = chosen.unit ?? "";
   find("of-surprise").hidden = chosen.unit !== null;
@@ -123,8 +134,8 @@ function drawMeanings() {
   find("unit-name").textContent = `unit ${chosen.unit}`;
 }
 
-function showUnit(unit) {
-  chosen.unit = unit;
+function showUnit(unit, sorted = null) {
+  Object.assign(chosen, { unit, sorted });
   draw();
 }
 
@@ -133,16 +144,16 @@ function listenToUnits() {
     find("unit").append(Object.assign(made("option", `unit ${unit}`), { value: unit }));
   }
   find("unit").addEventListener("input", ({ target }) => showUnit(target.value === "" ? null : Number(target.value)));
-  for (const { unit } of run.units) {
+  run.units.forEach(({ unit }, place) => {
     const button = Object.assign(made("button"), { type: "button" });
-    button.addEventListener("click", () => showUnit(chosen.unit === unit ? null : unit));
+    button.addEventListener("click", () => (chosen.sorted === place ? showUnit(null) : showUnit(unit, place)));
     find("meanings").append(button);
-  }
+  });
   find("h-meanings").hidden = !run.units.length;
   for (const place of document.querySelectorAll("#heat, #cell canvas")) {
     place.addEventListener("click", ({ clientY }) => {
       const row = ((clientY - place.getBoundingClientRect().top) / heightOfUnits()) * model.numHiddens;
-      const unit = run.order[Math.floor(row)]; // there is none beneath, where the characters stand
+      const unit = order()[Math.floor(row)]; // there is none beneath, where the characters stand
       if (unit !== undefined) showUnit(unit);
     });
   }

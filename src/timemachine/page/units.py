@@ -1,7 +1,7 @@
-"""What hidden units follow in a text: the correlation of each with features that have a name.
+"""Name hidden units after the features of a text that they correlate with.
 
 N tokens, H hidden units, F features. Pearson's r, over rows of `ROW` tokens that each start with a zero state. A token
-of several characters has the features of its last one: the state after it has read that far.
+of several characters has the features of its last character, since the state after the token includes all of them.
 """
 
 import unicodedata
@@ -16,25 +16,29 @@ from timemachine.datamodule import TimeMachine
 from timemachine.kernels.bptt import recurrence
 from timemachine.vocab import Vocab
 
-MAX_CHARACTERS, ROW = 10_000, 500  # characters that are read, and tokens of a row
-NUM_NAMED = 3  # units, at most
+MAX_CHARACTERS, ROW = 10_000, 500  # characters to read, and tokens per row
+NUM_NAMED = 3  # maximum number of named units
 Feature = Callable[[str], list[float]]
 
 
 class Named(NamedTuple):
-    """A hidden unit, and the feature that it follows."""
+    """A hidden unit, the feature that it correlates with, and all units by falling correlation with this feature."""
 
     unit: int
     meaning: str
+    order: list[int]
 
 
 def each(is_one: Callable[[str], bool]) -> Feature:
-    """Return the feature that is 1 at the characters that are one, else 0."""
+    """Return a feature: 1 for each character with the property `is_one`, else 0."""
     return lambda text: [float(is_one(character)) for character in text]
 
 
 def distance_to(is_one: Callable[[str], bool]) -> Feature:
-    """Return the number of characters since the last one that is one, or since the text began; 0 if none is."""
+    """Return a feature: the number of characters since the last one with the property, or since the text's start.
+
+    It is 0 everywhere in a text without such characters.
+    """
 
     def feature(text: str) -> list[float]:
         distances, distance = list[float](), 0
@@ -47,17 +51,17 @@ def distance_to(is_one: Callable[[str], bool]) -> Feature:
 
 
 def is_vowel(character: str) -> bool:
-    """Return whether a letter is a vowel of English, in any case and with any accent."""
+    """Return whether a letter is an English vowel, in upper or lower case, with or without an accent."""
     return unicodedata.normalize("NFD", character)[0] in "aeiouAEIOU"
 
 
 def is_punctuation(character: str) -> bool:
-    """Return whether Unicode has the character for punctuation."""
+    """Return whether the character is punctuation in Unicode."""
     return unicodedata.category(character).startswith("P")
 
 
 def in_quotation(text: str) -> list[float]:
-    """Return 1 inside quotation marks, which a new paragraph opens again, else 0. Apostrophes do not count."""
+    """Return a feature: 1 inside double quotation marks, else 0. A new paragraph ends a quotation."""
     inside, before, found = False, "", list[float]()
     for character in text:
         if character == before == "\n" or character in "”»":
@@ -76,7 +80,7 @@ FEATURES: dict[str, Feature] = {
     "vowels": each(is_vowel),
     "distance to the last space": distance_to(str.isspace),
 }
-OF_CHARACTERS: dict[str, Feature] = {  # which a text of letters lacks
+OF_CHARACTERS: dict[str, Feature] = {  # always 0 in a text of letters
     "capitals": each(str.isupper),
     "digits": each(str.isdigit),
     "punctuation marks": each(is_punctuation),
@@ -84,7 +88,7 @@ OF_CHARACTERS: dict[str, Feature] = {  # which a text of letters lacks
     "distance to the last line break": distance_to(lambda character: character == "\n"),
 }
 OF_KIND = {Tokens.letters: FEATURES, Tokens.characters: FEATURES | OF_CHARACTERS}
-OF_KIND[Tokens.bpe] = {  # which do not depend on where in a word the token ends
+OF_KIND[Tokens.bpe] = {  # features that do not depend on where in a word the token ends
     name: feature
     for name, feature in OF_KIND[Tokens.characters].items()
     if name not in ("spaces", "vowels", "capitals")
@@ -92,15 +96,15 @@ OF_KIND[Tokens.bpe] = {  # which do not depend on where in a word the token ends
 
 
 def training_text(data: TimeMachine) -> str:
-    """Return the beginning of the characters that train, as many as are read here."""
+    """Return the beginning of the training text, at most `MAX_CHARACTERS` characters."""
     return data.corpus.characters[: min(MAX_CHARACTERS, data.splits["train"].targets.stop)]
 
 
 class Units:
-    """The units of a network in a text. Whole rows of it are read, up to `MAX_CHARACTERS` characters in all.
+    """Correlations of a network's hidden units with features of a text, read in whole rows up to `MAX_CHARACTERS`.
 
-    `weights`: the weights of a page, by which units are compared and named. `named`: the pairs of unit and feature of
-    the largest |r|, no unit and no feature twice. `order`: all units so that similar ones lie together.
+    `weights`: the weights by their names in a page, with which units are compared and named. `named`: the pairs of unit
+    and feature with the largest |r|; no unit and no feature occurs twice. `order`: all units, similar ones adjacent.
     """
 
     def __init__(self, weights: dict[str, Tensor], activation: str, text: str, vocab: Vocab) -> None:
@@ -116,18 +120,21 @@ class Units:
         self._features_NF = standardised(features_NF[last_N])
         states_NH = self._states(weights)
         r_HF = states_NH.T @ self._features_NF
-        self.named = [Named(unit, list(known)[feature]) for unit, feature in _largest(r_HF.abs())]
+        falling_HF = r_HF.argsort(dim=0, descending=True)
+        self.named = [
+            Named(unit, list(known)[feature], falling_HF[:, feature].tolist()) for unit, feature in _largest(r_HF.abs())
+        ]
         self._columns = [list(known).index(it.meaning) for it in self.named]
         self.order = _chain(states_NH.T @ states_NH, self.named[0].unit if self.named else 0)
 
     def correlations(self, weights: dict[str, Tensor]) -> list[float]:
-        """Return r of each named unit with its feature, under these weights."""
+        """Return r of each named unit with its feature, with these weights."""
         states_NH = self._states(weights)
         pairs = zip(self.named, self._columns, strict=True)
         return [float(states_NH[:, it.unit] @ self._features_NF[:, column]) for it, column in pairs]
 
     def _states(self, weights: dict[str, Tensor]) -> Tensor:
-        """Return the hidden states (N, H) along the text, standardised."""
+        """Return the standardised hidden states (N, H) after each token of the text."""
         inputs = weights["embedding"][self._index_TB] if "embedding" in weights else self._index_TB
         W_xh, W_hh, b_h = (weights[name] for name in ("W_xh", "W_hh", "b_h"))
         with torch.no_grad():
@@ -136,7 +143,7 @@ class Units:
 
 
 def last_characters(text: str, index_N: Tensor, vocab: Vocab) -> Tensor:
-    """Return the place in a text of the last character of each token (N,), or of the one that the token is part of."""
+    """Return the index of each token's last character in a text (N,); a token may end within a character."""
     if vocab.kind is not Tokens.bpe:
         return torch.arange(len(index_N))
     ends = torch.tensor([len(character.encode()) for character in text]).cumsum(0)  # in bytes
@@ -144,17 +151,18 @@ def last_characters(text: str, index_N: Tensor, vocab: Vocab) -> Tensor:
 
 
 def standardised(values_NK: Tensor) -> Tensor:
-    """Return columns of mean 0 and norm 1, so that a product of two is Pearson's r.
+    """Return columns with mean 0 and norm 1, so that the product of two columns is Pearson's r.
 
-    One that is constant, as of a dead ReLU, or not finite, as of a ReLU that grows without bound, becomes 0.
+    A column that is constant (a dead ReLU) or not finite (a ReLU that grows without bound) becomes 0.
     """
     centred_NK = values_NK.double() - values_NK.double().mean(0)
     norm_K = centred_NK.square().sum(0).sqrt()
-    return (centred_NK / norm_K).nan_to_num(0)  # float64 has the sum, and so the mean, of equal float32 exactly
+    # In float64 the mean of equal float32 numbers is exact, so a constant column has a norm of exactly 0.
+    return (centred_NK / norm_K).nan_to_num(0)
 
 
 def _largest(r_HF: Tensor) -> list[tuple[int, int]]:
-    """Return the places of the largest numbers, `NUM_NAMED` at most, in no row and no column twice, and none of a 0."""
+    """Return rows and columns of the largest positive numbers, at most `NUM_NAMED`; none occurs twice."""
     r_HF, places = r_HF.clone(), list[tuple[int, int]]()
     while len(places) < NUM_NAMED and r_HF.max() > 0:
         row, column = divmod(int(r_HF.argmax()), r_HF.shape[1])
@@ -164,7 +172,7 @@ def _largest(r_HF: Tensor) -> list[tuple[int, int]]:
 
 
 def _chain(similar_HH: Tensor, first: int) -> list[int]:
-    """Return all units, after each the one of the remaining that is most like it."""
+    """Return all units, starting with `first`; each is followed by the most similar remaining unit."""
     similar_HH, chain = similar_HH.clone(), [first]
     while len(chain) < len(similar_HH):
         similar_HH[:, chain[-1]] = -torch.inf
