@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from timemachine.how_low import comparison
 from timemachine.how_low.comparison import MIXTURE, MODEL, compare
 from timemachine.how_low.mixture import Mixture, log_loss
 from timemachine.how_low.ngrams import kneser_ney
-from timemachine.how_low.symbols import LETTERS
+from timemachine.how_low.symbols import LETTERS, Symbols
 from timemachine.language_model import RNNLMScratch
 from timemachine.vocab import Vocab
 
@@ -79,6 +80,18 @@ def test_comparison_of_characters(excerpt: Corpus) -> None:
 
 def test_ppmd(sample: Corpus) -> None:
     pytest.importorskip("pyppmd", reason="pyppmd is not installed")
-    known, text = sample.characters[:5000], sample.characters[5000:7000]
-    assert 1.5 < comparison.ppmd_bits(known, text) / len(text) < comparison.ppmd_bits("", text) / len(text) < 4
-    assert comparison.ppmd_bits(known, known[1000:3000]) < 2000
+    known, text = LETTERS.encode(sample.characters[:5000]), LETTERS.encode(sample.characters[5000:7000])
+    of_text = comparison.ppmd_bits(LETTERS, known, text) / len(text)
+    assert 1.5 < of_text < comparison.ppmd_bits(LETTERS, b"", text) / len(text) < 4
+    assert comparison.ppmd_bits(LETTERS, known, known[1000:3000]) < 2000
+
+
+def test_ppmd_script(sample: Corpus) -> None:
+    """A text takes as many bits in another script, which has two bytes per letter in UTF-8."""
+    pytest.importorskip("pyppmd", reason="pyppmd is not installed")
+    cyrillic = {ord(letter): chr(ord("а") + place) for place, letter in enumerate(ascii_lowercase)}
+    bits = []
+    for text in (sample.characters, sample.characters.translate(cyrillic)):
+        symbols = Symbols.of(Vocab.of(text, Tokens.characters))
+        bits.append(comparison.ppmd_bits(symbols, symbols.encode(text[:5000]), symbols.encode(text[5000:7000])))
+    assert bits[0] == pytest.approx(bits[1], rel=0.01)

@@ -1,10 +1,10 @@
 """Exercise 4, continued: How low can you go while sticking with this simple architecture?
 
-The probe scores the held-out text, read as one stream, under the model and under its baselines ("readers"). It writes
+The probe scores the held-out text, read as one stream, under the model and its baselines ("readers"). It writes
 `reading.npz` to the run's folder: for val and test, the negative log-likelihood of each target under each reader
 (`val/model`, …), and `val/since` (see `_since`). A run with `trainer.limit_test_batches=0` does not read the test
-split, and has only the model's scores on val. The report sums the scores over blocks of text and keeps the sums in
-arrays.npz.
+split, and has only the model's scores on val. The report is written from the sums of these scores over blocks of text,
+which arrays.npz keeps, and from summary.csv.
 
 Shapes: N targets, K blocks, S seeds.
 """
@@ -14,9 +14,7 @@ import json
 import math
 import re
 import textwrap
-from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +34,6 @@ from timemachine.language_model import RNNLMScratch
 from timemachine.run.jobs import Job
 from timemachine.texts import CATALOGUE
 
-Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Recipe = list[Job]  # runs that differ in their seed only
 ANY_SETTINGS = True
@@ -44,47 +41,48 @@ ANY_SETTINGS = True
 READERS = {
     "kneser_ney": "n-grams of one order",
     "mixture": "mixture of n-grams",
+    "networks": "networks alone",
     "teacher": "teacher (mixture and networks)",
     "model": "one model",
-    "teachers": "teachers as one",
-    "models": "models as one",
-    "networks": "networks alone",
-    "ppmd": "PPMd",
+    "teachers": "ensemble of teachers",
+    "models": "ensemble of models",
 }
-AS_ONE = {"models": "model", "teachers": "teacher", "models_adapting": "model_adapting"}  # ensemble of all seeds
-PAIRS = [("model", "mixture"), ("model", "teacher"), ("models", "mixture"), ("models", "teachers"),
-         ("model_adapting", "mixture_adapting"), ("models_adapting", "mixture_adapting")]  # fmt: skip
+ENSEMBLES = {"models": "model", "teachers": "teacher", "models_adapting": "model_adapting"}  # of all seeds
+PAIRS: dict[str, list[tuple[str, str]]] = {  # name of a table -> pairs of readers to compare
+    "fixed": [("model", "mixture"), ("model", "teacher")],
+    "ensembles": [("models", "mixture"), ("models", "teachers")],
+    "adapting": [("model_adapting", "mixture_adapting"), ("models_adapting", "mixture_adapting")],
+}
 PARTS = {
-    ("novel", "val"): "next 5 %",
+    ("novel", "val"): "next 5 % (validation)",
     ("novel", "test"): "last 5 %",
-    ("book", "val"): "the book's validation text",
-    ("book", "test"): "the rest after that",
+    ("book", "val"): "the book's split, validation",
+    ("book", "test"): "the book's split, rest of the novel",
 }
-CHANGES = {  # setting -> description of the change, including the changes made with it
+STEPS = {  # setting -> description of the step that changes it; a table lists all its changes
     "training.carry_state": "state carried between windows; AdamW, warm-up and cosine schedule",
     "model.hiddens": "{:,} hidden units",
     "model.input_lr_factor": "the input's weights learn {:g} times as fast",
     "training.teacher": "n-grams generate {:g} times as much text; ReLU",
-    "training.teacher_networks": "{:g} networks generate it with the n-grams",
+    "training.teacher_networks": "{:g} networks generate text with the n-grams",
 }
 KINDS = {  # kind of character -> range of `_since`, the distance to the last occurrence of its word
-    "in a word never seen": (0, 0),
-    "in one last seen over 10,000 characters ago": (10_001, math.inf),
-    "in one seen 1,001 to 10,000 ago": (1_001, 10_000),
-    "in one seen at most 1,000 ago": (1, 1_000),
+    "word never seen before": (0, 0),
+    "word last seen more than 10,000 characters ago": (10_001, math.inf),
+    "word last seen 1,001 to 10,000 characters ago": (1_001, 10_000),
+    "word last seen at most 1,000 characters ago": (1, 1_000),
 }
 
 
 def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
     """Write `reading.npz`; return each reader's perplexity on each part, and the model's on the training text.
 
-    The readers are the model; its teacher; the teacher's networks as an ensemble; the teacher's mixture of n-grams;
-    Kneser-Ney n-grams of the order that is best on that part; and, if pyppmd is installed, PPMd, which adapts to the
-    text that it reads.
+    The readers are the model; its teacher; the teacher's networks as an ensemble; the teacher's mixture of n-grams; and
+    Kneser-Ney n-grams of the order that is best on that part.
     """
     model, tokens_N, text = model.cpu(), data.tokens_N.cpu(), data.corpus.characters
     known = data.splits["train"].targets
-    train, is_path = text[: known.stop], model.trainer.limit_test_batches == 0
+    is_path = model.trainer.limit_test_batches == 0  # a step before the last
     arrays: dict[str, Any] = {}
     found = {"train": {"model": _perplexity(stream_nll(model, tokens_N, known).numpy())}}
     if not is_path:
@@ -98,10 +96,8 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
         nlls = {"model": stream_nll(model, tokens_N, targets)}
         if not is_path:
             nlls["model_adapting"] = how_low.adaptive_nll(model, tokens_N, known, targets, how_low.RATE)
-            of_orders = [
-                how_low.kneser_ney(counted[: known.stop], counted, targets, order, len(symbols))
-                for order in how_low.ORDERS
-            ]
+            train, size = counted[: known.stop], len(symbols)
+            of_orders = [how_low.kneser_ney(train, counted, targets, order, size) for order in how_low.ORDERS]
             nlls["kneser_ney"] = torch.from_numpy(min(of_orders, key=np.mean))
             for reader, learn in (("mixture", False), ("mixture_adapting", True)):
                 log_p_NV = (copy.deepcopy(mixture) if learn else mixture).read(counted, targets, learn)
@@ -112,9 +108,6 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
                 nlls["teacher"] = how_low.teacher_nll(nlls["mixture"], nlls["networks"])
             arrays[f"{part}/since"] = _since(text, targets)
         found[part] = {reader: _perplexity(nll_N.numpy()) for reader, nll_N in nlls.items()}
-        if not is_path and find_spec("pyppmd"):
-            coded = symbols.as_read(train), symbols.as_read(text[targets.start : targets.stop])
-            found[part]["ppmd"] = 2 ** (how_low.ppmd_bits(*coded) / len(targets))
         arrays |= {f"{part}/{reader}": nll_N.float().numpy() for reader, nll_N in nlls.items()}
     np.savez_compressed(Path(model.trainer.default_root_dir, "reading.npz"), **arrays)
     return found
@@ -124,7 +117,7 @@ def _perplexity(nll_N: Floats) -> float:
     return math.exp(nll_N.mean())
 
 
-def _since(text: str, targets: range) -> Integers:
+def _since(text: str, targets: range) -> NDArray[np.int64]:
     """Return the distance from each target's word to its previous occurrence; 0 for a new word, -1 between words.
 
     Distances are in characters, from start to start. The character after a word counts as part of it.
@@ -142,31 +135,27 @@ def _since(text: str, targets: range) -> Integers:
 class Reading:
     """Scores of a recipe's readers on a part of a text, or on one kind of its characters.
 
-    `sums`: reader -> sums of negative log-likelihoods over blocks, (S, K); S is 1 for an ensemble of seeds.
-    `counts` (K,): number of characters. `key`: name in arrays.npz. `ppmd`: perplexity of PPMd.
+    `sums`: reader -> sums of negative log-likelihoods over blocks, (S, K), where S is 1 for an ensemble; and
+    `characters` (K,), their number.
     """
 
     text: str
-    key: str
     sums: dict[str, Floats]
-    counts: Floats
-    ppmd: float
 
     def nats(self, reader: str, other: str = "") -> Estimate:
-        """Return a reader's mean negative log-likelihood, or its difference to `other`'s, paired by job and block.
+        """Return a reader's mean negative log-likelihood, or its difference to `other`'s, paired by seed and block.
 
         The estimate is empty if a reader has no scores.
         """
         if not {reader, other or reader} <= self.sums.keys():
             return estimate([])
+        count_K = self.sums["characters"]
         sum_K = self.sums[reader].mean(0) - (self.sums[other].mean(0) if other else 0)
-        mean = sum_K.sum() / self.counts.sum()  # blocks differ in length: linearise the ratio for the interval
-        return estimate(mean + (sum_K - mean * self.counts) / self.counts.mean())
+        mean = sum_K.sum() / count_K.sum()  # blocks differ in length: linearise the ratio for the interval
+        return estimate(mean + (sum_K - mean * count_K) / count_K.mean())
 
     def perplexity(self, reader: str) -> Estimate:
         """Return a reader's perplexity, with an interval from the delta method."""
-        if reader == "ppmd":
-            return Estimate(self.ppmd, math.nan, math.nan, int(self.ppmd > 0))
         nats = self.nats(reader)
         return Estimate(math.exp(nats.mean), math.exp(nats.mean) * nats.half, math.nan, nats.count)
 
@@ -181,100 +170,49 @@ def in_blocks(values: NDArray[Any]) -> Floats:
     return sums
 
 
-def _readings(recipe: Recipe, part: str) -> Iterator[Reading]:
-    """Yield a recipe's scores on a part, then on each kind of its characters; nothing without scores of baselines."""
-    left = []
-    for job in recipe:
-        if (path := job.folder / "reading.npz").is_file():
-            with np.load(path, allow_pickle=False) as arrays:
-                left.append({key.partition("/")[2]: arrays[key] for key in arrays if key.startswith(f"{part}/")})
-    if not left or "mixture" not in left[0]:
-        return
-    since_N = left[0]["since"]
-    nlls = {it: np.array([of[it] for of in left]) for it in left[0] if it.removesuffix("_adapting") in READERS}
-    if len(left) > 1:
-        for name, each in AS_ONE.items():
-            if each in nlls:
-                nlls[name] = np.log(len(left)) - np.logaddexp.reduce(-nlls[each], 0, keepdims=True, dtype=float)
-    settings, book = recipe[0].settings, Path(str(recipe[0].settings["data.corpus"])).stem
-    split = "novel" if settings["data.num_train"] is None else "book"
-    text = f"{CATALOGUE[book].title if book in CATALOGUE else book}, {PARTS[split, part]}"
-    ppmd = float(recipe[0].probes["reading"][part].get("ppmd", math.nan))
-    for kind, (least, most) in {"": (-1, math.inf), **KINDS}.items():
-        if (is_kind_N := (least <= since_N) & (since_N <= most)).any():
-            sums = {name: in_blocks(nll_SN * is_kind_N) for name, nll_SN in nlls.items()}
-            key = f"{book}/{split}/{part}" + (f"/{kind}" if kind else "")
-            yield Reading(kind or text, key, sums, in_blocks(is_kind_N), ppmd)
+def block_sums(jobs: list[Job]) -> dict[str, Floats]:
+    """Return the sums of all readings, by `<text>/<split>/<part>/<reader>` or `<text>/<split>/<part>/<kind>/<reader>`.
+
+    They come from the last recipe of each text and split, if it was scored with its baselines. Of other novels only
+    test is included, since their val was not used for choices either.
+    """
+    found: dict[str, Floats] = {}
+    for (corpus, num_train), recipes in _recipes(jobs).items():
+        for part in ("val", "test") if corpus == DEFAULT else ("test",):
+            key = f"{Path(corpus).stem}/{'novel' if num_train is None else 'book'}/{part}"
+            left = [of for job in recipes[-1] if "mixture" in (of := _scores(job, part))]
+            if not left:
+                continue
+            since_N = left[0]["since"]
+            nlls = {reader: np.array([of[reader] for of in left]) for reader in left[0] if reader != "since"}
+            if len(left) > 1:
+                for name, each in ENSEMBLES.items():
+                    if each in nlls:
+                        nlls[name] = np.log(len(left)) - np.logaddexp.reduce(-nlls[each], 0, keepdims=True, dtype=float)
+            nlls["characters"] = np.ones(len(since_N))
+            kinds = KINDS if key == f"{DEFAULT}/novel/test" else {}
+            for kind, (least, most) in {"": (-1, math.inf), **kinds}.items():
+                is_kind_N = (least <= since_N) & (since_N <= most)
+                if is_kind_N.any():
+                    place = f"{key}/{kind}".rstrip("/")
+                    found |= {f"{place}/{name}": in_blocks(nll_SN * is_kind_N) for name, nll_SN in nlls.items()}
+    return found
 
 
-def findings(jobs: list[Job]) -> Findings:
-    """Report one row per change from the book's run to the novel's recipe, then compare recipes with baselines."""
+def _scores(job: Job, part: str) -> dict[str, NDArray[Any]]:
+    """Return the arrays (N,) of a part in a job's reading.npz, empty if there are none."""
+    path = job.folder / "reading.npz"
+    if not path.is_file():
+        return {}
+    with np.load(path, allow_pickle=False) as arrays:
+        return {name.partition("/")[2]: arrays[name] for name in arrays if name.startswith(f"{part}/")}
+
+
+def _recipes(jobs: list[Job]) -> dict[Any, list[Recipe]]:
+    """Return the recipes of each text and split, in the order of the jobs."""
     read = [job for job in jobs if job.status == "completed" and job.probes.get("reading")]
-    of_texts = grouped(read, lambda job: str(job.settings["data.corpus"]), "data.num_train")
-    tracks = {text: [*grouped(group, _all_but_the_seed).values()] for text, group in of_texts.items()}
-    path = tracks.get((DEFAULT, None)) or next(iter(tracks.values()), [])
-    readings, kinds = list[Reading](), list[Reading]()
-    for (corpus, _), recipes in tracks.items():
-        for part in ("val", "test") if corpus == DEFAULT else ("test",):  # only that novel was used for choices
-            found = list(_readings(recipes[-1], part))
-            readings += found[:1]
-            kinds += found[1:] if found and not kinds and found[0].key.endswith("novel/test") else []
-    differences: dict[Any, Estimate] = {(it.key, *pair): it.nats(*pair) for it in readings for pair in PAIRS}
-    differences |= {row: compare(_val(path[row - 1]), _val(path[row])) for row in range(1, len(path))}
-    claimed = holm(differences)
-
-    def reported(key: Any, form: str) -> str:
-        number = f"{differences[key]:{form}}"
-        return number if claimed[key] or not differences[key].count else f"({number})"
-
-    def cell(it: Reading, of: str | tuple[str, str]) -> str:
-        return f"{it.perplexity(of)}" if isinstance(of, str) else reported((it.key, *of), "+.3f")
-
-    def table(*columns: str | tuple[str, str]) -> str:
-        return markdown(
-            ["text", *map(_label, columns)], [[it.text, *(cell(it, of) for of in columns)] for it in readings]
-        )
-
-    finals = [it for it in readings if it.key.endswith("novel/test")]
-    return Findings(
-        answer=_answer(jobs, path, finals),
-        setting="One recurrent layer with a linear output layer, trained on the first 90 % of the novel. The first row "
-        "is the book's run, and each row adds one change to the row before (`conf/recipe/low_*.yaml`; the last row is "
-        "`recipe=novel`). The changes were chosen on the next 5 % of the novel. The recipe was then run on the book's "
-        "split (`recipe=book_split`) and on other novels, which were not used for any choice.",
-        columns=["change", "training text", "next 5 %", "lower by"],
-        rows=[
-            [_change(recipe, path[row - 1] if row else None),
-             f"{estimate(job.probes['reading']['train']['model'] for job in recipe)}",
-             f"{estimate(_val(recipe).values())}", reported(row, ".2f") if row else ""]
-            for row, recipe in enumerate(path)
-        ],
-        figures={"path": _path_figure(path, readings)}
-        | ({"ends": _ends_figure(readings), "knows": _knows_figure(kinds)} if finals else {}),
-        arrays={f"{it.key}/{name}": sum_SK.astype(np.float32)
-                for it in [*readings, *kinds] for name, sum_SK in {**it.sums, "characters": it.counts}.items()},
-        notes=[
-            "Stream perplexity; ± is half of a 95 % interval, over seeds in the table above and over blocks of text in "
-            "the tables below. The gain of a row depends on the rows before it: a change that fits the training text "
-            "better helps only once another change prevents overfitting. Differences in brackets are not significant "
-            "after Holm's correction.",
-            "**One model** compared with others trained on the same characters. Its teacher, the mixture with "
-            "networks, generated most of its training text. Differences are paired, in nats per character. The order "
-            "of the n-grams is the best one on the scored text itself. Earlier rounds of this project read the novel's "
-            "last 5 % and made choices on its next 5 %; both are part of the rest in the book's split.",
-            table("kneser_ney", "mixture", "teacher", "model", *PAIRS[:2]),
-            "**Ensembles** of all seeds' models, and of their teachers:",
-            table("teachers", "models", *PAIRS[2:4]),
-            "**Adaptive evaluation**, which learns from the text read so far: networks use dynamic evaluation with a "
-            "kNN cache that starts from the training text (`how_low/dynamic_evaluation.py`); the mixture and PPMd "
-            "update their counts:",
-            table("ppmd", "mixture_adapting", "model_adapting", "models_adapting", *PAIRS[4:]),
-        ],
-    )  # fmt: skip
-
-
-def _label(of: str | tuple[str, str]) -> str:
-    return READERS[of.removesuffix("_adapting")] if isinstance(of, str) else " − ".join(map(_label, of))
+    of_texts = grouped(read, "data.corpus", "data.num_train")
+    return {text: [*grouped(group, _all_but_the_seed).values()] for text, group in of_texts.items()}
 
 
 def _all_but_the_seed(job: Job) -> str:
@@ -282,86 +220,155 @@ def _all_but_the_seed(job: Job) -> str:
     return json.dumps(settings, sort_keys=True, default=str)
 
 
+def _readings(arrays: dict[str, Floats]) -> dict[str, Reading]:
+    """Return the readings of `block_sums` by the names of their arrays, without the reader."""
+    found: dict[str, Reading] = {}
+    for name, sum_SK in arrays.items():
+        key, _, reader = name.rpartition("/")
+        book, split, part, *kind = key.split("/")
+        title = CATALOGUE[book].title if book in CATALOGUE else book
+        text = kind[0] if kind else f"{title}, {PARTS[split, part]}"
+        found.setdefault(key, Reading(text, {})).sums[reader] = sum_SK
+    return found
+
+
+def findings(jobs: list[Job]) -> Findings:
+    """Report one row per step from the book's run to the novel's recipe, then compare recipes with baselines."""
+    arrays = block_sums(jobs)
+    every = _readings(arrays)
+    readings = {key: it for key, it in every.items() if it.text not in KINDS}
+    kinds = [it for it in every.values() if it.text in KINDS]
+    recipes = _recipes(jobs)
+    path = recipes.get((DEFAULT, None)) or next(iter(recipes.values()), [])
+    changes = [_changes(recipe, before) for recipe, before in zip(path, path[:1] + path, strict=False)]
+    steps = ["the book's run, on 90 % of the novel", *map(_step, changes[1:])][: len(path)]
+    lowered = _bracketed({row: compare(_val(path[row - 1]), _val(path[row])) for row in range(1, len(path))}, ".2f")
+    pairs = [pair for of_table in PAIRS.values() for pair in of_table]
+    differences = _bracketed({(key, pair): it.nats(*pair) for key, it in readings.items() for pair in pairs}, "+.3f")
+
+    def table(name: str, readers: list[str]) -> str:
+        rows = [
+            [it.text, *(f"{it.perplexity(reader)}" for reader in readers),
+             *(differences[key, pair] for pair in PAIRS[name])]
+            for key, it in readings.items()
+        ]  # fmt: skip
+        columns = ["text", *map(_label, readers), *(" − ".join(map(_label, pair)) for pair in PAIRS[name])]
+        return markdown(columns, rows)
+
+    return Findings(
+        answer=_answer(jobs, path, readings.get(f"{DEFAULT}/novel/test")),
+        setting="One recurrent layer with a linear output layer, trained on the first 90 % of the novel. The first row "
+        "is the book's run, and each row adds one step to the row before (`conf/recipe/low_*.yaml`; the last row is "
+        "`recipe=novel`). A step may change several settings, because the learning rate, the initial weights and the "
+        "number of epochs were adjusted with it. The steps were chosen on the next 5 % of the novel. The recipe was "
+        "then run on the book's split (`recipe=book_split`) and on other novels, which were not used for any choice.",
+        columns=["step", "training text", "next 5 %", "lower by"],
+        rows=[
+            [steps[row], f"{estimate(job.probes['reading']['train']['model'] for job in recipe)}",
+             f"{estimate(_val(recipe).values())}", lowered.get(row, "")]
+            for row, recipe in enumerate(path)
+        ],
+        figures={"path": _path_figure(path, steps, readings)} | ({"knows": _knows_figure(kinds)} if kinds else {}),
+        arrays={name: sum_SK.astype(np.float32) for name, sum_SK in arrays.items()},
+        notes=[
+            "Stream perplexity; ± is half of a 95 % interval, over seeds in the table above and over blocks of text in "
+            "the tables below. The gain of a step depends on the steps before it: one that fits the training text "
+            "better helps only once another prevents overfitting. Differences in brackets are not significant after "
+            "Holm's correction, for which the steps are one family and all differences in the tables below another.",
+            "**Settings** changed by each step:",
+            markdown(["step", "settings"], [[*row] for row in zip(steps, map(_listed, changes), strict=True)]),
+            "**One model** compared with others trained on the same characters. Its teacher, the mixture with "
+            "networks, generated most of its training text. Differences are paired, in nats per character. The order "
+            "of the n-grams is the best one on the scored text itself. Earlier rounds of this project read the novel's "
+            "last 5 % and made choices on its next 5 %; both are part of the rest in the book's split.",
+            table("fixed", ["kneser_ney", "networks", "mixture", "teacher", "model"]),
+            "**Ensembles** of all seeds' models, and of their teachers:",
+            table("ensembles", ["teachers", "models"]),
+            "**Adaptive evaluation**, which learns from the text read so far: networks use dynamic evaluation with a "
+            "kNN cache that starts from the training text (`how_low/dynamic_evaluation.py`); the mixture updates its "
+            "counts:",
+            table("adapting", ["mixture_adapting", "model_adapting", "models_adapting"]),
+        ],
+    )  # fmt: skip
+
+
+def _bracketed(differences: dict[Any, Estimate], form: str) -> dict[Any, str]:
+    """Return a family of differences as text, in brackets if not significant after Holm's correction."""
+    claimed = holm(differences)
+    return {
+        key: f"{it:{form}}" if claimed[key] or not it.count else f"({it:{form}})" for key, it in differences.items()
+    }
+
+
+def _label(reader: str) -> str:
+    return READERS[reader.removesuffix("_adapting")]
+
+
 def _val(recipe: Recipe) -> dict[int, float]:
     """Return the validation perplexity by seed."""
     return by_seed(recipe, lambda job: float(job.probes["reading"]["val"]["model"]))
 
 
-def _change(recipe: Recipe, before: Recipe | None) -> str:
-    """Describe the changes from the row before, as `name=value` where `CHANGES` has no description."""
-    if before is None:
-        return "the book's run, on 90 % of the novel"
+def _changes(recipe: Recipe, before: Recipe) -> dict[str, Any]:
+    """Return the settings that differ from the row before, with their new values."""
     now, then = recipe[0].settings, before[0].settings
-    changed = [name for name in now if now[name] != then.get(name) and name != "trainer.limit_test_batches"]
-    words = [CHANGES[name].format(now[name]) for name in changed if name in CHANGES]
-    return "; ".join(words or [f"{name}={now[name]}" for name in changed])
+    return {name: now[name] for name in now if now[name] != then.get(name) and name != "trainer.limit_test_batches"}
 
 
-def _answer(jobs: list[Job], path: list[Recipe], finals: list[Reading]) -> str:
-    more = finals[0].nats("model", "teacher") if finals else estimate([])
-    needed = {"change of the book's run": path[1:], "run that reads the test text and has a teacher": more.count}
-    if line := missing(jobs, needed):
+def _step(changes: dict[str, Any]) -> str:
+    """Describe a step by its main changes, or by all if `STEPS` has none of them."""
+    return "; ".join(STEPS[name].format(changes[name]) for name in changes if name in STEPS) or _listed(changes)
+
+
+def _listed(changes: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in changes.items())
+
+
+def _answer(jobs: list[Job], path: list[Recipe], last: Reading | None) -> str:
+    if line := missing(jobs, {"step after the book's run": path[1:], "run of recipe=novel": last}):
         return line
-    reached = [f"{it.perplexity('model').mean:.2f} on {it.text}" for it in finals]
-    first, last = (estimate(_val(recipe).values()).mean for recipe in (path[0], path[-1]))
+    assert last
     return (
-        f"One model with one recurrent layer reaches a perplexity of {', '.join(reached)}; on the novel's next 5 %, "
-        f"which was used for all choices, the changes lowered the perplexity from {first:.2f} to {last:.2f}. The "
-        f"model's teacher, n-grams mixed with small networks, has {finals[0].perplexity('teacher').mean:.2f} on "
-        f"{finals[0].text}; the model's difference to it is {more:+.3f} nats per character."
+        f"Trained on most of the novel, one recurrent layer reaches a perplexity of "
+        f"{estimate(_val(path[-1]).values()).mean:.2f} on validation text and {last.perplexity('model').mean:.2f} on "
+        "the last 5 %."
     )
 
 
-def _path_figure(path: list[Recipe], readings: list[Reading]) -> Picture:
-    figure, ((axes,),) = panels(width=10, height=0.5 * len(path) + 1.5)
+def _path_figure(path: list[Recipe], steps: list[str], readings: dict[str, Reading]) -> Picture:
+    figure, ((axes,),) = panels(width=9, height=0.5 * len(path) + 1.5)
     axes.set_xscale("log")
     for row, recipe in enumerate(path):
         values = list(_val(recipe).values())
         axes.plot(values, [row] * len(values), "o", color=COLOURS[0], markerfacecolor="none")
         axes.annotate(f"{estimate(values).mean:.2f}", (max(values), row), (8, -3), textcoords="offset points",
                       bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})  # fmt: skip
-    for it in readings:
-        if it.key == f"{DEFAULT}/novel/val":
-            for style, name in (("-", "kneser_ney"), ("--", "mixture"), (":", "teacher")):
-                if name in it.sums:
-                    axes.axvline(it.perplexity(name).mean, linestyle=style, color="black", label=READERS[name])
-            axes.legend(loc="best")
-    labels = [_change(recipe, before) for recipe, before in zip(path, [None, *path], strict=False)]
-    axes.set_yticks(range(len(path)), [textwrap.fill(label, 40) for label in labels])
+    if baselines := readings.get(f"{DEFAULT}/novel/val"):
+        for style, reader in (("-", "kneser_ney"), ("--", "mixture"), (":", "teacher")):
+            if reader in baselines.sums:
+                x = baselines.perplexity(reader).mean
+                axes.axvline(x, linestyle=style, color="black", label=READERS[reader])
+        axes.legend(loc="lower right")
+    axes.set_yticks(range(len(path)), [textwrap.fill(step, 36) for step in steps])
     axes.invert_yaxis()
-    axes.set_xlabel("perplexity of the novel's next 5 %")
+    axes.set_xlabel("perplexity of the novel's next 5 % (validation)")
     plain_numbers(axes.xaxis, [3.5, 4, 5, 6, 7])
-    return figure, "Stream perplexity of held-out text after each change. Points: seeds; numbers: means."
-
-
-def _ends_figure(readings: list[Reading]) -> Picture:
-    rows = [name for name in READERS if name not in ("networks", "ppmd")]
-    figure, grid = panels(max(-(-len(readings) // 3), 1), 3, width=10, height=5, sharey=True)
-    for axes, it in zip(grid.flat, readings, strict=False):
-        for name in it.sums.keys() - {"networks"}:
-            row, learns = rows.index(name.removesuffix("_adapting")), name.endswith("_adapting")
-            x = it.perplexity(name).mean
-            axes.plot(x, row, "o", color=COLOURS[0], markerfacecolor="none" if learns else None)
-            axes.annotate(f"{x:.2f}", (x, row), (0, 6), textcoords="offset points", ha="center", fontsize="small")
-        axes.set_title(it.text.replace(", ", ",\n", 1), fontsize="medium")
-        axes.margins(0.15)
-    for axes in grid.flat[len(readings) :]:
-        axes.set_axis_off()
-    grid[0, 0].set_yticks(range(len(rows)), [READERS[name] for name in rows])
-    grid[0, 0].invert_yaxis()
-    figure.supxlabel("perplexity; filled: fixed; hollow: adapting to the text that it reads")
-    return figure, "Perplexity of held-out text. The teacher is the mixture with networks, without the model."
+    return figure, "Stream perplexity of validation text after each step. Points: seeds; numbers: means."
 
 
 def _knows_figure(kinds: list[Reading]) -> Picture:
-    figure, ((axes,),) = panels(width=9, height=3)
+    figure, ((axes,),) = panels(width=9, height=3.5)
     for number, reader in enumerate(("teacher", "model")):
         found = [it.nats(reader, "mixture") for it in kinds]
         axes.errorbar([it.mean for it in found], np.arange(len(found)) + 0.2 * number, xerr=[it.half for it in found],
                       fmt="os"[number], color=COLOURS[number], capsize=3, label=READERS[reader])  # fmt: skip
-    axes.set_yticks(range(len(kinds)), [f"{it.text} ({it.counts.sum():,.0f})" for it in kinds])
+    labels = [f"{it.text} (n\u00a0=\u00a0{it.sums['characters'].sum():,.0f})" for it in kinds]
+    axes.set_yticks(range(len(kinds)), [textwrap.fill(label, 34) for label in labels])
     axes.axvline(0, color="black", linewidth=1)
     axes.invert_yaxis()
-    axes.set_xlabel("nats per character vs. the mixture; below 0 is better than the mixture")
+    axes.set_xlabel("difference to the mixture, nats per character (below 0: better than the mixture)")
     figure.legend(loc="outside upper center", ncols=2)
-    return figure, "The novel's last 5 %, by the distance to the previous occurrence of a character's word."
+    return (
+        figure,
+        "Characters of the novel's last 5 %, n in number, by the distance to their word's previous occurrence.",
+    )

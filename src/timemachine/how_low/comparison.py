@@ -28,7 +28,7 @@ from timemachine.run.console import print_table, print_text
 from timemachine.vocab import Vocab
 
 PPMD_ORDER = 6  # of 2 to 16, best on the novel's next 5 % and on the last 1,000 of the book's training targets
-PPMD_MEMORY = 1 << 24  # bytes: 7-Zip's default, too
+PPMD_MEMORY = 1 << 24  # bytes, 7-Zip's default
 PPMD = f"PPMd, order {PPMD_ORDER}, adapting"
 MODEL, MIXTURE = "the model", "mixture of n-grams"
 
@@ -69,6 +69,7 @@ def compare(
     for corpus in corpora:
         text, tokens_N, splits = as_trained(summary, corpus, vocab)
         for part, split in splits.items():
+            # The longest n-grams need this many characters before a target, and all models have the same targets.
             targets = range(max(split.targets.start, ORDERS[-1] - 1), split.targets.stop)
             if part != "train" and targets:
                 size = num_bytes(tokens_N, targets, vocab)
@@ -89,27 +90,27 @@ def _comparison(
     _, name, order = min((ngrams[name][order], name, order) for name in ngrams for order in ORDERS)
     fixed = {MODEL: model_N, f"{order}-gram, {name}": by_ngrams[name][order]}
     fixed[MIXTURE] = torch.from_numpy(log_loss(mixture.read(text, targets), text, targets))
+    # A copy, so that learning on this part does not help on the next.
     learning_N = torch.from_numpy(log_loss(copy.deepcopy(mixture).read(text, targets, learn=True), text, targets))
     scores = {name: score(nll_N) for name, nll_N in (fixed | {f"{MIXTURE}, adapting": learning_N}).items()}
     if find_spec("pyppmd") is not None:
-        coded = symbols.as_read(train), symbols.as_read(corpus.characters[targets.start : targets.stop])
-        bits = ppmd_bits(*coded) / len(targets)
+        bits = ppmd_bits(symbols, known, text[targets.start : targets.stop]) / len(targets)
+        # A coder gives the length of the whole text, not of each character: no blocks, no standard error.
         scores[PPMD] = Score(2**bits, math.nan, bits, len(targets))
     rows = [Row(corpus.name, part, name, found, size) for name, found in scores.items()]
     return Comparison(rows, ngrams, {name: paired(model_N, nll_N) for name, nll_N in fixed.items() if name != MODEL})
 
 
-def ppmd_bits(known: str, text: str, order: int = PPMD_ORDER) -> int:
-    """Return the number of bits that `text` takes after `known`; both are coded as whole bytes.
+def ppmd_bits(symbols: Symbols, known: bytes, text: bytes, order: int = PPMD_ORDER) -> int:
+    """Return the number of bits that `text` takes after `known`; both contain the numbers of symbols.
 
-    PPMd predicts UTF-8 bytes, and a character may have several: for bits per character, divide by the number of
-    characters. Raises ImportError without pyppmd.
+    Raises ImportError without pyppmd.
     """
     from pyppmd import Ppmd7Encoder  # an extra
 
-    def coded(characters: str) -> int:
+    def coded(numbers: bytes) -> int:
         encoder = Ppmd7Encoder(order, PPMD_MEMORY)
-        return 8 * (len(encoder.encode(characters.encode())) + len(encoder.flush(endmark=False)))
+        return 8 * (len(encoder.encode(numbers.translate(symbols.as_ascii))) + len(encoder.flush(endmark=False)))
 
     return coded(known + text) - coded(known)
 

@@ -1,7 +1,7 @@
 """Dynamic evaluation with a kNN cache: a model that keeps learning from the text that it reads.
 
-Each character is predicted before it is learnt, so the perplexity is as honest as a fixed model's; but since the model
-adapts, it should be compared with other adapting models, such as PPM.
+Each character is predicted before it is learnt, so no prediction uses its own target. Since the model adapts, compare
+it with other adapting models, such as PPM.
 
 Dynamic evaluation: Krause, Kahembwe, Murray and Renals, "Dynamic evaluation of neural sequence models", 2018. Their
 refinements, steps scaled by each weight's root mean square gradient and a pull towards the initial weights, did not
@@ -61,7 +61,7 @@ def adaptive_nll(model: RNNLMScratch | Ensemble, tokens_N: Tensor, known: range,
         return -mean_probability([-adaptive_nll(member, tokens_N, known, targets, rate) for member in model.models])
     stream = range(max(0, targets.start - 1 - WARM_UP), targets.stop - 1)  # the inputs
     cached_NV2 = _cache(model, tokens_N, range(known.start - 1, min(known.stop - 1, stream.start)), stream)
-    model = copy.deepcopy(model)
+    model = copy.deepcopy(model)  # its weights change below
     parameters = list(model.parameters())
     state, nlls, exponents_K = None, [], model.W_hq.new_tensor(EXPONENTS)
     for start in range(0, len(stream), SEGMENT):
@@ -75,11 +75,12 @@ def adaptive_nll(model: RNNLMScratch | Ensemble, tokens_N: Tensor, known: range,
             log_p_LVK = torch.cat([log_p_LV[..., None], smoothed_LV2.log()], -1)
             mixed_LV = (log_p_LVK @ exponents_K).log_softmax(-1)
             nlls.append(F.nll_loss(mixed_LV, next_L, reduction="none"))
+            # The derivative of the loss by exponent k is the mean of log p_k under the mixture, minus log p_k(target).
             errors_LV = mixed_LV.exp() - F.one_hot(next_L, model.vocab_size)
             exponents_K = (exponents_K - EXPONENTS_RATE * torch.einsum("lv,lvk->k", errors_LV, log_p_LVK)).clamp(0, 1)
             for parameter, gradient in zip(parameters, gradients, strict=True):
                 parameter.sub_(rate * gradient)
-        state = state.detach()
+        state = state.detach()  # the weights have changed, so gradients end with the segment
     return torch.cat(nlls)[-len(targets) :].double()
 
 
@@ -97,8 +98,10 @@ def _cache(model: RNNLMScratch, tokens_N: Tensor, known: range, stream: range) -
         length, before = len(states_LH), BLOCK * len(found)
         states_MH, next_MV = torch.cat([states_MH, states_LH]), torch.cat([next_MV, next_LV])
         states_MH, next_MV = states_MH[-CACHE_SIZE - length :], next_MV[-CACHE_SIZE - length :]
+        # tril_: only earlier states, since the characters after the others are still to be predicted.
         similar_LM = (states_LH @ states_MH.T).sub_(1).mul_(SHARPNESS).exp_().tril_(len(states_MH) - length - 1)
         recent = min(before, RECENT) + length
+        # 1e-30: an empty cache gives the uniform distribution, not 0 / 0.
         followed_LV2 = torch.stack([similar_LM @ next_MV, similar_LM[:, -recent:] @ next_MV[-recent:]], -1) + 1e-30
         found.append(followed_LV2 / followed_LV2.sum(1, keepdim=True))
     return torch.cat(found)

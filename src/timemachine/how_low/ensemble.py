@@ -58,4 +58,4 @@ def load_models(runs: Sequence[str]) -> tuple[RNNLMScratch | Ensemble, Vocab]:
 def _trained_on(run: str) -> tuple[object, ...]:
     summary = run_summary(run)
     windows = windows_of(summary["settings"]["data"])
-    return summary["corpus"]["sha256"], windows | {"batch_size": None}
+    return summary["corpus"]["sha256"], windows | {"batch_size": None}  # changes neither tokens nor parts

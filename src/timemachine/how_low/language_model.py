@@ -48,6 +48,7 @@ class RNNLMBeyond(FusedRNNLM):
 
     def on_train_epoch_start(self) -> None:
         """Reset the state to zero, and seed the noise by the run's seed and the epoch alone."""
+        # A run resumes at the start of an epoch, so this seed is all that it needs to draw the same noise.
         self._noise.manual_seed((torch.initial_seed() * 1_000_003 + self.current_epoch) % 2**63)
         self._state_BS = None
 
@@ -78,8 +79,10 @@ class RNNLMBeyond(FusedRNNLM):
         training, (X_BT, Y_BT, *target_BTV) = self.training_settings, batch
         H_TBH, state_BS = self.hidden_states(X_BT, self._state_BS)
         if training.carry_state:
-            self._state_BS = state_BS.detach()
+            self._state_BS = state_BS.detach()  # gradients end at the start of the window
         if training.output_dropout:
+            # The same units at all steps of a window, as in Gal and Ghahramani, "A theoretically grounded application
+            # of dropout in recurrent neural networks", 2016.
             kept_BH = torch.rand(share.stop, H_TBH.shape[2], generator=self._noise)[share] >= training.output_dropout
             H_TBH = H_TBH * kept_BH.to(H_TBH.device) / (1 - training.output_dropout)
         log_p_BTV = F.log_softmax(self.output_layer(H_TBH), -1)
@@ -89,6 +92,7 @@ class RNNLMBeyond(FusedRNNLM):
 
 def set_rates(optimizer: Optimizer, step: int, steps: float, training: Training) -> None:
     """Set the learning rates of step `step` (from 0) of `steps`; these two determine them, also in a resumed run."""
+    # step + 1: at a rate of 0 the first step of a warm-up would change nothing.
     factor = min(1.0, (step + 1) / max(training.warm_up * steps, 1))
     if training.schedule is Schedule.cosine:
         factor *= (1 + math.cos(math.pi * step / steps)) / 2

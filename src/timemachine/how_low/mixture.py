@@ -70,6 +70,7 @@ class Mixture:
         if not learn:
             return self._predicted(row_NC, weight_N3)[2]
         log_p_NV = np.empty((len(targets), len(self.symbols)), np.float32)
+        # One target at a time, since each prediction depends on the updates before it.
         for n, target in enumerate(text[targets.start : targets.stop]):
             (s_MV,), (place_M,), (log_p_V,) = self._predicted(row_NC[n : n + 1], weight_N3[n : n + 1])
             log_p_NV[n] = log_p_V
@@ -116,6 +117,7 @@ class Mixture:
         """Return the rows of the contexts' counts (N, C); 0 for a context never seen, or a new row with `learn`."""
         keys = (key for contexts in contexts_N for key in enumerate(contexts))
         if learn:
+            # All new rows at once, before their targets are read: a row of zeros predicts like a context never seen.
             rows = [self.row.setdefault(key, len(self.row) + 1) for key in keys]
             shape = len(self.row) + 1, *self.count_R2V.shape[1:]
             self.count_R2V.resize(shape, refcheck=False)  # adds zeros in place: it may have a gigabyte
@@ -135,7 +137,7 @@ class Mixture:
         place_BM = SEEN.searchsorted(seen_BM)
         weight_BM = self.own_weight_MS[np.arange(seen_BM.shape[1]), place_BM] + self.weight_JM[weight_B3].sum(1)
         logit_BV = (weight_BM[:, None] @ s_BMV)[:, 0]
-        logit_BV -= logit_BV.max(1, keepdims=True)
+        logit_BV -= logit_BV.max(1, keepdims=True)  # exp must not overflow
         log_p_BV: Singles = logit_BV - np.log(np.exp(logit_BV).sum(1, keepdims=True))
         return s_BMV, place_BM, log_p_BV
 
@@ -150,7 +152,7 @@ def _expert_scores(count_BC2V: Singles, seen_BM: Singles) -> Singles:
     """Return each expert's change of the odds of each symbol, s_m(x): (B, M, V)."""
     count_BKV, seen_BK = count_BC2V[:, :ORDERS, 0], seen_BM[:, :ORDERS]
     kept_BKV = np.where(count_BKV > 1, count_BKV - 1.2, 0.1 * count_BKV)  # minus a discount: 0.9 of 1, 1.2 of more
-    divisor_BK = np.maximum(seen_BK, 1)
+    divisor_BK = np.maximum(seen_BK, 1)  # in a context never seen, everything is left to the shorter one
     reserved_BK = np.where(seen_BK > 0, seen_BK - kept_BKV.sum(2), 1) / divisor_BK
     kept_BKV /= divisor_BK[..., None]
     p_KBV = np.empty((ORDERS + 1, *count_BKV[:, 0].shape), np.float32)

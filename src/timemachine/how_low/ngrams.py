@@ -62,7 +62,7 @@ def _discounts(count_K: Integers) -> Floats:
     3 / 2.
     """
     n1, n2, n3, n4 = (int((count_K == count).sum()) for count in (1, 2, 3, 4))
-    if 0 in (n1, n2, n3, n4):
+    if 0 in (n1, n2, n3, n4):  # the formulas divide by them
         return np.array([0, 0.5, 1, 1.5])
     y = n1 / (n1 + 2 * n2)
     found = [0, 1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3]

@@ -41,7 +41,9 @@ class StreamLoader:
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         length = len(self.tokens_N)
+        # Another place in each epoch, so that windows are not cut at the same characters each time.
         start = 0 if self.generator is None else int(torch.randint(length, (), generator=self.generator))
+        # A process reads the same streams for a whole epoch, since it carries their states.
         share = slice(self.rank, None, self.world_size)
         first_B1 = start + torch.arange(self.batch_size)[share, None] * (length // self.batch_size)
         for window in range(len(self)):

@@ -14,8 +14,10 @@ class Symbols:
     """Tokens, each with a number of one byte; `<unk>` or the space is among them.
 
     `other`: the number of `<unk>`, or of the space if `<unk>` is not a symbol. It stands for any other character, and
-    for the characters before a text. `in_words`: a table for `bytes.translate` that maps letters to the number of their
-    lower case, and everything else to `other`.
+    for the characters before a text. Two tables for `bytes.translate` map these numbers: `in_words` those of letters to
+    the number of their lower case, and all others to `other`; `as_ascii` those of ASCII characters to their code, and
+    all others to unused codes, so that a compressor of bytes reads English as it is and any script in one byte per
+    character.
     """
 
     def __init__(self, tokens: Iterable[str]) -> None:
@@ -25,7 +27,10 @@ class Symbols:
         self.other = bytes([other])
         lower = [self._number.get(token.lower(), number) for token, number in self._number.items()]
         of_words = (number if token.isalpha() else other for token, number in zip(self.tokens, lower, strict=True))
-        self.in_words = bytes(of_words).ljust(MAX_SYMBOLS)
+        self.in_words = bytes(of_words).ljust(MAX_SYMBOLS)  # bytes.translate needs 256 entries
+        codes = [ord(token) if len(token) == 1 and token.isascii() else None for token in self.tokens]
+        unused = (code for code in (*range(128, MAX_SYMBOLS), *range(128)) if code not in codes)
+        self.as_ascii = bytes(next(unused) if code is None else code for code in codes).ljust(MAX_SYMBOLS)
 
     @classmethod
     def of(cls, vocab: Vocab) -> "Symbols":
@@ -34,10 +39,6 @@ class Symbols:
 
     def __len__(self) -> int:
         return len(self.tokens)
-
-    def as_read(self, text: str) -> str:
-        """Return a normalised text with U+FFFD in place of each character that is not a symbol."""
-        return "".join(character if character in self._number else "\ufffd" for character in text)
 
     def encode(self, text: str) -> bytes:
         """Return the number of each character of a normalised text."""

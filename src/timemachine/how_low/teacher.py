@@ -45,7 +45,8 @@ EPOCHS = 20
 BATCH_SIZE, NUM_STEPS = 16, 32
 RADIUS = 1
 
-_networks: WeakKeyDictionary[TimeMachine, Ensemble] = WeakKeyDictionary()  # for the runs of this process
+# Kept for the run's data, so that a report can score the networks without training them again.
+_networks: WeakKeyDictionary[TimeMachine, Ensemble] = WeakKeyDictionary()
 
 
 def train_loader(data: TimeMachine, training: Training) -> WindowLoader | InputDropout | StreamLoader:
@@ -84,6 +85,7 @@ def _with_another_text(tokens_N: Tensor, data: TimeMachine, training: Training) 
         written_N, expected_NV = write(text, num_chars, data.vocab, data.seed, networks)
     finally:
         torch.set_num_threads(threads)
+    # The training text keeps its own characters as targets; only the teacher's text has soft ones.
     target_NV = torch.cat([F.one_hot(known_N.long(), len(data.vocab)), expected_NV])
     return torch.cat([known_N, written_N]).to(tokens_N.device), target_NV.to(tokens_N.device)
 
@@ -108,6 +110,7 @@ def write(
     texts = [symbols.encode(text) for text in before]
     place_S = torch.tensor(vocab[symbols.tokens])
     index_BL, p_BLV = torch.empty(streams, length, dtype=torch.uint8), torch.zeros(streams, length, len(vocab))
+    # Spaces before the first character of the text give all streams the same length.
     X_BT, states = torch.tensor([vocab[list(text.rjust(MAX_CONTEXT))] for text in before]), None
     for place in range(length):
         p_BS = mixture.after(texts)
@@ -120,7 +123,7 @@ def write(
                 raise SettingError(f"training.teacher_networks={len(networks.models)}: {rule}")
             p_BS = (1 - NETWORKS_SHARE) * p_BS + NETWORKS_SHARE * theirs_BS
         below_BS = p_BS.cumsum(1) < generator.random((streams, 1), np.float32)
-        symbol_B = below_BS.sum(1).clip(max=len(symbols) - 1)
+        symbol_B = below_BS.sum(1).clip(max=len(symbols) - 1)  # the sum of p may be rounded to less than 1
         texts = [text[1 - MAX_CONTEXT :] + bytes([s]) for text, s in zip(texts, symbol_B.tolist(), strict=True)]
         X_BT = place_S[torch.from_numpy(symbol_B)][:, None]
         index_BL[:, place] = X_BT[:, 0]
@@ -144,11 +147,12 @@ def networks_of(data: TimeMachine, count: int) -> Ensemble | None:
 
 def train_networks(tokens_N: Tensor, vocab: Vocab, seed: int, count: int) -> Ensemble:
     """Train networks on a text, without changing the global random state."""
+    # Runs with the seeds 0, 1, 2, … must not share networks.
     return Ensemble([_trained(tokens_N, vocab, seed * 1_000 + number) for number in range(count)])
 
 
 def _trained(tokens_N: Tensor, vocab: Vocab, seed: int) -> RNNLMBeyond:
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]):  # a run's random numbers do not depend on its teacher
         torch.manual_seed(seed)
         model = RNNLMBeyond(len(vocab), TRAINING, **NETWORK)
         num_steps = min(NUM_STEPS, len(tokens_N))
