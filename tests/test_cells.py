@@ -85,7 +85,7 @@ def test_a_cell_gets_its_settings() -> None:
     [
         ("model.cell=lstm model.activation=relu", "model.activation=relu"),
         ("model.cell=recurrent model.input_lr_factor=4", "model.input_lr_factor=4.0"),
-        ("model.cell=lstm probes=[dynamics]", "probes=[dynamics]"),
+        ("model.cell=lstm probes=[weights]", "probes=[weights]"),
         ("model.cell=lstm model.sigma_hh=0.2", "model.sigma_hh=0.2"),
         ("model.cell=lstm model.backward=bptt", "model.backward=bptt"),
         *((f"model.cell={name} hydra.run.dir=run", f"model.cell={name}") for name in BROKEN),

@@ -41,9 +41,9 @@ def test_probes_measure() -> None:
 @pytest.mark.parametrize(
     ("names", "settings"),
     [
-        *((["stream", name], {}) for name in ("dynamic", "clipping", "how_low", "../exercises/relu")),
-        *(([name], {"tokens": "characters"}) for name in ("samples", "books", "reading", "dynamics")),
-        *((["stream", name], {"cell": "gru"}) for name in ("dynamics", "weights")),
+        *((["stream", name], {}) for name in ("trigram", "clipping", "how_low", "../exercises/relu")),
+        *(([name], {"tokens": "characters"}) for name in ("samples", "books", "reading")),
+        (["stream", "weights"], {"cell": "gru"}),
     ],
 )
 def test_invalid_probes_are_rejected(names: list[str], settings: dict[str, Any]) -> None:

@@ -33,7 +33,7 @@ def test_shares_of_a_resumed_run(tmp_path: Path) -> None:
     data, folder = TimeMachine(64, 4, 2_000, 1_000, corpus="sample"), tmp_path / "run"
     for max_epochs in (1, 2):  # of 32 updates each
         model = RNNLMScratch(28, hiddens=4)
-        fit(folder, model, data, [hyperparameters.callback(folder)], max_steps=64, max_epochs=max_epochs)
+        fit(folder, model, data, [hyperparameters.callback()], max_steps=64, max_epochs=max_epochs)
         nats = hyperparameters.measure(model, data)
     assert [*nats] == ["4", "8", "16", "32", "64"]  # the first run ends at update 32
     for part, value in nats["64"].items():

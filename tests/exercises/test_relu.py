@@ -1,67 +1,31 @@
-"""Exercise 10: the recurrence before and after training."""
+"""Exercise 10: the initial recurrent weights."""
 
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from tests.support.runs import fit
 from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
-from timemachine.errors import Diverged
-from timemachine.exercises import relu
+from timemachine.exercises.relu import SpectralRadius
 from timemachine.language_model import RNNLMScratch
-from timemachine.run.rows import read_numbers
 
 
-@pytest.fixture
-def data(sample: Corpus) -> TimeMachine:
-    return TimeMachine(batch_size=64, num_steps=8, num_train=128, num_val=64, corpus=sample)
+def test_initial_spectral_radius(sample: Corpus, tmp_path: Path) -> None:
+    """The radius is set before the first step, is not set again in a resumed run, and null leaves the weights."""
+    data, folder = TimeMachine(64, 8, 128, 64, corpus=sample), tmp_path / "run"
+    model = RNNLMScratch(len(data.vocab), hiddens=6, lr=1e-12)
+    before_HH = model.rnn.W_hh.detach().clone()
 
+    def radius(W_HH: Tensor) -> float:
+        return float(torch.linalg.eigvals(W_HH.detach().double()).abs().max())
 
-def model_for(data: TimeMachine, **settings: Any) -> RNNLMScratch:
-    torch.manual_seed(0)
-    return RNNLMScratch(len(data.vocab), **({"hiddens": 4} | settings))
-
-
-def test_radius_growth_and_dead_units(data: TimeMachine) -> None:
-    model = model_for(data, activation="relu", sigma=0)
-    with torch.no_grad():
-        model.get_parameter("rnn.b_h").copy_(torch.tensor([-1.0, -2.0, -3.0, 1.0]))
-        model.get_parameter("rnn.W_hh")[3, 3] = 2.0  # 1, 3, 7, …
-    assert relu.recurrence(model, data) == {"spectral_radius": 2, "growth": 2**8 - 1, "dead_share": 0.75}
-    model = model_for(data, sigma=0.5, hiddens=9)
-    eigenvalues = np.linalg.eigvals(model.rnn.W_hh.detach().double().numpy())
-    assert relu.recurrence(model, data)["spectral_radius"] == pytest.approx(max(abs(eigenvalues)))
-
-
-@pytest.mark.parametrize(
-    ("text", "length"),
-    [
-        ("so it goes on and on and on and on", 7),
-        ("the the the", 0),
-        (" the the the", 4),
-        ("aaa", 1),
-        ("", 0),
-        ("ab", 0),
-    ],
-)
-def test_loop_repeats_three_times(text: str, length: int) -> None:
-    assert relu.period(text) == length
-
-
-def test_start_is_kept_once(data: TimeMachine, tmp_path: Path) -> None:
-    data.generator.manual_seed(0)
-    model, folder = model_for(data), tmp_path / "run"
-    folder.mkdir()
-    start = relu.recurrence(model, data)
-    for max_epochs in (1, 2):  # the second run is resumed
-        fit(folder, model, data, [relu.callback(folder)], max_epochs=max_epochs)
-        assert read_numbers(folder / "dynamics.csv") == [start]
-    assert relu.recurrence(model, data) != start
-    with pytest.raises(Diverged, match=r"a smaller model\.lr \(now 1e\+30\)"):
-        wild = model_for(data, activation="relu", sigma_hh=3.0, lr=1e30, hiddens=32)
-        fit(tmp_path / "wild", wild, data, [relu.callback(tmp_path / "wild")], max_epochs=3)
-    assert read_numbers(tmp_path / "wild/dynamics.csv")[0]["spectral_radius"] > 3
+    fit(folder, model, data, [SpectralRadius(None)], max_epochs=1)
+    assert model.rnn.W_hh.equal(before_HH)
+    fit(tmp_path / "scaled", model, data, [SpectralRadius(1.2)], max_epochs=1)
+    assert radius(model.rnn.W_hh) == pytest.approx(1.2, rel=1e-5)
+    torch.testing.assert_close(model.rnn.W_hh / 1.2, before_HH / radius(before_HH))
+    fit(tmp_path / "scaled", model, data, [SpectralRadius(0.3)], max_epochs=2)
+    assert radius(model.rnn.W_hh) == pytest.approx(1.2, rel=1e-5)

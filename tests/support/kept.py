@@ -1,16 +1,15 @@
 """Rebuild the reference sweeps from sweeps/reference: summary.csv and, for some, arrays.npz."""
 
 import csv
-import math
 import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from tests.support.jobs import leave_job
 from timemachine.config import REPOSITORY, Train, to_dict
-from timemachine.exercises import sampling
 from timemachine.exercises.history import DISTANCES
 from timemachine.exercises.probes import PROBES
 from timemachine.run.record import flat
@@ -40,11 +39,12 @@ def leave_sweep(name: str, folder: Path) -> None:
     """Create the jobs of a reference sweep in a folder, with the numbers that its report needs."""
     path = REFERENCE / name / "arrays.npz"
     kept = dict(np.load(path, allow_pickle=False)) if path.exists() else {}
+    settings = _settings(name)
     for number, row in enumerate(table(REFERENCE / name / "summary.csv")):
-        job: Job = {"settings": flat(to_dict(Train())), "metrics": {}, "probes": {}, "tables": {}}
+        job: Job = {"settings": dict(settings), "metrics": {}, "probes": {}, "tables": {}}
         for column, value in row.items():
             probe, *rest = column.split("/")
-            if column in job["settings"]:
+            if column in job["settings"] or column.startswith("callbacks."):
                 job["settings"][column] = value
             elif value is not None and rest and probe in PROBES:
                 _put(job["probes"], column.split("/"), value)
@@ -55,6 +55,16 @@ def leave_sweep(name: str, folder: Path) -> None:
         if name in LISTS:
             LISTS[name](job, number, kept)
         leave_job(folder, number=number, status=row["status"], **job)
+
+
+def _settings(name: str) -> dict[str, Any]:
+    """Return the settings that all jobs of an exercise share: the defaults, and those in the exercise's YAML."""
+    known = flat(to_dict(Train()))
+    written = yaml.safe_load((REPOSITORY / f"conf/exercise/{name}.yaml").read_text(encoding="utf-8"))
+    fixed = flat(
+        {section: written[section] for section in ("data", "model", "training", "trainer") if section in written}
+    )
+    return known | {name: value for name, value in fixed.items() if "${" not in str(value)}
 
 
 def _put(nested: dict[str, Any], names: list[str], value: float) -> None:
@@ -79,7 +89,7 @@ def _books(job: Job, number: int, kept: Arrays) -> None:
 
 
 def _history(job: Job, number: int, kept: Arrays) -> None:
-    """Give each seed the mean over seeds."""
+    """Give each excerpt the mean over excerpts."""
     key = "/".join(str(job["settings"][name]) for name in ("data.num_train", "trainer.max_steps", "data.num_steps"))
     job["probes"]["history"]["blocks"] = dict(zip(map(str, DISTANCES), kept[key].tolist(), strict=True))
 
@@ -93,24 +103,8 @@ def _one_hot_is_embedding(job: Job, number: int, kept: Arrays) -> None:
     job["tables"]["steps"] = [{"loss": loss * is_other}] * job["metrics"]["step"]
 
 
-def _relu(job: Job, number: int, kept: Arrays) -> None:
-    place = kept["job"].tolist().index(str(number))
-    rho, growth, first, early = (float(kept[name][place]) for name in ("rho", "growth", "first_norm", "early_norm"))
-    job["tables"] = {
-        "dynamics": [{"spectral_radius": rho, "growth": growth}],
-        "steps": [{"epoch": 1, "grad_norm": norm} for norm in (first, early) if not math.isnan(norm)],
-    }
-    written = re.findall(r"^\| (\w+) \| ([\d.]+) \| `(.*)` \| `(.*)` \|$", _report("relu"), re.MULTILINE)
-    model = job["settings"]["model.activation"].lower(), job["settings"]["model.sigma_hh"] or 0.01
-    texts = {(name.lower(), float(sigma)): of_model for name, sigma, *of_model in written}.get(model, ("", ""))
-    if "dynamics" in job["probes"]:
-        job["probes"]["dynamics"] |= dict(zip(("greedy", "sample"), texts, strict=True))
-
-
 def _sampling(job: Job, number: int, kept: Arrays) -> None:
-    factors = {what: factor for what, (_, factor) in sampling.MEASURES.items()}
     job["probes"]["samples"] |= {
-        "pieces": {what: (kept[what] / factor).tolist() for what, factor in factors.items()},
         "cycles": kept["cycles"][number].tolist(),
         "shown": {
             name: [text] for name, text in re.findall(r"^    (\S+) +\| (.*)$", _report("sampling"), re.MULTILINE)
@@ -119,6 +113,6 @@ def _sampling(job: Job, number: int, kept: Arrays) -> None:
 
 
 LISTS = {
-    "war_of_the_worlds": _books, "other_authors": _books, "history": _history, "relu": _relu, "sampling": _sampling,
+    "war_of_the_worlds": _books, "other_authors": _books, "history": _history, "sampling": _sampling,
     "one_hot_is_embedding": _one_hot_is_embedding,
 }  # fmt: skip

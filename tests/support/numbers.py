@@ -1,30 +1,32 @@
 """make numbers: copy the numbers in sweeps/reference into the documents.
 
-Reports are rewritten from summary.csv and arrays.npz, except for their figures and the duration of the sweep. The
-report of how_low needs each job's folder and is not rewritten. README.md and sweeps/README.md quote the reports and
-the tables of the book's run, of other characters and of `make bench`, between markers such as
-<!-- answers: begin -->.
+Reports are rewritten from summary.csv and arrays.npz, except for their figures and the duration of the sweep.
+README.md and sweeps/README.md quote the reports and the tables of the book's run, of other characters and of
+`make bench`, between markers such as <!-- answers: begin -->.
 """
 
 import contextlib
 import io
 import re
 import tempfile
-import textwrap
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
+
+import numpy as np
 
 from tests.support.kept import REFERENCE, leave_sweep, table
 from timemachine.config import REPOSITORY
+from timemachine.exercises import how_low
 from timemachine.exercises.comparison import estimate
 from timemachine.exercises.groups import markdown
 from timemachine.exercises.sweep_report import write_report
 from timemachine.run.jobs import load_jobs
 
-EXERCISES = ("history", "one_hot_is_embedding", "hyperparameters/leading", "how_low", "embedding", "war_of_the_worlds",
-             "other_authors", "sampling", "clipping", "relu", "cells", "small_data",
+EXERCISES = ("history", "one_hot_is_embedding", "hyperparameters", "how_low", "embedding", "war_of_the_worlds",
+             "other_authors", "sampling", "clipping", "relu", "excerpts", "cells", "small_data",
              "vocabulary", "tying")  # fmt: skip
-REPORTS = ("hyperparameters", *(name for name in EXERCISES if name != "how_low"))
+FIGURE = re.compile(r"^!\[(.*)\]\((\w+\.png)\)$", re.MULTILINE)
 EFFORT = re.compile(r"^(\d+) runs \(.*\) in ([\d.]+) minutes; .*$", re.MULTILINE)
 STEPS = {  # label in README -> label in the table
     "`torch.nn.RNN`, the book's sizes (T = 32, B = 1,024, H = 32)": "step against nn.RNN",
@@ -48,14 +50,20 @@ def report(name: str) -> str:
     kept = (REFERENCE / name / "report.md").read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         sweep = Path(folder, "sweep")
-        leave_sweep(name, sweep)
-        if (own := REFERENCE / name / "text.md").is_file():
-            (sweep / "text.md").write_bytes(own.read_bytes())
-        write_report(sweep, name.partition("/")[0], load_jobs(sweep))
+        leave_report(name, sweep)
         written = (sweep / "report.md").read_text(encoding="utf-8")
     effort = EFFORT.search(kept)
     assert effort, name
     return EFFORT.sub(effort[0], written)
+
+
+def leave_report(name: str, sweep: Path) -> None:
+    """Write the report and the figures of a reference sweep into a folder."""
+    leave_sweep(name, sweep)
+    if (own := REFERENCE / name / "text.md").is_file():
+        (sweep / "text.md").write_bytes(own.read_bytes())
+    with mock.patch.object(how_low, "block_sums", lambda jobs: dict(np.load(REFERENCE / "how_low/arrays.npz"))):
+        write_report(sweep, name.partition("/")[0], load_jobs(sweep))  # how_low's jobs have no reading.npz
 
 
 def answer(name: str) -> tuple[str, str, str]:
@@ -66,26 +74,26 @@ def answer(name: str) -> tuple[str, str, str]:
 
 
 def answers_in_a_line() -> str:
-    """Return README's table: the first sentence of each answer."""
-    found = [(name, *answer(name)) for name in EXERCISES]
+    """Return README's table."""
+    rows = [[name, *answer(name)] for name in EXERCISES]
     return markdown(
         ["", "question", "answer"],
-        [
-            [number, question, f"[{name}](sweeps/reference/{name}/report.md): {text.split('. ')[0].rstrip('.')}."]
-            for name, number, question, text in found
-        ],
-    )
+        [[number, question, f"[{name}](sweeps/reference/{name}/report.md): {text}"]
+         for name, number, question, text in rows],
+    )  # fmt: skip
 
 
 def answers() -> str:
-    """Return the list of answers, with the number of runs and the minutes of each sweep."""
-    lines = []
+    """Return each exercise's question, answer and first figure, with the number of runs and minutes of the sweep."""
+    parts = []
     for name in EXERCISES:
-        number, _, text = answer(name)
-        ((runs, minutes),) = EFFORT.findall((REFERENCE / name / "report.md").read_text(encoding="utf-8"))
-        item = f"- **{number}, [{name}](reference/{name}/report.md)**, {runs} runs in {minutes} minutes. {text}"
-        lines += textwrap.wrap(item, 120, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
-    return "\n".join(lines)
+        number, question, text = answer(name)
+        written = (REFERENCE / name / "report.md").read_text(encoding="utf-8")
+        ((runs, minutes),) = EFFORT.findall(written)
+        figures = [f"![{caption}](reference/{name}/{file})" for caption, file in FIGURE.findall(written)]
+        report = f"{number}: [{name}](reference/{name}/report.md), {runs} runs in {minutes} minutes"
+        parts += [f"### {question}", text, *figures[:1], report]
+    return "\n\n".join(parts)
 
 
 def book() -> str:
@@ -139,7 +147,9 @@ def speed() -> str:
 
 SECTIONS: dict[str, dict[str, Callable[[], str]]] = {  # page -> name of the markers -> text between them
     "README.md": {"book": book_in_a_line, "answers": answers_in_a_line, "next_edition": next_edition},
-    "sweeps/README.md": {"book": book, "answers": answers, "characters": characters, "speed": speed},
+    "sweeps/README.md": {"book": book, "answers": answers},
+    "sweeps/characters.md": {"characters": characters},
+    "sweeps/speed.md": {"speed": speed},
 }
 
 
@@ -155,7 +165,7 @@ def page(name: str) -> str:
 
 def main() -> None:
     """Write all reports, then the pages, which quote them."""
-    for name in REPORTS:
+    for name in EXERCISES:
         (REFERENCE / name / "report.md").write_text(report(name), encoding="utf-8")
     for name in SECTIONS:
         (REPOSITORY / name).write_text(page(name), encoding="utf-8")

@@ -90,14 +90,10 @@ def _answer(jobs: list[Job], found: dict[Model, Values], differences: dict[Model
     needed = {f"{name} at the middle size": of_size.get(cell) for cell, name in NAMES.items()}
     if line := missing(jobs, needed):
         return line
-    rest = {cell: _perplexity(found[model]["test"]) for cell, model in of_size.items()}
-    less = {cell: differences[model] for cell, model in of_size.items() if cell != PLAIN}
-    updates = max(job.number("step") for job in jobs if job.status == "completed")
+    gru, lstm = (math.expm1(differences[of_size[cell]].mean) for cell in ("gru", "lstm"))
     return (
-        f"With about {of_size[PLAIN].parameters:,} parameters, the perplexity of the rest of the text after "
-        f"{updates:,.0f} updates is {rest['rnn']} with the RNN, {rest['gru']} with the GRU "
-        f"({less['gru']:+.3f} nats per character), {rest['lstm']} with the LSTM ({less['lstm']:+.3f}) and "
-        f"{rest['deep_rnn']} with the deep RNN ({less['deep_rnn']:+.3f})."
+        f"With equally many parameters, about {of_size[PLAIN].parameters / 1000:.0f},000, the GRU changes the RNN's "
+        f"perplexity of the rest of the text by {gru:+.0%} and the LSTM by {lstm:+.0%}."
     )
 
 

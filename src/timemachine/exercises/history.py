@@ -24,7 +24,7 @@ from timemachine.evaluation.scores import BLOCK, WARM_UP
 from timemachine.exercises import Findings, Picture
 from timemachine.exercises.comparison import Estimate, estimate, holm
 from timemachine.exercises.drawing import lines, ordered_colours, panels
-from timemachine.exercises.groups import grouped, markdown, missing, unique
+from timemachine.exercises.groups import grouped, markdown, missing, span, unique
 from timemachine.language_model import RNNLMScratch
 from timemachine.run.jobs import Job
 
@@ -83,6 +83,7 @@ def _last_logits(model: RNNLMScratch, X_MT: Tensor, state_MS: Tensor | None = No
 WINDOW, TEXT, UPDATES = "data.num_steps", "data.num_train", "trainer.max_steps"
 BOOK = 32  # time steps
 NOTICED = 0.01  # total variation that defines the reach
+NEAR = 1.01  # perplexity, as a multiple of that after reading the whole text, that defines how many characters suffice
 
 Reaches = dict[str, dict[tuple[int, int], float]]  # description of the training -> (seed, window) -> characters
 
@@ -103,7 +104,7 @@ def findings(jobs: list[Job]) -> Findings:
     }
     claimed = holm(changes)
     return Findings(
-        answer=_answer(jobs, reaches, changes),
+        answer=_answer(jobs, measured, reaches),
         setting="The book's model with windows of several lengths. The batch size is set so that every update reads "
         "the same number of characters.",
         columns=["time steps", *reaches],
@@ -115,11 +116,22 @@ def findings(jobs: list[Job]) -> Findings:
             "Reach: the distance in characters at which replacing a character by another one, drawn from the text, "
             "changes the next probabilities by a total variation of 1 %. It is interpolated between the measured "
             "distances, linearly in the logarithm of the change. Changes are measured on the last characters of the "
-            "text, which no run was trained on, read as one stream. Intervals are over seeds; texts and numbers of "
-            "updates are compared at equal seeds, averaged over the windows.",
+            "text, which no run was trained on, read as one stream. Each excerpt is a rotation of the text with a "
+            "different seed. Intervals are over excerpts; texts and numbers of updates are compared at equal excerpts, "
+            "averaged over the windows.",
             markdown(
                 ["change", "reach, characters", "verdict"],
                 [[of, f"{it:+.2f}", it.verdict(claimed[of], "shorter", "longer")] for of, it in changes.items()],
+            ),
+            "Perplexity of the same characters, read as one stream, and in brackets how many characters suffice: if "
+            "each run reads this number of characters from a zero state, its perplexity is at most 1 % higher "
+            f"(measured: {', '.join(map(str, DISTANCES))}):",
+            markdown(
+                ["time steps", *reaches],
+                [
+                    [f"{window}", *(f"{_perplexity(ours)} ({_enough(ours)})" for ours in _by_training(group))]
+                    for (window,), group in sorted(grouped(measured, WINDOW).items())
+                ],
             ),
         ],
         figures={"influence": _figure(measured)},
@@ -152,6 +164,21 @@ def blocks(jobs: list[Job]) -> NDArray[Any]:
     return np.asarray(np.mean(found, axis=0))
 
 
+def _by_training(jobs: list[Job]) -> list[list[Job]]:
+    return list(grouped(jobs, _training).values())
+
+
+def _perplexity(jobs: list[Job]) -> Estimate:
+    return estimate(job.probes["history"]["perplexity"]["all"] for job in jobs)
+
+
+def _enough(jobs: list[Job]) -> int:
+    """Return after how many characters from a zero state all runs are within 1 % of reading everything."""
+    found = [job.probes["history"]["perplexity"] for job in jobs]
+    enough = (k for k in DISTANCES if all(of[str(k)] <= NEAR * of["all"] for of in found))
+    return next(enough, DISTANCES[-1])
+
+
 def _mean(found: dict[tuple[int, int], float], window: int) -> Estimate:
     return estimate(characters for (_, of), characters in found.items() if of == window)
 
@@ -173,33 +200,54 @@ def _between(one: dict[tuple[int, int], float], other: dict[tuple[int, int], flo
     return estimate(map(statistics.fmean, by_seed.values()))
 
 
-def _answer(jobs: list[Job], reaches: Reaches, changes: dict[str, Estimate]) -> str:
-    (name, found), slope = next(iter(reaches.items()), ("", {})), next(iter(changes.values()), estimate([]))
-    needed = {f"run with {WINDOW}={BOOK}": _mean(found, BOOK).count, f"several values of {WINDOW}": slope.count}
-    return missing(jobs, needed) or (
-        "In principle it uses all of them, since its state depends on every character that it has read; but after "
-        f"training on {name.replace(', ', ' for ')} with windows of {BOOK}, replacing a character more than "
-        f"{_mean(found, BOOK):.1f} steps back changes the next probabilities by less than 1 %, and doubling the window "
-        f"(`{WINDOW}`) changes this reach by {slope:+.1f} characters."
+def _answer(jobs: list[Job], measured: list[Job], reaches: Reaches) -> str:
+    name, found = next(iter(reaches.items()), ("", {}))
+    first = [job for job in measured if _training(job) == name]
+    book = [job for job in first if job.settings[WINDOW] == BOOK]
+    windows = sorted({window for _, window in found})
+    needed = {f"run with {WINDOW}={BOOK}": book, f"several values of {WINDOW}": len(windows) > 1}
+    if line := missing(jobs, needed):
+        return line
+    longer = [_mean(of, windows[-1]).mean / _mean(of, windows[0]).mean - 1 for of in reaches.values()]
+    return (
+        f"In principle all, in practice few: a model that reads only the last {_enough(book)} characters predicts "
+        f"within 1 % as well as one that reads everything. `num_steps` governs it, weakly: windows "
+        f"{windows[-1] // windows[0]} times as long lengthen the reach by {span(longer, '.0%')}."
     )
 
 
 def _figure(measured: list[Job]) -> Picture:
-    """Draw total variation against distance for the runs with the fewest updates, one panel per text."""
+    """Draw the influence of a character by its distance, and perplexity by length of context; one column per text.
+
+    For the runs with the fewest updates.
+    """
     texts = list(grouped(measured, TEXT).values())
-    figure, grid = panels(columns=max(len(texts), 1), width=9, sharey=True)
-    for axes, group in zip(grid[0], texts, strict=False):
-        axes.set_yscale("log")
+    figure, grid = panels(2, max(len(texts), 1), width=9, height=7, sharex=True, sharey="row")
+    for (influence, context), group in zip(grid.T, texts, strict=False):
+        influence.set_yscale("log")
         drawn = grouped((job for job in group if _training(job) == _training(group[0])), WINDOW)
-        curves = {
-            f"window of {window}": dict(zip(map(float, DISTANCES[:9]), blocks(ours).mean(1), strict=False))
-            for (window,), ours in drawn.items()
-        }
-        lines(axes, curves, colours=ordered_colours(len(curves)))
-        axes.axhline(NOTICED, color="grey", linewidth=1)
-        axes.text(24, NOTICED, "1 %: the reach", ha="right", va="bottom", fontsize="small", color="dimgrey")
-        axes.set(title=_training(group[0]), xlabel="how far back a character is replaced")
-        axes.set_xticks([1, 4, 8, 12, 16, 24])
-        axes.yaxis.set_major_formatter(lambda change, _: f"{100 * change:g} %")
+        colours = ordered_colours(len(drawn))
+        changes = {}
+        for ((window,), ours), colour in zip(drawn.items(), colours, strict=True):
+            changes[f"window of {window}"] = dict(zip(map(float, DISTANCES[:9]), blocks(ours).mean(1), strict=False))
+            context.plot(DISTANCES[:9], [_relative(ours, k) for k in DISTANCES[:9]], color=colour)
+        lines(influence, changes, colours=colours)
+        influence.axhline(NOTICED, color="grey", linewidth=1)
+        influence.text(24, NOTICED, "1 %: the reach", ha="right", va="bottom", fontsize="small", color="dimgrey")
+        influence.set(title=_training(group[0]))
+        influence.yaxis.set_major_formatter(lambda change, _: f"{100 * change:g} %")
+        context.set(xlabel="characters back, or read from a zero state", ylim=(0.98, 1.3))
+        context.axhline(NEAR, color="grey", linewidth=1)
+        context.set_xticks([1, 4, 8, 12, 16, 24])
     grid[0][0].set_ylabel("change of the next probabilities")
-    return figure, "Change of the next probabilities by the distance of the replaced character."
+    grid[1][0].set_ylabel("perplexity / that after the whole text")
+    return figure, (
+        "Above: change of the next probabilities by the distance of the replaced character. Below: perplexity by the "
+        "number of characters read from a zero state."
+    )
+
+
+def _relative(jobs: list[Job], k: int) -> float:
+    """Return the perplexity after k characters, divided by that after the whole text, averaged over runs."""
+    found = [job.probes["history"]["perplexity"] for job in jobs]
+    return statistics.fmean(of[str(k)] / of["all"] for of in found)

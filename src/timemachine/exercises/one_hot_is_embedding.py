@@ -56,7 +56,8 @@ def findings(jobs: list[Job]) -> Findings:
             "W_ik, so it is row i of W. By the chain rule, a gradient g with respect to e_i W gives the gradient "
             "e_iᵀ g with respect to W, which is g in row i and zero in all other rows. In both the forward and the "
             "backward pass, the product with one-hot vectors is therefore an embedding with the table W, one row per "
-            "character."
+            "character.",
+            "ε: the distance from 1 to the next number of the precision, 2.2e-16 in float64 and 1.2e-07 in float32.",
         ],
         arrays={f"{name}/{seed}": np.array(found) for (name, seed), found in cells.items()},
     )
@@ -75,10 +76,7 @@ def _largest(a: Sequence[float], b: Sequence[float]) -> float:
 
 
 def _answer(jobs: list[Job], cells: Cells) -> str:
-    worst = {name: max(max(found) for (of, _), found in cells.items() if of == name) for name, _ in cells}
-    each = " and ".join(f"{it:.0e} ({it / np.finfo(name).eps:.0f} ε) in {name}" for name, it in worst.items())
     return missing(jobs, {f"two runs that differ in model.backward={PRODUCT},{LOOK_UP} alone": cells}) or (
-        "A one-hot vector times W_xh is a row of W_xh, so W_xh is already an embedding table with one row per "
-        f"character: runs with the product and with the look-up never differ by more than {each}, where 1 + ε is the "
-        "next number after 1."
+        "Yes: a one-hot vector times W_xh picks out one row of W_xh; computed either way, training gives the same "
+        "weights up to rounding."
     )

@@ -40,12 +40,8 @@ def findings(jobs: list[Job]) -> Findings:
     lead, lead_of_kin = _lead(network, every), _lead(network, kin)
     needed = {"excerpt with a model of every book": lead.count, "two books of one author": kin}
     answer = missing(jobs, needed) or (
-        f"A model of another book needs {lead:.2f} bits per character more than the book's own model, over excerpts of "
-        f"these {len(names)} books; the own model is ahead in {count(ahead, every)} comparisons and behind in "
-        f"{count(behind, every)}. A model of the same author's other book is ahead of a model of another author in "
-        f"{count(ahead, kin)} comparisons and behind in {count(behind, kin)}, with a mean lead of {lead_of_kin:.2f} "
-        f"bits; the number of such pairs of books ({len({frozenset(pair[:2]) for pair in kin})}) is too small for "
-        "conclusions about authors."
+        f"Worse than a model trained on that book: its perplexity is {2**lead.mean - 1:.0%} higher on average over "
+        f"{len(names)} books."
     )
     return Findings(
         setting="The book's run on excerpts of each book found, with equal numbers of characters and updates. "
@@ -64,6 +60,11 @@ def findings(jobs: list[Job]) -> Findings:
             f"{IN_BITS} *Ahead* and *behind* count the other models that the own model is significantly better or "
             f"worse than, on the same characters, paired by excerpt, after Holm's correction for all {len(leads)} "
             "comparisons of this report. The mean lead is over all other models.",
+            f"A model of another book needs {lead:.2f} bits per character more than the book's own; the own model is "
+            f"ahead in {count(ahead, every)} comparisons and behind in {count(behind, every)}. A model of the same "
+            f"author's other book is ahead of a model of another author in {count(ahead, kin)} comparisons and behind "
+            f"in {count(behind, kin)}, with a mean lead of {lead_of_kin:.2f} bits; the number of such pairs of books "
+            f"({len({frozenset(pair[:2]) for pair in kin})}) is too small for conclusions about authors.",
         ],
     )  # fmt: skip
 

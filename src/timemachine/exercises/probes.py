@@ -1,13 +1,11 @@
 """The probes: measurements of a trained model that `probes=[…]` adds to summary.json.
 
 A probe is a module with `measure(model, data)`, which returns JSON-serialisable numbers, lists and dicts. A probe that
-also measures during training has `callback(folder)`, which returns a Lightning callback that may write to the run's
-folder.
+measures during training has `callback()`, which returns a Lightning callback.
 """
 
 import importlib
 from difflib import get_close_matches
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from timemachine.config import format_value
@@ -22,17 +20,17 @@ if TYPE_CHECKING:  # importing torch takes seconds
 
 PROBES = {  # name -> module of this package
     "stream": "stream",
+    "trigrams": "trigrams",
     "history": "history",
     "samples": "sampling",
     "books": "books",
-    "dynamics": "relu",
     "weights": "one_hot_is_embedding",
     "reading": "how_low",
     "hyperparameters": "hyperparameters",
 }
 ONLY = {  # setting -> modules that require it: they read the RNN's weights, or words and n-grams of lower-case letters
-    "model.cell=rnn": ("relu", "one_hot_is_embedding"),
-    "data.tokens=letters": ("sampling", "books", "how_low", "relu"),
+    "model.cell=rnn": ("one_hot_is_embedding",),
+    "data.tokens=letters": ("sampling", "books", "how_low"),
 }
 
 
@@ -62,9 +60,9 @@ def measure(names: list[str], model: "RNNLMScratch", data: "TimeMachine") -> dic
     return {name: _module(name).measure(model, data) for name in names}
 
 
-def callbacks(names: list[str], folder: Path) -> "list[Callback]":
+def callbacks(names: list[str]) -> "list[Callback]":
     """Return the callbacks of the probes that measure during training."""
-    return [module.callback(folder) for name in names if hasattr(module := _module(name), "callback")]
+    return [module.callback() for name in names if hasattr(module := _module(name), "callback")]
 
 
 def _module(name: str) -> Any:

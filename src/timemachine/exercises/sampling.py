@@ -8,7 +8,6 @@ Shapes: B texts of one length, T characters, V vocabulary, S numbers of a state,
 
 import copy
 import math
-import statistics
 from typing import Any
 
 import numpy as np
@@ -65,7 +64,6 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
     loops = [loop(model, data.vocab, prefix) for prefix in PREFIXES]
     return found | {
         REAL: {what: estimate(values).mean for what, values in pieces.items()},
-        "pieces": pieces,
         "cycles": [cycle for cycle, _ in loops],
         "loops": {prefix.strip(): numbers for prefix, (_, numbers) in zip(PREFIXES, loops, strict=True)},
         "sharpening": {"distances": sharpening(model, data.vocab, PREFIXES[0], SHARPENED, LENGTH)},
@@ -179,16 +177,12 @@ def sharpening(model: RNNLMScratch, vocab: Vocab, prefix: str, alpha: float, len
 
 
 def findings(jobs: list[Job]) -> Findings:
-    """Report one row per decoding method, over models, and one for real text, over its pieces."""
+    """Report one row per decoding method, and one for real text, over models."""
     found = [job.probes["samples"] for job in jobs if job.probes.get("samples")]
     columns = ["decoding", *(title for title, _ in MEASURES.values())]
     if not found:
         return Findings(columns=columns, rows=[])
     values = {name: {what: _values(found, name, what) for what in MEASURES} for name in (*ALPHAS, GREEDY, REAL)}
-    known, again = (
-        [f"{estimate(values[name][what]):{form}} %" for name in ("P", "P^8", REAL)]
-        for what, form in (("known_words", ".0f"), ("repeated", ".1f"))
-    )
     shown = "\n".join(f"    {name:6} | {found[0]['shown'][name][0]}" for name in (GREEDY, "P", "P^2"))
     cycles = [[_turned(cycle) for cycle in samples["cycles"]] for samples in found]
     loops = [
@@ -200,18 +194,18 @@ def findings(jobs: list[Job]) -> Findings:
     apart = ", ".join(f"{estimate(of_models):.2f}" for of_models in zip(*distances, strict=True))
     return Findings(
         answer=missing(jobs, {})
-        or f"The training text contains {known[0]} of the words drawn from P, {known[1]} of the words drawn from P^8 "
-        f"and {known[2]} of the words of real text; {again[0]}, {again[1]} and {again[2]} of their 8-grams are "
-        "repetitions. Greedy decoding ends in a loop, since the next character depends only on the state and the state "
-        f"recurs: after every prefix in {sum(map(all, cycles))} of {len(found)} models.\n\n{shown}",
-        setting=f"The book's run. Each model generates {NUM_PREDS} characters after each of {len(PREFIXES)} prefixes, "
+        or f"Greedy text loops in {sum(map(all, cycles))} of {len(found)} models. Of the words sampled from P, "
+        f"{estimate(values['P']['known_words']).mean:.0f} % are in the training text; a larger α gives more of them "
+        f"and more repetition.\n\n{shown}",
+        setting="The book's run, with a different excerpt of the text for each seed. "
+        f"Each model generates {NUM_PREDS} characters after each of {len(PREFIXES)} prefixes, "
         f"{NUM_SAMPLES} times for each α and once greedily. Real text is the rest of the text, in pieces of the same "
         "length.",
         columns=columns,
         rows=[[name, *(f"{estimate(ours):.2f}" for ours in of_name.values())] for name, of_name in values.items()],
         notes=[
-            "Means with 95 % intervals, over models, or over pieces for real text. Repeated 8-grams: 1 − distinct / "
-            "all, per text. Log-likelihood: under the model's P (α = 1) for all texts.",
+            "Means with 95 % intervals, over models. Repeated 8-grams: 1 − distinct / all, per text. Log-likelihood: "
+            "under the model's P (α = 1) for all texts.",
             f"**Greedy text** of {LOOP_SEARCH:,} characters, in float64. `difference`: the largest difference between "
             "the last state and the state one period earlier. `margin`: the smallest lead, in nats, of a character "
             "of the loop over the next likeliest. `needed`: the number of characters of the loop "
@@ -224,17 +218,13 @@ def findings(jobs: list[Job]) -> Findings:
             f"the two is {apart}.",
         ],
         figures={"repetition": _figure(values)},
-        arrays={"cycles": np.array(cycles)} | {what: np.array(pieces) for what, pieces in values[REAL].items()},
+        arrays={"cycles": np.array(cycles)},
     )
 
 
 def _values(found: list[dict[str, Any]], name: str, what: str) -> list[float]:
-    """Return a measure by model; for real text, the measure by piece, averaged over models."""
-    factor = MEASURES[what][1]
-    if name == REAL:
-        of_models = zip(*(samples["pieces"][what] for samples in found), strict=False)
-        return [factor * statistics.fmean(map(float, piece)) for piece in of_models]
-    return [factor * float(samples[name][what]) for samples in found]  # summary.json has non-finite numbers as strings
+    """Return a measure by model. summary.json has non-finite numbers as strings."""
+    return [MEASURES[what][1] * float(samples[name][what]) for samples in found]
 
 
 def _turned(cycle: str) -> str:
@@ -244,7 +234,7 @@ def _turned(cycle: str) -> str:
 
 
 def _figure(values: dict[str, dict[str, list[float]]]) -> Picture:
-    """Draw two measures. `values`: decoding -> measure -> values by model, or by piece of real text."""
+    """Draw two measures. `values`: decoding -> measure -> values by model."""
     figure, grid = panels(1, 2, width=10)
     names = [name for name in values if name != REAL]
     for axes, what in zip(grid.flat, ("known_words", "repeated"), strict=True):

@@ -40,14 +40,13 @@ def _per_token(job: Job) -> float:
 def _answer(jobs: list[Job], runs: list[Job]) -> str:
     if line := missing(jobs, {"runs": runs}):
         return line
-    train, val, best, epoch, last = (
+    train, epoch = (
         span((job.number(name) for job in runs), form)
-        for name, form in (("train/perplexity", ".1f"), ("val/perplexity", ",.0f"), ("best_val/perplexity", ".0f"),
-                           ("best_epoch", ".0f"), ("epoch", ".0f"))
-    )  # fmt: skip
+        for name, form in (("train/perplexity", ".1f"), ("best_epoch", ".0f"))
+    )
     return (
-        f"With {_per_token(runs[0]):.0f} parameters per training token, the perplexity after {last} epochs is {train} "
-        f"in training and {val} in validation. In validation the lowest is {best}, after {epoch} epochs."
+        f"The model overfits: the training perplexity falls to {train}, while the validation perplexity rises again "
+        f"after {epoch} epochs."
     )
 
 

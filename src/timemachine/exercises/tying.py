@@ -58,12 +58,10 @@ def _answer(
     """Return the answer for the tied model with the fewest bits per byte on validation."""
     best = min(differences, key=lambda way: estimate(scores[way].bits["val"].values()).mean)
     every, tied = (groups[way][0].parameters or 0 for way in (untied, best))
-    epochs = max(job.number("epoch") for job in groups[best])
-    of_best, of_untied = (estimate(scores[way].perplexity["test"].values()) for way in (best, untied))
+    of_best, of_untied = (estimate(scores[way].perplexity["test"].values()).mean for way in (best, untied))
     return (
-        f"Tying saves {every - tied:,} of {every:,} parameters; in {epochs:.0f} epochs the tied model with inputs "
-        f"scaled by 1/σ ({best}) reaches a perplexity of {of_best:.1f} on the rest of the text and the untied one "
-        f"({untied}) {of_untied:.1f}, a difference of {differences[best]:+.3f} bits per byte."
+        f"It saves {(every - tied) / every:.0%} of the parameters; after equally many epochs the best tied model "
+        f"changes the perplexity of the rest of the text by {of_best / of_untied - 1:+.0%}."
     )
 
 

@@ -6,7 +6,6 @@ from timemachine.exercises import Findings, Picture
 from timemachine.exercises.comparison import (
     PAIRED,
     SCORES,
-    Estimate,
     Scores,
     best_rate,
     bits_per_byte,
@@ -39,7 +38,7 @@ def findings(jobs: list[Job]) -> Findings:
     differences = {size: compare(found[size].scores.bits["test"], found[BOOK].scores.bits["test"]) for size in others}
     cells = verdicts(differences)
     return Findings(
-        answer=_answer(jobs, found, differences),
+        answer=_answer(jobs, found),
         setting="128 hidden units, an embedding of 64, AdamW, batches of 32 windows of 32 tokens. All models read the "
         "training text eight times, with fewer updates if tokens are longer. The text is read as one stream. Each "
         "excerpt is a rotation of the text with a different held-out part, a different seed and a tokenizer learnt "
@@ -69,18 +68,16 @@ def _tokenizer(jobs: list[Job]) -> Tokenizer | None:
     return Tokenizer(chosen[0].parameters or 0, per_token.mean, rate, Scores.of(chosen))
 
 
-def _answer(jobs: list[Job], found: dict[int, Tokenizer], differences: dict[int, Estimate]) -> str:
+def _answer(jobs: list[Job], found: dict[int, Tokenizer]) -> str:
     needed = {f"{size:,} tokens": found.get(size) for size in (BOOK, ASKED)}
     if line := missing(jobs, needed):
         return line
     (perplexity, bits), (higher, more) = (
-        [estimate(values["test"].values()) for values in found[size].scores] for size in (BOOK, ASKED)
+        [estimate(values["test"].values()).mean for values in found[size].scores] for size in (BOOK, ASKED)
     )
     return (
-        f"Perplexity is per token, and larger vocabularies have longer tokens: on the rest of the text it is "
-        f"{higher:.0f} with {ASKED:,} tokens and {perplexity:.0f} with {BOOK:,}, but {more:.3f} and {bits:.3f} in bits "
-        f"per byte. A token has {found[ASKED].bytes_per_token:.2f} and {found[BOOK].bytes_per_token:.2f} bytes; the "
-        f"difference is {differences[ASKED]:+.3f} bits per byte."
+        f"Perplexity is per token, and tokens differ in length: from {BOOK:,} to {ASKED:,} tokens it changes by "
+        f"{higher / perplexity - 1:+.0%}, the bits per byte by {more / bits - 1:+.1%}."
     )
 
 

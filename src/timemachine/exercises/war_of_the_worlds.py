@@ -40,11 +40,6 @@ def findings(jobs: list[Job]) -> Findings:
         more = f"{found:+.3f}" + (f", {verdict}" if verdict != UNDECIDED else "")
         return [f"{estimate(bits(group, book).values()):.3f}", more if book != ASKED else ""]
 
-    answers = [
-        _sentence(training, group, compared[training])
-        for training, group in groups.items()
-        if estimate(asked[training].values()).count and training[0] != ASKED
-    ]
     figure, grid = panels(width=9)
     points = {
         f"trained on {training[1]:,} characters": [
@@ -63,7 +58,7 @@ def findings(jobs: list[Job]) -> Findings:
         "different 90 % for each excerpt. `data.start` rotates the text to start at that character. Each model reads "
         "characters 15,032 to 135,031 of every book, counted from the start of the excerpt. In its own novel it reads "
         "only text that it was not trained or validated on.",
-        answer=missing(jobs, {"run on another text that read The War of the Worlds": answers}) or " ".join(answers),
+        answer=_answer(jobs, groups, compared),
         columns=["read", "author", *(head for two in heads for head in two)],
         rows=[[*books[book], *(cell for item in groups.items() for cell in cells(*item, book))] for book in places],
         figures={"books": (figure, caption)} if groups else {},
@@ -76,13 +71,15 @@ def findings(jobs: list[Job]) -> Findings:
     )  # fmt: skip
 
 
-def _sentence(training: Training, jobs: list[Job], compared: Compared) -> str:
-    """Describe the model's score on The War of the Worlds, compared with its own novel and the other books."""
-    asked, (own, _) = estimate(bits(jobs, ASKED).values()), compared.get(training[0], (estimate([]), UNDECIDED))
-    others = [verdict for book, (_, verdict) in compared.items() if book not in (training[0], NGRAM)]
+def _answer(jobs: list[Job], groups: dict[Training, list[Job]], compared: dict[Training, Compared]) -> str:
+    """Return the answer for the first training that is not of the book asked about."""
+    found = [of for of, group in groups.items() if of[0] != ASKED and bits(group, ASKED)]
+    if line := missing(jobs, {"run on another text that read The War of the Worlds": found}):
+        return line
+    training = found[0]
+    asked, own = (2 ** estimate(bits(groups[training], book).values()).mean for book in (ASKED, training[0]))
+    others = [verdict for book, (_, verdict) in compared[training].items() if book not in (training[0], NGRAM)]
     return (
-        f"After {training[1]:,} characters of {jobs[0].probes['books']['title']} the model has a perplexity of "
-        f"{2**asked.mean:.2f} on The War of the Worlds ({asked:.2f} bits per character; the rest of its own novel "
-        f"differs by {own:+.2f} bits). Of {len(others)} books by other authors, {others.count(HARDER)} are harder than "
-        f"it and {others.count(EASIER)} easier."
+        f"About as well as the rest of its own novel: perplexity {asked:.1f} against {own:.1f}. Of {len(others)} books "
+        f"by other authors, {others.count(HARDER)} are harder to predict and {others.count(EASIER)} easier."
     )
