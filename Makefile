@@ -1,7 +1,8 @@
 # make train          the book's experiment, one to two minutes
 # make test           the tests
-# make exercises      the exercises but how_low, four and a half hours on two cores next to other work
-# make how-low        exercise 4 with any training, three hours on two cores beside other work
+# make exercises      the book's ten exercises and excerpts, about two hours on two cores next to other work
+# make more-exercises those of the next edition and of the book's chapter 10, under three hours in the same way
+# make how-low        exercise 4 with any training, three hours on two cores next to other work
 # make notebook       execute book.ipynb where it lies
 # make numbers        write what sweeps/reference keeps into its reports and the README files, between their markers
 # make bench          speed, as ratios
@@ -9,7 +10,7 @@
 # make torture        thousands of random settings, texts and damaged files, 30 kills, each write that can fail: an hour
 # make soak           hundreds of commands, a run of 5,000 epochs, ten runs at once: nothing grows, nothing clashes
 # make coverage       which branches of src no test takes
-# make lock           write requirements.lock from what is installed in .venv
+# make lock           write the versions in .venv to requirements.lock, and with uv to uv.lock
 #
 # What each needs is installed into .venv, once. Add LOCKED=1 for the versions that made README's numbers, and
 # PYTHON=<path> for another Python than the first of 3.11, 3.12 and 3.13 that is found.
@@ -23,7 +24,7 @@ CONSTRAINT := $(if $(LOCKED),--constraint requirements.lock)
 # The launchers' own bound allows release candidates of Hydra, and pip would take one.
 HYDRA := 'hydra-core<1.4'
 
-.PHONY: help train test torture soak coverage lint bench exercises how-low notebook numbers lock
+.PHONY: help train test torture soak coverage lint bench exercises more-exercises how-low notebook numbers lock
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
@@ -46,10 +47,14 @@ coverage: .venv/.ready-dev$(LOCKS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile --cov --cov-report=term-missing:skip-covered \
 	  -m "not slurm and not gpu and not browser" $(TESTS)
 
-EXERCISES := $(filter-out none how_low,$(basename $(notdir $(wildcard conf/exercise/*.yaml))))
+MORE := cells small_data tying vocabulary
+EXERCISES := $(filter-out none how_low $(MORE),$(basename $(notdir $(wildcard conf/exercise/*.yaml))))
 
 exercises: .venv/.ready$(LOCKS)
 	for exercise in $(EXERCISES); do $(BIN)/python train.py exercise=$$exercise || exit 1; done
+
+more-exercises: .venv/.ready$(LOCKS)
+	for exercise in $(MORE); do $(BIN)/python train.py exercise=$$exercise || exit 1; done
 
 # The second sweep, on novels that no choice has seen, lies in the folder of the first, whose report is of both.
 HOW_LOW := sweeps/how_low/$(shell date +%Y-%m-%d_%H-%M-%S)
@@ -61,10 +66,15 @@ how-low: .venv/.ready$(LOCKS)
 	$(BIN)/python -m timemachine.report $(HOW_LOW)
 
 # torch stands without its build, as 2.13.0 is met by 2.13.0+cpu and by a build for CUDA, whose libraries are left to pip.
+# uv.lock has several versions of some packages, which depend on the extra: these are left to uv.
+BY_EXTRA := '^(\#|hydra|omegaconf|antlr4|joblib|cloudpickle)'
+
 lock: .venv/.ready-dev
 	$(BIN)/python -m pip freeze --exclude-editable > .venv/freeze
 	echo "# The versions that made the numbers in README.md, written by make lock: make train LOCKED=1 takes them." > requirements.lock
 	grep -viE '^(nvidia|cuda|triton)' .venv/freeze | sed 's/^\([^ ]*==[^+]*\)+.*/\1/' >> requirements.lock
+	rm -f uv.lock
+	uv lock $$(grep -vE $(BY_EXTRA) requirements.lock | sed 's/^/--upgrade-package /')
 
 notebook: .venv/.ready-dev$(LOCKS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.support.notebook

@@ -1,4 +1,4 @@
-"""The diffs in src/timemachine/README.md, applied to a copy of the repository."""
+"""The diffs in src/timemachine/extending.md, applied to a copy of the repository."""
 
 import csv
 import json
@@ -13,8 +13,8 @@ import pytest
 
 from timemachine.config import REPOSITORY
 
-README = (REPOSITORY / "src/timemachine/README.md").read_text()
-DIFFS = dict(re.findall(r"### (.+?)\n.*?```diff\n(.*?)```", README, re.DOTALL))
+PAGE = (REPOSITORY / "src/timemachine/extending.md").read_text()
+DIFFS = dict(re.findall(r"## (.+?)\n.*?```diff\n(.*?)```", PAGE, re.DOTALL))
 SMALL = ["data=sample", "data.num_train=200", "data.num_val=100", "data.batch_size=64", "data.num_steps=8"]
 SMALL += ["model.hiddens=6", "model.sigma=0.3", "trainer.max_epochs=2", "logger=csv"]
 

@@ -1,4 +1,4 @@
-"""Test every command, example and link of README.md and of the READMEs in folders. Commands use small settings."""
+"""Test every command, example and link of the Markdown pages. Commands use small settings."""
 
 import csv
 import re
@@ -13,14 +13,14 @@ from tests.support.programs import DEADLINE, run_program
 from timemachine.config import REPOSITORY
 
 REFERENCE = REPOSITORY / "sweeps/reference"
-FOLDERS = ("sweeps", "tests", "src/timemachine")
-NAMES = ("README.md", "conf/README.md", "conf/clusters.md", *(f"{folder}/README.md" for folder in FOLDERS))
-PAGES = {name: (REPOSITORY / name).read_text(encoding="utf-8") for name in NAMES}
+FOLDERS = (".", "conf", "src/timemachine", "sweeps", "tests", "tests/proof")
+FILES = [file for folder in FOLDERS for file in sorted((REPOSITORY / folder).glob("*.md"))]
+PAGES = {file.relative_to(REPOSITORY).as_posix(): file.read_text(encoding="utf-8") for file in FILES}
 COMMANDS = [
     line.partition("  #")[0].strip()
     for text in PAGES.values()
     for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
-    for line in block.splitlines()
+    for line in re.sub(r"\s*\\\n\s*", " ", block).splitlines()  # a backslash joins two lines
     if line.startswith("python ")
 ]
 SMALL = ["trainer.max_epochs=1", "trainer.limit_train_batches=2", "trainer.limit_test_batches=1"]
@@ -42,12 +42,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "trained"
 
 
-@pytest.mark.parametrize("page", [*PAGES, "CONTRIBUTING.md"])
+@pytest.mark.parametrize("page", PAGES)
 def test_links_and_pictures(page: str) -> None:
-    here = REPOSITORY / page
-    text = here.read_text(encoding="utf-8")
+    here, text = REPOSITORY / page, PAGES[page]
     targets = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'src="([^"]+)"', text)
-    assert targets
     for path, _, anchor in (target.partition("#") for target in targets if not target.startswith("https:")):
         found = here.parent / path if path else here
         assert found.exists(), f"{page} links to {path}"
@@ -55,6 +53,13 @@ def test_links_and_pictures(page: str) -> None:
             headings = re.findall(r"^#+ (.+)$", found.read_text(encoding="utf-8"), re.MULTILINE)
             anchors = [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
             assert anchor in anchors, f"{page} links to {path}#{anchor}"
+
+
+def test_width_of_code() -> None:
+    for page in (name for name in PAGES if name.startswith("conf/")):
+        for block in re.findall(r"```.*?\n(.*?)```", PAGES[page], re.DOTALL):
+            wide = [line for line in block.splitlines() if len(line) > 100]
+            assert not wide, f"{page}: {wide}"
 
 
 ELSEWHERE = "launcher=(submitit_slurm|ray)|timemachine.dashboard"  # these need a cluster or a W&B account

@@ -52,7 +52,7 @@ MISTAKES = [  # command -> text in its error message
     (TRAIN + "data.corpus=/nowhere", "data.corpus=/nowhere"),
     (TRAIN + "data.corpus=time_machin", "data.corpus=time_machine"),
     (TRAIN + "data.corpus=binary.txt", "data.corpus=binary.txt"),
-    (TRAIN + "data.corpus=short.txt", "short.txt"),
+    (TRAIN + "data.corpus=short.txt", "data.num_train"),
     (TRAIN + "init_from=hollow", "init_from=hollow"),
     (TRAIN + "callbacks.a=1", "callbacks.a"),
     (TRAIN + "callbacks.a._target_=os.system", "callbacks.a._target_"),

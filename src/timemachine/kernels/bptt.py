@@ -53,9 +53,9 @@ def recurrence(
 
 
 def refuse_twice() -> None:
-    """Raise RuntimeError in a `backward` to be differentiated again, which PyTorch may silently take for zero."""
+    """Raise RuntimeError if the calling `backward` is to be differentiated: PyTorch may silently return zeros."""
     if torch.is_grad_enabled():
-        raise RuntimeError("backward cannot be differentiated again here; build the model with backward='autograd'")
+        raise RuntimeError("this kernel does not support double backward; build the model with backward='autograd'")
 
 
 class _Recurrence(torch.autograd.Function):
@@ -71,12 +71,13 @@ class _Recurrence(torch.autograd.Function):
         if inputs.is_floating_point():
             torch.addmm(b_h, inputs.view(T * B, -1), W_xh, out=Z_NH)
         else:
+            # Adds the bias once per symbol instead of once per window and step.
             torch.index_select(W_xh + b_h, 0, inputs.view(-1), out=Z_NH)
         row, steps = BY_HAND[activation], states.unbind()
         has_array = states.device.type == "cpu" and states.dtype in (torch.float32, torch.float64)
         on_array: Any = row.on_array if has_array else None
         activate_, operands = on_array or row.apply_, states.numpy() if on_array else steps  # share memory
-        with np.errstate(all="ignore"):  # an overflow shows in the loss
+        with np.errstate(all="ignore"):  # an overflow shows in the loss, and the run ends as diverged
             for previous, state, operand in zip(steps, steps[1:], operands[1:], strict=False):
                 state.addmm_(previous, W_hh)
                 activate_(operand)

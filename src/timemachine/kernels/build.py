@@ -27,6 +27,7 @@ def build(library: Path, extra_flags: list[str] | None = None) -> None:
     flags = [*kernels.FLAGS, f'-DSOURCE_HASH="{kernels.source_hash()}"', *(extra_flags or [])]
     sets = (kernels.X86_64 if platform.machine().lower() in ("x86_64", "amd64") else {}) | kernels.BASELINE
     library.parent.mkdir(parents=True, exist_ok=True)
+    # In the same folder, so on the same file system, where `replace` is atomic.
     with tempfile.TemporaryDirectory(dir=library.parent) as folder:
         objects = {name: f"{folder}/{name}.o" for name in sets}
         source = ["-c", str(kernels.SOURCE)]
@@ -50,7 +51,7 @@ def _compile(command: list[str], jobs: list[list[str]]) -> None:
 
 
 def main() -> None:
-    """Build the library unless it is up to date, and say so in one line."""
+    """Build the library unless it is up to date, and print one line."""
     if not kernels.is_compiled():
         try:
             build(kernels.LIBRARY)

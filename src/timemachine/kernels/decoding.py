@@ -28,7 +28,7 @@ class NumpyStep:
             self.inputs_HV, self.bothT, b_q = (x.float().cpu().numpy() for x in (inputs_VH.T, both.T, model.b_q))
         self.both_tensor = torch.from_numpy(self.bothT)
         self.b_q = b_q.copy()
-        self.b_q[vocab.unk] = -np.inf
+        self.b_q[vocab.unk] = -np.inf  # <unk> stands for unknown characters: there is nothing to print
         self.num_hiddens = rnn.num_hiddens
         self.apply_ = BY_HAND[rnn.activation].apply_to_array_
 

@@ -91,13 +91,14 @@ class _Loss(torch.autograd.Function):
         library, (W_xh, *_, b_q) = _library(), weights
         _check(inputs, weights, Y_TB, activation)
         is_dense = inputs.is_floating_point()
-        if is_dense and inputs.stride(2) != 1:
+        if is_dense and inputs.stride(2) != 1:  # the kernel has strides for T and B only
             inputs = inputs.contiguous()
         gradients: list[Tensor | None] = [None] * 6
         if is_grad_enabled and any(ctx.needs_input_grad):
             d_inputs = inputs.new_empty(inputs.shape) if ctx.needs_input_grad[0] else None
             gradients = [d_inputs, *(weight.new_empty(weight.shape) for weight in weights)]
         loss, nll_TB = W_xh.new_empty(()), W_xh.new_empty(Y_TB.shape)
+        # In a variable, since the kernel has only addresses: a copy must live until the call has returned.
         read = [weight.contiguous() for weight in weights]
         arguments = _Arguments(
             *(*inputs.shape[:2], *W_xh.shape, len(b_q)),
@@ -113,16 +114,17 @@ class _Loss(torch.autograd.Function):
         _in_threads(library, kernel.work, arguments)
         kernel.finish(arguments)
         if arguments.out_of_range:
-            raise IndexError("an index of the fused kernel is out of range")
+            raise IndexError("index out of range in the fused kernel")
         ctx.save_for_backward(*gradients)
         ctx.mark_non_differentiable(nll_TB)
-        ctx.set_materialize_grads(False)
+        ctx.set_materialize_grads(False)  # no zeros (T, B) for nll_TB, whose gradient is not used
         return loss, nll_TB
 
     @staticmethod
     def backward(ctx: Any, g: Tensor, _: None) -> tuple[Tensor | None, ...]:
         refuse_twice()
         factor = g.item()
+        # The factor is 1 if the loss itself is minimised, as in training: then nothing is copied.
         gradients = (x if x is None or factor == 1 else x * factor for x in ctx.saved_tensors)
         return *gradients, None, None, None, None
 
@@ -155,9 +157,10 @@ def _check(inputs: Tensor, weights: Sequence[Tensor], Y_TB: Tensor, activation: 
     ]
     for x, shape, dtype in expected:
         if x.shape != shape or x.dtype != dtype or x.device.type != "cpu":
-            raise RuntimeError(f"{tuple(x.shape)} {x.dtype} on {x.device} instead of {shape} {dtype} on the CPU")
+            found = f"{tuple(x.shape)} {x.dtype} on {x.device}"
+            raise RuntimeError(f"expected a tensor {shape} {dtype} on the CPU, got {found}")
     if not knows(W_xh, activation):
-        raise RuntimeError(f"the fused kernel has no {activation} of {W_xh.dtype}")
+        raise RuntimeError(f"the fused kernel does not support {activation} in {W_xh.dtype}")
 
 
 class _Library(NamedTuple):

@@ -1,4 +1,4 @@
-"""Runs, workspaces and reports in Weights & Biases. This module's names need no import of wandb, which is slow."""
+"""Runs, workspaces and reports in Weights & Biases. Importing this module does not import wandb, which is slow."""
 
 import os
 from collections.abc import Iterable
@@ -13,12 +13,12 @@ RESUMABLE = {
 PROJECT = "timemachine"  # W&B's project, unless a setting or WANDB_PROJECT names another
 CHANGES = "changes"  # in a run's config: its text and the typed settings, except for the seed
 FIGURE = "perplexity"  # a wandb.Image: perplexity.png
-SAMPLES = "samples"  # a wandb.Table: epoch, prefix, and two continuations, the likeliest characters and a sample
-EVALUATION = "evaluation"  # a wandb.Table: what evaluate.py prints
+SAMPLES = "samples"  # a wandb.Table: epoch, prefix, and two continuations, a greedy and a sampled one
+EVALUATION = "evaluation"  # a wandb.Table: the table that evaluate.py prints
 
 
 def is_wanted(typed: Iterable[str]) -> bool:
-    """Return whether a user asked for W&B: by a typed `logger`, by a mode, or by an API key."""
+    """Return whether the user asked for W&B: by `logger` on the command line, by a mode, or by an API key."""
     if any(argument.lstrip("+~").startswith("logger") for argument in typed):
         return True
     os.environ.setdefault("WANDB_SILENT", "true")

@@ -14,7 +14,7 @@ from timemachine.run.jobs import job_folders, read_job
 from timemachine.weights_and_biases import CHANGES
 from timemachine.weights_and_biases.workspace import sections
 
-LIVE = ("Perplexity", "Training")  # sections of the workspace that a report shows, too
+LIVE = ("Perplexity", "Training")  # sections of the workspace that a report also shows
 FIGURE = re.compile(r"^!\[.*\]\(([\w-]+\.png)\)$", re.MULTILINE)  # in the sweep's own folder
 
 

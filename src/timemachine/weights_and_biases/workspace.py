@@ -13,7 +13,7 @@ from timemachine.weights_and_biases import CHANGES, EVALUATION, FIGURE, SAMPLES
 MANY: Any = {"max_runs_to_show": 100, "max_bars_to_show": 100}  # W&B's own 10 would hide most of a sweep
 ENDS = ["val/perplexity", "best_val/perplexity", "test/perplexity"]
 ENDS_IN_BYTES = ["val/bits_per_byte", "best_val/bits_per_byte", "test/bits_per_byte"]
-BAD_ENDS = ["failed", "crashed", "killed"]  # W&B's states of runs that the filter of the runs hides
+BAD_ENDS = ["failed", "crashed", "killed"]  # states of W&B's runs that the workspace hides
 OF_SWEEPS = ("model.hiddens", "data.num_steps", "model.lr", "trainer.gradient_clip_val")  # often varied settings
 
 
@@ -27,7 +27,7 @@ def sections() -> dict[str, list[Any]]:
             _lines("Bits per character", "epoch", "train/bits_per_character", "val/bits_per_character"),
             wr.BarPlot(title="Last and best validation, test", metrics=ENDS, **MANY),
             _lines("Bits per byte of the text in UTF-8", "epoch", "val/bits_per_byte"),
-            wr.BarPlot(title="Bits per byte, also of runs with other tokens", metrics=ENDS_IN_BYTES, **MANY),
+            wr.BarPlot(title="Bits per byte: last and best validation, test", metrics=ENDS_IN_BYTES, **MANY),
         ],
         "Training": [
             _lines("Loss: mean negative log-likelihood of a step's characters, in nats", step, "loss"),
@@ -42,7 +42,7 @@ def sections() -> dict[str, list[Any]]:
             wr.WeavePanelSummaryTable(table_name=EVALUATION),
         ],
         "Sweeps": [
-            wr.ParallelCoordinatesPlot(title="Settings and the validation perplexity they end with", columns=columns),
+            wr.ParallelCoordinatesPlot(title="Settings and final validation perplexity", columns=columns),
             wr.ParameterImportancePlot(with_respect_to="val/perplexity"),
         ],
     }
