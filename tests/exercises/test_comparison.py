@@ -13,6 +13,7 @@ from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
 from timemachine.exercises import trigrams
+from timemachine.exercises.clipping import longest_step
 from timemachine.exercises.comparison import UNDECIDED, Estimate, by_seed, compare, estimate, holm, p_value, student_t
 from timemachine.exercises.outcomes import learns
 from timemachine.language_model import RNNLMScratch
@@ -93,3 +94,11 @@ def test_trigrams_against_slow_loop(sample: Corpus) -> None:
         counts = {symbol: 1 + sum(train[i : i + 3] == before + symbol for i in range(530)) for symbol in symbols}
         nll.append(-math.log(counts[text[place]] / (sum(counts.values()) + train.endswith(before))))
     assert trigrams.measure(RNNLMScratch(len(data.vocab)), data)["val"] == pytest.approx(math.exp(fmean(nll)))
+
+
+def test_every_run_has_a_longest_step() -> None:
+    """Also a run whose gradients were not finite, whose largest norm is missing in its table."""
+    settings = {"model.lr": 4.0, "trainer.gradient_clip_val": None}
+    lost = Job(status="diverged", settings=settings, metrics={"largest_grad_norm": math.nan})
+    clipped = Job(settings=settings | {"trainer.gradient_clip_val": 0.5}, metrics={"largest_grad_norm": 3.0})
+    assert (longest_step(lost), longest_step(clipped)) == (math.inf, 2.0)

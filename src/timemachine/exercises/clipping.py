@@ -7,10 +7,9 @@ from timemachine.exercises import Findings, Picture
 from timemachine.exercises.comparison import estimate
 from timemachine.exercises.drawing import COLOURS, MARKERS, panels
 from timemachine.exercises.groups import ended, grouped, markdown, missing
-from timemachine.exercises.outcomes import DEFINITION, LR, THETA, VAL, counted, learns, radius_name, share
+from timemachine.exercises.outcomes import DEFINITION, LR, THETA, VAL, counted, largest_norm, learns, radius_name, share
 from timemachine.run.jobs import Job
 
-NORM = "largest_grad_norm"
 BOOK_RATE, BOOK_RADIUS = 1.0, 1.0
 STEPS = (0.0, 1.0, 2.0, 2.5, 3.0, 3.5, 4.0, math.inf)  # bounds of the bins of longest steps
 
@@ -31,7 +30,7 @@ def findings(jobs: list[Job]) -> Findings:
                 f"{lr:g}",
                 counted(group),
                 _perplexity(group),
-                f"{max(job.number(NORM) for job in group):.3g}",
+                f"{max(map(largest_norm, group)):.3g}",
                 f"{sum(map(_is_clipped, group))}",
             ]
             for (theta, lr), group in cells.items()
@@ -54,7 +53,7 @@ def findings(jobs: list[Job]) -> Findings:
 
 def longest_step(job: Job) -> float:
     """Return the rate times the largest norm of a gradient after clipping."""
-    return float(job.settings[LR] * min(job.number(NORM), job.settings[THETA] or math.inf))
+    return float(job.settings[LR] * min(largest_norm(job), job.settings[THETA] or math.inf))
 
 
 def _radii(runs: list[Job]) -> list[float | None]:
@@ -62,7 +61,7 @@ def _radii(runs: list[Job]) -> list[float | None]:
 
 
 def _is_clipped(job: Job) -> bool:
-    return job.number(NORM) > (job.settings[THETA] or math.inf)
+    return largest_norm(job) > (job.settings[THETA] or math.inf)
 
 
 def _perplexity(jobs: list[Job]) -> str:

@@ -70,7 +70,7 @@ def _spreads(nats: Nats) -> tuple[float, float]:
     if len(found) < 2 or min(map(len, found)) < 2:
         return math.nan, math.nan
     within = fmean(stdev(values) ** 2 for values in found)
-    # The variance of the excerpts' means also contains that of the seeds, divided by their number.
+    # The variance of the excerpts' means also contains the variance of the seeds, divided by their number.
     between = stdev(map(fmean, found)) ** 2 - within / fmean(map(len, found))
     return math.sqrt(within), math.sqrt(max(between, 0.0))
 

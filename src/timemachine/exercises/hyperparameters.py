@@ -46,11 +46,6 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, dict[str, float
     return milestones.nats
 
 
-def callback() -> Callback:
-    """Return the callback that measures during training."""
-    return Milestones()
-
-
 class Milestones(Callback):
     """Measures nats per character on each part after each share of the updates: `nats["500"]["val"]`."""
 
@@ -72,6 +67,9 @@ class Milestones(Callback):
             targets = {part: parts(data)[part] for part in PARTS}
             nlls = {part: stream_nll(pl_module, data.tokens_N, targets[part]) for part in PARTS}
             self.nats[str(trainer.global_step)] = {part: float(nll_N.mean()) for part, nll_N in nlls.items()}
+
+
+callback = Milestones
 
 
 def findings(jobs: list[Job]) -> Findings:

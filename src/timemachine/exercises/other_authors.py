@@ -80,7 +80,7 @@ def _lead(matrix: Bits, pairs: Sequence[Pair]) -> Estimate:
 
 
 def _matrix(network: Bits, titles: Mapping[str, str], apart: set[Pair]) -> Picture:
-    """Draw each model's bits minus those of the book's own model: rows are training books, columns are books read.
+    """Draw each model's bits minus the bits of the book's own model: rows are training books, columns are books read.
 
     Differences of pairs that are not in `apart` are in brackets.
     """

@@ -8,8 +8,8 @@ from timemachine.run.jobs import Job
 LR, THETA = "model.lr", "trainer.gradient_clip_val"
 VAL, REST = "val/perplexity", "test/perplexity"
 DEFINITION = (
-    "A run learns if its last validation perplexity is below that of the book's trigrams, which are counted in the "
-    "same training text and smoothed by Laplace's rule (`trigrams/val` in summary.csv)."
+    "A run learns if its last validation perplexity is below the perplexity of the book's trigrams, which are "
+    "counted in the same training text and smoothed by Laplace's rule (`trigrams/val` in summary.csv)."
 )
 
 
@@ -17,6 +17,12 @@ def learns(job: Job) -> bool:
     """Return whether a run ended with a lower validation perplexity than trigrams, which `probes=[trigrams]` counts."""
     trigrams = float(job.probes.get("trigrams", {}).get("val", math.nan))
     return job.status == "completed" and job.number(VAL) < trigrams
+
+
+def largest_norm(job: Job) -> float:
+    """Return the largest norm of a gradient before clipping, inf if one was not finite."""
+    norm = job.number("largest_grad_norm")
+    return math.inf if math.isnan(norm) else norm
 
 
 def counted(jobs: Iterable[Job]) -> str:

@@ -12,18 +12,16 @@ from timemachine.exercises import Findings, Picture
 from timemachine.exercises.comparison import estimate
 from timemachine.exercises.drawing import COLOURS, MARKERS, panels
 from timemachine.exercises.groups import ended, grouped, missing
-from timemachine.exercises.outcomes import DEFINITION, LR, THETA, VAL, counted, learns, radius_name, share
+from timemachine.exercises.outcomes import DEFINITION, LR, THETA, VAL, counted, largest_norm, learns, radius_name, share
 from timemachine.run.jobs import Job
 
 ACTIVATION, RHO = "model.activation", "callbacks.spectral_radius.rho"
 NAMES = {"tanh": "tanh", "relu": "ReLU"}
-NORM = "largest_grad_norm"
 WIDE = 0.9  # spectral radius from which on the answer counts runs
-BOOK = None  # ρ of the book's initial weights, which are not scaled
 
 
 class SpectralRadius(Callback):
-    """Scales the initial W_hh to a spectral radius `rho`, the largest |eigenvalue|; None leaves it as it is."""
+    """Scales the initial W_hh to a spectral radius `rho`, the largest |eigenvalue|; None leaves it unchanged."""
 
     def __init__(self, rho: float | None) -> None:
         self.rho = rho
@@ -34,7 +32,7 @@ class SpectralRadius(Callback):
             cell = pl_module.hparams["cell"]
             require(cell == "rnn", "model.cell", cell, "has no single recurrent matrix to scale", "rnn")
             W_hh = pl_module.rnn.W_hh
-            with torch.no_grad():  # LAPACK has no eigenvalues of half precision, and the GPU none at all
+            with torch.no_grad():  # eigvals does not support half precision
                 W_hh *= self.rho / float(torch.linalg.eigvals(W_hh.cpu().double()).abs().max())
 
 
@@ -50,10 +48,10 @@ def findings(jobs: list[Job]) -> Findings:
         columns=["", "initial ρ", "η", *(f"learn, {radius_name(theta)}" for theta in radii),
                  *(f"validation, {radius_name(theta)}" for theta in radii), "largest norm, median"],
         rows=[
-            [NAMES[name], "as in the book" if rho is BOOK else f"{rho:g}", f"{lr:g}"]
+            [NAMES[name], "as in the book" if rho is None else f"{rho:g}", f"{lr:g}"]
             + [counted(_with(group, theta)) for theta in radii]
             + [f"{estimate(job.number(VAL) for job in filter(learns, _with(group, theta)))}" for theta in radii]
-            + [f"{median(_norm(job) for job in _with(group, None) or group):.3g}"]
+            + [f"{median(map(largest_norm, _with(group, None) or group)):.3g}"]
             for (name, rho, lr), group in grouped(runs, ACTIVATION, RHO, LR).items()
         ],
         notes=[
@@ -62,12 +60,6 @@ def findings(jobs: list[Job]) -> Findings:
         ],
         figures={"outcome": _outcome(runs, radii)} if runs else {},
     )  # fmt: skip
-
-
-def _norm(job: Job) -> float:
-    """Return the largest norm of a gradient, inf if it was not finite."""
-    norm = job.number(NORM)
-    return math.inf if math.isnan(norm) else norm
 
 
 def _rho(job: Job) -> float:

@@ -80,6 +80,6 @@ def _answer(jobs: list[Job], groups: dict[Training, list[Job]], compared: dict[T
     asked, own = (2 ** estimate(bits(groups[training], book).values()).mean for book in (ASKED, training[0]))
     others = [verdict for book, (_, verdict) in compared[training].items() if book not in (training[0], NGRAM)]
     return (
-        f"About as well as the rest of its own novel: perplexity {asked:.1f} against {own:.1f}. Of {len(others)} books "
-        f"by other authors, {others.count(HARDER)} are harder to predict and {others.count(EASIER)} easier."
+        f"About as well as the rest of its training novel: perplexity {asked:.1f} against {own:.1f}. Of {len(others)} "
+        f"books by other authors, {others.count(HARDER)} are harder to predict and {others.count(EASIER)} easier."
     )
