@@ -428,8 +428,8 @@ def test_resuming_a_finished_run(typed: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "setting",
     [
-        "training.schedule=cosine", "training.warm_up=0.1", "model.lr=0.5", "data.batch_size=16", "trainer.barebones=true",
-        "trainer.max_steps=7",
+        "training.schedule=cosine", "training.warm_up=0.1", "model.lr=0.5", "data.batch_size=16",
+        "trainer.barebones=true", "trainer.max_steps=7",
     ],
 )  # fmt: skip
 def test_settings_that_cannot_change(setting: str, plain_run: Path, tmp_path: Path) -> None:
