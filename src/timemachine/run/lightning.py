@@ -60,9 +60,9 @@ class Interruptible(Callback):
     """
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Replace the handlers that Lightning installed at the start of the fit; at the end it restores the old ones."""
+        """Replace the handlers that Lightning installed when the fit started; it restores the old ones at the end."""
         for number in (signal.SIGINT, signal.SIGTERM):
-            if signal.getsignal(number) != signal.SIG_IGN:  # a shell lets its background processes ignore SIGINT
+            if signal.getsignal(number) != signal.SIG_IGN:  # as in a shell's background processes
                 signal.signal(number, interrupt if trainer.is_global_zero else signal.SIG_IGN)
 
 
