@@ -122,4 +122,4 @@ def _is_of_a_library(error: Exception) -> bool:
         return True
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     is_theirs = frame.f_globals["__name__"].partition(".")[0] in LIBRARIES
-    return is_theirs and bool(str(error)) and "with trace:" not in str(error)
+    return is_theirs and bool(str(error)) and "with trace:" not in str(error)  # Submitit's words for an error of a job

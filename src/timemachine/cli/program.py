@@ -92,6 +92,7 @@ def _train(cfg: DictConfig, task: Callable[[Train, Record], None]) -> float:
             return objective(read_summary(folder))
         if settings["resume"] is None and is_first_process():  # Ray restarts a job whose process was killed
             remove_results(folder)
+        # A job of several processes: Lightning would start each with the command line of the whole sweep.
         if cfg.trainer.strategy != "auto" or cfg.trainer.num_nodes != 1 or cfg.trainer.devices not in (1, "1"):
             from timemachine.cli.sweep import run_as_program
 

@@ -143,7 +143,7 @@ class Checkpoints(Checkpoint):
                 group |= rates
         of_torch, cuda, numpy, python = restored["random"]
         torch.set_rng_state(of_torch)
-        torch.cuda.set_rng_state_all(cuda[: torch.cuda.device_count()])
+        torch.cuda.set_rng_state_all(cuda[: torch.cuda.device_count()])  # there may be fewer GPUs now
         np.random.set_state(numpy)
         random.setstate(python)
         # From the checkpoint and not from summary.json, which the first process rewrites while others read it.
@@ -282,6 +282,7 @@ def _changed_settings(run: Record) -> dict[str, dict[str, Any]]:
         if name.startswith(FIXED) and name not in MAY_CHANGE and name in before and name in now:
             began = f"{name}={format_value(before[name])}"
             raise SettingError(f"{name}={format_value(now[name])}: cannot change when resuming; the run has {began}")
+    # Not reported: data.corpus, whose SHA-256 is compared, loggers, and the arguments of added or removed callbacks.
     ignored = re.compile(r"resume$|data.corpus$|logger\.|callbacks\..*(?<!\._target_)$")
     both = {name: {"before": before.get(name), "now": now.get(name)} for name in changed}
     return {name: values for name, values in both.items() if not ignored.match(name)}

@@ -46,7 +46,7 @@ def build_trainer(
     has_bar = any(isinstance(callback, ProgressBar) for callback in configured)
     draws_bar = sys.stdout.isatty() if chosen["enable_progress_bar"] is None else chosen["enable_progress_bar"]
     draws_bar = draws_bar and run.role.prints and not (settings.trainer.barebones or has_bar)
-    chosen["enable_progress_bar"] = draws_bar or has_bar
+    chosen["enable_progress_bar"] = draws_bar or has_bar  # false would let Lightning reject a bar among the callbacks
     if not settings.trainer.barebones:  # with which Lightning rejects any profiler
         chosen["profiler"] = chosen["profiler"] or Unprofiled()
     plugins = chosen["plugins"] or []
@@ -55,6 +55,7 @@ def build_trainer(
     if any(isinstance(callback, Tables) for callback in callbacks):
         chosen["enable_checkpointing"] = True  # without it Lightning rejects a `Checkpoint`, which Tables is
     try:
+        # Without loggers False, since None would let Lightning open a logger of its own.
         trainer = pl.Trainer(**chosen, logger=loggers or False, callbacks=callbacks, default_root_dir=run.folder)
     except Exception as error:  # Lightning raises many types, among them OverflowError and AttributeError
         typed = [override for override in run.overrides if override.lstrip("+").startswith("trainer")]
@@ -84,7 +85,7 @@ def _loggers_and_callbacks(
     callbacks += [callback for callback in configured if isinstance(callback, Callback)]  # W&B's logger is both
     callbacks += [PerplexityBar(), Interruptible()] if draws_bar else [Interruptible()]
     # After the callbacks that log at the end of a batch, and before the checkpoint from which a run is resumed.
-    callbacks.append(Tables(run.folder, run.role.prints * (10 if draws_bar else 1)))
+    callbacks.append(Tables(run.folder, run.role.prints * (10 if draws_bar else 1)))  # fewer lines above a bar
     if settings.trainer.enable_checkpointing is not False:
         callbacks.append(Checkpoints(run))
     return [logger for logger in configured if isinstance(logger, Logger)], callbacks
