@@ -137,7 +137,7 @@ class Record:
         if self.role.sweep is not None and not is_interrupted:
             if not (is_full or isinstance(error, UserError)):
                 traceback.print_exception(error)
-            return True
+            return True  # after an exception, Hydra would not call `on_multirun_end`, which writes the table
         if (is_interrupted or is_full) and self.role.writes and self.role.sweep is None:
             print(f"resume with   python train.py resume={shown(self.folder)}")
         return False
@@ -165,7 +165,10 @@ def status_and_message(error: BaseException) -> tuple[str, str]:
 
 
 def objective(summary: Mapping[str, Any]) -> float:
-    """Return the objective of a search: the validation perplexity of a completed run, inf for any other."""
+    """Return the objective of a search: the validation perplexity of a completed run, otherwise inf.
+
+    Hydra's sweeper for Optuna would stop at NaN.
+    """
     is_completed = summary["status"] == "completed"
     return float(summary["metrics"].get("val/perplexity", math.inf)) if is_completed else math.inf
 

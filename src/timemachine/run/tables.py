@@ -96,7 +96,7 @@ class Tables(Checkpoint):
         # `outputs` is empty if `training_step` returned None, which skips the batch.
         self._losses.append(outputs["loss"].detach() if outputs else torch.full_like(self._loss, math.nan))
         logged = self._new_metrics(trainer)
-        if trainer.global_step != self._last_step:
+        if trainer.global_step != self._last_step:  # unchanged after all but the last of accumulated batches
             self._add_step(trainer.global_step, pl_module, logged)
         self._num_targets += batch[1].numel() * trainer.world_size
         self._seconds = perf_counter() - self._began
