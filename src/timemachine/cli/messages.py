@@ -90,9 +90,9 @@ def _about_hydra(error: Exception, schema: type) -> str:
         return f"{argument}: missing value; use for example {name}={example(known[name])}"
     place = re.match(r"In '(.+?/.+?)': ", str(error))  # a configuration file of the user
     if isinstance(cause, ConfigAttributeError | ConfigKeyError) and name not in known and not name.startswith("hydra."):
-        said = f"{place[1]}.yaml: {name}" if place else argument
+        where = f"{place[1]}.yaml: {name}" if place else argument
         nearest = nearest_setting(name if place else argument.lstrip("+~").partition("=")[0], schema)
-        return f"{said}: setting not found; {nearest}"
+        return f"{where}: setting not found; {nearest}"
     lines = str(error if name.startswith("hydra.") or not name else cause).splitlines()
     message = "\n".join(line for line in lines if not re.match(r"\s*(full_key|reference_type|object_type)\b", line))
     return f"{argument}: {message}" if argument and argument not in message else message

@@ -233,25 +233,25 @@ def checkpoint_to_resume(run: Record, model: RNNLMScratch, data: TimeMachine) ->
     Settings, text and checkpoint are checked before summary.json gets the new settings. Raises SettingError for a run
     that cannot be resumed with these settings.
     """
-    path, folder = run.folder / LAST, f"resume={shown(run.folder)}"
+    path, setting = run.folder / LAST, f"resume={shown(run.folder)}"
     if not path.is_file():
         # In a sweep, a job that saves no checkpoints starts again. A run that was killed between the row and the
         # checkpoint of its first epoch has one row; rows of validations within an epoch have no clip_fraction.
         starts_again = run.settings["trainer"]["enable_checkpointing"] is False and run.role.sweep is not None
         if not starts_again and sum(bool(row["clip_fraction"]) for row in read(run.folder / "metrics.csv")) > 1:
-            raise SettingError(f"{folder}: {LAST} not found, although the run has trained")
+            raise SettingError(f"{setting}: {LAST} not found, although the run has trained")
         if run.role.writes:
             remove_results(run.folder)
         run.update(settings=run.settings)
         return None
     if not run.before:
-        raise SettingError(f"{folder}: summary.json is damaged, or missing next to {LAST}")
+        raise SettingError(f"{setting}: summary.json is damaged, or missing next to {LAST}")
     changed = _changed_settings(run)
     try:
         checkpoint, sha256 = read_checkpoint(path), run.before["corpus"]["sha256"]
         model.load_state_dict(checkpoint["state_dict"])  # as Lightning will
     except Exception as error:  # damaged bytes raise anything
-        raise SettingError(f"{folder}: {shown(path)} is damaged: {one_line(error, 100)}") from error
+        raise SettingError(f"{setting}: {shown(path)} is damaged: {one_line(error, 100)}") from error
     if sha256 != data.corpus.sha256:
         raise SettingError(f"data.corpus={format_value(data.corpus.source)}: not the text that the run was trained on")
     done, steps = checkpoint["epoch"] + 1, checkpoint["global_step"]
