@@ -59,7 +59,7 @@ SWEEPS = {
 }
 FLAGS = {
     "--cfg job": "the settings as YAML, other arguments included",
-    "--info": "where they come from",
+    "--info": "the files that these settings come from",
     "--hydra-help": "Hydra's other flags",
 }
 

@@ -73,7 +73,7 @@ def num_jobs(config: DictConfig) -> int:
         if not override.is_sweep_override():
             continue
         if override.key_or_group == "exercise":
-            raise SettingError(f"{override.input_line}: an exercise is already a sweep; use one")
+            raise SettingError(f"{override.input_line}: an exercise is already a sweep; use one exercise per command")
         is_varied = override.key_or_group in {*params, "seed"} or hasattr(module_of(exercise), "ANY_SETTINGS")
         if exercise != "none" and not is_varied:
             varies = f"exercise={exercise} varies only {', '.join(sorted({*params, 'seed'}))}"

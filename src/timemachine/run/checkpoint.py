@@ -260,8 +260,8 @@ def checkpoint_to_resume(run: Record, model: RNNLMScratch, data: TimeMachine) ->
         if asked is not None and 0 <= asked < has:
             raise SettingError(f"trainer.max_{name}={asked}: the run has {has} {name} already; use {has} or more")
     if run.role.writes and not checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]:
-        cut = f"epoch {done} was cut short, by trainer.max_steps, max_time or the like"
-        print(f"{cut}: the run continues with epoch {done + 1}, unlike one that was never stopped", file=sys.stderr)
+        cut = f"epoch {done} was cut short by trainer.max_steps, trainer.max_time or another limit"
+        print(f"{cut}; the run continues with epoch {done + 1}, unlike an uninterrupted run", file=sys.stderr)
     if changed:
         run.update(changes=[*run.summary.get("changes", []), {"from_epoch": done + 1, "settings": changed}])
         if run.role.prints:

@@ -120,7 +120,7 @@ def _print(summary: dict[str, Any], batches: str) -> None:
         rare = f"with fewer occurrences than data.min_count: {size} bytes in UTF-8, counted as {unknown}"
         rows.append(("read as <unk>", f"{unknown} characters", rare))
     if corpus.get("left_out"):
-        rows.append(("left out", f"{corpus['left_out']:,} bytes", "headers and footers of Project Gutenberg's"))
+        rows.append(("left out", f"{corpus['left_out']:,} bytes", "headers and footers of Project Gutenberg"))
     print_table(f"{summary['status']}: {corpus['title']}", (), rows)
     if summary["message"] and summary["status"] != "diverged":  # otherwise the program's last line gives the reason
         print_text(f"{summary['status']}: {summary['message']}")

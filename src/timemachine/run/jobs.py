@@ -185,4 +185,4 @@ def print_jobs(rows: list[dict[str, Any]]) -> None:
     lines = [[_cell(name, row[name]) for name in columns] for row in rows]
     print_table("perplexity of each job", [name.removesuffix("/perplexity") for name in columns], lines)
     if settings[NUM_SHOWN:]:
-        print_text(f"in summary.csv: {', '.join(settings[NUM_SHOWN:])}")
+        print_text(f"also varied, see summary.csv: {', '.join(settings[NUM_SHOWN:])}")

@@ -204,7 +204,7 @@ def read_summary(folder: Path) -> dict[str, Any]:
     try:
         return _checked(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: is not a run's: {error}") from error
+        raise ValueError(f"{path}: not the summary of a run: {error}") from error
 
 
 def _checked(summary: Any) -> dict[str, Any]:
