@@ -74,7 +74,7 @@ def _arguments_of_sweep(folder: str, arguments: list[str]) -> list[str]:
 
 
 def settings_to_resume(composed: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
-    """Return the recorded settings of the run to resume, overridden by those of the command line.
+    """Return the recorded settings of the run to resume, overridden by the typed ones.
 
     `composed`: the settings that Hydra composed from `overrides`, as nested dicts. An override of a group, such as
     `trainer=cpu`, replaces all settings that any file of the group contains. Raises SettingError for a recorded entry

@@ -83,7 +83,7 @@ class Record:
                 self.before = read_summary(folder)
         new = {"settings": settings, "exercise": exercise, "overrides": list(overrides)}
         # A resumed run keeps its recorded settings until `checkpoint_to_resume` has accepted the new ones. Its recorded
-        # metrics are dropped, since they are those of its earlier end.
+        # metrics are dropped, since they describe its earlier end.
         self.summary: dict[str, Any] = new | self.before | {"status": "running", "message": None, "metrics": {}}
         self.exercise, self.overrides = self.summary["exercise"], self.summary["overrides"]
 
@@ -148,7 +148,7 @@ class Record:
             self.summary = self.before  # a rejected setting leaves the resumed run unchanged
             self.update()
         elif isinstance(error, KeyboardInterrupt | SystemExit) and self.summary["status"] != "running":
-            self.update(seconds=seconds)  # the run had ended, and only W&B's upload was interrupted
+            self.update(seconds=seconds)  # only the upload to W&B was interrupted, after the end of the run
         else:
             status, message = status_and_message(error)
             self.update(status=status, message=message, seconds=seconds)

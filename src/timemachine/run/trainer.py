@@ -55,7 +55,7 @@ def build_trainer(
     if any(isinstance(callback, Tables) for callback in callbacks):
         chosen["enable_checkpointing"] = True  # without it Lightning rejects a `Checkpoint`, which Tables is
     try:
-        # Without loggers False, since None would let Lightning open a logger of its own.
+        # Without loggers False, since None would let Lightning open a default logger.
         trainer = pl.Trainer(**chosen, logger=loggers or False, callbacks=callbacks, default_root_dir=run.folder)
     except Exception as error:  # Lightning raises many types, among them OverflowError and AttributeError
         typed = [override for override in run.overrides if override.lstrip("+").startswith("trainer")]
