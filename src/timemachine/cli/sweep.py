@@ -150,7 +150,7 @@ def run_as_program(folder: Path, overrides: Sequence[str], resumes: bool) -> flo
 def print_progress(config: DictConfig, jobs: int, messages: set[str]) -> None:
     """Print the status of a job, and its place among `jobs`.
 
-    The message of a failed job is also printed and added to `messages`, unless it is in there already.
+    The message of a failed job is also printed and added to `messages`, unless it is there already.
     """
     number, job = config.hydra.job.num, read_job(Path(config.hydra.runtime.output_dir))
     if job.status == "failed" and str(job.message) not in messages:
