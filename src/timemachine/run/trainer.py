@@ -62,7 +62,7 @@ def build_trainer(
         raise SettingError(f"{' '.join(typed) or 'trainer'}: Lightning: {one_line(error)}") from error
     if settings.trainer.profiler:
         trainer.profiler.dirpath, trainer.profiler.filename = run.folder, "profile"  # type: ignore[attr-defined]
-    # Lightning detects Slurm and torchrun as other environments. Processes that a user starts have these variables.
+    # Under Slurm or torchrun, Lightning uses another environment. Otherwise the user sets these variables per process.
     environment = getattr(trainer.strategy, "cluster_environment", None)
     by_hand = os.environ.keys() & {"NODE_RANK", "GROUP_RANK", "LOCAL_RANK"}
     if trainer.num_nodes > 1 and isinstance(environment, LightningEnvironment) and not by_hand:
