@@ -9,7 +9,7 @@ from timemachine.run.record import run_summary
 
 @program(Evaluate)
 def main(settings: Evaluate) -> None:
-    """Print one table: window and stream perplexity of each text. With logger=wandb a run in W&B has it, too."""
+    """Print a table with the window and stream perplexity of each text; with logger=wandb, also log it to W&B."""
     summary = next(run_summary(run) for run in settings.runs)
     chosen, own_source = settings.data.corpus, summary["corpus"]["source"]
     names = [own_source] if chosen is None else list(map(str, chosen if isinstance(chosen, list) else [chosen]))
@@ -18,7 +18,7 @@ def main(settings: Evaluate) -> None:
     if chosen is None and corpora[0].sha256 != summary["corpus"]["sha256"]:
         name = format_value(own_source)
         rule = "is no longer the text that the run was trained on"
-        raise SettingError(f"data.corpus=null: {name} {rule}; type data.corpus={name} to read it as another text")
+        raise SettingError(f"data.corpus=null: {name} {rule}; use data.corpus={name} to read it as another text")
     own = find_corpus(own_source, settings.data.search_dirs, tokens) if settings.baselines else None
     from timemachine import how_low
     from timemachine.evaluation.scores import evaluate, print_evaluation
@@ -40,7 +40,7 @@ def main(settings: Evaluate) -> None:
             how_low.print_adapting(adapting, settings.adapt)
             rows += adapting
     for entry in settings.logger.values():
-        from timemachine.weights_and_biases.evaluation import log_evaluation  # it imports wandb
+        from timemachine.weights_and_biases.evaluation import log_evaluation  # deferred: imports wandb
 
         log_evaluation(entry, settings.runs, summary, rows)
 

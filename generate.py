@@ -11,7 +11,7 @@ from timemachine.run.record import run_summary
 
 @program(Generate)
 def main(settings: Generate) -> None:
-    """Print the continuations, a blank line between them on a terminal and where they may have line breaks."""
+    """Print the continuations, separated by blank lines on a terminal or if they may have line breaks."""
     run_summary(settings.run)  # fail on an invalid folder before the slow imports
 
     from timemachine.decoding import Truncation, continue_text
@@ -21,27 +21,27 @@ def main(settings: Generate) -> None:
     num_samples, alpha = settings.num_samples, settings.power
     if alpha is None and num_samples > 1:
         print(
-            f"num_samples={num_samples}: without alpha or temperature all are the same text; add alpha=1",
+            f"num_samples={num_samples}: without alpha or temperature all samples are the same; add alpha=1",
             file=sys.stderr,
         )
         num_samples = 1
     model, vocab = load_model(settings.run)
     prefix = vocab.tokens_of(settings.prefix)
     if vocab.kind is Tokens.letters and settings.prefix and not prefix.strip(" "):
-        raise SettingError(f"prefix={settings.prefix}: has no letter from A to Z; type for example prefix='it has'")
+        raise SettingError(f"prefix={settings.prefix}: has no letter from A to Z; use for example prefix='it has'")
     if vocab.kind is Tokens.letters and (lost := lost_characters(settings.prefix)):
         shown = " ".join(map(repr, lost))
         print(f"prefix: read as spaces: {shown}; a run with data.tokens=characters keeps them", file=sys.stderr)
     if unknown := vocab.unknown(prefix):
         fate = "read as <unk>"
         if settings.prefix == PREFIX:  # the default
-            prefix, fate = "", "so the text begins without one"
+            prefix, fate = "", "so the text starts without a prefix"
         lacks = f"not in the run's vocabulary, {fate}: {' '.join(map(repr, unknown))}"
-        print(f"prefix: {lacks}; type prefix=<a text of its characters>", file=sys.stderr)
+        print(f"prefix: {lacks}; use prefix=<characters of the vocabulary>", file=sys.stderr)
     truncation = Truncation(settings.top_k, settings.top_p, settings.min_p)
     texts = continue_text(model, vocab, prefix, settings.num_preds, alpha, num_samples, settings.seed, truncation)
     on_terminal = sys.stdout.isatty()
-    if on_terminal:  # a pipe gets them as they are
+    if on_terminal:  # a pipe gets the texts unchanged
         texts = [set_apart(prefix, text.removeprefix(prefix)) for text in texts]
     print(*texts, sep="\n\n" if on_terminal or vocab.kind is not Tokens.letters else "\n")
 

@@ -21,7 +21,7 @@ def main(settings: Train, run: Record) -> None:
     if settings.probes:
         probes.check_size(settings.probes, corpus)
 
-    # These take seconds to import: by now mistakes in the settings have been found.
+    # These take seconds to import, so they come after the checks of the settings and the text.
     from lightning.pytorch import seed_everything
 
     from timemachine.datamodule import TimeMachine
@@ -45,7 +45,7 @@ def main(settings: Train, run: Record) -> None:
         make_loader = partial(train_loader, training=settings.training)
     data = TimeMachine(**windows_of(to_dict(windows)), corpus=corpus, seed=settings.seed, train_loader=make_loader)
     model = make_model(len(data.vocab), **to_dict(settings.model))
-    if settings.model.cell != "rnn":  # the book's has tests, and a pass over a long window takes seconds
+    if settings.model.cell != "rnn":  # the book's cell has tests; a pass over a long window would take seconds
         from timemachine.run.cell_check import check_model
 
         check_model(model, data.num_steps)
@@ -58,7 +58,7 @@ def main(settings: Train, run: Record) -> None:
         if lost := lost_letters(corpus):
             print_text(lost)
     if settings.training.teacher and run.role.prints:
-        print("teacher       learns the text and writes another; then the first epoch begins", flush=True)
+        print("teacher       learns and generates text before the first epoch", flush=True)
     with open_loggers(settings, run) as configured:
         others = probes.callbacks(settings.probes) if settings.probes else []
         if run.role.sweep is None and run.role.writes:

@@ -27,9 +27,9 @@ Input = Enum("Input", ["one_hot", "embedding"])
 Optimizer = Enum("Optimizer", ["sgd", "adamw"])
 Schedule = Enum("Schedule", ["constant", "cosine"])
 
-MAX_FLOAT32 = 3e38  # of float32
-MAX_COUNT = 2**31 - 1  # largest count
-MAX_CHARACTERS = 10_000_000  # over all continuations
+MAX_FLOAT32 = 3e38  # bound of numbers that are converted to float32
+MAX_COUNT = 2**31 - 1  # bound of counts
+MAX_CHARACTERS = 10_000_000  # of all continuations together
 MAX_HIDDENS = 8_192  # hidden units; the states of one batch then take a gigabyte
 POSITIVE = 1e-38, MAX_FLOAT32
 NOT_NEGATIVE = 0, MAX_FLOAT32

@@ -99,12 +99,12 @@ class BitsPerByte(Callback):
 
 def window_bytes(data: TimeMachine, split: str, num_windows: int) -> int:
     """Return the number of UTF-8 bytes of all targets of the first windows of a split, with `<unk>` as one byte."""
-    first, num_bytes = data.splits[split].starts.start + 1, 0
+    first, total = data.splits[split].starts.start + 1, 0
     for start in range(first, first + num_windows, AT_ONCE):
         stop = min(start + AT_ONCE, first + num_windows) + data.num_steps - 1
         size_N = data.vocab.bytes_V[data.tokens_N[start:stop].cpu().long()]
-        num_bytes += int(size_N.unfold(0, data.num_steps, 1).sum())
-    return num_bytes
+        total += int(size_N.unfold(0, data.num_steps, 1).sum())
+    return total
 
 
 def num_bytes(index_N: Tensor, targets: range, vocab: Vocab) -> int:
@@ -119,8 +119,8 @@ def count_unknown(text: str, vocab: Vocab) -> tuple[int, int]:
     codes = [] if count_C is None else np.flatnonzero(count_C).tolist()
     count_of = Counter(text) if count_C is None else {chr(code): int(count_C[code]) for code in codes}
     unknown = vocab.unknown("".join(count_of))
-    num_bytes = sum(count_of[it] * len(it.encode(errors="replace")) for it in unknown)
-    return sum(count_of[it] for it in unknown), num_bytes
+    size = sum(count_of[it] * len(it.encode(errors="replace")) for it in unknown)
+    return sum(count_of[it] for it in unknown), size
 
 
 def _counts(index_N: Tensor, size: int) -> Tensor:

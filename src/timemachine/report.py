@@ -13,7 +13,7 @@ from timemachine.run.jobs import exercise_of, load_jobs
 
 def main() -> None:
     """Write summary.csv and report.md for the sweep, or the runs, below the given folder."""
-    about = "Summarize the runs below a folder in summary.csv and report.md; the sweep of an exercise gets its report."
+    about = "Summarize the runs below a folder in summary.csv and report.md; for an exercise, write its own report."
     parser = argparse.ArgumentParser(prog="python -m timemachine.report", description=about)
     parser.add_argument("folder", nargs="?", help="for example sweeps/clipping/<date_time> or outputs/<date>")
     if not (typed := parser.parse_args().folder):
@@ -30,7 +30,7 @@ def main() -> None:
     except OSError as error:
         if not cannot_write(folder, error):
             raise
-        sys.exit(f"error: {error.filename or folder}: {error.strerror}; type the path of a copy in a writable folder")
+        sys.exit(f"error: {error.filename or folder}: {error.strerror}; use a copy in a writable folder")
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""From the command line to checked settings, and from a mistake to one line."""
+"""Command line -> checked settings; an error -> one line."""

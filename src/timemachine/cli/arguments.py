@@ -1,7 +1,7 @@
-"""The command line as Hydra takes it: its flags first, then the overrides, with paths and texts quoted.
+"""Convert the command line for Hydra: flags first, then the overrides, with paths and texts quoted.
 
 Hydra and the schema check names, choices and values; `cli.messages` turns their errors into one line.
-Private: `get_args_parser`, of Hydra's, tested with Hydra 1.3.8; pyproject.toml bounds it from above.
+Hydra's `get_args_parser` is private, tested with Hydra 1.3.8; pyproject.toml bounds Hydra from above.
 """
 
 import dataclasses
@@ -22,11 +22,11 @@ from timemachine.run.record import newest_run
 
 MULTIRUN = {"-m", "--multirun"}
 PATHS = {"data.corpus", "run", "resume", "init_from"}
-ENTRY = re.compile(r"(callbacks|logger)\.")  # `logger.mine._target_=…` adds an entry, which Hydra writes as `++`
+ENTRY = re.compile(r"(callbacks|logger)\.")  # `logger.mine._target_=…` adds an entry, for which Hydra requires `++`
 
 
 def checked_arguments(typed: list[str], schema: type) -> list[str]:
-    """Return the command line as Hydra takes it. Raise SettingError for an unknown flag."""
+    """Return the arguments for Hydra. Raise SettingError for an unknown flag, or an override that cannot be valid."""
     parsed = _parsed(typed, schema)
     overrides = [hydra_override(argument, schema) for argument in parsed.overrides]
     names = dict(override.partition("=")[::2] for override in overrides)
@@ -41,9 +41,9 @@ def checked_arguments(typed: list[str], schema: type) -> list[str]:
 
 
 def _parsed(typed: list[str], schema: type) -> Namespace:
-    """Return Hydra's flags and `overrides`, which may stand in any order. Raise SettingError for an unknown flag."""
+    """Return Hydra's flags and the `overrides`, in any order. Raise SettingError for an unknown flag."""
 
-    def refuse(message: str) -> NoReturn:  # where argparse would print its usage
+    def refuse(message: str) -> NoReturn:  # argparse would print its usage as well
         raise SettingError(f"{message}; --hydra-help lists the flags")
 
     parser = get_args_parser()
@@ -56,9 +56,9 @@ def _parsed(typed: list[str], schema: type) -> Namespace:
 
 
 def hydra_override(argument: str, schema: type) -> str:
-    """Return an override in Hydra's grammar, whose rules a text or a path may break."""
+    """Return an override in Hydra's grammar, with quotes where a text or a path would break its rules."""
     if argument.lstrip("+").startswith("resume="):
-        argument = argument.lstrip("+")  # cli.resume looks for it
+        argument = argument.lstrip("+")  # `program._main` and cli.resume search for `resume=`
     marked, _, value = argument.partition("=")
     name = marked.lstrip("+~")
     if name == "exercise" and value.isdecimal():
@@ -66,15 +66,15 @@ def hydra_override(argument: str, schema: type) -> str:
 
         if 0 < int(value) <= len(BY_NUMBER):
             return f"{marked}={BY_NUMBER[int(value) - 1]}"
-    if name in groups() and re.fullmatch(r"[-\d.]+|true|false", value):  # or Hydra does not say which group
+    if name in groups() and re.fullmatch(r"[-\d.]+|true|false", value):  # or Hydra's error lacks the group
         return f"{marked}='{value}'"
-    if name == "prefix":  # of generate.py: any text
+    if name == "prefix":  # a setting of generate.py that accepts any text
         return f"{marked}={quoted(value)}"
     if name in PATHS - {"data.corpus"} and value == "latest" and not os.path.exists(value):
         value = str(newest_run(argument))
     if name in PATHS and os.path.exists(path := os.path.expanduser(value)):
         return f"{marked}={quoted(path)}"
-    if name == "hydra.searchpath":  # jobs and processes may have another working directory
+    if name == "hydra.searchpath":  # absolute, since jobs and processes may have another working directory
         folders = (unquoted_path(folder.strip()) for folder in value.strip("[]").split(",") if folder)
         absolute = (folder if "://" in folder else os.path.abspath(folder) for folder in folders)  # noqa: PTH100 (text)
         return f"{marked}=[{','.join(map(quoted, absolute))}]"
@@ -82,13 +82,13 @@ def hydra_override(argument: str, schema: type) -> str:
         return argument if marked != name else f"++{argument}"
     known, (group, dot, _) = dict(leaves(schema)), name.partition(".")
     below = [leaf for leaf in known if leaf.startswith(f"{name}.")]
-    if below and name not in groups() and re.match(r"[^{$]", value):  # Hydra takes a mapping
+    if below and name not in groups() and re.match(r"[^{$]", value):  # a mapping is valid
         kind = type(yaml.safe_load(value))
         near = next((leaf for leaf in below if type(known[leaf].default) is kind), below[0])
         raise SettingError(f"{argument}: {name} has several settings; use for example {near}={value}")
     if marked.startswith("+") and dot and name not in known and any(it.startswith(f"{group}.") for it in known):
         raise SettingError(f"{argument}: setting not found; {nearest_setting(name, schema)}")
-    if argument == f"~{name}" and name in known and name not in groups():  # OmegaConf deletes no key of a dataclass
+    if argument == f"~{name}" and name in known and name not in groups():  # OmegaConf cannot delete a dataclass's field
         setting = known[name]
         no_default = setting.default is dataclasses.MISSING
         return f"{name}={format_value(setting.default_factory() if no_default else setting.default)}"  # type: ignore[operator]
@@ -96,7 +96,7 @@ def hydra_override(argument: str, schema: type) -> str:
 
 
 def nearest_setting(name: str, schema: type) -> str:
-    """Return advice on an unknown name: the most similar settings and groups, or --help all."""
+    """Return advice for an unknown name: the most similar settings and groups, or --help all."""
     names = [leaf for leaf, _ in leaves(schema)] + (groups() if schema is Train else [])
     by_last_part = {known.rpartition(".")[2]: known for known in names}
     near = get_close_matches(name, names, 1, 0.75)
@@ -105,26 +105,26 @@ def nearest_setting(name: str, schema: type) -> str:
 
 
 def quoted(value: str) -> str:
-    """Return the text in quotes for Hydra and OmegaConf, with a backslash more before a quote, the end, or ${."""
+    """Return the text in quotes for Hydra and OmegaConf; a quote, ${ and backslashes before them are escaped."""
     escaped = re.sub(r"(\\*)\$\{", lambda found: 2 * found[1] + "\\${", value)
     escaped = re.sub(r"(\\*)('|\Z)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), escaped)
     return f"'{escaped}'"
 
 
 def unquoted_path(value: str) -> str:
-    """Return the path that a user has quoted, or this program for Lightning's processes; ~ is the home directory."""
+    """Return a path without the quotes of a user, or of `quoted` in Lightning's processes; ~ is the home directory."""
     quote = value[:1] if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" else ""
     is_quoted = quote and not os.path.exists(value)
     return os.path.expanduser(value[1:-1].replace(f"\\{quote}", quote) if is_quoted else value)
 
 
 def as_typed(overrides: Any) -> list[str]:
-    """Return Hydra's list of overrides with each `${…}` unresolved; a loop over the list would resolve it."""
+    """Return Hydra's list of overrides with each `${…}` unresolved; iterating over the list would resolve it."""
     return [str(override) for override in cast(list[Any], OmegaConf.to_container(overrides, resolve=False))]
 
 
 def added_search_path(hydra: Any) -> list[str]:
-    """Return the argument by which another program finds the files that `--config-dir` or `hydra.searchpath` add.
+    """Return the argument that gives another program the search path from `--config-dir` or `hydra.searchpath`.
 
     `hydra`: Hydra's own settings.
     """

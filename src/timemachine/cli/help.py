@@ -1,4 +1,4 @@
-"""What --help prints: how to use a program, its groups, and each setting with its meaning and allowed values."""
+"""Print --help: the usage of a program, its groups, and each setting with its meaning and allowed values."""
 
 import dataclasses
 import re
@@ -47,26 +47,27 @@ GROUPS = {
     "data": "the text and its windows",
     "callbacks": "Lightning's callbacks, [a,b] for several, or callbacks.NAME._target_=CLASS",
     "logger": "where metrics go besides the CSV files, [a,b] for several, or logger.NAME._target_=CLASS",
-    "recipe": "training beyond the book's; low_* lead to novel",
+    "recipe": "training beyond the book's; low_* are the steps to novel",
     "exercise": "an exercise of the book, by its name or number",
     "scale": "an exercise in full, or in seconds",
 }
 SWEEPS = {
     "-m": "a run for each value, or combination of values",
-    "hydra/launcher=joblib": "one job a core at a time; submitit_slurm: on a cluster",
+    "hydra/launcher=joblib": "one job per core; submitit_slurm: on a cluster",
     "hydra/sweeper=optuna": "Optuna chooses the values",
     "hydra.run.dir=FOLDER": "where a run leaves its files; hydra.sweep.dir: a sweep",
 }
 FLAGS = {
     "--cfg job": "the settings as YAML, other arguments included",
-    "--info": "where they come from",
+    "--info": "the files that these settings come from",
     "--hydra-help": "Hydra's other flags",
 }
 
 
 def print_help(schema: type, everything: bool = False) -> None:
-    """Print how to use a schema's program, and its settings with their defaults; of train.py's the book's alone, unless
-    `everything` is asked for.
+    """Print the usage of a program and its settings with their defaults.
+
+    For train.py, only the book's settings are printed unless `everything`, so that --help fits on one screen.
     """
     everything = everything or schema is not Train
     with initialize_config_dir(str(CONF), **VERSION):
@@ -92,7 +93,7 @@ def print_help(schema: type, everything: bool = False) -> None:
 
 
 def _print_section(title: str, meanings: dict[str, str]) -> None:
-    """Print a title, and each text with its meaning next to it; the lines fit a terminal."""
+    """Print a title, and each text with its meaning next to it, wrapped to the width of the terminal."""
     width, indent = shutil.get_terminal_size((120, 24)).columns, max(map(len, meanings)) + 2
     print(textwrap.fill(title, width))
     for text, meaning in meanings.items():
@@ -102,18 +103,18 @@ def _print_section(title: str, meanings: dict[str, str]) -> None:
 
 
 def _value(cfg: DictConfig, name: str, setting: Field[Any]) -> str:
-    """Return the value of a setting as a user types it, or an example of one that has no default."""
+    """Return the value of a setting in command-line form, or an example if it has no default."""
     default = example(setting) if setting.default in (MISSING, dataclasses.MISSING) else setting.default
     value = OmegaConf.select(cfg, name, default=default)
     return format_value(list(value) if OmegaConf.is_list(value) else value)
 
 
 def described(setting: Field[Any]) -> str:
-    """Return the meaning of a setting and, unless any text will do, the values that it may have."""
+    """Return the meaning of a setting and its valid values, unless any text is valid."""
     values = re.sub("^(one of|a (whole )?number( from|,)) ", "", allowed(setting))
     if setting.name == "probes":
         values = ", ".join(PROBES)
-    elif setting.metadata.get("most") in (MAX_COUNT, MAX_FLOAT32, SEED[1]):  # bounds of a type
+    elif setting.metadata.get("most") in (MAX_COUNT, MAX_FLOAT32, SEED[1]):  # the bound of a type, which says nothing
         values = ""
     meaning = str(setting.metadata["meaning"])
     return f"{meaning} ({values})" if values else meaning

@@ -1,4 +1,4 @@
-"""From an error to one line that names the setting."""
+"""Turn an error into one line that names the setting."""
 
 import errno
 import os
@@ -28,21 +28,21 @@ from timemachine.run.processes import is_first_process
 
 # Missing plugin -> the extra of pyproject.toml that installs it.
 EXTRAS = {"submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray", "optuna": "search"}
-# Libraries whose own errors are messages to the user; sqlalchemy stores a study.
+# Libraries whose errors are reported as messages to the user. Optuna stores a study with sqlalchemy.
 LIBRARIES = ("hydra", "hydra_plugins", "submitit", "ray", "optuna", "sqlalchemy")
 
-_folder = "."  # of a run or a sweep; Hydra has forgotten it when a message needs it
+_folder = "."  # of the run or the sweep; when an error ends the program, Hydra no longer has it
 _is_sweep = False
 
 
 def remember_folder(folder: Path | str, is_sweep: bool = False) -> None:
-    """Note the folder of the run or the sweep for messages."""
+    """Remember the folder of the run or the sweep for messages."""
     global _folder, _is_sweep
     _folder, _is_sweep = shown(folder), is_sweep
 
 
 def say_how_to_go_on() -> None:
-    """Print how to resume a sweep that has been interrupted. A run says so itself."""
+    """Print how to resume an interrupted sweep. For a run, its `Record` prints it."""
     if _is_sweep and os.path.exists(f"{_folder}/multirun.yaml"):
         print(f"resume with   the same command and resume={_folder}", flush=True)
 
@@ -50,7 +50,7 @@ def say_how_to_go_on() -> None:
 def exit_with(error: Exception, schema: type) -> NoReturn:
     """End the program with exit status 1 and one line, which only the first process of a run prints.
 
-    Raise again an error that is not a user's: a mistake in the code.
+    An error that may be a mistake in the code is raised again, for its traceback.
     """
     message: object = error
     if isinstance(error, HydraException | OmegaConfBaseException):
@@ -62,8 +62,8 @@ def exit_with(error: Exception, schema: type) -> NoReturn:
         message = f"{setting}={_folder}: {error.filename or _folder}: {error.strerror}; {instead}"
     elif _is_of_a_library(error):
         say_how_to_go_on()
-        first_lines = "\n".join(str(error).strip().split("\n")[:2])  # after them Submitit's has the output of a job
-        message = "a process of the sweep was killed from outside" if isinstance(error, BrokenExecutor) else first_lines
+        first_lines = "\n".join(str(error).strip().split("\n")[:2])  # without the job's output, which Submitit appends
+        message = "a process of the sweep was killed" if isinstance(error, BrokenExecutor) else first_lines
     elif not isinstance(error, UserError | yaml.YAMLError):
         raise error
     sys.exit(f"error: {one_line(message)}" if is_first_process() else 1)
@@ -72,7 +72,8 @@ def exit_with(error: Exception, schema: type) -> NoReturn:
 def _about_hydra(error: Exception, schema: type) -> str:
     """Return Hydra's or OmegaConf's message with the name of the setting.
 
-    OmegaConf's errors have it in `full_key`. They are the cause of Hydra's or, if a user's file is wrong, its context.
+    OmegaConf's errors have the name in `full_key`. Such an error is the cause of Hydra's error, or its context if a
+    user's file is wrong.
     """
     causes = (error.__cause__, error, error.__context__)
     cause = next((cause for cause in causes if getattr(cause, "full_key", None)), error)
@@ -87,18 +88,18 @@ def _about_hydra(error: Exception, schema: type) -> str:
     argument, known = _typed(name), dict(leaves(schema))
     if isinstance(cause, MissingMandatoryValue) and name in known:
         return f"{argument}: missing value; use for example {name}={example(known[name])}"
-    place = re.match(r"In '(.+?/.+?)': ", str(error))  # a file of the user's
+    place = re.match(r"In '(.+?/.+?)': ", str(error))  # a configuration file of the user
     if isinstance(cause, ConfigAttributeError | ConfigKeyError) and name not in known and not name.startswith("hydra."):
-        said = f"{place[1]}.yaml: {name}" if place else argument
+        where = f"{place[1]}.yaml: {name}" if place else argument
         nearest = nearest_setting(name if place else argument.lstrip("+~").partition("=")[0], schema)
-        return f"{said}: setting not found; {nearest}"
+        return f"{where}: setting not found; {nearest}"
     lines = str(error if name.startswith("hydra.") or not name else cause).splitlines()
     message = "\n".join(line for line in lines if not re.match(r"\s*(full_key|reference_type|object_type)\b", line))
     return f"{argument}: {message}" if argument and argument not in message else message
 
 
 def _typed(name: str) -> str:
-    """Return the argument that sets a setting, or a setting below it; the name itself if a file sets it."""
+    """Return the argument that sets a setting or one below it; the name itself if a file sets it."""
     if not name:
         return ""
     names = {argument.lstrip("+~").partition("=")[0]: argument for argument in sys.argv[1:]}
@@ -116,9 +117,9 @@ def no_such_choice(group: str, choice: str, known: list[str]) -> str:
 
 
 def _is_of_a_library(error: Exception) -> bool:
-    """Return whether Hydra, a launcher or a sweeper raised the error, and not the code of a job."""
-    if isinstance(error, BrokenExecutor):  # joblib has lost a worker, and ended the others
+    """Return whether Hydra, a launcher or a sweeper raised the error, not the code of a job."""
+    if isinstance(error, BrokenExecutor):  # joblib has lost a worker and ended the others
         return True
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     is_theirs = frame.f_globals["__name__"].partition(".")[0] in LIBRARIES
-    return is_theirs and bool(str(error)) and "with trace:" not in str(error)
+    return is_theirs and bool(str(error)) and "with trace:" not in str(error)  # Submitit's words for an error of a job

@@ -1,4 +1,4 @@
-"""The three programs: arguments -> Hydra's configuration -> checked settings -> a task. A mistake is one line."""
+"""The main of each program: arguments -> Hydra's configuration -> checked settings -> a task, or one line of error."""
 
 import functools
 import os
@@ -26,29 +26,29 @@ from timemachine.run.record import EXPORT, Record, Role, is_running, objective, 
 
 
 def program(schema: type[Settings]) -> Callable[[Callable[[Settings], None]], Callable[[], None]]:
-    """Return a decorator that makes a function of settings the main of the program of that schema."""
+    """Return a decorator that turns a function of checked settings into the main of a program."""
     return lambda task: functools.partial(_main, schema, lambda cfg: task(from_dict(schema, resolved(cfg))))
 
 
 def training_program(task: Callable[[Train, Record], None]) -> Callable[[], None]:
-    """Return train.py's main: one run, or a sweep of them, of a function of settings and a run's record."""
+    """Turn a function of checked settings and a run's record into the main of train.py: one run, or a sweep of runs."""
     return functools.partial(_main, Train, functools.partial(_train, task=task))
 
 
 def _main(schema: type, task: Callable[[DictConfig], Any]) -> None:
-    """Run a task of the configuration that Hydra composes from conf/<name of the schema>.yaml and the command line."""
+    """Run a task on the configuration that Hydra composes from conf/<name of the schema>.yaml and the command line."""
 
     @hydra.main(config_path=str(CONF), config_name=schema.__name__.lower(), **VERSION, **TARGETS)
     def hydra_program(cfg: DictConfig) -> Any:
         try:
             with shown_from(HydraConfig.get().runtime.cwd):  # Hydra may have changed the working directory
                 return task(cfg)
-        except (UserError, OmegaConfBaseException, OSError) as error:  # Hydra would print two lines
+        except (UserError, OmegaConfBaseException, OSError) as error:  # here, since Hydra would print two lines
             exit_with(error, schema)
 
     if sys.platform == "win32":
         sys.exit("error: Windows is not supported; use WSL, or the classes as in book.ipynb")
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, instead of printing a traceback
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # lets Hydra raise exceptions instead of printing tracebacks
     try:
         arguments = checked_arguments(sys.argv[1:], schema)
         if any(argument.startswith("resume=") for argument in arguments):
@@ -56,7 +56,8 @@ def _main(schema: type, task: Callable[[DictConfig], Any]) -> None:
 
             arguments = arguments_to_resume(arguments)
         if not (is_first_process() or any(argument.startswith("hydra.run.dir=") for argument in arguments)):
-            arguments += ["hydra.run.dir=.", "hydra.output_subdir=null"]  # srun, torchrun: one folder a run
+            # Under srun or torchrun, each process would otherwise create a folder named after its own start.
+            arguments += ["hydra.run.dir=.", "hydra.output_subdir=null"]
         if "--help" in arguments:
             from timemachine.cli.help import print_help
 
@@ -66,7 +67,7 @@ def _main(schema: type, task: Callable[[DictConfig], Any]) -> None:
             hydra_program()
     except KeyboardInterrupt:
         say_how_to_go_on()
-        if not is_job():  # a job leaves that to its sweep
+        if not is_job():  # the sweep prints it once for all its jobs
             print("interrupted", file=sys.stderr)
         sys.exit(130)  # the shell's exit status after Ctrl-C
     except Exception as error:
@@ -74,23 +75,24 @@ def _main(schema: type, task: Callable[[DictConfig], Any]) -> None:
 
 
 def _train(cfg: DictConfig, task: Callable[[Train, Record], None]) -> float:
-    """Run the task on record. Return the validation perplexity, or inf. Raise UserError where a single run diverged."""
+    """Run the task with a record. Return the validation perplexity, or inf. Raise UserError if a run diverged."""
     job = HydraConfig.get()
     folder, typed, in_sweep = Path(job.runtime.output_dir), as_typed(job.overrides.task), job.mode == RunMode.MULTIRUN
     settings = _settings(cfg, folder, typed, in_sweep)
-    if not in_sweep and is_first_process():  # a sweep has begun with it
+    if not in_sweep and is_first_process():  # a sweep has done so in `sweep.begin`
         interrupt_on_signals()
     if is_job():
         end_with_parent()
-    if str(REPOSITORY) not in sys.path:  # a launcher's process does not look for classes next to train.py
+    if str(REPOSITORY) not in sys.path:  # for a user's classes next to train.py, which a launcher's process lacks
         sys.path.insert(0, str(REPOSITORY))
     if in_sweep:
         from timemachine.run.checkpoint import is_done, remove_results
 
         if is_done(folder, settings):
             return objective(read_summary(folder))
-        if settings["resume"] is None and is_first_process():  # Ray runs a job again that lost its process
+        if settings["resume"] is None and is_first_process():  # Ray restarts a job whose process was killed
             remove_results(folder)
+        # A job of several processes: Lightning would start each with the command line of the whole sweep.
         if cfg.trainer.strategy != "auto" or cfg.trainer.num_nodes != 1 or cfg.trainer.devices not in (1, "1"):
             from timemachine.cli.sweep import run_as_program
 
@@ -104,19 +106,19 @@ def _train(cfg: DictConfig, task: Callable[[Train, Record], None]) -> float:
 
 
 def _settings(cfg: DictConfig, folder: Path, typed: list[str], in_sweep: bool) -> dict[str, Any]:
-    """Return the settings of a run, not checked yet: of one that is resumed those on record, and those typed on top."""
-    settings = to_dict(Train()) | resolved(cfg)  # which lacks a group that is deleted, as by ~model
+    """Return the unchecked settings of a run; for a resumed run, the recorded ones overridden by the typed ones."""
+    settings = to_dict(Train()) | resolved(cfg)  # `cfg` lacks groups that were deleted, such as by ~model
     if settings["resume"] is not None and not in_sweep:
         from timemachine.cli.resume import settings_to_resume
 
         settings = settings_to_resume(settings, typed)
-    if settings["resume"] is None and is_requeued():
+    if settings["resume"] is None and is_requeued():  # Slurm repeats the command, without resume=
         settings["resume"] = str(folder)
     return settings
 
 
 def _role(job: Any, folder: Path, in_sweep: bool) -> Role:
-    """Return what this process may do for the run in a folder. `job`: Hydra's own settings."""
+    """Return the permissions of this process for the run in a folder. `job`: Hydra's own settings."""
     sweep = Path(job.runtime.cwd, job.sweep.dir) if in_sweep else folder.parent if is_job() else None
     return Role(
         writes=is_first_process(),
@@ -126,7 +128,7 @@ def _role(job: Any, folder: Path, in_sweep: bool) -> Role:
 
 
 def _refuse_replaced_windows(hydra: Any, cfg: DictConfig) -> None:
-    """Raise SettingError for a typed `data=book` or `full` whose windows a recipe replaces.
+    """Raise SettingError if `data=book` or `full` is typed, but a recipe replaces its windows.
 
     `hydra`: Hydra's own settings.
     """
@@ -135,44 +137,44 @@ def _refuse_replaced_windows(hydra: Any, cfg: DictConfig) -> None:
     if (data := typed.get("data")) not in ("book", "full") or recipe == "none" or "data.num_train" in typed:
         return
     if cfg.data.num_train != OmegaConf.load(CONF / "data" / f"{data}.yaml").num_train:
-        raise SettingError(f"data={data}: recipe={recipe} has other windows; remove one of them")
+        raise SettingError(f"data={data}: recipe={recipe} replaces its windows; remove one of them")
 
 
 class Hooks(Callback):
-    """What Hydra calls before and after a run or a sweep: a folder in use is refused before Hydra writes anything.
+    """Hydra's callback before and after a run or a sweep. It rejects a folder in use before Hydra writes to it.
 
-    It exits with an error: Hydra turns any other exception here into a warning.
+    Errors exit the program, since Hydra turns any other exception of a callback into a warning.
     """
 
-    jobs = 0  # of a sweep
-    messages: set[str]  # of its failed jobs that have been printed; a mistake that all jobs share is one line
+    jobs = 0  # number of jobs of a sweep; 0 for a single run
+    messages: set[str]  # printed messages of failed jobs, so that a mistake that all jobs share is one line
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Exit if the folder contains a run that has trained, or a sweep, unless that run is resumed or is a job."""
+        """Exit if the folder contains a trained run or a sweep, unless this run is resumed or a job of that sweep."""
         folder = config.hydra.run.dir
         remember_folder(folder)
         left = ("metrics.csv", "steps.csv", EXPORT, "multirun.yaml")
         is_new = is_first_process() and not (config.resume is not None or is_requeued() or is_job())
         if is_new and (is_running(Path(folder)) or any(os.path.exists(f"{folder}/{name}") for name in left)):
             again = f"resume={folder}, or another folder"
-            sys.exit(f"error: hydra.run.dir={folder}: there is a run or a sweep already; use {again}")
+            sys.exit(f"error: hydra.run.dir={folder}: contains a run or a sweep already; use {again}")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Refuse a sweep that cannot run, and print where it will be."""
+        """Reject a sweep that cannot run, and print its folder."""
         from timemachine.cli import sweep
 
         self.jobs, self.messages = sweep.begin(config), set()
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        """Print how far the sweep is, in whichever process the job ran."""
+        """Print the progress of a sweep, in the process that ran the job."""
         if self.jobs:
             from timemachine.cli import sweep
 
             sweep.print_progress(config, self.jobs, self.messages)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Leave the sweep's table and report; exit with 1 if a job failed."""
-        if sys.exc_info()[0] is None:  # Hydra 1.4 calls this also after a sweep that was refused or cut short
+        """Write the sweep's table and report; exit with status 1 if a job failed."""
+        if sys.exc_info()[0] is None:  # Hydra 1.4 also calls this after a sweep that was rejected or interrupted
             from timemachine.cli import sweep
 
             sweep.end(config)

@@ -1,7 +1,10 @@
-"""`resume=<folder>`: continue a run with the settings in its summary.json, and those typed now on top.
+"""`resume=<folder>`: continue a run with the settings in its summary.json, overridden by the command line.
 
-Hydra composes the new command line alone. It reads nothing from the folder, which therefore cannot name files, search
-paths or options of Hydra. The command of a sweep is typed again as a whole.
+A run resumes in three steps: `arguments_to_resume` lets Hydra use the run's folder, `settings_to_resume` merges the
+settings, and `checkpoint_to_resume` of `run.checkpoint` compares them and finds the checkpoint for Lightning.
+
+Hydra composes only the new command line. It reads nothing from the folder, which therefore cannot name files, search
+paths or options of Hydra. For a sweep, the user repeats the whole command.
 """
 
 import os
@@ -18,16 +21,16 @@ from timemachine.run.jobs import exercise_of, job_folders, read_job
 from timemachine.run.record import run_summary
 from timemachine.weights_and_biases import LOGGER, RESUMABLE
 
-# Loggers that only write files in the run's folder. Another one could send metrics, and a key, to a server that the
+# Loggers that only write files in the run's folder. Any other could send metrics, and an API key, to a server that the
 # folder names.
 LOCAL_LOGGERS = ("lightning.pytorch.loggers.CSVLogger", "lightning.pytorch.loggers.TensorBoardLogger")
 PLACES = ("save_dir", "dirpath", "root_dir")  # Lightning's arguments for folders
 
 
 def arguments_to_resume(arguments: list[str]) -> list[str]:
-    """Return the arguments with Hydra's folder set to the one that `resume=` among them names.
+    """Return the arguments, and those that let Hydra use the folder that `resume=` names.
 
-    Raises SettingError for a folder that cannot be resumed, before anything is written there.
+    Raises SettingError for a folder that cannot be resumed, before anything is written to it.
     """
     typed = [argument for argument in arguments if argument.startswith("resume=")]
     if len(typed) > 1:
@@ -36,20 +39,20 @@ def arguments_to_resume(arguments: list[str]) -> list[str]:
     for argument in arguments:
         name, _, other = argument.partition("=")
         if name in ("hydra.run.dir", "hydra.sweep.dir") and unquoted_path(other) != folder:
-            raise SettingError(f"{argument}: resume={folder} continues in its own folder; remove {argument}")
+            raise SettingError(f"{argument}: resume={folder} continues in that folder; remove {argument}")
     is_run = os.path.isfile(f"{folder}/summary.json")
     added = _arguments_of_run(folder, arguments) if is_run else _arguments_of_sweep(folder, arguments)
     for path in Path(folder).rglob("*"):
-        is_wandbs = "wandb" in path.parent.relative_to(folder).parts  # which replaces its own links
+        is_wandbs = "wandb" in path.parent.relative_to(folder).parts  # W&B replaces its own links
         if path.is_symlink() and not is_wandbs and not path.resolve().is_relative_to(Path(folder).resolve()):
-            raise SettingError(f"resume={folder}: {path} is a symbolic link to a place outside; replace it by a copy")
-    return list(dict.fromkeys([*arguments, *added]))  # the processes of DDP start with the arguments added before
+            raise SettingError(f"resume={folder}: {path} is a link to a place outside the folder; replace it by a copy")
+    return list(dict.fromkeys([*arguments, *added]))  # without duplicates: DDP's processes start with the added ones
 
 
 def _arguments_of_run(folder: str, arguments: list[str]) -> list[str]:
     for argument in arguments:
         if argument in MULTIRUN or argument.startswith("exercise="):
-            raise SettingError(f"{argument}: resume={folder} is a single run; remove {argument}")
+            raise SettingError(f"{argument}: resume={folder} is a single run, not a sweep; remove {argument}")
     run_summary(folder, "resume")  # fail on a damaged file before the slow imports
     return ["hydra.mode=RUN", "hydra.output_subdir=null", f"hydra.run.dir={quoted(folder)}"]
 
@@ -61,7 +64,7 @@ def _arguments_of_sweep(folder: str, arguments: list[str]) -> list[str]:
         instead = "use the same hydra.sweeper.storage and .study_name in another folder"
         raise SettingError(f"resume={folder}: a search cannot be resumed; {instead}")
     if not (jobs or Path(folder, "multirun.yaml").exists()):
-        raise SettingError(f"resume={folder}: no run or sweep has begun there; type its command, or another folder")
+        raise SettingError(f"resume={folder}: no run or sweep found; use another folder, or remove resume={folder}")
     if exercise == "none" and not MULTIRUN & set(arguments):
         raise SettingError(f"resume={folder}: is a sweep; add the command that started it, such as exercise=clipping")
     began = [job for job in map(read_job, jobs) if job.exercise]
@@ -71,11 +74,11 @@ def _arguments_of_sweep(folder: str, arguments: list[str]) -> list[str]:
 
 
 def settings_to_resume(composed: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
-    """Return the recorded settings of the run to resume, with those typed now on top.
+    """Return the recorded settings of the run to resume, overridden by the typed ones.
 
-    `composed`: the settings that Hydra composed from the overrides typed now, as nested dicts. If a group is typed,
-    such as `trainer=cpu`, each setting that a file of the group contains is taken from it. Raises SettingError for an
-    entry that cannot be taken from a folder, or a setting that cannot be changed when resuming.
+    `composed`: the settings that Hydra composed from `overrides`, as nested dicts. An override of a group, such as
+    `trainer=cpu`, replaces all settings that any file of the group contains. Raises SettingError for a recorded entry
+    that has to be typed again, and for a setting that only a new run can have.
     """
     folder = composed["resume"]
     summary = run_summary(folder, "resume")
@@ -99,9 +102,9 @@ def settings_to_resume(composed: dict[str, Any], overrides: list[str]) -> dict[s
 
 
 def _refuse_what_leaves(settings: dict[str, Any], folder: str, typed: list[str]) -> None:
-    """Raise SettingError for a recorded logger or callback that may send data, or write a file, elsewhere.
+    """Raise SettingError for a recorded logger or callback that may send data elsewhere or write outside the folder.
 
-    It has to be typed again. An entry that is typed now is not recorded.
+    The user has to type it again; then the recorded entry is dropped, and only the typed one counts.
     """
     for group, none in (("logger", "csv"), ("callbacks", "none")):
         for name, entry in list(settings[group].items()):
@@ -115,7 +118,7 @@ def _refuse_what_leaves(settings: dict[str, Any], folder: str, typed: list[str])
 
 
 def _is_resumable(entry: Any) -> bool:
-    """Return whether a recorded logger writes into the run's folder, or is W&B's with harmless arguments."""
+    """Return whether a recorded logger only writes to the run's folder, or is W&B's with harmless arguments."""
     if not isinstance(entry, dict):
         return False
     is_wandb = entry.get("_target_") == LOGGER and entry.keys() <= {"_target_", *RESUMABLE}
@@ -123,7 +126,7 @@ def _is_resumable(entry: Any) -> bool:
 
 
 def _names_place(value: Any) -> bool:
-    """Return whether a value has a folder in it, or a text that may be a path out of the run's folder."""
+    """Return whether a value contains an argument for a folder, or a text that may be a path outside the run's."""
     if isinstance(value, dict):
         return any(value.get(name) is not None for name in PLACES) or _names_place([*value.values()])
     if isinstance(value, list):

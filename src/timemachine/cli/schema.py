@@ -1,4 +1,4 @@
-"""The schema of the settings as Hydra sees it: registered at import, and what Hydra composed checked against it."""
+"""The schema of the settings for Hydra, which is registered when this module is imported; the groups of conf/."""
 
 import inspect
 import re
@@ -20,7 +20,7 @@ from timemachine.config import (
 
 CONF = REPOSITORY / "conf"
 
-# From Hydra 1.4 on there is no version to be compatible with, but a list of what may be a configuration's `_target_`.
+# Hydra 1.4 warns about `version_base`, and wants a list of the modules that a configuration's `_target_` may name.
 _is_asked = "execution_whitelist" in inspect.signature(hydra.main).parameters
 VERSION: dict[str, Any] = {} if _is_asked else {"version_base": "1.3"}
 TARGETS: dict[str, Any] = {"execution_whitelist": ["timemachine.cli.*", "hydra_plugins.*"]} if _is_asked else {}
@@ -28,14 +28,14 @@ TARGETS: dict[str, Any] = {"execution_whitelist": ["timemachine.cli.*", "hydra_p
 Settings = TypeVar("Settings", Train, Evaluate, Generate)
 for _schema in (Train, Evaluate, Generate):
     ConfigStore.instance().store(name=f"{_schema.__name__.lower()}_schema", node=_schema)
-# An exercise's ${divide:20_000,${data.num_steps}}: a setting that follows another one through a sweep.
-with warnings.catch_warnings():  # the newest OmegaConf has another name for it
+# For ${divide:20_000,${data.num_steps}} in an exercise, where one setting depends on another that the sweep varies.
+with warnings.catch_warnings():  # the newest OmegaConf has renamed the function
     warnings.simplefilter("ignore", UserWarning)
     OmegaConf.register_new_resolver("divide", lambda number, by: int(number) // int(by), replace=True)
 
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:
-    """Return the configuration as nested dicts, Enums by name. Raises MissingMandatoryValue for `???`."""
+    """Return the configuration as nested dicts, with Enums by name. Raises MissingMandatoryValue for `???`."""
     return OmegaConf.to_container(cfg, resolve=True, enum_to_str=True, throw_on_missing=True)  # type: ignore[return-value]
 
 
@@ -50,7 +50,7 @@ def leaves(schema: type, prefix: str = "") -> Iterator[tuple[str, Field[Any]]]:
 
 
 def groups() -> list[str]:
-    """Return the groups of conf/: a user types a choice of each."""
+    """Return the groups of conf/, from which a user selects choices."""
     return sorted({file.parent.name for file in CONF.glob("*/*.yaml")} - {"smoke"})
 
 

@@ -1,4 +1,4 @@
-"""A sweep: its values checked, its progress, a job of several processes, and the table and report at its end."""
+"""A sweep: check its values, print its progress, run jobs of several processes, write its table and report."""
 
 import math
 import os
@@ -34,16 +34,16 @@ from timemachine.weights_and_biases import is_wanted
 
 
 def begin(config: DictConfig) -> int:
-    """Return the number of jobs; exit with one line for a folder in use, invalid values, and fewer jobs than before.
+    """Return the number of jobs of a sweep that starts or resumes. From here on, SIGTERM interrupts it.
 
-    From here on SIGTERM interrupts the sweep.
+    Exits with one line if the folder is in use, or if the values are invalid or give fewer jobs than have begun.
     """
     folder = Path(config.hydra.sweep.dir)
     may_have_begun = config.resume is not None or is_requeued()
     remember_folder(folder, is_sweep=True)
     if not may_have_begun and ((folder / "summary.json").exists() or job_folders(folder)):
-        again = f"resume={folder} with the command that began it, or another folder"
-        sys.exit(f"error: hydra.sweep.dir={folder}: there is a run or a sweep already; use {again}")
+        again = f"resume={folder} with the command that started it, or another folder"
+        sys.exit(f"error: hydra.sweep.dir={folder}: contains a run or a sweep already; use {again}")
     try:
         jobs = num_jobs(config)
         if may_have_begun and (there := len(job_folders(folder))) > jobs:
@@ -58,10 +58,10 @@ def begin(config: DictConfig) -> int:
 
 
 def num_jobs(config: DictConfig) -> int:
-    """Return how many jobs a sweep will have, after checking each value that is typed.
+    """Return the number of jobs of a sweep, after checking each typed value on its own.
 
-    A job whose values break a rule together fails alone. Raises SettingError, or an error of Hydra's, for an invalid
-    value, and for several values of a setting that the exercise does not vary.
+    Values that only break a rule together fail later, in their own job. Raises SettingError, or an error of Hydra's,
+    for an invalid value, and for several values of a setting that the exercise does not vary.
     """
     sweeper, loader = config.hydra.sweeper, GlobalHydra.instance().config_loader()
     parser = OverridesParser.create(loader)
@@ -73,13 +73,13 @@ def num_jobs(config: DictConfig) -> int:
         if not override.is_sweep_override():
             continue
         if override.key_or_group == "exercise":
-            raise SettingError(f"{override.input_line}: an exercise is already a sweep; use one")
+            raise SettingError(f"{override.input_line}: an exercise is already a sweep; use one exercise per command")
         is_varied = override.key_or_group in {*params, "seed"} or hasattr(module_of(exercise), "ANY_SETTINGS")
         if exercise != "none" and not is_varied:
-            varies = f"exercise={exercise} varies {', '.join(sorted({*params, 'seed'}))} alone"
-            raise SettingError(f"{override.input_line}: {varies}; use one value, and a command for each")
+            varies = f"exercise={exercise} varies only {', '.join(sorted({*params, 'seed'}))}"
+            raise SettingError(f"{override.input_line}: {varies}; use one value per command")
         if not (override.is_discrete_sweep() or is_search):
-            raise SettingError(f"{override.input_line}: an interval is for a search; use -m hydra/sweeper=optuna")
+            raise SettingError(f"{override.input_line}: an interval needs a search; use -m hydra/sweeper=optuna")
     if is_search:
         return int(sweeper.n_trials)
     # A typed value replaces the values of the exercise's file.
@@ -89,7 +89,7 @@ def num_jobs(config: DictConfig) -> int:
 
 
 def _values(override: Override) -> list[Any]:
-    """Return the values of an override; none of an interval, which only a search can have."""
+    """Return the values of an override; none for an interval, which is only for a search."""
     if not override.is_sweep_override():
         return [override.value()]
     return [*override.sweep_iterator()] if override.is_discrete_sweep() else []
@@ -100,13 +100,13 @@ def _check_values(override: Override, config: DictConfig, loader: ConfigLoader) 
     name, trial, setting = override.key_or_group, config.copy(), dict(leaves(Train)).get(override.key_or_group)
     choices = loader.get_group_options(name, overrides=as_typed(config.hydra.overrides.hydra))
     if not (values := _values(override)) and override.is_discrete_sweep():
-        raise SettingError(f"{override.input_line}: matches nothing; use values such as model.hiddens=16,32")
+        raise SettingError(f"{override.input_line}: matches no value; use values such as model.hiddens=16,32")
     for value in values:
         if choices:
             if isinstance(value, str) and "/" not in value and value not in choices:  # Hydra checks subfolders
                 raise SettingError(no_such_choice(name, value, choices))
         elif setting is not None and isinstance(value, str | int | float) and "${" not in str(value):
-            OmegaConf.update(trial, name, value)  # which turns 1 into true for a switch
+            OmegaConf.update(trial, name, value)  # converts the value to the setting's type, such as 1 to true
             check_value(setting, OmegaConf.select(trial, name), name)
 
 
@@ -117,10 +117,11 @@ def _exercise(config: DictConfig) -> str:
 def run_as_program(folder: Path, overrides: Sequence[str], resumes: bool) -> float:
     """Run a job of several processes as a separate train.py, in the job's folder. Return its validation perplexity.
 
-    Lightning starts each process with the command line of the first, so that each would run the whole sweep; and when
-    one dies it kills the first, which would be the sweep. Slurm's variables describe this process, not the job.
+    Lightning starts each process with the command line of the first, so each would run the whole sweep. If a process
+    dies, Lightning kills the first, which would be the sweep. Slurm's variables are removed, since they describe this
+    process and not the job.
     """
-    from timemachine.run.checkpoint import LAST, remove_results  # takes seconds
+    from timemachine.run.checkpoint import LAST, remove_results  # deferred: takes seconds
 
     command = [sys.executable, str(REPOSITORY / "train.py")]
     if resumes and (folder / LAST).exists():
@@ -147,7 +148,10 @@ def run_as_program(folder: Path, overrides: Sequence[str], resumes: bool) -> flo
 
 
 def print_progress(config: DictConfig, jobs: int, messages: set[str]) -> None:
-    """Print how a job ended, and which of how many `jobs` it is; why it failed, if `messages` lacks that so far."""
+    """Print the status of a job, and its place among `jobs`.
+
+    The message of a failed job is also printed and added to `messages`, unless it is there already.
+    """
     number, job = config.hydra.job.num, read_job(Path(config.hydra.runtime.output_dir))
     if job.status == "failed" and str(job.message) not in messages:
         messages.add(str(job.message))
@@ -161,19 +165,19 @@ def _num_done(folder: Path) -> int:
 
 
 def end(config: DictConfig) -> None:
-    """Write summary.csv and report.md into the sweep's folder; exit with 1 if a job failed."""
+    """Write summary.csv and report.md into the sweep's folder; exit with status 1 if a job failed."""
     folder = Path(config.hydra.sweep.dir)
     try:
         jobs = load_jobs(folder)
         tie_together(folder, _exercise(config), jobs)
         if (line := upload_line(folder, "/*/wandb")) and is_wanted(as_typed(config.hydra.overrides.task)):
             print(line)
-    except Exception as error:  # Hydra would turn it into a warning, and exit with 0
+    except Exception as error:  # Hydra would turn it into a warning, and exit with status 0
         if not (isinstance(error, UserError) or cannot_write(folder, error)):
-            traceback.print_exc()  # a mistake in an exercise's findings
+            traceback.print_exc()  # such as a mistake in an exercise's findings
             sys.exit(1)
         reason = f"{getattr(error, 'filename', None) or folder}: {status_and_message(error)[1]}"
-        sys.exit(f"error: {reason}; when that has been mended type the same command and resume={folder}")
+        sys.exit(f"error: {reason}; fix this, then repeat the command with resume={folder}")
     if failed := [job.name for job in jobs if not job.has_ended]:
-        reasons = f"their messages are in {shown(folder / 'summary.csv')}"
+        reasons = f"for their messages see {shown(folder / 'summary.csv')}"
         sys.exit(f"error: {len(failed)} of {len(jobs)} jobs failed (job {', '.join(failed)}); {reasons}")

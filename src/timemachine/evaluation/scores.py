@@ -157,9 +157,9 @@ def print_evaluation(rows: list[Row], corpora: list[Corpus], vocab: Vocab, runs:
     columns = ("text", "part", f"{unit}s", "window", "stream", f"bits/{unit}", "bits/byte")
     print_table(f"perplexity of {models}", columns, lines)
     print_text(
-        "± standard error; window: every window from a zero state, as in the book; stream: one pass, state carried, "
-        "the measure to compare models by; bits per "
-        f"{unit} and per UTF-8 byte are the stream's. To compare models with different vocabularies, use bits per byte."
+        "± standard error; window: every window from a zero state, as in the book; stream: one pass with carried "
+        f"state, for comparing models; bits per {unit} and per UTF-8 byte are the stream's. To compare models with "
+        "different vocabularies, use bits per byte."
     )
     for corpus in {corpus.sha256: corpus for corpus in corpora}.values():  # a text given twice is described once
         left = replaced(corpus)

@@ -46,6 +46,7 @@ class Mixture:
         self.count_R2V: Singles = np.zeros((1, 2, len(symbols)), np.float32)  # all, recent; row 0 stays empty
         self.own_weight_MS: Singles = np.full((2 * CONTEXTS, len(SEEN) + 1), FIRST, np.float32)
         self.own_weight_MS[:ORDERS] = 1
+        # Rows: the longest order seen (0 to 8), the last character, the number of letters of the word.
         self.weight_JM: Singles = np.zeros((ORDERS + 1 + len(symbols) + LENGTHS, 2 * CONTEXTS), np.float32)
         self.num_read = 0
 
@@ -90,8 +91,9 @@ class Mixture:
     def _contexts(self, before: bytes) -> list[bytes]:
         """Return the contexts of the character after `before`: the contexts of all orders, then others."""
         other = self.symbols.other
-        before = other * ORDERS + before
+        before = other * ORDERS + before  # so that all contexts exist at the beginning of a text
         _, second, first, word = before.translate(self.symbols.in_words).rsplit(other, 3)
+        # The last two: the previous word with the length of this one, and the two characters before the last.
         return [before[len(before) - order :] for order in range(ORDERS)] + [
             word,
             first + other + word,

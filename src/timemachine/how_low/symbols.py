@@ -16,7 +16,7 @@ class Symbols:
     `other`: the number of `<unk>`, or of the space if `<unk>` is not a symbol. It stands for any other character, and
     for the characters before a text. Two tables for `bytes.translate` map these numbers: `in_words` those of letters to
     the number of their lower case, and all others to `other`; `as_ascii` those of ASCII characters to their code, and
-    all others to unused codes, so that a compressor of bytes reads English as it is and any script in one byte per
+    all others to unused codes, so that a compressor of bytes reads English unchanged and any script in one byte per
     character.
     """
 

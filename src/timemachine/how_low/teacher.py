@@ -108,7 +108,7 @@ def write(
     starts = generator.integers(len(train), size=streams).tolist()
     before = [train[max(0, start - MAX_CONTEXT) : start] for start in starts]
     texts = [symbols.encode(text) for text in before]
-    place_S = torch.tensor(vocab[symbols.tokens])
+    place_S = torch.tensor(vocab[symbols.tokens])  # from the mixture's symbols to the vocabulary's indices
     index_BL, p_BLV = torch.empty(streams, length, dtype=torch.uint8), torch.zeros(streams, length, len(vocab))
     # Spaces before the first character of the text give all streams the same length.
     X_BT, states = torch.tensor([vocab[list(text.rjust(MAX_CONTEXT))] for text in before]), None
@@ -117,6 +117,7 @@ def write(
         if networks is not None:
             with torch.inference_mode():
                 log_p_BTV, states = networks(X_BT, states)
+            # Normalised again, since the mixture may lack `<unk>`.
             theirs_BS: Singles = log_p_BTV[:, -1, place_S].softmax(-1).numpy()
             if not np.isfinite(theirs_BS).all():
                 rule = "a network diverged on this text; use training.teacher_networks=0"

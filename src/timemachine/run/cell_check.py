@@ -1,6 +1,6 @@
-"""Whether a cell keeps the promises that training and evaluation rely on, asked before training.
+"""Check before training that a cell has the properties that training and evaluation rely on.
 
-T time steps, B batch, H hidden units, S numbers of a state.
+T time steps, B batch, H hidden units, S size of a state.
 """
 
 import copy
@@ -14,10 +14,11 @@ from timemachine.errors import SettingError
 
 @torch.no_grad()
 def check_model(model: Any, num_steps: int) -> None:
-    """Raise SettingError if the cell of a `RNNLMScratch` breaks a promise in a window of `num_steps` steps.
+    """Raise SettingError unless the cell of a `RNNLMScratch` has these properties in a window of `num_steps` steps.
 
-    The outputs are (T, B, H), the state is one tensor (B, S), no output changes with a later input or another sequence,
-    and two passes with the state carried are one pass. The cell and the random state are left as they are.
+    Its outputs are (T, B, H), and its state is one tensor (B, S). No output depends on a later input or on another
+    sequence of the batch. Two passes with the state carried give the same as one pass. The check changes neither the
+    cell nor the random state.
     """
     T, B = max(num_steps, 2), 2
     X_BT = (torch.arange(B)[:, None] + torch.arange(T)).to(model.device) % model.vocab_size
@@ -25,16 +26,16 @@ def check_model(model: Any, num_steps: int) -> None:
 
     def require(holds: bool, what: str) -> None:
         if not holds:
-            mend = f"mend {type(model.rnn).__name__}.forward, or type model.cell=rnn"
-            raise SettingError(f"model.cell={model.hparams['cell']}: {what}; {mend}")
+            instead = f"correct {type(model.rnn).__name__}.forward, or use model.cell=rnn"
+            raise SettingError(f"model.cell={model.hparams['cell']}: {what}; {instead}")
 
     def alike(ours: Tensor, theirs: Tensor) -> bool:
-        # Sums of the same numbers in another order, over the steps.
+        # Both are sums of the same numbers in different orders; rounding errors add up over the steps.
         tolerance = 100 * T * torch.finfo(ours.dtype).eps
         return torch.allclose(ours, theirs, rtol=tolerance, atol=tolerance * float(theirs.abs().max()))
 
     with torch.random.fork_rng(devices=[]):
-        cell = copy.deepcopy(model.rnn).eval()  # its dropout, if it has any, is off
+        cell = copy.deepcopy(model.rnn).eval()  # without dropout, which would change every pass
         outputs_TBH, state_BS = cell(inputs, None)
         shape = tuple(outputs_TBH.shape)
         require(shape == (T, B, model.hparams["hiddens"]), f"its outputs are {shape}, not (T, B, H)")
@@ -42,9 +43,9 @@ def check_model(model: Any, num_steps: int) -> None:
         require(is_state, "its state is not one tensor (B, S)")
         other_TBH, _ = cell(torch.cat([inputs[:cut], inputs[cut:].roll(1, 1)]), None)
         is_causal = alike(other_TBH[:cut], outputs_TBH[:cut])
-        require(is_causal, "its outputs change with later inputs, which they have to predict")
+        require(is_causal, "its outputs depend on later inputs, which they should predict")
         alone_T1H, _ = cell(inputs[:, :1], None)
-        require(alike(alone_T1H, outputs_TBH[:, :1]), "its outputs change with the other windows of a batch")
+        require(alike(alone_T1H, outputs_TBH[:, :1]), "its outputs depend on the other windows of the batch")
         first_TBH, carried_BS = cell(inputs[:cut], None)
         second_TBH, last_BS = cell(inputs[cut:], carried_BS)
         is_one_pass = alike(torch.cat([first_TBH, second_TBH]), outputs_TBH) and alike(last_BS, state_BS)

@@ -1,8 +1,8 @@
 """The checkpoints of a run: save, restore, read, export, resume, and start from another run's weights.
 
-`last.ckpt` lets a run continue with the same digits: it has Lightning's checkpoint and the states of all random number
-generators. `best.ckpt` has the lowest validation perplexity. `model.safetensors` has the final weights, the vocabulary
-and the settings. Reading one of them executes nothing that it contains.
+`last.ckpt` lets a run resume bit for bit: it has Lightning's checkpoint and the states of all random number generators.
+`best.ckpt` has the same after the validation with the lowest perplexity. `model.safetensors` has the final weights, the
+vocabulary and the settings. Reading these files executes nothing that they contain.
 """
 
 import io
@@ -43,22 +43,22 @@ from timemachine.run.rows import read
 from timemachine.vocab import Vocab
 
 LAST = "checkpoints/last.ckpt"
-# A change of these settings, by how their names begin, makes it another experiment: `init_from` starts one with the
-# run's weights. Callbacks can be added and left out.
+# A resumed run cannot change settings with these prefixes: that would make it another experiment, which `init_from`
+# starts with the weights of this one. Whole callbacks can be added or removed.
 FIXED = ("seed", "init_from", "data.", "model.", "training.", "callbacks.", "trainer.enable_checkpointing")
-PLACES_OF_TEXT = {"data.corpus", "data.search_dirs"}  # may change, because the SHA-256 of the text is compared
-# Settings of `model.` that may differ from the run that `init_from` names.
+PLACES_OF_TEXT = {"data.corpus", "data.search_dirs"}  # can change, because the SHA-256 of the text is compared
+# Settings of `model.` that a new run may change from the run that `init_from` names.
 MAY_DIFFER = {"lr", "input_lr_factor", "backward", "sigma", "sigma_hh", "embedding_sigma"}
 
 
-# Save and restore: what Lightning calls
+# Save and restore: called by Lightning
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """How Lightning writes and reads checkpoints here: whole or not at all, and without executing anything."""
+    """Lightning's plugin to write checkpoints, whole or not at all, and to read them without executing anything."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Write a checkpoint. Whatever stops the program, the file is the old one or the new one. Raises OSError."""
+        """Write a checkpoint. If the program is killed, the file is either the old or the new one. Raises OSError."""
         content = io.BytesIO()
         torch.save(checkpoint, content)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -72,9 +72,9 @@ class WholeCheckpoints(TorchCheckpointIO):
 class Checkpoints(Checkpoint):
     """Save last.ckpt after each epoch and best.ckpt after the best validation; restore what Lightning leaves out.
 
-    That is the states of the random number generators, and whether a callback had stopped the run. Lightning calls a
-    `Checkpoint` after all other callbacks. Its own ModelCheckpoint is not used, because it deletes any path that a
-    checkpoint names; callbacks and loggers find the same attributes here.
+    Lightning leaves out the states of the random number generators, and whether a callback had stopped the run. It
+    calls a `Checkpoint` after all other callbacks. Its own ModelCheckpoint is not used, because it deletes any path
+    that a checkpoint names; this class has the attributes of it that callbacks and loggers read.
     """
 
     monitor, save_top_k = "val/perplexity", 1
@@ -91,7 +91,7 @@ class Checkpoints(Checkpoint):
             self.best_model_score = val
             self.best_model_path = self._save(trainer, "best")
             for logger in trainer.loggers:
-                logger.after_save_checkpoint(self)  # type: ignore[arg-type]  # which a logger may upload
+                logger.after_save_checkpoint(self)  # type: ignore[arg-type]  # W&B's may upload it
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save last.ckpt."""
@@ -103,7 +103,7 @@ class Checkpoints(Checkpoint):
         return str(path)
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        """Add what Lightning leaves out. A run that `max_time` stopped is not stopped: it may get more time."""
+        """Add the state that Lightning leaves out. A run that `max_time` stopped may get more time when resumed."""
         cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
         name, keys, *others = np.random.get_state()
         numpy = name, np.asarray(keys).tolist(), *others  # `weights_only` loads no numpy array
@@ -113,7 +113,7 @@ class Checkpoints(Checkpoint):
         checkpoint["best_model_score"] = self.best_model_score
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Convert the weights to the run's precision before Lightning restores them: float64 would lose its digits."""
+        """Convert the weights to the run's precision before Lightning restores them, or float64 would lose digits."""
         trainer.precision_plugin.convert_module(pl_module)
 
     def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
@@ -128,10 +128,10 @@ class Checkpoints(Checkpoint):
             return
         of_torch, cuda, numpy, python = restored["random"]
         torch.set_rng_state(of_torch)
-        torch.cuda.set_rng_state_all(cuda[: torch.cuda.device_count()])
+        torch.cuda.set_rng_state_all(cuda[: torch.cuda.device_count()])  # there may be fewer GPUs now
         np.random.set_state(numpy)
         random.setstate(python)
-        # Compared with the checkpoint, which all processes read, not with summary.json, which the first one rewrites.
+        # From the checkpoint and not from summary.json, which the first process rewrites while others read it.
         if restored["stopped_by"] == self.run.settings["callbacks"]:
             trainer.should_stop = True
             if self.run.role.prints:
@@ -144,14 +144,14 @@ class Checkpoints(Checkpoint):
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Return a checkpoint of this program. Raises any exception for damaged bytes.
+    """Return a checkpoint of this program. Damaged bytes may raise any exception.
 
-    torch does not compare the checksums in its files: with a bit flipped it loads other weights.
+    torch ignores the checksums in its own files: with a flipped bit it would load wrong weights.
     """
     with zipfile.ZipFile(path) as archive:
         if (damaged := archive.testzip()) is not None:
             raise ValueError(f"the checksum of {damaged} is wrong")
-    with warnings.catch_warnings(action="ignore"):  # of pickles, which are refused in any case
+    with warnings.catch_warnings(action="ignore"):  # about pickles, which `weights_only` rejects in any case
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(checkpoint, dict) or not {"state_dict", "hyper_parameters", "TimeMachine"} <= checkpoint.keys():
         raise ValueError("parts are missing")
@@ -159,7 +159,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def load_model(run: str) -> tuple[RNNLMScratch, Vocab]:
-    """Return a run's model as its last epoch left it, in evaluation mode, and its vocabulary.
+    """Return a run's model after its last epoch, in evaluation mode, and its vocabulary.
 
     `run`: the run's folder, one of its checkpoints, or its model.safetensors. Raises SettingError if it cannot be read.
     """
@@ -168,16 +168,16 @@ def load_model(run: str) -> tuple[RNNLMScratch, Vocab]:
 
 
 def read_model(run: str, setting: str) -> tuple[RNNLMScratch, Vocab, dict[str, Any]]:
-    """Return the model of the run that a setting names, its vocabulary, and all that its file says.
+    """Return the model of the run that a setting names, its vocabulary, and the whole content of its file.
 
-    Of a folder it reads the last checkpoint: an export is older if the run was resumed and killed.
+    From a folder the last checkpoint is read, since an export is older if the run was resumed and killed.
     """
     path = Path(run)
     if not (path.suffix in (".ckpt", ".safetensors") and path.is_file()):
         if not (found := [place for place in (path / LAST, path / EXPORT) if place.is_file()]):
             run_summary(run, setting)  # raises SettingError for a folder that is not a run's
-            state = "has no checkpoint yet: it is running, or was killed, or keeps none"
-            raise SettingError(f"{setting}={run}: {state}; use it when its first epoch has ended, or another run")
+            state = "no checkpoint found: the run is in its first epoch, was killed in it, or saves none"
+            raise SettingError(f"{setting}={run}: {state}; use it after its first epoch, or another run")
         path = found[0]
     try:
         if path.suffix == ".safetensors":
@@ -198,9 +198,9 @@ def read_model(run: str, setting: str) -> tuple[RNNLMScratch, Vocab, dict[str, A
 
 
 def export_model(path: Path, model: RNNLMScratch, vocab: Vocab, summary: dict[str, Any]) -> None:
-    """Write model.safetensors, which `load_model` reads, and any program that knows the format. Raises OSError.
+    """Write model.safetensors, for `load_model` and for any program that reads the format. Raises OSError.
 
-    `summary`: the run's; the file's header has its settings and results as JSON.
+    `summary`: the run's summary; the header of the file has its settings and results as JSON.
     """
     known = {name: summary[name] for name in ("status", "settings", "corpus", "metrics", "versions", "git")}
     about: dict[str, Any] = {"tokens": vocab.idx_to_token, "kind": vocab.kind.name}
@@ -213,30 +213,30 @@ def export_model(path: Path, model: RNNLMScratch, vocab: Vocab, summary: dict[st
 
 
 def checkpoint_to_resume(run: Record, model: RNNLMScratch, data: TimeMachine) -> Path | None:
-    """Return the checkpoint to resume from, None for a run that starts again because it has none yet.
+    """Return the checkpoint to resume from, or None if the run has none yet and therefore starts again.
 
-    Everything is compared first; then summary.json gets the new settings. Raises SettingError for a run that cannot be
-    resumed with these settings.
+    Settings, text and checkpoint are checked before summary.json gets the new settings. Raises SettingError for a run
+    that cannot be resumed with these settings.
     """
-    path, folder = run.folder / LAST, f"resume={shown(run.folder)}"
+    path, setting = run.folder / LAST, f"resume={shown(run.folder)}"
     if not path.is_file():
-        # A sweep starts a job again that keeps no checkpoints. Of one epoch there may be a row and no checkpoint yet;
-        # rows of validations within it have no clip_fraction.
+        # In a sweep, a job that saves no checkpoints starts again. A run that was killed between the row and the
+        # checkpoint of its first epoch has one row; rows of validations within an epoch have no clip_fraction.
         starts_again = run.settings["trainer"]["enable_checkpointing"] is False and run.role.sweep is not None
         if not starts_again and sum(bool(row["clip_fraction"]) for row in read(run.folder / "metrics.csv")) > 1:
-            raise SettingError(f"{folder}: {LAST} not found, although the run has trained")
+            raise SettingError(f"{setting}: {LAST} not found, although the run has trained")
         if run.role.writes:
             remove_results(run.folder)
         run.update(settings=run.settings)
         return None
     if not run.before:
-        raise SettingError(f"{folder}: summary.json is damaged, or missing next to {LAST}")
+        raise SettingError(f"{setting}: summary.json is damaged, or missing next to {LAST}")
     changed = _changed_settings(run)
     try:
         checkpoint, sha256 = read_checkpoint(path), run.before["corpus"]["sha256"]
         model.load_state_dict(checkpoint["state_dict"])  # as Lightning will
     except Exception as error:  # damaged bytes raise anything
-        raise SettingError(f"{folder}: {shown(path)} is damaged: {one_line(error, 100)}") from error
+        raise SettingError(f"{setting}: {shown(path)} is damaged: {one_line(error, 100)}") from error
     if sha256 != data.corpus.sha256:
         raise SettingError(f"data.corpus={format_value(data.corpus.source)}: not the text that the run was trained on")
     done, steps = checkpoint["epoch"] + 1, checkpoint["global_step"]
@@ -245,8 +245,8 @@ def checkpoint_to_resume(run: Record, model: RNNLMScratch, data: TimeMachine) ->
         if asked is not None and 0 <= asked < has:
             raise SettingError(f"trainer.max_{name}={asked}: the run has {has} {name} already; use {has} or more")
     if run.role.writes and not checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]:
-        cut = f"epoch {done} was cut short, by trainer.max_steps, max_time or the like"
-        print(f"{cut}: the run continues with epoch {done + 1}, unlike one that was never stopped", file=sys.stderr)
+        cut = f"epoch {done} was cut short by trainer.max_steps, trainer.max_time or another limit"
+        print(f"{cut}; the run continues with epoch {done + 1}, unlike an uninterrupted run", file=sys.stderr)
     if changed:
         run.update(changes=[*run.summary.get("changes", []), {"from_epoch": done + 1, "settings": changed}])
         if run.role.prints:
@@ -257,23 +257,24 @@ def checkpoint_to_resume(run: Record, model: RNNLMScratch, data: TimeMachine) ->
 
 
 def _changed_settings(run: Record) -> dict[str, dict[str, Any]]:
-    """Return each setting that is not as before, with both values. Of callbacks their classes, of loggers nothing.
+    """Return each changed setting, with both values. Of callbacks only the classes count, and loggers do not.
 
-    Raises SettingError for a change that makes it another experiment.
+    Raises SettingError for a change that would make it another experiment.
     """
     before, now = flat(run.before["settings"]), flat(run.settings)
     changed = [name for name in now | before if before.get(name) != now.get(name)]
     for name in changed:
         if name.startswith(FIXED) and name not in PLACES_OF_TEXT and name in before and name in now:
             began = f"{name}={format_value(before[name])}"
-            raise SettingError(f"{name}={format_value(now[name])}: the run began with {began}, and keeps it")
+            raise SettingError(f"{name}={format_value(now[name])}: cannot change when resuming; the run has {began}")
+    # Not reported: data.corpus, whose SHA-256 is compared, loggers, and the arguments of added or removed callbacks.
     ignored = re.compile(r"resume$|data.corpus$|logger\.|callbacks\..*(?<!\._target_)$")
     both = {name: {"before": before.get(name), "now": now.get(name)} for name in changed}
     return {name: values for name, values in both.items() if not ignored.match(name)}
 
 
 def remove_results(folder: Path) -> None:
-    """Remove the results in the folder of a run that starts again from the beginning."""
+    """Remove the results in the folder of a run that starts again."""
     for name in ("checkpoints", "wandb", "tensorboard"):
         shutil.rmtree(folder / name, ignore_errors=True)
     for name in ("metrics.csv", "steps.csv", EPOCH_WEIGHTS, EXPORT):
@@ -281,7 +282,7 @@ def remove_results(folder: Path) -> None:
 
 
 def is_done(folder: Path, settings: dict[str, Any]) -> bool:
-    """Return whether a job of a resumed sweep has already ended. Raises SettingError if it had other settings."""
+    """Return whether a job of a resumed sweep has ended already. Raises SettingError if it had other settings."""
     if settings["resume"] is None:
         return False
     try:
@@ -299,13 +300,13 @@ def is_done(folder: Path, settings: dict[str, Any]) -> bool:
 def load_parent_weights(run: Record, model: RNNLMScratch, data: TimeMachine) -> None:
     """Copy the weights of the run that `init_from` names into the model of a new run.
 
-    Raises SettingError if they do not fit: all of `model.` but `MAY_DIFFER` and the text's symbols have to be the same.
+    Raises SettingError if they do not fit: the text's symbols, and all of `model.` except `MAY_DIFFER`, must match.
     """
     parent = run.settings["init_from"]
     if run.is_resumed and (run.folder / LAST).is_file():  # its own weights are there
         return
     theirs = flat(run_summary(parent, "init_from")["settings"])
-    # What tied weights are as inputs depends on embedding_sigma.
+    # As inputs, tied weights are divided by embedding_sigma, so another one would change the function of the network.
     may_differ = MAY_DIFFER - ({"embedding_sigma"} if run.settings["model"]["tie_weights"] else set())
     fixed = ["data.tokens", *(f"model.{name}" for name in run.settings["model"] if name not in may_differ)]
     for name, value in flat(run.settings).items():
@@ -314,10 +315,10 @@ def load_parent_weights(run: Record, model: RNNLMScratch, data: TimeMachine) -> 
             raise SettingError(f"init_from={parent}: has {its}, not {format_value(value)}; use {its}")
     _, vocab, about = read_model(parent, "init_from")
     if vocab.idx_to_token != data.vocab.idx_to_token:
-        rule = "its symbols are not the text's; use the data.corpus, data.vocab_size and the like of that run"
+        rule = "its vocabulary differs from the text's; use the data.corpus, data.vocab_size, … of that run"
         raise SettingError(f"init_from={parent}: {rule}")
     if str(run.settings["trainer"]["precision"]).startswith("64"):
-        model.double()  # as Lightning will do, but not before float32 has rounded
+        model.double()  # Lightning would do so later, when the weights have been rounded to float32
     model.load_state_dict(about["state_dict"])
-    epoch = about["epoch"] + 1 if "epoch" in about else about["summary"]["metrics"].get("epoch")  # of an export
+    epoch = about["epoch"] + 1 if "epoch" in about else about["summary"]["metrics"].get("epoch")  # an export
     run.update(parent={"run": parent, "epoch": epoch})

@@ -1,23 +1,23 @@
-"""Numbers, texts and tables on the terminal."""
+"""Print numbers, texts and tables."""
 
 import math
 import re
 from collections.abc import Sequence
 from typing import Any
 
-NUMBERS = re.compile(r"[-+−±–.,%*\de ]*|-?inf|nan|null")  # a number, perhaps with its interval, or none
+NUMBERS = re.compile(r"[-+−±–.,%*\de ]*|-?inf|nan|null")  # a number, also with an interval, or a missing one
 CELL_NAMES = {"rnn": "an RNN", "gru": "a GRU", "lstm": "an LSTM", "deep_rnn": "a deep RNN"}
 
 
 def short(perplexity: float, decimals: int = 3) -> str:
-    """Return the number with its decimals, in scientific notation if that is a line of digits, or a dash for NaN."""
+    """Return the perplexity with `decimals`, in scientific notation from a million on, or a dash for NaN."""
     if math.isnan(perplexity):
         return "–"
     return f"{perplexity:.{decimals}f}" if perplexity < 1e6 else f"{perplexity:.3g}"
 
 
 def print_beginning(summary: dict[str, Any]) -> None:
-    """Print which model a run trains on which text. Guessing each token alike has the vocabulary as its perplexity."""
+    """Print the run's model, its text, and the perplexity of guessing, which is the size of the vocabulary."""
     network, corpus = summary["settings"]["model"], summary["corpus"]
     cell = CELL_NAMES.get(network["cell"], f"the cell {network['cell']}")
     size = f"{network['hiddens']:,} hidden units, {summary['parameters']:,} weights"
@@ -26,21 +26,20 @@ def print_beginning(summary: dict[str, Any]) -> None:
 
 
 def printable(text: str) -> str:
-    """Return the text with control characters, except line feeds, as escapes: a terminal would obey them."""
+    """Escape control characters, except line feeds, since a terminal would obey them."""
     return re.sub(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", lambda found: repr(found[0])[1:-1], text)
 
 
 def print_text(text: str) -> None:
-    """Print a text, control characters as escapes."""
+    """Print a text with control characters escaped."""
     print(printable(text), flush=True)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table of texts; no columns: no header.
+    """Print a table of texts; without `columns` it has no header.
 
-    Columns of numbers are flush right, others flush left. On a terminal cells are folded between words, and no word is
-    broken; elsewhere lines are as long as the table is wide. Texts are shown as they are, without markup; control
-    characters as escapes.
+    Columns of numbers are aligned right, others left. On a terminal, cells are wrapped between words; elsewhere, lines
+    are as long as the table needs. Rich's markup is not interpreted, and control characters are escaped.
     """
     from rich import box
     from rich.console import Console
@@ -54,14 +53,14 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
         is_of_numbers = all(map(NUMBERS.fullmatch, cells)) and any(map(str.strip, cells))
         every = [heading, *cells]
         longest = max(len(word) for cell in every for word in [*cell.split(), ""])
-        is_one_word = longest == max(map(len, every))  # such as a number: Rich takes the room from the others
+        is_one_word = longest == max(map(len, every))  # such as a number; then Rich narrows the other columns
         table.add_column(
             Text(heading), justify="right" if is_of_numbers else "left", overflow="fold", no_wrap=is_one_word,
             min_width=longest,
         )  # fmt: skip
     for row in shown:
         table.add_row(*map(Text, row))
-    least = sum(3 + (column.min_width or 0) for column in table.columns) + 1  # 3: what stands between columns
+    least = sum(3 + (column.min_width or 0) for column in table.columns) + 1  # 3: the space between columns
     console.width = max(console.width, least) if console.is_terminal else 10_000
     print_text(title)
     console.print(table)

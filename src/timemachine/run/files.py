@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, whenever the program or the machine stops."""
+"""Write files atomically, whenever the program or the machine stops; print paths; recognise failed writes."""
 
 import errno
 import io
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a temporary file, flush it to the disk, and rename it. Raises OSError; then the old content stays.
+    """Write a file whole or not at all. Raises OSError; then the old content stays.
 
-    In the same folder, because a rename replaces a file in one step only within a file system. A link in place of the
-    temporary file is removed, not followed.
+    The content is flushed to a temporary file in the same folder, because a rename is atomic only within a file system.
+    A link with the name of the temporary file is removed, not followed.
     """
     beside = path.with_name(f"{path.name}.part")
     try:
@@ -29,10 +29,10 @@ def write_whole(path: Path, content: bytes) -> None:
         beside.replace(path)
     except OSError as error:
         if error.filename is not None:
-            error.filename = str(path)  # by which a user knows it
-        beside.unlink(missing_ok=True)  # on a full disk it would take the room of the next file
+            error.filename = str(path)  # the name that a user knows
+        beside.unlink(missing_ok=True)  # it would take space on a full disk
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
+    folder = os.open(path.parent, os.O_RDONLY)  # flushed as well, or a crash may undo the rename
     try:
         os.fsync(folder)
     finally:
@@ -46,12 +46,12 @@ def write_figure(path: Path, figure: "Figure") -> None:
     write_whole(path, png.getvalue())
 
 
-_start: str | None = None  # from where paths are shown; None: from the working directory
+_start: str | None = None  # the folder that shown paths are relative to; None: the working directory
 
 
 @contextmanager
 def shown_from(folder: str) -> Iterator[None]:
-    """Show paths as seen from a folder, such as the one where the command was typed, in any working directory."""
+    """Show paths relative to a folder, such as the one where the command was typed, in any working directory."""
     global _start
     before, _start = _start, folder
     try:
@@ -61,21 +61,21 @@ def shown_from(folder: str) -> Iterator[None]:
 
 
 def shown(path: Path | str) -> str:
-    """Return the path as a user types it: relative."""
+    """Return the path as a user would type it, relative to the folder of `shown_from`."""
     return os.path.relpath(path, _start)
 
 
 def link(path: Path) -> str:
-    """Return the path to print; on a terminal a link to the file (OSC 8)."""
+    """Return the path for printing; on a terminal, as a link to the file (escape sequence OSC 8)."""
     uri = path.resolve().as_uri()
     return f"\x1b]8;;{uri}\x1b\\{shown(path)}\x1b]8;;\x1b\\" if sys.stdout.isatty() else shown(path)
 
 
 def cannot_write(folder: Path | str, error: BaseException) -> bool:
-    """Return whether an error says that a folder, a file in it or its disk cannot be written."""
+    """Return whether the error is that a folder, a file in it or its disk cannot be written."""
     if not isinstance(error, OSError):
         return False
-    if not isinstance(error.filename, str | bytes):  # `write` names no file
+    if not isinstance(error.filename, str | bytes):  # an error of `write` has no file name
         return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
     path, place = (Path(os.path.abspath(os.fsdecode(it))) for it in (error.filename, folder))  # noqa: PTH100 (no `..`)
-    return path.is_relative_to(place) or place.is_relative_to(path)  # what lies above it could not be made
+    return path.is_relative_to(place) or place.is_relative_to(path)  # a parent folder could not be created

@@ -1,4 +1,4 @@
-"""The end of a run: its final numbers, figure, continuation and exported weights, and the printed table."""
+"""The end of a run: final numbers, figure, continuation, exported weights, and the printed table."""
 
 import math
 from collections.abc import Callable
@@ -14,13 +14,13 @@ from timemachine.run.record import EXPORT, Record
 from timemachine.run.rows import final_numbers, read_numbers
 from timemachine.run.tables import continuation
 
-WritePage = Callable[[dict[str, Any]], list[str]]  # from a run's summary to lines to print
+WritePage = Callable[[dict[str, Any]], list[str]]  # takes a run's summary, returns lines to print
 
 
 def finish(run: Record, model: RNNLMScratch, data: TimeMachine, write_page: WritePage | None = None) -> None:
-    """Write final numbers, weights, continuation and figure into the run's folder, and print how it ended.
+    """Write final numbers, weights, continuation and figure into the run's folder, and print the results.
 
-    `write_page`: writes the page of a single run from its summary.
+    `write_page`: writes the page of the run; None for a job of a sweep.
     """
     run.update(metrics=final_numbers(run.folder))
     metrics = run.summary["metrics"]
@@ -29,7 +29,7 @@ def finish(run: Record, model: RNNLMScratch, data: TimeMachine, write_page: Writ
     if metrics.get("val/perplexity", 0) > len(data.vocab):
         status = "diverged"
         sigma = "sigma_hh" if model.hparams.get("sigma_hh") else "sigma"
-        sigma = "embedding_sigma" if model.hparams.get("tie_weights") else sigma  # the logits are as large
+        sigma = "embedding_sigma" if model.hparams.get("tie_weights") else sigma  # it scales the logits of tied weights
         has_learnt = metrics.get("train/perplexity", math.inf) < len(data.vocab)
         instead = "train for fewer epochs or on more text" if has_learnt else f"use a smaller model.lr or model.{sigma}"
         guessing = f"worse than guessing among {len(data.vocab)}; {instead}"
@@ -45,13 +45,13 @@ def finish(run: Record, model: RNNLMScratch, data: TimeMachine, write_page: Writ
         if run.role.prints:
             _print(summary, _batches(model))
             line = sample.replace("\n", "↵")
-            print(f'continuation  "{line}"')  # which may end in spaces
+            print(f'continuation  "{line}"')  # in quotes, since it may end in spaces
             print(*lines, f"folder        {link(run.folder)}", sep="\n")
-    run.update(status=status, message=message)
+    run.update(status=status, message=message)  # last, so that a run killed above is not `completed`
 
 
 def _draw_curves(folder: Path, summary: dict[str, Any]) -> list[str]:
-    """Leave perplexity.png: both perplexities over epochs, as in the book. Return the line that says so, if any."""
+    """Write perplexity.png: both perplexities over epochs, as in the book. Return a line with its path, if any."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -61,7 +61,7 @@ def _draw_curves(folder: Path, summary: dict[str, Any]) -> list[str]:
     ends = {row["epoch"]: row["step"] for row in rows}
 
     def place(row: dict[str, float]) -> float:
-        """Return where a row lies on the axis of epochs; one in mid-epoch by its step."""
+        """Return the position of a row on the axis of epochs: a fraction for a validation within an epoch."""
         first, last = ends.get(row["epoch"] - 1, 0), ends[row["epoch"]]
         return row["epoch"] - 1 + (row["step"] - first) / max(last - first, 1)
 
@@ -77,25 +77,25 @@ def _draw_curves(folder: Path, summary: dict[str, Any]) -> list[str]:
     if summary["status"] == "diverged":
         title += ": diverged"
     guessing = summary["corpus"]["vocabulary"]
-    if guessing < 2 * axes.get_ylim()[1]:  # far above, it would flatten the curves
+    if guessing < 2 * axes.get_ylim()[1]:  # a line far above the curves would flatten them
         axes.axhline(guessing, color="grey", linestyle=":", label=f"guessing: {guessing:,}")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="epoch", ylabel="perplexity", title=title, ylim=(0, None))
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower left")  # below 1 there is nothing
+    axes.legend(loc="lower left")  # free space, since no perplexity is below 1
     write_figure(folder / "perplexity.png", figure)
     return [f"figure        {link(folder / 'perplexity.png')}"]
 
 
 def _batches(model: RNNLMScratch) -> str:
-    """Return how many batches of its last epoch a run has trained, if it ended within that epoch."""
+    """Return how many batches the run trained in its last epoch, or "" if it ended with the epoch."""
     done = model.trainer.fit_loop.epoch_loop.batch_progress.current.completed
     batches = model.trainer.num_training_batches
     return f", {done} of {batches} batches" if done < batches else ""
 
 
 def _print(summary: dict[str, Any], batches: str) -> None:
-    """Print how a run ended: its numbers as a table, and its message. `batches`: of the last epoch, see `_batches`."""
+    """Print the table of a run's results, and its message. `batches`: from `_batches`."""
     metrics, corpus, trainer = summary["metrics"], summary["corpus"], summary["settings"]["trainer"]
     rows: list[tuple[str, str, str]] = []
     for name in ("train/perplexity", "val/perplexity", "val/bits_per_byte", "test/perplexity"):
@@ -117,10 +117,10 @@ def _print(summary: dict[str, Any], batches: str) -> None:
     rows.append(("text", f"{corpus['characters']:,} characters{tokens}", corpus["name"]))
     if corpus.get("unknown"):
         unknown, size = (f"{corpus[name]:,}" for name in ("unknown", "unknown_bytes"))
-        rare = f"that come less than data.min_count times: {size} bytes in UTF-8, counted as {unknown}"
+        rare = f"with fewer occurrences than data.min_count: {size} bytes in UTF-8, counted as {unknown}"
         rows.append(("read as <unk>", f"{unknown} characters", rare))
     if corpus.get("left_out"):
-        rows.append(("left out", f"{corpus['left_out']:,} bytes", "headers and footers of Project Gutenberg's"))
+        rows.append(("left out", f"{corpus['left_out']:,} bytes", "headers and footers of Project Gutenberg"))
     print_table(f"{summary['status']}: {corpus['title']}", (), rows)
-    if summary["message"] and summary["status"] != "diverged":  # the last line of the program gives the reason
+    if summary["message"] and summary["status"] != "diverged":  # otherwise the program's last line gives the reason
         print_text(f"{summary['status']}: {summary['message']}")

@@ -1,4 +1,4 @@
-"""The jobs of a sweep, or of any folder of runs: read once, then a table, summary.csv and printed lines."""
+"""The jobs of a sweep, or of any folder of runs: read them, tabulate them, and write and print the table."""
 
 import math
 import os
@@ -21,13 +21,13 @@ NUM_SHOWN = 6  # settings that the printed table shows
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A run of a sweep: its summary.json, and its curves."""
+    """A run of a sweep: the content of its summary.json, and methods that read its curves."""
 
     name: str = ""  # its folder, relative to the sweep's
     folder: Path = Path()
     status: str = "completed"
     message: str | None = None
-    exercise: str = ""  # "" if the job left no summary.json
+    exercise: str = ""  # "" if the job has no summary.json
     settings: dict[str, Any] = field(default_factory=dict)  # dotted name -> value
     metrics: dict[str, float] = field(default_factory=dict)
     parameters: int | None = None  # numbers of the model
@@ -62,12 +62,12 @@ class Job:
 def load_jobs(folder: Path) -> list[Job]:
     """Return the jobs of a sweep, in the order of their numbers. Raises SettingError for a folder without a job."""
     if not (places := job_folders(folder)):
-        raise SettingError(f"{folder}: has no run in it; type the folder of a sweep, or one of runs, as outputs/<date>")
+        raise SettingError(f"{folder}: no run found; use a folder with runs, such as a sweep's or outputs/<date>")
     return [read_job(place, str(place.relative_to(folder))) for place in places]
 
 
 def read_job(folder: Path, name: str = "") -> Job:
-    """Return the job of a folder; it has failed if it left no summary.json, or if its process was killed."""
+    """Return the job of a folder, with status `failed` if it has no summary.json or its process was killed."""
     try:
         summary = read_summary(folder)
     except (OSError, ValueError):
@@ -77,18 +77,19 @@ def read_job(folder: Path, name: str = "") -> Job:
     known: dict[str, Any] = {"exercise": "none"}
     known |= {entry.name: summary[entry.name] for entry in fields(Job) if entry.name in summary}
     known["settings"] = flat(summary["settings"])
-    if not summary["metrics"]:  # it did not end
+    if not summary["metrics"]:  # they are recorded at the end; until then the tables have them
         try:
             known["metrics"] = final_numbers(folder)
-        except SettingError as error:  # a damaged table does not keep the other jobs from being read
+        except SettingError as error:  # a damaged table must not prevent reading the other jobs
             known |= {"status": "failed", "message": str(error)}
     return Job(**known | {"name": name, "folder": folder})
 
 
 def table_of(jobs: list[Job]) -> list[dict[str, Any]]:
-    """Return a row per job: number, status, settings and symbols that vary, last numbers, probes', message, folder.
+    """Return a row per job: name, status, varied settings, final numbers, measurements of probes, message, folder.
 
-    A probe's number has a name like `stream/val/bits`; lists stay in summary.json. A job without a value has "".
+    If the vocabularies vary, a row has their sizes. Measurements have names such as `stream/val/bits`; lists are only
+    in summary.json. A missing value is "".
     """
     settings = [job.settings | _symbols(job) for job in jobs]
     names = varied(settings)
@@ -105,7 +106,7 @@ def table_of(jobs: list[Job]) -> list[dict[str, Any]]:
 
 
 def write_table(rows: list[dict[str, Any]], folder: Path) -> None:
-    """Write summary.csv into a sweep's folder, control characters of texts as escapes."""
+    """Write summary.csv into a sweep's folder, with control characters in texts escaped."""
     written = [
         {printable(name): printable(value) if isinstance(value, str) else value for name, value in row.items()}
         for row in rows
@@ -114,12 +115,12 @@ def write_table(rows: list[dict[str, Any]], folder: Path) -> None:
 
 
 def _symbols(job: Job) -> dict[str, int]:
-    """Return how many symbols a run knows, and how many characters are `<unk>` to it: perplexities depend on both."""
+    """Return the size of a run's vocabulary and its number of unknown characters: perplexities depend on both."""
     return {name: number for name, number in job.corpus.items() if name in ("vocabulary", "unknown")}
 
 
 def _numbers(name: str, found: Any) -> Iterable[tuple[str, Any]]:
-    """Return the numbers of nested dicts under their names, joined by `/`."""
+    """Yield the numbers in nested dicts, with their names joined by `/`."""
     if isinstance(found, dict):
         for key, value in found.items():
             yield from _numbers(f"{name}/{key}".lstrip("/"), value)
@@ -128,7 +129,7 @@ def _numbers(name: str, found: Any) -> Iterable[tuple[str, Any]]:
 
 
 def load_sweep(folder: str | Path) -> list[dict[str, Any]]:
-    """Return a row per job as summary.csv has it, with None where a job has no value: what `pandas.DataFrame` takes.
+    """Return the rows of summary.csv, one per job, with None for a missing value, for `pandas.DataFrame`.
 
     Raises SettingError for a folder without a job.
     """
@@ -137,32 +138,32 @@ def load_sweep(folder: str | Path) -> list[dict[str, Any]]:
 
 
 def varied(settings: list[dict[str, Any]]) -> list[str]:
-    """Return the dotted names whose values differ between jobs; a job without settings does not count."""
+    """Return the dotted names of settings that differ between jobs, ignoring jobs without settings."""
     names = dict.fromkeys(name for job in settings for name in job if name != "resume")
     return [name for name in names if len({repr(job.get(name)) for job in settings if job}) > 1]
 
 
 def job_folders(folder: Path) -> list[Path]:
-    """Return the folders of the runs that began, at any depth below a folder, in natural order: 2 before 10."""
+    """Return the folders of all runs below a folder, at any depth, in natural order: 2 before 10."""
     found = []
     for place, folders, files in os.walk(folder):
         if place != str(folder) and ("summary.json" in files or ".hydra" in folders):
             found.append(Path(place))
-            folders.clear()  # there is no run in a run
+            folders.clear()  # `os.walk` then skips the subfolders: a run contains no other run
     return sorted(found, key=lambda path: [int(it) if it.isdecimal() else it for it in re.split(r"(\d+)", str(path))])
 
 
 def exercise_of(jobs: Iterable[Job]) -> str:
-    """Return the exercise that all jobs belong to, `none` if there is no such exercise."""
+    """Return the exercise that all jobs belong to, or `none` if they do not share one."""
     known = {job.exercise for job in jobs} - {""}
     return known.pop() if len(known) == 1 else "none"
 
 
 def upload_line(folder: Path, jobs: str = "") -> str:
-    """Return a line with the command that uploads an offline run, or all jobs of a sweep; "" if all is uploaded.
+    """Return a line with the command that uploads an offline run, or all jobs of a sweep; "" if nothing is left.
 
-    `folder`: a run's `wandb/`, or a sweep's folder with `jobs`, the shell's pattern of the `wandb/` in it. `wandb sync`
-    marks each part of a run that it has uploaded.
+    `folder`: the `wandb/` of a run, or the folder of a sweep with `jobs`, a shell pattern for the `wandb/` of its jobs.
+    `wandb sync` marks each part of a run that it has uploaded with a `.synced` file.
     """
     parts = folder.glob(f".{jobs}/offline-run-*/*.wandb")
     if all(part.with_suffix(".wandb.synced").exists() for part in parts):
@@ -177,11 +178,11 @@ def _cell(name: str, value: object) -> str:
 
 
 def print_jobs(rows: list[dict[str, Any]]) -> None:
-    """Print a line per job: status, perplexities, and the first settings that vary; summary.csv has all."""
+    """Print a line per job: status, perplexities, and the first varied settings; all are in summary.csv."""
     settings = [name for name in rows[0] if name in ("seed", "init_from") or "." in name]
     metrics = [name for name in ("train/perplexity", "val/perplexity", "test/perplexity") if name in rows[0]]
     columns = ["job", "status", *settings[:NUM_SHOWN], *metrics]
     lines = [[_cell(name, row[name]) for name in columns] for row in rows]
     print_table("perplexity of each job", [name.removesuffix("/perplexity") for name in columns], lines)
     if settings[NUM_SHOWN:]:
-        print_text(f"in summary.csv: {', '.join(settings[NUM_SHOWN:])}")
+        print_text(f"also varied, see summary.csv: {', '.join(settings[NUM_SHOWN:])}")

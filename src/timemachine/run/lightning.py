@@ -1,7 +1,7 @@
-"""Lightning's classes as this project needs them: the only file that uses Lightning's private names.
+"""Lightning's classes, adapted to this project: the only file that uses Lightning's private names.
 
-Tested with Lightning 2.6.6; pyproject.toml bounds it from above. Private are: `_iteration_based_training`,
-and of the progress bar `_update_metrics` and `_get_train_description`.
+Tested with Lightning 2.6.6; pyproject.toml bounds it from above. The private names are `_iteration_based_training` and,
+of the progress bar, `_update_metrics` and `_get_train_description`.
 """
 
 import logging
@@ -18,24 +18,24 @@ from rich import get_console
 
 from timemachine.run.processes import interrupt
 
-WIDE = 100  # columns of a terminal on which the progress bar has room for everything
+WIDE = 100  # width of a terminal, in characters, that fits all columns of the progress bar
 
 
 class PerplexityBar(RichProgressBar):
-    """Lightning's progress bar with the two numbers that matter under short names: train and val."""
+    """Lightning's progress bar, with training and validation perplexity under short names: train and val."""
 
     def __init__(self) -> None:
         bar = dict.fromkeys(("progress_bar", "progress_bar_finished", "progress_bar_pulse"), "cyan")
         super().__init__(theme=rich_progress.RichProgressBarTheme(metrics_format=".3f", **bar))
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
-        """Return training and validation perplexity of the last epoch, and other metrics of the bar."""
+        """Return the perplexities of the last epoch, then the other metrics of the bar."""
         metrics = super().get_metrics(trainer, pl_module)
         names = ["train/perplexity", "val/perplexity", *(name for name in metrics if name != "v_num")]
         return {name.removesuffix("/perplexity"): metrics[name] for name in names if name in metrics}
 
     def configure_columns(self, trainer: pl.Trainer) -> list[Any]:
-        """Return Lightning's columns, but for the epoch's times and the speed where a terminal has no room for them."""
+        """Return Lightning's columns; on a narrow terminal, without the times of the epoch and the speed."""
         columns = super().configure_columns(trainer)
         wide = (rich_progress.CustomTimeColumn, rich_progress.ProcessingSpeedColumn)
         return [column for column in columns if get_console().width >= WIDE or not isinstance(column, wide)]
@@ -53,21 +53,21 @@ class PerplexityBar(RichProgressBar):
 
 
 class Interruptible(Callback):
-    """Let SIGINT and SIGTERM interrupt training at once, in place of Lightning's handlers.
+    """Let SIGINT and SIGTERM interrupt training at once, instead of Lightning's handlers.
 
-    Lightning's waits for the other processes of a run, which may wait for this one. Of several processes the first one
-    is interrupted, and Lightning kills the others.
+    Lightning's SIGTERM handler waits for the other processes of a run, which may be waiting for this one. If a run has
+    several processes, the first is interrupted, and Lightning kills the others.
     """
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Replace the handlers that Lightning has installed as the fit began; it restores the old ones at its end."""
+        """Replace the handlers that Lightning installed when the fit started; it restores the old ones at the end."""
         for number in (signal.SIGINT, signal.SIGTERM):
-            if signal.getsignal(number) != signal.SIG_IGN:  # as a shell starts what runs in the background
+            if signal.getsignal(number) != signal.SIG_IGN:  # as in a shell's background processes
                 signal.signal(number, interrupt if trainer.is_global_zero else signal.SIG_IGN)
 
 
 class Unprofiled(PassThroughProfiler):
-    """Lightning's profiler that does nothing, in a fifth of the time; Lightning asks it some 50 times a step."""
+    """Lightning's profiler that does nothing, in a fifth of the time: Lightning calls it about 50 times per step."""
 
     def profile(self, action_name: str) -> AbstractContextManager[None]:  # type: ignore[override]
         """Return a context that does nothing."""
@@ -78,23 +78,23 @@ _NOTHING = nullcontext()
 
 
 def end_each_epoch_once(trainer: pl.Trainer) -> None:
-    """Keep Lightning, with max_steps, from taking the last epoch of a resumed run for one under way."""
+    """With max_steps, Lightning takes the last epoch of a resumed run for an unfinished one; prevent that."""
     trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]
 
 
 def silence() -> None:
-    """Keep what does not concern a user from being printed."""
+    """Suppress messages of Lightning that do not concern a user of this program."""
     for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)  # "GPU available: False", tips, and the like
+        logging.getLogger(name).setLevel(logging.WARNING)  # hides "GPU available: False", tips, …
     for message in (
         ".*smaller than the logging interval.*",  # steps.csv has every step
         "GPU available but not used.*",  # Apple's, or one that the user did not choose
         ".*LeafSpec.* is deprecated.*",
-        ".*could not find the monitored key.*",  # a run that ends before it validates
-        ".*callbacks used to create the checkpoint.*",  # probes may come and go
+        ".*could not find the monitored key.*",  # a run that ends before its first validation
+        ".*callbacks used to create the checkpoint.*",  # a resumed run may have other probes
         "Checkpoint directory .* exists and is not empty.*",
         r"You are trying to `self.log\(\)` but `Trainer\(barebones=True\)`.*",
-        "Precision .* is not supported by the model summary.*",  # which counts 32 bits instead
-        "The `srun` command is available.*",  # a run on a cluster's login node
+        "Precision .* is not supported by the model summary.*",  # which assumes 32 bits
+        "The `srun` command is available.*",  # a run on the login node of a cluster
     ):
         warnings.filterwarnings("ignore", message)

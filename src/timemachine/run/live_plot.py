@@ -1,4 +1,4 @@
-"""A figure in a notebook that grows while a model trains, as the book's board does."""
+"""Plot the curves in a notebook while a model trains, as the book's `ProgressBoard` does."""
 
 from io import BytesIO
 from time import monotonic
@@ -11,11 +11,11 @@ COLOURS = {"train": "#0072B2", "val": "#D55E00"}
 
 
 class LivePlot(ProgressBar):
-    """Draws both perplexities over epochs: `Trainer(callbacks=[LivePlot()])`. Outside of a notebook it draws nothing.
+    """Draws both perplexities over epochs: `Trainer(callbacks=[LivePlot()])`. Outside a notebook it draws nothing.
 
-    `seconds`: the least time from one drawing to the next; the last epoch is always drawn. `curves` has the numbers of
-    the last fit: for `train` and `val` a list of (epoch, perplexity). It replaces Lightning's bar, by
-    Rich, which fails on some hosted notebooks.
+    `seconds`: minimum time between drawings; the last epoch is always drawn. `curves`: for `train` and `val`, a list of
+    (epoch, perplexity) of the last fit. As a `ProgressBar` it replaces Lightning's bar, which uses Rich and fails on
+    some hosted notebooks.
     """
 
     def __init__(self, seconds: float = 0.5) -> None:
@@ -24,18 +24,18 @@ class LivePlot(ProgressBar):
         self.on_train_start()
 
     def on_train_start(self, *_: Any) -> None:
-        """Begin a figure."""
+        """Start a new figure."""
         self.curves: dict[str, list[tuple[int, float]]] = {name: [] for name in COLOURS}
         self._drawn = -self.seconds
         self._handle: Any = None
 
     def on_validation_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Add the validation's number to the epoch in progress."""
+        """Add the validation perplexity of the epoch in progress."""
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             self._add("val", trainer, trainer.current_epoch + 1)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Add the number of the epoch before, which is logged after all hooks of its end."""
+        """Add the training perplexity of the previous epoch, which is logged after all its hooks."""
         if trainer.current_epoch:
             self._add("train", trainer, trainer.current_epoch)
         if monotonic() - self._drawn >= self.seconds:
@@ -62,7 +62,7 @@ class LivePlot(ProgressBar):
         for name, curve in self.curves.items():
             label = f"{name} {curve[-1][1]:.2f}" if curve else name
             axes.plot(*zip(*curve, strict=True) if curve else ([], []), color=COLOURS[name], label=label)
-        last = trainer.max_epochs if (trainer.max_epochs or -1) > 0 else None  # else the axis ends at the last epoch
+        last = trainer.max_epochs if (trainer.max_epochs or -1) > 0 else None  # None: the axis ends at the last epoch
         axes.set(xlabel="epoch", ylabel="perplexity", xlim=(0, last), ylim=(0, None))
         axes.legend(loc="upper right")
         png = BytesIO()

@@ -1,4 +1,4 @@
-"""A run in Python: `timemachine.load_run(folder)`."""
+"""Load a run in Python: `timemachine.load_run(folder)`."""
 
 import io
 from contextlib import redirect_stderr
@@ -18,8 +18,10 @@ from timemachine.vocab import Vocab
 
 
 class Run:
-    """A run that has trained: summary.json with its nested `settings`, and `curves`, the rows of metrics.csv with NaN
-    where nothing was measured. Model and text are read when they are first used.
+    """A run that has trained. `model`, `vocab` and `data` are read on first use.
+
+    `summary`: the content of summary.json. `settings`: its settings, nested. `curves`: the rows of metrics.csv, with
+    NaN where nothing was measured.
     """
 
     def __init__(self, run: str) -> None:
@@ -35,7 +37,7 @@ class Run:
 
     @property
     def model(self) -> RNNLMScratch:
-        """The model after its last epoch, in eval mode. Raises SettingError if the run left none."""
+        """The model after its last epoch, in evaluation mode. Raises SettingError if the run has none."""
         return self._loaded[0]
 
     @property
@@ -45,16 +47,16 @@ class Run:
 
     @cached_property
     def data(self) -> TimeMachine:
-        """The run's windows, in its first epoch's order, plain ones, without the changes that `training.` makes.
+        """The run's windows, shuffled as in its first epoch, without the changes that the settings of `training.` make.
 
-        Raises SettingError if the text is not found any more, or is another one.
+        Raises SettingError if the text is no longer found, or has changed.
         """
         windows, text = self.settings["data"], self.summary["corpus"]
-        with redirect_stderr(io.StringIO()):  # the sample stands in for the book's novel, and says so at length
+        with redirect_stderr(io.StringIO()):  # hides the warning that the sample replaces a missing novel: see below
             corpus = find_corpus(text["source"], windows["search_dirs"], Tokens[windows["tokens"]])
         if corpus.sha256 != text["sha256"]:
             name = f"data.corpus={format_value(text['source'])}"
-            raise SettingError(f"{name}: the run's text is not there, or is another one now; put it where it was")
+            raise SettingError(f"{name}: the run's text is no longer there, or has changed; restore the file")
         return TimeMachine(**windows_of(windows), corpus=corpus, seed=self.settings["seed"])
 
 

@@ -1,4 +1,4 @@
-"""Which process this is: the first of a run, or one that a sweep has started; and the signals that interrupt it."""
+"""Find out whether a process is the first of a run or the job of a sweep; handle the signals that interrupt it."""
 
 import functools
 import multiprocessing
@@ -11,37 +11,41 @@ from types import FrameType
 
 
 def is_first_process() -> bool:
-    """Return whether this process writes and prints for a run: torchrun's, Lightning's and srun's variables tell.
+    """Return whether this process writes and prints for a run, by the variables of torchrun, Lightning and srun.
 
-    Lightning has the same test, and takes seconds to import.
+    Lightning has the same test, but importing it takes seconds.
     """
     return not any(int(os.environ.get(rank, 0)) for rank in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
 
 
 def is_requeued() -> bool:
-    """Return whether Slurm has started this job again: its runs may have begun before."""
+    """Return whether Slurm has restarted this job, so that its runs may have begun before."""
     return int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0
 
 
-GRACE = 10  # seconds that a job has to end in order
-SWEEP = "TIMEMACHINE_SWEEP"  # in the environment of a job that is a separate program: the process that started it
+GRACE = 10  # seconds for a job to end in an orderly way
+# Environment variable of a job that runs as a separate program: the id of the sweep's process, which started it.
+SWEEP = "TIMEMACHINE_SWEEP"
 
 
 def is_job() -> bool:
-    """Return whether a sweep has started this process: a worker of joblib or a separate program."""
+    """Return whether a sweep has started this process, as a worker of joblib or a separate program."""
     return multiprocessing.parent_process() is not None or os.environ.get(SWEEP) == str(os.getppid())
 
 
 @functools.cache  # a worker of joblib's runs several jobs
 def end_with_parent() -> None:
-    """End this process, in order if it can, once its parent has ended: a sweep that is killed cannot end its jobs."""
+    """End this process when its parent has ended, since a killed sweep cannot end its jobs.
+
+    First SIGTERM lets the job end in an orderly way. After `GRACE` seconds the process exits.
+    """
     parent = os.getppid()
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(1)
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(GRACE)  # joblib's worker outlives its job's orderly end
+        time.sleep(GRACE)  # a worker of joblib outlives the orderly end of its job
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
@@ -50,8 +54,8 @@ def end_with_parent() -> None:
 def interrupt_on_signals() -> None:
     """Let SIGTERM and, in a job of Slurm, SIGUSR1 raise KeyboardInterrupt, as SIGINT (Ctrl-C) does.
 
-    By SIGUSR1 Slurm announces the end of a job's time (`sbatch --signal=USR1@60`): the job is requeued. A signal that
-    somebody else handles or ignores, such as Submitit, stays as it is.
+    Slurm announces the end of a job's time limit with SIGUSR1 (`sbatch --signal=USR1@60`); then the job is requeued.
+    Signals that already have a handler, such as Submitit's, or are ignored, are not changed.
     """
     handlers = {signal.SIGTERM: interrupt}
     if "SLURM_JOB_ID" in os.environ:
@@ -62,7 +66,7 @@ def interrupt_on_signals() -> None:
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:
-    """Raise KeyboardInterrupt: a handler of signals."""
+    """Raise KeyboardInterrupt, as a signal handler."""
     raise KeyboardInterrupt
 
 

@@ -1,7 +1,7 @@
-"""summary.json: the settings, text and end of a run, written from its first moment on, and read by everything else.
+"""summary.json: the settings, text, status and results of a run, from its start to its end.
 
-It is written before anything can fail, so that a job that dies leaves its settings and its message behind. Nothing here
-imports torch, which takes seconds: a mistake in the name of a run is found before.
+It is first written before anything can fail, so that a job that fails leaves its settings and a message behind. Nothing
+here imports torch, which takes seconds, so that a mistake in the name of a run is reported at once.
 """
 
 import functools
@@ -29,9 +29,9 @@ if TYPE_CHECKING:  # they import torch, which takes seconds
     from timemachine.datamodule import TimeMachine
     from timemachine.language_model import RNNLMScratch
 
-EXPORT = "model.safetensors"  # in a run's folder, once it has ended: its weights, vocabulary and settings
-EPOCH_WEIGHTS = "epochs.safetensors"  # in the folder of a run that has a page: its weights after a few epochs
-NOT_FINITE = ("nan", "inf", "-inf")  # numbers that JSON cannot have
+EXPORT = "model.safetensors"  # in the folder of a run that has ended: its weights, vocabulary and settings
+EPOCH_WEIGHTS = "epochs.safetensors"  # in the folder of a run with a page: its weights after a few of its epochs
+NOT_FINITE = ("nan", "inf", "-inf")  # numbers that JSON lacks, as texts
 KINDS = {  # entry of summary.json -> its type
     "status": str, "settings": dict, "metrics": dict, "exercise": str, "overrides": list, "corpus": dict,
     "changes": list, "probes": dict, "versions": dict, "git": dict,
@@ -40,17 +40,17 @@ KINDS_OF_CORPUS = {
     "name": str, "title": str, "source": str | list, "sha256": str, "characters": int, "tokens": int, "vocabulary": int,
     "unknown": int, "unknown_bytes": int, "left_out": int,
 }  # fmt: skip
-LOCK = ".lock"  # in a run's folder: held as long as the process that trains there lives, however that ends
+LOCK = ".lock"  # in a run's folder; the system releases it when the training process ends, even if it is killed
 PACKAGES = ("lightning", "torch", "torchmetrics", "hydra-core", "wandb", "timemachine")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Role:
-    """What this process may do for a run. `cli.program` decides it once.
+    """Permissions of this process for a run, decided once in `cli.program`.
 
-    `writes`: it is the first process of the run, which writes the files. `prints`: it also prints; of a job the sweep
-    prints one line. `sweep`: the folder of the sweep that the run is a job of, or None; a failure ends this job only,
-    and the sweep continues with the next one.
+    `writes`: the process is the first of the run, and writes the files. `prints`: it also prints. A job does not, since
+    the sweep prints a line for each job. `sweep`: the folder of the sweep that the run is a job of, or None; a failure
+    ends only this job, and the sweep continues with the next one.
     """
 
     writes: bool = True
@@ -59,10 +59,10 @@ class Role:
 
 
 class Record:
-    """Context manager that owns a run's summary.json, from the run's first moment on.
+    """Context manager that owns a run's summary.json from the run's start.
 
-    The status is `running` until somebody sets it, or an exception: `diverged`, `failed` or `interrupted`. Raises
-    SettingError if another process trains in the folder.
+    The status is `running` until `update` sets it, or an exception does: to `diverged`, `failed` or `interrupted`.
+    Raises SettingError if another process trains in the folder.
     """
 
     def __init__(
@@ -75,15 +75,15 @@ class Record:
     ) -> None:
         self.folder, self.settings, self.role = folder, settings, role
         self.began = time.time()
-        self.before: dict[str, Any] = {}  # what summary.json said, if the run is resumed
+        self.before: dict[str, Any] = {}  # the previous content of summary.json, if the run is resumed
         self._lock = FileLock(folder / LOCK, timeout=0)
         self.is_resumed = settings.get("resume") is not None
         if self.is_resumed:
-            with suppress(OSError, ValueError):  # it was killed before it wrote anything; or is damaged
+            with suppress(OSError, ValueError):  # missing if the run was killed before it wrote anything, or damaged
                 self.before = read_summary(folder)
         new = {"settings": settings, "exercise": exercise, "overrides": list(overrides)}
-        # A resumed run keeps the settings on record until `checkpoint_to_resume` has accepted the ones typed now. The
-        # metrics on record are of its earlier end.
+        # A resumed run keeps its recorded settings until `checkpoint_to_resume` has accepted the new ones. Its recorded
+        # metrics are dropped, since they describe its earlier end.
         self.summary: dict[str, Any] = new | self.before | {"status": "running", "message": None, "metrics": {}}
         self.exercise, self.overrides = self.summary["exercise"], self.summary["overrides"]
 
@@ -92,7 +92,7 @@ class Record:
             try:
                 self._lock.acquire()
             except Timeout as error:
-                instead = "end it, or type hydra.run.dir=<another>"
+                instead = "end it, or use hydra.run.dir=<another>"
                 raise SettingError(f"{shown(self.folder)}: another process trains in this folder; {instead}") from error
         self.update(
             seed=self.settings["seed"],
@@ -104,7 +104,7 @@ class Record:
 
     def describe(self, data: "TimeMachine", model: "RNNLMScratch") -> None:
         """Record the text and the size of the model."""
-        from timemachine.perplexity import count_unknown  # it imports torch, which takes seconds
+        from timemachine.perplexity import count_unknown  # deferred: imports torch, which takes seconds
 
         known = ("name", "title", "source", "sha256", "left_out")
         corpus = {name: getattr(data.corpus, name) for name in known}
@@ -123,13 +123,13 @@ class Record:
             write_whole(self.folder / "summary.json", text.encode())
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        """Write down how the run ended. Return True if the error ends here: the next job of the sweep runs."""
+        """Record how the run ended. Return True to suppress the error of a job, so that the sweep's next job runs."""
         seconds = round(time.time() - self.began, 1)
         try:
             if error is None:
                 self.update(seconds=seconds)
                 return False
-            with suppress(OSError):  # a full disk: the error that ends the run names it
+            with suppress(OSError):  # if the disk is full, the error that ended the run says so already
                 self._write_end(error, seconds)
         finally:
             self._lock.release()
@@ -137,7 +137,7 @@ class Record:
         if self.role.sweep is not None and not is_interrupted:
             if not (is_full or isinstance(error, UserError)):
                 traceback.print_exception(error)
-            return True
+            return True  # after an exception, Hydra would not call `on_multirun_end`, which writes the table
         if (is_interrupted or is_full) and self.role.writes and self.role.sweep is None:
             print(f"resume with   python train.py resume={shown(self.folder)}")
         return False
@@ -145,17 +145,17 @@ class Record:
     def _write_end(self, error: BaseException, seconds: float) -> None:
         is_refused = isinstance(error, SettingError)
         if is_refused and self.before:
-            self.summary = self.before  # which stays as it was
+            self.summary = self.before  # a rejected setting leaves the resumed run unchanged
             self.update()
         elif isinstance(error, KeyboardInterrupt | SystemExit) and self.summary["status"] != "running":
-            self.update(seconds=seconds)  # the run itself was complete, W&B's upload was not
+            self.update(seconds=seconds)  # only the upload to W&B was interrupted, after the end of the run
         else:
             status, message = status_and_message(error)
             self.update(status=status, message=message, seconds=seconds)
 
 
 def status_and_message(error: BaseException) -> tuple[str, str]:
-    """Return status and message of a run that the error ended."""
+    """Return the status and the message of a run that ended with an error."""
     if isinstance(error, KeyboardInterrupt | SystemExit):
         return "interrupted", "interrupted"
     status = "diverged" if isinstance(error, Diverged) else "failed"
@@ -165,13 +165,16 @@ def status_and_message(error: BaseException) -> tuple[str, str]:
 
 
 def objective(summary: Mapping[str, Any]) -> float:
-    """Return the objective of a search: the validation perplexity of a completed run, inf for any other."""
+    """Return the objective of a search: the validation perplexity of a completed run, otherwise inf.
+
+    Hydra's sweeper for Optuna would stop at NaN.
+    """
     is_completed = summary["status"] == "completed"
     return float(summary["metrics"].get("val/perplexity", math.inf)) if is_completed else math.inf
 
 
 def _finite(value: Any) -> Any:
-    """Return the value as JSON can have it: NaN and the infinities become the texts "nan", "inf", "-inf"."""
+    """Return the value with NaN and infinities, which JSON lacks, as the texts "nan", "inf" and "-inf"."""
     if isinstance(value, dict):
         return {key: _finite(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
@@ -193,22 +196,25 @@ def _git_revision() -> dict[str, Any]:
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
-    """Return summary.json of a run's folder, its metrics as numbers. Raises OSError or ValueError if there is none."""
+    """Return summary.json of a run's folder, its metrics as numbers.
+
+    Raises OSError if it cannot be read, and ValueError if it is not a run's.
+    """
     path = folder / "summary.json"
     try:
         return _checked(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: is not a run's: {error}") from error
+        raise ValueError(f"{path}: not the summary of a run: {error}") from error
 
 
 def _checked(summary: Any) -> dict[str, Any]:
-    """Return a summary, its metrics as numbers. Raises ValueError for an entry that is missing or of another kind."""
+    """Return a summary, its metrics as numbers. Raises ValueError for a missing entry, or one of the wrong type."""
     if not isinstance(summary, dict) or not {"status", "settings", "metrics"} <= summary.keys():
         raise ValueError("entries are missing")
     for found, kinds in ((summary, KINDS), (summary.get("corpus", {}), KINDS_OF_CORPUS)):
         for name, kind in kinds.items():
             if name in found and not isinstance(found[name], kind):
-                raise ValueError(f"{name} is of another kind")
+                raise ValueError(f"{name} has the wrong type")
     metrics = {name: float(it) if it in NOT_FINITE else it for name, it in summary["metrics"].items()}
     if not all(isinstance(value, int | float) for value in metrics.values()):
         raise ValueError("a metric is not a number")
@@ -216,7 +222,7 @@ def _checked(summary: Any) -> dict[str, Any]:
 
 
 def is_running(folder: Path) -> bool:
-    """Return whether a process trains in the folder. Where the status is `running` and none does, it was killed."""
+    """Return whether a process trains in the folder. If none does and the status is `running`, it was killed."""
     if not (folder / LOCK).exists():
         return False
     try:
@@ -227,10 +233,10 @@ def is_running(folder: Path) -> bool:
 
 
 def run_summary(run: str, setting: str = "run") -> dict[str, Any]:
-    """Return the summary of the run that the setting names: a folder, also one with nothing but an exported model, one
-    of its checkpoints, or the exported model.
+    """Return the summary of the run that a setting names.
 
-    Raises SettingError where there is none, or one of a run that had not begun.
+    `run`: the run's folder, which may contain only the exported model; one of its checkpoints; or the exported model.
+    Raises SettingError if it is none of these, or if the run ended before it had read its text.
     """
     path = Path(run)
     try:
@@ -242,32 +248,32 @@ def run_summary(run: str, setting: str = "run") -> dict[str, Any]:
         else:
             summary = read_summary(folder_of(path))
         if "corpus" in summary and not {"name", "title", "source", "sha256"} <= summary["corpus"].keys():
-            raise ValueError("corpus lacks an entry")
+            raise ValueError("entries of corpus are missing")
         summary["settings"] = to_dict(from_dict(Train, summary["settings"]))  # checked against the schema
     except Exception as error:  # damaged bytes raise anything
-        rule = "is not a run's folder, checkpoint or export; type the folder that train.py printed at its end"
+        rule = "is not a run's folder, checkpoint or export; use the folder that train.py printed at its end"
         raise SettingError(f"{setting}={run}: {rule}") from error
     if "corpus" not in summary:
-        raise SettingError(f"{setting}={run}: has not read its text yet, or ended before; use another run")
+        raise SettingError(f"{setting}={run}: this run has not read its text yet, or ended before; use another run")
     return summary
 
 
 def newest_run(argument: str) -> Path:
-    """Return the newest folder of a run under outputs/. Raises SettingError, about the argument, if there is none."""
+    """Return the folder of the newest run under outputs/. Raises SettingError, with the argument, if there is none."""
     for path in sorted(Path("outputs").glob("*/*/summary.json"), reverse=True):  # outputs/<date>/<time>
         with suppress(ValueError):  # a damaged file
-            if "corpus" in read_summary(path.parent):  # else the run ended before it had read its text
+            if "corpus" in read_summary(path.parent):  # otherwise the run ended before it had read its text
                 return path.parent
     raise SettingError(f"{argument}: no run found under outputs/; use the folder of a run")
 
 
 def folder_of(run: Path) -> Path:
-    """Return the folder of a run: itself, or that in which one of its checkpoints or its export lies."""
+    """Return the folder of a run, given the folder itself, one of its checkpoints or its export."""
     return run if run.is_dir() else next((it for it in run.parents if (it / "summary.json").exists()), run.parent)
 
 
 def flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return the values under dotted names."""
+    """Return the values of nested dicts by their dotted names."""
     dotted: dict[str, Any] = {}
     for name, value in nested.items():
         dotted |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}

@@ -1,4 +1,4 @@
-"""metrics.csv and steps.csv: how rows get into them, how they are read, and a run's final numbers."""
+"""metrics.csv and steps.csv: read, append and remove rows, and compute a run's final numbers from them."""
 
 import csv
 import io
@@ -15,15 +15,15 @@ EPOCH_COLUMNS = (
     "grad_norm", "grad_norm_clipped", "clip_fraction", "chars_per_second",
 )  # fmt: skip
 STEP_COLUMNS = ("epoch", "step", "loss", "grad_norm", "grad_norm_clipped")
-COLUMNS = {"metrics.csv": EPOCH_COLUMNS, "steps.csv": STEP_COLUMNS}  # that each such table has, before others
+COLUMNS = {"metrics.csv": EPOCH_COLUMNS, "steps.csv": STEP_COLUMNS}  # always present, before the columns of `self.log`
 Row = dict[str, Any]
 
 
 def read(path: Path) -> list[Row]:
-    """Return the rows of a table of numbers as texts; none if the file does not exist.
+    """Return the rows of a table, with the numbers as text; none if the file does not exist.
 
-    A last line without a line end is skipped: a run was killed while it wrote that line. Raises SettingError for a
-    damaged file.
+    A last line without a line end is skipped: the run was killed while writing it. Raises SettingError for a damaged
+    file.
     """
     if not path.exists():
         return []
@@ -35,15 +35,15 @@ def read(path: Path) -> list[Row]:
             raise ValueError(f"no column {missing[0]}")
         for number, row in enumerate(rows, 1):
             if None in row or None in row.values():
-                raise ValueError(f"row {number} has another number of cells than the header")
-            for name, value in row.items():
+                raise ValueError(f"row {number} and the header have different numbers of cells")
+            for name, value in row.items():  # only to find values that are not numbers
                 if name in ("epoch", "step"):
                     int(value)
                 elif value:
                     float(value)
     except (csv.Error, ValueError) as error:
         reason = f"is damaged ({one_line(error, 100)})"
-        raise SettingError(f"{shown(path)}: {reason}; put back a copy of the file, or use another run") from error
+        raise SettingError(f"{shown(path)}: {reason}; restore the file from a copy, or use another run") from error
     return rows
 
 
@@ -56,19 +56,19 @@ def read_numbers(path: Path) -> list[dict[str, float]]:
 
 
 def final_numbers(folder: Path) -> dict[str, float]:
-    """Return the last epoch's numbers in metrics.csv, the best validation perplexity, and how often clipping acted."""
+    """Return the numbers of the last epoch and the best validation, and in how many steps the gradient was clipped."""
     epochs, steps = read_numbers(folder / "metrics.csv"), read_numbers(folder / "steps.csv")
     if not epochs:
         return {}
     epoch, step = int(epochs[-1]["epoch"]), int(epochs[-1]["step"])
-    last = [row for row in epochs if row["epoch"] == epoch]  # several, with validations in mid-epoch
+    last = [row for row in epochs if row["epoch"] == epoch]  # several rows if there were validations within the epoch
     numbers = {name: value for row in last for name, value in row.items() if not math.isnan(value)}
     numbers |= {"epoch": epoch, "step": step}
     if validated := [row for row in epochs if not math.isnan(row["val/perplexity"])]:
         if validated[-1]["epoch"] == epoch and validated[-1]["step"] != step:
             numbers["val_step"] = int(validated[-1]["step"])  # the last validation was not at the epoch's end
         best = min(validated, key=lambda row: row["val/perplexity"])
-        for name in ("val/perplexity", "val/bits_per_byte"):  # the same epoch is the best by both
+        for name in ("val/perplexity", "val/bits_per_byte"):  # the same targets, so the same epoch is the best by both
             if not math.isnan(best.get(name, math.nan)):
                 numbers[f"best_{name}"] = best[name]
         numbers["best_epoch"] = int(best["epoch"])
@@ -80,7 +80,7 @@ def final_numbers(folder: Path) -> dict[str, float]:
 
 
 def write_rows(path: Path, columns: Sequence[str], rows: Sequence[Row]) -> None:
-    """Replace a table by these rows, in one step. Names that are not among `columns` become further columns."""
+    """Replace a table by these rows, atomically. Names that are not in `columns` become further columns."""
     names = dict.fromkeys([*columns, *(name for row in rows for name in row)])
     text = io.StringIO()
     writer = csv.DictWriter(text, names, lineterminator="\n")
@@ -90,7 +90,7 @@ def write_rows(path: Path, columns: Sequence[str], rows: Sequence[Row]) -> None:
 
 
 def add_rows(path: Path, rows: Sequence[Row]) -> None:
-    """Append rows to metrics.csv or steps.csv. Rewrite the file if they have columns that it does not have."""
+    """Append rows to metrics.csv or steps.csv. Rewrite the file if the rows have columns that it lacks."""
     known: list[str] = []
     if path.exists():
         with path.open(newline="", encoding="utf-8") as file:
@@ -103,7 +103,7 @@ def add_rows(path: Path, rows: Sequence[Row]) -> None:
 
 
 def keep_rows(path: Path, last_step: int) -> None:
-    """Drop the rows after a step, and test metrics, which a resumed run computes again."""
+    """Remove the rows after a step, and the test metrics, which a resumed run computes again."""
     if path.exists():
         rows = [row for row in read(path) if int(row["step"]) <= last_step]
         kept = [{name: "" if name.startswith("test/") else row[name] for name in row} for row in rows]

@@ -19,28 +19,29 @@ from timemachine.run.console import print_text, short
 from timemachine.run.rows import EPOCH_COLUMNS, Row, add_rows, keep_rows, read, read_numbers, write_rows
 
 NUM_PREDS = 20  # characters of the continuation, as in the book
-# The run's own metrics, whose names `self.log` cannot have.
+# Names of the run's own metrics, which `self.log` must not use.
 RUN_METRICS = {"loss", "grad_norm", "grad_norm_clipped", "clip_fraction", "chars_per_second", "lr"}
 
 
 class Tables(Checkpoint):
     """Write steps.csv, one row per optimizer step, and metrics.csv, one row per epoch and per validation within it.
 
-    Both have what `self.log` logs: a row of steps.csv with `on_step=True` during its step, a row of metrics.csv all
-    else since the row before. The loss of a step is the mean over its batches (`accumulate_grad_batches`) and over
-    processes. The numbers of steps stay on the device until the epoch ends; then the loggers get them, too.
+    Both also have the metrics of `self.log`: those logged during a step with `on_step=True` are in the step's row of
+    steps.csv, all others in the next row of metrics.csv. The loss of a step is the mean over its batches
+    (`accumulate_grad_batches`) and over processes. Losses and norms stay on the device until the epoch ends, since
+    reading them would make each step wait for a GPU; then they are written and sent to the loggers.
 
     It is a `Checkpoint` because Lightning calls these after the model's `on_train_epoch_end`, which logs
-    train/perplexity. It stands before `Checkpoints`, from which a run is resumed: an epoch's rows are written before
-    its checkpoint, so a run that is killed between the two has all rows when it is resumed.
+    train/perplexity. It comes before `Checkpoints`, so an epoch's rows are written before its checkpoint: a run that is
+    killed between the two has all rows when it is resumed.
 
-    `print_every_n_epochs`: epochs from one printed line to the next; 0: none.
+    `print_every_n_epochs`: number of epochs between printed lines; 0 prints none.
     """
 
     def __init__(self, folder: Path, print_every_n_epochs: int = 0) -> None:
         self.steps, self.epochs = folder / "steps.csv", folder / "metrics.csv"
         self.print_every_n_epochs = print_every_n_epochs
-        self._written: dict[str, Tensor] = {}  # logged metrics that have been read
+        self._written: dict[str, Tensor] = {}  # `trainer.logged_metrics` when it was last read
         self._resumed_at: int | None = None  # step of the checkpoint, until rows after it are dropped
         # Of steps
         self._loss = torch.tensor(math.nan)  # of the batch in progress
@@ -49,19 +50,19 @@ class Tables(Checkpoint):
         self._model_logs_last = False
         self._steps: list[tuple[int, Tensor, dict[str, Tensor]]] = []  # step; loss and norms (3,); logged metrics
         # Of epochs
-        self._row: Row = {}  # of a validation; not written yet, as the epoch may end at the same step
+        self._row: Row = {}  # the row in progress: after a validation, the epoch may end at the same step and add to it
         self._val = math.nan  # validation perplexity of the epoch
-        self._rate: Row = {}  # of the last step
+        self._rate: Row = {}  # learning rate of the last step
         self._began, self._seconds, self._num_targets = 0.0, 0.0, 0  # a stopwatch; targets in the epoch
 
     def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        """Note the checkpoint's step. Raises SettingError for a damaged table, before anything changes."""
+        """Remember the checkpoint's step. Raises SettingError for a damaged table, before anything changes."""
         for path in (self.steps, self.epochs):
             read(path)
         self._resumed_at = checkpoint["global_step"]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Drop rows after the checkpoint; not before, as Lightning may still refuse a setting."""
+        """Drop rows after the checkpoint. Not earlier, since until now Lightning may have rejected a setting."""
         self._last_step, self._model_logs_last = trainer.global_step, is_overridden("on_train_batch_end", pl_module)
         if self._resumed_at is not None and trainer.is_global_zero:
             for path in (self.steps, self.epochs):
@@ -69,7 +70,7 @@ class Tables(Checkpoint):
         self._resumed_at = None
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Drop them if no epoch was left to train, so that training did not start."""
+        """Drop rows after the checkpoint if no epoch was left to train, since `on_train_start` was not called then."""
         self.on_train_start(trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -78,8 +79,8 @@ class Tables(Checkpoint):
         self._began, self._seconds, self._num_targets = perf_counter(), 0.0, 0
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """Ignore metrics of the model's `on_train_batch_end`, which comes after this callback's: not this step's."""
-        if self._model_logs_last:  # else this would take what another callback has logged as the batch started
+        """Skip metrics that the model's `on_train_batch_end` logged after this callback's: not of this step."""
+        if self._model_logs_last:  # otherwise metrics that a callback has just logged for this step would be lost
             self._new_metrics(trainer)
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
@@ -87,28 +88,29 @@ class Tables(Checkpoint):
         self._loss = loss.detach()
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: Any, optimizer: torch.optim.Optimizer) -> None:
-        """Keep the rate of this step: when the epoch ends, schedulers have set the next one."""
-        self._rate = {"lr": optimizer.param_groups[-1]["lr"]}  # the first group may have `input_lr_factor`
+        """Keep the learning rate of this step: when the epoch ends, schedulers have set the next one."""
+        self._rate = {"lr": optimizer.param_groups[-1]["lr"]}  # the first group's may be scaled by `input_lr_factor`
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Keep the loss; add a step's row if the batch completed one; read the stopwatch."""
+        """Keep the loss; add a row if the batch completed a step; read the stopwatch."""
+        # `outputs` is empty if `training_step` returned None, which skips the batch.
         self._losses.append(outputs["loss"].detach() if outputs else torch.full_like(self._loss, math.nan))
         logged = self._new_metrics(trainer)
-        if trainer.global_step != self._last_step:
+        if trainer.global_step != self._last_step:  # unchanged after all but the last of accumulated batches
             self._add_step(trainer.global_step, pl_module, logged)
         self._num_targets += batch[1].numel() * trainer.world_size
         self._seconds = perf_counter() - self._began
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin a row, and leave the validation out of the stopwatch."""
+        """Start a row, and exclude the validation from the stopwatch."""
         self._began = perf_counter() - self._seconds
-        if trainer.state.fn != "fit":
+        if trainer.state.fn != "fit":  # `trainer.validate`
             self.on_test_end(trainer, pl_module)
         elif not trainer.sanity_checking:
             self._add_epoch(trainer, {})
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the epoch's rows, and give the loggers what `self.log` has not: `self.log` takes 0.7 ms an epoch."""
+        """Write the epoch's rows, and send the numbers computed here to the loggers: `self.log` would take 0.7 ms."""
         steps, row = self._write_steps(trainer), {}
         for name in ("grad_norm", "grad_norm_clipped"):
             row[name] = math.fsum(step[name] for step in steps) / len(steps) if steps else math.nan
@@ -128,9 +130,9 @@ class Tables(Checkpoint):
         self._write_epoch(trainer)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Write the row of a validation within the epoch that did not end; of a run that diverged also its steps.
+        """Write the row of a validation within the unfinished epoch; if the run diverged, also the epoch's steps.
 
-        The step whose gradient is not finite was not applied, and has a row. The message says where it began.
+        The step with the non-finite gradient was not applied, but has a row. The message names the first such step.
         """
         if self._row:
             self._write_epoch(trainer)
@@ -142,27 +144,28 @@ class Tables(Checkpoint):
             exception.args = (_divergence_message(trainer, pl_module.hparams, exception.what, self.steps),)
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Add the metrics to the last row."""
+        """Add the metrics of `trainer.test` or `trainer.validate` to the last row."""
         metrics = _numbers(self._new_metrics(trainer))
         if trainer.is_global_zero:
             *before, last = read(self.epochs) or [{"epoch": 0, "step": 0}]
             write_rows(self.epochs, EPOCH_COLUMNS, [*before, last | metrics])
 
     def _new_metrics(self, trainer: pl.Trainer) -> dict[str, Tensor]:
-        """Return the metrics that were logged since the last call; `trainer.logged_metrics` keeps older ones too.
+        """Return the metrics that were logged since the last call; `trainer.logged_metrics` also keeps older ones.
 
-        Raises UserError for a name that the run logs itself.
+        Raises UserError for the name of one of the run's own metrics.
         """
         written, self._written = self._written, dict(trainer.logged_metrics)
-        # A metric that is logged again has another tensor.
+        # A metric that was logged again has a new tensor, even if the value is equal.
         new = {k: v for k, v in self._written.items() if not (k in written and v.is_set_to(written[k]))}
         if taken := RUN_METRICS & new.keys():
             name = min(taken)
-            rule = "the run logs a metric of that name itself"
+            rule = "the run already logs a metric with this name"
             raise UserError(f'self.log("{name}", …): {rule}; use another name, such as "own/{name}"')
         return {name: value for name, value in new.items() if name not in ("epoch", "step")}
 
     def _add_step(self, step: int, model: Any, logged: dict[str, Tensor]) -> None:
+        """Keep the numbers of a step, on the device, for `_write_steps`."""
         losses = torch.stack(self._losses) * model.trainer.accumulate_grad_batches  # by which Lightning divided them
         numbers = torch.stack([losses.double().mean(), model.grad_norm, model.grad_norm_clipped])
         self._steps.append((step, numbers, logged))
@@ -188,6 +191,7 @@ class Tables(Checkpoint):
         return rows
 
     def _add_epoch(self, trainer: pl.Trainer, measured: Row) -> None:
+        """Add numbers, and the metrics logged meanwhile, to the row in progress; start a new row at another step."""
         if self._row and self._row["step"] != trainer.global_step:
             self._write_epoch(trainer)
         logged = _numbers(self._new_metrics(trainer))
@@ -201,7 +205,7 @@ class Tables(Checkpoint):
 
 
 def continuation(model: Any, data: TimeMachine) -> str:
-    """Return the book's prefix with its greedy continuation: what `predict` returns, without random numbers."""
+    """Return the book's prefix with its greedy continuation, the same as from `predict`; uses no random numbers."""
     return continue_text(model, data.vocab, known_prefix(PREFIX, data), NUM_PREDS)[0]
 
 
@@ -215,7 +219,10 @@ def _numbers(metrics: dict[str, Tensor]) -> Row:
 
 
 def _divergence_message(trainer: pl.Trainer, network: Any, what: str, table: Path) -> str:
-    """Return the message of a run that diverged. `network`: its hyperparameters; `table`: its steps.csv."""
+    """Return the message of a run that diverged. `network`: its hyperparameters; `table`: its steps.csv.
+
+    On a GPU no gradient is checked during the epoch, so the first one that was not finite is read from the table.
+    """
     step, last_norm = trainer.global_step, math.nan
     for row in read_numbers(table):
         if math.isfinite(row["grad_norm"]):
@@ -226,6 +233,6 @@ def _divergence_message(trainer: pl.Trainer, network: Any, what: str, table: Pat
     theta = trainer.gradient_clip_val
     return (
         f"diverged in epoch {trainer.current_epoch + 1}, step {step}: {what} is not finite (last finite gradient norm "
-        f"{last_norm:.4g}). Type trainer.gradient_clip_val={theta / 10 if theta else 1:g} (now {theta or 'none'}), "
+        f"{last_norm:.4g}); use trainer.gradient_clip_val={theta / 10 if theta else 1:g} (now {theta or 'none'}), "
         f"or a smaller model.lr (now {network['lr']:g})"
     )

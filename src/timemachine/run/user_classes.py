@@ -1,6 +1,6 @@
-"""Callbacks and loggers by name: `_target_`, a class, and its arguments, which are plain values.
+"""Build callbacks and loggers from settings: `_target_`, the name of a class, and arguments with plain values.
 
-`hydra.utils.instantiate` would call any function that an argument names.
+`hydra.utils.instantiate` is not used, since it would call any function that an argument names.
 """
 
 import inspect
@@ -17,21 +17,21 @@ from timemachine.run.record import Record
 
 KINDS: dict[str, type] = {"callbacks": callbacks.Callback, "logger": loggers.Logger}
 EXAMPLES = {"callbacks": "lightning.pytorch.callbacks.EarlyStopping", "logger": "lightning.pytorch.loggers.CSVLogger"}
-# They train before the run's own first step, or leave other weights at its end than its checkpoint has.
+# They train before the run's first step, or change the weights after its last checkpoint.
 UNSUPPORTED = (callbacks.LearningRateFinder, callbacks.BatchSizeFinder, callbacks.StochasticWeightAveraging)
 
 
 def build_classes(settings: Train, group: str, run: Record) -> Iterator[Any]:
-    """Yield the callbacks, or the loggers, of a run.
+    """Yield the callbacks or the loggers of a run. `group`: `callbacks` or `logger`.
 
-    A class that takes a `record`, a `save_dir` or a `dirpath` is given the run's record, or a place in its folder,
-    unless another is typed. Raise SettingError for a class that is not there or of another kind, for arguments that it
-    does not take or that name classes, and for an exception in the class of an installed library.
+    Unless given in the settings, a parameter `save_dir` or `dirpath` of the class gets a place in the run's folder. A
+    parameter `record` gets the run's record. Raises SettingError for a class that is not found or is no callback or
+    logger, for arguments that it does not take or that name classes, and for an exception in a library's class.
     """
     for name, entry in getattr(settings, group).items():
         key = f"{group}.{name}"
         if not isinstance(entry, Mapping) or "_target_" not in entry:
-            rule = f"expected a class and its arguments; type {key}._target_={EXAMPLES[group]}"
+            rule = f"expected a class and its arguments; use for example {key}._target_={EXAMPLES[group]}"
             raise SettingError(f"{key}={format_value(entry)}: {rule}")
         typed = {argument: value for argument, value in entry.items() if argument != "_target_"}
         if _names_class([*typed.values()]):
@@ -45,23 +45,23 @@ def build_classes(settings: Train, group: str, run: Record) -> Iterator[Any]:
 
 
 def _names_class(value: object) -> bool:
-    """Return whether there is a `_target_` anywhere in nested mappings and lists."""
+    """Return whether nested mappings and lists contain a `_target_`."""
     if isinstance(value, Mapping):
         return "_target_" in value or _names_class([*value.values()])
     return isinstance(value, list) and any(map(_names_class, value))
 
 
 def _class(group: str, setting: str, target: str) -> type:
-    """Return the class of that dotted name. Raise SettingError unless it is there, and of the group's kind."""
+    """Return the class with a dotted name. Raise SettingError if it is not found or is not of the group's kind."""
     module, _, name = target.rpartition(".")
     found, kind = None, KINDS[group]
     try:
         found = getattr(import_module(module.lstrip(".") or "lightning.pytorch"), name, None)
     except ModuleNotFoundError as error:
         if not f"{module}.".startswith(f"{error.name}."):
-            raise  # a mistake in the user's module
+            raise  # the user's module exists, but one of its imports does not
     if not (isinstance(found, type) and issubclass(found, kind)):
-        rule = f"no {kind.__name__} of that name in a module next to train.py or in PYTHONPATH"
+        rule = f"no {kind.__name__} with this name found in a module next to train.py or in PYTHONPATH"
         raise SettingError(f"{setting}={target}: {rule}; use for example {setting}={EXAMPLES[group]}")
     if issubclass(found, UNSUPPORTED):
         rule = "not supported, since it trains outside the run's epochs; use another class"
@@ -70,7 +70,7 @@ def _class(group: str, setting: str, target: str) -> type:
 
 
 def _built(key: str, found: type, arguments: dict[str, Any]) -> Any:
-    """Return an instance. An exception in a user's own class passes: its traceback shows the mistake."""
+    """Return an instance. An exception in a user's own class is not caught, since its traceback shows the mistake."""
     try:
         inspect.signature(found).bind(**arguments)
     except TypeError as error:

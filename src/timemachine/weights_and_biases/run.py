@@ -1,4 +1,4 @@
-"""A run in Weights & Biases, in addition to its files: Lightning's `WandbLogger`, with our additions."""
+"""Log a run to Weights & Biases, in addition to its files: a subclass of Lightning's `WandbLogger`."""
 
 import functools
 import os
@@ -32,8 +32,8 @@ EPOCH_METRICS = (
     "train/perplexity", "val/perplexity", "val/bits_per_byte", "test/perplexity", "test/bits_per_byte", "clip_fraction",
     "chars_per_second", "lr",
 )  # fmt: skip
-# Values of W&B's environment variables, unless the user has set them. Timeouts are the seconds that a run waits for the
-# server: at its start, at its end, and for each table and checkpoint. Rows are sent by a process of W&B.
+# Values of W&B's environment variables, unless the user has set them. The timeouts are the seconds that a run waits for
+# the server: at its start, at its end, and for each table and checkpoint. Rows do not wait: W&B's process sends them.
 VARIABLES = {
     "WANDB_SILENT": "true", "WANDB_CONSOLE": "off", "WANDB_X_DISABLE_STATS": "true", "WANDB_HTTP_TIMEOUT": "4",
     "WANDB_INIT_TIMEOUT": "15", "WANDB_FINISH_TIMEOUT": "10", "WANDB_FINISH_TIMEOUT_RAISES": "true",
@@ -41,7 +41,7 @@ VARIABLES = {
 
 
 def _survived(method: Callable[..., None]) -> Callable[..., None]:
-    """Report W&B's first failure in one line. Training continues, and later rows may still arrive."""
+    """Make a method report W&B's first failure in one line. Training continues, and later rows may still arrive."""
 
     @functools.wraps(method)
     def call(logger: "OptionalWandbLogger", *args: Any, **kwargs: Any) -> None:
@@ -57,7 +57,7 @@ def _survived(method: Callable[..., None]) -> Callable[..., None]:
 
 
 class OptionalWandbLogger(WandbLogger):
-    """Lightning's class, for programs that do not need W&B: a run is offline without an API key or a server."""
+    """Lightning's logger for programs that work without W&B: a run is offline without an API key or a server."""
 
     has_failed = False
 
@@ -156,7 +156,7 @@ class WandbRun(OptionalWandbLogger, Callback, AbstractContextManager[Any]):
         """Log the table again after every n-th epoch and the last epoch: W&B shows the latest table."""
         epoch = trainer.current_epoch + 1
         is_due = epoch % self.sample_every_n_epochs == 0 or epoch == trainer.max_epochs
-        if not (is_due and self.is_on) or self.has_failed:  # each table would wait for the server
+        if not (is_due and self.is_on) or self.has_failed:  # after a failure, each table would wait for the server
             return
         data = trainer.datamodule  # type: ignore[attr-defined]
         for seed, prefix in enumerate(known_prefix(text, data) for text in PREFIXES):
@@ -174,7 +174,7 @@ class WandbRun(OptionalWandbLogger, Callback, AbstractContextManager[Any]):
         self._log_end(status, message)
         self.finish(status)
         line = upload_line(Path(self.run.dir).parents[1])
-        # A sweep prints one for all its jobs.
+        # A sweep prints one line for all its jobs.
         if line and status != "failed" and self.record.role.sweep is None and is_wanted(self.record.overrides):
             print(line, flush=True)
 
