@@ -417,16 +417,18 @@ def test_pairs_of_settings(seed: int, tmp_path: Path, num_optimizer_steps: list[
 
 
 def test_changes_of_a_resumed_run(tmp_path: Path) -> None:
-    assert run(tmp_path / "run", "trainer.max_epochs=1").returncode == 0
-    for epochs, rate in ((2, 0.5), (2, 0.5), (3, 0.25)):
-        typed = [f"resume={tmp_path / 'run'}", f"trainer.max_epochs={epochs}", f"model.lr={rate}"]
+    name, radii = "trainer.gradient_clip_val", (1, 0.05, 0.01)
+    assert run(tmp_path / "run", f"{name}=1 trainer.max_epochs=1").returncode == 0
+    for epochs, radius in ((2, radii[1]), (2, radii[1]), (3, radii[2])):
+        typed = [f"resume={tmp_path / 'run'}", f"trainer.max_epochs={epochs}", f"{name}={radius}"]
         assert call_program("train.py", *typed).returncode == 0
     changes = summary(tmp_path / "run")["changes"]
-    assert [(change["from_epoch"], change["settings"]["model.lr"]) for change in changes] == [
-        (2, {"before": 1.0, "now": 0.5}),
-        (3, {"before": 0.5, "now": 0.25}),
+    assert [(change["from_epoch"], change["settings"][name]) for change in changes] == [
+        (2, {"before": 1, "now": radii[1]}),
+        (3, {"before": radii[1], "now": radii[2]}),
     ]
-    assert [row["lr"] for row in rows(tmp_path / "run/metrics.csv")] == [1.0, 0.5, 0.25]
+    norms = [row["grad_norm_clipped"] for row in rows(tmp_path / "run/metrics.csv")]
+    assert norms == pytest.approx(radii, rel=1e-4) or norms[1:] == pytest.approx(radii[1:], rel=1e-4)
 
 
 @pytest.mark.parametrize("typed", ["trainer.max_steps=10 trainer.max_epochs=5", "trainer.max_steps=8"])
@@ -441,8 +443,8 @@ def test_resuming_a_finished_run(typed: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "setting",
     [
-        "training.schedule=cosine", "training.warm_up=0.1", "model.input_lr_factor=2", "trainer.barebones=true",
-        "trainer.max_steps=7",
+        "training.schedule=cosine", "training.warm_up=0.1", "model.lr=0.5", "data.batch_size=16",
+        "trainer.barebones=true", "trainer.max_steps=7",
     ],
 )  # fmt: skip
 def test_settings_that_cannot_change(setting: str, plain_run: Path, tmp_path: Path) -> None:

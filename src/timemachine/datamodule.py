@@ -77,7 +77,7 @@ class TimeMachine(LightningDataModule):
             known = whole.vocab.decode(whole.tokens_N[: whole.splits["train"].targets.stop].tolist())
         self.vocab = Vocab.of(known, self.corpus.tokens, min_count, vocab_size)
         self.tokens_N = self.vocab.encode(self.corpus.characters)
-        self.splits = _split(len(self.tokens_N), num_steps, num_train, num_val)
+        self.splits = _split(len(self.tokens_N), num_steps, num_train, num_val, self.corpus.title)
 
     def __str__(self) -> str:
         windows = ", ".join(f"{len(split.starts):,} {name}" for name, split in self.splits.items())
@@ -180,20 +180,20 @@ class WindowLoader:
         return min(self.batch_size, len(self.windows_NT) - batch_idx * self.batch_size)
 
 
-def _split(num_tokens: int, num_steps: int, num_train: int | None, num_val: int | None) -> dict[str, Split]:
+def _split(num_tokens: int, num_steps: int, num_train: int | None, num_val: int | None, title: str) -> dict[str, Split]:
     if num_train is None or num_val is None:
         borders = [0, num_tokens * 90 // 100, num_tokens * 95 // 100, num_tokens]
         splits = {
             name: Split(range(first, max(first, last - num_steps)), range(max(first, 1), last))
             for name, first, last in zip(("train", "val", "test"), borders, borders[1:], strict=False)
         }
-        largest, rule = num_tokens // 20 - 1, f"a window does not fit into 5 % of a text of {num_tokens} tokens"
+        largest, rule = num_tokens // 20 - 1, f"a window does not fit into 5 % of {title}, {num_tokens} tokens"
         instead = largest if largest > 0 else f"{num_steps} data.corpus=<a longer text>"
         require(all(split.starts for split in splits.values()), "data.num_steps", num_steps, rule, instead)
         return splits
     needed, largest = num_train + num_val + num_steps, num_tokens - num_steps - num_val
     sum_of = f"num_train + data.num_val={num_val} + data.num_steps={num_steps}"
-    rule = f"{needed} tokens are needed ({sum_of}), but the text has {num_tokens}"
+    rule = f"{needed} tokens are needed ({sum_of}), but {title} has {num_tokens}"
     instead = largest if largest > 0 else f"{num_train} data.corpus=<a longer text>"
     require(needed <= num_tokens, "data.num_train", num_train, rule, instead)
     return {

@@ -53,9 +53,9 @@ def test_rows_count_from_one(tmp_path: Path, init: MagicMock) -> None:
     run.log_metrics({"test/perplexity": 2.0, "epoch": 1}, step=2)
     assert [call.args[0] for call in init.return_value.log.call_args_list] == [
         {"loss": 3.0, "grad_norm": 1.0, "trainer/global_step": 1},
-        {"val/perplexity": 8.0, "val/bits_per_character": 3.0, "epoch": 1, "trainer/global_step": 2},
+        {"val/perplexity": 8.0, "epoch": 1, "trainer/global_step": 2},
         {"image": image},
-        {"test/perplexity": 2.0, "test/bits_per_character": 1.0, "epoch": 1, "trainer/global_step": 2},
+        {"test/perplexity": 2.0, "epoch": 1, "trainer/global_step": 2},
     ]
 
 

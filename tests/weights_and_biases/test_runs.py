@@ -1,7 +1,6 @@
 """train.py and evaluate.py with W&B, on a local server: the uploaded data equal the files of the run."""
 
 import json
-import math
 from pathlib import Path
 
 import pytest
@@ -35,8 +34,6 @@ def test_a_run_arrives_whole(program: Program, tmp_path: Path) -> None:
     assert run.config == settings | {CHANGES: run.display_name, "corpus": summary["corpus"], "git": summary["git"]}
     assert (run.project, run.group, run.job_type, run.tags, run.exit_code) == ("timemachine", "", "train", ["pilot"], 0)
     assert run.summary.items() >= (summary["metrics"] | {"status": "completed"}).items()
-    bits = {row["epoch"]: row["val/bits_per_character"] for row in run.history if "val/bits_per_character" in row}
-    assert bits == {row["epoch"]: math.log2(row["val/perplexity"]) for row in run.history if "val/perplexity" in row}
     (samples,) = run.artifacts[f"run-{run.name}-{SAMPLES}"].values()
     rows = json.loads(samples)["data"]
     assert [row[:2] for row in rows] == [[epoch, prefix] for epoch in (1, 2) for prefix in PREFIXES]

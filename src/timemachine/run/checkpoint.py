@@ -43,13 +43,10 @@ from timemachine.run.rows import read
 from timemachine.vocab import Vocab
 
 LAST = "checkpoints/last.ckpt"
-# A change of these settings, by how their names begin, makes it another experiment.
+# A change of these settings, by how their names begin, makes it another experiment: `init_from` starts one with the
+# run's weights. Callbacks can be added and left out.
 FIXED = ("seed", "init_from", "data.", "model.", "training.", "callbacks.", "trainer.enable_checkpointing")
-# The exceptions. Of data.corpus the SHA-256 of the text is compared; callbacks can be added and left out.
-MAY_CHANGE = {
-    "data.corpus", "data.search_dirs", "data.batch_size",
-    "model.lr", "model.backward", "training.carry_state", "training.input_dropout", "training.output_dropout",
-}  # fmt: skip
+PLACES_OF_TEXT = {"data.corpus", "data.search_dirs"}  # may change, because the SHA-256 of the text is compared
 # Settings of `model.` that may differ from the run that `init_from` names.
 MAY_DIFFER = {"lr", "input_lr_factor", "backward", "sigma", "sigma_hh", "embedding_sigma"}
 
@@ -75,9 +72,8 @@ class WholeCheckpoints(TorchCheckpointIO):
 class Checkpoints(Checkpoint):
     """Save last.ckpt after each epoch and best.ckpt after the best validation; restore what Lightning leaves out.
 
-    That is the states of the random number generators, whether a callback had stopped the run, and a learning rate
-    that was changed when resuming; everything else that an optimiser remembers stays the checkpoint's. Lightning calls
-    a `Checkpoint` after all other callbacks. Its own ModelCheckpoint is not used, because it deletes any path that a
+    That is the states of the random number generators, and whether a callback had stopped the run. Lightning calls a
+    `Checkpoint` after all other callbacks. Its own ModelCheckpoint is not used, because it deletes any path that a
     checkpoint names; callbacks and loggers find the same attributes here.
     """
 
@@ -87,7 +83,6 @@ class Checkpoints(Checkpoint):
         self.run = run
         self.best_model_path, self.best_model_score = "", math.inf
         self._restored: dict[str, Any] = {}  # the checkpoint, until training starts
-        self._new_rates: list[dict[str, float]] = []  # of each parameter group, before Lightning restores them
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save best.ckpt if this validation is the best so far."""
@@ -126,20 +121,11 @@ class Checkpoints(Checkpoint):
         self._restored, self.best_model_score = checkpoint, checkpoint["best_model_score"]
         self.best_model_path = str(self.run.folder / "checkpoints" / "best.ckpt")
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keep the learning rates that the optimisers start with, before Lightning restores the old ones."""
-        groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
-        self._new_rates = [{name: group[name] for name in ("lr", "initial_lr") if name in group} for group in groups]
-
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Apply a changed learning rate, restore random states, and stop again if a callback had stopped the run."""
+        """Restore random states, and stop again if a callback had stopped the run."""
         restored, self._restored = self._restored, {}
         if not restored:
             return
-        if restored["hyper_parameters"]["lr"] != pl_module.hparams["lr"]:
-            groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
-            for group, rates in zip(groups, self._new_rates, strict=True):
-                group |= rates
         of_torch, cuda, numpy, python = restored["random"]
         torch.set_rng_state(of_torch)
         torch.cuda.set_rng_state_all(cuda[: torch.cuda.device_count()])
@@ -278,7 +264,7 @@ def _changed_settings(run: Record) -> dict[str, dict[str, Any]]:
     before, now = flat(run.before["settings"]), flat(run.settings)
     changed = [name for name in now | before if before.get(name) != now.get(name)]
     for name in changed:
-        if name.startswith(FIXED) and name not in MAY_CHANGE and name in before and name in now:
+        if name.startswith(FIXED) and name not in PLACES_OF_TEXT and name in before and name in now:
             began = f"{name}={format_value(before[name])}"
             raise SettingError(f"{name}={format_value(now[name])}: the run began with {began}, and keeps it")
     ignored = re.compile(r"resume$|data.corpus$|logger\.|callbacks\..*(?<!\._target_)$")

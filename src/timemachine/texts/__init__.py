@@ -1,5 +1,6 @@
 """Catalogue of the books that `data.corpus` may name; `download` fetches them."""
 
+import hashlib
 from typing import NamedTuple
 
 
@@ -10,6 +11,11 @@ class Book(NamedTuple):
     author: str
     hash: str
     urls: tuple[str, ...]
+
+    def is_edition(self, text: bytes) -> bool:
+        """Return whether these are the edition's bytes."""
+        algorithm, _, digest = self.hash.partition(":")
+        return hashlib.new(algorithm, text).hexdigest() == digest
 
 
 _GITHUB = "https://raw.githubusercontent.com"

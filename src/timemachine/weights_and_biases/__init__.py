@@ -1,4 +1,4 @@
-"""Runs, workspaces and reports in Weights & Biases. Importing this module does not import wandb, which is slow."""
+"""Runs and workspaces in Weights & Biases. Importing this module does not import wandb, which is slow."""
 
 import os
 from collections.abc import Iterable

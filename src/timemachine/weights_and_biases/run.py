@@ -1,7 +1,6 @@
 """A run in Weights & Biases, in addition to its files: Lightning's `WandbLogger`, with our additions."""
 
 import functools
-import math
 import os
 import shlex
 import sys
@@ -17,7 +16,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import WandbLogger
 from pydantic import ValidationError
 
-from timemachine.config import Tokens, require
+from timemachine.config import require
 from timemachine.decoding import continue_text, known_prefix
 from timemachine.errors import SettingError, one_line
 from timemachine.run.files import shown
@@ -29,10 +28,10 @@ PREFIXES = ("it has", "time traveller", "the")  # of the table of samples
 NUM_PREDS = 60  # characters after each prefix
 ALPHA = 2.0  # of the samples; greedy decoding alone ends in a loop
 # Plotted against the epoch; other metrics against Lightning's `trainer/global_step`.
-EPOCH_METRICS = [
-    f"{split}/{unit}" for split in ("train", "val", "test") for unit in ("perplexity", "bits_per_character")
-]
-EPOCH_METRICS += ["val/bits_per_byte", "test/bits_per_byte", "clip_fraction", "chars_per_second", "lr"]
+EPOCH_METRICS = (
+    "train/perplexity", "val/perplexity", "val/bits_per_byte", "test/perplexity", "test/bits_per_byte", "clip_fraction",
+    "chars_per_second", "lr",
+)  # fmt: skip
 # Values of W&B's environment variables, unless the user has set them. Timeouts are the seconds that a run waits for the
 # server: at its start, at its end, and for each table and checkpoint. Rows are sent by a process of W&B.
 VARIABLES = {
@@ -119,7 +118,6 @@ class WandbRun(OptionalWandbLogger, Callback, AbstractContextManager[Any]):
         self.record, self.sample_every_n_epochs = record, sample_every_n_epochs
         self._samples: list[list[Any]] = []
         self._offset = 1  # from Lightning's epochs and steps to ours
-        self._reads_characters = record.settings["data"]["tokens"] != Tokens.bpe.name
         summary, sweep = record.summary, record.role.sweep
         typed = [override.lstrip("+~") for override in record.overrides]
         changes = [override for override in typed if not override.startswith(("exercise=", "logger", "resume="))]
@@ -148,13 +146,10 @@ class WandbRun(OptionalWandbLogger, Callback, AbstractContextManager[Any]):
         self._offset = int(stage == "fit")
 
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Log metrics, and the bits per character of each window perplexity if tokens are characters."""
+        """Log metrics, with the epoch and the step counted from 1."""
         row = dict(metrics)
         if "epoch" in row:
             row["epoch"] += self._offset
-        for name, value in metrics.items():
-            if name.endswith("/perplexity") and value > 0 and self._reads_characters:  # false for NaN
-                row[name.replace("/perplexity", "/bits_per_character")] = math.log2(value)
         super().log_metrics(row, None if step is None else step + self._offset)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:

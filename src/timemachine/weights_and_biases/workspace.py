@@ -24,7 +24,6 @@ def sections() -> dict[str, list[Any]]:
     return {
         "Perplexity": [
             _lines("Training and validation perplexity", "epoch", "train/perplexity", "val/perplexity", log=True),
-            _lines("Bits per character", "epoch", "train/bits_per_character", "val/bits_per_character"),
             wr.BarPlot(title="Last and best validation, test", metrics=ENDS, **MANY),
             _lines("Bits per byte of the text in UTF-8", "epoch", "val/bits_per_byte"),
             wr.BarPlot(title="Bits per byte: last and best validation, test", metrics=ENDS_IN_BYTES, **MANY),
