@@ -114,16 +114,3 @@ def test_words(text: str) -> None:
         expected.append(text[at:stop])
         at = stop
     assert [*bpe.words(text)] == expected
-
-
-@given(st.text("ab \n½", max_size=40))
-def test_words_of_parts(text: str) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        whole = [*bpe.words(text)]
-        patch.setattr(bpe, "PART", 3)
-        assert [*bpe.words(text)] == whole
-
-
-def test_a_missing_byte() -> None:
-    with pytest.raises(ValueError, match="bytes"):
-        bpe.Encoder(bpe.learn("", 256)[1:])

@@ -54,14 +54,6 @@ def test_the_books_numbers(novels: Path) -> None:
 # --- Windows ---
 
 
-def test_windows_are_views(sample: Corpus) -> None:
-    """Copying the windows would take num_steps times the memory."""
-    data = TimeMachine(corpus=sample)
-    for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader()):
-        assert isinstance(loader, WindowLoader)
-        assert loader.windows_NT.untyped_storage().data_ptr() == data.tokens_N.untyped_storage().data_ptr()
-
-
 def test_windows_of_characters() -> None:
     """Rare characters are unknown."""
     text = read("chinese")

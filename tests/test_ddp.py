@@ -76,14 +76,16 @@ def test_torchrun_idle_ranks(alone: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_noise_and_soft_targets(program: Program, tmp_path: Path) -> None:
-    recipe = ["recipe=novel", "data=sample", "logger=csv", "model.hiddens=8", "trainer.precision=64-true"]
+    """An LSTM with dropout, a carried state and a teacher."""
+    recipe = ["recipe=novel", "data=sample", "logger=csv", "model.cell=lstm", "model.hiddens=8"]
+    recipe += ["trainer.precision=64-true"]
     recipe += ["trainer.max_epochs=2", "trainer.limit_train_batches=20", "trainer.check_val_every_n_epoch=1"]
     recipe += ["training.input_dropout=0.1", "training.output_dropout=0.2"]
     recipe += ["training.teacher=1", "training.teacher_networks=1"]
-    for name, trainer in (("alone", ("trainer=cpu",)), ("three", ("trainer=ddp_cpu", "trainer.devices=3"))):
-        done = program("train.py", *recipe, *trainer, f"hydra.run.dir={name}")
+    for trainer in ("cpu", "ddp_cpu"):
+        done = program("train.py", *recipe, f"trainer={trainer}", f"hydra.run.dir={trainer}")
         assert done.returncode == 0, done.stderr
-    assert_same_tables(tmp_path / "three", tmp_path / "alone")
+    assert_same_tables(tmp_path / "ddp_cpu", tmp_path / "cpu")
 
 
 @pytest.mark.slow

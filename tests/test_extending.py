@@ -38,13 +38,31 @@ def apply(diff: str, folder: Path, *options: str) -> subprocess.CompletedProcess
     return subprocess.run(command, input=diff, cwd=folder, capture_output=True, text=True, check=False)
 
 
-def run(copy: Path, name: str, *arguments: str, status: int = 0) -> str:
-    """Run a program of the copy in its folder; return its output, or its errors if `status` is not 0."""
-    environment = os.environ | {"PYTHONPATH": str(copy / "src")}
-    command = [sys.executable, str(copy / name), *arguments]
+# Runs command lines in one process, which takes seconds to start, and prints their outputs.
+RUN = """
+import json, sys
+from tests.support.programs import assert_succeeded, call_program
+outputs = []
+for command in json.loads(sys.argv[1]):
+    assert_succeeded(done := call_program(*command))
+    outputs.append(done.stdout)
+print(json.dumps(outputs))
+"""
+
+
+def python(copy: Path, code: str, *arguments: str) -> str:
+    """Execute code with the copy's modules, in its folder, and return the output."""
+    environment = os.environ | {"PYTHONPATH": f"{copy / 'src'}{os.pathsep}{REPOSITORY}"}
+    command = [sys.executable, "-c", code, *arguments]
     done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == status, done.stderr
-    return done.stderr if status else done.stdout
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def run(copy: Path, *commands: list[str]) -> list[str]:
+    """Run programs of the copy and return the output of each."""
+    outputs: list[str] = json.loads(python(copy, RUN, json.dumps(commands)).splitlines()[-1])
+    return outputs
 
 
 def test_diffs_apply() -> None:
@@ -62,15 +80,20 @@ def test_diffs_apply() -> None:
 @pytest.mark.parametrize(
     "setting",
     [
-        "model.activation=softsign callbacks=halve_rate callbacks.halve_rate.epochs=[1,2]",
+        "model.activation=softsign callbacks=halve_rate callbacks.halve_rate.epochs=[1,2] training.label_smoothing=0.1",
         "model.cell=mingru training.optimizer=rmsprop training.schedule=linear model.lr=0.01",
-        "model.cell=deep_rnn training.label_smoothing=0.1",
     ],
 )
 def test_extensions_in_all_programs(setting: str, copy: Path) -> None:
     folder, small = re.split("[ =]", setting)[1], [*SMALL, *setting.split()]
-    run(copy, "train.py", *small, f"hydra.run.dir={folder}")
-    run(copy, "train.py", f"resume={folder}", "trainer.max_epochs=3")
+    *_, continuation, samples, evaluation = run(
+        copy,
+        ["train.py", *small, f"hydra.run.dir={folder}"],
+        ["train.py", f"resume={folder}", "trainer.max_epochs=3"],
+        ["generate.py", f"run={folder}"],
+        ["generate.py", f"run={folder}/model.safetensors", "alpha=1", "num_samples=3"],
+        ["evaluate.py", f"run=[{folder},{folder}]", "adapt=0.01"],
+    )
     with (copy / folder / "metrics.csv").open(newline="") as file:
         epochs = list(csv.DictReader(file))
     bits = [float(row["val/bits"]) for row in epochs]
@@ -79,11 +102,8 @@ def test_extensions_in_all_programs(setting: str, copy: Path) -> None:
     assert "halve_rate" not in setting or [float(row["lr"]) for row in epochs] == [1, 0.5, 0.25]
     summary = json.loads((copy / folder / "summary.json").read_text())
     assert summary["metrics"]["val/bits"] == bits[-1]
-    sample = (copy / folder / "sample.txt").read_text()  # by the book's predict, through the model
-    assert run(copy, "generate.py", f"run={folder}") == sample
-    samples = run(copy, "generate.py", f"run={folder}/model.safetensors", "alpha=1", "num_samples=3")
-    assert len(samples.splitlines()) == 3
-    assert "test" in run(copy, "evaluate.py", f"run=[{folder},{folder}]", "adapt=0.01")
+    assert continuation == (copy / folder / "sample.txt").read_text()  # by the book's predict, through the model
+    assert len(samples.splitlines()) == 3 and "test" in evaluation
 
 
 # Compare minGRU with its definition, and the loss with PyTorch's label smoothing.
@@ -107,13 +127,12 @@ torch.testing.assert_close(loss_BT.mean(), expected)
 
 @pytest.mark.slow
 def test_new_cell_and_loss(copy: Path) -> None:
-    (copy / "check.py").write_text(CHECK)
-    run(copy, "check.py")
+    python(copy, CHECK)
 
 
 @pytest.mark.slow
 def test_a_new_exercise(copy: Path) -> None:
-    printed = run(copy, "train.py", "exercise=seeds", *SMALL)
+    (printed,) = run(copy, ["train.py", "exercise=seeds", *SMALL, "hydra.launcher.n_jobs=1"])
     assert "Seeds differ by a standard deviation of" in printed
     (sweep,) = (copy / "sweeps/seeds").iterdir()
     assert "# Exercise 0: How much of a perplexity is chance?" in (sweep / "report.md").read_text()

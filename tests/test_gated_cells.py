@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.support.programs import Program, assert_succeeded, call_program
-from tests.support.runs import rows, what_is_left
+from tests.support.programs import assert_succeeded, call_program
+from tests.support.runs import what_is_left
 from timemachine.cells import GRUScratch, LSTMScratch, StackedRNNScratch
 from timemachine.rnn import CELLS, reading_weights
 
@@ -86,14 +86,3 @@ def test_trains_resumes_generates_and_evaluates(name: str) -> None:
     assert_succeeded(done)
     assert len(done.stdout.splitlines()) == 3
     assert_succeeded(call_program("evaluate.py", "run=run", "data.corpus=sample", "adapt=0.01"))
-
-
-@pytest.mark.slow
-def test_two_processes_compute_the_same(program: Program, tmp_path: Path) -> None:
-    typed = [it for it in SMALL if it != "trainer=cpu"]
-    typed += ["model.cell=lstm", "trainer.max_epochs=2", "trainer.precision=64-true"]
-    for trainer in ("cpu", "ddp_cpu"):
-        assert_succeeded(program("train.py", *typed, f"trainer={trainer}", f"hydra.run.dir={trainer}"))
-    alone, together = (rows(tmp_path / trainer / "steps.csv") for trainer in ("cpu", "ddp_cpu"))
-    for row, expected in zip(together, alone, strict=True):
-        assert row == pytest.approx(expected, rel=1e-9)

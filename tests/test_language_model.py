@@ -338,12 +338,11 @@ def test_any_size_against_numpy(num_distinct: int, num_steps: int, batch_size: i
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("threads", ["1", "2"])
-def test_a_command_is_reproducible(threads: str, program: Program, tmp_path: Path) -> None:
-    """Files are identical except for the speed. One thread and two add in different orders."""
+def test_a_command_is_reproducible(program: Program, tmp_path: Path) -> None:
+    """With two threads, files are identical except for the speed."""
     typed = ("data=sample", "logger=csv", "trainer.max_epochs=3", "probes=[stream]")
     for name in ("once", "again"):
-        assert_succeeded(program("train.py", *typed, f"hydra.run.dir={name}", OMP_NUM_THREADS=threads))
+        assert_succeeded(program("train.py", *typed, f"hydra.run.dir={name}", OMP_NUM_THREADS="2"))
     once, again = tmp_path / "once", tmp_path / "again"
     assert (once / "sample.txt").read_bytes() == (again / "sample.txt").read_bytes()
     assert runs.what_is_left(once) == runs.what_is_left(again)

@@ -350,13 +350,29 @@ RESUMED_IN_MAKE_TEST = {
 }  # fmt: skip
 
 
+# In .ci/run: each changes the training loop, or what a checkpoint has to keep. `make torture` resumes every row.
+RESUMED_IN_CI = {
+    "trainer.precision=bf16-true", "trainer.precision=bf16-mixed", "trainer.max_epochs=-1 trainer.max_steps=10",
+    "trainer.limit_train_batches=2", "trainer.limit_val_batches=0", "trainer.overfit_batches=2",
+    "trainer.check_val_every_n_epoch=2", "trainer.check_val_every_n_epoch=null trainer.val_check_interval=3",
+    "trainer.gradient_clip_algorithm=value trainer.gradient_clip_val=0.001", "model.backward=bptt",
+    "model.backward=autograd", "data.tokens=bpe data.vocab_size=300", "model.input_lr_factor=4",
+    "model.tie_weights=true model.input=embedding model.embedding_dim=6 model.embedding_sigma=0.3",
+    "training.schedule=cosine", "training.warm_up=0.5", "training.carry_state=true data.batch_size=8",
+    "training.input_dropout=0.2", "training.output_dropout=0.2", "data.start=1000",
+    "data.num_train=null data.num_val=null data.batch_size=8192", "probes=[stream]",
+}  # fmt: skip
+
+
 def cases() -> Iterator[Any]:
-    """Yield each row, with and without resuming. Resuming is slow, so .ci/run runs most of these cases."""
+    """Yield each row, with and without resuming."""
     for row in SETTINGS + CHOICES:
         if row.typed not in RESUMED_IN_MAKE_TEST:
             yield pytest.param(row, False, id=row.typed)
         if row.resumes and not row.refused:
-            marks: Any = [] if row.typed in RESUMED_IN_MAKE_TEST else pytest.mark.slow
+            is_in_ci = row.typed in RESUMED_IN_CI or row.typed.startswith(("recipe=novel", "recipe=next_edition"))
+            marks: Any = pytest.mark.slow if is_in_ci else pytest.mark.torture
+            marks = [] if row.typed in RESUMED_IN_MAKE_TEST else marks
             yield pytest.param(row, True, id=f"{row.typed}, resumed", marks=marks)
 
 
@@ -378,10 +394,9 @@ def test_a_setting(row: Row, is_resumed: bool, tmp_path: Path, num_optimizer_ste
 
 
 ACCEPTED = [row for row in SETTINGS if not row.refused]
-CASES = int(os.environ.get("CASES", 60)) // 5  # `make torture`: 2,000
+CASES = int(os.environ.get("CASES", 100)) // 5  # `make torture`: 2,000
 
 
-@pytest.mark.slow
 @pytest.mark.torture
 @pytest.mark.parametrize("seed", range(CASES))
 def test_pairs_of_settings(seed: int, tmp_path: Path, num_optimizer_steps: list[int]) -> None:

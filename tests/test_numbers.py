@@ -9,6 +9,7 @@ from tests.support.numbers import EXERCISES, SECTIONS, page, report
 from timemachine.config import REPOSITORY
 
 
+@pytest.mark.usefixtures("quick_calls")
 @pytest.mark.parametrize("name", EXERCISES)
 def test_report_is_that_of_kept_files(name: str) -> None:
     assert (REFERENCE / name / "report.md").read_text(encoding="utf-8") == report(name)

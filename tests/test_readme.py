@@ -1,18 +1,24 @@
-"""Test every command, example and link of the Markdown pages. Commands use small settings."""
+"""Every command, example and link of the Markdown pages."""
 
 import csv
 import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.support.programs import DEADLINE, run_program
-from timemachine.config import REPOSITORY
+from tests.support.programs import DEADLINE, assert_succeeded, call_program, run_program
+from timemachine.cli import sweep
+from timemachine.cli.program import program, training_program
+from timemachine.config import REPOSITORY, Evaluate, Generate, Tokens, Train
+from timemachine.corpus import find_corpus
+from timemachine.run.record import Record
+from timemachine.run.user_classes import build_classes
 
-REFERENCE = REPOSITORY / "sweeps/reference"
 FOLDERS = (".", "conf", "src/timemachine", "sweeps", "tests", "tests/proof")
 FILES = [file for folder in FOLDERS for file in sorted((REPOSITORY / folder).glob("*.md"))]
 PAGES = {file.relative_to(REPOSITORY).as_posix(): file.read_text(encoding="utf-8") for file in FILES}
@@ -23,7 +29,6 @@ COMMANDS = [
     for line in re.sub(r"\s*\\\n\s*", " ", block).splitlines()  # a backslash joins two lines
     if line.startswith("python ")
 ]
-SMALL = ["trainer.max_epochs=1", "trainer.limit_train_batches=2", "trainer.limit_test_batches=1"]
 
 
 def run(folder: Path, *command: str) -> str:
@@ -38,7 +43,8 @@ def run(folder: Path, *command: str) -> str:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("readme")
-    run(folder, "train.py", "hydra.run.dir=trained", "data=sample", *SMALL)  # W&B is offline
+    small = ["trainer.max_epochs=1", "trainer.limit_train_batches=2", "trainer.limit_test_batches=1", "logger=csv"]
+    run(folder, "train.py", "hydra.run.dir=trained", "data=sample", *small)
     return folder / "trained"
 
 
@@ -55,34 +61,49 @@ def test_links_and_pictures(page: str) -> None:
             assert anchor in anchors, f"{page} links to {path}#{anchor}"
 
 
-def test_width_of_code() -> None:
-    for page in (name for name in PAGES if name.startswith("conf/")):
-        for block in re.findall(r"```.*?\n(.*?)```", PAGES[page], re.DOTALL):
-            wide = [line for line in block.splitlines() if len(line) > 100]
-            assert not wide, f"{page}: {wide}"
+CLUSTER = "launcher=(submitit_slurm|ray)|timemachine.dashboard"  # these need a cluster or a W&B account
 
 
-ELSEWHERE = "launcher=(submitit_slurm|ray)|timemachine.dashboard"  # these need a cluster or a W&B account
+@pytest.fixture
+def checks(monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[], None]]:
+    """Return the main of each program without its task: they check the settings and find the texts and classes."""
+
+    def find(settings: Any) -> None:
+        if settings.data.corpus is not None:
+            find_corpus(settings.data.corpus, settings.data.search_dirs, Tokens.characters)
+
+    def train(settings: Train, run: Record) -> None:
+        find(settings)
+        settings.logger.pop("wandb", None)
+        for group in ("callbacks", "logger"):
+            assert len([*build_classes(settings, group, run)]) == len(getattr(settings, group))
+
+    monkeypatch.setattr(sweep, "end", lambda config: None)  # there are no numbers to report
+    return {
+        "train.py": training_program(train),
+        "evaluate.py": program(Evaluate)(find),
+        "generate.py": program(Generate)(lambda settings: None),
+    }
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("command", [command for command in COMMANDS if not re.search(ELSEWHERE, command)])
-def test_command(command: str, trained: Path, tmp_path: Path, novels: Path) -> None:
-    words = shlex.split(command)[1:]
+@pytest.mark.parametrize("command", [command for command in COMMANDS if not re.search(CLUSTER, command)])
+def test_command(command: str, trained: Path, tmp_path: Path, novels: Path, checks: Any) -> None:
+    """Other tests train, evaluate and generate with such settings."""
     known = {f"{name}=outputs/…": f"{name}={trained}" for name in ("run", "init_from")}
     known["data.corpus=my_texts"] = f"data.corpus={REPOSITORY / 'src/timemachine/texts'}"  # includes the sample
     known["sweeps/width"] = str(trained.parent)
-    arguments = [known.get(word, word) for word in words]
+    name, *arguments = (known.get(word, word) for word in shlex.split(command)[1:])
+    if name == "-m":
+        run(tmp_path, name, *arguments)
+        return
     if "hydra/sweeper=" in command:
         pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="needs pip install -e '.[search]'")
         arguments.append("hydra.sweeper.n_trials=2")
-    if words[0] == "train.py":
-        arguments += SMALL
+    if "launcher=joblib" in command:
+        arguments.append("hydra.launcher.n_jobs=1")  # in this process
     if "exercise=" in command:
         arguments += ["scale=smoke", "hydra.launcher.n_jobs=1"]
-    if "recipe=novel" in words:
-        arguments += ["training.teacher=0.1", "training.teacher_networks=0", "model.hiddens=8"]
-    run(tmp_path, *arguments)
+    assert_succeeded(call_program(name, *arguments, main=checks[name]))
 
 
 def example(page: str) -> str:

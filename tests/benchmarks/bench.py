@@ -28,12 +28,10 @@ import torch
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from torch import nn
 
 from tests.benchmarks import rivals
 from tests.support.programs import assert_succeeded, call_program, with_callback
-from timemachine import bpe
-from timemachine.config import REPOSITORY, Tokens
+from timemachine.config import REPOSITORY
 from timemachine.corpus import find_corpus
 from timemachine.datamodule import Batch, TimeMachine
 from timemachine.decoding import continue_text
@@ -41,7 +39,6 @@ from timemachine.errors import one_line
 from timemachine.kernels import keep_freed_memory
 from timemachine.kernels.language_model import FusedRNNLM
 from timemachine.run.rows import write_rows
-from timemachine.vocab import Vocab
 
 THREADS = (1, 2)
 SPEED = REPOSITORY / "sweeps/reference/speed"
@@ -116,39 +113,6 @@ def book(_: int) -> Iterator[Row]:
             yield Row(f"step against {what}: skipped, {one_line(error, 60)}")
         else:
             yield Row(f"step against {what}", *in_turn(own, rival, 20))
-
-
-def cells(_: int) -> Iterator[Row]:
-    """Compare a step of each cell of chapter 10 with PyTorch's layer."""
-    for H in (32, 256):
-        layers = {"gru": nn.GRU(V, H), "lstm": nn.LSTM(V, H), "deep_rnn": nn.RNN(V, H, num_layers=2)}
-        for cell, layer in layers.items():
-            batch = random_batch(T, B)
-            own, rival = rivals.own_step(H, batch, cell=cell), rivals.torch_step(H, batch, layer)
-            yield Row(f"step of {cell} against PyTorch's layer, H = {H}", *in_turn(own, rival, 10))
-
-
-def next_edition(_: int) -> Iterator[Row]:
-    """Compare a step of `recipe=next_edition` with the book's loop and with PyTorch's layers."""
-    V, H, D = 1025, 128, 64
-    batch = random_batch(T, B, V)
-    embedding: dict[str, Any] = {"input": "embedding", "embedding_dim": D}
-    own = rivals.own_step(H, batch, V=V, **embedding)
-    loop = rivals.own_step(H, batch, "autograd", V, **embedding)
-    yield Row("step of the next edition against the book's loop", *in_turn(own, loop, 10))
-    yield Row("step of the next edition against nn.RNN", *in_turn(own, rivals.torch_step(H, batch, V=V, D=D), 10))
-
-
-def tokens(threads: int) -> Iterator[Row]:
-    """Time learning 1,024 byte-pair tokens from a text as long as a novel, and encoding that text."""
-    if threads == 1:
-        text = find_corpus("sample", [], Tokens.bpe).characters * 7
-        began = perf_counter()
-        learnt = bpe.learn(text, 1024)
-        halfway = perf_counter()
-        Vocab(learnt, Tokens.bpe).encode(text)
-        yield Row(f"to learn 1,024 tokens of {len(text):,} characters", 1e3 * (halfway - began))
-        yield Row(f"to encode {len(text):,} characters", 1e3 * (perf_counter() - halfway))
 
 
 def sizes(threads: int) -> Iterator[Row]:
@@ -252,7 +216,7 @@ def sweep(threads: int) -> Iterator[Row]:
     yield Row(f"sweep of four, a job a core ({os.cpu_count()}), against one after another", together, alone)
 
 
-EVERY = (steps, book, cells, next_edition, tokens, sizes, epoch, decoding, program, sweep)
+EVERY = (steps, book, sizes, epoch, decoding, program, sweep)
 GROUPS = {group.__name__: group for group in EVERY}
 
 

@@ -72,13 +72,10 @@ def d2l_step(H: int, batch: Batch) -> Step:
     return step
 
 
-def torch_step(H: int, batch: Batch, layer: nn.RNNBase | None = None, V: int = 28, D: int = 0) -> Step:
-    """Return a step that uses torch.nn.RNN or another layer, nn.Linear, cross_entropy and clip_grad_norm_.
-
-    `D`: the width of an nn.Embedding; 0 for one-hot vectors.
-    """
-    rnn, linear, embedding = layer or nn.RNN(D or V, H), nn.Linear(H, V), nn.Embedding(V, D) if D else None
-    parameters = [*rnn.parameters(), *linear.parameters(), *(embedding.parameters() if embedding else [])]
+def torch_step(H: int, batch: Batch, V: int = 28) -> Step:
+    """Return a step that uses torch.nn.RNN, nn.Linear, cross_entropy and clip_grad_norm_."""
+    rnn, linear = nn.RNN(V, H), nn.Linear(H, V)
+    parameters = [*rnn.parameters(), *linear.parameters()]
     for parameter in parameters:
         nn.init.normal_(parameter, std=0.01)
     optimizer = torch.optim.SGD(parameters, lr=1)
@@ -86,7 +83,7 @@ def torch_step(H: int, batch: Batch, layer: nn.RNNBase | None = None, V: int = 2
 
     def step() -> None:
         optimizer.zero_grad()
-        H_TBH, _ = rnn(embedding(X_TB) if embedding else F.one_hot(X_TB, V).float())
+        H_TBH, _ = rnn(F.one_hot(X_TB, V).float())
         torch.autograd.backward(F.cross_entropy(linear(H_TBH).flatten(0, 1), Y_TB.flatten()))
         nn.utils.clip_grad_norm_(parameters, 1)
         optimizer.step()

@@ -159,13 +159,6 @@ def test_config_dir_and_searchpath() -> None:
     assert [row["model.hiddens"] for row in load_sweep("sweep")] == [32, 3]
 
 
-def test_completion_query(monkeypatch: pytest.MonkeyPatch) -> None:
-    line = "python train.py model.hid"
-    monkeypatch.setenv("COMP_LINE", line)
-    monkeypatch.setenv("COMP_POINT", str(len(line)))
-    assert "model.hiddens=" in call_program("train.py", "-sc", "query=bash").stdout.split()
-
-
 def test_job_folders_of_ones_own() -> None:
     sweep = ["-m", *SMALL, "hydra.sweep.dir=sweep", "hydra.sweep.subdir=rates/${model.lr}", "model.lr=1,2"]
     done = call_program("train.py", *sweep, "hydra.job.chdir=true")

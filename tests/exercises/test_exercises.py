@@ -14,7 +14,8 @@ from timemachine.run.jobs import load_jobs
 
 EXERCISES = sorted(file.stem for file in (REPOSITORY / "conf/exercise").glob("*.yaml") if file.stem != "none")
 QUICK = ("one_hot_is_embedding",)
-SMOKE = ["scale=smoke", "data=sample", "hydra.launcher.n_jobs=1"]  # workers would import everything again
+SMOKE = ["scale=smoke", "data=sample", "data.num_train=2000", "data.num_val=500", "trainer.max_epochs=2"]
+SMOKE += ["hydra.launcher.n_jobs=1"]  # workers would import everything again
 
 
 @pytest.mark.parametrize("exercise", [pytest.param(e, marks=[] if e in QUICK else pytest.mark.slow) for e in EXERCISES])
@@ -26,10 +27,6 @@ def test_every_exercise_ends_in_a_report(exercise: str, program: Any, tmp_path: 
     for heading in ("# ", "## What was run", "## Evidence"):
         assert heading in report
     assert len((sweep / "summary.csv").read_text().splitlines()) == 1 + len(load_jobs(sweep))
-    before = (sweep / "report.md").read_bytes()
-    (sweep / "report.md").unlink()
-    assert program("-m", "timemachine.report", str(sweep)).returncode == 0
-    assert (sweep / "report.md").read_bytes() == before
 
 
 def test_probes_measure() -> None:

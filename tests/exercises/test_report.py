@@ -15,6 +15,7 @@ from timemachine.run.jobs import load_jobs
 EXERCISES = sorted(file.stem for file in (REPOSITORY / "conf/exercise").glob("*.yaml") if file.stem != "none")
 
 
+@pytest.mark.usefixtures("quick_calls")
 @pytest.mark.parametrize("exercise", EXERCISES)
 def test_report_without_a_finished_job(exercise: str, tmp_path: Path) -> None:
     settings = {"seed": 0, "model": {"lr": 1.0, "hiddens": 32, "input": "one_hot"}, "data": {"num_steps": 32}}

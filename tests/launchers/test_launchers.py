@@ -58,7 +58,6 @@ def kill_after(folder: Path, seconds: float, *arguments: str) -> None:
         sweep.wait_for_its_processes()
 
 
-@pytest.mark.slow
 @pytest.mark.torture
 def test_sweep_killed_again_and_again(program: Program, tmp_path: Path) -> None:
     """A kill may come after a job has ended or before one has started."""

@@ -12,7 +12,6 @@ import pytest
 import safetensors.numpy
 import torch
 
-from tests.proof.tally import SHARD, Tally, shards
 from timemachine.config import Train, to_dict
 from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
@@ -20,7 +19,7 @@ from timemachine.run.checkpoint import WholeCheckpoints, export_model, load_mode
 from timemachine.run.record import run_summary
 from timemachine.vocab import Vocab
 
-CASES = int(os.environ.get("CASES", 250))  # cases of each kind; `make torture`: 10,000
+CASES = 50  # of each kind
 VOCAB = Vocab("abc ")
 SUMMARY: dict[str, Any] = {name: {} for name in ("metrics", "versions", "git")}
 SUMMARY |= {"status": "completed", "settings": to_dict(Train())}
@@ -120,41 +119,23 @@ def test_checkpoint_takes_precedence_over_export(tmp_path: Path) -> None:
     assert weights(load_model(str(tmp_path / "run"))[0]) == weights(older)
 
 
-TORTURE = [pytest.mark.slow, pytest.mark.torture]
-
-
-@pytest.mark.parametrize(("number", "cases"), [(0, 50), *(pytest.param(*it, marks=TORTURE) for it in shards(CASES))])
 @pytest.mark.parametrize("kind", ["ckpt", "safetensors"])
-def test_flipped_bytes(kind: str, number: int, cases: int, tmp_path: Path) -> None:
-    """Loading gives a one-line error or a model. Only checkpoints have checksums, so their model must be unchanged.
-
-    Every tenth file is truncated too.
-    """
+def test_flipped_bytes(kind: str, tmp_path: Path) -> None:
+    """Loading gives a one-line error or a model. Only checkpoints have checksums, so their model must be unchanged."""
     path = run = tmp_path / "model.safetensors"
     export_model(path, MODEL, VOCAB, SUMMARY)
     if kind == "ckpt":
         path, run = saved(tmp_path), tmp_path / "run"
-    sound, (model, vocab) = path.read_bytes(), load_model(str(run))
-    expected = weights(model), dict(model.hparams), vocab.idx_to_token
-    noticed, draw, tally = 0, random.Random(number), Tally()
-    for _ in range(cases):
+    sound, draw, noticed = path.read_bytes(), random.Random(0), 0
+    for _ in range(CASES):
         damaged = bytearray(sound)
-        flipped = {draw.randrange(len(sound)): draw.choice([1 << draw.randrange(8), draw.randrange(1, 256)])}
-        while draw.random() < 0.3:
-            flipped[draw.randrange(len(sound))] = draw.randrange(1, 256)
-        for position, mask in flipped.items():
-            damaged[position] ^= mask
-        if draw.random() < 0.1:
-            del damaged[draw.randrange(len(sound)) :]
+        damaged[draw.randrange(len(sound))] ^= draw.randrange(1, 256)
         path.write_bytes(damaged)
-        again = f"python -m pytest -m slow tests/run/test_checkpoints.py -k 'flipped_bytes and {kind} and {number}-'"
-        with tally.case(f"CASES={(number + 1) * SHARD} {again}  # {flipped}, {len(damaged)} bytes"):
-            try:
-                found, vocab = load_model(str(run))
-            except SettingError as error:
-                noticed += 1
-                assert "\n" not in str(error)
-            else:
-                assert kind != "ckpt" or (weights(found), dict(found.hparams), vocab.idx_to_token) == expected
-    assert noticed > cases / 10
-    tally.end()
+        try:
+            found, vocab = load_model(str(run))
+        except SettingError as error:
+            noticed += 1
+            assert "\n" not in str(error)
+        else:
+            assert kind != "ckpt" or (weights(found), vocab.idx_to_token) == (weights(MODEL), VOCAB.idx_to_token)
+    assert noticed > CASES / 10

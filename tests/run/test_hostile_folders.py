@@ -14,10 +14,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.proof.tally import SHARD, Tally, shards
 from tests.support.programs import Done, assert_succeeded, call_program
 
-CASES = int(os.environ.get("CASES", 250)) // 5  # `make torture`: 2,000
+CASES = int(os.environ.get("CASES", 100)) // 5  # `make torture`: 2,000
 TYPED = ["data=sample", "data.num_train=64", "data.num_val=64", "model.hiddens=2", "trainer=cpu", "logger=csv"]
 TYPED += ["trainer.max_epochs=1"]
 STOPPING = "lightning.pytorch.callbacks.EarlyStopping"
@@ -207,31 +206,15 @@ COMMANDS: dict[str, list[str]] = {
     "generate.py": ["run={}", "num_preds=3"],
     "evaluate.py": ["run={}", "data.corpus=sample"],
 }
-TORTURE = [pytest.mark.slow, pytest.mark.torture]
 
 
-@pytest.mark.parametrize(("number", "cases"), [(0, 5), *(pytest.param(*it, marks=TORTURE) for it in shards(CASES))])
-def test_damaged_folders(number: int, cases: int, honest: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("seed", [*range(5), *(pytest.param(it, marks=pytest.mark.torture) for it in range(5, CASES))])
+def test_damaged_folders(seed: int, folder: Path) -> None:
     """Each program prints one line or succeeds, and writes nothing outside the folder."""
-    draw, tally = random.Random(number), Tally()
+    draw = random.Random(seed)
+    what, program = damage(folder, draw), draw.choice(["train.py", *COMMANDS])
     Path("here").mkdir()
     os.chdir("here")
-    for _ in range(cases):
-        folder = shutil.copytree(honest, tmp_path / "run")
-        what, program = damage(folder, draw), draw.choice(["train.py", *COMMANDS])
-        again = f"python -m pytest -m slow tests/run/test_hostile_folders.py -k 'damaged and {number}-'"
-        with tally.case(f"CASES={5 * (number + 1) * SHARD} {again}  # {program}, {what}"):
-            assert_one_line(call_program(program, *(it.format(folder) for it in COMMANDS[program])))
-            assert not [*Path().iterdir()]
-        shutil.rmtree(folder)
-    tally.end()
-
-
-@pytest.mark.parametrize("depth", [3_000, 100_000])
-def test_deep_nesting(depth: int, folder: Path) -> None:
-    (folder / "summary.json").write_text("[" * depth)
-    (folder / ".hydra/hydra.yaml").write_text("[" * depth)
-    for program, typed in COMMANDS.items():
-        done = call_program(program, *(it.format(folder) for it in typed))
-        assert_one_line(done)
-        assert done.returncode == 1
+    print(program, what)
+    assert_one_line(call_program(program, *(it.format(folder) for it in COMMANDS[program])))
+    assert not [*Path().iterdir()]

@@ -58,9 +58,9 @@ def run_program(name: str, *arguments: str, cwd: Path, **environment: str) -> Do
     return subprocess.CompletedProcess(command, process.wait(0), output, errors)
 
 
-def call_program(name: str, *arguments: str) -> Done:
-    """Call the `main` of a program in this process, and undo its changes to the process."""
-    main = importlib.import_module(name.removesuffix(".py")).main
+def call_program(name: str, *arguments: str, main: Callable[[], None] | None = None) -> Done:
+    """Call the `main` of a program, or another one, in this process, and undo its changes to the process."""
+    main = main or importlib.import_module(name.removesuffix(".py")).main
     output, errors, status = io.StringIO(), io.StringIO(), 0
     with (
         patch.object(sys, "argv", [name, *arguments]),

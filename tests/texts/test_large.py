@@ -1,7 +1,6 @@
 """A memory-mapped text has the same characters, vocabulary and indices as in memory."""
 
 import contextlib
-import errno
 import itertools
 import os
 from collections.abc import Iterator
@@ -124,48 +123,6 @@ def test_a_file_that_changes_meanwhile() -> None:
             with pytest.raises(SettingError, match=rf"^data\.corpus={path}: [^\n]*$"):
                 Vocab.of(before.characters).encode(before.characters)
     assert not [*Path(os.environ["XDG_CACHE_HOME"], "timemachine/large").glob("*.uint8")]
-
-
-def test_damaged_files_in_the_cache() -> None:
-    (path,) = files([b"It has been a time"])
-    with read_as_large(4):
-        whole = TimeMachine(2, 1, 2, 1, corpus=path).tokens_N.tolist()
-        (encoded,), (index,) = (
-            Path(os.environ["XDG_CACHE_HOME"], "timemachine/large").glob(f"*.{kind}") for kind in ("uint8", "json")
-        )
-        encoded.write_bytes(encoded.read_bytes()[:5])  # truncated, as by an incomplete copy
-        assert TimeMachine(2, 1, 2, 1, corpus=path).tokens_N.tolist() == whole
-        index.write_bytes(b"")
-        with pytest.raises(SettingError, match=rf"^data\.corpus: {index} "):
-            find_corpus(path, [])
-
-
-def test_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error is one line, and no partial file remains."""
-
-    def fill(*_: object) -> bytes:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    (path,) = files([b"It has"])
-    line = r"^data\.corpus[^\n]*XDG_CACHE_HOME[^\n]*$"
-    with read_as_large(4):
-        with patch.object(large, "_encode", fill), pytest.raises(SettingError, match=line):
-            TimeMachine(2, 1, 2, 1, corpus=path)
-        kept = Path(os.environ["XDG_CACHE_HOME"], "timemachine/large").iterdir()
-        assert {file.suffix for file in kept} == {".json", ".lock"}
-        monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null")
-        with pytest.raises(SettingError, match=line):
-            find_corpus(path, [])
-
-
-def test_the_tensor_is_shared(sample: Corpus) -> None:
-    """Two texts share a file, and a batch is a copy."""
-    with read_as_large(1000):
-        first, second = (TimeMachine(8, 4, 100, 50, corpus=str(sample.paths[0])) for _ in range(2))
-    assert torch.equal(first.tokens_N, TimeMachine(8, 4, 100, 50, corpus=sample).tokens_N)
-    assert len(list(Path(os.environ["XDG_CACHE_HOME"], "timemachine/large").glob("*.uint8"))) == 1
-    for ours, theirs in zip(first.train_dataloader(), second.train_dataloader(), strict=True):
-        assert torch.equal(ours[0], theirs[0]) and torch.equal(ours[1], theirs[1])
 
 
 @pytest.mark.parametrize("world_size", [1, 3])
