@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.programs import Program
 from timemachine.config import REPOSITORY
 
 SOURCE = REPOSITORY / "src/timemachine"
@@ -88,6 +89,19 @@ def test_no_import_cycles() -> None:
     assert not imported, sorted(map(room, imported))
 
 
+@pytest.mark.slow
+def test_imports_of_the_books_run(program: Program, tmp_path: Path) -> None:
+    (tmp_path / "show.py").write_text(
+        "import runpy, sys\n"
+        f"runpy.run_path({str(REPOSITORY / 'train.py')!r}, run_name='__main__')\n"
+        "print(*(name for name in sys.modules if name.startswith('timemachine')))\n"
+    )
+    done = program(str(tmp_path / "show.py"), "data=sample", "logger=csv", "trainer.max_steps=1")
+    imported = done.stdout.splitlines()[-1]
+    assert "timemachine.language_model" in imported, done.stdout + done.stderr
+    assert "how_low" not in imported and "run.load" not in imported
+
+
 def test_only_cli_imports_hydra() -> None:
     for path in FILES:
         if not room(path).startswith("cli/"):
@@ -123,3 +137,11 @@ def test_private_names_of_other_libraries() -> None:
         if names := private_names(path):
             assert room(path).startswith(PRIVATE), f"{room(path)}: {sorted(names)}"
             assert re.search(r"[Tt]ested with [\w -]+ \d+\.\d+", path.read_text(encoding="utf-8")), room(path)
+
+
+@pytest.mark.slow
+def test_files_until_the_first_gradient(program: Program) -> None:
+    printed = program("-m", "tests.reader").stdout
+    counted = re.search(r"(\d+)  lines in (\d+) files", printed)
+    assert counted, printed
+    assert int(counted[1]) <= 900 and int(counted[2]) <= 9

@@ -205,6 +205,7 @@ def assert_goes_on_to_the_same_end(program: Program, tmp_path: Path, *more: str,
     assert what_is_left(tmp_path / "killed") == what_is_left(tmp_path / "the run")
 
 
+@pytest.mark.slow
 @pytest.mark.torture
 def test_killed_again_and_again(program: Program, tmp_path: Path) -> None:
     """With a hundred checkpoints per second, kills come within milliseconds of one."""
