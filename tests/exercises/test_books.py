@@ -21,7 +21,7 @@ def untrained(data: TimeMachine) -> RNNLMScratch:
 @pytest.mark.parametrize("start", [0, 700])
 def test_books_begin_at_start(sample: Corpus, monkeypatch: pytest.MonkeyPatch, start: int) -> None:
     other = Corpus("other", "Another", "other", sample.paths, sample.characters[::-1], "0")
-    monkeypatch.setattr(books, "at_hand", lambda folders: [sample, other])
+    monkeypatch.setattr(books, "at_hand", lambda folders, tokens: [sample, other])
     monkeypatch.setattr(books, "TARGETS", range(15_032, 18_000))
     data = TimeMachine(num_train=10_000, corpus=sample, start=start)
     model = untrained(data)

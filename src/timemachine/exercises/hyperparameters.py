@@ -13,7 +13,7 @@ from timemachine.datamodule import TimeMachine
 from timemachine.exercises import Findings, Picture
 from timemachine.exercises.comparison import Estimate, compare, estimate, verdicts
 from timemachine.exercises.drawing import lines, panels
-from timemachine.exercises.groups import markdown, missing, unique
+from timemachine.exercises.groups import markdown, missing, reads_tokens, unique, unit
 from timemachine.exercises.stream import PARTS, parts, stream_nll
 from timemachine.language_model import RNNLMScratch
 from timemachine.run.jobs import Job
@@ -21,7 +21,7 @@ from timemachine.run.jobs import Job
 SHARES = (8, 4, 2, 1)  # a run is measured after 1/8, 1/4, 1/2 and all of its updates
 FACTORS = {"model.hiddens": "units", "data.num_steps": "time steps", "model.lr": "rate"}
 NUM_SHOWN = 10  # settings in the main table
-DIVERGED = 10.0  # nats per character; guessing has 3.3
+DIVERGED = 10.0  # nats per character or token; guessing has 3.3, and of 1,024 tokens 6.9
 
 
 class Setting(NamedTuple):
@@ -37,7 +37,8 @@ class Setting(NamedTuple):
 
 
 BOOK = Setting(32, 32, 1.0, 1000)  # 100 epochs of 10 updates
-Nats = dict[Setting, dict[str, dict[int, float]]]  # part -> excerpt -> nats per character, lowest on validation first
+NEXT_EDITION = Setting(128, 32, 4.0, 800)  # 10 epochs of 80 updates
+Nats = dict[Setting, dict[str, dict[int, float]]]  # part -> excerpt -> nats, lowest on validation first
 
 
 def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, dict[str, float]]:
@@ -74,23 +75,26 @@ callback = Milestones
 
 def findings(jobs: list[Job]) -> Findings:
     """Report the settings with the lowest validation perplexity, and their perplexity on the rest of the text."""
-    nats = _measured(jobs)
-    shown = [*[it for it in nats if it != BOOK][:NUM_SHOWN], *(it for it in nats if it == BOOK)]
-    gains = {it: compare(nats[it]["test"], nats[BOOK]["test"]) for it in nats if BOOK in nats and it != BOOK}
+    nats, per_byte = _measured(jobs), _bits_per_byte(jobs)
+    book = NEXT_EDITION if reads_tokens(jobs) else BOOK
+    shown = [*[it for it in nats if it != book][:NUM_SHOWN], *(it for it in nats if it == book)]
+    gains = {it: compare(nats[it]["test"], nats[book]["test"]) for it in nats if book in nats and it != book}
     cells = verdicts(gains)
     table = {
         it: [*(f"{value:,g}" for value in it), str(len(nats[it]["val"]))]
         + [f"{_perplexity(nats[it][part])}" for part in PARTS]
+        + [f"{_bits(nats[it], per_byte):.3f}"] * bool(per_byte)
         + cells.get(it, ["", ""])
         for it in nats
     }
-    columns = [*FACTORS.values(), "updates", "excerpts", *PARTS.values(), "rest vs. the book's, nats", ""]
+    columns = [*FACTORS.values(), "updates", "excerpts", *PARTS.values()]
+    columns += [*["rest, bits per byte"] * bool(per_byte), "rest vs. the book's, nats", ""]
     lower = [it for it in gains if cells[it][1] == "lower"]
     return Findings(
-        answer=_answer(jobs, nats),
-        setting="Each excerpt is a rotation of the text with a different seed. Every update reads 20,000 characters. "
-        "Each run is measured after an eighth, a quarter, half and all of its updates. Perplexities are of the text "
-        f"read as one stream. The book's settings are {BOOK}.",
+        answer=_answer(jobs, nats, book, gains, per_byte),
+        setting="Each excerpt is a rotation of the text with a different seed. Every update reads 20,000 "
+        f"{unit(jobs)}s. Each run is measured after an eighth, a quarter, half and all of its updates. Perplexities "
+        f"are of the text read as one stream. The book's settings are {book}.",
         columns=columns,
         rows=[table[it] for it in shown],
         notes=[
@@ -99,7 +103,7 @@ def findings(jobs: list[Job]) -> Findings:
             "lower than the book's on the rest of the text. All settings:",
             markdown(columns, [*table.values()]),
         ],
-        figures={"settings": _figure(nats)} if gains else {},
+        figures={"settings": _figure(nats, book)} if gains else {},
     )
 
 
@@ -121,18 +125,36 @@ def _perplexity(values: dict[int, float]) -> Estimate:
     return estimate(map(math.exp, values.values()))
 
 
-def _answer(jobs: list[Job], nats: Nats) -> str:
-    if line := missing(jobs, {f"run with {BOOK}": BOOK in nats}):
+def _bits_per_byte(jobs: list[Job]) -> dict[int, float]:
+    """Return the bits per byte of the rest of the text for each nat per token, by excerpt; {} of characters."""
+    if not reads_tokens(jobs):
+        return {}
+    measured = [job for job in jobs if math.isfinite(job.stream("test"))]
+    return {
+        job.settings["data.start"]: job.stream("test", "bits_per_byte") / math.log(job.stream("test"))
+        for job in measured
+    }
+
+
+def _bits(nats: dict[str, dict[int, float]], per_byte: dict[int, float]) -> Estimate:
+    return estimate(value * per_byte.get(start, math.nan) for start, value in nats["test"].items())
+
+
+def _answer(
+    jobs: list[Job], nats: Nats, book: Setting, gains: dict[Setting, Estimate], per_byte: dict[int, float]
+) -> str:
+    if line := missing(jobs, {f"run with {book}": book in nats}):
         return line
     chosen = next(iter(nats))
-    reached, book = (_perplexity(nats[it]["test"]).mean for it in (chosen, BOOK))
+    after, before = (_perplexity(nats[it]["test"]).mean for it in (chosen, book))
+    bits = f" ({_bits(nats[book], per_byte).mean:.3f} to {_bits(nats[chosen], per_byte).mean:.3f} bits per byte)"
     return (
-        f"A little lower: on the rest of the text the perplexity falls from {book:.2f} to {reached:.2f}, with "
-        f"{chosen.num_steps} time steps and {chosen.updates:,} updates."
+        f"A little lower: on the rest of the text the perplexity falls from {before:.2f} to {after:.2f}"
+        f"{bits if per_byte else ''}, with {chosen.num_steps} time steps and {chosen.updates:,} updates."
     )
 
 
-def _figure(nats: Nats) -> Picture:
+def _figure(nats: Nats, book: Setting) -> Picture:
     """Draw the perplexity of both parts against the number of updates: a panel per part and number of units."""
     hiddens = sorted({it.hiddens for it in nats})
     figure, grid = panels(len(PARTS), len(hiddens), width=10, height=6.5, sharex=True, sharey=True)
@@ -145,7 +167,7 @@ def _figure(nats: Nats) -> Picture:
                 name = f"{it.num_steps} steps, η = {it.lr:g}"
                 series.setdefault(name, {})[it.updates] = _perplexity(nats[it][part]).mean
             lines(axes, series, marker=".")
-            axes.axhline(_perplexity(nats[BOOK][part]).mean, color="grey", linewidth=1, linestyle="--")
+            axes.axhline(_perplexity(nats[book][part]).mean, color="grey", linewidth=1, linestyle="--")
             axes.set_xticks(updates, [f"{it:,}" for it in updates])
             axes.minorticks_off()
     for axes in grid[-1]:

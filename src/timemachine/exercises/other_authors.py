@@ -6,7 +6,7 @@ from statistics import fmean
 from textwrap import fill
 
 from timemachine.exercises import Findings, Picture
-from timemachine.exercises.books import IN_BITS, bits, books_read, by_training
+from timemachine.exercises.books import bits, books_read, by_training, explained
 from timemachine.exercises.comparison import Estimate, estimate, holm
 from timemachine.exercises.drawing import heat_map, panels
 from timemachine.exercises.groups import missing
@@ -57,8 +57,8 @@ def findings(jobs: list[Job]) -> Findings:
         ],
         figures={"matrix": _matrix(network, titles, ahead | behind)} if every else {},
         notes=[
-            f"{IN_BITS} *Ahead* and *behind* count the other models that the own model is significantly better or "
-            f"worse than, on the same characters, paired by excerpt, after Holm's correction for all {len(leads)} "
+            f"{explained(jobs)} *Ahead* and *behind* count the other models that the own model is significantly better "
+            f"or worse than, on the same characters, paired by excerpt, after Holm's correction for all {len(leads)} "
             "comparisons of this report. The mean lead is over all other models.",
             f"A model of another book needs {lead:.2f} bits per character more than the book's own; the own model is "
             f"ahead in {count(ahead, every)} comparisons and behind in {count(behind, every)}. A model of the same "

@@ -9,10 +9,9 @@ from lightning.pytorch.callbacks import Callback
 
 from timemachine.config import require
 from timemachine.exercises import Findings, Picture
-from timemachine.exercises.comparison import estimate
 from timemachine.exercises.drawing import COLOURS, MARKERS, panels
-from timemachine.exercises.groups import ended, grouped, missing
-from timemachine.exercises.outcomes import DEFINITION, LR, THETA, VAL, counted, largest_norm, learns, radius_name, share
+from timemachine.exercises.groups import book_rate, ended, grouped, missing, reads_tokens
+from timemachine.exercises.outcomes import LR, THETA, counted, definition, largest_norm, radius_name, share, validation
 from timemachine.run.jobs import Job
 
 ACTIVATION, RHO = "model.activation", "callbacks.spectral_radius.rho"
@@ -40,6 +39,7 @@ def findings(jobs: list[Job]) -> Findings:
     """Report how many runs learn, one row per activation, initial spectral radius and rate."""
     runs = sorted(ended(jobs), key=lambda job: (job.settings[ACTIVATION], _rho(job), job.settings[LR]))
     radii = sorted({job.settings[THETA] for job in runs}, key=lambda theta: -(theta or math.inf))
+    bits = ", and bits per byte," if reads_tokens(runs) else ""
     return Findings(
         answer=_answer(jobs, runs),
         setting="The book's run with another activation, with the book's initial recurrent weights and with W_hh "
@@ -50,12 +50,13 @@ def findings(jobs: list[Job]) -> Findings:
         rows=[
             [NAMES[name], "as in the book" if rho is None else f"{rho:g}", f"{lr:g}"]
             + [counted(_with(group, theta)) for theta in radii]
-            + [f"{estimate(job.number(VAL) for job in filter(learns, _with(group, theta)))}" for theta in radii]
+            + [validation(_with(group, theta)) for theta in radii]
             + [f"{median(map(largest_norm, _with(group, None) or group)):.3g}"]
             for (name, rho, lr), group in grouped(runs, ACTIVATION, RHO, LR).items()
         ],
         notes=[
-            f"Validation: window perplexity of the runs that learn, mean ± half of its 95 % interval. {DEFINITION} "
+            f"Validation: window perplexity{bits} of the runs that learn, mean ± half of its 95 % interval. "
+            f"{definition(jobs)} "
             "Largest norm: of a gradient before clipping, in runs without clipping (inf: not finite)."
         ],
         figures={"outcome": _outcome(runs, radii)} if runs else {},
@@ -73,7 +74,7 @@ def _with(jobs: list[Job], theta: float | None) -> list[Job]:
 def _answer(jobs: list[Job], runs: list[Job]) -> str:
     relu = [job for job in runs if job.settings[ACTIVATION] == "relu"]
     book, wide = (
-        [job for job in relu if not _rho(job) and job.settings[LR] == 1],
+        [job for job in relu if not _rho(job) and job.settings[LR] == book_rate(jobs)],
         [it for it in relu if _rho(it) >= WIDE],
     )
     needed = {f"ReLU run with {weights} and {radius_name(theta)}": _with(found, theta)
