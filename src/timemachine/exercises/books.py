@@ -1,9 +1,9 @@
 """Exercises 6 and 7: bits per character on every book found, compared with n-grams of the same training characters.
 
 Each book is scored on `TARGETS`, the characters after the book's training and validation parts, up to the length of the
-shortest book of the catalogue; a model of byte-pair tokens on `TOKENS`. Books are rotated by the run's `data.start`, so
-all models with the same start are scored on the same characters, and none on its training or validation text. The run's
-own text is scored on its test part, cut to the same number of characters.
+shortest book of the catalogue. Books are rotated by the run's `data.start`, so all models with the same start are
+scored on the same characters, and none on its training or validation text. The run's own text is scored on its test
+part, cut to the same number of characters. Models of byte-pair tokens read `OF_TOKENS` of every book.
 """
 
 from collections.abc import Iterable
@@ -26,9 +26,10 @@ from timemachine.language_model import RNNLMScratch
 from timemachine.perplexity import num_bytes
 from timemachine.run.jobs import Job
 from timemachine.texts import CATALOGUE
+from timemachine.vocab import Vocab
 
 TARGETS = range(15_032, 135_032)  # 10,000 + 5,000 windows of 32 characters, and 120,000 characters after them
-TOKENS = range(15_032, 55_032)  # of byte-pair encoding
+OF_TOKENS = range(155_000, 178_000)  # characters after 55,032 tokens of The Time Machine, up to its end
 ORDERS = range(1, 8)  # Witten-Bell orders; validation chooses one
 
 
@@ -42,12 +43,15 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
     own, train = data.corpus, data.splits["train"].targets
     folders = [str(own.paths[0].parent.resolve()), *Data().search_dirs]
     others = [book.rotated(data.start) for book in at_hand(folders, own.tokens) if book.sha256 != own.sha256]
-    ngrams, scored = (NGrams(data), TARGETS) if own.tokens is Tokens.letters else (None, TOKENS)
+    ngrams = NGrams(data) if own.tokens is Tokens.letters else None
     books = {}
     for book in (own, *others):
         tokens_N = data.vocab.encode(book.characters)
-        first = data.splits["test"].targets.start if book is own else scored.start
-        targets = range(first, len(tokens_N))[: len(scored)]
+        first = data.splits["test"].targets.start if book is own else TARGETS.start
+        targets = range(first, len(tokens_N))[: len(TARGETS)]
+        if not ngrams:
+            begin, stop = _tokens_of(book, tokens_N, data.vocab)
+            targets = range(max(begin, first), stop)
         if targets:
             of_stream = score(stream_nll(model, tokens_N, targets))
             per_byte = of_stream.bits * of_stream.num_targets / num_bytes(tokens_N, targets, data.vocab)
@@ -56,6 +60,13 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
                 books[book.name]["witten_bell"] = asdict(ngrams.score(book, targets))
     about = {"trained_on": own.name, "train_characters": train.stop}
     return _named(own) | about | ({"witten_bell_order": ngrams.order} if ngrams else {}) | {"books": books}
+
+
+def _tokens_of(book: Corpus, tokens_N: torch.Tensor, vocab: Vocab) -> list[int]:
+    """Return the first of the tokens that end in `OF_TOKENS` of a book, and the first after them."""
+    ends_N = vocab.bytes_V[tokens_N.long()].cumsum(0)
+    borders = [len(book.characters[:place].encode()) for place in (OF_TOKENS.start, OF_TOKENS.stop)]
+    return list(torch.searchsorted(ends_N, torch.tensor(borders), right=True).tolist())
 
 
 class NGrams:

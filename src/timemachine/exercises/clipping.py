@@ -9,6 +9,7 @@ from timemachine.exercises.groups import book_rate, ended, grouped, markdown, mi
 from timemachine.exercises.outcomes import LR, THETA, counted, definition, largest_norm, radius_name, share, validation
 from timemachine.run.jobs import Job
 
+TITLE_OF_TOKENS = "Next edition, exercise 3: What happens if you run the code without clipping the gradient?"
 BOOK_RADIUS = 1.0
 STEPS = (0.0, 1.0, 2.0, 2.5, 3.0, 3.5, 4.0, math.inf)  # bounds of the bins of longest steps
 STEPS_OF_TOKENS = (0.0, 4.0, 8.0, 16.0, 32.0, 64.0, math.inf)

@@ -29,6 +29,9 @@ from timemachine.language_model import RNNLMScratch
 from timemachine.perplexity import num_bytes
 from timemachine.run.jobs import Job
 
+TITLE_OF_TOKENS = (
+    "Next edition, exercise 1: Does the model use tokens before its window? Which hyperparameter bounds its history?"
+)
 NUM_TARGETS = 5000  # characters
 DISTANCES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # steps back, and lengths of a context
 

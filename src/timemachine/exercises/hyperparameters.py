@@ -18,6 +18,9 @@ from timemachine.exercises.stream import PARTS, parts, stream_nll
 from timemachine.language_model import RNNLMScratch
 from timemachine.run.jobs import Job
 
+TITLE_OF_TOKENS = (
+    "Next edition, exercise 2: Adjust the hyperparameters. How low can you go, and do bits per byte fall by as much?? "
+)
 SHARES = (8, 4, 2, 1)  # a run is measured after 1/8, 1/4, 1/2 and all of its updates
 FACTORS = {"model.hiddens": "units", "data.num_steps": "time steps", "model.lr": "rate"}
 NUM_SHOWN = 10  # settings in the main table

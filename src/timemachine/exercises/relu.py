@@ -14,6 +14,7 @@ from timemachine.exercises.groups import book_rate, ended, grouped, missing, rea
 from timemachine.exercises.outcomes import LR, THETA, counted, definition, largest_norm, radius_name, share, validation
 from timemachine.run.jobs import Job
 
+TITLE_OF_TOKENS = "Next edition, exercise 4: Replace tanh with ReLU. Do you still need gradient clipping? Why?"
 ACTIVATION, RHO = "model.activation", "callbacks.spectral_radius.rho"
 NAMES = {"tanh": "tanh", "relu": "ReLU"}
 WIDE = 0.9  # spectral radius from which on the answer counts runs
