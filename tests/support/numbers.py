@@ -15,6 +15,7 @@ from unittest import mock
 
 import numpy as np
 
+from tests.support import kept
 from tests.support.kept import REFERENCE, leave_sweep, table
 from timemachine.config import REPOSITORY
 from timemachine.exercises import how_low
@@ -25,7 +26,7 @@ from timemachine.run.jobs import load_jobs
 
 EXERCISES = ("history", "one_hot_is_embedding", "hyperparameters", "how_low", "embedding", "war_of_the_worlds",
              "other_authors", "sampling", "clipping", "relu", "excerpts", "cells", "small_data",
-             "vocabulary", "tying")  # fmt: skip
+             "vocabulary", "tying", *(f"next_edition/{name}" for name in kept.OF_TOKENS))  # fmt: skip
 FIGURE = re.compile(r"^!\[(.*)\]\((\w+\.png)\)$", re.MULTILINE)
 EFFORT = re.compile(r"^(\d+) runs \(.*\) in ([\d.]+) minutes; .*$", re.MULTILINE)
 STEPS = {  # label in README -> label in the table
@@ -47,12 +48,12 @@ STEPS = {  # label in README -> label in the table
 
 def report(name: str) -> str:
     """Return a rewritten report, with the duration in the stored one."""
-    kept = (REFERENCE / name / "report.md").read_text(encoding="utf-8")
+    stored = (REFERENCE / name / "report.md").read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         sweep = Path(folder, "sweep")
         leave_report(name, sweep)
         written = (sweep / "report.md").read_text(encoding="utf-8")
-    effort = EFFORT.search(kept)
+    effort = EFFORT.search(stored)
     assert effort, name
     return EFFORT.sub(effort[0], written)
 
@@ -63,7 +64,7 @@ def leave_report(name: str, sweep: Path) -> None:
     if (own := REFERENCE / name / "text.md").is_file():
         (sweep / "text.md").write_bytes(own.read_bytes())
     with mock.patch.object(how_low, "block_sums", lambda jobs: dict(np.load(REFERENCE / "how_low/arrays.npz"))):
-        write_report(sweep, name.partition("/")[0], load_jobs(sweep))  # how_low's jobs have no reading.npz
+        write_report(sweep, name.rpartition("/")[2], load_jobs(sweep))  # how_low's jobs have no reading.npz
 
 
 def answer(name: str) -> tuple[str, str, str]:

@@ -10,7 +10,6 @@ from timemachine.exercises.outcomes import LR, THETA, counted, definition, large
 from timemachine.run.jobs import Job
 
 TITLE_OF_TOKENS = "Next edition, exercise 3: What happens if you run the code without clipping the gradient?"
-BOOK_RADIUS = 1.0
 STEPS = (0.0, 1.0, 2.0, 2.5, 3.0, 3.5, 4.0, math.inf)  # bounds of the bins of longest steps
 STEPS_OF_TOKENS = (0.0, 4.0, 8.0, 16.0, 32.0, 64.0, math.inf)
 
@@ -73,24 +72,17 @@ def _bins(runs: list[Job]) -> dict[tuple[float, float], list[Job]]:
 
 
 def _answer(jobs: list[Job], runs: list[Job]) -> str:
-    rate = book_rate(jobs)
-    slow, fast = (
-        {theta: group for (theta,), group in grouped(found, THETA).items()}
-        for found in (
-            [job for job in runs if job.settings[LR] == rate],
-            [job for job in runs if job.settings[LR] > rate],
-        )
-    )
-    needed: dict[str, object] = {f"run with {LR}={rate:g} and without clipping": slow.get(None)}
-    needed |= {f"run at a higher rate with {radius_name(theta)}": fast.get(theta) for theta in (None, BOOK_RADIUS)}
-    if line := missing(jobs, needed):
+    groups = grouped(runs, THETA, lambda job: job.settings[LR] > book_rate(jobs))
+    slow = {theta: group for (theta, is_fast), group in groups.items() if not is_fast}
+    fast = {theta: f"{1 - share(group):.0%} " for (theta, is_fast), group in groups.items() if is_fast}
+    if line := missing(jobs, {f"run with {LR}={book_rate(jobs):g} and without clipping": slow.get(None)}):
         return line
-    nothing = "nothing: " if share(slow[None]) == 1 else ""
-    clipped = [f"{1 - share(group):.0%} with a radius of {theta:g}" for theta, group in fast.items() if theta]
-    return (
-        f"At the book's rate {nothing}{counted(slow[None])} runs learn. At higher rates training fails in "
-        f"{1 - share(fast[None]):.0%} of runs without clipping, {', '.join(clipped)}."
-    )
+    learn = f"At the book's rate {'nothing: ' if share(slow[None]) == 1 else ''}{counted(slow[None])} runs learn"
+    if None not in fast:
+        clipped = [f", {counted(group)} with a radius of {theta:g}" for theta, group in slow.items() if theta]
+        return f"{learn}{''.join(clipped)}."
+    clipped = [f"{failed}with a radius of {theta:g}" for theta, failed in fast.items() if theta]
+    return f"{learn}. At higher rates training fails in {fast[None]}of runs without clipping, {', '.join(clipped)}."
 
 
 def _outcome(runs: list[Job]) -> Picture:

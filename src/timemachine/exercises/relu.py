@@ -74,20 +74,16 @@ def _with(jobs: list[Job], theta: float | None) -> list[Job]:
 
 def _answer(jobs: list[Job], runs: list[Job]) -> str:
     relu = [job for job in runs if job.settings[ACTIVATION] == "relu"]
-    book, wide = (
-        [job for job in relu if not _rho(job) and job.settings[LR] == book_rate(jobs)],
-        [it for it in relu if _rho(it) >= WIDE],
-    )
-    needed = {f"ReLU run with {weights} and {radius_name(theta)}": _with(found, theta)
-              for weights, found in (("the book's weights and rate", book), (f"an initial ρ from {WIDE} on", wide))
+    book = [job for job in relu if not _rho(job) and job.settings[LR] == book_rate(jobs)]
+    wide = [job for job in relu if _rho(job) >= WIDE]
+    needed = {f"ReLU run with the book's weights and rate and {radius_name(theta)}": _with(book, theta)
               for theta in (None, 1.0)}  # fmt: skip
     if line := missing(jobs, needed):
         return line
-    at_book = "Not at the book's settings" if share(_with(book, None)) == 1 else "Yes"
-    return (
-        f"{at_book}; with larger recurrent weights (a spectral radius from {WIDE} on) {counted(_with(wide, None))} "
-        f"runs learn without clipping and {counted(_with(wide, 1.0))} with it."
-    )
+    is_needed = "Not at the book's settings" if share(_with(book, None)) == 1 else "Yes"
+    where = f"with larger recurrent weights (a spectral radius from {WIDE} on)" if wide else "at the book's settings"
+    learn, clipped = (counted(_with(wide or book, theta)) for theta in (None, 1.0))
+    return f"{is_needed}; {where} {learn} runs learn without clipping and {clipped} with it."
 
 
 def _outcome(runs: list[Job], radii: list[float | None]) -> Picture:
