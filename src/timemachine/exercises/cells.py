@@ -4,7 +4,7 @@ import math
 from typing import NamedTuple
 
 from timemachine.exercises import Findings, Picture
-from timemachine.exercises.comparison import PAIRED, Estimate, Values, best_rate, by_rate, compare, estimate, holm
+from timemachine.exercises.comparison import PAIRED, Estimate, Values, best_rate, by_rate, compare, holm, perplexity
 from timemachine.exercises.drawing import panels, points_by_seed
 from timemachine.exercises.groups import grouped, missing
 from timemachine.exercises.stream import PARTS
@@ -49,7 +49,7 @@ def findings(jobs: list[Job]) -> Findings:
         rows=[
             [
                 *(f"{model.parameters:,}", NAMES.get(model.cell, model.cell), str(model.hiddens), f"{chosen[model]:g}"),
-                *(str(len(nats["val"])), *(f"{_perplexity(nats[part])}" for part in PARTS)),
+                *(str(len(nats["val"])), *(f"{perplexity(nats[part])}" for part in PARTS)),
                 *(f"{differences[model]:+.3f}" if model in differences else "", verdicts.get(model, "")),
             ]
             for model, nats in found.items()
@@ -77,10 +77,6 @@ def _models(jobs: list[Job]) -> dict[Model, list[Job]]:
 
 def _nats(job: Job, part: str) -> float:
     return math.log(job.stream(part))
-
-
-def _perplexity(nats: dict[int, float]) -> Estimate:
-    return estimate(map(math.exp, nats.values()))
 
 
 def _answer(jobs: list[Job], found: dict[Model, Values], differences: dict[Model, Estimate]) -> str:

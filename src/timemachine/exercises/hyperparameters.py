@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Callback
 
 from timemachine.datamodule import TimeMachine
 from timemachine.exercises import Findings, Picture
-from timemachine.exercises.comparison import Estimate, compare, estimate, verdicts
+from timemachine.exercises.comparison import compare, estimate, perplexity, verdicts
 from timemachine.exercises.drawing import lines, panels
 from timemachine.exercises.groups import markdown, missing, reads_tokens, unique, unit
 from timemachine.exercises.stream import PARTS, parts, stream_nll
@@ -41,7 +41,7 @@ class Setting(NamedTuple):
 
 BOOK = Setting(32, 32, 1.0, 1000)  # 100 epochs of 10 updates
 NEXT_EDITION = Setting(128, 32, 4.0, 800)  # 10 epochs of 80 updates
-Nats = dict[Setting, dict[str, dict[int, float]]]  # part -> excerpt -> nats, lowest on validation first
+Nats = dict[Setting, dict[str, dict[int, float]]]  # part, or bits per byte of the rest -> excerpt -> number
 
 
 def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, dict[str, float]]:
@@ -78,23 +78,24 @@ callback = Milestones
 
 def findings(jobs: list[Job]) -> Findings:
     """Report the settings with the lowest validation perplexity, and their perplexity on the rest of the text."""
-    nats, per_byte = _measured(jobs), _bits_per_byte(jobs)
+    nats = _measured(jobs)
+    units = {"bits": "rest, bits per byte"} if reads_tokens(jobs) else {}
     book = NEXT_EDITION if reads_tokens(jobs) else BOOK
     shown = [*[it for it in nats if it != book][:NUM_SHOWN], *(it for it in nats if it == book)]
     gains = {it: compare(nats[it]["test"], nats[book]["test"]) for it in nats if book in nats and it != book}
     cells = verdicts(gains)
     table = {
         it: [*(f"{value:,g}" for value in it), str(len(nats[it]["val"]))]
-        + [f"{_perplexity(nats[it][part])}" for part in PARTS]
-        + [f"{_bits(nats[it], per_byte):.3f}"] * bool(per_byte)
+        + [f"{perplexity(nats[it][part])}" for part in PARTS]
+        + [f"{estimate(nats[it][bits].values()):.3f}" for bits in units]
         + cells.get(it, ["", ""])
         for it in nats
     }
-    columns = [*FACTORS.values(), "updates", "excerpts", *PARTS.values()]
-    columns += [*["rest, bits per byte"] * bool(per_byte), "rest vs. the book's, nats", ""]
+    columns = [*FACTORS.values(), "updates", "excerpts", *PARTS.values(), *units.values()]
+    columns += ["rest vs. the book's, nats", ""]
     lower = [it for it in gains if cells[it][1] == "lower"]
     return Findings(
-        answer=_answer(jobs, nats, book, gains, per_byte),
+        answer=_answer(jobs, nats, book),
         setting="Each excerpt is a rotation of the text with a different seed. Every update reads 20,000 "
         f"{unit(jobs)}s. Each run is measured after an eighth, a quarter, half and all of its updates. Perplexities "
         f"are of the text read as one stream. The book's settings are {book}.",
@@ -116,44 +117,23 @@ def _measured(jobs: list[Job]) -> Nats:
     for job in unique(measured, lambda job: tuple(job.settings[name] for name in (*FACTORS, "data.start"))).values():
         for updates, of_parts in job.probes["hyperparameters"].items():
             values = {part: float(of_parts[part]) for part in PARTS}
-            if all(value < DIVERGED for value in values.values()):  # false for NaN, too
+            values["bits"] = values["test"] / math.log(job.stream("test")) * job.stream("test", "bits_per_byte")
+            if all(values[part] < DIVERGED for part in PARTS):  # false for NaN, too
                 hiddens, num_steps, lr = (job.settings[name] for name in FACTORS)
                 setting = Setting(hiddens, num_steps, lr, int(updates))
-                for part, of_excerpts in found.setdefault(setting, {part: {} for part in PARTS}).items():
+                for part, of_excerpts in found.setdefault(setting, {part: {} for part in values}).items():
                     of_excerpts[job.settings["data.start"]] = values[part]
-    return {it: found[it] for it in sorted(found, key=lambda it: _perplexity(found[it]["val"]).mean)}
+    return {it: found[it] for it in sorted(found, key=lambda it: perplexity(found[it]["val"]).mean)}
 
 
-def _perplexity(values: dict[int, float]) -> Estimate:
-    return estimate(map(math.exp, values.values()))
-
-
-def _bits_per_byte(jobs: list[Job]) -> dict[int, float]:
-    """Return the bits per byte of the rest of the text for each nat per token, by excerpt; {} of characters."""
-    if not reads_tokens(jobs):
-        return {}
-    measured = [job for job in jobs if math.isfinite(job.stream("test"))]
-    return {
-        job.settings["data.start"]: job.stream("test", "bits_per_byte") / math.log(job.stream("test"))
-        for job in measured
-    }
-
-
-def _bits(nats: dict[str, dict[int, float]], per_byte: dict[int, float]) -> Estimate:
-    return estimate(value * per_byte.get(start, math.nan) for start, value in nats["test"].items())
-
-
-def _answer(
-    jobs: list[Job], nats: Nats, book: Setting, gains: dict[Setting, Estimate], per_byte: dict[int, float]
-) -> str:
+def _answer(jobs: list[Job], nats: Nats, book: Setting) -> str:
     if line := missing(jobs, {f"run with {book}": book in nats}):
         return line
     chosen = next(iter(nats))
-    after, before = (_perplexity(nats[it]["test"]).mean for it in (chosen, book))
-    bits = f" ({_bits(nats[book], per_byte).mean:.3f} to {_bits(nats[chosen], per_byte).mean:.3f} bits per byte)"
+    after, before = (perplexity(nats[it]["test"]).mean for it in (chosen, book))
     return (
-        f"A little lower: on the rest of the text the perplexity falls from {before:.2f} to {after:.2f}"
-        f"{bits if per_byte else ''}, with {chosen.num_steps} time steps and {chosen.updates:,} updates."
+        f"A little lower: on the rest of the text the perplexity falls from {before:.2f} to {after:.2f}, with "
+        f"{chosen.num_steps} time steps and {chosen.updates:,} updates."
     )
 
 
@@ -168,9 +148,9 @@ def _figure(nats: Nats, book: Setting) -> Picture:
             series: dict[str, dict[float, float]] = {}
             for it in sorted(it for it in nats if it.hiddens == units):
                 name = f"{it.num_steps} steps, η = {it.lr:g}"
-                series.setdefault(name, {})[it.updates] = _perplexity(nats[it][part]).mean
+                series.setdefault(name, {})[it.updates] = perplexity(nats[it][part]).mean
             lines(axes, series, marker=".")
-            axes.axhline(_perplexity(nats[book][part]).mean, color="grey", linewidth=1, linestyle="--")
+            axes.axhline(perplexity(nats[book][part]).mean, color="grey", linewidth=1, linestyle="--")
             axes.set_xticks(updates, [f"{it:,}" for it in updates])
             axes.minorticks_off()
     for axes in grid[-1]:
