@@ -4,7 +4,7 @@ import math
 from typing import NamedTuple
 
 from timemachine.exercises import Findings, Picture
-from timemachine.exercises.comparison import PAIRED, Estimate, Values, best_rate, by_rate, compare, holm, perplexity
+from timemachine.exercises.comparison import PAIRED, Estimate, Values, best_rate, by_rate, compare, perplexity, verdicts
 from timemachine.exercises.drawing import panels, points_by_seed
 from timemachine.exercises.groups import grouped, missing
 from timemachine.exercises.stream import PARTS
@@ -35,8 +35,7 @@ def findings(jobs: list[Job]) -> Findings:
         for model, nats in found.items()
         if model.cell != PLAIN and model.size in plain
     }
-    claimed = holm(differences)
-    verdicts = {model: it.verdict(claimed[model], "lower", "higher") for model, it in differences.items()}
+    cells = verdicts(differences)
     rates = {rate for of_model in measured.values() for rate in of_model}
     edges = [f"{NAMES.get(it.cell, it.cell)}, {it.hiddens} units" for it, rate in chosen.items()
              if rate in (min(rates), max(rates))]  # fmt: skip
@@ -50,7 +49,7 @@ def findings(jobs: list[Job]) -> Findings:
             [
                 *(f"{model.parameters:,}", NAMES.get(model.cell, model.cell), str(model.hiddens), f"{chosen[model]:g}"),
                 *(str(len(nats["val"])), *(f"{perplexity(nats[part])}" for part in PARTS)),
-                *(f"{differences[model]:+.3f}" if model in differences else "", verdicts.get(model, "")),
+                *cells.get(model, ["", ""]),
             ]
             for model, nats in found.items()
         ],

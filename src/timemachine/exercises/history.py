@@ -137,7 +137,10 @@ def findings(jobs: list[Job]) -> Findings:
             markdown(
                 ["time steps", *reaches],
                 [
-                    [f"{window}", *(f"{_perplexity(ours)} ({_enough(ours)})" for ours in _by_training(group))]
+                    [
+                        f"{window}",
+                        *(f"{_perplexity(ours)} ({_enough(ours)})" for ours in grouped(group, _training).values()),
+                    ]
                     for (window,), group in sorted(grouped(measured, WINDOW).items())
                 ],
             ),
@@ -170,10 +173,6 @@ def blocks(jobs: list[Job]) -> NDArray[Any]:
     """Return the change of the next probabilities by distance and block of targets (K, blocks), averaged over seeds."""
     found = [[job.probes["history"]["blocks"][str(steps_back)] for steps_back in DISTANCES] for job in jobs]
     return np.asarray(np.mean(found, axis=0))
-
-
-def _by_training(jobs: list[Job]) -> list[list[Job]]:
-    return list(grouped(jobs, _training).values())
 
 
 def _perplexity(jobs: list[Job]) -> str:
