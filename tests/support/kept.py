@@ -16,7 +16,6 @@ from timemachine.run.record import flat
 from timemachine.texts import CATALOGUE
 
 REFERENCE = REPOSITORY / "sweeps/reference"
-OF_TOKENS = ("history", "hyperparameters", "clipping", "relu", "war_of_the_worlds")  # in reference/next_edition
 Arrays = dict[str, np.ndarray[Any, Any]]
 Job = dict[str, Any]  # settings, metrics, probes and tables
 

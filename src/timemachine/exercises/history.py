@@ -96,16 +96,18 @@ Reaches = dict[str, dict[tuple[int, int], float]]  # description of the training
 def findings(jobs: list[Job]) -> Findings:
     """Report the reach by window, one column per training text and number of updates."""
     measured = [job for job in jobs if job.status == "completed" and job.probes.get("history")]
-    measured.sort(key=lambda job: [job.settings[name] or math.inf for name in (TEXT, UPDATES, WINDOW)])
+    measured.sort(key=lambda job: [job.settings[name] or math.inf for name in (TEXT, WINDOW)])
     reaches: Reaches = {
-        name: {key: reach(job) for key, job in unique(group, _seed_and_window).items()}
+        name: {
+            key: reach(job)
+            for key, job in unique(group, lambda job: (job.settings["seed"], job.settings[WINDOW])).items()
+        }
         for (name,), group in grouped(measured, _training).items()
     }
     changes = {f"a doubling of the window, {name}": _per_doubling(found) for name, found in reaches.items()}
     changes |= {
         f"from {one} to {other}": _between(reaches[one], reaches[other])
         for one, other in itertools.combinations(reaches, 2)
-        if set(one.split(", ")) & set(other.split(", "))
     }
     claimed, it = holm(changes), unit(jobs)
     return Findings(
@@ -156,10 +158,6 @@ def findings(jobs: list[Job]) -> Findings:
 def _training(job: Job) -> str:
     text = "90 % of the text" if job.settings[TEXT] is None else f"{job.settings[TEXT]:,} {unit([job])}s"
     return f"{text}, {job.settings[UPDATES]:,} updates"
-
-
-def _seed_and_window(job: Job) -> tuple[int, int]:
-    return job.settings["seed"], job.settings[WINDOW]
 
 
 def reach(job: Job) -> float:
@@ -214,10 +212,8 @@ def _between(one: dict[tuple[int, int], float], other: dict[tuple[int, int], flo
 
 
 def _answer(jobs: list[Job], measured: list[Job], reaches: Reaches) -> str:
-    name, found = next(iter(reaches.items()), ("", {}))
-    first = [job for job in measured if _training(job) == name]
-    book = [job for job in first if job.settings[WINDOW] == BOOK]
-    windows = sorted({window for _, window in found})
+    book = [job for job in measured if job.settings[WINDOW] == BOOK and _training(job) == next(iter(reaches))]
+    windows = sorted({job.settings[WINDOW] for job in measured})
     needed = {f"run with {WINDOW}={BOOK}": book, f"several values of {WINDOW}": len(windows) > 1}
     if line := missing(jobs, needed):
         return line
@@ -230,15 +226,12 @@ def _answer(jobs: list[Job], measured: list[Job], reaches: Reaches) -> str:
 
 
 def _figure(measured: list[Job]) -> Picture:
-    """Draw the influence of a character by its distance, and perplexity by length of context; one column per text.
-
-    For the runs with the fewest updates.
-    """
+    """Draw the influence of a character by its distance, and perplexity by length of context; one column per text."""
     texts = list(grouped(measured, TEXT).values())
     figure, grid = panels(2, max(len(texts), 1), width=9, height=7, sharex=True, sharey="row")
     for (influence, context), group in zip(grid.T, texts, strict=False):
         influence.set_yscale("log")
-        drawn = grouped((job for job in group if _training(job) == _training(group[0])), WINDOW)
+        drawn = grouped(group, WINDOW)
         colours = ordered_colours(len(drawn))
         changes = {}
         for ((window,), ours), colour in zip(drawn.items(), colours, strict=True):
