@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from timemachine.config import Tokens
 from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.evaluation.scores import stream_score
@@ -21,7 +22,7 @@ def untrained(data: TimeMachine) -> RNNLMScratch:
 @pytest.mark.parametrize("start", [0, 700])
 def test_books_begin_at_start(sample: Corpus, monkeypatch: pytest.MonkeyPatch, start: int) -> None:
     other = Corpus("other", "Another", "other", sample.paths, sample.characters[::-1], "0")
-    monkeypatch.setattr(books, "at_hand", lambda folders: [sample, other])
+    monkeypatch.setattr(books, "at_hand", lambda folders, tokens: [sample, other])
     monkeypatch.setattr(books, "TARGETS", range(15_032, 18_000))
     data = TimeMachine(num_train=10_000, corpus=sample, start=start)
     model = untrained(data)
@@ -39,6 +40,23 @@ def test_books_begin_at_start(sample: Corpus, monkeypatch: pytest.MonkeyPatch, s
         assert scores["stream"]["bits"] == pytest.approx(one_stream.bits, rel=1e-5)
         assert scores["witten_bell"]["bits"] == pytest.approx(nll_N.mean() / math.log(2))
         assert scores["stream"]["num_targets"] == len(targets)
+
+
+def test_all_tokens_read_the_same_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(books, "OF_TOKENS", range(4_000, 5_000))
+    monkeypatch.setattr(books, "at_hand", lambda folders, tokens: [])
+    for vocab_size in (300, 600):
+        data = TimeMachine(
+            num_steps=8, num_train=500, num_val=100, tokens=Tokens.bpe, vocab_size=vocab_size, corpus="sample"
+        )
+        first, stop = books._tokens_of(data.corpus, data.tokens_N, data.vocab)
+        for token, place in ((first, 4_000), (stop, 5_000)):
+            until, after = (len(data.vocab.decode(data.tokens_N[:end].tolist()).encode()) for end in (token, token + 1))
+            assert until <= len(data.corpus.characters[:place].encode()) < after
+        (scores,) = books.measure(untrained(data), data)["books"].values()
+        assert scores["stream"]["num_targets"] == stop - first and "witten_bell" not in scores
+        size = data.vocab.bytes_V[data.tokens_N[first:stop].long()].sum()
+        assert scores["stream"]["bits_per_byte"] == pytest.approx(scores["stream"]["bits"] * (stop - first) / size)
 
 
 def test_only_known_editions_are_read(tmp_path: Path, novels: Path) -> None:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from timemachine.config import Tokens
 from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
@@ -85,15 +86,24 @@ def test_runs_that_learn(status: str, val: float, counted: dict[str, float], exp
     assert learns(job) == expected
 
 
-def test_trigrams_against_slow_loop(sample: Corpus) -> None:
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_ngrams_against_slow_loop(sample: Corpus, order: int) -> None:
     data = TimeMachine(num_train=500, num_val=300, corpus=sample, start=40)
     train, text, symbols = data.corpus.characters[:532], data.corpus.characters, sorted({*data.corpus.characters})
     nll = []
     for place in range(532, 832):
-        before = text[place - 2 : place]
-        counts = {symbol: 1 + sum(train[i : i + 3] == before + symbol for i in range(530)) for symbol in symbols}
+        before, starts = text[place - order + 1 : place], range(533 - order)
+        counts = {symbol: 1 + sum(train[i : i + order] == before + symbol for i in starts) for symbol in symbols}
         nll.append(-math.log(counts[text[place]] / (sum(counts.values()) + train.endswith(before))))
-    assert trigrams.measure(RNNLMScratch(len(data.vocab)), data)["val"] == pytest.approx(math.exp(fmean(nll)))
+    assert trigrams.perplexity(data, order) == pytest.approx(math.exp(fmean(nll)))
+
+
+def test_the_bar_of_letters_and_tokens() -> None:
+    """Letters are compared with trigrams, tokens with the best of three orders."""
+    for tokens, orders in ((Tokens.letters, (3,)), (Tokens.bpe, (1, 2, 3))):
+        data = TimeMachine(num_steps=8, num_train=500, num_val=300, tokens=tokens, corpus="sample")
+        bar = trigrams.measure(RNNLMScratch(len(data.vocab)), data)["val"]
+        assert bar == min(trigrams.perplexity(data, order) for order in orders)
 
 
 def test_every_run_has_a_longest_step() -> None:

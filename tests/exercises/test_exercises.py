@@ -29,6 +29,24 @@ def test_every_exercise_ends_in_a_report(exercise: str, program: Any, tmp_path: 
     assert len((sweep / "summary.csv").read_text().splitlines()) == 1 + len(load_jobs(sweep))
 
 
+OF_TOKENS = sorted(file.stem for file in (REPOSITORY / "conf/grid/full/next_edition").glob("*.yaml"))
+TINY = ["data.corpus=sample", "data.num_train=1000", "data.num_val=500", "model.hiddens=8", "model.embedding_dim=8",
+        "data.start=0", "hydra.launcher.n_jobs=1"]  # fmt: skip
+SHORT = {"history": "trainer.max_steps=5", "hyperparameters": "trainer.max_steps=10"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("exercise", OF_TOKENS)
+def test_exercises_of_the_next_edition(exercise: str, program: Any, tmp_path: Path) -> None:
+    """They read tokens: the report has another title, and bits per byte where it has a table."""
+    short = SHORT.get(exercise, "trainer.max_epochs=5")
+    done = program("train.py", f"exercise={exercise}", "recipe=next_edition", *TINY, short)
+    assert done.returncode == 0, done.stderr
+    (sweep,) = (tmp_path / "sweeps" / exercise).iterdir()
+    assert (sweep / "report.md").read_text().startswith("# Next edition, exercise ")
+    assert {job.status for job in load_jobs(sweep)} <= {"completed", "diverged"}
+
+
 def test_probes_measure() -> None:
     for module in probes.PROBES.values():
         assert callable(importlib.import_module(f"timemachine.exercises.{module}").measure)

@@ -39,7 +39,7 @@ def leave_sweep(name: str, folder: Path) -> None:
     """Create the jobs of a reference sweep in a folder, with the numbers that its report needs."""
     path = REFERENCE / name / "arrays.npz"
     kept = dict(np.load(path, allow_pickle=False)) if path.exists() else {}
-    settings = _settings(name)
+    settings, exercise = _settings(name), name.rpartition("/")[2]
     for number, row in enumerate(table(REFERENCE / name / "summary.csv")):
         job: Job = {"settings": dict(settings), "metrics": {}, "probes": {}, "tables": {}}
         for column, value in row.items():
@@ -52,19 +52,25 @@ def leave_sweep(name: str, folder: Path) -> None:
                 job[column] = value
             elif value is not None and column not in ("job", "status", "message", "folder"):
                 job["metrics"][column] = value
-        if name in LISTS:
-            LISTS[name](job, number, kept)
+        if exercise in LISTS:
+            LISTS[exercise](job, number, kept)
         leave_job(folder, number=number, status=row["status"], **job)
 
 
 def _settings(name: str) -> dict[str, Any]:
-    """Return the settings that all jobs of an exercise share: the defaults, and those in the exercise's YAML."""
-    known = flat(to_dict(Train()))
-    written = yaml.safe_load((REPOSITORY / f"conf/exercise/{name}.yaml").read_text(encoding="utf-8"))
-    fixed = flat(
-        {section: written[section] for section in ("data", "model", "training", "trainer") if section in written}
-    )
-    return known | {name: value for name, value in fixed.items() if "${" not in str(value)}
+    """Return the settings that all jobs of an exercise share: the defaults, and those in its YAML files."""
+    settings, (recipe, _, exercise) = flat(to_dict(Train())), name.rpartition("/")
+    files = [f"recipe/{recipe}", f"exercise/{exercise}", f"grid/full/{name}"] if recipe else [f"exercise/{exercise}"]
+    for file in files:
+        written = yaml.safe_load((REPOSITORY / f"conf/{file}.yaml").read_text(encoding="utf-8"))
+        sections = {it: written[it] for it in ("data", "model", "training", "trainer") if it in written}
+        settings |= {name: value for name, value in flat(sections).items() if "${" not in str(value)}
+        varied = written.get("hydra", {}).get("sweeper", {}).get("params", {})
+        # summary.csv has only the settings with several values.
+        settings |= {
+            it: yaml.safe_load(str(value)) for it, value in varied.items() if "." in it and "," not in str(value)
+        }
+    return settings
 
 
 def _put(nested: dict[str, Any], names: list[str], value: float) -> None:

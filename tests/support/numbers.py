@@ -24,8 +24,9 @@ from timemachine.exercises.sweep_report import write_report
 from timemachine.run.jobs import load_jobs
 
 EXERCISES = ("history", "one_hot_is_embedding", "hyperparameters", "how_low", "embedding", "war_of_the_worlds",
-             "other_authors", "sampling", "clipping", "relu", "excerpts", "cells", "small_data",
-             "vocabulary", "tying")  # fmt: skip
+             "other_authors", "sampling", "clipping", "relu", "excerpts", "cells", "next_edition/history",
+             "next_edition/hyperparameters", "next_edition/clipping", "next_edition/relu", "small_data", "vocabulary",
+             "tying", "next_edition/war_of_the_worlds")  # fmt: skip
 FIGURE = re.compile(r"^!\[(.*)\]\((\w+\.png)\)$", re.MULTILINE)
 EFFORT = re.compile(r"^(\d+) runs \(.*\) in ([\d.]+) minutes; .*$", re.MULTILINE)
 STEPS = {  # label in README -> label in the table
@@ -47,12 +48,12 @@ STEPS = {  # label in README -> label in the table
 
 def report(name: str) -> str:
     """Return a rewritten report, with the duration in the stored one."""
-    kept = (REFERENCE / name / "report.md").read_text(encoding="utf-8")
+    stored = (REFERENCE / name / "report.md").read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         sweep = Path(folder, "sweep")
         leave_report(name, sweep)
         written = (sweep / "report.md").read_text(encoding="utf-8")
-    effort = EFFORT.search(kept)
+    effort = EFFORT.search(stored)
     assert effort, name
     return EFFORT.sub(effort[0], written)
 
@@ -63,7 +64,7 @@ def leave_report(name: str, sweep: Path) -> None:
     if (own := REFERENCE / name / "text.md").is_file():
         (sweep / "text.md").write_bytes(own.read_bytes())
     with mock.patch.object(how_low, "block_sums", lambda jobs: dict(np.load(REFERENCE / "how_low/arrays.npz"))):
-        write_report(sweep, name.partition("/")[0], load_jobs(sweep))  # how_low's jobs have no reading.npz
+        write_report(sweep, name.rpartition("/")[2], load_jobs(sweep))  # how_low's jobs have no reading.npz
 
 
 def answer(name: str) -> tuple[str, str, str]:
@@ -78,7 +79,7 @@ def answers_in_a_line() -> str:
     rows = [[name, *answer(name)] for name in EXERCISES]
     return markdown(
         ["", "question", "answer"],
-        [[number, question, f"[{name}](sweeps/reference/{name}/report.md): {text}"]
+        [[number, question, f"[{name.rpartition('/')[2]}](sweeps/reference/{name}/report.md): {text}"]
          for name, number, question, text in rows],
     )  # fmt: skip
 
@@ -91,7 +92,7 @@ def answers() -> str:
         written = (REFERENCE / name / "report.md").read_text(encoding="utf-8")
         ((runs, minutes),) = EFFORT.findall(written)
         figures = [f"![{caption}](reference/{name}/{file})" for caption, file in FIGURE.findall(written)]
-        report = f"{number}: [{name}](reference/{name}/report.md), {runs} runs in {minutes} minutes"
+        report = f"{number}: [{name.rpartition('/')[2]}](reference/{name}/report.md), {runs} runs in {minutes} minutes"
         parts += [f"### {question}", text, *figures[:1], report]
     return "\n\n".join(parts)
 

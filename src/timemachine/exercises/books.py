@@ -3,7 +3,7 @@
 Each book is scored on `TARGETS`, the characters after the book's training and validation parts, up to the length of the
 shortest book of the catalogue. Books are rotated by the run's `data.start`, so all models with the same start are
 scored on the same characters, and none on its training or validation text. The run's own text is scored on its test
-part, cut to the same number of characters.
+part, cut to the same number of characters. Models of byte-pair tokens read `OF_TOKENS` of every book.
 """
 
 from collections.abc import Iterable
@@ -14,55 +14,77 @@ from typing import Any
 import numpy as np
 import torch
 
-from timemachine.config import REPOSITORY, Data
+from timemachine.config import REPOSITORY, Data, Tokens
 from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
-from timemachine.evaluation.scores import score
-from timemachine.exercises.groups import unique
+from timemachine.evaluation.scores import Score, score
+from timemachine.exercises.groups import reads_tokens, unique, unit
 from timemachine.exercises.stream import stream_nll
 from timemachine.how_low import LETTERS, witten_bell
 from timemachine.language_model import RNNLMScratch
+from timemachine.perplexity import num_bytes
 from timemachine.run.jobs import Job
 from timemachine.texts import CATALOGUE
+from timemachine.vocab import Vocab
 
 TARGETS = range(15_032, 135_032)  # 10,000 + 5,000 windows of 32 characters, and 120,000 characters after them
-IN_BITS = (
-    "Bits per character of a text read as one stream; the perplexity is 2 to that power. ± is half of the 95 % "
-    "interval over training excerpts, each with a different seed; the scored characters of a book hardly change "
-    "between excerpts. n-gram: a Witten-Bell model of the same characters as the network, with the order that is best "
-    "on validation."
-)
+OF_TOKENS = range(155_000, 178_000)  # characters after 55,032 tokens of The Time Machine, up to its end
 ORDERS = range(1, 8)  # Witten-Bell orders; validation chooses one
 
 
 def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
-    """Return the training text, and each book's scores under the model and under the n-grams.
+    """Return the training text, and each book's scores under the model and, for letters, under the n-grams.
 
-    A score has the perplexity, its standard error, bits per character and the number of characters. Does not download
-    books.
+    A score has the perplexity, its standard error, bits per character or token, their number, and the stream's bits per
+    byte. Does not download books.
     """
     model.cpu()
-    own = data.corpus
-    text, val = LETTERS.encode(own.characters), data.splits["val"].targets
-    train = text[: data.splits["train"].targets.stop]
-    order = min(ORDERS, key=lambda n: np.mean(witten_bell(train, text, val, n, len(LETTERS)))) if val else 4
+    own, train = data.corpus, data.splits["train"].targets
     folders = [str(own.paths[0].parent.resolve()), *Data().search_dirs]
-    others = [book.rotated(data.start) for book in at_hand(folders) if book.sha256 != own.sha256]
-    pieces = [(own, data.splits["test"].targets[: len(TARGETS)])]
-    pieces += [(book, TARGETS[: max(0, len(book.characters) - TARGETS.start)]) for book in others]
+    others = [book.rotated(data.start) for book in at_hand(folders, own.tokens) if book.sha256 != own.sha256]
+    ngrams = NGrams(data) if own.tokens is Tokens.letters else None
     books = {}
-    for book, targets in pieces:
+    for book in (own, *others):
+        tokens_N = data.vocab.encode(book.characters)
+        first = data.splits["test"].targets.start if book is own else TARGETS.start
+        targets = range(first, len(tokens_N))[: len(TARGETS)]
+        if not ngrams:
+            begin, stop = _tokens_of(book, tokens_N, data.vocab)
+            targets = range(max(begin, first), stop)
         if targets:
-            text = LETTERS.encode(book.characters)
-            ngram_N = torch.from_numpy(witten_bell(train, text, targets, order, len(LETTERS)))
-            stream = score(stream_nll(model, data.vocab.encode(book.characters), targets))
-            books[book.name] = _named(book) | {"stream": asdict(stream), "witten_bell": asdict(score(ngram_N))}
-    about = {"trained_on": own.name, "train_characters": len(train), "witten_bell_order": order}
-    return _named(own) | about | {"books": books}
+            of_stream = score(stream_nll(model, tokens_N, targets))
+            per_byte = of_stream.bits * of_stream.num_targets / num_bytes(tokens_N, targets, data.vocab)
+            books[book.name] = _named(book) | {"stream": asdict(of_stream) | {"bits_per_byte": per_byte}}
+            if ngrams:
+                books[book.name]["witten_bell"] = asdict(ngrams.score(book, targets))
+    about = {"trained_on": own.name, "train_characters": train.stop}
+    return _named(own) | about | ({"witten_bell_order": ngrams.order} if ngrams else {}) | {"books": books}
 
 
-def at_hand(search_dirs: list[str]) -> list[Corpus]:
+def _tokens_of(book: Corpus, tokens_N: torch.Tensor, vocab: Vocab) -> list[int]:
+    """Return the first of the tokens that end in `OF_TOKENS` of a book, and the first after them."""
+    ends_N = vocab.bytes_V[tokens_N.long()].cumsum(0)
+    borders = [len(book.characters[:place].encode()) for place in (OF_TOKENS.start, OF_TOKENS.stop)]
+    return list(torch.searchsorted(ends_N, torch.tensor(borders), right=True).tolist())
+
+
+class NGrams:
+    """Witten-Bell n-grams of the training letters, with the order that is best on validation."""
+
+    def __init__(self, data: TimeMachine) -> None:
+        text, val = LETTERS.encode(data.corpus.characters), data.splits["val"].targets
+        self.train = text[: data.splits["train"].targets.stop]
+        means = {n: np.mean(witten_bell(self.train, text, val, n, len(LETTERS))) for n in ORDERS} if val else {4: 0.0}
+        self.order = min(means, key=lambda n: means[n])
+
+    def score(self, book: Corpus, targets: range) -> Score:
+        """Return the score of the n-grams on a part of a book."""
+        nll_N = witten_bell(self.train, LETTERS.encode(book.characters), targets, self.order, len(LETTERS))
+        return score(torch.from_numpy(nll_N))
+
+
+def at_hand(search_dirs: list[str], tokens: Tokens = Tokens.letters) -> list[Corpus]:
     """Return the books of the catalogue found in `search_dirs` or the user's cache, without other editions.
 
     Does not download books.
@@ -74,7 +96,7 @@ def at_hand(search_dirs: list[str]) -> list[Corpus]:
         for folder in [*search_dirs, str(cache())]:
             if (REPOSITORY / folder / f"{name}.txt").is_file():
                 with suppress(SettingError):  # the file is another edition
-                    books.append(find_corpus(name, [folder]))
+                    books.append(find_corpus(name, [folder], tokens))
                     break
     return books
 
@@ -99,8 +121,32 @@ def books_read(jobs: Iterable[Job]) -> dict[str, tuple[str, str]]:
     return {name: (about["title"], about["author"]) for name, about in books}
 
 
+def bits_of(jobs: list[Job]) -> str:
+    """Return the unit of `bits`."""
+    return f"bits per {'byte' if reads_tokens(jobs) else 'character'}"
+
+
+def explained(jobs: list[Job]) -> str:
+    """Return the note on the scores of books."""
+    of = unit(jobs)
+    power = "" if reads_tokens(jobs) else "; the perplexity is 2 to that power"
+    ngrams = (
+        " n-gram: a Witten-Bell model of the same characters as the network, with the order that is best on validation."
+    )
+    return (
+        f"{bits_of(jobs).capitalize()} of a text read as one stream{power}. ± is half of the 95 % interval over "
+        f"training excerpts, each with a different seed; the scored {of}s of a book hardly change between excerpts."
+        f"{'' if reads_tokens(jobs) else ngrams}"
+    )
+
+
 def bits(jobs: Iterable[Job], book: str, model: str = "stream") -> dict[tuple[int, int], float]:
-    """Return a book's bits per character by training excerpt (start, seed). `model`: `stream` or `witten_bell`."""
+    """Return a book's bits per character, or of tokens per byte, by training excerpt (start, seed).
+
+    `model`: `stream` or `witten_bell`; {} if it has no scores.
+    """
+    jobs = list(jobs)
+    name = "bits_per_byte" if reads_tokens(jobs) else "bits"
     found = unique(jobs, lambda job: (int(job.settings["data.start"]), int(job.settings["seed"])))
     read = {excerpt: job.probes["books"]["books"].get(book) for excerpt, job in found.items()}
-    return {excerpt: float(scores[model]["bits"]) for excerpt, scores in read.items() if scores}
+    return {excerpt: float(scores[model][name]) for excerpt, scores in read.items() if scores and model in scores}

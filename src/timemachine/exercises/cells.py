@@ -4,7 +4,7 @@ import math
 from typing import NamedTuple
 
 from timemachine.exercises import Findings, Picture
-from timemachine.exercises.comparison import PAIRED, Estimate, Values, best_rate, by_rate, compare, estimate, holm
+from timemachine.exercises.comparison import PAIRED, Estimate, Values, best_rate, by_rate, compare, perplexity, verdicts
 from timemachine.exercises.drawing import panels, points_by_seed
 from timemachine.exercises.groups import grouped, missing
 from timemachine.exercises.stream import PARTS
@@ -35,8 +35,7 @@ def findings(jobs: list[Job]) -> Findings:
         for model, nats in found.items()
         if model.cell != PLAIN and model.size in plain
     }
-    claimed = holm(differences)
-    verdicts = {model: it.verdict(claimed[model], "lower", "higher") for model, it in differences.items()}
+    cells = verdicts(differences)
     rates = {rate for of_model in measured.values() for rate in of_model}
     edges = [f"{NAMES.get(it.cell, it.cell)}, {it.hiddens} units" for it, rate in chosen.items()
              if rate in (min(rates), max(rates))]  # fmt: skip
@@ -49,8 +48,8 @@ def findings(jobs: list[Job]) -> Findings:
         rows=[
             [
                 *(f"{model.parameters:,}", NAMES.get(model.cell, model.cell), str(model.hiddens), f"{chosen[model]:g}"),
-                *(str(len(nats["val"])), *(f"{_perplexity(nats[part])}" for part in PARTS)),
-                *(f"{differences[model]:+.3f}" if model in differences else "", verdicts.get(model, "")),
+                *(str(len(nats["val"])), *(f"{perplexity(nats[part])}" for part in PARTS)),
+                *cells.get(model, ["", ""]),
             ]
             for model, nats in found.items()
         ],
@@ -77,10 +76,6 @@ def _models(jobs: list[Job]) -> dict[Model, list[Job]]:
 
 def _nats(job: Job, part: str) -> float:
     return math.log(job.stream(part))
-
-
-def _perplexity(nats: dict[int, float]) -> Estimate:
-    return estimate(map(math.exp, nats.values()))
 
 
 def _answer(jobs: list[Job], found: dict[Model, Values], differences: dict[Model, Estimate]) -> str:

@@ -4,20 +4,21 @@ import math
 from itertools import pairwise
 
 from timemachine.exercises import Findings, Picture
-from timemachine.exercises.comparison import estimate
 from timemachine.exercises.drawing import COLOURS, MARKERS, panels
-from timemachine.exercises.groups import ended, grouped, markdown, missing
-from timemachine.exercises.outcomes import DEFINITION, LR, THETA, VAL, counted, largest_norm, learns, radius_name, share
+from timemachine.exercises.groups import book_rate, ended, grouped, markdown, missing, reads_tokens
+from timemachine.exercises.outcomes import LR, THETA, counted, definition, largest_norm, radius_name, share, validation
 from timemachine.run.jobs import Job
 
-BOOK_RATE, BOOK_RADIUS = 1.0, 1.0
+TITLE_OF_TOKENS = "Next edition, exercise 3: What happens if you run the code without clipping the gradient?"
 STEPS = (0.0, 1.0, 2.0, 2.5, 3.0, 3.5, 4.0, math.inf)  # bounds of the bins of longest steps
+STEPS_OF_TOKENS = (0.0, 4.0, 8.0, 16.0, 32.0, 64.0, math.inf)
 
 
 def findings(jobs: list[Job]) -> Findings:
     """Report the share of runs that learn, per radius and rate, and against the longest step taken."""
     runs = sorted(ended(jobs), key=lambda job: (-(job.settings[THETA] or math.inf), job.settings[LR]))
     cells = grouped(runs, THETA, LR)
+    bits = ", and bits per byte," if reads_tokens(runs) else ""
     return Findings(
         answer=_answer(jobs, runs),
         setting="The book's run at several learning rates η, without clipping and with gradients clipped to a radius "
@@ -29,14 +30,14 @@ def findings(jobs: list[Job]) -> Findings:
                 radius_name(theta),
                 f"{lr:g}",
                 counted(group),
-                _perplexity(group),
+                validation(group),
                 f"{max(map(largest_norm, group)):.3g}",
                 f"{sum(map(_is_clipped, group))}",
             ]
             for (theta, lr), group in cells.items()
         ],
         notes=[
-            f"Window perplexities of the runs that learn: mean ± half of its 95 % interval. {DEFINITION}",
+            f"Window perplexities{bits} of the runs that learn: mean ± half of its 95 % interval. {definition(jobs)}",
             "The longest step of a run is η times the largest norm of a gradient after clipping:",
             markdown(
                 ["longest step", *map(radius_name, _radii(runs))],
@@ -64,29 +65,24 @@ def _is_clipped(job: Job) -> bool:
     return largest_norm(job) > (job.settings[THETA] or math.inf)
 
 
-def _perplexity(jobs: list[Job]) -> str:
-    return f"{estimate(job.number(VAL) for job in filter(learns, jobs))}"
-
-
 def _bins(runs: list[Job]) -> dict[tuple[float, float], list[Job]]:
     """Return the runs by the bounds of their longest step."""
-    return {(low, high): [job for job in runs if low < longest_step(job) <= high] for low, high in pairwise(STEPS)}
+    bounds = STEPS_OF_TOKENS if reads_tokens(runs) else STEPS
+    return {(low, high): [job for job in runs if low < longest_step(job) <= high] for low, high in pairwise(bounds)}
 
 
 def _answer(jobs: list[Job], runs: list[Job]) -> str:
-    slow = [job for job in runs if (job.settings[THETA], job.settings[LR]) == (None, BOOK_RATE)]
-    fast = {
-        theta: group for (theta,), group in grouped((it for it in runs if it.settings[LR] > BOOK_RATE), THETA).items()
-    }
-    needed: dict[str, object] = {f"run with {LR}=1 and without clipping": slow}
-    needed |= {f"run at a higher rate with {radius_name(theta)}": fast.get(theta) for theta in (None, BOOK_RADIUS)}
-    if line := missing(jobs, needed):
+    groups = grouped(runs, THETA, lambda job: job.settings[LR] > book_rate(jobs))
+    slow = {theta: group for (theta, is_fast), group in groups.items() if not is_fast}
+    fast = {theta: f"{1 - share(group):.0%} " for (theta, is_fast), group in groups.items() if is_fast}
+    if line := missing(jobs, {f"run with {LR}={book_rate(jobs):g} and without clipping": slow.get(None)}):
         return line
-    clipped = [f"{1 - share(group):.0%} with a radius of {theta:g}" for theta, group in fast.items() if theta]
-    return (
-        f"At the book's rate nothing: {counted(slow)} runs learn. At higher rates training fails in "
-        f"{1 - share(fast[None]):.0%} of runs without clipping, {', '.join(clipped)}."
-    )
+    learn = f"At the book's rate {'nothing: ' if share(slow[None]) == 1 else ''}{counted(slow[None])} runs learn"
+    if None not in fast:
+        clipped = [f", {counted(group)} with a radius of {theta:g}" for theta, group in slow.items() if theta]
+        return f"{learn}{''.join(clipped)}."
+    clipped = [f"{failed}with a radius of {theta:g}" for theta, failed in fast.items() if theta]
+    return f"{learn}. At higher rates training fails in {fast[None]}of runs without clipping, {', '.join(clipped)}."
 
 
 def _outcome(runs: list[Job]) -> Picture:

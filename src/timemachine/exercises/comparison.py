@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -61,6 +61,11 @@ def estimate(values: Iterable[float]) -> Estimate:
     half = student_t(LEVEL, count - 1) * error
     p = p_value(abs(mean) / error, count - 1) if error else float(mean == 0)
     return Estimate(mean, half, p, count)
+
+
+def perplexity(nats: Mapping[Any, float]) -> Estimate:
+    """Return the mean of exp(nats) over seeds or excerpts, and its interval."""
+    return estimate(map(math.exp, nats.values()))
 
 
 def p_value(t: float, df: int) -> float:

@@ -11,7 +11,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogFormatter, NullFormatter
 from numpy.typing import NDArray
 
@@ -45,7 +44,8 @@ def ordered_colours(count: int) -> list[Any]:
 def lines(axes: Axes, series: Series, form: str = "", colours: Sequence[Any] = COLOURS, **style: Any) -> None:
     """Draw one line per label and write the label at its right end, with the last value if `form` is given.
 
-    Skips values that are not finite. Set the scales of the axes first: label positions depend on them.
+    Skips values that are not finite. Set the scales of the axes first: label positions depend on them, and labels that
+    would overlap are moved up.
     """
     ends = []
     for number, (label, points) in enumerate(series.items()):
@@ -53,37 +53,14 @@ def lines(axes: Axes, series: Series, form: str = "", colours: Sequence[Any] = C
         if drawn:
             colour = colours[number % len(colours)]
             axes.plot(*zip(*drawn, strict=True), color=colour, **{"linewidth": 1.5} | style)
-            text = f"{label}  {drawn[-1][1]:{form}}" if form else label
-            ends.append((*drawn[-1], text, colour))
-    label_ends(axes, ends)
-
-
-def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str, Any]]) -> None:
-    """Write texts to the right of points (x, y, text, colour), moved apart where they would overlap."""
+            ends.append((drawn[-1], f"{label}  {drawn[-1][1]:{form}}" if form else label, colour))
     axes.autoscale_view()
-    pixels = 72 / axes.figure.dpi
-    floor = axes.bbox.y0 + LABEL_HEIGHT / 2 / pixels
-    heights = [max(axes.transData.transform((x, y))[1], floor) * pixels for x, y, _, _ in ends]
-    order = sorted(range(len(ends)), key=heights.__getitem__)
-    moved = dict(zip(order, _apart([heights[number] for number in order]), strict=True))
-    for number, (x, y, text, colour) in enumerate(ends):
-        lift = moved[number] - axes.transData.transform((x, y))[1] * pixels
-        axes.annotate(text, (x, y), (6, lift), textcoords="offset points", va="center",
+    lowest, pixels = -math.inf, 72 / axes.figure.dpi
+    for end, text, colour in sorted(ends, key=lambda it: it[0][1]):
+        height = axes.transData.transform(end)[1] * pixels
+        lowest = max(height, axes.bbox.y0 * pixels, lowest + LABEL_HEIGHT)
+        axes.annotate(text, end, (6, lowest - height), textcoords="offset points", va="center",
                       color=colour, fontsize="small", annotation_clip=False)  # fmt: skip
-
-
-def _apart(heights: list[float]) -> list[float]:
-    """Move ascending heights apart to at least `LABEL_HEIGHT`, by as little as possible."""
-    groups: list[list[float]] = []  # touching neighbours: sum of the heights wished for their first one, count
-    for height in heights:
-        groups.append([height, 1])
-        while len(groups) > 1 and groups[-2][0] / groups[-2][1] + groups[-2][1] * LABEL_HEIGHT > (
-            groups[-1][0] / groups[-1][1]
-        ):
-            wished, count = groups.pop()
-            groups[-1][0] += wished - count * groups[-1][1] * LABEL_HEIGHT
-            groups[-1][1] += count
-    return [wished / count + place * LABEL_HEIGHT for wished, count in groups for place in range(int(count))]
 
 
 def points_by_seed(axes: Axes, places: Sequence[str], series: Mapping[str, Sequence[Sequence[float]]]) -> None:
@@ -105,25 +82,6 @@ def points_by_seed(axes: Axes, places: Sequence[str], series: Mapping[str, Seque
     axes.grid(visible=False, axis="x")
     if len(series) > 1 and axes.lines:
         axes.legend(loc="best", fontsize="small")
-
-
-def heat_map(
-    axes: Axes, values: Sequence[Sequence[float]], rows: Sequence[str], columns: Sequence[str], form: str = ".2f",
-    outlined: Sequence[tuple[int, int]] = (), **limits: float,
-) -> None:  # fmt: skip
-    """Draw a heat map with its numbers; NaN stays white. `outlined`: (row, column) of framed cells."""
-    grid = np.array(values, dtype=float).reshape(len(rows), len(columns))
-    image = axes.imshow(np.ma.masked_invalid(grid), cmap="cividis_r", aspect="auto", **limits)  # type: ignore[arg-type]
-    for (y, x), value in np.ndenumerate(grid):
-        if math.isfinite(value):
-            red, green, blue, _ = image.cmap(image.norm(value))
-            colour = "black" if 0.3 * red + 0.59 * green + 0.11 * blue > 0.5 else "white"
-            axes.text(x, y, f"{value:{form}}", ha="center", va="center", fontsize="small", color=colour)
-    for y, x in outlined:
-        axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, edgecolor=COLOURS[1], linewidth=2))
-    axes.set_xticks(range(len(columns)), columns)
-    axes.set_yticks(range(len(rows)), rows)
-    axes.grid(visible=False)
 
 
 def plain_numbers(axis: Axis, ticks: Sequence[float] = ()) -> None:

@@ -5,7 +5,7 @@ from statistics import fmean
 from typing import NamedTuple
 
 from timemachine.exercises import Findings, Picture
-from timemachine.exercises.comparison import Estimate, by_seed, compare, estimate, holm, paired
+from timemachine.exercises.comparison import Estimate, by_seed, compare, holm, paired, perplexity
 from timemachine.exercises.drawing import panels, points_by_seed
 from timemachine.exercises.groups import grouped, missing
 from timemachine.exercises.stream import PARTS
@@ -56,7 +56,7 @@ def findings(jobs: list[Job]) -> Findings:
         + [f"{name} vs. {other}" for other in ("one-hot", "one-hot as fast") for name in PARTS.values()],
         rows=[
             [f"{way.lr:g}", way.kind, f"{way.size:g}" if way.size else "all, mean", str(len(nats["test"][way]))]
-            + [f"{_perplexity(nats[part][way])}" for part in PARTS]
+            + [f"{perplexity(nats[part][way])}" for part in PARTS]
             + [cells.get((part, way, other), "") for other in way.controls() for part in PARTS]
             for way in sorted(nats["test"])
         ],
@@ -93,10 +93,6 @@ def _answer(jobs: list[Job], rest: Nats, gains: Gains) -> str:
         f"A little, since embeddings learn faster: they lower the perplexity of the rest of the text by {-table:.1%}, "
         f"one-hot inputs with a larger learning rate for W_xh by {-fast:.1%}."
     )
-
-
-def _perplexity(nats: dict[int, float]) -> Estimate:
-    return estimate(map(math.exp, nats.values()))
 
 
 def _figure(nats: dict[str, Nats]) -> Picture:

@@ -4,7 +4,7 @@ import math
 from statistics import fmean, stdev
 
 from timemachine.exercises import Findings, Picture
-from timemachine.exercises.comparison import Estimate, by_seed, compare, estimate
+from timemachine.exercises.comparison import Estimate, by_seed, compare, estimate, perplexity
 from timemachine.exercises.drawing import panels, points_by_seed
 from timemachine.exercises.groups import grouped, missing
 from timemachine.run.jobs import Job
@@ -30,7 +30,7 @@ def findings(jobs: list[Job]) -> Findings:
         "Perplexity is of the rest of the text, read as one stream.",
         columns=["excerpt starts at", "seeds", f"{BOOK} time steps", f"{OTHER} time steps", "difference, nats"],
         rows=[
-            [f"{start:,}", str(len(book[start])), f"{_perplexity(book[start])}", f"{_perplexity(other[start])}",
+            [f"{start:,}", str(len(book[start])), f"{perplexity(book[start])}", f"{perplexity(other[start])}",
              f"{gain:+.3f}"]
             for start, gain in gains.items()
         ]
@@ -51,12 +51,8 @@ def _nats(jobs: list[Job]) -> Nats:
             for (start,), group in sorted(grouped(completed, START).items())}  # fmt: skip
 
 
-def _perplexity(nats: dict[int, float]) -> Estimate:
-    return estimate(map(math.exp, nats.values()))
-
-
 def _of_excerpts(nats: Nats) -> Estimate:
-    return estimate(_perplexity(of_seeds).mean for of_seeds in nats.values())
+    return estimate(perplexity(of_seeds).mean for of_seeds in nats.values())
 
 
 def _over_excerpts(one: Nats, other: Nats) -> Estimate:

@@ -27,6 +27,21 @@ def missing(jobs: Iterable[Job], needed: Mapping[str, object]) -> str:
     return f"No answer yet, runs are missing: {'; '.join(lacking)}." if lacking else ""
 
 
+def reads_tokens(jobs: Iterable[Job]) -> bool:
+    """Return whether the runs read byte-pair tokens, not characters: a report then has bits per byte as well."""
+    return any(job.settings.get("data.tokens") == "bpe" for job in jobs)
+
+
+def unit(jobs: Iterable[Job]) -> str:
+    """Return what the runs read, "token" or "character"."""
+    return "token" if reads_tokens(jobs) else "character"
+
+
+def book_rate(jobs: Iterable[Job]) -> float:
+    """Return the learning rate of the book's run, which for tokens is that of the book's next edition."""
+    return 4.0 if reads_tokens(jobs) else 1.0
+
+
 By = str | Callable[[Job], Any]  # the name of a setting, or a function of a job
 
 

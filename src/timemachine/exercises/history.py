@@ -24,10 +24,14 @@ from timemachine.evaluation.scores import BLOCK, WARM_UP
 from timemachine.exercises import Findings, Picture
 from timemachine.exercises.comparison import Estimate, estimate, holm
 from timemachine.exercises.drawing import lines, ordered_colours, panels
-from timemachine.exercises.groups import grouped, markdown, missing, span, unique
+from timemachine.exercises.groups import grouped, markdown, missing, reads_tokens, span, unique, unit
 from timemachine.language_model import RNNLMScratch
+from timemachine.perplexity import num_bytes
 from timemachine.run.jobs import Job
 
+TITLE_OF_TOKENS = (
+    "Next edition, exercise 1: Does the model use tokens before its window? Which hyperparameter bounds its history?"
+)
 NUM_TARGETS = 5000  # characters
 DISTANCES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # steps back, and lengths of a context
 
@@ -54,7 +58,8 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
         logits.append(logits_11V[0])
     before_NS = F.pad(torch.cat(states), (0, 0, begin + 1, 0))  # the state before each character
     places_M, logits_MV = torch.arange(first, stop), torch.cat(logits)[first - stop :]
-    found: dict[str, Any] = {"characters": stop - first, "tv": {}, "perplexity": {}, "blocks": {}}
+    size = num_bytes(data.tokens_N, range(first, stop), data.vocab)
+    found: dict[str, Any] = {"characters": stop - first, "bytes": size, "tv": {}, "perplexity": {}, "blocks": {}}
     for steps_back in DISTANCES:
         X_MT = tokens_N[places_M[:, None] - torch.arange(steps_back, 0, -1)]
         fresh_MV = _last_logits(model, X_MT)
@@ -91,45 +96,53 @@ Reaches = dict[str, dict[tuple[int, int], float]]  # description of the training
 def findings(jobs: list[Job]) -> Findings:
     """Report the reach by window, one column per training text and number of updates."""
     measured = [job for job in jobs if job.status == "completed" and job.probes.get("history")]
-    measured.sort(key=lambda job: [job.settings[name] or math.inf for name in (TEXT, UPDATES, WINDOW)])
+    measured.sort(key=lambda job: [job.settings[name] or math.inf for name in (TEXT, WINDOW)])
     reaches: Reaches = {
-        name: {key: reach(job) for key, job in unique(group, _seed_and_window).items()}
+        name: {
+            key: reach(job)
+            for key, job in unique(group, lambda job: (job.settings["seed"], job.settings[WINDOW])).items()
+        }
         for (name,), group in grouped(measured, _training).items()
     }
     changes = {f"a doubling of the window, {name}": _per_doubling(found) for name, found in reaches.items()}
     changes |= {
         f"from {one} to {other}": _between(reaches[one], reaches[other])
         for one, other in itertools.combinations(reaches, 2)
-        if set(one.split(", ")) & set(other.split(", "))
     }
-    claimed = holm(changes)
+    claimed, it = holm(changes), unit(jobs)
     return Findings(
         answer=_answer(jobs, measured, reaches),
         setting="The book's model with windows of several lengths. The batch size is set so that every update reads "
-        "the same number of characters.",
+        f"the same number of {it}s.",
         columns=["time steps", *reaches],
         rows=[
             [str(window), *(f"{_mean(found, window):.1f}" for found in reaches.values())]
             for window in sorted({job.settings[WINDOW] for job in measured})
         ],
         notes=[
-            "Reach: the distance in characters at which replacing a character by another one, drawn from the text, "
+            f"Reach: the distance in {it}s at which replacing a {it} by another one, drawn from the text, "
             "changes the next probabilities by a total variation of 1 %. It is interpolated between the measured "
-            "distances, linearly in the logarithm of the change. Changes are measured on the last characters of the "
+            f"distances, linearly in the logarithm of the change. Changes are measured on the last {it}s of the "
             "text, which no run was trained on, read as one stream. Each excerpt is a rotation of the text with a "
             "different seed. Intervals are over excerpts; texts and numbers of updates are compared at equal excerpts, "
             "averaged over the windows.",
             markdown(
-                ["change", "reach, characters", "verdict"],
-                [[of, f"{it:+.2f}", it.verdict(claimed[of], "shorter", "longer")] for of, it in changes.items()],
+                ["change", f"reach, {it}s", "verdict"],
+                [
+                    [of, f"{change:+.2f}", change.verdict(claimed[of], "shorter", "longer")]
+                    for of, change in changes.items()
+                ],
             ),
-            "Perplexity of the same characters, read as one stream, and in brackets how many characters suffice: if "
-            "each run reads this number of characters from a zero state, its perplexity is at most 1 % higher "
-            f"(measured: {', '.join(map(str, DISTANCES))}):",
+            f"{'Perplexity and bits per byte' if reads_tokens(jobs) else 'Perplexity'} of the same {it}s, read as one "
+            f"stream, and in brackets how many {it}s suffice: if each run reads this number of {it}s from a zero "
+            f"state, its perplexity is at most 1 % higher (measured: {', '.join(map(str, DISTANCES))}):",
             markdown(
                 ["time steps", *reaches],
                 [
-                    [f"{window}", *(f"{_perplexity(ours)} ({_enough(ours)})" for ours in _by_training(group))]
+                    [
+                        f"{window}",
+                        *(f"{_perplexity(ours)} ({_enough(ours)})" for ours in grouped(group, _training).values()),
+                    ]
                     for (window,), group in sorted(grouped(measured, WINDOW).items())
                 ],
             ),
@@ -143,12 +156,8 @@ def findings(jobs: list[Job]) -> Findings:
 
 
 def _training(job: Job) -> str:
-    text = "90 % of the text" if job.settings[TEXT] is None else f"{job.settings[TEXT]:,} characters"
+    text = "90 % of the text" if job.settings[TEXT] is None else f"{job.settings[TEXT]:,} {unit([job])}s"
     return f"{text}, {job.settings[UPDATES]:,} updates"
-
-
-def _seed_and_window(job: Job) -> tuple[int, int]:
-    return job.settings["seed"], job.settings[WINDOW]
 
 
 def reach(job: Job) -> float:
@@ -164,12 +173,14 @@ def blocks(jobs: list[Job]) -> NDArray[Any]:
     return np.asarray(np.mean(found, axis=0))
 
 
-def _by_training(jobs: list[Job]) -> list[list[Job]]:
-    return list(grouped(jobs, _training).values())
-
-
-def _perplexity(jobs: list[Job]) -> Estimate:
-    return estimate(job.probes["history"]["perplexity"]["all"] for job in jobs)
+def _perplexity(jobs: list[Job]) -> str:
+    found = [job.probes["history"] for job in jobs]
+    mean = f"{estimate(of['perplexity']['all'] for of in found)}"
+    if not reads_tokens(jobs):
+        return mean
+    return (
+        f"{mean}, {estimate(math.log2(of['perplexity']['all']) * of['characters'] / of['bytes'] for of in found):.3f}"
+    )
 
 
 def _enough(jobs: list[Job]) -> int:
@@ -201,31 +212,26 @@ def _between(one: dict[tuple[int, int], float], other: dict[tuple[int, int], flo
 
 
 def _answer(jobs: list[Job], measured: list[Job], reaches: Reaches) -> str:
-    name, found = next(iter(reaches.items()), ("", {}))
-    first = [job for job in measured if _training(job) == name]
-    book = [job for job in first if job.settings[WINDOW] == BOOK]
-    windows = sorted({window for _, window in found})
+    book = [job for job in measured if job.settings[WINDOW] == BOOK and _training(job) == next(iter(reaches))]
+    windows = sorted({job.settings[WINDOW] for job in measured})
     needed = {f"run with {WINDOW}={BOOK}": book, f"several values of {WINDOW}": len(windows) > 1}
     if line := missing(jobs, needed):
         return line
     longer = [_mean(of, windows[-1]).mean / _mean(of, windows[0]).mean - 1 for of in reaches.values()]
     return (
-        f"In principle all, in practice few: a model that reads only the last {_enough(book)} characters predicts "
+        f"In principle all, in practice few: a model that reads only the last {_enough(book)} {unit(jobs)}s predicts "
         f"within 1 % as well as one that reads everything. `num_steps` governs it, weakly: windows "
         f"{windows[-1] // windows[0]} times as long lengthen the reach by {span(longer, '.0%')}."
     )
 
 
 def _figure(measured: list[Job]) -> Picture:
-    """Draw the influence of a character by its distance, and perplexity by length of context; one column per text.
-
-    For the runs with the fewest updates.
-    """
+    """Draw the influence of a character by its distance, and perplexity by length of context; one column per text."""
     texts = list(grouped(measured, TEXT).values())
     figure, grid = panels(2, max(len(texts), 1), width=9, height=7, sharex=True, sharey="row")
     for (influence, context), group in zip(grid.T, texts, strict=False):
         influence.set_yscale("log")
-        drawn = grouped((job for job in group if _training(job) == _training(group[0])), WINDOW)
+        drawn = grouped(group, WINDOW)
         colours = ordered_colours(len(drawn))
         changes = {}
         for ((window,), ours), colour in zip(drawn.items(), colours, strict=True):
@@ -236,14 +242,14 @@ def _figure(measured: list[Job]) -> Picture:
         influence.text(24, NOTICED, "1 %: the reach", ha="right", va="bottom", fontsize="small", color="dimgrey")
         influence.set(title=_training(group[0]))
         influence.yaxis.set_major_formatter(lambda change, _: f"{100 * change:g} %")
-        context.set(xlabel="characters back, or read from a zero state", ylim=(0.98, 1.3))
+        context.set(xlabel=f"{unit(group)}s back, or read from a zero state", ylim=(0.98, 1.3))
         context.axhline(NEAR, color="grey", linewidth=1)
         context.set_xticks([1, 4, 8, 12, 16, 24])
     grid[0][0].set_ylabel("change of the next probabilities")
     grid[1][0].set_ylabel("perplexity / that after the whole text")
     return figure, (
-        "Above: change of the next probabilities by the distance of the replaced character. Below: perplexity by the "
-        "number of characters read from a zero state."
+        f"Above: change of the next probabilities by the distance of the replaced {unit(measured)}. Below: perplexity "
+        f"by the number of {unit(measured)}s read from a zero state."
     )
 
 

@@ -11,17 +11,20 @@ from lightning.pytorch.callbacks import Callback
 
 from timemachine.datamodule import TimeMachine
 from timemachine.exercises import Findings, Picture
-from timemachine.exercises.comparison import Estimate, compare, estimate, verdicts
+from timemachine.exercises.comparison import compare, estimate, perplexity, verdicts
 from timemachine.exercises.drawing import lines, panels
-from timemachine.exercises.groups import markdown, missing, unique
+from timemachine.exercises.groups import markdown, missing, reads_tokens, unique, unit
 from timemachine.exercises.stream import PARTS, parts, stream_nll
 from timemachine.language_model import RNNLMScratch
 from timemachine.run.jobs import Job
 
+TITLE_OF_TOKENS = (
+    "Next edition, exercise 2: Adjust the hyperparameters. How low can you go, and do bits per byte fall by as much?? "
+)
 SHARES = (8, 4, 2, 1)  # a run is measured after 1/8, 1/4, 1/2 and all of its updates
 FACTORS = {"model.hiddens": "units", "data.num_steps": "time steps", "model.lr": "rate"}
 NUM_SHOWN = 10  # settings in the main table
-DIVERGED = 10.0  # nats per character; guessing has 3.3
+DIVERGED = 10.0  # nats per character or token; guessing has 3.3, and of 1,024 tokens 6.9
 
 
 class Setting(NamedTuple):
@@ -37,7 +40,8 @@ class Setting(NamedTuple):
 
 
 BOOK = Setting(32, 32, 1.0, 1000)  # 100 epochs of 10 updates
-Nats = dict[Setting, dict[str, dict[int, float]]]  # part -> excerpt -> nats per character, lowest on validation first
+NEXT_EDITION = Setting(128, 32, 4.0, 800)  # 10 epochs of 80 updates
+Nats = dict[Setting, dict[str, dict[int, float]]]  # part, or bits per byte of the rest -> excerpt -> number
 
 
 def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, dict[str, float]]:
@@ -75,22 +79,26 @@ callback = Milestones
 def findings(jobs: list[Job]) -> Findings:
     """Report the settings with the lowest validation perplexity, and their perplexity on the rest of the text."""
     nats = _measured(jobs)
-    shown = [*[it for it in nats if it != BOOK][:NUM_SHOWN], *(it for it in nats if it == BOOK)]
-    gains = {it: compare(nats[it]["test"], nats[BOOK]["test"]) for it in nats if BOOK in nats and it != BOOK}
+    units = {"bits": "rest, bits per byte"} if reads_tokens(jobs) else {}
+    book = NEXT_EDITION if reads_tokens(jobs) else BOOK
+    shown = [*[it for it in nats if it != book][:NUM_SHOWN], *(it for it in nats if it == book)]
+    gains = {it: compare(nats[it]["test"], nats[book]["test"]) for it in nats if book in nats and it != book}
     cells = verdicts(gains)
     table = {
         it: [*(f"{value:,g}" for value in it), str(len(nats[it]["val"]))]
-        + [f"{_perplexity(nats[it][part])}" for part in PARTS]
+        + [f"{perplexity(nats[it][part])}" for part in PARTS]
+        + [f"{estimate(nats[it][bits].values()):.3f}" for bits in units]
         + cells.get(it, ["", ""])
         for it in nats
     }
-    columns = [*FACTORS.values(), "updates", "excerpts", *PARTS.values(), "rest vs. the book's, nats", ""]
+    columns = [*FACTORS.values(), "updates", "excerpts", *PARTS.values(), *units.values()]
+    columns += ["rest vs. the book's, nats", ""]
     lower = [it for it in gains if cells[it][1] == "lower"]
     return Findings(
-        answer=_answer(jobs, nats),
-        setting="Each excerpt is a rotation of the text with a different seed. Every update reads 20,000 characters. "
-        "Each run is measured after an eighth, a quarter, half and all of its updates. Perplexities are of the text "
-        f"read as one stream. The book's settings are {BOOK}.",
+        answer=_answer(jobs, nats, book),
+        setting="Each excerpt is a rotation of the text with a different seed. Every update reads 20,000 "
+        f"{unit(jobs)}s. Each run is measured after an eighth, a quarter, half and all of its updates. Perplexities "
+        f"are of the text read as one stream. The book's settings are {book}.",
         columns=columns,
         rows=[table[it] for it in shown],
         notes=[
@@ -99,7 +107,7 @@ def findings(jobs: list[Job]) -> Findings:
             "lower than the book's on the rest of the text. All settings:",
             markdown(columns, [*table.values()]),
         ],
-        figures={"settings": _figure(nats)} if gains else {},
+        figures={"settings": _figure(nats, book)} if gains else {},
     )
 
 
@@ -109,30 +117,27 @@ def _measured(jobs: list[Job]) -> Nats:
     for job in unique(measured, lambda job: tuple(job.settings[name] for name in (*FACTORS, "data.start"))).values():
         for updates, of_parts in job.probes["hyperparameters"].items():
             values = {part: float(of_parts[part]) for part in PARTS}
-            if all(value < DIVERGED for value in values.values()):  # false for NaN, too
+            values["bits"] = values["test"] / math.log(job.stream("test")) * job.stream("test", "bits_per_byte")
+            if all(values[part] < DIVERGED for part in PARTS):  # false for NaN, too
                 hiddens, num_steps, lr = (job.settings[name] for name in FACTORS)
                 setting = Setting(hiddens, num_steps, lr, int(updates))
-                for part, of_excerpts in found.setdefault(setting, {part: {} for part in PARTS}).items():
+                for part, of_excerpts in found.setdefault(setting, {part: {} for part in values}).items():
                     of_excerpts[job.settings["data.start"]] = values[part]
-    return {it: found[it] for it in sorted(found, key=lambda it: _perplexity(found[it]["val"]).mean)}
+    return {it: found[it] for it in sorted(found, key=lambda it: perplexity(found[it]["val"]).mean)}
 
 
-def _perplexity(values: dict[int, float]) -> Estimate:
-    return estimate(map(math.exp, values.values()))
-
-
-def _answer(jobs: list[Job], nats: Nats) -> str:
-    if line := missing(jobs, {f"run with {BOOK}": BOOK in nats}):
+def _answer(jobs: list[Job], nats: Nats, book: Setting) -> str:
+    if line := missing(jobs, {f"run with {book}": book in nats}):
         return line
     chosen = next(iter(nats))
-    reached, book = (_perplexity(nats[it]["test"]).mean for it in (chosen, BOOK))
+    after, before = (perplexity(nats[it]["test"]).mean for it in (chosen, book))
     return (
-        f"A little lower: on the rest of the text the perplexity falls from {book:.2f} to {reached:.2f}, with "
+        f"A little lower: on the rest of the text the perplexity falls from {before:.2f} to {after:.2f}, with "
         f"{chosen.num_steps} time steps and {chosen.updates:,} updates."
     )
 
 
-def _figure(nats: Nats) -> Picture:
+def _figure(nats: Nats, book: Setting) -> Picture:
     """Draw the perplexity of both parts against the number of updates: a panel per part and number of units."""
     hiddens = sorted({it.hiddens for it in nats})
     figure, grid = panels(len(PARTS), len(hiddens), width=10, height=6.5, sharex=True, sharey=True)
@@ -143,9 +148,9 @@ def _figure(nats: Nats) -> Picture:
             series: dict[str, dict[float, float]] = {}
             for it in sorted(it for it in nats if it.hiddens == units):
                 name = f"{it.num_steps} steps, η = {it.lr:g}"
-                series.setdefault(name, {})[it.updates] = _perplexity(nats[it][part]).mean
+                series.setdefault(name, {})[it.updates] = perplexity(nats[it][part]).mean
             lines(axes, series, marker=".")
-            axes.axhline(_perplexity(nats[BOOK][part]).mean, color="grey", linewidth=1, linestyle="--")
+            axes.axhline(perplexity(nats[book][part]).mean, color="grey", linewidth=1, linestyle="--")
             axes.set_xticks(updates, [f"{it:,}" for it in updates])
             axes.minorticks_off()
     for axes in grid[-1]:

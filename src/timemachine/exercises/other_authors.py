@@ -5,10 +5,12 @@ from itertools import product
 from statistics import fmean
 from textwrap import fill
 
+import numpy as np
+
 from timemachine.exercises import Findings, Picture
-from timemachine.exercises.books import IN_BITS, bits, books_read, by_training
+from timemachine.exercises.books import bits, books_read, by_training, explained
 from timemachine.exercises.comparison import Estimate, estimate, holm
-from timemachine.exercises.drawing import heat_map, panels
+from timemachine.exercises.drawing import panels
 from timemachine.exercises.groups import missing
 from timemachine.run.jobs import Job
 
@@ -57,8 +59,8 @@ def findings(jobs: list[Job]) -> Findings:
         ],
         figures={"matrix": _matrix(network, titles, ahead | behind)} if every else {},
         notes=[
-            f"{IN_BITS} *Ahead* and *behind* count the other models that the own model is significantly better or "
-            f"worse than, on the same characters, paired by excerpt, after Holm's correction for all {len(leads)} "
+            f"{explained(jobs)} *Ahead* and *behind* count the other models that the own model is significantly better "
+            f"or worse than, on the same characters, paired by excerpt, after Holm's correction for all {len(leads)} "
             "comparisons of this report. The mean lead is over all other models.",
             f"A model of another book needs {lead:.2f} bits per character more than the book's own; the own model is "
             f"ahead in {count(ahead, every)} comparisons and behind in {count(behind, every)}. A model of the same "
@@ -84,15 +86,18 @@ def _matrix(network: Bits, titles: Mapping[str, str], apart: set[Pair]) -> Pictu
 
     Differences of pairs that are not in `apart` are in brackets.
     """
-    values = [[_lead(network, [(book, book, other)]).mean for book in titles] for other in titles]
-    figure, grid = panels(width=2.2 + len(titles), height=1.2 + 0.5 * len(titles))
-    places = [(place, place) for place in range(len(titles))]
-    heat_map(grid[0, 0], values, [*titles.values()], [fill(title, 12) for title in titles.values()], "+.2f", places)
-    for text in grid[0, 0].texts:
-        book, other = ([*titles][int(place)] for place in text.get_position())
-        if book != other and (book, book, other) not in apart:
-            text.set_text(f"({text.get_text()})")
+    leads = {(other, book): _lead(network, [(book, book, other)]).mean for other in titles for book in titles}
+    values, places = np.reshape([*leads.values()], (len(titles), -1)), range(len(titles))
+    figure, ((axes,),) = panels(width=2.2 + len(titles), height=1.2 + 0.5 * len(titles))
+    axes.imshow(values, cmap="cividis_r", aspect="auto")  # dark: much worse than the own model
+    for (y, x), ((other, book), lead) in zip(np.ndindex(values.shape), leads.items(), strict=True):
+        text = f"{lead:+.2f}" if book == other or (book, book, other) in apart else f"({lead:+.2f})"
+        colour = "white" if lead > np.nanmax(values) / 2 else "black"
+        axes.text(x, y, text, ha="center", va="center", fontsize="small", color=colour)
+    axes.set_xticks(places, [fill(title, 12) for title in titles.values()])
+    axes.set_yticks(places, [*titles.values()])
+    axes.grid(visible=False)
+    axes.set(xlabel="read", ylabel="trained on")
     title = "bits per character above the book's own model (in brackets: not significant)"
-    grid[0, 0].set(xlabel="read", ylabel="trained on")
     figure.suptitle(fill(title, 24 + 8 * len(titles)))  # of the figure, since the panel of a few books is narrower
     return figure, "Mean over excerpts. Rows: models, by training book; columns: books read."

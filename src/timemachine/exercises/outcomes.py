@@ -3,18 +3,25 @@
 import math
 from collections.abc import Iterable
 
+from timemachine.exercises.comparison import estimate
+from timemachine.exercises.groups import reads_tokens
 from timemachine.run.jobs import Job
 
 LR, THETA = "model.lr", "trainer.gradient_clip_val"
 VAL, REST = "val/perplexity", "test/perplexity"
-DEFINITION = (
-    "A run learns if its last validation perplexity is below the perplexity of the book's trigrams, which are "
-    "counted in the same training text and smoothed by Laplace's rule (`trigrams/val` in summary.csv)."
-)
+
+
+def definition(jobs: Iterable[Job]) -> str:
+    """Return the sentence that says when a run learns."""
+    ngrams = "unigrams, bigrams and trigrams," if reads_tokens(jobs) else "trigrams,"
+    return (
+        f"A run learns if its last validation perplexity is below the perplexity of the book's {ngrams} which are "
+        "counted in the same training text and smoothed by Laplace's rule (`trigrams/val` in summary.csv)."
+    )
 
 
 def learns(job: Job) -> bool:
-    """Return whether a run ended with a lower validation perplexity than trigrams, which `probes=[trigrams]` counts."""
+    """Return whether a run ended with a lower validation perplexity than the n-grams of `probes=[trigrams]`."""
     trigrams = float(job.probes.get("trigrams", {}).get("val", math.nan))
     return job.status == "completed" and job.number(VAL) < trigrams
 
@@ -35,6 +42,15 @@ def share(jobs: Iterable[Job]) -> float:
     """Return the share of the runs that learn, NaN without runs."""
     found = [learns(job) for job in jobs]
     return sum(found) / len(found) if found else math.nan
+
+
+def validation(jobs: Iterable[Job]) -> str:
+    """Return the mean validation perplexity of the runs that learn; of tokens, also in bits per byte."""
+    found = [job for job in jobs if learns(job)]
+    cells = [f"{estimate(job.number(VAL) for job in found)}"]
+    if reads_tokens(found):
+        cells.append(f"{estimate(job.number('val/bits_per_byte') for job in found):.3f}")
+    return ", ".join(cells)
 
 
 def radius_name(theta: float | None) -> str:

@@ -28,9 +28,11 @@ PROBES = {  # name -> module of this package
     "reading": "how_low",
     "hyperparameters": "hyperparameters",
 }
-ONLY = {  # setting -> modules that require it: they read the RNN's weights, or words and n-grams of lower-case letters
-    "model.cell=rnn": ("one_hot_is_embedding",),
-    "data.tokens=letters": ("sampling", "books", "how_low"),
+ONLY = {  # module -> setting that it requires: it reads the RNN's weights, or words and n-grams of lower-case letters
+    "one_hot_is_embedding": ("model.cell", ("rnn",)),
+    "sampling": ("data.tokens", ("letters",)),
+    "how_low": ("data.tokens", ("letters",)),
+    "books": ("data.tokens", ("letters", "bpe")),  # which know the characters of any book
 }
 
 
@@ -41,10 +43,10 @@ def check(names: list[str], cell: str = "rnn", tokens: str = "letters") -> None:
         if name not in PROBES:
             nearest = (get_close_matches(name, PROBES, 1) or list(PROBES))[0]
             raise SettingError(f"{given}: {name} not found; type for example probes=[{nearest}] ({', '.join(PROBES)})")
-        for alone, measuring in ONLY.items():
-            is_typed = alone in (f"model.cell={cell}", f"data.tokens={tokens}")
-            if not is_typed and PROBES[name] in measuring:
-                raise SettingError(f"{given}: {name} requires {alone}; type another probe, or {alone}")
+        setting, supported = ONLY.get(PROBES[name], ("", ()))
+        if setting and {"model.cell": cell, "data.tokens": tokens}[setting] not in supported:
+            requires = f"{name} requires {setting}={' or '.join(supported)}"
+            raise SettingError(f"{given}: {requires}; type another probe, or {setting}={supported[0]}")
 
 
 def check_size(names: list[str], corpus: Corpus) -> None:

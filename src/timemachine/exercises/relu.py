@@ -9,12 +9,12 @@ from lightning.pytorch.callbacks import Callback
 
 from timemachine.config import require
 from timemachine.exercises import Findings, Picture
-from timemachine.exercises.comparison import estimate
 from timemachine.exercises.drawing import COLOURS, MARKERS, panels
-from timemachine.exercises.groups import ended, grouped, missing
-from timemachine.exercises.outcomes import DEFINITION, LR, THETA, VAL, counted, largest_norm, learns, radius_name, share
+from timemachine.exercises.groups import book_rate, ended, grouped, missing, reads_tokens
+from timemachine.exercises.outcomes import LR, THETA, counted, definition, largest_norm, radius_name, share, validation
 from timemachine.run.jobs import Job
 
+TITLE_OF_TOKENS = "Next edition, exercise 4: Replace tanh with ReLU. Do you still need gradient clipping? Why?"
 ACTIVATION, RHO = "model.activation", "callbacks.spectral_radius.rho"
 NAMES = {"tanh": "tanh", "relu": "ReLU"}
 WIDE = 0.9  # spectral radius from which on the answer counts runs
@@ -40,6 +40,7 @@ def findings(jobs: list[Job]) -> Findings:
     """Report how many runs learn, one row per activation, initial spectral radius and rate."""
     runs = sorted(ended(jobs), key=lambda job: (job.settings[ACTIVATION], _rho(job), job.settings[LR]))
     radii = sorted({job.settings[THETA] for job in runs}, key=lambda theta: -(theta or math.inf))
+    bits = ", and bits per byte," if reads_tokens(runs) else ""
     return Findings(
         answer=_answer(jobs, runs),
         setting="The book's run with another activation, with the book's initial recurrent weights and with W_hh "
@@ -50,12 +51,13 @@ def findings(jobs: list[Job]) -> Findings:
         rows=[
             [NAMES[name], "as in the book" if rho is None else f"{rho:g}", f"{lr:g}"]
             + [counted(_with(group, theta)) for theta in radii]
-            + [f"{estimate(job.number(VAL) for job in filter(learns, _with(group, theta)))}" for theta in radii]
+            + [validation(_with(group, theta)) for theta in radii]
             + [f"{median(map(largest_norm, _with(group, None) or group)):.3g}"]
             for (name, rho, lr), group in grouped(runs, ACTIVATION, RHO, LR).items()
         ],
         notes=[
-            f"Validation: window perplexity of the runs that learn, mean ± half of its 95 % interval. {DEFINITION} "
+            f"Validation: window perplexity{bits} of the runs that learn, mean ± half of its 95 % interval. "
+            f"{definition(jobs)} "
             "Largest norm: of a gradient before clipping, in runs without clipping (inf: not finite)."
         ],
         figures={"outcome": _outcome(runs, radii)} if runs else {},
@@ -72,20 +74,16 @@ def _with(jobs: list[Job], theta: float | None) -> list[Job]:
 
 def _answer(jobs: list[Job], runs: list[Job]) -> str:
     relu = [job for job in runs if job.settings[ACTIVATION] == "relu"]
-    book, wide = (
-        [job for job in relu if not _rho(job) and job.settings[LR] == 1],
-        [it for it in relu if _rho(it) >= WIDE],
-    )
-    needed = {f"ReLU run with {weights} and {radius_name(theta)}": _with(found, theta)
-              for weights, found in (("the book's weights and rate", book), (f"an initial ρ from {WIDE} on", wide))
+    book = [job for job in relu if not _rho(job) and job.settings[LR] == book_rate(jobs)]
+    wide = [job for job in relu if _rho(job) >= WIDE]
+    needed = {f"ReLU run with the book's weights and rate and {radius_name(theta)}": _with(book, theta)
               for theta in (None, 1.0)}  # fmt: skip
     if line := missing(jobs, needed):
         return line
-    at_book = "Not at the book's settings" if share(_with(book, None)) == 1 else "Yes"
-    return (
-        f"{at_book}; with larger recurrent weights (a spectral radius from {WIDE} on) {counted(_with(wide, None))} "
-        f"runs learn without clipping and {counted(_with(wide, 1.0))} with it."
-    )
+    is_needed = "Not at the book's settings" if share(_with(book, None)) == 1 else "Yes"
+    where = f"with larger recurrent weights (a spectral radius from {WIDE} on)" if wide else "at the book's settings"
+    learn, clipped = (counted(_with(wide or book, theta)) for theta in (None, 1.0))
+    return f"{is_needed}; {where} {learn} runs learn without clipping and {clipped} with it."
 
 
 def _outcome(runs: list[Job], radii: list[float | None]) -> Picture:

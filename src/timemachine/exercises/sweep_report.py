@@ -13,7 +13,7 @@ import numpy as np
 
 import timemachine.exercises
 from timemachine.exercises import Findings
-from timemachine.exercises.groups import escaped, markdown, missing
+from timemachine.exercises.groups import escaped, markdown, missing, reads_tokens
 from timemachine.run.console import print_table, print_text
 from timemachine.run.files import link, write_figure, write_whole
 from timemachine.run.jobs import Job, print_jobs, table_of, varied, write_table
@@ -48,6 +48,7 @@ def write_report(folder: Path, exercise: str, jobs: list[Job]) -> None:
     title = "Sweep" if exercise == "none" else f"Exercise {escaped(exercise)}"
     if module.__doc__ and module.__name__.endswith(f".{exercise}"):
         title = module.__doc__.partition("\n")[0]
+        title = getattr(module, "TITLE_OF_TOKENS", title) if reads_tokens(jobs) else title
     answer = findings.answer if findings.rows else missing(jobs, {"run with a result": []})
     own = folder / "text.md"
     parts = [f"# {title}", escaped(answer), *pictures[:1]]

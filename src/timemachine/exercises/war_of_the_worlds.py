@@ -4,31 +4,42 @@ import math
 from textwrap import fill
 
 from timemachine.exercises import Findings
-from timemachine.exercises.books import IN_BITS, bits, books_read, by_training
+from timemachine.exercises.books import OF_TOKENS, TARGETS, bits, bits_of, books_read, by_training, explained
 from timemachine.exercises.comparison import UNDECIDED, Estimate, compare, estimate, holm
 from timemachine.exercises.drawing import panels, points_by_seed
-from timemachine.exercises.groups import missing
+from timemachine.exercises.groups import missing, reads_tokens, unit
 from timemachine.run.jobs import Job
+from timemachine.texts import CATALOGUE
 
-ASKED, NGRAM = "war_of_the_worlds", "witten_bell"
+TITLE_OF_TOKENS = "Next edition, exercise 9: How well does a model of The War of the Worlds predict The Time Machine?"
+NGRAM = "witten_bell"
 EASIER, HARDER = "easier", "harder"
+WHOLE = ", and the same network on 90 % of the novel, with a different 90 % for each excerpt"
+ALIKE = 1.05  # largest ratio of the bits of two books that a model predicts about equally well
 
 Training = tuple[str, int]  # training text, number of training characters
-Compared = dict[str, tuple[Estimate, str]]  # book or NGRAM -> its bits minus the model's bits on ASKED, verdict
+Compared = dict[str, tuple[Estimate, str]]  # book or NGRAM -> its bits minus those of the book asked about, verdict
+
+
+def asked_about(jobs: list[Job]) -> str:
+    """Return the book that the exercise asks about: the next edition exchanges the two novels."""
+    return "time_machine" if reads_tokens(jobs) else "war_of_the_worlds"
 
 
 def findings(jobs: list[Job]) -> Findings:
     """Report one row per book, with its bits per character after each training."""
-    groups = by_training(jobs)
+    groups, it_asks = by_training(jobs), asked_about(jobs)
+    title = CATALOGUE[it_asks].title
     books = books_read(job for group in groups.values() for job in group)
     own = {name for name, _ in groups}
-    places = sorted(books, key=lambda book: (book not in own, book != ASKED))  # the training novel comes first
-    others = [book for book in places if book != ASKED]
-    asked = {training: bits(group, ASKED) for training, group in groups.items()}
+    places = sorted(books, key=lambda book: (book not in own, book != it_asks))  # the training novel comes first
+    others = [book for book in places if book != it_asks]
+    asked = {training: bits(group, it_asks) for training, group in groups.items()}
     differences = {
         (training, it): compare(bits(group, book, model), asked[training])
         for training, group in groups.items()
-        for it, book, model in [*((book, book, "stream") for book in others), (NGRAM, ASKED, NGRAM)]
+        for it, book, model in [*((book, book, "stream") for book in others), (NGRAM, it_asks, NGRAM)]
+        if bits(group, book, model)
     }
     compared: dict[Training, Compared] = {training: {} for training in groups}
     for (training, it), claimed in holm(differences).items():
@@ -38,11 +49,12 @@ def findings(jobs: list[Job]) -> Findings:
     def cells(training: Training, group: list[Job], book: str) -> list[str]:
         found, verdict = compared[training].get(book, (estimate([]), UNDECIDED))
         more = f"{found:+.3f}" + (f", {verdict}" if verdict != UNDECIDED else "")
-        return [f"{estimate(bits(group, book).values()):.3f}", more if book != ASKED else ""]
+        return [f"{estimate(bits(group, book).values()):.3f}", more if book != it_asks else ""]
 
+    scored = OF_TOKENS if reads_tokens(jobs) else TARGETS
     figure, grid = panels(width=9)
     points = {
-        f"trained on {training[1]:,} characters": [
+        f"trained on {training[1]:,} {unit(jobs)}s": [
             [found - asked[training].get(excerpt, math.nan) for excerpt, found in bits(group, book).items()]
             for book in others
         ]
@@ -50,36 +62,44 @@ def findings(jobs: list[Job]) -> Findings:
     }
     points_by_seed(grid[0, 0], [fill(books[book][0], 12) for book in others], points)
     grid[0, 0].axhline(0, color="black", linewidth=1)
-    grid[0, 0].set_ylabel("bits per character vs.\nThe War of the Worlds")
+    grid[0, 0].set_ylabel(f"{bits_of(jobs)} vs.\n{title}")
     caption = "The training novel comes first. Points: training excerpts; bars: means."
-    heads = ((f"after {size:,}, bits", "vs. The War of the Worlds") for _, size in groups)
+    novel = "The War of the Worlds" if reads_tokens(jobs) else "The Time Machine"
+    per_byte = " per byte" if reads_tokens(jobs) else ""
+    heads = ((f"after {size:,}, bits{per_byte}", f"vs. {title}") for _, size in groups)
     return Findings(
-        setting="The book's run on excerpts of The Time Machine, and the same network on 90 % of the novel, with a "
-        "different 90 % for each excerpt. `data.start` rotates the text to start at that character. Each model reads "
-        "characters 15,032 to 135,031 of every book, counted from the start of the excerpt. In its own novel it reads "
-        "only text that it was not trained or validated on.",
-        answer=_answer(jobs, groups, compared),
+        setting=f"The book's run on excerpts of {novel}{'' if reads_tokens(jobs) else WHOLE}. `data.start` "
+        f"rotates the text to start at that character. Each model reads characters {scored.start:,} to "
+        f"{scored.stop - 1:,} of every book, counted from the start of the excerpt. In its own novel it reads only "
+        "text that it was not trained or validated on.",
+        answer=_answer(jobs, groups, compared, it_asks),
         columns=["read", "author", *(head for two in heads for head in two)],
         rows=[[*books[book], *(cell for item in groups.items() for cell in cells(*item, book))] for book in places],
         figures={"books": (figure, caption)} if groups else {},
         notes=[
-            f"{IN_BITS} Differences are paired by excerpt. *Easier* and *harder* mark the differences that are "
+            f"{explained(jobs)} Differences are paired by excerpt. *Easier* and *harder* mark the differences that are "
             "significant after Holm's correction for all of them together.",
-            *(f"The n-gram's bits on The War of the Worlds minus the model's, after {size:,} characters: "
-              f"{found[NGRAM][0]:+.3f}." for (_, size), found in compared.items()),
+            *(f"The n-gram's bits on {title} minus the model's, after {size:,} characters: "
+              f"{found[NGRAM][0]:+.3f}." for (_, size), found in compared.items() if NGRAM in found),
         ],
     )  # fmt: skip
 
 
-def _answer(jobs: list[Job], groups: dict[Training, list[Job]], compared: dict[Training, Compared]) -> str:
+def _answer(
+    jobs: list[Job], groups: dict[Training, list[Job]], compared: dict[Training, Compared], it_asks: str
+) -> str:
     """Return the answer for the first training that is not of the book asked about."""
-    found = [of for of, group in groups.items() if of[0] != ASKED and bits(group, ASKED)]
-    if line := missing(jobs, {"run on another text that read The War of the Worlds": found}):
+    found = [of for of, group in groups.items() if of[0] != it_asks and bits(group, it_asks)]
+    if line := missing(jobs, {f"run on another text that read {CATALOGUE[it_asks].title}": found}):
         return line
     training = found[0]
-    asked, own = (2 ** estimate(bits(groups[training], book).values()).mean for book in (ASKED, training[0]))
+    asked, own = (estimate(bits(groups[training], book).values()).mean for book in (it_asks, training[0]))
     others = [verdict for book, (_, verdict) in compared[training].items() if book not in (training[0], NGRAM)]
+    like = "About as well as" if asked < ALIKE * own else "Worse than"
+    scores = f"perplexity {2**asked:.1f} against {2**own:.1f}"
+    if reads_tokens(jobs):
+        scores = f"{asked:.2f} bits per byte against {own:.2f}"
     return (
-        f"About as well as the rest of its training novel: perplexity {asked:.1f} against {own:.1f}. Of {len(others)} "
+        f"{like} the rest of its training novel: {scores}. Of {len(others)} "
         f"books by other authors, {others.count(HARDER)} are harder to predict and {others.count(EASIER)} easier."
     )
