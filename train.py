@@ -13,13 +13,11 @@ from timemachine.run.record import Record
 def main(settings: Train, run: Record) -> None:
     """Train a model, test it, and leave its results in the run's folder."""
     windows = settings.data
+    corpus = find_corpus(windows.corpus, windows.search_dirs, windows.tokens)
     if settings.probes:
         from timemachine.exercises import probes
 
-        probes.check(settings.probes, settings.model.cell, windows.tokens.name)
-    corpus = find_corpus(windows.corpus, windows.search_dirs, windows.tokens)
-    if settings.probes:
-        probes.check_size(settings.probes, corpus)
+        probes.check(settings.probes, corpus, settings.model.cell)
 
     # These take seconds to import, so they come after the checks of the settings and the text.
     from lightning.pytorch import seed_everything

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from timemachine.config import REPOSITORY
+from timemachine.config import REPOSITORY, Tokens
+from timemachine.corpus import Corpus, find_corpus
 from timemachine.errors import SettingError
 from timemachine.exercises import probes
 from timemachine.run.jobs import load_jobs
@@ -47,21 +48,24 @@ def test_exercises_of_the_next_edition(exercise: str, program: Any, tmp_path: Pa
     assert {job.status for job in load_jobs(sweep)} <= {"completed", "diverged"}
 
 
-def test_probes_measure() -> None:
+def test_probes_measure(sample: Corpus) -> None:
     for module in probes.PROBES.values():
         assert callable(importlib.import_module(f"timemachine.exercises.{module}").measure)
-    probes.check([*probes.PROBES])
+    probes.check([*probes.PROBES], sample)
 
 
 @pytest.mark.parametrize(
-    ("names", "settings"),
+    ("names", "tokens", "cell"),
     [
-        *((["stream", name], {}) for name in ("trigram", "clipping", "how_low", "../exercises/relu")),
-        *(([name], {"tokens": "characters"}) for name in ("samples", "books", "reading")),
-        (["stream", "weights"], {"cell": "gru"}),
+        *(
+            (["stream", name], Tokens.letters, "rnn")
+            for name in ("trigram", "clipping", "how_low", "../exercises/relu")
+        ),
+        *(([name], Tokens.characters, "rnn") for name in ("samples", "books", "reading")),
+        (["stream", "weights"], Tokens.letters, "gru"),
     ],
 )
-def test_invalid_probes_are_rejected(names: list[str], settings: dict[str, Any]) -> None:
+def test_invalid_probes_are_rejected(names: list[str], tokens: Tokens, cell: str) -> None:
     """Unknown probes, and probes that require the book's letters or its cell."""
     with pytest.raises(SettingError, match=rf"^probes=\[{re.escape(','.join(names))}\]: .*{re.escape(names[-1])}"):
-        probes.check(names, **settings)
+        probes.check(names, find_corpus("sample", [], tokens), cell)

@@ -154,7 +154,7 @@ def test_whole_text_readers_are_rejected(sample: Corpus) -> None:
     with pytest.raises(SettingError, match=r"^training\.teacher=1: [^\n]*$"):
         train_loader(data, Training(carry_state=True, teacher=1))
     with pytest.raises(SettingError, match=r"^probes=\[stream\]: [^\n]*$"):
-        probes.check_size(["stream"], data.corpus)
+        probes.check(["stream"], data.corpus)
     with patch.object(scores, "MAX_SCORED", 1000), pytest.raises(SettingError, match=r"^data\.corpus=[^\n]*$"):
         scores.as_trained({"settings": {"data": {"num_steps": 4}}}, data.corpus, data.vocab)
 

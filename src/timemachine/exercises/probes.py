@@ -36,24 +36,20 @@ ONLY = {  # module -> setting that it requires: it reads the RNN's weights, or w
 }
 
 
-def check(names: list[str], cell: str = "rnn", tokens: str = "letters") -> None:
-    """Raise SettingError for a name that is not a probe, or a probe that does not support this cell or these tokens."""
+def check(names: list[str], corpus: Corpus, cell: str = "rnn") -> None:
+    """Raise SettingError for a name that is not a probe, and a probe that does not support this text or cell."""
+    given = f"probes=[{','.join(names)}]"
     for name in names:
-        given = f"probes=[{','.join(names)}]"
         if name not in PROBES:
             nearest = (get_close_matches(name, PROBES, 1) or list(PROBES))[0]
             raise SettingError(f"{given}: {name} not found; type for example probes=[{nearest}] ({', '.join(PROBES)})")
         setting, supported = ONLY.get(PROBES[name], ("", ()))
-        if setting and {"model.cell": cell, "data.tokens": tokens}[setting] not in supported:
+        if setting and {"model.cell": cell, "data.tokens": corpus.tokens.name}[setting] not in supported:
             requires = f"{name} requires {setting}={' or '.join(supported)}"
             raise SettingError(f"{given}: {requires}; type another probe, or {setting}={supported[0]}")
-
-
-def check_size(names: list[str], corpus: Corpus) -> None:
-    """Raise SettingError for a text that is not held in memory, since probes read the whole text."""
-    if corpus.is_large:
+    if corpus.is_large:  # probes read the whole text
         rule = f"not supported for texts above {LARGE >> 20} MB (data.corpus={format_value(corpus.source)})"
-        raise SettingError(f"probes=[{','.join(names)}]: {rule}; type probes=[]")
+        raise SettingError(f"{given}: {rule}; type probes=[]")
 
 
 def measure(names: list[str], model: "RNNLMScratch", data: "TimeMachine") -> dict[str, Any]:
