@@ -11,6 +11,7 @@ import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -18,7 +19,7 @@ import numpy as np
 from tests.support.kept import REFERENCE, leave_sweep, table
 from timemachine.config import REPOSITORY
 from timemachine.exercises import how_low
-from timemachine.exercises.comparison import estimate
+from timemachine.exercises.comparison import compare, estimate
 from timemachine.exercises.groups import markdown
 from timemachine.exercises.sweep_report import write_report
 from timemachine.run.jobs import load_jobs
@@ -27,6 +28,11 @@ EXERCISES = ("history", "one_hot_is_embedding", "hyperparameters", "how_low", "e
              "other_authors", "sampling", "clipping", "relu", "excerpts", "cells", "next_edition/history",
              "next_edition/hyperparameters", "next_edition/clipping", "next_edition/relu", "small_data", "vocabulary",
              "tying", "next_edition/war_of_the_worlds")  # fmt: skip
+MODELS = (  # of the next edition's table: its label, `model.cell`, `model.sigma`
+    ("`recipe=next_edition`: the RNN from scratch", "rnn", 0.01),
+    ("with initial weights as large as those of `nn.RNN`, `model.sigma=0.051`", "rnn", 0.051),
+    ("two layers, `model.cell=deep_rnn`", "deep_rnn", 0.01),
+)
 FIGURE = re.compile(r"^!\[(.*)\]\((\w+\.png)\)$", re.MULTILINE)
 EFFORT = re.compile(r"^(\d+) runs \(.*\) in ([\d.]+) minutes; .*$", re.MULTILINE)
 STEPS = {  # label in README -> label in the table
@@ -115,9 +121,15 @@ def book_in_a_line() -> str:
     )
 
 
+def next_edition_jobs(cell: str = "rnn", sigma: float = 0.01) -> dict[int, dict[str, Any]]:
+    """Return the next edition's runs of a cell and a scale of the initial weights, by seed."""
+    jobs = table(REFERENCE / "next_edition/summary.csv")
+    return {job["seed"]: job for job in jobs if (job["model.cell"], job["model.sigma"]) == (cell, sigma)}
+
+
 def next_edition() -> str:
     """Return README's text on the next edition's run."""
-    jobs = table(REFERENCE / "next_edition/summary.csv")
+    jobs = next_edition_jobs().values()
     val, val_bits, rest, rest_bits = (
         f"{estimate(job[f'{split}/{unit}'] for job in jobs):{form}}"
         for split in ("val", "test")
@@ -127,6 +139,23 @@ def next_edition() -> str:
         f"Over {len(jobs)} seeds the validation perplexity is {val} ({val_bits} bits per byte), and {rest} "
         f"({rest_bits}) on the rest of the novel."
     )
+
+
+def next_edition_models() -> str:
+    """Return the table of the next edition's model and others with its settings."""
+    rows, scratch = [], next_edition_jobs()
+    for name, cell, sigma in MODELS:
+        jobs = next_edition_jobs(cell, sigma)
+        perplexity, bits, rest = (
+            f"{estimate(job[column] for job in jobs.values()):{form}}"
+            for column, form in (("val/perplexity", ".1f"), ("val/bits_per_byte", ".3f"), ("test/bits_per_byte", ".3f"))
+        )
+        in_bits = [{seed: run["val/bits_per_byte"] for seed, run in runs.items()} for runs in (jobs, scratch)]
+        more = f"{compare(*in_bits):+.3f}" if jobs != scratch else ""
+        train = f"{estimate(job['train/perplexity'] for job in jobs.values()):.1f}"
+        rows.append([name, str(len(jobs)), train, perplexity, bits, more, rest])
+    scores = ["training: perplexity", "validation: perplexity", "bits per byte", "minus the first row"]
+    return markdown(["", "seeds", *scores, "rest of the novel: bits per byte"], rows)
 
 
 def characters() -> str:
@@ -150,6 +179,7 @@ SECTIONS: dict[str, dict[str, Callable[[], str]]] = {  # page -> name of the mar
     "README.md": {"book": book_in_a_line, "answers": answers_in_a_line, "next_edition": next_edition},
     "sweeps/README.md": {"book": book, "answers": answers},
     "sweeps/characters.md": {"characters": characters},
+    "sweeps/next_edition.md": {"models": next_edition_models},
     "sweeps/speed.md": {"speed": speed},
 }
 
