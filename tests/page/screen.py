@@ -182,7 +182,7 @@ def compare_memory(shown: Shown) -> None:
     expected = [[str(s), f"{bits:.3f}"] for s, bits in reversed(list(enumerate(back)))]
     shown.page.wait_for_function("() => !find('memory').matches('.measuring')")
     titles = shown.page.eval_on_selector_all("#memory > *", "bars => bars.map(bar => bar.title)")
-    assert [numbers(title) for title in titles] == expected
+    assert [numbers(title.rpartition("”")[2]) for title in titles] == expected
     reach = max(s for s, bits in enumerate(back) if bits >= 0.01 * back[0])
     said = numbers(shown.says("#memory-said").rpartition("”")[2])
     assert said == [f"{back[0]:.2f}", *([str(reach)] if 0 < reach < len(back) - 1 else [])]
