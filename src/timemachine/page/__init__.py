@@ -91,14 +91,8 @@ def check_model(model: "RNNLMScratch") -> None:
             raise SettingError(f"model.{name}={format_value(network[name])}: not supported by the page; use {instead}")
     if (size := size_of(model)) > MAX_BYTES:
         rule = f"the weights take {size / 1e6:.1f} MB of the page, which has a limit of {MAX_BYTES / 1e6:.0f} MB"
-        # The model has H(H + b) + c weights; the largest H within the limit solves a quadratic equation.
-        H, b = network["hiddens"], 1 + model.rnn.W_xh.shape[0] + model.vocab_size
-        c = sum(weight.numel() for weight in model.parameters()) - H * (H + b)
-        most = (math.isqrt(b * b + 4 * (MAX_BYTES * 3 // 16 - c)) - b) // 2
-        instead = (
-            f"model.hiddens={most} or fewer" if most > 0 else "a larger data.min_count, or a smaller data.vocab_size"
-        )
-        raise SettingError(f"model.hiddens={H}: {rule}; use {instead}")
+        instead = "a smaller model.hiddens or data.vocab_size, or a larger data.min_count"
+        raise SettingError(f"model.hiddens={network['hiddens']}: {rule}; use {instead}")
 
 
 def size_of(model: "RNNLMScratch", num_epochs: int = 0) -> int:
