@@ -6,6 +6,7 @@ from functools import partial
 from timemachine.cli.program import training_program
 from timemachine.config import Backward, Train, Training, to_dict, windows_of
 from timemachine.corpus import find_corpus
+from timemachine.run.console import print_beginning, print_size, print_text
 from timemachine.run.record import Record
 
 
@@ -21,6 +22,10 @@ def main(settings: Train, run: Record) -> None:
     if settings.probes:
         probes.check_size(settings.probes, corpus)
 
+    beginning = partial(print_beginning, settings.model.cell, settings.model.hiddens, corpus.title)
+    needs_run = settings.init_from is not None or run.is_resumed  # which may still be refused
+    if run.role.prints and not needs_run:
+        beginning()
     # These take seconds to import: by now mistakes in the settings have been found.
     from lightning.pytorch import seed_everything
 
@@ -30,7 +35,6 @@ def main(settings: Train, run: Record) -> None:
     from timemachine.language_model import RNNLMScratch
     from timemachine.page.epochs import EpochWeights, write_page
     from timemachine.run.checkpoint import checkpoint_to_resume, load_parent_weights
-    from timemachine.run.console import print_beginning, print_text
     from timemachine.run.finish import finish
     from timemachine.run.trainer import build_trainer, errors_in_one_line, open_loggers
 
@@ -54,7 +58,9 @@ def main(settings: Train, run: Record) -> None:
     checkpoint = checkpoint_to_resume(run, model, data) if run.is_resumed else None
     run.describe(data, model)
     if run.role.prints:
-        print_beginning(run.summary)
+        if needs_run:
+            beginning()
+        print_size(run.summary)
         if lost := lost_letters(corpus):
             print_text(lost)
     if settings.training.teacher and run.role.prints:

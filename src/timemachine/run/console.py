@@ -16,13 +16,15 @@ def short(perplexity: float, decimals: int = 3) -> str:
     return f"{perplexity:.{decimals}f}" if perplexity < 1e6 else f"{perplexity:.3g}"
 
 
-def print_beginning(summary: dict[str, Any]) -> None:
-    """Print which model a run trains on which text. Guessing each token alike has the vocabulary as its perplexity."""
-    network, corpus = summary["settings"]["model"], summary["corpus"]
-    cell = CELL_NAMES.get(network["cell"], f"the cell {network['cell']}")
-    size = f"{network['hiddens']:,} hidden units, {summary['parameters']:,} weights"
-    guessing = f"Guessing has a perplexity of {corpus['vocabulary']:,}."
-    print_text(f"Training {cell} ({size}) on {corpus['title']}. {guessing}")
+def print_beginning(cell: str, hiddens: int, title: str) -> None:
+    """Print which model a run trains on which text."""
+    print_text(f"Training {CELL_NAMES.get(cell, f'the cell {cell}')} with {hiddens:,} hidden units on {title}.")
+
+
+def print_size(summary: dict[str, Any]) -> None:
+    """Print the size of the model. Guessing each token alike has the vocabulary as its perplexity."""
+    guessing = f"Guessing has a perplexity of {summary['corpus']['vocabulary']:,}."
+    print_text(f"It has {summary['parameters']:,} weights. {guessing}")
 
 
 def printable(text: str) -> str:
