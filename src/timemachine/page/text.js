@@ -2,7 +2,7 @@
 // goes in as if it were typed, so that Ctrl-Z undoes it.
 
 const GHOST = 20, MORE = 200; // tokens that the grey text has, and that one click writes
-const FIRST = "the time traveller "; // the text at first
+const FIRST = "the time machine "; // the text at first
 const MOST_NAMED = 20; // characters that one line names
 const box = find("text"), FULL = `The box is full: it takes ${box.maxLength.toLocaleString("en")} characters.`;
 let ghost = "", dismissed = false, speaking = 0;
