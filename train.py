@@ -6,6 +6,7 @@ from functools import partial
 from timemachine.cli.program import training_program
 from timemachine.config import Backward, Train, Training, to_dict, windows_of
 from timemachine.corpus import find_corpus
+from timemachine.run.console import print_beginning, print_size, print_text
 from timemachine.run.record import Record
 
 
@@ -19,6 +20,9 @@ def main(settings: Train, run: Record) -> None:
 
         probes.check(settings.probes, corpus, settings.model.cell)
 
+    if run.role.prints:
+        print_beginning(settings.model.cell, settings.model.hiddens, corpus.title)
+
     # These take seconds to import, so they come after the checks of the settings and the text.
     from lightning.pytorch import seed_everything
 
@@ -28,7 +32,6 @@ def main(settings: Train, run: Record) -> None:
     from timemachine.language_model import RNNLMScratch
     from timemachine.page.epochs import EpochWeights, write_page
     from timemachine.run.checkpoint import checkpoint_to_resume, load_parent_weights
-    from timemachine.run.console import print_beginning, print_text
     from timemachine.run.finish import finish
     from timemachine.run.trainer import build_trainer, errors_in_one_line, open_loggers
 
@@ -52,11 +55,11 @@ def main(settings: Train, run: Record) -> None:
     checkpoint = checkpoint_to_resume(run, model, data) if run.is_resumed else None
     run.describe(data, model)
     if run.role.prints:
-        print_beginning(run.summary)
+        print_size(run.summary["parameters"], len(data.vocab))
         if lost := lost_letters(corpus):
             print_text(lost)
-    if settings.training.teacher and run.role.prints:
-        print("teacher       learns and generates text before the first epoch", flush=True)
+        if settings.training.teacher:
+            print("teacher       learns and generates text before the first epoch", flush=True)
     with open_loggers(settings, run) as configured:
         others = probes.callbacks(settings.probes) if settings.probes else []
         if run.role.sweep is None and run.role.writes:

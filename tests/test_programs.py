@@ -57,7 +57,9 @@ def test_output(short_run: Run) -> None:
     for name in ("train/perplexity", "val/perplexity", "val/bits_per_byte", "test/perplexity"):
         assert re.search(rf"^  {name} +{epochs[-1][name]:.3f} +epoch 2 *$", done.stdout, re.MULTILINE)
     assert f" validation   {short_run.text('sample.txt').rstrip()}\n" in done.stdout  # after the last epoch
-    assert f"{28 * 8 + 8 * 8 + 8 + 8 * 28 + 28:,} weights" in done.stdout.splitlines()[0]
+    beginning, size, *_ = done.stdout.splitlines()
+    assert beginning.startswith("Training an RNN with 8 hidden units on ")
+    assert f"{28 * 8 + 8 * 8 + 8 + 8 * 28 + 28:,} weights" in size
     acted = sum(row["grad_norm"] > 0.15 for row in rows(short_run.folder / "steps.csv"))
     assert 0 < acted < 20 and re.search(rf"clipping acted in +{acted} of 20 steps", done.stdout)
     assert f'"{short_run.text("sample.txt")[:-1]}"\n' in done.stdout  # without the final line break

@@ -182,7 +182,7 @@ def compare_memory(shown: Shown) -> None:
     expected = [[str(s), f"{bits:.3f}"] for s, bits in reversed(list(enumerate(back)))]
     shown.page.wait_for_function("() => !find('memory').matches('.measuring')")
     titles = shown.page.eval_on_selector_all("#memory > *", "bars => bars.map(bar => bar.title)")
-    assert [numbers(title) for title in titles] == expected
+    assert [numbers(title.rpartition("”")[2]) for title in titles] == expected
     reach = max(s for s, bits in enumerate(back) if bits >= 0.01 * back[0])
     said = numbers(shown.says("#memory-said").rpartition("”")[2])
     assert said == [f"{back[0]:.2f}", *([str(reach)] if 0 < reach < len(back) - 1 else [])]
@@ -201,14 +201,15 @@ def compare_forgetting(shown: Shown) -> None:
 
 
 def bars(vocab: Vocab, P: Tensor, count: int, follows: int | None = None, written: Tensor | None = None) -> list[Bar]:
-    """Return bars of the likeliest tokens. The last one is the next token of the text, `follows`, if not among them."""
+    """Return bars of the likeliest tokens. A less likely next token of the text, `follows`, is the sixth."""
     order = P.argsort(descending=True).tolist()
-    shown = order[:count]
-    if follows is not None and follows not in shown:
-        shown[-1] = follows
+    shown = [*order]
+    if follows in order[6:]:
+        shown.remove(follows)
+        shown.insert(5, follows)
     rows = []
-    for character, likelier in zip(shown, order, strict=False):
-        rank = f"{order.index(character) + 1}. " if character != likelier else ""
+    for character, likelier in zip(shown[:count], order, strict=False):
+        rank = f"{order.index(character) + 1}. " if character == follows != likelier else ""
         p, chance = float(P[character]), float(written[character]) if written is not None else 0.0
         rows.append((f"{rank}{sign(vocab.idx_to_token[character])}", percent(p), 100 * p, 100 * chance))
     longest = max(length for row in rows for length in row[2:])

@@ -28,7 +28,7 @@ from tests.page.models import (
     surprises,
     vocab_of,
 )
-from tests.page.screen import Shown, compare, compare_forgetting, numbers, settle, sign, tokens_of
+from tests.page.screen import BACK, Shown, compare, compare_forgetting, numbers, settle, sign, tokens_of
 from timemachine.bpe import to_bytes
 from timemachine.config import Tokens
 from timemachine.texts.normalisation import normalise
@@ -273,6 +273,27 @@ def test_forgetting_example(open_page: Open) -> None:
     assert set(re.findall(r"\d", page.text_content("#spaces") or "")) == {"1", "2"}
     box(page).fill("it has")
     assert page.locator("#spaces").is_hidden()
+
+
+def test_charts_by_keyboard(open_page: Open) -> None:
+    """Arrow keys select a bar of the memory chart, which says its value, and one of the next character, to write it."""
+    page, text = open_page("tanh"), "it has a time"
+    type_text(page, text)
+    page.wait_for_function("() => !find('memory').matches('.measuring')")
+    chart, back = page.locator("#memory"), memory(exact_model(), LETTERS, text, BACK)
+    for key, place in (("ArrowLeft", 1), ("ArrowLeft", 2), ("ArrowRight", 1), ("Home", len(text) - 1), ("End", 0)):
+        chart.press(key)
+        said = chart.get_attribute("aria-valuetext") or ""
+        assert numbers(said) == [str(place), f"{back[place]:.3f}"] and f"“{sign(text[-1 - place])}”" in said
+        assert page.text_content("#memory-chosen") == said
+        assert chart.get_attribute("aria-valuenow") == str(-place)
+    rows = page.locator("#bars button:enabled")
+    assert rows.evaluate_all("rows => rows.map(row => row.tabIndex)") == [0] + [-1] * (rows.count() - 1)
+    rows.first.press("ArrowDown")
+    character = page.evaluate("model.tokens[document.activeElement.dataset.character]")
+    assert rows.nth(1).get_attribute("aria-label") == page.evaluate("document.activeElement.ariaLabel")
+    page.keyboard.press("Enter")
+    assert value(page) == text + character
 
 
 # Play

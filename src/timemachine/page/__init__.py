@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from timemachine.config import Data, format_value, to_dict, windows_of
 from timemachine.errors import SettingError
-from timemachine.run.console import short
 
 if TYPE_CHECKING:  # these import torch, which takes seconds
     from torch import Tensor
@@ -59,16 +58,15 @@ def make_page(
     check_model(model)
     network: dict[str, Any] = dict(model.hparams)
     weights = _weights_of(dict(model.named_parameters()))
-    num_weights = sum(weight.numel() for weight in weights.values())
+    size = sum(weight.numel() for weight in weights.values())
     title, settings = summary["corpus"]["title"], summary["settings"]
     metrics = {name: float(value) for name, value in summary["metrics"].items()}  # "nan" in summary.json
     metrics = {name: value for name, value in metrics.items() if math.isfinite(value)}
-    table = [("text", title), ("seed", str(settings["seed"]))]
+    table = [("text", title), ("status", summary["status"]), ("weights", f"{size:,}"), ("seed", str(settings["seed"]))]
     for section, names in SHOWN.items():
         values = settings[section]
         table += [(f"{section}.{name}", format_value(values[name])) for name in names or values]
     run = {
-        "about": _about(summary, network, num_weights, metrics),
         "table": table + [(name, f"{value:,.6g}") for name, value in metrics.items()],
         "tokens": vocab.idx_to_token,
         "kind": vocab.kind.name,
@@ -91,14 +89,8 @@ def check_model(model: "RNNLMScratch") -> None:
             raise SettingError(f"model.{name}={format_value(network[name])}: not supported by the page; use {instead}")
     if (size := size_of(model)) > MAX_BYTES:
         rule = f"the weights take {size / 1e6:.1f} MB of the page, which has a limit of {MAX_BYTES / 1e6:.0f} MB"
-        # The model has H(H + b) + c weights; the largest H within the limit solves a quadratic equation.
-        H, b = network["hiddens"], 1 + model.rnn.W_xh.shape[0] + model.vocab_size
-        c = sum(weight.numel() for weight in model.parameters()) - H * (H + b)
-        most = (math.isqrt(b * b + 4 * (MAX_BYTES * 3 // 16 - c)) - b) // 2
-        instead = (
-            f"model.hiddens={most} or fewer" if most > 0 else "a larger data.min_count, or a smaller data.vocab_size"
-        )
-        raise SettingError(f"model.hiddens={H}: {rule}; use {instead}")
+        instead = "a smaller model.hiddens or data.vocab_size, or a larger data.min_count"
+        raise SettingError(f"model.hiddens={network['hiddens']}: {rule}; use {instead}")
 
 
 def size_of(model: "RNNLMScratch", num_epochs: int = 0) -> int:
@@ -141,20 +133,6 @@ def _weights_of(parameters: "dict[str, Tensor]") -> "dict[str, Tensor]":
 def _sent(weights: "dict[str, Tensor]", dtype: str) -> dict[str, str]:
     """Return weights in base64, after conversion to a NumPy dtype."""
     return {name: _base64(weight.numpy().astype(dtype).tobytes()) for name, weight in weights.items()}
-
-
-def _about(summary: dict[str, Any], network: dict[str, Any], num_weights: int, metrics: dict[str, float]) -> str:
-    embeds = network["input"] == "embedding"
-    reads = f"embeddings of width {network['embedding_dim']}" if embeds else "one-hot inputs"
-    units = f"{network['hiddens']} hidden unit{'s' * (network['hiddens'] != 1)}"
-    where = {"train": "in training", "val": "in validation", "test": "in the test"}
-    splits = [split for split in where if f"{split}/perplexity" in metrics]
-    found = ", ".join(f"{short(metrics[f'{split}/perplexity'])} {where[split]}" for split in splits)
-    end = " Its training diverged." if summary["status"] == "diverged" else ""
-    return (
-        f"A recurrent network of {num_weights:,} numbers that has read {summary['corpus']['title']}: {units}, "
-        f"{network['activation']}, {reads}{f'; perplexity {found}' if found else ''}.{end}"
-    )
 
 
 def fill(title: str, run: dict[str, Any]) -> bytes:

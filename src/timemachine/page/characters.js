@@ -31,12 +31,13 @@ function barRow(name) {
 
 /**
  * Fill rows with the likeliest characters, in order; `was`, which is the one that stands in the text, is marked, and in
- * the last row if it is not among them. `drawn`: the chance that each is written, a second bar. The longest bar has the
+ * the last row in view if it comes later. `drawn`: the chance that each is written, a second bar. The longest bar has the
  * whole width.
  */
 function drawBars(rows, model, P, { was = null, drawn = null } = {}) {
-  const order = ranked(P).slice(0, rows.length), place = was === null ? 0 : P.filter((p) => p > P[was]).length;
-  if (was !== null && !order.includes(was)) order[rows.length - 1] = was;
+  const order = ranked(P), place = was === null ? 0 : P.filter((p) => p > P[was]).length;
+  if (place >= EXPECTED) order.splice(EXPECTED - 1, 0, ...order.splice(order.indexOf(was), 1));
+  order.length = rows.length;
   const lengths = order.map((character) => [P[character], drawn ? drawn[character] : 0]), most = Math.max(...lengths.flat());
   rows.forEach((row, rank) => {
     const character = order[rank], [key, track, number] = row.children, token = model.tokens[character];

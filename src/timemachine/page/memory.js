@@ -4,6 +4,7 @@ const BEYOND = 8, MOST_BACK = 64; // characters beyond the training's windows, a
 const LEAST = 0.1; // bits at the top of the chart
 const SAME_BITS = 0.005; // what differs by less is called the same
 let measuring = 0; // so that a measurement ends when another begins
+let chosenBar = 0; // how far back the place is whose bits are said
 
 /** Measure and draw, in slices, so that no key waits. */
 function drawMemory(t) {
@@ -29,7 +30,7 @@ function drawChart(chart, t, bits) {
     const column = made("span", "", "back"), bar = made("i");
     bar.style.height = `${(100 * value) / most}%`;
     column.append(bar, made("b", shown(typed[t - back]).replace(/^U\+.+/, "□")));
-    column.title = `${back} back: ${value.toFixed(3)} bits`;
+    column.title = `“${shown(typed[t - back])}”, ${back} back: ${value.toFixed(3)} bits`;
     column.classList.toggle("window", back === run.window);
     return column;
   }).reverse());
@@ -42,7 +43,20 @@ function drawChart(chart, t, bits) {
   find("memory-said").textContent =
     `Another ${noun} in the place of “${shown(typed[t])}” changes the prediction by ${bits[0].toFixed(2)} bits on average.${reach}`;
   find("memory-axis").textContent = `0 to ${most.toFixed(2)} bits${window}${farther}`;
-  chart.setAttribute("aria-label", bits.map((value, s) => `${s} back ${value.toFixed(3)} bits`).slice(0, 12).join(", "));
+  chart.setAttribute("aria-valuemin", 1 - bits.length);
+  chooseBar(Math.min(chosenBar, bits.length - 1));
+}
+
+/** Say and mark how much a place matters, so many back. */
+function chooseBar(back) {
+  const chart = find("memory"), column = chart.children[chart.children.length - 1 - back];
+  if (!column) return;
+  chosenBar = back;
+  chart.querySelector(".at")?.classList.remove("at");
+  column.classList.add("at");
+  find("memory-chosen").textContent = column.title;
+  chart.setAttribute("aria-valuenow", -back);
+  chart.setAttribute("aria-valuetext", column.title);
 }
 
 /** Say what forgetting changes; `whole` is the reading of the same text that has forgotten nothing. */
@@ -71,6 +85,12 @@ function forgetBefore(t) {
 }
 
 function listenToMemory() {
+  const chart = find("memory"), lastBar = () => chart.children.length - 1;
+  listenToArrows(chart, () => lastBar() - chosenBar, lastBar, (place) => chooseBar(lastBar() - place));
+  for (const name of ["pointermove", "click"]) chart.addEventListener(name, ({ target }) => {
+    const place = [...chart.children].indexOf(target.closest(".back"));
+    if (place >= 0) chooseBar(lastBar() - place);
+  });
   find("forget").addEventListener("click", () => forgetBefore(reading.start ? 0 : at()));
   find("forget-example").hidden ||= noun === "token"; // whose places are others
 }

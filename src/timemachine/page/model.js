@@ -139,14 +139,8 @@ class Model {
 
   /** Return the index that is emitted: the likeliest where alpha is null, else one drawn from P^alpha. */
   choice(logits, alpha, random) {
-    if (alpha === null) {
-      let best = this.unk === 0 ? 1 : 0;
-      for (let index = best; index < this.size; index++) {
-        if (index !== this.unk && logits[index] > logits[best]) best = index;
-      }
-      return best;
-    }
-    const P = this.probabilities(logits, alpha, true);
+    const P = this.probabilities(logits, alpha ?? 1, true);
+    if (alpha === null) return P.reduce((best, p, index) => (p > P[best] ? index : best), 0);
     let left = random(), last = 0;
     for (let index = 0; index < this.size; index++) {
       if (P[index] === 0) continue;

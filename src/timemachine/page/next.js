@@ -1,6 +1,6 @@
 // What the model expected at the chosen character and expects after it, how the next one is chosen, and what α does.
 
-const LIKELIEST = 30, EXPECTED = 6; // tokens that the bars show
+const LIKELIEST = 30, EXPECTED = 6; // tokens that the bars show, of which so many are in view
 const ALPHAS = [0.5, 1, 2, 8], SAMPLE = { character: 80, token: 40 }; // side by side, and the length of each
 
 /** Return a random source for this text and seed, so that the same two give the same continuation. */
@@ -10,21 +10,20 @@ function source() {
 
 /** Draw what is expected after the token at t. */
 function drawNext(t) {
-  const P = reading.next(t), logits = model.logits(reading.states[t]);
-  let drawn = model.probabilities(logits, chosen.alpha ?? 1, true);
-  if (chosen.alpha === null) {
-    const likeliest = model.choice(logits, null);
-    drawn = drawn.map((_, index) => (index === likeliest ? 1 : 0));
-  }
-  find("after").textContent = `After “${shownText(t)}”${t < last() ? ", inside the text" : ""}`;
-  drawBars([...find("bars").children], model, P, { drawn, was: t < last() ? reading.characters[t + 1] : null });
+  const P = reading.next(t), logits = model.logits(reading.states[t]), rows = [...find("bars").children];
+  const chances = model.probabilities(logits, chosen.alpha ?? 1, true), likeliest = model.choice(logits, null);
+  const drawn = chosen.alpha === null ? chances.map((_, index) => Number(index === likeliest)) : chances;
+  find("after").textContent = `After “${shownText(t)}”`;
+  drawBars(rows, model, P, { drawn, was: t < last() ? reading.characters[t + 1] : null });
   const isWithin = /^[\udc80-\udcbf]/u.test(typed[t + 1] ?? ""); // a character, of which the next token has more bytes
-  for (const row of find("bars").children) {
+  for (const row of rows) {
     const index = Number(row.dataset.character);
     const isTrue = row.matches(".was"), share = isTrue ? Math.min(1, reading.surprises[t + 1] / MOST_BITS) : 0;
     row.firstChild.style.background = isTrue ? `rgb(var(--hot) / calc(${share.toFixed(3)} * var(--most-hot)))` : "";
     row.disabled = index === model.unk || isWithin || BYTE.test(model.tokens[index]); // the box takes whole characters
   }
+  const free = rows.filter((row) => !row.disabled); // one of them is a stop for Tab
+  if (!free.some((row) => row.tabIndex === 0)) rows.forEach((row) => (row.tabIndex = row === free[0] ? 0 : -1));
 }
 
 /** Draw what was expected before the token at t. */

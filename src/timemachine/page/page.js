@@ -99,7 +99,6 @@ function sayEpoch() {
 }
 
 function begin() {
-  find("about").textContent = run.about;
   for (const [name, value] of run.table) {
     const line = made("tr"), heading = made("th", name);
     heading.scope = "row";
@@ -107,9 +106,9 @@ function begin() {
     find("run-table").append(line);
   }
   find("reads").textContent = {
-    letters: "The model sees only a to z and single spaces.",
-    characters: "The model sees every character; ↵ is a line break.",
-    bpe: "The model sees tokens; ↵ is a line break.",
+    letters: "It sees only a to z and single spaces, ␣.",
+    characters: "It sees every character; ␣ is a space, ↵ a line break.",
+    bpe: "It sees tokens; ␣ is a space, ↵ a line break.",
   }[run.kind];
   find("training").hidden = run.epochs.length < 2;
   Object.assign(find("epoch"), { max: run.epochs.length - 1, value: chosen.epoch });

@@ -14,7 +14,7 @@ function drawRecurrence(t) {
   for (const [name, vector, most, what] of steps) {
     const place = find(name);
     drawVectors(place, [vector], 1, most);
-    place.nextElementSibling.lastElementChild.innerText = `${what}${what && "\n"}scale ${short(most)}`;
+    place.nextElementSibling.lastElementChild.innerText = `${what}${what && "\n"}± ${short(most)}`;
   }
   find("x").textContent = shown(typed[t]);
   const unit = chosen.unit ?? run.units[0]?.unit ?? run.order[0];

@@ -81,13 +81,18 @@ function listenToPointer(element, placeOf) {
   });
 }
 
-function listenToStrip() {
-  for (const place of [strip, canvas]) place.addEventListener("keydown", (event) => {
+/** Let the keys of a slider choose a place from 0 to the last one. */
+function listenToArrows(element, placeOf, lastOf, chooseAt) {
+  element.addEventListener("keydown", (event) => {
     const steps = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, Home: -Infinity, End: Infinity };
     if (!(event.key in steps)) return;
     event.preventDefault();
-    choose(Math.max(0, Math.min(at() + steps[event.key], last())));
+    chooseAt(Math.max(0, Math.min(placeOf() + steps[event.key], lastOf())));
   });
+}
+
+function listenToStrip() {
+  for (const place of [strip, canvas]) listenToArrows(place, at, last, choose);
   listenToPointer(strip, (x, y) => {
     const t = [...strip.children].indexOf(document.elementFromPoint(x, y));
     return t < 0 ? null : t;

@@ -2,9 +2,9 @@
 // goes in as if it were typed, so that Ctrl-Z undoes it.
 
 const GHOST = 20, MORE = 200; // tokens that the grey text has, and that one click writes
-const FIRST = "the time traveller "; // the text at first
+const FIRST = "the time machine "; // the text at first
 const MOST_NAMED = 20; // characters that one line names
-const box = find("text");
+const box = find("text"), FULL = `The box is full: it takes ${box.maxLength.toLocaleString("en")} characters.`;
 let ghost = "", dismissed = false, speaking = 0;
 
 /** Return how many UTF-16 units the box still takes. */
@@ -41,26 +41,17 @@ function write(text, from = box.value.length, to = from) {
   if (focused !== box) box.inputMode = "none"; // a phone shall not show its keyboard
   box.focus({ preventScroll: true });
   box.setSelectionRange(from, to);
-  sayLeftOut(text);
   document.execCommand("insertText", false, text);
   if (focused !== box && focused !== document.body) focused.focus({ preventScroll: true });
   box.inputMode = "text";
   const editor = box.closest(".editor");
-  editor.scrollTop = box.selectionEnd === box.value.length ? editor.scrollHeight : editor.scrollTop;
+  if (!isInside()) editor.scrollTop = editor.scrollHeight;
 }
 
 /** Say what has happened, in the place of what the keys do. */
 function say(text) {
   find("said").textContent = text;
   find("keys").hidden = text !== "";
-}
-
-/** Say how much of a text that comes in has no room. */
-function sayLeftOut(text) {
-  const left = text.length - room() - (box.selectionEnd - box.selectionStart);
-  if (left <= 0) return;
-  const lost = `the last ${left.toLocaleString("en")} of what came in are left out`;
-  setTimeout(() => say(`The box takes ${box.maxLength.toLocaleString("en")} characters: ${lost}.`)); // after "input"
 }
 
 function drawGhost(text) {
@@ -102,12 +93,8 @@ function ownText() {
 function listenToText() {
   box.addEventListener("input", () => {
     dismissed = false;
-    say("");
+    say(room() ? "" : FULL);
     update();
-  });
-  box.addEventListener("beforeinput", ({ data, dataTransfer, inputType }) => {
-    const typed = inputType === "insertLineBreak" ? "\n" : data;
-    sayLeftOut((typed ?? dataTransfer?.getData("text/plain") ?? "").replace(/\r\n?/g, "\n"));
   });
   box.addEventListener("keydown", (event) => {
     if (event.isComposing || event.shiftKey || event.ctrlKey || event.altKey || event.metaKey || !ghost) return;
@@ -157,7 +144,7 @@ function writeMore() {
   const how = chosen.alpha === null ? "each the likeliest" : `α ${chosen.alpha}`;
   const seed = chosen.alpha === null ? "" : `, seed ${chosen.seed}`, count = found.tokens.length;
   write(found.text);
-  let said = count ? `${counted(count)} written at the end, ${how}${seed}.` : `The box has all of its ${box.maxLength}.`;
+  let said = count ? `${counted(count)} written at the end, ${how}${seed}.` : FULL;
   // As tokens, the text may be read in another way than it was written.
   const isReadSo = [...before, ...found.tokens].every((token, t) => token === typed[t]);
   if (found.repeats !== null && isReadSo) {

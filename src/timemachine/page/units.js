@@ -46,22 +46,14 @@ function picture(vectors, width, most) {
   return small;
 }
 
-/** Return a pen for a canvas of so many pixels of the page. */
-function penOf(place, width, height) {
-  const scale = devicePixelRatio, [ink] = colours("ink");
-  Object.assign(place, { width: width * scale, height: height * scale });
-  place.style.height = `${height}px`;
-  const pen = place.getContext("2d");
-  pen.scale(scale, scale);
-  pen.fillStyle = pen.strokeStyle = `rgb(${ink.join(" ")})`;
-  return pen;
-}
-
-/** Draw vectors over the units into a canvas; return the pen. */
+/** Draw vectors over the units into a canvas with room `beneath` them; return the pen, in pixels of the page. */
 function drawVectors(place, vectors, columns, most, beneath = 0) {
-  const H = model.numHiddens, width = place.clientWidth, height = heightOfUnits();
-  const pen = penOf(place, width, height + beneath);
-  pen.imageSmoothingEnabled = H > height;
+  const width = place.clientWidth, height = heightOfUnits(), scale = devicePixelRatio, pen = place.getContext("2d");
+  Object.assign(place, { width: width * scale, height: (height + beneath) * scale });
+  place.style.height = `${height + beneath}px`;
+  pen.scale(scale, scale);
+  pen.fillStyle = pen.strokeStyle = `rgb(${colours("ink")[0].join(" ")})`;
+  pen.imageSmoothingEnabled = model.numHiddens > height;
   pen.drawImage(picture(vectors, columns, most), 0, 0, width, height);
   return pen;
 }

@@ -3,7 +3,6 @@
 import math
 import re
 from collections.abc import Sequence
-from typing import Any
 
 NUMBERS = re.compile(r"[-+−±–.,%*\de ]*|-?inf|nan|null")  # a number, also with an interval, or a missing one
 CELL_NAMES = {"rnn": "an RNN", "gru": "a GRU", "lstm": "an LSTM", "deep_rnn": "a deep RNN"}
@@ -16,13 +15,14 @@ def short(perplexity: float, decimals: int = 3) -> str:
     return f"{perplexity:.{decimals}f}" if perplexity < 1e6 else f"{perplexity:.3g}"
 
 
-def print_beginning(summary: dict[str, Any]) -> None:
-    """Print the run's model, its text, and the perplexity of guessing, which is the size of the vocabulary."""
-    network, corpus = summary["settings"]["model"], summary["corpus"]
-    cell = CELL_NAMES.get(network["cell"], f"the cell {network['cell']}")
-    size = f"{network['hiddens']:,} hidden units, {summary['parameters']:,} weights"
-    guessing = f"Guessing has a perplexity of {corpus['vocabulary']:,}."
-    print_text(f"Training {cell} ({size}) on {corpus['title']}. {guessing}")
+def print_beginning(cell: str, hiddens: int, title: str) -> None:
+    """Print which model a run trains on which text."""
+    print_text(f"Training {CELL_NAMES.get(cell, f'the cell {cell}')} with {hiddens:,} hidden units on {title}.")
+
+
+def print_size(parameters: int, vocabulary: int) -> None:
+    """Print the size of the model, and the perplexity of guessing, which is the size of the vocabulary."""
+    print_text(f"It has {parameters:,} weights. Guessing has a perplexity of {vocabulary:,}.")
 
 
 def printable(text: str) -> str:
