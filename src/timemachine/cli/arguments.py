@@ -56,28 +56,13 @@ def _parsed(typed: list[str], schema: type) -> Namespace:
 
 
 def hydra_override(argument: str, schema: type) -> str:
-    """Return an override in Hydra's grammar, with quotes where a text or a path would break its rules."""
+    """Return an override in Hydra's grammar. Raise SettingError for a name that cannot be a setting."""
     if argument.lstrip("+").startswith("resume="):
         argument = argument.lstrip("+")  # `program._main` and cli.resume search for `resume=`
     marked, _, value = argument.partition("=")
     name = marked.lstrip("+~")
-    if name == "exercise" and value.isdecimal():
-        from timemachine.exercises import BY_NUMBER
-
-        if 0 < int(value) <= len(BY_NUMBER):
-            return f"{marked}={BY_NUMBER[int(value) - 1]}"
-    if name in groups() and re.fullmatch(r"[-\d.]+|true|false", value):  # or Hydra's error lacks the group
-        return f"{marked}='{value}'"
-    if name == "prefix":  # a setting of generate.py that accepts any text
-        return f"{marked}={quoted(value)}"
-    if name in PATHS - {"data.corpus"} and value == "latest" and not os.path.exists(value):
-        value = str(newest_run(argument))
-    if name in PATHS and os.path.exists(path := os.path.expanduser(value)):
-        return f"{marked}={quoted(path)}"
-    if name == "hydra.searchpath":  # absolute, since jobs and processes may have another working directory
-        folders = (unquoted_path(folder.strip()) for folder in value.strip("[]").split(",") if folder)
-        absolute = (folder if "://" in folder else os.path.abspath(folder) for folder in folders)  # noqa: PTH100 (text)
-        return f"{marked}=[{','.join(map(quoted, absolute))}]"
+    if (quoted_value := _value_for_hydra(name, value, argument)) is not None:
+        return f"{marked}={quoted_value}"
     if ENTRY.match(name):
         return argument if marked != name else f"++{argument}"
     known, (group, dot, _) = dict(leaves(schema)), name.partition(".")
@@ -93,6 +78,28 @@ def hydra_override(argument: str, schema: type) -> str:
         no_default = setting.default is dataclasses.MISSING
         return f"{name}={format_value(setting.default_factory() if no_default else setting.default)}"  # type: ignore[operator]
     return argument
+
+
+def _value_for_hydra(name: str, value: str, argument: str) -> str | None:
+    """Return a value with quotes where a text or a path would break Hydra's grammar; None if it needs no change."""
+    if name == "exercise" and value.isdecimal():
+        from timemachine.exercises import BY_NUMBER
+
+        if 0 < int(value) <= len(BY_NUMBER):
+            return BY_NUMBER[int(value) - 1]
+    if name in groups() and re.fullmatch(r"[-\d.]+|true|false", value):  # or Hydra's error lacks the group
+        return f"'{value}'"
+    if name == "prefix":  # a setting of generate.py that accepts any text
+        return quoted(value)
+    if name in PATHS - {"data.corpus"} and value == "latest" and not os.path.exists(value):
+        value = str(newest_run(argument))
+    if name in PATHS and os.path.exists(path := os.path.expanduser(value)):
+        return quoted(path)
+    if name == "hydra.searchpath":  # absolute, since jobs and processes may have another working directory
+        folders = (unquoted_path(folder.strip()) for folder in value.strip("[]").split(",") if folder)
+        absolute = (folder if "://" in folder else os.path.abspath(folder) for folder in folders)  # noqa: PTH100 (text)
+        return f"[{','.join(map(quoted, absolute))}]"
+    return None
 
 
 def nearest_setting(name: str, schema: type) -> str:

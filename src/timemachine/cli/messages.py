@@ -23,7 +23,7 @@ from timemachine.cli.arguments import nearest_setting
 from timemachine.cli.schema import choices, leaves
 from timemachine.config import example
 from timemachine.errors import UserError, one_line
-from timemachine.run.files import cannot_write, shown
+from timemachine.run.files import cannot_write, relative_path
 from timemachine.run.processes import is_first_process
 
 # Missing plugin -> the extra of pyproject.toml that installs it.
@@ -38,10 +38,10 @@ _is_sweep = False
 def remember_folder(folder: Path | str, is_sweep: bool = False) -> None:
     """Remember the folder of the run or the sweep for messages."""
     global _folder, _is_sweep
-    _folder, _is_sweep = shown(folder), is_sweep
+    _folder, _is_sweep = relative_path(folder), is_sweep
 
 
-def say_how_to_go_on() -> None:
+def print_how_to_resume() -> None:
     """Print how to resume an interrupted sweep. For a run, its `Record` prints it."""
     if _is_sweep and os.path.exists(f"{_folder}/multirun.yaml"):
         print(f"resume with   the same command and resume={_folder}", flush=True)
@@ -61,7 +61,7 @@ def exit_with(error: Exception, schema: type) -> NoReturn:
         instead = "free some space" if error.errno == errno.ENOSPC else f"use {setting}=<a folder to write to>"
         message = f"{setting}={_folder}: {error.filename or _folder}: {error.strerror}; {instead}"
     elif _is_of_a_library(error):
-        say_how_to_go_on()
+        print_how_to_resume()
         first_lines = "\n".join(str(error).strip().split("\n")[:2])  # without the job's output, which Submitit appends
         message = "a process of the sweep was killed" if isinstance(error, BrokenExecutor) else first_lines
     elif not isinstance(error, UserError | yaml.YAMLError):

@@ -16,18 +16,22 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from timemachine.cli.arguments import as_typed, checked_arguments
-from timemachine.cli.messages import exit_with, remember_folder, say_how_to_go_on
+from timemachine.cli.messages import exit_with, print_how_to_resume, remember_folder
 from timemachine.cli.schema import CONF, TARGETS, VERSION, Settings, resolved
 from timemachine.config import REPOSITORY, Train, from_dict, to_dict
 from timemachine.errors import SettingError, UserError
-from timemachine.run.files import shown, shown_from
+from timemachine.run.files import relative_path, shown_from
 from timemachine.run.processes import end_with_parent, interrupt_on_signals, is_first_process, is_job, is_requeued
 from timemachine.run.record import EXPORT, Record, Role, is_running, objective, read_summary
 
 
 def program(schema: type[Settings]) -> Callable[[Callable[[Settings], None]], Callable[[], None]]:
     """Return a decorator that turns a function of checked settings into the main of a program."""
-    return lambda task: functools.partial(_main, schema, lambda cfg: task(from_dict(schema, resolved(cfg))))
+
+    def decorate(task: Callable[[Settings], None]) -> Callable[[], None]:
+        return functools.partial(_main, schema, lambda cfg: task(from_dict(schema, resolved(cfg))))
+
+    return decorate
 
 
 def training_program(task: Callable[[Train, Record], None]) -> Callable[[], None]:
@@ -66,7 +70,7 @@ def _main(schema: type, task: Callable[[DictConfig], Any]) -> None:
             sys.argv[1:] = arguments
             hydra_program()
     except KeyboardInterrupt:
-        say_how_to_go_on()
+        print_how_to_resume()
         if not is_job():  # the sweep prints it once for all its jobs
             print("interrupted", file=sys.stderr)
         sys.exit(130)  # the shell's exit status after Ctrl-C
@@ -123,7 +127,7 @@ def _role(job: Any, folder: Path, in_sweep: bool) -> Role:
     return Role(
         writes=is_first_process(),
         prints=is_first_process() and sweep is None,
-        sweep=None if sweep is None else shown(sweep),
+        sweep=None if sweep is None else relative_path(sweep),
     )
 
 

@@ -85,7 +85,7 @@ def settings_to_resume(composed: dict[str, Any], overrides: list[str]) -> dict[s
     settings: dict[str, Any] = summary["settings"]
     settings["data"]["corpus"] = summary["corpus"]["source"]  # an absolute path
     typed = [override.lstrip("+~").partition("=")[0] for override in overrides]
-    _refuse_what_leaves(settings, folder, typed)
+    _refuse_remote_entries(settings, folder, typed)
     for override, path in zip(overrides, typed, strict=True):
         *groups, name = path.split(".")
         if name == "trainer" and not groups:
@@ -101,7 +101,7 @@ def settings_to_resume(composed: dict[str, Any], overrides: list[str]) -> dict[s
     return settings
 
 
-def _refuse_what_leaves(settings: dict[str, Any], folder: str, typed: list[str]) -> None:
+def _refuse_remote_entries(settings: dict[str, Any], folder: str, typed: list[str]) -> None:
     """Raise SettingError for a recorded logger or callback that may send data elsewhere or write outside the folder.
 
     The user has to type it again; then the recorded entry is dropped, and only the typed one counts.

@@ -21,9 +21,9 @@ from timemachine.config import (
 CONF = REPOSITORY / "conf"
 
 # Hydra 1.4 warns about `version_base`, and wants a list of the modules that a configuration's `_target_` may name.
-_is_asked = "execution_whitelist" in inspect.signature(hydra.main).parameters
-VERSION: dict[str, Any] = {} if _is_asked else {"version_base": "1.3"}
-TARGETS: dict[str, Any] = {"execution_whitelist": ["timemachine.cli.*", "hydra_plugins.*"]} if _is_asked else {}
+_has_whitelist = "execution_whitelist" in inspect.signature(hydra.main).parameters
+VERSION: dict[str, Any] = {} if _has_whitelist else {"version_base": "1.3"}
+TARGETS: dict[str, Any] = {"execution_whitelist": ["timemachine.cli.*", "hydra_plugins.*"]} if _has_whitelist else {}
 
 Settings = TypeVar("Settings", Train, Evaluate, Generate)
 for _schema in (Train, Evaluate, Generate):

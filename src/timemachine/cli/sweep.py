@@ -26,7 +26,7 @@ from timemachine.config import REPOSITORY, Train, check_value
 from timemachine.errors import SettingError, UserError
 from timemachine.exercises.sweep_report import module_of, tie_together
 from timemachine.run.console import short
-from timemachine.run.files import cannot_write, link, shown
+from timemachine.run.files import cannot_write, link, relative_path
 from timemachine.run.jobs import job_folders, load_jobs, read_job, upload_line
 from timemachine.run.processes import SWEEP, interrupt_on_signals, is_requeued
 from timemachine.run.record import objective, status_and_message
@@ -179,5 +179,5 @@ def end(config: DictConfig) -> None:
         reason = f"{getattr(error, 'filename', None) or folder}: {status_and_message(error)[1]}"
         sys.exit(f"error: {reason}; fix this, then repeat the command with resume={folder}")
     if failed := [job.name for job in jobs if not job.has_ended]:
-        reasons = f"for their messages see {shown(folder / 'summary.csv')}"
+        reasons = f"for their messages see {relative_path(folder / 'summary.csv')}"
         sys.exit(f"error: {len(failed)} of {len(jobs)} jobs failed (job {', '.join(failed)}); {reasons}")

@@ -101,7 +101,7 @@ def _comparison(
     return Comparison(rows, ngrams, {name: paired(model_N, nll_N) for name, nll_N in fixed.items() if name != MODEL})
 
 
-def ppmd_bits(symbols: Symbols, known: bytes, text: bytes, order: int = PPMD_ORDER) -> int:
+def ppmd_bits(symbols: Symbols, known: bytes, text: bytes) -> int:
     """Return the number of bits that `text` takes after `known`; both contain the numbers of symbols.
 
     Raises ImportError without pyppmd.
@@ -109,7 +109,7 @@ def ppmd_bits(symbols: Symbols, known: bytes, text: bytes, order: int = PPMD_ORD
     from pyppmd import Ppmd7Encoder  # an extra
 
     def coded(numbers: bytes) -> int:
-        encoder = Ppmd7Encoder(order, PPMD_MEMORY)
+        encoder = Ppmd7Encoder(PPMD_ORDER, PPMD_MEMORY)
         return 8 * (len(encoder.encode(numbers.translate(symbols.as_ascii))) + len(encoder.flush(endmark=False)))
 
     return coded(known + text) - coded(known)

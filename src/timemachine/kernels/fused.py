@@ -62,7 +62,7 @@ class _Kernel(ctypes.Structure):
     )
 
 
-def knows(weight: Tensor, activation: str) -> bool:
+def supports(weight: Tensor, activation: str) -> bool:
     """Return whether the kernel supports the weight, float32 or float64 on the CPU, and the activation."""
     return weight.device.type == "cpu" and weight.dtype in DTYPES and activation in kernels.FUSED_ACTIVATIONS
 
@@ -159,7 +159,7 @@ def _check(inputs: Tensor, weights: Sequence[Tensor], Y_TB: Tensor, activation: 
         if x.shape != shape or x.dtype != dtype or x.device.type != "cpu":
             found = f"{tuple(x.shape)} {x.dtype} on {x.device}"
             raise RuntimeError(f"expected a tensor {shape} {dtype} on the CPU, got {found}")
-    if not knows(W_xh, activation):
+    if not supports(W_xh, activation):
         raise RuntimeError(f"the fused kernel does not support {activation} in {W_xh.dtype}")
 
 

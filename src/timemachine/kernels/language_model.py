@@ -60,7 +60,7 @@ class FusedRNNLM(RNNLMScratch):
             return "autograd"
         is_fastest = kernels.is_fastest(rnn.num_hiddens, self.vocab_size, rnn.activation)
         wants_fused = asked == "fused" or (asked == "auto" and is_fastest)
-        can_be_fused = fused.knows(weights.W_xh, rnn.activation) and kernels.is_compiled()
+        can_be_fused = fused.supports(weights.W_xh, rnn.activation) and kernels.is_compiled()
         return "fused" if wants_fused and can_be_fused else "bptt"
 
     def hidden_states(self, X_BT: Tensor, state_BS: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -81,7 +81,7 @@ class FusedRNNLM(RNNLMScratch):
             return mean, nll_TB.T
         if self.hparams["backward"] == "fused" and torch.is_grad_enabled():
             rule = "supports tanh or relu in 32 or 64 bits on the CPU"
-            require(fused.knows(self.W_hq, self.rnn.activation), "model.backward", "fused", rule, "bptt")
+            require(fused.supports(self.W_hq, self.rnn.activation), "model.backward", "fused", rule, "bptt")
             rule = f"is not compiled; with a C++ compiler, use {kernels.BUILD}"
             require(kernels.is_compiled(), "model.backward", "fused", rule, "bptt")
         return super().mean_nll(batch, num_targets)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from timemachine.errors import SettingError, UserError, one_line
 from timemachine.page import Epoch, make_page
-from timemachine.run.files import shown, write_whole
+from timemachine.run.files import relative_path, write_whole
 from timemachine.run.record import run_summary
 
 
@@ -19,7 +19,7 @@ def main() -> None:
     try:
         if others:
             raise SettingError(f"{others[0]}: unknown setting; use {typed.run} alone")
-        print(shown(write_page(typed.run)))
+        print(relative_path(write_page(typed.run)))
     except UserError as error:
         sys.exit(f"error: {one_line(error)}")
     except OSError as error:

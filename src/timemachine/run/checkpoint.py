@@ -30,7 +30,7 @@ from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError, one_line
 from timemachine.kernels.language_model import FusedRNNLM
 from timemachine.language_model import RNNLMScratch
-from timemachine.run.files import shown, write_whole
+from timemachine.run.files import relative_path, write_whole
 from timemachine.run.record import (
     EPOCH_WEIGHTS,
     EXPORT,
@@ -218,7 +218,7 @@ def checkpoint_to_resume(run: Record, model: RNNLMScratch, data: TimeMachine) ->
     Settings, text and checkpoint are checked before summary.json gets the new settings. Raises SettingError for a run
     that cannot be resumed with these settings.
     """
-    path, setting = run.folder / LAST, f"resume={shown(run.folder)}"
+    path, setting = run.folder / LAST, f"resume={relative_path(run.folder)}"
     if not path.is_file():
         # In a sweep, a job that saves no checkpoints starts again. A run that was killed between the row and the
         # checkpoint of its first epoch has one row; rows of validations within an epoch have no clip_fraction.
@@ -236,7 +236,7 @@ def checkpoint_to_resume(run: Record, model: RNNLMScratch, data: TimeMachine) ->
         checkpoint, sha256 = read_checkpoint(path), run.before["corpus"]["sha256"]
         model.load_state_dict(checkpoint["state_dict"])  # as Lightning will
     except Exception as error:  # damaged bytes raise anything
-        raise SettingError(f"{setting}: {shown(path)} is damaged: {one_line(error, 100)}") from error
+        raise SettingError(f"{setting}: {relative_path(path)} is damaged: {one_line(error, 100)}") from error
     if sha256 != data.corpus.sha256:
         raise SettingError(f"data.corpus={format_value(data.corpus.source)}: not the text that the run was trained on")
     done, steps = checkpoint["epoch"] + 1, checkpoint["global_step"]

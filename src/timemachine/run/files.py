@@ -60,7 +60,7 @@ def shown_from(folder: str) -> Iterator[None]:
         _start = before
 
 
-def shown(path: Path | str) -> str:
+def relative_path(path: Path | str) -> str:
     """Return the path as a user would type it, relative to the folder of `shown_from`."""
     return os.path.relpath(path, _start)
 
@@ -68,7 +68,7 @@ def shown(path: Path | str) -> str:
 def link(path: Path) -> str:
     """Return the path for printing; on a terminal, as a link to the file (escape sequence OSC 8)."""
     uri = path.resolve().as_uri()
-    return f"\x1b]8;;{uri}\x1b\\{shown(path)}\x1b]8;;\x1b\\" if sys.stdout.isatty() else shown(path)
+    return f"\x1b]8;;{uri}\x1b\\{relative_path(path)}\x1b]8;;\x1b\\" if sys.stdout.isatty() else relative_path(path)
 
 
 def cannot_write(folder: Path | str, error: BaseException) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 from timemachine.config import format_value
 from timemachine.errors import SettingError
 from timemachine.run.console import print_table, print_text, printable, short
-from timemachine.run.files import shown
+from timemachine.run.files import relative_path
 from timemachine.run.record import NOT_FINITE, flat, is_running, read_summary
 from timemachine.run.rows import final_numbers, read_numbers, write_rows
 
@@ -168,7 +168,7 @@ def upload_line(folder: Path, jobs: str = "") -> str:
     parts = folder.glob(f".{jobs}/offline-run-*/*.wandb")
     if all(part.with_suffix(".wandb.synced").exists() for part in parts):
         return ""
-    return f"W&B           offline; upload with: wandb sync {shlex.quote(shown(folder))}{jobs}"
+    return f"W&B           offline; upload with: wandb sync {shlex.quote(relative_path(folder))}{jobs}"
 
 
 def _cell(name: str, value: object) -> str:

@@ -23,7 +23,7 @@ from safetensors import safe_open
 
 from timemachine.config import REPOSITORY, Train, from_dict, to_dict
 from timemachine.errors import Diverged, SettingError, UserError
-from timemachine.run.files import cannot_write, shown, write_whole
+from timemachine.run.files import cannot_write, relative_path, write_whole
 
 if TYPE_CHECKING:  # they import torch, which takes seconds
     from timemachine.datamodule import TimeMachine
@@ -92,8 +92,8 @@ class Record:
             try:
                 self._lock.acquire()
             except Timeout as error:
-                instead = "end it, or use hydra.run.dir=<another>"
-                raise SettingError(f"{shown(self.folder)}: another process trains in this folder; {instead}") from error
+                rule = "another process trains in this folder; end it, or use hydra.run.dir=<another>"
+                raise SettingError(f"{relative_path(self.folder)}: {rule}") from error
         self.update(
             seed=self.settings["seed"],
             started=time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(self.began)),
@@ -139,7 +139,7 @@ class Record:
                 traceback.print_exception(error)
             return True  # after an exception, Hydra would not call `on_multirun_end`, which writes the table
         if (is_interrupted or is_full) and self.role.writes and self.role.sweep is None:
-            print(f"resume with   python train.py resume={shown(self.folder)}")
+            print(f"resume with   python train.py resume={relative_path(self.folder)}")
         return False
 
     def _write_end(self, error: BaseException, seconds: float) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from timemachine.errors import SettingError, one_line
-from timemachine.run.files import shown, write_whole
+from timemachine.run.files import relative_path, write_whole
 
 EPOCH_COLUMNS = (
     "epoch", "step", "train/perplexity", "val/perplexity", "val/bits_per_byte", "test/perplexity", "test/bits_per_byte",
@@ -42,8 +42,8 @@ def read(path: Path) -> list[Row]:
                 elif value:
                     float(value)
     except (csv.Error, ValueError) as error:
-        reason = f"is damaged ({one_line(error, 100)})"
-        raise SettingError(f"{shown(path)}: {reason}; restore the file from a copy, or use another run") from error
+        rule = f"is damaged ({one_line(error, 100)}); restore the file from a copy, or use another run"
+        raise SettingError(f"{relative_path(path)}: {rule}") from error
     return rows
 
 

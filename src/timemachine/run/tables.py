@@ -41,7 +41,7 @@ class Tables(Checkpoint):
     def __init__(self, folder: Path, print_every_n_epochs: int = 0) -> None:
         self.steps, self.epochs = folder / "steps.csv", folder / "metrics.csv"
         self.print_every_n_epochs = print_every_n_epochs
-        self._written: dict[str, Tensor] = {}  # `trainer.logged_metrics` when it was last read
+        self._seen: dict[str, Tensor] = {}  # `trainer.logged_metrics` when it was last read
         self._resumed_at: int | None = None  # step of the checkpoint, until rows after it are dropped
         # Of steps
         self._loss = torch.tensor(math.nan)  # of the batch in progress
@@ -64,14 +64,17 @@ class Tables(Checkpoint):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Drop rows after the checkpoint. Not earlier, since until now Lightning may have rejected a setting."""
         self._last_step, self._model_logs_last = trainer.global_step, is_overridden("on_train_batch_end", pl_module)
+        self._drop_later_rows(trainer)
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Drop rows after the checkpoint if no epoch was left to train, since `on_train_start` was not called then."""
+        self._drop_later_rows(trainer)
+
+    def _drop_later_rows(self, trainer: pl.Trainer) -> None:
         if self._resumed_at is not None and trainer.is_global_zero:
             for path in (self.steps, self.epochs):
                 keep_rows(path, self._resumed_at)
         self._resumed_at = None
-
-    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Drop rows after the checkpoint if no epoch was left to train, since `on_train_start` was not called then."""
-        self.on_train_start(trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the stopwatch."""
@@ -155,9 +158,9 @@ class Tables(Checkpoint):
 
         Raises UserError for the name of one of the run's own metrics.
         """
-        written, self._written = self._written, dict(trainer.logged_metrics)
+        seen, self._seen = self._seen, dict(trainer.logged_metrics)
         # A metric that was logged again has a new tensor, even if the value is equal.
-        new = {k: v for k, v in self._written.items() if not (k in written and v.is_set_to(written[k]))}
+        new = {k: v for k, v in self._seen.items() if not (k in seen and v.is_set_to(seen[k]))}
         if taken := RUN_METRICS & new.keys():
             name = min(taken)
             rule = "the run already logs a metric with this name"

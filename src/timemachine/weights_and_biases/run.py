@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from timemachine.config import require
 from timemachine.decoding import continue_text, known_prefix
 from timemachine.errors import SettingError, one_line
-from timemachine.run.files import shown
+from timemachine.run.files import relative_path
 from timemachine.run.jobs import upload_line
 from timemachine.run.record import Record, status_and_message
 from timemachine.weights_and_biases import CHANGES, FIGURE, PROJECT, SAMPLES, is_wanted
@@ -40,7 +40,7 @@ VARIABLES = {
 }  # fmt: skip
 
 
-def _survived(method: Callable[..., None]) -> Callable[..., None]:
+def _report_first_failure(method: Callable[..., None]) -> Callable[..., None]:
     """Make a method report W&B's first failure in one line. Training continues, and later rows may still arrive."""
 
     @functools.wraps(method)
@@ -49,7 +49,7 @@ def _survived(method: Callable[..., None]) -> Callable[..., None]:
             method(logger, *args, **kwargs)
         except Exception as error:  # of the network or the server: wandb raises many types
             if not logger.has_failed:
-                later = f"wandb sync --include-online {shlex.quote(shown(Path(logger.run.dir).parent))}"
+                later = f"wandb sync --include-online {shlex.quote(relative_path(Path(logger.run.dir).parent))}"
                 print(f"W&B           failed ({one_line(error, 150)}); after the run, use {later}", file=sys.stderr)
             logger.has_failed = True
 
@@ -94,11 +94,11 @@ class OptionalWandbLogger(WandbLogger):
         super().__init__(**{"save_dir": None} | given, mode=mode)  # Lightning's `save_dir` would hide `dir`
         self.run: Any = self.experiment  # a dummy in all processes but the first
 
-    log_metrics = _survived(WandbLogger.log_metrics)
-    after_save_checkpoint = _survived(WandbLogger.after_save_checkpoint)
-    finalize = _survived(WandbLogger.finalize)  # uploads checkpoints
+    log_metrics = _report_first_failure(WandbLogger.log_metrics)
+    after_save_checkpoint = _report_first_failure(WandbLogger.after_save_checkpoint)
+    finalize = _report_first_failure(WandbLogger.finalize)  # uploads checkpoints
 
-    @_survived
+    @_report_first_failure
     def finish(self, status: str) -> None:
         """Finish the run in W&B."""
         self.run.finish(exit_code=0 if status == "completed" else 1)
@@ -178,7 +178,7 @@ class WandbRun(OptionalWandbLogger, Callback, AbstractContextManager[Any]):
         if line and status != "failed" and self.record.role.sweep is None and is_wanted(self.record.overrides):
             print(line, flush=True)
 
-    @_survived
+    @_report_first_failure
     def _log_end(self, status: str, message: str | None) -> None:
         """Log the final metrics and the figure."""
         self.run.summary.update(self.record.summary["metrics"] | {"status": status, "message": message})
