@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from tests.support import runs
-from tests.support.programs import Program, assert_succeeded
+from tests.support.programs import assert_succeeded, call_program
 from timemachine.corpus import Corpus
 from timemachine.datamodule import Batch, TimeMachine
 from timemachine.errors import Diverged
@@ -337,12 +337,12 @@ def test_any_size_against_numpy(num_distinct: int, num_steps: int, batch_size: i
         assert found["train/perplexity"] == pytest.approx(math.exp(before), rel=0.05)
 
 
-@pytest.mark.slow
-def test_a_command_is_reproducible(program: Program, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("quick_calls")
+def test_a_command_is_reproducible() -> None:
     """With two threads, files are identical except for the speed."""
-    typed = ("data=sample", "logger=csv", "trainer.max_epochs=3", "probes=[stream]")
+    torch.set_num_threads(2)
+    typed = ("data=sample", "trainer=cpu", "logger=csv", "trainer.max_epochs=3", "probes=[stream]")
     for name in ("once", "again"):
-        assert_succeeded(program("train.py", *typed, f"hydra.run.dir={name}", OMP_NUM_THREADS="2"))
-    once, again = tmp_path / "once", tmp_path / "again"
-    assert (once / "sample.txt").read_bytes() == (again / "sample.txt").read_bytes()
-    assert runs.what_is_left(once) == runs.what_is_left(again)
+        assert_succeeded(call_program("train.py", *typed, f"hydra.run.dir={name}"))
+    assert Path("once/sample.txt").read_bytes() == Path("again/sample.txt").read_bytes()
+    assert runs.what_is_left(Path("once")) == runs.what_is_left(Path("again"))

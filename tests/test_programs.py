@@ -176,20 +176,3 @@ def test_worse_than_guessing(tmp_path: Path) -> None:
     assert done.stderr.splitlines()[-1].startswith("error: diverged")
     assert (done.stdout + done.stderr).count(summary["message"]) == 1
     assert summary["metrics"]["val/perplexity"] > 28
-
-
-# The Time Machine
-
-
-@pytest.mark.slow
-def test_the_books_perplexity(novels: Path, program: Program, tmp_path: Path) -> None:
-    """The seed differs from the notebook's."""
-    assert novels
-    done = program("train.py", "seed=1", "logger=csv", "hydra.run.dir=run")
-    assert done.returncode == 0
-    summary = read_summary(tmp_path / "run")
-    corpus, metrics = summary["corpus"], summary["metrics"]
-    assert (corpus["name"], corpus["characters"], corpus["vocabulary"]) == ("time_machine", 173_428, 28)
-    assert (metrics["epoch"], metrics["step"], metrics["clipped_steps"]) == (100, 1000, 0)
-    assert 5.9 <= metrics["train/perplexity"] <= 6.4
-    assert 7.0 <= metrics["val/perplexity"] <= 7.7

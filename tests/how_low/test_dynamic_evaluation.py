@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.support.programs import Program
+from tests.support.programs import call_program
 from timemachine.corpus import Corpus
 from timemachine.errors import SettingError
 from timemachine.evaluation.scores import as_trained, stream_nll
@@ -137,15 +137,15 @@ def test_ensemble_is_the_mean(nll_of: Callable[..., torch.Tensor], tokens_N: tor
     torch.testing.assert_close(both_N, (one_N + other_N) / 2)
 
 
-@pytest.mark.slow
-def test_evaluating_an_ensemble(program: Program) -> None:
-    small = ("data=sample", "logger=csv", "trainer.max_epochs=1", "model.hiddens=4")
+@pytest.mark.usefixtures("quick_calls")
+def test_evaluating_an_ensemble() -> None:
+    small = ("data=sample", "logger=csv", "trainer=cpu", "trainer.max_steps=1", "model.hiddens=4")
     for name, setting in (("a", "seed=0"), ("b", "seed=1"), ("c", "data.num_val=100")):
-        assert program("train.py", *small, setting, f"hydra.run.dir={name}").returncode == 0
-    done = program("evaluate.py", "run=[a,b/model.safetensors]", "adapt=0.01")
+        assert call_program("train.py", *small, setting, f"hydra.run.dir={name}").returncode == 0
+    done = call_program("evaluate.py", "run=[a,b/model.safetensors]", "adapt=0.01")
     assert done.returncode == 0, done.stderr
     assert "a, b/model.safetensors" in done.stdout and "rate 0.01: stream" in done.stdout
-    done = program("evaluate.py", "run=[a,c]")
+    done = call_program("evaluate.py", "run=[a,c]")
     assert done.returncode == 1 and done.stderr.count("\n") == 1 and done.stderr.startswith("error: run=c: ")
 
 

@@ -14,9 +14,6 @@ Json = dict[str, Any]
 
 KEY = "5ec2e7" * 6 + "0bad"  # 40 characters, as wandb requires
 ENTITY = "tester"  # the owner of the key
-PROJECT = {"__typename": "Project", "id": "timemachine", "name": "timemachine", "entityName": ENTITY, "user": None,
-           "createdAt": "2026-01-01T00:00:00Z", "isBenchmark": False}  # fmt: skip
-LAST_PAGE = {"__typename": "PageInfo", "endCursor": None, "hasNextPage": False}
 SENT_AS = {"display_name": "displayName", "group": "groupName", "job_type": "jobType", "tags": "tags"}
 
 
@@ -44,7 +41,7 @@ class WandbServer:
     def __init__(self, refuses: bool = False) -> None:
         self.refuses = refuses
         self.runs: dict[str, ArrivedRun] = {}  # by W&B's ID
-        self.views: list[Json] = []  # including reports
+        self.views: list[Json] = []
         self.unknown: list[str] = []  # unknown requests, so that tests detect new requests of a newer client
         self._artifacts: list[tuple[Json, dict[str, bytes]]] = []  # metadata and files of each
         self.lock = threading.Lock()
@@ -68,9 +65,6 @@ class WandbServer:
             "CreateArtifactFiles": self._create_artifact_files,
             "CommitArtifact": self._commit_artifact,
             "UpsertView2": self._upsert_view,
-            "upsertView": self._upsert_view,
-            "GetProjects": lambda _: {"models": {"pageInfo": LAST_PAGE, "edges": [{"node": PROJECT}]}},
-            "ProjectInternalId": lambda sent: {"project": {"id": sent["projectName"], "internalId": "1"}},
         }
 
     def __enter__(self) -> Self:
