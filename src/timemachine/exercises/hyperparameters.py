@@ -40,7 +40,7 @@ class Setting(NamedTuple):
 
 
 BOOK = Setting(32, 32, 1.0, 1000)  # 100 epochs of 10 updates
-NEXT_EDITION = Setting(128, 32, 4.0, 800)  # 10 epochs of 80 updates
+NEXT_EDITION = Setting(128, 32, 4.0, 400)  # 5 of its 10 epochs, of 80 updates
 Nats = dict[Setting, dict[str, dict[int, float]]]  # part, or bits per byte of the rest -> excerpt -> number
 
 
