@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from timemachine.exercises import Findings, Picture
 from timemachine.exercises.drawing import COLOURS, MARKERS, panels
-from timemachine.exercises.groups import book_rate, ended, grouped, markdown, missing, reads_tokens
+from timemachine.exercises.groups import book_rate, ended, grouped, markdown, missing, reads_tokens, the_run
 from timemachine.exercises.outcomes import LR, THETA, counted, definition, largest_norm, radius_name, share, validation
 from timemachine.run.jobs import Job
 
@@ -21,7 +21,7 @@ def findings(jobs: list[Job]) -> Findings:
     bits = ", and bits per byte," if reads_tokens(runs) else ""
     return Findings(
         answer=_answer(jobs, runs),
-        setting="The book's run at several learning rates η, without clipping and with gradients clipped to a radius "
+        setting=f"{the_run(jobs)} at several learning rates η, without clipping and with gradients clipped to a radius "
         "θ. Each seed has a different excerpt: the text is rotated, so the training text differs. A run is "
         "stopped once its validation perplexity exceeds 1,000.",
         columns=["", "η", "learn", "validation", "largest norm", "runs clipped"],

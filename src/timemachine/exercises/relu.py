@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import Callback
 from timemachine.config import require
 from timemachine.exercises import Findings, Picture
 from timemachine.exercises.drawing import COLOURS, MARKERS, panels
-from timemachine.exercises.groups import book_rate, ended, grouped, missing, reads_tokens
+from timemachine.exercises.groups import book_rate, ended, grouped, missing, reads_tokens, the_run
 from timemachine.exercises.outcomes import LR, THETA, counted, definition, largest_norm, radius_name, share, validation
 from timemachine.run.jobs import Job
 
@@ -43,7 +43,7 @@ def findings(jobs: list[Job]) -> Findings:
     bits = ", and bits per byte," if reads_tokens(runs) else ""
     return Findings(
         answer=_answer(jobs, runs),
-        setting="The book's run with another activation, with the book's initial recurrent weights and with W_hh "
+        setting=f"{the_run(jobs)} with another activation, with the book's initial recurrent weights and with W_hh "
         "scaled to a spectral radius ρ, the largest |eigenvalue|, without clipping and with a radius θ. Each seed has "
         "a different excerpt: the text is rotated, so the training text differs.",
         columns=["", "initial ρ", "η", *(f"learn, {radius_name(theta)}" for theta in radii),
