@@ -77,12 +77,15 @@ def _answer(jobs: list[Job], runs: list[Job]) -> str:
     fast = {theta: f"{1 - share(group):.0%} " for (theta, is_fast), group in groups.items() if is_fast}
     if line := missing(jobs, {f"run with {LR}={book_rate(jobs):g} and without clipping": slow.get(None)}):
         return line
-    learn = f"At the book's rate {'nothing: ' if share(slow[None]) == 1 else ''}{counted(slow[None])} runs learn"
     if None not in fast:
         clipped = [f", {counted(group)} with a radius of {theta:g}" for theta, group in slow.items() if theta]
-        return f"{learn}{''.join(clipped)}."
+        return f"At the book's rate {counted(slow[None])} runs learn without clipping{''.join(clipped)}."
+    nothing = "nothing: " if share(slow[None]) == 1 else ""
     clipped = [f"{failed}with a radius of {theta:g}" for theta, failed in fast.items() if theta]
-    return f"{learn}. At higher rates training fails in {fast[None]}of runs without clipping, {', '.join(clipped)}."
+    return (
+        f"At the book's rate {nothing}{counted(slow[None])} runs learn. At higher rates training fails in "
+        f"{fast[None]}of runs without clipping, {', '.join(clipped)}."
+    )
 
 
 def _outcome(runs: list[Job]) -> Picture:
