@@ -40,7 +40,7 @@ class Setting(NamedTuple):
 
 
 BOOK = Setting(32, 32, 1.0, 1000)  # 100 epochs of 10 updates
-NEXT_EDITION = Setting(128, 32, 4.0, 240)  # 3 of its 10 epochs, of 80 updates
+NEXT_EDITION = Setting(128, 32, 4.0, 800)  # 10 epochs of 80 updates; a sweep may have fewer
 Nats = dict[Setting, dict[str, dict[int, float]]]  # part, or bits per byte of the rest -> excerpt -> number
 
 
@@ -80,8 +80,10 @@ def findings(jobs: list[Job]) -> Findings:
     """Report the settings with the lowest validation perplexity, and their perplexity on the rest of the text."""
     nats = _measured(jobs)
     units = {"bits": "rest, bits per byte"} if reads_tokens(jobs) else {}
-    book = NEXT_EDITION if reads_tokens(jobs) else BOOK
-    shorter = ", with 3 of its 10 epochs," if reads_tokens(jobs) else ""
+    book, shorter = BOOK, ""
+    if reads_tokens(jobs):
+        book = NEXT_EDITION._replace(updates=max((it.updates for it in nats), default=0))
+        shorter = f", with {10 * book.updates / NEXT_EDITION.updates:g} of its 10 epochs,"
     shown = [*[it for it in nats if it != book][:NUM_SHOWN], *(it for it in nats if it == book)]
     gains = {it: compare(nats[it]["test"], nats[book]["test"]) for it in nats if book in nats and it != book}
     cells = verdicts(gains)
