@@ -17,13 +17,13 @@ STEPS_OF_TOKENS = (0.0, 4.0, 8.0, 16.0, 32.0, 64.0, math.inf)
 def findings(jobs: list[Job]) -> Findings:
     """Report the share of runs that learn, per radius and rate, and against the longest step taken."""
     runs = sorted(ended(jobs), key=lambda job: (-(job.settings[THETA] or math.inf), job.settings[LR]))
-    cells = grouped(runs, THETA, LR)
+    cells, has_rates = grouped(runs, THETA, LR), len(grouped(runs, LR)) > 1
     bits = ", and bits per byte," if reads_tokens(runs) else ""
     return Findings(
         answer=_answer(jobs, runs),
-        setting=f"{the_run(jobs)} at several learning rates η, without clipping and with gradients clipped to a radius "
-        "θ. Each seed has a different excerpt: the text is rotated, so the training text differs. A run is "
-        "stopped once its validation perplexity exceeds 1,000.",
+        setting=f"{the_run(jobs)} at {'several learning rates' if has_rates else 'its learning rate'} η, without "
+        "clipping and with gradients clipped to a radius θ. Each seed has a different excerpt: the text is rotated, so "
+        "the training text differs. A run is stopped once its validation perplexity exceeds 1,000.",
         columns=["", "η", "learn", "validation", "largest norm", "runs clipped"],
         rows=[
             [
@@ -45,10 +45,11 @@ def findings(jobs: list[Job]) -> Findings:
                     [f"{low:g} to {high:g}" if math.isfinite(high) else f"above {low:g}"]
                     + [counted(job for job in found if job.settings[THETA] == theta) for theta in _radii(runs)]
                     for (low, high), found in _bins(runs).items()
+                    if found
                 ],
             ),
         ],
-        figures={"outcome": _outcome(runs)} if runs else {},
+        figures={"outcome": _outcome(runs)} if has_rates else {},
     )
 
 
