@@ -98,7 +98,7 @@ def findings(jobs: list[Job]) -> Findings:
     columns += ["rest vs. the book's, nats", ""]
     lower = [it for it in gains if cells[it][1] == "lower"]
     return Findings(
-        answer=_answer(jobs, nats, book),
+        answer=_answer(jobs, nats, book, cells),
         setting="Each excerpt is a rotation of the text with a different seed. Every update reads 20,000 "
         f"{unit(jobs)}s. Each run is measured after an eighth, a quarter, half and all of its updates. Perplexities "
         f"are of the text read as one stream. The book's settings{shorter} are {book}.",
@@ -129,13 +129,20 @@ def _measured(jobs: list[Job]) -> Nats:
     return {it: found[it] for it in sorted(found, key=lambda it: perplexity(found[it]["val"]).mean)}
 
 
-def _answer(jobs: list[Job], nats: Nats, book: Setting) -> str:
-    if line := missing(jobs, {f"run with {book}": book in nats}):
+def _answer(jobs: list[Job], nats: Nats, book: Setting, cells: dict[Setting, list[str]]) -> str:
+    if line := missing(jobs, {f"run with {book}": book in nats, "run with other settings": cells}):
         return line
-    chosen = next(iter(nats))
+    chosen = next(it for it in nats if it in cells)
     after, before = (perplexity(nats[it]["test"]).mean for it in (chosen, book))
+    bits = ""
+    if reads_tokens(jobs):
+        more, most = (estimate(nats[it]["bits"].values()).mean for it in (chosen, book))
+        bits = (
+            f" ({after / before - 1:+.1%}) and the bits per byte from {most:.3f} to {more:.3f} ({more / most - 1:+.1%})"
+        )
     return (
-        f"A little lower: on the rest of the text the perplexity falls from {before:.2f} to {after:.2f}, with "
+        f"{'A little' if cells[chosen][1] == 'lower' else 'Not significantly'} lower: on the rest of the text the "
+        f"perplexity {'falls' if after < before else 'rises'} from {before:.2f} to {after:.2f}{bits}, with "
         f"{chosen.num_steps} time steps and {chosen.updates:,} updates."
     )
 
