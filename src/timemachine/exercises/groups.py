@@ -44,7 +44,7 @@ def book_rate(jobs: Iterable[Job]) -> float:
 
 def the_run(jobs: Iterable[Job]) -> str:
     """Return the beginning of a sentence about the book's run, or that of its next edition."""
-    epochs = {job.settings.get("trainer.max_epochs") for job in jobs if reads_tokens([job])}
+    epochs = [float(job.settings["trainer.max_epochs"]) for job in jobs if reads_tokens([job])]
     return f"{span(epochs)} epochs of the next edition's run" if epochs else "The book's run"
 
 
