@@ -4,7 +4,7 @@ import math
 from textwrap import fill
 
 from timemachine.exercises import Findings
-from timemachine.exercises.books import OF_TOKENS, TARGETS, bits, bits_of, books_read, by_training, explained
+from timemachine.exercises.books import bits, bits_of, books_read, by_training, explained, range_read
 from timemachine.exercises.comparison import UNDECIDED, Estimate, compare, estimate, holm
 from timemachine.exercises.drawing import panels, points_by_seed
 from timemachine.exercises.groups import missing, reads_tokens, the_run, unit
@@ -51,7 +51,7 @@ def findings(jobs: list[Job]) -> Findings:
         more = f"{found:+.3f}" + (f", {verdict}" if verdict != UNDECIDED else "")
         return [f"{estimate(bits(group, book).values()):.3f}", more if book != it_asks else ""]
 
-    scored = OF_TOKENS if reads_tokens(jobs) else TARGETS
+    scored = range_read(jobs)
     figure, grid = panels(width=9)
     points = {
         f"trained on {training[1]:,} {unit(jobs)}s": [
