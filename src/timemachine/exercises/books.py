@@ -121,6 +121,11 @@ def books_read(jobs: Iterable[Job]) -> dict[str, tuple[str, str]]:
     return {name: (about["title"], about["author"]) for name, about in books}
 
 
+def range_read(jobs: list[Job]) -> range:
+    """Return the characters of each book that the models read, those of tokens or of letters."""
+    return OF_TOKENS if reads_tokens(jobs) else TARGETS
+
+
 def bits_of(jobs: list[Job]) -> str:
     """Return the unit of `bits`."""
     return f"bits per {'byte' if reads_tokens(jobs) else 'character'}"

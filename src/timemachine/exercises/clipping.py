@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from timemachine.exercises import Findings, Picture
 from timemachine.exercises.drawing import COLOURS, MARKERS, panels
-from timemachine.exercises.groups import book_rate, ended, grouped, markdown, missing, reads_tokens
+from timemachine.exercises.groups import book_rate, ended, grouped, markdown, missing, reads_tokens, the_run
 from timemachine.exercises.outcomes import LR, THETA, counted, definition, largest_norm, radius_name, share, validation
 from timemachine.run.jobs import Job
 
@@ -17,13 +17,13 @@ STEPS_OF_TOKENS = (0.0, 4.0, 8.0, 16.0, 32.0, 64.0, math.inf)
 def findings(jobs: list[Job]) -> Findings:
     """Report the share of runs that learn, per radius and rate, and against the longest step taken."""
     runs = sorted(ended(jobs), key=lambda job: (-(job.settings[THETA] or math.inf), job.settings[LR]))
-    cells = grouped(runs, THETA, LR)
+    cells, has_rates = grouped(runs, THETA, LR), len(grouped(runs, LR)) > 1
     bits = ", and bits per byte," if reads_tokens(runs) else ""
     return Findings(
         answer=_answer(jobs, runs),
-        setting="The book's run at several learning rates η, without clipping and with gradients clipped to a radius "
-        "θ. Each seed has a different excerpt: the text is rotated, so the training text differs. A run is "
-        "stopped once its validation perplexity exceeds 1,000.",
+        setting=f"{the_run(jobs)} at {'several learning rates' if has_rates else 'its learning rate'} η, without "
+        "clipping and with gradients clipped to a radius θ. Each seed has a different excerpt: the text is rotated, so "
+        "the training text differs. A run is stopped once its validation perplexity exceeds 1,000.",
         columns=["", "η", "learn", "validation", "largest norm", "runs clipped"],
         rows=[
             [
@@ -45,10 +45,11 @@ def findings(jobs: list[Job]) -> Findings:
                     [f"{low:g} to {high:g}" if math.isfinite(high) else f"above {low:g}"]
                     + [counted(job for job in found if job.settings[THETA] == theta) for theta in _radii(runs)]
                     for (low, high), found in _bins(runs).items()
+                    if found
                 ],
             ),
         ],
-        figures={"outcome": _outcome(runs)} if runs else {},
+        figures={"outcome": _outcome(runs)} if has_rates else {},
     )
 
 
@@ -77,12 +78,15 @@ def _answer(jobs: list[Job], runs: list[Job]) -> str:
     fast = {theta: f"{1 - share(group):.0%} " for (theta, is_fast), group in groups.items() if is_fast}
     if line := missing(jobs, {f"run with {LR}={book_rate(jobs):g} and without clipping": slow.get(None)}):
         return line
-    learn = f"At the book's rate {'nothing: ' if share(slow[None]) == 1 else ''}{counted(slow[None])} runs learn"
     if None not in fast:
         clipped = [f", {counted(group)} with a radius of {theta:g}" for theta, group in slow.items() if theta]
-        return f"{learn}{''.join(clipped)}."
+        return f"At the book's rate {counted(slow[None])} runs learn without clipping{''.join(clipped)}."
+    nothing = "nothing: " if share(slow[None]) == 1 else ""
     clipped = [f"{failed}with a radius of {theta:g}" for theta, failed in fast.items() if theta]
-    return f"{learn}. At higher rates training fails in {fast[None]}of runs without clipping, {', '.join(clipped)}."
+    return (
+        f"At the book's rate {nothing}{counted(slow[None])} runs learn. At higher rates training fails in "
+        f"{fast[None]}of runs without clipping, {', '.join(clipped)}."
+    )
 
 
 def _outcome(runs: list[Job]) -> Picture:

@@ -42,6 +42,12 @@ def book_rate(jobs: Iterable[Job]) -> float:
     return 4.0 if reads_tokens(jobs) else 1.0
 
 
+def the_run(jobs: Iterable[Job]) -> str:
+    """Return the beginning of a sentence about the book's run, or that of its next edition."""
+    epochs = [float(job.settings["trainer.max_epochs"]) for job in jobs if reads_tokens([job])]
+    return f"{span(epochs)} epochs of the next edition's run" if epochs else "The book's run"
+
+
 By = str | Callable[[Job], Any]  # the name of a setting, or a function of a job
 
 

@@ -111,7 +111,7 @@ def findings(jobs: list[Job]) -> Findings:
     }
     claimed, it = holm(changes), unit(jobs)
     return Findings(
-        answer=_answer(jobs, measured, reaches),
+        answer=_answer(jobs, measured, reaches, all(claimed[it] for it in changes if it.startswith("a doubling"))),
         setting="The book's model with windows of several lengths. The batch size is set so that every update reads "
         f"the same number of {it}s.",
         columns=["time steps", *reaches],
@@ -211,17 +211,20 @@ def _between(one: dict[tuple[int, int], float], other: dict[tuple[int, int], flo
     return estimate(map(statistics.fmean, by_seed.values()))
 
 
-def _answer(jobs: list[Job], measured: list[Job], reaches: Reaches) -> str:
+def _answer(jobs: list[Job], measured: list[Job], reaches: Reaches, is_clear: bool) -> str:
     book = [job for job in measured if job.settings[WINDOW] == BOOK and _training(job) == next(iter(reaches))]
     windows = sorted({job.settings[WINDOW] for job in measured})
     needed = {f"run with {WINDOW}={BOOK}": book, f"several values of {WINDOW}": len(windows) > 1}
     if line := missing(jobs, needed):
         return line
     longer = [_mean(of, windows[-1]).mean / _mean(of, windows[0]).mean - 1 for of in reaches.values()]
+    windows_as_long = f"windows {windows[-1] // windows[0]} times as long"
+    effect = f"governs it, weakly: {windows_as_long} lengthen the reach by {span(longer, '.0%')}"
+    if not is_clear:
+        effect = f"has no significant effect: {windows_as_long} change the reach by {span(longer, '+.0%')}"
     return (
         f"In principle all, in practice few: a model that reads only the last {_enough(book)} {unit(jobs)}s predicts "
-        f"within 1 % as well as one that reads everything. `num_steps` governs it, weakly: windows "
-        f"{windows[-1] // windows[0]} times as long lengthen the reach by {span(longer, '.0%')}."
+        f"within 1 % as well as one that reads everything. `num_steps` {effect}."
     )
 
 

@@ -8,10 +8,10 @@ from textwrap import fill
 import numpy as np
 
 from timemachine.exercises import Findings, Picture
-from timemachine.exercises.books import bits, books_read, by_training, explained
+from timemachine.exercises.books import bits, bits_of, books_read, by_training, explained, range_read
 from timemachine.exercises.comparison import Estimate, estimate, holm
 from timemachine.exercises.drawing import panels
-from timemachine.exercises.groups import missing
+from timemachine.exercises.groups import missing, reads_tokens
 from timemachine.run.jobs import Job
 
 Bits = dict[tuple[str, str], dict[tuple[int, int], float]]  # (trained on, read) -> excerpt -> bits per character
@@ -41,15 +41,17 @@ def findings(jobs: list[Job]) -> Findings:
 
     lead, lead_of_kin = _lead(network, every), _lead(network, kin)
     needed = {"excerpt with a model of every book": lead.count, "two books of one author": kin}
-    answer = missing(jobs, needed) or (
-        f"Worse than a model trained on that book: its perplexity is {2**lead.mean - 1:.0%} higher on average over "
-        f"{len(names)} books."
-    )
+    worse = f"its perplexity is {2**lead.mean - 1:.0%} higher"
+    if reads_tokens(jobs):
+        worse = f"it needs {lead.mean:.2f} bits per byte more"
+    scored = range_read(jobs)
     return Findings(
         setting="The book's run on excerpts of each book found, with equal numbers of characters and updates. "
-        "`data.start` rotates the text to start at that character. Each model reads characters 15,032 to 135,031 of "
-        "every book, counted from the start of the excerpt; no model was trained or validated on them.",
-        answer=answer,
+        f"`data.start` rotates the text to start at that character. Each model reads characters {scored.start:,} to "
+        f"{scored.stop - 1:,} of every book, counted from the start of the excerpt; no model was trained or validated "
+        "on them.",
+        answer=missing(jobs, needed)
+        or f"Worse than a model trained on that book: {worse} on average over {len(names)} books.",
         columns=["read", "author", "own model, bits", "n-gram", "mean lead, bits", "ahead", "behind"],
         rows=[
             [*books[book],
@@ -57,12 +59,12 @@ def findings(jobs: list[Job]) -> Findings:
              f"{_lead(network, of):.3f}", count(ahead, of), count(behind, of)]
             for book, of in ((book, [pair for pair in every if pair[0] == book]) for book in names)
         ],
-        figures={"matrix": _matrix(network, titles, ahead | behind)} if every else {},
+        figures={"matrix": _matrix(network, titles, ahead | behind, bits_of(jobs))} if every else {},
         notes=[
             f"{explained(jobs)} *Ahead* and *behind* count the other models that the own model is significantly better "
             f"or worse than, on the same characters, paired by excerpt, after Holm's correction for all {len(leads)} "
             "comparisons of this report. The mean lead is over all other models.",
-            f"A model of another book needs {lead:.2f} bits per character more than the book's own; the own model is "
+            f"A model of another book needs {lead:.2f} {bits_of(jobs)} more than the book's own; the own model is "
             f"ahead in {count(ahead, every)} comparisons and behind in {count(behind, every)}. A model of the same "
             f"author's other book is ahead of a model of another author in {count(ahead, kin)} comparisons and behind "
             f"in {count(behind, kin)}, with a mean lead of {lead_of_kin:.2f} bits; the number of such pairs of books "
@@ -81,7 +83,7 @@ def _lead(matrix: Bits, pairs: Sequence[Pair]) -> Estimate:
     return estimate(fmean(other[excerpt] - one[excerpt] for one, other in found) for excerpt in excerpts)
 
 
-def _matrix(network: Bits, titles: Mapping[str, str], apart: set[Pair]) -> Picture:
+def _matrix(network: Bits, titles: Mapping[str, str], apart: set[Pair], unit: str) -> Picture:
     """Draw each model's bits minus the bits of the book's own model: rows are training books, columns are books read.
 
     Differences of pairs that are not in `apart` are in brackets.
@@ -98,6 +100,6 @@ def _matrix(network: Bits, titles: Mapping[str, str], apart: set[Pair]) -> Pictu
     axes.set_yticks(places, [*titles.values()])
     axes.grid(visible=False)
     axes.set(xlabel="read", ylabel="trained on")
-    title = "bits per character above the book's own model (in brackets: not significant)"
+    title = f"{unit} above the book's own model (in brackets: not significant)"
     figure.suptitle(fill(title, 24 + 8 * len(titles)))  # of the figure, since the panel of a few books is narrower
     return figure, "Mean over excerpts. Rows: models, by training book; columns: books read."

@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import Callback
 from timemachine.config import require
 from timemachine.exercises import Findings, Picture
 from timemachine.exercises.drawing import COLOURS, MARKERS, panels
-from timemachine.exercises.groups import book_rate, ended, grouped, missing, reads_tokens
+from timemachine.exercises.groups import book_rate, ended, grouped, missing, reads_tokens, the_run
 from timemachine.exercises.outcomes import LR, THETA, counted, definition, largest_norm, radius_name, share, validation
 from timemachine.run.jobs import Job
 
@@ -40,12 +40,14 @@ def findings(jobs: list[Job]) -> Findings:
     """Report how many runs learn, one row per activation, initial spectral radius and rate."""
     runs = sorted(ended(jobs), key=lambda job: (job.settings[ACTIVATION], _rho(job), job.settings[LR]))
     radii = sorted({job.settings[THETA] for job in runs}, key=lambda theta: -(theta or math.inf))
+    is_scaled = any(map(_rho, runs))
+    scaled = " and with W_hh scaled to a spectral radius ρ, the largest |eigenvalue|," if is_scaled else ","
     bits = ", and bits per byte," if reads_tokens(runs) else ""
     return Findings(
         answer=_answer(jobs, runs),
-        setting="The book's run with another activation, with the book's initial recurrent weights and with W_hh "
-        "scaled to a spectral radius ρ, the largest |eigenvalue|, without clipping and with a radius θ. Each seed has "
-        "a different excerpt: the text is rotated, so the training text differs.",
+        setting=f"{the_run(jobs)} with another activation, with the book's initial recurrent weights{scaled} without "
+        "clipping and with a radius θ. Each seed has a different excerpt: the text is rotated, so the training text "
+        "differs.",
         columns=["", "initial ρ", "η", *(f"learn, {radius_name(theta)}" for theta in radii),
                  *(f"validation, {radius_name(theta)}" for theta in radii), "largest norm, median"],
         rows=[
@@ -60,7 +62,7 @@ def findings(jobs: list[Job]) -> Findings:
             f"{definition(jobs)} "
             "Largest norm: of a gradient before clipping, in runs without clipping (inf: not finite)."
         ],
-        figures={"outcome": _outcome(runs, radii)} if runs else {},
+        figures={"outcome": _outcome(runs, radii)} if is_scaled else {},
     )  # fmt: skip
 
 

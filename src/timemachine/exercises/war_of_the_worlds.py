@@ -4,10 +4,10 @@ import math
 from textwrap import fill
 
 from timemachine.exercises import Findings
-from timemachine.exercises.books import OF_TOKENS, TARGETS, bits, bits_of, books_read, by_training, explained
+from timemachine.exercises.books import bits, bits_of, books_read, by_training, explained, range_read
 from timemachine.exercises.comparison import UNDECIDED, Estimate, compare, estimate, holm
 from timemachine.exercises.drawing import panels, points_by_seed
-from timemachine.exercises.groups import missing, reads_tokens, unit
+from timemachine.exercises.groups import missing, reads_tokens, the_run, unit
 from timemachine.run.jobs import Job
 from timemachine.texts import CATALOGUE
 
@@ -51,7 +51,7 @@ def findings(jobs: list[Job]) -> Findings:
         more = f"{found:+.3f}" + (f", {verdict}" if verdict != UNDECIDED else "")
         return [f"{estimate(bits(group, book).values()):.3f}", more if book != it_asks else ""]
 
-    scored = OF_TOKENS if reads_tokens(jobs) else TARGETS
+    scored = range_read(jobs)
     figure, grid = panels(width=9)
     points = {
         f"trained on {training[1]:,} {unit(jobs)}s": [
@@ -68,7 +68,7 @@ def findings(jobs: list[Job]) -> Findings:
     per_byte = " per byte" if reads_tokens(jobs) else ""
     heads = ((f"after {size:,}, bits{per_byte}", f"vs. {title}") for _, size in groups)
     return Findings(
-        setting=f"The book's run on excerpts of {novel}{'' if reads_tokens(jobs) else WHOLE}. `data.start` "
+        setting=f"{the_run(jobs)} on excerpts of {novel}{'' if reads_tokens(jobs) else WHOLE}. `data.start` "
         f"rotates the text to start at that character. Each model reads characters {scored.start:,} to "
         f"{scored.stop - 1:,} of every book, counted from the start of the excerpt. In its own novel it reads only "
         "text that it was not trained or validated on.",
