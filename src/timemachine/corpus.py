@@ -104,7 +104,7 @@ def _found(corpus: str | list[str], search_dirs: list[str]) -> Corpus:
     book = CATALOGUE[corpus]
     places = [(REPOSITORY / folder).resolve() / f"{corpus}.txt" for folder in search_dirs]
     for path in filter(os.path.isfile, places):
-        if not book.is_edition(path.read_bytes()):
+        if not normalisation.is_edition(path.read_bytes(), book):
             rule = f"{path} is not the catalogue's edition ({book.hash})"
             raise SettingError(f"data.corpus={corpus}: {rule}; use data.corpus={path} to read it anyway")
         return Corpus(corpus, book.title, corpus, (path,))

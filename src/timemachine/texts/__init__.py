@@ -1,6 +1,5 @@
 """Catalogue of the books that `data.corpus` may name; `download` fetches them."""
 
-import hashlib
 from typing import NamedTuple
 
 
@@ -11,11 +10,6 @@ class Book(NamedTuple):
     author: str
     hash: str
     urls: tuple[str, ...]
-
-    def is_edition(self, text: bytes) -> bool:
-        """Return whether these are the edition's bytes."""
-        algorithm, _, digest = self.hash.partition(":")
-        return hashlib.new(algorithm, text).hexdigest() == digest
 
 
 _GITHUB = "https://raw.githubusercontent.com"

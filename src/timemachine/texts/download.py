@@ -13,6 +13,7 @@ import requests
 
 from timemachine.errors import SettingError
 from timemachine.texts import Book
+from timemachine.texts.normalisation import is_edition
 
 DEADLINE = 30.0  # seconds for a book, over all its mirrors
 ANSWERS_WITHIN = 4.0  # seconds, so that two unresponsive mirrors take less than ten seconds
@@ -32,7 +33,7 @@ def downloaded(name: str, book: Book, places: Iterable[Path]) -> Path:
     path = cache() / f"{name}.txt"
     try:
         # Another edition of the novel would give other perplexities than the book's.
-        if not (path.is_file() and book.is_edition(path.read_bytes())):
+        if not (path.is_file() and is_edition(path.read_bytes(), book)):
             text = _download(book)
             path.parent.mkdir(parents=True, exist_ok=True)
             # Written under another name, then renamed, so that several processes may download the same book.
@@ -52,7 +53,7 @@ def _download(book: Book) -> bytes:
     for place, url in enumerate(book.urls):
         share = (end - time.monotonic()) / (len(book.urls) - place)  # a slow mirror leaves time for the next one
         try:
-            if book.is_edition(text := _body(url, share)):
+            if is_edition(text := _body(url, share), book):
                 return text
             reason = "another edition"
         except OSError as error:  # requests' errors are OSErrors

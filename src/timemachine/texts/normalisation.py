@@ -1,5 +1,6 @@
 """From the bytes of a text to its characters: line ends, Project Gutenberg's headers and footers, normalisation."""
 
+import hashlib
 import re
 import unicodedata
 from pathlib import Path
@@ -7,6 +8,7 @@ from string import ascii_letters
 
 from timemachine.config import Tokens
 from timemachine.errors import SettingError
+from timemachine.texts import Book
 
 _LETTERS_ELSE_SPACE = bytes(ord(chr(code).lower()) if chr(code) in ascii_letters else ord(" ") for code in range(256))
 
@@ -51,6 +53,12 @@ def without_end(book: bytes) -> bytes:
     last_paragraph = re.split(rb"\n\s*\n", text)[-1]
     end = END_OF.search(last_paragraph)
     return text[: end.start() - len(last_paragraph)] if end else book
+
+
+def is_edition(text: bytes, book: Book) -> bool:
+    """Return whether these are the bytes of the catalogue's edition."""
+    algorithm, _, digest = book.hash.partition(":")
+    return hashlib.new(algorithm, text).hexdigest() == digest
 
 
 def with_line_feeds(text: bytes) -> bytes:
