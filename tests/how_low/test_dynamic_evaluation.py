@@ -137,6 +137,7 @@ def test_ensemble_is_the_mean(nll_of: Callable[..., torch.Tensor], tokens_N: tor
     torch.testing.assert_close(both_N, (one_N + other_N) / 2)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_calls")
 def test_evaluating_an_ensemble() -> None:
     small = ("data=sample", "logger=csv", "trainer=cpu", "trainer.max_steps=1", "model.hiddens=4")
