@@ -34,3 +34,10 @@ def test_every_choice_is_listed() -> None:
     assert "2,147,483,647" not in text
     for group in GROUPS:
         assert re.search(rf" {group}=\w+ [^:]+: {', '.join(choices(group))} ", text)
+
+
+def test_help_fits_a_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = call_program("train.py", "--help").stdout.splitlines()
+    assert len(lines) <= 24 and max(map(len, lines)) <= 80
+    assert sum("=" in line for line in lines if line.startswith(("model.", "data.", "trainer."))) == 10

@@ -1,5 +1,6 @@
 """The table of a sweep, in summary.csv and on the terminal, and the exit status of a sweep."""
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from omegaconf import OmegaConf
 
 from tests.support.jobs import leave_job
 from timemachine.cli import sweep
-from timemachine.run.jobs import load_jobs, table_of
+from timemachine.run.jobs import load_jobs, load_sweep, table_of
 
 
 def job(folder: Path, number: int, status: str = "completed", message: str | None = None, **settings: Any) -> None:
@@ -70,3 +71,17 @@ def test_sweep_fails_with_a_job(tmp_path: Path) -> None:
         job(tmp_path, number, status)
     with pytest.raises(SystemExit, match=r"^error: 2 of 4 jobs failed \(job 2, 3\)"):
         end_sweep(tmp_path)
+
+
+def test_control_characters_are_escaped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """ESC is escaped in summary.csv and on the terminal; `load_sweep` returns the original texts."""
+    texts = ["\ttab", "plain", "\x1b[31mred"]
+    for number, text in enumerate(texts):
+        leave_job(tmp_path, {"data": {"corpus": text}}, metrics={"val/perplexity": -1.5, "epoch": number})
+    end_sweep(tmp_path)
+    with (tmp_path / "summary.csv").open(newline="") as file:
+        rows = [*csv.DictReader(file)]
+    assert [row["data.corpus"] for row in rows] == ["\\ttab", "plain", "\\x1b[31mred"]
+    assert {row["val/perplexity"] for row in rows} == {"-1.5"}
+    assert [row["data.corpus"] for row in load_sweep(tmp_path)] == texts
+    assert "\x1b" not in (tmp_path / "summary.csv").read_text() + capsys.readouterr().out
