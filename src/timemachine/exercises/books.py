@@ -145,13 +145,12 @@ def explained(jobs: list[Job]) -> str:
     )
 
 
-def bits(jobs: Iterable[Job], book: str, model: str = "stream") -> dict[tuple[int, int], float]:
+def bits(jobs: list[Job], book: str, model: str = "stream", name: str = "") -> dict[tuple[int, int], float]:
     """Return a book's bits per character, or of tokens per byte, by training excerpt (start, seed).
 
-    `model`: `stream` or `witten_bell`; {} if it has no scores.
+    `model`: `stream` or `witten_bell`; {} if it has no scores. `name`: of another number, such as `perplexity`.
     """
-    jobs = list(jobs)
-    name = "bits_per_byte" if reads_tokens(jobs) else "bits"
+    name = name or ("bits_per_byte" if reads_tokens(jobs) else "bits")
     found = unique(jobs, lambda job: (int(job.settings["data.start"]), int(job.settings["seed"])))
     read = {excerpt: job.probes["books"]["books"].get(book) for excerpt, job in found.items()}
     return {excerpt: float(scores[model][name]) for excerpt, scores in read.items() if scores and model in scores}

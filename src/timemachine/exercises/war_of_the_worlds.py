@@ -98,7 +98,9 @@ def _answer(
     like = "About as well as" if asked < ALIKE * own else "Worse than"
     scores = f"perplexity {2**asked:.1f} against {2**own:.1f}"
     if reads_tokens(jobs):
-        scores = f"{asked:.2f} bits per byte against {own:.2f}"
+        perplexities = (bits(groups[training], book, name="perplexity") for book in (it_asks, training[0]))
+        there, here = (estimate(of.values()).mean for of in perplexities)
+        scores = f"perplexity {there:.0f} ({asked:.2f} bits per byte) against {here:.0f} ({own:.2f})"
     return (
         f"{like} the rest of its training novel: {scores}. Of {len(others)} "
         f"books by other authors, {others.count(HARDER)} are harder to predict and {others.count(EASIER)} easier."
