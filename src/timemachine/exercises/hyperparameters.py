@@ -81,7 +81,7 @@ def findings(jobs: list[Job]) -> Findings:
     units = {"bits": "rest, bits per byte"} if reads_tokens(jobs) else {}
     book, shorter = BOOK, ""
     if reads_tokens(jobs):
-        book = NEXT_EDITION._replace(updates=max((it.updates for it in nats), default=0))
+        book = Setting(*NEXT_EDITION[:3], updates=max((it.updates for it in nats), default=0))
         shorter = f", with {10 * book.updates / NEXT_EDITION.updates:g} of its 10 epochs,"
     shown = [*[it for it in nats if it != book][:NUM_SHOWN], *(it for it in nats if it == book)]
     gains = {it: compare(nats[it]["test"], nats[book]["test"]) for it in nats if book in nats and it != book}
