@@ -81,13 +81,13 @@ def answer(name: str) -> tuple[str, str, str]:
 
 
 def answers_in_a_line() -> str:
-    """Return README's table."""
+    """Return README's tables, of this edition and of the next."""
     rows = [[name, *answer(name)] for name in EXERCISES]
-    return markdown(
-        ["", "question", "answer"],
-        [[number, question, f"[{name.rpartition('/')[2]}](sweeps/reference/{name}/report.md): {text}"]
-         for name, number, question, text in rows],
-    )  # fmt: skip
+    lines = [[number, question, f"[{name.rpartition('/')[2]}](sweeps/reference/{name}/report.md): {text}"]
+             for name, number, question, text in rows]  # fmt: skip
+    of_next = [line for line in lines if line[0].startswith("Next edition")]
+    columns = ["", "question", "answer"]
+    return "\n\n".join(markdown(columns, part) for part in ([it for it in lines if it not in of_next], of_next))
 
 
 def answers() -> str:

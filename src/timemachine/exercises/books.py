@@ -19,7 +19,7 @@ from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
 from timemachine.evaluation.scores import Score, score
-from timemachine.exercises.groups import reads_tokens, unique, unit
+from timemachine.exercises.groups import reads_tokens, unique
 from timemachine.exercises.stream import stream_nll
 from timemachine.how_low import LETTERS, witten_bell
 from timemachine.language_model import RNNLMScratch
@@ -133,25 +133,25 @@ def bits_of(jobs: list[Job]) -> str:
 
 def explained(jobs: list[Job]) -> str:
     """Return the note on the scores of books."""
-    of = unit(jobs)
-    power = "" if reads_tokens(jobs) else "; the perplexity is 2 to that power"
-    ngrams = (
-        " n-gram: a Witten-Bell model of the same characters as the network, with the order that is best on validation."
-    )
+    if reads_tokens(jobs):
+        return (
+            "Bits per byte of a text read as one stream. ± is half of the 95 % interval over training excerpts, each "
+            "with a different seed and other scored characters."
+        )
     return (
-        f"{bits_of(jobs).capitalize()} of a text read as one stream{power}. ± is half of the 95 % interval over "
-        f"training excerpts, each with a different seed; the scored {of}s of a book hardly change between excerpts."
-        f"{'' if reads_tokens(jobs) else ngrams}"
+        "Bits per character of a text read as one stream; the perplexity is 2 to that power. ± is half of the 95 % "
+        "interval over training excerpts, each with a different seed; the scored characters of a book hardly change "
+        "between excerpts. n-gram: a Witten-Bell model of the same characters as the network, with the order that is "
+        "best on validation."
     )
 
 
-def bits(jobs: Iterable[Job], book: str, model: str = "stream") -> dict[tuple[int, int], float]:
+def bits(jobs: list[Job], book: str, model: str = "stream", name: str = "") -> dict[tuple[int, int], float]:
     """Return a book's bits per character, or of tokens per byte, by training excerpt (start, seed).
 
-    `model`: `stream` or `witten_bell`; {} if it has no scores.
+    `model`: `stream` or `witten_bell`; {} if it has no scores. `name`: of another number, such as `perplexity`.
     """
-    jobs = list(jobs)
-    name = "bits_per_byte" if reads_tokens(jobs) else "bits"
+    name = name or ("bits_per_byte" if reads_tokens(jobs) else "bits")
     found = unique(jobs, lambda job: (int(job.settings["data.start"]), int(job.settings["seed"])))
     read = {excerpt: job.probes["books"]["books"].get(book) for excerpt, job in found.items()}
     return {excerpt: float(scores[model][name]) for excerpt, scores in read.items() if scores and model in scores}

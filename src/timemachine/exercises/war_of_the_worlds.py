@@ -95,11 +95,17 @@ def _answer(
     training = found[0]
     asked, own = (estimate(bits(groups[training], book).values()).mean for book in (it_asks, training[0]))
     others = [verdict for book, (_, verdict) in compared[training].items() if book not in (training[0], NGRAM)]
-    like = "About as well as" if asked < ALIKE * own else "Worse than"
+    like, doubt = "About as well as", ""
+    if asked > ALIKE * own:
+        is_clear = compared[training][training[0]][1] == EASIER
+        like, doubt = ("Worse than", "") if is_clear else ("On average worse than", ", not significantly")
     scores = f"perplexity {2**asked:.1f} against {2**own:.1f}"
     if reads_tokens(jobs):
-        scores = f"{asked:.2f} bits per byte against {own:.2f}"
+        perplexities = (bits(groups[training], book, name="perplexity") for book in (it_asks, training[0]))
+        there, here = (estimate(of.values()).mean for of in perplexities)
+        scores = f"perplexity {there:.0f} ({asked:.2f} bits per byte) against {here:.0f} ({own:.2f})"
+    harder = others.count(HARDER)
     return (
-        f"{like} the rest of its training novel: {scores}. Of {len(others)} "
-        f"books by other authors, {others.count(HARDER)} are harder to predict and {others.count(EASIER)} easier."
+        f"{like} the rest of its training novel: {scores}{doubt}. Of {len(others)} books by other authors, {harder} "
+        f"{'is' if harder == 1 else 'are'} harder to predict and {others.count(EASIER)} easier."
     )
