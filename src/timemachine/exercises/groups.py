@@ -33,17 +33,17 @@ def reads_tokens(jobs: Iterable[Job]) -> bool:
 
 
 def unit(jobs: Iterable[Job]) -> str:
-    """Return what the runs read, "token" or "character"."""
+    """Return the unit that the runs read, "token" or "character"."""
     return "token" if reads_tokens(jobs) else "character"
 
 
 def book_rate(jobs: Iterable[Job]) -> float:
-    """Return the learning rate of the book's run, which for tokens is that of the book's next edition."""
+    """Return the learning rate of the book's run; for tokens, of the run in its next edition."""
     return 4.0 if reads_tokens(jobs) else 1.0
 
 
 def the_run(jobs: Iterable[Job]) -> str:
-    """Return the beginning of a sentence about the book's run, or that of its next edition."""
+    """Return the beginning of a sentence about the book's run, or about epochs of the next edition's run."""
     epochs = [float(job.settings["trainer.max_epochs"]) for job in jobs if reads_tokens([job])]
     return f"{span(epochs)} epochs of the next edition's run" if epochs else "The book's run"
 

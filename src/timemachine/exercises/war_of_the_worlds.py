@@ -18,7 +18,7 @@ WHOLE = ", and the same network on 90 % of the novel, with a different 90 % for 
 ALIKE = 1.05  # largest ratio of the bits of two books that a model predicts about equally well
 
 Training = tuple[str, int]  # training text, number of training characters
-Compared = dict[str, tuple[Estimate, str]]  # book or NGRAM -> its bits minus those of the book asked about, verdict
+Compared = dict[str, tuple[Estimate, str]]  # book or NGRAM -> its bits minus the asked book's, verdict
 
 
 def asked_about(jobs: list[Job]) -> str:
