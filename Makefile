@@ -48,6 +48,7 @@ coverage: .venv/.ready-dev$(LOCKS)
 	  -m "not torture and not slurm and not gpu and not browser" $(TESTS)
 
 MORE := cells small_data tying vocabulary
+OF_TOKENS := $(basename $(notdir $(wildcard conf/grid/full/next_edition/*.yaml)))
 EXERCISES := $(filter-out none how_low $(MORE),$(basename $(notdir $(wildcard conf/exercise/*.yaml))))
 
 exercises: .venv/.ready$(LOCKS)
@@ -55,6 +56,7 @@ exercises: .venv/.ready$(LOCKS)
 
 more-exercises: .venv/.ready$(LOCKS)
 	for exercise in $(MORE); do $(BIN)/python train.py exercise=$$exercise || exit 1; done
+	for exercise in $(OF_TOKENS); do $(BIN)/python train.py exercise=$$exercise recipe=next_edition || exit 1; done
 
 # The second sweep, on novels that no choice has seen, lies in the folder of the first, whose report is of both.
 HOW_LOW := sweeps/how_low/$(shell date +%Y-%m-%d_%H-%M-%S)

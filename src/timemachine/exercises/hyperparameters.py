@@ -137,16 +137,14 @@ def _answer(jobs: list[Job], nats: Nats, book: Setting, cells: dict[Setting, lis
     low = "Not significantly lower"
     if cells[chosen][1] == "lower":
         low = "A little lower" if after > LITTLE * before else "Lower"
-    bits = ""
+    changes = f"perplexity {'falls' if after < before else 'rises'} from {before:.2f} to {after:.2f}"
     if reads_tokens(jobs):
         low += f" after {10 * book.updates / NEXT_EDITION.updates:g} of the book's 10 epochs"
-        more, most = (estimate(nats[it]["bits"].values()).mean for it in (chosen, book))
-        bits = (
-            f" ({after / before - 1:+.0%}) and the bits per byte from {most:.2f} to {more:.2f} ({more / most - 1:+.0%})"
-        )
+        after, before = (estimate(nats[it]["bits"].values()).mean for it in (chosen, book))
+        changes = f"bits per byte {'fall' if after < before else 'rise'} from {before:.2f} to {after:.2f}"
     return (
-        f"{low}: on the rest of the text the perplexity {'falls' if after < before else 'rises'} from {before:.2f} to "
-        f"{after:.2f}{bits}, with {chosen.num_steps} time steps and {chosen.updates:,} updates."
+        f"{low}: on the rest of the text the {changes}, with {chosen.num_steps} time steps and {chosen.updates:,} "
+        "updates."
     )
 
 
