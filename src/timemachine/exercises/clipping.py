@@ -11,6 +11,7 @@ from timemachine.run.jobs import Job
 
 TITLE_OF_TOKENS = "Next edition, exercise 3: What happens if you run the code without clipping the gradient?"
 STEPS = (0.0, 1.0, 2.0, 2.5, 3.0, 3.5, 4.0, math.inf)  # bounds of the bins of longest steps
+STOPPED = " A run is stopped once its validation perplexity exceeds 1,000."
 STEPS_OF_TOKENS = (0.0, 4.0, 8.0, 16.0, 32.0, 64.0, math.inf)
 
 
@@ -23,7 +24,7 @@ def findings(jobs: list[Job]) -> Findings:
         answer=_answer(jobs, runs),
         setting=f"{the_run(jobs)} at {'several learning rates' if has_rates else 'its learning rate'} η, without "
         "clipping and with gradients clipped to a radius θ. Each seed has a different excerpt: the text is rotated, so "
-        "the training text differs. A run is stopped once its validation perplexity exceeds 1,000.",
+        f"the training text differs.{'' if reads_tokens(runs) else STOPPED}",
         columns=["", "η", "learn", "validation", "largest norm", "runs clipped"],
         rows=[
             [
@@ -80,7 +81,8 @@ def _answer(jobs: list[Job], runs: list[Job]) -> str:
         return line
     if None not in fast:
         clipped = [f", {counted(group)} with a radius of {theta:g}" for theta, group in slow.items() if theta]
-        return f"At the book's rate {counted(slow[None])} runs learn without clipping{''.join(clipped)}."
+        better = f"{counted(slow[None])} runs are better than n-grams without clipping"
+        return f"At the book's rate {better}{''.join(clipped)}."
     nothing = "nothing: " if share(slow[None]) == 1 else ""
     clipped = [f"{failed}with a radius of {theta:g}" for theta, failed in fast.items() if theta]
     return (

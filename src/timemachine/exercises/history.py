@@ -221,7 +221,9 @@ def _answer(jobs: list[Job], measured: list[Job], reaches: Reaches, is_clear: bo
     windows_as_long = f"windows {windows[-1] // windows[0]} times as long"
     effect = f"governs it, weakly: {windows_as_long} lengthen the reach by {span(longer, '.0%')}"
     if not is_clear:
-        effect = f"has no significant effect: {windows_as_long} change the reach by {span(longer, '+.0%')}"
+        effect = (
+            f"may lengthen the reach: with {windows_as_long} it changes by {span(longer, '+.0%')}, not significantly"
+        )
     return (
         f"In principle all, in practice few: a model that reads only the last {_enough(book)} {unit(jobs)}s predicts "
         f"within 1 % as well as one that reads everything. `num_steps` {effect}."

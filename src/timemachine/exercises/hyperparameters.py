@@ -82,7 +82,8 @@ def findings(jobs: list[Job]) -> Findings:
     book, shorter = BOOK, ""
     if reads_tokens(jobs):
         book = Setting(*NEXT_EDITION[:3], updates=max((it.updates for it in nats), default=0))
-        shorter = f", with {10 * book.updates / NEXT_EDITION.updates:g} of its 10 epochs,"
+        epochs = f"{10 * book.updates / NEXT_EDITION.updates:g} of its 10 epochs"
+        shorter = f", with smaller batches and {epochs},"
     shown = [*[it for it in nats if it != book][:NUM_SHOWN], *(it for it in nats if it == book)]
     gains = {it: compare(nats[it]["test"], nats[book]["test"]) for it in nats if book in nats and it != book}
     cells = verdicts(gains)
@@ -137,14 +138,15 @@ def _answer(jobs: list[Job], nats: Nats, book: Setting, cells: dict[Setting, lis
     low = "Not significantly lower"
     if cells[chosen][1] == "lower":
         low = "A little lower" if after > LITTLE * before else "Lower"
-    changes = f"perplexity {'falls' if after < before else 'rises'} from {before:.2f} to {after:.2f}"
     if reads_tokens(jobs):
-        low += f" after {10 * book.updates / NEXT_EDITION.updates:g} of the book's 10 epochs"
         after, before = (estimate(nats[it]["bits"].values()).mean for it in (chosen, book))
-        changes = f"bits per byte {'fall' if after < before else 'rise'} from {before:.2f} to {after:.2f}"
+        return (
+            f"{low}: {after:.2f} bits per byte on the rest of the text with {chosen.num_steps} time steps and "
+            f"{chosen.updates:,} updates, {before:.2f} with {book.num_steps} and {book.updates:,}."
+        )
     return (
-        f"{low}: on the rest of the text the {changes}, with {chosen.num_steps} time steps and {chosen.updates:,} "
-        "updates."
+        f"{low}: on the rest of the text the perplexity {'falls' if after < before else 'rises'} from {before:.2f} to "
+        f"{after:.2f}, with {chosen.num_steps} time steps and {chosen.updates:,} updates."
     )
 
 
