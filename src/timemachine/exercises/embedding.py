@@ -97,7 +97,7 @@ def _answer(jobs: list[Job], rest: Nats, gains: Gains) -> str:
 
 def _figure(nats: dict[str, Nats]) -> Picture:
     figure, (row,) = panels(1, len(PARTS), width=10, sharey=True)
-    kinds = {ONE_HOT: "one-hot, W_xh learns this many times as fast", TABLE: "embedding of this width"}
+    kinds = {ONE_HOT: "one-hot, $W_{xh}$ learns this many times as fast", TABLE: "embedding of this width"}
     sizes = sorted({way.size for way in nats["test"] if way.lr == BOOK_RATE and way.size > 1})
     for axes, (part, title) in zip(row, PARTS.items(), strict=True):
         series = {}

@@ -8,6 +8,7 @@ Shapes: B texts of one length, T characters, V vocabulary, S numbers of a state,
 
 import copy
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -237,10 +238,11 @@ def _figure(values: dict[str, dict[str, list[float]]]) -> Picture:
     """Draw two measures. `values`: decoding -> measure -> values by model."""
     figure, grid = panels(1, 2, width=10)
     names = [name for name in values if name != REAL]
+    labels = [re.sub(r"P\^?(.*)", r"$P^{\1}$", name) for name in names]
     for axes, what in zip(grid.flat, ("known_words", "repeated"), strict=True):
-        points_by_seed(axes, names, {"": [values[name][what] for name in names]})
+        points_by_seed(axes, labels, {"": [values[name][what] for name in names]})
         real = estimate(values[REAL][what]).mean
         axes.axhline(real, color=COLOURS[1])
         axes.annotate(f"{REAL} {real:.2g} %", (-0.4, real), (0, 3), textcoords="offset points", color=COLOURS[1])
-        axes.set(title=MEASURES[what][0], xlabel="drawn from P^α, or greedy", ylim=(-3, 103))
+        axes.set(title=MEASURES[what][0], xlabel="drawn from $P^α$, or greedy", ylim=(-3, 103))
     return figure, "Generated text and real text. Circles: models; bars: means."
