@@ -36,7 +36,7 @@ _WORD = _pattern()
 
 @cache
 def _other_numbers() -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """Return a pattern for these numbers, and one for words that supports them and is 20 times as slow."""
+    """Return a pattern for numbers such as ½, and one for words that supports them but is 20 times as slow."""
     found = "".join(c for c in map(chr, range(sys.maxunicode + 1)) if unicodedata.category(c) in ("Nl", "No"))
     return re.compile(f"[{found}]"), _pattern(found)
 

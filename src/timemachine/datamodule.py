@@ -72,7 +72,7 @@ class TimeMachine(LightningDataModule):
         self.generator = Generator().manual_seed(seed)  # for the order of the training windows
         known = self.corpus.characters
         if settings.learn_on is LearnOn.train:
-            # Once, although the training windows of the new tokens cover a few characters more or fewer.
+            # Not repeated, although the training windows in the new tokens cover a few characters more or fewer.
             whole: Any = TimeMachine(**windows_of(to_dict(settings)) | {"learn_on": "text"}, corpus=text)
             known = whole.vocab.decode(whole.tokens_N[: whole.splits["train"].targets.stop].tolist())
         self.vocab = Vocab.of(known, self.corpus.tokens, min_count, vocab_size)

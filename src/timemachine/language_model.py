@@ -83,7 +83,7 @@ class RNNLMScratch(LightningModule):
     def nll(self, batch: Batch) -> Tensor:
         """Return the negative log-likelihood of each target (B, T), in nats; each window starts with a zero state."""
         X_BT, Y_BT = batch
-        return self.loss(self(X_BT)[0], Y_BT).expand(Y_BT.shape)  # if the loss is a mean
+        return self.loss(self(X_BT)[0], Y_BT).expand(Y_BT.shape)  # an override of `loss` may return the mean
 
     def mean_nll(self, batch: Batch, num_targets: float | None = None) -> tuple[Tensor, Tensor]:
         """Return the mean of `nll(batch)`, and `nll(batch)` without gradients.

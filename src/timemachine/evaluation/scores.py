@@ -78,10 +78,10 @@ COLUMNS += ["stream", "stream, error", "bits", "bits per byte"]
 
 
 def score(nll_N: Tensor, count_N: Tensor | None = None) -> Score:
-    """Return the score of summed NLLs (nats) and numbers of predictions per target character, both (N,), float64.
+    """Return the score of N target characters from the sums of their negative log-likelihoods, in nats, (N,), float64.
 
-    `count_N` None: one prediction each. The mean NLL is a ratio of sums over blocks of 100 characters, with the
-    variance of the block residuals; the error of the perplexity follows by the delta method.
+    `count_N` (N,): number of predictions in each sum; one if None. The mean is a ratio of sums over blocks of 100
+    characters, with the variance of the block residuals; the error of the perplexity follows by the delta method.
     """
     count_N = torch.ones_like(nll_N) if count_N is None else count_N
     blocks = -(-len(nll_N) // BLOCK)

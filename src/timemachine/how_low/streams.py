@@ -59,7 +59,7 @@ class StreamLoader:
 
 
 class InputDropout:
-    """Batches of another loader, with each input replaced by `<unk>`, which few texts have, with probability `chance`.
+    """Batches of another loader, with each input replaced by `<unk>` with probability `chance`; few texts have `<unk>`.
 
     Inputs are chosen in the batch of all processes, so the choice does not depend on the number of processes.
     """

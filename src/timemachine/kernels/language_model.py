@@ -47,8 +47,8 @@ class FusedRNNLM(RNNLMScratch):
         """Return the code that computes the loss and its gradients on the weights' current device.
 
         fused: both in one C++ call, if compiled. bptt: the recurrence differentiated by hand, the rest by PyTorch.
-        autograd: the methods of `RNNLMScratch`, for another cell or activation, under autocast, whose precision the
-        kernels do not support, while torch.compile traces the methods, and if a hook computes a weight (pruning).
+        autograd: the methods of `RNNLMScratch`. It is used for other cells and activations; under autocast, since the
+        kernels do not support its precision; under torch.compile; and if a hook computes a weight, as in pruning.
         """
         asked, rnn = self.hparams["backward"], self.rnn
         by_hand = type(rnn) is RNNScratch and rnn.activation in BY_HAND and asked != "autograd"

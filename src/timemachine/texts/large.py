@@ -144,7 +144,7 @@ class Draws:
     """The order of an epoch with too many windows to permute: as many are drawn with replacement.
 
     `draws[start:stop]` draws the windows (B,) of one batch of all processes; ask for each batch once, in order. The
-    generator gives the epoch's seed, so all processes draw the same, and a resumed run as one that was never stopped.
+    generator gives the epoch's seed, so all processes draw the same windows, and so does a resumed run.
     """
 
     def __init__(self, num_windows: int, generator: "Generator", rank: int) -> None:
@@ -289,11 +289,11 @@ def _without_gutenberg(text: bytes, inside: bool, joins: bool, is_last: bool, is
 
 
 def _safe_end(raw: bytes) -> int:
-    """Return where a part may end: after a line, unless it may be a Project Gutenberg marker that is wrapped onto the
-    next; in a text without line ends, before a byte of `SAFE`; 0 if nowhere.
+    """Return where a part may end, or 0 if nowhere.
 
-    No byte order mark, CR LF, character in UTF-8, sequence of combining characters or line "End of … Project Gutenberg"
-    is split.
+    That is after a line, unless the line may be a Project Gutenberg marker that continues on the next line. In a text
+    without line ends, it is before a byte of `SAFE`. No byte order mark, CR LF, character in UTF-8, sequence of
+    combining characters or line "End of … Project Gutenberg" is split.
     """
     for line_end, unsafe in ((b"\n", ()), (b"\r", (b"\n", b"\xef", b""))):
         end = raw.rfind(line_end) + 1
