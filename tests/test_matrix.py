@@ -428,7 +428,7 @@ def test_changes_of_a_resumed_run(tmp_path: Path) -> None:
         (3, {"before": radii[1], "now": radii[2]}),
     ]
     norms = [row["grad_norm_clipped"] for row in rows(tmp_path / "run/metrics.csv")]
-    assert norms == pytest.approx(radii, rel=1e-4) or norms[1:] == pytest.approx(radii[1:], rel=1e-4)
+    assert norms[1:] == pytest.approx(radii[1:], rel=1e-4)  # the first radius is above all norms
 
 
 @pytest.mark.parametrize("typed", ["trainer.max_steps=10 trainer.max_epochs=5", "trainer.max_steps=8"])

@@ -43,7 +43,7 @@ def test_resume_keeps_recorded_settings() -> None:
     assert_succeeded(call_program("train.py", *ONE_EPOCH, "model.sigma=0.02", 'hydra.run.dir="' + folder + '"'))
     for more in ("-m", "exercise=relu", "hydra.run.dir=other", "resume=other", "model.sigma=abc", "recipe=novel"):
         assert_refused(more, f"resume={folder}", more)
-    assert_succeeded(call_program("train.py", f"resume={folder}", "trainer.max_epochs=2"))
+    assert_succeeded(call_program("train.py", f"resume={folder}", "trainer.max_epochs=2", "model.backward=bptt"))
     summary = read_summary(Path(folder))
     assert (summary["metrics"]["epoch"], summary["settings"]["model"]["sigma"]) == (2, 0.02)
 

@@ -2,11 +2,11 @@
 
 `conf/exercise/<name>.yaml` defines the runs of an exercise, `conf/grid/full/<recipe>/<name>.yaml` those with a recipe.
 The module of the same name in this package defines its report: `findings(jobs) -> Findings` reads the files that the
-sweep's jobs wrote. Without such a module the report comes from `generic`. The first line of the module's docstring is
-the title of the report; `TITLE_OF_TOKENS` replaces it if the runs read byte-pair tokens. A command may vary only the
-seed and the settings that the YAML varies, unless the module sets `ANY_SETTINGS = True` because its report separates
-runs by every setting. `measure(model, data)` is a probe, registered in `exercises.probes`, that runs on each trained
-model.
+sweep's jobs wrote. Without a module of that name the report comes from `generic`. The first line of the module's
+docstring is the title of the report; `TITLE_OF_TOKENS` replaces it if the runs read byte-pair tokens. A command may
+vary only the seed and the settings that the YAML varies, unless the module sets `ANY_SETTINGS = True` because its
+report separates runs by every setting. `measure(model, data)` is a probe, registered in `exercises.probes`, that runs
+on each trained model.
 
 Shared modules: `groups` (groups of runs, Markdown tables), `comparison` (significance of differences), `outcomes`
 (whether a run learnt or diverged), `drawing` (figures in one style).

@@ -46,7 +46,8 @@ LAST = "checkpoints/last.ckpt"
 # A resumed run cannot change settings with these prefixes: that would make it another experiment, which `init_from`
 # starts with the weights of this one. Whole callbacks can be added or removed.
 FIXED = ("seed", "init_from", "data.", "model.", "training.", "callbacks.", "trainer.enable_checkpointing")
-PLACES_OF_TEXT = {"data.corpus", "data.search_dirs"}  # can change, because the SHA-256 of the text is compared
+# Exceptions: the SHA-256 of the text is compared instead of its path, and another machine may lack a compiled kernel.
+MAY_CHANGE = {"data.corpus", "data.search_dirs", "model.backward"}
 # Settings of `model.` that a new run may change from the run that `init_from` names.
 MAY_DIFFER = {"lr", "input_lr_factor", "backward", "sigma", "sigma_hh", "embedding_sigma"}
 
@@ -264,7 +265,7 @@ def _changed_settings(run: Record) -> dict[str, dict[str, Any]]:
     before, now = flat(run.before["settings"]), flat(run.settings)
     changed = [name for name in now | before if before.get(name) != now.get(name)]
     for name in changed:
-        if name.startswith(FIXED) and name not in PLACES_OF_TEXT and name in before and name in now:
+        if name.startswith(FIXED) and name not in MAY_CHANGE and name in before and name in now:
             began = f"{name}={format_value(before[name])}"
             raise SettingError(f"{name}={format_value(now[name])}: cannot change when resuming; the run has {began}")
     # Not reported: data.corpus, whose SHA-256 is compared, loggers, and the arguments of added or removed callbacks.
