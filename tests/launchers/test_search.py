@@ -47,8 +47,10 @@ def test_stored_study_continues(program: Program, tmp_path: Path) -> None:
 
     import optuna
 
-    trials = optuna.load_study(storage=storage[0].partition("=")[2], study_name="rate").trials
-    assert [trial.number for trial in trials] == [0, 1, 2, 3]
+    stored = optuna.storages.RDBStorage(storage[0].partition("=")[2])
+    assert [trial.number for trial in optuna.load_study(storage=stored, study_name="rate").trials] == [0, 1, 2, 3]
+    stored.remove_session()
+    stored.engine.dispose()  # a database that is left open is a ResourceWarning in whichever test runs later
 
 
 def test_search_cannot_be_resumed(program: Program) -> None:
