@@ -46,10 +46,6 @@ def main(settings: Train, run: Record) -> None:
         make_loader = partial(train_loader, training=settings.training)
     data = TimeMachine(**windows_of(to_dict(windows)), corpus=corpus, seed=settings.seed, train_loader=make_loader)
     model = make_model(len(data.vocab), **to_dict(settings.model))
-    if settings.model.cell != "rnn":  # the book's cell has tests; a pass over a long window would take seconds
-        from timemachine.run.cell_check import check_model
-
-        check_model(model, data.num_steps)
     if settings.init_from is not None:
         load_parent_weights(run, model, data)
     checkpoint = checkpoint_to_resume(run, model, data) if run.is_resumed else None
