@@ -4,7 +4,6 @@ import errno
 import os
 import re
 import sys
-import traceback
 from concurrent.futures import BrokenExecutor
 from difflib import get_close_matches
 from pathlib import Path
@@ -28,8 +27,6 @@ from timemachine.run.processes import is_first_process
 
 # Missing plugin -> the extra of pyproject.toml that installs it.
 EXTRAS = {"submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray", "optuna": "search"}
-# Libraries whose errors are reported as messages to the user. Optuna stores a study with sqlalchemy.
-LIBRARIES = ("hydra", "hydra_plugins", "submitit", "ray", "optuna", "sqlalchemy")
 
 _folder = "."  # of the run or the sweep; when an error ends the program, Hydra no longer has it
 _is_sweep = False
@@ -60,10 +57,9 @@ def exit_with(error: Exception, schema: type) -> NoReturn:
         setting = "resume" if is_resumed else "hydra.sweep.dir" if _is_sweep else "hydra.run.dir"
         instead = "free some space" if error.errno == errno.ENOSPC else f"use {setting}=<a folder to write to>"
         message = f"{setting}={_folder}: {error.filename or _folder}: {error.strerror}; {instead}"
-    elif _is_of_a_library(error):
+    elif isinstance(error, BrokenExecutor):  # joblib has lost a worker and ended the others
         print_how_to_resume()
-        first_lines = "\n".join(str(error).strip().split("\n")[:2])  # without the job's output, which Submitit appends
-        message = "a process of the sweep was killed" if isinstance(error, BrokenExecutor) else first_lines
+        message = "a process of the sweep was killed"
     elif not isinstance(error, UserError | yaml.YAMLError):
         raise error
     sys.exit(f"error: {one_line(message)}" if is_first_process() else 1)
@@ -114,12 +110,3 @@ def no_such_choice(group: str, choice: str, known: list[str]) -> str:
     instead = f"use {group}={near[0]}, or another of" if near else "use one of"
     own = f"; or {group}.NAME._target_=CLASS" if group in ("callbacks", "logger") else ""
     return f"{group}={choice}: not found; {instead} {', '.join(known)}{own}"
-
-
-def _is_of_a_library(error: Exception) -> bool:
-    """Return whether Hydra, a launcher or a sweeper raised the error, not the code of a job."""
-    if isinstance(error, BrokenExecutor):  # joblib has lost a worker and ended the others
-        return True
-    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-    is_theirs = frame.f_globals["__name__"].partition(".")[0] in LIBRARIES
-    return is_theirs and bool(str(error)) and "with trace:" not in str(error)  # Submitit's words for an error of a job

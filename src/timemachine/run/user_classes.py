@@ -6,13 +6,13 @@
 import inspect
 from collections.abc import Iterator, Mapping
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import callbacks, loggers
 
 from timemachine.config import Train, format_value
-from timemachine.errors import SettingError, UserError, one_line
+from timemachine.errors import SettingError, one_line
 from timemachine.run.record import Record
 
 KINDS: dict[str, type] = {"callbacks": callbacks.Callback, "logger": loggers.Logger}
@@ -26,7 +26,7 @@ def build_classes(settings: Train, group: str, run: Record) -> Iterator[Any]:
 
     Unless given in the settings, a parameter `save_dir` or `dirpath` of the class gets a place in the run's folder. A
     parameter `record` gets the run's record. Raises SettingError for a class that is not found or is no callback or
-    logger, for arguments that it does not take or that name classes, and for an exception in a library's class.
+    logger, for arguments that it does not take or that name classes, and for what Lightning rejects.
     """
     for name, entry in getattr(settings, group).items():
         key = f"{group}.{name}"
@@ -70,15 +70,12 @@ def _class(group: str, setting: str, target: str) -> type:
 
 
 def _built(key: str, found: type, arguments: dict[str, Any]) -> Any:
-    """Return an instance. An exception in a user's own class is not caught, since its traceback shows the mistake."""
+    """Return an instance. Raise SettingError for arguments that the class does not take, or that Lightning rejects."""
     try:
         inspect.signature(found).bind(**arguments)
     except TypeError as error:
         raise SettingError(f"{key}: {found.__name__}: {error}") from error
     try:
         return found(**arguments)
-    except Exception as error:
-        is_library = {"site-packages", "dist-packages"} & {*Path(inspect.getfile(found)).parts}
-        if isinstance(error, UserError) or not is_library:
-            raise
-        raise SettingError(f"{key}: {found.__name__}: {one_line(error) or type(error).__name__}") from error
+    except (MisconfigurationException, ModuleNotFoundError) as error:  # the latter: TensorBoard is not installed
+        raise SettingError(f"{key}: {found.__name__}: {one_line(error)}") from error
