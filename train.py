@@ -56,8 +56,9 @@ def main(settings: Train, run: Record) -> None:
             print_text(lost)
         if settings.training.teacher:
             print("teacher       learns and generates text before the first epoch", flush=True)
+    measured = probes.load(settings.probes) if settings.probes else {}
     with open_loggers(settings, run) as configured:
-        others = probes.callbacks(settings.probes) if settings.probes else []
+        others = [probe.callback() for probe in measured.values() if hasattr(probe, "callback")]
         if run.role.sweep is None and run.role.writes:
             others.append(EpochWeights(run.folder))
         trainer = build_trainer(settings, run, configured, others)
@@ -66,7 +67,8 @@ def main(settings: Train, run: Record) -> None:
             if data.splits["test"].starts:
                 trainer.test(model, data, verbose=False)
         if run.role.writes:
-            run.update(probes=probes.measure(settings.probes, model, data) if settings.probes else {})
+            model.eval()
+            run.update(probes={name: probe.measure(model, data) for name, probe in measured.items()})
         finish(run, model, data, partial(write_page, run, model, data) if run.role.sweep is None else None)
 
 

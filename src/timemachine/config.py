@@ -132,7 +132,8 @@ def from_dict(kind: type[Settings], values: Any, prefix: str = "") -> Settings:
     built: dict[str, Any] = {}
     for name, value in values.items():
         if name not in types:
-            raise SettingError(f"{prefix}{name}: unknown setting")
+            near = get_close_matches(name, types, 1, cutoff=0)[0]
+            raise SettingError(f"{prefix}{name}={format_value(value)}: unknown setting; use for example {prefix}{near}")
         if is_dataclass(types[name]):
             built[name] = from_dict(types[name], value, f"{prefix}{name}.")  # type: ignore[arg-type]
         elif _fits(value, types[name]):

@@ -48,7 +48,8 @@ def test_probes(model: RNNLMScratch, data: TimeMachine, tmp_path: Path, monkeypa
     monkeypatch.setattr(sampling, "NUM_PREDS", 40)
     monkeypatch.setattr(sampling, "LENGTH", 2)
     model.trainer = pl.Trainer(logger=False, enable_checkpointing=False, default_root_dir=tmp_path, barebones=True)
-    found = probes.measure(["stream", "samples", "books", "weights", "reading"], model, data)
+    loaded = probes.load(["stream", "samples", "books", "weights", "reading"])
+    found = {name: probe.measure(model.eval(), data) for name, probe in loaded.items()}
     assert set(found["stream"]) == {"train", "val", "test"}
     assert found["samples"]["sharpening"]["distances"]["1"] == pytest.approx(0, abs=1e-6)
     assert found["samples"]["sharpening"]["distances"]["2"] > 0

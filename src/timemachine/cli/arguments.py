@@ -65,14 +65,12 @@ def hydra_override(argument: str, schema: type) -> str:
         return f"{marked}={quoted_value}"
     if ENTRY.match(name):
         return argument if marked != name else f"++{argument}"
-    known, (group, dot, _) = dict(leaves(schema)), name.partition(".")
+    known = dict(leaves(schema))
     below = [leaf for leaf in known if leaf.startswith(f"{name}.")]
     if below and name not in groups() and re.match(r"[^{$]", value):  # a mapping is valid
         kind = type(yaml.safe_load(value))
         near = next((leaf for leaf in below if type(known[leaf].default) is kind), below[0])
         raise SettingError(f"{argument}: {name} has several settings; use for example {near}={value}")
-    if marked.startswith("+") and dot and name not in known and any(it.startswith(f"{group}.") for it in known):
-        raise SettingError(f"{argument}: setting not found; {nearest_setting(name, schema)}")
     if argument == f"~{name}" and name in known and name not in groups():  # OmegaConf cannot delete a dataclass's field
         setting = known[name]
         no_default = setting.default is dataclasses.MISSING
@@ -87,7 +85,7 @@ def _value_for_hydra(name: str, value: str, argument: str) -> str | None:
 
         if 0 < int(value) <= len(BY_NUMBER):
             return BY_NUMBER[int(value) - 1]
-    if name in groups() and re.fullmatch(r"[-\d.]+|true|false", value):  # or Hydra's error lacks the group
+    if name in groups() and re.fullmatch(r"[-\d.]+|true|false", value):  # or Hydra's error is a traceback
         return f"'{value}'"
     if name == "prefix":  # a setting of generate.py that accepts any text
         return quoted(value)

@@ -6,17 +6,11 @@ measures during training has `callback()`, which returns a Lightning callback.
 
 import importlib
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from timemachine.config import format_value
 from timemachine.corpus import LARGE, Corpus
 from timemachine.errors import SettingError
-
-if TYPE_CHECKING:  # importing torch takes seconds
-    from lightning.pytorch.callbacks import Callback
-
-    from timemachine.datamodule import TimeMachine
-    from timemachine.language_model import RNNLMScratch
 
 PROBES = {  # name -> module of this package
     "stream": "stream",
@@ -52,16 +46,6 @@ def check(names: list[str], corpus: Corpus, cell: str = "rnn") -> None:
         raise SettingError(f"{given}: {rule}; type probes=[]")
 
 
-def measure(names: list[str], model: "RNNLMScratch", data: "TimeMachine") -> dict[str, Any]:
-    """Return each probe's measurements by name."""
-    model.eval()
-    return {name: _module(name).measure(model, data) for name in names}
-
-
-def callbacks(names: list[str]) -> "list[Callback]":
-    """Return the callbacks of the probes that measure during training."""
-    return [module.callback() for name in names if hasattr(module := _module(name), "callback")]
-
-
-def _module(name: str) -> Any:
-    return importlib.import_module(f"timemachine.exercises.{PROBES[name]}")
+def load(names: list[str]) -> dict[str, Any]:
+    """Return the module of each probe by name."""
+    return {name: importlib.import_module(f"timemachine.exercises.{PROBES[name]}") for name in names}
