@@ -20,11 +20,14 @@ TEXTS = st.text("ab z", max_size=40).map(LETTERS.encode)
 # The probability of the last character of a text, computed from the equations without arrays
 
 
-def grams(train: bytes, order: int) -> list[bytes]:
+Symbols = bytes | tuple[int, ...]
+
+
+def grams(train: Symbols, order: int) -> list[Symbols]:
     return [train[start : start + order] for start in range(len(train) - order + 1)]
 
 
-def slow_witten_bell(train: bytes, text: bytes, order: int, num_symbols: int) -> float:
+def slow_witten_bell(train: Symbols, text: Symbols, order: int, num_symbols: int) -> float:
     p = 1 / num_symbols
     for k in range(1, order + 1):
         gram = text[len(text) - k :]
@@ -33,10 +36,10 @@ def slow_witten_bell(train: bytes, text: bytes, order: int, num_symbols: int) ->
     return p
 
 
-def slow_kneser_ney(train: bytes, text: bytes, order: int, num_symbols: int) -> float:
+def slow_kneser_ney(train: Symbols, text: Symbols, order: int, num_symbols: int) -> float:
     """Return the probability from Chen and Goodman's equations."""
 
-    def counted(k: int) -> Counter[bytes]:
+    def counted(k: int) -> Counter[Symbols]:
         return Counter(grams(train, k) if k == order else [longer[1:] for longer in {*grams(train, k + 1)}])
 
     p = 1 / num_symbols
@@ -60,17 +63,30 @@ SMOOTHED = [(witten_bell, slow_witten_bell), (kneser_ney, slow_kneser_ney)]
 
 
 @pytest.mark.parametrize(("smoothed", "slow"), SMOOTHED)
-@given(data=st.data(), num_symbols=st.sampled_from([2, 27, 100, 256]), order=st.integers(1, 7))
+@given(
+    data=st.data(),
+    sizes=st.one_of(
+        st.tuples(st.sampled_from([2, 27, 100, 256]), st.integers(1, 7)),
+        st.tuples(st.sampled_from([300, 1025, 4096]), st.integers(1, 5)),
+    ),
+)
 def test_ngrams_against_equations(
-    smoothed: Callable[..., Any], slow: Callable[..., float], data: st.DataObject, num_symbols: int, order: int
+    smoothed: Callable[..., Any], slow: Callable[..., float], data: st.DataObject, sizes: tuple[int, int]
 ) -> None:
-    """Draw the first and last symbols: with 256 symbols, the indices of n-grams reach their maximum."""
+    """Draw the first and last symbols: with 256 and 4,096 symbols, the indices of n-grams reach their maximum."""
+    num_symbols, order = sizes
     some = st.sampled_from(sorted({0, 1, num_symbols - 2, num_symbols - 1}))
     many = st.lists(st.integers(0, min(9, num_symbols - 1)), min_size=150, max_size=200)
-    train = bytes(data.draw(st.one_of(st.lists(some, max_size=40), many)))
-    text = bytes(data.draw(st.lists(some, min_size=7, max_size=7)))
+    drawn = data.draw(st.one_of(st.lists(some, max_size=40), many)), data.draw(st.lists(some, min_size=7, max_size=7))
+    train, text = map(bytes if num_symbols <= 256 else lambda it: np.array(it, np.int64), drawn)
     (nll,) = smoothed(train, text, range(6, 7), order, num_symbols)
-    assert math.exp(-nll) == pytest.approx(slow(train, text, order, num_symbols))
+    assert math.exp(-nll) == pytest.approx(slow(*map(tuple, drawn), order, num_symbols))
+
+
+def test_too_long_ngrams_are_refused() -> None:
+    tokens_N = np.arange(4096)
+    with pytest.raises(ValueError, match="6-grams"):
+        kneser_ney(tokens_N, tokens_N, range(6, 7), 6, 4096)
 
 
 @given(TEXTS, st.lists(st.integers(0, 255), min_size=6, max_size=6).map(bytes), st.integers(1, 7), st.integers(27, 256))

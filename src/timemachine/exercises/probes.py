@@ -15,6 +15,7 @@ from timemachine.errors import SettingError
 PROBES = {  # name -> module of this package
     "stream": "stream",
     "trigrams": "trigrams",
+    "ngrams": "ngrams",
     "history": "history",
     "samples": "sampling",
     "books": "books",

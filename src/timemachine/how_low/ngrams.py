@@ -1,8 +1,9 @@
-"""Character n-grams as baselines: Witten-Bell and modified Kneser-Ney smoothing.
+"""N-grams as baselines: Witten-Bell and modified Kneser-Ney smoothing.
 
 N targets, K distinct n-grams, V symbols, `num_symbols`. A text has one byte per character, as returned by
-`Symbols.encode`. Functions count n-grams in `train` and predict the targets of `text`, each from the order - 1
-characters before it. They raise ValueError if a target has fewer characters before it.
+`Symbols.encode`, or is an array of tokens below `num_symbols`. Functions count n-grams in `train` and predict the
+targets of `text`, each from the order - 1 symbols before it. They raise ValueError if a target has fewer before it, and
+if an n-gram does not fit into 63 bits.
 """
 
 from typing import Any
@@ -11,48 +12,55 @@ import numpy as np
 from numpy.typing import NDArray
 
 ORDERS = range(8)  # of the baselines; order 0 is the uniform distribution
-BASE = 256  # n-grams are numbers in this base; seven bytes fit into 63 bits
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+Text = bytes | Integers
 
 
-def witten_bell(train: bytes, text: bytes, targets: range, order: int, num_symbols: int) -> Floats:
+def witten_bell(train: Text, text: Text, targets: range, order: int, num_symbols: int) -> Floats:
     """Return negative log-likelihoods (N,), in nats, interpolating orders up to `order`.
 
-    P_k(x | c) = (n(cx) + t(c) P_{k-1}(x | c')) / (n(c) + t(c)), where t(c) counts the distinct characters seen after c,
-    c' is c without its first character, and P_0 = 1 / V. For a context never seen, the shorter one is used alone.
+    P_k(x | c) = (n(cx) + t(c) P_{k-1}(x | c')) / (n(c) + t(c)), where t(c) counts the distinct symbols seen after c,
+    c' is c without its first symbol, and P_0 = 1 / V. For a context never seen, the shorter one is used alone.
     Witten and Bell, "The zero-frequency problem", IEEE Transactions on Information Theory 37(4), 1991, method C; as
     interpolation in Chen and Goodman, "An empirical study of smoothing techniques for language modeling", 1999.
     """
     p_N: Floats = np.full(len(targets), 1 / num_symbols)
+    base = _base(train, num_symbols)
     for k in range(1, order + 1):
-        ngram_N, context_N, distinct_N = _counts(train, text, targets, k)
+        ngram_N, context_N, distinct_N = _counts(train, text, targets, k, base)
         mixed_N = (ngram_N + distinct_N * p_N) / np.maximum(context_N + distinct_N, 1)
         p_N = np.where(context_N > 0, mixed_N, p_N)
     nll_N: Floats = -np.log(p_N)
     return nll_N
 
 
-def kneser_ney(train: bytes, text: bytes, targets: range, order: int, num_symbols: int) -> Floats:
+def kneser_ney(train: Text, text: Text, targets: range, order: int, num_symbols: int) -> Floats:
     """Return negative log-likelihoods (N,), nats, interpolating orders up to `order`, with three discounts per order.
 
     P_k(x | c) = (n(cx) - D(n(cx)) + Σ_y D(n(cy)) · P_{k-1}(x | c')) / n(c), with P_0 = 1 / V. Below the highest order
-    n(cx) counts the distinct characters seen before cx. For a context never seen, the shorter one is used alone.
+    n(cx) counts the distinct symbols seen before cx. For a context never seen, the shorter one is used alone.
     Chen and Goodman, "An empirical study of smoothing techniques for language modeling", 1999, section 3.
     """
     p_N: Floats = np.full(len(targets), 1 / num_symbols)
+    base = _base(train, num_symbols)
     for k in range(1, order + 1):
-        ngram_K, count_K = _counted(train, k) if k == order else _continued(train, k)
+        ngram_K, count_K = _counted(train, k, base) if k == order else _continued(train, k, base)
         discount_K = _discounts(count_K)[count_K.clip(max=3)]
-        target_N = _ngrams_at(text, targets, k)
-        context_N = target_N // BASE
+        target_N = _ngrams_at(text, targets, k, base)
+        context_N = target_N // base
         kept_N = _look_up(target_N, ngram_K, count_K - discount_K)
-        total_N = _look_up(context_N, *_summed(ngram_K, count_K))
-        reserved_N = _look_up(context_N, *_summed(ngram_K, discount_K))
+        total_N = _look_up(context_N, *_summed(ngram_K, count_K, base))
+        reserved_N = _look_up(context_N, *_summed(ngram_K, discount_K, base))
         p_N = np.where(total_N > 0, (kept_N + reserved_N * p_N) / np.maximum(total_N, 1), p_N)
     nll_N: Floats = -np.log(p_N)
     return nll_N
+
+
+def _base(train: Text, num_symbols: int) -> int:
+    """Return the base of the numbers that stand for n-grams: 63 bits hold seven bytes, or five of 4,096 tokens."""
+    return 256 if isinstance(train, bytes) else num_symbols
 
 
 def _discounts(count_K: Integers) -> Floats:
@@ -69,48 +77,50 @@ def _discounts(count_K: Integers) -> Floats:
     return np.array(found if min(found[1:]) > 0 else [0, 0.5, 1, 1.5])
 
 
-def _counts(train: bytes, text: bytes, targets: range, order: int) -> tuple[Integers, Integers, Integers]:
+def _counts(train: Text, text: Text, targets: range, order: int, base: int) -> tuple[Integers, Integers, Integers]:
     """Return the counts in `train` for each target: n(cx), n(c), t(c), each (N,)."""
-    target_N = _ngrams_at(text, targets, order)
-    ngram_K, count_K = _counted(train, order)
-    context_N = target_N // BASE
+    target_N = _ngrams_at(text, targets, order, base)
+    ngram_K, count_K = _counted(train, order, base)
+    context_N = target_N // base
     return (
         _look_up(target_N, ngram_K, count_K),
-        _look_up(context_N, *_summed(ngram_K, count_K)),
-        _look_up(context_N, *_summed(ngram_K, np.ones_like(count_K))),
+        _look_up(context_N, *_summed(ngram_K, count_K, base)),
+        _look_up(context_N, *_summed(ngram_K, np.ones_like(count_K), base)),
     )
 
 
-def _ngrams_at(text: bytes, targets: range, order: int) -> Integers:
+def _ngrams_at(text: Text, targets: range, order: int, base: int) -> Integers:
     """Return the n-gram that ends with each target (N,)."""
     if targets.start < order - 1:
-        raise ValueError(f"the target {targets.start} has fewer than {order - 1} characters before it")
-    return _ngrams(text[targets.start - order + 1 : targets.stop], order)
+        raise ValueError(f"the target {targets.start} has fewer than {order - 1} symbols before it")
+    return _ngrams(text[targets.start - order + 1 : targets.stop], order, base)
 
 
-def _counted(train: bytes, order: int) -> tuple[Integers, Integers]:
+def _counted(train: Text, order: int, base: int) -> tuple[Integers, Integers]:
     """Return the distinct n-grams, sorted, and how often each occurs."""
-    return np.unique(_ngrams(train, order), return_counts=True)
+    return np.unique(_ngrams(train, order, base), return_counts=True)
 
 
-def _continued(train: bytes, order: int) -> tuple[Integers, Integers]:
-    """Return the distinct n-grams with a character before them, sorted, and the number of these characters."""
-    return np.unique(np.unique(_ngrams(train, order + 1)) % BASE**order, return_counts=True)
+def _continued(train: Text, order: int, base: int) -> tuple[Integers, Integers]:
+    """Return the distinct n-grams with a symbol before them, sorted, and the number of these symbols."""
+    return np.unique(np.unique(_ngrams(train, order + 1, base)) % base**order, return_counts=True)
 
 
-def _summed(ngram_K: Integers, value_K: NDArray[Any]) -> tuple[Integers, NDArray[Any]]:
+def _summed(ngram_K: Integers, value_K: NDArray[Any], base: int) -> tuple[Integers, NDArray[Any]]:
     """Return the distinct contexts of sorted n-grams, and the sum of their n-grams' values."""
-    context_C, first_C = np.unique(ngram_K // BASE, return_index=True)
+    context_C, first_C = np.unique(ngram_K // base, return_index=True)
     return context_C, np.add.reduceat(value_K, first_C) if len(first_C) else value_K
 
 
-def _ngrams(text: bytes, order: int) -> Integers:
-    """Return the n-gram that starts at each character, as a number of `order` digits in base 256: (N - order + 1,)."""
-    symbol_N = np.frombuffer(text, np.uint8)
+def _ngrams(text: Text, order: int, base: int) -> Integers:
+    """Return the n-gram that starts at each symbol, as a number of `order` digits: (N - order + 1,)."""
+    symbol_N = np.frombuffer(text, np.uint8) if isinstance(text, bytes) else text
+    if (int(symbol_N.max(initial=0)) + 1) * base ** (order - 1) > 1 << 63:
+        raise ValueError(f"{order}-grams of {base} symbols do not fit into 63 bits")
     length = max(len(symbol_N) - order + 1, 0)
     number_N = np.zeros(length, np.int64)
     for place in range(order):
-        number_N = number_N * BASE + symbol_N[place : place + length]
+        number_N = number_N * base + symbol_N[place : place + length]
     return number_N
 
 

@@ -1,0 +1,34 @@
+"""The best interpolated n-grams of the training text, of any vocabulary, as a probe: a bar for the network.
+
+Modified Kneser-Ney smoothing, of the order from 1 to 5 with the lowest perplexity on the validation text.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from timemachine.datamodule import TimeMachine
+from timemachine.how_low import kneser_ney
+from timemachine.language_model import RNNLMScratch
+from timemachine.perplexity import num_bytes
+
+ORDERS = range(1, 6)  # five tokens of a vocabulary of up to 4,096 fit into 63 bits
+
+
+def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
+    """Return the order, and perplexity and bits per byte on the targets of val and of test, which may be empty."""
+    tokens_N = data.tokens_N.numpy().astype(np.int64)
+    train_N, num_symbols = tokens_N[: data.splits["train"].targets.stop], len(data.vocab)
+
+    def nll_of(part: str, order: int) -> float:
+        """Return the mean negative log-likelihood of a split's targets, in nats."""
+        return float(kneser_ney(train_N, tokens_N, data.splits[part].targets, order, num_symbols).mean())
+
+    order = min(ORDERS, key=lambda order: nll_of("val", order))
+    found: dict[str, Any] = {"order": order}
+    for part in ("val", "test"):
+        if targets := data.splits[part].targets:
+            nll = nll_of(part, order)
+            bits = nll / np.log(2) * len(targets) / num_bytes(data.tokens_N, targets, data.vocab)
+            found[part] = {"perplexity": float(np.exp(nll)), "bits_per_byte": float(bits)}
+    return found
