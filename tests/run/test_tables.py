@@ -77,25 +77,21 @@ def test_accumulated_steps_have_mean_loss(sample: Corpus, tmp_path: Path) -> Non
     assert [row["grad_norm"] for row in steps] == pytest.approx(norms, rel=1e-5)
 
 
-def test_step_metrics_are_in_steps(sample: Corpus, tmp_path: Path) -> None:
-    """Step metrics are only in the row of their step, even if they are logged irregularly."""
+def test_own_metrics_are_in_epochs(sample: Corpus, tmp_path: Path) -> None:
+    """metrics.csv has the last value of a metric of each step, and the mean if Lightning computes it."""
 
     class Model(RNNLMScratch):
         def training_step(self, batch: Any, batch_idx: int) -> Any:
-            if batch_idx == 3:
-                self.log("seldom", float(batch_idx), on_step=True)
             self.log("both", float(batch_idx), on_step=True, on_epoch=True)
             return super().training_step(batch, batch_idx)
 
-    logs = [Logs("on_train_batch_start", "first"), Logs("on_train_batch_end", "last")]
-    model = Model(28, hiddens=4)
-    fit(tmp_path, model, data_of(sample), logs, max_epochs=2, accumulate_grad_batches=2, val_check_interval=2)
+    logs = [Logs("on_train_batch_end", "last"), Logs("on_validation_epoch_end", "val/own")]
+    fit(tmp_path, Model(28, hiddens=4), data_of(sample), logs, max_epochs=2, val_check_interval=2)
     steps, epochs = rows(tmp_path / "steps.csv"), rows(tmp_path / "metrics.csv")
-    found = [(row["first"], row["last"], row["both_step"], row.get("seldom")) for row in steps]
-    assert found == [(1, 1, 1, None), (3, 3, 3, 3), (4, 4, 4, None)] * 2
     mean = (0 * 64 + 1 * 64 + 2 * 64 + 3 * 64 + 4 * 54) / 310  # Lightning weights batches by their number of windows
-    assert [row.get("both_epoch") for row in epochs] == [None, None, pytest.approx(mean)] * 2
-    assert not {"first", "last", "both_step", "seldom"} & {name for row in epochs for name in row}
+    found = [(row["last"], row["both_step"], row.get("both_epoch"), row.get("val/own")) for row in epochs]
+    assert found == [(1, 1, None, 1), (3, 3, None, 1), (4, 4, pytest.approx(mean), None)] * 2
+    assert steps[0].keys() == {"epoch", "step", "loss", "grad_norm", "grad_norm_clipped"}
 
 
 @pytest.mark.parametrize(

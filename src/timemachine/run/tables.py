@@ -8,7 +8,6 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Checkpoint
-from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 
 from timemachine.config import PREFIX
@@ -26,10 +25,10 @@ RUN_METRICS = {"loss", "grad_norm", "grad_norm_clipped", "clip_fraction", "chars
 class Tables(Checkpoint):
     """Write steps.csv, one row per optimizer step, and metrics.csv, one row per epoch and per validation within it.
 
-    Both also have the metrics of `self.log`: those logged during a step with `on_step=True` are in the step's row of
-    steps.csv, all others in the next row of metrics.csv. The loss of a step is the mean over its batches
-    (`accumulate_grad_batches`) and over processes. Losses and norms stay on the device until the epoch ends, since
-    reading them would make each step wait for a GPU; then they are written and sent to the loggers.
+    metrics.csv also has the metrics of `self.log`; of one that is logged at each step, the last value before the row.
+    The loss of a step is the mean over its batches (`accumulate_grad_batches`) and over processes. Losses and norms
+    stay on the device until the epoch ends, since reading them would make each step wait for a GPU; then they are
+    written and sent to the loggers.
 
     It is a `Checkpoint` because Lightning calls these after the model's `on_train_epoch_end`, which logs
     train/perplexity. It comes before `Checkpoints`, so an epoch's rows are written before its checkpoint: a run that is
@@ -47,8 +46,7 @@ class Tables(Checkpoint):
         self._loss = torch.tensor(math.nan)  # of the batch in progress
         self._losses: list[Tensor] = []  # of the batches since the last step
         self._last_step = 0
-        self._model_logs_last = False
-        self._steps: list[tuple[int, Tensor, dict[str, Tensor]]] = []  # step; loss and norms (3,); logged metrics
+        self._steps: list[tuple[int, Tensor]] = []  # step; loss and norms (3,)
         # Of epochs
         self._row: Row = {}  # the row in progress: after a validation, the epoch may end at the same step and add to it
         self._val = math.nan  # validation perplexity of the epoch
@@ -63,7 +61,7 @@ class Tables(Checkpoint):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Drop rows after the checkpoint. Not earlier, since until now Lightning may have rejected a setting."""
-        self._last_step, self._model_logs_last = trainer.global_step, is_overridden("on_train_batch_end", pl_module)
+        self._last_step = trainer.global_step
         self._drop_later_rows(trainer)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -81,11 +79,6 @@ class Tables(Checkpoint):
         self._val = math.nan
         self._began, self._seconds, self._num_targets = perf_counter(), 0.0, 0
 
-    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """Skip metrics that the model's `on_train_batch_end` logged after this callback's: not of this step."""
-        if self._model_logs_last:  # otherwise metrics that a callback has just logged for this step would be lost
-            self._new_metrics(trainer)
-
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
         """Keep the loss: if the gradient is not finite, `on_train_batch_end` is not called."""
         self._loss = loss.detach()
@@ -98,9 +91,8 @@ class Tables(Checkpoint):
         """Keep the loss; add a row if the batch completed a step; read the stopwatch."""
         # `outputs` is empty if `training_step` returned None, which skips the batch.
         self._losses.append(outputs["loss"].detach() if outputs else torch.full_like(self._loss, math.nan))
-        logged = self._new_metrics(trainer)
         if trainer.global_step != self._last_step:  # unchanged after all but the last of accumulated batches
-            self._add_step(trainer.global_step, pl_module, logged)
+            self._add_step(trainer.global_step, pl_module)
         self._num_targets += batch[1].numel() * trainer.world_size
         self._seconds = perf_counter() - self._began
 
@@ -142,7 +134,7 @@ class Tables(Checkpoint):
         if isinstance(exception, Diverged):
             if exception.what == "the gradient":
                 self._losses.append(self._loss)
-                self._add_step(trainer.global_step + 1, pl_module, {})
+                self._add_step(trainer.global_step + 1, pl_module)
             self._write_steps(trainer)
             exception.args = (_divergence_message(trainer, pl_module.hparams, exception.what, self.steps),)
 
@@ -167,28 +159,29 @@ class Tables(Checkpoint):
             raise UserError(f'self.log("{name}", …): {rule}; use another name, such as "own/{name}"')
         return {name: value for name, value in new.items() if name not in ("epoch", "step")}
 
-    def _add_step(self, step: int, model: Any, logged: dict[str, Tensor]) -> None:
+    def _add_step(self, step: int, model: Any) -> None:
         """Keep the numbers of a step, on the device, for `_write_steps`."""
         losses = torch.stack(self._losses) * model.trainer.accumulate_grad_batches  # by which Lightning divided them
         numbers = torch.stack([losses.double().mean(), model.grad_norm, model.grad_norm_clipped])
-        self._steps.append((step, numbers, logged))
+        self._steps.append((step, numbers))
         self._losses, self._last_step = [], step
 
     def _write_steps(self, trainer: pl.Trainer) -> list[Row]:
         """Write the rows of the steps since the last call, and return them."""
         if not self._steps:
             return []
-        steps, numbers, logged = zip(*self._steps, strict=True)
+        steps, numbers = zip(*self._steps, strict=True)
         self._steps = []
         losses_N, norms_N, clipped_N = torch.stack(numbers, 1)
         losses_N = trainer.strategy.reduce(losses_N, reduce_op="mean")
-        columns = losses_N.tolist(), norms_N.tolist(), clipped_N.tolist()
         rows: list[Row] = []
-        for step, loss, norm, clipped, others in zip(steps, *columns, logged, strict=True):
+        for step, loss, norm, clipped in zip(
+            steps, losses_N.tolist(), norms_N.tolist(), clipped_N.tolist(), strict=True
+        ):
             measured = {"loss": loss, "grad_norm": norm, "grad_norm_clipped": clipped}
             for logger in trainer.loggers:
                 logger.log_metrics(measured, step=step - 1)  # loggers count from 0
-            rows.append({"epoch": trainer.current_epoch + 1, "step": step} | measured | _numbers(others))
+            rows.append({"epoch": trainer.current_epoch + 1, "step": step} | measured)
         if trainer.is_global_zero:
             add_rows(self.steps, rows)
         return rows
