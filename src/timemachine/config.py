@@ -307,6 +307,9 @@ class Trainer:
     def __post_init__(self) -> None:
         check(self, "trainer.")
         require(self.accelerator != "mps", "trainer.accelerator", "mps", "Apple's GPU has no float64 for sums", "cpu")
+        is_forked = re.search(r"_(fork|spawn|notebook)", self.strategy) is not None
+        rule = "not supported, since it copies this process, with its open files"
+        require(not is_forked, "trainer.strategy", self.strategy, rule, "ddp")
         require(self.val_check_interval != 0, "trainer.val_check_interval", 0, "must be positive", 1.0)
         for what in ("epochs", "steps"):
             least, most = getattr(self, f"min_{what}"), getattr(self, f"max_{what}")
