@@ -47,6 +47,7 @@ MISTAKES = [  # command -> text in its error message
     (TRAIN + "data.num_val=null", "data.num_train"),
     (TRAIN + "logger.wandb=false", "logger.wandb"),
     (TRAIN + "recipe=novel data=book", "data=book"),
+    (TRAIN + "trainer.strategy=ddp_spawn", "trainer.strategy=ddp_spawn"),
     (TRAIN + "hydra.sweeper.max_batch_size=abc -m", "hydra.sweeper.max_batch_size=abc"),
     # Texts, folders and classes
     (TRAIN + "data.corpus=/nowhere", "data.corpus=/nowhere"),
@@ -65,6 +66,9 @@ MISTAKES = [  # command -> text in its error message
     (TRAIN + "-m model.lr=interval(0.1,1)", "model.lr=interval(0.1,1)"),
     (TRAIN + "-m exercise=history,clipping", "exercise=history,clipping"),
     (TRAIN + "exercise=9 scale=smoke model.lr=1 model.hiddens=8,16", "model.hiddens=8,16"),
+    (TRAIN + "exercise=sampling recipe=next_edition", "data.tokens=letters"),
+    (TRAIN + "exercise=relu model.cell=gru", "model.cell=rnn"),
+    (TRAIN + "-m probes=[books] data.tokens=characters seed=0,1", "data.tokens=letters"),
 ]
 OF_A_MODEL = [
     ("generate.py", "prefix=1895!", "prefix="),
