@@ -28,11 +28,16 @@ EXERCISES = ("history", "one_hot_is_embedding", "hyperparameters", "how_low", "e
              "other_authors", "sampling", "clipping", "relu", "excerpts", "cells", "next_edition/history",
              "next_edition/hyperparameters", "next_edition/clipping", "next_edition/relu", "small_data", "vocabulary",
              "tying", "next_edition/war_of_the_worlds")  # fmt: skip
-MODELS = (  # of the next edition's table: its label, `model.cell`, `model.sigma`
-    ("`recipe=next_edition`: the RNN from scratch", "rnn", 0.01),
-    ("with initial weights as large as those of `nn.RNN`, `model.sigma=0.051`", "rnn", 0.051),
-    ("two layers, `model.cell=deep_rnn`", "deep_rnn", 0.01),
-)
+MODELS: dict[str, dict[str, object]] = {  # label in the next edition's table -> settings other than the recipe's
+    "`recipe=next_edition`: the RNN from scratch": {},
+    "with initial weights as large as those of `nn.RNN`, `model.sigma=0.051`": {"model.sigma": 0.051},
+    "two layers, `model.cell=deep_rnn`": {"model.cell": "deep_rnn"},
+    "`model.cell=gru`": {"model.cell": "gru"},
+    "`model.cell=lstm`": {"model.cell": "lstm"},
+    "the RNN on characters, `data.tokens=characters`": {"data.tokens": "characters"},
+    "the RNN on letters, `data.tokens=letters`": {"data.tokens": "letters"},
+}
+RECIPE = {"model.cell": "rnn", "model.sigma": 0.01, "data.tokens": "bpe"}
 FIGURE = re.compile(r"^!\[(.*)\]\((\w+\.png)\)$", re.MULTILINE)
 EFFORT = re.compile(r"^(\d+) runs \(.*\) in ([\d.]+) minutes; .*$", re.MULTILINE)
 STEPS = {  # label in README -> label in the table
@@ -121,15 +126,15 @@ def book_in_a_line() -> str:
     )
 
 
-def next_edition_jobs(cell: str = "rnn", sigma: float = 0.01) -> dict[int, dict[str, Any]]:
-    """Return the next edition's runs of a cell and a scale of the initial weights, by seed."""
-    jobs = table(REFERENCE / "next_edition/summary.csv")
-    return {job["seed"]: job for job in jobs if (job["model.cell"], job["model.sigma"]) == (cell, sigma)}
+def next_edition_jobs(changes: dict[str, object]) -> dict[int, dict[str, Any]]:
+    """Return the next edition's runs with some settings changed, by seed."""
+    settings, jobs = RECIPE | changes, table(REFERENCE / "next_edition/summary.csv")
+    return {job["seed"]: job for job in jobs if {name: job[name] for name in settings} == settings}
 
 
 def next_edition() -> str:
     """Return README's text on the next edition's run."""
-    jobs = next_edition_jobs().values()
+    jobs = next_edition_jobs({}).values()
     val, val_bits, rest, rest_bits = (
         f"{estimate(job[f'{split}/{unit}'] for job in jobs):{form}}"
         for split in ("val", "test")
@@ -142,18 +147,25 @@ def next_edition() -> str:
 
 
 def next_edition_models() -> str:
-    """Return the table of the next edition's model and others with its settings."""
-    rows, scratch = [], next_edition_jobs()
-    for name, cell, sigma in MODELS:
-        jobs = next_edition_jobs(cell, sigma)
-        perplexity, bits, rest = (
+    """Return the table of the next edition's model, others with its settings, and n-grams of the same tokens."""
+    rows, scratch = [], next_edition_jobs({})
+    for name, changes in MODELS.items():
+        jobs = next_edition_jobs(changes)
+        train, val, bits, rest = (
             f"{estimate(job[column] for job in jobs.values()):{form}}"
-            for column, form in (("val/perplexity", ".1f"), ("val/bits_per_byte", ".3f"), ("test/bits_per_byte", ".3f"))
-        )
+            for column, form in (
+                ("train/perplexity", ".1f"), ("val/perplexity", ".1f"), ("val/bits_per_byte", ".3f"),
+                ("test/bits_per_byte", ".3f"),
+            )
+        )  # fmt: skip
         in_bits = [{seed: run["val/bits_per_byte"] for seed, run in runs.items()} for runs in (jobs, scratch)]
-        more = f"{compare(*in_bits):+.3f}" if jobs != scratch else ""
-        train = f"{estimate(job['train/perplexity'] for job in jobs.values()):.1f}"
-        rows.append([name, str(len(jobs)), train, perplexity, bits, more, rest])
+        more = f"{compare(*in_bits):+.3f}" if changes else ""
+        rows.append([name, str(len(jobs)), train, val, bits, more, rest])
+    for job in table(REFERENCE / "next_edition/ngrams.csv"):
+        tokens = {"bpe": "byte pairs"}.get(job["data.tokens"], job["data.tokens"])
+        bits, rest = (f"{job[f'ngrams/{split}/bits_per_byte']:.3f}" for split in ("val", "test"))
+        val = f"{job['ngrams/val/perplexity']:.1f}"
+        rows.append([f"{job['ngrams/order']:.0f}-grams of {tokens}, Kneser-Ney", "", "", val, bits, "", rest])
     scores = ["training: perplexity", "validation: perplexity", "bits per byte", "minus the first row"]
     return markdown(["", "seeds", *scores, "rest of the novel: bits per byte"], rows)
 
