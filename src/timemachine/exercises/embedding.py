@@ -7,7 +7,7 @@ from typing import NamedTuple
 from timemachine.exercises import Findings, Picture
 from timemachine.exercises.comparison import Estimate, by_seed, compare, holm, paired, perplexity
 from timemachine.exercises.drawing import panels, points_by_seed
-from timemachine.exercises.groups import grouped, missing
+from timemachine.exercises.groups import grouped, missing, percent
 from timemachine.exercises.stream import PARTS
 from timemachine.run.jobs import Job
 
@@ -88,10 +88,10 @@ def _answer(jobs: list[Job], rest: Nats, gains: Gains) -> str:
               "one-hot inputs that learn as fast": gains.get(("test", fast_inputs, book))}  # fmt: skip
     if line := missing(jobs, needed):
         return line
-    table, fast = (math.expm1(gains["test", way, book].mean) for way in (mean, fast_inputs))
+    table, fast = (percent(math.exp(gains["test", way, book].mean), digits=1) for way in (mean, fast_inputs))
     return (
-        f"A little, since embeddings learn faster: they lower the perplexity of the rest of the text by {-table:.1%}, "
-        f"one-hot inputs with a larger learning rate for W_xh by {-fast:.1%}."
+        "A little, since the input weights then learn faster than the other weights: the perplexity of the rest of "
+        f"the text is {table}, and {fast} with one-hot inputs and a larger learning rate for W_xh."
     )
 
 

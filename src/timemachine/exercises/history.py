@@ -24,7 +24,7 @@ from timemachine.evaluation.scores import BLOCK, WARM_UP
 from timemachine.exercises import Findings, Picture
 from timemachine.exercises.comparison import Estimate, estimate, holm
 from timemachine.exercises.drawing import lines, ordered_colours, panels
-from timemachine.exercises.groups import grouped, markdown, missing, reads_tokens, span, unique, unit
+from timemachine.exercises.groups import grouped, markdown, missing, reads_tokens, unique, unit
 from timemachine.language_model import RNNLMScratch
 from timemachine.perplexity import num_bytes
 from timemachine.run.jobs import Job
@@ -217,16 +217,15 @@ def _answer(jobs: list[Job], measured: list[Job], reaches: Reaches, is_clear: bo
     needed = {f"run with {WINDOW}={BOOK}": book, f"several values of {WINDOW}": len(windows) > 1}
     if line := missing(jobs, needed):
         return line
-    longer = [_mean(of, windows[-1]).mean / _mean(of, windows[0]).mean - 1 for of in reaches.values()]
-    windows_as_long = f"windows {windows[-1] // windows[0]} times as long"
-    effect = f"governs it, weakly: {windows_as_long} lengthen the reach by {span(longer, '.0%')}"
-    if not is_clear:
-        effect = (
-            f"may lengthen the reach: with {windows_as_long} it changes by {span(longer, '+.0%')}, not significantly"
-        )
+    longer = []
+    for training, of in reaches.items():
+        ratio = _mean(of, windows[-1]).mean / _mean(of, windows[0]).mean
+        longer.append(f"by {100 * (ratio - 1):.0f} % with {training.partition(', ')[0]}")
+    effect, doubt = ("lengthens", "") if is_clear else ("may lengthen", ", not significantly")
     return (
         f"In principle all, in practice few: a model that reads only the last {_enough(book)} {unit(jobs)}s predicts "
-        f"within 1 % as well as one that reads everything. `num_steps` {effect}."
+        f"within 1 % as well as one that reads everything. A larger `num_steps`, with fewer windows per update, "
+        f"{effect} the reach: {windows[-1] // windows[0]} times as many steps {' and '.join(longer)}{doubt}."
     )
 
 
