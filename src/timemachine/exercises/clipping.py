@@ -111,15 +111,19 @@ def _outcome(runs: list[Job]) -> Picture:
     figure, ((left, right),) = panels(1, 2, 10, 3.6, sharey=True)
     for theta, colour, marker in zip(_radii(runs), COLOURS, MARKERS, strict=False):
         rates = grouped((job for job in runs if job.settings[THETA] == theta), LR)
-        left.plot([lr for (lr,) in rates], [*map(share, rates.values())], marker + "-", color=colour,
-                  label=radius_name(theta), markersize=5, markerfacecolor="none")  # fmt: skip
-    left.set(xlabel="learning rate η", ylabel="share of runs that learn")
+        shares = {lr: share(group) for (lr,), group in rates.items()}
+        left.plot(shares.keys(), shares.values(), marker, color=colour, markersize=5, markerfacecolor="none",
+                  label=radius_name(theta))  # fmt: skip
+        high = [lr for lr in shares if lr > book_rate(runs)]  # far from the book's rate
+        left.plot(high, [shares[lr] for lr in high], color=colour)
+    left.set(xlabel="learning rate η", ylabel="share of runs that learn", ylim=(0, 1.1))
     left.legend()
     bins = {bounds: found for bounds, found in _bins(runs).items() if found}
-    right.bar(range(len(bins)), [*map(share, bins.values())], color=COLOURS[5])
+    right.bar(range(len(bins)), [*map(share, bins.values())], width=0.9, color=COLOURS[5])
+    right.grid(visible=False)
     for place, found in enumerate(bins.values()):
         right.annotate(counted(found), (place, share(found)), (0, 3), textcoords="offset points", ha="center",
-                       fontsize="small")  # fmt: skip
+                       fontsize="x-small")  # fmt: skip
     names = [f"{low:g}–{high:g}" if math.isfinite(high) else f"> {low:g}" for low, high in bins]
     right.set_xticks(range(len(bins)), names)
     right.set(xlabel="longest step of a run: η × largest norm after clipping")

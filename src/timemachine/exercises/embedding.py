@@ -97,7 +97,11 @@ def _answer(jobs: list[Job], rest: Nats, gains: Gains) -> str:
 
 def _figure(nats: dict[str, Nats]) -> Picture:
     figure, (row,) = panels(1, len(PARTS), width=10, sharey=True)
-    kinds = {ONE_HOT: "one-hot, $W_{xh}$ learns this many times as fast", TABLE: "embedding of this width"}
+    kinds = {
+        ONE_HOT: "one-hot, $W_{xh}$ learns this many times as fast",
+        TABLE: "embedding of this width",
+        SMALL: f"the same with entries of {SMALL_SIGMA}",
+    }
     sizes = sorted({way.size for way in nats["test"] if way.lr == BOOK_RATE and way.size > 1})
     for axes, (part, title) in zip(row, PARTS.items(), strict=True):
         series = {}
@@ -108,6 +112,7 @@ def _figure(nats: dict[str, Nats]) -> Picture:
         axes.axhline(0, color="grey", linewidth=1)
         axes.set(title=title, xlabel="width, or factor of the rate", ylabel="nats per character vs. one-hot inputs")
         axes.label_outer()
-    if legend := axes.get_legend():  # the first panel's is enough
-        legend.remove()
+        if legend := axes.get_legend():  # the figure has one for both panels
+            legend.remove()
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return figure, "Differences from one-hot inputs at the book's learning rate. Points: excerpts; bars: means."

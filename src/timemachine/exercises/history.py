@@ -23,7 +23,7 @@ from timemachine.datamodule import TimeMachine
 from timemachine.evaluation.scores import BLOCK, WARM_UP
 from timemachine.exercises import Findings, Picture
 from timemachine.exercises.comparison import Estimate, estimate, holm
-from timemachine.exercises.drawing import lines, ordered_colours, panels
+from timemachine.exercises.drawing import ordered_colours, panels
 from timemachine.exercises.groups import grouped, markdown, missing, reads_tokens, unique, unit
 from timemachine.language_model import RNNLMScratch
 from timemachine.perplexity import num_bytes
@@ -236,19 +236,20 @@ def _figure(measured: list[Job]) -> Picture:
     for (influence, context), group in zip(grid.T, texts, strict=False):
         influence.set_yscale("log")
         drawn = grouped(group, WINDOW)
-        colours = ordered_colours(len(drawn))
-        changes = {}
-        for ((window,), ours), colour in zip(drawn.items(), colours, strict=True):
-            changes[f"window of {window}"] = dict(zip(map(float, DISTANCES[:9]), blocks(ours).mean(1), strict=False))
-            context.plot(DISTANCES[:9], [_relative(ours, k) for k in DISTANCES[:9]], color=colour)
-        lines(influence, changes, colours=colours)
+        for number, ((window,), ours) in enumerate(drawn.items()):
+            style = {"color": ordered_colours(len(drawn))[number], "linestyle": ("--", "-")[number % 2]}
+            influence.plot(DISTANCES[:9], blocks(ours).mean(1)[:9], label=f"window of {window}", **style)
+            context.plot(DISTANCES[:9], [_relative(ours, k) for k in DISTANCES[:9]], **style)
         influence.axhline(NOTICED, color="grey", linewidth=1)
         influence.text(24, NOTICED, "1 %: the reach", ha="right", va="bottom", fontsize="small", color="dimgrey")
         influence.set(title=_training(group[0]))
-        influence.yaxis.set_major_formatter(lambda change, _: f"{100 * change:g} %")
+        influence.yaxis.set_major_formatter(
+            lambda change, _: f"{np.format_float_positional(100 * change, precision=8, trim='-')} %"
+        )
         context.set(xlabel=f"{unit(group)}s back, or read from a zero state", ylim=(0.98, 1.3))
         context.axhline(NEAR, color="grey", linewidth=1)
         context.set_xticks([1, 4, 8, 12, 16, 24])
+    figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=5)
     grid[0][0].set_ylabel("change of the next probabilities")
     grid[1][0].set_ylabel("perplexity / that after the whole text")
     return figure, (

@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Callback
 from timemachine.datamodule import TimeMachine
 from timemachine.exercises import Findings, Picture
 from timemachine.exercises.comparison import compare, estimate, perplexity, verdicts
-from timemachine.exercises.drawing import lines, panels
+from timemachine.exercises.drawing import lines, panels, plain_numbers
 from timemachine.exercises.groups import markdown, missing, reads_tokens, unique, unit
 from timemachine.exercises.stream import PARTS, parts, stream_nll
 from timemachine.language_model import RNNLMScratch
@@ -157,15 +157,16 @@ def _figure(nats: Nats, book: Setting) -> Picture:
     updates = sorted({it.updates for it in nats})
     for row, (part, title) in zip(grid, PARTS.items(), strict=True):
         for axes, units in zip(row, hiddens, strict=True):
-            axes.set(title=f"{title}, {units} units", xscale="log")
+            axes.set(title=f"{title}, {units} units", xscale="log", yscale="log")
             series: dict[str, dict[float, float]] = {}
             for it in sorted(it for it in nats if it.hiddens == units):
                 name = f"{it.num_steps} steps, η = {it.lr:g}"
                 series.setdefault(name, {})[it.updates] = perplexity(nats[it][part]).mean
             lines(axes, series, marker=".")
-            axes.axhline(perplexity(nats[book][part]).mean, color="grey", linewidth=1, linestyle="--")
+            axes.hlines(perplexity(nats[book][part]).mean, updates[0], updates[-1], "grey", "--", linewidth=1)
             axes.set_xticks(updates, [f"{it:,}" for it in updates])
-            axes.minorticks_off()
+            axes.xaxis.minorticks_off()
+            plain_numbers(axes.yaxis)
     for axes in grid[-1]:
         axes.set_xlabel("updates")
     for axes in grid[:, 0]:

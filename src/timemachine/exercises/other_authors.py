@@ -93,11 +93,11 @@ def _matrix(network: Bits, titles: Mapping[str, str], apart: set[Pair], unit: st
     leads = {(other, book): _lead(network, [(book, book, other)]).mean for other in titles for book in titles}
     values, places = np.reshape([*leads.values()], (len(titles), -1)), range(len(titles))
     figure, ((axes,),) = panels(width=2.2 + len(titles), height=1.2 + 0.5 * len(titles))
-    axes.imshow(values, cmap="cividis_r", aspect="auto")  # dark: much worse than the own model
+    # Dark: much worse than the own model, though light enough for black numbers.
+    axes.imshow(values, cmap="Oranges", aspect="auto", vmax=1.5 * np.nanmax(values))
     for (y, x), ((other, book), lead) in zip(np.ndindex(values.shape), leads.items(), strict=True):
         text = f"{lead:+.2f}" if book == other or (book, book, other) in apart else f"({lead:+.2f})"
-        colour = "white" if lead > np.nanmax(values) / 2 else "black"
-        axes.text(x, y, text, ha="center", va="center", fontsize="small", color=colour)
+        axes.text(x, y, text, ha="center", va="center", fontsize="small")
     axes.set_xticks(places, [fill(title, 12) for title in titles.values()])
     axes.set_yticks(places, [*titles.values()])
     axes.grid(visible=False)
