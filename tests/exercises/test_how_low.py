@@ -38,6 +38,7 @@ def left_by(sweep: Path, seed: int, model: dict[str, Any], of_model: float, **da
         arrays |= {f"{part}/since": np.arange(LENGTH) % 4 * 600}
     reading = {part: dict(readers) for part in ("val", "test")}
     settings = {"seed": seed, "model": model, "data": {"corpus": "time_machine", "num_train": None} | data}
+    settings["training"] = {"teacher": 10}
     folder = leave_job(sweep, settings, probes={"reading": reading | {"train": {"model": of_model - 1}}})
     np.savez(folder / "reading.npz", **arrays)
 

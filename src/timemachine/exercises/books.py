@@ -140,9 +140,9 @@ def explained(jobs: list[Job]) -> str:
         )
     return (
         "Bits per character of a text read as one stream; the perplexity is 2 to that power. ± is half of the 95 % "
-        "interval over training excerpts, each with a different seed; the scored characters of a book hardly change "
-        "between excerpts. n-gram: a Witten-Bell model of the same characters as the network, with the order that is "
-        "best on validation."
+        "interval over training excerpts, each with a different seed and, since all books are rotated, other scored "
+        "characters. n-gram: a Witten-Bell model of the same characters as the network, with the order that is best on "
+        "validation."
     )
 
 

@@ -5,7 +5,16 @@ from itertools import pairwise
 
 from timemachine.exercises import Findings, Picture
 from timemachine.exercises.drawing import COLOURS, MARKERS, panels
-from timemachine.exercises.groups import book_rate, ended, grouped, markdown, missing, reads_tokens, the_run
+from timemachine.exercises.groups import (
+    book_rate,
+    ended,
+    epochs_of_tokens,
+    grouped,
+    markdown,
+    missing,
+    reads_tokens,
+    the_run,
+)
 from timemachine.exercises.outcomes import LR, THETA, counted, definition, largest_norm, radius_name, share, validation
 from timemachine.run.jobs import Job
 
@@ -76,19 +85,25 @@ def _bins(runs: list[Job]) -> dict[tuple[float, float], list[Job]]:
 def _answer(jobs: list[Job], runs: list[Job]) -> str:
     groups = grouped(runs, THETA, lambda job: job.settings[LR] > book_rate(jobs))
     slow = {theta: group for (theta, is_fast), group in groups.items() if not is_fast}
-    fast = {theta: f"{1 - share(group):.0%} " for (theta, is_fast), group in groups.items() if is_fast}
+    fast = {theta: group for (theta, is_fast), group in groups.items() if is_fast}
     if line := missing(jobs, {f"run with {LR}={book_rate(jobs):g} and without clipping": slow.get(None)}):
         return line
     if None not in fast:
-        clipped = [f", {counted(group)} with a radius of {theta:g}" for theta, group in slow.items() if theta]
-        better = f"{counted(slow[None])} runs are better than n-grams without clipping"
-        return f"At the book's rate {better}{''.join(clipped)}."
+        clipped = [f"; with a radius of {theta:g}, {counted(group)}" for theta, group in slow.items() if theta]
+        when = f"after {epochs_of_tokens(jobs)}" if reads_tokens(jobs) else "at the book's rate"
+        return f"Without clipping {counted(slow[None])} runs beat the n-grams {when}{''.join(clipped)}."
     nothing = "nothing: " if share(slow[None]) == 1 else ""
-    clipped = [f"{failed}with a radius of {theta:g}" for theta, failed in fast.items() if theta]
+    failed = {theta: f"{100 * (1 - share(group)):.0f} %" for theta, group in fast.items()}
+    clipped = [f", {failed[theta]} with a radius of {theta:g} ({_diverged(fast[theta])})" for theta in fast if theta]
     return (
-        f"At the book's rate {nothing}{counted(slow[None])} runs learn. At higher rates training fails in "
-        f"{fast[None]}of runs without clipping, {', '.join(clipped)}."
+        f"At the book's rate {nothing}{counted(slow[None])} runs learn. At higher rates {failed[None]} of runs end "
+        f"above the trigrams without clipping ({_diverged(fast[None])}){''.join(clipped)}."
     )
+
+
+def _diverged(runs: list[Job]) -> str:
+    num_diverged = sum(job.status == "diverged" for job in runs)
+    return f"{100 * num_diverged / len(runs):.0f} % diverge" if num_diverged else "none diverges"
 
 
 def _outcome(runs: list[Job]) -> Picture:
@@ -96,15 +111,19 @@ def _outcome(runs: list[Job]) -> Picture:
     figure, ((left, right),) = panels(1, 2, 10, 3.6, sharey=True)
     for theta, colour, marker in zip(_radii(runs), COLOURS, MARKERS, strict=False):
         rates = grouped((job for job in runs if job.settings[THETA] == theta), LR)
-        left.plot([lr for (lr,) in rates], [*map(share, rates.values())], marker + "-", color=colour,
-                  label=radius_name(theta), markersize=5, markerfacecolor="none")  # fmt: skip
-    left.set(xlabel="learning rate η", ylabel="share of runs that learn")
+        shares = {lr: share(group) for (lr,), group in rates.items()}
+        left.plot(shares.keys(), shares.values(), marker, color=colour, markersize=5, markerfacecolor="none",
+                  label=radius_name(theta))  # fmt: skip
+        high = [lr for lr in shares if lr > book_rate(runs)]  # far from the book's rate
+        left.plot(high, [shares[lr] for lr in high], color=colour)
+    left.set(xlabel="learning rate η", ylabel="share of runs that learn", ylim=(0, 1.1))
     left.legend()
     bins = {bounds: found for bounds, found in _bins(runs).items() if found}
-    right.bar(range(len(bins)), [*map(share, bins.values())], color=COLOURS[5])
+    right.bar(range(len(bins)), [*map(share, bins.values())], width=0.9, color=COLOURS[5])
+    right.grid(visible=False)
     for place, found in enumerate(bins.values()):
         right.annotate(counted(found), (place, share(found)), (0, 3), textcoords="offset points", ha="center",
-                       fontsize="small")  # fmt: skip
+                       fontsize="x-small")  # fmt: skip
     names = [f"{low:g}–{high:g}" if math.isfinite(high) else f"> {low:g}" for low, high in bins]
     right.set_xticks(range(len(bins)), names)
     right.set(xlabel="longest step of a run: η × largest norm after clipping")

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from timemachine.exercises import Findings, Picture
 from timemachine.exercises.comparison import Estimate, by_seed, compare, holm, paired, perplexity
 from timemachine.exercises.drawing import panels, points_by_seed
-from timemachine.exercises.groups import grouped, missing
+from timemachine.exercises.groups import grouped, missing, percent
 from timemachine.exercises.stream import PARTS
 from timemachine.run.jobs import Job
 
@@ -88,16 +88,20 @@ def _answer(jobs: list[Job], rest: Nats, gains: Gains) -> str:
               "one-hot inputs that learn as fast": gains.get(("test", fast_inputs, book))}  # fmt: skip
     if line := missing(jobs, needed):
         return line
-    table, fast = (math.expm1(gains["test", way, book].mean) for way in (mean, fast_inputs))
+    table, fast = (percent(math.exp(gains["test", way, book].mean), digits=1) for way in (mean, fast_inputs))
     return (
-        f"A little, since embeddings learn faster: they lower the perplexity of the rest of the text by {-table:.1%}, "
-        f"one-hot inputs with a larger learning rate for W_xh by {-fast:.1%}."
+        "A little, since the input weights then learn faster than the other weights: the perplexity of the rest of "
+        f"the text is {table}, and {fast} with one-hot inputs and a larger learning rate for W_xh."
     )
 
 
 def _figure(nats: dict[str, Nats]) -> Picture:
     figure, (row,) = panels(1, len(PARTS), width=10, sharey=True)
-    kinds = {ONE_HOT: "one-hot, $W_{xh}$ learns this many times as fast", TABLE: "embedding of this width"}
+    kinds = {
+        ONE_HOT: "one-hot, $W_{xh}$ learns this many times as fast",
+        TABLE: "embedding of this width",
+        SMALL: f"the same with entries of {SMALL_SIGMA}",
+    }
     sizes = sorted({way.size for way in nats["test"] if way.lr == BOOK_RATE and way.size > 1})
     for axes, (part, title) in zip(row, PARTS.items(), strict=True):
         series = {}
@@ -108,6 +112,7 @@ def _figure(nats: dict[str, Nats]) -> Picture:
         axes.axhline(0, color="grey", linewidth=1)
         axes.set(title=title, xlabel="width, or factor of the rate", ylabel="nats per character vs. one-hot inputs")
         axes.label_outer()
-    if legend := axes.get_legend():  # the first panel's is enough
-        legend.remove()
+        if legend := axes.get_legend():  # the figure has one for both panels
+            legend.remove()
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return figure, "Differences from one-hot inputs at the book's learning rate. Points: excerpts; bars: means."

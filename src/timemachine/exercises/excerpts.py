@@ -11,6 +11,7 @@ from timemachine.run.jobs import Job
 
 WINDOW, START = "data.num_steps", "data.start"
 BOOK, OTHER = 32, 8  # time steps
+OPENING = 0  # where the book's own excerpt starts
 PART = "test"
 
 Nats = dict[int, dict[int, float]]  # start of the excerpt -> seed -> nats per character on the rest of the text
@@ -72,13 +73,15 @@ def _spreads(nats: Nats) -> tuple[float, float]:
 
 
 def _answer(jobs: list[Job], book: Nats, gains: dict[int, Estimate]) -> str:
-    within, between = _spreads(book)
-    needed = {"several seeds on several excerpts": not math.isnan(within), f"runs with {WINDOW}={OTHER}": gains}
+    later = {start: of_seeds for start, of_seeds in book.items() if start != OPENING}
+    ratio, of_later = (between / within for within, between in map(_spreads, (book, later)))
+    needed = {"several seeds on several excerpts": not math.isnan(ratio), f"runs with {WINDOW}={OTHER}": gains}
     if line := missing(jobs, needed):
         return line
     better = sum(gain.mean < 0 for gain in gains.values())
+    without = "" if math.isnan(of_later) else f" ({of_later:.1f} times without the novel's opening)"
     return (
-        f"A perplexity would not: it varies {between / within:.0f} times as much between excerpts as between seeds. A "
+        f"A perplexity would not: it varies {ratio:.1f} times as much between excerpts as between seeds{without}. A "
         f"difference did here: {OTHER} time steps are better on {better} of {len(gains)} excerpts."
     )
 

@@ -9,6 +9,8 @@ from timemachine.errors import SettingError
 from timemachine.run.console import printable
 from timemachine.run.jobs import Job, varied
 
+NEXT_EDITION_EPOCHS = 10  # of recipe=next_edition
+
 
 def ended(jobs: Iterable[Job]) -> list[Job]:
     """Return the jobs that completed or diverged."""
@@ -42,10 +44,15 @@ def book_rate(jobs: Iterable[Job]) -> float:
     return 4.0 if reads_tokens(jobs) else 1.0
 
 
+def epochs_of_tokens(jobs: Iterable[Job]) -> str:
+    """Return how many epochs of the next edition's run the runs have, such as "5 of 10 epochs"."""
+    return f"{span(float(job.settings['trainer.max_epochs']) for job in jobs)} of {NEXT_EDITION_EPOCHS} epochs"
+
+
 def the_run(jobs: Iterable[Job]) -> str:
     """Return the beginning of a sentence about the book's run, or about epochs of the next edition's run."""
-    epochs = [float(job.settings["trainer.max_epochs"]) for job in jobs if reads_tokens([job])]
-    return f"{span(epochs)} epochs of the next edition's run" if epochs else "The book's run"
+    jobs = list(jobs)
+    return f"{epochs_of_tokens(jobs)} of the next edition's run" if reads_tokens(jobs) else "The book's run"
 
 
 By = str | Callable[[Job], Any]  # the name of a setting, or a function of a job
@@ -66,6 +73,11 @@ def span(values: Iterable[float], form: str = ".3g") -> str:
     if not numbers:
         return "–"
     return " to ".join(dict.fromkeys(f"{number:{form}}" for number in (min(numbers), max(numbers))))
+
+
+def percent(ratio: float, digits: int = 0) -> str:
+    """Return how far a ratio is from 1, such as "11 % lower"."""
+    return f"{100 * abs(ratio - 1):.{digits}f} % {'lower' if ratio < 1 else 'higher'}"
 
 
 Key = TypeVar("Key", bound=Hashable)

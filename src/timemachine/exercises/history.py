@@ -23,8 +23,8 @@ from timemachine.datamodule import TimeMachine
 from timemachine.evaluation.scores import BLOCK, WARM_UP
 from timemachine.exercises import Findings, Picture
 from timemachine.exercises.comparison import Estimate, estimate, holm
-from timemachine.exercises.drawing import lines, ordered_colours, panels
-from timemachine.exercises.groups import grouped, markdown, missing, reads_tokens, span, unique, unit
+from timemachine.exercises.drawing import ordered_colours, panels
+from timemachine.exercises.groups import grouped, markdown, missing, reads_tokens, unique, unit
 from timemachine.language_model import RNNLMScratch
 from timemachine.perplexity import num_bytes
 from timemachine.run.jobs import Job
@@ -217,16 +217,15 @@ def _answer(jobs: list[Job], measured: list[Job], reaches: Reaches, is_clear: bo
     needed = {f"run with {WINDOW}={BOOK}": book, f"several values of {WINDOW}": len(windows) > 1}
     if line := missing(jobs, needed):
         return line
-    longer = [_mean(of, windows[-1]).mean / _mean(of, windows[0]).mean - 1 for of in reaches.values()]
-    windows_as_long = f"windows {windows[-1] // windows[0]} times as long"
-    effect = f"governs it, weakly: {windows_as_long} lengthen the reach by {span(longer, '.0%')}"
-    if not is_clear:
-        effect = (
-            f"may lengthen the reach: with {windows_as_long} it changes by {span(longer, '+.0%')}, not significantly"
-        )
+    longer = []
+    for training, of in reaches.items():
+        ratio = _mean(of, windows[-1]).mean / _mean(of, windows[0]).mean
+        longer.append(f"by {100 * (ratio - 1):.0f} % with {training.partition(', ')[0]}")
+    effect, doubt = ("lengthens", "") if is_clear else ("may lengthen", ", not significantly")
     return (
         f"In principle all, in practice few: a model that reads only the last {_enough(book)} {unit(jobs)}s predicts "
-        f"within 1 % as well as one that reads everything. `num_steps` {effect}."
+        f"within 1 % as well as one that reads everything. A larger `num_steps`, with fewer windows per update, "
+        f"{effect} the reach: {windows[-1] // windows[0]} times as many steps {' and '.join(longer)}{doubt}."
     )
 
 
@@ -237,19 +236,20 @@ def _figure(measured: list[Job]) -> Picture:
     for (influence, context), group in zip(grid.T, texts, strict=False):
         influence.set_yscale("log")
         drawn = grouped(group, WINDOW)
-        colours = ordered_colours(len(drawn))
-        changes = {}
-        for ((window,), ours), colour in zip(drawn.items(), colours, strict=True):
-            changes[f"window of {window}"] = dict(zip(map(float, DISTANCES[:9]), blocks(ours).mean(1), strict=False))
-            context.plot(DISTANCES[:9], [_relative(ours, k) for k in DISTANCES[:9]], color=colour)
-        lines(influence, changes, colours=colours)
+        for number, ((window,), ours) in enumerate(drawn.items()):
+            style = {"color": ordered_colours(len(drawn))[number], "linestyle": ("--", "-")[number % 2]}
+            influence.plot(DISTANCES[:9], blocks(ours).mean(1)[:9], label=f"window of {window}", **style)
+            context.plot(DISTANCES[:9], [_relative(ours, k) for k in DISTANCES[:9]], **style)
         influence.axhline(NOTICED, color="grey", linewidth=1)
         influence.text(24, NOTICED, "1 %: the reach", ha="right", va="bottom", fontsize="small", color="dimgrey")
         influence.set(title=_training(group[0]))
-        influence.yaxis.set_major_formatter(lambda change, _: f"{100 * change:g} %")
+        influence.yaxis.set_major_formatter(
+            lambda change, _: f"{np.format_float_positional(100 * change, precision=8, trim='-')} %"
+        )
         context.set(xlabel=f"{unit(group)}s back, or read from a zero state", ylim=(0.98, 1.3))
         context.axhline(NEAR, color="grey", linewidth=1)
         context.set_xticks([1, 4, 8, 12, 16, 24])
+    figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=5)
     grid[0][0].set_ylabel("change of the next probabilities")
     grid[1][0].set_ylabel("perplexity / that after the whole text")
     return figure, (

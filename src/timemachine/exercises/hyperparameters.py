@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Callback
 from timemachine.datamodule import TimeMachine
 from timemachine.exercises import Findings, Picture
 from timemachine.exercises.comparison import compare, estimate, perplexity, verdicts
-from timemachine.exercises.drawing import lines, panels
+from timemachine.exercises.drawing import lines, panels, plain_numbers
 from timemachine.exercises.groups import markdown, missing, reads_tokens, unique, unit
 from timemachine.exercises.stream import PARTS, parts, stream_nll
 from timemachine.language_model import RNNLMScratch
@@ -82,8 +82,8 @@ def findings(jobs: list[Job]) -> Findings:
     book, shorter = BOOK, ""
     if reads_tokens(jobs):
         book = Setting(*NEXT_EDITION[:3], updates=max((it.updates for it in nats), default=0))
-        epochs = f"{10 * book.updates / NEXT_EDITION.updates:g} of its 10 epochs"
-        shorter = f", with smaller batches and {epochs},"
+        shorter = f"{10 * book.updates / NEXT_EDITION.updates:g} of its 10 epochs"
+    cut = f", with smaller batches and {shorter}," if shorter else ""
     shown = [*[it for it in nats if it != book][:NUM_SHOWN], *(it for it in nats if it == book)]
     gains = {it: compare(nats[it]["test"], nats[book]["test"]) for it in nats if book in nats and it != book}
     cells = verdicts(gains)
@@ -98,10 +98,10 @@ def findings(jobs: list[Job]) -> Findings:
     columns += ["rest vs. the book's, nats", ""]
     lower = [it for it in gains if cells[it][1] == "lower"]
     return Findings(
-        answer=_answer(jobs, nats, book, cells),
+        answer=_answer(jobs, nats, book, cells, shorter),
         setting="Each excerpt is a rotation of the text with a different seed. Every update reads 20,000 "
         f"{unit(jobs)}s. Each run is measured after an eighth, a quarter, half and all of its updates. Perplexities "
-        f"are of the text read as one stream. The book's settings{shorter} are {book}.",
+        f"are of the text read as one stream. The book's settings{cut} are {book}.",
         columns=columns,
         rows=[table[it] for it in shown],
         notes=[
@@ -130,7 +130,7 @@ def _measured(jobs: list[Job]) -> Nats:
     return {it: found[it] for it in sorted(found, key=lambda it: perplexity(found[it]["val"]).mean)}
 
 
-def _answer(jobs: list[Job], nats: Nats, book: Setting, cells: dict[Setting, list[str]]) -> str:
+def _answer(jobs: list[Job], nats: Nats, book: Setting, cells: dict[Setting, list[str]], shorter: str) -> str:
     if line := missing(jobs, {f"run with {book}": book in nats, "run with other settings": cells}):
         return line
     chosen = next(it for it in nats if it in cells)
@@ -141,8 +141,8 @@ def _answer(jobs: list[Job], nats: Nats, book: Setting, cells: dict[Setting, lis
     if reads_tokens(jobs):
         after, before = (estimate(nats[it]["bits"].values()).mean for it in (chosen, book))
         return (
-            f"{low}: {after:.2f} bits per byte on the rest of the text with {chosen.num_steps} time steps and "
-            f"{chosen.updates:,} updates, {before:.2f} with {book.num_steps} and {book.updates:,}."
+            f"{low} than the recipe after {shorter}: {after:.2f} bits per byte on the rest of the text, with "
+            f"{chosen.num_steps} time steps and {chosen.updates:,} updates, against {before:.2f}."
         )
     return (
         f"{low}: on the rest of the text the perplexity {'falls' if after < before else 'rises'} from {before:.2f} to "
@@ -157,15 +157,16 @@ def _figure(nats: Nats, book: Setting) -> Picture:
     updates = sorted({it.updates for it in nats})
     for row, (part, title) in zip(grid, PARTS.items(), strict=True):
         for axes, units in zip(row, hiddens, strict=True):
-            axes.set(title=f"{title}, {units} units", xscale="log")
+            axes.set(title=f"{title}, {units} units", xscale="log", yscale="log")
             series: dict[str, dict[float, float]] = {}
             for it in sorted(it for it in nats if it.hiddens == units):
                 name = f"{it.num_steps} steps, η = {it.lr:g}"
                 series.setdefault(name, {})[it.updates] = perplexity(nats[it][part]).mean
             lines(axes, series, marker=".")
-            axes.axhline(perplexity(nats[book][part]).mean, color="grey", linewidth=1, linestyle="--")
+            axes.hlines(perplexity(nats[book][part]).mean, updates[0], updates[-1], "grey", "--", linewidth=1)
             axes.set_xticks(updates, [f"{it:,}" for it in updates])
-            axes.minorticks_off()
+            axes.xaxis.minorticks_off()
+            plain_numbers(axes.yaxis)
     for axes in grid[-1]:
         axes.set_xlabel("updates")
     for axes in grid[:, 0]:

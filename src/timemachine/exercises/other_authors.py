@@ -11,7 +11,7 @@ from timemachine.exercises import Findings, Picture
 from timemachine.exercises.books import bits, bits_of, books_read, by_training, explained, range_read
 from timemachine.exercises.comparison import Estimate, estimate, holm
 from timemachine.exercises.drawing import panels
-from timemachine.exercises.groups import missing, reads_tokens
+from timemachine.exercises.groups import missing, percent, reads_tokens
 from timemachine.run.jobs import Job
 
 Bits = dict[tuple[str, str], dict[tuple[int, int], float]]  # (trained on, read) -> excerpt -> bits per character
@@ -40,16 +40,17 @@ def findings(jobs: list[Job]) -> Findings:
         return f"{len(apart.intersection(of))} of {len(of)}"
 
     lead, lead_of_kin = _lead(network, every), _lead(network, kin)
+    of_books = {name: [pair for pair in every if pair[0] == name] for name in names}
+    over_books = estimate(_lead(network, of).mean for of in of_books.values())
     needed = {"excerpt with a model of every book": lead.count, "two books of one author": kin}
-    worse = f"its perplexity is {2**lead.mean - 1:.0%} higher"
+    worse = f"its perplexity is {percent(2**lead.mean)}"
     if reads_tokens(jobs):
         worse = f"it needs {lead.mean:.2f} bits per byte more"
     scored = range_read(jobs)
     return Findings(
         setting="The book's run on excerpts of each book found, with equal numbers of characters and updates. "
-        f"`data.start` rotates the text to start at that character. Each model reads characters {scored.start:,} to "
-        f"{scored.stop - 1:,} of every book, counted from the start of the excerpt; no model was trained or validated "
-        "on them.",
+        f"`data.start` rotates every book to start at that character. Each model reads characters {scored.start:,} to "
+        f"{scored.stop - 1:,} of each rotated book; no model was trained or validated on them.",
         answer=missing(jobs, needed)
         or f"Worse than a model trained on that book: {worse} on average over {len(names)} books.",
         columns=["read", "author", "own model, bits", "n-gram", "mean lead, bits", "ahead", "behind"],
@@ -57,17 +58,18 @@ def findings(jobs: list[Job]) -> Findings:
             [*books[book],
              *(f"{estimate(bits(own[book], book, it).values()):.3f}" for it in ("stream", "witten_bell")),
              f"{_lead(network, of):.3f}", count(ahead, of), count(behind, of)]
-            for book, of in ((book, [pair for pair in every if pair[0] == book]) for book in names)
+            for book, of in of_books.items()
         ],
         figures={"matrix": _matrix(network, titles, ahead | behind, bits_of(jobs))} if every else {},
         notes=[
             f"{explained(jobs)} *Ahead* and *behind* count the other models that the own model is significantly better "
             f"or worse than, on the same characters, paired by excerpt, after Holm's correction for all {len(leads)} "
             "comparisons of this report. The mean lead is over all other models.",
-            f"A model of another book needs {lead:.2f} {bits_of(jobs)} more than the book's own; the own model is "
-            f"ahead in {count(ahead, every)} comparisons and behind in {count(behind, every)}. A model of the same "
-            f"author's other book is ahead of a model of another author in {count(ahead, kin)} comparisons and behind "
-            f"in {count(behind, kin)}, with a mean lead of {lead_of_kin:.2f} bits; the number of such pairs of books "
+            f"A model of another book needs {lead:.2f} {bits_of(jobs)} more than the book's own, where ± is over "
+            f"excerpts of these {len(names)} books; over the books it is {over_books.half:.2f}. The own model is ahead "
+            f"in {count(ahead, every)} comparisons and behind in {count(behind, every)}. A model of the same author's "
+            f"other book is ahead of a model of another author in {count(ahead, kin)} comparisons and behind in "
+            f"{count(behind, kin)}, with a mean lead of {lead_of_kin:.2f} bits; the number of such pairs of books "
             f"({len({frozenset(pair[:2]) for pair in kin})}) is too small for conclusions about authors.",
         ],
     )  # fmt: skip
@@ -91,11 +93,11 @@ def _matrix(network: Bits, titles: Mapping[str, str], apart: set[Pair], unit: st
     leads = {(other, book): _lead(network, [(book, book, other)]).mean for other in titles for book in titles}
     values, places = np.reshape([*leads.values()], (len(titles), -1)), range(len(titles))
     figure, ((axes,),) = panels(width=2.2 + len(titles), height=1.2 + 0.5 * len(titles))
-    axes.imshow(values, cmap="cividis_r", aspect="auto")  # dark: much worse than the own model
+    # Dark: much worse than the own model, though light enough for black numbers.
+    axes.imshow(values, cmap="Oranges", aspect="auto", vmax=1.5 * np.nanmax(values))
     for (y, x), ((other, book), lead) in zip(np.ndindex(values.shape), leads.items(), strict=True):
         text = f"{lead:+.2f}" if book == other or (book, book, other) in apart else f"({lead:+.2f})"
-        colour = "white" if lead > np.nanmax(values) / 2 else "black"
-        axes.text(x, y, text, ha="center", va="center", fontsize="small", color=colour)
+        axes.text(x, y, text, ha="center", va="center", fontsize="small")
     axes.set_xticks(places, [fill(title, 12) for title in titles.values()])
     axes.set_yticks(places, [*titles.values()])
     axes.grid(visible=False)

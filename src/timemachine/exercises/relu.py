@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import Callback
 from timemachine.config import require
 from timemachine.exercises import Findings, Picture
 from timemachine.exercises.drawing import COLOURS, MARKERS, panels
-from timemachine.exercises.groups import book_rate, ended, grouped, missing, reads_tokens, the_run
+from timemachine.exercises.groups import book_rate, ended, epochs_of_tokens, grouped, missing, reads_tokens, the_run
 from timemachine.exercises.outcomes import LR, THETA, counted, definition, largest_norm, radius_name, share, validation
 from timemachine.run.jobs import Job
 
@@ -84,6 +84,7 @@ def _answer(jobs: list[Job], runs: list[Job]) -> str:
         return line
     is_needed = "Not at the book's settings" if share(_with(book, None)) == 1 else "Yes"
     where = f"with larger recurrent weights (a spectral radius from {WIDE} on)" if wide else "at the book's settings"
+    where += f", after {epochs_of_tokens(jobs)}," if reads_tokens(jobs) else ""
     learn, clipped = (counted(_with(wide or book, theta)) for theta in (None, 1.0))
     return f"{is_needed}; {where} {learn} runs learn without clipping and {clipped} with it."
 

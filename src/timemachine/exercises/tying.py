@@ -6,7 +6,7 @@ from typing import NamedTuple
 from timemachine.exercises import Findings, Picture
 from timemachine.exercises.comparison import PAIRED, SCORES, Estimate, Scores, compare, estimate, verdicts
 from timemachine.exercises.drawing import lines, panels
-from timemachine.exercises.groups import ended, grouped, missing
+from timemachine.exercises.groups import ended, epochs_of_tokens, grouped, missing, percent
 from timemachine.run.jobs import Job
 
 
@@ -59,9 +59,10 @@ def _answer(
     best = min(differences, key=lambda way: estimate(scores[way].bits["val"].values()).mean)
     every, tied = (groups[way][0].parameters or 0 for way in (untied, best))
     of_best, of_untied = (estimate(scores[way].perplexity["test"].values()).mean for way in (best, untied))
+    scaled = ", whose embedding also has another scale" if best.sigma != untied.sigma else ""
     return (
-        f"It saves {(every - tied) / every:.0%} of the parameters; after equally many epochs the best tied model "
-        f"changes the perplexity of the rest of the text by {of_best / of_untied - 1:+.0%}."
+        f"It saves {100 * (every - tied) / every:.0f} % of the parameters. After {epochs_of_tokens(groups[best])} the "
+        f"perplexity of the rest of the text is {percent(of_best / of_untied)} with the best tied model{scaled}."
     )
 
 
@@ -77,5 +78,7 @@ def _figure(groups: dict[Way, list[Job]]) -> Picture:
                     found.setdefault(row["epoch"], []).append(math.log(row["val/perplexity"]))
         series[str(way)] = {epoch: math.exp(estimate(values).mean) for epoch, values in found.items()}
     axes.xaxis.get_major_locator().set_params(integer=True)
-    lines(axes, series, ".0f")
-    return figure, "Validation perplexity of windows: geometric means over the excerpts."
+    lines(axes, series, ",.0f")
+    return figure, (
+        "Validation perplexity of windows, not of a stream as in the table: geometric means over the excerpts."
+    )

@@ -15,7 +15,7 @@ from timemachine.exercises.comparison import (
     verdicts,
 )
 from timemachine.exercises.drawing import panels, plain_numbers, points_by_seed
-from timemachine.exercises.groups import ended, grouped, missing
+from timemachine.exercises.groups import ended, grouped, missing, percent
 from timemachine.run.jobs import Job
 
 BOOK, ASKED = 1024, 2048  # vocabulary sizes of the book and of its exercise
@@ -76,8 +76,8 @@ def _answer(jobs: list[Job], found: dict[int, Tokenizer]) -> str:
         [estimate(values["test"].values()).mean for values in found[size].scores] for size in (BOOK, ASKED)
     )
     return (
-        f"Perplexity is per token, and tokens differ in length: from {BOOK:,} to {ASKED:,} tokens it changes by "
-        f"{higher / perplexity - 1:+.0%}, the bits per byte by {more / bits - 1:+.1%}."
+        f"Perplexity is per token, and tokens differ in length: with {ASKED:,} tokens instead of {BOOK:,} it is "
+        f"{percent(higher / perplexity)}, the bits per byte {percent(more / bits, digits=1)}."
     )
 
 

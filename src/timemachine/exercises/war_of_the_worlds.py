@@ -7,7 +7,7 @@ from timemachine.exercises import Findings
 from timemachine.exercises.books import bits, bits_of, books_read, by_training, explained, range_read
 from timemachine.exercises.comparison import UNDECIDED, Estimate, compare, estimate, holm
 from timemachine.exercises.drawing import panels, points_by_seed
-from timemachine.exercises.groups import missing, reads_tokens, the_run, unit
+from timemachine.exercises.groups import missing, reads_tokens, span, the_run, unit
 from timemachine.run.jobs import Job
 from timemachine.texts import CATALOGUE
 
@@ -52,6 +52,10 @@ def findings(jobs: list[Job]) -> Findings:
         return [f"{estimate(bits(group, book).values()):.3f}", more if book != it_asks else ""]
 
     scored = range_read(jobs)
+    own_read = [
+        f"after {size:,}: {span(bits(group, name, name='num_targets').values(), ',.0f')} {unit(jobs)}s"
+        for (name, size), group in groups.items()
+    ]
     figure, grid = panels(width=9)
     points = {
         f"trained on {training[1]:,} {unit(jobs)}s": [
@@ -69,9 +73,9 @@ def findings(jobs: list[Job]) -> Findings:
     heads = ((f"after {size:,}, bits{per_byte}", f"vs. {title}") for _, size in groups)
     return Findings(
         setting=f"{the_run(jobs)} on excerpts of {novel}{'' if reads_tokens(jobs) else WHOLE}. `data.start` "
-        f"rotates the text to start at that character. Each model reads characters {scored.start:,} to "
-        f"{scored.stop - 1:,} of every book, counted from the start of the excerpt. In its own novel it reads only "
-        "text that it was not trained or validated on.",
+        f"rotates every book to start at that character. Each model reads characters {scored.start:,} to "
+        f"{scored.stop - 1:,} of each rotated book. In its own novel it reads only text that it was not trained or "
+        f"validated on ({'; '.join(own_read)}).",
         answer=_answer(jobs, groups, compared, it_asks),
         columns=["read", "author", *(head for two in heads for head in two)],
         rows=[[*books[book], *(cell for item in groups.items() for cell in cells(*item, book))] for book in places],
@@ -95,10 +99,12 @@ def _answer(
     training = found[0]
     asked, own = (estimate(bits(groups[training], book).values()).mean for book in (it_asks, training[0]))
     others = [verdict for book, (_, verdict) in compared[training].items() if book not in (training[0], NGRAM)]
+    is_clear, is_alike = compared[training][training[0]][1] == EASIER, asked < ALIKE * own
     like, doubt = "About as well as", ""
-    if asked > ALIKE * own:
-        is_clear = compared[training][training[0]][1] == EASIER
-        like, doubt = ("Worse than", "") if is_clear else ("On average worse than", ", not significantly")
+    if is_clear:
+        like, doubt = "A little worse than" if is_alike else "Worse than", ", a significant difference"
+    elif not is_alike:
+        like, doubt = "On average worse than", ", not a significant difference"
     scores = f"perplexity {2**asked:.1f} against {2**own:.1f}"
     if reads_tokens(jobs):
         perplexities = (bits(groups[training], book, name="perplexity") for book in (it_asks, training[0]))
