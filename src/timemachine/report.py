@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from timemachine.errors import SettingError
-from timemachine.exercises.sweep_report import tie_together
+from timemachine.exercises.sweep_report import write_results
 from timemachine.run.console import print_text, printable
 from timemachine.run.files import cannot_write
 from timemachine.run.jobs import exercise_of, load_jobs
@@ -21,7 +21,7 @@ def main() -> None:
     folder = Path(typed)
     try:
         jobs = load_jobs(folder)
-        tie_together(folder, exercise_of(jobs), jobs)
+        write_results(folder, exercise_of(jobs), jobs)
         for job in jobs:
             if job.message:
                 print_text(f"job {job.name}: {job.message}")

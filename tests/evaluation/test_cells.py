@@ -44,7 +44,7 @@ def test_ensemble(model: RNNLMScratch, data: TimeMachine, monkeypatch: pytest.Mo
 
 
 def test_probes(model: RNNLMScratch, data: TimeMachine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(books, "at_hand", lambda folders, tokens: [])
+    monkeypatch.setattr(books, "available_books", lambda folders, tokens: [])
     monkeypatch.setattr(sampling, "NUM_PREDS", 40)
     monkeypatch.setattr(sampling, "LENGTH", 2)
     model.trainer = pl.Trainer(logger=False, enable_checkpointing=False, default_root_dir=tmp_path, barebones=True)

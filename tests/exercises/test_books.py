@@ -22,7 +22,7 @@ def untrained(data: TimeMachine) -> RNNLMScratch:
 @pytest.mark.parametrize("start", [0, 700])
 def test_books_begin_at_start(sample: Corpus, monkeypatch: pytest.MonkeyPatch, start: int) -> None:
     other = Corpus("other", "Another", "other", sample.paths, sample.characters[::-1], "0")
-    monkeypatch.setattr(books, "at_hand", lambda folders, tokens: [sample, other])
+    monkeypatch.setattr(books, "available_books", lambda folders, tokens: [sample, other])
     monkeypatch.setattr(books, "TARGETS", range(15_032, 18_000))
     data = TimeMachine(num_train=10_000, corpus=sample, start=start)
     model = untrained(data)
@@ -44,7 +44,7 @@ def test_books_begin_at_start(sample: Corpus, monkeypatch: pytest.MonkeyPatch, s
 
 def test_all_tokens_read_the_same_characters(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(books, "OF_TOKENS", range(4_000, 5_000))
-    monkeypatch.setattr(books, "at_hand", lambda folders, tokens: [])
+    monkeypatch.setattr(books, "available_books", lambda folders, tokens: [])
     for vocab_size in (300, 600):
         data = TimeMachine(
             num_steps=8, num_train=500, num_val=100, tokens=Tokens.bpe, vocab_size=vocab_size, corpus="sample"
@@ -61,5 +61,5 @@ def test_all_tokens_read_the_same_characters(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_only_known_editions_are_read(tmp_path: Path, novels: Path) -> None:
     (tmp_path / "time_machine.txt").write_text("another edition")
-    assert books.at_hand([str(tmp_path)]) == []
-    assert [book.name for book in books.at_hand([str(tmp_path), str(novels)])] == list(CATALOGUE)
+    assert books.available_books([str(tmp_path)]) == []
+    assert [book.name for book in books.available_books([str(tmp_path), str(novels)])] == list(CATALOGUE)

@@ -15,7 +15,17 @@ from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
 from timemachine.exercises import trigrams
 from timemachine.exercises.clipping import longest_step
-from timemachine.exercises.comparison import UNDECIDED, Estimate, by_seed, compare, estimate, holm, p_value, student_t
+from timemachine.exercises.comparison import (
+    UNDECIDED,
+    Estimate,
+    by_seed,
+    compare,
+    estimate,
+    holm,
+    p_value,
+    student_t,
+    verdicts,
+)
 from timemachine.exercises.outcomes import learns
 from timemachine.language_model import RNNLMScratch
 from timemachine.run.jobs import Job
@@ -50,7 +60,8 @@ def test_a_comparison_is_paired() -> None:
     assert compare({0: 1.0}, {1: 2.0}).count == 0
     assert compare({0: 1.0, 1: math.inf}, {0: 2.0, 1: 2.0}).count == 1
     assert compare(one, one).p == 1 and compare(one, {key: it + 1 for key, it in one.items()}).p == 0
-    assert found.verdict(True, "lower", "higher") == "lower" and found.verdict(False, "lower", "higher") == UNDECIDED
+    cells = verdicts({"shifted": found, "same": compare(one, one)})
+    assert cells == {"shifted": ["-0.110 ± 0.025", "lower"], "same": ["+0.000 ± 0.000", UNDECIDED]}
 
 
 def test_holm_bounds_false_claims() -> None:

@@ -10,7 +10,7 @@ from tests.support.runs import fit
 from timemachine.datamodule import TimeMachine
 from timemachine.evaluation import scores
 from timemachine.exercises import hyperparameters
-from timemachine.exercises.stream import parts, stream_nll
+from timemachine.exercises.stream import parallel_nll, parts
 from timemachine.language_model import RNNLMScratch
 
 
@@ -25,7 +25,7 @@ def test_parallel_streams_equal_one() -> None:
     torch.manual_seed(0)
     model, tokens_N = Noisy(28, hiddens=8, sigma=0.3), torch.randint(28, (3_000,))
     targets = range(700, 2_995)  # 2,295 targets, not a multiple of 32
-    nll_N = stream_nll(model, tokens_N, targets)
+    nll_N = parallel_nll(model, tokens_N, targets)
     torch.testing.assert_close(nll_N, scores.stream_nll(model.eval(), tokens_N, targets), rtol=1e-5, atol=1e-5)
 
 

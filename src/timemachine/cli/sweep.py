@@ -25,7 +25,7 @@ from timemachine.cli.schema import leaves
 from timemachine.config import REPOSITORY, Train, check_value, format_value
 from timemachine.errors import SettingError, UserError
 from timemachine.exercises.probes import check_support
-from timemachine.exercises.sweep_report import module_of, tie_together
+from timemachine.exercises.sweep_report import module_of, write_results
 from timemachine.run.console import short
 from timemachine.run.files import cannot_write, link, relative_path
 from timemachine.run.jobs import job_folders, load_jobs, read_job, upload_line
@@ -175,7 +175,7 @@ def end(config: DictConfig) -> None:
     folder = Path(config.hydra.sweep.dir)
     try:
         jobs = load_jobs(folder)
-        tie_together(folder, _exercise(config), jobs)
+        write_results(folder, _exercise(config), jobs)
         if (line := upload_line(folder, "/*/wandb")) and is_wanted(as_typed(config.hydra.overrides.task)):
             print(line)
     except Exception as error:  # Hydra would turn it into a warning, and exit with status 0

@@ -23,6 +23,7 @@ WARM_UP = 512  # characters of a stream before its first target
 NUM_SHOWN = 10  # unknown characters to print
 MAX_SCORED = 1 << 30  # characters; a score takes 30 bytes for each
 BLOCK = 100  # characters; neighbouring ones are not independent, so errors are computed from block sums
+CHUNK = 4096  # characters of a stream that the model reads at once
 
 
 class LanguageModel(Protocol):
@@ -112,18 +113,18 @@ def window_score(
     return score(nll_N, count_N)
 
 
-def stream_score(model: LanguageModel, tokens_N: Tensor, targets: range, chunk: int = 4096) -> Score:
+def stream_score(model: LanguageModel, tokens_N: Tensor, targets: range) -> Score:
     """Score each target once, with carried state, after a warm-up on the 512 characters before."""
-    return score(stream_nll(model, tokens_N, targets, chunk))
+    return score(stream_nll(model, tokens_N, targets))
 
 
 @torch.inference_mode()
-def stream_nll(model: LanguageModel, tokens_N: Tensor, targets: range, chunk: int = 4096) -> Tensor:
+def stream_nll(model: LanguageModel, tokens_N: Tensor, targets: range) -> Tensor:
     """Return the targets' negative log-likelihoods (N,), float64, in nats, as `stream_score` reads them."""
     first_input = max(0, targets.start - 1 - WARM_UP)
     state, nlls = None, []
-    for start in range(first_input, targets.stop - 1, chunk):
-        stop = min(start + chunk, targets.stop - 1)
+    for start in range(first_input, targets.stop - 1, CHUNK):
+        stop = min(start + CHUNK, targets.stop - 1)
         inputs_1L, next_1L = tokens_N[None, start:stop].long(), tokens_N[None, start + 1 : stop + 1].long()
         logits_1LV, state = model(inputs_1L, state)
         nlls.append(torch.nn.functional.cross_entropy(logits_1LV[0], next_1L[0], reduction="none"))
@@ -178,16 +179,12 @@ def print_evaluation(rows: list[Row], corpora: list[Corpus], vocab: Vocab, runs:
             print_text(f"{corpus.name}: their {size:,} bytes in UTF-8 count as {times:,}, one per <unk>")
 
 
-def paired(nll_N: Tensor, other_N: Tensor, of_N: Tensor | None = None) -> tuple[float, float]:
-    """Return the mean of nll_N - other_N, and its standard error from the sums of blocks of 100 characters.
-
-    `of_N`: the characters to take the mean over, bool (N,); all if None.
-    """
-    of_N = torch.ones_like(nll_N, dtype=torch.bool) if of_N is None else of_N
+def paired(nll_N: Tensor, other_N: Tensor) -> tuple[float, float]:
+    """Return the mean of nll_N - other_N, and its standard error from the sums of blocks of 100 characters."""
     difference_N = nll_N - other_N
-    mean = difference_N[of_N].mean()
-    block_K = torch.stack([block.sum() for block in torch.split((difference_N - mean) * of_N, BLOCK)])
-    error = (block_K.var() * len(block_K)).sqrt() / of_N.sum() if len(block_K) > 1 else torch.tensor(math.nan)
+    mean = difference_N.mean()
+    block_K = torch.stack([block.sum() for block in torch.split(difference_N - mean, BLOCK)])
+    error = (block_K.var() * len(block_K)).sqrt() / len(nll_N) if len(block_K) > 1 else torch.tensor(math.nan)
     return mean.item(), error.item()
 
 

@@ -35,7 +35,7 @@ class Findings:
     `answer`: a sentence with the main numbers, or the line from `groups.missing`. It opens the report, followed by the
     first figure. `setting`: how the runs were made. `columns`, `rows`: the main table, which is also printed to the
     terminal. `notes`: Markdown paragraphs and tables after the main table. `arrays`: the content of `arrays.npz`, for
-    intervals that cannot be computed from summary.csv.
+    intervals that cannot be computed from summary.csv. Without rows the report has no figures.
     """
 
     answer: str = ""

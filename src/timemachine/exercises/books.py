@@ -6,7 +6,7 @@ scored on the same characters, and none on its training or validation text. The 
 part, cut to the same number of characters. Models of byte-pair tokens read `OF_TOKENS` of every book.
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
@@ -18,12 +18,12 @@ from timemachine.config import REPOSITORY, Data, Tokens
 from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
-from timemachine.evaluation.scores import Score, score
-from timemachine.exercises.groups import reads_tokens, unique
-from timemachine.exercises.stream import stream_nll
+from timemachine.evaluation.scores import score
+from timemachine.exercises.comparison import excerpts
+from timemachine.exercises.groups import reads_tokens
+from timemachine.exercises.stream import scores
 from timemachine.how_low import LETTERS, witten_bell
 from timemachine.language_model import RNNLMScratch
-from timemachine.perplexity import num_bytes
 from timemachine.run.jobs import Job
 from timemachine.texts import CATALOGUE
 from timemachine.vocab import Vocab
@@ -42,24 +42,25 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
     model.cpu()
     own, train = data.corpus, data.splits["train"].targets
     folders = [str(own.paths[0].parent.resolve()), *Data().search_dirs]
-    others = [book.rotated(data.start) for book in at_hand(folders, own.tokens) if book.sha256 != own.sha256]
-    ngrams = NGrams(data) if own.tokens is Tokens.letters else None
+    others = [book.rotated(data.start) for book in available_books(folders, own.tokens) if book.sha256 != own.sha256]
+    is_letters = own.tokens is Tokens.letters
+    order = _best_order(data) if is_letters else 0
     books = {}
     for book in (own, *others):
         tokens_N = data.vocab.encode(book.characters)
         first = data.splits["test"].targets.start if book is own else TARGETS.start
         targets = range(first, len(tokens_N))[: len(TARGETS)]
-        if not ngrams:
+        if not is_letters:
             begin, stop = _tokens_of(book, tokens_N, data.vocab)
             targets = range(max(begin, first), stop)
         if targets:
-            of_stream = score(stream_nll(model, tokens_N, targets))
-            per_byte = of_stream.bits * of_stream.num_targets / num_bytes(tokens_N, targets, data.vocab)
-            books[book.name] = _named(book) | {"stream": asdict(of_stream) | {"bits_per_byte": per_byte}}
-            if ngrams:
-                books[book.name]["witten_bell"] = asdict(ngrams.score(book, targets))
+            books[book.name] = _named(book) | {"stream": scores(model, tokens_N, targets, data.vocab)}
+            if is_letters:
+                known, text = LETTERS.encode(own.characters[: train.stop]), LETTERS.encode(book.characters)
+                nll_N = witten_bell(known, text, targets, order, len(LETTERS))
+                books[book.name]["witten_bell"] = asdict(score(torch.from_numpy(nll_N)))
     about = {"trained_on": own.name, "train_characters": train.stop}
-    return _named(own) | about | ({"witten_bell_order": ngrams.order} if ngrams else {}) | {"books": books}
+    return _named(own) | about | ({"witten_bell_order": order} if is_letters else {}) | {"books": books}
 
 
 def _tokens_of(book: Corpus, tokens_N: torch.Tensor, vocab: Vocab) -> list[int]:
@@ -69,22 +70,14 @@ def _tokens_of(book: Corpus, tokens_N: torch.Tensor, vocab: Vocab) -> list[int]:
     return list(torch.searchsorted(ends_N, torch.tensor(borders), right=True).tolist())
 
 
-class NGrams:
-    """Witten-Bell n-grams of the training letters, with the order that is best on validation."""
-
-    def __init__(self, data: TimeMachine) -> None:
-        text, val = LETTERS.encode(data.corpus.characters), data.splits["val"].targets
-        self.train = text[: data.splits["train"].targets.stop]
-        means = {n: np.mean(witten_bell(self.train, text, val, n, len(LETTERS))) for n in ORDERS} if val else {4: 0.0}
-        self.order = min(means, key=lambda n: means[n])
-
-    def score(self, book: Corpus, targets: range) -> Score:
-        """Return the score of the n-grams on a part of a book."""
-        nll_N = witten_bell(self.train, LETTERS.encode(book.characters), targets, self.order, len(LETTERS))
-        return score(torch.from_numpy(nll_N))
+def _best_order(data: TimeMachine) -> int:
+    """Return the order of the Witten-Bell n-grams of the training letters that is best on validation."""
+    text, val = LETTERS.encode(data.corpus.characters), data.splits["val"].targets
+    known = text[: data.splits["train"].targets.stop]
+    return min(ORDERS, key=lambda order: float(np.mean(witten_bell(known, text, val, order, len(LETTERS)))))
 
 
-def at_hand(search_dirs: list[str], tokens: Tokens = Tokens.letters) -> list[Corpus]:
+def available_books(search_dirs: list[str], tokens: Tokens = Tokens.letters) -> list[Corpus]:
     """Return the books of the catalogue found in `search_dirs` or the user's cache, without other editions.
 
     Does not download books.
@@ -106,18 +99,18 @@ def _named(book: Corpus) -> dict[str, str]:
     return {"title": book.title, "author": author}
 
 
-def by_training(jobs: Iterable[Job]) -> dict[tuple[str, int], list[Job]]:
+def by_training(jobs: list[Job]) -> dict[tuple[str, int], list[Job]]:
     """Return the completed jobs that scored books, by training text and number of training characters."""
     groups: dict[tuple[str, int], list[Job]] = {}
     for job in jobs:
-        if job.status == "completed" and (found := job.probes.get("books", {})).get("books"):
+        if job.status == "completed" and (found := job.probes.get("books")):
             groups.setdefault((found["trained_on"], found["train_characters"]), []).append(job)
     return dict(sorted(groups.items(), key=lambda item: item[0][1]))
 
 
-def books_read(jobs: Iterable[Job]) -> dict[str, tuple[str, str]]:
+def books_read(groups: Mapping[Any, list[Job]]) -> dict[str, tuple[str, str]]:
     """Return the title and author of each book that the jobs scored, by name."""
-    books = (book for job in jobs for book in job.probes["books"]["books"].items())
+    books = (book for group in groups.values() for job in group for book in job.probes["books"]["books"].items())
     return {name: (about["title"], about["author"]) for name, about in books}
 
 
@@ -146,12 +139,11 @@ def explained(jobs: list[Job]) -> str:
     )
 
 
-def bits(jobs: list[Job], book: str, model: str = "stream", name: str = "") -> dict[tuple[int, int], float]:
-    """Return a book's bits per character, or of tokens per byte, by training excerpt (start, seed).
+def bits(jobs: list[Job], book: str, model: str = "stream", name: str = "") -> dict[int, float]:
+    """Return a book's bits per character, or of tokens per byte, by training excerpt.
 
     `model`: `stream` or `witten_bell`; {} if it has no scores. `name`: of another number, such as `perplexity`.
     """
     name = name or ("bits_per_byte" if reads_tokens(jobs) else "bits")
-    found = unique(jobs, lambda job: (int(job.settings["data.start"]), int(job.settings["seed"])))
-    read = {excerpt: job.probes["books"]["books"].get(book) for excerpt, job in found.items()}
-    return {excerpt: float(scores[model][name]) for excerpt, scores in read.items() if scores and model in scores}
+    read = {start: job.probes["books"]["books"].get(book, {}) for start, job in excerpts(jobs).items()}
+    return {start: float(of_models[model][name]) for start, of_models in read.items() if model in of_models}

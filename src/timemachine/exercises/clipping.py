@@ -4,7 +4,7 @@ import math
 from itertools import pairwise
 
 from timemachine.exercises import Findings, Picture
-from timemachine.exercises.drawing import COLOURS, MARKERS, panels
+from timemachine.exercises.drawing import COLOURS, panels
 from timemachine.exercises.groups import (
     book_rate,
     ended,
@@ -15,10 +15,11 @@ from timemachine.exercises.groups import (
     reads_tokens,
     the_run,
 )
-from timemachine.exercises.outcomes import LR, THETA, counted, definition, largest_norm, radius_name, share, validation
+from timemachine.exercises.outcomes import by_radius, counted, definition, draw_shares, largest_norm, share, validation
 from timemachine.run.jobs import Job
 
 TITLE_OF_TOKENS = "Next edition, exercise 3: What happens if you run the code without clipping the gradient?"
+LR, THETA = "model.lr", "trainer.gradient_clip_val"
 STEPS = (0.0, 1.0, 2.0, 2.5, 3.0, 3.5, 4.0, math.inf)  # bounds of the bins of longest steps
 STOPPED = " A run is stopped once its validation perplexity exceeds 1,000."
 STEPS_OF_TOKENS = (0.0, 4.0, 8.0, 16.0, 32.0, 64.0, math.inf)
@@ -26,9 +27,8 @@ STEPS_OF_TOKENS = (0.0, 4.0, 8.0, 16.0, 32.0, 64.0, math.inf)
 
 def findings(jobs: list[Job]) -> Findings:
     """Report the share of runs that learn, per radius and rate, and against the longest step taken."""
-    runs = sorted(ended(jobs), key=lambda job: (-(job.settings[THETA] or math.inf), job.settings[LR]))
-    cells, has_rates = grouped(runs, THETA, LR), len(grouped(runs, LR)) > 1
-    bits = ", and bits per byte," if reads_tokens(runs) else ""
+    runs = sorted(ended(jobs), key=lambda job: job.settings[LR])
+    has_rates = len(grouped(runs, LR)) > 1
     return Findings(
         answer=_answer(jobs, runs),
         setting=f"{the_run(jobs)} at {'several learning rates' if has_rates else 'its learning rate'} η, without "
@@ -37,25 +37,21 @@ def findings(jobs: list[Job]) -> Findings:
         columns=["", "η", "learn", "validation", "largest norm", "runs clipped"],
         rows=[
             [
-                radius_name(theta),
-                f"{lr:g}",
-                counted(group),
-                validation(group),
-                f"{max(map(largest_norm, group)):.3g}",
-                f"{sum(map(_is_clipped, group))}",
+                *(radius, f"{lr:g}", counted(group), validation(group)),
+                *(f"{max(map(largest_norm, group)):.3g}", f"{sum(map(_is_clipped, group))}"),
             ]
-            for (theta, lr), group in cells.items()
+            for radius, of_radius in by_radius(runs).items()
+            for (lr,), group in grouped(of_radius, LR).items()
         ],
         notes=[
-            f"Window perplexities{bits} of the runs that learn: mean ± half of its 95 % interval. {definition(jobs)}",
+            definition(jobs),
             "The longest step of a run is η times the largest norm of a gradient after clipping:",
             markdown(
-                ["longest step", *map(radius_name, _radii(runs))],
+                ["longest step", *by_radius(runs)],
                 [
                     [f"{low:g} to {high:g}" if math.isfinite(high) else f"above {low:g}"]
-                    + [counted(job for job in found if job.settings[THETA] == theta) for theta in _radii(runs)]
+                    + [counted(by_radius(found).get(radius, [])) for radius in by_radius(runs)]
                     for (low, high), found in _bins(runs).items()
-                    if found
                 ],
             ),
         ],
@@ -68,21 +64,19 @@ def longest_step(job: Job) -> float:
     return float(job.settings[LR] * min(largest_norm(job), job.settings[THETA] or math.inf))
 
 
-def _radii(runs: list[Job]) -> list[float | None]:
-    return [theta for (theta,) in grouped(runs, THETA)]
-
-
 def _is_clipped(job: Job) -> bool:
     return largest_norm(job) > (job.settings[THETA] or math.inf)
 
 
 def _bins(runs: list[Job]) -> dict[tuple[float, float], list[Job]]:
-    """Return the runs by the bounds of their longest step."""
+    """Return the runs by the bounds of their longest step, without empty bins."""
     bounds = STEPS_OF_TOKENS if reads_tokens(runs) else STEPS
-    return {(low, high): [job for job in runs if low < longest_step(job) <= high] for low, high in pairwise(bounds)}
+    bins = {(low, high): [job for job in runs if low < longest_step(job) <= high] for low, high in pairwise(bounds)}
+    return {bounds: found for bounds, found in bins.items() if found}
 
 
 def _answer(jobs: list[Job], runs: list[Job]) -> str:
+    runs = [job for group in by_radius(runs).values() for job in group]
     groups = grouped(runs, THETA, lambda job: job.settings[LR] > book_rate(jobs))
     slow = {theta: group for (theta, is_fast), group in groups.items() if not is_fast}
     fast = {theta: group for (theta, is_fast), group in groups.items() if is_fast}
@@ -109,16 +103,10 @@ def _diverged(runs: list[Job]) -> str:
 def _outcome(runs: list[Job]) -> Picture:
     """Draw the share of runs that learn against the rate, and against the longest step."""
     figure, ((left, right),) = panels(1, 2, 10, 3.6, sharey=True)
-    for theta, colour, marker in zip(_radii(runs), COLOURS, MARKERS, strict=False):
-        rates = grouped((job for job in runs if job.settings[THETA] == theta), LR)
-        shares = {lr: share(group) for (lr,), group in rates.items()}
-        left.plot(shares.keys(), shares.values(), marker, color=colour, markersize=5, markerfacecolor="none",
-                  label=radius_name(theta))  # fmt: skip
-        high = [lr for lr in shares if lr > book_rate(runs)]  # far from the book's rate
-        left.plot(high, [shares[lr] for lr in high], color=colour)
-    left.set(xlabel="learning rate η", ylabel="share of runs that learn", ylim=(0, 1.1))
+    draw_shares(left, by_radius(runs), LR, connected_from=book_rate(runs))
+    left.set(xlabel="learning rate η", ylim=(0, 1.1))
     left.legend()
-    bins = {bounds: found for bounds, found in _bins(runs).items() if found}
+    bins = _bins(runs)
     right.bar(range(len(bins)), [*map(share, bins.values())], width=0.9, color=COLOURS[5])
     right.grid(visible=False)
     for place, found in enumerate(bins.values()):
@@ -127,5 +115,4 @@ def _outcome(runs: list[Job]) -> Picture:
     names = [f"{low:g}–{high:g}" if math.isfinite(high) else f"> {low:g}" for low, high in bins]
     right.set_xticks(range(len(bins)), names)
     right.set(xlabel="longest step of a run: η × largest norm after clipping")
-    left.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
     return figure, "Share of the runs that learn, by rate and radius, and by the longest step of a run (all radii)."

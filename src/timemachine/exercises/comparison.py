@@ -8,21 +8,20 @@ sequentially rejective multiple test procedure", 1979).
 
 import math
 import statistics
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from timemachine.exercises.groups import grouped, unique
+from timemachine.exercises.groups import Key, grouped, unique
 from timemachine.exercises.stream import PARTS
 from timemachine.run.jobs import Job
 
 LEVEL = 0.05  # significance level of an interval, and of all comparisons of a report together
 UNDECIDED = "not significant"
-
-Key = TypeVar("Key", bound=Hashable)
+PAIRED = "Differences are paired by excerpt. Holm's correction applies to the last column, not to the ± intervals."
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +44,6 @@ class Estimate:
         form = form if abs(self.mean) < 1e4 else ".1e"
         mean = f"{self.mean:{form.replace('+', '+z')}}"  # z: no -0.0
         return mean if math.isnan(self.half) else f"{mean} ± {self.half:{form.lstrip('+')}}"
-
-    def verdict(self, apart: bool, below: str, above: str) -> str:
-        """Return the word for the sign of a significant difference (`apart`), else `UNDECIDED`."""
-        return UNDECIDED if not apart else below if self.mean < 0 else above
 
 
 def estimate(values: Iterable[float]) -> Estimate:
@@ -103,6 +98,11 @@ def compare(one: Mapping[Key, float], other: Mapping[Key, float]) -> Estimate:
     return estimate(paired(one, other))
 
 
+def against(base: Key, found: Mapping[Key, Mapping[int, float]]) -> dict[Key, Estimate]:
+    """Return the differences of all others to `base`; none if it is missing."""
+    return {key: compare(values, found[base]) for key, values in found.items() if key != base and base in found}
+
+
 def holm(differences: Mapping[Key, Estimate]) -> dict[Key, bool]:
     """Return which differences are significant after Holm's correction, with a familywise error rate of 5 %."""
     claimed = dict.fromkeys(differences, False)
@@ -114,33 +114,51 @@ def holm(differences: Mapping[Key, Estimate]) -> dict[Key, bool]:
     return claimed
 
 
+def verdicts(
+    differences: Mapping[Key, Estimate], below: str = "lower", above: str = "higher", form: str = "+.3f"
+) -> dict[Key, list[str]]:
+    """Return two cells for each difference: the number, and `below` or `above` if significant, else `UNDECIDED`."""
+    words = {key: (below if differences[key].mean < 0 else above) if claimed else UNDECIDED
+             for key, claimed in holm(differences).items()}  # fmt: skip
+    return {key: [f"{it:{form}}", words[key]] for key, it in differences.items()}
+
+
 def by_seed(jobs: Iterable[Job], number: Callable[[Job], float]) -> dict[int, float]:
     """Return a number of each job by seed. Raise SettingError if two jobs with one seed differ in other settings."""
     return {seed: number(job) for seed, job in unique(jobs, lambda job: int(job.settings.get("seed", 0))).items()}
 
 
+def excerpts(jobs: Iterable[Job]) -> dict[int, Job]:
+    """Return the run of each excerpt by `data.start`. Raise SettingError if two of an excerpt differ in settings."""
+    return unique(jobs, lambda job: int(job.settings["data.start"]))
+
+
 Values = dict[str, dict[int, float]]  # part of the text -> `data.start` of the excerpt -> a number of its run
 
 
-def by_excerpt(jobs: Iterable[Job], number: Callable[[Job, str], float]) -> Values:
-    """Return a number for each held-out part of the text and each excerpt's run."""
-    runs = unique(jobs, lambda job: int(job.settings["data.start"]))
+def by_part(jobs: Iterable[Job], number: Callable[[Job, str], float]) -> Values:
+    """Return a number of each excerpt's run on each held-out part of the text."""
+    runs = excerpts(jobs)
     return {part: {start: number(job, part) for start, job in runs.items()} for part in PARTS}
 
 
-def by_rate(jobs: Iterable[Job], number: Callable[[Job, str], float]) -> dict[float, Values]:
-    """Return the numbers of each learning rate at which the runs of all excerpts completed."""
-    groups = {rate: group for (rate,), group in grouped(jobs, "model.lr").items()}
-    return {
-        rate: by_excerpt(group, number)
-        for rate, group in groups.items()
-        if all(job.status == "completed" for job in group)
-    }
+def nats(job: Job, part: str) -> float:
+    """Return the nats per character or token of a part of the text, read as one stream."""
+    return math.log(job.stream(part))
 
 
-def best_rate(rates: Mapping[float, Values]) -> float:
-    """Return the rate with the lowest mean on validation."""
-    return min(rates, key=lambda rate: estimate(rates[rate]["val"].values()).mean)
+def bits_per_byte(job: Job, part: str) -> float:
+    """Return the bits per byte of a part of the text, read as one stream."""
+    return job.stream(part, "bits_per_byte")
+
+
+def at_best_rate(jobs: Iterable[Job], number: Callable[[Job, str], float]) -> list[Job]:
+    """Return the jobs of the learning rate whose number is lowest on validation, on average over excerpts.
+
+    A rate counts only if all of its runs completed; without such a rate the list is empty.
+    """
+    rates = [group for group in grouped(jobs, "model.lr").values() if all(job.status == "completed" for job in group)]
+    return min(rates, key=lambda group: estimate(by_part(group, number)["val"].values()).mean, default=[])
 
 
 class Scores(NamedTuple):
@@ -153,24 +171,14 @@ class Scores(NamedTuple):
     def of(cls, jobs: Iterable[Job]) -> "Scores":
         """Return the scores of the runs of all excerpts."""
         jobs = list(jobs)
-        return cls(by_excerpt(jobs, Job.stream), by_excerpt(jobs, bits_per_byte))
+        return cls(by_part(jobs, Job.stream), by_part(jobs, bits_per_byte))
+
+    @staticmethod
+    def columns() -> list[str]:
+        """Return the names of the columns of `cells`: the number of excerpts, and each part in both units."""
+        return ["excerpts", *(f"{unit}, {it}" for unit in ("perplexity", "bits per byte") for it in PARTS.values())]
 
     def cells(self) -> list[str]:
-        """Return the cells of the columns `SCORES`: the number of excerpts, and each part in both units."""
+        """Return the cells of a table's row."""
         means = [f"{estimate(self.perplexity[part].values()):.1f}" for part in PARTS]
         return [str(len(self.bits["val"])), *means, *(f"{estimate(self.bits[part].values()):.3f}" for part in PARTS)]
-
-
-SCORES = ["excerpts", *(f"{unit}, {name}" for unit in ("perplexity", "bits per byte") for name in PARTS.values())]
-PAIRED = "Differences are paired by excerpt. Holm's correction applies to the last column, not to the ± intervals."
-
-
-def bits_per_byte(job: Job, part: str) -> float:
-    """Return the bits per byte of a part of the text."""
-    return job.stream(part, "bits_per_byte")
-
-
-def verdicts(differences: Mapping[Key, Estimate], form: str = "+.3f") -> dict[Key, list[str]]:
-    """Return two cells for each difference: the number, and its verdict after Holm's correction."""
-    claimed = holm(differences)
-    return {key: [f"{it:{form}}", it.verdict(claimed[key], "lower", "higher")] for key, it in differences.items()}

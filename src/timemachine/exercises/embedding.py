@@ -5,7 +5,7 @@ from statistics import fmean
 from typing import NamedTuple
 
 from timemachine.exercises import Findings, Picture
-from timemachine.exercises.comparison import Estimate, by_seed, compare, holm, paired, perplexity
+from timemachine.exercises.comparison import Estimate, Values, by_part, compare, holm, nats, paired, perplexity
 from timemachine.exercises.drawing import panels, points_by_seed
 from timemachine.exercises.groups import grouped, missing, percent
 from timemachine.exercises.stream import PARTS
@@ -29,16 +29,17 @@ class Way(NamedTuple):
         return [Way(self.lr, ONE_HOT, 1), Way(self.lr, ONE_HOT, self.size * variance)]
 
 
-Nats = dict[Way, dict[int, float]]  # seed -> nats per character
+BOOK = Way(BOOK_RATE, ONE_HOT, 1)
+Nats = dict[Way, Values]  # nats per character
 Gains = dict[tuple[str, Way, Way], Estimate]  # (part of the text, way, control) -> way minus control
 
 
 def findings(jobs: list[Job]) -> Findings:
     """Report the gains of embeddings, and of one-hot inputs that learn as fast."""
-    nats = {part: _nats(jobs, part) for part in PARTS}
+    found = _nats(jobs)
     gains: Gains = {
-        (part, way, other): compare(found[way], found[other])
-        for part, found in nats.items()
+        (part, way, other): compare(found[way][part], found[other][part])
+        for part in PARTS
         for way in found
         for other in way.controls()
         if way != other and other in found
@@ -46,7 +47,7 @@ def findings(jobs: list[Job]) -> Findings:
     claimed = holm(gains)
     cells = {key: f"**{gain:+.3f}**" if claimed[key] else f"{gain:+.3f}" for key, gain in gains.items()}
     return Findings(
-        answer=_answer(jobs, nats["test"], gains),
+        answer=_answer(jobs, gains),
         setting="Each excerpt is a rotation of the text with a different seed. Entries of an embedding E are drawn "
         "from N(0, 1) or, if small, from N(0, 0.01²). Row i of E W_xh is the input of character i, as row i of W_xh is "
         "with one-hot inputs. A gradient step on W_xh changes these rows by E Eᵀ times the one-hot step, and with D "
@@ -55,59 +56,63 @@ def findings(jobs: list[Job]) -> Findings:
         columns=["rate", "input", "width or factor", "excerpts", *PARTS.values()]
         + [f"{name} vs. {other}" for other in ("one-hot", "one-hot as fast") for name in PARTS.values()],
         rows=[
-            [f"{way.lr:g}", way.kind, f"{way.size:g}" if way.size else "all, mean", str(len(nats["test"][way]))]
-            + [f"{perplexity(nats[part][way])}" for part in PARTS]
+            [f"{way.lr:g}", way.kind, f"{way.size:g}" if way.size else "all, mean", str(len(of_parts["test"]))]
+            + [f"{perplexity(of_parts[part])}" for part in PARTS]
             + [cells.get((part, way, other), "") for other in way.controls() for part in PARTS]
-            for way in sorted(nats["test"])
+            for way, of_parts in sorted(found.items())
         ],
         notes=["Differences are in nats per character, paired by excerpt. Bold: significant after Holm's correction."],
-        figures={"inputs": _figure(nats)},
+        figures={"inputs": _figure(found)},
     )
 
 
-def _nats(jobs: list[Job], part: str) -> Nats:
+def _nats(jobs: list[Job]) -> Nats:
     """Return the nats of each way, and at the book's rate also the means over widths and over the matching factors."""
     settings = [f"model.{it}" for it in ("lr", "input", "input_lr_factor", "embedding_dim", "embedding_sigma")]
-    nats: Nats = {}
-    for (lr, kind, factor, width, sigma), group in grouped(jobs, *settings).items():
+    found: Nats = {}
+    completed = [job for job in jobs if job.status == "completed"]
+    for (lr, kind, factor, width, sigma), group in grouped(completed, *settings).items():
         way = Way(lr, ONE_HOT, factor) if kind == "one_hot" else Way(lr, TABLE if sigma == 1 else SMALL, width)
-        ended = [job for job in group if math.isfinite(job.stream(part))]
-        nats |= {way: by_seed(ended, lambda job: math.log(job.stream(part)))} if ended else {}
-    widths = [it.size for it in nats if it[:2] == (BOOK_RATE, TABLE) and Way(BOOK_RATE, ONE_HOT, it.size) in nats]
+        found[way] = by_part(group, nats)
+    widths = [it.size for it in found if it[:2] == (BOOK_RATE, TABLE) and Way(BOOK_RATE, ONE_HOT, it.size) in found]
     for kind in (TABLE, ONE_HOT) if widths else ():
-        found = [nats[Way(BOOK_RATE, kind, width)] for width in widths]
-        seeds = set(found[0]).intersection(*found)
-        nats[Way(BOOK_RATE, kind, MEAN)] = {seed: fmean(values[seed] for values in found) for seed in sorted(seeds)}
-    return nats
+        each = [found[Way(BOOK_RATE, kind, width)] for width in widths]
+        starts = set(each[0]["test"]).intersection(*(of_parts["test"] for of_parts in each))
+        found[Way(BOOK_RATE, kind, MEAN)] = {
+            part: {start: fmean(of_parts[part][start] for of_parts in each) for start in sorted(starts)}
+            for part in PARTS
+        }
+    return found
 
 
-def _answer(jobs: list[Job], rest: Nats, gains: Gains) -> str:
+def _answer(jobs: list[Job], gains: Gains) -> str:
     mean = Way(BOOK_RATE, TABLE, MEAN)
-    book, fast_inputs = mean.controls()
-    needed = {"runs with one-hot inputs and with embeddings": gains.get(("test", mean, book)),
-              "one-hot inputs that learn as fast": gains.get(("test", fast_inputs, book))}  # fmt: skip
+    fast_inputs = mean.controls()[1]
+    needed = {"runs with one-hot inputs and with embeddings": gains.get(("test", mean, BOOK)),
+              "one-hot inputs that learn as fast": gains.get(("test", fast_inputs, BOOK))}  # fmt: skip
     if line := missing(jobs, needed):
         return line
-    table, fast = (percent(math.exp(gains["test", way, book].mean), digits=1) for way in (mean, fast_inputs))
+    table, fast = (percent(math.exp(gains["test", way, BOOK].mean), digits=1) for way in (mean, fast_inputs))
     return (
         "A little, since the input weights then learn faster than the other weights: the perplexity of the rest of "
         f"the text is {table}, and {fast} with one-hot inputs and a larger learning rate for W_xh."
     )
 
 
-def _figure(nats: dict[str, Nats]) -> Picture:
+def _figure(found: Nats) -> Picture:
     figure, (row,) = panels(1, len(PARTS), width=10, sharey=True)
     kinds = {
         ONE_HOT: "one-hot, $W_{xh}$ learns this many times as fast",
         TABLE: "embedding of this width",
         SMALL: f"the same with entries of {SMALL_SIGMA}",
     }
-    sizes = sorted({way.size for way in nats["test"] if way.lr == BOOK_RATE and way.size > 1})
+    sizes = sorted({way.size for way in found if way.lr == BOOK_RATE and way.size > 1})
     for axes, (part, title) in zip(row, PARTS.items(), strict=True):
-        series = {}
-        for kind, name in kinds.items():
-            ways = [Way(BOOK_RATE, kind, size) for size in sizes]
-            series[name] = [paired(nats[part].get(way, {}), nats[part].get(way.controls()[0], {})) for way in ways]
+        of_part = {way: of_parts[part] for way, of_parts in found.items()}
+        series = {
+            name: [paired(of_part.get(Way(BOOK_RATE, kind, size), {}), of_part.get(BOOK, {})) for size in sizes]
+            for kind, name in kinds.items()
+        }
         points_by_seed(axes, [f"{size:g}" for size in sizes], series)
         axes.axhline(0, color="grey", linewidth=1)
         axes.set(title=title, xlabel="width, or factor of the rate", ylabel="nats per character vs. one-hot inputs")

@@ -4,7 +4,7 @@ import math
 from statistics import fmean, stdev
 
 from timemachine.exercises import Findings, Picture
-from timemachine.exercises.comparison import Estimate, by_seed, compare, estimate, perplexity
+from timemachine.exercises.comparison import Estimate, by_seed, compare, estimate, nats, perplexity
 from timemachine.exercises.drawing import panels, points_by_seed
 from timemachine.exercises.groups import grouped, missing
 from timemachine.run.jobs import Job
@@ -12,17 +12,17 @@ from timemachine.run.jobs import Job
 WINDOW, START = "data.num_steps", "data.start"
 BOOK, OTHER = 32, 8  # time steps
 OPENING = 0  # where the book's own excerpt starts
-PART = "test"
 
 Nats = dict[int, dict[int, float]]  # start of the excerpt -> seed -> nats per character on the rest of the text
 
 
 def findings(jobs: list[Job]) -> Findings:
     """Report how much seeds and excerpts move the perplexity, and one difference on each excerpt and on all."""
-    nats = {window: _nats(group) for (window,), group in grouped(jobs, WINDOW).items()}
-    book, other = (nats.get(window, {}) for window in (BOOK, OTHER))
+    completed = [job for job in jobs if job.status == "completed"]
+    windows = {window: _nats(group) for (window,), group in grouped(completed, WINDOW).items()}
+    book, other = (windows.get(window, {}) for window in (BOOK, OTHER))
     gains = {start: compare(other[start], book[start]) for start in book if start in other}
-    over_excerpts = _over_excerpts(other, book)
+    means = [{start: fmean(of_seeds.values()) for start, of_seeds in found.items()} for found in (other, book)]
     within, between = _spreads(book)
     return Findings(
         answer=_answer(jobs, book, gains),
@@ -35,40 +35,31 @@ def findings(jobs: list[Job]) -> Findings:
              f"{gain:+.3f}"]
             for start, gain in gains.items()
         ]
-        + [["all", "", f"{_of_excerpts(book)}", f"{_of_excerpts(other)}", f"{over_excerpts:+.3f}"]] * bool(gains),
+        + [["all", "", *(f"{estimate(perplexity(of_seeds).mean for of_seeds in found.values())}"
+                         for found in (book, other)), f"{compare(*means):+.3f}"]] * bool(gains),
         notes=[
             "In the rows of an excerpt ± is half of the 95 % interval over its seeds. In the last row it is over "
             "excerpts, after averaging over seeds. Differences are paired.",
             f"Standard deviation of the perplexity with {BOOK} time steps: {within:.2f} between seeds on the same "
             f"excerpt, {between:.2f} between excerpts.",
         ],
-        figures={"excerpts": _figure(book, other)} if gains else {},
+        figures={"excerpts": _figure(book, other)},
     )  # fmt: skip
 
 
 def _nats(jobs: list[Job]) -> Nats:
-    completed = [job for job in jobs if math.isfinite(job.stream(PART))]
-    return {start: by_seed(group, lambda job: math.log(job.stream(PART)))
-            for (start,), group in sorted(grouped(completed, START).items())}  # fmt: skip
+    return {start: by_seed(group, lambda job: nats(job, "test"))
+            for (start,), group in sorted(grouped(jobs, START).items())}  # fmt: skip
 
 
-def _of_excerpts(nats: Nats) -> Estimate:
-    return estimate(perplexity(of_seeds).mean for of_seeds in nats.values())
-
-
-def _over_excerpts(one: Nats, other: Nats) -> Estimate:
-    means = ({start: fmean(of_seeds.values()) for start, of_seeds in nats.items()} for nats in (one, other))
-    return compare(*means)
-
-
-def _spreads(nats: Nats) -> tuple[float, float]:
+def _spreads(found: Nats) -> tuple[float, float]:
     """Return the standard deviations of the perplexity between seeds of an excerpt, and between excerpts."""
-    found = [[*map(math.exp, of_seeds.values())] for of_seeds in nats.values()]
-    if len(found) < 2 or min(map(len, found)) < 2:
+    perplexities = [[*map(math.exp, of_seeds.values())] for of_seeds in found.values()]
+    if len(perplexities) < 2 or min(map(len, perplexities)) < 2:
         return math.nan, math.nan
-    within = fmean(stdev(values) ** 2 for values in found)
+    within = fmean(stdev(values) ** 2 for values in perplexities)
     # The variance of the excerpts' means also contains the variance of the seeds, divided by their number.
-    between = stdev(map(fmean, found)) ** 2 - within / fmean(map(len, found))
+    between = stdev(map(fmean, perplexities)) ** 2 - within / fmean(map(len, perplexities))
     return math.sqrt(within), math.sqrt(max(between, 0.0))
 
 
@@ -88,8 +79,8 @@ def _answer(jobs: list[Job], book: Nats, gains: dict[int, Estimate]) -> str:
 
 def _figure(book: Nats, other: Nats) -> Picture:
     figure, ((axes,),) = panels(width=9)
-    series = {f"{window} time steps": [[*map(math.exp, nats[start].values())] for start in book]
-              for window, nats in ((BOOK, book), (OTHER, other))}  # fmt: skip
+    series = {f"{window} time steps": [[*map(math.exp, found.get(start, {}).values())] for start in book]
+              for window, found in ((BOOK, book), (OTHER, other))}  # fmt: skip
     points_by_seed(axes, [f"{start:,}" for start in book], series)
     axes.set(xlabel="the training text starts at this character", ylabel="perplexity of the rest of the text")
     return figure, "Perplexity on each excerpt. Points: seeds; bars: means."

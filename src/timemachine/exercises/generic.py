@@ -10,7 +10,6 @@ from timemachine.config import format_value
 from timemachine.exercises import Findings, Picture
 from timemachine.exercises.comparison import by_seed, estimate
 from timemachine.exercises.drawing import COLOURS, panels, plain_numbers
-from timemachine.exercises.groups import ended
 from timemachine.run.jobs import Job, varied
 
 LEFT_OUT = (
@@ -96,5 +95,5 @@ def _curves(names: list[str], groups: Groups) -> Picture:
 
 def _points(job: Job) -> list[tuple[float, float]]:
     """Return (epoch, validation perplexity) of a job, empty unless the job has ended."""
-    epochs = job.epochs() if ended([job]) else []
+    epochs = job.epochs() if job.has_ended else []
     return [(row["epoch"], min(row[VAL], HIGHEST)) for row in epochs if not math.isnan(row.get(VAL, math.nan))]

@@ -17,12 +17,11 @@ def ended(jobs: Iterable[Job]) -> list[Job]:
     return [job for job in jobs if job.has_ended]
 
 
-def missing(jobs: Iterable[Job], needed: Mapping[str, object]) -> str:
+def missing(jobs: list[Job], needed: Mapping[str, object]) -> str:
     """Return the line that replaces an answer while runs are missing, "" if none is missing.
 
     `needed`: description of the runs -> a value that the answer is computed from, false if the runs are missing.
     """
-    jobs = list(jobs)
     left = [job.name for job in jobs if not job.has_ended]
     lacking = [f"{len(left)} of {len(jobs)} jobs did not complete ({', '.join(left)})"] if left else []
     lacking += [f"no {runs}" for runs, found in needed.items() if not found]

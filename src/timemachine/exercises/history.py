@@ -22,7 +22,7 @@ from torch import Tensor
 from timemachine.datamodule import TimeMachine
 from timemachine.evaluation.scores import BLOCK, WARM_UP
 from timemachine.exercises import Findings, Picture
-from timemachine.exercises.comparison import Estimate, estimate, holm
+from timemachine.exercises.comparison import UNDECIDED, Estimate, estimate, verdicts
 from timemachine.exercises.drawing import ordered_colours, panels
 from timemachine.exercises.groups import grouped, markdown, missing, reads_tokens, unique, unit
 from timemachine.language_model import RNNLMScratch
@@ -109,9 +109,10 @@ def findings(jobs: list[Job]) -> Findings:
         f"from {one} to {other}": _between(reaches[one], reaches[other])
         for one, other in itertools.combinations(reaches, 2)
     }
-    claimed, it = holm(changes), unit(jobs)
+    cells, it = verdicts(changes, "shorter", "longer", "+.2f"), unit(jobs)
+    is_clear = all(verdict != UNDECIDED for of, (_, verdict) in cells.items() if of.startswith("a doubling"))
     return Findings(
-        answer=_answer(jobs, measured, reaches, all(claimed[it] for it in changes if it.startswith("a doubling"))),
+        answer=_answer(jobs, measured, reaches, is_clear),
         setting="The book's model with windows of several lengths. The batch size is set so that every update reads "
         f"the same number of {it}s.",
         columns=["time steps", *reaches],
@@ -126,23 +127,15 @@ def findings(jobs: list[Job]) -> Findings:
             "text, which no run was trained on, read as one stream. Each excerpt is a rotation of the text with a "
             "different seed. Intervals are over excerpts; texts and numbers of updates are compared at equal excerpts, "
             "averaged over the windows.",
-            markdown(
-                ["change", f"reach, {it}s", "verdict"],
-                [
-                    [of, f"{change:+.2f}", change.verdict(claimed[of], "shorter", "longer")]
-                    for of, change in changes.items()
-                ],
-            ),
+            markdown(["change", f"reach, {it}s", "verdict"], [[of, *two] for of, two in cells.items()]),
             f"{'Perplexity and bits per byte' if reads_tokens(jobs) else 'Perplexity'} of the same {it}s, read as one "
             f"stream, and in brackets how many {it}s suffice: if each run reads this number of {it}s from a zero "
             f"state, its perplexity is at most 1 % higher (measured: {', '.join(map(str, DISTANCES))}):",
             markdown(
                 ["time steps", *reaches],
                 [
-                    [
-                        f"{window}",
-                        *(f"{_perplexity(ours)} ({_enough(ours)})" for ours in grouped(group, _training).values()),
-                    ]
+                    [str(window)]
+                    + [f"{_perplexity(ours)} ({_enough(ours)})" for ours in grouped(group, _training).values()]
                     for (window,), group in sorted(grouped(measured, WINDOW).items())
                 ],
             ),

@@ -11,17 +11,17 @@ from lightning.pytorch.callbacks import Callback
 
 from timemachine.datamodule import TimeMachine
 from timemachine.exercises import Findings, Picture
-from timemachine.exercises.comparison import compare, estimate, perplexity, verdicts
+from timemachine.exercises.comparison import against, estimate, excerpts, perplexity, verdicts
 from timemachine.exercises.drawing import lines, panels, plain_numbers
-from timemachine.exercises.groups import markdown, missing, reads_tokens, unique, unit
-from timemachine.exercises.stream import PARTS, parts, stream_nll
+from timemachine.exercises.groups import grouped, markdown, missing, reads_tokens, unit
+from timemachine.exercises.stream import PARTS, parallel_nll, parts
 from timemachine.language_model import RNNLMScratch
 from timemachine.run.jobs import Job
 
 TITLE_OF_TOKENS = "Next edition, exercise 2: Adjust the hyperparameters. How low can you go, also in bits per byte?"
-SHARES = (8, 4, 2, 1)  # a run is measured after 1/8, 1/4, 1/2 and all of its updates
+FRACTIONS = (8, 4, 2, 1)  # a run is measured after 1/8, 1/4, 1/2 and all of its updates
 FACTORS = {"model.hiddens": "units", "data.num_steps": "time steps", "model.lr": "rate"}
-NUM_SHOWN = 10  # settings in the main table
+NUM_LOWEST = 10  # settings in the main table, next to the book's
 LITTLE = 0.9  # ratio of two perplexities
 DIVERGED = 10.0  # nats per character or token; guessing has 3.3, and of 1,024 tokens 6.9
 
@@ -50,7 +50,7 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, dict[str, float
 
 
 class Milestones(Callback):
-    """Measures nats per character on each part after each share of the updates: `nats["500"]["val"]`."""
+    """Measures nats per character on each part after each fraction of the updates: `nats["500"]["val"]`."""
 
     def __init__(self) -> None:
         self.nats: dict[str, dict[str, float]] = {}
@@ -64,11 +64,11 @@ class Milestones(Callback):
         self.nats = state_dict["nats"]
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
-        """Measure the model if it has reached one of the shares of its updates."""
-        if trainer.global_step in {trainer.estimated_stepping_batches // share for share in SHARES}:
+        """Measure the model if it has reached one of the fractions of its updates."""
+        if trainer.global_step in {trainer.estimated_stepping_batches // fraction for fraction in FRACTIONS}:
             data = trainer.datamodule  # type: ignore[attr-defined]
-            targets = {part: parts(data)[part] for part in PARTS}
-            nlls = {part: stream_nll(pl_module, data.tokens_N, targets[part]) for part in PARTS}
+            targets = parts(data)
+            nlls = {part: parallel_nll(pl_module, data.tokens_N, targets[part]) for part in PARTS}
             self.nats[str(trainer.global_step)] = {part: float(nll_N.mean()) for part, nll_N in nlls.items()}
 
 
@@ -84,16 +84,17 @@ def findings(jobs: list[Job]) -> Findings:
         book = Setting(*NEXT_EDITION[:3], updates=max((it.updates for it in nats), default=0))
         shorter = f"{10 * book.updates / NEXT_EDITION.updates:g} of its 10 epochs"
     cut = f", with smaller batches and {shorter}," if shorter else ""
-    shown = [*[it for it in nats if it != book][:NUM_SHOWN], *(it for it in nats if it == book)]
-    gains = {it: compare(nats[it]["test"], nats[book]["test"]) for it in nats if book in nats and it != book}
+    gains = against(book, {it: of_parts["test"] for it, of_parts in nats.items()})
     cells = verdicts(gains)
     table = {
-        it: [*(f"{value:,g}" for value in it), str(len(nats[it]["val"]))]
-        + [f"{perplexity(nats[it][part])}" for part in PARTS]
-        + [f"{estimate(nats[it][bits].values()):.3f}" for bits in units]
+        it: [*(f"{value:,g}" for value in it), str(len(of_parts["val"]))]
+        + [f"{perplexity(of_parts[part])}" for part in PARTS]
+        + [f"{estimate(of_parts[bits].values()):.3f}" for bits in units]
         + cells.get(it, ["", ""])
-        for it in nats
+        for it, of_parts in nats.items()
     }
+    shown = {*[it for it in nats if it != book][:NUM_LOWEST], book}
+    is_cut = len(nats) > NUM_LOWEST + 1
     columns = [*FACTORS.values(), "updates", "excerpts", *PARTS.values(), *units.values()]
     columns += ["rest vs. the book's, nats", ""]
     lower = [it for it in gains if cells[it][1] == "lower"]
@@ -103,13 +104,13 @@ def findings(jobs: list[Job]) -> Findings:
         f"{unit(jobs)}s. Each run is measured after an eighth, a quarter, half and all of its updates. Perplexities "
         f"are of the text read as one stream. The book's settings{cut} are {book}.",
         columns=columns,
-        rows=[table[it] for it in shown],
+        rows=[row for it, row in table.items() if it in shown],
         notes=[
             "Rows are sorted by validation. Differences are paired by excerpt. Holm's correction applies to the last "
             f"column, over all {len(gains)} settings, not to the ± intervals. Of them {len(lower)} "
             f"{'is' if len(lower) == 1 else 'are'} significantly lower than the book's on the rest of the text."
-            f"{' All settings:' if len(nats) > len(shown) else ''}",
-            *([markdown(columns, [*table.values()])] if len(nats) > len(shown) else []),
+            f"{' All settings:' if is_cut else ''}",
+            *([markdown(columns, [*table.values()])] if is_cut else []),
         ],
         figures={"settings": _figure(nats, book)} if gains else {},
     )
@@ -118,16 +119,16 @@ def findings(jobs: list[Job]) -> Findings:
 def _measured(jobs: list[Job]) -> Nats:
     found: Nats = {}
     measured = [job for job in jobs if job.probes.get("hyperparameters")]
-    for job in unique(measured, lambda job: tuple(job.settings[name] for name in (*FACTORS, "data.start"))).values():
-        for updates, of_parts in job.probes["hyperparameters"].items():
-            values = {part: float(of_parts[part]) for part in PARTS}
-            values["bits"] = values["test"] / math.log(job.stream("test")) * job.stream("test", "bits_per_byte")
-            if all(values[part] < DIVERGED for part in PARTS):  # false for NaN, too
-                hiddens, num_steps, lr = (job.settings[name] for name in FACTORS)
-                setting = Setting(hiddens, num_steps, lr, int(updates))
-                for part, of_excerpts in found.setdefault(setting, {part: {} for part in values}).items():
-                    of_excerpts[job.settings["data.start"]] = values[part]
-    return {it: found[it] for it in sorted(found, key=lambda it: perplexity(found[it]["val"]).mean)}
+    for (hiddens, num_steps, lr), group in grouped(measured, *FACTORS).items():
+        for start, job in excerpts(group).items():
+            bits_per_nat = job.stream("test", "bits_per_byte") / math.log(job.stream("test"))
+            for updates, of_parts in job.probes["hyperparameters"].items():
+                values = {part: float(of_parts[part]) for part in PARTS}
+                if all(value < DIVERGED for value in values.values()):  # false for NaN, too
+                    of_setting = found.setdefault(Setting(hiddens, num_steps, lr, int(updates)), {})
+                    for part, value in (values | {"bits": values["test"] * bits_per_nat}).items():
+                        of_setting.setdefault(part, {})[start] = value
+    return dict(sorted(found.items(), key=lambda item: perplexity(item[1]["val"]).mean))
 
 
 def _answer(jobs: list[Job], nats: Nats, book: Setting, cells: dict[Setting, list[str]], shorter: str) -> str:

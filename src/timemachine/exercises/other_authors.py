@@ -14,14 +14,14 @@ from timemachine.exercises.drawing import panels
 from timemachine.exercises.groups import missing, percent, reads_tokens
 from timemachine.run.jobs import Job
 
-Bits = dict[tuple[str, str], dict[tuple[int, int], float]]  # (trained on, read) -> excerpt -> bits per character
+Bits = dict[tuple[str, str], dict[int, float]]  # (trained on, read) -> excerpt -> bits per character
 Pair = tuple[str, str, str]  # book read, training book of the model expected to lead, training book of the other model
 
 
 def findings(jobs: list[Job]) -> Findings:
     """Report one row per book, read by its own model and by all other models; then compare books of one author."""
     groups = by_training(jobs)
-    books = books_read(job for group in groups.values() for job in group)
+    books = books_read(groups)
     names = [name for name in dict.fromkeys(name for name, _ in groups) if name in books]
     titles, authors = ({name: books[name][place] for name in names} for place in (0, 1))
     own = {name: group for (name, _), group in groups.items()}
@@ -81,7 +81,7 @@ def _lead(matrix: Bits, pairs: Sequence[Pair]) -> Estimate:
     Uses only the excerpts with all of these models.
     """
     found = [(matrix[one, book], matrix[other, book]) for book, one, other in pairs]
-    excerpts = set[tuple[int, int]].intersection(*(set(one) & set(other) for one, other in found)) if found else []
+    excerpts = set[int].intersection(*(set(one) & set(other) for one, other in found)) if found else []
     return estimate(fmean(other[excerpt] - one[excerpt] for one, other in found) for excerpt in excerpts)
 
 

@@ -1,22 +1,28 @@
 """Outcome of a run: whether it learns, that is, predicts better than the book's trigrams."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+
+from matplotlib.axes import Axes
 
 from timemachine.exercises.comparison import estimate
-from timemachine.exercises.groups import reads_tokens
+from timemachine.exercises.drawing import COLOURS, MARKERS
+from timemachine.exercises.groups import grouped, reads_tokens
 from timemachine.run.jobs import Job
 
-LR, THETA = "model.lr", "trainer.gradient_clip_val"
-VAL, REST = "val/perplexity", "test/perplexity"
+THETA = "trainer.gradient_clip_val"
+VAL = "val/perplexity"
 
 
-def definition(jobs: Iterable[Job]) -> str:
-    """Return the sentence that says when a run learns."""
-    ngrams = "unigrams, bigrams and trigrams," if reads_tokens(jobs) else "trigrams,"
+def definition(jobs: list[Job]) -> str:
+    """Return the note on `validation` and on when a run learns."""
+    bits, ngrams = "", "trigrams"
+    if reads_tokens(jobs):
+        bits, ngrams = ", and bits per byte,", "unigrams, bigrams and trigrams"
     return (
-        f"A run learns if its last validation perplexity is below the perplexity of the book's {ngrams} which are "
-        "counted in the same training text and smoothed by Laplace's rule (`trigrams/val` in summary.csv)."
+        f"Validation: window perplexity{bits} of the runs that learn, mean ± half of its 95 % interval. A run learns "
+        f"if its last validation perplexity is below the perplexity of the book's {ngrams}, which are counted in the "
+        "same training text and smoothed by Laplace's rule (`trigrams/val` in summary.csv)."
     )
 
 
@@ -53,6 +59,21 @@ def validation(jobs: Iterable[Job]) -> str:
     return ", ".join(cells)
 
 
-def radius_name(theta: float | None) -> str:
-    """Return the name of a clipping radius in reports."""
-    return f"θ = {theta:g}" if theta else "no clipping"
+def by_radius(jobs: Iterable[Job]) -> dict[str, list[Job]]:
+    """Return the jobs of each clipping radius by its name in reports, from no clipping to the smallest."""
+    radii = sorted(grouped(jobs, THETA).items(), key=lambda item: -(item[0][0] or math.inf))
+    return {f"θ = {theta:g}" if theta else "no clipping": group for (theta,), group in radii}
+
+
+def draw_shares(axes: Axes, series: Mapping[str, list[Job]], by: str, connected_from: float = -math.inf) -> None:
+    """Draw the share of runs that learn against the values of a setting: one line per label.
+
+    Only values above `connected_from` are connected by a line.
+    """
+    for (label, jobs), colour, marker in zip(series.items(), COLOURS, MARKERS, strict=False):
+        found = {value: share(group) for (value,), group in grouped(jobs, by).items()}
+        axes.plot([*found], [*found.values()], marker, color=colour, label=label, markersize=5, markerfacecolor="none")
+        connected = [value for value in found if value > connected_from]
+        axes.plot(connected, [found[value] for value in connected], color=colour)
+    axes.set_ylabel("share of runs that learn")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")

@@ -1,6 +1,5 @@
 """Exercise 10: Replace tanh with ReLU and repeat the experiments. Do we still need gradient clipping? Why?"""
 
-import math
 from statistics import median
 from typing import Any
 
@@ -9,14 +8,15 @@ from lightning.pytorch.callbacks import Callback
 
 from timemachine.config import require
 from timemachine.exercises import Findings, Picture
-from timemachine.exercises.drawing import COLOURS, MARKERS, panels
+from timemachine.exercises.drawing import panels
 from timemachine.exercises.groups import book_rate, ended, epochs_of_tokens, grouped, missing, reads_tokens, the_run
-from timemachine.exercises.outcomes import LR, THETA, counted, definition, largest_norm, radius_name, share, validation
+from timemachine.exercises.outcomes import by_radius, counted, definition, draw_shares, largest_norm, share, validation
 from timemachine.run.jobs import Job
 
 TITLE_OF_TOKENS = "Next edition, exercise 4: Replace tanh with ReLU. Do you still need gradient clipping? Why?"
-ACTIVATION, RHO = "model.activation", "callbacks.spectral_radius.rho"
+ACTIVATION, LR, RHO = "model.activation", "model.lr", "callbacks.spectral_radius.rho"
 NAMES = {"tanh": "tanh", "relu": "ReLU"}
+UNCLIPPED, CLIPPED = "no clipping", "θ = 1"
 WIDE = 0.9  # spectral radius from which on the answer counts runs
 
 
@@ -39,30 +39,27 @@ class SpectralRadius(Callback):
 def findings(jobs: list[Job]) -> Findings:
     """Report how many runs learn, one row per activation, initial spectral radius and rate."""
     runs = sorted(ended(jobs), key=lambda job: (job.settings[ACTIVATION], _rho(job), job.settings[LR]))
-    radii = sorted({job.settings[THETA] for job in runs}, key=lambda theta: -(theta or math.inf))
+    radii = [*by_radius(runs)]
     is_scaled = any(map(_rho, runs))
     scaled = " and with W_hh scaled to a spectral radius ρ, the largest |eigenvalue|," if is_scaled else ","
-    bits = ", and bits per byte," if reads_tokens(runs) else ""
     return Findings(
         answer=_answer(jobs, runs),
         setting=f"{the_run(jobs)} with another activation, with the book's initial recurrent weights{scaled} without "
         "clipping and with a radius θ. Each seed has a different excerpt: the text is rotated, so the training text "
         "differs.",
-        columns=["", "initial ρ", "η", *(f"learn, {radius_name(theta)}" for theta in radii),
-                 *(f"validation, {radius_name(theta)}" for theta in radii), "largest norm, median"],
+        columns=["", "initial ρ", "η", *(f"learn, {radius}" for radius in radii),
+                 *(f"validation, {radius}" for radius in radii), "largest norm, median"],
         rows=[
             [NAMES[name], "as in the book" if rho is None else f"{rho:g}", f"{lr:g}"]
-            + [counted(_with(group, theta)) for theta in radii]
-            + [validation(_with(group, theta)) for theta in radii]
-            + [f"{median(map(largest_norm, _with(group, None) or group)):.3g}"]
+            + [count(by_radius(group).get(radius, [])) for count in (counted, validation) for radius in radii]
+            + [f"{median(map(largest_norm, by_radius(group).get(UNCLIPPED, group))):.3g}"]
             for (name, rho, lr), group in grouped(runs, ACTIVATION, RHO, LR).items()
         ],
         notes=[
-            f"Validation: window perplexity{bits} of the runs that learn, mean ± half of its 95 % interval. "
-            f"{definition(jobs)} "
-            "Largest norm: of a gradient before clipping, in runs without clipping (inf: not finite)."
+            f"{definition(jobs)} Largest norm: of a gradient before clipping, in runs without clipping (inf: not "
+            "finite)."
         ],
-        figures={"outcome": _outcome(runs, radii)} if is_scaled else {},
+        figures={"outcome": _outcome(runs)} if is_scaled else {},
     )  # fmt: skip
 
 
@@ -70,40 +67,33 @@ def _rho(job: Job) -> float:
     return float(job.settings.get(RHO) or 0)
 
 
-def _with(jobs: list[Job], theta: float | None) -> list[Job]:
-    return [job for job in jobs if job.settings[THETA] == theta]
-
-
 def _answer(jobs: list[Job], runs: list[Job]) -> str:
     relu = [job for job in runs if job.settings[ACTIVATION] == "relu"]
     book = [job for job in relu if not _rho(job) and job.settings[LR] == book_rate(jobs)]
     wide = [job for job in relu if _rho(job) >= WIDE]
-    needed = {f"ReLU run with the book's weights and rate and {radius_name(theta)}": _with(book, theta)
-              for theta in (None, 1.0)}  # fmt: skip
+    needed = {f"ReLU run with the book's weights and rate and {radius}": by_radius(book).get(radius)
+              for radius in (UNCLIPPED, CLIPPED)}  # fmt: skip
     if line := missing(jobs, needed):
         return line
-    is_needed = "Not at the book's settings" if share(_with(book, None)) == 1 else "Yes"
+    is_needed = "Not at the book's settings" if share(by_radius(book)[UNCLIPPED]) == 1 else "Yes"
     where = f"with larger recurrent weights (a spectral radius from {WIDE} on)" if wide else "at the book's settings"
     where += f", after {epochs_of_tokens(jobs)}," if reads_tokens(jobs) else ""
-    learn, clipped = (counted(_with(wide or book, theta)) for theta in (None, 1.0))
+    learn, clipped = (counted(by_radius(wide or book).get(radius, [])) for radius in (UNCLIPPED, CLIPPED))
     return f"{is_needed}; {where} {learn} runs learn without clipping and {clipped} with it."
 
 
-def _outcome(runs: list[Job], radii: list[float | None]) -> Picture:
+def _outcome(runs: list[Job]) -> Picture:
     """Draw the share of runs that learn against ρ: one panel per rate, one line per activation and radius."""
     rates = {lr: group for (lr,), group in sorted(grouped(runs, LR).items())}
     figure, (row,) = panels(1, len(rates), 10, 3.6, sharey=True)
     for axes, (lr, group) in zip(row, rates.items(), strict=True):
         axes.axvline(1, color="grey", linewidth=1, linestyle="--")
-        kinds = [(name, theta) for (name,) in grouped(group, ACTIVATION) for theta in radii]
-        for (name, theta), colour, marker in zip(kinds, COLOURS, MARKERS, strict=False):
-            ours = [job for job in _with(group, theta) if job.settings[ACTIVATION] == name and _rho(job)]
-            found = {rho: share(of_rho) for (rho,), of_rho in grouped(ours, RHO).items()}
-            axes.plot(found.keys(), found.values(), marker + "-", color=colour, markersize=5, markerfacecolor="none",
-                      label=f"{NAMES[name]}, {radius_name(theta)}")  # fmt: skip
+        scaled = grouped(filter(_rho, group), ACTIVATION)
+        series = {f"{NAMES[name]}, {radius}": of_radius
+                  for (name,), ours in scaled.items() for radius, of_radius in by_radius(ours).items()}  # fmt: skip
+        draw_shares(axes, series, RHO)
+        axes.label_outer()
         axes.set(title=f"η = {lr:g}", xlabel="initial spectral radius ρ of $W_{hh}$")
-    row[0].set_ylabel("share of runs that learn")
-    row[0].yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
     figure.legend(*row[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
     return figure, (
         "Share of the runs that learn, by the initial spectral radius of the scaled recurrent weights. Dashed: ρ = 1, "

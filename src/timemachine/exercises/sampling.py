@@ -32,7 +32,7 @@ NUM_SAMPLES = 8  # texts per prefix and alpha; greedy decoding gives one
 NUM_REAL = 320  # largest number of pieces of real text
 CONTEXT = 6  # prefix of a piece of real text, in characters
 NGRAM = 8  # characters
-NUM_SHOWN = 80  # characters of a text in the report
+NUM_QUOTED = 80  # characters of a text in the report
 LOOP_SEARCH = 2000  # characters of greedy text that are searched for a loop
 LONG = 256  # characters of the loop that a model started from a zero state must predict
 SHARPENED = 2.0  # alpha of `sharpening`
@@ -59,7 +59,7 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
         ]
         of_texts = [measures(model, data.vocab, texts, length, known) for length, texts in groups]
         found[name] = {what: estimate(value for group in of_texts for value in group[what]).mean for what in MEASURES}
-        found["shown"][name] = [texts[0][: length + NUM_SHOWN] for length, texts in groups]
+        found["shown"][name] = [texts[0][: length + NUM_QUOTED] for length, texts in groups]
     length, texts = real_texts(data)
     pieces = measures(model, data.vocab, texts, length, known)
     loops = [loop(model, data.vocab, prefix) for prefix in PREFIXES]

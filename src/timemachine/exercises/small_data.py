@@ -28,7 +28,7 @@ def findings(jobs: list[Job]) -> Findings:
             ]
             for job in runs
         ],
-        figures={"small_data": _figure(runs)} if runs else {},
+        figures={"small_data": _figure(runs)},
     )
 
 

@@ -4,7 +4,7 @@ The targets of a split depend on the length of its windows. To make them equal, 
 between splits.
 """
 
-from typing import Any
+from dataclasses import asdict
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -13,6 +13,7 @@ from timemachine.datamodule import TimeMachine
 from timemachine.evaluation.scores import WARM_UP, score
 from timemachine.language_model import RNNLMScratch
 from timemachine.perplexity import in_evaluation_mode, num_bytes
+from timemachine.vocab import Vocab
 
 MARGIN = 64  # characters
 STREAMS = 128  # read in parallel
@@ -27,7 +28,7 @@ def parts(data: TimeMachine) -> dict[str, range]:
 
 
 @in_evaluation_mode
-def stream_nll(model: RNNLMScratch, tokens_N: Tensor, targets: range) -> Tensor:
+def parallel_nll(model: RNNLMScratch, tokens_N: Tensor, targets: range) -> Tensor:
     """Return the negative log-likelihoods of the targets (N,), float64, in nats, read as 128 parallel streams.
 
     Each stream first reads the 512 characters before it, or as many as precede the first target. A single stream, as in
@@ -40,13 +41,13 @@ def stream_nll(model: RNNLMScratch, tokens_N: Tensor, targets: range) -> Tensor:
     return nll_BT[:, warm_up:].flatten()[: len(targets)].double()
 
 
-def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, dict[str, Any]]:
-    """Return the perplexity of each split, its standard error, bits per character and byte, and the characters read."""
-    found = {}
-    for name, targets in parts(data).items():
-        if targets:
-            of = score(stream_nll(model, data.tokens_N.to(model.device), targets))
-            numbers = {"perplexity": of.perplexity, "standard_error": of.standard_error, "bits": of.bits}
-            numbers["bits_per_byte"] = of.bits * of.num_targets / num_bytes(data.tokens_N, targets, data.vocab)
-            found[name] = numbers | {"characters": of.num_targets}
-    return found
+def scores(model: RNNLMScratch, tokens_N: Tensor, targets: range, vocab: Vocab) -> dict[str, float]:
+    """Return the perplexity of the targets, its standard error, bits per character and byte, and their number."""
+    found = score(parallel_nll(model, tokens_N.to(model.device), targets))
+    per_byte = found.bits * found.num_targets / num_bytes(tokens_N, targets, vocab)
+    return asdict(found) | {"bits_per_byte": per_byte}
+
+
+def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, dict[str, float]]:
+    """Return the scores of each split."""
+    return {name: scores(model, data.tokens_N, targets, data.vocab) for name, targets in parts(data).items() if targets}

@@ -19,7 +19,7 @@ from timemachine.run.files import link, write_figure, write_whole
 from timemachine.run.jobs import Job, print_jobs, table_of, varied, write_table
 
 
-def tie_together(folder: Path, exercise: str, jobs: list[Job]) -> None:
+def write_results(folder: Path, exercise: str, jobs: list[Job]) -> None:
     """Write summary.csv, report.md and the figures of a sweep, and print its table.
 
     `exercise`: the name of the exercise, or `none`.
@@ -40,7 +40,7 @@ def write_report(folder: Path, exercise: str, jobs: list[Job]) -> None:
     module = module_of(exercise)
     findings: Findings = module.findings(jobs)
     pictures = []
-    for name, (figure, caption) in findings.figures.items():
+    for name, (figure, caption) in findings.figures.items() if findings.rows else ():
         write_figure(folder / f"{name}.png", figure)
         pictures.append(f"![{escaped(caption)}]({name}.png)\n\n*{escaped(caption)}*")
     if findings.arrays:

@@ -5,7 +5,7 @@ from textwrap import fill
 
 from timemachine.exercises import Findings
 from timemachine.exercises.books import bits, bits_of, books_read, by_training, explained, range_read
-from timemachine.exercises.comparison import UNDECIDED, Estimate, compare, estimate, holm
+from timemachine.exercises.comparison import UNDECIDED, compare, estimate, verdicts
 from timemachine.exercises.drawing import panels, points_by_seed
 from timemachine.exercises.groups import missing, reads_tokens, span, the_run, unit
 from timemachine.run.jobs import Job
@@ -18,7 +18,7 @@ WHOLE = ", and the same network on 90 % of the novel, with a different 90 % for 
 ALIKE = 1.05  # largest ratio of the bits of two books that a model predicts about equally well
 
 Training = tuple[str, int]  # training text, number of training characters
-Compared = dict[str, tuple[Estimate, str]]  # book or NGRAM -> its bits minus the asked book's, verdict
+Compared = dict[tuple[Training, str], list[str]]  # with a book or NGRAM: its bits minus the asked book's, verdict
 
 
 def asked_about(jobs: list[Job]) -> str:
@@ -30,26 +30,22 @@ def findings(jobs: list[Job]) -> Findings:
     """Report one row per book, with its bits per character after each training."""
     groups, it_asks = by_training(jobs), asked_about(jobs)
     title = CATALOGUE[it_asks].title
-    books = books_read(job for group in groups.values() for job in group)
+    books = books_read(groups)
     own = {name for name, _ in groups}
     places = sorted(books, key=lambda book: (book not in own, book != it_asks))  # the training novel comes first
     others = [book for book in places if book != it_asks]
     asked = {training: bits(group, it_asks) for training, group in groups.items()}
-    differences = {
+    compared: Compared = verdicts({
         (training, it): compare(bits(group, book, model), asked[training])
         for training, group in groups.items()
         for it, book, model in [*((book, book, "stream") for book in others), (NGRAM, it_asks, NGRAM)]
         if bits(group, book, model)
-    }
-    compared: dict[Training, Compared] = {training: {} for training in groups}
-    for (training, it), claimed in holm(differences).items():
-        found = differences[training, it]
-        compared[training][it] = found, found.verdict(claimed, EASIER, HARDER)
+    }, EASIER, HARDER)  # fmt: skip
 
     def cells(training: Training, group: list[Job], book: str) -> list[str]:
-        found, verdict = compared[training].get(book, (estimate([]), UNDECIDED))
-        more = f"{found:+.3f}" + (f", {verdict}" if verdict != UNDECIDED else "")
-        return [f"{estimate(bits(group, book).values()):.3f}", more if book != it_asks else ""]
+        difference, verdict = compared.get((training, book), ["" if book == it_asks else "–", UNDECIDED])
+        found = f"{estimate(bits(group, book).values()):.3f}"
+        return [found, difference if verdict == UNDECIDED else f"{difference}, {verdict}"]
 
     scored = range_read(jobs)
     own_read = [
@@ -79,27 +75,26 @@ def findings(jobs: list[Job]) -> Findings:
         answer=_answer(jobs, groups, compared, it_asks),
         columns=["read", "author", *(head for two in heads for head in two)],
         rows=[[*books[book], *(cell for item in groups.items() for cell in cells(*item, book))] for book in places],
-        figures={"books": (figure, caption)} if groups else {},
+        figures={"books": (figure, caption)},
         notes=[
             f"{explained(jobs)} Differences are paired by excerpt. *Easier* and *harder* mark the differences that are "
             "significant after Holm's correction for all of them together.",
             *(f"The n-gram's bits on {title} minus the model's, after {size:,} characters: "
-              f"{found[NGRAM][0]:+.3f}." for (_, size), found in compared.items() if NGRAM in found),
+              f"{difference}." for ((_, size), it), (difference, _) in compared.items() if it == NGRAM),
         ],
     )  # fmt: skip
 
 
-def _answer(
-    jobs: list[Job], groups: dict[Training, list[Job]], compared: dict[Training, Compared], it_asks: str
-) -> str:
+def _answer(jobs: list[Job], groups: dict[Training, list[Job]], compared: Compared, it_asks: str) -> str:
     """Return the answer for the first training that is not of the book asked about."""
     found = [of for of, group in groups.items() if of[0] != it_asks and bits(group, it_asks)]
     if line := missing(jobs, {f"run on another text that read {CATALOGUE[it_asks].title}": found}):
         return line
     training = found[0]
     asked, own = (estimate(bits(groups[training], book).values()).mean for book in (it_asks, training[0]))
-    others = [verdict for book, (_, verdict) in compared[training].items() if book not in (training[0], NGRAM)]
-    is_clear, is_alike = compared[training][training[0]][1] == EASIER, asked < ALIKE * own
+    others = [verdict for (of, book), (_, verdict) in compared.items()
+              if of == training and book not in (training[0], NGRAM)]  # fmt: skip
+    is_clear, is_alike = compared[training, training[0]][1] == EASIER, asked < ALIKE * own
     like, doubt = "About as well as", ""
     if is_clear:
         like, doubt = "A little worse than" if is_alike else "Worse than", ", a significant difference"

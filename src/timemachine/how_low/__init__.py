@@ -6,14 +6,12 @@ The book's run imports nothing from this package.
 """
 
 from timemachine.how_low.comparison import compare as compare
-from timemachine.how_low.comparison import ppmd_bits as ppmd_bits
 from timemachine.how_low.comparison import print_comparison as print_comparison
 from timemachine.how_low.dynamic_evaluation import RATE as RATE
 from timemachine.how_low.dynamic_evaluation import adaptive_nll as adaptive_nll
 from timemachine.how_low.dynamic_evaluation import evaluate_adapting as evaluate_adapting
 from timemachine.how_low.dynamic_evaluation import print_adapting as print_adapting
 from timemachine.how_low.ensemble import load_models as load_models
-from timemachine.how_low.ensemble import mean_probability as mean_probability
 from timemachine.how_low.language_model import RNNLMBeyond as RNNLMBeyond
 from timemachine.how_low.mixture import Mixture as Mixture
 from timemachine.how_low.mixture import log_loss as log_loss
