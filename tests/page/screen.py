@@ -227,7 +227,7 @@ def settle(page: "Page") -> None:
     """Wait until the page has been drawn: one frame and the two timers after it."""
     page.evaluate("() => new Promise(done => requestAnimationFrame(() => setTimeout(() => setTimeout(done))))")
     place = "at() === Number(strip.getAttribute('aria-valuenow')) - 1"
-    page.wait_for_function(f"() => reading.known === reading.characters.length && {place}")
+    page.wait_for_function(f"() => reading.known === reading.indices.length && {place}")
 
 
 def numbers(text: str) -> list[str]:

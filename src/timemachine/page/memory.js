@@ -1,21 +1,20 @@
 // How far back the model remembers at the chosen character, measured by putting others in the place of each before it.
 
-const BEYOND = 8, MOST_BACK = 64; // characters beyond the training's windows, and of all
+const BEYOND = 8, MOST_BACK = 64; // tokens beyond the training's windows, and of all
 const LEAST = 0.1; // bits at the top of the chart
 const SAME_BITS = 0.005; // what differs by less is called the same
-let measuring = 0; // so that a measurement ends when another begins
+const chart = find("memory");
 let chosenBar = 0; // how far back the place is whose bits are said
 
-/** Measure and draw, in slices, so that no key waits. */
+/** Measure and draw, in slices, so that no key waits; until another drawing begins. */
 function drawMemory(t) {
-  const turn = ++measuring, chart = find("memory"), bits = [];
+  const turn = drawings, bits = [], back = reading.memory(t, Math.min(MOST_BACK, run.window + BEYOND));
   chart.classList.add("measuring");
-  const back = reading.memory(t, Math.min(MOST_BACK, run.window + BEYOND));
   const work = () => {
-    if (turn !== measuring) return;
+    if (turn !== drawings) return;
     for (const until = performance.now() + SLICE; performance.now() < until; ) {
       const { done, value } = back.next();
-      if (done) return drawChart(chart, t, bits);
+      if (done) return drawChart(t, bits);
       bits.push(value);
     }
     setTimeout(work);
@@ -23,14 +22,14 @@ function drawMemory(t) {
   work();
 }
 
-function drawChart(chart, t, bits) {
+function drawChart(t, bits) {
   const most = Math.max(...bits, LEAST);
   chart.classList.remove("measuring");
   chart.replaceChildren(...bits.map((value, back) => {
     const column = made("span", "", "back"), bar = made("i");
     bar.style.height = `${(100 * value) / most}%`;
-    column.append(bar, made("b", shown(typed[t - back]).replace(/^U\+.+/, "□")));
-    column.title = `“${shown(typed[t - back])}”, ${back} back: ${value.toFixed(3)} bits`;
+    column.append(bar, made("b", inOneSign(reading.tokens[t - back])));
+    column.title = `${quoted(t - back)}, ${back} back: ${value.toFixed(3)} bits`;
     column.classList.toggle("window", back === run.window);
     return column;
   }).reverse());
@@ -41,7 +40,7 @@ function drawChart(chart, t, bits) {
   const window = bits.length > run.window ? `; the line: where the training's windows of ${run.window} ended` : "";
   const farther = run.window > MOST_BACK ? `; the training's windows of ${run.window} went farther back` : "";
   find("memory-said").textContent =
-    `Another ${noun} in the place of “${shown(typed[t])}” changes the prediction by ${bits[0].toFixed(2)} bits on average.${reach}`;
+    `Another ${noun} in the place of ${quoted(t)} changes the prediction by ${bits[0].toFixed(2)} bits on average.${reach}`;
   find("memory-axis").textContent = `0 to ${most.toFixed(2)} bits${window}${farther}`;
   chart.setAttribute("aria-valuemin", 1 - bits.length);
   chooseBar(Math.min(chosenBar, bits.length - 1));
@@ -49,7 +48,7 @@ function drawChart(chart, t, bits) {
 
 /** Say and mark how much a place matters, so many back. */
 function chooseBar(back) {
-  const chart = find("memory"), column = chart.children[chart.children.length - 1 - back];
+  const column = chart.children[chart.children.length - 1 - back];
   if (!column) return;
   chosenBar = back;
   chart.querySelector(".at")?.classList.remove("at");
@@ -61,19 +60,19 @@ function chooseBar(back) {
 
 /** Say what forgetting changes; `whole` is the reading of the same text that has forgotten nothing. */
 function drawForgotten(t) {
-  const f = reading.start, name = `“${shown(typed[f || t])}”`;
+  const f = reading.start, name = quoted(f || t);
   find("forget").textContent = f ? "Remember again" : `Forget everything before ${name}`;
   find("forget").disabled = !f && t === 0;
   find("forgotten").hidden = !f;
   if (!f) return;
-  whole.take(reading.characters);
+  whole.take(box.value);
   whole.advance();
   const place = Math.max(t, f), changed = divergence(whole.next(place), reading.next(place));
   const [with_, without] = [whole, reading].map((it) => it.bits(f)), count = reading.known - f;
   const than = changed < SAME_BITS ? "what it was" : `${changed.toFixed(2)} bits from what it was`;
   const cost = Math.abs(with_ - without) < SAME_BITS ? ", as with their past" : `, with their past ${with_.toFixed(2)}`;
   find("forgotten").textContent =
-    `Before ${name} the state was set to zero. After “${shown(typed[place])}” the prediction is ${than}; ` +
+    `Before ${name} the state was set to zero. After ${quoted(place)} the prediction is ${than}; ` +
     `the ${counted(count)} from ${name} on cost ${without.toFixed(2)} bits each${cost}.`;
 }
 
@@ -85,7 +84,7 @@ function forgetBefore(t) {
 }
 
 function listenToMemory() {
-  const chart = find("memory"), lastBar = () => chart.children.length - 1;
+  const lastBar = () => chart.children.length - 1;
   listenToArrows(chart, () => lastBar() - chosenBar, lastBar, (place) => chooseBar(lastBar() - place));
   for (const name of ["pointermove", "click"]) chart.addEventListener(name, ({ target }) => {
     const place = [...chart.children].indexOf(target.closest(".back"));

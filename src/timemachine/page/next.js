@@ -5,42 +5,44 @@ const ALPHAS = [0.5, 1, 2, 8], SAMPLE = { character: 80, token: 40 }; // side by
 
 /** Return a random source for this text and seed, so that the same two give the same continuation. */
 function source() {
-  return uniform((chosen.seed + Math.imul(reading.characters.length, 0x9e3779b1)) | 0);
+  return uniform((chosen.seed + Math.imul(reading.indices.length, 0x9e3779b1)) | 0);
 }
 
 /** Draw what is expected after the token at t. */
 function drawNext(t) {
-  const P = reading.next(t), logits = model.logits(reading.states[t]), rows = [...find("bars").children];
-  const chances = model.probabilities(logits, chosen.alpha ?? 1, true), likeliest = model.choice(logits, null);
-  const drawn = chosen.alpha === null ? chances.map((_, index) => Number(index === likeliest)) : chances;
+  const bars = find("bars"), was = t < last() ? reading.indices[t + 1] : null;
   find("after").textContent = `After “${shownText(t)}”`;
-  drawBars(rows, model, P, { drawn, was: t < last() ? reading.characters[t + 1] : null });
-  const isWithin = /^[\udc80-\udcbf]/u.test(typed[t + 1] ?? ""); // a character, of which the next token has more bytes
-  for (const row of rows) {
-    const index = Number(row.dataset.character);
-    const isTrue = row.matches(".was"), share = isTrue ? Math.min(1, reading.surprises[t + 1] / MOST_BITS) : 0;
-    row.firstChild.style.background = isTrue ? `rgb(var(--hot) / calc(${share.toFixed(3)} * var(--most-hot)))` : "";
+  drawBars(bars, reading.next(t), { chances: model.chances(reading.states[t], chosen.alpha), was });
+  const isWithin = /^[\udc80-\udcbf]/u.test(reading.tokens[t + 1] ?? ""); // a character, of which the next token has more bytes
+  for (const row of bars.children) {
+    const index = Number(row.dataset.index);
+    row.firstChild.style.background = index === was ? tint("hot", reading.surprises[t + 1] / MOST_BITS) : "";
     row.disabled = index === model.unk || isWithin || BYTE.test(model.tokens[index]); // the box takes whole characters
   }
-  const free = rows.filter((row) => !row.disabled); // one of them is a stop for Tab
-  if (!free.some((row) => row.tabIndex === 0)) rows.forEach((row) => (row.tabIndex = row === free[0] ? 0 : -1));
+  const free = bars.querySelectorAll("button:enabled");
+  if (![...free].some((row) => row.tabIndex === 0)) makeTabStop(free[0]);
+}
+
+/** Let Tab stop at one of the bars, and the arrow keys go on from there. */
+function makeTabStop(bar) {
+  for (const row of find("bars").children) row.tabIndex = row === bar ? 0 : -1;
 }
 
 /** Draw what was expected before the token at t. */
 function drawGuessed(t) {
   find("expected").style.visibility = t ? "visible" : "hidden"; // it keeps its room: the map beneath shall not jump
-  if (t) drawBars([...find("expected").children], model, reading.expected(t), { was: reading.characters[t] });
+  if (t) drawBars(find("expected"), reading.expected(t), { was: reading.indices[t] });
 }
 
 /** Return the last characters up to t, as they are seen. */
 function shownText(t) {
-  return (t > 9 ? "…" : "") + typed.slice(Math.max(0, t - 9), t + 1).map(shown).join("");
+  return (t > 9 ? "…" : "") + reading.tokens.slice(Math.max(0, t - 9), t + 1).map(shown).join("");
 }
 
 /** Draw, for one of `ALPHAS`, the likeliest tokens and a text that continues after the token at t. */
 function drawAlpha(t, place) {
-  const state = reading.states[t], alpha = ALPHAS[place], [, rows, text] = find("alphas").children[place].children;
-  drawBars([...rows.children], model, model.probabilities(model.logits(state), alpha, true));
+  const state = reading.states[t], alpha = ALPHAS[place], [, bars, text] = find("alphas").children[place].children;
+  drawBars(bars, model.chances(state, alpha));
   text.textContent = model.continuation(state, SAMPLE[noun], Infinity, alpha, source()).text;
 }
 
@@ -52,27 +54,26 @@ function drawChoice() {
 }
 
 function listenToNext() {
-  for (let rank = 0; rank < Math.min(LIKELIEST, model.size); rank++) {
-    find("bars").append(Object.assign(barRow("button"), { type: "button", tabIndex: rank ? -1 : 0 }));
-  }
-  for (let rank = 0; rank < Math.min(EXPECTED, model.size); rank++) find("expected").append(barRow("div"));
+  addBars(find("bars"), LIKELIEST, "button");
+  makeTabStop(find("bars").firstChild);
+  addBars(find("expected"), EXPECTED);
   for (const alpha of ALPHAS) {
-    const part = made("section"), rows = made("div", "", "bars");
-    for (let rank = 0; rank < Math.min(4, model.size); rank++) rows.append(barRow("div"));
-    part.append(made("h3", `α = ${alpha}`), rows, made("p", "", "sample"));
+    const part = made("section"), bars = made("div");
+    addBars(bars, 4);
+    part.append(made("h3", `α = ${alpha}`), bars, made("p", "", "sample"));
     find("alphas").append(part);
   }
   find("bars").addEventListener("click", ({ target }) => {
     const row = target.closest("button");
-    if (row) write(model.tokens[row.dataset.character], endOf(at()));
+    if (row) write(model.tokens[row.dataset.index], endOf(at()));
   });
   find("bars").addEventListener("keydown", (event) => {
-    const rows = [...find("bars").querySelectorAll("button:not(:disabled)")], place = rows.indexOf(document.activeElement);
+    const rows = [...find("bars").querySelectorAll("button:enabled")], place = rows.indexOf(document.activeElement);
     const next = { ArrowDown: place + 1, ArrowUp: place - 1, Home: 0, End: rows.length - 1 }[event.key];
     if (next === undefined) return;
     event.preventDefault();
     const row = rows[Math.max(0, Math.min(next, rows.length - 1))];
-    rows.forEach((other) => (other.tabIndex = other === row ? 0 : -1)); // one stop for Tab
+    makeTabStop(row);
     row.focus();
   });
   document.querySelector("fieldset").addEventListener("input", () => {

@@ -68,17 +68,17 @@ function columnsOf() {
 }
 
 /** Draw a character beneath a column, or a token, downwards. */
-function drawSign(pen, sign, x, y, width) {
+function drawSign(pen, token, x, y, width) {
   if (noun === "character") {
     pen.textAlign = "center";
-    pen.fillText(sign.replace(/^U\+.+/, "□"), x, y + 15, width); // there is no room for a number
+    pen.fillText(inOneSign(token), x, y + 15, width);
     return;
   }
   pen.save();
   pen.translate(x, y + 4);
   pen.rotate(Math.PI / 2);
   pen.textBaseline = "middle";
-  pen.fillText(sign, 0, 0, SIGN[noun] - 8);
+  pen.fillText(shown(token), 0, 0, SIGN[noun] - 8);
   pen.restore();
 }
 
@@ -97,10 +97,11 @@ function drawHeat(t) {
   const states = inView.slice(0, horizon() - heatStart), most = mostOf(inView);
   const pen = drawVectors(canvas, states, columns, most, SIGN[noun]);
   pen.font = `${step > 18 ? 16 : 13}px ui-monospace, monospace`;
-  states.forEach((_, column) => drawSign(pen, shown(typed[heatStart + column]), (column + 0.5) * step, height, step));
-  const holds = chosen.sorted === null ? undefined : HOLDS[run.units[chosen.sorted].meaning];
+  const holds = HOLDS[run.units[chosen.sorted]?.meaning];
   states.forEach((_, column) => {
-    if (holds?.test(typed[heatStart + column].normalize("NFD"))) pen.strokeRect(column * step + 0.5, 0.5, step - 1, height - 1);
+    const token = reading.tokens[heatStart + column], x = column * step;
+    drawSign(pen, token, x + step / 2, height, step);
+    if (holds?.test(token.normalize("NFD"))) pen.strokeRect(x + 0.5, 0.5, step - 1, height - 1);
   });
   pen.lineWidth = 2;
   pen.strokeRect((t - heatStart) * step, 1, step, height + SIGN[noun] - 2);
@@ -132,12 +133,10 @@ function showUnit(unit, sorted = null) {
 }
 
 function listenToUnits() {
-  for (let unit = 0; unit < model.numHiddens; unit++) {
-    find("unit").append(Object.assign(made("option", `unit ${unit}`), { value: unit }));
-  }
+  for (let unit = 0; unit < model.numHiddens; unit++) find("unit").add(new Option(`unit ${unit}`, unit));
   find("unit").addEventListener("input", ({ target }) => showUnit(target.value === "" ? null : Number(target.value)));
   run.units.forEach(({ unit }, place) => {
-    const button = Object.assign(made("button"), { type: "button" });
+    const button = made("button");
     button.addEventListener("click", () => (chosen.sorted === place ? showUnit(null) : showUnit(unit, place)));
     find("meanings").append(button);
   });
