@@ -527,9 +527,7 @@ def test_places_of_tokens_in_the_text(open_page: Open) -> None:
         whole = text.encode()[: ends[t]].decode(errors="ignore")
         assert page.evaluate("t => box.value.slice(0, endOf(t))", t) == whole
         is_within = len(whole.encode()) < ends[t]
-        rows = page.eval_on_selector_all(
-            "#bars button", "rows => rows.map(row => [row.dataset.index, row.disabled])"
-        )
+        rows = page.eval_on_selector_all("#bars button", "rows => rows.map(row => [row.dataset.index, row.disabled])")
         for index, disabled in rows:
             assert disabled is (is_within or int(index) == BPE.unk or partial(BPE.idx_to_token[int(index)]))
     page.evaluate("choose", 1)

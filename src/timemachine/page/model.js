@@ -24,7 +24,7 @@ function bytes(base64) {
   return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0)).buffer;
 }
 
-/** Return the numbers of float16, as float32: exponent and fraction move by 13 bits, the exponent's bias is 112 more. */
+/** Return float16 numbers as float32: exponent and fraction move by 13 bits, the exponent's bias is 112 more. */
 function fromHalf(base64) {
   const halves = new Uint16Array(bytes(base64));
   const moved = Uint32Array.from(halves, (half) => ((half & 0x8000) << 16) | ((half & 0x7fff) << 13));
@@ -42,7 +42,7 @@ function affine(vector, matrix, bias) {
 
 /** Return softmax(alpha · logits) (V). */
 function softmax(logits, alpha = 1) {
-  const largest = logits.reduce((a, b) => Math.max(a, b)), powers = logits.map((logit) => Math.exp(alpha * (logit - largest)));
+  const largest = Math.max(...logits), powers = logits.map((logit) => Math.exp(alpha * (logit - largest)));
   const sum = powers.reduce((a, b) => a + b);
   return powers.map((power) => power / sum);
 }
@@ -74,7 +74,7 @@ class Model {
     });
   }
 
-  /** Return the tokens (characters: code points) that the model reads of a text, of an empty one as many as Python: one. */
+  /** Return the tokens (characters: code points) that the model reads of a text; of an empty one, as in Python, one. */
   read(text) {
     const normalised = this.normalise(text) || this.start;
     return this.bytePairs ? this.bytePairs.read(normalised) : Array.from(normalised);
@@ -115,7 +115,7 @@ class Model {
     return softmax(this.logits(state));
   }
 
-  /** Return the chance of each token (V) to be written: P^alpha without <unk>; if alpha is null, the likeliest is certain. */
+  /** Return the chance (V) that a token is written: P^alpha without <unk>; alpha null: the likeliest is certain. */
   chances(state, alpha) {
     const logits = this.logits(state);
     logits[this.unk] = -Infinity;

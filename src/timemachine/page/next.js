@@ -1,6 +1,6 @@
 // What the model expected at the chosen character and expects after it, how the next one is chosen, and what α does.
 
-const LIKELIEST = 30, EXPECTED = 6; // tokens that the bars show, of which so many are in view
+const NUM_BARS = 30, NUM_EXPECTED = 6; // tokens that the bars show, of which so many are in view
 const ALPHAS = [0.5, 1, 2, 8], SAMPLE = { character: 80, token: 40 }; // side by side, and the length of each
 
 /** Return a random source for this text and seed, so that the same two give the same continuation. */
@@ -10,31 +10,31 @@ function source() {
 
 /** Draw what is expected after the token at t. */
 function drawNext(t) {
-  const bars = find("bars"), was = t < last() ? reading.indices[t + 1] : null;
+  const bars = find("bars"), actual = t < last() ? reading.indices[t + 1] : null;
   find("after").textContent = `After “${shownText(t)}”`;
-  drawBars(bars, reading.next(t), { chances: model.chances(reading.states[t], chosen.alpha), was });
-  const isWithin = /^[\udc80-\udcbf]/u.test(reading.tokens[t + 1] ?? ""); // a character, of which the next token has more bytes
+  drawBars(bars, reading.next(t), { chances: model.chances(reading.states[t], chosen.alpha), actual });
+  const isWithin = /^[\udc80-\udcbf]/u.test(reading.tokens[t + 1] ?? ""); // a character that the next token continues
   for (const row of bars.children) {
     const index = Number(row.dataset.index);
-    row.firstChild.style.background = index === was ? tint("hot", reading.surprises[t + 1] / MOST_BITS) : "";
+    row.firstChild.style.background = index === actual ? tint("hot", reading.surprises[t + 1] / MAX_BITS) : "";
     row.disabled = index === model.unk || isWithin || BYTE.test(model.tokens[index]); // the box takes whole characters
   }
-  const free = bars.querySelectorAll("button:enabled");
-  if (![...free].some((row) => row.tabIndex === 0)) makeTabStop(free[0]);
+  const enabled = [...bars.querySelectorAll("button:enabled")];
+  makeTabStop(enabled.find((row) => row.tabIndex === 0) ?? enabled[0]);
 }
 
-/** Let Tab stop at one of the bars, and the arrow keys go on from there. */
+/** Let Tab stop at one of the bars only; the arrow keys continue from there. */
 function makeTabStop(bar) {
   for (const row of find("bars").children) row.tabIndex = row === bar ? 0 : -1;
 }
 
 /** Draw what was expected before the token at t. */
-function drawGuessed(t) {
-  find("expected").style.visibility = t ? "visible" : "hidden"; // it keeps its room: the map beneath shall not jump
-  if (t) drawBars(find("expected"), reading.expected(t), { was: reading.indices[t] });
+function drawExpected(t) {
+  find("expected").style.visibility = t ? "visible" : "hidden"; // not display: the map beneath would jump
+  if (t) drawBars(find("expected"), reading.expected(t), { actual: reading.indices[t] });
 }
 
-/** Return the last characters up to t, as they are seen. */
+/** Return the last tokens up to t, as they are seen. */
 function shownText(t) {
   return (t > 9 ? "…" : "") + reading.tokens.slice(Math.max(0, t - 9), t + 1).map(shown).join("");
 }
@@ -47,20 +47,18 @@ function drawAlpha(t, place) {
 }
 
 function drawChoice() {
-  const isGreedy = chosen.alpha === null;
-  for (const id of ["alpha", "seed"]) find(id).disabled = isGreedy;
+  find("alpha").disabled = find("seed").disabled = chosen.alpha === null;
   find("alpha-value").textContent = find("alpha").value;
   find("temperature").textContent = (1 / Number(find("alpha").value)).toFixed(2);
 }
 
 function listenToNext() {
-  addBars(find("bars"), LIKELIEST, "button");
-  makeTabStop(find("bars").firstChild);
-  addBars(find("expected"), EXPECTED);
+  addBars(find("bars"), NUM_BARS, "button");
+  addBars(find("expected"), NUM_EXPECTED);
   for (const alpha of ALPHAS) {
-    const part = made("section"), bars = made("div");
+    const part = create("section"), bars = create("div");
     addBars(bars, 4);
-    part.append(made("h3", `α = ${alpha}`), bars, made("p", "", "sample"));
+    part.append(create("h3", `α = ${alpha}`), bars, create("p", "", "sample"));
     find("alphas").append(part);
   }
   find("bars").addEventListener("click", ({ target }) => {

@@ -2,8 +2,10 @@
 
 const SLICE = 12; // ms of work between two drawings, so that nothing holds up a key
 const run = JSON.parse(find("run").textContent), noun = run.kind === "bpe" ? "token" : "character";
-// Places are indices of characters as they are read. alpha null: greedy; unit null: the colours are surprise.
-const chosen = { place: 0, pointed: null, unit: null, sorted: null, alpha: 2, seed: 0, epoch: run.epochs.length - 1, repeats: null };
+// Places are indices of tokens as they are read. alpha null: greedy; unit null: the colours are surprise.
+const chosen = {
+  place: 0, pointed: null, repeats: null, unit: null, sorted: null, alpha: 2, seed: 0, epoch: run.epochs.length - 1,
+};
 let model = new Model(run), reading = new Reading(model), whole = new Reading(model);
 let frame = 0; // the next slice of reading
 let drawings = 0; // counted, so that what one still has to draw is given up when another begins
@@ -52,7 +54,7 @@ function draw() {
 function drawStep(t) {
   drawStrip();
   drawChosen(t);
-  drawGuessed(t);
+  drawExpected(t);
   drawHeat(t);
   drawRecurrence(t);
   drawPlay();
@@ -78,28 +80,27 @@ function showEpoch(place) {
   pause();
   chosen.epoch = place;
   chosen.repeats = null; // what was said of it no longer holds
-  say("");
+  report("");
   model = new Model(run, run.epochs[place].weights);
   [reading, whole] = [new Reading(model), new Reading(model)];
   reading.take(box.value);
   reading.forget(start);
-  sayEpoch();
+  drawEpoch();
   work();
 }
 
-function sayEpoch() {
+function drawEpoch() {
   const { epoch, train, val } = run.epochs[chosen.epoch];
-  const found = [[train, ""], [val, "in validation "]].filter(([perplexity]) => perplexity);
-  const perplexities = found.map(([perplexity, where]) => where + perplexity.toFixed(2)).join(", ");
+  const perplexities = [train?.toFixed(2), val && `in validation ${val.toFixed(2)}`].filter(Boolean).join(", ");
   const when = epoch ? `after epoch ${epoch}` : "none yet: random weights";
-  find("epoch-said").textContent = when + (perplexities ? `: perplexity ${perplexities}` : "");
+  find("epoch-said").textContent = when + (perplexities && `: perplexity ${perplexities}`);
   find("epoch").setAttribute("aria-valuetext", find("epoch-said").textContent);
 }
 
-function begin() {
+function start() {
   for (const [name, value] of run.table) {
-    const heading = Object.assign(made("th", name), { scope: "row" });
-    find("run-table").insertRow().append(heading, made("td", value));
+    const heading = Object.assign(create("th", name), { scope: "row" });
+    find("run-table").insertRow().append(heading, create("td", value));
   }
   find("reads").textContent = {
     letters: "It sees only a to z and single spaces, ␣.",
@@ -112,9 +113,14 @@ function begin() {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
   addEventListener("resize", draw);
   document.querySelector("main").hidden = false;
-  for (const listen of [listenToText, listenToStrip, listenToUnits, listenToNext, listenToMemory, listenToPlay]) listen();
-  sayEpoch();
+  listenToText();
+  listenToStrip();
+  listenToUnits();
+  listenToNext();
+  listenToMemory();
+  listenToPlay();
+  drawEpoch();
   update();
 }
 
-begin();
+start();

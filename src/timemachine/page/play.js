@@ -1,7 +1,7 @@
 // Play: the text is read in time, a token a beat. What moves is a copy; beneath it stands what `choose` would draw.
 
 const BEAT = { slow: 2600, fast: 700 }; // ms
-const still = matchMedia("(prefers-reduced-motion: reduce)");
+const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
 // blank: what comes after the chosen token is not drawn. landing: the result is still on its way into the map.
 const play = { on: false, blank: false, landing: false, turn: 0 };
 
@@ -28,7 +28,7 @@ function move(element, to, duration, from = element.getBoundingClientRect()) {
   return motion.finished.then(() => copy.remove());
 }
 
-/** Show one step as it happens: x and h(t-1) arrive, their products are added, φ is applied, the map gets the result. */
+/** Show one step: x and h(t-1) arrive, their products are added, φ is applied, and the map gets the result. */
 async function moveStep(t, column, duration) {
   const turn = play.turn, part = duration / 4;
   const [before, x, fromState, fromInput, sum, state] =
@@ -56,7 +56,7 @@ async function beat(t) {
   reading.advance();
   play.blank = true;
   Object.assign(chosen, { place: t, pointed: null });
-  if (!still.matches) {
+  if (!reducedMotion.matches) {
     play.landing = true;
     drawings++; // a drawing that is due would show what is not there yet
     if (t) drawNext(t - 1);
@@ -68,7 +68,7 @@ async function beat(t) {
   if (t === last()) Object.assign(play, { on: false, blank: false });
   draw();
   if (!play.on) return;
-  setTimeout(() => turn === play.turn && beat(t + 1), still.matches ? duration : 0.3 * duration);
+  setTimeout(() => turn === play.turn && beat(t + 1), reducedMotion.matches ? duration : 0.3 * duration);
 }
 
 function stopMotion() {
@@ -141,8 +141,8 @@ function guess(text) {
   guesses.yours += isRight ? 1 : Math.log2(2 * (model.size - 1));
   guesses.network += reading.surprises[t];
   const [yours, network] = [guesses.yours, guesses.network].map((bits) => (bits / guesses.count).toFixed(2));
-  find("score").textContent = `${isRight ? "Right" : "No"}: “${shown(token)}”. You ${yours} bits per ${noun}, the network ` +
-    `${network}, over ${counted(guesses.count)}.`;
+  find("score").textContent = `${isRight ? "Right" : "No"}: ${quoted(t)}. ` +
+    `You ${yours} bits per ${noun}, the network ${network}, over ${counted(guesses.count)}.`;
   find("guess").value = "";
   beat(t);
 }

@@ -1,6 +1,6 @@
-// What a model makes of one text: the states, the surprise, and how far back it remembers. No part of it knows the page.
+// A model's reading of one text: the states, the surprise, and how far back it remembers. Independent of the page.
 
-const OTHERS = 8; // tokens that are tried in another's place: those that were the likeliest there
+const NUM_OTHERS = 8; // tokens that are tried in another's place: those that were the likeliest there
 const SAME = 1e-6; // two states that differ by less are the same one: what follows them is
 
 class Reading {
@@ -55,7 +55,7 @@ class Reading {
     return this.surprises.slice(from, this.known).reduce((a, b) => a + b) / (this.known - from);
   }
 
-  /** Return the first place after `from` whose state is one since `from`, and how many tokens before; null if none is. */
+  /** Return the first place whose state equals an earlier one since `from`, and how far back that is; null if none. */
   repetition(from) {
     for (let t = from + 1; t < this.known; t++) {
       const isSame = (other) => other.every((h, unit) => Math.abs(h - this.states[t][unit]) < SAME);
@@ -67,14 +67,14 @@ class Reading {
 
   /**
    * Give, for the token at t and for each one before, as far back as `most`, by how many bits another in its place
-   * changes what is expected after t: the Kullback-Leibler divergence from P as it is, its mean over the `OTHERS`
+   * changes what is expected after t: the Kullback-Leibler divergence from P as it is, its mean over the `NUM_OTHERS`
    * tokens that were the likeliest in that place.
    */
   *memory(t, most) {
     const { model } = this, P = this.next(t);
     for (let s = t; s >= Math.max(0, t - most); s--) {
       const others = ranked(this.expected(s)).filter((other) => other !== this.indices[s] && other !== model.unk);
-      others.length = Math.min(OTHERS, others.length);
+      others.length = Math.min(NUM_OTHERS, others.length);
       let sum = 0;
       for (const other of others) {
         let state = model.step(this.before(s), other);
@@ -93,5 +93,6 @@ function ranked(P) {
 
 /** Return the Kullback-Leibler divergence of Q from P, in bits. */
 function divergence(P, Q) {
-  return P.reduce((sum, p, index) => (p > 0 ? sum + p * Math.log2(p / Math.max(Q[index], 1e-300)) : sum), 0);
+  const sum = P.reduce((sum, p, index) => (p > 0 ? sum + p * Math.log2(p / Math.max(Q[index], 1e-300)) : sum), 0);
+  return Math.max(0, sum); // rounding may make it negative
 }

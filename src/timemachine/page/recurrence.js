@@ -1,9 +1,9 @@
-// One step of the recurrence with the values of the chosen character: what the state before and the character add up to.
+// One step of the recurrence with the values of the chosen token: the sum of what the state before and the token add.
 
 function drawRecurrence(t) {
-  const before = reading.before(t), input = model.fromInput[reading.indices[t]];
-  const fromState = model.fromState(before), sum = fromState.map((z, unit) => z + input[unit]), state = reading.states[t];
-  const ofStates = mostOf([before, state]), ofSums = mostAbsolute([fromState, input, sum]);
+  const before = reading.before(t), state = reading.states[t], input = model.fromInput[reading.indices[t]];
+  const fromState = model.fromState(before), sum = fromState.map((z, unit) => z + input[unit]);
+  const ofStates = maxState([before, state]), ofSums = maxAbsolute([fromState, input, sum]);
   const steps = [ // a vector over the units, where its colours end, what it is
     ["before", before, ofStates, before === model.zeros ? "zero" : `after ${quoted(t - 1)}`],
     ["from-state", fromState, ofSums, ""],
@@ -18,8 +18,9 @@ function drawRecurrence(t) {
   }
   find("x").textContent = shown(reading.tokens[t]);
   const unit = chosen.unit ?? run.units[0]?.unit ?? run.order[0];
-  const x = signed(input[unit]), sums = `${signed(fromState[unit])} ${x.startsWith("−") ? x.replace("−", "− ") : `+ ${x}`}`;
-  const said = `Unit ${unit} was ${signed(before[unit])} and is ${run.activation}(${sums}) = ${signed(state[unit])}.`;
+  const x = signed(input[unit]), plus = x.startsWith("−") ? "−" : "+";
+  const z = `${signed(fromState[unit])} ${plus} ${x.replace("−", "")}`;
+  const said = `Unit ${unit} was ${signed(before[unit])} and is ${run.activation}(${z}) = ${signed(state[unit])}.`;
   find("one-unit").textContent = said;
   find("cell").setAttribute("aria-label", said);
 }

@@ -1,13 +1,13 @@
-// The text as the model reads it, each character on the colour of its surprise or of a unit's value. One is chosen here.
+// The text as the model reads it, each token on the colour of its surprise or of a unit's value. One is chosen here.
 
-const MOST_BITS = 8; // where the colour of surprise ends
+const MAX_BITS = 8; // where the colour of surprise ends
 const strip = find("strip");
 
-/** Draw the tokens that are read so far; only what has changed, as screen readers and long texts need it. */
+/** Draw the tokens that are read so far; of a long text only the changes, which is faster. */
 function drawStrip() {
   while (strip.children.length > reading.known) strip.lastChild.remove();
-  while (strip.children.length < reading.known) strip.append(made("span"));
-  const most = chosen.unit === null ? 0 : mostOf(reading.states);
+  while (strip.children.length < reading.known) strip.append(create("span"));
+  const most = chosen.unit === null ? null : maxState(reading.states);
   [...strip.children].forEach((span, t) => {
     const token = reading.tokens[t], isAhead = play.blank && t > at(), h = reading.states[t][chosen.unit];
     const mayEnd = token === " " || /^ ./u.test(reading.tokens[t + 1] ?? ""); // whether a line may end here
@@ -18,10 +18,9 @@ function drawStrip() {
     span.classList.toggle("forgotten", t < reading.start);
     span.classList.toggle("ahead", isAhead);
     span.classList.toggle("repeats", t === chosen.repeats);
-    let background = "none";
-    if (t >= reading.start && !isAhead) {
-      background = most ? tint(h < 0 ? "cold" : "warm", Math.abs(h) / most) : tint("hot", reading.surprises[t] / MOST_BITS);
-    }
+    let background = tint("hot", reading.surprises[t] / MAX_BITS);
+    if (chosen.unit !== null) background = tint(h < 0 ? "cold" : "warm", Math.abs(h) / most);
+    if (t < reading.start || isAhead) background = "none";
     if (span.dataset.background !== background) span.style.background = span.dataset.background = background;
   });
 }

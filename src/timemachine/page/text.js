@@ -1,26 +1,20 @@
 // The box: what is typed into it, the grey text that goes on behind it, and what the buttons write. Whatever is written
 // goes in as if it were typed, so that Ctrl-Z undoes it.
 
-const GHOST = 20, MORE = 200; // tokens that the grey text has, and that one click writes
+const NUM_GHOST = 20, NUM_MORE = 200; // tokens that the grey text has, and that one click writes
 const FIRST = "the time machine "; // the text at first
-const MOST_NAMED = 20; // tokens that one line names
+const MAX_NAMED = 20; // tokens that one line names
 const box = find("text"), FULL = `The box is full: it takes ${box.maxLength.toLocaleString("en")} characters.`;
 let ghost = "", dismissed = false, speaking = 0;
 
-/** Return how many UTF-16 units the box still takes. */
-function room() {
-  return box.maxLength - box.value.length;
-}
+const room = () => box.maxLength - box.value.length; // how many UTF-16 units the box still takes
+const isInside = () => box.selectionEnd !== box.value.length; // whether text follows the cursor
 
 /** Return the index of the token, among those that are read, before the cursor or around it. */
 function caret() {
-  if (model.bytePairs) return model.bytePairs.ends(reading.tokens.slice(0, -1)).filter((end) => end < box.selectionEnd).length;
-  return Math.min(model.read(box.value.slice(0, box.selectionEnd)).length - 1, last());
-}
-
-/** Return whether text follows the cursor. */
-function isInside() {
-  return box.selectionEnd !== box.value.length;
+  const cursor = box.selectionEnd, before = reading.tokens.slice(0, -1);
+  if (model.bytePairs) return model.bytePairs.ends(before).filter((end) => end < cursor).length;
+  return Math.min(model.read(box.value.slice(0, cursor)).length - 1, last());
 }
 
 /** Return where in the box the token at t, as it is read, ends. */
@@ -44,7 +38,7 @@ function write(text, from = box.value.length, to = from) {
 /** Edit the text with the box focused, as `execCommand` needs it, then focus what was focused before. */
 function inBox(edit) {
   const focused = document.activeElement;
-  if (focused !== box) box.inputMode = "none"; // a phone shall not show its keyboard
+  if (focused !== box) box.inputMode = "none"; // so that a phone does not show its keyboard
   box.focus({ preventScroll: true });
   edit();
   if (focused !== box && focused !== document.body) focused.focus({ preventScroll: true });
@@ -52,7 +46,7 @@ function inBox(edit) {
 }
 
 /** Say what has happened, in the place of what the keys do. */
-function say(text) {
+function report(text) {
   find("said").textContent = text;
   find("keys").hidden = text !== "";
 }
@@ -60,7 +54,7 @@ function say(text) {
 /** Draw what follows the text; nothing until it is read, while the cursor is inside it, or once it was dismissed. */
 function drawGhost() {
   const isWanted = reading.known > last() && !isInside() && !dismissed, state = reading.states[last()];
-  ghost = isWanted ? model.continuation(state, GHOST, room(), chosen.alpha, source()).text : "";
+  ghost = isWanted ? model.continuation(state, NUM_GHOST, room(), chosen.alpha, source()).text : "";
   find("typed").textContent = box.value;
   find("ghost").textContent = `${ghost}\u200b`; // so that an empty last line has its height
   find("take").disabled = !ghost;
@@ -73,11 +67,11 @@ function drawGhost() {
 
 /** Say what of the box the model does not read as it is. */
 function drawUnread() {
-  const unknown = model.unknown(box.value), more = unknown.length > MOST_NAMED ? " …" : "";
-  const named = unknown.slice(0, MOST_NAMED).map(shown).join(" ");
+  const unknown = model.unknown(box.value), more = unknown.length > MAX_NAMED ? " …" : "";
+  const named = unknown.slice(0, MAX_NAMED).map(shown).join(" ");
   const spaced = run.kind === "letters" ? new Set(box.value.replace(/[A-Za-z\s]/g, "")) : new Set();
   find("spaces").hidden = !spaced.size;
-  find("spaces").textContent = `${[...spaced].slice(0, MOST_NAMED).join(" ")}: the model reads a space instead.`;
+  find("spaces").textContent = `${[...spaced].slice(0, MAX_NAMED).join(" ")}: the model reads a space instead.`;
   find("unknown").hidden = !(unknown.length && box.value);
   find("unknown").textContent =
     `The vocabulary has no ${named}${more}: the model reads <unk>, and bits and P are those of <unk>.`;
@@ -94,13 +88,13 @@ function firstText() {
   const first = example(FIRST);
   if (!model.unknown(first).length) return first;
   const afterLineBreak = model.step(model.zeros, model.indices(model.read("\n"))[0]);
-  return model.continuation(afterLineBreak, GHOST, room(), 1, uniform(0)).text;
+  return model.continuation(afterLineBreak, NUM_GHOST, room(), 1, uniform(0)).text;
 }
 
 function listenToText() {
   box.addEventListener("input", () => {
     dismissed = false;
-    say(room() ? "" : FULL);
+    report(room() ? "" : FULL);
     update();
   });
   box.addEventListener("keydown", (event) => {
@@ -142,20 +136,20 @@ function listenToText() {
 
 function writeMore() {
   reading.advance();
-  const from = last(), { tokens, text } = model.continuation(reading.states[from], MORE, room(), chosen.alpha, source());
-  const expected = [...reading.tokens, ...tokens];
-  const how = chosen.alpha === null ? "each the likeliest" : `α ${chosen.alpha}, seed ${chosen.seed}`;
+  const { alpha, seed } = chosen, from = last();
+  const { tokens, text } = model.continuation(reading.states[from], NUM_MORE, room(), alpha, source());
+  const written = [...reading.tokens, ...tokens], how = alpha === null ? "each the likeliest" : `α ${alpha}, seed ${seed}`;
   write(text);
   let said = tokens.length ? `${counted(tokens.length)} written at the end, ${how}.` : FULL;
+  reading.advance();
   // As tokens, the text may be read in another way than it was written.
-  if (chosen.alpha === null && expected.every((token, t) => token === reading.tokens[t])) {
-    reading.advance();
-    const repetition = reading.repetition(from);
-    if (repetition) {
-      chosen.repeats = chosen.place = repetition.place; // chosen, so that it is seen
-      said += ` At the marked ${noun} the state is the same as ${counted(repetition.period)} before: from here the text repeats.`;
-    }
+  const isReadAsWritten = written.every((token, t) => token === reading.tokens[t]);
+  const repetition = alpha === null && isReadAsWritten ? reading.repetition(from) : null;
+  if (repetition) {
+    const { place, period } = repetition;
+    chosen.repeats = chosen.place = place; // chosen, so that it is seen
+    said += ` At the marked ${noun} the state is the same as ${counted(period)} before: from here the text repeats.`;
   }
-  say(said);
+  report(said);
   draw();
 }
