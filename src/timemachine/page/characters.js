@@ -61,7 +61,8 @@ function drawBars(element, P, { actual = null, chances = null } = {}) {
     row.classList.toggle("actual", index === actual);
     row.dataset.index = index;
     const name = { " ": "space", "\n": "line break" }[token] ?? shown(token);
-    const chance = chances ? `, written with ${percent(chances[index])}` : "", mark = index === actual ? ", in the text" : "";
+    const chance = chances ? `, written with ${percent(chances[index])}` : "";
+    const mark = index === actual ? ", in the text" : "";
     row.setAttribute("aria-label", `${name}, ${percent(P[index])}${chance}${mark}`);
   });
 }

@@ -138,9 +138,10 @@ function writeMore() {
   reading.advance();
   const { alpha, seed } = chosen, from = last();
   const { tokens, text } = model.continuation(reading.states[from], NUM_MORE, room(), alpha, source());
-  const written = [...reading.tokens, ...tokens], how = alpha === null ? "each the likeliest" : `α ${alpha}, seed ${seed}`;
+  const written = [...reading.tokens, ...tokens];
+  const choice = alpha === null ? "each the likeliest" : `α ${alpha}, seed ${seed}`;
   write(text);
-  let said = tokens.length ? `${counted(tokens.length)} written at the end, ${how}.` : FULL;
+  let said = tokens.length ? `${counted(tokens.length)} written at the end, ${choice}.` : FULL;
   reading.advance();
   // As tokens, the text may be read in another way than it was written.
   const isReadAsWritten = written.every((token, t) => token === reading.tokens[t]);
