@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 BACK = Train().data.num_steps + 8  # number of characters in the memory chart
 PAPER, WARM, COLD = torch.tensor([255, 255, 255]), torch.tensor([213, 94, 0]), torch.tensor([0, 100, 170])
 HEAT = """() => {
-    const { width, height } = canvas, pen = Object.assign(made("canvas"), { width, height }).getContext("2d");
+    const { width, height } = canvas, pen = Object.assign(create("canvas"), { width, height }).getContext("2d");
     pen.drawImage(canvas, 0, 0);
     const pixels = pen.getImageData(0, 0, width, height).data, H = model.numHiddens;
     const step = width / columnsOf(), rows = heightOfUnits() / H, found = [];

@@ -41,7 +41,7 @@ TABLE_SETTINGS = {  # settings in the table of the page; an empty tuple: all set
 class Epoch(NamedTuple):
     """Weights after an epoch, by name, and its perplexities, NaN if not measured."""
 
-    number: int
+    number: float  # inf: unknown, of the last epoch
     weights: "dict[str, Tensor]"
     train: float
     val: float
@@ -63,19 +63,15 @@ def make_page(
     units = Units(weights, activation, text, vocab) if text else None
     metrics = {name: float(value) for name, value in summary["metrics"].items()}  # "nan" in summary.json
 
-    def slider_entry(epoch: float, train: float, val: float, weights: "dict[str, Tensor]") -> dict[str, Any]:
-        numbers = {"epoch": epoch, "train": train, "val": val}
-        finite = {name: number if math.isfinite(number) else None for name, number in numbers.items()}
-        return finite | {"correlations": units.correlations(weights) if units else []}
+    number, train, val = (metrics.get(name, math.inf) for name in ("epoch", "train/perplexity", "val/perplexity"))
+    last = Epoch(number, weights, train, val)
+    earlier = [it._replace(weights=_page_weights(it.weights)) for it in epochs if it.number < last.number]
 
-    last, train, val = (metrics.get(name, math.inf) for name in ("epoch", "train/perplexity", "val/perplexity"))
-    entries = list[dict[str, Any]]()
-    for epoch in epochs:
-        if epoch.number < last:
-            then = _page_weights(epoch.weights)
-            entry = slider_entry(epoch.number, epoch.train, epoch.val, then)
-            entries.append(entry | {"weights": _encode_weights(then, "<f2")})
-    entries.append(slider_entry(last, train, val, weights))
+    def slider_entry(epoch: Epoch) -> dict[str, Any]:
+        numbers = {"epoch": epoch.number, "train": epoch.train, "val": epoch.val}
+        finite = {name: number if math.isfinite(number) else None for name, number in numbers.items()}
+        return finite | {"correlations": units.correlations(epoch.weights) if units else []}
+
     run = {
         "table": _table(summary, metrics, weights),
         "tokens": vocab.idx_to_token,
@@ -87,7 +83,10 @@ def make_page(
         "weights": _encode_weights(weights, "<f4"),
         "order": units.order if units else [*range(hiddens)],
         "units": [it._asdict() for it in units.named] if units else [],
-        "epochs": entries,
+        "epochs": [
+            *(slider_entry(it) | {"weights": _encode_weights(it.weights, "<f2")} for it in earlier),
+            slider_entry(last),
+        ],
     }
     return fill(summary["corpus"]["title"], run)
 
