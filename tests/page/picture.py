@@ -56,7 +56,8 @@ class Film:
         page, moves, duration = self.page, 5 if slowly else 1, 80 if slowly else 100
         page.keyboard.press(letter)
         settle(page)
-        page.evaluate("() => { beat(last()); drawGhost(''); }")  # the guess is drawn again after the step
+        # The guess is drawn again after the step.
+        page.evaluate("() => { beat(last()); dismissed = true; drawGhost(); dismissed = false; }")
         for _ in range(5):  # the parts of the step
             page.wait_for_function("() => moving().length > 0")
             for move in range(moves):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 BACK = Train().data.num_steps + 8  # number of characters in the memory chart
 PAPER, WARM, COLD = torch.tensor([255, 255, 255]), torch.tensor([213, 94, 0]), torch.tensor([0, 100, 170])
 HEAT = """() => {
-    const { width, height } = canvas, pen = Object.assign(made("canvas"), { width, height }).getContext("2d");
+    const { width, height } = canvas, pen = Object.assign(create("canvas"), { width, height }).getContext("2d");
     pen.drawImage(canvas, 0, 0);
     const pixels = pen.getImageData(0, 0, width, height).data, H = model.numHiddens;
     const step = width / columnsOf(), rows = heightOfUnits() / H, found = [];
@@ -227,7 +227,7 @@ def settle(page: "Page") -> None:
     """Wait until the page has been drawn: one frame and the two timers after it."""
     page.evaluate("() => new Promise(done => requestAnimationFrame(() => setTimeout(() => setTimeout(done))))")
     place = "at() === Number(strip.getAttribute('aria-valuenow')) - 1"
-    page.wait_for_function(f"() => reading.known === reading.characters.length && {place}")
+    page.wait_for_function(f"() => reading.known === reading.indices.length && {place}")
 
 
 def numbers(text: str) -> list[str]:

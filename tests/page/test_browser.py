@@ -40,11 +40,11 @@ pytestmark = pytest.mark.browser
 
 TOLERANCE = 1e-9
 READ = """([texts, most]) => texts.map(text => {
-    const reading = new Reading(model), indices = model.indices(text), last = indices.length - 1;
-    const forgetful = new Reading(model);
-    reading.take(indices);
+    const reading = new Reading(model), forgetful = new Reading(model);
+    reading.take(text);
     reading.advance();
-    forgetful.take(indices);
+    const last = reading.known - 1;
+    forgetful.take(text);
     forgetful.advance(); // the characters after the place are read a second time
     forgetful.forget(last >> 1);
     forgetful.advance();
@@ -58,10 +58,10 @@ READ = """([texts, most]) => texts.map(text => {
 })"""
 DRAWN = """([alpha, count]) => {
     const reading = new Reading(model), counts = new Array(model.size).fill(0), random = uniform(7);
-    reading.take(model.indices("it has"));
+    reading.take("it has");
     reading.advance();
-    const logits = model.logits(reading.states.at(-1));
-    for (let i = 0; i < count; i++) counts[model.choice(logits, alpha, random)]++;
+    const chances = model.chances(reading.states.at(-1), alpha);
+    for (let i = 0; i < count; i++) counts[sample(chances, random)]++;
     return counts;
 }"""
 
@@ -131,7 +131,7 @@ def test_tokens_are_those_of_python(open_page: Open) -> None:
     @given(st.lists(st.text(symbols), max_size=20), st.lists(st.integers(0, BPE.unk - 1)))
     @example([*TRICKY], [])
     def agrees(texts: list[str], indices: list[int]) -> None:
-        found = page.evaluate("texts => texts.map(text => model.indices(text))", texts)
+        found = page.evaluate("texts => texts.map(text => model.indices(model.read(text)))", texts)
         assert found == [as_read(BPE, text).tolist() for text in texts]
         decoded = page.evaluate("indices => model.textOf(indices.map(index => model.tokens[index]))", indices)
         assert decoded == BPE.decode(indices)
@@ -290,7 +290,7 @@ def test_charts_by_keyboard(open_page: Open) -> None:
     rows = page.locator("#bars button:enabled")
     assert rows.evaluate_all("rows => rows.map(row => row.tabIndex)") == [0] + [-1] * (rows.count() - 1)
     rows.first.press("ArrowDown")
-    character = page.evaluate("model.tokens[document.activeElement.dataset.character]")
+    character = page.evaluate("model.tokens[document.activeElement.dataset.index]")
     assert rows.nth(1).get_attribute("aria-label") == page.evaluate("document.activeElement.ariaLabel")
     page.keyboard.press("Enter")
     assert value(page) == text + character
@@ -527,15 +527,13 @@ def test_places_of_tokens_in_the_text(open_page: Open) -> None:
         whole = text.encode()[: ends[t]].decode(errors="ignore")
         assert page.evaluate("t => box.value.slice(0, endOf(t))", t) == whole
         is_within = len(whole.encode()) < ends[t]
-        rows = page.eval_on_selector_all(
-            "#bars button", "rows => rows.map(row => [row.dataset.character, row.disabled])"
-        )
+        rows = page.eval_on_selector_all("#bars button", "rows => rows.map(row => [row.dataset.index, row.disabled])")
         for index, disabled in rows:
             assert disabled is (is_within or int(index) == BPE.unk or partial(BPE.idx_to_token[int(index)]))
     page.evaluate("choose", 1)
     settle(page)
     row = page.locator("#bars button:enabled").first
-    token = BPE.idx_to_token[int(row.get_attribute("data-character") or "")]
+    token = BPE.idx_to_token[int(row.get_attribute("data-index") or "")]
     row.click()
     assert value(page).encode() == text.encode()[: ends[1]] + token.encode() + text.encode()[ends[1] :]
 

@@ -14,7 +14,7 @@ from timemachine import bpe
 from timemachine.config import Tokens
 from timemachine.corpus import Corpus
 from timemachine.language_model import RNNLMScratch
-from timemachine.page.units import FEATURES, MAX_CHARACTERS, OF_CHARACTERS, OF_KIND, ROW, Units
+from timemachine.page.units import FEATURES, MAX_CHARACTERS, ROW, Units
 from timemachine.vocab import Vocab
 
 
@@ -82,10 +82,7 @@ def test_features_of_tokens(sample: Corpus) -> None:
     model = random_model(vocab, hiddens=4)
     units = units_of(model, text, vocab)
     states_NH = states_of(model, index_N.view(-1, ROW))
-    r = [
-        np.corrcoef(states_NH[:, unit], np.array(OF_KIND[Tokens.bpe][name](text))[last_N])[0, 1]
-        for unit, name, _ in units.named
-    ]
+    r = [np.corrcoef(states_NH[:, unit], np.array(FEATURES[name](text))[last_N])[0, 1] for unit, name, _ in units.named]
     assert len(r) == 3
     assert units.correlations(weights_of(model)) == pytest.approx(r, abs=1e-4)
 
@@ -104,9 +101,9 @@ AS_FEATURES: dict[str, list[int]] = {
 
 
 def test_features_of_a_text() -> None:
-    found = {name: feature(WRITTEN) for name, feature in (FEATURES | OF_CHARACTERS).items()}
+    found = {name: feature(WRITTEN) for name, feature in FEATURES.items()}
     assert found == AS_FEATURES
-    assert OF_CHARACTERS["inside quotation marks"]("“a\n\nb") == [1, 1, 1, 0, 0]
+    assert FEATURES["inside quotation marks"]("“a\n\nb") == [1, 1, 1, 0, 0]
 
 
 @pytest.mark.parametrize(("grows", "named"), [(0.5, [2, 3]), (9.0, [])])  # the second growth overflows

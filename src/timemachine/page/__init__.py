@@ -29,8 +29,8 @@ SCRIPTS: tuple[str, ...] = (
 )  # fmt: skip
 MAX_BYTES = 4_000_000  # bytes of the weights in a page
 # Settings of `model.` that model.js can run.
-KNOWN: dict[str, tuple[Any, ...]] = {"cell": ("rnn",), "activation": ("tanh", "relu"), "tie_weights": (False,)}
-SHOWN = {  # settings in the table of the page; an empty tuple: all settings of the section
+SUPPORTED: dict[str, tuple[Any, ...]] = {"cell": ("rnn",), "activation": ("tanh", "relu"), "tie_weights": (False,)}
+TABLE_SETTINGS = {  # settings in the table of the page; an empty tuple: all settings of the section
     "model": (),
     "data": tuple(windows_of(to_dict(Data()))),
     "training": (),
@@ -39,9 +39,9 @@ SHOWN = {  # settings in the table of the page; an empty tuple: all settings of 
 
 
 class Epoch(NamedTuple):
-    """Weights of an epoch in half precision, and its perplexities, NaN if not measured."""
+    """Weights after an epoch, by name, and its perplexities, NaN if not measured."""
 
-    number: int
+    number: float  # inf: unknown, of the last epoch
     weights: "dict[str, Tensor]"
     train: float
     val: float
@@ -56,36 +56,47 @@ def make_page(
     the training text, by which units are named. Raises the exceptions of `check_model`.
     """
     check_model(model)
-    network: dict[str, Any] = dict(model.hparams)
-    weights = _weights_of(dict(model.named_parameters()))
-    size = sum(weight.numel() for weight in weights.values())
-    title, settings = summary["corpus"]["title"], summary["settings"]
+    from timemachine.page.units import Units  # deferred: imports torch, which takes seconds
+
+    activation, hiddens = model.hparams["activation"], model.hparams["hiddens"]
+    weights = _page_weights(dict(model.named_parameters()))
+    units = Units(weights, activation, text, vocab) if text else None
     metrics = {name: float(value) for name, value in summary["metrics"].items()}  # "nan" in summary.json
-    metrics = {name: value for name, value in metrics.items() if math.isfinite(value)}
-    table = [("text", title), ("status", summary["status"]), ("weights", f"{size:,}"), ("seed", str(settings["seed"]))]
-    for section, names in SHOWN.items():
-        values = settings[section]
-        table += [(f"{section}.{name}", format_value(values[name])) for name in names or values]
+
+    number, train, val = (metrics.get(name, math.inf) for name in ("epoch", "train/perplexity", "val/perplexity"))
+    last = Epoch(number, weights, train, val)
+    earlier = [it._replace(weights=_page_weights(it.weights)) for it in epochs if it.number < last.number]
+
+    def slider_entry(epoch: Epoch) -> dict[str, Any]:
+        numbers = {"epoch": epoch.number, "train": epoch.train, "val": epoch.val}
+        finite = {name: number if math.isfinite(number) else None for name, number in numbers.items()}
+        return finite | {"correlations": units.correlations(epoch.weights) if units else []}
+
     run = {
-        "table": table + [(name, f"{value:,.6g}") for name, value in metrics.items()],
+        "table": _table(summary, metrics, weights),
         "tokens": vocab.idx_to_token,
         "kind": vocab.kind.name,
         "unk": vocab.unk,
-        "activation": network["activation"],
-        "hiddens": network["hiddens"],
-        "window": settings["data"]["num_steps"],
-        "weights": _sent(weights, "<f4"),
-        **_learnt(weights, network, vocab, metrics, epochs, text),
+        "activation": activation,
+        "hiddens": hiddens,
+        "window": summary["settings"]["data"]["num_steps"],
+        "weights": _encode_weights(weights, "<f4"),
+        "order": units.order if units else [*range(hiddens)],
+        "units": [it._asdict() for it in units.named] if units else [],
+        "epochs": [
+            *(slider_entry(it) | {"weights": _encode_weights(it.weights, "<f2")} for it in earlier),
+            slider_entry(last),
+        ],
     }
-    return fill(title, run)
+    return fill(summary["corpus"]["title"], run)
 
 
 def check_model(model: "RNNLMScratch") -> None:
     """Raise SettingError if the page does not support the cell or the activation, or if the weights are too large."""
     network: dict[str, Any] = dict(model.hparams)
-    for name, known in KNOWN.items():
-        if network[name] not in known:
-            instead = " or ".join(f"model.{name}={format_value(value)}" for value in known)
+    for name, supported in SUPPORTED.items():
+        if network[name] not in supported:
+            instead = " or ".join(f"model.{name}={format_value(value)}" for value in supported)
             raise SettingError(f"model.{name}={format_value(network[name])}: not supported by the page; use {instead}")
     if (size := size_of(model)) > MAX_BYTES:
         rule = f"the weights take {size / 1e6:.1f} MB of the page, which has a limit of {MAX_BYTES / 1e6:.0f} MB"
@@ -98,39 +109,22 @@ def size_of(model: "RNNLMScratch", num_epochs: int = 0) -> int:
     return (4 + 2 * num_epochs) * sum(weight.numel() for weight in model.parameters()) * 4 // 3
 
 
-def _learnt(
-    weights: "dict[str, Tensor]", network: dict[str, Any], vocab: "Vocab", metrics: dict[str, float],
-    epochs: Sequence[Epoch], text: str,
-) -> dict[str, Any]:  # fmt: skip
-    """Return the named units, the order of all units, and the epochs of the slider, including the last one."""
-    from timemachine.page.units import Units  # deferred: imports torch, which takes seconds
-
-    units = Units(weights, network["activation"], text, vocab) if text else None
-
-    def entry(epoch: int | None, train: float, val: float, weights: "dict[str, Tensor]") -> dict[str, Any]:
-        numbers = {name: it if math.isfinite(it) else None for name, it in (("train", train), ("val", val))}
-        return {"epoch": epoch, **numbers, "correlations": units.correlations(weights) if units else []}
-
-    last = int(metrics["epoch"]) if "epoch" in metrics else None
-    entries = list[dict[str, Any]]()
-    for epoch in epochs:
-        if last is None or epoch.number < last:
-            then = _weights_of(epoch.weights)
-            entries.append(entry(epoch.number, epoch.train, epoch.val, then) | {"weights": _sent(then, "<f2")})
-    train, val = (metrics.get(f"{split}/perplexity", math.nan) for split in ("train", "val"))
-    return {
-        "order": units.order if units else [*range(network["hiddens"])],
-        "units": [{"unit": it.unit, "meaning": it.meaning, "order": it.order} for it in units.named] if units else [],
-        "epochs": [*entries, entry(last, train, val, weights)],
-    }
+def _table(summary: dict[str, Any], metrics: dict[str, float], weights: "dict[str, Tensor]") -> list[tuple[str, str]]:
+    """Return the names and values in the table of the page: the run, its settings and its finite metrics."""
+    settings, size = summary["settings"], sum(weight.numel() for weight in weights.values())
+    table = [("text", summary["corpus"]["title"]), ("status", summary["status"])]
+    table += [("weights", f"{size:,}"), ("seed", str(settings["seed"]))]
+    for section, names in TABLE_SETTINGS.items():
+        table += [(f"{section}.{name}", format_value(settings[section][name])) for name in names or settings[section]]
+    return table + [(name, f"{value:,.6g}") for name, value in metrics.items() if math.isfinite(value)]
 
 
-def _weights_of(parameters: "dict[str, Tensor]") -> "dict[str, Tensor]":
+def _page_weights(parameters: "dict[str, Tensor]") -> "dict[str, Tensor]":
     """Return weights by their names in a page, in float32 on the CPU."""
     return {name.removeprefix("rnn."): weight.detach().cpu().float() for name, weight in parameters.items()}
 
 
-def _sent(weights: "dict[str, Tensor]", dtype: str) -> dict[str, str]:
+def _encode_weights(weights: "dict[str, Tensor]", dtype: str) -> dict[str, str]:
     """Return weights in base64, after conversion to a NumPy dtype."""
     return {name: _base64(weight.numpy().astype(dtype).tobytes()) for name, weight in weights.items()}
 

@@ -14,12 +14,10 @@ from timemachine.run.record import run_summary
 def main() -> None:
     """Write page.html into a run's folder, or next to a `.safetensors` file, and print its path."""
     parser = argparse.ArgumentParser(prog="python -m timemachine.page", description="Write a run's page.html.")
-    parser.add_argument("run", nargs="?", default="run=", metavar="run=RUN", help="a run's folder, or its .safetensors")
-    typed, others = parser.parse_known_args()
+    parser.add_argument("run", metavar="run=RUN", help="a run's folder, or its .safetensors")
+    arguments = parser.parse_args()
     try:
-        if others:
-            raise SettingError(f"{others[0]}: unknown setting; use {typed.run} alone")
-        print(relative_path(write_page(typed.run)))
+        print(relative_path(write_page(arguments.run)))
     except UserError as error:
         sys.exit(f"error: {one_line(error)}")
     except OSError as error:

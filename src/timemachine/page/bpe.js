@@ -1,6 +1,6 @@
 "use strict";
-// Byte-pair encoding, as in timemachine/bpe.py: from a text to its tokens, and back. A token is a string in which a byte
-// that is no whole character is a lone surrogate, U+DC00 more than the byte; bytes are a string of U+0000 to U+00FF.
+// Byte-pair encoding, as in timemachine/bpe.py: from a text to its tokens, and back. In a token, a byte that is not a
+// whole character is a lone surrogate, U+DC00 more than the byte. Bytes are a string of U+0000 to U+00FF.
 
 const SPACE = String.raw`\p{White_Space}\x1c-\x1f`; // \s of Python
 const WORD = new RegExp( // GPT-2's pattern

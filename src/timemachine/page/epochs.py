@@ -20,7 +20,7 @@ from timemachine.run.files import link, write_whole
 from timemachine.run.record import EPOCH_WEIGHTS, Record
 from timemachine.run.rows import read_numbers
 
-KEPT = (0, 1, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)  # 0: before training
+SAVED_EPOCHS = (0, 1, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)  # 0: before training
 Weights = dict[str, Tensor]
 
 
@@ -63,7 +63,7 @@ def read_epochs(folder: Path) -> list[Epoch]:
 
 
 class EpochWeights(Callback):
-    """Save the weights of the epochs in `KEPT` for the run's page, unless the page would exceed its size limit.
+    """Save the weights of the epochs in `SAVED_EPOCHS` for the run's page, unless the page would exceed its size limit.
 
     They are written before the epoch's checkpoint, so that none are missing if a run is killed and resumed.
     """
@@ -82,14 +82,14 @@ class EpochWeights(Callback):
             write_weights(self.folder, before)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save the weights if the epoch is in `KEPT`."""
-        if (epoch := trainer.current_epoch + 1) in KEPT:
+        """Save the weights if the epoch is in `SAVED_EPOCHS`."""
+        if (epoch := trainer.current_epoch + 1) in SAVED_EPOCHS:
             self._keep(epoch, read_weights(self.folder), pl_module)
 
     def _keep(self, epoch: int, weights: dict[int, Weights], model: Any) -> None:
         with suppress(SettingError):
             check_model(model)
-            if size_of(model, len(KEPT)) <= MAX_BYTES:
+            if size_of(model, len(SAVED_EPOCHS)) <= MAX_BYTES:
                 write_weights(self.folder, weights | {epoch: halved(model)})
 
 

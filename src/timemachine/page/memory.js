@@ -1,36 +1,34 @@
 // How far back the model remembers at the chosen character, measured by putting others in the place of each before it.
 
-const BEYOND = 8, MOST_BACK = 64; // characters beyond the training's windows, and of all
-const LEAST = 0.1; // bits at the top of the chart
+const BEYOND = 8, MAX_BACK = 64; // tokens beyond the training's windows, and of all
+const MIN_SCALE = 0.1; // bits at the top of the chart
 const SAME_BITS = 0.005; // what differs by less is called the same
-let measuring = 0; // so that a measurement ends when another begins
+const chart = find("memory");
 let chosenBar = 0; // how far back the place is whose bits are said
 
-/** Measure and draw, in slices, so that no key waits. */
-function drawMemory(t) {
-  const turn = ++measuring, chart = find("memory"), bits = [];
+/** Measure and draw, in slices, so that no key waits; until another drawing begins. */
+async function drawMemory(t) {
+  const turn = drawings, bits = [];
+  let until = performance.now() + SLICE;
   chart.classList.add("measuring");
-  const back = reading.memory(t, Math.min(MOST_BACK, run.window + BEYOND));
-  const work = () => {
-    if (turn !== measuring) return;
-    for (const until = performance.now() + SLICE; performance.now() < until; ) {
-      const { done, value } = back.next();
-      if (done) return drawChart(chart, t, bits);
-      bits.push(value);
-    }
-    setTimeout(work);
-  };
-  work();
+  for (const value of reading.memory(t, Math.min(MAX_BACK, run.window + BEYOND))) {
+    bits.push(value);
+    if (performance.now() < until) continue;
+    await new Promise((resolve) => setTimeout(resolve));
+    if (turn !== drawings) return;
+    until = performance.now() + SLICE;
+  }
+  drawChart(t, bits);
 }
 
-function drawChart(chart, t, bits) {
-  const most = Math.max(...bits, LEAST);
+function drawChart(t, bits) {
+  const most = Math.max(...bits, MIN_SCALE);
   chart.classList.remove("measuring");
   chart.replaceChildren(...bits.map((value, back) => {
-    const column = made("span", "", "back"), bar = made("i");
+    const column = create("span", "", "back"), bar = create("i");
     bar.style.height = `${(100 * value) / most}%`;
-    column.append(bar, made("b", shown(typed[t - back]).replace(/^U\+.+/, "□")));
-    column.title = `“${shown(typed[t - back])}”, ${back} back: ${value.toFixed(3)} bits`;
+    column.append(bar, create("b", shortened(reading.tokens[t - back])));
+    column.title = `${quoted(t - back)}, ${back} back: ${value.toFixed(3)} bits`;
     column.classList.toggle("window", back === run.window);
     return column;
   }).reverse());
@@ -39,9 +37,9 @@ function drawChart(chart, t, bits) {
   const beyond = back ? `Farther than ${back} back` : "In any place before it";
   const reach = back === bits.length - 1 || bits[0] < SAME_BITS ? "" : ` ${beyond} it is below a hundredth of that.`;
   const window = bits.length > run.window ? `; the line: where the training's windows of ${run.window} ended` : "";
-  const farther = run.window > MOST_BACK ? `; the training's windows of ${run.window} went farther back` : "";
-  find("memory-said").textContent =
-    `Another ${noun} in the place of “${shown(typed[t])}” changes the prediction by ${bits[0].toFixed(2)} bits on average.${reach}`;
+  const farther = run.window > MAX_BACK ? `; the training's windows of ${run.window} went farther back` : "";
+  find("memory-said").textContent = `Another ${noun} in the place of ${quoted(t)} changes the prediction by ` +
+    `${bits[0].toFixed(2)} bits on average.${reach}`;
   find("memory-axis").textContent = `0 to ${most.toFixed(2)} bits${window}${farther}`;
   chart.setAttribute("aria-valuemin", 1 - bits.length);
   chooseBar(Math.min(chosenBar, bits.length - 1));
@@ -49,7 +47,7 @@ function drawChart(chart, t, bits) {
 
 /** Say and mark how much a place matters, so many back. */
 function chooseBar(back) {
-  const chart = find("memory"), column = chart.children[chart.children.length - 1 - back];
+  const column = chart.children[chart.children.length - 1 - back];
   if (!column) return;
   chosenBar = back;
   chart.querySelector(".at")?.classList.remove("at");
@@ -61,20 +59,20 @@ function chooseBar(back) {
 
 /** Say what forgetting changes; `whole` is the reading of the same text that has forgotten nothing. */
 function drawForgotten(t) {
-  const f = reading.start, name = `“${shown(typed[f || t])}”`;
+  const f = reading.start, name = quoted(f || t);
   find("forget").textContent = f ? "Remember again" : `Forget everything before ${name}`;
   find("forget").disabled = !f && t === 0;
   find("forgotten").hidden = !f;
   if (!f) return;
-  whole.take(reading.characters);
+  whole.take(box.value);
   whole.advance();
   const place = Math.max(t, f), changed = divergence(whole.next(place), reading.next(place));
-  const [with_, without] = [whole, reading].map((it) => it.bits(f)), count = reading.known - f;
+  const past = whole.bits(f), zero = reading.bits(f), count = reading.known - f;
   const than = changed < SAME_BITS ? "what it was" : `${changed.toFixed(2)} bits from what it was`;
-  const cost = Math.abs(with_ - without) < SAME_BITS ? ", as with their past" : `, with their past ${with_.toFixed(2)}`;
+  const cost = Math.abs(past - zero) < SAME_BITS ? ", as with their past" : `, with their past ${past.toFixed(2)}`;
   find("forgotten").textContent =
-    `Before ${name} the state was set to zero. After “${shown(typed[place])}” the prediction is ${than}; ` +
-    `the ${counted(count)} from ${name} on cost ${without.toFixed(2)} bits each${cost}.`;
+    `Before ${name} the state was set to zero. After ${quoted(place)} the prediction is ${than}; ` +
+    `the ${counted(count)} from ${name} on cost ${zero.toFixed(2)} bits each${cost}.`;
 }
 
 /** Set the state to zero before the token at t; 0: nowhere. */
@@ -85,7 +83,7 @@ function forgetBefore(t) {
 }
 
 function listenToMemory() {
-  const chart = find("memory"), lastBar = () => chart.children.length - 1;
+  const lastBar = () => chart.children.length - 1;
   listenToArrows(chart, () => lastBar() - chosenBar, lastBar, (place) => chooseBar(lastBar() - place));
   for (const name of ["pointermove", "click"]) chart.addEventListener(name, ({ target }) => {
     const place = [...chart.children].indexOf(target.closest(".back"));

@@ -2,20 +2,20 @@
 
 const SLICE = 12; // ms of work between two drawings, so that nothing holds up a key
 const run = JSON.parse(find("run").textContent), noun = run.kind === "bpe" ? "token" : "character";
-// Places are indices of characters as they are read. alpha null: greedy; unit null: the colours are surprise.
-const chosen = { place: 0, pointed: null, unit: null, sorted: null, alpha: 2, seed: 0, epoch: run.epochs.length - 1, repeats: null };
+// Places are indices of tokens as they are read. alpha null: greedy; unit null: the colours are surprise.
+const chosen = {
+  place: 0, pointed: null, repeats: null, unit: null, sorted: null, alpha: 2, seed: 0, epoch: run.epochs.length - 1,
+};
 let model = new Model(run), reading = new Reading(model), whole = new Reading(model);
-let typed = []; // the characters that are read, as they are typed: where the vocabulary lacks one, not yet <unk>
-let frame = 0, drawings = 0;
+let frame = 0; // the next slice of reading
+let drawings = 0; // counted, so that what one still has to draw is given up when another begins
 
-const last = () => reading.characters.length - 1;
+const last = () => reading.indices.length - 1;
 const at = () => Math.max(0, Math.min(chosen.pointed ?? chosen.place, reading.known - 1));
 
 /** Read what is in the box as it is now, and draw. */
 function update() {
-  typed = model.read(box.value);
-  reading.take(model.indices(box.value));
-  if (reading.known < reading.start || reading.start > last()) reading.forget(0); // the text before it is another
+  reading.take(box.value);
   stopMotion();
   Object.assign(play, { on: false, blank: false });
   Object.assign(chosen, { place: caret(), pointed: null, repeats: null });
@@ -26,38 +26,38 @@ function update() {
 /** Read on for a while; the grey text comes with the last character, the rest after it has been painted. */
 function work() {
   cancelAnimationFrame(frame);
-  const done = reading.advance(performance.now() + SLICE);
+  if (!reading.advance(performance.now() + SLICE)) frame = requestAnimationFrame(work);
   drawTotal();
-  if (done) drawGhostOf(reading.states[last()]);
-  else {
-    drawGhost("");
-    frame = requestAnimationFrame(work);
-  }
+  drawGhost();
   draw();
 }
 
 /** Draw all that depends on the chosen character, once the answer to the key has been painted. */
 function draw() {
   const turn = ++drawings;
-  measuring++;
   drawChoice();
   requestAnimationFrame(() => setTimeout(() => {
     if (turn !== drawings || !reading.known) return;
     const t = at();
-    drawStrip();
-    drawChosen(t);
+    drawStep(t);
     drawMeanings();
-    drawHeat(t);
-    drawRecurrence(t);
-    drawGuessed(t);
     drawNext(t);
-    drawPlay();
     drawForgotten(t);
-    if (chosen.pointed === null && reading.known > last()) drawGhostOf(reading.states[last()]);
-    if (play.on) return find("memory").classList.add("measuring"); // what takes time is drawn when it pauses
+    if (chosen.pointed === null) drawGhost();
+    if (play.on) return chart.classList.add("measuring"); // what takes time is drawn when it pauses
     ALPHAS.forEach((_, place) => setTimeout(() => turn === drawings && drawAlpha(t, place))); // a key comes in between
     drawMemory(t);
   }));
+}
+
+/** Draw the step that reads the token at t. */
+function drawStep(t) {
+  drawStrip();
+  drawChosen(t);
+  drawExpected(t);
+  drawHeat(t);
+  drawRecurrence(t);
+  drawPlay();
 }
 
 function choose(t) {
@@ -80,30 +80,27 @@ function showEpoch(place) {
   pause();
   chosen.epoch = place;
   chosen.repeats = null; // what was said of it no longer holds
-  say("");
+  report("");
   model = new Model(run, run.epochs[place].weights);
   [reading, whole] = [new Reading(model), new Reading(model)];
-  reading.take(model.indices(box.value));
-  reading.start = start;
-  sayEpoch();
+  reading.take(box.value);
+  reading.forget(start);
+  drawEpoch();
   work();
 }
 
-function sayEpoch() {
+function drawEpoch() {
   const { epoch, train, val } = run.epochs[chosen.epoch];
-  const found = [[train, ""], [val, "in validation "]].filter(([perplexity]) => perplexity);
-  const perplexities = found.map(([perplexity, where]) => where + perplexity.toFixed(2)).join(", ");
+  const perplexities = [train?.toFixed(2), val && `in validation ${val.toFixed(2)}`].filter(Boolean).join(", ");
   const when = epoch ? `after epoch ${epoch}` : "none yet: random weights";
-  find("epoch-said").textContent = when + (perplexities ? `: perplexity ${perplexities}` : "");
+  find("epoch-said").textContent = when + (perplexities && `: perplexity ${perplexities}`);
   find("epoch").setAttribute("aria-valuetext", find("epoch-said").textContent);
 }
 
-function begin() {
+function start() {
   for (const [name, value] of run.table) {
-    const line = made("tr"), heading = made("th", name);
-    heading.scope = "row";
-    line.append(heading, made("td", value));
-    find("run-table").append(line);
+    const heading = Object.assign(create("th", name), { scope: "row" });
+    find("run-table").insertRow().append(heading, create("td", value));
   }
   find("reads").textContent = {
     letters: "It sees only a to z and single spaces, ␣.",
@@ -116,9 +113,14 @@ function begin() {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
   addEventListener("resize", draw);
   document.querySelector("main").hidden = false;
-  for (const listen of [listenToText, listenToStrip, listenToUnits, listenToNext, listenToMemory, listenToPlay]) listen();
-  sayEpoch();
+  listenToText();
+  listenToStrip();
+  listenToUnits();
+  listenToNext();
+  listenToMemory();
+  listenToPlay();
+  drawEpoch();
   update();
 }
 
-begin();
+start();

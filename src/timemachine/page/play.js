@@ -1,7 +1,7 @@
 // Play: the text is read in time, a token a beat. What moves is a copy; beneath it stands what `choose` would draw.
 
 const BEAT = { slow: 2600, fast: 700 }; // ms
-const still = matchMedia("(prefers-reduced-motion: reduce)");
+const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
 // blank: what comes after the chosen token is not drawn. landing: the result is still on its way into the map.
 const play = { on: false, blank: false, landing: false, turn: 0 };
 
@@ -18,35 +18,33 @@ function horizon() {
 /** Move a copy of an element, or of a box of the window, to another element. */
 function move(element, to, duration, from = element.getBoundingClientRect()) {
   const copy = element.cloneNode(true), target = to.getBoundingClientRect?.() ?? to;
-  copy.removeAttribute("id");
-  copy.classList.replace("awaited", "moving") || copy.classList.add("moving");
+  Object.assign(copy, { id: "", className: "moving" });
   if (element.matches("canvas")) copy.getContext("2d").drawImage(element, 0, 0);
   for (const side of ["left", "top", "width", "height"]) copy.style[side] = `${target[side]}px`;
   document.body.append(copy);
   const [x, y] = [from.left - target.left, from.top - target.top];
   const start = `translate(${x}px, ${y}px) scale(${from.width / target.width}, ${from.height / target.height})`;
   const motion = copy.animate([{ transform: start }, { transform: "none" }], { duration, easing: "ease-in-out" });
-  return motion.finished.then(() => copy.remove(), () => {});
+  return motion.finished.then(() => copy.remove());
 }
 
-/** Show one step as it happens: x and h(t-1) arrive, their products are added, φ is applied, the map gets the result. */
+/** Show one step: x and h(t-1) arrive, their products are added, φ is applied, and the map gets the result. */
 async function moveStep(t, column, duration) {
   const turn = play.turn, part = duration / 4;
   const [before, x, fromState, fromInput, sum, state] =
     ["before", "x", "from-state", "from-input", "sum", "state"].map(find);
-  const parts = [
-    () => [move(strip.children[t], x, part), column && move(before, before, part, column)],
-    () => [move(before, fromState, part), move(x, fromInput, part)],
-    () => [move(fromState, sum, part), move(fromInput, sum, part)],
-    () => [move(sum, state, part)],
-    () => [move(state, columnBox(t), part)],
+  const parts = [ // what arrives, and what moves there
+    [[before, x], () => [move(strip.children[t], x, part), column && move(before, before, part, column)]],
+    [[fromState, fromInput], () => [move(before, fromState, part), move(x, fromInput, part)]],
+    [[sum], () => [move(fromState, sum, part), move(fromInput, sum, part)]],
+    [[state], () => [move(sum, state, part)]],
+    [[], () => [move(state, columnBox(t), part)]],
   ];
-  const arrived = [[before, x], [fromState, fromInput], [sum], [state], []];
-  arrived.flat().forEach((element) => element.classList.add("awaited"));
-  for (const [place, start] of parts.entries()) {
+  for (const element of parts.flatMap(([arriving]) => arriving)) element.classList.add("awaited");
+  for (const [arriving, start] of parts) {
     await Promise.all(start());
     if (turn !== play.turn) return;
-    arrived[place].forEach((element) => element.classList.remove("awaited"));
+    for (const element of arriving) element.classList.remove("awaited");
   }
 }
 
@@ -58,11 +56,11 @@ async function beat(t) {
   reading.advance();
   play.blank = true;
   Object.assign(chosen, { place: t, pointed: null });
-  if (!still.matches) {
+  if (!reducedMotion.matches) {
     play.landing = true;
     drawings++; // a drawing that is due would show what is not there yet
     if (t) drawNext(t - 1);
-    [drawStrip, drawChosen, drawGuessed, drawHeat, drawRecurrence, drawPlay].forEach((drawOne) => drawOne(t));
+    drawStep(t);
     await moveStep(t, column, 0.7 * duration);
     if (turn !== play.turn) return;
     play.landing = false;
@@ -70,7 +68,7 @@ async function beat(t) {
   if (t === last()) Object.assign(play, { on: false, blank: false });
   draw();
   if (!play.on) return;
-  setTimeout(() => turn === play.turn && beat(t + 1), still.matches ? duration : 0.3 * duration);
+  setTimeout(() => turn === play.turn && beat(t + 1), reducedMotion.matches ? duration : 0.3 * duration);
 }
 
 function stopMotion() {
@@ -122,11 +120,11 @@ function drawPlay() {
 
 /** Begin to guess each token before it is read, in a text that nobody has typed, or end. */
 function toggleGuessing() {
-  const text = model.bytePairs ? TO_GUESS.trimEnd() : TO_GUESS, isOn = find("guessing").checked;
+  const text = example(TO_GUESS), isOn = find("guessing").checked;
   pause();
   if (isOn && !model.unknown(text).length) write(text, 0, box.value.length);
   Object.assign(guesses, { count: 0, yours: 0, network: 0 });
-  Object.assign(play, { blank: isOn && last() > 0 });
+  play.blank = isOn && last() > 0;
   if (isOn) Object.assign(chosen, { place: 0, pointed: null });
   drawPlay();
   find("score").textContent = model.bytePairs ? "Enter takes it." : "";
@@ -136,15 +134,15 @@ function toggleGuessing() {
 
 /** Count a guess, which has probability 1/2 and shares the rest among the other tokens, and read the true one. */
 function guess(text) {
-  const t = chosen.place + 1, token = typed[t], trim = (it) => it.trim() || it;
+  const t = chosen.place + 1, token = reading.tokens[t], trim = (it) => it.trim() || it;
   const isRight = model.bytePairs ? trim(text) === trim(token) : model.read(text)[0] === token;
   reading.advance();
   guesses.count++;
   guesses.yours += isRight ? 1 : Math.log2(2 * (model.size - 1));
   guesses.network += reading.surprises[t];
   const [yours, network] = [guesses.yours, guesses.network].map((bits) => (bits / guesses.count).toFixed(2));
-  find("score").textContent = `${isRight ? "Right" : "No"}: “${shown(token)}”. You ${yours} bits per ${noun}, the network ` +
-    `${network}, over ${counted(guesses.count)}.`;
+  find("score").textContent = `${isRight ? "Right" : "No"}: ${quoted(t)}. ` +
+    `You ${yours} bits per ${noun}, the network ${network}, over ${counted(guesses.count)}.`;
   find("guess").value = "";
   beat(t);
 }

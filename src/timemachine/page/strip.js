@@ -1,37 +1,33 @@
-// The text as the model reads it, each character on the colour of its surprise or of a unit's value. One is chosen here.
+// The text as the model reads it, each token on the colour of its surprise or of a unit's value. One is chosen here.
 
-const MOST_BITS = 8; // where the colour of surprise ends
+const MAX_BITS = 8; // where the colour of surprise ends
 const strip = find("strip");
 
-/** Draw the characters that are read so far; the spans that are there already are changed. */
+/** Draw the tokens that are read so far; of a long text only the changes, which is faster. */
 function drawStrip() {
   while (strip.children.length > reading.known) strip.lastChild.remove();
-  while (strip.children.length < reading.known) strip.append(made("span"));
-  const scale = chosen.unit === null ? 1 : mostOf(reading.states);
-  typed.slice(0, reading.known).forEach((token, t) => {
-    const span = strip.children[t];
-    const mayEnd = token === " " || /^ ./u.test(typed[t + 1] ?? ""); // whether a line may end here
+  while (strip.children.length < reading.known) strip.append(create("span"));
+  const most = chosen.unit === null ? null : maxState(reading.states);
+  [...strip.children].forEach((span, t) => {
+    const token = reading.tokens[t], isAhead = play.blank && t > at(), h = reading.states[t][chosen.unit];
+    const mayEnd = token === " " || /^ ./u.test(reading.tokens[t + 1] ?? ""); // whether a line may end here
     const text = shown(token) + (token.includes("\n") ? "\n" : mayEnd ? "\u200b" : "");
-    let colour = "hot", share = Math.min(1, (reading.surprises[t] ?? 0) / MOST_BITS);
-    const isAhead = play.blank && t > at();
-    if (chosen.unit !== null) {
-      const h = reading.states[t][chosen.unit];
-      [colour, share] = [h < 0 ? "cold" : "warm", Math.min(1, Math.abs(h) / scale)];
-    }
     if (span.textContent !== text) span.textContent = text;
     span.classList.toggle("named", text.startsWith("U+"));
     span.classList.toggle("unknown", !model.index.has(token));
     span.classList.toggle("forgotten", t < reading.start);
     span.classList.toggle("ahead", isAhead);
     span.classList.toggle("repeats", t === chosen.repeats);
-    const background = t < reading.start || isAhead ? "none" : `rgb(var(--${colour}) / calc(${share.toFixed(3)} * var(--most-${colour})))`;
+    let background = tint("hot", reading.surprises[t] / MAX_BITS);
+    if (chosen.unit !== null) background = tint(h < 0 ? "cold" : "warm", Math.abs(h) / most);
+    if (t < reading.start || isAhead) background = "none";
     if (span.dataset.background !== background) span.style.background = span.dataset.background = background;
   });
 }
 
 function drawTotal() {
   const from = Math.max(1, reading.start), bits = reading.bits(from), count = reading.known - from;
-  const size = typed.slice(from, reading.known).reduce((sum, token) => sum + toBytes(token).length, 0);
+  const size = reading.tokens.slice(from, reading.known).reduce((sum, token) => sum + toBytes(token).length, 0);
   const perByte = model.bytePairs ? `; ${((bits * count) / size).toFixed(3)} bits per byte` : "";
   find("total").textContent = bits === null
     ? `Type two ${noun}s: from the second one on the model had something to expect.`
@@ -40,18 +36,18 @@ function drawTotal() {
 
 /** Mark the chosen character, bring it into view, and say how much it surprised. */
 function drawChosen(t) {
-  const span = strip.children[t], character = reading.characters[t], name = `“${shown(typed[t])}”`;
+  const span = strip.children[t], index = reading.indices[t];
   strip.querySelector(".at")?.classList.remove("at");
   span.classList.add("at");
   if (chosen.pointed === null) {
     const above = span.offsetTop - 4, below = span.offsetTop + span.offsetHeight + 4 - strip.clientHeight;
     strip.scrollTop = Math.max(below, Math.min(above, strip.scrollTop));
   }
-  let text = `${name} is the first ${noun}: nothing was expected yet.`;
+  let text = `${quoted(t)} is the first ${noun}: nothing was expected yet.`;
   if (t) {
-    const P = reading.expected(t), place = P.filter((other) => other > P[character]).length + 1;
-    const it = model.index.has(typed[t]) ? "it" : "<unk>", bits = reading.surprises[t].toFixed(2);
-    text = `${name}: ${bits} bits; the model gave ${it} ${percent(P[character])}, place ${place} of ${model.size}.`;
+    const P = reading.expected(t), place = P.filter((other) => other > P[index]).length + 1;
+    const it = model.index.has(reading.tokens[t]) ? "it" : "<unk>", bits = reading.surprises[t].toFixed(2);
+    text = `${quoted(t)}: ${bits} bits; the model gave ${it} ${percent(P[index])}, place ${place} of ${model.size}.`;
   }
   find("inspected").textContent = text;
   strip.setAttribute("aria-valuemax", reading.known);
@@ -70,9 +66,9 @@ function listenToPointer(element, placeOf) {
     if (down && Math.abs(clientX - down.clientX) <= Math.abs(clientY - down.clientY)) return;
     down = null;
     const t = placeOf(clientX, clientY);
-    if (t === null || t === (pointerType === "mouse" ? chosen.pointed : chosen.place)) return;
+    if (t === null) return;
     if (pointerType === "mouse") point(t);
-    else choose(t);
+    else if (t !== chosen.place) choose(t);
   });
   element.addEventListener("pointerleave", () => point(null));
   element.addEventListener("click", ({ clientX, clientY }) => {

@@ -1,64 +1,63 @@
 // The hidden units: a heat map of their values over the text, and the one whose colours the text takes.
 
-const COLUMN = { character: 11, token: 15 }, SIGN = { character: 20, token: 52 }; // pixels: a column, the signs beneath
+const COLUMN = { character: 11, token: 15 }, LABEL = { character: 20, token: 52 }; // width and height in pixels
 const canvas = find("heat");
 const DIM = 0.2; // of the colours of the units that are not chosen
-const LEAST_STATE = 1e-9; // what is below counts as 0
+const MIN_STATE = 1e-9; // what is below counts as 0
 // Where a feature holds, by the last character of a token. The distances have no such places.
-const HOLDS = {
-  spaces: /\s$/u, vowels: /[aeiou]\p{M}*$/iu, capitals: /\p{Uppercase}\p{M}*$/u, digits: /\p{Nd}$/u, "punctuation marks": /\p{P}$/u,
+const PATTERNS = {
+  spaces: /\s$/u, vowels: /[aeiou]\p{M}*$/iu, capitals: /\p{Uppercase}\p{M}*$/u, digits: /\p{Nd}$/u,
+  "punctuation marks": /\p{P}$/u,
 };
 let heatStart = 0;
 
-const short = (number) => (number > LEAST_STATE ? String(Number(number.toPrecision(2))) : "0");
+const short = (number) => (number > MIN_STATE ? String(Number(number.toPrecision(2))) : "0");
 const signed = (number) => number.toFixed(2).replace(/^-0\.00$/, "0.00").replace("-", "−");
 
-function mostAbsolute(vectors) {
-  return vectors.reduce((most, vector) => vector.reduce((a, z) => Math.max(a, Math.abs(z)), most), LEAST_STATE);
+function maxAbsolute(vectors) {
+  return vectors.reduce((most, vector) => vector.reduce((a, z) => Math.max(a, Math.abs(z)), most), MIN_STATE);
 }
 
 /** Return the value at which the colours of states end: 1 for tanh, else the largest there is. */
-function mostOf(states) {
-  return run.activation === "tanh" ? 1 : mostAbsolute(states);
+function maxState(states) {
+  return run.activation === "tanh" ? 1 : maxAbsolute(states);
 }
 
+/** Return the units from top to bottom: similar ones together, or by correlation with the feature that sorts them. */
+const order = () => (chosen.sorted === null ? run.order : run.units[chosen.sorted].order);
+
+/** Return colours of the page as [red, green, blue]. */
 function colours(...names) {
   const style = getComputedStyle(document.documentElement);
   return names.map((name) => style.getPropertyValue(`--${name}`).trim().split(" ").map(Number));
 }
 
-/** Return the units from top to bottom: similar ones together, or by correlation with the feature that sorts the map. */
-const order = () => (chosen.sorted === null ? run.order : run.units[chosen.sorted].order);
-
-/** Return vectors over the units as a small picture, one a column, the units in the page's order, up to ± `most`; a unit
- * that is chosen stands out from the others, unless a feature sorts them. */
-function picture(vectors, width, most) {
-  const H = model.numHiddens, [paper, warm, cold] = colours("paper", "warm", "cold"), pixels = new ImageData(width, H);
-  vectors.forEach((vector, column) => order().forEach((unit, row) => {
+/**
+ * Draw vectors over the units into a canvas, one a column, with colours up to ± `most` and room `beneath` them. A unit
+ * that is chosen stands out from the others, unless a feature sorts them. Return the pen, in pixels of the page.
+ */
+function drawVectors(target, vectors, columns, most, beneath = 0) {
+  const [paper, warm, cold, ink] = colours("paper", "warm", "cold", "ink"), units = order();
+  const picture = Object.assign(create("canvas"), { width: columns, height: units.length }); // a pixel is a number
+  const pixels = new ImageData(columns, units.length);
+  vectors.forEach((vector, column) => units.forEach((unit, row) => {
     const dim = chosen.unit === null || chosen.sorted !== null || chosen.unit === unit ? 1 : DIM;
     const h = vector[unit], share = dim * Math.min(1, Math.abs(h) / most), towards = h < 0 ? cold : warm;
-    const pixel = 4 * (row * width + column);
-    for (let c = 0; c < 3; c++) pixels.data[pixel + c] = paper[c] + share * (towards[c] - paper[c]);
-    pixels.data[pixel + 3] = 255;
+    const colour = paper.map((part, c) => part + share * (towards[c] - part));
+    pixels.data.set([...colour, 255], 4 * (row * columns + column));
   }));
-  const small = Object.assign(made("canvas"), { width, height: H });
-  small.getContext("2d").putImageData(pixels, 0, 0);
-  return small;
-}
-
-/** Draw vectors over the units into a canvas with room `beneath` them; return the pen, in pixels of the page. */
-function drawVectors(place, vectors, columns, most, beneath = 0) {
-  const width = place.clientWidth, height = heightOfUnits(), scale = devicePixelRatio, pen = place.getContext("2d");
-  Object.assign(place, { width: width * scale, height: (height + beneath) * scale });
-  place.style.height = `${height + beneath}px`;
-  pen.scale(scale, scale);
-  pen.fillStyle = pen.strokeStyle = `rgb(${colours("ink")[0].join(" ")})`;
-  pen.imageSmoothingEnabled = model.numHiddens > height;
-  pen.drawImage(picture(vectors, columns, most), 0, 0, width, height);
+  picture.getContext("2d").putImageData(pixels, 0, 0);
+  const width = target.clientWidth, height = heightOfUnits(), pen = target.getContext("2d");
+  Object.assign(target, { width: width * devicePixelRatio, height: (height + beneath) * devicePixelRatio });
+  target.style.height = `${height + beneath}px`;
+  pen.scale(devicePixelRatio, devicePixelRatio);
+  pen.fillStyle = pen.strokeStyle = `rgb(${ink.join(" ")})`;
+  pen.imageSmoothingEnabled = units.length > height;
+  pen.drawImage(picture, 0, 0, width, height);
   return pen;
 }
 
-// On a small screen all of it is seen beside what one types.
+// On a small screen all of the map is in view together with the text.
 const heightOfUnits = () => Math.min(innerHeight < 900 ? 128 : 256, Math.max(96, 8 * model.numHiddens));
 
 /** Return the number of columns in the map: they are up to twice as wide where there is room. */
@@ -67,18 +66,18 @@ function columnsOf() {
   return Math.max(Math.ceil(most / 2), Math.min(reading.known, most));
 }
 
-/** Draw a character beneath a column, or a token, downwards. */
-function drawSign(pen, sign, x, y, width) {
+/** Draw a token beneath a column: a character, or several downwards. */
+function drawLabel(pen, token, x, y, width) {
   if (noun === "character") {
     pen.textAlign = "center";
-    pen.fillText(sign.replace(/^U\+.+/, "□"), x, y + 15, width); // there is no room for a number
+    pen.fillText(shortened(token), x, y + 15, width);
     return;
   }
   pen.save();
   pen.translate(x, y + 4);
   pen.rotate(Math.PI / 2);
   pen.textBaseline = "middle";
-  pen.fillText(sign, 0, 0, SIGN[noun] - 8);
+  pen.fillText(shown(token), 0, 0, LABEL[noun] - 8);
   pen.restore();
 }
 
@@ -94,21 +93,22 @@ function drawHeat(t) {
   if (t < heatStart || t >= heatStart + columns) heatStart = t - columns + 1;
   heatStart = Math.max(0, Math.min(heatStart, reading.known - columns));
   const inView = reading.states.slice(heatStart, Math.min(reading.known, heatStart + columns));
-  const states = inView.slice(0, horizon() - heatStart), most = mostOf(inView);
-  const pen = drawVectors(canvas, states, columns, most, SIGN[noun]);
+  const states = inView.slice(0, horizon() - heatStart), most = maxState(inView);
+  const pen = drawVectors(canvas, states, columns, most, LABEL[noun]);
   pen.font = `${step > 18 ? 16 : 13}px ui-monospace, monospace`;
-  states.forEach((_, column) => drawSign(pen, shown(typed[heatStart + column]), (column + 0.5) * step, height, step));
-  const holds = chosen.sorted === null ? undefined : HOLDS[run.units[chosen.sorted].meaning];
+  const holds = PATTERNS[run.units[chosen.sorted]?.meaning];
   states.forEach((_, column) => {
-    if (holds?.test(typed[heatStart + column].normalize("NFD"))) pen.strokeRect(column * step + 0.5, 0.5, step - 1, height - 1);
+    const token = reading.tokens[heatStart + column], x = column * step;
+    drawLabel(pen, token, x + step / 2, height, step);
+    if (holds?.test(token.normalize("NFD"))) pen.strokeRect(x + 0.5, 0.5, step - 1, height - 1);
   });
   pen.lineWidth = 2;
-  pen.strokeRect((t - heatStart) * step, 1, step, height + SIGN[noun] - 2);
+  pen.strokeRect((t - heatStart) * step, 1, step, height + LABEL[noun] - 2);
   document.querySelectorAll(".most").forEach((place) => (place.textContent = short(most)));
-  find("dead").hidden = mostAbsolute(reading.states.slice(0, reading.known)) > LEAST_STATE;
-  find("dead").textContent = `All ${model.numHiddens} units are 0: every ${run.activation === "relu" ? "ReLU" : "unit"} is dead.`;
-  const kept = `${model.numHiddens} units over the ${states.length} ${noun}s up to ${heatStart + states.length}`;
-  canvas.setAttribute("aria-label", `Heat map: ${kept}`);
+  find("dead").hidden = maxAbsolute(reading.states.slice(0, reading.known)) > MIN_STATE;
+  const numUnits = `${model.numHiddens} units`, place = heatStart + states.length;
+  find("dead").textContent = `All ${numUnits} are 0: every ${run.activation === "relu" ? "ReLU" : "unit"} is dead.`;
+  canvas.setAttribute("aria-label", `Heat map: ${numUnits} over the ${states.length} ${noun}s up to ${place}`);
 }
 
 /** Say what the text's colours are, and how closely the units that have a meaning follow it at this epoch. */
@@ -132,12 +132,10 @@ function showUnit(unit, sorted = null) {
 }
 
 function listenToUnits() {
-  for (let unit = 0; unit < model.numHiddens; unit++) {
-    find("unit").append(Object.assign(made("option", `unit ${unit}`), { value: unit }));
-  }
+  for (let unit = 0; unit < model.numHiddens; unit++) find("unit").add(new Option(`unit ${unit}`, unit));
   find("unit").addEventListener("input", ({ target }) => showUnit(target.value === "" ? null : Number(target.value)));
   run.units.forEach(({ unit }, place) => {
-    const button = Object.assign(made("button"), { type: "button" });
+    const button = create("button");
     button.addEventListener("click", () => (chosen.sorted === place ? showUnit(null) : showUnit(unit, place)));
     find("meanings").append(button);
   });

@@ -55,11 +55,6 @@ def is_vowel(character: str) -> bool:
     return unicodedata.normalize("NFD", character)[0] in "aeiouAEIOU"
 
 
-def is_punctuation(character: str) -> bool:
-    """Return whether the character is punctuation in Unicode."""
-    return unicodedata.category(character).startswith("P")
-
-
 def in_quotation(text: str) -> list[float]:
     """Return a feature: 1 inside double quotation marks, else 0. A new paragraph ends a quotation."""
     inside, before, found = False, "", list[float]()
@@ -75,24 +70,18 @@ def in_quotation(text: str) -> list[float]:
     return found
 
 
-FEATURES: dict[str, Feature] = {
+FEATURES: dict[str, Feature] = {  # all but three are 0 in a text of letters and spaces, and name no unit there
     "spaces": each(str.isspace),
     "vowels": each(is_vowel),
     "distance to the last space": distance_to(str.isspace),
-}
-OF_CHARACTERS: dict[str, Feature] = {  # always 0 in a text of letters
     "capitals": each(str.isupper),
     "digits": each(str.isdigit),
-    "punctuation marks": each(is_punctuation),
+    "punctuation marks": each(lambda character: unicodedata.category(character).startswith("P")),
     "inside quotation marks": in_quotation,
     "distance to the last line break": distance_to(lambda character: character == "\n"),
 }
-OF_KIND = {Tokens.letters: FEATURES, Tokens.characters: FEATURES | OF_CHARACTERS}
-OF_KIND[Tokens.bpe] = {  # features that do not depend on where in a word the token ends
-    name: feature
-    for name, feature in OF_KIND[Tokens.characters].items()
-    if name not in ("spaces", "vowels", "capitals")
-}
+# Features that depend on where in a word a token of several characters ends.
+NOT_OF_TOKENS = ("spaces", "vowels", "capitals")
 
 
 def training_text(data: TimeMachine) -> str:
@@ -115,23 +104,21 @@ class Units:
         self._activation = activation
         last_N = last_characters(text, index_N, vocab)
         text = text[: int(last_N[-1]) + 1]
-        known = OF_KIND[vocab.kind]
-        features_NF = torch.tensor([feature(text) for feature in known.values()]).T
-        self._features_NF = standardised(features_NF[last_N])
+        meanings = [name for name in FEATURES if vocab.kind is not Tokens.bpe or name not in NOT_OF_TOKENS]
+        features_NF = standardised(torch.tensor([FEATURES[name](text) for name in meanings]).T[last_N])
         states_NH = self._states(weights)
-        r_HF = states_NH.T @ self._features_NF
+        r_HF = states_NH.T @ features_NF
         falling_HF = r_HF.argsort(dim=0, descending=True)
-        self.named = [
-            Named(unit, list(known)[feature], falling_HF[:, feature].tolist()) for unit, feature in _largest(r_HF.abs())
-        ]
-        self._columns = [list(known).index(it.meaning) for it in self.named]
+        pairs = _largest(r_HF.abs())
+        self.named = [Named(unit, meanings[column], falling_HF[:, column].tolist()) for unit, column in pairs]
+        self._features = [features_NF[:, column] for _, column in pairs]
         self.order = _chain(states_NH.T @ states_NH, self.named[0].unit if self.named else 0)
 
     def correlations(self, weights: dict[str, Tensor]) -> list[float]:
         """Return r of each named unit with its feature, with these weights."""
         states_NH = self._states(weights)
-        pairs = zip(self.named, self._columns, strict=True)
-        return [float(states_NH[:, it.unit] @ self._features_NF[:, column]) for it, column in pairs]
+        pairs = zip(self.named, self._features, strict=True)
+        return [float(states_NH[:, it.unit] @ feature_N) for it, feature_N in pairs]
 
     def _states(self, weights: dict[str, Tensor]) -> Tensor:
         """Return the standardised hidden states (N, H) after each token of the text."""
