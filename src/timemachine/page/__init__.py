@@ -65,7 +65,7 @@ def make_page(
 
     number, train, val = (metrics.get(name, math.inf) for name in ("epoch", "train/perplexity", "val/perplexity"))
     last = Epoch(number, weights, train, val)
-    earlier = [it._replace(weights=_page_weights(it.weights)) for it in epochs if it.number < last.number]
+    earlier = [Epoch(it.number, _page_weights(it.weights), it.train, it.val) for it in epochs if it.number < number]
 
     def slider_entry(epoch: Epoch) -> dict[str, Any]:
         numbers = {"epoch": epoch.number, "train": epoch.train, "val": epoch.val}
@@ -82,7 +82,7 @@ def make_page(
         "window": summary["settings"]["data"]["num_steps"],
         "weights": _encode_weights(weights, "<f4"),
         "order": units.order if units else [*range(hiddens)],
-        "units": [it._asdict() for it in units.named] if units else [],
+        "units": [{"unit": it.unit, "meaning": it.meaning, "order": it.order} for it in units.named] if units else [],
         "epochs": [
             *(slider_entry(it) | {"weights": _encode_weights(it.weights, "<f2")} for it in earlier),
             slider_entry(last),

@@ -8,9 +8,11 @@ function source() {
   return uniform((chosen.seed + Math.imul(reading.indices.length, 0x9e3779b1)) | 0);
 }
 
-/** Draw what is expected after the token at t. */
+/** Draw what is expected after the token at t; before the first one, nothing. */
 function drawNext(t) {
   const bars = find("bars"), actual = t < last() ? reading.indices[t + 1] : null;
+  for (const element of [bars, find("after")]) element.style.visibility = t < 0 ? "hidden" : "visible";
+  if (t < 0) return;
   find("after").textContent = `After “${shownText(t)}”`;
   drawBars(bars, reading.next(t), { chances: model.chances(reading.states[t], chosen.alpha), actual });
   const isWithin = /^[\udc80-\udcbf]/u.test(reading.tokens[t + 1] ?? ""); // a character that the next token continues

@@ -59,7 +59,7 @@ async function beat(t) {
   if (!reducedMotion.matches) {
     play.landing = true;
     drawings++; // a drawing that is due would show what is not there yet
-    if (t) drawNext(t - 1);
+    drawNext(t - 1);
     drawStep(t);
     await moveStep(t, column, 0.7 * duration);
     if (turn !== play.turn) return;
@@ -91,7 +91,7 @@ function togglePlay() {
   if (isGuessing()) return;
   play.on = true;
   if (at() === last()) Object.assign(chosen, { place: -1, pointed: null }); // from the beginning
-  document.body.classList.add("playing");
+  document.body.classList.add("playing", "running");
   const { top, bottom } = find("cell").getBoundingClientRect();
   if (top < 0 || bottom > innerHeight) find("h-step").scrollIntoView();
   beat(chosen.place + 1);
@@ -115,6 +115,7 @@ function drawPlay() {
   find("guesses").hidden = !find("guessing").checked;
   find("guess").disabled = !isGuessing();
   document.body.classList.toggle("playing", play.blank);
+  document.body.classList.toggle("running", play.on);
   document.body.classList.toggle("guessing", isGuessing());
 }
 

@@ -20,7 +20,7 @@ function drawRecurrence(t) {
   const unit = chosen.unit ?? run.units[0]?.unit ?? run.order[0];
   const x = signed(input[unit]), plus = x.startsWith("−") ? "−" : "+";
   const z = `${signed(fromState[unit])} ${plus} ${x.replace("−", "")}`;
-  const said = `Unit ${unit} was ${signed(before[unit])} and is ${run.activation}(${z}) = ${signed(state[unit])}.`;
+  const said = `Unit ${unit}, for example, was ${signed(before[unit])} and is ${run.activation}(${z}) = ${signed(state[unit])}.`;
   find("one-unit").textContent = said;
   find("cell").setAttribute("aria-label", said);
 }
