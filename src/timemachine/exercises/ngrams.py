@@ -1,6 +1,7 @@
 """The best interpolated n-grams of the training text, of any vocabulary, as a probe: a bar for the network.
 
-Modified Kneser-Ney smoothing, of the order from 1 to 5 with the lowest perplexity on the validation text.
+Modified Kneser-Ney smoothing, of the order from 1 to 5 with the lowest perplexity on the validation text. The targets
+are those of `exercises.stream`.
 """
 
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from timemachine.datamodule import TimeMachine
+from timemachine.exercises.stream import parts
 from timemachine.how_low import kneser_ney
 from timemachine.language_model import RNNLMScratch
 from timemachine.perplexity import num_bytes
@@ -17,17 +19,17 @@ ORDERS = range(1, 6)  # five tokens of a vocabulary of up to 4,096 fit into 63 b
 
 def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
     """Return the order, and perplexity and bits per byte on the targets of val and of test, which may be empty."""
-    tokens_N = data.tokens_N.numpy().astype(np.int64)
+    tokens_N, targets_of = data.tokens_N.numpy().astype(np.int64), parts(data)
     train_N, num_symbols = tokens_N[: data.splits["train"].targets.stop], len(data.vocab)
 
     def nll_of(part: str, order: int) -> float:
         """Return the mean negative log-likelihood of a split's targets, in nats."""
-        return float(kneser_ney(train_N, tokens_N, data.splits[part].targets, order, num_symbols).mean())
+        return float(kneser_ney(train_N, tokens_N, targets_of[part], order, num_symbols).mean())
 
     order = min(ORDERS, key=lambda order: nll_of("val", order))
     found: dict[str, Any] = {"order": order}
     for part in ("val", "test"):
-        if targets := data.splits[part].targets:
+        if targets := targets_of[part]:
             nll = nll_of(part, order)
             bits = nll / np.log(2) * len(targets) / num_bytes(data.tokens_N, targets, data.vocab)
             found[part] = {"perplexity": float(np.exp(nll)), "bits_per_byte": float(bits)}
