@@ -87,17 +87,16 @@ def _answer(jobs: list[Job], runs: list[Job]) -> str:
         when = f"after {epochs_of_tokens(jobs)}" if reads_tokens(jobs) else "at the book's rate"
         return f"Without clipping {counted(slow[None])} runs beat the n-grams {when}{''.join(clipped)}."
     nothing = "nothing: " if share(slow[None]) == 1 else ""
-    failed = {theta: f"{100 * (1 - share(group)):.0f} %" for theta, group in fast.items()}
-    clipped = [f", {failed[theta]} with a radius of {theta:g} ({_diverged(fast[theta])})" for theta in fast if theta]
+    clipped = [f", {_diverged(group)} with a radius of {theta:g}" for theta, group in fast.items() if theta]
     return (
-        f"At the book's rate {nothing}{counted(slow[None])} runs learn. At higher rates {failed[None]} of runs end "
-        f"above the trigrams without clipping ({_diverged(fast[None])}){''.join(clipped)}."
+        f"At the book's rate {nothing}{counted(slow[None])} runs learn. At higher rates {_diverged(fast[None])} of the "
+        f"runs diverge without clipping{''.join(clipped)}."
     )
 
 
 def _diverged(runs: list[Job]) -> str:
     num_diverged = sum(job.status == "diverged" for job in runs)
-    return f"{100 * num_diverged / len(runs):.0f} % diverge" if num_diverged else "none diverges"
+    return f"{100 * num_diverged / len(runs):.0f} %" if num_diverged else "none"
 
 
 def _outcome(runs: list[Job]) -> Picture:

@@ -210,15 +210,13 @@ def _answer(jobs: list[Job], measured: list[Job], reaches: Reaches, is_clear: bo
     needed = {f"run with {WINDOW}={BOOK}": book, f"several values of {WINDOW}": len(windows) > 1}
     if line := missing(jobs, needed):
         return line
-    longer = []
-    for training, of in reaches.items():
-        ratio = _mean(of, windows[-1]).mean / _mean(of, windows[0]).mean
-        longer.append(f"by {100 * (ratio - 1):.0f} % with {training.partition(', ')[0]}")
+    longer = max(_mean(of, windows[-1]).mean / _mean(of, windows[0]).mean - 1 for of in reaches.values())
     effect, doubt = ("lengthens", "") if is_clear else ("may lengthen", ", not significantly")
+    most = "at most " if len(reaches) > 1 else ""
     return (
         f"In principle all, in practice few: a model that reads only the last {_enough(book)} {unit(jobs)}s predicts "
-        f"within 1 % as well as one that reads everything. A larger `num_steps`, with fewer windows per update, "
-        f"{effect} the reach: {windows[-1] // windows[0]} times as many steps {' and '.join(longer)}{doubt}."
+        f"within 1 % as well as one that reads everything. A larger `num_steps` {effect} the reach: "
+        f"{windows[-1] // windows[0]} times as many steps by {most}{100 * longer:.0f} %{doubt}."
     )
 
 
