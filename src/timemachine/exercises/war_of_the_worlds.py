@@ -94,7 +94,8 @@ def _answer(jobs: list[Job], groups: dict[Training, list[Job]], compared: Compar
     asked, own = (estimate(bits(groups[training], book).values()).mean for book in (it_asks, training[0]))
     others = [verdict for (of, book), (_, verdict) in compared.items()
               if of == training and book not in (training[0], NGRAM)]  # fmt: skip
-    is_clear, is_alike = compared[training, training[0]][1] == EASIER, asked < ALIKE * own
+    _, verdict = compared.get((training, training[0]), ["", UNDECIDED])  # missing if it is the same book
+    is_clear, is_alike = verdict == EASIER, asked < ALIKE * own
     like, doubt = "About as well as", ""
     if is_clear:
         like, doubt = "A little worse than" if is_alike else "Worse than", ", a significant difference"
