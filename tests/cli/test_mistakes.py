@@ -66,9 +66,6 @@ MISTAKES = [  # command -> text in its error message
     (TRAIN + "-m model.lr=interval(0.1,1)", "model.lr=interval(0.1,1)"),
     (TRAIN + "-m exercise=history,clipping", "exercise=history,clipping"),
     (TRAIN + "exercise=9 scale=smoke model.lr=1 model.hiddens=8,16", "model.hiddens=8,16"),
-    (TRAIN + "exercise=sampling recipe=next_edition", "data.tokens=letters"),
-    (TRAIN + "exercise=relu model.cell=gru", "model.cell=rnn"),
-    (TRAIN + "-m probes=[books] data.tokens=characters seed=0,1", "data.tokens=letters"),
 ]
 OF_A_MODEL = [
     ("generate.py", "prefix=1895!", "prefix="),

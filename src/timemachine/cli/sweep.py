@@ -22,9 +22,8 @@ from omegaconf.errors import OmegaConfBaseException
 from timemachine.cli.arguments import added_search_path, as_typed, quoted
 from timemachine.cli.messages import exit_with, no_such_choice, remember_folder
 from timemachine.cli.schema import leaves
-from timemachine.config import REPOSITORY, Train, check_value, format_value
+from timemachine.config import REPOSITORY, Train, check_value
 from timemachine.errors import SettingError, UserError
-from timemachine.exercises.probes import check_support
 from timemachine.exercises.sweep_report import module_of, write_results
 from timemachine.run.console import short
 from timemachine.run.files import cannot_write, link, relative_path
@@ -62,8 +61,7 @@ def num_jobs(config: DictConfig) -> int:
     """Return the number of jobs of a sweep, after checking each typed value on its own.
 
     Values that only break a rule together fail later, in their own job. Raises SettingError, or an error of Hydra's,
-    for an invalid value, for several values of a setting that the exercise does not vary, and for a cell or tokens that
-    it does not support.
+    for an invalid value, and for several values of a setting that the exercise does not vary.
     """
     sweeper, loader = config.hydra.sweeper, GlobalHydra.instance().config_loader()
     parser = OverridesParser.create(loader)
@@ -87,10 +85,6 @@ def num_jobs(config: DictConfig) -> int:
     # A typed value replaces the values of the exercise's file.
     overrides = [*parser.parse_overrides([f"{name}={values}" for name, values in params.items()]), *typed]
     by_name = {override.get_key_element(): override for override in overrides}
-    varied = {override.key_or_group for override in by_name.values() if override.is_sweep_override()}
-    shared = {name: format_value(OmegaConf.select(config, name)) for name in {"model.cell", "data.tokens"} - varied}
-    for name in (exercise, *config.probes):
-        check_support(name, f"exercise={exercise}" if exercise != "none" else f"probes=[{name}]", shared)
     return math.prod(len(_values(override)) for override in by_name.values())
 
 

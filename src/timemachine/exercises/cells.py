@@ -40,11 +40,10 @@ def findings(jobs: list[Job]) -> Findings:
              if rate in (min(tried), max(tried))]  # fmt: skip
     return Findings(
         answer=_answer(jobs, found),
-        setting=f"{span((job.number('step') for job in jobs), ',.0f')} updates of AdamW, with batches of 32 windows "
-        "of 32 characters from the first 90 % of the text. Perplexities are of the text read as one stream. Each "
-        "excerpt is a rotation of the text with a different held-out part and a different seed. A row shows the "
-        "learning rate with the lowest mean validation perplexity over the excerpts; the rest of the text was not used "
-        "for this choice.",
+        setting=f"{span((job.number('step') for job in jobs), ',.0f')} updates of AdamW. Perplexities are of the text "
+        "read as one stream. Each excerpt is a rotation of the text with a different held-out part and a different "
+        "seed. A row shows the learning rate with the lowest mean validation perplexity over the excerpts; the rest of "
+        "the text was not used for this choice.",
         columns=["parameters", "cell", "units", "rate", "excerpts", *PARTS.values(), "rest vs. RNN, nats", ""],
         rows=[
             [

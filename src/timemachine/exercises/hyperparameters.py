@@ -13,7 +13,7 @@ from timemachine.datamodule import TimeMachine
 from timemachine.exercises import Findings, Picture
 from timemachine.exercises.comparison import against, estimate, excerpts, perplexity, verdicts
 from timemachine.exercises.drawing import lines, panels, plain_numbers
-from timemachine.exercises.groups import grouped, markdown, missing, reads_tokens, unit
+from timemachine.exercises.groups import NEXT_EDITION_EPOCHS, grouped, markdown, missing, reads_tokens, unit
 from timemachine.exercises.stream import PARTS, parallel_nll, parts
 from timemachine.language_model import RNNLMScratch
 from timemachine.run.jobs import Job
@@ -82,7 +82,8 @@ def findings(jobs: list[Job]) -> Findings:
     book, shorter = BOOK, ""
     if reads_tokens(jobs):
         book = Setting(*NEXT_EDITION[:3], updates=max((it.updates for it in nats), default=0))
-        shorter = f"{10 * book.updates / NEXT_EDITION.updates:g} of its 10 epochs"
+        epochs = NEXT_EDITION_EPOCHS * book.updates / NEXT_EDITION.updates
+        shorter = f"{epochs:g} of its {NEXT_EDITION_EPOCHS} epochs"
     cut = f", with smaller batches and {shorter}," if shorter else ""
     gains = against(book, {it: of_parts["test"] for it, of_parts in nats.items()})
     cells = verdicts(gains)

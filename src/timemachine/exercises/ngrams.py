@@ -1,7 +1,7 @@
 """The best interpolated n-grams of the training text, of any vocabulary, as a probe: a bar for the network.
 
-Modified Kneser-Ney smoothing, of the order from 1 to 5 with the lowest perplexity on the validation text. The targets
-are those of `exercises.stream`.
+Modified Kneser-Ney smoothing, of the order with the lowest perplexity on the validation text. The targets are those of
+`exercises.stream`.
 """
 
 from typing import Any
@@ -14,19 +14,22 @@ from timemachine.how_low import kneser_ney
 from timemachine.language_model import RNNLMScratch
 from timemachine.perplexity import num_bytes
 
-ORDERS = range(1, 6)  # five tokens of a vocabulary of up to 4,096 fit into 63 bits
+MAX_ORDER = 5
 
 
 def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
-    """Return the order, and perplexity and bits per byte on the targets of val and of test, which may be empty."""
+    """Return the order, and perplexity and bits per byte on the targets of val and test; {} without targets of val."""
     tokens_N, targets_of = data.tokens_N.numpy().astype(np.int64), parts(data)
     train_N, num_symbols = tokens_N[: data.splits["train"].targets.stop], len(data.vocab)
+    if not targets_of["val"]:
+        return {}
 
     def nll_of(part: str, order: int) -> float:
         """Return the mean negative log-likelihood of a split's targets, in nats."""
         return float(kneser_ney(train_N, tokens_N, targets_of[part], order, num_symbols).mean())
 
-    order = min(ORDERS, key=lambda order: nll_of("val", order))
+    orders = [order for order in range(1, MAX_ORDER + 1) if num_symbols**order <= 1 << 63]  # see `how_low.ngrams`
+    order = min(orders, key=lambda order: nll_of("val", order))
     found: dict[str, Any] = {"order": order}
     for part in ("val", "test"):
         if targets := targets_of[part]:

@@ -5,7 +5,6 @@ measures during training has `callback()`, which returns a Lightning callback.
 """
 
 import importlib
-from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -26,7 +25,6 @@ PROBES = {  # name -> module of this package
 }
 ONLY = {  # module -> setting that it requires: it reads the RNN's weights, or words and n-grams of lower-case letters
     "one_hot_is_embedding": ("model.cell", ("rnn",)),
-    "relu": ("model.cell", ("rnn",)),
     "sampling": ("data.tokens", ("letters",)),
     "how_low": ("data.tokens", ("letters",)),
     "books": ("data.tokens", ("letters", "bpe")),  # which know the characters of any book
@@ -40,21 +38,13 @@ def check(names: list[str], corpus: Corpus, cell: str = "rnn") -> None:
         if name not in PROBES:
             nearest = (get_close_matches(name, PROBES, 1) or list(PROBES))[0]
             raise SettingError(f"{given}: {name} not found; type for example probes=[{nearest}] ({', '.join(PROBES)})")
-        check_support(name, given, {"model.cell": cell, "data.tokens": corpus.tokens.name})
+        setting, supported = ONLY.get(PROBES[name], ("", ()))
+        if setting and {"model.cell": cell, "data.tokens": corpus.tokens.name}[setting] not in supported:
+            requires = f"{name} requires {setting}={' or '.join(supported)}"
+            raise SettingError(f"{given}: {requires}; type another probe, or {setting}={supported[0]}")
     if corpus.is_large:  # probes read the whole text
         rule = f"not supported for texts above {LARGE >> 20} MB (data.corpus={format_value(corpus.source)})"
         raise SettingError(f"{given}: {rule}; type probes=[]")
-
-
-def check_support(name: str, given: str, settings: Mapping[str, str]) -> None:
-    """Raise SettingError for a probe or an exercise that does not support the cell or the tokens in `settings`.
-
-    `given`: the argument that selects it.
-    """
-    setting, supported = ONLY.get(PROBES.get(name, name), ("", ()))
-    if setting in settings and settings[setting] not in supported:
-        requires = f"{name} requires {setting}={' or '.join(supported)}"
-        raise SettingError(f"{given}: {requires}; type another, or {setting}={supported[0]}")
 
 
 def load(names: list[str]) -> dict[str, Any]:
