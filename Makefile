@@ -85,7 +85,7 @@ numbers: .venv/.ready-dev$(LOCKS)
 	$(BIN)/python -m tests.support.numbers
 
 bench: .venv/.ready-dev$(LOCKS)
-	-$(PIP) --no-deps d2l==1.0.3
+	-$(PIP) --no-deps d2l==1.0.3 regex
 	$(BIN)/python -m tests.benchmarks.bench
 
 lint: .venv/.ready-dev$(LOCKS)

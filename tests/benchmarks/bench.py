@@ -18,6 +18,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
@@ -28,10 +29,11 @@ import torch
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from torch import nn
 
 from tests.benchmarks import rivals
 from tests.support.programs import assert_succeeded, call_program, with_callback
-from timemachine.config import REPOSITORY
+from timemachine.config import REPOSITORY, Data
 from timemachine.corpus import find_corpus
 from timemachine.datamodule import Batch, TimeMachine
 from timemachine.decoding import continue_text
@@ -42,6 +44,7 @@ from timemachine.run.rows import write_rows
 
 THREADS = (1, 2)
 SPEED = REPOSITORY / "sweeps/reference/speed"
+CLONE = REPOSITORY.parent / "d2l-neu"  # of github.com/smolix/d2l-neu, the book's next edition
 TURN = 5
 T, B, H, V = 32, 1024, 32, 28  # the sizes in the book
 
@@ -80,6 +83,7 @@ def random_batch(T: int, B: int, V: int = V) -> Batch:
     return windows_BT[:, :-1], windows_BT[:, 1:]
 
 
+NEXT_EDITION: dict[str, Any] = {"V": 1025, "input": "embedding", "embedding_dim": 64}  # with 128 hidden units
 # Changes to the book's sizes -> T, B, H.
 SIZES = {
     "": (T, B, H),
@@ -98,6 +102,9 @@ def steps(_: int) -> Iterator[Row]:
         rounds = 12 if H > 64 else 20 if T > 32 else 60
         own, rival = rivals.own_step(H, batch), rivals.torch_step(H, batch)
         yield Row(f"step against nn.RNN{name}", *in_turn(own, rival, rounds))
+    batch = random_batch(T, B, NEXT_EDITION["V"])
+    own, rival = rivals.own_step(128, batch, **NEXT_EDITION), rivals.torch_step(128, batch, NEXT_EDITION["V"], 64)
+    yield Row("next edition: step against nn.RNN", *in_turn(own, rival, 10))
 
 
 def book(_: int) -> Iterator[Row]:
@@ -105,6 +112,9 @@ def book(_: int) -> Iterator[Row]:
     batch = random_batch(T, B)
     own = rivals.own_step(H, batch)
     yield Row("step against the book's loop", *in_turn(own, rivals.own_step(H, batch, "autograd"), 20))
+    tokens = random_batch(T, B, NEXT_EDITION["V"])
+    own_step, loop_step = (rivals.own_step(128, tokens, it, **NEXT_EDITION) for it in ("auto", "autograd"))
+    yield Row("next edition: step against the book's loop", *in_turn(own_step, loop_step, 10))
     others = {"the book's loop under torch.compile": rivals.compiled_loop_step, "d2l's own classes": rivals.d2l_step}
     for what, make in others.items():
         try:
@@ -113,6 +123,19 @@ def book(_: int) -> Iterator[Row]:
             yield Row(f"step against {what}: skipped, {one_line(error, 60)}")
         else:
             yield Row(f"step against {what}", *in_turn(own, rival, 20))
+
+
+def cells(_: int) -> Iterator[Row]:
+    """Compare a step of each other cell, which autograd differentiates, with PyTorch's layer."""
+    batch = random_batch(T, B)
+    layers: dict[str, Callable[..., nn.Module]] = {
+        "gru": nn.GRU,
+        "lstm": nn.LSTM,
+        "deep_rnn": partial(nn.RNN, num_layers=2),
+    }
+    for cell, layer in layers.items():
+        own, rival = rivals.own_step(H, batch, cell=cell), rivals.torch_step(H, batch, layer=layer)
+        yield Row(f"step of {cell} against torch.nn's", *in_turn(own, rival, 10))
 
 
 def sizes(threads: int) -> Iterator[Row]:
@@ -141,10 +164,10 @@ class Clock(pl.Callback):
 
 
 def epochs_of_program(*typed: str) -> list[float]:
-    """Run `train.py` on the sample text in this process and return the duration of its epochs in milliseconds."""
+    """Run `train.py` in this process and return the duration of its epochs in milliseconds."""
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder, with_callback(clock):
-        assert_succeeded(call_program("train.py", "data=sample", "trainer=cpu", f"hydra.run.dir={folder}/run", *typed))
+        assert_succeeded(call_program("train.py", "trainer=cpu", f"hydra.run.dir={folder}/run", *typed))
     return clock.milliseconds()
 
 
@@ -153,7 +176,7 @@ def epoch(_: int) -> Iterator[Row]:
     data = TimeMachine(corpus=find_corpus("sample", []))
     ours, plain = list[float](), list[float]()
     for _ in range(4):
-        ours += epochs_of_program("logger=csv", "trainer.max_epochs=8")
+        ours += epochs_of_program("data=sample", "logger=csv", "trainer.max_epochs=8")
         clock = Clock()
         with tempfile.TemporaryDirectory() as folder:
             trainer = pl.Trainer(
@@ -181,13 +204,18 @@ def decoding(_: int) -> Iterator[Row]:
     yield Row("greedy decoding of 500 characters against the book's", *in_turn(greedy, by_the_book, 20))
 
 
-def milliseconds_of(*command: str, **environment: str) -> float:
-    """Return the total run time of a Python program in an empty folder. Raise CalledProcessError if it fails."""
+def timed(*command: str, **environment: str) -> tuple[float, str]:
+    """Run a Python program in an empty folder. Return its milliseconds from start to end, and its output.
+
+    Raises CalledProcessError if it fails.
+    """
     with tempfile.TemporaryDirectory() as folder:
         began = perf_counter()
         found = os.environ | {"PYTHONPATH": os.pathsep.join([str(REPOSITORY), *sys.path])} | environment
-        subprocess.run([sys.executable, *command], cwd=folder, env=found, check=True, capture_output=True)
-        return 1e3 * (perf_counter() - began)
+        done = subprocess.run(
+            [sys.executable, *command], cwd=folder, env=found, check=True, capture_output=True, text=True
+        )
+        return 1e3 * (perf_counter() - began), done.stdout
 
 
 TRAIN = str(REPOSITORY / "train.py")
@@ -199,24 +227,49 @@ def program(threads: int) -> Iterator[Row]:
     one_or_two = {"OMP_NUM_THREADS": str(threads)}
     ours, book = list[float](), list[float]()
     for _ in range(2):
-        ours.append(milliseconds_of(TRAIN, "data=sample", "logger=csv", **one_or_two))
+        ours.append(timed(TRAIN, "data=sample", "logger=csv", **one_or_two)[0])
         try:
-            book.append(milliseconds_of("-m", "tests.benchmarks.book_program", str(text), **one_or_two))
+            book.append(timed("-m", "tests.benchmarks.book_program", str(text), **one_or_two)[0])
         except subprocess.CalledProcessError as error:
-            yield Row(f"{what}: skipped, {error.stderr.decode().splitlines()[-1]:.60}")
+            yield Row(skipped(what, error))
             return
     yield Row(what, min(ours), min(book))
+
+
+def next_edition(threads: int) -> Iterator[Row]:
+    """Compare the run and an epoch of `recipe=next_edition` with the book's own code."""
+    what = "next edition: the whole program against the book's own"
+    novel = find_corpus("time_machine", Data().search_dirs)
+    command, one_or_two = [TRAIN, "recipe=next_edition", "logger=csv"], {"OMP_NUM_THREADS": str(threads)}
+    rival = ["-m", "tests.benchmarks.next_edition_program", str(CLONE), str(novel.paths[0])]
+    try:
+        theirs, output = timed(*rival, **one_or_two)
+    except subprocess.CalledProcessError as error:
+        yield Row(skipped(what, error))
+        return
+    yield Row(what, timed(*command, **one_or_two)[0], theirs)
+    epochs = epochs_of_program("recipe=next_edition", "logger=csv", "trainer.max_epochs=5")
+    yield Row(
+        "next edition: epoch with validation against the book's own",
+        statistics.median(epochs),
+        1e3 * statistics.median(map(float, output.split())),
+    )
+
+
+def skipped(what: str, error: subprocess.CalledProcessError) -> str:
+    """Return a row's text with the reason why a rival's program failed, such as a missing package."""
+    return f"{what}: skipped, {error.stderr.splitlines()[-1]:.60}"
 
 
 def sweep(threads: int) -> Iterator[Row]:
     """Compare running four of the book's runs in parallel, one per core, with running them in sequence."""
     command = [TRAIN, "-m", "seed=0,1,2,3", "data=sample", "logger=csv"]
-    alone = milliseconds_of(*command, OMP_NUM_THREADS=str(threads))
-    together = milliseconds_of(*command, "hydra/launcher=joblib")
+    alone, _ = timed(*command, OMP_NUM_THREADS=str(threads))
+    together, _ = timed(*command, "hydra/launcher=joblib")
     yield Row(f"sweep of four, a job a core ({os.cpu_count()}), against one after another", together, alone)
 
 
-EVERY = (steps, book, sizes, epoch, decoding, program, sweep)
+EVERY = (steps, book, cells, sizes, epoch, decoding, program, next_edition, sweep)
 GROUPS = {group.__name__: group for group in EVERY}
 
 
@@ -239,7 +292,7 @@ def main() -> None:
     kept = []
     for name, threads in itertools.product(groups, THREADS):
         torch.set_num_threads(threads)
-        if name not in ("steps", "book"):
+        if name not in ("steps", "book", "cells"):
             keep_freed_memory()
         for row in GROUPS[name](threads):
             numbers = (row.ours_ms, row.rival_ms, row.ratio)

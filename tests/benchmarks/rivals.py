@@ -1,4 +1,4 @@
-"""Alternatives for the benchmarks: PyTorch's RNN, the book's loop, a plain Lightning program.
+"""Alternatives for the benchmarks: PyTorch's layers, the book's loop, a plain Lightning program.
 
 T time steps, B batch, H hidden units, V vocabulary.
 """
@@ -72,18 +72,26 @@ def d2l_step(H: int, batch: Batch) -> Step:
     return step
 
 
-def torch_step(H: int, batch: Batch, V: int = 28) -> Step:
-    """Return a step that uses torch.nn.RNN, nn.Linear, cross_entropy and clip_grad_norm_."""
-    rnn, linear = nn.RNN(V, H), nn.Linear(H, V)
+def torch_step(
+    H: int, batch: Batch, V: int = 28, embedding_dim: int | None = None, layer: Callable[..., nn.Module] = nn.RNN
+) -> Step:
+    """Return a step that uses a layer of torch.nn, nn.Linear, cross_entropy and clip_grad_norm_.
+
+    `embedding_dim`: width of an nn.Embedding; None for one-hot inputs.
+    """
+    rnn, linear = layer(embedding_dim or V, H), nn.Linear(H, V)
+    embedding = nn.Embedding(V, embedding_dim) if embedding_dim else lambda X_TB: F.one_hot(X_TB, V).float()
     parameters = [*rnn.parameters(), *linear.parameters()]
     for parameter in parameters:
         nn.init.normal_(parameter, std=0.01)
+    if isinstance(embedding, nn.Embedding):
+        parameters += embedding.parameters()
     optimizer = torch.optim.SGD(parameters, lr=1)
     X_TB, Y_TB = (part_BT.T for part_BT in batch)
 
     def step() -> None:
         optimizer.zero_grad()
-        H_TBH, _ = rnn(F.one_hot(X_TB, V).float())
+        H_TBH, _ = rnn(embedding(X_TB))
         torch.autograd.backward(F.cross_entropy(linear(H_TBH).flatten(0, 1), Y_TB.flatten()))
         nn.utils.clip_grad_norm_(parameters, 1)
         optimizer.step()
