@@ -68,7 +68,7 @@ def novels() -> Path:
 
 @pytest.fixture
 def quick_calls(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Save 40 % of the time of a small run in `call_program`.
+    """Save 40% of the time of a small run in `call_program`.
 
     Hydra composes the settings once instead of twice, which assumes that the run is no sweep, and matplotlib draws no
     curves.

@@ -75,7 +75,7 @@ def test_windows_of_byte_pairs() -> None:
 
 
 def test_byte_pairs_of_the_training_windows() -> None:
-    """Pairs are learnt from the bytes that these windows cover, with the tokens of the whole text."""
+    """Pairs are learned from the bytes that these windows cover, with the tokens of the whole text."""
     text, windows = read("german"), (64, 8, 200, 100)
     whole = TimeMachine(*windows, tokens=Tokens.bpe, vocab_size=300, corpus=str(path_of("german")))
     data = TimeMachine(

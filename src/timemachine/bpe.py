@@ -55,7 +55,7 @@ def words(text: str) -> Iterator[str]:
 
 
 def learn(text: str, vocab_size: int) -> list[str]:
-    """Return the tokens learnt from a text: the 256 bytes, then pairs in the order in which they were merged.
+    """Return the tokens learned from a text: the 256 bytes, then pairs in the order in which they were merged.
 
     Of equally frequent pairs, the one that comes first in the text is merged, as in the book. There are fewer than
     `vocab_size` tokens if no pair is left. A token is a str with surrogates for bytes of incomplete characters, as in
@@ -119,7 +119,7 @@ def _joined(parts: list[bytes], pair: Pair) -> list[bytes]:
 
 
 class Encoder:
-    """Converts a text to the numbers of its tokens, merging the pairs of each word in the order they were learnt.
+    """Converts a text to the numbers of its tokens, merging the pairs of each word in the order they were learned.
 
     `tokens`: as returned by `learn`. No list of pairs is needed: since all occurrences of a pair are merged, each token
     arises from exactly one pair. Raises ValueError if a byte is missing.

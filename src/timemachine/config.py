@@ -201,7 +201,7 @@ OF_ANY_CELL = {
 
 @dataclass(slots=True, kw_only=True)
 class Data:
-    """The text and its windows. `num_train` and `num_val` both null: 90/5/5 % of the characters."""
+    """The text and its windows. `num_train` and `num_val` both null: 90/5/5% of the characters."""
 
     corpus: Any = setting("time_machine", "book of the catalogue, sample, text, folder of texts, or a list of these")
     search_dirs: list[str] = setting(["../shared/corpora"], "folders with books, relative to the repository")
@@ -211,8 +211,8 @@ class Data:
     min_count: int = setting(1, "read characters with fewer occurrences in the text as <unk>", 1, MAX_COUNT)
     batch_size: int = setting(1024, "windows per step, over all devices", 1, MAX_COUNT)
     num_steps: int = setting(32, "tokens per window (characters in the book)", 1, MAX_COUNT)
-    num_train: int | None = setting(10_000, "training windows; null: 90 % of the tokens", 1, MAX_COUNT)
-    num_val: int | None = setting(5_000, "validation windows; null: 5 % of the tokens", 1, MAX_COUNT)
+    num_train: int | None = setting(10_000, "training windows; null: 90% of the tokens", 1, MAX_COUNT)
+    num_val: int | None = setting(5_000, "validation windows; null: 5% of the tokens", 1, MAX_COUNT)
     start: int = setting(0, "rotate the text to start at this character", 0, MAX_COUNT)
 
     def __post_init__(self) -> None:

@@ -33,7 +33,7 @@ class TimeMachine(LightningDataModule):
     """The corpus as windows that start at every character, like the book's `d2l.TimeMachine(batch_size, num_steps)`.
 
     The first `num_train` windows are for training and the next `num_val` for validation; windows that overlap neither,
-    from token num_train + num_val + T on, are for testing. With both None, the splits are 90 %, 5 % and 5 % of the
+    from token num_train + num_val + T on, are for testing. With both None, the splits are 90%, 5% and 5% of the
     tokens, and no window crosses a border. `start`: rotate the text to start at this character, which changes the
     training windows. `corpus`: a text, or a value of `data.corpus` to be read as `tokens`. Characters with fewer than
     `min_count` occurrences are `<unk>`. Byte-pair encoding learns `vocab_size` tokens from the whole text, as in the
@@ -187,7 +187,7 @@ def _split(num_tokens: int, num_steps: int, num_train: int | None, num_val: int 
             name: Split(range(first, max(first, last - num_steps)), range(max(first, 1), last))
             for name, first, last in zip(("train", "val", "test"), borders, borders[1:], strict=False)
         }
-        largest, rule = num_tokens // 20 - 1, f"a window does not fit into 5 % of {title}, {num_tokens} tokens"
+        largest, rule = num_tokens // 20 - 1, f"a window does not fit into 5% of {title}, {num_tokens} tokens"
         instead = largest if largest > 0 else f"{num_steps} data.corpus=<a longer text>"
         require(all(split.starts for split in splits.values()), "data.num_steps", num_steps, rule, instead)
         return splits

@@ -75,7 +75,7 @@ class Perplexity(Metric):
 class BitsPerByte(Callback):
     """Log Σ NLL / ln 2 / Σ bytes of the targets in UTF-8, which is comparable across vocabularies.
 
-    The bytes are counted once an epoch, since counting those of each batch takes 5 to 12 % of a validation. The number
+    The bytes are counted once an epoch, since counting those of each batch takes 5 to 12% of a validation. The number
     of targets determines which windows were read: the processes share a TimeMachine's batches in text order, so even an
     epoch that the Trainer limits has read the first windows of its split. With other data nothing is logged.
     """

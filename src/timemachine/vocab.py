@@ -23,20 +23,20 @@ DTYPES = (np.uint8, 256), (np.int16, 32_768), (np.int32, MAX_SYMBOLS)  # maximum
 class Vocab:
     """The tokens of a text and `<unk>` (d2l's `Vocab`, section 9.2), and how text is read.
 
-    `kind`: letters or characters, which are sorted, or bpe, whose tokens keep the order in which they were learnt, with
+    `kind`: letters or characters, which are sorted, or bpe, whose tokens keep the order of learning, with
     `<unk>` last (`BPETokenizer` of the next edition). `vocab["a"]` and `vocab[["a", "b"]]` return indices, `unk` for
     unknown tokens; `to_tokens` is the inverse. For a whole text: `decode(encode(tokens_of(text)))`. `bytes_V` (V,),
     int64: number of UTF-8 bytes of each token; 1 for `<unk>`, the minimum of a character.
     """
 
     def __init__(self, tokens: Iterable[str] = (), kind: Tokens = Tokens.letters) -> None:
-        learnt = [token for token in tokens if token != UNKNOWN]
-        self.idx_to_token: list[str] = [*learnt, UNKNOWN] if kind is Tokens.bpe else sorted({UNKNOWN, *learnt})
+        learned = [token for token in tokens if token != UNKNOWN]
+        self.idx_to_token: list[str] = [*learned, UNKNOWN] if kind is Tokens.bpe else sorted({UNKNOWN, *learned})
         self.token_to_idx: dict[str, int] = {token: index for index, token in enumerate(self.idx_to_token)}
         self.unk, self.kind = self.token_to_idx[UNKNOWN], kind
         self._dtype = next(dtype for dtype, most in DTYPES if len(self) <= most)
-        self._bpe = bpe.Encoder(learnt) if kind is Tokens.bpe else None
-        index_of = {ord(token): self.token_to_idx[token] for token in learnt if len(token) == 1}
+        self._bpe = bpe.Encoder(learned) if kind is Tokens.bpe else None
+        index_of = {ord(token): self.token_to_idx[token] for token in learned if len(token) == 1}
         self._index_of_code = np.full(max(index_of, default=0) + 2, self.unk, self._dtype)  # the last one is unknown
         self._index_of_code[list(index_of)] = list(index_of.values())
         self.bytes_V = torch.tensor([len(token.encode(errors="surrogateescape")) for token in self.idx_to_token])

@@ -25,7 +25,7 @@ def test_every_exercise_ends_in_a_report(exercise: str, program: Any, tmp_path: 
     assert done.returncode == 0, done.stderr
     (sweep,) = (tmp_path / "sweeps" / exercise).iterdir()
     report = (sweep / "report.md").read_text()
-    for heading in ("# ", "## What was run", "## Evidence"):
+    for heading in ("# ", "## Setup", "## Results"):
         assert heading in report
     assert len((sweep / "summary.csv").read_text().splitlines()) == 1 + len(load_jobs(sweep))
 

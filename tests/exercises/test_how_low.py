@@ -59,13 +59,13 @@ def sweep(tmp_path: Path) -> Path:
 def test_rows_of_steps(sweep: Path) -> None:
     found = how_low.findings(load_jobs(sweep))
     assert [row[0] for row in found.rows] == [
-        "the book's run, on 90 % of the novel", "the input's weights learn 30 times as fast", "1,024 hidden units",
+        "the book's run, on 90% of the novel", "the input's weights learn 30 times as fast", "1,024 hidden units",
     ]  # fmt: skip
     quantile = stats.t.ppf(0.975, 2)
     first, second, third = (row[3] for row in found.rows)
     assert first == "" and second == f"2.99 ± {quantile * np.std([0, 0.01, 0.02], ddof=1) / math.sqrt(3):.2f}"
     assert third.startswith("(0.35 ±")  # only one of three seeds improves, so the difference is not significant
-    assert "perplexity of 4.66 on the last 5 %" in found.answer
+    assert "perplexity of 4.66 on the last 5%" in found.answer
     assert "| 1,024 hidden units | model.lr=0.5, model.hiddens=1024 |" in found.notes[2]
     texts = {name.rsplit("/", 1)[0] for name in found.arrays}
     assert texts - {text for text in texts if text.startswith("time_machine/novel/test/")} == {
@@ -83,7 +83,7 @@ def test_model_and_teacher_are_paired(sweep: Path) -> None:
     residual_K = np.add.reduceat(difference_N - difference_N.mean(), starts)
     half = stats.t.ppf(0.975, 3) * math.sqrt(4 / 3 * (residual_K**2).sum()) / LENGTH
     expected = f"{difference_N.mean():+.3f} ± {half:.3f}"
-    (row,) = (line for line in found.notes[4].splitlines() if line.startswith("| The Time Machine, last 5 %"))
+    (row,) = (line for line in found.notes[4].splitlines() if line.startswith("| The Time Machine, last 5%"))
     assert row.endswith(f"| {expected} |")
     kept = {name: found.arrays[f"time_machine/novel/test/{name}"] for name in ("model", "teacher", "characters")}
     assert kept["model"].shape == (3, 4) and kept["characters"].tolist() == lengths_K.tolist()

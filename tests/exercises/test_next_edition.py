@@ -54,7 +54,7 @@ def test_tied_and_untied(tmp_path: Path) -> None:
             leave_run(tmp_path / "s", start, bits, 2.5, model=model, trainer={"max_epochs": 3})
     found = tying.findings(load_jobs(tmp_path / "s"))
     assert [float(row[-2].split()[0]) for row in found.rows[1:]] == pytest.approx([0.5, -0.25])
-    assert found.rows[0][-1] == "" and "35 % lower" in found.answer
+    assert found.rows[0][-1] == "" and "35% lower" in found.answer
 
 
 def test_best_and_last_epoch(tmp_path: Path) -> None:

@@ -254,7 +254,7 @@ def sign(token: str) -> str:
 
 
 def percent(p: float) -> str:
-    return "< 0.001 %" if p < 5e-6 else f"{100 * p:.{3 if p < 0.001 else 1}f} %"
+    return "< 0.001%" if p < 5e-6 else f"{100 * p:.{3 if p < 0.001 else 1}f}%"
 
 
 def short(number: float) -> str:

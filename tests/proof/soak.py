@@ -1,7 +1,7 @@
 """Check that resources do not grow over many commands or steps, and that parallel runs do not clash.
 
 `make soak` runs this, .ci/run a `part`. It prints a table. The exit status is 1 if, between the second and the last row
-of a kind, memory grows by more than 5 % and 10 MB, or if anything else grows at all.
+of a kind, memory grows by more than 5% and 10 MB, or if anything else grows at all.
 """
 
 import os

@@ -171,7 +171,7 @@ def next_edition_models() -> str:
 
 
 def characters() -> str:
-    """Return evaluate.py's output for the last 5 % of two novels."""
+    """Return evaluate.py's output for the last 5% of two novels."""
     lines = []
     for path in sorted((REFERENCE / "characters").glob("*.txt")):
         _, _, of_test = path.read_text(encoding="utf-8").rpartition("on the same ")

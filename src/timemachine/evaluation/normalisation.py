@@ -44,7 +44,7 @@ def lost_characters(text: str) -> str:
 
 
 def lost_letters(corpus: Corpus) -> str:
-    """Return a line with the number of letters that became spaces; "" for less than 1 % of the letters.
+    """Return a line with the number of letters that became spaces; "" for less than 1% of the letters.
 
     Reads only the beginning of a large text.
     """

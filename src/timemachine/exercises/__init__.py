@@ -9,7 +9,7 @@ report separates runs by every setting. `measure(model, data)` is a probe, regis
 on each trained model.
 
 Shared modules: `groups` (groups of runs, Markdown tables), `comparison` (significance of differences), `outcomes`
-(whether a run learnt or diverged), `drawing` (figures in one style).
+(whether a run learned or diverged), `drawing` (figures in one style).
 """
 
 from collections.abc import Mapping

@@ -128,14 +128,14 @@ def explained(jobs: list[Job]) -> str:
     """Return the note on the scores of books."""
     if reads_tokens(jobs):
         return (
-            "Bits per byte of a text read as one stream. ± is half of the 95 % interval over training excerpts, each "
-            "with a different seed and other scored characters."
+            "Bits per byte of a text read as one stream. ± is the half-width of the 95% interval over training "
+            "excerpts, each with a different seed and other scored characters."
         )
     return (
-        "Bits per character of a text read as one stream; the perplexity is 2 to that power. ± is half of the 95 % "
-        "interval over training excerpts, each with a different seed and, since all books are rotated, other scored "
-        "characters. n-gram: a Witten-Bell model of the same characters as the network, with the order that is best on "
-        "validation."
+        "Bits per character of a text read as one stream; the perplexity is 2 to that power. ± is the half-width of "
+        "the 95% interval over training excerpts, each with a different seed and, since all books are rotated, other "
+        "scored characters. n-gram: a Witten-Bell model of the same characters as the network, with the order that is "
+        "best on validation."
     )
 
 

@@ -96,7 +96,7 @@ def _answer(jobs: list[Job], runs: list[Job]) -> str:
 
 def _diverged(runs: list[Job]) -> str:
     num_diverged = sum(job.status == "diverged" for job in runs)
-    return f"{100 * num_diverged / len(runs):.0f} %" if num_diverged else "none"
+    return f"{100 * num_diverged / len(runs):.0f}%" if num_diverged else "none"
 
 
 def _outcome(runs: list[Job]) -> Picture:

@@ -1,8 +1,8 @@
 """Significance of differences, by the same rule in all reports.
 
-Values are paired by seed, excerpt or block of text. A mean is printed with half the width of its 95 % interval from
-Student's t distribution. The common rule of two standard errors would give false positives in 18 % of comparisons of
-three values and in 12 % of comparisons of five. A report with several comparisons applies Holm's correction ("A simple
+Values are paired by seed, excerpt or block of text. A mean is printed with the half-width of its 95% interval from
+Student's t distribution. The common rule of two standard errors would give false positives in 18% of comparisons of
+three values and in 12% of comparisons of five. A report with several comparisons applies Holm's correction ("A simple
 sequentially rejective multiple test procedure", 1979).
 """
 
@@ -26,7 +26,7 @@ PAIRED = "Differences are paired by excerpt. Holm's correction applies to the la
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean, half the width of its 95 % interval, the p-value of a zero mean, and the number of values.
+    """A mean, the half-width of its 95% interval, the p-value of a zero mean, and the number of values.
 
     `half` and `p` are NaN for fewer than two values. A format specification, as in f"{estimate:+.3f}", applies to both
     printed numbers.
@@ -104,7 +104,7 @@ def against(base: Key, found: Mapping[Key, Mapping[int, float]]) -> dict[Key, Es
 
 
 def holm(differences: Mapping[Key, Estimate]) -> dict[Key, bool]:
-    """Return which differences are significant after Holm's correction, with a familywise error rate of 5 %."""
+    """Return which differences are significant after Holm's correction, with a familywise error rate of 5%."""
     claimed = dict.fromkeys(differences, False)
     known = sorted((key for key in differences if not math.isnan(differences[key].p)), key=lambda k: differences[k].p)
     for rank, key in enumerate(known):

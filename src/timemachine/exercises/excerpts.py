@@ -38,8 +38,8 @@ def findings(jobs: list[Job]) -> Findings:
         + [["all", "", *(f"{estimate(perplexity(of_seeds).mean for of_seeds in found.values())}"
                          for found in (book, other)), f"{compare(*means):+.3f}"]] * bool(gains),
         notes=[
-            "In the rows of an excerpt ± is half of the 95 % interval over its seeds. In the last row it is over "
-            "excerpts, after averaging over seeds. Differences are paired.",
+            "In the rows of an excerpt ± is the half-width of the 95% interval over its seeds. In the last row it is "
+            "over excerpts, after averaging over seeds. Differences are paired.",
             f"Standard deviation of the perplexity with {BOOK} time steps: {within:.2f} between seeds on the same "
             f"excerpt, {between:.2f} between excerpts.",
         ],

@@ -42,8 +42,8 @@ def findings(jobs: list[Job]) -> Findings:
         ],
         figures={"curves": _curves(names, groups)},
         notes=[
-            "Mean over the seeds of the completed runs ± half of its 95 % interval by Student's t. A repeated seed "
-            "counts once. summary.csv has all numbers of each run."
+            "Mean over the seeds of the completed runs ± the half-width of its 95% interval by Student's t. A repeated "
+            "seed counts once. summary.csv has all numbers of each run."
         ],
     )
 

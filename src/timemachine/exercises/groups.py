@@ -75,8 +75,8 @@ def span(values: Iterable[float], form: str = ".3g") -> str:
 
 
 def percent(ratio: float, digits: int = 0) -> str:
-    """Return how far a ratio is from 1, such as "11 % lower"."""
-    return f"{100 * abs(ratio - 1):.{digits}f} % {'lower' if ratio < 1 else 'higher'}"
+    """Return how far a ratio is from 1, such as "11% lower"."""
+    return f"{100 * abs(ratio - 1):.{digits}f}% {'lower' if ratio < 1 else 'higher'}"
 
 
 Key = TypeVar("Key", bound=Hashable)

@@ -122,7 +122,7 @@ def findings(jobs: list[Job]) -> Findings:
         ],
         notes=[
             f"Reach: the distance in {it}s at which replacing a {it} by another one, drawn from the text, "
-            "changes the next probabilities by a total variation of 1 %. It is interpolated between the measured "
+            "changes the next probabilities by a total variation of 1%. It is interpolated between the measured "
             f"distances, linearly in the logarithm of the change. Changes are measured on the last {it}s of the "
             "text, which no run was trained on, read as one stream. Each excerpt is a rotation of the text with a "
             "different seed. Intervals are over excerpts; texts and numbers of updates are compared at equal excerpts, "
@@ -130,7 +130,7 @@ def findings(jobs: list[Job]) -> Findings:
             markdown(["change", f"reach, {it}s", "verdict"], [[of, *two] for of, two in cells.items()]),
             f"{'Perplexity and bits per byte' if reads_tokens(jobs) else 'Perplexity'} of the same {it}s, read as one "
             f"stream, and in brackets how many {it}s suffice: if each run reads this number of {it}s from a zero "
-            f"state, its perplexity is at most 1 % higher (measured: {', '.join(map(str, DISTANCES))}):",
+            f"state, its perplexity is at most 1% higher (measured: {', '.join(map(str, DISTANCES))}):",
             markdown(
                 ["time steps", *reaches],
                 [
@@ -149,12 +149,12 @@ def findings(jobs: list[Job]) -> Findings:
 
 
 def _training(job: Job) -> str:
-    text = "90 % of the text" if job.settings[TEXT] is None else f"{job.settings[TEXT]:,} {unit([job])}s"
+    text = "90% of the text" if job.settings[TEXT] is None else f"{job.settings[TEXT]:,} {unit([job])}s"
     return f"{text}, {job.settings[UPDATES]:,} updates"
 
 
 def reach(job: Job) -> float:
-    """Return how far back a character changes the next probabilities by 1 %: from 1 to 64."""
+    """Return how far back a character changes the next probabilities by 1%: from 1 to 64."""
     changes = [float(job.probes["history"]["tv"][str(steps_back)]) for steps_back in DISTANCES]
     most = np.maximum.accumulate(changes[::-1])[::-1]  # at this distance or farther back
     return float(np.interp(-math.log(NOTICED), -np.log(np.maximum(most, 1e-18)), DISTANCES))
@@ -177,7 +177,7 @@ def _perplexity(jobs: list[Job]) -> str:
 
 
 def _enough(jobs: list[Job]) -> int:
-    """Return after how many characters from a zero state all runs are within 1 % of reading everything."""
+    """Return after how many characters from a zero state all runs are within 1% of reading everything."""
     found = [job.probes["history"]["perplexity"] for job in jobs]
     enough = (k for k in DISTANCES if all(of[str(k)] <= NEAR * of["all"] for of in found))
     return next(enough, DISTANCES[-1])
@@ -215,7 +215,7 @@ def _answer(jobs: list[Job], measured: list[Job], reaches: Reaches, is_clear: bo
     most = "at most " if len(reaches) > 1 else ""
     return (
         f"In principle all, in practice few: a model that reads only the last {_enough(book)} {unit(jobs)}s predicts "
-        f"within 1 % as well as one that reads everything. A larger `num_steps` {effect} the reach: "
+        f"within 1% as well as one that reads everything. A larger `num_steps` {effect} the reach: "
         f"{windows[-1] // windows[0]} times as many steps by {most}{100 * longer:.0f} %{doubt}."
     )
 
@@ -232,10 +232,10 @@ def _figure(measured: list[Job]) -> Picture:
             influence.plot(DISTANCES[:9], blocks(ours).mean(1)[:9], label=f"window of {window}", **style)
             context.plot(DISTANCES[:9], [_relative(ours, k) for k in DISTANCES[:9]], **style)
         influence.axhline(NOTICED, color="grey", linewidth=1)
-        influence.text(24, NOTICED, "1 %: the reach", ha="right", va="bottom", fontsize="small", color="dimgrey")
+        influence.text(24, NOTICED, "1%: the reach", ha="right", va="bottom", fontsize="small", color="dimgrey")
         influence.set(title=_training(group[0]))
         influence.yaxis.set_major_formatter(
-            lambda change, _: f"{np.format_float_positional(100 * change, precision=8, trim='-')} %"
+            lambda change, _: f"{np.format_float_positional(100 * change, precision=8, trim='-')}%"
         )
         context.set(xlabel=f"{unit(group)}s back, or read from a zero state", ylim=(0.98, 1.3))
         context.axhline(NEAR, color="grey", linewidth=1)

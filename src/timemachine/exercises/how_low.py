@@ -54,8 +54,8 @@ PAIRS: dict[str, list[tuple[str, str]]] = {  # name of a table -> pairs of reade
     "adapting": [("model_adapting", "mixture_adapting"), ("models_adapting", "mixture_adapting")],
 }
 PARTS = {
-    ("novel", "val"): "next 5 % (validation)",
-    ("novel", "test"): "last 5 %",
+    ("novel", "val"): "next 5% (validation)",
+    ("novel", "test"): "last 5%",
     ("book", "val"): "the book's split, validation",
     ("book", "test"): "the book's split, rest of the novel",
 }
@@ -241,7 +241,7 @@ def findings(jobs: list[Job]) -> Findings:
     recipes = _recipes(jobs)
     path = recipes.get((DEFAULT, None)) or next(iter(recipes.values()), [])
     changes = [_changes(recipe, before) for recipe, before in zip(path, path[:1] + path, strict=False)]
-    steps = ["the book's run, on 90 % of the novel", *map(_step, changes[1:])][: len(path)]
+    steps = ["the book's run, on 90% of the novel", *map(_step, changes[1:])][: len(path)]
     lowered = _bracketed({row: compare(_val(path[row - 1]), _val(path[row])) for row in range(1, len(path))}, ".2f")
     pairs = [pair for of_table in PAIRS.values() for pair in of_table]
     differences = _bracketed({(key, pair): it.nats(*pair) for key, it in readings.items() for pair in pairs}, "+.3f")
@@ -257,14 +257,14 @@ def findings(jobs: list[Job]) -> Findings:
 
     return Findings(
         answer=_answer(jobs, path, readings.get(f"{DEFAULT}/novel/test")),
-        setting="One recurrent layer with a linear output layer, trained on the first 90 % of the novel. The first row "
+        setting="One recurrent layer with a linear output layer, trained on the first 90% of the novel. The first row "
         "is the book's run, and each row adds one step to the row before (`conf/recipe/low_*.yaml`; the last row is "
         "`recipe=novel`). A step may change several settings, because the learning rate, the initial weights and the "
-        "number of epochs were adjusted with it. The steps were chosen on the next 5 % of the novel. On the book's "
+        "number of epochs were adjusted with it. The steps were chosen on the next 5% of the novel. On the book's "
         "split other settings were used (`recipe=book_split`: 512 units, 100 times as much generated text, 2 epochs). "
         "The amount of generated text and the number of epochs were chosen on the last 1,000 of its training "
         "characters. The other novels were not used for any choice.",
-        columns=["step", "training text", "next 5 %", "lower by"],
+        columns=["step", "training text", "next 5%", "lower by"],
         rows=[
             [steps[row], f"{estimate(job.probes['reading']['train']['model'] for job in recipe)}",
              f"{estimate(_val(recipe).values())}", lowered.get(row, "")]
@@ -273,17 +273,17 @@ def findings(jobs: list[Job]) -> Findings:
         figures={"path": _path_figure(path, steps, readings)} | ({"knows": _knows_figure(kinds)} if kinds else {}),
         arrays={name: sum_SK.astype(np.float32) for name, sum_SK in arrays.items()},
         notes=[
-            "Stream perplexity; ± is half of a 95 % interval, over seeds in the table above and over blocks of text in "
-            "the tables below, where it does not contain the variation between seeds. The gain of a step depends on "
-            "the steps before it: one that fits the training text better helps only once another prevents overfitting. "
-            "Differences in brackets are not significant after Holm's correction, for which the steps are one family "
-            "and all differences in the tables below another.",
+            "Stream perplexity; ± is the half-width of a 95% interval, over seeds in the table above and over blocks "
+            "of text in the tables below, where it does not contain the variation between seeds. The gain of a step "
+            "depends on the steps before it: one that fits the training text better helps only once another prevents "
+            "overfitting. Differences in brackets are not significant after Holm's correction, for which the steps are "
+            "one family and all differences in the tables below another.",
             "**Settings** changed by each step:",
             markdown(["step", "settings"], [[*row] for row in zip(steps, map(_listed, changes), strict=True)]),
             "**One model** compared with others trained on the same characters. Its teacher, the mixture with "
             "networks, generated most of its training text. Differences are paired, in nats per character. The order "
             "of the n-grams is the best one on the scored text itself. Earlier rounds of this project read the novel's "
-            "last 5 % and made choices on its next 5 %; both are part of the rest in the book's split.",
+            "last 5% and made choices on its next 5%; both are part of the rest in the book's split.",
             table("fixed", ["kneser_ney", "networks", "mixture", "teacher", "model"]),
             "**Ensembles** of all seeds' models, and of their teachers:",
             table("ensembles", ["teachers", "models"]),
@@ -334,7 +334,7 @@ def _answer(jobs: list[Job], path: list[Recipe], last: Reading | None) -> str:
     return (
         f"Trained on most of the novel and {path[-1][0].settings['training.teacher']:g} times as much text generated "
         f"from it by n-grams and networks, one recurrent layer has a perplexity of "
-        f"{last.perplexity('model').mean:.2f} on the last 5 %, the n-grams {last.perplexity('mixture').mean:.2f}."
+        f"{last.perplexity('model').mean:.2f} on the last 5%, the n-grams {last.perplexity('mixture').mean:.2f}."
     )
 
 
@@ -354,7 +354,7 @@ def _path_figure(path: list[Recipe], steps: list[str], readings: dict[str, Readi
         axes.legend(loc="lower right")
     axes.set_yticks(range(len(path)), [textwrap.fill(step, 36) for step in steps])
     axes.invert_yaxis()
-    axes.set_xlabel("perplexity of the novel's next 5 % (validation)")
+    axes.set_xlabel("perplexity of the novel's next 5% (validation)")
     plain_numbers(axes.xaxis, [3.5, 4, 5, 6, 7])
     return figure, "Stream perplexity of validation text after each step. Points: seeds; numbers: means."
 
@@ -373,5 +373,5 @@ def _knows_figure(kinds: list[Reading]) -> Picture:
     figure.legend(loc="outside upper center", ncols=2)
     return (
         figure,
-        "Characters of the novel's last 5 % by the distance to their word's previous occurrence; n: their number.",
+        "Characters of the novel's last 5% by the distance to their word's previous occurrence; n: their number.",
     )

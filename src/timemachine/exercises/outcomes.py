@@ -20,9 +20,9 @@ def definition(jobs: list[Job]) -> str:
     if reads_tokens(jobs):
         bits, ngrams = ", and bits per byte,", "unigrams, bigrams and trigrams"
     return (
-        f"Validation: window perplexity{bits} of the runs that learn, mean ± half of its 95 % interval. A run learns "
-        f"if its last validation perplexity is below the perplexity of the book's {ngrams}, which are counted in the "
-        "same training text and smoothed by Laplace's rule (`trigrams/val` in summary.csv)."
+        f"Validation: window perplexity{bits} of the runs that learn, mean ± the half-width of its 95% interval. A run "
+        f"learns if its last validation perplexity is below the perplexity of the book's {ngrams}, which are counted "
+        "in the same training text and smoothed by Laplace's rule (`trigrams/val` in summary.csv)."
     )
 
 
@@ -76,4 +76,4 @@ def draw_shares(axes: Axes, series: Mapping[str, list[Job]], by: str, connected_
         connected = [value for value in found if value > connected_from]
         axes.plot(connected, [found[value] for value in connected], color=colour)
     axes.set_ylabel("share of runs that learn")
-    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}%")

@@ -196,7 +196,7 @@ def findings(jobs: list[Job]) -> Findings:
     return Findings(
         answer=missing(jobs, {})
         or f"Greedy text loops in {sum(map(all, cycles))} of {len(found)} models. Of the words sampled from P, "
-        f"{estimate(values['P']['known_words']).mean:.0f} % are in the training text; a larger α gives more of them "
+        f"{estimate(values['P']['known_words']).mean:.0f}% are in the training text; a larger α gives more of them "
         f"and more repetition.\n\n{shown}",
         setting="The book's run, with a different excerpt of the text for each seed. "
         f"Each model generates {NUM_PREDS} characters after each of {len(PREFIXES)} prefixes, "
@@ -205,7 +205,7 @@ def findings(jobs: list[Job]) -> Findings:
         columns=columns,
         rows=[[name, *(f"{estimate(ours):.2f}" for ours in of_name.values())] for name, of_name in values.items()],
         notes=[
-            "Means with 95 % intervals, over models. Repeated 8-grams: 1 − distinct / all, per text. Log-likelihood: "
+            "Means with 95% intervals, over models. Repeated 8-grams: 1 − distinct / all, per text. Log-likelihood: "
             "under the model's P (α = 1) for all texts.",
             f"**Greedy text** of {LOOP_SEARCH:,} characters, in float64. `difference`: the largest difference between "
             "the last state and the state one period earlier. `margin`: the smallest lead, in nats, of a character "
@@ -243,6 +243,6 @@ def _figure(values: dict[str, dict[str, list[float]]]) -> Picture:
         points_by_seed(axes, labels, {"": [values[name][what] for name in names]})
         real = estimate(values[REAL][what]).mean
         axes.axhline(real, color=COLOURS[1])
-        axes.annotate(f"{REAL} {real:.2g} %", (-0.4, real), (0, 3), textcoords="offset points", color=COLOURS[1])
+        axes.annotate(f"{REAL} {real:.2g}%", (-0.4, real), (0, 3), textcoords="offset points", color=COLOURS[1])
         axes.set(title=MEASURES[what][0], xlabel="drawn from $P^α$, or greedy", ylim=(-3, 103))
     return figure, "Generated text and real text. Circles: models; bars: means."

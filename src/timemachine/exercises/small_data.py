@@ -14,7 +14,7 @@ def findings(jobs: list[Job]) -> Findings:
     return Findings(
         answer=_answer(jobs, runs),
         setting="Perplexities are window perplexities, as in the book. Each excerpt is a rotation of the text with "
-        "different training and validation parts and a different seed; the tokens are learnt from the whole text.",
+        "different training and validation parts and a different seed; the tokens are learned from the whole text.",
         columns=[
             *("excerpt", "parameters", "per training token", "best epoch", "validation, best", "validation, last"),
             *("training, last", "bits per byte, best", "bits per byte, last"),

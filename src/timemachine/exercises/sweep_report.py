@@ -53,8 +53,8 @@ def write_report(folder: Path, exercise: str, jobs: list[Job]) -> None:
     own = folder / "text.md"
     parts = [f"# {title}", escaped(answer), *pictures[:1]]
     parts += [own.read_text(encoding="utf-8").strip() if own.is_file() else ""]
-    parts += ["## What was run", escaped(findings.setting), escaped(_grid(jobs)), escaped(_effort(jobs))]
-    parts += ["## Evidence", markdown(findings.columns, findings.rows), *findings.notes, *pictures[1:]]
+    parts += ["## Setup", escaped(findings.setting), escaped(_grid(jobs)), escaped(_effort(jobs))]
+    parts += ["## Results", markdown(findings.columns, findings.rows), *findings.notes, *pictures[1:]]
     write_whole(folder / "report.md", ("\n\n".join(filter(None, parts)) + "\n").encode())
     if exercise != "none":
         print_table(title, findings.columns, findings.rows)

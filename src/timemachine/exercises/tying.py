@@ -34,7 +34,7 @@ def findings(jobs: list[Job]) -> Findings:
         answer=_answer(jobs, groups, scores),
         setting="σ is the initial standard deviation of the embedding's entries; 0.0884 is 1/√128. A tied model "
         "divides its input embeddings by σ, so that they have variance 1 as in the untied model. Each excerpt is a "
-        "rotation of the text with a different held-out part and a different seed; the tokens are learnt from the "
+        "rotation of the text with a different held-out part and a different seed; the tokens are learned from the "
         "whole text. The text is read as one stream. A run whose last validation perplexity is above the number of "
         "tokens counts as diverged.",
         columns=["output weights", "rate", "parameters", "diverged", *Scores.columns(), "rest vs. untied, bits", ""],
@@ -61,7 +61,7 @@ def _answer(jobs: list[Job], groups: dict[Way, list[Job]], scores: dict[Way, Sco
     of_best, of_untied = (estimate(scores[way].perplexity["test"].values()).mean for way in (best, UNTIED))
     scaled = ", whose embedding also has another scale" if best.sigma != UNTIED.sigma else ""
     return (
-        f"It saves {100 * (every - tied) / every:.0f} % of the parameters. After {epochs_of_tokens(groups[best])} the "
+        f"It saves {100 * (every - tied) / every:.0f}% of the parameters. After {epochs_of_tokens(groups[best])} the "
         f"perplexity of the rest of the text is {percent(of_best / of_untied)} with the best tied model{scaled}."
     )
 

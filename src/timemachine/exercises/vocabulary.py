@@ -19,7 +19,7 @@ def findings(jobs: list[Job]) -> Findings:
         answer=_answer(jobs, found),
         setting="128 hidden units, an embedding of 64, AdamW, batches of 32 windows of 32 tokens. All models read the "
         "training text eight times, with fewer updates if tokens are longer. The text is read as one stream. Each "
-        "excerpt is a rotation of the text with a different held-out part, a different seed and a tokenizer learnt "
+        "excerpt is a rotation of the text with a different held-out part, a different seed and a tokenizer learned "
         "from its training text. A row shows the learning rate with the lowest mean bits per byte on validation. This "
         "novel has only ASCII characters, so with 256 tokens every token is one character.",
         columns=["tokens", "bytes per token", "parameters", "rate", *Scores.columns(), VERSUS, ""],

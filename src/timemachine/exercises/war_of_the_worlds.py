@@ -14,7 +14,7 @@ from timemachine.texts import CATALOGUE
 TITLE_OF_TOKENS = "Next edition, exercise 9: How well does a model of The War of the Worlds predict The Time Machine?"
 NGRAM = "witten_bell"
 EASIER, HARDER = "easier", "harder"
-WHOLE = ", and the same network on 90 % of the novel, with a different 90 % for each excerpt"
+WHOLE = ", and the same network on 90% of the novel, with a different 90% for each excerpt"
 ALIKE = 1.05  # largest ratio of the bits of two books that a model predicts about equally well
 
 Training = tuple[str, int]  # training text, number of training characters

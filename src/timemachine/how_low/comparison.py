@@ -27,7 +27,7 @@ from timemachine.perplexity import num_bytes
 from timemachine.run.console import print_table, print_text
 from timemachine.vocab import Vocab
 
-PPMD_ORDER = 6  # of 2 to 16, best on the novel's next 5 % and on the last 1,000 of the book's training targets
+PPMD_ORDER = 6  # of 2 to 16, best on the novel's next 5% and on the last 1,000 of the book's training targets
 PPMD_MEMORY = 1 << 24  # bytes, 7-Zip's default
 PPMD = f"PPMd, order {PPMD_ORDER}, adapting"
 MODEL, MIXTURE = "the model", "mixture of n-grams"
@@ -53,7 +53,7 @@ def compare(
 ) -> Iterator[Comparison]:
     """Compare the models on each held-out part of each text. `own`: the text that they are trained on.
 
-    The mixture of n-grams learns the training characters first, 90 % of the novel in 10 seconds. It adapts to each part
+    The mixture of n-grams learns the training characters first, 90% of the novel in 10 seconds. It adapts to each part
     from that state. Raises SettingError if `own` is not the run's text. The vocabulary has at most 256 symbols.
     """
     if own.sha256 != summary["corpus"]["sha256"]:

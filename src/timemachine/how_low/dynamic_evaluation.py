@@ -1,6 +1,6 @@
 """Dynamic evaluation with a kNN cache: a model that keeps learning from the text that it reads.
 
-Each character is predicted before it is learnt, so no prediction uses its own target. Since the model adapts, compare
+Each character is predicted before it is learned, so no prediction uses its own target. Since the model adapts, compare
 it with other adapting models, such as PPM.
 
 Dynamic evaluation: Krause, Kahembwe, Murray and Renals, "Dynamic evaluation of neural sequence models", 2018. Their
@@ -9,7 +9,7 @@ help here, and neither did other rates for the input or output weights, steps af
 earlier text. Cache: Grave, Joulin and Usunier, "Improving neural language models with a continuous cache", 2017, but
 with states of length 1, and a memory that starts with the training text, as in Khandelwal et al., "Generalization
 through memorization: nearest neighbor language models", 2020; keys from the states of several characters did not help.
-The constants were chosen on the novel's next 5 % and, with a model of the first half of the book's training characters,
+The constants were chosen on the novel's next 5% and, with a model of the first half of the book's training characters,
 on the second half.
 
 N characters, L of them in a block or segment, M in the cache, V vocabulary, H hidden units, K distributions.
@@ -51,7 +51,7 @@ def adaptive_nll(model: RNNLMScratch | Ensemble, tokens_N: Tensor, known: range,
     these characters. The prediction is a normalised product of powers of three distributions. The first is the model's.
     The second is over the characters that followed the cached states h', weighted by exp(25 cos(h, h')); these states
     are from the model before adaptation. The third uses only the stream's last 8,192 characters. The last two are
-    smoothed with 0.2 of the first. The exponents, from 0 to 1, are learnt as well.
+    smoothed with 0.2 of the first. The exponents, from 0 to 1, are learned as well.
 
     `known`: characters that the cache contains from the start: the training text, or none if another text is read. The
     cache holds the last 262,144 characters of `known` and the stream. The models of an ensemble adapt independently.

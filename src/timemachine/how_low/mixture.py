@@ -13,7 +13,7 @@ of letters of the word so far.
 
 The orders: Chen and Goodman, "An empirical study of smoothing techniques for language modeling", 1999. Mixing by online
 descent, for bits: Mahoney, "Adaptive weighing of context models for lossless data compression", 2005.
-The constants were chosen on the novel's next 5 % and on the last 1,000 of the book's training characters.
+The constants were chosen on the novel's next 5% and on the last 1,000 of the book's training characters.
 """
 
 import numpy as np

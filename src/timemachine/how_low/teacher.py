@@ -2,14 +2,14 @@
 
 The teacher is the mixture of n-grams, alone or with networks.
 
-A network overfits a small text long before it has learnt everything in it that helps to predict new text. The mixture,
+A network overfits a small text long before it has learned everything in it that helps to predict new text. The mixture,
 trained on the same characters, generates many more in their style, together with the distribution that each character
 was drawn from: soft targets, in contexts that the text lacks (knowledge distillation: Hinton, Vinyals and Dean, 2015;
 on text that the teacher generates: Kim and Rush, "Sequence-level knowledge distillation", 2016).
 
 Networks alone predict new text far worse than the mixture, since they have overfitted the training text. But their
 errors differ from the mixture's and from each other's, so the mean of both is better than the mixture (on the novel's
-next 5 %: networks of 256 units 4.15, an ensemble of three 3.62, the mixture 3.39, all of them 3.35).
+next 5%: networks of 256 units 4.15, an ensemble of three 3.62, the mixture 3.39, all of them 3.35).
 
 N characters, B streams of L characters, T time steps of the networks, S symbols of the mixture, V vocabulary.
 """
@@ -36,7 +36,7 @@ from timemachine.vocab import Vocab
 
 MAX_STREAMS = 400  # texts generated in parallel
 MIN_LENGTH = 1000  # characters per stream, if enough are requested
-NETWORKS_SHARE = 0.25  # of a character's probability; 0.2 to 0.4 are equal on the novel's next 5 %
+NETWORKS_SHARE = 0.25  # of a character's probability; 0.2 to 0.4 are equal on the novel's next 5%
 
 # The networks are trained as by `recipe=low_4_input_rate model.activation=relu`.
 TRAINING = Training(optimizer=Optimizer.adamw, schedule=Schedule.cosine, warm_up=0.05, carry_state=True)

@@ -18,7 +18,7 @@ function toBytes(text) {
 }
 
 class BytePairs {
-  /** `tokens`: in the order in which they were learnt, but for <unk>. */
+  /** `tokens`: in the order in which they were learned, but for <unk>. */
   constructor(tokens, unk) {
     this.tokens = tokens;
     this.bytes = new Map(tokens.map((token) => [token, toBytes(token)]));
@@ -35,7 +35,7 @@ class BytePairs {
     });
   }
 
-  /** Return the tokens of a word: the pair that was learnt first is joined first. */
+  /** Return the tokens of a word: the pair that was learned first is joined first. */
   split(word) {
     const parts = Array.from(toBytes(word));
     for (;;) {

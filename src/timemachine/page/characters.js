@@ -5,7 +5,7 @@ const SIGNS = { " ": "␣", "\n": "↵", "\t": "⇥" };
 const find = (id) => document.getElementById(id);
 const quoted = (t) => `“${shown(reading.tokens[t])}”`;
 const counted = (number) => `${number} ${noun}${number === 1 ? "" : "s"}`;
-const percent = (p) => (p < 5e-6 ? "< 0.001 %" : `${(100 * p).toFixed(p < 0.001 ? 3 : 1)} %`);
+const percent = (p) => (p < 5e-6 ? "< 0.001%" : `${(100 * p).toFixed(p < 0.001 ? 3 : 1)}%`);
 
 function create(name, textContent = "", className = "") {
   return Object.assign(document.createElement(name), { textContent, className });
