@@ -36,7 +36,7 @@ def main(settings: Train, run: Record) -> None:
     from timemachine.run.trainer import build_trainer, errors_in_one_line, open_loggers
 
     seed_everything(settings.seed, verbose=False)
-    by_autograd = settings.model.backward is Backward.autograd
+    by_autograd = settings.model.backward is Backward.autograd  # the book's class itself, for a debugger
     make_model: Callable[..., RNNLMScratch] = RNNLMScratch if by_autograd else FusedRNNLM
     make_loader = None
     if settings.training != Training():
@@ -56,9 +56,9 @@ def main(settings: Train, run: Record) -> None:
             print_text(lost)
         if settings.training.teacher:
             print("teacher       learns and generates text before the first epoch", flush=True)
-    measured = probes.load(settings.probes) if settings.probes else {}
+    probe_modules = probes.load(settings.probes) if settings.probes else {}
     with open_loggers(settings, run) as configured:
-        others = [probe.callback() for probe in measured.values() if hasattr(probe, "callback")]
+        others = [probe.callback() for probe in probe_modules.values() if hasattr(probe, "callback")]
         if run.role.sweep is None and run.role.writes:
             others.append(EpochWeights(run.folder))
         trainer = build_trainer(settings, run, configured, others)
@@ -68,7 +68,7 @@ def main(settings: Train, run: Record) -> None:
                 trainer.test(model, data, verbose=False)
         if run.role.writes:
             model.eval()
-            run.update(probes={name: probe.measure(model, data) for name, probe in measured.items()})
+            run.update(probes={name: probe.measure(model, data) for name, probe in probe_modules.items()})
         finish(run, model, data, partial(write_page, run, model, data) if run.role.sweep is None else None)
 
 

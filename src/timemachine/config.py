@@ -1,6 +1,7 @@
 """Schema of the settings: the meaning and bounds of each, and the rules that span several.
 
-The values are in `conf/`. `cli.schema` registers these dataclasses with Hydra; the lesson checks arguments with them.
+The values are in `conf/`. `cli.schema` registers these dataclasses with Hydra; `RNNLMScratch` and `TimeMachine` check
+their arguments with them.
 """
 
 import re
@@ -16,7 +17,7 @@ from timemachine.errors import SettingError
 
 REPOSITORY = Path(__file__).parents[2]
 MISSING = "???"  # Hydra's mark of a required setting
-RUN = "outputs/…"  # an example
+EXAMPLE_RUN = "outputs/…"
 PREFIX = "it has"  # to continue, as in the book
 
 Activation = Enum("Activation", ["tanh", "relu"])
@@ -133,7 +134,7 @@ def from_dict(kind: type[Settings], values: Any, prefix: str = "") -> Settings:
     for name, value in values.items():
         if name not in types:
             near = get_close_matches(name, types, 1, cutoff=0)[0]
-            raise SettingError(f"{prefix}{name}={format_value(value)}: unknown setting; use for example {prefix}{near}")
+            raise SettingError(f"{prefix}{name}={format_value(value)}: unknown setting; did you mean {prefix}{near}?")
         if is_dataclass(types[name]):
             built[name] = from_dict(types[name], value, f"{prefix}{name}.")  # type: ignore[arg-type]
         elif _fits(value, types[name]):
@@ -165,9 +166,9 @@ def _types(entry: Field[Any]) -> tuple[Any, ...]:
 
 @dataclass(slots=True, kw_only=True)
 class Model:
-    """The network and its step size."""
+    """The network, its initial weights and its learning rates."""
 
-    cell: str = setting("rnn", "recurrent cell: rnn, gru, lstm, deep_rnn, or another name in CELLS")
+    cell: str = setting("rnn", "recurrent cell: rnn, gru, lstm, deep_rnn, or your own (extending.md)")
     hiddens: int = setting(32, "number of hidden units", 1, MAX_HIDDENS)
     layers: int = setting(2, "layers of deep_rnn; other cells have one", 1, 16)
     sigma: float = setting(0.01, "standard deviation of the initial weights", 0, 10)  # above 1, worse than guessing
@@ -188,7 +189,7 @@ class Model:
         if self.tie_weights:
             fits = self.input is Input.embedding and self.embedding_dim == self.hiddens and self.embedding_sigma > 0
             rule = "needs an embedding as wide as model.hiddens and a positive model.embedding_sigma"
-            instead = f"true model.input=embedding model.embedding_dim={self.hiddens}"
+            instead = f"true model.input=embedding model.embedding_dim={self.hiddens} model.embedding_sigma=1"
             require(fits, "model.tie_weights", True, rule, instead)
 
 
@@ -201,15 +202,15 @@ OF_ANY_CELL = {
 
 @dataclass(slots=True, kw_only=True)
 class Data:
-    """The text and its windows. `num_train` and `num_val` both null: 90/5/5% of the characters."""
+    """The text and its windows. `num_train` and `num_val` both null: 90/5/5% of the tokens."""
 
-    corpus: Any = setting("time_machine", "book of the catalogue, sample, text, folder of texts, or a list of these")
+    corpus: Any = setting("time_machine", "book of the catalogue, sample, path of a text or folder, or a list of them")
     search_dirs: list[str] = setting(["../shared/corpora"], "folders with books, relative to the repository")
     tokens: Tokens = setting(Tokens.letters, "letters: a to z and space; characters: all; bpe: byte-pair encoding")
     vocab_size: int = setting(1024, "number of tokens with data.tokens=bpe", 256, 65_535)
-    learn_on: LearnOn = setting(LearnOn.text, "text that bpe learns its tokens from: all, or the training part")
+    learn_on: LearnOn = setting(LearnOn.text, "what bpe learns its tokens from: the whole text, or its training part")
     min_count: int = setting(1, "read characters with fewer occurrences in the text as <unk>", 1, MAX_COUNT)
-    batch_size: int = setting(1024, "windows per step, over all devices", 1, MAX_COUNT)
+    batch_size: int = setting(1024, "windows per batch, over all devices", 1, MAX_COUNT)
     num_steps: int = setting(32, "tokens per window (characters in the book)", 1, MAX_COUNT)
     num_train: int | None = setting(10_000, "training windows; null: 90% of the tokens", 1, MAX_COUNT)
     num_val: int | None = setting(5_000, "validation windows; null: 5% of the tokens", 1, MAX_COUNT)
@@ -308,7 +309,7 @@ class Trainer:
         check(self, "trainer.")
         require(self.accelerator != "mps", "trainer.accelerator", "mps", "Apple's GPU has no float64 for sums", "cpu")
         is_forked = re.search(r"_(fork|spawn|notebook)", self.strategy) is not None
-        rule = "not supported, since it copies this process, with its open files"
+        rule = "not supported, since it starts processes from inside this one"
         require(not is_forked, "trainer.strategy", self.strategy, rule, "ddp")
         require(self.val_check_interval != 0, "trainer.val_check_interval", 0, "must be positive", 1.0)
         for what in ("epochs", "steps"):
@@ -323,7 +324,7 @@ class Train:
 
     seed: int = setting(0, "seed of the initial weights and of the order of the windows", *SEED)
     resume: str | None = setting(None, "folder of an interrupted run or sweep to resume, or latest")
-    init_from: str | None = setting(None, "run to initialize the weights from; valid values as for run= of generate.py")
+    init_from: str | None = setting(None, "run whose weights are the initial ones, as run= of generate.py")
     probes: list[str] = setting([], "measurements of the trained model", example=["stream"])
     model: Model = field(default_factory=Model)
     data: Data = field(default_factory=Data)
@@ -346,7 +347,8 @@ class Train:
             value, rule = getattr(trainer, name), "saves no checkpoint, which a resumed run needs"
             require(self.resume is None or not value, f"trainer.{name}", value, rule, "false")
         if re.fullmatch(r"(16|bf16)(-mixed)?", str(trainer.precision)):
-            fits, rule = self.model.backward in (Backward.auto, Backward.autograd), "does not support mixed precision"
+            fits = self.model.backward in (Backward.auto, Backward.autograd)
+            rule = f"does not support trainer.precision={trainer.precision}"
             require(fits, "model.backward", self.model.backward, rule, "autograd")
 
 
@@ -362,7 +364,9 @@ class EvaluateData:
 class Evaluate:
     """The settings of evaluate.py, which prints the perplexity of a trained model on any text."""
 
-    run: Any = setting(MISSING, "a run's folder, checkpoint or export, or latest; a list is an ensemble", example=RUN)
+    run: Any = setting(
+        MISSING, "a run's folder, checkpoint or export, or latest; a list is an ensemble", example=EXAMPLE_RUN
+    )
     baselines: bool = setting(False, "compare with n-grams, their mixture and PPMd: 26 s for the novel")
     adapt: float | None = setting(None, "learning rate of dynamic evaluation, with kNN cache", *POSITIVE, example=0.012)
     data: EvaluateData = field(default_factory=EvaluateData)
@@ -372,7 +376,7 @@ class Evaluate:
         check(self)
         for name in self.logger.keys() - {"wandb"}:
             raise SettingError(f"logger={name}: not supported by evaluate.py; use logger=wandb")
-        require(bool(self.runs), "run", self.run, "must name a run", RUN)
+        require(bool(self.runs), "run", self.run, "must name a run", EXAMPLE_RUN)
         require(self.data.corpus != [], "data.corpus", [], "must name a text", "time_machine")
 
     @property
@@ -385,7 +389,7 @@ class Evaluate:
 class Generate:
     """The settings of generate.py, which continues a text with a trained model: greedily, or sampling from P^alpha."""
 
-    run: str = setting(MISSING, "a run's folder, checkpoint or export, or latest", example=RUN)
+    run: str = setting(MISSING, "a run's folder, checkpoint or export, or latest", example=EXAMPLE_RUN)
     prefix: str = setting(PREFIX, "text to continue, normalised as for the run; may be empty", example=f"'{PREFIX}'")
     num_preds: int = setting(20, "number of characters, or bpe tokens, to add", 0, 1_000_000)
     alpha: float | None = setting(None, "null: greedy; a number: sample from P^alpha", *POSITIVE, example=1)
@@ -397,12 +401,12 @@ class Generate:
     min_p: float | None = setting(
         None, "sample from characters at least p times as probable as the likeliest", 0, 1, example=0.1
     )
-    num_samples: int = setting(1, "number of continuations; with line breaks, separated by a blank line", 1, 10_000)
+    num_samples: int = setting(1, "number of continuations", 1, 10_000)
     seed: int = setting(0, "seed of the samples", *SEED)
 
     def __post_init__(self) -> None:
         check(self)
-        fits, rule = None in (self.alpha, self.temperature), f"equals 1/alpha, so it conflicts with alpha={self.alpha}"
+        fits, rule = None in (self.alpha, self.temperature), f"is 1/alpha, and alpha={self.alpha} is set"
         require(fits, "temperature", self.temperature, rule, "0.8 without alpha")
         rule = f"exceeds {MAX_CHARACTERS:,} characters in total with num_samples={self.num_samples}"
         require(self.num_preds * self.num_samples <= MAX_CHARACTERS, "num_preds", self.num_preds, rule, 20)

@@ -44,7 +44,7 @@ def test_load_run_and_export(sample: Corpus, capsys: pytest.CaptureFixture[str])
     assert call_program("generate.py", "run=alone").stdout == continuation
     assert write_page("run=alone").is_file()
     for name in ("metrics.csv", "summary.json", "epochs.safetensors"):
-        with pytest.raises(SettingError, match=f"^run=run/{name}: is not a run's folder, checkpoint or export; "):
+        with pytest.raises(SettingError, match=f"^run=run/{name}: is not a run's folder, checkpoint or export"):
             timemachine.load_run(f"run/{name}")
     capsys.readouterr()
     Path("text.txt").write_text("another text " * 99)

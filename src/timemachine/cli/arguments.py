@@ -41,7 +41,7 @@ def checked_arguments(typed: list[str], schema: type) -> list[str]:
 
 
 def _parsed(typed: list[str], schema: type) -> Namespace:
-    """Return Hydra's flags and the `overrides`, in any order. Raise SettingError for an unknown flag."""
+    """Return Hydra's flags and the `overrides`, typed in any order. Raise SettingError for an unknown flag."""
 
     def refuse(message: str) -> NoReturn:  # argparse would print its usage as well
         raise SettingError(f"{message}; --hydra-help lists the flags")
@@ -51,7 +51,7 @@ def _parsed(typed: list[str], schema: type) -> Namespace:
     parsed, unknown = parser.parse_known_intermixed_args(typed)
     if unknown:
         name = unknown[0].lstrip("-").partition("=")[0]
-        raise SettingError(f"{unknown[0]}: flag not found; {nearest_setting(name, schema)}")
+        raise SettingError(f"{unknown[0]}: unknown flag; {nearest_setting(name, schema)}")
     return parsed
 
 
@@ -70,7 +70,7 @@ def hydra_override(argument: str, schema: type) -> str:
     if below and name not in groups() and re.match(r"[^{$]", value):  # a mapping is valid
         kind = type(yaml.safe_load(value))
         near = next((leaf for leaf in below if type(known[leaf].default) is kind), below[0])
-        raise SettingError(f"{argument}: {name} has several settings; use for example {near}={value}")
+        raise SettingError(f"{argument}: {name} has several settings; did you mean {near}={value}?")
     if argument == f"~{name}" and name in known and name not in groups():  # OmegaConf cannot delete a dataclass's field
         setting = known[name]
         no_default = setting.default is dataclasses.MISSING
@@ -85,7 +85,7 @@ def _value_for_hydra(name: str, value: str, argument: str) -> str | None:
 
         if 0 < int(value) <= len(BY_NUMBER):
             return BY_NUMBER[int(value) - 1]
-    if name in groups() and re.fullmatch(r"[-\d.]+|true|false", value):  # or Hydra's error is a traceback
+    if name in groups() and re.fullmatch(r"[-\d.]+|true|false", value):  # otherwise Hydra fails with a traceback
         return f"'{value}'"
     if name == "prefix":  # a setting of generate.py that accepts any text
         return quoted(value)
@@ -100,13 +100,18 @@ def _value_for_hydra(name: str, value: str, argument: str) -> str | None:
     return None
 
 
+def name_of(override: str) -> str:
+    """Return the name in an override, such as `model.lr` of `+model.lr=1`."""
+    return override.lstrip("+~").partition("=")[0]
+
+
 def nearest_setting(name: str, schema: type) -> str:
     """Return advice for an unknown name: the most similar settings and groups, or --help all."""
     names = [leaf for leaf, _ in leaves(schema)] + (groups() if schema is Train else [])
     by_last_part = {known.rpartition(".")[2]: known for known in names}
     near = get_close_matches(name, names, 1, 0.75)
     near += [by_last_part[part] for part in get_close_matches(name.rpartition(".")[2], by_last_part, 2, 0.75)]
-    return f"use for example {' or '.join(dict.fromkeys(near))}" if near else "--help all lists the settings"
+    return f"did you mean {' or '.join(dict.fromkeys(near))}?" if near else "--help all lists the settings"
 
 
 def quoted(value: str) -> str:

@@ -47,7 +47,7 @@ GROUPS = {
     "data": "the text and its windows",
     "callbacks": "Lightning's callbacks, [a,b] for several, or callbacks.NAME._target_=CLASS",
     "logger": "where metrics go besides the CSV files, [a,b] for several, or logger.NAME._target_=CLASS",
-    "recipe": "training beyond the book's; low_* are the steps to novel",
+    "recipe": "training beyond the book's; recipe=low_* are the steps towards recipe=novel",
     "exercise": "an exercise of the book, by its name or number",
     "scale": "an exercise in full, or in seconds",
 }
@@ -58,7 +58,7 @@ SWEEPS = {
     "hydra.run.dir=FOLDER": "where a run leaves its files; hydra.sweep.dir: a sweep",
 }
 FLAGS = {
-    "--cfg job": "the settings as YAML, other arguments included",
+    "--cfg job": "the settings as YAML, with the other arguments applied",
     "--info": "the files that these settings come from",
     "--hydra-help": "Hydra's other flags",
 }
@@ -114,7 +114,7 @@ def described(setting: Field[Any]) -> str:
     values = re.sub("^(one of|a (whole )?number( from|,)) ", "", allowed(setting))
     if setting.name == "probes":
         values = ", ".join(PROBES)
-    elif setting.metadata.get("most") in (MAX_COUNT, MAX_FLOAT32, SEED[1]):  # the bound of a type, which says nothing
+    elif setting.metadata.get("most") in (MAX_COUNT, MAX_FLOAT32, SEED[1]):  # bounds of types tell the user nothing
         values = ""
     meaning = str(setting.metadata["meaning"])
     return f"{meaning} ({values})" if values else meaning

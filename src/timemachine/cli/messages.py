@@ -18,7 +18,7 @@ from omegaconf.errors import (
     OmegaConfBaseException,
 )
 
-from timemachine.cli.arguments import nearest_setting
+from timemachine.cli.arguments import name_of, nearest_setting
 from timemachine.cli.schema import choices, leaves
 from timemachine.config import example
 from timemachine.errors import UserError, one_line
@@ -59,7 +59,7 @@ def exit_with(error: Exception, schema: type) -> NoReturn:
         message = f"{setting}={_folder}: {error.filename or _folder}: {error.strerror}; {instead}"
     elif isinstance(error, BrokenExecutor):  # joblib has lost a worker and ended the others
         print_how_to_resume()
-        message = "a process of the sweep was killed"
+        message = "a worker process was killed, perhaps for lack of memory; use fewer workers: hydra.launcher.n_jobs=1"
     elif not isinstance(error, UserError | yaml.YAMLError):
         raise error
     sys.exit(f"error: {one_line(message)}" if is_first_process() else 1)
@@ -83,12 +83,12 @@ def _about_hydra(error: Exception, schema: type) -> str:
     name = str(getattr(cause, "full_key", None) or "")
     argument, known = _typed(name), dict(leaves(schema))
     if isinstance(cause, MissingMandatoryValue) and name in known:
-        return f"{argument}: missing value; use for example {name}={example(known[name])}"
+        return f"{argument}: missing value, such as {name}={example(known[name])}"
     place = re.match(r"In '(.+?/.+?)': ", str(error))  # a configuration file of the user
     if isinstance(cause, ConfigAttributeError | ConfigKeyError) and name not in known and not name.startswith("hydra."):
         where = f"{place[1]}.yaml: {name}" if place else argument
-        nearest = nearest_setting(name if place else argument.lstrip("+~").partition("=")[0], schema)
-        return f"{where}: setting not found; {nearest}"
+        nearest = nearest_setting(name if place else name_of(argument), schema)
+        return f"{where}: unknown setting; {nearest}"
     lines = str(error if name.startswith("hydra.") or not name else cause).splitlines()
     message = "\n".join(line for line in lines if not re.match(r"\s*(full_key|reference_type|object_type)\b", line))
     return f"{argument}: {message}" if argument and argument not in message else message
@@ -98,7 +98,7 @@ def _typed(name: str) -> str:
     """Return the argument that sets a setting or one below it; the name itself if a file sets it."""
     if not name:
         return ""
-    names = {argument.lstrip("+~").partition("=")[0]: argument for argument in sys.argv[1:]}
+    names = {name_of(argument): argument for argument in sys.argv[1:]}
     return names.get(name) or next((names[it] for it in names if it.startswith(f"{name}.")), name)
 
 
@@ -107,6 +107,6 @@ def no_such_choice(group: str, choice: str, known: list[str]) -> str:
     if choice in EXTRAS:
         return f"{group}={choice}: not installed; use pip install -e '.[{EXTRAS[choice]}]'"
     near = get_close_matches(choice, known, 1)
-    instead = f"use {group}={near[0]}, or another of" if near else "use one of"
+    instead = f"did you mean {group}={near[0]}? Choices:" if near else "use one of"
     own = f"; or {group}.NAME._target_=CLASS" if group in ("callbacks", "logger") else ""
     return f"{group}={choice}: not found; {instead} {', '.join(known)}{own}"

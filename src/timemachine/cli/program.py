@@ -1,4 +1,4 @@
-"""The main of each program: arguments -> Hydra's configuration -> checked settings -> a task, or one line of error."""
+"""The main of each program: arguments -> Hydra's configuration -> checked settings -> a task, or a one-line error."""
 
 import functools
 import os
@@ -79,9 +79,10 @@ def _main(schema: type, task: Callable[[DictConfig], Any]) -> None:
 
 
 def _train(cfg: DictConfig, task: Callable[[Train, Record], None]) -> float:
-    """Run the task with a record. Return the validation perplexity, or inf. Raise UserError if a run diverged."""
-    job = HydraConfig.get()
-    folder, typed, in_sweep = Path(job.runtime.output_dir), as_typed(job.overrides.task), job.mode == RunMode.MULTIRUN
+    """Run the task with a record. Return the objective. Raise UserError if a single run has diverged."""
+    hydra_cfg = HydraConfig.get()
+    folder, typed = Path(hydra_cfg.runtime.output_dir), as_typed(hydra_cfg.overrides.task)
+    in_sweep = hydra_cfg.mode == RunMode.MULTIRUN
     settings = _settings(cfg, folder, typed, in_sweep)
     if not in_sweep and is_first_process():  # a sweep has done so in `sweep.begin`
         interrupt_on_signals()
@@ -96,13 +97,15 @@ def _train(cfg: DictConfig, task: Callable[[Train, Record], None]) -> float:
             return objective(read_summary(folder))
         if settings["resume"] is None and is_first_process():  # Ray restarts a job whose process was killed
             remove_results(folder)
-        # A job of several processes: Lightning would start each with the command line of the whole sweep.
+        # A job that is or may be of several processes (devices=auto takes all GPUs): Lightning would start each of them
+        # with the command line of the whole sweep.
         if cfg.trainer.strategy != "auto" or cfg.trainer.num_nodes != 1 or cfg.trainer.devices not in (1, "1"):
             from timemachine.cli.sweep import run_as_program
 
             return run_as_program(folder, typed, settings["resume"] is not None)
-    with Record(folder, settings, _role(job, folder, in_sweep), typed, job.runtime.choices["exercise"]) as run:
-        _refuse_replaced_windows(job, cfg)
+    role, exercise = _role(hydra_cfg, folder, in_sweep), hydra_cfg.runtime.choices["exercise"]
+    with Record(folder, settings, role, typed, exercise) as run:
+        _refuse_replaced_windows(hydra_cfg, cfg)
         task(from_dict(Train, settings), run)
     if run.summary["status"] == "diverged" and run.role.prints:
         raise UserError(f"diverged: {run.summary['message']}")
@@ -121,23 +124,20 @@ def _settings(cfg: DictConfig, folder: Path, typed: list[str], in_sweep: bool) -
     return settings
 
 
-def _role(job: Any, folder: Path, in_sweep: bool) -> Role:
-    """Return the permissions of this process for the run in a folder. `job`: Hydra's own settings."""
-    sweep = Path(job.runtime.cwd, job.sweep.dir) if in_sweep else folder.parent if is_job() else None
-    return Role(
-        writes=is_first_process(),
-        prints=is_first_process() and sweep is None,
-        sweep=None if sweep is None else relative_path(sweep),
-    )
+def _role(hydra_cfg: Any, folder: Path, in_sweep: bool) -> Role:
+    """Return the permissions of this process for the run in a folder."""
+    sweep = None
+    if in_sweep:
+        sweep = relative_path(Path(hydra_cfg.runtime.cwd, hydra_cfg.sweep.dir))
+    elif is_job():
+        sweep = relative_path(folder.parent)
+    return Role(writes=is_first_process(), prints=is_first_process() and sweep is None, sweep=sweep)
 
 
-def _refuse_replaced_windows(hydra: Any, cfg: DictConfig) -> None:
-    """Raise SettingError if `data=book` or `full` is typed, but a recipe replaces its windows.
-
-    `hydra`: Hydra's own settings.
-    """
-    recipe = hydra.runtime.choices.get("recipe")
-    typed = dict(override.partition("=")[::2] for override in as_typed(hydra.overrides.task))
+def _refuse_replaced_windows(hydra_cfg: Any, cfg: DictConfig) -> None:
+    """Raise SettingError if `data=book` or `full` is typed, but a recipe replaces its windows."""
+    recipe = hydra_cfg.runtime.choices.get("recipe")
+    typed = dict(override.partition("=")[::2] for override in as_typed(hydra_cfg.overrides.task))
     if (data := typed.get("data")) not in ("book", "full") or recipe == "none" or "data.num_train" in typed:
         return
     if cfg.data.num_train != OmegaConf.load(CONF / "data" / f"{data}.yaml").num_train:
@@ -147,7 +147,7 @@ def _refuse_replaced_windows(hydra: Any, cfg: DictConfig) -> None:
 class Hooks(Callback):
     """Hydra's callback before and after a run or a sweep. It rejects a folder in use before Hydra writes to it.
 
-    Errors exit the program, since Hydra turns any other exception of a callback into a warning.
+    Errors raise SystemExit, since Hydra turns other exceptions of a callback into warnings.
     """
 
     jobs = 0  # number of jobs of a sweep; 0 for a single run

@@ -14,7 +14,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from timemachine.cli.arguments import MULTIRUN, quoted, unquoted_path
+from timemachine.cli.arguments import MULTIRUN, name_of, quoted, unquoted_path
 from timemachine.cli.schema import CONF
 from timemachine.errors import SettingError
 from timemachine.run.jobs import exercise_of, job_folders, read_job
@@ -28,7 +28,7 @@ PLACES = ("save_dir", "dirpath", "root_dir")  # Lightning's arguments for folder
 
 
 def arguments_to_resume(arguments: list[str]) -> list[str]:
-    """Return the arguments, and those that let Hydra use the folder that `resume=` names.
+    """Return the arguments, extended by those that make Hydra use the folder that `resume=` names.
 
     Raises SettingError for a folder that cannot be resumed, before anything is written to it.
     """
@@ -39,13 +39,14 @@ def arguments_to_resume(arguments: list[str]) -> list[str]:
     for argument in arguments:
         name, _, other = argument.partition("=")
         if name in ("hydra.run.dir", "hydra.sweep.dir") and unquoted_path(other) != folder:
-            raise SettingError(f"{argument}: resume={folder} continues in that folder; remove {argument}")
+            raise SettingError(f"{argument}: a resumed run stays in its folder, {folder}; remove {argument}")
     is_run = os.path.isfile(f"{folder}/summary.json")
     added = _arguments_of_run(folder, arguments) if is_run else _arguments_of_sweep(folder, arguments)
     for path in Path(folder).rglob("*"):
-        is_wandbs = "wandb" in path.parent.relative_to(folder).parts  # W&B replaces its own links
-        if path.is_symlink() and not is_wandbs and not path.resolve().is_relative_to(Path(folder).resolve()):
-            raise SettingError(f"resume={folder}: {path} is a link to a place outside the folder; replace it by a copy")
+        is_in_wandb_folder = "wandb" in path.parent.relative_to(folder).parts  # W&B replaces its own links
+        if path.is_symlink() and not is_in_wandb_folder and not path.resolve().is_relative_to(Path(folder).resolve()):
+            instead = "replace it with a copy of its target"
+            raise SettingError(f"resume={folder}: {path} is a link to a place outside the folder; {instead}")
     return list(dict.fromkeys([*arguments, *added]))  # without duplicates: DDP's processes start with the added ones
 
 
@@ -66,10 +67,10 @@ def _arguments_of_sweep(folder: str, arguments: list[str]) -> list[str]:
     if not (jobs or Path(folder, "multirun.yaml").exists()):
         raise SettingError(f"resume={folder}: no run or sweep found; use another folder, or remove resume={folder}")
     if exercise == "none" and not MULTIRUN & set(arguments):
-        raise SettingError(f"resume={folder}: is a sweep; add the command that started it, such as exercise=clipping")
+        raise SettingError(f"resume={folder}: is a sweep; repeat its whole command, such as -m model.hiddens=16,32")
     began = [job for job in map(read_job, jobs) if job.exercise]
     if began and (before := exercise_of(began)) != exercise:
-        raise SettingError(f"resume={folder}: is a sweep of exercise={before}, not {exercise}")
+        raise SettingError(f"resume={folder}: is a sweep of exercise={before}, not {exercise}; use exercise={before}")
     return [f"hydra.sweep.dir={quoted(folder)}"]
 
 
@@ -84,7 +85,7 @@ def settings_to_resume(composed: dict[str, Any], overrides: list[str]) -> dict[s
     summary = run_summary(folder, "resume")
     settings: dict[str, Any] = summary["settings"]
     settings["data"]["corpus"] = summary["corpus"]["source"]  # an absolute path
-    typed = [override.lstrip("+~").partition("=")[0] for override in overrides]
+    typed = [name_of(override) for override in overrides]
     _refuse_remote_entries(settings, folder, typed)
     for override, path in zip(overrides, typed, strict=True):
         *groups, name = path.split(".")
@@ -96,7 +97,7 @@ def settings_to_resume(composed: dict[str, Any], overrides: list[str]) -> dict[s
         for group in groups:
             source, target = source.get(group, {}), target.setdefault(group, {})
         if name not in source:
-            raise SettingError(f"{override}: only for a new run; remove it, or resume={folder}")
+            raise SettingError(f"{override}: can only be set for a new run; remove it, or resume={folder}")
         target[name] = source[name]
     return settings
 

@@ -29,7 +29,7 @@ Settings = TypeVar("Settings", Train, Evaluate, Generate)
 for _schema in (Train, Evaluate, Generate):
     ConfigStore.instance().store(name=f"{_schema.__name__.lower()}_schema", node=_schema)
 # For ${divide:20_000,${data.num_steps}} in an exercise, where one setting depends on another that the sweep varies.
-with warnings.catch_warnings():  # the newest OmegaConf has renamed the function
+with warnings.catch_warnings():  # newer versions of OmegaConf have renamed the function
     warnings.simplefilter("ignore", UserWarning)
     OmegaConf.register_new_resolver("divide", lambda number, by: int(number) // int(by), replace=True)
 

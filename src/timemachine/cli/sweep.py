@@ -60,8 +60,8 @@ def begin(config: DictConfig) -> int:
 def num_jobs(config: DictConfig) -> int:
     """Return the number of jobs of a sweep, after checking each typed value on its own.
 
-    Values that only break a rule together fail later, in their own job. Raises SettingError, or an error of Hydra's,
-    for an invalid value, and for several values of a setting that the exercise does not vary.
+    Values that break a rule only in combination fail later, in their own job. Raises SettingError, or an error of
+    Hydra's, for an invalid value, and for several values of a setting that the exercise does not vary.
     """
     sweeper, loader = config.hydra.sweeper, GlobalHydra.instance().config_loader()
     parser = OverridesParser.create(loader)

@@ -75,7 +75,7 @@ class Checkpoints(Checkpoint):
 
     Lightning leaves out the states of the random number generators, and whether a callback had stopped the run. It
     calls a `Checkpoint` after all other callbacks. Its own ModelCheckpoint is not used, because it deletes any path
-    that a checkpoint names; this class has the attributes of it that callbacks and loggers read.
+    that a checkpoint names; this class has the attributes of ModelCheckpoint that callbacks and loggers read.
     """
 
     monitor, save_top_k = "val/perplexity", 1
@@ -219,32 +219,12 @@ def checkpoint_to_resume(run: Record, model: RNNLMScratch, data: TimeMachine) ->
     Settings, text and checkpoint are checked before summary.json gets the new settings. Raises SettingError for a run
     that cannot be resumed with these settings.
     """
-    path, setting = run.folder / LAST, f"resume={relative_path(run.folder)}"
+    path = run.folder / LAST
     if not path.is_file():
-        # In a sweep, a job that saves no checkpoints starts again. A run that was killed between the row and the
-        # checkpoint of its first epoch has one row; rows of validations within an epoch have no clip_fraction.
-        starts_again = run.settings["trainer"]["enable_checkpointing"] is False and run.role.sweep is not None
-        if not starts_again and sum(bool(row["clip_fraction"]) for row in read(run.folder / "metrics.csv")) > 1:
-            raise SettingError(f"{setting}: {LAST} not found, although the run has trained")
-        if run.role.writes:
-            remove_results(run.folder)
-        run.update(settings=run.settings)
+        _start_again(run)
         return None
-    if not run.before:
-        raise SettingError(f"{setting}: summary.json is damaged, or missing next to {LAST}")
-    changed = _changed_settings(run)
-    try:
-        checkpoint, sha256 = read_checkpoint(path), run.before["corpus"]["sha256"]
-        model.load_state_dict(checkpoint["state_dict"])  # as Lightning will
-    except Exception as error:  # damaged bytes raise anything
-        raise SettingError(f"{setting}: {relative_path(path)} is damaged: {one_line(error, 100)}") from error
-    if sha256 != data.corpus.sha256:
-        raise SettingError(f"data.corpus={format_value(data.corpus.source)}: not the text that the run was trained on")
-    done, steps = checkpoint["epoch"] + 1, checkpoint["global_step"]
-    for name, has in (("epochs", done), ("steps", steps)):
-        asked = run.settings["trainer"][f"max_{name}"]
-        if asked is not None and 0 <= asked < has:
-            raise SettingError(f"trainer.max_{name}={asked}: the run has {has} {name} already; use {has} or more")
+    changed, checkpoint = _changed_settings(run), _resumable_checkpoint(run, model, data)
+    done = checkpoint["epoch"] + 1
     if run.role.writes and not checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]:
         cut = f"epoch {done} was cut short by trainer.max_steps, trainer.max_time or another limit"
         print(f"{cut}; the run continues with epoch {done + 1}, unlike an uninterrupted run", file=sys.stderr)
@@ -257,11 +237,45 @@ def checkpoint_to_resume(run: Record, model: RNNLMScratch, data: TimeMachine) ->
     return path
 
 
-def _changed_settings(run: Record) -> dict[str, dict[str, Any]]:
-    """Return each changed setting, with both values. Of callbacks only the classes count, and loggers do not.
+def _start_again(run: Record) -> None:
+    """Remove the results of a run without a checkpoint. Raise SettingError if it had saved one, which is lost."""
+    # In a sweep, a job that saves no checkpoints starts again. A run that was killed between the row and the checkpoint
+    # of its first epoch has one row; rows of validations within an epoch have no clip_fraction.
+    saves_none = run.settings["trainer"]["enable_checkpointing"] is False and run.role.sweep is not None
+    if not saves_none and sum(bool(row["clip_fraction"]) for row in read(run.folder / "metrics.csv")) > 1:
+        raise SettingError(f"resume={relative_path(run.folder)}: {LAST} not found, although the run has trained")
+    if run.role.writes:
+        remove_results(run.folder)
+    run.update(settings=run.settings)
 
-    Raises SettingError for a change that would make it another experiment.
+
+def _resumable_checkpoint(run: Record, model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
+    """Return the last checkpoint. Raise SettingError if it is damaged or does not fit the settings or the text."""
+    path = run.folder / LAST
+    try:
+        checkpoint, sha256 = read_checkpoint(path), run.before["corpus"]["sha256"]
+        model.load_state_dict(checkpoint["state_dict"])  # as Lightning will
+    except Exception as error:  # damaged bytes raise anything
+        rule = f"{relative_path(path)} is damaged: {one_line(error, 100)}"
+        raise SettingError(f"resume={relative_path(run.folder)}: {rule}") from error
+    if sha256 != data.corpus.sha256:
+        rule = "not the text that the run was trained on; for a new run on this text use init_from"
+        raise SettingError(f"data.corpus={format_value(data.corpus.source)}: {rule}={relative_path(run.folder)}")
+    for name, has in (("epochs", checkpoint["epoch"] + 1), ("steps", checkpoint["global_step"])):
+        asked = run.settings["trainer"][f"max_{name}"]
+        if asked is not None and 0 <= asked < has:
+            raise SettingError(f"trainer.max_{name}={asked}: the run has {has} {name} already; use {has} or more")
+    return checkpoint
+
+
+def _changed_settings(run: Record) -> dict[str, dict[str, Any]]:
+    """Return each changed setting, with both values. Only the classes of callbacks count; loggers are ignored.
+
+    Raises SettingError for a change that would make it another experiment, or if the settings are lost.
     """
+    if not run.before:
+        rule = f"summary.json is damaged, or missing next to {LAST}"
+        raise SettingError(f"resume={relative_path(run.folder)}: {rule}")
     before, now = flat(run.before["settings"]), flat(run.settings)
     changed = [name for name in now | before if before.get(name) != now.get(name)]
     for name in changed:

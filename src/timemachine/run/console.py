@@ -9,7 +9,7 @@ CELL_NAMES = {"rnn": "an RNN", "gru": "a GRU", "lstm": "an LSTM", "deep_rnn": "a
 
 
 def short(perplexity: float, decimals: int = 3) -> str:
-    """Return the perplexity with `decimals`, in scientific notation from a million on, or a dash for NaN."""
+    """Return the perplexity with `decimals`, a million or more in scientific notation, NaN as a dash."""
     if math.isnan(perplexity):
         return "–"
     return f"{perplexity:.{decimals}f}" if perplexity < 1e6 else f"{perplexity:.3g}"
@@ -22,7 +22,7 @@ def print_beginning(cell: str, hiddens: int, title: str) -> None:
 
 def print_size(parameters: int, vocabulary: int) -> None:
     """Print the size of the model, and the perplexity of guessing, which is the size of the vocabulary."""
-    print_text(f"It has {parameters:,} weights. Guessing has a perplexity of {vocabulary:,}.")
+    print_text(f"It has {parameters:,} parameters. Guessing has a perplexity of {vocabulary:,}.")
 
 
 def printable(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Write files atomically, whenever the program or the machine stops; print paths; recognise failed writes."""
+"""Write files atomically, even if the program or the machine stops; print paths; recognise failed writes."""
 
 import errno
 import io

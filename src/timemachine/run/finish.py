@@ -23,17 +23,7 @@ def finish(run: Record, model: RNNLMScratch, data: TimeMachine, write_page: Writ
     `write_page`: writes the page of the run; None for a job of a sweep.
     """
     run.update(metrics=final_numbers(run.folder))
-    metrics = run.summary["metrics"]
-    missing = [name for name in ("train/perplexity", "val/perplexity") if name not in metrics]
-    status, message = "completed", f"the last epoch has no {' and no '.join(missing)}" if missing else None
-    if metrics.get("val/perplexity", 0) > len(data.vocab):
-        status = "diverged"
-        sigma = "sigma_hh" if model.hparams.get("sigma_hh") else "sigma"
-        sigma = "embedding_sigma" if model.hparams.get("tie_weights") else sigma  # it scales the logits of tied weights
-        has_learnt = metrics.get("train/perplexity", math.inf) < len(data.vocab)
-        instead = "train for fewer epochs or on more text" if has_learnt else f"use a smaller model.lr or model.{sigma}"
-        guessing = f"worse than guessing among {len(data.vocab)}; {instead}"
-        message = f"ends with a validation perplexity of {metrics['val/perplexity']:.4g}, {guessing}"
+    status, message = _outcome(run.summary["metrics"], model.hparams)
     if run.role.writes:
         summary = run.summary | {"status": status, "message": message}
         export_model(run.folder / EXPORT, model, data.vocab, summary)
@@ -48,6 +38,24 @@ def finish(run: Record, model: RNNLMScratch, data: TimeMachine, write_page: Writ
             print(f'continuation  "{line}"')  # in quotes, since it may end in spaces
             print(*lines, f"folder        {link(run.folder)}", sep="\n")
     run.update(status=status, message=message)  # last, so that a run killed above is not `completed`
+
+
+def _outcome(metrics: dict[str, float], network: Any) -> tuple[str, str | None]:
+    """Return the status and the message of a run that trained to its end. `network`: the model's hyperparameters."""
+    guessing = network["vocab_size"]  # the perplexity of guessing
+    if metrics.get("val/perplexity", 0) > guessing:
+        if metrics.get("train/perplexity", math.inf) < guessing:
+            instead = "train for fewer epochs or on more text"
+        else:
+            sigma = "sigma_hh" if network.get("sigma_hh") else "sigma"
+            if network.get("tie_weights"):
+                sigma = "embedding_sigma"  # it scales the logits of tied weights
+            instead = f"use a smaller model.lr or model.{sigma}"
+        rule = f"worse than guessing among {guessing}; {instead}"
+        return "diverged", f"ends with a validation perplexity of {metrics['val/perplexity']:.4g}, {rule}"
+    if missing := [name for name in ("train/perplexity", "val/perplexity") if name not in metrics]:
+        return "completed", f"the last epoch has no {' and no '.join(missing)}"
+    return "completed", None
 
 
 def _draw_curves(folder: Path, summary: dict[str, Any]) -> list[str]:
@@ -88,7 +96,7 @@ def _draw_curves(folder: Path, summary: dict[str, Any]) -> list[str]:
 
 
 def _batches(model: RNNLMScratch) -> str:
-    """Return how many batches the run trained in its last epoch, or "" if it ended with the epoch."""
+    """Return how many batches the run trained on in its last epoch, or "" if it ended with the epoch."""
     done = model.trainer.fit_loop.epoch_loop.batch_progress.current.completed
     batches = model.trainer.num_training_batches
     return f", {done} of {batches} batches" if done < batches else ""
@@ -108,7 +116,7 @@ def _print(summary: dict[str, Any], batches: str) -> None:
     if metrics.get("num_steps_done"):
         acted = f"{metrics['clipped_steps']} of {metrics['num_steps_done']} steps"
         theta = trainer["gradient_clip_val"]
-        radius = f"trainer.gradient_clip_val={theta:g}" if theta else "no radius set"
+        radius = f"trainer.gradient_clip_val={theta:g}" if theta else "no clipping"
         rows.append(("clipping acted in", acted, f"{radius}, largest norm {metrics['largest_grad_norm']:.3g}"))
     if "chars_per_second" in metrics:
         rows.append(("characters a second", f"{metrics['chars_per_second']:,.0f}", "training, last epoch"))
@@ -117,7 +125,7 @@ def _print(summary: dict[str, Any], batches: str) -> None:
     rows.append(("text", f"{corpus['characters']:,} characters{tokens}", corpus["name"]))
     if corpus.get("unknown"):
         unknown, size = (f"{corpus[name]:,}" for name in ("unknown", "unknown_bytes"))
-        rare = f"with fewer occurrences than data.min_count: {size} bytes in UTF-8, counted as {unknown}"
+        rare = f"rarer than data.min_count; {size} bytes in UTF-8, counted as {unknown}"
         rows.append(("read as <unk>", f"{unknown} characters", rare))
     if corpus.get("left_out"):
         rows.append(("left out", f"{corpus['left_out']:,} bytes", "headers and footers of Project Gutenberg"))

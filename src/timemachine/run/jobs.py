@@ -30,12 +30,11 @@ class Job:
     exercise: str = ""  # "" if the job has no summary.json
     settings: dict[str, Any] = field(default_factory=dict)  # dotted name -> value
     metrics: dict[str, float] = field(default_factory=dict)
-    parameters: int | None = None  # numbers of the model
+    parameters: int | None = None  # number of weights
     seconds: float = math.nan
     started: str = ""
     probes: dict[str, Any] = field(default_factory=dict)  # name -> its measurements
     corpus: dict[str, Any] = field(default_factory=dict)  # of the text: its name, characters and symbols
-    wandb_group: str | None = None
 
     @property
     def has_ended(self) -> bool:
@@ -62,7 +61,7 @@ class Job:
 def load_jobs(folder: Path) -> list[Job]:
     """Return the jobs of a sweep, in the order of their numbers. Raises SettingError for a folder without a job."""
     if not (places := job_folders(folder)):
-        raise SettingError(f"{folder}: no run found; use a folder with runs, such as a sweep's or outputs/<date>")
+        raise SettingError(f"{folder}: no run found; use a folder with runs, such as that of a sweep or outputs/<date>")
     return [read_job(place, str(place.relative_to(folder))) for place in places]
 
 

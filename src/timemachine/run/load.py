@@ -61,5 +61,5 @@ class Run:
 
 
 def load_run(folder: str | Path) -> Run:
-    """Return the run of a folder, a checkpoint or a model.safetensors. Raises SettingError if it never trained."""
+    """Return the run of a folder, a checkpoint or a model.safetensors. Raises SettingError if it is not a run's."""
     return Run(str(folder))

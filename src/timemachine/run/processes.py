@@ -11,9 +11,10 @@ from types import FrameType
 
 
 def is_first_process() -> bool:
-    """Return whether this process writes and prints for a run, by the variables of torchrun, Lightning and srun.
+    """Return whether this process writes and prints for a run.
 
-    Lightning has the same test, but importing it takes seconds.
+    torchrun, Lightning and srun tell its rank in environment variables. Lightning has the same test, but importing it
+    takes seconds.
     """
     return not any(int(os.environ.get(rank, 0)) for rank in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
 

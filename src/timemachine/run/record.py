@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 from safetensors import safe_open
 
 from timemachine.config import REPOSITORY, Train, from_dict, to_dict
-from timemachine.errors import Diverged, SettingError, UserError
+from timemachine.errors import Diverged, SettingError, UserError, one_line
 from timemachine.run.files import cannot_write, relative_path, write_whole
 
 if TYPE_CHECKING:  # they import torch, which takes seconds
@@ -62,7 +62,7 @@ class Record:
     """Context manager that owns a run's summary.json from the run's start.
 
     The status is `running` until `update` sets it, or an exception does: to `diverged`, `failed` or `interrupted`.
-    Raises SettingError if another process trains in the folder.
+    Raises SettingError if another process is training in the folder.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Record:
             try:
                 self._lock.acquire()
             except Timeout as error:
-                rule = "another process trains in this folder; end it, or use hydra.run.dir=<another>"
+                rule = "another process is training in this folder; end it, or use hydra.run.dir=<another>"
                 raise SettingError(f"{relative_path(self.folder)}: {rule}") from error
         self.update(
             seed=self.settings["seed"],
@@ -222,7 +222,7 @@ def _checked(summary: Any) -> dict[str, Any]:
 
 
 def is_running(folder: Path) -> bool:
-    """Return whether a process trains in the folder. If none does and the status is `running`, it was killed."""
+    """Return whether a process is training in the folder. If none does and the status is `running`, it was killed."""
     if not (folder / LOCK).exists():
         return False
     try:
@@ -251,10 +251,10 @@ def run_summary(run: str, setting: str = "run") -> dict[str, Any]:
             raise ValueError("entries of corpus are missing")
         summary["settings"] = to_dict(from_dict(Train, summary["settings"]))  # checked against the schema
     except Exception as error:  # damaged bytes raise anything
-        rule = "is not a run's folder, checkpoint or export; use the folder that train.py printed at its end"
-        raise SettingError(f"{setting}={run}: {rule}") from error
+        rule = f"is not a run's folder, checkpoint or export, or is damaged: {one_line(error, 100)}"
+        raise SettingError(f"{setting}={run}: {rule}; use the folder that train.py printed at its end") from error
     if "corpus" not in summary:
-        raise SettingError(f"{setting}={run}: this run has not read its text yet, or ended before; use another run")
+        raise SettingError(f"{setting}={run}: this run has not read its text, or ended before it did; use another")
     return summary
 
 

@@ -25,7 +25,7 @@ RUN_METRICS = {"loss", "grad_norm", "grad_norm_clipped", "clip_fraction", "chars
 class Tables(Checkpoint):
     """Write steps.csv, one row per optimizer step, and metrics.csv, one row per epoch and per validation within it.
 
-    metrics.csv also has the metrics of `self.log`; of one that is logged at each step, the last value before the row.
+    metrics.csv also has the metrics of `self.log`; for a metric logged at each step, the last value before the row.
     The loss of a step is the mean over its batches (`accumulate_grad_batches`) and over processes. Losses and norms
     stay on the device until the epoch ends, since reading them would make each step wait for a GPU; then they are
     written and sent to the loggers.
@@ -42,12 +42,12 @@ class Tables(Checkpoint):
         self.print_every_n_epochs = print_every_n_epochs
         self._seen: dict[str, Tensor] = {}  # `trainer.logged_metrics` when it was last read
         self._resumed_at: int | None = None  # step of the checkpoint, until rows after it are dropped
-        # Of steps
+        # State of the steps in progress
         self._loss = torch.tensor(math.nan)  # of the batch in progress
         self._losses: list[Tensor] = []  # of the batches since the last step
         self._last_step = 0
         self._steps: list[tuple[int, Tensor]] = []  # step; loss and norms (3,)
-        # Of epochs
+        # State of the epoch in progress
         self._row: Row = {}  # the row in progress: after a validation, the epoch may end at the same step and add to it
         self._val = math.nan  # validation perplexity of the epoch
         self._rate: Row = {}  # learning rate of the last step

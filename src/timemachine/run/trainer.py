@@ -53,9 +53,9 @@ def build_trainer(
     chosen["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), WholeCheckpoints()]
     loggers, callbacks = _loggers_and_callbacks(settings, run, configured, others, draws_bar)
     if any(isinstance(callback, Tables) for callback in callbacks):
-        chosen["enable_checkpointing"] = True  # without it Lightning rejects a `Checkpoint`, which Tables is
+        chosen["enable_checkpointing"] = True  # otherwise Lightning rejects Tables, which is a `Checkpoint`
     try:
-        # Without loggers False, since None would let Lightning open a default logger.
+        # False if there are no loggers: with None, Lightning opens a default one.
         trainer = pl.Trainer(**chosen, logger=loggers or False, callbacks=callbacks, default_root_dir=run.folder)
     except Exception as error:  # Lightning raises many types, among them OverflowError and AttributeError
         typed = [override for override in run.overrides if override.lstrip("+").startswith("trainer")]
@@ -154,7 +154,7 @@ def _leave_process_group() -> None:
 def errors_in_one_line(trainer: pl.Trainer) -> Iterator[None]:
     """Raise UserError for a setting that Lightning rejects, and KeyboardInterrupt where Lightning raises SystemExit.
 
-    Before the first step the error is a SettingError, after which a resumed run keeps its previous summary. Other
+    Before the first step the error is a SettingError, for which a resumed run keeps its previous summary. Other
     exceptions are not changed.
     """
     try:

@@ -31,7 +31,7 @@ def build_classes(settings: Train, group: str, run: Record) -> Iterator[Any]:
     for name, entry in getattr(settings, group).items():
         key = f"{group}.{name}"
         if not isinstance(entry, Mapping) or "_target_" not in entry:
-            rule = f"expected a class and its arguments; use for example {key}._target_={EXAMPLES[group]}"
+            rule = f"expected a class and its arguments, such as {key}._target_={EXAMPLES[group]}"
             raise SettingError(f"{key}={format_value(entry)}: {rule}")
         typed = {argument: value for argument, value in entry.items() if argument != "_target_"}
         if _names_class([*typed.values()]):
@@ -62,7 +62,7 @@ def _class(group: str, setting: str, target: str) -> type:
             raise  # the user's module exists, but one of its imports does not
     if not (isinstance(found, type) and issubclass(found, kind)):
         rule = f"no {kind.__name__} with this name found in a module next to train.py or in PYTHONPATH"
-        raise SettingError(f"{setting}={target}: {rule}; use for example {setting}={EXAMPLES[group]}")
+        raise SettingError(f"{setting}={target}: {rule}; an example is {setting}={EXAMPLES[group]}")
     if issubclass(found, UNSUPPORTED):
         rule = "not supported, since it trains outside the run's epochs; use another class"
         raise SettingError(f"{setting}={target}: {rule}")
