@@ -1,4 +1,4 @@
-# make train          the book's experiment, one to two minutes
+# make train          the book's experiment, about two minutes
 # make test           the tests
 # make exercises      the book's ten exercises and excerpts, about two hours on two cores next to other work
 # make more-exercises those of the next edition and of the book's chapter 10, under three hours in the same way

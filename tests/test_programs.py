@@ -59,7 +59,7 @@ def test_output(short_run: Run) -> None:
     assert f" validation   {short_run.text('sample.txt').rstrip()}\n" in done.stdout  # after the last epoch
     beginning, size, *_ = done.stdout.splitlines()
     assert beginning.startswith("Training an RNN with 8 hidden units on ")
-    assert f"{28 * 8 + 8 * 8 + 8 + 8 * 28 + 28:,} weights" in size
+    assert f"{28 * 8 + 8 * 8 + 8 + 8 * 28 + 28:,} parameters" in size
     acted = sum(row["grad_norm"] > 0.15 for row in rows(short_run.folder / "steps.csv"))
     assert 0 < acted < 20 and re.search(rf"clipping acted in +{acted} of 20 steps", done.stdout)
     assert f'"{short_run.text("sample.txt")[:-1]}"\n' in done.stdout  # without the final line break

@@ -121,8 +121,8 @@ def book_in_a_line() -> str:
     jobs = table(REFERENCE / "book/summary.csv")
     train, val, rest = (estimate(job[f"{it}/perplexity"] for job in jobs).mean for it in ("train", "val", "test"))
     return (
-        f"After 100 epochs the training perplexity is {train:.1f}, the validation perplexity {val:.1f}, and {rest:.1f} "
-        "on the rest of the novel."
+        f"After 100 epochs the perplexity is {train:.1f} on the training text, {val:.1f} on the validation text and "
+        f"{rest:.1f} on the test text, which is the rest of the novel."
     )
 
 
@@ -141,8 +141,8 @@ def next_edition() -> str:
         for unit, form in (("perplexity", ".1f"), ("bits_per_byte", ".3f"))
     )
     return (
-        f"Over {len(jobs)} seeds the validation perplexity is {val} ({val_bits} bits per byte), and {rest} "
-        f"({rest_bits}) on the rest of the novel."
+        f"Over {len(jobs)} seeds the perplexity per token is {val} on the validation text and {rest} on the rest of the "
+        f"novel: {val_bits} and {rest_bits} bits per byte of windows that start from a zero state."
     )
 
 
