@@ -43,7 +43,7 @@ def test_books_begin_at_start(sample: Corpus, monkeypatch: pytest.MonkeyPatch, s
 
 
 def test_all_tokens_read_the_same_characters(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(books, "OF_TOKENS", range(4_000, 5_000))
+    monkeypatch.setattr(books, "TARGETS_FOR_TOKENS", range(4_000, 5_000))
     monkeypatch.setattr(books, "available_books", lambda folders, tokens: [])
     for vocab_size in (300, 600):
         data = TimeMachine(

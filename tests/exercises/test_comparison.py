@@ -38,7 +38,7 @@ def test_estimate_is_scipys_t_test(values: list[float]) -> None:
     found, trusted = estimate(values), stats.ttest_1samp(values, 0.0)
     low, high = trusted.confidence_interval(0.95)
     scale = max(map(abs, values))
-    ends = found.mean - found.half, found.mean + found.half
+    ends = found.mean - found.half_width, found.mean + found.half_width
     assert ends == pytest.approx((low, high), rel=1e-9, abs=1e-9 * scale)
     assert found.p == pytest.approx(trusted.pvalue, rel=1e-6, abs=1e-12)
 
@@ -56,7 +56,7 @@ def test_a_comparison_is_paired() -> None:
     shifted = {seed: value + 0.1 + 0.01 * seed for seed, value in one.items() if seed < 3}  # seeds differ far more
     found = compare(one, shifted)
     assert found.count == 3 and found.mean == pytest.approx(-0.11)
-    assert found.half == pytest.approx(4.3027 * 0.01 / math.sqrt(3), rel=1e-4)
+    assert found.half_width == pytest.approx(4.3027 * 0.01 / math.sqrt(3), rel=1e-4)
     assert compare({0: 1.0}, {1: 2.0}).count == 0
     assert compare({0: 1.0, 1: math.inf}, {0: 2.0, 1: 2.0}).count == 1
     assert compare(one, one).p == 1 and compare(one, {key: it + 1 for key, it in one.items()}).p == 0
@@ -78,7 +78,7 @@ def test_holm_bounds_false_claims() -> None:
 def test_runs_of_other_settings_are_refused() -> None:
     runs = [Job(name=str(n), settings={"seed": 3, "model.hiddens": 8 + n // 2}, metrics={"a": 1.0}) for n in range(3)]
     assert by_seed(runs[:2], lambda job: job.number("a")) == {3: 1.0}  # the same run twice
-    with pytest.raises(SettingError, match=r"^jobs 1 and 2: have other values of model\.hiddens, .*; type "):
+    with pytest.raises(SettingError, match=r"^jobs 1 and 2 differ in model\.hiddens, .*; use "):
         by_seed(runs, lambda job: job.number("a"))
 
 
@@ -109,12 +109,12 @@ def test_ngrams_against_slow_loop(sample: Corpus, order: int) -> None:
     assert trigrams.perplexity(data, order) == pytest.approx(math.exp(fmean(nll)))
 
 
-def test_the_bar_of_letters_and_tokens() -> None:
+def test_baseline_of_letters_and_tokens() -> None:
     """Letters are compared with trigrams, tokens with the best of three orders."""
     for tokens, orders in ((Tokens.letters, (3,)), (Tokens.bpe, (1, 2, 3))):
         data = TimeMachine(num_steps=8, num_train=500, num_val=300, tokens=tokens, corpus="sample")
-        bar = trigrams.measure(RNNLMScratch(len(data.vocab)), data)["val"]
-        assert bar == min(trigrams.perplexity(data, order) for order in orders)
+        baseline = trigrams.measure(RNNLMScratch(len(data.vocab)), data)["val"]
+        assert baseline == min(trigrams.perplexity(data, order) for order in orders)
 
 
 def test_every_run_has_a_longest_step() -> None:

@@ -25,18 +25,18 @@ LENGTH = 350  # three blocks of 100 characters and one of 50 in each part
 
 def left_by(sweep: Path, seed: int, model: dict[str, Any], of_model: float, **data: Any) -> None:
     """Leave the folder of a job whose negative log-likelihoods are centred on log(perplexity)."""
-    generator, readers = np.random.default_rng(int(of_model * 100) + seed), {"model": of_model}
+    generator, models = np.random.default_rng(int(of_model * 100) + seed), {"model": of_model}
     if is_end := "hiddens" in model:
-        readers |= {"model_adapting": of_model - 0.1, "kneser_ney": 4.0, "mixture": 3.5, "mixture_adapting": 3.2}
-        readers |= {"teacher": 3.4 + seed / 100, "networks": 3.9}
+        models |= {"model_adapting": of_model - 0.1, "kneser_ney": 4.0, "mixture": 3.5, "mixture_adapting": 3.2}
+        models |= {"teacher": 3.4 + seed / 100, "networks": 3.9}
     arrays: dict[str, Any] = {
         f"{part}/{name}": (math.log(perplexity) + generator.normal(0, 0.1, LENGTH)).astype(np.float32)
         for part in ("val", "test")[: 1 + is_end]
-        for name, perplexity in readers.items()
+        for name, perplexity in models.items()
     }
     for part in ("val", "test"):
         arrays |= {f"{part}/since": np.arange(LENGTH) % 4 * 600}
-    reading = {part: dict(readers) for part in ("val", "test")}
+    reading = {part: dict(models) for part in ("val", "test")}
     settings = {"seed": seed, "model": model, "data": {"corpus": "time_machine", "num_train": None} | data}
     settings["training"] = {"teacher": 10}
     folder = leave_job(sweep, settings, probes={"reading": reading | {"train": {"model": of_model - 1}}})
@@ -122,17 +122,17 @@ def probed(sample: Corpus, folder: Path, **trainer: Any) -> tuple[dict[str, Any]
 def test_probe_reads_targets_once(sample: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(teacher.NETWORK, "hiddens", 16)
     found, left, data, model = probed(sample, tmp_path)
-    readers = {"model", "model_adapting", "kneser_ney", "mixture", "mixture_adapting", "networks", "teacher"}
-    assert set(left) == {f"{part}/{name}" for part in ("val", "test") for name in (*readers, "since")}
+    models = {"model", "model_adapting", "kneser_ney", "mixture", "mixture_adapting", "networks", "teacher"}
+    assert set(left) == {f"{part}/{name}" for part in ("val", "test") for name in (*models, "since")}
     for part in ("val", "test"):
         targets = data.splits[part].targets
         assert found[part]["model"] == pytest.approx(stream_score(model, data.tokens_N, targets).perplexity)
         networks = teacher.networks_of(data, 1)
         assert networks and found[part]["networks"] == stream_score(networks, data.tokens_N, targets).perplexity
-        nlls = {reader: left[f"{part}/{reader}"].astype(float) for reader in readers}
-        for reader, nll_N in nlls.items():
+        nlls = {name: left[f"{part}/{name}"].astype(float) for name in models}
+        for name, nll_N in nlls.items():
             assert len(nll_N) == len(targets)
-            assert found[part][reader] == pytest.approx(math.exp(nll_N.mean()), rel=1e-5)
+            assert found[part][name] == pytest.approx(math.exp(nll_N.mean()), rel=1e-5)
         p_N = 0.75 * np.exp(-nlls["mixture"]) + 0.25 * np.exp(-nlls["networks"])
         assert nlls["teacher"] == pytest.approx(-np.log(p_N), abs=1e-5)
     found, left, *_ = probed(sample, tmp_path, limit_test_batches=0)  # steps of the path skip the test text

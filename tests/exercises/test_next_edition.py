@@ -42,9 +42,9 @@ def test_vocabularies_compare_in_bits(tmp_path: Path) -> None:
         assert float(difference.split()[0]) == pytest.approx(expected, abs=1e-3) and verdict == word
     rest = math.fsum(2 ** (3 * (2.1 + start / 4000)) for start in STARTS) / 3
     assert float(found.rows[2][6].split()[0]) == pytest.approx(rest, rel=0.01)
-    assert "missing" not in found.answer
+    assert "No answer" not in found.answer
     change_summary(tmp_path / "s/0", status="failed")
-    assert "missing" in vocabulary.findings(load_jobs(tmp_path / "s")).answer
+    assert "incomplete jobs: 0." in vocabulary.findings(load_jobs(tmp_path / "s")).answer
 
 
 def test_tied_and_untied(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ def test_report_without_a_finished_job(exercise: str, tmp_path: Path) -> None:
     settings = {"seed": 0, "model": {"lr": 1.0, "hiddens": 32, "input": "one_hot"}, "data": {"num_steps": 32}}
     leave_job(tmp_path / "s", settings, status="running")
     write_report(tmp_path / "s", exercise, load_jobs(tmp_path / "s"))
-    assert "runs are missing: 1 of 1 jobs did not complete (0)" in (tmp_path / "s/report.md").read_text()
+    assert "incomplete jobs: 0." in (tmp_path / "s/report.md").read_text()
 
 
 def test_report_program(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 Each book is scored on `TARGETS`, the characters after the book's training and validation parts, up to the length of the
 shortest book of the catalogue. Books are rotated by the run's `data.start`, so all models with the same start are
 scored on the same characters, and none on its training or validation text. The run's own text is scored on its test
-part, cut to the same number of characters. Models of byte-pair tokens read `OF_TOKENS` of every book.
+part, cut to the same number of characters. Models of byte-pair tokens read `TARGETS_FOR_TOKENS` of every book.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
 from timemachine.evaluation.scores import score
 from timemachine.exercises.comparison import excerpts
-from timemachine.exercises.groups import reads_tokens
+from timemachine.exercises.groups import completed, reads_tokens
 from timemachine.exercises.stream import scores
 from timemachine.how_low import LETTERS, witten_bell
 from timemachine.language_model import RNNLMScratch
@@ -29,7 +29,7 @@ from timemachine.texts import CATALOGUE
 from timemachine.vocab import Vocab
 
 TARGETS = range(15_032, 135_032)  # 10,000 + 5,000 windows of 32 characters, and 120,000 characters after them
-OF_TOKENS = range(155_000, 178_000)  # characters after 55,032 tokens of The Time Machine, up to its end
+TARGETS_FOR_TOKENS = range(155_000, 178_000)  # characters after 55,032 tokens of The Time Machine, up to its end
 ORDERS = range(1, 8)  # Witten-Bell orders; validation chooses one
 
 
@@ -64,9 +64,9 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
 
 
 def _tokens_of(book: Corpus, tokens_N: torch.Tensor, vocab: Vocab) -> list[int]:
-    """Return the first of the tokens that end in `OF_TOKENS` of a book, and the first after them."""
+    """Return the first of the tokens that end in `TARGETS_FOR_TOKENS` of a book, and the first after them."""
     ends_N = vocab.bytes_V[tokens_N.long()].cumsum(0)
-    borders = [len(book.characters[:place].encode()) for place in (OF_TOKENS.start, OF_TOKENS.stop)]
+    borders = [len(book.characters[:place].encode()) for place in (TARGETS_FOR_TOKENS.start, TARGETS_FOR_TOKENS.stop)]
     return list(torch.searchsorted(ends_N, torch.tensor(borders), right=True).tolist())
 
 
@@ -102,8 +102,8 @@ def _named(book: Corpus) -> dict[str, str]:
 def by_training(jobs: list[Job]) -> dict[tuple[str, int], list[Job]]:
     """Return the completed jobs that scored books, by training text and number of training characters."""
     groups: dict[tuple[str, int], list[Job]] = {}
-    for job in jobs:
-        if job.status == "completed" and (found := job.probes.get("books")):
+    for job in completed(jobs):
+        if found := job.probes.get("books"):
             groups.setdefault((found["trained_on"], found["train_characters"]), []).append(job)
     return dict(sorted(groups.items(), key=lambda item: item[0][1]))
 
@@ -116,15 +116,15 @@ def books_read(groups: Mapping[Any, list[Job]]) -> dict[str, tuple[str, str]]:
 
 def range_read(jobs: list[Job]) -> range:
     """Return the characters of each book that the models read, those of tokens or of letters."""
-    return OF_TOKENS if reads_tokens(jobs) else TARGETS
+    return TARGETS_FOR_TOKENS if reads_tokens(jobs) else TARGETS
 
 
-def bits_of(jobs: list[Job]) -> str:
-    """Return the unit of `bits`."""
+def bits_unit(jobs: list[Job]) -> str:
+    """Return the unit of the numbers that `bits` returns."""
     return f"bits per {'byte' if reads_tokens(jobs) else 'character'}"
 
 
-def explained(jobs: list[Job]) -> str:
+def scores_note(jobs: list[Job]) -> str:
     """Return the note on the scores of books."""
     if reads_tokens(jobs):
         return (
@@ -140,10 +140,11 @@ def explained(jobs: list[Job]) -> str:
 
 
 def bits(jobs: list[Job], book: str, model: str = "stream", name: str = "") -> dict[int, float]:
-    """Return a book's bits per character, or of tokens per byte, by training excerpt.
+    """Return a book's bits per character, or per byte if the runs read tokens, by training excerpt.
 
-    `model`: `stream` or `witten_bell`; {} if it has no scores. `name`: of another number, such as `perplexity`.
+    `model`: `stream` (the network) or `witten_bell` (the n-grams). The result is empty if this model has no scores.
+    `name`: the score to return instead of the bits, such as `perplexity`.
     """
     name = name or ("bits_per_byte" if reads_tokens(jobs) else "bits")
-    read = {start: job.probes["books"]["books"].get(book, {}) for start, job in excerpts(jobs).items()}
-    return {start: float(of_models[model][name]) for start, of_models in read.items() if model in of_models}
+    scores_of = {start: job.probes["books"]["books"].get(book, {}) for start, job in excerpts(jobs).items()}
+    return {start: float(found[model][name]) for start, found in scores_of.items() if model in found}

@@ -5,12 +5,13 @@ from typing import NamedTuple
 
 from timemachine.exercises import Findings, Picture
 from timemachine.exercises.comparison import PAIRED, Values, at_best_rate, by_part, compare, nats, perplexity, verdicts
-from timemachine.exercises.drawing import panels, points_by_seed
+from timemachine.exercises.drawing import panels, points_by_place
 from timemachine.exercises.groups import grouped, missing, percent, span
 from timemachine.exercises.stream import PARTS
+from timemachine.run.console import CELL_NAMES
 from timemachine.run.jobs import Job
 
-NAMES = {"rnn": "RNN", "gru": "GRU", "lstm": "LSTM", "deep_rnn": "deep RNN"}
+NAMES = {cell: name.partition(" ")[2] for cell, name in CELL_NAMES.items()}  # without the article
 PLAIN = "RNN"  # the baseline of all comparisons
 EQUAL = 1.25  # largest ratio of parameters between models of one size
 
@@ -29,7 +30,7 @@ def findings(jobs: list[Job]) -> Findings:
     chosen = {model: at_best_rate(group, nats) for model, group in _models(jobs).items()}
     found = {model: by_part(group, nats) for model, group in chosen.items() if group}
     plain = {model.size: of_parts["test"] for model, of_parts in found.items() if model.cell == PLAIN}
-    cells = verdicts({
+    verdict_of = verdicts({
         model: compare(of_parts["test"], plain[model.size])
         for model, of_parts in found.items()
         if model.cell != PLAIN and model.size in plain
@@ -49,7 +50,7 @@ def findings(jobs: list[Job]) -> Findings:
             [
                 *(f"{model.parameters:,}", model.cell, str(model.hiddens), f"{rates[model]:g}"),
                 *(str(len(of_parts["val"])), *(f"{perplexity(of_parts[part])}" for part in PARTS)),
-                *cells.get(model, ["", ""]),
+                *verdict_of.get(model, ["", ""]),
             ]
             for model, of_parts in found.items()
         ],
@@ -101,6 +102,6 @@ def _figure(found: dict[Model, Values]) -> Picture:
     }
     series = {cell: [perplexities.get((size, cell), []) for size in sizes]
               for cell in dict.fromkeys(model.cell for model in found)}  # fmt: skip
-    points_by_seed(axes, parameters, series)
+    points_by_place(axes, parameters, series)
     axes.set(xlabel="parameters", ylabel="perplexity of the rest of the text")
     return figure, "Each cell at the rate chosen on validation. Points: excerpts; bars: means."

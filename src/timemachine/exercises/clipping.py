@@ -13,13 +13,22 @@ from timemachine.exercises.groups import (
     markdown,
     missing,
     reads_tokens,
-    the_run,
+    run_description,
 )
-from timemachine.exercises.outcomes import by_radius, counted, definition, draw_shares, largest_norm, share, validation
+from timemachine.exercises.outcomes import (
+    LR,
+    THETA,
+    by_radius,
+    counted,
+    definition,
+    draw_shares,
+    largest_norm,
+    share,
+    validation,
+)
 from timemachine.run.jobs import Job
 
 TITLE_OF_TOKENS = "Next edition, exercise 3: What happens if you run the code without clipping the gradient?"
-LR, THETA = "model.lr", "trainer.gradient_clip_val"
 STEPS = (0.0, 1.0, 2.0, 2.5, 3.0, 3.5, 4.0, math.inf)  # bounds of the bins of longest steps
 STOPPED = " A run is stopped once its validation perplexity exceeds 1,000."
 STEPS_OF_TOKENS = (0.0, 4.0, 8.0, 16.0, 32.0, 64.0, math.inf)
@@ -31,9 +40,9 @@ def findings(jobs: list[Job]) -> Findings:
     has_rates = len(grouped(runs, LR)) > 1
     return Findings(
         answer=_answer(jobs, runs),
-        setting=f"{the_run(jobs)} at {'several learning rates' if has_rates else 'its learning rate'} η, without "
-        "clipping and with gradients clipped to a radius θ. Each seed has a different excerpt: the text is rotated, so "
-        f"the training text differs.{'' if reads_tokens(runs) else STOPPED}",
+        setting=f"{run_description(jobs)} at {'several learning rates' if has_rates else 'its learning rate'} η, "
+        "without clipping and with gradients clipped to a radius θ. Each seed has a different excerpt: the text is "
+        f"rotated, so the training text differs.{'' if reads_tokens(runs) else STOPPED}",
         columns=["", "η", "learn", "validation", "largest norm", "runs clipped"],
         rows=[
             [
@@ -76,21 +85,25 @@ def _bins(runs: list[Job]) -> dict[tuple[float, float], list[Job]]:
 
 
 def _answer(jobs: list[Job], runs: list[Job]) -> str:
-    runs = [job for group in by_radius(runs).values() for job in group]
+    """Return the answer for the book's rate, and for higher rates with the smallest radius."""
     groups = grouped(runs, THETA, lambda job: job.settings[LR] > book_rate(jobs))
-    slow = {theta: group for (theta, is_fast), group in groups.items() if not is_fast}
-    fast = {theta: group for (theta, is_fast), group in groups.items() if is_fast}
+    slow, fast = (
+        {theta: group for (theta, is_fast), group in groups.items() if is_fast == wanted} for wanted in (False, True)
+    )
     if line := missing(jobs, {f"run with {LR}={book_rate(jobs):g} and without clipping": slow.get(None)}):
         return line
     if None not in fast:
-        clipped = [f"; with a radius of {theta:g}, {counted(group)}" for theta, group in slow.items() if theta]
+        radii = sorted(filter(None, slow), reverse=True)
+        clipped = [f"; with a radius of {theta:g}, {counted(slow[theta])}" for theta in radii]
         when = f"after {epochs_of_tokens(jobs)}" if reads_tokens(jobs) else "at the book's rate"
-        return f"Without clipping {counted(slow[None])} runs beat the n-grams {when}{''.join(clipped)}."
-    nothing = "nothing: " if share(slow[None]) == 1 else ""
-    clipped = [f", {_diverged(group)} with a radius of {theta:g}" for theta, group in fast.items() if theta]
+        return f"Without clipping {counted(slow[None])} runs beat the book's n-grams {when}{''.join(clipped)}."
+    num_runs = len(slow[None])
+    learn = f"nothing: all {num_runs} runs learn" if share(slow[None]) == 1 else f"{counted(slow[None])} runs learn"
+    theta = min(filter(None, fast), default=None)
+    clipped = [f", {_diverged(fast[theta])} with a radius of {theta:g}"] if theta else []
     return (
-        f"At the book's rate {nothing}{counted(slow[None])} runs learn. At higher rates {_diverged(fast[None])} of the "
-        f"runs diverge without clipping{''.join(clipped)}."
+        f"At the book's rate {learn}; at higher rates {_diverged(fast[None])} diverge without "
+        f"clipping{''.join(clipped)}."
     )
 
 

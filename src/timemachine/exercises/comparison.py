@@ -28,12 +28,12 @@ PAIRED = "Differences are paired by excerpt. Holm's correction applies to the la
 class Estimate:
     """A mean, the half-width of its 95% interval, the p-value of a zero mean, and the number of values.
 
-    `half` and `p` are NaN for fewer than two values. A format specification, as in f"{estimate:+.3f}", applies to both
-    printed numbers.
+    `half_width` and `p` are NaN for fewer than two values. A format specification, as in f"{estimate:+.3f}", applies to
+    both printed numbers.
     """
 
     mean: float
-    half: float
+    half_width: float
     p: float
     count: int
 
@@ -43,7 +43,7 @@ class Estimate:
         form = form or ".2f"
         form = form if abs(self.mean) < 1e4 else ".1e"
         mean = f"{self.mean:{form.replace('+', '+z')}}"  # z: no -0.0
-        return mean if math.isnan(self.half) else f"{mean} ± {self.half:{form.lstrip('+')}}"
+        return mean if math.isnan(self.half_width) else f"{mean} ± {self.half_width:{form.lstrip('+')}}"
 
 
 def estimate(values: Iterable[float]) -> Estimate:
@@ -53,9 +53,9 @@ def estimate(values: Iterable[float]) -> Estimate:
     if count < 2 or not math.isfinite(mean):
         return Estimate(mean, math.nan, math.nan, count)
     error = statistics.stdev(found) / math.sqrt(count)
-    half = student_t(LEVEL, count - 1) * error
+    half_width = student_t(LEVEL, count - 1) * error
     p = p_value(abs(mean) / error, count - 1) if error else float(mean == 0)
-    return Estimate(mean, half, p, count)
+    return Estimate(mean, half_width, p, count)
 
 
 def perplexity(nats: Mapping[Any, float]) -> Estimate:
@@ -99,7 +99,7 @@ def compare(one: Mapping[Key, float], other: Mapping[Key, float]) -> Estimate:
 
 
 def against(base: Key, found: Mapping[Key, Mapping[int, float]]) -> dict[Key, Estimate]:
-    """Return the differences of all others to `base`; none if it is missing."""
+    """Return the differences of all others from `base`; none if it is missing."""
     return {key: compare(values, found[base]) for key, values in found.items() if key != base and base in found}
 
 
@@ -123,9 +123,9 @@ def verdicts(
     return {key: [f"{it:{form}}", words[key]] for key, it in differences.items()}
 
 
-def by_seed(jobs: Iterable[Job], number: Callable[[Job], float]) -> dict[int, float]:
-    """Return a number of each job by seed. Raise SettingError if two jobs with one seed differ in other settings."""
-    return {seed: number(job) for seed, job in unique(jobs, lambda job: int(job.settings.get("seed", 0))).items()}
+def by_seed(jobs: Iterable[Job], score_of: Callable[[Job], float]) -> dict[int, float]:
+    """Return each job's score by seed. Raise SettingError if two jobs with one seed differ in other settings."""
+    return {seed: score_of(job) for seed, job in unique(jobs, lambda job: int(job.settings.get("seed", 0))).items()}
 
 
 def excerpts(jobs: Iterable[Job]) -> dict[int, Job]:
@@ -133,13 +133,13 @@ def excerpts(jobs: Iterable[Job]) -> dict[int, Job]:
     return unique(jobs, lambda job: int(job.settings["data.start"]))
 
 
-Values = dict[str, dict[int, float]]  # part of the text -> `data.start` of the excerpt -> a number of its run
+Values = dict[str, dict[int, float]]  # part of the text -> `data.start` of the excerpt -> a score of its run
 
 
-def by_part(jobs: Iterable[Job], number: Callable[[Job, str], float]) -> Values:
-    """Return a number of each excerpt's run on each held-out part of the text."""
+def by_part(jobs: Iterable[Job], score_of: Callable[[Job, str], float]) -> Values:
+    """Return the score of each excerpt's run on each held-out part of the text."""
     runs = excerpts(jobs)
-    return {part: {start: number(job, part) for start, job in runs.items()} for part in PARTS}
+    return {part: {start: score_of(job, part) for start, job in runs.items()} for part in PARTS}
 
 
 def nats(job: Job, part: str) -> float:
@@ -152,13 +152,13 @@ def bits_per_byte(job: Job, part: str) -> float:
     return job.stream(part, "bits_per_byte")
 
 
-def at_best_rate(jobs: Iterable[Job], number: Callable[[Job, str], float]) -> list[Job]:
-    """Return the jobs of the learning rate whose number is lowest on validation, on average over excerpts.
+def at_best_rate(jobs: Iterable[Job], score_of: Callable[[Job, str], float]) -> list[Job]:
+    """Return the jobs of the learning rate whose score is lowest on validation, on average over excerpts.
 
     A rate counts only if all of its runs completed; the list is empty if those of no rate did.
     """
     rates = [group for group in grouped(jobs, "model.lr").values() if all(job.status == "completed" for job in group)]
-    return min(rates, key=lambda group: estimate(by_part(group, number)["val"].values()).mean, default=[])
+    return min(rates, key=lambda group: estimate(by_part(group, score_of)["val"].values()).mean, default=[])
 
 
 class Scores(NamedTuple):

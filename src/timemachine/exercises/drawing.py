@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -36,12 +37,10 @@ def panels(
 
 def ordered_colours(count: int) -> list[Any]:
     """Return colours for ordered values, from light to dark."""
-    from matplotlib import colormaps
-
     return [colormaps["viridis_r"](0.15 + 0.85 * place / max(count - 1, 1)) for place in range(count)]
 
 
-def lines(axes: Axes, series: Series, form: str = "", colours: Sequence[Any] = COLOURS, **style: Any) -> None:
+def lines(axes: Axes, series: Series, form: str = "", **style: Any) -> None:
     """Draw one line per label and write the label at its right end, with the last value if `form` is given.
 
     Skips values that are not finite. Set the scales of the axes first: label positions depend on them, and labels that
@@ -51,7 +50,7 @@ def lines(axes: Axes, series: Series, form: str = "", colours: Sequence[Any] = C
     for number, (label, points) in enumerate(series.items()):
         drawn = sorted((x, y) for x, y in points.items() if math.isfinite(y) and (y > 0 or axes.get_yscale() != "log"))
         if drawn:
-            colour = colours[number % len(colours)]
+            colour = COLOURS[number % len(COLOURS)]
             axes.plot(*zip(*drawn, strict=True), color=colour, **{"linewidth": 1.5} | style)
             ends.append((drawn[-1], f"{label}  {drawn[-1][1]:{form}}" if form else label, colour))
     axes.autoscale_view()
@@ -63,7 +62,7 @@ def lines(axes: Axes, series: Series, form: str = "", colours: Sequence[Any] = C
                       color=colour, fontsize="small", annotation_clip=False)  # fmt: skip
 
 
-def points_by_seed(axes: Axes, places: Sequence[str], series: Mapping[str, Sequence[Sequence[float]]]) -> None:
+def points_by_place(axes: Axes, places: Sequence[str], series: Mapping[str, Sequence[Sequence[float]]]) -> None:
     """Draw each series at the named places on the x axis: one point per value, and a bar at their mean.
 
     `series`: label -> values at each place. Several series get a legend.

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from timemachine.exercises import Findings, Picture
 from timemachine.exercises.comparison import Estimate, Values, by_part, compare, holm, nats, paired, perplexity
-from timemachine.exercises.drawing import panels, points_by_seed
-from timemachine.exercises.groups import grouped, missing, percent
+from timemachine.exercises.drawing import panels, points_by_place
+from timemachine.exercises.groups import completed, grouped, missing, percent
 from timemachine.exercises.stream import PARTS
 from timemachine.run.jobs import Job
 
@@ -16,33 +16,33 @@ SMALL_SIGMA = 0.01
 BOOK_RATE, MEAN = 1.0, 0.0  # MEAN as a size: the mean over the widths of the embeddings
 
 
-class Way(NamedTuple):
+class Variant(NamedTuple):
     """An input layer and its learning rate. `size`: the embedding's width, or the factor on the rate of W_xh."""
 
     lr: float
     kind: str
     size: float
 
-    def controls(self) -> "list[Way]":
+    def controls(self) -> "list[Variant]":
         """Return the book's one-hot inputs, and one-hot inputs that learn about as fast as this embedding."""
         variance = SMALL_SIGMA**2 if self.kind == SMALL else 1
-        return [Way(self.lr, ONE_HOT, 1), Way(self.lr, ONE_HOT, self.size * variance)]
+        return [Variant(self.lr, ONE_HOT, 1), Variant(self.lr, ONE_HOT, self.size * variance)]
 
 
-BOOK = Way(BOOK_RATE, ONE_HOT, 1)
-Nats = dict[Way, Values]  # nats per character
-Gains = dict[tuple[str, Way, Way], Estimate]  # (part of the text, way, control) -> way minus control
+BOOK = Variant(BOOK_RATE, ONE_HOT, 1)
+Nats = dict[Variant, Values]  # nats per character
+Gains = dict[tuple[str, Variant, Variant], Estimate]  # (part of the text, variant, control) -> variant minus control
 
 
 def findings(jobs: list[Job]) -> Findings:
     """Report the gains of embeddings, and of one-hot inputs that learn as fast."""
     found = _nats(jobs)
     gains: Gains = {
-        (part, way, other): compare(found[way][part], found[other][part])
+        (part, variant, other): compare(found[variant][part], found[other][part])
         for part in PARTS
-        for way in found
-        for other in way.controls()
-        if way != other and other in found
+        for variant in found
+        for other in variant.controls()
+        if variant != other and other in found
     }
     claimed = holm(gains)
     cells = {key: f"**{gain:+.3f}**" if claimed[key] else f"{gain:+.3f}" for key, gain in gains.items()}
@@ -56,10 +56,11 @@ def findings(jobs: list[Job]) -> Findings:
         columns=["rate", "input", "width or factor", "excerpts", *PARTS.values()]
         + [f"{name} vs. {other}" for other in ("one-hot", "one-hot as fast") for name in PARTS.values()],
         rows=[
-            [f"{way.lr:g}", way.kind, f"{way.size:g}" if way.size else "all, mean", str(len(of_parts["test"]))]
+            [f"{variant.lr:g}", variant.kind, f"{variant.size:g}" if variant.size else "all, mean"]
+            + [str(len(of_parts["test"]))]
             + [f"{perplexity(of_parts[part])}" for part in PARTS]
-            + [cells.get((part, way, other), "") for other in way.controls() for part in PARTS]
-            for way, of_parts in sorted(found.items())
+            + [cells.get((part, variant, other), "") for other in variant.controls() for part in PARTS]
+            for variant, of_parts in sorted(found.items())
         ],
         notes=["Differences are in nats per character, paired by excerpt. Bold: significant after Holm's correction."],
         figures={"inputs": _figure(found)},
@@ -67,18 +68,18 @@ def findings(jobs: list[Job]) -> Findings:
 
 
 def _nats(jobs: list[Job]) -> Nats:
-    """Return the nats of each way, and at the book's rate also the means over widths and over the matching factors."""
+    """Return the nats of each variant, and at the book's rate also the means over widths and over equal factors."""
     settings = [f"model.{it}" for it in ("lr", "input", "input_lr_factor", "embedding_dim", "embedding_sigma")]
     found: Nats = {}
-    completed = [job for job in jobs if job.status == "completed"]
-    for (lr, kind, factor, width, sigma), group in grouped(completed, *settings).items():
-        way = Way(lr, ONE_HOT, factor) if kind == "one_hot" else Way(lr, TABLE if sigma == 1 else SMALL, width)
-        found[way] = by_part(group, nats)
-    widths = [it.size for it in found if it[:2] == (BOOK_RATE, TABLE) and Way(BOOK_RATE, ONE_HOT, it.size) in found]
+    for (lr, kind, factor, width, sigma), group in grouped(completed(jobs), *settings).items():
+        of_embedding = Variant(lr, TABLE if sigma == 1 else SMALL, width)
+        variant = Variant(lr, ONE_HOT, factor) if kind == "one_hot" else of_embedding
+        found[variant] = by_part(group, nats)
+    widths = [it.size for it in found if it[:2] == (BOOK_RATE, TABLE) and Variant(BOOK_RATE, ONE_HOT, it.size) in found]
     for kind in (TABLE, ONE_HOT) if widths else ():
-        each = [found[Way(BOOK_RATE, kind, width)] for width in widths]
+        each = [found[Variant(BOOK_RATE, kind, width)] for width in widths]
         starts = set(each[0]["test"]).intersection(*(of_parts["test"] for of_parts in each))
-        found[Way(BOOK_RATE, kind, MEAN)] = {
+        found[Variant(BOOK_RATE, kind, MEAN)] = {
             part: {start: fmean(of_parts[part][start] for of_parts in each) for start in sorted(starts)}
             for part in PARTS
         }
@@ -86,13 +87,13 @@ def _nats(jobs: list[Job]) -> Nats:
 
 
 def _answer(jobs: list[Job], gains: Gains) -> str:
-    mean = Way(BOOK_RATE, TABLE, MEAN)
+    mean = Variant(BOOK_RATE, TABLE, MEAN)
     fast_inputs = mean.controls()[1]
     needed = {"runs with one-hot inputs and with embeddings": gains.get(("test", mean, BOOK)),
               "one-hot inputs that learn as fast": gains.get(("test", fast_inputs, BOOK))}  # fmt: skip
     if line := missing(jobs, needed):
         return line
-    table, fast = (percent(math.exp(gains["test", way, BOOK].mean), digits=1) for way in (mean, fast_inputs))
+    table, fast = (percent(math.exp(gains["test", variant, BOOK].mean), digits=1) for variant in (mean, fast_inputs))
     return (
         "A little, since the input weights then learn faster than the other weights: the perplexity of the rest of "
         f"the text is {table}, and {fast} with one-hot inputs and a larger learning rate for W_xh."
@@ -106,14 +107,14 @@ def _figure(found: Nats) -> Picture:
         TABLE: "embedding of this width",
         SMALL: f"the same with entries of {SMALL_SIGMA}",
     }
-    sizes = sorted({way.size for way in found if way.lr == BOOK_RATE and way.size > 1})
+    sizes = sorted({variant.size for variant in found if variant.lr == BOOK_RATE and variant.size > 1})
     for axes, (part, title) in zip(row, PARTS.items(), strict=True):
-        of_part = {way: of_parts[part] for way, of_parts in found.items()}
+        of_part = {variant: of_parts[part] for variant, of_parts in found.items()}
         series = {
-            name: [paired(of_part.get(Way(BOOK_RATE, kind, size), {}), of_part.get(BOOK, {})) for size in sizes]
+            name: [paired(of_part.get(Variant(BOOK_RATE, kind, size), {}), of_part.get(BOOK, {})) for size in sizes]
             for kind, name in kinds.items()
         }
-        points_by_seed(axes, [f"{size:g}" for size in sizes], series)
+        points_by_place(axes, [f"{size:g}" for size in sizes], series)
         axes.axhline(0, color="grey", linewidth=1)
         axes.set(title=title, xlabel="width, or factor of the rate", ylabel="nats per character vs. one-hot inputs")
         axes.label_outer()

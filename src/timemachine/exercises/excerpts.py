@@ -5,8 +5,8 @@ from statistics import fmean, stdev
 
 from timemachine.exercises import Findings, Picture
 from timemachine.exercises.comparison import Estimate, by_seed, compare, estimate, nats, perplexity
-from timemachine.exercises.drawing import panels, points_by_seed
-from timemachine.exercises.groups import grouped, missing
+from timemachine.exercises.drawing import panels, points_by_place
+from timemachine.exercises.groups import completed, grouped, missing
 from timemachine.run.jobs import Job
 
 WINDOW, START = "data.num_steps", "data.start"
@@ -18,30 +18,33 @@ Nats = dict[int, dict[int, float]]  # start of the excerpt -> seed -> nats per c
 
 def findings(jobs: list[Job]) -> Findings:
     """Report how much seeds and excerpts move the perplexity, and one difference on each excerpt and on all."""
-    completed = [job for job in jobs if job.status == "completed"]
-    windows = {window: _nats(group) for (window,), group in grouped(completed, WINDOW).items()}
+    windows = {window: _nats(group) for (window,), group in grouped(completed(jobs), WINDOW).items()}
     book, other = (windows.get(window, {}) for window in (BOOK, OTHER))
     gains = {start: compare(other[start], book[start]) for start in book if start in other}
-    means = [{start: fmean(of_seeds.values()) for start, of_seeds in found.items()} for found in (other, book)]
+    rows = [
+        [f"{start:,}", str(len(book[start])), f"{perplexity(book[start])}", f"{perplexity(other[start])}",
+         f"{gain:+.3f}"]
+        for start, gain in gains.items()
+    ]  # fmt: skip
+    if gains:
+        means = [{start: fmean(of_seeds.values()) for start, of_seeds in found.items()} for found in (other, book)]
+        both = [f"{estimate(perplexity(of_seeds).mean for of_seeds in found.values())}" for found in (book, other)]
+        rows.append(["all", "", *both, f"{compare(*means):+.3f}"])
     within, between = _spreads(book)
+    _, of_later = _spreads({start: of_seeds for start, of_seeds in book.items() if start != OPENING})
+    without = "" if math.isnan(of_later) else f" ({of_later:.2f} without the novel's opening)"
     return Findings(
         answer=_answer(jobs, book, gains),
         setting="The book's model, trained on 10,000 windows that start at different places of the text, with several "
         f"seeds each; the same with {OTHER} instead of {BOOK} time steps, and as many characters per update. "
         "Perplexity is of the rest of the text, read as one stream.",
         columns=["excerpt starts at", "seeds", f"{BOOK} time steps", f"{OTHER} time steps", "difference, nats"],
-        rows=[
-            [f"{start:,}", str(len(book[start])), f"{perplexity(book[start])}", f"{perplexity(other[start])}",
-             f"{gain:+.3f}"]
-            for start, gain in gains.items()
-        ]
-        + [["all", "", *(f"{estimate(perplexity(of_seeds).mean for of_seeds in found.values())}"
-                         for found in (book, other)), f"{compare(*means):+.3f}"]] * bool(gains),
+        rows=rows,
         notes=[
             "In the rows of an excerpt ± is the half-width of the 95% interval over its seeds. In the last row it is "
             "over excerpts, after averaging over seeds. Differences are paired.",
             f"Standard deviation of the perplexity with {BOOK} time steps: {within:.2f} between seeds on the same "
-            f"excerpt, {between:.2f} between excerpts.",
+            f"excerpt, {between:.2f} between excerpts{without}.",
         ],
         figures={"excerpts": _figure(book, other)},
     )  # fmt: skip
@@ -64,16 +67,18 @@ def _spreads(found: Nats) -> tuple[float, float]:
 
 
 def _answer(jobs: list[Job], book: Nats, gains: dict[int, Estimate]) -> str:
-    later = {start: of_seeds for start, of_seeds in book.items() if start != OPENING}
-    ratio, of_later = (between / within for within, between in map(_spreads, (book, later)))
+    within, between = _spreads(book)
+    ratio = between / within
     needed = {"several seeds on several excerpts": not math.isnan(ratio), f"runs with {WINDOW}={OTHER}": gains}
     if line := missing(jobs, needed):
         return line
     better = sum(gain.mean < 0 for gain in gains.values())
-    without = "" if math.isnan(of_later) else f" ({of_later:.1f} times without the novel's opening)"
+    survived, number = "did", f"all {better}"
+    if better < len(gains):
+        survived, number = "did on some", f"{better} of {len(gains)}"
     return (
-        f"A perplexity would not: it varies {ratio:.1f} times as much between excerpts as between seeds{without}. A "
-        f"difference did here: {OTHER} time steps are better on {better} of {len(gains)} excerpts."
+        f"Absolute perplexities would not: they vary {ratio:.1f} times as much between excerpts as between seeds. "
+        f"The comparison {survived}: {OTHER} time steps are better on {number} excerpts."
     )
 
 
@@ -81,6 +86,6 @@ def _figure(book: Nats, other: Nats) -> Picture:
     figure, ((axes,),) = panels(width=9)
     series = {f"{window} time steps": [[*map(math.exp, found.get(start, {}).values())] for start in book]
               for window, found in ((BOOK, book), (OTHER, other))}  # fmt: skip
-    points_by_seed(axes, [f"{start:,}" for start in book], series)
+    points_by_place(axes, [f"{start:,}" for start in book], series)
     axes.set(xlabel="the training text starts at this character", ylabel="perplexity of the rest of the text")
     return figure, "Perplexity on each excerpt. Points: seeds; bars: means."

@@ -10,6 +10,7 @@ from timemachine.config import format_value
 from timemachine.exercises import Findings, Picture
 from timemachine.exercises.comparison import by_seed, estimate
 from timemachine.exercises.drawing import COLOURS, panels, plain_numbers
+from timemachine.exercises.groups import completed
 from timemachine.run.jobs import Job, varied
 
 LEFT_OUT = (
@@ -36,8 +37,8 @@ def findings(jobs: list[Job]) -> Findings:
     return Findings(
         columns=[*names, "jobs", "completed", *numbers],
         rows=[
-            [*key, _numbered(group), f"{len(_completed(group))} of {len(group)}"]
-            + [f"{estimate(by_seed(_completed(group), methodcaller('number', name)).values())}" for name in numbers]
+            [*key, _numbered(group), f"{len(completed(group))} of {len(group)}"]
+            + [f"{estimate(by_seed(completed(group), methodcaller('number', name)).values())}" for name in numbers]
             for key, group in groups.items()
         ],
         figures={"curves": _curves(names, groups)},
@@ -48,13 +49,9 @@ def findings(jobs: list[Job]) -> Findings:
     )
 
 
-def _completed(jobs: list[Job]) -> list[Job]:
-    return [job for job in jobs if job.status == "completed"]
-
-
 def _final(jobs: list[Job]) -> float:
     """Return the mean final validation perplexity of the completed jobs, inf if none completed."""
-    return fmean([job.metrics.get(VAL, math.inf) for job in _completed(jobs)] or [math.inf])
+    return fmean([job.metrics.get(VAL, math.inf) for job in completed(jobs)] or [math.inf])
 
 
 def _numbered(jobs: list[Job]) -> str:

@@ -17,15 +17,22 @@ def ended(jobs: Iterable[Job]) -> list[Job]:
     return [job for job in jobs if job.has_ended]
 
 
+def completed(jobs: Iterable[Job]) -> list[Job]:
+    """Return the jobs that completed."""
+    return [job for job in jobs if job.status == "completed"]
+
+
 def missing(jobs: list[Job], needed: Mapping[str, object]) -> str:
     """Return the line that replaces an answer while runs are missing, "" if none is missing.
 
     `needed`: description of the runs -> a value that the answer is computed from, false if the runs are missing.
     """
-    left = [job.name for job in jobs if not job.has_ended]
-    lacking = [f"{len(left)} of {len(jobs)} jobs did not complete ({', '.join(left)})"] if left else []
-    lacking += [f"no {runs}" for runs, found in needed.items() if not found]
-    return f"No answer yet, runs are missing: {'; '.join(lacking)}." if lacking else ""
+    lists = {
+        "missing": [runs for runs, found in needed.items() if not found],
+        "incomplete jobs": [job.name for job in jobs if not job.has_ended],
+    }
+    parts = [f"{label}: {', '.join(names)}" for label, names in lists.items() if names]
+    return f"No answer yet; {'; '.join(parts)}." if parts else ""
 
 
 def reads_tokens(jobs: Iterable[Job]) -> bool:
@@ -48,7 +55,7 @@ def epochs_of_tokens(jobs: Iterable[Job]) -> str:
     return f"{span(float(job.settings['trainer.max_epochs']) for job in jobs)} of {NEXT_EDITION_EPOCHS} epochs"
 
 
-def the_run(jobs: Iterable[Job]) -> str:
+def run_description(jobs: Iterable[Job]) -> str:
     """Return the beginning of a sentence about the book's run, or about epochs of the next edition's run."""
     jobs = list(jobs)
     return f"{epochs_of_tokens(jobs)} of the next edition's run" if reads_tokens(jobs) else "The book's run"
@@ -91,8 +98,8 @@ def unique(jobs: Iterable[Job], key: Callable[[Job], Key]) -> dict[Key, Job]:
     for job in jobs:
         other = found.get(key(job), job)
         if other is not job and (names := varied([other.settings, job.settings])):
-            differ = f"have other values of {', '.join(names)}, which this report does not separate"
-            raise SettingError(f"jobs {other.name} and {job.name}: {differ}; type a folder with one value of each")
+            differ = f"differ in {', '.join(names)}, which this report does not distinguish"
+            raise SettingError(f"jobs {other.name} and {job.name} {differ}; use a sweep with one value of each")
         found[key(job)] = job
     return found
 

@@ -24,7 +24,7 @@ from timemachine.evaluation.scores import BLOCK, WARM_UP
 from timemachine.exercises import Findings, Picture
 from timemachine.exercises.comparison import UNDECIDED, Estimate, estimate, verdicts
 from timemachine.exercises.drawing import ordered_colours, panels
-from timemachine.exercises.groups import grouped, markdown, missing, reads_tokens, unique, unit
+from timemachine.exercises.groups import completed, grouped, markdown, missing, reads_tokens, unique, unit
 from timemachine.language_model import RNNLMScratch
 from timemachine.perplexity import num_bytes
 from timemachine.run.jobs import Job
@@ -40,10 +40,10 @@ DISTANCES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # steps back, and length
 def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
     """Return `tv` and `blocks` by steps back, and `perplexity` by length of context; {} without a test part.
 
-    `tv`: the change of the next probabilities when the character at this distance is replaced by another one. It is the
-    total variation, half of Σ|p - q|, averaged over targets; `blocks` has the averages over each 100 targets. The
-    replacements are drawn from the text and are the same for every model. `perplexity`: after a context of this length
-    read from a zero state, or after `all` of the stream.
+    `tv`: total variation, half of Σ|p - q|, between the next probabilities p and those after a replacement of the
+    character this many steps back, q, averaged over targets. `blocks`: the same, averaged over each 100 targets.
+    Replacements are drawn from the text and are the same for every model. `perplexity`: of the targets, if the model
+    reads a context of this length from a zero state, or, for `all`, the whole stream.
     """
     stop = len(data.tokens_N)
     first = max(data.splits["test"].targets.start, DISTANCES[-1], stop - NUM_TARGETS)
@@ -95,7 +95,7 @@ Reaches = dict[str, dict[tuple[int, int], float]]  # description of the training
 
 def findings(jobs: list[Job]) -> Findings:
     """Report the reach by window, one column per training text and number of updates."""
-    measured = [job for job in jobs if job.status == "completed" and job.probes.get("history")]
+    measured = [job for job in completed(jobs) if job.probes.get("history")]
     measured.sort(key=lambda job: [job.settings[name] or math.inf for name in (TEXT, WINDOW)])
     reaches: Reaches = {
         name: {
@@ -104,33 +104,37 @@ def findings(jobs: list[Job]) -> Findings:
         }
         for (name,), group in grouped(measured, _training).items()
     }
-    changes = {f"a doubling of the window, {name}": _per_doubling(found) for name, found in reaches.items()}
-    changes |= {
+    doublings = {f"a doubling of the window, {name}": _per_doubling(found) for name, found in reaches.items()}
+    between_trainings = {
         f"from {one} to {other}": _between(reaches[one], reaches[other])
         for one, other in itertools.combinations(reaches, 2)
     }
-    cells, it = verdicts(changes, "shorter", "longer", "+.2f"), unit(jobs)
-    is_clear = all(verdict != UNDECIDED for of, (_, verdict) in cells.items() if of.startswith("a doubling"))
+    verdict_of = verdicts(doublings | between_trainings, "shorter", "longer", "+.2f")
+    is_clear = all(verdict_of[change][1] != UNDECIDED for change in doublings)
+    symbol = unit(jobs)  # "character" or "token"
     return Findings(
         answer=_answer(jobs, measured, reaches, is_clear),
         setting="The book's model with windows of several lengths. The batch size is set so that every update reads "
-        f"the same number of {it}s.",
+        f"the same number of {symbol}s.",
         columns=["time steps", *reaches],
         rows=[
             [str(window), *(f"{_mean(found, window):.1f}" for found in reaches.values())]
             for window in sorted({job.settings[WINDOW] for job in measured})
         ],
         notes=[
-            f"Reach: the distance in {it}s at which replacing a {it} by another one, drawn from the text, "
+            f"Reach: the distance in {symbol}s at which replacing a {symbol} by another one, drawn from the text, "
             "changes the next probabilities by a total variation of 1%. It is interpolated between the measured "
-            f"distances, linearly in the logarithm of the change. Changes are measured on the last {it}s of the "
+            f"distances, linearly in the logarithm of the change. Changes are measured on the last {symbol}s of the "
             "text, which no run was trained on, read as one stream. Each excerpt is a rotation of the text with a "
             "different seed. Intervals are over excerpts; texts and numbers of updates are compared at equal excerpts, "
             "averaged over the windows.",
-            markdown(["change", f"reach, {it}s", "verdict"], [[of, *two] for of, two in cells.items()]),
-            f"{'Perplexity and bits per byte' if reads_tokens(jobs) else 'Perplexity'} of the same {it}s, read as one "
-            f"stream, and in brackets how many {it}s suffice: if each run reads this number of {it}s from a zero "
-            f"state, its perplexity is at most 1% higher (measured: {', '.join(map(str, DISTANCES))}):",
+            markdown(
+                ["change", f"reach, {symbol}s", "verdict"],
+                [[change, *verdict] for change, verdict in verdict_of.items()],
+            ),
+            f"{'Perplexity and bits per byte' if reads_tokens(jobs) else 'Perplexity'} of the same {symbol}s, read as "
+            f"one stream, and in brackets how many {symbol}s suffice: if each run reads this number of {symbol}s from "
+            f"a zero state, its perplexity is at most 1% higher (measured: {', '.join(map(str, DISTANCES))}):",
             markdown(
                 ["time steps", *reaches],
                 [
@@ -154,7 +158,7 @@ def _training(job: Job) -> str:
 
 
 def reach(job: Job) -> float:
-    """Return how far back a character changes the next probabilities by 1%: from 1 to 64."""
+    """Return how many steps back, from 1 to 64, the replacement of a character changes the next probabilities by 1%."""
     changes = [float(job.probes["history"]["tv"][str(steps_back)]) for steps_back in DISTANCES]
     most = np.maximum.accumulate(changes[::-1])[::-1]  # at this distance or farther back
     return float(np.interp(-math.log(NOTICED), -np.log(np.maximum(most, 1e-18)), DISTANCES))
@@ -168,30 +172,29 @@ def blocks(jobs: list[Job]) -> NDArray[Any]:
 
 def _perplexity(jobs: list[Job]) -> str:
     found = [job.probes["history"] for job in jobs]
-    mean = f"{estimate(of['perplexity']['all'] for of in found)}"
+    mean = f"{estimate(run['perplexity']['all'] for run in found)}"
     if not reads_tokens(jobs):
         return mean
-    return (
-        f"{mean}, {estimate(math.log2(of['perplexity']['all']) * of['characters'] / of['bytes'] for of in found):.3f}"
-    )
+    bits = (math.log2(run["perplexity"]["all"]) * run["characters"] / run["bytes"] for run in found)
+    return f"{mean}, {estimate(bits):.3f}"
 
 
 def _enough(jobs: list[Job]) -> int:
-    """Return after how many characters from a zero state all runs are within 1% of reading everything."""
+    """Return the fewest characters after which, from a zero state, all runs are within 1% of reading everything."""
     found = [job.probes["history"]["perplexity"] for job in jobs]
-    enough = (k for k in DISTANCES if all(of[str(k)] <= NEAR * of["all"] for of in found))
+    enough = (k for k in DISTANCES if all(run[str(k)] <= NEAR * run["all"] for run in found))
     return next(enough, DISTANCES[-1])
 
 
 def _mean(found: dict[tuple[int, int], float], window: int) -> Estimate:
-    return estimate(characters for (_, of), characters in found.items() if of == window)
+    return estimate(characters for (_, trained_on), characters in found.items() if trained_on == window)
 
 
 def _per_doubling(found: dict[tuple[int, int], float]) -> Estimate:
     """Return the change of the reach per doubling of the window, in characters: a least-squares slope per seed."""
     slopes = []
     for seed in {seed for seed, _ in found}:
-        ours = {math.log2(window): characters for (of, window), characters in found.items() if of == seed}
+        ours = {math.log2(window): characters for (other, window), characters in found.items() if other == seed}
         slopes.append(statistics.linear_regression([*ours], [*ours.values()]).slope if len(ours) > 1 else math.nan)
     return estimate(slopes)
 
@@ -210,13 +213,17 @@ def _answer(jobs: list[Job], measured: list[Job], reaches: Reaches, is_clear: bo
     needed = {f"run with {WINDOW}={BOOK}": book, f"several values of {WINDOW}": len(windows) > 1}
     if line := missing(jobs, needed):
         return line
-    longer = max(_mean(of, windows[-1]).mean / _mean(of, windows[0]).mean - 1 for of in reaches.values())
-    effect, doubt = ("lengthens", "") if is_clear else ("may lengthen", ", not significantly")
+    longer = max(_mean(found, windows[-1]).mean / _mean(found, windows[0]).mean - 1 for found in reaches.values())
+    effect, doubt = "lengthens the memory, but slowly", ""
+    if not is_clear:
+        effect, doubt = "may lengthen the memory", ", not significantly"
     most = "at most " if len(reaches) > 1 else ""
+    how = " through its state, but" if reads_tokens(jobs) else ""
     return (
-        f"In principle all, in practice few: a model that reads only the last {_enough(book)} {unit(jobs)}s predicts "
-        f"within 1% as well as one that reads everything. A larger `num_steps` {effect} the reach: "
-        f"{windows[-1] // windows[0]} times as many steps by {most}{100 * longer:.0f} %{doubt}."
+        f"In principle all,{how} in practice few: a model that reads only the last {_enough(book)} {unit(jobs)}s "
+        "predicts within 1% as well as one that reads everything. Training on longer windows (`num_steps`) "
+        f"{effect}: windows {windows[-1] // windows[0]} times as long extend it by {most}"
+        f"{100 * longer:.0f}%{doubt}."
     )
 
 
@@ -252,4 +259,4 @@ def _figure(measured: list[Job]) -> Picture:
 def _relative(jobs: list[Job], k: int) -> float:
     """Return the perplexity after k characters, divided by that after the whole text, averaged over runs."""
     found = [job.probes["history"]["perplexity"] for job in jobs]
-    return statistics.fmean(of[str(k)] / of["all"] for of in found)
+    return statistics.fmean(run[str(k)] / run["all"] for run in found)

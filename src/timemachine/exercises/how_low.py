@@ -1,10 +1,10 @@
 """Exercise 4, continued: How low can you go while sticking with this simple architecture?
 
-The probe scores the held-out text, read as one stream, under the model and its baselines ("readers"). It writes
-`reading.npz` to the run's folder: for val and test, the negative log-likelihood of each target under each reader
-(`val/model`, …), and `val/since` (see `_since`). A run with `trainer.limit_test_batches=0` does not read the test
-split, and has only the model's scores on val. The report is written from the sums of these scores over blocks of text,
-which arrays.npz keeps, and from summary.csv.
+The probe scores the held-out text, read as one stream, under the run's model and its baselines. It writes
+`reading.npz` to the run's folder: for val and test, the negative log-likelihood of each target under each of these
+models (`val/model`, `val/mixture`, …), and `val/since` (see `_since`). A run with `trainer.limit_test_batches=0` does
+not read the test split, and has only its own model's scores on val. The report is written from the sums of these scores
+over blocks of text, which arrays.npz keeps, and from summary.csv.
 
 Shapes: N targets, K blocks, S seeds.
 """
@@ -29,7 +29,7 @@ from timemachine.evaluation.scores import BLOCK, stream_nll
 from timemachine.exercises import Findings, Picture
 from timemachine.exercises.comparison import Estimate, by_seed, compare, estimate, holm
 from timemachine.exercises.drawing import COLOURS, panels, plain_numbers
-from timemachine.exercises.groups import grouped, markdown, missing
+from timemachine.exercises.groups import completed, grouped, markdown, missing
 from timemachine.language_model import RNNLMScratch
 from timemachine.run.jobs import Job
 from timemachine.texts import CATALOGUE
@@ -38,7 +38,7 @@ Floats = NDArray[np.float64]
 Recipe = list[Job]  # runs that differ in their seed only
 ANY_SETTINGS = True
 
-READERS = {
+MODELS = {  # name in reading.npz -> label
     "kneser_ney": "n-grams of one order",
     "mixture": "mixture of n-grams",
     "networks": "networks alone",
@@ -48,7 +48,7 @@ READERS = {
     "models": "ensemble of models",
 }
 ENSEMBLES = {"models": "model", "teachers": "teacher", "models_adapting": "model_adapting"}  # of all seeds
-PAIRS: dict[str, list[tuple[str, str]]] = {  # name of a table -> pairs of readers to compare
+PAIRS: dict[str, list[tuple[str, str]]] = {  # name of a table -> pairs of models to compare
     "fixed": [("model", "mixture"), ("model", "teacher")],
     "ensembles": [("models", "mixture"), ("models", "teachers")],
     "adapting": [("model_adapting", "mixture_adapting"), ("models_adapting", "mixture_adapting")],
@@ -75,40 +75,41 @@ KINDS = {  # kind of character -> range of `_since`, the distance to the last oc
 
 
 def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
-    """Write `reading.npz`; return each reader's perplexity on each part, and the model's on the training text.
+    """Write `reading.npz`; return each model's perplexity on each part, and the run's on the training text.
 
-    The readers are the model; its teacher; the teacher's networks as an ensemble; the teacher's mixture of n-grams; and
+    The models are the run's; its teacher; the teacher's networks as an ensemble; the teacher's mixture of n-grams; and
     Kneser-Ney n-grams of the order that is best on that part.
     """
     model, tokens_N, text = model.cpu(), data.tokens_N.cpu(), data.corpus.characters
     known = data.splits["train"].targets
-    is_path = model.trainer.limit_test_batches == 0  # a step before the last
+    is_intermediate_step = model.trainer.limit_test_batches == 0  # a step before the last
     arrays: dict[str, Any] = {}
     found = {"train": {"model": _perplexity(stream_nll(model, tokens_N, known).numpy())}}
-    if not is_path:
+    if not is_intermediate_step:
         symbols = how_low.Symbols.of(data.vocab)
         counted, mixture = symbols.encode(text), how_low.Mixture(symbols)
         mixture.read(counted, range(known.stop), learn=True)
-    for part in ("val",) if is_path else ("val", "test"):
-        targets = range(max(data.splits[part].targets.start, max(how_low.ORDERS)), data.splits[part].targets.stop)
+    for part in ("val",) if is_intermediate_step else ("val", "test"):
+        # The longest n-grams need this many characters before a target, and all models have the same targets.
+        targets = range(max(data.splits[part].targets.start, max(how_low.ORDERS) - 1), data.splits[part].targets.stop)
         if not targets:
             continue
         nlls = {"model": stream_nll(model, tokens_N, targets)}
-        if not is_path:
+        if not is_intermediate_step:
             nlls["model_adapting"] = how_low.adaptive_nll(model, tokens_N, known, targets, how_low.RATE)
             train, size = counted[: known.stop], len(symbols)
             of_orders = [how_low.kneser_ney(train, counted, targets, order, size) for order in how_low.ORDERS]
             nlls["kneser_ney"] = torch.from_numpy(min(of_orders, key=np.mean))
-            for reader, learn in (("mixture", False), ("mixture_adapting", True)):
+            for name, learn in (("mixture", False), ("mixture_adapting", True)):
                 log_p_NV = (copy.deepcopy(mixture) if learn else mixture).read(counted, targets, learn)
-                nlls[reader] = torch.from_numpy(how_low.log_loss(log_p_NV, counted, targets))
+                nlls[name] = torch.from_numpy(how_low.log_loss(log_p_NV, counted, targets))
             training = getattr(model, "training_settings", None)
             if training and (networks := how_low.networks_of(data, training.teacher_networks)):
                 nlls["networks"] = stream_nll(networks, tokens_N, targets)
                 nlls["teacher"] = how_low.teacher_nll(nlls["mixture"], nlls["networks"])
             arrays[f"{part}/since"] = _since(text, targets)
-        found[part] = {reader: _perplexity(nll_N.numpy()) for reader, nll_N in nlls.items()}
-        arrays |= {f"{part}/{reader}": nll_N.float().numpy() for reader, nll_N in nlls.items()}
+        found[part] = {name: _perplexity(nll_N.numpy()) for name, nll_N in nlls.items()}
+        arrays |= {f"{part}/{name}": nll_N.float().numpy() for name, nll_N in nlls.items()}
     np.savez_compressed(Path(model.trainer.default_root_dir, "reading.npz"), **arrays)
     return found
 
@@ -133,31 +134,31 @@ def _since(text: str, targets: range) -> NDArray[np.int64]:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Scores of a recipe's readers on a part of a text, or on one kind of its characters.
+    """Scores of a recipe's model and its baselines on a part of a text, or on one kind of its characters.
 
-    `sums`: reader -> sums of negative log-likelihoods over blocks, (S, K), where S is 1 for an ensemble; and
+    `sums`: model -> sums of negative log-likelihoods over blocks, (S, K), where S is 1 for an ensemble; and
     `characters` (K,), their number.
     """
 
     text: str
     sums: dict[str, Floats]
 
-    def nats(self, reader: str, other: str = "") -> Estimate:
-        """Return a reader's mean negative log-likelihood, or its difference to `other`'s, paired by seed and block.
+    def nats(self, model: str, other: str = "") -> Estimate:
+        """Return a model's mean negative log-likelihood, or its difference from `other`'s, paired by seed and block.
 
-        The estimate is empty if a reader has no scores.
+        The estimate is empty if a model has no scores.
         """
-        if not {reader, other or reader} <= self.sums.keys():
+        if not {model, other or model} <= self.sums.keys():
             return estimate([])
         count_K = self.sums["characters"]
-        sum_K = self.sums[reader].mean(0) - (self.sums[other].mean(0) if other else 0)
+        sum_K = self.sums[model].mean(0) - (self.sums[other].mean(0) if other else 0)
         mean = sum_K.sum() / count_K.sum()  # blocks differ in length: linearise the ratio for the interval
         return estimate(mean + (sum_K - mean * count_K) / count_K.mean())
 
-    def perplexity(self, reader: str) -> Estimate:
-        """Return a reader's perplexity, with an interval from the delta method."""
-        nats = self.nats(reader)
-        return Estimate(math.exp(nats.mean), math.exp(nats.mean) * nats.half, math.nan, nats.count)
+    def perplexity(self, model: str) -> Estimate:
+        """Return a model's perplexity, with an interval from the delta method."""
+        nats = self.nats(model)
+        return Estimate(math.exp(nats.mean), math.exp(nats.mean) * nats.half_width, math.nan, nats.count)
 
 
 def in_blocks(values: NDArray[Any]) -> Floats:
@@ -171,7 +172,7 @@ def in_blocks(values: NDArray[Any]) -> Floats:
 
 
 def block_sums(jobs: list[Job]) -> dict[str, Floats]:
-    """Return the sums of all readings, by `<text>/<split>/<part>/<reader>` or `<text>/<split>/<part>/<kind>/<reader>`.
+    """Return the sums of all readings, by `<text>/<split>/<part>/<model>` or `<text>/<split>/<part>/<kind>/<model>`.
 
     They come from the last recipe of each text and split, if it was scored with its baselines. Of other novels only
     test is included, since their val was not used for choices either.
@@ -180,15 +181,15 @@ def block_sums(jobs: list[Job]) -> dict[str, Floats]:
     for (corpus, num_train), recipes in _recipes(jobs).items():
         for part in ("val", "test") if corpus == DEFAULT else ("test",):
             key = f"{Path(corpus).stem}/{'novel' if num_train is None else 'book'}/{part}"
-            left = [of for job in recipes[-1] if "mixture" in (of := _scores(job, part))]
-            if not left:
+            runs = [scores for job in recipes[-1] if "mixture" in (scores := _scores(job, part))]
+            if not runs:
                 continue
-            since_N = left[0]["since"]
-            nlls = {reader: np.array([of[reader] for of in left]) for reader in left[0] if reader != "since"}
-            if len(left) > 1:
+            since_N = runs[0]["since"]
+            nlls = {name: np.array([scores[name] for scores in runs]) for name in runs[0] if name != "since"}
+            if len(runs) > 1:
                 for name, each in ENSEMBLES.items():
                     if each in nlls:
-                        nlls[name] = np.log(len(left)) - np.logaddexp.reduce(-nlls[each], 0, keepdims=True, dtype=float)
+                        nlls[name] = np.log(len(runs)) - np.logaddexp.reduce(-nlls[each], 0, keepdims=True, dtype=float)
             nlls["characters"] = np.ones(len(since_N))
             kinds = KINDS if key == f"{DEFAULT}/novel/test" else {}
             for kind, (least, most) in {"": (-1, math.inf), **kinds}.items():
@@ -210,9 +211,9 @@ def _scores(job: Job, part: str) -> dict[str, NDArray[Any]]:
 
 def _recipes(jobs: list[Job]) -> dict[Any, list[Recipe]]:
     """Return the recipes of each text and split, in the order of the jobs."""
-    read = [job for job in jobs if job.status == "completed" and job.probes.get("reading")]
-    of_texts = grouped(read, "data.corpus", "data.num_train")
-    return {text: [*grouped(group, _all_but_the_seed).values()] for text, group in of_texts.items()}
+    scored = [job for job in completed(jobs) if job.probes.get("reading")]
+    by_text = grouped(scored, "data.corpus", "data.num_train")
+    return {text: [*grouped(group, _all_but_the_seed).values()] for text, group in by_text.items()}
 
 
 def _all_but_the_seed(job: Job) -> str:
@@ -221,14 +222,14 @@ def _all_but_the_seed(job: Job) -> str:
 
 
 def _readings(arrays: dict[str, Floats]) -> dict[str, Reading]:
-    """Return the readings of `block_sums` by the names of their arrays, without the reader."""
+    """Return the readings of `block_sums` by the names of their arrays, without the model."""
     found: dict[str, Reading] = {}
     for name, sum_SK in arrays.items():
-        key, _, reader = name.rpartition("/")
+        key, _, model = name.rpartition("/")
         book, split, part, *kind = key.split("/")
         title = CATALOGUE[book].title if book in CATALOGUE else book
         text = kind[0] if kind else f"{title}, {PARTS[split, part]}"
-        found.setdefault(key, Reading(text, {})).sums[reader] = sum_SK
+        found.setdefault(key, Reading(text, {})).sums[model] = sum_SK
     return found
 
 
@@ -236,23 +237,25 @@ def findings(jobs: list[Job]) -> Findings:
     """Report one row per step from the book's run to the novel's recipe, then compare recipes with baselines."""
     arrays = block_sums(jobs)
     every = _readings(arrays)
-    readings = {key: it for key, it in every.items() if it.text not in KINDS}
-    kinds = [it for it in every.values() if it.text in KINDS]
+    readings = {key: reading for key, reading in every.items() if reading.text not in KINDS}
+    kinds = [reading for reading in every.values() if reading.text in KINDS]
     recipes = _recipes(jobs)
     path = recipes.get((DEFAULT, None)) or next(iter(recipes.values()), [])
     changes = [_changes(recipe, before) for recipe, before in zip(path, path[:1] + path, strict=False)]
     steps = ["the book's run, on 90% of the novel", *map(_step, changes[1:])][: len(path)]
     lowered = _bracketed({row: compare(_val(path[row - 1]), _val(path[row])) for row in range(1, len(path))}, ".2f")
     pairs = [pair for of_table in PAIRS.values() for pair in of_table]
-    differences = _bracketed({(key, pair): it.nats(*pair) for key, it in readings.items() for pair in pairs}, "+.3f")
+    differences = _bracketed(
+        {(key, pair): reading.nats(*pair) for key, reading in readings.items() for pair in pairs}, "+.3f"
+    )
 
-    def table(name: str, readers: list[str]) -> str:
+    def table(name: str, models: list[str]) -> str:
         rows = [
-            [it.text, *(f"{it.perplexity(reader)}" for reader in readers),
+            [reading.text, *(f"{reading.perplexity(model)}" for model in models),
              *(differences[key, pair] for pair in PAIRS[name])]
-            for key, it in readings.items()
+            for key, reading in readings.items()
         ]  # fmt: skip
-        columns = ["text", *map(_label, readers), *(" − ".join(map(_label, pair)) for pair in PAIRS[name])]
+        columns = ["text", *map(_label, models), *(" − ".join(map(_label, pair)) for pair in PAIRS[name])]
         return markdown(columns, rows)
 
     return Findings(
@@ -303,8 +306,8 @@ def _bracketed(differences: dict[Any, Estimate], form: str) -> dict[Any, str]:
     }
 
 
-def _label(reader: str) -> str:
-    return READERS[reader.removesuffix("_adapting")]
+def _label(model: str) -> str:
+    return MODELS[model.removesuffix("_adapting")]
 
 
 def _val(recipe: Recipe) -> dict[int, float]:
@@ -333,8 +336,9 @@ def _answer(jobs: list[Job], path: list[Recipe], last: Reading | None) -> str:
     assert last
     return (
         f"Trained on most of the novel and {path[-1][0].settings['training.teacher']:g} times as much text generated "
-        f"from it by n-grams and networks, one recurrent layer has a perplexity of "
-        f"{last.perplexity('model').mean:.2f} on the last 5%, the n-grams {last.perplexity('mixture').mean:.2f}."
+        f"from it by n-grams and networks, one recurrent layer reaches a perplexity of "
+        f"{last.perplexity('model').mean:.2f} on the last 5%, the mixture of n-grams "
+        f"{last.perplexity('mixture').mean:.2f}."
     )
 
 
@@ -347,10 +351,10 @@ def _path_figure(path: list[Recipe], steps: list[str], readings: dict[str, Readi
         axes.annotate(f"{estimate(values).mean:.2f}", (1, row), (4, 0), va="center", textcoords="offset points",
                       xycoords=("axes fraction", "data"), annotation_clip=False)  # fmt: skip
     if baselines := readings.get(f"{DEFAULT}/novel/val"):
-        for style, reader in (("-", "kneser_ney"), ("--", "mixture"), (":", "teacher")):
-            if reader in baselines.sums:
-                x = baselines.perplexity(reader).mean
-                axes.axvline(x, linestyle=style, color="black", label=READERS[reader])
+        for style, model in (("-", "kneser_ney"), ("--", "mixture"), (":", "teacher")):
+            if model in baselines.sums:
+                x = baselines.perplexity(model).mean
+                axes.axvline(x, linestyle=style, color="black", label=MODELS[model])
         axes.legend(loc="lower right")
     axes.set_yticks(range(len(path)), [textwrap.fill(step, 36) for step in steps])
     axes.invert_yaxis()
@@ -361,15 +365,18 @@ def _path_figure(path: list[Recipe], steps: list[str], readings: dict[str, Readi
 
 def _knows_figure(kinds: list[Reading]) -> Picture:
     figure, ((axes,),) = panels(width=9, height=3.5)
-    for number, reader in enumerate(("teacher", "model")):
-        found = [it.nats(reader, "mixture") for it in kinds]
-        axes.errorbar([it.mean for it in found], np.arange(len(found)) + 0.2 * number, xerr=[it.half for it in found],
-                      fmt="os"[number], color=COLOURS[number], capsize=3, label=READERS[reader])  # fmt: skip
-    labels = [f"{it.text} (n\u00a0=\u00a0{it.sums['characters'].sum():,.0f})" for it in kinds]
+    for number, model in enumerate(("teacher", "model")):
+        differences = [kind.nats(model, "mixture") for kind in kinds]
+        axes.errorbar(
+            [difference.mean for difference in differences], np.arange(len(kinds)) + 0.2 * number,
+            xerr=[difference.half_width for difference in differences], fmt="os"[number], color=COLOURS[number],
+            capsize=3, label=MODELS[model],
+        )  # fmt: skip
+    labels = [f"{kind.text} (n\u00a0=\u00a0{kind.sums['characters'].sum():,.0f})" for kind in kinds]
     axes.set_yticks(range(len(kinds)), [textwrap.fill(label, 34) for label in labels])
     axes.axvline(0, color="black", linewidth=1)
     axes.invert_yaxis()
-    axes.set_xlabel("difference to the mixture, nats per character (below 0: better than the mixture)")
+    axes.set_xlabel("difference from the mixture, nats per character (below 0: better than the mixture)")
     figure.legend(loc="outside upper center", ncols=2)
     return (
         figure,

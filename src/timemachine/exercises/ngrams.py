@@ -1,4 +1,4 @@
-"""The best interpolated n-grams of the training text, of any vocabulary, as a probe: a bar for the network.
+"""The best interpolated n-grams of the training text, of any vocabulary, as a probe: a baseline of the network.
 
 Modified Kneser-Ney smoothing, of the order with the lowest perplexity on the validation text. The targets are those of
 `exercises.stream`.

@@ -8,7 +8,7 @@ from textwrap import fill
 import numpy as np
 
 from timemachine.exercises import Findings, Picture
-from timemachine.exercises.books import bits, bits_of, books_read, by_training, explained, range_read
+from timemachine.exercises.books import bits, bits_unit, books_read, by_training, range_read, scores_note
 from timemachine.exercises.comparison import Estimate, estimate, holm
 from timemachine.exercises.drawing import panels
 from timemachine.exercises.groups import missing, percent, reads_tokens
@@ -36,40 +36,40 @@ def findings(jobs: list[Job]) -> Findings:
     claimed = holm(leads)
     ahead, behind = ({pair for pair in leads if claimed[pair] and sign * leads[pair].mean > 0} for sign in (1, -1))
 
-    def count(apart: set[Pair], of: Sequence[Pair]) -> str:
-        return f"{len(apart.intersection(of))} of {len(of)}"
+    def count(apart: set[Pair], pairs: Sequence[Pair]) -> str:
+        return f"{len(apart.intersection(pairs))} of {len(pairs)}"
 
     lead, lead_of_kin = _lead(network, every), _lead(network, kin)
-    of_books = {name: [pair for pair in every if pair[0] == name] for name in names}
-    over_books = estimate(_lead(network, of).mean for of in of_books.values())
+    pairs_by_book = {name: [pair for pair in every if pair[0] == name] for name in names}
+    over_books = estimate(_lead(network, pairs).mean for pairs in pairs_by_book.values())
     needed = {"excerpt with a model of every book": lead.count, "two books of one author": kin}
-    worse = f"its perplexity is {percent(2**lead.mean)}"
+    worse = f"the perplexity is {percent(2**lead.mean)}"
     if reads_tokens(jobs):
-        worse = f"it needs {lead.mean:.2f} bits per byte more"
+        worse = f"by {lead.mean:.2f} bits per byte"
     scored = range_read(jobs)
     return Findings(
         setting="The book's run on excerpts of each book found, with equal numbers of characters and updates. "
         f"`data.start` rotates every book to start at that character. Each model reads characters {scored.start:,} to "
         f"{scored.stop - 1:,} of each rotated book; no model was trained or validated on them.",
         answer=missing(jobs, needed)
-        or f"Worse than a model trained on that book: {worse} on average over {len(names)} books.",
+        or f"Worse than a model trained on the book itself: {worse} on average over {len(names)} books.",
         columns=["read", "author", "own model, bits", "n-gram", "mean lead, bits", "ahead", "behind"],
         rows=[
             [*books[book],
-             *(f"{estimate(bits(own[book], book, it).values()):.3f}" for it in ("stream", "witten_bell")),
-             f"{_lead(network, of):.3f}", count(ahead, of), count(behind, of)]
-            for book, of in of_books.items()
+             *(f"{estimate(bits(own[book], book, model).values()):.3f}" for model in ("stream", "witten_bell")),
+             f"{_lead(network, pairs):.3f}", count(ahead, pairs), count(behind, pairs)]
+            for book, pairs in pairs_by_book.items()
         ],
-        figures={"matrix": _matrix(network, titles, ahead | behind, bits_of(jobs))} if every else {},
+        figures={"matrix": _matrix(network, titles, ahead | behind, bits_unit(jobs))} if every else {},
         notes=[
-            f"{explained(jobs)} *Ahead* and *behind* count the other models that the own model is significantly better "
-            f"or worse than, on the same characters, paired by excerpt, after Holm's correction for all {len(leads)} "
-            "comparisons of this report. The mean lead is over all other models.",
-            f"A model of another book needs {lead:.2f} {bits_of(jobs)} more than the book's own, where ± is over "
-            f"excerpts of these {len(names)} books; over the books it is {over_books.half:.2f}. The own model is ahead "
-            f"in {count(ahead, every)} comparisons and behind in {count(behind, every)}. A model of the same author's "
-            f"other book is ahead of a model of another author in {count(ahead, kin)} comparisons and behind in "
-            f"{count(behind, kin)}, with a mean lead of {lead_of_kin:.2f} bits; the number of such pairs of books "
+            f"{scores_note(jobs)} *Ahead* and *behind* count the other models that the own model is significantly "
+            "better or worse than, on the same characters, paired by excerpt, after Holm's correction for all "
+            f"{len(leads)} comparisons of this report. The mean lead is over all other models.",
+            f"A model of another book needs {lead:.2f} {bits_unit(jobs)} more than the book's own, where ± is over "
+            f"excerpts of these {len(names)} books; over the books it is {over_books.half_width:.2f}. The own model is "
+            f"ahead in {count(ahead, every)} comparisons and behind in {count(behind, every)}. A model of the same "
+            f"author's other book is ahead of a model of another author in {count(ahead, kin)} comparisons and behind "
+            f"in {count(behind, kin)}, with a mean lead of {lead_of_kin:.2f} bits; the number of such pairs of books "
             f"({len({frozenset(pair[:2]) for pair in kin})}) is too small for conclusions about authors.",
         ],
     )  # fmt: skip

@@ -10,7 +10,7 @@ from timemachine.exercises.drawing import COLOURS, MARKERS
 from timemachine.exercises.groups import grouped, reads_tokens
 from timemachine.run.jobs import Job
 
-THETA = "trainer.gradient_clip_val"
+LR, THETA = "model.lr", "trainer.gradient_clip_val"
 VAL = "val/perplexity"
 
 

@@ -23,11 +23,11 @@ PROBES = {  # name -> module of this package
     "reading": "how_low",
     "hyperparameters": "hyperparameters",
 }
-ONLY = {  # module -> setting that it requires: it reads the RNN's weights, or words and n-grams of lower-case letters
+ONLY = {  # module -> required setting: these probes read the RNN's weights, or words and n-grams of lower-case letters
     "one_hot_is_embedding": ("model.cell", ("rnn",)),
     "sampling": ("data.tokens", ("letters",)),
     "how_low": ("data.tokens", ("letters",)),
-    "books": ("data.tokens", ("letters", "bpe")),  # which know the characters of any book
+    "books": ("data.tokens", ("letters", "bpe")),  # vocabularies that encode any book
 }
 
 
@@ -37,14 +37,14 @@ def check(names: list[str], corpus: Corpus, cell: str = "rnn") -> None:
     for name in names:
         if name not in PROBES:
             nearest = (get_close_matches(name, PROBES, 1) or list(PROBES))[0]
-            raise SettingError(f"{given}: {name} not found; type for example probes=[{nearest}] ({', '.join(PROBES)})")
+            raise SettingError(f"{given}: {name} not found; use for example probes=[{nearest}] ({', '.join(PROBES)})")
         setting, supported = ONLY.get(PROBES[name], ("", ()))
         if setting and {"model.cell": cell, "data.tokens": corpus.tokens.name}[setting] not in supported:
             requires = f"{name} requires {setting}={' or '.join(supported)}"
-            raise SettingError(f"{given}: {requires}; type another probe, or {setting}={supported[0]}")
+            raise SettingError(f"{given}: {requires}; use another probe, or {setting}={supported[0]}")
     if corpus.is_large:  # probes read the whole text
         rule = f"not supported for texts above {LARGE >> 20} MB (data.corpus={format_value(corpus.source)})"
-        raise SettingError(f"{given}: {rule}; type probes=[]")
+        raise SettingError(f"{given}: {rule}; use probes=[]")
 
 
 def load(names: list[str]) -> dict[str, Any]:

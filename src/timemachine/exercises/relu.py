@@ -9,15 +9,32 @@ from lightning.pytorch.callbacks import Callback
 from timemachine.config import require
 from timemachine.exercises import Findings, Picture
 from timemachine.exercises.drawing import panels
-from timemachine.exercises.groups import book_rate, ended, epochs_of_tokens, grouped, missing, reads_tokens, the_run
-from timemachine.exercises.outcomes import by_radius, counted, definition, draw_shares, largest_norm, share, validation
+from timemachine.exercises.groups import (
+    book_rate,
+    ended,
+    epochs_of_tokens,
+    grouped,
+    missing,
+    reads_tokens,
+    run_description,
+)
+from timemachine.exercises.outcomes import (
+    LR,
+    by_radius,
+    counted,
+    definition,
+    draw_shares,
+    largest_norm,
+    share,
+    validation,
+)
 from timemachine.run.jobs import Job
 
 TITLE_OF_TOKENS = "Next edition, exercise 4: Replace tanh with ReLU. Do you still need gradient clipping? Why?"
-ACTIVATION, LR, RHO = "model.activation", "model.lr", "callbacks.spectral_radius.rho"
+ACTIVATION, RHO = "model.activation", "callbacks.spectral_radius.rho"
 NAMES = {"tanh": "tanh", "relu": "ReLU"}
 UNCLIPPED, CLIPPED = "no clipping", "θ = 1"
-WIDE = 0.9  # spectral radius from which on the answer counts runs
+WIDE = 0.9  # smallest spectral radius of the runs that the answer counts
 
 
 class SpectralRadius(Callback):
@@ -44,9 +61,9 @@ def findings(jobs: list[Job]) -> Findings:
     scaled = " and with W_hh scaled to a spectral radius ρ, the largest |eigenvalue|," if is_scaled else ","
     return Findings(
         answer=_answer(jobs, runs),
-        setting=f"{the_run(jobs)} with another activation, with the book's initial recurrent weights{scaled} without "
-        "clipping and with a radius θ. Each seed has a different excerpt: the text is rotated, so the training text "
-        "differs.",
+        setting=f"{run_description(jobs)} with another activation, with the book's initial recurrent weights{scaled} "
+        "without clipping and with a radius θ. Each seed has a different excerpt: the text is rotated, so the training "
+        "text differs.",
         columns=["", "initial ρ", "η", *(f"learn, {radius}" for radius in radii),
                  *(f"validation, {radius}" for radius in radii), "largest norm, median"],
         rows=[
@@ -76,10 +93,11 @@ def _answer(jobs: list[Job], runs: list[Job]) -> str:
     if line := missing(jobs, needed):
         return line
     is_needed = "Not at the book's settings" if share(by_radius(book)[UNCLIPPED]) == 1 else "Yes"
-    where = f"with larger recurrent weights (a spectral radius from {WIDE} on)" if wide else "at the book's settings"
+    where = f"with larger recurrent weights (spectral radius {WIDE} or more)" if wide else "at the book's settings"
     where += f", after {epochs_of_tokens(jobs)}," if reads_tokens(jobs) else ""
-    learn, clipped = (counted(by_radius(wide or book).get(radius, [])) for radius in (UNCLIPPED, CLIPPED))
-    return f"{is_needed}; {where} {learn} runs learn without clipping and {clipped} with it."
+    without, clipped = (by_radius(wide or book).get(radius, []) for radius in (UNCLIPPED, CLIPPED))
+    why = ", probably because ReLU states can grow without bound" if share(without) < share(clipped) else ""
+    return f"{is_needed}; {where} {counted(without)} runs learn without clipping and {counted(clipped)} with it{why}."
 
 
 def _outcome(runs: list[Job]) -> Picture:

@@ -18,7 +18,7 @@ from timemachine.datamodule import TimeMachine
 from timemachine.decoding import continue_text
 from timemachine.exercises import Findings, Picture
 from timemachine.exercises.comparison import estimate
-from timemachine.exercises.drawing import COLOURS, panels, points_by_seed
+from timemachine.exercises.drawing import COLOURS, panels, points_by_place
 from timemachine.exercises.groups import markdown, missing, span
 from timemachine.language_model import RNNLMScratch
 from timemachine.run.jobs import Job
@@ -186,6 +186,8 @@ def findings(jobs: list[Job]) -> Findings:
     values = {name: {what: _values(found, name, what) for what in MEASURES} for name in (*ALPHAS, GREEDY, REAL)}
     shown = "\n".join(f"    {name:6} | {found[0]['shown'][name][0]}" for name in (GREEDY, "P", "P^2"))
     cycles = [[_turned(cycle) for cycle in samples["cycles"]] for samples in found]
+    num_loops = sum(map(all, cycles))
+    loop_share = "always loops" if num_loops == len(found) else f"loops in {num_loops} of {len(found)} models"
     loops = [
         [str(number), ", ".join(f"`{cycle or 'none'}`" for cycle in dict.fromkeys(ours))]
         + [span(float(of_prefix.get(what, math.nan)) for of_prefix in samples["loops"].values()) for what in LOOP]
@@ -195,9 +197,8 @@ def findings(jobs: list[Job]) -> Findings:
     apart = ", ".join(f"{estimate(of_models):.2f}" for of_models in zip(*distances, strict=True))
     return Findings(
         answer=missing(jobs, {})
-        or f"Greedy text loops in {sum(map(all, cycles))} of {len(found)} models. Of the words sampled from P, "
-        f"{estimate(values['P']['known_words']).mean:.0f}% are in the training text; a larger α gives more of them "
-        f"and more repetition.\n\n{shown}",
+        or f"{estimate(values['P']['known_words']).mean:.0f}% of the words sampled from P occur in the training text; "
+        f"a larger α raises this share, but also the repetition, and greedy text {loop_share}.\n\n{shown}",
         setting="The book's run, with a different excerpt of the text for each seed. "
         f"Each model generates {NUM_PREDS} characters after each of {len(PREFIXES)} prefixes, "
         f"{NUM_SAMPLES} times for each α and once greedily. Real text is the rest of the text, in pieces of the same "
@@ -240,7 +241,7 @@ def _figure(values: dict[str, dict[str, list[float]]]) -> Picture:
     names = [name for name in values if name != REAL]
     labels = [re.sub(r"P\^?(.*)", r"$P^{\1}$", name) for name in names]
     for axes, what in zip(grid.flat, ("known_words", "repeated"), strict=True):
-        points_by_seed(axes, labels, {"": [values[name][what] for name in names]})
+        points_by_place(axes, labels, {"": [values[name][what] for name in names]})
         real = estimate(values[REAL][what]).mean
         axes.axhline(real, color=COLOURS[1])
         axes.annotate(f"{REAL} {real:.2g}%", (-0.4, real), (0, 3), textcoords="offset points", color=COLOURS[1])

@@ -17,7 +17,7 @@ from timemachine.vocab import Vocab
 
 MARGIN = 64  # characters
 STREAMS = 128  # read in parallel
-PARTS = {"val": "validation", "test": "rest of the text"}  # held-out split -> its name in reports
+PARTS = {"val": "validation", "test": "rest of the text"}  # held-out split -> its name in reports; not train
 
 
 def parts(data: TimeMachine) -> dict[str, range]:

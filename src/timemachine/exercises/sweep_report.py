@@ -64,7 +64,7 @@ def write_report(folder: Path, exercise: str, jobs: list[Job]) -> None:
 
 
 def module_of(exercise: str) -> Any:
-    """Return the exercise's module if it has `findings`, else `generic`, importing no other module (or matplotlib)."""
+    """Return the exercise's module if it has `findings`, else `generic`. Imports no other exercise."""
     names = [module.name for module in pkgutil.iter_modules(timemachine.exercises.__path__)]
     for name in (exercise, "generic"):
         if name in names and hasattr(module := importlib.import_module(f"timemachine.exercises.{name}"), "findings"):

@@ -1,8 +1,8 @@
-"""Validation perplexity of the book's n-grams (section 9.3): a probe, and the bar that a run has to pass.
+"""Validation perplexity of the book's n-grams (section 9.3): a probe, and the baseline of a run that learns.
 
 N-grams are counted in the training text and smoothed by adding 1 to each count (Laplace): trigrams of letters. Most
-trigrams of byte-pair tokens occur only once, and smoothing makes them worse than bigrams, so for tokens the bar is the
-best of unigrams, bigrams and trigrams.
+trigrams of byte-pair tokens occur only once, and smoothing makes them worse than bigrams, so for tokens the
+baseline is the best of unigrams, bigrams and trigrams.
 """
 
 import math

@@ -4,10 +4,10 @@ import math
 from textwrap import fill
 
 from timemachine.exercises import Findings
-from timemachine.exercises.books import bits, bits_of, books_read, by_training, explained, range_read
+from timemachine.exercises.books import bits, bits_unit, books_read, by_training, range_read, scores_note
 from timemachine.exercises.comparison import UNDECIDED, compare, estimate, verdicts
-from timemachine.exercises.drawing import panels, points_by_seed
-from timemachine.exercises.groups import missing, reads_tokens, span, the_run, unit
+from timemachine.exercises.drawing import panels, points_by_place
+from timemachine.exercises.groups import missing, reads_tokens, run_description, span, unit
 from timemachine.run.jobs import Job
 from timemachine.texts import CATALOGUE
 
@@ -21,29 +21,29 @@ Training = tuple[str, int]  # training text, number of training characters
 Compared = dict[tuple[Training, str], list[str]]  # with a book or NGRAM: its bits minus the asked book's, verdict
 
 
-def asked_about(jobs: list[Job]) -> str:
+def book_asked_about(jobs: list[Job]) -> str:
     """Return the book that the exercise asks about: the next edition exchanges the two novels."""
     return "time_machine" if reads_tokens(jobs) else "war_of_the_worlds"
 
 
 def findings(jobs: list[Job]) -> Findings:
     """Report one row per book, with its bits per character after each training."""
-    groups, it_asks = by_training(jobs), asked_about(jobs)
-    title = CATALOGUE[it_asks].title
+    groups, asked_book = by_training(jobs), book_asked_about(jobs)
+    title = CATALOGUE[asked_book].title
     books = books_read(groups)
     own = {name for name, _ in groups}
-    places = sorted(books, key=lambda book: (book not in own, book != it_asks))  # the training novel comes first
-    others = [book for book in places if book != it_asks]
-    asked = {training: bits(group, it_asks) for training, group in groups.items()}
+    places = sorted(books, key=lambda book: (book not in own, book != asked_book))  # the training novel comes first
+    others = [book for book in places if book != asked_book]
+    asked = {training: bits(group, asked_book) for training, group in groups.items()}
     compared: Compared = verdicts({
-        (training, it): compare(bits(group, book, model), asked[training])
+        (training, name): compare(bits(group, book, model), asked[training])
         for training, group in groups.items()
-        for it, book, model in [*((book, book, "stream") for book in others), (NGRAM, it_asks, NGRAM)]
+        for name, book, model in [*((book, book, "stream") for book in others), (NGRAM, asked_book, NGRAM)]
         if bits(group, book, model)
     }, EASIER, HARDER)  # fmt: skip
 
     def cells(training: Training, group: list[Job], book: str) -> list[str]:
-        difference, verdict = compared.get((training, book), ["" if book == it_asks else "–", UNDECIDED])
+        difference, verdict = compared.get((training, book), ["" if book == asked_book else "–", UNDECIDED])
         found = f"{estimate(bits(group, book).values()):.3f}"
         return [found, difference if verdict == UNDECIDED else f"{difference}, {verdict}"]
 
@@ -60,40 +60,42 @@ def findings(jobs: list[Job]) -> Findings:
         ]
         for training, group in groups.items()
     }
-    points_by_seed(grid[0, 0], [fill(books[book][0], 12) for book in others], points)
+    points_by_place(grid[0, 0], [fill(books[book][0], 12) for book in others], points)
     grid[0, 0].axhline(0, color="black", linewidth=1)
-    grid[0, 0].set_ylabel(f"{bits_of(jobs)} vs.\n{title}")
+    grid[0, 0].set_ylabel(f"{bits_unit(jobs)} vs.\n{title}")
     caption = "The training novel comes first. Points: training excerpts; bars: means."
     novel = "The War of the Worlds" if reads_tokens(jobs) else "The Time Machine"
     per_byte = " per byte" if reads_tokens(jobs) else ""
     heads = ((f"after {size:,}, bits{per_byte}", f"vs. {title}") for _, size in groups)
     return Findings(
-        setting=f"{the_run(jobs)} on excerpts of {novel}{'' if reads_tokens(jobs) else WHOLE}. `data.start` "
+        setting=f"{run_description(jobs)} on excerpts of {novel}{'' if reads_tokens(jobs) else WHOLE}. `data.start` "
         f"rotates every book to start at that character. Each model reads characters {scored.start:,} to "
         f"{scored.stop - 1:,} of each rotated book. In its own novel it reads only text that it was not trained or "
         f"validated on ({'; '.join(own_read)}).",
-        answer=_answer(jobs, groups, compared, it_asks),
+        answer=_answer(jobs, groups, compared, asked_book),
         columns=["read", "author", *(head for two in heads for head in two)],
         rows=[[*books[book], *(cell for item in groups.items() for cell in cells(*item, book))] for book in places],
         figures={"books": (figure, caption)},
         notes=[
-            f"{explained(jobs)} Differences are paired by excerpt. *Easier* and *harder* mark the differences that are "
-            "significant after Holm's correction for all of them together.",
+            f"{scores_note(jobs)} Differences are paired by excerpt. *Easier* and *harder* mark the differences that "
+            "are significant after Holm's correction for all of them together.",
             *(f"The n-gram's bits on {title} minus the model's, after {size:,} characters: "
-              f"{difference}." for ((_, size), it), (difference, _) in compared.items() if it == NGRAM),
+              f"{difference}." for ((_, size), name), (difference, _) in compared.items() if name == NGRAM),
         ],
     )  # fmt: skip
 
 
-def _answer(jobs: list[Job], groups: dict[Training, list[Job]], compared: Compared, it_asks: str) -> str:
+def _answer(jobs: list[Job], groups: dict[Training, list[Job]], compared: Compared, asked_book: str) -> str:
     """Return the answer for the first training that is not of the book asked about."""
-    found = [of for of, group in groups.items() if of[0] != it_asks and bits(group, it_asks)]
-    if line := missing(jobs, {f"run on another text that read {CATALOGUE[it_asks].title}": found}):
+    title = CATALOGUE[asked_book].title
+    trainings = [training for training, group in groups.items()
+                 if training[0] != asked_book and bits(group, asked_book)]  # fmt: skip
+    if line := missing(jobs, {f"run on another text that read {title}": trainings}):
         return line
-    training = found[0]
-    asked, own = (estimate(bits(groups[training], book).values()).mean for book in (it_asks, training[0]))
-    others = [verdict for (of, book), (_, verdict) in compared.items()
-              if of == training and book not in (training[0], NGRAM)]  # fmt: skip
+    training = trainings[0]
+    asked, own = (estimate(bits(groups[training], book).values()).mean for book in (asked_book, training[0]))
+    others = [verdict for (own_training, book), (_, verdict) in compared.items()
+              if own_training == training and book not in (training[0], NGRAM)]  # fmt: skip
     _, verdict = compared.get((training, training[0]), ["", UNDECIDED])  # missing if it is the same book
     is_clear, is_alike = verdict == EASIER, asked < ALIKE * own
     like, doubt = "About as well as", ""
@@ -103,11 +105,13 @@ def _answer(jobs: list[Job], groups: dict[Training, list[Job]], compared: Compar
         like, doubt = "On average worse than", ", not a significant difference"
     scores = f"perplexity {2**asked:.1f} against {2**own:.1f}"
     if reads_tokens(jobs):
-        perplexities = (bits(groups[training], book, name="perplexity") for book in (it_asks, training[0]))
-        there, here = (estimate(of.values()).mean for of in perplexities)
+        perplexities = (bits(groups[training], book, name="perplexity") for book in (asked_book, training[0]))
+        there, here = (estimate(by_excerpt.values()).mean for by_excerpt in perplexities)
         scores = f"perplexity {there:.0f} ({asked:.2f} bits per byte) against {here:.0f} ({own:.2f})"
-    harder = others.count(HARDER)
+    harder, easier = (
+        f"{others.count(it) or 'none'} {'are' if others.count(it) > 1 else 'is'} {it}" for it in (HARDER, EASIER)
+    )
     return (
-        f"{like} the rest of its training novel: {scores}{doubt}. Of {len(others)} books by other authors, {harder} "
-        f"{'is' if harder == 1 else 'are'} harder to predict and {others.count(EASIER)} easier."
+        f"{like} the rest of its training novel: {scores}{doubt}. Of {len(others)} books by other authors, {harder} to "
+        f"predict than {title}, {easier}."
     )
