@@ -10,7 +10,7 @@ from timemachine.run.record import run_summary
 @program(Evaluate)
 def main(settings: Evaluate) -> None:
     """Print a table with the window and stream perplexity of each text; with logger=wandb, also log it to W&B."""
-    summary = next(run_summary(run) for run in settings.runs)
+    summary = run_summary(settings.runs[0])  # `load_models` below reads the others
     chosen, own_source = settings.data.corpus, summary["corpus"]["source"]
     names = [own_source] if chosen is None else list(map(str, chosen if isinstance(chosen, list) else [chosen]))
     tokens = Tokens[summary["settings"]["data"]["tokens"]]
@@ -18,7 +18,7 @@ def main(settings: Evaluate) -> None:
     if chosen is None and corpora[0].sha256 != summary["corpus"]["sha256"]:
         name = format_value(own_source)
         rule = "is no longer the text that the run was trained on"
-        raise SettingError(f"data.corpus=null: {name} {rule}; use data.corpus={name} to read it as another text")
+        raise SettingError(f"data.corpus=null: {name} {rule}; use data.corpus={name} to evaluate on it as a new text")
     own = find_corpus(own_source, settings.data.search_dirs, tokens) if settings.baselines else None
     from timemachine import how_low
     from timemachine.evaluation.scores import evaluate, print_evaluation
@@ -33,7 +33,7 @@ def main(settings: Evaluate) -> None:
     if own is not None:
         for comparison in how_low.compare(model, vocab, summary, corpora, own):
             how_low.print_comparison(comparison)
-            rows += comparison.rows[1:]
+            rows += comparison.rows[1:]  # without the run's own row, which `evaluate` has returned
     if settings.adapt is not None:
         for corpus in corpora:
             adapting = how_low.evaluate_adapting(model, vocab, summary, corpus, settings.adapt)

@@ -27,7 +27,7 @@ def main(settings: Train, run: Record) -> None:
     from lightning.pytorch import seed_everything
 
     from timemachine.datamodule import TimeMachine
-    from timemachine.evaluation.normalisation import lost_letters
+    from timemachine.evaluation.lost_characters import lost_letters_warning
     from timemachine.kernels.language_model import FusedRNNLM
     from timemachine.language_model import RNNLMScratch
     from timemachine.page.epochs import EpochWeights, write_page
@@ -52,8 +52,8 @@ def main(settings: Train, run: Record) -> None:
     run.describe(data, model)
     if run.role.prints:
         print_size(run.summary["parameters"], len(data.vocab))
-        if lost := lost_letters(corpus):
-            print_text(lost)
+        if warning := lost_letters_warning(corpus):
+            print_text(warning)
         if settings.training.teacher:
             print("teacher       learns and generates text before the first epoch", flush=True)
     probe_modules = probes.load(settings.probes) if settings.probes else {}

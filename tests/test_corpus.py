@@ -12,7 +12,7 @@ from timemachine import corpus
 from timemachine.config import Tokens
 from timemachine.corpus import Corpus, find_corpus
 from timemachine.errors import SettingError
-from timemachine.evaluation.normalisation import lost_letters, replaced
+from timemachine.evaluation.lost_characters import count_replaced, lost_letters_warning
 from timemachine.texts import CATALOGUE, Book
 from timemachine.texts.normalisation import normalise, without_gutenberg
 
@@ -93,7 +93,7 @@ def test_a_list_of_texts(tmp_path: Path, sample: Corpus) -> None:
     assert found.characters == "another text of " + sample.characters.lstrip()
     assert (found.name, found.source) == ("other+sample", [str(other), "sample"])
     assert found.sha256 == hashlib.sha256(other.read_bytes() + b"\0" + sample.paths[0].read_bytes()).hexdigest()
-    assert replaced(found)["digits"] == 4 + replaced(sample)["digits"]
+    assert count_replaced(found)["digits"] == 4 + count_replaced(sample)["digits"]
     assert find_corpus(["sample"], []) == sample
 
 
@@ -122,7 +122,7 @@ def test_a_path_and_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_encodings(tmp_path: Path, encoded: bytes) -> None:
     text = read(tmp_path, encoded)
     assert text.characters.strip() == "it has a caf"
-    assert replaced(text) == {"digits": 2, "accents": 1, "other": 1}
+    assert count_replaced(text) == {"digits": 2, "letters": 1, "other": 1}
 
 
 ALL = "Zoë said: “It’s 5 o’clock!”\nÜber\tall, Ἀθῆναι.\n"
@@ -141,7 +141,7 @@ def test_encodings_as_characters(tmp_path: Path, encoded: bytes) -> None:
     found = read(tmp_path, encoded, Tokens.characters)
     assert found.characters.strip("\n") + "\n" == ALL
     assert found.left_out in (0, len(HEADER + FOOTER) - 1)  # one line end remains; byte order marks do not count
-    assert replaced(found) == {"digits": 0, "accents": 0, "other": 0} and lost_letters(found) == ""
+    assert count_replaced(found) == {"digits": 0, "letters": 0, "other": 0} and lost_letters_warning(found) == ""
 
 
 @pytest.mark.parametrize(
@@ -153,8 +153,8 @@ def test_unreadable_as_characters(tmp_path: Path, text: bytes) -> None:
 
 
 def test_texts_that_lose_letters() -> None:
-    assert "data.tokens=characters" in lost_letters(find_corpus(str(path_of("german")), []))
-    assert lost_letters(find_corpus(str(path_of("english")), [])) == ""
+    assert "data.tokens=characters" in lost_letters_warning(find_corpus(str(path_of("german")), []))
+    assert lost_letters_warning(find_corpus(str(path_of("english")), [])) == ""
     with pytest.raises(SettingError, match=r"data\.tokens=characters"):
         find_corpus(str(path_of("greek")), [])
 

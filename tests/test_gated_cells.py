@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from tests.support.programs import assert_succeeded, call_program
 from tests.support.runs import what_is_left
 from timemachine.cells import GRUScratch, LSTMScratch, StackedRNNScratch
-from timemachine.rnn import CELLS, reading_weights
+from timemachine.rnn import CELLS, input_weights
 
 NAMES = ["gru", "lstm", "deep_rnn"]
 SMALL = ["data=sample", "logger=csv", "trainer=cpu", "data.num_train=100", "data.num_val=64", "data.batch_size=32"]
@@ -69,9 +69,9 @@ def test_weights_that_read_inputs() -> None:
         (GRUScratch(4, 3), ("W_xr", "W_xz", "W_xh")),
         (LSTMScratch(4, 3), ("W_xi", "W_xf", "W_xo", "W_xc")),
     ):
-        assert {*map(id, reading_weights(cell))} == {id(getattr(cell, name)) for name in names}
+        assert {*map(id, input_weights(cell))} == {id(getattr(cell, name)) for name in names}
     deep = StackedRNNScratch(4, 3)
-    assert [*map(id, reading_weights(deep))] == [id(deep.rnns[0].W_xh)]
+    assert [*map(id, input_weights(deep))] == [id(deep.rnns[0].W_xh)]
 
 
 @pytest.mark.usefixtures("quick_calls")

@@ -132,7 +132,7 @@ def test_evaluate(short_run: Run, program: Program, tmp_path: Path) -> None:
         assert (
             float(row[5]) == float(row[6]) == pytest.approx(math.log2(float(row[4])), abs=0.002)
         )  # a letter is a byte
-    assert "80 digits, 20 accented letters, 80 other characters" in done.stdout
+    assert "80 digits, 20 letters outside A-Z, 80 other characters" in done.stdout
 
 
 # Sweeps

@@ -18,12 +18,12 @@ from heapq import heappop, heappush
 from itertools import pairwise
 
 PART = 1 << 20  # characters split into words at a time
-_BETWEEN = re.compile(r"(?<=\S)(?=\s)")  # a white space after another character always starts a word
+_BETWEEN = re.compile(r"(?<=\S)(?=\s)")  # white space after another character always starts a word
 Pair = tuple[bytes, bytes]
 
 
 def _pattern(other_numbers: str = "") -> re.Pattern[str]:
-    """Return GPT-2's pattern without \\p{L} (letters) and \\p{N} (numbers), which the standard library lacks.
+    """Return GPT-2's pattern, written without \\p{L} (letters) and \\p{N} (numbers), which the standard library lacks.
 
     `other_numbers`: characters such as ½ that are numbers to Unicode, but letters to the standard library.
     """
@@ -35,21 +35,21 @@ _WORD = _pattern()
 
 
 @cache
-def _other_numbers() -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """Return a pattern for numbers such as ½, and one for words that supports them but is 20 times as slow."""
+def _patterns_of_other_numbers() -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Return a pattern of numbers such as ½, and a pattern of words that supports them but is 20 times as slow."""
     found = "".join(c for c in map(chr, range(sys.maxunicode + 1)) if unicodedata.category(c) in ("Nl", "No"))
     return re.compile(f"[{found}]"), _pattern(found)
 
 
 def words(text: str) -> Iterator[str]:
-    """Yield the words of a text; joined, they are the text."""
+    """Yield the words of a text; concatenated, they give back the text."""
     start = 0
     while start < len(text):
         end = _BETWEEN.search(text, start + PART)
         part, pattern = text[start : end.start() if end else len(text)], _WORD
         if not part.isascii():
-            other_number, with_them = _other_numbers()
-            pattern = with_them if other_number.search(part) else _WORD
+            other_number, slow_pattern = _patterns_of_other_numbers()
+            pattern = slow_pattern if other_number.search(part) else _WORD
         yield from pattern.findall(part)
         start += len(part)
 
@@ -61,34 +61,34 @@ def learn(text: str, vocab_size: int) -> list[str]:
     `vocab_size` tokens if no pair is left. A token is a str with surrogates for bytes of incomplete characters, as in
     `bytes.decode("utf-8", "surrogateescape")`.
     """
-    count_of_word = Counter(words(text))  # in the order of the text
-    counts, parts = list(count_of_word.values()), [_bytes_of(word) for word in count_of_word]
-    count_of: Counter[Pair] = Counter()
+    distinct = Counter(words(text))  # in the order of the text
+    word_counts, parts = list(distinct.values()), [_bytes_of(word) for word in distinct]
+    pair_counts: Counter[Pair] = Counter()
     places: defaultdict[Pair, set[int]] = defaultdict(set)  # words that contain a pair
 
     def add(word: int) -> list[Pair]:
+        """Count the pairs of a word, and return them."""
         pairs = [*pairwise(parts[word])]
         for pair in pairs:
-            count_of[pair] += counts[word]
+            pair_counts[pair] += word_counts[word]
             places[pair].add(word)
         return pairs
 
     def remove(word: int) -> None:
         for pair in pairwise(parts[word]):
-            count_of[pair] -= counts[word]
+            pair_counts[pair] -= word_counts[word]
             places[pair].discard(word)
 
     def rank(pair: Pair) -> tuple[int, int, int, Pair]:
         """Return a key that is smallest for the next pair to merge: its negated count, then its first place."""
         word = min(places[pair])
         place = [*pairwise(parts[word])].index(pair)
-        return -count_of[pair], word, sum(map(len, parts[word][:place])), pair
+        return -pair_counts[pair], word, sum(map(len, parts[word][:place])), pair
 
-    seen = {pair for word in range(len(parts)) for pair in add(word)}
-    heap = sorted(map(rank, seen))
+    heap = sorted(map(rank, {pair for word in range(len(parts)) for pair in add(word)}))
     tokens = [bytes([byte]) for byte in range(256)]
     while heap and len(tokens) < vocab_size:
-        # Merges may have made a pair rarer, or removed its first place, since it was pushed; its rank never falls.
+        # A pair may have become rarer, or lost its first place, since the push. Its key only grows: no entry is late.
         pushed = heappop(heap)
         pair = pushed[-1]
         if not places[pair]:
@@ -121,8 +121,8 @@ def _joined(parts: list[bytes], pair: Pair) -> list[bytes]:
 class Encoder:
     """Converts a text to the numbers of its tokens, merging the pairs of each word in the order they were learned.
 
-    `tokens`: as returned by `learn`. No list of pairs is needed: since all occurrences of a pair are merged, each token
-    arises from exactly one pair. Raises ValueError if a byte is missing.
+    `tokens`: as returned by `learn`; they determine the pairs, since all occurrences of a pair are merged and so each
+    token arises from exactly one pair. Raises ValueError if a byte is missing.
     """
 
     def __init__(self, tokens: Sequence[str]) -> None:

@@ -1,9 +1,9 @@
-"""Chapter 10 of the book: the gated cells and the deep RNN, from scratch, in the form of `RNNScratch`.
+"""Chapter 10 of the book: the gated cells and the deep RNN, from scratch, with the interface of `RNNScratch`.
 
 T time steps, B batch, D inputs, H hidden units, L layers, G = 3H or 4H size of all gates, S size of a state.
 
-The inputs' products do not depend on the state, so they are computed for all time steps before the loop; each step then
-multiplies the state by the weights of all gates at once.
+The products with the inputs do not depend on the state, so they are computed for all time steps before the loop; each
+step then multiplies the state by the weights of all gates at once.
 """
 
 import torch
@@ -48,13 +48,12 @@ class LSTMScratch(nn.Module):
 
 
 class GRUScratch(nn.Module):
-    """Gated recurrent unit, equations (10.2.1) to (10.2.3) of the book, except that the reset gate acts after the
-    product.
+    """Gated recurrent unit, equations (10.2.1) to (10.2.3) of the book, with the reset gate after the product.
 
-    It multiplies H W_hh, as in cuDNN and `torch.nn.GRU`, so that a step needs one product with the state; in equation
-    (10.2.2) it multiplies H before the product. Reset gate, update gate and candidate each have weights `W_x` (D, H)
-    and `W_h` (H, H) drawn from N(0, sigma²) and a bias (H) of zero: W_xr, W_hr, b_r; W_xz, …; W_xh, …. A state is the
-    output, S = H. `torch.nn.GRU` computes the same if its `bias_hh` is zero; its gates are in the order r, z, h.
+    The reset gate multiplies H W_hh, as in cuDNN and `torch.nn.GRU`, so that a step needs one product with the state.
+    In equation (10.2.2) it multiplies H. Reset gate, update gate and candidate each have weights `W_x` (D, H) and `W_h`
+    (H, H) drawn from N(0, sigma²) and a bias (H) of zero: W_xr, W_hr, b_r; W_xz, …; W_xh, …. A state is the output,
+    S = H. `torch.nn.GRU` computes the same if its `bias_hh` is zero; its gates are in the order r, z, h.
     """
 
     def __init__(self, num_inputs: int, num_hiddens: int, sigma: float = 0.01) -> None:
@@ -84,10 +83,10 @@ class GRUScratch(nn.Module):
 
 
 class StackedRNNScratch(nn.Module):
-    """A deep RNN, equation (10.3.1) of the book: `rnns`, L layers of `RNNScratch`. Each reads the states of the layer
-    below.
+    """A deep RNN, equation (10.3.1) of the book.
 
-    A state is the concatenation of the states of all layers, from first to last, S = L·H.
+    `rnns`: L layers of `RNNScratch`, each of which reads the states of the layer below. A state is the concatenation of
+    the states of all layers, from first to last, S = L·H.
     """
 
     def __init__(
@@ -102,7 +101,7 @@ class StackedRNNScratch(nn.Module):
         before = [None] * len(self.rnns) if state_BS is None else state_BS.chunk(len(self.rnns), 1)
         after = []
         for rnn, H_BH in zip(self.rnns, before, strict=True):
-            inputs_TBD, H_BH = rnn(inputs_TBD, H_BH)
+            inputs_TBD, H_BH = rnn(inputs_TBD, H_BH)  # (T, B, H) after the first layer
             after.append(H_BH)
         return inputs_TBD, torch.cat(after, 1)
 

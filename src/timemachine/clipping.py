@@ -1,4 +1,4 @@
-"""Gradient clipping by the norm of all gradients as one vector, from scratch."""
+"""Gradient clipping by the global norm, which is the norm of all gradients as one vector, from scratch."""
 
 from collections.abc import Iterable
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def gradient_norm(parameters: Iterable[Tensor]) -> Tensor:
-    """Return the norm of all gradients as one vector: 0-dimensional, float64, so that no square overflows."""
+    """Return the global norm of the gradients: a float64 scalar, since the square of a float32 may overflow."""
     gradients = [p.grad.reshape(-1) for p in parameters if p.grad is not None]
     if not gradients:
         return torch.zeros((), dtype=torch.float64)
@@ -23,10 +23,10 @@ def clip_gradients(parameters: Iterable[Tensor], theta: float | None) -> Tensor:
     for bit. Raises ValueError for a negative radius.
     """
     if theta is not None and not theta >= 0:
-        raise ValueError(f"theta={theta}: must be a number, 0 or more")
+        raise ValueError(f"theta={theta}: must be 0 or more")
     parameters = [parameters] if isinstance(parameters, Tensor) else list(parameters)
     norm = gradient_norm(parameters)
-    if theta and (norm.device.type != "cpu" or norm > theta):  # on a GPU the comparison would wait for the step
+    if theta and (norm.device.type != "cpu" or norm > theta):  # comparing would force a GPU synchronization
         factor = (theta / norm).clamp(max=1.0)
         for parameter in parameters:
             if parameter.grad is not None:

@@ -1,7 +1,6 @@
 """Find a text by a book's name or a path, download and verify it, and read its normalised characters.
 
-Letters, as in the book: in lower case, with one space for each run of characters other than A-Z and a-z. Characters:
-all in the text, in Unicode's normal form C, with line feeds as line ends.
+`data.tokens` decides which characters are kept and how they are normalised: see `normalise` in `texts.normalisation`.
 """
 
 import hashlib
@@ -50,14 +49,14 @@ class Corpus:
         return replace(self, characters=text.rotated(start) if self.is_large else text[start:] + text[:start])
 
 
-def find_corpus(corpus: str | list[str], search_dirs: list[str], tokens: Tokens = Tokens.letters) -> Corpus:
-    """Return the text that `data.corpus` names; for a list, or a folder's `*.txt` sorted by name, the joined texts.
+def find_corpus(name: str | list[str], search_dirs: list[str], tokens: Tokens = Tokens.letters) -> Corpus:
+    """Return the text with this value of `data.corpus`; for a list, or a folder's sorted `*.txt`, the joined texts.
 
     A book of the catalogue is looked up in `search_dirs`, relative to the repository, then in the user's cache, then
     downloaded. If the default book is not available, the sample replaces it, with a warning. Raises SettingError if any
-    other text is not found, for a wrong edition, and for a file that is not a text or, except as letters, not UTF-8.
+    other text is not found, and for a file that is not text, or that is not UTF-8 unless it is read as letters.
     """
-    found, texts, parts, left_out = _found(corpus, search_dirs), list[bytes](), list[str](), 0
+    found, texts, parts, left_out = _found(name, search_dirs), list[bytes](), list[str](), 0
     path = found.paths[0]
     try:
         if sum(path.stat().st_size for path in found.paths) > LARGE:
@@ -70,7 +69,7 @@ def find_corpus(corpus: str | list[str], search_dirs: list[str], tokens: Tokens 
             whole = normalisation.with_line_feeds(texts[-1])
             body = normalisation.without_gutenberg(whole)
             left_out += len(whole) - len(body)
-            parts.append(normalisation.checked(path, body, tokens))
+            parts.append(normalisation.normalise_file(path, body, tokens))
             normalisation.require_text(bool(parts[-1].strip()), path, tokens)
     except OSError as error:
         where = error.filename or path
@@ -80,40 +79,40 @@ def find_corpus(corpus: str | list[str], search_dirs: list[str], tokens: Tokens 
     return replace(found, characters=characters, sha256=sha256, left_out=left_out, tokens=tokens)
 
 
-def _found(corpus: str | list[str], search_dirs: list[str]) -> Corpus:
+def _found(name: str | list[str], search_dirs: list[str]) -> Corpus:
     """Find a text without reading it."""
-    if isinstance(corpus, list):
-        several = [_found(name, search_dirs) for name in corpus]
+    if isinstance(name, list):
+        several = [_found(it, search_dirs) for it in name]
         of_each, titles, sources = zip(*((it.name, it.title, str(it.source)) for it in several), strict=True)
         paths = tuple(path for it in several for path in it.paths)
         return several[0] if len(several) == 1 else Corpus("+".join(of_each), " and ".join(titles), [*sources], paths)
-    if corpus == SAMPLE:
+    if name == SAMPLE:
         return Corpus(SAMPLE, "the sample text", SAMPLE, (Path(__file__).parent / "texts" / "sample.txt",))
-    if corpus not in CATALOGUE:
-        path, names = Path(corpus), [*CATALOGUE, SAMPLE]
+    if name not in CATALOGUE:
+        path, names = Path(name), [*CATALOGUE, SAMPLE]
         if os.path.isfile(path):
             return Corpus(path.stem, path.name, str(path.resolve()), (path,))
         if path.is_dir():
             path = path.resolve()
             if not (paths := tuple(sorted(path.glob("[!.]*.txt")))):
-                raise SettingError(f"data.corpus={corpus}: has no *.txt; use a folder of texts, or the path of a text")
+                raise SettingError(f"data.corpus={name}: contains no *.txt files; use the path of a text or folder")
             return Corpus(path.name, path.name, str(path), paths)
-        close = get_close_matches(corpus, names, 1)
+        close = get_close_matches(name, names, 1)
         instead = f"data.corpus={close[0]}" if close else f"a book ({', '.join(names)})"
-        raise SettingError(f"data.corpus={corpus}: not found; use {instead}, or the path of a text")
-    book = CATALOGUE[corpus]
-    places = [(REPOSITORY / folder).resolve() / f"{corpus}.txt" for folder in search_dirs]
+        raise SettingError(f"data.corpus={name}: not found; use {instead}, or the path of a text")
+    book = CATALOGUE[name]
+    places = [(REPOSITORY / folder).resolve() / f"{name}.txt" for folder in search_dirs]
     for path in filter(os.path.isfile, places):
         if not normalisation.is_edition(path.read_bytes(), book):
             rule = f"{path} is not the catalogue's edition ({book.hash})"
-            raise SettingError(f"data.corpus={corpus}: {rule}; use data.corpus={path} to read it anyway")
-        return Corpus(corpus, book.title, corpus, (path,))
+            raise SettingError(f"data.corpus={name}: {rule}; use data.corpus={path} to read it anyway")
+        return Corpus(name, book.title, name, (path,))
     from timemachine.texts.download import downloaded  # deferred: rarely needed
 
     try:
-        return Corpus(corpus, book.title, corpus, (downloaded(corpus, book, places),))
+        return Corpus(name, book.title, name, (downloaded(name, book, places),))
     except SettingError as error:
-        if corpus != DEFAULT:
+        if name != DEFAULT:
             raise
         warning = "This run reads the project's short SAMPLE text, so its results differ from the book's."
         print("!" * 78, error, warning, "!" * 78, sep="\n", file=sys.stderr)

@@ -23,14 +23,15 @@ def main() -> None:
         settings = dict(argument.partition("=")[::2] for argument in parser.parse_args().settings)
         for name, value in settings.items():
             if name not in SETTINGS or not value:
-                raise SettingError(f"{name}={value}: expected a setting and its value; use {'=…, '.join(SETTINGS)}=…")
+                rule = "missing value" if name in SETTINGS else "unknown setting"
+                raise SettingError(f"{name}={value}: {rule}; use {'=… or '.join(SETTINGS)}=…")
         print(save_workspace(**settings))
     except UserError as error:
         sys.exit(f"error: {one_line(error)}")
 
 
 def save_workspace(project: str = "", entity: str = "") -> str:
-    """Save the workspace; return its URL. Raise UserError on failure. For "" see `SETTINGS`."""
+    """Save the workspace and return its URL; "" means the default in `SETTINGS`. Raise UserError on failure."""
     try:
         import wandb
 
@@ -42,7 +43,7 @@ def save_workspace(project: str = "", entity: str = "") -> str:
         if not wandb.login(prompt=False):
             raise UserError("no API key is configured; use wandb login")
         if not (entity := entity or wandb.Api(timeout=TIMEOUT).default_entity or ""):
-            raise SettingError("entity: the API key has no default; use entity=<a user or a team>")
+            raise SettingError("entity: the API key has no default entity; use entity=<a user or a team>")
         return save(project, entity)
     except (OSError, wandb.errors.Error) as error:  # from the network, the server or the key
         reason = one_line(error.__cause__ or error, 150)

@@ -19,27 +19,26 @@ from timemachine.vocab import Vocab
 
 Batch = tuple[Tensor, Tensor]
 MAX_PERMUTED = 1 << 30  # windows; a permutation of more takes over 4 GB, and may not fit into int32
-AT_ONCE = 1 << 18  # maximum number of logits per time step in evaluation
+MAX_LOGITS_PER_STEP = 1 << 18  # per time step of a batch in evaluation
 
 
 class Split(NamedTuple):
-    """A split of the text: `starts`, the first input of each window; `targets`, the tokens that a stream predicts."""
+    """A split: `starts`, the first input of each window; `targets`, the tokens predicted when read as one stream."""
 
     starts: range
     targets: range
 
 
 class TimeMachine(LightningDataModule):
-    """The corpus as windows that start at every character, like the book's `d2l.TimeMachine(batch_size, num_steps)`.
+    """The corpus as windows that start at every token, like the book's `d2l.TimeMachine(batch_size, num_steps)`.
 
     The first `num_train` windows are for training and the next `num_val` for validation; windows that overlap neither,
-    from token num_train + num_val + T on, are for testing. With both None, the splits are 90%, 5% and 5% of the
-    tokens, and no window crosses a border. `start`: rotate the text to start at this character, which changes the
-    training windows. `corpus`: a text, or a value of `data.corpus` to be read as `tokens`. Characters with fewer than
-    `min_count` occurrences are `<unk>`. Byte-pair encoding learns `vocab_size` tokens from the whole text, as in the
-    book, or from the training windows. `train_loader`: builds another loader of the training batches from this object,
-    with `global_size` as in WindowLoader; by default, windows are shuffled every epoch. Raises SettingError for an
-    invalid number, and for a text that is not found or too short.
+    from token num_train + num_val + T onwards, are for testing. With both None, the splits are 90%, 5% and 5% of the
+    tokens, and no window crosses a border. `start`: rotate the text to start at this character. `corpus`: a text, or a
+    value of `data.corpus` to be read as `tokens`. Characters with fewer than `min_count` occurrences are `<unk>`.
+    Byte-pair encoding learns `vocab_size` tokens from the part of the text named by `learn_on`. `train_loader`: builds
+    another loader of the training batches from this object, with `global_size` as in WindowLoader. Raises SettingError
+    for an invalid number, and for a text that is not found or too short.
     """
 
     def __init__(
@@ -72,7 +71,7 @@ class TimeMachine(LightningDataModule):
         self.generator = Generator().manual_seed(seed)  # for the order of the training windows
         known = self.corpus.characters
         if settings.learn_on is LearnOn.train:
-            # Not repeated, although the training windows in the new tokens cover a few characters more or fewer.
+            # One pass: in the new tokens, the training windows cover slightly more or fewer characters than these.
             whole: Any = TimeMachine(**windows_of(to_dict(settings)) | {"learn_on": "text"}, corpus=text)
             known = whole.vocab.decode(whole.tokens_N[: whole.splits["train"].targets.stop].tolist())
         self.vocab = Vocab.of(known, self.corpus.tokens, min_count, vocab_size)
@@ -114,11 +113,11 @@ class TimeMachine(LightningDataModule):
         starts = self.splits[split].starts
         rank, world_size = self.share()
         windows_NT = self.tokens_N.unfold(0, self.num_steps + 1, 1)[starts.start : starts.stop]
-        size = batch_size or max(self.batch_size, AT_ONCE // max(len(self.vocab), 256))
+        size = batch_size or max(self.batch_size, evaluation_batch_size(len(self.vocab)))
         return WindowLoader(windows_NT, size, generator, rank, world_size)
 
     def share(self) -> tuple[int, int]:
-        """Return the rank and the world size. Move the text to the device, where batches are taken from it."""
+        """Move the tokens to the device, where batches are taken from them; return the rank and the world size."""
         if self.trainer is None:
             return 0, 1
         if not self.corpus.is_large:  # a large text stays on the CPU, and each batch is moved
@@ -135,8 +134,13 @@ class TimeMachine(LightningDataModule):
         self.generator.set_state(state_dict["generator"])
 
 
+def evaluation_batch_size(vocab_size: int) -> int:
+    """Return the number of windows to evaluate at once: the book's 1,024, or fewer for a vocabulary above 256."""
+    return MAX_LOGITS_PER_STEP // max(vocab_size, 256)
+
+
 def targets_per_process(trainer: Trainer, batch: Batch, batch_idx: int) -> float:
-    """Return the number of targets of a training batch per process, on average, since shares may differ."""
+    """Return the average targets per process of a training batch; all processes share a loader without `world_size`."""
     loader: Any = trainer.train_dataloader
     if trainer.world_size == 1 or not hasattr(loader, "global_size"):  # a DataLoader's shares are equal
         return batch[1].numel()
@@ -181,6 +185,7 @@ class WindowLoader:
 
 
 def _split(num_tokens: int, num_steps: int, num_train: int | None, num_val: int | None, title: str) -> dict[str, Split]:
+    """Return the splits. No target is in two of them: validation targets start after those of the training windows."""
     if num_train is None or num_val is None:
         borders = [0, num_tokens * 90 // 100, num_tokens * 95 // 100, num_tokens]
         splits = {
@@ -192,8 +197,8 @@ def _split(num_tokens: int, num_steps: int, num_train: int | None, num_val: int 
         require(all(split.starts for split in splits.values()), "data.num_steps", num_steps, rule, instead)
         return splits
     needed, largest = num_train + num_val + num_steps, num_tokens - num_steps - num_val
-    sum_of = f"num_train + data.num_val={num_val} + data.num_steps={num_steps}"
-    rule = f"{needed} tokens are needed ({sum_of}), but {title} has {num_tokens}"
+    total = f"{num_train:,} + {num_val:,} + {num_steps:,} = {needed:,} tokens are needed"
+    rule = f"{total} (data.num_train + data.num_val + data.num_steps), but {title} has {num_tokens:,}"
     instead = largest if largest > 0 else f"{num_train} data.corpus=<a longer text>"
     require(needed <= num_tokens, "data.num_train", num_train, rule, instead)
     return {

@@ -2,21 +2,21 @@
 
 
 class UserError(Exception):
-    """Ends the program with a one-line message: a user's mistake, or a result such as divergence."""
+    """A user's mistake, or a result such as divergence: the program prints the message and ends."""
 
 
 class SettingError(UserError):
-    """An invalid value of a setting; the message names the setting, the value and a valid alternative."""
+    """An invalid value of a setting; the message names the setting and, if possible, a valid value."""
 
 
 class Diverged(UserError):
-    """A loss, gradient or weight, `what`, is not finite; the update that would use it is skipped."""
+    """A loss, gradient or weight, named by `what`, is not finite."""
 
     def __init__(self, what: str, where: str) -> None:
         super().__init__(f"diverged {where}: {what} is not finite")
         self.what = what
 
 
-def one_line(message: object, most: int | None = None) -> str:
-    """Return the message with each run of white space as one space, truncated to `most` characters if given."""
-    return " ".join(str(message).split())[:most]
+def one_line(message: object, max_length: int | None = None) -> str:
+    """Return the message with each run of white space as one space, truncated to `max_length` characters if given."""
+    return " ".join(str(message).split())[:max_length]

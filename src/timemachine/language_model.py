@@ -17,7 +17,7 @@ from timemachine.config import Input, Model, require, to_dict
 from timemachine.datamodule import Batch, targets_per_process
 from timemachine.errors import Diverged
 from timemachine.perplexity import Perplexity, in_evaluation_mode
-from timemachine.rnn import build_cell, reading_weights
+from timemachine.rnn import build_cell, input_weights
 from timemachine.vocab import Vocab
 
 
@@ -42,8 +42,9 @@ class RNNLMScratch(LightningModule):
         self.rnn: Any = build_cell(network, vocab_size if network.input is Input.one_hot else network.embedding_dim)
         has_effect = self.input_lr_factor == 1 or bool(self.parameter_groups()[0]["params"])
         require(has_effect, "model.input_lr_factor", self.input_lr_factor, "the cell has no weight named W_x…", 1.0)
-        self.tied_sigma = network.embedding_sigma if network.tie_weights else None
-        self.W_hq = nn.Parameter(torch.randn(hiddens, vocab_size) * (self.tied_sigma or sigma))
+        self.tie_weights, self.embedding_sigma = network.tie_weights, network.embedding_sigma
+        output_sigma = self.embedding_sigma if self.tie_weights else sigma
+        self.W_hq = nn.Parameter(torch.randn(hiddens, vocab_size) * output_sigma)
         self.b_q = nn.Parameter(torch.zeros(vocab_size))
         self.train_perplexity, self.val_perplexity, self.test_perplexity = Perplexity(), Perplexity(), Perplexity()
         self.grad_norm = self.grad_norm_clipped = torch.tensor(torch.nan, dtype=torch.float64)  # of the last step
@@ -54,7 +55,7 @@ class RNNLMScratch(LightningModule):
 
     def input_vectors(self) -> Tensor | None:
         """Return the vectors (V, D) that the cell reads for the tokens; None if they are one-hot."""
-        return self.embedding if self.tied_sigma is None else self.W_hq.T / self.tied_sigma
+        return self.W_hq.T / self.embedding_sigma if self.tie_weights else self.embedding
 
     def inputs(self, X_BT: Tensor) -> Tensor:
         """Return the vectors (T, B, D) that the cell reads for indices (B, T): one-hot, or rows of `input_vectors`."""
@@ -77,7 +78,7 @@ class RNNLMScratch(LightningModule):
 
     def loss(self, Y_hat: Tensor, Y: Tensor) -> Tensor:
         """Return the cross-entropy of each target Y (B, T) under Y_hat (B, T, V), in nats; the book's is the mean."""
-        logits_NV = Y_hat.transpose(0, 1).flatten(0, 1)  # in memory order
+        logits_NV = Y_hat.transpose(0, 1).flatten(0, 1)  # in memory order again, so nothing is copied
         return F.cross_entropy(logits_NV, Y.T.flatten(), reduction="none").view(Y.T.shape).T
 
     def nll(self, batch: Batch) -> Tensor:
@@ -88,14 +89,14 @@ class RNNLMScratch(LightningModule):
     def mean_nll(self, batch: Batch, num_targets: float | None = None) -> tuple[Tensor, Tensor]:
         """Return the mean of `nll(batch)`, and `nll(batch)` without gradients.
 
-        `num_targets`: divisor of the sum, by default the number of targets in the batch. A subclass may be faster.
+        `num_targets`: divisor of the sum, by default the number of targets in the batch. Overridden by `FusedRNNLM`.
         """
         nll_BT = self.nll(batch)
         return sum_over(nll_BT, num_targets or nll_BT.numel()), nll_BT.detach()
 
     @in_evaluation_mode
     def predict(self, prefix: str, num_preds: int, vocab: Vocab, device: torch.device | str | None = None) -> str:
-        """Return the prefix and `num_preds` tokens, each the likeliest except `<unk>` (section 9.5.5)."""
+        """Return the prefix and `num_preds` tokens, each the likeliest except `<unk>`; signature of section 9.5.5."""
         text = vocab.encode(prefix or " ").tolist()
         state, length = None, len(text)
         for step in range(length - 1 + num_preds):
@@ -107,9 +108,9 @@ class RNNLMScratch(LightningModule):
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return parameter groups: the input weights, with `input_lr_factor` times the rate, and the others."""
-        reads = reading_weights(self.rnn) + ([] if self.embedding is None else [self.embedding])
-        others = [p for p in self.parameters() if not any(p is q for q in reads)]
-        return [{"params": reads, "lr": self.lr * self.input_lr_factor}, {"params": others, "lr": self.lr}]
+        of_inputs = input_weights(self.rnn) + ([] if self.embedding is None else [self.embedding])
+        others = [p for p in self.parameters() if not any(p is q for q in of_inputs)]
+        return [{"params": of_inputs, "lr": self.lr * self.input_lr_factor}, {"params": others, "lr": self.lr}]
 
     def configure_optimizers(self) -> Optimizer:
         """Return the book's minibatch stochastic gradient descent."""
@@ -128,21 +129,21 @@ class RNNLMScratch(LightningModule):
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         by_value = gradient_clip_algorithm == "value"
         self.grad_norm = clip_gradients(parameters, None if by_value else gradient_clip_val)
-        self.grad_norm_clipped = self.grad_norm.clamp(max=gradient_clip_val or torch.inf)  # no hook follows clipping
+        self.grad_norm_clipped = self.grad_norm.clamp(max=gradient_clip_val or torch.inf)  # no hook can measure it
         if by_value:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
             self.grad_norm_clipped = gradient_norm(parameters)
-        if self.device.type == "cpu" and not self.grad_norm.isfinite():  # a GPU would wait for the step
+        if self.device.type == "cpu" and not self.grad_norm.isfinite():  # it would force a GPU synchronization
             raise Diverged("the gradient", f"at step {self.global_step + 1}")
 
-    def _refuse_unless_finite(self) -> None:
+    def _check_weights_finite(self) -> None:
         """Raise Diverged if a weight is not finite, before a checkpoint of it is written."""
         if not all(p.isfinite().all() for p in self.parameters()):
             raise Diverged("a weight", f"at step {self.global_step}")
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's running training perplexity, if `training_step` has updated it."""
-        self._refuse_unless_finite()
+        self._check_weights_finite()
         if self.train_perplexity.update_called:
             self.log("train/perplexity", self.train_perplexity, prog_bar=True)
 
@@ -152,8 +153,8 @@ class RNNLMScratch(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation perplexity. Raise Diverged if the loss or a weight is not finite."""
-        self._refuse_unless_finite()
-        if not self.trainer.strategy.reduce(self.val_perplexity.nll.clone(), reduce_op="sum").isfinite():
+        self._check_weights_finite()
+        if not self.trainer.strategy.reduce(self.val_perplexity.nll.clone(), reduce_op="sum").isfinite():  # in place
             raise Diverged("the validation loss", f"at step {self.global_step}")
         self.log("val/perplexity", self.val_perplexity, prog_bar=True)
 

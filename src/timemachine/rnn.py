@@ -49,7 +49,7 @@ class RNNScratch(nn.Module):
         return torch.stack(outputs), H_BH
 
 
-# model.cell -> class; `cells` adds the cells of chapter 10. `Cell(num_inputs, num_hiddens, sigma, …)` receives the
+# model.cell -> class; `cells` adds those of chapter 10. `Cell(num_inputs, num_hiddens, sigma, …)` receives the other
 # settings of `model.` that it has parameters for; `forward(inputs_TBD, state_BS)` returns (T, B, H) and a state (B, S).
 CELLS: dict[str, type[nn.Module]] = {"rnn": RNNScratch}
 
@@ -68,6 +68,6 @@ def build_cell(network: Model, num_inputs: int) -> nn.Module:
     return cell(num_inputs, network.hiddens, **named)
 
 
-def reading_weights(cell: nn.Module) -> list[nn.Parameter]:
+def input_weights(cell: nn.Module) -> list[nn.Parameter]:
     """Return the input weights: parameters of the cell, or of its first layer, with names that start with W_x."""
     return [p for name, p in cell.named_parameters() if re.match(r"(rnns\.0\.)?W_x", name)]

@@ -10,23 +10,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from timemachine import bpe
-from timemachine.config import Tokens, require
+from timemachine.config import Tokens
+from timemachine.errors import SettingError
 from timemachine.texts.large import LargeText
 from timemachine.texts.normalisation import normalise
 
 UNKNOWN = "<unk>"
-MAX_SYMBOLS = 65_536  # symbols; 8 time steps of the book's batch then have two gigabytes of logits
+MAX_SYMBOLS = 65_536  # with these, the logits of 8 time steps of the book's batch take 2 GB
 AT_ONCE = 1 << 20  # characters encoded at a time
-DTYPES = (np.uint8, 256), (np.int16, 32_768), (np.int32, MAX_SYMBOLS)  # maximum number of symbols
+DTYPES = (np.uint8, 256), (np.int16, 32_768), (np.int32, MAX_SYMBOLS)  # indices, maximum number of symbols
 
 
 class Vocab:
-    """The tokens of a text and `<unk>` (d2l's `Vocab`, section 9.2), and how text is read.
+    """The tokens of a text and `<unk>`, with their indices (d2l's `Vocab`, section 9.2).
 
-    `kind`: letters or characters, which are sorted, or bpe, whose tokens keep the order of learning, with
-    `<unk>` last (`BPETokenizer` of the next edition). `vocab["a"]` and `vocab[["a", "b"]]` return indices, `unk` for
-    unknown tokens; `to_tokens` is the inverse. For a whole text: `decode(encode(tokens_of(text)))`. `bytes_V` (V,),
-    int64: number of UTF-8 bytes of each token; 1 for `<unk>`, the minimum of a character.
+    `kind`: letters or characters, which are sorted, or bpe, whose tokens keep the order of learning, with `<unk>` last
+    (`BPETokenizer` of the next edition). `vocab["a"]` and `vocab[["a", "b"]]` return indices, `unk` for unknown tokens;
+    `to_tokens` is the inverse. For a whole text: `decode(encode(tokens_of(text)))`. `bytes_V` (V,), int64: number of
+    UTF-8 bytes of each token; 1 for `<unk>`, the least that a character can take.
     """
 
     def __init__(self, tokens: Iterable[str] = (), kind: Tokens = Tokens.letters) -> None:
@@ -34,7 +35,7 @@ class Vocab:
         self.idx_to_token: list[str] = [*learned, UNKNOWN] if kind is Tokens.bpe else sorted({UNKNOWN, *learned})
         self.token_to_idx: dict[str, int] = {token: index for index, token in enumerate(self.idx_to_token)}
         self.unk, self.kind = self.token_to_idx[UNKNOWN], kind
-        self._dtype = next(dtype for dtype, most in DTYPES if len(self) <= most)
+        self._dtype = next(dtype for dtype, max_symbols in DTYPES if len(self) <= max_symbols)
         self._bpe = bpe.Encoder(learned) if kind is Tokens.bpe else None
         index_of = {ord(token): self.token_to_idx[token] for token in learned if len(token) == 1}
         self._index_of_code = np.full(max(index_of, default=0) + 2, self.unk, self._dtype)  # the last one is unknown
@@ -44,10 +45,9 @@ class Vocab:
 
     @classmethod
     def of(cls, text: str, kind: Tokens = Tokens.letters, min_count: int = 1, vocab_size: int = 1024) -> "Vocab":
-        """Return the vocabulary of a normalised text.
+        """Return a text's vocabulary: characters that occur `min_count` times or more, or `vocab_size` bpe tokens.
 
-        It has the characters with at least `min_count` occurrences, or at most `vocab_size` tokens of byte-pair
-        encoding. Raises SettingError if it has more symbols than a model supports, or none except `<unk>`.
+        Raises SettingError if there are more symbols than a model supports, or none except `<unk>`.
         """
         if kind is Tokens.bpe:
             return cls(bpe.learn(text, vocab_size), kind)
@@ -58,7 +58,8 @@ class Vocab:
         kept = np.flatnonzero(count_C >= min_count).tolist()
         if text and not 0 < len(kept) < MAX_SYMBOLS:
             rule = f"keeps {len(kept):,} distinct characters, but a model supports 1 to {MAX_SYMBOLS - 1:,}"
-            require(False, "data.min_count", min_count, rule, int(np.sort(count_C)[-MAX_SYMBOLS]) + 1)
+            instead = np.sort(count_C)[-MAX_SYMBOLS] + 1
+            raise SettingError(f"data.min_count={min_count}: {rule}; try data.min_count={instead}")
         return cls(map(chr, kept), kind)
 
     def __len__(self) -> int:

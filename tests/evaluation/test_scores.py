@@ -12,7 +12,7 @@ from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
 from timemachine.evaluation import scores
-from timemachine.evaluation.scores import evaluate, paired, score, stream_score, window_score
+from timemachine.evaluation.scores import evaluate, mean_difference, score, stream_score, window_score
 from timemachine.language_model import RNNLMScratch
 from timemachine.vocab import Vocab
 
@@ -67,7 +67,7 @@ def any_cell(request: pytest.FixtureRequest, model: RNNLMScratch) -> RNNLMScratc
     return model if request.param == "rnn" else RNNLMScratch(model.vocab_size, 5, sigma=0.8, cell="lstm").double()
 
 
-@pytest.mark.parametrize(("starts", "batch_size"), [(range(41, 42), 1), (range(50, 80), 7), (range(100, 160, 3), 1024)])
+@pytest.mark.parametrize(("starts", "batch_size"), [(range(41, 42), 1), (range(50, 80), 7), (range(100, 160), 1024)])
 def test_window_score(any_cell: RNNLMScratch, encoded: Tensor, starts: range, batch_size: int) -> None:
     found = window_score(any_cell, encoded, starts, NUM_STEPS, batch_size)
     expected = window_perplexity(any_cell, encoded.tolist(), starts, NUM_STEPS)
@@ -141,7 +141,7 @@ def test_paired_error() -> None:
     generator = torch.Generator().manual_seed(0)
     common_N = 50 * torch.rand(40_000, generator=generator, dtype=torch.float64)
     own_N = torch.randn(40_000, generator=generator, dtype=torch.float64)
-    mean, error = paired(common_N + own_N + 0.1, common_N)
+    mean, error = mean_difference(common_N + own_N + 0.1, common_N)
     assert error == pytest.approx(1 / 200, rel=0.15)  # the error that both share cancels
     assert mean == pytest.approx(0.1, abs=4 * error)
-    assert math.isnan(paired(own_N[:50], common_N[:50])[1])
+    assert math.isnan(mean_difference(own_N[:50], common_N[:50])[1])

@@ -49,12 +49,14 @@ def test_vocabularies_compare_in_bits(tmp_path: Path) -> None:
 
 def test_tied_and_untied(tmp_path: Path) -> None:
     for start in STARTS:
-        for tied, sigma, rate, less in ((False, 1.0, 4, 0), (True, 1.0, 0.5, -0.5), (True, 0.1, 4, 0.25)):
-            bits, model = 2 + start / 4000 - less, {"tie_weights": tied, "embedding_sigma": sigma, "lr": rate}
-            leave_run(tmp_path / "s", start, bits, 2.5, model=model, trainer={"max_epochs": 3})
+        for tied, sigma, rate, factor, less in (
+            (False, 1.0, 4, 1, 0), (True, 1.0, 0.5, 1, -0.5), (True, 0.1, 4, 1, 0.25), (False, 1.0, 4, 16, 0.2),
+        ):  # fmt: skip
+            model = {"tie_weights": tied, "embedding_sigma": sigma, "lr": rate, "input_lr_factor": factor}
+            leave_run(tmp_path / "s", start, 2 + start / 4000 - less, 2.5, model=model, trainer={"max_epochs": 3})
     found = tying.findings(load_jobs(tmp_path / "s"))
-    assert [float(row[-2].split()[0]) for row in found.rows[1:]] == pytest.approx([0.5, -0.25])
-    assert found.rows[0][-1] == "" and "35% lower" in found.answer
+    assert [float(row[-2].split()[0]) for row in found.rows[1:]] == pytest.approx([0.5, -0.25, -0.2])
+    assert found.rows[0][-1] == "" and "35% lower" in found.answer and "29% lower" in found.answer
 
 
 def test_best_and_last_epoch(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_output_dropout(sample: Corpus) -> None:
     logits_BTV = (H_TBH * kept_BH * 2 @ model.W_hq + model.b_q).transpose(0, 1)
     expected_BT = -logits_BTV.log_softmax(-1).gather(-1, Y_BT[..., None])[..., 0]
     for share in (ALL, *(slice(rank, len(X_BT), 3) for rank in range(3))):
-        model._noise.manual_seed(7)
+        model._random.manual_seed(7)
         loss_BT, _ = model.losses((X_BT[share], Y_BT[share]), share)
         torch.testing.assert_close(loss_BT, expected_BT[share])
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.support.rounding import rounding
 from timemachine.corpus import Corpus
 from timemachine.how_low import mixture
-from timemachine.how_low.mixture import CONTEXTS, ORDERS, Mixture, log_loss
+from timemachine.how_low.mixture import CONTEXTS, NUM_ORDERS, Mixture, log_loss
 from timemachine.how_low.ngrams import kneser_ney
 from timemachine.how_low.symbols import LETTERS, Symbols
 from timemachine.vocab import UNKNOWN
@@ -48,7 +48,7 @@ def test_later_characters_change_nothing(train: bytes, text: bytes, later: bytes
 @given(TEXTS, st.lists(TEXTS, min_size=1, max_size=3))
 def test_after_against_read(train: bytes, texts: list[bytes]) -> None:
     model, untouched = taught(train), taught(train)
-    p_BV = model.after(texts)
+    p_BV = model.next_probabilities(texts)
     for text, p_V in zip(texts, p_BV, strict=True):
         expected_1V = np.exp(untouched.read(text + LETTERS.encode("a"), range(len(text), len(text) + 1)))
         assert p_V == pytest.approx(expected_1V[0], abs=rounding(2 * CONTEXTS * 10))  # about ten nats
@@ -56,17 +56,17 @@ def test_after_against_read(train: bytes, texts: list[bytes]) -> None:
 
 def slow_kneser_ney(train: str, context: str) -> list[float]:
     """Return P of each symbol without arrays: subtract 0.9 from a count of one and 1.2 from larger counts."""
-    padded = " " * ORDERS + train
-    ends = range(ORDERS + 1, len(padded) + 1)
+    padded = " " * NUM_ORDERS + train
+    ends = range(NUM_ORDERS + 1, len(padded) + 1)
 
     def count(gram: str) -> int:
-        if len(gram) == ORDERS:
+        if len(gram) == NUM_ORDERS:
             return sum(padded[:end].endswith(gram) for end in ends)
         longer = {padded[end - len(gram) - 1 : end] for end in ends}
         return sum(other[1:] == gram for other in longer)
 
     p = [1 / V] * V
-    for order in range(ORDERS):
+    for order in range(NUM_ORDERS):
         counts = [count(context[len(context) - order :] + token) for token in LETTERS.tokens]
         discounts = [0.9 * (n == 1) + 1.2 * (n > 1) for n in counts]
         if sum(counts):
@@ -75,20 +75,20 @@ def slow_kneser_ney(train: str, context: str) -> list[float]:
 
 
 @settings(max_examples=20)
-@given(st.text("ab z", max_size=40), st.text("ab z", min_size=ORDERS, max_size=ORDERS))
+@given(st.text("ab z", max_size=40), st.text("ab z", min_size=NUM_ORDERS, max_size=NUM_ORDERS))
 def test_untrained_mixture_is_kneser_ney(train: str, context: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mixture, "RATE", 0)
-        patch.setattr(mixture, "FIRST", 0)
-        log_p_1V = taught(LETTERS.encode(train)).read(LETTERS.encode(f"{context}?"), range(ORDERS, ORDERS + 1))
-    assert np.exp(log_p_1V[0]) == pytest.approx(slow_kneser_ney(train, context), rel=rounding(ORDERS * 100))
+        patch.setattr(mixture, "INITIAL_WEIGHT", 0)
+        log_p_1V = taught(LETTERS.encode(train)).read(LETTERS.encode(f"{context}?"), range(NUM_ORDERS, NUM_ORDERS + 1))
+    assert np.exp(log_p_1V[0]) == pytest.approx(slow_kneser_ney(train, context), rel=rounding(NUM_ORDERS * 100))
 
 
 def test_mixture_beats_its_ngrams(sample: Corpus) -> None:
     """The mixture beats its n-grams on new text, and learning from that text improves it further."""
     text = LETTERS.encode(sample.characters[:6000])
     train, targets = text[:5000], range(5000, 6000)
-    best = min(kneser_ney(train, text, targets, order, V).mean() for order in range(1, ORDERS + 1))
+    best = min(kneser_ney(train, text, targets, order, V).mean() for order in range(1, NUM_ORDERS + 1))
     model = taught(train)
     fixed, learning = (log_loss(model.read(text, targets, learn), text, targets).mean() for learn in (False, True))
     assert learning < fixed < best

@@ -15,7 +15,7 @@ from timemachine.how_low import teacher
 from timemachine.how_low.ensemble import Ensemble
 from timemachine.how_low.mixture import CONTEXTS, MAX_CONTEXT, Mixture, log_loss
 from timemachine.how_low.symbols import LETTERS
-from timemachine.how_low.teacher import NETWORKS_SHARE, teacher_nll, train_loader, train_networks, write
+from timemachine.how_low.teacher import NETWORKS_SHARE, generate_text, teacher_nll, train_loader, train_networks
 from timemachine.language_model import RNNLMScratch
 from timemachine.vocab import Vocab
 
@@ -25,12 +25,12 @@ VOCAB = Vocab.of(TEXT)
 
 def test_text_and_its_distributions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(teacher, "MIN_LENGTH", 250)
-    tokens_N, p_NV = write(TEXT, 2_501, VOCAB, seed=0)
+    tokens_N, p_NV = generate_text(TEXT, 2_501, VOCAB, seed=0)
     assert len(tokens_N) == 2_500  # ten streams
     assert p_NV.shape == (2_500, len(VOCAB))
     assert p_NV.sum(1).numpy() == pytest.approx(1, abs=rounding(3 * len(VOCAB)))
     assert p_NV[:, VOCAB.unk].max() == 0
-    (same_N, same_NV), (other_N, _) = (write(TEXT, 2_501, VOCAB, seed) for seed in (0, 1))
+    (same_N, same_NV), (other_N, _) = (generate_text(TEXT, 2_501, VOCAB, seed) for seed in (0, 1))
     assert torch.equal(tokens_N, same_N) and torch.equal(p_NV, same_NV) and not torch.equal(tokens_N, other_N)
     nll = -p_NV[torch.arange(2_500), tokens_N.long()].log().mean()
     entropy = -torch.special.xlogy(p_NV, p_NV).sum(1).mean()
@@ -48,7 +48,7 @@ def test_distributions_against_reading_again(monkeypatch: pytest.MonkeyPatch) ->
     """The mixture and the networks read each stream again. `teacher_nll` is the loss of its text."""
     monkeypatch.setattr(teacher, "MIN_LENGTH", 400)
     networks = random_networks()
-    tokens_N, p_NV = write(TEXT, 3 * 400, VOCAB, 4, networks)
+    tokens_N, p_NV = generate_text(TEXT, 3 * 400, VOCAB, 4, networks)
     mixture, place_S = Mixture(LETTERS), VOCAB[LETTERS.tokens]
     mixture.read(LETTERS.encode(TEXT), range(len(TEXT)), learn=True)
     starts = np.random.default_rng(4).integers(len(TEXT), size=3)
@@ -87,13 +87,13 @@ def test_a_diverged_network() -> None:
     networks = random_networks()
     torch.nn.init.constant_(networks.models[1].W_hq, torch.nan)
     with pytest.raises(SettingError, match=r"^training\.teacher_networks=2: [^\n]*$"):
-        write(TEXT, 10, VOCAB, 0, networks)
+        generate_text(TEXT, 10, VOCAB, 0, networks)
 
 
 def test_all_characters_are_written() -> None:
     text = 30 * "«Πᾶς», said Émile:\n 12 — or 3?\n"
     vocab = Vocab.of(text, Tokens.characters, min_count=31)
-    tokens_N, p_NV = write(text, 500, vocab, 0)
+    tokens_N, p_NV = generate_text(text, 500, vocab, 0)
     assert p_NV.min() > 0 and p_NV.sum(1).numpy() == pytest.approx(1, abs=rounding(3 * len(vocab)))
     written_V, read_V = (index_N.bincount(minlength=len(vocab)) for index_N in (tokens_N, vocab.encode(text)))
     assert (written_V / len(tokens_N)).numpy() == pytest.approx((read_V / len(text)).numpy(), abs=0.1)

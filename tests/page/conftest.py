@@ -12,7 +12,7 @@ import pytest
 from tests.page.models import LETTERS, MODELS, random_model, summary_of, vocab_of
 from timemachine.corpus import find_corpus
 from timemachine.page import Epoch, make_page
-from timemachine.page.epochs import halved
+from timemachine.page.epochs import in_half_precision
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Playwright, Request
@@ -53,8 +53,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     paths["epochs"] = folder / "epochs.html"
     model, text = random_model(), find_corpus("sample", []).characters
     epochs = [
-        Epoch(0, halved(random_model(seed=1)), math.nan, math.nan),
-        Epoch(5, halved(random_model(seed=2)), 15.25, 16.5),
+        Epoch(0, in_half_precision(random_model(seed=1)), math.nan, math.nan),
+        Epoch(5, in_half_precision(random_model(seed=2)), 15.25, 16.5),
     ]
     paths["epochs"].write_bytes(make_page(model, LETTERS, summary_of(model), epochs, text))
     return paths

@@ -13,7 +13,7 @@ from timemachine import bpe
 from timemachine.config import Tokens, Train
 from timemachine.decoding import starting_symbol
 from timemachine.language_model import RNNLMScratch
-from timemachine.page.epochs import halved
+from timemachine.page.epochs import in_half_precision
 from timemachine.vocab import Vocab
 
 LETTERS = Vocab("abcdefghijklmnopqrstuvwxyz ")
@@ -147,5 +147,5 @@ def as_read(vocab: Vocab, text: str | Tensor) -> Tensor:
 def half(model: RNNLMScratch) -> RNNLMScratch:
     """Return a copy of the model with its weights rounded to float16. Their dtype does not change."""
     rounded = copy.deepcopy(model)
-    rounded.load_state_dict({name: weight.to(model.W_hq.dtype) for name, weight in halved(model).items()})
+    rounded.load_state_dict({name: weight.to(model.W_hq.dtype) for name, weight in in_half_precision(model).items()})
     return rounded

@@ -12,7 +12,7 @@ from tests.support.runs import InterruptAt, fit
 from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.language_model import RNNLMScratch
-from timemachine.page.epochs import halved, read_epochs, read_weights, write_weights
+from timemachine.page.epochs import in_half_precision, read_epochs, read_weights, write_weights
 from timemachine.run.checkpoint import read_checkpoint
 from timemachine.run.record import EPOCH_WEIGHTS
 from timemachine.run.rows import read_numbers
@@ -39,7 +39,7 @@ def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
 
 def test_kept_weights_are_the_checkpoints(train: Callable[..., RNNLMScratch], tmp_path: Path) -> None:
     torch.manual_seed(0)
-    expected = {0: halved(RNNLMScratch(28, hiddens=4))}
+    expected = {0: in_half_precision(RNNLMScratch(28, hiddens=4))}
     for epoch in (1, 2, 5, 6, 10):
         train(epoch)
         weights = read_checkpoint(tmp_path / "run/checkpoints/last.ckpt")["state_dict"]
@@ -57,10 +57,10 @@ def test_kept_weights_are_the_checkpoints(train: Callable[..., RNNLMScratch], tm
 def test_unreadable_weights_are_left_out(tmp_path: Path) -> None:
     path, model = tmp_path / EPOCH_WEIGHTS, RNNLMScratch(28, hiddens=4)
     assert read_weights(tmp_path) == {}
-    usual = halved(model)
+    usual = in_half_precision(model)
     with torch.no_grad():
         model.W_hq[0, 0] = 65_520  # float16 overflows above 65504
-    write_weights(tmp_path, {0: usual, 1: halved(model)})
+    write_weights(tmp_path, {0: usual, 1: in_half_precision(model)})
     assert read_weights(tmp_path).keys() == {0}
     content = path.read_bytes()
     for damaged in (content[:-3], b"", content.replace(b'"0/', b'"x/')):

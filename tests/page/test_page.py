@@ -22,7 +22,7 @@ from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
 from timemachine.page import Epoch, make_page, size_of
 from timemachine.page import __main__ as command
-from timemachine.page.epochs import halved
+from timemachine.page.epochs import in_half_precision
 from timemachine.page.units import Units
 from timemachine.vocab import Vocab
 
@@ -86,7 +86,7 @@ def assert_sent(sent: dict[str, str], weights: dict[str, Tensor], dtype: str) ->
 def test_weights_units_and_epochs(sample: Corpus) -> None:
     """The last epoch has the model's weights. Earlier epochs have their own weights in half precision."""
     models = {number: random_model(seed=number, input="embedding", embedding_dim=5) for number in (0, 5, 100, 200)}
-    epochs = [Epoch(number, halved(model), 9.5, 10.5) for number, model in models.items()]
+    epochs = [Epoch(number, in_half_precision(model), 9.5, 10.5) for number, model in models.items()]
     epochs[0] = epochs[0]._replace(train=math.nan, val=math.inf)
     model = models[100]
     run = Parts(make_page(model, LETTERS, summary_of(model), epochs, sample.characters)).run

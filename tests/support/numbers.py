@@ -141,8 +141,8 @@ def next_edition() -> str:
         for unit, form in (("perplexity", ".1f"), ("bits_per_byte", ".3f"))
     )
     return (
-        f"Over {len(jobs)} seeds the perplexity per token is {val} on the validation text and {rest} on the rest of the "
-        f"novel: {val_bits} and {rest_bits} bits per byte of windows that start from a zero state."
+        f"Over {len(jobs)} seeds the perplexity per token is {val} on the validation text and {rest} on the rest of "
+        f"the novel: {val_bits} and {rest_bits} bits per byte of windows that start from a zero state."
     )
 
 

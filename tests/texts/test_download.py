@@ -108,7 +108,7 @@ def offered(mirrors: Mirrors, monkeypatch: pytest.MonkeyPatch) -> Offered:
 
 def cached() -> dict[str, bytes]:
     """Return the files in the user's cache by name."""
-    return {path.name: path.read_bytes() for path in download.cache().glob("*")}
+    return {path.name: path.read_bytes() for path in download.cache_folder().glob("*")}
 
 
 @pytest.mark.parametrize("mirror", GOOD)
@@ -139,8 +139,8 @@ def test_a_bad_mirror(mirrors: Mirrors, offered: Offered, mirror: str) -> None:
 
 def test_a_damaged_file_in_the_cache(offered: Offered) -> None:
     """A damaged file is downloaded again."""
-    download.cache().mkdir(parents=True)
-    (download.cache() / "a_book.txt").write_bytes(TEXT[:-1])
+    download.cache_folder().mkdir(parents=True)
+    (download.cache_folder() / "a_book.txt").write_bytes(TEXT[:-1])
     offered("not_found")
     with pytest.raises(SettingError, match=r"^data\.corpus=a_book: "):
         find_corpus("a_book", [])

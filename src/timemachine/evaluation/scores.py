@@ -12,9 +12,9 @@ from torch import Tensor
 
 from timemachine.config import Tokens, format_value, windows_of
 from timemachine.corpus import Corpus
-from timemachine.datamodule import AT_ONCE, Batch, Split, TimeMachine, WindowLoader
+from timemachine.datamodule import Batch, Split, TimeMachine, WindowLoader, evaluation_batch_size
 from timemachine.errors import SettingError
-from timemachine.evaluation.normalisation import replaced
+from timemachine.evaluation.lost_characters import count_replaced
 from timemachine.perplexity import count_unknown, num_bytes
 from timemachine.run.console import print_table, print_text
 from timemachine.vocab import Vocab
@@ -38,7 +38,7 @@ class LanguageModel(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Perplexity with its standard error, bits per character, and the number of distinct target characters."""
+    """Perplexity with its standard error, bits per character, and the number of targets, each counted once."""
 
     perplexity: float
     standard_error: float
@@ -97,30 +97,26 @@ def score(nll_N: Tensor, count_N: Tensor | None = None) -> Score:
 
 
 @torch.inference_mode()
-def window_score(
-    model: LanguageModel, tokens_N: Tensor, starts: range, num_steps: int, batch_size: int = 1024
-) -> Score:
-    """Return the book's perplexity: each window from a zero state, all positions. `starts` may skip windows."""
-    windows_NT = tokens_N.unfold(0, num_steps + 1, 1)[starts.start : starts.stop : starts.step]
-    length = starts[-1] - starts[0] + num_steps
-    nll_N, count_N = torch.zeros(2, length, dtype=torch.float64)
-    offset = torch.arange(num_steps)
+def window_score(model: LanguageModel, tokens_N: Tensor, starts: range, num_steps: int, batch_size: int) -> Score:
+    """Score all targets of the windows at `starts`, each from a zero state, as in the book."""
+    windows_NT = tokens_N.unfold(0, num_steps + 1, 1)[starts.start : starts.stop]
+    nll_N, count_N = torch.zeros(2, len(starts) - 1 + num_steps, dtype=torch.float64)
     for number, batch in enumerate(WindowLoader(windows_NT, batch_size)):
         nll_BT = model.nll(batch).double()
-        target_BT = (number * batch_size + torch.arange(len(nll_BT))[:, None]) * starts.step + offset
+        target_BT = number * batch_size + torch.arange(len(nll_BT))[:, None] + torch.arange(num_steps)
         nll_N.index_add_(0, target_BT.flatten(), nll_BT.flatten())
         count_N.index_add_(0, target_BT.flatten(), torch.ones(nll_BT.numel(), dtype=torch.float64))
     return score(nll_N, count_N)
 
 
 def stream_score(model: LanguageModel, tokens_N: Tensor, targets: range) -> Score:
-    """Score each target once, with carried state, after a warm-up on the 512 characters before."""
+    """Return the score of targets that are read as one stream, as in `stream_nll`."""
     return score(stream_nll(model, tokens_N, targets))
 
 
 @torch.inference_mode()
 def stream_nll(model: LanguageModel, tokens_N: Tensor, targets: range) -> Tensor:
-    """Return the targets' negative log-likelihoods (N,), float64, in nats, as `stream_score` reads them."""
+    """Return the targets' negative log-likelihoods (N,), float64, nats: one pass with carried state after a warm-up."""
     first_input = max(0, targets.start - 1 - WARM_UP)
     state, nlls = None, []
     for start in range(first_input, targets.stop - 1, CHUNK):
@@ -140,7 +136,7 @@ def evaluate(model: LanguageModel, vocab: Vocab, summary: dict[str, Any], corpus
     corpus, tokens_N, splits = as_trained(summary, corpus, vocab)
     rows = []
     for part, split in splits.items():
-        windows = window_score(model, tokens_N, split.starts, num_steps, AT_ONCE // max(len(vocab), 256))
+        windows = window_score(model, tokens_N, split.starts, num_steps, evaluation_batch_size(len(vocab)))
         stream, size = stream_score(model, tokens_N, split.targets), num_bytes(tokens_N, split.targets, vocab)
         rows.append(Row(corpus.name, part, "model", stream, size, windows))
     return rows
@@ -163,8 +159,8 @@ def print_evaluation(rows: list[Row], corpora: list[Corpus], vocab: Vocab, runs:
         "different vocabularies, use bits per byte."
     )
     for corpus in {corpus.sha256: corpus for corpus in corpora}.values():  # a text given twice is described once
-        left = replaced(corpus)
-        counts = f"{left['digits']:,} digits, {left['accents']:,} accented letters, {left['other']:,} other"
+        left = count_replaced(corpus)
+        counts = f"{left['digits']:,} digits, {left['letters']:,} letters outside A-Z, {left['other']:,} other"
         made = f"normalisation replaced {counts} characters with spaces"
         if vocab.kind is not Tokens.letters:
             made = f"{len(corpus.characters):,} characters"
@@ -173,13 +169,13 @@ def print_evaluation(rows: list[Row], corpora: list[Corpus], vocab: Vocab, runs:
         print_text(f"{corpus.name}: {made}")
         if unknown := vocab.unknown(corpus.characters):
             times, size = count_unknown(corpus.characters, vocab)
-            shown = " ".join(map(repr, unknown[:NUM_SHOWN])) + " …" * (len(unknown) > NUM_SHOWN)
-            rule = f"{times:,} characters ({len(unknown):,} distinct: {shown}) are not in the run's vocabulary"
-            print_text(f"{corpus.name}: {rule}: read and scored as <unk>, which does not distinguish them")
-            print_text(f"{corpus.name}: their {size:,} bytes in UTF-8 count as {times:,}, one per <unk>")
+            shown = " ".join(map(repr, unknown[:NUM_SHOWN])) + (" …" if len(unknown) > NUM_SHOWN else "")
+            lacks = f"{times:,} characters ({len(unknown):,} distinct: {shown}) are not in the run's vocabulary"
+            counted = f"they are scored as <unk> and counted as {times:,} bytes instead of {size:,}"
+            print_text(f"{corpus.name}: {lacks}; {counted}")
 
 
-def paired(nll_N: Tensor, other_N: Tensor) -> tuple[float, float]:
+def mean_difference(nll_N: Tensor, other_N: Tensor) -> tuple[float, float]:
     """Return the mean of nll_N - other_N, and its standard error from the sums of blocks of 100 characters."""
     difference_N = nll_N - other_N
     mean = difference_N.mean()
@@ -191,12 +187,12 @@ def paired(nll_N: Tensor, other_N: Tensor) -> tuple[float, float]:
 def as_trained(summary: dict[str, Any], corpus: Corpus, vocab: Vocab) -> tuple[Corpus, Tensor, dict[str, Split]]:
     """Return the run's own text, rotated to `data.start` as in training, its tokens (N,), and its splits.
 
-    Another text is returned unchanged, with one split, `all`. Raises SettingError if it is too short.
+    Another text is returned unchanged, with one split, `all`. Raises SettingError if a text is too long or too short.
     """
     settings, name = summary["settings"]["data"], f"data.corpus={format_value(corpus.source)}"
     if len(corpus.characters) > MAX_SCORED:
         rule = f"has {len(corpus.characters):,} characters, but at most {MAX_SCORED:,} can be scored"
-        raise SettingError(f"{name}: {rule}; use the path of a part of it")
+        raise SettingError(f"{name}: {rule}; split it and evaluate on a part")
     if corpus.sha256 == summary["corpus"]["sha256"]:
         data = TimeMachine(**windows_of(settings), corpus=corpus)
         return data.corpus, data.tokens_N, {name: split for name, split in data.splits.items() if split.starts}

@@ -78,15 +78,15 @@ def _best_order(data: TimeMachine) -> int:
 
 
 def available_books(search_dirs: list[str], tokens: Tokens = Tokens.letters) -> list[Corpus]:
-    """Return the books of the catalogue found in `search_dirs` or the user's cache, without other editions.
+    """Return the books of the catalogue found in `search_dirs` or the user's cache_folder, without other editions.
 
     Does not download books.
     """
-    from timemachine.texts.download import cache
+    from timemachine.texts.download import cache_folder
 
     books = []
     for name in CATALOGUE:
-        for folder in [*search_dirs, str(cache())]:
+        for folder in [*search_dirs, str(cache_folder())]:
             if (REPOSITORY / folder / f"{name}.txt").is_file():
                 with suppress(SettingError):  # the file is another edition
                     books.append(find_corpus(name, [folder], tokens))

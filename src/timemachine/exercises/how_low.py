@@ -96,7 +96,7 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
             continue
         nlls = {"model": stream_nll(model, tokens_N, targets)}
         if not is_intermediate_step:
-            nlls["model_adapting"] = how_low.adaptive_nll(model, tokens_N, known, targets, how_low.RATE)
+            nlls["model_adapting"] = how_low.adaptive_nll(model, tokens_N, known, targets, how_low.ADAPT_RATE)
             train, size = counted[: known.stop], len(symbols)
             of_orders = [how_low.kneser_ney(train, counted, targets, order, size) for order in how_low.ORDERS]
             nlls["kneser_ney"] = torch.from_numpy(min(of_orders, key=np.mean))

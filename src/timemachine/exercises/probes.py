@@ -37,7 +37,7 @@ def check(names: list[str], corpus: Corpus, cell: str = "rnn") -> None:
     for name in names:
         if name not in PROBES:
             nearest = (get_close_matches(name, PROBES, 1) or list(PROBES))[0]
-            raise SettingError(f"{given}: {name} not found; use for example probes=[{nearest}] ({', '.join(PROBES)})")
+            raise SettingError(f"{given}: {name} not found; use probes=[{nearest}] ({', '.join(PROBES)})")
         setting, supported = ONLY.get(PROBES[name], ("", ()))
         if setting and {"model.cell": cell, "data.tokens": corpus.tokens.name}[setting] not in supported:
             requires = f"{name} requires {setting}={' or '.join(supported)}"

@@ -7,7 +7,7 @@ The book's run imports nothing from this package.
 
 from timemachine.how_low.comparison import compare as compare
 from timemachine.how_low.comparison import print_comparison as print_comparison
-from timemachine.how_low.dynamic_evaluation import RATE as RATE
+from timemachine.how_low.dynamic_evaluation import ADAPT_RATE as ADAPT_RATE
 from timemachine.how_low.dynamic_evaluation import adaptive_nll as adaptive_nll
 from timemachine.how_low.dynamic_evaluation import evaluate_adapting as evaluate_adapting
 from timemachine.how_low.dynamic_evaluation import print_adapting as print_adapting

@@ -19,7 +19,7 @@ from torch import Tensor
 from timemachine.config import format_value
 from timemachine.corpus import Corpus
 from timemachine.errors import SettingError
-from timemachine.evaluation.scores import LanguageModel, Row, Score, as_trained, paired, score, stream_nll
+from timemachine.evaluation.scores import LanguageModel, Row, Score, as_trained, mean_difference, score, stream_nll
 from timemachine.how_low.mixture import Mixture, log_loss
 from timemachine.how_low.ngrams import ORDERS, kneser_ney, witten_bell
 from timemachine.how_low.symbols import Symbols
@@ -37,8 +37,8 @@ MODEL, MIXTURE = "the model", "mixture of n-grams"
 class Comparison:
     """Scores of a model and of others trained on the same characters, all on the same targets, read as one stream.
 
-    `rows`: the fixed models, which are the run's, the best n-grams and the mixture, then the adapting models; PPMd,
-    without a standard error, if pyppmd is installed. `ngrams`: smoothing -> perplexities of the orders 0 to 7.
+    `rows`: first the fixed models (the run's, the best n-grams, the mixture), then the adapting ones; PPMd is the last,
+    if pyppmd is installed, and has no standard error. `ngrams`: smoothing -> perplexities of the orders 0 to 7.
     `differences`: name of another fixed model -> the mean of the run's negative log-likelihoods minus the other's, in
     nats, and its standard error, from paired blocks of 100 characters.
     """
@@ -98,14 +98,12 @@ def _comparison(
         # A coder gives the length of the whole text, not of each character: no blocks, no standard error.
         scores[PPMD] = Score(2**bits, math.nan, bits, len(targets))
     rows = [Row(corpus.name, part, name, found, size) for name, found in scores.items()]
-    return Comparison(rows, ngrams, {name: paired(model_N, nll_N) for name, nll_N in fixed.items() if name != MODEL})
+    differences = {name: mean_difference(model_N, nll_N) for name, nll_N in fixed.items() if name != MODEL}
+    return Comparison(rows, ngrams, differences)
 
 
 def ppmd_bits(symbols: Symbols, known: bytes, text: bytes) -> int:
-    """Return the number of bits that `text` takes after `known`; both contain the numbers of symbols.
-
-    Raises ImportError without pyppmd.
-    """
+    """Return the bits of `text` after `known`, both as numbers of symbols. Raises ImportError without pyppmd."""
     from pyppmd import Ppmd7Encoder  # an extra
 
     def coded(numbers: bytes) -> int:
@@ -126,6 +124,6 @@ def print_comparison(found: Comparison) -> None:
         [row.model, str(row.stream), f"{row.bits_per_byte:.3f}", differences.get(row.model, "")] for row in found.rows
     ]
     title = f"on the same {stream.num_targets:,} characters; differences in nats per character, paired in blocks of 100"
-    print_table(title, ["model", "perplexity", "bits/byte", "the model less it, nats"], lines)
+    print_table(title, ["model", "perplexity", "bits/byte", "model minus this (nats)"], lines)
     if find_spec("pyppmd") is None:
         print_text("PPMd is omitted because pyppmd is not installed; use pip install -e '.[baselines]'")

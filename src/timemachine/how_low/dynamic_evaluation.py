@@ -26,19 +26,19 @@ from torch import Tensor
 from timemachine.corpus import Corpus
 from timemachine.errors import SettingError
 from timemachine.evaluation.scores import WARM_UP, Row, as_trained, score
-from timemachine.how_low.ensemble import Ensemble, mean_probability
+from timemachine.how_low.ensemble import Ensemble, log_mean_probability
 from timemachine.language_model import RNNLMScratch
 from timemachine.perplexity import num_bytes
 from timemachine.run.console import print_text
 from timemachine.vocab import Vocab
 
-RATE = 0.012  # learning rate
+ADAPT_RATE = 0.012  # learning rate
 SEGMENT = 32  # characters per step
 BLOCK = 256  # characters per search for neighbours
 CACHE_SIZE = 2**18  # characters at most
 RECENT = 8192  # last characters of the stream, which form a separate distribution
 SHARPNESS = 25.0  # θ of Grave, Joulin and Usunier
-SMOOTHING = 0.2  # weight of the model in a cache's distribution, which alone may have zeros
+SMOOTHING = 0.2  # weight of the model in a cache's distribution, which on its own may contain zeros
 EXPONENTS = 0.3, 0.4, 0.2  # initial values: the model, the whole cache, its recent part
 EXPONENTS_RATE = 0.001  # learning rate on the sum over 32 characters
 
@@ -58,9 +58,9 @@ def adaptive_nll(model: RNNLMScratch | Ensemble, tokens_N: Tensor, known: range,
     The given model is not changed.
     """
     if isinstance(model, Ensemble):
-        return -mean_probability([-adaptive_nll(member, tokens_N, known, targets, rate) for member in model.models])
+        return -log_mean_probability([-adaptive_nll(it, tokens_N, known, targets, rate) for it in model.models])
     stream = range(max(0, targets.start - 1 - WARM_UP), targets.stop - 1)  # the inputs
-    cached_NV2 = _cache(model, tokens_N, range(known.start - 1, min(known.stop - 1, stream.start)), stream)
+    cached_NV2 = _cache(model, tokens_N, range(known.start - 1, min(known.stop - 1, stream.start)), stream)  # inputs
     model = copy.deepcopy(model)  # its weights change below
     parameters = list(model.parameters())
     state, nlls, exponents_K = None, [], model.W_hq.new_tensor(EXPONENTS)
@@ -90,7 +90,7 @@ def _cache(model: RNNLMScratch, tokens_N: Tensor, known: range, stream: range) -
 
     `known`: inputs that the cache contains from the start. The distribution of an empty cache is uniform.
     """
-    empty = [model.W_hq.new_empty(0, size) for size in model.W_hq.shape]
+    empty = [model.W_hq.new_empty(0, size) for size in model.W_hq.shape]  # (0, H) and (0, V), if nothing is known
     cache = [empty, *_read(model, tokens_N, known[-CACHE_SIZE:])]
     states_MH, next_MV = (torch.cat(parts) for parts in zip(*cache, strict=True))
     found: list[Tensor] = []
@@ -123,8 +123,7 @@ def evaluate_adapting(
     """Return a row for each held-out part of a text; on each part the model adapts from the trained weights.
 
     The cache starts with the training text, or empty if another text is read. Raises SettingError if the perplexity is
-    worse than guessing. The vocabulary has at most 256 symbols, because the cache stores a number for each symbol with
-    each of its characters.
+    worse than guessing. The vocabulary has at most 256 symbols, as the cache holds V numbers per character.
     """
     corpus, tokens_N, splits = as_trained(summary, corpus, vocab)
     rows = []

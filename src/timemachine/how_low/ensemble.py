@@ -28,15 +28,15 @@ class Ensemble:
         """Return log-probabilities (B, T, V) and the models' states (B, S), for indices (B, T) after given states."""
         before = [None] * len(self.models) if states is None else states
         each = [model(X_BT, state) for model, state in zip(self.models, before, strict=True)]
-        log_p_BTV = mean_probability([logits_BTV.log_softmax(-1) for logits_BTV, _ in each])
+        log_p_BTV = log_mean_probability([logits_BTV.log_softmax(-1) for logits_BTV, _ in each])
         return log_p_BTV, [state for _, state in each]
 
     def nll(self, batch: Batch) -> Tensor:
         """Return the negative log-likelihood of each target (B, T), in nats; each window starts with zero states."""
-        return -mean_probability([-model.nll(batch) for model in self.models])
+        return -log_mean_probability([-model.nll(batch) for model in self.models])
 
 
-def mean_probability(log_p: Sequence[Tensor]) -> Tensor:
+def log_mean_probability(log_p: Sequence[Tensor]) -> Tensor:
     """Return the logarithm of the mean of probabilities, from their logarithms."""
     return torch.stack(tuple(log_p)).logsumexp(0) - math.log(len(log_p))
 

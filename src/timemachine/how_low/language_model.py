@@ -28,11 +28,11 @@ class RNNLMBeyond(FusedRNNLM):
         super().__init__(vocab_size, **network)
         self.training_settings = training
         self._needs_states = bool(training.carry_state or training.output_dropout)
-        self._noise = torch.Generator()
+        self._random = torch.Generator()
         self._state_BS: Tensor | None = None  # after the last batch, with consecutive windows
 
     def kernel(self) -> str:
-        """Return the code that computes the gradients: not fused, which returns no states, if they are needed."""
+        """As in `FusedRNNLM`, but bptt instead of fused if states are needed, since the fused kernel returns none."""
         found = super().kernel()
         return "bptt" if self._needs_states and found == "fused" else found
 
@@ -47,9 +47,9 @@ class RNNLMBeyond(FusedRNNLM):
         return optimizer
 
     def on_train_epoch_start(self) -> None:
-        """Reset the state to zero, and seed the noise by the run's seed and the epoch alone."""
+        """Reset the state to zero, and seed the dropout noise from the run's seed and the epoch alone."""
         # A run resumes at the start of an epoch, so this seed is all that it needs to draw the same noise.
-        self._noise.manual_seed((torch.initial_seed() * 1_000_003 + self.current_epoch) % 2**63)
+        self._random.manual_seed((torch.initial_seed() * 1_000_003 + self.current_epoch) % 2**63)
         self._state_BS = None
 
     def on_train_batch_start(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
@@ -71,10 +71,9 @@ class RNNLMBeyond(FusedRNNLM):
     def losses(self, batch: tuple[Tensor, ...], share: slice) -> tuple[Tensor, Tensor]:
         """Return the loss to minimise and the negative log-likelihood of each target (B, T), in nats.
 
-        The targets include the teacher's text, so `train/perplexity` covers both texts.
-
         `batch`: inputs and targets (B, T), and with a teacher its distributions (B, T, V), to learn instead of targets.
-        `share`: this process's windows in the batch of all processes, for noise that does not depend on their number.
+        The targets include the teacher's text, so `train/perplexity` covers both texts. `share`: this process's windows
+        in the batch of all processes, for noise that does not depend on their number.
         """
         training, (X_BT, Y_BT, *target_BTV) = self.training_settings, batch
         H_TBH, state_BS = self.hidden_states(X_BT, self._state_BS)
@@ -83,7 +82,7 @@ class RNNLMBeyond(FusedRNNLM):
         if training.output_dropout:
             # The same units at all steps of a window, as in Gal and Ghahramani, "A theoretically grounded application
             # of dropout in recurrent neural networks", 2016.
-            kept_BH = torch.rand(share.stop, H_TBH.shape[2], generator=self._noise)[share] >= training.output_dropout
+            kept_BH = torch.rand(share.stop, H_TBH.shape[2], generator=self._random)[share] >= training.output_dropout
             H_TBH = H_TBH * kept_BH.to(H_TBH.device) / (1 - training.output_dropout)
         log_p_BTV = F.log_softmax(self.output_layer(H_TBH), -1)
         nll_BT = -log_p_BTV.gather(-1, Y_BT[..., None])[..., 0]

@@ -22,15 +22,15 @@ from numpy.typing import NDArray
 from timemachine.how_low.ngrams import Floats, Integers
 from timemachine.how_low.symbols import Symbols
 
-ORDERS = 8  # contexts of 0 to 7 characters
-CONTEXTS = ORDERS + 6
+NUM_ORDERS = 8  # contexts of 0 to 7 characters
+CONTEXTS = NUM_ORDERS + 6
 DECAY = 0.9  # factor of a context's recent counts each time it recurs
 PRIOR = 2  # weight of P, as a number of characters seen in a context
-FIRST = 0.1  # initial weight of an expert that is not an order
+INITIAL_WEIGHT = 0.1  # initial weight of an expert that is not an order
 RATE = 0.002  # learning rate; after n characters it is divided by √(1 + n / 2000)
-SEEN = np.array([0.5, 1.5, 2.5, 4.5, 9.5, 30.5, 100.5])  # borders between counts of a context with different weights
+COUNT_EDGES = np.array([0.5, 1.5, 2.5, 4.5, 9.5, 30.5, 100.5])  # bins of a context's count; each has its own weight
 AT_ONCE = 256  # targets predicted at a time, without learning
-LEARNT_AT_ONCE = 65_536  # targets per allocation for new contexts
+LEARNED_AT_ONCE = 65_536  # targets per allocation for new contexts
 MAX_CONTEXT = 64  # characters before a target that its contexts may span
 LENGTHS = 10  # word lengths that have a weight; the last one includes longer words
 
@@ -44,10 +44,10 @@ class Mixture:
         self.symbols = symbols
         self.row: dict[tuple[int, bytes], int] = {}  # context number, its characters -> row of counts
         self.count_R2V: Singles = np.zeros((1, 2, len(symbols)), np.float32)  # all, recent; row 0 stays empty
-        self.own_weight_MS: Singles = np.full((2 * CONTEXTS, len(SEEN) + 1), FIRST, np.float32)
-        self.own_weight_MS[:ORDERS] = 1
+        self.own_weight_MS: Singles = np.full((2 * CONTEXTS, len(COUNT_EDGES) + 1), INITIAL_WEIGHT, np.float32)
+        self.own_weight_MS[:NUM_ORDERS] = 1
         # Rows: the longest order seen (0 to 8), the last character, the number of letters of the word.
-        self.weight_JM: Singles = np.zeros((ORDERS + 1 + len(symbols) + LENGTHS, 2 * CONTEXTS), np.float32)
+        self.weight_JM: Singles = np.zeros((NUM_ORDERS + 1 + len(symbols) + LENGTHS, 2 * CONTEXTS), np.float32)
         self.num_read = 0
 
     def read(self, text: bytes, targets: range, learn: bool = False) -> Floats:
@@ -59,7 +59,7 @@ class Mixture:
         if targets and targets.stop > len(text):
             raise ValueError(f"targets end at {targets.stop}, after the text of {len(text)} characters")
         log_p_NV: Floats = np.empty((len(targets), len(self.symbols)))
-        size = LEARNT_AT_ONCE if learn else AT_ONCE
+        size = LEARNED_AT_ONCE if learn else AT_ONCE
         for first in range(0, len(targets), size):
             log_p_NV[first : first + size] = self._read(text, targets[first : first + size], learn)
         return log_p_NV
@@ -67,34 +67,34 @@ class Mixture:
     def _read(self, text: bytes, targets: range, learn: bool) -> Singles:
         """Implement `read` for few enough targets to hold all their contexts: (N, V)."""
         contexts_N = [self._contexts(text[max(0, target - MAX_CONTEXT) : target]) for target in targets]
-        row_NC, weight_N3 = self._rows(contexts_N, learn), self._weights(contexts_N)
+        row_NC, weight_N2 = self._rows(contexts_N, learn), self._weights(contexts_N)
         if not learn:
-            return self._predicted(row_NC, weight_N3)[2]
+            return self._predict(row_NC, weight_N2)[-1]
         log_p_NV = np.empty((len(targets), len(self.symbols)), np.float32)
         # One target at a time, since each prediction depends on the updates before it.
         for n, target in enumerate(text[targets.start : targets.stop]):
-            (s_MV,), (place_M,), (log_p_V,) = self._predicted(row_NC[n : n + 1], weight_N3[n : n + 1])
+            (s_MV,), (bin_M,), (weight_3,), (log_p_V,) = self._predict(row_NC[n : n + 1], weight_N2[n : n + 1])
             log_p_NV[n] = log_p_V
             rate = RATE / (1 + self.num_read / 2000) ** 0.5
             step_M = rate * (s_MV[:, target] - s_MV @ np.exp(log_p_V))
-            self.own_weight_MS[np.arange(len(step_M)), place_M] += step_M
-            self.weight_JM[weight_N3[n]] += step_M
-            self.count_R2V[row_NC[n]] = _counted(self.count_R2V[row_NC[n]], target)
+            self.own_weight_MS[np.arange(len(step_M)), bin_M] += step_M
+            self.weight_JM[weight_3] += step_M
+            self.count_R2V[row_NC[n]] = _count_target(self.count_R2V[row_NC[n]], target)
             self.num_read += 1
         return log_p_NV
 
-    def after(self, texts: list[bytes]) -> Singles:
+    def next_probabilities(self, texts: list[bytes]) -> Singles:
         """Return the probability of each symbol after each of B texts: (B, V). The model does not change."""
         contexts_B = [self._contexts(text) for text in texts]
-        return np.exp(self._predicted(self._rows(contexts_B), self._weights(contexts_B))[2])
+        return np.exp(self._predict(self._rows(contexts_B), self._weights(contexts_B))[-1])
 
     def _contexts(self, before: bytes) -> list[bytes]:
         """Return the contexts of the character after `before`: the contexts of all orders, then others."""
         other = self.symbols.other
-        before = other * ORDERS + before  # so that all contexts exist at the beginning of a text
+        before = other * NUM_ORDERS + before  # so that all contexts exist at the beginning of a text
         _, second, first, word = before.translate(self.symbols.in_words).rsplit(other, 3)
         # The last two: the previous word with the length of this one, and the two characters before the last.
-        return [before[len(before) - order :] for order in range(ORDERS)] + [
+        return [before[len(before) - order :] for order in range(NUM_ORDERS)] + [
             word,
             first + other + word,
             second + other + first + other + word,
@@ -104,16 +104,10 @@ class Mixture:
         ]
 
     def _weights(self, contexts_N: list[list[bytes]]) -> Integers:
-        """Return rows of `weight_JM` (N, 3), for the longest order seen, the character before, and the word's letters.
-
-        `_predicted` fills in the first column.
-        """
-        letters = [min(len(contexts[ORDERS]), LENGTHS - 1) for contexts in contexts_N]
-        row_N3 = np.zeros((len(contexts_N), 3), np.int64)
+        """Return rows of `weight_JM` (N, 2), for the character before and for the number of the word's letters."""
+        letters = [min(len(contexts[NUM_ORDERS]), LENGTHS - 1) for contexts in contexts_N]
         last_N = np.frombuffer(b"".join(contexts[1] for contexts in contexts_N), np.uint8)
-        row_N3[:, 1] = last_N.astype(np.int64) + ORDERS + 1
-        row_N3[:, 2] = np.array(letters, np.int64) + ORDERS + 1 + len(self.symbols)
-        return row_N3
+        return np.stack([last_N, np.array(letters, np.int64) + len(self.symbols)], 1) + NUM_ORDERS + 1
 
     def _rows(self, contexts_N: list[list[bytes]], learn: bool = False) -> Integers:
         """Return the rows of the contexts' counts (N, C); 0 for a context never seen, or a new row with `learn`."""
@@ -127,21 +121,21 @@ class Mixture:
             rows = [self.row.get(key, 0) for key in keys]
         return np.array(rows, np.int64).reshape(len(contexts_N), CONTEXTS)
 
-    def _predicted(self, row_BC: Integers, weight_B3: Integers) -> tuple[Singles, Integers, Singles]:
-        """Return the experts' s_m(x) (B, M, V), the places of their contexts in `SEEN` (B, M), and log P(x) (B, V).
-
-        Fills in the first column of `weight_B3`.
+    def _predict(self, row_BC: Integers, weight_B2: Integers) -> tuple[Singles, Integers, Integers, Singles]:
+        """Return the experts' s_m(x) (B, M, V), the bins of their counts (B, M), all rows of `weight_JM` (B, 3), and
+        log P(x) (B, V).
         """
         count_BC2V = self.count_R2V[row_BC]
         seen_BM = count_BC2V.sum(3).swapaxes(1, 2).reshape(len(row_BC), -1)
         s_BMV = _expert_scores(count_BC2V, seen_BM)
-        weight_B3[:, 0] = np.count_nonzero(seen_BM[:, :ORDERS], 1)
-        place_BM = SEEN.searchsorted(seen_BM)
-        weight_BM = self.own_weight_MS[np.arange(seen_BM.shape[1]), place_BM] + self.weight_JM[weight_B3].sum(1)
+        longest_B1 = np.count_nonzero(seen_BM[:, :NUM_ORDERS], 1, keepdims=True)
+        weight_B3 = np.concatenate([longest_B1, weight_B2], 1)
+        bin_BM = COUNT_EDGES.searchsorted(seen_BM)
+        weight_BM = self.own_weight_MS[np.arange(seen_BM.shape[1]), bin_BM] + self.weight_JM[weight_B3].sum(1)
         logit_BV = (weight_BM[:, None] @ s_BMV)[:, 0]
         logit_BV -= logit_BV.max(1, keepdims=True)  # exp must not overflow
         log_p_BV: Singles = logit_BV - np.log(np.exp(logit_BV).sum(1, keepdims=True))
-        return s_BMV, place_BM, log_p_BV
+        return s_BMV, bin_BM, weight_B3, log_p_BV
 
 
 def log_loss(log_p_NV: Floats, text: bytes, targets: range) -> Floats:
@@ -152,26 +146,26 @@ def log_loss(log_p_NV: Floats, text: bytes, targets: range) -> Floats:
 
 def _expert_scores(count_BC2V: Singles, seen_BM: Singles) -> Singles:
     """Return each expert's change of the odds of each symbol, s_m(x): (B, M, V)."""
-    count_BKV, seen_BK = count_BC2V[:, :ORDERS, 0], seen_BM[:, :ORDERS]
+    count_BKV, seen_BK = count_BC2V[:, :NUM_ORDERS, 0], seen_BM[:, :NUM_ORDERS]
     kept_BKV = np.where(count_BKV > 1, count_BKV - 1.2, 0.1 * count_BKV)  # minus a discount: 0.9 of 1, 1.2 of more
     divisor_BK = np.maximum(seen_BK, 1)  # in a context never seen, everything is left to the shorter one
     reserved_BK = np.where(seen_BK > 0, seen_BK - kept_BKV.sum(2), 1) / divisor_BK
     kept_BKV /= divisor_BK[..., None]
-    p_KBV = np.empty((ORDERS + 1, *count_BKV[:, 0].shape), np.float32)
+    p_KBV = np.empty((NUM_ORDERS + 1, *count_BKV[:, 0].shape), np.float32)
     p_KBV[0] = 1 / count_BKV.shape[-1]
-    for k in range(ORDERS):
+    for k in range(NUM_ORDERS):
         np.multiply(p_KBV[k], reserved_BK[:, k, None], out=p_KBV[k + 1])
         p_KBV[k + 1] += kept_BKV[:, k]
-    count_BEV = np.concatenate([count_BC2V[:, ORDERS:, 0], count_BC2V[:, :, 1]], 1)
-    ratio_BEV = (count_BEV / p_KBV[-1][:, None] + PRIOR) / (seen_BM[:, ORDERS:, None] + PRIOR)
+    count_BEV = np.concatenate([count_BC2V[:, NUM_ORDERS:, 0], count_BC2V[:, :, 1]], 1)
+    ratio_BEV = (count_BEV / p_KBV[-1][:, None] + PRIOR) / (seen_BM[:, NUM_ORDERS:, None] + PRIOR)
     s_BMV: Singles = np.log(np.concatenate([(p_KBV[1:] / p_KBV[:-1]).swapaxes(0, 1), ratio_BEV], 1))
     return s_BMV
 
 
-def _counted(count_C2V: Singles, target: int) -> Singles:
+def _count_target(count_C2V: Singles, target: int) -> Singles:
     """Count a target; below the highest order only if it is new to the next order, as in Kneser-Ney smoothing."""
-    count_C2V[: ORDERS - 1, 0, target] += count_C2V[1:ORDERS, 0, target] == 0
-    count_C2V[ORDERS - 1 :, 0, target] += 1
+    count_C2V[: NUM_ORDERS - 1, 0, target] += count_C2V[1:NUM_ORDERS, 0, target] == 0
+    count_C2V[NUM_ORDERS - 1 :, 0, target] += 1
     count_C2V[:, 1] *= DECAY
     count_C2V[:, 1, target] += 1
     return count_C2V

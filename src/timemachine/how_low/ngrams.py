@@ -66,8 +66,7 @@ def _base(train: Text, num_symbols: int) -> int:
 def _discounts(count_K: Integers) -> Floats:
     """Return the discounts for counts of 0, 1, 2, and 3 or more, from n_1 … n_4, the numbers of n-grams by count.
 
-    If one of these is 0, or a discount is not positive, as for a short text, discounts are half of the count, at most
-    3 / 2.
+    If one of these is 0, or a discount is not positive, as for a short text, they are half of the count, up to 3 / 2.
     """
     n1, n2, n3, n4 = (int((count_K == count).sum()) for count in (1, 2, 3, 4))
     if 0 in (n1, n2, n3, n4):  # the formulas divide by them

@@ -15,12 +15,12 @@ from timemachine.datamodule import WindowLoader
 
 @dataclass(eq=False, slots=True)
 class StreamLoader:
-    """Batches `(X_BT, Y_BT)`, int64, of consecutive windows: each row of a batch continues the row of the previous.
+    """Batches `(X_BT, Y_BT)`, int64, of consecutive windows: a row continues the same row of the previous batch.
 
-    The text (N) is read as a ring, in `batch_size` parallel streams of N / batch_size characters. It starts at a place
-    drawn by the generator each epoch, or at its beginning without a generator. A stream skips its last characters if
-    they do not fill a window. With `target_NV`, a distribution for each character, a batch also has the distributions
-    of its targets (B, T, V). Raises SettingError if no window fits.
+    The text (N) is read as a ring, in `batch_size` parallel streams of N / batch_size characters. Reading starts at a
+    place drawn by the generator each epoch, or at the text's beginning without a generator. A stream skips its last
+    characters if they do not fill a window. With `target_NV`, a distribution for each character, a batch also has the
+    distributions of its targets (B, T, V). Raises SettingError if no window fits.
     """
 
     tokens_N: Tensor  # noqa: N815
@@ -59,9 +59,10 @@ class StreamLoader:
 
 
 class InputDropout:
-    """Batches of another loader, with each input replaced by `<unk>` with probability `chance`; few texts have `<unk>`.
+    """Batches of another loader, with each input replaced by `<unk>` with probability `chance`.
 
-    Inputs are chosen in the batch of all processes, so the choice does not depend on the number of processes.
+    `<unk>` carries no information, since few texts contain it. Inputs are chosen in the batch of all processes, so the
+    choice does not depend on the number of processes.
     """
 
     def __init__(self, loader: WindowLoader | StreamLoader, chance: float, unk: int, generator: Generator) -> None:

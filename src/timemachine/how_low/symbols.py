@@ -11,13 +11,12 @@ MAX_SYMBOLS = 256
 
 
 class Symbols:
-    """Tokens, each with a number of one byte; `<unk>` or the space is among them.
+    """At most 256 tokens, among them `<unk>` or the space, numbered with one byte each.
 
-    `other`: the number of `<unk>`, or of the space if `<unk>` is not a symbol. It stands for any other character, and
-    for the characters before a text. Two tables for `bytes.translate` map these numbers: `in_words` those of letters to
-    the number of their lower case, and all others to `other`; `as_ascii` those of ASCII characters to their code, and
-    all others to unused codes, so that a compressor of bytes reads English unchanged and any script in one byte per
-    character.
+    `other`: the number of `<unk>`, or else of the space; it stands for unknown characters and for those before a text.
+    `in_words`, `as_ascii`: tables for `bytes.translate`. `in_words` maps a letter to its lower case, and every other
+    symbol to `other`. `as_ascii` maps an ASCII character to its code, and every other symbol to an unused code, so that
+    a compressor of bytes reads English unchanged, and any script in one byte per character.
     """
 
     def __init__(self, tokens: Iterable[str]) -> None:
@@ -52,8 +51,7 @@ LETTERS = Symbols(f" {ascii_lowercase}")
 def check_size(vocab: Vocab, setting: str, instead: str) -> None:
     """Raise SettingError, which names the setting, for byte pairs or more than 256 symbols."""
     if vocab.kind is Tokens.bpe:
-        rule = "counts letters or characters, but the run has data.tokens=bpe"
-        raise SettingError(f"{setting}: {rule}; use {instead}")
+        raise SettingError(f"{setting}: not supported with data.tokens=bpe; use {instead}")
     if len(vocab) > MAX_SYMBOLS:
-        rule = f"counts at most {MAX_SYMBOLS} symbols, but the run's vocabulary has {len(vocab):,}"
+        rule = f"supports at most {MAX_SYMBOLS} symbols, but the run's vocabulary has {len(vocab):,}"
         raise SettingError(f"{setting}: {rule}; use {instead}, or train with a larger data.min_count")

@@ -59,11 +59,9 @@ def train_loader(data: TimeMachine, training: Training) -> WindowLoader | InputD
     if training.carry_state:
         tokens_N, target_NV = data.tokens_N[: data.splits["train"].targets.stop], None
         if training.teacher:
-            tokens_N, target_NV = _with_another_text(tokens_N, data, training)
-        size, steps = data.batch_size, data.num_steps
-        loader: WindowLoader | StreamLoader = StreamLoader(
-            tokens_N, size, steps, data.order(), rank, world_size, target_NV
-        )
+            tokens_N, target_NV = _with_generated_text(tokens_N, data, training)
+        sizes = data.batch_size, data.num_steps
+        loader: WindowLoader | StreamLoader = StreamLoader(tokens_N, *sizes, data.order(), rank, world_size, target_NV)
     else:
         loader = data.windows("train", data.batch_size, data.order())
     if training.input_dropout:
@@ -71,26 +69,28 @@ def train_loader(data: TimeMachine, training: Training) -> WindowLoader | InputD
     return loader
 
 
-def _with_another_text(tokens_N: Tensor, data: TimeMachine, training: Training) -> tuple[Tensor, Tensor]:
+def _with_generated_text(tokens_N: Tensor, data: TimeMachine, training: Training) -> tuple[Tensor, Tensor]:
     """Return the training characters followed by a teacher's, and a distribution for each character."""
     setting, instead = f"training.teacher={training.teacher:g}", "training.teacher=0 training.teacher_networks=0"
     check_size(data.vocab, setting, instead)
     if data.corpus.is_large:
         raise SettingError(f"{setting}: supports texts of at most {LARGE >> 20} MB; use {instead}")
-    known_N, num_chars, threads = tokens_N.cpu(), round(training.teacher * len(tokens_N)), torch.get_num_threads()
+    known_N = tokens_N.cpu()
+    num_chars = round(training.teacher * len(tokens_N))
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)  # so that the networks' text does not depend on the number of threads
     try:
         networks = networks_of(data, training.teacher_networks if num_chars else 0)
         text = data.corpus.characters[: len(tokens_N)]
-        written_N, expected_NV = write(text, num_chars, data.vocab, data.seed, networks)
+        generated_N, expected_NV = generate_text(text, num_chars, data.vocab, data.seed, networks)
     finally:
         torch.set_num_threads(threads)
     # The training text keeps its own characters as targets; only the teacher's text has soft ones.
     target_NV = torch.cat([F.one_hot(known_N.long(), len(data.vocab)), expected_NV])
-    return torch.cat([known_N, written_N]).to(tokens_N.device), target_NV.to(tokens_N.device)
+    return torch.cat([known_N, generated_N]).to(tokens_N.device), target_NV.to(tokens_N.device)
 
 
-def write(
+def generate_text(
     train: str, num_chars: int, vocab: Vocab, seed: int, networks: Ensemble | None = None
 ) -> tuple[Tensor, Tensor]:
     """Generate a text (N,), uint8, that continues the training text from random places; return it and the distributions
@@ -113,7 +113,7 @@ def write(
     # Spaces before the first character of the text give all streams the same length.
     X_BT, states = torch.tensor([vocab[list(text.rjust(MAX_CONTEXT))] for text in before]), None
     for place in range(length):
-        p_BS = mixture.after(texts)
+        p_BS = mixture.next_probabilities(texts)
         if networks is not None:
             with torch.inference_mode():
                 log_p_BTV, states = networks(X_BT, states)
@@ -139,11 +139,11 @@ def teacher_nll(mixture_N: Tensor, networks_N: Tensor) -> Tensor:
 
 
 def networks_of(data: TimeMachine, count: int) -> Ensemble | None:
-    """Return the networks of a run's teacher, which the first call trains on the run's training characters."""
-    if count and data not in _networks:
+    """Return `count` networks, None for 0, trained on the run's training characters by the first call."""
+    if count and (data not in _networks or len(_networks[data].models) != count):
         tokens_N = data.tokens_N[: data.splits["train"].targets.stop].cpu()
         _networks[data] = train_networks(tokens_N, data.vocab, data.seed, count)
-    return _networks.get(data)
+    return _networks[data] if count else None
 
 
 def train_networks(tokens_N: Tensor, vocab: Vocab, seed: int, count: int) -> Ensemble:

@@ -21,8 +21,8 @@ BASELINE = {"baseline": ["-DVECTOR_BYTES=16"]}
 BUILD = "python -m timemachine.kernels.build"
 NOT_COMPILED = f"the fused kernel is not compiled: with a C++ compiler, {BUILD} makes training about 3 times as fast"
 
-# Activations of the fused kernel, and sizes up to which it was faster than bptt in `make bench`: on AVX2 and AVX-512,
-# beyond 256 symbols on AVX-512 alone.
+# Activations of the fused kernel, and largest sizes at which it beat bptt in `make bench` on AVX2 and AVX-512 (above
+# 256 symbols: on AVX-512 only).
 FUSED_ACTIVATIONS, MAX_FUSED_HIDDENS, MAX_FUSED_VOCABULARY = ("tanh", "relu"), 512, 5_000
 
 
@@ -43,7 +43,7 @@ def is_compiled() -> bool:
 def is_fastest(num_hiddens: int, vocab_size: int, activation: str) -> bool:
     """Return whether the compiled kernel is faster than bptt on the CPU.
 
-    Only the sizes decide: a measurement could choose another kernel in each run, with other rounding errors.
+    Only the arguments decide: a measurement could choose another kernel in each run, with other rounding errors.
     """
     return num_hiddens <= MAX_FUSED_HIDDENS and vocab_size <= MAX_FUSED_VOCABULARY and activation in FUSED_ACTIVATIONS
 

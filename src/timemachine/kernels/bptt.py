@@ -17,8 +17,8 @@ and φ' comes from the outputs: 1 − H_t² for tanh, 1 where H_t > 0, else 0, f
     dW_hh = Σ H_{t-1}ᵀ dZ_t      dW_xh = Σ X_tᵀ dZ_t      db_h = Σ (dZ_t summed over B)
     dX_t  = dZ_t W_xhᵀ           dH_0  = dZ_1 W_hhᵀ
 
-With one-hot inputs X_t W_xh is a table look-up, row i of W_xh for index i, and dW_xh adds row n of dZ to the row of n's
-index.
+With one-hot inputs X_t W_xh is a table look-up, row i of W_xh for index i, and dW_xh adds row n of dZ to row i_n, where
+i_n is the index of input n.
 """
 
 from typing import Any
@@ -52,7 +52,7 @@ def recurrence(
     return states
 
 
-def refuse_twice() -> None:
+def forbid_double_backward() -> None:
     """Raise RuntimeError if the calling `backward` is to be differentiated: PyTorch may silently return zeros."""
     if torch.is_grad_enabled():
         raise RuntimeError("this kernel does not support double backward; build the model with backward='autograd'")
@@ -87,7 +87,7 @@ class _Recurrence(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, G_TBH: Tensor, G_last_BH: Tensor) -> tuple[Tensor | None, ...]:
-        refuse_twice()
+        forbid_double_backward()
         inputs, W_xh, W_hh, states = ctx.saved_tensors
         times_derivative_ = BY_HAND[ctx.activation].times_derivative_
         (T, B, H), W_hhT = G_TBH.shape, W_hh.T.contiguous()

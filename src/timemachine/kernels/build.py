@@ -52,7 +52,9 @@ def _compile(command: list[str], jobs: list[list[str]]) -> None:
 
 def main() -> None:
     """Build the library unless it is up to date, and print one line."""
-    if not kernels.is_compiled():
+    if kernels.is_compiled():
+        print(f"{kernels.LIBRARY.name} is up to date")
+    else:
         try:
             build(kernels.LIBRARY)
         except OSError as error:

@@ -1,6 +1,6 @@
-"""A time step of decoding in numpy, whose calls take a third of the time of torch's, which matters for small models.
+"""A time step of decoding in numpy: its calls take a third of the time of torch's, which matters for small models.
 
-S samples at a time, V vocabulary, H hidden units. A character takes a look-up and one product of the state with
+B samples at a time, V vocabulary, H hidden units. A token takes a look-up and one product of the state with
 [W_hh W_hq], which gives the logits and the state's contribution to the next state.
 """
 
@@ -14,10 +14,7 @@ from timemachine.vocab import Vocab
 
 
 class NumpyStep:
-    """A `decoding.Step` of the book's model; its state is W_hhᵀ h, (H) or (H, S).
-
-    Logits are contiguous along V, for fast sums.
-    """
+    """A `decoding.Step` of the book's model. A state is W_hhᵀ h, (H) or (H, B); logits are contiguous along V."""
 
     def __init__(self, model: RNNLMScratch, vocab: Vocab) -> None:
         rnn = model.rnn
@@ -32,9 +29,9 @@ class NumpyStep:
         self.num_hiddens = rnn.num_hiddens
         self.apply_ = BY_HAND[rnn.activation].apply_to_array_
 
-    def __call__(self, from_state: Floats | None, characters: int | Indices) -> tuple[Floats, Floats]:
+    def __call__(self, from_state: Floats | None, tokens: int | Indices) -> tuple[Floats, Floats]:
         """Return the next state and the logits."""
-        Z = self.inputs_HV[:, characters] + (np.float32(0) if from_state is None else from_state)
+        Z = self.inputs_HV[:, tokens] + (np.float32(0) if from_state is None else from_state)
         self.apply_(Z)
         # With several samples torch computes the product: numpy would use all cores, not torch's number of threads.
         product = self.bothT @ Z if Z.ndim == 1 else torch.mm(self.both_tensor, torch.from_numpy(Z)).numpy()

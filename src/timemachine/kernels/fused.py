@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from timemachine import kernels
-from timemachine.kernels.bptt import refuse_twice
+from timemachine.kernels.bptt import forbid_double_backward
 
 DTYPES = (torch.float32, torch.float64)
 
@@ -122,7 +122,7 @@ class _Loss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, g: Tensor, _: None) -> tuple[Tensor | None, ...]:
-        refuse_twice()
+        forbid_double_backward()
         factor = g.item()
         # The factor is 1 if the loss itself is minimised, as in training: then nothing is copied.
         gradients = (x if x is None or factor == 1 else x * factor for x in ctx.saved_tensors)

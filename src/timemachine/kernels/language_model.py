@@ -68,7 +68,7 @@ class FusedRNNLM(RNNLMScratch):
         if self.kernel() == "autograd":
             return super().hidden_states(X_BT, state_BS)
         rnn = self.rnn
-        return recurrence(self._read(X_BT), rnn.W_xh, rnn.W_hh, rnn.b_h, state_BS, rnn.activation)
+        return recurrence(self._kernel_inputs(X_BT), rnn.W_xh, rnn.W_hh, rnn.b_h, state_BS, rnn.activation)
 
     def mean_nll(self, batch: Batch, num_targets: float | None = None) -> tuple[Tensor, Tensor]:
         """Return the mean of `nll(batch)`, and `nll(batch)` without gradients.
@@ -77,20 +77,21 @@ class FusedRNNLM(RNNLMScratch):
         """
         X_BT, Y_BT = batch
         if self.kernel() == "fused":
-            mean, nll_TB = fused.loss(self._read(X_BT), self._weights(), Y_BT.T, self.rnn.activation, num_targets)
+            inputs, activation = self._kernel_inputs(X_BT), self.rnn.activation
+            mean, nll_TB = fused.loss(inputs, self._weights(), Y_BT.T, activation, num_targets)
             return mean, nll_TB.T
         if self.hparams["backward"] == "fused" and torch.is_grad_enabled():
             rule = "supports tanh or relu in 32 or 64 bits on the CPU"
             require(fused.supports(self.W_hq, self.rnn.activation), "model.backward", "fused", rule, "bptt")
-            rule = f"is not compiled; with a C++ compiler, use {kernels.BUILD}"
-            require(kernels.is_compiled(), "model.backward", "fused", rule, "bptt")
+            instead = f"bptt, or {kernels.BUILD} with a C++ compiler"
+            require(kernels.is_compiled(), "model.backward", "fused", "is not compiled", instead)
         return super().mean_nll(batch, num_targets)
 
     def _weights(self) -> fused.Weights:
         rnn = self.rnn
         return fused.Weights(rnn.W_xh, rnn.W_hh, rnn.b_h, self.W_hq, self.b_q)
 
-    def _read(self, X_BT: Tensor) -> Tensor:
+    def _kernel_inputs(self, X_BT: Tensor) -> Tensor:
         """Return indices (T, B), which stand for one-hot vectors, or the embedding's vectors (T, B, D)."""
         return X_BT.T if self.hparams["input"] == "one_hot" else self.inputs(X_BT)
 

@@ -41,7 +41,7 @@ TABLE_SETTINGS = {  # settings in the table of the page; an empty tuple: all set
 class Epoch(NamedTuple):
     """Weights after an epoch, by name, and its perplexities, NaN if not measured."""
 
-    number: float  # inf: unknown, of the last epoch
+    number: float  # inf if unknown, for the last epoch only
     weights: "dict[str, Tensor]"
     train: float
     val: float
@@ -63,8 +63,8 @@ def make_page(
     units = Units(weights, activation, text, vocab) if text else None
     metrics = {name: float(value) for name, value in summary["metrics"].items()}  # "nan" in summary.json
 
-    number, train, val = (metrics.get(name, math.inf) for name in ("epoch", "train/perplexity", "val/perplexity"))
-    last = Epoch(number, weights, train, val)
+    number = metrics.get("epoch", math.inf)
+    train, val = (metrics.get(f"{name}/perplexity", math.nan) for name in ("train", "val"))
     earlier = [Epoch(it.number, _page_weights(it.weights), it.train, it.val) for it in epochs if it.number < number]
 
     def slider_entry(epoch: Epoch) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def make_page(
         "units": [{"unit": it.unit, "meaning": it.meaning, "order": it.order} for it in units.named] if units else [],
         "epochs": [
             *(slider_entry(it) | {"weights": _encode_weights(it.weights, "<f2")} for it in earlier),
-            slider_entry(last),
+            slider_entry(Epoch(number, weights, train, val)),
         ],
     }
     return fill(summary["corpus"]["title"], run)

@@ -24,7 +24,7 @@ SAVED_EPOCHS = (0, 1, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)  #
 Weights = dict[str, Tensor]
 
 
-def halved(model: RNNLMScratch) -> Weights:
+def in_half_precision(model: RNNLMScratch) -> Weights:
     """Return a model's weights in half precision, on the CPU."""
     return {name: weight.detach().cpu().half() for name, weight in model.named_parameters()}
 
@@ -90,7 +90,7 @@ class EpochWeights(Callback):
         with suppress(SettingError):
             check_model(model)
             if size_of(model, len(SAVED_EPOCHS)) <= MAX_BYTES:
-                write_weights(self.folder, weights | {epoch: halved(model)})
+                write_weights(self.folder, weights | {epoch: in_half_precision(model)})
 
 
 def write_page(run: Record, model: RNNLMScratch, data: TimeMachine, summary: dict[str, Any]) -> list[str]:

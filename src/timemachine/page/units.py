@@ -92,7 +92,7 @@ def training_text(data: TimeMachine) -> str:
 class Units:
     """Correlations of a network's hidden units with features of a text, read in whole rows up to `MAX_CHARACTERS`.
 
-    `weights`: the weights by their names in a page, with which units are compared and named. `named`: the pairs of unit
+    `weights`, with a page's names, give the states by which units are named and ordered. `named`: the pairs of unit
     and feature with the largest |r|; no unit and no feature occurs twice. `order`: all units, similar ones adjacent.
     """
 

@@ -20,7 +20,7 @@ ANSWERS_WITHIN = 4.0  # seconds, so that two unresponsive mirrors take less than
 MAX_BYTES = 16 << 20  # of a book; the longest in the catalogue has 0.8 MB
 
 
-def cache() -> Path:
+def cache_folder() -> Path:
     """Return the folder of the user's cache for books, which may not exist."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "timemachine"
 
@@ -30,11 +30,12 @@ def downloaded(name: str, book: Book, places: Iterable[Path]) -> Path:
 
     Raises SettingError if no mirror has it or the cache cannot be written; the message names `places` for the book.
     """
-    path = cache() / f"{name}.txt"
+    path, problem = cache_folder() / f"{name}.txt", "not found, and the download failed"
     try:
         # Another edition of the novel would give other perplexities than the book's.
         if not (path.is_file() and is_edition(path.read_bytes(), book)):
             text = _download(book)
+            problem = f"downloaded, but {path.parent} cannot be written"
             path.parent.mkdir(parents=True, exist_ok=True)
             # Written under another name, then renamed, so that several processes may download the same book.
             with TemporaryDirectory(dir=path.parent) as folder:
@@ -42,8 +43,7 @@ def downloaded(name: str, book: Book, places: Iterable[Path]) -> Path:
                 Path(folder, path.name).replace(path)
     except OSError as error:
         instead = "".join(f"put the book at {place}, or " for place in places) + "use data.corpus=<path of a text>"
-        why = f"not found, and the download failed ({error})"
-        raise SettingError(f"data.corpus={name}: {why}; {instead}") from error
+        raise SettingError(f"data.corpus={name}: {problem} ({error}); {instead}") from error
     return path
 
 

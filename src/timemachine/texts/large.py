@@ -1,10 +1,9 @@
 """Texts that are too large for memory: they stay in their files, and a file with their indices is mapped into memory.
 
 The first start reads the text in parts, hashes it, counts its characters and records the place of each part. This table
-is saved in the user's cache under a name made from the paths, sizes and modification times of the files. Later starts
-read the table alone; they do not notice a changed file with the same size and time as before. The indices of the
-characters, 1, 2 or 4 bytes each, are written to a second file in the cache, one for each vocabulary and `data.start`.
-All processes of a machine map that file and share its pages. One process writes it while the others wait.
+is saved in the user's cache under a name made from the paths, sizes and modification times of the files, and later
+starts read only the table. The indices of the characters, 1, 2 or 4 bytes each, are written to a second file in the
+cache, one for each vocabulary and `data.start`. All processes of a machine map that file; one of them writes it.
 """
 
 import bisect
@@ -22,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
 from string import ascii_letters, digits
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from filelock import FileLock
@@ -30,8 +29,8 @@ from numpy.typing import NDArray
 
 from timemachine.config import Tokens
 from timemachine.errors import SettingError
-from timemachine.texts.download import cache
-from timemachine.texts.normalisation import MARKER, checked, require_text, with_line_feeds, without_end
+from timemachine.texts.download import cache_folder
+from timemachine.texts.normalisation import MARKER, normalise_file, require_text, with_line_feeds, without_end
 
 if TYPE_CHECKING:  # importing torch takes seconds
     from torch import Generator, Tensor
@@ -41,6 +40,15 @@ FORMAT = 3  # of the files in the cache
 ENDS_OF = (b"\nend of project gutenberg", b"\nend of the project gutenberg")  # matches of `END_OF`
 # Bytes before which a line may be split: none starts a marker or an "End of", or continues a character.
 SAFE = (" " + (ascii_letters + digits).translate({ord(letter): None for letter in "eE"})).encode()
+
+
+class _Part(NamedTuple):
+    file: int
+    offset: int
+    size: int  # bytes
+    context: tuple[bool, bool, bool, bool]  # `inside`, `joins`, `is_last` and `is_new` of `_without_gutenberg`
+    skipped: int  # spaces that follow a space of the part before
+    length: int  # characters
 
 
 class LargeText:
@@ -57,15 +65,16 @@ class LargeText:
         self.paths, self.tokens, self._start = paths, tokens, 0
         self._files = _files(paths)
         name = hashlib.sha256(json.dumps([FORMAT, tokens.name, self._files]).encode()).hexdigest()[:32]
-        path = cache() / "large" / f"{name}.json"
-        what = f"{sum(size for _, size, _ in self._files):,} bytes are read once to count characters"
+        path = cache_folder() / "large" / f"{name}.json"
+        what = f"counting the characters of {sum(size for _, size, _ in self._files):,} bytes"
         _write_once(path, self._unchanged(self._scanned()), what)
         try:
             index = json.loads(path.read_bytes())
         except ValueError as error:
             raise SettingError(f"data.corpus: {path} is damaged; delete it to read the text again") from error
-        self.sha256, self.left_out, self._parts = index["sha256"], index["left_out"], index["parts"]
-        self._firsts = [0, *np.cumsum([part[-1] for part in self._parts], dtype=np.int64).tolist()]
+        self.sha256, self.left_out = index["sha256"], index["left_out"]
+        self._parts = [_Part(*fields) for fields in index["parts"]]
+        self._firsts = [0, *np.cumsum([part.length for part in self._parts], dtype=np.int64).tolist()]
         self.count_C = np.zeros(0x110000, np.int64)
         codes, counts = zip(*index["count"], strict=True)
         self.count_C[[*codes]] = counts
@@ -97,9 +106,9 @@ class LargeText:
 
         settings = f"{FORMAT} {self.tokens.name} {self._start} ".encode() + index_of_code.tobytes()
         name = f"{self.sha256[:32]}_{hashlib.sha256(settings).hexdigest()[:16]}.{index_of_code.dtype}"
-        path, size = cache() / "large" / name, len(self) * index_of_code.itemsize
+        path, size = cache_folder() / "large" / name, len(self) * index_of_code.itemsize
         encoded = (_encode(part, index_of_code) for part in self._between(0, len(self)))
-        _write_once(path, self._unchanged(encoded), f"{len(self):,} characters are encoded once", size)
+        _write_once(path, self._unchanged(encoded), f"encoding {len(self):,} characters", size)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about a read-only tensor
             return torch.from_numpy(np.memmap(path, index_of_code.dtype, "r"))
@@ -116,17 +125,19 @@ class LargeText:
 
     def _characters(self, number: int) -> str:
         if self._cached[0] != number:
-            file, offset, size, frame, skipped, length = self._parts[number]
-            with self.paths[file].open("rb") as opened:
-                opened.seek(offset)
-                text = with_line_feeds(opened.read(size))
-            kept, *_ = _without_gutenberg(text, *frame)
-            self._cached = number, checked(self.paths[file], kept, self.tokens)[skipped:]
-            if len(self._cached[1]) != length:
-                raise _changed(self.paths[file])
+            part = self._parts[number]
+            path = self.paths[part.file]
+            with path.open("rb") as file:
+                file.seek(part.offset)
+                text = with_line_feeds(file.read(part.size))
+            kept, *_ = _without_gutenberg(text, *part.context)
+            self._cached = number, normalise_file(path, kept, self.tokens)[part.skipped :]
+            if len(self._cached[1]) != part.length:
+                raise _changed(path)
         return self._cached[1]
 
     def _scanned(self) -> Iterator[bytes]:
+        """Scan the files when iterated over, so only if the table is not in the cache."""
         yield json.dumps(_scan(self.paths, self.tokens)).encode()
 
     def _unchanged(self, parts: Iterator[bytes]) -> Iterator[bytes]:
@@ -177,10 +188,7 @@ def _changed(path: Path) -> SettingError:
 
 
 def _write_once(path: Path, content: Iterator[bytes], what: str, size: int | None = None) -> None:
-    """Write a file atomically unless it exists with `size` bytes (None: any size), and print a line with `what`.
-
-    Raises SettingError if it cannot be written.
-    """
+    """Print `what` and write a file atomically, unless it exists with `size` bytes. Raises SettingError on failure."""
     beside = path.with_name(f"{path.name}.part")
 
     def is_there() -> bool:
@@ -193,7 +201,7 @@ def _write_once(path: Path, content: Iterator[bytes], what: str, size: int | Non
         with FileLock(f"{path}.lock"):
             if is_there():  # another process has written it
                 return
-            print(f"text          {what}: {path}", file=sys.stderr, flush=True)
+            print(f"text          {what} (once; saved in {path})", file=sys.stderr, flush=True)
             try:
                 with beside.open("wb") as file:
                     for part in content:
@@ -213,7 +221,8 @@ def _encode(characters: str, index_of_code: NDArray[Any]) -> bytes:
     """Return the indices of characters, as bytes."""
     if index_of_code.itemsize == 1 and characters.isascii():
         return characters.encode().translate(index_of_code[np.arange(256).clip(max=len(index_of_code) - 1)].tobytes())
-    encoded: bytes = index_of_code[_codes(characters).clip(max=len(index_of_code) - 1)].tobytes()
+    code_N = _codes(characters).astype(np.int64)  # numpy 2.0 cannot clip uint8 at more than 255
+    encoded: bytes = index_of_code[code_N.clip(max=len(index_of_code) - 1)].tobytes()
     return encoded
 
 
@@ -224,31 +233,38 @@ def _codes(characters: str) -> NDArray[Any]:
 
 def _scan(paths: tuple[Path, ...], tokens: Tokens) -> dict[str, Any]:
     """Return the text's SHA-256, its parts, the counts of its characters, and the number of removed bytes."""
-    sha256, rows, count, left_out, after_space = hashlib.sha256(), list[Any](), Counter[int](), 0, False
+    sha256 = hashlib.sha256()
+    parts, count, left_out = list[_Part](), Counter[int](), 0
+    after_space = False
     for number, path in enumerate(paths):
-        sha256.update(b"\0"[:number])  # between files, so that other files with the same bytes are another text
-        in_file, count_in_file, num_bytes, num_kept, before = list[Any](), Counter[int](), 0, 0, after_space
+        if number:  # between files, so that other files with the same bytes are another text
+            sha256.update(b"\0")
+        in_file, count_in_file, num_kept = list[_Part](), Counter[int](), 0
+        num_bytes, before = 0, after_space
         inside, joins, is_first = True, False, True
         for offset, size, text, is_last in _parts(path, sha256):
             marker = next(iter(_markers(text)), None) if is_first else None
-            if marker and marker[1] == b"START":  # after a header
-                in_file, count_in_file, num_kept, after_space, inside, joins = [], Counter(), 0, before, False, False
+            if marker and marker[1] == b"START":  # as the first marker: everything before it is a header
+                in_file, count_in_file, num_kept = [], Counter(), 0
+                after_space, inside, joins = before, False, False
             is_first = is_first and marker is None
-            frame = inside, joins, is_last, bool(number and not in_file)
-            kept, inside, joins = _without_gutenberg(text, *frame)
-            characters = checked(path, kept, tokens)
+            context = inside, joins, is_last, bool(number and not in_file)
+            kept, inside, joins = _without_gutenberg(text, *context)
+            characters = normalise_file(path, kept, tokens)
             skipped = int(tokens is Tokens.letters and after_space and characters.startswith(" "))
             if characters := characters[skipped:]:
                 count_C = np.bincount(_codes(characters))
                 codes = np.flatnonzero(count_C)
                 count_in_file.update(dict(zip(codes.tolist(), count_C[codes].tolist(), strict=True)))
                 after_space = characters.endswith(" ")
-            in_file.append([number, offset, size, frame, skipped, len(characters)])
-            num_bytes, num_kept = num_bytes + len(text), num_kept + len(kept) - frame[-1]
+            in_file.append(_Part(number, offset, size, context, skipped, len(characters)))
+            num_bytes += len(text)
+            num_kept += len(kept) - int(context[-1])  # without the line feed before the file
         require_text(not "".join(map(chr, count_in_file)).isspace() and bool(count_in_file), path, tokens)
-        rows, left_out = rows + in_file, left_out + num_bytes - num_kept
+        parts += in_file
         count.update(count_in_file)
-    return {"sha256": sha256.hexdigest(), "left_out": left_out, "parts": rows, "count": sorted(count.items())}
+        left_out += num_bytes - num_kept
+    return {"sha256": sha256.hexdigest(), "left_out": left_out, "parts": parts, "count": sorted(count.items())}
 
 
 def _parts(path: Path, sha256: Any) -> Iterator[tuple[int, int, bytes, bool]]:
@@ -272,17 +288,20 @@ def _parts(path: Path, sha256: Any) -> Iterator[tuple[int, int, bytes, bool]]:
 
 
 def _without_gutenberg(text: bytes, inside: bool, joins: bool, is_last: bool, is_new: bool) -> tuple[bytes, bool, bool]:
-    """Return what `without_gutenberg` keeps of a part, and `inside` and `joins` for the next one.
+    """Return the bytes that `without_gutenberg` keeps of a part, and `inside` and `joins` for the next one.
 
     `inside`: a book continues from the part before. `joins`: the file has an earlier book, so a line feed separates the
     next. `is_new`: a line feed precedes the file. `is_last`: the part ends the file, and with it a book.
     """
     markers = _markers(text)
-    are_books, kept = [inside, *(it[1] == b"START" for it in markers)], [b"\n"[:is_new]]
-    begins, ends = [0, *(it.end() for it in markers)], [*(it.start() for it in markers), len(text)]
+    are_books = [inside, *(it[1] == b"START" for it in markers)]
+    begins = [0, *(it.end() for it in markers)]
+    ends = [*(it.start() for it in markers), len(text)]
+    kept = [b"\n"] if is_new else []
     for number, piece in enumerate(text[begin:end] for begin, end in zip(begins, ends, strict=True)):
         if are_books[number]:
-            kept.append(b"\n"[: joins and number > 0])
+            if joins and number:
+                kept.append(b"\n")
             kept.append(without_end(piece) if is_last or number < len(are_books) - 1 else piece)
             joins = True
     return b"".join(kept), are_books[-1], joins
@@ -291,9 +310,9 @@ def _without_gutenberg(text: bytes, inside: bool, joins: bool, is_last: bool, is
 def _safe_end(raw: bytes) -> int:
     """Return where a part may end, or 0 if nowhere.
 
-    That is after a line, unless the line may be a Project Gutenberg marker that continues on the next line. In a text
-    without line ends, it is before a byte of `SAFE`. No byte order mark, CR LF, character in UTF-8, sequence of
-    combining characters or line "End of … Project Gutenberg" is split.
+    That is after a line, unless it may be a Project Gutenberg marker that continues on the next line. In a text without
+    line ends, it is before a byte of `SAFE`, and after the 100 bytes that show whether the text starts with a marker.
+    No byte order mark, CR LF, UTF-8 character, combining sequence or line "End of … Project Gutenberg" is split.
     """
     for line_end, unsafe in ((b"\n", ()), (b"\r", (b"\n", b"\xef", b""))):
         end = raw.rfind(line_end) + 1

@@ -16,13 +16,12 @@ _LETTERS_ELSE_SPACE = bytes(ord(chr(code).lower()) if chr(code) in ascii_letters
 def normalise(text: bytes, tokens: Tokens = Tokens.letters) -> str:
     """Return the normalised text, as a model reads it.
 
-    Letters: in lower case, with one space for every run of bytes other than A-Z and a-z. The bytes of a multi-byte
-    character are not letters either, so the decoded text would give the same result. Characters: from UTF-8 in normal
-    form C, with line feeds as line ends. Byte-pair encoding: the same without conversion to form C. Raises
-    UnicodeDecodeError for another encoding.
+    letters: in lower case, with one space for every run of bytes other than A-Z and a-z. (The bytes of a multi-byte
+    character are not letters either, so nothing is decoded.) characters: decoded from UTF-8 to NFC, with line feeds as
+    line ends. bpe: the same, but not converted to NFC. Raises UnicodeDecodeError for another encoding.
     """
     if tokens is not Tokens.letters:
-        lines = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n").decode()
+        lines = with_line_feeds(text).decode()
         return unicodedata.normalize("NFC", lines) if tokens is Tokens.characters else lines
     return re.sub(b"  +", b" ", text.translate(_LETTERS_ELSE_SPACE)).decode("ascii")
 
@@ -66,8 +65,8 @@ def with_line_feeds(text: bytes) -> bytes:
     return text.replace(b"\xef\xbb\xbf", b"").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
 
-def checked(path: Path, text: bytes, tokens: Tokens) -> str:
-    """Return a normalised text, or a part of it. Raises SettingError, with the file's path, if it is not a text."""
+def normalise_file(path: Path, text: bytes, tokens: Tokens) -> str:
+    """Return a file's text, or a part of it, normalised. Raises SettingError with the file's path if it is not text."""
     if b"\0" in text:
         raise SettingError(f"data.corpus={path}: not a text (it contains a NUL byte); use the path of a text in UTF-8")
     try:
@@ -82,5 +81,5 @@ def require_text(has_text: bool, path: Path, tokens: Tokens) -> None:
     if not has_text:
         rule = "contains no letter from A to Z; use data.tokens=characters"
         if tokens is not Tokens.letters:
-            rule = "contains only white space"
+            rule = "contains only white space; use another text"
         raise SettingError(f"data.corpus={path}: {rule}")

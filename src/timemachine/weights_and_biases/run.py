@@ -64,7 +64,7 @@ class OptionalWandbLogger(WandbLogger):
     def __init__(self, arguments: Mapping[str, Any], **defaults: Any) -> None:
         """Start the run in W&B with arguments of Lightning's class and of `wandb.init`; None means W&B's default.
 
-        `defaults` apply unless an argument or a variable of W&B is set. Raise SettingError for rejected arguments.
+        `defaults` apply unless an argument or a variable WANDB_* is set. Raise SettingError for rejected arguments.
         """
         for variable, value in VARIABLES.items():
             os.environ.setdefault(variable, value)
@@ -83,7 +83,7 @@ class OptionalWandbLogger(WandbLogger):
             self._begin(given, mode)
         except (TypeError, ValidationError, wandb.errors.UsageError) as error:
             wandb.teardown()  # forgets the rejected settings
-            raise SettingError(f"logger.wandb, or a variable WANDB_…: {one_line(error)}") from error
+            raise SettingError(f"logger.wandb.* or an environment variable WANDB_*: {one_line(error)}") from error
         except Exception as error:
             print(f"W&B           failed ({one_line(error, 150)}); the run is logged offline", file=sys.stderr)
             self._begin(given, "offline")
