@@ -21,7 +21,7 @@ def test_a_line_per_job(tmp_path: Path) -> None:
     """The error message of a failed job is printed once."""
     done = call_program("train.py", *SWEEP, "data.num_steps=30000,4,5")
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert (done.stdout + done.stderr).count("data.num_steps=30000)") == 1
+    assert (done.stdout + done.stderr).count("data.num_train=10000: ") == 1
     assert LINE.findall(done.stdout) == [
         ("0", "failed", "1 of 3"),
         ("1", "completed", "2 of 3"),

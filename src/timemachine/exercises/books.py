@@ -78,7 +78,7 @@ def _best_order(data: TimeMachine) -> int:
 
 
 def available_books(search_dirs: list[str], tokens: Tokens = Tokens.letters) -> list[Corpus]:
-    """Return the books of the catalogue found in `search_dirs` or the user's cache_folder, without other editions.
+    """Return the books of the catalogue found in `search_dirs` or the user's cache, without other editions.
 
     Does not download books.
     """
