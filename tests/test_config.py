@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from timemachine import config
-from timemachine.config import Activation, Data, Evaluate, Generate, Model, Trainer, Training
+from timemachine.config import Activation, Data, Evaluate, Generate, Model, Train, Trainer, Training
 from timemachine.errors import SettingError
 
 NO_NUMBERS = {"run", "corpus", "precision", "max_time", "deterministic", "plugins"}  # fields of type Any
@@ -45,6 +45,8 @@ def test_numbers_out_of_bounds(schema: Any, setting: dataclasses.Field[Any]) -> 
         (Data, {"num_train": -5}, "data.num_train=-5"),
         (Training, {"carry_state": "no"}, "training.carry_state=no"),
         (Training, {"warm_up": 1}, "training.warm_up=1"),
+        (Train, {"callbacks": {"mine": {"scheduling": {0: 1}}}}, "callbacks.mine={'scheduling': {0: 1}}"),
+        (Train, {"logger": {"mine": {"limits": [math.inf]}}}, "logger.mine={'limits': [inf]}"),
         (Generate, {"run": "a", "num_preds": 10**6, "num_samples": 11}, "num_preds=1000000"),  # too long in total
     ],
 )

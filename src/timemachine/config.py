@@ -4,6 +4,7 @@ The values are in `conf/`. `cli.schema` registers these dataclasses with Hydra; 
 their arguments with them.
 """
 
+import math
 import re
 from dataclasses import Field, asdict, dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
@@ -158,6 +159,15 @@ def _fits(value: object, kind: Any) -> bool:
     if kind is float:
         return isinstance(value, int | float)
     return isinstance(value, str if isinstance(kind, type) and issubclass(kind, Enum) else get_origin(kind) or kind)
+
+
+def _fits_json(value: object) -> bool:
+    """Return whether JSON keeps a plain value as it is."""
+    if isinstance(value, dict):
+        return all(isinstance(key, str) for key in value) and all(map(_fits_json, value.values()))
+    if isinstance(value, list):
+        return all(map(_fits_json, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _types(entry: Field[Any]) -> tuple[Any, ...]:
@@ -336,6 +346,11 @@ class Train:
     def __post_init__(self) -> None:
         check(self)
         training, trainer = self.training, self.trainer
+        for group in ("callbacks", "logger"):
+            for name, entry in getattr(self, group).items():
+                if not _fits_json(entry):
+                    rule = "summary.json can keep only finite numbers, and only texts as keys"
+                    raise SettingError(f"{group}.{name}={format_value(entry)}: {rule}; use other arguments")
         if training.warm_up or training.schedule is not Schedule.constant:
             epochs, rule = trainer.max_epochs, "a warm-up or a schedule needs a number of steps"
             is_endless = epochs == -1 or (epochs is None and trainer.max_time is not None)

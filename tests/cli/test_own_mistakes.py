@@ -25,14 +25,18 @@ def opens_a_file(*_: Any) -> None:
     Path("/nowhere/at/all").read_text()
 
 
+def opens_a_file_of_the_run(*_: Any) -> None:
+    Path("run/note.json").read_text()
+
+
 def names_a_setting(*_: Any) -> None:
     raise ValueError("precision of my own")
 
 
-@pytest.mark.parametrize("mistake", [opens_a_file, names_a_setting])
+@pytest.mark.parametrize("mistake", [opens_a_file, opens_a_file_of_the_run, names_a_setting])
 def test_callback_mistake_is_raised(mistake: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Tables, "on_train_batch_end", mistake)
-    with pytest.raises(Exception, match=r"/nowhere/at/all|precision of my own"):
+    with pytest.raises(Exception, match=r"/nowhere/at/all|note.json|precision of my own"):
         call_program("train.py", *SMALL, "hydra.run.dir=run", "trainer.precision=64-true")
     assert json.loads(Path("run/summary.json").read_text())["status"] == "failed"
 

@@ -69,9 +69,10 @@ def test_largest_page(size: int, network: dict[str, Any], monkeypatch: pytest.Mo
         make_page(model, vocab, summary_of(model))
 
 
-def test_command_reports_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["page", "run=nowhere"])
-    with pytest.raises(SystemExit, match=r"^error: run=nowhere: ") as end:
+@pytest.mark.parametrize("typed", ["run=nowhere", "run=run/checkpoints/best.ckpt"])
+def test_command_reports_a_mistake(typed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["page", typed])
+    with pytest.raises(SystemExit, match=f"^error: {typed}: ") as end:
         command.main()
     assert "\n" not in str(end.value.code)
 

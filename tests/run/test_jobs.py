@@ -1,6 +1,7 @@
 """The table of a sweep, in summary.csv and on the terminal, and the exit status of a sweep."""
 
 import csv
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,9 @@ def test_number_of_symbols_in_rows(tmp_path: Path) -> None:
     columns = ("data.min_count", "vocabulary", "unknown")
     assert [tuple(row[name] for name in columns) for row in table_of(load_jobs(tmp_path))] == [(1, 60, 0), (9, 20, 700)]
     assert "characters" not in table_of(load_jobs(tmp_path))[0]
+    shutil.rmtree(tmp_path / "1")
+    leave_job(tmp_path, {"data": {"min_count": 1}}, status="failed", message="no text")
+    assert "vocabulary" not in table_of(load_jobs(tmp_path))[0]  # a run without a text is no variation
 
 
 def test_rows_of_failed_jobs(tmp_path: Path) -> None:

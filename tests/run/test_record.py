@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from timemachine.errors import Diverged, SettingError
-from timemachine.run.checkpoint import is_done
-from timemachine.run.jobs import read_job
+from timemachine.run.jobs import is_done, read_job
 from timemachine.run.processes import is_first_process
 from timemachine.run.record import Record, Role, is_running, read_summary
 

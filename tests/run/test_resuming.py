@@ -148,8 +148,9 @@ def assert_refused(folder: Path, says: str, **chosen: Any) -> None:
 def test_another_experiment_is_refused(uninterrupted: Path, tmp_path: Path) -> None:
     assert_refused(uninterrupted, "model.hiddens=5: ", hiddens=5)
     other = tmp_path / "other.txt"
-    other.write_text(find_corpus("sample", []).characters + " and more")
-    assert_refused(uninterrupted, "other.txt: ", text=str(other))
+    for text in (find_corpus("sample", []).characters + " and more", "a text of a few letters " * 100):
+        other.write_text(text)
+        assert_refused(uninterrupted, "other.txt: ", text=str(other))
 
 
 def test_lost_checkpoint_is_refused(tmp_path: Path) -> None:

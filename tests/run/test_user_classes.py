@@ -93,6 +93,7 @@ CALLS = {"_target_": "subprocess.check_output", "args": ["touch", "mark"]}
         ({"_target_": "EarlyStopping"}, r"\._target_=EarlyStopping"),
         ({"_target_": f"{LIGHTNINGS}.LearningRateFinder"}, r"\._target_=.*LearningRateFinder"),
         ({"_target_": f"{LIGHTNINGS}.StochasticWeightAveraging", "swa_lrs": 1}, r"\._target_="),
+        ({"_target_": f"{LIGHTNINGS}.EMAWeightAveraging"}, r"\._target_=.*EMAWeightAveraging"),
         ({"_target_": NOTE, "factor": [1, {"deep": [CALLS]}]}, ".*_target_"),
         ({"factor": 1}, "="),
         (NOTE, "="),
@@ -131,7 +132,6 @@ THREE = ["early_stopping", "learning_rate_monitor", "device_stats_monitor"]
 @pytest.mark.parametrize("step", [6, 21])  # steps in mid-epoch
 def test_callbacks_resume_bit_for_bit(step: int) -> None:
     typed = [f"callbacks.odd._target_={__name__}.Odd", f"callbacks=[{','.join(THREE)}]"]
-    typed += [f"callbacks.average._target_={LIGHTNINGS}.EMAWeightAveraging", "callbacks.average.decay=0.9"]
     typed += ["logger=[wandb,tensorboard]", "logger.wandb.mode=offline"]
     typed += ["callbacks.learning_rate_monitor.logging_interval=null", "trainer.log_every_n_steps=3"]
     left = []

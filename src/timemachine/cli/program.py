@@ -91,7 +91,8 @@ def _train(cfg: DictConfig, task: Callable[[Train, Record], None]) -> float:
     if str(REPOSITORY) not in sys.path:  # for a user's classes next to train.py, which a launcher's process lacks
         sys.path.insert(0, str(REPOSITORY))
     if in_sweep:
-        from timemachine.run.checkpoint import is_done, remove_results
+        from timemachine.run.checkpoint import remove_results
+        from timemachine.run.jobs import is_done
 
         if is_done(folder, settings):
             return objective(read_summary(folder))

@@ -1,7 +1,8 @@
 """`resume=<folder>`: continue a run with the settings in its summary.json, overridden by the command line.
 
-A run resumes in three steps: `arguments_to_resume` lets Hydra use the run's folder, `settings_to_resume` merges the
-settings, and `checkpoint_to_resume` of `run.checkpoint` compares them and finds the checkpoint for Lightning.
+A run resumes in four steps: `arguments_to_resume` lets Hydra use the run's folder, `settings_to_resume` merges the
+settings, `checkpoint_to_resume` of `run.checkpoint` compares them and finds the checkpoint, and when Lightning restores
+it, `on_load_checkpoint` and `on_train_start` of `Checkpoints` and `Tables` restore random states and drop later rows.
 
 Hydra composes only the new command line. It reads nothing from the folder, which therefore cannot name files, search
 paths or options of Hydra. For a sweep, the user repeats the whole command.

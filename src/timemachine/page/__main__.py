@@ -27,7 +27,7 @@ def main() -> None:
 def write_page(typed: str) -> Path:
     """Write the page for the argument `run=<folder or file>`; return its path. Raises SettingError or OSError."""
     name, _, run = typed.partition("=")
-    if name != "run" or not run:
+    if name != "run" or not run or run.endswith(".ckpt"):  # a page shows the numbers of a run's last epoch
         raise SettingError(f"{typed}: expected run=<a run's folder, or its .safetensors>")
     summary = run_summary(run)  # fails on an invalid folder before the slow imports
 

@@ -36,7 +36,6 @@ from timemachine.run.record import (
     EXPORT,
     Record,
     flat,
-    read_summary,
     run_summary,
 )
 from timemachine.run.rows import read
@@ -252,15 +251,15 @@ def _start_again(run: Record) -> None:
 def _resumable_checkpoint(run: Record, model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
     """Return the last checkpoint. Raise SettingError if it is damaged or does not fit the settings or the text."""
     path = run.folder / LAST
+    if run.before.get("corpus", {}).get("sha256") != data.corpus.sha256:
+        rule = "not the text that the run was trained on; for a new run on this text use init_from"
+        raise SettingError(f"data.corpus={format_value(data.corpus.source)}: {rule}={relative_path(run.folder)}")
     try:
-        checkpoint, sha256 = read_checkpoint(path), run.before["corpus"]["sha256"]
+        checkpoint = read_checkpoint(path)
         model.load_state_dict(checkpoint["state_dict"])  # as Lightning will
     except Exception as error:  # damaged bytes raise anything
         rule = f"{relative_path(path)} is damaged: {one_line(error, 100)}"
         raise SettingError(f"resume={relative_path(run.folder)}: {rule}") from error
-    if sha256 != data.corpus.sha256:
-        rule = "not the text that the run was trained on; for a new run on this text use init_from"
-        raise SettingError(f"data.corpus={format_value(data.corpus.source)}: {rule}={relative_path(run.folder)}")
     for name, has in (("epochs", checkpoint["epoch"] + 1), ("steps", checkpoint["global_step"])):
         asked = run.settings["trainer"][f"max_{name}"]
         if asked is not None and 0 <= asked < has:
@@ -294,19 +293,6 @@ def remove_results(folder: Path) -> None:
         shutil.rmtree(folder / name, ignore_errors=True)
     for name in ("metrics.csv", "steps.csv", EPOCH_WEIGHTS, EXPORT):
         (folder / name).unlink(missing_ok=True)
-
-
-def is_done(folder: Path, settings: dict[str, Any]) -> bool:
-    """Return whether a job of a resumed sweep has ended already. Raises SettingError if it had other settings."""
-    if settings["resume"] is None:
-        return False
-    try:
-        summary = read_summary(folder)
-    except (OSError, ValueError):
-        return False
-    if summary["settings"] | {"resume": settings["resume"]} != settings:
-        raise SettingError(f"resume={settings['resume']}: job {folder.name} had other settings; use the same command")
-    return summary["status"] in ("completed", "diverged")
 
 
 # Start from the weights of another run

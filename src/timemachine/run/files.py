@@ -46,6 +46,7 @@ def write_figure(path: Path, figure: "Figure") -> None:
     write_whole(path, png.getvalue())
 
 
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)  # errors of a disk
 _start: str | None = None  # the folder that shown paths are relative to; None: the working directory
 
 
@@ -72,10 +73,15 @@ def link(path: Path) -> str:
 
 
 def cannot_write(folder: Path | str, error: BaseException) -> bool:
-    """Return whether the error is that a folder, a file in it or its disk cannot be written."""
+    """Return whether the error is that a folder, a file in it or its disk cannot be written.
+
+    Other errors with files in the folder, such as a missing one, may be mistakes in a user's callback.
+    """
     if not isinstance(error, OSError):
         return False
     if not isinstance(error.filename, str | bytes):  # an error of `write` has no file name
-        return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+        return error.errno in UNWRITABLE
     path, place = (Path(os.path.abspath(os.fsdecode(it))) for it in (error.filename, folder))  # noqa: PTH100 (no `..`)
-    return path.is_relative_to(place) or place.is_relative_to(path)  # a parent folder could not be created
+    if place.is_relative_to(path):  # the folder, or a parent of it, could not be created
+        return True
+    return path.is_relative_to(place) and error.errno in (*UNWRITABLE, errno.EACCES, errno.EPERM, errno.ENOTDIR)

@@ -84,6 +84,19 @@ def read_job(folder: Path, name: str = "") -> Job:
     return Job(**known | {"name": name, "folder": folder})
 
 
+def is_done(folder: Path, settings: dict[str, Any]) -> bool:
+    """Return whether a job of a resumed sweep has ended already. Raises SettingError if it had other settings."""
+    if settings["resume"] is None:
+        return False
+    try:
+        summary = read_summary(folder)
+    except (OSError, ValueError):
+        return False
+    if summary["settings"] | {"resume": settings["resume"]} != settings:
+        raise SettingError(f"resume={settings['resume']}: job {folder.name} had other settings; use the same command")
+    return summary["status"] in ("completed", "diverged")
+
+
 def table_of(jobs: list[Job]) -> list[dict[str, Any]]:
     """Return a row per job: name, status, varied settings, final numbers, measurements of probes, message, folder.
 
@@ -91,7 +104,7 @@ def table_of(jobs: list[Job]) -> list[dict[str, Any]]:
     in summary.json. A missing value is "".
     """
     settings = [job.settings | _symbols(job) for job in jobs]
-    names = varied(settings)
+    names = [*varied([job.settings for job in jobs]), *varied([_symbols(job) for job in jobs])]
     sizes: list[dict[str, Any]] = [{"parameters": job.parameters} if job.parameters else {} for job in jobs]
     numbers = [job.metrics | size | dict(_numbers("", job.probes)) for job, size in zip(jobs, sizes, strict=True)]
     metrics = list(dict.fromkeys(name for found in numbers for name in found))

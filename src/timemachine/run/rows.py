@@ -67,7 +67,8 @@ def final_numbers(folder: Path) -> dict[str, float]:
     if validated := [row for row in epochs if not math.isnan(row["val/perplexity"])]:
         if validated[-1]["epoch"] == epoch and validated[-1]["step"] != step:
             numbers["val_step"] = int(validated[-1]["step"])  # the last validation was not at the epoch's end
-        best = min(validated, key=lambda row: row["val/perplexity"])
+        # Perplexities of a diverged run may all be inf, where bits are finite.
+        best = min(validated, key=lambda row: (row["val/perplexity"], row.get("val/bits_per_byte", 0)))
         for name in ("val/perplexity", "val/bits_per_byte"):  # the same targets, so the same epoch is the best by both
             if not math.isnan(best.get(name, math.nan)):
                 numbers[f"best_{name}"] = best[name]

@@ -38,7 +38,7 @@ class Tables(Checkpoint):
     """
 
     def __init__(self, folder: Path, print_every_n_epochs: int = 0) -> None:
-        self.steps, self.epochs = folder / "steps.csv", folder / "metrics.csv"
+        self.steps_csv, self.metrics_csv = folder / "steps.csv", folder / "metrics.csv"
         self.print_every_n_epochs = print_every_n_epochs
         self._seen: dict[str, Tensor] = {}  # `trainer.logged_metrics` when it was last read
         self._resumed_at: int | None = None  # step of the checkpoint, until rows after it are dropped
@@ -46,7 +46,7 @@ class Tables(Checkpoint):
         self._loss = torch.tensor(math.nan)  # of the batch in progress
         self._losses: list[Tensor] = []  # of the batches since the last step
         self._last_step = 0
-        self._steps: list[tuple[int, Tensor]] = []  # step; loss and norms (3,)
+        self._unwritten: list[tuple[int, Tensor]] = []  # step; loss and norms (3,)
         # State of the epoch in progress
         self._row: Row = {}  # the row in progress: after a validation, the epoch may end at the same step and add to it
         self._val = math.nan  # validation perplexity of the epoch
@@ -55,7 +55,7 @@ class Tables(Checkpoint):
 
     def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Remember the checkpoint's step. Raises SettingError for a damaged table, before anything changes."""
-        for path in (self.steps, self.epochs):
+        for path in (self.steps_csv, self.metrics_csv):
             read(path)
         self._resumed_at = checkpoint["global_step"]
 
@@ -70,7 +70,7 @@ class Tables(Checkpoint):
 
     def _drop_later_rows(self, trainer: pl.Trainer) -> None:
         if self._resumed_at is not None and trainer.is_global_zero:
-            for path in (self.steps, self.epochs):
+            for path in (self.steps_csv, self.metrics_csv):
                 keep_rows(path, self._resumed_at)
         self._resumed_at = None
 
@@ -100,7 +100,7 @@ class Tables(Checkpoint):
         """Start a row, and exclude the validation from the stopwatch."""
         self._began = perf_counter() - self._seconds
         if trainer.state.fn != "fit":  # `trainer.validate`
-            self.on_test_end(trainer, pl_module)
+            self._add_to_last_row(trainer)
         elif not trainer.sanity_checking:
             self._add_epoch(trainer, {})
 
@@ -136,14 +136,17 @@ class Tables(Checkpoint):
                 self._losses.append(self._loss)
                 self._add_step(trainer.global_step + 1, pl_module)
             self._write_steps(trainer)
-            exception.args = (_divergence_message(trainer, pl_module.hparams, exception.what, self.steps),)
+            exception.args = (_divergence_message(trainer, pl_module.hparams, exception.what, self.steps_csv),)
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Add the metrics of `trainer.test` or `trainer.validate` to the last row."""
+        """Add the metrics of `trainer.test` to the last row."""
+        self._add_to_last_row(trainer)
+
+    def _add_to_last_row(self, trainer: pl.Trainer) -> None:
         metrics = _numbers(self._new_metrics(trainer))
         if trainer.is_global_zero:
-            *before, last = read(self.epochs) or [{"epoch": 0, "step": 0}]
-            write_rows(self.epochs, EPOCH_COLUMNS, [*before, last | metrics])
+            *before, last = read(self.metrics_csv) or [{"epoch": 0, "step": 0}]
+            write_rows(self.metrics_csv, EPOCH_COLUMNS, [*before, last | metrics])
 
     def _new_metrics(self, trainer: pl.Trainer) -> dict[str, Tensor]:
         """Return the metrics that were logged since the last call; `trainer.logged_metrics` also keeps older ones.
@@ -163,15 +166,15 @@ class Tables(Checkpoint):
         """Keep the numbers of a step, on the device, for `_write_steps`."""
         losses = torch.stack(self._losses) * model.trainer.accumulate_grad_batches  # by which Lightning divided them
         numbers = torch.stack([losses.double().mean(), model.grad_norm, model.grad_norm_clipped])
-        self._steps.append((step, numbers))
+        self._unwritten.append((step, numbers))
         self._losses, self._last_step = [], step
 
     def _write_steps(self, trainer: pl.Trainer) -> list[Row]:
         """Write the rows of the steps since the last call, and return them."""
-        if not self._steps:
+        if not self._unwritten:
             return []
-        steps, numbers = zip(*self._steps, strict=True)
-        self._steps = []
+        steps, numbers = zip(*self._unwritten, strict=True)
+        self._unwritten = []
         losses_N, norms_N, clipped_N = torch.stack(numbers, 1)
         losses_N = trainer.strategy.reduce(losses_N, reduce_op="mean")
         rows: list[Row] = []
@@ -183,7 +186,7 @@ class Tables(Checkpoint):
                 logger.log_metrics(measured, step=step - 1)  # loggers count from 0
             rows.append({"epoch": trainer.current_epoch + 1, "step": step} | measured)
         if trainer.is_global_zero:
-            add_rows(self.steps, rows)
+            add_rows(self.steps_csv, rows)
         return rows
 
     def _add_epoch(self, trainer: pl.Trainer, measured: Row) -> None:
@@ -196,7 +199,7 @@ class Tables(Checkpoint):
 
     def _write_epoch(self, trainer: pl.Trainer) -> None:
         if trainer.is_global_zero:
-            add_rows(self.epochs, [self._row])
+            add_rows(self.metrics_csv, [self._row])
         self._row = {}
 
 

@@ -1,4 +1,4 @@
-"""Settings -> Lightning's Trainer with its callbacks and loggers: metrics.csv and steps.csv, W&B, TensorBoard."""
+"""Settings -> Lightning's Trainer, with the callbacks and loggers of the run in their order."""
 
 import atexit
 import dataclasses

@@ -17,8 +17,12 @@ from timemachine.run.record import Record
 
 KINDS: dict[str, type] = {"callbacks": callbacks.Callback, "logger": loggers.Logger}
 EXAMPLES = {"callbacks": "lightning.pytorch.callbacks.EarlyStopping", "logger": "lightning.pytorch.loggers.CSVLogger"}
-# They train before the run's first step, or change the weights after its last checkpoint.
-UNSUPPORTED = (callbacks.LearningRateFinder, callbacks.BatchSizeFinder, callbacks.StochasticWeightAveraging)
+# The first two train before the run's first step. The others validate other weights than those that train, and exchange
+# them at the end of training, which Lightning does not repeat when a run resumes after its last epoch.
+UNSUPPORTED = (
+    callbacks.LearningRateFinder, callbacks.BatchSizeFinder, callbacks.StochasticWeightAveraging,
+    callbacks.WeightAveraging,
+)  # fmt: skip
 
 
 def build_classes(settings: Train, group: str, run: Record) -> Iterator[Any]:
@@ -64,7 +68,7 @@ def _class(group: str, setting: str, target: str) -> type:
         rule = f"no {kind.__name__} with this name found in a module next to train.py or in PYTHONPATH"
         raise SettingError(f"{setting}={target}: {rule}; an example is {setting}={EXAMPLES[group]}")
     if issubclass(found, UNSUPPORTED):
-        rule = "not supported, since it trains outside the run's epochs; use another class"
+        rule = "not supported, since the run's numbers would not be those of its saved weights; use another class"
         raise SettingError(f"{setting}={target}: {rule}")
     return found
 
