@@ -97,10 +97,10 @@ SIZES = {
 
 def steps(_: int) -> Iterator[Row]:
     """Compare a training step (gradients, clipping, update) with nn.RNN."""
-    for name, (T, B, H) in SIZES.items():
-        batch = random_batch(T, B)
-        rounds = 12 if H > 64 else 20 if T > 32 else 60
-        own, rival = rivals.own_step(H, batch), rivals.torch_step(H, batch)
+    for name, (num_steps, batch_size, hiddens) in SIZES.items():
+        batch = random_batch(num_steps, batch_size)
+        rounds = 12 if hiddens > 64 else 20 if num_steps > 32 else 60
+        own, rival = rivals.own_step(hiddens, batch), rivals.torch_step(hiddens, batch)
         yield Row(f"step against nn.RNN{name}", *in_turn(own, rival, rounds))
     batch = random_batch(T, B, NEXT_EDITION["V"])
     own, rival = rivals.own_step(128, batch, **NEXT_EDITION), rivals.torch_step(128, batch, NEXT_EDITION["V"], 64)

@@ -54,6 +54,13 @@ STEPS = {  # label in README -> label in the table
     "an epoch with validation of a plain Lightning program": "epoch with validation",
     "the book's own code without its figure, from start to end": "the whole program against the book's own",
     "the book's `predict`": "greedy decoding of 500 characters against the book's",
+    "`torch.nn.GRU`, compared with `model.cell=gru`": "step of gru against torch.nn's",
+    "`torch.nn.LSTM`, compared with `model.cell=lstm`": "step of lstm against torch.nn's",
+    "`torch.nn.RNN` with two layers, compared with `model.cell=deep_rnn`": "step of deep_rnn against torch.nn's",
+    "`torch.nn.RNN`, compared with `recipe=next_edition`": "next edition: step against nn.RNN",
+    "the loop of the next edition, compared with its recipe": "next edition: step against the book's loop",
+    "an epoch of the next edition's own code": "next edition: epoch with validation against the book's own",
+    "the next edition's own code, from start to end": "next edition: the whole program against the book's own",
 }
 
 
