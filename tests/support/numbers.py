@@ -54,6 +54,8 @@ STEPS = {  # label in README -> label in the table
     "an epoch with validation of a plain Lightning program": "epoch with validation",
     "the book's own code without its figure, from start to end": "the whole program against the book's own",
     "the book's `predict`": "greedy decoding of 500 characters against the book's",
+}
+OTHER_STEPS = {  # of other cells, and of the next edition
     "`torch.nn.GRU`, compared with `model.cell=gru`": "step of gru against torch.nn's",
     "`torch.nn.LSTM`, compared with `model.cell=lstm`": "step of lstm against torch.nn's",
     "`torch.nn.RNN` with two layers, compared with `model.cell=deep_rnn`": "step of deep_rnn against torch.nn's",
@@ -190,8 +192,11 @@ def speed() -> str:
     """Return the ratios of medians from `make bench`."""
     rows = {(row["threads"], row["what"]): row for row in table(REFERENCE / "speed/amd_epyc.csv")}
     ratios = {key: f"{row['rival_ms'] / row['ours_ms']:.2g}" for key, row in rows.items() if row["rival_ms"]}
-    lines = [[words, *(ratios.get((threads, what), "") for threads in (1, 2))] for words, what in STEPS.items()]
-    return markdown(["", "one thread", "two threads"], lines)
+    tables = [
+        [[words, *(ratios.get((threads, what), "") for threads in (1, 2))] for words, what in steps.items()]
+        for steps in (STEPS, OTHER_STEPS)
+    ]
+    return "\n\n".join(markdown(["", "one thread", "two threads"], lines) for lines in tables)
 
 
 SECTIONS: dict[str, dict[str, Callable[[], str]]] = {  # page -> name of the markers -> text between them
