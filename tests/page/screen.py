@@ -109,7 +109,7 @@ def compare_text(shown: Shown) -> None:
         P, character = it.before[t], int(it.characters[t])
         rank = int(P.gt(P[character]).sum()) + 1
         said = shown.says("#inspected").rpartition("”")[2]
-        probability = percent(float(P[character])).removesuffix(" %").removeprefix("< ")
+        probability = percent(float(P[character])).removesuffix("%").removeprefix("< ")
         assert numbers(said) == [f"{it.bits[t]:.2f}", probability, str(rank), str(len(shown.vocab))]
         assert ("<unk>" in said) is (shown.tokens[t] not in shown.vocab.token_to_idx)
         compare_bars(shown.page, "#expected", bars(shown.vocab, P, 6, character))
