@@ -29,7 +29,7 @@ def main(settings: Generate) -> None:
     model, vocab = load_model(settings.run)
     prefix = vocab.tokens_of(settings.prefix)
     if vocab.kind is Tokens.letters and settings.prefix and not prefix.strip(" "):
-        raise SettingError(f"prefix={settings.prefix}: contains no letter from A to Z; for example prefix='it has'")
+        raise SettingError(f"prefix={settings.prefix}: contains no letter from A to Z; use prefix='it has'")
     if vocab.kind is Tokens.letters and (lost := lost_characters(settings.prefix)):
         shown = " ".join(map(repr, lost))
         print(f"prefix: the run reads {shown} as spaces; with data.tokens=characters a run keeps them", file=sys.stderr)

@@ -85,7 +85,7 @@ class GRUScratch(nn.Module):
 class StackedRNNScratch(nn.Module):
     """A deep RNN, equation (10.3.1) of the book.
 
-    `rnns`: L layers of `RNNScratch`, each of which reads the states of the layer below. A state is the concatenation of
+    `rnns`: L layers of `RNNScratch`; each reads the states of the layer below. A state is the concatenation of
     the states of all layers, from first to last, S = L·H.
     """
 

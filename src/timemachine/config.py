@@ -4,7 +4,7 @@ The values are in `conf/`. `cli.schema` registers these dataclasses with Hydra; 
 their arguments with them.
 """
 
-import math
+import json
 import re
 from dataclasses import Field, asdict, dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
@@ -162,12 +162,11 @@ def _fits(value: object, kind: Any) -> bool:
 
 
 def _fits_json(value: object) -> bool:
-    """Return whether JSON keeps a plain value as it is."""
-    if isinstance(value, dict):
-        return all(isinstance(key, str) for key in value) and all(map(_fits_json, value.values()))
-    if isinstance(value, list):
-        return all(map(_fits_json, value))
-    return not isinstance(value, float) or math.isfinite(value)
+    """Return whether JSON returns a plain value as it was."""
+    try:
+        return bool(json.loads(json.dumps(value, allow_nan=False)) == value)
+    except ValueError:  # a number that is not finite
+        return False
 
 
 def _types(entry: Field[Any]) -> tuple[Any, ...]:

@@ -40,7 +40,7 @@ MODELS: dict[str, dict[str, object]] = {  # label in the next edition's table ->
 RECIPE = {"model.cell": "rnn", "model.sigma": 0.01, "data.tokens": "bpe"}
 FIGURE = re.compile(r"^!\[(.*)\]\((\w+\.png)\)$", re.MULTILINE)
 EFFORT = re.compile(r"^(\d+) runs \(.*\) in ([\d.]+) minutes; .*$", re.MULTILINE)
-STEPS = {  # label in README -> label in the table
+STEPS = {  # label in sweeps/speed.md -> label in the table
     "`torch.nn.RNN`, the book's sizes (T = 32, B = 1,024, H = 32)": "step against nn.RNN",
     "`torch.nn.RNN`, T = 128": "step against nn.RNN, T = 128",
     "`torch.nn.RNN`, H = 64": "step against nn.RNN, H = 64",

@@ -83,7 +83,7 @@ def _about_hydra(error: Exception, schema: type) -> str:
     name = str(getattr(cause, "full_key", None) or "")
     argument, known = _typed(name), dict(leaves(schema))
     if isinstance(cause, MissingMandatoryValue) and name in known:
-        return f"{argument}: missing value, such as {name}={example(known[name])}"
+        return f"{argument}: missing value; use {name}={example(known[name])}"
     place = re.match(r"In '(.+?/.+?)': ", str(error))  # a configuration file of the user
     if isinstance(cause, ConfigAttributeError | ConfigKeyError) and name not in known and not name.startswith("hydra."):
         where = f"{place[1]}.yaml: {name}" if place else argument

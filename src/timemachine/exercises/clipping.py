@@ -87,9 +87,8 @@ def _bins(runs: list[Job]) -> dict[tuple[float, float], list[Job]]:
 def _answer(jobs: list[Job], runs: list[Job]) -> str:
     """Return the answer for the book's rate, and for higher rates with the smallest radius."""
     groups = grouped(runs, THETA, lambda job: job.settings[LR] > book_rate(jobs))
-    slow, fast = (
-        {theta: group for (theta, is_fast), group in groups.items() if is_fast == wanted} for wanted in (False, True)
-    )
+    slow = {theta: group for (theta, is_fast), group in groups.items() if not is_fast}
+    fast = {theta: group for (theta, is_fast), group in groups.items() if is_fast}
     if line := missing(jobs, {f"run with {LR}={book_rate(jobs):g} and without clipping": slow.get(None)}):
         return line
     if None not in fast:

@@ -155,7 +155,7 @@ def bits_per_byte(job: Job, part: str) -> float:
 def at_best_rate(jobs: Iterable[Job], score_of: Callable[[Job, str], float]) -> list[Job]:
     """Return the jobs of the learning rate whose score is lowest on validation, on average over excerpts.
 
-    A rate counts only if all of its runs completed; the list is empty if those of no rate did.
+    A rate counts only if all of its runs completed; the list is empty if there is no such rate.
     """
     rates = [group for group in grouped(jobs, "model.lr").values() if all(job.status == "completed" for job in group)]
     return min(rates, key=lambda group: estimate(by_part(group, score_of)["val"].values()).mean, default=[])
