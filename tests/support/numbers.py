@@ -151,7 +151,7 @@ def next_edition() -> str:
     )
     return (
         f"Over {len(jobs)} seeds the perplexity per token is {val} on the validation text and {rest} on the rest of "
-        f"the novel: {val_bits} and {rest_bits} bits per byte of windows that start from a zero state."
+        f"the novel: {val_bits} and {rest_bits} bits per byte, each window starting from a zero state."
     )
 
 

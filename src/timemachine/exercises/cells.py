@@ -88,8 +88,8 @@ def _answer(jobs: list[Job], found: dict[Model, Values]) -> str:
     gru, lstm = (percent(math.exp(compare(middle[cell], middle[PLAIN]).mean)) for cell in ("GRU", "LSTM"))
     parameters = next(model.parameters for model in found if model.size == size and model.cell == PLAIN)
     return (
-        f"With equally many parameters, about {parameters / 1000:.0f},000, the perplexity of the rest "
-        f"of the text is {gru} with the GRU than with the RNN, and {lstm} with the LSTM."
+        f"With equally many parameters, about {parameters / 1000:.0f},000, and updates, the perplexity of the rest of "
+        f"the text is {gru} with the GRU than with the RNN, and {lstm} with the LSTM."
     )
 
 

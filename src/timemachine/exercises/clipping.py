@@ -14,6 +14,7 @@ from timemachine.exercises.groups import (
     missing,
     reads_tokens,
     run_description,
+    span,
 )
 from timemachine.exercises.outcomes import (
     LR,
@@ -85,7 +86,7 @@ def _bins(runs: list[Job]) -> dict[tuple[float, float], list[Job]]:
 
 
 def _answer(jobs: list[Job], runs: list[Job]) -> str:
-    """Return the answer for the book's rate, and for higher rates with the smallest radius."""
+    """Return the answer for the book's rate, and for higher rates."""
     groups = grouped(runs, THETA, lambda job: job.settings[LR] > book_rate(jobs))
     slow = {theta: group for (theta, is_fast), group in groups.items() if not is_fast}
     fast = {theta: group for (theta, is_fast), group in groups.items() if is_fast}
@@ -98,10 +99,10 @@ def _answer(jobs: list[Job], runs: list[Job]) -> str:
         return f"Without clipping {counted(slow[None])} runs beat the book's n-grams {when}{''.join(clipped)}."
     num_runs = len(slow[None])
     learn = f"nothing: all {num_runs} runs learn" if share(slow[None]) == 1 else f"{counted(slow[None])} runs learn"
-    theta = min(filter(None, fast), default=None)
-    clipped = [f", {_diverged(fast[theta])} with a radius of {theta:g}"] if theta else []
+    rates = span(job.settings[LR] for job in fast[None])
+    clipped = [f", {_diverged(fast[theta])} with a radius of {theta:g}" for theta in sorted(filter(None, fast))[::-1]]
     return (
-        f"At the book's rate {learn}; at higher rates {_diverged(fast[None])} diverge without "
+        f"At the book's rate {learn}. At rates of {rates}, {_diverged(fast[None])} diverge without "
         f"clipping{''.join(clipped)}."
     )
 

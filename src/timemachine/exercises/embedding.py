@@ -95,8 +95,8 @@ def _answer(jobs: list[Job], gains: Gains) -> str:
         return line
     table, fast = (percent(math.exp(gains["test", variant, BOOK].mean), digits=1) for variant in (mean, fast_inputs))
     return (
-        "A little, since the input weights then learn faster than the other weights: the perplexity of the rest of "
-        f"the text is {table}, and {fast} with one-hot inputs and a larger learning rate for W_xh."
+        f"A little: the perplexity of the rest of the text is {table}. One-hot inputs with a larger learning rate for "
+        f"W_xh gain as much ({fast}), which probably explains it."
     )
 
 

@@ -24,7 +24,7 @@ from timemachine.evaluation.scores import BLOCK, WARM_UP
 from timemachine.exercises import Findings, Picture
 from timemachine.exercises.comparison import UNDECIDED, Estimate, estimate, verdicts
 from timemachine.exercises.drawing import ordered_colours, panels
-from timemachine.exercises.groups import completed, grouped, markdown, missing, reads_tokens, unique, unit
+from timemachine.exercises.groups import completed, grouped, markdown, missing, reads_tokens, span, unique, unit
 from timemachine.language_model import RNNLMScratch
 from timemachine.perplexity import num_bytes
 from timemachine.run.jobs import Job
@@ -213,17 +213,16 @@ def _answer(jobs: list[Job], measured: list[Job], reaches: Reaches, is_clear: bo
     needed = {f"run with {WINDOW}={BOOK}": book, f"several values of {WINDOW}": len(windows) > 1}
     if line := missing(jobs, needed):
         return line
-    longer = max(_mean(found, windows[-1]).mean / _mean(found, windows[0]).mean - 1 for found in reaches.values())
+    longer = (100 * (_mean(found, windows[-1]).mean / _mean(found, windows[0]).mean - 1) for found in reaches.values())
     effect, doubt = "lengthens the memory, but slowly", ""
     if not is_clear:
         effect, doubt = "may lengthen the memory", ", not significantly"
-    most = "at most " if len(reaches) > 1 else ""
     how = " through its state, but" if reads_tokens(jobs) else ""
     return (
         f"In principle all,{how} in practice few: a model that reads only the last {_enough(book)} {unit(jobs)}s "
         "predicts within 1% as well as one that reads everything. Training on longer windows (`num_steps`) "
-        f"{effect}: windows {windows[-1] // windows[0]} times as long extend it by {most}"
-        f"{100 * longer:.0f}%{doubt}."
+        f"{effect}: windows {windows[-1] // windows[0]} times as long extend it by "
+        f"{span(longer, '.0f')}% on average{doubt}."
     )
 
 

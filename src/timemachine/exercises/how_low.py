@@ -278,7 +278,7 @@ def findings(jobs: list[Job]) -> Findings:
         notes=[
             "Stream perplexity; ± is the half-width of a 95% interval, over seeds in the table above and over blocks "
             "of text in the tables below, where it does not contain the variation between seeds. The gain of a step "
-            "depends on the steps before it: one that fits the training text better helps only once another prevents "
+            "depends on the steps before it: one that fits the training text better helps only once another reduces "
             "overfitting. Differences in brackets are not significant after Holm's correction, for which the steps are "
             "one family and all differences in the tables below another.",
             "**Settings** changed by each step:",
@@ -336,8 +336,8 @@ def _answer(jobs: list[Job], path: list[Recipe], last: Reading | None) -> str:
     assert last
     return (
         f"Trained on most of the novel and {path[-1][0].settings['training.teacher']:g} times as much text generated "
-        f"from it by n-grams and networks, one recurrent layer reaches a perplexity of "
-        f"{last.perplexity('model').mean:.2f} on the last 5%, the mixture of n-grams "
+        f"from it by n-grams and networks, a single ReLU layer reaches a perplexity of "
+        f"{last.perplexity('model').mean:.2f} on the novel's last 5%, the mixture of n-grams "
         f"{last.perplexity('mixture').mean:.2f}."
     )
 

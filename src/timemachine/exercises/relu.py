@@ -17,6 +17,7 @@ from timemachine.exercises.groups import (
     missing,
     reads_tokens,
     run_description,
+    span,
 )
 from timemachine.exercises.outcomes import (
     LR,
@@ -34,7 +35,6 @@ TITLE_OF_TOKENS = "Next edition, exercise 4: Replace tanh with ReLU. Do you stil
 ACTIVATION, RHO = "model.activation", "callbacks.spectral_radius.rho"
 NAMES = {"tanh": "tanh", "relu": "ReLU"}
 UNCLIPPED, CLIPPED = "no clipping", "θ = 1"
-WIDE = 0.9  # smallest spectral radius of the runs that the answer counts
 
 
 class SpectralRadius(Callback):
@@ -87,16 +87,19 @@ def _rho(job: Job) -> float:
 def _answer(jobs: list[Job], runs: list[Job]) -> str:
     relu = [job for job in runs if job.settings[ACTIVATION] == "relu"]
     book = [job for job in relu if not _rho(job) and job.settings[LR] == book_rate(jobs)]
-    wide = [job for job in relu if _rho(job) >= WIDE]
+    scaled = [job for job in relu if _rho(job)]
     needed = {f"ReLU run with the book's weights and rate and {radius}": by_radius(book).get(radius)
               for radius in (UNCLIPPED, CLIPPED)}  # fmt: skip
     if line := missing(jobs, needed):
         return line
     is_needed = "Not at the book's settings" if share(by_radius(book)[UNCLIPPED]) == 1 else "Yes"
-    where = f"with larger recurrent weights (spectral radius {WIDE} or more)" if wide else "at the book's settings"
-    where += f", after {epochs_of_tokens(jobs)}," if reads_tokens(jobs) else ""
-    without, clipped = (by_radius(wide or book).get(radius, []) for radius in (UNCLIPPED, CLIPPED))
-    why = ", probably because ReLU states can grow without bound" if share(without) < share(clipped) else ""
+    where, why = "at the book's settings", ""
+    if scaled:
+        where = f"if the recurrent weights start larger (spectral radius {span(map(_rho, scaled))}),"
+        why = ", probably because ReLU states can grow without bound"
+    if reads_tokens(jobs):
+        where += f", after {epochs_of_tokens(jobs)},"
+    without, clipped = (by_radius(scaled or book).get(radius, []) for radius in (UNCLIPPED, CLIPPED))
     return f"{is_needed}; {where} {counted(without)} runs learn without clipping and {counted(clipped)} with it{why}."
 
 

@@ -108,10 +108,8 @@ def _answer(jobs: list[Job], groups: dict[Training, list[Job]], compared: Compar
         perplexities = (bits(groups[training], book, name="perplexity") for book in (asked_book, training[0]))
         there, here = (estimate(by_excerpt.values()).mean for by_excerpt in perplexities)
         scores = f"perplexity {there:.0f} ({asked:.2f} bits per byte) against {here:.0f} ({own:.2f})"
-    harder, easier = (
-        f"{others.count(it) or 'none'} {'are' if others.count(it) > 1 else 'is'} {it}" for it in (HARDER, EASIER)
-    )
     return (
-        f"{like} the rest of its training novel: {scores}{doubt}. Of {len(others)} books by other authors, {harder} to "
-        f"predict than {title}, {easier}."
+        f"{like} the rest of its training novel: {scores}{doubt}. Significantly harder to predict than "
+        f"{title}: {others.count(HARDER)} of {len(others)} books by other authors; easier: "
+        f"{others.count(EASIER) or 'none'}."
     )
