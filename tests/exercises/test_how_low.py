@@ -65,7 +65,7 @@ def test_rows_of_steps(sweep: Path) -> None:
     first, second, third = (row[3] for row in found.rows)
     assert first == "" and second == f"2.99 ± {quantile * np.std([0, 0.01, 0.02], ddof=1) / math.sqrt(3):.2f}"
     assert third.startswith("(0.35 ±")  # only one of three seeds improves, so the difference is not significant
-    assert "perplexity of 4.66 on the last 5%" in found.answer
+    assert "perplexity of 4.66 on the novel" in found.answer
     assert "| 1,024 hidden units | model.lr=0.5, model.hiddens=1024 |" in found.notes[2]
     texts = {name.rsplit("/", 1)[0] for name in found.arrays}
     assert texts - {text for text in texts if text.startswith("time_machine/novel/test/")} == {

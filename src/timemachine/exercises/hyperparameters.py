@@ -143,26 +143,27 @@ def _answer(jobs: list[Job], nats: Nats, book: Setting, cells: dict[Setting, lis
     if reads_tokens(jobs):
         after, before = (estimate(nats[it]["bits"].values()).mean for it in (chosen, book))
         return (
-            f"{low} than the recipe after {shorter}: {after:.2f} bits per byte on the rest of the text, with "
-            f"{chosen.num_steps} time steps and {chosen.updates:,} updates, against {before:.2f}."
+            f"{low} than the recipe after as many updates ({shorter}): {after:.2f} bits per byte on the rest of the "
+            f"text, with {chosen.num_steps} time steps, against {before:.2f}."
         )
+    instead = f"instead of {book.num_steps} and {book.updates:,}"
     return (
         f"{low}: on the rest of the text the perplexity {'falls' if after < before else 'rises'} from {before:.2f} to "
-        f"{after:.2f}, with {chosen.num_steps} time steps and {chosen.updates:,} updates."
+        f"{after:.2f}, with {chosen.num_steps} time steps and {chosen.updates:,} updates {instead}."
     )
 
 
 def _figure(nats: Nats, book: Setting) -> Picture:
-    """Draw the perplexity of both parts against the number of updates: a panel per part and number of units."""
-    hiddens = sorted({it.hiddens for it in nats})
-    figure, grid = panels(len(PARTS), len(hiddens), width=10, height=6.5, sharex=True, sharey=True)
+    """Draw the perplexity of both parts against the number of updates: a panel per part and number of time steps."""
+    windows = sorted({it.num_steps for it in nats})
+    figure, grid = panels(len(PARTS), len(windows), width=11, height=6.5, sharex=True, sharey=True)
     updates = sorted({it.updates for it in nats})
     for row, (part, title) in zip(grid, PARTS.items(), strict=True):
-        for axes, units in zip(row, hiddens, strict=True):
-            axes.set(title=f"{title}, {units} units", xscale="log", yscale="log")
+        for axes, num_steps in zip(row, windows, strict=True):
+            axes.set(title=f"{title}, {num_steps} time steps", xscale="log", yscale="log")
             series: dict[str, dict[float, float]] = {}
-            for it in sorted(it for it in nats if it.hiddens == units):
-                name = f"{it.num_steps} steps, η = {it.lr:g}"
+            for it in sorted(it for it in nats if it.num_steps == num_steps):
+                name = f"{it.hiddens} units, η = {it.lr:g}"
                 series.setdefault(name, {})[it.updates] = perplexity(nats[it][part]).mean
             lines(axes, series, marker=".")
             axes.hlines(perplexity(nats[book][part]).mean, updates[0], updates[-1], "grey", "--", linewidth=1)
