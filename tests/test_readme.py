@@ -61,7 +61,7 @@ def test_links_and_pictures(page: str) -> None:
             assert anchor in anchors, f"{page} links to {path}#{anchor}"
 
 
-CLUSTER = "launcher=(submitit_slurm|ray)|timemachine.dashboard"  # these need a cluster or a W&B account
+CLUSTER = "launcher=submitit_slurm|timemachine.dashboard"  # these need a cluster or a W&B account
 
 
 @pytest.fixture

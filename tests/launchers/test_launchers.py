@@ -78,7 +78,6 @@ def test_sweep_killed_again_and_again(program: Program, tmp_path: Path) -> None:
     ("library", "typed", "named"),
     [
         ("hydra_submitit_launcher", "hydra/launcher=submitit_slurm", "hydra/launcher=submitit_slurm"),
-        ("hydra_ray_launcher", "hydra/launcher=ray", "hydra/launcher=ray"),
         ("hydra_optuna_sweeper", "hydra/sweeper=search", "hydra/sweeper=optuna"),
     ],
 )

@@ -26,7 +26,7 @@ from timemachine.run.files import cannot_write, relative_path
 from timemachine.run.processes import is_first_process
 
 # Missing plugin -> the extra of pyproject.toml that installs it.
-EXTRAS = {"submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray", "optuna": "search"}
+EXTRAS = {"submitit_slurm": "slurm", "submitit_local": "slurm", "optuna": "search"}
 
 _folder = "."  # of the run or the sweep; when an error ends the program, Hydra no longer has it
 _is_sweep = False

@@ -91,13 +91,10 @@ def _train(cfg: DictConfig, task: Callable[[Train, Record], None]) -> float:
     if str(REPOSITORY) not in sys.path:  # for a user's classes next to train.py, which a launcher's process lacks
         sys.path.insert(0, str(REPOSITORY))
     if in_sweep:
-        from timemachine.run.checkpoint import remove_results
         from timemachine.run.jobs import is_done
 
         if is_done(folder, settings):
             return objective(read_summary(folder))
-        if settings["resume"] is None and is_first_process():  # Ray restarts a job whose process was killed
-            remove_results(folder)
         # A job that is or may be of several processes (devices=auto takes all GPUs): Lightning would start each of them
         # with the command line of the whole sweep.
         if cfg.trainer.strategy != "auto" or cfg.trainer.num_nodes != 1 or cfg.trainer.devices not in (1, "1"):
