@@ -100,16 +100,9 @@ def _answer(jobs: list[Job], runs: list[Job]) -> str:
     num_runs = len(slow[None])
     learn = f"nothing: all {num_runs} runs learn" if share(slow[None]) == 1 else f"{counted(slow[None])} runs learn"
     rates = span(job.settings[LR] for job in fast[None])
-    clipped = [f", {_diverged(fast[theta])} with a radius of {theta:g}" for theta in sorted(filter(None, fast))[::-1]]
-    return (
-        f"At the book's rate {learn}. At rates of {rates}, {_diverged(fast[None])} diverge without "
-        f"clipping{''.join(clipped)}."
-    )
-
-
-def _diverged(runs: list[Job]) -> str:
-    num_diverged = sum(job.status == "diverged" for job in runs)
-    return f"{100 * num_diverged / len(runs):.0f}%" if num_diverged else "none"
+    fail = {theta: f"{100 * (1 - share(group)):.0f}%" for theta, group in fast.items()}
+    clipped = [f", {fail[theta]} with a radius of {theta:g}" for theta in sorted(filter(None, fast), reverse=True)]
+    return f"At the book's rate {learn}. At rates of {rates}, {fail[None]} fail without clipping{''.join(clipped)}."
 
 
 def _outcome(runs: list[Job]) -> Picture:

@@ -73,11 +73,11 @@ def _answer(jobs: list[Job], book: Nats, gains: dict[int, Estimate]) -> str:
         return line
     means = (perplexity(of_seeds).mean for of_seeds in book.values())
     better = sum(gain.mean < 0 for gain in gains.values())
-    survived, number = "did", f"all {better}"
+    survived, number = "would", f"all {better}"
     if better < len(gains):
-        survived, number = "did on some", f"{better} of {len(gains)}"
+        survived, number = "would on some", f"{better} of {len(gains)}"
     return (
-        f"Absolute perplexities would not: the mean of an excerpt is {span(means, '.1f')}, the standard deviation over "
+        f"Absolute perplexities would not: the mean of an excerpt is {span(means, '.2f')}, the standard deviation over "
         f"its seeds {within:.2f}. The comparison of {OTHER} with {BOOK} time steps {survived}: {OTHER} are better on "
         f"{number} excerpts."
     )

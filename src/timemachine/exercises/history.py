@@ -220,7 +220,7 @@ def _answer(jobs: list[Job], measured: list[Job], reaches: Reaches, is_clear: bo
     how = " through its state, but" if reads_tokens(jobs) else ""
     return (
         f"In principle all,{how} in practice few: a model that reads only the last {_enough(book)} {unit(jobs)}s "
-        "predicts within 1% as well as one that reads everything. Training on longer windows (`num_steps`) "
+        "is at most 1% worse than one that reads everything. Training on longer windows (`num_steps`) "
         f"{effect}: windows {windows[-1] // windows[0]} times as long extend it by "
         f"{span(longer, '.0f')}% on average{doubt}."
     )

@@ -100,7 +100,7 @@ def findings(jobs: list[Job]) -> Findings:
     columns += ["rest vs. the book's, nats", ""]
     lower = [it for it in gains if cells[it][1] == "lower"]
     return Findings(
-        answer=_answer(jobs, nats, book, cells, shorter),
+        answer=_answer(jobs, nats, book, cells),
         setting="Each excerpt is a rotation of the text with a different seed. Every update reads 20,000 "
         f"{unit(jobs)}s. Each run is measured after an eighth, a quarter, half and all of its updates. Perplexities "
         f"are of the text read as one stream. The book's settings{cut} are {book}.",
@@ -132,7 +132,7 @@ def _measured(jobs: list[Job]) -> Nats:
     return dict(sorted(found.items(), key=lambda item: perplexity(item[1]["val"]).mean))
 
 
-def _answer(jobs: list[Job], nats: Nats, book: Setting, cells: dict[Setting, list[str]], shorter: str) -> str:
+def _answer(jobs: list[Job], nats: Nats, book: Setting, cells: dict[Setting, list[str]]) -> str:
     if line := missing(jobs, {f"run with {book}": book in nats, "run with other settings": cells}):
         return line
     chosen = next(it for it in nats if it in cells)
@@ -143,8 +143,8 @@ def _answer(jobs: list[Job], nats: Nats, book: Setting, cells: dict[Setting, lis
     if reads_tokens(jobs):
         after, before = (estimate(nats[it]["bits"].values()).mean for it in (chosen, book))
         return (
-            f"{low} than the recipe after as many updates ({shorter}): {after:.2f} bits per byte on the rest of the "
-            f"text, with {chosen.num_steps} time steps, against {before:.2f}."
+            f"{low} with {chosen.num_steps} time steps than with the recipe's {book.num_steps} after "
+            f"{chosen.updates:,} updates: {after:.2f} bits per byte on the rest of the text, against {before:.2f}."
         )
     instead = f"instead of {book.num_steps} and {book.updates:,}"
     return (

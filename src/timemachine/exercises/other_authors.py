@@ -39,14 +39,15 @@ def findings(jobs: list[Job]) -> Findings:
     def count(apart: set[Pair], pairs: Sequence[Pair]) -> str:
         return f"{len(apart.intersection(pairs))} of {len(pairs)}"
 
-    lead, lead_of_kin = _lead(network, every), _lead(network, kin)
+    lead_of_kin = _lead(network, kin)
     pairs_by_book = {name: [pair for pair in every if pair[0] == name] for name in names}
-    over_books = estimate(_lead(network, pairs).mean for pairs in pairs_by_book.values())
+    of_others = [(book, one, other) for book, one, other in every if authors[other] != authors[book]]
+    lead = _lead(network, of_others)
+    over_books = estimate(_lead(network, [pair for pair in of_others if pair[0] == name]).mean for name in names)
     needed = {"excerpt with a model of every book": lead.count, "two books of one author": kin}
-    of_others = _lead(network, [(book, one, other) for book, one, other in every if authors[other] != authors[book]])
-    worse = f"the perplexity is {percent(2**of_others.mean)}"
+    worse = f"the perplexity is {percent(2**lead.mean)}"
     if reads_tokens(jobs):
-        worse = f"by {of_others.mean:.2f} bits per byte"
+        worse = f"by {lead.mean:.2f} bits per byte"
     scored = range_read(jobs)
     return Findings(
         setting="The book's run on excerpts of each book found, with equal numbers of characters and updates. "
@@ -66,12 +67,12 @@ def findings(jobs: list[Job]) -> Findings:
             f"{scores_note(jobs)} *Ahead* and *behind* count the other models that the own model is significantly "
             "better or worse than, on the same characters, paired by excerpt, after Holm's correction for all "
             f"{len(leads)} comparisons of this report. The mean lead is over all other models.",
-            f"A model of another book needs {lead:.2f} {bits_unit(jobs)} more than the book's own, where ± is over "
-            f"excerpts of these {len(names)} books; over the books it is {over_books.half_width:.2f}. The own model is "
-            f"ahead in {count(ahead, every)} comparisons and behind in {count(behind, every)}. A model of the same "
-            f"author's other book is ahead of a model of another author in {count(ahead, kin)} comparisons and behind "
-            f"in {count(behind, kin)}, with a mean lead of {lead_of_kin:.2f} bits; the number of such pairs of books "
-            f"({len({frozenset(pair[:2]) for pair in kin})}) is too small for conclusions about authors.",
+            f"A model of another author's book needs {lead:.2f} {bits_unit(jobs)} more than the book's own, where ± is "
+            f"over excerpts of these {len(names)} books; over the books it is {over_books.half_width:.2f}. The own "
+            f"model is ahead in {count(ahead, every)} comparisons and behind in {count(behind, every)}. A model of the "
+            f"same author's other book is ahead of a model of another author in {count(ahead, kin)} comparisons and "
+            f"behind in {count(behind, kin)}, with a mean lead of {lead_of_kin:.2f} bits; the number of such pairs of "
+            f"books ({len({frozenset(pair[:2]) for pair in kin})}) is too small for conclusions about authors.",
         ],
     )  # fmt: skip
 

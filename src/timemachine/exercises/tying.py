@@ -68,8 +68,8 @@ def _answer(jobs: list[Job], groups: dict[Variant, list[Job]], scores: dict[Vari
     )
     return (
         f"It saves {100 * (every - tied) / every:.0f}% of the parameters. After {epochs_of_tokens(groups[best])} the "
-        f"perplexity of the rest of the text is {percent(of_best / of_untied)} than the untied model's, and "
-        f"{percent(of_faster / of_untied)} if the untied model's inputs learn {faster.input_factor:g} times as fast."
+        f"perplexity of the rest of the text is {percent(of_best / of_untied)}. Untied, with inputs that learn "
+        f"{faster.input_factor:g} times as fast, it is {percent(of_faster / of_untied)}."
     )
 
 

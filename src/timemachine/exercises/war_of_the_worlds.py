@@ -105,9 +105,7 @@ def _answer(jobs: list[Job], groups: dict[Training, list[Job]], compared: Compar
         like, doubt = "On average worse than", ", not a significant difference"
     scores = f"perplexity {2**asked:.1f} against {2**own:.1f}"
     if reads_tokens(jobs):
-        perplexities = (bits(groups[training], book, name="perplexity") for book in (asked_book, training[0]))
-        there, here = (estimate(by_excerpt.values()).mean for by_excerpt in perplexities)
-        scores = f"perplexity {there:.0f} ({asked:.2f} bits per byte) against {here:.0f} ({own:.2f})"
+        scores = f"{asked:.2f} bits per byte against {own:.2f}"
     return (
         f"{like} the rest of its training novel: {scores}{doubt}. Significantly harder to predict than "
         f"{title}: {others.count(HARDER)} of {len(others)} books by other authors; easier: "
