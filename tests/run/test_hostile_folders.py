@@ -7,6 +7,7 @@ import json
 import os
 import random
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ import pytest
 import yaml
 
 from tests.support.programs import Done, assert_succeeded, call_program
+from timemachine import load_run, report
+from timemachine.errors import SettingError
+from timemachine.page import __main__ as page
 
 CASES = int(os.environ.get("CASES", 100)) // 5  # `make torture`: 2,000
 TYPED = ["data=sample", "data.num_train=64", "data.num_val=64", "model.hiddens=2", "trainer=cpu", "logger=csv"]
@@ -201,10 +205,22 @@ def damage(folder: Path, draw: random.Random) -> str:
     return f"{name}: {how} at {position}"
 
 
-COMMANDS: dict[str, list[str]] = {
-    "train.py": ["resume={}", "trainer.max_epochs=2"],
-    "generate.py": ["run={}", "num_preds=3"],
-    "evaluate.py": ["run={}", "data.corpus=sample"],
+def load() -> None:
+    """Load a run in Python, as a program whose argument is the folder."""
+    try:
+        run = load_run(sys.argv[1])
+        assert run.data.vocab.idx_to_token == run.vocab.idx_to_token and run.curves and run.model
+    except SettingError as error:
+        sys.exit(f"error: {error}")
+
+
+COMMANDS: dict[str, tuple[Callable[[], None] | None, list[str]]] = {
+    "train.py": (None, ["resume={folder}", "trainer.max_epochs=2"]),
+    "generate.py": (None, ["run={folder}", "num_preds=3"]),
+    "evaluate.py": (None, ["run={folder}", "data.corpus=sample"]),
+    "page": (page.main, ["run={folder}"]),
+    "report": (report.main, ["{folder.parent}"]),
+    "load_run": (load, ["{folder}"]),
 }
 
 
@@ -213,8 +229,9 @@ def test_damaged_folders(seed: int, folder: Path) -> None:
     """Each program prints one line or succeeds, and writes nothing outside the folder."""
     draw = random.Random(seed)
     what, program = damage(folder, draw), draw.choice(["train.py", *COMMANDS])
+    main, arguments = COMMANDS[program]
     Path("here").mkdir()
     os.chdir("here")
     print(program, what)
-    assert_one_line(call_program(program, *(it.format(folder) for it in COMMANDS[program])))
+    assert_one_line(call_program(program, *(it.format(folder=folder) for it in arguments), main=main))
     assert not [*Path().iterdir()]

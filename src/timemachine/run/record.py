@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -34,7 +35,8 @@ EPOCH_WEIGHTS = "epochs.safetensors"  # in the folder of a run with a page: its 
 NOT_FINITE = ("nan", "inf", "-inf")  # numbers that JSON lacks, as texts
 KINDS = {  # entry of summary.json -> its type
     "status": str, "settings": dict, "metrics": dict, "exercise": str, "overrides": list, "corpus": dict,
-    "changes": list, "probes": dict, "versions": dict, "git": dict,
+    "changes": list, "probes": dict, "versions": dict, "git": dict, "message": str | None, "started": str,
+    "seconds": int | float, "parameters": int,
 }  # fmt: skip
 KINDS_OF_CORPUS = {
     "name": str, "title": str, "source": str | list, "sha256": str, "characters": int, "tokens": int, "vocabulary": int,
@@ -215,6 +217,7 @@ def _checked(summary: Any) -> dict[str, Any]:
         for name, kind in kinds.items():
             if name in found and not isinstance(found[name], kind):
                 raise ValueError(f"{name} has the wrong type")
+    datetime.fromisoformat(summary.get("started", "2026-01-01"))  # may raise ValueError
     metrics = {name: float(it) if it in NOT_FINITE else it for name, it in summary["metrics"].items()}
     if not all(isinstance(value, int | float) for value in metrics.values()):
         raise ValueError("a metric is not a number")
