@@ -209,7 +209,7 @@ def load() -> None:
     """Load a run in Python, as a program whose argument is the folder."""
     try:
         run = load_run(sys.argv[1])
-        assert run.data.vocab.idx_to_token == run.vocab.idx_to_token and run.curves and run.model
+        assert run.data.vocab.idx_to_token == run.vocab.idx_to_token and run.model
     except SettingError as error:
         sys.exit(f"error: {error}")
 

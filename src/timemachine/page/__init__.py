@@ -66,6 +66,8 @@ def make_page(
     number = metrics.get("epoch", math.inf)
     train, val = (metrics.get(f"{name}/perplexity", math.nan) for name in ("train", "val"))
     earlier = [Epoch(it.number, _page_weights(it.weights), it.train, it.val) for it in epochs if it.number < number]
+    shapes = _shapes(weights)
+    earlier = [it for it in earlier if _shapes(it.weights) == shapes]  # a damaged epochs.safetensors may have others
 
     def slider_entry(epoch: Epoch) -> dict[str, Any]:
         numbers = {"epoch": epoch.number, "train": epoch.train, "val": epoch.val}
@@ -89,6 +91,10 @@ def make_page(
         ],
     }
     return fill(summary["corpus"]["title"], run)
+
+
+def _shapes(weights: "dict[str, Tensor]") -> dict[str, tuple[int, ...]]:
+    return {name: tuple(weight.shape) for name, weight in weights.items()}
 
 
 def check_model(model: "RNNLMScratch") -> None:
