@@ -1,5 +1,7 @@
 """metrics.csv and steps.csv, the metrics that Lightning's loggers receive, and the progress bar."""
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from timemachine.errors import SettingError, UserError
 from timemachine.language_model import RNNLMScratch
 from timemachine.run import tables
 from timemachine.run.record import Record, Role
+from timemachine.run.rows import add_rows
 from timemachine.run.trainer import open_loggers
 
 NAME = "lightning.pytorch.loggers.TensorBoardLogger"
@@ -55,6 +58,20 @@ def test_an_epoch_is_one_row(sample: Corpus, tmp_path: Path) -> None:
         assert epochs[-1][name] == pytest.approx(expected[name])
     assert all("test/perplexity" not in row for row in epochs[:-1])
     assert [row["own"] for row in epochs] == [1, 1, 1]
+
+
+def test_a_row_is_written_once(sample: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk fails after the row of the first epoch was written."""
+
+    def write_then_fail(path: Path, new: list[Any]) -> None:
+        add_rows(path, new)
+        if path.name == "metrics.csv":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(tables, "add_rows", write_then_fail)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        fit(tmp_path, RNNLMScratch(28, hiddens=4), data_of(sample, 100), max_epochs=3)
+    assert len(rows(tmp_path / "metrics.csv")) == 1
 
 
 def test_accumulated_steps_have_mean_loss(sample: Corpus, tmp_path: Path) -> None:

@@ -198,9 +198,9 @@ class Tables(Checkpoint):
         self._val = logged.get("val/perplexity", self._val)
 
     def _write_epoch(self, trainer: pl.Trainer) -> None:
+        row, self._row = self._row, {}  # before writing: if it fails after the row was written, it is not written twice
         if trainer.is_global_zero:
-            add_rows(self.metrics_csv, [self._row])
-        self._row = {}
+            add_rows(self.metrics_csv, [row])
 
 
 def continuation(model: Any, data: TimeMachine) -> str:
