@@ -140,7 +140,8 @@ class Record:
             if not (is_full or isinstance(error, UserError)):
                 traceback.print_exception(error)
             return True  # after an exception, Hydra would not call `on_multirun_end`, which writes the table
-        if (is_interrupted or is_full) and self.role.writes and self.role.sweep is None:
+        can_resume = "corpus" in self.summary  # the run has read its text
+        if (is_interrupted or is_full) and can_resume and self.role.writes and self.role.sweep is None:
             print(f"resume with   python train.py resume={relative_path(self.folder)}")
         return False
 
