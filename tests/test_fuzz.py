@@ -66,6 +66,7 @@ def check(*arguments: str) -> None:
 
 
 @pytest.mark.torture
+@pytest.mark.filterwarnings("ignore:`max_epochs` was not set")  # Lightning's, for trainer.max_epochs=null
 def test_random_settings(tiny: None) -> None:
     @seed(0)
     @settings(few, max_examples=CASES)
