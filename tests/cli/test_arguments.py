@@ -49,6 +49,8 @@ def parsed(argument: str) -> tuple[str, Any]:
         ("~data.search_dirs", "data.search_dirs=[../shared/corpora]"),
         ("exercise=3", "exercise=one_hot_is_embedding"),
         ("trainer=3", "trainer='3'"),
+        ("logger=inf", "logger='inf'"),
+        ("logger=1e9", "logger='1e9'"),
     ],
 )
 def test_overrides(typed: str, taken: str) -> None:

@@ -85,7 +85,7 @@ def _value_for_hydra(name: str, value: str, argument: str) -> str | None:
 
         if 0 < int(value) <= len(BY_NUMBER):
             return BY_NUMBER[int(value) - 1]
-    if name in groups() and re.fullmatch(r"[-\d.]+|true|false", value):  # otherwise Hydra fails with a traceback
+    if name in groups() and re.match(r"[-\d.]|(true|false|nan|inf)$", value):  # otherwise Hydra fails with a traceback
         return f"'{value}'"
     if name == "prefix":  # a setting of generate.py that accepts any text
         return quoted(value)
