@@ -49,6 +49,7 @@ def parsed(argument: str) -> tuple[str, Any]:
         ("~data.search_dirs", "data.search_dirs=[../shared/corpora]"),
         ("exercise=3", "exercise=one_hot_is_embedding"),
         ("trainer=3", "trainer='3'"),
+        ("logger=null", "logger='null'"),
         ("logger=inf", "logger='inf'"),
         ("logger=1e9", "logger='1e9'"),
     ],

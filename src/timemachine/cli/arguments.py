@@ -85,7 +85,8 @@ def _value_for_hydra(name: str, value: str, argument: str) -> str | None:
 
         if 0 < int(value) <= len(BY_NUMBER):
             return BY_NUMBER[int(value) - 1]
-    if name in groups() and re.match(r"[-\d.]|(true|false|nan|inf)$", value):  # otherwise Hydra fails with a traceback
+    # Hydra fails with a traceback if a choice is not a text.
+    if name in groups() and re.match(r"[-\d.]|(null|true|false|nan|inf)$", value):
         return f"'{value}'"
     if name == "prefix":  # a setting of generate.py that accepts any text
         return quoted(value)
