@@ -315,7 +315,7 @@ def check_numbers(folder: Path, optimizer_steps: int) -> None:
         if measured and measured[-1]["step"] == optimizer_steps:
             expected = exact_perplexity(folder, split)
             assert metrics[f"{split}/perplexity"] == pytest.approx(expected, rel=tolerance), split
-        # The final metrics are those of the last epoch. A letter is a byte.
+        # The final metrics are from the last epoch. A letter is a byte.
         if f"{split}/perplexity" in metrics and settings["data"]["tokens"] == "letters":
             bits = math.log2(metrics[f"{split}/perplexity"])
             assert metrics[f"{split}/bits_per_byte"] == pytest.approx(bits, rel=1e-9, abs=1e-9), split

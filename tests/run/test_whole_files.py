@@ -101,10 +101,10 @@ def everything(run: Path) -> tuple[object, ...]:
     return names, what_is_left(run), kept, sample, read_summary(run)["status"]
 
 
-@pytest.fixture(scope="module", params=["a run", "a run that goes on"])
+@pytest.fixture(scope="module", params=["a run", "a resumed run"])
 def disk(request: pytest.FixtureRequest, library: Path, tmp_path_factory: pytest.TempPathFactory) -> Disk:
     disk = Disk(library, tmp_path_factory.mktemp("disk"), RUN)
-    if request.param == "a run that goes on":
+    if request.param == "a resumed run":
         assert disk.train(*RUN, "trainer.max_epochs=1").returncode == 0
         disk.run.rename(disk.folder / "before")
         disk.typed = RESUME

@@ -93,13 +93,14 @@ def _answer(jobs: list[Job], runs: list[Job]) -> str:
     if line := missing(jobs, needed):
         return line
     is_needed = "Not at the book's settings" if share(by_radius(book)[UNCLIPPED]) == 1 else "Yes"
+    without, clipped = (by_radius(scaled or book).get(radius, []) for radius in (UNCLIPPED, CLIPPED))
     where, why = "at the book's settings", ""
     if scaled:
         where = f"if the recurrent weights start larger (spectral radius {span(map(_rho, scaled))}),"
-        why = ", probably because ReLU states can grow without bound"
+        if share(without) < share(clipped):
+            why = ", probably because ReLU states can grow without bound"
     if reads_tokens(jobs):
         where += f", after {epochs_of_tokens(jobs)},"
-    without, clipped = (by_radius(scaled or book).get(radius, []) for radius in (UNCLIPPED, CLIPPED))
     return f"{is_needed}; {where} {counted(without)} runs learn without clipping and {counted(clipped)} with it{why}."
 
 

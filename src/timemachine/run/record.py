@@ -218,7 +218,8 @@ def _checked(summary: Any) -> dict[str, Any]:
         for name, kind in kinds.items():
             if name in found and not isinstance(found[name], kind):
                 raise ValueError(f"{name} has the wrong type")
-    datetime.fromisoformat(summary.get("started", "2026-01-01"))  # may raise ValueError
+    if "started" in summary:
+        datetime.fromisoformat(summary["started"])  # raises ValueError for another text
     metrics = {name: float(it) if it in NOT_FINITE else it for name, it in summary["metrics"].items()}
     if not all(isinstance(value, int | float) for value in metrics.values()):
         raise ValueError("a metric is not a number")

@@ -198,7 +198,7 @@ class Tables(Checkpoint):
         self._val = logged.get("val/perplexity", self._val)
 
     def _write_epoch(self, trainer: pl.Trainer) -> None:
-        row, self._row = self._row, {}  # before writing: if it fails after the row was written, it is not written twice
+        row, self._row = self._row, {}  # cleared first, or `on_exception` would write it again after a failure
         if trainer.is_global_zero:
             add_rows(self.metrics_csv, [row])
 
