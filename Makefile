@@ -1,6 +1,6 @@
 # make train          the book's experiment, about two minutes
 # make test           the tests
-# make exercises      the book's ten exercises and excerpts, two and a half hours on two cores next to other work
+# make exercises      the book's ten exercises and excerpts, 88 minutes on two idle cores
 # make more-exercises those of the next edition and of the book's chapter 10, under three hours in the same way
 # make how-low        exercise 4 with any training, three hours on two cores next to other work
 # make notebook       execute book.ipynb where it lies
