@@ -47,7 +47,7 @@ def test_shared_mistake_is_one_line() -> None:
         (["seed=0,1", "model.lr=1,2,3", "trainer=cpu"], 6),
         (["data=glob(*)"], 3),
         (["seed=${data.start}", "training.carry_state=1,0"], 2),
-        (["exercise=clipping", "data.start=0"], 18),
+        (["exercise=clipping", "data.start=0"], 12),
         (["exercise=how_low", "recipe=novel", "seed=0", "data.corpus=sample,time_machine"], 2),  # unique for each run
     ],
 )

@@ -57,7 +57,7 @@ def findings(jobs: list[Job]) -> Findings:
             "e_iᵀ g with respect to W, which is g in row i and zero in all other rows. In both the forward and the "
             "backward pass, the product with one-hot vectors is therefore an embedding with the table W, one row per "
             "character.",
-            "ε: the distance from 1 to the next number of the precision, 2.2e-16 in float64 and 1.2e-07 in float32.",
+            "Machine epsilon: the distance from 1 to the next number, 2.2e-16 in float64 and 1.2e-07 in float32.",
         ],
         arrays={f"{name}/{seed}": np.array(found) for (name, seed), found in cells.items()},
     )
