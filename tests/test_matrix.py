@@ -351,7 +351,7 @@ RESUMED_IN_MAKE_TEST = {
 }  # fmt: skip
 
 
-# In .ci/run: each changes the training loop, or what a checkpoint has to keep. `make torture` resumes every row.
+# In .ci/run: each changes the training loop, or the content of a checkpoint. `make torture` resumes every row.
 RESUMED_IN_CI = {
     "trainer.precision=bf16-true", "trainer.precision=bf16-mixed", "trainer.max_epochs=-1 trainer.max_steps=10",
     "trainer.limit_train_batches=2", "trainer.limit_val_batches=0", "trainer.overfit_batches=2",

@@ -85,9 +85,9 @@ def _rho(job: Job) -> float:
 
 
 def _answer(jobs: list[Job], runs: list[Job]) -> str:
-    relu = [job for job in runs if job.settings[ACTIVATION] == "relu"]
-    book = [job for job in relu if not _rho(job) and job.settings[LR] == book_rate(jobs)]
-    scaled = [job for job in relu if _rho(job) and job.settings[LR] == book_rate(jobs)]
+    relu = [job for job in runs if job.settings[ACTIVATION] == "relu" and job.settings[LR] == book_rate(jobs)]
+    book = [job for job in relu if not _rho(job)]
+    scaled = [job for job in relu if _rho(job)]
     needed = {f"ReLU run with the book's weights and rate and {radius}": by_radius(book).get(radius)
               for radius in (UNCLIPPED, CLIPPED)}  # fmt: skip
     if line := missing(jobs, needed):
