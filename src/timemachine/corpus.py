@@ -92,7 +92,7 @@ def _found(name: str | list[str], search_dirs: list[str]) -> Corpus:
         path, names = Path(name), [*CATALOGUE, SAMPLE]
         if os.path.isfile(path):
             return Corpus(path.stem, path.name, str(path.resolve()), (path,))
-        if path.is_dir():
+        if name and path.is_dir():  # Path("") is the working directory
             path = path.resolve()
             if not (paths := tuple(sorted(path.glob("[!.]*.txt")))):
                 raise SettingError(f"data.corpus={name}: contains no *.txt files; use the path of a text or folder")

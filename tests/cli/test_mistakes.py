@@ -20,6 +20,7 @@ MISTAKES = [  # command -> text in its error message
     (TRAIN + "+nothing=1", "nothing"),
     (TRAIN + "model.hiddens", "model.hiddens"),
     (TRAIN + "--model.hiddens=3", "model.hiddens"),
+    (TRAIN + "=3", "=3"),
     (TRAIN + "trainer.callbacks=[a]", "callbacks"),
     (TRAIN + "hydra.job.env_set.FOO=1", "+hydra.job.env_set.FOO=1"),
     ("evaluate.py corpus=sample", "data.corpus"),
@@ -51,6 +52,8 @@ MISTAKES = [  # command -> text in its error message
     (TRAIN + "hydra.sweeper.max_batch_size=abc -m", "hydra.sweeper.max_batch_size=abc"),
     # Texts, folders and classes
     (TRAIN + "data.corpus=/nowhere", "data.corpus=/nowhere"),
+    (TRAIN + "data.corpus=", "data.corpus="),
+    (TRAIN + "resume=", "resume="),
     (TRAIN + "data.corpus=time_machin", "data.corpus=time_machine"),
     (TRAIN + "data.corpus=binary.txt", "data.corpus=binary.txt"),
     (TRAIN + "data.corpus=short.txt", "data.num_train"),
@@ -72,6 +75,7 @@ OF_A_MODEL = [
     ("generate.py", "num_preds=-1", "num_preds=-1"),
     ("generate.py", "temperature=0", "temperature=0"),
     ("generate.py", "run=hollow", "run=hollow"),
+    ("generate.py", "run=nowhere", "run=nowhere"),
     ("evaluate.py", "data.corpus=[sample,/nowhere]", "data.corpus=/nowhere"),
 ]
 

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -22,7 +23,8 @@ from timemachine.datamodule import Batch, TimeMachine
 from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
 from timemachine.run.checkpoint import checkpoint_to_resume
-from timemachine.run.record import EPOCH_WEIGHTS, Record, Role, read_summary
+from timemachine.run.record import EPOCH_WEIGHTS, EXPORT, Record, Role, read_summary
+from timemachine.run.rows import EPOCH_COLUMNS
 
 STEPS_AN_EPOCH, EPOCHS = 3, 4
 KILLS = int(os.environ.get("KILLS", 3))  # `make torture`: 30
@@ -163,6 +165,8 @@ def test_lost_checkpoint_is_refused(tmp_path: Path) -> None:
     del state["state_dict"]["W_hq"]
     torch.save(state, checkpoint)
     assert_refused(tmp_path, "last.ckpt is damaged: ")
+    torch.save({"callbacks": {"Mine": {"best": np.float64(1)}}}, checkpoint)
+    assert_refused(tmp_path, "state_dict")
     checkpoint.unlink()
     assert_refused(tmp_path, "checkpoints/last.ckpt")
 
@@ -175,6 +179,18 @@ def test_job_without_checkpoints_restarts(tmp_path: Path) -> None:
     nothing: Any = None  # unused if there is no checkpoint
     assert checkpoint_to_resume(again, nothing, nothing) is None
     assert [path.name for path in tmp_path.glob("*.*")] == ["summary.json"]
+
+
+def test_ended_run_is_not_restarted(tmp_path: Path) -> None:
+    """A run of one epoch that saved no checkpoint keeps its results."""
+    row = dict.fromkeys(EPOCH_COLUMNS, "1")
+    (tmp_path / "metrics.csv").write_text(f"{','.join(row)}\n{','.join(row.values())}\n")
+    (tmp_path / EXPORT).touch()
+    again = Record(tmp_path, {"resume": "run", "trainer": {"enable_checkpointing": False}}, Role())
+    nothing: Any = None
+    with pytest.raises(SettingError, match="init_from"):
+        checkpoint_to_resume(again, nothing, nothing)
+    assert {path.name for path in tmp_path.glob("*.*")} == {"metrics.csv", EXPORT}
 
 
 # The program

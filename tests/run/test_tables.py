@@ -113,7 +113,13 @@ def test_own_metrics_are_in_epochs(sample: Corpus, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("hook", "name"),
-    [("on_train_batch_end", "grad_norm_clipped"), ("on_train_epoch_end", "lr"), ("on_validation_epoch_end", "loss")],
+    [
+        ("on_train_batch_end", "grad_norm_clipped"),
+        ("on_train_epoch_end", "lr"),
+        ("on_validation_epoch_end", "loss"),
+        ("on_train_epoch_end", "val/perplexity"),
+        ("on_train_epoch_end", "best_epoch"),
+    ],
 )
 def test_the_runs_names_are_taken(hook: str, name: str, sample: Corpus, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=name):

@@ -61,6 +61,8 @@ def hydra_override(argument: str, schema: type) -> str:
         argument = argument.lstrip("+")  # `program._main` and cli.resume search for `resume=`
     marked, _, value = argument.partition("=")
     name = marked.lstrip("+~")
+    if not name:
+        raise SettingError(f"{argument}: expected a name before =; --help lists the settings")
     if (quoted_value := _value_for_hydra(name, value, argument)) is not None:
         return f"{marked}={quoted_value}"
     if ENTRY.match(name):

@@ -37,6 +37,8 @@ def arguments_to_resume(arguments: list[str]) -> list[str]:
     if len(typed) > 1:
         raise SettingError(f"{typed[1]}: only one folder can be resumed; remove {typed[0]}")
     folder = unquoted_path(typed[0].partition("=")[2])
+    if not folder:
+        raise SettingError("resume=: expected the folder of a run or a sweep, such as resume=latest")
     for argument in arguments:
         name, _, other = argument.partition("=")
         if name in ("hydra.run.dir", "hydra.sweep.dir") and unquoted_path(other) != folder:
@@ -68,7 +70,8 @@ def _arguments_of_sweep(folder: str, arguments: list[str]) -> list[str]:
     if not (jobs or Path(folder, "multirun.yaml").exists()):
         raise SettingError(f"resume={folder}: no run or sweep found; use another folder, or remove resume={folder}")
     if exercise == "none" and not MULTIRUN & set(arguments):
-        raise SettingError(f"resume={folder}: is a sweep; repeat its whole command, such as -m model.hiddens=16,32")
+        rule = "is not a run; for a sweep, repeat its whole command, such as -m model.hiddens=16,32"
+        raise SettingError(f"resume={folder}: {rule}")
     began = [job for job in map(read_job, jobs) if job.exercise]
     if began and (before := exercise_of(began)) != exercise:
         raise SettingError(f"resume={folder}: is a sweep of exercise={before}, not {exercise}; use exercise={before}")

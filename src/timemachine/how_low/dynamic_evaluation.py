@@ -132,7 +132,7 @@ def evaluate_adapting(
         if part != "train":
             nll_N = adaptive_nll(model, tokens_N, known, split.targets, rate)
             if not nll_N.mean().exp() <= len(vocab):
-                raise SettingError(f"adapt={rate:g}: the model diverges; try adapt={rate / 10:g}")
+                raise SettingError(f"adapt={rate:g}: the model diverges; try adapt={min(rate / 10, 0.01):g}")
             size = num_bytes(tokens_N, split.targets, vocab)
             rows.append(Row(corpus.name, part, "model, adapting", score(nll_N), size))
     return rows

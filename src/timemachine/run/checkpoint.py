@@ -8,6 +8,7 @@ vocabulary and the settings. Reading these files executes nothing that they cont
 import io
 import json
 import math
+import pickle
 import random
 import re
 import shutil
@@ -152,7 +153,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         if (damaged := archive.testzip()) is not None:
             raise ValueError(f"the checksum of {damaged} is wrong")
     with warnings.catch_warnings(action="ignore"):  # about pickles, which `weights_only` rejects in any case
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        try:
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            rule = "it contains Python objects, which are not loaded; state_dict() of a callback must return plain"
+            raise ValueError(f"{rule} numbers, texts, lists, dicts or tensors") from error
     if not isinstance(checkpoint, dict) or not {"state_dict", "hyper_parameters", "TimeMachine"} <= checkpoint.keys():
         raise ValueError("parts are missing")
     return checkpoint
@@ -192,7 +197,7 @@ def read_model(run: str, setting: str) -> tuple[RNNLMScratch, Vocab, dict[str, A
         if len(vocab) != model.vocab_size or not all(weight.isfinite().all() for weight in model.parameters()):
             raise ValueError("its weights are not finite, or do not fit its vocabulary")
     except Exception as error:  # damaged bytes, or another program's file, raise anything
-        reason = f"is damaged, or not a checkpoint of this program: {one_line(error, 100)}"
+        reason = f"is damaged, or not a checkpoint of this program: {one_line(error, 200)}"
         raise SettingError(f"{setting}={run}: {path} {reason}") from error
     return model, vocab, about
 
@@ -237,15 +242,22 @@ def checkpoint_to_resume(run: Record, model: RNNLMScratch, data: TimeMachine) ->
 
 
 def _start_again(run: Record) -> None:
-    """Remove the results of a run without a checkpoint. Raise SettingError if it had saved one, which is lost."""
+    """Remove the results of a run without a checkpoint. Raise SettingError if it had saved one, or has ended."""
     # In a sweep, a job that saves no checkpoints starts again. A run that was killed between the row and the checkpoint
-    # of its first epoch has one row; rows of validations within an epoch have no clip_fraction.
+    # of its first epoch has one row.
     saves_none = run.settings["trainer"]["enable_checkpointing"] is False and run.role.sweep is not None
-    if not saves_none and sum(bool(row["clip_fraction"]) for row in read(run.folder / "metrics.csv")) > 1:
-        raise SettingError(f"resume={relative_path(run.folder)}: {LAST} not found, although the run has trained")
+    if not saves_none and (_count_epochs(run.folder) > 1 or (run.folder / EXPORT).exists()):
+        folder = relative_path(run.folder)
+        rule = f"{LAST} not found: it was removed, or the run saved none"
+        raise SettingError(f"resume={folder}: {rule}; for a new run with its weights use init_from={folder}")
     if run.role.writes:
         remove_results(run.folder)
     run.update(settings=run.settings)
+
+
+def _count_epochs(folder: Path) -> int:
+    """Return the number of complete epochs in metrics.csv; a validation within an epoch has no clip_fraction."""
+    return sum(bool(row["clip_fraction"]) for row in read(folder / "metrics.csv"))
 
 
 def _resumable_checkpoint(run: Record, model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
@@ -258,7 +270,7 @@ def _resumable_checkpoint(run: Record, model: RNNLMScratch, data: TimeMachine) -
         checkpoint = read_checkpoint(path)
         model.load_state_dict(checkpoint["state_dict"])  # as Lightning will
     except Exception as error:  # damaged bytes raise anything
-        rule = f"{relative_path(path)} is damaged: {one_line(error, 100)}"
+        rule = f"{relative_path(path)} is damaged: {one_line(error, 200)}"
         raise SettingError(f"resume={relative_path(run.folder)}: {rule}") from error
     for name, has in (("epochs", checkpoint["epoch"] + 1), ("steps", checkpoint["global_step"])):
         asked = run.settings["trainer"][f"max_{name}"]

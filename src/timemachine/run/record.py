@@ -7,6 +7,7 @@ here imports torch, which takes seconds, so that a mistake in the name of a run 
 import functools
 import json
 import math
+import os
 import subprocess
 import sys
 import time
@@ -88,6 +89,7 @@ class Record:
         # metrics are dropped, since they describe its earlier end.
         self.summary: dict[str, Any] = new | self.before | {"status": "running", "message": None, "metrics": {}}
         self.exercise, self.overrides = self.summary["exercise"], self.summary["overrides"]
+        self.typed = list(overrides)  # for a resumed run, `overrides` are those of its first command
 
     def __enter__(self) -> Self:
         if self.role.writes:
@@ -244,6 +246,8 @@ def run_summary(run: str, setting: str = "run") -> dict[str, Any]:
     Raises SettingError if it is none of these, or if the run ended before it had read its text.
     """
     path = Path(run)
+    if not os.path.exists(path):
+        raise SettingError(f"{setting}={run}: not found; use the folder that train.py printed at its end")
     try:
         if not (path / "summary.json").exists() and (path / EXPORT).is_file():
             path = path / EXPORT

@@ -20,6 +20,10 @@ from timemachine.run.rows import EPOCH_COLUMNS, Row, add_rows, keep_rows, read, 
 NUM_PREDS = 20  # characters of the continuation, as in the book
 # Names of the run's own metrics, which `self.log` must not use.
 RUN_METRICS = {"loss", "grad_norm", "grad_norm_clipped", "clip_fraction", "chars_per_second", "lr"}
+RUN_METRICS |= {  # in summary.json
+    "best_epoch", "best_val/perplexity", "best_val/bits_per_byte", "val_step", "clipped_steps", "num_steps_done",
+    "largest_grad_norm",
+}  # fmt: skip
 
 
 class Tables(Checkpoint):
@@ -156,7 +160,8 @@ class Tables(Checkpoint):
         seen, self._seen = self._seen, dict(trainer.logged_metrics)
         # A metric that was logged again has a new tensor, even if the value is equal.
         new = {k: v for k, v in self._seen.items() if not (k in seen and v.is_set_to(seen[k]))}
-        if taken := RUN_METRICS & new.keys():
+        measured = {name for name in EPOCH_COLUMNS if "/" in name} & self._row.keys()  # at this step, by the model
+        if taken := (RUN_METRICS | measured) & new.keys():
             name = min(taken)
             rule = "the run already logs a metric with this name"
             raise UserError(f'self.log("{name}", …): {rule}; use another name, such as "own/{name}"')

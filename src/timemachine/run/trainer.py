@@ -58,7 +58,7 @@ def build_trainer(
         # False if there are no loggers: with None, Lightning opens a default one.
         trainer = pl.Trainer(**chosen, logger=loggers or False, callbacks=callbacks, default_root_dir=run.folder)
     except Exception as error:  # Lightning raises many types, among them OverflowError and AttributeError
-        typed = [override for override in run.overrides if override.lstrip("+").startswith("trainer")]
+        typed = [override for override in run.typed if override.lstrip("+").startswith("trainer")]
         raise SettingError(f"{' '.join(typed) or 'trainer'}: Lightning: {one_line(error)}") from error
     if settings.trainer.profiler:
         trainer.profiler.dirpath, trainer.profiler.filename = run.folder, "profile"  # type: ignore[attr-defined]

@@ -79,7 +79,7 @@ def normalise_file(path: Path, text: bytes, tokens: Tokens) -> str:
 def require_text(has_text: bool, path: Path, tokens: Tokens) -> None:
     """Raise SettingError unless some character of a normalised file is not white space."""
     if not has_text:
-        rule = "contains no letter from A to Z; use data.tokens=characters"
+        rule = "contains no letter from A to Z; use another text, or train with data.tokens=characters"
         if tokens is not Tokens.letters:
             rule = "contains only white space; use another text"
         raise SettingError(f"data.corpus={path}: {rule}")
