@@ -89,7 +89,7 @@ class Record:
         # metrics are dropped, since they describe its earlier end.
         self.summary: dict[str, Any] = new | self.before | {"status": "running", "message": None, "metrics": {}}
         self.exercise, self.overrides = self.summary["exercise"], self.summary["overrides"]
-        self.typed = list(overrides)  # for a resumed run, `overrides` are those of its first command
+        self.typed = list(overrides)  # `overrides` of a resumed run keeps its first command
 
     def __enter__(self) -> Self:
         if self.role.writes:
