@@ -2,13 +2,16 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
+from lightning.pytorch import Callback
 
 from tests.support.processes import Running, running
 from tests.support.programs import Program, assert_said, assert_succeeded
 from tests.support.runs import epochs, what_is_left
+from timemachine.run.processes import is_first_process
 from timemachine.run.record import EPOCH_WEIGHTS, is_running, read_summary
 
 SHORT = ["data=sample", "data.num_train=515", "data.num_val=100", "data.batch_size=256", "data.num_steps=8"]
@@ -97,5 +100,26 @@ def test_a_sweep(sweep: list[str], tmp_path: Path, program: Program) -> None:
 def test_a_killed_sweep_leaves_no_process(processes: str, tmp_path: Path) -> None:
     with running(tmp_path, *SWEEP, "seed=0,1", ENDLESS, processes) as run:
         two_more_epochs(run, tmp_path / "sweep" / "0")
+        run.process.send_signal(signal.SIGKILL)
+        run.wait_for_its_processes()
+
+
+class OutlivesTheFirst(Callback):
+    """In the second process: say that it has begun, and connect to the first only after that has ended."""
+
+    def __init__(self, begun: str) -> None:
+        if not is_first_process():
+            first = os.getppid()
+            Path(begun).touch()
+            while os.getppid() == first:
+                time.sleep(0.01)
+
+
+@pytest.mark.slow
+def test_a_process_that_never_connects(tmp_path: Path) -> None:
+    """If the first process is killed, the second does not wait for it, which PyTorch would for half an hour."""
+    own = ["callbacks.own._target_=tests.test_interruptions.OutlivesTheFirst", "callbacks.own.begun=begun"]
+    with running(tmp_path, *ALONE, "trainer=ddp_cpu", *own) as run:
+        run.wait_until((tmp_path / "begun").exists)
         run.process.send_signal(signal.SIGKILL)
         run.wait_for_its_processes()

@@ -86,7 +86,7 @@ def _train(cfg: DictConfig, task: Callable[[Train, Record], None]) -> float:
     settings = _settings(cfg, folder, typed, in_sweep)
     if not in_sweep and is_first_process():  # a sweep has done so in `sweep.begin`
         interrupt_on_signals()
-    if is_job():
+    if is_job() or not is_first_process():
         end_with_parent()
     if str(REPOSITORY) not in sys.path:  # for a user's classes next to train.py, which a launcher's process lacks
         sys.path.insert(0, str(REPOSITORY))

@@ -36,9 +36,10 @@ def is_job() -> bool:
 
 @functools.cache  # a worker of joblib's runs several jobs
 def end_with_parent() -> None:
-    """End this process when its parent has ended, since a killed sweep cannot end its jobs.
+    """End this process when its parent has ended: the sweep of a job, or the first process of a run with several.
 
-    First SIGTERM lets the job end in an orderly way. After `GRACE` seconds the process exits.
+    A killed sweep cannot end its jobs. A process that has not connected to the first one would wait for half an hour.
+    SIGTERM lets this process end in an orderly way. After `GRACE` seconds it exits.
     """
     parent = os.getppid()
 
