@@ -36,10 +36,11 @@ def is_job() -> bool:
 
 @functools.cache  # a worker of joblib's runs several jobs
 def end_with_parent() -> None:
-    """End this process when its parent has ended: the sweep of a job, or the first process of a run with several.
+    """End this process when its parent has ended: the sweep of a job, or what started a further process of a run.
 
-    A killed sweep cannot end its jobs. A process that has not connected to the first one would wait for half an hour.
-    SIGTERM lets this process end in an orderly way. After `GRACE` seconds it exits.
+    A killed sweep cannot end its jobs. A process that has not yet connected to the first one of its run would wait for
+    it until PyTorch's timeout, half an hour. SIGTERM lets this process end in an orderly way. After `GRACE` seconds it
+    exits.
     """
     parent = os.getppid()
 
