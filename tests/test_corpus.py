@@ -1,6 +1,7 @@
 import hashlib
 import re
 import unicodedata
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from timemachine.config import Tokens
 from timemachine.corpus import Corpus, find_corpus
 from timemachine.errors import SettingError
 from timemachine.evaluation.lost_characters import count_replaced, lost_letters_warning
-from timemachine.texts import CATALOGUE, Book
+from timemachine.texts import CATALOGUE, Book, normalisation
 from timemachine.texts.normalisation import normalise, without_gutenberg
 
 
@@ -41,8 +42,13 @@ def test_normalise_like_the_book(text: str) -> None:
 
 # --- Reading ---
 
-HEADER = b"Title: It\nProduced by somebody\n\n*** START OF THIS PROJECT GUTENBERG EBOOK IT ***\n"
-FOOTER = b"*** END OF THIS PROJECT GUTENBERG EBOOK IT ***\n\nThe licence.\n"
+START, END = (b"*** %s OF THIS PROJECT GUTENBERG EBOOK IT ***\n" % kind for kind in (b"START", b"END"))
+HEADER = b"Title: It\nProduced by somebody\n\n" + START
+FOOTER = END + b"\nThe licence.\n"
+
+
+def stripped(text: bytes) -> bytes:
+    return b"".join(without_gutenberg(text))
 
 
 @pytest.mark.parametrize(
@@ -50,16 +56,14 @@ FOOTER = b"*** END OF THIS PROJECT GUTENBERG EBOOK IT ***\n\nThe licence.\n"
     [
         b"It has.\n",
         HEADER + b"It has.\n" + FOOTER,
-        HEADER + b"It has.\n",
         HEADER.replace(b" IT", b" A LONG\nTITLE") + b"It has.\n" + FOOTER.replace(b" IT", b" A LONG\nTITLE"),
-        b"It has.\n" + FOOTER,
         HEADER + b"It has.\n\n\nEnd of Project Gutenberg's It, by H. G. Wells\n" + FOOTER,
         HEADER + b"It has.\n\nEnd of the Project Gutenberg EBook of It,\nComplete, by H. G. Wells\n\n" + FOOTER,
     ],
 )
 @pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
 def test_gutenberg_header_and_footer(tmp_path: Path, text: bytes, line_end: bytes) -> None:
-    assert without_gutenberg(text).strip() == b"It has."
+    assert stripped(text).strip() == b"It has."
     text = text.replace(b"\n", line_end)
     assert read(tmp_path, text).characters.strip() == "it has"
 
@@ -75,15 +79,60 @@ def test_two_books_in_a_file(tmp_path: Path) -> None:
     assert read(tmp_path, b"No header.").left_out == 0
 
 
-def test_text_like_gutenbergs_lines(tmp_path: Path) -> None:
+NOVEL = b"Chapter 1.\n\n" + b"It was a dark and stormy night. " * 2000 + b"The end."
+BOOK_HEADER = b"The Project Gutenberg EBook of It\n\nTitle: It\n\n" + START
+LICENCE = (
+    END + b"Project Gutenberg-tm works are free.\n" * 500 + b"To hear about it,\nsubscribe to our email newsletter"
+)
+LICENCE += b" to\nhear about new eBooks."  # without a line end, as in one of the novels
+
+
+@pytest.mark.parametrize("between", [b"", b"\n\n"])
+def test_novels_around_a_book(between: bytes) -> None:
+    """Novels without markers are kept; the header and the licence between them are removed."""
+    book = BOOK_HEADER + b"It has.\n" + LICENCE
+    text = between.join([NOVEL, book, book, NOVEL])
+    assert stripped(text).split() == (NOVEL + b" It has. It has. " + NOVEL).split()
+
+
+def test_orders_of_novels(novels: Path) -> None:
+    texts = [path.read_bytes().replace(b"\r\n", b"\n") for path in sorted(novels.glob("*.txt"))]
+    for first, second, third in permutations(texts, 3):
+        joined = stripped(first + second + third)
+        assert b"Gutenberg" not in joined
+        places = [joined.index(stripped(text).strip()) for text in (first, second, third)]
+        assert places == sorted(places)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        HEADER + b"It has.",
+        b"It has.\n" + FOOTER,
+        END + b"It has.\n" + START,
+        b"It has.\n\nEnd of the Project Gutenberg EBook\n",
+        b"He said *** START OF it.\nThe end of the Project Gutenberg was near.\n** END OF it **\nIt has.",
+    ],
+)
+def test_text_without_both_markers(text: bytes) -> None:
+    assert stripped(text) == text
+
+
+def test_end_of_in_the_middle() -> None:
+    """Only in a book's last paragraph the line is a footer."""
     for blank in (b"\n", b" \n"):
         text = b"The first.\n\nEnd of Project Gutenberg's One\n" + blank + b"\nA second.\n"
-        assert without_gutenberg(text) == text
-        assert without_gutenberg(text + b"End of the Project Gutenberg EBook\n") == text
-        for line_end in (b"\r\n", b"\r"):
-            assert read(tmp_path, text.replace(b"\n", line_end)).characters.endswith(" one a second ")
-    text = b"He said *** START OF it.\nThe end of the Project Gutenberg was near.\n** END OF it **\nIt has."
-    assert without_gutenberg(text) == text
+        assert stripped(START + text + b"End of the Project Gutenberg EBook\n" + END) == b"\n" + text
+
+
+@pytest.mark.parametrize("tokens", Tokens)
+def test_pieces_of_a_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tokens: Tokens) -> None:
+    """A text read in pieces is the same as a text read at once."""
+    text = HEADER + "It —  has\u0301 a\n\n\u0301Zoe\u0308, of course.\n".encode() * 9 + FOOTER
+    whole = read(tmp_path, text, tokens)
+    for size in range(1, 40):
+        monkeypatch.setattr(normalisation, "PIECE", size)
+        assert read(tmp_path, text, tokens) == whole
 
 
 def test_a_list_of_texts(tmp_path: Path, sample: Corpus) -> None:
@@ -116,7 +165,11 @@ def test_a_path_and_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize(
     "encoded",
-    [b"It has\r\na caf\xc3\xa9 12.", b"\xef\xbb\xbf" + HEADER + b"It has\na caf\xc3\xa9 12.", b"It has\na caf\xe9 12."],
+    [
+        b"It has\r\na caf\xc3\xa9 12.",
+        b"\xef\xbb\xbf" + HEADER + b"It has\na caf\xc3\xa9 12.\n" + FOOTER,
+        b"It has\na caf\xe9 12.",
+    ],
     ids=["UTF-8", "UTF-8 with a byte order mark", "Latin-1"],
 )
 def test_encodings(tmp_path: Path, encoded: bytes) -> None:

@@ -11,34 +11,37 @@ The package `tokenizers` is not used: it breaks ties differently, so that 14 of 
 import re
 import sys
 import unicodedata
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import pairwise
 
 PART = 1 << 20  # characters split into words at a time
-_BETWEEN = re.compile(r"(?<=\S)(?=\s)")  # white space after another character always starts a word
-Pair = tuple[bytes, bytes]
+NONE = -1  # in place of a token: the end of a word, or a token that was merged into the one before
+_CONTROLS = r"\x1c-\x1f"  # white space to Python's \s, but neither to Unicode nor to GPT-2's pattern
+_SPACE, _NOT_SPACE = rf"[^\S{_CONTROLS}]", rf"[\S{_CONTROLS}]"
+_BETWEEN = re.compile(rf"(?<={_NOT_SPACE})(?={_SPACE})")  # white space after another character always starts a word
+Pair = tuple[int, int]  # numbers of tokens
 
 
+@cache
 def _pattern(other_numbers: str = "") -> re.Pattern[str]:
     """Return GPT-2's pattern, written without \\p{L} (letters) and \\p{N} (numbers), which the standard library lacks.
 
     `other_numbers`: characters such as ½ that are numbers to Unicode, but letters to the standard library.
     """
-    letter, number = rf"[^\W\d_{other_numbers}]", rf"[\d{other_numbers}]"
-    return re.compile(rf"'s|'t|'re|'ve|'m|'ll|'d| ?{letter}+| ?{number}+| ?(?:[^\s\w]|_)+|\s+(?!\S)|\s+")
-
-
-_WORD = _pattern()
+    letter, number, other = rf"[^\W\d_{other_numbers}]", rf"[\d{other_numbers}]", rf"(?:[^\s\w]|[_{_CONTROLS}])"
+    return re.compile(
+        rf"'s|'t|'re|'ve|'m|'ll|'d| ?{letter}+| ?{number}+| ?{other}+|{_SPACE}+(?!{_NOT_SPACE})|{_SPACE}+"
+    )
 
 
 @cache
 def _patterns_of_other_numbers() -> tuple[re.Pattern[str], re.Pattern[str]]:
     """Return a pattern of numbers such as ½, and a pattern of words that supports them but is 20 times as slow."""
-    found = "".join(c for c in map(chr, range(sys.maxunicode + 1)) if unicodedata.category(c) in ("Nl", "No"))
-    return re.compile(f"[{found}]"), _pattern(found)
+    numbers = "".join(c for c in map(chr, range(sys.maxunicode + 1)) if unicodedata.category(c) in ("Nl", "No"))
+    return re.compile(f"[{numbers}]"), _pattern(numbers)
 
 
 def words(text: str) -> Iterator[str]:
@@ -46,10 +49,10 @@ def words(text: str) -> Iterator[str]:
     start = 0
     while start < len(text):
         end = _BETWEEN.search(text, start + PART)
-        part, pattern = text[start : end.start() if end else len(text)], _WORD
+        part, pattern = text[start : end.start() if end else len(text)], _pattern()
         if not part.isascii():
             other_number, slow_pattern = _patterns_of_other_numbers()
-            pattern = slow_pattern if other_number.search(part) else _WORD
+            pattern = slow_pattern if other_number.search(part) else pattern
         yield from pattern.findall(part)
         start += len(part)
 
@@ -61,61 +64,89 @@ def learn(text: str, vocab_size: int) -> list[str]:
     `vocab_size` tokens if no pair is left. A token is a str with surrogates for bytes of incomplete characters, as in
     `bytes.decode("utf-8", "surrogateescape")`.
     """
-    distinct = Counter(words(text))  # in the order of the text
-    word_counts, parts = list(distinct.values()), [_bytes_of(word) for word in distinct]
-    pair_counts: Counter[Pair] = Counter()
-    places: defaultdict[Pair, set[int]] = defaultdict(set)  # words that contain a pair
-
-    def add(word: int) -> list[Pair]:
-        """Count the pairs of a word, and return them."""
-        pairs = [*pairwise(parts[word])]
-        for pair in pairs:
-            pair_counts[pair] += word_counts[word]
-            places[pair].add(word)
-        return pairs
-
-    def remove(word: int) -> None:
-        for pair in pairwise(parts[word]):
-            pair_counts[pair] -= word_counts[word]
-            places[pair].discard(word)
-
-    def rank(pair: Pair) -> tuple[int, int, int, Pair]:
-        """Return a key that is smallest for the next pair to merge: its negated count, then its first place."""
-        word = min(places[pair])
-        place = [*pairwise(parts[word])].index(pair)
-        return -pair_counts[pair], word, sum(map(len, parts[word][:place])), pair
-
-    heap = sorted(map(rank, {pair for word in range(len(parts)) for pair in add(word)}))
+    merges = _Merges(Counter(words(text)))  # distinct words, in the order of the text
     tokens = [bytes([byte]) for byte in range(256)]
-    while heap and len(tokens) < vocab_size:
-        # A pair may have become rarer, or lost its first place, since the push. Its key only grows: no entry is late.
-        pushed = heappop(heap)
-        pair = pushed[-1]
-        if not places[pair]:
-            continue
-        if (now := rank(pair)) != pushed:
-            heappush(heap, now)
-            continue
-        token = b"".join(pair)
-        tokens.append(token)
-        joined = set[Pair]()
-        for word in sorted(places[pair]):
-            remove(word)
-            parts[word] = _joined(parts[word], pair)
-            joined.update(it for it in add(word) if token in it)
-        for it in joined:
-            heappush(heap, rank(it))
+    while len(tokens) < vocab_size and (pair := merges.next_pair()):
+        merges.merge(pair, len(tokens))
+        tokens.append(tokens[pair[0]] + tokens[pair[1]])
     return list(map(to_text, tokens))
 
 
-def _joined(parts: list[bytes], pair: Pair) -> list[bytes]:
-    """Return the parts of a word with each occurrence of a pair merged, from left to right."""
-    joined, place = list[bytes](), 0
-    while place < len(parts):
-        is_pair = tuple(parts[place : place + 2]) == pair
-        joined.append(b"".join(pair) if is_pair else parts[place])
-        place += 1 + is_pair
-    return joined
+class _Merges:
+    """The distinct words of a text as linked lists of tokens: merging all pairs of n bytes takes O(n log n).
+
+    A place is the index of a token's first byte in the sequence of all words, with `NONE` between them. `before` and
+    `after` link the places of adjacent tokens. All occurrences of a pair arise in one merge, from left to right, and
+    later only vanish. So the places of a pair are sorted, and outdated ones are skipped when they are read.
+    """
+
+    def __init__(self, word_counts: dict[str, int]) -> None:
+        self.tokens = [NONE]
+        self.weights = [0]  # number of occurrences of the word at each place
+        for word, count in word_counts.items():
+            content = to_bytes(word)
+            self.tokens += [*content, NONE]
+            self.weights += [count] * (len(content) + 1)
+        size = len(self.tokens)
+        self.before, self.after = [*range(-1, size - 1)], [*range(1, size + 1)]
+        self.counts: defaultdict[Pair, int] = defaultdict(int)
+        self.places: defaultdict[Pair, deque[int]] = defaultdict(deque)
+        for place in range(size - 1):
+            self._add(place)
+        self.heap = [self._rank(pair) for pair in self.places]
+        heapify(self.heap)
+
+    def next_pair(self) -> Pair | None:
+        """Remove and return the most frequent pair, on ties the one that comes first; None if no pair is left."""
+        while self.heap:
+            pushed = heappop(self.heap)
+            pair = pushed[-1]
+            if not self.counts[pair]:
+                continue
+            # A pair may have become rarer, or lost its first place, since the push. Its rank only grows, so no entry
+            # comes too late.
+            rank = self._rank(pair)
+            if rank == pushed:
+                return pair
+            heappush(self.heap, rank)
+        return None
+
+    def merge(self, pair: Pair, token: int) -> None:
+        """Replace each occurrence of a pair by a token, from left to right."""
+        tokens, before, after = self.tokens, self.before, self.after
+        new_pairs = set[Pair]()
+        for place in self.places.pop(pair):
+            second = after[place]
+            if (tokens[place], tokens[second]) != pair:
+                continue
+            first, last = before[place], after[second]
+            for left, right in ((first, place), (place, second), (second, last)):
+                self.counts[tokens[left], tokens[right]] -= self.weights[place]
+            tokens[place], tokens[second] = token, NONE
+            after[place], before[last] = last, place
+            new_pairs |= {self._add(first), self._add(place)}
+        for new_pair in new_pairs:
+            if self.counts[new_pair] > 0:
+                heappush(self.heap, self._rank(new_pair))
+
+    def _pair(self, place: int) -> Pair:
+        """Return the tokens at a place and after it."""
+        return self.tokens[place], self.tokens[self.after[place]]
+
+    def _add(self, place: int) -> Pair:
+        """Count the pair at a place, unless a word ends there, and return it."""
+        pair = self._pair(place)
+        if NONE not in pair:
+            self.counts[pair] += self.weights[place]
+            self.places[pair].append(place)
+        return pair
+
+    def _rank(self, pair: Pair) -> tuple[int, int, Pair]:
+        """Return a key that is smallest for the next pair to merge: its negated count, then its first place."""
+        places = self.places[pair]
+        while self._pair(places[0]) != pair:
+            places.popleft()
+        return -self.counts[pair], places[0], pair
 
 
 class Encoder:
@@ -129,30 +160,44 @@ class Encoder:
         self._number = {to_bytes(token): number for number, token in enumerate(tokens)}
         if not all(bytes([byte]) in self._number for byte in range(256)):
             raise ValueError("the tokens of a byte-pair encoding must include all 256 bytes")
-        self._known: dict[str, list[int]] = {}  # word -> numbers
+        self._numbers: dict[str, list[int]] = {}  # of the tokens of a word
 
     def encode(self, text: str) -> Iterator[list[int]]:
         """Yield the numbers of the tokens of each word."""
-        known = self._known
+        cache = self._numbers
         for word in words(text):
-            numbers = known.get(word)
+            numbers = cache.get(word)
             if numbers is None:
-                numbers = known[word] = [self._number[part] for part in self._split(word)]
+                numbers = cache[word] = [self._number[part] for part in self._split(word)]
             yield numbers
 
     def _split(self, word: str) -> list[bytes]:
         """Return the tokens of a word."""
-        parts, never = _bytes_of(word), len(self._number)
-        while len(parts) > 1:
-            number, pair = min((self._number.get(a + b, never), (a, b)) for a, b in pairwise(parts))
-            if number == never:
-                break
-            parts = _joined(parts, pair)
-        return parts
-
-
-def _bytes_of(word: str) -> list[bytes]:
-    return [bytes([byte]) for byte in to_bytes(word)]
+        parts, number_of = [bytes([byte]) for byte in to_bytes(word)], self._number
+        heap = [
+            (number, place)
+            for place, (left, right) in enumerate(pairwise(parts))
+            if (number := number_of.get(left + right)) is not None
+        ]
+        if not heap:
+            return parts
+        heapify(heap)
+        size = len(parts)
+        parts.append(b"")  # the end; a part that was merged into the one before is empty, too
+        before, after = [*range(-1, size)], [*range(1, size + 2)]
+        while heap:
+            number, place = heappop(heap)
+            second = after[place]
+            if not (parts[place] and parts[second] and number_of.get(parts[place] + parts[second]) == number):
+                continue  # one of the two has been merged with another part
+            last = after[second]
+            parts[place], parts[second] = parts[place] + parts[second], b""
+            after[place], before[last] = last, place
+            for left, right in ((before[place], place), (place, last)):
+                number = number_of.get(parts[left] + parts[right])
+                if parts[left] and parts[right] and number is not None:
+                    heappush(heap, (number, left))
+        return [part for part in parts if part]
 
 
 def to_bytes(text: str) -> bytes:

@@ -9,22 +9,19 @@ import sys
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
 from timemachine.config import REPOSITORY, Tokens
 from timemachine.errors import SettingError
 from timemachine.texts import CATALOGUE, normalisation
 
 SAMPLE, DEFAULT = "sample", "time_machine"
-LARGE = 256 << 20  # bytes; a larger text is read from its files on demand (texts/large.py)
 
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
     """A text, ready for a model.
 
-    `characters`: the text normalised for `tokens`, with 1, 2 or 4 bytes per character; for a large text a `LargeText`,
-    with the `len`, slices and iteration of a str. `sha256`: hash of the bytes of the files at `paths`. `source`: value
+    `characters`: the text normalised for `tokens`. `sha256`: hash of the bytes of the files at `paths`. `source`: value
     of `data.corpus` that finds the text from any folder; a list for several texts. `left_out`: size in bytes of the
     removed headers and footers of Project Gutenberg, with line feeds.
     """
@@ -38,15 +35,9 @@ class Corpus:
     left_out: int = 0
     tokens: Tokens = Tokens.letters
 
-    @property
-    def is_large(self) -> bool:
-        """Return whether `characters` is a `LargeText`."""
-        return type(self.characters) is not str
-
     def rotated(self, start: int) -> "Corpus":
         """Return the text rotated to start at character `start`: its beginning follows its end."""
-        text: Any = self.characters
-        return replace(self, characters=text.rotated(start) if self.is_large else text[start:] + text[:start])
+        return replace(self, characters=self.characters[start:] + self.characters[:start])
 
 
 def find_corpus(name: str | list[str], search_dirs: list[str], tokens: Tokens = Tokens.letters) -> Corpus:
@@ -56,36 +47,41 @@ def find_corpus(name: str | list[str], search_dirs: list[str], tokens: Tokens = 
     downloaded. If the default book is not available, the sample replaces it, with a warning. Raises SettingError if any
     other text is not found, and for a file that is not text, or that is not UTF-8 unless it is read as letters.
     """
-    found, texts, parts, left_out = _found(name, search_dirs), list[bytes](), list[str](), 0
-    path = found.paths[0]
+    corpus = _located(name, search_dirs)
+    characters, sha256, left_out = bytearray(), hashlib.sha256(), 0
+    path = corpus.paths[0]
     try:
-        if sum(path.stat().st_size for path in found.paths) > LARGE:
-            from timemachine.texts.large import LargeText
-
-            text: Any = LargeText(found.paths, tokens)
-            return replace(found, characters=text, sha256=text.sha256, left_out=text.left_out, tokens=tokens)
-        for path in found.paths:
-            texts.append(path.read_bytes())
-            whole = normalisation.with_line_feeds(texts[-1])
-            body = normalisation.without_gutenberg(whole)
-            left_out += len(whole) - len(body)
-            parts.append(normalisation.normalise_file(path, body, tokens))
-            normalisation.require_text(bool(parts[-1].strip()), path, tokens)
+        for number, path in enumerate(corpus.paths):
+            if number:  # between files, so that other files with the same bytes are another text
+                sha256.update(b"\0")
+            left_out += _append_file(path, tokens, characters, sha256)
     except OSError as error:
         where = error.filename or path
         raise SettingError(f"data.corpus={where}: cannot be read ({error.strerror}); use the path of a text") from error
-    characters = parts[0] if len(parts) == 1 else normalisation.normalise("\n".join(parts).encode(), tokens)
-    sha256 = hashlib.sha256(b"\0".join(texts)).hexdigest()
-    return replace(found, characters=characters, sha256=sha256, left_out=left_out, tokens=tokens)
+    return replace(corpus, characters=characters.decode(), sha256=sha256.hexdigest(), left_out=left_out, tokens=tokens)
 
 
-def _found(name: str | list[str], search_dirs: list[str]) -> Corpus:
+def _append_file(path: Path, tokens: Tokens, characters: bytearray, sha256: "hashlib._Hash") -> int:
+    """Append a file's normalised text in UTF-8, hash the file, and return the number of bytes left out."""
+    text = path.read_bytes()
+    sha256.update(text)
+    text = normalisation.with_line_feeds(text)
+    pieces = normalisation.without_gutenberg(text)
+    return len(text) - normalisation.append_normalised(characters, path, pieces, tokens)
+
+
+def _located(name: str | list[str], search_dirs: list[str]) -> Corpus:
     """Find a text without reading it."""
     if isinstance(name, list):
-        several = [_found(it, search_dirs) for it in name]
-        of_each, titles, sources = zip(*((it.name, it.title, str(it.source)) for it in several), strict=True)
-        paths = tuple(path for it in several for path in it.paths)
-        return several[0] if len(several) == 1 else Corpus("+".join(of_each), " and ".join(titles), [*sources], paths)
+        texts = [_located(text_name, search_dirs) for text_name in name]
+        if len(texts) == 1:
+            return texts[0]
+        return Corpus(
+            "+".join(text.name for text in texts),
+            " and ".join(text.title for text in texts),
+            [str(text.source) for text in texts],
+            tuple(path for text in texts for path in text.paths),
+        )
     if name == SAMPLE:
         return Corpus(SAMPLE, "the sample text", SAMPLE, (Path(__file__).parent / "texts" / "sample.txt",))
     if name not in CATALOGUE:
@@ -104,8 +100,8 @@ def _found(name: str | list[str], search_dirs: list[str]) -> Corpus:
     places = [(REPOSITORY / folder).resolve() / f"{name}.txt" for folder in search_dirs]
     for path in filter(os.path.isfile, places):
         if not normalisation.is_edition(path.read_bytes(), book):
-            rule = f"{path} is not the catalogue's edition ({book.hash})"
-            raise SettingError(f"data.corpus={name}: {rule}; use data.corpus={path} to read it anyway")
+            reason = f"{path} is not the catalogue's edition ({book.hash})"
+            raise SettingError(f"data.corpus={name}: {reason}; use data.corpus={path} to read it anyway")
         return Corpus(name, book.title, name, (path,))
     from timemachine.texts.download import downloaded  # deferred: rarely needed
 
@@ -116,4 +112,4 @@ def _found(name: str | list[str], search_dirs: list[str]) -> Corpus:
             raise
         warning = "This run reads the project's short SAMPLE text, so its results differ from the book's."
         print("!" * 78, error, warning, "!" * 78, sep="\n", file=sys.stderr)
-        return _found(SAMPLE, [])
+        return _located(SAMPLE, [])

@@ -1,5 +1,6 @@
 """Vocab: token <-> index. Characters are sorted as in the book: space 0, <unk> 1, a 2, …"""
 
+import sys
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
@@ -12,7 +13,6 @@ from torch import Tensor
 from timemachine import bpe
 from timemachine.config import Tokens
 from timemachine.errors import SettingError
-from timemachine.texts.large import LargeText
 from timemachine.texts.normalisation import normalise
 
 UNKNOWN = "<unk>"
@@ -51,10 +51,10 @@ class Vocab:
         """
         if kind is Tokens.bpe:
             return cls(bpe.learn(text, vocab_size), kind)
-        if isinstance(text, LargeText):
-            count_C: Any = text.count_C  # of each code point
-        else:
-            count_C = sum(np.bincount(code_N, minlength=0x110000) for code_N in _codes(text))
+        count_C = np.zeros(sys.maxunicode + 1, np.int64)  # of each code point
+        for code_N in _codes(text):
+            counts = np.bincount(code_N)
+            count_C[: len(counts)] += counts
         kept = np.flatnonzero(count_C >= min_count).tolist()
         if text and not 0 < len(kept) < MAX_SYMBOLS:
             rule = f"keeps {len(kept):,} distinct characters, but a model supports 1 to {MAX_SYMBOLS - 1:,}"
@@ -88,13 +88,14 @@ class Vocab:
 
     def encode(self, text: str) -> Tensor:
         """Return the indices of a normalised text: (N,), in 1, 2 or 4 bytes each, as few as the vocabulary needs."""
-        if isinstance(text, LargeText):
-            return text.encoded(self._index_of_code)
         if self._bpe:
             numbers = chain.from_iterable(self._bpe.encode(text))
             return torch.from_numpy(np.fromiter(numbers, self._dtype))
-        last = len(self._index_of_code) - 1
-        return torch.from_numpy(np.concatenate([self._index_of_code[code_N.clip(max=last)] for code_N in _codes(text)]))
+        index_N, start, last = np.empty(len(text), self._dtype), 0, len(self._index_of_code) - 1
+        for code_N in _codes(text):
+            index_N[start : start + len(code_N)] = self._index_of_code[code_N.clip(max=last)]
+            start += len(code_N)
+        return torch.from_numpy(index_N)
 
     def decode(self, indices: Iterable[int]) -> str:
         """Return the text of indices; invalid bytes become U+FFFD."""
@@ -102,6 +103,6 @@ class Vocab:
 
 
 def _codes(text: str) -> Iterator[NDArray[np.uint32]]:
-    """Yield the code points of a text, in parts; for an empty text, one empty part."""
-    for start in range(0, len(text) or 1, AT_ONCE):
+    """Yield the code points of a text, in parts."""
+    for start in range(0, len(text), AT_ONCE):
         yield np.frombuffer(text[start : start + AT_ONCE].encode("utf-32-le", "surrogatepass"), np.uint32)

@@ -2,7 +2,7 @@
 // Byte-pair encoding, as in timemachine/bpe.py: from a text to its tokens, and back. In a token, a byte that is not a
 // whole character is a lone surrogate, U+DC00 more than the byte. Bytes are a string of U+0000 to U+00FF.
 
-const SPACE = String.raw`\p{White_Space}\x1c-\x1f`; // \s of Python
+const SPACE = String.raw`\p{White_Space}`; // \s of GPT-2
 const WORD = new RegExp( // GPT-2's pattern
   String.raw`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^${SPACE}\p{L}\p{N}]+|[${SPACE}]+(?![^${SPACE}])|[${SPACE}]+`,
   "gu",

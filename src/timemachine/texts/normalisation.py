@@ -3,6 +3,8 @@
 import hashlib
 import re
 import unicodedata
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from string import ascii_letters
 
@@ -10,6 +12,8 @@ from timemachine.config import Tokens
 from timemachine.errors import SettingError
 from timemachine.texts import Book
 
+PIECE = 1 << 22  # bytes
+_BORDER = re.compile(rb"[ \n]")
 _LETTERS_ELSE_SPACE = bytes(ord(chr(code).lower()) if chr(code) in ascii_letters else ord(" ") for code in range(256))
 
 
@@ -27,31 +31,76 @@ def normalise(text: bytes, tokens: Tokens = Tokens.letters) -> str:
 
 
 # Each pattern matches at most two lines, so that its time is linear in the length of any text.
-MARKER = re.compile(rb"^\*\*\* ?(START|END) OF(?:.*\*\*\* *|.*\n(?!\*\*\*).*\*\*\* *|.*)$", re.MULTILINE)
-END_OF = re.compile(rb"^End of (the )?Project Gutenberg", re.MULTILINE | re.IGNORECASE)
+_MARKER = re.compile(rb"^\*\*\* ?(START|END) OF(?:.*\*\*\* *|.*\n(?!\*\*\*).*\*\*\* *|.*)$", re.MULTILINE)
+_MARKER_START = re.compile(rb"\*\*\* ?(?:START|END) OF")  # a search takes a twentieth of the time
+_END_OF = re.compile(rb"^End of (the )?Project Gutenberg", re.MULTILINE | re.IGNORECASE)
+# The line may follow a text that ends without a line feed.
+_HEADER = re.compile(
+    rb"(?:^|(?<=[^\w\s]))(?:The )?Project Gutenberg(?:'s| E-?Book| E-?Text)\b", re.MULTILINE | re.IGNORECASE
+)
+_LICENCE_END = re.compile(
+    rb"subscribe\s+to\s+our\s+email\s+newsletter\s+to\s+hear\s+about\s+new\s+eBooks\.|\*\*\* END: FULL LICENSE \*\*\*",
+    re.IGNORECASE,
+)
+MAX_LICENCE = 30_000  # bytes; the licence, which old headers also contain, has 19,000
+STRAY = 1_000  # bytes; the licence names Gutenberg every 250 bytes, a header every 400
 
 
-def without_gutenberg(text: bytes) -> bytes:
-    """Remove Project Gutenberg's header and footer around each book of a text with line feeds.
+def without_gutenberg(text: bytes) -> Iterator[bytes]:
+    """Yield a text with line feeds, in pieces, without Project Gutenberg's header and footer around each book.
 
-    A book lies between a START line and the next START or END line; either may be wrapped onto a second line. A line
-    "End of … Project Gutenberg" in the book's last paragraph ends it. Text before the first START line, or between an
-    END and a START line, is header or footer.
+    A book lies between a START line and the END line that is the next marker; either may be wrapped onto a second
+    line. A line "End of … Project Gutenberg" in the book's last paragraph ends it. A text before, between or after the
+    books is kept, without the header and the licence next to it. A line feed separates the parts.
+
+    A piece has about `PIECE` bytes, so that a large text can be normalised in little memory. It ends with its part, or
+    after a space or line feed, which neither UTF-8 nor NFC combines with what follows.
     """
-    first, *others = MARKER.split(text)
-    kinds, parts = others[::2], others[1::2]
-    books = [part for kind, part in zip(kinds, parts, strict=True) if kind == b"START"]
-    if kinds[:1] != [b"START"]:
-        books.insert(0, first)
-    return b"\n".join(map(without_end, books))
+    for number, (start, stop) in enumerate(_parts_to_keep(text)):
+        if number:
+            yield b"\n"
+        while start < stop:
+            border = _BORDER.search(text, start + PIECE, stop)
+            end = border.end() if border else stop
+            yield text[start:end]
+            start = end
 
 
-def without_end(book: bytes) -> bytes:
+def _parts_to_keep(text: bytes) -> list[tuple[int, int]]:
+    """Return where the parts of `without_gutenberg` start and stop."""
+    markers = [match for start in _MARKER_START.finditer(text) if (match := _MARKER.match(text, start.start()))]
+    parts, end = list[tuple[int, int]](), 0
+    for marker, next_marker in pairwise(markers):
+        if (marker[1], next_marker[1]) == (b"START", b"END"):
+            parts += [_between_books(text, end, marker.start()), _book(text, marker.end(), next_marker.start())]
+            end = next_marker.end()
+    parts.append(_between_books(text, end, len(text)) if parts else (0, len(text)))
+    return [(start, stop) for start, stop in parts if start < stop]
+
+
+def _between_books(text: bytes, start: int, stop: int) -> tuple[int, int]:
+    """Return the text between an END line (or the file's beginning) and a START line (or the file's end).
+
+    The licence after the END line is removed, and the header before the START line. The rest is also removed if it is
+    so short, or names Gutenberg so often, that it is part of a header or footer with other wording.
+    """
+    if stop < len(text) and (headers := [*_HEADER.finditer(text, max(start, stop - MAX_LICENCE), stop)]):
+        stop = headers[-1].start()
+    if start and (ends := [*_LICENCE_END.finditer(text, start, min(stop, start + MAX_LICENCE))]):
+        start = ends[-1].end()
+    if stop - start <= MAX_LICENCE:
+        mentions = text[start:stop].lower().count(b"gutenberg")
+        stop = start if stop - start <= STRAY * (mentions + 1) else stop
+    return start, stop
+
+
+def _book(text: bytes, start: int, stop: int) -> tuple[int, int]:
     """Return a book up to a line "End of … Project Gutenberg" in its last paragraph, if there is one."""
-    text = book.rstrip()
-    last_paragraph = re.split(rb"\n\s*\n", text)[-1]
-    end = END_OF.search(last_paragraph)
-    return text[: end.start() - len(last_paragraph)] if end else book
+    tail_start = max(start, stop - MAX_LICENCE)
+    tail = text[tail_start:stop].rstrip()
+    last_paragraph = re.split(rb"\n\s*\n", tail)[-1]
+    end = _END_OF.search(last_paragraph)
+    return start, tail_start + len(tail) - len(last_paragraph) + end.start() if end else stop
 
 
 def is_edition(text: bytes, book: Book) -> bool:
@@ -65,21 +114,39 @@ def with_line_feeds(text: bytes) -> bytes:
     return text.replace(b"\xef\xbb\xbf", b"").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
 
-def normalise_file(path: Path, text: bytes, tokens: Tokens) -> str:
-    """Return a file's text, or a part of it, normalised. Raises SettingError with the file's path if it is not text."""
-    if b"\0" in text:
+def append_normalised(characters: bytearray, path: Path, pieces: Iterable[bytes], tokens: Tokens) -> int:
+    """Append the normalised pieces of a file, in UTF-8, to those of the files before it; return the pieces' size.
+
+    Raises SettingError with the file's path if it is not a text, or contains only white space.
+    """
+    size, is_empty = 0, True
+    if characters:
+        _append(characters, normalise(b"\n", tokens), tokens)
+    for piece in pieces:
+        text = _normalise_piece(path, piece, tokens)
+        _append(characters, text, tokens)
+        size += len(piece)
+        is_empty = is_empty and not text.strip()
+    if is_empty:
+        reason = "contains no letter from A to Z; use another text, or train with data.tokens=characters"
+        if tokens is not Tokens.letters:
+            reason = "contains only white space; use another text"
+        raise SettingError(f"data.corpus={path}: {reason}")
+    return size
+
+
+def _append(characters: bytearray, text: str, tokens: Tokens) -> None:
+    """Append a normalised text; of letters, no two spaces are adjacent."""
+    if tokens is Tokens.letters and characters.endswith(b" "):
+        text = text.removeprefix(" ")
+    characters += text.encode()
+
+
+def _normalise_piece(path: Path, piece: bytes, tokens: Tokens) -> str:
+    if b"\0" in piece:
         raise SettingError(f"data.corpus={path}: not a text (it contains a NUL byte); use the path of a text in UTF-8")
     try:
-        return normalise(text, tokens)
+        return normalise(piece, tokens)
     except UnicodeDecodeError as error:
-        rule = f"not valid UTF-8 (byte {error.object[error.start]:#04x}); convert a copy with iconv"
-        raise SettingError(f"data.corpus={path}: {rule} -f <its encoding, such as latin1> -t UTF-8") from error
-
-
-def require_text(has_text: bool, path: Path, tokens: Tokens) -> None:
-    """Raise SettingError unless some character of a normalised file is not white space."""
-    if not has_text:
-        rule = "contains no letter from A to Z; use another text, or train with data.tokens=characters"
-        if tokens is not Tokens.letters:
-            rule = "contains only white space; use another text"
-        raise SettingError(f"data.corpus={path}: {rule}")
+        reason = f"not valid UTF-8 (byte {error.object[error.start]:#04x}); convert a copy with iconv"
+        raise SettingError(f"data.corpus={path}: {reason} -f <its encoding, such as latin1> -t UTF-8") from error
