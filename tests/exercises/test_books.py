@@ -8,10 +8,11 @@ import pytest
 from timemachine.config import Tokens
 from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
+from timemachine.evaluation.ngrams import witten_bell
 from timemachine.evaluation.scores import stream_score
 from timemachine.exercises import books
-from timemachine.how_low import LETTERS, witten_bell
 from timemachine.language_model import RNNLMScratch
+from timemachine.regularized.symbols import LETTERS
 from timemachine.texts import CATALOGUE
 
 

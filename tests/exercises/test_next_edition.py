@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.jobs import change_summary, leave_job
+from tests.support.jobs import leave_job
 from timemachine.exercises import small_data, tying, vocabulary
 from timemachine.run.jobs import load_jobs
 
@@ -42,9 +42,6 @@ def test_vocabularies_compare_in_bits(tmp_path: Path) -> None:
         assert float(difference.split()[0]) == pytest.approx(expected, abs=1e-3) and verdict == word
     rest = math.fsum(2 ** (3 * (2.1 + start / 4000)) for start in STARTS) / 3
     assert float(found.rows[2][6].split()[0]) == pytest.approx(rest, rel=0.01)
-    assert "No answer" not in found.answer
-    change_summary(tmp_path / "s/0", status="failed")
-    assert "incomplete jobs: 0." in vocabulary.findings(load_jobs(tmp_path / "s")).answer
 
 
 def test_tied_and_untied(tmp_path: Path) -> None:
@@ -56,7 +53,6 @@ def test_tied_and_untied(tmp_path: Path) -> None:
             leave_run(tmp_path / "s", start, 2 + start / 4000 - less, 2.5, model=model, trainer={"max_epochs": 3})
     found = tying.findings(load_jobs(tmp_path / "s"))
     assert [float(row[-2].split()[0]) for row in found.rows[1:]] == pytest.approx([0.5, -0.25, -0.2])
-    assert found.rows[0][-1] == "" and "35% lower" in found.answer and "29% lower" in found.answer
 
 
 def test_best_and_last_epoch(tmp_path: Path) -> None:

@@ -8,10 +8,11 @@ import pytest
 from timemachine.config import Tokens
 from timemachine.corpus import find_corpus
 from timemachine.datamodule import TimeMachine
+from timemachine.evaluation.ngrams import kneser_ney
 from timemachine.exercises import ngrams
 from timemachine.exercises.stream import parts
-from timemachine.how_low import LETTERS, kneser_ney
 from timemachine.language_model import RNNLMScratch
+from timemachine.regularized.symbols import LETTERS
 
 
 def measured(data: TimeMachine) -> dict[str, Any]:

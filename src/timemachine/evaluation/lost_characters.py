@@ -1,14 +1,16 @@
-"""Characters that become spaces if a text is read as letters."""
+"""Characters that a model does not read as they are: they become spaces or `<unk>`."""
 
+import sys
 from collections import Counter
+from pathlib import Path
 from string import ascii_letters, whitespace
 
-from timemachine.config import Tokens
+from timemachine.config import PREFIX, Tokens, require
 from timemachine.corpus import Corpus
-from timemachine.texts.normalisation import normalise, without_gutenberg
+from timemachine.texts.normalisation import without_gutenberg
+from timemachine.vocab import Vocab
 
 KEPT = (ascii_letters + whitespace).encode()
-BEGINNING = 16 << 20  # bytes
 
 
 def count_replaced(corpus: Corpus) -> dict[str, int]:
@@ -18,43 +20,47 @@ def count_replaced(corpus: Corpus) -> dict[str, int]:
     """
     counts = {"digits": 0, "letters": 0, "other": 0}
     for path in corpus.paths if corpus.tokens is Tokens.letters else ():
-        for kind, count in _count_replaced(path.read_bytes()).items():
+        for kind, count in _count_replaced(path).items():
             counts[kind] += count
     return counts
 
 
-def _count_replaced(text: bytes) -> dict[str, int]:
-    body, counts = without_gutenberg(text).translate(None, KEPT), Counter[str]()  # leaves a tenth of an English text
+def _count_replaced(path: Path) -> dict[str, int]:
+    counts = Counter[str]()
+    # What is left is a tenth of an English text.
+    replaced = b"".join(piece.translate(None, KEPT) for piece in without_gutenberg(path.read_bytes()))
     try:
-        decoded = body.decode("utf-8")
+        decoded = replaced.decode("utf-8")
     except UnicodeDecodeError:
-        decoded = body.decode("latin-1")
+        decoded = replaced.decode("latin-1")
     for character, count in Counter(decoded).items():
         kind = "digits" if character.isdigit() else "letters" if character.isalpha() else "other"
         counts[kind] += 0 if character.isspace() else count
     return counts
 
 
-def lost_characters(text: str) -> str:
-    """Return the distinct characters, except white space, that a model of letters reads as spaces, in their order."""
-    return "".join(dict.fromkeys(it for it in text if it not in ascii_letters and not it.isspace()))
+def readable_prefix(typed: str, vocab: Vocab) -> str:
+    """Return a typed prefix as a model reads it; print to stderr which characters it reads as spaces or `<unk>`.
+
+    The default prefix becomes empty if the vocabulary lacks its letters. Raises SettingError for a prefix without a
+    letter, if the model reads letters only.
+    """
+    prefix = vocab.tokens_of(typed)
+    if vocab.kind is Tokens.letters and typed:
+        require(bool(prefix.strip(" ")), "prefix", typed, "contains no letter from A to Z", f"'{PREFIX}'")
+        lost = dict.fromkeys(each for each in typed if each not in ascii_letters and not each.isspace())
+        if lost:
+            print(f"prefix: the model reads {' '.join(map(repr, lost))} as spaces", file=sys.stderr)
+    if unknown := vocab.unknown(prefix):
+        print(f"prefix: the vocabulary lacks {' '.join(map(repr, unknown))}, read as <unk>", file=sys.stderr)
+        prefix = "" if typed == PREFIX else prefix
+    return prefix
 
 
 def lost_letters_warning(corpus: Corpus) -> str:
-    """Return a line with the number of letters that became spaces, or "" if they are less than 1% of the letters.
-
-    Reads only the beginning of a large text.
-    """
-    characters, where = corpus.characters, ""
-    if not corpus.is_large:
-        lost = count_replaced(corpus)["letters"]
-    else:
-        with corpus.paths[0].open("rb") as file:
-            beginning = file.read(BEGINNING)
-        beginning = beginning[: beginning.rfind(b"\n") + 1]
-        lost = _count_replaced(beginning)["letters"] if corpus.tokens is Tokens.letters else 0
-        characters, where = normalise(without_gutenberg(beginning)), f" in its first {len(beginning):,} bytes"
-    letters = lost + len(characters) - characters.count(" ")
+    """Return a line with the number of letters that became spaces, or "" if they are less than 1% of the letters."""
+    lost = count_replaced(corpus)["letters"]
+    letters = lost + len(corpus.characters) - corpus.characters.count(" ")
     share = f"{lost / max(letters, 1):.1%}"
-    line = f"text          {lost:,} of {letters:,} letters{where} are not A to Z and become spaces ({share})"
+    line = f"text          {lost:,} of {letters:,} letters are not A to Z and become spaces ({share})"
     return f"{line}; data.tokens=characters keeps them" if lost and lost >= letters / 100 else ""

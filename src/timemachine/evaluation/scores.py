@@ -4,14 +4,15 @@ N characters, T time steps, B windows in a batch.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from timemachine.config import Tokens, format_value, windows_of
-from timemachine.corpus import Corpus
+from timemachine.config import Tokens, format_value, require, windows_of
+from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import Batch, Split, TimeMachine, WindowLoader, evaluation_batch_size
 from timemachine.errors import SettingError
 from timemachine.evaluation.lost_characters import count_replaced
@@ -27,7 +28,7 @@ CHUNK = 4096  # characters of a stream that the model reads at once
 
 
 class LanguageModel(Protocol):
-    """Interface of a model to score: an `RNNLMScratch` or an ensemble."""
+    """Interface of a model to score, such as an `RNNLMScratch`."""
 
     def __call__(self, X_BT: Tensor, state: Any = None, /) -> tuple[Tensor, Any]:
         """Return logits (B, T, V) and the state after the last step, from indices (B, T) and the state before."""
@@ -53,7 +54,7 @@ class Score:
 
 
 class Row(NamedTuple):
-    """The scores of a model on a text, or on one part of it; an adapting model has no `window`."""
+    """The scores of a model on a text, or on one part of it; a baseline has no `window`."""
 
     text: str
     part: str
@@ -127,6 +128,24 @@ def stream_nll(model: LanguageModel, tokens_N: Tensor, targets: range) -> Tensor
     return torch.cat(nlls)[-len(targets) :].double()  # without the warm-up
 
 
+def find_texts(corpus: Any, summary: dict[str, Any], search_dirs: Sequence[str]) -> list[Corpus]:
+    """Return the texts of a value of `data.corpus`, read as the run's own text; None is that text.
+
+    Raises SettingError for a text that is not found, and if the run's own text has changed.
+    """
+    own, tokens = summary["corpus"], Tokens(summary["settings"]["data"]["tokens"])
+    names = [own["source"]] if corpus is None else [corpus] if isinstance(corpus, str | int | float) else [*corpus]
+    require(bool(names), "data.corpus", [], "must name a text", "time_machine")
+    texts = [
+        find_corpus([*map(str, name)] if isinstance(name, list) else str(name), [*search_dirs], tokens)
+        for name in names
+    ]
+    if corpus is None and texts[0].sha256 != own["sha256"]:
+        rule = "the run's text has changed"
+        raise SettingError(f"data.corpus=null: {rule}; use data.corpus={own['source']} to evaluate on it as a new text")
+    return texts
+
+
 def evaluate(model: LanguageModel, vocab: Vocab, summary: dict[str, Any], corpus: Corpus) -> list[Row]:
     """Return a row for the whole text, or a row for each split if the model was trained on the text.
 
@@ -142,9 +161,8 @@ def evaluate(model: LanguageModel, vocab: Vocab, summary: dict[str, Any], corpus
     return rows
 
 
-def print_evaluation(rows: list[Row], corpora: list[Corpus], vocab: Vocab, runs: list[str]) -> None:
+def print_evaluation(rows: list[Row], corpora: list[Corpus], vocab: Vocab, run: str) -> None:
     """Print one table for all texts, the characters lost in normalisation, and the unknown characters."""
-    models = runs[0] if len(runs) == 1 else f"an ensemble of {len(runs)} models: {', '.join(runs)}"
     lines = [
         [row.text, row.part, f"{row.stream.num_targets:,}", str(row.window), str(row.stream),
          f"{row.stream.bits:.3f}", f"{row.bits_per_byte:.3f}"]
@@ -152,7 +170,7 @@ def print_evaluation(rows: list[Row], corpora: list[Corpus], vocab: Vocab, runs:
     ]  # fmt: skip
     unit = "token" if vocab.kind is Tokens.bpe else "character"
     columns = ("text", "part", f"{unit}s", "window", "stream", f"bits/{unit}", "bits/byte")
-    print_table(f"perplexity of {models}", columns, lines)
+    print_table(f"perplexity of {run}", columns, lines)
     print_text(
         "± standard error; window: every window from a zero state, as in the book; stream: one pass with carried "
         f"state, for comparing models; bits per {unit} and per UTF-8 byte are the stream's. To compare models with "
@@ -175,11 +193,11 @@ def print_evaluation(rows: list[Row], corpora: list[Corpus], vocab: Vocab, runs:
             print_text(f"{corpus.name}: {lacks}; {counted}")
 
 
-def mean_difference(nll_N: Tensor, other_N: Tensor) -> tuple[float, float]:
-    """Return the mean of nll_N - other_N, and its standard error from the sums of blocks of 100 characters."""
+def mean_difference(nll_N: Tensor, other_N: Tensor, block_size: int = BLOCK) -> tuple[float, float]:
+    """Return the mean of nll_N - other_N, and its standard error from the sums of blocks of characters."""
     difference_N = nll_N - other_N
     mean = difference_N.mean()
-    block_K = torch.stack([block.sum() for block in torch.split(difference_N - mean, BLOCK)])
+    block_K = torch.stack([block.sum() for block in torch.split(difference_N - mean, block_size)])
     error = (block_K.var() * len(block_K)).sqrt() / len(nll_N) if len(block_K) > 1 else torch.tensor(math.nan)
     return mean.item(), error.item()
 

@@ -19,12 +19,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# The exercises by their numbers in the book, starting at 1; `how_low` also belongs to 4.
-BY_NUMBER = (
-    "history", "history", "one_hot_is_embedding", "hyperparameters", "embedding", "war_of_the_worlds", "other_authors",
-    "sampling", "clipping", "relu",
-)  # fmt: skip
-
 Picture = tuple["Figure", str]  # figure, caption
 
 

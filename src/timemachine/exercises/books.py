@@ -14,16 +14,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from timemachine.config import REPOSITORY, Data, Tokens
+from timemachine.config import REPOSITORY, Tokens
 from timemachine.corpus import Corpus, find_corpus
-from timemachine.datamodule import TimeMachine
+from timemachine.datamodule import SEARCH_DIRS, TimeMachine
 from timemachine.errors import SettingError
+from timemachine.evaluation.ngrams import witten_bell
 from timemachine.evaluation.scores import score
 from timemachine.exercises.comparison import excerpts
 from timemachine.exercises.groups import completed, reads_tokens
 from timemachine.exercises.stream import scores
-from timemachine.how_low import LETTERS, witten_bell
 from timemachine.language_model import RNNLMScratch
+from timemachine.regularized.symbols import LETTERS
 from timemachine.run.jobs import Job
 from timemachine.texts import CATALOGUE
 from timemachine.vocab import Vocab
@@ -41,7 +42,7 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
     """
     model.cpu()
     own, train = data.corpus, data.splits["train"].targets
-    folders = [str(own.paths[0].parent.resolve()), *Data().search_dirs]
+    folders = [str(own.paths[0].parent.resolve()), *SEARCH_DIRS]
     others = [book.rotated(data.start) for book in available_books(folders, own.tokens) if book.sha256 != own.sha256]
     is_letters = own.tokens is Tokens.letters
     order = _best_order(data) if is_letters else 0

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from timemachine.datamodule import TimeMachine
+from timemachine.evaluation.ngrams import kneser_ney
 from timemachine.exercises.stream import parts
-from timemachine.how_low import kneser_ney
 from timemachine.language_model import RNNLMScratch
 from timemachine.perplexity import num_bytes
 
@@ -28,12 +28,12 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
         """Return the mean negative log-likelihood of a split's targets, in nats."""
         return float(kneser_ney(train_N, tokens_N, targets_of[part], order, num_symbols).mean())
 
-    orders = [order for order in range(1, MAX_ORDER + 1) if num_symbols**order <= 1 << 63]  # see `how_low.ngrams`
+    orders = [order for order in range(1, MAX_ORDER + 1) if num_symbols**order <= 1 << 63]  # see `evaluation.ngrams`
     order = min(orders, key=lambda order: nll_of("val", order))
-    found: dict[str, Any] = {"order": order}
+    scores: dict[str, Any] = {"order": order}
     for part in ("val", "test"):
         if targets := targets_of[part]:
             nll = nll_of(part, order)
             bits = nll / np.log(2) * len(targets) / num_bytes(data.tokens_N, targets, data.vocab)
-            found[part] = {"perplexity": float(np.exp(nll)), "bits_per_byte": float(bits)}
-    return found
+            scores[part] = {"perplexity": float(np.exp(nll)), "bits_per_byte": float(bits)}
+    return scores

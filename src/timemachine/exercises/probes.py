@@ -5,11 +5,10 @@ measures during training has `callback()`, which returns a Lightning callback.
 """
 
 import importlib
-from difflib import get_close_matches
+from collections.abc import Sequence
 from typing import Any
 
-from timemachine.config import format_value
-from timemachine.corpus import LARGE, Corpus
+from timemachine.config import require
 from timemachine.errors import SettingError
 
 PROBES = {  # name -> module of this package
@@ -31,22 +30,16 @@ ONLY = {  # module -> required setting: these probes read the RNN's weights, or 
 }
 
 
-def check(names: list[str], corpus: Corpus, cell: str = "rnn") -> None:
-    """Raise SettingError for a name that is not a probe, and a probe that does not support this text or cell."""
-    given = f"probes=[{','.join(names)}]"
+def load(names: Sequence[str], data: Any, model: Any) -> dict[str, Any]:
+    """Return the module of each probe by name.
+
+    Raises SettingError for a name that is not a probe, and for a probe that does not support this text or cell.
+    """
+    given = f"probes=[{','.join(map(str, names))}]"
     for name in names:
-        if name not in PROBES:
-            nearest = (get_close_matches(name, PROBES, 1) or list(PROBES))[0]
-            raise SettingError(f"{given}: {name} not found; use probes=[{nearest}] ({', '.join(PROBES)})")
+        require(name in PROBES, "probes", [*names], f"{name} must be one of {', '.join(PROBES)}")
         setting, supported = ONLY.get(PROBES[name], ("", ()))
-        if setting and {"model.cell": cell, "data.tokens": corpus.tokens.name}[setting] not in supported:
-            requires = f"{name} requires {setting}={' or '.join(supported)}"
-            raise SettingError(f"{given}: {requires}; use another probe, or {setting}={supported[0]}")
-    if corpus.is_large:  # probes read the whole text
-        rule = f"not supported for texts above {LARGE >> 20} MB (data.corpus={format_value(corpus.source)})"
-        raise SettingError(f"{given}: {rule}; use probes=[]")
-
-
-def load(names: list[str]) -> dict[str, Any]:
-    """Return the module of each probe by name."""
+        group, _, argument = setting.partition(".")
+        if setting and {"model": model, "data": data}[group].hparams.get(argument) not in supported:
+            raise SettingError(f"{given}: {name} requires {setting}={' or '.join(supported)}")
     return {name: importlib.import_module(f"timemachine.exercises.{PROBES[name]}") for name in names}

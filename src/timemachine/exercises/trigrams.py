@@ -6,10 +6,12 @@ baseline is the best of unigrams, bigrams and trigrams.
 """
 
 import math
-from collections import Counter
+
+import numpy as np
 
 from timemachine.config import Tokens
 from timemachine.datamodule import TimeMachine
+from timemachine.evaluation.ngrams import laplace
 from timemachine.language_model import RNNLMScratch
 
 
@@ -21,13 +23,6 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, float]:
 def perplexity(data: TimeMachine, order: int) -> float:
     """Return the perplexity of n-grams of one order on the validation targets."""
     train, val = (data.splits[name].targets for name in ("train", "val"))
-    tokens = data.tokens_N.tolist()
-    ngrams, contexts = (
-        Counter(tuple(tokens[place : place + length]) for place in range(train.stop - length + 1))
-        for length in (order, order - 1)
-    )
-    nll = 0.0
-    for place in val:
-        before = tuple(tokens[place - order + 1 : place])
-        nll -= math.log((ngrams[*before, tokens[place]] + 1) / (contexts[before] + len(data.vocab) - 1))  # no <unk>
-    return math.exp(nll / len(val))
+    tokens_N = data.tokens_N.numpy().astype(np.int64)
+    nll_N = laplace(tokens_N[: train.stop], tokens_N, val, order, len(data.vocab) - 1)  # without <unk>
+    return math.exp(nll_N.mean())

@@ -14,9 +14,7 @@ class Symbols:
     """At most 256 tokens, among them `<unk>` or the space, numbered with one byte each.
 
     `other`: the number of `<unk>`, or else of the space; it stands for unknown characters and for those before a text.
-    `in_words`, `as_ascii`: tables for `bytes.translate`. `in_words` maps a letter to its lower case, and every other
-    symbol to `other`. `as_ascii` maps an ASCII character to its code, and every other symbol to an unused code, so that
-    a compressor of bytes reads English unchanged, and any script in one byte per character.
+    `in_words`: a table for `bytes.translate` that maps a letter to its lower case, and every other symbol to `other`.
     """
 
     def __init__(self, tokens: Iterable[str]) -> None:
@@ -27,9 +25,6 @@ class Symbols:
         lower = [self._number.get(token.lower(), number) for token, number in self._number.items()]
         of_words = (number if token.isalpha() else other for token, number in zip(self.tokens, lower, strict=True))
         self.in_words = bytes(of_words).ljust(MAX_SYMBOLS)  # bytes.translate needs 256 entries
-        codes = [ord(token) if len(token) == 1 and token.isascii() else None for token in self.tokens]
-        unused = (code for code in (*range(128, MAX_SYMBOLS), *range(128)) if code not in codes)
-        self.as_ascii = bytes(next(unused) if code is None else code for code in codes).ljust(MAX_SYMBOLS)
 
     @classmethod
     def of(cls, vocab: Vocab) -> "Symbols":
@@ -53,5 +48,5 @@ def check_size(vocab: Vocab, setting: str, instead: str) -> None:
     if vocab.kind is Tokens.bpe:
         raise SettingError(f"{setting}: not supported with data.tokens=bpe; use {instead}")
     if len(vocab) > MAX_SYMBOLS:
-        rule = f"supports at most {MAX_SYMBOLS} symbols, but the run's vocabulary has {len(vocab):,}"
-        raise SettingError(f"{setting}: {rule}; use {instead}, or train with a larger data.min_count")
+        reason = f"supports at most {MAX_SYMBOLS} symbols, but the run's vocabulary has {len(vocab):,}"
+        raise SettingError(f"{setting}: {reason}; use {instead}, or train with a larger data.min_count")

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from tests.support.rounding import rounding
 from timemachine.corpus import Corpus
-from timemachine.how_low import mixture
-from timemachine.how_low.mixture import CONTEXTS, NUM_ORDERS, Mixture, log_loss
-from timemachine.how_low.ngrams import kneser_ney
-from timemachine.how_low.symbols import LETTERS, Symbols
+from timemachine.evaluation.ngrams import kneser_ney
+from timemachine.regularized import mixture
+from timemachine.regularized.mixture import CONTEXTS, NUM_ORDERS, Mixture, log_loss
+from timemachine.regularized.symbols import LETTERS, Symbols
 from timemachine.vocab import UNKNOWN
 
 CHARACTERS = Symbols(sorted([*"\n ,'BHTabehtzéδ", UNKNOWN]))
@@ -21,25 +21,25 @@ TEXTS = st.text("ab z", max_size=60).map(LETTERS.encode)
 
 def taught(text: bytes, symbols: Symbols = LETTERS) -> Mixture:
     model = Mixture(symbols)
-    model.read(text, range(len(text)), learn=True)
+    model.learn(text)
     return model
 
 
 @pytest.mark.parametrize("symbols", [LETTERS, CHARACTERS])
 @settings(max_examples=25)
-@given(st.text("ab z,B\nδ?", max_size=60), st.text("ab z,B\nδ?", max_size=60), st.booleans())
-def test_each_distribution_sums_to_one(symbols: Symbols, known: str, read: str, learn: bool) -> None:
+@given(st.text("ab z,B\nδ?", max_size=60), st.text("ab z,B\nδ?", max_size=60))
+def test_each_distribution_sums_to_one(symbols: Symbols, known: str, read: str) -> None:
     train, text = symbols.encode(known), symbols.encode(read)
-    log_p_NV = taught(train, symbols).read(text, range(len(text)), learn)
+    log_p_NV = taught(train, symbols).read(text, range(len(text)))
     assert log_p_NV.shape == (len(text), len(symbols))
     assert np.exp(log_p_NV).sum(1) == pytest.approx(1, abs=rounding(3 * len(symbols)))
 
 
-@given(TEXTS, TEXTS, TEXTS, st.booleans())
-def test_later_characters_change_nothing(train: bytes, text: bytes, later: bytes, learn: bool) -> None:
+@given(TEXTS, TEXTS, TEXTS)
+def test_later_characters_change_nothing(train: bytes, text: bytes, later: bytes) -> None:
     """Neither the target nor later text changes the distribution of a target, bit for bit."""
     one, other = (
-        taught(train).read(text + end, range(len(text + end)), learn)
+        taught(train).read(text + end, range(len(text + end)))
         for end in (LETTERS.encode("q") + later, LETTERS.encode("z"))
     )
     assert np.array_equal(one[: len(text) + 1], other[: len(text) + 1])
@@ -85,10 +85,15 @@ def test_untrained_mixture_is_kneser_ney(train: str, context: str) -> None:
 
 
 def test_mixture_beats_its_ngrams(sample: Corpus) -> None:
-    """The mixture beats its n-grams on new text, and learning from that text improves it further."""
     text = LETTERS.encode(sample.characters[:6000])
     train, targets = text[:5000], range(5000, 6000)
     best = min(kneser_ney(train, text, targets, order, V).mean() for order in range(1, NUM_ORDERS + 1))
-    model = taught(train)
-    fixed, learning = (log_loss(model.read(text, targets, learn), text, targets).mean() for learn in (False, True))
-    assert learning < fixed < best
+    assert log_loss(taught(train).read(text, targets), text, targets).mean() < best
+
+
+def test_learning_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The number of targets per allocation changes nothing."""
+    text = LETTERS.encode("the time traveller for so it will be convenient to speak of him")
+    whole = taught(text).read(text, range(len(text)))
+    monkeypatch.setattr(mixture, "LEARNED_AT_ONCE", 7)
+    assert np.array_equal(taught(text).read(text, range(len(text))), whole)

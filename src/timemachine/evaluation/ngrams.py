@@ -1,4 +1,4 @@
-"""N-grams as baselines: Witten-Bell and modified Kneser-Ney smoothing.
+"""N-grams as baselines: Laplace, Witten-Bell and modified Kneser-Ney smoothing.
 
 N targets, K distinct n-grams, V symbols, `num_symbols`. A text has one byte per character, as returned by
 `Symbols.encode`, or is an array of tokens below `num_symbols`. Functions count n-grams in `train` and predict the
@@ -11,11 +11,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-ORDERS = range(8)  # of the baselines; order 0 is the uniform distribution
-
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Text = bytes | Integers
+
+
+def laplace(train: Text, text: Text, targets: range, order: int, num_symbols: int) -> Floats:
+    """Return negative log-likelihoods (N,), in nats, of n-grams of one order with 1 added to each count.
+
+    P(x | c) = (n(cx) + 1) / (n(c) + V), as in section 9.3 of the book.
+    """
+    base = _base(train, num_symbols)
+    target_N = _ngrams_at(text, targets, order, base)
+    ngram_N = _look_up(target_N, *_counted(train, order, base))
+    context_N = _look_up(target_N // base, *_counted(train, order - 1, base))
+    nll_N: Floats = np.log((context_N + num_symbols) / (ngram_N + 1))
+    return nll_N
 
 
 def witten_bell(train: Text, text: Text, targets: range, order: int, num_symbols: int) -> Floats:
@@ -72,8 +83,8 @@ def _discounts(count_K: Integers) -> Floats:
     if 0 in (n1, n2, n3, n4):  # the formulas divide by them
         return np.array([0, 0.5, 1, 1.5])
     y = n1 / (n1 + 2 * n2)
-    found = [0, 1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3]
-    return np.array(found if min(found[1:]) > 0 else [0, 0.5, 1, 1.5])
+    discounts = [0, 1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3]
+    return np.array(discounts if min(discounts[1:]) > 0 else [0, 0.5, 1, 1.5])
 
 
 def _counts(train: Text, text: Text, targets: range, order: int, base: int) -> tuple[Integers, Integers, Integers]:
@@ -124,7 +135,7 @@ def _ngrams(text: Text, order: int, base: int) -> Integers:
 
 
 def _look_up(key_N: Integers, sorted_K: Integers, value_K: NDArray[Any]) -> NDArray[Any]:
-    """Return the value of each key; 0 for a key that is not found."""
+    """Return the value of each key; 0 for a missing key."""
     if not len(sorted_K):
         return np.zeros(len(key_N), value_K.dtype)
     place_N = np.searchsorted(sorted_K, key_N).clip(max=len(sorted_K) - 1)

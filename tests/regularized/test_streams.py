@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from timemachine.errors import SettingError
-from timemachine.how_low.streams import InputDropout, StreamLoader
+from timemachine.regularized.streams import InputDropout, StreamLoader
 
 UNK = 1
 

@@ -1,4 +1,4 @@
-"""Training batches beyond the book's: consecutive windows, and input dropout.
+"""Batches of consecutive windows, and input dropout.
 
 N characters, T time steps, B windows in a batch, V vocabulary.
 """
@@ -33,8 +33,8 @@ class StreamLoader:
 
     def __post_init__(self) -> None:
         num_chars, example = len(self.tokens_N), max(len(self.tokens_N) // (4 * self.num_steps), 1)
-        rule = f"{num_chars} characters in that many streams do not fill a window of {self.num_steps}"
-        require(len(self) > 0, "data.batch_size", self.batch_size, rule, example)
+        reason = f"{num_chars} characters in that many streams do not fill a window of {self.num_steps}"
+        require(len(self) > 0, "data.batch_size", self.batch_size, reason, example)
 
     def __len__(self) -> int:
         return len(self.tokens_N) // self.batch_size // self.num_steps

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timemachine.how_low.ngrams import kneser_ney, witten_bell
-from timemachine.how_low.symbols import LETTERS
+from timemachine.evaluation.ngrams import kneser_ney, laplace, witten_bell
+from timemachine.regularized.symbols import LETTERS
 
 V = len(LETTERS)
 TEXTS = st.text("ab z", max_size=40).map(LETTERS.encode)
@@ -25,6 +25,11 @@ Symbols = bytes | tuple[int, ...]
 
 def grams(train: Symbols, order: int) -> list[Symbols]:
     return [train[start : start + order] for start in range(len(train) - order + 1)]
+
+
+def slow_laplace(train: Symbols, text: Symbols, order: int, num_symbols: int) -> float:
+    gram = text[len(text) - order :]
+    return (grams(train, order).count(gram) + 1) / (grams(train, order - 1).count(gram[:-1]) + num_symbols)
 
 
 def slow_witten_bell(train: Symbols, text: Symbols, order: int, num_symbols: int) -> float:
@@ -49,8 +54,8 @@ def slow_kneser_ney(train: Symbols, text: Symbols, order: int, num_symbols: int)
         discounts = [0, 0.5, 1, 1.5]
         if n1 and n2 and n3 and n4:
             y = n1 / (n1 + 2 * n2)
-            found = [1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3]
-            discounts = [0, *found] if min(found) > 0 else discounts
+            estimated = [1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3]
+            discounts = [0, *estimated] if min(estimated) > 0 else discounts
         after = {other: count for other, count in counts.items() if other[:-1] == gram[:-1]}
         if after:
             reserved = sum(discounts[min(count, 3)] for count in after.values())
@@ -59,7 +64,7 @@ def slow_kneser_ney(train: Symbols, text: Symbols, order: int, num_symbols: int)
     return p
 
 
-SMOOTHED = [(witten_bell, slow_witten_bell), (kneser_ney, slow_kneser_ney)]
+SMOOTHED = [(laplace, slow_laplace), (witten_bell, slow_witten_bell), (kneser_ney, slow_kneser_ney)]
 
 
 @pytest.mark.parametrize(("smoothed", "slow"), SMOOTHED)
@@ -78,7 +83,7 @@ def test_ngrams_against_equations(
     some = st.sampled_from(sorted({0, 1, num_symbols - 2, num_symbols - 1}))
     many = st.lists(st.integers(0, min(9, num_symbols - 1)), min_size=150, max_size=200)
     drawn = data.draw(st.one_of(st.lists(some, max_size=40), many)), data.draw(st.lists(some, min_size=7, max_size=7))
-    train, text = map(bytes if num_symbols <= 256 else lambda it: np.array(it, np.int64), drawn)
+    train, text = map(bytes if num_symbols <= 256 else lambda numbers: np.array(numbers, np.int64), drawn)
     (nll,) = smoothed(train, text, range(6, 7), order, num_symbols)
     assert math.exp(-nll) == pytest.approx(slow(*map(tuple, drawn), order, num_symbols))
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from timemachine.config import Tokens
 from timemachine.errors import SettingError
-from timemachine.how_low.symbols import Symbols, check_size
+from timemachine.regularized.symbols import Symbols, check_size
 from timemachine.vocab import UNKNOWN, Vocab
 
 

@@ -1,8 +1,8 @@
-"""A log-linear mixture of n-grams of all orders, words and recent counts: how far counting alone goes.
+"""A log-linear mixture of n-grams of all orders, words and recent counts.
 
 N targets, C = 14 contexts of each, M = 2 C experts, V symbols. An expert m measures how its context changes the odds of
-each symbol, s_m(x), and P(x) ∝ exp Σ_m w_m s_m(x). A learning model first predicts a target, then updates its weights
-by a step of gradient descent on -log P, then counts the target in each context. A text has one byte per character, as
+each symbol, s_m(x), and P(x) ∝ exp Σ_m w_m s_m(x). To learn a target, the model predicts it, updates its weights by a
+step of gradient descent on -log P, then counts the target in each context. A text has one byte per character, as
 returned by `Symbols.encode`. Words consist of letters in either case; every other character ends a word.
 
 The first experts are the orders of an interpolated Kneser-Ney model, s_k(x) = log P_k(x) / P_{k-1}(x); with their
@@ -19,8 +19,7 @@ The constants were chosen on the novel's next 5% and on the last 1,000 of the bo
 import numpy as np
 from numpy.typing import NDArray
 
-from timemachine.how_low.ngrams import Floats, Integers
-from timemachine.how_low.symbols import Symbols
+from timemachine.regularized.symbols import Symbols
 
 NUM_ORDERS = 8  # contexts of 0 to 7 characters
 CONTEXTS = NUM_ORDERS + 6
@@ -35,10 +34,12 @@ MAX_CONTEXT = 64  # characters before a target that its contexts may span
 LENGTHS = 10  # word lengths that have a weight; the last one includes longer words
 
 Singles = NDArray[np.float32]
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
 
 
 class Mixture:
-    """Untrained mixture: `read` with `learn=True` trains it."""
+    """Untrained mixture; `learn` trains it."""
 
     def __init__(self, symbols: Symbols) -> None:
         self.symbols = symbols
@@ -50,43 +51,41 @@ class Mixture:
         self.weight_JM: Singles = np.zeros((NUM_ORDERS + 1 + len(symbols) + LENGTHS, 2 * CONTEXTS), np.float32)
         self.num_read = 0
 
-    def read(self, text: bytes, targets: range, learn: bool = False) -> Floats:
-        """Return the log-probability, in nats, of each symbol at each target: (N, V).
+    def learn(self, text: bytes) -> None:
+        """Learn a text, from its first character on: predict each character, update the weights, then count it."""
+        for first in range(0, len(text), LEARNED_AT_ONCE):
+            contexts_N = self._contexts_at(text, range(first, min(first + LEARNED_AT_ONCE, len(text))))
+            row_NC, weight_N2 = self._rows(contexts_N, learn=True), self._weights(contexts_N)
+            # One target at a time, since each prediction depends on the updates before it.
+            for n, target in enumerate(text[first : first + LEARNED_AT_ONCE]):
+                (s_MV,), (bin_M,), (weight_3,), (log_p_V,) = self._predict(row_NC[n : n + 1], weight_N2[n : n + 1])
+                rate = RATE / (1 + self.num_read / 2000) ** 0.5
+                step_M = rate * (s_MV[:, target] - s_MV @ np.exp(log_p_V))
+                self.own_weight_MS[np.arange(len(step_M)), bin_M] += step_M
+                self.weight_JM[weight_3] += step_M
+                self.count_R2V[row_NC[n]] = _count_target(self.count_R2V[row_NC[n]], target)
+                self.num_read += 1
 
-        With `learn` the model learns each target after predicting it; without, it does not change. Contexts include the
-        characters before the first target. Raises ValueError if the text ends before the targets.
+    def read(self, text: bytes, targets: range) -> Floats:
+        """Return the log-probability, in nats, of each symbol at each target: (N, V). The model does not change.
+
+        Contexts include the characters before the first target. Raises ValueError if the text ends before the targets.
         """
         if targets and targets.stop > len(text):
             raise ValueError(f"targets end at {targets.stop}, after the text of {len(text)} characters")
         log_p_NV: Floats = np.empty((len(targets), len(self.symbols)))
-        size = LEARNED_AT_ONCE if learn else AT_ONCE
-        for first in range(0, len(targets), size):
-            log_p_NV[first : first + size] = self._read(text, targets[first : first + size], learn)
-        return log_p_NV
-
-    def _read(self, text: bytes, targets: range, learn: bool) -> Singles:
-        """Implement `read` for few enough targets to hold all their contexts: (N, V)."""
-        contexts_N = [self._contexts(text[max(0, target - MAX_CONTEXT) : target]) for target in targets]
-        row_NC, weight_N2 = self._rows(contexts_N, learn), self._weights(contexts_N)
-        if not learn:
-            return self._predict(row_NC, weight_N2)[-1]
-        log_p_NV = np.empty((len(targets), len(self.symbols)), np.float32)
-        # One target at a time, since each prediction depends on the updates before it.
-        for n, target in enumerate(text[targets.start : targets.stop]):
-            (s_MV,), (bin_M,), (weight_3,), (log_p_V,) = self._predict(row_NC[n : n + 1], weight_N2[n : n + 1])
-            log_p_NV[n] = log_p_V
-            rate = RATE / (1 + self.num_read / 2000) ** 0.5
-            step_M = rate * (s_MV[:, target] - s_MV @ np.exp(log_p_V))
-            self.own_weight_MS[np.arange(len(step_M)), bin_M] += step_M
-            self.weight_JM[weight_3] += step_M
-            self.count_R2V[row_NC[n]] = _count_target(self.count_R2V[row_NC[n]], target)
-            self.num_read += 1
+        for first in range(0, len(targets), AT_ONCE):
+            contexts_N = self._contexts_at(text, targets[first : first + AT_ONCE])
+            log_p_NV[first : first + AT_ONCE] = self._predict(self._rows(contexts_N), self._weights(contexts_N))[-1]
         return log_p_NV
 
     def next_probabilities(self, texts: list[bytes]) -> Singles:
         """Return the probability of each symbol after each of B texts: (B, V). The model does not change."""
         contexts_B = [self._contexts(text) for text in texts]
         return np.exp(self._predict(self._rows(contexts_B), self._weights(contexts_B))[-1])
+
+    def _contexts_at(self, text: bytes, targets: range) -> list[list[bytes]]:
+        return [self._contexts(text[max(0, target - MAX_CONTEXT) : target]) for target in targets]
 
     def _contexts(self, before: bytes) -> list[bytes]:
         """Return the contexts of the character after `before`: the contexts of all orders, then others."""

@@ -1,0 +1,231 @@
+"""RegularizedRNNLM: its losses, its optimiser and schedule, and resuming bit for bit with a plain Trainer."""
+
+import math
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from torch.optim import AdamW
+
+from timemachine.corpus import Corpus
+from timemachine.datamodule import TimeMachine, WindowLoader
+from timemachine.errors import SettingError
+from timemachine.language_model import RNNLMScratch
+from timemachine.regularized import RegularizedRNNLM, TaughtTimeMachine
+from timemachine.regularized.language_model import rate_factor
+from timemachine.regularized.streams import StreamLoader
+
+EVERYTHING: dict[str, Any] = {
+    "optimizer": "adamw", "schedule": "cosine", "warm_up": 0.2, "carry_state": True, "input_dropout": 0.3,
+    "output_dropout": 0.3,
+}  # fmt: skip
+ALL = slice(0, 8, 1)  # windows of a batch
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's own
+
+
+def pair(teacher: float = 0.0, **training: Any) -> tuple[RegularizedRNNLM, TaughtTimeMachine]:
+    """Return a model, and data with 100 training targets."""
+    torch.manual_seed(0)
+    sizes = {"batch_size": 8, "num_steps": 4, "num_train": 96, "num_val": 40, "corpus": "sample", "seed": 1}
+    data = TaughtTimeMachine(teacher=teacher, **sizes)
+    return RegularizedRNNLM(len(data.vocab), hiddens=6, sigma=0.5, lr=0.01, **training), data
+
+
+def trainer_of(folder: Path, *callbacks: Callback, **settings: Any) -> pl.Trainer:
+    settings = {"gradient_clip_val": 1, "enable_progress_bar": False, "enable_model_summary": False} | settings
+    settings["enable_checkpointing"] = any(isinstance(callback, ModelCheckpoint) for callback in callbacks)
+    return pl.Trainer(accelerator="cpu", callbacks=list(callbacks), logger=False, default_root_dir=folder, **settings)
+
+
+# Arguments
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("optimizer", "adam"), ("schedule", "linear"), ("warm_up", 1), ("warm_up", "0.1"), ("carry_state", "no"),
+        ("input_dropout", -0.1), ("output_dropout", math.nan), ("output_dropout", True),
+    ],
+)  # fmt: skip
+def test_invalid_arguments(name: str, value: Any) -> None:
+    with pytest.raises(SettingError, match=rf"^model\.{name}=[^\n]*$"):
+        RegularizedRNNLM(28, **{name: value})
+
+
+@pytest.mark.parametrize("training", [{"carry_state": True}, {"output_dropout": 0.1}])
+def test_fused_kernel_has_no_states(training: dict[str, Any]) -> None:
+    assert RegularizedRNNLM(28, **training).kernel() == "bptt"
+    with pytest.raises(SettingError, match=r"^model\.backward=fused: [^\n]*$"):
+        RegularizedRNNLM(28, backward="fused", **training)
+    RegularizedRNNLM(28, backward="fused", input_dropout=0.1, optimizer="adamw")
+
+
+def test_hyperparameters_build_the_model() -> None:
+    model, _ = pair(**EVERYTHING)
+    same = RegularizedRNNLM(**model.hparams)
+    assert dict(same.hparams) == dict(model.hparams)
+    assert {name: model.hparams[name] for name in EVERYTHING} == EVERYTHING
+    assert all(isinstance(value, str | int | float | None) for value in model.hparams.values())
+
+
+# Losses
+
+
+def test_carried_state() -> None:
+    model, data = pair(carry_state=True)
+    batches = list(model.train_windows(data))[:3]
+    nll_BL = torch.cat([model.losses(batch, ALL)[1] for batch in batches], 1)
+    X_BL, Y_BL = (torch.cat(parts, 1) for parts in zip(*batches, strict=True))
+    torch.testing.assert_close(nll_BL, model.nll((X_BL, Y_BL)), rtol=1e-5, atol=1e-6)
+    last_BT, _ = model.losses(batches[0], ALL)
+    assert model._state_BS is not None and not model._state_BS.requires_grad and last_BT.requires_grad
+
+
+def test_targets_of_a_teacher() -> None:
+    """The targets are the teacher's distributions in its own text and the characters in the real text."""
+    model, data = pair(teacher=3, carry_state=True)
+    stop = data.splits["train"].targets.stop
+    loader = model.train_windows(data)
+    assert isinstance(loader, StreamLoader) and loader.target_NV is not None
+    assert len(loader.tokens_N) == 4 * stop
+    assert torch.equal(loader.tokens_N[:stop], data.tokens_N[:stop])
+    assert torch.equal(loader.target_NV[:stop].argmax(1), data.tokens_N[:stop].long())
+    assert loader.target_NV[stop:].max() < 1
+    X_BT, Y_BT, target_BTV = next(iter(loader))
+    loss_BT, nll_BT = model.losses((X_BT, Y_BT, target_BTV), ALL)
+    logits_BTV, _ = model(X_BT)
+    expected_BT = F.cross_entropy(logits_BTV.flatten(0, 1), target_BTV.flatten(0, 1), reduction="none").view(Y_BT.shape)
+    torch.testing.assert_close(loss_BT, expected_BT, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(nll_BT, model.nll((X_BT, Y_BT)), rtol=1e-5, atol=1e-6)
+
+
+def test_output_dropout() -> None:
+    """A unit is dropped for a whole window, and the masks do not depend on the number of processes."""
+    model, data = pair(output_dropout=0.5)
+    X_BT, Y_BT = next(iter(model.train_windows(data)))
+    H_TBH, _ = model.hidden_states(X_BT)
+    kept_BH = torch.rand(len(X_BT), 6, generator=torch.Generator().manual_seed(7)) >= 0.5
+    logits_BTV = (H_TBH * kept_BH * 2 @ model.W_hq + model.b_q).transpose(0, 1)
+    expected_BT = -logits_BTV.log_softmax(-1).gather(-1, Y_BT[..., None])[..., 0]
+    for share in (ALL, *(slice(rank, len(X_BT), 3) for rank in range(3))):
+        model._random.manual_seed(7)
+        loss_BT, _ = model.losses((X_BT[share], Y_BT[share]), share)
+        torch.testing.assert_close(loss_BT, expected_BT[share])
+
+
+def test_windows_without_a_carried_state() -> None:
+    model, data = pair()
+    assert isinstance(model.train_windows(data), WindowLoader)
+
+
+@pytest.mark.parametrize("cls", [RNNLMScratch, RegularizedRNNLM])
+def test_a_teacher_needs_consecutive_windows(cls: type[RNNLMScratch], tmp_path: Path) -> None:
+    _, data = pair(teacher=1)
+    with pytest.raises(SettingError, match=r"^data\.teacher=1: [^\n]*$"):
+        trainer_of(tmp_path, max_epochs=1).fit(cls(len(data.vocab)), data)
+    _, data = pair(teacher=0)
+    trainer_of(tmp_path, max_epochs=1).fit(cls(len(data.vocab)), data)
+
+
+# Optimiser and schedule
+
+
+class Kept(Callback):
+    """The learning rates and the loss of each step."""
+
+    def __init__(self) -> None:
+        self.rates: list[list[float]] = []
+        self.losses: list[float] = []
+
+    def on_before_optimizer_step(self, trainer: pl.Trainer, model: Any, optimizer: torch.optim.Optimizer) -> None:
+        self.rates.append([group["lr"] for group in optimizer.param_groups])
+
+    def on_train_batch_end(self, trainer: pl.Trainer, model: Any, outputs: Any, *arguments: Any) -> None:
+        self.losses.append(outputs["loss"].item())
+
+
+def test_adamw_against_torch(sample: Corpus, tmp_path: Path) -> None:
+    """A plain loop over torch's own AdamW takes the same steps."""
+    kept = Kept()
+    model, data = pair(optimizer="adamw", schedule="cosine", warm_up=0.3)
+    start = {name: weight.clone() for name, weight in model.state_dict().items()}
+    trainer_of(tmp_path, kept, max_epochs=2, gradient_clip_val=None).fit(model, data)
+    slow = RNNLMScratch(len(data.vocab), hiddens=6, sigma=0.5)
+    slow.load_state_dict(start)
+    optimizer = AdamW(slow.parameters(), lr=0.01, weight_decay=0)
+    windows, losses = TimeMachine(8, 4, 96, 40, corpus=sample, seed=1), []
+    for step, batch in enumerate(batch for _ in range(2) for batch in windows.train_dataloader()):
+        optimizer.param_groups[0]["lr"] = kept.rates[step][0]
+        optimizer.zero_grad()
+        loss = slow.nll(batch).mean()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert kept.losses == pytest.approx(losses, rel=1e-5)
+    assert kept.rates == [[0.01 * rate_factor(step, 24, "cosine", 0.3)] * 2 for step in range(24)]
+
+
+@given(steps=st.integers(1, 10_000), warm_up=st.floats(0, 0.99))
+def test_warm_up_and_cosine(steps: int, warm_up: float) -> None:
+    assert rate_factor(0, steps, "cosine", warm_up) == pytest.approx(1 / max(warm_up * steps, 1))
+    middle = steps // 2
+    expected = min(1, (middle + 1) / max(warm_up * steps, 1)) * math.cos(math.pi * middle / steps / 2) ** 2
+    assert rate_factor(middle, steps, "cosine", warm_up) == pytest.approx(expected, abs=1e-12)
+    assert rate_factor(steps - 1, steps, "cosine", warm_up) <= math.sin(math.pi / steps / 2) ** 2 + 1e-12
+    assert rate_factor(middle, steps, "constant", 0) == 1
+
+
+def test_a_schedule_needs_its_end(tmp_path: Path) -> None:
+    model, data = pair(schedule="cosine")
+    with pytest.raises(SettingError, match=r"^model\.schedule=cosine: [^\n]*$"):
+        trainer_of(tmp_path, max_epochs=-1, max_time="00:00:01:00").fit(model, data)
+
+
+# Resuming
+
+
+class Killed(Exception):
+    """Raised to end a run."""
+
+
+class Kill(Callback):
+    """End a run in the middle of an epoch."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def on_train_batch_end(self, trainer: pl.Trainer, model: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if (trainer.current_epoch, batch_idx) == (self.epoch, 1):
+            raise Killed
+
+
+def train(folder: Path, *callbacks: Callback) -> tuple[list[float], dict[str, Any]]:
+    """Train up to epoch 4, from last.ckpt if there is one; return the loss of each step and the last checkpoint."""
+    pl.seed_everything(3, verbose=False)
+    model, data = pair(teacher=0.5, **EVERYTHING)
+    kept, path = Kept(), folder / "last.ckpt"
+    checkpoint = ModelCheckpoint(folder, "last", enable_version_counter=False)
+    trainer = trainer_of(folder, kept, *callbacks, checkpoint, max_epochs=4)
+    with suppress(Killed):
+        trainer.fit(model, data, ckpt_path=path if path.exists() else None, weights_only=True)
+    return kept.losses, torch.load(path, weights_only=True)
+
+
+def test_resuming_bit_for_bit(tmp_path: Path) -> None:
+    """Stock checkpoints keep the schedule, the order of the streams and the dropout noise."""
+    losses, whole = train(tmp_path / "whole")
+    train(tmp_path / "resumed", Kill(2))
+    last_losses, resumed = train(tmp_path / "resumed")
+    assert len(losses) == 4 * 4 and last_losses == losses[8:]
+    assert all(torch.equal(resumed["state_dict"][name], W) for name, W in whole["state_dict"].items())
+    assert resumed["lr_schedulers"] == whole["lr_schedulers"]
+    moments = [checkpoint["optimizer_states"][0]["state"][0]["exp_avg_sq"] for checkpoint in (whole, resumed)]
+    assert torch.equal(*moments)
