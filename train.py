@@ -1,75 +1,55 @@
 """Train the scratch RNN of Dive into Deep Learning: python train.py model.hiddens=64."""
 
-from collections.abc import Callable
-from functools import partial
+import hydra
+from hydra.utils import instantiate
+from omegaconf import DictConfig
 
-from timemachine.cli.program import training_program
-from timemachine.config import Backward, Train, Training, to_dict, windows_of
-from timemachine.corpus import find_corpus
-from timemachine.run.console import print_beginning, print_size, print_text
-from timemachine.run.record import Record
+from timemachine.run.program import errors_in_one_line, has_several_processes, open_run
+from timemachine.run.sweep import run_in_child
 
 
-@training_program
-def main(settings: Train, run: Record) -> None:
-    """Train a model, test it, and leave its results in the run's folder."""
-    windows = settings.data
-    corpus = find_corpus(windows.corpus, windows.search_dirs, windows.tokens)
-    if settings.probes:
+@hydra.main(version_base="1.3", config_path="conf", config_name="train")
+@errors_in_one_line
+def main(cfg: DictConfig) -> float:
+    """Train a model, test it, write its results; return its validation perplexity, which a search minimises."""
+    if has_several_processes(cfg):  # a job of a sweep, on several devices
+        return run_in_child()
+    with open_run(cfg) as run:  # locks the folder, and writes summary.json; resume= takes the recorded settings
+        if run.has_ended:  # a job of a sweep that is repeated
+            return run.objective
+
+        # These take seconds to import, so they come after the checks of the command line.
+        import lightning.pytorch as L
+
         from timemachine.exercises import probes
+        from timemachine.run.checkpoints import last_checkpoint
+        from timemachine.run.console import silence
+        from timemachine.run.load import load_initial_weights
+        from timemachine.run.results import write_results
 
-        probes.check(settings.probes, corpus, settings.model.cell)
+        silence()
+        L.seed_everything(cfg.seed, verbose=False)
+        data = instantiate(cfg.data, _convert_="all")
+        model = instantiate(cfg.model, vocab_size=len(data.vocab), _convert_="all")
+        measures = probes.load(cfg.probes, data, model) if cfg.probes else {}  # checked now, measured at the end
+        callbacks = [instantiate(entry) for entry in cfg.callbacks.values() if entry]
+        callbacks += [probe.callback() for probe in measures.values() if hasattr(probe, "callback")]
+        loggers = [instantiate(entry) for entry in cfg.logger.values() if entry]
+        trainer: L.Trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=loggers, default_root_dir=run.folder)
+        if run.is_job and trainer.progress_bar_callback:
+            trainer.progress_bar_callback.disable()  # the sweep prints a line per job
 
-    if run.role.prints:
-        print_beginning(settings.model.cell, settings.model.hiddens, corpus.title)
-
-    # These take seconds to import, so they come after the checks of the settings and the text.
-    from lightning.pytorch import seed_everything
-
-    from timemachine.datamodule import TimeMachine
-    from timemachine.evaluation.lost_characters import lost_letters_warning
-    from timemachine.kernels.language_model import FusedRNNLM
-    from timemachine.language_model import RNNLMScratch
-    from timemachine.page.epochs import EpochWeights, write_page
-    from timemachine.run.checkpoint import checkpoint_to_resume, load_parent_weights
-    from timemachine.run.finish import finish
-    from timemachine.run.trainer import build_trainer, errors_in_one_line, open_loggers
-
-    seed_everything(settings.seed, verbose=False)
-    by_autograd = settings.model.backward is Backward.autograd  # the book's class itself, for a debugger
-    make_model: Callable[..., RNNLMScratch] = RNNLMScratch if by_autograd else FusedRNNLM
-    make_loader = None
-    if settings.training != Training():
-        from timemachine.how_low import RNNLMBeyond, train_loader
-
-        make_model = partial(RNNLMBeyond, training=settings.training)
-        make_loader = partial(train_loader, training=settings.training)
-    data = TimeMachine(**windows_of(to_dict(windows)), corpus=corpus, seed=settings.seed, train_loader=make_loader)
-    model = make_model(len(data.vocab), **to_dict(settings.model))
-    if settings.init_from is not None:
-        load_parent_weights(run, model, data)
-    checkpoint = checkpoint_to_resume(run, model, data) if run.is_resumed else None
-    run.describe(data, model)
-    if run.role.prints:
-        print_size(run.summary["parameters"], len(data.vocab))
-        if warning := lost_letters_warning(corpus):
-            print_text(warning)
-        if settings.training.teacher:
-            print("teacher       learns and generates text before the first epoch", flush=True)
-    probe_modules = probes.load(settings.probes) if settings.probes else {}
-    with open_loggers(settings, run) as configured:
-        others = [probe.callback() for probe in probe_modules.values() if hasattr(probe, "callback")]
-        if run.role.sweep is None and run.role.writes:
-            others.append(EpochWeights(run.folder))
-        trainer = build_trainer(settings, run, configured, others)
-        with errors_in_one_line(trainer):
-            trainer.fit(model, data, ckpt_path=checkpoint)
-            if data.splits["test"].starts:
-                trainer.test(model, data, verbose=False)
-        if run.role.writes:
-            model.eval()
-            run.update(probes={name: probe.measure(model, data) for name, probe in probe_modules.items()})
-        finish(run, model, data, partial(write_page, run, model, data) if run.role.sweep is None else None)
+        checkpoint, epoch = last_checkpoint(run, model, data)  # to resume from; None for a new run
+        if cfg.init_from and not checkpoint:
+            run.update(parent=load_initial_weights(cfg.init_from, model, data.vocab))
+        run.begin(model, data, epoch)
+        for logger in trainer.loggers:
+            logger.log_hyperparams(run.settings)
+        trainer.fit(model, data, ckpt_path=checkpoint, weights_only=True)
+        logged = dict(trainer.callback_metrics)  # testing begins a new dict
+        trainer.test(model, data, verbose=False)
+        write_results(run, trainer, logged | trainer.callback_metrics, measures)
+    return run.objective
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ N tokens (characters in the book), T time steps, B windows in a batch. A window 
 after each input.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,13 +12,13 @@ import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from torch import Generator, Tensor
 
-from timemachine.config import Data, LearnOn, Tokens, require, to_dict, windows_of
+from timemachine.config import Tokens, check_data, format_value, require
 from timemachine.corpus import DEFAULT, Corpus, find_corpus
-from timemachine.texts.large import Draws
+from timemachine.errors import SettingError
 from timemachine.vocab import Vocab
 
 Batch = tuple[Tensor, Tensor]
-MAX_PERMUTED = 1 << 30  # windows; a permutation of more takes over 4 GB, and may not fit into int32
+SEARCH_DIRS = ("../shared/corpora",)  # folders with books, relative to the repository
 MAX_LOGITS_PER_STEP = 1 << 18  # per time step of a batch in evaluation
 
 
@@ -35,10 +35,9 @@ class TimeMachine(LightningDataModule):
     The first `num_train` windows are for training and the next `num_val` for validation; windows that overlap neither,
     from token num_train + num_val + T onwards, are for testing. With both None, the splits are 90%, 5% and 5% of the
     tokens, and no window crosses a border. `start`: rotate the text to start at this character. `corpus`: a text, or a
-    value of `data.corpus` to be read as `tokens`. Characters with fewer than `min_count` occurrences are `<unk>`.
-    Byte-pair encoding learns `vocab_size` tokens from the part of the text named by `learn_on`. `train_loader`: builds
-    another loader of the training batches from this object, with `global_size` as in WindowLoader. Raises SettingError
-    for an invalid number, and for a text that is not found or too short.
+    value of `data.corpus` to be read as `tokens`, whose books lie in `search_dirs`. Characters with fewer than
+    `min_count` occurrences are `<unk>`. Byte-pair encoding learns `vocab_size` tokens from the part of the text named
+    by `learn_on`. Raises SettingError for an invalid argument, and for a text that is not found or too short.
     """
 
     def __init__(
@@ -48,31 +47,36 @@ class TimeMachine(LightningDataModule):
         num_train: int | None = 10_000,
         num_val: int | None = 5_000,
         start: int = 0,
-        tokens: Tokens = Tokens.letters,
+        tokens: str = "letters",
         min_count: int = 1,
         vocab_size: int = 1024,
-        learn_on: LearnOn = LearnOn.text,
+        learn_on: str = "text",
         *,
         corpus: Corpus | str | list[str] = DEFAULT,
+        search_dirs: Sequence[str] = SEARCH_DIRS,
         seed: int = 0,
-        train_loader: "Callable[[TimeMachine], Any] | None" = None,
     ) -> None:
         super().__init__()
-        settings = Data(
-            batch_size=batch_size, num_steps=num_steps, num_train=num_train, num_val=num_val, start=start,
-            tokens=tokens, min_count=min_count, vocab_size=vocab_size, learn_on=learn_on,
-        )  # fmt: skip
-        self.batch_size, self.num_steps, self.start = batch_size, num_steps, start
-        self.seed, self._train_loader = seed, train_loader
-        text = corpus if isinstance(corpus, Corpus) else find_corpus(corpus, settings.search_dirs, settings.tokens)
+        given, search_dirs = corpus, [*search_dirs]
+        corpus = given.source if isinstance(given, Corpus) else given  # plain values, for checkpoints
+        names = corpus if isinstance(corpus, list) else [corpus]
+        are_names = bool(names) and all(isinstance(name, str | int | float) for name in names)
+        require(are_names, "data.corpus", corpus, "must be a text or a list of texts", DEFAULT)
+        corpus = [str(name) for name in names] if isinstance(corpus, list) else str(corpus)
+        # Not for loggers here: Lightning rejects a model and data that both have a `vocab_size`. See `setup`.
+        self.save_hyperparameters(logger=False)
+        check_data(self.hparams)
+        self.batch_size, self.num_steps, self.start, self.seed = batch_size, num_steps, start, seed
+        text = given if isinstance(given, Corpus) else find_corpus(corpus, search_dirs, Tokens(tokens))
         num_chars = len(text.characters)
         require(start < num_chars, "data.start", start, f"the text has {num_chars} characters", 0)
         self.corpus = text.rotated(start)
         self.generator = Generator().manual_seed(seed)  # for the order of the training windows
         known = self.corpus.characters
-        if settings.learn_on is LearnOn.train:
+        if learn_on == "train":
             # One pass: in the new tokens, the training windows cover slightly more or fewer characters than these.
-            whole: Any = TimeMachine(**windows_of(to_dict(settings)) | {"learn_on": "text"}, corpus=text)
+            windows: Any = (batch_size, num_steps, num_train, num_val, start, tokens, min_count, vocab_size)
+            whole: Any = TimeMachine(*windows, corpus=text)
             known = whole.vocab.decode(whole.tokens_N[: whole.splits["train"].targets.stop].tolist())
         self.vocab = Vocab.of(known, self.corpus.tokens, min_count, vocab_size)
         self.tokens_N = self.vocab.encode(self.corpus.characters)
@@ -83,10 +87,19 @@ class TimeMachine(LightningDataModule):
         text = f"{self.corpus.title}, {len(self.tokens_N):,} tokens of {len(self.vocab)} kinds"
         return f"TimeMachine({text}; windows of {self.num_steps}: {windows}; {self.batch_size:,} a batch)"
 
+    def setup(self, stage: str) -> None:
+        """Give the loggers the arguments of this class as `data/…`, unless the Trainer does not log them."""
+        if self.trainer and self.trainer.enable_autolog_hparams:
+            for logger in self.trainer.loggers:
+                logger.log_hyperparams({"data": dict(self.hparams)})
+
     def train_dataloader(self) -> Any:
-        """Return the batches of the training windows, shuffled every epoch; see `order`."""
-        loader = self._train_loader
-        return loader(self) if loader else self.windows("train", self.batch_size, self.order())
+        """Return the batches of the training windows, shuffled every epoch; see `order`.
+
+        A model with a method `train_windows(data)` reads others: `RegularizedRNNLM`.
+        """
+        theirs = getattr(getattr(self.trainer, "lightning_module", None), "train_windows", None)
+        return theirs(self) if theirs else self.windows("train", self.batch_size, self.order())
 
     def order(self) -> Generator | None:
         """Return the generator that shuffles each epoch, or None with `overfit_batches`, for text order."""
@@ -99,6 +112,10 @@ class TimeMachine(LightningDataModule):
     def test_dataloader(self) -> "WindowLoader":
         """Return the batches of the test windows, in text order; empty if the text is too short."""
         return self._held_out("test")
+
+    def predict_dataloader(self) -> "WindowLoader":
+        """Return the test windows, for `Trainer.predict`."""
+        return self.test_dataloader()
 
     def _held_out(self, split: str) -> "WindowLoader":
         """Return batches of `batch_size` if the Trainer limits their number, otherwise larger ones."""
@@ -120,8 +137,7 @@ class TimeMachine(LightningDataModule):
         """Move the tokens to the device, where batches are taken from them; return the rank and the world size."""
         if self.trainer is None:
             return 0, 1
-        if not self.corpus.is_large:  # a large text stays on the CPU, and each batch is moved
-            self.tokens_N = self.tokens_N.to(self.trainer.strategy.root_device)
+        self.tokens_N = self.tokens_N.to(self.trainer.strategy.root_device)
         return self.trainer.global_rank, self.trainer.world_size
 
     def state_dict(self) -> dict[str, Any]:
@@ -130,7 +146,9 @@ class TimeMachine(LightningDataModule):
         return {"tokens": vocab.idx_to_token, "kind": vocab.kind.name, "sha256": self.corpus.sha256, "generator": order}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the order of the windows of an interrupted run."""
+        """Restore the order of the windows of an interrupted run. Raises SettingError for another text."""
+        if state_dict["sha256"] != self.corpus.sha256:
+            raise SettingError(f"data.corpus={format_value(self.hparams['corpus'])}: not the text of the checkpoint")
         self.generator.set_state(state_dict["generator"])
 
 
@@ -167,11 +185,10 @@ class WindowLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         num_windows = len(self.windows_NT)
-        order_N: Any = None
-        if self.generator is not None and num_windows > MAX_PERMUTED:
-            order_N = Draws(num_windows, self.generator, self.rank)
-        elif self.generator is not None:
-            order_N = torch.randperm(num_windows, generator=self.generator, dtype=torch.int32)
+        order_N = None
+        if self.generator is not None:
+            dtype = torch.int32 if num_windows <= torch.iinfo(torch.int32).max else torch.int64
+            order_N = torch.randperm(num_windows, generator=self.generator, dtype=dtype)
         for start in range(0, num_windows, self.batch_size):
             share: slice | Tensor = slice(start + self.rank, start + self.batch_size, self.world_size)
             if order_N is not None:
@@ -185,7 +202,9 @@ class WindowLoader:
 
 
 def _split(num_tokens: int, num_steps: int, num_train: int | None, num_val: int | None, title: str) -> dict[str, Split]:
-    """Return the splits. No target is in two of them: validation targets start after those of the training windows."""
+    """Return the splits. Their `targets` are disjoint; with the book's windows, the first num_steps - 1 targets of the
+    validation windows are also targets of training windows.
+    """
     if num_train is None or num_val is None:
         borders = [0, num_tokens * 90 // 100, num_tokens * 95 // 100, num_tokens]
         splits = {

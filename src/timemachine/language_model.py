@@ -13,7 +13,7 @@ from torch.optim import SGD, Optimizer
 
 from timemachine import cells  # noqa: F401 (adds its cells to CELLS)
 from timemachine.clipping import clip_gradients, gradient_norm
-from timemachine.config import Input, Model, require, to_dict
+from timemachine.config import check_model, require
 from timemachine.datamodule import Batch, targets_per_process
 from timemachine.errors import Diverged
 from timemachine.perplexity import Perplexity, in_evaluation_mode
@@ -26,24 +26,32 @@ class RNNLMScratch(LightningModule):
 
     Parameters besides the cell's: `W_hq` (H, V) drawn from N(0, sigma²), `b_q` (V) zero, `embedding` (V, D) drawn from
     N(0, embedding_sigma²) or None. With `tie_weights` (Press and Wolf, 2017; Inan, Khosravi and Socher, 2017) W_hq is
-    drawn from N(0, embedding_sigma²), and the cell reads its transpose, divided by embedding_sigma. `others`: the other
-    settings of `config.Model`; `backward` has no effect, since autograd computes the gradients. Raises SettingError for
-    an invalid value. train.py trains the subclass `FusedRNNLM` of `kernels.language_model`: the same results, faster.
+    drawn from N(0, embedding_sigma²), and the cell reads its transpose, divided by embedding_sigma. conf/model/rnn.yaml
+    says what each argument means; `backward` has no effect, since autograd computes the gradients. Raises SettingError
+    for an invalid value. train.py trains the subclass `FusedRNNLM` of `kernels.language_model`: the same results,
+    faster.
     """
 
-    def __init__(self, vocab_size: int, hiddens: int = 32, sigma: float = 0.01, lr: float = 1.0, **others: Any) -> None:
+    def __init__(
+        self, vocab_size: int, hiddens: int = 32, sigma: float = 0.01, lr: float = 1.0, *, cell: str = "rnn",
+        layers: int = 2, sigma_hh: float | None = None, activation: str = "tanh", input: str = "one_hot",
+        embedding_dim: int = 32, embedding_sigma: float = 1.0, tie_weights: bool = False, input_lr_factor: float = 1.0,
+        backward: str = "auto",
+    ) -> None:  # fmt: skip
         super().__init__()
-        network = Model(hiddens=hiddens, sigma=sigma, lr=lr, **others)
-        self.save_hyperparameters({"vocab_size": vocab_size} | to_dict(network), logger=False)
-        self.vocab_size, self.lr, self.input_lr_factor = vocab_size, network.lr, network.input_lr_factor
+        self.save_hyperparameters()  # also the arguments of subclasses
+        check_model(self.hparams)
+        self.vocab_size, self.lr, self.input_lr_factor = vocab_size, float(lr), float(input_lr_factor)
+        self.tie_weights, self.embedding_sigma = tie_weights, embedding_sigma
         self.embedding = None
-        if network.input is Input.embedding and not network.tie_weights:
-            self.embedding = nn.Parameter(torch.randn(vocab_size, network.embedding_dim) * network.embedding_sigma)
-        self.rnn: Any = build_cell(network, vocab_size if network.input is Input.one_hot else network.embedding_dim)
-        has_effect = self.input_lr_factor == 1 or bool(self.parameter_groups()[0]["params"])
-        require(has_effect, "model.input_lr_factor", self.input_lr_factor, "the cell has no weight named W_x…", 1.0)
-        self.tie_weights, self.embedding_sigma = network.tie_weights, network.embedding_sigma
-        output_sigma = self.embedding_sigma if self.tie_weights else sigma
+        if input == "embedding" and not tie_weights:
+            self.embedding = nn.Parameter(torch.randn(vocab_size, embedding_dim) * embedding_sigma)
+        num_inputs = vocab_size if input == "one_hot" else embedding_dim
+        others = {"layers": layers, "sigma_hh": sigma_hh, "activation": activation}
+        self.rnn: Any = build_cell(cell, num_inputs, hiddens, sigma, **others)
+        has_effect = input_lr_factor == 1 or bool(self.parameter_groups()[0]["params"])
+        require(has_effect, "model.input_lr_factor", input_lr_factor, "the cell has no weight named W_x…", 1)
+        output_sigma = embedding_sigma if tie_weights else sigma
         self.W_hq = nn.Parameter(torch.randn(hiddens, vocab_size) * output_sigma)
         self.b_q = nn.Parameter(torch.zeros(vocab_size))
         self.train_perplexity, self.val_perplexity, self.test_perplexity = Perplexity(), Perplexity(), Perplexity()

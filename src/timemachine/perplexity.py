@@ -10,7 +10,6 @@ from functools import wraps
 from typing import Any, TypeVar, cast
 
 import lightning.pytorch as pl
-import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
@@ -78,7 +77,7 @@ class BitsPerByte(Callback):
 
     The bytes are counted once an epoch, since counting those of each batch takes 5 to 12% of a validation. The number
     of targets determines which windows were read: the processes share a TimeMachine's batches in text order, so even an
-    epoch that the Trainer limits has read the first windows of its split. Other data modules are ignored.
+    epoch that the Trainer limits has read the first windows of its split. Other data modules and models are ignored.
     """
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -90,8 +89,8 @@ class BitsPerByte(Callback):
         self._log(trainer, pl_module, "test")
 
     def _log(self, trainer: pl.Trainer, model: Any, split: str) -> None:
-        data, perplexity = getattr(trainer, "datamodule", None), getattr(model, f"{split}_perplexity")
-        if isinstance(data, TimeMachine):
+        data, perplexity = getattr(trainer, "datamodule", None), getattr(model, f"{split}_perplexity", None)
+        if isinstance(data, TimeMachine) and perplexity is not None:  # not a user's own data or model
             with perplexity.sync_context():  # the sums of all processes
                 size = window_bytes(data, split, int(perplexity.count) // data.num_steps)
                 bits_per_byte = perplexity.nll / math.log(2) / size
@@ -116,9 +115,7 @@ def num_bytes(index_N: Tensor, targets: range, vocab: Vocab) -> int:
 
 def count_unknown(text: str, vocab: Vocab) -> tuple[int, int]:
     """Return how many characters of a normalised text are `<unk>`, and their number of UTF-8 bytes."""
-    count_C = getattr(text, "count_C", None)  # of each code point; a large text has it already
-    codes = [] if count_C is None else np.flatnonzero(count_C).tolist()
-    count_of = Counter(text) if count_C is None else {chr(code): int(count_C[code]) for code in codes}
+    count_of = Counter(text)
     unknown = vocab.unknown("".join(count_of))
     size = sum(count_of[it] * len(it.encode(errors="replace")) for it in unknown)  # a lone surrogate counts as "?"
     return sum(count_of[it] for it in unknown), size

@@ -6,14 +6,14 @@ T time steps, B batch, D inputs (V with one-hot inputs), H hidden units.
 import inspect
 import re
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from timemachine.config import OF_ANY_CELL, Model, require, to_dict
-from timemachine.errors import SettingError
+from timemachine.config import require
 
-# model.activation -> φ. To add one, add a row here and its name to `config.Activation`.
+# model.activation -> φ. To add one, add a row here and its name to `config.MODEL`.
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
     "relu": torch.relu,
@@ -54,18 +54,19 @@ class RNNScratch(nn.Module):
 CELLS: dict[str, type[nn.Module]] = {"rnn": RNNScratch}
 
 
-def build_cell(network: Model, num_inputs: int) -> nn.Module:
+def build_cell(name: str, num_inputs: int, num_hiddens: int, sigma: float, **settings: Any) -> nn.Module:
     """Build the cell that `model.cell` names.
 
-    Raise SettingError for a name not in `CELLS`, and for a non-default setting that the cell does not support.
+    `settings`: those of `model.` that some of the cells have, such as `activation`. Raises SettingError for a name not
+    in `CELLS`, and for a setting that this cell lacks, unless it has its default value.
     """
-    require(network.cell in CELLS, "model.cell", network.cell, f"must be one of {', '.join(CELLS)}", "rnn")
-    cell, settings, defaults = CELLS[network.cell], to_dict(network), to_dict(Model())
-    named = {name: value for name, value in settings.items() if name in {"sigma", *inspect.signature(cell).parameters}}
-    for name, value in settings.items():
-        if name not in OF_ANY_CELL | named.keys() and value != defaults[name]:
-            raise SettingError(f"model.{name}={value}: not supported by model.cell={network.cell}; remove it")
-    return cell(num_inputs, network.hiddens, **named)
+    require(name in CELLS, "model.cell", name, f"must be one of {', '.join(CELLS)}", "rnn")
+    parameters = inspect.signature(CELLS[name]).parameters
+    defaults = {p.name: p.default for cell in CELLS.values() for p in inspect.signature(cell).parameters.values()}
+    for setting, value in settings.items():
+        is_read = setting in parameters or value == defaults.get(setting)
+        require(is_read, f"model.{setting}", value, f"not supported by model.cell={name}; remove it")
+    return CELLS[name](num_inputs, num_hiddens, sigma, **{k: v for k, v in settings.items() if k in parameters})
 
 
 def input_weights(cell: nn.Module) -> list[nn.Parameter]:

@@ -29,8 +29,10 @@ class FusedRNNLM(RNNLMScratch):
     not support the cell or the activation.
     """
 
-    def __init__(self, vocab_size: int, *arguments: Any, **network: Any) -> None:
-        super().__init__(vocab_size, *arguments, **network)
+    def __init__(
+        self, vocab_size: int, hiddens: int = 32, sigma: float = 0.01, lr: float = 1.0, **network: Any
+    ) -> None:
+        super().__init__(vocab_size, hiddens, sigma, lr, **network)
         asked, cell, activation = (self.hparams[name] for name in ("backward", "cell", "activation"))
         fits = asked in ("auto", "autograd") or (cell == "rnn" and activation in BY_HAND)
         rule = f"not supported with model.cell={cell} model.activation={activation}"
@@ -62,6 +64,25 @@ class FusedRNNLM(RNNLMScratch):
         wants_fused = asked == "fused" or (asked == "auto" and is_fastest)
         can_be_fused = fused.supports(weights.W_xh, rnn.activation) and kernels.is_compiled()
         return "fused" if wants_fused and can_be_fused else "bptt"
+
+    def lacks_kernel(self) -> bool:
+        """Return whether compiling the fused kernel would make the training faster."""
+        sizes = self.hparams["hiddens"], self.vocab_size, self.hparams["activation"]
+        is_wanted = self.hparams["backward"] == "auto" and self.kernel() == "bptt" and kernels.is_fastest(*sizes)
+        return is_wanted and self.device.type == "cpu" and not kernels.is_compiled()
+
+    def on_fit_start(self) -> None:
+        """Let the C library keep the memory that a step frees. Raise SettingError for a precision without a kernel."""
+        super().on_fit_start()
+        asked, precision = self.hparams["backward"], str(self.trainer.precision)
+        is_supported = asked in ("auto", "autograd") or "mixed" not in precision
+        require(is_supported, "model.backward", asked, f"not supported with trainer.precision={precision}", "auto")
+        kernels.keep_freed_memory()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """As in `RNNLMScratch`; note the kernel, which depends on the device and the precision."""
+        self.trained_with = self.kernel()
+        return super().training_step(batch, batch_idx)
 
     def hidden_states(self, X_BT: Tensor, state_BS: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return hidden states (T, B, H) and the state after the last step, from indices (B, T) and a state."""

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from timemachine.config import Data, format_value, to_dict, windows_of
+from timemachine.config import DATA, format_value
 from timemachine.errors import SettingError
 
 if TYPE_CHECKING:  # these import torch, which takes seconds
@@ -32,8 +32,7 @@ MAX_BYTES = 4_000_000  # bytes of the weights in a page
 SUPPORTED: dict[str, tuple[Any, ...]] = {"cell": ("rnn",), "activation": ("tanh", "relu"), "tie_weights": (False,)}
 TABLE_SETTINGS = {  # settings in the table of the page; an empty tuple: all settings of the section
     "model": (),
-    "data": tuple(windows_of(to_dict(Data()))),
-    "training": (),
+    "data": tuple(DATA),
     "trainer": ("max_epochs", "max_steps", "precision", "accumulate_grad_batches", "gradient_clip_val"),
 }
 
@@ -101,9 +100,11 @@ def check_model(model: "RNNLMScratch") -> None:
     """Raise SettingError if the page does not support the cell or the activation, or if the weights are too large."""
     network: dict[str, Any] = dict(model.hparams)
     for name, supported in SUPPORTED.items():
-        if network[name] not in supported:
+        if network.get(name) not in supported:
             instead = " or ".join(f"model.{name}={format_value(value)}" for value in supported)
-            raise SettingError(f"model.{name}={format_value(network[name])}: not supported by the page; use {instead}")
+            raise SettingError(
+                f"model.{name}={format_value(network.get(name))}: not supported by the page; use {instead}"
+            )
     if (size := size_of(model)) > MAX_BYTES:
         rule = f"the weights take {size / 1e6:.1f} MB of the page, which has a limit of {MAX_BYTES / 1e6:.0f} MB"
         instead = "a smaller model.hiddens or data.vocab_size, or a larger data.min_count"
@@ -121,7 +122,8 @@ def _table(summary: dict[str, Any], metrics: dict[str, float], weights: "dict[st
     table = [("text", summary["corpus"]["title"]), ("status", summary["status"])]
     table += [("weights", f"{size:,}"), ("seed", str(settings["seed"]))]
     for section, names in TABLE_SETTINGS.items():
-        table += [(f"{section}.{name}", format_value(settings[section][name])) for name in names or settings[section]]
+        known = settings.get(section, {})
+        table += [(f"{section}.{name}", format_value(known[name])) for name in names or known if name != "_target_"]
     return table + [(name, f"{value:,.6g}") for name, value in metrics.items() if math.isfinite(value)]
 
 

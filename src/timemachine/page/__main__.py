@@ -8,7 +8,7 @@ from pathlib import Path
 from timemachine.errors import SettingError, UserError, one_line
 from timemachine.page import Epoch, make_page
 from timemachine.run.files import relative_path, write_whole
-from timemachine.run.record import run_summary
+from timemachine.run.record import read_summary
 
 
 def main() -> None:
@@ -29,12 +29,13 @@ def write_page(typed: str) -> Path:
     name, _, run = typed.partition("=")
     if name != "run" or not run or run.endswith(".ckpt"):  # a page shows the numbers of a run's last epoch
         raise SettingError(f"{typed}: expected run=<a run's folder, or its .safetensors>")
-    summary = run_summary(run)  # fails on an invalid folder before the slow imports
+    if not Path(run).exists():
+        raise SettingError(f"{typed}: not found; use the folder that train.py printed at its end")
+    summary = read_summary(Path(run) if Path(run).is_dir() else Path(run).parent)  # fails before the slow imports
 
     from timemachine.page.epochs import read_epochs
     from timemachine.page.units import training_text
-    from timemachine.run.checkpoint import load_model
-    from timemachine.run.load import load_run
+    from timemachine.run.load import load_model, load_run
 
     path, epochs, text = Path(run).with_suffix(".html"), list[Epoch](), ""
     if Path(run).is_dir():

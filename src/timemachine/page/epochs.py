@@ -16,10 +16,10 @@ from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
 from timemachine.page import MAX_BYTES, Epoch, check_model, make_page, size_of
 from timemachine.page.units import training_text
-from timemachine.run.files import link, write_whole
-from timemachine.run.record import EPOCH_WEIGHTS, Record
+from timemachine.run.files import relative_path, write_whole
 from timemachine.run.rows import read_numbers
 
+EPOCH_WEIGHTS = "epochs.safetensors"  # in a run's folder
 SAVED_EPOCHS = (0, 1, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)  # 0: before training
 Weights = dict[str, Tensor]
 
@@ -68,11 +68,13 @@ class EpochWeights(Callback):
     They are written before the epoch's checkpoint, so that none are missing if a run is killed and resumed.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save the initial weights; when resuming, remove epochs after the checkpoint."""
+        if not trainer.is_global_zero:
+            return
         if trainer.current_epoch == 0:
             self._keep(0, {}, pl_module)
             return
@@ -83,22 +85,21 @@ class EpochWeights(Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save the weights if the epoch is in `SAVED_EPOCHS`."""
-        if (epoch := trainer.current_epoch + 1) in SAVED_EPOCHS:
+        if (epoch := trainer.current_epoch + 1) in SAVED_EPOCHS and trainer.is_global_zero:
             self._keep(epoch, read_weights(self.folder), pl_module)
 
     def _keep(self, epoch: int, weights: dict[int, Weights], model: Any) -> None:
         with suppress(SettingError):
-            check_model(model)
+            check_model(model)  # also rejects a user's own model
             if size_of(model, len(SAVED_EPOCHS)) <= MAX_BYTES:
                 write_weights(self.folder, weights | {epoch: in_half_precision(model)})
 
 
-def write_page(run: Record, model: RNNLMScratch, data: TimeMachine, summary: dict[str, Any]) -> list[str]:
+def write_page(folder: Path, model: RNNLMScratch, data: TimeMachine, summary: dict[str, Any]) -> str:
     """Write page.html to a run's folder. Return a line with its path, or why there is no page. Raises OSError."""
-    path = run.folder / "page.html"
     try:
-        page = make_page(model, data.vocab, summary, read_epochs(run.folder), training_text(data))
+        page = make_page(model, data.vocab, summary, read_epochs(folder), training_text(data))
     except SettingError as error:
-        return [f"page          none: {error}"]
-    write_whole(path, page)
-    return [f"page          {link(path)}"]
+        return f"page          none: {error}"
+    write_whole(folder / "page.html", page)
+    return f"page          {relative_path(folder / 'page.html')}"

@@ -1,7 +1,10 @@
 """Print numbers, texts and tables."""
 
+import logging
 import math
 import re
+import sys
+import warnings
 from collections.abc import Sequence
 
 NUMBERS = re.compile(r"[-+−±–.,%*\de ]*|-?inf|nan|null")  # a number, also with an interval, or a missing one
@@ -15,16 +18,6 @@ def short(perplexity: float, decimals: int = 3) -> str:
     return f"{perplexity:.{decimals}f}" if perplexity < 1e6 else f"{perplexity:.3g}"
 
 
-def print_beginning(cell: str, hiddens: int, title: str) -> None:
-    """Print which model a run trains on which text."""
-    print_text(f"Training {CELL_NAMES.get(cell, f'the cell {cell}')} with {hiddens:,} hidden units on {title}.")
-
-
-def print_size(parameters: int, vocabulary: int) -> None:
-    """Print the size of the model, and the perplexity of guessing, which is the size of the vocabulary."""
-    print_text(f"It has {parameters:,} parameters. Guessing has a perplexity of {vocabulary:,}.")
-
-
 def printable(text: str) -> str:
     """Escape control characters, except line feeds, since a terminal would obey them."""
     return re.sub(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", lambda found: repr(found[0])[1:-1], text)
@@ -35,32 +28,50 @@ def print_text(text: str) -> None:
     print(printable(text), flush=True)
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table of texts; without `columns` it has no header.
+def print_continuations(texts: Sequence[str], prefix: str, is_one_line: bool) -> None:
+    """Print continuations of a prefix. A pipe gets them as they are; on a terminal they have quotes and a bold prefix.
 
-    Columns of numbers are aligned right, others left. On a terminal, cells are wrapped between words; elsewhere, lines
-    are as long as the table needs. Rich's markup is not interpreted, and control characters are escaped.
+    `is_one_line`: they have no line breaks, so that no empty lines are needed between them.
     """
+    on_terminal = sys.stdout.isatty()
+    if on_terminal:  # a text may end in spaces
+        texts = [f'"\x1b[1m{prefix}\x1b[22m{text.removeprefix(prefix)}"' for text in texts]
+    print(*texts, sep="\n" if is_one_line and not on_terminal else "\n\n")
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table of texts; without `columns` it has no header. Columns of numbers are aligned right."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False)
-    table = Table(box=box.SIMPLE_HEAD, show_header=bool(columns))
+    console, table = Console(highlight=False), Table(box=box.SIMPLE_HEAD, show_header=bool(columns))
     shown = [[printable(cell) for cell in row] for row in rows]
     for heading, *cells in zip(map(printable, columns) if columns else [""] * len(rows[0]), *shown, strict=True):
         is_of_numbers = all(map(NUMBERS.fullmatch, cells)) and any(map(str.strip, cells))
-        every = [heading, *cells]
-        longest = max(len(word) for cell in every for word in [*cell.split(), ""])
-        is_one_word = longest == max(map(len, every))  # such as a number; then Rich narrows the other columns
-        table.add_column(
-            Text(heading), justify="right" if is_of_numbers else "left", overflow="fold", no_wrap=is_one_word,
-            min_width=longest,
-        )  # fmt: skip
+        table.add_column(Text(heading), justify="right" if is_of_numbers else "left", overflow="fold")
     for row in shown:
         table.add_row(*map(Text, row))
-    least = sum(3 + (column.min_width or 0) for column in table.columns) + 1  # 3: the space between columns
-    console.width = max(console.width, least) if console.is_terminal else 10_000
+    if not console.is_terminal:
+        console.width = 10_000  # lines as long as the table needs
     print_text(title)
     console.print(table)
+
+
+def silence() -> None:
+    """Hide messages of Lightning that do not concern a user of this program."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # hides "GPU available: False", tips, …
+    logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)  # shows the report of trainer.profiler
+    for message in (
+        ".*smaller than the logging interval.*",  # steps.csv has every step
+        ".*LeafSpec.* is deprecated.*",
+        ".*could not find the monitored key.*",  # a run that ends before its first validation
+        ".*callbacks used to create the checkpoint.*",  # a resumed run may have others
+        "Checkpoint directory .* exists and is not empty.*",
+        "The `srun` command is available.*",  # a run on the login node of a cluster
+        ".*does not have many workers.*",  # the loader indexes a tensor
+        "Total length of `WindowLoader` across ranks is zero.*",  # a short text has no test windows
+    ):
+        warnings.filterwarnings("ignore", message)

@@ -1,9 +1,7 @@
-"""The jobs of a sweep, or of any folder of runs: read them, tabulate them, and write and print the table."""
+"""The jobs of a sweep, or of any folder of runs, read from their summary.json; their table, written and printed."""
 
 import math
-import os
 import re
-import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -12,11 +10,12 @@ from typing import Any
 from timemachine.config import format_value
 from timemachine.errors import SettingError
 from timemachine.run.console import print_table, print_text, printable, short
-from timemachine.run.files import relative_path
-from timemachine.run.record import NOT_FINITE, flat, is_running, read_summary
+from timemachine.run.record import ENDED, NOT_FINITE, flat, is_running, read_summary
 from timemachine.run.rows import final_numbers, read_numbers, write_rows
 
 NUM_SHOWN = 6  # settings that the printed table shows
+# Settings that follow from others: copies, and places in the run's folder.
+DERIVED = re.compile(r"resume|data\.seed|(callbacks|logger|trainer\.plugins).*\.(folder|\w*dir\w*)|trainer\.plugins")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +38,7 @@ class Job:
     @property
     def has_ended(self) -> bool:
         """Return whether the run completed or diverged, which is a result as well."""
-        return self.status in ("completed", "diverged")
+        return self.status in ENDED
 
     def epochs(self) -> list[dict[str, float]]:
         """Return the rows of metrics.csv, one per epoch; an empty cell is NaN."""
@@ -69,32 +68,20 @@ def read_job(folder: Path, name: str = "") -> Job:
     """Return the job of a folder, with status `failed` if it has no summary.json or its process was killed."""
     try:
         summary = read_summary(folder)
-    except (OSError, ValueError):
-        return Job(name=name, folder=folder, status="failed", message="ended before it wrote summary.json")
+    except SettingError as error:
+        return Job(name=name, folder=folder, status="failed", message=str(error))
     if summary["status"] == "running" and not is_running(folder):
         summary |= {"status": "failed", "message": "its process was killed"}
-    known: dict[str, Any] = {"exercise": "none"}
-    known |= {entry.name: summary[entry.name] for entry in fields(Job) if entry.name in summary}
-    known["settings"] = flat(summary["settings"])
-    if not summary["metrics"]:  # they are recorded at the end; until then the tables have them
-        try:
-            known["metrics"] = final_numbers(folder)
-        except SettingError as error:  # a damaged table must not prevent reading the other jobs
-            known |= {"status": "failed", "message": str(error)}
+    known = {entry.name: summary[entry.name] for entry in fields(Job) if entry.name in summary}
+    settings = {name: it for name, it in flat(summary["settings"]).items() if not DERIVED.fullmatch(name)}
+    known |= {"settings": settings, "metrics": summary["metrics"] or final_numbers(folder)}
     return Job(**known | {"name": name, "folder": folder})
 
 
-def is_done(folder: Path, settings: dict[str, Any]) -> bool:
-    """Return whether a job of a resumed sweep has ended already. Raises SettingError if it had other settings."""
-    if settings["resume"] is None:
-        return False
-    try:
-        summary = read_summary(folder)
-    except (OSError, ValueError):
-        return False
-    if summary["settings"] | {"resume": settings["resume"]} != settings:
-        raise SettingError(f"resume={settings['resume']}: job {folder.name} had other settings; use the same command")
-    return summary["status"] in ("completed", "diverged")
+def job_folders(folder: Path) -> list[Path]:
+    """Return the folders of all runs below a folder, at any depth, in natural order: 2 before 10."""
+    found = {path.parent for name in ("summary.json", ".hydra") for path in folder.glob(f"**/{name}")} - {folder}
+    return sorted(found, key=lambda path: [int(it) if it.isdecimal() else it for it in re.split(r"(\d+)", str(path))])
 
 
 def table_of(jobs: list[Job]) -> list[dict[str, Any]]:
@@ -119,11 +106,46 @@ def table_of(jobs: list[Job]) -> list[dict[str, Any]]:
 
 def write_table(rows: list[dict[str, Any]], folder: Path) -> None:
     """Write summary.csv into a sweep's folder, with control characters in texts escaped."""
-    written = [
-        {printable(name): printable(value) if isinstance(value, str) else value for name, value in row.items()}
-        for row in rows
-    ]
-    write_rows(folder / "summary.csv", [*written[0]], written)
+    rows = [{printable(name): printable(it) if isinstance(it, str) else it for name, it in row.items()} for row in rows]
+    write_rows(folder / "summary.csv", [*rows[0]], rows)
+
+
+def load_sweep(folder: str | Path) -> list[dict[str, Any]]:
+    """Return the rows of summary.csv, one per job, with None for a missing value, for `pandas.DataFrame`.
+
+    Raises SettingError for a folder without a job.
+    """
+    rows = table_of(load_jobs(Path(folder)))
+    return [{name: None if value == "" else value for name, value in row.items()} for row in rows]
+
+
+def varied(settings: list[dict[str, Any]]) -> list[str]:
+    """Return the dotted names of settings that differ between jobs, ignoring jobs without settings."""
+    names = dict.fromkeys(name for job in settings for name in job)
+    return [name for name in names if len({repr(job.get(name)) for job in settings if job}) > 1]
+
+
+def exercise_of(jobs: Iterable[Job]) -> str:
+    """Return the exercise that all jobs belong to, or `none` if they do not share one."""
+    known = {job.exercise for job in jobs} - {""}
+    return known.pop() if len(known) == 1 else "none"
+
+
+def print_jobs(rows: list[dict[str, Any]]) -> None:
+    """Print a line per job: status, perplexities, and the first varied settings; all are in summary.csv."""
+    settings = [name for name in rows[0] if name in ("seed", "init_from") or "." in name]
+    metrics = [name for name in ("train/perplexity", "val/perplexity", "test/perplexity") if name in rows[0]]
+    columns = ["job", "status", *settings[:NUM_SHOWN], *metrics]
+    lines = [[_cell(name, row[name]) for name in columns] for row in rows]
+    print_table("perplexity of each job", [name.removesuffix("/perplexity") for name in columns], lines)
+    if settings[NUM_SHOWN:]:
+        print_text(f"also varied, see summary.csv: {', '.join(settings[NUM_SHOWN:])}")
+
+
+def _cell(name: str, value: object) -> str:
+    if isinstance(value, float):
+        return short(value) if name.endswith("/perplexity") else f"{value:.4g}"
+    return format_value(value)
 
 
 def _symbols(job: Job) -> dict[str, int]:
@@ -138,63 +160,3 @@ def _numbers(name: str, found: Any) -> Iterable[tuple[str, Any]]:
             yield from _numbers(f"{name}/{key}".lstrip("/"), value)
     elif isinstance(found, int | float) or found in NOT_FINITE:
         yield name, float(found)
-
-
-def load_sweep(folder: str | Path) -> list[dict[str, Any]]:
-    """Return the rows of summary.csv, one per job, with None for a missing value, for `pandas.DataFrame`.
-
-    Raises SettingError for a folder without a job.
-    """
-    rows = table_of(load_jobs(Path(folder)))
-    return [{name: None if value == "" else value for name, value in row.items()} for row in rows]
-
-
-def varied(settings: list[dict[str, Any]]) -> list[str]:
-    """Return the dotted names of settings that differ between jobs, ignoring jobs without settings."""
-    names = dict.fromkeys(name for job in settings for name in job if name != "resume")
-    return [name for name in names if len({repr(job.get(name)) for job in settings if job}) > 1]
-
-
-def job_folders(folder: Path) -> list[Path]:
-    """Return the folders of all runs below a folder, at any depth, in natural order: 2 before 10."""
-    found = []
-    for place, folders, files in os.walk(folder):
-        if place != str(folder) and ("summary.json" in files or ".hydra" in folders):
-            found.append(Path(place))
-            folders.clear()  # `os.walk` then skips the subfolders: a run contains no other run
-    return sorted(found, key=lambda path: [int(it) if it.isdecimal() else it for it in re.split(r"(\d+)", str(path))])
-
-
-def exercise_of(jobs: Iterable[Job]) -> str:
-    """Return the exercise that all jobs belong to, or `none` if they do not share one."""
-    known = {job.exercise for job in jobs} - {""}
-    return known.pop() if len(known) == 1 else "none"
-
-
-def upload_line(folder: Path, jobs: str = "") -> str:
-    """Return a line with the command that uploads an offline run, or all jobs of a sweep; "" if nothing is left.
-
-    `folder`: the `wandb/` of a run, or the folder of a sweep with `jobs`, a shell pattern for the `wandb/` of its jobs.
-    `wandb sync` marks each part of a run that it has uploaded with a `.synced` file.
-    """
-    parts = folder.glob(f".{jobs}/offline-run-*/*.wandb")
-    if all(part.with_suffix(".wandb.synced").exists() for part in parts):
-        return ""
-    return f"W&B           offline; upload with: wandb sync {shlex.quote(relative_path(folder))}{jobs}"
-
-
-def _cell(name: str, value: object) -> str:
-    if isinstance(value, float):
-        return short(value) if name.endswith("/perplexity") else f"{value:.4g}"
-    return format_value(value)
-
-
-def print_jobs(rows: list[dict[str, Any]]) -> None:
-    """Print a line per job: status, perplexities, and the first varied settings; all are in summary.csv."""
-    settings = [name for name in rows[0] if name in ("seed", "init_from") or "." in name]
-    metrics = [name for name in ("train/perplexity", "val/perplexity", "test/perplexity") if name in rows[0]]
-    columns = ["job", "status", *settings[:NUM_SHOWN], *metrics]
-    lines = [[_cell(name, row[name]) for name in columns] for row in rows]
-    print_table("perplexity of each job", [name.removesuffix("/perplexity") for name in columns], lines)
-    if settings[NUM_SHOWN:]:
-        print_text(f"also varied, see summary.csv: {', '.join(settings[NUM_SHOWN:])}")

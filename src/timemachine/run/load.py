@@ -1,20 +1,104 @@
-"""Load a run in Python: `timemachine.load_run(folder)`."""
+"""Load a run in Python, `timemachine.load_run(folder)`, and its model from a checkpoint or an export.
 
-import io
-from contextlib import redirect_stderr
+Reading these files executes nothing that they contain: `weights_only`, safetensors, JSON.
+"""
+
+import json
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import safe_open
 
 from timemachine.config import Tokens, format_value, windows_of
 from timemachine.corpus import find_corpus
 from timemachine.datamodule import TimeMachine
-from timemachine.errors import SettingError
+from timemachine.errors import SettingError, one_line
 from timemachine.language_model import RNNLMScratch
-from timemachine.run.checkpoint import load_model
-from timemachine.run.record import folder_of, run_summary
+from timemachine.run.checkpoints import LAST, name_of
+from timemachine.run.files import write_whole
+from timemachine.run.record import OURS, read_summary
 from timemachine.run.rows import read_numbers
 from timemachine.vocab import Vocab
+
+EXPORT = "model.safetensors"
+
+
+def folder_of(run: str | Path) -> Path:
+    """Return the folder of a run, given the folder itself or a file in it."""
+    path = Path(run)
+    return path if path.is_dir() else path.parent.parent if path.suffix == ".ckpt" else path.parent
+
+
+def load_model(run: str | Path, model_class: type[RNNLMScratch] | None = None) -> tuple[RNNLMScratch, Vocab]:
+    """Return a run's model after its last epoch, in evaluation mode, and its vocabulary.
+
+    `run`: the run's folder, one of its checkpoints, or its model.safetensors. From a folder the newer of last.ckpt and
+    model.safetensors is read: an export is older if the run was resumed and killed. `model_class`: the class of the run
+    if it is not one of this project's. Raises SettingError if nothing can be read, and for another class.
+    """
+    path = Path(run)
+    try:
+        paths = [place for name in (EXPORT, LAST) if (place := path / name).exists()] if path.is_dir() else [path]
+        content = max(map(_read, paths or [path / EXPORT]), key=lambda content: content["step"])
+        weights, vocab = content["state_dict"], Vocab(content["tokens"], Tokens(content["kind"]))
+        name, arguments = str(content["class"]), dict(content["hyper_parameters"])
+    except Exception as error:  # damaged bytes, or another program's file, raise anything
+        raise SettingError(f"{run}: not a run's folder, or damaged: {one_line(error, 200)}") from error
+    if model_class is None and name not in OURS:
+        raise SettingError(f"{run}: its model is of the class {name}; add model._target_={name} to use it")
+    if model_class is not None and name_of(model_class) != name:
+        raise SettingError(f"{run}: its model is of the class {name}, not {name_of(model_class)}")
+    module, _, attribute = name.rpartition(".")
+    try:
+        model = (model_class or getattr(import_module(module), attribute))(**arguments)
+        model.load_state_dict(weights)
+    except (TypeError, RuntimeError) as error:
+        raise SettingError(f"{run}: its weights do not fit the class {name}: {one_line(error, 200)}") from error
+    return model.eval(), vocab
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return the step, the weights, the arguments, the class and the vocabulary in a checkpoint or an export."""
+    if path.suffix == ".safetensors":
+        with safe_open(path, framework="pt") as file:
+            content = {name: json.loads(value) for name, value in file.metadata().items()}
+            content["state_dict"] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
+        return content | {"step": content["summary"]["metrics"].get("step", 0)}
+    checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    states = (state for state in checkpoint.values() if isinstance(state, dict))
+    of_data = next(state for state in states if {"tokens", "kind"} <= state.keys())
+    return checkpoint | of_data | {"step": checkpoint["global_step"]}
+
+
+def load_initial_weights(run: str, model: RNNLMScratch, vocab: Vocab) -> dict[str, Any]:
+    """Copy the weights of another run into a new model; return which run that is, and its epoch.
+
+    Raises SettingError if they do not fit.
+    """
+    theirs, their_vocab = load_model(run, None if name_of(type(model)) in OURS else type(model))
+    if their_vocab.idx_to_token != vocab.idx_to_token:
+        raise SettingError(f"init_from={run}: its vocabulary differs; use the data.corpus, data.tokens, … of that run")
+    for name in ("cell", "activation", "input", "tie_weights"):
+        if theirs.hparams[name] != model.hparams[name]:
+            raise SettingError(f"init_from={run}: use model.{name}={format_value(theirs.hparams[name])} of that run")
+    try:
+        model.load_state_dict(theirs.state_dict())
+    except RuntimeError as error:
+        raise SettingError(f"init_from={run}: use the model.hiddens, … of that run: {one_line(error, 200)}") from error
+    return {"run": run, "epoch": read_summary(folder_of(run))["metrics"].get("epoch")}
+
+
+def export_model(path: Path, model: RNNLMScratch, vocab: Vocab, summary: dict[str, Any]) -> None:
+    """Write model.safetensors, for `load_model` and for any program that reads the format. Raises OSError."""
+    known = {name: summary[name] for name in ("status", "settings", "corpus", "metrics", "versions", "git")}
+    about: dict[str, Any] = {"tokens": vocab.idx_to_token, "kind": vocab.kind.name}
+    about |= {"class": name_of(type(model)), "hyper_parameters": dict(model.hparams), "summary": known}
+    weights = {name: weight.detach().cpu().contiguous() for name, weight in model.state_dict().items()}
+    write_whole(path, safetensors.torch.save(weights, {name: json.dumps(value) for name, value in about.items()}))
 
 
 class Run:
@@ -24,16 +108,15 @@ class Run:
     NaN where nothing was measured.
     """
 
-    def __init__(self, run: str) -> None:
-        self._run, path = run, Path(run)
-        self.summary = run_summary(run)
+    def __init__(self, run: str | Path, model_class: type[RNNLMScratch] | None = None) -> None:
+        self._run, self._model_class, self.folder = run, model_class, folder_of(run)
+        self.summary = read_summary(self.folder)
         self.settings: dict[str, Any] = self.summary["settings"]
-        self.folder = folder_of(path)
         self.curves = read_numbers(self.folder / "metrics.csv")
 
     @cached_property
     def _loaded(self) -> tuple[RNNLMScratch, Vocab]:
-        return load_model(self._run)
+        return load_model(self._run, self._model_class)
 
     @property
     def model(self) -> RNNLMScratch:
@@ -47,19 +130,19 @@ class Run:
 
     @cached_property
     def data(self) -> TimeMachine:
-        """The run's windows, shuffled as in its first epoch, without the changes that the settings of `training.` make.
-
-        Raises SettingError if the text is no longer found, or has changed.
-        """
-        windows, text = self.settings["data"], self.summary["corpus"]
-        with redirect_stderr(io.StringIO()):  # hides the warning that the sample replaces a missing novel: see below
-            corpus = find_corpus(text["source"], windows["search_dirs"], Tokens[windows["tokens"]])
-        if corpus.sha256 != text["sha256"]:
-            name = f"data.corpus={format_value(text['source'])}"
-            raise SettingError(f"{name}: the run's text is no longer there, or has changed; restore the file")
-        return TimeMachine(**windows_of(windows), corpus=corpus, seed=self.settings["seed"])
+        """The run's windows, shuffled as in its first epoch. Raises SettingError for a text that has changed."""
+        about, settings = self.summary["corpus"], self.settings["data"]
+        if "sha256" not in about:
+            raise SettingError(f"{self._run}: its data are of the class {settings['_target_']}, not TimeMachine")
+        corpus = find_corpus(about["source"], settings["search_dirs"], Tokens(settings["tokens"]))
+        if corpus.sha256 != about["sha256"]:
+            raise SettingError(f"data.corpus={about['source']}: the run's text has changed; restore the file")
+        return TimeMachine(**windows_of(settings), corpus=corpus, seed=self.settings["seed"])
 
 
-def load_run(folder: str | Path) -> Run:
-    """Return the run of a folder, a checkpoint or a model.safetensors. Raises SettingError if it is not a run's."""
-    return Run(str(folder))
+def load_run(folder: str | Path, model_class: type[RNNLMScratch] | None = None) -> Run:
+    """Return the run of a folder, a checkpoint or a model.safetensors.
+
+    `model_class`: the class of its model if it is your own. Raises SettingError if it is not a run's.
+    """
+    return Run(folder, model_class)

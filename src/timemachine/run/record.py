@@ -1,190 +1,208 @@
-"""summary.json: the settings, text, status and results of a run, from its start to its end.
+"""summary.json: the settings, the text, the status and the results of a run, from its start to its end.
 
-It is first written before anything can fail, so that a job that fails leaves its settings and a message behind. Nothing
-here imports torch, which takes seconds, so that a mistake in the name of a run is reported at once.
+Nothing here imports torch, which takes seconds.
 """
 
 import functools
 import json
 import math
 import os
+import shlex
 import subprocess
 import sys
 import time
-import traceback
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from filelock import FileLock, Timeout
-from safetensors import safe_open
 
-from timemachine.config import REPOSITORY, Train, from_dict, to_dict
-from timemachine.errors import Diverged, SettingError, UserError, one_line
-from timemachine.run.files import cannot_write, relative_path, write_whole
+from timemachine.config import REPOSITORY, format_value
+from timemachine.errors import Diverged, SettingError, cause_of, is_about_settings, one_line
+from timemachine.run.files import relative_path, write_whole
 
-if TYPE_CHECKING:  # they import torch, which takes seconds
-    from timemachine.datamodule import TimeMachine
-    from timemachine.language_model import RNNLMScratch
-
-EXPORT = "model.safetensors"  # in the folder of a run that has ended: its weights, vocabulary and settings
-EPOCH_WEIGHTS = "epochs.safetensors"  # in the folder of a run with a page: its weights after a few of its epochs
+ENDED = ("completed", "diverged")
 NOT_FINITE = ("nan", "inf", "-inf")  # numbers that JSON lacks, as texts
-KINDS = {  # entry of summary.json -> its type
-    "status": str, "settings": dict, "metrics": dict, "exercise": str, "overrides": list, "corpus": dict,
-    "changes": list, "probes": dict, "versions": dict, "git": dict, "message": str | None, "started": str,
-    "seconds": int | float, "parameters": int,
-}  # fmt: skip
-KINDS_OF_CORPUS = {
-    "name": str, "title": str, "source": str | list, "sha256": str, "characters": int, "tokens": int, "vocabulary": int,
-    "unknown": int, "unknown_bytes": int, "left_out": int,
-}  # fmt: skip
-LOCK = ".lock"  # in a run's folder; the system releases it when the training process ends, even if it is killed
+LOCK = ".lock"  # in a run's folder; the system releases it when the process ends, even if it is killed
 PACKAGES = ("lightning", "torch", "torchmetrics", "hydra-core", "wandb", "timemachine")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Role:
-    """Permissions of this process for a run, decided once in `cli.program`.
-
-    `writes`: the process is the first of the run, and writes the files. `prints`: it also prints. A job does not, since
-    the sweep prints a line for each job. `sweep`: the folder of the sweep that the run is a job of, or None; a failure
-    ends only this job, and the sweep continues with the next one.
-    """
-
-    writes: bool = True
-    prints: bool = True
-    sweep: str | None = None
+# Classes that a run's folder may name: no other name in a folder is imported.
+OURS = (
+    "timemachine.language_model.RNNLMScratch",
+    "timemachine.kernels.language_model.FusedRNNLM",
+    "timemachine.regularized.language_model.RegularizedRNNLM",
+    "timemachine.datamodule.TimeMachine",
+    "timemachine.regularized.teacher.TaughtTimeMachine",
+)
+# Settings that make two runs the same experiment, except where the text lies (its hash is compared) and which kernel
+# computes the gradients.
+IDENTITY = ("seed", "init_from", "probes", "model", "data")
+FIRST = ("started", "overrides", "seconds", "parent")  # of a resumed run: from its first session
+MAY_DIFFER = ("data.corpus", "data.search_dirs", "data.seed", "model.backward")
 
 
 class Record:
-    """Context manager that owns a run's summary.json from the run's start.
+    """A run's folder, its lock and its summary.json, as a context manager.
 
-    The status is `running` until `update` sets it, or an exception does: to `diverged`, `failed` or `interrupted`.
-    Raises SettingError if another process is training in the folder.
+    Entering locks the folder, so that one process trains in it, and reads an earlier session's summary as `before`.
+    Leaving writes the status: `completed` or `diverged` as `update` has set it, otherwise `diverged`, `failed` or
+    `interrupted`, by the exception, which propagates. Until `begin`, an earlier session's summary is not changed. Only
+    the first process of a run writes. `about`: entries of a new summary, such as `overrides`.
+
+    Raises SettingError on entering, for a folder that is in use and for a damaged summary.json.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        settings: dict[str, Any],
-        role: Role,
-        overrides: Sequence[str] = (),
-        exercise: str = "none",
-    ) -> None:
-        self.folder, self.settings, self.role = folder, settings, role
-        self.began = time.time()
-        self.before: dict[str, Any] = {}  # the previous content of summary.json, if the run is resumed
-        self._lock = FileLock(folder / LOCK, timeout=0)
-        self.is_resumed = settings.get("resume") is not None
-        if self.is_resumed:
-            with suppress(OSError, ValueError):  # missing if the run was killed before it wrote anything, or damaged
-                self.before = read_summary(folder)
-        new = {"settings": settings, "exercise": exercise, "overrides": list(overrides)}
-        # A resumed run keeps its recorded settings until `checkpoint_to_resume` has accepted the new ones. Its recorded
-        # metrics are dropped, since they describe its earlier end.
-        self.summary: dict[str, Any] = new | self.before | {"status": "running", "message": None, "metrics": {}}
-        self.exercise, self.overrides = self.summary["exercise"], self.summary["overrides"]
-        self.typed = list(overrides)  # `overrides` of a resumed run keeps its first command
+    def __init__(self, folder: Path, settings: dict[str, Any], *, is_job: bool = False, **about: Any) -> None:
+        self.folder, self.settings, self.is_job = folder, settings, is_job
+        self.writes = is_first_process()
+        self.prints = self.writes and not is_job
+        self.before: dict[str, Any] = {}
+        self.has_begun = False
+        started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        self.summary: dict[str, Any] = {"status": "running", "message": None, "settings": settings, "metrics": {}}
+        self.summary |= {"overrides": []} | about | {"started": started, "seconds": 0.0}
+        self._entered, self._lock = time.time(), FileLock(folder / LOCK, timeout=0)
 
     def __enter__(self) -> Self:
-        if self.role.writes:
+        if self.writes:
+            self.folder.mkdir(parents=True, exist_ok=True)
             try:
                 self._lock.acquire()
             except Timeout as error:
-                rule = "another process is training in this folder; end it, or use hydra.run.dir=<another>"
+                rule = "another process is training in this folder; end it, or use another hydra.run.dir"
                 raise SettingError(f"{relative_path(self.folder)}: {rule}") from error
-        self.update(
-            seed=self.settings["seed"],
-            started=time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(self.began)),
-            versions={"python": sys.version.split()[0]} | {package: version(package) for package in PACKAGES},
-            git=_git_revision(),
-        )
+        try:
+            if (self.folder / "summary.json").exists():
+                self.before = read_summary(self.folder)
+        except SettingError:
+            self._lock.release()
+            raise
         return self
 
-    def describe(self, data: "TimeMachine", model: "RNNLMScratch") -> None:
-        """Record the text and the size of the model."""
-        from timemachine.perplexity import count_unknown  # deferred: imports torch, which takes seconds
+    @property
+    def has_ended(self) -> bool:
+        """Whether this is a job of a repeated sweep that has ended before, with the same settings.
 
-        known = ("name", "title", "source", "sha256", "left_out")
-        corpus = {name: getattr(data.corpus, name) for name in known}
-        corpus |= {"characters": len(data.corpus.characters), "tokens": len(data.tokens_N)}
-        times, size = 0, 0
-        if self.settings["data"]["min_count"] > 1:  # else no character is unknown
-            times, size = count_unknown(data.corpus.characters, data.vocab)
-        corpus |= {"vocabulary": len(data.vocab), "unknown": times, "unknown_bytes": size}
-        self.update(corpus=corpus, parameters=sum(p.numel() for p in model.parameters()))
+        Raises SettingError if it has ended with other settings.
+        """
+        if not self.is_job or self.before.get("status") not in ENDED:
+            return False
+        self.require_same(*IDENTITY, "trainer")
+        self.summary = self.before
+        return True
+
+    @property
+    def objective(self) -> float:
+        """The final validation perplexity, inf unless the run has completed: a search would stop at NaN."""
+        return objective(self.summary)
+
+    def require_same(self, *groups: str) -> None:
+        """Raise SettingError for a setting of these groups whose value is not the recorded one."""
+        recorded, now = (flat({name: _finite(settings.get(name)) for name in groups}) for settings in self._both())
+        for name in now | recorded:
+            before, typed = format_value(recorded.get(name)), format_value(now.get(name))
+            if before != typed and name not in MAY_DIFFER:
+                rule = f"the run in {relative_path(self.folder)} has {name}={before}"
+                raise SettingError(f"{name}={typed}: {rule}; type this as well, or use another folder")
+
+    def _both(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        return self.before.get("settings", {}), self.settings
+
+    def begin(self, model: Any, data: Any, epoch: int = 0) -> None:
+        """Record the text and the size of the model, with status `running`.
+
+        `epoch`: completed epochs of a resumed run. Its summary keeps its first start and overrides, and records which
+        settings of the trainer have changed after this epoch.
+        """
+        if epoch:
+            before, now = (flat({"trainer": settings.get("trainer", {})}) for settings in self._both())
+            changes = {name: value for name, value in now.items() if before.get(name) != value}
+            session = {"epoch": epoch, "started": self.summary["started"], "changes": changes}
+            first = {name: self.before[name] for name in FIRST if name in self.before}
+            self.summary |= first | {"resumed": [*self.before.get("resumed", []), session]}
+        parameters, text = sum(p.numel() for p in model.parameters()), _text_of(data)
+        self.update(parameters=parameters, corpus=text, versions=_versions(), git=_git_revision())
 
     def update(self, **entries: Any) -> None:
-        """Add entries and write the file, whole or not at all."""
-        self.summary.update(entries)
-        if self.role.writes:
+        """Add entries and write summary.json, whole or not at all."""
+        self.summary, self.has_begun = self.summary | entries, True
+        if self.writes:
             text = json.dumps(_finite(self.summary), indent=2, allow_nan=False) + "\n"
             write_whole(self.folder / "summary.json", text.encode())
 
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        """Record how the run ended. Return True to suppress the error of a job, so that the sweep's next job runs."""
-        seconds = round(time.time() - self.began, 1)
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         try:
-            if error is None:
-                self.update(seconds=seconds)
-                return False
-            with suppress(OSError):  # if the disk is full, the error that ended the run says so already
-                self._write_end(error, seconds)
+            if self.has_begun or not self.before:  # otherwise the command was rejected, or the run had ended before
+                seconds = float(self.summary["seconds"] or 0) + time.time() - self._entered
+                has_ended = self.summary["status"] in ENDED  # then only the upload to W&B was interrupted, for example
+                status = status_and_message(error) if error and not has_ended else {}
+                self.update(**status, seconds=round(seconds, 1))
         finally:
             self._lock.release()
-        is_interrupted, is_full = isinstance(error, KeyboardInterrupt | SystemExit), cannot_write(self.folder, error)
-        if self.role.sweep is not None and not is_interrupted:
-            if not (is_full or isinstance(error, UserError)):
-                traceback.print_exception(error)
-            return True  # after an exception, Hydra would not call `on_multirun_end`, which writes the table
-        can_resume = "corpus" in self.summary  # the run has read its text
-        if (is_interrupted or is_full) and can_resume and self.role.writes and self.role.sweep is None:
-            print(f"resume with   python train.py resume={relative_path(self.folder)}")
-        return False
-
-    def _write_end(self, error: BaseException, seconds: float) -> None:
-        is_refused = isinstance(error, SettingError)
-        if is_refused and self.before:
-            self.summary = self.before  # a rejected setting leaves the resumed run unchanged
-            self.update()
-        elif isinstance(error, KeyboardInterrupt | SystemExit) and self.summary["status"] != "running":
-            self.update(seconds=seconds)  # only the upload to W&B was interrupted, after the end of the run
-        else:
-            status, message = status_and_message(error)
-            self.update(status=status, message=message, seconds=seconds)
-
-
-def status_and_message(error: BaseException) -> tuple[str, str]:
-    """Return the status and the message of a run that ended with an error."""
-    if isinstance(error, KeyboardInterrupt | SystemExit):
-        return "interrupted", "interrupted"
-    status = "diverged" if isinstance(error, Diverged) else "failed"
-    if isinstance(error, OSError) and error.strerror:
-        return status, error.strerror
-    return status, str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        if was_interrupted(error) and self.prints and self.has_begun:
+            again = [each for each in self.summary["overrides"] if not each.startswith("resume=")]
+            command = ["python", "train.py", f"resume={relative_path(self.folder)}", *again]
+            print(f"resume with   {shlex.join(command)}", flush=True)
 
 
 def objective(summary: Mapping[str, Any]) -> float:
-    """Return the objective of a search: the validation perplexity of a completed run, otherwise inf.
-
-    Hydra's sweeper for Optuna would stop at NaN.
-    """
+    """Return the final validation perplexity of a summary, inf unless the run has completed."""
     is_completed = summary["status"] == "completed"
     return float(summary["metrics"].get("val/perplexity", math.inf)) if is_completed else math.inf
 
 
+def status_and_message(error: BaseException) -> dict[str, str]:
+    """Return the status and the message of a run that ended with an exception."""
+    if was_interrupted(error):
+        return {"status": "interrupted", "message": "interrupted"}
+    error = cause_of(error)
+    message = one_line(error) if is_about_settings(error) else f"{type(error).__name__}: {one_line(error)}"
+    return {"status": "diverged" if isinstance(error, Diverged) else "failed", "message": message}
+
+
+def was_interrupted(error: BaseException | None) -> bool:
+    """Return whether Ctrl-C or SIGTERM has caused an exception: Lightning makes a SystemExit of KeyboardInterrupt."""
+    return isinstance(error, KeyboardInterrupt) or (
+        isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt)
+    )
+
+
+def is_first_process() -> bool:
+    """Return whether this process writes for a run, by the ranks of torchrun, Lightning and srun."""
+    return not any(int(os.environ.get(rank, 0)) for rank in ("RANK", "NODE_RANK", "LOCAL_RANK", "SLURM_PROCID"))
+
+
+def flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the values of nested dicts by their dotted names."""
+    dotted: dict[str, Any] = {}
+    for name, value in nested.items():
+        dotted |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return dotted
+
+
 def _finite(value: Any) -> Any:
-    """Return the value with NaN and infinities, which JSON lacks, as the texts "nan", "inf" and "-inf"."""
+    """Return the value with NaN and infinities, which JSON lacks, as texts."""
     if isinstance(value, dict):
         return {key: _finite(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
         return [_finite(entry) for entry in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _text_of(data: Any) -> dict[str, Any]:
+    """Return what summary.json says of a text; of a user's own data only that it is so."""
+    if (text := getattr(data, "corpus", None)) is None or not hasattr(data, "tokens_N"):
+        return {"title": "your own data"}
+    from timemachine.perplexity import count_unknown  # deferred: imports torch
+
+    about = {name: getattr(text, name) for name in ("name", "title", "source", "sha256", "left_out")}
+    about |= {"characters": len(text.characters), "tokens": len(data.tokens_N), "vocabulary": len(data.vocab)}
+    unknown, size = count_unknown(text.characters, data.vocab) if data.hparams["min_count"] > 1 else (0, 0)
+    return about | {"unknown": unknown, "unknown_bytes": size}
+
+
+def _versions() -> dict[str, str]:
+    return {"python": sys.version.split()[0]} | {package: version(package) for package in PACKAGES}
 
 
 @functools.cache  # all jobs of a sweep run the code that was imported once
@@ -197,35 +215,15 @@ def _git_revision() -> dict[str, Any]:
     return {"revision": revision.removesuffix("-dirty"), "dirty": revision.endswith("-dirty")}
 
 
-# Read
-
-
 def read_summary(folder: Path) -> dict[str, Any]:
-    """Return summary.json of a run's folder, its metrics as numbers.
-
-    Raises OSError if it cannot be read, and ValueError if it is not a run's.
-    """
-    path = folder / "summary.json"
+    """Return summary.json of a run's folder. Raises SettingError if there is none, or if it is damaged."""
     try:
-        return _checked(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not the summary of a run: {error}") from error
-
-
-def _checked(summary: Any) -> dict[str, Any]:
-    """Return a summary, its metrics as numbers. Raises ValueError for a missing entry, or one of the wrong type."""
-    if not isinstance(summary, dict) or not {"status", "settings", "metrics"} <= summary.keys():
-        raise ValueError("entries are missing")
-    for found, kinds in ((summary, KINDS), (summary.get("corpus", {}), KINDS_OF_CORPUS)):
-        for name, kind in kinds.items():
-            if name in found and not isinstance(found[name], kind):
-                raise ValueError(f"{name} has the wrong type")
-    if "started" in summary:
-        datetime.fromisoformat(summary["started"])  # raises ValueError for another text
-    metrics = {name: float(it) if it in NOT_FINITE else it for name, it in summary["metrics"].items()}
-    if not all(isinstance(value, int | float) for value in metrics.values()):
-        raise ValueError("a metric is not a number")
-    return summary | {"metrics": metrics}
+        summary: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        metrics = {name: float(value) if value in NOT_FINITE else value for name, value in summary["metrics"].items()}
+        return summary | {"metrics": metrics, "settings": dict(summary["settings"]), "status": str(summary["status"])}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        rule = f"not a run's folder, or damaged: {one_line(error, 100)}"
+        raise SettingError(f"{relative_path(folder)}: {rule}") from error
 
 
 def is_running(folder: Path) -> bool:
@@ -237,53 +235,3 @@ def is_running(folder: Path) -> bool:
             return False
     except (Timeout, OSError):
         return True
-
-
-def run_summary(run: str, setting: str = "run") -> dict[str, Any]:
-    """Return the summary of the run that a setting names.
-
-    `run`: the run's folder, which may contain only the exported model; one of its checkpoints; or the exported model.
-    Raises SettingError if it is none of these, or if the run ended before it had read its text.
-    """
-    path = Path(run)
-    if not os.path.exists(path):
-        raise SettingError(f"{setting}={run}: not found; use the folder that train.py printed at its end")
-    try:
-        if not (path / "summary.json").exists() and (path / EXPORT).is_file():
-            path = path / EXPORT
-        if path.is_file() and path.suffix != ".ckpt":
-            with safe_open(path, framework="numpy") as file:
-                summary = _checked(json.loads(file.metadata()["summary"]))
-        else:
-            summary = read_summary(folder_of(path))
-        if "corpus" in summary and not {"name", "title", "source", "sha256"} <= summary["corpus"].keys():
-            raise ValueError("entries of corpus are missing")
-        summary["settings"] = to_dict(from_dict(Train, summary["settings"]))  # checked against the schema
-    except Exception as error:  # damaged bytes raise anything
-        rule = f"is not a run's folder, checkpoint or export, or is damaged: {one_line(error, 100)}"
-        raise SettingError(f"{setting}={run}: {rule}; use the folder that train.py printed at its end") from error
-    if "corpus" not in summary:
-        raise SettingError(f"{setting}={run}: this run has not read its text, or ended before it did; use another")
-    return summary
-
-
-def newest_run(argument: str) -> Path:
-    """Return the folder of the newest run under outputs/. Raises SettingError, with the argument, if there is none."""
-    for path in sorted(Path("outputs").glob("*/*/summary.json"), reverse=True):  # outputs/<date>/<time>
-        with suppress(ValueError):  # a damaged file
-            if "corpus" in read_summary(path.parent):  # otherwise the run ended before it had read its text
-                return path.parent
-    raise SettingError(f"{argument}: no run found under outputs/; use the folder of a run")
-
-
-def folder_of(run: Path) -> Path:
-    """Return the folder of a run, given the folder itself, one of its checkpoints or its export."""
-    return run if run.is_dir() else next((it for it in run.parents if (it / "summary.json").exists()), run.parent)
-
-
-def flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return the values of nested dicts by their dotted names."""
-    dotted: dict[str, Any] = {}
-    for name, value in nested.items():
-        dotted |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return dotted

@@ -8,7 +8,7 @@ from typing import Any
 import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
 
-from timemachine.weights_and_biases import CHANGES, EVALUATION, FIGURE, SAMPLES
+from timemachine.weights_and_biases import CHANGES, FIGURE, SAMPLES
 
 MANY: Any = {"max_runs_to_show": 100, "max_bars_to_show": 100}  # W&B's own 10 would hide most of a sweep
 ENDS = ["val/perplexity", "best_val/perplexity", "test/perplexity"]
@@ -35,10 +35,9 @@ def sections() -> dict[str, list[Any]]:
             _lines("Learning rate of the last step", "epoch", "lr"),
             _lines("Characters per second", "epoch", "chars_per_second"),
         ],
-        "Figure, texts and evaluation": [
+        "Figure and texts": [
             wr.MediaBrowser(title="perplexity.png", media_keys=[FIGURE], num_columns=1),
             wr.WeavePanelSummaryTable(table_name=SAMPLES),
-            wr.WeavePanelSummaryTable(table_name=EVALUATION),
         ],
         "Sweeps": [
             wr.ParallelCoordinatesPlot(title="Settings and final validation perplexity", columns=columns),

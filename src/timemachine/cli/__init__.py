@@ -1,1 +1,0 @@
-"""Command line -> checked settings; an error -> one line."""

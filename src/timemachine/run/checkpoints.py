@@ -1,0 +1,173 @@
+"""Resume a run bit for bit: what Lightning's checkpoints lack, and the check that it is the same experiment.
+
+Uses Lightning's private `fit_loop._iteration_based_training` (tested with 2.6.6).
+"""
+
+import random
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+
+from timemachine.config import format_value
+from timemachine.errors import SettingError, one_line
+from timemachine.run.files import relative_path
+from timemachine.run.record import ENDED, MAY_DIFFER, Record
+
+LAST = "checkpoints/last.ckpt"
+PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")  # in the state of a ModelCheckpoint
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Write a checkpoint whole or not at all, and remove only the checkpoints of this run.
+
+    Lightning writes a checkpoint into /tmp, from where a move to another file system is a copy that a kill cuts short.
+    And it removes whatever path the state of a ModelCheckpoint names, which comes from a file. `folder`: that of the
+    checkpoints.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write a checkpoint beside its place, then move it there."""
+        part = Path(f"{path}.part")
+        super().save_checkpoint(checkpoint, part, storage_options)
+        part.replace(path)
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Remove a checkpoint if it lies in `folder`."""
+        if Path(path).resolve().parent == self.folder.resolve():
+            super().remove_checkpoint(path)
+
+
+class ExactResume(Callback):
+    """Save and restore the states of the random number generators, which Lightning's checkpoints lack.
+
+    Also corrects four things that Lightning 2.6 does to a resumed run: it ends the last epoch twice with max_steps,
+    rounds 64-bit weights to 32 bits, forgets the best checkpoint of a run that was moved, and trains one more epoch if
+    EarlyStopping had ended the run.
+    """
+
+    def __init__(self) -> None:
+        self.states: Any = None  # until the training starts: what is built before it may draw numbers
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Convert the model before Lightning restores its weights, and let each epoch end once."""
+        trainer.precision_plugin.convert_module(pl_module)
+        trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]  # private
+
+    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """Add the states as plain values and tensors, all that `weights_only` loads."""
+        name, keys, *others = np.random.get_state()
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        numpy = name, np.asarray(keys).tolist(), *others
+        checkpoint["random"] = torch.get_rng_state(), cuda, numpy, random.getstate()
+        checkpoint["class"] = name_of(type(pl_module))  # so that no other class is built from it
+
+    def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """Keep the states; let the paths of checkpoints lie in this run's folder; stay ended after EarlyStopping."""
+        self.states = checkpoint.get("random")
+        stopped = [getattr(each, "state_key", "") for each in trainer.early_stopping_callbacks]
+        for key, state in checkpoint["callbacks"].items():
+            if key in stopped and state["stopped_epoch"] > 0:
+                trainer.should_stop = True
+        for callback in trainer.checkpoint_callbacks:
+            state = checkpoint["callbacks"].get(callback.state_key)
+            if isinstance(callback, ModelCheckpoint) and state:
+                _move(state, str(callback.dirpath))
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Restore the states."""
+        if self.states is not None:
+            of_torch, cuda, numpy, python = self.states
+            torch.set_rng_state(of_torch)
+            torch.cuda.set_rng_state_all(cuda[: torch.cuda.device_count()])  # there may be fewer GPUs now
+            np.random.set_state(numpy)
+            random.setstate(python)
+
+
+def name_of(kind: type) -> str:
+    """Return the name of a class by which it is imported."""
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _move(state: dict[str, Any], folder: str) -> None:
+    """Let the state of a ModelCheckpoint name files in another folder."""
+
+    def moved(path: str) -> str:
+        return str(Path(folder, Path(path).name)) if path else path
+
+    state["dirpath"] = folder
+    state |= {name: moved(state[name]) for name in PATHS}
+    state["best_k_models"] = {moved(path): score for path, score in state["best_k_models"].items()}
+
+
+class Interruptible(Callback):
+    """Let Ctrl-C and SIGTERM interrupt training at once, also that of several processes.
+
+    Lightning's handler of SIGTERM waits for the other processes, which may be waiting for this one. Here the first
+    process is interrupted, and Lightning then kills the others.
+    """
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Replace the handlers that Lightning has installed; it restores the first ones at the end."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) != signal.SIG_IGN:  # as in a shell's background processes
+                signal.signal(number, _interrupt if trainer.is_global_zero else signal.SIG_IGN)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def last_checkpoint(run: Record, model: pl.LightningModule, data: pl.LightningDataModule) -> tuple[Path | None, int]:
+    """Return the run's last.ckpt and how many epochs it has completed; (None, 0) for a new run.
+
+    Raises SettingError if the checkpoint is damaged, and if the run would go on as another experiment.
+    """
+    path, folder = run.folder / LAST, relative_path(run.folder)
+    if not path.exists():
+        if run.before.get("status") in ENDED:
+            raise SettingError(f"{folder}: has a run that has ended, without a checkpoint; use another hydra.run.dir")
+        return None, 0
+    run.require_same("seed", "init_from")
+    for group in ("model", "data"):
+        before, now = (settings[group]["_target_"] for settings in (run.before["settings"], run.settings))
+        if before != now:
+            raise SettingError(f"{group}._target_={now}: the run in {folder} has {group}._target_={before}")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        loops, epoch = checkpoint["loops"]["fit_loop"], int(checkpoint["epoch"]) + 1
+        sha256 = checkpoint.get(type(data).__qualname__, {}).get("sha256")
+    except Exception as error:  # damaged bytes raise anything
+        raise SettingError(f"{relative_path(path)}: not a checkpoint, or damaged: {one_line(error, 100)}") from error
+    _require_same_arguments("model", checkpoint.get("hyper_parameters", {}), model.hparams, folder)
+    _require_same_arguments("data", checkpoint.get("datamodule_hyper_parameters", {}), data.hparams, folder)
+    if sha256 != getattr(getattr(data, "corpus", None), "sha256", None):
+        name = format_value(run.settings["data"].get("corpus"))
+        raise SettingError(f"data.corpus={name}: the run in {folder} was trained on another text")
+    for name, done in (("max_epochs", epoch), ("max_steps", int(checkpoint["global_step"]))):
+        limit = run.settings["trainer"].get(name)
+        if limit is not None and -1 < limit < done:
+            raise SettingError(f"trainer.{name}={limit}: the run in {folder} has done {done}; use a larger number")
+    if run.prints:
+        is_whole = loops["epoch_loop.batch_progress"]["is_last_batch"]
+        cut = "" if is_whole else ", which a limit had cut short: the run will not equal an uninterrupted one"
+        print(f"resumes after epoch {epoch}{cut}", flush=True)
+    return path, epoch
+
+
+def _require_same_arguments(group: str, before: Mapping[str, Any], now: Mapping[str, Any], folder: str) -> None:
+    for name in before.keys() | now.keys():
+        if before.get(name) != now.get(name) and f"{group}.{name}" not in MAY_DIFFER:
+            its, typed = (format_value(arguments.get(name)) for arguments in (before, now))
+            rule = f"the run in {folder} has {group}.{name}={its}; type this as well, or use another folder"
+            raise SettingError(f"{group}.{name}={typed}: {rule}")

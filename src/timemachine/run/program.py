@@ -1,0 +1,169 @@
+"""What the programs have in common: errors in one line, resolvers of conf/, the folder of a run."""
+
+import functools
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from timemachine.errors import SettingError, cause_of, is_about_settings, one_line
+from timemachine.run.record import ENDED, OURS, Record, read_summary, was_interrupted
+
+GROUPS = ("model", "data", "trainer")  # whose recorded values a resumed run takes
+# Settings of `trainer` that depend on the machine: a resumed run takes them from the command line.
+OF_THE_MACHINE = {"accelerator", "strategy", "devices", "num_nodes", "plugins", "profiler"}
+
+
+def errors_in_one_line(main: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
+    """Decorate the function of `hydra.main`: an error about a setting is one line, with exit status 1.
+
+    Others, such as a mistake in a user's own class, keep their traceback. After Ctrl-C the exit status is 130. The
+    errors of a job of a sweep go on to `run.sweep.Sweep`.
+    """
+
+    @functools.wraps(main)
+    def call(cfg: DictConfig) -> Any:
+        try:
+            return main(cfg)
+        except (KeyboardInterrupt, SystemExit) as error:
+            if was_interrupted(error):
+                sys.exit(130)  # as a shell does
+            raise
+        except Exception as error:
+            cause = cause_of(error)
+            if is_about_settings(cause) and not is_job():
+                sys.exit(f"error: {one_line(cause)}")
+            raise cause from None
+
+    return call
+
+
+def is_job() -> bool:
+    """Return whether this is a job of a sweep: Hydra numbers jobs only."""
+    return HydraConfig.initialized() and not OmegaConf.is_missing(HydraConfig.get().job, "num")
+
+
+def has_several_processes(cfg: DictConfig) -> bool:
+    """Return whether this is a job of a sweep, in its process, that needs several processes."""
+    is_child = HydraConfig.get().mode == RunMode.RUN
+    return is_job() and not is_child and (cfg.trainer.devices, cfg.trainer.num_nodes) != (1, 1)
+
+
+def open_run(cfg: DictConfig) -> Record:
+    """Return the record of a run in Hydra's folder; with `resume=`, take the recorded settings first.
+
+    Raises SettingError if `resume` names no run, or a run of a class that is not ours and not typed.
+    """
+    hydra_cfg = HydraConfig.get()
+    folder, overrides = Path(hydra_cfg.runtime.output_dir), list(hydra_cfg.overrides.task)
+    if cfg.resume is not None:
+        take_recorded(cfg, read_summary(folder)["settings"], overrides)
+    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: an orderly end, also before the training
+    settings: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    exercise = str(hydra_cfg.runtime.choices.get("exercise"))
+    return Record(folder, settings, is_job=is_job(), overrides=overrides, exercise=exercise)
+
+
+def take_recorded(cfg: DictConfig, recorded: dict[str, Any], overrides: list[str]) -> None:
+    """Set seed, model, data and trainer of a resumed run to its recorded plain values, except for those typed again.
+
+    Raises SettingError for recorded settings that are not a run's, and for a class of a user's that is not typed again.
+    """
+    typed = {override.lstrip("+~").partition("=")[0] for override in overrides}
+    again = {name: OmegaConf.select(cfg, name) for name in typed if name.partition(".")[0] in GROUPS and "." in name}
+    if not all(isinstance(recorded.get(group), dict) for group in GROUPS):
+        raise SettingError(f"resume={cfg.resume}: not a run's folder, or damaged")
+    with open_dict(cfg):
+        for name in {"seed", "init_from", "probes"} - typed:
+            if _is_plain(recorded.get(name)):
+                cfg[name] = recorded.get(name)
+        for group in GROUPS:
+            plain = {name: value for name, value in recorded[group].items() if _is_plain(value)}
+            target = plain.pop("_target_", None)
+            if target in OURS and not {group, f"{group}._target_"} & typed:
+                cfg[group] = {"_target_": target} | plain
+            else:  # a class that is typed or in conf/: those of its arguments that do not depend on the machine
+                cfg[group].update({name: plain[name] for name in plain.keys() & cfg[group].keys() - OF_THE_MACHINE})
+        for name, value in again.items():
+            OmegaConf.update(cfg, name, value)
+    for group in ("model", "data"):
+        target, now = recorded[group].get("_target_"), cfg[group]["_target_"]
+        if target != now:
+            rule = f"the run has {group}._target_={target}; type this as well, if it is a class of yours"
+            raise SettingError(f"{group}._target_={now}: {rule}")
+
+
+def _is_plain(value: Any) -> bool:
+    """Return whether a value is a number, a text without an interpolation, or a list of these."""
+    values = value if isinstance(value, list) else [value]
+    return all(isinstance(each, str | int | float | None) and "${" not in str(each) for each in values)
+
+
+def find_run(run: str) -> Path:
+    """Return the path of a run; for `latest`, the newest below outputs/. Raises SettingError if it does not exist."""
+    path = newest_run() if run == "latest" and not Path(run).exists() else Path(run)
+    if path is None or not path.exists():
+        raise SettingError(f"run={run}: not found; use the folder that train.py printed at its end")
+    return path
+
+
+def newest_run(is_open: bool = False) -> Path | None:
+    """Return the folder of the newest run below outputs/, None if there is none.
+
+    `is_open`: only of runs that have a checkpoint and have not ended.
+    """
+    summaries = sorted(Path("outputs").glob("**/summary.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+    folders = (path.parent for path in summaries)
+    if is_open:
+        folders = (each for each in folders if (each / "checkpoints").exists())
+        folders = (each for each in folders if read_summary(each)["status"] not in ENDED)
+    return next(folders, None)
+
+
+def _run_folder(resume: str | None, new: str) -> str:
+    """Return the folder of a run: the one to resume, that of a process group, or `new`, named after the time."""
+    if resume is not None:
+        return str(newest_run(is_open=True) or resume) if resume == "latest" else resume
+    # The processes of one run start at different times.
+    if int(os.environ.get("SLURM_NTASKS", 1)) > 1 and "SLURM_STEP_ID" in os.environ:
+        return f"outputs/slurm-{os.environ['SLURM_JOB_ID']}-{os.environ['SLURM_STEP_ID']}"
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        number = os.environ["TORCHELASTIC_RUN_ID"]  # torchrun's --rdzv-id
+        return f"outputs/torchrun-{os.getppid() if number == 'none' else number}"
+    return new
+
+
+def _divide(number: int, by: int) -> int:
+    """Return a whole number: in an exercise, one setting may depend on another one that the sweep varies."""
+    return int(number) // int(by)
+
+
+def _accelerator() -> str:
+    """Return Lightning's `auto`, but `cpu` on a Mac: MPS has no float64, which the sums of losses need."""
+    return "cpu" if sys.platform == "darwin" else "auto"
+
+
+def _sweep_folder() -> str | None:
+    """Return the folder of the sweep that this is a job of, None for a single run."""
+    return str(HydraConfig.get().sweep.dir) if is_job() else None
+
+
+def _typed() -> str:
+    """Return what was typed, except for the choice of loggers and the run to resume."""
+    overrides = HydraConfig.get().overrides.task
+    return " ".join(each for each in overrides if not each.lstrip("+~").startswith(("logger", "resume=")))
+
+
+RESOLVERS: dict[str, Callable[..., Any]] = {
+    "run_folder": _run_folder, "divide": _divide, "accelerator": _accelerator, "sweep_folder": _sweep_folder,
+    "typed": _typed,
+}  # fmt: skip
+for _name, _function in RESOLVERS.items():
+    OmegaConf.register_new_resolver(_name, _function, replace=True)

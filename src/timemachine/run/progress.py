@@ -1,0 +1,110 @@
+"""What a run prints while it trains: its beginning, and a bar on a terminal or else a line per epoch."""
+
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import ProgressBar
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from timemachine.config import PREFIX
+from timemachine.corpus import Corpus
+from timemachine.decoding import continue_text, known_prefix
+from timemachine.evaluation.lost_characters import lost_letters_warning
+from timemachine.kernels import NOT_COMPILED
+from timemachine.run.console import print_text, short
+
+NUM_PREDS = 20  # characters of the continuation, as in the book
+MUCH = 30_000  # bytes of headers and footers that several books have together
+
+
+class RunProgress(ProgressBar):
+    """One bar for the whole run, with both perplexities and the time left; without a terminal, a line per epoch.
+
+    Lightning's bars start again with each epoch, and the book's epochs take a fifth of a second. As a `ProgressBar` it
+    replaces Lightning's. `every_n_epochs`: epochs between lines, which end with a continuation of the book's
+    prefix.
+    """
+
+    def __init__(self, every_n_epochs: int = 1) -> None:
+        super().__init__()
+        self.every_n_epochs, self.is_on = every_n_epochs, True
+        self.printed = 0  # the last epoch that was printed
+        self.bar: Progress | None = None
+
+    def disable(self) -> None:
+        """Print nothing: Lightning calls this in all processes but the first, train.py in the jobs of a sweep."""
+        self.is_on = False
+
+    def enable(self) -> None:
+        """Print again."""
+        self.is_on = True
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Print the model and the text."""
+        if self.is_on:
+            print_text(beginning(pl_module, trainer.datamodule))  # type: ignore[attr-defined]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the bar on a terminal."""
+        self.printed, console = trainer.current_epoch, Console()
+        if self.is_on and console.is_terminal:
+            columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[numbers]}")
+            self.bar = Progress(*columns, TimeRemainingColumn(), console=console)
+            epochs = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None
+            self.bar.add_task("", total=epochs, completed=trainer.current_epoch, numbers="")
+            self.bar.start()
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Print the epoch before: the model logs its training perplexity after the hooks at an epoch's end."""
+        self._print(trainer, pl_module)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Print the last epoch."""
+        self._print(trainer, pl_module)
+        self._stop()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Leave the terminal as it was."""
+        self._stop()
+
+    def _stop(self) -> None:
+        if self.bar:
+            self.bar.stop()
+            self.bar = None
+
+    def _print(self, trainer: pl.Trainer, model: Any) -> None:
+        epoch = trainer.current_epoch
+        if not self.is_on or epoch == self.printed:
+            return
+        metrics = {name: short(float(value), 1) for name, value in trainer.callback_metrics.items()}
+        train, val = (metrics.get(f"{name}/perplexity", "–") for name in ("train", "val"))
+        numbers = f"perplexity {train} training, {val} validation"
+        if self.bar:
+            of = f"/{trainer.max_epochs}" if (trainer.max_epochs or -1) > 0 else ""
+            self.bar.update(self.bar.task_ids[0], completed=epoch, description=f"epoch {epoch}{of}", numbers=numbers)
+        elif epoch % self.every_n_epochs == 0:
+            text = continuation(model, trainer.datamodule).replace("\n", "↵").rstrip()  # type: ignore[attr-defined]
+            print_text(f"epoch {epoch:<3}  {numbers}   {text}")
+        self.printed = epoch
+
+
+def beginning(model: Any, data: Any) -> str:
+    """Return the lines about a run that starts: its model, its text, and what the text has lost in normalisation."""
+    text, parameters = getattr(data, "corpus", None), sum(p.numel() for p in model.parameters())
+    lines = [f"Training {type(model).__name__}, {parameters:,} parameters"]
+    if isinstance(text, Corpus):
+        lines[0] += f", on {text.title}. Guessing has a perplexity of {len(data.vocab):,}."
+        lines += [lost_letters_warning(text)]
+        if text.left_out > MUCH:
+            lines += [f"text          without {text.left_out:,} bytes of headers and footers of Project Gutenberg"]
+    if getattr(model, "lacks_kernel", bool)():
+        lines += [f"kernel        {NOT_COMPILED}"]
+    return "\n".join(filter(None, lines))
+
+
+def continuation(model: Any, data: Any) -> str:
+    """Return the book's prefix with its greedy continuation, the same as from `predict`; uses no random numbers."""
+    if not (hasattr(data, "corpus") and hasattr(model, "W_hq")):  # a user's own model or data
+        return ""
+    return continue_text(model, data.vocab, known_prefix(PREFIX, data), NUM_PREDS)[0]

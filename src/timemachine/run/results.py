@@ -1,0 +1,119 @@
+"""The end of a run: its final numbers, probes, weights, continuation, figure and page, and the printed table."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from timemachine.datamodule import TimeMachine
+from timemachine.errors import UserError
+from timemachine.language_model import RNNLMScratch
+from timemachine.run.console import print_table, print_text, short
+from timemachine.run.files import relative_path, write_figure, write_whole
+from timemachine.run.load import EXPORT, export_model
+from timemachine.run.progress import continuation
+from timemachine.run.record import Record
+from timemachine.run.rows import final_numbers, read_numbers
+from timemachine.weights_and_biases import upload_line
+
+
+def write_results(run: Record, trainer: Any, logged: Mapping[str, Any], probes: Mapping[str, Any]) -> None:
+    """Write the results into the run's folder and print them; the status comes last, as a kill may come before.
+
+    The numbers are those of metrics.csv, or `logged` by the Trainer if this table does not end at its last step. A
+    user's own model has no weights to export and no page, unless it is an `RNNLMScratch` with a `TimeMachine`.
+    """
+    if not run.writes:
+        return
+    if trainer.fast_dev_run:
+        run.update(status="completed", message="trainer.fast_dev_run: no results")
+        return
+    model, data = trainer.lightning_module, trainer.datamodule
+    metrics = final_numbers(run.folder)
+    if metrics.get("step") != trainer.global_step:
+        metrics = {name: float(value) for name, value in logged.items()}
+        metrics |= {"epoch": trainer.current_epoch, "step": trainer.global_step}
+    guessing = run.summary["corpus"].get("vocabulary", math.inf)
+    status, message = outcome(metrics, guessing)
+    kernel = getattr(model, "trained_with", "autograd")
+    measured = {name: probe.measure(model, data) for name, probe in probes.items()}
+    run.update(metrics=metrics, kernel=kernel, probes=measured)
+    draw_curves(run.folder, run.summary)
+    lines = [f"folder        {relative_path(run.folder)}"]
+    if isinstance(model, RNNLMScratch) and isinstance(data, TimeMachine):
+        sample = continuation(model.eval(), data)
+        export_model(run.folder / EXPORT, model, data.vocab, run.summary | {"status": status})
+        write_whole(run.folder / "sample.txt", f"{sample}\n".encode())
+        # In quotes, since it may end in spaces.
+        lines.insert(0, 'continuation  "{}"'.format(sample.replace("\n", "↵")))
+        if run.prints:  # not a job of a sweep
+            from timemachine.page.epochs import write_page
+
+            lines.insert(1, write_page(run.folder, model, data, run.summary | {"status": status}))
+    run.update(status=status, message=message)
+    for logger in trainer.loggers:
+        if hasattr(logger, "log_results"):  # our WandbLogger
+            logger.log_results(run.summary, run.folder)
+    if (run.folder / "wandb").exists():
+        lines += filter(None, [upload_line(run.folder / "wandb")])
+    if run.prints:
+        print_results(run.summary)
+        print_text("\n".join(lines))
+    if status == "diverged" and not run.is_job:
+        raise UserError(message)  # after the results: exit status 1
+
+
+def outcome(metrics: Mapping[str, float], guessing: int) -> tuple[str, str | None]:
+    """Return the status and the message of a run that trained to its end. `guessing`: the perplexity of guessing."""
+    if (val := metrics.get("val/perplexity", 0.0)) > guessing:
+        rule = f"worse than guessing among {guessing}; use a smaller model.lr or model.sigma, or fewer epochs"
+        return "diverged", f"diverged: ends with a validation perplexity of {val:.4g}, {rule}"
+    missing = [name for name in ("train/perplexity", "val/perplexity") if name not in metrics]
+    return "completed", f"the last epoch has no {' and no '.join(missing)}" if missing else None
+
+
+def draw_curves(folder: Path, summary: Mapping[str, Any]) -> None:
+    """Write perplexity.png: both perplexities over epochs, as in the book. No file if none was measured."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    rows = read_numbers(folder / "metrics.csv")
+    if all(math.isnan(row[f"{name}/perplexity"]) for row in rows for name in ("train", "val")):
+        return
+    ends = {row["epoch"]: row["step"] for row in rows}
+    figure = Figure(figsize=(6, 4), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    for name, label, style, colour in (("train", "training", "-", "#0072B2"), ("val", "validation", "--", "#D55E00")):
+        points = []  # at a fraction of an epoch for a validation within it
+        for row in (row for row in rows if not math.isnan(row[f"{name}/perplexity"])):
+            first, last = ends.get(row["epoch"] - 1, 0), ends[row["epoch"]]
+            part = (row["step"] - first) / max(last - first, 1)
+            points.append((row["epoch"] - 1 + part, row[f"{name}/perplexity"]))
+        marker = "." if len(points) < 3 else None
+        axes.plot([x for x, _ in points], [y for _, y in points], style, color=colour, label=label, marker=marker)
+    guessing = summary["corpus"].get("vocabulary", math.inf)
+    if guessing < 2 * axes.get_ylim()[1]:  # a line far above the curves would flatten them
+        axes.axhline(guessing, color="grey", linestyle=":", label=f"guessing: {guessing:,}")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set(xlabel="epoch", ylabel="perplexity", title=summary["corpus"].get("title"), ylim=(0, None))
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower left")  # free space, since no perplexity is below 1
+    write_figure(folder / "perplexity.png", figure)
+
+
+def print_results(summary: Mapping[str, Any]) -> None:
+    """Print the table of a run's results, and its message."""
+    metrics, epoch = summary["metrics"], f"epoch {summary['metrics'].get('epoch', 0)}"
+    names = ("train/perplexity", "val/perplexity", "val/bits_per_byte", "test/perplexity")
+    rows = [(name, short(metrics[name]), epoch) for name in names if name in metrics]
+    if "best_val/perplexity" in metrics:
+        rows.append(("best val/perplexity", short(metrics["best_val/perplexity"]), f"epoch {metrics['best_epoch']}"))
+    if "num_steps_done" in metrics:
+        clipped = f"{metrics['clipped_steps']} of {metrics['num_steps_done']}"
+        rows.append(("clipped steps", clipped, f"largest norm {metrics['largest_grad_norm']:.3g}"))
+    if "chars_per_second" in metrics:
+        rows.append(("characters/s", f"{metrics['chars_per_second']:,.0f}", "training, last epoch"))
+    rows.append(("parameters", f"{summary['parameters']:,}", f"kernel: {summary['kernel']}"))
+    print_table(f"{summary['status']}: {summary['corpus']['title']}", (), rows)
+    if summary["status"] == "completed" and summary["message"]:
+        print_text(summary["message"])

@@ -1,0 +1,164 @@
+"""A sweep: its progress, its table and its report, as Hydra's callback; and a job of several processes.
+
+Uses the private `JobReturn._return_value` of Hydra (tested with 1.3.8): the public property raises a job's exception.
+"""
+
+import math
+import subprocess
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from timemachine.config import REPOSITORY
+from timemachine.errors import SettingError, is_about_settings, one_line
+from timemachine.run.console import print_text, short
+from timemachine.run.files import relative_path
+from timemachine.run.jobs import load_jobs, read_job
+from timemachine.run.program import is_job
+from timemachine.run.record import is_running, objective, read_summary, status_and_message
+from timemachine.weights_and_biases import upload_line
+
+
+class Sweep(Callback):
+    """Print the status of each job of a sweep; at its end write summary.csv and report.md.
+
+    A job that fails returns inf, and the sweep continues: Hydra would end it without a table. A job whose folder has a
+    job with other settings ends the sweep. Hydra turns an exception in a callback into a warning, so errors exit.
+    """
+
+    def __init__(self) -> None:
+        self.num_jobs = 0  # 0 if unknown
+        self.varied: set[str] = set()
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Check that a run to resume is there, before Hydra creates a folder of that name."""
+        if config.resume is not None:
+            try:
+                read_summary(Path(config.hydra.run.dir))
+            except SettingError as error:
+                sys.exit(f"error: resume={config.resume}: {error}")
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Count the jobs, and print how to resume the sweep."""
+        sweeper = config.hydra.sweeper
+        params = {name: f"{name}={values}" for name, values in (sweeper.get("params") or {}).items()}
+        parsed = OverridesParser.create().parse_overrides([*params.values(), *config.hydra.overrides.task])
+        choices = {each.get_key_element(): each for each in parsed}  # a typed value replaces the file's
+        self.varied = {each.key_or_group for each in choices.values() if each.is_sweep_override()} | {*params}
+        if (exercise := str(config.hydra.runtime.choices.get("exercise"))) != "none":
+            _require_known(exercise, self.varied - {*params, "seed"})
+        if "n_trials" in sweeper:
+            self.num_jobs = int(sweeper.n_trials)
+        elif all(each.is_discrete_sweep() for each in choices.values() if each.is_sweep_override()):
+            sweeps = (each for each in choices.values() if each.is_sweep_override())
+            self.num_jobs = math.prod(len(list(each.sweep_iterator())) for each in sweeps)
+        print(f"sweep         resume with the same command and hydra.sweep.dir={config.hydra.sweep.dir}", flush=True)
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        """Print the status of a job, in the process that ran it, and finish its run in W&B."""
+        if not is_job():
+            return
+        folder, is_child = Path(config.hydra.runtime.output_dir), config.hydra.mode == RunMode.RUN
+        error = job_return._return_value if job_return.status == JobStatus.FAILED else None
+        job = read_job(folder)
+        _finish_wandb(job.status)
+        if error and ((job.has_ended and not _describes(job.status, error)) or is_running(folder)):
+            sys.exit(f"error: {one_line(error)}")  # rejected: the folder has another job
+        if error and not is_about_settings(error):
+            traceback.print_exception(error)
+        if is_child:
+            sys.exit(int(not job.has_ended))
+        number, varied = config.hydra.job.num + 1, [name for name in config.hydra.overrides.task if self._varies(name)]
+        message = one_line(error or job.message or "")
+        val = message if not job.has_ended else f"validation {short(job.number('val/perplexity'))}"
+        of = f" of {self.num_jobs}" if self.num_jobs else ""
+        print_text(f"job {number:>3}{of}  {job.status:9}  {' '.join(varied)}  {val}".rstrip())
+        if error:
+            job_return.status, job_return.return_value = JobStatus.COMPLETED, math.inf
+
+    def _varies(self, override: str) -> bool:
+        return override.lstrip("+~").partition("=")[0] in self.varied
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Write the table and the report from the jobs' folders; exit with status 1 if a job failed."""
+        from timemachine.exercises.sweep_report import write_results
+
+        folder, exercise = Path(config.hydra.sweep.dir), str(config.hydra.runtime.choices.get("exercise"))
+        try:
+            jobs = load_jobs(folder)
+            write_results(folder, exercise, jobs)
+        except SettingError as error:  # jobs that the report cannot compare
+            sys.exit(f"error: {error}")
+        except Exception:  # a mistake in a report
+            traceback.print_exc()
+            sys.exit(1)
+        if line := upload_line(folder, "/*/wandb"):
+            print(line)
+        if failed := [job.name for job in jobs if not job.has_ended]:
+            table = relative_path(folder / "summary.csv")
+            sys.exit(f"error: {len(failed)} of {len(jobs)} jobs failed (job {', '.join(failed)}): see {table}")
+
+
+def _require_known(exercise: str, others: set[str]) -> None:
+    """Exit unless the report of an exercise distinguishes jobs that differ in other settings than those it varies."""
+    if others:
+        from timemachine.exercises.sweep_report import module_of
+
+        if not hasattr(module_of(exercise), "ANY_SETTINGS"):
+            name = ", ".join(sorted(others))
+            sys.exit(
+                f"error: {name}: not varied by exercise={exercise}, whose report would mix the values; use one value"
+            )
+
+
+def _describes(status: str, error: Any) -> bool:
+    return status_and_message(error)["status"] == status
+
+
+def run_in_child() -> float:
+    """Run this job as a program of its own, `python train.py <its overrides>`; return its objective.
+
+    Lightning starts each process but the first with the command line of the first, which is that of the whole sweep.
+    """
+    hydra_cfg = HydraConfig.get()
+    folder, overrides = Path(hydra_cfg.runtime.output_dir), hydra_cfg.overrides
+    command: list[str] = [sys.executable, str(REPOSITORY / "train.py"), "--config-name", str(hydra_cfg.job.config_name)]
+    for source in hydra_cfg.runtime.config_sources:
+        if source.provider == "command-line":  # --config-dir
+            command += ["--config-dir", source.path]
+    kept = [each for each in overrides.hydra if not each.startswith(("hydra.mode=", "hydra/launcher=", "hydra.sweep"))]
+    command += [*overrides.task, *kept, "hydra.mode=RUN", f"hydra.job.num={hydra_cfg.job.num}"]
+    command += [f"hydra.run.dir={_quoted(folder)}", f"hydra.sweep.dir={_quoted(hydra_cfg.sweep.dir)}"]
+    with subprocess.Popen(command, cwd=hydra_cfg.runtime.cwd, stdin=subprocess.DEVNULL) as child:
+        try:
+            child.wait()
+        except KeyboardInterrupt:  # the child got it, too
+            child.wait()
+            raise
+    job = read_job(folder)
+    if child.returncode and job.has_ended:
+        sys.exit(1)  # rejected; the child has said so
+    if not job.has_ended:
+        raise SettingError(job.message or "failed")
+    return objective({"status": job.status, "metrics": job.metrics})
+
+
+def _quoted(path: object) -> str:
+    """Return a path as a value in Hydra's grammar."""
+    return "'{}'".format(str(path).replace("'", "\\'"))
+
+
+def _finish_wandb(status: str) -> None:
+    """Finish the job's run in W&B, if there is one, so that the next job of a sweep begins its own."""
+    wandb = sys.modules.get("wandb")
+    if wandb is not None and wandb.run is not None:
+        wandb.run.summary["status"] = status
+        wandb.finish(exit_code=int(status != "completed"))

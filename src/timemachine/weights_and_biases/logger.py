@@ -1,0 +1,64 @@
+"""Lightning's WandbLogger for runs that also work without an account, in sweeps and when resumed."""
+
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import wandb
+from lightning.pytorch.loggers import WandbLogger as LightningsLogger
+
+from timemachine.run.files import write_whole
+from timemachine.run.record import is_first_process
+from timemachine.weights_and_biases import CHANGES, EPOCH_METRICS, FIGURE, PROJECT
+
+KEPT = ("id", "project", "group", "name")  # in a run's wandb.json: what makes a resumed run the same run in W&B
+# Values of W&B's environment variables, unless the user has set them.
+VARIABLES = {"WANDB_SILENT": "true", "WANDB_CONSOLE": "off", "WANDB_X_DISABLE_STATS": "true"}
+
+
+class WandbLogger(LightningsLogger):
+    """Lightning's logger; offline without an API key, and with the same id, project, group and name when resumed.
+
+    What is typed comes first, then wandb.json of the run's folder, then W&B's variables. Entity, mode and server never
+    come from a folder. Epochs and steps count from 1, as in the tables. `changes`: what was typed, for the run's name.
+    Other arguments are those of Lightning's class and of `wandb.init`; None means W&B's default.
+    """
+
+    def __init__(self, save_dir: str, offline: bool = False, changes: str = "", **arguments: Any) -> None:
+        for variable, value in VARIABLES.items():
+            os.environ.setdefault(variable, value)
+        file, variables = Path(save_dir, "wandb.json"), os.environ.get
+        kept = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        given: dict[str, Any] = {"id": secrets.token_hex(4), "project": variables("WANDB_PROJECT", PROJECT)}
+        given |= {"name": variables("WANDB_NAME") or changes or "train", "group": variables("WANDB_RUN_GROUP")}
+        given |= {name: str(kept[name]) for name in KEPT if kept.get(name)}
+        given |= {name: value for name, value in arguments.items() if value is not None}
+        without_seed = " ".join(override for override in changes.split() if not override.startswith("seed="))
+        # Not by Lightning's `offline`: it sets a variable that `wandb.setup` has read by then.
+        if offline or not (wandb.setup().settings.mode != "online" or wandb.login(prompt=False, verify=False)):
+            given.setdefault("mode", "offline")
+        super().__init__(save_dir=save_dir, config={CHANGES: without_seed}, **given)
+        if is_first_process():  # Lightning starts a run in W&B in this process only
+            write_whole(file, json.dumps({name: given[name] for name in KEPT}).encode())
+            for metric in EPOCH_METRICS:
+                self.experiment.define_metric(metric, step_metric="epoch")
+
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Log metrics. While a model trains, Lightning counts epochs and steps from 0; afterwards it gives numbers."""
+        first = 0 if any(name.startswith("test/") for name in metrics) else 1
+        row = {name: value + first if name == "epoch" else value for name, value in metrics.items()}
+        super().log_metrics(row, None if step is None else step + first)
+
+    def after_save_checkpoint(self, checkpoint_callback: Any) -> None:
+        """Upload the best checkpoint only: that of another callback would take its place under the same name."""
+        if checkpoint_callback.monitor is not None:
+            super().after_save_checkpoint(checkpoint_callback)
+
+    def log_results(self, summary: Mapping[str, Any], folder: Path) -> None:
+        """Log the final metrics, the status and the figure of a run."""
+        self.experiment.summary.update(summary["metrics"] | {"status": summary["status"]})
+        if (figure := folder / "perplexity.png").exists():
+            self.log_image(FIGURE, [str(figure)])
