@@ -1,5 +1,6 @@
 """Fixtures for all tests: no network, no accounts, one thread, and programs run from an empty folder."""
 
+import base64
 import functools
 import os
 from dataclasses import replace
@@ -19,6 +20,8 @@ from timemachine.config import REPOSITORY
 from timemachine.corpus import Corpus, find_corpus
 from timemachine.texts import CATALOGUE
 
+# A PNG of one pixel.
+PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg==")
 NOVELS = REPOSITORY / "../shared/corpora"
 
 settings.register_profile("project", deadline=None, max_examples=50)  # timings vary on two busy cores
@@ -74,7 +77,7 @@ def quick_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     curves.
     """
     monkeypatch.setattr(Hydra, "get_mode", lambda *_, **__: None)
-    monkeypatch.setattr(Figure, "savefig", lambda figure, file, **_: file.write(b"a figure"))
+    monkeypatch.setattr(Figure, "savefig", lambda figure, file, **_: file.write(PIXEL))
 
 
 @pytest.fixture

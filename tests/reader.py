@@ -1,9 +1,6 @@
-"""Print the files that a reader opens from `train.py` to the first gradient: python -m tests.reader.
+"""Print the files of the project that train.py executes, and their lines: python -m tests.reader.
 
-The script starts the book's run with `model.backward=autograd` and records each function of the project that is called
-before PyTorch computes the first gradient. Only files that data flow through count. Excluded are the command line, the
-record, the loggers, the construction of the Trainer, and metrics. Of `config.py`, the two dataclasses that the lesson
-uses count.
+A file counts if one of its functions is called. The page, a folder of its own, does not count.
 """
 
 import inspect
@@ -15,61 +12,35 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import torch
+from timemachine.config import REPOSITORY
 
-import timemachine.kernels.language_model  # noqa: F401  calls during its import do not count
-from timemachine.config import REPOSITORY, Data, Model
-
-FOR_THEIR_EFFECT = ("cli/", "run/", "page/", "evaluation/", "exercises/", "how_low/",
-                    "weights_and_biases/", "errors.py", "perplexity.py", "kernels/__init__.py")  # fmt: skip
 SOURCE = REPOSITORY / "src/timemachine"
-OURS = (str(SOURCE), str(REPOSITORY / "train.py"))
 
 
-class FirstGradient(BaseException):
-    """Raised at the first gradient."""
-
-
-def called() -> set[Path]:
-    """Return the project's files with functions that are called before the first gradient."""
-    found: set[Path] = set()
+def executed(*typed: str) -> dict[str, int]:
+    """Return the files that train.py executes with these overrides, with their numbers of lines."""
+    names: set[str] = set()
 
     def note(frame: FrameType, event: str, _: Any) -> None:
         code = frame.f_code
         is_function = code.co_flags & inspect.CO_OPTIMIZED  # excludes the bodies of modules and classes
-        if event == "call" and is_function and code.co_filename.startswith(OURS):
-            found.add(Path(code.co_filename))
+        if event == "call" and is_function and code.co_filename.startswith(str(SOURCE)):
+            names.add(code.co_filename)
 
-    def arrive(*_: Any, **__: Any) -> None:
-        raise FirstGradient
-
-    sys.argv = [str(REPOSITORY / "train.py"), "model.backward=autograd", "logger=csv"]
-    sys.argv += ["trainer.enable_progress_bar=false", "hydra.run.dir=."]
-    torch.Tensor.backward = arrive  # type: ignore[method-assign]
+    sys.argv = [str(REPOSITORY / "train.py"), *typed]
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         sys.setprofile(note)
-        try:
-            runpy.run_path(sys.argv[0], run_name="__main__")
-        except FirstGradient:
-            sys.setprofile(None)
+        runpy.run_path(sys.argv[0], run_name="__main__")
+        sys.setprofile(None)
         os.chdir(REPOSITORY)
-    return found
-
-
-def opened() -> dict[str, int]:
-    """Return the counted files with the number of lines to read."""
-    counted = {}
-    for path in sorted(called()):
-        name = str(path.relative_to(SOURCE if path.is_relative_to(SOURCE) else REPOSITORY))
-        if not name.startswith(FOR_THEIR_EFFECT):
-            counted[name] = len(path.read_text().splitlines())
-    counted["config.py"] = sum(len(inspect.getsource(schema).splitlines()) for schema in (Model, Data))
-    return counted
+    paths = [Path(name).relative_to(SOURCE) for name in sorted(names)]
+    counted = [path for path in paths if path.parts[0] != "page"]
+    return {path.as_posix(): len((SOURCE / path).read_text(encoding="utf-8").splitlines()) for path in counted}
 
 
 if __name__ == "__main__":
-    counted = opened()
-    for name, number in counted.items():
+    lines = executed("data=sample", "trainer.max_steps=2", "logger=csv")
+    for name, number in lines.items():
         print(f"{number:6}  {name}")
-    print(f"{sum(counted.values()):6}  lines in {len(counted)} files")
+    print(f"{sum(lines.values()):6}  lines in {len(lines)} files")

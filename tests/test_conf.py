@@ -1,46 +1,184 @@
+"""Every choice in conf/ composes and builds what it names, with the defaults of the classes."""
+
+import inspect
+import sys
 from collections.abc import Iterator
-from functools import cache
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from hydra import compose, initialize_config_dir
-from omegaconf import open_dict
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.utils import instantiate
+from lightning.pytorch import Trainer
+from lightning.pytorch.accelerators import CPUAccelerator, CUDAAccelerator
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from omegaconf import DictConfig, OmegaConf, open_dict
 
-from timemachine.cli.schema import CONF, VERSION, resolved
-from timemachine.config import Evaluate, Generate, Train, Trainer, from_dict, to_dict
-from timemachine.how_low import teacher
-from timemachine.run.record import flat
-from timemachine.weights_and_biases import LOGGER
+from timemachine.config import REPOSITORY
+from timemachine.datamodule import TimeMachine
+from timemachine.language_model import RNNLMScratch
+from timemachine.regularized.language_model import RegularizedRNNLM
+from timemachine.regularized.teacher import TaughtTimeMachine
+from timemachine.run import program  # noqa: F401  registers the resolvers of conf/
+from timemachine.run.checkpoints import AtomicCheckpointIO
 
-EXERCISES = sorted(file.stem for file in CONF.glob("exercise/*.yaml"))
+CONF = REPOSITORY / "conf"
 
 
 @pytest.fixture(autouse=True)
 def _conf() -> Iterator[None]:
-    with initialize_config_dir(str(CONF), **VERSION):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
         yield
+    HydraConfig.instance().cfg = None
 
 
-@cache
-def composed(*typed: str) -> dict[str, Any]:
-    """Return train.py's settings by dotted name, with Hydra's sweep as `params` and `mode`."""
-    cfg = compose("train", list(typed), return_hydra_config=True)
+def choices(group: str) -> list[str]:
+    """Return the names of a group's files."""
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def composed(*typed: str) -> tuple[DictConfig, Any]:
+    """Return train.py's settings, all of them resolved, and those of Hydra."""
+    cfg = compose("train", [*typed, "hydra.runtime.output_dir=run"], return_hydra_config=True)
+    HydraConfig.instance().set_config(cfg)
     hydra = cfg.hydra
     with open_dict(cfg):
         del cfg["hydra"]
-    sweep = {"mode": hydra.mode, "params": dict(hydra.sweeper.params or {})}
-    return flat(to_dict(from_dict(Train, resolved(cfg)))) | sweep
+    OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    OmegaConf.resolve(cfg)
+    return cfg, hydra
 
 
-def test_defaults() -> None:
-    trainer = Trainer(
-        devices=1, max_epochs=100, gradient_clip_val=1.0, num_sanity_val_steps=0, enable_model_summary=False
-    )
-    train = from_dict(Train, resolved(compose("train")))
-    assert train == Train(trainer=trainer, logger=train.logger) and train.logger["wandb"]["_target_"] == LOGGER
-    assert from_dict(Evaluate, resolved(compose("evaluate", ["run=outputs/a"]))) == Evaluate(run="outputs/a")
-    assert from_dict(Generate, resolved(compose("generate", ["run=outputs/a"]))) == Generate(run="outputs/a")
+def arguments(target: Any) -> dict[str, Any]:
+    """Return the arguments of a class with their defaults."""
+    signature = inspect.signature(target.__init__).parameters.values()
+    return {each.name: each.default for each in signature if each.default is not inspect.Parameter.empty}
+
+
+def written(file: str) -> dict[str, Any]:
+    """Return the values in a file of conf/."""
+    values = yaml.safe_load((CONF / f"{file}.yaml").read_text(encoding="utf-8"))
+    return {name: value for name, value in values.items() if name not in ("_target_", "defaults")}
+
+
+def test_every_argument_of_the_trainer() -> None:
+    """With Lightning's default, apart from two that are documented there."""
+    ours = written("trainer/default")
+    plugins, profiler = ours.pop("plugins"), ours.pop("profiler")
+    assert "Checkpoint" in plugins[0]["_target_"] and "Profiler" in profiler["_target_"]
+    theirs = arguments(Trainer)
+    built_by_us = ("logger", "callbacks", "default_root_dir", "plugins", "profiler")
+    assert ours == {name: value for name, value in theirs.items() if name not in built_by_us}
+
+
+@pytest.mark.parametrize(
+    ("file", "target", "elsewhere"),
+    [
+        ("model/rnn", RNNLMScratch, {}),
+        ("model/regularized", RegularizedRNNLM, {}),
+        ("data/book", TimeMachine, {"search_dirs": ["../shared/corpora"], "seed": "${seed}"}),
+        ("data/taught", TaughtTimeMachine, {}),
+    ],
+)
+def test_every_argument_of_our_classes(file: str, target: Any, elsewhere: dict[str, Any]) -> None:
+    """With the default of the class. `elsewhere`: a list for a tuple, and the seed of the run."""
+    assert written(file) == arguments(target) | elsewhere
+
+
+@pytest.mark.parametrize("choice", choices("model"))
+def test_each_model_is_built(choice: str) -> None:
+    cfg, _ = composed(f"model={choice}")
+    model = instantiate(cfg.model, vocab_size=28, _convert_="all")
+    assert isinstance(model, RNNLMScratch) and model.hparams["hiddens"] == 32
+    assert cfg.model.items() >= arguments(RNNLMScratch).items()
+
+
+@pytest.mark.parametrize("choice", choices("data"))
+def test_each_text_is_read(choice: str) -> None:
+    cfg, _ = composed(f"data={choice}", "data.corpus=sample", "seed=5")
+    data = instantiate(cfg.data, _convert_="all")
+    assert isinstance(data, TimeMachine) and data.seed == 5 and len(data.vocab) == 28
+
+
+@pytest.mark.parametrize("choice", choices("callbacks"))
+def test_each_callback_is_built(choice: str) -> None:
+    cfg, _ = composed(f"callbacks=[{choice}]")
+    callbacks = [instantiate(entry) for entry in cfg.callbacks.values()]
+    assert all(isinstance(callback, Callback) for callback in callbacks) and bool(callbacks) == (choice != "none")
+
+
+CHOICES: dict[str, tuple[Any, int, int, bool]] = {  # devices per node, nodes, DDP: on a machine with two GPUs
+    "auto": (CUDAAccelerator, 1, 1, False),
+    "cpu": (CPUAccelerator, 1, 1, False),
+    "ddp": (CUDAAccelerator, 2, 1, True),
+    "ddp_cpu": (CPUAccelerator, 2, 1, True),
+    "ddp_nodes": (CUDAAccelerator, 2, 2, True),
+    "default": (CUDAAccelerator, 2, 1, True),  # as Lightning chooses
+    "gpu": (CUDAAccelerator, 1, 1, False),
+}
+
+
+@pytest.mark.filterwarnings("ignore:GPU available but not used")
+@pytest.mark.parametrize("choice", choices("trainer"))
+def test_each_trainer_is_built(choice: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("NODE_RANK", "0")  # set by the launcher of several nodes
+    cfg, _ = composed(f"trainer={choice}")
+    trainer: Trainer = instantiate(cfg.trainer, logger=False)
+    accelerator, devices, nodes, ddp = CHOICES[choice]
+    assert isinstance(trainer.accelerator, accelerator)
+    assert isinstance(trainer.strategy, DDPStrategy if ddp else SingleDeviceStrategy)
+    assert (trainer.num_devices, trainer.num_nodes, trainer.world_size) == (devices, nodes, devices * nodes)
+    assert (trainer.max_epochs, trainer.gradient_clip_val) == (100, 1)
+    assert isinstance(trainer.strategy.checkpoint_io, AtomicCheckpointIO)
+
+
+def test_auto_on_a_mac(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MPS has no float64."""
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert composed()[0].trainer.accelerator == "cpu"
+
+
+@pytest.mark.parametrize("choice", choices("logger"))
+def test_loggers_compose(choice: str) -> None:
+    """Other tests build them: test_tables.py, weights_and_biases/."""
+    cfg, _ = composed(f"logger={choice}")
+    assert [*cfg.logger] == ([] if choice == "csv" else [choice])
+
+
+@pytest.mark.parametrize("launcher", ["basic", "joblib", "submitit_local", "submitit_slurm"])
+def test_launchers_compose(launcher: str) -> None:
+    if launcher.startswith("submitit"):
+        pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    assert composed(f"hydra/launcher={launcher}")
+
+
+@pytest.mark.parametrize("recipe", choices("recipe"))
+def test_each_recipe_builds_its_model(recipe: str) -> None:
+    cfg, _ = composed(f"recipe={recipe}")
+    assert instantiate(cfg.model, vocab_size=1024, _convert_="all").hparams["hiddens"] == cfg.model.hiddens
+
+
+EXERCISES = [("none", name) for name in choices("exercise")]
+EXERCISES += [("next_edition", name) for name in choices("grid/full/next_edition")]
+
+
+@pytest.mark.parametrize("scale", choices("scale"))
+@pytest.mark.parametrize(("recipe", "exercise"), EXERCISES)
+def test_exercises_compose(recipe: str, exercise: str, scale: str) -> None:
+    """And so does the last job of each."""
+    typed = {"recipe": recipe, "exercise": exercise, "scale": scale}
+    _, hydra = composed(*(f"{name}={value}" for name, value in typed.items()))
+    params = {name: f"{name}={values}" for name, values in (hydra.sweeper.params or {}).items()}
+    assert bool(params) == (hydra.mode is not None) == (exercise != "none")
+    ((*_, job),) = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides([*params.values()]), None)
+    composed(*(f"{name}={value}" for name, value in typed.items() if name not in params), *job)
 
 
 def test_no_search_varies_num_steps() -> None:
@@ -48,37 +186,14 @@ def test_no_search_varies_num_steps() -> None:
     searches = [*CONF.glob("hydra/sweeper/*.yaml"), CONF / "wandb_sweep.yaml"]
     assert len(searches) > 2
     for search in searches:
-        varied = (yaml.safe_load(search.read_text()) or {}).items()
-        assert not any("data.num_steps" in names for key, names in varied if key in ("params", "parameters"))
+        found = yaml.safe_load(search.read_text(encoding="utf-8"))
+        varied = found.get("params") or found.get("parameters")
+        assert varied and "data.num_steps" not in varied
 
 
-# Other groups: test_matrix.py and run/test_trainer.py
-
-
-@pytest.mark.parametrize("scale", ["full", "smoke"])
-@pytest.mark.parametrize("exercise", EXERCISES)
-def test_exercises_are_valid(exercise: str, scale: str) -> None:
-    assert composed(f"exercise={exercise}", f"scale={scale}")
-
-
-def test_path_of_how_low() -> None:
-    names = composed("exercise=how_low")["params"]["recipe"]
-    recipes = [composed(f"recipe={name.strip()}") for name in names.split(",")]
-    *path, _ = recipes  # the last recipe has the book's split
-    changed = {name for name, value in composed().items() if path[0][name] != value}
-    assert not [name for name in changed if name.startswith(("model.", "training."))]
-    assert {recipe["data.num_train"] for recipe in path} == {None}
-    assert [recipe["trainer.limit_test_batches"] for recipe in path] == [0] * (len(path) - 1) + [None]
-    for recipe in recipes:
-        assert recipe["trainer.max_epochs"] % recipe["trainer.check_val_every_n_epoch"] == 0
-
-
-def test_teaching_networks_match_their_recipe() -> None:
-    step, book = composed("recipe=low_4_input_rate", "model.activation=relu"), composed()
-    network = {f"model.{name}": value for name, value in teacher.NETWORK.items()}
-    training = {f"training.{name}": value for name, value in to_dict(teacher.TRAINING).items()}
-    sizes = {"data.batch_size": teacher.BATCH_SIZE, "data.num_steps": teacher.NUM_STEPS}
-    lengths = {"trainer.max_epochs": teacher.EPOCHS, "trainer.gradient_clip_val": teacher.RADIUS}
-    assert step == book | network | training | sizes | lengths | {
-        name: step[name] for name in ("data.num_train", "data.num_val", "trainer.limit_test_batches")
-    }
+@pytest.mark.parametrize(
+    ("program_name", "typed"), [("evaluate", ["run=outputs/a"]), ("generate", ["run=outputs/a", "prefix='it has'"])]
+)
+def test_the_other_programs_compose(program_name: str, typed: list[str]) -> None:
+    cfg = compose(program_name, typed)
+    assert OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)

@@ -1,8 +1,11 @@
+import itertools
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from tests.support.cells import without_slope
@@ -10,7 +13,7 @@ from tests.support.texts import path_of, read
 from timemachine.config import Tokens
 from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
-from timemachine.decoding import continue_text, known_prefix
+from timemachine.decoding import Truncation, continue_text, known_prefix, truncate
 from timemachine.kernels.language_model import FusedRNNLM
 from timemachine.rnn import ACTIVATIONS, CELLS, RNNScratch
 from timemachine.vocab import Vocab
@@ -60,23 +63,63 @@ def test_a_subclass_of_the_rnn(alpha: float | None, monkeypatch: pytest.MonkeyPa
     assert [part.training for part in model.modules()] == modes
 
 
-@pytest.mark.parametrize(("size", "alpha"), [(20, 2.0), (300, 0.7)])
-def test_samples_against_the_distribution(size: int, alpha: float) -> None:
-    """Draw one sample at a time from the cumulative sum of softmax(α·logits) in float64."""
+@pytest.mark.parametrize(
+    ("size", "alpha", "truncation"),
+    [
+        (20, 2.0, Truncation()),
+        (300, 0.7, Truncation()),
+        (20, 1.0, Truncation(top_k=3)),
+        (20, 0.5, Truncation(top_k=6, top_p=0.8)),
+        (20, 1.0, Truncation(min_p=0.2)),
+    ],
+)
+def test_samples_against_the_distribution(size: int, alpha: float, truncation: Truncation) -> None:
+    """Draw one sample at a time from the cumulative sum of the kept softmax(α·logits) in float64."""
     vocab = Vocab(map(chr, range(1000, 1000 + size)))
     torch.manual_seed(0)
     model = FusedRNNLM(len(vocab), hiddens=8, sigma=1.0)
     prefix, num_samples = "".join(vocab.to_tokens([5, size - 1])), 200
-    texts = continue_text(model, vocab, prefix, 3, alpha, num_samples, seed=3)
+    texts = continue_text(model, vocab, prefix, 3, alpha, num_samples, seed=3, truncation=truncation)
     uniform_TS = 1 - np.stack([r.random(num_samples, np.float32) for r in [np.random.default_rng(3)] for _ in range(3)])
     differ = 0
     for text, uniform_T in zip(texts, uniform_TS.T, strict=True):
         for place, uniform in enumerate(uniform_T, 2):
             logits_V = model(torch.tensor([vocab[list(text[:place])]]))[0][0, -1].detach().double()
             logits_V[vocab.unk] = -torch.inf
-            cumulated_V = (alpha * logits_V).softmax(0).cumsum(0)
-            differ += int((cumulated_V < uniform).sum()) != vocab[text[place]]
+            P_V1 = (alpha * logits_V).softmax(0).numpy()[:, None]
+            truncate(P_V1, truncation)
+            differ += int((P_V1.cumsum() < uniform * P_V1.sum()).sum()) != vocab[text[place]]
     assert differ <= 1  # a uniform number may fall between two roundings of a sum
+
+
+def kept(weights: list[int], truncation: Truncation) -> list[int]:
+    """Return the weights that the definitions keep, and 0 for others. Sums of integers are exact."""
+    if truncation.top_k is not None:
+        smallest = sorted(weights, reverse=True)[: truncation.top_k][-1]
+        weights = [weight if weight >= smallest else 0 for weight in weights]
+    if truncation.top_p is not None:
+        ordered = sorted(weights, reverse=True)
+        sums = itertools.accumulate(ordered)
+        number = next(number for number, total in enumerate(sums) if total >= truncation.top_p * sum(weights))
+        weights = [weight if weight >= ordered[number] else 0 for weight in weights]
+    if truncation.min_p is not None:
+        weights = [weight if weight >= truncation.min_p * max(weights) else 0 for weight in weights]
+    return weights
+
+
+truncations = st.builds(
+    Truncation,
+    st.none() | st.integers(1, 12),
+    st.none() | st.sampled_from([0.125, 0.5, 0.75, 1.0]),
+    st.none() | st.sampled_from([0.0, 0.125, 0.5, 1.0]),
+)
+
+
+@given(st.lists(st.lists(st.integers(0, 9), min_size=8, max_size=8).filter(any), min_size=1, max_size=4), truncations)
+def test_truncation_is_its_definition(columns: list[list[int]], truncation: Truncation) -> None:
+    weights_VS = np.array(columns, np.float32).T.copy()
+    truncate(weights_VS, truncation)
+    assert weights_VS.T.tolist() == [kept(column, truncation) for column in columns]
 
 
 def test_seeds() -> None:

@@ -7,14 +7,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.support.programs import assert_succeeded, call_program
-from tests.support.runs import what_is_left
+from tests.support.runs import fit, what_is_left
 from timemachine.cells import GRUScratch, LSTMScratch, StackedRNNScratch
+from timemachine.corpus import Corpus
+from timemachine.datamodule import TimeMachine
+from timemachine.decoding import continue_text
+from timemachine.kernels.language_model import FusedRNNLM
 from timemachine.rnn import CELLS, input_weights
+from timemachine.run.load import load_model
 
 NAMES = ["gru", "lstm", "deep_rnn"]
-SMALL = ["data=sample", "logger=csv", "trainer=cpu", "data.num_train=100", "data.num_val=64", "data.batch_size=32"]
-SMALL += ["data.num_steps=8", "model.hiddens=5", "model.sigma=0.3"]
 PYTORCH: dict[str, Any] = {"gru": nn.GRU, "lstm": nn.LSTM, "deep_rnn": nn.RNN}
 GATES = {"gru": "rzh", "lstm": "ifco"}  # in PyTorch's order
 
@@ -74,15 +76,17 @@ def test_weights_that_read_inputs() -> None:
     assert [*map(id, input_weights(deep))] == [id(deep.rnns[0].W_xh)]
 
 
-@pytest.mark.usefixtures("quick_calls")
 @pytest.mark.parametrize("name", NAMES)
-def test_trains_resumes_generates_and_evaluates(name: str) -> None:
-    typed = [*SMALL, f"model.cell={name}"]
-    assert_succeeded(call_program("train.py", *typed, "trainer.max_epochs=2", "hydra.run.dir=whole"))
-    assert_succeeded(call_program("train.py", *typed, "trainer.max_epochs=1", "hydra.run.dir=run"))
-    assert_succeeded(call_program("train.py", "resume=run", "trainer.max_epochs=2"))
-    assert what_is_left(Path("run")) == what_is_left(Path("whole"))
-    done = call_program("generate.py", "run=run", "num_preds=9", "temperature=0.7", "top_k=5", "num_samples=3")
-    assert_succeeded(done)
-    assert len(done.stdout.splitlines()) == 3
-    assert_succeeded(call_program("evaluate.py", "run=run", "data.corpus=sample", "adapt=0.01"))
+def test_trains_resumes_and_generates(name: str, sample: Corpus, tmp_path: Path) -> None:
+    def train(folder: str, max_epochs: int) -> None:
+        torch.manual_seed(0)
+        data = TimeMachine(32, 8, 100, 64, corpus=sample)
+        fit(tmp_path / folder, FusedRNNLM(28, 5, sigma=0.3, cell=name), data, max_epochs=max_epochs)
+
+    train("whole", 2)
+    train("run", 1)
+    train("run", 2)
+    assert what_is_left(tmp_path / "run") == what_is_left(tmp_path / "whole")
+    model, vocab = load_model(tmp_path / "run")
+    greedy = continue_text(model, vocab, "it has", 9, num_samples=2)
+    assert greedy == [model.predict("it has", 9, vocab)] * 2

@@ -5,12 +5,12 @@ import re
 import pytest
 
 from tests.support.kept import REFERENCE
-from tests.support.numbers import EXERCISES, SECTIONS, page, report
+from tests.support.numbers import REWRITTEN, SECTIONS, page, report
 from timemachine.config import REPOSITORY
 
 
 @pytest.mark.usefixtures("quick_calls")
-@pytest.mark.parametrize("name", EXERCISES)
+@pytest.mark.parametrize("name", REWRITTEN)
 def test_report_is_that_of_kept_files(name: str) -> None:
     assert (REFERENCE / name / "report.md").read_text(encoding="utf-8") == report(name)
 

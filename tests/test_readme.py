@@ -1,23 +1,23 @@
 """Every command, example and link of the Markdown pages."""
 
 import csv
+import importlib.util
 import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
 
-from tests.support.programs import DEADLINE, assert_succeeded, call_program, run_program
-from timemachine.cli import sweep
-from timemachine.cli.program import program, training_program
-from timemachine.config import REPOSITORY, Evaluate, Generate, Tokens, Train
-from timemachine.corpus import find_corpus
-from timemachine.run.record import Record
-from timemachine.run.user_classes import build_classes
+import timemachine.run.program  # noqa: F401 (registers the resolvers of conf/)
+from tests.support.programs import DEADLINE
+from timemachine.config import EVALUATE, GENERATE, REPOSITORY, check
 
 FOLDERS = (".", "conf", "src/timemachine", "sweeps", "tests", "tests/proof")
 FILES = [file for folder in FOLDERS for file in sorted((REPOSITORY / folder).glob("*.md"))]
@@ -29,23 +29,7 @@ COMMANDS = [
     for line in re.sub(r"\s*\\\n\s*", " ", block).splitlines()  # a backslash joins two lines
     if line.startswith("python ")
 ]
-
-
-def run(folder: Path, *command: str) -> str:
-    if command[0].endswith(".py") or command[0] == "-m":
-        done = run_program(*command, cwd=folder)
-    else:
-        done = subprocess.run([sys.executable, *command], cwd=folder, capture_output=True, text=True, timeout=DEADLINE)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("readme")
-    small = ["trainer.max_epochs=1", "trainer.limit_train_batches=2", "trainer.limit_test_batches=1", "logger=csv"]
-    run(folder, "train.py", "hydra.run.dir=trained", "data=sample", *small)
-    return folder / "trained"
+OPTIONAL = {"hydra/sweeper": "hydra_optuna_sweeper", "submitit": "hydra_submitit_launcher"}  # Hydra's plugins
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -61,49 +45,52 @@ def test_links_and_pictures(page: str) -> None:
             assert anchor in anchors, f"{page} links to {path}#{anchor}"
 
 
-CLUSTER = "launcher=submitit_slurm|timemachine.dashboard"  # these need a cluster or a W&B account
+def first_job(overrides: list[str]) -> list[str]:
+    """Return the overrides of a sweep's first job."""
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    return [
+        f"{each.get_key_element()}={next(each.sweep_string_iterator())}" if each.is_discrete_sweep() else typed
+        for each, typed in zip(parsed, overrides, strict=True)
+        if not each.is_sweep_override() or each.is_discrete_sweep()
+    ]
 
 
-@pytest.fixture
-def checks(monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[], None]]:
-    """Return the main of each program without its task: they check the settings and find the texts and classes."""
-
-    def find(settings: Any) -> None:
-        if settings.data.corpus is not None:
-            find_corpus(settings.data.corpus, settings.data.search_dirs, Tokens.characters)
-
-    def train(settings: Train, run: Record) -> None:
-        find(settings)
-        settings.logger.pop("wandb", None)
-        for group in ("callbacks", "logger"):
-            assert len([*build_classes(settings, group, run)]) == len(getattr(settings, group))
-
-    monkeypatch.setattr(sweep, "end", lambda config: None)  # there are no numbers to report
-    return {
-        "train.py": training_program(train),
-        "evaluate.py": program(Evaluate)(find),
-        "generate.py": program(Generate)(lambda settings: None),
-    }
+def composed(name: str, overrides: list[str]) -> DictConfig:
+    """Return the settings of a command, or of the first job of a sweep or an exercise."""
+    with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
+        config = compose(name, first_job(overrides), return_hydra_config=True)
+        params = config.hydra.sweeper.params or {}
+        return compose(name, first_job([*(f"{key}={values}" for key, values in params.items()), *overrides]))
 
 
-@pytest.mark.parametrize("command", [command for command in COMMANDS if not re.search(CLUSTER, command)])
-def test_command(command: str, trained: Path, tmp_path: Path, novels: Path, checks: Any) -> None:
-    """Other tests train, evaluate and generate with such settings."""
-    known = {f"{name}=outputs/…": f"{name}={trained}" for name in ("run", "init_from")}
-    known["data.corpus=my_texts"] = f"data.corpus={REPOSITORY / 'src/timemachine/texts'}"  # includes the sample
-    known["sweeps/width"] = str(trained.parent)
-    name, *arguments = (known.get(word, word) for word in shlex.split(command)[1:])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: Any) -> None:
+    """Compose the settings, and build the text and the model; other tests train, evaluate and generate."""
+    name, *arguments = shlex.split(command.replace("…", "run"))[1:]
     if name == "-m":
-        run(tmp_path, name, *arguments)
+        assert importlib.util.find_spec(arguments[0])
         return
-    if "hydra/sweeper=" in command:
-        pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="needs pip install -e '.[search]'")
-        arguments.append("hydra.sweeper.n_trials=2")
-    if "launcher=joblib" in command:
-        arguments.append("hydra.launcher.n_jobs=1")  # in this process
-    if "exercise=" in command:
-        arguments += ["scale=smoke", "hydra.launcher.n_jobs=1"]
-    assert_succeeded(call_program(name, *arguments, main=checks[name]))
+    for words, plugin in OPTIONAL.items():
+        if words in command:
+            pytest.importorskip(f"hydra_plugins.{plugin}")
+    config = composed(name.removesuffix(".py"), [word for word in arguments if word != "-m"])
+    if name != "train.py":
+        settings: Any = OmegaConf.to_container(config)
+        check(settings, {"evaluate.py": EVALUATE, "generate.py": GENERATE}[name])
+        return
+    (tmp_path / "my_models.py").write_text("from timemachine.language_model import RNNLMScratch as MyLM\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    config.data.search_dirs = [str(request.getfixturevalue("novels"))]
+    if config.data.corpus == "my_texts":
+        config.data.corpus = str(REPOSITORY / "src/timemachine/texts")  # includes the sample
+    data = instantiate(config.data, _convert_="all")
+    instantiate(config.model, vocab_size=len(data.vocab), _convert_="all")
+
+
+def run(folder: Path, *command: str) -> str:
+    done = subprocess.run([sys.executable, *command], cwd=folder, capture_output=True, text=True, timeout=DEADLINE)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def example(page: str) -> str:
@@ -119,7 +106,8 @@ def test_python_example_against_train_py(tmp_path: Path) -> None:
     names = ("train/perplexity", "val/perplexity")
     shown = f"\nprint(*(float(trainer.callback_metrics[name]) for name in {names}))"
     sample, ours = run(tmp_path, "-c", small + shown).splitlines()[-2:]
-    run(tmp_path, "train.py", "trainer.max_epochs=2", "trainer.limit_test_batches=0", "logger=csv", "hydra.run.dir=run")
+    short = ("trainer.max_epochs=2", "trainer.limit_test_batches=0", "logger=csv", "hydra.run.dir=run")
+    run(tmp_path, str(REPOSITORY / "train.py"), *short)
     with (tmp_path / "run/metrics.csv").open(newline="") as file:
         last = list(csv.DictReader(file))[-1]
     assert ours.split() == [last[name] for name in names]

@@ -33,9 +33,9 @@ from torch import nn
 
 from tests.benchmarks import rivals
 from tests.support.programs import assert_succeeded, call_program, with_callback
-from timemachine.config import REPOSITORY, Data
+from timemachine.config import REPOSITORY
 from timemachine.corpus import find_corpus
-from timemachine.datamodule import Batch, TimeMachine
+from timemachine.datamodule import SEARCH_DIRS, Batch, TimeMachine
 from timemachine.decoding import continue_text
 from timemachine.errors import one_line
 from timemachine.kernels import keep_freed_memory
@@ -239,7 +239,7 @@ def program(threads: int) -> Iterator[Row]:
 def next_edition(threads: int) -> Iterator[Row]:
     """Compare the run and an epoch of `recipe=next_edition` with the book's own code."""
     what = "next edition: the whole program against the book's own"
-    novel = find_corpus("time_machine", Data().search_dirs)
+    novel = find_corpus("time_machine", [*SEARCH_DIRS])
     command, one_or_two = [TRAIN, "recipe=next_edition", "logger=csv"], {"OMP_NUM_THREADS": str(threads)}
     rival = ["-m", "tests.benchmarks.next_edition_program", str(CLONE), str(novel.paths[0])]
     try:

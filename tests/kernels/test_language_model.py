@@ -1,14 +1,11 @@
 """FusedRNNLM: the same numbers with fused, bptt and autograd, bit-identical for any number of threads."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from tests.support import runs
 from tests.support.cells import without_slope
-from tests.support.programs import call_program
 from timemachine import kernels
 from timemachine.decoding import continue_text
 from timemachine.errors import SettingError
@@ -18,8 +15,6 @@ from timemachine.language_model import RNNLMScratch, sum_over
 from timemachine.vocab import Vocab
 
 VOCAB = Vocab("abc ")
-SMALL = ["data=sample", "data.num_train=200", "data.num_val=100", "data.batch_size=64", "data.num_steps=8"]
-SMALL += ["model.hiddens=4", "logger=csv", "trainer=cpu", "trainer.enable_progress_bar=false", "trainer.max_epochs=1"]
 
 
 @pytest.mark.parametrize(
@@ -88,16 +83,6 @@ def test_invalid_for_fused(dtype: torch.dtype, compiled: bool, monkeypatch: pyte
 def test_activation_without_a_derivative(backward: str) -> None:
     with without_slope(), pytest.raises(SettingError, match=rf"^model\.backward={backward}: [^\n]*$"):
         FusedRNNLM(5, activation="gelu", backward=backward)
-
-
-def test_run_without_a_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels, "is_compiled", lambda: False)
-    done = call_program("train.py", *SMALL, "hydra.run.dir=run")
-    assert done.stdout.count(kernels.NOT_COMPILED) == 1, done.stderr
-    assert runs.summary(tmp_path / "run")["kernel"] == "bptt"
-    refused = call_program("train.py", *SMALL, "model.backward=fused", "hydra.run.dir=refused")
-    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
-    assert refused.stderr.startswith("error: model.backward=fused: ")
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float64])

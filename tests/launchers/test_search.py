@@ -51,9 +51,3 @@ def test_stored_study_continues(program: Program, tmp_path: Path) -> None:
     assert [trial.number for trial in optuna.load_study(storage=stored, study_name="rate").trials] == [0, 1, 2, 3]
     stored.remove_session()
     stored.engine.dispose()  # a database that is left open is a ResourceWarning in whichever test runs later
-
-
-def test_search_cannot_be_resumed(program: Program) -> None:
-    done = program("train.py", "-m", "hydra/sweeper=search", "resume=sweep")
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: resume=sweep: ")

@@ -1,8 +1,9 @@
 """Models with random weights, and the numbers that torch computes for a text."""
 
 import copy
+import inspect
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from timemachine import bpe
-from timemachine.config import Tokens, Train
+from timemachine.config import Tokens
+from timemachine.datamodule import TimeMachine
 from timemachine.decoding import starting_symbol
 from timemachine.language_model import RNNLMScratch
 from timemachine.page.epochs import in_half_precision
@@ -37,6 +39,10 @@ MODELS: dict[str, dict[str, Any]] = {
     "chinese": {"vocab": CHINESE, "hiddens": 64},
     "bpe": {"vocab": BPE, "input": "embedding", "embedding_dim": 12},
 }
+
+DATA = {name: each.default for name, each in inspect.signature(TimeMachine).parameters.items()}
+TRAINER: dict[str, Any] = {"max_epochs": 100, "max_steps": -1, "precision": "32-true", "accumulate_grad_batches": 1}
+TRAINER |= {"gradient_clip_val": 1}
 
 
 def vocab_of(name: str) -> Vocab:
@@ -67,7 +73,7 @@ def summary_of(model: RNNLMScratch, title: str = "The Time Machine") -> dict[str
     network = {name: value for name, value in model.hparams.items() if name != "vocab_size"}
     return {
         "status": "completed",
-        "settings": asdict(Train()) | {"seed": 0, "model": network},
+        "settings": {"seed": 0, "model": network, "data": dict(DATA), "trainer": dict(TRAINER)},
         "corpus": {"title": title},
         "metrics": {"train/perplexity": 6.25, "val/perplexity": 7.5, "epoch": 100},
     }

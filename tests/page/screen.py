@@ -10,15 +10,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.page.models import Read, as_read, divergence, memory, powered, read
-from timemachine.config import Tokens, Train
+from tests.page.models import DATA, Read, as_read, divergence, memory, powered, read
+from timemachine.config import Tokens
 from timemachine.language_model import RNNLMScratch
 from timemachine.vocab import Vocab
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-BACK = Train().data.num_steps + 8  # number of characters in the memory chart
+BACK = DATA["num_steps"] + 8  # number of characters in the memory chart
 PAPER, WARM, COLD = torch.tensor([255, 255, 255]), torch.tensor([213, 94, 0]), torch.tensor([0, 100, 170])
 HEAT = """() => {
     const { width, height } = canvas, pen = Object.assign(create("canvas"), { width, height }).getContext("2d");

@@ -1,35 +1,18 @@
 """Weights of early epochs: the epochs that are saved, the runs that save them, and damaged files."""
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 import torch
 from torch import Tensor
 
-from tests.support.runs import InterruptAt, fit
+from tests.support.runs import fit
 from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.language_model import RNNLMScratch
-from timemachine.page.epochs import in_half_precision, read_epochs, read_weights, write_weights
-from timemachine.run.checkpoint import read_checkpoint
-from timemachine.run.record import EPOCH_WEIGHTS
+from timemachine.page.epochs import EPOCH_WEIGHTS, in_half_precision, read_epochs, read_weights, write_weights
+from timemachine.run.load import load_model
 from timemachine.run.rows import read_numbers
-
-
-@pytest.fixture
-def train(sample: Corpus, tmp_path: Path) -> Callable[..., RNNLMScratch]:
-    """Train for some epochs of 3 steps, resuming from the last checkpoint if there is one, and return the model."""
-
-    def trained(max_epochs: int, interrupt_at: int | None = None) -> RNNLMScratch:
-        torch.manual_seed(0)
-        data, model = TimeMachine(32, 4, 96, 40, corpus=sample), RNNLMScratch(28, hiddens=4)
-        interruption = [] if interrupt_at is None else [InterruptAt(interrupt_at)]
-        fit(tmp_path / "run", model, data, interruption, max_epochs=max_epochs)
-        return model
-
-    return trained
 
 
 def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
@@ -37,13 +20,14 @@ def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     assert all(weight.dtype == torch.float16 and torch.equal(weight, expected[name]) for name, weight in found.items())
 
 
-def test_kept_weights_are_the_checkpoints(train: Callable[..., RNNLMScratch], tmp_path: Path) -> None:
+def test_kept_weights_are_the_checkpoints(sample: Corpus, tmp_path: Path) -> None:
+    """A run of epochs of 3 steps, which is resumed several times."""
     torch.manual_seed(0)
-    expected = {0: in_half_precision(RNNLMScratch(28, hiddens=4))}
+    model = RNNLMScratch(28, hiddens=4)
+    expected = {0: in_half_precision(model)}
     for epoch in (1, 2, 5, 6, 10):
-        train(epoch)
-        weights = read_checkpoint(tmp_path / "run/checkpoints/last.ckpt")["state_dict"]
-        expected[epoch] = {name: weight.half() for name, weight in weights.items()}
+        fit(tmp_path / "run", model, TimeMachine(32, 4, 96, 40, corpus=sample), max_epochs=epoch)
+        expected[epoch] = in_half_precision(load_model(tmp_path / "run")[0])
     kept, rows = read_epochs(tmp_path / "run"), read_numbers(tmp_path / "run/metrics.csv")
     assert [it.number for it in kept] == [0, 1, 5, 10]
     for it in kept:

@@ -13,35 +13,40 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.page.models import LETTERS, random_model, summary_of
+from tests.page.models import LETTERS, TRAINER, random_model, summary_of
 from tests.page.parts import Parts
-from tests.support.programs import Program
+from tests.support.jobs import change_summary
+from tests.support.runs import fit
 from timemachine.config import REPOSITORY, Tokens
 from timemachine.corpus import Corpus
+from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
+from timemachine.kernels.language_model import FusedRNNLM
 from timemachine.language_model import RNNLMScratch
 from timemachine.page import Epoch, make_page, size_of
 from timemachine.page import __main__ as command
-from timemachine.page.epochs import in_half_precision
+from timemachine.page.epochs import in_half_precision, write_page
 from timemachine.page.units import Units
+from timemachine.run.load import export_model
+from timemachine.run.record import read_summary
+from timemachine.run.rows import final_numbers
 from timemachine.vocab import Vocab
 
 
-def test_run_and_command_write_pages(program: Program, tmp_path: Path) -> None:
-    done = program("train.py", "data=sample", "logger=csv", "trainer.max_epochs=1", "hydra.run.dir=run")
-    assert done.returncode == 0, done.stderr
-    page = tmp_path / "run/page.html"
-    run = Parts(page.read_bytes()).run
+def test_run_and_command_write_pages(sample: Corpus, tmp_path: Path) -> None:
+    data, model = TimeMachine(64, 32, 128, 64, corpus=sample), FusedRNNLM(28)
+    fit(tmp_path, model, data, **TRAINER | {"max_epochs": 1})
+    change_summary(tmp_path, metrics=final_numbers(tmp_path))
+    write_page(tmp_path, model, data, read_summary(tmp_path))
+    before = (tmp_path / "page.html").read_bytes()
+    run = Parts(before).run
     epochs = [(it["epoch"], "weights" in it, len(it["correlations"])) for it in run["epochs"]]
     assert epochs == [(0, True, 3), (1, False, 3)]
     assert (run["window"], len(run["units"])) == (32, 3)
-    before = page.read_bytes()
-    assert command.write_page(f"run={tmp_path / 'run'}").read_bytes() == before
+    assert command.write_page(f"run={tmp_path}").read_bytes() == before
     # A file of weights has no earlier epochs, and no text from which to name units.
-    (tmp_path / "run/model.safetensors").rename(tmp_path / "model.safetensors")
-    done = program("-m", "timemachine.page", f"run={tmp_path / 'model.safetensors'}")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "model.html\n", "")
-    alone = Parts((tmp_path / "model.html").read_bytes()).run
+    export_model(tmp_path / "model.safetensors", model, data.vocab, read_summary(tmp_path))
+    alone = Parts(command.write_page(f"run={tmp_path / 'model.safetensors'}").read_bytes()).run
     assert alone["weights"] == run["weights"]
     assert alone["epochs"] == [run["epochs"][-1] | {"correlations": []}]
     assert (alone["units"], alone["order"]) == ([], [*range(32)])

@@ -1,4 +1,4 @@
-"""The table of a sweep, in summary.csv and on the terminal, and the exit status of a sweep."""
+"""The table of a sweep, in summary.csv and on the terminal."""
 
 import csv
 import shutil
@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from omegaconf import OmegaConf
 
 from tests.support.jobs import leave_job
-from timemachine.cli import sweep
+from timemachine.exercises.sweep_report import write_results
 from timemachine.run.jobs import load_jobs, load_sweep, table_of
 
 
@@ -18,11 +17,6 @@ def job(folder: Path, number: int, status: str = "completed", message: str | Non
     settings = {"seed": 0, "model": {"hiddens": 32, "lr": 1.0}, "logger": {"wandb": None}} | settings
     metrics = {} if status in ("failed", "running") else {"val/perplexity": 7.5 + number, "epoch": 100}
     leave_job(folder, settings, status=status, number=number, message=message, metrics=metrics)
-
-
-def end_sweep(folder: Path) -> None:
-    """End the sweep in the folder, as Hydra does."""
-    sweep.end(OmegaConf.create({"hydra": {"sweep": {"dir": str(folder)}}}))
 
 
 def test_row_per_job(tmp_path: Path) -> None:
@@ -36,6 +30,16 @@ def test_row_per_job(tmp_path: Path) -> None:
     assert rows[1] == first | varying | {"val/perplexity": 9.5, "epoch": 100} | last
     found = [(row["job"], row["model.hiddens"], row["seed"]) for row in rows]
     assert found == [("0", 16, 0), ("2", 16, 1), ("10", 32, 0), ("11", 32, 1)]
+
+
+def test_copies_of_settings_are_no_columns(tmp_path: Path) -> None:
+    """Jobs differ in the places of their files, and data.seed follows seed."""
+    for seed in (0, 1):
+        callbacks = {"tables": {"folder": f"sweep/{seed}"}, "best_checkpoint": {"dirpath": f"sweep/{seed}/checkpoints"}}
+        plugins = [{"folder": f"sweep/{seed}/checkpoints"}]
+        job(tmp_path, seed, seed=seed, data={"seed": seed}, callbacks=callbacks, trainer={"plugins": plugins})
+    (row, _) = table_of(load_jobs(tmp_path))
+    assert [name for name in row if name == "seed" or "." in name] == ["seed"]
 
 
 def test_number_of_symbols_in_rows(tmp_path: Path) -> None:
@@ -54,7 +58,7 @@ def test_number_of_symbols_in_rows(tmp_path: Path) -> None:
 def test_rows_of_failed_jobs(tmp_path: Path) -> None:
     job(tmp_path, 0, seed=0)
     job(tmp_path, 1, "failed", "model.lr=-1: must be positive", seed=1)
-    job(tmp_path, 2, "running", seed=2)
+    job(tmp_path, 2, "running", seed=2)  # killed
     (tmp_path / "3/.hydra").mkdir(parents=True)
     (tmp_path / "4").mkdir()
     (tmp_path / "4/summary.json").write_text('{"status": "comp')
@@ -67,22 +71,12 @@ def test_rows_of_failed_jobs(tmp_path: Path) -> None:
     assert all(row["message"] for row in rows[2:])
 
 
-def test_sweep_fails_with_a_job(tmp_path: Path) -> None:
-    for number, status in enumerate(["completed", "diverged"]):  # a diverged job has not failed
-        job(tmp_path, number, status)
-    end_sweep(tmp_path)
-    for number, status in ((2, "failed"), (3, "running")):  # "running": killed
-        job(tmp_path, number, status)
-    with pytest.raises(SystemExit, match=r"^error: 2 of 4 jobs failed \(job 2, 3\)"):
-        end_sweep(tmp_path)
-
-
 def test_control_characters_are_escaped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """ESC is escaped in summary.csv and on the terminal; `load_sweep` returns the original texts."""
     texts = ["\ttab", "plain", "\x1b[31mred"]
     for number, text in enumerate(texts):
         leave_job(tmp_path, {"data": {"corpus": text}}, metrics={"val/perplexity": -1.5, "epoch": number})
-    end_sweep(tmp_path)
+    write_results(tmp_path, "none", load_jobs(tmp_path))
     with (tmp_path / "summary.csv").open(newline="") as file:
         rows = [*csv.DictReader(file)]
     assert [row["data.corpus"] for row in rows] == ["\\ttab", "plain", "\\x1b[31mred"]

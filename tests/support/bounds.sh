@@ -13,9 +13,8 @@ install() {
 }
 
 # What calls Lightning, Hydra, W&B and other libraries: it may differ with their versions, where plain Python does not.
-CORE=(tests/cli tests/launchers tests/run/test_{callbacks,checkpoints,resuming,tables,trainer,user_classes}.py
-    tests/texts/test_download.py tests/weights_and_biases/test_{begin,runs}.py
-    tests/test_{conf,ddp,perplexity,programs}.py)
+CORE=(tests/launchers tests/run/test_{load,program,record,resuming,sweep,tables}.py tests/texts/test_download.py
+    tests/weights_and_biases/test_runs.py tests/test_{conf,ddp,perplexity,programs}.py)
 
 run_tests() {
     "$environment/bin/python" -m pytest -q -o cache_dir="$environment/cache" "$@" -n auto --dist loadfile

@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 import yaml
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
+import timemachine.run.program  # noqa: F401  resolvers of conf/
 from tests.support.jobs import leave_job
-from timemachine.config import REPOSITORY, Train, to_dict
+from timemachine.config import REPOSITORY
 from timemachine.exercises.history import DISTANCES
 from timemachine.exercises.probes import PROBES
 from timemachine.run.record import flat
@@ -58,19 +61,15 @@ def leave_sweep(name: str, folder: Path) -> None:
 
 
 def _settings(name: str) -> dict[str, Any]:
-    """Return the settings that all jobs of an exercise share: the defaults, and those in its YAML files."""
-    settings, (recipe, _, exercise) = flat(to_dict(Train())), name.rpartition("/")
-    files = [f"recipe/{recipe}", f"exercise/{exercise}", f"grid/full/{name}"] if recipe else [f"exercise/{exercise}"]
-    for file in files:
-        written = yaml.safe_load((REPOSITORY / f"conf/{file}.yaml").read_text(encoding="utf-8"))
-        sections = {it: written[it] for it in ("data", "model", "training", "trainer") if it in written}
-        settings |= {name: value for name, value in flat(sections).items() if "${" not in str(value)}
-        varied = written.get("hydra", {}).get("sweeper", {}).get("params", {})
-        # summary.csv has only the settings with several values.
-        settings |= {
-            it: yaml.safe_load(str(value)) for it, value in varied.items() if "." in it and "," not in str(value)
-        }
-    return settings
+    """Return the settings that all jobs of an exercise share: summary.csv has only those with several values."""
+    recipe, _, exercise = name.rpartition("/")
+    with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
+        cfg = compose("train", [f"exercise={exercise}", f"recipe={recipe or 'none'}"], return_hydra_config=True)
+    varied = OmegaConf.to_container(cfg.hydra.sweeper).get("params", {})  # type: ignore[union-attr]
+    del cfg.trainer.plugins  # a path in the run's folder
+    settings: Any = {group: OmegaConf.to_container(cfg[group], resolve=True) for group in ("model", "data", "trainer")}
+    fixed = {it: yaml.safe_load(str(value)) for it, value in varied.items() if "." in it and "," not in str(value)}
+    return {"seed": cfg.seed} | flat(settings) | fixed
 
 
 def _put(nested: dict[str, Any], names: list[str], value: float) -> None:

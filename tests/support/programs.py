@@ -1,10 +1,10 @@
 """Run train.py, evaluate.py and generate.py in a new process or, faster, in this one."""
 
-import importlib
 import io
 import logging
 import os
 import re
+import runpy
 import signal
 import subprocess
 import sys
@@ -58,19 +58,21 @@ def run_program(name: str, *arguments: str, cwd: Path, **environment: str) -> Do
     return subprocess.CompletedProcess(command, process.wait(0), output, errors)
 
 
-def call_program(name: str, *arguments: str, main: Callable[[], None] | None = None) -> Done:
-    """Call the `main` of a program, or another one, in this process, and undo its changes to the process."""
-    main = main or importlib.import_module(name.removesuffix(".py")).main
+def call_program(name: str, *arguments: str) -> Done:
+    """Run a program in this process, and undo its changes to the process.
+
+    As a script: Hydra would look for conf/ elsewhere if a module were imported.
+    """
     output, errors, status = io.StringIO(), io.StringIO(), 0
     with (
-        patch.object(sys, "argv", [name, *arguments]),
+        patch.object(sys, "argv", [str(REPOSITORY / name), *arguments]),
         patch.dict(os.environ),
         _process_as_before(),
         redirect_stdout(output),
         redirect_stderr(errors),
     ):
         try:
-            main()
+            runpy.run_path(str(REPOSITORY / name), run_name="__main__")
         except SystemExit as end:
             if isinstance(end.code, str):  # Python prints the message
                 print(end.code, file=errors)

@@ -8,16 +8,20 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 
-from timemachine.config import Train, to_dict
 from timemachine.datamodule import TimeMachine
 from timemachine.language_model import RNNLMScratch
 from timemachine.page.epochs import EpochWeights
-from timemachine.run.checkpoint import checkpoint_to_resume
-from timemachine.run.record import Record, Role
-from timemachine.run.trainer import build_trainer
+from timemachine.perplexity import BitsPerByte
+from timemachine.run.checkpoints import AtomicCheckpointIO, ExactResume, Interruptible, last_checkpoint, name_of
+from timemachine.run.console import silence
+from timemachine.run.profiler import NullProfiler
+from timemachine.run.record import Record
+from timemachine.run.tables import Tables, ValidateLastEpoch
+
+QUIET: dict[str, Any] = {"enable_model_summary": False, "profiler": NullProfiler()}
 
 
 def epochs(folder: Path) -> int:
@@ -55,20 +59,31 @@ def fit(
     folder: Path,
     model: RNNLMScratch,
     data: TimeMachine,
-    others: Sequence[Logger | Callback] = (),
-    settings: Train | None = None,
-    **trainer: Any,
+    others: Sequence[Callback] = (),
+    logger: Logger | bool = False,
+    **arguments: Any,
 ) -> pl.Trainer:
-    """Train like train.py on the CPU, resuming from the last checkpoint if there is one. `trainer`: its settings."""
-    settings = settings or Train()
-    for name, value in ({"accelerator": "cpu", "devices": 1} | trainer).items():
-        setattr(settings.trainer, name, value)
-    settings.resume = str(folder) if (folder / "summary.json").exists() else None
-    folder.mkdir(exist_ok=True)
-    with Record(folder, to_dict(settings), Role(prints=False)) as run:
-        run.describe(data, model)
-        built = build_trainer(settings, run, [*others, EpochWeights(folder)])
-        built.fit(model, data, ckpt_path=checkpoint_to_resume(run, model, data) if run.is_resumed else None)
+    """Train like train.py on the CPU, resuming from the last checkpoint if there is one. `arguments`: the Trainer's."""
+    given: dict[str, Any] = {"accelerator": "cpu", "devices": 1, "max_epochs": 100, "gradient_clip_val": 1} | arguments
+    settings = {"seed": data.seed, "model": {"_target_": name_of(type(model))} | dict(model.hparams)}
+    settings |= {"data": {"_target_": name_of(type(data))} | dict(data.hparams), "trainer": given}
+    silence()
+    checkpoints = folder / "checkpoints"
+    places: Any = {"dirpath": checkpoints, "save_on_train_epoch_end": True, "enable_version_counter": False}
+    callbacks = [
+        BitsPerByte(), EpochWeights(folder), ExactResume(), Interruptible(), ValidateLastEpoch(), Tables(folder),
+        *others, ModelCheckpoint(filename="best", monitor="val/perplexity", **places),
+        ModelCheckpoint(filename="last", **places),
+    ]  # fmt: skip
+    with Record(folder, settings) as run:
+        run.prints = False
+        checkpoint, epoch = last_checkpoint(run, model, data)
+        run.begin(model, data, epoch)
+        built = pl.Trainer(
+            callbacks=callbacks, logger=logger, plugins=[AtomicCheckpointIO(checkpoints)], default_root_dir=folder,
+            **{"num_sanity_val_steps": 0, "log_every_n_steps": 1, "enable_progress_bar": False} | QUIET | given,
+        )  # fmt: skip
+        built.fit(model, data, ckpt_path=checkpoint, weights_only=True)
     return built
 
 

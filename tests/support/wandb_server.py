@@ -23,6 +23,7 @@ class ArrivedRun:
 
     name: str  # W&B's ID
     project: str
+    entity: str
     display_name: str = ""
     group: str = ""
     job_type: str = ""
@@ -111,7 +112,7 @@ class WandbServer:
 
     def _upsert_bucket(self, sent: Json) -> Json:
         name, inserted = sent["name"], sent["name"] not in self.runs
-        run = self.runs.setdefault(name, ArrivedRun(name, sent["project"], display_name=name))
+        run = self.runs.setdefault(name, ArrivedRun(name, sent["project"], sent["entity"] or ENTITY, display_name=name))
         for field_name, sent_as in SENT_AS.items():
             setattr(run, field_name, sent[sent_as] or getattr(run, field_name))
         if sent["config"]:

@@ -1,111 +1,135 @@
-"""train.py and evaluate.py with W&B, on a local server: the uploaded data equal the files of the run."""
+"""train.py with W&B, on a local server: the data that arrive equal the files of the run."""
 
 import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.support.programs import Program, assert_succeeded
-from tests.support.wandb_runs import SHORT, assert_arrived, upload_command, wandb_command
-from tests.support.wandb_server import KEY, WandbServer
+from tests.support.programs import DEADLINE, Program, assert_succeeded
+from tests.support.runs import rows, summary
+from tests.support.wandb_server import ENTITY, KEY, ArrivedRun, WandbServer
 from timemachine.decoding import continue_text
-from timemachine.evaluation.scores import COLUMNS
-from timemachine.run.checkpoint import load_model
-from timemachine.run.record import read_summary
-from timemachine.weights_and_biases import CHANGES, FIGURE, SAMPLES
-from timemachine.weights_and_biases.run import PREFIXES
+from timemachine.run.load import load_model
+from timemachine.run.rows import COLUMNS
+from timemachine.weights_and_biases import CHANGES, EPOCH_METRICS, FIGURE, SAMPLES
+
+SHORT = ("data=sample", "data.num_train=2051", "trainer=cpu", "trainer.max_epochs=2", "model.hiddens=8")
+RUN = (*SHORT, "hydra.run.dir=run")
+NAMES = {"WANDB_PROJECT": "mine", "WANDB_NAME": "first", "WANDB_RUN_GROUP": "ours"}
+
+
+def by(key: str, columns: Iterable[str], rows: Iterable[dict[str, Any]]) -> dict[int, dict[str, float]]:
+    """Return the values of these columns by `key`, merging rows: the server stores test metrics in a separate row."""
+    found: dict[int, dict[str, float]] = {}
+    for row in rows:
+        if numbers := {name: row[name] for name in columns if name in row}:
+            found.setdefault(int(row[key]), {}).update(numbers)
+    return found
+
+
+def assert_arrived(run: ArrivedRun, folder: Path, resumed: bool = False) -> None:
+    """Check that each number of the folder was uploaded once, and no others. Resumed runs keep earlier tests."""
+    of_an_epoch = [name for name in EPOCH_METRICS if not (resumed and name.startswith("test/"))]
+    written = by("epoch", of_an_epoch, rows(folder / "metrics.csv"))
+    assert written and by("epoch", of_an_epoch, run.history) == written
+    of_a_step, step = COLUMNS["steps.csv"][2:], "trainer/global_step"
+    written = by("step", of_a_step, rows(folder / "steps.csv"))
+    assert written and by(step, of_a_step, run.history) == written
+    steps = [row[step] for row in run.history if "loss" in row]
+    assert len(steps) == len(set(steps))
+
+
+def sync(stdout: str, cwd: Path, server: WandbServer) -> None:
+    """Upload an offline run or sweep with the command that train.py has printed once."""
+    (command,) = re.findall(r"^W&B +offline; upload with: (.+)$", stdout, re.MULTILINE)
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    variables = os.environ | {"PATH": programs} | server.environment()
+    done = subprocess.run(command, shell=True, cwd=cwd, env=variables, capture_output=True, text=True, timeout=DEADLINE)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_run_arrives_whole(program: Program, tmp_path: Path) -> None:
-    """`wandb agent` names the run. No file has the key; torch's zip archives are uncompressed, so a search finds it."""
+    """No file has the key; torch's zip archives are uncompressed, so a search finds it."""
+    typed = ["logger.wandb.log_model=true", "logger.wandb.tags=[pilot]", "logger.wandb.name=one"]
+    typed += ["logger.wandb.project=two", "logger.wandb.group=three", "callbacks.samples.every_n_epochs=1"]
     with WandbServer() as server:
-        wants = ("logger.wandb.log_model=true", "logger.wandb.tags=[pilot]", "logger.wandb.sample_every_n_epochs=1")
-        done = program("train.py", *SHORT, *wants, **server.environment(), WANDB_RUN_ID="one")
+        done = program("train.py", *RUN, *typed, **server.environment(), **NAMES)
     assert_succeeded(done)
-    assert not server.unknown
+    assert not server.unknown and "upload with" not in done.stdout
     files = [path for path in tmp_path.rglob("*") if path.is_file() and not path.is_symlink()]
     assert [path for path in files if KEY.encode() in path.read_bytes()] == [] and KEY not in done.stdout + done.stderr
-    assert server.runs.keys() == {"one"}
-    run, folder = server.runs["one"], tmp_path / "run"
-    assert f"W&B           {server.url}/tester/timemachine/runs/{run.name}\n" in done.stdout
+    (run,), folder = server.runs.values(), tmp_path / "run"
     assert_arrived(run, folder)
-    summary = read_summary(folder)
-    settings = {name: value for name, value in summary["settings"].items() if value != {}}
-    assert run.config == settings | {CHANGES: run.display_name, "corpus": summary["corpus"], "git": summary["git"]}
-    assert (run.project, run.group, run.job_type, run.tags, run.exit_code) == ("timemachine", "", "train", ["pilot"], 0)
-    assert run.summary.items() >= (summary["metrics"] | {"status": "completed"}).items()
-    (samples,) = run.artifacts[f"run-{run.name}-{SAMPLES}"].values()
-    rows = json.loads(samples)["data"]
-    assert [row[:2] for row in rows] == [[epoch, prefix] for epoch in (1, 2) for prefix in PREFIXES]
-    model, vocab = load_model(str(folder))
-    for seed, (_, prefix, *continuations) in enumerate(rows[len(PREFIXES) :]):
+    about = summary(folder)
+    assert {name: run.config.get(name) for name in about["settings"]} == about["settings"]
+    assert run.config[CHANGES].startswith("data=sample ")
+    assert (run.display_name, run.project, run.group, run.tags, run.exit_code) == ("one", "two", "three", ["pilot"], 0)
+    assert run.summary.items() >= (about["metrics"] | {"status": "completed"}).items()
+    samples = [content for name, content in run.artifacts.items() if name.endswith(SAMPLES)]
+    table = [json.loads(content)["data"] for files in samples for content in files.values()][-1]
+    prefixes = about["settings"]["callbacks"]["samples"]["prefixes"]
+    assert [row[:2] for row in table] == [[epoch, prefix] for epoch in (1, 2) for prefix in prefixes]
+    model, vocab = load_model(folder)
+    for seed, (_, prefix, *continuations) in enumerate(table[len(prefixes) :]):
         for alpha, continuation in zip((None, 2.0), continuations, strict=True):
             assert [prefix + continuation] == continue_text(model, vocab, prefix, 60, alpha, seed=seed)
-    assert run.artifacts[f"model-{run.name}"] == {"model.ckpt": (folder / "checkpoints" / "best.ckpt").read_bytes()}
+    best = (folder / "checkpoints/best.ckpt").read_bytes()
+    models = {name: files for name, files in run.artifacts.items() if not name.endswith(SAMPLES)}
+    assert models == {f"model-{run.name}": {"model.ckpt": best}}
     figures = [content for name, content in run.files.items() if name.startswith(f"media/images/{FIGURE}")]
     assert figures == [(folder / "perplexity.png").read_bytes()]
 
 
 @pytest.mark.slow
-def test_jobs_of_a_sweep(program: Program, tmp_path: Path) -> None:
-    """Two processes of a job are one run, and one command uploads all jobs."""
-    jobs = ("logger=wandb", "trainer=ddp_cpu", "model.lr=1,1e30", "hydra.sweep.dir=a sweep")
-    done = program("train.py", "-m", *SHORT, *jobs, WANDB_RUN_ID="one")
-    assert done.returncode == 0, done.stderr
-    with WandbServer() as server:
-        assert upload_command(done.stdout) == "wandb sync 'a sweep'/*/wandb"
-        wandb_command(upload_command(done.stdout), tmp_path, **server.environment())
-    assert not server.unknown
-    good, bad = (read_summary(tmp_path / "a sweep" / job) for job in ("0", "1"))
-    assert server.runs.keys() == {good["wandb"], bad["wandb"]} and good["wandb"] != bad["wandb"]
-    assert {run.group for run in server.runs.values()} == {"a sweep"}
-    assert_arrived(server.runs[good["wandb"]], tmp_path / "a sweep/0")
-    assert server.runs[bad["wandb"]].exit_code == 1
-
-
-@pytest.mark.slow
-def test_a_server_that_refuses(program: Program, tmp_path: Path) -> None:
-    with WandbServer(refuses=True) as server:
-        done = program("train.py", *SHORT, "logger.wandb.log_model=true", **server.environment())
-    assert_succeeded(done)
-    with WandbServer() as server:
-        for _ in range(2):  # nothing is uploaded twice
-            wandb_command(upload_command(done.stdout), tmp_path, **server.environment())
-    (run,) = server.runs.values()
-    assert_arrived(run, tmp_path / "run")
-
-
-@pytest.mark.slow
 def test_a_resumed_run_is_one_run(program: Program, tmp_path: Path) -> None:
-    with WandbServer() as server:
-        program("train.py", *SHORT, "trainer.max_epochs=1", "logger=wandb")  # offline
-        done = program("train.py", "resume=run", "trainer.max_epochs=2")
-        wandb_command(upload_command(done.stdout), tmp_path, **server.environment())
-        done = program("train.py", "resume=run", "trainer.max_epochs=3", **server.environment())
+    """Offline twice, then online; the variables that named it are gone. The folder sets neither mode nor server."""
+    kept = tmp_path / "run/wandb.json"
+    with WandbServer() as server, WandbServer() as other:
+        assert_succeeded(program("train.py", *RUN, "trainer.max_epochs=1", **NAMES))
+        first = json.loads(kept.read_text())
+        kept.write_text(json.dumps(first | {"entity": "thief", "mode": "online", "base_url": other.url}))
+        offline = server.environment() | {"WANDB_MODE": "offline"}
+        done = program("train.py", "resume=run", "trainer=cpu", "trainer.max_epochs=2", **offline)
+        assert_succeeded(done)
+        assert not server.runs
+        sync(done.stdout, tmp_path, server)
+        kept.write_text(json.dumps(first | {"entity": "thief", "mode": "offline", "base_url": other.url}))
+        done = program("train.py", "resume=run", "trainer=cpu", "trainer.max_epochs=3", **server.environment())
     assert_succeeded(done)
-    assert "upload with" not in done.stdout
-    assert not server.unknown
+    assert not server.unknown and not other.runs and not other.unknown
     (run,) = server.runs.values()
+    assert (run.name, run.project, run.display_name, run.group) == (first["id"], "mine", "first", "ours")
+    assert run.entity == ENTITY
     assert_arrived(run, tmp_path / "run", resumed=True)
     assert (run.config["trainer"]["max_epochs"], run.summary["epoch"], run.summary["status"]) == (3, 3, "completed")
 
 
-@pytest.mark.slow
-def test_evaluation_is_a_run(program: Program, tmp_path: Path) -> None:
-    """The evaluated run does not change."""
-    program("train.py", *SHORT, "logger.wandb.group=ours")
-    done = program("evaluate.py", "run=run", "logger=wandb", "baselines=true", "adapt=0.01")
-    assert_succeeded(done)
+@pytest.mark.parametrize("trainer", ["cpu", pytest.param("ddp_cpu", marks=pytest.mark.slow)])
+def test_jobs_of_a_sweep(trainer: str, program: Program, tmp_path: Path) -> None:
+    """Two processes of a job are one run, and one command uploads all jobs."""
+    sweep = tmp_path / "it's a sweep"
+    jobs = (f"trainer={trainer}", "model.lr=1,1e30", r"hydra.sweep.dir='it\'s a sweep'")
+    done = program("train.py", "-m", *SHORT, *jobs, WANDB_RUN_ID="one")
+    assert done.returncode == 0, done.stderr
     with WandbServer() as server:
-        wandb_command(upload_command(done.stdout), tmp_path, **server.environment())
+        sync(done.stdout, tmp_path, server)
     assert not server.unknown
-    summary = read_summary(tmp_path / "run")
-    assert_arrived(server.runs.pop(summary["wandb"]), tmp_path / "run")
-    (run,) = server.runs.values()
-    assert (run.group, run.job_type, run.exit_code, run.config["wandb"]) == ("ours", "evaluation", 0, summary["wandb"])
-    (content,) = run.artifacts[f"run-{run.name}-evaluation"].values()
-    table = json.loads(content)
-    assert table["columns"] == COLUMNS
-    values = {tuple(row[1:3]): row[4] for row in table["data"]}
-    assert {("val", "6-gram, Kneser-Ney"), ("val", "model, adapting")} <= values.keys()
-    assert values["val", "model"] == pytest.approx(summary["metrics"]["val/perplexity"], rel=1e-6)
+    good, bad = (json.loads((sweep / job / "wandb.json").read_text())["id"] for job in "01")
+    assert server.runs.keys() == {good, bad} and good != bad
+    assert {run.group for run in server.runs.values()} == {sweep.name}
+    assert_arrived(server.runs[good], sweep / "0")
+    ends = [(server.runs[job].exit_code, server.runs[job].summary["status"]) for job in (good, bad)]
+    assert ends == [(0, "completed"), (1, "diverged")]
+
+
+@pytest.mark.parametrize("typed", ["+logger.wandb.mode=offlin", "+logger.wandb.projct=a", "logger.wandb.project=a/b"])
+def test_a_bad_value_is_an_error(typed: str, program: Program, tmp_path: Path) -> None:
+    done = program("train.py", *RUN, "logger.wandb.offline=true", typed)
+    assert done.returncode == 1 and re.search("offlin\\b|projct|a/b", done.stderr)
+    assert summary(tmp_path / "run")["status"] == "failed"

@@ -1,0 +1,131 @@
+"""The settings of a resumed run, the folders of runs, and which errors are one line."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from tests.support.jobs import leave_job
+from timemachine.errors import SettingError, cause_of, is_about_settings
+from timemachine.run.program import RESOLVERS, find_run, newest_run, take_recorded
+
+FUSED, SCRATCH = "timemachine.kernels.language_model.FusedRNNLM", "timemachine.language_model.RNNLMScratch"
+DATA = {"_target_": "timemachine.datamodule.TimeMachine", "num_steps": 32, "seed": "${seed}"}
+
+
+def composed() -> Any:
+    trainer = {"_target_": "lightning.pytorch.Trainer", "max_epochs": 100, "devices": 1, "plugins": None}
+    groups = {"model": {"_target_": FUSED, "hiddens": 32, "lr": 1.0}, "data": DATA, "trainer": trainer}
+    cfg = OmegaConf.create({"seed": 0, "resume": "run", "init_from": None, "probes": []} | groups)
+    OmegaConf.set_struct(cfg, True)
+    return cfg
+
+
+def recorded(**groups: Any) -> dict[str, Any]:
+    settings = {"seed": 3, "init_from": None, "probes": ["stream"], "trainer": {"max_epochs": 7, "devices": 2}}
+    model = {"_target_": FUSED, "hiddens": 8, "lr": 2.0}
+    return settings | {"model": model, "data": DATA | {"num_steps": 16, "seed": 3}} | groups
+
+
+def test_recorded_values_unless_typed() -> None:
+    cfg = composed()
+    cfg.model.lr = 0.5
+    take_recorded(cfg, recorded(), ["model.lr=0.5", "logger=csv"])
+    assert (cfg.seed, cfg.probes, cfg.model.hiddens, cfg.model.lr, cfg.data.num_steps) == (3, ["stream"], 8, 0.5, 16)
+    assert (cfg.trainer.max_epochs, cfg.trainer.devices) == (7, 1)  # the devices are those of this machine
+
+
+def test_class_of_a_resumed_run() -> None:
+    """A class of ours is taken with its arguments; another one has to be typed."""
+    cfg, of_class = composed(), {"_target_": SCRATCH, "hiddens": 8, "lr": 2.0, "backward": "bptt"}
+    take_recorded(cfg, recorded(model=of_class), [])
+    assert dict(cfg.model) == of_class
+    with pytest.raises(SettingError, match=r"model\._target_=mine\.LM"):
+        take_recorded(composed(), recorded(model=of_class | {"_target_": "mine.LM"}), [])
+    cfg = composed()
+    cfg.model._target_ = "mine.LM"
+    take_recorded(cfg, recorded(model=of_class | {"_target_": "mine.LM"}), ["model._target_=mine.LM"])
+    assert cfg.model == {"_target_": "mine.LM", "hiddens": 8, "lr": 2.0}
+
+
+def test_only_plain_values_are_taken() -> None:
+    """Neither classes nor interpolations, which could read the environment."""
+    evil = {"_target_": "evil.Evil"}
+    cfg = composed()
+    trainer = {"_target_": "evil.Trainer", "plugins": [evil], "max_epochs": "${oc.env:HOME}"}
+    take_recorded(cfg, recorded(trainer=trainer, model={"_target_": FUSED, "hiddens": 8, "lr": evil}), [])
+    assert (cfg.trainer._target_, cfg.trainer.plugins, cfg.trainer.max_epochs) == (
+        "lightning.pytorch.Trainer",
+        None,
+        100,
+    )
+    assert "evil" not in str(OmegaConf.to_container(cfg, resolve=True))
+    of_others: list[dict[str, Any]] = [{"model": 3}, {"data": None}, {"trainer": []}]
+    for damaged in of_others:
+        with pytest.raises(SettingError):
+            take_recorded(composed(), recorded(**damaged), [])
+
+
+def test_newest_run() -> None:
+    assert newest_run() is None
+    with pytest.raises(SettingError, match="run=latest"):
+        find_run("latest")
+    for number, status in enumerate(("interrupted", "completed", "failed")):
+        folder = leave_job(Path("outputs"), {}, status=status)
+        (folder / "checkpoints").mkdir()
+        os.utime(folder / "summary.json", (number, number))
+    (folder / "checkpoints").rmdir()  # the last one failed before it was trained
+    assert (newest_run(), newest_run(is_open=True)) == (Path("outputs/2"), Path("outputs/0"))
+    assert find_run("latest") == Path("outputs/2") and RESOLVERS["run_folder"]("latest", "new") == "outputs/0"
+    assert RESOLVERS["run_folder"](None, "new") == "new" and RESOLVERS["run_folder"]("run", "new") == "run"
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [{"SLURM_NTASKS": "2", "SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0"}, {"TORCHELASTIC_RUN_ID": "mine"}],
+)
+def test_processes_share_a_folder(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each process would name it after its own start."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert RESOLVERS["run_folder"](None, "a") == RESOLVERS["run_folder"](None, "b") != "a"
+
+
+def test_mps_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    for platform, accelerator in (("darwin", "cpu"), ("linux", "auto")):
+        monkeypatch.setattr(sys, "platform", platform)
+        assert RESOLVERS["accelerator"]() == accelerator
+
+
+class Mine:
+    """A user's class."""
+
+    def __init__(self, error: str = "") -> None:
+        if error:
+            raise ValueError(error)
+
+
+@pytest.mark.parametrize(
+    ("target", "arguments", "is_line"),
+    [
+        ("nowhere.Model", {}, True),
+        (f"{__name__}.Missing", {}, True),
+        (f"{__name__}.Mine", {"unknown": 1}, True),
+        (f"{__name__}.Mine", {"error": "my mistake"}, False),
+        ("timemachine.language_model.RNNLMScratch", {"vocab_size": 28, "hiddens": -3}, True),
+        ("lightning.pytorch.Trainer", {"accelerator": "abacus"}, True),
+        ("lightning.pytorch.Trainer", {"limit_val_batches": 1.5}, True),
+    ],
+)
+def test_which_errors_are_lines(target: str, arguments: dict[str, Any], is_line: bool) -> None:
+    with pytest.raises(InstantiationException) as error:
+        instantiate({"_target_": target} | arguments)
+    cause = cause_of(error.value)
+    assert is_about_settings(cause) == is_line
+    assert any(str(word) in str(cause) for word in (target, *json.dumps(arguments).split('"')) if len(str(word)) > 3)

@@ -1,0 +1,99 @@
+"""Sweeps: failed jobs, repeated commands, jobs of several processes, kills; progress and exit status."""
+
+import json
+import re
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.processes import running
+from tests.support.programs import Program, assert_succeeded
+from tests.support.runs import summary, what_is_left
+from timemachine import load_sweep
+
+SHORT: tuple[str, ...] = (
+    "data=sample",
+    "data.num_train=515",
+    "data.num_val=100",
+    "data.batch_size=256",
+    "data.num_steps=8",
+)
+SHORT += ("model.hiddens=8", "logger=csv", "trainer=cpu")
+SWEEP = ("-m", *SHORT, "hydra.sweep.dir=sweep", "trainer.max_epochs=2", "trainer.gradient_clip_val=null")
+JOBS = "model.lr=1,1e30,-1,2"  # the second diverges, the third fails
+
+
+def files(folder: Path) -> dict[Path, Any]:
+    """Return the content of the files of jobs, except for those that Hydra writes at each start."""
+    return {path: path.read_bytes() for path in folder.glob("*/*") if path.is_file()}
+
+
+@pytest.mark.parametrize("launcher", ["basic", pytest.param("joblib", marks=pytest.mark.slow)])
+def test_failed_and_repeated_jobs(launcher: str, program: Program, tmp_path: Path) -> None:
+    typed = (*SWEEP, f"hydra/launcher={launcher}")
+    done = program("train.py", *typed, JOBS)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert re.search(r"^error: .* \(job 2\)", done.stderr, re.MULTILINE)
+    rows = load_sweep(tmp_path / "sweep")
+    assert [row["status"] for row in rows] == ["completed", "diverged", "failed", "completed"]
+    assert rows[2]["message"].startswith("model.lr=-1: ")
+    lines = re.findall(r"^job +(\d) of 4 +(\w+) +model.lr=(\S+) +", done.stdout, re.MULTILINE)
+    expected = [("1", "completed", "1"), ("2", "diverged", "1e+30"), ("3", "failed", "-1"), ("4", "completed", "2")]
+    assert sorted(lines) == expected and "HYDRA" not in done.stdout
+    assert (tmp_path / "sweep/summary.csv").exists() and (tmp_path / "sweep/report.md").exists()
+
+    # The last job as if it had been killed after its second epoch: it is resumed, and those that have ended are not.
+    last, before = tmp_path / "sweep/3", files(tmp_path / "sweep")
+    left = what_is_left(last)
+    (last / "summary.json").write_text(json.dumps(summary(last) | {"status": "running"}))
+    assert program("train.py", *typed, JOBS).returncode == 1
+    assert what_is_left(last) == left and summary(last)["status"] == "completed"
+    after = files(tmp_path / "sweep")
+    assert {path.parent.name for path in before if before[path] != after[path]} <= {"2", "3"}
+
+    done = program("train.py", *typed, "model.lr=3,4,5,6")  # other jobs
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert re.search(r"^error: model.lr=\d: .*sweep/\d has model.lr=", done.stderr, re.MULTILINE)
+    assert files(tmp_path / "sweep") == after
+
+
+def test_a_mistake_in_code_is_a_traceback(program: Program, tmp_path: Path) -> None:
+    """The other jobs run."""
+    callback = ("+callbacks.mine._target_=tests.support.runs.InterruptAt", "+callbacks.mine.step=1,-1")
+    done = program("train.py", *SWEEP, *callback)
+    assert done.returncode == 1 and "Traceback" in done.stderr and "Interruption" in done.stderr
+    assert [row["status"] for row in load_sweep(tmp_path / "sweep")] == ["failed", "completed"]
+
+
+@pytest.mark.slow
+def test_killed_sweep_goes_on_bit_for_bit(program: Program, tmp_path: Path) -> None:
+    typed = (*SWEEP[:-2], "hydra.sweep.dir=sweep", "trainer.max_epochs=20", "model.lr=1,2")
+    with running(tmp_path, *typed) as sweep:
+        sweep.wait_until((tmp_path / "sweep/1/checkpoints/last.ckpt").exists)
+        sweep.process.send_signal(signal.SIGKILL)
+        sweep.wait_for_its_processes()
+    written = (tmp_path / "sweep/0/model.safetensors").stat().st_mtime_ns
+    assert_succeeded(program("train.py", *typed))
+    assert written == (tmp_path / "sweep/0/model.safetensors").stat().st_mtime_ns
+    assert_succeeded(program("train.py", *typed, "hydra.sweep.dir=whole"))
+    for job in "01":
+        assert what_is_left(tmp_path / "sweep" / job) == what_is_left(tmp_path / "whole" / job)
+
+
+@pytest.mark.slow
+def test_jobs_of_several_processes(program: Program, tmp_path: Path) -> None:
+    """Each job has its own settings, those of the command line's own config files included."""
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files/mine.yaml").write_text("defaults: [train, _self_]\nseed: 7\n")
+    own = ("--config-dir=files", "--config-name=mine")
+    typed = (*own, *SWEEP[:-1], "trainer=ddp_cpu,cpu", "model.lr=1,-1")
+    done = program("train.py", *typed)
+    rows = load_sweep(tmp_path / "sweep")
+    assert [row["status"] for row in rows] == ["completed", "failed", "completed", "failed"], done.stderr
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert {summary(tmp_path / "sweep" / job)["settings"]["seed"] for job in "0123"} == {7}
+    assert rows[0]["val/perplexity"] == pytest.approx(rows[2]["val/perplexity"], rel=1e-5)
+    done = program("train.py", *typed[:-1], "model.lr=5,6")
+    assert done.returncode == 1 and re.search(r"^error: model.lr=5: ", done.stderr, re.MULTILINE)
