@@ -285,13 +285,13 @@ def test_own_lightning_module_and_data(program: Program, tmp_path: Path, own: st
     [
         "model.hiddens=-3", "data.corpus=nowhere.txt", "trainer.devices=x", "trainer.accelerator=abacus",
         "trainer.limit_val_batches=1.5", "model._target_=nowhere.Model", "model=scratch +model.hidens=3",
-        "resume=nowhere", "init_from=nowhere", "data=sample recipe=novel",
+        "resume=nowhere", "init_from=nowhere", "data=sample recipe=novel", "exercise=clipping model.hiddens=4,8",
     ],
 )  # fmt: skip
 def test_a_wrong_value_is_one_line(typed: str, tmp_path: Path) -> None:
     done = call_program("train.py", "data=sample", "logger=csv", *typed.split(), "hydra.run.dir=run")
     assert done.returncode == 1 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
-    assert re.search("-3|nowhere|devices|abacus|1.5|hidens|teacher", done.stderr)
+    assert re.search("-3|nowhere|devices|abacus|1.5|hidens|teacher|clipping", done.stderr)
 
 
 @pytest.mark.parametrize("typed", ["model.hidens=3", "model=transformer", "trainer.max_epochs=[1"])

@@ -24,6 +24,13 @@ def test_report_without_a_finished_job(exercise: str, tmp_path: Path) -> None:
     assert "incomplete jobs: 0." in (tmp_path / "s/report.md").read_text()
 
 
+@pytest.mark.parametrize("scale", ["full", "smoke"])
+def test_smoke_report_says_so(scale: str, tmp_path: Path) -> None:
+    leave_job(tmp_path, {"seed": 0}, scale=scale, metrics={"val/perplexity": 7.5})
+    write_report(tmp_path, "none", load_jobs(tmp_path))
+    assert ("scale=smoke" in (tmp_path / "report.md").read_text()) == (scale == "smoke")
+
+
 def test_report_program(tmp_path: Path) -> None:
     for number in (10, 2):
         leave_job(tmp_path / "index", {"seed": number}, number=number, metrics={"val/perplexity": 7.5})

@@ -15,9 +15,11 @@ from tests.support.programs import DEADLINE, Program, assert_succeeded
 from tests.support.runs import rows, summary
 from tests.support.wandb_server import ENTITY, KEY, ArrivedRun, WandbServer
 from timemachine.decoding import continue_text
+from timemachine.errors import SettingError
 from timemachine.run.load import load_model
 from timemachine.run.rows import COLUMNS
 from timemachine.weights_and_biases import CHANGES, EPOCH_METRICS, FIGURE, SAMPLES
+from timemachine.weights_and_biases.logger import WandbLogger
 
 SHORT = ("data=sample", "data.num_train=2051", "trainer=cpu", "trainer.max_epochs=2", "model.hiddens=8")
 RUN = (*SHORT, "hydra.run.dir=run")
@@ -59,9 +61,9 @@ def test_a_run_arrives_whole(program: Program, tmp_path: Path) -> None:
     typed = ["logger.wandb.log_model=true", "logger.wandb.tags=[pilot]", "logger.wandb.name=one"]
     typed += ["logger.wandb.project=two", "logger.wandb.group=three", "callbacks.samples.every_n_epochs=1"]
     with WandbServer() as server:
-        done = program("train.py", *RUN, *typed, **server.environment(), **NAMES)
+        done = program("train.py", *RUN, *typed, **server.environment(), **NAMES, WANDB_RUN_ID="by_agent")
     assert_succeeded(done)
-    assert not server.unknown and "upload with" not in done.stdout
+    assert server.runs.keys() == {"by_agent"} and not server.unknown and "upload with" not in done.stdout
     files = [path for path in tmp_path.rglob("*") if path.is_file() and not path.is_symlink()]
     assert [path for path in files if KEY.encode() in path.read_bytes()] == [] and KEY not in done.stdout + done.stderr
     (run,), folder = server.runs.values(), tmp_path / "run"
@@ -84,6 +86,13 @@ def test_a_run_arrives_whole(program: Program, tmp_path: Path) -> None:
     assert models == {f"model-{run.name}": {"model.ckpt": best}}
     figures = [content for name, content in run.files.items() if name.startswith(f"media/images/{FIGURE}")]
     assert figures == [(folder / "perplexity.png").read_bytes()]
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "{"])
+def test_a_damaged_name_file_is_one_line(content: str, tmp_path: Path) -> None:
+    (tmp_path / "wandb.json").write_text(content)
+    with pytest.raises(SettingError, match=r"wandb\.json"):
+        WandbLogger(str(tmp_path), offline=True)
 
 
 @pytest.mark.slow

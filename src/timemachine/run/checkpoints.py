@@ -29,8 +29,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """Write a checkpoint whole or not at all, and remove only the checkpoints of this run.
 
     Lightning writes a checkpoint into /tmp, from where a move to another file system is a copy that a kill cuts short.
-    And it removes whatever path the state of a ModelCheckpoint names, which comes from a file. `folder`: that of the
-    checkpoints.
+    And it removes any path that the state of a ModelCheckpoint names, although this state comes from a file. `folder`:
+    the folder of the checkpoints.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -57,7 +57,7 @@ class ExactResume(Callback):
     """
 
     def __init__(self) -> None:
-        self.states: Any = None  # until the training starts: what is built before it may draw numbers
+        self.states: Any = None  # kept until the training starts: building callbacks may draw random numbers
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Convert the model before Lightning restores its weights, and let each epoch end once."""

@@ -27,6 +27,7 @@ class Job:
     status: str = "completed"
     message: str | None = None
     exercise: str = ""  # "" if the job has no summary.json
+    scale: str = "full"
     settings: dict[str, Any] = field(default_factory=dict)  # dotted name -> value
     metrics: dict[str, float] = field(default_factory=dict)
     parameters: int | None = None  # number of weights

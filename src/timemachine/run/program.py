@@ -1,4 +1,4 @@
-"""What the programs have in common: errors in one line, resolvers of conf/, the folder of a run."""
+"""Shared by the programs: errors in one line, resolvers of conf/, the folder of a run."""
 
 import functools
 import os
@@ -23,8 +23,8 @@ OF_THE_MACHINE = {"accelerator", "strategy", "devices", "num_nodes", "plugins", 
 def errors_in_one_line(main: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
     """Decorate the function of `hydra.main`: an error about a setting is one line, with exit status 1.
 
-    Others, such as a mistake in a user's own class, keep their traceback. After Ctrl-C the exit status is 130. The
-    errors of a job of a sweep go on to `run.sweep.Sweep`.
+    Others, such as a mistake in a custom class, keep their traceback. After Ctrl-C the exit status is 130. Errors of a
+    sweep's jobs are left to `run.sweep.Sweep`.
     """
 
     @functools.wraps(main)
@@ -67,8 +67,8 @@ def open_run(cfg: DictConfig) -> Record:
     if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: an orderly end, also before the training
     settings: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-    exercise = str(hydra_cfg.runtime.choices.get("exercise"))
-    return Record(folder, settings, is_job=is_job(), overrides=overrides, exercise=exercise)
+    choices = {group: str(hydra_cfg.runtime.choices.get(group)) for group in ("exercise", "scale")}
+    return Record(folder, settings, is_job=is_job(), overrides=overrides, **choices)
 
 
 def take_recorded(cfg: DictConfig, recorded: dict[str, Any], overrides: list[str]) -> None:
@@ -89,7 +89,7 @@ def take_recorded(cfg: DictConfig, recorded: dict[str, Any], overrides: list[str
             target = plain.pop("_target_", None)
             if target in OURS and not {group, f"{group}._target_"} & typed:
                 cfg[group] = {"_target_": target} | plain
-            else:  # a class that is typed or in conf/: those of its arguments that do not depend on the machine
+            else:  # a class from the command line or conf/: only arguments that do not depend on the machine
                 cfg[group].update({name: plain[name] for name in plain.keys() & cfg[group].keys() - OF_THE_MACHINE})
         for name, value in again.items():
             OmegaConf.update(cfg, name, value)
@@ -128,7 +128,7 @@ def newest_run(is_open: bool = False) -> Path | None:
 
 
 def _run_folder(resume: str | None, new: str) -> str:
-    """Return the folder of a run: the one to resume, that of a process group, or `new`, named after the time."""
+    """Return the folder of a run: the one to resume, one for all processes of a group, or `new`."""
     if resume is not None:
         return str(newest_run(is_open=True) or resume) if resume == "latest" else resume
     # The processes of one run start at different times.
@@ -155,15 +155,20 @@ def _sweep_folder() -> str | None:
     return str(HydraConfig.get().sweep.dir) if is_job() else None
 
 
+def _agents_id() -> str | None:
+    """Return the id that `wandb agent` gives to a run. The jobs of a sweep of Hydra's must not share it."""
+    return None if is_job() else os.environ.get("WANDB_RUN_ID")
+
+
 def _typed() -> str:
-    """Return what was typed, except for the choice of loggers and the run to resume."""
+    """Return the command line's overrides, except for loggers and `resume`."""
     overrides = HydraConfig.get().overrides.task
     return " ".join(each for each in overrides if not each.lstrip("+~").startswith(("logger", "resume=")))
 
 
 RESOLVERS: dict[str, Callable[..., Any]] = {
     "run_folder": _run_folder, "divide": _divide, "accelerator": _accelerator, "sweep_folder": _sweep_folder,
-    "typed": _typed,
+    "agents_id": _agents_id, "typed": _typed,
 }  # fmt: skip
 for _name, _function in RESOLVERS.items():
     OmegaConf.register_new_resolver(_name, _function, replace=True)

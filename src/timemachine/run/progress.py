@@ -1,4 +1,4 @@
-"""What a run prints while it trains: its beginning, and a bar on a terminal or else a line per epoch."""
+"""Progress of a run: the model and the text, then a bar on a terminal or else a line per epoch."""
 
 from typing import Any
 
@@ -90,7 +90,7 @@ class RunProgress(ProgressBar):
 
 
 def beginning(model: Any, data: Any) -> str:
-    """Return the lines about a run that starts: its model, its text, and what the text has lost in normalisation."""
+    """Return the first lines of a run: its model, its text, and the characters lost in normalisation."""
     text, parameters = getattr(data, "corpus", None), sum(p.numel() for p in model.parameters())
     lines = [f"Training {type(model).__name__}, {parameters:,} parameters"]
     if isinstance(text, Corpus):
@@ -105,6 +105,6 @@ def beginning(model: Any, data: Any) -> str:
 
 def continuation(model: Any, data: Any) -> str:
     """Return the book's prefix with its greedy continuation, the same as from `predict`; uses no random numbers."""
-    if not (hasattr(data, "corpus") and hasattr(model, "W_hq")):  # a user's own model or data
+    if not (hasattr(data, "corpus") and hasattr(model, "W_hq")):  # a custom model or data module
         return ""
     return continue_text(model, data.vocab, known_prefix(PREFIX, data), NUM_PREDS)[0]

@@ -190,7 +190,7 @@ def _finite(value: Any) -> Any:
 
 
 def _text_of(data: Any) -> dict[str, Any]:
-    """Return what summary.json says of a text; of a user's own data only that it is so."""
+    """Return summary.json's entries about the text; only a title for a custom data module."""
     if (text := getattr(data, "corpus", None)) is None or not hasattr(data, "tokens_N"):
         return {"title": "your own data"}
     from timemachine.perplexity import count_unknown  # deferred: imports torch

@@ -124,9 +124,9 @@ def _describes(status: str, error: Any) -> bool:
 
 
 def run_in_child() -> float:
-    """Run this job as a program of its own, `python train.py <its overrides>`; return its objective.
+    """Run this job as a child program, `python train.py <its overrides>`; return its objective.
 
-    Lightning starts each process but the first with the command line of the first, which is that of the whole sweep.
+    Lightning starts the further processes of a run with the command line of this program, which is the whole sweep's.
     """
     hydra_cfg = HydraConfig.get()
     folder, overrides = Path(hydra_cfg.runtime.output_dir), hydra_cfg.overrides

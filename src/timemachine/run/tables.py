@@ -34,7 +34,7 @@ class Tables(Callback):
         self.row: Row = {}  # of metrics.csv: its last row, until it is written
         self.ended: int | None = None  # an epoch, counted from 1, that has ended and is not written yet
         self.rate = math.nan  # learning rate of the last step
-        self.began, self.seconds, self.num_targets = 0.0, 0.0, 0  # a stopwatch, and what the epoch has read
+        self.began, self.seconds, self.num_targets = 0.0, 0.0, 0  # a stopwatch; targets read in the epoch
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Drop the rows after the checkpoint of a resumed run, and the test metrics, which come again."""
@@ -101,7 +101,7 @@ class Tables(Callback):
 
     def _add_step(self, step: int, model: Any) -> None:
         losses = torch.stack(self.losses) * model.trainer.accumulate_grad_batches  # by which Lightning divided them
-        unknown = losses.new_tensor(math.nan, dtype=torch.float64)  # of a user's own model, which keeps no norms
+        unknown = losses.new_tensor(math.nan, dtype=torch.float64)  # a custom model keeps no norms
         norms = [getattr(model, name, unknown) for name in ("grad_norm", "grad_norm_clipped")]
         self.steps.append((step, torch.stack([losses.double().mean(), *norms])))
         self.losses, self.last_step = [], step
@@ -176,4 +176,4 @@ def _take_logged(trainer: pl.Trainer) -> Row:
 
 def _chars_per_token(trainer: pl.Trainer) -> float:
     data: Any = trainer.datamodule  # type: ignore[attr-defined]
-    return len(data.corpus.characters) / len(data.tokens_N) if hasattr(data, "corpus") else 1.0  # a user's own data
+    return len(data.corpus.characters) / len(data.tokens_N) if hasattr(data, "corpus") else 1.0  # a custom data module

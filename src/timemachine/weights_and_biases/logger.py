@@ -10,11 +10,12 @@ from typing import Any
 import wandb
 from lightning.pytorch.loggers import WandbLogger as LightningsLogger
 
-from timemachine.run.files import write_whole
+from timemachine.errors import SettingError
+from timemachine.run.files import relative_path, write_whole
 from timemachine.run.record import is_first_process
 from timemachine.weights_and_biases import CHANGES, EPOCH_METRICS, FIGURE, PROJECT
 
-KEPT = ("id", "project", "group", "name")  # in a run's wandb.json: what makes a resumed run the same run in W&B
+KEPT = ("id", "project", "group", "name")  # in a run's wandb.json, so that a resumed run continues the same run in W&B
 # Values of W&B's environment variables, unless the user has set them.
 VARIABLES = {"WANDB_SILENT": "true", "WANDB_CONSOLE": "off", "WANDB_X_DISABLE_STATS": "true"}
 
@@ -22,16 +23,20 @@ VARIABLES = {"WANDB_SILENT": "true", "WANDB_CONSOLE": "off", "WANDB_X_DISABLE_ST
 class WandbLogger(LightningsLogger):
     """Lightning's logger; offline without an API key, and with the same id, project, group and name when resumed.
 
-    What is typed comes first, then wandb.json of the run's folder, then W&B's variables. Entity, mode and server never
-    come from a folder. Epochs and steps count from 1, as in the tables. `changes`: what was typed, for the run's name.
-    Other arguments are those of Lightning's class and of `wandb.init`; None means W&B's default.
+    Arguments take precedence over wandb.json in the run's folder, which takes precedence over W&B's variables. Entity,
+    mode and server never come from a folder. Epochs and steps count from 1, as in the tables. `changes`: the command
+    line's overrides, for the run's name. `arguments`: of Lightning's class and of `wandb.init`; None is their default.
+    Raises SettingError for a damaged wandb.json.
     """
 
     def __init__(self, save_dir: str, offline: bool = False, changes: str = "", **arguments: Any) -> None:
         for variable, value in VARIABLES.items():
             os.environ.setdefault(variable, value)
         file, variables = Path(save_dir, "wandb.json"), os.environ.get
-        kept = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        try:
+            kept = dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else {}
+        except (ValueError, TypeError) as error:
+            raise SettingError(f"{relative_path(file)}: damaged; remove it to start another run in W&B") from error
         given: dict[str, Any] = {"id": secrets.token_hex(4), "project": variables("WANDB_PROJECT", PROJECT)}
         given |= {"name": variables("WANDB_NAME") or changes or "train", "group": variables("WANDB_RUN_GROUP")}
         given |= {name: str(kept[name]) for name in KEPT if kept.get(name)}
@@ -53,7 +58,7 @@ class WandbLogger(LightningsLogger):
         super().log_metrics(row, None if step is None else step + first)
 
     def after_save_checkpoint(self, checkpoint_callback: Any) -> None:
-        """Upload the best checkpoint only: that of another callback would take its place under the same name."""
+        """Upload the best checkpoint only: the last one would replace it under the same name."""
         if checkpoint_callback.monitor is not None:
             super().after_save_checkpoint(checkpoint_callback)
 
