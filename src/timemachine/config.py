@@ -138,8 +138,8 @@ def check_model(arguments: MutableMapping[str, Any]) -> None:
         is_embedding = arguments["input"] == "embedding" and arguments["embedding_sigma"] > 0
         rule = "needs an embedding as wide as model.hiddens and a positive model.embedding_sigma"
         instead = f"true model.input=embedding model.embedding_dim={arguments['hiddens']} model.embedding_sigma=1"
-        fits = is_embedding and arguments["embedding_dim"] == arguments["hiddens"]
-        require(fits, "model.tie_weights", True, rule, instead)
+        is_valid = is_embedding and arguments["embedding_dim"] == arguments["hiddens"]
+        require(is_valid, "model.tie_weights", True, rule, instead)
 
 
 def check_data(arguments: MutableMapping[str, Any]) -> None:

@@ -72,13 +72,13 @@ class TimeMachine(LightningDataModule):
         require(start < num_chars, "data.start", start, f"the text has {num_chars} characters", 0)
         self.corpus = text.rotated(start)
         self.generator = Generator().manual_seed(seed)  # for the order of the training windows
-        known = self.corpus.characters
+        source = self.corpus.characters
         if learn_on == "train":
             # One pass: in the new tokens, the training windows cover slightly more or fewer characters than these.
             windows: Any = (batch_size, num_steps, num_train, num_val, start, tokens, min_count, vocab_size)
             whole: Any = TimeMachine(*windows, corpus=text)
-            known = whole.vocab.decode(whole.tokens_N[: whole.splits["train"].targets.stop].tolist())
-        self.vocab = Vocab.of(known, self.corpus.tokens, min_count, vocab_size)
+            source = whole.vocab.decode(whole.tokens_N[: whole.splits["train"].targets.stop].tolist())
+        self.vocab = Vocab.of(source, self.corpus.tokens, min_count, vocab_size)
         self.tokens_N = self.vocab.encode(self.corpus.characters)
         self.splits = _split(len(self.tokens_N), num_steps, num_train, num_val, self.corpus.title)
 

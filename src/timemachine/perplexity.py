@@ -117,5 +117,5 @@ def count_unknown(text: str, vocab: Vocab) -> tuple[int, int]:
     """Return how many characters of a normalised text are `<unk>`, and their number of UTF-8 bytes."""
     count_of = Counter(text)
     unknown = vocab.unknown("".join(count_of))
-    size = sum(count_of[it] * len(it.encode(errors="replace")) for it in unknown)  # a lone surrogate counts as "?"
-    return sum(count_of[it] for it in unknown), size
+    size = sum(count_of[c] * len(c.encode(errors="replace")) for c in unknown)  # a lone surrogate counts as "?"
+    return sum(count_of[c] for c in unknown), size

@@ -95,7 +95,7 @@ def with_callback(callback: pl.Callback) -> Iterator[None]:
 
 @contextmanager
 def _process_as_before() -> Iterator[None]:
-    """Restore logging and PyTorch's choice of algorithms.
+    """Restore logging and PyTorch's choice of algorithms, and end W&B's process.
 
     Hydra disables other loggers. Deterministic algorithms fill new tensors in several threads, which would make a fork
     of this process hang.
@@ -104,6 +104,9 @@ def _process_as_before() -> Iterator[None]:
     handlers, level, is_deterministic = root.handlers[:], root.level, torch.are_deterministic_algorithms_enabled()
     with patch.object(logging, "raiseExceptions", True):
         yield
+    if (wandb := sys.modules.get("wandb")) is not None:
+        wandb.finish()
+        wandb.teardown()  # forgets the environment of its first call
     torch.use_deterministic_algorithms(is_deterministic)
     root.handlers[:] = handlers
     root.setLevel(level)

@@ -157,8 +157,8 @@ def _check(inputs: Tensor, weights: Sequence[Tensor], Y_TB: Tensor, activation: 
     ]
     for x, shape, dtype in expected:
         if x.shape != shape or x.dtype != dtype or x.device.type != "cpu":
-            found = f"{tuple(x.shape)} {x.dtype} on {x.device}"
-            raise RuntimeError(f"expected a tensor {shape} {dtype} on the CPU, got {found}")
+            given = f"{tuple(x.shape)} {x.dtype} on {x.device}"
+            raise RuntimeError(f"expected a tensor {shape} {dtype} on the CPU, got {given}")
     if not supports(W_xh, activation):
         raise RuntimeError(f"the fused kernel does not support {activation} in {W_xh.dtype}")
 

@@ -34,9 +34,9 @@ class FusedRNNLM(RNNLMScratch):
     ) -> None:
         super().__init__(vocab_size, hiddens, sigma, lr, **network)
         asked, cell, activation = (self.hparams[name] for name in ("backward", "cell", "activation"))
-        fits = asked in ("auto", "autograd") or (cell == "rnn" and activation in BY_HAND)
+        is_supported = asked in ("auto", "autograd") or (cell == "rnn" and activation in BY_HAND)
         rule = f"not supported with model.cell={cell} model.activation={activation}"
-        require(fits, "model.backward", asked, rule, "autograd")
+        require(is_supported, "model.backward", asked, rule, "autograd")
 
     def __init_subclass__(cls, **named: Any) -> None:
         """Raise TypeError for a subclass that overrides a method that the kernels do not call."""

@@ -64,9 +64,15 @@ def make_page(
 
     number = metrics.get("epoch", math.inf)
     train, val = (metrics.get(f"{name}/perplexity", math.nan) for name in ("train", "val"))
-    earlier = [Epoch(it.number, _page_weights(it.weights), it.train, it.val) for it in epochs if it.number < number]
+    earlier = [
+        Epoch(epoch.number, _page_weights(epoch.weights), epoch.train, epoch.val)
+        for epoch in epochs
+        if epoch.number < number
+    ]
     shapes = _shapes(weights)
-    earlier = [it for it in earlier if _shapes(it.weights) == shapes]  # a damaged epochs.safetensors may have others
+    earlier = [
+        epoch for epoch in earlier if _shapes(epoch.weights) == shapes
+    ]  # a damaged epochs.safetensors may have others
 
     def slider_entry(epoch: Epoch) -> dict[str, Any]:
         numbers = {"epoch": epoch.number, "train": epoch.train, "val": epoch.val}
@@ -83,9 +89,11 @@ def make_page(
         "window": summary["settings"]["data"]["num_steps"],
         "weights": _encode_weights(weights, "<f4"),
         "order": units.order if units else [*range(hiddens)],
-        "units": [{"unit": it.unit, "meaning": it.meaning, "order": it.order} for it in units.named] if units else [],
+        "units": [{"unit": unit.unit, "meaning": unit.meaning, "order": unit.order} for unit in units.named]
+        if units
+        else [],
         "epochs": [
-            *(slider_entry(it) | {"weights": _encode_weights(it.weights, "<f2")} for it in earlier),
+            *(slider_entry(epoch) | {"weights": _encode_weights(epoch.weights, "<f2")} for epoch in earlier),
             slider_entry(Epoch(number, weights, train, val)),
         ],
     }
@@ -122,8 +130,8 @@ def _table(summary: dict[str, Any], metrics: dict[str, float], weights: "dict[st
     table = [("text", summary["corpus"]["title"]), ("status", summary["status"])]
     table += [("weights", f"{size:,}"), ("seed", str(settings["seed"]))]
     for section, names in TABLE_SETTINGS.items():
-        known = settings.get(section, {})
-        table += [(f"{section}.{name}", format_value(known[name])) for name in names or known if name != "_target_"]
+        values = settings.get(section, {})
+        table += [(f"{section}.{name}", format_value(values[name])) for name in names or values if name != "_target_"]
     return table + [(name, f"{value:,.6g}") for name, value in metrics.items() if math.isfinite(value)]
 
 

@@ -31,7 +31,9 @@ def in_half_precision(model: RNNLMScratch) -> Weights:
 
 def write_weights(folder: Path, weights: dict[int, Weights]) -> None:
     """Write the weights of epochs, except for weights out of the range of half precision. Raises OSError."""
-    finite = {epoch: named for epoch, named in weights.items() if all(it.isfinite().all() for it in named.values())}
+    finite = {
+        epoch: named for epoch, named in weights.items() if all(weight.isfinite().all() for weight in named.values())
+    }
     tensors = {f"{epoch}/{name}": weight for epoch, named in finite.items() for name, weight in named.items()}
     write_whole(folder / EPOCH_WEIGHTS, safetensors.torch.save(tensors))
 
@@ -53,13 +55,14 @@ def read_epochs(folder: Path) -> list[Epoch]:
     """Return the epochs with saved weights, with their perplexities from metrics.csv."""
     numbers: dict[float, dict[str, float]] = {}
     for row in read_numbers(folder / "metrics.csv"):  # several per epoch with trainer.val_check_interval
-        known = {name: value for name, value in row.items() if value == value}
-        numbers.setdefault(row["epoch"], {}).update(known)
+        measured = {name: value for name, value in row.items() if value == value}
+        numbers.setdefault(row["epoch"], {}).update(measured)
 
     def number(epoch: int, name: str) -> float:
         return numbers.get(epoch, {}).get(f"{name}/perplexity", torch.nan)
 
-    return [Epoch(it, weights, number(it, "train"), number(it, "val")) for it, weights in read_weights(folder).items()]
+    saved = read_weights(folder)
+    return [Epoch(epoch, weights, number(epoch, "train"), number(epoch, "val")) for epoch, weights in saved.items()]
 
 
 class EpochWeights(Callback):

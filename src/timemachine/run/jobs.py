@@ -73,16 +73,18 @@ def read_job(folder: Path, name: str = "") -> Job:
         return Job(name=name, folder=folder, status="failed", message=str(error))
     if summary["status"] == "running" and not is_running(folder):
         summary |= {"status": "failed", "message": "its process was killed"}
-    known = {entry.name: summary[entry.name] for entry in fields(Job) if entry.name in summary}
-    settings = {name: it for name, it in flat(summary["settings"]).items() if not DERIVED.fullmatch(name)}
-    known |= {"settings": settings, "metrics": summary["metrics"] or final_numbers(folder)}
-    return Job(**known | {"name": name, "folder": folder})
+    entries = {field.name: summary[field.name] for field in fields(Job) if field.name in summary}
+    settings = {name: value for name, value in flat(summary["settings"]).items() if not DERIVED.fullmatch(name)}
+    entries |= {"settings": settings, "metrics": summary["metrics"] or final_numbers(folder)}
+    return Job(**entries | {"name": name, "folder": folder})
 
 
 def job_folders(folder: Path) -> list[Path]:
     """Return the folders of all runs below a folder, at any depth, in natural order: 2 before 10."""
-    found = {path.parent for name in ("summary.json", ".hydra") for path in folder.glob(f"**/{name}")} - {folder}
-    return sorted(found, key=lambda path: [int(it) if it.isdecimal() else it for it in re.split(r"(\d+)", str(path))])
+    folders = {path.parent for name in ("summary.json", ".hydra") for path in folder.glob(f"**/{name}")} - {folder}
+    return sorted(
+        folders, key=lambda path: [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", str(path))]
+    )
 
 
 def table_of(jobs: list[Job]) -> list[dict[str, Any]]:
@@ -95,19 +97,22 @@ def table_of(jobs: list[Job]) -> list[dict[str, Any]]:
     names = [*varied([job.settings for job in jobs]), *varied([_symbols(job) for job in jobs])]
     sizes: list[dict[str, Any]] = [{"parameters": job.parameters} if job.parameters else {} for job in jobs]
     numbers = [job.metrics | size | dict(_numbers("", job.probes)) for job, size in zip(jobs, sizes, strict=True)]
-    metrics = list(dict.fromkeys(name for found in numbers for name in found))
+    metrics = list(dict.fromkeys(name for row in numbers for name in row))
     return [
         {"job": job.name, "status": job.status}
         | {name: chosen.get(name, "") for name in names}
-        | {name: found.get(name, "") for name in metrics}
+        | {name: row.get(name, "") for name in metrics}
         | {"message": job.message or "", "folder": str(job.folder)}
-        for job, chosen, found in zip(jobs, settings, numbers, strict=True)
+        for job, chosen, row in zip(jobs, settings, numbers, strict=True)
     ]
 
 
 def write_table(rows: list[dict[str, Any]], folder: Path) -> None:
     """Write summary.csv into a sweep's folder, with control characters in texts escaped."""
-    rows = [{printable(name): printable(it) if isinstance(it, str) else it for name, it in row.items()} for row in rows]
+    rows = [
+        {printable(name): printable(cell) if isinstance(cell, str) else cell for name, cell in row.items()}
+        for row in rows
+    ]
     write_rows(folder / "summary.csv", [*rows[0]], rows)
 
 
@@ -128,8 +133,8 @@ def varied(settings: list[dict[str, Any]]) -> list[str]:
 
 def exercise_of(jobs: Iterable[Job]) -> str:
     """Return the exercise that all jobs belong to, or `none` if they do not share one."""
-    known = {job.exercise for job in jobs} - {""}
-    return known.pop() if len(known) == 1 else "none"
+    names = {job.exercise for job in jobs} - {""}
+    return names.pop() if len(names) == 1 else "none"
 
 
 def print_jobs(rows: list[dict[str, Any]]) -> None:
@@ -154,10 +159,10 @@ def _symbols(job: Job) -> dict[str, int]:
     return {name: number for name, number in job.corpus.items() if name in ("vocabulary", "unknown")}
 
 
-def _numbers(name: str, found: Any) -> Iterable[tuple[str, Any]]:
+def _numbers(name: str, measured: Any) -> Iterable[tuple[str, Any]]:
     """Yield the numbers in nested dicts, with their names joined by `/`."""
-    if isinstance(found, dict):
-        for key, value in found.items():
+    if isinstance(measured, dict):
+        for key, value in measured.items():
             yield from _numbers(f"{name}/{key}".lstrip("/"), value)
-    elif isinstance(found, int | float) or found in NOT_FINITE:
-        yield name, float(found)
+    elif isinstance(measured, int | float) or measured in NOT_FINITE:
+        yield name, float(measured)

@@ -94,9 +94,9 @@ def load_initial_weights(run: str, model: RNNLMScratch, vocab: Vocab) -> dict[st
 
 def export_model(path: Path, model: RNNLMScratch, vocab: Vocab, summary: dict[str, Any]) -> None:
     """Write model.safetensors, for `load_model` and for any program that reads the format. Raises OSError."""
-    known = {name: summary[name] for name in ("status", "settings", "corpus", "metrics", "versions", "git")}
+    entries = {name: summary[name] for name in ("status", "settings", "corpus", "metrics", "versions", "git")}
     about: dict[str, Any] = {"tokens": vocab.idx_to_token, "kind": vocab.kind.name}
-    about |= {"class": name_of(type(model)), "hyper_parameters": dict(model.hparams), "summary": known}
+    about |= {"class": name_of(type(model)), "hyper_parameters": dict(model.hparams), "summary": entries}
     weights = {name: weight.detach().cpu().contiguous() for name, weight in model.state_dict().items()}
     write_whole(path, safetensors.torch.save(weights, {name: json.dumps(value) for name, value in about.items()}))
 
