@@ -289,7 +289,8 @@ def test_own_lightning_module_and_data(program: Program, tmp_path: Path, own: st
     ],
 )  # fmt: skip
 def test_a_wrong_value_is_one_line(typed: str, tmp_path: Path) -> None:
-    done = call_program("train.py", "data=sample", "logger=csv", *typed.split(), "hydra.run.dir=run")
+    flags = ["-m"] if "exercise=" in typed else []
+    done = call_program("train.py", *flags, "data=sample", "logger=csv", *typed.split(), "hydra.run.dir=run")
     assert done.returncode == 1 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
     assert re.search("-3|nowhere|devices|abacus|1.5|hidens|teacher|clipping", done.stderr)
 

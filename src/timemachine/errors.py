@@ -23,24 +23,34 @@ def one_line(message: object, max_length: int | None = None) -> str:
 
 
 def cause_of(error: BaseException) -> BaseException:
-    """Return the error that Hydra's `instantiate` has wrapped into its own.
+    """Return the error behind one that Hydra's `instantiate` raises.
 
-    A SettingError for a class that is not found; Hydra's error itself, which names the class and the argument, for an
-    argument that a class lacks or that one of Lightning's rejects. Hydra's class is recognised by its name: this module
-    does not import it.
+    Hydra 1.3 wraps it, Hydra 1.4 adds the name of the setting as a note. Returns a SettingError for a class that is not
+    found, for an argument that a class lacks, and for one that a class of Lightning's rejects; otherwise the error that
+    the class raised. Hydra's class is recognised by its name: this module imports neither Hydra nor Lightning.
     """
-    if type(error).__name__ != "InstantiationException" or error.__cause__ is None:
+    is_wrapped = type(error).__name__ == "InstantiationException" and error.__cause__ is not None
+    text, _, key = "\n".join([str(error), *getattr(error, "__notes__", [])]).partition("full_key: ")
+    if not (is_wrapped or key):
         return error
-    cause = error.__cause__
+    cause, target, key = (error.__cause__ if is_wrapped else error), text.partition(",")[0], key.strip()
+    assert cause is not None
     if isinstance(cause, ImportError) and cause.__cause__:  # an error in a module that Hydra has imported
         cause = cause.__cause__
-    target = str(error).partition(",")[0]  # Error locating target 'my_models.MyLM'
-    is_module = isinstance(cause, ModuleNotFoundError) and f"'{cause.name}" in target
-    if "locating target" in target and (is_module or isinstance(cause, AttributeError)):
-        return SettingError(f"{target}: {cause}")
+    if "locating target" in target:  # 'my_models.MyLM'
+        is_module = isinstance(cause, ModuleNotFoundError) and f"'{cause.name}" in target
+        return SettingError(f"{target}: {cause}") if is_module or isinstance(cause, AttributeError) else cause
     is_unknown = isinstance(cause, TypeError) and "unexpected keyword argument" in str(cause)
-    is_rejected = is_unknown or (isinstance(cause, TypeError | ValueError) and "target 'lightning." in str(error))
-    return error if is_rejected else cause
+    is_rejected = isinstance(cause, TypeError | ValueError) and _module_of(cause).startswith("lightning.")
+    return SettingError(f"{key}: {cause}".partition("\nfull_key")[0]) if is_unknown or is_rejected else cause
+
+
+def _module_of(error: BaseException) -> str:
+    """Return the name of the module that has raised an error."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "" if trace is None else str(trace.tb_frame.f_globals.get("__name__", ""))
 
 
 def is_about_settings(error: BaseException) -> bool:

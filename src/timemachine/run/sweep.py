@@ -71,7 +71,9 @@ class Sweep(Callback):
         job = read_job(folder)
         _finish_wandb(job.status)
         if error and ((job.has_ended and not _describes(job.status, error)) or is_running(folder)):
-            sys.exit(f"error: {one_line(error)}")  # rejected: the folder has another job
+            # Rejected: the folder has another job. Printed here, since Hydra 1.4 still calls `on_multirun_end`.
+            print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
+            sys.exit(1)
         if error and not is_about_settings(error):
             traceback.print_exception(error)
         if is_child:
