@@ -61,6 +61,8 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
 
 def silence() -> None:
     """Hide messages of Lightning that do not concern a user of this program."""
+    import lightning.pytorch  # noqa: F401  its import sets the levels of these loggers
+
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # hides "GPU available: False", tips, …
     logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)  # shows the report of trainer.profiler
