@@ -12,9 +12,9 @@ from timemachine.run.sweep import run_in_child
 @errors_in_one_line
 def main(cfg: DictConfig) -> float:
     """Train a model, test it, write its results; return its validation perplexity, which a search minimises."""
-    if has_several_processes(cfg):  # a job of a sweep, on several devices
+    if has_several_processes(cfg):  # a job of a sweep, on several devices: as a child program
         return run_in_child()
-    with open_run(cfg) as run:  # locks the folder, and writes summary.json; resume= takes the recorded settings
+    with open_run(cfg) as run:  # locks the folder; resume= replaces the settings by the recorded ones
         if run.has_ended:  # a job of a sweep that is repeated
             return run.objective
 
@@ -23,7 +23,7 @@ def main(cfg: DictConfig) -> float:
         from lightning.pytorch.utilities.model_helpers import is_overridden
 
         from timemachine.exercises import probes
-        from timemachine.run.checkpoints import last_checkpoint
+        from timemachine.run.checkpoints import RunStart, last_checkpoint
         from timemachine.run.console import silence
         from timemachine.run.load import load_initial_weights
         from timemachine.run.results import write_results
@@ -32,18 +32,18 @@ def main(cfg: DictConfig) -> float:
         L.seed_everything(cfg.seed, verbose=False)
         data = instantiate(cfg.data, _convert_="all")
         model = instantiate(cfg.model, vocab_size=len(data.vocab), _convert_="all")
+        checkpoint = last_checkpoint(run, model, data)  # to resume from; None for a new run
         measures = probes.load(cfg.probes, data, model) if cfg.probes else {}  # checked now, measured at the end
         callbacks = [instantiate(entry) for entry in cfg.callbacks.values() if entry]
         callbacks += [probe.callback() for probe in measures.values() if hasattr(probe, "callback")]
+        callbacks += [RunStart(run)]  # writes summary.json when the training starts
         loggers = [instantiate(entry) for entry in cfg.logger.values() if entry]
         trainer: L.Trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=loggers, default_root_dir=run.folder)
         if run.is_job and trainer.progress_bar_callback:
             trainer.progress_bar_callback.disable()  # the sweep prints a line per job
 
-        checkpoint, epoch = last_checkpoint(run, model, data)  # to resume from; None for a new run
         if cfg.init_from and not checkpoint:
-            run.update(parent=load_initial_weights(cfg.init_from, model, data.vocab))
-        run.begin(model, data, epoch)
+            run.summary["parent"] = load_initial_weights(cfg.init_from, model, data.vocab)
         for logger in trainer.loggers:
             logger.log_hyperparams(run.settings)
         trainer.fit(model, data, ckpt_path=checkpoint, weights_only=True)

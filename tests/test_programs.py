@@ -247,11 +247,11 @@ def test_own_model(program: Program, tmp_path: Path, own: str) -> None:
     for command in (
         ("train.py", "resume=run", "logger=csv", "trainer.max_epochs=3"), ("evaluate.py", "run=run"),
         ("generate.py", "run=run"), ("train.py", *SHORT, "init_from=run", "hydra.run.dir=child"),
+        ("generate.py", "run=run", "model._target_=my_models.Missing"),
+        ("evaluate.py", "run=run", "model._target_=my_models.Bigrams"),
     ):  # fmt: skip
         done = program(*command, PYTHONPATH=own)
-        assert done.returncode == 1 and re.search(r"^error: .*my_models\.Scaled", done.stderr, re.MULTILINE), (
-            done.stderr
-        )
+        assert done.returncode == 1 and re.search(r"^error: .*my_models\b", done.stderr, re.MULTILINE), done.stderr
         assert read_summary(tmp_path / "run")["metrics"] == metrics
     done = program("evaluate.py", "run=run", named, PYTHONPATH=own)
     assert f" {metrics['val/perplexity']:.2f} ±" in done.stdout, done.stderr
@@ -286,13 +286,21 @@ def test_own_lightning_module_and_data(program: Program, tmp_path: Path, own: st
         "model.hiddens=-3", "data.corpus=nowhere.txt", "trainer.devices=x", "trainer.accelerator=abacus",
         "trainer.limit_val_batches=1.5", "model._target_=nowhere.Model", "model=scratch +model.hidens=3",
         "resume=nowhere", "init_from=nowhere", "data=sample recipe=novel", "exercise=clipping model.hiddens=4,8",
+        "seed=x", "seed=-3", "trainer.max_epochs=x", "trainer.gradient_clip_val=-3", "probes=nowhere",
+        "trainer.val_check_interval=1000",
     ],
 )  # fmt: skip
 def test_a_wrong_value_is_one_line(typed: str, tmp_path: Path) -> None:
     flags = ["-m"] if "exercise=" in typed else []
     done = call_program("train.py", *flags, "data=sample", "logger=csv", *typed.split(), "hydra.run.dir=run")
     assert done.returncode == 1 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
-    assert re.search("-3|nowhere|devices|abacus|1.5|hidens|teacher|clipping", done.stderr)
+    assert re.search("-3|seed|max_epochs|1000|nowhere|devices|abacus|1.5|hidens|teacher|clipping", done.stderr)
+
+
+def test_two_folders_to_resume(tmp_path: Path) -> None:
+    """Hydra's folder would be resumed, the other one ignored."""
+    done = call_program("train.py", "resume=nowhere", "hydra.run.dir=run")
+    assert done.returncode == 1 and "nowhere" in done.stderr and not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("typed", ["model.hidens=3", "model=transformer", "trainer.max_epochs=[1"])

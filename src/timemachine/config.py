@@ -96,6 +96,12 @@ REGULARIZED: dict[str, Valid] = {
     "output_dropout": FRACTION,
 }
 TAUGHT: dict[str, Valid] = {"teacher": Number(0, 100)}
+# Lightning's Trainer checks its arguments, but these not at all, or with an assertion when training begins.
+TRAINER: dict[str, Valid] = {
+    "max_epochs": Number(-1, MAX_COUNT, whole=True, optional=True),
+    "max_steps": Number(-1, MAX_COUNT, whole=True),
+    "gradient_clip_val": replace(NOT_NEGATIVE, optional=True),
+}
 EVALUATE: dict[str, Valid] = {"baselines": bool}
 
 

@@ -59,4 +59,7 @@ def is_about_settings(error: BaseException) -> bool:
     The classes of Hydra, OmegaConf and Lightning are recognised by their names, since Lightning's import is slow.
     """
     names = {"UserError", "InstantiationException", "OmegaConfBaseException", "MisconfigurationException"}
-    return not names.isdisjoint(kind.__name__ for kind in type(error).__mro__)
+    is_by_name = not names.isdisjoint(kind.__name__ for kind in type(error).__mro__)
+    # Lightning checks some values when training begins, Hydra a class when it is imported.
+    is_check = isinstance(error, TypeError | ValueError | ImportError)
+    return is_by_name or (is_check and _module_of(error).startswith(("lightning.", "hydra.")))

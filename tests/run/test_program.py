@@ -53,6 +53,13 @@ def test_class_of_a_resumed_run() -> None:
     assert cfg.model == {"_target_": "mine.LM", "hiddens": 8, "lr": 2.0}
 
 
+def test_typed_group_has_to_be_the_runs() -> None:
+    """All its values count; those of the trainer depend on the machine."""
+    cfg = composed()
+    take_recorded(cfg, recorded(), ["model=rnn", "data={num_steps:32}", "trainer=cpu"])
+    assert (cfg.model.hiddens, cfg.data.num_steps, cfg.trainer.max_epochs) == (32, 32, 7)
+
+
 def test_only_plain_values_are_taken() -> None:
     """Neither classes nor interpolations, which could read the environment."""
     evil = {"_target_": "evil.Evil"}
@@ -75,6 +82,9 @@ def test_newest_run() -> None:
     assert newest_run() is None
     with pytest.raises(SettingError, match="run=latest"):
         find_run("latest")
+    (Path("outputs/damaged/checkpoints")).mkdir(parents=True)
+    Path("outputs/damaged/summary.json").write_text("{")
+    os.utime("outputs/damaged/summary.json", (0.5, 0.5))
     for number, status in enumerate(("interrupted", "completed", "failed")):
         folder = leave_job(Path("outputs"), {}, status=status)
         (folder / "checkpoints").mkdir()

@@ -99,7 +99,8 @@ def test_rejected_command_changes_nothing(tmp_path: Path) -> None:
 def test_resumed_run_keeps_its_beginning(tmp_path: Path) -> None:
     folder = leave_job(tmp_path, SETTINGS, overrides=["seed=3"], parent={"run": "another", "epoch": 1})
     with record(folder, trainer={"max_epochs": 5}) as run:
-        run.begin(torch.nn.Linear(2, 3), Data(), epoch=2)
+        run.completed_epochs = 2
+        run.begin(torch.nn.Linear(2, 3), Data())
     summary = read_summary(folder)
     assert (summary["started"], summary["overrides"]) == ("2026-01-01T00:00:00+0000", ["seed=3"])
     assert summary["seconds"] >= 12 and summary["parent"]["run"] == "another"
@@ -119,6 +120,24 @@ def test_jobs_that_have_ended(status: str, tmp_path: Path) -> None:
         with pytest.raises(SettingError, match=r"^trainer.max_epochs=9: "):  # noqa: SIM117
             with record(folder, is_job=True, trainer={"max_epochs": 9}) as run:
                 _ = run.has_ended
+
+
+def test_open_job_with_a_checkpoint(tmp_path: Path) -> None:
+    """It is resumed with the same settings only; without a checkpoint it starts again with any."""
+    folder = leave_job(tmp_path, SETTINGS, status="running")
+    with record(folder, is_job=True, seed=4) as run:
+        assert not run.has_ended
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints/last.ckpt").touch()
+    with record(folder, is_job=True) as run:
+        assert not run.has_ended
+    for changes in ({"trainer": {"max_epochs": 9}}, {"callbacks": {"early_stopping": {"patience": 3}}}):
+        with pytest.raises(SettingError, match=r"max_epochs=9|patience=3"):  # noqa: SIM117
+            with record(folder, is_job=True, **changes) as run:
+                _ = run.has_ended
+    moved = {"callbacks": {"tables": {"folder": "elsewhere"}}, "trainer": SETTINGS["trainer"] | {"devices": 2}}
+    with record(folder, is_job=True, **moved) as run:
+        assert not run.has_ended
 
 
 @pytest.mark.parametrize("content", ["", "[1]", '{"status": "comp', '{"status": "completed"}', "\xff", "[" * 10_000])

@@ -17,7 +17,7 @@ from tests.support.jobs import change_summary
 from tests.support.runs import InterruptAt, Interruption, fit, rows, what_is_left
 from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import Batch, TimeMachine
-from timemachine.errors import SettingError
+from timemachine.errors import SettingError, is_about_settings
 from timemachine.kernels.language_model import FusedRNNLM
 from timemachine.language_model import RNNLMScratch
 from timemachine.page.epochs import EPOCH_WEIGHTS
@@ -193,6 +193,25 @@ def test_another_experiment_is_rejected(uninterrupted: Path, tmp_path: Path) -> 
     for text in (find_corpus("sample", []).characters + " and more", "a text of a few letters " * 100):
         other.write_text(text)
         assert_rejected(uninterrupted, "other.txt: " if len(text) > 9999 else "", text=str(other))
+
+
+@pytest.mark.parametrize("table", ["metrics.csv", "steps.csv"])
+@pytest.mark.parametrize("content", ["epoch,step\n1,3\n", "a,b,c\n", "\0"])
+def test_table_with_a_hole_is_rejected(table: str, content: str, uninterrupted: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(uninterrupted, tmp_path / "run")
+    (folder / table).write_text(content)
+    assert_rejected(folder, table, max_epochs=6)
+
+
+@pytest.mark.parametrize("chosen", [{"val_check_interval": 1000}, {"fast_dev_run": True}])
+def test_lightnings_rejection_changes_nothing(chosen: dict[str, Any], uninterrupted: Path, tmp_path: Path) -> None:
+    """Lightning rejects these after it has read the checkpoint."""
+    folder = shutil.copytree(uninterrupted, tmp_path / "run")
+    change_summary(folder, status="completed", metrics={"val/perplexity": 7.5})
+    before = (folder / "summary.json").read_bytes()
+    with pytest.raises(Exception) as error:
+        train(folder, **{"max_epochs": 6} | chosen)
+    assert is_about_settings(error.value) and (folder / "summary.json").read_bytes() == before
 
 
 def test_damaged_checkpoint_is_rejected(uninterrupted: Path, tmp_path: Path) -> None:

@@ -15,7 +15,14 @@ from timemachine.datamodule import TimeMachine
 from timemachine.language_model import RNNLMScratch
 from timemachine.page.epochs import EpochWeights
 from timemachine.perplexity import BitsPerByte
-from timemachine.run.checkpoints import AtomicCheckpointIO, ExactResume, Interruptible, last_checkpoint, name_of
+from timemachine.run.checkpoints import (
+    AtomicCheckpointIO,
+    ExactResume,
+    Interruptible,
+    RunStart,
+    last_checkpoint,
+    name_of,
+)
 from timemachine.run.console import silence
 from timemachine.run.profiler import NullProfiler
 from timemachine.run.record import Record
@@ -77,10 +84,10 @@ def fit(
     ]  # fmt: skip
     with Record(folder, settings) as run:
         run.prints = False
-        checkpoint, epoch = last_checkpoint(run, model, data)
-        run.begin(model, data, epoch)
+        checkpoint = last_checkpoint(run, model, data)
         built = pl.Trainer(
-            callbacks=callbacks, logger=logger, plugins=[AtomicCheckpointIO(checkpoints)], default_root_dir=folder,
+            callbacks=[*callbacks, RunStart(run)], logger=logger, plugins=[AtomicCheckpointIO(checkpoints)],
+            default_root_dir=folder,
             **{"num_sanity_val_steps": 0, "log_every_n_steps": 1, "enable_progress_bar": False} | QUIET | given,
         )  # fmt: skip
         built.fit(model, data, ckpt_path=checkpoint, weights_only=True)

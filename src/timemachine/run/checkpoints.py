@@ -19,9 +19,8 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from timemachine.config import format_value
 from timemachine.errors import SettingError, one_line
 from timemachine.run.files import relative_path
-from timemachine.run.record import ENDED, MAY_DIFFER, Record
+from timemachine.run.record import ENDED, LAST, MAY_DIFFER, Record
 
-LAST = "checkpoints/last.ckpt"
 PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")  # in the state of a ModelCheckpoint
 
 
@@ -128,8 +127,19 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def last_checkpoint(run: Record, model: pl.LightningModule, data: pl.LightningDataModule) -> tuple[Path | None, int]:
-    """Return the run's last.ckpt and how many epochs it has completed; (None, 0) for a new run.
+class RunStart(Callback):
+    """Write summary.json when the training starts: until then, Lightning may reject a setting of a resumed run."""
+
+    def __init__(self, run: Record) -> None:
+        self.run = run
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Record the beginning."""
+        self.run.begin(pl_module, trainer.datamodule)  # type: ignore[attr-defined]
+
+
+def last_checkpoint(run: Record, model: pl.LightningModule, data: pl.LightningDataModule) -> Path | None:
+    """Return the run's last.ckpt, None for a new run; set `run.completed_epochs`.
 
     Raises SettingError if the checkpoint is damaged, and if the run would go on as another experiment.
     """
@@ -137,7 +147,7 @@ def last_checkpoint(run: Record, model: pl.LightningModule, data: pl.LightningDa
     if not path.exists():
         if run.before.get("status") in ENDED:
             raise SettingError(f"{folder}: has a run that has ended, without a checkpoint; use another hydra.run.dir")
-        return None, 0
+        return None
     run.require_same("seed", "init_from")
     for group in ("model", "data"):
         before, now = (settings[group]["_target_"] for settings in (run.before["settings"], run.settings))
@@ -149,11 +159,11 @@ def last_checkpoint(run: Record, model: pl.LightningModule, data: pl.LightningDa
         sha256 = checkpoint.get(type(data).__qualname__, {}).get("sha256")
     except Exception as error:  # damaged bytes raise anything
         raise SettingError(f"{relative_path(path)}: not a checkpoint, or damaged: {one_line(error, 100)}") from error
-    _require_same_arguments("model", checkpoint.get("hyper_parameters", {}), model.hparams, folder)
-    _require_same_arguments("data", checkpoint.get("datamodule_hyper_parameters", {}), data.hparams, folder)
     if sha256 != getattr(getattr(data, "corpus", None), "sha256", None):
         name = format_value(run.settings["data"].get("corpus"))
         raise SettingError(f"data.corpus={name}: the run in {folder} was trained on another text")
+    _require_same_arguments("model", checkpoint.get("hyper_parameters", {}), model.hparams, folder)
+    _require_same_arguments("data", checkpoint.get("datamodule_hyper_parameters", {}), data.hparams, folder)
     for name, done in (("max_epochs", epoch), ("max_steps", int(checkpoint["global_step"]))):
         limit = run.settings["trainer"].get(name)
         if limit is not None and -1 < limit < done:
@@ -162,7 +172,8 @@ def last_checkpoint(run: Record, model: pl.LightningModule, data: pl.LightningDa
         is_whole = loops["epoch_loop.batch_progress"]["is_last_batch"]
         cut = "" if is_whole else ", which a limit had cut short: the run will not equal an uninterrupted one"
         print(f"resumes after epoch {epoch}{cut}", flush=True)
-    return path, epoch
+    run.completed_epochs = epoch
+    return path
 
 
 def _require_same_arguments(group: str, before: Mapping[str, Any], now: Mapping[str, Any], folder: str) -> None:

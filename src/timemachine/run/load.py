@@ -18,9 +18,9 @@ from timemachine.corpus import find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError, one_line
 from timemachine.language_model import RNNLMScratch
-from timemachine.run.checkpoints import LAST, name_of
+from timemachine.run.checkpoints import name_of
 from timemachine.run.files import write_whole
-from timemachine.run.record import OURS, read_summary
+from timemachine.run.record import LAST, OURS, read_summary
 from timemachine.run.rows import read_numbers
 from timemachine.vocab import Vocab
 
@@ -48,6 +48,8 @@ def load_model(run: str | Path, model_class: type[RNNLMScratch] | None = None) -
         name, arguments = str(content["class"]), dict(content["hyper_parameters"])
     except Exception as error:  # damaged bytes, or another program's file, raise anything
         raise SettingError(f"{run}: not a run's folder, or damaged: {one_line(error, 200)}") from error
+    if model_class is not None and not issubclass(model_class, RNNLMScratch):
+        raise SettingError(f"{run}: {name_of(model_class)} is not a subclass of RNNLMScratch")
     if model_class is None and name not in OURS:
         raise SettingError(f"{run}: its model is of the class {name}; add model._target_={name} to use it")
     if model_class is not None and name_of(model_class) != name:
@@ -79,7 +81,10 @@ def load_initial_weights(run: str, model: RNNLMScratch, vocab: Vocab) -> dict[st
 
     Raises SettingError if they do not fit.
     """
-    theirs, their_vocab = load_model(run, None if name_of(type(model)) in OURS else type(model))
+    try:
+        theirs, their_vocab = load_model(run, None if name_of(type(model)) in OURS else type(model))
+    except SettingError as error:
+        raise SettingError(f"init_from={error}") from error
     if their_vocab.idx_to_token != vocab.idx_to_token:
         raise SettingError(f"init_from={run}: its vocabulary differs; use the data.corpus, data.tokens, … of that run")
     for name in ("cell", "activation", "input", "tie_weights"):

@@ -12,6 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from timemachine.config import DATA, TRAINER, check
 from timemachine.errors import SettingError, cause_of, is_about_settings, one_line
 from timemachine.run.record import ENDED, OURS, Record, read_summary, was_interrupted
 
@@ -67,6 +68,8 @@ def open_run(cfg: DictConfig) -> Record:
     if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: an orderly end, also before the training
     settings: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    check(settings, {"seed": DATA["seed"]})
+    check(settings["trainer"], TRAINER, "trainer.")
     choices = {group: str(hydra_cfg.runtime.choices.get(group)) for group in ("exercise", "scale")}
     return Record(folder, settings, is_job=is_job(), overrides=overrides, **choices)
 
@@ -84,10 +87,11 @@ def take_recorded(cfg: DictConfig, recorded: dict[str, Any], overrides: list[str
         for name in {"seed", "init_from", "probes"} - typed:
             if _is_plain(recorded.get(name)):
                 cfg[name] = recorded.get(name)
-        for group in GROUPS:
+        # A typed choice of a model or of data, with all its values, has to be that of the run.
+        for group in [group for group in GROUPS if group == "trainer" or group not in typed]:
             plain = {name: value for name, value in recorded[group].items() if _is_plain(value)}
             target = plain.pop("_target_", None)
-            if target in OURS and not {group, f"{group}._target_"} & typed:
+            if target in OURS and f"{group}._target_" not in typed:
                 cfg[group] = {"_target_": target} | plain
             else:  # a class from the command line or conf/: only arguments that do not depend on the machine
                 cfg[group].update({name: plain[name] for name in plain.keys() & cfg[group].keys() - OF_THE_MACHINE})
@@ -122,9 +126,16 @@ def newest_run(is_open: bool = False) -> Path | None:
     summaries = sorted(Path("outputs").glob("**/summary.json"), key=lambda path: path.stat().st_mtime, reverse=True)
     folders = (path.parent for path in summaries)
     if is_open:
-        folders = (each for each in folders if (each / "checkpoints").exists())
-        folders = (each for each in folders if read_summary(each)["status"] not in ENDED)
+        folders = (each for each in folders if (each / "checkpoints").exists() and not _has_ended(each))
     return next(folders, None)
+
+
+def _has_ended(folder: Path) -> bool:
+    """Return whether a run has ended, or cannot be read."""
+    try:
+        return bool(read_summary(folder)["status"] in ENDED)
+    except SettingError:
+        return True
 
 
 def _run_folder(resume: str | None, new: str) -> str:

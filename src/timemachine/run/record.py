@@ -7,6 +7,7 @@ import functools
 import json
 import math
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from timemachine.run.files import relative_path, write_whole
 
 ENDED = ("completed", "diverged")
 NOT_FINITE = ("nan", "inf", "-inf")  # numbers that JSON lacks, as texts
+LAST = "checkpoints/last.ckpt"
 LOCK = ".lock"  # in a run's folder; the system releases it when the process ends, even if it is killed
 PACKAGES = ("lightning", "torch", "torchmetrics", "hydra-core", "wandb", "timemachine")
 # Classes that a run's folder may name: no other name in a folder is imported.
@@ -39,6 +41,10 @@ OURS = (
 IDENTITY = ("seed", "init_from", "probes", "model", "data")
 FIRST = ("started", "overrides", "seconds", "parent")  # of a resumed run: from its first session
 MAY_DIFFER = ("data.corpus", "data.search_dirs", "data.seed", "model.backward")
+# Settings that depend on the machine: where a run computes and where its files lie.
+OF_THE_MACHINE = re.compile(
+    r"trainer\.(accelerator|strategy|devices|num_nodes|plugins|profiler).*|callbacks\..*(folder|dirpath)"
+)
 
 
 class Record:
@@ -58,6 +64,7 @@ class Record:
         self.prints = self.writes and not is_job
         self.before: dict[str, Any] = {}
         self.has_begun = False
+        self.completed_epochs = 0  # before this session
         started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         self.summary: dict[str, Any] = {"status": "running", "message": None, "settings": settings, "metrics": {}}
         self.summary |= {"overrides": []} | about | {"started": started, "seconds": 0.0}
@@ -83,13 +90,14 @@ class Record:
     def has_ended(self) -> bool:
         """Whether this is a job of a repeated sweep that has ended before, with the same settings.
 
-        Raises SettingError if it has ended with other settings.
+        Raises SettingError if it has ended, or has a checkpoint to resume from, with other settings.
         """
-        if not self.is_job or self.before.get("status") not in ENDED:
+        has_ended = self.before.get("status") in ENDED
+        if not self.is_job or not (has_ended or (self.folder / LAST).exists()):
             return False
-        self.require_same(*IDENTITY, "trainer")
-        self.summary = self.before
-        return True
+        self.require_same(*IDENTITY, "trainer", "callbacks")
+        self.summary = self.before if has_ended else self.summary
+        return has_ended
 
     @property
     def objective(self) -> float:
@@ -101,20 +109,20 @@ class Record:
         recorded, now = (flat({name: _finite(settings.get(name)) for name in groups}) for settings in self._both())
         for name in now | recorded:
             before, typed = format_value(recorded.get(name)), format_value(now.get(name))
-            if before != typed and name not in MAY_DIFFER:
+            if before != typed and name not in MAY_DIFFER and not OF_THE_MACHINE.fullmatch(name):
                 rule = f"the run in {relative_path(self.folder)} has {name}={before}"
                 raise SettingError(f"{name}={typed}: {rule}; type this as well, or use another folder")
 
     def _both(self) -> tuple[dict[str, Any], dict[str, Any]]:
         return self.before.get("settings", {}), self.settings
 
-    def begin(self, model: Any, data: Any, epoch: int = 0) -> None:
+    def begin(self, model: Any, data: Any) -> None:
         """Record the text and the size of the model, with status `running`.
 
-        `epoch`: completed epochs of a resumed run. Its summary keeps its first start and overrides, and records which
-        settings of the trainer have changed after this epoch.
+        The summary of a resumed run keeps its first start and overrides, and lists changed settings of the trainer with
+        the epoch after which they apply.
         """
-        if epoch:
+        if epoch := self.completed_epochs:
             before, now = (flat({"trainer": settings.get("trainer", {})}) for settings in self._both())
             changes = {name: value for name, value in now.items() if before.get(name) != value}
             session = {"epoch": epoch, "started": self.summary["started"], "changes": changes}

@@ -29,6 +29,8 @@ def write_results(run: Record, trainer: Any, logged: Mapping[str, Any], probes: 
         run.update(status="completed", message="trainer.fast_dev_run: no results")
         return
     model, data = trainer.lightning_module, trainer.datamodule
+    if not run.has_begun:  # a resumed run that had nothing left to train
+        run.begin(model, data)
     metrics = final_numbers(run.folder)
     if metrics.get("step") != trainer.global_step:
         metrics = {name: float(value) for name, value in logged.items()}

@@ -41,8 +41,13 @@ class Sweep(Callback):
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check that a run to resume is there, before Hydra creates a folder of that name."""
         if config.resume is not None:
+            folder = Path(config.hydra.run.dir)
+            if config.resume == "latest" and not folder.exists():
+                sys.exit("error: resume=latest: no run below outputs/ has a checkpoint and has not ended")
+            if config.resume != "latest" and folder.resolve() != Path(config.resume).resolve():
+                sys.exit(f"error: resume={config.resume}: hydra.run.dir={folder} is another folder; use one of them")
             try:
-                read_summary(Path(config.hydra.run.dir))
+                read_summary(folder)
             except SettingError as error:
                 sys.exit(f"error: resume={config.resume}: {error}")
 

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from timemachine.errors import Diverged
+from timemachine.errors import Diverged, SettingError
 from timemachine.run.rows import COLUMNS, Row, add_rows, read, write_rows
 
 
@@ -37,11 +37,18 @@ class Tables(Callback):
         self.began, self.seconds, self.num_targets = 0.0, 0.0, 0  # a stopwatch; targets read in the epoch
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Drop the rows after the checkpoint of a resumed run, and the test metrics, which come again."""
+        """Drop the rows after the checkpoint of a resumed run, and the test metrics, which come again.
+
+        Raises SettingError for a table that ends before the checkpoint.
+        """
         self.last_step = trainer.global_step
         for path in (self.steps_csv, self.metrics_csv):
             if trainer.is_global_zero and path.exists():
-                rows = [row for row in read(path) if int(row["step"]) <= self.last_step]
+                rows = [row for row in read(path) if row.get("step", "").isdecimal()]
+                rows = [row for row in rows if int(row["step"]) <= self.last_step]
+                if self.last_step and (not rows or int(rows[-1]["step"]) < self.last_step):
+                    reason = f"does not reach step {self.last_step} of the checkpoint; restore it, or remove it"
+                    raise SettingError(f"{path}: {reason}")
                 rows = [{name: "" if name.startswith("test/") else row[name] for name in row} for row in rows]
                 write_rows(path, COLUMNS[path.name], rows)
 
