@@ -479,9 +479,14 @@ def test_changes_of_a_resumed_run(tmp_path: Path) -> None:
 def test_resuming_a_finished_run(typed: str, tmp_path: Path) -> None:
     """The run is tested again and gives the same numbers."""
     assert run(tmp_path / "run", typed).returncode == 0
-    left, metrics = what_is_left(tmp_path / "run"), summary(tmp_path / "run")["metrics"]
+    left, before = what_is_left(tmp_path / "run"), summary(tmp_path / "run")
     assert_succeeded(call_program("train.py", f"resume={tmp_path / 'run'}", "logger=csv"))
-    assert (what_is_left(tmp_path / "run"), summary(tmp_path / "run")["metrics"]) == (left, metrics)
+    after = summary(tmp_path / "run")
+    assert (what_is_left(tmp_path / "run"), after["metrics"], after["kernel"]) == (
+        left,
+        before["metrics"],
+        before["kernel"],
+    )
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,7 @@ def _checked(setting: str, value: Any, kind: Valid) -> Any:
         return None
     is_number = isinstance(value, Integral if kind.whole else Real) and not isinstance(value, bool)
     require(is_number and kind.least <= value <= kind.most, setting, value, f"must be {kind}")
-    # A rate of 4 stays an int, as it was typed.
+    # A rate of 4 stays an int.
     return value if type(value) in (int, float) else int(value) if kind.whole else float(value)
 
 

@@ -27,7 +27,7 @@ def count_replaced(corpus: Corpus) -> dict[str, int]:
 
 def _count_replaced(path: Path) -> dict[str, int]:
     counts = Counter[str]()
-    # What is left is a tenth of an English text.
+    # The remainder is a tenth of an English text.
     replaced = b"".join(piece.translate(None, KEPT) for piece in without_gutenberg(path.read_bytes()))
     try:
         decoded = replaced.decode("utf-8")

@@ -79,10 +79,11 @@ class FusedRNNLM(RNNLMScratch):
         require(is_supported, "model.backward", asked, f"not supported with trainer.precision={precision}", "auto")
         kernels.keep_freed_memory()
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """As in `RNNLMScratch`; note the kernel, which depends on the device and the precision."""
-        self.trained_with = self.kernel()
-        return super().training_step(batch, batch_idx)
+    def on_train_start(self) -> None:
+        """Note the kernel, which depends on the device and the precision."""
+        super().on_train_start()
+        with self.trainer.precision_plugin.forward_context():
+            self.trained_with = self.kernel()
 
     def hidden_states(self, X_BT: Tensor, state_BS: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return hidden states (T, B, H) and the state after the last step, from indices (B, T) and a state."""

@@ -108,7 +108,6 @@ class RegularizedRNNLM(FusedRNNLM):
         pair = batch[0], batch[1]
         if not self._needs_states:
             return super().training_step(pair, batch_idx)
-        self.trained_with = self.kernel()
         loader: Any = self.trainer.train_dataloader
         share = slice(self.global_rank, loader.global_size(batch_idx), self.trainer.world_size)
         loss_BT, nll_BT = self.losses(batch, share)

@@ -7,7 +7,6 @@ import random
 import signal
 from collections.abc import Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import lightning.pytorch as pl
@@ -36,7 +35,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         self.folder = Path(folder)
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Write a checkpoint beside its place, then move it there."""
+        """Write a file in the same folder, then rename it."""
         part = Path(f"{path}.part")
         super().save_checkpoint(checkpoint, part, storage_options)
         part.replace(path)
@@ -72,7 +71,7 @@ class ExactResume(Callback):
         checkpoint["class"] = name_of(type(pl_module))  # so that no other class is built from it
 
     def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        """Keep the states; let the paths of checkpoints lie in this run's folder; stay ended after EarlyStopping."""
+        """Keep the states; point checkpoint paths to this run's folder; stay ended after EarlyStopping."""
         self.states = checkpoint.get("random")
         stopped = [getattr(each, "state_key", "") for each in trainer.early_stopping_callbacks]
         for key, state in checkpoint["callbacks"].items():
@@ -120,11 +119,7 @@ class Interruptible(Callback):
         """Replace the handlers that Lightning has installed; it restores the first ones at the end."""
         for number in (signal.SIGINT, signal.SIGTERM):
             if signal.getsignal(number) != signal.SIG_IGN:  # as in a shell's background processes
-                signal.signal(number, _interrupt if trainer.is_global_zero else signal.SIG_IGN)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+                signal.signal(number, signal.default_int_handler if trainer.is_global_zero else signal.SIG_IGN)
 
 
 class RunStart(Callback):
@@ -141,7 +136,7 @@ class RunStart(Callback):
 def last_checkpoint(run: Record, model: pl.LightningModule, data: pl.LightningDataModule) -> Path | None:
     """Return the run's last.ckpt, None for a new run; set `run.completed_epochs`.
 
-    Raises SettingError if the checkpoint is damaged, and if the run would go on as another experiment.
+    Raises SettingError if the checkpoint is damaged, and if the run would continue as another experiment.
     """
     path, folder = run.folder / LAST, relative_path(run.folder)
     if not path.exists():

@@ -20,8 +20,8 @@ from timemachine.weights_and_biases import upload_line
 def write_results(run: Record, trainer: Any, logged: Mapping[str, Any], probes: Mapping[str, Any]) -> None:
     """Write the results into the run's folder and print them; the status comes last, as a kill may come before.
 
-    The numbers are those of metrics.csv, or `logged` by the Trainer if this table does not end at its last step. A
-    user's own model has no weights to export and no page, unless it is an `RNNLMScratch` with a `TimeMachine`.
+    The numbers are those of metrics.csv, or `logged` by the Trainer if this table does not end at its last step. Only
+    an `RNNLMScratch` with a `TimeMachine` has an export, a continuation and a page.
     """
     if not run.writes:
         return
@@ -37,7 +37,7 @@ def write_results(run: Record, trainer: Any, logged: Mapping[str, Any], probes: 
         metrics |= {"epoch": trainer.current_epoch, "step": trainer.global_step}
     guessing = run.summary["corpus"].get("vocabulary", math.inf)
     status, message = outcome(metrics, guessing)
-    kernel = getattr(model, "trained_with", "autograd")
+    kernel = getattr(model, "trained_with", run.before.get("kernel", "autograd"))  # nothing may have been left to train
     measured = {name: probe.measure(model, data) for name, probe in probes.items()}
     run.update(metrics=metrics, kernel=kernel, probes=measured)
     draw_curves(run.folder, run.summary)

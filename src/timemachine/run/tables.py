@@ -108,8 +108,10 @@ class Tables(Callback):
 
     def _add_step(self, step: int, model: Any) -> None:
         losses = torch.stack(self.losses) * model.trainer.accumulate_grad_batches  # by which Lightning divided them
-        unknown = losses.new_tensor(math.nan, dtype=torch.float64)  # a custom model keeps no norms
-        norms = [getattr(model, name, unknown) for name in ("grad_norm", "grad_norm_clipped")]
+        if hasattr(model, "grad_norm"):
+            norms = [model.grad_norm, model.grad_norm_clipped]
+        else:  # a custom model
+            norms = [losses.new_tensor(math.nan, dtype=torch.float64)] * 2
         self.steps.append((step, torch.stack([losses.double().mean(), *norms])))
         self.losses, self.last_step = [], step
 
