@@ -40,7 +40,7 @@ def write_results(run: Record, trainer: Any, logged: Mapping[str, Any], probes: 
     kernel = getattr(model, "trained_with", run.before.get("kernel", "autograd"))  # nothing may have been left to train
     measured = {name: probe.measure(model, data) for name, probe in probes.items()}
     run.update(metrics=metrics, kernel=kernel, probes=measured)
-    draw_curves(run.folder, run.summary)
+    write_curves(run.folder, run.summary)
     lines = [f"folder        {relative_path(run.folder)}"]
     if isinstance(model, RNNLMScratch) and isinstance(data, TimeMachine):
         sample = continuation(model.eval(), data)
@@ -70,35 +70,36 @@ def outcome(metrics: Mapping[str, float], guessing: int) -> tuple[str, str | Non
     if (val := metrics.get("val/perplexity", 0.0)) > guessing:
         rule = f"worse than guessing among {guessing}; use a smaller model.lr or model.sigma, or fewer epochs"
         return "diverged", f"diverged: ends with a validation perplexity of {val:.4g}, {rule}"
+    if not math.isfinite(metrics.get("train/perplexity", 0.0)):
+        return "diverged", "diverged: the training perplexity is not finite; use a smaller model.lr or model.sigma"
     missing = [name for name in ("train/perplexity", "val/perplexity") if name not in metrics]
     return "completed", f"the last epoch has no {' and no '.join(missing)}" if missing else None
 
 
-def draw_curves(folder: Path, summary: Mapping[str, Any]) -> None:
+def write_curves(folder: Path, summary: Mapping[str, Any]) -> None:
     """Write perplexity.png: both perplexities over epochs, as in the book. No file if none was measured."""
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
+
+    from timemachine.run.curves import draw_curves
 
     rows = read_numbers(folder / "metrics.csv")
-    if all(math.isnan(row[f"{name}/perplexity"]) for row in rows for name in ("train", "val")):
-        return
     ends = {row["epoch"]: row["step"] for row in rows}
+    curves: dict[str, list[tuple[float, float]]] = {"train": [], "val": []}
+    for row in rows:
+        first, last = ends.get(row["epoch"] - 1, 0), ends[row["epoch"]]
+        epoch = row["epoch"] - 1 + (row["step"] - first) / max(last - first, 1)  # a fraction for a validation within it
+        for name, curve in curves.items():
+            if not math.isnan(row[f"{name}/perplexity"]):
+                curve.append((epoch, row[f"{name}/perplexity"]))
+    if not any(curves.values()):
+        return
     figure = Figure(figsize=(6, 4), dpi=150, layout="constrained")
     axes = figure.subplots()
-    for name, label, style, colour in (("train", "training", "-", "#0072B2"), ("val", "validation", "--", "#D55E00")):
-        points = []  # at a fraction of an epoch for a validation within it
-        for row in (row for row in rows if not math.isnan(row[f"{name}/perplexity"])):
-            first, last = ends.get(row["epoch"] - 1, 0), ends[row["epoch"]]
-            part = (row["step"] - first) / max(last - first, 1)
-            points.append((row["epoch"] - 1 + part, row[f"{name}/perplexity"]))
-        marker = "." if len(points) < 3 else None
-        axes.plot([x for x, _ in points], [y for _, y in points], style, color=colour, label=label, marker=marker)
+    draw_curves(axes, curves)
     guessing = summary["corpus"].get("vocabulary", math.inf)
     if guessing < 2 * axes.get_ylim()[1]:  # a line far above the curves would flatten them
         axes.axhline(guessing, color="grey", linestyle=":", label=f"guessing: {guessing:,}")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set(xlabel="epoch", ylabel="perplexity", title=summary["corpus"].get("title"), ylim=(0, None))
-    axes.grid(alpha=0.3)
+    axes.set_title(summary["corpus"].get("title"))
     axes.legend(loc="lower left")  # free space, since no perplexity is below 1
     write_figure(folder / "perplexity.png", figure)
 
