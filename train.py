@@ -32,7 +32,7 @@ def main(cfg: DictConfig) -> float:
         L.seed_everything(cfg.seed, verbose=False)
         data = instantiate(cfg.data, _convert_="all")
         model = instantiate(cfg.model, vocab_size=len(data.vocab), _convert_="all")
-        checkpoint = last_checkpoint(run, model, data)  # to resume from; None for a new run
+        checkpoint = last_checkpoint(run, data)  # to resume from; None for a new run
         measures = probes.load(cfg.probes, data, model) if cfg.probes else {}  # checked now, measured at the end
         callbacks = [instantiate(entry) for entry in cfg.callbacks.values() if entry]
         callbacks += [probe.callback() for probe in measures.values() if hasattr(probe, "callback")]

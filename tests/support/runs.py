@@ -84,7 +84,7 @@ def fit(
     ]  # fmt: skip
     with Record(folder, settings) as run:
         run.prints = False
-        checkpoint = last_checkpoint(run, model, data)
+        checkpoint = last_checkpoint(run, data)
         built = pl.Trainer(
             callbacks=[*callbacks, RunStart(run)], logger=logger, plugins=[AtomicCheckpointIO(checkpoints)],
             default_root_dir=folder,

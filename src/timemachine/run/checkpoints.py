@@ -5,7 +5,6 @@ Uses Lightning's private `fit_loop._iteration_based_training` (tested with 2.6.6
 
 import random
 import signal
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from timemachine.config import format_value
 from timemachine.errors import SettingError, one_line
 from timemachine.run.files import relative_path
-from timemachine.run.record import ENDED, LAST, MAY_DIFFER, Record
+from timemachine.run.record import ENDED, LAST, Record
 
 PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")  # in the state of a ModelCheckpoint
 
@@ -133,7 +132,7 @@ class RunStart(Callback):
         self.run.begin(pl_module, trainer.datamodule)  # type: ignore[attr-defined]
 
 
-def last_checkpoint(run: Record, model: pl.LightningModule, data: pl.LightningDataModule) -> Path | None:
+def last_checkpoint(run: Record, data: pl.LightningDataModule) -> Path | None:
     """Return the run's last.ckpt, None for a new run; set `run.completed_epochs`.
 
     Raises SettingError if the checkpoint is damaged, and if the run would continue as another experiment.
@@ -143,11 +142,7 @@ def last_checkpoint(run: Record, model: pl.LightningModule, data: pl.LightningDa
         if run.before.get("status") in ENDED:
             raise SettingError(f"{folder}: has a run that has ended, without a checkpoint; use another hydra.run.dir")
         return None
-    run.require_same("seed", "init_from")
-    for group in ("model", "data"):
-        before, now = (settings[group]["_target_"] for settings in (run.before["settings"], run.settings))
-        if before != now:
-            raise SettingError(f"{group}._target_={now}: the run in {folder} has {group}._target_={before}")
+    run.require_same("seed", "init_from", "model", "data")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         loops, epoch = checkpoint["loops"]["fit_loop"], int(checkpoint["epoch"]) + 1
@@ -157,8 +152,6 @@ def last_checkpoint(run: Record, model: pl.LightningModule, data: pl.LightningDa
     if sha256 != getattr(getattr(data, "corpus", None), "sha256", None):
         name = format_value(run.settings["data"].get("corpus"))
         raise SettingError(f"data.corpus={name}: the run in {folder} was trained on another text")
-    _require_same_arguments("model", checkpoint.get("hyper_parameters", {}), model.hparams, folder)
-    _require_same_arguments("data", checkpoint.get("datamodule_hyper_parameters", {}), data.hparams, folder)
     for name, done in (("max_epochs", epoch), ("max_steps", int(checkpoint["global_step"]))):
         limit = run.settings["trainer"].get(name)
         if limit is not None and -1 < limit < done:
@@ -169,11 +162,3 @@ def last_checkpoint(run: Record, model: pl.LightningModule, data: pl.LightningDa
         print(f"resumes after epoch {epoch}{cut}", flush=True)
     run.completed_epochs = epoch
     return path
-
-
-def _require_same_arguments(group: str, before: Mapping[str, Any], now: Mapping[str, Any], folder: str) -> None:
-    for name in before.keys() | now.keys():
-        if before.get(name) != now.get(name) and f"{group}.{name}" not in MAY_DIFFER:
-            its, typed = (format_value(arguments.get(name)) for arguments in (before, now))
-            rule = f"the run in {folder} has {group}.{name}={its}; type this as well, or use another folder"
-            raise SettingError(f"{group}.{name}={typed}: {rule}")

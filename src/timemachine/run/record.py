@@ -108,10 +108,10 @@ class Record:
         """Raise SettingError for a setting of these groups whose value is not the recorded one."""
         recorded, now = (flat({name: _finite(settings.get(name)) for name in groups}) for settings in self._both())
         for name in now | recorded:
-            before, typed = format_value(recorded.get(name)), format_value(now.get(name))
+            before, typed = recorded.get(name), now.get(name)
             if before != typed and name not in MAY_DIFFER and not OF_THE_MACHINE.fullmatch(name):
-                rule = f"the run in {relative_path(self.folder)} has {name}={before}"
-                raise SettingError(f"{name}={typed}: {rule}; type this as well, or use another folder")
+                rule = f"the run in {relative_path(self.folder)} has {name}={format_value(before)}"
+                raise SettingError(f"{name}={format_value(typed)}: {rule}; type this as well, or use another folder")
 
     def _both(self) -> tuple[dict[str, Any], dict[str, Any]]:
         return self.before.get("settings", {}), self.settings
