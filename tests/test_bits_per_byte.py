@@ -4,21 +4,17 @@ import math
 import re
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
-import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
 
 from tests.support.runs import fit, rows, summary
 from tests.support.texts import path_of, read
-from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.evaluation.scores import evaluate
 from timemachine.kernels.language_model import FusedRNNLM
 from timemachine.language_model import RNNLMScratch
-from timemachine.perplexity import BitsPerByte
 
 NUM_STEPS = 4
 
@@ -82,44 +78,6 @@ def test_three_texts_against_plain_loop(language: str, kind: str, min_count: int
     for name, part, row in zip(("val", "test"), (val, test), held_out, strict=True):
         assert last[f"{name}/bits_per_byte"] == pytest.approx(loop.windows(*part), rel=1e-9)
         assert row.window and row.window.perplexity == pytest.approx(last[f"{name}/perplexity"], rel=1e-9)
-        assert row.bits_per_byte == row.cells()[-1] == pytest.approx(loop.stream(*part), rel=1e-9)
+        assert row.bits_per_byte == pytest.approx(loop.stream(*part), rel=1e-9)
     size = sum(len(it.encode()) for it in loop.hidden)
     assert (about["corpus"]["unknown_bytes"], bool(size)) == (size, min_count > 1)
-
-
-def trainer_of(folder: Path, **arguments: Any) -> pl.Trainer:
-    """Return a Trainer that measures bits per byte and writes no files."""
-    return pl.Trainer(max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-                      enable_model_summary=False, accelerator="cpu", default_root_dir=folder,
-                      callbacks=[BitsPerByte()], **arguments)  # fmt: skip
-
-
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(
-    ("limit", "num_val", "num_test"), [(2, 100, 100), (0.5, 150, 450), (7, 320, 350), (1.0, 320, None)]
-)
-def test_limited_batches(
-    limit: float, num_val: int, num_test: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Only the windows that were read count, each with all of its targets."""
-    monkeypatch.setattr("timemachine.perplexity.WINDOWS_AT_ONCE", 64)
-    data = TimeMachine(50, 6, 200, 320, tokens="characters", corpus=str(path_of("greek")))
-    model = RNNLMScratch(len(data.vocab), hiddens=4, sigma=0.5)
-    trainer = trainer_of(tmp_path, limit_val_batches=limit, limit_test_batches=limit)
-    (val,), (test,) = (measure(model, data, verbose=False) for measure in (trainer.validate, trainer.test))
-    for found, first, number in (
-        (val["val/bits_per_byte"], 200, num_val),
-        (test["test/bits_per_byte"], 526, num_test),
-    ):
-        windows_NT = data.tokens_N.unfold(0, 7, 1)[first:][:number].long()
-        bits = model.nll((windows_NT[:, :-1], windows_NT[:, 1:])).double().sum().item() / math.log(2)
-        assert found == pytest.approx(bits / data.vocab.bytes_V[windows_NT[:, 1:]].sum().item(), rel=1e-6)
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_without_a_vocabulary(sample: Corpus, tmp_path: Path) -> None:
-    """A custom data loader has no vocabulary, so only perplexity is logged."""
-    data = TimeMachine(batch_size=64, num_steps=8, num_train=64, num_val=64, corpus=sample)
-    trainer = trainer_of(tmp_path)
-    trainer.fit(RNNLMScratch(28, hiddens=4), data.train_dataloader(), data.val_dataloader())
-    assert {*trainer.callback_metrics} == {"train/perplexity", "val/perplexity"}

@@ -1,14 +1,12 @@
 """A model compared with n-grams and their mixture on the same characters."""
 
 import math
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from timemachine.config import Tokens
 from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
@@ -53,19 +51,3 @@ def test_comparison_of_letters(excerpt: Corpus, tmp_path: Path) -> None:
     assert (of_all.rows[0].part, of_all.rows[0].stream.num_targets) == ("all", len(other.characters) - 6)
     with pytest.raises(SettingError, match=r"^baselines=true: [^\n]*$"):
         next(compare(model, vocab, summary, [excerpt], other))
-
-
-def test_comparison_of_characters(excerpt: Corpus) -> None:
-    """Most characters of one text are unknown: all models count them as one symbol."""
-    own = replace(excerpt, characters=8 * "«Πᾶς», said Émile: 12 or 3?\n", tokens=Tokens.characters)
-    settings = {"data": WINDOWS | {"tokens": "characters", "min_count": 9}}
-    summary = {"settings": settings, "corpus": {"sha256": own.sha256}}
-    vocab = Vocab.of(own.characters, Tokens.characters, min_count=9)
-    other = replace(own, characters=3 * "Всё, 人之初。\n", sha256="another")
-    model = RNNLMScratch(len(vocab), hiddens=4)
-    comparisons = compare(model, vocab, summary, [own, other], own)
-    for comparison, part in zip(comparisons, ("val", "test", "all"), strict=True):
-        perplexities = {row.model: row.stream.perplexity for row in comparison.rows}
-        assert comparison.rows[0].part == part
-        assert all(1 < perplexity < 2 * len(vocab) for perplexity in perplexities.values())
-        assert perplexities[MODEL] == pytest.approx(len(vocab), rel=0.01)

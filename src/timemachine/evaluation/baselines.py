@@ -14,7 +14,7 @@ from timemachine.config import format_value
 from timemachine.corpus import Corpus
 from timemachine.errors import SettingError
 from timemachine.evaluation.ngrams import kneser_ney
-from timemachine.evaluation.scores import LanguageModel, Row, as_trained, mean_difference, score, stream_nll
+from timemachine.evaluation.scores import LanguageModel, Row, as_trained, mean_and_error, score, stream_nll
 from timemachine.perplexity import num_bytes
 from timemachine.regularized.mixture import Mixture, log_loss
 from timemachine.regularized.symbols import Symbols
@@ -91,7 +91,7 @@ def compare(
                 size = num_bytes(tokens_N, targets, vocab)
                 nlls = {MODEL: model_N} | others
                 rows = [Row(text.name, part, name, score(nll_N), size) for name, nll_N in nlls.items()]
-                yield Comparison(rows, {name: mean_difference(model_N, nll_N) for name, nll_N in others.items()})
+                yield Comparison(rows, {name: mean_and_error(model_N - nll_N) for name, nll_N in others.items()})
 
 
 def print_comparison(comparison: Comparison) -> None:

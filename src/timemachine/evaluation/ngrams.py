@@ -1,4 +1,4 @@
-"""N-grams as baselines: Laplace, Witten-Bell and modified Kneser-Ney smoothing.
+"""N-grams as baselines: Laplace smoothing, as in the book, and modified Kneser-Ney smoothing.
 
 N targets, K distinct n-grams, V symbols, `num_symbols`. A text has one byte per character, as returned by
 `Symbols.encode`, or is an array of tokens below `num_symbols`. Functions count n-grams in `train` and predict the
@@ -29,24 +29,6 @@ def laplace(train: Text, text: Text, targets: range, order: int, num_symbols: in
     return nll_N
 
 
-def witten_bell(train: Text, text: Text, targets: range, order: int, num_symbols: int) -> Floats:
-    """Return negative log-likelihoods (N,), in nats, interpolating orders up to `order`.
-
-    P_k(x | c) = (n(cx) + t(c) P_{k-1}(x | c')) / (n(c) + t(c)), where t(c) counts the distinct symbols seen after c,
-    c' is c without its first symbol, and P_0 = 1 / V. For a context never seen, the shorter one is used alone.
-    Witten and Bell, "The zero-frequency problem", IEEE Transactions on Information Theory 37(4), 1991, method C; as
-    interpolation in Chen and Goodman, "An empirical study of smoothing techniques for language modeling", 1999.
-    """
-    p_N: Floats = np.full(len(targets), 1 / num_symbols)
-    base = _base(train, num_symbols)
-    for k in range(1, order + 1):
-        ngram_N, context_N, distinct_N = _counts(train, text, targets, k, base)
-        mixed_N = (ngram_N + distinct_N * p_N) / np.maximum(context_N + distinct_N, 1)
-        p_N = np.where(context_N > 0, mixed_N, p_N)
-    nll_N: Floats = -np.log(p_N)
-    return nll_N
-
-
 def kneser_ney(train: Text, text: Text, targets: range, order: int, num_symbols: int) -> Floats:
     """Return negative log-likelihoods (N,), nats, interpolating orders up to `order`, with three discounts per order.
 
@@ -69,6 +51,12 @@ def kneser_ney(train: Text, text: Text, targets: range, order: int, num_symbols:
     return nll_N
 
 
+def best_order(train: Text, text: Text, targets: range, num_symbols: int, max_order: int) -> int:
+    """Return the order of the Kneser-Ney n-grams that predicts the targets best; only orders that fit into 63 bits."""
+    orders = [order for order in range(1, max_order + 1) if _base(train, num_symbols) ** order <= 1 << 63]
+    return min(orders, key=lambda order: float(kneser_ney(train, text, targets, order, num_symbols).mean()))
+
+
 def _base(train: Text, num_symbols: int) -> int:
     """Return the base of the numbers that stand for n-grams: 63 bits hold seven bytes, or five of 4,096 tokens."""
     return 256 if isinstance(train, bytes) else num_symbols
@@ -85,18 +73,6 @@ def _discounts(count_K: Integers) -> Floats:
     y = n1 / (n1 + 2 * n2)
     discounts = [0, 1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3]
     return np.array(discounts if min(discounts[1:]) > 0 else [0, 0.5, 1, 1.5])
-
-
-def _counts(train: Text, text: Text, targets: range, order: int, base: int) -> tuple[Integers, Integers, Integers]:
-    """Return the counts in `train` for each target: n(cx), n(c), t(c), each (N,)."""
-    target_N = _ngrams_at(text, targets, order, base)
-    ngram_K, count_K = _counted(train, order, base)
-    context_N = target_N // base
-    return (
-        _look_up(target_N, ngram_K, count_K),
-        _look_up(context_N, *_summed(ngram_K, count_K, base)),
-        _look_up(context_N, *_summed(ngram_K, np.ones_like(count_K), base)),
-    )
 
 
 def _ngrams_at(text: Text, targets: range, order: int, base: int) -> Integers:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from timemachine.config import Tokens, format_value, require, windows_of
@@ -20,11 +21,12 @@ from timemachine.perplexity import count_unknown, num_bytes
 from timemachine.run.console import print_table, print_text
 from timemachine.vocab import Vocab
 
-WARM_UP = 512  # characters of a stream before its first target
+WARM_UP = 512  # tokens of a stream before its first target
 NUM_SHOWN = 10  # unknown characters to print
 MAX_SCORED = 1 << 30  # characters; a score takes 30 bytes for each
 BLOCK = 100  # characters; neighbouring ones are not independent, so errors are computed from block sums
-CHUNK = 4096  # characters of a stream that the model reads at once
+STREAMS = 128  # read side by side
+CHUNK = 4096  # tokens that the model reads at once
 
 
 class LanguageModel(Protocol):
@@ -68,33 +70,30 @@ class Row(NamedTuple):
         """Return the stream's bits per byte, which are comparable across vocabularies."""
         return self.stream.bits * self.stream.num_targets / self.num_bytes
 
-    def cells(self) -> list[Any]:
-        """Return the values of `COLUMNS`. Errors are standard errors; bits are the stream's."""
-        of_windows = (self.window.perplexity, self.window.standard_error) if self.window else (None, None)
-        of_stream = (self.stream.perplexity, self.stream.standard_error, self.stream.bits, self.bits_per_byte)
-        return [self.text, self.part, self.model, self.stream.num_targets, *of_windows, *of_stream]
-
-
-COLUMNS = ["text", "part", "model", "characters", "window", "window, error"]
-COLUMNS += ["stream", "stream, error", "bits", "bits per byte"]
-
 
 def score(nll_N: Tensor, count_N: Tensor | None = None) -> Score:
     """Return the score of N target characters from the sums of their negative log-likelihoods, in nats, (N,), float64.
 
-    `count_N` (N,): number of predictions in each sum; one if None. The mean is a ratio of sums over blocks of 100
-    characters, with the variance of the block residuals; the error of the perplexity follows by the delta method.
+    `count_N` (N,): number of predictions in each sum; one if None. The error of the perplexity follows from that of the
+    mean, over blocks of 100 characters, by the delta method.
     """
     count_N = torch.ones_like(nll_N) if count_N is None else count_N
-    blocks = -(-len(nll_N) // BLOCK)
-    padded = torch.zeros(2, blocks * BLOCK, dtype=torch.float64)  # zeros do not change the last block's sums
-    padded[0, : len(nll_N)], padded[1, : len(count_N)] = nll_N, count_N
-    nll_K, count_K = padded.view(2, blocks, BLOCK).sum(2)
-    mean = nll_K.sum() / count_K.sum()
-    variance = ((nll_K - mean * count_K) ** 2).sum() * blocks / max(blocks - 1, 1)
-    error = variance.sqrt() / count_K.sum() if blocks > 1 else torch.tensor(math.nan)
-    perplexity = mean.exp().item()
-    return Score(perplexity, perplexity * error.item(), mean.item() / math.log(2), int((count_N > 0).sum()))
+    mean, error = mean_and_error(nll_N, count_N)
+    perplexity = torch.tensor(mean, dtype=torch.float64).exp().item()  # inf for a diverged model
+    return Score(perplexity, perplexity * error, mean / math.log(2), int((count_N > 0).sum()))
+
+
+def mean_and_error(value_N: Tensor, count_N: Tensor | None = None, block_size: int = BLOCK) -> tuple[float, float]:
+    """Return the mean of values and its standard error, NaN for a single block.
+
+    `count_N` (N,): the number of observations in each value; one if None. The mean is a ratio of sums over blocks, and
+    the error follows from the variance of the block residuals.
+    """
+    count_N = torch.ones_like(value_N) if count_N is None else count_N
+    value_K, count_K = (torch.stack([part.sum() for part in torch.split(it, block_size)]) for it in (value_N, count_N))
+    mean, blocks = value_K.sum() / count_K.sum(), len(value_K)
+    variance = ((value_K - mean * count_K) ** 2).sum() * blocks / max(blocks - 1, 1)
+    return mean.item(), (variance.sqrt() / count_K.sum()).item() if blocks > 1 else math.nan
 
 
 @torch.inference_mode()
@@ -117,15 +116,29 @@ def stream_score(model: LanguageModel, tokens_N: Tensor, targets: range) -> Scor
 
 @torch.inference_mode()
 def stream_nll(model: LanguageModel, tokens_N: Tensor, targets: range) -> Tensor:
-    """Return the targets' negative log-likelihoods (N,), float64, nats: one pass with carried state after a warm-up."""
-    first_input = max(0, targets.start - 1 - WARM_UP)
-    state, nlls = None, []
-    for start in range(first_input, targets.stop - 1, CHUNK):
-        stop = min(start + CHUNK, targets.stop - 1)
-        inputs_1L, next_1L = tokens_N[None, start:stop].long(), tokens_N[None, start + 1 : stop + 1].long()
-        logits_1LV, state = model(inputs_1L, state)
-        nlls.append(torch.nn.functional.cross_entropy(logits_1LV[0], next_1L[0], reduction="none"))
-    return torch.cat(nlls)[-len(targets) :].double()  # without the warm-up
+    """Return the targets' negative log-likelihoods (N,), float64, nats: each read once, with a carried state.
+
+    128 streams are read side by side, since a single one takes many times as long. Each first reads the 512 tokens
+    before its own targets. Targets with fewer tokens before them are read as one stream, from the text's beginning.
+    """
+    border = min(max(targets.start, WARM_UP + 1), targets.stop)
+    nlls = [_nll_after(model, tokens_N[None, :border], targets.start - 1)]
+    if rest := targets.stop - border:
+        length = -(-rest // STREAMS)
+        text_N = F.pad(tokens_N[border - 1 - WARM_UP : targets.stop], (0, STREAMS * length - rest))
+        nlls.append(_nll_after(model, text_N.unfold(0, WARM_UP + length + 1, length), WARM_UP)[:rest])
+    return torch.cat(nlls)
+
+
+def _nll_after(model: LanguageModel, text_BT: Tensor, warm_up: int) -> Tensor:
+    """Return the nats of all targets of texts after the first `warm_up` ones, in one row: (B · (T - 1 - warm_up),)."""
+    state, nlls, chunk = None, [], -(-CHUNK // len(text_BT))
+    for start in range(0, text_BT.shape[1] - 1, chunk):
+        piece_BL = text_BT[:, start : start + chunk + 1].long()
+        logits_BLV, state = model(piece_BL[:, :-1], state)
+        nlls.append(F.cross_entropy(logits_BLV.flatten(0, 1), piece_BL[:, 1:].flatten(), reduction="none"))
+    nll_BT = torch.cat([nll_L.view(len(text_BT), -1) for nll_L in nlls], 1) if nlls else text_BT[:, :0]
+    return nll_BT[:, warm_up:].flatten().double()
 
 
 def find_texts(corpus: Any, summary: dict[str, Any], search_dirs: Sequence[str]) -> list[Corpus]:
@@ -191,15 +204,6 @@ def print_evaluation(rows: list[Row], corpora: list[Corpus], vocab: Vocab, run: 
             lacks = f"{times:,} characters ({len(unknown):,} distinct: {shown}) are not in the run's vocabulary"
             counted = f"they are scored as <unk> and counted as {times:,} bytes instead of {size:,}"
             print_text(f"{corpus.name}: {lacks}; {counted}")
-
-
-def mean_difference(nll_N: Tensor, other_N: Tensor, block_size: int = BLOCK) -> tuple[float, float]:
-    """Return the mean of nll_N - other_N, and its standard error from the sums of blocks of characters."""
-    difference_N = nll_N - other_N
-    mean = difference_N.mean()
-    block_K = torch.stack([block.sum() for block in torch.split(difference_N - mean, block_size)])
-    error = (block_K.var() * len(block_K)).sqrt() / len(nll_N) if len(block_K) > 1 else torch.tensor(math.nan)
-    return mean.item(), error.item()
 
 
 def as_trained(summary: dict[str, Any], corpus: Corpus, vocab: Vocab) -> tuple[Corpus, Tensor, dict[str, Split]]:
