@@ -1,18 +1,21 @@
-"""The probe that both exercises on other books use."""
+"""The exercises on other books: their probe, and their tables of synthetic runs."""
 
 import math
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
+from pandas import DataFrame
 
 from timemachine.config import Tokens
 from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
-from timemachine.evaluation.ngrams import witten_bell
+from timemachine.evaluation.ngrams import kneser_ney
 from timemachine.evaluation.scores import stream_score
-from timemachine.exercises import books
+from timemachine.exercises import books, other_authors, war_of_the_worlds
+from timemachine.exercises.comparison import compare, holm
 from timemachine.language_model import RNNLMScratch
-from timemachine.regularized.symbols import LETTERS
 from timemachine.texts import CATALOGUE
 
 
@@ -29,17 +32,17 @@ def test_books_begin_at_start(sample: Corpus, monkeypatch: pytest.MonkeyPatch, s
     model = untrained(data)
     measured = books.measure(model, data)
     train = (sample.characters * 2)[start : start + 10_032]
-    assert (measured["trained_on"], measured["train_characters"], measured["title"]) == ("sample", 10_032, sample.title)
+    assert measured["train_characters"] == 10_032
     assert list(measured["books"]) == ["sample", "other"]
     for corpus in (sample, other):
         text = (corpus.characters * 2)[start : start + len(corpus.characters)]
         targets = range(15_032, min(18_000, len(text)))
         scores = measured["books"][corpus.name]
-        counted = LETTERS.encode(train), LETTERS.encode(text)
-        nll_N = witten_bell(*counted, targets, measured["witten_bell_order"], len(LETTERS))
+        train_N, text_N = (data.vocab.encode(characters).numpy().astype(int) for characters in (train, text))
+        nll_N = kneser_ney(train_N, text_N, targets, measured["order"], len(data.vocab))
         one_stream = stream_score(model, data.vocab.encode(text), targets)
         assert scores["stream"]["bits"] == pytest.approx(one_stream.bits, rel=1e-5)
-        assert scores["witten_bell"]["bits"] == pytest.approx(nll_N.mean() / math.log(2))
+        assert scores["kneser_ney"]["bits"] == pytest.approx(nll_N.mean() / math.log(2))
         assert scores["stream"]["num_targets"] == len(targets)
 
 
@@ -55,7 +58,7 @@ def test_all_tokens_read_the_same_characters(monkeypatch: pytest.MonkeyPatch) ->
             until, after = (len(data.vocab.decode(data.tokens_N[:end].tolist()).encode()) for end in (token, token + 1))
             assert until <= len(data.corpus.characters[:place].encode()) < after
         (scores,) = books.measure(untrained(data), data)["books"].values()
-        assert scores["stream"]["num_targets"] == stop - first and "witten_bell" not in scores
+        assert scores["stream"]["num_targets"] == stop - first
         size = data.vocab.bytes_V[data.tokens_N[first:stop].long()].sum()
         assert scores["stream"]["bits_per_byte"] == pytest.approx(scores["stream"]["bits"] * (stop - first) / size)
 
@@ -64,3 +67,63 @@ def test_only_known_editions_are_read(tmp_path: Path, novels: Path) -> None:
     (tmp_path / "time_machine.txt").write_text("another edition")
     assert books.available_books([str(tmp_path)]) == []
     assert [book.name for book in books.available_books([str(tmp_path), str(novels)])] == list(CATALOGUE)
+
+
+NAMES = ["time_machine", "war_of_the_worlds", "pride_and_prejudice", "the_lost_world", "hound_of_the_baskervilles"]
+
+
+def runs(trained_on: list[str]) -> DataFrame:
+    """Return runs on four excerpts of each book, with random bits per byte."""
+    generator = np.random.default_rng(0)
+    rows = [{"data.corpus": own, "data.start": start, "seed": start, "status": "completed",
+             "books/train_characters": 10_032.0}
+            for own in trained_on for start in range(4)]  # fmt: skip
+    bits = {f"books/books/{book}/stream/bits_per_byte": 3 + generator.normal(0, 0.1, len(rows)) for book in NAMES}
+    perplexities = {name.replace("bits_per_byte", "perplexity"): 2**values for name, values in bits.items()}
+    return DataFrame(rows).assign(**bits, **perplexities)
+
+
+def bits_of(jobs: DataFrame, own: str, book: str) -> dict[int, float]:
+    chosen = jobs[jobs["data.corpus"] == own]
+    return dict(zip(chosen["data.start"], chosen[f"books/books/{book}/stream/bits_per_byte"], strict=True))
+
+
+def test_books_against_the_training_novel() -> None:
+    own, *others = NAMES[1], NAMES[0], *NAMES[2:]
+    jobs = pd.concat([runs([own])] * 2)  # each run is repeated
+    jobs["books/books/pride_and_prejudice/stream/bits_per_byte"] += 2
+    table = war_of_the_worlds.table(jobs)
+    assert [*table.index.get_level_values("read")] == [CATALOGUE[book].title for book in (own, *others)]
+    assert [*table.iloc[0][["difference", "verdict"]]] == ["", ""]
+    expected = {book: compare(bits_of(jobs, own, book), bits_of(jobs, own, own)) for book in others}
+    assert [*table["difference"][1:]] == [f"{each:+.3f}" for each in expected.values()]
+    assert [*(table["verdict"][1:] == "harder")] == [*holm(expected).values()] == [False, True, False, False]
+    without = jobs.drop(columns=jobs.filter(like=f"/{own}/").columns)  # too short
+    assert {*war_of_the_worlds.table(without)["difference"]} == {""}
+
+
+def test_own_models_against_others() -> None:
+    """The first two books are by one author."""
+    jobs = runs(NAMES[:3])
+    jobs.loc[jobs["data.corpus"] == NAMES[2], "books/books/time_machine/stream/bits_per_byte"] += 2
+    leads = other_authors.leads_of(jobs)
+    assert {*leads} == {
+        *((book, book, other) for book in NAMES[:3] for other in NAMES[:3] if other != book),
+        (NAMES[0], NAMES[1], NAMES[2]), (NAMES[1], NAMES[0], NAMES[2]),
+    }  # fmt: skip
+    expected = {
+        (book, one, other): compare(bits_of(jobs, other, book), bits_of(jobs, one, book)) for book, one, other in leads
+    }
+    signs = {pair: float(np.sign(expected[pair].mean)) if claimed else 0 for pair, claimed in holm(expected).items()}
+    assert other_authors.significant_signs(leads) == signs and sum(signs.values()) == 2
+    row = other_authors.table(jobs).loc["The Time Machine", "H. G. Wells"]
+    assert [row["ahead"], row["behind"]] == ["1 of 2", "0 of 2"]
+    both = [(expected[NAMES[0], NAMES[0], other].mean) for other in NAMES[1:3]]
+    assert row["mean lead, bits"].mean == pytest.approx(sum(both) / 2)
+
+
+@pytest.mark.parametrize("trained_on", [NAMES[:1], ["sample", NAMES[0]]])
+def test_tables_and_figures_of_few_books(trained_on: list[str]) -> None:
+    jobs = runs(trained_on)
+    for module in (war_of_the_worlds, other_authors):
+        assert len(module.table(jobs)) and module.figure(jobs).axes

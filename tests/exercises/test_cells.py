@@ -1,47 +1,44 @@
-"""The report of the exercise on cells."""
+"""The exercise on cells, and the choice of a learning rate."""
 
-import math
-from pathlib import Path
-
+import numpy as np
 import pytest
+from pandas import DataFrame
 
-from tests.support.jobs import leave_job
 from timemachine.exercises import cells
-from timemachine.run.jobs import load_jobs
+from timemachine.exercises.comparison import at_best_rate
 
-STARTS = (0, 4000, 8000)
-PARAMETERS = {("rnn", 12): 800, ("gru", 6): 790, ("lstm", 5): 920, ("deep_rnn", 7): 810, ("rnn", 48): 5000}
-
-
-def leave_run(sweep: Path, model: tuple[str, int], rate: float, start: int, nats: tuple[float, float]) -> None:
-    cell, hiddens = model
-    settings = {"seed": start, "model": {"cell": cell, "hiddens": hiddens, "lr": rate}, "data": {"start": start}}
-    stream = {part: {"perplexity": math.exp(it)} for part, it in zip(("val", "test"), nats, strict=True)}
-    leave_job(sweep, settings, probes={"stream": stream}, parameters=PARAMETERS[model])
+MODELS = {("rnn", 12): 800, ("gru", 6): 790, ("lstm", 5): 920, ("deep_rnn", 7): 810, ("rnn", 48): 5000}  # parameters
 
 
-def test_rates_are_chosen_on_validation(tmp_path: Path) -> None:
-    """Choosing on the rest of the text would give the other rate. Excerpts differ more than cells."""
-    for start in STARTS:
-        drift, noise = start / 4000, start % 3 / 1000
-        for number, model in enumerate(PARAMETERS):
-            less = 0.1 * number + noise
-            leave_run(tmp_path / "s", model, 0.01, start, (2 + drift - less, 2.2 + drift - less))
-            leave_run(tmp_path / "s", model, 0.1, start, (2.1 + drift - less, 1.9 + drift - less))
-    found = cells.findings(load_jobs(tmp_path / "s"))
-    assert {row[3] for row in found.rows} == {"0.01"}
-    assert [row[2] for row in found.rows] == ["12", "6", "5", "7", "48"]
-    by_cell = {row[1]: row for row in found.rows if row[2] != "48"}
-    for number, cell in enumerate(("GRU", "LSTM", "deep RNN"), 1):
-        assert float(by_cell[cell][-2].split()[0]) == pytest.approx(-0.1 * number, abs=1e-3)
-        assert by_cell[cell][-1] == "lower"
+def jobs() -> DataFrame:
+    """Return runs at two rates: on validation 0.01 is better, on the rest of the text 0.1. Excerpts differ most."""
+    return DataFrame(
+        {"status": "completed", "seed": start, "data.start": start, "model.cell": cell, "model.hiddens": hiddens,
+         "model.lr": rate, "parameters": parameters,
+         "stream/val/perplexity": np.exp(2 + start / 4000 - less + worse),
+         "stream/test/perplexity": np.exp(2.2 + start / 4000 - less - 3 * worse)}
+        for number, ((cell, hiddens), parameters) in enumerate(MODELS.items())
+        for rate, worse in ((0.01, 0), (0.1, 0.1))
+        for start in (0, 4000, 8000)
+        for less in [number * (0.1 + start % 3 / 1000)]
+    )  # fmt: skip
 
 
-def test_a_rate_needs_every_excerpt(tmp_path: Path) -> None:
-    for start in STARTS:
-        leave_run(tmp_path / "s", ("rnn", 12), 0.01, start, (2.0, 2.0))
-    leave_run(tmp_path / "s", ("rnn", 12), 0.1, 0, (1.0, 1.0))
-    settings = {"seed": 1, "model": {"cell": "rnn", "hiddens": 12, "lr": 0.1}, "data": {"start": 4000}}
-    leave_job(tmp_path / "s", settings, status="diverged", parameters=800)
-    found = cells.findings(load_jobs(tmp_path / "s"))
-    assert [row[3] for row in found.rows] == ["0.01"]
+def test_cells_of_one_size_are_compared() -> None:
+    table = cells.table(jobs()).reset_index()
+    assert (table["rate"] == 0.01).all() and (table["excerpts"] == 3).all()
+    differences = table.set_index(["cell", "units"])[[cells.VERSUS, ""]]
+    for number, (cell, hiddens) in enumerate((("GRU", 6), ("LSTM", 5), ("deep RNN", 7)), 1):
+        difference, word = differences.loc[(cell, hiddens)]
+        assert float(difference.split()[0]) == pytest.approx(-0.101 * number, abs=1e-3) and word == "lower"
+    assert differences.loc["RNN"].isna().all(axis=None)
+
+
+def test_a_rate_needs_every_excerpt() -> None:
+    """The rate at which a run diverged is not chosen, although the others of its runs are better."""
+    runs = jobs()[lambda rows: rows["model.cell"] == "rnn"]
+    fast = runs["model.lr"] == 0.1
+    runs.loc[fast, "stream/val/perplexity"] = 1.0
+    runs.loc[fast & (runs["data.start"] == 0), "status"] = "diverged"
+    best = at_best_rate(runs, ["model.hiddens"], "stream/val/perplexity")
+    assert [*best.groupby("model.hiddens")["model.lr"].unique()] == [[0.01], [0.01]] and len(best) == 6

@@ -7,18 +7,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pandas import DataFrame
 from scipy import stats
 
 from timemachine.config import Tokens
 from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
-from timemachine.errors import SettingError
 from timemachine.exercises import trigrams
-from timemachine.exercises.clipping import longest_step
 from timemachine.exercises.comparison import (
     UNDECIDED,
     Estimate,
-    by_seed,
+    against,
     compare,
     estimate,
     holm,
@@ -26,9 +25,8 @@ from timemachine.exercises.comparison import (
     student_t,
     verdicts,
 )
-from timemachine.exercises.outcomes import learns
+from timemachine.exercises.outcomes import outcomes
 from timemachine.language_model import RNNLMScratch
-from timemachine.run.jobs import Job
 
 NUMBERS = st.floats(-1e3, 1e3).map(lambda value: round(value, 9))  # rounded, so that squares do not underflow
 
@@ -75,26 +73,33 @@ def test_holm_bounds_false_claims() -> None:
     assert alarms <= stats.binom.ppf(1 - 1e-6, 400, 0.05)
 
 
-def test_runs_of_other_settings_are_refused() -> None:
-    runs = [Job(name=str(n), settings={"seed": 3, "model.hiddens": 8 + n // 2}, metrics={"a": 1.0}) for n in range(3)]
-    assert by_seed(runs[:2], lambda job: job.number("a")) == {3: 1.0}  # the same run twice
-    with pytest.raises(SettingError, match=r"^jobs 1 and 2 differ in model\.hiddens, .*; use "):
-        by_seed(runs, lambda job: job.number("a"))
+def test_difference_from_a_base() -> None:
+    scores = DataFrame({"base": [7.0, 8.0, 9.0], "other": [7.1, 8.2, None]}, index=[0, 43, 86])
+    differences = against("base", scores)
+    assert [*differences] == ["other"] and differences["other"].count == 2
+    assert differences["other"].mean == pytest.approx(0.15)
+    assert against("missing", scores) == {}
 
 
-@pytest.mark.parametrize(
-    ("status", "val", "counted", "expected"),
-    [
-        ("completed", 7.3, {"val": 7.85}, True),
-        ("completed", 7.9, {"val": 7.85}, False),
-        ("completed", math.nan, {"val": 7.85}, False),
-        ("diverged", 7.3, {"val": 7.85}, False),
-        ("completed", 7.3, {}, False),
-    ],
-)
-def test_runs_that_learn(status: str, val: float, counted: dict[str, float], expected: bool) -> None:
-    job = Job(status=status, metrics={"val/perplexity": val}, probes={"trigrams": counted})
-    assert learns(job) == expected
+def test_outcomes() -> None:
+    """A run learns if it completed below the n-grams; its step is unbounded if a norm was not finite.
+
+    A completed run without a validation or n-grams has no outcome.
+    """
+    columns = ["status", "val/perplexity", "trigrams/val", "trainer.gradient_clip_val", "largest_grad_norm"]
+    rows = [
+        ("completed", 7.3, 7.85, None, 1.0, True, 4.0),
+        ("completed", 7.9, 7.85, None, 2.0, False, 8.0),
+        ("diverged", 7.3, 7.85, None, None, False, math.inf),
+        ("diverged", None, None, 0.5, 3.0, False, 2.0),
+    ]
+    unknown = [("completed", None, 7.85, None, 1.0), ("completed", 7.3, None, 0.5, 3.0)]
+    jobs = DataFrame([*(row[:5] for row in rows), *unknown], columns=columns).assign(**{"model.lr": 4.0})
+    runs = outcomes(jobs).sort_index()
+    assert [*runs["learns"]] == [row[5] for row in rows]
+    assert [*runs["step"]] == [row[6] for row in rows]
+    assert runs["validation"].notna().tolist() == [row[5] for row in rows]
+    assert [*runs["clipping"].unique()] == ["none", "θ = 0.5"]
 
 
 @pytest.mark.parametrize("order", [1, 2, 3])
@@ -115,11 +120,3 @@ def test_baseline_of_letters_and_tokens() -> None:
         data = TimeMachine(num_steps=8, num_train=500, num_val=300, tokens=tokens, corpus="sample")
         baseline = trigrams.measure(RNNLMScratch(len(data.vocab)), data)["val"]
         assert baseline == min(trigrams.perplexity(data, order) for order in orders)
-
-
-def test_every_run_has_a_longest_step() -> None:
-    """Also a run whose gradients were not finite, whose largest norm is missing in its table."""
-    settings = {"model.lr": 4.0, "trainer.gradient_clip_val": None}
-    lost = Job(status="diverged", settings=settings, metrics={"largest_grad_norm": math.nan})
-    clipped = Job(settings=settings | {"trainer.gradient_clip_val": 0.5}, metrics={"largest_grad_norm": 3.0})
-    assert (longest_step(lost), longest_step(clipped)) == (math.inf, 2.0)

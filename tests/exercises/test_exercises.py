@@ -26,8 +26,8 @@ def test_every_exercise_ends_in_a_report(exercise: str, program: Any, tmp_path: 
     assert done.returncode == 0, done.stderr
     (sweep,) = (tmp_path / "sweeps" / exercise).iterdir()
     report = (sweep / "report.md").read_text()
-    for heading in ("# ", "## Setup", "## Results"):
-        assert heading in report
+    for part in ("# ", "figure.png", "## Results", "## Setup"):
+        assert part in report
     assert len((sweep / "summary.csv").read_text().splitlines()) == 1 + len(load_jobs(sweep))
 
 
@@ -59,7 +59,7 @@ def test_probes_measure(sample: Corpus) -> None:
     [
         *((["stream", name], "letters", "rnn") for name in ("trigram", "../exercises/relu")),
         *(([name], "characters", "rnn") for name in ("samples", "books", "reading")),
-        (["stream", "weights"], "letters", "gru"),
+        (["stream", "differences"], "letters", "gru"),
     ],
 )
 def test_invalid_probes_are_rejected(names: list[str], tokens: str, cell: str) -> None:

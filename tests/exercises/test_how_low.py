@@ -2,73 +2,52 @@
 
 import math
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from pandas import DataFrame
 from scipy import stats
 
-from tests.support.jobs import leave_job
 from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.evaluation.baselines import MIXTURE, Baselines
 from timemachine.evaluation.scores import stream_nll, stream_score
 from timemachine.exercises import how_low
 from timemachine.language_model import RNNLMScratch
-from timemachine.run.jobs import load_jobs
 
 
-def job(sweep: Path, seed: int, perplexity: float, model: dict[str, Any], **data: Any) -> None:
-    """Leave the folder of a job whose model has this perplexity on val and 0.1 more on test."""
-    baselines = {"kneser_ney": 4.0, "mixture": 3.5, "difference": math.log(perplexity / 3.5), "half_width": 0.01}
-    reading = {part: baselines | {"model": perplexity + more} for part, more in (("val", 0), ("test", 0.1))}
-    settings = {"seed": seed, "model": model, "data": {"corpus": "time_machine", "num_train": None} | data}
-    leave_job(sweep, settings, probes={"reading": reading | {"train": {"model": perplexity - 1}}})
-
-
-@pytest.fixture
-def sweep(tmp_path: Path) -> Path:
-    """Return the jobs: the book's run, a step that helps, one that does not, generated text, and another split."""
-    folder = tmp_path / "how_low"
-    step = {"lr": 0.5, "input_lr_factor": 30}
-    for seed in (0, 1, 2):
-        job(folder, seed, 8 + seed / 100, {"lr": 1.0})
-        job(folder, seed, 5 + seed / 50, {"lr": 1.0, "input_lr_factor": 30})
-        job(folder, seed, 5.0 - (seed == 1), step | {"dropout": 0.0})
-        job(folder, seed, 3.4 + seed / 100, step | {"_target_": "mine.LM", "dropout": 0.0}, teacher=10)
-    job(folder, 0, 6.0, step, num_train=10_000)
-    return folder
-
-
-def test_rows_of_steps(sweep: Path) -> None:
-    findings = how_low.findings(load_jobs(sweep))
-    assert [row[0] for row in findings.rows] == [
-        "the book's run, on 90% of the novel", "the input's weights learn 30 times as fast", "model.lr=0.5",
-        "n-grams generate 10 times as much text; ReLU",
+def test_rows_of_steps() -> None:
+    """The book's run, faster inputs, generated text, and another split."""
+    steps: dict[str, list[object]] = {
+        "data.num_train": [None, None, None, 10_000],
+        "model.hiddens": [32, 256, 256, 512],
+    }
+    steps |= {"model.optimizer": [None, "adamw", "adamw", "adamw"], "data.teacher": [None, None, 10, 100]}
+    steps |= {"model.input_lr_factor": [1, 30, 30, 30]}
+    rows = [
+        {"seed": seed} | {name: values[step] for name, values in steps.items()} | {"perplexity": 8 - step + seed / 100}
+        for step in range(4)
+        for seed in range(3)
+    ]
+    jobs = DataFrame(rows)
+    jobs["reading/train/model"] = jobs["perplexity"] - 1
+    for part in ("val", "test"):
+        numbers = {"model": jobs["perplexity"], "kneser_ney": 4.0, "mixture": 3.5, "half_width": 0.01}
+        numbers |= {"difference": np.log(jobs["perplexity"] / 3.5)}
+        jobs = jobs.assign(**{f"reading/{part}/{name}": value for name, value in numbers.items()})
+    table = how_low.table(jobs)
+    assert [*table.index] == [
+        ("90%", "sgd", 32, 1, 0), ("90%", "adamw", 256, 30, 0), ("90%", "adamw", 256, 30, 10),
+        (10_000, "adamw", 512, 30, 100),
     ]  # fmt: skip
     half_width = stats.t.ppf(0.975, 2) * np.std([0, 0.01, 0.02], ddof=1) / math.sqrt(3)
-    assert findings.rows[0][1:] == [f"{mean:.2f} ± {half_width:.2f}" for mean in (7.01, 8.01, 8.11)] + [""]
-    assert findings.rows[1][4] == f"2.99 ± {half_width:.2f}"
-    assert findings.rows[2][4].startswith("(0.35 ±")  # only one of three seeds improves: not significant
-
-
-def test_comparison_with_baselines(sweep: Path) -> None:
-    findings = how_low.findings(load_jobs(sweep))
-    _, last, book, _ = findings.notes[-1].splitlines()[2:]
-    cells = [cell.strip() for cell in last.split("|")[1:-1]]
-    assert cells[:3] == ["The Time Machine, last 5%", "4.00", "3.50"]
-    difference = np.mean([math.log((3.4 + seed / 100) / 3.5) for seed in range(3)])
-    assert cells[5].startswith("3.51 ±") and cells[6] == f"{difference:+.3f} ± 0.010"
-    assert "validation | 4.00 | 3.50 | 6.00 | +0.539 ± 0.010 | – | – |" in book
-    assert "reaches a perplexity of 4.77 on its last 5%, and 3.51 with 10 times as much text" in findings.answer
-
-
-def test_report_of_unfinished_jobs(sweep: Path) -> None:
-    jobs = [job for job in load_jobs(sweep) if "data.teacher" not in job.settings]
-    assert how_low.findings(jobs).answer.startswith("No answer yet")
-    assert not how_low.findings([]).rows
+    row = table.iloc[1]
+    assert f"{row['training']} {row['last 5%']}" == f"6.01 ± {half_width:.2f} 7.01 ± {half_width:.2f}"
+    difference = np.mean([math.log((7 + seed / 100) / 3.5) for seed in range(3)])
+    assert row["minus the mixture"] == f"{difference:+.3f} ± 0.010"
+    how_low.figure(jobs)
+    how_low.figure(jobs.iloc[-1:])
 
 
 def test_probe_reads_targets_once(sample: Corpus) -> None:

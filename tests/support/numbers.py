@@ -1,31 +1,38 @@
 """make numbers: copy the numbers in sweeps/reference into the documents.
 
-Reports are rewritten from summary.csv and arrays.npz, except for their figures and the duration of the sweep.
-README.md and sweeps/README.md quote the reports and the tables of the book's run, of other characters and of
-`make bench`, between markers such as <!-- answers: begin -->.
+A report consists of answer.md and of a table, a figure and settings from summary.csv. An answer.md begins with a block
+of Python that defines its `{placeholders}` from `jobs` (the rows of summary.csv), `table` (of the report), the names of
+the exercise's module, and `NAMES`. README.md and sweeps/*.md quote the reports and the tables of the book's run, of
+other characters and of `make bench`, between markers such as <!-- answers: begin -->.
 """
 
-import contextlib
-import io
+import math
 import re
-import tempfile
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tests.support.kept import REFERENCE, leave_sweep, table
-from timemachine.config import REPOSITORY
-from timemachine.exercises.comparison import compare, estimate
-from timemachine.exercises.groups import markdown
-from timemachine.exercises.sweep_report import write_report
-from timemachine.run.jobs import load_jobs
+import pandas as pd
+import yaml
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from pandas import DataFrame, Series
 
+import timemachine.run.program  # noqa: F401  resolvers of conf/
+from timemachine.config import REPOSITORY
+from timemachine.exercises import report
+from timemachine.exercises.comparison import against, compare, estimate, holm
+from timemachine.run.files import write_figure
+from timemachine.run.record import flat
+
+REFERENCE = REPOSITORY / "sweeps/reference"
 EXERCISES = ("history", "one_hot_is_embedding", "hyperparameters", "how_low", "embedding", "war_of_the_worlds",
              "other_authors", "sampling", "clipping", "relu", "excerpts", "cells", "next_edition/history",
              "next_edition/hyperparameters", "next_edition/clipping", "next_edition/relu", "small_data", "vocabulary",
              "tying", "next_edition/war_of_the_worlds")  # fmt: skip
-# Networks were among the teachers of how_low's kept rows: its report stays as it is until a new sweep.
-REWRITTEN = tuple(name for name in EXERCISES if name != "how_low")
+CURVES = ("small_data",)  # their figures need the metrics.csv of the runs
 MODELS: dict[str, dict[str, object]] = {  # label in the next edition's table -> settings other than the recipe's
     "`recipe=next_edition`: the RNN from scratch": {},
     "with initial weights as large as those of `nn.RNN`, `model.sigma=0.051`": {"model.sigma": 0.051},
@@ -37,7 +44,7 @@ MODELS: dict[str, dict[str, object]] = {  # label in the next edition's table ->
 }
 RECIPE = {"model.cell": "rnn", "model.sigma": 0.01, "data.tokens": "bpe"}
 FIGURE = re.compile(r"^!\[(.*)\]\((\w+\.png)\)$", re.MULTILINE)
-EFFORT = re.compile(r"^(\d+) runs \(.*\) in ([\d.]+) minutes; .*$", re.MULTILINE)
+EFFORT = re.compile(r"^\d+ runs \(.*\) in [\d.]+ minutes; .*$", re.MULTILINE)
 STEPS = {  # label in sweeps/speed.md -> label in the table
     "`torch.nn.RNN`, the book's sizes (T = 32, B = 1,024, H = 32)": "step against nn.RNN",
     "`torch.nn.RNN`, T = 128": "step against nn.RNN, T = 128",
@@ -64,31 +71,68 @@ OTHER_STEPS = {  # of other cells, and of the next edition
 }
 
 
-def report(name: str) -> str:
+def span(values: Iterable[float], form: str = ".3g") -> str:
+    """Return "smallest to largest", or one number if both print the same."""
+    numbers = [value for value in values if not math.isnan(value)]
+    return " to ".join(dict.fromkeys(f"{number:{form}}" for number in (min(numbers), max(numbers))))
+
+
+def percent(ratio: float, digits: int = 0) -> str:
+    """Return how far a ratio is from 1, such as "11% lower"."""
+    return f"{100 * abs(ratio - 1):.{digits}f}% {'lower' if ratio < 1 else 'higher'}"
+
+
+NAMES = {"REFERENCE": REFERENCE, "pd": pd, "math": math, "DataFrame": DataFrame, "Series": Series, "span": span,
+         "percent": percent, "estimate": estimate, "compare": compare, "against": against, "holm": holm}  # fmt: skip
+
+
+@cache
+def jobs_of(name: str) -> DataFrame:
+    """Return the runs of a reference sweep, also with the settings that all of them share."""
+    jobs = pd.read_csv(REFERENCE / name / "summary.csv")
+    recipe, _, exercise = name.rpartition("/")
+    with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
+        cfg = compose("train", [f"exercise={exercise}", f"recipe={recipe or 'none'}"], return_hydra_config=True)
+    varied = OmegaConf.to_container(cfg.hydra.sweeper).get("params", {})  # type: ignore[union-attr]
+    del cfg.trainer.plugins  # a path in the run's folder
+    groups: Any = {group: OmegaConf.to_container(cfg[group], resolve=True) for group in ("model", "data", "trainer")}
+    fixed = {it: yaml.safe_load(str(value)) for it, value in varied.items() if "." in it and "," not in str(value)}
+    others = {
+        it: value for it, value in (flat(groups) | fixed).items() if it not in jobs and not isinstance(value, list)
+    }
+    return pd.concat([jobs, DataFrame(others, index=jobs.index)], axis=1).copy()  # not fragmented
+
+
+def head(name: str) -> str:
+    """Return the first part of a report: answer.md, filled. Raises NameError for an unknown placeholder."""
+    text = (REFERENCE / name / "answer.md").read_text(encoding="utf-8")
+    code, text = re.fullmatch(r"```python\n(.*?)```\n(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]
+    module, jobs = report.module_of(name.rpartition("/")[2]), jobs_of(name)
+    names = vars(module) | NAMES | {"jobs": jobs, "table": module.table(jobs)}
+    exec(code, names)
+    paragraphs = str(eval(f"f'''{text.strip()}'''", names)).split("\n\n")
+    return "\n\n".join(each if each.startswith(("#", "    ")) else _wrapped(each) for each in paragraphs)
+
+
+def _wrapped(paragraph: str) -> str:
+    return textwrap.fill(" ".join(paragraph.split()), 120, break_long_words=False, break_on_hyphens=False)
+
+
+def report_of(name: str) -> str:
     """Return a rewritten report, with the duration in the stored one."""
-    stored = (REFERENCE / name / "report.md").read_text(encoding="utf-8")
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        sweep = Path(folder, "sweep")
-        leave_report(name, sweep)
-        written = (sweep / "report.md").read_text(encoding="utf-8")
-    effort = EFFORT.search(stored)
-    assert effort, name
-    return EFFORT.sub(effort[0], written)
-
-
-def leave_report(name: str, sweep: Path) -> None:
-    """Write the report and the figures of a reference sweep into a folder."""
-    leave_sweep(name, sweep)
-    if (own := REFERENCE / name / "text.md").is_file():
-        (sweep / "text.md").write_bytes(own.read_bytes())
-    write_report(sweep, name.rpartition("/")[2], load_jobs(sweep))
+    (effort,) = EFFORT.findall((REFERENCE / name / "report.md").read_text(encoding="utf-8"))
+    return report.report(report.module_of(name.rpartition("/")[2]), jobs_of(name), head(name), effort)
 
 
 def answer(name: str) -> tuple[str, str, str]:
     """Return a report's exercise and question, and its answer."""
     title, text = (REFERENCE / name / "report.md").read_text(encoding="utf-8").split("\n\n")[:2]
     number, _, question = title.partition(": ")
-    return number.removeprefix("# ").removeprefix("Exercise").removeprefix("s").strip(), question, text
+    return (
+        number.removeprefix("# ").removeprefix("Exercise").removeprefix("s").strip(),
+        question,
+        " ".join(text.split()),
+    )
 
 
 def answers_in_a_line() -> str:
@@ -107,11 +151,22 @@ def answers() -> str:
     for name in EXERCISES:
         number, question, text = answer(name)
         written = (REFERENCE / name / "report.md").read_text(encoding="utf-8")
-        ((runs, minutes),) = EFFORT.findall(written)
+        ((runs, minutes),) = re.findall(r"^(\d+) runs \(.*\) in ([\d.]+) minutes", written, re.MULTILINE)
         figures = [f"![{caption}](reference/{name}/{file})" for caption, file in FIGURE.findall(written)]
-        report = f"{number}: [{name.rpartition('/')[2]}](reference/{name}/report.md), {runs} runs in {minutes} minutes"
-        parts += [f"### {question}", text, *figures[:1], report]
+        source = f"{number}: [{name.rpartition('/')[2]}](reference/{name}/report.md), {runs} runs in {minutes} minutes"
+        parts += [f"### {question}", text, *figures[:1], source]
     return "\n\n".join(parts)
+
+
+def markdown(columns: list[str], rows: list[list[str]]) -> str:
+    """Return a Markdown table, without the padding of pandas, which would make long answers several times as long."""
+    escaped = [[cell.replace("|", "\\|").replace("<", "&lt;").replace(">", "&gt;") for cell in row] for row in rows]
+    return "\n".join(f"| {' | '.join(row)} |" for row in [columns, ["---"] * len(columns), *escaped])
+
+
+def table(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a table, with None for an empty cell."""
+    return [*pd.read_csv(path).astype(object).where(lambda rows: rows.notna(), None).to_dict("records")]
 
 
 def book() -> str:
@@ -180,8 +235,8 @@ def characters() -> str:
     """Return evaluate.py's output for the last 5% of two novels."""
     lines = []
     for path in sorted((REFERENCE / "characters").glob("*.txt")):
-        _, _, of_test = path.read_text(encoding="utf-8").rpartition("on the same ")
-        lines.append(f"{path.stem}, {of_test}")
+        _, _, of_test = path.read_text(encoding="utf-8").rpartition("\non ")
+        lines.append(of_test)
     return "```text\n" + "\n".join(lines).rstrip() + "\n```"
 
 
@@ -217,8 +272,12 @@ def page(name: str) -> str:
 
 def main() -> None:
     """Write all reports, then the pages, which quote them."""
-    for name in REWRITTEN:
-        (REFERENCE / name / "report.md").write_text(report(name), encoding="utf-8")
+    for name in EXERCISES:
+        (REFERENCE / name / "report.md").write_text(report_of(name), encoding="utf-8")
+        if name not in CURVES:
+            write_figure(
+                REFERENCE / name / "figure.png", report.module_of(name.rpartition("/")[2]).figure(jobs_of(name))
+            )
     for name in SECTIONS:
         (REPOSITORY / name).write_text(page(name), encoding="utf-8")
 

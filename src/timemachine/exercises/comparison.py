@@ -8,20 +8,17 @@ sequentially rejective multiple test procedure", 1979).
 
 import math
 import statistics
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
+from pandas import DataFrame, Series
 
-from timemachine.exercises.groups import Key, grouped, unique
-from timemachine.exercises.stream import PARTS
-from timemachine.run.jobs import Job
-
+Key = TypeVar("Key", bound=Hashable)
 LEVEL = 0.05  # significance level of an interval, and of all comparisons of a report together
 UNDECIDED = "not significant"
-PAIRED = "Differences are paired by excerpt. Holm's correction applies to the last column, not to the ± intervals."
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +55,6 @@ def estimate(values: Iterable[float]) -> Estimate:
     return Estimate(mean, half_width, p, count)
 
 
-def perplexity(nats: Mapping[Any, float]) -> Estimate:
-    """Return the mean of exp(nats) over seeds or excerpts, and its interval."""
-    return estimate(map(math.exp, nats.values()))
-
-
 def p_value(t: float, df: int) -> float:
     """Return how probable it is that |T| > t, for Student's t with `df` degrees of freedom.
 
@@ -87,20 +79,35 @@ def student_t(p: float, df: int) -> float:
     return t
 
 
-def paired(one: Mapping[Key, float], other: Mapping[Key, float]) -> list[float]:
+Values: TypeAlias = "Mapping[Any, float] | Series[float]"  # by seed, excerpt or block of text
+
+
+def paired(one: Values, other: Values) -> list[float]:
     """Return `one` minus `other` for each key where both are finite."""
-    pairs = [(one[key], other[key]) for key in one if key in other]
+    pairs = [(one[key], other[key]) for key in one.keys() if key in other]  # noqa: SIM118 (a Series iterates its values)
     return [a - b for a, b in pairs if math.isfinite(a) and math.isfinite(b)]
 
 
-def compare(one: Mapping[Key, float], other: Mapping[Key, float]) -> Estimate:
+def compare(one: Values, other: Values) -> Estimate:
     """Return the mean of the paired differences `one` minus `other`, with its interval."""
     return estimate(paired(one, other))
 
 
-def against(base: Key, found: Mapping[Key, Mapping[int, float]]) -> dict[Key, Estimate]:
-    """Return the differences of all others from `base`; none if it is missing."""
-    return {key: compare(values, found[base]) for key, values in found.items() if key != base and base in found}
+def against(base: Hashable, scores: DataFrame) -> dict[Any, Estimate]:
+    """Return the differences of all other columns from the column `base`, paired by row; none if it is missing."""
+    others = [key for key in scores if key != base and base in scores]
+    return {key: compare(scores[key], scores[base]) for key in others}
+
+
+def at_best_rate(jobs: DataFrame, by: list[str], score: str) -> DataFrame:
+    """Return the completed runs with the learning rate whose mean score is lowest, for each value of the columns `by`.
+
+    `score`: a column of the validation text. Rates with fewer completed runs than another are not considered.
+    """
+    completed = jobs[jobs["status"] == "completed"]
+    scores = completed.groupby([*by, "model.lr"])[score].agg(["count", "mean"]).reset_index("model.lr")
+    ordered = scores.sort_values(["count", "mean"], ascending=[False, True])
+    return completed.merge(ordered.groupby(by)["model.lr"].first().reset_index())
 
 
 def holm(differences: Mapping[Key, Estimate]) -> dict[Key, bool]:
@@ -121,64 +128,3 @@ def verdicts(
     words = {key: (below if differences[key].mean < 0 else above) if claimed else UNDECIDED
              for key, claimed in holm(differences).items()}  # fmt: skip
     return {key: [f"{it:{form}}", words[key]] for key, it in differences.items()}
-
-
-def by_seed(jobs: Iterable[Job], score_of: Callable[[Job], float]) -> dict[int, float]:
-    """Return each job's score by seed. Raise SettingError if two jobs with one seed differ in other settings."""
-    return {seed: score_of(job) for seed, job in unique(jobs, lambda job: int(job.settings.get("seed", 0))).items()}
-
-
-def excerpts(jobs: Iterable[Job]) -> dict[int, Job]:
-    """Return the run of each excerpt by `data.start`. Raise SettingError if two of an excerpt differ in settings."""
-    return unique(jobs, lambda job: int(job.settings["data.start"]))
-
-
-Values = dict[str, dict[int, float]]  # part of the text -> `data.start` of the excerpt -> a score of its run
-
-
-def by_part(jobs: Iterable[Job], score_of: Callable[[Job, str], float]) -> Values:
-    """Return the score of each excerpt's run on each held-out part of the text."""
-    runs = excerpts(jobs)
-    return {part: {start: score_of(job, part) for start, job in runs.items()} for part in PARTS}
-
-
-def nats(job: Job, part: str) -> float:
-    """Return the nats per character or token of a part of the text, read as one stream."""
-    return math.log(job.stream(part))
-
-
-def bits_per_byte(job: Job, part: str) -> float:
-    """Return the bits per byte of a part of the text, read as one stream."""
-    return job.stream(part, "bits_per_byte")
-
-
-def at_best_rate(jobs: Iterable[Job], score_of: Callable[[Job, str], float]) -> list[Job]:
-    """Return the jobs of the learning rate whose score is lowest on validation, on average over excerpts.
-
-    A rate counts only if all of its runs completed; the list is empty if there is no such rate.
-    """
-    rates = [group for group in grouped(jobs, "model.lr").values() if all(job.status == "completed" for job in group)]
-    return min(rates, key=lambda group: estimate(by_part(group, score_of)["val"].values()).mean, default=[])
-
-
-class Scores(NamedTuple):
-    """Scores of one kind of model on the held-out text, read as one stream."""
-
-    perplexity: Values
-    bits: Values  # per byte
-
-    @classmethod
-    def of(cls, jobs: Iterable[Job]) -> "Scores":
-        """Return the scores of the runs of all excerpts."""
-        jobs = list(jobs)
-        return cls(by_part(jobs, Job.stream), by_part(jobs, bits_per_byte))
-
-    @staticmethod
-    def columns() -> list[str]:
-        """Return the names of the columns of `cells`: the number of excerpts, and each part in both units."""
-        return ["excerpts", *(f"{unit}, {it}" for unit in ("perplexity", "bits per byte") for it in PARTS.values())]
-
-    def cells(self) -> list[str]:
-        """Return the cells of a table's row."""
-        means = [f"{estimate(self.perplexity[part].values()):.1f}" for part in PARTS]
-        return [str(len(self.bits["val"])), *means, *(f"{estimate(self.bits[part].values()):.3f}" for part in PARTS)]

@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter, NullFormatter
 from numpy.typing import NDArray
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito
+from timemachine.run.curves import COLOURS as COLOURS
+
 MARKERS = "osD^v<>"
 LABEL_HEIGHT = 11.0  # smallest distance of two labels, in points
 SPREAD = 0.7  # width of a category's points, as a share of the distance between categories

@@ -1,128 +1,79 @@
 """Exercise 5: Replace the one-hot encoding with learnable embeddings. Does it lead to better performance?"""
 
-import math
-from statistics import fmean
-from typing import NamedTuple
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from pandas import DataFrame
 
-from timemachine.exercises import Findings, Picture
-from timemachine.exercises.comparison import Estimate, Values, by_part, compare, holm, nats, paired, perplexity
+from timemachine.exercises.comparison import compare, estimate, holm, paired
 from timemachine.exercises.drawing import panels, points_by_place
-from timemachine.exercises.groups import completed, grouped, missing, percent
 from timemachine.exercises.stream import PARTS
-from timemachine.run.jobs import Job
 
-ONE_HOT, TABLE, SMALL = "one-hot", "embedding", "embedding, small entries"
-SMALL_SIGMA = 0.01
-BOOK_RATE, MEAN = 1.0, 0.0  # MEAN as a size: the mean over the widths of the embeddings
-
-
-class Variant(NamedTuple):
-    """An input layer and its learning rate. `size`: the embedding's width, or the factor on the rate of W_xh."""
-
-    lr: float
-    kind: str
-    size: float
-
-    def controls(self) -> "list[Variant]":
-        """Return the book's one-hot inputs, and one-hot inputs that learn about as fast as this embedding."""
-        variance = SMALL_SIGMA**2 if self.kind == SMALL else 1
-        return [Variant(self.lr, ONE_HOT, 1), Variant(self.lr, ONE_HOT, self.size * variance)]
+SETTINGS = ("model.lr", "model.input", "model.input_lr_factor", "model.embedding_dim", "model.embedding_sigma")
+SETUP = """
+Each excerpt is a rotation of the text with a different seed. Row i of E W_xh is the input of token i, as row i of W_xh
+is with one-hot inputs. A step on W_xh changes these rows by E Eᵀ times the one-hot step, and with D columns of variance
+σ² (1 if not given) the diagonal of E Eᵀ is about Dσ². Speed: the factor on the rate of W_xh, times Dσ² for an
+embedding. Rows "all": means over the speeds of both inputs. Differences are in nats per token, paired by excerpt. Bold:
+significant after Holm's correction."""
+CAPTION = "Differences from one-hot inputs of speed 1. Points: excerpts; bars: means."
+KEY, ONE_HOT = ["rate", "speed", "input"], "one-hot"
 
 
-BOOK = Variant(BOOK_RATE, ONE_HOT, 1)
-Nats = dict[Variant, Values]  # nats per character
-Gains = dict[tuple[str, Variant, Variant], Estimate]  # (part of the text, variant, control) -> variant minus control
-
-
-def findings(jobs: list[Job]) -> Findings:
-    """Report the gains of embeddings, and of one-hot inputs that learn as fast."""
-    found = _nats(jobs)
-    gains: Gains = {
-        (part, variant, other): compare(found[variant][part], found[other][part])
-        for part in PARTS
-        for variant in found
-        for other in variant.controls()
-        if variant != other and other in found
+def table(jobs: DataFrame) -> DataFrame:
+    """Return the perplexity with each input, and its differences from one-hot inputs."""
+    nats = _nats(jobs)
+    gains = {
+        (key, f"{name} vs. {control}"): compare(nats[part][key], nats[part][base])
+        for control in ("one-hot", "one-hot as fast")
+        for part, name in PARTS.items()
+        for key in nats["val"]
+        if (base := (key[0], "1" if control == "one-hot" else key[1], ONE_HOT)) in nats["val"] and base != key
     }
-    claimed = holm(gains)
-    cells = {key: f"**{gain:+.3f}**" if claimed[key] else f"{gain:+.3f}" for key, gain in gains.items()}
-    return Findings(
-        answer=_answer(jobs, gains, claimed),
-        setting="Each excerpt is a rotation of the text with a different seed. Entries of an embedding E are drawn "
-        "from N(0, 1) or, if small, from N(0, 0.01²). Row i of E W_xh is the input of character i, as row i of W_xh is "
-        "with one-hot inputs. A gradient step on W_xh changes these rows by E Eᵀ times the one-hot step, and with D "
-        "columns of variance σ² the diagonal of E Eᵀ is about Dσ². The control for an embedding of width D is "
-        "therefore one-hot inputs with D times the learning rate for W_xh; small entries have no such control here.",
-        columns=["rate", "input", "width or factor", "excerpts", *PARTS.values()]
-        + [f"{name} vs. {other}" for other in ("one-hot", "one-hot as fast") for name in PARTS.values()],
-        rows=[
-            [f"{variant.lr:g}", variant.kind, f"{variant.size:g}" if variant.size else "all, mean"]
-            + [str(len(of_parts["test"]))]
-            + [f"{perplexity(of_parts[part])}" for part in PARTS]
-            + [cells.get((part, variant, other), "") for other in variant.controls() for part in PARTS]
-            for variant, of_parts in sorted(found.items())
-        ],
-        notes=["Differences are in nats per character, paired by excerpt. Bold: significant after Holm's correction."],
-        figures={"inputs": _figure(found)},
-    )
+    perplexities = {name: np.exp(nats[part]).agg(estimate) for part, name in PARTS.items()}
+    rows = DataFrame({"excerpts": nats["val"].count()} | perplexities)
+    for (key, column), claimed in holm(gains).items():
+        gain = f"{gains[key, column]:+.3f}"
+        rows.loc[key, column] = f"**{gain}**" if claimed else gain
+    return rows
 
 
-def _nats(jobs: list[Job]) -> Nats:
-    """Return the nats of each variant, and at the book's rate also the means over widths and over equal factors."""
-    settings = [f"model.{it}" for it in ("lr", "input", "input_lr_factor", "embedding_dim", "embedding_sigma")]
-    found: Nats = {}
-    for (lr, kind, factor, width, sigma), group in grouped(completed(jobs), *settings).items():
-        of_embedding = Variant(lr, TABLE if sigma == 1 else SMALL, width)
-        variant = Variant(lr, ONE_HOT, factor) if kind == "one_hot" else of_embedding
-        found[variant] = by_part(group, nats)
-    widths = [it.size for it in found if it[:2] == (BOOK_RATE, TABLE) and Variant(BOOK_RATE, ONE_HOT, it.size) in found]
-    for kind in (TABLE, ONE_HOT) if widths else ():
-        each = [found[Variant(BOOK_RATE, kind, width)] for width in widths]
-        starts = set(each[0]["test"]).intersection(*(of_parts["test"] for of_parts in each))
-        found[Variant(BOOK_RATE, kind, MEAN)] = {
-            part: {start: fmean(of_parts[part][start] for of_parts in each) for start in sorted(starts)}
-            for part in PARTS
-        }
-    return found
-
-
-def _answer(jobs: list[Job], gains: Gains, claimed: dict[tuple[str, Variant, Variant], bool]) -> str:
-    mean = Variant(BOOK_RATE, TABLE, MEAN)
-    fast_inputs = mean.controls()[1]
-    needed = {"runs with one-hot inputs and with embeddings": gains.get(("test", mean, BOOK)),
-              "one-hot inputs that learn as fast": gains.get(("test", fast_inputs, BOOK))}  # fmt: skip
-    if line := missing(jobs, needed):
-        return line
-    table, fast = (percent(math.exp(gains["test", variant, BOOK].mean), digits=1) for variant in (mean, fast_inputs))
-    better = "Not significantly"
-    if claimed["test", mean, BOOK]:
-        better = "A little" if gains["test", mean, BOOK].mean < 0 else "No"
-    rate = "a larger learning rate for W_xh"
-    control = f"With one-hot inputs and {rate} it is {fast}"
-    if better == "A little" and not claimed["test", mean, fast_inputs]:
-        control = f"One-hot inputs with {rate} gain as much ({fast}), which probably explains it"
-    return f"{better}: the perplexity of the rest of the text is {table}. {control}."
-
-
-def _figure(found: Nats) -> Picture:
-    figure, (row,) = panels(1, len(PARTS), width=10, sharey=True)
-    kinds = {
-        ONE_HOT: "one-hot, $W_{xh}$ learns this many times as fast",
-        TABLE: "embedding of this width",
-        SMALL: f"the same with entries of {SMALL_SIGMA}",
-    }
-    sizes = sorted({variant.size for variant in found if variant.lr == BOOK_RATE and variant.size > 1})
-    for axes, (part, title) in zip(row, PARTS.items(), strict=True):
-        of_part = {variant: of_parts[part] for variant, of_parts in found.items()}
-        series = {
-            name: [paired(of_part.get(Variant(BOOK_RATE, kind, size), {}), of_part.get(BOOK, {})) for size in sizes]
-            for kind, name in kinds.items()
-        }
-        points_by_place(axes, [f"{size:g}" for size in sizes], series)
+def figure(jobs: DataFrame) -> Figure:
+    """Draw the differences from one-hot inputs against the speed: one panel per part."""
+    nats = _nats(jobs)
+    speeds = [*dict.fromkeys(speed for _, speed, _ in nats["val"] if speed != "all")]
+    fig, (row,) = panels(1, len(PARTS), width=10, sharey=True)
+    for axes, part in zip(row, PARTS, strict=True):
+        series: dict[str, list[list[float]]] = {}
+        for rate, speed, kind in nats[part]:
+            if speed in speeds:
+                gains = paired(nats[part][rate, speed, kind], nats[part].get((rate, "1", ONE_HOT), {}))
+                places = series.setdefault(f"{kind.partition(' ')[0]}, rate {rate:g}", [[] for _ in speeds])
+                places[speeds.index(speed)] += gains
+        points_by_place(axes, speeds, series)
         axes.axhline(0, color="grey", linewidth=1)
-        axes.set(title=title, xlabel="width, or factor of the rate", ylabel="nats per character vs. one-hot inputs")
-        axes.label_outer()
-        if legend := axes.get_legend():  # the figure has one for both panels
-            legend.remove()
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3)
-    return figure, "Differences from one-hot inputs at the book's learning rate. Points: excerpts; bars: means."
+        axes.set(title=PARTS[part], xlabel="speed: factor on the rate of $W_{xh}$, times Dσ² for an embedding")
+    row[0].set_ylabel("nats per token vs. one-hot inputs")
+    return fig
+
+
+def _nats(jobs: DataFrame) -> dict[str, DataFrame]:
+    """Return the nats per token of each part: one row per excerpt, one column per rate, speed and input."""
+    runs = jobs[jobs["status"] == "completed"]
+    is_one_hot = runs["model.input"] == "one_hot"
+    width, sigma = runs["model.embedding_dim"], runs["model.embedding_sigma"]
+    scale = sigma.astype(object).map(lambda value: "" if value == 1 else f", σ = {value:g}")
+    runs = runs.assign(
+        rate=runs["model.lr"],
+        speed=runs["model.input_lr_factor"] * (width * sigma**2).mask(is_one_hot, 1),
+        input=("embedding of " + width.astype(str) + scale).mask(is_one_hot, ONE_HOT),
+        kind=is_one_hot.map({True: ONE_HOT, False: "embedding"}),
+        **{part: np.log(runs[f"stream/{part}/perplexity"]) for part in PARTS},
+    ).sort_values(KEY)
+    runs["speed"] = runs["speed"].map("{:g}".format)
+    both = runs[runs.groupby(["rate", "speed", "data.start"])["kind"].transform("nunique") == 2]
+    means = (
+        both.groupby(["rate", "kind", "data.start"])[[*PARTS]].mean().reset_index(names=["rate", "input", "data.start"])
+    )
+    runs = pd.concat([runs, means.assign(speed="all")])
+    return {part: runs.pivot_table(part, "data.start", KEY, sort=False) for part in PARTS}

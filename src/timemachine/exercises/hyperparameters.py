@@ -1,46 +1,39 @@
-"""Exercise 4: Adjust the hyperparameters. How low can you go while sticking with this simple architecture?
-
-Each run is measured after an eighth, a quarter, half and all of its updates.
-"""
+"""Exercise 4: Adjust the hyperparameters. How low can you go while sticking with this simple architecture?"""
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
+import pandas as pd
 from lightning.pytorch.callbacks import Callback
+from matplotlib.figure import Figure
+from pandas import DataFrame
 
 from timemachine.datamodule import TimeMachine
-from timemachine.exercises import Findings, Picture
-from timemachine.exercises.comparison import against, estimate, excerpts, perplexity, verdicts
+from timemachine.exercises.comparison import against, estimate, verdicts
 from timemachine.exercises.drawing import lines, panels, plain_numbers
-from timemachine.exercises.groups import NEXT_EDITION_EPOCHS, grouped, markdown, missing, reads_tokens, unit
-from timemachine.exercises.stream import PARTS, parallel_nll, parts
+from timemachine.exercises.stream import PARTS, scores
 from timemachine.language_model import RNNLMScratch
-from timemachine.run.jobs import Job
 
-TITLE_OF_TOKENS = "Next edition, exercise 2: Adjust the hyperparameters. How low can you go, also in bits per byte?"
+SETTINGS = ("model.hiddens", "data.num_steps", "model.lr")
+SETUP = """
+Each excerpt is a rotation of the text with a different seed. Every update reads equally many tokens. Each run is
+measured after an eighth, a quarter, half and all of its updates. Perplexities are of the text read as one stream. The
+table has the ten settings with the lowest validation perplexity, and the recipe's: 32 units, 32 time steps, a rate of 1
+and 1,000 updates for letters, 128, 32, 4 and 240 for byte pairs. Differences are paired by excerpt. Holm's correction
+is over all settings, not only those shown."""
+CAPTION = (
+    "Mean perplexity of the rest of the text over excerpts, at the learning rate of the best setting. "
+    "Dashed: the recipe's settings."
+)
+BITS, VERSUS = "rest, bits per byte", "rest vs. the recipe, nats"
+FORMATS = {BITS: ".3f"}
+KEY = ["units", "time steps", "rate", "updates"]
+BASES = ((32, 32, 1.0, 1000), (128, 32, 4.0, 240))  # the recipe's: all epochs for letters, three for byte pairs
 FRACTIONS = (8, 4, 2, 1)  # a run is measured after 1/8, 1/4, 1/2 and all of its updates
-FACTORS = {"model.hiddens": "units", "data.num_steps": "time steps", "model.lr": "rate"}
-NUM_LOWEST = 10  # settings in the main table, next to the book's
-LITTLE = 0.9  # ratio of two perplexities
-DIVERGED = 10.0  # nats per character or token; guessing has 3.3, and of 1,024 tokens 6.9
-
-
-class Setting(NamedTuple):
-    """The adjusted hyperparameters. One run gives several settings, with different numbers of updates."""
-
-    hiddens: int
-    num_steps: int
-    lr: float
-    updates: int
-
-    def __str__(self) -> str:
-        return f"{self.hiddens} units, {self.num_steps} time steps, a rate of {self.lr:g} and {self.updates:,} updates"
-
-
-BOOK = Setting(32, 32, 1.0, 1000)  # 100 epochs of 10 updates
-NEXT_EDITION = Setting(128, 32, 4.0, 800)  # 10 epochs of 80 updates; a sweep may have fewer
-Nats = dict[Setting, dict[str, dict[int, float]]]  # part, or bits per byte of the rest -> excerpt -> number
+NUM_LOWEST = 10  # settings in the table, next to the recipe's
+DIVERGED = 10.0  # nats per token; guessing has 3.3, and of 1,024 tokens 6.9
 
 
 def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, dict[str, float]]:
@@ -50,13 +43,13 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, dict[str, float
 
 
 class Milestones(Callback):
-    """Measures nats per character on each part after each fraction of the updates: `nats["500"]["val"]`."""
+    """Measures nats per token on each part after each fraction of the updates: `nats["500"]["val"]`."""
 
     def __init__(self) -> None:
         self.nats: dict[str, dict[str, float]] = {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the measurements so far, for the checkpoint."""
+        """Return the measurements so far."""
         return {"nats": self.nats}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -67,111 +60,67 @@ class Milestones(Callback):
         """Measure the model if it has reached one of the fractions of its updates."""
         if trainer.global_step in {trainer.estimated_stepping_batches // fraction for fraction in FRACTIONS}:
             data = trainer.datamodule  # type: ignore[attr-defined]
-            targets = parts(data)
-            nlls = {part: parallel_nll(pl_module, data.tokens_N, targets[part]) for part in PARTS}
-            self.nats[str(trainer.global_step)] = {part: float(nll_N.mean()) for part, nll_N in nlls.items()}
+            nats = {
+                part: math.log(scores(pl_module, data.tokens_N, data.splits[part].targets, data.vocab)["perplexity"])
+                for part in PARTS
+            }
+            self.nats[str(trainer.global_step)] = nats
 
 
 callback = Milestones
 
 
-def findings(jobs: list[Job]) -> Findings:
-    """Report the settings with the lowest validation perplexity, and their perplexity on the rest of the text."""
-    nats = _measured(jobs)
-    units = {"bits": "rest, bits per byte"} if reads_tokens(jobs) else {}
-    book, shorter = BOOK, ""
-    if reads_tokens(jobs):
-        book = Setting(*NEXT_EDITION[:3], updates=max((it.updates for it in nats), default=0))
-        epochs = NEXT_EDITION_EPOCHS * book.updates / NEXT_EDITION.updates
-        shorter = f"{epochs:g} of its {NEXT_EDITION_EPOCHS} epochs"
-    cut = f", with smaller batches and {shorter}," if shorter else ""
-    gains = against(book, {it: of_parts["test"] for it, of_parts in nats.items()})
-    cells = verdicts(gains)
-    table = {
-        it: [*(f"{value:,g}" for value in it), str(len(of_parts["val"]))]
-        + [f"{perplexity(of_parts[part])}" for part in PARTS]
-        + [f"{estimate(of_parts[bits].values()):.3f}" for bits in units]
-        + cells.get(it, ["", ""])
-        for it, of_parts in nats.items()
-    }
-    shown = {*[it for it in nats if it != book][:NUM_LOWEST], book}
-    is_cut = len(nats) > NUM_LOWEST + 1
-    columns = [*FACTORS.values(), "updates", "excerpts", *PARTS.values(), *units.values()]
-    columns += ["rest vs. the book's, nats", ""]
-    lower = [it for it in gains if cells[it][1] == "lower"]
-    return Findings(
-        answer=_answer(jobs, nats, book, cells),
-        setting="Each excerpt is a rotation of the text with a different seed. Every update reads 20,000 "
-        f"{unit(jobs)}s. Each run is measured after an eighth, a quarter, half and all of its updates. Perplexities "
-        f"are of the text read as one stream. The book's settings{cut} are {book}.",
-        columns=columns,
-        rows=[row for it, row in table.items() if it in shown],
-        notes=[
-            "Rows are sorted by validation. Differences are paired by excerpt. Holm's correction applies to the last "
-            f"column, over all {len(gains)} settings, not to the ± intervals. Of them {len(lower)} "
-            f"{'is' if len(lower) == 1 else 'are'} significantly lower than the book's on the rest of the text."
-            f"{' All settings:' if is_cut else ''}",
-            *([markdown(columns, [*table.values()])] if is_cut else []),
-        ],
-        figures={"settings": _figure(nats, book)} if gains else {},
+def table(jobs: DataFrame) -> DataFrame:
+    """Return the settings with the lowest validation perplexity and the recipe's, with the difference between them."""
+    runs, base = _runs(jobs)
+    groups = runs.groupby(KEY, sort=False)
+    scores = {name: groups[name].agg(estimate) for name in (*PARTS.values(), BITS)}
+    rows = DataFrame({"excerpts": groups.size()} | scores)
+    gains = against(base, runs.pivot_table("test", "data.start", KEY))
+    rows[[VERSUS, ""]] = DataFrame(verdicts(gains), index=[VERSUS, ""]).T
+    is_base = rows.index.isin([base])
+    return rows[is_base | ((~is_base).cumsum() <= NUM_LOWEST)]
+
+
+def figure(jobs: DataFrame) -> Figure:
+    """Draw the perplexity against the number of updates: one panel per number of units, one line per window length."""
+    runs, base = _runs(jobs)
+    means, updates = runs.groupby(KEY)[PARTS["test"]].mean(), sorted(runs["updates"].unique())
+    units, windows = (sorted(jobs[name].unique()) for name in ("model.hiddens", "data.num_steps"))
+    rate = runs["rate"].head(1).max()  # of the best setting
+    fig, (row,) = panels(1, len(units), 3 + 2.5 * len(units), 3.8, sharey=True)
+    for axes, number in zip(row, units, strict=True):
+        axes.set(title=f"{number} units, η = {rate:g}", xlabel="updates", xscale="log", yscale="log")
+        lines(axes, {f"{size} time steps": dict(means.get((number, size, rate), {})) for size in windows}, marker=".")
+        axes.plot(updates, [means.get(base)] * len(updates), "--", color="grey", label="the recipe's settings")
+        axes.set_xticks(updates, [f"{count:,}" for count in updates])
+        axes.xaxis.minorticks_off()
+        plain_numbers(axes.yaxis)
+    row[0].set_ylabel("perplexity of the rest of the text")
+    row[0].legend(loc="upper right", fontsize="small")
+    return fig
+
+
+def _runs(jobs: DataFrame) -> tuple[DataFrame, tuple[float, ...]]:
+    """Return the scores of each run after each number of updates, best settings first, and the recipe's settings.
+
+    `val`, `test`: nats per token.
+    """
+    updates = sorted({name.split("/")[1] for name in map(str, jobs) if name.startswith("hyperparameters/")})
+    if not updates:
+        raise KeyError("hyperparameters/…")
+    # One nat is the same number of bits per byte throughout a run: 1 / ln 2 for letters, which are one byte each.
+    bits = jobs.get("stream/test/bits_per_byte", jobs["val/bits_per_byte"])
+    bits_per_nat = bits / np.log(jobs.get("stream/test/perplexity", jobs["val/perplexity"]))
+    settings = jobs[[*SETTINGS, "data.start"]].set_axis([*KEY[:3], "data.start"], axis=1).assign(bits=bits_per_nat)
+    runs = pd.concat(
+        settings.assign(updates=int(count), **{part: jobs[f"hyperparameters/{count}/{part}"] for part in PARTS})
+        for count in updates
     )
-
-
-def _measured(jobs: list[Job]) -> Nats:
-    found: Nats = {}
-    measured = [job for job in jobs if job.probes.get("hyperparameters")]
-    for (hiddens, num_steps, lr), group in grouped(measured, *FACTORS).items():
-        for start, job in excerpts(group).items():
-            bits_per_nat = job.stream("test", "bits_per_byte") / math.log(job.stream("test"))
-            for updates, of_parts in job.probes["hyperparameters"].items():
-                values = {part: float(of_parts[part]) for part in PARTS}
-                if all(value < DIVERGED for value in values.values()):  # false for NaN, too
-                    of_setting = found.setdefault(Setting(hiddens, num_steps, lr, int(updates)), {})
-                    for part, value in (values | {"bits": values["test"] * bits_per_nat}).items():
-                        of_setting.setdefault(part, {})[start] = value
-    return dict(sorted(found.items(), key=lambda item: perplexity(item[1]["val"]).mean))
-
-
-def _answer(jobs: list[Job], nats: Nats, book: Setting, cells: dict[Setting, list[str]]) -> str:
-    if line := missing(jobs, {f"run with {book}": book in nats, "run with other settings": cells}):
-        return line
-    chosen = next(it for it in nats if it in cells)
-    after, before = (perplexity(nats[it]["test"]).mean for it in (chosen, book))
-    low = "Not significantly lower"
-    if cells[chosen][1] == "lower":
-        low = "A little lower" if after > LITTLE * before else "Lower"
-    if reads_tokens(jobs):
-        after, before = (estimate(nats[it]["bits"].values()).mean for it in (chosen, book))
-        return (
-            f"{low} with {chosen.num_steps} time steps than with the recipe's {book.num_steps} after "
-            f"{chosen.updates:,} updates: {after:.2f} bits per byte on the rest of the text, against {before:.2f}."
-        )
-    instead = f"instead of {book.num_steps} and {book.updates:,}"
-    return (
-        f"{low}: on the rest of the text the perplexity {'falls' if after < before else 'rises'} from {before:.2f} to "
-        f"{after:.2f}, with {chosen.num_steps} time steps and {chosen.updates:,} updates {instead}."
+    runs = runs[(runs[[*PARTS]] < DIVERGED).all(axis=1)]
+    runs = runs.assign(
+        **{name: np.exp(runs[part]) for part, name in PARTS.items()}, **{BITS: runs["test"] * runs["bits"]}
     )
-
-
-def _figure(nats: Nats, book: Setting) -> Picture:
-    """Draw the perplexity of both parts against the number of updates: a panel per part and number of time steps."""
-    windows = sorted({it.num_steps for it in nats})
-    figure, grid = panels(len(PARTS), len(windows), width=11, height=6.5, sharex=True, sharey=True)
-    updates = sorted({it.updates for it in nats})
-    for row, (part, title) in zip(grid, PARTS.items(), strict=True):
-        for axes, num_steps in zip(row, windows, strict=True):
-            axes.set(title=f"{title}, {num_steps} time steps", xscale="log", yscale="log")
-            series: dict[str, dict[float, float]] = {}
-            for it in sorted(it for it in nats if it.num_steps == num_steps):
-                name = f"{it.hiddens} units, η = {it.lr:g}"
-                series.setdefault(name, {})[it.updates] = perplexity(nats[it][part]).mean
-            lines(axes, series, marker=".")
-            axes.hlines(perplexity(nats[book][part]).mean, updates[0], updates[-1], "grey", "--", linewidth=1)
-            axes.set_xticks(updates, [f"{it:,}" for it in updates])
-            axes.xaxis.minorticks_off()
-            plain_numbers(axes.yaxis)
-    for axes in grid[-1]:
-        axes.set_xlabel("updates")
-    for axes in grid[:, 0]:
-        axes.set_ylabel("perplexity")
-    return figure, "Mean perplexity over excerpts against the number of updates. Dashed: the book's settings."
+    runs["mean"] = runs.groupby(KEY)[PARTS["val"]].transform("mean")
+    base = next((base for base in BASES if base in runs.set_index(KEY).index), BASES[0])
+    return runs.sort_values(["mean", *KEY]), base

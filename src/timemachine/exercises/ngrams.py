@@ -1,39 +1,30 @@
 """The best interpolated n-grams of the training text, of any vocabulary, as a probe: a baseline of the network.
 
-Modified Kneser-Ney smoothing, of the order with the lowest perplexity on the validation text. The targets are those of
-`exercises.stream`.
+Modified Kneser-Ney smoothing, of the order with the lowest perplexity on the validation text.
 """
 
 from typing import Any
 
 import numpy as np
+import torch
 
 from timemachine.datamodule import TimeMachine
-from timemachine.evaluation.ngrams import kneser_ney
-from timemachine.exercises.stream import parts
+from timemachine.evaluation.ngrams import best_order, kneser_ney
+from timemachine.evaluation.scores import score
+from timemachine.exercises.stream import with_bytes
 from timemachine.language_model import RNNLMScratch
-from timemachine.perplexity import num_bytes
 
 MAX_ORDER = 5
 
 
 def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
-    """Return the order, and perplexity and bits per byte on the targets of val and test; {} without targets of val."""
-    tokens_N, targets_of = data.tokens_N.numpy().astype(np.int64), parts(data)
-    train_N, num_symbols = tokens_N[: data.splits["train"].targets.stop], len(data.vocab)
-    if not targets_of["val"]:
-        return {}
-
-    def nll_of(part: str, order: int) -> float:
-        """Return the mean negative log-likelihood of a split's targets, in nats."""
-        return float(kneser_ney(train_N, tokens_N, targets_of[part], order, num_symbols).mean())
-
-    orders = [order for order in range(1, MAX_ORDER + 1) if num_symbols**order <= 1 << 63]  # see `evaluation.ngrams`
-    order = min(orders, key=lambda order: nll_of("val", order))
+    """Return the order, and the scores of the targets of val and test."""
+    text_N, size = data.tokens_N.numpy().astype(np.int64), len(data.vocab)
+    train_N = text_N[: data.splits["train"].targets.stop]
+    order = best_order(train_N, text_N, data.splits["val"].targets, size, MAX_ORDER)
     scores: dict[str, Any] = {"order": order}
     for part in ("val", "test"):
-        if targets := targets_of[part]:
-            nll = nll_of(part, order)
-            bits = nll / np.log(2) * len(targets) / num_bytes(data.tokens_N, targets, data.vocab)
-            scores[part] = {"perplexity": float(np.exp(nll)), "bits_per_byte": float(bits)}
+        if targets := data.splits[part].targets:
+            nll_N = torch.from_numpy(kneser_ney(train_N, text_N, targets, order, size))
+            scores[part] = with_bytes(score(nll_N), data.tokens_N, targets, data.vocab)
     return scores

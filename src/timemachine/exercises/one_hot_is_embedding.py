@@ -1,82 +1,103 @@
 """Exercise 3: Show that one-hot encoding is equivalent to picking a different embedding for each object.
 
-The probe returns the trained weights and some logits, to compare two runs number by number.
+B batch, T time steps, V vocabulary.
 """
 
-from collections.abc import Sequence
+import copy
 from typing import Any
 
 import numpy as np
 import torch
+from lightning.pytorch.callbacks import Callback
+from matplotlib.figure import Figure
+from pandas import DataFrame
+from torch import Tensor
 
+from timemachine.clipping import clip_gradients
 from timemachine.datamodule import TimeMachine
-from timemachine.exercises import Findings
-from timemachine.exercises.groups import grouped, missing, span, unique
+from timemachine.exercises.drawing import panels, points_by_place
 from timemachine.language_model import RNNLMScratch
-from timemachine.run.jobs import Job
 
 WINDOWS = 4
-PRODUCT, LOOK_UP = "autograd", "bptt"
-COMPARED = ("loss", "final weight", "final logit")
+COLUMNS = {f"differences/{name}": f"largest difference of a {name}" for name in ("loss", "final weight", "final logit")}
+PRECISIONS = {"64-true": "float64", "32-true": "float32"}
 
-Cells = dict[tuple[str, int], list[float]]  # (type, seed) -> the largest difference of each of COMPARED
+SETTINGS = ("trainer.precision",)
+SETUP = f"""
+A model and its copy make the same steps on the same batches. One multiplies one-hot vectors by W_xh and is
+differentiated by autograd (`model.backward=autograd`); the other looks up rows of W_xh by index and has a gradient
+written by hand (`model.backward=bptt`). The comparison covers the loss of every step, every final weight, and the final
+logits of the first {WINDOWS} validation windows."""
+CAPTION = "Largest difference between the two implementations. Points: seeds; bars: means."
+FORMATS = dict.fromkeys(COLUMNS.values(), ".1e")
+
+
+class Copy(Callback):
+    """Trains a copy of the model that computes the input with the other implementation, on the same batches."""
+
+    def __init__(self) -> None:
+        self.loss_difference = 0.0
+        self.weights: dict[str, Tensor] = {}  # of an interrupted run
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Copy the model, with the weights of the copy if the run is resumed."""
+        self.model = copy.deepcopy(pl_module)
+        self.model.hparams["backward"] = "bptt" if pl_module.kernel() == "autograd" else "autograd"
+        self.model.load_state_dict(self.weights or pl_module.state_dict())
+        self.optimizer = self.model.configure_optimizers()
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Make the model's step with the copy."""
+        self.optimizer.zero_grad()
+        loss, _ = self.model.mean_nll(batch)
+        loss.backward()
+        clip_gradients(self.model.parameters(), trainer.gradient_clip_val)
+        self.optimizer.step()
+        self.loss_difference = max(self.loss_difference, float((outputs["loss"] - loss.detach()).abs()))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the copy's weights and the largest difference of a loss so far, for the checkpoint."""
+        return {"weights": self.model.state_dict(), "loss_difference": self.loss_difference}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the copy of an interrupted run."""
+        self.weights, self.loss_difference = state_dict["weights"], state_dict["loss_difference"]
+
+
+callback = Copy
 
 
 @torch.inference_mode()
-def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
-    """Return each parameter by name, and the logits of the first four validation windows, all flattened."""
+def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, float]:
+    """Return the largest differences of a loss, a final weight and a final logit between the model and its copy."""
+    (other,) = (each for each in model.trainer.callbacks if isinstance(each, Copy))  # type: ignore[attr-defined]
     start = data.splits["val"].starts.start
     X_BT = torch.stack([data.tokens_N[n : n + data.num_steps].long() for n in range(start, start + WINDOWS)])
-    logits_BTV, _ = model(X_BT.to(model.device))
-    weights = {name: parameter.flatten().tolist() for name, parameter in model.named_parameters()}
-    return {"weights": weights, "logits": logits_BTV.flatten().tolist()}
+    logits_BTV, others_BTV = (each.to(model.device)(X_BT.to(model.device))[0] for each in (model, other.model))
+    weights = zip(model.parameters(), other.model.parameters(), strict=True)
+    return {
+        "loss": other.loss_difference,
+        "final weight": max(float((weight - its_copy).abs().max()) for weight, its_copy in weights),
+        "final logit": float((logits_BTV - others_BTV).abs().max()),
+    }
 
 
-def findings(jobs: list[Job]) -> Findings:
-    """Report the largest differences between the two implementations, one row per precision and seed."""
-    cells: Cells = {}
-    steps: list[int] = []
-    for (precision, seed), group in grouped(jobs, "trainer.precision", "seed").items():
-        measured = [job for job in group if "weights" in job.probes]
-        ways = unique(measured, lambda job: str(job.settings["model.backward"]))
-        if {PRODUCT, LOOK_UP} <= ways.keys():
-            cells["float64" if precision == "64-true" else "float32", seed] = _differences(ways[PRODUCT], ways[LOOK_UP])
-            steps.append(len(ways[LOOK_UP].steps()))
-    return Findings(
-        answer=_answer(jobs, cells),
-        setting=f"The book's run for {span(steps, ',')} steps, twice with the same initial weights and batches: once "
-        "with one-hot vectors multiplied by W_xh and differentiated by autograd (`model.backward=autograd`), and once "
-        "with rows of W_xh looked up by index and a gradient written by hand (`model.backward=bptt`). The comparison "
-        f"covers the loss of every step, every final weight, and the final logits for the first {WINDOWS} validation "
-        "windows.",
-        columns=["precision", "seed", *(f"largest difference of a {name}" for name in COMPARED)],
-        rows=[[name, str(seed), *(f"{value:.1e}" for value in found)] for (name, seed), found in cells.items()],
-        notes=[
-            "**Proof.** Let e_i be the one-hot vector of character i. Then e_i W has the entries Σ_j [j = i] W_jk = "
-            "W_ik, so it is row i of W. By the chain rule, a gradient g with respect to e_i W gives the gradient "
-            "e_iᵀ g with respect to W, which is g in row i and zero in all other rows. In both the forward and the "
-            "backward pass, the product with one-hot vectors is therefore an embedding with the table W, one row per "
-            "character.",
-            "Machine epsilon: the distance from 1 to the next number, 2.2e-16 in float64 and 1.2e-07 in float32.",
-        ],
-        arrays={f"{name}/{seed}": np.array(found) for (name, seed), found in cells.items()},
-    )
+def table(jobs: DataFrame) -> DataFrame:
+    """Return the largest differences between the two implementations, for each precision and seed."""
+    precisions = jobs["trainer.precision"].replace(PRECISIONS)
+    columns = {title: jobs[name] for name, title in COLUMNS.items()}
+    return DataFrame({"precision": precisions, "seed": jobs["seed"]} | columns).set_index(["precision", "seed"])
 
 
-def _differences(a: Job, b: Job) -> list[float]:
-    """Return the largest absolute differences of the losses, the final weights and the final logits."""
-    losses = ([row["loss"] for row in job.steps()] for job in (a, b))
-    ours, theirs = (job.probes["weights"] for job in (a, b))
-    weights = max(_largest(found, theirs["weights"][name]) for name, found in ours["weights"].items())
-    return [_largest(*losses), weights, _largest(ours["logits"], theirs["logits"])]
-
-
-def _largest(a: Sequence[float], b: Sequence[float]) -> float:
-    return max(abs(float(x) - float(y)) for x, y in zip(a, b, strict=True))
-
-
-def _answer(jobs: list[Job], cells: Cells) -> str:
-    return missing(jobs, {f"two runs that differ in model.backward={PRODUCT},{LOOK_UP} alone": cells}) or (
-        "Yes: a one-hot vector times W_xh picks out one row of W_xh; computed either way, training gives the same "
-        "weights up to rounding."
-    )
+def figure(jobs: DataFrame) -> Figure:
+    """Draw the largest differences, with one series per precision."""
+    fig, ((axes,),) = panels(width=7, height=4)
+    axes.set(yscale="log", ylabel="largest difference of two implementations")
+    precisions = table(jobs).groupby("precision", sort=False)
+    places = [name.removeprefix("differences/") for name in COLUMNS]
+    points_by_place(axes, places, {name: differences.to_numpy().T for name, differences in precisions})
+    for name in precisions.groups.keys() & {*PRECISIONS.values()}:
+        epsilon = float(np.finfo(name).eps)
+        axes.axhline(epsilon, color="grey", linestyle="--", linewidth=1)
+        axes.text(0.5, epsilon, f"machine epsilon of {name}", ha="center", va="top", fontsize="small", color="dimgrey")
+    return fig

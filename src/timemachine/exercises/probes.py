@@ -18,7 +18,7 @@ PROBES = {  # name -> module of this package
     "history": "history",
     "samples": "sampling",
     "books": "books",
-    "weights": "one_hot_is_embedding",
+    "differences": "one_hot_is_embedding",
     "reading": "how_low",
     "hyperparameters": "hyperparameters",
 }

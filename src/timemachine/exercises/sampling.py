@@ -1,8 +1,5 @@
 """Exercise 8: Draw the next character from P(x_t | x_<t), or from P(x_t | x_<t)^α with α > 1: what happens?
 
-The probe compares generated text with real text, and finds the loop in which greedy decoding ends. Every text has a
-prefix, which is not measured.
-
 Shapes: B texts of one length, T characters, V vocabulary, S numbers of a state, P characters of a loop's period.
 """
 
@@ -11,17 +8,15 @@ import math
 import re
 from typing import Any
 
-import numpy as np
 import torch
+from matplotlib.figure import Figure
+from pandas import DataFrame
 
 from timemachine.datamodule import TimeMachine
 from timemachine.decoding import continue_text
-from timemachine.exercises import Findings, Picture
 from timemachine.exercises.comparison import estimate
 from timemachine.exercises.drawing import COLOURS, panels, points_by_place
-from timemachine.exercises.groups import markdown, missing, span
 from timemachine.language_model import RNNLMScratch
-from timemachine.run.jobs import Job
 from timemachine.vocab import Vocab
 
 ALPHAS = {"P^0.5": 0.5, "P": 1.0, "P^1.5": 1.5, "P^2": 2.0, "P^4": 4.0, "P^8": 8.0}
@@ -43,14 +38,25 @@ MEASURES = {  # measure -> name in the report, factor
     "repeated": ("repeated 8-grams, %", 100),
     "log_likelihood": ("log-likelihood, nats per character", 1),
 }
-LOOP = ("period", "start", "difference", "margin", "needed")
+
+SETTINGS = ()
+SETUP = f"""
+The recipe's run, with a different excerpt of the text for each seed. Each model generates {NUM_PREDS} characters after
+each of {len(PREFIXES)} prefixes, {NUM_SAMPLES} times for each α and once greedily. Real text is the rest of the text,
+in pieces of the same length. Repeated 8-grams: 1 − distinct / all, per text. Log-likelihood: under the model's P for
+all texts. ± is the half-width of the 95% interval over models. Loops are those of {LOOP_SEARCH:,} greedy characters in
+float64."""
+CAPTION = "Generated text and real text. Circles: models; bars: means."
 
 
 def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
-    """Return `MEASURES` averaged over texts by decoding method and for real text, greedy loops, and `sharpening`."""
+    """Return `MEASURES` averaged over texts by decoding method and for real text, greedy loops, and `sharpening`.
+
+    Each text begins with its prefix, which is not measured. `shown`: the beginning of a text by decoding method.
+    """
     train = data.corpus.characters[: data.splits["train"].targets.stop]
     known = set(train.split(" ")[:-1])  # the last one may be cut
-    found: dict[str, Any] = {"shown": {}}
+    measured: dict[str, Any] = {"shown": {}, "cycles": {}, "loops": {}}
     for name, alpha in {**ALPHAS, GREEDY: None}.items():
         # One seed per prefix: with the same random numbers, texts become identical once the prefix is forgotten.
         groups = [
@@ -58,17 +64,16 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
             for seed, prefix in enumerate(PREFIXES)
         ]
         of_texts = [measures(model, data.vocab, texts, length, known) for length, texts in groups]
-        found[name] = {what: estimate(value for group in of_texts for value in group[what]).mean for what in MEASURES}
-        found["shown"][name] = [texts[0][: length + NUM_QUOTED] for length, texts in groups]
+        measured[name] = {what: estimate(n for group in of_texts for n in group[what]).mean for what in MEASURES}
+        measured["shown"][name] = groups[0][1][0][: len(PREFIXES[0]) + NUM_QUOTED]
+    for prefix in PREFIXES:
+        cycle, measured["loops"][prefix.strip()] = loop(model, data.vocab, prefix)
+        measured["cycles"][prefix.strip()] = turned(cycle)
     length, texts = real_texts(data)
     pieces = measures(model, data.vocab, texts, length, known)
-    loops = [loop(model, data.vocab, prefix) for prefix in PREFIXES]
-    return found | {
-        REAL: {what: estimate(values).mean for what, values in pieces.items()},
-        "cycles": [cycle for cycle, _ in loops],
-        "loops": {prefix.strip(): numbers for prefix, (_, numbers) in zip(PREFIXES, loops, strict=True)},
-        "sharpening": {"distances": sharpening(model, data.vocab, PREFIXES[0], SHARPENED, LENGTH)},
-    }
+    measured[REAL] = {what: estimate(values).mean for what, values in pieces.items()}
+    measured["sharpening"] = {"distances": sharpening(model, data.vocab, PREFIXES[0], SHARPENED, LENGTH)}
+    return measured
 
 
 def real_texts(data: TimeMachine) -> tuple[int, list[str]]:
@@ -104,6 +109,12 @@ def repeated_share(text: str) -> float:
     return 1 - len(set(ngrams)) / len(ngrams) if ngrams else math.nan
 
 
+def turned(cycle: str) -> str:
+    """Rotate the cycle to start at a word: the alphabetically first of its rotations that follow a space."""
+    starts = [i for i in range(len(cycle)) if cycle[i - 1] == " "] or range(len(cycle))
+    return min((cycle[i:] + cycle[:i] for i in starts), default="")
+
+
 def repetition(text: str) -> tuple[int, int] | None:
     """Return the start and period of the repetition at the end of a text, or None.
 
@@ -128,9 +139,9 @@ def loop(model: RNNLMScratch, vocab: Vocab, prefix: str) -> tuple[str, dict[str,
     state must read before the next `LONG` characters of the cycle are all its likeliest predictions.
     """
     text = continue_text(model, vocab, prefix, LOOP_SEARCH)[0]
-    if (found := repetition(text[len(prefix) :])) is None:
+    if (place := repetition(text[len(prefix) :])) is None:
         return "", {}
-    (start, period), double = found, copy.deepcopy(model).double()
+    (start, period), double = place, copy.deepcopy(model).double()
     begin = len(prefix) + start
     stop = len(text) - (len(text) - begin) % period
     text_1T = torch.tensor([vocab[list(text[:stop])]], device=model.device)
@@ -177,73 +188,26 @@ def sharpening(model: RNNLMScratch, vocab: Vocab, prefix: str, alpha: float, len
     return distances
 
 
-def findings(jobs: list[Job]) -> Findings:
-    """Report one row per decoding method, and one for real text, over models."""
-    found = [job.probes["samples"] for job in jobs if job.probes.get("samples")]
-    columns = ["decoding", *(title for title, _ in MEASURES.values())]
-    if not found:
-        return Findings(columns=columns, rows=[])
-    values = {name: {what: _values(found, name, what) for what in MEASURES} for name in (*ALPHAS, GREEDY, REAL)}
-    shown = "\n".join(f"    {name:6} | {found[0]['shown'][name][0]}" for name in (GREEDY, "P", "P^2"))
-    cycles = [[_turned(cycle) for cycle in samples["cycles"]] for samples in found]
-    num_loops = sum(map(all, cycles))
-    loop_share = "always loops" if num_loops == len(found) else f"loops in {num_loops} of {len(found)} models"
-    loops = [
-        [str(number), ", ".join(f"`{cycle or 'none'}`" for cycle in dict.fromkeys(ours))]
-        + [span(float(of_prefix.get(what, math.nan)) for of_prefix in samples["loops"].values()) for what in LOOP]
-        for number, (samples, ours) in enumerate(zip(found, cycles, strict=True))
-    ]
-    distances = [map(float, samples["sharpening"]["distances"].values()) for samples in found]
-    apart = ", ".join(f"{estimate(of_models):.2f}" for of_models in zip(*distances, strict=True))
-    return Findings(
-        answer=missing(jobs, {})
-        or f"{estimate(values['P']['known_words']).mean:.0f}% of the words sampled from P occur in the training text; "
-        f"a larger α raises this share, but also the repetition, and greedy text {loop_share}.\n\n{shown}",
-        setting="The book's run, with a different excerpt of the text for each seed. "
-        f"Each model generates {NUM_PREDS} characters after each of {len(PREFIXES)} prefixes, "
-        f"{NUM_SAMPLES} times for each α and once greedily. Real text is the rest of the text, in pieces of the same "
-        "length.",
-        columns=columns,
-        rows=[[name, *(f"{estimate(ours):.2f}" for ours in of_name.values())] for name, of_name in values.items()],
-        notes=[
-            "Means with 95% intervals, over models. Repeated 8-grams: 1 − distinct / all, per text. Log-likelihood: "
-            "under the model's P (α = 1) for all texts.",
-            f"**Greedy text** of {LOOP_SEARCH:,} characters, in float64. `difference`: the largest difference between "
-            "the last state and the state one period earlier. `margin`: the smallest lead, in nats, of a character "
-            "of the loop over the next likeliest. `needed`: the number of characters of the loop "
-            "that a model in a zero state must read to continue the loop, from any starting point.",
-            markdown(["model", "loops", *LOOP], loops),
-            "**Sharpening each character is not sampling from P(text)^α.** Decoding divides by the sum of P^α over the "
-            "next character, which depends on the characters before it. Sampling from P(text)^α divides once, by the "
-            "sum over all texts, and so favours beginnings with more predictable continuations. Over all continuations "
-            f"of `{PREFIXES[0]}` by 1 to {LENGTH} characters, with α = {SHARPENED:g}, the total variation distance of "
-            f"the two is {apart}.",
-        ],
-        figures={"repetition": _figure(values)},
-        arrays={"cycles": np.array(cycles)},
-    )
+def table(jobs: DataFrame) -> DataFrame:
+    """Return the mean of each measure over models, for each decoding method and for real text."""
+    values = {title: _values(jobs, what).apply(estimate) for what, (title, _) in MEASURES.items()}
+    return DataFrame(values).rename_axis("decoding")
 
 
-def _values(found: list[dict[str, Any]], name: str, what: str) -> list[float]:
-    """Return a measure by model. summary.json has non-finite numbers as strings."""
-    return [MEASURES[what][1] * float(samples[name][what]) for samples in found]
-
-
-def _turned(cycle: str) -> str:
-    """Rotate the cycle to start at a word: the alphabetically first of its rotations that follow a space."""
-    starts = [i for i in range(len(cycle)) if cycle[i - 1] == " "] or range(len(cycle))
-    return min((cycle[i:] + cycle[:i] for i in starts), default="")
-
-
-def _figure(values: dict[str, dict[str, list[float]]]) -> Picture:
-    """Draw two measures. `values`: decoding -> measure -> values by model."""
-    figure, grid = panels(1, 2, width=10)
-    names = [name for name in values if name != REAL]
-    labels = [re.sub(r"P\^?(.*)", r"$P^{\1}$", name) for name in names]
-    for axes, what in zip(grid.flat, ("known_words", "repeated"), strict=True):
-        points_by_place(axes, labels, {"": [values[name][what] for name in names]})
-        real = estimate(values[REAL][what]).mean
+def figure(jobs: DataFrame) -> Figure:
+    """Draw the shares of known words and of repetitions, by decoding method."""
+    fig, (row,) = panels(1, 2, width=10)
+    labels = [re.sub(r"P\^?(.*)", r"$P^{\1}$", name) for name in (*ALPHAS, GREEDY)]
+    for axes, what in zip(row, ("known_words", "repeated"), strict=True):
+        values = _values(jobs, what)
+        points_by_place(axes, labels, {"": values[[*ALPHAS, GREEDY]].to_numpy().T})
+        real = values[REAL].mean()
         axes.axhline(real, color=COLOURS[1])
         axes.annotate(f"{REAL} {real:.2g}%", (-0.4, real), (0, 3), textcoords="offset points", color=COLOURS[1])
         axes.set(title=MEASURES[what][0], xlabel="drawn from $P^α$, or greedy", ylim=(-3, 103))
-    return figure, "Generated text and real text. Circles: models; bars: means."
+    return fig
+
+
+def _values(jobs: DataFrame, what: str) -> DataFrame:
+    """Return a measure of each model (rows) by decoding method (columns)."""
+    return DataFrame({name: MEASURES[what][1] * jobs[f"samples/{name}/{what}"] for name in (*ALPHAS, GREEDY, REAL)})

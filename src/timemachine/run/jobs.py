@@ -5,22 +5,27 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from timemachine.config import format_value
 from timemachine.errors import SettingError
-from timemachine.run.console import print_table, print_text, printable, short
+from timemachine.run.console import print_table, print_text, short
 from timemachine.run.record import ENDED, NOT_FINITE, flat, is_running, read_summary
-from timemachine.run.rows import final_numbers, read_numbers, write_rows
+from timemachine.run.rows import final_numbers
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 NUM_SHOWN = 6  # settings that the printed table shows
-# Settings that follow from others: copies, and places in the run's folder.
-DERIVED = re.compile(r"resume|data\.seed|(callbacks|logger|trainer\.plugins).*\.(folder|\w*dir\w*)|trainer\.plugins")
+FIRST_COLUMNS, LAST_COLUMNS = ["job", "status"], ["message", "folder"]
+SYMBOLS = ("vocabulary", "unknown")  # sizes of a vocabulary, on which perplexities depend
+# Settings that follow from others, copies and places in the run's folder, or that do not concern the training.
+DERIVED = re.compile(r"resume|data\.seed|callbacks.*\.(folder|\w*dir\w*)|logger\..*|trainer\.plugins.*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A run of a sweep: the content of its summary.json, and methods that read its curves."""
+    """A run of a sweep: the content of its summary.json."""
 
     name: str = ""  # its folder, relative to the sweep's
     folder: Path = Path()
@@ -40,22 +45,6 @@ class Job:
     def has_ended(self) -> bool:
         """Return whether the run completed or diverged, which is a result as well."""
         return self.status in ENDED
-
-    def epochs(self) -> list[dict[str, float]]:
-        """Return the rows of metrics.csv, one per epoch; an empty cell is NaN."""
-        return read_numbers(self.folder / "metrics.csv")
-
-    def steps(self) -> list[dict[str, float]]:
-        """Return the rows of steps.csv, one per step."""
-        return read_numbers(self.folder / "steps.csv")
-
-    def number(self, name: str) -> float:
-        """Return a final metric, NaN if there is none."""
-        return self.metrics.get(name, math.nan)
-
-    def stream(self, split: str, number: str = "perplexity") -> float:
-        """Return a number of the stream of train, val or test that `probes=[stream]` measured, NaN if it did not."""
-        return float(self.probes.get("stream", {}).get(split, {}).get(number, math.nan))
 
 
 def load_jobs(folder: Path) -> list[Job]:
@@ -87,33 +76,45 @@ def job_folders(folder: Path) -> list[Path]:
     )
 
 
-def table_of(jobs: list[Job]) -> list[dict[str, Any]]:
-    """Return a row per job: name, status, varied settings, final numbers, measurements of probes, message, folder.
+def rows_of(jobs: list[Job]) -> list[dict[str, Any]]:
+    """Return a row per job: name, status, scale, settings, final numbers, measurements of probes, message, folder.
 
-    If the vocabularies vary, a row has their sizes. Measurements have names such as `stream/val/bits`; lists are only
-    in summary.json. A missing value is "".
+    Measurements have names such as `stream/val/bits`; lists are only in summary.json.
     """
-    settings = [job.settings | _symbols(job) for job in jobs]
-    names = [*varied([job.settings for job in jobs]), *varied([_symbols(job) for job in jobs])]
-    sizes: list[dict[str, Any]] = [{"parameters": job.parameters} if job.parameters else {} for job in jobs]
-    numbers = [job.metrics | size | dict(_numbers("", job.probes)) for job, size in zip(jobs, sizes, strict=True)]
-    metrics = list(dict.fromkeys(name for row in numbers for name in row))
     return [
-        {"job": job.name, "status": job.status}
-        | {name: chosen.get(name, "") for name in names}
-        | {name: row.get(name, "") for name in metrics}
-        | {"message": job.message or "", "folder": str(job.folder)}
-        for job, chosen, row in zip(jobs, settings, numbers, strict=True)
+        {"job": job.name, "status": job.status, "scale": job.scale}
+        | {name: format_value(value) if isinstance(value, list) else value for name, value in job.settings.items()}
+        | {name: number for name, number in job.corpus.items() if name in SYMBOLS}
+        | ({"parameters": job.parameters} if job.parameters else {})
+        | job.metrics
+        | dict(_measurements("", job.probes))
+        | {"message": job.message, "folder": str(job.folder)}
+        for job in jobs
     ]
 
 
-def write_table(rows: list[dict[str, Any]], folder: Path) -> None:
-    """Write summary.csv into a sweep's folder, with control characters in texts escaped."""
-    rows = [
-        {printable(name): printable(cell) if isinstance(cell, str) else cell for name, cell in row.items()}
-        for row in rows
-    ]
-    write_rows(folder / "summary.csv", [*rows[0]], rows)
+def table_of(jobs: list[Job]) -> "DataFrame":
+    """Return the table in summary.csv: the rows of the jobs, without settings that do not vary."""
+    from pandas import DataFrame
+
+    table = DataFrame(rows_of(jobs), dtype=object).drop(columns="scale")  # as objects: floats hold missing integers
+    ran, read = table[[bool(job.settings) for job in jobs]], table[[bool(job.corpus) for job in jobs]]
+    settings = [name for name in table if is_setting(name)]
+    settings = [name for name in settings if (read if name in SYMBOLS else ran)[name].map(repr).nunique() > 1]
+    others = [name for name in table if not is_setting(name) and name not in LAST_COLUMNS + FIRST_COLUMNS]
+    return table[[*FIRST_COLUMNS, *settings, *others, *LAST_COLUMNS]]
+
+
+def is_setting(column: str) -> bool:
+    """Return whether a column of a sweep's table is a setting, or a number of symbols, which follows from settings."""
+    return column in ("seed", "init_from", "probes", *SYMBOLS) or ("." in column and "/" not in column)
+
+
+def in_short(value: Any) -> str:
+    """Return the value of a setting in a report: 1 for 1.0, null for NaN."""
+    if isinstance(value, float):
+        return "null" if math.isnan(value) else f"{value:.10g}"
+    return format_value(value)
 
 
 def load_sweep(folder: str | Path) -> list[dict[str, Any]]:
@@ -121,14 +122,9 @@ def load_sweep(folder: str | Path) -> list[dict[str, Any]]:
 
     Raises SettingError for a folder without a job.
     """
-    rows = table_of(load_jobs(Path(folder)))
-    return [{name: None if value == "" else value for name, value in row.items()} for row in rows]
-
-
-def varied(settings: list[dict[str, Any]]) -> list[str]:
-    """Return the dotted names of settings that differ between jobs, ignoring jobs without settings."""
-    names = dict.fromkeys(name for job in settings for name in job)
-    return [name for name in names if len({repr(job.get(name)) for job in settings if job}) > 1]
+    table = table_of(load_jobs(Path(folder)))
+    rows: list[dict[str, Any]] = table.where(table.notna(), None).to_dict("records")
+    return rows
 
 
 def exercise_of(jobs: Iterable[Job]) -> str:
@@ -137,32 +133,25 @@ def exercise_of(jobs: Iterable[Job]) -> str:
     return names.pop() if len(names) == 1 else "none"
 
 
-def print_jobs(rows: list[dict[str, Any]]) -> None:
+def print_jobs(table: "DataFrame") -> None:
     """Print a line per job: status, perplexities, and the first varied settings; all are in summary.csv."""
-    settings = [name for name in rows[0] if name in ("seed", "init_from") or "." in name]
-    metrics = [name for name in ("train/perplexity", "val/perplexity", "test/perplexity") if name in rows[0]]
-    columns = ["job", "status", *settings[:NUM_SHOWN], *metrics]
-    lines = [[_cell(name, row[name]) for name in columns] for row in rows]
-    print_table("perplexity of each job", [name.removesuffix("/perplexity") for name in columns], lines)
+    settings = [name for name in table if is_setting(name)]
+    metrics = [name for name in ("train/perplexity", "val/perplexity", "test/perplexity") if name in table]
+    cells = table[["job", "status", *settings[:NUM_SHOWN], *metrics]].map(in_short)
+    for name in metrics:
+        cells[name] = table[name].astype(float).map(short)
+    columns = [name.removesuffix("/perplexity") for name in cells]
+    print_table("perplexity of each job", columns, cells.to_numpy().tolist())
     if settings[NUM_SHOWN:]:
         print_text(f"also varied, see summary.csv: {', '.join(settings[NUM_SHOWN:])}")
 
 
-def _cell(name: str, value: object) -> str:
-    if isinstance(value, float):
-        return short(value) if name.endswith("/perplexity") else f"{value:.4g}"
-    return format_value(value)
-
-
-def _symbols(job: Job) -> dict[str, int]:
-    """Return the size of a run's vocabulary and its number of unknown characters: perplexities depend on both."""
-    return {name: number for name, number in job.corpus.items() if name in ("vocabulary", "unknown")}
-
-
-def _numbers(name: str, measured: Any) -> Iterable[tuple[str, Any]]:
-    """Yield the numbers in nested dicts, with their names joined by `/`."""
+def _measurements(name: str, measured: Any) -> Iterable[tuple[str, Any]]:
+    """Yield the numbers and texts in nested dicts, with their names joined by `/`."""
     if isinstance(measured, dict):
         for key, value in measured.items():
-            yield from _numbers(f"{name}/{key}".lstrip("/"), value)
+            yield from _measurements(f"{name}/{key}".lstrip("/"), value)
     elif isinstance(measured, int | float) or measured in NOT_FINITE:
         yield name, float(measured)
+    elif isinstance(measured, str):
+        yield name, measured

@@ -85,7 +85,7 @@ class Sweep(Callback):
             sys.exit(int(not job.has_ended))
         number, varied = config.hydra.job.num + 1, [name for name in config.hydra.overrides.task if self._varies(name)]
         message = one_line(error or job.message or "")
-        val = message if not job.has_ended else f"validation {short(job.number('val/perplexity'))}"
+        val = message if not job.has_ended else f"validation {short(job.metrics.get('val/perplexity', math.nan))}"
         of = f" of {self.num_jobs}" if self.num_jobs else ""
         print_text(f"job {number:>3}{of}  {job.status:9}  {' '.join(varied)}  {val}".rstrip())
         if error:
@@ -96,7 +96,7 @@ class Sweep(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Write the table and the report from the jobs' folders; exit with status 1 if a job failed."""
-        from timemachine.exercises.sweep_report import write_results
+        from timemachine.exercises.report import write_results
 
         folder, exercise = Path(config.hydra.sweep.dir), str(config.hydra.runtime.choices.get("exercise"))
         try:
@@ -117,9 +117,9 @@ class Sweep(Callback):
 def _require_known(exercise: str, others: set[str]) -> None:
     """Exit unless the report of an exercise distinguishes jobs that differ in other settings than those it varies."""
     if others:
-        from timemachine.exercises.sweep_report import module_of
+        from timemachine.exercises.report import module_of
 
-        if not hasattr(module_of(exercise), "ANY_SETTINGS"):
+        if module_of(exercise).SETTINGS is not None:
             name = ", ".join(sorted(others))
             sys.exit(
                 f"error: {name}: not varied by exercise={exercise}, whose report would mix the values; use one value"

@@ -1,0 +1,151 @@
+"""Write a sweep's report.md from the folders of its jobs, also for unfinished sweeps."""
+
+import importlib
+import math
+import os
+import pkgutil
+import platform
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pandas import DataFrame, Series
+
+import timemachine.exercises
+from timemachine.config import REPOSITORY
+from timemachine.errors import SettingError, one_line
+from timemachine.run.console import print_table, print_text
+from timemachine.run.files import relative_path, write_figure, write_whole
+from timemachine.run.jobs import Job, in_short, is_setting, print_jobs, rows_of, table_of
+
+REPEATED = ("seed", "data.start")  # settings of runs that are averaged
+
+
+def write_results(folder: Path, exercise: str, jobs: list[Job]) -> None:
+    """Write summary.csv, report.md and the figure of a sweep, and print its table.
+
+    `exercise`: the name of the exercise, or `none`. Raises SettingError if the report cannot tell the jobs apart.
+    """
+    summary = table_of(jobs)
+    write_whole(folder / "summary.csv", summary.to_csv(index=False).encode())
+    if exercise == "none":
+        print_jobs(summary)
+        print(f"table         {relative_path(folder / 'summary.csv')}")
+    module, frame = module_of(exercise), DataFrame(rows_of(jobs))
+    ended, answer = frame[[job.has_ended for job in jobs]], _reference_answer(exercise, frame)
+    ended = ended.drop_duplicates([name for name in ended if is_setting(name)], keep="last")  # repeated runs
+    text = report(module, ended, f"# {title_of(module)}\n\n{answer}".strip(), effort(jobs))
+    if len(ended):
+        write_figure(folder / "figure.png", module.figure(ended))
+        if exercise != "none":
+            table = as_text(module.table(ended), module)
+            print_table(title_of(module), list(table), table.to_numpy().tolist())
+    write_whole(folder / "report.md", text.encode())
+    print(f"report        {relative_path(folder / 'report.md')}, with figure.png")
+    if answer:
+        print_text(answer)
+
+
+def report(module: Any, jobs: DataFrame, head: str, effort: str) -> str:
+    """Return the report of an exercise in Markdown: title and answer (`head`), figure, table and setup.
+
+    `jobs`: the rows of the runs that ended. Raises SettingError if they differ in settings that the table would pool,
+    or lack a column that the table needs.
+    """
+    is_smoke = "scale" in jobs and (jobs["scale"] == "smoke").any()
+    warning = "*With `scale=smoke` the runs are too short for their numbers to mean anything.*" if is_smoke else ""
+    parts = [head, warning]
+    if len(jobs):
+        require_told_apart(jobs, module.SETTINGS)
+        try:
+            table = as_text(module.table(jobs), module)
+        except KeyError as error:
+            if not re.search(r"\w[./]\w", str(error)):  # not the name of a column: a mistake in the module
+                raise
+            reason = "which the report of this exercise needs; its probes are in conf/exercise/"
+            raise SettingError(f"no run has {one_line(error)}, {reason}") from error
+        parts += [f"![{module.CAPTION}](figure.png)", f"*{module.CAPTION}*", "## Results"]
+        parts += [table.to_markdown(index=False, disable_numparse=True)]
+    else:
+        parts += ["No run has ended yet."]
+    parts += ["## Setup", " ".join(module.SETUP.split()), grid(jobs), effort]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def title_of(module: Any) -> str:
+    """Return the title of a module's report: the first line of its docstring."""
+    return str(module.__doc__).partition("\n")[0]
+
+
+def module_of(exercise: str) -> Any:
+    """Return the exercise's module if it has a `table`, else `generic`. Imports no other exercise."""
+    names = [module.name for module in pkgutil.iter_modules(timemachine.exercises.__path__)]
+    module = importlib.import_module(f"timemachine.exercises.{exercise if exercise in names else 'generic'}")
+    return module if hasattr(module, "table") else importlib.import_module("timemachine.exercises.generic")
+
+
+def require_told_apart(jobs: DataFrame, settings: tuple[str, ...] | None) -> None:
+    """Raise SettingError if jobs with the same `settings`, seed and start differ in another setting."""
+    if settings is None:
+        return
+    names = [name for name in jobs if is_setting(name)]
+    groups = jobs.groupby([name for name in (*settings, *REPEATED) if name in jobs], dropna=False)
+    counts = groups[names].nunique(dropna=False).max()
+    if pooled := [name for name in names if counts[name] > 1]:
+        raise SettingError(
+            f"jobs differ in {', '.join(pooled)}, which this report would mix; use a sweep with one value of each"
+        )
+
+
+def as_text(table: DataFrame, module: Any) -> DataFrame:
+    """Return a table with its index as first columns and every cell as it is printed."""
+    formats: Mapping[str, str] = getattr(module, "FORMATS", {})
+    columns = table.reset_index() if table.index.names != [None] else table
+    return columns.apply(lambda column: column.map(lambda cell: _printed(cell, formats.get(str(column.name), ""))))
+
+
+def _printed(cell: Any, form: str) -> str:
+    if isinstance(cell, str):
+        return cell
+    if cell is None or cell is pd.NA or (isinstance(cell, float) and math.isnan(cell)):
+        return ""
+    if not form and isinstance(cell, float | int):
+        form = ",.0f" if isinstance(cell, int) or 1000 <= abs(cell) < 1e6 else ".3g"
+    return f"{cell:{form}}"
+
+
+def _reference_answer(exercise: str, jobs: DataFrame) -> str:
+    """Return the answer to an exercise in sweeps/reference, "" if there is none."""
+    recipe = "next_edition/" if "bpe" in jobs.get("data.tokens", Series()).unique() else ""
+    for path in (REPOSITORY / f"sweeps/reference/{folder}{exercise}/report.md" for folder in (recipe, "")):
+        if path.is_file():
+            answer = " ".join(path.read_text(encoding="utf-8").split("\n\n")[1].split())
+            return f"The answer of the reference sweep ({relative_path(path)}): {answer}"
+    return ""
+
+
+def grid(jobs: DataFrame) -> str:
+    """List the settings that differ between jobs, with their values."""
+    varied = {name: [*jobs[name].unique()] for name in jobs if is_setting(name) and jobs[name].nunique(False) > 1}
+    each = [f"`{name}`: {', '.join(map(in_short, values))}" for name, values in varied.items()]
+    return f"Varied: {'; '.join(each)}.".replace("\n", " ") if each else "Nothing was varied."
+
+
+def effort(jobs: list[Job]) -> str:
+    """Return the number of jobs, their statuses, their duration and the machine."""
+    statuses = [job.status for job in jobs]
+    ended = ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses))
+    ran = [job for job in jobs if job.started and not math.isnan(job.seconds)]
+    spans = [(datetime.fromisoformat(job.started).timestamp(), job.seconds) for job in ran]
+    minutes, until = 0.0, 0.0  # time in which at least one job ran: a resumed sweep has gaps
+    for began, seconds in sorted(spans):
+        minutes += max(0.0, began + seconds - max(began, until)) / 60
+        until = max(until, began + seconds)
+    cores = f"{os.cpu_count()} cores, {platform.machine()}"
+    return (
+        f"{len(jobs)} runs ({ended}) in {minutes:.1f} minutes; {sum(b for _, b in spans) / 60:.1f} one after another. "
+        f"{cores}."
+    )
