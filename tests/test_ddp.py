@@ -1,7 +1,5 @@
 """Several processes give the same run as one, started by Lightning or torchrun."""
 
-import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.support.processes import running
-from tests.support.programs import DEADLINE, Program, run_program
+from tests.support.programs import DEADLINE, Program, assert_succeeded, call_program
 from tests.support.runs import rows, summary
 from timemachine.config import REPOSITORY
 
@@ -45,10 +42,9 @@ def assert_same_run(folder: Path, alone: Path) -> None:
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the run with one process."""
-    folder = tmp_path_factory.mktemp("alone")
-    done = run_program("train.py", *TRAINING, "hydra.run.dir=run", cwd=folder, HOME=str(folder))
-    assert done.returncode == 0, done.stderr
-    return folder / "run"
+    folder = tmp_path_factory.mktemp("alone") / "run"
+    assert_succeeded(call_program("train.py", *TRAINING, f"hydra.run.dir={folder}"))
+    return folder
 
 
 def test_lightning(program: Program, alone: Path, tmp_path: Path) -> None:
@@ -82,16 +78,3 @@ def test_dropout_and_teacher(program: Program, tmp_path: Path) -> None:
         done = program("train.py", *recipe, f"trainer={trainer}", f"hydra.run.dir={trainer}")
         assert done.returncode == 0, done.stderr
     assert_same_tables(tmp_path / "ddp_cpu", tmp_path / "cpu")
-
-
-@pytest.mark.slow
-def test_a_process_that_dies(tmp_path: Path) -> None:
-    """Only the job of the killed process fails."""
-    jobs = ("trainer=ddp_cpu", "trainer.max_epochs=2000,1", "hydra.sweep.dir=sweep")
-    with running(tmp_path, "-m", *TRAINING, *jobs) as sweep:
-        sweep.wait_until((tmp_path / "sweep/0/metrics.csv").exists)
-        second = next(number for number, line in sweep.processes().items() if "train_ddp_process_1" in line)
-        os.kill(second, signal.SIGKILL)
-        code, _, errors = sweep.ended()
-    assert code == 1, errors
-    assert [summary(tmp_path / "sweep" / job)["status"] for job in "01"] == ["failed", "completed"]

@@ -78,19 +78,6 @@ def test_no_import_cycles() -> None:
     assert not imported, sorted(map(room, imported))
 
 
-@pytest.mark.slow
-def test_imports_of_the_books_run(program: Program, tmp_path: Path) -> None:
-    (tmp_path / "show.py").write_text(
-        "import runpy, sys\n"
-        f"runpy.run_path({str(REPOSITORY / 'train.py')!r}, run_name='__main__')\n"
-        "print(*(name for name in sys.modules if name.startswith('timemachine')))\n"
-    )
-    done = program(str(tmp_path / "show.py"), "data=sample", "logger=csv", "trainer.max_steps=1")
-    imported = done.stdout.splitlines()[-1]
-    assert "timemachine.language_model" in imported, done.stdout + done.stderr
-    assert "regularized" not in imported
-
-
 def test_who_imports_hydra() -> None:
     found = {room(path) for path in FILES if any(name.split(".")[0] in HYDRA for name in imports(path))}
     assert found == IMPORT_HYDRA

@@ -12,10 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch import Trainer as LightningTrainer
-from lightning.pytorch.callbacks import ModelPruning
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from tests.support import runs
 from timemachine.corpus import Corpus
@@ -88,38 +86,29 @@ def fit(model: RNNLMScratch, data: TimeMachine, folder: Path, steps: Steps | Non
 
 @pytest.mark.parametrize("model_class", [RNNLMScratch, FusedRNNLM])
 @pytest.mark.parametrize(
-    ("batch_size", "sigma", "theta", "clips_by", "precision", "clipped_steps"),
+    ("batch_size", "sigma", "theta", "trainer"),
     [
-        (1024, 0.01, 1.0, "norm", "32-true", range(1)),  # the defaults
-        (128, 0.01, 0.05, "norm", "32-true", range(20, 21)),
-        (128, 0.01, 0.01, "value", "32-true", range(20, 21)),
-        (128, 0.6, 1.0, "norm", "64-true", range(15, 21)),  # chaotic over 32 steps: the norm is 1000
+        (1024, 0.01, 1.0, {}),  # the defaults
+        (128, 0.01, 0.01, {"gradient_clip_algorithm": "value"}),
+        (128, 0.6, 1.0, {"precision": "64-true"}),  # chaotic over 32 steps: the norm is 1000
     ],
 )
 def test_first_20_steps_against_numpy(
-    model_class: type[RNNLMScratch],
-    batch_size: int,
-    sigma: float,
-    theta: float,
-    clips_by: str,
-    precision: str,
-    clipped_steps: range,
-    sample: Corpus,
+    model_class: type[RNNLMScratch], batch_size: int, sigma: float, theta: float, trainer: Any, sample: Corpus,
     tmp_path: Path,
-) -> None:
+) -> None:  # fmt: skip
     data = TimeMachine(batch_size, corpus=sample)
     torch.manual_seed(0)
     model = model_class(len(data.vocab), sigma=sigma)
     before = weights_of(model)
-    clipping: dict[str, Any] = {"gradient_clip_val": theta, "gradient_clip_algorithm": clips_by}
-    steps = fit(model, data, tmp_path, max_steps=20, limit_val_batches=0, precision=precision, **clipping)
+    steps = fit(model, data, tmp_path, max_steps=20, limit_val_batches=0, gradient_clip_val=theta, **trainer)
     rows = runs.rows(tmp_path / "steps.csv")
     assert len(rows) == 20
     for (X_BT, Y_BT), after, row in zip(steps.batches, steps.weights, rows, strict=True):
         loss, gradients = loss_and_gradients(before, X_BT.numpy(), Y_BT.numpy())
         factor = min(1, theta / norm_of(gradients))
         clipped = {
-            name: gradient.clip(-theta, theta) if clips_by == "value" else factor * gradient
+            name: gradient.clip(-theta, theta) if "gradient_clip_algorithm" in trainer else factor * gradient
             for name, gradient in gradients.items()
         }
         for name, gradient in clipped.items():
@@ -128,7 +117,6 @@ def test_first_20_steps_against_numpy(
         found = [row["loss"], row["grad_norm"], row["grad_norm_clipped"]]
         assert found == pytest.approx([loss, norm_of(gradients), norm_of(clipped)], rel=1e-5)
         before = after
-    assert sum(row["grad_norm"] > row["grad_norm_clipped"] for row in rows) in clipped_steps
 
 
 def test_shapes_and_initial_weights() -> None:
@@ -180,7 +168,7 @@ class Spoilt(RNNLMScratch):
         return nll_BT + (0 * self.b_q.sum()).sqrt() if self.what == "gradient" else nll_BT * float(self.what)
 
 
-@pytest.mark.parametrize(("what", "algorithm"), [("nan", "norm"), ("inf", "value"), ("gradient", "norm")])
+@pytest.mark.parametrize(("what", "algorithm"), [("inf", "value"), ("gradient", "norm")])
 def test_diverging_before_the_update(what: str, algorithm: str, sample: Corpus, tmp_path: Path) -> None:
     data, steps = few_windows(sample), Steps()
     model = Spoilt(len(data.vocab))
@@ -206,14 +194,13 @@ class SpoiltOnGPU(Spoilt):
         return torch.optim.AdamW(self.parameters(), 0.01)
 
 
-@pytest.mark.parametrize(("what", "validates"), [("nan", 1), ("gradient", 0)])
-def test_diverging_on_a_gpu(what: str, validates: int, sample: Corpus, tmp_path: Path) -> None:
+def test_diverging_on_a_gpu(sample: Corpus, tmp_path: Path) -> None:
     """It is noticed at the end of the epoch, before a checkpoint is saved."""
     data, steps = few_windows(sample), Steps()
     model = SpoiltOnGPU(len(data.vocab))
-    model.what = what
+    model.what = "gradient"
     with pytest.raises(Diverged, match="step 4"):
-        fit(model, data, tmp_path, steps, max_epochs=9, gradient_clip_val=0.5, limit_val_batches=validates)
+        fit(model, data, tmp_path, steps, max_epochs=9, gradient_clip_val=0.5, limit_val_batches=0)
     assert len(steps.weights) == 4
     np.testing.assert_equal(weights_of(load_model(tmp_path, SpoiltOnGPU)[0]), steps.weights[1])
 
@@ -232,12 +219,11 @@ PLAIN: dict[str, Any] = {
     "accelerator": "cpu", "num_sanity_val_steps": 0, "logger": False, "enable_checkpointing": False,
     "enable_progress_bar": False, "enable_model_summary": False,
 }  # fmt: skip
-METHODS = ["one_hot", "inputs", "hidden_states", "output_layer", "forward", "loss", "nll", "mean_nll", "rnn.forward"]
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("of_the_instance", [False, True])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ["inputs", "output_layer", "loss", "nll", "rnn.forward"])
 def test_replaced_methods_train(
     method: str, of_the_instance: bool, sample: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -274,63 +260,7 @@ def test_mean_loss(sample: Corpus) -> None:
     assert trainer.callback_metrics["train/perplexity"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("model_class", [RNNLMScratch, FusedRNNLM])
-def test_a_pruned_model(model_class: type[RNNLMScratch], sample: Corpus) -> None:
-    """Half of W_xh is pruned after the first epoch. The other weights continue to learn."""
-    W = []
-    for max_epochs in (1, 6):
-        torch.manual_seed(0)
-        model = model_class(28, hiddens=4, sigma=0.3)
-        halve = ModelPruning("l1_unstructured", [(model.rnn, "W_xh")], amount=0.5, apply_pruning=lambda at: at == 0)
-        LightningTrainer(max_epochs=max_epochs, callbacks=[halve], **PLAIN).fit(model, few_windows(sample))
-        W.append(model.rnn.W_xh.detach())
-    kept = W[1] != 0
-    assert kept.sum() == kept.numel() / 2 and not torch.allclose(W[1][kept], W[0][kept])
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_prediction(sample: Corpus) -> None:
-    """`Trainer.predict` returns logits. The model's own `predict` takes the book's arguments."""
-    data, trainer = few_windows(sample), LightningTrainer(**PLAIN)
-    model = RNNLMScratch(len(data.vocab), hiddens=4, sigma=0.5)
-    batches = [*data.val_dataloader()]
-    expected = [model(X_BT)[0].detach() for X_BT, _ in batches]
-    torch.testing.assert_close(trainer.predict(model, data.val_dataloader()), expected)
-    inputs: Any = DataLoader(batches[0][0], batch_size=len(batches[0][0]))
-    torch.testing.assert_close(trainer.predict(model, inputs), expected[:1])
-    vocab = data.vocab
-    assert model.predict("ab", 9, vocab, None) == model.predict("ab", 9, vocab, "cpu") == model.predict("ab", 9, vocab)
-
-
 # --- Sizes and reproducibility ---
-
-
-def nll_of_the_split(model: RNNLMScratch, data: TimeMachine, split: str) -> float:
-    """Return the mean over all positions of all windows, computed with NumPy in float64."""
-    windows_NT = np.array([data.tokens_N[n : n + data.num_steps + 1].tolist() for n in data.splits[split].starts])
-    return loss_and_gradients(weights_of(model), windows_NT[:, :-1], windows_NT[:, 1:])[0]
-
-
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("num_distinct", [1, 2, 27, 255, 300])  # and <unk>: V is 2, 3, 28, 256, 301
-@pytest.mark.parametrize(("num_steps", "batch_size", "num_val"), [(1, 1, 20), (1, 64, 1), (5, 1, 1), (5, 64, 20)])
-def test_any_size_against_numpy(num_distinct: int, num_steps: int, batch_size: int, num_val: int) -> None:
-    torch.manual_seed(0)
-    drawn = np.random.default_rng(0).integers(num_distinct, size=120)
-    characters = "".join(map(chr, [*range(num_distinct), *drawn]))
-    corpus = Corpus("text", "A Text", "text", (), characters, "0")
-    data = TimeMachine(batch_size, num_steps, num_train=65, num_val=num_val, corpus=corpus)
-    model = FusedRNNLM(len(data.vocab), hiddens=3, sigma=0.5)
-    before = nll_of_the_split(model, data, "train")
-    trainer = LightningTrainer(max_epochs=1, gradient_clip_val=1, **PLAIN)
-    trainer.fit(model, data)
-    assert len(data.vocab) == num_distinct + 1
-    assert trainer.global_step == math.ceil(65 / batch_size)
-    found = {name: float(number) for name, number in trainer.callback_metrics.items()}
-    assert found["val/perplexity"] == pytest.approx(math.exp(nll_of_the_split(model, data, "val")), rel=1e-5)
-    if batch_size == 64:  # 64 windows before the first update, one after it
-        assert found["train/perplexity"] == pytest.approx(math.exp(before), rel=0.05)
 
 
 def test_training_is_reproducible(sample: Corpus, tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """The three programs: their output, their files, and their exit status."""
 
 import csv
-import hashlib
 import json
 import math
 import re
@@ -9,10 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import running
 from tests.support.programs import Program, assert_said, assert_succeeded, call_program, run_program
 from tests.support.runs import rows
-from timemachine.config import REPOSITORY
 from timemachine.run.load import load_model
 from timemachine.run.record import read_summary
 
@@ -24,11 +21,11 @@ EXPLODES = ("model.sigma=0.6", "model.activation=relu", "trainer.gradient_clip_v
 
 
 class Run:
-    """A completed run or sweep of train.py: its output and its folder."""
+    """A completed run of train.py: its output and its folder."""
 
-    def __init__(self, cwd: Path, *arguments: str) -> None:
-        self.done = run_program("train.py", *arguments, cwd=cwd, HOME=str(cwd))
-        (self.folder,) = (*cwd.glob("outputs/*/*"), *cwd.glob("sweeps/*"))
+    def __init__(self, cwd: Path) -> None:
+        self.done = run_program("train.py", *SHORT, *SETTINGS, cwd=cwd)
+        (self.folder,) = cwd.glob("outputs/*/*")
 
     def text(self, name: str) -> str:
         return (self.folder / name).read_text()
@@ -36,13 +33,7 @@ class Run:
 
 @pytest.fixture(scope="module")
 def short_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return Run(tmp_path_factory.mktemp("run"), *SHORT, *SETTINGS)
-
-
-@pytest.fixture(scope="module")
-def sweep(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    jobs = ("trainer.max_epochs=1", "model.hiddens=4,8", "seed=0,1")
-    return Run(tmp_path_factory.mktemp("sweep"), "-m", *SHORT, *SETTINGS, *jobs)
+    return Run(tmp_path_factory.mktemp("run"))
 
 
 # A run
@@ -58,9 +49,6 @@ def test_output(short_run: Run) -> None:
     ]
     for name in ("train/perplexity", "val/perplexity", "val/bits_per_byte", "test/perplexity"):
         assert re.search(rf"^  {name} +{epochs[-1][name]:.3f} +epoch 2 *$", done.stdout, re.MULTILINE)
-    assert f" validation   {short_run.text('sample.txt').rstrip()}\n" in done.stdout  # after the last epoch
-    beginning = done.stdout.splitlines()[0]
-    assert "FusedRNNLM" in beginning and f"{28 * 8 + 8 * 8 + 8 + 8 * 28 + 28:,} parameters" in beginning
     acted = sum(row["grad_norm"] > 0.15 for row in rows(short_run.folder / "steps.csv"))
     assert 0 < acted < 20 and re.search(rf"clipped steps +{acted} of 20", done.stdout)
     assert f'"{short_run.text("sample.txt")[:-1]}"\n' in done.stdout  # without the final line break
@@ -78,17 +66,9 @@ def test_files(short_run: Run) -> None:
     model, vocab = load_model(str(short_run.folder / "model.safetensors"))
     assert short_run.text("sample.txt") == model.predict("it has", 20, vocab) + "\n"
     assert (short_run.folder / "perplexity.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
-
-
-def test_summary(short_run: Run) -> None:
     summary, epochs = read_summary(short_run.folder), rows(short_run.folder / "metrics.csv")
-    assert (summary["status"], summary["message"], summary["settings"]["seed"]) == ("completed", None, 1)
-    assert summary["parameters"] == 28 * 8 + 8 * 8 + 8 + 8 * 28 + 28
+    assert (summary["status"], summary["settings"]["seed"], summary["corpus"]["name"]) == ("completed", 1, "sample")
     assert {name: summary["metrics"][name] for name in epochs[-1]} == epochs[-1]
-    assert summary["metrics"]["best_val/perplexity"] == min(row["val/perplexity"] for row in epochs)
-    text = (REPOSITORY / "src/timemachine/texts/sample.txt").read_bytes()
-    assert summary["corpus"]["sha256"] == hashlib.sha256(text).hexdigest()
-    assert summary["corpus"]["name"] == "sample"
 
 
 # The other programs on the same run
@@ -104,66 +84,50 @@ def test_generate(short_run: Run, program: Program) -> None:
     assert_succeeded(done)
     lines = done.stdout.splitlines()
     assert len(set(lines)) == 3 and all(re.fullmatch(r"it[a-z ]{50}", line) for line in lines)
-    done = call_program("generate.py", run, "prefix='It has 3 Äpfel'", "num_preds=5", "num_samples=5")  # all identical
-    assert done.stdout.startswith("it has pfel") and len(done.stdout.splitlines()) == 1
-    assert done.stderr.startswith("prefix: ") and "'3' 'Ä'" in done.stderr
-
-
-def test_checkpoints_instead_of_a_folder(short_run: Run) -> None:
-    best, last = (short_run.folder / "checkpoints" / name for name in ("best.ckpt", "last.ckpt"))
+    last = short_run.folder / "checkpoints/last.ckpt"
     assert call_program("generate.py", f"run={last}").stdout == short_run.text("sample.txt")
-    done = call_program("evaluate.py", f"run={best}", "data.corpus=sample")
-    assert done.returncode == 0 and "bits/character" in done.stdout, done.stderr
 
 
-def test_evaluate(short_run: Run, program: Program, tmp_path: Path) -> None:
+def test_evaluate(short_run: Run, tmp_path: Path) -> None:
     """A list of texts gives one table."""
     (tmp_path / "letter.txt").write_text("In 1895 a café — and no other! — was open. " * 20)
-    done = program("evaluate.py", f"run={short_run.folder}", "data.corpus=[sample,letter.txt]")
+    done = call_program("evaluate.py", f"run={short_run.folder}", "data.corpus=[sample,letter.txt]")
     assert_succeeded(done)
-    assert done.stdout.count("bits/character") == 1
     row = r"^  (\w*) +(train|val|test|all) +([\d,]+) +([\d.]+) ±[\d.]+ +([\d.]+) ±[\d.]+ +([\d.]+) +([\d.]+) *$"
     parts = re.findall(row, done.stdout, re.MULTILINE)
     assert [row[:2] for row in parts] == [*(("sample", part) for part in ("train", "val", "test")), ("letter", "all")]
     metrics = read_summary(short_run.folder)["metrics"]
     for _, part, _, perplexity, *_ in parts[1:3]:  # windows from a zero state, as in training
         assert float(perplexity) == pytest.approx(metrics[f"{part}/perplexity"], abs=0.005)
-    for row in parts:
-        assert (
-            float(row[5]) == float(row[6]) == pytest.approx(math.log2(float(row[4])), abs=0.002)
-        )  # a letter is a byte
-    assert "80 digits, 20 letters outside A-Z, 80 other characters" in done.stdout
+    for row in parts:  # a letter is a byte
+        assert float(row[5]) == float(row[6]) == pytest.approx(math.log2(float(row[4])), abs=0.002)
 
 
 # Sweeps
 
 
-def test_a_sweep(sweep: Run, short_run: Run) -> None:
+def test_a_sweep(short_run: Run, tmp_path: Path) -> None:
     """Each job has a folder and a row, and equals a single run with the same settings."""
-    assert_succeeded(sweep.done)
-    with (sweep.folder / "summary.csv").open(newline="") as file:
+    jobs = ("trainer.max_epochs=1", "model.hiddens=4,8", "hydra.sweep.dir=sweep")
+    assert_succeeded(call_program("train.py", "-m", *SHORT, *SETTINGS, *jobs))
+    sweep = tmp_path / "sweep"
+    with (sweep / "summary.csv").open(newline="") as file:
         table = list(csv.DictReader(file))
-    jobs = [("0", "4", "0"), ("1", "4", "1"), ("2", "8", "0"), ("3", "8", "1")]
-    assert [(row["job"], row["model.hiddens"], row["seed"]) for row in table] == jobs
-    assert {name for name in table[0] if "." in name or name == "seed"} == {"model.hiddens", "seed"}  # that vary
+    assert [(row["job"], row["model.hiddens"]) for row in table] == [("0", "4"), ("1", "8")]
     for row in table:
-        summary = read_summary(sweep.folder / row["job"])
-        assert (row["status"], row["message"]) == ("completed", "")
-        assert {name: float(row[name]) for name in summary["metrics"]} == summary["metrics"]
-        assert sweep.folder / row["job"] == sweep.folder.parents[1] / row["folder"]
-    assert len({row["val/perplexity"] for row in table}) == 4
-    assert sweep.text("3/steps.csv").splitlines() == short_run.text("steps.csv").splitlines()[:11]
+        metrics = read_summary(sweep / row["job"])["metrics"]
+        assert {name: float(row[name]) for name in metrics} == metrics
+    assert (sweep / "1/steps.csv").read_text().splitlines() == short_run.text("steps.csv").splitlines()[:11]
 
 
 # Diverging runs
 
 
-def test_a_loss_that_is_not_finite(program: Program, tmp_path: Path) -> None:
-    done = program("train.py", *SHORT, *EXPLODES, "hydra.run.dir=run")
+def test_a_loss_that_is_not_finite(tmp_path: Path) -> None:
+    done = call_program("train.py", *SHORT, *EXPLODES, "hydra.run.dir=run")
     summary = read_summary(tmp_path / "run")
     assert (done.returncode, summary["status"]) == (1, "diverged")
     assert_said(done.stderr, f"error: {summary['message']}")
-    assert "step 2" in done.stderr
     _, second = rows(tmp_path / "run/steps.csv")  # the step that was not taken has a row
     assert not math.isfinite(second["loss"])
 
@@ -172,8 +136,7 @@ def test_worse_than_guessing(tmp_path: Path) -> None:
     done = call_program("train.py", *SHORT, "trainer.max_epochs=3", "model.lr=8", "hydra.run.dir=run")
     summary = read_summary(tmp_path / "run")
     assert (done.returncode, summary["status"]) == (1, "diverged")
-    assert done.stderr.splitlines()[-1].startswith("error: diverged")
-    assert (done.stdout + done.stderr).count(summary["message"]) == 1
+    assert_said(done.stderr, f"error: {summary['message']}")
     assert summary["metrics"]["val/perplexity"] > 28
 
 
@@ -231,50 +194,48 @@ class Letters(LightningDataModule):
 
 
 @pytest.fixture
-def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Write a user's module, and return the folder for PYTHONPATH."""
-    (tmp_path / "modules").mkdir()
-    (tmp_path / "modules/my_models.py").write_text(OWN)
-    return str(tmp_path / "modules")
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Write a user's module, and return its folder, which is in sys.path."""
+    folder = tmp_path / "modules"
+    folder.mkdir()
+    (folder / "own_models.py").write_text(OWN)
+    monkeypatch.syspath_prepend(folder)
+    return folder
 
 
-@pytest.mark.slow
-def test_own_model(program: Program, tmp_path: Path, own: str) -> None:
+def test_own_model(tmp_path: Path, own: Path) -> None:
     """Training, resuming and the other programs use the class, or say that they need it; never another one."""
-    named = "model._target_=my_models.Scaled"
-    assert_succeeded(program("train.py", *SHORT, named, "+model.scale=2", "hydra.run.dir=run", PYTHONPATH=own))
+    named = "model._target_=own_models.Scaled"
+    assert_succeeded(call_program("train.py", *SHORT, named, "+model.scale=2", "hydra.run.dir=run"))
     metrics = read_summary(tmp_path / "run")["metrics"]
     for command in (
-        ("train.py", "resume=run", "logger=csv", "trainer.max_epochs=3"), ("evaluate.py", "run=run"),
-        ("generate.py", "run=run"), ("train.py", *SHORT, "init_from=run", "hydra.run.dir=child"),
-        ("generate.py", "run=run", "model._target_=my_models.Missing"),
-        ("evaluate.py", "run=run", "model._target_=my_models.Bigrams"),
+        ("train.py", "resume=run", "logger=csv", "trainer.max_epochs=3"), ("generate.py", "run=run"),
+        ("train.py", *SHORT, "init_from=run", "hydra.run.dir=child"),
+        ("generate.py", "run=run", "model._target_=own_models.Missing"),
+        ("evaluate.py", "run=run", "model._target_=own_models.Bigrams"),
     ):  # fmt: skip
-        done = program(*command, PYTHONPATH=own)
-        assert done.returncode == 1 and re.search(r"^error: .*my_models\b", done.stderr, re.MULTILINE), done.stderr
-        assert read_summary(tmp_path / "run")["metrics"] == metrics
-    done = program("evaluate.py", "run=run", named, PYTHONPATH=own)
+        done = call_program(*command)
+        assert done.returncode == 1 and re.search(r"^error: .*own_models\b", done.stderr, re.MULTILINE), done.stderr
+    assert read_summary(tmp_path / "run")["metrics"] == metrics
+    done = call_program("evaluate.py", "run=run", named)
     assert f" {metrics['val/perplexity']:.2f} ±" in done.stdout, done.stderr
-    assert_succeeded(program("generate.py", "run=run", named, PYTHONPATH=own))
     again = ("resume=run", "logger=csv", "trainer.max_epochs=3", named, "+model.scale=2")
-    assert_succeeded(program("train.py", *again, PYTHONPATH=own))
+    assert_succeeded(call_program("train.py", *again))
     assert read_summary(tmp_path / "run")["metrics"]["epoch"] == 3
 
 
-@pytest.mark.slow
-def test_own_lightning_module_and_data(program: Program, tmp_path: Path, own: str) -> None:
+def test_own_lightning_module_and_data(tmp_path: Path, own: Path) -> None:
     (tmp_path / "files/model").mkdir(parents=True)
     (tmp_path / "files/data").mkdir()
-    (tmp_path / "files/model/bigrams.yaml").write_text("_target_: my_models.Bigrams\n")
-    (tmp_path / "files/data/letters.yaml").write_text("_target_: my_models.Letters\nseed: ${seed}\n")
+    (tmp_path / "files/model/bigrams.yaml").write_text("_target_: own_models.Bigrams\n")
+    (tmp_path / "files/data/letters.yaml").write_text("_target_: own_models.Letters\nseed: ${seed}\n")
     typed = ("--config-dir=files", "model=bigrams", "data=letters", "logger=csv", "hydra.run.dir=run")
     for epochs in (3, 5):  # the second time it is resumed
-        assert_succeeded(program("train.py", *typed, f"trainer.max_epochs={epochs}", PYTHONPATH=own))
+        assert_succeeded(call_program("train.py", *typed, f"trainer.max_epochs={epochs}"))
         summary = read_summary(tmp_path / "run")
         assert (summary["status"], summary["metrics"]["epoch"]) == ("completed", epochs)
-        assert summary["metrics"]["val/perplexity"] == pytest.approx(
-            rows(tmp_path / "run/metrics.csv")[-1]["val/perplexity"]
-        )
+        last = rows(tmp_path / "run/metrics.csv")[-1]
+        assert summary["metrics"]["val/perplexity"] == pytest.approx(last["val/perplexity"])
 
 
 # Mistakes
@@ -283,61 +244,44 @@ def test_own_lightning_module_and_data(program: Program, tmp_path: Path, own: st
 @pytest.mark.parametrize(
     "typed",
     [
-        "model.hiddens=-3", "data.corpus=nowhere.txt", "trainer.devices=x", "trainer.accelerator=abacus",
-        "trainer.limit_val_batches=1.5", "model._target_=nowhere.Model", "model=scratch +model.hidens=3",
-        "resume=nowhere", "init_from=nowhere", "data=sample recipe=novel", "exercise=clipping model.hiddens=4,8",
-        "seed=x", "seed=-3", "trainer.max_epochs=x", "trainer.gradient_clip_val=-3", "probes=nowhere",
-        "trainer.val_check_interval=1000",
+        "model.hiddens=-3", "data.corpus=nowhere.txt", "trainer.accelerator=abacus", "model._target_=nowhere.Model",
+        "model=scratch +model.hidens=3", "resume=nowhere", "data=sample recipe=novel",
+        "exercise=clipping model.hiddens=4,8", "seed=x", "probes=nowhere", "trainer.val_check_interval=1000",
     ],
 )  # fmt: skip
 def test_a_wrong_value_is_one_line(typed: str, tmp_path: Path) -> None:
     flags = ["-m"] if "exercise=" in typed else []
     done = call_program("train.py", *flags, "data=sample", "logger=csv", *typed.split(), "hydra.run.dir=run")
     assert done.returncode == 1 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
-    assert re.search("-3|seed|max_epochs|1000|nowhere|devices|abacus|1.5|hidens|teacher|clipping", done.stderr)
+    assert re.search("-3|seed|1000|nowhere|abacus|hidens|teacher|clipping", done.stderr)
 
 
-def test_two_folders_to_resume(tmp_path: Path) -> None:
-    """Hydra's folder would be resumed, the other one ignored."""
-    done = call_program("train.py", "resume=nowhere", "hydra.run.dir=run")
-    assert done.returncode == 1 and "nowhere" in done.stderr and not (tmp_path / "run").exists()
+@pytest.mark.parametrize("typed", ["model.hidens=3", "model=transformer"])
+def test_a_wrong_name_is_hydras_message(typed: str) -> None:
+    done = call_program("train.py", "data=sample", typed)
+    assert done.returncode == 1 and "Traceback" not in done.stderr and re.search("hidens|transformer", done.stderr)
 
 
-@pytest.mark.parametrize("typed", ["model.hidens=3", "model=transformer", "trainer.max_epochs=[1"])
-def test_a_wrong_name_is_hydras_message(typed: str, program: Program) -> None:
-    done = program("train.py", "data=sample", typed)
-    assert done.returncode == 1 and "Traceback" not in done.stderr and re.search("hidens|transformer|1", done.stderr)
+def test_a_mistake_in_code_is_a_traceback(own: Path) -> None:
+    (own / "wrong.py").write_text("import nothing_of_this_name\n")
+    for target, said in (("own_models.Broken", "my mistake"), ("wrong.Model", "nothing_of_this_name")):
+        done = call_program("train.py", *SHORT, f"model._target_={target}")
+        assert done.returncode == 1 and said in done.stderr
+    assert "Traceback" in done.stderr
 
 
-def test_a_mistake_in_code_is_a_traceback(program: Program, own: str, tmp_path: Path) -> None:
-    done = program("train.py", *SHORT, "model._target_=my_models.Broken", PYTHONPATH=own)
-    assert done.returncode == 1 and "Traceback" in done.stderr and "my mistake" in done.stderr
-    (tmp_path / "modules/wrong.py").write_text("import nothing_of_this_name\n")
-    done = program("train.py", *SHORT, "model._target_=wrong.Model", PYTHONPATH=own)
-    assert done.returncode == 1 and "nothing_of_this_name" in done.stderr
-
-
-def test_nothing_in_a_folder_is_imported(tmp_path: Path, program: Program, own: str) -> None:
+def test_nothing_in_a_folder_is_imported(tmp_path: Path, own: Path) -> None:
     """Loggers, callbacks and plugins that summary.json names are not built, nor is another class."""
-    assert program("train.py", *SHORT, "trainer.max_epochs=1", "hydra.run.dir=run").returncode == 0
-    (tmp_path / "modules/evil.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w')\n")
+    assert call_program("train.py", *SHORT, "trainer.max_epochs=1", "hydra.run.dir=run").returncode == 0
+    (own / "evil.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w')\n")
     path = tmp_path / "run/summary.json"
     content = json.loads(path.read_text())
     evil, settings = {"_target_": "evil.Evil"}, content["settings"]
     settings |= {"callbacks": {"evil": evil}, "logger": {"evil": evil}}
     settings["trainer"] |= {"plugins": [evil], "profiler": evil, "precision": "${oc.env:HOME}"}
-    settings["data"]["extra"] = evil
     path.write_text(json.dumps(content))
-    assert_succeeded(program("train.py", "resume=run", "logger=csv", "trainer.max_epochs=2", PYTHONPATH=own))
-    settings["model"]["_target_"] = "evil.Evil"
-    path.write_text(json.dumps(content))
-    done = program("train.py", "resume=run", "logger=csv", "trainer.max_epochs=3", PYTHONPATH=own)
-    assert done.returncode == 1 and not (tmp_path / "executed").exists()
-
-
-def test_two_processes_never_train_in_one_folder(tmp_path: Path, program: Program) -> None:
-    with running(tmp_path, *SHORT, "trainer.max_epochs=5000", "hydra.run.dir=run") as run:
-        run.wait_until((tmp_path / "run/checkpoints/last.ckpt").exists)
-        done = program("train.py", *SHORT, "hydra.run.dir=run")
-    assert done.returncode == 1 and done.stderr.startswith("error: run: ")
-    assert json.loads((tmp_path / "run/summary.json").read_text())["status"] == "running"
+    assert_succeeded(call_program("train.py", "resume=run", "logger=csv", "trainer.max_epochs=2"))
+    for change in ({"data": settings["data"] | {"extra": evil}}, {"model": settings["model"] | evil}):
+        path.write_text(json.dumps(content | {"settings": settings | change}))
+        done = call_program("train.py", "resume=run", "logger=csv", "trainer.max_epochs=3")
+        assert done.returncode == 1 and not (tmp_path / "executed").exists()

@@ -21,7 +21,7 @@ from timemachine.config import REPOSITORY
 from timemachine.datamodule import TimeMachine
 from timemachine.kernels.language_model import FusedRNNLM
 
-CASES = int(os.environ.get("CASES", 12))
+CASES = int(os.environ.get("CASES", 12))  # make torture: 1,000
 FLAT: dict[str, list[Any]] = {  # setting -> values to draw from
     "seed": [0, 3],
     "model.hiddens": [1, 5, 17],
@@ -142,6 +142,7 @@ def reference(chosen: dict[str, Any]) -> Loop:
     return steps, epochs
 
 
+@pytest.mark.torture
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("number", range(CASES))
 def test_settings_against_plain_loop(number: int, tmp_path: Path) -> None:

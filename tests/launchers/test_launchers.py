@@ -1,9 +1,7 @@
 """Sweeps on several cores, completed and killed; jobs of `submitit_local`."""
 
 import os
-import random
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -16,7 +14,6 @@ from timemachine.run.jobs import read_job
 SHORT = ["data=sample", "data.num_train=515", "data.num_val=100", "data.batch_size=256", "data.num_steps=8"]
 SHORT += ["model.hiddens=8", "model.lr=2", "logger=csv", "trainer=cpu"]
 SWEEP = ["-m", *SHORT, "hydra.sweep.dir=sweep", "seed=0,1,2", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
-KILLS = int(os.environ.get("KILLS", 3))  # `make torture`: 30
 
 
 @pytest.mark.slow
@@ -34,34 +31,6 @@ def test_killed_worker(program: Program, tmp_path: Path) -> None:
     assert all(read_job(job).status == "failed" and 0 < epochs(job) < 200 for job in jobs[:2])
     assert_succeeded(program("train.py", *command))
     assert {(summary(job)["status"], epochs(job)) for job in jobs} == {("completed", 200)}
-
-
-def kill_after(folder: Path, seconds: float, *arguments: str) -> None:
-    """Kill a sweep and its processes, `seconds` after one of its jobs has written metrics.csv."""
-
-    def written() -> dict[Path, int]:
-        return {table: table.stat().st_mtime_ns for table in folder.glob("sweep/*/metrics.csv")}
-
-    before = written()
-    with running(folder, *arguments) as sweep:
-        sweep.wait_until(lambda: written() != before)
-        time.sleep(seconds)
-        assert sweep.process.poll() is None  # the sweep must still be running
-        os.killpg(sweep.process.pid, signal.SIGKILL)
-        sweep.wait_for_its_processes()
-
-
-@pytest.mark.torture
-def test_sweep_killed_again_and_again(program: Program, tmp_path: Path) -> None:
-    """A kill may come after a job has ended or before one has started."""
-    moments, sweep = random.Random(0), [*SWEEP, f"trainer.max_epochs={30 * KILLS}"]
-    for _ in range(KILLS):
-        kill_after(tmp_path, moments.uniform(0, 0.4), *sweep)
-    assert_succeeded(program("train.py", *sweep))
-    (tmp_path / "sweep").rename(tmp_path / "killed")
-    assert_succeeded(program("train.py", *sweep))
-    for job in "012":
-        assert what_is_left(tmp_path / "killed" / job) == what_is_left(tmp_path / "sweep" / job)
 
 
 @pytest.mark.slow

@@ -1,6 +1,5 @@
 """Sweeps and several nodes on Slurm: tests/slurm/start runs a cluster of two nodes on this machine."""
 
-import csv
 import os
 import shutil
 import subprocess
@@ -59,23 +58,6 @@ def array(sweep: Path) -> str:
     """Return the number of the sweep's job array."""
     (number,) = [path.name for path in (sweep / ".submitit").iterdir() if path.name.isdigit()]
     return number
-
-
-def table(sweep: Path) -> list[dict[str, str]]:
-    with (sweep / "summary.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def test_sweep_gives_the_local_results(program: Program, tmp_path: Path) -> None:
-    jobs = ("model.hiddens=4,8", "seed=0,1", "trainer.max_epochs=2")
-    done = program("train.py", *SWEEP, *jobs)
-    assert_succeeded(done)
-    assert [summary(tmp_path / f"sweep/{job}")["status"] for job in range(4)] == ["completed"] * 4
-    here = program("train.py", "-m", "hydra.sweep.dir=here", *SHORT, *jobs)
-    assert_succeeded(here)  # srun is ignored too
-    for on_cluster, local in zip(table(tmp_path / "sweep"), table(tmp_path / "here"), strict=True):
-        changes = {name for name, value in on_cluster.items() if local[name] != value}
-        assert changes <= {"folder", "chars_per_second"}
 
 
 def test_two_nodes(program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

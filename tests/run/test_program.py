@@ -1,8 +1,6 @@
 """The settings of a resumed run, the folders of runs, and which errors are one line."""
 
-import json
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -53,13 +51,6 @@ def test_class_of_a_resumed_run() -> None:
     assert cfg.model == {"_target_": "mine.LM", "hiddens": 8, "lr": 2.0}
 
 
-def test_typed_group_has_to_be_the_runs() -> None:
-    """All its values count; those of the trainer depend on the machine."""
-    cfg = composed()
-    take_recorded(cfg, recorded(), ["model=rnn", "data={num_steps:32}", "trainer=cpu"])
-    assert (cfg.model.hiddens, cfg.data.num_steps, cfg.trainer.max_epochs) == (32, 32, 7)
-
-
 def test_only_plain_values_are_taken() -> None:
     """Neither classes nor interpolations, which could read the environment."""
     evil = {"_target_": "evil.Evil"}
@@ -72,19 +63,14 @@ def test_only_plain_values_are_taken() -> None:
         100,
     )
     assert "evil" not in str(OmegaConf.to_container(cfg, resolve=True))
-    of_others: list[dict[str, Any]] = [{"model": 3}, {"data": None}, {"trainer": []}]
-    for damaged in of_others:
-        with pytest.raises(SettingError):
-            take_recorded(composed(), recorded(**damaged), [])
+    with pytest.raises(SettingError):
+        take_recorded(composed(), recorded(model=3), [])
 
 
 def test_newest_run() -> None:
     assert newest_run() is None
     with pytest.raises(SettingError, match="run=latest"):
         find_run("latest")
-    (Path("outputs/damaged/checkpoints")).mkdir(parents=True)
-    Path("outputs/damaged/summary.json").write_text("{")
-    os.utime("outputs/damaged/summary.json", (0.5, 0.5))
     for number, status in enumerate(("interrupted", "completed", "failed")):
         folder = leave_job(Path("outputs"), {}, status=status)
         (folder / "checkpoints").mkdir()
@@ -95,21 +81,11 @@ def test_newest_run() -> None:
     assert RESOLVERS["run_folder"](None, "new") == "new" and RESOLVERS["run_folder"]("run", "new") == "run"
 
 
-@pytest.mark.parametrize(
-    "variables",
-    [{"SLURM_NTASKS": "2", "SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0"}, {"TORCHELASTIC_RUN_ID": "mine"}],
-)
-def test_processes_share_a_folder(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_share_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each process would name it after its own start."""
-    for name, value in variables.items():
+    for name, value in {"SLURM_NTASKS": "2", "SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0"}.items():
         monkeypatch.setenv(name, value)
     assert RESOLVERS["run_folder"](None, "a") == RESOLVERS["run_folder"](None, "b") != "a"
-
-
-def test_mps_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    for platform, accelerator in (("darwin", "cpu"), ("linux", "auto")):
-        monkeypatch.setattr(sys, "platform", platform)
-        assert RESOLVERS["accelerator"]() == accelerator
 
 
 class Mine:
@@ -124,17 +100,13 @@ class Mine:
     ("target", "arguments", "is_line"),
     [
         ("nowhere.Model", {}, True),
-        (f"{__name__}.Missing", {}, True),
         (f"{__name__}.Mine", {"unknown": 1}, True),
         (f"{__name__}.Mine", {"error": "my mistake"}, False),
         ("timemachine.language_model.RNNLMScratch", {"vocab_size": 28, "hiddens": -3}, True),
         ("lightning.pytorch.Trainer", {"accelerator": "abacus"}, True),
-        ("lightning.pytorch.Trainer", {"limit_val_batches": 1.5}, True),
     ],
 )
 def test_which_errors_are_lines(target: str, arguments: dict[str, Any], is_line: bool) -> None:
     with pytest.raises(Exception) as error:
         instantiate(OmegaConf.create({"group": {"_target_": target} | arguments}).group)
-    cause = cause_of(error.value)
-    assert is_about_settings(cause) == is_line
-    assert any(str(word) in str(cause) for word in (target, *json.dumps(arguments).split('"')) if len(str(word)) > 3)
+    assert is_about_settings(cause_of(error.value)) == is_line

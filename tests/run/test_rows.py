@@ -1,6 +1,5 @@
 """The final numbers of a run, damaged tables, and the perplexity of character frequencies."""
 
-import re
 from pathlib import Path
 
 import pytest
@@ -40,16 +39,3 @@ def folder(tmp_path: Path) -> Path:
 
 def test_final_numbers_and_best_epoch(folder: Path) -> None:
     assert final_numbers(folder) == FINAL
-
-
-def test_best_of_infinite_perplexities(folder: Path) -> None:
-    (folder / "metrics.csv").write_text(re.sub(r"8\.25|7\.25|7\.75", "inf", METRICS))
-    numbers = final_numbers(folder)
-    assert (numbers["best_epoch"], numbers["best_val/bits_per_byte"]) == (2, 2.75)
-
-
-def test_unmeasured_numbers_are_absent(folder: Path) -> None:
-    (folder / "metrics.csv").write_text("\n".join(METRICS.splitlines()[:2]).replace("8.25", "nan") + "\n")
-    numbers = final_numbers(folder)
-    assert numbers["train/perplexity"] == 9.5
-    assert not {"val/perplexity", "test/perplexity", "best_val/perplexity", "best_epoch"} & numbers.keys()

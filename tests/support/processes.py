@@ -2,13 +2,15 @@
 
 import os
 import signal
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.programs import DEADLINE
-from tests.support.warm import Warm
 from timemachine.config import REPOSITORY
 
 
@@ -22,18 +24,29 @@ def wait_until(condition: Callable[[], object]) -> None:
 class Running:
     """A running train.py with its processes."""
 
-    def __init__(self, process: Warm) -> None:
-        self.process = process
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self.output, self.errors = tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")  # noqa: SIM115
+        self.process = subprocess.Popen(
+            [sys.executable, str(REPOSITORY / "train.py"), *arguments],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=self.output,
+            stderr=self.errors,
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # background jobs of a shell ignore it
+        )
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
         """Wait for a condition. It must hold before the program ends."""
         wait_until(lambda: condition() or self.process.poll() is not None)
-        assert condition(), self.process.communicate(DEADLINE)
+        assert condition(), self.ended()
 
     def ended(self) -> tuple[int, str, str]:
         """Wait for the end; return the exit status, stdout and stderr."""
-        output, errors = self.process.communicate(DEADLINE)
-        return self.process.wait(0), output, errors
+        status = self.process.wait(DEADLINE)
+        for file in (self.output, self.errors):
+            file.seek(0)
+        return status, self.output.read(), self.errors.read()
 
     def processes(self) -> dict[int, str]:
         """Return the command line of each process in its session, by process ID."""
@@ -54,11 +67,12 @@ class Running:
 
 @contextmanager
 def running(folder: Path, *arguments: str) -> Iterator[Running]:
-    process = Warm([str(REPOSITORY / "train.py"), *arguments], folder, dict(os.environ), start_new_session=True)
-    found = Running(process)
+    found = Running(folder, *arguments)
     try:
         yield found
     finally:
         for number in found.processes():
             os.kill(number, signal.SIGKILL)
-        process.wait(DEADLINE)
+        found.process.wait(DEADLINE)
+        found.output.close()
+        found.errors.close()

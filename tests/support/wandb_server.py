@@ -14,7 +14,7 @@ Json = dict[str, Any]
 
 KEY = "5ec2e7" * 6 + "0bad"  # 40 characters, as wandb requires
 ENTITY = "tester"  # the owner of the key
-SENT_AS = {"display_name": "displayName", "group": "groupName", "job_type": "jobType", "tags": "tags"}
+SENT_AS = {"display_name": "displayName", "group": "groupName"}
 
 
 @dataclass
@@ -26,8 +26,6 @@ class ArrivedRun:
     entity: str
     display_name: str = ""
     group: str = ""
-    job_type: str = ""
-    tags: list[str] = field(default_factory=list)
     config: Json = field(default_factory=dict)  # as set by the user
     history: list[Json] = field(default_factory=list)
     summary: Json = field(default_factory=dict)
@@ -128,7 +126,7 @@ class WandbServer:
         bucket = None
         if run := self.runs.get(sent["name"]):
             bucket = {
-                "id": run.name, "name": run.name, "displayName": run.display_name, "tags": run.tags,
+                "id": run.name, "name": run.name, "displayName": run.display_name, "tags": [],
                 "config": json.dumps({key: {"value": value} for key, value in run.config.items()}),
                 "wandbConfig": '{"t": 1}',  # otherwise the client assumes an empty run
                 "summaryMetrics": json.dumps(run.summary), "historyLineCount": len(run.history),

@@ -59,16 +59,7 @@ def test_a_workspace_draws_existing_names(
     assert (kept["key"]["name"], kept["op"], kept["value"]) == ("state", "NIN", ["failed", "crashed", "killed"])
 
 
-@pytest.mark.parametrize(
-    ("typed", "key"), [("projekt=mine", True), ("entity=", True), ("project=a", True), ("", False)]
-)
-def test_a_failure_is_one_line(
-    typed: str, key: bool, wandb_server: WandbServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The server refuses the third; the last one has no key."""
+def test_a_refusal_is_one_line(wandb_server: WandbServer, monkeypatch: pytest.MonkeyPatch) -> None:
     wandb_server.refuses = True
-    if not key:
-        monkeypatch.delenv("WANDB_API_KEY")
-    with pytest.raises(SystemExit, match=rf"^error: {typed or '.*API key'}") as end:
-        run(monkeypatch, *filter(None, [typed]))
-    assert "\n" not in str(end.value)
+    with pytest.raises(SystemExit, match=r"^error: project=a: [^\n]*$"):
+        run(monkeypatch, "project=a")

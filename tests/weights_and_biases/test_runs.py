@@ -15,11 +15,9 @@ from tests.support.programs import DEADLINE, Program, assert_succeeded
 from tests.support.runs import rows, summary
 from tests.support.wandb_server import ENTITY, KEY, ArrivedRun, WandbServer
 from timemachine.decoding import continue_text
-from timemachine.errors import SettingError
 from timemachine.run.load import load_model
 from timemachine.run.rows import COLUMNS
 from timemachine.weights_and_biases import CHANGES, EPOCH_METRICS, FIGURE, SAMPLES
-from timemachine.weights_and_biases.logger import WandbLogger
 
 SHORT = ("data=sample", "data.num_train=2051", "trainer=cpu", "trainer.max_epochs=2", "model.hiddens=8")
 RUN = (*SHORT, "hydra.run.dir=run")
@@ -58,8 +56,8 @@ def sync(stdout: str, cwd: Path, server: WandbServer) -> None:
 
 def test_a_run_arrives_whole(program: Program, tmp_path: Path) -> None:
     """No file has the key; torch's zip archives are uncompressed, so a search finds it."""
-    typed = ["logger.wandb.log_model=true", "logger.wandb.tags=[pilot]", "logger.wandb.name=one"]
-    typed += ["logger.wandb.project=two", "logger.wandb.group=three", "callbacks.samples.every_n_epochs=1"]
+    typed = ["logger.wandb.name=one", "logger.wandb.project=two", "logger.wandb.group=three"]
+    typed += ["callbacks.samples.every_n_epochs=1"]
     with WandbServer() as server:
         done = program("train.py", *RUN, *typed, **server.environment(), **NAMES, WANDB_RUN_ID="by_agent")
     assert_succeeded(done)
@@ -71,7 +69,7 @@ def test_a_run_arrives_whole(program: Program, tmp_path: Path) -> None:
     about = summary(folder)
     assert {name: run.config.get(name) for name in about["settings"]} == about["settings"]
     assert run.config[CHANGES].startswith("data=sample ")
-    assert (run.display_name, run.project, run.group, run.tags, run.exit_code) == ("one", "two", "three", ["pilot"], 0)
+    assert (run.display_name, run.project, run.group, run.exit_code) == ("one", "two", "three", 0)
     assert run.summary.items() >= (about["metrics"] | {"status": "completed"}).items()
     samples = [content for name, content in run.artifacts.items() if name.endswith(SAMPLES)]
     table = [json.loads(content)["data"] for files in samples for content in files.values()][-1]
@@ -81,18 +79,8 @@ def test_a_run_arrives_whole(program: Program, tmp_path: Path) -> None:
     for seed, (_, prefix, *continuations) in enumerate(table[len(prefixes) :]):
         for alpha, continuation in zip((None, 2.0), continuations, strict=True):
             assert [prefix + continuation] == continue_text(model, vocab, prefix, 60, alpha, seed=seed)
-    best = (folder / "checkpoints/best.ckpt").read_bytes()
-    models = {name: files for name, files in run.artifacts.items() if not name.endswith(SAMPLES)}
-    assert models == {f"model-{run.name}": {"model.ckpt": best}}
     figures = [content for name, content in run.files.items() if name.startswith(f"media/images/{FIGURE}")]
     assert figures == [(folder / "perplexity.png").read_bytes()]
-
-
-@pytest.mark.parametrize("content", ["", "[1]", "{"])
-def test_a_damaged_name_file_is_one_line(content: str, tmp_path: Path) -> None:
-    (tmp_path / "wandb.json").write_text(content)
-    with pytest.raises(SettingError, match=r"wandb\.json"):
-        WandbLogger(str(tmp_path), offline=True)
 
 
 @pytest.mark.slow
@@ -119,11 +107,11 @@ def test_a_resumed_run_is_one_run(program: Program, tmp_path: Path) -> None:
     assert (run.config["trainer"]["max_epochs"], run.summary["epoch"], run.summary["status"]) == (3, 3, "completed")
 
 
-@pytest.mark.parametrize("trainer", ["cpu", pytest.param("ddp_cpu", marks=pytest.mark.slow)])
-def test_jobs_of_a_sweep(trainer: str, program: Program, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_jobs_of_a_sweep(program: Program, tmp_path: Path) -> None:
     """Two processes of a job are one run, and one command uploads all jobs."""
     sweep = tmp_path / "it's a sweep"
-    jobs = (f"trainer={trainer}", "model.lr=1,1e30", r"hydra.sweep.dir='it\'s a sweep'")
+    jobs = ("trainer=ddp_cpu", "model.lr=1,1e30", r"hydra.sweep.dir='it\'s a sweep'")
     done = program("train.py", "-m", *SHORT, *jobs, WANDB_RUN_ID="one")
     assert done.returncode == 0, done.stderr
     with WandbServer() as server:
@@ -135,10 +123,3 @@ def test_jobs_of_a_sweep(trainer: str, program: Program, tmp_path: Path) -> None
     assert_arrived(server.runs[good], sweep / "0")
     ends = [(server.runs[job].exit_code, server.runs[job].summary["status"]) for job in (good, bad)]
     assert ends == [(0, "completed"), (1, "diverged")]
-
-
-@pytest.mark.parametrize("typed", ["+logger.wandb.mode=offlin", "+logger.wandb.projct=a", "logger.wandb.project=a/b"])
-def test_a_bad_value_is_an_error(typed: str, program: Program, tmp_path: Path) -> None:
-    done = program("train.py", *RUN, "logger.wandb.offline=true", typed)
-    assert done.returncode == 1 and re.search("offlin\\b|projct|a/b", done.stderr)
-    assert summary(tmp_path / "run")["status"] == "failed"

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-LANGUAGES = ("english", "german", "greek", "chinese")
-
 
 def path_of(language: str) -> Path:
     """Return the path of a text in UTF-8."""
