@@ -102,7 +102,7 @@ def test_private_names_of_other_libraries() -> None:
 
 @pytest.mark.slow
 def test_files_that_training_executes(program: Program) -> None:
-    printed = program("-m", "tests.reader").stdout
+    printed = program("-m", "tests.reader", PYTHONPATH=str(REPOSITORY)).stdout
     counted = re.search(r"(\d+)  lines in (\d+) files", printed)
     assert counted, printed
     assert int(counted[1]) <= 3_950 and int(counted[2]) <= 34

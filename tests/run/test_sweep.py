@@ -23,9 +23,10 @@ def files(folder: Path) -> dict[Path, Any]:
 
 
 @pytest.mark.parametrize("launcher", ["basic", pytest.param("joblib", marks=pytest.mark.slow)])
-def test_failed_and_repeated_jobs(launcher: str, tmp_path: Path) -> None:
+def test_failed_and_repeated_jobs(launcher: str, tmp_path: Path, program: Program) -> None:
+    started = call_program if launcher == "basic" else program  # workers print to the terminal
     typed = (*SWEEP, f"hydra/launcher={launcher}")
-    done = call_program("train.py", *typed, JOBS)
+    done = started("train.py", *typed, JOBS)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert re.search(r"^error: .* \(job 2\)", done.stderr, re.MULTILINE)
     rows = load_sweep(tmp_path / "sweep")
@@ -40,12 +41,12 @@ def test_failed_and_repeated_jobs(launcher: str, tmp_path: Path) -> None:
     last, before = tmp_path / "sweep/3", files(tmp_path / "sweep")
     left = what_is_left(last)
     (last / "summary.json").write_text(json.dumps(summary(last) | {"status": "running"}))
-    assert call_program("train.py", *typed, JOBS).returncode == 1
+    assert started("train.py", *typed, JOBS).returncode == 1
     assert what_is_left(last) == left and summary(last)["status"] == "completed"
     after = files(tmp_path / "sweep")
     assert {path.parent.name for path in before if before[path] != after[path]} <= {"2", "3"}
 
-    done = call_program("train.py", *typed, "model.lr=3,4,5,6")  # other jobs
+    done = started("train.py", *typed, "model.lr=3,4,5,6")  # other jobs
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert re.search(r"^error: model.lr=\d: .*sweep/\d has model.lr=", done.stderr, re.MULTILINE)
     assert files(tmp_path / "sweep") == after

@@ -110,8 +110,9 @@ def _runs(jobs: DataFrame) -> tuple[DataFrame, tuple[float, ...]]:
     if not updates:
         raise KeyError("hyperparameters/…")
     # One nat is the same number of bits per byte throughout a run: 1 / ln 2 for letters, which are one byte each.
-    bits = jobs.get("stream/test/bits_per_byte", jobs["val/bits_per_byte"])
-    bits_per_nat = bits / np.log(jobs.get("stream/test/perplexity", jobs["val/perplexity"]))
+    scores = [f"{part}/{score}" for part in ("stream/test", "val") for score in ("bits_per_byte", "perplexity")]
+    bits, perplexity, val_bits, val = (column for _, column in jobs.reindex(columns=scores).items())
+    bits_per_nat = bits.fillna(val_bits) / np.log(perplexity.fillna(val))
     settings = jobs[[*SETTINGS, "data.start"]].set_axis([*KEY[:3], "data.start"], axis=1).assign(bits=bits_per_nat)
     runs = pd.concat(
         settings.assign(updates=int(count), **{part: jobs[f"hyperparameters/{count}/{part}"] for part in PARTS})
