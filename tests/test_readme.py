@@ -16,7 +16,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 import timemachine.run.program  # noqa: F401 (registers the resolvers of conf/)
-from tests.support.programs import DEADLINE
+from tests.support.programs import DEADLINE, Program, assert_succeeded
 from timemachine.config import EVALUATE, GENERATE, REPOSITORY, check
 
 FOLDERS = (".", "conf", "src/timemachine", "sweeps", "tests")
@@ -94,8 +94,8 @@ def run(folder: Path, *command: str) -> str:
 
 
 def example(page: str) -> str:
-    (found,) = re.findall(r"```python\n(.*?)```", PAGES[page], re.DOTALL)
-    return str(found)
+    """Return the first example in Python of a page."""
+    return str(re.findall(r"```python\n(.*?)```", PAGES[page], re.DOTALL)[0])
 
 
 @pytest.mark.slow
@@ -112,6 +112,15 @@ def test_python_example_against_train_py(tmp_path: Path) -> None:
         last = list(csv.DictReader(file))[-1]
     assert ours.split() == [last[name] for name in names]
     assert sample == (tmp_path / "run/sample.txt").read_text().rstrip("\n") and sample.startswith("it has")
+
+
+@pytest.mark.slow
+def test_own_model_of_readme(tmp_path: Path, program: Program) -> None:
+    (_, own) = re.findall(r"```python\n(.*?)```", PAGES["README.md"], re.DOTALL)
+    command = own.partition("# my_models.py: ")[2].partition("\n")[0]
+    (tmp_path / "my_models.py").write_text(own)
+    small = ["data=sample", "data.num_train=100", "data.num_val=50", "trainer.max_epochs=1", "logger=csv"]
+    assert_succeeded(program(*shlex.split(command)[1:], *small, PYTHONPATH=str(tmp_path)))
 
 
 @pytest.mark.slow
