@@ -1,4 +1,4 @@
-# make train           train the book's model: about two minutes on two cores
+# make train           install, and train the book's model: under three minutes on two cores
 # make test            run the tests
 # make exercises       run the book's ten exercises and excerpts: 88 minutes on two idle cores
 # make more-exercises  run the exercises of the next edition and of chapter 10: under three hours

@@ -37,7 +37,8 @@ Windows of several lengths; the batch size is set so that every update reads the
 model: characters). Excerpts are rotations of the text with different seeds. All numbers are of the last {NUM_TARGETS:,}
 tokens, which no run was trained on, read as one stream. Reach: the distance at which replacing a token by another,
 drawn from the text, changes the next probabilities by a total variation of 1%, interpolated. Tokens that suffice: if
-each run reads so many from a zero state, its perplexity is at most 1% higher. ± is the half-width of the 95% interval.
+each run reads that many from a zero state, its perplexity is at most 1% higher. ± is the half-width of the 95%
+interval.
 """
 CAPTION = (
     "Above: change of the next probabilities by the distance of the replaced token. Below: perplexity by the number of "

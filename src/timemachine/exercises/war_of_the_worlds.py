@@ -15,10 +15,10 @@ BITS = "stream/bits_per_byte"
 SETTINGS = ("data.corpus", "data.num_train")
 SETUP = f"""
 The recipe's run on excerpts of a novel. {SCORED} In its own novel each model reads only text that it was not trained or
-validated on. Difference: bits per byte minus those of the training novel, paired by excerpt. *Easier* and *harder* mark
-differences that are significant after Holm's correction for all of the table."""
+validated on. Difference: bits per byte minus the bits of the training novel, paired by excerpt. *Easier* and *harder*
+mark differences that are significant after Holm's correction for all of the table."""
 FORMATS = {"bits per byte": ".3f"}
-CAPTION = "Bits per byte of each book minus those of the training novel. Points: training excerpts; bars: means."
+CAPTION = "Bits per byte of each book minus the bits of the training novel. Points: training excerpts; bars: means."
 
 
 def table(jobs: DataFrame) -> DataFrame:
@@ -55,7 +55,7 @@ def figure(jobs: DataFrame) -> Figure:
 
 
 def _differences(bits: DataFrame) -> DataFrame:
-    """Return the bits of each other book minus those of the training novel; NaN if either was not read."""
+    """Return the bits of each other book minus the bits of the training novel; NaN if either was not read."""
     own = [row.get(index[0], math.nan) for index, row in bits.iterrows()]
     return DataFrame(
         {book: values.sub(own).mask(bits.index.get_level_values(0) == book) for book, values in bits.items()}

@@ -50,7 +50,7 @@ class ExactResume(Callback):
 
     Also corrects four things that Lightning 2.6 does to a resumed run: it ends the last epoch twice with max_steps,
     rounds 64-bit weights to 32 bits, forgets the best checkpoint of a run that was moved, and trains one more epoch if
-    EarlyStopping had ended the run.
+    EarlyStopping ended the run.
     """
 
     def __init__(self) -> None:

@@ -140,7 +140,7 @@ class Record:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         try:
-            if self.has_begun or not self.before:  # otherwise the command was rejected, or the run had ended before
+            if self.has_begun or not self.before:  # otherwise the command was rejected, or the run ended before
                 seconds = float(self.summary["seconds"] or 0) + time.time() - self._entered
                 has_ended = self.summary["status"] in ENDED  # then only the upload to W&B was interrupted, for example
                 status = status_and_message(error) if error and not has_ended else {}

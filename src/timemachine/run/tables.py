@@ -164,7 +164,7 @@ class Tables(Callback):
 
 
 class ValidateLastEpoch(Callback):
-    """Validate the last epoch, whatever `trainer.check_val_every_n_epoch` is: final numbers are this epoch's."""
+    """Validate the last epoch with any `trainer.check_val_every_n_epoch`, since final numbers are of this epoch."""
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Let Lightning validate this epoch if it is the last one."""
