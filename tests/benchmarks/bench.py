@@ -38,7 +38,7 @@ from timemachine.corpus import find_corpus
 from timemachine.datamodule import SEARCH_DIRS, Batch, TimeMachine
 from timemachine.decoding import continue_text
 from timemachine.errors import one_line
-from timemachine.kernels import keep_freed_memory
+from timemachine.kernels import fused, is_compiled, keep_freed_memory
 from timemachine.kernels.language_model import FusedRNNLM
 from timemachine.run.rows import write_rows
 
@@ -126,16 +126,42 @@ def book(_: int) -> Iterator[Row]:
 
 
 def cells(_: int) -> Iterator[Row]:
-    """Compare a step of each other cell, which autograd differentiates, with PyTorch's layer."""
+    """Compare a step of each other cell with PyTorch's layer, and embedding inputs with one-hot inputs."""
     batch = random_batch(T, B)
     layers: dict[str, Callable[..., nn.Module]] = {
         "gru": nn.GRU,
         "lstm": nn.LSTM,
         "deep_rnn": partial(nn.RNN, num_layers=2),
     }
-    for cell, layer in layers.items():
-        own, rival = rivals.own_step(H, batch, cell=cell), rivals.torch_step(H, batch, layer=layer)
-        yield Row(f"step of {cell} against torch.nn's", *in_turn(own, rival, 10))
+    for (cell, layer), hiddens in itertools.product(layers.items(), (H, 256)):
+        own, rival = rivals.own_step(hiddens, batch, cell=cell), rivals.torch_step(hiddens, batch, layer=layer)
+        changed = "" if hiddens == H else f", H = {hiddens}"
+        yield Row(f"step of {cell} against torch.nn's{changed}", *in_turn(own, rival, 20 if hiddens == H else 10))
+    embedding, one_hot = rivals.own_step(H, batch, input="embedding"), rivals.own_step(H, batch)
+    yield Row("step with an embedding against one-hot inputs", *in_turn(embedding, one_hot, 60))
+
+
+def limit(threads: int) -> Iterator[Row]:
+    """Compare a step of each cell with the time of its products and exponentials alone, each at its full speed.
+
+    The products count at the speed of torch's product of two matrices of 1,024 x 1,024, the exponentials (one for each
+    tanh, logistic function and logit) at the kernel's speed on an array in the first-level cache.
+    """
+    if threads > 1 or not is_compiled():
+        return
+    batch, square = random_batch(T, B), torch.randn(1024, 1024)
+    array, map_ = torch.randn(4096), fused._library().of_dtype[torch.float32].map
+    product_ms, exps_ms = (
+        in_turn(call, call, 40)[0]
+        for call in (lambda: square @ square, lambda: map_(1, 4096, array.data_ptr(), array.data_ptr()))
+    )
+    # Products with the states, the outputs and the layer below; forward, and backward for the factors of each.
+    units = {"rnn": (1, 1), "gru": (3, 3), "lstm": (4, 5), "deep_rnn": (3, 2)}  # (H, H) weights, exponentials of a unit
+    for cell, (weights, exps) in units.items():
+        multiplications = 3 * T * B * H * (weights * H + V)
+        limit_ms = multiplications / 1024**3 * product_ms + T * B * (exps * H + V) / 4096 * exps_ms
+        own = rivals.own_step(H, batch, cell=cell)
+        yield Row(f"step of {cell} against its arithmetic", in_turn(own, own, 30)[0], limit_ms)
 
 
 def sizes(threads: int) -> Iterator[Row]:
@@ -261,7 +287,7 @@ def skipped(what: str, error: subprocess.CalledProcessError) -> str:
     return f"{what}: skipped, {error.stderr.splitlines()[-1]:.60}"
 
 
-EVERY = (steps, book, cells, sizes, epoch, decoding, program, next_edition)
+EVERY = (steps, book, cells, limit, sizes, epoch, decoding, program, next_edition)
 GROUPS = {group.__name__: group for group in EVERY}
 
 
@@ -284,7 +310,7 @@ def main() -> None:
     kept = []
     for name, threads in itertools.product(groups, THREADS):
         torch.set_num_threads(threads)
-        if name not in ("steps", "book", "cells"):
+        if name not in ("steps", "book", "cells", "limit"):
             keep_freed_memory()
         for row in GROUPS[name](threads):
             numbers = (row.ours_ms, row.rival_ms, row.ratio)

@@ -28,6 +28,9 @@ VOCAB = Vocab("abc ")
         ({"hiddens": 513, "backward": "fused"}, True, "fused"),
         ({"backward": "autograd"}, True, "autograd"),
         ({"activation": "gelu"}, True, "autograd"),  # no known derivative
+        ({"cell": "gru"}, True, "fused"),
+        ({"cell": "deep_rnn"}, False, "autograd"),
+        ({"cell": "deep_rnn", "activation": "gelu"}, True, "autograd"),
     ],
 )
 def test_choice_of_a_kernel(
@@ -46,7 +49,8 @@ def test_choice_of_a_kernel(
         {"input": "embedding", "embedding_dim": 3},
         {"input": "embedding", "embedding_dim": 3, "tie_weights": True, "embedding_sigma": 0.2},
         {"activation": "gelu"},
-        {"cell": "lstm"},
+        *({"cell": cell} for cell in ("lstm", "gru", "deep_rnn")),
+        {"cell": "lstm", "input": "embedding", "embedding_dim": 3},
     ],
 )
 def test_gradients_against_the_lesson(network: dict[str, Any]) -> None:
@@ -78,15 +82,16 @@ def test_invalid_for_fused(dtype: torch.dtype, compiled: bool, monkeypatch: pyte
         assert model.mean_nll((X_BT, X_BT))[1].shape == (2, 3)
 
 
-def test_activation_without_a_derivative() -> None:
+@pytest.mark.parametrize("network", [{"activation": "gelu", "backward": "bptt"}, {"cell": "gru", "backward": "bptt"}])
+def test_model_without_a_kernel(network: dict[str, Any]) -> None:
     with without_slope(), pytest.raises(SettingError, match=r"^model\.backward=bptt: [^\n]*$"):
-        FusedRNNLM(5, activation="gelu", backward="bptt")
+        FusedRNNLM(5, **network)
 
 
 def test_a_pruned_weight() -> None:
-    """A hook computes it, so that it is no parameter that the kernels could differentiate."""
-    model = FusedRNNLM(5)
-    l1_unstructured(model.rnn, "W_xh", 0.5)
+    """A hook computes it before the forward pass, which the kernels do not call."""
+    model = FusedRNNLM(5, cell="deep_rnn")
+    l1_unstructured(model.rnn.rnns[1], "W_xh", 0.5)
     assert model.kernel() == "autograd"
 
 

@@ -21,9 +21,11 @@ BASELINE = {"baseline": ["-DVECTOR_BYTES=16"]}
 BUILD = "python -m timemachine.kernels.build"
 NOT_COMPILED = f"the fused kernel is not compiled: with a C++ compiler, {BUILD} makes training about 3 times as fast"
 
-# Activations of the fused kernel, and largest sizes at which it beat bptt in `make bench` on AVX2 and AVX-512 (above
-# 256 symbols: on AVX-512 only).
-FUSED_ACTIVATIONS, MAX_FUSED_HIDDENS, MAX_FUSED_VOCABULARY = ("tanh", "relu"), 512, 5_000
+# Cells of the fused kernel: the RNN's by their activations, the others by their names in `model.cell`.
+FUSED_CELLS = ("tanh", "relu", "gru", "lstm")
+# The largest sizes at which it beat bptt and autograd in `make bench`, on AVX2 and AVX-512 (above 256 symbols: on
+# AVX-512 only).
+MAX_FUSED_HIDDENS, MAX_FUSED_VOCABULARY = 512, 5_000
 
 
 def source_hash() -> str:
@@ -40,12 +42,12 @@ def is_compiled() -> bool:
         return False
 
 
-def is_fastest(num_hiddens: int, vocab_size: int, activation: str) -> bool:
-    """Return whether the compiled kernel is faster than bptt on the CPU.
+def is_fastest(num_hiddens: int, vocab_size: int) -> bool:
+    """Return whether the compiled kernel is faster than bptt and autograd on the CPU.
 
     Only the arguments decide: a measurement could choose another kernel in each run, with other rounding errors.
     """
-    return num_hiddens <= MAX_FUSED_HIDDENS and vocab_size <= MAX_FUSED_VOCABULARY and activation in FUSED_ACTIVATIONS
+    return num_hiddens <= MAX_FUSED_HIDDENS and vocab_size <= MAX_FUSED_VOCABULARY
 
 
 def keep_freed_memory() -> None:

@@ -1,6 +1,6 @@
 """Backpropagation through time by hand: the recurrence as a function with gradients.
 
-T time steps, B batch, N = T·B, D inputs, H hidden units, V symbols.
+T time steps, B batch, N = T·B, H hidden units, V symbols.
 
 Forward, for t = 1 … T (equation 9.4.5 of the book):
 
@@ -14,11 +14,10 @@ last state's own gradient is added at t = T. H_t also acts through Z_{t+1}, so w
 
 and φ' comes from the outputs: 1 − H_t² for tanh, 1 where H_t > 0, else 0, for ReLU. Then, summed over t,
 
-    dW_hh = Σ H_{t-1}ᵀ dZ_t      dW_xh = Σ X_tᵀ dZ_t      db_h = Σ (dZ_t summed over B)
-    dX_t  = dZ_t W_xhᵀ           dH_0  = dZ_1 W_hhᵀ
+    dW_hh = Σ H_{t-1}ᵀ dZ_t      dW_xh = Σ X_tᵀ dZ_t      db_h = Σ (dZ_t summed over B)      dH_0 = dZ_1 W_hhᵀ
 
 With one-hot inputs X_t W_xh is a table look-up, row i of W_xh for index i, and dW_xh adds row n of dZ to row i_n, where
-i_n is the index of input n.
+i_n is the index of input n. With an embedding E (V, D), the rows are those of E W_xh.
 """
 
 from typing import Any
@@ -31,23 +30,20 @@ from timemachine.kernels.activations import BY_HAND
 
 
 def recurrence(
-    inputs: Tensor, W_xh: Tensor, W_hh: Tensor, b_h: Tensor, H_BH: Tensor | None = None, activation: str = "tanh"
+    X_TB: Tensor, W_xh: Tensor, W_hh: Tensor, b_h: Tensor, H_BH: Tensor | None = None, activation: str = "tanh"
 ) -> tuple[Tensor, Tensor]:
     """Return all hidden states (T, B, H) and the last one (B, H).
 
-    `inputs`: indices (T, B), which stand for one-hot vectors, or vectors (T, B, D). `W_xh` (D, H), `W_hh` (H, H), `b_h`
-    (H), the state before the first step `H_BH` (B, H), zero if None. `activation`: a name in `BY_HAND`. Under
-    autocast the recurrence stays in the weights' precision. Raises RuntimeError when differentiated twice, ValueError
-    for other shapes or dtypes, such as one-hot vectors of integers.
+    `X_TB`: indices (T, B) of rows of `W_xh` (V, H). `W_hh` (H, H), `b_h` (H), the state before the first step `H_BH`
+    (B, H), zero if None. `activation`: a name in `BY_HAND`. Under autocast the recurrence stays in the weights'
+    precision. Raises RuntimeError when differentiated twice, ValueError for inputs of another shape, such as one-hot
+    vectors.
     """
-    if inputs.dim() != 2 + inputs.is_floating_point():
-        shapes = "indices (T, B), or vectors (T, B, D) of floating-point numbers"
-        raise ValueError(f"inputs of shape {tuple(inputs.shape)} and dtype {inputs.dtype}: must be {shapes}")
+    if X_TB.dim() != 2:
+        raise ValueError(f"inputs of shape {tuple(X_TB.shape)}: must be indices (T, B)")
     with torch.autocast(W_xh.device.type, enabled=False):
-        if inputs.is_floating_point():
-            inputs = inputs.to(W_xh.dtype)
         H_BH = None if H_BH is None else H_BH.to(W_xh.dtype)
-        arguments = inputs, W_xh, W_hh, b_h, H_BH, activation
+        arguments = X_TB, W_xh, W_hh, b_h, H_BH, activation
         states: tuple[Tensor, Tensor] = _Recurrence.apply(*arguments)  # type: ignore[no-untyped-call]
     return states
 
@@ -61,18 +57,14 @@ def forbid_double_backward() -> None:
 class _Recurrence(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, inputs: Tensor, W_xh: Tensor, W_hh: Tensor, b_h: Tensor, H_BH: Tensor | None, activation: str
+        ctx: Any, X_TB: Tensor, W_xh: Tensor, W_hh: Tensor, b_h: Tensor, H_BH: Tensor | None, activation: str
     ) -> tuple[Tensor, Tensor]:
-        (T, B), H = inputs.shape[:2], len(W_hh)
-        inputs = inputs.contiguous()
+        (T, B), H = X_TB.shape, len(W_hh)
         states = W_hh.new_empty(T + 1, B, H)  # the initial state, and the state after each step
         states[0] = 0 if H_BH is None else H_BH
         Z_NH = states[1:].view(T * B, H)
-        if inputs.is_floating_point():
-            torch.addmm(b_h, inputs.view(T * B, -1), W_xh, out=Z_NH)
-        else:
-            # Adds the bias once per symbol instead of once per window and step.
-            torch.index_select(W_xh + b_h, 0, inputs.view(-1), out=Z_NH)
+        # Adds the bias once per symbol instead of once per window and step.
+        torch.index_select(W_xh + b_h, 0, X_TB.reshape(-1), out=Z_NH)
         row, steps = BY_HAND[activation], states.unbind()
         has_array = states.device.type == "cpu" and states.dtype in (torch.float32, torch.float64)
         on_array: Any = row.on_array if has_array else None
@@ -81,14 +73,15 @@ class _Recurrence(torch.autograd.Function):
             for previous, state, operand in zip(steps, steps[1:], operands[1:], strict=False):
                 state.addmm_(previous, W_hh)
                 activate_(operand)
-        ctx.save_for_backward(inputs, W_xh, W_hh, states)
+        ctx.save_for_backward(X_TB, W_hh, states)
+        ctx.num_symbols = len(W_xh)
         ctx.activation = activation
         return states[1:], states[-1].clone()
 
     @staticmethod
     def backward(ctx: Any, G_TBH: Tensor, G_last_BH: Tensor) -> tuple[Tensor | None, ...]:
         forbid_double_backward()
-        inputs, W_xh, W_hh, states = ctx.saved_tensors
+        X_TB, W_hh, states = ctx.saved_tensors
         times_derivative_ = BY_HAND[ctx.activation].times_derivative_
         (T, B, H), W_hhT = G_TBH.shape, W_hh.T.contiguous()
         dZ_TBH, H_TBH = G_TBH.clone(memory_format=torch.contiguous_format), states[1:].unbind()
@@ -100,16 +93,10 @@ class _Recurrence(torch.autograd.Function):
                 dZ[t].addmm_(dZ[t + 1], W_hhT)
                 times_derivative_(dZ[t], H_TBH[t])
             dW_hh = states[:-1].view(T * B, H).T @ dZ_NH
-            d_inputs = None
-            if inputs.is_floating_point():
-                dW_xh, db_h = inputs.view(T * B, -1).T @ dZ_NH, dZ_NH.sum(0)
-                if ctx.needs_input_grad[0]:
-                    d_inputs = (dZ_NH @ W_xh.T).view(inputs.shape)
-            else:
-                # A table for each step, then their sum: many short sums in float32 are more precise than a long one.
-                V = len(W_xh)
-                row_N = (inputs + V * torch.arange(T, device=inputs.device)[:, None]).view(-1)
-                dW_xh = W_xh.new_zeros(T * V, H).index_add_(0, row_N, dZ_NH).view(T, V, H).sum(0)
-                db_h = dW_xh.sum(0)
+            # A table for each step, then their sum: many short sums in float32 are more precise than a long one.
+            V = ctx.num_symbols
+            row_N = (X_TB + V * torch.arange(T, device=X_TB.device)[:, None]).reshape(-1)
+            dW_xh = dZ_NH.new_zeros(T * V, H).index_add_(0, row_N, dZ_NH).view(T, V, H).sum(0)
+            db_h = dW_xh.sum(0)
             dH_BH = dZ[0] @ W_hhT if ctx.needs_input_grad[4] else None
-        return d_inputs, dW_xh, dW_hh, db_h, dH_BH, None
+        return None, dW_xh, dW_hh, db_h, dH_BH, None

@@ -1,48 +1,54 @@
-// The book's recurrence, its output layer and loss, and all their gradients, for one tile of windows after another.
+// A recurrent network with its output layer, its loss and all gradients, for one tile of windows after another.
 //
-// T time steps, B windows, D inputs (the alphabet with one-hot inputs), H hidden units, V vocabulary. As in bptt.py,
-// and with row vectors O_t (B, V):
+// T time steps, B windows, D symbols of the inputs, H hidden units, V vocabulary. X_t W_x is row x of W_x for a symbol x,
+// with one-hot inputs and with an embedding. With row vectors, layer 0 or the layer that reads I_t = H_t of the one below:
 //
-//     Z_t = X_t W_xh + H_{t-1} W_hh + b_h          H_t = phi(Z_t)              forward, for t = 1 ... T
+//     Z_t = W_x[x_t] + H_{t-1} W_h + b             I_t W_up + H_{t-1} W_h + b      forward, for t = 1 ... T
 //     O_t = H_t W_hq + b_q                         nll = log sum_v exp(O_v) - O_y
 //
-//     dO_t = softmax(O_t) - [v = y]                                            backward, for t = T ... 1
-//     dZ_t = (dZ_{t+1} W_hh' + dO_t W_hq') * phi'(Z_t)                         phi' is 1 - H_t^2, or [H_t > 0]
+//     dO_t = softmax(O_t) - [v = y]                                                backward, for t = T ... 1
+//     dH_t = dZ_{t+1} W_h' + dO_t W_hq'            or dZ_t W_up' of the layer above in place of the second product
 //
-//     dW_hh = sum H_{t-1}' dZ_t     dW_xh = sum X_t' dZ_t     db_h = sum dZ_t      dX_t = dZ_t W_xh'
-//     dW_hq = sum H_t' dO_t         db_q  = sum dO_t
+//     dW_h = sum H_{t-1}' dZ_t     dW_x[x] = sum of dZ_t where x_t = x     db = sum dZ_t     dW_up = sum I_t' dZ_t
+//     dW_hq = sum H_t' dO_t        db_q = sum dO_t
 //
-// all gradients times `scale` at the end: 1 / (T B) for those of the mean loss. `run_tile` is these lines, in order.
+// all gradients times `scale` at the end: 1 / (T B) for gradients of the mean loss. `run_tile` is these lines, in order.
+// Z_t has H columns for each gate of the cell. `activate` and `differentiate` are H_t of Z_t and dZ_t of dH_t, equations
+// (9.4.5), (10.1.1) to (10.1.5) and (10.2.1) to (10.2.3) of the book, the GRU's with its reset gate after the product.
 //
-// How it is fast: the states of a tile of windows stay in the second-level cache from the forward steps to the backward
-// ones; dO and dZ exist for a group of time steps only, then the gradients of the weights take them in; a product keeps
-// a block of its result in registers.
+// Why it is fast: the states of a tile of windows stay in the second-level cache from the forward steps to the backward
+// steps; dO and dZ exist for a group of time steps only, until the weights' gradients include them; a product keeps a
+// block of its result in registers.
 //
-// How any number of threads gives the same bits: windows are shared out in tiles and tiles in chunks, by sizes alone; a
-// thread takes whole chunks; chunks are added in their order. AVX2 and AVX-512 give the same bits since the sums of a
-// product run along k alone, and sums along a row always take 16 numbers at a time.
+// Why any number of threads gives the same bits: windows are divided into tiles and tiles into chunks, by sizes alone; a
+// thread computes whole chunks; chunks are added in their order. AVX2 and AVX-512 give the same bits because the sums of
+// a product run along k alone, and sums along a row always add 16 numbers at a time.
 //
-// build.py compiles this file once for each instruction set, with KERNELS the name of what it exports and VECTOR_BYTES
-// the width; fused.py chooses one and starts the threads. There is nothing of the standard library in it, whose inline
-// functions the linker could take from the code for a processor that is not there. No -ffast-math: exp rounds by adding
-// a large number, and NaN has to stay NaN.
+// build.py compiles this file once for each instruction set; KERNELS names the exported table, and VECTOR_BYTES is the
+// width of a vector. fused.py chooses an instruction set and starts the threads. The file uses no standard-library inline
+// functions: the linker might keep a copy compiled for an instruction set that this CPU lacks. No -ffast-math: exp rounds
+// by adding a large number, and NaN has to stay NaN.
 
 #include <cstdint>
 #include <cstring>
 
+enum Cell : int64_t { TANH, RELU, GRU, LSTM };
+
 struct Arguments {  // the same fields in the same order as in fused.py
     int64_t T, B, D, H, V;
-    int64_t is_dense, is_relu, wants_gradients, threads;
+    int64_t cell, layers, wants_gradients, threads;
     double scale;
-    const void* X;  // int64 indices below D, or scalars (T, B, D) whose last dimension is contiguous
+    const int64_t* X;  // indices below D
     int64_t X_t, X_b;  // strides in elements
     const int64_t* Y;
     int64_t Y_t, Y_b;
-    const void *W_xh, *W_hh, *b_h, *W_hq, *b_q;  // contiguous
+    // Contiguous, with G gates: (D, G, H), (layers - 1, H, G, H), (layers, H, G, H), (layers, G, H), (H, V), (V). The
+    // GRU's W_h has its gates in the order h, r, z, and W_x and b in the order r, z, h; the LSTM's order is i, f, o, c.
+    const void *W_x, *W_up, *W_h, *b, *W_hq, *b_q;
     void *loss, *nll_TB;  // contiguous; the loss is the sum of nll times scale
-    void *dX, *dW_xh, *dW_hh, *db_h, *dW_hq, *db_q;  // contiguous; dX may be null, or with !wants_gradients all
+    void *dW_x, *dW_up, *dW_h, *db, *dW_hq, *db_q;  // contiguous; not read with !wants_gradients
     int64_t chunks, next_chunk, next_thread;  // set by `bytes` to their number, 0 and 0
-    int64_t out_of_range;  // set by `finish`: whether an index was, and 0 taken instead
+    int64_t out_of_range;  // set by `finish`: whether an index was out of range, and 0 taken instead
     char* memory;  // on the boundary of a cache line
 };
 
@@ -94,7 +100,7 @@ template <class S, class Op> INLINE S along(const S* x, int64_t n, Op op) {
     return along<WIDE>(lanes, op);
 }
 
-// exp, tanh and log. With x = n log 2 + r, |r| <= log 2 / 2: exp(x) = 2^n (e + 1), where e = exp(r) - 1 is a polynomial
+// exp, tanh, log and the logistic function. With x = n log 2 + r, |r| <= log 2 / 2: exp(x) = 2^n (e + 1), where e = exp(r) - 1 is a polynomial
 // whose relative error is 2^-26 (Lawson's algorithm); tanh(x) = (exp(2x) - 1) / (exp(2x) + 1), and exp(2x) - 1 =
 // 2^n e + (2^n - 1) has a small relative error for small x, too.
 
@@ -142,6 +148,11 @@ template <class F> INLINE Vec<double> each(Vec<double> x, F f) {
 INLINE Vec<double> exp_of(Vec<double> x) { return each(x, [](double y) { return __builtin_exp(y); }); }
 INLINE Vec<double> tanh_of(Vec<double> x) { return each(x, [](double y) { return __builtin_tanh(y); }); }
 INLINE Vec<double> log_of(Vec<double> x) { return each(x, [](double y) { return __builtin_log(y); }); }
+
+template <class V> INLINE V sigmoid_of(V x) {  // 1 / (1 + exp(-x)), without overflow
+    const V e = exp_of(min_of(x, -x)), larger = 1 / (1 + e);
+    return x < 0 ? e * larger : larger;
+}
 
 // Products.
 
@@ -202,45 +213,70 @@ template <class S> void add_rows(int64_t columns, const S* B, int64_t b, int64_t
     }
 }
 
-// W (K, columns), read with these strides, in panels of two vectors: panel, k, column.
-template <class S>
-void pack(const void* W, int64_t stride_k, int64_t stride, int64_t K, int64_t columns, S* to, S padding = 0) {
-    const int64_t padded = round_up(columns, WIDE);
-    for (int64_t panel = 0; panel < padded; panel += 2 * L<S>)
-        for (int64_t k = 0; k < K; k++)
-            for (int64_t j = panel; j < panel + 2 * L<S> && j < padded; j++)
-                *to++ = j < columns ? ((const S*)W)[k * stride_k + j * stride] : padding;
+// One axis of a weight: gates of n numbers each, and the stride from one number to the next. Packed, each gate is padded.
+struct Axis {
+    int64_t gates, n, stride;
+    int64_t padded() const { return gates * round_up(n, WIDE); }
+    int64_t used() const { return padded() - round_up(n, WIDE) + n; }  // without the padding of the last gate
+    int64_t at(int64_t i) const {  // where the number is in the weight, or -1 for padding
+        const int64_t gate = i / round_up(n, WIDE), rest = i % round_up(n, WIDE);
+        return rest < n ? (gate * n + rest) * stride : -1;
+    }
+};
+
+// A weight in panels of two vectors: panel, k, column.
+template <class S> void pack(const void* W, Axis k, Axis column, S* to, S padding = 0) {
+    for (int64_t panel = 0; panel < column.padded(); panel += 2 * L<S>) {
+        const int64_t columns = column.padded() - panel < 2 * L<S> ? L<S> : 2 * L<S>;
+        int64_t at[2 * L<S>];
+        for (int64_t j = 0; j < columns; j++) at[j] = column.at(panel + j);
+        for (int64_t i = 0; i < k.used(); i++)
+            for (int64_t row = k.at(i), j = 0; j < columns; j++)
+                *to++ = row < 0 || at[j] < 0 ? padding : ((const S*)W)[row + at[j]];
+    }
 }
 
-// Sizes, and what the memory holds, on cache lines: packed weights, gradients of each chunk, scratch of each thread.
+// Sizes, and the contents of the memory, on cache lines: packed weights, gradients of each chunk, scratch of each thread.
+// A row of states holds for one window H_t and what `differentiate` needs: nothing (RNN), m r z n (GRU), i f o g c (LSTM).
+// A row of dZ: dZ (RNN), dm dr dz dn (GRU, whose W_h has dm dr dz and whose W_x has dr dz dn), di df do dg (LSTM).
 template <class S> struct Memory {
-    int64_t H, V, D;  // padded
-    int64_t row;  // numbers from one row of states to the next
+    int64_t H, V, GH;  // padded; GH is the size of all gates
+    int64_t z, row, d_input, d_row, w_row;  // columns in a row of states and of dZ, and numbers from one row to the next
     int64_t tile, tiles, chunks, group;  // windows in a tile, but for the last; tiles; chunks; time steps in a group
-    S *W_xh, *W_xhT, *W_hh, *W_hhT, *W_hq, *W_hqT, *b_h, *b_q;
-    S *dW_xh, *dW_hh, *dW_hqT, *db_h, *db_q, *end_of_gradients;
+    int64_t states_size, dZ_size, h_size, hT_size, dW_size;  // of one layer
+    S *W_x, *W_up, *W_upT, *W_h, *W_hT, *W_hq, *W_hqT, *b, *b_q;
+    S *dW_x, *dW_up, *dW_h, *dW_hqT, *db, *db_q, *end_of_gradients;
     double *loss, *out_of_range;
-    S *states, *dZ, *dO, *dX, *largest, *sums;
+    S *states, *dZ, *dH, *carried, *dO, *largest, *sums;
     int32_t *X, *Y;
     uintptr_t end;
 
     Memory(const Arguments& a, char* begin, int64_t chunk, int64_t thread) : end((uintptr_t)begin) {
-        H = round_up(a.H, WIDE), V = round_up(a.V, WIDE), D = round_up(a.D, WIDE);
-        row = H % 128 ? H : H + WIDE;  // rows a multiple of 512 bytes apart would meet in few sets of the cache
+        H = round_up(a.H, WIDE), V = round_up(a.V, WIDE), GH = H * gates(a);
+        z = a.cell < GRU ? 0 : H, row = apart(a.cell < GRU ? H : a.cell == GRU ? 5 * H : 6 * H);
+        d_input = a.cell == GRU ? H : 0, d_row = apart(a.cell < GRU ? H : 4 * H), w_row = apart(GH);
         tile = a.B >= 128 ? 32 : a.B > 32 ? round_up((a.B + 3) / 4, 8) : 8;  // a small batch has work for four threads
         tiles = (a.B + tile - 1) / tile, chunks = tiles < 1 ? 1 : tiles < 16 ? tiles : 16, group = 128 / tile;
-        take(W_xh, a.D * H), take(W_xhT, a.H * D), take(W_hh, a.H * H), take(W_hhT, a.H * H);
-        take(W_hq, a.H * V), take(W_hqT, a.V * H), take(b_h, H), take(b_q, V);
+        states_size = (a.T + 1) * tile * row, dZ_size = group * tile * d_row, dW_size = a.H * w_row;
+        h_size = a.H * GH, hT_size = GH * H;
+        const int64_t layers = a.layers, upper = layers - 1;
+        take(W_x, a.D * GH), take(W_up, upper * h_size), take(W_upT, upper * hT_size);
+        take(W_h, layers * h_size), take(W_hT, layers * hT_size);
+        take(W_hq, a.H * V), take(W_hqT, a.V * H), take(b, layers * GH), take(b_q, V);
         one_of(chunks, chunk, [&] {
-            take(loss, 1), take(out_of_range, 1), take(dW_xh, a.D * row), take(dW_hh, a.H * row);
-            take(dW_hqT, a.V * row), take(db_h, H), take(db_q, V), take(end_of_gradients, 0);
+            take(loss, 1), take(out_of_range, 1), take(dW_x, a.D * w_row), take(dW_up, upper * dW_size);
+            take(dW_h, layers * dW_size), take(dW_hqT, a.V * apart(H)), take(db, layers * GH), take(db_q, V);
+            take(end_of_gradients, 0);
         });
         one_of(a.threads, thread, [&] {
-            take(states, (a.T + 1) * tile * row), take(dZ, group * tile * row), take(dO, group * tile * V);
-            take(dX, tile * D), take(largest, tile), take(sums, tile + WIDE);
+            take(states, layers * states_size), take(dZ, layers * dZ_size), take(dH, tile * H);
+            take(carried, layers * tile * H), take(dO, group * tile * V), take(largest, tile), take(sums, tile + WIDE);
             take(X, a.T * tile), take(Y, a.T * tile);
         });
     }
+    static int64_t gates(const Arguments& a) { return a.cell < GRU ? 1 : a.cell == GRU ? 3 : 4; }
+    // Rows a multiple of 512 bytes apart would meet in few sets of the cache.
+    static int64_t apart(int64_t n) { return n % 128 ? n : n + WIDE; }
     template <class N> void take(N*& begin, int64_t n) {
         begin = reinterpret_cast<N*>(end);
         end += round_up(n * sizeof(N), 64);
@@ -255,7 +291,7 @@ template <class S> struct Memory {
     }
 };
 
-template <class S> int64_t bytes(Arguments& a) {  // of memory that the following take
+template <class S> int64_t bytes(Arguments& a) {  // of memory that the following functions need
     const Memory<S> m(a, nullptr, 0, 0);
     a.chunks = m.chunks, a.next_chunk = a.next_thread = 0;
     return m.end;
@@ -263,18 +299,24 @@ template <class S> int64_t bytes(Arguments& a) {  // of memory that the followin
 
 template <class S> void pack_all(Arguments& a) {
     const Memory<S> m(a, a.memory, 0, 0);
-    pack(a.W_hh, a.H, 1, a.H, a.H, m.W_hh);
-    pack(a.W_hh, 1, a.H, a.H, a.H, m.W_hhT);
-    pack(a.W_hq, a.V, 1, a.H, a.V, m.W_hq);
-    pack(a.W_hq, 1, a.V, a.V, a.H, m.W_hqT);
-    pack(a.b_h, 0, 1, 1, a.H, m.b_h);
-    pack(a.b_q, 0, 1, 1, a.V, m.b_q, -(S)__builtin_inf());  // a symbol beyond V has next to no probability
-    pack(a.W_xh, 1, a.H, a.H, a.is_dense ? a.D : 0, m.W_xhT);
-    if (a.is_dense) return pack(a.W_xh, a.H, 1, a.D, a.H, m.W_xh);
-    for (int64_t i = 0; i < a.D; i++) {  // rows of W_xh + b_h, which are looked up
-        pack((const S*)a.W_xh + i * a.H, 0, 1, 1, a.H, m.W_xh + i * m.H);
-        add_rows(m.H, m.b_h, 0, 1, m.W_xh + i * m.H);
+    const int64_t G = m.gates(a), GH = G * a.H;  // not padded
+    const Axis one = {1, 1, 0}, gates = {G, a.H, 1};
+    pack(a.W_hq, {1, a.H, a.V}, {1, a.V, 1}, m.W_hq);
+    pack(a.W_hq, {1, a.V, 1}, {1, a.H, a.V}, m.W_hqT);
+    pack(a.b_q, one, {1, a.V, 1}, m.b_q, -(S)__builtin_inf());  // a symbol beyond V has next to no probability
+    for (int64_t l = 0; l < a.layers; l++) {
+        const S* W_h = (const S*)a.W_h + l * a.H * GH;
+        pack(W_h, {1, a.H, GH}, gates, m.W_h + l * m.h_size);
+        pack(W_h, gates, {1, a.H, GH}, m.W_hT + l * m.hT_size);
+        pack((const S*)a.b + l * GH, one, gates, m.b + l * m.GH);
+        if (l == 0) continue;  // no inputs from below
+        const S* W_up = (const S*)a.W_up + (l - 1) * a.H * GH;
+        pack(W_up, {1, a.H, GH}, gates, m.W_up + (l - 1) * m.h_size);
+        pack(W_up, gates, {1, a.H, GH}, m.W_upT + (l - 1) * m.hT_size);
     }
+    for (int64_t row = 0; row < a.D * G; row++)  // of W_x + b, so that the bias is added once per symbol
+        for (int64_t j = 0; j < m.H; j++)
+            m.W_x[row * m.H + j] = j < a.H ? ((const S*)a.W_x)[row * a.H + j] + ((const S*)a.b)[row % G * a.H + j] : 0;
 }
 
 // One tile.
@@ -319,74 +361,136 @@ bool read_indices(const int64_t* from, int64_t from_t, int64_t from_b, int64_t T
     return wrong;
 }
 
-// Rows of n numbers, from rows that are padded, times `scale`, as rows `first` and so on of `to`.
-template <class S> void give(int64_t rows, int64_t n, const S* from, int64_t row, S scale, void* to, int64_t first) {
-    for (int64_t b = 0; b < rows; b++)
-        for (int64_t j = 0; j < n; j++) ((S*)to)[(first + b) * n + j] = from[b * row + j] * scale;
-}
-
-template <class S> void run_tile(const Arguments& a, const Memory<S>& m, int64_t first) {
-    const int64_t T = a.T, B = a.B - first < m.tile ? a.B - first : m.tile;
-    const int64_t H = m.H, V = m.V, row = m.row, step = B * row;
-    const auto X = [&](int64_t t) { return (const S*)a.X + t * a.X_t + first * a.X_b; };  // if dense
-    if (!a.is_dense)
-        *m.out_of_range += read_indices((const int64_t*)a.X + first * a.X_b, a.X_t, a.X_b, T, B, a.D, m.X);
-    *m.out_of_range += read_indices(a.Y + first * a.Y_b, a.Y_t, a.Y_b, T, B, a.V, m.Y);
-    memset(m.states, 0, step * sizeof(S));
-
-    for (int64_t t = 0; t < T; t++) {
-        S* H_t = m.states + (t + 1) * step;
-        const Pair<S> inputs = {X(t), a.X_b, m.W_xh, a.is_dense ? a.D : 0, 0};
-        multiply(B, H, inputs, {H_t - step, row, m.W_hh, t ? a.H : 0, 0}, H_t, row);
-        for (int64_t b = 0; b < B; b++) {
-            const S* bias = a.is_dense ? m.b_h : m.W_xh + m.X[t * B + b] * H;
-            for (int64_t j = 0; j < H; j += L<S>) {
-                const Vec<S> z = load(H_t + b * row + j) + load(bias + j);
-                store(H_t + b * row + j, !a.is_relu ? tanh_of(z) : z < 0 ? Vec<S>{} : z);  // NaN stays NaN
-            }
+// H_t of the products in the row `r` of one window, in place. `x`: W_x[x] + b or b; `before`: the row of time step t - 1.
+template <Cell CELL, class S> INLINE void activate(int64_t H, S* r, const S* x, const S* before) {
+    for (int64_t j = 0; j < H; j += L<S>) {
+        S* own = r + j;
+        const auto z = [&](int64_t gate) { return load(own + (gate + 1) * H) + load(x + gate * H + j); };
+        if constexpr (CELL == GRU) {
+            const Vec<S> reset = sigmoid_of(load(own + 2 * H) + load(x + j));
+            const Vec<S> update = sigmoid_of(load(own + 3 * H) + load(x + H + j));
+            const Vec<S> n = tanh_of(load(own + H) * reset + load(x + 2 * H + j));
+            store(own + 2 * H, reset), store(own + 3 * H, update), store(own + 4 * H, n);
+            store(own, n + update * (load(before + j) - n));
+        } else if constexpr (CELL == LSTM) {
+            const Vec<S> input = sigmoid_of(z(0)), forget = sigmoid_of(z(1)), output = sigmoid_of(z(2));
+            const Vec<S> node = tanh_of(z(3)), c = forget * load(before + 5 * H + j) + input * node;
+            store(own + H, input), store(own + 2 * H, forget), store(own + 3 * H, output), store(own + 4 * H, node);
+            store(own + 5 * H, c), store(own, output * tanh_of(c));
+        } else {
+            const Vec<S> z = load(own) + load(x + j);
+            store(own, CELL == TANH ? tanh_of(z) : z < 0 ? Vec<S>{} : z);  // NaN stays NaN
         }
     }
+}
+
+// The row dZ of one window, of dH. `carried`: the part of dH_{t-1} (GRU) or dC_{t-1} (LSTM) that is no product.
+template <Cell CELL, class S>
+INLINE void differentiate(int64_t H, const S* r, const S* before, const S* dH, S* carried, S* dZ) {
+    for (int64_t j = 0; j < H; j += L<S>) {
+        const Vec<S> h = load(r + j);
+        Vec<S> d = load(dH + j);
+        if constexpr (CELL == GRU) {
+            const Vec<S> m = load(r + H + j), reset = load(r + 2 * H + j), update = load(r + 3 * H + j);
+            const Vec<S> n = load(r + 4 * H + j);
+            d += load(carried + j);
+            const Vec<S> dn = d * (1 - update) * (1 - n * n);
+            store(dZ + j, dn * reset), store(dZ + H + j, dn * m * reset * (1 - reset));
+            store(dZ + 2 * H + j, d * (load(before + j) - n) * update * (1 - update)), store(dZ + 3 * H + j, dn);
+            store(carried + j, d * update);
+        } else if constexpr (CELL == LSTM) {
+            const Vec<S> input = load(r + H + j), forget = load(r + 2 * H + j), output = load(r + 3 * H + j);
+            const Vec<S> node = load(r + 4 * H + j), tanh_c = tanh_of(load(r + 5 * H + j));
+            const Vec<S> dc = load(carried + j) + d * output * (1 - tanh_c * tanh_c);
+            store(dZ + j, dc * node * input * (1 - input));
+            store(dZ + H + j, dc * load(before + 5 * H + j) * forget * (1 - forget));
+            store(dZ + 2 * H + j, d * tanh_c * output * (1 - output));
+            store(dZ + 3 * H + j, dc * input * (1 - node * node));
+            store(carried + j, dc * forget);
+        } else {
+            store(dZ + j, CELL == TANH ? d * (1 - h * h) : h > 0 ? d : d * 0);
+        }
+    }
+}
+
+template <Cell CELL, class S> void run_tile(const Arguments& a, const Memory<S>& m, int64_t first) {
+    const int64_t T = a.T, B = a.B - first < m.tile ? a.B - first : m.tile, top = a.layers - 1;
+    const int64_t H = m.H, V = m.V, row = m.row, d_row = m.d_row, step = B * row, d_step = B * d_row;
+    const int64_t used = m.GH - H + a.H;  // of the gates' columns, without the padding of the last one
+    *m.out_of_range += read_indices(a.X + first * a.X_b, a.X_t, a.X_b, T, B, a.D, m.X);
+    *m.out_of_range += read_indices(a.Y + first * a.Y_b, a.Y_t, a.Y_b, T, B, a.V, m.Y);
+    for (int64_t l = 0; l <= top; l++) memset(m.states + l * m.states_size, 0, step * sizeof(S));
+    memset(m.carried, 0, a.layers * m.tile * H * sizeof(S));
+
+    for (int64_t t = 0; t < T; t++)
+        for (int64_t l = 0; l <= top; l++) {
+            S *H_t = m.states + l * m.states_size + (t + 1) * step, *before = H_t - step;
+            Pair<S> below = {};
+            if (l) below = {H_t - m.states_size, row, m.W_up + (l - 1) * m.h_size, a.H, 0};
+            multiply(B, m.GH, below, {before, row, m.W_h + l * m.h_size, t ? a.H : 0, 0}, H_t + m.z, row);
+            for (int64_t b = 0; b < B; b++) {
+                const S* x = l ? m.b + l * m.GH : m.W_x + m.X[t * B + b] * m.GH;
+                activate<CELL>(H, H_t + b * row, x, before + b * row);
+            }
+        }
 
     for (int64_t t = T - 1; t >= 0; t--) {
-        const int64_t slot = t % m.group;
-        S *H_t = m.states + (t + 1) * step, *dO = m.dO + slot * B * V;
-        S *dZ = m.dZ + slot * step, *later = m.dZ + (slot + 1) % m.group * step;
-        multiply(B, V, {H_t, row, m.W_hq, a.H, 0}, {}, dO, V);
+        const int64_t slot = t % m.group, later = (slot + 1) % m.group;
+        S *H_top = m.states + top * m.states_size + (t + 1) * step, *dO = m.dO + slot * B * V;
+        if (t == T - 1 || slot == m.group - 1)  // for the whole group, since W_hq may be larger than the cache
+            multiply((slot + 1) * B, V, {H_top - slot * step, row, m.W_hq, a.H, 0}, {}, m.dO, V);
         *m.loss += softmax(a, m, B, dO, m.Y + t * B, (S*)a.nll_TB + t * a.B + first);
         if (!a.wants_gradients) continue;
 
-        multiply(B, H, {later, row, m.W_hhT, t < T - 1 ? a.H : 0, 0}, {dO, V, m.W_hqT, a.V, 0}, dZ, row);
-        for (int64_t n = 0; n < step; n += L<S>) {
-            const Vec<S> d = load(dZ + n), h = load(H_t + n);
-            store(dZ + n, !a.is_relu ? d * (1 - h * h) : h > 0 ? d : d * 0);
-        }
-        if (a.dX) {
-            multiply(B, m.D, {dZ, row, m.W_xhT, a.H, 0}, {}, m.dX, m.D);
-            give<S>(B, a.D, m.dX, m.D, a.scale, a.dX, t * a.B + first);
-        }
-        if (slot) continue;  // until the group is complete
+        const int64_t rows = (T - t < m.group ? T - t : m.group) * B;  // of the group, if it is complete
+        for (int64_t l = top; l >= 0; l--) {
+            S *H_t = m.states + l * m.states_size + (t + 1) * step, *before = H_t - step;
+            S *dZ = m.dZ + l * m.dZ_size + slot * d_step, *dZ_later = m.dZ + l * m.dZ_size + later * d_step;
+            const Pair<S> after = {dZ_later, d_row, m.W_hT + l * m.hT_size, t < T - 1 ? used : 0, 0};
+            Pair<S> above = {dO, V, m.W_hqT, a.V, 0};
+            if (l < top) above = {dZ + m.dZ_size, d_row, m.W_upT + l * m.hT_size, used, 0};
+            multiply(B, H, after, above, m.dH, H);
+            for (int64_t b = 0; b < B; b++) {
+                S* carried = m.carried + (l * m.tile + b) * H;
+                differentiate<CELL>(H, H_t + b * row, before + b * row, m.dH + b * H, carried, dZ + b * d_row);
+            }
+            if (slot) continue;  // until the group is complete
 
-        const int64_t rows = (T - t < m.group ? T - t : m.group) * B;
-        multiply<true>(a.H, H, {H_t - step, row, dZ, rows, row}, {}, m.dW_hh, row);
-        multiply<true>(a.V, H, {dO, V, H_t, rows, row}, {}, m.dW_hqT, row);
+            multiply<true>(a.H, m.GH, {before, row, dZ, rows, d_row}, {}, m.dW_h + l * m.dW_size, m.w_row);
+            add_rows(m.GH, dZ + m.d_input, d_row, rows, m.db + l * m.GH);
+            if (l) {
+                const Pair<S> inputs = {H_t - m.states_size, row, dZ, rows, d_row};
+                multiply<true>(a.H, m.GH, inputs, {}, m.dW_up + (l - 1) * m.dW_size, m.w_row);
+            }
+            for (int64_t n = 0; l == 0 && n < rows; n++)
+                add_rows(m.GH, dZ + m.d_input + n * d_row, d_row, 1, m.dW_x + m.X[t * B + n] * m.w_row);
+        }
+        if (slot) continue;
+
+        multiply<true>(a.V, H, {dO, V, H_top, rows, row}, {}, m.dW_hqT, m.apart(H));
         add_rows(V, dO, V, rows, m.db_q);
-        add_rows(H, dZ, row, rows, m.db_h);
-        for (int64_t n = 0; n < rows; n += a.is_dense ? B : 1)
-            if (a.is_dense)
-                multiply<true>(a.D, H, {X(t + n / B), a.X_b, dZ + n * row, B, row}, {}, m.dW_xh, row);
-            else
-                add_rows(H, dZ + n * row, row, 1, m.dW_xh + m.X[t * B + n] * row);
     }
 }
 
 template <class S> void work(Arguments& a) {  // what each thread does
+    constexpr decltype(&run_tile<TANH, S>) run_tile_of[] = {
+        run_tile<TANH, S>, run_tile<RELU, S>, run_tile<GRU, S>, run_tile<LSTM, S>};
     const int64_t thread = __atomic_fetch_add(&a.next_thread, 1, __ATOMIC_RELAXED);
     for (int64_t chunk; (chunk = __atomic_fetch_add(&a.next_chunk, 1, __ATOMIC_RELAXED)) < a.chunks;) {
         const Memory<S> m(a, a.memory, chunk, thread);
         memset(m.loss, 0, (char*)m.end_of_gradients - (char*)m.loss);
         for (int64_t tile = m.tiles * chunk / a.chunks; tile < m.tiles * (chunk + 1) / a.chunks; tile++)
-            run_tile(a, m, tile * m.tile);
+            run_tile_of[a.cell](a, m, tile * m.tile);
     }
+}
+
+// Rows of gates of n numbers, from gates and rows that are padded, times `scale`.
+template <class S>
+void give(int64_t rows, int64_t gates, int64_t n, const S* from, int64_t row, S scale, void* to) {
+    S* next = (S*)to;
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t gate = 0; gate < gates; gate++)
+            for (int64_t j = 0; j < n; j++) *next++ = from[i * row + gate * round_up(n, WIDE) + j] * scale;
 }
 
 template <class S> void finish(Arguments& a) {
@@ -395,23 +499,28 @@ template <class S> void finish(Arguments& a) {
         const Memory<S> m(a, a.memory, chunk, 0);
         *sum.loss += *m.loss;
         *sum.out_of_range += *m.out_of_range;
-        for (S *to = sum.dW_xh, *x = m.dW_xh; a.wants_gradients && to < sum.end_of_gradients; to += L<S>, x += L<S>)
+        for (S *to = sum.dW_x, *x = m.dW_x; a.wants_gradients && to < sum.end_of_gradients; to += L<S>, x += L<S>)
             store(to, load(to) + load(x));
     }
     a.out_of_range = *sum.out_of_range > 0;
     *(S*)a.loss = (S)(*sum.loss * a.scale);
     if (!a.wants_gradients) return;
-    give<S>(a.D, a.H, sum.dW_xh, sum.row, a.scale, a.dW_xh, 0);
-    give<S>(a.H, a.H, sum.dW_hh, sum.row, a.scale, a.dW_hh, 0);
-    give<S>(1, a.H, sum.db_h, 0, a.scale, a.db_h, 0);
-    give<S>(1, a.V, sum.db_q, 0, a.scale, a.db_q, 0);
+    const int64_t G = sum.gates(a);
+    const S scale = a.scale;
+    give(a.D, G, a.H, sum.dW_x, sum.w_row, scale, a.dW_x);
+    give((a.layers - 1) * a.H, G, a.H, sum.dW_up, sum.w_row, scale, a.dW_up);
+    give(a.layers * a.H, G, a.H, sum.dW_h, sum.w_row, scale, a.dW_h);
+    give(a.layers, G, a.H, sum.db, sum.GH, scale, a.db);
+    give(1, 1, a.V, sum.db_q, 0, scale, a.db_q);
     for (int64_t j = 0; j < a.H; j++)
-        for (int64_t v = 0; v < a.V; v++) ((S*)a.dW_hq)[j * a.V + v] = sum.dW_hqT[v * sum.row + j] * (S)a.scale;
+        for (int64_t v = 0; v < a.V; v++) ((S*)a.dW_hq)[j * a.V + v] = sum.dW_hqT[v * sum.apart(sum.H) + j] * scale;
 }
 
 template <class S> void map(int64_t function, int64_t n, const S* x, S* y) {  // for tests; n: a multiple of 16
-    for (int64_t i = 0; i < n; i += L<S>)
-        store(y + i, function == 0 ? tanh_of(load(x + i)) : function == 1 ? exp_of(load(x + i)) : log_of(load(x + i)));
+    for (int64_t i = 0; i < n; i += L<S>) {
+        const Vec<S> v = load(x + i);
+        store(y + i, function == 0 ? tanh_of(v) : function == 1 ? exp_of(v) : function == 2 ? log_of(v) : sigmoid_of(v));
+    }
 }
 
 template <class S> struct Kernel {

@@ -1,6 +1,6 @@
-"""The recurrence with its loss and all gradients in one C++ call: the equations of `bptt`, in `fused.cpp`.
+"""A recurrent network with its output layer, loss and all gradients in one C++ call, `fused.cpp`.
 
-T time steps, B batch, D inputs (V with one-hot inputs), H hidden units, V vocabulary.
+T time steps, B batch, D symbols of the inputs, L layers, G gates, H hidden units, V vocabulary.
 
 The loss is a mean, so its incoming gradient is known up to a factor. The forward pass therefore computes the gradients
 as well, one tile of windows at a time, while their states are in the cache. Results do not depend on the number of
@@ -11,24 +11,28 @@ import ctypes
 import functools
 import os
 import threading
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from timemachine import kernels
+from timemachine.kernels import FUSED_CELLS
 from timemachine.kernels.bptt import forbid_double_backward
 
 DTYPES = (torch.float32, torch.float64)
 
 
 class Weights(NamedTuple):
-    """Weights of a recurrence and its output layer."""
+    """Weights of the layers of a recurrent network and of its output layer; `weights_of` makes them of a cell.
 
-    W_xh: Tensor  # (D, H)
-    W_hh: Tensor  # (H, H)
-    b_h: Tensor  # (H)
+    The gates of an LSTM are i, f, o, c; those of a GRU r, z, h, but h, r, z in `W_h`.
+    """
+
+    W_x: Tensor  # (D, G·H), the rows that the first layer adds for each symbol
+    W_up: Tensor  # (L - 1, H, G·H), weights of the inputs of the other layers
+    W_h: Tensor  # (L, H, G·H)
+    b: Tensor  # (L, G·H)
     W_hq: Tensor  # (H, V)
     b_q: Tensor  # (V)
 
@@ -38,12 +42,12 @@ class _Arguments(ctypes.Structure):
 
     _fields_ = (
         *((name, ctypes.c_int64) for name in ("T", "B", "D", "H", "V")),
-        *((name, ctypes.c_int64) for name in ("is_dense", "is_relu", "wants_gradients", "threads")),
+        *((name, ctypes.c_int64) for name in ("cell", "layers", "wants_gradients", "threads")),
         ("scale", ctypes.c_double),
         *(("X", ctypes.c_void_p), ("X_t", ctypes.c_int64), ("X_b", ctypes.c_int64)),
         *(("Y", ctypes.c_void_p), ("Y_t", ctypes.c_int64), ("Y_b", ctypes.c_int64)),
-        *((name, ctypes.c_void_p) for name in ("W_xh", "W_hh", "b_h", "W_hq", "b_q", "loss", "nll_TB")),
-        *((name, ctypes.c_void_p) for name in ("dX", "dW_xh", "dW_hh", "db_h", "dW_hq", "db_q")),
+        *((name, ctypes.c_void_p) for name in (*Weights._fields, "loss", "nll_TB")),
+        *((f"d{name}", ctypes.c_void_p) for name in Weights._fields),
         *((name, ctypes.c_int64) for name in ("chunks", "next_chunk", "next_thread", "out_of_range")),
         ("memory", ctypes.c_void_p),
     )
@@ -62,53 +66,46 @@ class _Kernel(ctypes.Structure):
     )
 
 
-def supports(weight: Tensor, activation: str) -> bool:
-    """Return whether the kernel supports the weight, float32 or float64 on the CPU, and the activation."""
-    return weight.device.type == "cpu" and weight.dtype in DTYPES and activation in kernels.FUSED_ACTIVATIONS
+def supports(weight: Tensor) -> bool:
+    """Return whether the kernel supports the weight, float32 or float64 on the CPU."""
+    return weight.device.type == "cpu" and weight.dtype in DTYPES
 
 
 def loss(
-    inputs: Tensor, weights: Weights, Y_TB: Tensor, activation: str = "tanh", divisor: float | None = None
+    X_TB: Tensor, weights: Weights, Y_TB: Tensor, cell: str = "tanh", divisor: float | None = None
 ) -> tuple[Tensor, Tensor]:
     """Return the sum of the targets' negative log-likelihoods over `divisor` (T·B if None), and each of them (T, B).
 
-    Only the sum, 0-dimensional, has gradients; `torch.no_grad` skips them and halves the time. `inputs`:
-    indices (T, B) that stand for one-hot vectors, or vectors (T, B, D). `activation`: tanh or relu. All on the CPU, the
-    weights float32 or float64; indices are int64 and may be views with any strides. Raises IndexError for an index out
-    of range, RuntimeError without a library, for other dtypes or shapes, and when differentiated twice.
+    Only the sum, 0-dimensional, has gradients; `torch.no_grad` skips them and halves the time. `X_TB`, `Y_TB`: int64
+    indices of the inputs and the targets, views with any strides. `cell`: one of `kernels.FUSED_CELLS`. All on the CPU,
+    the weights float32 or float64. Raises IndexError for an index out of range, RuntimeError without a library, for
+    other dtypes or shapes, and when differentiated twice.
     """
-    if inputs.is_floating_point():
-        inputs = inputs.to(weights.W_xh.dtype)
-    arguments = inputs, *weights, Y_TB, activation, divisor or max(Y_TB.numel(), 1), torch.is_grad_enabled()
+    arguments = X_TB, *weights, Y_TB, cell, divisor or max(Y_TB.numel(), 1), torch.is_grad_enabled()
     results: tuple[Tensor, Tensor] = _Loss.apply(*arguments)  # type: ignore[no-untyped-call]
     return results
 
 
 class _Loss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
-        *weights, Y_TB, activation, divisor, is_grad_enabled = others
-        library, (W_xh, *_, b_q) = _library(), weights
-        _check(inputs, weights, Y_TB, activation)
-        is_dense = inputs.is_floating_point()
-        if is_dense and inputs.stride(2) != 1:  # the kernel has strides for T and B only
-            inputs = inputs.contiguous()
-        gradients: list[Tensor | None] = [None] * 6
-        if is_grad_enabled and any(ctx.needs_input_grad):
-            d_inputs = inputs.new_empty(inputs.shape) if ctx.needs_input_grad[0] else None
-            gradients = [d_inputs, *(weight.new_empty(weight.shape) for weight in weights)]
-        loss, nll_TB = W_xh.new_empty(()), W_xh.new_empty(Y_TB.shape)
+    def forward(ctx: Any, X_TB: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
+        *tensors, Y_TB, cell, divisor, is_grad_enabled = others
+        library, weights = _library(), Weights(*tensors)
+        _check(X_TB, weights, Y_TB, cell)
+        wants_gradients = is_grad_enabled and any(ctx.needs_input_grad)
+        gradients = [weight.new_empty(weight.shape) if wants_gradients else None for weight in weights]
+        loss, nll_TB = weights.b.new_empty(()), weights.b.new_empty(Y_TB.shape)
         # In a variable, since the kernel has only addresses: a copy must live until the call has returned.
         read = [weight.contiguous() for weight in weights]
         arguments = _Arguments(
-            *(*inputs.shape[:2], *W_xh.shape, len(b_q)),
-            *(is_dense, activation == "relu", gradients[1] is not None, torch.get_num_threads(), 1 / divisor),
-            *(inputs.data_ptr(), inputs.stride(0), inputs.stride(1)),
+            *(*X_TB.shape, len(weights.W_x), *weights.W_hq.shape),
+            *(FUSED_CELLS.index(cell), len(weights.b), wants_gradients, torch.get_num_threads(), 1 / divisor),
+            *(X_TB.data_ptr(), X_TB.stride(0), X_TB.stride(1)),
             *(Y_TB.data_ptr(), Y_TB.stride(0), Y_TB.stride(1)),
             *(None if x is None else x.data_ptr() for x in (*read, loss, nll_TB, *gradients)),
         )
-        kernel = library.of_dtype[W_xh.dtype]
-        memory = W_xh.new_empty(kernel.bytes(arguments) // W_xh.element_size())
+        kernel = library.of_dtype[weights.b.dtype]
+        memory = weights.b.new_empty(kernel.bytes(arguments) // weights.b.element_size())
         arguments.memory = memory.data_ptr()
         kernel.pack(arguments)
         _in_threads(library, kernel.work, arguments)
@@ -126,7 +123,7 @@ class _Loss(torch.autograd.Function):
         factor = g.item()
         # The factor is 1 if the loss itself is minimised, as in training: then nothing is copied.
         gradients = (x if x is None or factor == 1 else x * factor for x in ctx.saved_tensors)
-        return *gradients, None, None, None, None
+        return None, *gradients, None, None, None, None
 
 
 def _in_threads(library: "_Library", work: Any, arguments: _Arguments) -> None:
@@ -146,21 +143,21 @@ def _in_threads(library: "_Library", work: Any, arguments: _Arguments) -> None:
         thread.join()
 
 
-def _check(inputs: Tensor, weights: Sequence[Tensor], Y_TB: Tensor, activation: str) -> None:
+def _check(X_TB: Tensor, weights: Weights, Y_TB: Tensor, cell: str) -> None:
     """Raise RuntimeError for invalid arguments, because the library does not check memory accesses."""
-    W_xh, V, is_dense = weights[0], len(weights[4]), inputs.is_floating_point()
-    (D, H), (T, B), dtype = W_xh.shape, inputs.shape[:2], W_xh.dtype
+    if cell not in FUSED_CELLS or not supports(weights.b):
+        raise RuntimeError(f"the fused kernel does not support {cell} in {weights.b.dtype} on {weights.b.device}")
+    (H, V), L = weights.W_hq.shape, len(weights.b)
+    GH = {"gru": 3, "lstm": 4}.get(cell, 1) * H
+    shapes = ((len(weights.W_x), GH), (L - 1, H, GH), (L, H, GH), (L, GH), (H, V), (V,))
     expected = [
-        (inputs, (T, B, D) if is_dense else (T, B), dtype if is_dense else torch.int64),
-        *zip(weights[1:], ((H, H), (H,), (H, V), (V,)), (dtype,) * 4, strict=True),
-        (Y_TB, (T, B), torch.int64),
+        *((weight, shape, weights.b.dtype) for weight, shape in zip(weights, shapes, strict=True)),
+        *((x, X_TB.shape[:2], torch.int64) for x in (X_TB, Y_TB)),
     ]
     for x, shape, dtype in expected:
         if x.shape != shape or x.dtype != dtype or x.device.type != "cpu":
             given = f"{tuple(x.shape)} {x.dtype} on {x.device}"
-            raise RuntimeError(f"expected a tensor {shape} {dtype} on the CPU, got {given}")
-    if not supports(W_xh, activation):
-        raise RuntimeError(f"the fused kernel does not support {activation} in {W_xh.dtype}")
+            raise RuntimeError(f"expected a tensor {tuple(shape)} {dtype} on the CPU, got {given}")
 
 
 class _Library(NamedTuple):

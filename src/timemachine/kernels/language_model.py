@@ -6,7 +6,7 @@ T time steps, B batch, H hidden units, S size of a state.
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from timemachine import kernels
 from timemachine.config import require
@@ -15,6 +15,7 @@ from timemachine.decoding import ModelStep, Step, step_of
 from timemachine.kernels import fused
 from timemachine.kernels.activations import BY_HAND
 from timemachine.kernels.bptt import recurrence
+from timemachine.kernels.cells import fused_cell, recurrent_weights
 from timemachine.kernels.decoding import NumpyStep
 from timemachine.language_model import RNNLMScratch
 from timemachine.rnn import RNNScratch
@@ -22,7 +23,7 @@ from timemachine.vocab import Vocab
 
 
 class FusedRNNLM(RNNLMScratch):
-    """`RNNLMScratch` whose loss comes from the fused kernel and whose hidden states come from `bptt`.
+    """`RNNLMScratch` whose loss comes from the fused kernel and whose hidden states, for the RNN, come from `bptt`.
 
     `backward`: auto uses the fastest code. The kernels read the weights and call neither methods nor forward hooks of
     the model and its cell, so derive from `RNNLMScratch` to change one. Raises SettingError for a `backward` that does
@@ -34,7 +35,7 @@ class FusedRNNLM(RNNLMScratch):
     ) -> None:
         super().__init__(vocab_size, hiddens, sigma, lr, **network)
         asked, cell, activation = (self.hparams[name] for name in ("backward", "cell", "activation"))
-        is_supported = asked in ("auto", "autograd") or (cell == "rnn" and activation in BY_HAND)
+        is_supported = {"bptt": self._has_bptt(), "fused": fused_cell(self.rnn) is not None}.get(asked, True)
         rule = f"not supported with model.cell={cell} model.activation={activation}"
         require(is_supported, "model.backward", asked, rule, "autograd")
 
@@ -45,31 +46,33 @@ class FusedRNNLM(RNNLMScratch):
             if name in vars(cls):
                 raise TypeError(f"{cls.__name__}.{name} would not be called; derive from RNNLMScratch instead")
 
-    def kernel(self) -> str:
+    def kernel(self, with_states: bool = False) -> str:
         """Return the code that computes the loss and its gradients on the weights' current device.
 
-        fused: both in one C++ call, if compiled. bptt: the recurrence differentiated by hand, the rest by PyTorch.
-        autograd: the methods of `RNNLMScratch`. It is used for other cells and activations; under autocast, since the
-        kernels do not support its precision; under torch.compile; and if a hook computes a weight, as in pruning.
+        fused: both in one C++ call, if compiled; no hidden states (`with_states`). bptt: the recurrence differentiated
+        by hand, the rest by PyTorch, for `RNNScratch`. autograd: the methods of `RNNLMScratch`. It is used for other
+        cells and activations; under autocast, since the kernels do not support its precision; under torch.compile; and
+        if a hook computes a weight, as in pruning.
         """
-        asked, rnn = self.hparams["backward"], self.rnn
-        by_hand = type(rnn) is RNNScratch and rnn.activation in BY_HAND and asked != "autograd"
-        if not by_hand or torch.compiler.is_compiling():
+        asked, (hiddens, vocab_size) = self.hparams["backward"], self.W_hq.shape
+        has_hooks = any(module._forward_pre_hooks for module in (self, *self.rnn.modules()))
+        if asked == "autograd" or has_hooks or torch.compiler.is_compiling():
             return "autograd"
-        weights = self._weights()
-        are_parameters = all(type(weight) is nn.Parameter for weight in weights)
-        if not are_parameters or torch.is_autocast_enabled(weights.W_xh.device.type):
+        if torch.is_autocast_enabled(self.W_hq.device.type):
             return "autograd"
-        is_fastest = kernels.is_fastest(rnn.num_hiddens, self.vocab_size, rnn.activation)
-        wants_fused = asked == "fused" or (asked == "auto" and is_fastest)
-        can_be_fused = fused.supports(weights.W_xh, rnn.activation) and kernels.is_compiled()
-        return "fused" if wants_fused and can_be_fused else "bptt"
+        wants_fused = asked == "fused" or (asked == "auto" and kernels.is_fastest(hiddens, vocab_size))
+        can_be_fused = fused_cell(self.rnn) and fused.supports(self.W_hq) and kernels.is_compiled()
+        if wants_fused and can_be_fused and not with_states:
+            return "fused"
+        return "bptt" if self._has_bptt() else "autograd"
+
+    def _has_bptt(self) -> bool:
+        return type(self.rnn) is RNNScratch and self.rnn.activation in BY_HAND
 
     def lacks_kernel(self) -> bool:
         """Return whether compiling the fused kernel would make the training faster."""
-        sizes = self.hparams["hiddens"], self.vocab_size, self.hparams["activation"]
-        is_wanted = self.hparams["backward"] == "auto" and self.kernel() == "bptt" and kernels.is_fastest(*sizes)
-        return is_wanted and self.device.type == "cpu" and not kernels.is_compiled()
+        is_wanted = self.hparams["backward"] == "auto" and kernels.is_fastest(self.hparams["hiddens"], self.vocab_size)
+        return is_wanted and bool(fused_cell(self.rnn)) and fused.supports(self.W_hq) and not kernels.is_compiled()
 
     def on_fit_start(self) -> None:
         """Let the C library keep the memory that a step frees. Raise SettingError for a precision without a kernel."""
@@ -87,10 +90,11 @@ class FusedRNNLM(RNNLMScratch):
 
     def hidden_states(self, X_BT: Tensor, state_BS: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return hidden states (T, B, H) and the state after the last step, from indices (B, T) and a state."""
-        if self.kernel() == "autograd":
+        if self.kernel(with_states=True) == "autograd":
             return super().hidden_states(X_BT, state_BS)
-        rnn = self.rnn
-        return recurrence(self._kernel_inputs(X_BT), rnn.W_xh, rnn.W_hh, rnn.b_h, state_BS, rnn.activation)
+        rnn, vectors_VD = self.rnn, self.input_vectors()
+        W_xh = rnn.W_xh if vectors_VD is None else vectors_VD @ rnn.W_xh  # rows, which an index looks up
+        return recurrence(X_BT.T, W_xh, rnn.W_hh, rnn.b_h, state_BS, rnn.activation)
 
     def mean_nll(self, batch: Batch, num_targets: float | None = None) -> tuple[Tensor, Tensor]:
         """Return the mean of `nll(batch)`, and `nll(batch)` without gradients.
@@ -99,23 +103,14 @@ class FusedRNNLM(RNNLMScratch):
         """
         X_BT, Y_BT = batch
         if self.kernel() == "fused":
-            inputs, activation = self._kernel_inputs(X_BT), self.rnn.activation
-            mean, nll_TB = fused.loss(inputs, self._weights(), Y_BT.T, activation, num_targets)
+            weights = fused.Weights(*recurrent_weights(self.rnn, self.input_vectors()), self.W_hq, self.b_q)
+            mean, nll_TB = fused.loss(X_BT.T, weights, Y_BT.T, str(fused_cell(self.rnn)), num_targets)
             return mean, nll_TB.T
         if self.hparams["backward"] == "fused" and torch.is_grad_enabled():
-            rule = "supports tanh or relu in 32 or 64 bits on the CPU"
-            require(fused.supports(self.W_hq, self.rnn.activation), "model.backward", "fused", rule, "bptt")
-            instead = f"bptt, or {kernels.BUILD} with a C++ compiler"
+            require(fused.supports(self.W_hq), "model.backward", "fused", "supports 32 or 64 bits on the CPU", "auto")
+            instead = f"auto, or {kernels.BUILD} with a C++ compiler"
             require(kernels.is_compiled(), "model.backward", "fused", "is not compiled", instead)
         return super().mean_nll(batch, num_targets)
-
-    def _weights(self) -> fused.Weights:
-        rnn = self.rnn
-        return fused.Weights(rnn.W_xh, rnn.W_hh, rnn.b_h, self.W_hq, self.b_q)
-
-    def _kernel_inputs(self, X_BT: Tensor) -> Tensor:
-        """Return indices (T, B), which stand for one-hot vectors, or the embedding's vectors (T, B, D)."""
-        return X_BT.T if self.hparams["input"] == "one_hot" else self.inputs(X_BT)
 
 
 @step_of.register

@@ -54,10 +54,9 @@ class RegularizedRNNLM(FusedRNNLM):
         self._random = torch.Generator()
         self._state_BS: Tensor | None = None  # after the last batch, with consecutive windows
 
-    def kernel(self) -> str:
-        """As in `FusedRNNLM`, but bptt instead of fused if states are needed, since the fused kernel returns none."""
-        kernel = super().kernel()
-        return "bptt" if self._needs_states and kernel == "fused" else kernel
+    def kernel(self, with_states: bool = False) -> str:
+        """As in `FusedRNNLM`; `carry_state` and `output_dropout` need the hidden states, too."""
+        return super().kernel(with_states or self._needs_states)
 
     def train_windows(self, data: TimeMachine) -> WindowLoader | StreamLoader | InputDropout:
         """Return the training batches of a data module: consecutive windows with `carry_state`, and input dropout.
