@@ -66,3 +66,10 @@ def test_weights_that_read_inputs() -> None:
         assert {*map(id, input_weights(cell))} == {id(getattr(cell, name)) for name in names}
     deep = StackedRNNScratch(4, 3)
     assert [*map(id, input_weights(deep))] == [id(deep.rnns[0].W_xh)]
+
+
+def test_initial_forget_bias() -> None:
+    biases = {
+        name: bias.tolist() for name, bias in LSTMScratch(3, 2, forget_bias=1.5).named_parameters() if "b_" in name
+    }
+    assert biases == {"b_i": [0, 0], "b_f": [1.5, 1.5], "b_o": [0, 0], "b_c": [0, 0]}

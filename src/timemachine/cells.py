@@ -16,18 +16,20 @@ class LSTMScratch(nn.Module):
     """Long short-term memory, equations (10.1.1) to (10.1.4) of the book.
 
     Input, forget and output gate and the input node each have weights `W_x` (D, H) and `W_h` (H, H) drawn from
-    N(0, sigma²) and a bias (H) of zero: W_xi, W_hi, b_i; W_xf, …; W_xo, …; W_xc, …. A state is the
-    concatenation of the output H and the memory C, S = 2H. `torch.nn.LSTM` computes the same if its `bias_hh` is zero;
-    its gates are in the order i, f, c, o.
+    N(0, sigma²) and a bias (H) of zero: W_xi, W_hi, b_i; W_xf, …; W_xo, …; W_xc, …. `forget_bias`: initial b_f; with 1
+    the memory lasts longer from the start (Jozefowicz, Zaremba and Sutskever, 2015). A state is the concatenation of
+    the output H and the memory C, S = 2H. `torch.nn.LSTM` computes the same if its `bias_hh` is zero; its gates are in
+    the order i, f, c, o.
     """
 
-    def __init__(self, num_inputs: int, num_hiddens: int, sigma: float = 0.01) -> None:
+    def __init__(self, num_inputs: int, num_hiddens: int, sigma: float = 0.01, forget_bias: float = 0.0) -> None:
         super().__init__()
         self.num_hiddens = num_hiddens
         self.W_xi, self.W_hi, self.b_i = _gate(num_inputs, num_hiddens, sigma)  # input gate
         self.W_xf, self.W_hf, self.b_f = _gate(num_inputs, num_hiddens, sigma)  # forget gate
         self.W_xo, self.W_ho, self.b_o = _gate(num_inputs, num_hiddens, sigma)  # output gate
         self.W_xc, self.W_hc, self.b_c = _gate(num_inputs, num_hiddens, sigma)  # input node
+        nn.init.constant_(self.b_f, forget_bias)
 
     def forward(self, inputs_TBD: Tensor, state_BS: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return all outputs (T, B, H) and the last state (B, 2H). `state_BS`: the initial state, zero if None."""

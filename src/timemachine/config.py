@@ -55,6 +55,7 @@ MODEL: dict[str, Valid] = {
     "layers": Number(1, 16, whole=True),
     "sigma": Number(0, 10),  # above 1 the first perplexities are worse than guessing
     "sigma_hh": Number(0, 10, optional=True),
+    "forget_bias": Number(-10, 10),
     "lr": POSITIVE,
     "activation": ("tanh", "relu"),
     "input": ("one_hot", "embedding"),

@@ -6,6 +6,7 @@ Uses the private `JobReturn._return_value` of Hydra (tested with 1.3.8): the pub
 import math
 import subprocess
 import sys
+import time
 import traceback
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ class Sweep(Callback):
     """
 
     def __init__(self) -> None:
-        self.num_jobs = 0  # 0 if unknown
+        self.num_jobs, self.started = 0, 0.0  # 0 if unknown; the time of the first job
         self.varied: set[str] = set()
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -65,7 +66,9 @@ class Sweep(Callback):
         elif all(each.is_discrete_sweep() for each in choices.values() if each.is_sweep_override()):
             sweeps = (each for each in choices.values() if each.is_sweep_override())
             self.num_jobs = math.prod(len(list(each.sweep_iterator())) for each in sweeps)
-        print(f"sweep         resume with the same command and hydra.sweep.dir={config.hydra.sweep.dir}", flush=True)
+        count = f"{self.num_jobs} jobs; " if self.num_jobs else ""
+        print(f"sweep  {count}resume with the same command and hydra.sweep.dir={config.hydra.sweep.dir}", flush=True)
+        self.started = time.time()
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Print the status of a job, in the process that ran it, and finish its run in W&B."""
@@ -86,8 +89,12 @@ class Sweep(Callback):
         number, varied = config.hydra.job.num + 1, [name for name in config.hydra.overrides.task if self._varies(name)]
         message = one_line(error or job.message or "")
         val = message if not job.has_ended else f"validation {short(job.metrics.get('val/perplexity', math.nan))}"
-        of = f" of {self.num_jobs}" if self.num_jobs else ""
-        print_text(f"job {number:>3}{of}  {job.status:9}  {' '.join(varied)}  {val}".rstrip())
+        of = left = ""
+        if self.num_jobs:
+            # Jobs start in this order, so about `number` of them have ended.
+            minutes = (time.time() - self.started) / 60 / number * (self.num_jobs - number)
+            of, left = f" of {self.num_jobs}", f"  about {minutes:.0f} min left" if minutes >= 1 else ""
+        print_text(f"job {number:>3}{of}  {job.status:9}  {' '.join(varied)}  {val}".rstrip() + left)
         if error:
             job_return.status, job_return.return_value = JobStatus.COMPLETED, math.inf
 
