@@ -92,6 +92,18 @@ def test_stream_score(
     assert found.num_targets == len(targets)
 
 
+def test_stream_reads_no_more_than_the_warm_up(model: RNNLMScratch, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+
+    def nll_after(_: object, text_BT: Tensor, warm_up: int) -> Tensor:
+        read.append(tuple(text_BT.shape))
+        return torch.zeros(640)
+
+    monkeypatch.setattr(scores, "_nll_after", nll_after)
+    scores.stream_nll(model, torch.zeros(5000, dtype=torch.int64), range(4000, 4640))
+    assert read == [(scores.STREAMS, scores.WARM_UP + 5 + 1)]
+
+
 def test_score_by_hand() -> None:
     # Blocks of 100, 100 and 50 characters with NLLs 1, 2, 3: mean 450/250, residuals -80, 20, 60.
     nll_N = torch.tensor([1.0] * 100 + [2.0] * 100 + [3.0] * 50, dtype=torch.float64)

@@ -121,8 +121,9 @@ def stream_nll(model: LanguageModel, tokens_N: Tensor, targets: range) -> Tensor
     128 streams are read side by side, since a single one takes many times as long. Each first reads the 512 tokens
     before its own targets. Targets with fewer tokens before them are read as one stream, from the text's beginning.
     """
-    border = min(max(targets.start, WARM_UP + 1), targets.stop)
-    nlls = [_nll_after(model, tokens_N[None, :border], targets.start - 1)]
+    border, nlls = min(max(targets.start, WARM_UP + 1), targets.stop), list[Tensor]()
+    if border > targets.start:
+        nlls.append(_nll_after(model, tokens_N[None, :border], targets.start - 1))
     if rest := targets.stop - border:
         length = -(-rest // STREAMS)
         text_N = F.pad(tokens_N[border - 1 - WARM_UP : targets.stop], (0, STREAMS * length - rest))
@@ -137,7 +138,7 @@ def _nll_after(model: LanguageModel, text_BT: Tensor, warm_up: int) -> Tensor:
         piece_BL = text_BT[:, start : start + chunk + 1].long()
         logits_BLV, state = model(piece_BL[:, :-1], state)
         nlls.append(F.cross_entropy(logits_BLV.flatten(0, 1), piece_BL[:, 1:].flatten(), reduction="none"))
-    nll_BT = torch.cat([nll_L.view(len(text_BT), -1) for nll_L in nlls], 1) if nlls else text_BT[:, :0]
+    nll_BT = torch.cat([nll_L.view(len(text_BT), -1) for nll_L in nlls], 1)
     return nll_BT[:, warm_up:].flatten().double()
 
 

@@ -37,6 +37,9 @@ class Weights(NamedTuple):
     b_q: Tensor  # (V)
 
 
+WEIGHTS = ("W_x", "W_up", "W_h", "b", "W_hq", "b_q")
+
+
 class _Arguments(ctypes.Structure):
     """`Arguments` of fused.cpp."""
 
@@ -46,8 +49,8 @@ class _Arguments(ctypes.Structure):
         ("scale", ctypes.c_double),
         *(("X", ctypes.c_void_p), ("X_t", ctypes.c_int64), ("X_b", ctypes.c_int64)),
         *(("Y", ctypes.c_void_p), ("Y_t", ctypes.c_int64), ("Y_b", ctypes.c_int64)),
-        *((name, ctypes.c_void_p) for name in (*Weights._fields, "loss", "nll_TB")),
-        *((f"d{name}", ctypes.c_void_p) for name in Weights._fields),
+        *((name, ctypes.c_void_p) for name in (*WEIGHTS, "loss", "nll_TB")),
+        *((f"d{name}", ctypes.c_void_p) for name in WEIGHTS),
         *((name, ctypes.c_int64) for name in ("chunks", "next_chunk", "next_thread", "out_of_range")),
         ("memory", ctypes.c_void_p),
     )

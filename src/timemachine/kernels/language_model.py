@@ -6,7 +6,7 @@ T time steps, B batch, H hidden units, S size of a state.
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from timemachine import kernels
 from timemachine.config import require
@@ -15,7 +15,7 @@ from timemachine.decoding import ModelStep, Step, step_of
 from timemachine.kernels import fused
 from timemachine.kernels.activations import BY_HAND
 from timemachine.kernels.bptt import recurrence
-from timemachine.kernels.cells import fused_cell, recurrent_weights
+from timemachine.kernels.cells import fused_cell, has_parameters, recurrent_weights
 from timemachine.kernels.decoding import NumpyStep
 from timemachine.language_model import RNNLMScratch
 from timemachine.rnn import RNNScratch
@@ -55,8 +55,8 @@ class FusedRNNLM(RNNLMScratch):
         if a hook computes a weight, as in pruning.
         """
         asked, (hiddens, vocab_size) = self.hparams["backward"], self.W_hq.shape
-        has_hooks = any(module._forward_pre_hooks for module in (self, *self.rnn.modules()))
-        if asked == "autograd" or has_hooks or torch.compiler.is_compiling():
+        are_parameters = has_parameters(self.rnn) and type(self.W_hq) is type(self.b_q) is nn.Parameter
+        if asked == "autograd" or not are_parameters or torch.compiler.is_compiling():
             return "autograd"
         if torch.is_autocast_enabled(self.W_hq.device.type):
             return "autograd"
