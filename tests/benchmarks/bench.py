@@ -12,6 +12,7 @@ import logging
 import os
 import platform
 import re
+import resource
 import statistics
 import subprocess
 import sys
@@ -282,12 +283,35 @@ def next_edition(threads: int) -> Iterator[Row]:
     )
 
 
+def start(threads: int) -> Iterator[Row]:
+    """Measure the CPU time of generate.py for 20 characters, and of train.py without its epochs and its test."""
+    if threads > 1:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        train = [TRAIN, "data=sample", "logger=csv", f"hydra.run.dir={folder}/run", "trainer.limit_test_batches=0"]
+        timed(*train, "trainer.max_epochs=1")
+        generate = [str(REPOSITORY / "generate.py"), f"run={folder}/run", "prefix=it has"]
+        for what, command in (
+            ("generate.py, 20 characters, CPU time", generate),
+            ("train.py without its epochs, CPU time", [*train, "trainer.max_epochs=0"]),
+        ):
+            yield Row(what, min(cpu_ms(*command) for _ in range(3)))
+
+
+def cpu_ms(*command: str) -> float:
+    """Run a Python program; return its CPU time in milliseconds."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    timed(*command)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return 1e3 * (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+
+
 def skipped(what: str, error: subprocess.CalledProcessError) -> str:
     """Return a row's text with the reason why a rival's program failed, such as a missing package."""
     return f"{what}: skipped, {error.stderr.splitlines()[-1]:.60}"
 
 
-EVERY = (steps, book, cells, limit, sizes, epoch, decoding, program, next_edition)
+EVERY = (steps, book, cells, limit, sizes, epoch, decoding, program, start, next_edition)
 GROUPS = {group.__name__: group for group in EVERY}
 
 

@@ -63,12 +63,22 @@ STEPS = {  # label in sweeps/speed.md -> label in the table
 }
 OTHER_STEPS = {  # of other cells, and of the next edition
     "`torch.nn.GRU`, compared with `model.cell=gru`": "step of gru against torch.nn's",
+    "the same, H = 256 (GRU)": "step of gru against torch.nn's, H = 256",
     "`torch.nn.LSTM`, compared with `model.cell=lstm`": "step of lstm against torch.nn's",
+    "the same, H = 256 (LSTM)": "step of lstm against torch.nn's, H = 256",
     "`torch.nn.RNN` with two layers, compared with `model.cell=deep_rnn`": "step of deep_rnn against torch.nn's",
+    "the same, H = 256 (two layers)": "step of deep_rnn against torch.nn's, H = 256",
+    "one-hot inputs, compared with `model.input=embedding`": "step with an embedding against one-hot inputs",
     "`torch.nn.RNN`, compared with `recipe=next_edition`": "next edition: step against nn.RNN",
     "the loop of the next edition, compared with its recipe": "next edition: step against the book's loop",
     "an epoch of the next edition's own code": "next edition: epoch with validation against the book's own",
     "the next edition's own code, from start to end": "next edition: the whole program against the book's own",
+}
+
+CELLS = ("rnn", "gru", "lstm", "deep_rnn")
+CPU_TIMES = {
+    "`generate.py` for 20 characters": "generate.py, 20 characters, CPU time",
+    "`train.py` without its epochs": "train.py without its epochs, CPU time",
 }
 
 
@@ -242,13 +252,17 @@ def characters() -> str:
 
 def speed() -> str:
     """Return the ratios of medians from `make bench`."""
-    rows = {(row["threads"], row["what"]): row for row in table(REFERENCE / "speed/amd_epyc.csv")}
+    rows = {(row["threads"], row["what"]): row for row in table(REFERENCE / "speed/intel_r_xeon_r_processor.csv")}
     ratios = {key: f"{row['rival_ms'] / row['ours_ms']:.2g}" for key, row in rows.items() if row["rival_ms"]}
     tables = [
         [[words, *(ratios.get((threads, what), "") for threads in (1, 2))] for words, what in steps.items()]
         for steps in (STEPS, OTHER_STEPS)
     ]
-    return "\n\n".join(markdown(["", "one thread", "two threads"], lines) for lines in tables)
+    texts = [markdown(["", "one thread", "two threads"], lines) for lines in tables]
+    shares = [[f"`model.cell={cell}`", ratios[1, f"step of {cell} against its arithmetic"]] for cell in CELLS]
+    seconds = [[words, f"{rows[1, what]['ours_ms'] / 1e3:.1f} s"] for words, what in CPU_TIMES.items()]
+    texts += [markdown(["", "share of the limit"], shares), markdown(["", "CPU time"], seconds)]
+    return "\n\n".join(texts)
 
 
 SECTIONS: dict[str, dict[str, Callable[[], str]]] = {  # page -> name of the markers -> text between them

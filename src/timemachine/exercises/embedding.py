@@ -1,7 +1,6 @@
 """Exercise 5: Replace the one-hot encoding with learnable embeddings. Does it lead to better performance?"""
 
 import numpy as np
-import pandas as pd
 from matplotlib.figure import Figure
 from pandas import DataFrame
 
@@ -14,8 +13,7 @@ SETUP = """
 Each excerpt is a rotation of the text with a different seed. Row i of E W_xh is the input of token i, as row i of W_xh
 is with one-hot inputs. A step on W_xh changes these rows by E Eᵀ times the one-hot step, and with D columns of variance
 σ² (1 if not given) the diagonal of E Eᵀ is about Dσ². Speed: the factor on the rate of W_xh, times Dσ² for an
-embedding. Rows "all": means over the speeds of both inputs. Differences are in nats per token, paired by excerpt. Bold:
-significant after Holm's correction."""
+embedding. Differences are in nats per token, paired by excerpt. Bold: significant after Holm's correction."""
 CAPTION = "Differences from one-hot inputs of speed 1. Points: excerpts; bars: means."
 KEY, ONE_HOT = ["rate", "speed", "input"], "one-hot"
 
@@ -41,15 +39,14 @@ def table(jobs: DataFrame) -> DataFrame:
 def figure(jobs: DataFrame) -> Figure:
     """Draw the differences from one-hot inputs against the speed: one panel per part."""
     nats = _nats(jobs)
-    speeds = [*dict.fromkeys(speed for _, speed, _ in nats["val"] if speed != "all")]
+    speeds = sorted({speed for _, speed, _ in nats["val"]}, key=float)
     fig, (row,) = panels(1, len(PARTS), width=10, sharey=True)
     for axes, part in zip(row, PARTS, strict=True):
         series: dict[str, list[list[float]]] = {}
         for rate, speed, kind in nats[part]:
-            if speed in speeds:
-                gains = paired(nats[part][rate, speed, kind], nats[part].get((rate, "1", ONE_HOT), {}))
-                places = series.setdefault(f"{kind.partition(' ')[0]}, rate {rate:g}", [[] for _ in speeds])
-                places[speeds.index(speed)] += gains
+            gains = paired(nats[part][rate, speed, kind], nats[part].get((rate, "1", ONE_HOT), {}))
+            places = series.setdefault(f"{kind.partition(' ')[0]}, rate {rate:g}", [[] for _ in speeds])
+            places[speeds.index(speed)] += gains
         points_by_place(axes, speeds, series)
         axes.axhline(0, color="grey", linewidth=1)
         axes.set(title=PARTS[part], xlabel="speed: factor on the rate of $W_{xh}$, times Dσ² for an embedding")
@@ -67,13 +64,7 @@ def _nats(jobs: DataFrame) -> dict[str, DataFrame]:
         rate=runs["model.lr"],
         speed=runs["model.input_lr_factor"] * (width * sigma**2).mask(is_one_hot, 1),
         input=("embedding of " + width.astype(str) + scale).mask(is_one_hot, ONE_HOT),
-        kind=is_one_hot.map({True: ONE_HOT, False: "embedding"}),
         **{part: np.log(runs[f"stream/{part}/perplexity"]) for part in PARTS},
     ).sort_values(KEY)
     runs["speed"] = runs["speed"].map("{:g}".format)
-    both = runs[runs.groupby(["rate", "speed", "data.start"])["kind"].transform("nunique") == 2]
-    means = (
-        both.groupby(["rate", "kind", "data.start"])[[*PARTS]].mean().reset_index(names=["rate", "input", "data.start"])
-    )
-    runs = pd.concat([runs, means.assign(speed="all")])
     return {part: runs.pivot_table(part, "data.start", KEY, sort=False) for part in PARTS}
