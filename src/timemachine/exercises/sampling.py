@@ -209,5 +209,6 @@ def figure(jobs: DataFrame) -> Figure:
 
 
 def _values(jobs: DataFrame, what: str) -> DataFrame:
-    """Return a measure of each model (rows) by decoding method (columns)."""
+    """Return a measure of each model that did not diverge (rows) by decoding method (columns)."""
+    jobs = jobs[jobs["status"] == "completed"]
     return DataFrame({name: MEASURES[what][1] * jobs[f"samples/{name}/{what}"] for name in (*ALPHAS, GREEDY, REAL)})
