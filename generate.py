@@ -24,19 +24,26 @@ def main(cfg: DictConfig) -> None:
         alpha = 1 / settings["temperature"]
     run = find_run(str(cfg.run))
 
-    # These take seconds to import, so they come after the checks of the command line.
-    from timemachine.decoding import Truncation, continue_text
+    # After the checks of the command line, since an import takes time: that of torch and Lightning five seconds.
     from timemachine.evaluation.lost_characters import readable_prefix
     from timemachine.run.console import print_continuations
-    from timemachine.run.load import load_model
+    from timemachine.run.export import load_step
+    from timemachine.sampling import Truncation, decode
 
     truncation = Truncation(settings["top_k"], settings["top_p"], settings["min_p"])
     if alpha is None and truncation != Truncation():
         alpha = 1.0  # a truncation samples
     num_samples = 1 if alpha is None else num_samples  # greedy continuations are all identical
-    model, vocab = load_model(run, cfg.model._target_ and get_class(cfg.model._target_))
+    loaded = None if cfg.model._target_ else load_step(run)
+    if loaded is None:
+        from timemachine.decoding import step_of
+        from timemachine.run.load import load_model
+
+        model, vocab = load_model(run, cfg.model._target_ and get_class(cfg.model._target_))
+        loaded = step_of(model, vocab), vocab
+    step, vocab = loaded
     prefix = readable_prefix(str(cfg.prefix), vocab)
-    texts = continue_text(model, vocab, prefix, num_preds, alpha, num_samples, cfg.seed, truncation)
+    texts = decode(step, vocab, prefix, num_preds, alpha, num_samples, cfg.seed, truncation)
     print_continuations(texts, prefix, is_one_line=vocab.kind == "letters")
 
 

@@ -7,9 +7,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timemachine.decoding import Truncation, continue_text, truncate
+from timemachine.decoding import continue_text
 from timemachine.kernels.language_model import FusedRNNLM
 from timemachine.rnn import ACTIVATIONS
+from timemachine.sampling import Truncation, truncate
 from timemachine.vocab import Vocab
 
 VOCAB = Vocab("abc ")

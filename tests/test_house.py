@@ -14,7 +14,7 @@ from timemachine.config import REPOSITORY
 SOURCE = REPOSITORY / "src/timemachine"
 # In the order of the data flow: modules import only earlier ones, and `texts`.
 LESSON = ["errors", "config", "corpus", "bpe", "vocab", "datamodule", "rnn", "cells", "clipping", "perplexity",
-          "language_model", "decoding"]  # fmt: skip
+          "language_model", "sampling", "decoding"]  # fmt: skip
 COMMANDS = ["report", "dashboard"]
 LIBRARIES_OF_THE_LESSON = {"torch", "numpy", "torchmetrics", "lightning"}
 HYDRA = {"hydra", "omegaconf"}

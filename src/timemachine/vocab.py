@@ -1,19 +1,24 @@
-"""Vocab: token <-> index. Characters are sorted as in the book: space 0, <unk> 1, a 2, …"""
+"""Vocab: token <-> index. Characters are sorted as in the book: space 0, <unk> 1, a 2, …
+
+Imports torch only for tensors: generate.py needs none, and the import takes over a second.
+"""
 
 import sys
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from timemachine import bpe
 from timemachine.config import Tokens
 from timemachine.errors import SettingError
 from timemachine.texts.normalisation import normalise
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 UNKNOWN = "<unk>"
 MAX_SYMBOLS = 65_536  # with these, the logits of 8 time steps of the book's batch take 2 GB
@@ -26,8 +31,7 @@ class Vocab:
 
     `kind`: letters or characters, which are sorted, or bpe, whose tokens keep the order of learning, with `<unk>` last
     (`BPETokenizer` of the next edition). `vocab["a"]` and `vocab[["a", "b"]]` return indices, `unk` for unknown tokens;
-    `to_tokens` is the inverse. For a whole text: `decode(encode(tokens_of(text)))`. `bytes_V` (V,), int64: number of
-    UTF-8 bytes of each token; 1 for `<unk>`, the least that a character can take.
+    `to_tokens` is the inverse. For a whole text: `decode(encode(tokens_of(text)))`.
     """
 
     def __init__(self, tokens: Iterable[str] = (), kind: Tokens = Tokens.letters) -> None:
@@ -40,8 +44,6 @@ class Vocab:
         index_of = {ord(token): self.token_to_idx[token] for token in learned if len(token) == 1}
         self._index_of_code = np.full(max(index_of, default=0) + 2, self.unk, self._dtype)  # the last one is unknown
         self._index_of_code[list(index_of)] = list(index_of.values())
-        self.bytes_V = torch.tensor([len(token.encode(errors="surrogateescape")) for token in self.idx_to_token])
-        self.bytes_V[self.unk] = 1
 
     @classmethod
     def of(cls, text: str, kind: Tokens = Tokens.letters, min_count: int = 1, vocab_size: int = 1024) -> "Vocab":
@@ -61,6 +63,15 @@ class Vocab:
             instead = np.sort(count_C)[-MAX_SYMBOLS] + 1
             raise SettingError(f"data.min_count={min_count}: {rule}; try data.min_count={instead}")
         return cls(map(chr, kept), kind)
+
+    @cached_property
+    def bytes_V(self) -> "Tensor":
+        """Number of UTF-8 bytes of each token (V,), int64; 1 for `<unk>`, the least that a character can take."""
+        import torch
+
+        size_V = torch.tensor([len(token.encode(errors="surrogateescape")) for token in self.idx_to_token])
+        size_V[self.unk] = 1
+        return size_V
 
     def __len__(self) -> int:
         return len(self.idx_to_token)
@@ -86,16 +97,21 @@ class Vocab:
             return ""
         return "".join(token for token in dict.fromkeys(text) if token not in self.token_to_idx)
 
-    def encode(self, text: str) -> Tensor:
+    def encode(self, text: str) -> "Tensor":
         """Return the indices of a normalised text: (N,), in 1, 2 or 4 bytes each, as few as the vocabulary needs."""
+        import torch
+
+        return torch.from_numpy(self.indices(text))
+
+    def indices(self, text: str) -> NDArray[Any]:
+        """Return the indices of a normalised text as an array (N,), of the type of `encode`."""
         if self._bpe:
-            numbers = chain.from_iterable(self._bpe.encode(text))
-            return torch.from_numpy(np.fromiter(numbers, self._dtype))
+            return np.fromiter(chain.from_iterable(self._bpe.encode(text)), self._dtype)
         index_N, start, last = np.empty(len(text), self._dtype), 0, len(self._index_of_code) - 1
         for code_N in _codes(text):
             index_N[start : start + len(code_N)] = self._index_of_code[code_N.clip(max=last)]
             start += len(code_N)
-        return torch.from_numpy(index_N)
+        return index_N
 
     def decode(self, indices: Iterable[int]) -> str:
         """Return the text of indices; invalid bytes become U+FFFD."""

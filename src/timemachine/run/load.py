@@ -20,11 +20,9 @@ from timemachine.errors import SettingError, one_line
 from timemachine.language_model import RNNLMScratch
 from timemachine.run.checkpoints import name_of
 from timemachine.run.files import write_whole
-from timemachine.run.record import LAST, OURS, read_summary
+from timemachine.run.record import EXPORT, LAST, OURS, read_summary
 from timemachine.run.rows import read_numbers
 from timemachine.vocab import Vocab
-
-EXPORT = "model.safetensors"
 
 
 def folder_of(run: str | Path) -> Path:

@@ -25,7 +25,7 @@ from timemachine.run.files import relative_path, write_whole
 
 ENDED = ("completed", "diverged")
 NOT_FINITE = ("nan", "inf", "-inf")  # numbers that JSON lacks, as texts
-LAST = "checkpoints/last.ckpt"
+LAST, EXPORT = "checkpoints/last.ckpt", "model.safetensors"
 LOCK = ".lock"  # in a run's folder; the system releases it when the process ends, even if it is killed
 PACKAGES = ("lightning", "torch", "torchmetrics", "hydra-core", "wandb", "timemachine")
 # Classes that a run's folder may name: no other name in a folder is imported.

@@ -10,9 +10,9 @@ from timemachine.errors import UserError
 from timemachine.language_model import RNNLMScratch
 from timemachine.run.console import print_table, print_text, short
 from timemachine.run.files import relative_path, write_figure, write_whole
-from timemachine.run.load import EXPORT, export_model
+from timemachine.run.load import export_model
 from timemachine.run.progress import continuation
-from timemachine.run.record import Record
+from timemachine.run.record import EXPORT, Record
 from timemachine.run.rows import final_numbers, read_numbers
 from timemachine.weights_and_biases import upload_line
 

@@ -1,0 +1,63 @@
+"""Decode with an export, model.safetensors, without the imports of torch and Lightning, which take seconds."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import safe_open
+
+from timemachine.config import Tokens
+from timemachine.kernels.decoding import Array, ArrayStep, Weights
+from timemachine.run.record import ENDED, EXPORT, LAST, OURS, read_summary
+from timemachine.sampling import Step
+from timemachine.vocab import Vocab
+
+ACTIVATIONS: dict[str, Callable[[Array], object]] = {  # in place, with the values of `kernels.activations`
+    "tanh": lambda Z: np.tanh(Z, out=Z),
+    "relu": lambda Z: np.maximum(Z, 0, out=Z),
+}
+
+
+def load_step(run: Path) -> tuple[Step, Vocab] | None:
+    """Return a decoding step and the vocabulary of a run's export, or None if this takes `load.load_model`.
+
+    It does for a checkpoint, an export that may be older than last.ckpt, a class that is not one of this project's, a
+    cell other than the RNN, weights of 16 bits, and for anything damaged, which `load_model` reports.
+    """
+    path = run / EXPORT if run.is_dir() else run
+    try:
+        with safe_open(path, framework="np") as file:
+            about = {name: json.loads(value) for name, value in file.metadata().items()}
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
+        vocab, arguments = Vocab(about["tokens"], Tokens(about["kind"])), about["hyper_parameters"]
+        is_supported = about["class"] in OURS and arguments["cell"] == "rnn" and arguments["activation"] in ACTIVATIONS
+        is_current = not (run / LAST).exists() or _is_of_the_end(run, about["summary"]["metrics"])
+        if not (is_supported and is_current and _has_shapes(weights, arguments, len(vocab))):
+            return None
+        vectors_VD = weights.get("embedding")
+        if arguments["tie_weights"]:
+            vectors_VD = weights["W_hq"].T / arguments["embedding_sigma"]
+        named = Weights(*(weights[name] for name in ("rnn.W_xh", "rnn.W_hh", "rnn.b_h", "W_hq", "b_q")))
+        return ArrayStep(named, vectors_VD, ACTIVATIONS[arguments["activation"]], vocab), vocab
+    except Exception:  # damaged bytes, or another program's file, raise anything
+        return None
+
+
+def _is_of_the_end(folder: Path, metrics: dict[str, Any]) -> bool:
+    """Return whether the run has ended with this export: a run that was resumed and killed has an older one."""
+    summary = read_summary(folder)
+    return summary["status"] in ENDED and summary["metrics"].get("step") == metrics["step"]
+
+
+def _has_shapes(weights: dict[str, Any], arguments: dict[str, Any], vocab_size: int) -> bool:
+    """Return whether these are the weights of the model that the arguments describe, in 32 or 64 bits."""
+    V, D, H = vocab_size, vocab_size, arguments["hiddens"]
+    expected = {"rnn.W_hh": (H, H), "rnn.b_h": (H,), "W_hq": (H, V), "b_q": (V,)}
+    if arguments["input"] == "embedding":
+        D = arguments["embedding_dim"]
+        expected |= {} if arguments["tie_weights"] else {"embedding": (V, D)}
+    shapes = {name: weight.shape for name, weight in weights.items()}
+    are_floats = all(weight.dtype in (np.float32, np.float64) for weight in weights.values())
+    return are_floats and shapes == expected | {"rnn.W_xh": (D, H)}
