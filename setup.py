@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 
 sys.path.insert(0, str(Path(__file__).parent / "src"))
@@ -27,7 +28,15 @@ class BuildFused(build_ext):
         return fullname.replace(".", os.sep) + ".so"
 
 
+class AnyPython(bdist_wheel):
+    """A wheel for any version of Python on this platform, since ctypes loads the library."""
+
+    def get_tag(self) -> tuple[str, str, str]:
+        """Return the tags of the wheel's file name."""
+        return "py3", "none", super().get_tag()[2]
+
+
 setup(
     ext_modules=[Extension("timemachine.kernels._fused", ["src/timemachine/kernels/fused.cpp"], optional=True)],
-    cmdclass={"build_ext": BuildFused},
+    cmdclass={"build_ext": BuildFused, "bdist_wheel": AnyPython},
 )

@@ -4,6 +4,7 @@ conf/ has the defaults and a comment for each. `RNNLMScratch`, `TimeMachine`, ev
 arguments with the tables below; Lightning's Trainer checks its own.
 """
 
+import sys
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -14,7 +15,9 @@ from typing import Any
 
 from timemachine.errors import SettingError
 
-REPOSITORY = Path(__file__).parents[2]
+_PLACES = Path(__file__).parents[2], Path(sys.argv[0]).resolve().parent, Path.cwd()
+# The folder of train.py and conf/: that of the source, or after `pip install .` that of the program or the notebook.
+REPOSITORY = next((folder for folder in _PLACES if (folder / "conf/train.yaml").is_file()), _PLACES[-1])
 PREFIX = "it has"  # to continue, as in the book
 MAX_FLOAT32 = 3e38  # bound of numbers that are converted to float32
 MAX_COUNT = 2**31 - 1

@@ -1,0 +1,59 @@
+"""The package without `-e`: the contents of the sdist, the tag of the wheel, and the programs with it."""
+
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.support.programs import Program, assert_succeeded
+from timemachine.config import REPOSITORY
+
+
+@pytest.fixture(scope="module")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the sdist and the wheel. They lack the kernel, whose compilation takes longer."""
+    copy = tmp_path_factory.mktemp("packaging") / "copy"
+    hidden = shutil.ignore_patterns(".*", "*.so", "*.egg-info", "outputs", "tests", "sweeps", "build", "dist")
+    shutil.copytree(REPOSITORY, copy, ignore=hidden)
+    code = "from setuptools import build_meta; build_meta.build_sdist('dist'); build_meta.build_wheel('dist')"
+    environment = {"PATH": "", "CXX": "no-compiler"}
+    subprocess.run([sys.executable, "-c", code], cwd=copy, env=environment, capture_output=True, check=True)
+    return copy / "dist"
+
+
+@pytest.mark.slow
+def test_sdist_has_the_programs(dist: Path) -> None:
+    (sdist,) = dist.glob("*.tar.gz")
+    with tarfile.open(sdist) as file:
+        names = {name.partition("/")[2] for name in file.getnames()}
+    settings = {path.relative_to(REPOSITORY).as_posix() for path in REPOSITORY.glob("conf/**/*.yaml")}
+    assert names >= settings | {"train.py", "evaluate.py", "generate.py", "src/timemachine/kernels/fused.cpp"}
+
+
+@pytest.mark.slow
+def test_programs_with_the_wheel(dist: Path, tmp_path: Path, program: Program) -> None:
+    """From any folder. The child program of a DDP job is the train.py that started the sweep."""
+    (wheel,) = dist.glob("timemachine-*-py3-none-*.whl")
+    with zipfile.ZipFile(wheel) as file:
+        file.extractall(tmp_path / "site")
+    path = str(tmp_path / "site")
+    small = ("data=sample", "data.num_train=200", "data.num_val=100", "trainer.max_epochs=1", "logger=csv")
+    assert_succeeded(program("train.py", "-m", "trainer=ddp_cpu", *small, "hydra.sweep.dir=sweep", PYTHONPATH=path))
+    for name in ("evaluate.py", "generate.py"):
+        assert_succeeded(program(name, "run=sweep/0", PYTHONPATH=path))
+
+
+@pytest.mark.parametrize(("program", "folder"), [(REPOSITORY / "train.py", "/"), ("-c", REPOSITORY)])
+def test_repository_of_an_installed_package(program: Path | str, folder: Path | str, tmp_path: Path) -> None:
+    """The folder of the program; in a notebook, the working directory."""
+    for name in ("__init__", "config", "errors"):
+        (tmp_path / "timemachine").mkdir(exist_ok=True)
+        shutil.copy(REPOSITORY / f"src/timemachine/{name}.py", tmp_path / "timemachine")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); sys.argv = [{str(program)!r}]; "
+    code += "from timemachine.config import REPOSITORY; print(REPOSITORY)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(REPOSITORY)
