@@ -14,6 +14,7 @@ from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch import Trainer as LightningTrainer
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
 
 from tests.support import runs
 from timemachine.corpus import Corpus
@@ -242,22 +243,41 @@ def test_replaced_methods_train(
     assert len(calls) == 2
 
 
-class Smoothed(RNNLMScratch):
-    """A model whose loss is a mean, like in the book's classes."""
+class Doubled(RNNLMScratch):
+    """A model whose loss is a scalar, as in the book's classes, and not a likelihood."""
 
     def loss(self, Y_hat: Tensor, Y: Tensor) -> Tensor:
-        return torch.nn.functional.cross_entropy(Y_hat.flatten(0, 1), Y.flatten(), label_smoothing=0.1)
+        return 2 * super().loss(Y_hat, Y).mean()
+
+
+class Bytes(TimeMachine):
+    """Data with a DataLoader of its own, which serves the tokens as they are stored, in one byte each."""
+
+    def train_dataloader(self) -> Any:
+        windows_NT = self.tokens_N.unfold(0, self.num_steps + 1, 1)[:64]
+        return DataLoader(TensorDataset(windows_NT[:, :-1], windows_NT[:, 1:]), batch_size=48)
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_mean_loss(sample: Corpus) -> None:
-    data = TimeMachine(batch_size=48, num_steps=5, num_train=64, num_val=32, corpus=sample)
-    model = Smoothed(len(data.vocab), hiddens=4, sigma=0.5, lr=1e-30)
+def test_own_loss_and_own_loader(sample: Corpus) -> None:
+    """The loss is minimised; perplexities are of the likelihood."""
+    data = Bytes(batch_size=48, num_steps=5, num_train=64, num_val=32, corpus=sample)
+    model = Doubled(len(data.vocab), hiddens=4, sigma=0.5, lr=1e-30)
     trainer = LightningTrainer(max_epochs=1, **PLAIN)
     trainer.fit(model, data)
-    X_BT, Y_BT = next(iter(data.windows("train")))
-    expected = model.loss(model(X_BT)[0], Y_BT).exp()
-    assert trainer.callback_metrics["train/perplexity"].item() == pytest.approx(expected.item(), rel=1e-5)
+    for split in ("train", "val"):
+        batch = next(iter(data.windows(split)))
+        expected = model.nll(batch).mean().exp().item()
+        assert trainer.callback_metrics[f"{split}/perplexity"].item() == pytest.approx(expected, rel=1e-5)
+    loss, nll_BT = model.mean_nll(batch)
+    assert loss.item() == pytest.approx(2 * nll_BT.mean().item(), rel=1e-5) and loss.requires_grad
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_trainer_predicts(sample: Corpus) -> None:
+    data = few_windows(sample)
+    predicted: Any = LightningTrainer(**PLAIN).predict(RNNLMScratch(len(data.vocab)), data)
+    assert predicted[0].shape[1:] == (5, len(data.vocab))
 
 
 # --- Sizes and reproducibility ---

@@ -19,6 +19,7 @@ from timemachine.vocab import Vocab
 
 Batch = tuple[Tensor, Tensor]
 SEARCH_DIRS = ("../shared/corpora",)  # folders with books, relative to the repository
+SMALL_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32)
 MAX_LOGITS_PER_STEP = 1 << 18  # per time step of a batch in evaluation
 
 
@@ -116,6 +117,12 @@ class TimeMachine(LightningDataModule):
     def predict_dataloader(self) -> "WindowLoader":
         """Return the test windows, for `Trainer.predict`."""
         return self.test_dataloader()
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Return a batch with its tokens as int64: the DataLoader of a subclass may serve them in fewer bits."""
+        if not isinstance(batch, list | tuple):
+            return batch
+        return tuple(x.long() if isinstance(x, Tensor) and x.dtype in SMALL_INTEGERS else x for x in batch)
 
     def _held_out(self, split: str) -> "WindowLoader":
         """Return batches of `batch_size` if the Trainer limits their number, otherwise larger ones."""

@@ -85,22 +85,30 @@ class RNNLMScratch(LightningModule):
         return self.output_layer(H_TBH), state_BS
 
     def loss(self, Y_hat: Tensor, Y: Tensor) -> Tensor:
-        """Return the cross-entropy of each target Y (B, T) under Y_hat (B, T, V), in nats; the book's is the mean."""
-        logits_NV = Y_hat.transpose(0, 1).flatten(0, 1)  # in memory order again, so nothing is copied
-        return F.cross_entropy(logits_NV, Y.T.flatten(), reduction="none").view(Y.T.shape).T
+        """Return what is minimised for targets Y (B, T) and logits Y_hat (B, T, V): of each target, or the mean.
+
+        Here it is `cross_entropy`. An override does not change perplexities, which are of the likelihood.
+        """
+        return cross_entropy(Y_hat, Y)
 
     def nll(self, batch: Batch) -> Tensor:
         """Return the negative log-likelihood of each target (B, T), in nats; each window starts with a zero state."""
         X_BT, Y_BT = batch
-        return self.loss(self(X_BT)[0], Y_BT).expand(Y_BT.shape)  # an override of `loss` may return the mean
+        return cross_entropy(self(X_BT)[0], Y_BT)
 
     def mean_nll(self, batch: Batch, num_targets: float | None = None) -> tuple[Tensor, Tensor]:
-        """Return the mean of `nll(batch)`, and `nll(batch)` without gradients.
+        """Return the mean of `nll(batch)`, or of `loss` if it is replaced, and `nll(batch)` without gradients.
 
         `num_targets`: divisor of the sum, by default the number of targets in the batch. Overridden by `FusedRNNLM`.
         """
-        nll_BT = self.nll(batch)
-        return sum_over(nll_BT, num_targets or nll_BT.numel()), nll_BT.detach()
+        X_BT, Y_BT = batch
+        divisor = num_targets or Y_BT.numel()
+        if getattr(self.loss, "__func__", None) is LOSS:
+            nll_BT = self.nll(batch)
+            return sum_over(nll_BT, divisor), nll_BT.detach()
+        logits_BTV = self(X_BT)[0]
+        loss_BT = self.loss(logits_BTV, Y_BT).expand(Y_BT.shape)
+        return sum_over(loss_BT, divisor), cross_entropy(logits_BTV.detach(), Y_BT)
 
     @in_evaluation_mode
     def predict(self, prefix: str, num_preds: int, vocab: Vocab, device: torch.device | str | None = None) -> str:
@@ -175,6 +183,15 @@ class RNNLMScratch(LightningModule):
         """Return logits (B, T, V) for the inputs of a batch, or for indices (B, T)."""
         logits_BTV: Tensor = self(batch if isinstance(batch, Tensor) else batch[0])[0]
         return logits_BTV
+
+
+LOSS = RNNLMScratch.loss  # to compare with: a subclass overrides it, the book's `add_to_class` replaces it
+
+
+def cross_entropy(logits_BTV: Tensor, Y_BT: Tensor) -> Tensor:
+    """Return the negative log-likelihood of each target (B, T), in nats."""
+    logits_NV = logits_BTV.transpose(0, 1).flatten(0, 1)  # in memory order again, so nothing is copied
+    return F.cross_entropy(logits_NV, Y_BT.T.flatten(), reduction="none").view(Y_BT.T.shape).T
 
 
 def sum_over(loss_BT: Tensor, divisor: float) -> Tensor:
