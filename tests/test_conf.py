@@ -123,6 +123,12 @@ def test_each_trainer_is_built(choice: str, monkeypatch: pytest.MonkeyPatch) -> 
     assert isinstance(trainer.strategy.checkpoint_io, AtomicCheckpointIO)
 
 
+@pytest.mark.parametrize("typed", [f"{group}={name}" for group in ("debug", "experiment") for name in choices(group)])
+def test_overlays_change_the_run(typed: str) -> None:
+    (cfg, _), (book, _) = composed(typed), composed()
+    assert cfg.trainer != book.trainer and cfg.trainer.keys() == book.trainer.keys()
+
+
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local", "submitit_slurm"])
 def test_launchers_compose(launcher: str) -> None:
     if launcher.startswith("submitit"):

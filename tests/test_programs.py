@@ -71,6 +71,15 @@ def test_files(short_run: Run) -> None:
     assert {name: summary["metrics"][name] for name in epochs[-1]} == epochs[-1]
 
 
+@pytest.mark.usefixtures("quick_calls")
+def test_debug_and_tags() -> None:
+    done = call_program("train.py", "debug=overfit", "data=sample", "tags=[wide,two words]", "hydra.run.dir=run")
+    assert_succeeded(done)
+    summary = read_summary(Path("run"))
+    assert summary["settings"]["tags"] == ["wide", "two words"] and summary["metrics"]["train/perplexity"] < 1.5
+    assert call_program("train.py", "tags=wide").stderr.startswith("error: tags=wide: ")
+
+
 # The other programs on the same run
 
 

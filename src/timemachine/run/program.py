@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from timemachine.config import DATA, TRAINER, check
+from timemachine.config import DATA, TRAINER, check, require
 from timemachine.errors import SettingError, cause_of, is_about_settings, one_line
 from timemachine.run.record import ENDED, OURS, Record, read_summary, was_interrupted
 
@@ -70,6 +70,8 @@ def open_run(cfg: DictConfig) -> Record:
     settings: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     check(settings, {"seed": DATA["seed"]})
     check(settings["trainer"], TRAINER, "trainer.")
+    are_words = isinstance(settings["tags"], list) and all(isinstance(tag, str) for tag in settings["tags"])
+    require(are_words, "tags", settings["tags"], "must be a list of words", "[baseline,wide]")
     choices = {group: str(hydra_cfg.runtime.choices.get(group)) for group in ("exercise", "scale")}
     return Record(folder, settings, is_job=is_job(), overrides=overrides, **choices)
 
@@ -84,7 +86,7 @@ def take_recorded(cfg: DictConfig, recorded: dict[str, Any], overrides: list[str
     if not all(isinstance(recorded.get(group), dict) for group in GROUPS):
         raise SettingError(f"resume={cfg.resume}: not a run's folder, or damaged")
     with open_dict(cfg):
-        for name in {"seed", "init_from", "probes"} - typed:
+        for name in {"seed", "init_from", "probes", "tags"} - typed:
             if _is_plain(recorded.get(name)):
                 cfg[name] = recorded.get(name)
         # A typed choice of a model or of data, with all its values, has to be that of the run.

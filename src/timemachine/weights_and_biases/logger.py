@@ -25,8 +25,8 @@ class WandbLogger(LightningsLogger):
 
     Arguments take precedence over wandb.json in the run's folder, which takes precedence over W&B's variables. Entity,
     mode and server never come from a folder. Epochs and steps count from 1, as in the tables. `changes`: the command
-    line's overrides, for the run's name. `arguments`: of Lightning's class and of `wandb.init`; None is their default.
-    Raises SettingError for a damaged wandb.json.
+    line's overrides, for the run's name. `arguments`: of Lightning's class and of `wandb.init`; None and [] are their
+    default. Raises SettingError for a damaged wandb.json.
     """
 
     def __init__(self, save_dir: str, offline: bool = False, changes: str = "", **arguments: Any) -> None:
@@ -40,7 +40,7 @@ class WandbLogger(LightningsLogger):
         given: dict[str, Any] = {"id": secrets.token_hex(4), "project": variables("WANDB_PROJECT", PROJECT)}
         given |= {"name": variables("WANDB_NAME") or changes or "train", "group": variables("WANDB_RUN_GROUP")}
         given |= {name: str(kept[name]) for name in KEPT if kept.get(name)}
-        given |= {name: value for name, value in arguments.items() if value is not None}
+        given |= {name: value for name, value in arguments.items() if value not in (None, [])}
         without_seed = " ".join(override for override in changes.split() if not override.startswith("seed="))
         # Not by Lightning's `offline`: it sets a variable that `wandb.setup` has read by then.
         if offline or not (wandb.setup().settings.mode != "online" or wandb.login(prompt=False, verify=False)):
