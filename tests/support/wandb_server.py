@@ -14,7 +14,7 @@ Json = dict[str, Any]
 
 KEY = "5ec2e7" * 6 + "0bad"  # 40 characters, as wandb requires
 ENTITY = "tester"  # the owner of the key
-SENT_AS = {"display_name": "displayName", "group": "groupName"}
+SENT_AS = {"display_name": "displayName", "group": "groupName", "tags": "tags"}
 
 
 @dataclass
@@ -26,6 +26,7 @@ class ArrivedRun:
     entity: str
     display_name: str = ""
     group: str = ""
+    tags: list[str] = field(default_factory=list)
     config: Json = field(default_factory=dict)  # as set by the user
     history: list[Json] = field(default_factory=list)
     summary: Json = field(default_factory=dict)

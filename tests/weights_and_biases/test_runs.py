@@ -56,7 +56,7 @@ def sync(stdout: str, cwd: Path, server: WandbServer) -> None:
 
 def test_a_run_arrives_whole(program: Program, tmp_path: Path) -> None:
     """No file has the key; torch's zip archives are uncompressed, so a search finds it."""
-    typed = ["logger.wandb.name=one", "logger.wandb.project=two", "logger.wandb.group=three"]
+    typed = ["logger.wandb.name=one", "logger.wandb.project=two", "logger.wandb.group=three", "tags=[four]"]
     typed += ["callbacks.samples.every_n_epochs=1"]
     with WandbServer() as server:
         done = program("train.py", *RUN, *typed, **server.environment(), **NAMES, WANDB_RUN_ID="by_agent")
@@ -69,7 +69,8 @@ def test_a_run_arrives_whole(program: Program, tmp_path: Path) -> None:
     about = summary(folder)
     assert {name: run.config.get(name) for name in about["settings"]} == about["settings"]
     assert run.config[CHANGES].startswith("data=sample ")
-    assert (run.display_name, run.project, run.group, run.exit_code) == ("one", "two", "three", 0)
+    assert (run.display_name, run.project, run.group, run.tags, run.exit_code) == ("one", "two", "three", ["four"], 0)
+    assert b"completed: the sample text" in run.files["output.log"]  # W&B's console
     assert run.summary.items() >= (about["metrics"] | {"status": "completed"}).items()
     samples = [content for name, content in run.artifacts.items() if name.endswith(SAMPLES)]
     table = [json.loads(content)["data"] for files in samples for content in files.values()][-1]

@@ -16,8 +16,6 @@ from timemachine.run.record import is_first_process
 from timemachine.weights_and_biases import CHANGES, EPOCH_METRICS, FIGURE, PROJECT
 
 KEPT = ("id", "project", "group", "name")  # in a run's wandb.json, so that a resumed run continues the same run in W&B
-# Values of W&B's environment variables, unless the user has set them.
-VARIABLES = {"WANDB_SILENT": "true", "WANDB_CONSOLE": "off", "WANDB_X_DISABLE_STATS": "true"}
 
 
 class WandbLogger(LightningsLogger):
@@ -30,8 +28,7 @@ class WandbLogger(LightningsLogger):
     """
 
     def __init__(self, save_dir: str, offline: bool = False, changes: str = "", **arguments: Any) -> None:
-        for variable, value in VARIABLES.items():
-            os.environ.setdefault(variable, value)
+        os.environ.setdefault("WANDB_SILENT", "true")  # the program prints the command of an upload
         file, variables = Path(save_dir, "wandb.json"), os.environ.get
         try:
             kept = dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else {}
