@@ -112,6 +112,12 @@ def test_evaluate(short_run: Run, tmp_path: Path) -> None:
         assert float(row[5]) == float(row[6]) == pytest.approx(math.log2(float(row[4])), abs=0.002)
 
 
+def test_another_encoding(short_run: Run, program: Program) -> None:
+    done = program("evaluate.py", f"run={short_run.folder}", PYTHONIOENCODING="ascii")
+    assert_succeeded(done)
+    assert "?" in done.stdout and "±" not in done.stdout
+
+
 # Sweeps
 
 
@@ -256,13 +262,14 @@ def test_own_lightning_module_and_data(tmp_path: Path, own: Path) -> None:
         "model.hiddens=-3", "data.corpus=nowhere.txt", "trainer.accelerator=abacus", "model._target_=nowhere.Model",
         "model=scratch +model.hidens=3", "resume=nowhere", "data=sample recipe=novel",
         "exercise=clipping model.hiddens=4,8", "seed=x", "probes=nowhere", "trainer.val_check_interval=1000",
+        "data.num_val=1000 trainer.overfit_batches=0.5 trainer.check_val_every_n_epoch=2",
     ],
 )  # fmt: skip
 def test_a_wrong_value_is_one_line(typed: str, tmp_path: Path) -> None:
     flags = ["-m"] if "exercise=" in typed else []
     done = call_program("train.py", *flags, "data=sample", "logger=csv", *typed.split(), "hydra.run.dir=run")
     assert done.returncode == 1 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
-    assert re.search("-3|seed|1000|nowhere|abacus|hidens|teacher|clipping", done.stderr)
+    assert re.search("-3|seed|overfit|1000|nowhere|abacus|hidens|teacher|clipping", done.stderr)
 
 
 @pytest.mark.parametrize("typed", ["model.hidens=3", "model=transformer"])

@@ -89,7 +89,15 @@ class TimeMachine(LightningDataModule):
         return f"TimeMachine({text}; windows of {self.num_steps}: {windows}; {self.batch_size:,} a batch)"
 
     def setup(self, stage: str) -> None:
-        """Give the loggers the arguments of this class as `data/…`, unless the Trainer does not log them."""
+        """Give the loggers the arguments of this class as `data/…`, unless the Trainer does not log them.
+
+        Raises SettingError if a fraction of `overfit_batches` is less than a batch: Lightning names other settings.
+        """
+        overfit = getattr(self.trainer, "overfit_batches", 0)
+        for split in ("train", "val") if isinstance(overfit, float) and overfit else ():
+            num_batches = -(-len(self.splits[split].starts) // self.batch_size)
+            rule = f"selects no batch of {split}, which has {num_batches}"
+            require(overfit * num_batches >= 1, "trainer.overfit_batches", overfit, rule, 1)
         if self.trainer and self.trainer.enable_autolog_hparams:
             for logger in self.trainer.loggers:
                 logger.log_hyperparams({"data": dict(self.hparams)})

@@ -6,6 +6,7 @@ import re
 import sys
 import warnings
 from collections.abc import Sequence
+from io import TextIOWrapper
 
 NUMBERS = re.compile(r"[-+−±–.,%*\de ]*|-?inf|nan|null")  # a number, also with an interval, or a missing one
 CELL_NAMES = {"rnn": "an RNN", "gru": "a GRU", "lstm": "an LSTM", "deep_rnn": "a deep RNN"}
@@ -21,6 +22,13 @@ def short(perplexity: float, decimals: int = 3) -> str:
 def printable(text: str) -> str:
     """Escape control characters, except line feeds, since a terminal would obey them."""
     return re.sub(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", lambda found: repr(found[0])[1:-1], text)
+
+
+def replace_unencodable() -> None:
+    """Print "?" for characters that the encoding of a stream lacks, such as φ in Latin-1, instead of raising."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a notebook or a test may replace them
+            stream.reconfigure(errors="replace")
 
 
 def print_text(text: str) -> None:

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from timemachine.config import DATA, TRAINER, check, require
 from timemachine.errors import SettingError, cause_of, is_about_settings, one_line
+from timemachine.run.console import replace_unencodable
 from timemachine.run.record import ENDED, OURS, Record, read_summary, was_interrupted
 
 GROUPS = ("model", "data", "trainer")  # whose recorded values a resumed run takes
@@ -30,6 +31,7 @@ def errors_in_one_line(main: Callable[[DictConfig], Any]) -> Callable[[DictConfi
 
     @functools.wraps(main)
     def call(cfg: DictConfig) -> Any:
+        replace_unencodable()
         try:
             return main(cfg)
         except (KeyboardInterrupt, SystemExit) as error:
