@@ -18,6 +18,7 @@
 PYTHON ?= $(firstword $(foreach version,3.11 3.12 3.13,$(shell command -v python$(version))) python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+TORCH := $(BIN)/python install_torch.py --disable-pip-version-check
 
 LOCKS := $(if $(LOCKED),-locked)
 CONSTRAINT := $(if $(LOCKED),--constraint requirements.lock)
@@ -96,12 +97,14 @@ INSTALLED := pyproject.toml setup.py src/timemachine/kernels/fused.cpp
 .venv/.ready .venv/.ready-locked: $(INSTALLED) | .venv/bin/python
 	@echo "Installing into .venv; this takes minutes, the first time only."
 	@rm -f .venv/.ready*
+	$(TORCH) $(CONSTRAINT)
 	$(PIP) $(HYDRA) $(CONSTRAINT) --editable .
 	@touch .venv/.ready $@
 
 .venv/.ready-dev .venv/.ready-dev-locked: $(INSTALLED) | .venv/bin/python
 	@echo "Installing into .venv; this takes minutes, the first time only."
 	@rm -f .venv/.ready*
+	$(TORCH) $(CONSTRAINT)
 	$(PIP) $(HYDRA) $(CONSTRAINT) --editable '.[dev]'
 	@touch .venv/.ready .venv/.ready$(LOCKS) .venv/.ready-dev $@
 
