@@ -150,8 +150,7 @@ def five_answers() -> str:
     """Return README's list of answers."""
     answers = {name: answer(name)[1:] for name in SURPRISING}
     return "\n".join(
-        f"- *{question}* {text} ([{name}](sweeps/reference/{name}/report.md))"
-        for name, (question, text) in answers.items()
+        f"- [*{question}*](sweeps/reference/{name}/report.md) {text}" for name, (question, text) in answers.items()
     )
 
 
