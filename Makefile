@@ -18,7 +18,7 @@
 PYTHON ?= $(firstword $(foreach version,3.11 3.12 3.13,$(shell command -v python$(version))) python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
-TORCH := $(BIN)/python install_torch.py --disable-pip-version-check
+TORCH := $(BIN)/python src/install_torch.py --disable-pip-version-check
 
 LOCKS := $(if $(LOCKED),-locked)
 CONSTRAINT := $(if $(LOCKED),--constraint requirements.lock)

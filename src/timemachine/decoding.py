@@ -11,9 +11,7 @@ import torch
 from timemachine.datamodule import TimeMachine
 from timemachine.language_model import RNNLMScratch
 from timemachine.perplexity import in_evaluation_mode
-from timemachine.sampling import EVERYTHING, Floats, Indices, Truncation, decode
-from timemachine.sampling import Step as Step
-from timemachine.sampling import starting_symbol as starting_symbol
+from timemachine.sampling import EVERYTHING, Floats, Indices, Step, Truncation, decode
 from timemachine.vocab import Vocab
 
 

@@ -117,7 +117,8 @@ def test_real_texts_are_the_rest(sample: Corpus) -> None:
 def test_table_has_means_over_models() -> None:
     names, whats = (*sampling.ALPHAS, sampling.GREEDY, sampling.REAL), [*sampling.MEASURES]
     runs = [
-        {f"samples/{name}/{what}": model + place for place, (name, what) in enumerate(product(names, whats))}
+        {"status": "completed"}
+        | {f"samples/{name}/{what}": model + place for place, (name, what) in enumerate(product(names, whats))}
         for model in (0.5, 1.5)
     ]
     table = sampling.table(DataFrame(runs))

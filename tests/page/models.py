@@ -13,9 +13,9 @@ from torch import Tensor
 from timemachine import bpe
 from timemachine.config import Tokens
 from timemachine.datamodule import TimeMachine
-from timemachine.decoding import starting_symbol
 from timemachine.language_model import RNNLMScratch
 from timemachine.page.epochs import in_half_precision
+from timemachine.sampling import starting_symbol
 from timemachine.vocab import Vocab
 
 LETTERS = Vocab("abcdefghijklmnopqrstuvwxyz ")

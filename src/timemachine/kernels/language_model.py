@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from timemachine import kernels
 from timemachine.config import require
 from timemachine.datamodule import Batch
-from timemachine.decoding import ModelStep, Step, step_of
+from timemachine.decoding import ModelStep, step_of
 from timemachine.kernels import fused
 from timemachine.kernels.activations import BY_HAND
 from timemachine.kernels.bptt import recurrence
@@ -19,6 +19,7 @@ from timemachine.kernels.cells import fused_cell, has_parameters, recurrent_weig
 from timemachine.kernels.decoding import NumpyStep
 from timemachine.language_model import RNNLMScratch
 from timemachine.rnn import RNNScratch
+from timemachine.sampling import Step
 from timemachine.vocab import Vocab
 
 

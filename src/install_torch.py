@@ -33,7 +33,7 @@ def answers(index: str) -> bool:
 
 def main(arguments: list[str], index: str = CPU_BUILDS) -> int:
     """Install torch with these arguments of `pip install`; return pip's exit status."""
-    project = tomllib.loads(Path(__file__).with_name("pyproject.toml").read_text(encoding="utf-8"))["project"]
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     (torch,) = (each for each in project["dependencies"] if re.match(r"torch\b", each))
     command = [sys.executable, "-m", "pip", "install", *arguments, torch]
     if wants_cpu_build() and answers(index) and subprocess.call([*command, "--index-url", index]) == 0:
