@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # these import torch, which takes seconds
     from timemachine.vocab import Vocab
 
 SCRIPTS: tuple[str, ...] = (
-    "bpe", "model", "reading", "characters", "text", "strip", "units", "recurrence", "next", "memory", "play", "page",
+    "bpe", "model", "reading", "train", "characters", "text", "strip", "units", "recurrence", "next", "memory", "play", "page",
 )  # fmt: skip
 MAX_BYTES = 4_000_000  # bytes of the weights in a page
 # Settings of `model.` that model.js can run.
