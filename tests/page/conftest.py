@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.page.models import LETTERS, MODELS, random_model, summary_of, vocab_of
+from tests.page.models import LETTERS, MODELS, WRITTEN, random_model, summary_of, vocab_of
 from timemachine.corpus import find_corpus
 from timemachine.page import Epoch, make_page
 from timemachine.page.epochs import in_half_precision
@@ -49,7 +49,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for name, network in MODELS.items():
         model = random_model(**network)
         paths[name] = folder / f"{name}.html"
-        paths[name].write_bytes(make_page(model, vocab_of(name), summary_of(model)))
+        paths[name].write_bytes(make_page(model, vocab_of(name), summary_of(model), text=WRITTEN * 2))
     paths["epochs"] = folder / "epochs.html"
     model, text = random_model(), find_corpus("sample", []).characters
     epochs = [
@@ -65,8 +65,10 @@ class Windows:
 
     def __init__(self, browser: "Browser", urls: dict[str, str]) -> None:
         self.urls, self.troubles = urls, list[str]()
-        self.screen = browser.new_page(viewport={"width": 1200, "height": 900})
-        self.phone = browser.new_page(viewport={"width": 390, "height": 700}, has_touch=True, is_mobile=True)
+        self.screen = browser.new_page(viewport={"width": 1200, "height": 900}, reduced_motion="reduce")
+        self.phone = browser.new_page(
+            viewport={"width": 390, "height": 700}, has_touch=True, is_mobile=True, reduced_motion="reduce"
+        )
         for window in (self.screen, self.phone):
             window.set_default_timeout(60_000)  # fail instead of hanging, even on a slow machine
             window.on("console", lambda message: self.troubles.append(f"console: {message.text}"))
@@ -74,12 +76,13 @@ class Windows:
             window.on("request", self.check_request)
 
     def check_request(self, request: "Request") -> None:
-        if request.url not in self.urls.values():
+        if request.url.split("#")[0] not in self.urls.values():
             self.troubles.append(f"request: {request.url}")
 
     def open(self, name: str, phone: bool = False) -> "Page":
         window = self.phone if phone else self.screen
         window.goto(self.urls[name])
+        window.evaluate("document.querySelectorAll('details').forEach(part => (part.open = true))")
         return window
 
 

@@ -140,6 +140,18 @@ def memory(model: RNNLMScratch, vocab: Vocab, text: str | Tensor, most: int) -> 
     return changes
 
 
+def gradients(model: RNNLMScratch, X_T: Tensor, start: int = 0) -> Tensor:
+    """Return the norm of the gradient of the last character's loss with respect to each earlier state: (T - 1)."""
+    states, state = [], torch.zeros(1, model.rnn.num_hiddens, dtype=model.W_hq.dtype)
+    for x in X_T[start:-1]:
+        outputs, _ = model.rnn(model.inputs(x[None, None]), state)
+        states.append(state := outputs[0])
+    if not states:
+        return torch.zeros(0)
+    loss = F.cross_entropy(model.output_layer(state[None])[0], X_T[-1:])
+    return torch.stack([grad.norm() for grad in torch.autograd.grad(loss, states)])
+
+
 def divergence(P_V: Tensor, Q_V: Tensor) -> float:
     """Return the Kullback-Leibler divergence of Q from P, in bits."""
     return float(F.kl_div(Q_V.log(), P_V, reduction="sum")) / math.log(2)

@@ -21,12 +21,17 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 FOLDER = REPOSITORY / "sweeps/reference/book"
-BEFORE, TYPED = "the ", "time machine"  # the text at first, and the letters that are typed in the picture
-SLOW = (0, 5)  # places in TYPED: the first letter, which was expected, and the first one that was not
-COLOURS = 192
+BEFORE, TYPED = (
+    "how far into the future is the time ",
+    "machine",
+)  # the text while the network trains, and the letters that it then reads
+UPDATES = (0, 10, 20, 30, 50, 70, 100, 150, 200, 300, 400, 500, 600, 800, 1000)
+SLOW = 0  # place in TYPED of the letter whose step is shown in slow motion
+COLOURS = 128
 # Elements that the picture has no room for.
-HIDDEN = """header .small, #keys, .editor ~ .row, #training, #player, #total, label:has(#guessing), #expected, .extra,
-    #one-unit, #h-bars, [aria-labelledby=h-next], [aria-labelledby=h-memory], details"""
+HIDDEN = """header p, .controls:not(:has(#train)), #train-once, #reset, .about, #epochs, #h-bars, #before-it, .step ~ p,
+    #learn-settings, .equation, #part-choice, #part-memory, details:not([id]), footer"""
+TRAIN = "count => { while (training.updates < count) trainOnce(); training.on = true; showTrained(); }"
 PAUSE_MOTIONS = """() => {
     const animate = Element.prototype.animate;
     Element.prototype.animate = function (...all) {
@@ -51,9 +56,15 @@ class Film:
         self.pictures.append(Image.open(io.BytesIO(self.page.screenshot())).convert("RGB"))
         self.durations.append(duration)
 
+    def train(self, updates: int) -> None:
+        """Train until this number of updates, and take a picture."""
+        self.page.evaluate(TRAIN, updates)
+        settle(self.page)
+        self.take(350)
+
     def read(self, letter: str, slowly: bool) -> None:
         """Type a letter and take pictures of its step in Play, moved by hand so that none depends on the time."""
-        page, moves, duration = self.page, 5 if slowly else 1, 80 if slowly else 100
+        page, moves = self.page, 3 if slowly else 0
         page.keyboard.press(letter)
         settle(page)
         # The guess is drawn again after the step.
@@ -62,11 +73,11 @@ class Film:
             page.wait_for_function("() => moving().length > 0")
             for move in range(moves):
                 page.evaluate(MOVE, (move + 1) / (moves + 1))
-                self.take(duration)
+                self.take(120)
             page.evaluate(FINISH)
         page.wait_for_function("() => !play.landing")
         settle(page)
-        self.take(700 if slowly else 150)
+        self.take(900 if slowly else 350)
 
     def save(self, path: Path, comment: str) -> None:
         """Write a GIF that loops. All its pictures have the colours of the last one."""
@@ -85,15 +96,20 @@ def main() -> None:
     published.write_bytes(page_html)
     with sync_playwright() as playwright:
         browser = launched(playwright)
-        page = browser.new_page(viewport={"width": 1040, "height": 528})
+        page = browser.new_page(viewport={"width": 1160, "height": 470}, reduced_motion="reduce")
         page.goto(published.as_uri())
         page.locator(HIDDEN).evaluate_all("all => all.forEach(element => (element.style.display = 'none'))")
         page.get_by_role("textbox", name="Your text").fill(BEFORE)
+        page.evaluate("() => (find('part-step').open = true)")
         settle(page)
         film = Film(page)
-        film.take(700)
+        for updates in UPDATES:
+            film.train(updates)
+        film.durations[-1] = 1500
+        page.emulate_media(reduced_motion="no-preference")
+        page.evaluate("() => { training.on = false; box.focus(); drawTraining(); }")
         for place, letter in enumerate(TYPED):
-            film.read(letter, place in SLOW)
+            film.read(letter, place == SLOW)
         film.durations[-1] = 2200  # before it begins again
         browser.close()
     film.save(FOLDER / "page.gif", hashlib.sha256(page_html).hexdigest())

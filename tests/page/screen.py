@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.page.models import DATA, Read, as_read, divergence, memory, powered, read
+from tests.page.models import DATA, Read, as_read, divergence, gradients, memory, powered, read
 from timemachine.config import Tokens
 from timemachine.language_model import RNNLMScratch
 from timemachine.vocab import Vocab
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 BACK = DATA["num_steps"] + 8  # number of characters in the memory chart
-PAPER, WARM, COLD = torch.tensor([255, 255, 255]), torch.tensor([213, 94, 0]), torch.tensor([0, 100, 170])
+PAPER, PLUS, MINUS = torch.tensor([255, 255, 255]), torch.tensor([118, 42, 131]), torch.tensor([27, 120, 55])
 HEAT = """() => {
     const { width, height } = canvas, pen = Object.assign(create("canvas"), { width, height }).getContext("2d");
     pen.drawImage(canvas, 0, 0);
@@ -55,8 +55,6 @@ class Shown:
     start: int = 0
     alpha: float = 2.0
     unit: int | None = None
-    is_sorted: bool = False  # by the feature that this unit follows, so that no unit is dimmed
-    epoch: int = -1
     blank: bool = False  # nothing is drawn after t, as in Play
 
     @cached_property
@@ -89,10 +87,6 @@ def compare(*arguments: Any, **options: Any) -> None:
     compare_recurrence(shown)
     compare_next(shown)
     compare_memory(shown)
-    correlations = shown.page.evaluate("run.epochs.map(epoch => epoch.correlations)")[shown.epoch]
-    units = shown.page.evaluate("run.units")
-    meanings = [f"{unit['meaning']} {signed(r)}" for unit, r in zip(units, correlations, strict=True)]
-    assert shown.page.locator("#meanings button").all_text_contents() == meanings
 
 
 def compare_text(shown: Shown) -> None:
@@ -100,7 +94,7 @@ def compare_text(shown: Shown) -> None:
     it, t, first = shown.read, shown.t, max(1, shown.start)
     count = len(shown.tokens) - first
     bits = sum(it.bits[first:]) / count
-    total = [f"{bits:.3f}", f"{2**bits:.2f}", str(count)]
+    total = [f"{bits:.3f}", f"{2**bits:,.2f}", str(count)]
     if shown.vocab.kind is Tokens.bpe:
         total.append(f"{bits * count / int(shown.vocab.bytes_V[it.characters[first:]].sum()):.3f}")
     assert numbers(shown.says("#total")) == total
@@ -112,6 +106,7 @@ def compare_text(shown: Shown) -> None:
         probability = percent(float(P[character])).removesuffix("%").removeprefix("< ")
         assert numbers(said) == [f"{it.bits[t]:.2f}", probability, str(rank), str(len(shown.vocab))]
         assert ("<unk>" in said) is (shown.tokens[t] not in shown.vocab.token_to_idx)
+        compare_gradient(shown)
         compare_bars(shown.page, "#expected", bars(shown.vocab, P, 6, character))
     backgrounds = shown.page.evaluate("[...strip.children].map(span => span.dataset.background)")
     assert backgrounds[: shown.start] == ["none"] * shown.start
@@ -120,58 +115,62 @@ def compare_text(shown: Shown) -> None:
     assert set(backgrounds[end:]) <= {"none"}
     for place in range(shown.start, end):
         h = float(it.states[place, shown.unit]) if shown.unit is not None else 0
-        colour = "hot" if shown.unit is None else "cold" if h < 0 else "warm"
+        colour = "hot" if shown.unit is None else "minus" if h < 0 else "plus"
         share = (it.bits[place] / 8 if place else 0) if shown.unit is None else abs(h) / most
         assert backgrounds[place] == f"rgb(var(--{colour}) / calc({min(1, share):.3f} * var(--most-{colour})))"
 
 
+def compare_gradient(shown: Shown) -> None:
+    """Compare the gradient of the selected character's loss with respect to each earlier state."""
+    norms = gradients(shown.model, shown.read.characters[: shown.t + 1], shown.start)
+    found = shown.page.evaluate("[...strip.children].map(span => Number(span.dataset.gradient))")
+    shares = (norms / norms.max()).tolist() if len(norms) else []
+    assert found[shown.start : shown.t] == pytest.approx(shares)
+    assert not any(found[: shown.start] + found[shown.t :])
+
+
 def compare_heat_map(shown: Shown) -> None:
     """Compare the colour of each unit after each character, where a unit is at least one pixel high."""
-    columns, order = shown.page.evaluate(HEAT), shown.page.evaluate("order()")
+    columns = shown.page.evaluate(HEAT)
     states = shown.read.states[columns[0][0] : columns[-1][0] + 1]
     most = shown.scale(*states)
     assert set(shown.page.locator(".most").all_text_contents()) == {short(most)}
-    if len(order) > 320:
+    if shown.model.rnn.num_hiddens > shown.page.evaluate("heightOfUnits()"):
         return
     for state, (place, *column) in zip(states, columns, strict=True):
         if shown.blank and place > shown.t:
             assert not any(map(any, column))
             continue
-        h = (state[order, None] / most).clamp(-1, 1)
-        if shown.unit is not None and not shown.is_sorted:
-            h[torch.tensor(order) != shown.unit] *= 0.2
-        colours = PAPER + h.abs() * (torch.where(h < 0, COLD, WARM) - PAPER)
+        h = (state[:, None] / most).clamp(-1, 1)
+        if shown.unit is not None:
+            h[torch.arange(len(h)) != shown.unit] *= 0.2
+        colours = PAPER + h.abs() * (torch.where(h < 0, MINUS, PLUS) - PAPER)
         assert (colours - torch.tensor(column)).abs().max() < 1
 
 
 @torch.no_grad()
 def compare_recurrence(shown: Shown) -> None:
-    """Compare the scale of each vector of one step, and the values of one unit."""
+    """Compare the common scale of the vectors of one step, and the values of one unit."""
     it, model, t, before = shown.read, shown.model, shown.t, shown.before
     x = model.inputs(it.characters[None, t : t + 1])[0, 0]
     from_input = (x @ model.rnn.W_xh if x.is_floating_point() else model.rnn.W_xh[x]) + model.rnn.b_h
     past = before @ model.rnn.W_hh
-    of_states = short(shown.scale(before, it.states[t]))
-    of_sums = short(float(torch.stack([past, from_input, past + from_input]).abs().max()))
-    scales = {"before": of_states, "from-state": of_sums, "from-input": of_sums, "sum": of_sums, "state": of_states}
-    for figure, scale in scales.items():
-        assert shown.says(f"#{figure} + figcaption p").endswith(f" {scale}")
+    vectors = torch.stack([before, past, from_input, past + from_input, it.states[t]])
+    most = max(float(vectors.abs().max()), 1.0 if model.hparams["activation"] == "tanh" else 0.0)
+    assert set(shown.page.locator(".most-of-step").all_text_contents()) == {short(most)}
     assert shown.says("#x") == sign(shown.tokens[t])
-    units, order = shown.page.evaluate("[run.units, run.order]")
-    unit = shown.unit if shown.unit is not None else units[0]["unit"] if units else order[0]
+    unit = shown.unit or 0
     values = [signed(float(vector[unit])) for vector in (before, past, from_input, it.states[t])]
     assert numbers(shown.says("#one-unit")) == [str(unit), *values]
     assert shown.page.get_attribute("#cell", "aria-label") == shown.says("#one-unit")
 
 
 def compare_next(shown: Shown) -> None:
-    """Compare the probabilities of the next character, unscaled and raised to each power."""
+    """Compare the probabilities of the next character, and of writing it."""
     it, t, vocab = shown.read, shown.t, shown.vocab
     follows = int(it.characters[t + 1]) if t < len(shown.tokens) - 1 else None
     written = powered(it.after[t], vocab, shown.alpha)
     compare_bars(shown.page, "#bars", bars(vocab, it.after[t], 30, follows, written))
-    powers = [row for alpha in (0.5, 1, 2, 8) for row in bars(vocab, powered(it.after[t], vocab, alpha), 4)]
-    compare_bars(shown.page, "#alphas", powers)
 
 
 def compare_memory(shown: Shown) -> None:
@@ -232,7 +231,7 @@ def settle(page: "Page") -> None:
 
 def numbers(text: str) -> list[str]:
     """Return the numbers in a text, so that tests do not depend on its wording."""
-    return re.findall(r"−?\d+(?:\.\d+)?", text.replace("− ", "−"))
+    return re.findall(r"−?\d+(?:,\d{3})*(?:\.\d+)?", text.replace("− ", "−"))
 
 
 def tokens_of(vocab: Vocab, text: str) -> list[str]:

@@ -25,7 +25,6 @@ from timemachine.language_model import RNNLMScratch
 from timemachine.page import Epoch, make_page, size_of
 from timemachine.page import __main__ as command
 from timemachine.page.epochs import in_half_precision, write_page
-from timemachine.page.units import Units
 from timemachine.run.load import export_model
 from timemachine.run.record import read_summary
 from timemachine.run.rows import final_numbers
@@ -39,16 +38,14 @@ def test_run_and_command_write_pages(sample: Corpus, tmp_path: Path) -> None:
     write_page(tmp_path, model, data, read_summary(tmp_path))
     before = (tmp_path / "page.html").read_bytes()
     run = Parts(before).run
-    epochs = [(it["epoch"], "weights" in it, len(it["correlations"])) for it in run["epochs"]]
-    assert epochs == [(0, True, 3), (1, False, 3)]
-    assert (run["window"], len(run["units"])) == (32, 3)
+    assert [(it["epoch"], "weights" in it) for it in run["epochs"]] == [(0, True), (1, False)]
+    assert (run["window"], run["text"]) == (32, sample.characters[:160])
     assert command.write_page(f"run={tmp_path}").read_bytes() == before
-    # A file of weights has no earlier epochs, and no text from which to name units.
+    # A file of weights has no earlier epochs, and no text.
     export_model(tmp_path / "model.safetensors", model, data.vocab, read_summary(tmp_path))
     alone = Parts(command.write_page(f"run={tmp_path / 'model.safetensors'}").read_bytes()).run
     assert alone["weights"] == run["weights"]
-    assert alone["epochs"] == [run["epochs"][-1] | {"correlations": []}]
-    assert (alone["units"], alone["order"]) == ([], [*range(32)])
+    assert (alone["epochs"], alone["text"]) == (run["epochs"][-1:], "")
 
 
 @pytest.mark.parametrize(("name", "value"), [("cell", "gru"), ("activation", "softsign"), ("hiddens", 1024)])
@@ -97,15 +94,9 @@ def test_weights_units_and_epochs(sample: Corpus) -> None:
         (100, 6.25, 7.5),
     ]
     assert_sent(run["weights"], {name: weight.detach() for name, weight in model.named_parameters()}, "<f4")
-    weights = {name.removeprefix("rnn."): weight.detach() for name, weight in model.named_parameters()}
-    units = Units(weights, "tanh", sample.characters, LETTERS)
-    assert (run["units"], run["order"]) == ([it._asdict() for it in units.named], units.order)
     assert "weights" not in run["epochs"][-1]
-    assert run["epochs"][-1]["correlations"] == units.correlations(weights)
     for entry, epoch in zip(run["epochs"][:-1], epochs, strict=False):
         assert_sent(entry["weights"], epoch.weights, "<f2")
-        widened = {name.removeprefix("rnn."): weight.float() for name, weight in epoch.weights.items()}
-        assert entry["correlations"] == units.correlations(widened)
 
 
 def test_no_path_is_published(tmp_path: Path) -> None:
@@ -129,7 +120,7 @@ def test_policy_allows_no_request() -> None:
         assert directives.pop(name) == f"'sha256-{digest}'"
     assert set(directives.values()) == {"'none'", "data:"}  # an empty icon, or a browser would request one
     assert not [tag for _, tag in parts.tags if tag.keys() & {"src", "srcset", "action", "style", "onclick"}]
-    assert [tag["href"] for _, tag in parts.tags if "href" in tag] == ["data:,"]
+    assert [tag["href"] for name, tag in parts.tags if "href" in tag and name != "a"] == ["data:,"]
 
 
 ODD = ["</script>", "</title>", "<!--", "<script>", "\u2028", "'", '"', "&lt;", "{{run}}", "\\", "\0", "${1}"]

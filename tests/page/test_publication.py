@@ -28,7 +28,7 @@ def test_published_page_is_up_to_date() -> None:
 def test_animated_picture_is_up_to_date() -> None:
     """It shows the published page, loops, and is small enough for a README."""
     path = FOLDER / "page.gif"
-    assert path.stat().st_size < 800_000
+    assert path.stat().st_size < 500_000
     with Image.open(path) as picture:
         assert picture.info["comment"].decode() == hashlib.sha256((FOLDER / "page.html").read_bytes()).hexdigest()
         assert picture.info["loop"] == 0  # without end

@@ -69,7 +69,9 @@ def test_updates_are_those_of_torch(radius: float | None, open_page: Open) -> No
         norm = clip_gradients(model.parameters(), radius)
         optimizer.step()
         step_of_page = "([starts, radius]) => trainer.descend(starts, 1, radius ?? Infinity)"
-        assert page.evaluate(step_of_page, [starts, radius]) == pytest.approx({"loss": loss.item(), "norm": norm.item()})
+        assert page.evaluate(step_of_page, [starts, radius]) == pytest.approx(
+            {"loss": loss.item(), "norm": norm.item()}
+        )
     found = page.evaluate(f"() => ({LISTS})(trainer.weights)")
     for name, weight in model.named_parameters():
         assert found[name.removeprefix("rnn.")] == pytest.approx(weight.flatten().tolist(), abs=1e-9)

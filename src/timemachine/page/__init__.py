@@ -25,8 +25,10 @@ if TYPE_CHECKING:  # these import torch, which takes seconds
     from timemachine.vocab import Vocab
 
 SCRIPTS: tuple[str, ...] = (
-    "bpe", "model", "reading", "train", "characters", "text", "strip", "units", "recurrence", "next", "memory", "play", "page",
+    "bpe", "model", "reading", "train", "characters", "text", "strip", "map", "recurrence", "next", "memory", "play",
+    "epochs", "training", "share", "page",
 )  # fmt: skip
+MAX_CHARACTERS = 10_000  # of the training text, which a page includes to train on
 MAX_BYTES = 4_000_000  # bytes of the weights in a page
 # Settings of `model.` that model.js can run.
 SUPPORTED: dict[str, tuple[Any, ...]] = {"cell": ("rnn",), "activation": ("tanh", "relu"), "tie_weights": (False,)}
@@ -51,15 +53,11 @@ def make_page(
 ) -> bytes:
     """Return the bytes of a model's page.html.
 
-    `summary`: the run's summary.json. `epochs`: the epochs of the slider before the last one. `text`: the beginning of
-    the training text, by which units are named. Raises the exceptions of `check_model`.
+    `summary`: the run's summary.json. `epochs`: the epochs of the slider before the last one. `text`: the training
+    text, whose first `MAX_CHARACTERS` characters the page includes. Raises the exceptions of `check_model`.
     """
     check_model(model)
-    from timemachine.page.units import Units  # deferred: imports torch, which takes seconds
-
-    activation, hiddens = model.hparams["activation"], model.hparams["hiddens"]
     weights = _page_weights(dict(model.named_parameters()))
-    units = Units(weights, activation, text, vocab) if text else None
     metrics = {name: float(value) for name, value in summary["metrics"].items()}  # "nan" in summary.json
 
     number = metrics.get("epoch", math.inf)
@@ -76,22 +74,18 @@ def make_page(
 
     def slider_entry(epoch: Epoch) -> dict[str, Any]:
         numbers = {"epoch": epoch.number, "train": epoch.train, "val": epoch.val}
-        finite = {name: number if math.isfinite(number) else None for name, number in numbers.items()}
-        return finite | {"correlations": units.correlations(epoch.weights) if units else []}
+        return {name: number if math.isfinite(number) else None for name, number in numbers.items()}
 
     run = {
         "table": _table(summary, metrics, weights),
         "tokens": vocab.idx_to_token,
         "kind": vocab.kind.name,
         "unk": vocab.unk,
-        "activation": activation,
-        "hiddens": hiddens,
+        "activation": model.hparams["activation"],
+        "hiddens": model.hparams["hiddens"],
         "window": summary["settings"]["data"]["num_steps"],
+        "text": text[:MAX_CHARACTERS],
         "weights": _encode_weights(weights, "<f4"),
-        "order": units.order if units else [*range(hiddens)],
-        "units": [{"unit": unit.unit, "meaning": unit.meaning, "order": unit.order} for unit in units.named]
-        if units
-        else [],
         "epochs": [
             *(slider_entry(epoch) | {"weights": _encode_weights(epoch.weights, "<f2")} for epoch in earlier),
             slider_entry(Epoch(number, weights, train, val)),
@@ -153,7 +147,7 @@ def fill(title: str, run: dict[str, Any]) -> bytes:
     parts = {
         "policy": f"default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
         f"script-src {_hash(script)}; style-src {_hash(style)}",
-        "title": html.escape(f"{title}: a model to type into"),
+        "title": html.escape(title),
         "style": style,
         "phi": run["activation"],
         "letter": {"bpe": "token", "letters": "letter"}.get(run["kind"], "character"),

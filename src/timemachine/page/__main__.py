@@ -33,14 +33,13 @@ def write_page(typed: str) -> Path:
         raise SettingError(f"{typed}: not found; use the folder that train.py printed at its end")
     summary = read_summary(Path(run) if Path(run).is_dir() else Path(run).parent)  # fails before the slow imports
 
-    from timemachine.page.epochs import read_epochs
-    from timemachine.page.units import training_text
+    from timemachine.page.epochs import read_epochs, training_text
     from timemachine.run.load import load_model, load_run
 
     path, epochs, text = Path(run).with_suffix(".html"), list[Epoch](), ""
     if Path(run).is_dir():
         path, epochs = Path(run, "page.html"), read_epochs(Path(run))
-        with suppress(SettingError):  # the run's text no longer exists; the page then names no units
+        with suppress(SettingError):  # the run's text no longer exists; the page then trains on pasted texts only
             text = training_text(load_run(run).data)
     write_whole(path, make_page(*load_model(run), summary, epochs, text))
     return path

@@ -1,13 +1,13 @@
 "use strict";
-// Byte-pair encoding, as in timemachine/bpe.py: from a text to its tokens, and back. In a token, a byte that is not a
-// whole character is a lone surrogate, U+DC00 more than the byte. Bytes are a string of U+0000 to U+00FF.
+// Byte-pair encoding and decoding, as in timemachine/bpe.py. In a token, a byte that is not a whole character is a lone
+// surrogate: U+DC00 plus the byte. Bytes are a string of U+0000 to U+00FF.
 
 const SPACE = String.raw`\p{White_Space}`; // \s of GPT-2
 const WORD = new RegExp( // GPT-2's pattern
   String.raw`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^${SPACE}\p{L}\p{N}]+|[${SPACE}]+(?![^${SPACE}])|[${SPACE}]+`,
   "gu",
 );
-const BYTE = /[\udc80-\udcff]/u; // in a token, a byte that is no whole character
+const BYTE = /[\udc80-\udcff]/u; // a byte that is not a whole character
 const toUtf8 = new TextEncoder(), newDecoder = () => new TextDecoder("utf-8", { ignoreBOM: true });
 
 /** Return the bytes of a text, or of a token. */
@@ -18,43 +18,48 @@ function toBytes(text) {
 }
 
 class BytePairs {
-  /** `tokens`: in the order in which they were learned, but for <unk>. */
+  /** `tokens`: in the order in which they were learned, except <unk>. */
   constructor(tokens, unk) {
     this.tokens = tokens;
     this.bytes = new Map(tokens.map((token) => [token, toBytes(token)]));
     this.index = new Map(tokens.map((token, index) => [this.bytes.get(token), index]));
     this.index.delete(this.bytes.get(tokens[unk]));
-    this.known = new Map(); // the tokens of words
+    this.words = new Map(); // tokens of the words that were read before
   }
 
   /** Return the tokens of a text. */
   read(text) {
     return (text.match(WORD) ?? []).flatMap((word) => {
-      if (!this.known.has(word)) this.known.set(word, this.split(word));
-      return this.known.get(word);
+      if (!this.words.has(word)) this.words.set(word, this.split(word));
+      return this.words.get(word);
     });
   }
 
   /** Return the tokens of a word: the pair that was learned first is joined first. */
   split(word) {
-    const parts = Array.from(toBytes(word));
+    const parts = Array.from(toBytes(word)), rankOf = (place) => this.index.get(parts[place] + parts[place + 1]);
+    const ranks = parts.map((_, place) => (place < parts.length - 1 ? rankOf(place) : undefined) ?? Infinity);
     for (;;) {
-      const joined = parts.slice(1).map((part, place) => this.index.get(parts[place] + part) ?? Infinity);
-      const first = joined.reduce((a, b) => Math.min(a, b), Infinity), pair = this.bytes.get(this.tokens[first]);
-      if (!pair) return parts.map((part) => this.tokens[this.index.get(part)]);
-      for (let place = 0; place < parts.length - 1; place++) {
-        if (parts[place] + parts[place + 1] === pair) parts.splice(place, 2, pair);
+      const first = ranks.reduce((a, b) => Math.min(a, b), Infinity);
+      if (first === Infinity) return parts.map((part) => this.tokens[this.index.get(part)]);
+      for (let place = ranks.indexOf(first); place >= 0; place = ranks.indexOf(first, place + 1)) {
+        parts.splice(place, 2, parts[place] + parts[place + 1]);
+        ranks.splice(place, 1);
+        for (const pair of [place - 1, place]) { // only the neighbours change
+          if (pair >= 0 && pair < parts.length - 1) ranks[pair] = rankOf(pair) ?? Infinity;
+        }
+        if (place === parts.length - 1) ranks[place] = Infinity;
       }
     }
   }
 
-  /** Return the text of tokens, with U+FFFD for bytes that are no character. */
+  /** Return the text of tokens, with U+FFFD for bytes that are not a character. */
   textOf(tokens, decoder = newDecoder(), options = {}) {
     const bytes = tokens.map((token) => this.bytes.get(token)).join("");
     return decoder.decode(Uint8Array.from(bytes, (byte) => byte.charCodeAt(0)), options);
   }
 
-  /** Return where each token ends in their text, in UTF-16 units; within a character, where the character begins. */
+  /** Return the end of each token in the text, in UTF-16 units; inside a character, the start of the character. */
   ends(tokens) {
     const decoder = newDecoder();
     let end = 0;

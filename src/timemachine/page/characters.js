@@ -1,5 +1,4 @@
-// Tokens as something that can be seen, and bars: a row is a token, as long as its P. A token is a character, or with
-// data.tokens=bpe some bytes.
+// Make tokens visible; bar charts of probabilities. A token is a character, or some bytes with data.tokens=bpe.
 
 const SIGNS = { " ": "␣", "\n": "↵", "\t": "⇥" };
 const find = (id) => document.getElementById(id);
@@ -11,7 +10,7 @@ function create(name, textContent = "", className = "") {
   return Object.assign(document.createElement(name), { textContent, className });
 }
 
-/** Return a token as something that can be seen: signs, code points' numbers, bytes, or a mark on a circle. */
+/** Return a token in visible form: signs, numbers of code points, bytes, or a combining mark on a circle. */
 function shown(token) {
   const seen = Array.from(token, (character) => {
     if (character in SIGNS) return SIGNS[character];
@@ -23,46 +22,43 @@ function shown(token) {
   return /^\p{Mn}/u.test(seen) ? `◌${seen}` : seen;
 }
 
-/** Return a token as it fits into a narrow column, where there is no room for a code point's number. */
+/** Return a token for a narrow column, without the number of a code point. */
 const shortened = (token) => shown(token).replace(/^U\+.+/, "□");
 
-/** Return the colour of a background: a share of one of the page's colours, as far as text on it can be read. */
+/** Return a background: a share of one of the page's colours, up to the limit that keeps text readable. */
 function tint(colour, share) {
   return `rgb(var(--${colour}) / calc(${Math.min(1, share).toFixed(3)} * var(--most-${colour})))`;
 }
 
-/** Add rows for bars to an element, at most one per token. */
-function addBars(element, count, name = "div") {
-  for (let rank = 0; rank < Math.min(count, model.size); rank++) {
-    const row = create(name, "", "bar"), track = create("span", "", "track");
-    track.append(create("i"), create("i"));
-    row.append(create("b"), track, create("small"));
-    element.append(row);
-  }
-}
-
 /**
- * Fill the rows of an element with the likeliest tokens, in order. `actual`: the token of the text, which is marked,
- * and comes in the last row in view if it is less likely. `chances` (V): of each token to be written, a second bar.
- * The longest bar has the whole width.
+ * Draw the likeliest tokens as rows: token, probability and bar. `actual`: the token of the text, which is marked and
+ * moved up to the last row in view. `chances` (V): probabilities for a second, thin bar. The longest bar is full.
  */
-function drawBars(element, P, { actual = null, chances = null } = {}) {
+function drawBars(element, P, { count, name = "div", actual = null, chances = null }) {
   const order = ranked(P), place = actual === null ? 0 : P.filter((p) => p > P[actual]).length;
   if (place >= NUM_EXPECTED) order.splice(NUM_EXPECTED - 1, 0, ...order.splice(order.indexOf(actual), 1));
-  order.length = element.children.length;
+  order.length = Math.min(count, P.length);
+  while (element.children.length > order.length) element.lastChild.remove();
+  while (element.children.length < order.length) element.append(newBar(name));
   const lengths = order.map((index) => [P[index], chances ? chances[index] : 0]), most = Math.max(...lengths.flat());
   [...element.children].forEach((row, rank) => {
-    const index = order[rank], [key, track, number] = row.children, token = model.tokens[index];
+    const index = order[rank], [key, number, track] = row.children, token = model.tokens[index];
     key.textContent = shown(token);
     if (index === actual && place > rank) key.prepend(create("sup", `${place + 1}. `));
     number.textContent = percent(P[index]);
     lengths[rank].forEach((length, bar) => (track.children[bar].style.width = `${(100 * length) / most}%`));
-    number.style.marginLeft = `calc(${(100 * Math.max(...lengths[rank])) / most}% + 0.3rem)`;
     row.classList.toggle("actual", index === actual);
     row.dataset.index = index;
-    const name = { " ": "space", "\n": "line break" }[token] ?? shown(token);
-    const chance = chances ? `, written with ${percent(chances[index])}` : "";
-    const mark = index === actual ? ", in the text" : "";
-    row.setAttribute("aria-label", `${name}, ${percent(P[index])}${chance}${mark}`);
+    if (name !== "button") return;
+    const words = { " ": " (space)", "\n": " (line break)" }[token] ?? "";
+    const chance = chances ? `, written with ${percent(chances[index])}` : "", mark = index === actual ? ", in the text" : "";
+    row.setAttribute("aria-label", `${key.textContent} ${number.textContent}${words}${chance}${mark}`);
   });
+}
+
+function newBar(name) {
+  const row = create(name, "", "bar"), track = create("span", "", "track");
+  track.append(create("i"), create("i"));
+  row.append(create("b"), " ", create("small"), track); // the space separates them for a screen reader
+  return row;
 }

@@ -15,7 +15,6 @@ from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
 from timemachine.page import MAX_BYTES, Epoch, check_model, make_page, size_of
-from timemachine.page.units import training_text
 from timemachine.run.files import relative_path, write_whole
 from timemachine.run.rows import read_numbers
 
@@ -63,6 +62,11 @@ def read_epochs(folder: Path) -> list[Epoch]:
 
     saved = read_weights(folder)
     return [Epoch(epoch, weights, number(epoch, "train"), number(epoch, "val")) for epoch, weights in saved.items()]
+
+
+def training_text(data: TimeMachine) -> str:
+    """Return the text of the training split."""
+    return data.corpus.characters[: data.splits["train"].targets.stop]
 
 
 class EpochWeights(Callback):

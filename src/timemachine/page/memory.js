@@ -1,17 +1,17 @@
-// How far back the model remembers at the chosen character, measured by putting others in the place of each before it.
+// How far back the model remembers at the chosen token: the effect of replacing each earlier one.
 
-const BEYOND = 8, MAX_BACK = 64; // tokens beyond the training's windows, and of all
-const MIN_SCALE = 0.1; // bits at the top of the chart
-const SAME_BITS = 0.005; // what differs by less is called the same
+const BEYOND = 8, MAX_BACK = 64; // bars beyond a window of the training, and in total
+const MIN_SCALE = 0.1; // bits at the top of the chart, at least
+const SAME_BITS = 0.005; // smaller differences are called equal
 const chart = find("memory");
-let chosenBar = 0; // how far back the place is whose bits are said
+let chosenBar = 0; // offset of the bar that is described
 
-/** Measure and draw, in slices, so that no key waits; until another drawing begins. */
+/** Measure in slices, so that the page answers keys, and draw. Another drawing cancels this one. */
 async function drawMemory(t) {
   const turn = drawings, bits = [];
   let until = performance.now() + SLICE;
   chart.classList.add("measuring");
-  for (const value of reading.memory(t, Math.min(MAX_BACK, run.window + BEYOND))) {
+  for (const value of reading.memory(t, Math.min(MAX_BACK, model.window + BEYOND))) {
     bits.push(value);
     if (performance.now() < until) continue;
     await new Promise((resolve) => setTimeout(resolve));
@@ -29,23 +29,25 @@ function drawChart(t, bits) {
     bar.style.height = `${(100 * value) / most}%`;
     column.append(bar, create("b", shortened(reading.tokens[t - back])));
     column.title = `${quoted(t - back)}, ${back} back: ${value.toFixed(3)} bits`;
-    column.classList.toggle("window", back === run.window);
+    column.classList.toggle("window", back === model.window);
     return column;
   }).reverse());
   chart.scrollLeft = chart.scrollWidth;
   const back = bits.findLastIndex((value) => value >= 0.01 * bits[0]);
-  const beyond = back ? `Farther than ${back} back` : "In any place before it";
-  const reach = back === bits.length - 1 || bits[0] < SAME_BITS ? "" : ` ${beyond} it is below a hundredth of that.`;
-  const window = bits.length > run.window ? `; the line: where the training's windows of ${run.window} ended` : "";
-  const farther = run.window > MAX_BACK ? `; the training's windows of ${run.window} went farther back` : "";
-  find("memory-said").textContent = `Another ${noun} in the place of ${quoted(t)} changes the prediction by ` +
-    `${bits[0].toFixed(2)} bits on average.${reach}`;
+  const beyond = back ? `one more than ${back} back` : "any earlier one";
+  const isAll = back === bits.length - 1 || bits[0] < SAME_BITS;
+  const reach = isAll ? "" : ` Replacing ${beyond} changes it by less than a hundredth of that.`;
+  const window = bits.length > model.window ? `; dashed line: length of a training window, ${model.window}` : "";
+  const farther = model.window > MAX_BACK ? `; training windows are longer, ${model.window}` : "";
+  find("memory-said").textContent =
+    `Replacing ${quoted(t)} changes the prediction by ${bits[0].toFixed(2)} bits on average.${reach}`;
+  find("memory-chart").hidden = bits.length === 1;
   find("memory-axis").textContent = `0 to ${most.toFixed(2)} bits${window}${farther}`;
   chart.setAttribute("aria-valuemin", 1 - bits.length);
   chooseBar(Math.min(chosenBar, bits.length - 1));
 }
 
-/** Say and mark how much a place matters, so many back. */
+/** Mark and describe the bar at an offset from the chosen token. */
 function chooseBar(back) {
   const column = chart.children[chart.children.length - 1 - back];
   if (!column) return;
@@ -57,7 +59,7 @@ function chooseBar(back) {
   chart.setAttribute("aria-valuetext", column.title);
 }
 
-/** Say what forgetting changes; `whole` is the reading of the same text that has forgotten nothing. */
+/** Describe the effect of forgetting, compared with `whole`, a reading that keeps its state. */
 function drawForgotten(t) {
   const f = reading.start, name = quoted(f || t);
   find("forget").textContent = f ? "Remember again" : `Forget everything before ${name}`;
@@ -68,14 +70,14 @@ function drawForgotten(t) {
   whole.advance();
   const place = Math.max(t, f), changed = divergence(whole.next(place), reading.next(place));
   const past = whole.bits(f), zero = reading.bits(f), count = reading.known - f;
-  const than = changed < SAME_BITS ? "what it was" : `${changed.toFixed(2)} bits from what it was`;
-  const cost = Math.abs(past - zero) < SAME_BITS ? ", as with their past" : `, with their past ${past.toFixed(2)}`;
+  const than = changed < SAME_BITS ? "unchanged" : `changed by ${changed.toFixed(2)} bits`;
+  const cost = Math.abs(past - zero) < SAME_BITS ? ", as without forgetting" : `; without forgetting ${past.toFixed(2)}`;
   find("forgotten").textContent =
     `Before ${name} the state was set to zero. After ${quoted(place)} the prediction is ${than}; ` +
-    `the ${counted(count)} from ${name} on cost ${zero.toFixed(2)} bits each${cost}.`;
+    `the ${counted(count)} since ${name} cost ${zero.toFixed(2)} bits each${cost}.`;
 }
 
-/** Set the state to zero before the token at t; 0: nowhere. */
+/** Set the state to zero before the token at t; 0 restores it. */
 function forgetBefore(t) {
   reading.forget(t);
   Object.assign(chosen, { place: t || chosen.place, pointed: null });
@@ -90,5 +92,5 @@ function listenToMemory() {
     if (place >= 0) chooseBar(lastBar() - place);
   });
   find("forget").addEventListener("click", () => forgetBefore(reading.start ? 0 : at()));
-  find("forget-example").hidden ||= noun === "token"; // whose places are others
+  find("forget-example").hidden ||= noun === "token"; // its place counts characters
 }

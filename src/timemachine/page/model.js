@@ -1,16 +1,17 @@
-// The model: what it reads of a text, the forward pass, continuing. No part of it knows the page.
+// The model: its tokens of a text, the forward pass and generated text. No part of it uses the page.
 // V vocabulary, D inputs of the RNN, H hidden units. Weights are float32 as in Python, sums float64.
 
 const PHI = { tanh: Math.tanh, relu: (z) => Math.max(z, 0) };
+const SLOPE = { tanh: (h) => 1 - h * h, relu: (h) => Number(h > 0) }; // derivative of φ, from the value h of φ
 
-// How a corpus of each kind is normalised (timemachine/corpus.py), from a text to a text.
+// Normalisation of each kind of corpus (timemachine/corpus.py).
 const NORMALISE = {
   letters: (text) => text.replace(/[^A-Za-z]+/g, " ").toLowerCase(),
   characters: (text) => text.replace(/\r\n?/g, "\n").normalize("NFC"),
   bpe: (text) => text.replace(/\r\n?/g, "\n"),
 };
 
-/** Return a function that gives uniform numbers in [0, 1), always the same for a seed (mulberry32). */
+/** Return a function that draws uniform numbers from [0, 1); a seed determines them (mulberry32). */
 function uniform(seed) {
   return () => {
     seed = (seed + 0x6d2b79f5) | 0;
@@ -24,7 +25,10 @@ function bytes(base64) {
   return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0)).buffer;
 }
 
-/** Return float16 numbers as float32: exponent and fraction move by 13 bits, the exponent's bias is 112 more. */
+/** Decode float32 numbers. */
+const fromSingle = (base64) => new Float32Array(bytes(base64));
+
+/** Decode float16 numbers: shift exponent and fraction by 13 bits, and add 112 to the exponent's bias. */
 function fromHalf(base64) {
   const halves = new Uint16Array(bytes(base64));
   const moved = Uint32Array.from(halves, (half) => ((half & 0x8000) << 16) | ((half & 0x7fff) << 13));
@@ -40,6 +44,16 @@ function affine(vector, matrix, bias) {
   return sums;
 }
 
+/** Return a vector (J) times the transpose of a matrix (I, J). */
+function timesTransposed(vector, matrix) {
+  const J = vector.length;
+  return Float64Array.from({ length: matrix.length / J }, (_, i) => {
+    let sum = 0;
+    for (let j = 0; j < J; j++) sum += vector[j] * matrix[i * J + j];
+    return sum;
+  });
+}
+
 /** Return softmax(alpha · logits) (V). */
 function softmax(logits, alpha = 1) {
   const largest = Math.max(...logits), powers = logits.map((logit) => Math.exp(alpha * (logit - largest)));
@@ -47,34 +61,29 @@ function softmax(logits, alpha = 1) {
   return powers.map((power) => power / sum);
 }
 
-/** Return an index drawn with the probabilities P, which are NaN after training has diverged: then 0. */
+/** Draw an index with the probabilities P; 0 if they are NaN, as after divergence. */
 function sample(P, random) {
   let left = random();
   return Math.max(0, P.findIndex((p) => (left -= p) < 0));
 }
 
 class Model {
-  /**
-   * `run`: tokens (V), their kind, the index of <unk>, the name of φ, and weights by name: float32 in base64.
-   * `halves`: the weights of another epoch in their place, in float16.
-   */
-  constructor({ tokens, kind, unk, activation, hiddens, weights }, halves = null) {
-    Object.assign(this, { tokens, unk, size: tokens.length, numHiddens: hiddens, phi: PHI[activation] });
-    this.normalise = NORMALISE[kind];
-    this.bytePairs = kind === "bpe" ? new BytePairs(tokens, unk) : null; // or a token is a character
+  /** `weights`: arrays by name. The other argument has the tokens (V), their kind, the index of <unk>, and φ's name. */
+  constructor({ tokens, kind, unk, activation, hiddens, window }, weights) {
+    Object.assign(this, { tokens, kind, unk, activation, window, size: tokens.length, numHiddens: hiddens }, weights);
+    Object.assign(this, { phi: PHI[activation], slope: SLOPE[activation], normalise: NORMALISE[kind] });
+    this.bytePairs = kind === "bpe" ? new BytePairs(tokens, unk) : null; // null: a token is a character
     this.index = new Map(tokens.map((token, index) => [token, index]));
-    this.start = this.index.has(" ") ? " " : tokens.find((_, index) => index !== unk); // of an empty text
-    const decode = halves ? fromHalf : (base64) => new Float32Array(bytes(base64));
-    for (const [name, base64] of Object.entries(halves ?? weights)) this[name] = decode(base64);
+    this.start = this.index.has(" ") ? " " : tokens.find((_, index) => index !== unk); // read if the text is empty
     this.zeros = new Float64Array(hiddens);
-    this.fromInput = tokens.map((_, index) => { // what each token adds to the state: x W_xh + b_h
+    this.fromInput = tokens.map((_, index) => { // x W_xh + b_h of each token
       const table = this.embedding ?? this.W_xh, width = table.length / this.size;
       const row = table.subarray(index * width, (index + 1) * width);
       return this.embedding ? affine(row, this.W_xh, this.b_h) : affine([1], row, this.b_h);
     });
   }
 
-  /** Return the tokens (characters: code points) that the model reads of a text; of an empty one, as in Python, one. */
+  /** Return the tokens of a text; characters are code points. An empty text is read as `start`, as in Python. */
   read(text) {
     const normalised = this.normalise(text) || this.start;
     return this.bytePairs ? this.bytePairs.read(normalised) : Array.from(normalised);
@@ -85,17 +94,17 @@ class Model {
     return this.bytePairs ? this.bytePairs.textOf(tokens) : tokens.join("");
   }
 
-  /** Return the indices of tokens; those that the vocabulary lacks are <unk>. */
+  /** Return the indices of tokens; tokens that the vocabulary lacks become <unk>. */
   indices(tokens) {
     return tokens.map((token) => this.index.get(token) ?? this.unk);
   }
 
-  /** Return the distinct tokens that the model reads of a text as <unk>. */
+  /** Return the distinct tokens of a text that the model reads as <unk>. */
   unknown(text) {
     return [...new Set(this.read(text))].filter((token) => !this.index.has(token));
   }
 
-  /** Return what a state adds to the next: h W_hh. */
+  /** Return h W_hh, the contribution of a state to the next one. */
   fromState(state) {
     return affine(state, this.W_hh, this.zeros);
   }
@@ -115,7 +124,7 @@ class Model {
     return softmax(this.logits(state));
   }
 
-  /** Return the chance (V) that a token is written: P^alpha without <unk>; alpha null: the likeliest is certain. */
+  /** Return the probabilities (V) that tokens are drawn with: P^alpha without <unk>. alpha null: greedy. */
   chances(state, alpha) {
     const logits = this.logits(state);
     logits[this.unk] = -Infinity;
@@ -124,7 +133,7 @@ class Model {
     return logits.map((_, index) => Number(index === likeliest));
   }
 
-  /** Return `length` tokens that follow a state, or as many as fit into `room` (UTF-16 units), and their text. */
+  /** Generate `length` tokens after a state, or as many as fit into `room` (UTF-16 units). Return them and their text. */
   continuation(state, length, room, alpha, random) {
     const tokens = [];
     let text = "";

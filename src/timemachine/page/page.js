@@ -1,19 +1,17 @@
-// The page: what is typed and chosen, and in which order it is read and drawn. Nothing is sent anywhere.
+// The page: the state that the user has chosen, and the order in which everything is read and drawn.
 
-const SLICE = 12; // ms of work between two drawings, so that nothing holds up a key
+const SLICE = 12; // ms of work between two drawings, so that the page answers keys
 const run = JSON.parse(find("run").textContent), noun = run.kind === "bpe" ? "token" : "character";
-// Places are indices of tokens as they are read. alpha null: greedy; unit null: the colours are surprise.
-const chosen = {
-  place: 0, pointed: null, repeats: null, unit: null, sorted: null, alpha: 2, seed: 0, epoch: run.epochs.length - 1,
-};
-let model = new Model(run), reading = new Reading(model), whole = new Reading(model);
+// Places are indices of tokens. alpha null: greedy. unit null: colours are surprise. epoch null: trained in the page.
+const chosen = { place: 0, pointed: null, repeats: null, unit: null, alpha: 2, seed: 0, epoch: run.epochs.length - 1 };
+let model = savedModel(chosen.epoch), reading = new Reading(model), whole = new Reading(model);
 let frame = 0; // the next slice of reading
-let drawings = 0; // counted, so that what one still has to draw is given up when another begins
+let drawings = 0; // counted, so that a new drawing cancels the rest of an earlier one
 
 const last = () => reading.indices.length - 1;
 const at = () => Math.max(0, Math.min(chosen.pointed ?? chosen.place, reading.known - 1));
 
-/** Read what is in the box as it is now, and draw. */
+/** Read the text of the box, and draw. */
 function update() {
   reading.take(box.value);
   stopMotion();
@@ -23,7 +21,7 @@ function update() {
   work();
 }
 
-/** Read on for a while; the grey text comes with the last character, the rest after it has been painted. */
+/** Read for a while and draw; continue in the next frame. */
 function work() {
   cancelAnimationFrame(frame);
   if (!reading.advance(performance.now() + SLICE)) frame = requestAnimationFrame(work);
@@ -32,7 +30,22 @@ function work() {
   draw();
 }
 
-/** Draw all that depends on the chosen character, once the answer to the key has been painted. */
+/** Read the text with another model. `isWhole`: read all of it before drawing. */
+function show(other, isWhole = false) {
+  const { start } = reading;
+  model = other;
+  [reading, whole] = [new Reading(model), new Reading(model)];
+  reading.take(box.value);
+  if (start <= last()) reading.forget(start);
+  chosen.repeats = null; // other weights repeat elsewhere
+  if (isWhole) reading.advance();
+  drawUnits();
+  drawUnread();
+  drawEpoch();
+  work();
+}
+
+/** Draw the parts that depend on the chosen token, after the text has been painted. */
 function draw() {
   const turn = ++drawings;
   drawChoice();
@@ -40,13 +53,13 @@ function draw() {
     if (turn !== drawings || !reading.known) return;
     const t = at();
     drawStep(t);
-    drawMeanings();
     drawNext(t);
     drawForgotten(t);
     if (chosen.pointed === null) drawGhost();
-    if (play.on) return chart.classList.add("measuring"); // what takes time is drawn when it pauses
-    ALPHAS.forEach((_, place) => setTimeout(() => turn === drawings && drawAlpha(t, place))); // a key comes in between
-    drawMemory(t);
+    chart.classList.add("measuring");
+    if (play.on || training.on) return; // the slow parts follow after a pause
+    if (find("part-choice").open) drawSample(t);
+    if (find("part-memory").open) drawMemory(t);
   }));
 }
 
@@ -54,47 +67,23 @@ function draw() {
 function drawStep(t) {
   drawStrip();
   drawChosen(t);
-  drawExpected(t);
   drawHeat(t);
+  drawExpected(t);
   drawRecurrence(t);
   drawPlay();
 }
 
 function choose(t) {
   pause();
-  if (isToGuess(t)) return;
   if (t === chosen.place && chosen.pointed === null) return;
   Object.assign(chosen, { place: t, pointed: null });
   draw();
 }
 
 function point(t) {
-  if (t === chosen.pointed || play.on || isToGuess(t)) return;
+  if (t === chosen.pointed || play.on) return;
   chosen.pointed = t;
   draw();
-}
-
-/** Read the text anew with the weights after another epoch. */
-function showEpoch(place) {
-  const start = reading.start;
-  pause();
-  chosen.epoch = place;
-  chosen.repeats = null; // what was said of it no longer holds
-  report("");
-  model = new Model(run, run.epochs[place].weights);
-  [reading, whole] = [new Reading(model), new Reading(model)];
-  reading.take(box.value);
-  reading.forget(start);
-  drawEpoch();
-  work();
-}
-
-function drawEpoch() {
-  const { epoch, train, val } = run.epochs[chosen.epoch];
-  const perplexities = [train?.toFixed(2), val && `in validation ${val.toFixed(2)}`].filter(Boolean).join(", ");
-  const when = epoch ? `after epoch ${epoch}` : "none yet: random weights";
-  find("epoch-said").textContent = when + (perplexities && `: perplexity ${perplexities}`);
-  find("epoch").setAttribute("aria-valuetext", find("epoch-said").textContent);
 }
 
 function start() {
@@ -102,25 +91,27 @@ function start() {
     const heading = Object.assign(create("th", name), { scope: "row" });
     find("run-table").insertRow().append(heading, create("td", value));
   }
-  find("reads").textContent = {
-    letters: "It sees only a to z and single spaces, ␣.",
-    characters: "It sees every character; ␣ is a space, ↵ a line break.",
-    bpe: "It sees tokens; ␣ is a space, ↵ a line break.",
-  }[run.kind];
-  find("training").hidden = run.epochs.length < 2;
-  Object.assign(find("epoch"), { max: run.epochs.length - 1, value: chosen.epoch });
-  find("epoch").addEventListener("input", ({ target }) => showEpoch(Number(target.value)));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
-  addEventListener("resize", draw);
+  addEventListener("resize", () => [draw(), drawTraining()]);
+  for (const part of document.querySelectorAll("details")) part.addEventListener("toggle", draw);
   document.querySelector("main").hidden = false;
   listenToText();
   listenToStrip();
-  listenToUnits();
+  listenToMap();
   listenToNext();
   listenToMemory();
   listenToPlay();
+  listenToEpochs();
+  listenToTraining();
+  listenToShare();
+  drawUnits();
   drawEpoch();
+  if (restore()) return;
   update();
+  reading.advance();
+  const surprises = reading.surprises.slice(0, NUM_GHOST);
+  choose(Math.max(1, surprises.indexOf(Math.max(...surprises.slice(1))))); // a surprise that can be explained
+  playEpochs();
 }
 
 start();

@@ -1,14 +1,9 @@
-// Play: the text is read in time, a token a beat. What moves is a copy; beneath it stands what `choose` would draw.
+// Play: read the text one token at a time, with motion. Copies of elements move; the elements are already final.
 
 const BEAT = { slow: 2600, fast: 700 }; // ms
 const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
-// blank: what comes after the chosen token is not drawn. landing: the result is still on its way into the map.
+// blank: nothing after the chosen token is drawn. landing: the result is still moving into the map.
 const play = { on: false, blank: false, landing: false, turn: 0 };
-
-const TO_GUESS = "the thing the time traveller held in his hand was a glittering metallic framework ";
-const guesses = { count: 0, yours: 0, network: 0 }; // bits, summed
-const isGuessing = () => play.blank && find("guessing").checked;
-const isToGuess = (t) => isGuessing() && t > chosen.place;
 
 /** Return the number of tokens whose states are drawn. */
 function horizon() {
@@ -28,17 +23,18 @@ function move(element, to, duration, from = element.getBoundingClientRect()) {
   return motion.finished.then(() => copy.remove());
 }
 
-/** Show one step: x and h(t-1) arrive, their products are added, φ is applied, and the map gets the result. */
+/** Show one step: x and h(t-1) arrive, their products are added, φ is applied, and the result moves to map and bars. */
 async function moveStep(t, column, duration) {
-  const turn = play.turn, part = duration / 4;
+  const turn = play.turn, part = duration / 5;
   const [before, x, fromState, fromInput, sum, state] =
     ["before", "x", "from-state", "from-input", "sum", "state"].map(find);
-  const parts = [ // what arrives, and what moves there
+  const { left, top, height } = find("bars").getBoundingClientRect();
+  const parts = [ // elements that arrive, and their motions
     [[before, x], () => [move(strip.children[t], x, part), column && move(before, before, part, column)]],
     [[fromState, fromInput], () => [move(before, fromState, part), move(x, fromInput, part)]],
     [[sum], () => [move(fromState, sum, part), move(fromInput, sum, part)]],
     [[state], () => [move(sum, state, part)]],
-    [[], () => [move(state, columnBox(t), part)]],
+    [[], () => [move(state, columnBox(t), part), move(state, { left, top, width: 24, height }, part)]],
   ];
   for (const element of parts.flatMap(([arriving]) => arriving)) element.classList.add("awaited");
   for (const [arriving, start] of parts) {
@@ -48,7 +44,7 @@ async function moveStep(t, column, duration) {
   }
 }
 
-/** Read the token at t: its motion, then all that depends on it; while it plays, then the next. */
+/** Read the token at t: show its motion, then its result; while playing, then the next token. */
 async function beat(t) {
   stopMotion();
   const turn = play.turn, duration = BEAT[find("fast").checked ? "fast" : "slow"];
@@ -56,9 +52,10 @@ async function beat(t) {
   reading.advance();
   play.blank = true;
   Object.assign(chosen, { place: t, pointed: null });
-  if (!reducedMotion.matches) {
+  const isMoving = !reducedMotion.matches && find("part-step").open;
+  if (isMoving) {
     play.landing = true;
-    drawings++; // a drawing that is due would show what is not there yet
+    drawings++; // cancel a drawing that would show the result too early
     drawNext(t - 1);
     drawStep(t);
     await moveStep(t, column, 0.7 * duration);
@@ -68,7 +65,7 @@ async function beat(t) {
   if (t === last()) Object.assign(play, { on: false, blank: false });
   draw();
   if (!play.on) return;
-  setTimeout(() => turn === play.turn && beat(t + 1), reducedMotion.matches ? duration : 0.3 * duration);
+  setTimeout(() => turn === play.turn && beat(t + 1), isMoving ? 0.3 * duration : duration);
 }
 
 function stopMotion() {
@@ -78,7 +75,7 @@ function stopMotion() {
   document.querySelectorAll(".awaited").forEach((element) => element.classList.remove("awaited"));
 }
 
-/** Stop where it is; the future stays blank until the text changes. */
+/** Stop at the current token; the tokens after it stay blank. */
 function pause() {
   if (!play.on && !play.landing) return;
   stopMotion();
@@ -88,8 +85,8 @@ function pause() {
 
 function togglePlay() {
   if (play.on) return pause();
-  if (isGuessing()) return;
-  play.on = true;
+  pauseTraining();
+  find("part-step").open = play.on = true;
   if (at() === last()) Object.assign(chosen, { place: -1, pointed: null }); // from the beginning
   document.body.classList.add("playing", "running");
   const { top, bottom } = find("cell").getBoundingClientRect();
@@ -97,11 +94,11 @@ function togglePlay() {
   beat(chosen.place + 1);
 }
 
-/** Read one token more, or take one back. */
+/** Read one more token, or go back by one. */
 function stepBy(step) {
   const t = at() + step;
   pause();
-  if (t < 0 || t > last() || isToGuess(t)) return;
+  if (t < 0 || t > last()) return;
   play.blank = t < last();
   if (step > 0) beat(t);
   else choose(t);
@@ -110,57 +107,19 @@ function stepBy(step) {
 function drawPlay() {
   find("play").textContent = play.on ? "❙❙ Pause" : "▶\ufe0e Play";
   find("back").disabled = at() === 0;
-  find("forth").disabled = at() === last() || isGuessing();
-  find("play").disabled = isGuessing();
-  find("guesses").hidden = !find("guessing").checked;
-  find("guess").disabled = !isGuessing();
+  find("forth").disabled = at() === last();
   document.body.classList.toggle("playing", play.blank);
   document.body.classList.toggle("running", play.on);
-  document.body.classList.toggle("guessing", isGuessing());
-}
-
-/** Begin to guess each token before it is read, in a text that nobody has typed, or end. */
-function toggleGuessing() {
-  const text = example(TO_GUESS), isOn = find("guessing").checked;
-  pause();
-  if (isOn && !model.unknown(text).length) write(text, 0, box.value.length);
-  Object.assign(guesses, { count: 0, yours: 0, network: 0 });
-  play.blank = isOn && last() > 0;
-  if (isOn) Object.assign(chosen, { place: 0, pointed: null });
-  drawPlay();
-  find("score").textContent = model.bytePairs ? "Enter takes it." : "";
-  if (isOn) find("guess").focus({ preventScroll: true });
-  draw();
-}
-
-/** Count a guess, which has probability 1/2 and shares the rest among the other tokens, and read the true one. */
-function guess(text) {
-  const t = chosen.place + 1, token = reading.tokens[t], trim = (it) => it.trim() || it;
-  const isRight = model.bytePairs ? trim(text) === trim(token) : model.read(text)[0] === token;
-  reading.advance();
-  guesses.count++;
-  guesses.yours += isRight ? 1 : Math.log2(2 * (model.size - 1));
-  guesses.network += reading.surprises[t];
-  const [yours, network] = [guesses.yours, guesses.network].map((bits) => (bits / guesses.count).toFixed(2));
-  find("score").textContent = `${isRight ? "Right" : "No"}: ${quoted(t)}. ` +
-    `You ${yours} bits per ${noun}, the network ${network}, over ${counted(guesses.count)}.`;
-  find("guess").value = "";
-  beat(t);
 }
 
 function listenToPlay() {
-  find("guessing").addEventListener("input", toggleGuessing);
-  find("guess").addEventListener("input", ({ target }) => target.value && !model.bytePairs && guess(target.value));
-  find("guess").addEventListener("keydown", ({ key, target }) => {
-    if (key === "Enter" && model.bytePairs && target.value) guess(target.value);
-  });
   find("play").addEventListener("click", togglePlay);
   find("back").addEventListener("click", () => stepBy(-1));
   find("forth").addEventListener("click", () => stepBy(1));
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.altKey || event.metaKey || event.defaultPrevented) return;
     const isFree = event.target === document.body, step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    if (event.key === " " && (isFree || event.target === strip || event.target === canvas)) togglePlay();
+    if (event.key === " " && (isFree || event.target === strip)) togglePlay();
     else if (step && (isFree || event.target.closest("#player"))) stepBy(step);
     else return;
     event.preventDefault();

@@ -1,34 +1,34 @@
-// A model's reading of one text: the states, the surprise, and how far back it remembers. Independent of the page.
+// A model's reading of a text: states, surprise, gradients and memory. Independent of the page.
 
-const NUM_OTHERS = 8; // tokens that are tried in another's place: those that were the likeliest there
-const SAME = 1e-6; // two states that differ by less are the same one: what follows them is
+const NUM_OTHERS = 8; // replacements of a token to try: the likeliest others
+const SAME = 1e-6; // largest difference of two states that count as equal
 
 class Reading {
-  /** `tokens` and their `indices`; of those before `known`, the state after each and its surprise in bits. */
+  /** `tokens` and their `indices`; for the first `known` of them, the state after each and its surprise in bits. */
   constructor(model) {
     Object.assign(this, { model, tokens: [], indices: [], states: [], surprises: [], known: 0, start: 0 });
   }
 
-  /** Take another text; what its beginning shares with the last one stays known. */
+  /** Take another text; states of a common beginning are kept. */
   take(text) {
     const tokens = this.model.read(text), indices = this.model.indices(tokens);
     let known = 0;
     while (known < this.known && indices[known] === this.indices[known]) known++;
     Object.assign(this, { tokens, indices, known });
-    if (known < this.start || this.start >= indices.length) this.forget(0); // the text before it is another
+    if (known < this.start || this.start >= indices.length) this.forget(0); // the text before it has changed
   }
 
-  /** Begin at a place with a state of zero: what comes before it is forgotten there. */
+  /** Set the state to zero before the token at `start`. */
   forget(start) {
     this.known = Math.min(this.known, this.start, start);
     this.start = start;
   }
 
-  /** Read on, until a time as performance.now() has it if that comes first. Return whether all is read. */
+  /** Read the rest, or until a time of performance.now(). Return whether the end was reached. */
   advance(until = Infinity) {
     for (let t = this.known; t < this.indices.length; this.known = ++t) {
       if (t % 8 === 7 && performance.now() > until) return false;
-      this.surprises[t] = t ? -Math.log2(this.expected(t)[this.indices[t]]) : null; // the first has nothing before it
+      this.surprises[t] = t ? -Math.log2(this.expected(t)[this.indices[t]]) : null; // the first has no prediction
       this.states[t] = this.model.step(this.before(t), this.indices[t]);
     }
     return true;
@@ -39,23 +39,23 @@ class Reading {
     return t === 0 || t === this.start ? this.model.zeros : this.states[t - 1];
   }
 
-  /** Return the probabilities (V) of the token at t, before it is read; they are not kept: V can be thousands. */
+  /** Return the probabilities (V) of the token at t, before it is read. Not kept, since V can be thousands. */
   expected(t) {
     return this.model.probabilities(this.before(t));
   }
 
-  /** Return the probabilities (V) of what follows the token at t. */
+  /** Return the probabilities (V) of the token after t. */
   next(t) {
     return this.model.probabilities(this.states[t]);
   }
 
-  /** Return the mean of the surprises from a place on, in bits, or null where there is none. */
+  /** Return the mean surprise of the tokens since `from`, in bits, or null without tokens. */
   bits(from = 1) {
     if (this.known <= from) return null;
     return this.surprises.slice(from, this.known).reduce((a, b) => a + b) / (this.known - from);
   }
 
-  /** Return the first place whose state equals an earlier one since `from`, and how far back that is; null if none. */
+  /** Return the first place whose state equals an earlier one since `from`, and the distance to it, or null. */
   repetition(from) {
     for (let t = from + 1; t < this.known; t++) {
       const isSame = (other) => other.every((h, unit) => Math.abs(h - this.states[t][unit]) < SAME);
@@ -66,9 +66,24 @@ class Reading {
   }
 
   /**
-   * Give, for the token at t and for each one before, as far back as `most`, by how many bits another in its place
-   * changes what is expected after t: the Kullback-Leibler divergence from P as it is, its mean over the `NUM_OTHERS`
-   * tokens that were the likeliest in that place.
+   * Yield the norm of the gradient of the loss of the token at t (in nats) with respect to each earlier state, from
+   * t - 1 backwards: backpropagation through time. Without gradients the state before t is zero.
+   */
+  *gradients(t) {
+    if (t === 0 || t === this.start) return;
+    const { model, states } = this, dLogits = this.expected(t);
+    dLogits[this.indices[t]] -= 1;
+    let dh = timesTransposed(dLogits, model.W_hq);
+    for (let s = t - 1; ; s--) {
+      yield Math.hypot(...dh);
+      if (s === 0 || s === this.start) return;
+      dh = timesTransposed(dh.map((g, unit) => g * model.slope(states[s][unit])), model.W_hh);
+    }
+  }
+
+  /**
+   * Yield, for the token at t and up to `most` earlier ones, the change of the prediction after t if another token
+   * replaces it: the Kullback-Leibler divergence from P in bits, averaged over the `NUM_OTHERS` likeliest others.
    */
   *memory(t, most) {
     const { model } = this, P = this.next(t);

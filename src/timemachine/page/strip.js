@@ -1,16 +1,18 @@
-// The text as the model reads it, each token on the colour of its surprise or of a unit's value. One is chosen here.
+// The tokens of the text, on colours of surprise or of a unit's values, with bars for the gradient. One is chosen here.
 
-const MAX_BITS = 8; // where the colour of surprise ends
+const MAX_BITS = 8; // surprise of the strongest colour
+const MAX_GRADIENT = 100; // earlier states whose gradient is shown
+const SMALL = 0.01; // share of the largest gradient that the page calls small
 const strip = find("strip");
 
-/** Draw the tokens that are read so far; of a long text only the changes, which is faster. */
+/** Draw the tokens that have been read. Only changes are written, which is faster in a long text. */
 function drawStrip() {
   while (strip.children.length > reading.known) strip.lastChild.remove();
   while (strip.children.length < reading.known) strip.append(create("span"));
   const most = chosen.unit === null ? null : maxState(reading.states);
   [...strip.children].forEach((span, t) => {
     const token = reading.tokens[t], isAhead = play.blank && t > at(), h = reading.states[t][chosen.unit];
-    const mayEnd = token === " " || /^ ./u.test(reading.tokens[t + 1] ?? ""); // whether a line may end here
+    const mayEnd = token === " " || /^ ./u.test(reading.tokens[t + 1] ?? ""); // a line may end here
     const text = shown(token) + (token.includes("\n") ? "\n" : mayEnd ? "\u200b" : "");
     if (span.textContent !== text) span.textContent = text;
     span.classList.toggle("named", text.startsWith("U+"));
@@ -19,10 +21,25 @@ function drawStrip() {
     span.classList.toggle("ahead", isAhead);
     span.classList.toggle("repeats", t === chosen.repeats);
     let background = tint("hot", reading.surprises[t] / MAX_BITS);
-    if (chosen.unit !== null) background = tint(h < 0 ? "cold" : "warm", Math.abs(h) / most);
+    if (chosen.unit !== null) background = tint(h < 0 ? "minus" : "plus", Math.abs(h) / most);
     if (t < reading.start || isAhead) background = "none";
-    if (span.dataset.background !== background) span.style.background = span.dataset.background = background;
+    if (span.dataset.background !== background) span.style.backgroundColor = span.dataset.background = background;
   });
+}
+
+/** Draw, below each earlier token, the gradient of the loss of the token at t with respect to the state after it. */
+function drawGradient(t) {
+  const norms = [];
+  if (!play.on && !training.on) for (const norm of reading.gradients(t)) if (norms.push(norm) === MAX_GRADIENT) break;
+  const most = Math.max(...norms), back = norms.findLastIndex((norm) => norm >= SMALL * most) + 1;
+  [...strip.children].forEach((span, s) => {
+    const share = norms[t - 1 - s] / most || 0;
+    if (span.dataset.gradient !== `${share}`) span.style.setProperty("--gradient", span.dataset.gradient = share);
+  });
+  const isFalling = back < norms.length;
+  find("gradient").style.visibility = norms.length ? "visible" : "hidden";
+  find("gradient-said").textContent = `gradient of the loss of ${quoted(t)} at each earlier state` +
+    (isFalling ? `: below 1% of the largest beyond ${counted(back)} back` : "");
 }
 
 function drawTotal() {
@@ -30,12 +47,13 @@ function drawTotal() {
   const size = reading.tokens.slice(from, reading.known).reduce((sum, token) => sum + toBytes(token).length, 0);
   const perByte = model.bytePairs ? `; ${((bits * count) / size).toFixed(3)} bits per byte` : "";
   find("total").textContent = bits === null
-    ? `Type two ${noun}s: from the second one on the model had something to expect.`
-    : `${bits.toFixed(3)} bits per ${noun}, perplexity ${(2 ** bits).toFixed(2)}, over ${counted(count)}${perByte}`;
+    ? `Type at least two ${noun}s: the first one has no prediction.`
+    : `${bits.toFixed(3)} bits per ${noun}, perplexity ${(2 ** bits).toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 })}, over ${counted(count)}${perByte}`;
 }
 
-/** Mark the chosen character, bring it into view, and say how much it surprised. */
+/** Mark the chosen token, scroll to it, and describe its surprise and gradient. */
 function drawChosen(t) {
+  drawGradient(t);
   const span = strip.children[t], index = reading.indices[t];
   strip.querySelector(".at")?.classList.remove("at");
   span.classList.add("at");
@@ -43,7 +61,7 @@ function drawChosen(t) {
     const above = span.offsetTop - 4, below = span.offsetTop + span.offsetHeight + 4 - strip.clientHeight;
     strip.scrollTop = Math.max(below, Math.min(above, strip.scrollTop));
   }
-  let text = `${quoted(t)} is the first ${noun}: nothing was expected yet.`;
+  let text = `${quoted(t)} is the first ${noun}, without a prediction.`;
   if (t) {
     const P = reading.expected(t), place = P.filter((other) => other > P[index]).length + 1;
     const it = model.index.has(reading.tokens[t]) ? "it" : "<unk>", bits = reading.surprises[t].toFixed(2);
@@ -56,11 +74,11 @@ function drawChosen(t) {
 }
 
 /**
- * Let a pointer choose: a mouse shows what it is over and chooses by a click, a finger chooses by a tap or by moving
- * along. `placeOf` gives the place at a point of the window, or null.
+ * Choose a token with a pointer: a mouse previews by moving and chooses by a click, a finger chooses by a tap or by
+ * moving sideways. `placeOf` returns the token at a point of the window, or null.
  */
 function listenToPointer(element, placeOf) {
-  let down = null; // where a finger came down, until it moves along: at first it may be going to scroll
+  let down = null; // start of a touch, until it moves sideways: it may become a scroll
   element.addEventListener("pointerdown", (event) => (down = event.pointerType === "mouse" ? null : event));
   element.addEventListener("pointermove", ({ pointerType, clientX, clientY }) => {
     if (down && Math.abs(clientX - down.clientX) <= Math.abs(clientY - down.clientY)) return;
@@ -77,7 +95,7 @@ function listenToPointer(element, placeOf) {
   });
 }
 
-/** Let the keys of a slider choose a place from 0 to the last one. */
+/** Choose a place from 0 to the last one with the keys of a slider. */
 function listenToArrows(element, placeOf, lastOf, chooseAt) {
   element.addEventListener("keydown", (event) => {
     const steps = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, Home: -Infinity, End: Infinity };
@@ -88,7 +106,7 @@ function listenToArrows(element, placeOf, lastOf, chooseAt) {
 }
 
 function listenToStrip() {
-  for (const place of [strip, canvas]) listenToArrows(place, at, last, choose);
+  listenToArrows(strip, at, last, choose);
   listenToPointer(strip, (x, y) => {
     const t = [...strip.children].indexOf(document.elementFromPoint(x, y));
     return t < 0 ? null : t;

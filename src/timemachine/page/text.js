@@ -1,23 +1,24 @@
-// The box: what is typed into it, the grey text that goes on behind it, and what the buttons write. Whatever is written
-// goes in as if it were typed, so that Ctrl-Z undoes it.
+// The box: typed text, the grey continuation, and the buttons. Buttons write text like typing, so that Ctrl-Z undoes it.
 
-const NUM_GHOST = 20, NUM_MORE = 200; // tokens that the grey text has, and that one click writes
-const FIRST = "the time machine "; // the text at first
-const MAX_NAMED = 20; // tokens that one line names
+const NUM_GHOST = 20, NUM_MORE = 200; // tokens of the grey text, and of one click on the button
+const FIRST = "the time machine stood in the laboratory and the traveller told us how far into the future he had been ";
+const NUM_EXAMPLE = 100; // characters of an example from the training text
+const MAX_NAMED = 20; // tokens in one message
 const box = find("text"), FULL = `The box is full: it takes ${box.maxLength.toLocaleString("en")} characters.`;
 let ghost = "", dismissed = false, speaking = 0;
+let isTyped = false; // since Tab was last used: a second Tab leaves the box
 
-const room = () => box.maxLength - box.value.length; // how many UTF-16 units the box still takes
-const isInside = () => box.selectionEnd !== box.value.length; // whether text follows the cursor
+const room = () => box.maxLength - box.value.length; // UTF-16 units that still fit into the box
+const isInside = () => box.selectionEnd !== box.value.length; // text follows the cursor
 
-/** Return the index of the token, among those that are read, before the cursor or around it. */
+/** Return the index of the token before the cursor or around it. */
 function caret() {
   const cursor = box.selectionEnd, before = reading.tokens.slice(0, -1);
   if (model.bytePairs) return model.bytePairs.ends(before).filter((end) => end < cursor).length;
   return Math.min(model.read(box.value.slice(0, cursor)).length - 1, last());
 }
 
-/** Return where in the box the token at t, as it is read, ends. */
+/** Return the end of the token at t in the box. */
 function endOf(t) {
   if (model.bytePairs) return model.bytePairs.ends(reading.tokens)[t];
   let end = box.value.length;
@@ -25,7 +26,7 @@ function endOf(t) {
   return end;
 }
 
-/** Put a text behind what is there, or in the place of a part of it, as if it were typed. */
+/** Append text, or replace a part of the box, as if it were typed. */
 function write(text, from = box.value.length, to = from) {
   inBox(() => {
     box.setSelectionRange(from, to);
@@ -35,41 +36,46 @@ function write(text, from = box.value.length, to = from) {
   if (!isInside()) editor.scrollTop = editor.scrollHeight;
 }
 
-/** Edit the text with the box focused, as `execCommand` needs it, then focus what was focused before. */
+/** Edit the text with the box focused, which `execCommand` needs, then restore the focus. */
 function inBox(edit) {
   const focused = document.activeElement;
-  if (focused !== box) box.inputMode = "none"; // so that a phone does not show its keyboard
+  if (focused !== box) box.inputMode = "none"; // keep a phone's keyboard closed
   box.focus({ preventScroll: true });
   edit();
   if (focused !== box && focused !== document.body) focused.focus({ preventScroll: true });
   box.inputMode = "text";
 }
 
-/** Say what has happened, in the place of what the keys do. */
+/** Show a message instead of the help on keys. */
 function report(text) {
   find("said").textContent = text;
   find("keys").hidden = text !== "";
 }
 
-/** Draw what follows the text; nothing until it is read, while the cursor is inside it, or once it was dismissed. */
+/** Draw the continuation, unless the text is still being read, the cursor is inside it, or it was dismissed. */
 function drawGhost() {
   const isWanted = reading.known > last() && !isInside() && !dismissed, state = reading.states[last()];
   ghost = isWanted ? model.continuation(state, NUM_GHOST, room(), chosen.alpha, source()).text : "";
   find("typed").textContent = box.value;
-  find("ghost").textContent = `${ghost}\u200b`; // so that an empty last line has its height
+  find("ghost").textContent = `${ghost}\u200b`; // gives an empty last line its height
   find("take").disabled = !ghost;
   find("inside").hidden = !isInside();
   document.querySelector("#keys .keyboard").hidden = isInside();
-  clearTimeout(speaking); // a screen reader hears the grey text when the typing rests
+  clearTimeout(speaking); // a screen reader reads the grey text after a pause in typing
   if (!ghost || document.activeElement !== box) return;
-  speaking = setTimeout(() => (find("spoken").textContent = `goes on: ${ghost}`), 1200);
+  speaking = setTimeout(() => (find("spoken").textContent = `continues: ${ghost}`), 1200);
 }
 
-/** Say what of the box the model does not read as it is. */
+/** List characters that the model normalises or lacks. */
 function drawUnread() {
+  find("reads").textContent = {
+    letters: "It sees only a to z and single spaces, ␣.",
+    characters: "It sees every character; ␣ is a space, ↵ a line break.",
+    bpe: "It sees tokens; ␣ is a space, ↵ a line break.",
+  }[model.kind];
   const unknown = model.unknown(box.value), more = unknown.length > MAX_NAMED ? " …" : "";
   const named = unknown.slice(0, MAX_NAMED).map(shown).join(" ");
-  const spaced = run.kind === "letters" ? new Set(box.value.replace(/[A-Za-z\s]/g, "")) : new Set();
+  const spaced = model.kind === "letters" ? new Set(box.value.replace(/[A-Za-z\s]/g, "")) : new Set();
   find("spaces").hidden = !spaced.size;
   find("spaces").textContent = `${[...spaced].slice(0, MAX_NAMED).join(" ")}: the model reads a space instead.`;
   find("unknown").hidden = !(unknown.length && box.value);
@@ -78,30 +84,40 @@ function drawUnread() {
   find("empty").hidden = box.value !== "";
 }
 
-/** Return an example as it is typed: without a space at the end where it is part of the token after it. */
+/** Return an example for the box. A byte-pair token includes the space before it, so none is typed at the end. */
 function example(text) {
   return model.bytePairs ? text.trimEnd() : text;
 }
 
-/** Return the text at first: one that the model draws after a line break if its script lacks the letters of `FIRST`. */
+/** Return the initial text: `FIRST`, or in another script the training text, or without one a generated text. */
 function firstText() {
   const first = example(FIRST);
   if (!model.unknown(first).length) return first;
+  if (run.text) return excerpt(0);
   const afterLineBreak = model.step(model.zeros, model.indices(model.read("\n"))[0]);
-  return model.continuation(afterLineBreak, NUM_GHOST, room(), 1, uniform(0)).text;
+  return model.continuation(afterLineBreak, NUM_GHOST, room(), 1, uniform(0)).text.replace(/^[^\p{L}]+/u, "");
+}
+
+/** Return an example from the training text: whole words near a share of it. */
+function excerpt(share) {
+  const characters = Array.from(run.text), from = Math.floor(share * Math.max(0, characters.length - NUM_EXAMPLE));
+  const text = characters.slice(from, from + NUM_EXAMPLE).join("");
+  return example(from ? text.replace(/^\S+\s+/u, "") : text);
 }
 
 function listenToText() {
   box.addEventListener("input", () => {
     dismissed = false;
+    isTyped = true;
     report(room() ? "" : FULL);
     update();
   });
   box.addEventListener("keydown", (event) => {
     if (event.isComposing || event.shiftKey || event.ctrlKey || event.altKey || event.metaKey || !ghost) return;
-    if (event.key === "Tab") {
+    if (event.key === "Tab" && isTyped) {
       event.preventDefault();
       write(ghost);
+      isTyped = false;
     } else if (event.key === "Escape") {
       dismissed = true;
       drawGhost();
@@ -109,11 +125,13 @@ function listenToText() {
   });
   document.addEventListener("selectionchange", () => {
     if (document.activeElement !== box || reading.known <= last()) return;
-    if (isInside() === find("inside").hidden) draw(); // also where the place is the same
+    if (isInside() === find("inside").hidden) draw(); // although the token is the same
     choose(caret());
   });
   find("take").addEventListener("click", () => write(ghost));
   find("more").addEventListener("click", writeMore);
+  find("excerpt").hidden = !run.text;
+  find("excerpt").addEventListener("click", () => write(excerpt(Math.random()), 0, box.value.length));
   for (const button of document.querySelectorAll(".example")) {
     const text = example(button.dataset.text);
     button.hidden = model.unknown(text).length > 0;
@@ -125,10 +143,10 @@ function listenToText() {
   document.addEventListener("keydown", (event) => {
     const { key, target } = event, isCommand = event.ctrlKey || event.metaKey;
     if (target === document.body && key.length === 1 && key !== " " && !isCommand && !event.altKey) {
-      box.focus({ preventScroll: true }); // the key then goes there
+      box.focus({ preventScroll: true }); // the box then receives the key
     }
     if (!isCommand || key.toLowerCase() !== "z" || target.matches("textarea, input")) return;
-    event.preventDefault(); // the button that was clicked has the focus, and nothing to undo
+    event.preventDefault(); // a clicked button has the focus, and nothing to undo
     inBox(() => document.execCommand(event.shiftKey ? "redo" : "undo"));
   });
   box.value = firstText();
@@ -143,13 +161,13 @@ function writeMore() {
   write(text);
   let said = tokens.length ? `${counted(tokens.length)} written at the end, ${choice}.` : FULL;
   reading.advance();
-  // As tokens, the text may be read in another way than it was written.
+  // Byte pairs may split the text into other tokens than the generated ones.
   const isReadAsWritten = written.every((token, t) => token === reading.tokens[t]);
   const repetition = alpha === null && isReadAsWritten ? reading.repetition(from) : null;
   if (repetition) {
     const { place, period } = repetition;
-    chosen.repeats = chosen.place = place; // chosen, so that it is seen
-    said += ` At the marked ${noun} the state is the same as ${counted(period)} before: from here the text repeats.`;
+    chosen.repeats = chosen.place = place; // scrolls to it
+    said += ` The state at the marked ${noun} equals the state ${counted(period)} before, so the text repeats.`;
   }
   report(said);
   draw();

@@ -1,0 +1,139 @@
+// The hidden units: a heat map of their values over the text, and the unit that colours the text.
+
+const COLUMN = { character: 11, token: 15 }, LABEL = { character: 20, token: 52 }; // width and height in pixels
+const canvas = find("heat");
+const DIM = 0.2; // factor for the colours of unselected units
+const MIN_STATE = 1e-9; // smaller values count as 0
+let heatStart = 0; // first token in the map
+
+const short = (number) => (number > MIN_STATE ? String(Number(number.toPrecision(2))) : "0");
+const signed = (number) => number.toFixed(2).replace(/^-0\.00$/, "0.00").replace("-", "−");
+
+function maxAbsolute(vectors) {
+  return vectors.reduce((most, vector) => vector.reduce((a, z) => Math.max(a, Math.abs(z)), most), MIN_STATE);
+}
+
+/** Return the value of the strongest colour of states: 1 for tanh, else the largest. */
+function maxState(states) {
+  return model.activation === "tanh" ? 1 : maxAbsolute(states);
+}
+
+/** Return colours of the page as [red, green, blue]. */
+function colours(...names) {
+  const style = getComputedStyle(document.documentElement);
+  return names.map((name) => style.getPropertyValue(`--${name}`).trim().split(" ").map(Number));
+}
+
+/**
+ * Draw vectors as columns of a canvas, in colours up to ± `most`, with `beneath` pixels below them. If a unit is
+ * selected, the others are dimmed. Return the pen, in pixels of the page.
+ */
+function drawVectors(target, vectors, columns, most, beneath = 0) {
+  const [paper, plus, minus, ink] = colours("paper", "plus", "minus", "ink"), H = model.numHiddens;
+  const picture = Object.assign(create("canvas"), { width: columns, height: H }); // one pixel per number
+  const pixels = new ImageData(columns, H);
+  vectors.forEach((vector, column) => vector.forEach((h, unit) => {
+    const dim = chosen.unit === null || chosen.unit === unit ? 1 : DIM;
+    const share = dim * Math.min(1, Math.abs(h) / most), towards = h < 0 ? minus : plus;
+    const colour = paper.map((part, c) => part + share * (towards[c] - part));
+    pixels.data.set([...colour, 255], 4 * (unit * columns + column));
+  }));
+  picture.getContext("2d").putImageData(pixels, 0, 0);
+  const width = target.clientWidth, height = heightOfUnits(), pen = target.getContext("2d");
+  Object.assign(target, { width: width * devicePixelRatio, height: (height + beneath) * devicePixelRatio });
+  target.style.height = `${height + beneath}px`;
+  pen.scale(devicePixelRatio, devicePixelRatio);
+  pen.fillStyle = pen.strokeStyle = `rgb(${ink.join(" ")})`;
+  pen.imageSmoothingEnabled = H > height;
+  pen.drawImage(picture, 0, 0, width, height);
+  return pen;
+}
+
+/** Return the height of the map in pixels: at least 4 per unit up to 64 units, and less in a small window. */
+function heightOfUnits() {
+  const perUnit = innerWidth < 960 ? 4 : innerHeight < 900 ? 6 : 8;
+  return Math.min(256, Math.max(96, perUnit * model.numHiddens));
+}
+
+/** Return the number of columns in the map: wide ones, or up to twice as many narrow ones for a long text. */
+function columnsOf() {
+  const most = Math.max(8, Math.floor(canvas.clientWidth / COLUMN[noun]));
+  return Math.max(Math.ceil(most / 2), Math.min(reading.known, most));
+}
+
+/** Draw a token below its column; a token of several characters is rotated. */
+function drawLabel(pen, token, x, y, width) {
+  if (noun === "character") {
+    pen.textAlign = "center";
+    pen.fillText(shortened(token), x, y + 15, width);
+    return;
+  }
+  pen.save();
+  pen.translate(x, y + 4);
+  pen.rotate(Math.PI / 2);
+  pen.textBaseline = "middle";
+  pen.fillText(shown(token), 0, 0, LABEL[noun] - 8);
+  pen.restore();
+}
+
+/** Return the rectangle, in the window, of the column after the token at t. */
+function columnBox(t) {
+  const { left, top, width } = canvas.getBoundingClientRect(), step = width / columnsOf();
+  return { left: left + (t - heatStart) * step, top, width: step, height: heightOfUnits() };
+}
+
+/** Draw the states around t, with their tokens below. */
+function drawHeat(t) {
+  const columns = columnsOf(), height = heightOfUnits(), step = canvas.clientWidth / columns;
+  if (t < heatStart || t >= heatStart + columns) heatStart = t - columns + 1;
+  heatStart = Math.max(0, Math.min(heatStart, reading.known - columns));
+  const inView = reading.states.slice(heatStart, Math.min(reading.known, heatStart + columns));
+  const states = inView.slice(0, horizon() - heatStart), most = maxState(inView);
+  const pen = drawVectors(canvas, states, columns, most, LABEL[noun]);
+  pen.font = `${step > 18 ? 16 : 13}px ui-monospace, monospace`;
+  states.forEach((_, column) => {
+    drawLabel(pen, reading.tokens[heatStart + column], (column + 0.5) * step, height, step);
+  });
+  pen.lineWidth = 2;
+  pen.strokeRect((t - heatStart) * step, 1, step, height + LABEL[noun] - 2);
+  document.querySelectorAll(".most").forEach((place) => (place.textContent = short(most)));
+  find("dead").hidden = maxAbsolute(reading.states.slice(0, reading.known)) > MIN_STATE;
+  const numUnits = `${model.numHiddens} units`, place = heatStart + states.length;
+  find("dead").textContent = `All ${numUnits} are 0: every ${model.activation === "relu" ? "ReLU" : "unit"} is dead.`;
+  canvas.setAttribute("aria-label", `Heat map: ${numUnits} over the ${states.length} ${noun}s up to ${place}`);
+}
+
+/** Colour the text by a unit's values; null: by surprise. */
+function showUnit(unit) {
+  chosen.unit = unit;
+  drawUnits();
+  draw();
+}
+
+/** List the model's units, and show which one colours the text. */
+function drawUnits() {
+  const list = find("unit");
+  if (chosen.unit >= model.numHiddens) chosen.unit = null;
+  while (list.options.length > model.numHiddens + 1) list.remove(list.options.length - 1);
+  while (list.options.length <= model.numHiddens) {
+    const unit = list.options.length - 1;
+    list.add(new Option(`unit ${unit}`, unit));
+  }
+  list.value = chosen.unit ?? "";
+  find("of-surprise").hidden = chosen.unit !== null;
+}
+
+function listenToMap() {
+  find("unit").addEventListener("input", ({ target }) => showUnit(target.value === "" ? null : Number(target.value)));
+  for (const place of document.querySelectorAll("#heat, #cell canvas")) {
+    place.addEventListener("click", ({ clientY }) => {
+      const unit = Math.floor(((clientY - place.getBoundingClientRect().top) / heightOfUnits()) * model.numHiddens);
+      if (unit < model.numHiddens) showUnit(unit); // the tokens are below the units
+    });
+  }
+  listenToPointer(canvas, (x) => {
+    const { left, width } = canvas.getBoundingClientRect();
+    const t = heatStart + Math.floor(((x - left) / width) * columnsOf());
+    return t < 0 || t > last() ? null : t;
+  });
+}

@@ -1,0 +1,34 @@
+// The state of the page as a link: the text, the chosen token, and the epoch. The part after # is never sent.
+
+/** Return the address of the page in its current state. */
+function stateLink() {
+  const state = new URLSearchParams({ text: box.value, at: at() }), { epoch } = run.epochs[chosen.epoch] ?? {};
+  if (epoch != null) state.set("epoch", epoch);
+  return `${location.href.split("#")[0]}#${state}`;
+}
+
+/** Show the state of the page's address. Return whether it has one. */
+function restore() {
+  const state = new URLSearchParams(location.hash.slice(1));
+  if (!state.has("text")) return false;
+  const place = run.epochs.findIndex(({ epoch }) => epoch === Number(state.get("epoch") ?? NaN));
+  box.value = state.get("text").slice(0, box.maxLength);
+  update();
+  if (place >= 0) showEpoch(place);
+  reading.advance();
+  const t = Number(state.get("at") ?? NaN);
+  if (Number.isInteger(t) && t >= 0 && t <= last()) choose(t);
+  return true;
+}
+
+function listenToShare() {
+  addEventListener("hashchange", restore);
+  find("copy").addEventListener("click", async () => {
+    history.replaceState(null, "", stateLink());
+    const isCopied = await navigator.clipboard?.writeText(location.href).then(() => true, () => false);
+    find("copied").textContent = isCopied ? "Copied." : "The link is in the address bar.";
+  });
+  const [, owner] = /^([\w-]+)\.github\.io$/.exec(location.hostname) ?? []; // the code's address on GitHub Pages
+  find("code").hidden = !owner;
+  if (owner) find("code").href = `https://github.com/${owner}/${location.pathname.split("/")[1] || location.hostname}`;
+}

@@ -1,0 +1,143 @@
+// The panel that trains a new network in the page, and redraws everything with its weights several times per second.
+
+const PAUSE = 200; // ms between two drawings during training
+const SMOOTHING = 0.96; // of the running loss
+const MAX_SYMBOLS = 256; // of a text; rarer ones are read as <unk>
+const MAX_POINTS = 500; // of the curve
+const settings = find("learn-settings");
+// network: the arguments of a Model, except its weights. loss: the running mean, in nats. curve: it, every `stride` updates.
+const training = { on: false, trainer: null, network: null, updates: 0, loss: NaN, curve: [], stride: 1, due: 0 };
+
+const isOfPage = () => find("source").value === "page"; // the text is a part of the page
+const trainingText = () => (isOfPage() ? run.text : find("own").value);
+const perplexity = (loss) => {
+  const number = Math.exp(loss);
+  return number < 1e6 ? number.toLocaleString("en", { maximumFractionDigits: number < 100 ? 2 : 0 }) : number.toPrecision(2);
+};
+
+/** Return a network for a text, with the page's alphabet or with the text's most frequent symbols. */
+function networkFor(text) {
+  const network = { activation: "tanh", hiddens: Number(find("hiddens").value), window: STEPS };
+  if (isOfPage() && run.kind === "letters") return { ...network, kind: run.kind, tokens: run.tokens, unk: run.unk };
+  const counts = new Map();
+  for (const symbol of NORMALISE.characters(text)) counts.set(symbol, (counts.get(symbol) ?? 0) + 1);
+  const symbols = [...counts.keys()].sort((a, b) => counts.get(b) - counts.get(a)).slice(0, MAX_SYMBOLS);
+  return { ...network, kind: "characters", tokens: [run.tokens[run.unk], ...symbols], unk: 0 };
+}
+
+/** Draw new weights from the seed, and start at update 0; without a trainer if the text is too short. */
+function newWeights() {
+  const text = trainingText(), network = networkFor(text), index = new Map(network.tokens.map((token, i) => [token, i]));
+  const indices = Int32Array.from(Array.from(NORMALISE[network.kind](text)), (token) => index.get(token) ?? network.unk);
+  const seed = Math.trunc(Number(find("weights-seed").value)) || 0, { tokens, hiddens } = network;
+  const trainer = indices.length > 2 * STEPS ? new Trainer(indices, tokens.length, hiddens, seed) : null;
+  Object.assign(training, { network, trainer, on: false, updates: 0, loss: Math.log(tokens.length), curve: [], stride: 1 });
+  drawTraining();
+}
+
+function trainOnce() {
+  const radius = find("clip").checked ? 1 : Infinity;
+  const { loss } = training.trainer.update(Number(find("rate").value), radius);
+  training.loss = training.updates++ ? SMOOTHING * training.loss + (1 - SMOOTHING) * loss : loss;
+  if (training.updates % training.stride) return;
+  training.curve.push(training.loss);
+  if (training.curve.length < MAX_POINTS) return;
+  training.curve = training.curve.filter((_, place) => place % 2);
+  training.stride *= 2;
+}
+
+/** Train for one slice, so that the page answers keys and clicks in between. */
+function trainSlice() {
+  if (!training.on) return;
+  const until = performance.now() + SLICE;
+  do trainOnce(); while (performance.now() < until);
+  if (performance.now() > training.due) {
+    const before = performance.now();
+    showTrained();
+    training.due = performance.now() + Math.max(PAUSE, 2 * (performance.now() - before));
+  }
+  setTimeout(trainSlice);
+}
+
+/** Read the text with a copy of the current weights, and draw. */
+function showTrained() {
+  const copies = Object.entries(training.trainer.weights).map(([name, weight]) => [name, weight.slice()]);
+  chosen.epoch = null;
+  show(new Model(training.network, Object.fromEntries(copies)), training.on);
+  drawTraining();
+}
+
+function toggleTraining() {
+  if (training.on) return pauseTraining();
+  pause();
+  Object.assign(training, { on: true, due: 0 });
+  trainSlice();
+}
+
+function pauseTraining() {
+  if (!training.on) return;
+  training.on = false;
+  showTrained();
+}
+
+function drawTraining() {
+  const { on, trainer, updates, loss, network } = training, V = network.tokens.length;
+  const action = on ? "❙❙ Pause" : updates ? "Continue" : "Train";
+  find("train").textContent = action;
+  find("train").setAttribute("aria-label", `${action} training`);
+  for (const name of ["train", "train-once"]) find(name).disabled = !trainer;
+  find("own-text").hidden = isOfPage();
+  find("trained").textContent = trainer
+    ? `Update ${updates.toLocaleString("en")}: perplexity ${perplexity(loss)}`
+    : `The text is too short: training needs more than ${2 * STEPS} characters.`;
+  find("diverged").hidden = !updates || loss < 1.1 * Math.log(V);
+  drawCurve();
+}
+
+/** Draw the running perplexity on a logarithmic axis, with lines for guessing and for the page's finished network. */
+function drawCurve() {
+  const target = find("curve"), width = target.clientWidth, height = target.clientHeight, pen = target.getContext("2d");
+  Object.assign(target, { width: width * devicePixelRatio, height: height * devicePixelRatio });
+  pen.scale(devicePixelRatio, devicePixelRatio);
+  const { stride, updates, network, loss } = training, V = network.tokens.length, finished = run.epochs.at(-1).train;
+  const curve = [...training.curve, loss], levels = { [`guessing: ${V}`]: V };
+  if (finished && isOfPage() && run.kind === "letters") levels[`the finished network: ${finished.toFixed(1)}`] = finished;
+  const logs = [...curve, ...Object.values(levels).map(Math.log)].filter(Number.isFinite);
+  const least = 0.75 * Math.min(...logs), most = 1.05 * Math.max(...logs);
+  const [quiet, bar] = colours("quiet", "bar").map((colour) => `rgb(${colour.join(" ")})`);
+  const y = (nats) => height * Math.max(0, 1 - (nats - least) / (most - least));
+  Object.assign(pen, { font: "13px system-ui, sans-serif", fillStyle: quiet, strokeStyle: quiet, textAlign: "right" });
+  pen.setLineDash([4, 4]);
+  for (const [name, level] of Object.entries(levels)) {
+    pen.strokeRect(-1, y(Math.log(level)), width + 2, 0);
+    pen.fillText(name, width, y(Math.log(level)) + 14);
+  }
+  pen.setLineDash([]);
+  Object.assign(pen, { strokeStyle: bar, lineWidth: 2 });
+  pen.beginPath();
+  curve.forEach((nats, place) => {
+    pen.lineTo((width * Math.min(updates, (place + 1) * stride)) / Math.max(1000, updates), y(nats));
+  });
+  pen.stroke();
+  target.setAttribute("aria-label", `Running perplexity over ${updates} updates: now ${perplexity(loss)}`);
+}
+
+function listenToTraining() {
+  find("source").firstElementChild.disabled = !run.text;
+  if (!run.text) find("source").value = "own";
+  find("train").addEventListener("click", toggleTraining);
+  find("train-once").addEventListener("click", () => {
+    pause();
+    training.on = false;
+    trainOnce();
+    showTrained();
+  });
+  find("reset").addEventListener("click", () => {
+    newWeights();
+    if (training.trainer) showTrained();
+  });
+  settings.addEventListener("input", ({ target }) => {
+    if (!target.matches("#rate, #clip")) newWeights(); // these two apply to the next update
+  });
+  newWeights();
+}
