@@ -154,7 +154,7 @@ def gradients(model: RNNLMScratch, X_T: Tensor, start: int = 0) -> Tensor:
 
 def divergence(P_V: Tensor, Q_V: Tensor) -> float:
     """Return the Kullback-Leibler divergence of Q from P, in bits."""
-    return float(F.kl_div(Q_V.log(), P_V, reduction="sum")) / math.log(2)
+    return max(0.0, float(F.kl_div(Q_V.log(), P_V, reduction="sum")) / math.log(2))  # not negative by rounding
 
 
 def as_read(vocab: Vocab, text: str | Tensor) -> Tensor:

@@ -203,7 +203,7 @@ def test_epoch_slider(open_page: Open) -> None:
     page, text = open_page("epochs"), "it has a time"
     type_text(page, text)
     compare(page, exact_model(), LETTERS, text, 12)
-    page.get_by_label("The finished network").focus()
+    page.get_by_label("The saved network").focus()
     for key, model, said in (
         ("Home", half(exact_model(seed=1)), []),
         ("ArrowRight", half(exact_model(seed=2)), ["5", "15.25", "16.50"]),
@@ -213,6 +213,33 @@ def test_epoch_slider(open_page: Open) -> None:
         assert numbers(page.text_content("#epoch-said") or "") == said
         assert page.get_attribute("#epoch", "aria-valuetext") == page.text_content("#epoch-said")
         compare(page, model, LETTERS, text, 12)
+
+
+def test_link_restores_the_state(open_page: Open) -> None:
+    page, text = open_page("epochs"), "ä time & a half"
+    type_text(page, text)
+    page.get_by_label("The saved network").press("ArrowLeft")
+    page.locator("#strip").press("Home")
+    page.keyboard.press("ArrowRight")
+    click(page, "Copy link")
+    link = page.url
+    open_page("tanh")
+    page.goto(link)
+    assert value(page) == text
+    assert (selected(page), page.evaluate("run.epochs[chosen.epoch].epoch")) == (1, 5)
+
+
+def test_saved_epochs_are_shown_once(open_page: Open) -> None:
+    page = open_page("tanh")
+    page.emulate_media(reduced_motion="no-preference")
+    for is_used in (False, True):
+        open_page("epochs")
+        page.wait_for_function("() => chosen.epoch === 0")
+        if is_used:
+            page.keyboard.press("Shift")
+            assert page.evaluate("chosen.epoch") == 2
+        page.wait_for_function("() => chosen.epoch === 2")
+    page.emulate_media(reduced_motion="reduce")
 
 
 def test_selecting_a_unit(open_page: Open) -> None:
@@ -233,9 +260,9 @@ def test_forgetting(open_page: Open) -> None:
         compare(page, model, LETTERS, text, place, start=t)
         compare_forgetting(Shown(page, model, LETTERS, text, place, start=t))
         page.locator("#strip").press("End")
-    page.get_by_label("The finished network").press("ArrowLeft")
+    page.get_by_label("The saved network").press("ArrowLeft")
     compare(page, half(exact_model(seed=2)), LETTERS, text, 12, start=t)
-    page.get_by_label("The finished network").press("ArrowRight")
+    page.get_by_label("The saved network").press("ArrowRight")
     box(page).press("Control+End")
     page.keyboard.type("x")
     compare(page, model, LETTERS, f"{text}x", 13, start=t)
@@ -382,7 +409,7 @@ def test_greedy_text_and_its_period(name: str, open_page: Open) -> None:
     marked = "[...strip.children].flatMap((span, t) => span.matches('.repeats') && span.matches('.at') ? [t] : [])"
     assert page.evaluate(marked) == [place]
     if name == "epochs":  # other weights repeat at other positions
-        page.get_by_label("The finished network").press("ArrowLeft")
+        page.get_by_label("The saved network").press("ArrowLeft")
         settle(page)
         assert (page.text_content("#said"), page.locator("#strip .repeats").count()) == ("", 0)
 
@@ -418,6 +445,7 @@ def test_any_text_can_be_typed(name: str, open_page: Open) -> None:
         follows = model.predict(text, 20, vocab)
         assert text + grey(page) == follows
         page.keyboard.press("Tab")
+        page.keyboard.press("Tab")  # leaves the box
         assert value(page) == follows
 
 

@@ -1,4 +1,4 @@
-"""Training in the page: gradients and updates equal PyTorch's."""
+"""Training in the page: gradients and updates equal PyTorch's, and the panel shows the network that it trains."""
 
 from typing import TYPE_CHECKING
 
@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from tests.page.conftest import Open
+from tests.page.models import LETTERS
+from tests.page.screen import compare, numbers, settle
 from timemachine.clipping import clip_gradients
 from timemachine.language_model import RNNLMScratch
 
@@ -75,3 +77,63 @@ def test_updates_are_those_of_torch(radius: float | None, open_page: Open) -> No
     found = page.evaluate(f"() => ({LISTS})(trainer.weights)")
     for name, weight in model.named_parameters():
         assert found[name.removeprefix("rnn.")] == pytest.approx(weight.flatten().tolist(), abs=1e-9)
+
+
+def model_of(page: "Page", vocab_size: int, hiddens: int) -> RNNLMScratch:
+    """Return a model with the weights that the page shows."""
+    model = RNNLMScratch(vocab_size, hiddens=hiddens).double()
+    weights = page.evaluate(f"() => ({LISTS})({{ ...training.trainer.weights }})")
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            weight.copy_(torch.tensor(weights[name.removeprefix("rnn.")]).view(weight.shape))
+    return model
+
+
+def updates(page: "Page") -> str:
+    return numbers(page.text_content("#trained") or "")[0]
+
+
+def test_panel_shows_the_network_that_it_trains(open_page: Open) -> None:
+    page, text = open_page("epochs"), "it has a time"
+    page.get_by_role("textbox", name="Your text").fill(text)
+    page.get_by_label("hidden units").select_option("16")
+    page.get_by_role("button", name="One update").click()
+    compare(page, model_of(page, 28, 16), LETTERS, text, len(text) - 1)
+    first = page.text_content("#trained")
+    page.get_by_role("button", name="Continue training").click()
+    page.wait_for_function("() => training.updates > 20")
+    page.get_by_role("button", name="Pause training").click()
+    assert int(updates(page).replace(",", "")) > 20
+    compare(page, model_of(page, 28, 16), LETTERS, text, len(text) - 1)
+    page.get_by_role("button", name="Reset").click()
+    assert updates(page) == "0"
+    page.get_by_role("button", name="One update").click()
+    assert page.text_content("#trained") == first  # the seed determines the weights and the windows
+    page.get_by_role("button", name="Show the saved network").click()
+    settle(page)
+    assert page.evaluate("model.numHiddens") == 32
+
+
+def test_training_on_pasted_text(open_page: Open) -> None:
+    """The alphabet is the text's, and the box gets an example if it cannot be read."""
+    page, pasted = open_page("tanh"), "Жена узнала, что муж был в связи. " * 9
+    page.locator("#source").select_option("own")
+    train = page.get_by_role("button", name="Train", exact=True)
+    page.get_by_label("Paste a text").fill("жил")
+    assert train.is_disabled()
+    page.get_by_label("Paste a text").fill(pasted)
+    train.click()
+    page.wait_for_function("() => training.updates > 3")
+    page.get_by_role("button", name="Pause training").click()
+    tokens = page.evaluate("model.tokens")
+    assert set(tokens[1:]) == set(pasted) and page.locator("#strip .unknown").count() == 0
+
+
+def test_divergence_is_reported(open_page: Open) -> None:
+    page = open_page("tanh")
+    page.get_by_label("clip the gradient").uncheck()
+    page.get_by_label("learning rate").select_option("20")
+    page.get_by_role("button", name="Train", exact=True).click()
+    page.locator("#diverged").wait_for()
+    page.get_by_role("button", name="Reset").click()
+    assert not page.locator("#diverged").is_visible()

@@ -4,6 +4,8 @@ const SIGNS = { " ": "␣", "\n": "↵", "\t": "⇥" };
 const find = (id) => document.getElementById(id);
 const quoted = (t) => `“${shown(reading.tokens[t])}”`;
 const counted = (number) => `${number} ${noun}${number === 1 ? "" : "s"}`;
+const inWords = (number) => // 1,234.56
+  number < 1e6 ? number.toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 }) : number.toPrecision(3);
 const percent = (p) => (p < 5e-6 ? "< 0.001%" : `${(100 * p).toFixed(p < 0.001 ? 3 : 1)}%`);
 
 function create(name, textContent = "", className = "") {

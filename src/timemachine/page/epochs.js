@@ -22,10 +22,9 @@ function drawEpoch() {
   const { epoch, train, val } = run.epochs[chosen.epoch] ?? {};
   const perplexities = [train?.toFixed(2), val && `in validation ${val.toFixed(2)}`].filter(Boolean).join(", ");
   const when = epoch ? `after epoch ${epoch}` : "random weights";
-  find("epoch").value = chosen.epoch ?? run.epochs.length - 1;
-  find("epoch-said").textContent = chosen.epoch === null
-    ? "not shown: the page shows the network that you train"
-    : when + (perplexities && `: perplexity ${perplexities}`);
+  find("epoch").value = chosen.epoch ?? 0;
+  find("epoch-said").textContent = chosen.epoch === null ? "" : when + (perplexities && `: perplexity ${perplexities}`);
+  find("finished").hidden = chosen.epoch !== null;
   find("epoch").setAttribute("aria-valuetext", find("epoch-said").textContent);
 }
 
@@ -49,6 +48,7 @@ function playEpochs() {
 
 function listenToEpochs() {
   find("epochs").hidden = run.epochs.length < 2;
+  find("finished").addEventListener("click", () => showEpoch(run.epochs.length - 1));
   find("epoch").max = run.epochs.length - 1;
   find("epoch").addEventListener("input", ({ target }) => showEpoch(Number(target.value)));
 }

@@ -1,6 +1,7 @@
 // The predictions before and after the chosen token, and how the next token is chosen.
 
-const NUM_BARS = 30, NUM_EXPECTED = 6; // bars after the token, of which the first ones are in view; bars before it
+const NUM_BARS = 30, NUM_EXPECTED = 6; // bars after and before the token; the list of the first shows 6 and scrolls
+const CONTEXT = { character: 10, token: 3 }; // tokens of a title
 const SAMPLE = { character: 160, token: 60 }; // tokens of the sample
 
 /** Return a random source for this text and seed: the same two give the same continuation. */
@@ -41,7 +42,8 @@ function drawExpected(t) {
 
 /** Return the last tokens up to t, in visible form. */
 function shownText(t) {
-  return (t > 9 ? "…" : "") + reading.tokens.slice(Math.max(0, t - 9), t + 1).map(shown).join("");
+  const from = Math.max(0, t + 1 - CONTEXT[noun]);
+  return (from ? "…" : "") + reading.tokens.slice(from, t + 1).map(shown).join("");
 }
 
 /** Generate a text after the token at t. */

@@ -37,6 +37,7 @@ function show(other, isWhole = false) {
   [reading, whole] = [new Reading(model), new Reading(model)];
   reading.take(box.value);
   if (start <= last()) reading.forget(start);
+  Object.assign(play, { blank: false });
   chosen.repeats = null; // other weights repeat elsewhere
   if (isWhole) reading.advance();
   drawUnits();

@@ -33,7 +33,7 @@ async function moveStep(t, column, duration) {
     [[before, x], () => [move(strip.children[t], x, part), column && move(before, before, part, column)]],
     [[fromState, fromInput], () => [move(before, fromState, part), move(x, fromInput, part)]],
     [[sum], () => [move(fromState, sum, part), move(fromInput, sum, part)]],
-    [[state], () => [move(sum, state, part)]],
+    [[state, find("one-unit")], () => [move(sum, state, part)]],
     [[], () => [move(state, columnBox(t), part), move(state, { left, top, width: 24, height }, part)]],
   ];
   for (const element of parts.flatMap(([arriving]) => arriving)) element.classList.add("awaited");

@@ -48,7 +48,7 @@ function drawTotal() {
   const perByte = model.bytePairs ? `; ${((bits * count) / size).toFixed(3)} bits per byte` : "";
   find("total").textContent = bits === null
     ? `Type at least two ${noun}s: the first one has no prediction.`
-    : `${bits.toFixed(3)} bits per ${noun}, perplexity ${(2 ** bits).toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 })}, over ${counted(count)}${perByte}`;
+    : `${bits.toFixed(3)} bits per ${noun}, perplexity ${inWords(2 ** bits)}, over ${counted(count)}${perByte}`;
 }
 
 /** Mark the chosen token, scroll to it, and describe its surprise and gradient. */

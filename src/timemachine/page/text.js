@@ -100,7 +100,7 @@ function firstText() {
 
 /** Return an example from the training text: whole words near a share of it. */
 function excerpt(share) {
-  const characters = Array.from(run.text), from = Math.floor(share * Math.max(0, characters.length - NUM_EXAMPLE));
+  const characters = Array.from(chosen.epoch === null ? trainingText() : run.text), from = Math.floor(share * Math.max(0, characters.length - NUM_EXAMPLE));
   const text = characters.slice(from, from + NUM_EXAMPLE).join("");
   return example(from ? text.replace(/^\S+\s+/u, "") : text);
 }

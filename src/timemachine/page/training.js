@@ -10,10 +10,6 @@ const training = { on: false, trainer: null, network: null, updates: 0, loss: Na
 
 const isOfPage = () => find("source").value === "page"; // the text is a part of the page
 const trainingText = () => (isOfPage() ? run.text : find("own").value);
-const perplexity = (loss) => {
-  const number = Math.exp(loss);
-  return number < 1e6 ? number.toLocaleString("en", { maximumFractionDigits: number < 100 ? 2 : 0 }) : number.toPrecision(2);
-};
 
 /** Return a network for a text, with the page's alphabet or with the text's most frequent symbols. */
 function networkFor(text) {
@@ -70,7 +66,9 @@ function showTrained() {
 function toggleTraining() {
   if (training.on) return pauseTraining();
   pause();
-  Object.assign(training, { on: true, due: 0 });
+  training.on = true;
+  showTrained();
+  if (model.unknown(box.value).length) write(excerpt(0), 0, box.value.length); // the text is in another script
   trainSlice();
 }
 
@@ -80,17 +78,19 @@ function pauseTraining() {
   showTrained();
 }
 
+const isDiverged = () => training.updates > 0 && !(training.loss < 1.1 * Math.log(training.network.tokens.length));
+
 function drawTraining() {
-  const { on, trainer, updates, loss, network } = training, V = network.tokens.length;
+  const { on, trainer, updates, loss } = training;
   const action = on ? "❙❙ Pause" : updates ? "Continue" : "Train";
   find("train").textContent = action;
-  find("train").setAttribute("aria-label", `${action} training`);
+  find("train").setAttribute("aria-label", updates || on ? `${action} training` : "Train");
   for (const name of ["train", "train-once"]) find(name).disabled = !trainer;
   find("own-text").hidden = isOfPage();
   find("trained").textContent = trainer
-    ? `Update ${updates.toLocaleString("en")}: perplexity ${perplexity(loss)}`
+    ? `Update ${updates.toLocaleString("en")}: perplexity ${inWords(Math.exp(loss))}`
     : `The text is too short: training needs more than ${2 * STEPS} characters.`;
-  find("diverged").hidden = !updates || loss < 1.1 * Math.log(V);
+  find("diverged").hidden = !isDiverged();
   drawCurve();
 }
 
@@ -101,7 +101,8 @@ function drawCurve() {
   pen.scale(devicePixelRatio, devicePixelRatio);
   const { stride, updates, network, loss } = training, V = network.tokens.length, finished = run.epochs.at(-1).train;
   const curve = [...training.curve, loss], levels = { [`guessing: ${V}`]: V };
-  if (finished && isOfPage() && run.kind === "letters") levels[`the finished network: ${finished.toFixed(1)}`] = finished;
+  const isComparable = finished && isOfPage() && run.kind === "letters" && !isDiverged();
+  if (isComparable) levels[`the saved network: ${finished.toFixed(1)}`] = finished;
   const logs = [...curve, ...Object.values(levels).map(Math.log)].filter(Number.isFinite);
   const least = 0.75 * Math.min(...logs), most = 1.05 * Math.max(...logs);
   const [quiet, bar] = colours("quiet", "bar").map((colour) => `rgb(${colour.join(" ")})`);
@@ -110,7 +111,7 @@ function drawCurve() {
   pen.setLineDash([4, 4]);
   for (const [name, level] of Object.entries(levels)) {
     pen.strokeRect(-1, y(Math.log(level)), width + 2, 0);
-    pen.fillText(name, width, y(Math.log(level)) + 14);
+    pen.fillText(name, width, Math.min(height - 4, y(Math.log(level)) + 14));
   }
   pen.setLineDash([]);
   Object.assign(pen, { strokeStyle: bar, lineWidth: 2 });
@@ -119,7 +120,7 @@ function drawCurve() {
     pen.lineTo((width * Math.min(updates, (place + 1) * stride)) / Math.max(1000, updates), y(nats));
   });
   pen.stroke();
-  target.setAttribute("aria-label", `Running perplexity over ${updates} updates: now ${perplexity(loss)}`);
+  target.setAttribute("aria-label", `Running perplexity over ${updates} updates: now ${inWords(Math.exp(loss))}`);
 }
 
 function listenToTraining() {
