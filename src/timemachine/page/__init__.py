@@ -25,8 +25,8 @@ if TYPE_CHECKING:  # these import torch, which takes seconds
     from timemachine.vocab import Vocab
 
 SCRIPTS: tuple[str, ...] = (
-    "bpe", "model", "reading", "train", "characters", "text", "strip", "map", "recurrence", "next", "memory", "play",
-    "epochs", "training", "share", "page",
+    "bpe", "model", "reading", "train", "state", "characters", "text", "strip", "map", "recurrence", "next", "memory",
+    "play", "epochs", "training", "share", "page",
 )  # fmt: skip
 MAX_CHARACTERS = 10_000  # of the training text, which a page includes to train on
 MAX_BYTES = 4_000_000  # bytes of the weights in a page

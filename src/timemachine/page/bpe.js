@@ -37,18 +37,16 @@ class BytePairs {
 
   /** Return the tokens of a word: the pair that was learned first is joined first. */
   split(word) {
-    const parts = Array.from(toBytes(word)), rankOf = (place) => this.index.get(parts[place] + parts[place + 1]);
-    const ranks = parts.map((_, place) => (place < parts.length - 1 ? rankOf(place) : undefined) ?? Infinity);
+    const parts = Array.from(toBytes(word));
+    const rankOf = (place) => (parts[place + 1] && this.index.get(parts[place] + parts[place + 1])) ?? Infinity;
+    const ranks = parts.map((_, place) => rankOf(place));
     for (;;) {
       const first = ranks.reduce((a, b) => Math.min(a, b), Infinity);
       if (first === Infinity) return parts.map((part) => this.tokens[this.index.get(part)]);
       for (let place = ranks.indexOf(first); place >= 0; place = ranks.indexOf(first, place + 1)) {
         parts.splice(place, 2, parts[place] + parts[place + 1]);
-        ranks.splice(place, 1);
-        for (const pair of [place - 1, place]) { // only the neighbours change
-          if (pair >= 0 && pair < parts.length - 1) ranks[pair] = rankOf(pair) ?? Infinity;
-        }
-        if (place === parts.length - 1) ranks[place] = Infinity;
+        ranks.splice(place, 2, rankOf(place));
+        if (place) ranks[place - 1] = rankOf(place - 1);
       }
     }
   }

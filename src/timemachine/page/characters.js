@@ -1,11 +1,10 @@
 // Make tokens visible; bar charts of probabilities. A token is a character, or some bytes with data.tokens=bpe.
 
 const SIGNS = { " ": "␣", "\n": "↵", "\t": "⇥" };
-const find = (id) => document.getElementById(id);
 const quoted = (t) => `“${shown(reading.tokens[t])}”`;
 const counted = (number) => `${number} ${noun}${number === 1 ? "" : "s"}`;
-const inWords = (number) => // 1,234.56
-  number < 1e6 ? number.toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 }) : number.toPrecision(3);
+const twoDigits = new Intl.NumberFormat("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+const inWords = (number) => (number < 1e6 ? twoDigits.format(number) : number.toPrecision(3));
 const percent = (p) => (p < 5e-6 ? "< 0.001%" : `${(100 * p).toFixed(p < 0.001 ? 3 : 1)}%`);
 
 function create(name, textContent = "", className = "") {
@@ -53,14 +52,14 @@ function drawBars(element, P, { count, name = "div", actual = null, chances = nu
     row.dataset.index = index;
     if (name !== "button") return;
     const words = { " ": " (space)", "\n": " (line break)" }[token] ?? "";
-    const chance = chances ? `, written with ${percent(chances[index])}` : "", mark = index === actual ? ", in the text" : "";
+    const chance = chances ? `, written with ${percent(chances[index])}` : "";
+    const mark = index === actual ? ", in the text" : "";
     row.setAttribute("aria-label", `${key.textContent} ${number.textContent}${words}${chance}${mark}`);
   });
 }
 
 function newBar(name) {
-  const row = create(name, "", "bar"), track = create("span", "", "track");
-  track.append(create("i"), create("i"));
-  row.append(create("b"), " ", create("small"), track); // the space separates them for a screen reader
+  const row = create(name, "", "bar");
+  row.innerHTML = '<b></b> <small></small><span class="track"><i></i><i></i></span>';
   return row;
 }

@@ -5,7 +5,8 @@ const EPOCH_TIME = 700; // ms per epoch while it moves
 /** Return the model with the weights after a saved epoch. */
 function savedModel(place) {
   const { weights } = run.epochs[place], decode = weights ? fromHalf : fromSingle; // the last epoch is the run's model
-  return new Model(run, Object.fromEntries(Object.entries(weights ?? run.weights).map(([name, it]) => [name, decode(it)])));
+  const decoded = Object.entries(weights ?? run.weights).map(([name, base64]) => [name, decode(base64)]);
+  return new Model(run, Object.fromEntries(decoded));
 }
 
 /** Read the text again with the weights after another epoch. */
@@ -31,24 +32,21 @@ function drawEpoch() {
 /** Show the saved epochs in order. A key or a pointer ends this with the last epoch. */
 function playEpochs() {
   if (run.epochs.length < 2 || reducedMotion.matches) return;
-  let place = 0;
-  const listening = new AbortController();
-  const next = () => {
-    showEpoch(place++);
-    if (place === run.epochs.length) listening.abort();
+  const listening = new AbortController(), options = { capture: true, signal: listening.signal };
+  const showFrom = (place) => {
+    showEpoch(place);
+    if (place === run.epochs.length - 1) listening.abort();
+    else timer = setTimeout(showFrom, EPOCH_TIME, place + 1);
   };
-  const timer = setInterval(next, EPOCH_TIME);
-  listening.signal.addEventListener("abort", () => clearInterval(timer));
   const end = () => {
-    listening.abort();
-    showEpoch(run.epochs.length - 1);
+    clearTimeout(timer);
+    showFrom(run.epochs.length - 1);
   };
-  for (const name of ["pointerdown", "keydown", "click"]) addEventListener(name, end, { capture: true, signal: listening.signal });
+  let timer = setTimeout(showFrom, EPOCH_TIME, 0);
+  for (const name of ["pointerdown", "keydown", "click"]) addEventListener(name, end, options);
 }
 
-function listenToEpochs() {
-  find("epochs").hidden = run.epochs.length < 2;
-  find("finished").addEventListener("click", () => showEpoch(run.epochs.length - 1));
-  find("epoch").max = run.epochs.length - 1;
-  find("epoch").addEventListener("input", ({ target }) => showEpoch(Number(target.value)));
-}
+find("epochs").hidden = run.epochs.length < 2;
+find("finished").addEventListener("click", () => showEpoch(run.epochs.length - 1));
+find("epoch").max = run.epochs.length - 1;
+find("epoch").addEventListener("input", ({ target }) => showEpoch(Number(target.value)));

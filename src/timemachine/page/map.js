@@ -114,26 +114,23 @@ function showUnit(unit) {
 function drawUnits() {
   const list = find("unit");
   if (chosen.unit >= model.numHiddens) chosen.unit = null;
-  while (list.options.length > model.numHiddens + 1) list.remove(list.options.length - 1);
-  while (list.options.length <= model.numHiddens) {
-    const unit = list.options.length - 1;
-    list.add(new Option(`unit ${unit}`, unit));
+  if (list.options.length !== model.numHiddens + 1) {
+    const units = Array.from(model.zeros, (_, unit) => new Option(`unit ${unit}`, unit));
+    list.replaceChildren(list.firstElementChild, ...units);
   }
   list.value = chosen.unit ?? "";
   find("of-surprise").hidden = chosen.unit !== null;
 }
 
-function listenToMap() {
-  find("unit").addEventListener("input", ({ target }) => showUnit(target.value === "" ? null : Number(target.value)));
-  for (const place of document.querySelectorAll("#heat, #cell canvas")) {
-    place.addEventListener("click", ({ clientY }) => {
-      const unit = Math.floor(((clientY - place.getBoundingClientRect().top) / heightOfUnits()) * model.numHiddens);
-      if (unit < model.numHiddens) showUnit(unit); // the tokens are below the units
-    });
-  }
-  listenToPointer(canvas, (x) => {
-    const { left, width } = canvas.getBoundingClientRect();
-    const t = heatStart + Math.floor(((x - left) / width) * columnsOf());
-    return t < 0 || t > last() ? null : t;
+find("unit").addEventListener("input", ({ target }) => showUnit(target.value === "" ? null : Number(target.value)));
+for (const place of document.querySelectorAll("#heat, #cell canvas")) {
+  place.addEventListener("click", ({ clientY }) => {
+    const unit = Math.floor(((clientY - place.getBoundingClientRect().top) / heightOfUnits()) * model.numHiddens);
+    if (unit < model.numHiddens) showUnit(unit); // the tokens are below the units
   });
 }
+listenToPointer(canvas, (x) => {
+  const { left, width } = canvas.getBoundingClientRect();
+  const t = heatStart + Math.floor(((x - left) / width) * columnsOf());
+  return t < 0 || t > last() ? null : t;
+});

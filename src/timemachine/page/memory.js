@@ -71,10 +71,10 @@ function drawForgotten(t) {
   const place = Math.max(t, f), changed = divergence(whole.next(place), reading.next(place));
   const past = whole.bits(f), zero = reading.bits(f), count = reading.known - f;
   const than = changed < SAME_BITS ? "unchanged" : `changed by ${changed.toFixed(2)} bits`;
-  const cost = Math.abs(past - zero) < SAME_BITS ? ", as without forgetting" : `; without forgetting ${past.toFixed(2)}`;
+  const isSame = Math.abs(past - zero) < SAME_BITS, without = isSame ? "also" : past.toFixed(2);
   find("forgotten").textContent =
     `Before ${name} the state was set to zero. After ${quoted(place)} the prediction is ${than}; ` +
-    `the ${counted(count)} since ${name} cost ${zero.toFixed(2)} bits each${cost}.`;
+    `the ${counted(count)} since ${name} cost ${zero.toFixed(2)} bits each, without forgetting ${without}.`;
 }
 
 /** Set the state to zero before the token at t; 0 restores it. */
@@ -84,13 +84,10 @@ function forgetBefore(t) {
   work();
 }
 
-function listenToMemory() {
-  const lastBar = () => chart.children.length - 1;
-  listenToArrows(chart, () => lastBar() - chosenBar, lastBar, (place) => chooseBar(lastBar() - place));
-  for (const name of ["pointermove", "click"]) chart.addEventListener(name, ({ target }) => {
-    const place = [...chart.children].indexOf(target.closest(".back"));
-    if (place >= 0) chooseBar(lastBar() - place);
-  });
-  find("forget").addEventListener("click", () => forgetBefore(reading.start ? 0 : at()));
-  find("forget-example").hidden ||= noun === "token"; // its place counts characters
-}
+const lastBar = () => chart.children.length - 1;
+listenToArrows(chart, () => lastBar() - chosenBar, lastBar, (place) => chooseBar(lastBar() - place));
+for (const name of ["pointermove", "click"]) chart.addEventListener(name, ({ target }) => {
+  const place = [...chart.children].indexOf(target.closest(".back"));
+  if (place >= 0) chooseBar(lastBar() - place);
+});
+find("forget").addEventListener("click", () => forgetBefore(reading.start ? 0 : at()));

@@ -35,12 +35,19 @@ function fromHalf(base64) {
   return new Float32Array(moved.buffer).map((number) => number * 2 ** 112);
 }
 
+/** Add a vector (I) times a matrix (I, J) to sums (J). */
+function addProduct(sums, vector, matrix) {
+  const J = sums.length;
+  for (let i = 0; i < vector.length; i++) {
+    const x = vector[i], row = i * J;
+    for (let j = 0; j < J; j++) sums[j] += x * matrix[row + j];
+  }
+}
+
 /** Return a vector (I) times a matrix (I, J), plus a bias (J). */
 function affine(vector, matrix, bias) {
-  const sums = Float64Array.from(bias), J = sums.length;
-  vector.forEach((x, i) => {
-    for (let j = 0; j < J; j++) sums[j] += x * matrix[i * J + j];
-  });
+  const sums = Float64Array.from(bias);
+  addProduct(sums, vector, matrix);
   return sums;
 }
 
@@ -89,7 +96,6 @@ class Model {
     return this.bytePairs ? this.bytePairs.read(normalised) : Array.from(normalised);
   }
 
-  /** Return the text of tokens. */
   textOf(tokens) {
     return this.bytePairs ? this.bytePairs.textOf(tokens) : tokens.join("");
   }
@@ -109,12 +115,10 @@ class Model {
     return affine(state, this.W_hh, this.zeros);
   }
 
-  /** Return the state after the token with an index. */
   step(state, index) {
     return affine(state, this.W_hh, this.fromInput[index]).map(this.phi);
   }
 
-  /** Return the logits (V) of a state. */
   logits(state) {
     return affine(state, this.W_hq, this.b_q);
   }
@@ -133,7 +137,7 @@ class Model {
     return logits.map((_, index) => Number(index === likeliest));
   }
 
-  /** Generate `length` tokens after a state, or as many as fit into `room` (UTF-16 units). Return them and their text. */
+  /** Generate `length` tokens after a state, or as many as fit into `room` UTF-16 units. Return them and their text. */
   continuation(state, length, room, alpha, random) {
     const tokens = [];
     let text = "";

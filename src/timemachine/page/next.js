@@ -59,23 +59,21 @@ function drawChoice() {
   find("temperature").textContent = (1 / Number(find("alpha").value)).toFixed(2);
 }
 
-function listenToNext() {
-  find("bars").addEventListener("click", ({ target }) => {
-    const row = target.closest("button");
-    if (row) write(model.tokens[row.dataset.index], endOf(at()));
-  });
-  find("bars").addEventListener("keydown", (event) => {
-    const rows = [...find("bars").querySelectorAll("button:enabled")], place = rows.indexOf(document.activeElement);
-    const next = { ArrowDown: place + 1, ArrowUp: place - 1, Home: 0, End: rows.length - 1 }[event.key];
-    if (next === undefined) return;
-    event.preventDefault();
-    const row = rows[Math.max(0, Math.min(next, rows.length - 1))];
-    makeTabStop(row);
-    row.focus();
-  });
-  find("choice").addEventListener("input", () => {
-    chosen.alpha = find("greedy").checked ? null : Number(find("alpha").value);
-    chosen.seed = Math.trunc(Number(find("seed").value)) || 0;
-    draw();
-  });
-}
+find("bars").addEventListener("click", ({ target }) => {
+  const row = target.closest("button");
+  if (row) write(model.tokens[row.dataset.index], endOf(at()));
+});
+find("bars").addEventListener("keydown", (event) => {
+  const rows = [...find("bars").querySelectorAll("button:enabled")], place = rows.indexOf(document.activeElement);
+  const next = { ArrowDown: place + 1, ArrowUp: place - 1, Home: 0, End: rows.length - 1 }[event.key];
+  if (next === undefined) return;
+  event.preventDefault();
+  const row = rows[Math.max(0, Math.min(next, rows.length - 1))];
+  makeTabStop(row);
+  row.focus();
+});
+find("choice").addEventListener("input", () => {
+  chosen.alpha = find("greedy").checked ? null : Number(find("alpha").value);
+  chosen.seed = Math.trunc(Number(find("seed").value)) || 0;
+  draw();
+});

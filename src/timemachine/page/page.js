@@ -1,15 +1,7 @@
-// The page: the state that the user has chosen, and the order in which everything is read and drawn.
+// The order in which the page reads and draws.
 
-const SLICE = 12; // ms of work between two drawings, so that the page answers keys
-const run = JSON.parse(find("run").textContent), noun = run.kind === "bpe" ? "token" : "character";
-// Places are indices of tokens. alpha null: greedy. unit null: colours are surprise. epoch null: trained in the page.
-const chosen = { place: 0, pointed: null, repeats: null, unit: null, alpha: 2, seed: 0, epoch: run.epochs.length - 1 };
-let model = savedModel(chosen.epoch), reading = new Reading(model), whole = new Reading(model);
 let frame = 0; // the next slice of reading
 let drawings = 0; // counted, so that a new drawing cancels the rest of an earlier one
-
-const last = () => reading.indices.length - 1;
-const at = () => Math.max(0, Math.min(chosen.pointed ?? chosen.place, reading.known - 1));
 
 /** Read the text of the box, and draw. */
 function update() {
@@ -96,15 +88,7 @@ function start() {
   addEventListener("resize", () => [draw(), drawTraining()]);
   for (const part of document.querySelectorAll("details")) part.addEventListener("toggle", draw);
   document.querySelector("main").hidden = false;
-  listenToText();
-  listenToStrip();
-  listenToMap();
-  listenToNext();
-  listenToMemory();
-  listenToPlay();
-  listenToEpochs();
-  listenToTraining();
-  listenToShare();
+  drawTraining();
   drawUnits();
   drawEpoch();
   if (restore()) return;

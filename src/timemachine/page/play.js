@@ -85,10 +85,10 @@ function pause() {
 
 function togglePlay() {
   if (play.on) return pause();
-  pauseTraining();
+  if (training.on) setTraining(false);
   find("part-step").open = play.on = true;
   if (at() === last()) Object.assign(chosen, { place: -1, pointed: null }); // from the beginning
-  document.body.classList.add("playing", "running");
+  document.body.classList.add("playing");
   const { top, bottom } = find("cell").getBoundingClientRect();
   if (top < 0 || bottom > innerHeight) find("h-step").scrollIntoView();
   beat(chosen.place + 1);
@@ -109,19 +109,16 @@ function drawPlay() {
   find("back").disabled = at() === 0;
   find("forth").disabled = at() === last();
   document.body.classList.toggle("playing", play.blank);
-  document.body.classList.toggle("running", play.on);
 }
 
-function listenToPlay() {
-  find("play").addEventListener("click", togglePlay);
-  find("back").addEventListener("click", () => stepBy(-1));
-  find("forth").addEventListener("click", () => stepBy(1));
-  document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.altKey || event.metaKey || event.defaultPrevented) return;
-    const isFree = event.target === document.body, step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    if (event.key === " " && (isFree || event.target === strip)) togglePlay();
-    else if (step && (isFree || event.target.closest("#player"))) stepBy(step);
-    else return;
-    event.preventDefault();
-  });
-}
+find("play").addEventListener("click", togglePlay);
+find("back").addEventListener("click", () => stepBy(-1));
+find("forth").addEventListener("click", () => stepBy(1));
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.altKey || event.metaKey || event.defaultPrevented) return;
+  const isFree = event.target === document.body, step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+  if (event.key === " " && (isFree || event.target === strip)) togglePlay();
+  else if (step && (isFree || event.target.closest("#player"))) stepBy(step);
+  else return;
+  event.preventDefault();
+});

@@ -12,7 +12,8 @@ function drawRecurrence(t) {
   document.querySelectorAll(".most-of-step").forEach((place) => (place.textContent = short(most)));
   const unit = chosen.unit ?? 0, x = signed(input[unit]), plus = x.startsWith("−") ? "−" : "+";
   const z = `${signed(fromState[unit])} ${plus} ${x.replace("−", "")}`;
-  const said = `Unit ${unit}, for example, was ${signed(before[unit])} and is ${model.activation}(${z}) = ${signed(state[unit])}.`;
+  const is = `${model.activation}(${z}) = ${signed(state[unit])}`;
+  const said = `Unit ${unit}, for example, was ${signed(before[unit])} and is ${is}.`;
   find("one-unit").textContent = said;
   find("cell").setAttribute("aria-label", said);
 }

@@ -21,14 +21,12 @@ function restore() {
   return true;
 }
 
-function listenToShare() {
-  addEventListener("hashchange", restore);
-  find("copy").addEventListener("click", async () => {
-    history.replaceState(null, "", stateLink());
-    const isCopied = await navigator.clipboard?.writeText(location.href).then(() => true, () => false);
-    find("copied").textContent = isCopied ? "Copied." : "The link is in the address bar.";
-  });
-  const [, owner] = /^([\w-]+)\.github\.io$/.exec(location.hostname) ?? []; // the code's address on GitHub Pages
-  find("code").hidden = !owner;
-  if (owner) find("code").href = `https://github.com/${owner}/${location.pathname.split("/")[1] || location.hostname}`;
-}
+addEventListener("hashchange", restore);
+find("copy").addEventListener("click", async () => {
+  history.replaceState(null, "", stateLink());
+  const isCopied = await navigator.clipboard?.writeText(location.href).then(() => true, () => false);
+  find("copied").textContent = isCopied ? "Copied." : "The link is in the address bar.";
+});
+const [, owner] = /^([\w-]+)\.github\.io$/.exec(location.hostname) ?? []; // the code's address on GitHub Pages
+find("code").hidden = !owner;
+if (owner) find("code").href = `https://github.com/${owner}/${location.pathname.split("/")[1] || location.hostname}`;

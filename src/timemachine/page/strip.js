@@ -105,10 +105,8 @@ function listenToArrows(element, placeOf, lastOf, chooseAt) {
   });
 }
 
-function listenToStrip() {
-  listenToArrows(strip, at, last, choose);
-  listenToPointer(strip, (x, y) => {
-    const t = [...strip.children].indexOf(document.elementFromPoint(x, y));
-    return t < 0 ? null : t;
-  });
-}
+listenToArrows(strip, at, last, choose);
+listenToPointer(strip, (x, y) => {
+  const t = [...strip.children].indexOf(document.elementFromPoint(x, y));
+  return t < 0 ? null : t;
+});

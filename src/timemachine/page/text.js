@@ -1,4 +1,4 @@
-// The box: typed text, the grey continuation, and the buttons. Buttons write text like typing, so that Ctrl-Z undoes it.
+// The box: typed text, its grey continuation, and the buttons. They write text like typing, so that Ctrl-Z undoes it.
 
 const NUM_GHOST = 20, NUM_MORE = 200; // tokens of the grey text, and of one click on the button
 const FIRST = "the time machine stood in the laboratory and the traveller told us how far into the future he had been ";
@@ -100,57 +100,56 @@ function firstText() {
 
 /** Return an example from the training text: whole words near a share of it. */
 function excerpt(share) {
-  const characters = Array.from(chosen.epoch === null ? trainingText() : run.text), from = Math.floor(share * Math.max(0, characters.length - NUM_EXAMPLE));
+  const characters = Array.from(chosen.epoch === null ? trainingText() : run.text);
+  const from = Math.floor(share * Math.max(0, characters.length - NUM_EXAMPLE));
   const text = characters.slice(from, from + NUM_EXAMPLE).join("");
   return example(from ? text.replace(/^\S+\s+/u, "") : text);
 }
 
-function listenToText() {
-  box.addEventListener("input", () => {
-    dismissed = false;
-    isTyped = true;
-    report(room() ? "" : FULL);
-    update();
-  });
-  box.addEventListener("keydown", (event) => {
-    if (event.isComposing || event.shiftKey || event.ctrlKey || event.altKey || event.metaKey || !ghost) return;
-    if (event.key === "Tab" && isTyped) {
-      event.preventDefault();
-      write(ghost);
-      isTyped = false;
-    } else if (event.key === "Escape") {
-      dismissed = true;
-      drawGhost();
-    }
-  });
-  document.addEventListener("selectionchange", () => {
-    if (document.activeElement !== box || reading.known <= last()) return;
-    if (isInside() === find("inside").hidden) draw(); // although the token is the same
-    choose(caret());
-  });
-  find("take").addEventListener("click", () => write(ghost));
-  find("more").addEventListener("click", writeMore);
-  find("excerpt").hidden = !run.text;
-  find("excerpt").addEventListener("click", () => write(excerpt(Math.random()), 0, box.value.length));
-  for (const button of document.querySelectorAll(".example")) {
-    const text = example(button.dataset.text);
-    button.hidden = model.unknown(text).length > 0;
-    button.addEventListener("click", () => {
-      write(text, 0, box.value.length);
-      if (button.dataset.forget) forgetBefore(Number(button.dataset.forget));
-    });
+box.addEventListener("input", () => {
+  dismissed = false;
+  isTyped = true;
+  report(room() ? "" : FULL);
+  update();
+});
+box.addEventListener("keydown", (event) => {
+  if (event.isComposing || event.shiftKey || event.ctrlKey || event.altKey || event.metaKey || !ghost) return;
+  if (event.key === "Tab" && isTyped) {
+    event.preventDefault();
+    write(ghost);
+    isTyped = false;
+  } else if (event.key === "Escape") {
+    dismissed = true;
+    drawGhost();
   }
-  document.addEventListener("keydown", (event) => {
-    const { key, target } = event, isCommand = event.ctrlKey || event.metaKey;
-    if (target === document.body && key.length === 1 && key !== " " && !isCommand && !event.altKey) {
-      box.focus({ preventScroll: true }); // the box then receives the key
-    }
-    if (!isCommand || key.toLowerCase() !== "z" || target.matches("textarea, input")) return;
-    event.preventDefault(); // a clicked button has the focus, and nothing to undo
-    inBox(() => document.execCommand(event.shiftKey ? "redo" : "undo"));
+});
+document.addEventListener("selectionchange", () => {
+  if (document.activeElement !== box || reading.known <= last()) return;
+  if (isInside() === find("inside").hidden) draw(); // although the token is the same
+  choose(caret());
+});
+find("take").addEventListener("click", () => write(ghost));
+find("more").addEventListener("click", writeMore);
+find("excerpt").hidden = !run.text;
+find("excerpt").addEventListener("click", () => write(excerpt(Math.random()), 0, box.value.length));
+for (const button of document.querySelectorAll(".example")) {
+  const text = example(button.dataset.text);
+  button.hidden = model.unknown(text).length > 0 || (button.dataset.forget && noun === "token"); // counts characters
+  button.addEventListener("click", () => {
+    write(text, 0, box.value.length);
+    if (button.dataset.forget) forgetBefore(Number(button.dataset.forget));
   });
-  box.value = firstText();
 }
+document.addEventListener("keydown", (event) => {
+  const { key, target } = event, isCommand = event.ctrlKey || event.metaKey;
+  if (target === document.body && key.length === 1 && key !== " " && !isCommand && !event.altKey) {
+    box.focus({ preventScroll: true }); // the box then receives the key
+  }
+  if (!isCommand || key.toLowerCase() !== "z" || target.matches("textarea, input")) return;
+  event.preventDefault(); // a clicked button has the focus, and nothing to undo
+  inBox(() => document.execCommand(event.shiftKey ? "redo" : "undo"));
+});
+box.value = firstText();
 
 function writeMore() {
   reading.advance();

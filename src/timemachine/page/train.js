@@ -1,28 +1,45 @@
 // Truncated backpropagation through time (BPTT) for the network of section 9.5. No part of it uses the page.
 // B windows, T time steps, V vocabulary, H hidden units. All numbers are float64.
 
-const WINDOWS = 8, STEPS = 32; // windows per update (B), and characters per window (T)
+const WINDOWS = 8, STEPS = 32; // windows per update (B), and tokens per window (T)
 const SIGMA = 0.01; // standard deviation of new weights
 
-/** Return a function that draws numbers from N(0, SIGMA²) by the Box-Muller method. */
-function gaussian(random) {
-  return () => SIGMA * Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
+/** Backpropagate through sums = vector · matrix: add to the gradients of the matrix (I, J) and of the vector (I). */
+function backProduct(dSums, vector, matrix, dMatrix, dVector) {
+  const J = dSums.length;
+  for (let i = 0; i < vector.length; i++) {
+    const x = vector[i], row = i * J;
+    let sum = 0;
+    for (let j = 0; j < J; j++) {
+      sum += matrix[row + j] * dSums[j];
+      dMatrix[row + j] += x * dSums[j];
+    }
+    dVector[i] += sum;
+  }
+}
+
+/** Replace logits by their softmax. Return the loss of the target: −log of its probability. */
+function softmaxLoss(logits, target) {
+  const V = logits.length, logit = logits[target];
+  let largest = -Infinity, sum = 0;
+  for (let v = 0; v < V; v++) largest = Math.max(largest, logits[v]);
+  for (let v = 0; v < V; v++) sum += logits[v] = Math.exp(logits[v] - largest);
+  for (let v = 0; v < V; v++) logits[v] /= sum;
+  return Math.log(sum) + largest - logit;
 }
 
 class Trainer {
   /** `indices`: the text, more than `STEPS` tokens. `seed` determines the initial weights and all windows. */
   constructor(indices, V, H, seed) {
-    const random = uniform(seed), normal = gaussian(random), drawn = (count) => new Float64Array(count).map(normal);
-    this.weights = {
-      W_xh: drawn(V * H), W_hh: drawn(H * H), b_h: new Float64Array(H), W_hq: drawn(H * V), b_q: new Float64Array(V),
-    };
+    const random = uniform(seed), zeros = (size) => new Float64Array(size);
+    const normal = () => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random()); // Box-Muller
+    const drawn = (size) => zeros(size).map(() => SIGMA * normal());
+    this.weights = { W_xh: drawn(V * H), W_hh: drawn(H * H), b_h: zeros(H), W_hq: drawn(H * V), b_q: zeros(V) };
     this.gradients = {};
-    for (const [name, weight] of Object.entries(this.weights)) this.gradients[name] = new Float64Array(weight.length);
-    Object.assign(this, { indices, random, V, H });
-    this.states = new Float64Array((STEPS + 1) * H); // of one window; the first is zero
-    this.P = new Float64Array(STEPS * V);
-    this.dz = new Float64Array(H); // gradient of the sum that enters tanh
-    this.dh = new Float64Array(H); // gradient of a state, from the steps after it
+    for (const [name, weight] of Object.entries(this.weights)) this.gradients[name] = zeros(weight.length);
+    this.states = Array.from({ length: STEPS + 1 }, () => zeros(H)); // of one window; the first stays zero
+    this.P = Array.from({ length: STEPS }, () => zeros(V));
+    Object.assign(this, { indices, random, H, dh: zeros(H), dz: zeros(H) }); // gradients of a state and of its sum
   }
 
   /** Draw windows from the text and update the weights. Return their loss and the gradient's norm before clipping. */
@@ -58,64 +75,36 @@ class Trainer {
 
   /** Compute `states` and `P` of one window. Return the sum of its losses. */
   forwardWindow(start) {
-    const { indices, states, P, V, H } = this, { W_xh, W_hh, b_h, W_hq, b_q } = this.weights;
+    const { indices, states, P, H } = this, { W_xh, W_hh, b_h, W_hq, b_q } = this.weights;
     let loss = 0;
     for (let t = 0; t < STEPS; t++) {
-      const before = t * H, after = before + H, x = indices[start + t] * H, p = t * V;
-      for (let j = 0; j < H; j++) states[after + j] = W_xh[x + j] + b_h[j];
-      for (let i = 0; i < H; i++) {
-        const h = states[before + i], row = i * H;
-        for (let j = 0; j < H; j++) states[after + j] += h * W_hh[row + j];
-      }
-      for (let j = 0; j < H; j++) states[after + j] = Math.tanh(states[after + j]);
-      for (let v = 0; v < V; v++) P[p + v] = b_q[v];
-      for (let i = 0; i < H; i++) {
-        const h = states[after + i], row = i * V;
-        for (let v = 0; v < V; v++) P[p + v] += h * W_hq[row + v];
-      }
-      loss += this.softmaxLoss(p, indices[start + t + 1]);
+      const h = states[t + 1], x = indices[start + t] * H;
+      for (let j = 0; j < H; j++) h[j] = W_xh[x + j] + b_h[j];
+      addProduct(h, states[t], W_hh);
+      for (let j = 0; j < H; j++) h[j] = Math.tanh(h[j]);
+      P[t].set(b_q);
+      addProduct(P[t], h, W_hq);
+      loss += softmaxLoss(P[t], indices[start + t + 1]);
     }
     return loss;
   }
 
-  /** Replace the logits at `p` by their softmax. Return the loss of the target: −log of its probability. */
-  softmaxLoss(p, target) {
-    const { P, V } = this, logit = P[p + target];
-    let largest = -Infinity, sum = 0;
-    for (let v = 0; v < V; v++) largest = Math.max(largest, P[p + v]);
-    for (let v = 0; v < V; v++) sum += P[p + v] = Math.exp(P[p + v] - largest);
-    for (let v = 0; v < V; v++) P[p + v] /= sum;
-    return Math.log(sum) + largest - logit;
-  }
-
   /** Add the gradient of one window's loss, times `share`, after `forwardWindow`. */
   backwardWindow(start, share) {
-    const { indices, states, P, dz, dh, V, H, gradients } = this, { W_hh, W_hq } = this.weights;
+    const { indices, states, P, dh, dz, H, gradients } = this, { W_hh, W_hq } = this.weights;
     dh.fill(0);
     for (let t = STEPS - 1; t >= 0; t--) {
-      const before = t * H, after = before + H, x = indices[start + t] * H, p = t * V;
-      P[p + indices[start + t + 1]] -= 1; // P is now the gradient of the logits
-      for (let v = 0; v < V; v++) gradients.b_q[v] += P[p + v] *= share;
-      for (let i = 0; i < H; i++) {
-        const h = states[after + i], row = i * V;
-        let sum = dh[i];
-        for (let v = 0; v < V; v++) {
-          sum += W_hq[row + v] * P[p + v];
-          gradients.W_hq[row + v] += h * P[p + v];
-        }
-        dz[i] = sum * (1 - h * h);
-        gradients.b_h[i] += dz[i];
-        gradients.W_xh[x + i] += dz[i];
+      const dLogits = P[t], h = states[t + 1], x = indices[start + t] * H;
+      dLogits[indices[start + t + 1]] -= 1;
+      for (let v = 0; v < dLogits.length; v++) gradients.b_q[v] += dLogits[v] *= share;
+      backProduct(dLogits, h, W_hq, gradients.W_hq, dh);
+      for (let j = 0; j < H; j++) {
+        dz[j] = dh[j] * (1 - h[j] * h[j]);
+        gradients.b_h[j] += dz[j];
+        gradients.W_xh[x + j] += dz[j];
       }
-      for (let i = 0; i < H; i++) {
-        const h = states[before + i], row = i * H;
-        let sum = 0;
-        for (let j = 0; j < H; j++) {
-          sum += W_hh[row + j] * dz[j];
-          gradients.W_hh[row + j] += h * dz[j];
-        }
-        dh[i] = sum;
-      }
+      dh.fill(0);
+      backProduct(dz, states[t], W_hh, gradients.W_hh, dh);
     }
   }
 }

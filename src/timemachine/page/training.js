@@ -4,8 +4,7 @@ const PAUSE = 200; // ms between two drawings during training
 const SMOOTHING = 0.96; // of the running loss
 const MAX_SYMBOLS = 256; // of a text; rarer ones are read as <unk>
 const MAX_POINTS = 500; // of the curve
-const settings = find("learn-settings");
-// network: the arguments of a Model, except its weights. loss: the running mean, in nats. curve: it, every `stride` updates.
+// network: arguments of its Model. loss: the running mean, in nats. curve: `loss` after every `stride` updates.
 const training = { on: false, trainer: null, network: null, updates: 0, loss: NaN, curve: [], stride: 1, due: 0 };
 
 const isOfPage = () => find("source").value === "page"; // the text is a part of the page
@@ -21,14 +20,17 @@ function networkFor(text) {
   return { ...network, kind: "characters", tokens: [run.tokens[run.unk], ...symbols], unk: 0 };
 }
 
-/** Draw new weights from the seed, and start at update 0; without a trainer if the text is too short. */
+/** Start again with new weights from the seed. There is no trainer if the text is too short. */
 function newWeights() {
-  const text = trainingText(), network = networkFor(text), index = new Map(network.tokens.map((token, i) => [token, i]));
-  const indices = Int32Array.from(Array.from(NORMALISE[network.kind](text)), (token) => index.get(token) ?? network.unk);
-  const seed = Math.trunc(Number(find("weights-seed").value)) || 0, { tokens, hiddens } = network;
-  const trainer = indices.length > 2 * STEPS ? new Trainer(indices, tokens.length, hiddens, seed) : null;
-  Object.assign(training, { network, trainer, on: false, updates: 0, loss: Math.log(tokens.length), curve: [], stride: 1 });
-  drawTraining();
+  const text = trainingText(), network = networkFor(text), { tokens, hiddens } = network;
+  const index = new Map(tokens.map((token, place) => [token, place]));
+  const read = Array.from(NORMALISE[network.kind](text)), indices = read.map((token) => index.get(token) ?? network.unk);
+  const seed = Math.trunc(Number(find("weights-seed").value)) || 0;
+  const trainer = indices.length > 2 * STEPS ? new Trainer(Int32Array.from(indices), tokens.length, hiddens, seed) : null;
+  Object.assign(training, { network, trainer, on: false, updates: 0, loss: Math.log(tokens.length) });
+  Object.assign(training, { curve: [], stride: 1 });
+  if (trainer && chosen.epoch === null) showTrained();
+  else drawTraining();
 }
 
 function trainOnce() {
@@ -63,19 +65,15 @@ function showTrained() {
   drawTraining();
 }
 
-function toggleTraining() {
-  if (training.on) return pauseTraining();
+/** Start or stop training, and show the network. */
+function setTraining(on) {
   pause();
-  training.on = true;
+  training.on = on;
   showTrained();
-  if (model.unknown(box.value).length) write(excerpt(0), 0, box.value.length); // the text is in another script
+  if (!on) return;
+  const numUnknown = reading.indices.filter((index) => index === model.unk).length;
+  if (numUnknown > reading.indices.length / 2) write(excerpt(0), 0, box.value.length); // the text is in another script
   trainSlice();
-}
-
-function pauseTraining() {
-  if (!training.on) return;
-  training.on = false;
-  showTrained();
 }
 
 const isDiverged = () => training.updates > 0 && !(training.loss < 1.1 * Math.log(training.network.tokens.length));
@@ -123,22 +121,18 @@ function drawCurve() {
   target.setAttribute("aria-label", `Running perplexity over ${updates} updates: now ${inWords(Math.exp(loss))}`);
 }
 
-function listenToTraining() {
-  find("source").firstElementChild.disabled = !run.text;
-  if (!run.text) find("source").value = "own";
-  find("train").addEventListener("click", toggleTraining);
-  find("train-once").addEventListener("click", () => {
-    pause();
-    training.on = false;
-    trainOnce();
-    showTrained();
-  });
-  find("reset").addEventListener("click", () => {
-    newWeights();
-    if (training.trainer) showTrained();
-  });
-  settings.addEventListener("input", ({ target }) => {
-    if (!target.matches("#rate, #clip")) newWeights(); // these two apply to the next update
-  });
+find("source").firstElementChild.disabled = !run.text;
+if (!run.text) find("source").value = "own";
+find("train").addEventListener("click", () => setTraining(!training.on));
+find("train-once").addEventListener("click", () => {
+  trainOnce();
+  setTraining(false);
+});
+find("reset").addEventListener("click", () => {
+  chosen.epoch = null;
   newWeights();
-}
+});
+find("learn-settings").addEventListener("input", ({ target }) => {
+  if (!target.matches("#rate, #clip")) newWeights(); // these two apply to the next update
+});
+newWeights();
